@@ -1,0 +1,104 @@
+import type { Span } from "../diagnostic.js";
+import type { Concrete, Level, Symbolic, TensorType } from "../types/type.js";
+import type { Divides, Size } from "../types/size.js";
+import type { BinaryOp, ReduceOp, UnaryOp } from "./ops.js";
+
+/**
+ * What a function means: a flat list of equations over tensors, in order, each defining one new value. Index notation
+ * stays: an equation gives its elements as a scalar expression over its indices. Calls are inlined, `for` unrolled.
+ * `spec/ops.md` is the authority for the meaning of each kind.
+ */
+export interface Graph<L extends Level = Symbolic> {
+  readonly name: string;
+  readonly span: Span | null;
+  /** Values by id: `values[i].id === i`. */
+  readonly values: readonly Value<L>[];
+  readonly inputs: readonly Input[];
+  readonly outputs: readonly Output[];
+  readonly eqns: readonly Eqn<L>[];
+  /** Size parameters in order of first mention, dtype parameters and format parameters; empty when concrete. */
+  readonly parameters: { readonly sizes: readonly string[]; readonly dtypes: readonly string[]; readonly formats: readonly string[] };
+  /** What the sizes must satisfy; checked when they are bound. */
+  readonly constraints: readonly Constraint[];
+}
+
+export type SymbolicGraph = Graph<Symbolic>;
+export type ConcreteGraph = Graph<Concrete>;
+
+export type ValueId = number;
+export type IndexId = number;
+
+export interface Value<L extends Level = Symbolic> {
+  readonly id: ValueId;
+  /** For people: the name in the source, made unique by the printer. */
+  readonly name: string;
+  readonly type: TensorType<L>;
+  readonly span: Span | null;
+}
+
+/** A parameter of the function. A rank-0 input is a scalar given at each run. A mutable one shares its storage with an output. */
+export interface Input {
+  readonly value: ValueId;
+  readonly name: string;
+  readonly mutable: boolean;
+}
+
+/** A result. `input` names the mutable input whose storage it replaces, for the final state of a `var` parameter. */
+export interface Output {
+  readonly value: ValueId;
+  readonly name: string;
+  readonly input: ValueId | null;
+}
+
+export interface Constraint {
+  readonly kind: "divides" | "equal" | "at-least";
+  readonly left: Size;
+  readonly right: Size;
+  readonly span: Span | null;
+}
+
+/** The facts of the constraints that `divides` of `types/size.ts` understands. */
+export function divisibilityFacts(graph: { readonly constraints: readonly Constraint[] }): readonly Divides[] {
+  return graph.constraints.filter((c) => c.kind === "divides").map((c) => ({ numerator: c.left, denominator: c.right }));
+}
+
+/** An index with its range `low .. high`, high excluded. Bounds of an eqn's own indices are constant sizes; those of a reduction may be any i32 scalar, also of outer indices. */
+export interface Range<L extends Level = Symbolic> {
+  readonly index: IndexId;
+  readonly name: string;
+  readonly low: Scalar<L>;
+  readonly high: Scalar<L>;
+}
+
+/** An element-wise expression. Ops and their type rules are in `ops.ts`. */
+export type Scalar<L extends Level = Symbolic> =
+  | { readonly kind: "constant"; readonly value: number; readonly dtype: L["dtype"] }
+  /** The current value of an index, an i32. */
+  | { readonly kind: "index"; readonly index: IndexId; readonly name: string }
+  /** A size as an i32. */
+  | { readonly kind: "size"; readonly size: L["size"] }
+  /** An element of a tensor, decoded if it is packed. `guarded`: an index may be out of range, and then the element is zero; otherwise the checker has proved it in range. */
+  | { readonly kind: "load"; readonly tensor: ValueId; readonly at: readonly Scalar<L>[]; readonly dtype: L["dtype"]; readonly guarded: boolean }
+  | { readonly kind: "unary"; readonly op: UnaryOp; readonly a: Scalar<L>; readonly dtype: L["dtype"] }
+  | { readonly kind: "binary"; readonly op: BinaryOp; readonly a: Scalar<L>; readonly b: Scalar<L>; readonly dtype: L["dtype"] }
+  /** `then` where the condition holds, else `otherwise`; the other one has no effect, and need not be computed. */
+  | { readonly kind: "select"; readonly condition: Scalar<L>; readonly then: Scalar<L>; readonly otherwise: Scalar<L>; readonly dtype: L["dtype"] }
+  /** Conversion of the value: to f16 rounds to nearest even; float to integer truncates and saturates. */
+  | { readonly kind: "cast"; readonly a: Scalar<L>; readonly dtype: L["dtype"] }
+  /** A reduction over one or more indices. Over an empty range: sum, count 0; any false; all true; max -inf; min +inf; mean 0; argmax 0. */
+  | { readonly kind: "reduce"; readonly op: ReduceOp; readonly over: readonly Range<L>[]; readonly body: Scalar<L>; readonly dtype: L["dtype"] };
+
+export type Eqn<L extends Level = Symbolic> =
+  /** out[i...] = body, for every i in the ranges, which are exactly `0 .. shape`. */
+  | { readonly kind: "map"; readonly out: ValueId; readonly indices: readonly Range<L>[]; readonly body: Scalar<L> }
+  /**
+   * out = base, but out[at(i)...] = body(i) (or base + body for `add`), for every i in the ranges. An `at` out of range
+   * is dropped. Two i with the same `at` are an error of the program (`set`) or both count (`add`).
+   */
+  | { readonly kind: "update"; readonly out: ValueId; readonly base: ValueId; readonly indices: readonly Range<L>[]; readonly at: readonly Scalar<L>[]; readonly body: Scalar<L>; readonly op: "set" | "add" }
+  /** A mask that keeps the n largest of every m neighbours along the axis; of equals the one with the lower index. NaN counts as the smallest. */
+  | { readonly kind: "top"; readonly out: ValueId; readonly score: ValueId; readonly n: L["size"]; readonly m: L["size"]; readonly axis: number }
+  /** The tensor in the format of out's type. Quantised formats round `source / scale (+ zero)` to the grid. */
+  | { readonly kind: "pack"; readonly out: ValueId; readonly source: ValueId; readonly scale: ValueId | null; readonly zero: ValueId | null };
+
+export type EqnKind = Eqn["kind"];

@@ -1,0 +1,69 @@
+import type { Span } from "../diagnostic.js";
+import type { SymbolicGraph } from "../graph/graph.js";
+
+/**
+ * What a recipe means: steps over a model's modules for the runtime to follow. Whatever computes on tensors is a Graph
+ * with the symbolic sizes `N` (outputs) and `K` (inputs) of a linear layer's weight `[N, K]`; the runtime binds and
+ * compiles it once a shape. Plain data.
+ */
+export interface Recipe {
+  readonly name: string;
+  readonly span: Span;
+  /** Settable parameters with the values in force (`--set name=value` or the default). */
+  readonly parameters: readonly { readonly name: string; readonly value: number | boolean; readonly fallback: number | boolean }[];
+  /** Whether it observes or expects: then a calibration text is needed. */
+  readonly needsText: boolean;
+  readonly steps: readonly RecipeStep[];
+}
+
+export type RecipeStep =
+  /** The body for each block of the model in order. After the body of a block the calibration activations go on through the block as it is then. */
+  | { readonly kind: "blocks"; readonly body: readonly RecipeStep[]; readonly span: Span }
+  /**
+   * Inside `blocks`: run the block on the calibration activations and sum `graph` over its linear layers' inputs.
+   * The graph has one input `x` f32 or E [T, K] and one output, whose sizes depend on K only. Layers that share an
+   * input share the statistic. Observations that stand together are made in one pass.
+   */
+  | { readonly kind: "observe"; readonly id: number; readonly name: string; readonly function: string; readonly graph: SymbolicGraph; readonly span: Span }
+  /** For each linear layer of the block (or of all blocks) whose name matches. Each `matching` and `except` must match something. */
+  | { readonly kind: "linears"; readonly matching: readonly NamePattern[]; readonly except: readonly NamePattern[]; readonly treatments: readonly Treatment[]; readonly span: Span }
+  | { readonly kind: "expect"; readonly condition: Condition; readonly text: string; readonly span: Span }
+  | { readonly kind: "save"; readonly name: string; readonly span: Span };
+
+/**
+ * A glob over module names such as `model.layers.3.self_attn.q_proj`: `*` stands for any run of characters. A pattern
+ * that has no dot matches the last component of the name.
+ */
+export interface NamePattern {
+  readonly glob: string;
+  readonly span: Span;
+}
+
+/** What is done to a layer for which every condition holds: at most one treatment of a step stores. */
+export interface Treatment {
+  readonly conditions: readonly { readonly pattern: NamePattern; readonly negate: boolean }[];
+  readonly graph: SymbolicGraph;
+  /** Where each input of the graph comes from, by input name. */
+  readonly inputs: readonly TreatmentInput[];
+  /** The name of the graph's output that becomes the layer's weight, with its pattern and format; null: the layer is left alone. */
+  readonly stores: string | null;
+}
+
+export type TreatmentInput =
+  /** The weight as it is now, dense f32 [N, K]. */
+  | { readonly name: string; readonly kind: "weight" }
+  /** The weight of the model as it was given, dense f32 [N, K]. */
+  | { readonly name: string; readonly kind: "original" }
+  | { readonly name: string; readonly kind: "statistic"; readonly observe: number }
+  /** f32 scalars: how many windows (sequences) and tokens the calibration text has. */
+  | { readonly name: string; readonly kind: "windows" | "tokens" };
+
+/** A condition over perplexities of the model as it is now and of the model as it was given (`model.dense`). */
+export type Condition =
+  | { readonly kind: "compare"; readonly op: "less" | "less_equal" | "greater" | "greater_equal"; readonly left: Quantity; readonly right: Quantity }
+  | { readonly kind: "and"; readonly left: Condition; readonly right: Condition };
+
+export type Quantity =
+  | { readonly kind: "number"; readonly value: number }
+  | { readonly kind: "perplexity"; readonly of: "model" | "dense" }
+  | { readonly kind: "arithmetic"; readonly op: "add" | "subtract" | "multiply" | "divide"; readonly left: Quantity; readonly right: Quantity };

@@ -1,0 +1,21 @@
+/** What the compiler may count on of the device a Program is for. Plain data; `runtime/device` makes it from an adapter. */
+export interface Target {
+  readonly name: string;
+  readonly kind: "gpu" | "cpu";
+  /** Whether kernels may compute in f16. Without it f16 values are held as f32; casts to f16 still round. */
+  readonly f16: boolean;
+  /** Subgroup sizes the adapter may pick, or null without subgroups. */
+  readonly subgroups: { readonly min: number; readonly max: number } | null;
+  readonly maxInvocations: number;
+  /** Bytes of workgroup memory. */
+  readonly maxWorkgroupMemory: number;
+  readonly maxStorageBuffers: number;
+  /** Bytes of one storage binding. */
+  readonly maxBinding: number;
+}
+
+/** What every WebGPU device has. */
+export const baselineTarget: Target = {
+  name: "baseline", kind: "gpu", f16: false, subgroups: null,
+  maxInvocations: 256, maxWorkgroupMemory: 16384, maxStorageBuffers: 8, maxBinding: 128 * 1024 * 1024,
+};
