@@ -13,8 +13,14 @@ import type { FormatSpec } from "../types/type.js";
 export interface Format {
   readonly name: string;
 
+  /** The arguments it takes, positional ones first; how they are written and read is generic over this. */
+  readonly parameters: readonly FormatParameter[];
+
   /** Fills defaults in and checks the arguments themselves ("group must be a positive multiple of 8"). A string is a full sentence saying what is wrong. */
   normalize(spec: FormatSpec): FormatSpec | string;
+
+  /** Fills in what only the values decide (the count of entries of a bitmask); every other format gives `spec` back. */
+  complete(spec: FormatSpec, dense: Float32Array): FormatSpec;
 
   /** Why a tensor of this shape cannot be stored so ("K = 100 is not a multiple of the group of 128"), or null. */
   check(spec: FormatSpec, shape: Shape): string | null;
@@ -50,6 +56,16 @@ export interface Format {
    */
   packed(spec: FormatSpec, shape: Shape, build: Build, section: string, word: Expr, source: PackSource): Expr | null;
 }
+
+/**
+ * An argument of a format, as written: a number by position (or one of `words` in its place), a flag that is one of two
+ * bare words, or a word by its label (`scale: f32`). A `label` number is given by its label, too, and may be left out.
+ */
+export type FormatParameter =
+  | { readonly kind: "number"; readonly name: string; readonly words: readonly string[] }
+  | { readonly kind: "flag"; readonly name: string; readonly yes: string; readonly no: string; readonly fallback: boolean }
+  | { readonly kind: "word"; readonly name: string; readonly words: readonly string[]; readonly fallback: string }
+  | { readonly kind: "label"; readonly name: string };
 
 export interface Shape {
   /** Product of all axes but the last. */

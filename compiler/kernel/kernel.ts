@@ -13,7 +13,7 @@ export interface Kernel {
   /** Scalars given at each run, in a uniform block, in this order. */
   readonly parameters: readonly { readonly name: string; readonly type: "f32" | "i32" | "u32" }[];
   /** Workgroup memory. Not initialised: a read before a write is an error. */
-  readonly arrays: readonly { readonly name: string; readonly element: KernelType; readonly length: number }[];
+  readonly arrays: readonly KernelArray[];
   readonly features: readonly ("f16" | "subgroups")[];
   readonly body: readonly Statement[];
   /** Which schedule made it, and of what: for people, goldens and tests ("matvec", "tiled", "pointwise", ...). */
@@ -28,6 +28,13 @@ export interface KernelBuffer {
   readonly element: KernelType;
   readonly access: "read" | "read_write";
   /** In elements. */
+  readonly length: number;
+}
+
+/** Workgroup memory; length in elements. */
+export interface KernelArray {
+  readonly name: string;
+  readonly element: KernelType;
   readonly length: number;
 }
 
@@ -53,7 +60,7 @@ export type KernelBinary =
 /** Functions with more or other operands than the unary and binary ops; named as in WGSL. */
 export type KernelFunction =
   | "fma" | "dot" | "clamp"
-  | "unpack2x16float" | "pack2x16float" | "dot4I8Packed"
+  | "unpack2x16float" | "pack2x16float" | "dot4I8Packed" | "countOneBits"
   | "subgroupAdd" | "subgroupMax" | "subgroupMin" | "subgroupBroadcastFirst" | "subgroupShuffleXor";
 
 /** Expressions carry their type. Operands of unary and binary ops have one type, scalar or vector alike; comparisons give bool (vectors: of bool); shifts take a u32 amount. */

@@ -2,8 +2,9 @@ import type { Span } from "../diagnostic.js";
 
 /**
  * What was written. Every node has a span, none has a type. Rules of `spec/language.md` are cited as [L-...].
- * `print(parse(source))` is the formatter, so comments are kept: `leading` are the comment lines before a
- * declaration or statement, `trailing` the comment at the end of its line.
+ * `print(parse(source))` is the formatter, so comments are kept, with their slashes: `leading` are the comment lines
+ * before a declaration or statement (an empty string stands for a blank line), `trailing` the comment at the end of
+ * its line, `closing` those after the last statement of a body.
  */
 
 export interface Ident {
@@ -18,6 +19,10 @@ interface Node {
 interface Commented extends Node {
   readonly leading: readonly string[];
   readonly trailing: string | null;
+}
+
+interface Bodied extends Commented {
+  readonly closing: readonly string[];
 }
 
 export interface Module extends Node {
@@ -42,7 +47,7 @@ export interface ConstantDeclaration extends Commented {
   readonly value: Expr;
 }
 
-export interface FunctionDeclaration extends Commented {
+export interface FunctionDeclaration extends Bodied {
   readonly kind: "function";
   readonly name: Ident;
   readonly params: readonly Param[];
@@ -52,7 +57,7 @@ export interface FunctionDeclaration extends Commented {
   readonly body: readonly Statement[];
 }
 
-export interface RecipeDeclaration extends Commented {
+export interface RecipeDeclaration extends Bodied {
   readonly kind: "recipe";
   readonly name: Ident;
   readonly params: readonly Param[];
@@ -134,7 +139,7 @@ export interface UpdateStatement extends Commented {
 }
 
 /** `scan k in 0 .. K { ... }`: sequential steps over tensor state. */
-export interface ScanStatement extends Commented {
+export interface ScanStatement extends Bodied {
   readonly kind: "scan";
   readonly range: RangeExpr;
   readonly body: readonly Statement[];
@@ -144,7 +149,7 @@ export interface ScanStatement extends Commented {
  * In a function `for i in 0 .. 8 { }`: constant bounds, unrolled. In a recipe `for w in block.linears matching "..."
  * except "..." { }`: over modules of the model.
  */
-export interface ForStatement extends Commented {
+export interface ForStatement extends Bodied {
   readonly kind: "for";
   readonly name: Ident;
   readonly over: Expr;
@@ -162,11 +167,13 @@ export interface ReturnStatement extends Commented {
 }
 
 /** In a recipe: `if w matches "*.down_proj" { } else { }`, or on a parameter: `if group > 0 { }`. */
-export interface IfStatement extends Commented {
+export interface IfStatement extends Bodied {
   readonly kind: "if";
   readonly condition: Expr;
   readonly then: readonly Statement[];
   readonly otherwise: readonly Statement[];
+  /** Comments after the last statement of `otherwise`. */
+  readonly closingOtherwise: readonly string[];
 }
 
 /** `store w as e`: e is usually a `pack`. */

@@ -62,13 +62,25 @@ export function multiplySizes(a: Size, b: Size, facts: readonly Divides[] = []):
   return normal(a.terms.flatMap((x) => b.terms.map((y) => ({ coefficient: x.coefficient * y.coefficient, factors: [...x.factors, ...y.factors] }))));
 }
 
-/** Floor of a / b; exact where each term of a is a multiple of b. */
+/** Floor of a / b: terms of a that are multiples of b come out of the division, `(K + 3 * G) / G` is `K / G + 3`. */
 export function divideSizes(a: Size, b: Size): Size {
   const [x, y] = [sizeValue(a), sizeValue(b)];
   if (x !== null && y !== null && y !== 0) return constantSize(Math.floor(x / y));
   if (y === 1) return a;
-  const exact = exactQuotient(a, b);
-  return exact ?? { terms: [{ coefficient: 1, factors: [{ kind: "quotient", numerator: a, denominator: b }] }] };
+  let whole = constantSize(0);
+  const rest: Term[] = [];
+  for (const term of a.terms) {
+    const exact = exactQuotient({ terms: [term] }, b);
+    if (exact === null) rest.push(term);
+    else whole = addSizes(whole, exact);
+  }
+  if (rest.length === 0) return whole;
+  const left = { terms: rest };
+  const value = sizeValue(left);
+  if (value !== null && y !== null && y !== 0) return addSizes(whole, constantSize(Math.floor(value / y)));
+  // a divisor is at least 1, so that the floor of -1 / b is -1 whatever b is
+  if (value === -1) return addSizes(whole, constantSize(-1));
+  return addSizes(whole, { terms: [{ coefficient: 1, factors: [{ kind: "quotient", numerator: left, denominator: b }] }] });
 }
 
 /** a modulo b. */
@@ -85,9 +97,18 @@ export function divides(a: Size, b: Size, facts: readonly Divides[]): boolean {
   if (y === 1) return true;
   if (x !== null && y !== null) return y !== 0 && x % y === 0;
   if (exactQuotient(a, b) !== null) return true;
-  if (facts.some((fact) => sameSize(fact.numerator, a) && (sameSize(fact.denominator, b) || exactQuotient(fact.denominator, b) !== null))) return true;
+  for (const fact of facts) {
+    if (!sameSize(fact.numerator, a)) continue;
+    if (sameSize(fact.denominator, b) || exactQuotient(fact.denominator, b) !== null) return true;
+    // K % G == 0 and G % 4 == 0 give K % 4 == 0; each fact is used once, so that this ends
+    if (divides(fact.denominator, b, facts.filter((other) => other !== fact))) return true;
+  }
   // a sum is divisible where each term is: K + 2*G by G, given K % G == 0
-  return a.terms.length > 1 && a.terms.every((term) => divides({ terms: [term] }, b, facts));
+  if (a.terms.length > 1) return a.terms.every((term) => divides({ terms: [term] }, b, facts));
+  // a product where one factor is: N * K by G, given K % G == 0
+  const [term] = a.terms;
+  if (term === undefined || term.factors.length + (Math.abs(term.coefficient) === 1 ? 0 : 1) < 2) return false;
+  return term.factors.some((factor) => divides({ terms: [{ coefficient: 1, factors: [factor] }] }, b, facts));
 }
 
 /** Whether two sizes are equal for every binding of their symbols (as far as the normal form knows). */

@@ -1,0 +1,144 @@
+import { InternalError, type Span } from "../diagnostic.js";
+import type { Constraint, Eqn, Input, Output, Range, Scalar, SymbolicGraph, Value, ValueId } from "../graph/graph.js";
+import { mapScalar, tensorsOf } from "../graph/scalar.js";
+import { constantSize, type Size } from "../types/size.js";
+import { full, type Pattern, type TensorType } from "../types/type.js";
+import type { DtypeRef } from "../types/dtype.js";
+import { inferPattern } from "./pattern.js";
+
+/** A Graph while it is being built; local to the checking of one function. */
+export interface Builder {
+  readonly values: Value[];
+  readonly inputs: Input[];
+  readonly eqns: Eqn[];
+  readonly constraints: Constraint[];
+  /** Ranges of every index made so far, by id. */
+  readonly ranges: Range[];
+  /** The equation that defines a value. */
+  readonly producer: Map<ValueId, Eqn>;
+}
+
+/** An empty graph to build on. */
+export function newBuilder(): Builder {
+  return { values: [], inputs: [], eqns: [], constraints: [], ranges: [], producer: new Map() };
+}
+
+/** The type of a value. */
+export function typeOf(builder: Builder, value: ValueId): TensorType {
+  return valueOf(builder, value).type;
+}
+
+/** A value by its id. */
+export function valueOf(builder: Builder, value: ValueId): Value {
+  const found = builder.values[value];
+  if (found === undefined) throw new InternalError(`the graph has no value ${value}`);
+  return found;
+}
+
+/** A fresh index. */
+export function newIndex(builder: Builder, name: string, low: Scalar, high: Scalar): Range {
+  const range: Range = { index: builder.ranges.length, name, low, high };
+  builder.ranges.push(range);
+  return range;
+}
+
+/** A constant size as a scalar. */
+export function sizeScalar(size: Size): Scalar {
+  return { kind: "size", size };
+}
+
+/** A fresh index over 0 .. size. */
+export function newAxis(builder: Builder, name: string, size: Size): Range {
+  return newIndex(builder, name, sizeScalar(constantSize(0)), sizeScalar(size));
+}
+
+/** The use of an index. */
+export function indexScalar(range: Range): Scalar {
+  return { kind: "index", index: range.index, name: range.name };
+}
+
+/** Adds a parameter. A mask is zero where it is false: its own id is its mask. */
+export function addInput(builder: Builder, name: string, type: TensorType, span: Span | null, mutable = false): ValueId {
+  const id = builder.values.length;
+  const pattern: Pattern = type.dtype === "bool" && type.pattern.kind !== "full" ? { ...type.pattern, mask: id } : type.pattern;
+  builder.values.push({ id, name, type: { ...type, pattern }, span });
+  builder.inputs.push({ value: id, name, mutable });
+  return id;
+}
+
+/** Adds `name[indices] = body`. */
+export function addMap(builder: Builder, name: string, span: Span | null, dtype: DtypeRef, indices: readonly Range[], body: Scalar): ValueId {
+  const shape = indices.map((range) => (range.high.kind === "size" ? range.high.size : constantSize(0)));
+  return addEqn(builder, name, span, { dtype, shape, pattern: full, format: null }, (out) => ({ kind: "map", out, indices, body }));
+}
+
+/** Adds an equation and the value that it defines, whose pattern is inferred. */
+export function addEqn(builder: Builder, name: string, span: Span | null, type: TensorType, make: (out: ValueId) => Eqn): ValueId {
+  const id = builder.values.length;
+  const eqn = make(id);
+  const pattern = inferPattern(eqn, builder.values, type);
+  builder.values.push({ id, name, type: { ...type, pattern }, span });
+  builder.eqns.push(eqn);
+  builder.producer.set(id, eqn);
+  return id;
+}
+
+/** An element of a tensor at the given indices, proved in range. */
+export function loadAt(builder: Builder, tensor: ValueId, at: readonly Scalar[]): Scalar {
+  return { kind: "load", tensor, at, dtype: typeOf(builder, tensor).dtype, guarded: false };
+}
+
+/** The values that an equation reads. */
+export function operandsOf(eqn: Eqn): ReadonlySet<ValueId> {
+  switch (eqn.kind) {
+    case "map": return tensorsOf(eqn.body);
+    case "update": return new Set([eqn.base, ...tensorsOf(eqn.body), ...eqn.at.flatMap((at) => [...tensorsOf(at)])]);
+    case "top": return new Set([eqn.score]);
+    case "pack": return new Set([eqn.source, ...(eqn.scale === null ? [] : [eqn.scale]), ...(eqn.zero === null ? [] : [eqn.zero])]);
+    default: return eqn satisfies never;
+  }
+}
+
+/** The finished graph: equations that nothing needs are left out, inputs come first and values are numbered in order. */
+export function finish(
+  builder: Builder, name: string, span: Span | null, outputs: readonly Output[], parameters: SymbolicGraph["parameters"], constraints: readonly Constraint[],
+): SymbolicGraph {
+  const live = new Set<ValueId>(outputs.map((output) => output.value));
+  for (const eqn of [...builder.eqns].reverse()) if (live.has(eqn.out)) for (const operand of operandsOf(eqn)) live.add(operand);
+  const eqns = builder.eqns.filter((eqn) => live.has(eqn.out));
+  const order = [...builder.inputs.map((input) => input.value), ...eqns.map((eqn) => eqn.out)];
+  const number = new Map(order.map((old, at) => [old, at]));
+  const renamed = (old: ValueId): ValueId => {
+    const found = number.get(old);
+    if (found === undefined) throw new InternalError(`value ${old} of ${name} is used but never defined`);
+    return found;
+  };
+  const values = order.map((old, id) => {
+    const value = valueOf(builder, old);
+    const pattern = value.type.pattern;
+    const mask = pattern.kind === "full" || pattern.mask === null ? null : number.get(pattern.mask) ?? null;
+    return { ...value, id, type: { ...value.type, pattern: pattern.kind === "full" ? pattern : { ...pattern, mask } } };
+  });
+  return {
+    name, span, values, parameters, constraints,
+    inputs: builder.inputs.map((input) => ({ ...input, value: renamed(input.value) })),
+    outputs: outputs.map((output) => ({ ...output, value: renamed(output.value), input: output.input === null ? null : renamed(output.input) })),
+    eqns: eqns.map((eqn) => renameEqn(eqn, renamed)),
+  };
+}
+
+/** A scalar with the tensors that it loads from renamed. */
+export function renameLoads(scalar: Scalar, rename: (value: ValueId) => ValueId): Scalar {
+  return mapScalar(scalar, (node) => (node.kind === "load" ? { ...node, tensor: rename(node.tensor) } : node));
+}
+
+function renameEqn(eqn: Eqn, rename: (value: ValueId) => ValueId): Eqn {
+  const out = rename(eqn.out);
+  switch (eqn.kind) {
+    case "map": return { ...eqn, out, body: renameLoads(eqn.body, rename) };
+    case "update": return { ...eqn, out, base: rename(eqn.base), at: eqn.at.map((at) => renameLoads(at, rename)), body: renameLoads(eqn.body, rename) };
+    case "top": return { ...eqn, out, score: rename(eqn.score) };
+    case "pack": return { ...eqn, out, source: rename(eqn.source), scale: eqn.scale === null ? null : rename(eqn.scale), zero: eqn.zero === null ? null : rename(eqn.zero) };
+    default: return eqn satisfies never;
+  }
+}

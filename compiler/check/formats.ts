@@ -1,0 +1,154 @@
+import type { Format, Grid } from "../formats/format.js";
+import { formatOf, formats } from "../formats/registry.js";
+import type { Argument, FormatExpr } from "../syntax/ast.js";
+import { constantSize, printSize, sameSize, sizeValue, type Size } from "../types/size.js";
+import type { FormatRef, FormatSpec, SymbolicFormat } from "../types/type.js";
+import { compileTimeSize } from "./element.js";
+import { fail, type Place } from "./frame.js";
+import { peek } from "./scope.js";
+import { suggestion } from "./suggestion.js";
+
+/** What a format asks of what is packed in it, with sizes that may be symbols. */
+export interface FormatNeeds {
+  readonly pattern: { readonly kind: "nm"; readonly n: Size; readonly m: Size } | { readonly kind: "masked" } | null;
+  readonly grid: { readonly group: Size | "channel"; readonly symmetric: boolean } | null;
+}
+
+/** Checks a format as it is written; null where it is wrong, which is reported. Defaults are filled in. */
+export function checkFormat(expr: FormatExpr, place: Place): SymbolicFormat | null {
+  const written = readFormat(expr, place);
+  if (written === null) return null;
+  const normal = concrete(written).normalize();
+  if (typeof normal === "string") return fail(place.frame, "E501", `\`${printFormatRef(written)}\` is not a format: ${lowerFirst(normal.replace(/\.$/, ""))}`, expr.span, "this format");
+  return restore(written, normal);
+}
+
+/** What a checked format asks. */
+export function needsOf(format: SymbolicFormat): FormatNeeds {
+  const { spec, format: found } = concrete(format);
+  const pattern = found?.pattern(spec) ?? null;
+  const grid: Grid | null = found?.grid(spec) ?? null;
+  const holder = grid === null ? null : withGroup(format);
+  const size = (value: Size | string | boolean | undefined, otherwise: number): Size => (typeof value === "object" ? value : constantSize(otherwise));
+  return {
+    pattern: pattern === null || pattern.kind === "masked" ? pattern : { kind: "nm", n: size(format.args["n"], pattern.n), m: size(format.args["m"], pattern.m) },
+    grid: grid === null ? null : { symmetric: grid.symmetric, group: grid.group === "channel" ? "channel" : size(holder?.args["group"], grid.group) },
+  };
+}
+
+/** Why a tensor of this shape cannot be stored so, or null; says nothing while the shape or an argument is symbolic. */
+export function shapeProblem(format: SymbolicFormat, shape: readonly Size[]): string | null {
+  const dims = shape.map(sizeValue);
+  const { spec, format: found, exact } = concrete(format);
+  if (!exact || found === null || dims.some((dim) => dim === null)) return null;
+  const known = dims.map((dim) => dim ?? 0);
+  return found.check(spec, { rows: known.slice(0, -1).reduce((a, b) => a * b, 1), columns: known.at(-1) ?? 1 });
+}
+
+/** Whether two formats are the same. */
+export function sameFormat(a: FormatRef | null, b: FormatRef | null): boolean {
+  if (a === null || b === null) return a === b;
+  if ("parameter" in a || "parameter" in b) return "parameter" in a && "parameter" in b && a.parameter === b.parameter;
+  const names = new Set([...Object.keys(a.args), ...Object.keys(b.args)]);
+  if (a.name !== b.name || !sameFormat(a.of, b.of)) return false;
+  return [...names].every((name) => {
+    const [x, y] = [a.args[name], b.args[name]];
+    return typeof x === "object" && typeof y === "object" ? sameSize(x, y) : x === y;
+  });
+}
+
+/** A format with the sizes in its arguments replaced. */
+export function mapFormat(format: SymbolicFormat, size: (size: Size) => Size): SymbolicFormat {
+  const args = Object.fromEntries(Object.entries(format.args).map(([name, value]) => [name, typeof value === "object" ? size(value) : value]));
+  return { name: format.name, args, of: format.of === null ? null : mapFormat(format.of, size) };
+}
+
+/** A format as it is written in source. */
+export function printFormatRef(format: FormatRef): string {
+  if ("parameter" in format) return format.parameter;
+  const parameters = formatOf(format.name)?.parameters ?? [];
+  const parts = Object.entries(format.args).flatMap(([name, value]) => {
+    const parameter = parameters.find((candidate) => candidate.name === name);
+    if (typeof value === "object") return [parameter?.kind === "label" ? `${name}: ${printSize(value)}` : printSize(value)];
+    if (parameter?.kind === "flag") return value === parameter.fallback ? [] : [value === true ? parameter.yes : parameter.no];
+    if (parameter?.kind === "word") return value === parameter.fallback ? [] : [`${name}: ${String(value)}`];
+    return [String(value)];
+  });
+  return format.name + (parts.length === 0 ? "" : `(${parts.join(", ")})`) + (format.of === null ? "" : ` of ${printFormatRef(format.of)}`);
+}
+
+function readFormat(expr: FormatExpr, place: Place): SymbolicFormat | null {
+  const found = formatOf(expr.name.name);
+  if (found === null) {
+    const help = suggestion(expr.name.name, formats.map((format) => format.name), "the formats are");
+    return fail(place.frame, "E501", `there is no format \`${expr.name.name}\``, expr.name.span, "not a format", { help });
+  }
+  const args: Record<string, Size | string | boolean> = {};
+  const positions = found.parameters.filter((parameter) => parameter.kind === "number").map((parameter) => parameter.name);
+  for (const argument of expr.args) {
+    const read = readArgument(argument, found, positions, args, place);
+    if (read === null) return null;
+    if (args[read.name] !== undefined) return fail(place.frame, "E501", `\`${read.name}\` of \`${found.name}\` is given twice`, argument.span, "given again");
+    args[read.name] = read.value;
+  }
+  const of = expr.of === null ? null : readFormat(expr.of, place);
+  return expr.of !== null && of === null ? null : { name: found.name, args, of };
+}
+
+function readArgument(argument: Argument, format: Format, positions: readonly string[], given: Readonly<Record<string, unknown>>, place: Place): { readonly name: string; readonly value: Size | string | boolean } | null {
+  const label = argument.label?.name ?? null;
+  const { value } = argument;
+  if (label !== null && !format.parameters.some((parameter) => parameter.name === label)) {
+    const help = suggestion(label, format.parameters.map((parameter) => parameter.name), "its arguments are");
+    return fail(place.frame, "E501", `\`${format.name}\` has no argument \`${label}\``, argument.span, "no such argument", { help });
+  }
+  if (value.kind === "name" && peek(place.scope, value.name) === null) {
+    for (const parameter of format.parameters) {
+      if (parameter.kind === "flag" && label === null && (value.name === parameter.yes || value.name === parameter.no)) return { name: parameter.name, value: value.name === parameter.yes };
+      const here = label === null ? positions.find((name) => given[name] === undefined) === parameter.name : label === parameter.name;
+      if (here && "words" in parameter && parameter.words.includes(value.name)) return { name: parameter.name, value: value.name };
+    }
+    const words = format.parameters.flatMap((parameter) => (parameter.kind === "flag" ? [parameter.yes, parameter.no] : "words" in parameter ? parameter.words : []));
+    const help = suggestion(value.name, words, "it can be");
+    return fail(place.frame, "E501", `\`${format.name}\` takes no argument \`${value.name}\``, argument.span, "neither a size nor a word of this format", { help });
+  }
+  const name = label ?? positions.find((candidate) => given[candidate] === undefined);
+  if (name === undefined) return fail(place.frame, "E501", `\`${format.name}\` takes ${positions.length === 0 ? "no numbers" : `(${positions.join(", ")})`}`, argument.span, "one argument too many");
+  const size = compileTimeSize(value, place);
+  return size === null ? null : { name, value: size };
+}
+
+/** Stand-ins for arguments that are symbols, so that a format can check the others. */
+const standIns: Readonly<Record<string, number>> = { group: 128, n: 1, m: 4 };
+
+function concrete(format: SymbolicFormat): { readonly spec: FormatSpec; readonly format: Format | null; readonly exact: boolean; readonly normalize: () => FormatSpec | string } {
+  let exact = true;
+  const specOf = (each: SymbolicFormat): FormatSpec => {
+    const args = Object.entries(each.args).map(([name, value]): [string, number | string | boolean] => {
+      if (typeof value !== "object") return [name, value];
+      const number = sizeValue(value);
+      if (number === null) exact = false;
+      return [name, number ?? standIns[name] ?? 1];
+    });
+    return { name: each.name, args: Object.fromEntries(args), of: each.of === null ? null : specOf(each.of) };
+  };
+  const spec = specOf(format);
+  const found = formatOf(format.name);
+  return { spec, format: found, exact, normalize: () => found?.normalize(spec) ?? `there is no format ${spec.name}` };
+}
+
+/** The normal form, with the sizes as they were written. */
+function restore(written: SymbolicFormat, normal: FormatSpec): SymbolicFormat {
+  const args = Object.entries(normal.args).map(([name, value]): [string, Size | string | boolean] => [name, written.args[name] ?? (typeof value === "number" ? constantSize(value) : value)]);
+  return { name: normal.name, args: Object.fromEntries(args), of: normal.of === null ? null : restore(written.of ?? { name: normal.of.name, args: {}, of: null }, normal.of) };
+}
+
+/** The part of a composed format that has the scales. */
+function withGroup(format: SymbolicFormat): SymbolicFormat | null {
+  if (format.args["group"] !== undefined) return format;
+  return format.of === null ? null : withGroup(format.of);
+}
+
+function lowerFirst(sentence: string): string {
+  return sentence.charAt(0).toLowerCase() + sentence.slice(1);
+}

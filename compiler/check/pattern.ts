@@ -1,0 +1,216 @@
+import type { Eqn, Scalar, Value, ValueId } from "../graph/graph.js";
+import type { BinaryOp, UnaryOp } from "../graph/ops.js";
+import { printSize, sameSize, sizeValue } from "../types/size.js";
+import { full, type Pattern, type TensorType } from "../types/type.js";
+
+/** A pattern that says something. */
+export type Sparse = Exclude<Pattern, { kind: "full" }>;
+
+/**
+ * A reason for a scalar to be zero: wherever `pattern`'s mask is false. Two scalars with the same key are zero at the
+ * same places; the key is the mask, or the tensor itself where its mask is not known.
+ */
+interface Zeros {
+  readonly key: string;
+  readonly pattern: Sparse;
+}
+
+/** The pattern of the value that an equation defines. `type` is its type without the pattern. */
+export function inferPattern(eqn: Eqn, values: readonly Value[], type: TensorType): Pattern {
+  switch (eqn.kind) {
+    case "map": {
+      if (eqn.indices.length === 0) return full;
+      const at: readonly Scalar[] = eqn.indices.map((range) => ({ kind: "index", index: range.index, name: range.name }));
+      return best(zerosOf(eqn.body, at, values));
+    }
+    case "update": {
+      const base = zerosOfTensor(eqn.base, values);
+      if (isZero(eqn.body)) return best(base);
+      const body = zerosOf(eqn.body, eqn.at, values);
+      return best(eqn.op === "set" && coversAll(eqn, type) ? body : intersect(base, body));
+    }
+    // of every group of m at most n are kept
+    case "top": return type.dtype === "bool" ? { kind: "nm", n: eqn.n, m: eqn.m, axis: eqn.axis, mask: eqn.out } : full;
+    case "pack": return values[eqn.source]?.type.pattern ?? full;
+    default: return eqn satisfies never;
+  }
+}
+
+/** Whether whatever has the pattern `have` also has `want`: 2:4 is 3:4, and 4:8 too. */
+export function impliesPattern(have: Pattern, want: Pattern): boolean {
+  if (want.kind === "full") return true;
+  if (have.kind === "full") return false;
+  if (want.kind === "masked") return true;
+  if (have.kind !== "nm" || have.axis !== want.axis) return false;
+  if (sameSize(have.n, want.n) && sameSize(have.m, want.m)) return true;
+  const [n, m, n2, m2] = [sizeValue(have.n), sizeValue(have.m), sizeValue(want.n), sizeValue(want.m)];
+  if (n === null || m === null || n2 === null || m2 === null || m === 0) return false;
+  return m2 % m === 0 && n * (m2 / m) <= n2;
+}
+
+/** A pattern in words: `2:4`, `unstructured`, `full`. */
+export function printPattern(pattern: Pattern): string {
+  switch (pattern.kind) {
+    case "full": return "full";
+    case "masked": return "unstructured";
+    case "nm": return `${printSize(pattern.n)}:${printSize(pattern.m)}`;
+    default: return pattern satisfies never;
+  }
+}
+
+/**
+ * Why a value has not the pattern that is wanted: the first equation on its way, going back, that reads something with
+ * the pattern and makes something without. Null where nothing on the way ever had it.
+ */
+export function whereLost(value: ValueId, want: Pattern, values: readonly Value[], producer: ReadonlyMap<ValueId, Eqn>): { readonly eqn: Eqn; readonly from: ValueId } | null {
+  const seen = new Set<ValueId>();
+  const visit = (id: ValueId): { readonly eqn: Eqn; readonly from: ValueId } | null => {
+    if (seen.has(id)) return null;
+    seen.add(id);
+    const eqn = producer.get(id);
+    if (eqn === undefined) return null;
+    const from = aligned(eqn);
+    for (const source of from) if (impliesPattern(values[source]?.type.pattern ?? full, want) && values[source]?.type.dtype !== "bool") return { eqn, from: source };
+    for (const source of from) {
+      const found = visit(source);
+      if (found !== null) return found;
+    }
+    return null;
+  };
+  return visit(value);
+}
+
+/** Whether an update addresses every element, each at its own indices. */
+function coversAll(eqn: Extract<Eqn, { kind: "update" }>, type: TensorType): boolean {
+  return type.shape.length === eqn.at.length && eqn.at.every((at, axis) => {
+    const range = eqn.indices.find((candidate) => at.kind === "index" && candidate.index === at.index);
+    const size = type.shape[axis];
+    return range !== undefined && size !== undefined && isZeroSize(range.low) && range.high.kind === "size" && sameSize(range.high.size, size);
+  });
+}
+
+function isZeroSize(scalar: Scalar): boolean {
+  return isZero(scalar) || (scalar.kind === "size" && sizeValue(scalar.size) === 0);
+}
+
+/** The tensors that stand in an equation element against element with what it defines. */
+function aligned(eqn: Eqn): readonly ValueId[] {
+  if (eqn.kind === "pack") return [eqn.source];
+  if (eqn.kind === "top") return [];
+  const at: readonly Scalar[] = eqn.kind === "update" ? eqn.at : eqn.indices.map((range) => ({ kind: "index", index: range.index, name: range.name }));
+  const found: ValueId[] = eqn.kind === "update" ? [eqn.base] : [];
+  const visit = (scalar: Scalar): void => {
+    if (scalar.kind === "load" && sameAt(scalar.at, at)) found.push(scalar.tensor);
+    for (const part of parts(scalar)) visit(part);
+  };
+  visit(eqn.body);
+  return found;
+}
+
+function parts(scalar: Scalar): readonly Scalar[] {
+  switch (scalar.kind) {
+    case "unary": case "cast": return [scalar.a];
+    case "binary": return [scalar.a, scalar.b];
+    case "select": return [scalar.then, scalar.otherwise];
+    case "reduce": return [scalar.body];
+    case "constant": case "index": case "size": case "load": return [];
+    default: return scalar satisfies never;
+  }
+}
+
+/** Unary ops with f(0) = 0 (false for `not`). */
+const keepsZero: { readonly [K in UnaryOp]: boolean } = {
+  negate: true, not: false, abs: true, sign: true, sqrt: true, rsqrt: false, exp: false, log: false, sin: true, cos: false, tanh: true,
+  floor: true, ceil: true, round: true, round_f16: true, bits: false, from_bits: true,
+};
+
+/** How zeros of the operands make zeros of the result: where either is zero, where both are, where the left one is. */
+const zeroRule: { readonly [K in BinaryOp]: "either" | "both" | "left" | "none" } = {
+  add: "both", subtract: "both", multiply: "either", divide: "left", remainder: "left", power: "none", min: "both", max: "both",
+  equal: "none", not_equal: "none", less: "none", less_equal: "none", greater: "none", greater_equal: "none",
+  and: "either", or: "both", bit_and: "either", bit_or: "both", bit_xor: "both", shift_left: "left", shift_right: "left",
+};
+
+/** Why a scalar is zero, at the element `at` of the tensor being defined. Arithmetic is over finite numbers: 0 * x = 0. */
+function zerosOf(scalar: Scalar, at: readonly Scalar[], values: readonly Value[]): readonly Zeros[] {
+  switch (scalar.kind) {
+    case "constant": case "index": case "size": return [];
+    case "load": return sameAt(scalar.at, at) ? zerosOfTensor(scalar.tensor, values) : [];
+    case "unary": return keepsZero[scalar.op] ? zerosOf(scalar.a, at, values) : [];
+    case "cast": return zerosOf(scalar.a, at, values);
+    case "select": {
+      const then = zerosOf(scalar.then, at, values);
+      if (isZero(scalar.otherwise)) return union(zerosOf(scalar.condition, at, values), then);
+      const otherwise = zerosOf(scalar.otherwise, at, values);
+      return isZero(scalar.then) ? otherwise : intersect(then, otherwise);
+    }
+    case "binary": {
+      const a = zerosOf(scalar.a, at, values);
+      // x ^ 2 with a positive power, x != 0 and x > 0 are zero (false) where x is zero
+      if (scalar.op === "power") return scalar.b.kind === "constant" && scalar.b.value > 0 ? a : [];
+      if (scalar.op === "not_equal") return isZero(scalar.b) ? a : [];
+      if (scalar.op === "greater") return scalar.b.kind === "constant" && scalar.b.value >= 0 ? a : [];
+      const rule = zeroRule[scalar.op];
+      if (rule === "none") return [];
+      if (rule === "left") return a;
+      // min and max of a number with itself or of two zeros; with a zero constant nothing is known of the sign
+      const b = zerosOf(scalar.b, at, values);
+      if (rule === "either") return union(a, b);
+      return isZero(scalar.a) ? b : isZero(scalar.b) ? a : intersect(a, b);
+    }
+    // a sum of zeros; the largest of an empty range is no zero, so max and min are left out
+    case "reduce": return scalar.op === "sum" || scalar.op === "mean" || scalar.op === "any" || scalar.op === "count" ? zerosOf(scalar.body, at, values) : [];
+    default: return scalar satisfies never;
+  }
+}
+
+function zerosOfTensor(tensor: ValueId, values: readonly Value[]): readonly Zeros[] {
+  const type = values[tensor]?.type;
+  if (type === undefined) return [];
+  const found: Zeros[] = [];
+  if (type.pattern.kind !== "full") found.push({ key: type.pattern.mask === null ? `value ${tensor}` : `mask ${type.pattern.mask}`, pattern: type.pattern });
+  if (type.dtype === "bool" && type.shape.length > 0) found.push({ key: `mask ${tensor}`, pattern: { kind: "masked", mask: tensor } });
+  return union(found, []);
+}
+
+function isZero(scalar: Scalar): boolean {
+  return scalar.kind === "constant" && scalar.value === 0;
+}
+
+function union(a: readonly Zeros[], b: readonly Zeros[]): readonly Zeros[] {
+  const found = new Map<string, Zeros>();
+  for (const zeros of [...a, ...b]) {
+    const known = found.get(zeros.key);
+    if (known === undefined || (known.pattern.kind === "masked" && zeros.pattern.kind === "nm")) found.set(zeros.key, zeros);
+  }
+  return [...found.values()];
+}
+
+function intersect(a: readonly Zeros[], b: readonly Zeros[]): readonly Zeros[] {
+  return union(a.filter((zeros) => b.some((other) => other.key === zeros.key)), []);
+}
+
+/** The most that is known: n:m before unstructured, a known mask before an unknown one. */
+function best(zeros: readonly Zeros[]): Pattern {
+  const rank = (pattern: Sparse): number => (pattern.kind === "nm" ? 2 : 0) + (pattern.mask === null ? 0 : 1);
+  let found: Sparse | null = null;
+  for (const { pattern } of zeros) if (found === null || rank(pattern) > rank(found)) found = pattern;
+  return found ?? full;
+}
+
+function sameAt(a: readonly Scalar[], b: readonly Scalar[]): boolean {
+  return a.length === b.length && a.every((scalar, axis) => sameIndex(scalar, b[axis]));
+}
+
+/** Structural equality of index expressions; those with loads are taken as different. */
+function sameIndex(a: Scalar, b: Scalar | undefined): boolean {
+  if (b === undefined) return false;
+  switch (a.kind) {
+    case "index": return b.kind === "index" && a.index === b.index;
+    case "size": return b.kind === "size" && sameSize(a.size, b.size);
+    case "constant": return b.kind === "constant" && a.value === b.value;
+    case "binary": return b.kind === "binary" && a.op === b.op && sameIndex(a.a, b.a) && sameIndex(a.b, b.b);
+    case "unary": case "load": case "select": case "cast": case "reduce": return false;
+    default: return a satisfies never;
+  }
+}

@@ -1,0 +1,104 @@
+import { type Diagnostic, InternalError } from "./diagnostic.js";
+import { dropGuards } from "./graph/bounds.js";
+import { expandTop } from "./graph/expand.js";
+import { fuse } from "./graph/fuse.js";
+import type { ConcreteGraph, SymbolicGraph } from "./graph/graph.js";
+import { printGraph } from "./graph/print.js";
+import { simplify } from "./graph/simplify.js";
+import { specialize } from "./graph/specialize.js";
+import { verify } from "./graph/verify.js";
+import { inlineRows } from "./lower/inline.js";
+import type { Kernel } from "./kernel/kernel.js";
+import { printKernel } from "./kernel/print.js";
+import { verifyKernel } from "./kernel/verify.js";
+import { lowerEqn, type Schedule } from "./lower/choose.js";
+import { createLowering } from "./lower/lowering.js";
+import { plan } from "./plan/plan.js";
+import type { Program } from "./plan/program.js";
+import { assignStorage, separate, type StorageMap } from "./plan/storage.js";
+import type { Target } from "./target.js";
+import type { Dtype } from "./types/dtype.js";
+import type { FormatSpec } from "./types/type.js";
+
+/** What the parameters of a function are for one compilation, by name. A format of null: dense elements of the tensor's dtype. */
+export interface CompileBinding {
+  readonly sizes?: Readonly<Record<string, number>>;
+  readonly dtypes?: Readonly<Record<string, Dtype>>;
+  readonly formats?: Readonly<Record<string, FormatSpec | null>>;
+}
+
+export interface CompileOptions {
+  /** Take this schedule wherever it applies: for tests and experiments. */
+  readonly schedule?: Schedule | null;
+  /** Whether to join eqns; on by default. */
+  readonly fuse?: boolean;
+}
+
+/** Every stage of one compilation, for printing and for tests. */
+export interface Stages {
+  /** Sizes, dtypes and formats bound; nothing rewritten. */
+  readonly concrete: ConcreteGraph;
+  /** What is lowered: simplified, fused, in-place updates separated. */
+  readonly fused: ConcreteGraph;
+  readonly storage: StorageMap;
+  /** Kernels of each eqn of `fused`. */
+  readonly kernels: readonly (readonly Kernel[])[];
+  readonly program: Program;
+}
+
+/** A program that cannot be compiled with these bindings, as diagnostics. */
+export class CompileError extends Error {
+  readonly diagnostics: readonly Diagnostic[];
+  constructor(diagnostics: readonly Diagnostic[]) {
+    super(diagnostics.map((diagnostic) => `${diagnostic.code}: ${diagnostic.message}`).join("\n"));
+    this.name = "CompileError";
+    this.diagnostics = diagnostics;
+  }
+}
+
+/** The Program of a function. Throws CompileError where the bindings do not fit the function. */
+export function compileFunction(graph: SymbolicGraph, binding: CompileBinding, target: Target, options: CompileOptions = {}): Program {
+  const stages = compileStages(graph, binding, target, options);
+  if ("diagnostics" in stages) throw new CompileError(stages.diagnostics);
+  return stages.program;
+}
+
+/** The pipeline, top to bottom. Each stage is verified after the pass that made it. */
+export function compileStages(graph: SymbolicGraph, binding: CompileBinding, target: Target, options: CompileOptions = {}): Stages | { readonly diagnostics: readonly Diagnostic[] } {
+  const bound = specialize(graph, {
+    sizes: new Map(Object.entries(binding.sizes ?? {})),
+    dtypes: new Map(Object.entries(binding.dtypes ?? {})),
+    formats: new Map(Object.entries(binding.formats ?? {})),
+  }, { f16: target.f16 });
+  if (!("graph" in bound)) return { diagnostics: bound };
+  return lowerConcrete(bound.graph, target, options);
+}
+
+/** The pipeline from a concrete graph on. */
+export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: CompileOptions = {}): Stages {
+  const passes: readonly { readonly name: string; readonly run: (graph: ConcreteGraph) => ConcreteGraph }[] = [
+    { name: "specialize", run: (graph) => graph },
+    { name: "expand top", run: expandTop },
+    { name: "simplify", run: simplify },
+    ...(options.fuse === false ? [] : [{ name: "fuse", run: (graph: ConcreteGraph) => fuse(graph, { inlineReductions: inlineRows(graph, target) }) }]),
+    { name: "drop guards", run: dropGuards },
+    { name: "separate updates", run: separate },
+  ];
+  let fused = concrete;
+  for (const pass of passes) {
+    fused = pass.run(fused);
+    const faults = verify(fused);
+    if (faults.length > 0) throw new InternalError(`after ${pass.name}: ${faults.join("; ")}\n${printGraph(fused)}`);
+  }
+  const storage = assignStorage(fused);
+  const lowering = createLowering(fused, storage, target);
+  const kernels = fused.eqns.map((eqn) => {
+    const lowered = lowerEqn(lowering, eqn, options.schedule ?? null);
+    for (const kernel of lowered) {
+      const faults = verifyKernel(kernel, target);
+      if (faults.length > 0) throw new InternalError(`after lowering: ${faults.join("; ")}\n${printKernel(kernel)}`);
+    }
+    return lowered;
+  });
+  return { concrete, fused, storage, kernels, program: plan(fused, storage, kernels) };
+}

@@ -1,0 +1,51 @@
+/** The arguments of a format, checked and printed generically over its parameters. */
+import type { FormatSpec } from "../types/type.js";
+import type { FormatParameter } from "./format.js";
+
+/** Fills the defaults of the parameters in; a sentence where an argument is missing, unknown or of the wrong kind. */
+export function normalizeArguments(spec: FormatSpec, parameters: readonly FormatParameter[]): FormatSpec | string {
+  const args: Record<string, number | string | boolean> = {};
+  for (const parameter of parameters) {
+    const value = spec.args[parameter.name] ?? ("fallback" in parameter ? parameter.fallback : undefined);
+    if (value === undefined) {
+      if (parameter.kind === "number") return `${spec.name} needs its argument \`${parameter.name}\`.`;
+      continue;
+    }
+    const problem = argumentProblem(spec.name, parameter, value);
+    if (problem !== null) return problem;
+    args[parameter.name] = value;
+  }
+  const unknown = Object.keys(spec.args).find((name) => !parameters.some((parameter) => parameter.name === name));
+  if (unknown !== undefined) return `${spec.name} has no argument \`${unknown}\`.`;
+  return { name: spec.name, args, of: spec.of };
+}
+
+function argumentProblem(name: string, parameter: FormatParameter, value: number | string | boolean): string | null {
+  switch (parameter.kind) {
+    case "number": {
+      if (typeof value === "number" ? Number.isInteger(value) && value > 0 : typeof value === "string" && parameter.words.includes(value)) return null;
+      const words = parameter.words.map((word) => ` or \`${word}\``).join("");
+      return `The argument \`${parameter.name}\` of ${name} must be a positive whole number${words}, and is ${String(value)}.`;
+    }
+    case "flag": return typeof value === "boolean" ? null : `${name} is either ${parameter.yes} or ${parameter.no}.`;
+    case "word": return typeof value === "string" && parameter.words.includes(value) ? null : `The argument \`${parameter.name}\` of ${name} must be ${parameter.words.join(" or ")}, and is ${String(value)}.`;
+    case "label": return typeof value === "number" && Number.isInteger(value) && value >= 0 ? null : `The argument \`${parameter.name}\` of ${name} must be a whole number, and is ${String(value)}.`;
+    default: return parameter satisfies never;
+  }
+}
+
+/** The arguments as they are written: `(128, symmetric)`; words at their default are left out; nothing at all for no arguments. */
+export function printArguments(spec: FormatSpec, parameters: readonly FormatParameter[]): string {
+  const parts = parameters.flatMap((parameter) => {
+    const value = spec.args[parameter.name];
+    if (value === undefined) return [];
+    switch (parameter.kind) {
+      case "number": return [String(value)];
+      case "flag": return [value === true ? parameter.yes : parameter.no];
+      case "word": return value === parameter.fallback ? [] : [`${parameter.name}: ${String(value)}`];
+      case "label": return [`${parameter.name}: ${String(value)}`];
+      default: return parameter satisfies never;
+    }
+  });
+  return parts.length === 0 ? "" : `(${parts.join(", ")})`;
+}

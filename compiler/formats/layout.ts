@@ -1,0 +1,146 @@
+/**
+ * What all formats share: sections one after the other, items of a few bits packed low first without regard to rows,
+ * and the choice and reading of units.
+ *
+ * An item of b bits stands at bit `index * b` of its section, counted from the lowest bit of the first word. For the b
+ * that divide 32 an item never straddles words, and 16- and 32-bit items are in the order of a little-endian file.
+ */
+import { InternalError } from "../diagnostic.js";
+import { bitAnd, bitOr, component, div, mul, rem, shiftLeft, shiftRight, add } from "../kernel/build.js";
+import type { Expr } from "../kernel/kernel.js";
+import type { Section, Shape, WordReader } from "./format.js";
+
+/** Sections in this order, each from a multiple of 4 words on. */
+export function placeSections(lengths: readonly { readonly name: string; readonly words: number }[]): readonly Section[] {
+  let offset = 0;
+  return lengths.map(({ name, words }) => {
+    const section: Section = { name, offset, words };
+    offset += roundUp(words, 4);
+    return section;
+  });
+}
+
+/** The section of that name. */
+export function sectionOf(sections: readonly Section[], name: string): Section {
+  const section = sections.find((candidate) => candidate.name === name);
+  if (section === undefined) throw new InternalError(`there is no section ${name}`);
+  return section;
+}
+
+/** The words of all sections, the padding of the last included: a multiple of 4. */
+export function totalWords(sections: readonly Section[]): number {
+  return sections.reduce((end, section) => Math.max(end, section.offset + roundUp(section.words, 4)), 0);
+}
+
+/** Zeroed words for the sections. */
+export function newWords(sections: readonly Section[]): Uint32Array<ArrayBuffer> {
+  return new Uint32Array(totalWords(sections));
+}
+
+/** Elements of a shape. */
+export function elementCount(shape: Shape): number {
+  return shape.rows * shape.columns;
+}
+
+/** The words that `count` items of `bits` bits take. */
+export function wordsFor(count: number, bits: number): number {
+  return Math.ceil((count * bits) / 32);
+}
+
+/** The smallest multiple of `step` that is not below `value`. */
+export function roundUp(value: number, step: number): number {
+  return Math.ceil(value / step) * step;
+}
+
+/** Ors item `index` of `bits` bits (1 to 32) into a section whose bits are still zero. `value` has no higher bits. */
+export function putItem(words: Uint32Array, section: Section, bits: number, index: number, value: number): void {
+  const { word, at } = placeOf(section, bits, index);
+  words[word] = words[word]! | (value << at);
+  if (at + bits > 32) words[word + 1] = words[word + 1]! | (value >>> (32 - at));
+}
+
+/** Item `index` of `bits` bits (1 to 32) of a section, as an unsigned number. */
+export function getItem(words: Uint32Array, section: Section, bits: number, index: number): number {
+  const { word, at } = placeOf(section, bits, index);
+  const low = words[word]! >>> at;
+  const all = at + bits > 32 ? low | (words[word + 1]! << (32 - at)) : low;
+  return bits === 32 ? all >>> 0 : all & (2 ** bits - 1);
+}
+
+function placeOf(section: Section, bits: number, index: number): { readonly word: number; readonly at: number } {
+  if (32 % bits !== 0) {
+    const at = (index * bits) % 32;
+    return { word: section.offset + (index * bits - at) / 32, at };
+  }
+  // Integer arithmetic throughout: these run once for each of a model's weights.
+  const perWord = 32 / bits;
+  return { word: section.offset + (index >>> (31 - Math.clz32(perWord))), at: (index & (perWord - 1)) * bits };
+}
+
+/** a / n for u32, n a constant; a shift where n is a power of two. */
+export function quotient(a: Expr, n: number): Expr {
+  return isPowerOfTwo(n) ? shiftRight(a, Math.log2(n)) : div(a, n);
+}
+
+/** a % n for u32, n a constant. */
+export function modulo(a: Expr, n: number): Expr {
+  return isPowerOfTwo(n) ? bitAnd(a, n - 1) : rem(a, n);
+}
+
+/** Whether n is 1, 2, 4, ... */
+export function isPowerOfTwo(n: number): boolean {
+  return Number.isInteger(n) && n > 0 && 2 ** Math.round(Math.log2(n)) === n;
+}
+
+/** The word that holds item `index` of `bits` bits (a divisor of 32), shifted so that the item stands lowest; higher bits are not cleared. */
+export function readItem(read: WordReader, section: Section, bits: number, index: Expr): Expr {
+  if (bits === 32) return read.word(section, index);
+  const word = read.word(section, quotient(index, 32 / bits));
+  return shiftRight(word, mul(modulo(index, 32 / bits), bits));
+}
+
+/** Columns a unit may have, the smallest first. */
+const unitSizes = [2, 4, 8, 16, 32, 64] as const;
+
+/**
+ * The columns of a unit, or null: the most for which the values take at most 128 bits (one vec4), else the fewest for
+ * which they take more. `valueBits` and `otherBits` are the bits per column of the sections that are read unit by unit:
+ * those of a unit must fill whole words or divide one, so that it starts where a load does. Every number in `within`
+ * must be a multiple of the unit.
+ */
+export function unitColumns(valueBits: number, otherBits: readonly number[], within: readonly number[]): number | null {
+  const possible = unitSizes.filter((columns) =>
+    within.every((span) => span % columns === 0) && [valueBits, ...otherBits].every((bits) => loadable(bits * columns)));
+  return possible.findLast((columns) => valueBits * columns <= 128) ?? possible[0] ?? null;
+}
+
+function loadable(bits: number): boolean {
+  return Number.isInteger(bits) && bits > 0 && (bits % 32 === 0 || 32 % bits === 0);
+}
+
+/** The words with the `bits` bits of unit `index` of a section (as `unitColumns` allows), each a local. Below 32 bits the one word has them lowest, and other bits above. */
+export function readUnit(read: WordReader, section: Section, bits: number, index: Expr): readonly Expr[] {
+  if (bits < 32) return [read.bind(section.name, readItem(read, section, bits, index))];
+  const words = bits / 32;
+  if (words % 4 !== 0) return range(words).map((at) => read.bind(section.name, read.word(section, add(mul(index, words), at))));
+  return range(words / 4).flatMap((at) => {
+    const four = read.bind(section.name, read.words4(section, add(mul(index, words / 4), at)));
+    return range(4).map((part) => component(four, part));
+  });
+}
+
+/** Field `at` of `bits` bits (at most 32) of the words that `readUnit` gave; fields may straddle words. */
+export function unitField(words: readonly Expr[], bits: number, at: number): Expr {
+  const bit = (at * bits) % 32;
+  const word = words[Math.floor((at * bits) / 32)]!;
+  const low = shiftRight(word, bit);
+  if (bit + bits < 32) return bitAnd(low, 2 ** bits - 1);
+  if (bit + bits === 32) return low;
+  const high = words[Math.floor((at * bits) / 32) + 1]!;
+  return bitAnd(bitOr(low, shiftLeft(high, 32 - bit)), 2 ** bits - 1);
+}
+
+/** 0, 1, ..., count - 1. */
+export function range(count: number): readonly number[] {
+  return Array.from({ length: count }, (_, at) => at);
+}

@@ -1,0 +1,80 @@
+/** Every format by name, and what follows from a spec for any of them. A new format is one new file and a line here. */
+import { InternalError } from "../diagnostic.js";
+import type { FormatSpec } from "../types/type.js";
+import { printArguments } from "./arguments.js";
+import { bitmaskFormat } from "./bitmask.js";
+import { bf16Format, f16Format, f32Format, i32Format, u32Format } from "./dense.js";
+import type { Format, GridValues, Shape } from "./format.js";
+import { int4Format, int8Format } from "./integer.js";
+import { elementCount, totalWords } from "./layout.js";
+import { nmFormat } from "./nm.js";
+import { decodeGrid } from "./scales.js";
+
+/** All formats, in the order of the specification. */
+export const formats: readonly Format[] = [f32Format, f16Format, bf16Format, i32Format, u32Format, int8Format, int4Format, nmFormat, bitmaskFormat];
+
+/** The format of that name, or null. */
+export function formatOf(name: string): Format | null {
+  return formats.find((format) => format.name === name) ?? null;
+}
+
+/** The format of a spec that has been normalized. */
+export function formatOfSpec(spec: FormatSpec): Format {
+  const format = formatOf(spec.name);
+  if (format === null) throw new InternalError(`there is no format ${spec.name}`);
+  return format;
+}
+
+/** The spec with its defaults filled in, or a full sentence saying what is wrong with it. */
+export function normalizeFormat(spec: FormatSpec): FormatSpec | string {
+  const format = formatOf(spec.name);
+  if (format === null) return `There is no format \`${spec.name}\`; the formats are ${formats.map((known) => known.name).join(", ")}.`;
+  return format.normalize(spec);
+}
+
+/** The spec with what only the values decide: the count of entries of a bitmask. The identity for all other formats. */
+export function completeFormat(spec: FormatSpec, dense: Float32Array): FormatSpec {
+  return formatOfSpec(spec).complete(spec, dense);
+}
+
+/** Rows and columns of a tensor: the last axis is the columns. A scalar is one row of one column. */
+export function shapeOf(dims: readonly number[]): Shape {
+  return { rows: dims.slice(0, -1).reduce((product, size) => product * size, 1), columns: dims.at(-1) ?? 1 };
+}
+
+/** The u32 words of a tensor, padding included: a multiple of 4. */
+export function formatWords(spec: FormatSpec, shape: Shape): number {
+  return totalWords(formatOfSpec(spec).sections(spec, shape));
+}
+
+/** The bytes of a tensor in memory, padding included: a multiple of 16. */
+export function formatBytes(spec: FormatSpec, shape: Shape): number {
+  return 4 * formatWords(spec, shape);
+}
+
+/** Bits for each dense element, scales, indices and all, the padding between sections not counted. */
+export function bitsPerWeight(spec: FormatSpec, shape: Shape): number {
+  const words = formatOfSpec(spec).sections(spec, shape).reduce((sum, section) => sum + section.words, 0);
+  return (32 * words) / elementCount(shape);
+}
+
+/** Scales and zero points that words hold, or null for a format without a grid: what `encode` needs to give the same words again. */
+export function gridValues(spec: FormatSpec, shape: Shape, words: Uint32Array): GridValues | null {
+  const format = formatOfSpec(spec);
+  const grid = format.grid(spec);
+  return grid === null ? null : decodeGrid(grid, shape, format.sections(spec, shape), words);
+}
+
+/** The shape of the scale tensor (and of the zero point) that packing in this format takes, or null for a format without a grid. */
+export function scaleShape(spec: FormatSpec, shape: Shape): Shape | null {
+  const grid = formatOfSpec(spec).grid(spec);
+  if (grid === null) return null;
+  return { rows: shape.rows, columns: grid.group === "channel" ? 1 : shape.columns / grid.group };
+}
+
+/** As it is written in source: `nm(2, 4) of int4(128, symmetric)`. Arguments at their default are left out where they have a label. */
+export function printFormat(spec: FormatSpec): string {
+  const format = formatOf(spec.name);
+  const own = spec.name + (format === null ? "" : printArguments(spec, format.parameters));
+  return spec.of === null ? own : `${own} of ${printFormat(spec.of)}`;
+}

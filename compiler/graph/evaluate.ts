@@ -1,0 +1,312 @@
+/**
+ * What a graph means, dense and obvious: every element computed in order on the host, one rounding an op. Everything
+ * else in the compiler is checked against this. `spec/ops.md` is the text of it, `spec/numerics.md` says how far a
+ * device may differ.
+ */
+import { InternalError } from "../diagnostic.js";
+import type { Format, GridValues } from "../formats/format.js";
+import { formatOf, shapeOf } from "../formats/registry.js";
+import type { Dtype } from "../types/dtype.js";
+import type { Concrete, FormatSpec } from "../types/type.js";
+import { binaryFunction, castFunction, extremeIdentity, rounding, unaryFunction } from "./arithmetic.js";
+import type { ConcreteGraph, Eqn, IndexId, Range, Scalar } from "./graph.js";
+import { dtypeOf } from "./scalar.js";
+
+/** A dense tensor on the host, row-major. f32 and f16 values are in a Float32Array, bool as 0 and 1 in a Uint8Array. */
+export interface TensorValue {
+  readonly dtype: Dtype;
+  readonly shape: readonly number[];
+  readonly data: TensorData;
+}
+
+export type TensorData = Float32Array | Int32Array | Uint32Array | Uint8Array;
+
+/** Zeros for so many elements of a dtype. */
+export function zeros(dtype: Dtype, count: number): TensorData {
+  switch (dtype) {
+    case "f32": case "f16": return new Float32Array(count);
+    case "i32": return new Int32Array(count);
+    case "u32": return new Uint32Array(count);
+    case "bool": return new Uint8Array(count);
+    default: return dtype satisfies never;
+  }
+}
+
+/** A tensor from plain numbers, brought into the dtype. A rank-0 tensor has shape `[]` and one number. */
+export function tensorValue(dtype: Dtype, shape: readonly number[], values: ArrayLike<number>): TensorValue {
+  const count = elementCount(shape);
+  if (values.length !== count) throw new InternalError(`${values.length} values for a tensor of shape [${shape.join(", ")}]`);
+  const data = zeros(dtype, count);
+  const round = rounding(dtype);
+  for (let at = 0; at < count; at += 1) data[at] = round(values[at] ?? 0);
+  return { dtype, shape, data };
+}
+
+/** The number of elements of a shape. */
+export function elementCount(shape: readonly number[]): number {
+  return shape.reduce((product, extent) => product * extent, 1);
+}
+
+/**
+ * The outputs by name, from the inputs by name. Rank-0 inputs have shape `[]`. A packed input is given as its decoded
+ * values; in a format without a grid they are rounded to what the format can hold. A missing input, one of another
+ * shape, or a read out of range of a load that is not guarded throws an InternalError.
+ */
+export function evaluate(graph: ConcreteGraph, inputs: ReadonlyMap<string, TensorValue>): Map<string, TensorValue> {
+  const values = evaluateValues(graph, inputs);
+  return new Map(graph.outputs.map((output) => [output.name, valueAt(values, output.value)]));
+}
+
+/** Every value of the graph by id: to find the first equation at which two results differ. */
+export function evaluateValues(graph: ConcreteGraph, inputs: ReadonlyMap<string, TensorValue>): readonly TensorValue[] {
+  const values: TensorValue[] = [];
+  for (const input of graph.inputs) {
+    const given = inputs.get(input.name);
+    const type = graph.values[input.value]?.type;
+    if (given === undefined || type === undefined) throw new InternalError(`evaluate: no value for input ${input.name} of ${graph.name}`);
+    if (given.shape.join() !== type.shape.join()) throw new InternalError(`evaluate: input ${input.name} has shape [${given.shape.join(", ")}], not [${type.shape.join(", ")}]`);
+    const data = type.format === null || knownFormat(type.format).grid(type.format) !== null ? given.data : reencoded(type.format, type.shape, given.data, null);
+    values[input.value] = tensorValue(type.dtype, type.shape, data);
+  }
+  for (const eqn of graph.eqns) {
+    const type = graph.values[eqn.out]?.type;
+    if (type === undefined) throw new InternalError(`evaluate: value ${eqn.out} of ${graph.name} is not listed`);
+    values[eqn.out] = { dtype: type.dtype, shape: type.shape, data: evaluateEqn(eqn, values, type.dtype, type.shape, type.format) };
+  }
+  return values;
+}
+
+function evaluateEqn(eqn: Eqn<Concrete>, values: readonly TensorValue[], dtype: Dtype, shape: readonly number[], format: FormatSpec | null): TensorData {
+  switch (eqn.kind) {
+    case "map": {
+      const data = zeros(dtype, elementCount(shape));
+      const compile = compiler(values);
+      const visit = compile.loop(eqn.indices);
+      const body = compile.scalar(eqn.body);
+      let next = 0;
+      visit([], (frame) => { data[next] = body(frame); next += 1; });
+      return data;
+    }
+    case "update": {
+      const data = valueAt(values, eqn.base).data.slice();
+      const compile = compiler(values);
+      const visit = compile.loop(eqn.indices);
+      const at = eqn.at.map(compile.scalar);
+      const body = compile.scalar(eqn.body);
+      const add = binaryFunction("add", dtype);
+      visit([], (frame) => {
+        const offset = offsetOf(shape, at, frame);
+        if (offset !== null) data[offset] = eqn.op === "add" ? add(data[offset] ?? 0, body(frame)) : body(frame);
+      });
+      return data;
+    }
+    case "top": return evaluateTop(valueAt(values, eqn.score), eqn.n, eqn.m, eqn.axis);
+    case "pack": {
+      if (format === null) throw new InternalError("evaluate: pack to a value without a format");
+      const scale = eqn.scale === null ? null : floats(valueAt(values, eqn.scale).data);
+      const zero = eqn.zero === null ? null : floats(valueAt(values, eqn.zero).data);
+      const decoded = reencoded(format, shape, valueAt(values, eqn.source).data, scale && { scale, zero });
+      return tensorValue(dtype, shape, decoded).data;
+    }
+    default: return eqn satisfies never;
+  }
+}
+
+/** The values that remain after encoding and decoding. */
+function reencoded(spec: FormatSpec, shape: readonly number[], data: TensorData, grid: GridValues | null): Float32Array {
+  const format = knownFormat(spec);
+  const rows = shapeOf(shape);
+  return format.decode(spec, rows, format.encode(spec, rows, floats(data), grid));
+}
+
+function knownFormat(spec: FormatSpec): Format {
+  const format = formatOf(spec.name);
+  if (format === null) throw new InternalError(`evaluate: no format ${spec.name}`);
+  return format;
+}
+
+function floats(data: TensorData): Float32Array {
+  return data instanceof Float32Array ? data : Float32Array.from(data);
+}
+
+/** 1 where an element is among the n largest of its group of m neighbours; of equals the lower index; NaN the smallest. */
+function evaluateTop(score: TensorValue, n: number, m: number, axis: number): Uint8Array {
+  const extent = score.shape[axis] ?? 1;
+  const stride = elementCount(score.shape.slice(axis + 1));
+  const keep = new Uint8Array(score.data.length);
+  for (let start = 0; start < keep.length; start += 1) {
+    const position = Math.floor(start / stride) % extent;
+    if (position % m !== 0) continue;
+    const group = Array.from({ length: Math.min(m, extent - position) }, (_, k) => start + k * stride);
+    const rank = (at: number): number => { const value = score.data[at] ?? 0; return Number.isNaN(value) ? -Infinity : value; };
+    const isNaNAt = (at: number): number => (Number.isNaN(score.data[at]) ? 1 : 0);
+    // sort is stable: equals stay in order of index; -Infinity stands before NaN
+    const order = [...group].sort((a, b) => (rank(a) === rank(b) ? isNaNAt(a) - isNaNAt(b) : rank(b) - rank(a)));
+    for (const at of order.slice(0, n)) keep[at] = 1;
+  }
+  return keep;
+}
+
+/** The values of the indices in scope, by slot. */
+type Frame = number[];
+type Compiled = (frame: Frame) => number;
+type Loop = (frame: Frame, visit: (frame: Frame) => void) => void;
+
+/** Turns scalars into closures, with a slot of the frame for each index. */
+function compiler(values: readonly TensorValue[]): { scalar(scalar: Scalar<Concrete>): Compiled; loop(ranges: readonly Range<Concrete>[]): Loop } {
+  const slots = new Map<IndexId, number>();
+  const known = new Map<Scalar<Concrete>, Compiled>();
+  const slotOf = (index: IndexId): number => {
+    const slot = slots.get(index) ?? slots.size;
+    slots.set(index, slot);
+    return slot;
+  };
+
+  const loop = (ranges: readonly Range<Concrete>[]): Loop => {
+    const [first, ...rest] = ranges;
+    if (first === undefined) return (frame, visit) => visit(frame);
+    const low = scalar(first.low);
+    const high = scalar(first.high);
+    const slot = slotOf(first.index);
+    const inner = loop(rest);
+    return (frame, visit) => {
+      const end = high(frame);
+      // an index is never negative: a bound that is data and below 0 counts as 0
+      for (let value = Math.max(low(frame), 0); value < end; value += 1) {
+        frame[slot] = value;
+        inner(frame, visit);
+      }
+    };
+  };
+
+  const scalar = (node: Scalar<Concrete>): Compiled => {
+    const done = known.get(node);
+    if (done !== undefined) return done;
+    const compiled = compileNode(node);
+    known.set(node, compiled);
+    return compiled;
+  };
+
+  const compileNode = (node: Scalar<Concrete>): Compiled => {
+    switch (node.kind) {
+      case "constant": {
+        const value = rounding(node.dtype)(node.value);
+        return () => value;
+      }
+      case "size": return () => node.size;
+      case "index": {
+        const slot = slotOf(node.index);
+        return (frame) => frame[slot] ?? 0;
+      }
+      case "load": {
+        const { data, shape } = valueAt(values, node.tensor);
+        const at = node.at.map(scalar);
+        return (frame) => {
+          const offset = offsetOf(shape, at, frame);
+          if (offset !== null) return data[offset] ?? 0;
+          if (node.guarded) return 0;
+          throw new InternalError(`evaluate: %${node.tensor}[${at.map((index) => index(frame)).join(", ")}] is out of range of [${shape.join(", ")}], and the load is not guarded`);
+        };
+      }
+      case "unary": {
+        const a = scalar(node.a);
+        const apply = unaryFunction(node.op, node.dtype);
+        return (frame) => apply(a(frame));
+      }
+      case "binary": {
+        const a = scalar(node.a);
+        const b = scalar(node.b);
+        const apply = binaryFunction(node.op, dtypeOf(node.a));
+        return (frame) => apply(a(frame), b(frame));
+      }
+      case "select": {
+        const condition = scalar(node.condition);
+        const then = scalar(node.then);
+        const otherwise = scalar(node.otherwise);
+        return (frame) => (condition(frame) !== 0 ? then(frame) : otherwise(frame));
+      }
+      case "cast": {
+        const a = scalar(node.a);
+        const apply = castFunction(dtypeOf(node.a), node.dtype);
+        return (frame) => apply(a(frame));
+      }
+      case "reduce": {
+        const visit = loop(node.over);
+        const body = scalar(node.body);
+        const slot = slotOf(node.over[0]?.index ?? -1);
+        return (frame) => reduced(node.op, node.dtype, (each) => visit(frame, (inner) => each(body(inner), inner[slot] ?? 0)));
+      }
+      default: return node satisfies never;
+    }
+  };
+  return { scalar, loop };
+}
+
+/** Folds the values that `visit` gives in order. Sums are exact to f64 and rounded once, so that a device's error is its own. */
+function reduced(op: Extract<Scalar<Concrete>, { kind: "reduce" }>["op"], dtype: Dtype, visit: (each: (value: number, index: number) => void) => void): number {
+  const round = rounding(dtype);
+  switch (op) {
+    case "sum": {
+      let sum = 0;
+      // integers wrap around at each step, which is the same as once at the end, but stays exact
+      visit(dtype === "f32" || dtype === "f16" ? (value) => { sum += value; } : (value) => { sum = round(sum + value); });
+      return round(sum);
+    }
+    case "mean": {
+      let sum = 0;
+      let count = 0;
+      visit((value) => { sum += value; count += 1; });
+      return count === 0 ? 0 : round(sum / count);
+    }
+    case "max": case "min": {
+      let best = extremeIdentity(op, dtype);
+      const choose = binaryFunction(op, dtype);
+      visit((value) => { best = choose(best, value); });
+      return best;
+    }
+    case "any": {
+      let found = 0;
+      visit((value) => { if (value !== 0) found = 1; });
+      return found;
+    }
+    case "all": {
+      let holds = 1;
+      visit((value) => { if (value === 0) holds = 0; });
+      return holds;
+    }
+    case "count": {
+      let count = 0;
+      visit((value) => { if (value !== 0) count += 1; });
+      return round(count);
+    }
+    case "argmax": {
+      let best: number | null = null;
+      let place = 0;
+      visit((value, index) => {
+        if (best !== null && !(value > best || (Number.isNaN(best) && !Number.isNaN(value)))) return;
+        best = value;
+        place = index;
+      });
+      return place;
+    }
+    default: return op satisfies never;
+  }
+}
+
+/** Row-major offset of an element, or null where an index is out of range. */
+function offsetOf(shape: readonly number[], at: readonly Compiled[], frame: Frame): number | null {
+  let offset = 0;
+  for (let axis = 0; axis < at.length; axis += 1) {
+    const extent = shape[axis] ?? 1;
+    const index = at[axis]?.(frame) ?? 0;
+    if (index < 0 || index >= extent) return null;
+    offset = offset * extent + index;
+  }
+  return offset;
+}
+
+function valueAt(values: readonly TensorValue[], id: number): TensorValue {
+  const value = values[id];
+  if (value === undefined) throw new InternalError(`evaluate: value ${id} is used before it is defined`);
+  return value;
+}

@@ -1,0 +1,158 @@
+/** A graph as text: stable, for goldens and for people. Reads like a program; `%3` is the value with id 3. */
+import { printDtype } from "../types/dtype.js";
+import type { DtypeRef } from "../types/dtype.js";
+import { printSize } from "../types/size.js";
+import type { Size } from "../types/size.js";
+import type { FormatRef, FormatSpec, Level, Pattern, TensorType } from "../types/type.js";
+import type { Constraint, Eqn, Graph, IndexId, Range, Scalar } from "./graph.js";
+import type { BinaryOp } from "./ops.js";
+
+/** The graph, an equation a line, ending in a newline. */
+export function printGraph<L extends Level>(graph: Graph<L>): string {
+  const { sizes, dtypes, formats } = graph.parameters;
+  const parameters = [sizes, dtypes, formats].some((list) => list.length > 0) ? `[${[sizes, dtypes, formats].filter((list) => list.length > 0).map((list) => list.join(", ")).join("; ")}]` : "";
+  const inputs = graph.inputs.map((input) => `${input.mutable ? "var " : ""}${printValue(graph, input.value)}`).join(", ");
+  const outputs = graph.outputs.map((output) => `%${output.value} ${output.name}${output.input === null ? "" : ` in place of %${output.input}`}`).join(", ");
+  return [
+    `graph ${graph.name}${parameters}(${inputs})`,
+    ...graph.constraints.map((constraint) => `  where ${printConstraint(constraint)}`),
+    ...graph.eqns.map((eqn) => `  ${printEqn(graph, eqn)}`),
+    `  return ${outputs}`,
+    "",
+  ].join("\n");
+}
+
+/** A size parameter's condition, as it is written in source. */
+export function printConstraint(constraint: Constraint): string {
+  const [left, right] = [printSize(constraint.left), printSize(constraint.right)];
+  switch (constraint.kind) {
+    case "divides": return `${left} % ${right} == 0`;
+    case "equal": return `${left} == ${right}`;
+    case "at-least": return `${left} >= ${right}`;
+    default: return constraint.kind satisfies never;
+  }
+}
+
+/** One equation: `%3 y: f32[T, N] = map t, n: ...`. */
+export function printEqn<L extends Level>(graph: Graph<L>, eqn: Eqn<L>): string {
+  return `${printValue(graph, eqn.out)} = ${printRight(graph, eqn)}`;
+}
+
+function printRight<L extends Level>(graph: Graph<L>, eqn: Eqn<L>): string {
+  switch (eqn.kind) {
+    case "map": {
+      const scope = scopeOf(eqn.indices);
+      return `map${eqn.indices.length > 0 ? ` ${eqn.indices.map((range) => scope.get(range.index)).join(", ")}` : ""}: ${print(eqn.body, scope, 0)}`;
+    }
+    case "update": {
+      const scope = scopeOf(eqn.indices);
+      const ranges = eqn.indices.length > 0 ? ` for ${printRanges(eqn.indices, scope)}` : "";
+      return `update %${eqn.base}[${eqn.at.map((at) => print(at, scope, 0)).join(", ")}] ${eqn.op === "add" ? "+=" : "="} ${print(eqn.body, scope, 0)}${ranges}`;
+    }
+    case "top": return `top ${printAnySize(eqn.n)} of ${printAnySize(eqn.m)} along ${eqn.axis} in %${eqn.score}`;
+    case "pack": {
+      const format = graph.values[eqn.out]?.type.format ?? null;
+      const extra = [eqn.scale === null ? [] : [`scale %${eqn.scale}`], eqn.zero === null ? [] : [`zero %${eqn.zero}`]].flat();
+      return `pack %${eqn.source} as ${format === null ? "?" : printFormat(format)}${extra.length > 0 ? ` with ${extra.join(", ")}` : ""}`;
+    }
+    default: return eqn satisfies never;
+  }
+}
+
+function printValue<L extends Level>(graph: Graph<L>, id: number): string {
+  const value = graph.values[id];
+  return value === undefined ? `%${id} ?` : `%${id} ${value.name}: ${printType(value.type)}`;
+}
+
+/** A tensor type: `f32[N, K] is 2:4 along 1 by %5 as nm(m: 4, n: 2) of f16`. */
+export function printType<L extends Level>(type: TensorType<L>): string {
+  const dtype = printDtype(type.dtype);
+  const shape = type.shape.length === 0 ? "" : `[${type.shape.map(printAnySize).join(", ")}]`;
+  return `${dtype}${shape}${printPattern(type.pattern)}${type.format === null ? "" : ` as ${printFormat(type.format)}`}`;
+}
+
+function printPattern<L extends Level>(pattern: Pattern<L>): string {
+  const by = pattern.kind !== "full" && pattern.mask !== null ? ` by %${pattern.mask}` : "";
+  switch (pattern.kind) {
+    case "full": return "";
+    case "nm": return ` is ${printAnySize(pattern.n)}:${printAnySize(pattern.m)} along ${pattern.axis}${by}`;
+    case "masked": return ` is masked${by}`;
+    default: return pattern satisfies never;
+  }
+}
+
+/** A format with its arguments sorted by name: `nm(m: 4, n: 2) of int4(group: 128, symmetric: true)`. */
+export function printFormat(format: FormatRef | FormatSpec): string {
+  if ("parameter" in format) return format.parameter;
+  const args = Object.entries(format.args).sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, value]) => `${name}: ${typeof value === "object" ? printSize(value) : String(value)}`);
+  return `${format.name}${args.length > 0 ? `(${args.join(", ")})` : ""}${format.of === null ? "" : ` of ${printFormat(format.of)}`}`;
+}
+
+/** A size of either stage. */
+export function printAnySize(size: Size | number): string {
+  return typeof size === "number" ? String(size) : printSize(size);
+}
+
+/** A scalar on its own; indices print by name, those of one name told apart by their id. */
+export function printScalar<L extends Level>(scalar: Scalar<L>, indices: readonly Range<L>[] = []): string {
+  return print(scalar, scopeOf(indices), 0);
+}
+
+/** What each index in scope is called. */
+type Scope = ReadonlyMap<IndexId, string>;
+
+function scopeOf<L extends Level>(ranges: readonly Range<L>[], outer: Scope = new Map()): Scope {
+  const scope = new Map(outer);
+  for (const range of ranges) scope.set(range.index, [...scope.values()].includes(range.name) ? `${range.name}.${range.index}` : range.name);
+  return scope;
+}
+
+function printRanges<L extends Level>(ranges: readonly Range<L>[], scope: Scope): string {
+  return ranges.map((range) => `${scope.get(range.index)} in ${print(range.low, scope, 4)}..${print(range.high, scope, 4)}`).join(", ");
+}
+
+const infix: { readonly [K in BinaryOp]: readonly [symbol: string, precedence: number] | null } = {
+  or: ["or", 1], and: ["and", 2],
+  equal: ["==", 3], not_equal: ["!=", 3], less: ["<", 3], less_equal: ["<=", 3], greater: [">", 3], greater_equal: [">=", 3],
+  add: ["+", 4], subtract: ["-", 4], multiply: ["*", 5], divide: ["/", 5], remainder: ["%", 5], power: ["^", 7],
+  min: null, max: null, bit_and: null, bit_or: null, bit_xor: null, shift_left: null, shift_right: null,
+};
+
+/** `least`: an expression that binds more loosely is put in parentheses. */
+function print<L extends Level>(scalar: Scalar<L>, scope: Scope, least: number): string {
+  const wrap = (text: string, precedence: number): string => (precedence < least ? `(${text})` : text);
+  const list = (items: readonly Scalar<L>[]): string => items.map((item) => print(item, scope, 0)).join(", ");
+  switch (scalar.kind) {
+    case "constant": return printConstant(scalar.value, scalar.dtype);
+    case "index": return scope.get(scalar.index) ?? `${scalar.name}.${scalar.index}`;
+    case "size": return typeof scalar.size === "number" || scalar.size.terms.length <= 1 ? printAnySize(scalar.size) : `(${printAnySize(scalar.size)})`;
+    case "load": return `%${scalar.tensor}${scalar.at.length === 0 ? "" : `[${list(scalar.at)}]`}${scalar.guarded ? "?" : ""}`;
+    case "unary":
+      if (scalar.op === "negate") return wrap(`-${print(scalar.a, scope, 6)}`, 6);
+      if (scalar.op === "not") return wrap(`not ${print(scalar.a, scope, 6)}`, 6);
+      return `${scalar.op}(${print(scalar.a, scope, 0)})`;
+    case "binary": {
+      const form = infix[scalar.op];
+      if (form === null) return `${scalar.op}(${list([scalar.a, scalar.b])})`;
+      const [symbol, precedence] = form;
+      return wrap(`${print(scalar.a, scope, precedence === 3 ? 4 : precedence)} ${symbol} ${print(scalar.b, scope, precedence + 1)}`, precedence);
+    }
+    case "select": return `select(${list([scalar.condition, scalar.then, scalar.otherwise])})`;
+    case "cast": return `${printDtype(scalar.dtype)}(${print(scalar.a, scope, 0)})`;
+    case "reduce": {
+      const inner = scopeOf(scalar.over, scope);
+      // as loose as can be: everything to its right is its body
+      return wrap(`${scalar.op} ${printRanges(scalar.over, inner)}: ${print(scalar.body, inner, 0)}`, 0.5);
+    }
+    default: return scalar satisfies never;
+  }
+}
+
+function printConstant(value: number, dtype: DtypeRef): string {
+  if (dtype === "bool") return value !== 0 ? "true" : "false";
+  if (dtype === "i32") return String(value);
+  if (dtype === "u32") return `${value}u`;
+  const digits = Object.is(value, -0) ? "-0" : String(value);
+  const number = /^-?\d+$/.test(digits) ? `${digits}.0` : digits;
+  return dtype === "f32" ? number : dtype === "f16" ? `${number}h` : `${printDtype(dtype)}(${number})`;
+}

@@ -1,0 +1,198 @@
+/** The memory that the evaluator runs on, and the rules that accesses to it are held to. */
+import { roundToF16 } from "./fold.js";
+import { byteSize, elementType, width } from "./kernel.js";
+import type { Kernel, KernelBuffer, ScalarType } from "./kernel.js";
+
+/** What a kernel did that no kernel may do. */
+export class KernelFault extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = "KernelFault";
+  }
+}
+
+/** Access to one scalar of a buffer or array: `element` counts elements, `at` the components of one. */
+export interface BufferMemory {
+  /** `invocation` is unique in the dispatch. */
+  load(element: number, at: number, invocation: number): number;
+  store(element: number, at: number, value: number, invocation: number): void;
+}
+
+/** Marks a scalar that several invocations have read. */
+const several = 0xffffffff;
+
+/**
+ * The memory of a buffer. In a dispatch, nothing orders its invocations: what one writes no other may read or write,
+ * except to write the very same value.
+ */
+export function bufferMemory(kernel: string, buffer: KernelBuffer, bytes: ArrayBuffer): BufferMemory {
+  const { name, element, length } = buffer;
+  const components = width(element);
+  if (byteSize(element) * length > bytes.byteLength) {
+    throw new KernelFault(`kernel ${kernel}: buffer ${name} has ${length} elements of ${element}, more than the ${bytes.byteLength} bytes of tensor ${buffer.tensor}`);
+  }
+  const scalars = scalarView(elementType(element), bytes, length * components);
+  const checked = (index: number, verb: string): void => {
+    if (!(index >= 0 && index < length)) throw new KernelFault(`kernel ${kernel}: ${verb} index ${index} of buffer ${name}, which has ${length} elements`);
+  };
+  if (buffer.access === "read") {
+    return {
+      load(index, at) {
+        checked(index, "reads");
+        return scalars.get(index * components + at);
+      },
+      store() {
+        throw new KernelFault(`kernel ${kernel}: writes the read-only buffer ${name}`);
+      },
+    };
+  }
+  // 0: nobody; otherwise the invocation + 1.
+  const writers = new Uint32Array(length * components);
+  const readers = new Uint32Array(length * components);
+  const race = (index: number, what: string): KernelFault => new KernelFault(`kernel ${kernel}: race on buffer ${name}: ${what} element ${index}`);
+  return {
+    load(index, at, invocation) {
+      checked(index, "reads");
+      const place = index * components + at;
+      const writer = writers[place];
+      if (writer !== 0 && writer !== invocation + 1) throw race(index, "one invocation reads what another has written,");
+      const reader = readers[place];
+      readers[place] = reader === 0 || reader === invocation + 1 ? invocation + 1 : several;
+      return scalars.get(place);
+    },
+    store(index, at, value, invocation) {
+      checked(index, "writes");
+      const place = index * components + at;
+      const writer = writers[place];
+      const reader = readers[place];
+      const same = scalars.same(place, value);
+      if (writer !== 0 && writer !== invocation + 1 && !same) throw race(index, `two invocations write different values (${scalars.get(place)} and ${value}) to`);
+      if (reader !== 0 && reader !== invocation + 1 && !same) throw race(index, "one invocation writes what another has read,");
+      writers[place] = invocation + 1;
+      scalars.set(place, value);
+    },
+  };
+}
+
+/** Scalars of a type in memory. */
+interface ScalarView {
+  get(index: number): number;
+  set(index: number, value: number): void;
+  /** Whether the value there is this one; NaN is, and the zeros differ. */
+  same(index: number, value: number): boolean;
+}
+
+function scalarView(type: ScalarType, bytes: ArrayBuffer, length: number): ScalarView {
+  if (type === "f16") {
+    const words = new Uint16Array(bytes, 0, length);
+    return {
+      get: (index) => f16FromBits(words[index] ?? 0),
+      set: (index, value) => { words[index] = f16Bits(value); },
+      same: (index, value) => words[index] === f16Bits(value),
+    };
+  }
+  const words = type === "f32" ? new Float32Array(bytes, 0, length) : type === "i32" ? new Int32Array(bytes, 0, length) : new Uint32Array(bytes, 0, length);
+  return {
+    get: (index) => words[index] ?? 0,
+    set: (index, value) => { words[index] = value; },
+    same: (index, value) => Object.is(words[index], value),
+  };
+}
+
+/** The bits of the f16 nearest to the value. */
+export function f16Bits(value: number): number {
+  const rounded = roundToF16(value);
+  const sign = rounded < 0 || Object.is(rounded, -0) ? 0x8000 : 0;
+  const size = Math.abs(rounded);
+  if (Number.isNaN(size)) return 0x7e00;
+  if (size === Infinity) return sign | 0x7c00;
+  if (size < 2 ** -14) return sign | (size * 2 ** 24);
+  const exponent = 17 - Math.clz32(size * 16384);
+  return sign | ((exponent + 15) << 10) | ((size / 2 ** exponent - 1) * 1024);
+}
+
+/** The value of the bits of an f16. */
+export function f16FromBits(bits: number): number {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >> 10) & 31;
+  const fraction = bits & 0x3ff;
+  if (exponent === 31) return fraction === 0 ? sign * Infinity : NaN;
+  return sign * (exponent === 0 ? fraction * 2 ** -24 : (1 + fraction / 1024) * 2 ** (exponent - 15));
+}
+
+interface SharedArray {
+  readonly name: string;
+  readonly length: number;
+  readonly components: number;
+  readonly values: Float64Array;
+  /** Phase of the last write and read of each scalar, and by whom in that phase. */
+  readonly writtenIn: Uint32Array;
+  readonly writer: Uint32Array;
+  readonly readIn: Uint32Array;
+  readonly reader: Uint32Array;
+}
+
+/**
+ * Workgroup memory. Between two barriers, what one invocation writes no other may touch; what none has written since
+ * the workgroup began may not be read.
+ */
+export class SharedMemory {
+  readonly #kernel: string;
+  readonly #arrays: ReadonlyMap<string, SharedArray>;
+  /** Counts barriers and workgroups, so that nothing has to be cleared. */
+  #phase = 0;
+  #workgroupStart = 0;
+
+  constructor(kernel: Kernel) {
+    this.#kernel = kernel.name;
+    this.#arrays = new Map(kernel.arrays.map(({ name, element, length }) => {
+      const scalars = length * width(element);
+      return [name, {
+        name, length, components: width(element), values: new Float64Array(scalars),
+        writtenIn: new Uint32Array(scalars), writer: new Uint32Array(scalars), readIn: new Uint32Array(scalars), reader: new Uint32Array(scalars),
+      }];
+    }));
+  }
+
+  nextWorkgroup(): void {
+    this.#phase++;
+    this.#workgroupStart = this.#phase;
+  }
+
+  nextPhase(): void {
+    this.#phase++;
+  }
+
+  /** The array; `invocation` of its accesses need only be unique in the workgroup. */
+  array(name: string): BufferMemory {
+    const array = this.#arrays.get(name);
+    if (array === undefined) throw new KernelFault(`kernel ${this.#kernel}: no array ${name}`);
+    const { length, components, values, writtenIn, writer, readIn, reader } = array;
+    const fault = (what: string, index: number): KernelFault => new KernelFault(`kernel ${this.#kernel}: ${what} element ${index} of array ${name}, which has ${length} elements`);
+    return {
+      load: (index, at, invocation) => {
+        if (!(index >= 0 && index < length)) throw fault("reads", index);
+        const place = index * components + at;
+        const written = writtenIn[place] ?? 0;
+        if (written < this.#workgroupStart) throw fault("reads the never written", index);
+        if (written === this.#phase && writer[place] !== invocation) throw fault("race: without a barrier between, one invocation reads what another writes,", index);
+        if (readIn[place] !== this.#phase) {
+          readIn[place] = this.#phase;
+          reader[place] = invocation;
+        } else if (reader[place] !== invocation) {
+          reader[place] = several;
+        }
+        return values[place] ?? 0;
+      },
+      store: (index, at, value, invocation) => {
+        if (!(index >= 0 && index < length)) throw fault("writes", index);
+        const place = index * components + at;
+        if (writtenIn[place] === this.#phase && writer[place] !== invocation) throw fault("race: without a barrier between, two invocations write", index);
+        if (readIn[place] === this.#phase && reader[place] !== invocation) throw fault("race: without a barrier between, one invocation writes what another reads,", index);
+        writtenIn[place] = this.#phase;
+        writer[place] = invocation;
+        values[place] = value;
+      },
+    };
+  }
+}

@@ -1,0 +1,95 @@
+/**
+ * Which values are the same for all invocations of a workgroup, or of a subgroup, and whether barriers and subgroup
+ * operations stand where all of them come by. As strict as WGSL for barriers; for subgroup operations it is enough
+ * that the invocations of each subgroup agree.
+ */
+import type { Expr, Kernel, Statement } from "./kernel.js";
+import { hasSubgroupCall, isSubgroupCall, operands } from "./walk.js";
+
+/** How far a value agrees: over the workgroup (2), over each subgroup (1), not at all (0). */
+type Level = 0 | 1 | 2;
+
+const workgroup = 2;
+const subgroup = 1;
+
+/** What is wrong with the places of barriers and subgroup operations: full sentences, empty if nothing is. */
+export function uniformityFaults(kernel: Kernel): readonly string[] {
+  const faults = new Set<string>();
+  const writable = new Set(kernel.buffers.filter((buffer) => buffer.access === "read_write").map((buffer) => buffer.name));
+  /** Levels of `let`s, `var`s and loop variables. They only ever fall, so loops settle. */
+  const locals = new Map<string, Level>();
+
+  const lowest = (...levels: readonly Level[]): Level => Math.min(workgroup, ...levels) as Level;
+
+  function level(a: Expr, flow: Level): Level {
+    switch (a.kind) {
+      case "literal": case "parameter": return workgroup;
+      case "local": return locals.get(a.name) ?? workgroup;
+      case "builtin":
+        if (a.name.startsWith("workgroup_id")) return workgroup;
+        if (a.name === "subgroup_size") return workgroup;
+        return a.name === "subgroup_index" ? subgroup : 0;
+      case "load": {
+        const index = level(a.index, flow);
+        return writable.has(a.buffer) ? 0 : index;
+      }
+      case "shared": level(a.index, flow); return 0;
+      case "binary":
+        if ((a.op === "and" || a.op === "or") && hasSubgroupCall(a.b)) faults.add(`A subgroup operation stands in the second operand of \`${a.op}\`, which may be skipped.`);
+        return lowest(level(a.a, flow), level(a.b, flow));
+      case "call": {
+        const inputs = lowest(...a.args.map((arg) => level(arg, flow)));
+        if (!isSubgroupCall(a.name)) return inputs;
+        if (flow < subgroup) faults.add(`${a.name} stands in control flow that differs within a subgroup.`);
+        if (a.name === "subgroupShuffleXor") {
+          const mask = a.args[1];
+          if (mask && level(mask, flow) < subgroup) faults.add("subgroupShuffleXor has a mask that differs within a subgroup.");
+          return 0;
+        }
+        return subgroup;
+      }
+      default: return lowest(...operands(a).map((operand) => level(operand, flow)));
+    }
+  }
+
+  function fall(name: string, to: Level): void {
+    locals.set(name, lowest(locals.get(name) ?? workgroup, to));
+  }
+
+  function run(statements: readonly Statement[], flow: Level): void {
+    for (const s of statements) {
+      switch (s.kind) {
+        case "let": fall(s.name, level(s.value, flow)); break;
+        case "var": case "assign": fall(s.name, lowest(level(s.value, flow), flow)); break;
+        case "store": case "store_shared": level(s.index, flow); level(s.value, flow); break;
+        case "barrier":
+          if (flow < workgroup) faults.add("A barrier stands in control flow that differs within a workgroup.");
+          break;
+        case "if": {
+          const inside = lowest(flow, level(s.condition, flow));
+          run(s.then, inside);
+          run(s.otherwise, inside);
+          break;
+        }
+        case "for": {
+          if (hasSubgroupCall(s.to) || hasSubgroupCall(s.step)) faults.add(`A subgroup operation stands in the bound or step of the loop over ${s.name}.`);
+          level(s.from, flow);
+          for (let before = ""; ;) {
+            const inside = lowest(flow, level(s.from, flow), level(s.to, flow), level(s.step, flow), locals.get(s.name) ?? workgroup);
+            fall(s.name, inside);
+            run(s.body, inside);
+            const after = [...locals.values()].join("");
+            if (after === before) break;
+            before = after;
+          }
+          break;
+        }
+        default: s satisfies never;
+      }
+    }
+  }
+
+  // Faults that an early, too optimistic round missed show in the next; those it found are real, for levels only fall.
+  run(kernel.body, workgroup);
+  return [...faults];
+}

@@ -1,0 +1,88 @@
+import { formatOf, shapeOf } from "../../formats/registry.js";
+import { InternalError } from "../../diagnostic.js";
+import type { Eqn } from "../../graph/graph.js";
+import * as k from "../../kernel/build.js";
+import type { Expr, Kernel } from "../../kernel/kernel.js";
+import type { Concrete } from "../../types/type.js";
+import { spread, unflatten, workgroupPosition } from "../dispatch.js";
+import { storeElement } from "../store.js";
+import { loadElement, lowerIndex, lowerScalar, withIndices } from "../scalar.js";
+import type { Lowering } from "../lowering.js";
+
+/** Invocations of a workgroup where they do not cooperate. */
+const groupSize = 64;
+
+/** One invocation an element; reductions are loops. Works for every eqn on every device. */
+export function loops(lowering: Lowering, eqn: Eqn<Concrete>): readonly Kernel[] {
+  switch (eqn.kind) {
+    case "map": case "update": return [elementLoops(lowering, eqn)];
+    case "pack": return packLoops(lowering, eqn);
+    case "top": throw new InternalError("top is expanded before it is lowered");
+    default: return eqn satisfies never;
+  }
+}
+
+function elementLoops(lowering: Lowering, eqn: Eqn<Concrete> & { readonly kind: "map" | "update" }): Kernel {
+  const build = lowering.builder();
+  const scope = lowering.scope(build);
+  const extents = eqn.indices.map(extent);
+  const count = extents.reduce((product, size) => product * size, 1);
+  const workgroups = spread(Math.ceil(count / groupSize));
+  const position = build.bind("position", k.add(k.mul(workgroupPosition(workgroups), groupSize), k.builtin("local_index")));
+  build.when(k.less(position, count), () => {
+    const at = unflatten(build, position, extents, eqn.indices.map((range) => range.name));
+    const inner = withIndices(scope, eqn.indices.map((range, axis) => [range.index, k.add(at[axis]!, lowerIndex(scope, range.low))] as const));
+    storeElement(lowering, inner, eqn, lowerScalar(inner, eqn.body));
+  });
+  return build.finish({ name: lowering.nameOf(eqn), workgroupSize: [groupSize, 1, 1], workgroups, schedule: "loops", values: lowering.valuesOf(eqn) });
+}
+
+/** One invocation a word, one kernel a section of the format. */
+function packLoops(lowering: Lowering, eqn: Eqn<Concrete> & { readonly kind: "pack" }): readonly Kernel[] {
+  const { type } = lowering.graph.values[eqn.out]!;
+  const spec = type.format!;
+  const format = formatOf(spec.name);
+  if (format === null) throw new InternalError(`no format ${spec.name}`);
+  const shape = shapeOf(type.shape);
+  const storage = lowering.storage[eqn.out]!;
+  const kernels: Kernel[] = [];
+  for (const section of format.sections(spec, shape)) {
+    const build = lowering.builder();
+    const scope = lowering.scope(build);
+    const element = (tensor: number) => (row: Expr, column: Expr): Expr => k.convert("f32", loadElement(scope, tensor, matrixIndices(lowering.graph.values[tensor]!.type.shape, build, row, column)));
+    const workgroups = spread(Math.ceil(section.words / groupSize));
+    const word = build.bind("word", k.add(k.mul(workgroupPosition(workgroups), groupSize), k.builtin("local_index")));
+    build.when(k.less(word, section.words), () => {
+      const none = (): Expr => k.f32(0);
+      const packed = format.packed(spec, shape, build, section.name, word, {
+        value: element(eqn.source), scale: eqn.scale === null ? none : element(eqn.scale), zero: eqn.zero === null ? none : element(eqn.zero),
+      });
+      if (packed === null) throw new InternalError(`${spec.name} is packed on the host`);
+      build.add(k.store(build.view(storage, "u32", "read_write"), k.add(word, section.offset), packed));
+    });
+    kernels.push(build.finish({ name: `${lowering.nameOf(eqn)}_${section.name}`, workgroupSize: [groupSize, 1, 1], workgroups, schedule: "pack", values: lowering.valuesOf(eqn) }));
+  }
+  return kernels;
+}
+
+/** Indices of a tensor of any rank, seen as [rows, columns] with the last axis as columns. */
+function matrixIndices(shape: readonly number[], build: { bind(hint: string, value: Expr): Expr }, row: Expr, column: Expr): Expr[] {
+  if (shape.length <= 1) return shape.length === 0 ? [] : [column];
+  const at: Expr[] = [column];
+  let rest = row;
+  for (let axis = shape.length - 2; axis >= 0; axis--) {
+    at.unshift(axis === 0 ? rest : build.bind("i", k.rem(rest, shape[axis]!)));
+    rest = k.div(rest, shape[axis]!);
+  }
+  return at;
+}
+
+/** The number of values of an eqn's own index. */
+export function extent(range: { readonly low: { readonly kind: string }; readonly high: { readonly kind: string } }): number {
+  const value = (bound: { readonly kind: string; readonly value?: number; readonly size?: number }): number => {
+    const number = bound.kind === "constant" ? bound.value : bound.kind === "size" ? bound.size : undefined;
+    if (number === undefined) throw new InternalError("the range of an eqn's own index is not constant");
+    return number;
+  };
+  return Math.max(0, value(range.high) - value(range.low));
+}

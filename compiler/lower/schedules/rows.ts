@@ -1,0 +1,94 @@
+import type { Eqn, IndexId, Scalar } from "../../graph/graph.js";
+import * as k from "../../kernel/build.js";
+import type { Expr, Kernel } from "../../kernel/kernel.js";
+import type { Concrete } from "../../types/type.js";
+import { spread, unflatten, workgroupPosition } from "../dispatch.js";
+import type { Lowering } from "../lowering.js";
+import { accumulate, finishAccumulator, startAccumulator } from "../reduction.js";
+import { lowerIndex, lowerRange, lowerScalar, reduceBody, withIndices, withKnown, type Scope } from "../scalar.js";
+import { storeElement } from "../store.js";
+import { combineWorkgroup } from "../team.js";
+import { freeIndices, scalarReductions } from "../../graph/scalar.js";
+import { extent } from "./loops.js";
+
+type Reduce = Scalar<Concrete> & { readonly kind: "reduce" };
+type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
+
+/**
+ * One workgroup a row: its invocations share the work of each reduction that depends on the row only, then of the
+ * row's elements. Norms, softmaxes, losses and arg-maxima are rows.
+ */
+export interface RowShape {
+  /** Own indices that the shared reductions depend on: a row each. */
+  readonly outer: readonly number[];
+  /** The other own indices: the elements of a row. */
+  readonly inner: readonly number[];
+  /** Reductions that depend on the row alone, innermost first. */
+  readonly shared: readonly Reduce[];
+}
+
+/** How an eqn falls into rows, or null where no reduction could be shared. */
+export function rowShape(eqn: Elements): RowShape | null {
+  const own = new Set<IndexId>(eqn.indices.map((range) => range.index));
+  // innermost first: one that contains fewer others
+  const reductions = [...scalarReductions(eqn.body)].sort((a, b) => scalarReductions(a).length - scalarReductions(b).length);
+  const outermost = reductions.filter((reduce) => !reductions.some((other) => other !== reduce && scalarReductions(other.body).includes(reduce)));
+  if (outermost.length === 0) return null;
+  const rowIndices = new Set(outermost.flatMap((reduce) => [...freeIndices(reduce)]).filter((index) => own.has(index)));
+  const outer = eqn.indices.flatMap((range, axis) => (rowIndices.has(range.index) ? [axis] : []));
+  const inner = eqn.indices.flatMap((range, axis) => (rowIndices.has(range.index) ? [] : [axis]));
+  const shared = reductions.filter((reduce) => [...freeIndices(reduce)].every((index) => rowIndices.has(index)));
+  return { outer, inner, shared };
+}
+
+/** The kernel of an eqn in rows. */
+export function rows(lowering: Lowering, eqn: Elements, shape: RowShape, size: number): Kernel {
+  const build = lowering.builder();
+  const scope = lowering.scope(build);
+  const outerExtents = shape.outer.map((axis) => extent(eqn.indices[axis]!));
+  const innerExtents = shape.inner.map((axis) => extent(eqn.indices[axis]!));
+  const count = outerExtents.reduce((product, n) => product * n, 1);
+  const workgroups = spread(count);
+  const lane = k.builtin("local_index");
+  const arrays = new Map<string, string>();
+
+  const body = (): void => {
+    const row = unflatten(build, workgroupPosition(workgroups), outerExtents, shape.outer.map((axis) => eqn.indices[axis]!.name));
+    let inner: Scope = withIndices(scope, shape.outer.map((axis, at) => [eqn.indices[axis]!.index, k.add(row[at]!, lowerIndex(scope, eqn.indices[axis]!.low))] as const));
+    for (const reduce of shape.shared) inner = withKnown(inner, [[reduce, teamReduce(lowering, inner, reduce, lane, size, arrays)]]);
+    const elements = innerExtents.reduce((product, n) => product * n, 1);
+    const one = (position: Expr): void => {
+      const at = unflatten(build, position, innerExtents, shape.inner.map((axis) => eqn.indices[axis]!.name));
+      const element = withIndices(inner, shape.inner.map((axis, i) => [eqn.indices[axis]!.index, k.add(at[i]!, lowerIndex(scope, eqn.indices[axis]!.low))] as const));
+      storeElement(lowering, element, eqn, lowerScalar(element, eqn.body));
+    };
+    if (elements === 1) build.when(k.equal(lane, 0), () => one(k.u32(0)));
+    else build.loop("element", lane, k.u32(elements), one, size);
+  };
+  // the last row of workgroups may reach past the end
+  if (workgroups[1] * workgroups[0] === count) body();
+  else build.when(k.less(workgroupPosition(workgroups), count), body);
+  return build.finish({ name: lowering.nameOf(eqn), workgroupSize: [size, 1, 1], workgroups, schedule: "rows", values: lowering.valuesOf(eqn) });
+}
+
+/** A reduction whose innermost index (the last of `over`) is spread over the invocations of the workgroup. */
+function teamReduce(lowering: Lowering, scope: Scope, reduce: Reduce, lane: Expr, size: number, arrays: Map<string, string>): Expr {
+  const { build } = scope;
+  const accumulator = startAccumulator(build, reduce);
+  const last = reduce.over.length - 1;
+  let count: Expr = k.u32(1);
+  const nest = (inner: Scope, depth: number): void => {
+    const range = reduce.over[depth]!;
+    const { from, to } = lowerRange(inner, range);
+    const end = build.bind("end", to);
+    count = k.mul(count, k.sub(k.max(end, from), from));
+    build.loop(range.name, depth === last ? k.add(from, lane) : from, end, (index) => {
+      const element = withIndices(inner, [[range.index, index]]);
+      if (depth < last) nest(element, depth + 1);
+      else accumulate(build, reduce.op, accumulator, reduceBody(element, reduce, accumulator), index);
+    }, depth === last ? size : 1);
+  };
+  nest(scope, 0);
+  combineWorkgroup(build, lowering.target, size, lane, reduce.op, accumulator, arrays);
+  return build.bind(reduce.op, finishAccumulator(reduce, accumulator, count));
+}

@@ -1,0 +1,218 @@
+import type { Eqn, IndexId } from "../../graph/graph.js";
+import { constantOf } from "../../graph/scalar.js";
+import * as k from "../../kernel/build.js";
+import type { Expr, Kernel } from "../../kernel/kernel.js";
+import type { Target } from "../../target.js";
+import type { Concrete } from "../../types/type.js";
+import type { KernelBuilder } from "../builder.js";
+import { spread, unflatten, workgroupPosition } from "../dispatch.js";
+import { leftValue } from "../left.js";
+import type { Lowering } from "../lowering.js";
+import type { Product, ProductTerm } from "../product.js";
+import { flatten, lowerIndex, lowerRange, lowerScalar, withIndices, withKnown, type Scope } from "../scalar.js";
+import { storeElement } from "../store.js";
+import { extent } from "./loops.js";
+
+type MapEqn = Eqn<Concrete> & { readonly kind: "map" };
+
+/**
+ * A tile of m x n results a workgroup, held in registers of `tm` x `tn` an invocation, over slices of `k` columns
+ * staged in workgroup memory as f32, where a packed weight is unpacked once for the whole tile.
+ */
+export interface TileShape {
+  readonly threads: readonly [number, number];
+  readonly tm: number;
+  readonly tn: number;
+  readonly k: number;
+}
+
+/** The tile for a device and a size. */
+export function tileShape(product: Product, target: Target): TileShape {
+  const small = product.sizes.m <= 32 || product.sizes.n <= 32;
+  const tm = small ? 2 : product.terms.length > 1 ? 4 : 8;
+  const tn = small ? 2 : 4;
+  void target;
+  return { threads: [16, small ? 16 : 8], tm, tn, k: 32 };
+}
+
+/** A product for many tokens. */
+export function tiled(lowering: Lowering, eqn: MapEqn, product: Product, tile: TileShape): Kernel {
+  const build = lowering.builder();
+  const size = tile.threads[0] * tile.threads[1];
+  const rowsM = tile.threads[1] * tile.tm;
+  const rowsN = tile.threads[0] * tile.tn;
+  const tilesM = Math.ceil(product.sizes.m / rowsM);
+  const tilesN = Math.ceil(product.sizes.n / rowsN);
+  const count = tilesM * tilesN * product.sizes.batch;
+  const workgroups = spread(count);
+  const local = k.builtin("local_index");
+  const position = build.bind("tile", k.min(workgroupPosition(workgroups), count - 1));
+  const [batchAt, tileM, tileN] = unflatten(build, position, [product.sizes.batch, tilesM, tilesN], ["batch", "tile_m", "tile_n"]) as [Expr, Expr, Expr];
+  const firstM = build.bind("first_m", k.mul(tileM, rowsM));
+  const firstN = build.bind("first_n", k.mul(tileN, rowsN));
+  const threadN = build.bind("thread_n", k.rem(local, tile.threads[0]));
+  const threadM = build.bind("thread_m", k.div(local, tile.threads[0]));
+
+  const base = (axis: number): Expr => lowerIndex(lowering.scope(build), eqn.indices[axis]!.low);
+  const bindAxes = (scope: Scope, at: Expr, axes: readonly number[]): Scope => withIndices(scope, unflatten(build, at, axes.map((axis) => extent(eqn.indices[axis]!)), axes.map((axis) => eqn.indices[axis]!.name)).map((index, i) => [eqn.indices[axes[i]!]!.index, k.add(index, base(axes[i]!))] as const));
+  const batched = bindAxes(lowering.scope(build), batchAt, product.batch);
+  const tokenScope = (m: Expr): Scope => bindAxes(batched, m, product.m);
+  const columnScope = (n: Expr): Scope => bindAxes(batched, n, [product.n]);
+
+  const accumulators = new Map<ProductTerm, Expr[][]>(product.terms.map((term) => [term, Array.from({ length: tile.tm }, () => Array.from({ length: tile.tn }, () => build.variable("acc", k.f32(0))))]));
+  const leftTile = build.array("left_tile", "f32", tile.k * rowsM);
+  const rightTiles = product.terms.map((_, at) => build.array(`right_tile_${at}`, "f32", tile.k * rowsN));
+
+  // terms that share their left side and range are summed in one pass over k
+  for (const group of passes(product.terms)) {
+    const [range] = group[0]!.reduce.over;
+    const { high, perToken } = columnBound(lowering, batched, group[0]!, product, eqn);
+    build.loop("slice", k.u32(0), high, (slice) => {
+      // left[kk][m]
+      build.loop("at", local, k.u32(tile.k * rowsM), (at) => {
+        const kk = build.bind("kk", k.rem(at, tile.k));
+        const m = build.bind("m", k.div(at, tile.k));
+        const column = build.bind("column", k.add(slice, kk));
+        const token = build.bind("token", k.add(firstM, m));
+        const value = build.variable("left", k.f32(0));
+        build.when(k.and(k.less(token, product.sizes.m), k.less(column, high)), () => {
+          const scope = withIndices(tokenScope(token), [[range!.index, column]]);
+          if (!perToken) build.assign(value, leftValue(scope, group[0]!));
+          else {
+            const { from, to } = lowerRange(scope, range!);
+            build.when(k.and(k.greaterEqual(column, from), k.less(column, to)), () => build.assign(value, leftValue(scope, group[0]!)));
+          }
+        });
+        build.add(k.storeShared(leftTile, k.add(k.mul(kk, rowsM), m), value));
+      }, size);
+      group.forEach((term) => stageRight(lowering, build, product, term, { tile, rowsN, size, slice, high, firstN, array: rightTiles[product.terms.indexOf(term)]!, columnScope, local }));
+      build.barrier();
+      build.loop("kk", k.u32(0), k.u32(tile.k), (kk) => {
+        const left = Array.from({ length: tile.tm }, (_, i) => build.bind("a", k.loadShared(leftTile, "f32", k.add(k.mul(kk, rowsM), k.add(k.mul(threadM, tile.tm), i)))));
+        for (const term of group) {
+          const array = rightTiles[product.terms.indexOf(term)]!;
+          const right = Array.from({ length: tile.tn }, (_, j) => build.bind("b", k.loadShared(array, "f32", k.add(k.mul(kk, rowsN), k.add(threadN, j * tile.threads[0])))));
+          accumulators.get(term)!.forEach((row, i) => row.forEach((accumulator, j) => build.assign(accumulator, k.fma(left[i]!, right[j]!, accumulator))));
+        }
+      });
+      build.barrier();
+    }, tile.k);
+  }
+
+  for (let i = 0; i < tile.tm; i++) {
+    for (let j = 0; j < tile.tn; j++) {
+      const m = build.bind("m", k.add(firstM, k.add(k.mul(threadM, tile.tm), i)));
+      const n = build.bind("n", k.add(firstN, k.add(threadN, j * tile.threads[0])));
+      build.when(k.and(k.less(m, product.sizes.m), k.less(n, product.sizes.n)), () => {
+        const scope = withIndices(tokenScope(m), [[eqn.indices[product.n]!.index, k.add(n, base(product.n))]]);
+        const known = withKnown(scope, product.terms.map((term) => [term.reduce, k.convert(term.reduce.dtype, accumulators.get(term)![i]![j]!)] as const));
+        storeElement(lowering, known, eqn, lowerScalar(known, eqn.body));
+      });
+    }
+  }
+  return build.finish({ name: lowering.nameOf(eqn), workgroupSize: [size, 1, 1], workgroups, schedule: "tiled", values: lowering.valuesOf(eqn) });
+}
+
+/** Terms grouped by left side and range. */
+export function passes(terms: readonly ProductTerm[]): readonly (readonly ProductTerm[])[] {
+  const groups = new Map<string, ProductTerm[]>();
+  for (const term of terms) {
+    const [range] = term.reduce.over;
+    const key = `${term.leftKey} ${JSON.stringify([range?.low, range?.high])}`;
+    groups.set(key, [...(groups.get(key) ?? []), term]);
+  }
+  return [...groups.values()];
+}
+
+/**
+ * Where the walk over k ends, uniformly for the tile: the range's own bound where it is the same for all tokens, else
+ * the extent of the axis that k stands on, with the range checked for each token.
+ */
+export function columnBound(lowering: Lowering, scope: Scope, term: ProductTerm, product: Product, eqn: MapEqn): { readonly high: Expr; readonly perToken: boolean } {
+  const range = term.reduce.over[0]!;
+  const high = constantOf(range.high);
+  if (high !== null && constantOf(range.low) === 0) return { high: k.u32(high), perToken: false };
+  const extents = axisExtents(lowering, term);
+  if (extents === null) return { high: lowerRange(withAnyToken(scope, product, eqn), range).to, perToken: true };
+  return { high: k.u32(extents), perToken: true };
+}
+
+function withAnyToken(scope: Scope, product: Product, eqn: MapEqn): Scope {
+  return withIndices(scope, product.m.map((axis) => [eqn.indices[axis]!.index, k.u32(0)] as const));
+}
+
+/** The smallest extent of an axis on which the term's k stands alone, or null: past it, every product is zero. */
+export function axisExtents(lowering: Lowering, term: ProductTerm): number | null {
+  const index: IndexId = term.reduce.over[0]!.index;
+  let smallest: number | null = null;
+  for (const factor of [...term.left, ...term.right]) {
+    let load = factor;
+    while (load.kind === "cast") load = load.a;
+    if (load.kind !== "load") continue;
+    load.at.forEach((at, axis) => {
+      if (at.kind !== "index" || at.index !== index) return;
+      const size = lowering.graph.values[load.kind === "load" ? load.tensor : 0]!.type.shape[axis]!;
+      smallest = smallest === null ? size : Math.min(smallest, size);
+    });
+  }
+  return smallest;
+}
+
+interface RightStage {
+  readonly tile: TileShape;
+  readonly rowsN: number;
+  readonly size: number;
+  readonly slice: Expr;
+  readonly high: Expr;
+  readonly firstN: Expr;
+  readonly array: string;
+  readonly columnScope: (n: Expr) => Scope;
+  readonly local: Expr;
+}
+
+/** right[kk][n]: through stored units where the format has them, else element by element. */
+function stageRight(lowering: Lowering, build: KernelBuilder, product: Product, term: ProductTerm, stage: RightStage): void {
+  const { tile, rowsN, size, slice, high, firstN, array, columnScope, local } = stage;
+  const rows = term.rows;
+  const unit = rows?.unit ?? null;
+  const range = term.reduce.over[0]!;
+  if (rows !== null && unit !== null && !rows.load.guarded && tile.k % unit.columns === 0 && constantOf(range.high) === rows.shape.columns && constantOf(range.low) === 0) {
+    const units = tile.k / unit.columns;
+    build.loop("at", local, k.u32(units * rowsN), (at) => {
+      // neighbours read neighbouring units of a row
+      const n = build.bind("n", k.div(at, units));
+      const u = build.bind("u", k.rem(at, units));
+      const place = (column: number | Expr): Expr => k.add(k.mul(k.add(k.mul(u, unit.columns), column), rowsN), n);
+      for (let column = 0; column < unit.columns; column++) if (unit.entries !== unit.columns) build.add(k.storeShared(array, place(column), k.f32(0)));
+      const inside = k.and(k.less(k.add(firstN, n), product.sizes.n), k.less(k.add(slice, k.mul(u, unit.columns)), high));
+      const zero = (): void => {
+        for (let column = 0; column < unit.columns; column++) build.add(k.storeShared(array, place(column), k.f32(0)));
+      };
+      build.when(build.bind("inside", inside), () => {
+        const scope = columnScope(k.add(firstN, n));
+        const shape = lowering.graph.values[rows.load.tensor]!.type.shape;
+        const row = build.bind("row", flatten(shape.slice(0, -1), rows.load.at.slice(0, -1).map((index) => lowerIndex(scope, index))));
+        const stored = rows.format.stored(rows.spec, rows.shape, build.words(lowering.storage[rows.load.tensor]!), row, build.bind("unit", k.add(k.div(slice, unit.columns), u)));
+        const scale = stored.scale === null ? null : build.bind("scale", stored.scale);
+        for (const entry of stored.entries) {
+          const shifted = stored.zero === null ? entry.value : k.sub(entry.value, stored.zero);
+          build.add(k.storeShared(array, place(entry.column), scale === null ? shifted : k.mul(shifted, scale)));
+        }
+      }, unit.entries === unit.columns ? zero : undefined);
+    }, size);
+    return;
+  }
+  const contiguous = rows !== null;
+  build.loop("at", local, k.u32(tile.k * rowsN), (at) => {
+    // neighbours read neighbours: along k where right is read along k, else along n
+    const kk = build.bind("kk", contiguous ? k.rem(at, tile.k) : k.div(at, rowsN));
+    const n = build.bind("n", contiguous ? k.div(at, tile.k) : k.rem(at, rowsN));
+    const column = build.bind("column", k.add(slice, kk));
+    const value = build.variable("right", k.f32(0));
+    build.when(k.and(k.less(k.add(firstN, n), product.sizes.n), k.less(column, high)), () => {
+      const scope = withIndices(columnScope(k.add(firstN, n)), [[range.index, column]]);
+      build.assign(value, term.right.map((factor) => k.convert("f32", lowerScalar(scope, factor))).reduce((a, b) => k.mul(a, b)));
+    });
+    build.add(k.storeShared(array, k.add(k.mul(kk, rowsN), n), value));
+  }, size);
+}

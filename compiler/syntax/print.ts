@@ -1,0 +1,159 @@
+import type { Declaration, Expr, Module, Param, RangeExpr, ReturnStatement, Statement, TypeExpr, Use } from "./ast.js";
+import { alwaysApart } from "./build.js";
+import { bracketed, group, line, list, nest, render, type Layout } from "./layout.js";
+import { expression, expressions, format, quoted, range } from "./print-expression.js";
+import { precedence } from "./tokens.js";
+
+/** Columns of a line, where it can be broken. */
+const width = 120;
+
+/** The formatter: a file in its one layout. `parse(print(m))` is `m` but for spans, and `print(parse(s))` of its own output is that output. */
+export function print(module: Module): string {
+  const lines: string[] = [];
+  let before: Use | Declaration | null = null;
+  for (const each of [...module.uses, ...module.declarations]) {
+    if (before && alwaysApart(before, each)) lines.push("");
+    lines.push(...declaration(each));
+    before = each;
+  }
+  lines.push(...module.closing);
+  return lines.map((each) => `${each}\n`).join("");
+}
+
+/** An expression on one line, however long: for messages and tests. */
+export function printExpression(value: Expr): string {
+  return render(expression(value), 0, Infinity);
+}
+
+/** A type as it is written in source. */
+export function printType(value: TypeExpr): string {
+  return render(type(value), 0, Infinity);
+}
+
+/** A statement and all that is in it. */
+export function printStatement(value: Statement): string {
+  return statement(value, 0).join("\n");
+}
+
+function declaration(value: Use | Declaration): readonly string[] {
+  switch (value.kind) {
+    case "use":
+      return commented(value, ["use ", nest(list(value.modules.map((each) => (each.relative ? quoted(each.path) : each.path)), ","))], 0);
+    case "constant":
+      return commented(value, [`const ${value.name.name} = `, nest(expression(value.value))], 0);
+    case "function": {
+      const results = value.results.length > 0 ? [" -> ", list(value.results.map(type), ",")] : [];
+      const constraints = value.constraints.length > 0 ? [nest(line, "where ", list(expressions(value.constraints), ","))] : [];
+      const head = [`fn ${value.name.name}`, bracketed("(", value.params.map(parameter), ")"), ...results, group(...constraints)];
+      return bodied(value, head, 0, [{ body: value.body, closing: value.closing }]);
+    }
+    case "recipe":
+      return bodied(value, [`recipe ${value.name.name}`, bracketed("(", value.params.map(parameter), ")")], 0, [{ body: value.body, closing: value.closing }]);
+    default:
+      return value satisfies never;
+  }
+}
+
+function parameter(value: Param): Layout {
+  return [value.mutable ? "var " : "", value.name.name, value.type ? [": ", type(value.type)] : "", value.fallback ? [" = ", expression(value.fallback, precedence.or)] : ""];
+}
+
+function type(value: TypeExpr): Layout {
+  const shape = value.shape ? bracketed("[", expressions(value.shape), "]") : "";
+  const pattern = value.pattern ? [" is ", expression(value.pattern.n, precedence.sum), ":", expression(value.pattern.m, precedence.sum), ` along ${value.pattern.axis.name}`] : "";
+  return [value.dtype.name, shape, pattern, value.format ? [" as ", format(value.format)] : ""];
+}
+
+function statement(value: Statement, indent: number): readonly string[] {
+  switch (value.kind) {
+    case "let":
+      return commented(value, ["let ", list(value.names.map((each) => each.name), ","), indices(value.indices), " = ", nest(expression(value.value)), ranges(value.ranges)], indent);
+    case "var":
+      return commented(value, [`var ${value.name.name} = `, nest(expression(value.value))], indent);
+    case "update":
+      return commented(value, [value.name.name, bracketed("[", expressions(value.at), "]"), ` ${value.op} `, nest(expression(value.value)), ranges(value.ranges)], indent);
+    case "scan":
+      return bodied(value, ["scan ", range(value.range)], indent, [{ body: value.body, closing: value.closing }]);
+    case "for": {
+      const to = value.to ? [" .. ", expression(value.to)] : [];
+      const globs = (word: string, patterns: readonly { readonly value: string }[]): Layout => (patterns.length > 0 ? nest(line, `${word} `, list(patterns.map((each) => quoted(each.value)), ",")) : "");
+      const head = group(`for ${value.name.name} in `, expression(value.over), ...to, globs("matching", value.matching), globs("except", value.except));
+      return bodied(value, head, indent, [{ body: value.body, closing: value.closing }]);
+    }
+    case "return": {
+      const definitions = value.definitions.length > 0 ? [" where ", nest(list(value.definitions.map(definition), ","))] : [];
+      return commented(value, group("return ", nest(list(expressions(value.values), ",")), ...definitions), indent);
+    }
+    case "if":
+      return ifStatement(value, indent);
+    case "store":
+      return commented(value, ["store ", expression(value.target), " as ", nest(expression(value.value))], indent);
+    case "expect":
+      return commented(value, ["expect ", nest(expression(value.condition))], indent);
+    case "save":
+      return commented(value, `save ${quoted(value.name.value)}`, indent);
+    default:
+      return value satisfies never;
+  }
+}
+
+function ifStatement(value: Extract<Statement, { kind: "if" }>, indent: number): readonly string[] {
+  const bodies: { head?: Layout; body: readonly Statement[]; closing: readonly string[] }[] = [];
+  let at = value;
+  for (;;) {
+    bodies.push({ head: ["if ", expression(at.condition)], body: at.then, closing: at.closing });
+    const next = at.otherwise[0];
+    if (at.otherwise.length !== 1 || at.closingOtherwise.length > 0 || next?.kind !== "if" || next.leading.length > 0 || next.trailing !== null) break;
+    at = next;
+  }
+  if (at.otherwise.length > 0 || at.closingOtherwise.length > 0) bodies.push({ body: at.otherwise, closing: at.closingOtherwise });
+  return bodied(value, bodies[0]?.head ?? "", indent, bodies);
+}
+
+function definition(value: ReturnStatement["definitions"][number]): Layout {
+  return group(value.name.name, indices(value.indices), " = ", nest(expression(value.value)), ranges(value.ranges));
+}
+
+function indices(names: readonly { readonly name: string }[] | null): Layout {
+  return names ? bracketed("[", names.map((each) => each.name), "]") : "";
+}
+
+function ranges(list_: readonly RangeExpr[]): Layout {
+  return list_.length > 0 ? nest(line, "for ", list(list_.map(range), ",")) : "";
+}
+
+interface Comments {
+  readonly leading: readonly string[];
+  readonly trailing: string | null;
+}
+
+/** A statement with its comments, as lines. */
+function commented(comments: Comments, layout: Layout, indent: number): readonly string[] {
+  const margin = " ".repeat(indent);
+  const text = margin + render(group(layout), indent, width);
+  return [...comments.leading.map((each) => indented(each, margin)), ...(text + after(comments)).split("\n")];
+}
+
+/** A head and bodies in braces; the second and later bodies stand after `else`. */
+function bodied(comments: Comments, head: Layout, indent: number, bodies: readonly { readonly head?: Layout; readonly body: readonly Statement[]; readonly closing: readonly string[] }[]): readonly string[] {
+  const margin = " ".repeat(indent);
+  const lines = comments.leading.map((each) => indented(each, margin));
+  bodies.forEach((each, at) => {
+    const opening = at === 0 ? head : ["} else ", each.head ? [each.head] : []];
+    const open = `${margin}${render(group(opening), indent, width).trimEnd()} {`;
+    lines.push(...open.split("\n"), ...each.body.flatMap((inner) => statement(inner, indent + 2)), ...each.closing.map((line_) => indented(line_, `${margin}  `)));
+  });
+  const last = bodies[bodies.length - 1];
+  // `{ }` for a single empty body
+  if (bodies.length === 1 && last && last.body.length === 0 && last.closing.length === 0) lines[lines.length - 1] += ` }${after(comments)}`;
+  else lines.push(`${margin}}${after(comments)}`);
+  return lines;
+}
+
+function after(comments: Comments): string {
+  return comments.trailing === null ? "" : ` ${comments.trailing}`;
+}
+
+function indented(text: string, margin: string): string {
+  return text === "" ? "" : margin + text;
+}

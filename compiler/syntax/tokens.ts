@@ -1,0 +1,143 @@
+import { createToken, Lexer, type ITokenConfig, type TokenType } from "chevrotain";
+
+/**
+ * The words and marks of the language [L-2]. Operators carry their precedence in `infixOperators`; the grammar only
+ * knows the category `Infix`.
+ */
+
+/** A comment to the end of the line, `///` for documentation. Kept apart from the tokens and given back by the printer. */
+export const Comment = createToken({ name: "Comment", pattern: /\/\/[^\r\n]*/, group: "comments" });
+const Blank = createToken({ name: "Blank", pattern: /[ \t\r\n\uFEFF]+/, group: Lexer.SKIPPED, line_breaks: true });
+
+/** Letters, digits and `_`, not starting with a digit, and no keyword. */
+export const Name = createToken({ name: "Name", pattern: /[A-Za-z_][A-Za-z0-9_]*/ });
+/** What may stand after a `.`: a name or any keyword. */
+export const Word = createToken({ name: "Word", pattern: Lexer.NA });
+Name.CATEGORIES = [Word];
+
+/** The name that begins an update `w[n] = ...`: told from other names before parsing, so that recovery finds statements. */
+export const UpdateName = createToken({ name: "UpdateName", pattern: Lexer.NA, categories: [Name, Word] });
+
+/** A number run together with letters, `1.0f` or `1_000`: reported, then read as a number. */
+export const BadNumeral = createToken({ name: "BadNumeral", pattern: /(?:\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|0[xX])[A-Za-z_][A-Za-z0-9_]*/ });
+/** `12`, `0xff`, `0.5`, `1e-5`. */
+export const Numeral = createToken({ name: "Numeral", pattern: /0[xX][0-9a-fA-F]+|\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/, longer_alt: BadNumeral });
+BadNumeral.CATEGORIES = [Numeral];
+/** `"text"`, with `\"` and `\\`. */
+export const Text = createToken({ name: "Text", pattern: /"(?:[^"\\\r\n]|\\["\\])*"/ });
+/** A string without its closing quote, or with an unknown escape: reported, then read as a string. */
+export const BadText = createToken({ name: "BadText", pattern: /"(?:[^"\\\r\n]|\\[^\r\n])*(?:"|\\?(?=[\r\n]|$))/, categories: [Text] });
+
+/** Any operator between two operands. */
+export const Infix = createToken({ name: "Infix", pattern: Lexer.NA });
+/** `=`, `+=`, `-=`. */
+export const Assign = createToken({ name: "Assign", pattern: Lexer.NA });
+/** `sum`, `max`, ...: a reduction before `[`, a function before `(`. */
+export const Reduction = createToken({ name: "Reduction", pattern: Lexer.NA });
+
+function keyword(word: string, categories: readonly TokenType[] = []): TokenType {
+  return createToken({ name: word[0]?.toUpperCase() + word.slice(1), pattern: word, longer_alt: Name, categories: [Word, ...categories] });
+}
+
+function mark(name: string, pattern: string, more: Partial<ITokenConfig> = {}): TokenType {
+  return createToken({ name, pattern, ...more });
+}
+
+export const Use = keyword("use");
+export const Const = keyword("const");
+export const Fn = keyword("fn");
+export const RecipeWord = keyword("recipe");
+export const Let = keyword("let");
+export const Var = keyword("var");
+export const Scan = keyword("scan");
+export const For = keyword("for");
+export const In = keyword("in");
+export const Return = keyword("return");
+export const If = keyword("if");
+export const Else = keyword("else");
+export const Store = keyword("store");
+export const As = keyword("as");
+export const Expect = keyword("expect");
+export const Save = keyword("save");
+export const Where = keyword("where", [Infix]);
+export const Matches = keyword("matches", [Infix]);
+export const And = keyword("and", [Infix]);
+export const Or = keyword("or", [Infix]);
+export const Not = keyword("not");
+export const True = keyword("true");
+export const False = keyword("false");
+export const Top = keyword("top");
+export const Of = keyword("of");
+export const Along = keyword("along");
+export const Pack = keyword("pack");
+export const Unpack = keyword("unpack");
+export const With = keyword("with");
+export const Observe = keyword("observe");
+export const On = keyword("on");
+export const By = keyword("by");
+export const Is = keyword("is");
+export const Matching = keyword("matching");
+export const Except = keyword("except");
+const reductions = ["sum", "max", "min", "mean", "any", "all", "argmax", "count"].map((word) => keyword(word, [Reduction]));
+
+export const Arrow = mark("Arrow", "->");
+export const AddTo = mark("AddTo", "+=", { categories: [Assign] });
+export const SubtractFrom = mark("SubtractFrom", "-=", { categories: [Assign] });
+export const Equal = mark("Equal", "==", { categories: [Infix] });
+export const Define = mark("Define", "=", { categories: [Assign] });
+export const Minus = mark("Minus", "-", { categories: [Infix] });
+const marks = [
+  mark("NotEqual", "!=", { categories: [Infix] }),
+  mark("LessEqual", "<=", { categories: [Infix] }),
+  mark("Less", "<", { categories: [Infix] }),
+  mark("GreaterEqual", ">=", { categories: [Infix] }),
+  mark("Greater", ">", { categories: [Infix] }),
+  mark("Plus", "+", { categories: [Infix] }),
+  mark("Times", "*", { categories: [Infix] }),
+  mark("Divide", "/", { categories: [Infix] }),
+  mark("Remainder", "%", { categories: [Infix] }),
+  mark("Power", "^", { categories: [Infix] }),
+];
+export const Dots = mark("Dots", "..");
+export const Dot = mark("Dot", ".");
+export const Comma = mark("Comma", ",");
+export const Colon = mark("Colon", ":");
+export const OpenParen = mark("OpenParen", "(");
+export const CloseParen = mark("CloseParen", ")");
+export const OpenSquare = mark("OpenSquare", "[");
+export const CloseSquare = mark("CloseSquare", "]");
+export const OpenBrace = mark("OpenBrace", "{");
+export const CloseBrace = mark("CloseBrace", "}");
+
+const keywords = [
+  Use, Const, Fn, RecipeWord, Let, Var, Scan, For, In, Return, If, Else, Store, As, Expect, Save, Where, Matches, Matching,
+  And, Or, Not, True, False, Top, Of, Along, Pack, Unpack, With, Observe, On, By, Is, Except, ...reductions,
+];
+
+/** Every reserved word [L-3]. */
+export const reservedWords: ReadonlySet<string> = new Set(keywords.map((word) => String(word.PATTERN)));
+
+/** The tokens that begin a statement by themselves; an update begins with `UpdateName`. */
+export const statementWords: readonly TokenType[] = [Let, Var, Scan, For, Return, If, Store, Expect, Save];
+/** The tokens that begin a declaration. */
+export const declarationWords: readonly TokenType[] = [Use, Const, Fn, RecipeWord];
+
+/** All tokens, in the order the lexer tries them. */
+export const tokens: readonly TokenType[] = [
+  Blank, Comment, Numeral, BadNumeral, Text, BadText, ...keywords, Name,
+  Arrow, AddTo, SubtractFrom, Equal, Define, Minus, ...marks, Dots, Dot, Comma, Colon,
+  OpenParen, CloseParen, OpenSquare, CloseSquare, OpenBrace, CloseBrace, Word, Infix, Assign, Reduction, UpdateName,
+];
+
+/** How tightly operators bind [L-30], from loosest. `not` stands between `and` and comparison, reductions between `+` and `*`. */
+export const precedence = { or: 1, and: 2, not: 3, comparison: 4, where: 5, sum: 6, reduce: 7, product: 8, negate: 9, power: 10 } as const;
+
+/** Precedence by the operator's text. `^` groups to the right, comparisons do not chain, the others group to the left. */
+export const infixOperators: ReadonlyMap<string, number> = new Map<string, number>([
+  ["or", precedence.or], ["and", precedence.and],
+  ...["==", "!=", "<", "<=", ">", ">=", "matches"].map((text) => [text, precedence.comparison] as const),
+  ["where", precedence.where],
+  ["+", precedence.sum], ["-", precedence.sum],
+  ["*", precedence.product], ["/", precedence.product], ["%", precedence.product],
+  ["^", precedence.power],
+]);

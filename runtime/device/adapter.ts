@@ -1,0 +1,120 @@
+/** Finding the machine's devices: real GPUs, the CPU driver, Dawn's null backend. */
+import { cpuDriverRuns, unpackCpuDriver } from "./driver.js";
+import { DeviceError } from "./error.js";
+import { listVulkanDevices, loadVulkan, withOnlyDriver } from "./vulkan.js";
+
+/** `null`: Dawn's backend that computes nothing, for checking WGSL that this machine lacks features for. */
+export type DeviceKind = "gpu" | "cpu" | "null";
+
+/** An adapter, and the Dawn instance that must be held for as long as its device is in use. */
+export interface FoundAdapter {
+  readonly kind: DeviceKind;
+  /** For people, e.g. `NVIDIA H100 80GB HBM3`. */
+  readonly name: string;
+  readonly instance: GPU;
+  readonly adapter: GPUAdapter;
+}
+
+/** Dawn's toggles; they belong to an instance, so that checked and unchecked devices can live in one process. */
+function toggles(unchecked: boolean): string[] {
+  // f16 and subgroup matrices on NVIDIA are behind the first two.
+  const enabled = ["allow_unsafe_apis", "vulkan_enable_f16_on_nvidia"];
+  // On SwiftShader, loads without clamps take 0.6 of the time, and zeroing 16 KiB of workgroup
+  // memory takes 2 s to compile.
+  if (unchecked) enabled.push("disable_robustness", "disable_workgroup_init");
+  // Quantised to 100 us, timestamps would hide single kernels.
+  return [`enable-dawn-features=${enabled.join(",")}`, "disable-dawn-features=timestamp_quantization"];
+}
+
+const installHint =
+  "Install the GPU's driver with Vulkan support (on Linux its ICD file in /usr/share/vulkan/icd.d, or named in VK_DRIVER_FILES), " +
+  "or compute on the CPU with --device cpu.";
+
+/** Every real GPU that Dawn can use, the preferred one first. */
+export async function findGpus(unchecked = false): Promise<FoundAdapter[]> {
+  const names = await hardwareNames();
+  if (names?.length === 0) return [];
+  const dawn = await import("webgpu");
+  const found: FoundAdapter[] = [];
+  const take = async (selection: readonly string[]): Promise<void> => {
+    const instance = dawn.create([...toggles(unchecked), ...selection]);
+    const adapter = await request(instance, { powerPreference: "high-performance" });
+    if (adapter === undefined || isSoftware(adapter)) return;
+    const name = displayName(adapter, names ?? []);
+    if (!found.some((other) => other.name === name)) found.push({ kind: "gpu", name, instance, adapter });
+  };
+  await take([]);
+  // Dawn hands out one adapter a request; the others of a machine are reached by name.
+  for (const name of names ?? []) if (!found.some((other) => other.name === name)) await take([`adapter=${name}`]);
+  return found;
+}
+
+/** The preferred GPU, or an error that says what to do. */
+export async function findGpu(unchecked = false): Promise<FoundAdapter> {
+  const [gpu] = await findGpus(unchecked);
+  if (gpu !== undefined) return gpu;
+  const seen = (await hardwareNames()) ?? [];
+  const refused = seen.length > 0 ? ` Vulkan lists ${seen.join(", ")}, but its driver is too old or incomplete for WebGPU.` : "";
+  throw new DeviceError("no-gpu", `No GPU was found on this machine.${refused} ${installHint}`);
+}
+
+/** SwiftShader where its binaries run, else whatever software driver the system has. */
+export async function findCpu(unchecked = false): Promise<FoundAdapter> {
+  const library = await loadVulkan();
+  const dawn = await import("webgpu");
+  const open = (): { instance: GPU; request: Promise<GPUAdapter | undefined> } => {
+    const instance = dawn.create(toggles(unchecked));
+    return { instance, request: request(instance, { forceFallbackAdapter: true }) };
+  };
+  const opened =
+    library !== undefined && cpuDriverRuns() ? withOnlyDriver((await unpackCpuDriver()).manifest, open) : open();
+  const adapter = await opened.request;
+  if (adapter === undefined || !isSoftware(adapter)) {
+    throw new DeviceError(
+      "no-gpu",
+      "No driver that computes on the CPU was found. On Linux x64 one comes with Espalier; " +
+        "elsewhere install a software Vulkan driver such as Mesa's lavapipe, or use a GPU with --device gpu.",
+    );
+  }
+  const name = adapter.info.architecture === "swiftshader" ? "SwiftShader" : displayName(adapter, []);
+  return { kind: "cpu", name: `${name} (CPU)`, instance: opened.instance, adapter };
+}
+
+/** Dawn's null backend. */
+export async function findNull(): Promise<FoundAdapter> {
+  const dawn = await import("webgpu");
+  const instance = dawn.create([...toggles(false), "backend=null"]);
+  const adapter = await request(instance, {});
+  if (adapter === undefined) throw new DeviceError("no-gpu", "This build of Dawn has no null backend.");
+  return { kind: "null", name: "null (checks only)", instance, adapter };
+}
+
+async function request(instance: GPU, options: GPURequestAdapterOptions): Promise<GPUAdapter | undefined> {
+  try {
+    return (await instance.requestAdapter(options)) ?? undefined;
+  } catch {
+    return undefined; // dawn.node throws "no suitable backends found"
+  }
+}
+
+/** Names of the GPUs that Vulkan lists; undefined where Vulkan is not what Dawn uses. */
+async function hardwareNames(): Promise<readonly string[] | undefined> {
+  if (process.platform !== "linux") return undefined;
+  const library = await loadVulkan();
+  if (library === undefined) return [];
+  const names = listVulkanDevices(library).filter((device) => !device.software).map((device) => device.name);
+  return [...new Set(names)];
+}
+
+function isSoftware(adapter: GPUAdapter): boolean {
+  const { architecture, description, device } = adapter.info;
+  // The names are for drivers that call themselves something else than a CPU.
+  return adapter.info.isFallbackAdapter || /swiftshader|llvmpipe|lavapipe|softpipe|basic render/i.test(`${architecture} ${device} ${description}`);
+}
+
+/** Dawn lower-cases and hyphenates the device's name; Vulkan's own spelling is taken where one matches. */
+function displayName(adapter: GPUAdapter, spelled: readonly string[]): string {
+  const { device, description, vendor } = adapter.info;
+  const plain = (text: string): string => text.toLowerCase().replace(/[^a-z0-9]+/g, "-");
+  return spelled.find((name) => plain(name) === plain(device)) ?? (device || description || vendor || "unnamed GPU");
+}

@@ -1,0 +1,257 @@
+/** A device to compute on, opened with every feature and limit it has, and with errors as rejections. */
+import { findCpu, findGpu, findGpus, findNull, type DeviceKind, type FoundAdapter } from "./adapter.js";
+import { DeviceError, formatBytes } from "./error.js";
+import { makePatientWait, plainWait } from "./patience.js";
+import { readBuffer, writeBuffer } from "./transfer.js";
+
+export { DeviceError, formatBytes, type DeviceErrorCode } from "./error.js";
+export type { DeviceKind } from "./adapter.js";
+
+type LimitName = Exclude<keyof GPUSupportedLimits, "__brand">;
+
+/** WebGPU's limits (bytes or counts) and the subgroup sizes (lanes; 1 without subgroups). */
+export type DeviceLimits = { readonly [Name in LimitName]: number } & {
+  readonly subgroupMinSize: number;
+  readonly subgroupMaxSize: number;
+};
+
+/** Bytes in buffers that `createBuffer` made and `free` has not taken back. */
+export interface DeviceMemory {
+  readonly allocated: number;
+  readonly peak: number;
+}
+
+export interface DeviceDescription {
+  /** For people, e.g. `NVIDIA H100 80GB HBM3` or `SwiftShader (CPU)`. */
+  readonly name: string;
+  readonly kind: DeviceKind;
+  readonly features: ReadonlySet<string>;
+  readonly limits: DeviceLimits;
+}
+
+/** Every operation throws DeviceError only; an error that nobody awaited is thrown by the next operation. */
+export interface Device extends DeviceDescription {
+  readonly info: GPUAdapterInfo;
+  /** For encoding and submitting; wrap what may fail in `guarded`. */
+  readonly gpu: GPUDevice;
+  readonly memory: DeviceMemory;
+  /**
+   * A zeroed buffer of at least `bytes` (rounded up to 16), by default for storage and copies.
+   * @throws DeviceError too-large or out-of-memory, naming `label` and the sizes
+   */
+  createBuffer(bytes: number, label: string, usage?: GPUBufferUsageFlags): Promise<GPUBuffer>;
+  /** Destroys a buffer that `createBuffer` made, at once, and takes it off the account. Twice is harmless. */
+  free(buffer: GPUBuffer): void;
+  /** Runs `work` at once and turns what WebGPU or the driver has against it into a DeviceError that names `label`. */
+  guarded<T>(label: string, work: () => T | Promise<T>): Promise<T>;
+  /** Bytes `[offset, offset + bytes)`, any alignment, as a fresh array that starts its own ArrayBuffer. */
+  read(buffer: GPUBuffer, offset: number, bytes: number): Promise<Uint8Array<ArrayBuffer>>;
+  /** Copies `data` to byte `offset`, any alignment and size; resolves when `data` may change again. */
+  write(buffer: GPUBuffer, offset: number, data: ArrayBufferView | ArrayBuffer): Promise<void>;
+  /** Resolves when all submitted work has run. */
+  finish(): Promise<void>;
+  /** Frees everything and lets Node exit. Later operations throw device-lost. */
+  close(): void;
+}
+
+export interface DeviceOptions {
+  /** `auto` (the default): a real GPU if there is one, else the CPU. */
+  readonly kind?: "auto" | "gpu" | "cpu";
+  /** Gets one line when `auto` had to take the CPU. */
+  readonly log?: (line: string) => void;
+  /** `null`: a device that compiles shaders and computes nothing; `kind` is then ignored. */
+  readonly backend?: "null";
+  /**
+   * Drops Dawn's clamping of indices and its zeroing of workgroup memory: for programs whose kernels
+   * are proven to stay in range and to write before they read. An index out of range then reads or
+   * overwrites foreign memory, or ends the process.
+   */
+  readonly unchecked?: boolean;
+}
+
+/** WebGPU's buffer usage flags; the package exports no such names in Node. */
+export const bufferUsage = {
+  mapRead: 0x1,
+  copySrc: 0x4,
+  copyDst: 0x8,
+  uniform: 0x40,
+  storage: 0x80,
+  indirect: 0x100,
+  queryResolve: 0x200,
+} as const;
+
+/** Features that compute can use; the rest concerns textures and drawing. */
+const wantedFeatures: readonly string[] = [
+  "shader-f16",
+  "subgroups",
+  "subgroup-size-control",
+  "timestamp-query",
+  "chromium-experimental-subgroup-matrix",
+];
+
+/**
+ * Opens a device.
+ * @throws DeviceError no-gpu when the machine has none of that kind
+ */
+export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
+  const found = await find(options);
+  // Dawn's typings know only the standard's feature names.
+  const features = wantedFeatures.filter((name) => found.adapter.features.has(name)) as GPUFeatureName[];
+  const gpu = await found.adapter
+    .requestDevice({ requiredFeatures: features, requiredLimits: limitsOf(found.adapter.limits) })
+    .catch((error: unknown) => {
+      throw new DeviceError("device-lost", `${found.name} could not be opened: ${messageOf(error)}`);
+    });
+  return makeDevice(found, gpu);
+}
+
+/** What `openDevice` could open here, best first; `default` marks the choice of `auto`. */
+export async function listDevices(): Promise<(DeviceDescription & { readonly default: boolean })[]> {
+  const cpu = await findCpu().catch((error: unknown) => {
+    if (error instanceof DeviceError) return undefined;
+    throw error;
+  });
+  const found = [...(await findGpus()), ...(cpu === undefined ? [] : [cpu])];
+  return found.map((one, index) => ({
+    name: one.name,
+    kind: one.kind,
+    default: index === 0,
+    features: new Set(wantedFeatures.filter((name) => one.adapter.features.has(name))),
+    limits: describeLimits(one.adapter.limits, one.adapter.info),
+  }));
+}
+
+async function find({ kind = "auto", log, backend, unchecked = false }: DeviceOptions): Promise<FoundAdapter> {
+  if (backend === "null") return findNull();
+  if (kind === "gpu") return findGpu(unchecked);
+  if (kind === "cpu") return findCpu(unchecked);
+  const [gpu] = await findGpus(unchecked);
+  if (gpu !== undefined) return gpu;
+  const cpu = await findCpu(unchecked);
+  log?.(`No GPU found: computing on ${cpu.name}, which is slow; choose a device with --device.`);
+  return cpu;
+}
+
+/** Limits are getters of a prototype, so that spreading them copies nothing. */
+function limitsOf(limits: GPUSupportedLimits): Record<LimitName, number> {
+  const result: Partial<Record<LimitName, number>> = {};
+  for (const name in limits) if (name !== "__brand") result[name as LimitName] = limits[name as LimitName];
+  return result as Record<LimitName, number>;
+}
+
+function describeLimits(limits: GPUSupportedLimits, info: GPUAdapterInfo): DeviceLimits {
+  return { ...limitsOf(limits), subgroupMinSize: info.subgroupMinSize ?? 1, subgroupMaxSize: info.subgroupMaxSize ?? 1 };
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+function makeDevice(found: FoundAdapter, gpu: GPUDevice): Device {
+  const { name, kind } = found;
+  let instance: GPU | undefined = found.instance;
+  let failure: DeviceError | undefined; // loss: final
+  let unreported: DeviceError | undefined; // an error that no scope caught: thrown once
+  const sizes = new Map<GPUBuffer, number>();
+  const memory = { allocated: 0, peak: 0 };
+  const limits = describeLimits(gpu.limits, found.adapter.info);
+  const wait = kind === "cpu" ? makePatientWait() : plainWait;
+
+  void gpu.lost.then((reason) => {
+    failure ??= new DeviceError("device-lost", `${name} was lost: ${reason.message || reason.reason}.`);
+  });
+  gpu.addEventListener("uncapturederror", (event) => {
+    event.preventDefault();
+    unreported ??= translate(event.error, "an earlier operation");
+  });
+
+  /** `kind` of the error decides: GPUOutOfMemoryError, GPUValidationError or GPUInternalError. */
+  function translate(error: GPUError, label: string): DeviceError {
+    const text = error.message.trim();
+    if (error.constructor.name !== "GPUOutOfMemoryError") return new DeviceError("validation", `${name} refused ${label}: ${text}`);
+    const held = `${formatBytes(memory.allocated)} are allocated already`;
+    // Only the first line: Dawn's second is where in its own source it gave up.
+    return new DeviceError("out-of-memory", `${name} has no memory left for ${label} (${held}): ${text.split("\n")[0]}.`);
+  }
+
+  function check(): void {
+    if (failure !== undefined) throw failure;
+    if (unreported !== undefined) {
+      const error = unreported;
+      unreported = undefined;
+      throw error;
+    }
+  }
+
+  async function guarded<T>(label: string, work: () => T | Promise<T>): Promise<T> {
+    check();
+    const filters = ["validation", "out-of-memory", "internal"] as const;
+    for (const filter of filters) gpu.pushErrorScope(filter);
+    // Scopes are popped before anything is awaited: they form one stack for the whole device, and
+    // operations that overlap would pop each other's.
+    const settled = (async () => work())().then(
+      (value) => ({ value }),
+      (error: unknown) => ({ error }),
+    );
+    const scopes = Promise.all(filters.map(() => gpu.popErrorScope())).catch(() => []);
+    const [caught, outcome] = await wait(Promise.all([scopes, settled]));
+    if (failure !== undefined) throw failure;
+    const error = caught.find((one) => one !== null && one !== undefined);
+    if (error) throw translate(error, label);
+    if ("value" in outcome) return outcome.value;
+    if (outcome.error instanceof Error && /^(GPUPipelineError|OperationError|AbortError)$/.test(outcome.error.name)) {
+      throw new DeviceError("validation", `${name} refused ${label}: ${outcome.error.message.trim()}`);
+    }
+    throw outcome.error;
+  }
+
+  async function createBuffer(bytes: number, label: string, usage?: GPUBufferUsageFlags): Promise<GPUBuffer> {
+    check();
+    // 16: the smallest binding of array<vec4<f32>>; WebGPU refuses to bind fewer bytes than one element.
+    const size = Math.max(16, Math.ceil(bytes / 16) * 16);
+    if (size > limits.maxBufferSize) {
+      throw new DeviceError(
+        "too-large",
+        `${label} needs one buffer of ${formatBytes(bytes)}, but ${name} allows at most ${formatBytes(limits.maxBufferSize)} a buffer (maxBufferSize).`,
+      );
+    }
+    const { storage, copySrc, copyDst } = bufferUsage;
+    const buffer = await guarded(`${label} (${formatBytes(size)})`, () =>
+      gpu.createBuffer({ size, label, usage: usage ?? storage | copySrc | copyDst }),
+    );
+    sizes.set(buffer, size);
+    memory.allocated += size;
+    memory.peak = Math.max(memory.peak, memory.allocated);
+    return buffer;
+  }
+
+  function free(buffer: GPUBuffer): void {
+    memory.allocated -= sizes.get(buffer) ?? 0;
+    sizes.delete(buffer);
+    buffer.destroy();
+  }
+
+  return {
+    name,
+    kind,
+    info: found.adapter.info,
+    features: new Set(gpu.features),
+    limits,
+    gpu,
+    memory,
+    createBuffer,
+    free,
+    guarded,
+    read: (buffer, offset, bytes) => guarded(`reading ${buffer.label}`, () => readBuffer(gpu, buffer, offset, bytes)),
+    write: (buffer, offset, data) => guarded(`writing ${buffer.label}`, () => writeBuffer(gpu, buffer, offset, data)),
+    finish: () => guarded("the submitted work", () => gpu.queue.onSubmittedWorkDone()),
+    close() {
+      if (instance === undefined) return;
+      failure = new DeviceError("device-lost", `${name} has been closed.`);
+      sizes.clear();
+      memory.allocated = 0;
+      gpu.destroy();
+      instance = undefined; // Node stays alive for as long as a Dawn instance is referenced
+    },
+  };
+}

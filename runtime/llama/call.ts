@@ -1,0 +1,122 @@
+/** Calling functions of the language on tensors of the device: each is compiled once for the sizes, dtypes and formats it meets. */
+import { compileFunction } from "../../compiler/compile.js";
+import type { SymbolicGraph } from "../../compiler/graph/graph.js";
+import type { Target } from "../../compiler/target.js";
+import type { Dtype } from "../../compiler/types/dtype.js";
+import { sizeValue, type Size } from "../../compiler/types/size.js";
+import type { FormatSpec, SymbolicFormat } from "../../compiler/types/type.js";
+import type { DeviceTensor, Executor, Prepared } from "../run/run.js";
+
+/** What the parameters of a function stand for. */
+export interface Binding {
+  readonly sizes: { readonly [name: string]: number };
+  readonly dtypes: { readonly [name: string]: Dtype };
+  readonly formats: { readonly [name: string]: FormatSpec };
+}
+
+/** What is known of a tensor before it exists. */
+export type TensorShape = Pick<DeviceTensor, "dtype" | "shape" | "format">;
+
+/** Tensors and scalars by the names of the function's parameters. */
+export interface Arguments<T extends TensorShape = DeviceTensor> {
+  readonly [name: string]: T | number;
+}
+
+/** Sizes and dtypes that the arguments do not show: `size` parameters, dtypes of results only. */
+export interface Extra {
+  readonly sizes?: { readonly [name: string]: number };
+  readonly dtypes?: { readonly [name: string]: Dtype };
+}
+
+/** Compiles, keeps and runs functions. */
+export interface Caller {
+  readonly executor: Executor;
+  readonly target: Target;
+  /** Runs a function of the standard library by its name; gives its results in order, without the final states of `var` parameters. */
+  call(name: string, args: Arguments, extra?: Extra): Promise<readonly DeviceTensor[]>;
+  /** The same for a graph; `key` names it among all graphs. */
+  callGraph(key: string, graph: SymbolicGraph, args: Arguments, extra?: Extra): Promise<readonly DeviceTensor[]>;
+  /** Compiles what `call` would run, so that the first call is not slower than the next. */
+  prepare(name: string, args: Arguments<TensorShape>, extra?: Extra): Promise<void>;
+}
+
+/** A format for a dense tensor whose type names none. */
+export function formatOf(tensor: TensorShape): FormatSpec {
+  return tensor.format ?? { name: tensor.dtype, args: {}, of: null };
+}
+
+/** Makes a caller of the functions given, usually those of the standard library. */
+export function createCaller(executor: Executor, target: Target, functions: ReadonlyMap<string, SymbolicGraph>): Caller {
+  const prepared = new Map<string, Promise<Prepared>>();
+
+  function find(name: string): SymbolicGraph {
+    const graph = functions.get(name);
+    if (graph === undefined) throw new Error(`The standard library has no function ${name}.`);
+    return graph;
+  }
+
+  function compile(key: string, graph: SymbolicGraph, args: Arguments<TensorShape>, extra: Extra): Promise<Prepared> {
+    const binding = bind(graph, args, extra);
+    const whole = `${key} ${JSON.stringify(binding)}`;
+    let ready = prepared.get(whole);
+    if (ready === undefined) {
+      ready = executor.prepare(compileFunction(graph, binding, target));
+      prepared.set(whole, ready);
+    }
+    return ready;
+  }
+
+  async function callGraph(key: string, graph: SymbolicGraph, args: Arguments, extra: Extra = {}): Promise<readonly DeviceTensor[]> {
+    const ready = await compile(key, graph, args, extra);
+    const outputs = await executor.run(ready, args);
+    return graph.outputs.filter((output) => output.input === null).map((output) => {
+      const tensor = outputs[output.name];
+      if (tensor === undefined) throw new Error(`${key} gave no ${output.name}.`);
+      return tensor;
+    });
+  }
+
+  return {
+    executor,
+    target,
+    callGraph,
+    call: (name, args, extra) => callGraph(name, find(name), args, extra),
+    async prepare(name, args, extra = {}) {
+      await compile(name, find(name), args, extra);
+    },
+  };
+}
+
+/**
+ * Binds a function's parameters to what the arguments show: a size parameter that is an axis by itself, a dtype, a
+ * format. The compiler checks that the rest agrees.
+ */
+export function bind(graph: SymbolicGraph, args: Arguments<TensorShape>, extra: Extra = {}): Binding {
+  const sizes: Record<string, number> = { ...extra.sizes };
+  const dtypes: Record<string, Dtype> = { ...extra.dtypes };
+  const formats: Record<string, FormatSpec> = {};
+  for (const input of graph.inputs) {
+    const argument = args[input.name];
+    const type = graph.values[input.value]?.type;
+    if (type === undefined || argument === undefined || typeof argument === "number") continue;
+    type.shape.forEach((size, axis) => {
+      const symbol = soleSymbol(size);
+      const length = argument.shape[axis];
+      if (symbol !== null && length !== undefined && sizes[symbol] === undefined) sizes[symbol] = length;
+    });
+    if (typeof type.dtype !== "string") dtypes[type.dtype.parameter] ??= argument.dtype;
+    if (type.format !== null && isParameter(type.format)) formats[type.format.parameter] ??= formatOf(argument);
+  }
+  return { sizes, dtypes, formats };
+}
+
+function soleSymbol(size: Size): string | null {
+  const [term, ...rest] = size.terms;
+  if (sizeValue(size) !== null || term === undefined || rest.length > 0 || term.coefficient !== 1) return null;
+  const [atom, ...more] = term.factors;
+  return atom?.kind === "symbol" && more.length === 0 ? atom.name : null;
+}
+
+function isParameter(format: SymbolicFormat | { readonly parameter: string }): format is { readonly parameter: string } {
+  return "parameter" in format;
+}

@@ -1,0 +1,24 @@
+/**
+ * What a user can put right about a model, a text or a prompt.
+ * - `prompt-too-long`: the prompt and the first new token do not fit the model's context
+ * - `prompt-empty`: a prompt without tokens, from a tokenizer that adds none
+ * - `text-too-short`: not one whole window of tokens
+ * - `bad-window`: a window of no token or beyond the model's context
+ * - `unsupported-model`: a tensor is missing, has an unexpected shape, or is larger than a device's binding
+ * - `bad-option`: a sampling option out of its range
+ * - `expectation-failed`: an `expect` of the recipe does not hold
+ * - `recipe`: a recipe and the model do not fit
+ */
+export type LlamaErrorCode =
+  | "prompt-too-long" | "prompt-empty" | "text-too-short" | "bad-window" | "unsupported-model" | "bad-option" | "expectation-failed" | "recipe";
+
+/** `message` is a full sentence for the user. */
+export class LlamaError extends Error {
+  override readonly name = "LlamaError";
+  constructor(
+    readonly code: LlamaErrorCode,
+    message: string,
+  ) {
+    super(message);
+  }
+}

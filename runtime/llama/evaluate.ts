@@ -1,0 +1,128 @@
+/** Perplexity of a text: windows scored in batches, the loss summed on the host in f64. */
+import type { DeviceTensor } from "../run/run.js";
+import { first, many } from "./results.js";
+import type { Cache, Session } from "./session.js";
+import { scoredWindows, type ScoredWindows } from "./windows.js";
+
+/** What is scored. */
+export interface EvaluateOptions {
+  /** Tokens of a window; see `scoredWindows`. */
+  readonly window: number;
+  /** The token that stands before every text, or null for a tokenizer that adds none. */
+  readonly bos: number | null;
+  /** At most so many windows, the first. */
+  readonly limit?: number | undefined;
+  /** Windows computed at once; chosen by the device's memory unless given. */
+  readonly batch?: number | undefined;
+  /** After each batch, with the perplexity so far. */
+  readonly onProgress?: ((done: number, total: number, perplexity: number) => void) | undefined;
+}
+
+export interface Evaluation {
+  readonly perplexity: number;
+  /** Tokens scored. */
+  readonly tokens: number;
+  readonly windows: number;
+  readonly seconds: number;
+}
+
+/**
+ * exp of the mean loss of the scored tokens, in nats.
+ * @throws LlamaError text-too-short, bad-window
+ */
+export async function perplexity(session: Session, text: readonly number[], options: EvaluateOptions): Promise<Evaluation> {
+  const windows = scoredWindows(text, options.window, options.bos, options.limit);
+  const batch = Math.min(options.batch ?? batchSize(session, windows.tokens), windows.count);
+  const started = performance.now();
+  let cache: Cache | null = null;
+  let total = 0;
+  try {
+    for (let done = 0; done < windows.count; ) {
+      const count = Math.min(batch, windows.count - done);
+      if (cache === null || cache.batch !== count) {
+        if (cache !== null) session.releaseCache(cache);
+        cache = await session.allocateCache(count, windows.tokens);
+      }
+      total += await lossOf(session, windows, done, count, cache);
+      done += count;
+      options.onProgress?.(done, windows.count, Math.exp(total / (done * windows.tokens)));
+    }
+  } finally {
+    if (cache !== null) session.releaseCache(cache);
+  }
+  const tokens = windows.count * windows.tokens;
+  return { perplexity: Math.exp(total / tokens), tokens, windows: windows.count, seconds: (performance.now() - started) / 1000 };
+}
+
+/** Tokens worth giving a device at once: a GPU is filled by some thousands, a CPU reports its progress. */
+const tokensAtOnce = { gpu: 4096, cpu: 1024 } as const;
+
+/** Windows for one batch, so that no tensor between is larger than a quarter of a GiB or a binding. */
+export function batchSize(session: Session, tokens: number): number {
+  const { config, caller } = session;
+  const room = Math.min(caller.target.maxBinding, 2 ** 28);
+  const largest = 4 * tokens * Math.max(config.heads * tokens, 2 * config.intermediateSize, config.hiddenSize);
+  return Math.max(1, Math.min(Math.floor(tokensAtOnce[caller.target.kind] / tokens), Math.floor(room / largest)));
+}
+
+/** Summed loss of `count` windows from `from` on. */
+async function lossOf(session: Session, windows: ScoredWindows, from: number, count: number, cache: Cache): Promise<number> {
+  const { executor } = session.caller;
+  const slice = (all: Int32Array<ArrayBuffer>): Int32Array<ArrayBuffer> => all.slice(from * windows.tokens, (from + count) * windows.tokens);
+  const shape = [count, windows.tokens];
+  const ids = await executor.upload(slice(windows.ids), "i32", shape, "ids");
+  const targets = await executor.upload(slice(windows.targets), "i32", shape, "targets");
+  const positions = await executor.upload(new Int32Array(count), "i32", [count], "positions");
+  const x = await session.forward(ids, positions, cache);
+  const losses = await tokenLosses(session, x, targets);
+  for (const tensor of [ids, targets, positions, x]) executor.release(tensor);
+  return losses.reduce((sum, loss) => sum + loss, 0);
+}
+
+/** Losses of the tokens of x [B, T, D], unordered; logits are made for as many tokens at once as there is room for. */
+async function tokenLosses(session: Session, x: DeviceTensor, targets: DeviceTensor): Promise<readonly number[]> {
+  const { caller, config, frame } = session;
+  const { executor } = caller;
+  const [batch = 0, tokens = 0] = x.shape;
+  const room = Math.min(caller.target.maxBinding, 2 ** 28);
+  const step = Math.max(1, Math.min(tokens, Math.floor(room / (4 * batch * config.vocabSize))));
+  const losses: number[] = [];
+  for (let start = 0; start < tokens; start += step) {
+    const count = Math.min(step, tokens - start);
+    const args = { x, targets, gain: frame.gain, eps: config.normEpsilon, start };
+    const [only, ...others] = frame.head.parts;
+    if (only !== undefined && others.length === 0) {
+      const loss = first(await caller.call("token_loss", { ...args, w: only.tensor }, { sizes: { tokens: count } }));
+      losses.push(...(await executor.readFloats(loss)));
+      executor.release(loss);
+      continue;
+    }
+    const parts: LossPart[] = [];
+    for (const part of frame.head.parts) {
+      const tensors = many(await caller.call("loss_part", { ...args, w: part.tensor, first: part.first }, { sizes: { tokens: count } }), 3);
+      const [highest, total, target] = [await executor.readFloats(tensors[0]), await executor.readFloats(tensors[1]), await executor.readFloats(tensors[2])];
+      for (const tensor of tensors) executor.release(tensor);
+      parts.push({ highest, total, target });
+    }
+    losses.push(...joinParts(parts));
+  }
+  return losses;
+}
+
+/** What each part of a vocabulary contributes to the losses of some tokens. */
+export interface LossPart {
+  readonly highest: Float32Array;
+  readonly total: Float32Array;
+  readonly target: Float32Array;
+}
+
+/** log-sum-exp over all parts minus the target's logit, for each token. */
+export function joinParts(parts: readonly LossPart[]): readonly number[] {
+  const [one] = parts;
+  return Array.from({ length: one?.highest.length ?? 0 }, (_, at) => {
+    const highest = Math.max(...parts.map((part) => part.highest[at] ?? -Infinity));
+    const total = parts.reduce((sum, part) => sum + (part.total[at] ?? 0) * Math.exp((part.highest[at] ?? -Infinity) - highest), 0);
+    const target = parts.reduce((sum, part) => sum + (part.target[at] ?? 0), 0);
+    return Math.log(total) + highest - target;
+  });
+}

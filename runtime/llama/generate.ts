@@ -1,0 +1,169 @@
+/** Text from a prompt, token by token; the ids stay on the device, each is read back once. */
+import type { DeviceTensor } from "../run/run.js";
+import { LlamaError } from "./error.js";
+import { first } from "./results.js";
+import type { Cache, Session } from "./session.js";
+
+/** How the next token is chosen. */
+export interface Sampling {
+  /** 0: the likeliest token. */
+  readonly temperature: number;
+  /** Keep so many of the likeliest; 0 or none: all. */
+  readonly topK?: number | undefined;
+  /** Keep the likeliest with this much of the probability together; 1 or none: all. */
+  readonly topP?: number | undefined;
+  readonly seed?: number | undefined;
+}
+
+export interface GenerateOptions extends Sampling {
+  readonly maxNewTokens: number;
+  /** Tokens that end the text; the one that did is not among the ids. */
+  readonly eosTokens: readonly number[];
+  /** Called with each new token; false ends the text. */
+  readonly onToken?: ((id: number) => boolean | void) | undefined;
+}
+
+export interface Generation {
+  /** The new tokens. */
+  readonly ids: readonly number[];
+  readonly ended: "eos" | "length" | "stopped";
+  readonly promptTokens: number;
+  readonly newTokens: number;
+  /** Prompt tokens over the time until the first new token is known. */
+  readonly prefillTokensPerSecond: number;
+  /** Further tokens over the time they took; null where there is only one. */
+  readonly decodeTokensPerSecond: number | null;
+}
+
+/** Prompt tokens that go through the model at once. */
+const prefillTokens = 256;
+
+/**
+ * Continues a prompt. A text that fills the model's context ends there.
+ * @throws LlamaError prompt-too-long, prompt-empty, bad-option; DeviceError
+ */
+export async function generate(session: Session, prompt: ArrayLike<number>, options: GenerateOptions): Promise<Generation> {
+  checkOptions(session, prompt, options);
+  const { executor } = session.caller;
+  const most = Math.min(options.maxNewTokens, session.config.contextLength - prompt.length);
+  const capacity = Math.ceil((prompt.length + most) / 64) * 64;
+  const cache = await session.allocateCache(1, capacity);
+  const choose = await chooser(session, options);
+  const chunks = chunksOf(prompt.length);
+  for (const tokens of new Set([...chunks.map((chunk) => chunk.padded), 1])) await session.prepare(1, tokens, capacity);
+  const pick = await executor.upload(new Int32Array(1), "i32", [1], "pick");
+  const ids: number[] = [];
+  const started = performance.now();
+  let firstAt = started;
+  let ended: Generation["ended"] = "length";
+  let id = await prefill(session, prompt, cache, choose, chunks);
+  try {
+    for (let count = 1; ; count++) {
+      // the read is queued before the next step is, so that the device goes on while the id travels
+      const reading = executor.readInts(id);
+      const next = count < most ? await step(session, id, prompt.length + count - 1, cache, pick, choose) : null;
+      executor.flush();
+      const token = (await reading)[0] ?? 0;
+      executor.release(id);
+      if (count === 1) firstAt = performance.now();
+      const end = options.eosTokens.includes(token);
+      if (!end) ids.push(token);
+      const stop = end || options.onToken?.(token) === false;
+      if (stop) ended = end ? "eos" : "stopped";
+      if (next === null) break;
+      id = next;
+      if (stop) {
+        executor.release(id);
+        break;
+      }
+    }
+  } finally {
+    executor.release(pick);
+    session.releaseCache(cache);
+  }
+  const seconds = (performance.now() - firstAt) / 1000;
+  return {
+    ids, ended, promptTokens: prompt.length, newTokens: ids.length,
+    prefillTokensPerSecond: prompt.length / ((firstAt - started) / 1000),
+    decodeTokensPerSecond: ids.length > 1 ? (ids.length - 1) / seconds : null,
+  };
+}
+
+/** Logits f32 [B, V], and the position of the token they follow -> the next token, i32 [B, 1]. */
+type Choose = (logits: DeviceTensor, position: number) => Promise<DeviceTensor>;
+
+async function chooser(session: Session, sampling: Sampling): Promise<Choose> {
+  const { caller, config } = session;
+  if (sampling.temperature === 0) return async (logits) => first(await caller.call("greedy", { logits }));
+  const scalars = {
+    seed: (sampling.seed ?? 0) >>> 0,
+    temperature: sampling.temperature,
+    top_k: sampling.topK === undefined || sampling.topK === 0 ? config.vocabSize : sampling.topK,
+    // above 1, so that rounding never cuts off the last tokens
+    top_p: sampling.topP === undefined || sampling.topP >= 1 ? 2 : sampling.topP,
+  };
+  return async (logits, position) => {
+    const positions = await caller.executor.upload(Int32Array.of(position), "i32", [1], "position");
+    const id = first(await caller.call("sample", { logits, positions, ...scalars }));
+    caller.executor.release(positions);
+    return id;
+  };
+}
+
+/** Pieces of a prompt, each padded to a power of two, so that few programs serve all lengths. */
+function chunksOf(length: number): readonly { readonly from: number; readonly count: number; readonly padded: number }[] {
+  const chunks: { from: number; count: number; padded: number }[] = [];
+  for (let from = 0; from < length; from += prefillTokens) {
+    const count = Math.min(prefillTokens, length - from);
+    chunks.push({ from, count, padded: 2 ** Math.ceil(Math.log2(count)) });
+  }
+  return chunks;
+}
+
+/** The prompt into the cache; the first new token. What the padding leaves in the cache is behind every token's sight until it is written over. */
+async function prefill(session: Session, prompt: ArrayLike<number>, cache: Cache, choose: Choose, chunks: ReturnType<typeof chunksOf>): Promise<DeviceTensor> {
+  const { executor } = session.caller;
+  let id: DeviceTensor | null = null;
+  for (const { from, count, padded } of chunks) {
+    const ids = await executor.upload(Int32Array.from({ length: padded }, (_, at) => (at < count ? (prompt[from + at] ?? 0) : 0)), "i32", [1, padded], "prompt");
+    const positions = await executor.upload(Int32Array.of(from), "i32", [1], "position");
+    const x = await session.forward(ids, positions, cache);
+    if (from + count === prompt.length) {
+      const last = await executor.upload(Int32Array.of(count - 1), "i32", [1], "pick");
+      const logits = await session.logits(x, last);
+      id = await choose(logits, prompt.length - 1);
+      for (const tensor of [last, logits]) executor.release(tensor);
+    }
+    for (const tensor of [ids, positions, x]) executor.release(tensor);
+    executor.flush();
+  }
+  if (id === null) throw new LlamaError("prompt-empty", "The prompt has no tokens.");
+  return id;
+}
+
+/** One token through the model; the next. */
+async function step(session: Session, id: DeviceTensor, position: number, cache: Cache, pick: DeviceTensor, choose: Choose): Promise<DeviceTensor> {
+  const { executor } = session.caller;
+  const positions = await executor.upload(Int32Array.of(position), "i32", [1], "position");
+  const x = await session.forward(id, positions, cache);
+  const logits = await session.logits(x, pick);
+  const next = await choose(logits, position);
+  for (const tensor of [positions, x, logits]) executor.release(tensor);
+  return next;
+}
+
+function checkOptions(session: Session, prompt: ArrayLike<number>, options: GenerateOptions): void {
+  const { contextLength } = session.config;
+  if (prompt.length === 0) throw new LlamaError("prompt-empty", "The prompt has no tokens.");
+  if (prompt.length >= contextLength) {
+    throw new LlamaError("prompt-too-long", `The prompt has ${prompt.length} tokens, but the model's context holds ${contextLength}, of which one is for the first new token.`);
+  }
+  const rules: readonly (readonly [string, number, boolean, string])[] = [
+    ["maxNewTokens", options.maxNewTokens, Number.isInteger(options.maxNewTokens) && options.maxNewTokens > 0, "a whole number above 0"],
+    ["temperature", options.temperature, options.temperature >= 0 && options.temperature < Infinity, "0 or more"],
+    ["topK", options.topK ?? 0, Number.isInteger(options.topK ?? 0) && (options.topK ?? 0) >= 0, "a whole number, 0 or more"],
+    ["topP", options.topP ?? 1, (options.topP ?? 1) > 0 && (options.topP ?? 1) <= 1, "above 0, at most 1"],
+    ["seed", options.seed ?? 0, Number.isInteger(options.seed ?? 0) && (options.seed ?? 0) >= 0 && (options.seed ?? 0) < 2 ** 32, "a whole number from 0 to 4294967295"],
+  ];
+  for (const [name, value, holds, expected] of rules) if (!holds) throw new LlamaError("bad-option", `${name} should be ${expected}, found ${value}.`);
+}

@@ -1,0 +1,134 @@
+/** Weights from disk to the device, a piece at a time: a model is never whole in the heap. */
+import { InternalError } from "../../compiler/diagnostic.js";
+import type { FormatSpec } from "../../compiler/types/type.js";
+import { formatBytes as printBytes } from "../device/error.js";
+import type { Model, ModelTensor } from "../model/model.js";
+import { denseFormat } from "../model/packed.js";
+import type { DeviceTensor } from "../run/run.js";
+import type { Caller } from "./call.js";
+import { LlamaError } from "./error.js";
+import { first } from "./results.js";
+
+/** What dense weights are kept as: as they are in the file, or converted. */
+export type WeightDtype = "stored" | "f16" | "f32";
+
+/** A table whose rows are spread over several tensors, where one would be too large for a binding. */
+export interface Table {
+  readonly parts: readonly { readonly tensor: DeviceTensor; readonly first: number }[];
+}
+
+/** The linear layers of a block, by the last component of their names. */
+export const linearNames = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"] as const;
+export type LinearName = (typeof linearNames)[number];
+
+/** A block's weights on the device. */
+export interface BlockWeights {
+  readonly attentionGain: DeviceTensor;
+  readonly mlpGain: DeviceTensor;
+  readonly linears: { readonly [Name in LinearName]: DeviceTensor };
+}
+
+/** The key of a linear layer in `BlockWeights`: the last component of its module's name. */
+export function linearName(module: string): LinearName {
+  const last = module.split(".").at(-1);
+  const found = linearNames.find((name) => name === last);
+  if (found === undefined) throw new InternalError(`${module} is no linear layer of a block`);
+  return found;
+}
+
+/** Bytes that are read and written at once. */
+const piece = 16 * 2 ** 20;
+
+/**
+ * A weight [N, K] on the device, in the format it is stored in; dense ones are converted where `keep` asks for it.
+ * @throws LlamaError unsupported-model, ModelError, DeviceError
+ */
+export async function loadWeight(caller: Caller, model: Model, name: string, keep: WeightDtype): Promise<DeviceTensor> {
+  const stored = model.tensor(name);
+  if (stored.bytes > caller.target.maxBinding) {
+    throw new LlamaError("unsupported-model", `The weight ${name} has ${printBytes(stored.bytes)}, but ${caller.target.name} binds at most ${printBytes(caller.target.maxBinding)} at once.`);
+  }
+  return convert(caller, await upload(caller, model, stored, stored.shape, 0, stored.bytes), keep);
+}
+
+/**
+ * A table of rows (embedding, head) in as many parts as the device needs.
+ * @throws LlamaError unsupported-model, ModelError, DeviceError
+ */
+export async function loadTable(caller: Caller, model: Model, name: string, keep: WeightDtype): Promise<Table> {
+  const stored = model.tensor(name);
+  const [rows = 0, columns = 0] = stored.shape;
+  if (!isDense(storedFormat(stored))) return { parts: [{ tensor: await loadWeight(caller, model, name, keep), first: 0 }] };
+  const rowBytes = stored.bytes / rows;
+  const largest = Math.max(rowBytes, keep === "f32" ? columns * 4 : 0);
+  // a multiple of 8 rows begins at a whole word of 16 bytes whatever the columns
+  const most = Math.max(8, Math.floor(caller.target.maxBinding / largest / 8) * 8);
+  const parts: { tensor: DeviceTensor; first: number }[] = [];
+  for (let row = 0; row < rows; row += most) {
+    const count = Math.min(most, rows - row);
+    const tensor = await upload(caller, model, stored, [count, columns], row * rowBytes, count * rowBytes);
+    parts.push({ tensor: await convert(caller, tensor, keep), first: row });
+  }
+  return { parts };
+}
+
+/** A vector (a norm's gain) as dense f32. */
+export async function loadVector(caller: Caller, model: Model, name: string): Promise<DeviceTensor> {
+  const values = await model.floats(name);
+  return caller.executor.upload(values, "f32", [values.length], name);
+}
+
+/**
+ * A block's weights.
+ * @throws LlamaError unsupported-model, ModelError, DeviceError
+ */
+export async function loadBlock(caller: Caller, model: Model, index: number, keep: WeightDtype): Promise<BlockWeights> {
+  const block = model.blocks[index];
+  if (block === undefined) throw new InternalError(`the model has no block ${index}`);
+  const linears: Partial<Record<LinearName, DeviceTensor>> = {};
+  for (const { name, weight } of block.linears) linears[linearName(name)] = await loadWeight(caller, model, weight, keep);
+  return { ...(await loadGains(caller, model, block.name)), linears: linears as Record<LinearName, DeviceTensor> };
+}
+
+/** The norms of a block. */
+export async function loadGains(caller: Caller, model: Model, block: string): Promise<Pick<BlockWeights, "attentionGain" | "mlpGain">> {
+  return {
+    attentionGain: await loadVector(caller, model, `${block}.input_layernorm.weight`),
+    mlpGain: await loadVector(caller, model, `${block}.post_attention_layernorm.weight`),
+  };
+}
+
+/** Gives a block's memory back. */
+export function releaseBlock(caller: Caller, block: BlockWeights): void {
+  for (const tensor of [block.attentionGain, block.mlpGain, ...Object.values(block.linears)]) caller.executor.release(tensor);
+}
+
+/** The format of a tensor's bytes. */
+export function storedFormat(stored: ModelTensor): FormatSpec {
+  const format = stored.format ?? denseFormat(stored.dtype);
+  if (format === null) throw new LlamaError("unsupported-model", `The tensor ${stored.name} has the dtype ${stored.dtype}, which is not supported.`);
+  return format;
+}
+
+/** Whether a format stores every element by itself, in the order of the file. */
+export function isDense(format: FormatSpec): boolean {
+  return format.name === "f32" || format.name === "f16" || format.name === "bf16";
+}
+
+async function upload(caller: Caller, model: Model, stored: ModelTensor, shape: readonly number[], begin: number, bytes: number): Promise<DeviceTensor> {
+  const tensor = await caller.executor.allocate({ dtype: "f32", shape, format: storedFormat(stored) }, stored.name);
+  const buffer = new Uint8Array(Math.min(piece, bytes));
+  for (let done = 0; done < bytes; done += buffer.length) {
+    const part = buffer.subarray(0, Math.min(buffer.length, bytes - done));
+    await model.readInto(stored.name, part, begin + done);
+    await caller.executor.write(tensor, done, part);
+  }
+  return tensor;
+}
+
+async function convert(caller: Caller, tensor: DeviceTensor, keep: WeightDtype): Promise<DeviceTensor> {
+  if (keep === "stored" || tensor.format === null || !isDense(tensor.format) || tensor.format.name === keep) return tensor;
+  const converted = first(await caller.call(keep === "f32" ? "dense" : "dense_f16", { w: tensor }));
+  caller.executor.release(tensor);
+  return converted;
+}

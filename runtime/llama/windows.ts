@@ -1,0 +1,61 @@
+/** Cutting a tokenised text in windows, for scoring and for calibration. */
+import { LlamaError } from "./error.js";
+
+/** Windows of equal length, end to end: window i is `ids[i * tokens .. (i + 1) * tokens)`. */
+export interface Windows {
+  readonly count: number;
+  /** Tokens of each that go through the model. */
+  readonly tokens: number;
+  readonly ids: Int32Array<ArrayBuffer>;
+}
+
+/** Windows with the token that follows each of their tokens. */
+export interface ScoredWindows extends Windows {
+  readonly targets: Int32Array<ArrayBuffer>;
+}
+
+/**
+ * The protocol of perplexity. With a `bos` token: windows of `window` tokens of the text, each preceded by it, every
+ * one scored. Without: windows of `window` tokens, all but the first scored. A last partial window is dropped.
+ * @throws LlamaError text-too-short, bad-window
+ */
+export function scoredWindows(text: readonly number[], window: number, bos: number | null, limit: number = Infinity): ScoredWindows {
+  checkWindow(window, bos === null ? 2 : 1);
+  const count = countWindows(text, window, limit);
+  const tokens = bos === null ? window - 1 : window;
+  const ids = new Int32Array(count * tokens);
+  const targets = new Int32Array(count * tokens);
+  for (let at = 0; at < count; at++) {
+    const own = text.slice(at * window, (at + 1) * window);
+    const whole = bos === null ? own : [bos, ...own];
+    ids.set(whole.slice(0, tokens), at * tokens);
+    targets.set(whole.slice(1), at * tokens);
+  }
+  return { count, tokens, ids, targets };
+}
+
+/**
+ * The windows a method is calibrated on: `window` tokens each, the first of which is `bos` if there is one.
+ * @throws LlamaError text-too-short, bad-window
+ */
+export function calibrationWindows(text: readonly number[], window: number, bos: number | null, limit: number): Windows {
+  checkWindow(window, 2);
+  const own = bos === null ? window : window - 1;
+  const count = countWindows(text, own, limit);
+  const ids = new Int32Array(count * window);
+  for (let at = 0; at < count; at++) {
+    const tokens = text.slice(at * own, (at + 1) * own);
+    ids.set(bos === null ? tokens : [bos, ...tokens], at * window);
+  }
+  return { count, tokens: window, ids };
+}
+
+function checkWindow(window: number, least: number): void {
+  if (!Number.isInteger(window) || window < least) throw new LlamaError("bad-window", `A window must be a whole number of at least ${least} tokens, not ${window}.`);
+}
+
+function countWindows(text: readonly number[], window: number, limit: number): number {
+  const count = Math.min(Math.floor(text.length / window), limit);
+  if (count < 1) throw new LlamaError("text-too-short", `The text has ${text.length} tokens, but one window needs ${window}.`);
+  return count;
+}

@@ -1,0 +1,85 @@
+import { describe, isObject, type JsonObject } from "./files.js";
+
+/** What a number has to be. Bounds are inclusive. */
+export interface NumberRule {
+  readonly integer?: boolean;
+  readonly min: number;
+  readonly max: number;
+}
+
+/**
+ * Reads fields of a JSON object and collects what is wrong with them, so that one error can name it all. Null counts
+ * as absent, as in Hugging Face files. After a problem the value returned is only a placeholder.
+ */
+export class Fields {
+  readonly problems: string[] = [];
+
+  constructor(
+    private readonly object: JsonObject,
+    /** Put before field names in messages: `rope_parameters.`. */
+    private readonly prefix = "",
+  ) {}
+
+  has(name: string): boolean {
+    return this.raw(name) !== undefined;
+  }
+
+  /** The value as it is; undefined where absent, null or inherited. */
+  raw(name: string): unknown {
+    return Object.hasOwn(this.object, name) ? (this.object[name] ?? undefined) : undefined;
+  }
+
+  /** A number; where absent the fallback, or a problem if there is none. */
+  number(name: string, rule: NumberRule, fallback?: number): number {
+    const value = this.raw(name);
+    if (value === undefined && fallback !== undefined) return fallback;
+    if (isNumber(value, rule)) return value;
+    this.problem(name, printRule(rule), value);
+    return rule.min;
+  }
+
+  boolean(name: string, fallback: boolean): boolean {
+    const value = this.raw(name);
+    if (value === undefined || typeof value === "boolean") return value ?? fallback;
+    this.problem(name, "true or false", value);
+    return fallback;
+  }
+
+  string(name: string): string | null {
+    const value = this.raw(name);
+    if (value === undefined || typeof value === "string") return value ?? null;
+    this.problem(name, "a string", value);
+    return null;
+  }
+
+  /** A number or a list of numbers, always as a list; empty where absent. */
+  numbers(name: string, rule: NumberRule): readonly number[] {
+    const value = this.raw(name);
+    const list: readonly unknown[] = value === undefined ? [] : Array.isArray(value) ? value : [value];
+    if (list.length <= 1000 && list.every((item) => isNumber(item, rule))) return list;
+    this.problem(name, `${printRule(rule)}, or a list of such`, value);
+    return [];
+  }
+
+  /** A nested object, or null where absent. */
+  object_(name: string): Fields | null {
+    const value = this.raw(name);
+    if (value === undefined) return null;
+    if (isObject(value)) return new Fields(value, `${this.prefix}${name}.`);
+    this.problem(name, "an object", value);
+    return null;
+  }
+
+  /** Says that a field should be something else than it is. */
+  problem(name: string, expected: string, found: unknown): void {
+    this.problems.push(`\`${this.prefix}${name}\` should be ${expected}, found ${describe(found)}`);
+  }
+}
+
+function isNumber(value: unknown, rule: NumberRule): value is number {
+  return typeof value === "number" && value >= rule.min && value <= rule.max && (rule.integer !== true || Number.isInteger(value));
+}
+
+function printRule(rule: NumberRule): string {
+  return `${rule.integer === true ? "an integer" : "a number"} from ${rule.min} to ${rule.max}`;
+}

@@ -1,0 +1,142 @@
+import { readdir, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { bitsPerWeight, formatOfSpec, printFormat, shapeOf } from "../../compiler/formats/registry.js";
+import { elementBits, elementCount, isFloatType, type ElementType } from "./elements.js";
+import { ModelError } from "./error.js";
+import { accessError, exists, readJsonIfAny, sizeLimits } from "./files.js";
+import { denseFormat, parseSection, printPattern, type PackedTensor } from "./packed.js";
+import type { SafetensorsFile, StoredTensor } from "./safetensors.js";
+import { openFiles, openWeights, type Weights } from "./weights.js";
+import { countsPatterns, type PatternCounts } from "./zeros.js";
+
+/** What `espalier inspect` says of one tensor. */
+export interface TensorReport {
+  readonly name: string;
+  /** The dense shape. */
+  readonly shape: readonly number[];
+  /** As in safetensors: `BF16`. Of a packed tensor the type it had before. */
+  readonly dtype: string;
+  /** Recorded, of a packed tensor; else found in the values: `1:4`, `2:4`, `4:8`, `masked` for 5% of zeros and more, or `full`. */
+  readonly pattern: string;
+  /** As it is written in the language; the dtype where no format has these elements. */
+  readonly format: string;
+  /** Scales and indices included, padding not. */
+  readonly bitsPerWeight: number;
+  /** In the file. */
+  readonly bytes: number;
+  /** Zeros among the dense values; null where they cannot be told (types below a byte). */
+  readonly zeros: number | null;
+}
+
+/** What `espalier inspect` says. */
+export interface Inspection {
+  readonly tensors: readonly TensorReport[];
+  /** Dense elements of all tensors. */
+  readonly parameters: number;
+  readonly bytes: number;
+  /** 8 * bytes / parameters; 0 where there are none. */
+  readonly bitsPerWeight: number;
+}
+
+/**
+ * Looks at a model directory, or at any safetensors file. Values are read through, in pieces, to count zeros; a packed
+ * tensor is decoded whole. `progress` is told the bytes done and the bytes of all.
+ * @throws ModelError M100 to M122 (the files), M134 (a wrong section `espalier` beside them)
+ */
+export async function inspect(path: string, progress?: (done: number, all: number) => void): Promise<Inspection> {
+  const found = await stat(path).catch((error: unknown) => {
+    throw accessError(path, error);
+  });
+  const directory = found.isDirectory() ? path : dirname(path);
+  const configPath = join(directory, "config.json");
+  const config = await readJsonIfAny(configPath, sizeLimits.config).catch((error: unknown) => {
+    // A lone file need not care what lies beside it.
+    if (found.isDirectory() || !(error instanceof ModelError)) throw error;
+    return null;
+  });
+  const packed = config === null ? null : parseSection(configPath, config);
+  const weights = found.isDirectory() ? await openDirectory(path) : await openFiles([path]);
+  try {
+    const entries = [...weights.tensors.values()];
+    const all = entries.reduce((sum, { stored }) => sum + stored.end - stored.begin, 0);
+    const tensors: TensorReport[] = [];
+    let done = 0;
+    for (const { file, stored } of entries) {
+      tensors.push(await reportTensor(file, stored, packed?.tensors.get(stored.name)));
+      done += stored.end - stored.begin;
+      progress?.(done, all);
+    }
+    const parameters = tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0);
+    return { tensors, parameters, bytes: all, bitsPerWeight: parameters === 0 ? 0 : (8 * all) / parameters };
+  } finally {
+    await weights.close();
+  }
+}
+
+/** The weights of a model directory, or whatever safetensors files a directory has. */
+async function openDirectory(path: string): Promise<Weights> {
+  const isModel = (await exists(join(path, "model.safetensors"))) || (await exists(join(path, "model.safetensors.index.json")));
+  const names = isModel ? [] : (await readdir(path)).filter((name) => name.endsWith(".safetensors")).sort();
+  return names.length === 0 ? openWeights(path) : openFiles(names.map((name) => join(path, name)));
+}
+
+async function reportTensor(file: SafetensorsFile, stored: StoredTensor, packed: PackedTensor | undefined): Promise<TensorReport> {
+  const bytes = stored.end - stored.begin;
+  // Dense formats are stored as such, whatever the section says; a record of words must fit to be believed.
+  if (packed !== undefined && denseFormat(stored.dtype) === null) return { name: stored.name, ...(await reportPacked(file, stored, packed)), bytes };
+  const counts = await countZeros(file, stored);
+  const format = denseFormat(stored.dtype);
+  return {
+    name: stored.name,
+    shape: stored.shape,
+    dtype: stored.dtype,
+    pattern: packed !== undefined && packed.pattern.kind !== "full" ? printPattern(packed.pattern) : isFloatType(stored.dtype) && stored.shape.length > 1 ? foundPattern(counts, elementCount(stored.shape)) : "full",
+    format: format === null ? stored.dtype.toLowerCase() : printFormat(format),
+    bitsPerWeight: elementBits[stored.dtype],
+    bytes,
+    zeros: counts.zeros,
+  };
+}
+
+async function reportPacked(file: SafetensorsFile, stored: StoredTensor, packed: PackedTensor): Promise<Omit<TensorReport, "name" | "bytes">> {
+  const shape = shapeOf(packed.shape);
+  const format = formatOfSpec(packed.format);
+  const sections = format.sections(packed.format, shape);
+  const needed = sections.reduce((end, section) => Math.max(end, section.offset + section.words), 0);
+  if (stored.dtype !== "U32" || elementCount(stored.shape) < needed) {
+    throw new ModelError("M135", `The tensor \`${stored.name}\`, packed as ${printFormat(packed.format)}, should be stored as U32 of ${needed} words or more, found ${stored.dtype} [${stored.shape.join(", ")}].`);
+  }
+  const words = new Uint32Array(elementCount(stored.shape));
+  await file.read(stored, new Uint8Array(words.buffer));
+  const dense = format.decode(packed.format, shape, words);
+  let zeros = 0;
+  for (let i = 0; i < dense.length; i++) if (dense[i] === 0) zeros++;
+  return { shape: packed.shape, dtype: packed.dtype, pattern: printPattern(packed.pattern), format: printFormat(packed.format), bitsPerWeight: dense.length === 0 ? 0 : bitsPerWeight(packed.format, shape), zeros };
+}
+
+async function countZeros(file: SafetensorsFile, stored: StoredTensor): Promise<PatternCounts> {
+  const counter = countsPatterns(stored.dtype, stored.shape.at(-1) ?? 1);
+  const bytes = stored.end - stored.begin;
+  const buffer = new Uint8Array(Math.min(bytes, pieceBytes(stored.dtype)));
+  for (let begin = 0; begin < bytes; begin += buffer.length) {
+    const piece = buffer.subarray(0, Math.min(buffer.length, bytes - begin));
+    await file.read(stored, piece, begin);
+    counter.add(piece);
+  }
+  return counter.counts();
+}
+
+/** About 4 MiB, a whole number of groups of 8 elements. */
+function pieceBytes(dtype: ElementType): number {
+  return elementBits[dtype] * 2 ** 19;
+}
+
+function foundPattern(counts: PatternCounts, elements: number): string {
+  const zeros = counts.zeros ?? 0;
+  if (zeros < elements) {
+    if (counts.mostOf4 !== null && counts.mostOf4 <= 1) return "1:4";
+    if (counts.mostOf4 !== null && counts.mostOf4 <= 2) return "2:4";
+    if (counts.mostOf8 !== null && counts.mostOf8 <= 4) return "4:8";
+  }
+  return zeros > 0 && zeros >= 0.05 * elements ? "masked" : "full";
+}

@@ -1,0 +1,119 @@
+import { randomBytes } from "node:crypto";
+import { open, rename, rm, type FileHandle } from "node:fs/promises";
+import { byteCount, type ElementType } from "./elements.js";
+import { ModelError, quoted, systemCode } from "./error.js";
+import { headerLimit, printHeader } from "./header.js";
+
+/** A tensor that a file will hold. */
+export interface TensorLayout {
+  readonly name: string;
+  readonly dtype: ElementType;
+  readonly shape: readonly number[];
+}
+
+/** Writes one safetensors file; tensors come in any order, each in pieces. */
+export interface SafetensorsWriter {
+  readonly path: string;
+  /** Size of the whole file in bytes. */
+  readonly bytes: number;
+  /**
+   * Adds the next bytes of a tensor. More than it has, or an unknown tensor, is a RangeError.
+   * @throws ModelError M153 (disk full), M154
+   */
+  append(name: string, bytes: Uint8Array): Promise<void>;
+  /** Writes everything to the disk and gives the file its name. Throws, and discards, where a tensor is incomplete. */
+  finish(): Promise<void>;
+  /** Removes what was written; nothing happens after `finish`. */
+  discard(): Promise<void>;
+}
+
+/**
+ * Starts a safetensors file beside `path`; it takes that name, replacing what is there, only when it is complete.
+ * Data are laid out in the order of `tensors`.
+ * @throws ModelError M151 (not writable), M153 (disk full), M154
+ */
+export async function createSafetensors(path: string, tensors: readonly TensorLayout[], metadata: ReadonlyMap<string, string> = new Map()): Promise<SafetensorsWriter> {
+  const cursors = new Map<string, { at: number; readonly end: number }>();
+  let end = 0;
+  const stored = tensors.map(({ name, dtype, shape }) => {
+    const size = byteCount(dtype, shape);
+    if (size === null) throw new RangeError(`tensor ${name} of ${dtype} [${shape.join(", ")}] has no whole number of bytes`);
+    if (cursors.has(name)) throw new RangeError(`tensor ${name} stands twice`);
+    const begin = end;
+    end += size;
+    cursors.set(name, { at: begin, end });
+    return { name, dtype, shape, begin, end };
+  });
+  const header = Buffer.from(printHeader({ tensors: stored, metadata }));
+  if (header.length > headerLimit) throw new RangeError(`a header of ${header.length} bytes is beyond the limit of the format`);
+  const dataStart = 8 + header.length;
+  const temporary = `${path}.${process.pid}-${randomBytes(4).toString("hex")}.partial`;
+  const handle = await open(temporary, "wx").catch((error: unknown) => {
+    throw writeError(path, error);
+  });
+  let open_ = true;
+
+  async function discard(): Promise<void> {
+    if (!open_) return;
+    open_ = false;
+    await handle.close().catch(() => undefined);
+    await rm(temporary, { force: true });
+  }
+  async function guarded(work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      await discard();
+      throw error instanceof RangeError || error instanceof ModelError ? error : writeError(path, error);
+    }
+  }
+
+  await guarded(async () => {
+    const length = new Uint8Array(8);
+    new DataView(length.buffer).setBigUint64(0, BigInt(header.length), true);
+    await writeFully(handle, length, 0);
+    await writeFully(handle, header, 8);
+  });
+  return {
+    path,
+    bytes: dataStart + end,
+    append: (name, bytes) => guarded(async () => {
+      const cursor = cursors.get(name);
+      if (!open_ || cursor === undefined || cursor.at + bytes.length > cursor.end) {
+        throw new RangeError(!open_ ? `${path} is finished already` : cursor === undefined ? `${path} has no tensor ${name}` : `tensor ${name} has ${cursor.end - cursor.at} bytes left, not ${bytes.length}`);
+      }
+      const at = cursor.at;
+      cursor.at += bytes.length;
+      await writeFully(handle, bytes, dataStart + at);
+    }),
+    finish: () => guarded(async () => {
+      for (const [name, { at, end }] of cursors) if (at !== end) throw new RangeError(`tensor ${name} of ${path} lacks ${end - at} bytes`);
+      await handle.sync();
+      await handle.close();
+      await rename(temporary, path);
+      open_ = false;
+    }),
+    discard,
+  };
+}
+
+/** The model error for a system error met while writing to a path. */
+export function writeError(path: string, error: unknown): ModelError {
+  const code = systemCode(error);
+  if (code === "ENOSPC" || code === "EDQUOT" || code === "EFBIG") {
+    return new ModelError("M153", `There is no room left to write ${quoted(path)}${code === "EFBIG" ? ": the file system allows no file so large" : ""}.`, code === "EFBIG" ? "set a maximal size for each shard" : "free some space, or write to another disk", { cause: error });
+  }
+  if (code === "EACCES" || code === "EPERM" || code === "EROFS") {
+    return new ModelError("M151", `${quoted(path)} cannot be written: ${code === "EROFS" ? "the file system is read-only" : "permission denied"}.`, "choose another output directory", { cause: error });
+  }
+  return new ModelError("M154", `Writing ${quoted(path)} failed: ${error instanceof Error ? error.message : String(error)}.`, null, { cause: error });
+}
+
+async function writeFully(handle: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
+  let done = 0;
+  while (done < bytes.length) {
+    // A write may take less than it is given, on a disk that is nearly full for one; the next then says why.
+    const { bytesWritten } = await handle.write(bytes, done, Math.min(bytes.length - done, 2 ** 29), position + done);
+    done += bytesWritten;
+  }
+}

@@ -1,0 +1,53 @@
+import fc from "fast-check";
+import { suite } from "uvu";
+import type { Shape } from "../../compiler/formats/format.js";
+import { formatOfSpec, printFormat } from "../../compiler/formats/registry.js";
+import type { FormatSpec } from "../../compiler/types/type.js";
+import { sampleOf, spec } from "../support/samples.js";
+import { holdsAllLaws, lawKernels } from "./laws.js";
+
+const laws = suite("format laws");
+
+const dense = ["f32", "f16", "bf16", "i32", "u32"].map((name) => spec(name));
+const integers = (["int4", "int8"] as const).flatMap((name) => [
+  spec(name, { group: 32 }), spec(name, { group: "channel" }), spec(name, { group: 8, symmetric: false }),
+  spec(name, { group: 128, scale: "f32" }), spec(name, { group: "channel", symmetric: false, scale: "f32" }),
+]);
+const values = [spec("f32"), spec("f16"), spec("bf16"), ...integers];
+const patterns = [[1, 4], [2, 4], [4, 8]] as const;
+const oddPatterns = [[1, 2], [3, 4], [1, 8], [5, 8], [7, 8]] as const;
+const fewValues = [spec("f16"), spec("int4", { group: 32, symmetric: false })];
+const sparse = [
+  ...patterns.flatMap(([n, m]) => values.map((of) => spec("nm", { n, m }, of))),
+  ...oddPatterns.flatMap(([n, m]) => fewValues.map((of) => spec("nm", { n, m }, of))),
+];
+
+const shapes: readonly Shape[] = [
+  { rows: 1, columns: 1 }, { rows: 3, columns: 5 }, { rows: 1, columns: 4 }, { rows: 3, columns: 8 }, { rows: 5, columns: 12 }, { rows: 1, columns: 24 },
+  { rows: 2, columns: 32 }, { rows: 3, columns: 40 }, { rows: 1, columns: 128 }, { rows: 2, columns: 256 }, { rows: 1, columns: 384 },
+];
+
+function shapesOf(format: FormatSpec): readonly Shape[] {
+  return shapes.filter((shape) => formatOfSpec(format).check(format, shape) === null);
+}
+
+const bitmasks = [spec("bitmask", {}, spec("f32")), spec("bitmask", {}, spec("f16")), spec("bitmask", {}, spec("bf16"))];
+
+for (const format of [...dense, ...integers, ...sparse]) {
+  laws(printFormat(format), () => {
+    for (const shape of shapesOf(format)) {
+      const kernels = lawKernels(format, shape);
+      fc.assert(fc.property(sampleOf(format, shape), (sample) => holdsAllLaws(sample, kernels)), { numRuns: 2 });
+    }
+  });
+}
+
+for (const format of bitmasks) {
+  laws(printFormat(format), () => {
+    // Its layout, so its kernels, depend on the sample.
+    const sample = fc.constantFrom(...shapesOf(format)).chain((shape) => sampleOf(format, shape));
+    fc.assert(fc.property(sample, (drawn) => holdsAllLaws(drawn, lawKernels(drawn.spec, drawn.shape))), { numRuns: 20 });
+  });
+}
+
+laws.run();

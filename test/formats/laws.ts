@@ -1,0 +1,129 @@
+/** The laws that hold the parts of a format together, as assertions about one tensor. */
+import * as assert from "uvu/assert";
+import type { Format, GridValues, Shape } from "../../compiler/formats/format.js";
+import { formatOfSpec, formatWords, gridValues, scaleShape } from "../../compiler/formats/registry.js";
+import { add, div, f32, ifThen, less, mul, rem, select, store, sub, u32 } from "../../compiler/kernel/build.js";
+import type { Kernel } from "../../compiler/kernel/kernel.js";
+import type { FormatSpec } from "../../compiler/types/type.js";
+import { elementAt, elementKernel, runKernel, wordBuffers, wordReader } from "../support/expressions.js";
+
+/** A tensor and the grid it is to be packed on. */
+export interface Sample {
+  readonly spec: FormatSpec;
+  readonly shape: Shape;
+  readonly dense: Float32Array;
+  readonly grid: GridValues | null;
+}
+
+/** The kernels that read and pack tensors of one spec and shape, by what they do. */
+export interface LawKernels {
+  readonly locate: Kernel;
+  /** Null where the shape has no units. */
+  readonly stored: Kernel | null;
+  /** Null where the format packs on the host only. */
+  readonly packed: Kernel | null;
+}
+
+/** Makes them. */
+export function lawKernels(spec: FormatSpec, shape: Shape): LawKernels {
+  return { locate: locateKernel(spec, shape), stored: storedKernel(spec, shape), packed: packedKernel(spec, shape) };
+}
+
+function locateKernel(spec: FormatSpec, shape: Shape): Kernel {
+  const count = shape.rows * shape.columns;
+  return elementKernel(count, { ...wordBuffers(spec, shape), out: { element: "f32", length: count } }, (build, id, put) =>
+    put(id, formatOfSpec(spec).locate(spec, shape, wordReader(build), div(id, shape.columns), rem(id, shape.columns))));
+}
+
+function storedKernel(spec: FormatSpec, shape: Shape): Kernel | null {
+  const format = formatOfSpec(spec);
+  const unit = format.unit(spec, shape);
+  if (unit === null) return null;
+  assert.is(unit.scaleColumns % unit.columns, 0, "a unit lies in one group of the grid");
+  assert.is(shape.columns % unit.columns, 0, "a unit lies in one row");
+  const units = shape.columns / unit.columns;
+  const count = shape.rows * shape.columns;
+  return elementKernel(shape.rows * units, { ...wordBuffers(spec, shape), out: { element: "f32", length: count } }, (build, id, put) => {
+    const { entries, scale, zero } = format.stored(spec, shape, wordReader(build), div(id, units), rem(id, units));
+    assert.is(entries.length, unit.entries);
+    for (const { column, value } of entries) {
+      if (typeof column === "number") assert.ok(column >= 0 && column < unit.columns, "a column lies in its unit");
+      put(add(mul(id, unit.columns), typeof column === "number" ? u32(column) : column), mul(sub(value, zero ?? f32(0)), scale ?? f32(1)));
+    }
+  });
+}
+
+function packedKernel(spec: FormatSpec, shape: Shape): Kernel | null {
+  const format = formatOfSpec(spec);
+  const sections = format.sections(spec, shape);
+  const grid = scaleShape(spec, shape) ?? { rows: 1, columns: 1 };
+  const groups = { element: "f32" as const, length: grid.rows * grid.columns };
+  const buffers = { dense: { element: "f32" as const, length: shape.rows * shape.columns }, scale: groups, zero: groups, out: { element: "u32" as const, length: formatWords(spec, shape) } };
+  const longest = Math.max(...sections.map((section) => section.words));
+  let packs = true;
+  const kernel = elementKernel(longest, buffers, (build, id, put) => {
+    for (const section of sections) {
+      // Beyond the end of a shorter section its last word is made again, and not stored.
+      const word = build.bind("word", select(less(id, section.words), id, u32(section.words - 1)));
+      const packed = format.packed(spec, shape, build, section.name, word, {
+        value: (row, column) => elementAt("dense", shape.columns, row, column),
+        scale: (row, group) => elementAt("scale", grid.columns, row, group),
+        zero: (row, group) => elementAt("zero", grid.columns, row, group),
+      });
+      if (packed === null) packs = false;
+      else build.add(ifThen(less(id, section.words), [store("out", add(id, section.offset), packed)]));
+    }
+  });
+  return packs ? kernel : null;
+}
+
+/** decode(encode(x)) = x for values on the pattern and on the grid; encode(decode(w)) = w. Gives the words. */
+export function roundTrips({ spec, shape, dense, grid }: Sample): Uint32Array {
+  const format = formatOfSpec(spec);
+  const words = format.encode(spec, shape, dense, grid);
+  assert.is(words.length, formatWords(spec, shape));
+  sameValues(format.decode(spec, shape, words), dense, "decode(encode(x))");
+  packsAgain(format, spec, shape, words);
+  return words;
+}
+
+/** encode(decode(w)) = w for words that `encode` made, also of values off the grid. */
+export function packsAgain(format: Format, spec: FormatSpec, shape: Shape, words: Uint32Array): void {
+  sameWords(format.encode(spec, shape, format.decode(spec, shape, words), gridValues(spec, shape, words)), words, "encode(decode(w))");
+}
+
+/** `locate` at every index, and scattering `stored` over all units, give `decode`. */
+export function readsAlike(kernels: LawKernels, spec: FormatSpec, shape: Shape, words: Uint32Array): void {
+  const decoded = formatOfSpec(spec).decode(spec, shape, words);
+  sameValues(new Float32Array(runKernel(kernels.locate, { words })), decoded, "locate");
+  if (kernels.stored !== null) sameValues(new Float32Array(runKernel(kernels.stored, { words })), decoded, "stored");
+}
+
+/** `packed` gives every word of every section, the padding left alone. */
+export function packsAlike(kernels: LawKernels, { spec, dense, grid }: Sample, words: Uint32Array): void {
+  assert.is(kernels.packed === null, spec.name === "bitmask", "only a bitmask packs on the host alone");
+  if (kernels.packed === null) return;
+  const none = new Float32Array(1);
+  const scale = grid?.scale ?? none;
+  sameWords(new Uint32Array(runKernel(kernels.packed, { dense, scale, zero: grid?.zero ?? scale })), words, "packed");
+}
+
+/** All of them. */
+export function holdsAllLaws(sample: Sample, kernels: LawKernels): void {
+  const words = roundTrips(sample);
+  readsAlike(kernels, sample.spec, sample.shape, words);
+  packsAlike(kernels, sample, words);
+}
+
+/** Equality of values: -0.0 is 0, NaN is NaN. */
+function sameValues(found: Float32Array, expected: Float32Array, what: string): void {
+  assert.is(found.length, expected.length, what);
+  const at = found.findIndex((value, index) => !(value === expected[index] || (Number.isNaN(value) && Number.isNaN(expected[index]))));
+  assert.ok(at < 0, `${what}: element ${at} is ${found[at]}, not ${expected[at]}`);
+}
+
+function sameWords(found: Uint32Array, expected: Uint32Array, what: string): void {
+  assert.is(found.length, expected.length, what);
+  const at = found.findIndex((value, index) => value !== expected[index]);
+  assert.ok(at < 0, `${what}: word ${at} is ${found[at]?.toString(16)}, not ${expected[at]?.toString(16)}`);
+}
