@@ -80,7 +80,7 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
     { name: "specialize", run: (graph) => graph },
     { name: "expand top", run: expandTop },
     { name: "simplify", run: simplify },
-    ...(options.fuse === false ? [] : [{ name: "fuse", run: (graph: ConcreteGraph) => fuse(graph, { inlineReductions: inlineRows(graph, target) }) }]),
+    ...(options.fuse === false ? [] : [{ name: "fuse", run: (graph: ConcreteGraph) => fuse(graph, { inlineReductions: inlineRows(graph) }) }]),
     { name: "drop guards", run: dropGuards },
     { name: "separate updates", run: separate },
   ];

@@ -17,7 +17,7 @@ import { wholeBase } from "./whole.js";
 export function checkElement(expr: Expr, place: Place): Element | null {
   const { frame } = place;
   switch (expr.kind) {
-    case "number": return { kind: "number", value: expr.value };
+    case "number": return { kind: "number", value: expr.value, integer: expr.integer };
     case "boolean": return scalarElement({ kind: "constant", value: expr.value ? 1 : 0, dtype: "bool" }, "bool");
     case "string": return fail(frame, "E305", "a string is not a number", expr.span, "not a value to compute with");
     case "name": return checkName(expr.name, expr.span, place);
@@ -59,7 +59,7 @@ export function scalarElement(scalar: Scalar, dtype: DtypeRef): Element {
 /** What a size is as an element. */
 export function sizeElement(size: Size): Element {
   const value = sizeValue(size);
-  return value === null ? { kind: "size", size } : { kind: "number", value };
+  return value === null ? { kind: "size", size } : { kind: "number", value, integer: true };
 }
 
 function checkName(name: string, span: Span, place: Place): Element | null {
@@ -125,7 +125,7 @@ export function convert(element: Element, dtype: DtypeRef, span: Span, place: Pl
   switch (element.kind) {
     case "number": {
       if (dtype === "bool") return fail(place.frame, "E301", `expected bool, found the number ${element.value}`, span, "a number", { help: "compare it: `x != 0`" });
-      if (!isFloat(dtype) && !Number.isInteger(element.value)) return fail(place.frame, "E302", `${element.value} is not an integer, and ${printDtype(dtype)} is expected`, span, `expected ${printDtype(dtype)}`);
+      if (!isFloat(dtype) && !element.integer) return fail(place.frame, "E302", `${textOf(element)} is not an integer, and ${printDtype(dtype)} is expected`, span, `expected ${printDtype(dtype)}`);
       if ((dtype === "u32" && (element.value < 0 || element.value > 4294967295)) || (dtype === "i32" && (element.value < -2147483648 || element.value > 2147483647))) {
         return fail(place.frame, "E302", `${element.value} is not in the range of ${printDtype(dtype)}`, span, `too ${element.value < 0 ? "small" : "large"} for ${printDtype(dtype)}`);
       }
@@ -145,7 +145,7 @@ function castHelp(dtype: DtypeRef): string {
   return dtype === "bool" ? "compare it: `x != 0`" : `convert it: \`${printDtype(dtype)}(...)\``;
 }
 
-/** The scalar that an element is, of the wanted dtype if one is given; a number alone is i32 if it is whole, else f32. */
+/** The scalar that an element is, of the wanted dtype if one is given; a number alone is i32 if it is written as an integer, else f32. */
 export function settle(element: Element, dtype: DtypeRef | null, span: Span, place: Place): { readonly scalar: Scalar; readonly dtype: DtypeRef } | null {
   const wanted = dtype ?? ownDtype(element);
   const scalar = convert(element, wanted, span, place);
@@ -155,7 +155,7 @@ export function settle(element: Element, dtype: DtypeRef | null, span: Span, pla
 /** The dtype of an element on its own. */
 export function ownDtype(element: Element): DtypeRef {
   switch (element.kind) {
-    case "number": return Number.isInteger(element.value) ? "i32" : "f32";
+    case "number": return element.integer ? "i32" : "f32";
     case "size": return "i32";
     case "scalar": return element.dtype;
     default: return element satisfies never;
@@ -166,7 +166,7 @@ export function ownDtype(element: Element): DtypeRef {
 export function checkUnary(op: UnaryOp, operand: Expr, span: Span, place: Place): Element | null {
   const element = checkElement(operand, place);
   if (element === null) return null;
-  if (op === "negate" && element.kind === "number") return { kind: "number", value: -element.value };
+  if (op === "negate" && element.kind === "number") return { kind: "number", value: -element.value, integer: element.integer };
   if (op === "negate" && element.kind === "size") return sizeElement(subtractSizes(constantSize(0), element.size));
   const rule = unaryOps[op];
   const wanted: DtypeRef | null = rule === "logic" ? "bool" : rule === "bits" ? "f32" : rule === "from-bits" ? "u32" : element.kind === "number" && rule === "float" ? "f32" : null;
@@ -207,18 +207,27 @@ function symbolOf(op: BinaryOp): string {
 
 function foldNumbers(op: BinaryOp, left: Element, right: Element): Element | null {
   if (left.kind !== "number" || right.kind !== "number") return null;
-  const [a, b] = [left.value, right.value];
+  const value = foldedValue(op, left.value, right.value);
+  return value === null ? null : { kind: "number", value, integer: left.integer && right.integer && Number.isInteger(value) };
+}
+
+function foldedValue(op: BinaryOp, a: number, b: number): number | null {
   switch (op) {
-    case "add": return { kind: "number", value: a + b };
-    case "subtract": return { kind: "number", value: a - b };
-    case "multiply": return { kind: "number", value: a * b };
-    case "divide": return b === 0 ? null : { kind: "number", value: a / b };
-    case "remainder": return b === 0 ? null : { kind: "number", value: a % b };
-    case "power": return { kind: "number", value: a ** b };
-    case "min": return { kind: "number", value: Math.min(a, b) };
-    case "max": return { kind: "number", value: Math.max(a, b) };
+    case "add": return a + b;
+    case "subtract": return a - b;
+    case "multiply": return a * b;
+    case "divide": return b === 0 ? null : a / b;
+    case "remainder": return b === 0 ? null : a % b;
+    case "power": return a ** b;
+    case "min": return Math.min(a, b);
+    case "max": return Math.max(a, b);
     default: return null;
   }
+}
+
+/** A number as text; `1.0` where it was not written as an integer. */
+export function textOf(element: Extract<Element, { kind: "number" }>): string {
+  return Number.isInteger(element.value) && !element.integer ? element.value.toFixed(1) : String(element.value);
 }
 
 function foldSizes(op: BinaryOp, left: Element, right: Element, place: Place): Element | null {
@@ -238,7 +247,7 @@ function foldSizes(op: BinaryOp, left: Element, right: Element, place: Place): E
 /** The size that an element is, or null. */
 export function elementSize(element: Element): Size | null {
   if (element.kind === "size") return element.size;
-  return element.kind === "number" && Number.isInteger(element.value) ? constantSize(element.value) : null;
+  return element.kind === "number" && element.integer ? constantSize(element.value) : null;
 }
 
 /** Checks an expression that must be a compile-time integer. */
@@ -247,7 +256,7 @@ export function compileTimeSize(expr: Expr, place: Place): Size | null {
   if (element === null) return null;
   const size = elementSize(element);
   if (size !== null) return size;
-  return fail(place.frame, "E405", `a size is expected here, and this is ${element.kind === "number" ? element.value : `known only when the program runs`}`, expr.span, "not a compile-time integer", { help: "sizes are made of integers, size symbols and `size` parameters" });
+  return fail(place.frame, "E405", `a size is expected here, and this is ${element.kind === "number" ? textOf(element) : `known only when the program runs`}`, expr.span, "not a compile-time integer", { help: "sizes are made of integers, size symbols and `size` parameters" });
 }
 
 function checkReduce(expr: Extract<Expr, { kind: "reduce" }>, place: Place): Element | null {

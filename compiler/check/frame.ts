@@ -47,11 +47,11 @@ export type CheckedParam =
   | { readonly kind: "tensor"; readonly name: string; readonly input: ValueId; readonly mutable: boolean; readonly fallback: Expr | null; readonly span: Span };
 
 /**
- * A scalar expression as far as it is known: a number that has no dtype yet, a compile-time integer (an i32 where it is
+ * A scalar expression as far as it is known: a number that has no dtype yet (`integer` if it was written as one), a compile-time integer (an i32 where it is
  * computed with), or a scalar of the Graph.
  */
 export type Element =
-  | { readonly kind: "number"; readonly value: number }
+  | { readonly kind: "number"; readonly value: number; readonly integer: boolean }
   | { readonly kind: "size"; readonly size: Size }
   | { readonly kind: "scalar"; readonly scalar: Scalar; readonly dtype: DtypeRef };
 
@@ -96,7 +96,7 @@ export function describe(element: Element): string {
 /** A binding that stands for something computed: an element; null for tensors with axes and for what recipes have. */
 export function elementOf(binding: Binding, builder: Builder): Element | null {
   switch (binding.kind) {
-    case "number": return { kind: "number", value: binding.value };
+    case "number": return { kind: "number", value: binding.value, integer: binding.integer };
     case "size": return { kind: "size", size: binding.size };
     case "boolean": return { kind: "scalar", scalar: { kind: "constant", value: binding.value ? 1 : 0, dtype: "bool" }, dtype: "bool" };
     case "index": return { kind: "scalar", scalar: { kind: "index", index: binding.range.index, name: binding.range.name }, dtype: "i32" };

@@ -9,7 +9,7 @@ export type Binding =
   /** A compile-time integer: a size symbol, a `size` parameter, or what was computed of such. */
   | { readonly kind: "size"; readonly size: Size }
   /** A constant without a dtype: it adapts to what it meets. */
-  | { readonly kind: "number"; readonly value: number }
+  | { readonly kind: "number"; readonly value: number; readonly integer: boolean }
   | { readonly kind: "boolean"; readonly value: boolean }
   | { readonly kind: "index"; readonly range: Range }
   /** The model, its text, a block of it, and a linear layer: what only recipes have. */

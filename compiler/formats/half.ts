@@ -35,13 +35,14 @@ export function f16Bits(value: number): number {
   return sign | ((significand + (1 << (shift - 1)) - 1 + ((significand >>> shift) & 1)) >>> shift);
 }
 
+/** What an f16's exponent and fraction, shifted into an f32, are too small by: the distance of the exponents' biases. */
+const rebias = 2 ** 112;
+
 /** The value of f16 bits, exact. */
 export function f16FromBits(bits: number): number {
-  const sign = bits & 0x8000 ? -1 : 1;
-  const exponent = (bits >>> 10) & 31;
-  const fraction = bits & 0x3ff;
-  if (exponent === 31) return fraction === 0 ? sign * Infinity : NaN;
-  return exponent === 0 ? sign * fraction * 2 ** -24 : sign * (1024 + fraction) * 2 ** (exponent - 25);
+  const size = bits & 0x7fff;
+  const value = size < 0x7c00 ? f32FromBits(size << 13) * rebias : size === 0x7c00 ? Infinity : NaN;
+  return bits & 0x8000 ? -value : value;
 }
 
 /** The nearest f16 value, as a number. */

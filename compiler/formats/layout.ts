@@ -64,7 +64,7 @@ export function getItem(words: Uint32Array, section: Section, bits: number, inde
   const { word, at } = placeOf(section, bits, index);
   const low = words[word]! >>> at;
   const all = at + bits > 32 ? low | (words[word + 1]! << (32 - at)) : low;
-  return bits === 32 ? all >>> 0 : all & (2 ** bits - 1);
+  return (all & (0xffffffff >>> (32 - bits))) >>> 0;
 }
 
 function placeOf(section: Section, bits: number, index: number): { readonly word: number; readonly at: number } {

@@ -9,7 +9,7 @@
  * zeros at the lowest free positions. (-0.0 counts as zero: its sign is kept only where it fills.)
  */
 import { InternalError } from "../diagnostic.js";
-import { add, and, bitAnd, bitOr, convert, equal, f32, less, max, mul, not, or, select, shiftLeft, shiftRight, sub, u32 } from "../kernel/build.js";
+import { add, and, bitAnd, bitOr, equal, f32, less, mul, or, select, shiftLeft, shiftRight, sub, u32 } from "../kernel/build.js";
 import type { Expr } from "../kernel/kernel.js";
 import type { FormatSpec } from "../types/type.js";
 import { normalizeArguments } from "./arguments.js";

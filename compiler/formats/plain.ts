@@ -8,7 +8,7 @@ import type { Expr } from "../kernel/kernel.js";
 import type { FormatSpec } from "../types/type.js";
 import { elementOf, gridOf } from "./element.js";
 import type { Build, Format, FormatParameter, GridValues, PackSource, Section, Shape, Stored, Unit, WordReader } from "./format.js";
-import { elementCount, getItem, modulo, newWords, placeSections, putItem, quotient, range, readItem, readUnit, sectionOf, unitColumns, wordsFor } from "./layout.js";
+import { elementCount, getItem, modulo, newWords, placeSections, putItem, quotient, readItem, readUnit, sectionOf, unitColumns, wordsFor } from "./layout.js";
 import { decodeGrid, encodeGrid, gridSections, gridSource, groupColumns, packGrid, packItems, readGrid } from "./scales.js";
 
 /** Makes such a format. `normalize` and `check` are about its arguments; the rest follows from its element and grid. */

@@ -4,8 +4,8 @@
  * device may differ.
  */
 import { InternalError } from "../diagnostic.js";
-import type { Format, GridValues } from "../formats/format.js";
-import { formatOf, shapeOf } from "../formats/registry.js";
+import type { GridValues } from "../formats/format.js";
+import { completeFormat, formatOfSpec, shapeOf } from "../formats/registry.js";
 import type { Dtype } from "../types/dtype.js";
 import type { Concrete, FormatSpec } from "../types/type.js";
 import { binaryFunction, castFunction, extremeIdentity, rounding, unaryFunction } from "./arithmetic.js";
@@ -65,7 +65,7 @@ export function evaluateValues(graph: ConcreteGraph, inputs: ReadonlyMap<string,
     const type = graph.values[input.value]?.type;
     if (given === undefined || type === undefined) throw new InternalError(`evaluate: no value for input ${input.name} of ${graph.name}`);
     if (given.shape.join() !== type.shape.join()) throw new InternalError(`evaluate: input ${input.name} has shape [${given.shape.join(", ")}], not [${type.shape.join(", ")}]`);
-    const data = type.format === null || knownFormat(type.format).grid(type.format) !== null ? given.data : reencoded(type.format, type.shape, given.data, null);
+    const data = type.format === null || formatOfSpec(type.format).grid(type.format) !== null ? given.data : reencoded(type.format, type.shape, given.data, null);
     values[input.value] = tensorValue(type.dtype, type.shape, data);
   }
   for (const eqn of graph.eqns) {
@@ -114,15 +114,10 @@ function evaluateEqn(eqn: Eqn<Concrete>, values: readonly TensorValue[], dtype: 
 
 /** The values that remain after encoding and decoding. */
 function reencoded(spec: FormatSpec, shape: readonly number[], data: TensorData, grid: GridValues | null): Float32Array {
-  const format = knownFormat(spec);
-  const rows = shapeOf(shape);
-  return format.decode(spec, rows, format.encode(spec, rows, floats(data), grid));
-}
-
-function knownFormat(spec: FormatSpec): Format {
-  const format = formatOf(spec.name);
-  if (format === null) throw new InternalError(`evaluate: no format ${spec.name}`);
-  return format;
+  const dense = floats(data);
+  const complete = completeFormat(spec, dense);
+  const format = formatOfSpec(complete);
+  return format.decode(complete, shapeOf(shape), format.encode(complete, shapeOf(shape), dense, grid));
 }
 
 function floats(data: TensorData): Float32Array {

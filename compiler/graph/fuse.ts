@@ -69,28 +69,27 @@ function inlineEverywhere(graph: ConcreteGraph, producer: MapEqn, position: numb
 interface Site {
   readonly load: Load<Concrete>;
   readonly times: number;
-  readonly inReduction: boolean;
 }
 
 /** The loads of an equation from a tensor; those of the same element once. */
 function sitesOf(eqn: ScalarEqn, tensor: ValueId): readonly Site[] {
   const found = new Map<string, Site>();
-  const visit = (node: Scalar<Concrete>, bounds: Bounds, times: number, inReduction: boolean): void => {
+  const visit = (node: Scalar<Concrete>, bounds: Bounds, times: number): void => {
     if (node.kind === "load" && node.tensor === tensor) {
       const key = scalarKey(node);
       const known = found.get(key);
-      if (known === undefined || known.times < times) found.set(key, { load: node, times, inReduction });
+      if (known === undefined || known.times < times) found.set(key, { load: node, times });
     }
     if (node.kind !== "reduce") {
-      for (const child of children(node)) visit(child, bounds, times, inReduction);
+      for (const child of children(node)) visit(child, bounds, times);
       return;
     }
-    for (const range of node.over) for (const bound of [range.low, range.high]) visit(bound, bounds, times, inReduction);
+    for (const range of node.over) for (const bound of [range.low, range.high]) visit(bound, bounds, times);
     const inner = withRanges(bounds, node.over);
-    visit(node.body, inner, times * lengthOf(node.over, bounds), true);
+    visit(node.body, inner, times * lengthOf(node.over, bounds));
   };
   const bounds = withRanges(new Map(), eqn.indices);
-  for (const scalar of eqnScalars(eqn)) if (scalarLoads(scalar).some((load) => load.tensor === tensor)) visit(scalar, bounds, lengthOf(eqn.indices, new Map()), false);
+  for (const scalar of eqnScalars(eqn)) if (scalarLoads(scalar).some((load) => load.tensor === tensor)) visit(scalar, bounds, lengthOf(eqn.indices, new Map()));
   return [...found.values()];
 }
 
@@ -124,7 +123,7 @@ function isWorthwhile(producer: MapEqn, consumer: ScalarEqn, only: boolean, type
 
 /** Whether a reduction's only consumer is a map that goes on, outside of reductions, with exactly the element it has, and reduces over nothing else itself. */
 function isEpilogue(producer: MapEqn, consumer: ScalarEqn, sites: readonly Site[], only: boolean): boolean {
-  if (!only || consumer.kind !== "map" || !sites.every((site) => !site.inReduction && isIdentity(site.load.at, consumer.indices))) return false;
+  if (!only || consumer.kind !== "map" || !sites.every((site) => isIdentity(site.load.at, consumer.indices))) return false;
   if (scalarReductions(consumer.body).some((reduce) => scalarLoads(reduce).some((load) => load.tensor === producer.out))) return false;
   const shapes = new Set([...scalarReductions(producer.body), ...scalarReductions(consumer.body)].map(rangesKey));
   return scalarReductions(consumer.body).length === 0 || shapes.size === 1;
@@ -140,7 +139,7 @@ function inline(producer: MapEqn, consumer: ScalarEqn, type: TensorType<Concrete
   const bodies = new Map<string, Scalar<Concrete>>();
   const element = (load: Load<Concrete>, bounds: Bounds): Scalar<Concrete> => {
     const outside = load.guarded ? load.at.flatMap((at, axis) => outOfRange(at, type.shape[axis] ?? 0, bounds)) : [];
-    const key = `${load.at.map((at) => scalarKey(at)).join()} ${outside.length > 0}`;
+    const key = [...load.at, ...outside].map((each) => scalarKey(each)).join(";");
     const known = bodies.get(key);
     if (known !== undefined) return known;
     const own = renumber(producer.body, fresh);

@@ -127,10 +127,11 @@ export const scalarRules: readonly ScalarRule[] = [
     },
   },
 
-  // x + -y = x - y; x - -y = x + y
+  // 0 - x = -x; x + -y = x - y; x - -y = x + y
   {
     name: "sign",
     rewrite: (node) => {
+      if (node.kind === "binary" && node.op === "subtract" && isConstant(node.a, 0)) return unary("negate", node.b);
       if (node.kind !== "binary" || (node.op !== "add" && node.op !== "subtract") || node.b.kind !== "unary" || node.b.op !== "negate") return null;
       return binary(node.op === "add" ? "subtract" : "add", node.a, node.b.a);
     },

@@ -102,7 +102,7 @@ export function scalarLoads<L extends Level>(scalar: Scalar<L>): readonly Load<L
 }
 
 /** The tensors that a scalar loads from. */
-export function scalarTensors<L extends Level>(scalar: Scalar<L>): ReadonlySet<ValueId> {
+export function tensorsOf<L extends Level>(scalar: Scalar<L>): ReadonlySet<ValueId> {
   return new Set(scalarLoads(scalar).map((load) => load.tensor));
 }
 

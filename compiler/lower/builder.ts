@@ -36,7 +36,8 @@ function isAtom(value: Expr): boolean {
 
 /** A builder of an empty kernel. Names of parameters are reserved: locals get others. */
 export function createBuilder(reserved: readonly string[] = []): KernelBuilder {
-  const names = new Map<string, number>(reserved.map((name) => [name, 1]));
+  const taken = new Set<string>(reserved);
+  const counts = new Map<string, number>();
   const buffers: KernelBuffer[] = [];
   const arrays: { name: string; element: KernelType; length: number }[] = [];
   const parameters: { name: string; type: "f32" | "i32" | "u32" }[] = [];
@@ -44,10 +45,12 @@ export function createBuilder(reserved: readonly string[] = []): KernelBuilder {
 
   const fresh = (hint: string): string => {
     const stem = hint.replace(/[^A-Za-z0-9]+/g, "_").replace(/^_+|_+$/g, "") || "v";
-    const count = names.get(stem) ?? 0;
-    names.set(stem, count + 1);
-    const name = count === 0 ? stem : `${stem}_${count}`;
-    if (count > 0) names.set(name, (names.get(name) ?? 0) + 1);
+    let count = counts.get(stem) ?? 0;
+    let name = count === 0 ? stem : `${stem}_${count}`;
+    // a stem may itself end in a number that another stem's count comes to
+    while (taken.has(name)) name = `${stem}_${++count}`;
+    counts.set(stem, count + 1);
+    taken.add(name);
     return name;
   };
   const add = (statement: Statement): void => {

@@ -7,11 +7,12 @@ import type { Lowering } from "./lowering.js";
 import { productOf } from "./product.js";
 import { extent, loops } from "./schedules/loops.js";
 import { matvec, matvecApplies, matvecShape } from "./schedules/matvec.js";
+import { quads, quadsApply, quadShape } from "./schedules/quads.js";
 import { rows, rowShape, type RowShape } from "./schedules/rows.js";
 import { tiled, tileShape } from "./schedules/tiled.js";
 
 /** The schedules, from the most special. `loops` takes everything. */
-export const schedules = ["matvec", "tiled", "rows", "loops"] as const;
+export const schedules = ["matvec", "quads", "tiled", "rows", "loops"] as const;
 export type Schedule = (typeof schedules)[number];
 
 /** Products of fewer multiplications than this are not worth a tile. */
@@ -40,6 +41,7 @@ function attempt(lowering: Lowering, eqn: Eqn<Concrete>, schedule: Schedule, for
   if (product === null) return null;
   if (schedule === "matvec") return matvecApplies(product) ? [matvec(lowering, eqn, product, matvecShape(product, lowering.target))] : null;
   const work = product.sizes.m * product.sizes.n * reductionLength(product.terms[0]!.reduce);
+  if (schedule === "quads") return quadsApply(product, lowering.target) && (forced || work >= tileWork) ? [quads(lowering, eqn, product, quadShape(product))] : null;
   if (!forced && (product.sizes.m < 2 || work < tileWork)) return null;
   return [tiled(lowering, eqn, product, tileShape(product, lowering.target))];
 }

@@ -122,7 +122,7 @@ export function format(context: Context, node: CstNode): FormatExpr {
 
 function argumentsOf(context: Context, node: CstNode): readonly Argument[] {
   return nodes(node, "argument").map((each) => {
-    const label = optionalToken(each, "Word");
+    const label = optionalToken(each, "Name");
     return { label: label && ident(context, label), value: expression(context, child(each, "expression")), span: spanOfNode(context, each) };
   });
 }
@@ -137,7 +137,7 @@ function postfix(context: Context, node: CstNode): Expr {
   let base = primary(context, child(node, "primary"));
   for (const suffix of nodes(node, "suffix")) {
     const span: Span = { file: context.file, start: base.span.start, end: extent(suffix).end };
-    const field = optionalToken(suffix, "Word");
+    const field = optionalToken(suffix, "Name");
     base = field
       ? { kind: "member", base, field: ident(context, field), span }
       : { kind: "index", base, at: nodes(suffix, "expression").map((each) => expression(context, each)), span };

@@ -105,7 +105,7 @@ function statement(context: BuildContext, choice: CstNode): Statement {
       }
       return {
         kind: "let", names, indices: indices && indexNames(context, indices), value: expression(context, child(node, "expression")),
-        ranges: ranges(context, child(node, "ranges")), span, ...commented(context, leading, span.end),
+        ranges: ranges(context, optionalNode(node, "ranges")), span, ...commented(context, leading, span.end),
       };
     }
     case "var":
@@ -113,7 +113,7 @@ function statement(context: BuildContext, choice: CstNode): Statement {
     case "update":
       return {
         kind: "update", name: ident(context, token(node, "UpdateName")), at: nodes(node, "at").map((each) => expression(context, each)),
-        op: token(node, "Assign").image as "=" | "+=" | "-=", value: expression(context, child(node, "value")), ranges: ranges(context, child(node, "ranges")),
+        op: token(node, "Assign").image as "=" | "+=" | "-=", value: expression(context, child(node, "value")), ranges: ranges(context, optionalNode(node, "ranges")),
         span, ...commented(context, leading, span.end),
       };
     case "scan":
@@ -147,14 +147,14 @@ function indexNames(context: Context, node: CstNode): ReturnType<typeof ident>[]
   return tokensOf(node, "Name").map((each) => ident(context, each));
 }
 
-function ranges(context: Context, node: CstNode): readonly RangeExpr[] {
-  return nodes(node, "range").map((each) => range(context, each));
+function ranges(context: Context, node: CstNode | null): readonly RangeExpr[] {
+  return node === null ? [] : nodes(node, "range").map((each) => range(context, each));
 }
 
 function definition(context: Context, node: CstNode): ReturnStatement["definitions"][number] {
   return {
     name: ident(context, token(node, "Name")), indices: indexNames(context, child(node, "indices")), value: expression(context, child(node, "expression")),
-    ranges: ranges(context, child(node, "ranges")), span: spanOfNode(context, node),
+    ranges: ranges(context, optionalNode(node, "ranges")), span: spanOfNode(context, node),
   };
 }
 

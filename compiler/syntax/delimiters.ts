@@ -2,7 +2,7 @@ import { createTokenInstance, type IToken, type TokenType } from "chevrotain";
 import { error, type Diagnostic, type Span } from "../diagnostic.js";
 import {
   AddTo, Arrow, Assign, CloseBrace, CloseParen, CloseSquare, Comma, declarationWords, Define, Dot, Else, Equal, Expect, Fn, If, Infix,
-  Let, Name, Not, Observe, OpenBrace, OpenParen, OpenSquare, Pack, RecipeWord, Reduction, statementWords, SubtractFrom, Top, Unpack,
+  Let, Name, Not, Observe, OpenBrace, OpenParen, OpenSquare, Pack, RecipeWord, Reduction, reservedWords, statementWords, SubtractFrom, Top, Unpack,
   UpdateName, Var, Where,
 } from "./tokens.js";
 
@@ -80,15 +80,16 @@ export function balance(tokens: readonly IToken[], spanOf: (token: IToken) => Sp
     pop();
   };
 
-  for (const token of tokens) {
-    const type = token.tokenType;
+  for (const read of tokens) {
     const previous = result[result.length - 1]?.tokenType ?? null;
+    // after a dot any word is a name
+    const token = previous === Dot && reservedWords.has(read.image) ? { ...read, tokenType: Name, tokenTypeIdx: Name.tokenTypeIdx ?? 0 } : read;
+    const type = token.tokenType;
     const inParentheses = (): boolean => top().close !== null && top().close !== CloseBrace;
-    const isMember = previous === Dot;
     // no statement, body or result type can stand inside parentheses, no declaration inside braces: what is open was left open
     const parameter = type === Var && top().parameters && (previous === OpenParen || previous === Comma);
-    const beginsStatement = !isMember && !parameter && statements.has(type);
-    const beginsDeclaration = !isMember && declarations.has(type);
+    const beginsStatement = !parameter && statements.has(type);
+    const beginsDeclaration = declarations.has(type);
     if (beginsStatement || type === OpenBrace || type === Arrow) while (inParentheses()) closeUnclosed(token);
     if (beginsDeclaration) while (top() !== file) closeUnclosed(token);
     if (resets.has(type) && previous !== Else) count(-top().operators);
@@ -109,7 +110,7 @@ export function balance(tokens: readonly IToken[], spanOf: (token: IToken) => Sp
       pop();
       if (type === CloseSquare) count(1);
       result.push(token);
-    } else if (type === Define && compares(top()) && !(previous === CloseSquare && result[closed - 2]?.tokenType === Where)) {
+    } else if (type === Define && compares(top(), previous === CloseSquare) && !(previous === CloseSquare && result[closed - 2]?.tokenType === Where)) {
       diagnostics.push(error("E113", "`=` defines, and a comparison was expected here", { span: spanOf(token), message: "expected `==`" }, { help: "write `==` to compare" }));
       result.push({ ...token, tokenType: Equal, tokenTypeIdx: Equal.tokenTypeIdx ?? 0, image: "==" });
     } else {
@@ -123,10 +124,10 @@ export function balance(tokens: readonly IToken[], spanOf: (token: IToken) => Sp
   return { tokens: result, diagnostics, mended };
 }
 
-/** Whether `=` can only be meant as a comparison: in parentheses (but no parameter list), after `if` or `expect`, in a function's constraints. */
-function compares(open: Open): boolean {
+/** Whether `=` can only be meant as a comparison: in parentheses (but no parameter list), after `if` or `expect`, in a function's constraints. After `]` it may begin an update. */
+function compares(open: Open, afterElement: boolean): boolean {
   if (open.close === null) return open.head === Fn;
-  if (open.close === CloseBrace) return open.head === If || open.head === Expect;
+  if (open.close === CloseBrace) return open.head === If || (open.head === Expect && !afterElement);
   return !open.parameters;
 }
 

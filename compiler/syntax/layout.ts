@@ -35,11 +35,17 @@ export function bracketed(open: string, items: readonly Layout[], close: string)
   return items.length === 0 ? open + close : group(open, nest(softLine, list(items, ",")), softLine, close);
 }
 
+interface Item {
+  readonly layout: Layout;
+  readonly indent: number;
+  readonly flat: boolean;
+}
+
 /** The text of a layout that begins at column `indent`; continued lines are indented from there. */
 export function render(layout: Layout, indent: number, width: number): string {
   let text = "";
   let column = indent;
-  const stack: { readonly layout: Layout; readonly indent: number; readonly flat: boolean }[] = [{ layout, indent, flat: false }];
+  const stack: Item[] = [{ layout, indent, flat: false }];
   for (let item = stack.pop(); item; item = stack.pop()) {
     const { layout: at, indent: margin, flat } = item;
     if (typeof at === "string") {
@@ -53,21 +59,26 @@ export function render(layout: Layout, indent: number, width: number): string {
     } else if (at.kind === "nest") {
       stack.push({ layout: at.inner, indent: margin + 2, flat });
     } else {
-      stack.push({ layout: at.inner, indent: margin, flat: flat || fits(at.inner, width - column) });
+      stack.push({ layout: at.inner, indent: margin, flat: flat || fits(at.inner, stack, width - column) });
     }
   }
   return text;
 }
 
-/** Whether the layout, flat, is at most `room` columns wide. */
-function fits(layout: Layout, room: number): boolean {
+/** Whether the layout, flat, and what follows it up to the next new line are at most `room` columns wide. */
+function fits(layout: Layout, rest: readonly Item[], room: number): boolean {
   let left = room;
-  const stack: Layout[] = [layout];
-  for (let at = stack.pop(); at !== undefined && left >= 0; at = stack.pop()) {
+  let after = rest.length;
+  const stack: { readonly layout: Layout; readonly flat: boolean }[] = [{ layout, flat: true }];
+  while (left >= 0) {
+    const item = stack.pop() ?? rest[--after];
+    if (!item) return true;
+    const { layout: at, flat } = item;
     if (typeof at === "string") left -= at.length;
-    else if (!("kind" in at)) stack.push(...at.toReversed());
+    else if (!("kind" in at)) for (const inner of at.toReversed()) stack.push({ layout: inner, flat });
+    else if (at.kind === "line" && !flat) return true;
     else if (at.kind === "line") left -= at.flat.length;
-    else stack.push(at.inner);
+    else stack.push({ layout: at.inner, flat });
   }
-  return left >= 0;
+  return false;
 }

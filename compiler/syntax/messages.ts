@@ -1,8 +1,8 @@
 import { EOF, tokenMatcher, type IParserErrorMessageProvider, type IRecognitionException, type IToken } from "chevrotain";
 import { error, type Diagnostic, type Span } from "../diagnostic.js";
 import { suggest } from "../suggest.js";
-import { beginsExpression } from "./grammar.js";
-import { Define, Equal, Infix, Name, Reduction, reservedWords, tokens, Word } from "./tokens.js";
+import { beginsExpression } from "./grammar-expression.js";
+import { Define, Equal, Infix, Name, Reduction, reservedWords, tokens } from "./tokens.js";
 
 /** The parser's messages carry only the name of the token it expected; `syntaxError` words them. */
 export const expectedNames: IParserErrorMessageProvider = {
@@ -15,7 +15,7 @@ export const expectedNames: IParserErrorMessageProvider = {
 const spelling: ReadonlyMap<string, string> = new Map(tokens.flatMap((token) => (typeof token.PATTERN === "string" ? [[token.name, token.PATTERN] as const] : [])));
 
 const described: ReadonlyMap<string, string> = new Map([
-  ["Name", "a name"], ["Word", "a name"], ["Text", 'a string in "quotes"'], ["Numeral", "a number"], ["Infix", "an operator"],
+  ["Name", "a name"], ["Text", 'a string in "quotes"'], ["Numeral", "a number"], ["Infix", "an operator"],
   ["Assign", "`=`, `+=` or `-=`"], ["Reduction", "a reduction"], ["EOF", "a declaration (`use`, `const`, `fn` or `recipe`)"],
 ]);
 
@@ -41,14 +41,14 @@ export function syntaxError(exception: IRecognitionException, next: IToken | nul
   const expected = exception.message;
   const stack = exception.context.ruleStack;
   const rule = stack[stack.length - 1] ?? "module";
-  const place = [...stack].reverse().map((name) => places.get(name)).find((words) => words !== undefined);
+  const place = stack.toReversed().map((name) => places.get(name)).find((words) => words !== undefined);
   const what = tokenMatcher(found, EOF) ? "the end of the file" : `\`${shorten(found.image)}\``;
   const at = (message: string): { readonly span: Span; readonly message: string } => ({ span: spanOf(found), message });
 
   if (rule === "module" || rule === "declaration") return notDeclaration(found, what, spanOf);
   const statement = rule === "block" && expected === "CloseBrace" ? notStatement(found, next, what, spanOf) : null;
   if (statement) return statement;
-  if ((["a name", "the name of an index"].includes(expectation(rule, expected)) || rule === "usePath") && tokenMatcher(found, Word) && reservedWords.has(found.image)) {
+  if ((["a name", "the name of an index"].includes(expectation(rule, expected)) || rule === "usePath") && reservedWords.has(found.image)) {
     return error("E115", `\`${found.image}\` is a word of the language and cannot be a name`, at("a reserved word"), { help: `choose another name, for example \`${found.image}_of\` or \`my_${found.image}\`` });
   }
   const words = expectation(rule, expected);

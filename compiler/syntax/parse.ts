@@ -16,7 +16,7 @@ const mostErrors = 50;
 const mostLexicalErrors = 200;
 
 /** Lexer and parser are costly to make and free to use again: made at the first parse, then kept. */
-const tools = once(() => ({ lexer: new Lexer([...tokens], { positionTracking: "onlyOffset", skipValidations: true }), grammar: new Grammar({ validate: false, messages: expectedNames }) }));
+const tools = once(() => ({ lexer: new Lexer([...tokens], { positionTracking: "full", skipValidations: true }), grammar: new Grammar({ validate: false, messages: expectedNames }) }));
 
 /**
  * Reads a file: its Ast, or every error found in it. `file` is the name that spans carry. Errors are E101 to E119 of

@@ -1,6 +1,6 @@
 import type { Declaration, Expr, Module, Param, RangeExpr, ReturnStatement, Statement, TypeExpr, Use } from "./ast.js";
 import { alwaysApart } from "./build.js";
-import { bracketed, group, line, list, nest, render, type Layout } from "./layout.js";
+import { bracketed, group, line, list, nest, render, softLine, type Layout } from "./layout.js";
 import { expression, expressions, format, quoted, range } from "./print-expression.js";
 import { precedence } from "./tokens.js";
 
@@ -40,18 +40,22 @@ function declaration(value: Use | Declaration): readonly string[] {
     case "use":
       return commented(value, ["use ", nest(list(value.modules.map((each) => (each.relative ? quoted(each.path) : each.path)), ","))], 0);
     case "constant":
-      return commented(value, [`const ${value.name.name} = `, nest(expression(value.value))], 0);
+      return commented(value, [`const ${value.name.name} = `, expression(value.value)], 0);
     case "function": {
-      const results = value.results.length > 0 ? [" -> ", list(value.results.map(type), ",")] : [];
-      const constraints = value.constraints.length > 0 ? [nest(line, "where ", list(expressions(value.constraints), ","))] : [];
-      const head = [`fn ${value.name.name}`, bracketed("(", value.params.map(parameter), ")"), ...results, group(...constraints)];
-      return bodied(value, head, 0, [{ body: value.body, closing: value.closing }]);
+      const results = value.results.length > 0 ? [" -> ", group(list(value.results.map(type), ","))] : [];
+      const constraints = value.constraints.length > 0 ? [group(nest(line, "where ", list(expressions(value.constraints), ",")))] : [];
+      return bodied(value, group(`fn ${value.name.name}`, parameters(value.params), results, constraints), 0, [{ body: value.body, closing: value.closing }]);
     }
     case "recipe":
-      return bodied(value, [`recipe ${value.name.name}`, bracketed("(", value.params.map(parameter), ")")], 0, [{ body: value.body, closing: value.closing }]);
+      return bodied(value, group(`recipe ${value.name.name}`, parameters(value.params)), 0, [{ body: value.body, closing: value.closing }]);
     default:
       return value satisfies never;
   }
+}
+
+/** Not a group: parameters stand one a line as soon as the whole head does not fit. */
+function parameters(values: readonly Param[]): Layout {
+  return values.length > 0 ? ["(", nest(softLine, list(values.map(parameter), ",")), softLine, ")"] : "()";
 }
 
 function parameter(value: Param): Layout {
@@ -67,11 +71,11 @@ function type(value: TypeExpr): Layout {
 function statement(value: Statement, indent: number): readonly string[] {
   switch (value.kind) {
     case "let":
-      return commented(value, ["let ", list(value.names.map((each) => each.name), ","), indices(value.indices), " = ", nest(expression(value.value)), ranges(value.ranges)], indent);
+      return commented(value, ["let ", list(value.names.map((each) => each.name), ","), indices(value.indices), " = ", expression(value.value), ranges(value.ranges)], indent);
     case "var":
-      return commented(value, [`var ${value.name.name} = `, nest(expression(value.value))], indent);
+      return commented(value, [`var ${value.name.name} = `, expression(value.value)], indent);
     case "update":
-      return commented(value, [value.name.name, bracketed("[", expressions(value.at), "]"), ` ${value.op} `, nest(expression(value.value)), ranges(value.ranges)], indent);
+      return commented(value, [value.name.name, bracketed("[", expressions(value.at), "]"), ` ${value.op} `, expression(value.value), ranges(value.ranges)], indent);
     case "scan":
       return bodied(value, ["scan ", range(value.range)], indent, [{ body: value.body, closing: value.closing }]);
     case "for": {
@@ -87,9 +91,9 @@ function statement(value: Statement, indent: number): readonly string[] {
     case "if":
       return ifStatement(value, indent);
     case "store":
-      return commented(value, ["store ", expression(value.target), " as ", nest(expression(value.value))], indent);
+      return commented(value, ["store ", expression(value.target), " as ", expression(value.value)], indent);
     case "expect":
-      return commented(value, ["expect ", nest(expression(value.condition))], indent);
+      return commented(value, ["expect ", expression(value.condition)], indent);
     case "save":
       return commented(value, `save ${quoted(value.name.value)}`, indent);
     default:
@@ -111,7 +115,7 @@ function ifStatement(value: Extract<Statement, { kind: "if" }>, indent: number):
 }
 
 function definition(value: ReturnStatement["definitions"][number]): Layout {
-  return group(value.name.name, indices(value.indices), " = ", nest(expression(value.value)), ranges(value.ranges));
+  return group(value.name.name, indices(value.indices), " = ", expression(value.value), ranges(value.ranges));
 }
 
 function indices(names: readonly { readonly name: string }[] | null): Layout {
@@ -139,8 +143,8 @@ function bodied(comments: Comments, head: Layout, indent: number, bodies: readon
   const margin = " ".repeat(indent);
   const lines = comments.leading.map((each) => indented(each, margin));
   bodies.forEach((each, at) => {
-    const opening = at === 0 ? head : ["} else ", each.head ? [each.head] : []];
-    const open = `${margin}${render(group(opening), indent, width).trimEnd()} {`;
+    const opening = at === 0 ? head : ["} else", each.head ? [" ", each.head] : ""];
+    const open = `${margin}${render(group(opening), indent, width - 2)} {`;
     lines.push(...open.split("\n"), ...each.body.flatMap((inner) => statement(inner, indent + 2)), ...each.closing.map((line_) => indented(line_, `${margin}  `)));
   });
   const last = bodies[bodies.length - 1];

@@ -9,14 +9,11 @@ import { createToken, Lexer, type ITokenConfig, type TokenType } from "chevrotai
 export const Comment = createToken({ name: "Comment", pattern: /\/\/[^\r\n]*/, group: "comments" });
 const Blank = createToken({ name: "Blank", pattern: /[ \t\r\n\uFEFF]+/, group: Lexer.SKIPPED, line_breaks: true });
 
-/** Letters, digits and `_`, not starting with a digit, and no keyword. */
+/** Letters, digits and `_`, not starting with a digit, and no keyword (but after a `.`). */
 export const Name = createToken({ name: "Name", pattern: /[A-Za-z_][A-Za-z0-9_]*/ });
-/** What may stand after a `.`: a name or any keyword. */
-export const Word = createToken({ name: "Word", pattern: Lexer.NA });
-Name.CATEGORIES = [Word];
 
 /** The name that begins an update `w[n] = ...`: told from other names before parsing, so that recovery finds statements. */
-export const UpdateName = createToken({ name: "UpdateName", pattern: Lexer.NA, categories: [Name, Word] });
+export const UpdateName = createToken({ name: "UpdateName", pattern: Lexer.NA, categories: [Name] });
 
 /** A number run together with letters, `1.0f` or `1_000`: reported, then read as a number. */
 export const BadNumeral = createToken({ name: "BadNumeral", pattern: /(?:\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|0[xX])[A-Za-z_][A-Za-z0-9_]*/ });
@@ -36,7 +33,7 @@ export const Assign = createToken({ name: "Assign", pattern: Lexer.NA });
 export const Reduction = createToken({ name: "Reduction", pattern: Lexer.NA });
 
 function keyword(word: string, categories: readonly TokenType[] = []): TokenType {
-  return createToken({ name: word[0]?.toUpperCase() + word.slice(1), pattern: word, longer_alt: Name, categories: [Word, ...categories] });
+  return createToken({ name: word[0]?.toUpperCase() + word.slice(1), pattern: word, longer_alt: Name, categories: [...categories] });
 }
 
 function mark(name: string, pattern: string, more: Partial<ITokenConfig> = {}): TokenType {
@@ -126,7 +123,7 @@ export const declarationWords: readonly TokenType[] = [Use, Const, Fn, RecipeWor
 export const tokens: readonly TokenType[] = [
   Blank, Comment, Numeral, BadNumeral, Text, BadText, ...keywords, Name,
   Arrow, AddTo, SubtractFrom, Equal, Define, Minus, ...marks, Dots, Dot, Comma, Colon,
-  OpenParen, CloseParen, OpenSquare, CloseSquare, OpenBrace, CloseBrace, Word, Infix, Assign, Reduction, UpdateName,
+  OpenParen, CloseParen, OpenSquare, CloseSquare, OpenBrace, CloseBrace, Infix, Assign, Reduction, UpdateName,
 ];
 
 /** How tightly operators bind [L-30], from loosest. `not` stands between `and` and comparison, reductions between `+` and `*`. */

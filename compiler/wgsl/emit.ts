@@ -6,6 +6,9 @@ import { operands, visitStatements } from "../kernel/walk.js";
 import { wgslLiteral } from "./literal.js";
 import { wgslNames } from "./names.js";
 
+/** The quad built-ins for an exchange with lane `lane ^ mask`, by mask. */
+const quadSwaps: { readonly [mask: number]: string } = { 1: "quadSwapX", 2: "quadSwapY", 3: "quadSwapDiagonal" };
+
 /**
  * The kernel as a WGSL module with the entry point `main`: buffer i at `@group(0) @binding(i)`, the parameters, if any,
  * as one uniform block at `@group(1) @binding(0)`. The kernel must have passed `verifyKernel`.
@@ -192,7 +195,9 @@ class Writer {
       case "call": {
         // Constant bounds in the wrong order are refused.
         const parts = a.args.map((arg) => inList(this.#expr(arg, hide || (a.name === "clamp" && isConstant(arg)))));
-        return primary(`${a.name}(${parts.join(", ")})`);
+        // a quad swap is the same exchange, in one instruction; quads are lanes 4i .. 4i+3
+        const swap = a.name === "subgroupShuffleXor" && a.args[1]?.kind === "literal" ? quadSwaps[a.args[1].value] : undefined;
+        return primary(swap === undefined ? `${a.name}(${parts.join(", ")})` : `${swap}(${parts[0]})`);
       }
       default: return a satisfies never;
     }

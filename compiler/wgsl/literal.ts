@@ -2,7 +2,7 @@
 import type { ScalarType } from "../kernel/kernel.js";
 
 /**
- * The literal as WGSL text. Infinities and NaN, which may not stand in constant expressions, go through
+ * The literal as WGSL text. Infinities and NaN, which may not stand in constant expressions, and -0 go through
  * `hide("u32", bits)`, which makes a value that the compiler takes for computed.
  */
 export function wgslLiteral(type: ScalarType, value: number, hide: (type: ScalarType, text: string) => string): string {
@@ -10,18 +10,19 @@ export function wgslLiteral(type: ScalarType, value: number, hide: (type: Scalar
     case "bool": return value !== 0 ? "true" : "false";
     case "u32": return `${value}u`;
     case "i32": return value === -0x80000000 ? "i32(-2147483648)" : `${value}i`;
-    case "f32": return nonFinite(value, hide) ?? f32Text(value);
+    case "f32": return special(value, hide) ?? f32Text(value);
     case "f16": {
-      const special = nonFinite(value, hide);
-      return special === null ? `${decimal(String(Object.is(value, -0) ? "-0" : value))}h` : `f16(${special})`;
+      const text = special(value, hide);
+      return text === null ? `${decimal(String(value))}h` : `f16(${text})`;
     }
     default: return type satisfies never;
   }
 }
 
-function nonFinite(value: number, hide: (type: ScalarType, text: string) => string): string | null {
-  if (Number.isFinite(value)) return null;
-  const bits = Number.isNaN(value) ? "0x7fc00000u" : value > 0 ? "0x7f800000u" : "0xff800000u";
+function special(value: number, hide: (type: ScalarType, text: string) => string): string | null {
+  // Constants of -0 come out as 0.
+  if (Number.isFinite(value) && !Object.is(value, -0)) return null;
+  const bits = value === 0 ? "0x80000000u" : Number.isNaN(value) ? "0x7fc00000u" : value > 0 ? "0x7f800000u" : "0xff800000u";
   return `bitcast<f32>(${hide("u32", bits)})`;
 }
 
@@ -29,7 +30,6 @@ function nonFinite(value: number, hide: (type: ScalarType, text: string) => stri
 function f32Text(value: number): string {
   const size = Math.abs(value);
   if (size > 0 && size < 2 ** -126) return `bitcast<f32>(${value < 0 ? "0x8" : "0x0"}${(size / 2 ** -149).toString(16).padStart(7, "0")}u)`;
-  if (Object.is(value, -0)) return "-0.0f";
   for (let digits = 1; digits <= 9; digits++) {
     const text = value.toPrecision(digits);
     // Above the largest f32 even a decimal that rounds to it is refused.

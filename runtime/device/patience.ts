@@ -16,10 +16,12 @@ const longest = 1;
 export function makePatientWait(): Wait {
   const cell = new Int32Array(new SharedArrayBuffer(4));
   let waiting = 0;
+  let turning = false; // one chain of turns, also for operations that follow on each other
   let pause = shortest;
 
   function turn(): void {
-    if (waiting === 0) return;
+    turning = waiting > 0;
+    if (!turning) return;
     Atomics.wait(cell, 0, 0, pause);
     pause = Math.min(longest, pause * 1.5);
     setImmediate(turn);
@@ -27,7 +29,9 @@ export function makePatientWait(): Wait {
 
   return async (promise) => {
     pause = shortest;
-    if (waiting++ === 0) setImmediate(turn);
+    waiting++;
+    if (!turning) setImmediate(turn);
+    turning = true;
     try {
       return await promise;
     } finally {

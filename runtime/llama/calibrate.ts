@@ -58,8 +58,8 @@ export async function embedWindows(caller: Caller, frame: Frame, windows: Window
   const batches: ActivationBatch[] = [];
   for (let from = 0; from < windows.count; from += batch) {
     const count = Math.min(batch, windows.count - from);
-    const ids = await executor.upload(windows.ids.slice(from * windows.tokens, (from + count) * windows.tokens), "i32", [count, windows.tokens], "calibration ids");
-    const positions = await executor.upload(new Int32Array(count), "i32", [count], "positions");
+    const ids = await executor.fill("i32", [count, windows.tokens], windows.ids.slice(from * windows.tokens, (from + count) * windows.tokens), "calibration ids");
+    const positions = await executor.fill("i32", [count], new Int32Array(count), "positions");
     batches.push({ ...(await embed(caller, frame, ids, positions, dtype)), positions });
     executor.release(ids);
     executor.flush();

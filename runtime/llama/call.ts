@@ -5,7 +5,7 @@ import type { Target } from "../../compiler/target.js";
 import type { Dtype } from "../../compiler/types/dtype.js";
 import { sizeValue, type Size } from "../../compiler/types/size.js";
 import type { FormatSpec, SymbolicFormat } from "../../compiler/types/type.js";
-import type { DeviceTensor, Executor, Prepared } from "../run/run.js";
+import type { DeviceTensor, Executor, Prepared, TensorForm } from "../run/run.js";
 
 /** What the parameters of a function stand for. */
 export interface Binding {
@@ -14,11 +14,8 @@ export interface Binding {
   readonly formats: { readonly [name: string]: FormatSpec };
 }
 
-/** What is known of a tensor before it exists. */
-export type TensorShape = Pick<DeviceTensor, "dtype" | "shape" | "format">;
-
 /** Tensors and scalars by the names of the function's parameters. */
-export interface Arguments<T extends TensorShape = DeviceTensor> {
+export interface Arguments<T extends TensorForm = DeviceTensor> {
   readonly [name: string]: T | number;
 }
 
@@ -37,11 +34,11 @@ export interface Caller {
   /** The same for a graph; `key` names it among all graphs. */
   callGraph(key: string, graph: SymbolicGraph, args: Arguments, extra?: Extra): Promise<readonly DeviceTensor[]>;
   /** Compiles what `call` would run, so that the first call is not slower than the next. */
-  prepare(name: string, args: Arguments<TensorShape>, extra?: Extra): Promise<void>;
+  prepare(name: string, args: Arguments<TensorForm>, extra?: Extra): Promise<void>;
 }
 
 /** A format for a dense tensor whose type names none. */
-export function formatOf(tensor: TensorShape): FormatSpec {
+export function formatOf(tensor: TensorForm): FormatSpec {
   return tensor.format ?? { name: tensor.dtype, args: {}, of: null };
 }
 
@@ -55,7 +52,7 @@ export function createCaller(executor: Executor, target: Target, functions: Read
     return graph;
   }
 
-  function compile(key: string, graph: SymbolicGraph, args: Arguments<TensorShape>, extra: Extra): Promise<Prepared> {
+  function compile(key: string, graph: SymbolicGraph, args: Arguments<TensorForm>, extra: Extra): Promise<Prepared> {
     const binding = bind(graph, args, extra);
     const whole = `${key} ${JSON.stringify(binding)}`;
     let ready = prepared.get(whole);
@@ -91,7 +88,7 @@ export function createCaller(executor: Executor, target: Target, functions: Read
  * Binds a function's parameters to what the arguments show: a size parameter that is an axis by itself, a dtype, a
  * format. The compiler checks that the rest agrees.
  */
-export function bind(graph: SymbolicGraph, args: Arguments<TensorShape>, extra: Extra = {}): Binding {
+export function bind(graph: SymbolicGraph, args: Arguments<TensorForm>, extra: Extra = {}): Binding {
   const sizes: Record<string, number> = { ...extra.sizes };
   const dtypes: Record<string, Dtype> = { ...extra.dtypes };
   const formats: Record<string, FormatSpec> = {};

@@ -70,9 +70,9 @@ async function lossOf(session: Session, windows: ScoredWindows, from: number, co
   const { executor } = session.caller;
   const slice = (all: Int32Array<ArrayBuffer>): Int32Array<ArrayBuffer> => all.slice(from * windows.tokens, (from + count) * windows.tokens);
   const shape = [count, windows.tokens];
-  const ids = await executor.upload(slice(windows.ids), "i32", shape, "ids");
-  const targets = await executor.upload(slice(windows.targets), "i32", shape, "targets");
-  const positions = await executor.upload(new Int32Array(count), "i32", [count], "positions");
+  const ids = await executor.fill("i32", shape, slice(windows.ids), "ids");
+  const targets = await executor.fill("i32", shape, slice(windows.targets), "targets");
+  const positions = await executor.fill("i32", [count], new Int32Array(count), "positions");
   const x = await session.forward(ids, positions, cache);
   const losses = await tokenLosses(session, x, targets);
   for (const tensor of [ids, targets, positions, x]) executor.release(tensor);
@@ -93,14 +93,14 @@ async function tokenLosses(session: Session, x: DeviceTensor, targets: DeviceTen
     const [only, ...others] = frame.head.parts;
     if (only !== undefined && others.length === 0) {
       const loss = first(await caller.call("token_loss", { ...args, w: only.tensor }, { sizes: { tokens: count } }));
-      losses.push(...(await executor.readFloats(loss)));
+      losses.push(...(await executor.values(loss)));
       executor.release(loss);
       continue;
     }
     const parts: LossPart[] = [];
     for (const part of frame.head.parts) {
       const tensors = many(await caller.call("loss_part", { ...args, w: part.tensor, first: part.first }, { sizes: { tokens: count } }), 3);
-      const [highest, total, target] = [await executor.readFloats(tensors[0]), await executor.readFloats(tensors[1]), await executor.readFloats(tensors[2])];
+      const [highest, total, target] = [await executor.values(tensors[0]), await executor.values(tensors[1]), await executor.values(tensors[2])];
       for (const tensor of tensors) executor.release(tensor);
       parts.push({ highest, total, target });
     }
@@ -111,9 +111,9 @@ async function tokenLosses(session: Session, x: DeviceTensor, targets: DeviceTen
 
 /** What each part of a vocabulary contributes to the losses of some tokens. */
 export interface LossPart {
-  readonly highest: Float32Array;
-  readonly total: Float32Array;
-  readonly target: Float32Array;
+  readonly highest: ArrayLike<number>;
+  readonly total: ArrayLike<number>;
+  readonly target: ArrayLike<number>;
 }
 
 /** log-sum-exp over all parts minus the target's logit, for each token. */

@@ -1,5 +1,5 @@
 /** Text from a prompt, token by token; the ids stay on the device, each is read back once. */
-import type { DeviceTensor } from "../run/run.js";
+import type { DeviceTensor, TensorForm } from "../run/run.js";
 import { LlamaError } from "./error.js";
 import { first } from "./results.js";
 import type { Cache, Session } from "./session.js";
@@ -51,7 +51,7 @@ export async function generate(session: Session, prompt: ArrayLike<number>, opti
   const choose = await chooser(session, options);
   const chunks = chunksOf(prompt.length);
   for (const tokens of new Set([...chunks.map((chunk) => chunk.padded), 1])) await session.prepare(1, tokens, capacity);
-  const pick = await executor.upload(new Int32Array(1), "i32", [1], "pick");
+  const pick = await executor.fill("i32", [1], new Int32Array(1), "pick");
   const ids: number[] = [];
   const started = performance.now();
   let firstAt = started;
@@ -60,7 +60,7 @@ export async function generate(session: Session, prompt: ArrayLike<number>, opti
   try {
     for (let count = 1; ; count++) {
       // the read is queued before the next step is, so that the device goes on while the id travels
-      const reading = executor.readInts(id);
+      const reading = executor.values(id);
       const next = count < most ? await step(session, id, prompt.length + count - 1, cache, pick, choose) : null;
       executor.flush();
       const token = (await reading)[0] ?? 0;
@@ -94,7 +94,11 @@ type Choose = (logits: DeviceTensor, position: number) => Promise<DeviceTensor>;
 
 async function chooser(session: Session, sampling: Sampling): Promise<Choose> {
   const { caller, config } = session;
-  if (sampling.temperature === 0) return async (logits) => first(await caller.call("greedy", { logits }));
+  const form: TensorForm = { dtype: "f32", shape: [1, config.vocabSize], format: null };
+  if (sampling.temperature === 0) {
+    await caller.prepare("greedy", { logits: form });
+    return async (logits) => first(await caller.call("greedy", { logits }));
+  }
   const scalars = {
     seed: (sampling.seed ?? 0) >>> 0,
     temperature: sampling.temperature,
@@ -102,8 +106,9 @@ async function chooser(session: Session, sampling: Sampling): Promise<Choose> {
     // above 1, so that rounding never cuts off the last tokens
     top_p: sampling.topP === undefined || sampling.topP >= 1 ? 2 : sampling.topP,
   };
+  await caller.prepare("sample", { logits: form, positions: { dtype: "i32", shape: [1], format: null }, ...scalars });
   return async (logits, position) => {
-    const positions = await caller.executor.upload(Int32Array.of(position), "i32", [1], "position");
+    const positions = await caller.executor.fill("i32", [1], Int32Array.of(position), "position");
     const id = first(await caller.call("sample", { logits, positions, ...scalars }));
     caller.executor.release(positions);
     return id;
@@ -125,11 +130,11 @@ async function prefill(session: Session, prompt: ArrayLike<number>, cache: Cache
   const { executor } = session.caller;
   let id: DeviceTensor | null = null;
   for (const { from, count, padded } of chunks) {
-    const ids = await executor.upload(Int32Array.from({ length: padded }, (_, at) => (at < count ? (prompt[from + at] ?? 0) : 0)), "i32", [1, padded], "prompt");
-    const positions = await executor.upload(Int32Array.of(from), "i32", [1], "position");
+    const ids = await executor.fill("i32", [1, padded], Int32Array.from({ length: padded }, (_, at) => (at < count ? (prompt[from + at] ?? 0) : 0)), "prompt");
+    const positions = await executor.fill("i32", [1], Int32Array.of(from), "position");
     const x = await session.forward(ids, positions, cache);
     if (from + count === prompt.length) {
-      const last = await executor.upload(Int32Array.of(count - 1), "i32", [1], "pick");
+      const last = await executor.fill("i32", [1], Int32Array.of(count - 1), "pick");
       const logits = await session.logits(x, last);
       id = await choose(logits, prompt.length - 1);
       for (const tensor of [last, logits]) executor.release(tensor);
@@ -144,7 +149,7 @@ async function prefill(session: Session, prompt: ArrayLike<number>, cache: Cache
 /** One token through the model; the next. */
 async function step(session: Session, id: DeviceTensor, position: number, cache: Cache, pick: DeviceTensor, choose: Choose): Promise<DeviceTensor> {
   const { executor } = session.caller;
-  const positions = await executor.upload(Int32Array.of(position), "i32", [1], "position");
+  const positions = await executor.fill("i32", [1], Int32Array.of(position), "position");
   const x = await session.forward(id, positions, cache);
   const logits = await session.logits(x, pick);
   const next = await choose(logits, position);

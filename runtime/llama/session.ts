@@ -1,8 +1,8 @@
 /** A Llama on a device: its weights, and the passes over them. */
 import type { LlamaConfig } from "../model/config.js";
 import type { Model } from "../model/model.js";
-import type { DeviceTensor } from "../run/run.js";
-import type { Arguments, Caller, Extra, TensorShape } from "./call.js";
+import type { DeviceTensor, TensorForm } from "../run/run.js";
+import type { Arguments, Caller } from "./call.js";
 import { LlamaError } from "./error.js";
 import { ropeFrequencies } from "./rope.js";
 import { first, many } from "./results.js";
@@ -85,7 +85,7 @@ export async function loadFrame(caller: Caller, model: Model, keep: WeightDtype)
     embedding,
     gain: await loadVector(caller, model, "model.norm.weight"),
     head: config.tiedEmbeddings ? embedding : await loadTable(caller, model, "lm_head.weight", keep),
-    frequency: await caller.executor.upload(ropeFrequencies(config.headDim, config.rope), "f32", [config.headDim / 2], "rope frequencies"),
+    frequency: await caller.executor.fill("f32", [config.headDim / 2], ropeFrequencies(config.headDim, config.rope), "rope frequencies"),
   };
 }
 
@@ -126,7 +126,7 @@ export function makeSession(caller: Caller, config: LlamaConfig, frame: Frame, b
   }
 
   async function allocateCache(batch: number, capacity: number): Promise<Cache> {
-    const type: TensorShape = { dtype, shape: [batch, capacity, config.keyValueHeads, config.headDim], format: null };
+    const type: TensorForm = { dtype, shape: [batch, capacity, config.keyValueHeads, config.headDim], format: null };
     const kept: { keys: DeviceTensor; values: DeviceTensor }[] = [];
     for (let at = 0; at < blocks.length; at++) {
       kept.push({ keys: await executor.allocate(type, `keys of block ${at}`), values: await executor.allocate(type, `values of block ${at}`) });
@@ -135,17 +135,17 @@ export function makeSession(caller: Caller, config: LlamaConfig, frame: Frame, b
   }
 
   async function prepare(batch: number, tokens: number, capacity: number): Promise<void> {
-    const x: TensorShape = { dtype, shape: [batch, tokens, config.hiddenSize], format: null };
-    const angle: TensorShape = { dtype: "f32", shape: [batch, tokens, config.headDim / 2], format: null };
-    const ids: TensorShape = { dtype: "i32", shape: [batch, tokens], format: null };
-    const positions: TensorShape = { dtype: "i32", shape: [batch], format: null };
-    const kept: TensorShape = { dtype, shape: [batch, capacity, config.keyValueHeads, config.headDim], format: null };
+    const x: TensorForm = { dtype, shape: [batch, tokens, config.hiddenSize], format: null };
+    const angle: TensorForm = { dtype: "f32", shape: [batch, tokens, config.headDim / 2], format: null };
+    const ids: TensorForm = { dtype: "i32", shape: [batch, tokens], format: null };
+    const positions: TensorForm = { dtype: "i32", shape: [batch], format: null };
+    const kept: TensorForm = { dtype, shape: [batch, capacity, config.keyValueHeads, config.headDim], format: null };
     const work: Promise<void>[] = [];
     for (const [at, { tensor }] of frame.embedding.parts.entries()) {
-      work.push(at === 0 ? caller.prepare("embed", { ids, table: tensor, first: 0 }, { dtypes: { E: dtype } }) : caller.prepare("embed_more", { x, ids, table: tensor, first: 0 }));
+      work.push(at === 0 ? caller.prepare(embedName(dtype), { ids, table: tensor, first: 0 }) : caller.prepare("embed_more", { x, ids, table: tensor, first: 0 }));
     }
     work.push(caller.prepare("rope_angles", { positions, frequency: frame.frequency }, { sizes: { tokens } }));
-    for (const weights of blocks) work.push(caller.prepare("block", blockArguments<TensorShape>(config, weights, { x, positions, cosine: angle, sine: angle, keys: kept, values: kept }), { sizes }));
+    for (const weights of blocks) work.push(caller.prepare("block", blockArguments<TensorForm>(config, weights, { x, positions, cosine: angle, sine: angle, keys: kept, values: kept }), { sizes }));
     const [only, ...others] = frame.head.parts;
     if (only !== undefined && others.length === 0) work.push(caller.prepare("logits", { x, pick: positions, gain: frame.gain, w: only.tensor, eps: 0 }));
     await Promise.all(work);
@@ -169,11 +169,10 @@ export function makeSession(caller: Caller, config: LlamaConfig, frame: Frame, b
 
 /** Activations [B, T, D] of tokens and the angles [B, T, head / 2] of their positions. */
 export async function embed(caller: Caller, frame: Frame, ids: DeviceTensor, positions: DeviceTensor, dtype: ActivationDtype): Promise<{ readonly x: DeviceTensor; readonly cosine: DeviceTensor; readonly sine: DeviceTensor }> {
-  const extra: Extra = { dtypes: { E: dtype } };
   let x: DeviceTensor | null = null;
   for (const { tensor, first: row } of frame.embedding.parts) {
     const args: Arguments = { ids, table: tensor, first: row };
-    const y: DeviceTensor = first(await (x === null ? caller.call("embed", args, extra) : caller.call("embed_more", { ...args, x })));
+    const y: DeviceTensor = first(await (x === null ? caller.call(embedName(dtype), args) : caller.call("embed_more", { ...args, x })));
     if (x !== null) caller.executor.release(x);
     x = y;
   }
@@ -182,7 +181,11 @@ export async function embed(caller: Caller, frame: Frame, ids: DeviceTensor, pos
   return { x, cosine, sine };
 }
 
-function blockArguments<T extends TensorShape>(config: LlamaConfig, weights: BlockWeights, own: { readonly [name: string]: T }): Arguments<T | DeviceTensor> {
+function embedName(dtype: ActivationDtype): string {
+  return dtype === "f16" ? "embed_f16" : "embed";
+}
+
+function blockArguments<T extends TensorForm>(config: LlamaConfig, weights: BlockWeights, own: { readonly [name: string]: T }): Arguments<T | DeviceTensor> {
   const { linears } = weights;
   return {
     ...own, eps: config.normEpsilon, attention_gain: weights.attentionGain, mlp_gain: weights.mlpGain,

@@ -75,7 +75,7 @@ export async function loadTable(caller: Caller, model: Model, name: string, keep
 /** A vector (a norm's gain) as dense f32. */
 export async function loadVector(caller: Caller, model: Model, name: string): Promise<DeviceTensor> {
   const values = await model.floats(name);
-  return caller.executor.upload(values, "f32", [values.length], name);
+  return caller.executor.fill("f32", [values.length], values, name);
 }
 
 /**
@@ -116,12 +116,12 @@ export function isDense(format: FormatSpec): boolean {
 }
 
 async function upload(caller: Caller, model: Model, stored: ModelTensor, shape: readonly number[], begin: number, bytes: number): Promise<DeviceTensor> {
-  const tensor = await caller.executor.allocate({ dtype: "f32", shape, format: storedFormat(stored) }, stored.name);
+  const tensor = await caller.executor.allocate({ dtype: "f32", shape, format: storedFormat(stored) }, stored.name, bytes);
   const buffer = new Uint8Array(Math.min(piece, bytes));
   for (let done = 0; done < bytes; done += buffer.length) {
     const part = buffer.subarray(0, Math.min(buffer.length, bytes - done));
     await model.readInto(stored.name, part, begin + done);
-    await caller.executor.write(tensor, done, part);
+    await caller.executor.write(tensor, part, done);
   }
   return tensor;
 }

@@ -113,7 +113,7 @@ function refuseOthers(path: string, fields: Fields): void {
   const partial = fields.raw("partial_rotary_factor");
   if (partial !== undefined && partial !== 1) unsupported.push(`\`partial_rotary_factor\` should be 1 (all of a head is rotated), found ${describe(partial)}`);
   if (fields.has("quantization_config") && !fields.has("espalier")) {
-    const quantization = fields.object_("quantization_config");
+    const quantization = fields.nested("quantization_config");
     const method = describe(quantization?.raw("quant_method"));
     throw new ModelError("M133", `${quoted(path)} says that the weights are quantised by another tool (\`quantization_config\` with \`quant_method\` ${method}); such checkpoints cannot be read.`, "give the original model with bf16, f16 or f32 weights");
   }
@@ -122,8 +122,8 @@ function refuseOthers(path: string, fields: Fields): void {
 
 /** The old form has `rope_theta` and `rope_scaling`, the new one all of it in `rope_parameters`. */
 function parseRope(fields: Fields): Rope {
-  const newForm = fields.object_("rope_parameters");
-  const parameters = newForm ?? fields.object_("rope_scaling");
+  const newForm = fields.nested("rope_parameters");
+  const parameters = newForm ?? fields.nested("rope_scaling");
   const thetas = newForm?.has("rope_theta") === true ? newForm : fields;
   const theta = thetas.number("rope_theta", positive, 10000);
   const where = newForm === null ? "rope_scaling" : "rope_parameters";

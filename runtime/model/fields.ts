@@ -62,7 +62,7 @@ export class Fields {
   }
 
   /** A nested object, or null where absent. */
-  object_(name: string): Fields | null {
+  nested(name: string): Fields | null {
     const value = this.raw(name);
     if (value === undefined) return null;
     if (isObject(value)) return new Fields(value, `${this.prefix}${name}.`);

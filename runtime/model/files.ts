@@ -130,17 +130,14 @@ function leaves(way: string): boolean {
   return way === ".." || way.startsWith(`..${sep}`) || isAbsolute(way);
 }
 
-/**
- * The real path of something that need not exist: links of the longest existing part are followed.
- * @throws ModelError M100
- */
-export async function realpathOfNew(path: string): Promise<string> {
+/** The real path of something that need not exist: links of the longest existing part are followed. `fail` makes the error. */
+export async function realpathOfNew(path: string, fail: (path: string, error: unknown) => ModelError = accessError): Promise<string> {
   const absolute = resolve(path);
   try {
     return await realpath(absolute);
   } catch (error) {
-    if (systemCode(error) !== "ENOENT" || dirname(absolute) === absolute) throw accessError(path, error);
-    return join(await realpathOfNew(dirname(absolute)), basename(absolute));
+    if (systemCode(error) !== "ENOENT" || dirname(absolute) === absolute) throw fail(path, error);
+    return join(await realpathOfNew(dirname(absolute), fail), basename(absolute));
   }
 }
 

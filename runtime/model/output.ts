@@ -27,14 +27,16 @@ export interface StagedDirectory {
 }
 
 /**
- * Checks, before any work is done, that a model can be written to `path`; nothing is left on the disk. Gives the real path.
+ * Checks, before any work is done, that a model can be written to `path`. Leaves nothing on the disk, and removes what
+ * runs that were killed left there. Gives the real path.
  * @throws ModelError M150 (exists), M151 (not writable), M152 (is, holds or lies in the model)
  */
 export async function checkOutput(path: string, rules: OutputRules): Promise<string> {
-  const target = await realpathOfNew(path);
+  const target = await realpathOfNew(path, writeError);
   const model = await realpathOfNew(rules.model);
   const relation = target === model ? "is" : isWithin(model, target) ? "lies inside" : isWithin(target, model) ? "holds" : null;
   if (relation !== null) throw new ModelError("M152", `The output directory ${quoted(path)} ${relation} the model's directory ${quoted(rules.model)}.`, "choose another output directory");
+  await removeStale(target);
   const found = await lstat(path).catch((error: unknown) => {
     if (systemCode(error) === "ENOENT") return null;
     throw writeError(path, error);
@@ -45,7 +47,7 @@ export async function checkOutput(path: string, rules: OutputRules): Promise<str
 }
 
 /**
- * Starts a directory that appears under `path` only when it is complete. Leftovers of runs that were killed are removed first.
+ * Starts a directory that appears under `path` only when it is complete.
  * @throws ModelError as `checkOutput`
  */
 export async function stageDirectory(path: string, rules: OutputRules): Promise<StagedDirectory> {
@@ -56,7 +58,6 @@ export async function stageDirectory(path: string, rules: OutputRules): Promise<
   const made = await mkdir(parent, { recursive: true }).catch((error: unknown) => {
     throw writeError(path, error);
   });
-  await removeStale(target);
   await mkdir(staging).catch((error: unknown) => {
     throw writeError(path, error);
   });
@@ -111,7 +112,8 @@ async function probe(path: string, parent: string): Promise<void> {
     await mkdir(trial);
     await rmdir(trial);
   } catch (error) {
-    if (systemCode(error) === "ENOTDIR") throw new ModelError("M151", `${quoted(path)} cannot be written: ${quoted(parent)} is not a directory.`, "choose another output directory", { cause: error });
+    // Some file systems (/proc) say of a directory that they cannot have that it does not exist.
+    if (systemCode(error) === "ENOENT") throw new ModelError("M151", `${quoted(path)} cannot be written: no directory can be made in ${quoted(parent)}.`, "choose another output directory", { cause: error });
     throw writeError(path, error);
   }
 }

@@ -51,11 +51,11 @@ export async function createSafetensors(path: string, tensors: readonly TensorLa
   const handle = await open(temporary, "wx").catch((error: unknown) => {
     throw writeError(path, error);
   });
-  let open_ = true;
+  let isOpen = true;
 
   async function discard(): Promise<void> {
-    if (!open_) return;
-    open_ = false;
+    if (!isOpen) return;
+    isOpen = false;
     await handle.close().catch(() => undefined);
     await rm(temporary, { force: true });
   }
@@ -79,8 +79,8 @@ export async function createSafetensors(path: string, tensors: readonly TensorLa
     bytes: dataStart + end,
     append: (name, bytes) => guarded(async () => {
       const cursor = cursors.get(name);
-      if (!open_ || cursor === undefined || cursor.at + bytes.length > cursor.end) {
-        throw new RangeError(!open_ ? `${path} is finished already` : cursor === undefined ? `${path} has no tensor ${name}` : `tensor ${name} has ${cursor.end - cursor.at} bytes left, not ${bytes.length}`);
+      if (!isOpen || cursor === undefined || cursor.at + bytes.length > cursor.end) {
+        throw new RangeError(!isOpen ? `${path} is finished already` : cursor === undefined ? `${path} has no tensor ${name}` : `tensor ${name} has ${cursor.end - cursor.at} bytes left, not ${bytes.length}`);
       }
       const at = cursor.at;
       cursor.at += bytes.length;
@@ -91,7 +91,7 @@ export async function createSafetensors(path: string, tensors: readonly TensorLa
       await handle.sync();
       await handle.close();
       await rename(temporary, path);
-      open_ = false;
+      isOpen = false;
     }),
     discard,
   };
@@ -105,6 +105,10 @@ export function writeError(path: string, error: unknown): ModelError {
   }
   if (code === "EACCES" || code === "EPERM" || code === "EROFS") {
     return new ModelError("M151", `${quoted(path)} cannot be written: ${code === "EROFS" ? "the file system is read-only" : "permission denied"}.`, "choose another output directory", { cause: error });
+  }
+  if (code === "ENOTDIR" || code === "ELOOP" || code === "ENAMETOOLONG") {
+    const reason = code === "ENOTDIR" ? "a part of the path is not a directory" : code === "ELOOP" ? "the path leads in a circle" : "the name is too long";
+    return new ModelError("M151", `${quoted(path)} cannot be written: ${reason}.`, "choose another output directory", { cause: error });
   }
   return new ModelError("M154", `Writing ${quoted(path)} failed: ${error instanceof Error ? error.message : String(error)}.`, null, { cause: error });
 }

@@ -4,10 +4,10 @@ import type { Device } from "../device/device.js";
 export interface BufferPool {
   /** Bytes that lie idle. */
   readonly idleBytes: number;
+  /** The size to make a buffer for `bytes` with, if none is idle. */
+  sizeOf(bytes: number): number;
   /** An idle buffer that holds `bytes`, or undefined. Its contents are left over from its last use. */
   take(bytes: number): GPUBuffer | undefined;
-  /** Whether the buffer lies idle here. */
-  has(buffer: GPUBuffer): boolean;
   give(buffer: GPUBuffer): void;
   /** Destroys idle buffers, those given longest ago first, until at most `keep` bytes lie idle. No recorded but unsubmitted work may use them. */
   trim(keep: number): void;
@@ -19,18 +19,19 @@ export function sizeClass(bytes: number): number {
   return Math.ceil(bytes / step) * step;
 }
 
-/** Makes an empty pool. All buffers given must have the size of a `sizeClass`. */
+/** Makes an empty pool. All buffers given must have been made with a size of `sizeOf`. */
 export function createPool(device: Device): BufferPool {
   /** In the order in which they were given. */
   const idle = new Set<GPUBuffer>();
   const bySize = new Map<number, GPUBuffer[]>();
   let idleBytes = 0;
+  const sizeOf = (bytes: number): number => (sizeClass(bytes) > device.limits.maxBufferSize ? bytes : sizeClass(bytes));
   return {
+    sizeOf,
     get idleBytes() { return idleBytes; },
-    has: (buffer) => idle.has(buffer),
     take(bytes) {
       // The latest given: its memory is the likeliest to be in a cache.
-      const buffer = bySize.get(sizeClass(bytes))?.pop();
+      const buffer = bySize.get(sizeOf(bytes))?.pop();
       if (buffer === undefined) return undefined;
       idle.delete(buffer);
       idleBytes -= buffer.size;

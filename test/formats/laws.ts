@@ -61,7 +61,7 @@ function packedKernel(spec: FormatSpec, shape: Shape): Kernel | null {
   const buffers = { dense: { element: "f32" as const, length: shape.rows * shape.columns }, scale: groups, zero: groups, out: { element: "u32" as const, length: formatWords(spec, shape) } };
   const longest = Math.max(...sections.map((section) => section.words));
   let packs = true;
-  const kernel = elementKernel(longest, buffers, (build, id, put) => {
+  const kernel = elementKernel(longest, buffers, (build, id) => {
     for (const section of sections) {
       // Beyond the end of a shorter section its last word is made again, and not stored.
       const word = build.bind("word", select(less(id, section.words), id, u32(section.words - 1)));

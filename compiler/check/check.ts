@@ -1,0 +1,92 @@
+import { hasErrors, type Checked, type Diagnostic, type Span } from "../diagnostic.js";
+import type { SymbolicGraph } from "../graph/graph.js";
+import type { Recipe } from "../recipe/recipe.js";
+import { checkConstants } from "./constants.js";
+import { fail, type CheckedFunction } from "./frame.js";
+import { checkFunction } from "./function.js";
+import { loadModules, type FileScope, type Host } from "./modules.js";
+import { isBuiltin, unknownFunction } from "./operation.js";
+import { newBuilder } from "./builder.js";
+import { checkRecipe, checkSettings, type Settings } from "./recipe.js";
+import type { Scope } from "./scope.js";
+
+export type { Host } from "./modules.js";
+
+/** What a file means. */
+export interface CheckedModule {
+  /** Every function of the file and of the modules it uses, calls inlined. Where two files have a function of one name, the one nearer to the file. */
+  readonly functions: ReadonlyMap<string, SymbolicGraph>;
+  /** The recipes of the file itself. */
+  readonly recipes: ReadonlyMap<string, Recipe>;
+}
+
+export interface CheckOptions {
+  /** Parameters of recipes by name, as given with `--set`; text is read as a number or `true` and `false`. */
+  readonly set?: Settings;
+}
+
+/**
+ * Checks a file and everything it uses: names, types, sizes, patterns and formats. Functions become Graphs, recipes
+ * their steps. Every error that can be told apart is reported. Pure: files come from the host.
+ */
+export function check(file: string, host: Host, options: CheckOptions = {}): Checked<CheckedModule> {
+  const diagnostics: Diagnostic[] = [];
+  const seen = new Set<string>();
+  // a loop is unrolled and a treatment checked for each choice, but each finding is told once
+  const report = (found: Diagnostic): void => {
+    const at = found.labels[0]?.span;
+    const key = `${found.code} ${at?.file} ${at?.start} ${at?.end} ${found.message}`;
+    if (seen.has(key)) return;
+    seen.add(key);
+    diagnostics.push(found);
+  };
+  const scopes = loadModules(file, host, report, isBuiltin);
+  const main = scopes?.get(file) ?? null;
+  if (scopes === null || main === null) return { value: null, diagnostics };
+
+  const constants = checkConstants(scopes, report);
+
+  const done = new Map<string, CheckedFunction | "checking">();
+  const functionIn = (scope: FileScope) => (name: string, at: Span): CheckedFunction | null => {
+    const declared = scope.functions.get(name);
+    const frame = { file: scope, builder: newBuilder(), report, dtypes: new Set<string>(), formats: new Set<string>(), functionOf: () => null, layer: null };
+    if (declared === undefined) return unknownFunction(name, at, { frame });
+    const key = `${declared.file} ${name}`;
+    const known = done.get(key);
+    if (known === "checking") return fail(frame, "E205", `\`${name}\` calls itself`, at, "recursion", { labels: [{ span: declared.declaration.name.span, message: "this function" }], help: "write it as a reduction, or as a `for` with constant bounds" });
+    if (known !== undefined) return known;
+    const home = scopes.get(declared.file) ?? scope;
+    done.set(key, "checking");
+    const checked = checkFunction(declared.declaration, { file: home, report, functionOf: functionIn(home) }, constants.get(home.file) ?? { parent: null, entries: new Map() });
+    done.set(key, checked);
+    return checked;
+  };
+
+  const functions = new Map<string, SymbolicGraph>();
+  for (const scope of scopes.values()) {
+    for (const [name, declared] of scope.functions) {
+      if (declared.file !== scope.file) continue;
+      const { graph } = functionIn(scope)(name, declared.declaration.name.span) ?? { graph: null };
+      if (graph !== null && !functions.has(name)) functions.set(name, graph);
+    }
+  }
+  const settings = checkSettings(main, options.set ?? {}, report);
+  const recipes = new Map<string, Recipe>();
+  for (const [name, declaration] of main.recipes) {
+    const recipe = checkRecipe(declaration, { file: main, report, functionOf: functionIn(main) }, constants.get(main.file) ?? { parent: null, entries: new Map() }, settings);
+    if (recipe !== null) recipes.set(name, recipe);
+  }
+  return { value: hasErrors(diagnostics) ? null : { functions, recipes }, diagnostics: inOrder(diagnostics, [...scopes.keys()]) };
+}
+
+/** By file, then by place. */
+function inOrder(diagnostics: readonly Diagnostic[], files: readonly string[]): readonly Diagnostic[] {
+  const rank = (found: Diagnostic): readonly [number, number] => {
+    const span = found.labels[0]?.span;
+    return span === undefined ? [-1, 0] : [files.indexOf(span.file), span.start];
+  };
+  return [...diagnostics].sort((a, b) => {
+    const [[fileA, startA], [fileB, startB]] = [rank(a), rank(b)];
+    return fileA - fileB || startA - startB;
+  });
+}

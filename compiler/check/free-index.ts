@@ -1,0 +1,79 @@
+import type { Span } from "../diagnostic.js";
+import type { Argument, Expr, Ident } from "../syntax/ast.js";
+import { printSize, type Size } from "../types/size.js";
+import { typeOf } from "./builder.js";
+import { fail, type Place } from "./frame.js";
+import { peek } from "./scope.js";
+import { equalSizes } from "./sizes.js";
+import { wholeBase } from "./whole.js";
+
+/** An axis that an index stands on alone. */
+export interface Axis {
+  readonly size: Size;
+  readonly span: Span;
+}
+
+/**
+ * The range `0 .. size` of an index without bounds: that of the axes on which it stands alone in the expressions, which
+ * must agree. Null where there is none or they do not; that is reported, unless it follows from another error.
+ */
+export function inferRange(index: Ident, exprs: readonly Expr[], place: Place, more: readonly Axis[] = []): Size | null {
+  const found: Axis[] = [...more];
+  let blocked = false;
+  for (const expr of exprs) blocked = collectAxes(index.name, expr, place, found) || blocked;
+  const [first, ...rest] = found;
+  if (first === undefined) {
+    if (blocked) return null;
+    return fail(place.frame, "E402", `the range of the index \`${index.name}\` is not known`, index.span, "stands alone on no axis", { help: `give it: \`${index.name} in 0 .. N\`, after \`for\` or in the brackets of a reduction` });
+  }
+  const other = rest.find((axis) => !equalSizes(first.size, axis.size, place.frame.builder.constraints));
+  if (other === undefined) return first.size;
+  const [a, b] = [printSize(first.size), printSize(other.size)];
+  return fail(place.frame, "E401", `the index \`${index.name}\` runs over axes of different sizes, ${a} and ${b}`, other.span, `here over ${b}`, {
+    labels: [{ span: first.span, message: `here over ${a}` }],
+    help: `if they are always the same, declare \`where ${a} == ${b}\`; else give the range: \`${index.name} in 0 .. ${a}\``,
+  });
+}
+
+/** Adds the axes that a name stands on alone; whether some tensor that it indexes is not known. */
+function collectAxes(name: string, expr: Expr, place: Place, found: Axis[]): boolean {
+  const visit = (inner: Expr): boolean => collectAxes(name, inner, place, found);
+  const all = (list: readonly Expr[]): boolean => list.map(visit).some((blocked) => blocked);
+  switch (expr.kind) {
+    case "index": {
+      let blocked = all(expr.at);
+      const alone = expr.at.map((at) => at.kind === "name" && at.name === name);
+      if (alone.includes(true)) {
+        const shape = shapeOfBase(expr.base, place);
+        for (const [axis, here] of alone.entries()) {
+          const size = shape?.[axis];
+          if (here && size !== undefined) found.push({ size, span: expr.at[axis]?.span ?? expr.span });
+        }
+        blocked = blocked || shape === null;
+      }
+      return blocked;
+    }
+    case "call": return all(expr.args.map((argument: Argument) => argument.value));
+    case "unary": return visit(expr.operand);
+    case "binary": return all([expr.left, expr.right]);
+    case "reduce": {
+      const bounds = expr.over.flatMap((range) => [range.low, range.high]).filter((bound) => bound !== null);
+      return all(expr.over.some((range) => range.index.name === name) ? bounds : [...bounds, expr.body]);
+    }
+    case "where": return all([expr.value, expr.mask]);
+    case "top": return visit(expr.score);
+    case "pack": case "unpack": return visit(expr.value);
+    case "string": case "number": case "boolean": case "name": case "member": case "observe": case "matches": return false;
+    default: return expr satisfies never;
+  }
+}
+
+function shapeOfBase(base: Expr, place: Place): readonly Size[] | null {
+  if (base.kind === "name") {
+    const binding = peek(place.scope, base.name)?.binding;
+    if (binding?.kind === "tensor") return typeOf(place.frame.builder, binding.value).shape;
+    if (binding?.kind !== "layer") return null;
+  }
+  const value = wholeBase(base, place);
+  return value === null ? null : typeOf(place.frame.builder, value).shape;
+}

@@ -1,0 +1,133 @@
+import { InternalError } from "../diagnostic.js";
+import type { Eqn, IndexId, Range, Scalar, SymbolicGraph, ValueId } from "../graph/graph.js";
+import { mapChildren } from "../graph/scalar.js";
+import type { DtypeRef } from "../types/dtype.js";
+import { substituteSize, type Size } from "../types/size.js";
+import type { FormatRef, TensorType } from "../types/type.js";
+import { divisibilityFacts } from "../graph/graph.js";
+import { addEqn, newIndex, type Builder } from "./builder.js";
+import { mapFormat } from "./formats.js";
+
+/** What the parameters of a function are at a call. A format of null: dense. */
+export interface CallBinding {
+  readonly sizes: ReadonlyMap<string, Size>;
+  readonly dtypes: ReadonlyMap<string, DtypeRef>;
+  readonly formats: ReadonlyMap<string, FormatRef | null>;
+  /** By input: a tensor of the caller, or for a scalar input any scalar. */
+  readonly inputs: ReadonlyMap<ValueId, ValueId | Scalar>;
+}
+
+/** A size of the callee in terms of the caller. */
+export function bindSize(size: Size, binding: Pick<CallBinding, "sizes">, builder: Builder): Size {
+  return substituteSize(size, (symbol) => binding.sizes.get(symbol) ?? null, divisibilityFacts(builder));
+}
+
+/** A dtype of the callee in terms of the caller. */
+export function bindDtype(dtype: DtypeRef, binding: Pick<CallBinding, "dtypes">): DtypeRef {
+  return typeof dtype === "string" ? dtype : binding.dtypes.get(dtype.parameter) ?? dtype;
+}
+
+/** Adds the equations of a function to the caller's; gives the callee's outputs in order. */
+export function inlineGraph(graph: SymbolicGraph, binding: CallBinding, builder: Builder): readonly ValueId[] {
+  const rename = renaming(binding, builder);
+  for (const eqn of graph.eqns) {
+    const value = graph.values[eqn.out];
+    if (value === undefined) throw new InternalError(`${graph.name} has no value ${eqn.out}`);
+    rename.values.set(eqn.out, addEqn(builder, value.name, value.span, bindType(value.type, binding, builder), (out) => bindEqn(eqn, out, rename, binding, builder)));
+  }
+  return graph.outputs.map((output) => tensorOf(rename, output.value));
+}
+
+/**
+ * The result of a function of scalars as one scalar: its equations put into each other. Null where it computes on
+ * tensors on the way.
+ */
+export function inlineScalar(graph: SymbolicGraph, binding: CallBinding, builder: Builder): Scalar | null {
+  const [output, ...rest] = graph.outputs;
+  if (output === undefined || rest.length > 0 || !isScalarFunction(graph)) return null;
+  const rename = renaming(binding, builder);
+  for (const eqn of graph.eqns) if (eqn.kind === "map") rename.values.set(eqn.out, rename.scalar(eqn.body));
+  const result = rename.values.get(output.value);
+  if (typeof result !== "number") return result ?? null;
+  const type = builder.values[result]?.type;
+  return type === undefined ? null : { kind: "load", tensor: result, at: [], dtype: type.dtype, guarded: false };
+}
+
+/** Whether every equation of a graph makes one scalar. */
+export function isScalarFunction(graph: SymbolicGraph): boolean {
+  return graph.eqns.every((eqn) => eqn.kind === "map" && eqn.indices.length === 0);
+}
+
+interface Renaming {
+  readonly values: Map<ValueId, ValueId | Scalar>;
+  readonly scalar: (scalar: Scalar) => Scalar;
+  readonly range: (range: Range) => Range;
+}
+
+function renaming(binding: CallBinding, builder: Builder): Renaming {
+  const values = new Map<ValueId, ValueId | Scalar>(binding.inputs);
+  const indices = new Map<IndexId, Range>();
+  // a shared subtree stays shared
+  const done = new Map<Scalar, Scalar>();
+  const range = (old: Range): Range => {
+    const made = newIndex(builder, old.name, visit(old.low), visit(old.high));
+    indices.set(old.index, made);
+    return made;
+  };
+  const visit = (node: Scalar): Scalar => {
+    const known = done.get(node);
+    if (known !== undefined) return known;
+    const result = rewrite(node);
+    done.set(node, result);
+    return result;
+  };
+  const rewrite = (node: Scalar): Scalar => {
+    switch (node.kind) {
+      case "index": {
+        const found = indices.get(node.index);
+        if (found === undefined) throw new InternalError(`index ${node.name} is used outside its range`);
+        return { kind: "index", index: found.index, name: found.name };
+      }
+      case "size": return { kind: "size", size: bindSize(node.size, binding, builder) };
+      case "constant": return { ...node, dtype: bindDtype(node.dtype, binding) };
+      case "load": {
+        const target = values.get(node.tensor);
+        if (target === undefined) throw new InternalError(`value ${node.tensor} is read before it is defined`);
+        if (typeof target !== "number") return target;
+        return { ...node, tensor: target, at: node.at.map(visit), dtype: bindDtype(node.dtype, binding) };
+      }
+      case "reduce": {
+        const over = node.over.map(range);
+        return { ...node, over, body: visit(node.body), dtype: bindDtype(node.dtype, binding) };
+      }
+      case "unary": case "binary": case "select": case "cast": {
+        const mapped = mapChildren(node, visit);
+        return "dtype" in mapped ? { ...mapped, dtype: bindDtype(mapped.dtype, binding) } : mapped;
+      }
+      default: return node satisfies never;
+    }
+  };
+  return { values, scalar: visit, range };
+}
+
+function bindType(type: TensorType, binding: CallBinding, builder: Builder): TensorType {
+  const { format } = type;
+  const bound = format === null ? null : "parameter" in format ? binding.formats.get(format.parameter) ?? null : mapFormat(format, (size) => bindSize(size, binding, builder));
+  return { dtype: bindDtype(type.dtype, binding), shape: type.shape.map((size) => bindSize(size, binding, builder)), pattern: { kind: "full" }, format: bound };
+}
+
+function tensorOf(rename: Renaming, value: ValueId): ValueId {
+  const found = rename.values.get(value);
+  if (typeof found !== "number") throw new InternalError(`value ${value} of a call is no tensor`);
+  return found;
+}
+
+function bindEqn(eqn: Eqn, out: ValueId, rename: Renaming, binding: CallBinding, builder: Builder): Eqn {
+  switch (eqn.kind) {
+    case "map": return { kind: "map", out, indices: eqn.indices.map(rename.range), body: rename.scalar(eqn.body) };
+    case "update": return { kind: "update", out, base: tensorOf(rename, eqn.base), indices: eqn.indices.map(rename.range), at: eqn.at.map(rename.scalar), body: rename.scalar(eqn.body), op: eqn.op };
+    case "top": return { kind: "top", out, score: tensorOf(rename, eqn.score), n: bindSize(eqn.n, binding, builder), m: bindSize(eqn.m, binding, builder), axis: eqn.axis };
+    case "pack": return { kind: "pack", out, source: tensorOf(rename, eqn.source), scale: eqn.scale === null ? null : tensorOf(rename, eqn.scale), zero: eqn.zero === null ? null : tensorOf(rename, eqn.zero) };
+    default: return eqn satisfies never;
+  }
+}

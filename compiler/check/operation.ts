@@ -1,0 +1,108 @@
+import { isInteger, dtypes, type Dtype, type DtypeRef } from "../types/dtype.js";
+import { binaryOps, unaryOps, type BinaryOp, type UnaryOp } from "../graph/ops.js";
+import type { Expr } from "../syntax/ast.js";
+import { checkScalarCall } from "./call.js";
+import { checkElement, checkUnary, combine, convert, ownDtype, scalarElement, settle } from "./element.js";
+import { describe, fail, type Element, type Place } from "./frame.js";
+import { lookup } from "./scope.js";
+import { suggestion } from "./suggestion.js";
+
+type CallExpr = Extract<Expr, { kind: "call" }>;
+
+/** Whether a name is that of an op, a cast or another built-in. */
+export function isBuiltin(name: string): boolean {
+  return isUnary(name) || isBinary(name) || isDtype(name) || name === "select" || name === "windows" || name === "perplexity";
+}
+
+function isUnary(name: string): name is UnaryOp {
+  return Object.hasOwn(unaryOps, name);
+}
+
+function isBinary(name: string): name is BinaryOp {
+  return Object.hasOwn(binaryOps, name);
+}
+
+function isDtype(name: string): name is Dtype {
+  return (dtypes as readonly string[]).includes(name);
+}
+
+/** Checks a call inside index notation: an op, a cast, `select`, or a function that gives one scalar. */
+export function checkElementCall(expr: CallExpr, place: Place): Element | null {
+  const { frame } = place;
+  const name = expr.callee.name;
+  if (isDtype(name) || frame.dtypes.has(name)) return checkCast(expr, isDtype(name) ? name : { parameter: name }, place);
+  if (name === "select") return checkSelect(expr, place);
+  if (frame.layer !== null && (name === "windows" || name === "tokens") && !frame.file.functions.has(name)) return checkCount(expr, name, place);
+  if (isUnary(name) || isBinary(name)) {
+    const args = operands(expr, isUnary(name) ? 1 : 2, place);
+    const [a, b] = args ?? [];
+    if (a === undefined) return null;
+    if (isUnary(name)) return checkUnary(name, a, expr.span, place);
+    if (b === undefined) return null;
+    const [left, right] = [checkElement(a, place), checkElement(b, place)];
+    return left === null || right === null ? null : combine(name, left, right, expr.span, a.span, b.span, place);
+  }
+  return checkScalarCall(expr, place);
+}
+
+/** What to say of a function that is not there. */
+export function unknownFunction(name: string, span: Expr["span"], place: Pick<Place, "frame">): null {
+  const { frame } = place;
+  if (name === "perplexity" || name === "windows" || name === "tokens") return fail(frame, "E602", `\`${name}\` is for recipes`, span, name === "perplexity" ? "only in `expect`" : "only inside `for w in ...linears`");
+  const names = [...frame.file.functions.keys(), ...Object.keys(unaryOps), ...Object.keys(binaryOps), ...dtypes, "select"];
+  return fail(frame, "E202", `there is no function \`${name}\``, span, "not declared", { help: suggestion(name, names, "the functions are") });
+}
+
+function operands(expr: CallExpr, count: number, place: Place): readonly Expr[] | null {
+  const name = expr.callee.name;
+  const labelled = expr.args.find((argument) => argument.label !== null);
+  if (labelled !== undefined) return fail(place.frame, "E303", `\`${name}\` takes no named arguments`, labelled.span, "named");
+  if (expr.args.length === count) return expr.args.map((argument) => argument.value);
+  const help = expr.args.length === 1 && (name === "min" || name === "max") ? `the ${name} over an index is \`${name}[k] ...\`` : null;
+  return fail(place.frame, "E303", `\`${name}\` takes ${count} ${count === 1 ? "argument" : "arguments"}, found ${expr.args.length}`, expr.span, `expected ${count}, found ${expr.args.length}`, { help });
+}
+
+function checkCast(expr: CallExpr, dtype: DtypeRef, place: Place): Element | null {
+  const [operand] = operands(expr, 1, place) ?? [];
+  if (operand === undefined) return null;
+  const element = checkElement(operand, place);
+  if (element === null) return null;
+  if (element.kind === "number") {
+    const number: Element = isInteger(dtype) ? { kind: "number", value: Math.trunc(element.value), integer: true } : element;
+    const scalar = convert(number, dtype, operand.span, place);
+    return scalar === null ? null : scalarElement(scalar, dtype);
+  }
+  const settled = settle(element, null, operand.span, place);
+  if (settled === null) return null;
+  if (dtype === "bool" && settled.dtype !== "bool") return fail(place.frame, "E304", `${describe(element)} is not converted to bool`, expr.span, "not a conversion", { help: "compare it: `x != 0`" });
+  if (dtype === settled.dtype) return element;
+  return scalarElement({ kind: "cast", a: settled.scalar, dtype }, dtype);
+}
+
+function checkSelect(expr: CallExpr, place: Place): Element | null {
+  const [test, then, otherwise] = operands(expr, 3, place) ?? [];
+  if (test === undefined || then === undefined || otherwise === undefined) return null;
+  const [c, a, b] = [checkElement(test, place), checkElement(then, place), checkElement(otherwise, place)];
+  if (c === null || a === null || b === null) return null;
+  const condition = convert(c, "bool", test.span, place);
+  // a number takes the dtype of the other branch; of two numbers one that is no integer makes both f32
+  const pure = a.kind === "number" && b.kind === "number";
+  const dtype = pure ? (a.integer && b.integer ? "i32" : "f32") : ownDtype(a.kind === "number" ? b : a);
+  const [x, y] = [convert(a, dtype, then.span, place), convert(b, dtype, otherwise.span, place)];
+  if (condition === null || x === null || y === null) return null;
+  return scalarElement({ kind: "select", condition, then: x, otherwise: y, dtype }, dtype);
+}
+
+function checkCount(expr: CallExpr, name: "windows" | "tokens", place: Place): Element | null {
+  const { frame } = place;
+  const [text] = operands(expr, 1, place) ?? [];
+  if (text === undefined || frame.layer === null) return null;
+  if (text.kind !== "name" || lookup(place.scope, text.name)?.kind !== "text") return fail(frame, "E605", `\`${name}\` takes the calibration text`, text.span, "not a `tokens` parameter");
+  return scalarElement({ kind: "load", tensor: frame.layer.count(name), at: [], dtype: "f32", guarded: false }, "f32");
+}
+
+/** A dtype as it is written, or null. */
+export function dtypeNamed(name: string): Dtype | null {
+  if (name === "mask") return "bool";
+  return isDtype(name) ? name : null;
+}

@@ -1,0 +1,164 @@
+import type { SymbolicGraph } from "../graph/graph.js";
+import type { NamePattern, Treatment, TreatmentInput } from "../recipe/recipe.js";
+import type { Expr, ForStatement, Statement } from "../syntax/ast.js";
+import { symbolSize } from "../types/size.js";
+import { full, type TensorType } from "../types/type.js";
+import type { ValueId } from "../graph/graph.js";
+import { addInput, finish, newBuilder, operandsOf, typeOf, type Builder } from "./builder.js";
+import { constantCondition } from "./constant-condition.js";
+import { fail, placeIn, printType, type Frame, type Layer } from "./frame.js";
+import { namePattern, type RecipeContext } from "./recipe.js";
+import { bind, lookup, nest, type Scope } from "./scope.js";
+import { checkStatements, warnUnused } from "./statement.js";
+import { equalSizes } from "./sizes.js";
+import { checkTensor } from "./whole.js";
+
+/** A name pattern that a layer must match, or must not. */
+type LayerCondition = Treatment["conditions"][number];
+
+/** One way through the branches of a loop's body. */
+interface Way {
+  readonly conditions: readonly LayerCondition[];
+  readonly statements: readonly Statement[];
+}
+
+/** The most treatments that the branches of one loop may make. */
+const mostWays = 64;
+
+/** Checks the body of `for w in ...linears` once for each way through its branches; null where there is an error. */
+export function checkTreatments(statement: ForStatement, context: RecipeContext, scope: Scope): readonly Treatment[] | null {
+  const { frame } = context;
+  const ways = waysThrough(statement.body, statement.name.name, frame, scope);
+  if (ways.length > mostWays) return fail(frame, "E602", `the branches of this loop make ${ways.length} different treatments`, statement.span, `at most ${mostWays}`, { help: "nest the branches in `else`" });
+  const treatments = ways.map((way) => checkTreatment(way, statement, context, scope));
+  const complete = treatments.filter((treatment) => treatment !== null);
+  if (complete.length < treatments.length) return null;
+  if (complete.every((treatment) => treatment.stores === null)) fail(frame, "E604", "this loop stores nothing", statement.name.span, "no layer is changed", { help: `end it with \`store ${statement.name.name} as ...\`` });
+  return complete;
+}
+
+/** Every way through the branches on the layer's name; branches on parameters are decided. */
+function waysThrough(statements: readonly Statement[], layer: string, frame: Frame, scope: Scope): readonly Way[] {
+  let ways: readonly Way[] = [{ conditions: [], statements: [] }];
+  for (const statement of statements) {
+    if (statement.kind !== "if") {
+      ways = ways.map((way) => ({ ...way, statements: [...way.statements, statement] }));
+      continue;
+    }
+    const pattern = layerPattern(statement.condition, layer, frame, scope);
+    if (pattern === "wrong") continue;
+    if (pattern === null) {
+      // what a parameter decides is known now; a parameter is never declared in the loop itself
+      const chosen = constantCondition(statement.condition, frame, scope);
+      if (chosen === null) continue;
+      ways = join(ways, waysThrough(chosen ? statement.then : statement.otherwise, layer, frame, scope), []);
+      continue;
+    }
+    const then = join(ways, waysThrough(statement.then, layer, frame, scope), [{ pattern: pattern.pattern, negate: pattern.negate }]);
+    const otherwise = join(ways, waysThrough(statement.otherwise, layer, frame, scope), [{ pattern: pattern.pattern, negate: !pattern.negate }]);
+    ways = [...then, ...otherwise];
+    if (ways.length > mostWays) return ways;
+  }
+  return ways;
+}
+
+/** Each way continued by each other; those whose conditions contradict are left out. */
+function join(before: readonly Way[], after: readonly Way[], between: readonly LayerCondition[]): readonly Way[] {
+  return before.flatMap((a) => after.flatMap((b) => {
+    const conditions: LayerCondition[] = [];
+    for (const condition of [...a.conditions, ...between, ...b.conditions]) {
+      const known = conditions.find((other) => other.pattern.glob === condition.pattern.glob);
+      if (known === undefined) conditions.push(condition);
+      else if (known.negate !== condition.negate) return [];
+    }
+    return [{ conditions, statements: [...a.statements, ...b.statements] }];
+  }));
+}
+
+/** `w matches "..."`, or its negation; null for a condition of another kind. */
+function layerPattern(condition: Expr, layer: string, frame: Frame, scope: Scope): { readonly pattern: NamePattern; readonly negate: boolean } | "wrong" | null {
+  if (condition.kind === "unary" && condition.op === "not") {
+    const inner = layerPattern(condition.operand, layer, frame, scope);
+    return inner === null || inner === "wrong" ? inner : { ...inner, negate: !inner.negate };
+  }
+  if (condition.kind !== "matches") return null;
+  if (condition.value.kind !== "name" || condition.value.name !== layer) {
+    fail(frame, "E606", "`matches` tests the name of the layer", condition.value.span, `not \`${layer}\``, { help: `write \`${layer} matches "..."\`` });
+    return "wrong";
+  }
+  return { pattern: namePattern(condition.pattern, frame), negate: false };
+}
+
+function checkTreatment(way: Way, statement: ForStatement, context: RecipeContext, outer: Scope): Treatment | null {
+  let failed = false;
+  const builder = newBuilder();
+  const inputs: { readonly input: TreatmentInput; readonly value: ValueId }[] = [];
+  const layer = layerOf(statement.name.name, context, builder, inputs);
+  const frame: Frame = {
+    ...context.frame, builder, layer,
+    report: (found) => {
+      if (found.severity === "error") failed = true;
+      context.frame.report(found);
+    },
+  };
+  const scope = nest(outer);
+  bind(scope, layer.name, { kind: "layer" }, statement.name.span);
+  const body = nest(scope);
+  let stored: { readonly value: ValueId; readonly statement: Statement } | null = null;
+  checkStatements(way.statements, frame, body, (each, inner) => {
+    if (each.kind !== "store") {
+      const help = each.kind === "if" ? "branches on a layer's name stand in the loop over layers itself" : null;
+      return void fail(frame, "E602", `\`${each.kind}\` cannot stand in a loop over layers`, each.span, "not here", { help });
+    }
+    const value = checkTensor(each.value, placeIn(frame, inner));
+    if (each.target.kind !== "name" || lookup(inner, each.target.name)?.kind !== "layer") return void fail(frame, "E604", "what is stored is the layer of the loop", each.target.span, `not \`${layer.name}\``, { help: `write \`store ${layer.name} as ...\`` });
+    if (stored !== null) return void fail(frame, "E604", `\`${layer.name}\` is stored twice`, each.span, "stored again", { labels: [{ span: stored.statement.span, message: "first stored here" }] });
+    if (value === null) return;
+    const type = typeOf(builder, value);
+    const fits = type.dtype === "f32" && type.shape.length === 2 && type.shape.every((size, axis) => equalSizes(size, symbolSize(axis === 0 ? "N" : "K"), builder.constraints));
+    if (!fits) return void fail(frame, "E604", `the weight of a layer is f32[N, K], and ${printType(type)} is stored`, each.value.span, printType(type));
+    stored = { value, statement: each };
+  });
+  warnUnused(body, frame);
+  if (failed) return null;
+  const result = stored as { readonly value: ValueId } | null;
+  const used = result === null ? new Set<ValueId>() : neededBy(builder, result.value);
+  const kept = inputs.filter((each) => used.has(each.value));
+  builder.inputs.splice(0, builder.inputs.length, ...builder.inputs.filter((input) => used.has(input.value)));
+  return { conditions: way.conditions, graph: treatmentGraph(builder, context, result?.value ?? null), inputs: kept.map((each) => each.input), stores: result === null ? null : "weight" };
+}
+
+function treatmentGraph(builder: Builder, context: RecipeContext, value: ValueId | null): SymbolicGraph {
+  const outputs = value === null ? [] : [{ value, name: "weight", input: null }];
+  return finish(builder, context.recipe.name.name, context.recipe.name.span, outputs, { sizes: ["N", "K"], dtypes: [], formats: [] }, value === null ? [] : builder.constraints);
+}
+
+/** What the loop's layer has, each made an input of the treatment's graph when it is first used. */
+function layerOf(name: string, context: RecipeContext, builder: Builder, inputs: { readonly input: TreatmentInput; readonly value: ValueId }[]): Layer {
+  const made = new Map<string, ValueId>();
+  const once = (key: string, wish: string, type: TensorType, describe: (name: string) => TreatmentInput): ValueId => {
+    const known = made.get(key);
+    if (known !== undefined) return known;
+    let unique = wish;
+    for (let number = 2; builder.inputs.some((input) => input.name === unique); number++) unique = `${wish}${number}`;
+    const value = addInput(builder, unique, type, null);
+    inputs.push({ input: describe(unique), value });
+    made.set(key, value);
+    return value;
+  };
+  const weight: TensorType = { dtype: "f32", shape: [symbolSize("N"), symbolSize("K")], pattern: full, format: null };
+  return {
+    name,
+    weight: () => once("weight", name, weight, (unique) => ({ name: unique, kind: "weight" })),
+    original: () => once("original", `${name}_dense`, weight, (unique) => ({ name: unique, kind: "original" })),
+    statistic: (observe) => once(`observe ${observe}`, context.observed[observe]?.name ?? "statistic", context.observed[observe]?.type ?? weight, (unique) => ({ name: unique, kind: "statistic", observe })),
+    count: (kind) => once(kind, kind, { dtype: "f32", shape: [], pattern: full, format: null }, (unique) => ({ name: unique, kind })),
+  };
+}
+
+/** The values that a value is made of, itself included. */
+function neededBy(builder: Builder, value: ValueId): Set<ValueId> {
+  const needed = new Set<ValueId>([value]);
+  for (const eqn of [...builder.eqns].reverse()) if (needed.has(eqn.out)) for (const operand of operandsOf(eqn)) needed.add(operand);
+  return needed;
+}

@@ -1,0 +1,178 @@
+import type { Eqn } from "../../graph/graph.js";
+import { constantOf } from "../../graph/scalar.js";
+import * as k from "../../kernel/build.js";
+import type { Expr, Kernel } from "../../kernel/kernel.js";
+import type { Target } from "../../target.js";
+import type { Concrete } from "../../types/type.js";
+import type { KernelBuilder } from "../builder.js";
+import { maxWorkgroups, unflatten } from "../dispatch.js";
+import { leftUnit, leftValue } from "../left.js";
+import type { Lowering } from "../lowering.js";
+import type { Product, ProductTerm } from "../product.js";
+import { flatten, lowerIndex, lowerRange, lowerScalar, withIndices, withKnown, type Scope } from "../scalar.js";
+import { storeElement } from "../store.js";
+import { extent } from "./loops.js";
+import { axisExtents, passes } from "./tiled.js";
+
+type MapEqn = Eqn<Concrete> & { readonly kind: "map" };
+
+/**
+ * A product for many tokens on a CPU driver, where an invocation is a SIMD lane, loads cost ten times a
+ * multiplication, and workgroup memory and barriers cost far more. Each lane keeps `tm` x `tn` sums. The four lanes of
+ * a quad work on the same tokens: each loads a quarter of their activations and passes them on by quad swaps.
+ */
+export interface QuadShape {
+  /** Tokens a lane; a multiple of 4. */
+  readonly tm: number;
+  /** Neighbouring outputs a lane. */
+  readonly tn: number;
+  /** Lanes a workgroup; a multiple of 4. */
+  readonly lanes: number;
+}
+
+/** Whether lanes 4i .. 4i+3 of a workgroup form quads, and the product is large enough. */
+export function quadsApply(product: Product, target: Target): boolean {
+  const { sizes, terms } = product;
+  return target.kind === "cpu" && target.subgroups !== null && target.subgroups.min >= 4 && sizes.m >= 4
+    && Math.ceil(sizes.m / 4) <= maxWorkgroups && sizes.batch <= maxWorkgroups
+    && terms.every((term) => constantOf(term.reduce.over[0]!.low) === 0 && (term.rows?.unit == null || term.rows.unit.entries === term.rows.unit.columns));
+}
+
+/** The cut of a product. */
+export function quadShape(product: Product): QuadShape {
+  const tn = product.sizes.n % 4 === 0 || product.sizes.n > 16 ? 4 : 1;
+  let lanes = 4;
+  while (lanes < 16 && lanes * tn < product.sizes.n) lanes *= 2;
+  // registers are few: a gate and its product together keep half the tokens
+  return { tm: product.sizes.m <= 4 || product.terms.length > 1 ? 4 : 8, tn, lanes };
+}
+
+/** The kernel. */
+export function quads(lowering: Lowering, eqn: MapEqn, product: Product, shape: QuadShape): Kernel {
+  const build = lowering.builder();
+  const { tm, tn, lanes } = shape;
+  const { sizes } = product;
+  const workgroups: [number, number, number] = [Math.ceil(sizes.n / (lanes * tn)), Math.ceil(sizes.m / tm), sizes.batch];
+  const local = k.builtin("local_index");
+  const q = build.bind("q", k.bitAnd(local, 3));
+  const firstN = build.bind("first_n", k.mul(k.add(k.mul(k.builtin("workgroup_id.x"), lanes), local), tn));
+  const firstM = build.bind("first_m", k.mul(k.builtin("workgroup_id.y"), tm));
+
+  const base = (axis: number): Expr => lowerIndex(lowering.scope(build), eqn.indices[axis]!.low);
+  const bindAxes = (scope: Scope, at: Expr, axes: readonly number[]): Scope => withIndices(scope, unflatten(build, at, axes.map((axis) => extent(eqn.indices[axis]!)), axes.map((axis) => eqn.indices[axis]!.name)).map((index, i) => [eqn.indices[axes[i]!]!.index, k.add(index, base(axes[i]!))] as const));
+  const batched = bindAxes(lowering.scope(build), k.builtin("workgroup_id.z"), product.batch);
+  const inM = (at: Expr): Expr => k.min(at, sizes.m - 1);
+  // lane q loads token 4i + q of the tile
+  const loaded = range(tm / 4).map((i) => bindAxes(batched, build.bind("m", inM(k.add(k.add(firstM, 4 * i), q))), product.m));
+  const columns = range(tn).map((j) => bindAxes(batched, build.bind("n", k.min(k.add(firstN, j), sizes.n - 1)), [product.n]));
+  const sums = new Map<ProductTerm, Expr[][]>(product.terms.map((term) => [term, range(tm).map(() => range(tn).map(() => build.variable("acc", k.f32(0))))]));
+
+  for (const group of passes(product.terms)) {
+    const term = group[0]!;
+    const bound = loopBound(lowering, build, batched, bindAxes, product, eqn, term, { firstM, tm, inM });
+    const step = stepOf(group, bound.exact);
+    const limits = bound.exact !== null ? null : loaded.map((scope) => build.bind("limit", lowerRange(scope, term.reduce.over[0]!).to));
+    const last = bound.exact === null ? build.bind("last", k.sub(k.max(bound.end, 1), 1)) : null;
+    build.loop("column", k.u32(0), bound.end, (column) => {
+      const rights = group.map((each) => columns.map((scope) => rightColumns(lowering, build, each, scope, column, step, last)));
+      for (let chunk = 0; chunk < step; chunk += 4) {
+        const width = Math.min(4, step - chunk);
+        for (let i = 0; i < tm / 4; i++) {
+          const left = leftChunk(lowering, build, term, loaded[i]!, k.add(column, chunk), width, last, limits?.[i] ?? null);
+          for (let r = 0; r < 4; r++) {
+            const mine = r === 0 ? left : swap(build, left, r);
+            group.forEach((each, g) => range(tn).forEach((j) => {
+              const sum = sums.get(each)![4 * i + r]![j]!;
+              let value = sum;
+              for (let at = 0; at < width; at++) value = k.fma(mine[at]!, rights[g]![j]![chunk + at]!, value);
+              build.assign(sum, value);
+            }));
+          }
+        }
+      }
+    }, step);
+  }
+
+  for (let i = 0; i < tm / 4; i++) {
+    for (let r = 0; r < 4; r++) {
+      const m = build.bind("m", k.add(k.add(firstM, 4 * i), k.bitXor(q, r)));
+      build.when(k.less(m, sizes.m), () => {
+        const token = bindAxes(batched, m, product.m);
+        for (let j = 0; j < tn; j++) {
+          const finish = (): void => {
+            const scope = withKnown(bindAxes(token, k.add(firstN, j), [product.n]), product.terms.map((term) => [term.reduce, k.convert(term.reduce.dtype, sums.get(term)![4 * i + r]![j]!)] as const));
+            storeElement(lowering, scope, eqn, lowerScalar(scope, eqn.body));
+          };
+          if (sizes.n % (lanes * tn) === 0) finish();
+          else build.when(k.less(k.add(firstN, j), sizes.n), finish);
+        }
+      });
+    }
+  }
+  return build.finish({ name: lowering.nameOf(eqn), workgroupSize: [lanes, 1, 1], workgroups, schedule: "quads", values: lowering.valuesOf(eqn) });
+}
+
+/** 0, 1, ..., count - 1. */
+function range(count: number): number[] {
+  return Array.from({ length: count }, (_, at) => at);
+}
+
+/** Where the walk over k ends, the same for all lanes: a constant, or what the farthest token of the tile needs. */
+function loopBound(lowering: Lowering, build: KernelBuilder, batched: Scope, bindAxes: (scope: Scope, at: Expr, axes: readonly number[]) => Scope, product: Product, eqn: MapEqn, term: ProductTerm, tile: { firstM: Expr; tm: number; inM: (at: Expr) => Expr }): { readonly end: Expr; readonly exact: number | null } {
+  const bounds = term.reduce.over[0]!;
+  const high = constantOf(bounds.high);
+  if (high !== null) return { end: k.u32(high), exact: high };
+  const ends = range(tile.tm).map((at) => lowerRange(bindAxes(batched, build.bind("m", tile.inM(k.add(tile.firstM, at))), product.m), bounds).to);
+  const farthest = ends.reduce((a, b) => k.max(a, b));
+  const size = axisExtents(lowering, term);
+  void eqn;
+  return { end: build.bind("end", size === null ? farthest : k.min(farthest, size)), exact: null };
+}
+
+/** Columns of one turn of the loop: whole units of every term, eight where they divide k. */
+function stepOf(group: readonly ProductTerm[], length: number | null): number {
+  const unit = Math.max(...group.map((term) => term.rows?.unit?.columns ?? 1));
+  if (length === null) return 4;
+  for (const step of [unit, 2 * unit, 4 * unit, 8 * unit]) if (step >= 8 && step % 4 === 0 && length % step === 0) return step;
+  for (const step of [unit, 4 * unit]) if (step % 4 === 0 && length % step === 0) return step;
+  return length % unit === 0 ? unit : 1;
+}
+
+/** The right side at `step` columns from `column` on, for the output of a scope. */
+function rightColumns(lowering: Lowering, build: KernelBuilder, term: ProductTerm, scope: Scope, column: Expr, step: number, last: Expr | null): Expr[] {
+  const { rows } = term;
+  const unit = rows?.unit ?? null;
+  if (rows !== null && unit !== null && last === null && !rows.load.guarded && step % unit.columns === 0) {
+    const shape = lowering.graph.values[rows.load.tensor]!.type.shape;
+    const row = build.bind("row", flatten(shape.slice(0, -1), rows.load.at.slice(0, -1).map((at) => lowerIndex(scope, at))));
+    const values: Expr[] = [];
+    for (let at = 0; at < step; at += unit.columns) {
+      const stored = rows.format.stored(rows.spec, rows.shape, build.words(lowering.storage[rows.load.tensor]!), row, build.bind("unit", k.add(k.div(column, unit.columns), at / unit.columns)));
+      for (const entry of stored.entries) {
+        const shifted = stored.zero === null ? entry.value : k.sub(entry.value, stored.zero);
+        values[at + (entry.column as number)] = build.bind("w", stored.scale === null ? shifted : k.mul(shifted, stored.scale));
+      }
+    }
+    return values;
+  }
+  return range(step).map((at) => {
+    const position = k.add(column, at);
+    const inner = withIndices(scope, [[term.reduce.over[0]!.index, last === null ? position : build.bind("at", k.min(position, last))]]);
+    return build.bind("w", term.right.map((factor) => k.convert("f32", lowerScalar(inner, factor))).reduce((a, b) => k.mul(a, b)));
+  });
+}
+
+/** The left side at `width` columns for the token that this lane loads; zero past the token's own limit. */
+function leftChunk(lowering: Lowering, build: KernelBuilder, term: ProductTerm, scope: Scope, column: Expr, width: number, last: Expr | null, limit: Expr | null): Expr[] {
+  if (last === null) return leftUnit(lowering, build, { term, tokens: [scope], firstColumn: column }, width)[0]!;
+  return range(width).map((at) => {
+    const position = build.bind("at", k.add(column, at));
+    const inner = withIndices(scope, [[term.reduce.over[0]!.index, k.min(position, last)]]);
+    return build.bind("x", k.select(k.less(position, limit!), leftValue(inner, term), 0));
+  });
+}
+
+/** The values that lane q ^ r of the quad holds. */
+function swap(build: KernelBuilder, values: readonly Expr[], r: number): Expr[] {
+  return values.map((value) => build.bind("from", k.call("subgroupShuffleXor", [value, k.u32(r)])));
+}

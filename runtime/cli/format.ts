@@ -1,0 +1,26 @@
+import { check } from "../../compiler/check/check.js";
+import { hasErrors } from "../../compiler/diagnostic.js";
+import type { FormatSpec } from "../../compiler/types/type.js";
+import { sizeValue } from "../../compiler/types/size.js";
+import type { SymbolicFormat } from "../../compiler/types/type.js";
+import { normalizeFormat } from "../../compiler/formats/registry.js";
+import { UsageError } from "./failure.js";
+
+/** A format from its text, `nm(2, 4) of int4(128)`: the language reads it. */
+export function parseFormat(text: string): FormatSpec {
+  const file = "format";
+  const source = `fn stored(w: f32[N, K] as ${text}) -> f32[N, K] {\n  return unpack w\n}\n`;
+  const { value, diagnostics } = check(file, { read: (path) => (path === file ? source : null) });
+  const format = value?.functions.get("stored")?.values[0]?.type.format ?? null;
+  if (value === null || hasErrors(diagnostics) || format === null || "parameter" in format) {
+    throw new UsageError(`"${text}" is no format: ${diagnostics.find((found) => found.severity === "error")?.message ?? "expected one such as int4(128) or nm(2, 4) of f16"}`);
+  }
+  const normal = normalizeFormat(concrete(format));
+  if (typeof normal === "string") throw new UsageError(normal);
+  return normal;
+}
+
+function concrete(format: SymbolicFormat): FormatSpec {
+  const args = Object.entries(format.args).map(([name, value]) => [name, typeof value === "object" ? (sizeValue(value) ?? 0) : value] as const);
+  return { name: format.name, args: Object.fromEntries(args), of: format.of === null ? null : concrete(format.of) };
+}

@@ -1,0 +1,68 @@
+import { existsSync, readFileSync, statSync } from "node:fs";
+import { dirname, isAbsolute, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { check } from "../compiler/check/check.js";
+import { hasErrors, InternalError } from "../compiler/diagnostic.js";
+import type { Host } from "../compiler/check/modules.js";
+import type { SymbolicGraph } from "../compiler/graph/graph.js";
+
+/** The modules of the standard library, in the order in which they build on each other. */
+export const standardModules = ["statistics", "prune", "quantize", "llama", "sampling"] as const;
+
+/** Source files of recipes are small; more is a mistake, and is not read. */
+const largestSource = 1024 * 1024;
+
+/** The folder that holds `stdlib/` and `examples/`, wherever the package is installed or built to. */
+export function packageRoot(): string {
+  let folder = dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(join(folder, "stdlib", "llama.esp"))) {
+    const parent = dirname(folder);
+    if (parent === folder) throw new InternalError("the standard library is not beside the program");
+    folder = parent;
+  }
+  return folder;
+}
+
+/** A host for the checker over the file system. It remembers what it read, for rendering diagnostics. */
+export interface SourceHost extends Host {
+  readonly sources: ReadonlyMap<string, string>;
+}
+
+/** Reads sources from disk; the standard library from the package. */
+export function createHost(): SourceHost {
+  const root = packageRoot();
+  const sources = new Map<string, string>();
+  return {
+    sources, standardModules,
+    read(path) {
+      const known = sources.get(path);
+      if (known !== undefined) return known;
+      const file = path.startsWith("stdlib/") ? join(root, path) : path;
+      try {
+        const found = statSync(file);
+        if (!found.isFile() || found.size > largestSource) return null;
+        const text = readFileSync(file, "utf8");
+        sources.set(path, text);
+        return text;
+      } catch {
+        return null;
+      }
+    },
+    resolve(from, path, relative) {
+      if (!relative) return `stdlib/${path}.esp`;
+      return isAbsolute(path) ? path : join(dirname(resolve(from)), path);
+    },
+  };
+}
+
+/** Every function of the standard library by name. */
+export function standardLibrary(): ReadonlyMap<string, SymbolicGraph> {
+  const host = createHost();
+  const functions = new Map<string, SymbolicGraph>();
+  for (const module of standardModules) {
+    const { value, diagnostics } = check(`stdlib/${module}.esp`, host);
+    if (value === null || hasErrors(diagnostics)) throw new InternalError(`the standard library does not check: ${diagnostics.map((found) => found.message).join("; ")}`);
+    for (const [name, graph] of value.functions) functions.set(name, graph);
+  }
+  return functions;
+}

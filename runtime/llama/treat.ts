@@ -1,0 +1,183 @@
+/** What a recipe does to one layer: its graph run on the device, and the change measured. */
+import { InternalError } from "../../compiler/diagnostic.js";
+import { compileFunction } from "../../compiler/compile.js";
+import { completeFormat, formatOfSpec, formatWords, shapeOf } from "../../compiler/formats/registry.js";
+import type { SymbolicGraph } from "../../compiler/graph/graph.js";
+import type { NamePattern, Recipe, RecipeStep, Treatment } from "../../compiler/recipe/recipe.js";
+import { constantSize, sizeValue, substituteSize, type Size } from "../../compiler/types/size.js";
+import type { FormatSpec, SymbolicFormat } from "../../compiler/types/type.js";
+import type { Linear, Model } from "../model/model.js";
+import type { StoredPattern } from "../model/packed.js";
+import type { DeviceTensor } from "../run/run.js";
+import { inputOf, type Statistics } from "./calibrate.js";
+import type { Arguments, Caller } from "./call.js";
+import { LlamaError } from "./error.js";
+import { isSelected, matchesName, treatmentOf } from "./names.js";
+import { first, many } from "./results.js";
+import { linearName, loadWeight } from "./weights.js";
+import type { TreatedWeight, WorkingModel } from "./working-model.js";
+
+export interface Treater {
+  /** Gives a layer the weight that the treatment makes for it. */
+  treat(linear: Linear, treatment: Treatment, statistics: Statistics | null, windows: number, tokens: number): Promise<void>;
+}
+
+/** Sizes of a layer's weight, as treatments name them. */
+function sizesOf(linear: Linear): { readonly N: number; readonly K: number } {
+  return { N: linear.outputs, K: linear.inputs };
+}
+
+/**
+ * Checks a recipe against a model before anything is read: each pattern matches something, each treatment compiles for
+ * the shapes it will meet.
+ * @throws LlamaError recipe; CompileError
+ */
+export function checkRecipe(caller: Caller, model: Model, recipe: Recipe): void {
+  const compiled = new Set<string>();
+  const visit = (step: RecipeStep): void => {
+    if (step.kind === "blocks") for (const inner of step.body) visit(inner);
+    if (step.kind !== "linears") return;
+    const conditions = step.treatments.flatMap((treatment) => treatment.conditions.map(({ pattern }) => pattern));
+    for (const pattern of [...step.matching, ...step.except, ...conditions]) requireMatch(model, pattern);
+    for (const linear of model.linears.filter(({ name }) => isSelected(step, name))) {
+      const treatment = treatmentOf(step.treatments, linear.name);
+      if (treatment === null) continue;
+      const sizes = sizesOf(linear);
+      const key = `${keyOf(treatment)} ${sizes.N} ${sizes.K}`;
+      if (!compiled.has(key)) compileFunction(packsOnHost(treatment)?.graph ?? treatment.graph, { sizes, dtypes: {}, formats: {} }, caller.target);
+      compiled.add(key);
+    }
+  };
+  for (const step of recipe.steps) visit(step);
+}
+
+function requireMatch(model: Model, pattern: NamePattern): void {
+  if (model.linears.some(({ name }) => matchesName(pattern, name))) return;
+  const some = [...new Set(model.linears.map(({ name }) => name.split(".").at(-1)))].join(", ");
+  throw new LlamaError("recipe", `The pattern "${pattern.glob}" matches no linear layer of the model; their names look like ${model.linears[0]?.name ?? ""}, and end in ${some}.`);
+}
+
+/** Makes a treater over a working model. */
+export function createTreater(caller: Caller, model: Model, working: WorkingModel): Treater {
+  const { executor } = caller;
+
+  /** The weight as it was given, dense f32 [N, K]. */
+  async function original(linear: Linear): Promise<DeviceTensor> {
+    return densified(await loadWeight(caller, model, linear.weight, "stored"), true);
+  }
+  async function densified(tensor: DeviceTensor, release: boolean): Promise<DeviceTensor> {
+    const dense = first(await caller.call("dense", { w: tensor }));
+    if (release) executor.release(tensor);
+    return dense;
+  }
+  async function relativeError(now: DeviceTensor, given: DeviceTensor): Promise<number> {
+    const [change, size] = many(await caller.call("squared_error", { w: now, original: given }), 2);
+    const sums: number[] = [];
+    for (const tensor of [change, size]) {
+      let sum = 0;
+      for (const value of await executor.values(tensor)) sum += value;
+      sums.push(sum);
+      executor.release(tensor);
+    }
+    const [difference = 0, whole = 0] = sums;
+    return whole === 0 ? 0 : Math.sqrt(difference / whole);
+  }
+
+  return {
+    async treat(linear, treatment, statistics, windows, tokens) {
+      const given = await original(linear);
+      const before = working.treated.get(linear.weight);
+      const weight = before === undefined ? given : await densified(before.tensor, false);
+      const args: { [name: string]: DeviceTensor | number } = {};
+      for (const input of treatment.inputs) {
+        switch (input.kind) {
+          case "weight": args[input.name] = weight; break;
+          case "original": args[input.name] = given; break;
+          case "windows": args[input.name] = windows; break;
+          case "tokens": args[input.name] = tokens; break;
+          case "statistic": {
+            const statistic = statistics?.get(input.observe)?.get(inputOf(linearName(linear.name)));
+            if (statistic === undefined) throw new InternalError(`nothing was observed for ${linear.name}`);
+            args[input.name] = statistic;
+            break;
+          }
+          default: input satisfies never;
+        }
+      }
+      const { tensor, format } = await run(caller, linear, treatment, args);
+      const result: TreatedWeight = {
+        tensor, format, shape: [linear.outputs, linear.inputs], pattern: patternOf(linear, treatment),
+        relativeError: await relativeError(tensor, given),
+      };
+      if (weight !== given) executor.release(weight);
+      executor.release(given);
+      working.replace(linear.weight, result);
+    },
+  };
+}
+
+/** Runs a treatment; formats that are packed on the host only are read back dense, and encoded there. */
+async function run(caller: Caller, linear: Linear, treatment: Treatment, args: Arguments): Promise<{ readonly tensor: DeviceTensor; readonly format: FormatSpec }> {
+  const { executor } = caller;
+  const host = packsOnHost(treatment);
+  const graph = host?.graph ?? treatment.graph;
+  const outputs = graph.outputs.filter((output) => output.input === null);
+  const results = await caller.callGraph(keyOf(treatment), graph, args, { sizes: sizesOf(linear) });
+  const at = outputs.findIndex(({ name }) => name === treatment.stores);
+  const stored = results[at];
+  if (stored === undefined) throw new InternalError(`a treatment of ${linear.name} stores nothing`);
+  for (const [other, tensor] of results.entries()) if (other !== at) executor.release(tensor);
+  if (host === null) return { tensor: stored, format: stored.format ?? { name: stored.dtype, args: {}, of: null } };
+
+  const dense = Float32Array.from(await executor.values(stored));
+  executor.release(stored);
+  const dims = [linear.outputs, linear.inputs];
+  const shape = shapeOf(dims);
+  const format = completeFormat(host.format, dense);
+  const words = formatOfSpec(format).encode(format, shape, dense, null);
+  if (words.length !== formatWords(format, shape)) throw new InternalError(`${format.name} has ${words.length} words`);
+  const tensor = await executor.upload({ dtype: "f32", shape: dims, format }, words, linear.weight);
+  return { tensor, format };
+}
+
+/** For a treatment whose result is a bitmask, of a length that only the values decide: the graph up to the dense values, and the format. Else null. */
+function packsOnHost(treatment: Treatment): { readonly graph: SymbolicGraph; readonly format: FormatSpec } | null {
+  const { graph } = treatment;
+  const output = graph.outputs.find(({ name }) => name === treatment.stores);
+  const pack = graph.eqns.find((eqn) => eqn.kind === "pack" && eqn.out === output?.value);
+  const format = output === undefined ? null : graph.values[output.value]?.type.format;
+  if (pack?.kind !== "pack" || !format || "parameter" in format || format.name !== "bitmask") return null;
+  const outputs = graph.outputs.map((other) => (other === output ? { ...other, value: pack.source } : other));
+  return { graph: { ...graph, eqns: graph.eqns.filter((eqn) => eqn !== pack), outputs }, format: concreteFormat(format) };
+}
+
+/** A format without symbolic sizes. */
+function concreteFormat(format: SymbolicFormat): FormatSpec {
+  const args: { [name: string]: number | string | boolean } = {};
+  for (const [name, value] of Object.entries(format.args)) args[name] = typeof value === "object" ? numberOf(value, null) : value;
+  return { name: format.name, args, of: format.of === null ? null : concreteFormat(format.of) };
+}
+
+function patternOf(linear: Linear, treatment: Treatment): StoredPattern {
+  const output = treatment.graph.outputs.find(({ name }) => name === treatment.stores);
+  const pattern = output === undefined ? undefined : treatment.graph.values[output.value]?.type.pattern;
+  if (pattern === undefined) throw new InternalError(`a treatment of ${linear.name} stores nothing`);
+  switch (pattern.kind) {
+    case "full": return { kind: "full" };
+    case "masked": return { kind: "masked" };
+    case "nm": return { kind: "nm", n: numberOf(pattern.n, linear), m: numberOf(pattern.m, linear), axis: pattern.axis };
+    default: return pattern satisfies never;
+  }
+}
+
+function numberOf(size: Size, linear: Linear | null): number {
+  const sizes: { readonly [name: string]: number } = linear === null ? {} : sizesOf(linear);
+  const value = sizeValue(substituteSize(size, (symbol) => (sizes[symbol] === undefined ? null : constantSize(sizes[symbol]))));
+  if (value === null) throw new InternalError("a size of a treatment is not known");
+  return value;
+}
+
+/** A name for a treatment's graph. */
+function keyOf(treatment: Treatment): string {
+  return `treat ${treatment.graph.name} ${treatment.graph.span?.start ?? 0}`;
+}

@@ -1,0 +1,61 @@
+import fc from "fast-check";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { bf16Bits, bf16BitsExpr, bf16FromBits, f16Bits, f16BitsExpr, f16FromBits, f32Bits, f32FromBits } from "../../compiler/formats/half.js";
+import type { Build } from "../../compiler/formats/format.js";
+import { loadBuffer } from "../../compiler/kernel/build.js";
+import { roundToF16 } from "../../compiler/kernel/fold.js";
+import type { Expr } from "../../compiler/kernel/kernel.js";
+import { elementKernel, runKernel } from "../support/expressions.js";
+
+const half = suite("16-bit floats");
+
+/** Every f16 and bf16 border: each value, the points halfway between two, and those one step of an f32 beside them. */
+function borders(fromBits: (bits: number) => number): Float32Array {
+  const values: number[] = [];
+  for (let bits = 0; bits < 0x7f80; bits += 13) {
+    const [low, high] = [fromBits(bits), fromBits(bits + 1)];
+    if (!Number.isFinite(high)) continue;
+    const middle = f32Bits((low + high) / 2);
+    for (const at of [f32Bits(low), f32Bits(high), middle, middle - 1, middle + 1]) values.push(f32FromBits(at), -f32FromBits(at));
+  }
+  return Float32Array.from(values);
+}
+
+const specials = Float32Array.of(0, -0, Infinity, -Infinity, NaN, 65504, 65519.99, 65520, 65535, 65536, 1e38, 2 ** -24, 2 ** -25, 2 ** -25 * 1.0001, 2 ** -26, 1e-45, 2 ** -14, 2 ** -14 - 2 ** -25, 3.4e38);
+const inputs = Float32Array.from([...specials, ...borders(f16FromBits), ...borders(bf16FromBits)]);
+
+half("every f16 and bf16 comes back", () => {
+  for (let bits = 0; bits < 0x10000; bits += 1) {
+    const [f16, bf16] = [f16FromBits(bits), bf16FromBits(bits)];
+    if (!Number.isNaN(f16)) assert.is(f16Bits(f16), bits);
+    if (!Number.isNaN(bf16)) assert.is(bf16Bits(bf16), bits);
+  }
+});
+
+half("f16 rounds as the kernel's arithmetic does", () => {
+  for (const value of inputs) assert.ok(Object.is(f16FromBits(f16Bits(value)), roundToF16(value)), String(value));
+  fc.assert(fc.property(fc.float(), (value) => Object.is(f16FromBits(f16Bits(value)), roundToF16(value))));
+});
+
+half("bf16 is the nearest, halves to even", () => {
+  assert.is(bf16Bits(f32FromBits(0x3f808000)), 0x3f80);
+  assert.is(bf16Bits(f32FromBits(0x3f818000)), 0x3f82);
+  assert.is(bf16Bits(f32FromBits(0x3f808001)), 0x3f81);
+  assert.is(bf16Bits(3.4028234663852886e38), 0x7f80);
+  assert.ok(Number.isNaN(bf16FromBits(bf16Bits(f32FromBits(0x7f800001)))));
+});
+
+/** The bits that a kernel computes for each input. */
+function computed(bits: (build: Build, value: Expr) => Expr): Uint32Array {
+  const buffers = { in: { element: "f32", length: inputs.length }, out: { element: "u32", length: inputs.length } } as const;
+  const kernel = elementKernel(inputs.length, buffers, (build, id, put) => put(id, bits(build, loadBuffer("in", "f32", id))));
+  return new Uint32Array(runKernel(kernel, { in: inputs }));
+}
+
+half("the expressions give the same bits", () => {
+  assert.equal([...computed(f16BitsExpr)], [...inputs].map(f16Bits));
+  assert.equal([...computed(bf16BitsExpr)], [...inputs].map(bf16Bits));
+});
+
+half.run();
