@@ -256,7 +256,7 @@ function checkArgument(argument: TypedArgument, binding: CallBinding, name: stri
     return false;
   }
   if (!shape.every((size, axis) => equalSizes(size, have.shape[axis] ?? constantSize(0), frame.builder.constraints))) {
-    fail(frame, "E403", `\`${name}\` takes ${param.name}: ${expected}, found ${printType(have)}`, span, `expected [${shape.map(printSize).join(", ")}]`, { labels: [declared] });
+    fail(frame, "E413", `\`${name}\` takes ${param.name}: ${expected}, found ${printType(have)}`, span, `expected [${shape.map(printSize).join(", ")}]`, { labels: [declared] });
     return false;
   }
   const format = want.format === null || "parameter" in want.format ? want.format : mapFormat(want.format, (size) => bindSize(size, binding, frame.builder));

@@ -99,7 +99,7 @@ function checkLoad(expr: Extract<Expr, { kind: "index" }>, place: Place): Elemen
     if (!inRange(index, size, known)) {
       if (outOfRange(index, size, known)) {
         const where = expr.at[axis]?.span ?? expr.span;
-        return fail(frame, "E406", `this index is always out of range: axis ${axis} of ${named(expr.base)} is 0 .. ${printSize(size)}`, where, `not below ${printSize(size)}`);
+        return fail(frame, "E416", `this index is always out of range: axis ${axis} of ${named(expr.base)} is 0 .. ${printSize(size)}`, where, `not below ${printSize(size)}`);
       }
       guarded = true;
     }
@@ -256,7 +256,7 @@ export function compileTimeSize(expr: Expr, place: Place): Size | null {
   if (element === null) return null;
   const size = elementSize(element);
   if (size !== null) return size;
-  return fail(place.frame, "E405", `a size is expected here, and this is ${element.kind === "number" ? textOf(element) : `known only when the program runs`}`, expr.span, "not a compile-time integer", { help: "sizes are made of integers, size symbols and `size` parameters" });
+  return fail(place.frame, "E415", `a size is expected here, and this is ${element.kind === "number" ? textOf(element) : `known only when the program runs`}`, expr.span, "not a compile-time integer", { help: "sizes are made of integers, size symbols and `size` parameters" });
 }
 
 function checkReduce(expr: Extract<Expr, { kind: "reduce" }>, place: Place): Element | null {

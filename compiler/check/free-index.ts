@@ -24,12 +24,12 @@ export function inferRange(index: Ident, exprs: readonly Expr[], place: Place, m
   const [first, ...rest] = found;
   if (first === undefined) {
     if (blocked) return null;
-    return fail(place.frame, "E402", `the range of the index \`${index.name}\` is not known`, index.span, "stands alone on no axis", { help: `give it: \`${index.name} in 0 .. N\`, after \`for\` or in the brackets of a reduction` });
+    return fail(place.frame, "E412", `the range of the index \`${index.name}\` is not known`, index.span, "stands alone on no axis", { help: `give it: \`${index.name} in 0 .. N\`, after \`for\` or in the brackets of a reduction` });
   }
   const other = rest.find((axis) => !equalSizes(first.size, axis.size, place.frame.builder.constraints));
   if (other === undefined) return first.size;
   const [a, b] = [printSize(first.size), printSize(other.size)];
-  return fail(place.frame, "E401", `the index \`${index.name}\` runs over axes of different sizes, ${a} and ${b}`, other.span, `here over ${b}`, {
+  return fail(place.frame, "E411", `the index \`${index.name}\` runs over axes of different sizes, ${a} and ${b}`, other.span, `here over ${b}`, {
     labels: [{ span: first.span, message: `here over ${a}` }],
     help: `if they are always the same, declare \`where ${a} == ${b}\`; else give the range: \`${index.name} in 0 .. ${a}\``,
   });

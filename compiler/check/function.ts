@@ -134,7 +134,7 @@ function fitsResult(value: ValueId, want: TensorType, span: Span, written: Span,
   const found = printType({ ...have, pattern: { kind: "full" } });
   if (have.shape.length !== want.shape.length) return complain("E303", `the result is ${expected}, and ${found} is returned`, `${have.shape.length} axes, expected ${want.shape.length}`);
   if (!sameDtype(have.dtype, want.dtype)) return complain("E301", `the result is ${expected}, and ${found} is returned`, `${printDtype(have.dtype)}, expected ${printDtype(want.dtype)}`, want.dtype === "bool" ? null : `convert it in index notation: \`${printDtype(want.dtype)}(...)\``);
-  if (!have.shape.every((size, axis) => equalSizes(size, want.shape[axis] ?? constantSize(0), builder.constraints))) return complain("E403", `the result is ${expected}, and ${found} is returned`, `[${have.shape.map(printSize).join(", ")}], expected [${want.shape.map(printSize).join(", ")}]`);
+  if (!have.shape.every((size, axis) => equalSizes(size, want.shape[axis] ?? constantSize(0), builder.constraints))) return complain("E413", `the result is ${expected}, and ${found} is returned`, `[${have.shape.map(printSize).join(", ")}], expected [${want.shape.map(printSize).join(", ")}]`);
   if (!sameFormat(have.format, want.format)) {
     const help = want.format === null ? "`unpack` it, or declare its format: `as ...`" : `pack it: \`pack ... as ${printFormatRef(want.format)}\``;
     return complain("E503", `the result is ${want.format === null ? "dense" : `stored as ${printFormatRef(want.format)}`}, and what is returned is ${have.format === null ? "dense" : `stored as ${printFormatRef(have.format)}`}`, found, help);

@@ -9,9 +9,15 @@ import { suggestion } from "./suggestion.js";
 
 type CallExpr = Extract<Expr, { kind: "call" }>;
 
-/** Whether a name is that of an op, a cast or another built-in. */
+/** The ops that are written with operators; a function may have such a name, and then the name means it. */
+const written: ReadonlySet<string> = new Set<UnaryOp | BinaryOp>([
+  "negate", "not", "add", "subtract", "multiply", "divide", "remainder", "power",
+  "equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "and", "or",
+]);
+
+/** Whether a name is that of an op, a cast or another built-in, so that nothing else can have it. */
 export function isBuiltin(name: string): boolean {
-  return isUnary(name) || isBinary(name) || isDtype(name) || name === "select" || name === "windows" || name === "perplexity";
+  return ((isUnary(name) || isBinary(name)) && !written.has(name)) || isDtype(name) || name === "select" || name === "windows" || name === "perplexity";
 }
 
 function isUnary(name: string): name is UnaryOp {
@@ -33,7 +39,7 @@ export function checkElementCall(expr: CallExpr, place: Place): Element | null {
   if (isDtype(name) || frame.dtypes.has(name)) return checkCast(expr, isDtype(name) ? name : { parameter: name }, place);
   if (name === "select") return checkSelect(expr, place);
   if (frame.layer !== null && (name === "windows" || name === "tokens") && !frame.file.functions.has(name)) return checkCount(expr, name, place);
-  if (isUnary(name) || isBinary(name)) {
+  if ((isUnary(name) || isBinary(name)) && !frame.file.functions.has(name)) {
     const args = operands(expr, isUnary(name) ? 1 : 2, place);
     const [a, b] = args ?? [];
     if (a === undefined) return null;

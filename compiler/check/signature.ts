@@ -89,7 +89,7 @@ export function checkSignature(declaration: FunctionDeclaration, rest: Pick<Fram
       for (const symbol of sizeSymbols(size)) {
         if (known.has(symbol)) continue;
         known.add(symbol);
-        fail(frame, "E405", `nothing tells what \`${symbol}\` is: it only occurs in ${printSize(size)}`, param.span, "not bound by this shape", { help: `add a parameter \`${symbol.toLowerCase()}: size\` in its place, or let \`${symbol}\` be an axis of its own` });
+        fail(frame, "E415", `nothing tells what \`${symbol}\` is: it only occurs in ${printSize(size)}`, param.span, "not bound by this shape", { help: `add a parameter \`${symbol.toLowerCase()}: size\` in its place, or let \`${symbol}\` be an axis of its own` });
         failed = true;
       }
     }
@@ -146,13 +146,13 @@ function checkAxis(expr: Expr, place: Place): Size | null {
     return fail(frame, "E201", `there is no size \`${expr.name}\``, expr.span, "not declared", { help: `size parameters that shapes bind are capitalised, \`${expr.name.toUpperCase()}\`; others are declared: \`${expr.name}: size\`` });
   }
   if (expr.kind === "name" && peek(scope, expr.name) === null) {
-    return fail(frame, "E405", `nothing tells what \`${expr.name}\` is: no parameter has it in its shape`, expr.span, "not bound", { help: `add a parameter \`${expr.name.toLowerCase()}: size\`` });
+    return fail(frame, "E415", `nothing tells what \`${expr.name}\` is: no parameter has it in its shape`, expr.span, "not bound", { help: `add a parameter \`${expr.name.toLowerCase()}: size\`` });
   }
   if (expr.kind === "name") lookup(scope, expr.name);
   const size = compileTimeSize(expr, place);
   if (size === null) return null;
   const value = sizeValue(size);
-  if (value !== null && value < 1) return fail(frame, "E405", `an axis has at least 1 element, and this one has ${value}`, expr.span, "not a size");
+  if (value !== null && value < 1) return fail(frame, "E415", `an axis has at least 1 element, and this one has ${value}`, expr.span, "not a size");
   return size;
 }
 

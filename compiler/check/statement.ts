@@ -32,7 +32,7 @@ export function checkLet(statement: Extract<Statement, { kind: "let" }>, frame: 
     return;
   }
   const unknown = (): void => statement.names.forEach((name) => declare(name, { kind: "unknown" }, frame, scope));
-  for (const range of statement.ranges) fail(frame, "E407", `\`${range.index.name}\` is not an index of \`${first.name}\``, range.span, "no such index", { help: `write \`let ${first.name}[${range.index.name}] = ...\`` });
+  for (const range of statement.ranges) fail(frame, "E417", `\`${range.index.name}\` is not an index of \`${first.name}\``, range.span, "no such index", { help: `write \`let ${first.name}[${range.index.name}] = ...\`` });
   const place = placeIn(frame, scope);
   const before = frame.builder.values.length;
   const whole = checkWhole(statement.value, place);
@@ -90,7 +90,7 @@ export function checkDefinition(definition: Definition, frame: Frame, outer: Sco
   const known = new Map<string, Range | null>();
   for (const range of definition.ranges) {
     if (definition.indices.some((index) => index.name === range.index.name)) known.set(range.index.name, explicitAxis(range, place));
-    else fail(frame, "E407", `\`${range.index.name}\` is not an index of \`${definition.name.name}\``, range.index.span, "no such index", { help: suggestion(range.index.name, definition.indices.map((index) => index.name), "its indices are") });
+    else fail(frame, "E417", `\`${range.index.name}\` is not an index of \`${definition.name.name}\``, range.index.span, "no such index", { help: suggestion(range.index.name, definition.indices.map((index) => index.name), "its indices are") });
   }
   for (const [at, index] of definition.indices.entries()) {
     if (definition.indices.findIndex((other) => other.name === index.name) < at) fail(frame, "E203", `the index \`${index.name}\` is used twice`, index.span, "used again", { help: "for a diagonal, give the second another name" });
@@ -131,7 +131,7 @@ function explicitAxis(range: RangeExpr, place: Place): Range | null {
   const low = compileTimeSize(range.low, place);
   const high = compileTimeSize(range.high, place);
   if (low === null || high === null) return null;
-  if (sizeValue(low) !== 0) return fail(place.frame, "E407", `an index of a definition starts at 0, and \`${range.index.name}\` starts at ${printSize(low)}`, range.low.span, "not 0", { help: `let it run from 0 and add: \`x[${range.index.name} + ${printSize(low)}]\`` });
+  if (sizeValue(low) !== 0) return fail(place.frame, "E417", `an index of a definition starts at 0, and \`${range.index.name}\` starts at ${printSize(low)}`, range.low.span, "not 0", { help: `let it run from 0 and add: \`x[${range.index.name} + ${printSize(low)}]\`` });
   return newAxis(place.frame.builder, range.index.name, high);
 }
 
@@ -160,7 +160,7 @@ export function checkUpdate(statement: UpdateStatement, frame: Frame, outer: Sco
   if (statement.op !== "=" && type.dtype === "bool") return void fail(frame, "E304", "a mask cannot be added to", statement.span, "on bool", { help: "use `=` with `or` and `and`" });
   const used = new Set(statement.at.flatMap(namesIn).map((index) => index.name));
   const lost = ranges.find((range) => !used.has(range.name));
-  if (statement.op === "=" && lost !== undefined) return void fail(frame, "E408", `several elements are written to one place: the index \`${lost.name}\` is not on the left`, statement.span, `one for each ${lost.name}`, { help: `sum over it, \`sum[${lost.name}] ...\`, or add with \`+=\`` });
+  if (statement.op === "=" && lost !== undefined) return void fail(frame, "E418", `several elements are written to one place: the index \`${lost.name}\` is not on the left`, statement.span, `one for each ${lost.name}`, { help: `sum over it, \`sum[${lost.name}] ...\`, or add with \`+=\`` });
   const body: Scalar = statement.op === "-=" ? { kind: "unary", op: "negate", a: value, dtype: type.dtype } : value;
   const indices = at.filter((scalar) => scalar !== null);
   const out = addEqn(builder, statement.name.name, statement.span, { ...type, pattern: { kind: "full" } }, (id) => ({ kind: "update", out: id, base, indices: ranges, at: indices, body, op: statement.op === "=" ? "set" : "add" }));
@@ -211,8 +211,8 @@ export function unrolledBounds(statement: Extract<Statement, { kind: "for" }>, f
   const high = compileTimeSize(statement.to, place);
   if (low === null || high === null) return null;
   const [a, b] = [sizeValue(low), sizeValue(high)];
-  if (a === null || b === null) return fail(frame, "E405", `the bounds of \`for\` must be numbers, and this one is ${printSize(a === null ? low : high)}`, (a === null ? statement.over : statement.to).span, "known only when the sizes are", { help: "`for` is unrolled; over an axis use index notation" });
-  if (b - a > mostSteps) return fail(frame, "E405", `\`for\` is unrolled, and ${b - a} steps are too many`, statement.to.span, `at most ${mostSteps}`);
+  if (a === null || b === null) return fail(frame, "E415", `the bounds of \`for\` must be numbers, and this one is ${printSize(a === null ? low : high)}`, (a === null ? statement.over : statement.to).span, "known only when the sizes are", { help: "`for` is unrolled; over an axis use index notation" });
+  if (b - a > mostSteps) return fail(frame, "E415", `\`for\` is unrolled, and ${b - a} steps are too many`, statement.to.span, `at most ${mostSteps}`);
   return { low: a, high: b };
 }
 

@@ -1,9 +1,9 @@
-import type { SymbolicGraph } from "../graph/graph.js";
+import type { Diagnostic, Span } from "../diagnostic.js";
+import type { SymbolicGraph, ValueId } from "../graph/graph.js";
 import type { NamePattern, Treatment, TreatmentInput } from "../recipe/recipe.js";
 import type { Expr, ForStatement, Statement } from "../syntax/ast.js";
 import { symbolSize } from "../types/size.js";
 import { full, type TensorType } from "../types/type.js";
-import type { ValueId } from "../graph/graph.js";
 import { addInput, finish, newBuilder, operandsOf, typeOf, type Builder } from "./builder.js";
 import { constantCondition } from "./constant-condition.js";
 import { fail, placeIn, printType, type Frame, type Layer } from "./frame.js";
@@ -28,11 +28,22 @@ const mostWays = 64;
 /** Checks the body of `for w in ...linears` once for each way through its branches; null where there is an error. */
 export function checkTreatments(statement: ForStatement, context: RecipeContext, scope: Scope): readonly Treatment[] | null {
   const { frame } = context;
-  const ways = waysThrough(statement.body, statement.name.name, frame, scope);
+  let failed = false;
+  const report: Frame["report"] = (found) => {
+    if (found.severity === "error") failed = true;
+    frame.report(found);
+  };
+  const inside = nest(scope);
+  bind(inside, statement.name.name, { kind: "layer" }, statement.name.span);
+  const ways = waysThrough(statement.body, statement.name.name, { ...frame, report }, inside);
   if (ways.length > mostWays) return fail(frame, "E602", `the branches of this loop make ${ways.length} different treatments`, statement.span, `at most ${mostWays}`, { help: "nest the branches in `else`" });
-  const treatments = ways.map((way) => checkTreatment(way, statement, context, scope));
+  // a name that one treatment uses is not unused, though another does without it
+  const unused = new Map<string, Diagnostic>();
+  const used = new Set<string>();
+  const treatments = ways.map((way) => checkTreatment(way, statement, context, scope, { unused, used }));
+  for (const [key, warning] of unused) if (!used.has(key)) frame.report(warning);
   const complete = treatments.filter((treatment) => treatment !== null);
-  if (complete.length < treatments.length) return null;
+  if (failed || complete.length < treatments.length) return null;
   if (complete.every((treatment) => treatment.stores === null)) fail(frame, "E604", "this loop stores nothing", statement.name.span, "no layer is changed", { help: `end it with \`store ${statement.name.name} as ...\`` });
   return complete;
 }
@@ -89,7 +100,17 @@ function layerPattern(condition: Expr, layer: string, frame: Frame, scope: Scope
   return { pattern: namePattern(condition.pattern, frame), negate: false };
 }
 
-function checkTreatment(way: Way, statement: ForStatement, context: RecipeContext, outer: Scope): Treatment | null {
+/** Names by place: those that some treatment uses, and the warnings of those that some treatment does not. */
+interface Usage {
+  readonly unused: Map<string, Diagnostic>;
+  readonly used: Set<string>;
+}
+
+function placeKey(span: Span): string {
+  return `${span.file} ${span.start}`;
+}
+
+function checkTreatment(way: Way, statement: ForStatement, context: RecipeContext, outer: Scope, usage: Usage): Treatment | null {
   let failed = false;
   const builder = newBuilder();
   const inputs: { readonly input: TreatmentInput; readonly value: ValueId }[] = [];
@@ -98,7 +119,9 @@ function checkTreatment(way: Way, statement: ForStatement, context: RecipeContex
     ...context.frame, builder, layer,
     report: (found) => {
       if (found.severity === "error") failed = true;
-      context.frame.report(found);
+      const at = found.labels[0]?.span;
+      if (found.code === "E208" && at !== undefined) usage.unused.set(placeKey(at), found);
+      else context.frame.report(found);
     },
   };
   const scope = nest(outer);
@@ -120,6 +143,7 @@ function checkTreatment(way: Way, statement: ForStatement, context: RecipeContex
     stored = { value, statement: each };
   });
   warnUnused(body, frame);
+  for (const entry of body.entries.values()) if (entry.used && entry.span !== null) usage.used.add(placeKey(entry.span));
   if (failed) return null;
   const result = stored as { readonly value: ValueId } | null;
   const used = result === null ? new Set<ValueId>() : neededBy(builder, result.value);

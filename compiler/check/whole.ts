@@ -111,7 +111,7 @@ export function wholeBase(base: Expr, place: Place): ValueId | null {
   }
   switch (binding.kind) {
     case "tensor": return binding.value;
-    case "layer": return frame.layer?.weight() ?? null;
+    case "layer": return frame.layer?.weight() ?? fail(frame, "E606", `the weight \`${base.name}\` is known only when the recipe runs`, base.span, "not known here");
     case "unknown": return null;
     case "statistic": return fail(frame, "E305", `\`${base.name}\` has a statistic for each layer`, base.span, "of which layer?", { help: `write \`${base.name}[${frame.layer?.name ?? "w"}][...]\`` });
     case "size": case "number": case "boolean": case "index": return fail(frame, "E305", `\`${base.name}\` is a single value and has no axes`, base.span, elementOf(binding, frame.builder)?.kind === "number" ? "a number" : "not a tensor");
@@ -162,7 +162,7 @@ function maskTensor(tensor: ValueId, mask: ValueId, expr: Extract<Expr, { kind: 
   const [type, maskType] = [typeOf(builder, tensor), typeOf(builder, mask)];
   if (maskType.dtype !== "bool") return fail(frame, "E301", `a mask is expected after \`where\`, found ${printType(maskType)}`, expr.mask.span, printDtype(maskType.dtype), { help: "make one by comparing or with `top`" });
   const same = type.shape.length === maskType.shape.length && type.shape.every((size, axis) => equalSizes(size, maskType.shape[axis] ?? constantSize(0), builder.constraints));
-  if (!same) return fail(frame, "E403", `the mask has another shape: ${printType(maskType)} for ${printType(type)}`, expr.span, "shapes differ", { labels: [{ span: expr.value.span, message: printType(type) }, { span: expr.mask.span, message: printType(maskType) }] });
+  if (!same) return fail(frame, "E413", `the mask has another shape: ${printType(maskType)} for ${printType(type)}`, expr.span, "shapes differ", { labels: [{ span: expr.value.span, message: printType(type) }, { span: expr.mask.span, message: printType(maskType) }] });
   const axes = type.shape.map((size, axis) => newAxis(builder, `i${axis}`, size));
   const at = axes.map(indexScalar);
   const body: Scalar = { kind: "select", condition: loadAt(builder, mask, at), then: loadAt(builder, tensor, at), otherwise: { kind: "constant", value: 0, dtype: type.dtype }, dtype: type.dtype };
@@ -189,7 +189,7 @@ export function addTop(name: string, score: ValueId, axis: number, expr: Extract
   if (type.dtype === "bool") return fail(frame, "E304", "`top` ranks numbers, found a mask", expr.score.span, printType(type));
   const [low, high] = [sizeValue(n), sizeValue(m)];
   const never = (low !== null && low < 1) || (high !== null && high < 1) || (sizeValue(subtractSizes(n, m)) ?? 0) > 0;
-  if (never) return fail(frame, "E404", `\`top ${printSize(n)} of ${printSize(m)}\` needs 1 <= ${printSize(n)} <= ${printSize(m)}`, expr.span, "not possible");
+  if (never) return fail(frame, "E408", `\`top ${printSize(n)} of ${printSize(m)}\` needs 1 <= ${printSize(n)} <= ${printSize(m)}`, expr.span, "not possible");
   if (!demand(frame, { kind: "divides", left: length, right: m }, expr.span, `\`top ${printSize(n)} of ${printSize(m)}\``)) return null;
   return addEqn(frame.builder, name, expr.span, { dtype: "bool", shape: type.shape, pattern: full, format: null }, (out) => ({ kind: "top", out, score, n, m, axis }));
 }
@@ -201,11 +201,11 @@ export function axisOf(axis: Ident, shape: readonly Size[], place: Place): numbe
   if (/^\d+$/.test(axis.name)) {
     const number = Number(axis.name);
     if (number < shape.length) return number;
-    return fail(frame, "E407", `there is no axis ${number} in a shape of ${shape.length}`, axis.span, `the shape is [${printed}]`);
+    return fail(frame, "E417", `there is no axis ${number} in a shape of ${shape.length}`, axis.span, `the shape is [${printed}]`);
   }
   const found = shape.flatMap((size, at) => (soleSymbol(size)?.toLowerCase() === axis.name.toLowerCase() ? [at] : []));
   const [first, ...others] = found;
-  if (first === undefined) return fail(frame, "E407", `no axis has the size \`${axis.name.toUpperCase()}\``, axis.span, `the shape is [${printed}]`, { help: "name an axis by its size, or by its number: `along 1`" });
-  if (others.length > 0) return fail(frame, "E407", `axes ${found.join(" and ")} both have the size \`${axis.name.toUpperCase()}\``, axis.span, `the shape is [${printed}]`, { help: "give the number of the axis: `along 1`" });
+  if (first === undefined) return fail(frame, "E417", `no axis has the size \`${axis.name.toUpperCase()}\``, axis.span, `the shape is [${printed}]`, { help: "name an axis by its size, or by its number: `along 1`" });
+  if (others.length > 0) return fail(frame, "E417", `axes ${found.join(" and ")} both have the size \`${axis.name.toUpperCase()}\``, axis.span, `the shape is [${printed}]`, { help: "give the number of the axis: `along 1`" });
   return first;
 }

@@ -94,26 +94,27 @@ export function rewriteScalar(scalar: Scalar<Concrete>, facts: Facts, rules: rea
   return inScope(facts.bounds)(scalar);
 }
 
-/** The values whose storage an update may take over, or a caller sees change: they are left as they are. */
-function pinned(graph: ConcreteGraph): ReadonlySet<ValueId> {
-  const ids = new Set<ValueId>();
-  for (const input of graph.inputs) if (input.mutable) ids.add(input.value);
-  for (const eqn of graph.eqns) if (eqn.kind === "update") ids.add(eqn.base);
-  for (const output of graph.outputs) ids.add(output.value);
-  return ids;
+/** The values whose storage may be written over later: reading them instead of another value could cost a copy. */
+function writtenOver(graph: ConcreteGraph): ReadonlySet<ValueId> {
+  const mutable = graph.inputs.filter((input) => input.mutable).map((input) => input.value);
+  return new Set([...mutable, ...graph.eqns.flatMap((eqn) => (eqn.kind === "update" ? [eqn.base] : []))]);
+}
+
+function outputsOf(graph: ConcreteGraph): ReadonlySet<ValueId> {
+  return new Set(graph.outputs.map((output) => output.value));
 }
 
 function mergeEquals(graph: ConcreteGraph): ConcreteGraph {
-  const fixed = pinned(graph);
+  const unstable = writtenOver(graph);
+  const outputs = outputsOf(graph);
   const first = new Map<string, ValueId>();
   const same = new Map<ValueId, ValueId>();
   for (const eqn of graph.eqns) {
-    const resolved = mapOperands(eqn, (id) => same.get(id) ?? id);
-    const key = eqnKey(graph, resolved);
-    if (key === null || fixed.has(eqn.out)) continue;
+    const key = eqnKey(graph, mapOperands(eqn, (id) => same.get(id) ?? id));
+    if (key === null || unstable.has(eqn.out)) continue;
     const earlier = first.get(key);
     if (earlier === undefined) first.set(key, eqn.out);
-    else same.set(eqn.out, earlier);
+    else if (!outputs.has(eqn.out)) same.set(eqn.out, earlier);
   }
   return replaceValues(graph, same);
 }
@@ -132,22 +133,18 @@ function eqnKey(graph: ConcreteGraph, eqn: Eqn<Concrete>): string | null {
 }
 
 function removeCopies(graph: ConcreteGraph): ConcreteGraph {
-  const fixed = pinned(graph);
+  const unstable = writtenOver(graph);
+  const outputs = outputsOf(graph);
   const same = new Map<ValueId, ValueId>();
   for (const eqn of graph.eqns) {
-    if (eqn.kind !== "map" || eqn.body.kind !== "load" || fixed.has(eqn.out) || !isIdentity(eqn.body.at, eqn.indices)) continue;
+    if (eqn.kind !== "map" || eqn.body.kind !== "load" || !isIdentity(eqn.body.at, eqn.indices)) continue;
     const source = same.get(eqn.body.tensor) ?? eqn.body.tensor;
+    if (outputs.has(eqn.out) || unstable.has(eqn.out) || unstable.has(source)) continue;
     const [from, to] = [graph.values[source]?.type, graph.values[eqn.out]?.type];
-    if (fixed.has(source) && !graph.outputs.some((output) => output.value === source && output.input === null)) continue;
-    if (isUpdated(graph, source) || from === undefined || to === undefined) continue;
     // a copy of a packed tensor is a decoded one: whoever reads it often should not decode it each time
-    if (from.format === null && printType({ ...from, pattern: to.pattern }) === printType(to)) same.set(eqn.out, source);
+    if (from?.format === null && to !== undefined && printType({ ...from, pattern: to.pattern }) === printType(to)) same.set(eqn.out, source);
   }
   return replaceValues(graph, same);
-}
-
-function isUpdated(graph: ConcreteGraph, id: ValueId): boolean {
-  return graph.eqns.some((eqn) => eqn.kind === "update" && eqn.base === id);
 }
 
 /** The graph with every use of some values replaced by others; the equations that defined them stay, for `dead-equations`. */

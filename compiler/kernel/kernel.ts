@@ -1,7 +1,8 @@
 /**
  * How it runs: one compute kernel. Effect-free expressions beside effectful statements; scalars, short vectors and
  * words, no tensors or formats left. Names are unique within a kernel. Every `store` goes to a buffer of access
- * "read_write". Barriers and subgroup operations stand in uniform control flow only (the verifier holds it).
+ * "read_write". Barriers stand in control flow that the whole workgroup shares, subgroup operations in such that each
+ * subgroup shares (the verifier holds it). The second operand of a scalar `and` or `or` is skipped where the first decides.
  */
 export interface Kernel {
   readonly name: string;
@@ -90,7 +91,7 @@ export type Statement =
   | { readonly kind: "var"; readonly name: string; readonly type: KernelType; readonly value: Expr }
   /** To a `var`. */
   | { readonly kind: "assign"; readonly name: string; readonly value: Expr }
-  /** for (name = from; name < to; name += step): u32 or i32, `step` positive; `name` is constant in the body. */
+  /** for (name = from; name < to; name += step): u32 or i32, `step` positive; `name` is constant in the body; `to` and `step` are evaluated each round. */
   | { readonly kind: "for"; readonly name: string; readonly type: "u32" | "i32"; readonly from: Expr; readonly to: Expr; readonly step: Expr; readonly body: readonly Statement[] }
   | { readonly kind: "if"; readonly condition: Expr; readonly then: readonly Statement[]; readonly otherwise: readonly Statement[] }
   | { readonly kind: "store"; readonly buffer: string; readonly index: Expr; readonly value: Expr }

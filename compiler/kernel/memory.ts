@@ -111,13 +111,16 @@ export function f16Bits(value: number): number {
   return sign | ((exponent + 15) << 10) | ((size / 2 ** exponent - 1) * 1024);
 }
 
+/** The step between f16 values by their exponent bits. */
+const steps: readonly number[] = Array.from({ length: 31 }, (_, exponent) => 2 ** (Math.max(exponent, 1) - 25));
+
 /** The value of the bits of an f16. */
 export function f16FromBits(bits: number): number {
   const sign = bits & 0x8000 ? -1 : 1;
   const exponent = (bits >> 10) & 31;
   const fraction = bits & 0x3ff;
   if (exponent === 31) return fraction === 0 ? sign * Infinity : NaN;
-  return sign * (exponent === 0 ? fraction * 2 ** -24 : (1 + fraction / 1024) * 2 ** (exponent - 15));
+  return sign * (exponent === 0 ? fraction : 1024 + fraction) * (steps[exponent] ?? 0);
 }
 
 interface SharedArray {

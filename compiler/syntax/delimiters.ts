@@ -2,16 +2,19 @@ import { createTokenInstance, type IToken, type TokenType } from "chevrotain";
 import { error, type Diagnostic, type Span } from "../diagnostic.js";
 import {
   AddTo, Arrow, Assign, CloseBrace, CloseParen, CloseSquare, Comma, declarationWords, Define, Dot, Else, Equal, Expect, Fn, If, Infix,
-  Let, Name, Not, Observe, OpenBrace, OpenParen, OpenSquare, Pack, RecipeWord, Reduction, reservedWords, statementWords, SubtractFrom, Top, Unpack,
+  Let, Name, Not, Observe, Of, OpenBrace, OpenParen, OpenSquare, Pack, RecipeWord, Reduction, reservedWords, statementWords, SubtractFrom, Top, Unpack,
   UpdateName, Var, Where,
 } from "./tokens.js";
 
 /** How deeply brackets and operators may nest [L-5]: every later stage may recurse over the Ast without a check. */
-export const nestingLimit = 200;
+export const nestingLimit = 100;
+
+/** No more unmatched brackets than this are looked for. */
+const mostUnmatched = 50;
 
 /** The tokens, ready for the parser, and what was found on the way. */
 export interface Balanced {
-  /** null where nesting is deeper than `nestingLimit`. */
+  /** null where nesting is deeper than `nestingLimit`, or so many brackets do not match that the rest means nothing. */
   readonly tokens: IToken[] | null;
   readonly diagnostics: readonly Diagnostic[];
   /** From an unclosed bracket to where it was closed: what the parser says of this place is not worth telling. */
@@ -37,7 +40,7 @@ const closing: ReadonlySet<TokenType> = new Set(closers.values());
 const statements: ReadonlySet<TokenType> = new Set(statementWords);
 const declarations: ReadonlySet<TokenType> = new Set(declarationWords);
 const resets: ReadonlySet<TokenType> = new Set([...statementWords, ...declarationWords, Comma, Define, AddTo, SubtractFrom]);
-const nesting: ReadonlySet<TokenType> = new Set([Not, Top, Pack, Unpack, Observe, Dot, Else]);
+const nesting: ReadonlySet<TokenType> = new Set([Not, Top, Pack, Unpack, Observe, Of, Dot, Else]);
 
 /**
  * What can be told from the tokens alone, before parsing: unclosed and unopened brackets, `=` where only a comparison
@@ -103,6 +106,7 @@ export function balance(tokens: readonly IToken[], spanOf: (token: IToken) => Sp
       result.push(token);
     } else if (closing.has(type)) {
       if (!stack.some((open) => open.close === type)) {
+        if (diagnostics.length > mostUnmatched) return { tokens: null, diagnostics, mended };
         diagnostics.push(error("E112", `this \`${token.image}\` closes nothing`, { span: spanOf(token), message: "no bracket is open here" }, { help: "remove it, or add the bracket that it should close" }));
         continue;
       }
@@ -118,6 +122,7 @@ export function balance(tokens: readonly IToken[], spanOf: (token: IToken) => Sp
       if (categories(type).includes(Assign) && previous === CloseSquare) markUpdate(result, closed);
       result.push(token);
     }
+    if (diagnostics.length > mostUnmatched) return { tokens: null, diagnostics, mended };
     if (depth > nestingLimit) return { tokens: null, diagnostics: [...diagnostics, tooDeep(spanOf(token))], mended };
   }
   while (top() !== file) closeUnclosed(null);

@@ -5,8 +5,9 @@ import {
   Reduction, Text, tokens, Top, True, Unpack, Where, With,
 } from "./tokens.js";
 
-/** What a Grammar is made with: `messages` words errors; `validate` checks the grammar itself, for tests. */
+/** What a Grammar is made with: `messages` words errors; `recover` goes on after an error; `validate` checks the grammar itself, for tests. */
 export interface GrammarOptions {
+  readonly recover: boolean;
   readonly validate: boolean;
   readonly messages: IParserErrorMessageProvider;
 }
@@ -14,7 +15,7 @@ export interface GrammarOptions {
 /** The part of the grammar that expressions and formats need. */
 export abstract class ExpressionGrammar extends CstParser {
   constructor(options: GrammarOptions) {
-    super([...tokens], { recoveryEnabled: true, errorMessageProvider: options.messages, nodeLocationTracking: "onlyOffset", maxLookahead: 2, skipValidations: !options.validate });
+    super([...tokens], { recoveryEnabled: options.recover, errorMessageProvider: options.messages, nodeLocationTracking: "onlyOffset", maxLookahead: 2, skipValidations: !options.validate });
   }
 
   /** Operands joined by operators that bind at least as tightly as `least`. */

@@ -35,21 +35,31 @@ const declarationSpellings = ["use", "const", "fn", "recipe"];
 /** What other languages call things. */
 const foreign: ReadonlyMap<string, string> = new Map([["def", "fn"], ["func", "fn"], ["function", "fn"], ["fun", "fn"], ["import", "use"], ["mut", "var"], ["while", "for"], ["elif", "else if"]]);
 
-/** The words for an error that the parser met; `next` is the token after the one it stopped at. */
-export function syntaxError(exception: IRecognitionException, next: IToken | null, spanOf: (token: IToken) => Span): Diagnostic {
+/** The tokens around the one that an error is at. */
+export interface Neighbours {
+  readonly previous: IToken | null;
+  readonly next: IToken | null;
+}
+
+/** The words for an error that the parser met between two tokens of the file: `next` is the token after the one it stopped at. */
+export function syntaxError(exception: IRecognitionException, { previous, next }: Neighbours, spanOf: (token: IToken) => Span): Diagnostic {
   const found = exception.token;
   const expected = exception.message;
   const stack = exception.context.ruleStack;
   const rule = stack[stack.length - 1] ?? "module";
   const place = stack.toReversed().map((name) => places.get(name)).find((words) => words !== undefined);
   const what = tokenMatcher(found, EOF) ? "the end of the file" : `\`${shorten(found.image)}\``;
-  const at = (message: string): { readonly span: Span; readonly message: string } => ({ span: spanOf(found), message });
+  // what is missing at the end of a line is missed there, not where the next line begins
+  const endOfLine = previous !== null && (tokenMatcher(found, EOF) || (found.startLine ?? 0) > (previous.startLine ?? 0));
+  const before = endOfLine ? spanOf(previous) : null;
+  const where = before ? { ...before, start: before.end } : spanOf(found);
+  const at = (message: string): { readonly span: Span; readonly message: string } => ({ span: where, message });
 
   if (rule === "module" || rule === "declaration") return notDeclaration(found, what, spanOf);
   const statement = rule === "block" && expected === "CloseBrace" ? notStatement(found, next, what, spanOf) : null;
   if (statement) return statement;
-  if ((["a name", "the name of an index"].includes(expectation(rule, expected)) || rule === "usePath") && reservedWords.has(found.image)) {
-    return error("E115", `\`${found.image}\` is a word of the language and cannot be a name`, at("a reserved word"), { help: `choose another name, for example \`${found.image}_of\` or \`my_${found.image}\`` });
+  if ((["a name", "the name of an index"].includes(expectation(rule, expected)) || rule === "usePath" || rule === "parameters") && reservedWords.has(found.image)) {
+    return error("E115", `\`${found.image}\` is a word of the language and cannot be a name`, { span: spanOf(found), message: "a reserved word" }, { help: "choose another name" });
   }
   const words = expectation(rule, expected);
   return error("E110", `expected ${words}${place ? ` ${place}` : ""}, found ${what}`, at(`expected ${words}`), advice(rule, expected, found));
@@ -76,7 +86,8 @@ function advice(rule: string, expected: string, found: IToken): { readonly help?
   if (expected === "Dots") return { help: "a range has two ends: `0 .. K`" };
   if (rule === "reduce" && expected === "") return { help: "name the index that is reduced: `sum[k] x[k]`" };
   if (tokenMatcher(found, Reduction)) return { help: `name the index that is reduced: \`${found.image}[k] x[k]\`` };
-  if (rule === "operand" || rule === "primary") return found.image === "." ? { help: "write `0.5` for `.5`" } : found.image === "[" ? { help: "there are no array literals: define elements with `let y[n] = ...`" } : {};
+  if (rule === "indices") return { help: "the indices of a definition are names, and an update `w[2 * n] = ...` needs a `var`" };
+  if (rule === "operand" || rule === "primary") return found.image === "*" ? { help: "write `x^2` for a power" } : found.image === "." ? { help: "write `0.5` for `.5`" } : found.image === "[" ? { help: "there are no array literals: define elements with `let y[n] = ...`" } : {};
   return {};
 }
 

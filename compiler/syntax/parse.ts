@@ -5,8 +5,8 @@ import { build } from "./build.js";
 import { readComments } from "./comments.js";
 import { balance, type Balanced } from "./delimiters.js";
 import { Grammar } from "./grammar.js";
-import { expectedNames, syntaxError, unknownCharacters } from "./messages.js";
-import { BadNumeral, BadText, CloseBrace, declarationWords, Numeral, statementWords, tokens, UpdateName } from "./tokens.js";
+import { expectedNames, syntaxError, unknownCharacters, type Neighbours } from "./messages.js";
+import { BadNumeral, BadText, declarationWords, Numeral, statementWords, tokens, UpdateName } from "./tokens.js";
 
 /** The largest file that is read, in bytes of UTF-8 [L-1]. */
 export const largestFile = 1024 * 1024;
@@ -15,8 +15,13 @@ const mostErrors = 50;
 /** No more than this are looked for: a file with so many is no program. */
 const mostLexicalErrors = 200;
 
+/** Of a larger file (in UTF-16 units) only the first syntax error is told: recovery would take seconds where all is wrong. */
+const largestRecovered = 64 * 1024;
+
 /** Lexer and parser are costly to make and free to use again: made at the first parse, then kept. */
-const tools = once(() => ({ lexer: new Lexer([...tokens], { positionTracking: "full", skipValidations: true }), grammar: new Grammar({ validate: false, messages: expectedNames }) }));
+const lexers = once(() => new Lexer([...tokens], { positionTracking: "full", skipValidations: true }));
+const grammars = once(() => new Grammar({ recover: true, validate: false, messages: expectedNames }));
+const plainGrammars = once(() => new Grammar({ recover: false, validate: false, messages: expectedNames }));
 
 /**
  * Reads a file: its Ast, or every error found in it. `file` is the name that spans carry. Errors are E101 to E119 of
@@ -29,8 +34,7 @@ export function parse(source: string, file: string): Checked<Module> {
   }
   const spanOf = (token: IToken): Span => (tokenMatcher(token, EOF) || Number.isNaN(token.startOffset) ? span(source.length, source.length) : span(token.startOffset, token.startOffset + token.image.length));
 
-  const { lexer, grammar } = tools();
-  const lexed = lexer.tokenize(source);
+  const lexed = lexers().tokenize(source);
   const unknown = lexed.errors.slice(0, mostLexicalErrors).map((each) => ({ start: each.offset, end: each.offset + each.length }));
   const lexical = [...unknown.map(({ start, end }) => unknownCharacters(source.slice(start, end), span(start, end))), ...literals(lexed.tokens, spanOf)];
   if (lexed.errors.length >= mostLexicalErrors) return failed(lexical);
@@ -38,9 +42,10 @@ export function parse(source: string, file: string): Checked<Module> {
   const balanced = balance(lexed.tokens, spanOf);
   const early = [...lexical, ...balanced.diagnostics];
   if (balanced.tokens === null) return failed(early);
+  const grammar = source.length > largestRecovered ? plainGrammars() : grammars();
   grammar.input = balanced.tokens;
   const tree = grammar.module();
-  const late = worthTelling(grammar.errors, balanced.tokens, [...balanced.mended, ...unknown]).map(({ each, next }) => syntaxError(each, next, spanOf));
+  const late = worthTelling(grammar.errors, balanced.tokens, [...balanced.mended, ...unknown]).map(({ each, ...neighbours }) => syntaxError(each, neighbours, spanOf));
   grammar.input = [];
   if (early.length + late.length > 0) return failed([...early, ...late]);
 
@@ -84,12 +89,12 @@ function literals(list: readonly IToken[], spanOf: (token: IToken) => Span): rea
   return diagnostics;
 }
 
-/** The parser's errors, each with the token after it, without those that only follow from another: near a mended place, and after another error of the same statement. */
-function worthTelling(errors: readonly IRecognitionException[], list: readonly IToken[], mended: Balanced["mended"]): readonly { readonly each: IRecognitionException; readonly next: IToken | null }[] {
-  const synchronising = new Set([...statementWords, ...declarationWords, UpdateName, CloseBrace]);
+/** The parser's errors, each with the tokens around it, without those that only follow from another: near a mended place, and after another error of the same statement. */
+function worthTelling(errors: readonly IRecognitionException[], list: readonly IToken[], mended: Balanced["mended"]): readonly ({ readonly each: IRecognitionException } & Neighbours)[] {
+  const synchronising = new Set([...statementWords, ...declarationWords, UpdateName]);
   const positions = new Map(list.map((token, at) => [token, at] as const));
   const sorted = errors.map((each) => ({ each, at: positions.get(each.token) ?? list.length })).sort((a, b) => a.at - b.at);
-  const kept: { each: IRecognitionException; next: IToken | null }[] = [];
+  const kept: ({ readonly each: IRecognitionException } & Neighbours)[] = [];
   let last = -1;
   for (const { each, at } of sorted) {
     if (kept.length > mostErrors) break;
@@ -98,7 +103,7 @@ function worthTelling(errors: readonly IRecognitionException[], list: readonly I
     const near = mended.some(({ start, end }) => start <= to && end >= from);
     // the token itself may begin the next statement, found where this one should have gone on
     const apart = last < 0 || list.slice(last + 1, at + 1).some((between) => synchronising.has(between.tokenType));
-    if (!near && apart) kept.push({ each, next: list[at + 1] ?? null });
+    if (!near && apart) kept.push({ each, previous: list[at - 1] ?? null, next: list[at + 1] ?? null });
     last = at;
   }
   return kept;

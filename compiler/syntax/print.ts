@@ -9,15 +9,12 @@ const width = 120;
 
 /** The formatter: a file in its one layout. `parse(print(m))` is `m` but for spans, and `print(parse(s))` of its own output is that output. */
 export function print(module: Module): string {
-  const lines: string[] = [];
-  let before: Use | Declaration | null = null;
-  for (const each of [...module.uses, ...module.declarations]) {
-    if (before && alwaysApart(before, each)) lines.push("");
-    lines.push(...declaration(each));
-    before = each;
-  }
-  lines.push(...module.closing);
-  return lines.map((each) => `${each}\n`).join("");
+  const all = [...module.uses, ...module.declarations];
+  const lines = all.flatMap((each, at) => {
+    const before = all[at - 1] ?? null;
+    return [...(before && alwaysApart(before, each) ? [""] : []), ...declaration(each)];
+  });
+  return [...lines, ...module.closing].map((each) => `${each}\n`).join("");
 }
 
 /** An expression on one line, however long: for messages and tests. */
@@ -141,17 +138,15 @@ function commented(comments: Comments, layout: Layout, indent: number): readonly
 /** A head and bodies in braces; the second and later bodies stand after `else`. */
 function bodied(comments: Comments, head: Layout, indent: number, bodies: readonly { readonly head?: Layout; readonly body: readonly Statement[]; readonly closing: readonly string[] }[]): readonly string[] {
   const margin = " ".repeat(indent);
-  const lines = comments.leading.map((each) => indented(each, margin));
-  bodies.forEach((each, at) => {
+  const lines = bodies.flatMap((each, at) => {
     const opening = at === 0 ? head : ["} else", each.head ? [" ", each.head] : ""];
     const open = `${margin}${render(group(opening), indent, width - 2)} {`;
-    lines.push(...open.split("\n"), ...each.body.flatMap((inner) => statement(inner, indent + 2)), ...each.closing.map((line_) => indented(line_, `${margin}  `)));
+    return [...open.split("\n"), ...each.body.flatMap((inner) => statement(inner, indent + 2)), ...each.closing.map((line_) => indented(line_, `${margin}  `))];
   });
   const last = bodies[bodies.length - 1];
-  // `{ }` for a single empty body
-  if (bodies.length === 1 && last && last.body.length === 0 && last.closing.length === 0) lines[lines.length - 1] += ` }${after(comments)}`;
-  else lines.push(`${margin}}${after(comments)}`);
-  return lines;
+  const empty = bodies.length === 1 && last?.body.length === 0 && last.closing.length === 0;
+  const ended = empty ? [...lines.slice(0, -1), `${lines.at(-1) ?? ""} }${after(comments)}`] : [...lines, `${margin}}${after(comments)}`];
+  return [...comments.leading.map((each) => indented(each, margin)), ...ended];
 }
 
 function after(comments: Comments): string {

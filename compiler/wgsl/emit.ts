@@ -193,8 +193,10 @@ class Writer {
       case "convert": return primary(`${a.type}(${this.#expr(a.a, hide).text})`);
       case "bitcast": return primary(`bitcast<${a.type}>(${this.#expr(a.a, hide).text})`);
       case "call": {
+        const [, low, high] = a.args;
         // Constant bounds in the wrong order are refused.
-        const parts = a.args.map((arg) => inList(this.#expr(arg, hide || (a.name === "clamp" && isConstant(arg)))));
+        const hideBounds = a.name === "clamp" && low !== undefined && high !== undefined && !inOrder(low, high);
+        const parts = a.args.map((arg) => inList(this.#expr(arg, hide || (hideBounds && isConstant(arg)))));
         // a quad swap is the same exchange, in one instruction; quads are lanes 4i .. 4i+3
         const swap = a.name === "subgroupShuffleXor" && a.args[1]?.kind === "literal" ? quadSwaps[a.args[1].value] : undefined;
         return primary(swap === undefined ? `${a.name}(${parts.join(", ")})` : `${swap}(${parts[0]})`);
@@ -250,6 +252,12 @@ function inList(text: Text): string {
 function isConstant(a: Expr): boolean {
   if (a.kind === "literal") return true;
   return (a.kind === "vector" || a.kind === "component") && operands(a).every(isConstant);
+}
+
+/** Whether two bounds are constants in order, or not constants. */
+function inOrder(low: Expr, high: Expr): boolean {
+  if (!isConstant(low) || !isConstant(high)) return true;
+  return low.kind === "literal" && high.kind === "literal" && low.value <= high.value;
 }
 
 function hasZero(a: Expr): boolean {

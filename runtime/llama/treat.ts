@@ -133,22 +133,30 @@ async function run(caller: Caller, linear: Linear, treatment: Treatment, args: A
   executor.release(stored);
   const dims = [linear.outputs, linear.inputs];
   const shape = shapeOf(dims);
-  const format = completeFormat(host.format, dense);
+  const format = roomier(completeFormat(host.format, dense), dense.length);
   const words = formatOfSpec(format).encode(format, shape, dense, null);
   if (words.length !== formatWords(format, shape)) throw new InternalError(`${format.name} has ${words.length} words`);
   const tensor = await executor.upload({ dtype: "f32", shape: dims, format }, words, linear.weight);
   return { tensor, format };
 }
 
-/** For a treatment whose result is a bitmask, of a length that only the values decide: the graph up to the dense values, and the format. Else null. */
+/** For a treatment whose result is a bitmask, of a length that only the values decide: the graph with a dense result instead, and the format. Else null. */
 function packsOnHost(treatment: Treatment): { readonly graph: SymbolicGraph; readonly format: FormatSpec } | null {
   const { graph } = treatment;
   const output = graph.outputs.find(({ name }) => name === treatment.stores);
-  const pack = graph.eqns.find((eqn) => eqn.kind === "pack" && eqn.out === output?.value);
   const format = output === undefined ? null : graph.values[output.value]?.type.format;
-  if (pack?.kind !== "pack" || !format || "parameter" in format || format.name !== "bitmask") return null;
-  const outputs = graph.outputs.map((other) => (other === output ? { ...other, value: pack.source } : other));
-  return { graph: { ...graph, eqns: graph.eqns.filter((eqn) => eqn !== pack), outputs }, format: concreteFormat(format) };
+  if (!format || "parameter" in format || format.name !== "bitmask") return null;
+  const dense: SymbolicFormat = { name: "f32", args: {}, of: null };
+  const values = graph.values.map((value) => (value.id === output?.value ? { ...value, type: { ...value.type, format: dense } } : value));
+  return { graph: { ...graph, values }, format: concreteFormat(format) };
+}
+
+/** A bitmask with room for up to a thousandth more entries, so that layers of nearly as many share a format, and kernels. */
+function roomier(format: FormatSpec, elements: number): FormatSpec {
+  const { nonzeros } = format.args;
+  if (typeof nonzeros !== "number") return format;
+  const step = Math.max(1, Math.floor(elements / 1024));
+  return { ...format, args: { ...format.args, nonzeros: Math.min(elements, Math.ceil(nonzeros / step) * step) } };
 }
 
 /** A format without symbolic sizes. */
@@ -160,12 +168,15 @@ function concreteFormat(format: SymbolicFormat): FormatSpec {
 
 function patternOf(linear: Linear, treatment: Treatment): StoredPattern {
   const output = treatment.graph.outputs.find(({ name }) => name === treatment.stores);
-  const pattern = output === undefined ? undefined : treatment.graph.values[output.value]?.type.pattern;
-  if (pattern === undefined) throw new InternalError(`a treatment of ${linear.name} stores nothing`);
+  const type = output === undefined ? undefined : treatment.graph.values[output.value]?.type;
+  if (type === undefined) throw new InternalError(`a treatment of ${linear.name} stores nothing`);
+  const { pattern } = type;
+  const format = type.format !== null && "name" in type.format ? type.format : null;
   switch (pattern.kind) {
     case "full": return { kind: "full" };
     case "masked": return { kind: "masked" };
-    case "nm": return { kind: "nm", n: numberOf(pattern.n, linear), m: numberOf(pattern.m, linear), axis: pattern.axis };
+    // half of each row, say, is no pattern that hardware knows
+    case "nm": return format?.name === "bitmask" ? { kind: "masked" } : { kind: "nm", n: numberOf(pattern.n, linear), m: numberOf(pattern.m, linear), axis: pattern.axis };
     default: return pattern satisfies never;
   }
 }

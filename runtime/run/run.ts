@@ -109,8 +109,9 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
     outstanding.add(settled);
   }
 
-  async function settle(): Promise<void> {
-    while (outstanding.size > 0) await Promise.all(outstanding);
+  /** Waits for the checks of what was done so far, not of what follows meanwhile. */
+  async function settle(checks: readonly Promise<unknown>[]): Promise<void> {
+    await Promise.all(checks);
     if (failure === null) return;
     const { error } = failure;
     failure = null;
@@ -293,8 +294,9 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
   async function read(tensor: DeviceTensor): Promise<Uint8Array<ArrayBuffer>> {
     if (released.has(tensor)) throw new DeviceError("validation", "A tensor was read that has been released.");
     flush();
+    const checks = [...outstanding];
     const bytes = await device.read(tensor.buffer, tensor.offset, tensor.bytes);
-    await settle();
+    await settle(checks);
     return bytes;
   }
 
@@ -333,8 +335,9 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
     flush,
     async finish() {
       flush();
+      const checks = [...outstanding];
       await device.finish();
-      await settle();
+      await settle(checks);
     },
     async profile() {
       flush();

@@ -145,7 +145,7 @@ test("a load is not moved behind the update of what it loads from", () => {
     b.output("out", early ?? each(b, "late", y, (e) => unary("negate", e)));
     b.output("w", next, w);
   });
-  assert.is(hazard(false), "%1 early: f32[4] = map i: -abs(%0[i])\n%2 next: f32[4] = update %0[i] = 0.0 for i in 0..2\nreturn %1 early, %2 w in place of %0");
+  assert.is(hazard(false), "%1 early: f32[4] = map i: -abs(%0[i])\n%2 next: f32[4] = update %0[i] = 0.0 for i in 0..2\nreturn %1 out, %2 w in place of %0");
   assert.is(hazard(true).split("\n").length, 4);
 });
 

@@ -1,6 +1,6 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { binary, buildGraph, constant, load, unary } from "../../compiler/graph/build.js";
+import { binary, buildGraph, cast, constant, load, unary } from "../../compiler/graph/build.js";
 import type { ConcreteGraph } from "../../compiler/graph/graph.js";
 import { printGraph } from "../../compiler/graph/print.js";
 import { graphRules, simplify } from "../../compiler/graph/simplify.js";
@@ -63,6 +63,32 @@ test("a copy of what is updated later stays", () => {
   b.output("w", next, w);
   const graph = b.graph();
   assert.is(printGraph(simplify(graph)), printGraph(graph));
+});
+
+test("a copy of an output that is updated later stays", () => {
+  const b = buildGraph("keep");
+  const w = b.map("w", [4], (i) => cast(i!, "f32"));
+  const old = b.map("old", [4], (i) => load(w, [i!]));
+  const i = b.range("i", 0, 2);
+  const next = b.update("next", w, [i], [{ kind: "index", index: i.index, name: "i" }], constant(0));
+  b.output("w", w);
+  b.output("out", b.map("out", [4], (k) => binary("subtract", load(next, [k!]), load(old, [k!]))));
+  const graph = b.graph();
+  assert.is(printGraph(simplify(graph)), printGraph(graph));
+});
+
+test("equal equations are the output, where one is", () => {
+  const b = buildGraph("out");
+  const x = b.input("x", "f32", [4]);
+  const y = b.map("y", [4], (i) => unary("abs", load(x, [i!])));
+  const z = b.map("z", [4], (i) => unary("abs", load(x, [i!])));
+  b.output("y", y);
+  b.output("w", b.map("w", [4], (i) => unary("negate", load(z, [i!]))));
+  assert.is(printGraph(simplify(b.graph())), `graph out(%0 x: f32[4])
+  %1 y: f32[4] = map i: abs(%0[i])
+  %2 w: f32[4] = map i: -%1[i]
+  return %1 y, %2 w
+`);
 });
 
 test("two zeroed buffers that are updated each stay two", () => {

@@ -154,8 +154,8 @@ test("indices out of range are caught", () => {
 
 test("races on workgroup memory are caught, and memory that was never written", () => {
   fails("reads the never written element 0 of array tile", [store("output", lane, tile(lane))], array);
-  fails("two invocations write, element 0", [storeShared("tile", 0, f32(1))], array);
-  fails("one invocation reads what another writes", [storeShared("tile", lane, f32(1)), store("output", lane, tile(sub(u32(7), lane)))], array);
+  fails("two invocations write element 0", [storeShared("tile", 0, f32(1))], array);
+  fails("one invocation reads what another writes", [storeShared("tile", lane, f32(1)), barrier, storeShared("tile", lane, f32(2)), store("output", lane, tile(rem(add(lane, 7), 8)))], array);
   fails("one invocation writes what another reads", [storeShared("tile", lane, f32(1)), barrier, ifThen(less(lane, 4), [store("output", lane, tile(7))], [storeShared("tile", lane, f32(2))])], array);
   // Written in the workgroup before is not written.
   fails("never written", [ifThen(less(builtin("workgroup_id.x"), 1), [storeShared("tile", lane, f32(1))]), store("output", builtin("global_id.x"), tile(lane))], { ...array, workgroups: [2, 1, 1] });
@@ -166,7 +166,7 @@ test("races on workgroup memory are caught, and memory that was never written", 
 test("races on buffers are caught", () => {
   assert.is(run([store("output", 0, f32(3))])[0], 3, "all write the same");
   fails(/two invocations write different values \(0 and 1\) to element 0/, [store("output", 0, convert("f32", lane))]);
-  fails("one invocation reads what another has written", [store("output", lane, f32(1)), store("output", add(lane, 8), loadBuffer("output", "f32", rem(add(lane, 1), 8)))]);
+  fails("one invocation reads what another has written", [store("output", lane, f32(1)), store("output", add(lane, 8), loadBuffer("output", "f32", rem(add(lane, 7), 8)))]);
   fails("one invocation writes what another has read", [store("output", lane, add(loadBuffer("output", "f32", rem(add(lane, 1), 8)), f32(1)))]);
   assert.is(run([store("output", lane, f32(1)), store("output", lane, add(loadBuffer("output", "f32", lane), f32(1)))])[3], 2, "its own it may read");
   fails("only 2 of 8 invocations reach a barrier", [ifThen(less(lane, 2), [barrier])]);

@@ -27,8 +27,9 @@ test("2:4 keeps the two highest of each four", () => {
 
 test("unstructured masks keep the highest of a row, or of the layer", () => {
   const score = tensor([6, 16], values.map(Math.abs));
-  const rows = result("half_row_mask", { score });
+  const rows = result("row_mask", { score }, { sizes: { kept: 8 } });
   for (let at = 0; at < 6; at++) assert.is(row(rows, at).reduce((sum, value) => sum + value, 0), 8);
+  assert.equal(result("row_share_mask", { score, fraction: 0.5 }), rows);
   const layer = result("layer_mask", { score, fraction: 0.25 });
   const least = values.map(Math.abs).sort((a, b) => b - a)[23] ?? 0;
   assert.equal(layer, values.map((value) => (Math.abs(value) >= least ? 1 : 0)));

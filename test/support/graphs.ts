@@ -5,12 +5,13 @@
 import fc from "fast-check";
 import { binary, buildGraph, cast, constant, indexOf, integer, load, reduce, select, unary } from "../../compiler/graph/build.js";
 import type { GraphBuilder } from "../../compiler/graph/build.js";
-import { eqnOperands } from "../../compiler/graph/eqn.js";
+import { eqnOperands, mapEqnScalars } from "../../compiler/graph/eqn.js";
 import { elementCount, tensorValue } from "../../compiler/graph/evaluate.js";
 import type { TensorValue } from "../../compiler/graph/evaluate.js";
 import type { ConcreteGraph, Range, Scalar, Value } from "../../compiler/graph/graph.js";
 import type { BinaryOp } from "../../compiler/graph/ops.js";
 import { printGraph } from "../../compiler/graph/print.js";
+import { mapScalar } from "../../compiler/graph/scalar.js";
 import type { Dtype } from "../../compiler/types/dtype.js";
 import type { Concrete } from "../../compiler/types/type.js";
 
@@ -105,7 +106,28 @@ function makeCase(choices: readonly number[], seed: number, options: GraphOption
     const states = made.filter((value) => value.type.dtype === "f32" && value.type.shape.join() === cache.type.shape.join() && !outputs.includes(value));
     graph.output("cache", states.at(-1) ?? cache, cache);
   }
-  return { graph: graph.graph(), inputs: maker };
+  return { graph: choose(2) === 1 ? withLocalIndices(graph.graph()) : graph.graph(), inputs: maker };
+}
+
+/** The graph with the indices of each equation counted from 0: ids need only be unique within an equation. */
+function withLocalIndices(graph: ConcreteGraph): ConcreteGraph {
+  const eqns = graph.eqns.map((eqn) => {
+    if (eqn.kind === "top" || eqn.kind === "pack") return eqn;
+    const ids = new Map<number, number>();
+    const local = (index: number): number => {
+      const id = ids.get(index) ?? ids.size;
+      ids.set(index, id);
+      return id;
+    };
+    const ranges = (list: readonly Range<Concrete>[]): Range<Concrete>[] => list.map((each) => ({ ...each, index: local(each.index) }));
+    const indices = ranges(eqn.indices);
+    const renamed = mapEqnScalars(eqn, (scalar) => mapScalar(scalar, (node) => {
+      if (node.kind === "index") return { ...node, index: local(node.index) };
+      return node.kind === "reduce" ? { ...node, over: ranges(node.over) } : node;
+    }));
+    return { ...renamed, indices } as typeof eqn;
+  });
+  return { ...graph, eqns };
 }
 
 interface State {

@@ -36,7 +36,7 @@ export function difference(actual: ArrayLike<number>, expected: ArrayLike<number
   for (let at = 0; at < expected.length; at += 1) {
     const [a, e] = [actual[at] ?? NaN, expected[at] ?? NaN];
     if (a === e || (Number.isNaN(a) && Number.isNaN(e))) continue;
-    if (!(Math.abs(a - e) <= relative * Math.abs(e) + ofPeak * peak)) return `element ${at} is ${a}, expected ${e} (tolerance "${kind}", peak ${peak})`;
+    if (!Number.isFinite(a) || !Number.isFinite(e) || !(Math.abs(a - e) <= relative * Math.abs(e) + ofPeak * peak)) return `element ${at} is ${a}, expected ${e} (tolerance "${kind}", peak ${peak})`;
   }
   return null;
 }

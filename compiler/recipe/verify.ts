@@ -1,0 +1,62 @@
+/** What must hold of every recipe that the checker makes; a fault found here is a fault of the checker. */
+import { verify } from "../graph/verify.js";
+import { sizeSymbols } from "../types/size.js";
+import type { SymbolicGraph } from "../graph/graph.js";
+import type { Recipe, RecipeStep, Treatment } from "./recipe.js";
+
+/** The faults of a recipe, each a sentence; none for a recipe in order. */
+export function verifyRecipe(recipe: Recipe): readonly string[] {
+  const faults: string[] = [];
+  const ids = new Set<number>();
+  const names = recipe.parameters.map((parameter) => parameter.name);
+  if (new Set(names).size < names.length) faults.push("two parameters have one name");
+  for (const parameter of recipe.parameters) if (typeof parameter.value !== typeof parameter.fallback) faults.push(`${parameter.name} is set to a value of another type`);
+  const steps = (list: readonly RecipeStep[], inBlock: boolean): void => list.forEach((step) => visit(step, inBlock));
+  const visit = (step: RecipeStep, inBlock: boolean): void => {
+    switch (step.kind) {
+      case "blocks":
+        if (inBlock) faults.push("blocks inside blocks");
+        return steps(step.body, true);
+      case "observe":
+        if (!inBlock) faults.push(`observe ${step.name} outside blocks`);
+        if (ids.has(step.id)) faults.push(`two observations have the id ${step.id}`);
+        ids.add(step.id);
+        faults.push(...verifyStatistic(step.graph).map((fault) => `observe ${step.name}: ${fault}`));
+        if (!recipe.needsText) faults.push("observes without needing a text");
+        return;
+      case "linears":
+        step.treatments.forEach((treatment, at) => faults.push(...verifyTreatment(treatment, ids).map((fault) => `treatment ${at}: ${fault}`)));
+        return;
+      case "expect":
+        if (!recipe.needsText) faults.push("expects without needing a text");
+        return;
+      case "save":
+        return;
+      default:
+        step satisfies never;
+    }
+  };
+  steps(recipe.steps, false);
+  return faults;
+}
+
+function verifyStatistic(graph: SymbolicGraph): readonly string[] {
+  const faults = [...verify(graph)];
+  const [input, ...more] = graph.inputs;
+  if (input?.name !== "x" || more.length > 0) faults.push("its one input is not called x");
+  const output = graph.outputs[0] === undefined ? undefined : graph.values[graph.outputs[0].value];
+  if (output === undefined || graph.outputs.length !== 1) faults.push("it has not one output");
+  else if (output.type.shape.some((size) => [...sizeSymbols(size)].some((symbol) => symbol !== "K"))) faults.push("its output depends on more than K");
+  return faults;
+}
+
+function verifyTreatment(treatment: Treatment, observed: ReadonlySet<number>): readonly string[] {
+  const faults = [...verify(treatment.graph)];
+  const inputs = treatment.inputs.map((input) => input.name);
+  const expected = treatment.graph.inputs.map((input) => input.name);
+  if (inputs.length !== expected.length || inputs.some((name) => !expected.includes(name))) faults.push(`its inputs are ${inputs.join(", ")}, and its graph takes ${expected.join(", ")}`);
+  for (const input of treatment.inputs) if (input.kind === "statistic" && !observed.has(input.observe)) faults.push(`${input.name} is observed nowhere before`);
+  if (treatment.stores !== null && !treatment.graph.outputs.some((output) => output.name === treatment.stores)) faults.push(`its graph has no output ${treatment.stores}`);
+  if (treatment.graph.parameters.sizes.some((size) => size !== "N" && size !== "K")) faults.push("its sizes are not N and K");
+  return faults;
+}

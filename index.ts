@@ -1,0 +1,83 @@
+/**
+ * Espalier as a library: the stages of the compiler, a device to run on, and models to work on.
+ *
+ * The stages are plain functions over plain data, in this order:
+ *
+ * ```
+ * check(file, host)  ->  a Graph of each function, a Recipe of each recipe      diagnostics, never exceptions
+ * compile(graph, binding, target)  ->  a Program: WGSL and steps, plain JSON   CompileError
+ * executor.prepare(program), executor.run(...)                                 DeviceError
+ * ```
+ *
+ * `evaluate` and `evaluateKernel` say what a Graph and a Kernel mean, slowly and plainly; results of a device are checked
+ * against them. To run saved Programs only, import `espalier/run`, which loads no compiler.
+ * @module
+ */
+
+// --- Source to Graph -------------------------------------------------------------------------------------------------
+
+export { parse } from "./compiler/syntax/parse.js";
+/** The formatter: an Ast in its one layout. */
+export { print as format } from "./compiler/syntax/print.js";
+export type { Module } from "./compiler/syntax/ast.js";
+export { check } from "./compiler/check/check.js";
+export type { CheckedModule, CheckOptions, Host } from "./compiler/check/check.js";
+export { hasErrors, InternalError } from "./compiler/diagnostic.js";
+export type { Checked, Diagnostic, Label, Span } from "./compiler/diagnostic.js";
+export { position, render } from "./compiler/render.js";
+export { createHost, standardLibrary, standardModules } from "./runtime/library.js";
+export type { SourceHost } from "./runtime/library.js";
+export type { Recipe } from "./compiler/recipe/recipe.js";
+
+// --- Graph to Program ------------------------------------------------------------------------------------------------
+
+/** The Program of a function, or a CompileError with diagnostics. */
+export { compileFunction as compile } from "./compiler/compile.js";
+export { CompileError, compileStages } from "./compiler/compile.js";
+export type { CompileBinding, CompileOptions, Stages } from "./compiler/compile.js";
+export { baselineTarget } from "./compiler/target.js";
+export { printGraph } from "./compiler/graph/print.js";
+export { printKernel } from "./compiler/kernel/print.js";
+export type { ConcreteGraph, Graph, SymbolicGraph } from "./compiler/graph/graph.js";
+export type { Kernel } from "./compiler/kernel/kernel.js";
+
+// --- What they mean --------------------------------------------------------------------------------------------------
+
+export { evaluate, tensorValue } from "./compiler/graph/evaluate.js";
+export type { TensorData, TensorValue } from "./compiler/graph/evaluate.js";
+export { evaluateKernel, KernelFault } from "./compiler/kernel/evaluate.js";
+
+// --- Storage formats -------------------------------------------------------------------------------------------------
+
+export { bitsPerWeight, formatOf, formats, normalizeFormat, printFormat, shapeOf } from "./compiler/formats/registry.js";
+export type { Format, GridValues, Shape } from "./compiler/formats/format.js";
+
+// --- Devices and Programs --------------------------------------------------------------------------------------------
+
+export * from "./run.js";
+
+// --- Models ----------------------------------------------------------------------------------------------------------
+
+export { openModel } from "./runtime/model/model.js";
+export type { Block, Linear, Model, ModelTensor } from "./runtime/model/model.js";
+export type { LlamaConfig } from "./runtime/model/config.js";
+export type { Tokenizer } from "./runtime/model/tokenizer.js";
+export { inspect } from "./runtime/model/inspect.js";
+export type { Inspection } from "./runtime/model/inspect.js";
+export { ModelError } from "./runtime/model/error.js";
+export type { ModelErrorCode } from "./runtime/model/error.js";
+
+// --- Llama: functions of the standard library on a device ------------------------------------------------------------
+
+export { createCaller } from "./runtime/llama/call.js";
+export type { Arguments, Caller } from "./runtime/llama/call.js";
+export { openSession } from "./runtime/llama/session.js";
+export type { Session, SessionOptions } from "./runtime/llama/session.js";
+export { generate } from "./runtime/llama/generate.js";
+export type { GenerateOptions, Generation, Sampling } from "./runtime/llama/generate.js";
+export { perplexity } from "./runtime/llama/evaluate.js";
+export type { EvaluateOptions, Evaluation } from "./runtime/llama/evaluate.js";
+export { compress } from "./runtime/llama/compress.js";
+export type { CalibrationText, CompressOptions, CompressProgress, Compression, TensorReport } from "./runtime/llama/compress.js";
+export { LlamaError } from "./runtime/llama/error.js";
+export type { LlamaErrorCode } from "./runtime/llama/error.js";
