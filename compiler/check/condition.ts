@@ -54,7 +54,7 @@ function fold(op: Extract<Quantity, { kind: "arithmetic" }>["op"], a: number, b:
 function checkPerplexity(expr: Extract<Expr, { kind: "call" }>, frame: Frame, scope: Scope): Quantity | null {
   const [model, text, ...more] = expr.args.map((argument) => argument.value);
   const wrong = (span: Expr["span"], label: string): null => fail(frame, "E607", "`perplexity` takes a model and a text", span, label, { help: "write `perplexity(model, text)`, or `perplexity(model.dense, text)` for the model as it was given" });
-  if (model === undefined || text === undefined || more.length > 0) return wrong(expr.span, `found ${expr.args.length} arguments`);
+  if (model === undefined || text === undefined || more.length > 0) return wrong(expr.span, `${expr.args.length} of 2 arguments`);
   if (text.kind !== "name" || lookup(scope, text.name)?.kind !== "text") return wrong(text.span, "not a text");
   if (model.kind === "name" && lookup(scope, model.name)?.kind === "model") return { kind: "perplexity", of: "model" };
   if (model.kind === "member" && model.base.kind === "name" && lookup(scope, model.base.name)?.kind === "model") {

@@ -84,8 +84,8 @@ function checkName(name: string, span: Span, place: Place): Element | null {
 function checkLoad(expr: Extract<Expr, { kind: "index" }>, place: Place): Element | null {
   const { frame } = place;
   const value = wholeBase(expr.base, place);
-  const at: (Scalar | null)[] = expr.at.map((index) => checkIndex(index, place));
   if (value === null) return null;
+  const at: (Scalar | null)[] = expr.at.map((index) => checkIndex(index, place));
   const type = typeOf(frame.builder, value);
   if (type.shape.length !== at.length) {
     return fail(frame, "E303", `${named(expr.base)} has ${type.shape.length} ${type.shape.length === 1 ? "axis" : "axes"}, and is indexed with ${at.length}`, expr.span, `expected ${type.shape.length}, found ${at.length}`);

@@ -41,15 +41,16 @@ function collectAxes(name: string, expr: Expr, place: Place, found: Axis[]): boo
   const all = (list: readonly Expr[]): boolean => list.map(visit).some((blocked) => blocked);
   switch (expr.kind) {
     case "index": {
-      let blocked = all(expr.at);
       const alone = expr.at.map((at) => at.kind === "name" && at.name === name);
-      if (alone.includes(true)) {
+      let blocked = all(expr.at);
+      if (alone.includes(true) || expr.base.kind === "name") {
         const shape = shapeOfBase(expr.base, place);
         for (const [axis, here] of alone.entries()) {
           const size = shape?.[axis];
           if (here && size !== undefined) found.push({ size, span: expr.at[axis]?.span ?? expr.span });
         }
-        blocked = blocked || shape === null;
+        // a wrong number of indices is told where the element is read
+        blocked = blocked || shape === null || shape.length !== expr.at.length;
       }
       return blocked;
     }
@@ -63,7 +64,9 @@ function collectAxes(name: string, expr: Expr, place: Place, found: Axis[]): boo
     case "where": return all([expr.value, expr.mask]);
     case "top": return visit(expr.score);
     case "pack": case "unpack": return visit(expr.value);
-    case "string": case "number": case "boolean": case "name": case "member": case "observe": case "matches": return false;
+    // what is not known here is told where it is computed with
+    case "name": return expr.name !== name && (peek(place.scope, expr.name)?.binding.kind ?? "unknown") === "unknown";
+    case "string": case "number": case "boolean": case "member": case "observe": case "matches": return false;
     default: return expr satisfies never;
   }
 }

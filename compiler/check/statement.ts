@@ -65,7 +65,9 @@ function scalarBinding(element: Parameters<typeof settle>[0], name: Ident, state
 
 /** `var w = w0`. */
 export function checkVar(statement: Extract<Statement, { kind: "var" }>, frame: Frame, scope: Scope): void {
+  const before = frame.builder.values.length;
   const value = checkTensor(statement.value, placeIn(frame, scope));
+  if (value !== null && value >= before) rename(frame.builder, value, statement.name.name);
   const type = value === null ? null : typeOf(frame.builder, value);
   if (type !== null && type.format !== null) fail(frame, "E503", "a packed tensor cannot be updated", statement.value.span, printType(type), { help: `unpack it: \`var ${statement.name.name} = unpack ...\`` });
   declare(statement.name, value === null || type?.format !== null ? { kind: "unknown" } : { kind: "tensor", value, mutable: true }, frame, scope, false);

@@ -136,7 +136,10 @@ function checkTreatment(way: Way, statement: ForStatement, context: RecipeContex
     const value = checkTensor(each.value, placeIn(frame, inner));
     if (each.target.kind !== "name" || lookup(inner, each.target.name)?.kind !== "layer") return void fail(frame, "E604", "what is stored is the layer of the loop", each.target.span, `not \`${layer.name}\``, { help: `write \`store ${layer.name} as ...\`` });
     if (stored !== null) return void fail(frame, "E604", `\`${layer.name}\` is stored twice`, each.span, "stored again", { labels: [{ span: stored.statement.span, message: "first stored here" }] });
-    if (value === null) return;
+    if (value === null) {
+      failed = true;
+      return;
+    }
     const type = typeOf(builder, value);
     const fits = type.dtype === "f32" && type.shape.length === 2 && type.shape.every((size, axis) => equalSizes(size, symbolSize(axis === 0 ? "N" : "K"), builder.constraints));
     if (!fits) return void fail(frame, "E604", `the weight of a layer is f32[N, K], and ${printType(type)} is stored`, each.value.span, printType(type));

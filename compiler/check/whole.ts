@@ -39,6 +39,7 @@ export function checkWhole(expr: Expr, place: Place): Whole | null {
       }
       break;
     case "index":
+      if (expr.base.kind === "name" && peek(scope, expr.base.name)?.binding.kind === "unknown") return null;
       if (expr.base.kind === "name" && peek(scope, expr.base.name)?.binding.kind === "statistic") return oneOf(checkStatistic(expr, expr.base.name, place));
       break;
     case "call":
@@ -189,7 +190,7 @@ export function addTop(name: string, score: ValueId, axis: number, expr: Extract
   if (type.dtype === "bool") return fail(frame, "E304", "`top` ranks numbers, found a mask", expr.score.span, printType(type));
   const [low, high] = [sizeValue(n), sizeValue(m)];
   const never = (low !== null && low < 1) || (high !== null && high < 1) || (sizeValue(subtractSizes(n, m)) ?? 0) > 0;
-  if (never) return fail(frame, "E408", `\`top ${printSize(n)} of ${printSize(m)}\` needs 1 <= ${printSize(n)} <= ${printSize(m)}`, expr.span, "not possible");
+  if (never) return fail(frame, "E408", `\`top ${printSize(n)} of ${printSize(m)}\` is impossible: of each group at least one and at most all are kept`, expr.span, "not possible");
   if (!demand(frame, { kind: "divides", left: length, right: m }, expr.span, `\`top ${printSize(n)} of ${printSize(m)}\``)) return null;
   return addEqn(frame.builder, name, expr.span, { dtype: "bool", shape: type.shape, pattern: full, format: null }, (out) => ({ kind: "top", out, score, n, m, axis }));
 }

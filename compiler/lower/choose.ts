@@ -5,6 +5,7 @@ import type { Kernel } from "../kernel/kernel.js";
 import type { Concrete } from "../types/type.js";
 import type { Lowering } from "./lowering.js";
 import { productOf } from "./product.js";
+import { fixedSubgroup } from "./team.js";
 import { extent, loops } from "./schedules/loops.js";
 import { matvec, matvecApplies, matvecShape } from "./schedules/matvec.js";
 import { quads, quadsApply, quadShape } from "./schedules/quads.js";
@@ -72,8 +73,10 @@ function reductionLength(reduce: ReturnType<typeof scalarReductions<Concrete>>[n
 /** Invocations of a row's workgroup. */
 function rowSize(lowering: Lowering, shape: RowShape): number {
   const longest = Math.max(...shape.shared.map(reductionLength));
-  const most = lowering.target.kind === "cpu" ? 16 : longest >= 16384 ? Math.min(1024, lowering.target.maxInvocations) : 256;
-  let size = lowering.target.kind === "cpu" ? 4 : 32;
+  // on a CPU driver a barrier costs more than a row: one subgroup needs none
+  if (lowering.target.kind === "cpu") return fixedSubgroup(lowering.target) ?? 1;
+  const most = longest >= 16384 ? Math.min(1024, lowering.target.maxInvocations) : 256;
+  let size = 32;
   while (size < most && size < longest) size *= 2;
   return Math.min(size, lowering.target.maxInvocations);
 }

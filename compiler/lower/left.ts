@@ -2,6 +2,7 @@ import type { Scalar } from "../graph/graph.js";
 import * as k from "../kernel/build.js";
 import type { Expr } from "../kernel/kernel.js";
 import type { Concrete } from "../types/type.js";
+import { joinAxes } from "./axes.js";
 import type { KernelBuilder } from "./builder.js";
 import type { Lowering } from "./lowering.js";
 import type { ProductTerm } from "./product.js";
@@ -37,7 +38,7 @@ export function leftUnit(lowering: Lowering, build: KernelBuilder, source: LeftS
 }
 
 /** Loads of four neighbours at a time where the left side is one dense tensor whose last index is k; else null. */
-function vectorLoads(lowering: Lowering, build: KernelBuilder, scope: Scope, source: LeftSource, columns: number): Expr[] | null {
+export function vectorLoads(lowering: Lowering, build: KernelBuilder, scope: Scope, source: LeftSource, columns: number): Expr[] | null {
   const { term, firstColumn } = source;
   const [only, ...rest] = term.left;
   if (only === undefined || rest.length > 0 || columns % 4 !== 0) return null;
@@ -46,16 +47,17 @@ function vectorLoads(lowering: Lowering, build: KernelBuilder, scope: Scope, sou
   if (load.kind !== "load" || load.guarded) return null;
   const { type } = lowering.graph.values[load.tensor]!;
   const storage = lowering.storage[load.tensor];
-  const last = load.at[load.at.length - 1];
+  const { shape, at } = joinAxes(type.shape, load.at);
+  const last = at[at.length - 1];
   if (storage === null || storage === undefined || type.format !== null || (type.dtype !== "f32" && type.dtype !== "f16")) return null;
-  if (last?.kind !== "index" || last.index !== term.reduce.over[0]!.index || type.shape[type.shape.length - 1]! % 4 !== 0) return null;
+  if (last?.kind !== "index" || last.index !== term.reduce.over[0]!.index || shape[shape.length - 1]! % 4 !== 0) return null;
   const vectorElement = `vec4<${type.dtype}>` as const;
   const buffer = build.view(storage, vectorElement, "read");
   // rows are multiples of four long, so the row's start in vectors is exact
-  const start = build.bind("x_at", k.add(flatten([...type.shape.slice(0, -1), type.shape[type.shape.length - 1]! / 4], [...load.at.slice(0, -1).map((at) => lowerIndex(scope, at)), k.u32(0)]), k.div(firstColumn, 4)));
+  const start = build.bind("x_at", k.add(flatten([...shape.slice(0, -1), shape[shape.length - 1]! / 4], [...at.slice(0, -1).map((index) => lowerIndex(scope, index)), k.u32(0)]), k.div(firstColumn, 4)));
   const elements: Expr[] = [];
-  for (let at = 0; at < columns / 4; at++) {
-    const four = build.bind("x4", k.convert("vec4<f32>", k.loadBuffer(buffer, vectorElement, k.add(start, at))));
+  for (let vector = 0; vector < columns / 4; vector++) {
+    const four = build.bind("x4", k.convert("vec4<f32>", k.loadBuffer(buffer, vectorElement, k.add(start, vector))));
     for (let i = 0; i < 4; i++) elements.push(k.component(four, i));
   }
   return elements;

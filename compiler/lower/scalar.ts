@@ -8,6 +8,7 @@ import type { StorageMap } from "../plan/storage.js";
 import type { Target } from "../target.js";
 import type { Concrete } from "../types/type.js";
 import type { Dtype } from "../types/dtype.js";
+import { joinAxes } from "./axes.js";
 import { bufferElement, type KernelBuilder } from "./builder.js";
 import { accumulate, finishAccumulator, startAccumulator } from "./reduction.js";
 
@@ -131,10 +132,11 @@ function lowerLoad(scope: Scope, load: S & { readonly kind: "load" }): Expr {
   const value = scope.graph.values[load.tensor]!;
   const storage = scope.storage[load.tensor];
   if (storage === null || storage === undefined) return lowerParameter(scope, value.name, scope.graph.inputs.find((input) => input.value === load.tensor)?.name, load.dtype);
-  const { shape, format } = value.type;
+  const { format } = value.type;
+  const { shape, at: indices } = format === null && !load.guarded ? joinAxes(value.type.shape, load.at) : { shape: value.type.shape, at: load.at };
   const at: Expr[] = [];
   let inside: Expr | null = null;
-  load.at.forEach((scalar, axis) => {
+  indices.forEach((scalar, axis) => {
     let index = lowerIndex(scope, scalar);
     if (load.guarded && !staysBelow(scope, scalar, shape[axis]!)) {
       // a negative i32 becomes a large u32, so one comparison serves both ends
@@ -145,7 +147,7 @@ function lowerLoad(scope: Scope, load: S & { readonly kind: "load" }): Expr {
     }
     at.push(index);
   });
-  const loaded = loadElement(scope, load.tensor, at);
+  const loaded = loadElement(scope, load.tensor, at, shape);
   const element = format === null ? loaded : k.convert(value.type.dtype, loaded);
   if (inside === null) return element;
   return k.select(inside, element, k.literal(load.dtype, 0));
@@ -156,11 +158,11 @@ function staysBelow(scope: Scope, scalar: S, size: number): boolean {
   return scalar.kind === "constant" && scalar.value >= 0 && scalar.value < size;
 }
 
-/** The element of a tensor at u32 indices in range, f32 where the tensor is packed. */
-export function loadElement(scope: Scope, tensor: number, at: readonly Expr[]): Expr {
+/** The element of a tensor at u32 indices in range, f32 where the tensor is packed. `shape` is that of the tensor, perhaps with axes joined. */
+export function loadElement(scope: Scope, tensor: number, at: readonly Expr[], shape: readonly number[] = scope.graph.values[tensor]!.type.shape): Expr {
   const value = scope.graph.values[tensor]!;
   const storage = scope.storage[tensor]!;
-  const { dtype, shape, format } = value.type;
+  const { dtype, format } = value.type;
   if (format === null) {
     const element = bufferElement(dtype);
     const loaded = k.loadBuffer(scope.build.view(storage, element, "read"), element, flatten(shape, at));

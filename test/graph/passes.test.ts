@@ -13,7 +13,7 @@ import { difference } from "../support/tolerance.js";
 import type { ToleranceKind } from "../support/tolerance.js";
 
 const test = suite("passes over random graphs");
-const runs = { numRuns: 80 };
+const runs = { numRuns: 50 };
 
 /** Holds a pass to the evaluator, on graphs of exact and of smooth values. `kind` is for the smooth ones. */
 function preserves(name: string, pass: (graph: ConcreteGraph) => ConcreteGraph, kind: ToleranceKind): void {

@@ -6,7 +6,8 @@ import type { Target } from "../../target.js";
 import type { Concrete } from "../../types/type.js";
 import type { KernelBuilder } from "../builder.js";
 import { maxWorkgroups, unflatten } from "../dispatch.js";
-import { leftUnit, leftValue } from "../left.js";
+import { leftUnit, leftValue, vectorLoads } from "../left.js";
+import { joinAxes } from "../axes.js";
 import type { Lowering } from "../lowering.js";
 import type { Product, ProductTerm } from "../product.js";
 import { flatten, lowerIndex, lowerRange, lowerScalar, withIndices, withKnown, type Scope } from "../scalar.js";
@@ -64,7 +65,7 @@ export function quads(lowering: Lowering, eqn: MapEqn, product: Product, shape: 
   const inM = (at: Expr): Expr => k.min(at, sizes.m - 1);
   // lane q loads token 4i + q of the tile
   const loaded = range(tm / 4).map((i) => bindAxes(batched, build.bind("m", inM(k.add(k.add(firstM, 4 * i), q))), product.m));
-  const columns = range(tn).map((j) => bindAxes(batched, build.bind("n", k.min(k.add(firstN, j), sizes.n - 1)), [product.n]));
+  const columns = range(tn).map((j) => bindAxes(batched, build.bind("n", k.min(k.add(firstN, j), Math.max(0, sizes.n - tn + j))), [product.n]));
   const sums = new Map<ProductTerm, Expr[][]>(product.terms.map((term) => [term, range(tm).map(() => range(tn).map(() => build.variable("acc", k.f32(0))))]));
 
   for (const group of passes(product.terms)) {
@@ -74,7 +75,8 @@ export function quads(lowering: Lowering, eqn: MapEqn, product: Product, shape: 
     const limits = bound.exact !== null ? null : loaded.map((scope) => build.bind("limit", lowerRange(scope, term.reduce.over[0]!).to));
     const last = bound.exact === null ? build.bind("last", k.sub(k.max(bound.end, 1), 1)) : null;
     build.loop("column", k.u32(0), bound.end, (column) => {
-      const rights = group.map((each) => columns.map((scope) => rightColumns(lowering, build, each, scope, column, step, last)));
+      const rights = group.map((each) => acrossColumns(lowering, build, each, columns, eqn.indices[product.n]!.index, column, step, last)
+        ?? columns.map((scope) => rightColumns(lowering, build, each, scope, column, step, last)));
       for (let chunk = 0; chunk < step; chunk += 4) {
         const width = Math.min(4, step - chunk);
         for (let i = 0; i < tm / 4; i++) {
@@ -162,9 +164,42 @@ function rightColumns(lowering: Lowering, build: KernelBuilder, term: ProductTer
   });
 }
 
+/**
+ * The right side as one vector of four neighbouring outputs a column, where it is a dense tensor whose last index is n
+ * (the values of an attention); else null. Result [output][column].
+ */
+function acrossColumns(lowering: Lowering, build: KernelBuilder, term: ProductTerm, columns: readonly Scope[], n: number, column: Expr, step: number, last: Expr | null): Expr[][] | null {
+  const [only, ...rest] = term.right;
+  let load = only;
+  while (load?.kind === "cast") load = load.a;
+  if (load?.kind !== "load" || rest.length > 0 || load.guarded || columns.length !== 4) return null;
+  const { type } = lowering.graph.values[load.tensor]!;
+  const storage = lowering.storage[load.tensor];
+  if (storage === null || storage === undefined || type.format !== null || (type.dtype !== "f32" && type.dtype !== "f16")) return null;
+  const { shape, at } = joinAxes(type.shape, load.at);
+  const end = at[at.length - 1];
+  const size = shape[shape.length - 1]!;
+  if (end?.kind !== "index" || end.index !== n || size % 4 !== 0) return null;
+  const element = `vec4<${type.dtype}>` as const;
+  const buffer = build.view(storage, element, "read");
+  const result: Expr[][] = columns.map(() => []);
+  for (let each = 0; each < step; each++) {
+    const position = k.add(column, each);
+    const scope = withIndices(columns[0]!, [[term.reduce.over[0]!.index, last === null ? position : build.bind("at", k.min(position, last))]]);
+    // outputs come in fours, so the first of a lane's is a multiple of four
+    const start = flatten([...shape.slice(0, -1), size / 4], [...at.slice(0, -1).map((index) => lowerIndex(scope, index)), k.div(lowerIndex(scope, end), 4)]);
+    const four = build.bind("w4", k.convert("vec4<f32>", k.loadBuffer(buffer, element, start)));
+    result.forEach((row, j) => row.push(k.component(four, j)));
+  }
+  return result;
+}
+
 /** The left side at `width` columns for the token that this lane loads; zero past the token's own limit. */
 function leftChunk(lowering: Lowering, build: KernelBuilder, term: ProductTerm, scope: Scope, column: Expr, width: number, last: Expr | null, limit: Expr | null): Expr[] {
   if (last === null) return leftUnit(lowering, build, { term, tokens: [scope], firstColumn: column }, width)[0]!;
+  // the walk ends at a multiple of the width or before the axis does, so a whole vector is in range
+  const vectors = vectorLoads(lowering, build, scope, { term, tokens: [scope], firstColumn: column }, width);
+  if (vectors !== null) return vectors.map((value, at) => build.bind("x", k.select(k.less(k.add(column, at), limit!), value, 0)));
   return range(width).map((at) => {
     const position = build.bind("at", k.add(column, at));
     const inner = withIndices(scope, [[term.reduce.over[0]!.index, k.min(position, last)]]);

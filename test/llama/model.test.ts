@@ -1,0 +1,146 @@
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { check } from "../../compiler/check/check.js";
+import type { Recipe } from "../../compiler/recipe/recipe.js";
+import { createHost, packageRoot } from "../../runtime/library.js";
+import { compress, type Compression } from "../../runtime/llama/compress.js";
+import { LlamaError } from "../../runtime/llama/error.js";
+import { perplexity } from "../../runtime/llama/evaluate.js";
+import { generate } from "../../runtime/llama/generate.js";
+import { first } from "../../runtime/llama/results.js";
+import { makeSession, openSession, type Session } from "../../runtime/llama/session.js";
+import type { BlockWeights, LinearName } from "../../runtime/llama/weights.js";
+import { openModel, type Model } from "../../runtime/model/model.js";
+import { classics, openMachine } from "./machine.js";
+
+const test = suite("llama on the device");
+
+interface Reference {
+  readonly prompt_ids: readonly number[];
+  readonly greedy_ids: readonly number[];
+  readonly last_logits_top8: readonly (readonly [number, number])[];
+}
+
+const { caller, close } = await openMachine();
+const model = await openModel(classics);
+const reference = JSON.parse(await readFile(join(classics, "reference.json"), "utf8")) as Reference;
+const session = await openSession(caller, model, { dtype: "f32" });
+const folder = await mkdtemp(join(tmpdir(), "espalier-test-"));
+
+async function textOf(name: string): Promise<number[]> {
+  return [...(await model.tokenizer()).encode(await readFile(join(classics, name), "utf8"), { prefix: false })];
+}
+
+/** Logits after a prompt. */
+async function logitsOf(run: Session, prompt: readonly number[]): Promise<readonly number[]> {
+  const { executor } = caller;
+  const cache = await run.allocateCache(1, 16);
+  const ids = await executor.fill("i32", [1, prompt.length], prompt);
+  const positions = await executor.fill("i32", [1], [0]);
+  const pick = await executor.fill("i32", [1], [prompt.length - 1]);
+  const x = await run.forward(ids, positions, cache);
+  const logits = await run.logits(x, pick);
+  const values = [...(await executor.values(logits))];
+  for (const tensor of [ids, positions, pick, x, logits]) executor.release(tensor);
+  run.releaseCache(cache);
+  return values;
+}
+
+function recipeOf(file: string, set: Record<string, number> = {}): { readonly recipe: Recipe; readonly source: string } {
+  const host = createHost();
+  const path = join(packageRoot(), "examples", file);
+  const { value, diagnostics } = check(path, host, { set });
+  const recipe = value === null ? undefined : [...value.recipes.values()][0];
+  if (recipe === undefined) throw new Error(diagnostics.map(({ message }) => message).join("\n"));
+  return { recipe, source: host.sources.get(path) ?? "" };
+}
+
+async function compressed(file: string, windows = 2): Promise<{ readonly report: Compression; readonly packed: Model }> {
+  const { recipe, source } = recipeOf(file);
+  const output = join(folder, file.replace(".esp", ""));
+  const ids = recipe.needsText ? await textOf("calibration.txt") : [];
+  const report = await compress(caller, model, recipe, { output, source, text: { ids, bos: (await model.tokenizer()).bos, windows, window: 32 } });
+  return { report, packed: await openModel(output) };
+}
+
+test("logits are those of the reference", async () => {
+  const logits = await logitsOf(session, reference.prompt_ids);
+  for (const [id, value] of reference.last_logits_top8) assert.ok(Math.abs((logits[id] ?? NaN) - value) < 1e-3, `logit ${id}`);
+});
+
+test("greedy text is that of the reference, and stops where told", async () => {
+  const options = { maxNewTokens: 48, temperature: 0, eosTokens: model.generation.eosTokens };
+  const whole = await generate(session, reference.prompt_ids, options);
+  assert.equal([...reference.prompt_ids, ...whole.ids], reference.greedy_ids);
+  assert.is(whole.ended, "length");
+  const stop = whole.ids[3] ?? 0;
+  const short = await generate(session, reference.prompt_ids, { ...options, eosTokens: [stop] });
+  assert.equal(short.ids, whole.ids.slice(0, whole.ids.indexOf(stop)));
+  assert.is(short.ended, "eos");
+  const sampled = { ...options, maxNewTokens: 6, temperature: 1, topK: 40, topP: 0.95, seed: 7 };
+  assert.equal((await generate(session, reference.prompt_ids, sampled)).ids, (await generate(session, reference.prompt_ids, sampled)).ids);
+});
+
+test("a prompt beyond the context, or none, is refused", async () => {
+  const options = { maxNewTokens: 4, temperature: 0, eosTokens: [] };
+  const refused = async (prompt: readonly number[], code: string): Promise<void> => {
+    const error = await generate(session, prompt, options).then(() => null, (thrown: unknown) => thrown);
+    assert.ok(error instanceof LlamaError && error.code === code);
+  };
+  await refused(new Array<number>(512).fill(5), "prompt-too-long");
+  await refused([], "prompt-empty");
+});
+
+test("perplexity does not depend on how windows are batched", async () => {
+  const text = await textOf("eval.txt");
+  const scores = [];
+  for (const batch of [1, 3]) scores.push(await perplexity(session, text, { window: 32, bos: 0, limit: 3, batch }));
+  assert.is(scores[0]?.tokens, 96);
+  assert.ok(Math.abs((scores[0]?.perplexity ?? 0) / (scores[1]?.perplexity ?? 1) - 1) < 1e-5);
+});
+
+for (const file of ["int4.esp", "wanda-2of4-int4.esp", "unstructured.esp"]) {
+  test(`${file}: what is packed computes as the same weights unpacked`, async () => {
+    const { report, packed } = await compressed(file);
+    assert.is(report.tensors.length, 28);
+    assert.ok(report.bytesAfter < report.bytesBefore);
+    assert.ok(report.tensors.every(({ relativeError }) => relativeError > 0.01 && relativeError < 0.6));
+    const stored = await openSession(caller, packed, { dtype: "f32" });
+    const blocks: BlockWeights[] = [];
+    for (const block of stored.blocks) {
+      const linears: Partial<Record<LinearName, BlockWeights["linears"]["q_proj"]>> = {};
+      for (const [name, w] of Object.entries(block.linears)) linears[name as LinearName] = first(await caller.call("dense", { w }));
+      blocks.push({ ...block, linears: linears as BlockWeights["linears"] });
+    }
+    const dense = makeSession(caller, packed.config, stored.frame, blocks, "f32");
+    const [a, b] = [await logitsOf(stored, reference.prompt_ids), await logitsOf(dense, reference.prompt_ids)];
+    assert.ok(a.every((value, at) => Math.abs(value - (b[at] ?? NaN)) < 1e-3), "logits differ");
+    for (const block of blocks) for (const tensor of Object.values(block.linears)) caller.executor.release(tensor);
+    stored.release();
+    await packed.close();
+  });
+}
+
+test("a pattern that matches nothing and a group that does not divide are refused before anything is written", async () => {
+  const { recipe, source } = recipeOf("int4.esp", { group: 96 });
+  const output = join(folder, "refused");
+  const failure = await compress(caller, model, recipe, { output, source }).then(() => null, (thrown: unknown) => thrown);
+  assert.ok(failure instanceof Error);
+  const named: Recipe = { ...recipe, steps: recipe.steps.map((step) => (step.kind === "linears" ? { ...step, matching: [{ glob: "*.experts.*", span: step.span }] } : step)) };
+  const unmatched = await compress(caller, model, named, { output, source }).then(() => null, (thrown: unknown) => thrown);
+  assert.ok(unmatched instanceof LlamaError && unmatched.code === "recipe");
+  assert.is(await openModel(output).then(() => true, () => false), false);
+});
+
+test.after(async () => {
+  session.release();
+  assert.is(caller.executor.memory.live, 0);
+  await model.close();
+  await rm(folder, { recursive: true, force: true });
+  close();
+});
+
+test.run();
