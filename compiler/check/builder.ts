@@ -128,7 +128,7 @@ export function finish(
 }
 
 /** A scalar with the tensors that it loads from renamed. */
-export function renameLoads(scalar: Scalar, rename: (value: ValueId) => ValueId): Scalar {
+function renameLoads(scalar: Scalar, rename: (value: ValueId) => ValueId): Scalar {
   return mapScalar(scalar, (node) => (node.kind === "load" ? { ...node, tensor: rename(node.tensor) } : node));
 }
 

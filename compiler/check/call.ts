@@ -12,6 +12,7 @@ import { mapFormat, printFormatRef, sameFormat } from "./formats.js";
 import { demand, fail, placeIn, printType, type CheckedFunction, type CheckedParam, type Element, type Place } from "./frame.js";
 import { bindDtype, bindSize, inlineGraph, inlineScalar, isScalarFunction, type CallBinding } from "./inline.js";
 import { impliesPattern, printPattern, whereLost } from "./pattern.js";
+import { namesIn } from "./names.js";
 import { lookup, nest, peek } from "./scope.js";
 import { equalSizes, soleSymbol } from "./sizes.js";
 import { suggestion } from "./suggestion.js";
@@ -91,14 +92,13 @@ function prepare(expr: CallExpr, place: Place): Prepared | null {
   const { frame } = place;
   const name = expr.callee.name;
   const callee = frame.functionOf(name, expr.callee.span);
-  if (callee === null) {
-    for (const argument of expr.args) if (argument.value.kind === "name") lookup(place.scope, argument.value.name);
+  const matched = callee === null ? null : matchArguments(expr, callee, place);
+  const graph = callee?.graph ?? null;
+  if (callee === null || matched === null || graph === null) {
+    // the arguments are not unused because the function is wrong
+    for (const argument of expr.args) for (const used of namesIn(argument.value)) lookup(place.scope, used.name);
     return null;
   }
-  const matched = matchArguments(expr, callee, place);
-  if (matched === null) return null;
-  const { graph } = callee;
-  if (graph === null) return null;
   const sizes = new Map<string, Size>();
   const dtypes = new Map<string, DtypeRef>();
   const formats = new Map<string, FormatRef | null>();
@@ -125,7 +125,10 @@ function prepare(expr: CallExpr, place: Place): Prepared | null {
     const value = param.mutable ? stateArgument(argument, param.name, inner) : checkTensor(argument, inner);
     if (value === null) failed = true;
     else {
-      if (param.mutable && argument.kind === "name") states.set(param.input, argument.name);
+      if (param.mutable && argument.kind === "name") {
+        if ([...states.values()].includes(argument.name)) return fail(frame, "E307", `\`${argument.name}\` is updated in place by two parameters of \`${name}\``, argument.span, "given twice");
+        states.set(param.input, argument.name);
+      }
       tensors.push({ input: param.input, value, param, span: argument.span });
       inputs.set(param.input, value);
     }
@@ -152,6 +155,9 @@ function prepare(expr: CallExpr, place: Place): Prepared | null {
   if (open !== undefined) return fail(frame, "E206", `nothing tells what \`${open}\` of \`${name}\` is: no parameter has it`, expr.span, `${open} is not bound by the arguments`);
   const fits = types.map((each) => checkArgument(each, binding, name, place));
   if (fits.includes(false)) return null;
+  // what the function was checked with: every size is at least 1
+  const positive = graph.parameters.sizes.map((symbol) => demand(frame, { kind: "at-least", left: sizes.get(symbol) ?? constantSize(1), right: constantSize(1) }, expr.span, `the size \`${symbol}\` of \`${name}\``));
+  if (positive.includes(false)) return null;
   const proved = graph.constraints.map((constraint) => demand(frame, { kind: constraint.kind, left: bindSize(constraint.left, binding, frame.builder), right: bindSize(constraint.right, binding, frame.builder) }, expr.span, `\`${name}\``));
   return proved.includes(false) ? null : { expr, graph, binding, callee, states };
 }

@@ -8,7 +8,6 @@ import { loadModules, type FileScope, type Host } from "./modules.js";
 import { isBuiltin, unknownFunction } from "./operation.js";
 import { newBuilder } from "./builder.js";
 import { checkRecipe, checkSettings, type Settings } from "./recipe.js";
-import type { Scope } from "./scope.js";
 
 export type { Host } from "./modules.js";
 

@@ -24,7 +24,7 @@ export function checkElement(expr: Expr, place: Place): Element | null {
     case "member": return fail(frame, "E305", `\`.${expr.field.name}\` is not a value to compute with`, expr.span, "not a number");
     case "index": return checkLoad(expr, place);
     case "call": return checkElementCall(expr, place);
-    case "unary": return checkUnary(expr.op === "-" ? "negate" : "not", expr.operand, expr.span, place);
+    case "unary": return checkUnary(expr.op === "-" ? "negate" : "not", expr.operand, place);
     case "binary": {
       const left = checkElement(expr.left, place);
       const right = checkElement(expr.right, place);
@@ -57,7 +57,7 @@ export function scalarElement(scalar: Scalar, dtype: DtypeRef): Element {
 }
 
 /** What a size is as an element. */
-export function sizeElement(size: Size): Element {
+function sizeElement(size: Size): Element {
   const value = sizeValue(size);
   return value === null ? { kind: "size", size } : { kind: "number", value, integer: true };
 }
@@ -163,7 +163,7 @@ export function ownDtype(element: Element): DtypeRef {
 }
 
 /** An op of one operand. */
-export function checkUnary(op: UnaryOp, operand: Expr, span: Span, place: Place): Element | null {
+export function checkUnary(op: UnaryOp, operand: Expr, place: Place): Element | null {
   const element = checkElement(operand, place);
   if (element === null) return null;
   if (op === "negate" && element.kind === "number") return { kind: "number", value: -element.value, integer: element.integer };
@@ -245,7 +245,7 @@ function foldSizes(op: BinaryOp, left: Element, right: Element, place: Place): E
 }
 
 /** The size that an element is, or null. */
-export function elementSize(element: Element): Size | null {
+function elementSize(element: Element): Size | null {
   if (element.kind === "size") return element.size;
   return element.kind === "number" && element.integer ? constantSize(element.value) : null;
 }

@@ -1,5 +1,5 @@
 import type { Constraint, Range, Scalar } from "../graph/graph.js";
-import { addSizes, constantSize, divideSizes, multiplySizes, sameSize, sizeValue, subtractSizes, type Size } from "../types/size.js";
+import { addSizes, constantSize, divideSizes, multiplySizes, sameSize, subtractSizes, type Size } from "../types/size.js";
 import { equalSizes, notNegative } from "./sizes.js";
 
 /** Bounds that are known of an integer scalar, inclusive; each of several holds. Empty: nothing is known. */
@@ -33,11 +33,6 @@ export function inRange(at: Scalar, size: Size, known: Knowledge): boolean {
 export function outOfRange(at: Scalar, size: Size, known: Knowledge): boolean {
   const { low, high } = intervalOf(at, known);
   return low.some((bound) => notNegative(subtractSizes(bound, size), known.constraints)) || high.some((bound) => notNegative(subtractSizes(constantSize(-1), bound), known.constraints));
-}
-
-/** Whether a range is exactly 0 .. size. */
-export function isWholeAxis(range: Range, size: Size, constraints: readonly Constraint[]): boolean {
-  return isSize(range.low, zero) && range.high.kind === "size" && equalSizes(range.high.size, size, constraints);
 }
 
 /** The bounds of an integer scalar. */
@@ -107,7 +102,7 @@ function floorOf(bound: Size, divisor: Size, constraints: readonly Constraint[])
 }
 
 /** The size that a scalar is whatever the indices are, or null. */
-export function exactSize(scalar: Scalar): Size | null {
+function exactSize(scalar: Scalar): Size | null {
   if (scalar.kind === "size") return scalar.size;
   return scalar.kind === "constant" && Number.isInteger(scalar.value) && (scalar.dtype === "i32" || scalar.dtype === "u32") ? constantSize(scalar.value) : null;
 }
@@ -130,10 +125,4 @@ function common(a: readonly Size[], b: readonly Size[], known: Knowledge, beyond
 /** Every pairing of bounds; a few are enough. */
 function pairs(a: readonly Size[], b: readonly Size[], combine: (x: Size, y: Size) => Size): readonly Size[] {
   return a.slice(0, 3).flatMap((x) => b.slice(0, 3).map((y) => combine(x, y))).slice(0, 4);
-}
-
-/** The number of an exact scalar, or null. */
-export function exactValue(scalar: Scalar): number | null {
-  const size = exactSize(scalar);
-  return size === null ? null : sizeValue(size);
 }

@@ -43,7 +43,7 @@ export function checkElementCall(expr: CallExpr, place: Place): Element | null {
     const args = operands(expr, isUnary(name) ? 1 : 2, place);
     const [a, b] = args ?? [];
     if (a === undefined) return null;
-    if (isUnary(name)) return checkUnary(name, a, expr.span, place);
+    if (isUnary(name)) return checkUnary(name, a, place);
     if (b === undefined) return null;
     const [left, right] = [checkElement(a, place), checkElement(b, place)];
     return left === null || right === null ? null : combine(name, left, right, expr.span, a.span, b.span, place);
@@ -105,10 +105,4 @@ function checkCount(expr: CallExpr, name: "windows" | "tokens", place: Place): E
   if (text === undefined || frame.layer === null) return null;
   if (text.kind !== "name" || lookup(place.scope, text.name)?.kind !== "text") return fail(frame, "E605", `\`${name}\` takes the calibration text`, text.span, "not a `tokens` parameter");
   return scalarElement({ kind: "load", tensor: frame.layer.count(name), at: [], dtype: "f32", guarded: false }, "f32");
-}
-
-/** A dtype as it is written, or null. */
-export function dtypeNamed(name: string): Dtype | null {
-  if (name === "mask") return "bool";
-  return isDtype(name) ? name : null;
 }

@@ -142,7 +142,8 @@ function zerosOf(scalar: Scalar, at: readonly Scalar[], values: readonly Value[]
       const then = zerosOf(scalar.then, at, values);
       if (isZero(scalar.otherwise)) return union(zerosOf(scalar.condition, at, values), then);
       const otherwise = zerosOf(scalar.otherwise, at, values);
-      return isZero(scalar.then) ? otherwise : intersect(then, otherwise);
+      if (isZero(scalar.then)) return scalar.condition.kind === "unary" && scalar.condition.op === "not" ? union(zerosOf(scalar.condition.a, at, values), otherwise) : otherwise;
+      return intersect(then, otherwise);
     }
     case "binary": {
       const a = zerosOf(scalar.a, at, values);

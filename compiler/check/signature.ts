@@ -110,7 +110,7 @@ function formatNames(format: FormatExpr | null): readonly string[] {
 }
 
 /** Checks the type of a parameter or result. */
-export function checkType(expr: TypeExpr, place: Place): TensorType | null {
+function checkType(expr: TypeExpr, place: Place): TensorType | null {
   const { frame } = place;
   const name = expr.dtype.name;
   const dtype: DtypeRef | null = name === "mask" ? "bool" : (dtypeNames as readonly string[]).includes(name) ? (dtypeNames.find((known) => known === name) ?? null) : frame.dtypes.has(name) ? { parameter: name } : null;

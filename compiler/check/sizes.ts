@@ -12,7 +12,7 @@ import {
  */
 
 /** The size with the equalities among the constraints applied, and `(K / G) * G` made `K` where `K % G == 0`. */
-export function simplifySize(size: Size, constraints: readonly Constraint[]): Size {
+function simplifySize(size: Size, constraints: readonly Constraint[]): Size {
   let result = size;
   const facts = divisibilityFacts({ constraints });
   for (const constraint of constraints) {
@@ -44,6 +44,7 @@ export function notNegative(size: Size, constraints: readonly Constraint[]): boo
     let product = constantSize(term.coefficient);
     for (const atom of term.factors) {
       const low = leastOf(atom, least, constraints);
+      if (low === null) return false;
       product = multiplySizes(product, addSizes(symbolSize(atomName(atom)), constantSize(low)));
     }
     shifted = addSizes(shifted, product);
@@ -95,6 +96,10 @@ function printFactor(size: Size): string {
   return size.terms.length > 1 || (size.terms[0]?.factors.length ?? 0) + (Math.abs(size.terms[0]?.coefficient ?? 1) === 1 ? 0 : 1) > 1 ? `(${text})` : text;
 }
 
+function isPositive(size: Size, constraints: readonly Constraint[]): boolean {
+  return notNegative(subtractSizes(size, constantSize(1)), constraints);
+}
+
 /** A size over independent symbols: quotients of a symbol are symbols of their own, `least` says what each is at least. */
 function expand(size: Size, constraints: readonly Constraint[]): { readonly size: Size; readonly least: ReadonlyMap<string, number> } {
   const facts = divisibilityFacts({ constraints });
@@ -106,7 +111,7 @@ function expand(size: Size, constraints: readonly Constraint[]): { readonly size
     const quotient = atomsOf(result).find((atom) => {
       if (atom.kind === "symbol") return false;
       const name = soleSymbol(atom.numerator);
-      return name !== null && !done.has(name) && !sizeSymbols(atom.denominator).has(name);
+      return name !== null && !done.has(name) && !sizeSymbols(atom.denominator).has(name) && isPositive(atom.denominator, constraints);
     });
     if (quotient === undefined || quotient.kind === "symbol") break;
     const name = soleSymbol(quotient.numerator) ?? "";
@@ -150,8 +155,12 @@ function atomName(atom: Atom): string {
   return atom.kind === "symbol" ? atom.name : printSize({ terms: [{ coefficient: 1, factors: [atom] }] });
 }
 
-function leastOf(atom: Atom, least: ReadonlyMap<string, number>, constraints: readonly Constraint[]): number {
-  if (atom.kind !== "symbol") return 0;
+/** What an atom is at least; null where nothing is known. */
+function leastOf(atom: Atom, least: ReadonlyMap<string, number>, constraints: readonly Constraint[]): number | null {
+  if (atom.kind !== "symbol") {
+    if (!isPositive(atom.denominator, constraints)) return null;
+    return atom.kind === "remainder" || notNegative(atom.numerator, constraints) ? 0 : null;
+  }
   let low = least.get(atom.name) ?? 1;
   for (const constraint of constraints) {
     const bound = sizeValue(constraint.right);

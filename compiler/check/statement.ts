@@ -64,7 +64,7 @@ function scalarBinding(element: Parameters<typeof settle>[0], name: Ident, state
 }
 
 /** `var w = w0`. */
-export function checkVar(statement: Extract<Statement, { kind: "var" }>, frame: Frame, scope: Scope): void {
+function checkVar(statement: Extract<Statement, { kind: "var" }>, frame: Frame, scope: Scope): void {
   const before = frame.builder.values.length;
   const value = checkTensor(statement.value, placeIn(frame, scope));
   if (value !== null && value >= before) rename(frame.builder, value, statement.name.name);
@@ -138,7 +138,7 @@ function explicitAxis(range: RangeExpr, place: Place): Range | null {
 }
 
 /** `w[n, j] -= e for j in a .. b`: binds the `var` anew. */
-export function checkUpdate(statement: UpdateStatement, frame: Frame, outer: Scope): void {
+function checkUpdate(statement: UpdateStatement, frame: Frame, outer: Scope): void {
   const { builder } = frame;
   const entry = peek(outer, statement.name.name);
   const binding = entry?.binding ?? null;
@@ -205,8 +205,9 @@ function rangeOf(range: RangeExpr, place: Place): Range | null {
 const mostSteps = 1024;
 
 /** The bounds of an unrolled `for`, or null where they are wrong. */
-export function unrolledBounds(statement: Extract<Statement, { kind: "for" }>, frame: Frame, scope: Scope): { readonly low: number; readonly high: number } | null {
+function unrolledBounds(statement: Extract<Statement, { kind: "for" }>, frame: Frame, scope: Scope): { readonly low: number; readonly high: number } | null {
   const place = placeIn(frame, scope);
+  if (statement.to === null && frame.layer !== null) return fail(frame, "E602", "loops over layers are not nested", statement.span, `inside a loop over \`${frame.layer.name}\``);
   if (statement.to === null) return fail(frame, "E602", "a loop over modules belongs into a recipe", statement.over.span, "not in a function", { help: "in a function a `for` counts: `for i in 0 .. 8`" });
   if (statement.matching.length + statement.except.length > 0) fail(frame, "E602", "`matching` and `except` select modules, and this loop counts", statement.span, "a loop over numbers");
   const low = compileTimeSize(statement.over, place);

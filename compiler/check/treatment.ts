@@ -127,7 +127,7 @@ function checkTreatment(way: Way, statement: ForStatement, context: RecipeContex
   const scope = nest(outer);
   bind(scope, layer.name, { kind: "layer" }, statement.name.span);
   const body = nest(scope);
-  let stored: { readonly value: ValueId; readonly statement: Statement } | null = null;
+  const stored: { readonly value: ValueId; readonly span: Span }[] = [];
   checkStatements(way.statements, frame, body, (each, inner) => {
     if (each.kind !== "store") {
       const help = each.kind === "if" ? "branches on a layer's name stand in the loop over layers itself" : null;
@@ -135,7 +135,8 @@ function checkTreatment(way: Way, statement: ForStatement, context: RecipeContex
     }
     const value = checkTensor(each.value, placeIn(frame, inner));
     if (each.target.kind !== "name" || lookup(inner, each.target.name)?.kind !== "layer") return void fail(frame, "E604", "what is stored is the layer of the loop", each.target.span, `not \`${layer.name}\``, { help: `write \`store ${layer.name} as ...\`` });
-    if (stored !== null) return void fail(frame, "E604", `\`${layer.name}\` is stored twice`, each.span, "stored again", { labels: [{ span: stored.statement.span, message: "first stored here" }] });
+    const [before] = stored;
+    if (before !== undefined) return void fail(frame, "E604", `\`${layer.name}\` is stored twice`, each.span, "stored again", { labels: [{ span: before.span, message: "first stored here" }] });
     if (value === null) {
       failed = true;
       return;
@@ -143,16 +144,16 @@ function checkTreatment(way: Way, statement: ForStatement, context: RecipeContex
     const type = typeOf(builder, value);
     const fits = type.dtype === "f32" && type.shape.length === 2 && type.shape.every((size, axis) => equalSizes(size, symbolSize(axis === 0 ? "N" : "K"), builder.constraints));
     if (!fits) return void fail(frame, "E604", `the weight of a layer is f32[N, K], and ${printType(type)} is stored`, each.value.span, printType(type));
-    stored = { value, statement: each };
+    stored.push({ value, span: each.span });
   });
   warnUnused(body, frame);
   for (const entry of body.entries.values()) if (entry.used && entry.span !== null) usage.used.add(placeKey(entry.span));
   if (failed) return null;
-  const result = stored as { readonly value: ValueId } | null;
-  const used = result === null ? new Set<ValueId>() : neededBy(builder, result.value);
+  const [result] = stored;
+  const used = result === undefined ? new Set<ValueId>() : neededBy(builder, result.value);
   const kept = inputs.filter((each) => used.has(each.value));
   builder.inputs.splice(0, builder.inputs.length, ...builder.inputs.filter((input) => used.has(input.value)));
-  return { conditions: way.conditions, graph: treatmentGraph(builder, context, result?.value ?? null), inputs: kept.map((each) => each.input), stores: result === null ? null : "weight" };
+  return { conditions: way.conditions, graph: treatmentGraph(builder, context, result?.value ?? null), inputs: kept.map((each) => each.input), stores: result === undefined ? null : "weight" };
 }
 
 function treatmentGraph(builder: Builder, context: RecipeContext, value: ValueId | null): SymbolicGraph {

@@ -161,6 +161,7 @@ export const bitmaskFormat: Format = {
   name: "bitmask",
   parameters,
   normalize,
+  packsOnHost: true,
   complete,
   check,
   pattern: () => ({ kind: "masked" }),

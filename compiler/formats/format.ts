@@ -16,6 +16,9 @@ export interface Format {
   /** The arguments it takes, positional ones first; how they are written and read is generic over this. */
   readonly parameters: readonly FormatParameter[];
 
+  /** Whether tensors are packed by `encode` alone: `packed` gives null. */
+  readonly packsOnHost: boolean;
+
   /** Fills defaults in and checks the arguments themselves ("group must be a positive multiple of 8"). A string is a full sentence saying what is wrong. */
   normalize(spec: FormatSpec): FormatSpec | string;
 

@@ -289,6 +289,7 @@ export const nmFormat: Format = {
   name: "nm",
   parameters,
   normalize,
+  packsOnHost: false,
   complete: (spec) => spec,
   check,
   pattern: (spec) => ({ kind: "nm", n: partsOf(spec).n, m: partsOf(spec).m }),

@@ -15,6 +15,7 @@ import { decodeGrid, encodeGrid, gridSections, gridSource, groupColumns, packGri
 export function plainFormat(name: string, parameters: readonly FormatParameter[], normalize: Format["normalize"], check: Format["check"]): Format {
   return {
     name, parameters, normalize, check,
+    packsOnHost: false,
     complete: (spec) => spec,
     pattern: () => null,
     grid: gridOf,

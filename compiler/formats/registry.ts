@@ -8,10 +8,17 @@ import type { Format, GridValues, Shape } from "./format.js";
 import { int4Format, int8Format } from "./integer.js";
 import { elementCount, totalWords } from "./layout.js";
 import { nmFormat } from "./nm.js";
+import { q4_0Format } from "./q4_0.js";
+import { q4_1Format } from "./q4_1.js";
+import { q6_kFormat } from "./q6_k.js";
+import { q8_0Format } from "./q8_0.js";
 import { decodeGrid } from "./scales.js";
 
 /** All formats, in the order of the specification. */
-export const formats: readonly Format[] = [f32Format, f16Format, bf16Format, i32Format, u32Format, int8Format, int4Format, nmFormat, bitmaskFormat];
+export const formats: readonly Format[] = [
+  f32Format, f16Format, bf16Format, i32Format, u32Format, int8Format, int4Format, nmFormat, bitmaskFormat,
+  q8_0Format, q4_0Format, q4_1Format, q6_kFormat,
+];
 
 /** The format of that name, or null. */
 export function formatOf(name: string): Format | null {

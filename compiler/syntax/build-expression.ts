@@ -10,14 +10,17 @@ export interface Context {
   readonly report: (diagnostic: Diagnostic) => void;
 }
 
+/** Where a node stands. */
 export function spanOfNode(context: Context, node: CstNode): Span {
   return { file: context.file, ...extent(node) };
 }
 
+/** Where a token stands. */
 export function spanOfToken(context: Context, at: IToken): Span {
   return { file: context.file, start: at.startOffset, end: at.startOffset + at.image.length };
 }
 
+/** A token as a name. */
 export function ident(context: Context, at: IToken): Ident {
   return { name: at.image, span: spanOfToken(context, at) };
 }
@@ -27,6 +30,7 @@ export function stringValue(at: IToken): string {
   return at.image.slice(1, -1).replace(/\\(.)/g, "$1");
 }
 
+/** A string literal. */
 export function string(context: Context, at: IToken): StringExpr {
   return { kind: "string", value: stringValue(at), span: spanOfToken(context, at) };
 }
@@ -114,6 +118,7 @@ function pack(context: Context, node: CstNode, span: Span): Expr {
   };
 }
 
+/** `nm(2, 4) of int4(128)`. */
 export function format(context: Context, node: CstNode): FormatExpr {
   const args = optionalNode(node, "arguments");
   const of = optionalNode(node, "format");

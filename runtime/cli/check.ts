@@ -1,23 +1,31 @@
 import type { Command } from "commander";
 import { check } from "../../compiler/check/check.js";
-import { hasErrors, type Diagnostic } from "../../compiler/diagnostic.js";
+import type { Diagnostic } from "../../compiler/diagnostic.js";
 import { render } from "../../compiler/render.js";
 import { createHost } from "../library.js";
-import { action, withJson } from "./context.js";
+import { action, withJson, type JsonOptions } from "./context.js";
 
-/** `espalier check`: diagnostics of files; exit code 0 when clean, 1 with diagnostics. */
+/** `espalier check`: diagnostics of files; exit code 0 when there are none, else 1. */
 export function addCheck(program: Command): void {
-  withJson(program.command("check").description("check recipes and functions").argument("<files...>", ".esp files"))
-    .action(action(async (output, files: string[], _options: { readonly json?: boolean }) => {
-      const diagnostics: Diagnostic[] = [];
+  withJson(program.command("check").description("check recipes and functions: names, types, sizes, patterns and formats").argument("<files...>", ".esp files"))
+    .action(action(async (output, files: string[], _options: JsonOptions) => {
+      // what several files use is told once
+      const found = new Map<string, Diagnostic>();
       const sources = new Map<string, string>();
       for (const file of files) {
         const host = createHost();
-        diagnostics.push(...check(file, host).diagnostics);
+        for (const diagnostic of check(file, host).diagnostics) found.set(JSON.stringify(diagnostic), diagnostic);
         for (const [path, text] of host.sources) sources.set(path, text);
       }
-      const failed = diagnostics.length > 0;
-      output.result({ diagnostics }, () => (failed ? render(diagnostics, sources, { color: process.stdout.isTTY === true }) : `${files.length} ${files.length === 1 ? "file" : "files"}: no diagnostics`));
-      return hasErrors(diagnostics) || failed ? 1 : 0;
+      const diagnostics = [...found.values()];
+      output.result({ diagnostics }, () => [render(diagnostics, sources, { color: output.colored }), summary(files.length, diagnostics)].filter((text) => text !== "").join("\n"));
+      return diagnostics.length === 0 ? 0 : 1;
     }));
+}
+
+function summary(files: number, diagnostics: readonly Diagnostic[]): string {
+  const of = files === 1 ? "1 file" : `${files} files`;
+  if (diagnostics.length === 0) return `${of}: nothing to report`;
+  const counts = (["error", "warning", "note"] as const).map((severity) => [diagnostics.filter((each) => each.severity === severity).length, severity] as const);
+  return `${of}: ${counts.filter(([count]) => count > 0).map(([count, severity]) => `${count} ${severity}${count === 1 ? "" : "s"}`).join(", ")}`;
 }

@@ -1,11 +1,12 @@
-import type { Command } from "commander";
-import { readFileSync } from "node:fs";
-import { check } from "../../compiler/check/check.js";
+import { Option, type Command } from "commander";
+import { check, type CheckedModule } from "../../compiler/check/check.js";
 import { compileStages, type CompileBinding } from "../../compiler/compile.js";
 import { hasErrors } from "../../compiler/diagnostic.js";
 import type { SymbolicGraph } from "../../compiler/graph/graph.js";
 import { printGraph } from "../../compiler/graph/print.js";
 import { printKernel } from "../../compiler/kernel/print.js";
+import { printRecipe } from "../../compiler/recipe/print.js";
+import type { Recipe, RecipeStep } from "../../compiler/recipe/recipe.js";
 import { didYouMean } from "../../compiler/suggest.js";
 import { parse } from "../../compiler/syntax/parse.js";
 import { baselineTarget, type Target } from "../../compiler/target.js";
@@ -14,63 +15,76 @@ import type { FormatSpec } from "../../compiler/types/type.js";
 import { openDevice } from "../device/device.js";
 import { createHost } from "../library.js";
 import { targetOf } from "../run/target.js";
-import { action, withDevice, type DeviceOptions } from "./context.js";
+import { settings } from "./compress.js";
+import { action, collect, withDevice, type DeviceOptions } from "./context.js";
 import { DiagnosticsError, UsageError } from "./failure.js";
 import { parseFormat } from "./format.js";
 import type { Output } from "./output.js";
 
-const stages = ["ast", "graph", "kernel", "wgsl", "plan"] as const;
+const stages = ["ast", "recipe", "graph", "kernel", "wgsl", "plan"] as const;
 
 interface CompileCommandOptions extends DeviceOptions {
   readonly fn?: string;
   readonly size: readonly string[];
-  readonly emit: string;
+  readonly set: readonly string[];
+  readonly emit: (typeof stages)[number];
 }
 
 /** `espalier compile`: a function's stages, down to the Program. */
 export function addCompile(program: Command): void {
-  withDevice(program.command("compile").description("compile a function and print a stage").argument("<file>", ".esp file")
-    .option("--fn <name>", "function; may be left out where the file has one")
-    .option("--size <name=value...>", "a size (N=4096), a dtype (E=f16) or a format (F=nm(2,4) of int4(128)) of the function", collect, [])
-    .option("--emit <stage>", "ast, graph, kernel, wgsl or plan", "plan"))
+  withDevice(program.command("compile").description("compile a function, or what a recipe does to a layer, and print a stage of it")
+    .argument("<file>", ".esp file")
+    .option("--fn <name>", "function; may be left out where the file has only one")
+    .option("--size <name=value...>", "a size (N=4096), a dtype (E=f16) or a format (F='nm(2, 4) of int4(128)') of the function; may be repeated", collect, [])
+    .option("--set <name=value...>", "a parameter of the recipe; may be repeated", collect, [])
+    .addOption(new Option("--emit <stage>", "what to print").choices(stages).default("plan")))
+    .addHelpText("after", `
+Stages: ast (what was written), recipe (its steps), graph (what it means; with all sizes given what is lowered), kernel
+(how it runs), wgsl, plan (the Program: all of it, as JSON). What a recipe does to a layer [N, K] goes by names such as
+RECIPE.store and RECIPE.x2, for an observation x2.
+
+With --device auto, the default, the target is WebGPU without optional features, and no device is opened.`)
     .action(action(async (output, file: string, options: CompileCommandOptions) => {
-      if (!stages.some((stage) => stage === options.emit)) throw new UsageError(`--emit is one of ${stages.join(", ")}, not "${options.emit}"`);
       const host = createHost();
-      const source = host.read(file);
-      if (options.emit === "ast" && source !== null) {
+      if (options.emit === "ast") {
+        const source = host.read(file);
+        if (source === null) throw new UsageError(`there is no file ${file} that can be read`);
         const { value, diagnostics } = parse(source, file);
         if (value === null) throw new DiagnosticsError(diagnostics, host.sources);
         output.result(value, () => JSON.stringify(value, null, 1));
         return;
       }
-      const { value, diagnostics } = check(file, host);
+      const { value, diagnostics } = check(file, host, { set: settings(options.set) });
       if (value === null || hasErrors(diagnostics)) throw new DiagnosticsError(diagnostics, host.sources);
-      const own = ownFunctions(file, host.read(file) ?? readFileSync(file, "utf8"));
-      const graph = chooseFunction(value.functions, own, options.fn);
-      if (options.emit === "graph" && options.size.length === 0) {
-        output.result(graph, () => printGraph(graph));
+      if (options.emit === "recipe") {
+        const recipes = [...value.recipes.values()];
+        if (recipes.length === 0) throw new UsageError(`${file} has no recipe`);
+        output.result(recipes, () => recipes.map(printRecipe).join("\n").trimEnd());
         return;
       }
-      const target = await targetFor(options, output);
-      const compiled = compileStages(graph, bindingOf(graph, options.size), target);
+      const graph = chooseGraph(file, value, ownFunctions(file, host.read(file) ?? ""), options.fn);
+      const binding = bindingOf(graph, options.size);
+      if (options.emit === "graph" && options.size.length === 0) {
+        output.result(graph, () => printGraph(graph).trimEnd());
+        return;
+      }
+      requireSizes(graph, binding);
+      const compiled = compileStages(graph, binding, await targetFor(options, output));
       if ("diagnostics" in compiled) throw new DiagnosticsError(compiled.diagnostics, host.sources);
+      const { fused, kernels, program: made } = compiled;
       switch (options.emit) {
-        case "graph": return output.result(compiled.fused, () => printGraph(compiled.fused));
-        case "kernel": return output.result(compiled.kernels.flat(), () => compiled.kernels.flat().map(printKernel).join("\n"));
-        case "wgsl": return output.result(compiled.program.kernels.map(({ name, wgsl }) => ({ name, wgsl })), () => compiled.program.kernels.map((kernel) => kernel.wgsl).join("\n"));
-        default: return output.result(compiled.program, () => JSON.stringify(compiled.program, null, 1));
+        case "graph": return output.result(fused, () => printGraph(fused).trimEnd());
+        case "kernel": return output.result(kernels.flat(), () => kernels.flat().map((kernel) => printKernel(kernel).trimEnd()).join("\n\n"));
+        case "wgsl": return output.result(made.kernels.map(({ name, wgsl }) => ({ name, wgsl })), () => made.kernels.map((kernel) => kernel.wgsl.trimEnd()).join("\n\n"));
+        case "plan": return output.result(made, () => JSON.stringify(made, null, 1));
+        default: return options.emit satisfies never;
       }
     }));
 }
 
-function collect(value: string, previous: readonly string[]): readonly string[] {
-  return [...previous, value];
-}
-
-/** The target of the device asked for; with `auto`, a plain WebGPU device if none can be opened, since nothing is run. */
+/** The target of the device asked for; plain WebGPU where none is, since nothing is run. */
 async function targetFor(options: DeviceOptions, output: Output): Promise<Target> {
   if (options.device === "auto") return baselineTarget;
-  if (options.device !== "gpu" && options.device !== "cpu") throw new UsageError(`--device is auto, gpu or cpu, not "${options.device}"`);
   const device = await openDevice({ kind: options.device, log: output.note });
   const target = targetOf(device);
   device.close();
@@ -83,16 +97,31 @@ function ownFunctions(file: string, source: string): readonly string[] {
   return value === null ? [] : value.declarations.filter((declaration) => declaration.kind === "function").map((declaration) => declaration.name.name);
 }
 
-function chooseFunction(functions: ReadonlyMap<string, SymbolicGraph>, own: readonly string[], name: string | undefined): SymbolicGraph {
-  if (name === undefined) {
-    const [only, ...others] = own;
-    if (only === undefined) throw new UsageError("the file declares no function; a recipe is compiled when it runs");
-    if (others.length > 0) throw new UsageError(`--fn NAME is needed: the file declares ${own.join(", ")}`);
-    return functions.get(only)!;
-  }
-  const found = functions.get(name);
+/** The graphs of a recipe by name: `name.store` (numbered where there are several) and `name.x2` for an observation x2. */
+function recipeGraphs(recipe: Recipe): readonly (readonly [string, SymbolicGraph])[] {
+  const stores: SymbolicGraph[] = [];
+  const observed: [string, SymbolicGraph][] = [];
+  const visit = (step: RecipeStep): void => {
+    if (step.kind === "blocks") step.body.forEach(visit);
+    if (step.kind === "observe") observed.push([`${recipe.name}.${step.name}`, step.graph]);
+    if (step.kind === "linears") for (const treatment of step.treatments) if (treatment.stores !== null) stores.push(treatment.graph);
+  };
+  recipe.steps.forEach(visit);
+  return [...observed, ...stores.map((graph, at) => [`${recipe.name}.store${stores.length === 1 ? "" : at + 1}`, graph] as const)];
+}
+
+/** The graph of that name; without a name the file's only function or, in a file of a recipe only, what it stores. */
+function chooseGraph(file: string, value: CheckedModule, own: readonly string[], name: string | undefined): SymbolicGraph {
+  const ofRecipes = new Map([...value.recipes.values()].flatMap(recipeGraphs));
+  const known = new Map([...value.functions, ...ofRecipes]);
+  const offered = [...own, ...ofRecipes.keys()];
+  const stored = [...ofRecipes.keys()].filter((key) => /\.store$/.test(key));
+  const wanted = name ?? (own.length === 1 ? own[0] : own.length === 0 && stored.length === 1 ? stored[0] : undefined);
+  if (wanted === undefined) throw new UsageError(offered.length === 0 ? `${file} declares no function and no recipe` : `--fn NAME is needed: ${file} has ${offered.join(", ")}`);
+  const found = known.get(wanted);
   if (found !== undefined) return found;
-  throw new UsageError(`there is no function ${name}; ${didYouMean(name, functions.keys()) ?? ""} the file declares ${own.join(", ")}`);
+  const hint = didYouMean(wanted, known.keys()) ?? "";
+  throw new UsageError(`there is no function ${wanted}; ${hint === "" ? "" : `${hint} `}${file} has ${offered.join(", ") || "none"}`);
 }
 
 /** Sizes, dtypes and formats from `NAME=VALUE`; dtypes default to f32 and formats to dense. */
@@ -106,13 +135,18 @@ export function bindingOf(graph: SymbolicGraph, given: readonly string[]): Compi
     if (at < 1) throw new UsageError(`--size is NAME=VALUE, not "${text}"`);
     if (graph.parameters.sizes.includes(name)) {
       const size = Number(value);
-      if (!Number.isSafeInteger(size) || size < 1) throw new UsageError(`the size ${name} must be a positive whole number, not "${value}"`);
+      if (!/^\d+$/.test(value) || !Number.isSafeInteger(size) || size < 1) throw new UsageError(`the size ${name} should be a whole number above 0, not "${value}"`);
       sizes[name] = size;
     } else if (graph.parameters.dtypes.includes(name)) {
-      if (value !== "f32" && value !== "f16") throw new UsageError(`the dtype ${name} must be f32 or f16, not "${value}"`);
+      if (value !== "f32" && value !== "f16") throw new UsageError(`the dtype ${name} should be f32 or f16, not "${value}"`);
       dtypes[name] = value;
     } else if (graph.parameters.formats.includes(name)) formats[name] = parseFormat(value);
     else throw new UsageError(`${graph.name} has no parameter ${name}; it has ${[...graph.parameters.sizes, ...graph.parameters.dtypes, ...graph.parameters.formats].join(", ") || "none"}`);
   }
   return { sizes, dtypes, formats };
+}
+
+function requireSizes(graph: SymbolicGraph, binding: CompileBinding): void {
+  const missing = graph.parameters.sizes.filter((name) => binding.sizes?.[name] === undefined);
+  if (missing.length > 0) throw new UsageError(`the sizes of ${graph.name} are needed: --size ${missing.map((name) => `${name}=...`).join(" ")}`);
 }

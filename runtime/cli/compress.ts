@@ -1,17 +1,25 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Command } from "commander";
 import { check } from "../../compiler/check/check.js";
+import { CompileError } from "../../compiler/compile.js";
 import { hasErrors } from "../../compiler/diagnostic.js";
-import type { Recipe } from "../../compiler/recipe/recipe.js";
-import { compress, type CompressProgress } from "../llama/compress.js";
-import { openModel } from "../model/model.js";
-import { checkOutput } from "../model/output.js";
-import { createHost, type SourceHost } from "../library.js";
-import { action, integerOption, openMachine, withDevice, type DeviceOptions } from "./context.js";
-import { DiagnosticsError, UsageError } from "./failure.js";
-import { bytesText, table, type Output } from "./output.js";
-import { readTokens } from "./text.js";
+import type { Recipe, RecipeStep } from "../../compiler/recipe/recipe.js";
+import { baselineTarget } from "../../compiler/target.js";
+import { formatBytes } from "../device/device.js";
+import { createHost } from "../library.js";
+import { compress, type CalibrationText, type Compression } from "../llama/compress.js";
+import { checkRecipe } from "../llama/treat.js";
+import { calibrationWindows } from "../llama/windows.js";
+import { openModel, type Model } from "../model/model.js";
+import { checkOutput, discardStaged } from "../model/output.js";
+import { action, collect, integer, openMachine, withDevice, type DeviceOptions } from "./context.js";
+import { DiagnosticsError, noteDiagnostics, UsageError } from "./failure.js";
+import { onInterrupt } from "./interrupt.js";
+import type { Output } from "./output.js";
+import { stagedProgress } from "./progress.js";
+import { table } from "./table.js";
+import { checkWindow, readTokens } from "./text.js";
 
 interface CompressCommandOptions extends DeviceOptions {
   readonly model: string;
@@ -26,35 +34,37 @@ interface CompressCommandOptions extends DeviceOptions {
 
 /** `espalier compress`: a model by a recipe. */
 export function addCompress(program: Command): void {
-  withDevice(program.command("compress").description("compress a model by a recipe").argument("<recipe>", ".esp file with a recipe")
-    .requiredOption("--model <dir>", "model directory")
+  withDevice(program.command("compress").description("compress a model by a recipe, into a directory that every command takes as a model")
+    .argument("<recipe>", ".esp file with a recipe")
+    .requiredOption("--model <dir>", "model directory: config.json, safetensors, tokenizer.json")
     .requiredOption("--out <dir>", "directory to write; must not exist")
-    .option("--text <file>", "calibration text; calibration.txt of the model directory unless given")
+    .option("--text <file>", "calibration text, UTF-8 (default: calibration.txt of the model directory)")
     .option("--recipe <name>", "which recipe, where the file has several")
-    .option("--set <name=value...>", "a parameter of the recipe", (value: string, previous: readonly string[]) => [...previous, value], [])
-    .option("--window <n>", "tokens of a calibration window", integerOption("--window", 2), 256)
-    .option("--windows <n>", "calibration windows, the first of the text", integerOption("--windows", 1), 128)
-    .option("--force", "replace the output directory"))
+    .option("--set <name=value...>", "a parameter of the recipe; may be repeated", collect, [])
+    .option("--window <n>", "tokens of a calibration window", integer(2), 256)
+    .option("--windows <n>", "calibration windows, the first of the text", integer(1), 128)
+    .option("--force", "replace the output directory if it holds a model"))
+    .addHelpText("after", `
+Nothing is written unless all goes well; a run that is stopped leaves no half model behind.`)
     .action(action(async (output, file: string, options: CompressCommandOptions) => {
-      const host = createHost();
-      const recipe = findRecipe(file, host, options);
+      const { recipe, source, sources } = findRecipe(file, options, output);
       const model = await openModel(options.model);
       try {
-        await checkOutput(options.out, { model: options.model, force: options.force === true });
-        const text = recipe.needsText ? await calibrationText(options, model) : null;
-        const { device, caller } = await openMachine(options, output);
+        // whatever can be told without a device is told before one is opened, and before a weight is read
+        checkAgainst(model, recipe, sources);
+        const outputs = outputsOf(recipe, options.out);
+        for (const path of outputs) await checkOutput(path, { model: options.model, force: options.force === true });
+        const text = recipe.needsText ? await calibrationText(model, options) : null;
+        const { device, caller, close } = await openMachine(options.device, output.note);
+        const forget = onInterrupt(() => outputs.forEach(discardStaged), output.note);
         try {
           const progress = stagedProgress(output);
-          const report = await compress(caller, model, recipe, { output: options.out, force: options.force, source: readFileSync(file, "utf8"), text, onProgress: progress.update });
+          const report = await compress(caller, model, recipe, { output: options.out, force: options.force, source, text, onProgress: progress.update });
           progress.end();
-          output.result({ ...report, device: device.name }, () => [
-            table(["tensor", "pattern", "format", "bits/weight", "bytes", "relative error"], report.tensors.map((tensor) => [
-              tensor.name, tensor.pattern, tensor.format, tensor.bitsPerWeight.toFixed(3), tensor.bytes, tensor.relativeError.toFixed(5),
-            ])),
-            `${bytesText(report.bytesBefore)} -> ${bytesText(report.bytesAfter)} in ${report.seconds.toFixed(1)} s on ${device.name}: ${report.saved.join(", ")}`,
-          ].join("\n"));
+          output.result({ ...report, device: device.name }, () => describe(report, device.name, output));
         } finally {
-          device.close();
+          forget();
+          close();
         }
       } finally {
         await model.close();
@@ -62,50 +72,72 @@ export function addCompress(program: Command): void {
     }));
 }
 
-async function calibrationText(options: CompressCommandOptions, model: Awaited<ReturnType<typeof openModel>>): Promise<{ ids: number[]; bos: number | null; window: number; windows: number }> {
+/** The tensors and the sizes, for people. */
+export function describe(report: Compression, device: string, output: Output): string {
+  return [
+    table(["tensor", "pattern", "format", "bits/weight", "bytes", "relative error"], report.tensors.map((tensor) => [
+      tensor.name, tensor.pattern, tensor.format, { number: tensor.bitsPerWeight, digits: 3 }, tensor.bytes, { number: tensor.relativeError, digits: 4 },
+    ]), output.paint),
+    `${formatBytes(report.bytesBefore)} -> ${output.paint.bold(formatBytes(report.bytesAfter))} in ${report.seconds.toFixed(1)} s on ${device}: ${report.saved.join(", ")}`,
+  ].join("\n");
+}
+
+/** Values of `--set name=value`, by name; the checker reads them. */
+export function settings(given: readonly string[]): Readonly<Record<string, string>> {
+  return Object.fromEntries(given.map((text) => {
+    const at = text.indexOf("=");
+    if (at < 1) throw new UsageError(`--set is NAME=VALUE, not "${text}"`);
+    return [text.slice(0, at).trim(), text.slice(at + 1).trim()] as const;
+  }));
+}
+
+interface FoundRecipe {
+  readonly recipe: Recipe;
+  readonly source: string;
+  /** What was read on the way, by file. */
+  readonly sources: ReadonlyMap<string, string>;
+}
+
+/** The recipe of a file that is asked for; warnings go to stderr. */
+export function findRecipe(file: string, options: { readonly set: readonly string[]; readonly recipe?: string | undefined }, output: Pick<Output, "note">): FoundRecipe {
+  const host = createHost();
+  const { value, diagnostics } = check(file, host, { set: settings(options.set) });
+  if (value === null || hasErrors(diagnostics)) throw new DiagnosticsError(diagnostics, host.sources);
+  if (diagnostics.length > 0) noteDiagnostics(output, diagnostics, host.sources);
+  const names = [...value.recipes.keys()];
+  const [only, ...others] = names;
+  if (only === undefined) throw new UsageError(`${file} has no recipe; expected one such as examples/wanda-2of4.esp has`);
+  if (options.recipe === undefined && others.length > 0) throw new UsageError(`--recipe NAME is needed: ${file} has ${names.join(", ")}`);
+  const recipe = value.recipes.get(options.recipe ?? only);
+  if (recipe === undefined) throw new UsageError(`${file} has no recipe ${options.recipe}; it has ${names.join(", ")}`);
+  return { recipe, source: host.read(file) ?? "", sources: host.sources };
+}
+
+/** Whether the recipe fits the model: names and sizes. The device's own limits come later. */
+function checkAgainst(model: Model, recipe: Recipe, sources: ReadonlyMap<string, string>): void {
+  try {
+    checkRecipe({ target: { ...baselineTarget, f16: true } }, model, recipe);
+  } catch (error) {
+    throw error instanceof CompileError ? new DiagnosticsError(error.diagnostics, sources) : error;
+  }
+}
+
+/** The calibration text, known to be long enough. */
+async function calibrationText(model: Model, options: CompressCommandOptions): Promise<CalibrationText> {
   const beside = join(options.model, "calibration.txt");
   const path = options.text ?? (existsSync(beside) ? beside : null);
   if (path === null) throw new UsageError("the recipe observes the model on a text: --text FILE is needed, as the model directory has no calibration.txt");
   const tokenizer = await model.tokenizer();
-  return { ids: await readTokens(path, tokenizer), bos: tokenizer.bos, window: options.window, windows: options.windows };
+  const ids = await readTokens(path, tokenizer);
+  const { window, windows } = options;
+  checkWindow(model, window);
+  calibrationWindows(ids, window, tokenizer.bos, windows);
+  return { ids, bos: tokenizer.bos, window, windows };
 }
 
-function findRecipe(file: string, host: SourceHost, options: CompressCommandOptions): Recipe {
-  const { value, diagnostics } = check(file, host, { set: settings(options.set) });
-  if (value === null || hasErrors(diagnostics)) throw new DiagnosticsError(diagnostics, host.sources);
-  const names = [...value.recipes.keys()];
-  const [only, ...others] = names;
-  if (only === undefined) throw new UsageError(`${file} has no recipe`);
-  if (options.recipe === undefined && others.length > 0) throw new UsageError(`--recipe NAME is needed: ${file} has ${names.join(", ")}`);
-  const found = value.recipes.get(options.recipe ?? only);
-  if (found === undefined) throw new UsageError(`${file} has no recipe ${options.recipe}; it has ${names.join(", ")}`);
-  return found;
-}
-
-/** Values of `--set name=value`: numbers and booleans as such. */
-export function settings(given: readonly string[]): Record<string, number | boolean | string> {
-  return Object.fromEntries(given.map((text) => {
-    const at = text.indexOf("=");
-    if (at < 1) throw new UsageError(`--set is name=value, not "${text}"`);
-    const value = text.slice(at + 1).trim();
-    const number = Number(value);
-    return [text.slice(0, at).trim(), value === "true" ? true : value === "false" ? false : value !== "" && Number.isFinite(number) ? number : value] as const;
-  }));
-}
-
-/** One bar a stage. */
-export function stagedProgress(output: Output): { update(progress: CompressProgress): void; end(): void } {
-  let stage: string | null = null;
-  let bar = output.progress("");
-  return {
-    update(progress) {
-      if (progress.stage !== stage) {
-        bar.end();
-        stage = progress.stage;
-        bar = output.progress(stage.padEnd(8));
-      }
-      bar.update(progress.done, progress.total, progress.subject);
-    },
-    end: () => bar.end(),
-  };
+/** The directories that a recipe writes: those that it names, else the output itself. */
+function outputsOf(recipe: Recipe, out: string): readonly string[] {
+  const named = (steps: readonly RecipeStep[]): readonly string[] => steps.flatMap((step) => (step.kind === "save" ? [step.name] : step.kind === "blocks" ? named(step.body) : []));
+  const names = named(recipe.steps);
+  return names.length === 0 ? [out] : names.map((name) => join(out, name));
 }

@@ -1,48 +1,59 @@
-import type { Command } from "commander";
+import { InvalidArgumentError, Option, type Command } from "commander";
 import { openDevice, type Device } from "../device/device.js";
-import { createCaller, type Caller } from "../llama/call.js";
 import { standardLibrary } from "../library.js";
+import { createCaller, type Caller } from "../llama/call.js";
 import { createExecutor } from "../run/run.js";
 import { targetOf } from "../run/target.js";
-import { reportFailure, UsageError } from "./failure.js";
+import { reportFailure } from "./failure.js";
 import { createOutput, type Output } from "./output.js";
+import { claimStdout } from "./stdout.js";
 
-/** Options that every computing command has. */
-export interface DeviceOptions {
-  readonly device: string;
+/** What every command has. */
+export interface JsonOptions {
   readonly json?: boolean;
+}
+
+/** What every computing command has. */
+export interface DeviceOptions extends JsonOptions {
+  readonly device: "auto" | "gpu" | "cpu";
 }
 
 /** Adds `--device` and `--json`. */
 export function withDevice(command: Command): Command {
-  return withJson(command.option("--device <kind>", "auto, gpu or cpu", "auto"));
+  return withJson(command.addOption(new Option("--device <kind>", "what to compute on; auto takes a GPU where there is one").choices(["auto", "gpu", "cpu"]).default("auto")));
 }
 
+/** Adds `--json`. */
 export function withJson(command: Command): Command {
-  return command.option("--json", "print one JSON document on stdout, everything else on stderr");
+  return command.option("--json", "print the result as one JSON document on stdout, all else on stderr");
 }
 
 /** A device with the standard library compiled for it on demand. */
 export interface Machine {
   readonly device: Device;
   readonly caller: Caller;
+  close(): void;
 }
 
-/** Opens the device that was asked for. */
-export async function openMachine(options: DeviceOptions, output: Output): Promise<Machine> {
-  const kind = options.device;
-  if (kind !== "auto" && kind !== "gpu" && kind !== "cpu") throw new UsageError(`--device is auto, gpu or cpu, not "${kind}"`);
+/** Opens the device that was asked for; the caller closes it. */
+export async function openMachine(kind: DeviceOptions["device"], note: (line: string) => void): Promise<Machine> {
   const functions = standardLibrary();
-  const device = await openDevice({ kind, log: output.note, unchecked: true });
+  // every kernel is proven to stay in range when it is lowered
+  const device = await openDevice({ kind, log: note, unchecked: true });
   const executor = await createExecutor(device);
-  return { device, caller: createCaller(executor, targetOf(device), functions) };
+  return {
+    device, caller: createCaller(executor, targetOf(device), functions),
+    close() {
+      executor.close();
+      device.close();
+    },
+  };
 }
 
 /** Runs a command: its failure becomes words and an exit code. The process ends by itself. */
-export function action<Args extends unknown[]>(run: (output: Output, ...args: Args) => Promise<number | void>): (...args: Args) => Promise<void> {
+export function action<Args extends readonly unknown[]>(run: (output: Output, ...args: Args) => Promise<number | void>): (...args: Args) => Promise<void> {
   return async (...args) => {
-    const options = args.find((arg): arg is Args[number] & { json?: boolean } => typeof arg === "object" && arg !== null && !Array.isArray(arg) && "json" in arg);
-    const output = createOutput(options?.json === true);
+    const output = createOutput(args.some(wantsJson), await claimStdout());
     try {
       process.exitCode = (await run(output, ...args)) ?? 0;
     } catch (error) {
@@ -51,20 +62,29 @@ export function action<Args extends unknown[]>(run: (output: Output, ...args: Ar
   };
 }
 
-/** A whole number from the command line. */
-export function integerOption(name: string, least: number): (text: string) => number {
+function wantsJson(arg: unknown): boolean {
+  return typeof arg === "object" && arg !== null && "json" in arg && arg.json === true;
+}
+
+/** Reads a whole number of at least `least` from the command line. */
+export function integer(least: number, most: number = Number.MAX_SAFE_INTEGER): (text: string) => number {
   return (text) => {
     const value = Number(text);
-    if (!Number.isSafeInteger(value) || value < least) throw new UsageError(`${name} must be a whole number of at least ${least}, not "${text}"`);
-    return value;
+    if (/^\d+$/.test(text) && value >= least && value <= most) return value;
+    throw new InvalidArgumentError(`Expected a whole number ${most === Number.MAX_SAFE_INTEGER ? `of at least ${least}` : `from ${least} to ${most}`}.`);
   };
 }
 
-/** A number from the command line, in a range. */
-export function numberOption(name: string, least: number, most: number): (text: string) => number {
+/** Reads a number that `holds` from the command line; `expected` says in words which do. */
+export function number(holds: (value: number) => boolean, expected: string): (text: string) => number {
   return (text) => {
     const value = Number(text);
-    if (text.trim() === "" || !(value >= least && value <= most)) throw new UsageError(`${name} must be a number from ${least} to ${most}, not "${text}"`);
-    return value;
+    if (text.trim() !== "" && Number.isFinite(value) && holds(value)) return value;
+    throw new InvalidArgumentError(`Expected a number ${expected}.`);
   };
+}
+
+/** For options that may be given several times: all values, in order. */
+export function collect(value: string, before: readonly string[]): readonly string[] {
+  return [...before, value];
 }

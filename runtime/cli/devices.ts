@@ -1,12 +1,16 @@
 import type { Command } from "commander";
-import { listDevices } from "../device/device.js";
-import { action, withJson } from "./context.js";
+import { formatBytes, listDevices } from "../device/device.js";
+import { action, withJson, type JsonOptions } from "./context.js";
 
 /** `espalier devices`: what this machine could compute on. */
 export function addDevices(program: Command): void {
-  withJson(program.command("devices").description("what this machine can compute on"))
-    .action(action(async (output, _options: { readonly json?: boolean }) => {
+  withJson(program.command("devices").description("list what this machine can compute on; * marks the device that is taken by itself"))
+    .action(action(async (output, _options: JsonOptions) => {
       const devices = (await listDevices()).map(({ name, kind, default: chosen, features, limits }) => ({ name, kind, default: chosen, features: [...features].sort(), limits }));
-      output.result({ devices }, () => devices.map((device) => `${device.default ? "*" : " "} ${device.kind.padEnd(4)} ${device.name}\n    ${device.features.join(", ")}\n    binding ${device.limits.maxStorageBufferBindingSize} bytes, workgroup memory ${device.limits.maxComputeWorkgroupStorageSize} bytes, ${device.limits.maxComputeInvocationsPerWorkgroup} invocations`).join("\n"));
+      output.result({ devices }, () => devices.map(({ name, kind, default: chosen, features, limits }) => [
+        `${chosen ? "*" : " "} ${kind.padEnd(4)} ${output.paint.bold(name)}`,
+        `         features  ${features.join(", ") || "none"}`,
+        `         limits    ${formatBytes(limits.maxStorageBufferBindingSize)} a binding, ${formatBytes(limits.maxComputeWorkgroupStorageSize)} of workgroup memory, ${limits.maxComputeInvocationsPerWorkgroup} threads a workgroup${limits.subgroupMaxSize > 1 ? `, subgroups of ${limits.subgroupMinSize} to ${limits.subgroupMaxSize}` : ""}`,
+      ].join("\n")).join("\n") || "none");
     }));
 }

@@ -1,16 +1,16 @@
 import { CompileError } from "../../compiler/compile.js";
-import type { Diagnostic } from "../../compiler/diagnostic.js";
+import { InternalError, type Diagnostic } from "../../compiler/diagnostic.js";
 import { render } from "../../compiler/render.js";
 import { DeviceError } from "../device/device.js";
 import { LlamaError } from "../llama/error.js";
 import { ModelError } from "../model/error.js";
-import type { Output } from "./output.js";
+import { hasColors, type Output } from "./output.js";
 
 /** Diagnostics that end a command, with the sources they point into. */
 export class DiagnosticsError extends Error {
+  override readonly name = "DiagnosticsError";
   constructor(readonly diagnostics: readonly Diagnostic[], readonly sources: ReadonlyMap<string, string>) {
     super("the program has errors");
-    this.name = "DiagnosticsError";
   }
 }
 
@@ -19,18 +19,39 @@ export class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
-/** Says what went wrong, on stderr (with `--json` also as the one document on stdout), and returns the exit code. */
-export function reportFailure(output: Output, error: unknown, sources: ReadonlyMap<string, string> = new Map()): number {
+/** An error as `--json` prints it. */
+export interface Failure {
+  /** The model's, the device's or the recipe's error code; `usage`; `system` for an error of the operating system; `internal` for a fault of Espalier. */
+  readonly code: string;
+  readonly message: string;
+  readonly help: string | null;
+}
+
+/** Says what went wrong on stderr, with `--json` also as the one document on stdout, and gives the exit code. */
+export function reportFailure(output: Output, error: unknown): number {
   if (error instanceof DiagnosticsError || error instanceof CompileError) {
-    const from = error instanceof DiagnosticsError ? error.sources : sources;
-    output.note(render(error.diagnostics, from, { color: process.stderr.isTTY === true }));
+    noteDiagnostics(output, error.diagnostics, error instanceof DiagnosticsError ? error.sources : new Map());
     if (output.json) output.result({ diagnostics: error.diagnostics }, () => "");
     return 1;
   }
-  const code = error instanceof ModelError || error instanceof LlamaError || error instanceof DeviceError ? error.code : null;
-  const message = error instanceof Error ? (code === null && !(error instanceof UsageError) ? (error.stack ?? error.message) : error.message) : String(error);
-  const help = error instanceof ModelError ? error.help : null;
-  output.note(`error${code === null ? "" : `[${code}]`}: ${message}${help === null ? "" : `\n  = help: ${help}`}`);
-  if (output.json) output.result({ error: { code, message, help } }, () => "");
-  return error instanceof UsageError ? 2 : 1;
+  const failure = failureOf(error);
+  const code = failure.code === "usage" || failure.code === "system" || failure.code === "internal" ? "" : `[${failure.code}]`;
+  output.note(`${output.alarm(`error${code}`)}: ${failure.message}${failure.help === null ? "" : `\n  = help: ${failure.help}`}`);
+  if (output.json) output.result({ error: failure }, () => "");
+  return failure.code === "usage" ? 2 : 1;
+}
+
+/** Diagnostics in words, on stderr. */
+export function noteDiagnostics(output: Pick<Output, "note">, diagnostics: readonly Diagnostic[], sources: ReadonlyMap<string, string>): void {
+  output.note(render(diagnostics, sources, { color: hasColors(2) }).trimEnd());
+}
+
+function failureOf(error: unknown): Failure {
+  if (error instanceof ModelError) return { code: error.code, message: error.message, help: error.help };
+  if (error instanceof LlamaError || error instanceof DeviceError) return { code: error.code, message: error.message, help: null };
+  if (error instanceof UsageError) return { code: "usage", message: error.message, help: null };
+  if (error instanceof InternalError) return { code: "internal", message: error.message, help: null };
+  if (!(error instanceof Error)) return { code: "internal", message: String(error), help: null };
+  if ("syscall" in error) return { code: "system", message: error.message, help: null };
+  return { code: "internal", message: error.stack ?? error.message, help: "this is a fault of espalier: please report it with what you ran" };
 }

@@ -1,17 +1,23 @@
 import { writeSync } from "node:fs";
+import { isatty } from "node:tty";
 import { Presets, SingleBar } from "cli-progress";
 import colors from "picocolors";
 
 /** Where a command's words go. Results on stdout; progress, notes and errors on stderr. With `--json`, stdout is one document. */
 export interface Output {
   readonly json: boolean;
-  /** Colours, on a terminal only. */
+  /** Whether results are coloured: on a terminal only. */
+  readonly colored: boolean;
+  /** Colours for results; none where `colored` is false. */
   readonly paint: ReturnType<typeof colors.createColors>;
   /** The result: printed as JSON with `--json`, else by `text`. */
   result(value: unknown, text: () => string): void;
   /** Text of the result as it comes about; nothing with `--json`. */
   stream(text: string): void;
+  /** A line on stderr. */
   note(line: string): void;
+  /** Red and bold for a line on stderr; no change where that is no terminal. */
+  alarm(text: string): string;
   /** A bar on stderr; on no terminal, a line at the start and at each tenth. */
   progress(label: string): Progress;
 }
@@ -21,12 +27,15 @@ export interface Progress {
   end(): void;
 }
 
-/** The output of one command. */
-export function createOutput(json: boolean): Output {
-  const paint = colors.createColors(process.stdout.isTTY === true && !json);
-  const write = (text: string): void => writeAll(1, text);
+/** The output of one command; results go to the descriptor given. */
+export function createOutput(json: boolean, descriptor: number = 1): Output {
+  const colored = !json && hasColors(descriptor);
+  const alert = colors.createColors(hasColors(2));
+  const write = (text: string): void => writeAll(descriptor, text);
   return {
-    json, paint,
+    json, colored,
+    paint: colors.createColors(colored),
+    alarm: (text) => alert.bold(alert.red(text)),
     result(value, text) {
       write(json ? `${JSON.stringify(value, null, 1)}\n` : `${text()}\n`);
     },
@@ -34,12 +43,17 @@ export function createOutput(json: boolean): Output {
       if (!json) write(text);
     },
     note: (line) => writeAll(2, `${line}\n`),
-    progress: (label) => (process.stderr.isTTY === true ? bar(label) : lines(label)),
+    progress: (label) => (isatty(2) ? bar(label) : lines(label)),
   };
 }
 
+/** Whether colours may be printed there: on a terminal, unless the user wants none (https://no-color.org). */
+export function hasColors(descriptor: number): boolean {
+  return isatty(descriptor) && !process.env["NO_COLOR"] && process.env["TERM"] !== "dumb";
+}
+
 /** Writes it all, also to a pipe that is full for a moment. */
-function writeAll(descriptor: 1 | 2, text: string): void {
+function writeAll(descriptor: number, text: string): void {
   const bytes = Buffer.from(text);
   for (let at = 0; at < bytes.length; ) {
     try {
@@ -48,12 +62,13 @@ function writeAll(descriptor: 1 | 2, text: string): void {
       const code = error instanceof Error && "code" in error ? error.code : null;
       if (code === "EPIPE") return;
       if (code !== "EAGAIN") throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2); // ms: the reader is slow
     }
   }
 }
 
 function bar(label: string): Progress {
-  const single = new SingleBar({ format: `${label} {bar} {value}/{total} {note} {eta_formatted}`, stream: process.stderr, hideCursor: true, clearOnComplete: true }, Presets.shades_classic);
+  const single = new SingleBar({ format: `${label} {bar} {value}/{total} {eta_formatted} {note}`, stream: process.stderr, clearOnComplete: true, linewrap: true, barsize: 30 }, Presets.shades_classic);
   let started = false;
   return {
     update(done, total, note = "") {
@@ -81,26 +96,4 @@ function lines(label: string): Progress {
       shown = -1;
     },
   };
-}
-
-/** A table with columns as wide as their widest cell; numbers to the right. */
-export function table(header: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
-  const all = [header, ...rows.map((row) => row.map(String))];
-  const widths = header.map((_, column) => Math.max(...all.map((row) => (row[column] ?? "").length)));
-  return all.map((row, line) => row.map((cell, column) => {
-    const numeric = line > 0 ? typeof rows[line - 1]?.[column] === "number" : typeof rows[0]?.[column] === "number";
-    return numeric ? cell.padStart(widths[column]!) : cell.padEnd(widths[column]!);
-  }).join("  ").trimEnd()).join("\n");
-}
-
-/** Bytes for people: 1536 -> "1.5 KiB". */
-export function bytesText(bytes: number): string {
-  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
-  let value = bytes;
-  let unit = 0;
-  while (value >= 1024 && unit < units.length - 1) {
-    value /= 1024;
-    unit++;
-  }
-  return unit === 0 ? `${bytes} B` : `${value.toFixed(value < 10 ? 2 : 1)} ${units[unit]}`;
 }

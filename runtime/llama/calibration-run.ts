@@ -4,7 +4,8 @@ import { embedWindows, passBlock, releaseActivations, type Activations, type Sta
 import type { Caller } from "./call.js";
 import type { CalibrationText, CompressProgress } from "./compress.js";
 import { loadFrame, releaseFrame, type ActivationDtype } from "./session.js";
-import { calibrationWindows } from "./windows.js";
+import { unpackBlock } from "./weights.js";
+import { calibrationWindows, checkContext } from "./windows.js";
 import type { WorkingModel } from "./working-model.js";
 
 /** Calibration activations on their way through a model, block by block. */
@@ -30,6 +31,7 @@ export interface CalibrationRun {
 export async function calibrationRun(caller: Caller, model: Model, working: WorkingModel, text: CalibrationText, dtype: ActivationDtype, progress: (progress: CompressProgress) => void): Promise<CalibrationRun> {
   const { config } = model;
   const windows = calibrationWindows(text.ids, text.window ?? 256, text.bos, text.windows ?? 128);
+  checkContext(windows, config.contextLength);
   const frame = await loadFrame(caller, model, "stored");
   const batch = calibrationBatch(caller, model, windows.tokens);
   let activations: Activations = await embedWindows(caller, frame, windows, batch, dtype);
@@ -38,13 +40,15 @@ export async function calibrationRun(caller: Caller, model: Model, working: Work
 
   async function pass(block: number, observers: readonly (RecipeStep & { readonly kind: "observe" })[], advance: boolean): Promise<Statistics> {
     const { weights, release } = await working.block(block);
+    const dense = await unpackBlock(caller, weights);
     try {
-      const seen = await passBlock(caller, config, weights, activations, observers.map(({ id, graph }) => ({ id, key: `observe ${id}`, graph })), advance, (done, total) => {
+      const seen = await passBlock(caller, config, dense.weights, activations, observers.map(({ id, graph }) => ({ id, key: `observe ${id}`, graph })), advance, (done, total) => {
         progress({ stage: advance ? "advance" : "observe", subject: `block ${block}`, done, total });
       });
       activations = seen.activations;
       return seen.statistics;
     } finally {
+      dense.release();
       release();
     }
   }

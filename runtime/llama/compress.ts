@@ -179,7 +179,7 @@ async function followBlocks(run: Run, body: readonly RecipeStep[]): Promise<void
 async function expect(run: Run, condition: Condition, text: string): Promise<void> {
   const values: string[] = [];
   if (await holds(run, condition, values)) return;
-  throw new LlamaError("expectation-failed", `The recipe expects ${text}, which does not hold: ${values.join(", ")}. Nothing was written.`);
+  throw new LlamaError("expectation-failed", `The recipe expects ${text}, which does not hold: ${values.join(", ")}. ${run.saved.length === 0 ? "Nothing was written." : `Written before: ${run.saved.join(", ")}.`}`);
 }
 
 async function holds(run: Run, condition: Condition, values: string[]): Promise<boolean> {

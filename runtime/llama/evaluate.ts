@@ -2,7 +2,7 @@
 import type { DeviceTensor } from "../run/run.js";
 import { first, many } from "./results.js";
 import type { Cache, Session } from "./session.js";
-import { scoredWindows, type ScoredWindows } from "./windows.js";
+import { checkContext, scoredWindows, type ScoredWindows } from "./windows.js";
 
 /** What is scored. */
 export interface EvaluateOptions {
@@ -32,6 +32,7 @@ export interface Evaluation {
  */
 export async function perplexity(session: Session, text: readonly number[], options: EvaluateOptions): Promise<Evaluation> {
   const windows = scoredWindows(text, options.window, options.bos, options.limit);
+  checkContext(windows, session.config.contextLength);
   const batch = Math.min(options.batch ?? batchSize(session, windows.tokens), windows.count);
   const started = performance.now();
   let cache: Cache | null = null;

@@ -1,5 +1,6 @@
 /** Text from a prompt, token by token; the ids stay on the device, each is read back once. */
 import type { DeviceTensor, TensorForm } from "../run/run.js";
+import type { LlamaConfig } from "../model/config.js";
 import { LlamaError } from "./error.js";
 import { first } from "./results.js";
 import type { Cache, Session } from "./session.js";
@@ -43,25 +44,34 @@ const prefillTokens = 256;
  * @throws LlamaError prompt-too-long, prompt-empty, bad-option; DeviceError
  */
 export async function generate(session: Session, prompt: ArrayLike<number>, options: GenerateOptions): Promise<Generation> {
-  checkOptions(session, prompt, options);
+  checkGeneration(session.config, prompt, options);
   const { executor } = session.caller;
   const most = Math.min(options.maxNewTokens, session.config.contextLength - prompt.length);
   const capacity = Math.ceil((prompt.length + most) / 64) * 64;
   const cache = await session.allocateCache(1, capacity);
   const choose = await chooser(session, options);
   const chunks = chunksOf(prompt.length);
+  await session.caller.prepare("next_position", { positions: { dtype: "i32", shape: [1], format: null } });
   for (const tokens of new Set([...chunks.map((chunk) => chunk.padded), 1])) await session.prepare(1, tokens, capacity);
-  const pick = await executor.fill("i32", [1], new Int32Array(1), "pick");
+  const pick = await executor.fill("i32", [1], [0], "pick");
+  // the position of the last token that the model has seen, kept on the device as the ids are
+  let position = await executor.fill("i32", [1], [prompt.length - 1], "position");
   const ids: number[] = [];
   const started = performance.now();
   let firstAt = started;
   let ended: Generation["ended"] = "length";
-  let id = await prefill(session, prompt, cache, choose, chunks);
+  let id = await prefill(session, prompt, cache, position, choose, chunks);
   try {
     for (let count = 1; ; count++) {
       // the read is queued before the next step is, so that the device goes on while the id travels
       const reading = executor.values(id);
-      const next = count < most ? await step(session, id, prompt.length + count - 1, cache, pick, choose) : null;
+      let next: DeviceTensor | null = null;
+      if (count < most) {
+        const before = position;
+        position = first(await session.caller.call("next_position", { positions: before }));
+        executor.release(before);
+        next = await step(session, id, position, cache, pick, choose);
+      }
       executor.flush();
       const token = (await reading)[0] ?? 0;
       executor.release(id);
@@ -79,6 +89,7 @@ export async function generate(session: Session, prompt: ArrayLike<number>, opti
     }
   } finally {
     executor.release(pick);
+    executor.release(position);
     session.releaseCache(cache);
   }
   const seconds = (performance.now() - firstAt) / 1000;
@@ -89,8 +100,8 @@ export async function generate(session: Session, prompt: ArrayLike<number>, opti
   };
 }
 
-/** Logits f32 [B, V], and the position of the token they follow -> the next token, i32 [B, 1]. */
-type Choose = (logits: DeviceTensor, position: number) => Promise<DeviceTensor>;
+/** Logits f32 [B, V], and the positions [B] of the tokens they follow -> the next tokens, i32 [B, 1]. */
+type Choose = (logits: DeviceTensor, positions: DeviceTensor) => Promise<DeviceTensor>;
 
 async function chooser(session: Session, sampling: Sampling): Promise<Choose> {
   const { caller, config } = session;
@@ -107,12 +118,7 @@ async function chooser(session: Session, sampling: Sampling): Promise<Choose> {
     top_p: sampling.topP === undefined || sampling.topP >= 1 ? 2 : sampling.topP,
   };
   await caller.prepare("sample", { logits: form, positions: { dtype: "i32", shape: [1], format: null }, ...scalars });
-  return async (logits, position) => {
-    const positions = await caller.executor.fill("i32", [1], Int32Array.of(position), "position");
-    const id = first(await caller.call("sample", { logits, positions, ...scalars }));
-    caller.executor.release(positions);
-    return id;
-  };
+  return async (logits, positions) => first(await caller.call("sample", { logits, positions, ...scalars }));
 }
 
 /** Pieces of a prompt, each padded to a power of two, so that few programs serve all lengths. */
@@ -126,7 +132,7 @@ function chunksOf(length: number): readonly { readonly from: number; readonly co
 }
 
 /** The prompt into the cache; the first new token. What the padding leaves in the cache is behind every token's sight until it is written over. */
-async function prefill(session: Session, prompt: ArrayLike<number>, cache: Cache, choose: Choose, chunks: ReturnType<typeof chunksOf>): Promise<DeviceTensor> {
+async function prefill(session: Session, prompt: ArrayLike<number>, cache: Cache, position: DeviceTensor, choose: Choose, chunks: ReturnType<typeof chunksOf>): Promise<DeviceTensor> {
   const { executor } = session.caller;
   let id: DeviceTensor | null = null;
   for (const { from, count, padded } of chunks) {
@@ -136,7 +142,7 @@ async function prefill(session: Session, prompt: ArrayLike<number>, cache: Cache
     if (from + count === prompt.length) {
       const last = await executor.fill("i32", [1], Int32Array.of(count - 1), "pick");
       const logits = await session.logits(x, last);
-      id = await choose(logits, prompt.length - 1);
+      id = await choose(logits, position);
       for (const tensor of [last, logits]) executor.release(tensor);
     }
     for (const tensor of [ids, positions, x]) executor.release(tensor);
@@ -147,18 +153,21 @@ async function prefill(session: Session, prompt: ArrayLike<number>, cache: Cache
 }
 
 /** One token through the model; the next. */
-async function step(session: Session, id: DeviceTensor, position: number, cache: Cache, pick: DeviceTensor, choose: Choose): Promise<DeviceTensor> {
+async function step(session: Session, id: DeviceTensor, position: DeviceTensor, cache: Cache, pick: DeviceTensor, choose: Choose): Promise<DeviceTensor> {
   const { executor } = session.caller;
-  const positions = await executor.fill("i32", [1], Int32Array.of(position), "position");
-  const x = await session.forward(id, positions, cache);
+  const x = await session.forward(id, position, cache);
   const logits = await session.logits(x, pick);
   const next = await choose(logits, position);
-  for (const tensor of [positions, x, logits]) executor.release(tensor);
+  for (const tensor of [x, logits]) executor.release(tensor);
   return next;
 }
 
-function checkOptions(session: Session, prompt: ArrayLike<number>, options: GenerateOptions): void {
-  const { contextLength } = session.config;
+/**
+ * Checks a prompt and options before anything is loaded.
+ * @throws LlamaError prompt-too-long, prompt-empty, bad-option
+ */
+export function checkGeneration(config: LlamaConfig, prompt: ArrayLike<number>, options: GenerateOptions): void {
+  const { contextLength } = config;
   if (prompt.length === 0) throw new LlamaError("prompt-empty", "The prompt has no tokens.");
   if (prompt.length >= contextLength) {
     throw new LlamaError("prompt-too-long", `The prompt has ${prompt.length} tokens, but the model's context holds ${contextLength}, of which one is for the first new token.`);

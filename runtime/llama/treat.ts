@@ -1,7 +1,7 @@
 /** What a recipe does to one layer: its graph run on the device, and the change measured. */
 import { InternalError } from "../../compiler/diagnostic.js";
 import { compileFunction } from "../../compiler/compile.js";
-import { completeFormat, formatOfSpec, formatWords, shapeOf } from "../../compiler/formats/registry.js";
+import { completeFormat, formatOf, formatOfSpec, formatWords, shapeOf } from "../../compiler/formats/registry.js";
 import type { SymbolicGraph } from "../../compiler/graph/graph.js";
 import type { NamePattern, Recipe, RecipeStep, Treatment } from "../../compiler/recipe/recipe.js";
 import { constantSize, sizeValue, substituteSize, type Size } from "../../compiler/types/size.js";
@@ -32,7 +32,7 @@ function sizesOf(linear: Linear): { readonly N: number; readonly K: number } {
  * the shapes it will meet.
  * @throws LlamaError recipe; CompileError
  */
-export function checkRecipe(caller: Caller, model: Model, recipe: Recipe): void {
+export function checkRecipe(caller: Pick<Caller, "target">, model: Model, recipe: Recipe): void {
   const compiled = new Set<string>();
   const visit = (step: RecipeStep): void => {
     if (step.kind === "blocks") for (const inner of step.body) visit(inner);
@@ -140,12 +140,12 @@ async function run(caller: Caller, linear: Linear, treatment: Treatment, args: A
   return { tensor, format };
 }
 
-/** For a treatment whose result is a bitmask, of a length that only the values decide: the graph with a dense result instead, and the format. Else null. */
+/** For a treatment whose result has a format that is packed on the host: the graph with a dense result instead, and the format. Else null. */
 function packsOnHost(treatment: Treatment): { readonly graph: SymbolicGraph; readonly format: FormatSpec } | null {
   const { graph } = treatment;
   const output = graph.outputs.find(({ name }) => name === treatment.stores);
   const format = output === undefined ? null : graph.values[output.value]?.type.format;
-  if (!format || "parameter" in format || format.name !== "bitmask") return null;
+  if (!format || "parameter" in format || formatOf(format.name)?.packsOnHost !== true) return null;
   const dense: SymbolicFormat = { name: "f32", args: {}, of: null };
   const values = graph.values.map((value) => (value.id === output?.value ? { ...value, type: { ...value.type, format: dense } } : value));
   return { graph: { ...graph, values }, format: concreteFormat(format) };

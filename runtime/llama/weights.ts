@@ -98,6 +98,29 @@ export async function loadGains(caller: Caller, model: Model, block: string): Pr
   };
 }
 
+/**
+ * A block with its packed weights decoded to dense f32: for passes over so many tokens that decoding once is cheaper
+ * than in every product. `release` frees what was decoded.
+ */
+export async function unpackBlock(caller: Caller, block: BlockWeights): Promise<{ readonly weights: BlockWeights; release(): void }> {
+  const own: DeviceTensor[] = [];
+  const linears: Partial<Record<LinearName, DeviceTensor>> = {};
+  for (const name of linearNames) {
+    const tensor = block.linears[name];
+    linears[name] = tensor;
+    if (tensor.format === null || isDense(tensor.format)) continue;
+    const dense = first(await caller.call("dense", { w: tensor }));
+    own.push(dense);
+    linears[name] = dense;
+  }
+  return {
+    weights: { ...block, linears: linears as Record<LinearName, DeviceTensor> },
+    release() {
+      for (const tensor of own) caller.executor.release(tensor);
+    },
+  };
+}
+
 /** Gives a block's memory back. */
 export function releaseBlock(caller: Caller, block: BlockWeights): void {
   for (const tensor of [block.attentionGain, block.mlpGain, ...Object.values(block.linears)]) caller.executor.release(tensor);

@@ -50,6 +50,14 @@ export function calibrationWindows(text: readonly number[], window: number, bos:
   return { count, tokens: window, ids };
 }
 
+/**
+ * That windows of so many tokens fit a model's context.
+ * @throws LlamaError bad-window
+ */
+export function checkContext(windows: Windows, contextLength: number): void {
+  if (windows.tokens > contextLength) throw new LlamaError("bad-window", `Windows of ${windows.tokens} tokens do not fit the model's context of ${contextLength}.`);
+}
+
 function checkWindow(window: number, least: number): void {
   if (!Number.isInteger(window) || window < least) throw new LlamaError("bad-window", `A window must be a whole number of at least ${least} tokens, not ${window}.`);
 }

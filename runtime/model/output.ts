@@ -1,7 +1,8 @@
 import { createHash, randomBytes } from "node:crypto";
+import { existsSync, readdirSync, realpathSync, renameSync, rmSync } from "node:fs";
 import { lstat, mkdir, readdir, rename, rm, rmdir, stat } from "node:fs/promises";
 import { hostname } from "node:os";
-import { basename, dirname, join } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { ModelError, quoted, systemCode } from "./error.js";
 import { isWithin, realpathOfNew } from "./files.js";
 import { writeError } from "./safetensors-writer.js";
@@ -94,6 +95,28 @@ export async function stageDirectory(path: string, rules: OutputRules): Promise<
   };
 }
 
+/**
+ * Removes at once what this process has staged for a path, and brings a model back that it was just replacing: for a
+ * process that is told to stop and has no time for `discard`. Completed directories stay.
+ */
+export function discardStaged(path: string): void {
+  let target: string;
+  try {
+    target = join(realpathSync(dirname(resolve(path))), basename(resolve(path)));
+    if (existsSync(target)) target = realpathSync(target);
+  } catch {
+    return; // no parent: nothing was staged
+  }
+  const prefix = prefixOf(target);
+  for (const name of readdirSync(dirname(target))) {
+    const found = stagedName(prefix, name);
+    if (found?.pid !== process.pid) continue;
+    const staged = join(dirname(target), name);
+    if (found.purpose === "old" && !existsSync(target)) renameSync(staged, target);
+    else rmSync(staged, { recursive: true, force: true });
+  }
+}
+
 /** `--force` replaces a model, never a directory that happens to have the name: anything else could be lost by a slip. */
 async function checkReplaceable(path: string, target: string, force: boolean): Promise<void> {
   const found = await stat(target).catch(() => null);
@@ -136,16 +159,21 @@ function host(): string {
   return hostname().replace(/[^A-Za-z0-9]/g, "_").slice(0, 40);
 }
 
+/** What a sibling of this name is for, and which process of this machine made it; null for one that is none of ours. */
+function stagedName(prefix: string, name: string): { readonly purpose: Purpose; readonly pid: number } | null {
+  const [, purpose, owner, pid] = name.startsWith(prefix) ? (/^(new|old)-(.+)-(\d+)-[0-9a-f]+$/.exec(name.slice(prefix.length)) ?? []) : [];
+  return (purpose === "new" || purpose === "old") && owner === host() ? { purpose, pid: Number(pid) } : null;
+}
+
 /** Removes what killed runs on this machine left beside the target; a model that was being replaced comes back. */
 async function removeStale(target: string): Promise<void> {
   const parent = dirname(target);
   const prefix = prefixOf(target);
   for (const name of await readdir(parent).catch(() => [])) {
-    if (!name.startsWith(prefix)) continue;
-    const [, purpose, owner, pid] = /^(new|old)-(.+)-(\d+)-[0-9a-f]+$/.exec(name.slice(prefix.length)) ?? [];
-    if (purpose === undefined || owner !== host() || isRunning(Number(pid))) continue;
+    const found = stagedName(prefix, name);
+    if (found === null || isRunning(found.pid)) continue;
     const path = join(parent, name);
-    const lost = purpose === "old" && !(await lstat(target).then(() => true, () => false));
+    const lost = found.purpose === "old" && !(await lstat(target).then(() => true, () => false));
     await (lost ? rename(path, target) : rm(path, { recursive: true, force: true })).catch(() => undefined);
   }
 }

@@ -106,6 +106,19 @@ test("a call proves the constraints of what it calls", () => {
   assert.equal(codes(`${inner}fn f(x: f32[10]) -> f32[10] { return inner(x) }`), ["E404"]);
 });
 
+test("a call gives sizes of at least 1", () => {
+  const first = "fn first(x: f32[K]) -> f32 { return x[0] }\n";
+  assert.equal(codes(`${first}fn f(x: f32[N]) -> f32 { let y[i] = x[i + 4] for i in 0 .. N - 4  return first(y) }`), ["E404"]);
+  assert.equal(codes(`${first}fn f(x: f32[N]) -> f32 where N > 4 { let y[i] = x[i + 4] for i in 0 .. N - 4  return first(y) }`), []);
+  assert.equal(codes("fn g(x: f32[K], s: size) -> f32 { return x[s % K] }\nfn f(x: f32[N]) -> f32 { return g(x, 0) }"), ["E404"]);
+});
+
+test("a `var` is given to one parameter", () => {
+  const add = "fn plus(var a: f32[N], var b: f32[N]) { a[n] += b[n] }\n";
+  assert.equal(codes(`${add}fn f(x: f32[N]) -> f32[N] { var y = x  var z = x  let q = plus(y, z)  return y }`), ["E303"]);
+  assert.equal(codes(`${add}fn f(x: f32[N]) -> f32[N] { var y = x  let q = plus(y, y)  return y }`), ["E307"]);
+});
+
 test("modules are read through the host; names clash across them", () => {
   const files = { "main.esp": "use prune, \"./lib/mine.esp\"\nfn f(x: f32[N]) -> f32[N] { return twice(thrice(x)) }", "stdlib/prune.esp": "fn twice(x: f32[N]) -> f32[N] { return y where y[n] = 2 * x[n] }", "lib/mine.esp": "use \"../base.esp\"\nfn thrice(x: f32[N]) -> f32[N] { return y where y[n] = three * x[n] }", "base.esp": "const three = 3" };
   assert.equal([...checked(files).functions.keys()], ["f", "twice", "thrice"]);

@@ -21,6 +21,7 @@ const kept = [
   "return y where y[n, k] = select(keep[n, k], w[n, k] * 2 + 1, 0)",
   "return y where y[n, k] = select(keep[n, k] and w[n, k] > 0, w[n, k], 0)",
   "return y where y[n, k] = select(not keep[n, k], 0, w[n, k]) where keep[n, k]",
+  "return y where y[n, k] = select(not keep[n, k], 0, w[n, k])",
   "let s = w where keep  return y where y[n, k] = s[n, k] * x[k]",
   "let s = w where keep  let t = v where keep  return y where y[n, k] = s[n, k] + t[n, k] - 2 * s[n, k]",
   "let s = w where keep  return y where y[n, k] = -abs(round(s[n, k] / x[k])) * x[k]",

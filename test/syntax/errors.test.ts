@@ -1,8 +1,10 @@
+import { readdirSync, readFileSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { render } from "../../compiler/render.js";
 import { parse } from "../../compiler/syntax/parse.js";
 import { golden } from "../support/golden.js";
+import { projectFile } from "../support/project.js";
 
 const test = suite("syntax errors");
 
@@ -68,6 +70,27 @@ test("no more than 50 errors are told", () => {
   const { diagnostics } = parse(body(...Array.from({ length: 80 }, () => "let x 1")), "many.esp");
   assert.is(diagnostics.length, 50);
   assert.match(diagnostics.at(-1)?.notes.join() ?? "", "more errors");
+});
+
+test("spec/errors-syntax.md: a section for each code, whose program gives it, with what is told, and a way to write it that is read", () => {
+  const spec = readFileSync(projectFile("spec/errors-syntax.md"), "utf8");
+  const sections = spec.split(/^## /m).slice(1);
+  assert.equal(sections.map((section) => section.slice(0, 4)), Object.keys(programs));
+  for (const section of sections) {
+    const code = section.slice(0, 4);
+    if (code === "E106") continue;
+    const [bad, told, good] = [...section.matchAll(/^```[^\n]*\n([\s\S]*?)^```$/gm)].map(([, text]) => text);
+    const { diagnostics } = parse(bad ?? "", "main.esp");
+    assert.ok(diagnostics.length > 0 && diagnostics.every((each) => each.code === code), code);
+    assert.is(render(diagnostics, new Map([["main.esp", bad ?? ""]]), { color: false }), told, code);
+    assert.ok(parse(good ?? "(", "main.esp").value, code);
+  }
+});
+
+test("every code of the syntax is tested", () => {
+  const folder = "compiler/syntax";
+  const used = readdirSync(projectFile(folder)).flatMap((file) => [...readFileSync(projectFile(`${folder}/${file}`), "utf8").matchAll(/"(E\d{3})"/g)].map(([, code]) => code));
+  assert.equal([...new Set(used)].sort(), Object.keys(programs));
 });
 
 test.run();

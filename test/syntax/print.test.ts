@@ -23,7 +23,7 @@ test("a random file reads back as itself, and is laid out already", () => {
     const again = parsed(text);
     assert.equal(withoutSpans(again), withoutSpans(module));
     assert.is(print(again), text);
-  }), { numRuns: 400 });
+  }), { numRuns: 150 });
 });
 
 test("a random expression reads back as itself", () => {
@@ -31,7 +31,7 @@ test("a random expression reads back as itself", () => {
     const module = parsed(`const c = ${printExpression(expr)}\n`);
     const [constant] = module.declarations;
     assert.equal(constant?.kind === "constant" ? withoutSpans({ ...module, declarations: [{ ...constant, value: expr }] }) : null, withoutSpans(module));
-  }), { numRuns: 1000 });
+  }), { numRuns: 400 });
 });
 
 test("every file of the project reads back as itself when printed", () => {

@@ -7,7 +7,7 @@ import type { Concrete } from "../../types/type.js";
 import type { KernelBuilder } from "../builder.js";
 import { spread, unflatten, workgroupPosition } from "../dispatch.js";
 import type { Lowering } from "../lowering.js";
-import { leftElement, leftUnit, type LeftSource } from "../left.js";
+import { leftUnit, type LeftSource } from "../left.js";
 import type { Product, ProductRows, ProductTerm } from "../product.js";
 import { flatten, lowerIndex, lowerScalar, withIndices, withKnown, type Scope } from "../scalar.js";
 import { storeElement } from "../store.js";
@@ -21,14 +21,20 @@ export interface MatvecShape {
   readonly lanes: number;
   readonly teams: number;
   readonly rows: number;
+  /** Units a lane takes in one turn of the loop, so that their loads are under way together. */
+  readonly unroll: number;
 }
 
 /** The most tokens a matvec takes: each is an accumulator a row. */
-export const matvecTokens = 8;
+export const matvecTokens = 16;
 
-/** Why it does not apply, or null: every right side must be a tensor read along k over the whole of it. */
+/** Activations that a lane can hold in registers: those of a unit for every token. */
+const heldActivations = 256;
+
+/** Whether it applies: few tokens, and every right side is a tensor read along k over the whole of it. */
 export function matvecApplies(product: Product): boolean {
-  return product.sizes.m <= matvecTokens && product.terms.every((term) => term.rows !== null && !term.rows.load.guarded && wholeRange(term));
+  const { m } = product.sizes;
+  return m <= matvecTokens && product.terms.every((term) => term.rows !== null && !term.rows.load.guarded && wholeRange(term) && m * (term.rows.unit?.columns ?? 1) <= heldActivations);
 }
 
 /** Whether k runs over all columns of the rows. */
@@ -41,12 +47,16 @@ export function wholeRange(term: ProductTerm): boolean {
 export function matvecShape(product: Product, target: Target): MatvecShape {
   const subgroup = fixedSubgroup(target);
   // one invocation a row where invocations are SIMD lanes of a CPU: combining them costs more than it saves
-  if (target.kind === "cpu") return { lanes: 1, teams: 16, rows: 1 };
+  if (target.kind === "cpu") return { lanes: 1, teams: 16, rows: 1, unroll: 1 };
   const lanes = subgroup !== null && subgroup >= 8 ? subgroup : 64;
+  // measured on an H100 (bench/h100.md): a unit of many columns needs many activations, which rows then share; dense
+  // floats are bound by memory and want many small teams with two loads under way each
+  const columns = Math.max(...product.terms.map((term) => term.rows?.unit?.columns ?? 1));
+  const wanted = columns <= 16 ? (product.sizes.m > 4 ? 2 : 1) : columns <= 32 ? (product.sizes.n >= 16384 ? 4 : 2) : 4;
   const accumulators = product.sizes.m * product.terms.length;
-  const rows = accumulators <= 2 ? 4 : accumulators <= 4 ? 2 : 1;
-  const teams = lanes === 64 && subgroup === null ? 1 : Math.max(1, Math.floor(Math.min(256, target.maxInvocations) / lanes));
-  return { lanes, teams, rows };
+  const rows = Math.max(1, Math.min(wanted, Math.floor(32 / accumulators)));
+  const teams = subgroup === null ? 1 : Math.max(1, Math.floor(Math.min(128, target.maxInvocations) / lanes));
+  return { lanes, teams, rows, unroll: columns <= 32 && product.sizes.m === 1 ? 2 : 1 };
 }
 
 /** A product for a few tokens: weights are read once, each unit by one lane, neighbours by neighbours. */
@@ -85,18 +95,20 @@ export function matvec(lowering: Lowering, eqn: MapEqn, product: Product, shape:
     const unit = rows.unit;
     const columns = unit?.columns ?? 1;
     const units = rows.shape.columns / columns;
-    build.loop("unit", lane, k.u32(units), (unitIndex) => {
+    const oneUnit = (unitIndex: Expr): void => {
       const left: LeftSource = { term: group[0]!, tokens, firstColumn: build.bind("column", k.mul(unitIndex, columns)) };
-      const plain = group.every((term) => isStatic(term.rows!));
-      const activations = plain ? leftUnit(lowering, build, left, columns) : null;
+      const activations = leftUnit(lowering, build, left, columns);
       for (const term of group) {
         rowIndices.forEach((n, r) => {
           const rowScope = withIndices(batched, [[axisIndex(product.n), n]]);
-          accumulateUnit(lowering, build, term.rows!, rowScope, unitIndex, (column, token) =>
-            activations !== null && typeof column === "number" ? activations[token]![column]! : leftElement(lowering, build, left, token, column), results.get(term)![r]!);
+          accumulateUnit(lowering, build, term.rows!, rowScope, unitIndex, activations, results.get(term)![r]!);
         });
       }
-    }, shape.lanes);
+    };
+    const unroll = units % (shape.lanes * shape.unroll) === 0 ? shape.unroll : 1;
+    build.loop("unit", lane, k.u32(units), (unitIndex) => {
+      for (let turn = 0; turn < unroll; turn++) oneUnit(turn === 0 ? unitIndex : build.bind("unit", k.add(unitIndex, turn * shape.lanes)));
+    }, shape.lanes * unroll);
   }
 
   const arrays = new Map<string, string>();
@@ -132,35 +144,47 @@ export function groupByLeft(terms: readonly ProductTerm[]): readonly (readonly P
   return [...groups.values()];
 }
 
-/** Whether the columns of a unit's entries are known, so that activations can be read ahead. */
-function isStatic(rows: ProductRows): boolean {
-  return rows.unit !== null && rows.unit.entries === rows.unit.columns;
+/**
+ * The activation at a column that is data. The position within its group of `m` picks one of the values at hand by
+ * its bits: a chain of selects, where an index into memory would cost a load for each entry.
+ */
+function pick(build: KernelBuilder, activations: readonly Expr[], column: Expr, m: number): Expr {
+  const offset = column.kind === "binary" && column.op === "add" && column.b.kind === "literal" ? column.b.value : 0;
+  const position = build.bind("position", offset === 0 ? column : (column as Expr & { readonly kind: "binary" }).a);
+  let candidates = activations.slice(offset, offset + m);
+  for (let bit = 0; candidates.length > 1; bit++) {
+    const high = build.bind("high", k.notEqual(k.bitAnd(position, 1 << bit), 0));
+    candidates = candidates.filter((_, at) => at % 2 === 0).map((low, at) => k.select(high, candidates[2 * at + 1]!, low));
+  }
+  return build.bind("x", candidates[0]!);
 }
 
 /** Adds one unit of one row to the accumulators of the tokens. */
-export function accumulateUnit(lowering: Lowering, build: KernelBuilder, rows: ProductRows, scope: Scope, unit: Expr, activation: (column: number | Expr, token: number) => Expr, accumulators: readonly Expr[]): void {
+export function accumulateUnit(lowering: Lowering, build: KernelBuilder, rows: ProductRows, scope: Scope, unit: Expr, activations: readonly (readonly Expr[])[], accumulators: readonly Expr[]): void {
   const storage = lowering.storage[rows.load.tensor]!;
   const words = build.words(storage);
   const shape = lowering.graph.values[rows.load.tensor]!.type.shape;
   const row = build.bind("row", flatten(shape.slice(0, -1), rows.load.at.slice(0, -1).map((at) => lowerIndex(scope, at))));
   if (rows.unit === null) {
     const value = build.bind("w", rows.format.locate(rows.spec, rows.shape, words, row, unit));
-    accumulators.forEach((accumulator, token) => build.assign(accumulator, k.fma(value, activation(0, token), accumulator)));
+    accumulators.forEach((accumulator, token) => build.assign(accumulator, k.fma(value, activations[token]![0]!, accumulator)));
     return;
   }
   const stored = rows.format.stored(rows.spec, rows.shape, words, row, unit);
+  const pattern = rows.format.pattern(rows.spec);
+  const group = pattern?.kind === "nm" ? pattern.m : rows.unit.columns;
   const entries = stored.entries.map((entry) => ({
-    column: typeof entry.column === "number" ? entry.column : build.bind("at", entry.column),
+    activation: (token: number): Expr => (typeof entry.column === "number" ? activations[token]![entry.column]! : pick(build, activations[token]!, entry.column, group)),
     value: build.bind("w", stored.zero === null ? entry.value : k.sub(entry.value, stored.zero)),
   }));
   const scale = stored.scale === null ? null : build.bind("scale", stored.scale);
   accumulators.forEach((accumulator, token) => {
     if (scale === null) {
-      for (const entry of entries) build.assign(accumulator, k.fma(entry.value, activation(entry.column, token), accumulator));
+      for (const entry of entries) build.assign(accumulator, k.fma(entry.value, entry.activation(token), accumulator));
       return;
     }
     const partial = build.variable("partial", k.f32(0));
-    for (const entry of entries) build.assign(partial, k.fma(entry.value, activation(entry.column, token), partial));
+    for (const entry of entries) build.assign(partial, k.fma(entry.value, entry.activation(token), partial));
     build.assign(accumulator, k.fma(partial, scale, accumulator));
   });
 }

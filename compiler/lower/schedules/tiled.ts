@@ -28,11 +28,15 @@ export interface TileShape {
 
 /** The tile for a device and a size. */
 export function tileShape(product: Product, target: Target): TileShape {
-  const small = product.sizes.m <= 32 || product.sizes.n <= 32;
-  const tm = small ? 2 : product.terms.length > 1 ? 4 : 8;
-  const tn = small ? 2 : 4;
-  void target;
-  return { threads: [16, small ? 16 : 8], tm, tn, k: 32 };
+  const columns = Math.max(...product.terms.map((term) => term.rows?.unit?.columns ?? 1));
+  const k = columns > 32 ? 64 : 32;
+  const pair = product.terms.length > 1;
+  // few tokens: all of them in one tile, so that a weight is unpacked once
+  const wanted: TileShape = product.sizes.m <= 16 ? (k === 64 ? { threads: [32, 4], tm: 4, tn: 2, k } : { threads: [64, 2], tm: 8, tn: 2, k })
+    : product.sizes.n <= 32 ? { threads: [8, 16], tm: 4, tn: 4, k }
+    : { threads: [16, 8], tm: pair ? 4 : 8, tn: 4, k };
+  const words = (tile: TileShape): number => tile.k * (tile.threads[1] * tile.tm + product.terms.length * tile.threads[0] * tile.tn);
+  return 4 * words(wanted) <= target.maxWorkgroupMemory ? wanted : { ...wanted, tn: Math.max(1, wanted.tn / 2), tm: Math.max(1, wanted.tm / 2) };
 }
 
 /** A product for many tokens. */

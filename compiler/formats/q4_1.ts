@@ -1,0 +1,41 @@
+/**
+ * q4_1 of GGUF: 32 columns in 20 bytes: f16 d, f16 m, then 16 bytes of codes as in q4_0. value = d * code + m.
+ * Packing: d = (max - min) / 15 in f32, m = min; code = (x - min) / d + 0.5 by the reciprocal of d before d is rounded,
+ * truncated, at most 15.
+ */
+import { add, call, component, mul } from "../kernel/build.js";
+import { blockFormat, reciprocal, storedHalf } from "./block.js";
+import type { Format } from "./format.js";
+import { f16FromBits } from "./half.js";
+import { getNibble, nibbleAt, nibbleEntries, putNibbles } from "./q4_0.js";
+
+export const q4_1Format: Format = blockFormat({
+  name: "q4_1",
+  columns: 32,
+  bytes: 20,
+  unitColumns: 32,
+  encode(values, bytes) {
+    const min = values.reduce((least, value) => Math.min(least, value), Infinity);
+    const max = values.reduce((most, value) => Math.max(most, value), -Infinity);
+    const d = Math.fround(Math.fround(max - min) / 15);
+    const inverse = reciprocal(d);
+    bytes.setUint16(0, storedHalf("scale", d), true);
+    bytes.setUint16(2, storedHalf("minimum", min), true);
+    putNibbles(bytes, 4, values, (value) => Math.fround(Math.fround(Math.fround(value - min) * inverse) + 0.5));
+  },
+  decode(bytes, values) {
+    const d = f16FromBits(bytes.getUint16(0, true));
+    const m = f16FromBits(bytes.getUint16(2, true));
+    for (let at = 0; at < 32; at += 1) values[at] = d * getNibble(bytes, 4, at) + m;
+  },
+  locate(read, column) {
+    const pair = read.bind("pair", call("unpack2x16float", [read.half(0)]));
+    return add(mul(nibbleAt(read, 4, column), component(pair, 0)), component(pair, 1));
+  },
+  stored(read) {
+    const pair = read.bind("pair", call("unpack2x16float", [read.half(0)]));
+    const [d, m] = [read.bind("d", component(pair, 0)), read.bind("m", component(pair, 1))];
+    // d * code is exact in f32, so that a fused multiplication gives the same; m / d as a zero point would not.
+    return { entries: nibbleEntries(read.words(4, 4, "before")).map(({ column, value }) => ({ column, value: add(mul(value, d), m) })), scale: null, zero: null };
+  },
+});
