@@ -1,7 +1,7 @@
 import type { Span } from "../diagnostic.js";
 import { InternalError } from "../diagnostic.js";
 import type { Scalar, SymbolicGraph, ValueId } from "../graph/graph.js";
-import { freeIndices } from "../graph/scalar.js";
+import { freeIndices, treeSize } from "../graph/scalar.js";
 import type { Expr } from "../syntax/ast.js";
 import { isFloat, printDtype, sameDtype, type DtypeRef } from "../types/dtype.js";
 import { constantSize, divideSizes, multiplySizes, printSize, sizeSymbols, subtractSizes, type Size } from "../types/size.js";
@@ -17,6 +17,9 @@ import { lookup, nest, peek } from "./scope.js";
 import { equalSizes, soleSymbol } from "./sizes.js";
 import { suggestion } from "./suggestion.js";
 import { checkTensor, materialize } from "./whole.js";
+
+/** The most operations of a scalar function put in place: one that uses a value twice, again and again, doubles each time. */
+const largestScalar = 10000;
 
 type CallExpr = Extract<Expr, { kind: "call" }>;
 
@@ -41,6 +44,9 @@ export function checkScalarCall(expr: CallExpr, place: Place): Element | null {
   const dtype = bindDtype(type.dtype, binding);
   if (indexed || (isScalarFunction(graph) && graph.eqns.length <= 1)) {
     const scalar = inlineScalar(graph, binding, frame.builder);
+    if (scalar !== null && treeSize(scalar, largestScalar) >= largestScalar) {
+      return fail(frame, "E306", `\`${expr.callee.name}\` is too large to be computed for each element: its values are used again and again`, expr.span, `more than ${largestScalar} operations`, { help: "compute its steps as tensors: `let a[n] = ...`" });
+    }
     if (scalar !== null) return scalarElement(scalar, dtype);
     return fail(frame, "E306", `\`${expr.callee.name}\` computes on whole tensors and cannot be called for each element`, expr.span, "an argument depends on an index");
   }

@@ -60,6 +60,13 @@ fn f(x: f32[T, 12], y: f32[4]) -> f32[T, 12] { return heads(x, y, 3) }`;
   assert.equal(codes(solved.replace("heads(x, y, 3)", "heads(x, y, 2)")), ["E413"]);
 });
 
+test("a scalar function that doubles again and again is refused, not unfolded", () => {
+  const steps = (count: number): string => Array.from({ length: count }, (_, at) => `let a${at + 1} = a${at} * a${at} + 1.0`).join("  ");
+  const source = (count: number): string => `fn grow(a0: f32) -> f32 { ${steps(count)}  return a${count} }\nfn f(x: f32[N]) -> f32[N] { return y where y[n] = grow(x[n]) }`;
+  assert.equal(codes(source(8)), []);
+  assert.equal(codes(source(60)), ["E306"]);
+});
+
 test("several results, by name; `var` parameters are further outputs", () => {
   const source = `
 fn both(w: f32[N, K]) -> f32[N], f32[N] { let a[n] = sum[k] w[n, k]  let b[n] = max[k] w[n, k]  return a, b }

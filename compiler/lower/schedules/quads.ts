@@ -65,7 +65,7 @@ export function quads(lowering: Lowering, eqn: MapEqn, product: Product, shape: 
   const inM = (at: Expr): Expr => k.min(at, sizes.m - 1);
   // lane q loads token 4i + q of the tile
   const loaded = range(tm / 4).map((i) => bindAxes(batched, build.bind("m", inM(k.add(k.add(firstM, 4 * i), q))), product.m));
-  const columns = range(tn).map((j) => bindAxes(batched, build.bind("n", k.min(k.add(firstN, j), Math.max(0, sizes.n - tn + j))), [product.n]));
+  const columns = range(tn).map((j) => bindAxes(batched, build.bind("n", k.min(k.add(firstN, j), sizes.n - 1)), [product.n]));
   const sums = new Map<ProductTerm, Expr[][]>(product.terms.map((term) => [term, range(tm).map(() => range(tn).map(() => build.variable("acc", k.f32(0))))]));
 
   for (const group of passes(product.terms)) {
@@ -186,7 +186,7 @@ function acrossColumns(lowering: Lowering, build: KernelBuilder, term: ProductTe
   for (let each = 0; each < step; each++) {
     const position = k.add(column, each);
     const scope = withIndices(columns[0]!, [[term.reduce.over[0]!.index, last === null ? position : build.bind("at", k.min(position, last))]]);
-    // outputs come in fours, so the first of a lane's is a multiple of four
+    // the size is a multiple of four, so the four of a lane are in range or all past the end, and then clamped
     const start = flatten([...shape.slice(0, -1), size / 4], [...at.slice(0, -1).map((index) => lowerIndex(scope, index)), k.div(lowerIndex(scope, end), 4)]);
     const four = build.bind("w4", k.convert("vec4<f32>", k.loadBuffer(buffer, element, start)));
     result.forEach((row, j) => row.push(k.component(four, j)));
