@@ -58,7 +58,7 @@ Nothing is written unless all goes well; a run that is stopped leaves no half mo
         const { device, caller, close } = await openMachine(options.device, output.note);
         const forget = onInterrupt(() => outputs.forEach(discardStaged), output.note);
         try {
-          const progress = stagedProgress(output);
+          const progress = stagedProgress(output, model.linears.length);
           const report = await compress(caller, model, recipe, { output: options.out, force: options.force, source, text, onProgress: progress.update });
           progress.end();
           output.result({ ...report, device: device.name }, () => describe(report, device.name, output));

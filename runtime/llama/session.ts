@@ -6,7 +6,7 @@ import type { Arguments, Caller } from "./call.js";
 import { LlamaError } from "./error.js";
 import { ropeFrequencies } from "./rope.js";
 import { first, many } from "./results.js";
-import { loadBlock, loadTable, loadVector, releaseBlock, type BlockWeights, type Table, type WeightDtype } from "./weights.js";
+import { loadBlock, loadTable, loadVector, releaseBlock, unpackBlock, type BlockWeights, type Table, type WeightDtype } from "./weights.js";
 
 /** What activations are kept in. */
 export type ActivationDtype = "f32" | "f16";
@@ -163,6 +163,19 @@ export function makeSession(caller: Caller, config: LlamaConfig, frame: Frame, b
     release() {
       for (const block of blocks) releaseBlock(caller, block);
       releaseFrame(caller, frame);
+    },
+  };
+}
+
+/** The session with packed weights decoded to dense f32. `release` frees what was decoded; the session given lives on. */
+export async function unpackSession(session: Session): Promise<{ readonly session: Session; release(): void }> {
+  const { caller, config, frame, dtype } = session;
+  const unpacked: Awaited<ReturnType<typeof unpackBlock>>[] = [];
+  for (const block of session.blocks) unpacked.push(await unpackBlock(caller, block));
+  return {
+    session: makeSession(caller, config, frame, unpacked.map(({ weights }) => weights), dtype),
+    release() {
+      for (const block of unpacked) block.release();
     },
   };
 }

@@ -5,7 +5,8 @@ export type ModelErrorCode =
   | "M120" | "M121" | "M122"
   | "M130" | "M131" | "M132" | "M133" | "M134" | "M135"
   | "M140" | "M141" | "M142" | "M143"
-  | "M150" | "M151" | "M152" | "M153" | "M154";
+  | "M150" | "M151" | "M152" | "M153" | "M154"
+  | "M160" | "M161" | "M162" | "M163" | "M164";
 
 /**
  * Something is wrong with a model's files or with the place to write one: a mistake of the user or a fault of the

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import type { LlamaConfig } from "./config.js";
 import { problemsError, quoted } from "./error.js";
 import { Fields } from "./fields.js";
-import { readJsonIfAny, sizeLimits } from "./files.js";
+import { readJsonIfAny, sizeLimits, type JsonObject } from "./files.js";
 
 /** How a model wants to be sampled, from `generation_config.json`; what the file leaves out is null. */
 export interface GenerationConfig {
@@ -22,7 +22,12 @@ export interface GenerationConfig {
  */
 export async function readGeneration(directory: string, config: LlamaConfig): Promise<GenerationConfig> {
   const path = join(directory, "generation_config.json");
-  const fields = new Fields((await readJsonIfAny(path, sizeLimits.config)) ?? {});
+  return parseGeneration(path, (await readJsonIfAny(path, sizeLimits.config)) ?? {}, config);
+}
+
+/** As `readGeneration`, of a parsed file; `path` is for messages. */
+export function parseGeneration(path: string, raw: JsonObject, config: LlamaConfig): GenerationConfig {
+  const fields = new Fields(raw);
   const token = { integer: true, min: 0, max: config.vocabSize - 1 };
   const optional = (name: string, rule: { integer?: boolean; min: number; max: number }): number | null => (fields.has(name) ? fields.number(name, rule) : null);
   const eosTokens = fields.numbers("eos_token_id", token);

@@ -5,8 +5,9 @@ import { elementBits, elementCount, isFloatType, type ElementType } from "./elem
 import { ModelError } from "./error.js";
 import { accessError, exists, readJsonIfAny, sizeLimits } from "./files.js";
 import { denseFormat, parseSection, printPattern, type PackedTensor } from "./packed.js";
-import type { SafetensorsFile, StoredTensor } from "./safetensors.js";
-import { openFiles, openWeights, type Weights } from "./weights.js";
+import { isGguf, openGguf } from "./gguf/open.js";
+import type { StoredTensor } from "./safetensors.js";
+import { openFiles, openWeights, type TensorFile, type Weights } from "./weights.js";
 import { countsPatterns, type PatternCounts } from "./zeros.js";
 
 /** What `espalier inspect` says of one tensor. */
@@ -39,7 +40,7 @@ export interface Inspection {
 }
 
 /**
- * Looks at a model directory, or at any safetensors file. Values are read through, in pieces, to count zeros; a packed
+ * Looks at a model directory, at any safetensors file, or at a GGUF file of a Llama. Values are read through, in pieces, to count zeros; a packed
  * tensor is decoded whole. `progress` is told the bytes done and the bytes of all.
  * @throws ModelError M100 to M122 (the files), M134 (a wrong section `espalier` beside them)
  */
@@ -54,15 +55,16 @@ export async function inspect(path: string, progress?: (done: number, all: numbe
     if (found.isDirectory() || !(error instanceof ModelError)) throw error;
     return null;
   });
-  const packed = config === null ? null : parseSection(configPath, config);
-  const weights = found.isDirectory() ? await openDirectory(path) : await openFiles([path]);
+  const gguf = !found.isDirectory() && (await isGguf(path)) ? await openGguf(path) : null;
+  const packed = gguf?.packed ?? (config === null ? null : parseSection(configPath, config))?.tensors;
+  const weights = gguf?.weights ?? (found.isDirectory() ? await openDirectory(path) : await openFiles([path]));
   try {
     const entries = [...weights.tensors.values()];
     const all = entries.reduce((sum, { stored }) => sum + stored.end - stored.begin, 0);
     const tensors: TensorReport[] = [];
     let done = 0;
     for (const { file, stored } of entries) {
-      tensors.push(await reportTensor(file, stored, packed?.tensors.get(stored.name)));
+      tensors.push(await reportTensor(file, stored, packed?.get(stored.name)));
       done += stored.end - stored.begin;
       progress?.(done, all);
     }
@@ -80,7 +82,7 @@ async function openDirectory(path: string): Promise<Weights> {
   return names.length === 0 ? openWeights(path) : openFiles(names.map((name) => join(path, name)));
 }
 
-async function reportTensor(file: SafetensorsFile, stored: StoredTensor, packed: PackedTensor | undefined): Promise<TensorReport> {
+async function reportTensor(file: TensorFile, stored: StoredTensor, packed: PackedTensor | undefined): Promise<TensorReport> {
   const bytes = stored.end - stored.begin;
   // Dense formats are stored as such, whatever the section says; a record of words must fit to be believed.
   if (packed !== undefined && denseFormat(stored.dtype) === null) return { name: stored.name, ...(await reportPacked(file, stored, packed)), bytes };
@@ -98,7 +100,7 @@ async function reportTensor(file: SafetensorsFile, stored: StoredTensor, packed:
   };
 }
 
-async function reportPacked(file: SafetensorsFile, stored: StoredTensor, packed: PackedTensor): Promise<Omit<TensorReport, "name" | "bytes">> {
+async function reportPacked(file: TensorFile, stored: StoredTensor, packed: PackedTensor): Promise<Omit<TensorReport, "name" | "bytes">> {
   const shape = shapeOf(packed.shape);
   const format = formatOfSpec(packed.format);
   const sections = format.sections(packed.format, shape);
@@ -114,7 +116,7 @@ async function reportPacked(file: SafetensorsFile, stored: StoredTensor, packed:
   return { shape: packed.shape, dtype: packed.dtype, pattern: printPattern(packed.pattern), format: printFormat(packed.format), bitsPerWeight: dense.length === 0 ? 0 : bitsPerWeight(packed.format, shape), zeros };
 }
 
-async function countZeros(file: SafetensorsFile, stored: StoredTensor): Promise<PatternCounts> {
+async function countZeros(file: TensorFile, stored: StoredTensor): Promise<PatternCounts> {
   const counter = countsPatterns(stored.dtype, stored.shape.at(-1) ?? 1);
   const bytes = stored.end - stored.begin;
   const buffer = new Uint8Array(Math.min(bytes, pieceBytes(stored.dtype)));

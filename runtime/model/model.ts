@@ -1,9 +1,12 @@
+import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { FormatSpec } from "../../compiler/types/type.js";
 import { readConfig, type LlamaConfig } from "./config.js";
 import { elementBits, isFloatType, toFloats, type ElementType } from "./elements.js";
 import { problemsError, quoted } from "./error.js";
+import { accessError, readBounded, sizeLimits } from "./files.js";
 import { readGeneration, type GenerationConfig } from "./generation.js";
+import { openGguf } from "./gguf/open.js";
 import { parseSection, storedLayout, type PackedSection, type PackedTensor, type StoredPattern } from "./packed.js";
 import { readTokenizer, type Tokenizer } from "./tokenizer.js";
 import { openWeights, type WeightEntry, type Weights } from "./weights.js";
@@ -45,6 +48,7 @@ export interface Block {
 
 /** An open model: config read and checked, weights on disk until they are read. */
 export interface Model {
+  /** The model directory, or the GGUF file. */
   readonly directory: string;
   readonly config: LlamaConfig;
   readonly generation: GenerationConfig;
@@ -68,25 +72,67 @@ export interface Model {
   floats(name: string, first?: number, count?: number): Promise<Float32Array<ArrayBuffer>>;
   /** The tokenizer, loaded at the first call. */
   tokenizer(): Promise<Tokenizer>;
+  /** The files that make a model whole beside config and weights, by name. @throws ModelError */
+  companions(): Promise<readonly Companion[]>;
   close(): Promise<void>;
 }
 
+/** A file beside the weights: of the tokenizer, generation settings, a licence. */
+export interface Companion {
+  readonly name: string;
+  read(): Promise<Uint8Array>;
+}
+
+/** What a model is made of, whatever files it comes from. */
+export interface ModelParts {
+  readonly path: string;
+  readonly config: LlamaConfig;
+  readonly generation: GenerationConfig;
+  /** The section `espalier` of the config. */
+  readonly section: PackedSection | null;
+  /** What tensors of words stand for. */
+  readonly packed: ReadonlyMap<string, PackedTensor>;
+  readonly weights: Weights;
+  tokenizer(): Promise<Tokenizer>;
+  companions(): Promise<readonly Companion[]>;
+}
+
 /**
- * Opens a model directory and checks everything but the values: config, the presence, shape and type of each tensor,
- * offsets. Nothing of the weights is read.
- * @throws ModelError any of M100 to M135
+ * Opens a model directory or a GGUF file and checks everything but the values: config, the presence, shape and type of
+ * each tensor, offsets. Nothing of the weights is read.
+ * @throws ModelError any of M100 to M135, M160 to M164
  */
-export async function openModel(directory: string): Promise<Model> {
-  const config = await readConfig(directory);
-  const generation = await readGeneration(directory, config);
-  const packed = parseSection(join(directory, "config.json"), config.raw);
-  const weights = await openWeights(directory);
+export async function openModel(path: string): Promise<Model> {
+  const found = await stat(path).catch(() => null);
+  const parts = await (found === null || found.isDirectory() ? openDirectory(path) : openGguf(path));
   try {
-    return makeModel(directory, config, generation, packed, weights);
+    return makeModel(parts);
   } catch (error) {
-    await weights.close();
+    await parts.weights.close();
     throw error;
   }
+}
+
+async function openDirectory(path: string): Promise<ModelParts> {
+  const config = await readConfig(path);
+  const generation = await readGeneration(path, config);
+  const section = parseSection(join(path, "config.json"), config.raw);
+  return {
+    path, config, generation, section,
+    packed: section?.tensors ?? new Map<string, PackedTensor>(),
+    weights: await openWeights(path),
+    tokenizer: () => readTokenizer(path, { vocabSize: config.vocabSize, bosToken: config.bosToken, eosTokens: generation.eosTokens }),
+    companions: () => companionsOf(path),
+  };
+}
+
+/** Files beside the weights that make a model whole: tokenizer, generation settings, chat template, licence. */
+async function companionsOf(directory: string): Promise<readonly Companion[]> {
+  const wanted = /^(tokenizer[\w.-]*|generation_config\.json|special_tokens_map\.json|added_tokens\.json|vocab\.json|merges\.txt|chat_template[\w.-]*|LICEN[CS]E[\w.-]*|NOTICE[\w.-]*|USE_POLICY[\w.-]*)$/i;
+  const names = await readdir(directory).catch((error: unknown) => {
+    throw accessError(directory, error);
+  });
+  return names.filter((name) => wanted.test(name)).sort().map((name) => ({ name, read: () => readBounded(join(directory, name), sizeLimits.companion) }));
 }
 
 /** Names and shapes of the tensors that a Llama of this config consists of. */
@@ -119,12 +165,12 @@ export function blocksOf(config: LlamaConfig): readonly Block[] {
   });
 }
 
-function makeModel(directory: string, config: LlamaConfig, generation: GenerationConfig, packed: PackedSection | null, weights: Weights): Model {
+function makeModel({ path: directory, config, generation, section, packed, weights, tokenizer: openTokenizer, companions }: ModelParts): Model {
   const expected = expectedTensors(config);
   const problems = findProblems(config, expected, packed, weights);
   if (problems.length > 0) throw problemsError("M135", `The weights in ${quoted(directory)} are not those of its config`, problems);
   const entries = new Map([...weights.tensors].filter(([name]) => expected.has(name)));
-  const tensors = new Map([...entries].map(([name, entry]) => [name, modelTensor(entry, packed?.tensors.get(name))]));
+  const tensors = new Map([...entries].map(([name, entry]) => [name, modelTensor(entry, packed.get(name))]));
   const blocks = blocksOf(config);
   let tokenizer: Promise<Tokenizer> | null = null;
 
@@ -147,7 +193,8 @@ function makeModel(directory: string, config: LlamaConfig, generation: Generatio
     return bytes;
   }
   return {
-    directory, config, generation, packed, blocks, tensor, read, readInto,
+    directory, config, generation, blocks, tensor, read, readInto, companions,
+    packed: section,
     tensors: [...tensors.values()],
     linears: blocks.flatMap((block) => block.linears),
     async *chunks(name, size = 16 * 1024 * 1024) {
@@ -164,7 +211,7 @@ function makeModel(directory: string, config: LlamaConfig, generation: Generatio
       return toFloats(stored.dtype, await read(name, { begin: first * width, end }));
     },
     tokenizer() {
-      tokenizer ??= readTokenizer(directory, { vocabSize: config.vocabSize, bosToken: config.bosToken, eosTokens: generation.eosTokens });
+      tokenizer ??= openTokenizer();
       return tokenizer;
     },
     close: () => weights.close(),
@@ -190,15 +237,15 @@ function modelTensor({ file, stored }: WeightEntry, packed: PackedTensor | undef
 }
 
 /** What of the weights contradicts the config. */
-function findProblems(config: LlamaConfig, expected: ReadonlyMap<string, readonly number[]>, packed: PackedSection | null, weights: Weights): readonly string[] {
+function findProblems(config: LlamaConfig, expected: ReadonlyMap<string, readonly number[]>, packed: ReadonlyMap<string, PackedTensor>, weights: Weights): readonly string[] {
   const problems: string[] = [];
   for (const [name, shape] of expected) {
     const stored = weights.tensors.get(name)?.stored;
-    const record = packed?.tensors.get(name);
+    const record = packed.get(name);
     if (stored === undefined) problems.push(`the tensor ${quoted(name)} is missing`);
     else problems.push(...tensorProblems(name, shape, record, stored));
   }
-  for (const name of packed?.tensors.keys() ?? []) if (!weights.tensors.has(name) && !expected.has(name)) problems.push(`the packed tensor ${quoted(name)} is missing`);
+  for (const name of packed.keys()) if (!weights.tensors.has(name) && !expected.has(name)) problems.push(`the packed tensor ${quoted(name)} is missing`);
   for (const name of weights.tensors.keys()) {
     if (expected.has(name) || isHarmless(config, name)) continue;
     problems.push(`the tensor ${quoted(name)} has no place in a Llama with ${config.layers} blocks`);

@@ -4,9 +4,12 @@ import { ModelError, problemsError, quoted } from "./error.js";
 import { accessError, describe, exists, isObject, readJson, resolveInside, sizeLimits } from "./files.js";
 import { openSafetensors, type SafetensorsFile, type StoredTensor } from "./safetensors.js";
 
+/** An open file that tensors are read from: see `SafetensorsFile`. */
+export type TensorFile = Pick<SafetensorsFile, "path" | "tensors" | "dataStart" | "read" | "close">;
+
 /** The open files of a checkpoint: one, or the shards of an index. */
 export interface Weights {
-  readonly files: readonly SafetensorsFile[];
+  readonly files: readonly TensorFile[];
   /** Every tensor by name, in the order of files and headers. */
   readonly tensors: ReadonlyMap<string, WeightEntry>;
   close(): Promise<void>;
@@ -14,7 +17,7 @@ export interface Weights {
 
 /** A tensor and the file that holds it. */
 export interface WeightEntry {
-  readonly file: SafetensorsFile;
+  readonly file: TensorFile;
   readonly stored: StoredTensor;
 }
 
@@ -109,6 +112,6 @@ async function readIndex(path: string): Promise<ReadonlyMap<string, string>> {
   return shards;
 }
 
-async function closeAll(files: readonly SafetensorsFile[]): Promise<void> {
+async function closeAll(files: readonly TensorFile[]): Promise<void> {
   await Promise.all(files.map((file) => file.close()));
 }

@@ -4,7 +4,6 @@ import { join } from "node:path";
 import type { FormatSpec } from "../../compiler/types/type.js";
 import { byteCount, type ElementType } from "./elements.js";
 import { ModelError } from "./error.js";
-import { accessError, readBounded, sizeLimits } from "./files.js";
 import type { Model } from "./model.js";
 import { stageDirectory } from "./output.js";
 import { denseFormat, printSection, storedLayout, type PackedSection, type PackedTensor, type RecipeRecord, type StoredPattern } from "./packed.js";
@@ -61,6 +60,7 @@ export interface ModelWriter {
 export async function createModel(path: string, plan: OutputPlan): Promise<ModelWriter> {
   const layouts = plan.tensors.map(layoutOf);
   const shards = splitShards(layouts, plan.maxShardBytes ?? 5e9);
+  const companions = await plan.source.companions();
   const directory = await stageDirectory(path, { model: plan.source.directory, force: plan.force });
   const metadata = new Map([["format", "pt"]]);
   const writers: SafetensorsWriter[] = [];
@@ -102,9 +102,7 @@ export async function createModel(path: string, plan: OutputPlan): Promise<Model
     finish: () => guarded(async () => {
       for (const writer of writers) await writer.finish();
       if (shards.length > 1) await writeText(join(directory.staging, "model.safetensors.index.json"), printJson(indexOf(shards, bytes)));
-      for (const name of await companions(plan.source.directory)) {
-        await writeBytes(join(directory.staging, name), await readBounded(join(plan.source.directory, name), sizeLimits.companion));
-      }
+      for (const { name, read } of companions) await writeBytes(join(directory.staging, name), await read());
       if (plan.recipe !== null) await writeText(join(directory.staging, "recipe.esp"), plan.recipe.source);
       await writeText(join(directory.staging, "config.json"), printJson({ ...plan.source.config.raw, espalier: printSection(sectionOf(plan)) }));
       const files = await readdir(directory.staging);
@@ -167,15 +165,6 @@ function sectionOf(plan: OutputPlan): PackedSection {
   const history = [...(before?.history ?? []), ...(before?.recipe ? [before.recipe] : [])];
   const recipe: RecipeRecord | null = plan.recipe === null ? null : { name: plan.recipe.name, hash: recipeHash(plan.recipe.source), parameters: plan.recipe.parameters };
   return { version: 1, tensors, recipe, history };
-}
-
-/** Files beside the weights that make a model whole: tokenizer, generation settings, chat template, licence. */
-async function companions(directory: string): Promise<readonly string[]> {
-  const wanted = /^(tokenizer[\w.-]*|generation_config\.json|special_tokens_map\.json|added_tokens\.json|vocab\.json|merges\.txt|chat_template[\w.-]*|LICEN[CS]E[\w.-]*|NOTICE[\w.-]*|USE_POLICY[\w.-]*)$/i;
-  const names = await readdir(directory).catch((error: unknown) => {
-    throw accessError(directory, error);
-  });
-  return names.filter((name) => wanted.test(name)).sort();
 }
 
 function printJson(value: object): string {

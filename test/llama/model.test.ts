@@ -11,9 +11,7 @@ import { compress, type Compression } from "../../runtime/llama/compress.js";
 import { LlamaError } from "../../runtime/llama/error.js";
 import { perplexity } from "../../runtime/llama/evaluate.js";
 import { generate } from "../../runtime/llama/generate.js";
-import { first } from "../../runtime/llama/results.js";
-import { makeSession, openSession, type Session } from "../../runtime/llama/session.js";
-import type { BlockWeights, LinearName } from "../../runtime/llama/weights.js";
+import { openSession, unpackSession, type Session } from "../../runtime/llama/session.js";
 import { openModel, type Model } from "../../runtime/model/model.js";
 import { classics, openMachine } from "./machine.js";
 
@@ -127,17 +125,11 @@ for (const file of ["wanda-2of4-int4.esp", "unstructured.esp"]) {
     assert.ok(report.bytesAfter < report.bytesBefore);
     assert.ok(report.tensors.every(({ relativeError }) => relativeError > 0.01 && relativeError < 0.6));
     const stored = await openSession(caller, packed, { dtype: "f32" });
-    const blocks: BlockWeights[] = [];
-    for (const block of stored.blocks) {
-      const linears: Partial<Record<LinearName, BlockWeights["linears"]["q_proj"]>> = {};
-      for (const [name, w] of Object.entries(block.linears)) linears[name as LinearName] = first(await caller.call("dense", { w }));
-      blocks.push({ ...block, linears: linears as BlockWeights["linears"] });
-    }
+    const dense = await unpackSession(stored);
     const prompt = reference.prompt_ids.slice(0, 4);
-    const dense = makeSession(caller, packed.config, stored.frame, blocks, "f32");
-    const [a, b] = [await logitsOf(stored, prompt, 1), await logitsOf(dense, prompt, 1)];
+    const [a, b] = [await logitsOf(stored, prompt, 1), await logitsOf(dense.session, prompt, 1)];
     assert.ok(a.every((value, at) => Math.abs(value - (b[at] ?? NaN)) < 1e-3), "logits differ");
-    for (const block of blocks) for (const tensor of Object.values(block.linears)) caller.executor.release(tensor);
+    dense.release();
     stored.release();
     await packed.close();
   });

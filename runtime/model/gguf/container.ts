@@ -144,8 +144,8 @@ function checkTensors(path: string, infos: readonly TensorInfo[]): readonly Gguf
   const unknown = [...new Set(infos.map(({ type }) => type))].filter((type) => tensorTypes[type] === undefined);
   if (unknown.length > 0) {
     const problems = unknown.map((type) => {
-      const with_ = infos.filter((info) => info.type === type);
-      return `${with_.length} ${with_.length === 1 ? "tensor is" : "tensors are"} of type ${tensorTypeName(type)}, ${quoted(with_[0]?.name ?? "")} ${with_.length === 1 ? "it is" : "the first"}`;
+      const those = infos.filter((info) => info.type === type);
+      return `${those.length} ${those.length === 1 ? "tensor is" : "tensors are"} of type ${tensorTypeName(type)}, ${quoted(those[0]?.name ?? "")} ${those.length === 1 ? "it is" : "the first"}`;
     });
     throw problemsError("M163", `${quoted(path)} has tensors of types that are not supported`, problems, `the types that are read are ${tensorTypeNames}: take a file of these, such as Q8_0 or F16`);
   }

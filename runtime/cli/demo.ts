@@ -1,0 +1,157 @@
+/**
+ * `npm run demo`: a small Llama, scored and heard, compressed by a recipe, scored and heard again, on whatever the machine
+ * has. `npm run demo -- DIR` keeps the compressed model in DIR; else it goes with the temporary folder it was written to.
+ */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, relative } from "node:path";
+import { formatBytes } from "../device/device.js";
+import { packageRoot } from "../library.js";
+import { compress, type Compression } from "../llama/compress.js";
+import { perplexity } from "../llama/evaluate.js";
+import { generate } from "../llama/generate.js";
+import { openSession } from "../llama/session.js";
+import { openModel, type Model } from "../model/model.js";
+import { checkOutput, discardStaged } from "../model/output.js";
+import { findRecipe } from "./compress.js";
+import { action, openMachine, type Machine } from "./context.js";
+import { sessionOptions } from "./dtype.js";
+import { onInterrupt } from "./interrupt.js";
+import type { Output } from "./output.js";
+import { stagedProgress } from "./progress.js";
+import { table } from "./table.js";
+import { readTokens } from "./text.js";
+
+const folder = join(packageRoot(), "examples", "classics-3.7m");
+const recipeFile = join(packageRoot(), "examples", "wanda-2of4-int4.esp");
+const prompt = "\"My dear Mr. Holmes,\" said he,";
+
+/** So much that a CPU of two cores is done within a minute; a GPU does it all. */
+const windows = { cpu: { scored: 4, calibration: 8 }, gpu: { scored: undefined, calibration: 128 } } as const;
+const window = 256;
+const sampleTokens = 40;
+
+/** What was found out about a model. */
+interface Impression {
+  readonly perplexity: number;
+  readonly sample: string;
+}
+
+await action(async (output: Output, kept: string | undefined) => {
+  const started = performance.now();
+  const { paint } = output;
+  const say = (text: string = ""): void => output.stream(`${text}\n`);
+  const temporary = kept === undefined ? mkdtempSync(join(tmpdir(), "espalier-demo-")) : null;
+  const directory = kept ?? join(temporary ?? "", "model");
+  const clean = (): void => {
+    discardStaged(directory);
+    if (temporary !== null) rmSync(temporary, { recursive: true, force: true });
+  };
+  const forget = onInterrupt(clean, output.note);
+  const dense = await openModel(folder);
+  let machine: Machine | null = null;
+  try {
+    await checkOutput(directory, { model: folder, force: false });
+    const { recipe, source } = findRecipe(recipeFile, { set: [] }, output);
+    say(`${paint.bold(paint.green("espalier"))}  compresses Llama models by recipes, in a language of its own`);
+    say();
+    say(`${paint.bold("model")}     ${here(folder)}: ${dense.config.layers} blocks, ${(parametersOf(dense) / 1e6).toFixed(1)} million parameters, ${formatBytes(bytesOf(dense))}`);
+    machine = await openMachine("auto", () => undefined);
+    const { device } = machine;
+    say(`${paint.bold("device")}    ${device.name}${device.kind === "cpu" ? ": there is no GPU here, so only the first windows of each text are taken" : ""}`);
+    say();
+
+    say(paint.bold("1. The model as it is"));
+    const before = await meet(machine, dense, output);
+
+    say(paint.bold(`2. A recipe: ${here(recipeFile)}`));
+    say(indented(source.trim(), paint.cyan("| ")));
+    say();
+    const { calibration } = windows[device.kind === "gpu" ? "gpu" : "cpu"];
+    const tokenizer = await dense.tokenizer();
+    const progress = stagedProgress(output, dense.linears.length);
+    const report = await compress(machine.caller, dense, recipe, {
+      output: directory, source, onProgress: progress.update,
+      text: { ids: await readTokens(join(folder, "calibration.txt"), tokenizer), bos: tokenizer.bos, window, windows: calibration },
+    });
+    progress.end();
+    say(indented(describeLayers(report, output), ""));
+    say(`   calibrated on ${calibration} windows of calibration.txt, ${report.seconds.toFixed(1)} s`);
+    say();
+
+    say(paint.bold("3. The model that was written, read back from the disk"));
+    const compressed = await openModel(directory);
+    let after: Impression;
+    try {
+      after = await meet(machine, compressed, output);
+    } finally {
+      await compressed.close();
+    }
+
+    say(paint.bold("In short"));
+    const ofLayers = (model: { readonly bytes: number }[]): number => model.reduce((sum, { bytes }) => sum + bytes, 0);
+    const layersBefore = ofLayers(report.tensors.map(({ name }) => dense.tensor(name)));
+    const layersAfter = ofLayers([...report.tensors]);
+    say(indented(table(["", "before", "after"], [
+      ["perplexity", before.perplexity.toFixed(2), after.perplexity.toFixed(2)],
+      ["the model", formatBytes(report.bytesBefore), formatBytes(report.bytesAfter)],
+      ["its linear layers", formatBytes(layersBefore), `${formatBytes(layersAfter)}, ${(layersBefore / layersAfter).toFixed(1)} times smaller`],
+    ], paint), ""));
+    say(`   all in ${((performance.now() - started) / 1000).toFixed(1)} s`);
+    if (kept !== undefined) say(`\nThe model is in ${kept}: espalier generate --model ${kept} --prompt "Once upon a time"`);
+  } finally {
+    machine?.close();
+    await dense.close();
+    forget();
+    clean();
+  }
+})(process.argv[2]);
+
+/** Scores a model and lets it go on with the prompt. */
+async function meet(machine: Machine, model: Model, output: Output): Promise<Impression> {
+  const { caller, device } = machine;
+  const tokenizer = await model.tokenizer();
+  const session = await openSession(caller, model, sessionOptions({ dtype: "auto" }, caller.target));
+  try {
+    const { scored } = windows[device.kind === "gpu" ? "gpu" : "cpu"];
+    const progress = output.progress("scoring");
+    const result = await perplexity(session, await readTokens(join(folder, "eval.txt"), tokenizer), {
+      window, bos: tokenizer.bos, limit: scored, batch: device.kind === "gpu" ? undefined : 2,
+      onProgress: (done, total) => progress.update(done, total),
+    });
+    progress.end();
+    const of = `${scored === undefined ? "all" : "the first"} ${result.windows} windows of eval.txt (${result.tokens} tokens)`;
+    output.stream(`   perplexity ${output.paint.bold(result.perplexity.toFixed(2))} on ${of}, ${result.seconds.toFixed(1)} s\n`);
+    const ids = tokenizer.encode(prompt, { prefix: true });
+    const { ids: fresh, decodeTokensPerSecond } = await generate(session, ids, { maxNewTokens: sampleTokens, temperature: 0, eosTokens: model.generation.eosTokens });
+    const sample = tokenizer.decode([...ids, ...fresh]).slice(prompt.length);
+    output.stream(`${indented(`${output.paint.dim(prompt)}${sample}`, "")}\n   ${fresh.length} tokens, ${(decodeTokensPerSecond ?? 0).toFixed(0)} a second\n\n`);
+    return { perplexity: result.perplexity, sample };
+  } finally {
+    session.release();
+  }
+}
+
+/** The layers of the first block, and all others in a line. */
+function describeLayers(report: Compression, output: Output): string {
+  return table(["tensor", "pattern", "format", "bits/weight", "bytes", "error"], report.tensors.map((tensor) => [
+    tensor.name, tensor.pattern, tensor.format, { number: tensor.bitsPerWeight, digits: 3 }, tensor.bytes, { number: tensor.relativeError, digits: 3 },
+  ]), output.paint);
+}
+
+function parametersOf(model: Model): number {
+  return model.tensors.reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0);
+}
+
+function bytesOf(model: Model): number {
+  return model.tensors.reduce((sum, { bytes }) => sum + bytes, 0);
+}
+
+/** A path as seen from the project. */
+function here(path: string): string {
+  return relative(packageRoot(), path);
+}
+
+function indented(text: string, mark: string): string {
+  return text.split("\n").map((line) => `   ${mark}${line}`).join("\n");
+}

@@ -1,0 +1,57 @@
+import { open } from "node:fs/promises";
+import { parseGeneration } from "../generation.js";
+import type { Companion, ModelParts } from "../model.js";
+import { makeTokenizer } from "../tokenizer.js";
+import { openContainer } from "./container.js";
+import { configOf, generationOf } from "./metadata.js";
+import { readFrequencyFactors, weightsOf } from "./tensors.js";
+import { tokenizerOf } from "./tokenizer.js";
+
+/** Whether a file starts as a GGUF file does. A file that cannot be read does not. */
+export async function isGguf(path: string): Promise<boolean> {
+  const handle = await open(path, "r").catch(() => null);
+  if (handle === null) return false;
+  try {
+    const start = new Uint8Array(4);
+    const { bytesRead } = await handle.read(start, 0, 4, 0);
+    return bytesRead === 4 && new TextDecoder("latin1").decode(start) === "GGUF";
+  } catch {
+    return false;
+  } finally {
+    await handle.close();
+  }
+}
+
+/**
+ * Opens a GGUF file as a model: config, tokenizer and generation settings from its metadata, as the files of a Hugging
+ * Face directory would have them.
+ * @throws ModelError M100, M101, M130 to M132, M135, M160 to M164
+ */
+export async function openGguf(path: string): Promise<ModelParts> {
+  const file = await openContainer(path);
+  try {
+    const config = configOf(file, await readFrequencyFactors(file));
+    const generation = generationOf(file);
+    const { weights, packed } = weightsOf(file, config);
+    return {
+      path, config, packed, weights,
+      generation: parseGeneration(path, generation, config),
+      section: null,
+      async tokenizer() {
+        const { json, settings } = tokenizerOf(file);
+        return makeTokenizer(path, json, settings, { vocabSize: config.vocabSize, bosToken: config.bosToken, eosTokens: config.eosTokens });
+      },
+      async companions() {
+        const { json, settings } = tokenizerOf(file);
+        return [jsonFile("generation_config.json", generation), jsonFile("tokenizer.json", json), jsonFile("tokenizer_config.json", settings)];
+      },
+    };
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+function jsonFile(name: string, value: object): Companion {
+  return { name, read: async () => Buffer.from(`${JSON.stringify(value, null, 2)}\n`) };
+}
