@@ -1,5 +1,4 @@
 import { type Diagnostic, InternalError } from "./diagnostic.js";
-import { dropGuards } from "./graph/bounds.js";
 import { expandTop } from "./graph/expand.js";
 import { fuse } from "./graph/fuse.js";
 import type { ConcreteGraph, SymbolicGraph } from "./graph/graph.js";
@@ -13,6 +12,7 @@ import { printKernel } from "./kernel/print.js";
 import { verifyKernel } from "./kernel/verify.js";
 import { lowerEqn, type Schedule } from "./lower/choose.js";
 import { createLowering } from "./lower/lowering.js";
+import { unpackForTiles } from "./lower/unpack.js";
 import { plan } from "./plan/plan.js";
 import type { Program } from "./plan/program.js";
 import { assignStorage, separate, type StorageMap } from "./plan/storage.js";
@@ -81,7 +81,8 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
     { name: "expand top", run: expandTop },
     { name: "simplify", run: simplify },
     ...(options.fuse === false ? [] : [{ name: "fuse", run: (graph: ConcreteGraph) => fuse(graph, { inlineReductions: inlineRows(graph) }) }]),
-    { name: "drop guards", run: dropGuards },
+    { name: "simplify", run: simplify },
+    { name: "unpack for tiles", run: (graph) => unpackForTiles(graph, target) },
     { name: "separate updates", run: separate },
   ];
   let fused = concrete;

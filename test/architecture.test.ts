@@ -46,7 +46,7 @@ const packages: { readonly [part: string]: readonly string[] } = {
   "compiler/render": ["picocolors"],
   "runtime/device": ["koffi", "tar-stream", "webgpu"],
   "runtime/model": ["@huggingface/tokenizers"],
-  "runtime/cli": ["cli-progress", "commander", "picocolors"],
+  "runtime/cli": ["cli-progress", "commander", "koffi", "picocolors"],
 };
 
 test("imports go one way", () => {

@@ -27,7 +27,7 @@ const recipeFile = join(packageRoot(), "examples", "wanda-2of4-int4.esp");
 const prompt = "\"My dear Mr. Holmes,\" said he,";
 
 /** So much that a CPU of two cores is done within a minute; a GPU does it all. */
-const windows = { cpu: { scored: 4, calibration: 8 }, gpu: { scored: undefined, calibration: 128 } } as const;
+const windows = { cpu: { scored: 8, calibration: 16 }, gpu: { scored: undefined, calibration: 128 } } as const;
 const window = 256;
 const sampleTokens = 40;
 
@@ -132,7 +132,7 @@ async function meet(machine: Machine, model: Model, output: Output): Promise<Imp
   }
 }
 
-/** The layers of the first block, and all others in a line. */
+/** A row for each layer. */
 function describeLayers(report: Compression, output: Output): string {
   return table(["tensor", "pattern", "format", "bits/weight", "bytes", "error"], report.tensors.map((tensor) => [
     tensor.name, tensor.pattern, tensor.format, { number: tensor.bitsPerWeight, digits: 3 }, tensor.bytes, { number: tensor.relativeError, digits: 3 },
@@ -153,5 +153,5 @@ function here(path: string): string {
 }
 
 function indented(text: string, mark: string): string {
-  return text.split("\n").map((line) => `   ${mark}${line}`).join("\n");
+  return text.split("\n").map((line) => `   ${mark}${line}`.trimEnd()).join("\n");
 }

@@ -18,7 +18,7 @@ export interface Output {
   note(line: string): void;
   /** Red and bold for a line on stderr; no change where that is no terminal. */
   alarm(text: string): string;
-  /** A bar on stderr; on no terminal, a line at the start and at each tenth. */
+  /** A bar on stderr; where that is no terminal, a line every other second, the first and the last in any case. */
   progress(label: string): Progress;
 }
 
@@ -83,17 +83,25 @@ function bar(label: string): Progress {
   };
 }
 
+/** Milliseconds between two lines of progress at least. */
+const linesApart = 2000;
+
 function lines(label: string): Progress {
-  let shown = -1;
+  let last = -Infinity;
+  let pending: string | null = null;
+  const print = (line: string): void => {
+    last = performance.now();
+    pending = null;
+    writeAll(2, line);
+  };
   return {
     update(done, total, note = "") {
-      const tenth = Math.floor((10 * done) / Math.max(1, total));
-      if (tenth === shown) return;
-      shown = tenth;
-      writeAll(2, `${label} ${done}/${total}${note === "" ? "" : ` ${note}`}\n`);
+      const line = `${label.trimEnd()} ${done}/${total}${note === "" ? "" : ` ${note}`}\n`;
+      if (performance.now() - last < linesApart) pending = line;
+      else print(line);
     },
     end() {
-      shown = -1;
+      if (pending !== null) print(pending);
     },
   };
 }

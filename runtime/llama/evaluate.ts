@@ -1,7 +1,7 @@
 /** Perplexity of a text: windows scored in batches, the loss summed on the host in f64. */
 import type { DeviceTensor } from "../run/run.js";
 import { first, many } from "./results.js";
-import { unpackSession, type Cache, type Session } from "./session.js";
+import type { Cache, Session } from "./session.js";
 import { checkContext, scoredWindows, type ScoredWindows } from "./windows.js";
 
 /** What is scored. */
@@ -14,8 +14,6 @@ export interface EvaluateOptions {
   readonly limit?: number | undefined;
   /** Windows computed at once; chosen by the device's memory unless given. */
   readonly batch?: number | undefined;
-  /** Decode packed weights once beforehand; done on a CPU where the model takes less than 2 GiB so, unless told. */
-  readonly unpack?: boolean | undefined;
   /** After each batch, with the perplexity so far. */
   readonly onProgress?: ((done: number, total: number, perplexity: number) => void) | undefined;
 }
@@ -32,13 +30,11 @@ export interface Evaluation {
  * exp of the mean loss of the scored tokens, in nats.
  * @throws LlamaError text-too-short, bad-window
  */
-export async function perplexity(given: Session, text: readonly number[], options: EvaluateOptions): Promise<Evaluation> {
+export async function perplexity(session: Session, text: readonly number[], options: EvaluateOptions): Promise<Evaluation> {
   const windows = scoredWindows(text, options.window, options.bos, options.limit);
-  checkContext(windows, given.config.contextLength);
-  const batch = Math.min(options.batch ?? batchSize(given, windows.tokens), windows.count);
+  checkContext(windows, session.config.contextLength);
+  const batch = Math.min(options.batch ?? batchSize(session, windows.tokens), windows.count);
   const started = performance.now();
-  const unpacked = (options.unpack ?? pays(given)) ? await unpackSession(given) : null;
-  const session = unpacked?.session ?? given;
   let cache: Cache | null = null;
   let total = 0;
   try {
@@ -54,17 +50,9 @@ export async function perplexity(given: Session, text: readonly number[], option
     }
   } finally {
     if (cache !== null) session.releaseCache(cache);
-    unpacked?.release();
   }
   const tokens = windows.count * windows.tokens;
   return { perplexity: Math.exp(total / tokens), tokens, windows: windows.count, seconds: (performance.now() - started) / 1000 };
-}
-
-/** Whether decoding all weights first is worth its memory: a CPU driver decodes slowly, and compiles such kernels slowly. */
-function pays(session: Session): boolean {
-  const { hiddenSize, intermediateSize, layers, heads, keyValueHeads, headDim } = session.config;
-  const elements = layers * hiddenSize * (3 * intermediateSize + 2 * (heads + keyValueHeads) * headDim);
-  return session.caller.target.kind === "cpu" && 4 * elements < 2 ** 31;
 }
 
 /** Tokens worth giving a device at once: a GPU is filled by some thousands, a CPU reports its progress. */

@@ -55,7 +55,7 @@ export async function inspect(path: string, progress?: (done: number, all: numbe
     if (found.isDirectory() || !(error instanceof ModelError)) throw error;
     return null;
   });
-  const gguf = !found.isDirectory() && (await isGguf(path)) ? await openGguf(path) : null;
+  const gguf = found.isFile() && (await isGguf(path)) ? await openGguf(path) : null;
   const packed = gguf?.packed ?? (config === null ? null : parseSection(configPath, config))?.tensors;
   const weights = gguf?.weights ?? (found.isDirectory() ? await openDirectory(path) : await openFiles([path]));
   try {

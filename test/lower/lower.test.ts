@@ -122,8 +122,9 @@ for (const [name, target] of Object.entries(targets)) {
         const inputs = new Map([["x", tensorValue("f32", [t, k], numbers(t * k, 2))], ["w", tensorValue("f32", [n, k], dense)]]);
         for (const schedule of [null, "matvec", "tiled", "loops"] as const) {
           const taken = agree(graph, inputs, `${spec === null ? "f32" : JSON.stringify(spec)} ${t}x${n}x${k} ${schedule}`, target, schedule, words);
-          if (schedule === "tiled" || schedule === "loops") assert.equal(taken, [schedule]);
-          if (schedule === "matvec" && t <= 8) assert.equal(taken, ["matvec"]);
+          // a sparse weight may be unpacked by an eqn of its own first
+          if (schedule === "tiled" || schedule === "loops") assert.is(taken.at(-1), schedule);
+          if (schedule === "matvec" && t <= 8) assert.is(taken.at(-1), "matvec");
         }
       }
     }

@@ -1,0 +1,53 @@
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { checkOutput } from "../../runtime/model/output.js";
+import { classics, ended, printed, start, temporaryFolder } from "./support.js";
+
+const interrupt = suite("interrupt");
+const folder = temporaryFolder();
+interrupt.after(() => folder.remove());
+
+const signals = { SIGINT: 130, SIGTERM: 143 } as const;
+
+for (const [signal, code] of Object.entries(signals)) {
+  interrupt(`${signal} while a model is being written: it is removed, and the code is ${code}`, async () => {
+    const out = join(folder.path, signal);
+    const child = start("test/cli/staging.js", [out, classics]);
+    const end = ended(child);
+    await printed(child, "writing");
+    assert.is(readdirSync(folder.path).length, 1, "something is staged");
+    child.kill(signal as keyof typeof signals);
+    const { code: found, stderr } = await end;
+    assert.is(found, code, stderr);
+    assert.equal(readdirSync(folder.path), []);
+  });
+}
+
+interrupt("a killed run leaves nothing under the output's name, and the next one removes what it left", async () => {
+  const out = join(folder.path, "killed");
+  const child = start("test/cli/staging.js", [out, classics]);
+  const end = ended(child);
+  await printed(child, "writing");
+  child.kill("SIGKILL");
+  await end;
+  assert.not(existsSync(out));
+  assert.ok(readdirSync(folder.path).every((name) => name.startsWith(".")));
+  await checkOutput(out, { model: classics, force: false });
+  assert.equal(readdirSync(folder.path), []);
+});
+
+interrupt("compress that is told to stop while it computes leaves nothing", async () => {
+  const out = join(folder.path, "stopped");
+  const child = start("runtime/cli/main.js", ["compress", "examples/wanda-2of4.esp", "--model", classics, "--out", out, "--device", "cpu", "--json"]);
+  const end = ended(child);
+  await printed(child, "compressing");
+  child.kill("SIGINT");
+  const { code, stdout } = await end;
+  assert.is(code, 130);
+  assert.is(stdout, "");
+  assert.equal(readdirSync(folder.path), []);
+});
+
+interrupt.run();
