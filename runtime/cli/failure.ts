@@ -31,14 +31,24 @@ export interface Failure {
 export function reportFailure(output: Output, error: unknown): number {
   if (error instanceof DiagnosticsError || error instanceof CompileError) {
     noteDiagnostics(output, error.diagnostics, error instanceof DiagnosticsError ? error.sources : new Map());
-    if (output.json) output.result({ diagnostics: error.diagnostics }, () => "");
+    printFailure(output, { diagnostics: error.diagnostics });
     return 1;
   }
   const failure = failureOf(error);
   const code = failure.code === "usage" || failure.code === "system" || failure.code === "internal" ? "" : `[${failure.code}]`;
   output.note(`${output.alarm(`error${code}`)}: ${failure.message}${failure.help === null ? "" : `\n  = help: ${failure.help}`}`);
-  if (output.json) output.result({ error: failure }, () => "");
+  printFailure(output, { error: failure });
   return failure.code === "usage" ? 2 : 1;
+}
+
+/** With `--json`, the document for a failure. */
+function printFailure(output: Output, document: { readonly diagnostics: readonly Diagnostic[] } | { readonly error: Failure }): void {
+  if (!output.json) return;
+  try {
+    output.result(document, () => "");
+  } catch {
+    // stdout cannot be written, which is perhaps what failed: stderr has said so
+  }
 }
 
 /** Diagnostics in words, on stderr. */

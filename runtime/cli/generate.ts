@@ -48,7 +48,7 @@ export function addGenerate(program: Command): void {
           const ids = [...prompt, ...result.ids];
           const { promptTokens, newTokens, prefillTokensPerSecond, decodeTokensPerSecond } = result;
           if (output.json) output.result({ text: tokenizer.decode(ids), ids, promptTokens, newTokens, prefillTokensPerSecond, decodeTokensPerSecond, device: device.name }, () => "");
-          else output.note(`${promptTokens} prompt tokens at ${prefillTokensPerSecond.toFixed(1)}/s, ${newTokens} new ${newTokens === 1 ? "token" : "tokens"}${decodeTokensPerSecond === null ? "" : ` at ${decodeTokensPerSecond.toFixed(1)}/s`} on ${device.name}`);
+          else output.note(`${promptTokens} prompt ${promptTokens === 1 ? "token" : "tokens"} at ${prefillTokensPerSecond.toFixed(1)}/s, ${newTokens} new ${newTokens === 1 ? "token" : "tokens"}${decodeTokensPerSecond === null ? "" : ` at ${decodeTokensPerSecond.toFixed(1)}/s`} on ${device.name}`);
         } finally {
           close();
         }

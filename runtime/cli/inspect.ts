@@ -4,13 +4,15 @@ import { inspect } from "../model/inspect.js";
 import { action, withJson, type JsonOptions } from "./context.js";
 import { table } from "./table.js";
 
+const mebibyte = 2 ** 20;
+
 /** `espalier inspect`: the tensors of a model directory or a safetensors file. */
 export function addInspect(program: Command): void {
   withJson(program.command("inspect").description("list the tensors of a model or of any safetensors file: shape, type, pattern, format, size")
     .argument("<path>", "model directory or safetensors file"))
     .action(action(async (output, path: string, _options: JsonOptions) => {
       const progress = output.progress("reading");
-      const report = await inspect(path, (done, all) => progress.update(done, all));
+      const report = await inspect(path, (done, all) => progress.update(Math.ceil(done / mebibyte), Math.ceil(all / mebibyte), "MiB"));
       progress.end();
       output.result(report, () => [
         table(["name", "shape", "dtype", "pattern", "format", "bits/weight", "bytes", "zeros"], report.tensors.map((tensor) => [

@@ -41,11 +41,12 @@ export function quadsApply(product: Product, target: Target): boolean {
 
 /** The cut of a product. */
 export function quadShape(product: Product): QuadShape {
-  const tn = product.sizes.n % 4 === 0 || product.sizes.n > 16 ? 4 : 1;
+  // registers are few: a gate and its product together take two outputs a lane instead of four
+  const pair = product.terms.length > 1;
+  const tn = pair ? 2 : product.sizes.n % 4 === 0 || product.sizes.n > 16 ? 4 : 1;
   let lanes = 4;
   while (lanes < 16 && lanes * tn < product.sizes.n) lanes *= 2;
-  // registers are few: a gate and its product together keep half the tokens
-  return { tm: product.sizes.m <= 4 || product.terms.length > 1 ? 4 : 8, tn, lanes };
+  return { tm: product.sizes.m <= 4 ? 4 : 8, tn, lanes };
 }
 
 /** The kernel. */
