@@ -18,7 +18,6 @@
  * ```
  * @module
  */
-/// <reference types="@webgpu/types" preserve="true" />
 
 export type { Program, ProgramBuffer, ProgramKernel, ProgramTensor, Step } from "./compiler/plan/program.js";
 export type { Target } from "./compiler/target.js";

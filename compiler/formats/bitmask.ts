@@ -162,6 +162,7 @@ export const bitmaskFormat: Format = {
   parameters,
   normalize,
   packsOnHost: true,
+  elementwise: true,
   complete,
   check,
   pattern: () => ({ kind: "masked" }),

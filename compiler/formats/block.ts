@@ -65,6 +65,7 @@ export function blockFormat(layout: BlockLayout): Format {
     name,
     parameters: [],
     packsOnHost: true,
+    elementwise: false,
     normalize: (spec) => (spec.of === null ? normalizeArguments(spec, []) : `${name} stores single values; it takes no \`of\`.`),
     complete: (spec) => spec,
     check: (_spec, shape) => (shape.columns % span === 0 ? null : `K = ${shape.columns} is not a multiple of the block of ${span}`),
@@ -75,6 +76,7 @@ export function blockFormat(layout: BlockLayout): Format {
       const words = newWords(sections(spec, shape));
       for (const [at, { view, values }] of blocks(words, dense).entries()) {
         try {
+          if (!values.every(Number.isFinite)) throw new RangeError("a value is not finite");
           layout.encode(values, view);
         } catch (problem) {
           if (!(problem instanceof RangeError)) throw problem;

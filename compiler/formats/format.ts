@@ -19,6 +19,9 @@ export interface Format {
   /** Whether tensors are packed by `encode` alone: `packed` gives null. */
   readonly packsOnHost: boolean;
 
+  /** Whether `encode` rounds each element by itself, given the grid; false where it finds scales in its neighbours. */
+  readonly elementwise: boolean;
+
   /** Fills defaults in and checks the arguments themselves ("group must be a positive multiple of 8"). A string is a full sentence saying what is wrong. */
   normalize(spec: FormatSpec): FormatSpec | string;
 

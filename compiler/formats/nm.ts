@@ -290,6 +290,7 @@ export const nmFormat: Format = {
   parameters,
   normalize,
   packsOnHost: false,
+  elementwise: true,
   complete: (spec) => spec,
   check,
   pattern: (spec) => ({ kind: "nm", n: partsOf(spec).n, m: partsOf(spec).m }),

@@ -16,6 +16,7 @@ export function plainFormat(name: string, parameters: readonly FormatParameter[]
   return {
     name, parameters, normalize, check,
     packsOnHost: false,
+    elementwise: true,
     complete: (spec) => spec,
     pattern: () => null,
     grid: gridOf,

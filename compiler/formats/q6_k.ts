@@ -27,6 +27,8 @@ export const q6_kFormat: Format = blockFormat({
   unitColumns: 16,
   encode(values, bytes) {
     const found = range(16).map((at) => bestScale(values.subarray(16 * at, 16 * at + 16)));
+    // Squares of large values leave f32.
+    for (const { scale } of found) storedHalf("scale", fround(scale / 128));
     const largest = found.reduce((most, { scale }) => (Math.abs(scale) > Math.abs(most) ? scale : most), 0);
     if (Math.abs(largest) < tiny) return;
     const inverse = fround(-128 / largest);

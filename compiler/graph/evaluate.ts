@@ -49,7 +49,7 @@ export function elementCount(shape: readonly number[]): number {
 
 /**
  * The outputs by name, from the inputs by name. Rank-0 inputs have shape `[]`. A packed input is given as its decoded
- * values; in a format without a grid they are rounded to what the format can hold. A missing input, one of another
+ * values; in a format that needs no scales they are rounded to what the format can hold. A missing input, one of another
  * shape, or a read out of range of a load that is not guarded throws an InternalError.
  */
 export function evaluate(graph: ConcreteGraph, inputs: ReadonlyMap<string, TensorValue>): Map<string, TensorValue> {
@@ -65,7 +65,7 @@ export function evaluateValues(graph: ConcreteGraph, inputs: ReadonlyMap<string,
     const type = graph.values[input.value]?.type;
     if (given === undefined || type === undefined) throw new InternalError(`evaluate: no value for input ${input.name} of ${graph.name}`);
     if (given.shape.join() !== type.shape.join()) throw new InternalError(`evaluate: input ${input.name} has shape [${given.shape.join(", ")}], not [${type.shape.join(", ")}]`);
-    const data = type.format === null || formatOfSpec(type.format).grid(type.format) !== null ? given.data : reencoded(type.format, type.shape, given.data, null);
+    const data = type.format !== null && roundsAlone(type.format) ? reencoded(type.format, type.shape, given.data, null) : given.data;
     values[input.value] = tensorValue(type.dtype, type.shape, data);
   }
   for (const eqn of graph.eqns) {
@@ -110,6 +110,12 @@ function evaluateEqn(eqn: Eqn<Concrete>, values: readonly TensorValue[], dtype: 
     }
     default: return eqn satisfies never;
   }
+}
+
+/** Whether values become what a format can hold without scales, given or found. */
+function roundsAlone(spec: FormatSpec): boolean {
+  const format = formatOfSpec(spec);
+  return format.elementwise && format.grid(spec) === null;
 }
 
 /** The values that remain after encoding and decoding. */

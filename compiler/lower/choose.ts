@@ -10,7 +10,7 @@ import { extent, loops } from "./schedules/loops.js";
 import { matvec, matvecApplies, matvecShape } from "./schedules/matvec.js";
 import { quads, quadsApply, quadShape } from "./schedules/quads.js";
 import { rows, rowShape, type RowShape } from "./schedules/rows.js";
-import { tiled, tileShape } from "./schedules/tiled.js";
+import { tiled, tiledApplies, tileShape } from "./schedules/tiled.js";
 
 /** The schedules, from the most special. `loops` takes everything. */
 export const schedules = ["matvec", "quads", "tiled", "rows", "loops"] as const;
@@ -44,6 +44,7 @@ function attempt(lowering: Lowering, eqn: Eqn<Concrete>, schedule: Schedule, for
   const work = product.sizes.m * product.sizes.n * reductionLength(product.terms[0]!.reduce);
   if (schedule === "quads") return quadsApply(product, lowering.target) && (forced || work >= tileWork) ? [quads(lowering, eqn, product, quadShape(product))] : null;
   if (!forced && (product.sizes.m < 2 || work < tileWork)) return null;
+  if (!tiledApplies(lowering, product, eqn)) return null;
   return [tiled(lowering, eqn, product, tileShape(product, lowering.target))];
 }
 

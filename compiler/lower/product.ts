@@ -54,7 +54,9 @@ export function productOf(graph: ConcreteGraph, eqn: Eqn<Concrete>): Product | n
   const terms: ProductTerm[] = [];
   const batch = new Set<IndexId>();
   for (const reduce of candidates) {
-    const kIndex = reduce.over[0]!.index;
+    const { index: kIndex, low, high } = reduce.over[0]!;
+    // a range of its own for each output is no row of a tile
+    if (freeIndices(low).has(nIndex) || freeIndices(high).has(nIndex)) return null;
     const factors = factorsOf(reduce.body);
     const right = factors.filter((factor) => freeIndices(factor).has(nIndex));
     const left = factors.filter((factor) => !freeIndices(factor).has(nIndex));
@@ -93,4 +95,12 @@ function rowsOf(graph: ConcreteGraph, right: readonly S[], kIndex: IndexId): Pro
   if (format === null) return null;
   const shape = shapeOf(type.shape);
   return { load, spec, format, shape, unit: format.unit(spec, shape) };
+}
+
+/**
+ * Whether these factors may be read at every k of the axes that k stands on alone, and not only at those of its range:
+ * where an index is computed of k, that it is in range was proved for the range alone.
+ */
+export function readsAnywhere(factors: readonly S[], kIndex: IndexId): boolean {
+  return factors.every((factor) => scalarLoads(factor).every((load) => load.guarded || load.at.every((at) => (at.kind === "index" && at.index === kIndex) || !freeIndices(at).has(kIndex))));
 }

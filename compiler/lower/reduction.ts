@@ -1,5 +1,6 @@
 import type { Scalar } from "../graph/graph.js";
 import type { ReduceOp } from "../graph/ops.js";
+import { constantOf } from "../graph/scalar.js";
 import * as k from "../kernel/build.js";
 import type { Expr, ScalarType } from "../kernel/kernel.js";
 import type { Concrete } from "../types/type.js";
@@ -79,4 +80,12 @@ export function finishAccumulator(reduce: Reduce, accumulator: Accumulator, coun
     case "argmax": return k.select(k.equal(best!, 0xffffffff), k.i32(0), k.convert("i32", best!));
     default: return reduce.dtype === "bool" ? value! : k.convert(reduce.dtype, value!);
   }
+}
+
+/**
+ * Whether a mean's number of elements is no product of lengths known before its loops: an inner range has bounds that
+ * are data, or depend on an outer one.
+ */
+export function isUnevenMean(reduce: Reduce): boolean {
+  return reduce.op === "mean" && reduce.over.slice(1).some((range) => constantOf(range.low) === null || constantOf(range.high) === null);
 }

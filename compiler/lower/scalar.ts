@@ -10,7 +10,7 @@ import type { Concrete } from "../types/type.js";
 import type { Dtype } from "../types/dtype.js";
 import { joinAxes } from "./axes.js";
 import { bufferElement, type KernelBuilder } from "./builder.js";
-import { accumulate, finishAccumulator, startAccumulator } from "./reduction.js";
+import { accumulate, finishAccumulator, isUnevenMean, startAccumulator } from "./reduction.js";
 
 /** What the lowering of a scalar expression needs to know of where it stands. */
 export interface Scope {
@@ -219,17 +219,19 @@ export function loopReduce(scope: Scope, reduce: S & { readonly kind: "reduce" }
   const { build } = scope;
   const accumulator = startAccumulator(build, reduce);
   let inner = scope;
+  const counted = isUnevenMean(reduce) ? build.variable("count", k.u32(0)) : null;
   let count: Expr = k.u32(1);
   const nest = (depth: number): void => {
     const range = reduce.over[depth];
     if (range === undefined) {
+      if (counted !== null) build.assign(counted, k.add(counted, 1));
       const index = inner.indices.get(reduce.over[0]!.index)!;
       accumulate(build, reduce.op, accumulator, reduceBody(inner, reduce, accumulator), index);
       return;
     }
     const { from, to } = lowerRange(inner, range);
     const end = build.bind("end", to);
-    if (depth === 0 || isConstantRange(range)) count = k.mul(count, k.sub(k.max(end, from), from));
+    if (counted === null) count = k.mul(count, k.sub(k.max(end, from), from));
     build.loop(range.name, from, end, (index) => {
       const before = inner;
       inner = withIndices(inner, [[range.index, index]]);
@@ -238,11 +240,7 @@ export function loopReduce(scope: Scope, reduce: S & { readonly kind: "reduce" }
     });
   };
   nest(0);
-  return finishAccumulator(reduce, accumulator, count);
-}
-
-function isConstantRange(range: Range<Concrete>): boolean {
-  return range.low.kind === "constant" && (range.high.kind === "constant" || range.high.kind === "size");
+  return finishAccumulator(reduce, accumulator, counted ?? count);
 }
 
 /** The body of a reduction, converted to what its accumulator holds. */

@@ -10,7 +10,7 @@ import { formatBytes } from "../device/device.js";
 import { createHost } from "../library.js";
 import { compress, type CalibrationText, type Compression } from "../llama/compress.js";
 import { checkRecipe } from "../llama/treat.js";
-import { calibrationWindows } from "../llama/windows.js";
+import { calibrationWindows, checkContext } from "../llama/windows.js";
 import { openModel, type Model } from "../model/model.js";
 import { checkOutput, discardStaged } from "../model/output.js";
 import { action, collect, integer, openMachine, withDevice, type DeviceOptions } from "./context.js";
@@ -19,7 +19,7 @@ import { onInterrupt } from "./interrupt.js";
 import type { Output } from "./output.js";
 import { stagedProgress } from "./progress.js";
 import { table } from "./table.js";
-import { checkWindow, readTokens } from "./text.js";
+import { readTokens } from "./text.js";
 
 interface CompressCommandOptions extends DeviceOptions {
   readonly model: string;
@@ -130,8 +130,7 @@ async function calibrationText(model: Model, options: CompressCommandOptions): P
   const tokenizer = await model.tokenizer();
   const ids = await readTokens(path, tokenizer);
   const { window, windows } = options;
-  checkWindow(model, window);
-  calibrationWindows(ids, window, tokenizer.bos, windows);
+  checkContext(calibrationWindows(ids, window, tokenizer.bos, windows), model.config.contextLength);
   return { ids, bos: tokenizer.bos, window, windows };
 }
 

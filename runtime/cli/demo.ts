@@ -27,7 +27,7 @@ const recipeFile = join(packageRoot(), "examples", "wanda-2of4-int4.esp");
 const prompt = "\"My dear Mr. Holmes,\" said he,";
 
 /** So much that a CPU of two cores is done within a minute; a GPU does it all. */
-const windows = { cpu: { scored: 4, calibration: 8 }, gpu: { scored: undefined, calibration: 128 } } as const;
+const windows = { cpu: { scored: 8, calibration: 16 }, gpu: { scored: undefined, calibration: 128 } } as const;
 const window = 256;
 const sampleTokens = 40;
 

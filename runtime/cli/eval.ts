@@ -1,11 +1,11 @@
 import type { Command } from "commander";
 import { perplexity } from "../llama/evaluate.js";
 import { openSession } from "../llama/session.js";
-import { scoredWindows } from "../llama/windows.js";
+import { checkContext, scoredWindows } from "../llama/windows.js";
 import { openModel } from "../model/model.js";
 import { action, integer, openMachine, withDevice, type DeviceOptions } from "./context.js";
 import { sessionOptions, withDtype, type DtypeOptions } from "./dtype.js";
-import { checkWindow, readTokens } from "./text.js";
+import { readTokens } from "./text.js";
 
 interface EvalOptions extends DeviceOptions, DtypeOptions {
   readonly model: string;
@@ -30,8 +30,7 @@ each text puts it before each window, and all tokens of the window are scored; e
         const tokenizer = await model.tokenizer();
         const ids = await readTokens(options.text, tokenizer);
         // what is wrong with the text is told before a device is opened
-        checkWindow(model, options.window);
-        scoredWindows(ids, options.window, tokenizer.bos, options.limit);
+        checkContext(scoredWindows(ids, options.window, tokenizer.bos, options.limit), model.config.contextLength);
         const { device, caller, close } = await openMachine(options.device, output.note);
         try {
           const session = await openSession(caller, model, sessionOptions(options, caller.target));

@@ -1,7 +1,5 @@
-import { LlamaError } from "../llama/error.js";
 import { ModelError } from "../model/error.js";
 import { readBounded } from "../model/files.js";
-import type { Model } from "../model/model.js";
 import type { Tokenizer } from "../model/tokenizer.js";
 
 /** Texts are tokenised whole; more than this would not fit the tokenizer's memory. */
@@ -21,13 +19,4 @@ export async function readTokens(path: string, tokenizer: Tokenizer): Promise<nu
   }
   if (text.trim() === "") throw new ModelError("M143", `\`${path}\` is empty; expected a text to score or to calibrate with.`);
   return [...tokenizer.encode(text, { prefix: false })];
-}
-
-/**
- * Refuses windows that the model was not made for.
- * @throws LlamaError bad-window
- */
-export function checkWindow(model: Model, window: number): void {
-  const { contextLength } = model.config;
-  if (window > contextLength) throw new LlamaError("bad-window", `A window of ${window} tokens does not fit the model's context of ${contextLength} tokens; choose --window ${contextLength} or less.`);
 }

@@ -26,8 +26,6 @@ export interface ActivationBatch {
 /** A statistic to be summed over what the linear layers receive. */
 export interface Observer {
   readonly id: number;
-  /** Names the graph among all. */
-  readonly key: string;
   /** One input `x` [T, K]; one output whose shape depends on K only. */
   readonly graph: SymbolicGraph;
 }
@@ -126,7 +124,7 @@ async function blockStages(
 async function observe(caller: Caller, observer: Observer, x: DeviceTensor, input: LinearInput, totals: Map<LinearInput, DeviceTensor>): Promise<void> {
   const { executor } = caller;
   const [batch = 0, tokens = 0, width = 0] = x.shape;
-  const part = first(await caller.callGraph(observer.key, observer.graph, { x: { ...x, shape: [batch * tokens, width] } }));
+  const part = first(await caller.callGraph(observer.graph, { x: { ...x, shape: [batch * tokens, width] } }));
   const total = totals.get(input);
   if (total === undefined) {
     totals.set(input, part);

@@ -42,7 +42,7 @@ export async function calibrationRun(caller: Caller, model: Model, working: Work
     const { weights, release } = await working.block(block);
     const dense = await unpackBlock(caller, weights);
     try {
-      const seen = await passBlock(caller, config, dense.weights, activations, observers.map(({ id, graph }) => ({ id, key: `observe ${id}`, graph })), advance, (done, total) => {
+      const seen = await passBlock(caller, config, dense.weights, activations, observers.map(({ id, graph }) => ({ id, graph })), advance, (done, total) => {
         progress({ stage: advance ? "advance" : "observe", subject: `block ${block}`, done, total });
       });
       activations = seen.activations;

@@ -31,8 +31,8 @@ export interface Caller {
   readonly target: Target;
   /** Runs a function of the standard library by its name; gives its results in order, without the final states of `var` parameters. */
   call(name: string, args: Arguments, extra?: Extra): Promise<readonly DeviceTensor[]>;
-  /** The same for a graph; `key` names it among all graphs. */
-  callGraph(key: string, graph: SymbolicGraph, args: Arguments, extra?: Extra): Promise<readonly DeviceTensor[]>;
+  /** The same for a graph. */
+  callGraph(graph: SymbolicGraph, args: Arguments, extra?: Extra): Promise<readonly DeviceTensor[]>;
   /** Compiles what `call` would run, so that the first call is not slower than the next. */
   prepare(name: string, args: Arguments<TensorForm>, extra?: Extra): Promise<void>;
 }
@@ -45,6 +45,14 @@ export function formatOf(tensor: TensorForm): FormatSpec {
 /** Makes a caller of the functions given, usually those of the standard library. */
 export function createCaller(executor: Executor, target: Target, functions: ReadonlyMap<string, SymbolicGraph>): Caller {
   const prepared = new Map<string, Promise<Prepared>>();
+  // by what a graph is, not by what it is called: two treatments of one recipe have one name
+  const texts = new WeakMap<SymbolicGraph, string>();
+
+  function textOf(graph: SymbolicGraph): string {
+    const text = texts.get(graph) ?? JSON.stringify(graph);
+    texts.set(graph, text);
+    return text;
+  }
 
   function find(name: string): SymbolicGraph {
     const graph = functions.get(name);
@@ -52,9 +60,9 @@ export function createCaller(executor: Executor, target: Target, functions: Read
     return graph;
   }
 
-  function compile(key: string, graph: SymbolicGraph, args: Arguments<TensorForm>, extra: Extra): Promise<Prepared> {
+  function compile(graph: SymbolicGraph, args: Arguments<TensorForm>, extra: Extra): Promise<Prepared> {
     const binding = bind(graph, args, extra);
-    const whole = `${key} ${JSON.stringify(binding)}`;
+    const whole = `${JSON.stringify(binding)} ${textOf(graph)}`;
     let ready = prepared.get(whole);
     if (ready === undefined) {
       ready = executor.prepare(compileFunction(graph, binding, target));
@@ -63,12 +71,12 @@ export function createCaller(executor: Executor, target: Target, functions: Read
     return ready;
   }
 
-  async function callGraph(key: string, graph: SymbolicGraph, args: Arguments, extra: Extra = {}): Promise<readonly DeviceTensor[]> {
-    const ready = await compile(key, graph, args, extra);
+  async function callGraph(graph: SymbolicGraph, args: Arguments, extra: Extra = {}): Promise<readonly DeviceTensor[]> {
+    const ready = await compile(graph, args, extra);
     const outputs = await executor.run(ready, args);
     return graph.outputs.filter((output) => output.input === null).map((output) => {
       const tensor = outputs[output.name];
-      if (tensor === undefined) throw new Error(`${key} gave no ${output.name}.`);
+      if (tensor === undefined) throw new Error(`${graph.name} gave no ${output.name}.`);
       return tensor;
     });
   }
@@ -77,9 +85,9 @@ export function createCaller(executor: Executor, target: Target, functions: Read
     executor,
     target,
     callGraph,
-    call: (name, args, extra) => callGraph(name, find(name), args, extra),
+    call: (name, args, extra) => callGraph(find(name), args, extra),
     async prepare(name, args, extra = {}) {
-      await compile(name, find(name), args, extra);
+      await compile(find(name), args, extra);
     },
   };
 }

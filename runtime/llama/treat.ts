@@ -1,6 +1,6 @@
 /** What a recipe does to one layer: its graph run on the device, and the change measured. */
 import { InternalError } from "../../compiler/diagnostic.js";
-import { compileFunction } from "../../compiler/compile.js";
+import { CompileError, compileFunction } from "../../compiler/compile.js";
 import { completeFormat, formatOf, formatOfSpec, formatWords, shapeOf } from "../../compiler/formats/registry.js";
 import type { SymbolicGraph } from "../../compiler/graph/graph.js";
 import type { NamePattern, Recipe, RecipeStep, Treatment } from "../../compiler/recipe/recipe.js";
@@ -33,7 +33,7 @@ function sizesOf(linear: Linear): { readonly N: number; readonly K: number } {
  * @throws LlamaError recipe; CompileError
  */
 export function checkRecipe(caller: Pick<Caller, "target">, model: Model, recipe: Recipe): void {
-  const compiled = new Set<string>();
+  const compiled = new Map<SymbolicGraph, Set<string>>();
   const visit = (step: RecipeStep): void => {
     if (step.kind === "blocks") for (const inner of step.body) visit(inner);
     if (step.kind !== "linears") return;
@@ -43,9 +43,14 @@ export function checkRecipe(caller: Pick<Caller, "target">, model: Model, recipe
       const treatment = treatmentOf(step.treatments, linear.name);
       if (treatment === null) continue;
       const sizes = sizesOf(linear);
-      const key = `${keyOf(treatment)} ${sizes.N} ${sizes.K}`;
-      if (!compiled.has(key)) compileFunction(packsOnHost(treatment)?.graph ?? treatment.graph, { sizes, dtypes: {}, formats: {} }, caller.target);
-      compiled.add(key);
+      const host = packsOnHost(treatment);
+      const problem = host === null ? null : formatOfSpec(host.format).check(host.format, shapeOf([sizes.N, sizes.K]));
+      if (host !== null && problem !== null) throw new LlamaError("recipe", `The weight of ${linear.name}, of shape [${sizes.N}, ${sizes.K}], cannot be stored as ${host.format.name}: ${problem}.`);
+      const shapes = compiled.get(treatment.graph) ?? new Set<string>();
+      compiled.set(treatment.graph, shapes);
+      const shape = `N = ${sizes.N}, K = ${sizes.K}`;
+      if (!shapes.has(shape)) compileFor(linear.name, shape, () => compileFunction(host?.graph ?? treatment.graph, { sizes, dtypes: {}, formats: {} }, caller.target));
+      shapes.add(shape);
     }
   };
   for (const step of recipe.steps) visit(step);
@@ -55,6 +60,16 @@ function requireMatch(model: Model, pattern: NamePattern): void {
   if (model.linears.some(({ name }) => matchesName(pattern, name))) return;
   const some = [...new Set(model.linears.map(({ name }) => name.split(".").at(-1)))].join(", ");
   throw new LlamaError("recipe", `The pattern "${pattern.glob}" matches no linear layer of the model; their names look like ${model.linears[0]?.name ?? ""}, and end in ${some}.`);
+}
+
+/** Compiles for a layer, which a refusal then names. */
+function compileFor(layer: string, shape: string, compile: () => void): void {
+  try {
+    compile();
+  } catch (error) {
+    if (!(error instanceof CompileError)) throw error;
+    throw new CompileError(error.diagnostics.map((found) => ({ ...found, notes: [...found.notes, `for ${layer}, ${shape}`] })));
+  }
 }
 
 /** Makes a treater over a working model. */
@@ -122,7 +137,7 @@ async function run(caller: Caller, linear: Linear, treatment: Treatment, args: A
   const host = packsOnHost(treatment);
   const graph = host?.graph ?? treatment.graph;
   const outputs = graph.outputs.filter((output) => output.input === null);
-  const results = await caller.callGraph(keyOf(treatment), graph, args, { sizes: sizesOf(linear) });
+  const results = await caller.callGraph(graph, args, { sizes: sizesOf(linear) });
   const at = outputs.findIndex(({ name }) => name === treatment.stores);
   const stored = results[at];
   if (stored === undefined) throw new InternalError(`a treatment of ${linear.name} stores nothing`);
@@ -188,7 +203,3 @@ function numberOf(size: Size, linear: Linear | null): number {
   return value;
 }
 
-/** A name for a treatment's graph. */
-function keyOf(treatment: Treatment): string {
-  return `treat ${treatment.graph.name} ${treatment.graph.span?.start ?? 0}`;
-}

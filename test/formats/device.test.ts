@@ -25,6 +25,7 @@ const cases = [
   ["int4(32)", 64], ["int4(channel, asymmetric)", 13], ["int8(16, asymmetric, scale: f32)", 48],
   ["nm(2, 4) of f16", 32], ["nm(2, 4) of f16", 12], ["nm(2, 4) of int4(64)", 128], ["nm(2, 4) of int4(8, asymmetric)", 40],
   ["nm(1, 4) of bf16", 32], ["nm(4, 8) of int8(64)", 64], ["nm(3, 4) of int4(channel)", 20], ["nm(5, 8) of f32", 24],
+  ["q8_0", 96], ["q4_0", 32], ["q4_1", 64], ["q6_k", 512],
   ["bitmask of f16", 160], ["bitmask of f32", 7],
 ] as const;
 

@@ -3,6 +3,7 @@ import { suite } from "uvu";
 import type { Shape } from "../../compiler/formats/format.js";
 import { formatOfSpec, printFormat } from "../../compiler/formats/registry.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
+import { blockFormats } from "../support/block-samples.js";
 import { sampleOf, spec } from "../support/samples.js";
 import { holdsAllLaws, lawKernels } from "./laws.js";
 
@@ -14,6 +15,7 @@ const integers = (["int4", "int8"] as const).flatMap((name) => [
   spec(name, { group: 128, scale: "f32" }), spec(name, { group: "channel", symmetric: false, scale: "f32" }),
 ]);
 const values = [spec("f32"), spec("f16"), spec("bf16"), ...integers];
+const blocks = blockFormats.map((name) => spec(name));
 const patterns = [[1, 4], [2, 4], [4, 8]] as const;
 const oddPatterns = [[1, 2], [3, 4], [1, 8], [5, 8], [7, 8]] as const;
 const fewValues = [spec("f16"), spec("int4", { group: 32, symmetric: false })];
@@ -24,7 +26,7 @@ const sparse = [
 
 const shapes: readonly Shape[] = [
   { rows: 1, columns: 1 }, { rows: 3, columns: 5 }, { rows: 1, columns: 4 }, { rows: 3, columns: 8 }, { rows: 5, columns: 12 }, { rows: 1, columns: 24 },
-  { rows: 2, columns: 32 }, { rows: 3, columns: 40 }, { rows: 1, columns: 128 }, { rows: 2, columns: 256 }, { rows: 1, columns: 384 },
+  { rows: 2, columns: 32 }, { rows: 3, columns: 40 }, { rows: 1, columns: 128 }, { rows: 2, columns: 256 }, { rows: 1, columns: 384 }, { rows: 3, columns: 96 }, { rows: 1, columns: 768 },
 ];
 
 function shapesOf(format: FormatSpec): readonly Shape[] {
@@ -33,7 +35,7 @@ function shapesOf(format: FormatSpec): readonly Shape[] {
 
 const bitmasks = [spec("bitmask", {}, spec("f32")), spec("bitmask", {}, spec("f16")), spec("bitmask", {}, spec("bf16"))];
 
-for (const format of [...dense, ...integers, ...sparse]) {
+for (const format of [...dense, ...integers, ...blocks, ...sparse]) {
   laws(printFormat(format), () => {
     for (const shape of shapesOf(format)) {
       const kernels = lawKernels(format, shape);

@@ -101,7 +101,7 @@ export function readsAlike(kernels: LawKernels, spec: FormatSpec, shape: Shape, 
 
 /** `packed` gives every word of every section, the padding left alone. */
 export function packsAlike(kernels: LawKernels, { spec, dense, grid }: Sample, words: Uint32Array): void {
-  assert.is(kernels.packed === null, spec.name === "bitmask", "only a bitmask packs on the host alone");
+  assert.is(kernels.packed === null, formatOfSpec(spec).packsOnHost, "what packs on the host alone says so");
   if (kernels.packed === null) return;
   const none = new Float32Array(1);
   const scale = grid?.scale ?? none;

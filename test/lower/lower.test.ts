@@ -100,9 +100,14 @@ for (const [name, target] of Object.entries(targets)) {
       { name: "int4", args: { group: 32, symmetric: false }, of: null },
       { name: "nm", args: { n: 2, m: 4 }, of: { name: "f16", args: {}, of: null } },
       { name: "nm", args: { n: 2, m: 4 }, of: { name: "int4", args: { group: 32, symmetric: true }, of: null } },
+      { name: "q8_0", args: {}, of: null },
+      { name: "q4_0", args: {}, of: null },
+      { name: "q4_1", args: {}, of: null },
+      { name: "q6_k", args: {}, of: null },
     ];
     for (const given of specs) {
-      for (const [t, n, k] of [[1, 5, 64], [3, 17, 96], [9, 33, 64], [40, 35, 128]] as const) {
+      const sizes = given?.name === "q6_k" ? [[1, 5, 256], [3, 17, 512], [9, 33, 256]] as const : [[1, 5, 64], [3, 17, 96], [9, 33, 64], [40, 35, 128]] as const;
+      for (const [t, n, k] of sizes) {
         const spec = given === null ? null : (formatOf(given.name)!.normalize(given) as FormatSpec);
         const graph = productGraph(t, n, k, spec);
         const words = new Map<string, Uint32Array>();

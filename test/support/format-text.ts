@@ -5,7 +5,7 @@ import type { FormatSpec } from "../../compiler/types/type.js";
 /** The normalized spec of a printed format; throws on anything else. */
 export function parseFormat(text: string): FormatSpec {
   const [own = "", ...rest] = text.split(" of ");
-  const [, name = "", list = ""] = /^([a-z0-9]+)(?:\((.*)\))?$/.exec(own.trim()) ?? [];
+  const [, name = "", list = ""] = /^([a-z0-9_]+)(?:\((.*)\))?$/.exec(own.trim()) ?? [];
   const parameters = formatOf(name)?.parameters ?? [];
   const args: Record<string, number | string | boolean> = {};
   for (const part of list.split(",").map((each) => each.trim()).filter((each) => each !== "")) {

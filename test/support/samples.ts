@@ -4,6 +4,7 @@ import type { Shape } from "../../compiler/formats/format.js";
 import { bf16Bits, bf16FromBits, f16FromBits, roundF16 } from "../../compiler/formats/half.js";
 import { completeFormat, formatOfSpec, normalizeFormat, scaleShape } from "../../compiler/formats/registry.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
+import { blockValues } from "./block-samples.js";
 import type { Sample } from "../formats/laws.js";
 
 /** A spec with its defaults, from the short form of its parts. */
@@ -35,6 +36,8 @@ const scales = {
 
 /** A sample of a format at a shape, on its pattern and its grid. */
 export function sampleOf(format: FormatSpec, shape: Shape): fc.Arbitrary<Sample> {
+  const blocks = blockValues(format.name, shape);
+  if (blocks !== null) return blocks.map((dense) => ({ spec: format, shape, dense, grid: null }));
   const grid = formatOfSpec(format).grid(format);
   const count = shape.rows * shape.columns;
   const keep = keptElements(format, shape);

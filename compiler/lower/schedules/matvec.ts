@@ -55,7 +55,8 @@ export function matvecShape(product: Product, target: Target): MatvecShape {
   const wanted = columns <= 16 ? (product.sizes.m > 4 ? 2 : 1) : columns <= 32 ? (product.sizes.n >= 16384 ? 4 : 2) : 4;
   const accumulators = product.sizes.m * product.terms.length;
   const rows = Math.max(1, Math.min(wanted, Math.floor(32 / accumulators)));
-  const teams = subgroup === null ? 1 : Math.max(1, Math.floor(Math.min(128, target.maxInvocations) / lanes));
+  // without subgroups of that size a team is the workgroup
+  const teams = subgroup !== lanes ? 1 : Math.max(1, Math.floor(Math.min(128, target.maxInvocations) / lanes));
   return { lanes, teams, rows, unroll: columns <= 32 && product.sizes.m === 1 ? 2 : 1 };
 }
 

@@ -9,7 +9,7 @@ import { maxWorkgroups, unflatten } from "../dispatch.js";
 import { leftUnit, leftValue, vectorLoads } from "../left.js";
 import { joinAxes } from "../axes.js";
 import type { Lowering } from "../lowering.js";
-import type { Product, ProductTerm } from "../product.js";
+import { readsAnywhere, type Product, type ProductTerm } from "../product.js";
 import { flatten, lowerIndex, lowerRange, lowerScalar, withIndices, withKnown, type Scope } from "../scalar.js";
 import { storeElement } from "../store.js";
 import { extent } from "./loops.js";
@@ -36,7 +36,10 @@ export function quadsApply(product: Product, target: Target): boolean {
   const { sizes, terms } = product;
   return target.kind === "cpu" && target.subgroups !== null && target.subgroups.min >= 4 && sizes.m >= 4
     && Math.ceil(sizes.m / 4) <= maxWorkgroups && sizes.batch <= maxWorkgroups
-    && terms.every((term) => constantOf(term.reduce.over[0]!.low) === 0 && (term.rows?.unit == null || term.rows.unit.entries === term.rows.unit.columns));
+    && terms.every(({ reduce, left, rows }) => constantOf(reduce.over[0]!.low) === 0
+      // lanes walk to the end of the farthest token of their tile
+      && (constantOf(reduce.over[0]!.high) !== null || readsAnywhere(left, reduce.over[0]!.index))
+      && (rows?.unit == null || rows.unit.entries === rows.unit.columns));
 }
 
 /** The cut of a product. */
@@ -69,7 +72,7 @@ export function quads(lowering: Lowering, eqn: MapEqn, product: Product, shape: 
   const columns = range(tn).map((j) => bindAxes(batched, build.bind("n", k.min(k.add(firstN, j), sizes.n - 1)), [product.n]));
   const sums = new Map<ProductTerm, Expr[][]>(product.terms.map((term) => [term, range(tm).map(() => range(tn).map(() => build.variable("acc", k.f32(0))))]));
 
-  for (const group of passes(product.terms)) {
+  for (const group of passes(lowering, product.terms)) {
     const term = group[0]!;
     const bound = loopBound(lowering, build, batched, bindAxes, product, eqn, term, { firstM, tm, inM });
     const step = stepOf(group, bound.exact);

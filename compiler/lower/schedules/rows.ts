@@ -4,7 +4,7 @@ import type { Expr, Kernel } from "../../kernel/kernel.js";
 import type { Concrete } from "../../types/type.js";
 import { spread, unflatten, workgroupPosition } from "../dispatch.js";
 import type { Lowering } from "../lowering.js";
-import { accumulate, finishAccumulator, startAccumulator } from "../reduction.js";
+import { accumulate, finishAccumulator, isUnevenMean, startAccumulator } from "../reduction.js";
 import { lowerIndex, lowerRange, lowerScalar, reduceBody, withIndices, withKnown, type Scope } from "../scalar.js";
 import { storeElement } from "../store.js";
 import { combineWorkgroup } from "../team.js";
@@ -37,7 +37,7 @@ export function rowShape(eqn: Elements): RowShape | null {
   const rowIndices = new Set(outermost.flatMap((reduce) => [...freeIndices(reduce)]).filter((index) => own.has(index)));
   const outer = eqn.indices.flatMap((range, axis) => (rowIndices.has(range.index) ? [axis] : []));
   const inner = eqn.indices.flatMap((range, axis) => (rowIndices.has(range.index) ? [] : [axis]));
-  const shared = reductions.filter((reduce) => [...freeIndices(reduce)].every((index) => rowIndices.has(index)));
+  const shared = reductions.filter((reduce) => !isUnevenMean(reduce) && [...freeIndices(reduce)].every((index) => rowIndices.has(index)));
   return { outer, inner, shared };
 }
 

@@ -1,5 +1,5 @@
 import type { Eqn, IndexId } from "../../graph/graph.js";
-import { constantOf } from "../../graph/scalar.js";
+import { constantOf, freeIndices } from "../../graph/scalar.js";
 import * as k from "../../kernel/build.js";
 import type { Expr, Kernel } from "../../kernel/kernel.js";
 import type { Target } from "../../target.js";
@@ -8,7 +8,7 @@ import type { KernelBuilder } from "../builder.js";
 import { spread, unflatten, workgroupPosition } from "../dispatch.js";
 import { leftValue } from "../left.js";
 import type { Lowering } from "../lowering.js";
-import type { Product, ProductTerm } from "../product.js";
+import { readsAnywhere, type Product, type ProductTerm } from "../product.js";
 import { flatten, lowerIndex, lowerRange, lowerScalar, withIndices, withKnown, type Scope } from "../scalar.js";
 import { storeElement } from "../store.js";
 import { extent } from "./loops.js";
@@ -24,6 +24,16 @@ export interface TileShape {
   readonly tm: number;
   readonly tn: number;
   readonly k: number;
+}
+
+/** Whether it applies: where the range of k is not all from 0 to a constant, slices reach beyond it. */
+export function tiledApplies(lowering: Lowering, product: Product, eqn: MapEqn): boolean {
+  return product.terms.every((term) => {
+    const { index, low, high } = term.reduce.over[0]!;
+    if (constantOf(low) === 0 && constantOf(high) !== null) return true;
+    const perToken = product.m.some((axis) => [low, high].some((bound) => freeIndices(bound).has(eqn.indices[axis]!.index)));
+    return readsAnywhere(term.right, index) && (!perToken || axisExtents(lowering, term) !== null);
+  });
 }
 
 /** The tile for a device and a size. */
@@ -68,7 +78,7 @@ export function tiled(lowering: Lowering, eqn: MapEqn, product: Product, tile: T
   const rightTiles = product.terms.map((_, at) => build.array(`right_tile_${at}`, "f32", tile.k * rowsN));
 
   // terms that share their left side and range are summed in one pass over k
-  for (const group of passes(product.terms)) {
+  for (const group of passes(lowering, product.terms)) {
     const [range] = group[0]!.reduce.over;
     const { high, perToken } = columnBound(lowering, batched, group[0]!, product, eqn);
     build.loop("slice", k.u32(0), high, (slice) => {
@@ -117,12 +127,12 @@ export function tiled(lowering: Lowering, eqn: MapEqn, product: Product, tile: T
   return build.finish({ name: lowering.nameOf(eqn), workgroupSize: [size, 1, 1], workgroups, schedule: "tiled", values: lowering.valuesOf(eqn) });
 }
 
-/** Terms grouped by left side and range. */
-export function passes(terms: readonly ProductTerm[]): readonly (readonly ProductTerm[])[] {
+/** Terms grouped by left side and range, and by where their axes end. */
+export function passes(lowering: Lowering, terms: readonly ProductTerm[]): readonly (readonly ProductTerm[])[] {
   const groups = new Map<string, ProductTerm[]>();
   for (const term of terms) {
     const [range] = term.reduce.over;
-    const key = `${term.leftKey} ${JSON.stringify([range?.low, range?.high])}`;
+    const key = `${term.leftKey} ${JSON.stringify([range?.low, range?.high])} ${axisExtents(lowering, term)}`;
     groups.set(key, [...(groups.get(key) ?? []), term]);
   }
   return [...groups.values()];

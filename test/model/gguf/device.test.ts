@@ -1,0 +1,32 @@
+/** A model of a GGUF file on the device, its weights in the file's own formats. */
+import { readFile } from "node:fs/promises";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { generate } from "../../../runtime/llama/generate.js";
+import { openSession } from "../../../runtime/llama/session.js";
+import { openModel } from "../../../runtime/model/model.js";
+import { openMachine } from "../../llama/machine.js";
+import { fixture, type Expected } from "./support.js";
+
+const test = suite("model/gguf on the device");
+
+const { caller, close } = await openMachine();
+/** Tokens of the reference's prompt. */
+const prompt = 12;
+
+for (const name of ["classics-2l-q4_1-pure", "classics-2l-q6_k", "classics-4l-q4_0"] as const) {
+  test(`${name}: greedy text`, async () => {
+    const { greedy_ids: ids } = JSON.parse(await readFile(fixture(name).expected, "utf8")) as Expected;
+    const model = await openModel(fixture(name).model);
+    const session = await openSession(caller, model, { dtype: "f32" });
+    const given = ids.slice(0, prompt);
+    const made = await generate(session, given, { maxNewTokens: 8, temperature: 0, eosTokens: [] });
+    assert.equal([...given, ...made.ids], ids.slice(0, prompt + 8));
+    session.release();
+    await model.close();
+  });
+}
+
+test.after(close);
+
+test.run();
