@@ -80,7 +80,7 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
     { name: "specialize", run: (graph) => graph },
     { name: "expand top", run: expandTop },
     { name: "simplify", run: simplify },
-    ...(options.fuse === false ? [] : [{ name: "fuse", run: (graph: ConcreteGraph) => fuse(graph, { inlineReductions: inlineRows(graph) }) }]),
+    ...(options.fuse === false ? [] : [{ name: "fuse", run: (graph: ConcreteGraph) => fuse(graph, { inlineReductions: inlineRows(graph), maxTensors: target.maxStorageBuffers - 2 }) }]),
     { name: "simplify", run: simplify },
     { name: "unpack for tiles", run: (graph) => unpackForTiles(graph, target) },
     { name: "separate updates", run: separate },

@@ -81,6 +81,14 @@ test("what it and the other documents link to is there", () => {
   assert.equal(broken, []);
 });
 
+test("the files that it and the decisions name are there", () => {
+  const documents = ["README.md", ...filesBelow(["spec/decisions"], ".md")];
+  const gone = documents.flatMap((document) => [...readFileSync(projectFile(document), "utf8").matchAll(/`((?:compiler|runtime|stdlib|spec|test|examples)\/[\w./-]*)`/g)]
+    .filter(([, path = ""]) => !existsSync(projectFile(path)))
+    .map(([, path]) => `${document} names ${path}`));
+  assert.equal(gone, []);
+});
+
 test("the library's stages fit together", () => {
   const linear = standardLibrary().get("linear");
   if (linear === undefined) throw new Error("no function linear");

@@ -4,7 +4,7 @@
  */
 import type { Concrete, TensorType } from "../types/type.js";
 import { binary, constant, integer, select } from "./build.js";
-import { eqnScalars, freshIndices, mapEqnScalars, removeDead, wholeOperands } from "./eqn.js";
+import { eqnOperands, eqnScalars, freshIndices, mapEqnScalars, removeDead, wholeOperands } from "./eqn.js";
 import type { ConcreteGraph, Eqn, IndexId, Range, Scalar, ValueId } from "./graph.js";
 import { printScalar } from "./print.js";
 import { intervalOf, isIdentity, withRanges } from "./ranges.js";
@@ -25,11 +25,13 @@ export interface FuseOptions {
   readonly cheapOps?: number;
   /** Nodes an equation may grow to, shared ones counted at each use. Default 400. */
   readonly maxNodes?: number;
+  /** Tensors an equation may grow to read. Default: any number. */
+  readonly maxTensors?: number;
 }
 
 /** The graph with maps inlined, and without the equations this makes useless. Equal subtrees of an equation are one object. */
 export function fuse(graph: ConcreteGraph, options: FuseOptions = {}): ConcreteGraph {
-  const limits = { inlineReductions: options.inlineReductions ?? (() => false), cheapOps: options.cheapOps ?? 4, maxNodes: options.maxNodes ?? 400 };
+  const limits = { inlineReductions: options.inlineReductions ?? (() => false), cheapOps: options.cheapOps ?? 4, maxNodes: options.maxNodes ?? 400, maxTensors: options.maxTensors ?? Infinity };
   let eqns = [...graph.eqns];
   const fresh = freshIndices(graph);
   const outputs = new Set(graph.outputs.map((output) => output.value));
@@ -59,10 +61,15 @@ function inlineEverywhere(graph: ConcreteGraph, producer: MapEqn, position: numb
     if (!isWorthwhile(producer, consumer, consumers.length === 1, type, options)) return null;
     const fused = inline(producer, consumer, type, fresh);
     const size = eqnScalars(fused).reduce((sum, scalar) => sum + treeSize(scalar, options.maxNodes + 1), 0);
-    if (size > options.maxNodes || !keepsOrder(graph, producer, position, consumer, fused)) return null;
+    if (size > options.maxNodes || tensorCount(graph, fused) > options.maxTensors || !keepsOrder(graph, producer, position, consumer, fused)) return null;
     replaced.set(consumer, fused);
   }
   return graph.eqns.filter((eqn) => eqn !== producer).map((eqn) => replaced.get(eqn) ?? eqn);
+}
+
+/** Tensors that an equation reads; scalars of the run are none. */
+function tensorCount(graph: ConcreteGraph, eqn: Eqn<Concrete>): number {
+  return [...eqnOperands(eqn)].filter((id) => (graph.values[id]?.type.shape.length ?? 0) > 0).length;
 }
 
 /** A load from the producer, with how many times an equation computes it. */

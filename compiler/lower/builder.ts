@@ -34,8 +34,11 @@ function isAtom(value: Expr): boolean {
   return value.kind === "local" || value.kind === "literal" || value.kind === "parameter" || value.kind === "builtin";
 }
 
-/** A builder of an empty kernel. Names of parameters are reserved: locals get others. */
-export function createBuilder(reserved: readonly string[] = []): KernelBuilder {
+/**
+ * A builder of an empty kernel. Names of parameters are reserved: locals get others. `narrow`: packed tensors are read word
+ * by word only, so that each is one buffer.
+ */
+export function createBuilder(reserved: readonly string[] = [], narrow = false): KernelBuilder {
   const taken = new Set<string>(reserved);
   const counts = new Map<string, number>();
   const buffers: KernelBuffer[] = [];
@@ -100,10 +103,10 @@ export function createBuilder(reserved: readonly string[] = []): KernelBuilder {
       add(k.barrier);
     },
     words(storage) {
+      const word = (section: Section, index: Expr): Expr => k.loadBuffer(view(storage, "u32", "read"), "u32", k.add(index, section.offset));
       return {
-        bind, add,
-        word: (section: Section, index: Expr) => k.loadBuffer(view(storage, "u32", "read"), "u32", k.add(index, section.offset)),
-        words4: (section: Section, index: Expr) => k.loadBuffer(view(storage, "vec4<u32>", "read"), "vec4<u32>", k.add(index, section.offset / 4)),
+        bind, add, word,
+        words4: (section: Section, index: Expr) => narrow ? k.vector([0, 1, 2, 3].map((at) => word(section, k.add(k.mul(index, 4), at)))) : k.loadBuffer(view(storage, "vec4<u32>", "read"), "vec4<u32>", k.add(index, section.offset / 4)),
       };
     },
     array(hint, element, length) {

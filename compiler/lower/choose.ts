@@ -1,4 +1,3 @@
-import { InternalError } from "../diagnostic.js";
 import type { Eqn } from "../graph/graph.js";
 import { constantOf, scalarReductions } from "../graph/scalar.js";
 import type { Kernel } from "../kernel/kernel.js";
@@ -23,9 +22,9 @@ const tileWork = 1 << 14;
 export function lowerEqn(lowering: Lowering, eqn: Eqn<Concrete>, forced: Schedule | null = null): readonly Kernel[] {
   for (const schedule of forced === null ? schedules : [forced, "loops" as const]) {
     const kernels = attempt(lowering, eqn, schedule, forced !== null);
-    if (kernels !== null && (schedule === "loops" || kernels.every((kernel) => fits(lowering, kernel)))) return kernels;
+    if (kernels !== null && kernels.every((kernel) => fits(lowering, kernel))) return kernels;
   }
-  throw new InternalError("no schedule took an eqn");
+  return loops(lowering.narrow(), eqn);
 }
 
 function attempt(lowering: Lowering, eqn: Eqn<Concrete>, schedule: Schedule, forced: boolean): readonly Kernel[] | null {

@@ -12,6 +12,8 @@ export interface Lowering {
   readonly target: Target;
   /** A builder for a kernel of this graph. */
   builder(): KernelBuilder;
+  /** The same, with kernels that take as few buffers as can be. */
+  narrow(): Lowering;
   /** A scope with no index bound. */
   scope(build: KernelBuilder): Scope;
   /** Name of the kernel of an eqn. */
@@ -21,9 +23,13 @@ export interface Lowering {
 
 /** The lowering of a graph whose values have storage. */
 export function createLowering(graph: ConcreteGraph, storage: StorageMap, target: Target): Lowering {
+  const parameters = graph.inputs.filter((input) => storage[input.value] === null).map((input) => input.name);
   return {
     graph, storage, target,
-    builder: () => createBuilder(graph.inputs.filter((input) => storage[input.value] === null).map((input) => input.name)),
+    builder: () => createBuilder(parameters),
+    narrow() {
+      return { ...this, builder: () => createBuilder(parameters, true) };
+    },
     scope: (build) => ({ graph, storage, target, build, indices: new Map(), known: new Map() }),
     nameOf: (eqn) => `${graph.name}_${graph.values[eqn.out]!.name}`.replace(/[^A-Za-z0-9_]/g, "_"),
     valuesOf: (eqn) => [graph.values[eqn.out]!.name],

@@ -36,7 +36,7 @@ interface CompressCommandOptions extends DeviceOptions {
 export function addCompress(program: Command): void {
   withDevice(program.command("compress").description("compress a model by a recipe, into a directory that every command takes as a model")
     .argument("<recipe>", ".esp file with a recipe")
-    .requiredOption("--model <dir>", "model directory: config.json, safetensors, tokenizer.json")
+    .requiredOption("--model <path>", "model directory (config.json, safetensors, tokenizer.json) or GGUF file")
     .requiredOption("--out <dir>", "directory to write; must not exist")
     .option("--text <file>", "calibration text, UTF-8 (default: calibration.txt of the model directory)")
     .option("--recipe <name>", "which recipe, where the file has several")

@@ -17,7 +17,7 @@ interface EvalOptions extends DeviceOptions, DtypeOptions {
 /** `espalier eval`: perplexity of a text. */
 export function addEval(program: Command): void {
   withDevice(withDtype(program.command("eval").description("score a text: the perplexity of a model, over windows that stand alone")
-    .requiredOption("--model <dir>", "model directory")
+    .requiredOption("--model <path>", "model directory or GGUF file")
     .requiredOption("--text <file>", "text to score, UTF-8")
     .option("--window <n>", "tokens of a window", integer(1), 256)
     .option("--limit <n>", "score the first n windows only", integer(1))))

@@ -18,7 +18,7 @@ interface GenerateCommandOptions extends DeviceOptions, DtypeOptions {
 /** `espalier generate`: continues a prompt, streaming the text. */
 export function addGenerate(program: Command): void {
   withDevice(withDtype(program.command("generate").description("continue a prompt; the text is streamed")
-    .requiredOption("--model <dir>", "model directory")
+    .requiredOption("--model <path>", "model directory or GGUF file")
     .requiredOption("--prompt <text>", "text to continue")
     .option("--max-tokens <n>", "new tokens at most", integer(1), 48)
     .option("--temperature <t>", "0 takes the likeliest token", number((t) => t >= 0 && t <= 100, "from 0 to 100"), 0)

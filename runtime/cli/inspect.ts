@@ -9,7 +9,7 @@ const mebibyte = 2 ** 20;
 /** `espalier inspect`: the tensors of a model directory or a safetensors file. */
 export function addInspect(program: Command): void {
   withJson(program.command("inspect").description("list the tensors of a model or of any safetensors file: shape, type, pattern, format, size")
-    .argument("<path>", "model directory or safetensors file"))
+    .argument("<path>", "model directory, safetensors or GGUF file"))
     .action(action(async (output, path: string, _options: JsonOptions) => {
       const progress = output.progress("reading");
       const report = await inspect(path, (done, all) => progress.update(Math.ceil(done / mebibyte), Math.ceil(all / mebibyte), "MiB"));

@@ -76,7 +76,7 @@ export function quads(lowering: Lowering, eqn: MapEqn, product: Product, shape: 
     const term = group[0]!;
     const bound = loopBound(lowering, build, batched, bindAxes, product, eqn, term, { firstM, tm, inM });
     const step = stepOf(group, bound.exact);
-    const limits = bound.exact !== null ? null : loaded.map((scope) => build.bind("limit", lowerRange(scope, term.reduce.over[0]!).to));
+    const limits = bound.exact !== null ? null : loaded.map((scope) => build.bind("limit", k.min(lowerRange(scope, term.reduce.over[0]!).to, bound.end)));
     const last = bound.exact === null ? build.bind("last", k.sub(k.max(bound.end, 1), 1)) : null;
     build.loop("column", k.u32(0), bound.end, (column) => {
       const rights = group.map((each) => acrossColumns(lowering, build, each, columns, eqn.indices[product.n]!.index, column, step, last)

@@ -1,0 +1,149 @@
+/** The activations of many windows between two blocks, in batches: as many as may on the device, the rest on disk. */
+import { totalmem } from "node:os";
+import { InternalError } from "../../compiler/diagnostic.js";
+import type { Target } from "../../compiler/target.js";
+import type { LlamaConfig } from "../model/config.js";
+import type { DeviceTensor } from "../run/run.js";
+import { denseBytes } from "../run/tensor.js";
+import type { Caller } from "./call.js";
+import { embed, type ActivationDtype, type Frame } from "./session.js";
+import { createSpill, temporaryDisk, type Spill, type SpillDisk } from "./spill.js";
+import type { Windows } from "./windows.js";
+
+/** x [B, T, D] of some windows, with angles [B, T, head / 2] and positions [B] that batches share. */
+export interface ActivationBatch {
+  readonly x: DeviceTensor;
+  readonly cosine: DeviceTensor;
+  readonly sine: DeviceTensor;
+  readonly positions: DeviceTensor;
+}
+
+/** Activations before a block. */
+export interface Activations {
+  readonly windows: number;
+  /** Of a window. */
+  readonly tokens: number;
+  readonly batches: number;
+  /** Windows of a batch, the last of which may have fewer. */
+  readonly batch: number;
+  /** Bytes on disk. */
+  readonly spilled: number;
+  /**
+   * Puts a batch on the device if it is not there. `done` ends its use: with a tensor, that takes the place of x, else
+   * nothing has changed. One batch at a time.
+   * @throws ModelError M153, M154; DeviceError
+   */
+  load(at: number): Promise<{ readonly batch: ActivationBatch; done(next: DeviceTensor | null): Promise<void> }>;
+  /** Gives all memory back. */
+  release(): Promise<void>;
+}
+
+export interface ActivationOptions {
+  readonly dtype: ActivationDtype;
+  /** Bytes of activations that stay on the device; the rest goes to disk. The device's share of memory where not said. */
+  readonly memory?: number | undefined;
+  readonly disk?: SpillDisk | undefined;
+  readonly onProgress?: ((done: number, total: number) => void) | undefined;
+}
+
+/** Tokens worth giving a device at once: a GPU is filled by some thousands, a CPU reports its progress. */
+const tokensAtOnce = { gpu: 4096, cpu: 2048 } as const;
+
+/** Windows for one batch, so that no tensor between is larger than a quarter of a GiB or a binding. */
+export function windowsAtOnce(target: Target, config: LlamaConfig, tokens: number): number {
+  const { heads, intermediateSize, hiddenSize } = config;
+  const room = Math.min(target.maxBinding, 2 ** 28);
+  const largest = 4 * tokens * Math.max(heads * tokens, 2 * intermediateSize, hiddenSize);
+  return Math.max(1, Math.min(Math.floor(tokensAtOnce[target.kind] / tokens), Math.floor(room / largest)));
+}
+
+/**
+ * Bytes of activations that stay on the device unless told: a quarter of the machine's memory on a CPU; 4.5 GiB on a
+ * GPU, whose memory nothing tells. That is 128 sequences of 2048 tokens of 4096 values, and half a GiB.
+ */
+export function defaultMemory(target: Target): number {
+  return target.kind === "gpu" ? 4.5 * 2 ** 30 : Math.floor(totalmem() / 4);
+}
+
+/**
+ * Embeds windows.
+ * @throws ModelError M153 (no room on disk for what does not stay on the device), M154; DeviceError
+ */
+export async function embedWindows(caller: Caller, config: LlamaConfig, frame: Frame, windows: Windows, options: ActivationOptions): Promise<Activations> {
+  const { executor } = caller;
+  const { count, tokens } = windows;
+  const batch = Math.min(windowsAtOnce(caller.target, config, tokens), count);
+  const batches = Math.ceil(count / batch);
+  const slotBytes = denseBytes(options.dtype, [batch, tokens, config.hiddenSize]);
+  const kept = Math.min(batches, Math.floor((options.memory ?? defaultMemory(caller.target)) / slotBytes));
+  const spill: Spill | null = kept < batches ? await createSpill(batches - kept, slotBytes, options.disk ?? temporaryDisk) : null;
+  const onDevice: (DeviceTensor | null)[] = new Array<null>(batches).fill(null);
+  const angles = new Map<number, Omit<ActivationBatch, "x">>();
+
+  async function release(): Promise<void> {
+    for (const x of onDevice) if (x !== null) executor.release(x);
+    onDevice.fill(null);
+    for (const shared of angles.values()) for (const tensor of [shared.cosine, shared.sine, shared.positions]) executor.release(tensor);
+    angles.clear();
+    await spill?.close();
+  }
+  async function put(at: number, x: DeviceTensor): Promise<void> {
+    if (at < kept) {
+      onDevice[at] = x;
+      return;
+    }
+    try {
+      await spill?.write(at - kept, await executor.read(x));
+    } finally {
+      executor.release(x);
+    }
+  }
+  const windowsOf = (at: number): number => Math.min(batch, count - at * batch);
+
+  try {
+    for (let at = 0; at < batches; at++) {
+      const many = windowsOf(at);
+      const from = at * batch * tokens;
+      const ids = await executor.fill("i32", [many, tokens], windows.ids.slice(from, from + many * tokens), "token ids");
+      const positions = await executor.fill("i32", [many], new Int32Array(many), "positions");
+      const { x, cosine, sine } = await embed(caller, frame, ids, positions, options.dtype);
+      executor.release(ids);
+      if (angles.has(many)) for (const tensor of [cosine, sine, positions]) executor.release(tensor);
+      else angles.set(many, { cosine, sine, positions });
+      await put(at, x);
+      await executor.finish();
+      options.onProgress?.(at + 1, batches);
+    }
+  } catch (error) {
+    await release();
+    throw error;
+  }
+  return {
+    windows: count, tokens, batches, batch, release,
+    spilled: spill?.bytes ?? 0,
+    async load(at) {
+      const shared = angles.get(windowsOf(at));
+      if (shared === undefined) throw new InternalError(`there is no batch ${at}`);
+      const x = onDevice[at] ?? (await fetch(at));
+      return {
+        batch: { x, ...shared },
+        async done(next) {
+          if (next === null) {
+            if (at >= kept) executor.release(x);
+            return;
+          }
+          executor.release(x);
+          if (at < kept) onDevice[at] = null;
+          await put(at, next);
+        },
+      };
+    },
+  };
+
+  async function fetch(at: number): Promise<DeviceTensor> {
+    const form = { dtype: options.dtype, shape: [windowsOf(at), tokens, config.hiddenSize], format: null };
+    const bytes = new Uint8Array(denseBytes(form.dtype, form.shape));
+    await spill?.read(at - kept, bytes);
+    return executor.upload(form, bytes, "activations");
+  }
+}
