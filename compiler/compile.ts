@@ -1,6 +1,7 @@
 import { type Diagnostic, InternalError } from "./diagnostic.js";
 import { expandTop } from "./graph/expand.js";
 import { fuse } from "./graph/fuse.js";
+import { gatherAdditions } from "./graph/gather.js";
 import type { ConcreteGraph, SymbolicGraph } from "./graph/graph.js";
 import { printGraph } from "./graph/print.js";
 import { simplify } from "./graph/simplify.js";
@@ -79,8 +80,9 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
   const passes: readonly { readonly name: string; readonly run: (graph: ConcreteGraph) => ConcreteGraph }[] = [
     { name: "specialize", run: (graph) => graph },
     { name: "expand top", run: expandTop },
+    { name: "gather additions", run: gatherAdditions },
     { name: "simplify", run: simplify },
-    ...(options.fuse === false ? [] : [{ name: "fuse", run: (graph: ConcreteGraph) => fuse(graph, { inlineReductions: inlineRows(graph), maxTensors: target.maxStorageBuffers - 2 }) }]),
+    ...(options.fuse === false ? [] : [{ name: "fuse", run: (graph: ConcreteGraph) => fuse(graph, { inlineReductions: inlineRows(graph, target), maxTensors: target.maxStorageBuffers - 2 }) }]),
     { name: "simplify", run: simplify },
     { name: "unpack for tiles", run: (graph) => unpackForTiles(graph, target) },
     { name: "separate updates", run: separate },

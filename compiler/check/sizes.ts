@@ -35,10 +35,11 @@ export function equalSizes(a: Size, b: Size, constraints: readonly Constraint[])
 }
 
 /** Whether a size is at least 0 for every binding that satisfies the constraints. */
-export function notNegative(size: Size, constraints: readonly Constraint[]): boolean {
+export function notNegative(size: Size, constraints: readonly Constraint[], outer: ReadonlyMap<string, number> = new Map()): boolean {
   const value = sizeValue(size);
   if (value !== null) return value >= 0;
-  const { size: expanded, least } = expand(simplifySize(size, constraints), constraints);
+  const { size: expanded, least: own } = expand(simplifySize(size, constraints), constraints);
+  const least = new Map([...outer, ...own]);
   let shifted = constantSize(0);
   for (const term of expanded.terms) {
     let product = constantSize(term.coefficient);
@@ -96,8 +97,8 @@ function printFactor(size: Size): string {
   return size.terms.length > 1 || (size.terms[0]?.factors.length ?? 0) + (Math.abs(size.terms[0]?.coefficient ?? 1) === 1 ? 0 : 1) > 1 ? `(${text})` : text;
 }
 
-function isPositive(size: Size, constraints: readonly Constraint[]): boolean {
-  return notNegative(subtractSizes(size, constantSize(1)), constraints);
+function isPositive(size: Size, constraints: readonly Constraint[], least: ReadonlyMap<string, number> = new Map()): boolean {
+  return notNegative(subtractSizes(size, constantSize(1)), constraints, least);
 }
 
 /** A size over independent symbols: quotients of a symbol are symbols of their own, `least` says what each is at least. */
@@ -158,8 +159,8 @@ function atomName(atom: Atom): string {
 /** What an atom is at least; null where nothing is known. */
 function leastOf(atom: Atom, least: ReadonlyMap<string, number>, constraints: readonly Constraint[]): number | null {
   if (atom.kind !== "symbol") {
-    if (!isPositive(atom.denominator, constraints)) return null;
-    return atom.kind === "remainder" || notNegative(atom.numerator, constraints) ? 0 : null;
+    if (!isPositive(atom.denominator, constraints, least)) return null;
+    return atom.kind === "remainder" || notNegative(atom.numerator, constraints, least) ? 0 : null;
   }
   let low = least.get(atom.name) ?? 1;
   for (const constraint of constraints) {

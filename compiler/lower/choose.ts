@@ -4,6 +4,7 @@ import type { Kernel } from "../kernel/kernel.js";
 import type { Concrete } from "../types/type.js";
 import type { Lowering } from "./lowering.js";
 import { productOf } from "./product.js";
+import { leftReduces } from "./staged.js";
 import { fixedSubgroup } from "./team.js";
 import { extent, loops } from "./schedules/loops.js";
 import { matvec, matvecApplies, matvecShape } from "./schedules/matvec.js";
@@ -39,7 +40,8 @@ function attempt(lowering: Lowering, eqn: Eqn<Concrete>, schedule: Schedule, for
   if (eqn.kind !== "map") return null;
   const product = productOf(lowering.graph, eqn);
   if (product === null) return null;
-  if (schedule === "matvec") return matvecApplies(product) ? [matvec(lowering, eqn, product, matvecShape(product, lowering.target))] : null;
+  if (schedule === "matvec") return matvecApplies(product, lowering.target) ? [matvec(lowering, eqn, product, matvecShape(product, lowering.target))] : null;
+  if (leftReduces(product)) return null;
   const work = product.sizes.m * product.sizes.n * reductionLength(product.terms[0]!.reduce);
   if (schedule === "quads") return quadsApply(product, lowering.target) && (forced || work >= tileWork) ? [quads(lowering, eqn, product, quadShape(product))] : null;
   if (!forced && (product.sizes.m < 2 || work < tileWork)) return null;

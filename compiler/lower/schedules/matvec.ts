@@ -11,6 +11,7 @@ import { leftUnit, type LeftSource } from "../left.js";
 import type { Product, ProductRows, ProductTerm } from "../product.js";
 import { flatten, lowerIndex, lowerScalar, withIndices, withKnown, type Scope } from "../scalar.js";
 import { storeElement } from "../store.js";
+import { canStage, leftReduces, stageLeft } from "../staged.js";
 import { combineWorkgroup, fixedSubgroup } from "../team.js";
 import { extent } from "./loops.js";
 
@@ -23,7 +24,12 @@ export interface MatvecShape {
   readonly rows: number;
   /** Units a lane takes in one turn of the loop, so that their loads are under way together. */
   readonly unroll: number;
+  /** How many times a team takes rows, one after the other: more than once where the workgroup has computed its activations for itself. */
+  readonly turns: number;
 }
+
+/** Workgroups that compute their activations for themselves: some for each multiprocessor of a large GPU, that it may hide their start. */
+const stagedWorkgroups = 528;
 
 /** The most tokens a matvec takes: each is an accumulator a row. */
 export const matvecTokens = 16;
@@ -32,8 +38,9 @@ export const matvecTokens = 16;
 const heldActivations = 256;
 
 /** Whether it applies: few tokens, and every right side is a tensor read along k over the whole of it. */
-export function matvecApplies(product: Product): boolean {
+export function matvecApplies(product: Product, target: Target): boolean {
   const { m } = product.sizes;
+  if (leftReduces(product) && !(canStage(product, target) && product.terms.every((term) => (term.rows?.unit?.columns ?? 1) % 4 === 0))) return false;
   return m <= matvecTokens && product.terms.every((term) => term.rows !== null && !term.rows.load.guarded && wholeRange(term) && m * (term.rows.unit?.columns ?? 1) <= heldActivations);
 }
 
@@ -47,7 +54,7 @@ export function wholeRange(term: ProductTerm): boolean {
 export function matvecShape(product: Product, target: Target): MatvecShape {
   const subgroup = fixedSubgroup(target);
   // one invocation a row where invocations are SIMD lanes of a CPU: combining them costs more than it saves
-  if (target.kind === "cpu") return { lanes: 1, teams: 16, rows: 1, unroll: 1 };
+  if (target.kind === "cpu") return { lanes: 1, teams: 16, rows: 1, unroll: 1, turns: 1 };
   const lanes = subgroup !== null && subgroup >= 8 ? subgroup : 64;
   // measured on an H100 (bench/h100.md): a unit of many columns needs many activations, which rows then share; dense
   // floats are bound by memory and want many small teams with two loads under way each
@@ -56,8 +63,10 @@ export function matvecShape(product: Product, target: Target): MatvecShape {
   const accumulators = product.sizes.m * product.terms.length;
   const rows = Math.max(1, Math.min(wanted, Math.floor(32 / accumulators)));
   // without subgroups of that size a team is the workgroup
-  const teams = subgroup !== lanes ? 1 : Math.max(1, Math.floor(Math.min(128, target.maxInvocations) / lanes));
-  return { lanes, teams, rows, unroll: columns <= 32 && product.sizes.m === 1 ? 2 : 1 };
+  const staged = leftReduces(product);
+  const teams = subgroup !== lanes ? 1 : Math.max(1, Math.floor(Math.min(staged ? 256 : 128, target.maxInvocations) / lanes));
+  const turns = staged ? Math.max(1, Math.floor(product.sizes.n / (rows * teams * stagedWorkgroups))) : 1;
+  return { lanes, teams, rows, unroll: columns <= 32 && product.sizes.m === 1 ? 2 : 1, turns };
 }
 
 /** A product for a few tokens: weights are read once, each unit by one lane, neighbours by neighbours. */
@@ -68,65 +77,71 @@ export function matvec(lowering: Lowering, eqn: MapEqn, product: Product, shape:
   const nExtent = product.sizes.n;
   const rowTeams = Math.ceil(nExtent / shape.rows);
   const teamCount = rowTeams * product.sizes.batch;
-  const workgroups = spread(Math.ceil(teamCount / shape.teams));
+  const workgroups = spread(Math.ceil(teamCount / (shape.teams * shape.turns)));
   const local = k.builtin("local_index");
   const lane = shape.lanes === 1 ? k.u32(0) : build.bind("lane", k.rem(local, shape.lanes));
-  const team = build.bind("team", k.add(k.mul(workgroupPosition(workgroups), shape.teams), k.div(local, shape.lanes)));
-  // teams past the end repeat the last one's work, so that all take part in barriers and subgroup operations
-  const teamAt = build.bind("team_at", k.min(team, teamCount - 1));
-  const batchPosition = product.sizes.batch === 1 ? k.u32(0) : build.bind("batch", k.div(teamAt, rowTeams));
-  const first = build.bind("first_row", k.mul(product.sizes.batch === 1 ? teamAt : k.rem(teamAt, rowTeams), shape.rows));
 
   const axisIndex = (axis: number): IndexId => eqn.indices[axis]!.index;
   const base = (axis: number): Expr => lowerIndex(lowering.scope(build), eqn.indices[axis]!.low);
   const unpack = (position: Expr, axes: readonly number[]): (readonly [IndexId, Expr])[] =>
     unflatten(build, position, axes.map((axis) => extent(eqn.indices[axis]!)), axes.map((axis) => eqn.indices[axis]!.name)).map((at, i) => [axisIndex(axes[i]!), k.add(at, base(axes[i]!))] as const);
+  const tokensOf = (scope: Scope): readonly Scope[] => Array.from({ length: product.sizes.m }, (_, token) => withIndices(scope, unpack(k.u32(token), product.m)));
 
-  const batched = withIndices(lowering.scope(build), unpack(batchPosition, product.batch));
-  const tokens = Array.from({ length: product.sizes.m }, (_, token) => withIndices(batched, unpack(k.u32(token), product.m)));
-  const rowIndices = Array.from({ length: shape.rows }, (_, row) => build.bind("n", k.min(k.add(first, row), nExtent - 1)));
-
-  const results = new Map<ProductTerm, Expr[][]>();
-  for (const term of product.terms) {
-    results.set(term, rowIndices.map(() => tokens.map(() => build.variable("acc", k.f32(0)))));
-  }
-  // terms with the same left side share its reads
-  for (const group of groupByLeft(product.terms)) {
-    const rows = group[0]!.rows!;
-    const unit = rows.unit;
-    const columns = unit?.columns ?? 1;
-    const units = rows.shape.columns / columns;
-    const oneUnit = (unitIndex: Expr): void => {
-      const left: LeftSource = { term: group[0]!, tokens, firstColumn: build.bind("column", k.mul(unitIndex, columns)) };
-      const activations = leftUnit(lowering, build, left, columns);
-      for (const term of group) {
-        rowIndices.forEach((n, r) => {
-          const rowScope = withIndices(batched, [[axisIndex(product.n), n]]);
-          accumulateUnit(lowering, build, term.rows!, rowScope, unitIndex, activations, results.get(term)![r]!);
-        });
-      }
-    };
-    const unroll = units % (shape.lanes * shape.unroll) === 0 ? shape.unroll : 1;
-    build.loop("unit", lane, k.u32(units), (unitIndex) => {
-      for (let turn = 0; turn < unroll; turn++) oneUnit(turn === 0 ? unitIndex : build.bind("unit", k.add(unitIndex, turn * shape.lanes)));
-    }, shape.lanes * unroll);
-  }
-
+  const staged = leftReduces(product) ? stageLeft(lowering, build, product.terms[0]!, tokensOf(withIndices(lowering.scope(build), unpack(k.u32(0), product.batch))), size) : null;
   const arrays = new Map<string, string>();
-  for (const accumulators of results.values()) {
-    for (const row of accumulators) for (const accumulator of row) if (shape.lanes > 1) combineTeam(build, target, shape, size, lane, accumulator, arrays);
-  }
-  const inRange = k.less(team, teamCount);
-  build.when(shape.lanes === 1 ? inRange : k.and(inRange, k.equal(lane, 0)), () => {
-    rowIndices.forEach((n, r) => {
-      const finish = (): void => tokens.forEach((token, t) => {
-        const scope = withKnown(withIndices(token, [[axisIndex(product.n), k.add(n, base(product.n))]]), product.terms.map((term) => [term.reduce, k.convert(term.reduce.dtype, results.get(term)![r]![t]!)] as const));
-        storeElement(lowering, scope, eqn, lowerScalar(scope, eqn.body));
+
+  // the rows of one team
+  const walk = (team: Expr): void => {
+    // teams past the end repeat the last one's work, so that all take part in barriers and subgroup operations
+    const teamAt = build.bind("team_at", k.min(team, teamCount - 1));
+    const batchPosition = product.sizes.batch === 1 ? k.u32(0) : build.bind("batch", k.div(teamAt, rowTeams));
+    const first = build.bind("first_row", k.mul(product.sizes.batch === 1 ? teamAt : k.rem(teamAt, rowTeams), shape.rows));
+    const batched = withIndices(lowering.scope(build), unpack(batchPosition, product.batch));
+    const tokens = tokensOf(batched);
+    const rowIndices = Array.from({ length: shape.rows }, (_, row) => build.bind("n", k.min(k.add(first, row), nExtent - 1)));
+
+    const results = new Map<ProductTerm, Expr[][]>();
+    for (const term of product.terms) results.set(term, rowIndices.map(() => tokens.map(() => build.variable("acc", k.f32(0)))));
+    // terms with the same left side share its reads
+    for (const group of groupByLeft(product.terms)) {
+      const rows = group[0]!.rows!;
+      const columns = rows.unit?.columns ?? 1;
+      const units = rows.shape.columns / columns;
+      const oneUnit = (unitIndex: Expr): void => {
+        const left: LeftSource = { term: group[0]!, tokens, firstColumn: build.bind("column", k.mul(unitIndex, columns)) };
+        const activations = staged === null ? leftUnit(lowering, build, left, columns) : staged(unitIndex, columns);
+        for (const term of group) {
+          rowIndices.forEach((n, r) => {
+            const rowScope = withIndices(batched, [[axisIndex(product.n), n]]);
+            accumulateUnit(lowering, build, term.rows!, rowScope, unitIndex, activations, results.get(term)![r]!);
+          });
+        }
+      };
+      const unroll = units % (shape.lanes * shape.unroll) === 0 ? shape.unroll : 1;
+      build.loop("unit", lane, k.u32(units), (unitIndex) => {
+        for (let turn = 0; turn < unroll; turn++) oneUnit(turn === 0 ? unitIndex : build.bind("unit", k.add(unitIndex, turn * shape.lanes)));
+      }, shape.lanes * unroll);
+    }
+
+    for (const accumulators of results.values()) {
+      for (const row of accumulators) for (const accumulator of row) if (shape.lanes > 1) combineTeam(build, target, shape, size, lane, accumulator, arrays);
+    }
+    const inRange = k.less(team, teamCount);
+    build.when(shape.lanes === 1 ? inRange : k.and(inRange, k.equal(lane, 0)), () => {
+      rowIndices.forEach((n, r) => {
+        const finish = (): void => tokens.forEach((token, t) => {
+          const scope = withKnown(withIndices(token, [[axisIndex(product.n), k.add(n, base(product.n))]]), product.terms.map((term) => [term.reduce, k.convert(term.reduce.dtype, results.get(term)![r]![t]!)] as const));
+          storeElement(lowering, scope, eqn, lowerScalar(scope, eqn.body));
+        });
+        if (nExtent % shape.rows === 0) finish();
+        else build.when(k.less(k.add(first, r), nExtent), finish);
       });
-      if (nExtent % shape.rows === 0) finish();
-      else build.when(k.less(k.add(first, r), nExtent), finish);
     });
-  });
+  };
+
+  const teamOf = (turn: k.Operand): Expr => build.bind("team", k.add(k.mul(k.add(k.mul(workgroupPosition(workgroups), shape.turns), turn), shape.teams), k.div(local, shape.lanes)));
+  if (shape.turns === 1) walk(teamOf(0));
+  else build.loop("turn", k.u32(0), k.u32(shape.turns), (turn) => walk(teamOf(turn)));
   return build.finish({ name: lowering.nameOf(eqn), workgroupSize: [size, 1, 1], workgroups, schedule: "matvec", values: lowering.valuesOf(eqn) });
 }
 

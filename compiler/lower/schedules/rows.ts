@@ -71,8 +71,8 @@ export function rows(lowering: Lowering, eqn: Elements, shape: RowShape, size: n
   return build.finish({ name: lowering.nameOf(eqn), workgroupSize: [size, 1, 1], workgroups, schedule: "rows", values: lowering.valuesOf(eqn) });
 }
 
-/** A reduction whose innermost index (the last of `over`) is spread over the invocations of the workgroup. */
-function teamReduce(lowering: Lowering, scope: Scope, reduce: Reduce, lane: Expr, size: number, arrays: Map<string, string>): Expr {
+/** A reduction whose innermost index (the last of `over`) is spread over the invocations of the workgroup; `arrays` holds the kernel's workgroup memory for it. */
+export function teamReduce(lowering: Lowering, scope: Scope, reduce: Reduce, lane: Expr, size: number, arrays: Map<string, string>): Expr {
   const { build } = scope;
   const accumulator = startAccumulator(build, reduce);
   const last = reduce.over.length - 1;
