@@ -10,6 +10,9 @@ import { withIndices, withKnown, type Scope } from "./scalar.js";
 import { teamReduce } from "./schedules/rows.js";
 import { fixedSubgroup } from "./team.js";
 
+/** Columns up to which every workgroup computes the left side for itself: an H100 gains nothing from it at 4096 (bench/h100.md), where it costs what a dispatch does. */
+const stagedColumns = 2048;
+
 /** Bytes of workgroup memory left to the reductions of the left side. */
 const reserve = 4096;
 
@@ -21,7 +24,7 @@ export function leftReduces(product: Product): boolean {
 /** Whether the left side can stand in workgroup memory, computed once a workgroup: one left side for all terms, no batch, and few tokens. */
 export function canStage(product: Product, target: Target): boolean {
   const columns = product.terms[0]?.rows?.shape.columns ?? Infinity;
-  return fixedSubgroup(target) !== null && target.kind === "gpu" && product.sizes.batch === 1 && product.sizes.m <= 2 && columns % 4 === 0
+  return fixedSubgroup(target) !== null && target.kind === "gpu" && product.sizes.batch === 1 && product.sizes.m <= 2 && columns % 4 === 0 && columns <= stagedColumns
     && product.terms.every((term) => term.leftKey === product.terms[0]!.leftKey && term.rows?.shape.columns === columns)
     && 4 * columns * product.sizes.m + reserve <= target.maxWorkgroupMemory;
 }

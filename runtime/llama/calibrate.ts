@@ -1,33 +1,21 @@
-/** Calibration: the activations of a text, taken through a model block by block, and statistics of what its linear layers receive. */
+/** Calibration: activations taken through a model block by block, and statistics of what its linear layers receive. */
 import type { SymbolicGraph } from "../../compiler/graph/graph.js";
 import type { LlamaConfig } from "../model/config.js";
 import type { DeviceTensor } from "../run/run.js";
+import type { ActivationBatch, Activations } from "./activations.js";
 import type { Caller } from "./call.js";
 import { first } from "./results.js";
-import { embed, type ActivationDtype, type Frame } from "./session.js";
 import type { BlockWeights, LinearName } from "./weights.js";
-import type { Windows } from "./windows.js";
-
-/** Activations of windows before a block, some windows at a time. */
-export interface Activations {
-  readonly windows: number;
-  readonly tokens: number;
-  readonly batches: readonly ActivationBatch[];
-}
-
-/** x [B, T, D], with angles [B, T, head / 2] and positions [B] that several batches may share. */
-export interface ActivationBatch {
-  readonly x: DeviceTensor;
-  readonly cosine: DeviceTensor;
-  readonly sine: DeviceTensor;
-  readonly positions: DeviceTensor;
-}
 
 /** A statistic to be summed over what the linear layers receive. */
 export interface Observer {
   readonly id: number;
   /** One input `x` [T, K]; one output whose shape depends on K only. */
   readonly graph: SymbolicGraph;
+  /** Only over so many batches, the first. */
+  readonly batches?: number | undefined;
+  /** Only of inputs with at most so many features. */
+  readonly widest?: number | undefined;
 }
 
 /** The inputs that a block's linear layers receive, and which of them share one. */
@@ -50,26 +38,6 @@ export function inputOf(linear: LinearName): LinearInput {
 /** Statistics by observer, then by the input that was observed. */
 export type Statistics = ReadonlyMap<number, ReadonlyMap<LinearInput, DeviceTensor>>;
 
-/** Embeds the windows, `batch` at a time. */
-export async function embedWindows(caller: Caller, frame: Frame, windows: Windows, batch: number, dtype: ActivationDtype): Promise<Activations> {
-  const { executor } = caller;
-  const batches: ActivationBatch[] = [];
-  for (let from = 0; from < windows.count; from += batch) {
-    const count = Math.min(batch, windows.count - from);
-    const ids = await executor.fill("i32", [count, windows.tokens], windows.ids.slice(from * windows.tokens, (from + count) * windows.tokens), "calibration ids");
-    const positions = await executor.fill("i32", [count], new Int32Array(count), "positions");
-    batches.push({ ...(await embed(caller, frame, ids, positions, dtype)), positions });
-    executor.release(ids);
-    executor.flush();
-  }
-  return { windows: windows.count, tokens: windows.tokens, batches };
-}
-
-/** Gives the memory of activations back. */
-export function releaseActivations(caller: Caller, activations: Activations): void {
-  for (const { x, cosine, sine, positions } of activations.batches) for (const tensor of [x, cosine, sine, positions]) caller.executor.release(tensor);
-}
-
 /**
  * Takes the activations through a block as it is. With observers, sums each over the inputs of the linear layers; the
  * activations themselves go on only with `advance`.
@@ -77,24 +45,37 @@ export function releaseActivations(caller: Caller, activations: Activations): vo
 export async function passBlock(
   caller: Caller, config: LlamaConfig, weights: BlockWeights, activations: Activations, observers: readonly Observer[], advance: boolean,
   onProgress: (done: number, total: number) => void = () => {},
-): Promise<{ readonly activations: Activations; readonly statistics: Statistics }> {
+): Promise<Statistics> {
   const statistics = new Map(observers.map((observer) => [observer.id, new Map<LinearInput, DeviceTensor>()]));
-  const batches: ActivationBatch[] = [];
-  for (const [at, batch] of activations.batches.entries()) {
-    const seen = async (input: LinearInput, x: DeviceTensor): Promise<void> => {
-      for (const observer of observers) await observe(caller, observer, x, input, statistics.get(observer.id) ?? new Map());
-    };
-    const x = await blockStages(caller, config, weights, batch, seen, advance);
-    batches.push(x === null ? batch : { ...batch, x });
-    // one batch at a time: work that waits holds its memory
-    await caller.executor.finish();
-    onProgress(at + 1, activations.batches.length);
+  try {
+    for (let at = 0; at < activations.batches; at++) {
+      const watching = observers.filter(({ batches }) => batches === undefined || at < batches);
+      if (!advance && watching.length === 0) break;
+      const { batch, done } = await activations.load(at);
+      let next: DeviceTensor | null = null;
+      try {
+        next = await runBlock(caller, config, weights, batch, async (input, x) => {
+          for (const observer of watching) if ((x.shape[2] ?? 0) <= (observer.widest ?? Infinity)) await observe(caller, observer, x, input, statistics.get(observer.id) ?? new Map());
+        }, advance);
+      } finally {
+        await done(next);
+      }
+      // one batch at a time: work that waits holds its memory
+      await caller.executor.finish();
+      onProgress(at + 1, activations.batches);
+    }
+  } catch (error) {
+    for (const inputs of statistics.values()) for (const tensor of inputs.values()) caller.executor.release(tensor);
+    throw error;
   }
-  return { activations: { ...activations, batches }, statistics };
+  return statistics;
 }
 
-/** The block in stages, each linear layer's input shown to `seen`. The result is null unless asked for; then x is released. */
-async function blockStages(
+/**
+ * Runs a block in stages on a batch, each linear layer's input shown to `seen`. The result is null unless asked for; x
+ * stays as it is.
+ */
+export async function runBlock(
   caller: Caller, config: LlamaConfig, weights: BlockWeights, batch: ActivationBatch,
   seen: (input: LinearInput, x: DeviceTensor) => Promise<void>, advance: boolean,
 ): Promise<DeviceTensor | null> {
@@ -117,7 +98,8 @@ async function blockStages(
   executor.release(mlpInput);
   await seen("gated", gated);
   const result = advance ? first(await caller.call("add_linear", { x: middle, h: gated, w: linears.down_proj })) : null;
-  for (const tensor of [gated, middle, ...(advance ? [x] : [])]) executor.release(tensor);
+  executor.release(gated);
+  executor.release(middle);
   return result;
 }
 

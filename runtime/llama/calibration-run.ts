@@ -1,83 +1,127 @@
+import { InternalError } from "../../compiler/diagnostic.js";
 import type { RecipeStep } from "../../compiler/recipe/recipe.js";
+import { sizeSymbols } from "../../compiler/types/size.js";
 import type { Model } from "../model/model.js";
-import { embedWindows, passBlock, releaseActivations, type Activations, type Statistics } from "./calibrate.js";
+import type { DeviceTensor } from "../run/run.js";
+import { embedWindows, type ActivationOptions, type Activations } from "./activations.js";
+import { linearInputs, passBlock, type LinearInput, type Observer, type Statistics } from "./calibrate.js";
 import type { Caller } from "./call.js";
-import type { CalibrationText, CompressProgress } from "./compress.js";
-import { loadFrame, releaseFrame, type ActivationDtype } from "./session.js";
+import { LlamaError } from "./error.js";
+import { isFinite } from "./measure.js";
+import { loadFrame, releaseFrame } from "./session.js";
+import type { Seen } from "./treat.js";
 import { unpackBlock } from "./weights.js";
-import { calibrationWindows, checkContext } from "./windows.js";
+import { checkContext, type Windows } from "./windows.js";
 import type { WorkingModel } from "./working-model.js";
+
+export type ObserveStep = RecipeStep & { readonly kind: "observe" };
 
 /** Calibration activations on their way through a model, block by block. */
 export interface CalibrationRun {
-  readonly windows: number;
-  /** Of all windows. */
-  readonly tokens: number;
-  /** Runs the block as it is and sums the observed functions of what its layers receive. */
-  observe(block: number, steps: readonly (RecipeStep & { readonly kind: "observe" })[]): Promise<void>;
+  readonly activations: Activations;
+  /**
+   * Runs the block as it is and sums the observed functions of what its layers receive.
+   * @throws LlamaError not-finite, naming the layers that receive what is NaN or infinite
+   */
+  observe(block: number, steps: readonly ObserveStep[]): Promise<void>;
   /** What was observed of the current block. */
-  statistics(): Statistics;
+  seen(): Seen;
   /** Takes the activations on through the block as it is. */
   advance(block: number): Promise<void>;
   /** Frees the statistics of the current block. */
   forget(): void;
-  release(): void;
+  release(): Promise<void>;
 }
+
+export interface CalibrationOptions extends ActivationOptions {
+  /** Whether to observe X^T X in the first pass over a block whose recipe does not: what layer errors are computed from. */
+  readonly ownGram: boolean;
+  readonly onPass: (pass: "observe" | "advance", block: number, done: number, total: number) => void;
+}
+
+/** The observer of X^T X that no recipe asked for. */
+const ownId = -1;
+
+/** Tokens that a CPU takes for a X^T X that is for the report only. */
+const ownTokens = 4096;
 
 /**
  * Embeds a calibration text.
- * @throws LlamaError text-too-short, bad-window
+ * @throws LlamaError bad-window; ModelError M153 (no room for activations on disk); DeviceError
  */
-export async function calibrationRun(caller: Caller, model: Model, working: WorkingModel, text: CalibrationText, dtype: ActivationDtype, progress: (progress: CompressProgress) => void): Promise<CalibrationRun> {
+export async function calibrationRun(caller: Caller, model: Model, working: WorkingModel, windows: Windows, options: CalibrationOptions): Promise<CalibrationRun> {
   const { config } = model;
-  const windows = calibrationWindows(text.ids, text.window ?? 256, text.bos, text.windows ?? 128);
   checkContext(windows, config.contextLength);
   const frame = await loadFrame(caller, model, "stored");
-  const batch = calibrationBatch(caller, model, windows.tokens);
-  let activations: Activations = await embedWindows(caller, frame, windows, batch, dtype);
-  releaseFrame(caller, frame);
-  let statistics: Map<number, ReturnType<Statistics["get"]> & {}> = new Map();
+  const activations = await embedWindows(caller, config, frame, windows, options).finally(() => releaseFrame(caller, frame));
+  const own = options.ownGram ? ownGram(caller, activations) : null;
+  const statistics = new Map<number, ReadonlyMap<LinearInput, DeviceTensor>>();
+  /** Observations of the current block that are X^T X, the last first. */
+  let grams: number[] = [];
 
-  async function pass(block: number, observers: readonly (RecipeStep & { readonly kind: "observe" })[], advance: boolean): Promise<Statistics> {
-    const { weights, release } = await working.block(block);
-    const dense = await unpackBlock(caller, weights);
+  async function pass(block: number, observers: readonly Observer[], advance: boolean): Promise<Statistics> {
+    const { weights, release } = await working.block(block, "model");
     try {
-      const seen = await passBlock(caller, config, dense.weights, activations, observers.map(({ id, graph }) => ({ id, graph })), advance, (done, total) => {
-        progress({ stage: advance ? "advance" : "observe", subject: `block ${block}`, done, total });
-      });
-      activations = seen.activations;
-      return seen.statistics;
+      const dense = await unpackBlock(caller, weights);
+      try {
+        return await passBlock(caller, config, dense.weights, activations, observers, advance, (done, total) => options.onPass(advance ? "advance" : "observe", block, done, total));
+      } finally {
+        dense.release();
+      }
     } finally {
-      dense.release();
       release();
     }
   }
 
   function forget(): void {
     for (const inputs of statistics.values()) for (const tensor of inputs.values()) caller.executor.release(tensor);
-    statistics = new Map();
+    statistics.clear();
+    grams = [];
   }
 
   return {
-    windows: windows.count, tokens: windows.count * windows.tokens, forget,
+    activations, forget,
     async observe(block, steps) {
-      for (const [id, inputs] of await pass(block, steps, false)) statistics.set(id, inputs);
+      const observers: Observer[] = steps.map(({ id, graph }) => ({ id, graph }));
+      const found = steps.filter(isGram).map(({ id }) => id);
+      if (own !== null && !statistics.has(ownId) && grams.length === 0 && found.length === 0) observers.push(own);
+      for (const [id, inputs] of await pass(block, observers, false)) statistics.set(id, inputs);
+      grams = [...found.reverse(), ...grams];
+      for (const { id } of observers) await refuseNotFinite(caller, model, block, statistics.get(id));
     },
-    statistics: () => statistics,
+    seen: () => ({
+      windows: activations.windows, tokens: activations.windows * activations.tokens, statistics,
+      gram: (input) => [...grams, ownId].map((id) => statistics.get(id)?.get(input)).find((tensor) => tensor !== undefined) ?? null,
+    }),
     async advance(block) {
       await pass(block, [], true);
     },
-    release() {
+    async release() {
       forget();
-      releaseActivations(caller, activations);
+      await activations.release();
     },
   };
 }
 
-/** Windows at a time, so that no tensor between is larger than a quarter of a GiB or a binding. */
-function calibrationBatch(caller: Caller, model: Model, tokens: number): number {
-  const { heads, intermediateSize, hiddenSize } = model.config;
-  const room = Math.min(caller.target.maxBinding, 2 ** 28);
-  const largest = 4 * tokens * Math.max(heads * tokens, 2 * intermediateSize, hiddenSize);
-  return Math.max(1, Math.min(Math.floor((caller.target.kind === "gpu" ? 4096 : 2048) / tokens), Math.floor(room / largest)));
+/** Whether what a recipe observes is X^T X: `gram` of the standard library, or a function of that name and type. */
+export function isGram({ function: name, graph }: ObserveStep): boolean {
+  const output = graph.outputs[0] === undefined ? undefined : graph.values[graph.outputs[0].value];
+  return name === "gram" && output?.type.shape.length === 2 && output.type.shape.every((size) => sizeSymbols(size).has("K"));
+}
+
+/** X^T X for layer errors; not of inputs so wide that the device cannot bind it, and on a CPU of the first windows only. */
+function ownGram(caller: Caller, { batch, tokens }: Activations): Observer {
+  const graph = caller.functions.get("gram");
+  if (graph === undefined) throw new InternalError("the standard library has no function gram");
+  const batches = caller.target.kind === "cpu" ? Math.max(1, Math.floor(ownTokens / (batch * tokens))) : undefined;
+  return { id: ownId, graph, batches, widest: Math.floor(Math.sqrt(caller.target.maxBinding / 4)) };
+}
+
+async function refuseNotFinite(caller: Caller, model: Model, block: number, statistics: ReadonlyMap<LinearInput, DeviceTensor> | undefined): Promise<void> {
+  for (const input of Object.keys(linearInputs) as LinearInput[]) {
+    const tensor = statistics?.get(input);
+    if (tensor === undefined || tensor.dtype !== "f32" || (await isFinite(caller, tensor))) continue;
+    const layers = linearInputs[input].map((linear) => model.linears.find((one) => one.block === block && one.name.endsWith(`.${linear}`))?.name ?? linear);
+    throw new LlamaError("not-finite", `What ${layers.join(", ")} ${layers.length === 1 ? "receives" : "receive"} on the calibration text is NaN or infinite, or so large that its squares are. The model's weights before may hold such values, or be compressed too far.`);
+  }
 }

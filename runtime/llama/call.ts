@@ -29,6 +29,8 @@ export interface Extra {
 export interface Caller {
   readonly executor: Executor;
   readonly target: Target;
+  /** What `call` finds by name. */
+  readonly functions: ReadonlyMap<string, SymbolicGraph>;
   /** Runs a function of the standard library by its name; gives its results in order, without the final states of `var` parameters. */
   call(name: string, args: Arguments, extra?: Extra): Promise<readonly DeviceTensor[]>;
   /** The same for a graph. */
@@ -84,6 +86,7 @@ export function createCaller(executor: Executor, target: Target, functions: Read
   return {
     executor,
     target,
+    functions,
     callGraph,
     call: (name, args, extra) => callGraph(find(name), args, extra),
     async prepare(name, args, extra = {}) {

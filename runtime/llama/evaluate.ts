@@ -1,5 +1,6 @@
 /** Perplexity of a text: windows scored in batches, the loss summed on the host in f64. */
 import type { DeviceTensor } from "../run/run.js";
+import { windowsAtOnce } from "./activations.js";
 import { first, many } from "./results.js";
 import type { Cache, Session } from "./session.js";
 import { checkContext, scoredWindows, type ScoredWindows } from "./windows.js";
@@ -33,7 +34,7 @@ export interface Evaluation {
 export async function perplexity(session: Session, text: readonly number[], options: EvaluateOptions): Promise<Evaluation> {
   const windows = scoredWindows(text, options.window, options.bos, options.limit);
   checkContext(windows, session.config.contextLength);
-  const batch = Math.min(options.batch ?? batchSize(session, windows.tokens), windows.count);
+  const batch = Math.min(options.batch ?? windowsAtOnce(session.caller.target, session.config, windows.tokens), windows.count);
   const started = performance.now();
   let cache: Cache | null = null;
   let total = 0;
@@ -55,17 +56,6 @@ export async function perplexity(session: Session, text: readonly number[], opti
   return { perplexity: Math.exp(total / tokens), tokens, windows: windows.count, seconds: (performance.now() - started) / 1000 };
 }
 
-/** Tokens worth giving a device at once: a GPU is filled by some thousands, a CPU reports its progress. */
-const tokensAtOnce = { gpu: 4096, cpu: 1024 } as const;
-
-/** Windows for one batch, so that no tensor between is larger than a quarter of a GiB or a binding. */
-export function batchSize(session: Session, tokens: number): number {
-  const { config, caller } = session;
-  const room = Math.min(caller.target.maxBinding, 2 ** 28);
-  const largest = 4 * tokens * Math.max(config.heads * tokens, 2 * config.intermediateSize, config.hiddenSize);
-  return Math.max(1, Math.min(Math.floor(tokensAtOnce[caller.target.kind] / tokens), Math.floor(room / largest)));
-}
-
 /** Summed loss of `count` windows from `from` on. */
 async function lossOf(session: Session, windows: ScoredWindows, from: number, count: number, cache: Cache): Promise<number> {
   const { executor } = session.caller;
@@ -81,7 +71,7 @@ async function lossOf(session: Session, windows: ScoredWindows, from: number, co
 }
 
 /** Losses of the tokens of x [B, T, D], unordered; logits are made for as many tokens at once as there is room for. */
-async function tokenLosses(session: Session, x: DeviceTensor, targets: DeviceTensor): Promise<readonly number[]> {
+export async function tokenLosses(session: Pick<Session, "caller" | "config" | "frame">, x: DeviceTensor, targets: DeviceTensor): Promise<readonly number[]> {
   const { caller, config, frame } = session;
   const { executor } = caller;
   const [batch = 0, tokens = 0] = x.shape;

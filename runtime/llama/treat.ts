@@ -9,17 +9,32 @@ import type { FormatSpec, SymbolicFormat } from "../../compiler/types/type.js";
 import type { Linear, Model } from "../model/model.js";
 import type { StoredPattern } from "../model/packed.js";
 import type { DeviceTensor } from "../run/run.js";
-import { inputOf, type Statistics } from "./calibrate.js";
+import { inputOf, type LinearInput, type Statistics } from "./calibrate.js";
 import type { Arguments, Caller } from "./call.js";
 import { LlamaError } from "./error.js";
 import { isSelected, matchesName, treatmentOf } from "./names.js";
-import { first, many } from "./results.js";
+import { isFinite, layerError, relativeError } from "./measure.js";
+import { first } from "./results.js";
+import type { WeightRecord } from "./saved-state.js";
 import { linearName, loadWeight } from "./weights.js";
-import type { TreatedWeight, WorkingModel } from "./working-model.js";
+import { storedBytes, type WorkingModel } from "./working-model.js";
 
 export interface Treater {
-  /** Gives a layer the weight that the treatment makes for it. */
-  treat(linear: Linear, treatment: Treatment, statistics: Statistics | null, windows: number, tokens: number): Promise<void>;
+  /**
+   * Gives a layer the weight that the treatment makes for it.
+   * @throws LlamaError not-finite; DeviceError
+   */
+  treat(linear: Linear, treatment: Treatment, seen: Seen | null): Promise<WeightRecord>;
+}
+
+/** What was seen of the calibration text. */
+export interface Seen {
+  readonly windows: number;
+  /** Of all windows. */
+  readonly tokens: number;
+  readonly statistics: Statistics;
+  /** X^T X of what layers with this input receive, where that is known. */
+  gram(input: LinearInput): DeviceTensor | null;
 }
 
 /** Sizes of a layer's weight, as treatments name them. */
@@ -85,50 +100,57 @@ export function createTreater(caller: Caller, model: Model, working: WorkingMode
     if (release) executor.release(tensor);
     return dense;
   }
-  async function relativeError(now: DeviceTensor, given: DeviceTensor): Promise<number> {
-    const [change, size] = many(await caller.call("squared_error", { w: now, original: given }), 2);
-    const sums: number[] = [];
-    for (const tensor of [change, size]) {
-      let sum = 0;
-      for (const value of await executor.values(tensor)) sum += value;
-      sums.push(sum);
-      executor.release(tensor);
-    }
-    const [difference = 0, whole = 0] = sums;
-    return whole === 0 ? 0 : Math.sqrt(difference / whole);
-  }
-
   return {
-    async treat(linear, treatment, statistics, windows, tokens) {
+    async treat(linear, treatment, seen) {
+      const started = performance.now();
+      const input = inputOf(linearName(linear.name));
       const given = await original(linear);
-      const before = working.treated.get(linear.weight);
-      const weight = before === undefined ? given : await densified(before.tensor, false);
-      const args: { [name: string]: DeviceTensor | number } = {};
-      for (const input of treatment.inputs) {
-        switch (input.kind) {
-          case "weight": args[input.name] = weight; break;
-          case "original": args[input.name] = given; break;
-          case "windows": args[input.name] = windows; break;
-          case "tokens": args[input.name] = tokens; break;
-          case "statistic": {
-            const statistic = statistics?.get(input.observe)?.get(inputOf(linearName(linear.name)));
-            if (statistic === undefined) throw new InternalError(`nothing was observed for ${linear.name}`);
-            args[input.name] = statistic;
-            break;
+      const before = await working.now(linear.weight);
+      const weight = before === null ? given : await densified(before.tensor, false);
+      before?.release();
+      const own = weight === given ? [given] : [given, weight];
+      try {
+        const args: { [name: string]: DeviceTensor | number } = {};
+        for (const wanted of treatment.inputs) {
+          switch (wanted.kind) {
+            case "weight": args[wanted.name] = weight; break;
+            case "original": args[wanted.name] = given; break;
+            case "windows": args[wanted.name] = seen?.windows ?? 0; break;
+            case "tokens": args[wanted.name] = seen?.tokens ?? 0; break;
+            case "statistic": {
+              const statistic = seen?.statistics.get(wanted.observe)?.get(input);
+              if (statistic === undefined) throw new InternalError(`nothing was observed for ${linear.name}`);
+              args[wanted.name] = statistic;
+              break;
+            }
+            default: wanted satisfies never;
           }
-          default: input satisfies never;
         }
+        const { tensor, format } = await run(caller, linear, treatment, args);
+        own.push(tensor);
+        const change = await relativeError(caller, tensor, given);
+        if (!Number.isFinite(change)) throw await notFinite(linear, given);
+        const gram = seen?.gram(input) ?? null;
+        const error = gram === null ? null : await layerError(caller, tensor, given, gram);
+        const shape = [linear.outputs, linear.inputs];
+        own.pop();
+        const record: WeightRecord = {
+          name: linear.weight, format, shape, pattern: patternOf(linear, treatment), bytes: storedBytes(linear.weight, format, shape),
+          relativeError: change, layerError: error !== null && Number.isFinite(error) ? error : null,
+          seconds: (working.treated.get(linear.weight)?.seconds ?? 0) + (performance.now() - started) / 1000,
+        };
+        working.replace(record, tensor);
+        return record;
+      } finally {
+        for (const tensor of own) executor.release(tensor);
       }
-      const { tensor, format } = await run(caller, linear, treatment, args);
-      const result: TreatedWeight = {
-        tensor, format, shape: [linear.outputs, linear.inputs], pattern: patternOf(linear, treatment),
-        relativeError: await relativeError(tensor, given),
-      };
-      if (weight !== given) executor.release(weight);
-      executor.release(given);
-      working.replace(linear.weight, result);
     },
   };
+
+  async function notFinite(linear: Linear, given: DeviceTensor): Promise<LlamaError> {
+    if (!(await isFinite(caller, given))) return new LlamaError("not-finite", `The weight ${linear.weight} of the model holds values that are NaN or infinite, or too large to be squared in f32.`);
+    return new LlamaError("not-finite", `The recipe gave ${linear.name} a weight that is not finite: something in it divides by zero, or takes a root or a logarithm of what has none. Where the recipe inverts a matrix, more dampening may help.`);
+  }
 }
 
 /** Runs a treatment; formats that are packed on the host only are read back dense, and encoded there. */

@@ -4,7 +4,7 @@ import type { FormatSpec } from "../../compiler/types/type.js";
 import { formatBytes as printBytes } from "../device/error.js";
 import type { Model, ModelTensor } from "../model/model.js";
 import { denseFormat } from "../model/packed.js";
-import type { DeviceTensor } from "../run/run.js";
+import type { DeviceTensor, TensorForm } from "../run/run.js";
 import type { Caller } from "./call.js";
 import { LlamaError } from "./error.js";
 import { first } from "./results.js";
@@ -138,15 +138,31 @@ export function isDense(format: FormatSpec): boolean {
   return format.name === "f32" || format.name === "f16" || format.name === "bf16";
 }
 
-async function upload(caller: Caller, model: Model, stored: ModelTensor, shape: readonly number[], begin: number, bytes: number): Promise<DeviceTensor> {
-  const tensor = await caller.executor.allocate({ dtype: "f32", shape, format: storedFormat(stored) }, stored.name, bytes);
+function upload(caller: Caller, model: Model, stored: ModelTensor, shape: readonly number[], begin: number, bytes: number): Promise<DeviceTensor> {
+  return uploadPieces(caller, { dtype: "f32", shape, format: storedFormat(stored) }, stored.name, bytes, (part, done) => model.readInto(stored.name, part, begin + done));
+}
+
+/** A tensor of `bytes` bytes on the device, a piece at a time: `read` fills a piece with what is there from byte `begin` on. */
+export async function uploadPieces(caller: Caller, form: TensorForm, label: string, bytes: number, read: (part: Uint8Array, begin: number) => Promise<void>): Promise<DeviceTensor> {
+  const tensor = await caller.executor.allocate(form, label, bytes);
   const buffer = new Uint8Array(Math.min(piece, bytes));
-  for (let done = 0; done < bytes; done += buffer.length) {
-    const part = buffer.subarray(0, Math.min(buffer.length, bytes - done));
-    await model.readInto(stored.name, part, begin + done);
-    await caller.executor.write(tensor, part, done);
+  try {
+    for (let done = 0; done < bytes; done += buffer.length) {
+      const part = buffer.subarray(0, Math.min(buffer.length, bytes - done));
+      await read(part, done);
+      await caller.executor.write(tensor, part, done);
+    }
+  } catch (error) {
+    caller.executor.release(tensor);
+    throw error;
   }
   return tensor;
+}
+
+/** The first `bytes` bytes of a tensor, a piece at a time. */
+export async function* downloadPieces(caller: Caller, tensor: DeviceTensor, bytes: number): AsyncGenerator<Uint8Array> {
+  await caller.executor.finish();
+  for (let done = 0; done < bytes; done += piece) yield caller.executor.device.read(tensor.buffer, tensor.offset + done, Math.min(piece, bytes - done));
 }
 
 async function convert(caller: Caller, tensor: DeviceTensor, keep: WeightDtype): Promise<DeviceTensor> {

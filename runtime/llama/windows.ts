@@ -34,14 +34,23 @@ export function scoredWindows(text: readonly number[], window: number, bos: numb
   return { count, tokens, ids, targets };
 }
 
+/** Windows that a method is calibrated on where nothing is said. */
+export const usualWindows = 128;
+
 /**
- * The windows a method is calibrated on: `window` tokens each, the first of which is `bos` if there is one.
+ * The windows a method is calibrated on: `window` tokens each, the first of which is `bos` if there is one. `windows` of
+ * them, which the text must have; where it is undefined as many of 128 as there are.
  * @throws LlamaError text-too-short, bad-window
  */
-export function calibrationWindows(text: readonly number[], window: number, bos: number | null, limit: number): Windows {
+export function calibrationWindows(text: readonly number[], window: number, bos: number | null, windows: number | undefined): Windows {
   checkWindow(window, 2);
   const own = bos === null ? window : window - 1;
-  const count = countWindows(text, own, limit);
+  const there = Math.floor(text.length / own);
+  if (there < (windows ?? 1)) {
+    const wanted = windows ?? 1;
+    throw new LlamaError("text-too-short", `The calibration text has ${text.length} tokens, but ${wanted === 1 ? "a window" : `${wanted} windows`} of ${window} ${wanted === 1 ? "needs" : "need"} ${wanted * own}${there === 0 ? "" : `; it is enough for ${there}`}.`);
+  }
+  const count = Math.min(there, windows ?? usualWindows);
   const ids = new Int32Array(count * window);
   for (let at = 0; at < count; at++) {
     const tokens = text.slice(at * own, (at + 1) * own);

@@ -1,82 +1,121 @@
-/** A model while it is being compressed: the layers treated so far on the device, all else on disk. */
+/** A model while it is being compressed: the layers treated last on the device, those finished in files of a state, all else on disk. */
+import { InternalError } from "../../compiler/diagnostic.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
 import { byteCount } from "../model/elements.js";
 import type { Model } from "../model/model.js";
-import { storedLayout, type StoredPattern } from "../model/packed.js";
+import { storedLayout } from "../model/packed.js";
 import { createModel, type OutputTensor } from "../model/write.js";
 import type { DeviceTensor } from "../run/run.js";
 import type { Caller } from "./call.js";
-import { loadFrame, releaseFrame, type Frame } from "./session.js";
-import { linearName, loadGains, loadWeight, type BlockWeights, type LinearName } from "./weights.js";
-
-/** A layer's new weight. */
-export interface TreatedWeight {
-  readonly tensor: DeviceTensor;
-  readonly format: FormatSpec;
-  readonly pattern: StoredPattern;
-  readonly shape: readonly number[];
-  readonly relativeError: number;
-}
+import type { SavedState, WeightRecord } from "./saved-state.js";
+import { downloadPieces, linearName, loadGains, loadWeight, uploadPieces, type BlockWeights, type LinearName } from "./weights.js";
 
 export interface WorkingModel {
-  /** By the tensor's name, in the order of treatment. */
-  readonly treated: ReadonlyMap<string, TreatedWeight>;
+  /** What became of the layers treated so far, by the tensor's name, in the order of treatment. */
+  readonly treated: ReadonlyMap<string, WeightRecord>;
+  /** A layer's weight as it is now, where it was treated, else null. `release` ends its use. */
+  now(name: string): Promise<{ readonly tensor: DeviceTensor; release(): void } | null>;
   /** Replaces a layer's weight, and frees the one before. */
-  replace(name: string, weight: TreatedWeight): void;
-  /** A block's weights as they are now; `release` frees what was loaded for it. */
-  block(index: number): Promise<{ readonly weights: BlockWeights; release(): void }>;
-  /** All weights, as they are now or as they were given. */
-  load(of: "model" | "dense"): Promise<{ readonly frame: Frame; readonly blocks: readonly BlockWeights[]; release(): void }>;
+  replace(record: WeightRecord, tensor: DeviceTensor): void;
+  /** Gives a layer that is on the device its weight of before the treatment back. */
+  restore(name: string): void;
+  /** A block's weights, as they are now or as they were given; `release` frees what was loaded for it. */
+  block(index: number, of: "model" | "dense"): Promise<{ readonly weights: BlockWeights; release(): void }>;
+  /** Writes the weights that are on the device only to the state. */
+  keep(): Promise<void>;
+  /** Frees the weights on the device that the state has. */
+  unload(): void;
+  /** The bytes of a treated weight, a piece at a time. */
+  pieces(name: string): AsyncIterable<Uint8Array>;
   release(): void;
 }
 
-/** A model of which nothing is treated yet. */
-export function createWorkingModel(caller: Caller, model: Model): WorkingModel {
-  const treated = new Map<string, TreatedWeight>();
+/** Bytes that are read from a state at once. */
+const piece = 16 * 2 ** 20;
 
-  async function loadBlock(index: number, of: "model" | "dense"): Promise<{ readonly weights: BlockWeights; release(): void }> {
-    const block = model.blocks[index];
-    if (block === undefined) throw new RangeError(`the model has no block ${index}`);
-    const own: DeviceTensor[] = [];
-    const linears: Partial<Record<LinearName, DeviceTensor>> = {};
-    for (const { name, weight } of block.linears) {
-      const now = of === "model" ? treated.get(weight)?.tensor : undefined;
-      const tensor = now ?? (await loadWeight(caller, model, weight, "stored"));
-      if (now === undefined) own.push(tensor);
-      linears[linearName(name)] = tensor;
-    }
-    const gains = await loadGains(caller, model, block.name);
-    return {
-      weights: { ...gains, linears: linears as Record<LinearName, DeviceTensor> },
-      release() {
-        for (const tensor of [...own, gains.attentionGain, gains.mlpGain]) caller.executor.release(tensor);
-      },
-    };
+/** A model of which nothing is treated yet but what the state has. Without a state weights stay on the device. */
+export function createWorkingModel(caller: Caller, model: Model, state: SavedState | null = null): WorkingModel {
+  const treated = new Map<string, WeightRecord>(state?.weights);
+  const onDevice = new Map<string, DeviceTensor>();
+  /** Names of weights that the state has not got as they are. */
+  const fresh = new Set<string>();
+
+  async function load(name: string): Promise<{ readonly tensor: DeviceTensor; release(): void } | null> {
+    const here = onDevice.get(name);
+    if (here !== undefined) return { tensor: here, release: () => undefined };
+    const record = treated.get(name);
+    if (record === undefined) return null;
+    if (state === null) throw new InternalError(`${name} is neither on the device nor in a state`);
+    const tensor = await uploadPieces(caller, { dtype: "f32", shape: record.shape, format: record.format }, name, record.bytes, (part, begin) => state.read(name, part, begin));
+    return { tensor, release: () => caller.executor.release(tensor) };
+  }
+  function drop(name: string): void {
+    const tensor = onDevice.get(name);
+    if (tensor !== undefined) caller.executor.release(tensor);
+    onDevice.delete(name);
   }
 
   return {
     treated,
-    replace(name, weight) {
-      const before = treated.get(name);
-      if (before !== undefined) caller.executor.release(before.tensor);
-      treated.set(name, weight);
+    now: load,
+    replace(record, tensor) {
+      drop(record.name);
+      treated.set(record.name, record);
+      onDevice.set(record.name, tensor);
+      fresh.add(record.name);
     },
-    block: (index) => loadBlock(index, "model"),
-    async load(of) {
-      const frame = await loadFrame(caller, model, "stored");
-      const loaded: Awaited<ReturnType<typeof loadBlock>>[] = [];
-      for (const block of model.blocks) loaded.push(await loadBlock(block.index, of));
-      return {
-        frame, blocks: loaded.map(({ weights }) => weights),
-        release() {
-          for (const block of loaded) block.release();
-          releaseFrame(caller, frame);
-        },
-      };
+    restore(name) {
+      drop(name);
+      treated.delete(name);
+      fresh.delete(name);
+    },
+    async block(index, of) {
+      const block = model.blocks[index];
+      if (block === undefined) throw new RangeError(`the model has no block ${index}`);
+      const releases: (() => void)[] = [];
+      const release = (): void => { for (const one of releases.splice(0)) one(); };
+      try {
+        const linears: Partial<Record<LinearName, DeviceTensor>> = {};
+        for (const { name, weight } of block.linears) {
+          const now = of === "model" ? await load(weight) : null;
+          const tensor = now?.tensor ?? (await loadWeight(caller, model, weight, "stored"));
+          releases.push(now?.release ?? (() => caller.executor.release(tensor)));
+          linears[linearName(name)] = tensor;
+        }
+        const gains = await loadGains(caller, model, block.name);
+        for (const tensor of [gains.attentionGain, gains.mlpGain]) releases.push(() => caller.executor.release(tensor));
+        return { weights: { ...gains, linears: linears as Record<LinearName, DeviceTensor> }, release };
+      } catch (error) {
+        release();
+        throw error;
+      }
+    },
+    async keep() {
+      if (state === null) throw new InternalError("there is no state to keep weights in");
+      for (const name of fresh) {
+        const [record, tensor] = [treated.get(name), onDevice.get(name)];
+        if (record !== undefined && tensor !== undefined) await state.add(record, downloadPieces(caller, tensor, record.bytes));
+      }
+      fresh.clear();
+    },
+    unload() {
+      for (const name of [...onDevice.keys()]) if (!fresh.has(name)) drop(name);
+    },
+    async *pieces(name) {
+      const record = treated.get(name);
+      if (record === undefined) throw new RangeError(`${name} was not treated`);
+      const here = onDevice.get(name);
+      if (here !== undefined) return yield* downloadPieces(caller, here, record.bytes);
+      for (let done = 0; done < record.bytes; done += piece) {
+        const part = new Uint8Array(Math.min(piece, record.bytes - done));
+        await state?.read(name, part, done);
+        yield part;
+      }
     },
     release() {
-      for (const { tensor } of treated.values()) caller.executor.release(tensor);
+      for (const name of [...onDevice.keys()]) drop(name);
       treated.clear();
+      fresh.clear();
     },
   };
 }
@@ -87,16 +126,14 @@ export function storedBytes(name: string, format: FormatSpec, shape: readonly nu
   return byteCount(layout.dtype, layout.shape) ?? 0;
 }
 
-const piece = 16 * 2 ** 20;
-
 /**
  * Writes the model as it is now; gives the directory.
  * @throws ModelError
  */
 export async function saveModel(
-  caller: Caller, model: Model, working: WorkingModel, directory: string,
+  model: Model, working: WorkingModel, directory: string,
   options: { readonly recipe: { readonly name: string; readonly source: string; readonly parameters: { readonly [name: string]: number | boolean } }; readonly force: boolean },
-  onProgress: (name: string, done: number, total: number) => void,
+  onProgress: (name: string, done: number, total: number, bytes: number) => void,
 ): Promise<string> {
   const tensors = model.tensors.map((stored): OutputTensor => {
     const now = working.treated.get(stored.name);
@@ -108,12 +145,8 @@ export async function saveModel(
     for (const [at, { name }] of tensors.entries()) {
       const now = working.treated.get(name);
       if (now === undefined) await writer.copy(name);
-      else {
-        const bytes = storedBytes(name, now.format, now.shape);
-        await caller.executor.finish();
-        for (let done = 0; done < bytes; done += piece) await writer.append(name, await caller.executor.device.read(now.tensor.buffer, now.tensor.offset + done, Math.min(piece, bytes - done)));
-      }
-      onProgress(name, at + 1, tensors.length);
+      else for await (const part of working.pieces(name)) await writer.append(name, part);
+      onProgress(name, at + 1, tensors.length, now?.bytes ?? model.tensor(name).bytes);
     }
     return (await writer.finish()).directory;
   } catch (error) {

@@ -36,7 +36,7 @@ export async function checkOutput(path: string, rules: OutputRules): Promise<str
   const target = await realpathOfNew(path, writeError);
   const model = await realpathOfNew(rules.model);
   const relation = target === model ? "is" : isWithin(model, target) ? "lies inside" : isWithin(target, model) ? "holds" : null;
-  if (relation !== null) throw new ModelError("M152", `The output directory ${quoted(path)} ${relation} the model's directory ${quoted(rules.model)}.`, "choose another output directory");
+  if (relation !== null) throw new ModelError("M152", `The output directory ${quoted(path)} ${relation} the model ${quoted(rules.model)}.`, "choose another output directory");
   await removeStale(target);
   const found = await lstat(path).catch((error: unknown) => {
     if (systemCode(error) === "ENOENT") return null;
@@ -148,6 +148,30 @@ async function existingAncestor(path: string): Promise<string> {
 
 /** `new`: being written. `old`: was replaced, and is about to be removed. */
 type Purpose = "new" | "old";
+
+/**
+ * The hidden sibling of an output in which a run keeps what it has finished, for a later one to go on from. Unlike what
+ * is staged it outlives its process, and is removed by who resumes or starts anew.
+ */
+export function stateDirectory(target: string): string {
+  return join(dirname(target), `${prefixOf(target)}state`);
+}
+
+/** The machine's name and a process of it, as recorded in what is kept beside an output. */
+export interface Owner {
+  readonly host: string;
+  readonly pid: number;
+}
+
+/** This process. */
+export function thisProcess(): Owner {
+  return { host: host(), pid: process.pid };
+}
+
+/** Whether an owner is at work: yes or no for a process of this machine, null for one of another. */
+export function isAtWork(owner: Owner): boolean | null {
+  return owner.host === host() ? isRunning(owner.pid) : null;
+}
 
 /** Names of siblings start so: a digest, as the name itself may leave no room for more. */
 function prefixOf(target: string): string {

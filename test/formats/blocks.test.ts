@@ -10,12 +10,19 @@ import { lawKernels, readsAlike } from "./laws.js";
 const test = suite("block formats");
 
 const shape = { rows: 3, columns: 256 };
-/** The share of the largest magnitude of a block that an element may be off by: half a step, and what rounding the scales adds. */
-const steps: { readonly [name: string]: number } = { q8_0: 0.51 / 127, q4_0: 1.01 / 8, q4_1: 1.02 / 15, q6_k: 1 / 31 };
+/**
+ * What an element may be off by: a share of the largest magnitude of its block (half a step, or a whole one at the end of
+ * q4_0's range, and what rounding the scales adds), and half the smallest step of f16 times the largest multiple of d.
+ */
+const bounds: { readonly [name: string]: { readonly share: number; readonly multiple: number } } = {
+  q8_0: { share: 0.51 / 127, multiple: 127 }, q4_0: { share: 1.01 / 8, multiple: 8 }, q4_1: { share: 1.02 / 15, multiple: 16 }, q6_k: { share: 1 / 31, multiple: 128 * 32 },
+};
 
 test("values off the grid are close, and are read alike", () => {
   for (const name of blockFormats) {
     const format = spec(name);
+    const { share, multiple } = bounds[name]!;
+    const block = name === "q6_k" ? 256 : 32;
     const kernels = lawKernels(format, shape);
     const values = fc.array(fc.float({ min: -8, max: 8, noNaN: true }), { minLength: 768, maxLength: 768 });
     fc.assert(fc.property(values, fc.constantFrom(1, 2 ** -12, 1000), (drawn, size) => {
@@ -24,10 +31,9 @@ test("values off the grid are close, and are read alike", () => {
       readsAlike(kernels, format, shape, words);
       const decoded = formatOfSpec(format).decode(format, shape, words);
       const off = dense.findIndex((value, at) => {
-        const largest = dense.subarray(at & ~31, (at & ~31) + 32).reduce((most, other) => Math.max(most, Math.abs(other)), 0);
-        const whole = name === "q6_k" ? dense.subarray(at & ~255, (at & ~255) + 256).reduce((most, other) => Math.max(most, Math.abs(other)), 0) : largest;
-        // the smallest step of f16 is 2^-24, as wide as small blocks are
-        return Math.abs(value - decoded[at]!) > whole * steps[name]! + 127 * 2 ** -25;
+        const first = at - (at % block);
+        const largest = dense.subarray(first, first + block).reduce((most, other) => Math.max(most, Math.abs(other)), 0);
+        return Math.abs(value - decoded[at]!) > largest * share + multiple * 2 ** -25;
       });
       assert.is(off, -1, `${name}: ${dense[off]} became ${decoded[off]}`);
     }), { numRuns: 3 });

@@ -122,7 +122,7 @@ test("directories that are no models", async () => {
     await failure("M100", openModel(join(directory, "none")));
     await failure("M100", openModel(directory));
     await writeSmall(directory);
-    await failure("M100", openModel(join(directory, "config.json")));
+    assert.match((await failure("M160", openModel(join(directory, "config.json")))).help ?? "", /directory of a Hugging Face model/);
     await rename(join(directory, "model.safetensors"), join(directory, "other.safetensors"));
     await failure("M121", openModel(directory));
     await writeFile(join(directory, "pytorch_model.bin"), "");

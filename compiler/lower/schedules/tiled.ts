@@ -39,12 +39,13 @@ export function tiledApplies(lowering: Lowering, product: Product, eqn: MapEqn):
 /** The tile for a device and a size. */
 export function tileShape(product: Product, target: Target): TileShape {
   const columns = Math.max(...product.terms.map((term) => term.rows?.unit?.columns ?? 1));
-  const k = columns > 32 ? 64 : 32;
   const pair = product.terms.length > 1;
-  // few tokens: all of them in one tile, so that a weight is unpacked once
-  const wanted: TileShape = product.sizes.m <= 16 ? (k === 64 ? { threads: [32, 4], tm: 4, tn: 2, k } : { threads: [64, 2], tm: 8, tn: 2, k })
-    : product.sizes.n <= 32 ? { threads: [8, 16], tm: 4, tn: 4, k }
-    : { threads: [16, 8], tm: pair ? 4 : 8, tn: 4, k };
+  const { m, n } = product.sizes;
+  // few tokens: all of them in one tile, so that a weight is unpacked once; many: 64 sums an invocation, and slices as
+  // short as a unit allows, for workgroup memory decides how many tiles are under way (bench/h100.md)
+  const wanted: TileShape = m <= 16 ? (columns > 32 ? { threads: [32, 4], tm: 4, tn: 2, k: 64 } : { threads: [64, 2], tm: 8, tn: 2, k: 32 })
+    : n <= 32 ? { threads: [8, 16], tm: 4, tn: 4, k: Math.max(16, columns) }
+    : { threads: [16, 8], tm: 8, tn: pair ? 4 : 8, k: Math.max(16, columns) };
   const words = (tile: TileShape): number => tile.k * (tile.threads[1] * tile.tm + product.terms.length * tile.threads[0] * tile.tn);
   return 4 * words(wanted) <= target.maxWorkgroupMemory ? wanted : { ...wanted, tn: Math.max(1, wanted.tn / 2), tm: Math.max(1, wanted.tm / 2) };
 }

@@ -1,0 +1,43 @@
+/** What a change of a layer's weight amounts to, measured on the device. */
+import { InternalError } from "../../compiler/diagnostic.js";
+import type { DeviceTensor } from "../run/run.js";
+import type { Caller } from "./call.js";
+import { many } from "./results.js";
+
+/** ||now - given|| / ||given||, Frobenius, of weights [N, K]; 0 for a weight of zeros that stays. NaN where a weight is. */
+export async function relativeError(caller: Caller, now: DeviceTensor, given: DeviceTensor): Promise<number> {
+  return quotient(caller, many(await caller.call("squared_error", { w: now, original: given }), 2));
+}
+
+/**
+ * ||(now - given) X|| / ||given X|| of weights [N, K], with `gram` = X^T X [K, K] of the layer's inputs X. Null where the
+ * device binds no tensor that large.
+ */
+export async function layerError(caller: Caller, now: DeviceTensor, given: DeviceTensor, gram: DeviceTensor): Promise<number | null> {
+  const [outputs = 0, inputs = 0] = given.shape;
+  if (4 * inputs * Math.max(inputs, outputs) > caller.target.maxBinding) return null;
+  return quotient(caller, many(await caller.call("output_error", { w: now, original: given, h: gram }), 2));
+}
+
+/** Whether all elements of a dense f32 tensor are finite. */
+export async function isFinite(caller: Caller, tensor: DeviceTensor): Promise<boolean> {
+  const last = tensor.shape.at(-1) ?? 1;
+  const rows = tensor.shape.slice(0, -1).reduce((product, size) => product * size, 1);
+  const [found] = await caller.call("not_finite", { x: { ...tensor, shape: [rows, last] } });
+  if (found === undefined) throw new InternalError("a count of elements gave none");
+  return (await takeSum(caller, found)) === 0;
+}
+
+/** The square root of the quotient of two tensors' sums; both are released. */
+async function quotient(caller: Caller, [change, whole]: readonly [DeviceTensor, DeviceTensor]): Promise<number> {
+  const [difference, size] = [await takeSum(caller, change), await takeSum(caller, whole)];
+  // a product of rounded sums may come out a little below zero where nothing has changed
+  return size === 0 ? (difference > 0 ? Infinity : 0) : Math.sqrt(Math.max(0, difference) / size);
+}
+
+async function takeSum(caller: Caller, tensor: DeviceTensor): Promise<number> {
+  let sum = 0;
+  for (const value of await caller.executor.values(tensor)) sum += value;
+  caller.executor.release(tensor);
+  return sum;
+}

@@ -1,0 +1,64 @@
+/** Perplexity of a model that need not fit the device: one block at a time, over all windows. */
+import type { Model } from "../model/model.js";
+import { embedWindows, type ActivationBatch, type ActivationOptions } from "./activations.js";
+import { passBlock } from "./calibrate.js";
+import type { Caller } from "./call.js";
+import { tokenLosses } from "./evaluate.js";
+import { loadFrame, releaseFrame, type Frame } from "./session.js";
+import { unpackBlock } from "./weights.js";
+import { checkContext, type ScoredWindows } from "./windows.js";
+import type { WorkingModel } from "./working-model.js";
+
+/**
+ * exp of the mean loss of the windows' tokens, in nats, under the model as it is or as it was given.
+ * @throws LlamaError bad-window; ModelError M153; DeviceError
+ */
+export async function scoreModel(
+  caller: Caller, model: Model, working: WorkingModel, of: "model" | "dense", windows: ScoredWindows, options: Omit<ActivationOptions, "onProgress">,
+  onProgress: (done: number, total: number) => void = () => {},
+): Promise<number> {
+  const { config, blocks } = model;
+  checkContext(windows, config.contextLength);
+  const frame = await loadFrame(caller, model, "stored");
+  try {
+    const activations = await embedWindows(caller, config, frame, windows, options);
+    try {
+      const total = (blocks.length + 1) * activations.batches;
+      for (const { index } of blocks) {
+        const { weights, release } = await working.block(index, of);
+        const dense = await unpackBlock(caller, weights);
+        await passBlock(caller, config, dense.weights, activations, [], true, (done) => onProgress(index * activations.batches + done, total)).finally(() => {
+          dense.release();
+          release();
+        });
+      }
+      let loss = 0;
+      for (let at = 0; at < activations.batches; at++) {
+        const { batch, done } = await activations.load(at);
+        try {
+          loss += await batchLoss(caller, model, frame, batch, windows, at * activations.batch);
+        } finally {
+          await done(null);
+        }
+        onProgress(blocks.length * activations.batches + at + 1, total);
+      }
+      return Math.exp(loss / (windows.count * windows.tokens));
+    } finally {
+      await activations.release();
+    }
+  } finally {
+    releaseFrame(caller, frame);
+  }
+}
+
+/** Summed loss of the windows from `from` on, whose activations after the last block these are. */
+export async function batchLoss(caller: Caller, model: Pick<Model, "config">, frame: Frame, { x }: Pick<ActivationBatch, "x">, windows: ScoredWindows, from: number): Promise<number> {
+  const [count = 0, tokens = 0] = x.shape;
+  const targets = await caller.executor.fill("i32", [count, tokens], windows.targets.slice(from * tokens, (from + count) * tokens), "targets");
+  try {
+    const losses = await tokenLosses({ caller, config: model.config, frame }, x, targets);
+    return losses.reduce((sum, loss) => sum + loss, 0);
+  } finally {
+    caller.executor.release(targets);
+  }
+}
