@@ -69,7 +69,7 @@ await action(async (output: Output, kept: string | undefined) => {
     say();
     const { calibration } = windows[device.kind === "gpu" ? "gpu" : "cpu"];
     const tokenizer = await dense.tokenizer();
-    const progress = stagedProgress(output, dense.linears.length);
+    const progress = stagedProgress(output);
     const report = await compress(machine.caller, dense, recipe, {
       output: directory, source, onProgress: progress.update,
       text: { ids: await readTokens(join(folder, "calibration.txt"), tokenizer), bos: tokenizer.bos, window, windows: calibration },

@@ -20,10 +20,18 @@ export interface Output {
   alarm(text: string): string;
   /** A bar on stderr; where that is no terminal, a line every other second, the first and the last in any case. */
   progress(label: string): Progress;
+  /** The same for work of which only the share that is over is known, and the time that is left. */
+  share(label: string): ShareProgress;
 }
 
 export interface Progress {
   update(done: number, total: number, note?: string): void;
+  end(): void;
+}
+
+export interface ShareProgress {
+  /** `share` 0 to 1; `secondsLeft` null while nothing is known. */
+  update(share: number, secondsLeft: number | null, note?: string): void;
   end(): void;
 }
 
@@ -44,6 +52,7 @@ export function createOutput(json: boolean, descriptor: number = 1): Output {
     },
     note: (line) => writeAll(2, `${line}\n`),
     progress: (label) => (isatty(2) ? bar(label) : lines(label)),
+    share: (label) => (isatty(2) ? shareBar(label) : shareLines(label)),
   };
 }
 
@@ -83,22 +92,60 @@ function bar(label: string): Progress {
   };
 }
 
+function shareBar(label: string): ShareProgress {
+  const single = new SingleBar({ format: `${label} {bar} {percentage}% {left} {note}`, stream: process.stderr, clearOnComplete: true, linewrap: true, barsize: 30 }, Presets.shades_classic);
+  let started = false;
+  return {
+    update(share, secondsLeft, note = "") {
+      const payload = { left: left(secondsLeft), note };
+      if (started) single.update(Math.round(share * 1000), payload);
+      else single.start(1000, Math.round(share * 1000), payload);
+      started = true;
+    },
+    end() {
+      if (started) single.stop();
+    },
+  };
+}
+
+function left(seconds: number | null): string {
+  return seconds === null ? "" : `${duration(seconds)} left`;
+}
+
+/** A time for people: `8 s`, `3 min 20 s`, `2 h 05 min`. */
+export function duration(seconds: number): string {
+  const whole = Math.round(seconds);
+  if (whole < 100) return `${whole} s`;
+  if (whole < 6000) return `${Math.floor(whole / 60)} min ${String(whole % 60).padStart(2, "0")} s`;
+  return `${Math.floor(whole / 3600)} h ${String(Math.floor((whole % 3600) / 60)).padStart(2, "0")} min`;
+}
+
 /** Milliseconds between two lines of progress at least. */
 const linesApart = 2000;
 
 function lines(label: string): Progress {
+  const { line, end } = sparse();
+  return { end, update: (done, total, note = "") => line(`${label.trimEnd()} ${done}/${total}${note === "" ? "" : ` ${note}`}\n`) };
+}
+
+function shareLines(label: string): ShareProgress {
+  const { line, end } = sparse();
+  return { end, update: (share, secondsLeft, note = "") => line(`${[label.trimEnd(), `${Math.floor(share * 100)}%`, left(secondsLeft), note].filter((word) => word !== "").join(" ")}\n`) };
+}
+
+/** Prints lines, but no more than one every other second, the first and the last in any case. */
+function sparse(): { line(text: string): void; end(): void } {
   let last = -Infinity;
   let pending: string | null = null;
-  const print = (line: string): void => {
+  const print = (text: string): void => {
     last = performance.now();
     pending = null;
-    writeAll(2, line);
+    writeAll(2, text);
   };
   return {
-    update(done, total, note = "") {
-      const line = `${label.trimEnd()} ${done}/${total}${note === "" ? "" : ` ${note}`}\n`;
-      if (performance.now() - last < linesApart) pending = line;
-      else print(line);
+    line(text) {
+      if (performance.now() - last < linesApart) pending = text;
+      else print(text);
     },
     end() {
       if (pending !== null) print(pending);

@@ -1,35 +1,49 @@
 /** Following a recipe: statistics block by block, each layer treated on the device, the model written as it is then. */
+import { join } from "node:path";
+import { CompileError } from "../../compiler/compile.js";
 import { InternalError } from "../../compiler/diagnostic.js";
 import { bitsPerWeight, printFormat, shapeOf } from "../../compiler/formats/registry.js";
-import type { Condition, Quantity, Recipe, RecipeStep } from "../../compiler/recipe/recipe.js";
-import { join } from "node:path";
+import type { Condition, Recipe, RecipeStep } from "../../compiler/recipe/recipe.js";
 import type { Model } from "../model/model.js";
+import { realpathOfNew } from "../model/files.js";
+import { checkOutput } from "../model/output.js";
 import { printPattern } from "../model/packed.js";
 import { calibrationRun, type CalibrationRun } from "./calibration-run.js";
 import type { Caller } from "./call.js";
 import { LlamaError } from "./error.js";
-import { perplexity } from "./evaluate.js";
+import { holds, type FoundPerplexity } from "./expectation.js";
+import { createForecast, type Forecast } from "./forecast.js";
+import { identityOf } from "./identity.js";
 import { isSelected, treatmentOf } from "./names.js";
-import { makeSession, type ActivationDtype } from "./session.js";
+import { openState, type Facts, type SavedState } from "./saved-state.js";
+import { scoreModel } from "./score.js";
+import type { ActivationDtype } from "./session.js";
+import type { SpillDisk } from "./spill.js";
 import { checkRecipe, createTreater, type Treater } from "./treat.js";
-import { createWorkingModel, saveModel, storedBytes, type WorkingModel } from "./working-model.js";
+import { calibrationWindows, checkContext, scoredWindows, usualWindows, type Windows } from "./windows.js";
+import { bodyOf, costsOf, observationsOf, observeCost, workOf, type Costs, type Stage } from "./workload.js";
+import { createWorkingModel, saveModel, type WorkingModel } from "./working-model.js";
 
-/** What is being done, for a progress bar: `done` of `total` steps of a stage. */
+/** What is being done, for a progress bar: `done` of `total` steps of a stage, and how far the whole has come. */
 export interface CompressProgress {
-  readonly stage: "embed" | "observe" | "compress" | "advance" | "evaluate" | "save";
+  readonly stage: Stage;
   /** The block, the layer, or the file concerned. */
   readonly subject: string;
   readonly done: number;
   readonly total: number;
+  /** The share of the whole run's time that is over, 0 to 1. */
+  readonly share: number;
+  /** Of the whole run; null while nothing is known. */
+  readonly secondsLeft: number | null;
 }
 
-/** A calibration text, tokenised whole without special tokens. */
+/** A text, tokenised whole without special tokens. */
 export interface CalibrationText {
   readonly ids: readonly number[];
   readonly bos: number | null;
   /** Tokens of a window, the first token `bos` included; 256 unless given. */
   readonly window?: number | undefined;
-  /** The first so many windows; 128 unless given. */
+  /** The first so many windows, which the text must have; as many of 128 as there are unless given. */
   readonly windows?: number | undefined;
 }
 
@@ -40,8 +54,22 @@ export interface CompressOptions {
   /** The recipe's source, to be recorded with the model. */
   readonly source: string;
   readonly text?: CalibrationText | null | undefined;
+  /** A text to score the model on, as given and compressed, when all is done. */
+  readonly evaluation?: CalibrationText | null | undefined;
   /** What calibration activations are kept in; f32 unless told. */
   readonly dtype?: ActivationDtype | undefined;
+  /** Bytes of calibration activations that stay on the device; the rest goes to temporary files. See `defaultMemory`. */
+  readonly memory?: number | undefined;
+  readonly disk?: SpillDisk | undefined;
+  /**
+   * Whether to observe what layer errors need where the recipe does not. Unless told, where it observes anything; `true`
+   * needs a text.
+   */
+  readonly layerErrors?: boolean | undefined;
+  /** Go on from the last block that a stopped run to the same output finished, if there is one. */
+  readonly resume?: boolean | undefined;
+  /** Gets a line for people now and then. */
+  readonly note?: ((line: string) => void) | undefined;
   readonly onProgress?: ((progress: CompressProgress) => void) | undefined;
 }
 
@@ -54,6 +82,17 @@ export interface TensorReport {
   readonly bytes: number;
   /** ||W' - W|| / ||W||, Frobenius, against the model that was given. */
   readonly relativeError: number;
+  /** ||(W' - W) X|| / ||W X||, X what the layer received on the calibration text when it was treated; null where that is not known. */
+  readonly layerError: number | null;
+  /** Of the layer's treatments, measures included. */
+  readonly seconds: number;
+}
+
+/** A perplexity that was computed on the way. */
+export interface PerplexityReport {
+  readonly text: "calibration" | "evaluation";
+  readonly of: "given" | "compressed";
+  readonly value: number;
 }
 
 export interface Compression {
@@ -61,9 +100,13 @@ export interface Compression {
   /** Bytes of all tensors of the model. */
   readonly bytesBefore: number;
   readonly bytesAfter: number;
+  /** Of all runs, where one was resumed. */
   readonly seconds: number;
   /** The directories that were written. */
   readonly saved: readonly string[];
+  readonly perplexities: readonly PerplexityReport[];
+  /** The most bytes that were allocated on the device at once. */
+  readonly deviceBytesPeak: number;
 }
 
 /** The state of a run. */
@@ -72,177 +115,234 @@ interface Run {
   readonly model: Model;
   readonly recipe: Recipe;
   readonly options: CompressOptions;
+  readonly windows: Windows | null;
+  readonly costs: Costs;
+  readonly forecast: Forecast<Stage>;
+  readonly state: SavedState;
   readonly working: WorkingModel;
   readonly treater: Treater;
-  readonly progress: (progress: CompressProgress) => void;
+  readonly started: number;
   readonly saved: string[];
+  readonly perplexities: PerplexityReport[];
   /** Perplexity of the model as given, once it was computed. */
   dense: number | null;
+  /** Units of work done so far: blocks of a body, an expectation, a save. */
+  unit: number;
 }
 
 /**
- * Compresses a model by a recipe. The recipe is checked against the model before any weight is read.
- * @throws LlamaError recipe, expectation-failed, text-too-short; CompileError; ModelError; DeviceError
+ * Compresses a model by a recipe. The recipe is checked against the model before any weight is read. A run that fails or
+ * is stopped after a block is finished leaves what it has beside the output, for `resume`; a fault of the recipe does not.
+ * @throws LlamaError recipe, expectation-failed, text-too-short, bad-window, not-finite, resume; CompileError; ModelError; DeviceError
  */
 export async function compress(caller: Caller, model: Model, recipe: Recipe, options: CompressOptions): Promise<Compression> {
   const started = performance.now();
-  if (recipe.needsText && !options.text) throw new LlamaError("recipe", `The recipe ${recipe.name} needs a calibration text.`);
+  const text = recipe.needsText || options.layerErrors === true ? (options.text ?? null) : null;
+  const note = options.note ?? ((): void => {});
+  if ((recipe.needsText || options.layerErrors === true) && text === null) throw new LlamaError("recipe", `The recipe ${recipe.name} needs a calibration text.`);
   checkRecipe(caller, model, recipe);
-  const working = createWorkingModel(caller, model);
-  const run: Run = {
-    caller, model, recipe, options, working, treater: createTreater(caller, model, working),
-    progress: options.onProgress ?? ((): void => {}), saved: [], dense: null,
-  };
+  const windows = text === null ? null : calibrationWindows(text.ids, text.window ?? 256, text.bos, text.windows);
+  if (windows !== null) checkContext(windows, model.config.contextLength);
+  const identity = await identityOf(caller, model, { recipe, source: options.source, text, dtype: options.dtype ?? "f32" });
+  const state = await openState(options.output, identity, { resume: options.resume === true, note });
+  const working = createWorkingModel(caller, model, state);
   try {
+    const { facts } = state;
+    for (const path of outputsOf(recipe, options.output)) if (!facts.saved.includes(await realpathOfNew(path))) await checkOutput(path, { model: model.directory, force: options.force === true });
+    const costs = costsOf(model, windows === null ? 0 : windows.count * windows.tokens, windows?.tokens ?? 0);
+    const run: Run = {
+      caller, model, recipe, options, windows, costs, state, working, started,
+      forecast: createForecast(workLeft(recipe, model, costs, options, state.finished)),
+      treater: createTreater(caller, model, working),
+      saved: [...facts.saved], perplexities: facts.perplexities.map((one) => ({ ...one, text: "calibration" })), dense: facts.dense, unit: 0,
+    };
+    if (options.resume === true) note(state.finished === 0 ? "There is nothing to go on with: this run begins anew." : `Going on after ${state.finished} of ${unitsOf(recipe, model)} steps.`);
     for (const step of recipe.steps) await follow(run, step);
     if (!recipe.steps.some((step) => saves(step))) await save(run, options.output);
-    const tensors = [...working.treated].map(([name, { tensor, format, pattern, relativeError, shape }]): TensorReport => ({
-      name, relativeError, pattern: printPattern(pattern), format: printFormat(format),
-      bitsPerWeight: bitsPerWeight(format, shapeOf(shape)), bytes: storedBytes(name, format, tensor.shape),
-    }));
-    const before = model.tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
-    const after = model.tensors.reduce((sum, tensor) => sum + (tensors.find(({ name }) => name === tensor.name)?.bytes ?? tensor.bytes), 0);
-    return { tensors, bytesBefore: before, bytesAfter: after, seconds: (performance.now() - started) / 1000, saved: run.saved };
+    await evaluateBoth(run);
+    const report = reportOf(run);
+    await state.remove();
+    return report;
+  } catch (error) {
+    if (error instanceof LlamaError || error instanceof CompileError) await state.remove();
+    const left = await state.leave();
+    if (left > 0) note(`${left} of ${unitsOf(recipe, model)} steps are finished and kept: --resume goes on from there.`);
+    throw error;
   } finally {
     working.release();
   }
 }
 
+function reportOf(run: Run): Compression {
+  const { caller, model, working } = run;
+  const tensors = [...working.treated.values()].map(({ name, format, pattern, shape, bytes, relativeError, layerError, seconds }): TensorReport => ({
+    name, pattern: printPattern(pattern), format: printFormat(format), bitsPerWeight: bitsPerWeight(format, shapeOf(shape)), bytes, relativeError, layerError, seconds,
+  }));
+  const before = model.tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
+  const after = model.tensors.reduce((sum, tensor) => sum + (working.treated.get(tensor.name)?.bytes ?? tensor.bytes), 0);
+  return {
+    tensors, bytesBefore: before, bytesAfter: after, seconds: factsOf(run).seconds, saved: run.saved, perplexities: run.perplexities,
+    deviceBytesPeak: caller.executor.device.memory.peak,
+  };
+}
+
 async function follow(run: Run, step: RecipeStep): Promise<void> {
-  switch (step.kind) {
-    case "blocks": return followBlocks(run, step.body);
-    case "linears": {
-      const chosen = run.model.linears.filter(({ name }) => isSelected(step, name));
-      for (const [at, linear] of chosen.entries()) {
-        const treatment = treatmentOf(step.treatments, linear.name);
-        if (treatment !== null) await run.treater.treat(linear, treatment, null, 0, 0);
-        run.progress({ stage: "compress", subject: linear.name, done: at + 1, total: chosen.length });
-      }
-      return;
+  const body = bodyOf(step);
+  if (body !== null) return followBlocks(run, body);
+  if (run.unit < run.state.finished) {
+    run.unit++;
+    return;
+  }
+  if (step.kind === "expect") await expect(run, step.condition, step.text);
+  else if (step.kind === "save") await save(run, join(run.options.output, step.name));
+  else throw new InternalError(`${step.kind} outside of blocks`);
+  await finishUnit(run);
+}
+
+/** What is done to each block in turn. Blocks that are finished already only take the calibration activations on. */
+async function followBlocks(run: Run, body: readonly RecipeStep[]): Promise<void> {
+  const { model, caller, options, windows, working, state } = run;
+  const { blocks } = model;
+  const from = Math.min(blocks.length, Math.max(0, state.finished - run.unit));
+  run.unit += from;
+  if (from === blocks.length) return;
+  const calibration = windows === null || !calibrates(options, body) ? null : await calibrationRun(caller, model, working, windows, {
+    dtype: options.dtype ?? "f32", memory: options.memory, disk: options.disk, ownGram: options.layerErrors !== false,
+    onProgress: (done, total) => report(run, "embed", "the calibration text", done, total, run.costs.embed / total),
+    onPass: (pass, block, done, total) => report(run, pass, `block ${block}`, done, total, (pass === "advance" ? run.costs.pass : observeCost(run.costs, body.filter((step) => step.kind === "observe"))) / total),
+  });
+  try {
+    for (let at = 0; at < from; at++) await calibration?.advance(at);
+    for (const block of blocks.slice(from)) {
+      if (calibration !== null && observationsOf(body).length === 0) await calibration.observe(block.index, []);
+      await followBody(run, body, block.index, calibration);
+      await finishUnit(run);
+      calibration?.forget();
+      if (block.index + 1 < blocks.length) await calibration?.advance(block.index);
+      working.unload();
     }
-    case "expect": return expect(run, step.condition, step.text);
-    case "save": return save(run, join(run.options.output, step.name));
-    case "observe": throw new InternalError("an observe outside of blocks");
-    default: step satisfies never;
+  } finally {
+    await calibration?.release();
   }
 }
 
-async function followBlocks(run: Run, body: readonly RecipeStep[]): Promise<void> {
-  const { model, options, treater } = run;
-  const observing = body.some((step) => step.kind === "observe");
-  const calibration: CalibrationRun | null = observing && options.text ? await calibrationRun(run.caller, model, run.working, options.text, options.dtype ?? "f32", run.progress) : null;
-  const perBlock = body.reduce((most, step) => most + (step.kind === "linears" ? 1 : 0), 0);
-  try {
-    for (const block of model.blocks) {
-      for (let at = 0; at < body.length; at++) {
-        const step = body[at];
-        if (step === undefined) break;
-        switch (step.kind) {
-          case "observe": {
-            // those that stand together share a pass
-            const together = body.slice(at).findIndex((other) => other.kind !== "observe");
-            const observers = body.slice(at, together < 0 ? body.length : at + together).filter((other) => other.kind === "observe");
-            await calibration?.observe(block.index, observers);
-            at += observers.length - 1;
-            break;
-          }
-          case "linears": {
-            const chosen = block.linears.filter(({ name }) => isSelected(step, name));
-            for (const linear of chosen) {
-              const treatment = treatmentOf(step.treatments, linear.name);
-              if (treatment !== null) await treater.treat(linear, treatment, calibration?.statistics() ?? null, calibration?.windows ?? 0, calibration?.tokens ?? 0);
-              const total = model.blocks.length * perBlock * chosen.length;
-              run.progress({ stage: "compress", subject: linear.name, done: Math.min(total, block.index * perBlock * chosen.length + chosen.indexOf(linear) + 1), total });
-            }
-            break;
-          }
-          case "expect":
-            await expect(run, step.condition, step.text);
-            break;
-          case "save":
-            await save(run, join(run.options.output, step.name));
-            break;
-          case "blocks":
-            throw new InternalError("blocks inside of blocks");
-          default:
-            step satisfies never;
-        }
+async function followBody(run: Run, body: readonly RecipeStep[], index: number, calibration: CalibrationRun | null): Promise<void> {
+  const groups = observationsOf(body);
+  for (const step of body) {
+    switch (step.kind) {
+      case "observe": {
+        // those that stand together share a pass
+        const group = groups.find(([head]) => head === step);
+        if (group !== undefined) await calibration?.observe(index, group);
+        break;
       }
-      if (block.index + 1 < model.blocks.length) await calibration?.advance(block.index);
-      calibration?.forget();
+      case "linears": {
+        const chosen = run.model.blocks[index]?.linears.filter(({ name }) => isSelected(step, name)) ?? [];
+        for (const [at, linear] of chosen.entries()) {
+          const treatment = treatmentOf(step.treatments, linear.name);
+          if (treatment === null) continue;
+          await run.treater.treat(linear, treatment, calibration?.seen() ?? null);
+          report(run, "compress", linear.name, at + 1, chosen.length, run.costs.treat(linear));
+        }
+        break;
+      }
+      case "expect": await expect(run, step.condition, step.text); break;
+      case "save": await save(run, join(run.options.output, step.name)); break;
+      case "blocks": throw new InternalError("blocks inside of blocks");
+      default: step satisfies never;
     }
-  } finally {
-    calibration?.release();
   }
+}
+
+/** Puts what a unit of work has made where a later run finds it. */
+async function finishUnit(run: Run): Promise<void> {
+  run.unit++;
+  await run.working.keep();
+  await run.state.commit(run.unit, factsOf(run));
+}
+
+function factsOf(run: Run): Facts {
+  return {
+    dense: run.dense, saved: run.saved, seconds: run.state.facts.seconds + (performance.now() - run.started) / 1000,
+    perplexities: run.perplexities.filter(({ text }) => text === "calibration").map(({ of, value }) => ({ of, value })),
+  };
 }
 
 async function expect(run: Run, condition: Condition, text: string): Promise<void> {
-  const values: string[] = [];
-  if (await holds(run, condition, values)) return;
-  throw new LlamaError("expectation-failed", `The recipe expects ${text}, which does not hold: ${values.join(", ")}. ${run.saved.length === 0 ? "Nothing was written." : `Written before: ${run.saved.join(", ")}.`}`);
+  const found: FoundPerplexity[] = [];
+  const given = run.options.text;
+  if (!given) throw new LlamaError("recipe", `The recipe ${run.recipe.name} needs a text to expect anything of.`);
+  const asWritten = await holds(condition, async (of) => {
+    if (of === "dense" && run.dense !== null) return run.dense;
+    const value = await score(run, of, given);
+    if (of === "dense") run.dense = value;
+    run.perplexities.push({ text: "calibration", of: of === "dense" ? "given" : "compressed", value });
+    return value;
+  }, found);
+  if (asWritten) return;
+  const values = found.map(({ of, value }) => `perplexity(${of === "dense" ? "model.dense" : "model"}) is ${value.toFixed(3)}`).join(", ");
+  throw new LlamaError("expectation-failed", `The recipe expects ${text}, which does not hold: ${values}. ${run.saved.length === 0 ? "Nothing was written." : `Written before: ${run.saved.join(", ")}.`}`);
 }
 
-async function holds(run: Run, condition: Condition, values: string[]): Promise<boolean> {
-  if (condition.kind === "and") return (await holds(run, condition.left, values)) && (await holds(run, condition.right, values));
-  const [left, right] = [await quantity(run, condition.left, values), await quantity(run, condition.right, values)];
-  switch (condition.op) {
-    case "less": return left < right;
-    case "less_equal": return left <= right;
-    case "greater": return left > right;
-    case "greater_equal": return left >= right;
-    default: return condition.op satisfies never;
-  }
+/** Perplexity of a text's windows under the model as it is, or as it was given. */
+function score(run: Run, of: "model" | "dense", text: CalibrationText): Promise<number> {
+  const windows = scoredWindows(text.ids, text.window ?? 256, text.bos, text.windows ?? usualWindows);
+  const { dtype = "f32", memory, disk } = run.options;
+  return scoreModel(run.caller, run.model, run.working, of, windows, { dtype, memory, disk }, (done, total) =>
+    report(run, "evaluate", of === "dense" ? "the model as given" : "the model as it is", done, total, evaluateCost(run.model, run.costs, text) / total));
 }
 
-async function quantity(run: Run, wanted: Quantity, values: string[]): Promise<number> {
-  switch (wanted.kind) {
-    case "number": return wanted.value;
-    case "perplexity": {
-      const value = wanted.of === "dense" ? (run.dense ??= await score(run, "dense")) : await score(run, "model");
-      values.push(`perplexity(${wanted.of === "dense" ? "model.dense" : "model"}) is ${value.toFixed(3)}`);
-      return value;
-    }
-    case "arithmetic": {
-      const [left, right] = [await quantity(run, wanted.left, values), await quantity(run, wanted.right, values)];
-      switch (wanted.op) {
-        case "add": return left + right;
-        case "subtract": return left - right;
-        case "multiply": return left * right;
-        case "divide": return left / right;
-        default: return wanted.op satisfies never;
-      }
-    }
-    default: return wanted satisfies never;
-  }
-}
-
-/** Perplexity of the calibration windows under the model as it is, or as it was given. */
-async function score(run: Run, of: "model" | "dense"): Promise<number> {
-  const { caller, model, working, options } = run;
-  if (!options.text) throw new LlamaError("recipe", `The recipe ${run.recipe.name} needs a text to expect anything of.`);
-  const { ids, bos, window = 256, windows = 128 } = options.text;
-  const loaded = await working.load(of);
-  try {
-    const session = makeSession(caller, model.config, loaded.frame, loaded.blocks, options.dtype ?? "f32");
-    const found = await perplexity(session, ids, {
-      window, bos, limit: windows,
-      onProgress: (done, total) => run.progress({ stage: "evaluate", subject: of === "dense" ? "the model as given" : "the model as it is", done, total }),
-    });
-    return found.perplexity;
-  } finally {
-    loaded.release();
-  }
+async function evaluateBoth(run: Run): Promise<void> {
+  const { evaluation } = run.options;
+  if (!evaluation) return;
+  for (const of of ["given", "compressed"] as const) run.perplexities.push({ text: "evaluation", of, value: await score(run, of === "given" ? "dense" : "model", evaluation) });
 }
 
 async function save(run: Run, directory: string): Promise<void> {
   const { recipe, options } = run;
   const parameters = Object.fromEntries(recipe.parameters.map(({ name, value }) => [name, value]));
-  const written = await saveModel(run.caller, run.model, run.working, directory, {
+  const written = await saveModel(run.model, run.working, directory, {
     recipe: { name: recipe.name, source: options.source, parameters }, force: options.force ?? false,
-  }, (name, done, total) => run.progress({ stage: "save", subject: name, done, total }));
+  }, (name, done, total, bytes) => report(run, "save", name, done, total, run.costs.save(bytes)));
   run.saved.push(written);
+}
+
+function report(run: Run, stage: Stage, subject: string, done: number, total: number, work: number): void {
+  run.forecast.done(stage, work);
+  run.options.onProgress?.({ stage, subject, done, total, ...run.forecast.now() });
+}
+
+/** Whether calibration activations are taken through the blocks for this body. */
+function calibrates({ layerErrors }: Pick<CompressOptions, "layerErrors">, body: readonly RecipeStep[]): boolean {
+  return layerErrors === true || body.some((step) => step.kind === "observe");
+}
+
+/** The work of a run, without what was finished before it. */
+function workLeft(recipe: Recipe, model: Model, costs: Costs, options: CompressOptions, finished: number): Record<Stage, number> {
+  const work = workOf(recipe, model, costs, { calibrates: (body) => calibrates(options, body) });
+  const left = 1 - finished / Math.max(1, unitsOf(recipe, model));
+  const extra = options.evaluation ? 2 * evaluateCost(model, costs, options.evaluation) : 0;
+  return { ...work, observe: work.observe * left, compress: work.compress * left, evaluate: work.evaluate + extra };
+}
+
+/** Scoring a text, by the tokens of its windows. */
+function evaluateCost(model: Model, costs: Costs, { ids, window = 256, windows = usualWindows }: CalibrationText): number {
+  const tokens = Math.min(windows * window, ids.length);
+  return costsOf(model, tokens, window).evaluate;
+}
+
+/** How many units of work a recipe consists of. */
+function unitsOf(recipe: Recipe, model: Model): number {
+  return recipe.steps.reduce((sum, step) => sum + (bodyOf(step) === null ? 1 : model.blocks.length), 0);
 }
 
 function saves(step: RecipeStep): boolean {
   return step.kind === "save" || (step.kind === "blocks" && step.body.some(saves));
+}
+
+/** The directories that a recipe writes: those that it names, else the output itself. */
+export function outputsOf(recipe: Recipe, output: string): readonly string[] {
+  const named = (steps: readonly RecipeStep[]): readonly string[] => steps.flatMap((step) => (step.kind === "save" ? [step.name] : step.kind === "blocks" ? named(step.body) : []));
+  const names = named(recipe.steps);
+  return names.length === 0 ? [output] : names.map((name) => join(output, name));
 }

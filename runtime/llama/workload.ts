@@ -61,9 +61,9 @@ export function observationsOf(body: readonly RecipeStep[]): readonly (readonly 
   return groups;
 }
 
-/** Work of each stage over a whole run. `passes` says whether a body is taken through by calibration activations. */
-export function workOf(recipe: Recipe, model: Model, costs: Costs, options: { readonly calibrates: (body: readonly RecipeStep[]) => boolean; readonly evaluations: number }): Record<Stage, number> {
-  const work: Record<Stage, number> = { embed: 0, observe: 0, compress: 0, advance: 0, evaluate: options.evaluations * costs.evaluate, save: 0 };
+/** Work of each stage over a whole run. `calibrates` says whether a body is taken through by calibration activations. */
+export function workOf(recipe: Recipe, model: Model, costs: Costs, options: { readonly calibrates: (body: readonly RecipeStep[]) => boolean }): Record<Stage, number> {
+  const work: Record<Stage, number> = { embed: 0, observe: 0, compress: 0, advance: 0, evaluate: 0, save: 0 };
   const bytes = model.tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
   let dense = false;
   let saves = 0;

@@ -23,7 +23,12 @@ test("without one all but the first are scored", () => {
 
 test("calibration windows hold the first token and the text after it", () => {
   assert.equal([...calibrationWindows(text, 4, 1, 2).ids], [1, 10, 11, 12, 1, 13, 14, 15]);
-  assert.equal([...calibrationWindows(text, 4, null, 9).ids], [10, 11, 12, 13, 14, 15, 16, 17]);
+  assert.equal([...calibrationWindows(text, 4, null, undefined).ids], [10, 11, 12, 13, 14, 15, 16, 17]);
+});
+
+test("a text with fewer windows than are asked for is refused, and told how many tokens are needed", () => {
+  assert.throws(() => calibrationWindows(text, 4, null, 9), (error: unknown) => error instanceof LlamaError && error.code === "text-too-short" && error.message.includes("11 tokens") && error.message.includes("need 36") && error.message.includes("enough for 2"));
+  assert.throws(() => calibrationWindows(text, 40, 1, undefined), (error: unknown) => error instanceof LlamaError && error.message.includes("needs 39"));
 });
 
 test("a text shorter than a window is refused", () => {

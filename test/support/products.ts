@@ -3,7 +3,7 @@
  * token or on data, shifted and regrouped reads, packed weights, two sums in one equation, and what follows them.
  */
 import fc from "fast-check";
-import { binary, buildGraph, cast, constant, indexOf, integer, load, reduce, select, unary } from "../../compiler/graph/build.js";
+import { binary, buildGraph, cast, constant, indexOf, integer, load, reduce, select, unary, type GraphBuilder } from "../../compiler/graph/build.js";
 import { elementCount, tensorValue, type TensorValue } from "../../compiler/graph/evaluate.js";
 import type { Scalar, Value } from "../../compiler/graph/graph.js";
 import { printGraph } from "../../compiler/graph/print.js";
@@ -27,9 +27,9 @@ export interface ProductShape {
   readonly format: string | null;
   /** How the right side is read: w[n, k], w[k, n], w[n, k - 1] or zero, w[n, k + 1]. */
   readonly right: "rows" | "columns" | "guarded" | "shifted";
-  /** How the left side is read: x[t, k], a norm's product, x[t, k / 4, k % 4], x[t, k - 1] or zero, x[t + K - k]. */
-  readonly left: "plain" | "scaled" | "regrouped" | "guarded" | "backwards";
-  /** What k runs over: all, from 1, to the token, to a number of the token's batch, to the output, to all but past the end. */
+  /** How the left side is read: x[t, k], scaled by row and column, normed before, x[t, k / 4, k % 4], x[t, k - 1] or zero, x[t, K - k]. */
+  readonly left: "plain" | "scaled" | "normed" | "regrouped" | "guarded" | "backwards";
+  /** What k runs over: all, from 1, to the token, to a number given for the first axis, to the output. */
   readonly bound: "whole" | "part" | "token" | "data" | "output";
   /** A second sum: with the same left side, or another. */
   readonly pair: "none" | "same" | "other";
@@ -48,7 +48,7 @@ export function productShapes(): fc.Arbitrary<ProductShape> {
     interleaved: fc.boolean(),
     format: fc.option(fc.constantFrom(...weightFormats), { freq: 2 }),
     right: fc.oneof({ weight: 3, arbitrary: fc.constant("rows" as const) }, { weight: 2, arbitrary: fc.constantFrom("columns", "guarded", "shifted") }),
-    left: fc.oneof({ weight: 3, arbitrary: fc.constant("plain" as const) }, { weight: 3, arbitrary: fc.constantFrom("scaled", "regrouped", "guarded", "backwards") }),
+    left: fc.oneof({ weight: 3, arbitrary: fc.constant("plain" as const) }, { weight: 3, arbitrary: fc.constantFrom("scaled", "normed", "normed", "regrouped", "guarded", "backwards") }),
     bound: fc.oneof({ weight: 2, arbitrary: fc.constant("whole" as const) }, { weight: 2, arbitrary: fc.constantFrom("part", "token", "data", "output") }),
     pair: fc.oneof({ weight: 3, arbitrary: fc.constant("none" as const) }, { weight: 1, arbitrary: fc.constantFrom("same", "other") }),
     after: fc.constantFrom("nothing", "residual", "gate", "masked"),
@@ -95,10 +95,11 @@ export function productCase(shape: ProductShape, seed = 1): Case {
     return build.input(name, "f32", size, { format: made.spec });
   };
 
-  const lefts = (["plain", "scaled", "guarded"] as readonly string[]).includes(shape.left) ? [...extents, k] : shape.left === "regrouped" && k % 4 === 0 ? [...extents, k / 4, 4] : shape.left === "backwards" ? [...extents, 2 * k] : [...extents, k];
-  const x = dense("x", lefts);
+  const lefts = shape.left === "regrouped" && k % 4 === 0 ? [...extents, k / 4, 4] : shape.left === "backwards" ? [...extents, 2 * k] : [...extents, k];
+  const activations = dense("x", lefts);
   const scale = shape.left === "scaled" ? dense("scale", extents) : null;
   const gain = shape.left === "scaled" ? dense("gain", [k]) : null;
+  const x = shape.left === "normed" ? normed(build, activations, extents, k) : activations;
   const other = shape.pair === "other" ? dense("z", [...extents, k]) : null;
   const shifted = shape.right === "shifted" ? 1 : 0;
   const weights = [weight("w", shifted), ...(shape.pair === "none" ? [] : [weight("u", shifted)])];
@@ -123,7 +124,7 @@ export function productCase(shape: ProductShape, seed = 1): Case {
       const left = (): Node => {
         if (at === 1 && other !== null) return load(other, [...outerIndices, index], guarded);
         switch (shape.left) {
-          case "plain": return load(x, [...outerIndices, index], guarded);
+          case "plain": case "normed": return load(x, [...outerIndices, index], guarded);
           case "scaled": return binary("multiply", binary("multiply", load(x, [...outerIndices, index], guarded), load(scale!, outerIndices)), load(gain!, [index], guarded));
           case "guarded": return load(x, [...outerIndices, before], true);
           case "regrouped": return k % 4 === 0 ? load(x, [...outerIndices, binary("divide", index, integer(4)), binary("remainder", index, integer(4))], guarded) : load(x, [...outerIndices, index], guarded);
@@ -148,4 +149,14 @@ export function productCase(shape: ProductShape, seed = 1): Case {
   });
   build.output("y", y);
   return { graph: build.graph(), inputs, words, kind: "reduction" };
+}
+
+/** x / sqrt(mean(x^2) + 0.1) along the last axis, as two equations. */
+function normed(build: GraphBuilder, x: Value<Concrete>, outer: readonly number[], k: number): Value<Concrete> {
+  const square = build.map("square", outer, (...own) => {
+    const over = build.range("k", 0, k);
+    const element = load(x, [...own, indexOf(over)]);
+    return reduce("mean", [over], binary("multiply", element, element));
+  });
+  return build.map("normed", [...outer, k], (...own) => binary("multiply", load(x, own), unary("rsqrt", binary("add", load(square, own.slice(0, -1)), constant(0.1)))));
 }

@@ -60,8 +60,8 @@ const helpers = `fn clip(x: f32, limit: f32) -> f32 {
   return max(min(x, limit), -limit)
 }
 
-fn shifted(x: f32[A, B], by: i32) -> f32[A, B] {
-  return y where y[a, b] = x[a, b - by] for a in 0 .. A, b in 0 .. B
+fn shifted(x: f32[A, B], offset: i32) -> f32[A, B] {
+  return y where y[a, b] = x[a, b - offset] for a in 0 .. A, b in 0 .. B
 }
 
 fn extremes(x: f32[A, B]) -> f32[A], f32[A] {

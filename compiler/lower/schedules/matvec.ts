@@ -14,6 +14,7 @@ import { storeElement } from "../store.js";
 import { canStage, leftReduces, stageLeft } from "../staged.js";
 import { combineWorkgroup, fixedSubgroup } from "../team.js";
 import { extent } from "./loops.js";
+import { quadsApply } from "./quads.js";
 
 type MapEqn = Eqn<Concrete> & { readonly kind: "map" };
 
@@ -34,14 +35,19 @@ const stagedWorkgroups = 528;
 /** The most tokens a matvec takes: each is an accumulator a row. */
 export const matvecTokens = 16;
 
-/** Activations that a lane can hold in registers: those of a unit for every token. */
+/** Activations that a lane can hold in registers: those of a unit, or of a part of it, for every token. */
 const heldActivations = 256;
+
+/** From more tokens than this on, a unit's activations are read this many columns at a time. */
+const chunkedTokens = 2;
+const chunkColumns = 8;
 
 /** Whether it applies: few tokens, and every right side is a tensor read along k over the whole of it. */
 export function matvecApplies(product: Product, target: Target): boolean {
   const { m } = product.sizes;
+  if (quadsApply(product, target)) return false;
   if (leftReduces(product) && !(canStage(product, target) && product.terms.every((term) => (term.rows?.unit?.columns ?? 1) % 4 === 0))) return false;
-  return m <= matvecTokens && product.terms.every((term) => term.rows !== null && !term.rows.load.guarded && wholeRange(term) && m * (term.rows.unit?.columns ?? 1) <= heldActivations);
+  return m <= matvecTokens && product.terms.every((term) => term.rows !== null && !term.rows.load.guarded && wholeRange(term) && m * Math.min(m > chunkedTokens ? chunkColumns : Infinity, term.rows.unit?.columns ?? 1) <= heldActivations);
 }
 
 /** Whether k runs over all columns of the rows. */
@@ -108,14 +114,16 @@ export function matvec(lowering: Lowering, eqn: MapEqn, product: Product, shape:
       const columns = rows.unit?.columns ?? 1;
       const units = rows.shape.columns / columns;
       const oneUnit = (unitIndex: Expr): void => {
-        const left: LeftSource = { term: group[0]!, tokens, firstColumn: build.bind("column", k.mul(unitIndex, columns)) };
-        const activations = staged === null ? leftUnit(lowering, build, left, columns) : staged(unitIndex, columns);
-        for (const term of group) {
-          rowIndices.forEach((n, r) => {
-            const rowScope = withIndices(batched, [[axisIndex(product.n), n]]);
-            accumulateUnit(lowering, build, term.rows!, rowScope, unitIndex, activations, results.get(term)![r]!);
-          });
+        const firstColumn = build.bind("column", k.mul(unitIndex, columns));
+        const opened = group.flatMap((term) => rowIndices.map((n, r) => openUnit(lowering, build, term.rows!, withIndices(batched, [[axisIndex(product.n), n]]), unitIndex, results.get(term)![r]!)));
+        // many tokens' activations would not fit the registers for a whole unit
+        const width = product.sizes.m > chunkedTokens ? Math.min(columns, chunkColumns) : columns;
+        for (let from = 0; from < columns; from += width) {
+          const left: LeftSource = { term: group[0]!, tokens, firstColumn: k.add(firstColumn, from) };
+          const activations = staged === null ? leftUnit(lowering, build, left, width) : staged(unitIndex, columns);
+          for (const each of opened) each.add(activations, from, width);
         }
+        for (const each of opened) each.close();
       };
       const unroll = units % (shape.lanes * shape.unroll) === 0 ? shape.unroll : 1;
       build.loop("unit", lane, k.u32(units), (unitIndex) => {
@@ -160,47 +168,64 @@ export function groupByLeft(terms: readonly ProductTerm[]): readonly (readonly P
   return [...groups.values()];
 }
 
+/** The first column of the group that an entry is of: its column, or what is added to the position that is data. */
+function firstColumnOf(column: number | Expr): number {
+  if (typeof column === "number") return column;
+  return column.kind === "binary" && column.op === "add" && column.b.kind === "literal" ? column.b.value : 0;
+}
+
 /**
- * The activation at a column that is data. The position within its group of `m` picks one of the values at hand by
- * its bits: a chain of selects, where an index into memory would cost a load for each entry.
+ * The activation at a column that is data, among those of its group. The position within the group picks it by its
+ * bits: a chain of selects, where an index into memory would cost a load for each entry.
  */
-function pick(build: KernelBuilder, activations: readonly Expr[], column: Expr, m: number): Expr {
-  const offset = column.kind === "binary" && column.op === "add" && column.b.kind === "literal" ? column.b.value : 0;
-  const position = build.bind("position", offset === 0 ? column : (column as Expr & { readonly kind: "binary" }).a);
-  let candidates = activations.slice(offset, offset + m);
+function pick(build: KernelBuilder, group: readonly Expr[], column: Expr): Expr {
+  const position = build.bind("position", firstColumnOf(column) === 0 ? column : (column as Expr & { readonly kind: "binary" }).a);
+  let candidates = group;
   for (let bit = 0; candidates.length > 1; bit++) {
     const high = build.bind("high", k.notEqual(k.bitAnd(position, 1 << bit), 0));
-    candidates = candidates.filter((_, at) => at % 2 === 0).map((low, at) => k.select(high, candidates[2 * at + 1]!, low));
+    const pairs = candidates;
+    candidates = pairs.filter((_, at) => at % 2 === 0).map((low, at) => k.select(high, pairs[2 * at + 1]!, low));
   }
   return build.bind("x", candidates[0]!);
 }
 
-/** Adds one unit of one row to the accumulators of the tokens. */
-export function accumulateUnit(lowering: Lowering, build: KernelBuilder, rows: ProductRows, scope: Scope, unit: Expr, activations: readonly (readonly Expr[])[], accumulators: readonly Expr[]): void {
-  const storage = lowering.storage[rows.load.tensor]!;
-  const words = build.words(storage);
+/** A unit of one row that has been read and is being added to the accumulators of the tokens, some columns at a time. */
+interface OpenUnit {
+  /** Adds `width` columns from `from` on; `activations` are those columns' for each token. */
+  add(activations: readonly (readonly Expr[])[], from: number, width: number): void;
+  close(): void;
+}
+
+/** Reads a unit of a row. */
+function openUnit(lowering: Lowering, build: KernelBuilder, rows: ProductRows, scope: Scope, unit: Expr, accumulators: readonly Expr[]): OpenUnit {
+  const words = build.words(lowering.storage[rows.load.tensor]!);
   const shape = lowering.graph.values[rows.load.tensor]!.type.shape;
   const row = build.bind("row", flatten(shape.slice(0, -1), rows.load.at.slice(0, -1).map((at) => lowerIndex(scope, at))));
   if (rows.unit === null) {
     const value = build.bind("w", rows.format.locate(rows.spec, rows.shape, words, row, unit));
-    accumulators.forEach((accumulator, token) => build.assign(accumulator, k.fma(value, activations[token]![0]!, accumulator)));
-    return;
+    return {
+      add: (activations) => accumulators.forEach((accumulator, token) => build.assign(accumulator, k.fma(value, activations[token]![0]!, accumulator))),
+      close: () => {},
+    };
   }
   const stored = rows.format.stored(rows.spec, rows.shape, words, row, unit);
   const pattern = rows.format.pattern(rows.spec);
   const group = pattern?.kind === "nm" ? pattern.m : rows.unit.columns;
-  const entries = stored.entries.map((entry) => ({
-    activation: (token: number): Expr => (typeof entry.column === "number" ? activations[token]![entry.column]! : pick(build, activations[token]!, entry.column, group)),
-    value: build.bind("w", stored.zero === null ? entry.value : k.sub(entry.value, stored.zero)),
-  }));
+  const entries = stored.entries.map((entry) => ({ column: entry.column, first: firstColumnOf(entry.column), value: build.bind("w", stored.zero === null ? entry.value : k.sub(entry.value, stored.zero)) }));
   const scale = stored.scale === null ? null : build.bind("scale", stored.scale);
-  accumulators.forEach((accumulator, token) => {
-    if (scale === null) {
-      for (const entry of entries) build.assign(accumulator, k.fma(entry.value, entry.activation(token), accumulator));
-      return;
-    }
-    const partial = build.variable("partial", k.f32(0));
-    for (const entry of entries) build.assign(partial, k.fma(entry.value, entry.activation(token), partial));
-    build.assign(accumulator, k.fma(partial, scale, accumulator));
-  });
+  const sums = scale === null ? accumulators : accumulators.map(() => build.variable("partial", k.f32(0)));
+  return {
+    add(activations, from, width) {
+      const some = entries.filter((entry) => entry.first >= from && entry.first < from + width);
+      sums.forEach((sum, token) => {
+        for (const { column, first, value } of some) {
+          const activation = typeof column === "number" ? activations[token]![column - from]! : pick(build, activations[token]!.slice(first - from, first - from + group), column);
+          build.assign(sum, k.fma(value, activation, sum));
+        }
+      });
+    },
+    close() {
+      if (scale !== null) accumulators.forEach((accumulator, token) => build.assign(accumulator, k.fma(sums[token]!, scale, accumulator)));
+    },
+  };
 }
