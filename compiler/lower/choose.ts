@@ -1,6 +1,6 @@
 import type { Eqn } from "../graph/graph.js";
 import { constantOf, scalarReductions } from "../graph/scalar.js";
-import type { Kernel } from "../kernel/kernel.js";
+import { byteSize, type Kernel } from "../kernel/kernel.js";
 import type { Concrete } from "../types/type.js";
 import type { Lowering } from "./lowering.js";
 import { productOf } from "./product.js";
@@ -51,7 +51,7 @@ function attempt(lowering: Lowering, eqn: Eqn<Concrete>, schedule: Schedule, for
 
 /** Whether a kernel keeps to the device's limits. */
 function fits(lowering: Lowering, kernel: Kernel): boolean {
-  const memory = kernel.arrays.reduce((sum, array) => sum + array.length * 4, 0);
+  const memory = kernel.arrays.reduce((sum, array) => sum + array.length * byteSize(array.element), 0);
   const invocations = kernel.workgroupSize.reduce((product, size) => product * size, 1);
   return kernel.buffers.length <= lowering.target.maxStorageBuffers && memory <= lowering.target.maxWorkgroupMemory && invocations <= lowering.target.maxInvocations;
 }

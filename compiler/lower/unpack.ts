@@ -1,5 +1,6 @@
 import type { ConcreteGraph, Eqn, Value, ValueId } from "../graph/graph.js";
 import { mapOperands } from "../graph/eqn.js";
+import { storageBytes } from "../plan/storage.js";
 import type { Target } from "../target.js";
 import type { Concrete } from "../types/type.js";
 import { productOf } from "./product.js";
@@ -24,6 +25,7 @@ export function unpackForTiles(graph: ConcreteGraph, target: Target): ConcreteGr
     for (const { rows } of product !== null && product.sizes.m >= worthwhileTokens ? product.terms : []) {
       if (rows === null || rows.unit === null || (rows.unit.entries === rows.unit.columns && rows.unit.columns <= directColumns)) continue;
       const packed = values[rows.load.tensor]!;
+      if (storageBytes({ ...packed.type, format: null }) > target.maxBinding) continue;
       const id = values.length;
       values.push({ ...packed, id, name: `${packed.name}_dense`, type: { ...packed.type, format: null } });
       const indices = packed.type.shape.map((size, axis) => ({ index: axis, name: ["n", "k"][axis] ?? `i${axis}`, low: { kind: "constant" as const, value: 0, dtype: "i32" as const }, high: { kind: "constant" as const, value: size, dtype: "i32" as const } }));

@@ -4,20 +4,25 @@ import type { Command } from "commander";
 import { check } from "../../compiler/check/check.js";
 import { CompileError } from "../../compiler/compile.js";
 import { hasErrors } from "../../compiler/diagnostic.js";
-import type { Recipe, RecipeStep } from "../../compiler/recipe/recipe.js";
+import type { Recipe } from "../../compiler/recipe/recipe.js";
 import { baselineTarget } from "../../compiler/target.js";
 import { formatBytes } from "../device/device.js";
 import { createHost } from "../library.js";
-import { compress, type CalibrationText, type Compression } from "../llama/compress.js";
+import { compress, outputsOf, type CalibrationText, type Compression } from "../llama/compress.js";
+import { leaveState, stateOf } from "../llama/saved-state.js";
 import { checkRecipe } from "../llama/treat.js";
 import { calibrationWindows, checkContext } from "../llama/windows.js";
+import { realpathOfNew } from "../model/files.js";
 import { openModel, type Model } from "../model/model.js";
 import { checkOutput, discardStaged } from "../model/output.js";
-import { action, collect, integer, openMachine, withDevice, type DeviceOptions } from "./context.js";
+import { action, byteCount, collect, integer, openMachine, withDevice, type DeviceOptions } from "./context.js";
 import { DiagnosticsError, noteDiagnostics, UsageError } from "./failure.js";
 import { onInterrupt } from "./interrupt.js";
 import type { Output } from "./output.js";
 import { stagedProgress } from "./progress.js";
+import { compressionPage } from "./report/compression.js";
+import { checkPage, writePage } from "./report/write.js";
+import { scoredText } from "./scored-text.js";
 import { table } from "./table.js";
 import { readTokens } from "./text.js";
 
@@ -28,7 +33,13 @@ interface CompressCommandOptions extends DeviceOptions {
   readonly recipe?: string;
   readonly set: readonly string[];
   readonly window: number;
-  readonly windows: number;
+  readonly windows?: number;
+  readonly layerErrors?: boolean;
+  readonly calibrationMemory?: number;
+  readonly eval?: string;
+  readonly limit?: number;
+  readonly report?: string;
+  readonly resume?: boolean;
   readonly force?: boolean;
 }
 
@@ -42,10 +53,19 @@ export function addCompress(program: Command): void {
     .option("--recipe <name>", "which recipe, where the file has several")
     .option("--set <name=value...>", "a parameter of the recipe; may be repeated", collect, [])
     .option("--window <n>", "tokens of a calibration window", integer(2), 256)
-    .option("--windows <n>", "calibration windows, the first of the text", integer(1), 128)
+    .option("--windows <n>", "calibration windows, the first of the text (default: 128, or as many as there are)", integer(1))
+    .option("--calibration-memory <bytes>", "activations kept on the device, as 2GiB; the rest goes to temporary files", byteCount)
+    .option("--layer-errors", "measure the error of each layer's output, also where the recipe observes nothing")
+    .option("--no-layer-errors", "measure it only where the recipe observes what it takes")
+    .option("--eval <file>", "score this text too, with the model as given and compressed")
+    .option("--limit <n>", "score the first n windows only", integer(1))
+    .option("--report <file>", "write a page about it, HTML, with plots")
+    .option("--resume", "go on from the last block that a stopped run finished")
     .option("--force", "replace the output directory if it holds a model"))
     .addHelpText("after", `
-Nothing is written unless all goes well; a run that is stopped leaves no half model behind.`)
+No model is written unless all goes well. A run that is stopped leaves no half model, but what it has finished in a
+hidden directory beside the output: the same command with --resume goes on from there, to the same result bit for bit;
+without it, it begins anew.`)
     .action(action(async (output, file: string, options: CompressCommandOptions) => {
       const { recipe, source, sources } = findRecipe(file, options, output);
       const model = await openModel(options.model);
@@ -53,15 +73,27 @@ Nothing is written unless all goes well; a run that is stopped leaves no half mo
         // whatever can be told without a device is told before one is opened, and before a weight is read
         checkAgainst(model, recipe, sources);
         const outputs = outputsOf(recipe, options.out);
-        for (const path of outputs) await checkOutput(path, { model: options.model, force: options.force === true });
-        const text = recipe.needsText ? await calibrationText(model, options) : null;
+        const written = options.resume === true ? ((await stateOf(options.out))?.saved ?? []) : [];
+        for (const path of outputs) if (!written.includes(await realpathOfNew(path))) await checkOutput(path, { model: options.model, force: options.force === true });
+        if (options.report !== undefined) await checkPage(options.report);
+        const text = recipe.needsText || options.layerErrors === true ? await calibrationText(model, options) : null;
+        const evaluation = await scoredText(model, options);
         const { device, caller, close } = await openMachine(options.device, output.note);
-        const forget = onInterrupt(() => outputs.forEach(discardStaged), output.note);
+        const forget = onInterrupt(() => {
+          outputs.forEach(discardStaged);
+          const finished = leaveState(options.out);
+          if (finished > 0) output.note(`${finished} steps are finished and kept: --resume goes on from there.`);
+        }, output.note);
         try {
-          const progress = stagedProgress(output, model.linears.length);
-          const report = await compress(caller, model, recipe, { output: options.out, force: options.force, source, text, onProgress: progress.update });
-          progress.end();
-          output.result({ ...report, device: device.name }, () => describe(report, device.name, output));
+          const progress = stagedProgress(output);
+          const { resume, layerErrors, calibrationMemory: memory, force } = options;
+          const report = await compress(caller, model, recipe, {
+            output: options.out, force, source, text, evaluation: evaluation?.text, layerErrors, memory, resume, note: output.note, onProgress: progress.update,
+          }).finally(progress.end);
+          const page = options.report;
+          const context = { model, device: device.name, recipe: { file, name: recipe.name, parameters: recipe.parameters, source }, evaluation: evaluation?.words ?? null };
+          if (page !== undefined) await writePage(page, compressionPage(report, context));
+          output.result({ ...report, device: device.name, ...(page === undefined ? {} : { report: page }) }, () => `${describe(report, device.name, output)}${page === undefined ? "" : `\nThe report is in ${page}.`}`);
         } finally {
           forget();
           close();
@@ -75,10 +107,12 @@ Nothing is written unless all goes well; a run that is stopped leaves no half mo
 /** The tensors and the sizes, for people. */
 export function describe(report: Compression, device: string, output: Output): string {
   return [
-    table(["tensor", "pattern", "format", "bits/weight", "bytes", "relative error"], report.tensors.map((tensor) => [
+    table(["tensor", "pattern", "format", "bits/weight", "bytes", "weight error", "layer error", "seconds"], report.tensors.map((tensor) => [
       tensor.name, tensor.pattern, tensor.format, { number: tensor.bitsPerWeight, digits: 3 }, tensor.bytes, { number: tensor.relativeError, digits: 4 },
+      { number: tensor.layerError ?? NaN, digits: 4 }, { number: tensor.seconds, digits: 2 },
     ]), output.paint),
-    `${formatBytes(report.bytesBefore)} -> ${output.paint.bold(formatBytes(report.bytesAfter))} in ${report.seconds.toFixed(1)} s on ${device}: ${report.saved.join(", ")}`,
+    ...report.perplexities.map(({ text, of, value }) => `perplexity ${value.toFixed(3)}: the model ${of === "given" ? "as given" : "compressed"}, on the ${text} text`),
+    `${formatBytes(report.bytesBefore)} -> ${output.paint.bold(formatBytes(report.bytesAfter))} in ${report.seconds.toFixed(1)} s on ${device}, ${formatBytes(report.deviceBytesPeak)} of its memory: ${report.saved.join(", ")}`,
   ].join("\n");
 }
 
@@ -132,11 +166,4 @@ async function calibrationText(model: Model, options: CompressCommandOptions): P
   const { window, windows } = options;
   checkContext(calibrationWindows(ids, window, tokenizer.bos, windows), model.config.contextLength);
   return { ids, bos: tokenizer.bos, window, windows };
-}
-
-/** The directories that a recipe writes: those that it names, else the output itself. */
-function outputsOf(recipe: Recipe, out: string): readonly string[] {
-  const named = (steps: readonly RecipeStep[]): readonly string[] => steps.flatMap((step) => (step.kind === "save" ? [step.name] : step.kind === "blocks" ? named(step.body) : []));
-  const names = named(recipe.steps);
-  return names.length === 0 ? [out] : names.map((name) => join(out, name));
 }

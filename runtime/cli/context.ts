@@ -84,6 +84,15 @@ export function number(holds: (value: number) => boolean, expected: string): (te
   };
 }
 
+/** Reads a number of bytes from the command line: `4096`, `512MiB`, `1.5GB`. */
+export function byteCount(text: string): number {
+  const [, digits = "", unit = ""] = /^(\d+(?:\.\d+)?)\s*([kmgt]i?b?|b)?$/i.exec(text.trim()) ?? [];
+  const power = "bkmgt".indexOf((unit[0] ?? "b").toLowerCase());
+  const value = Math.floor(Number(digits) * (/^[kmgt]i?$|ib$/i.test(unit) ? 1024 : 1000) ** power);
+  if (digits !== "" && Number.isSafeInteger(value)) return value;
+  throw new InvalidArgumentError("Expected a number of bytes, such as 536870912 or 512MiB.");
+}
+
 /** For options that may be given several times: all values, in order. */
 export function collect(value: string, before: readonly string[]): readonly string[] {
   return [...before, value];

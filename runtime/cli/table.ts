@@ -1,6 +1,6 @@
 import type { Output } from "./output.js";
 
-/** Text, a whole number, or a number with so many digits after the point. Numbers stand at the right of their column. */
+/** Text, a whole number, or a number with so many digits after the point; NaN is one that is not known. Numbers stand at the right of their column. */
 export type Cell = string | number | { readonly number: number; readonly digits: number };
 
 /** A table with a bold header and columns as wide as their widest cell. */
@@ -16,6 +16,6 @@ export function table(header: readonly string[], rows: readonly (readonly Cell[]
 
 /** Names come from files: what a terminal would obey is shown as a replacement character. */
 function cellText(cell: Cell): string {
-  if (typeof cell === "object") return cell.number.toFixed(cell.digits);
+  if (typeof cell === "object") return Number.isNaN(cell.number) ? "-" : cell.number.toFixed(cell.digits);
   return String(cell).replace(/[\u0000-\u001f\u007f-\u009f]/g, "\ufffd");
 }

@@ -46,6 +46,8 @@ const chunkColumns = 8;
 export function matvecApplies(product: Product, target: Target): boolean {
   const { m } = product.sizes;
   if (quadsApply(product, target)) return false;
+  // many tokens of a packed weight with enough rows that tiles fill the chip: a tile unpacks each weight once for all
+  if (m > 8 && product.sizes.n >= 16384 && product.terms.some((term) => (term.rows?.unit?.columns ?? 1) > 16)) return false;
   if (leftReduces(product) && !(canStage(product, target) && product.terms.every((term) => (term.rows?.unit?.columns ?? 1) % 4 === 0))) return false;
   return m <= matvecTokens && product.terms.every((term) => term.rows !== null && !term.rows.load.guarded && wholeRange(term) && m * Math.min(m > chunkedTokens ? chunkColumns : Infinity, term.rows.unit?.columns ?? 1) <= heldActivations);
 }

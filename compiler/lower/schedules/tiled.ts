@@ -47,7 +47,9 @@ export function tileShape(product: Product, target: Target): TileShape {
     : n <= 32 ? { threads: [8, 16], tm: 4, tn: 4, k: Math.max(16, columns) }
     : { threads: [16, 8], tm: 8, tn: pair ? 4 : 8, k: Math.max(16, columns) };
   const words = (tile: TileShape): number => tile.k * (tile.threads[1] * tile.tm + product.terms.length * tile.threads[0] * tile.tn);
-  return 4 * words(wanted) <= target.maxWorkgroupMemory ? wanted : { ...wanted, tn: Math.max(1, wanted.tn / 2), tm: Math.max(1, wanted.tm / 2) };
+  let tile = wanted;
+  while (4 * words(tile) > target.maxWorkgroupMemory && tile.tm * tile.tn > 1) tile = tile.tm >= tile.tn ? { ...tile, tm: tile.tm / 2 } : { ...tile, tn: tile.tn / 2 };
+  return tile;
 }
 
 /** A product for many tokens. */

@@ -1,0 +1,30 @@
+/** What compress scores a model on, before and after. */
+import type { CalibrationText } from "../llama/compress.js";
+import { checkContext, scoredWindows } from "../llama/windows.js";
+import type { Model } from "../model/model.js";
+import { readTokens } from "./text.js";
+
+/** A text to score, and what it is in words. */
+export interface ScoredText {
+  readonly text: CalibrationText;
+  readonly words: string;
+}
+
+/** Windows that are scored of a text that was given for something else. */
+const fewWindows = 8;
+
+/**
+ * The text of `--eval`, all of it or the first `limit` windows; without it, where a report is asked for, the first windows
+ * of the text of `--text`; null where there is neither. It is known to have a window.
+ * @throws ModelError, LlamaError text-too-short, bad-window
+ */
+export async function scoredText(model: Model, options: { readonly eval?: string | undefined; readonly limit?: number | undefined; readonly text?: string | undefined; readonly report?: string | undefined; readonly window: number }): Promise<ScoredText | null> {
+  const path = options.eval ?? (options.report === undefined ? undefined : options.text);
+  if (path === undefined) return null;
+  const limit = options.limit ?? (options.eval === undefined ? fewWindows : undefined);
+  const tokenizer = await model.tokenizer();
+  const ids = await readTokens(path, tokenizer);
+  const windows = scoredWindows(ids, options.window, tokenizer.bos, limit);
+  checkContext(windows, model.config.contextLength);
+  return { text: { ids, bos: tokenizer.bos, window: options.window, windows: windows.count }, words: `${limit === undefined ? "all" : "the first"} ${windows.count} windows of ${options.window} tokens of ${path}` };
+}
