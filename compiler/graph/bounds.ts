@@ -8,12 +8,16 @@ import { mapChildren } from "./scalar.js";
  * of symbolic sizes, intervals prove the rest (`h / (H / G)` stays below G for h in 0 .. H).
  */
 export function dropGuards(graph: ConcreteGraph): ConcreteGraph {
-  return { ...graph, eqns: graph.eqns.map((eqn) => dropEqnGuards(graph, eqn)) };
+  return { ...graph, eqns: graph.eqns.map((eqn) => dropEqnGuards(graph, eqn, new Map())) };
 }
 
-function dropEqnGuards(graph: ConcreteGraph, eqn: Eqn<Concrete>): Eqn<Concrete> {
+function dropEqnGuards(graph: ConcreteGraph, eqn: Eqn<Concrete>, outer: Bounds): Eqn<Concrete> {
+  if (eqn.kind === "scan") {
+    const inside = withRanges(outer, [eqn.range]);
+    return { ...eqn, body: eqn.body.map((each) => dropEqnGuards(graph, each, inside)) };
+  }
   if (eqn.kind !== "map" && eqn.kind !== "update") return eqn;
-  const own = withRanges(new Map(), eqn.indices);
+  const own = withRanges(outer, eqn.indices);
   const prove = (scalar: Scalar<Concrete>): Scalar<Concrete> => dropScalarGuards(graph, scalar, own);
   return eqn.kind === "map" ? { ...eqn, body: prove(eqn.body) } : { ...eqn, body: prove(eqn.body), at: eqn.at.map(prove) };
 }
