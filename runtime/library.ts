@@ -7,7 +7,7 @@ import type { Host } from "../compiler/check/modules.js";
 import type { SymbolicGraph } from "../compiler/graph/graph.js";
 
 /** The modules of the standard library, in the order in which they build on each other. */
-export const standardModules = ["statistics", "prune", "quantize", "llama", "sampling"] as const;
+export const standardModules = ["statistics", "prune", "quantize", "solve", "gptq", "sparsegpt", "refine", "llama", "sampling"] as const;
 
 /** Source files of recipes are small; more is a mistake, and is not read. */
 const largestSource = 1024 * 1024;

@@ -1,6 +1,6 @@
 import { InternalError, type Span } from "../diagnostic.js";
-import type { Constraint, Eqn, Input, Output, Range, Scalar, SymbolicGraph, Value, ValueId } from "../graph/graph.js";
-import { mapScalar, tensorsOf } from "../graph/scalar.js";
+import type { Constraint, Eqn, IndexId, Input, Output, Range, Scalar, SymbolicGraph, Value, ValueId } from "../graph/graph.js";
+import { allEqns, definedBy, neededEqns, renameValues } from "../graph/eqn.js";
 import { constantSize, type Size } from "../types/size.js";
 import { full, type Pattern, type TensorType } from "../types/type.js";
 import type { DtypeRef } from "../types/dtype.js";
@@ -14,13 +14,15 @@ export interface Builder {
   readonly constraints: Constraint[];
   /** Ranges of every index made so far, by id. */
   readonly ranges: Range[];
-  /** The equation that defines a value. */
+  /** The equation that defines a value. The scan itself for its states at the start of a step and after it. */
   readonly producer: Map<ValueId, Eqn>;
+  /** The index of the scan whose body is being checked, at most one, with the first value that belongs to its body. */
+  readonly steps: Map<IndexId, ValueId>;
 }
 
 /** An empty graph to build on. */
 export function newBuilder(): Builder {
-  return { values: [], inputs: [], eqns: [], constraints: [], ranges: [], producer: new Map() };
+  return { values: [], inputs: [], eqns: [], constraints: [], ranges: [], producer: new Map(), steps: new Map() };
 }
 
 /** The type of a value. */
@@ -76,7 +78,7 @@ export function addMap(builder: Builder, name: string, span: Span | null, dtype:
 export function addEqn(builder: Builder, name: string, span: Span | null, type: TensorType, make: (out: ValueId) => Eqn): ValueId {
   const id = builder.values.length;
   const eqn = make(id);
-  const pattern = inferPattern(eqn, builder.values, type);
+  const pattern = inferPattern(eqn, builder.values, type, builder.producer);
   builder.values.push({ id, name, type: { ...type, pattern }, span });
   builder.eqns.push(eqn);
   builder.producer.set(id, eqn);
@@ -88,25 +90,12 @@ export function loadAt(builder: Builder, tensor: ValueId, at: readonly Scalar[])
   return { kind: "load", tensor, at, dtype: typeOf(builder, tensor).dtype, guarded: false };
 }
 
-/** The values that an equation reads. */
-export function operandsOf(eqn: Eqn): ReadonlySet<ValueId> {
-  switch (eqn.kind) {
-    case "map": return tensorsOf(eqn.body);
-    case "update": return new Set([eqn.base, ...tensorsOf(eqn.body), ...eqn.at.flatMap((at) => [...tensorsOf(at)])]);
-    case "top": return new Set([eqn.score]);
-    case "pack": return new Set([eqn.source, ...(eqn.scale === null ? [] : [eqn.scale]), ...(eqn.zero === null ? [] : [eqn.zero])]);
-    default: return eqn satisfies never;
-  }
-}
-
 /** The finished graph: equations that nothing needs are left out, inputs come first and values are numbered in order. */
 export function finish(
   builder: Builder, name: string, span: Span | null, outputs: readonly Output[], parameters: SymbolicGraph["parameters"], constraints: readonly Constraint[],
 ): SymbolicGraph {
-  const live = new Set<ValueId>(outputs.map((output) => output.value));
-  for (const eqn of [...builder.eqns].reverse()) if (live.has(eqn.out)) for (const operand of operandsOf(eqn)) live.add(operand);
-  const eqns = builder.eqns.filter((eqn) => live.has(eqn.out));
-  const order = [...builder.inputs.map((input) => input.value), ...eqns.map((eqn) => eqn.out)];
+  const eqns = neededEqns(builder.eqns, new Set<ValueId>(outputs.map((output) => output.value)));
+  const order = [...builder.inputs.map((input) => input.value), ...eqns.flatMap(valuesOf)];
   const number = new Map(order.map((old, at) => [old, at]));
   const renamed = (old: ValueId): ValueId => {
     const found = number.get(old);
@@ -123,22 +112,12 @@ export function finish(
     name, span, values, parameters, constraints,
     inputs: builder.inputs.map((input) => ({ ...input, value: renamed(input.value) })),
     outputs: outputs.map((output) => ({ ...output, value: renamed(output.value), input: output.input === null ? null : renamed(output.input) })),
-    eqns: eqns.map((eqn) => renameEqn(eqn, renamed)),
+    eqns: eqns.map((eqn) => renameValues(eqn, renamed)),
   };
 }
 
-/** A scalar with the tensors that it loads from renamed. */
-function renameLoads(scalar: Scalar, rename: (value: ValueId) => ValueId): Scalar {
-  return mapScalar(scalar, (node) => (node.kind === "load" ? { ...node, tensor: rename(node.tensor) } : node));
-}
-
-function renameEqn(eqn: Eqn, rename: (value: ValueId) => ValueId): Eqn {
-  const out = rename(eqn.out);
-  switch (eqn.kind) {
-    case "map": return { ...eqn, out, body: renameLoads(eqn.body, rename) };
-    case "update": return { ...eqn, out, base: rename(eqn.base), at: eqn.at.map((at) => renameLoads(at, rename)), body: renameLoads(eqn.body, rename) };
-    case "top": return { ...eqn, out, score: rename(eqn.score) };
-    case "pack": return { ...eqn, out, source: rename(eqn.source), scale: eqn.scale === null ? null : rename(eqn.scale), zero: eqn.zero === null ? null : rename(eqn.zero) };
-    default: return eqn satisfies never;
-  }
+/** The values that an equation defines, those of the body of a scan first. */
+function valuesOf(eqn: Eqn): readonly ValueId[] {
+  if (eqn.kind !== "scan") return definedBy(eqn);
+  return [...eqn.states.map((state) => state.before), ...allEqns(eqn.body).flatMap(definedBy), ...definedBy(eqn)];
 }

@@ -66,6 +66,11 @@ interface Prepared {
 
 function callWhole({ expr, graph, binding, callee, states }: Prepared, place: Place): readonly ValueId[] | null {
   const { frame } = place;
+  const barred = frame.builder.steps.size === 0 ? undefined : graph.eqns.find((eqn) => eqn.kind === "scan" || eqn.kind === "factor" || eqn.kind === "pack");
+  if (barred !== undefined) {
+    const what = barred.kind === "factor" ? barred.op : barred.kind;
+    return fail(frame, "E601", `\`${expr.callee.name}\` has a \`${what}\`, which cannot stand in a \`scan\``, expr.span, "called at each step", { help: "call it before the `scan`, or after" });
+  }
   const inputs = new Map<ValueId, ValueId | Scalar>();
   for (const [input, given] of binding.inputs) {
     const cheap = typeof given === "number" || given.kind === "constant" || given.kind === "size";

@@ -245,7 +245,7 @@ function foldSizes(op: BinaryOp, left: Element, right: Element, place: Place): E
 }
 
 /** The size that an element is, or null. */
-function elementSize(element: Element): Size | null {
+export function elementSize(element: Element): Size | null {
   if (element.kind === "size") return element.size;
   return element.kind === "number" && element.integer ? constantSize(element.value) : null;
 }
@@ -254,8 +254,11 @@ function elementSize(element: Element): Size | null {
 export function compileTimeSize(expr: Expr, place: Place): Size | null {
   const element = checkElement(expr, place);
   if (element === null) return null;
-  const size = elementSize(element);
-  if (size !== null) return size;
+  return elementSize(element) ?? notASize(element, expr, place);
+}
+
+/** Says that an expression is not the compile-time integer that is expected. */
+export function notASize(element: Element, expr: Expr, place: Place): null {
   return fail(place.frame, "E415", `a size is expected here, and this is ${element.kind === "number" ? textOf(element) : `known only when the program runs`}`, expr.span, "not a compile-time integer", { help: "sizes are made of integers, size symbols and `size` parameters" });
 }
 

@@ -99,6 +99,7 @@ export function elementOf(binding: Binding, builder: Builder): Element | null {
     case "number": return { kind: "number", value: binding.value, integer: binding.integer };
     case "size": return { kind: "size", size: binding.size };
     case "boolean": return { kind: "scalar", scalar: { kind: "constant", value: binding.value ? 1 : 0, dtype: "bool" }, dtype: "bool" };
+    case "scalar": return binding;
     case "index": return { kind: "scalar", scalar: { kind: "index", index: binding.range.index, name: binding.range.name }, dtype: "i32" };
     case "tensor": {
       const type = builder.values[binding.value]?.type;

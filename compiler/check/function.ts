@@ -5,7 +5,7 @@ import { printDtype, sameDtype } from "../types/dtype.js";
 import { constantSize, printSize } from "../types/size.js";
 import type { TensorType } from "../types/type.js";
 import { finish, typeOf } from "./builder.js";
-import { checkDefinition, checkStatements, warnUnused } from "./statement.js";
+import { checkDefinition, checkStatements } from "./statement.js";
 import { settle } from "./element.js";
 import { printFormatRef, sameFormat } from "./formats.js";
 import { fail, placeIn, printType, type CheckedFunction, type Frame } from "./frame.js";
@@ -13,6 +13,7 @@ import { impliesPattern, printPattern, whereLost } from "./pattern.js";
 import { bind, nest, type Scope } from "./scope.js";
 import { checkSignature, type Signature } from "./signature.js";
 import { equalSizes } from "./sizes.js";
+import { warnUnused } from "./unused.js";
 import { checkWhole, materialize } from "./whole.js";
 
 /** Checks a function: its head, then its body. The graph is null where either has an error. */

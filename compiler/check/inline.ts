@@ -5,8 +5,10 @@ import type { DtypeRef } from "../types/dtype.js";
 import { substituteSize, type Size } from "../types/size.js";
 import type { FormatRef, TensorType } from "../types/type.js";
 import { divisibilityFacts } from "../graph/graph.js";
-import { addEqn, newIndex, type Builder } from "./builder.js";
+import { full } from "../types/type.js";
+import { addEqn, newIndex, typeOf, valueOf, type Builder } from "./builder.js";
 import { mapFormat } from "./formats.js";
+import { addScan, addState, inferAnew, keepsPattern, sharedPattern } from "./scan.js";
 
 /** What the parameters of a function are at a call. A format of null: dense. */
 export interface CallBinding {
@@ -30,12 +32,43 @@ export function bindDtype(dtype: DtypeRef, binding: Pick<CallBinding, "dtypes">)
 /** Adds the equations of a function to the caller's; gives the callee's outputs in order. */
 export function inlineGraph(graph: SymbolicGraph, binding: CallBinding, builder: Builder): readonly ValueId[] {
   const rename = renaming(binding, builder);
-  for (const eqn of graph.eqns) {
-    const value = graph.values[eqn.out];
-    if (value === undefined) throw new InternalError(`${graph.name} has no value ${eqn.out}`);
-    rename.values.set(eqn.out, addEqn(builder, value.name, value.span, bindType(value.type, binding, builder), (out) => bindEqn(eqn, out, rename, binding, builder)));
-  }
+  for (const eqn of graph.eqns) inlineEqn(graph, eqn, rename, binding, builder);
   return graph.outputs.map((output) => tensorOf(rename, output.value));
+}
+
+function inlineEqn(graph: SymbolicGraph, eqn: Eqn, rename: Renaming, binding: CallBinding, builder: Builder): void {
+  if (eqn.kind === "scan") return inlineScan(graph, eqn, rename, binding, builder);
+  const value = graph.values[eqn.out];
+  if (value === undefined) throw new InternalError(`${graph.name} has no value ${eqn.out}`);
+  rename.values.set(eqn.out, addEqn(builder, value.name, value.span, bindType(value.type, binding, builder), (out) => bindEqn(eqn, out, rename, binding, builder)));
+}
+
+/** Like `checkScan`, but that nothing in a step depends on a pattern, so that patterns are settled afterwards. */
+function inlineScan(graph: SymbolicGraph, scan: Extract<Eqn, { kind: "scan" }>, rename: Renaming, binding: CallBinding, builder: Builder): void {
+  const range = rename.range(scan.range);
+  const before = scan.states.map((state) => {
+    const initial = tensorOf(rename, state.initial);
+    const { name, span } = graph.values[state.before] ?? valueOf(builder, initial);
+    const value = addState(builder, name, initial, sharedPattern(builder, initial), span);
+    rename.values.set(state.before, value);
+    return value;
+  });
+  const mark = builder.eqns.length;
+  for (const eqn of scan.body) inlineEqn(graph, eqn, rename, binding, builder);
+  const body = builder.eqns.splice(mark);
+  const open = scan.states.map((state, at) => ({ initial: tensorOf(rename, state.initial), before: before[at] ?? tensorOf(rename, state.before), after: tensorOf(rename, state.after) }));
+  for (;;) {
+    const lost = open.filter((state) => !keepsPattern(builder, state));
+    if (lost.length === 0) break;
+    for (const { before: id } of lost) builder.values[id] = { ...valueOf(builder, id), type: { ...typeOf(builder, id), pattern: full } };
+    inferAnew(builder, body);
+  }
+  const outs = addScan(builder, range, open, body, graph.values[scan.out]?.span ?? null);
+  scan.states.forEach((state, at) => {
+    const out = outs[at];
+    if (out === undefined) throw new InternalError(`${graph.name} lost a state`);
+    rename.values.set(state.out, out);
+  });
 }
 
 /**
@@ -122,11 +155,12 @@ function tensorOf(rename: Renaming, value: ValueId): ValueId {
   return found;
 }
 
-function bindEqn(eqn: Eqn, out: ValueId, rename: Renaming, binding: CallBinding, builder: Builder): Eqn {
+function bindEqn(eqn: Exclude<Eqn, { kind: "scan" }>, out: ValueId, rename: Renaming, binding: CallBinding, builder: Builder): Eqn {
   switch (eqn.kind) {
     case "map": return { kind: "map", out, indices: eqn.indices.map(rename.range), body: rename.scalar(eqn.body) };
     case "update": return { kind: "update", out, base: tensorOf(rename, eqn.base), indices: eqn.indices.map(rename.range), at: eqn.at.map(rename.scalar), body: rename.scalar(eqn.body), op: eqn.op };
     case "top": return { kind: "top", out, score: tensorOf(rename, eqn.score), n: bindSize(eqn.n, binding, builder), m: bindSize(eqn.m, binding, builder), axis: eqn.axis };
+    case "factor": return { kind: "factor", out, source: tensorOf(rename, eqn.source), op: eqn.op };
     case "pack": return { kind: "pack", out, source: tensorOf(rename, eqn.source), scale: eqn.scale === null ? null : tensorOf(rename, eqn.scale), zero: eqn.zero === null ? null : tensorOf(rename, eqn.zero) };
     default: return eqn satisfies never;
   }

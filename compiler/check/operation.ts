@@ -1,8 +1,9 @@
 import { isInteger, dtypes, type Dtype, type DtypeRef } from "../types/dtype.js";
-import { binaryOps, unaryOps, type BinaryOp, type UnaryOp } from "../graph/ops.js";
+import { binaryOps, factorOps, unaryOps, type BinaryOp, type UnaryOp } from "../graph/ops.js";
 import type { Expr } from "../syntax/ast.js";
 import { checkScalarCall } from "./call.js";
 import { checkElement, checkUnary, combine, convert, ownDtype, scalarElement, settle } from "./element.js";
+import { isFactor } from "./factor.js";
 import { describe, fail, type Element, type Place } from "./frame.js";
 import { lookup } from "./scope.js";
 import { suggestion } from "./suggestion.js";
@@ -17,7 +18,7 @@ const written: ReadonlySet<string> = new Set<UnaryOp | BinaryOp>([
 
 /** Whether a name is that of an op, a cast or another built-in, so that nothing else can have it. */
 export function isBuiltin(name: string): boolean {
-  return ((isUnary(name) || isBinary(name)) && !written.has(name)) || isDtype(name) || name === "select" || name === "windows" || name === "perplexity";
+  return ((isUnary(name) || isBinary(name)) && !written.has(name)) || isDtype(name) || isFactor(name) || name === "select" || name === "windows" || name === "perplexity";
 }
 
 function isUnary(name: string): name is UnaryOp {
@@ -48,6 +49,7 @@ export function checkElementCall(expr: CallExpr, place: Place): Element | null {
     const [left, right] = [checkElement(a, place), checkElement(b, place)];
     return left === null || right === null ? null : combine(name, left, right, expr.span, a.span, b.span, place);
   }
+  if (isFactor(name) && !frame.file.functions.has(name)) return fail(frame, "E306", `\`${name}\` gives a whole tensor, and an element is expected`, expr.span, "a matrix", { help: `give it a name first: \`let l = ${name}(...)\`` });
   return checkScalarCall(expr, place);
 }
 
@@ -55,7 +57,7 @@ export function checkElementCall(expr: CallExpr, place: Place): Element | null {
 export function unknownFunction(name: string, span: Expr["span"], place: Pick<Place, "frame">): null {
   const { frame } = place;
   if (name === "perplexity" || name === "windows" || name === "tokens") return fail(frame, "E602", `\`${name}\` is for recipes`, span, name === "perplexity" ? "only in `expect`" : "only inside `for w in ...linears`");
-  const names = [...frame.file.functions.keys(), ...Object.keys(unaryOps), ...Object.keys(binaryOps), ...dtypes, "select"];
+  const names = [...frame.file.functions.keys(), ...Object.keys(unaryOps), ...Object.keys(binaryOps), ...Object.keys(factorOps), ...dtypes, "select"];
   return fail(frame, "E202", `there is no function \`${name}\``, span, "not declared", { help: suggestion(name, names, "the functions are") });
 }
 

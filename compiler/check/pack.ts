@@ -13,6 +13,7 @@ import { checkTensor } from "./whole.js";
 /** Checks `pack e as F with scale s, zero z`: that e provably has the pattern of F, and that the grid is there and fits. */
 export function checkPack(expr: Extract<Expr, { kind: "pack" }>, place: Place): ValueId | null {
   const { frame } = place;
+  if (frame.builder.steps.size > 0) return fail(frame, "E601", "`pack` cannot stand in a `scan`", expr.span, "at each step", { help: "pack the result, after the `scan`" });
   const source = checkTensor(expr.value, place);
   const scale = expr.scale === null ? null : checkTensor(expr.scale, place);
   const zero = expr.zero === null ? null : checkTensor(expr.zero, place);
@@ -34,11 +35,11 @@ export function checkPack(expr: Extract<Expr, { kind: "pack" }>, place: Place): 
     if (!impliesPattern(type.pattern, want)) return failPattern(expr, source, want, place);
   }
   if (!checkGrid(expr, format, type.shape, { scale, zero }, place)) return null;
-  return addEqn(frame.builder, valueOf(frame.builder, source).name, expr.span, { ...type, format }, (out) => ({
-    kind: "pack", out, source,
+  const grid = {
     scale: scale === null ? null : perGroup(scale, type.shape, place),
     zero: zero === null ? null : perGroup(zero, type.shape, place),
-  }));
+  };
+  return addEqn(frame.builder, valueOf(frame.builder, source).name, expr.span, { ...type, format }, (out) => ({ kind: "pack", out, source, ...grid }));
 }
 
 function checkPackFormat(expr: Extract<Expr, { kind: "pack" }>, place: Place): SymbolicFormat | null {

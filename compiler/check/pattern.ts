@@ -1,5 +1,6 @@
 import type { Eqn, Scalar, Value, ValueId } from "../graph/graph.js";
 import type { BinaryOp, UnaryOp } from "../graph/ops.js";
+import { substitute } from "../graph/scalar.js";
 import { printSize, sameSize, sizeValue } from "../types/size.js";
 import { full, type Pattern, type TensorType } from "../types/type.js";
 
@@ -15,8 +16,15 @@ interface Zeros {
   readonly pattern: Sparse;
 }
 
+/** What patterns are inferred from: the values with theirs, and the equations that define them. */
+interface Known {
+  readonly values: readonly Value[];
+  readonly producer: ReadonlyMap<ValueId, Eqn>;
+}
+
 /** The pattern of the value that an equation defines. `type` is its type without the pattern. */
-export function inferPattern(eqn: Eqn, values: readonly Value[], type: TensorType): Pattern {
+export function inferPattern(eqn: Eqn, list: readonly Value[], type: TensorType, producer: ReadonlyMap<ValueId, Eqn> = new Map()): Pattern {
+  const values: Known = { values: list, producer };
   switch (eqn.kind) {
     case "map": {
       if (eqn.indices.length === 0) return full;
@@ -31,7 +39,9 @@ export function inferPattern(eqn: Eqn, values: readonly Value[], type: TensorTyp
     }
     // of every group of m at most n are kept
     case "top": return type.dtype === "bool" ? { kind: "nm", n: eqn.n, m: eqn.m, axis: eqn.axis, mask: eqn.out } : full;
-    case "pack": return values[eqn.source]?.type.pattern ?? full;
+    case "pack": return list[eqn.source]?.type.pattern ?? full;
+    // the states of a scan are settled by `scan.ts`; a factor is zero above the diagonal, which no pattern says
+    case "scan": case "factor": return full;
     default: return eqn satisfies never;
   }
 }
@@ -64,13 +74,19 @@ export function printPattern(pattern: Pattern): string {
  */
 export function whereLost(value: ValueId, want: Pattern, values: readonly Value[], producer: ReadonlyMap<ValueId, Eqn>): { readonly eqn: Eqn; readonly from: ValueId } | null {
   const seen = new Set<ValueId>();
+  // a state that loses its pattern in the course of the steps had it before the first
+  const patternAt = (id: ValueId): Pattern => {
+    const eqn = producer.get(id);
+    const state = eqn?.kind === "scan" ? eqn.states.find((each) => each.before === id) : undefined;
+    return values[state?.initial ?? id]?.type.pattern ?? full;
+  };
   const visit = (id: ValueId): { readonly eqn: Eqn; readonly from: ValueId } | null => {
     if (seen.has(id)) return null;
     seen.add(id);
     const eqn = producer.get(id);
     if (eqn === undefined) return null;
-    const from = aligned(eqn);
-    for (const source of from) if (impliesPattern(values[source]?.type.pattern ?? full, want) && values[source]?.type.dtype !== "bool") return { eqn, from: source };
+    const from = aligned(eqn, id);
+    for (const source of from) if (impliesPattern(patternAt(source), want) && values[source]?.type.dtype !== "bool") return { eqn, from: source };
     for (const source of from) {
       const found = visit(source);
       if (found !== null) return found;
@@ -94,9 +110,10 @@ function isZeroSize(scalar: Scalar): boolean {
 }
 
 /** The tensors that stand in an equation element against element with what it defines. */
-function aligned(eqn: Eqn): readonly ValueId[] {
+function aligned(eqn: Eqn, id: ValueId): readonly ValueId[] {
   if (eqn.kind === "pack") return [eqn.source];
-  if (eqn.kind === "top") return [];
+  if (eqn.kind === "scan") return eqn.states.flatMap((state) => (state.out === id ? [state.after] : state.before === id ? [state.initial] : []));
+  if (eqn.kind === "top" || eqn.kind === "factor") return [];
   const at: readonly Scalar[] = eqn.kind === "update" ? eqn.at : eqn.indices.map((range) => ({ kind: "index", index: range.index, name: range.name }));
   const found: ValueId[] = eqn.kind === "update" ? [eqn.base] : [];
   const visit = (scalar: Scalar): void => {
@@ -132,21 +149,21 @@ const zeroRule: { readonly [K in BinaryOp]: "either" | "both" | "left" | "none" 
 };
 
 /** Why a scalar is zero, at the element `at` of the tensor being defined. Arithmetic is over finite numbers: 0 * x = 0. */
-function zerosOf(scalar: Scalar, at: readonly Scalar[], values: readonly Value[]): readonly Zeros[] {
+function zerosOf(scalar: Scalar, at: readonly Scalar[], values: Known, depth = 0): readonly Zeros[] {
   switch (scalar.kind) {
     case "constant": case "index": case "size": return [];
-    case "load": return sameAt(scalar.at, at) ? zerosOfTensor(scalar.tensor, values) : [];
-    case "unary": return keepsZero[scalar.op] ? zerosOf(scalar.a, at, values) : [];
-    case "cast": return zerosOf(scalar.a, at, values);
+    case "load": return sameAt(scalar.at, at) ? zerosOfTensor(scalar.tensor, values) : zerosOfElement(scalar, at, values, depth);
+    case "unary": return keepsZero[scalar.op] ? zerosOf(scalar.a, at, values, depth) : [];
+    case "cast": return zerosOf(scalar.a, at, values, depth);
     case "select": {
-      const then = zerosOf(scalar.then, at, values);
-      if (isZero(scalar.otherwise)) return union(zerosOf(scalar.condition, at, values), then);
-      const otherwise = zerosOf(scalar.otherwise, at, values);
-      if (isZero(scalar.then)) return scalar.condition.kind === "unary" && scalar.condition.op === "not" ? union(zerosOf(scalar.condition.a, at, values), otherwise) : otherwise;
+      const then = zerosOf(scalar.then, at, values, depth);
+      if (isZero(scalar.otherwise)) return union(zerosOf(scalar.condition, at, values, depth), then);
+      const otherwise = zerosOf(scalar.otherwise, at, values, depth);
+      if (isZero(scalar.then)) return scalar.condition.kind === "unary" && scalar.condition.op === "not" ? union(zerosOf(scalar.condition.a, at, values, depth), otherwise) : otherwise;
       return intersect(then, otherwise);
     }
     case "binary": {
-      const a = zerosOf(scalar.a, at, values);
+      const a = zerosOf(scalar.a, at, values, depth);
       // x ^ 2 with a positive power, x != 0 and x > 0 are zero (false) where x is zero
       if (scalar.op === "power") return scalar.b.kind === "constant" && scalar.b.value > 0 ? a : [];
       if (scalar.op === "not_equal") return isZero(scalar.b) ? a : [];
@@ -155,17 +172,31 @@ function zerosOf(scalar: Scalar, at: readonly Scalar[], values: readonly Value[]
       if (rule === "none") return [];
       if (rule === "left") return a;
       // min and max of a number with itself or of two zeros; with a zero constant nothing is known of the sign
-      const b = zerosOf(scalar.b, at, values);
+      const b = zerosOf(scalar.b, at, values, depth);
       if (rule === "either") return union(a, b);
       return isZero(scalar.a) ? b : isZero(scalar.b) ? a : intersect(a, b);
     }
     // a sum of zeros; the largest of an empty range is no zero, so max and min are left out
-    case "reduce": return scalar.op === "sum" || scalar.op === "mean" || scalar.op === "any" || scalar.op === "count" ? zerosOf(scalar.body, at, values) : [];
+    case "reduce": return scalar.op === "sum" || scalar.op === "mean" || scalar.op === "any" || scalar.op === "count" ? zerosOf(scalar.body, at, values, depth) : [];
     default: return scalar satisfies never;
   }
 }
 
-function zerosOfTensor(tensor: ValueId, values: readonly Value[]): readonly Zeros[] {
+/** So many definitions are looked through to see why an element is zero. */
+const deepest = 4;
+
+/**
+ * Why an element of a tensor that is not indexed by `at` is zero there: as its definition says, with the indices of the
+ * load put in. So the column `q[n] = e where keep[n, k]` of a step keeps the mask at [n, k].
+ */
+function zerosOfElement(load: Extract<Scalar, { kind: "load" }>, at: readonly Scalar[], values: Known, depth: number): readonly Zeros[] {
+  const eqn = values.producer.get(load.tensor);
+  if (eqn?.kind !== "map" || depth >= deepest) return [];
+  const element = substitute(eqn.body, new Map(eqn.indices.map((range, axis) => [range.index, load.at[axis] ?? { kind: "index", index: range.index, name: range.name }])));
+  return zerosOf(element, at, values, depth + 1);
+}
+
+function zerosOfTensor(tensor: ValueId, { values }: Known): readonly Zeros[] {
   const type = values[tensor]?.type;
   if (type === undefined) return [];
   const found: Zeros[] = [];

@@ -9,7 +9,8 @@ import { fail, type Frame } from "./frame.js";
 import { checkObserved, type Observed } from "./observe.js";
 import { bind, lookup, nest, visibleNames, type Scope } from "./scope.js";
 import { checkSettings, defaultOf, type Settings } from "./settings.js";
-import { checkLet, warnUnused } from "./statement.js";
+import { checkLet } from "./statement.js";
+import { warnUnused } from "./unused.js";
 import { suggestion } from "./suggestion.js";
 import { checkTreatments } from "./treatment.js";
 
@@ -115,7 +116,7 @@ function checkStep(statement: Statement, context: RecipeContext, scope: Scope): 
     case "save":
       if (!/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(statement.name.value)) fail(frame, "E605", `\`${statement.name.value}\` cannot be the name of a folder`, statement.name.span, "not a plain name", { help: "use letters, digits, `-`, `_` and `.`" });
       return [{ kind: "save", name: statement.name.value, span: statement.span }];
-    case "scan": fail(frame, "E601", "`scan` is not available yet", statement.span, "sequential steps"); return [];
+    case "scan": fail(frame, "E602", "`scan` stands in functions, and in `for w in ...linears`", statement.span, "not here"); return [];
     case "store": fail(frame, "E602", "`store` stands in a loop over layers", statement.span, "of which layer?", { help: "inside `for w in block.linears { }`" }); return [];
     case "var": case "update": fail(frame, "E602", `\`${statement.kind === "var" ? "var" : "an update"}\` stands in a function or in a loop over layers`, statement.span, "not here"); return [];
     case "return": fail(frame, "E602", "a recipe returns nothing", statement.span, "only functions do", { help: "`store` puts a weight into the model, `save` writes the model" }); return [];

@@ -1,5 +1,6 @@
 import type { Span } from "../diagnostic.js";
-import type { Range, ValueId } from "../graph/graph.js";
+import type { Range, Scalar, ValueId } from "../graph/graph.js";
+import type { DtypeRef } from "../types/dtype.js";
 import type { Size } from "../types/size.js";
 
 /** What a name stands for. */
@@ -12,6 +13,8 @@ export type Binding =
   | { readonly kind: "number"; readonly value: number; readonly integer: boolean }
   | { readonly kind: "boolean"; readonly value: boolean }
   | { readonly kind: "index"; readonly range: Range }
+  /** In a `scan`: what is computed of the step and of elements that no step changes, put in wherever it is used. */
+  | { readonly kind: "scalar"; readonly scalar: Scalar; readonly dtype: DtypeRef }
   /** The model, its text, a block of it, and a linear layer: what only recipes have. */
   | { readonly kind: "model" | "text" | "block" }
   | { readonly kind: "layer" }

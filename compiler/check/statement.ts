@@ -1,15 +1,18 @@
 import { InternalError, type Span } from "../diagnostic.js";
-import type { Range, Scalar, ValueId } from "../graph/graph.js";
+import type { IndexId, Range, Scalar, ValueId } from "../graph/graph.js";
+import { scalarNodes } from "../graph/scalar.js";
 import type { DtypeRef } from "../types/dtype.js";
 import { printSize, sizeValue } from "../types/size.js";
 import type { Expr, Ident, RangeExpr, Statement, UpdateStatement } from "../syntax/ast.js";
 import { addEqn, addMap, newAxis, newIndex, sizeScalar, typeOf, valueOf, type Builder } from "./builder.js";
-import { checkElement, checkIndex, compileTimeSize, convert, settle } from "./element.js";
+import { checkElement, checkIndex, compileTimeSize, convert, elementSize, notASize, settle } from "./element.js";
 import { fail, placeIn, printType, type Frame, type Place } from "./frame.js";
 import { inferRange, type Axis } from "./free-index.js";
 import { namesIn } from "./names.js";
+import { checkScan } from "./scan.js";
 import { bind, nest, peek, visibleNames, type Binding, type Scope } from "./scope.js";
 import { suggestion } from "./suggestion.js";
+import { warnUnused } from "./unused.js";
 import { addTop, axisOf, checkTensor, checkWhole, materialize } from "./whole.js";
 
 /** A definition by index notation, `y[t, n] = e for t in 0 .. T`. */
@@ -59,8 +62,16 @@ function scalarBinding(element: Parameters<typeof settle>[0], name: Ident, state
   // what is known when compiling stays so: it can be used as a size, and adapts to dtypes
   if (element.kind === "number") return { kind: "number", value: element.value, integer: element.integer };
   if (element.kind === "size") return { kind: "size", size: element.size };
+  if (isOfStep(element.scalar, place.frame.builder)) return { kind: "scalar", scalar: element.scalar, dtype: element.dtype };
   const value = materialize(element.scalar, element.dtype, name.name, statement.span, place);
   return value === null ? { kind: "unknown" } : { kind: "tensor", value, mutable: false };
+}
+
+/** Whether a scalar in a `scan` is cheap and the same until its step ends: made of the step and of elements that no step changes, without a reduction. */
+function isOfStep(scalar: Scalar, { steps }: Builder): boolean {
+  const [first] = steps.values();
+  if (first === undefined) return false;
+  return scalarNodes(scalar).every((node) => (node.kind === "load" ? node.tensor < first : node.kind === "index" ? steps.has(node.index) : node.kind !== "reduce"));
 }
 
 /** `var w = w0`. */
@@ -196,9 +207,26 @@ function updateRanges(statement: UpdateStatement, axes: readonly Axis[], place: 
 
 function rangeOf(range: RangeExpr, place: Place): Range | null {
   if (range.low === null || range.high === null) return null;
-  const low = compileTimeSize(range.low, place);
-  const high = compileTimeSize(range.high, place);
-  return low === null || high === null ? null : newIndex(place.frame.builder, range.index.name, sizeScalar(low), sizeScalar(high));
+  const low = updateBound(range.low, place);
+  const high = updateBound(range.high, place);
+  return low === null || high === null ? null : newIndex(place.frame.builder, range.index.name, low, high);
+}
+
+/** A bound of an update's index: a size, or in a `scan` what is computed of sizes and the step. */
+function updateBound(expr: Expr, place: Place): Scalar | null {
+  const element = checkElement(expr, place);
+  if (element === null) return null;
+  const size = elementSize(element);
+  if (size !== null) return sizeScalar(size);
+  const { steps } = place.frame.builder;
+  if (element.kind === "scalar" && element.dtype === "i32" && steps.size > 0 && isStepScalar(element.scalar, steps)) return element.scalar;
+  return notASize(element, expr, place);
+}
+
+function isStepScalar(scalar: Scalar, steps: ReadonlyMap<IndexId, ValueId>): boolean {
+  if (scalar.kind === "binary") return isStepScalar(scalar.a, steps) && isStepScalar(scalar.b, steps);
+  if (scalar.kind === "select") return [scalar.condition, scalar.then, scalar.otherwise].every((part) => isStepScalar(part, steps));
+  return scalar.kind === "constant" || scalar.kind === "size" || (scalar.kind === "index" && steps.has(scalar.index));
 }
 
 /** The most steps that a `for` is unrolled to. */
@@ -219,6 +247,11 @@ function unrolledBounds(statement: Extract<Statement, { kind: "for" }>, frame: F
   return { low: a, high: b };
 }
 
+function notInStep(statement: Statement, frame: Frame): void {
+  if (statement.kind === "return") return void fail(frame, "E308", "`return` stands at the end of a function, not in a `scan`", statement.span, "inside a `scan`");
+  fail(frame, "E602", `\`${statement.kind}\` cannot stand in a \`scan\``, statement.span, "not here", { help: statement.kind === "if" ? "values are chosen by `select(condition, a, b)`" : null });
+}
+
 /** Statements of straight-line code and unrolled loops, in a function or in a treatment of a recipe; others are given to `other`. */
 export function checkStatements(statements: readonly Statement[], frame: Frame, scope: Scope, other: (statement: Statement, scope: Scope) => void): void {
   for (const statement of statements) {
@@ -226,7 +259,7 @@ export function checkStatements(statements: readonly Statement[], frame: Frame, 
       case "let": checkLet(statement, frame, scope); break;
       case "var": checkVar(statement, frame, scope); break;
       case "update": checkUpdate(statement, frame, scope); break;
-      case "scan": fail(frame, "E601", "`scan` is not available yet", statement.span, "sequential steps", { help: "a `for` with constant bounds is unrolled" }); break;
+      case "scan": checkScan(statement, frame, scope, (body, inside, inner) => checkStatements(body, inside, inner, (each) => notInStep(each, inside))); break;
       case "for": {
         const bounds = unrolledBounds(statement, frame, scope);
         for (let step = bounds?.low ?? 0; step < (bounds?.high ?? 0); step++) {
@@ -240,13 +273,5 @@ export function checkStatements(statements: readonly Statement[], frame: Frame, 
       case "return": case "if": case "store": case "expect": case "save": other(statement, scope); break;
       default: statement satisfies never;
     }
-  }
-}
-
-/** Warns of each `let` that nothing uses. */
-export function warnUnused(scope: Scope, frame: Frame): void {
-  for (const [name, entry] of scope.entries) {
-    if (!entry.warn || entry.used || entry.span === null || name.startsWith("_") || entry.binding.kind === "unknown") continue;
-    frame.report({ code: "E208", severity: "warning", message: `\`${name}\` is never used`, labels: [{ span: entry.span, message: "not used" }], notes: [], help: `leave it out, or call it \`_${name}\`` });
   }
 }

@@ -4,12 +4,14 @@ import type { NamePattern, Treatment, TreatmentInput } from "../recipe/recipe.js
 import type { Expr, ForStatement, Statement } from "../syntax/ast.js";
 import { symbolSize } from "../types/size.js";
 import { full, type TensorType } from "../types/type.js";
-import { addInput, finish, newBuilder, operandsOf, typeOf, type Builder } from "./builder.js";
+import { neededEqns } from "../graph/eqn.js";
+import { addInput, finish, newBuilder, typeOf, type Builder } from "./builder.js";
 import { constantCondition } from "./constant-condition.js";
 import { fail, placeIn, printType, type Frame, type Layer } from "./frame.js";
 import { namePattern, type RecipeContext } from "./recipe.js";
 import { bind, lookup, nest, type Scope } from "./scope.js";
-import { checkStatements, warnUnused } from "./statement.js";
+import { checkStatements } from "./statement.js";
+import { warnUnused } from "./unused.js";
 import { equalSizes } from "./sizes.js";
 import { checkTensor } from "./whole.js";
 
@@ -187,6 +189,6 @@ function layerOf(name: string, context: RecipeContext, builder: Builder, inputs:
 /** The values that a value is made of, itself included. */
 function neededBy(builder: Builder, value: ValueId): Set<ValueId> {
   const needed = new Set<ValueId>([value]);
-  for (const eqn of [...builder.eqns].reverse()) if (needed.has(eqn.out)) for (const operand of operandsOf(eqn)) needed.add(operand);
+  neededEqns(builder.eqns, needed);
   return needed;
 }

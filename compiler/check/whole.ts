@@ -9,6 +9,7 @@ import { addEqn, addMap, indexScalar, loadAt, newAxis, typeOf } from "./builder.
 import { checkCall } from "./call.js";
 import { checkElement, compileTimeSize, convert, scalarElement, settle } from "./element.js";
 import { demand, elementOf, fail, placeIn, printType, type Element, type Place } from "./frame.js";
+import { checkFactor, isFactor } from "./factor.js";
 import { checkPack } from "./pack.js";
 import { lookup, peek, visibleNames } from "./scope.js";
 import { equalSizes, soleSymbol } from "./sizes.js";
@@ -47,6 +48,7 @@ export function checkWhole(expr: Expr, place: Place): Whole | null {
         const results = checkCall(expr, place);
         return results === null ? null : values(results);
       }
+      if (isFactor(expr.callee.name)) return oneOf(checkFactor(expr, expr.callee.name, place));
       break;
     case "where": {
       const value = checkWhole(expr.value, place);
@@ -90,7 +92,7 @@ export function checkTensor(expr: Expr, place: Place, dtype: DtypeRef | null = n
 /** The tensor without axes that a scalar is; it must not depend on an index. */
 export function materialize(scalar: Scalar, dtype: DtypeRef, name: string, span: Span, place: Place): ValueId | null {
   if (scalar.kind === "load" && scalar.at.length === 0) return scalar.tensor;
-  if (freeIndices(scalar).size > 0) return fail(place.frame, "E306", "a value outside index notation cannot depend on an index", span, "uses an index", { help: "give it a name with its indices first: `let a[n, k] = ...`" });
+  if ([...freeIndices(scalar)].some((index) => !place.frame.builder.steps.has(index))) return fail(place.frame, "E306", "a value outside index notation cannot depend on an index", span, "uses an index", { help: "give it a name with its indices first: `let a[n, k] = ...`" });
   return addMap(place.frame.builder, name, span, dtype, [], scalar);
 }
 
@@ -115,7 +117,7 @@ export function wholeBase(base: Expr, place: Place): ValueId | null {
     case "layer": return frame.layer?.weight() ?? fail(frame, "E606", `the weight \`${base.name}\` is known only when the recipe runs`, base.span, "not known here");
     case "unknown": return null;
     case "statistic": return fail(frame, "E305", `\`${base.name}\` has a statistic for each layer`, base.span, "of which layer?", { help: `write \`${base.name}[${frame.layer?.name ?? "w"}][...]\`` });
-    case "size": case "number": case "boolean": case "index": return fail(frame, "E305", `\`${base.name}\` is a single value and has no axes`, base.span, elementOf(binding, frame.builder)?.kind === "number" ? "a number" : "not a tensor");
+    case "size": case "number": case "boolean": case "index": case "scalar": return fail(frame, "E305", `\`${base.name}\` is a single value and has no axes`, base.span, elementOf(binding, frame.builder)?.kind === "number" ? "a number" : "not a tensor");
     case "model": case "text": case "block": return fail(frame, "E305", `\`${base.name}\` is not a tensor`, base.span, `a ${binding.kind}`);
     default: return binding satisfies never;
   }

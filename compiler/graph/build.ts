@@ -5,7 +5,7 @@ import type { Concrete, Level, Pattern, TensorType } from "../types/type.js";
 import { full } from "../types/type.js";
 import type { Constraint, Eqn, Graph, IndexId, Input, Output, Range, Scalar, Value } from "./graph.js";
 import { binaryOps, reduceOps, unaryOps } from "./ops.js";
-import type { BinaryOp, ReduceOp, UnaryOp } from "./ops.js";
+import type { BinaryOp, FactorOp, ReduceOp, UnaryOp } from "./ops.js";
 import { dtypeOf } from "./scalar.js";
 
 /** A literal; bool is 0 or 1. */
@@ -88,6 +88,12 @@ export interface GraphBuilder<L extends Level = Concrete> {
   map(name: string, shape: readonly L["size"][], body: (...indices: readonly Scalar<L>[]) => Scalar<L>, extra?: { readonly pattern?: Pattern<L>; readonly names?: readonly string[] }): Value<L>;
   /** base with base[at] set to (or increased by) body, for every index in the ranges. */
   update(name: string, base: Value<L>, ranges: readonly Range<L>[], at: readonly Scalar<L>[], body: Scalar<L>, op?: "set" | "add"): Value<L>;
+  /**
+   * Sequential steps over states: `body` is called once, with the index of the step and the states at its start, adds the
+   * equations of a step by this builder, and returns the states at its end. Gives the states after the last step.
+   */
+  scan(range: Range<L>, initial: readonly Value<L>[], body: (step: Scalar<L>, before: readonly Value<L>[]) => readonly Value<L>[]): readonly Value<L>[];
+  factor(name: string, source: Value<L>, op: FactorOp): Value<L>;
   top(name: string, score: Value<L>, n: L["size"], m: L["size"], axis: number): Value<L>;
   pack(name: string, source: Value<L>, format: L["format"], grid?: { readonly scale: Value<L>; readonly zero?: Value<L> }): Value<L>;
   /** A result; `input` is the mutable input whose storage it replaces. */
@@ -101,7 +107,7 @@ export function buildGraph<L extends Level = Concrete>(name: string): GraphBuild
   const values: Value<L>[] = [];
   const inputs: Input[] = [];
   const outputs: Output[] = [];
-  const eqns: Eqn<L>[] = [];
+  let eqns: Eqn<L>[] = [];
   const constraints: Constraint[] = [];
   let nextIndex = 0;
 
@@ -133,6 +139,23 @@ export function buildGraph<L extends Level = Concrete>(name: string): GraphBuild
     update(valueName, base, ranges, at, body, op = "set") {
       const value = define(valueName, { ...base.type, pattern: full });
       eqns.push({ kind: "update", out: value.id, base: base.id, indices: ranges, at, body, op });
+      return value;
+    },
+    scan(over, initial, body) {
+      const outer = eqns;
+      eqns = [];
+      const before = initial.map((state) => define(state.name, { ...state.type, pattern: full }));
+      const after = body(indexOf(over), before);
+      const inside = eqns;
+      eqns = outer;
+      const out = initial.map((state) => define(state.name, { ...state.type, pattern: full }));
+      const states = initial.map((state, at) => ({ initial: state.id, before: before[at]?.id ?? -1, after: after[at]?.id ?? -1, out: out[at]?.id ?? -1 }));
+      eqns.push({ kind: "scan", out: states[0]?.out ?? -1, range: over, states, body: inside });
+      return out;
+    },
+    factor(valueName, source, op) {
+      const value = define(valueName, { ...source.type, pattern: full });
+      eqns.push({ kind: "factor", out: value.id, source: source.id, op });
       return value;
     },
     top(valueName, score, n, m, axis) {

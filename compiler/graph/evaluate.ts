@@ -9,6 +9,7 @@ import { completeFormat, formatOfSpec, shapeOf } from "../formats/registry.js";
 import type { Dtype } from "../types/dtype.js";
 import type { Concrete, FormatSpec } from "../types/type.js";
 import { binaryFunction, castFunction, extremeIdentity, rounding, unaryFunction } from "./arithmetic.js";
+import { evaluateFactor } from "./factor.js";
 import type { ConcreteGraph, Eqn, IndexId, Range, Scalar } from "./graph.js";
 import { dtypeOf } from "./scalar.js";
 
@@ -68,19 +69,41 @@ export function evaluateValues(graph: ConcreteGraph, inputs: ReadonlyMap<string,
     const data = type.format !== null && roundsAlone(type.format) ? reencoded(type.format, type.shape, given.data, null) : given.data;
     values[input.value] = tensorValue(type.dtype, type.shape, data);
   }
-  for (const eqn of graph.eqns) {
-    const type = graph.values[eqn.out]?.type;
-    if (type === undefined) throw new InternalError(`evaluate: value ${eqn.out} of ${graph.name} is not listed`);
-    values[eqn.out] = { dtype: type.dtype, shape: type.shape, data: evaluateEqn(eqn, values, type.dtype, type.shape, type.format) };
-  }
+  evaluateEqns(graph, graph.eqns, values, new Map());
   return values;
 }
 
-function evaluateEqn(eqn: Eqn<Concrete>, values: readonly TensorValue[], dtype: Dtype, shape: readonly number[], format: FormatSpec | null): TensorData {
+/** Defines the values of equations in order. `indices`: those of the scans around them. */
+function evaluateEqns(graph: ConcreteGraph, eqns: readonly Eqn<Concrete>[], values: TensorValue[], indices: ReadonlyMap<IndexId, number>): void {
+  for (const eqn of eqns) {
+    if (eqn.kind === "scan") {
+      evaluateScan(graph, eqn, values, indices);
+      continue;
+    }
+    const type = graph.values[eqn.out]?.type;
+    if (type === undefined) throw new InternalError(`evaluate: value ${eqn.out} of ${graph.name} is not listed`);
+    values[eqn.out] = { dtype: type.dtype, shape: type.shape, data: evaluateEqn(eqn, values, indices, type.dtype, type.shape, type.format) };
+  }
+}
+
+/** The steps one after the other, each on the states that the one before it left. Values of the body keep what the last step gave them. */
+function evaluateScan(graph: ConcreteGraph, scan: Extract<Eqn<Concrete>, { kind: "scan" }>, values: TensorValue[], indices: ReadonlyMap<IndexId, number>): void {
+  const { scalar } = compiler(values, indices);
+  const end = scalar(scan.range.high)([]);
+  let states = scan.states.map((state) => valueAt(values, state.initial));
+  for (let step = Math.max(scalar(scan.range.low)([]), 0); step < end; step += 1) {
+    scan.states.forEach((state, at) => { values[state.before] = states[at] as TensorValue; });
+    evaluateEqns(graph, scan.body, values, new Map([...indices, [scan.range.index, step]]));
+    states = scan.states.map((state) => valueAt(values, state.after));
+  }
+  scan.states.forEach((state, at) => { values[state.out] = states[at] as TensorValue; });
+}
+
+function evaluateEqn(eqn: Exclude<Eqn<Concrete>, { kind: "scan" }>, values: readonly TensorValue[], indices: ReadonlyMap<IndexId, number>, dtype: Dtype, shape: readonly number[], format: FormatSpec | null): TensorData {
   switch (eqn.kind) {
     case "map": {
       const data = zeros(dtype, elementCount(shape));
-      const compile = compiler(values);
+      const compile = compiler(values, indices);
       const visit = compile.loop(eqn.indices);
       const body = compile.scalar(eqn.body);
       let next = 0;
@@ -89,7 +112,7 @@ function evaluateEqn(eqn: Eqn<Concrete>, values: readonly TensorValue[], dtype: 
     }
     case "update": {
       const data = valueAt(values, eqn.base).data.slice();
-      const compile = compiler(values);
+      const compile = compiler(values, indices);
       const visit = compile.loop(eqn.indices);
       const at = eqn.at.map(compile.scalar);
       const body = compile.scalar(eqn.body);
@@ -101,6 +124,7 @@ function evaluateEqn(eqn: Eqn<Concrete>, values: readonly TensorValue[], dtype: 
       return data;
     }
     case "top": return evaluateTop(valueAt(values, eqn.score), eqn.n, eqn.m, eqn.axis);
+    case "factor": return evaluateFactor[eqn.op](valueAt(values, eqn.source).data, shape[0] ?? 0);
     case "pack": {
       if (format === null) throw new InternalError("evaluate: pack to a value without a format");
       const scale = eqn.scale === null ? null : floats(valueAt(values, eqn.scale).data);
@@ -153,8 +177,8 @@ type Frame = number[];
 type Compiled = (frame: Frame) => number;
 type Loop = (frame: Frame, visit: (frame: Frame) => void) => void;
 
-/** Turns scalars into closures, with a slot of the frame for each index. */
-function compiler(values: readonly TensorValue[]): { scalar(scalar: Scalar<Concrete>): Compiled; loop(ranges: readonly Range<Concrete>[]): Loop } {
+/** Turns scalars into closures, with a slot of the frame for each index but those whose value is given. */
+function compiler(values: readonly TensorValue[], given: ReadonlyMap<IndexId, number>): { scalar(scalar: Scalar<Concrete>): Compiled; loop(ranges: readonly Range<Concrete>[]): Loop } {
   const slots = new Map<IndexId, number>();
   const known = new Map<Scalar<Concrete>, Compiled>();
   const slotOf = (index: IndexId): number => {
@@ -196,6 +220,8 @@ function compiler(values: readonly TensorValue[]): { scalar(scalar: Scalar<Concr
       }
       case "size": return () => node.size;
       case "index": {
+        const value = given.get(node.index);
+        if (value !== undefined) return () => value;
         const slot = slotOf(node.index);
         return (frame) => frame[slot] ?? 0;
       }

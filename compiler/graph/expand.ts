@@ -1,7 +1,7 @@
 /** `top` in terms of maps, so that lowering has one kind fewer. */
 import type { Concrete } from "../types/type.js";
 import { binary, cast, constant, indexOf, integer, load, range, reduce, select, unary } from "./build.js";
-import { freshIndices } from "./eqn.js";
+import { allEqns, freshIndices, mapBody } from "./eqn.js";
 import type { ConcreteGraph, Eqn, IndexId, Scalar } from "./graph.js";
 
 type Node = Scalar<Concrete>;
@@ -12,9 +12,10 @@ type Top = Extract<Eqn<Concrete>, { kind: "top" }>;
  * a greater score, and those with an equal one and a lower index. NaN comes after all numbers.
  */
 export function expandTop(graph: ConcreteGraph): ConcreteGraph {
-  if (!graph.eqns.some((eqn) => eqn.kind === "top")) return graph;
+  if (!allEqns(graph.eqns).some((eqn) => eqn.kind === "top")) return graph;
   const fresh = freshIndices(graph);
-  return { ...graph, eqns: graph.eqns.map((eqn) => (eqn.kind === "top" ? expand(graph, eqn, fresh) : eqn)) };
+  const all = (eqns: readonly Eqn<Concrete>[]): readonly Eqn<Concrete>[] => eqns.map((eqn) => (eqn.kind === "top" ? expand(graph, eqn, fresh) : mapBody(eqn, all)));
+  return { ...graph, eqns: all(graph.eqns) };
 }
 
 function expand(graph: ConcreteGraph, eqn: Top, fresh: () => IndexId): Eqn<Concrete> {

@@ -4,7 +4,8 @@
  */
 import type { Concrete, TensorType } from "../types/type.js";
 import { binary, constant, integer, select } from "./build.js";
-import { eqnOperands, eqnScalars, freshIndices, mapEqnScalars, removeDead, wholeOperands } from "./eqn.js";
+import { definedBy, eqnOperands, eqnScalars, freshIndices, mapBody, mapEqnScalars, removeDead, wholeOperands } from "./eqn.js";
+import type { ScanEqn } from "./eqn.js";
 import type { ConcreteGraph, Eqn, IndexId, Range, Scalar, ValueId } from "./graph.js";
 import { printScalar } from "./print.js";
 import { intervalOf, isIdentity, withRanges } from "./ranges.js";
@@ -29,12 +30,34 @@ export interface FuseOptions {
   readonly maxTensors?: number;
 }
 
-/** The graph with maps inlined, and without the equations this makes useless. Equal subtrees of an equation are one object. */
+/** What decides whether a map is inlined. */
+interface Limits extends Required<FuseOptions> {
+  /** The intervals of the indices around the equations: that of a scan's steps. */
+  readonly outer: Bounds;
+  /** Whether the equations are those of a scan's step. */
+  readonly step: boolean;
+}
+
+/**
+ * The graph with maps inlined, and without the equations this makes useless. Equal subtrees of an equation are one
+ * object. Nothing is moved into the body of a scan, where it would be computed at each step. In a step a map is inlined
+ * only into another, and only if nothing is computed again: what a row has one of stays a tensor of its own.
+ */
 export function fuse(graph: ConcreteGraph, options: FuseOptions = {}): ConcreteGraph {
-  const limits = { inlineReductions: options.inlineReductions ?? (() => false), cheapOps: options.cheapOps ?? 4, maxNodes: options.maxNodes ?? 400, maxTensors: options.maxTensors ?? Infinity };
-  let eqns = [...graph.eqns];
+  const limits: Limits = { inlineReductions: options.inlineReductions ?? (() => false), cheapOps: options.cheapOps ?? 4, maxNodes: options.maxNodes ?? 400, maxTensors: options.maxTensors ?? Infinity, outer: new Map(), step: false };
   const fresh = freshIndices(graph);
-  const outputs = new Set(graph.outputs.map((output) => output.value));
+  const eqns = fuseEqns(graph, new Set(graph.outputs.map((output) => output.value)), limits, fresh);
+  return removeDead({ ...graph, eqns: eqns.map((eqn) => shareEqn(mapBody(eqn, (_, scan) => fuseStep(graph, scan, limits, fresh)))) });
+}
+
+function fuseStep(graph: ConcreteGraph, scan: ScanEqn<Concrete>, limits: Limits, fresh: () => IndexId): readonly Eqn<Concrete>[] {
+  const inside: Limits = { ...limits, inlineReductions: () => false, outer: withRanges(limits.outer, [scan.range]), step: true };
+  return fuseEqns({ ...graph, eqns: scan.body, outputs: [] }, new Set(scan.states.map((state) => state.after)), inside, fresh);
+}
+
+/** The graph's equations with maps inlined, but for the values that are needed whole after them. */
+function fuseEqns(graph: ConcreteGraph, outputs: ReadonlySet<ValueId>, limits: Limits, fresh: () => IndexId): readonly Eqn<Concrete>[] {
+  let eqns = [...graph.eqns];
   // in order, so that a chain a -> b -> c ends up in c: when b is looked at, it holds a already
   for (const { out } of graph.eqns) {
     const position = eqns.findIndex((eqn) => eqn.out === out);
@@ -43,15 +66,16 @@ export function fuse(graph: ConcreteGraph, options: FuseOptions = {}): ConcreteG
     const inlined = inlineEverywhere({ ...graph, eqns }, producer, position, limits, fresh);
     if (inlined !== null) eqns = inlined;
   }
-  return removeDead({ ...graph, eqns: eqns.map(shareEqn) });
+  return eqns;
 }
 
 function shareEqn(eqn: Eqn<Concrete>): Eqn<Concrete> {
+  if (eqn.kind === "scan") return { ...eqn, body: eqn.body.map(shareEqn) };
   return mapEqnScalars(eqn, sharing<Concrete>());
 }
 
 /** The equations with the producer in the place of all loads from it and without itself, or null where one of its consumers had better load it. */
-function inlineEverywhere(graph: ConcreteGraph, producer: MapEqn, position: number, options: Required<FuseOptions>, fresh: () => IndexId): Eqn<Concrete>[] | null {
+function inlineEverywhere(graph: ConcreteGraph, producer: MapEqn, position: number, options: Limits, fresh: () => IndexId): Eqn<Concrete>[] | null {
   const type = graph.values[producer.out]?.type;
   if (type === undefined || graph.eqns.some((eqn) => wholeOperands(eqn).includes(producer.out))) return null;
   const consumers = graph.eqns.filter((eqn): eqn is ScalarEqn => (eqn.kind === "map" || eqn.kind === "update") && sitesOf(eqn, producer.out).length > 0);
@@ -59,7 +83,7 @@ function inlineEverywhere(graph: ConcreteGraph, producer: MapEqn, position: numb
   const replaced = new Map<Eqn<Concrete>, Eqn<Concrete>>();
   for (const consumer of consumers) {
     if (!isWorthwhile(producer, consumer, consumers.length === 1, type, options)) return null;
-    const fused = inline(producer, consumer, type, fresh);
+    const fused = inline(producer, consumer, type, options.outer, fresh);
     const size = eqnScalars(fused).reduce((sum, scalar) => sum + treeSize(scalar, options.maxNodes + 1), 0);
     if (size > options.maxNodes || tensorCount(graph, fused) > options.maxTensors || !keepsOrder(graph, producer, position, consumer, fused)) return null;
     replaced.set(consumer, fused);
@@ -79,7 +103,7 @@ interface Site {
 }
 
 /** The loads of an equation from a tensor; those of the same element once. */
-function sitesOf(eqn: ScalarEqn, tensor: ValueId): readonly Site[] {
+function sitesOf(eqn: ScalarEqn, tensor: ValueId, outer: Bounds = new Map()): readonly Site[] {
   const found = new Map<string, Site>();
   const visit = (node: Scalar<Concrete>, bounds: Bounds, times: number): void => {
     if (node.kind === "load" && node.tensor === tensor) {
@@ -95,8 +119,8 @@ function sitesOf(eqn: ScalarEqn, tensor: ValueId): readonly Site[] {
     const inner = withRanges(bounds, node.over);
     visit(node.body, inner, times * lengthOf(node.over, bounds));
   };
-  const bounds = withRanges(new Map(), eqn.indices);
-  for (const scalar of eqnScalars(eqn)) if (scalarLoads(scalar).some((load) => load.tensor === tensor)) visit(scalar, bounds, lengthOf(eqn.indices, new Map()));
+  const bounds = withRanges(outer, eqn.indices);
+  for (const scalar of eqnScalars(eqn)) if (scalarLoads(scalar).some((load) => load.tensor === tensor)) visit(scalar, bounds, lengthOf(eqn.indices, outer));
   return [...found.values()];
 }
 
@@ -115,8 +139,9 @@ function lengthOf(ranges: readonly Range<Concrete>[], outer: Bounds): number {
 /** Ops that take a device many cycles. */
 const transcendental: ReadonlySet<string> = new Set(["exp", "log", "sin", "cos", "tanh", "power"]);
 
-function isWorthwhile(producer: MapEqn, consumer: ScalarEqn, only: boolean, type: TensorType<Concrete>, options: Required<FuseOptions>): boolean {
-  const sites = sitesOf(consumer, producer.out);
+function isWorthwhile(producer: MapEqn, consumer: ScalarEqn, only: boolean, type: TensorType<Concrete>, options: Limits): boolean {
+  const sites = sitesOf(consumer, producer.out, options.outer);
+  if (options.step && consumer.kind !== "map") return false;
   if (scalarReductions(producer.body).length > 0) {
     return isEpilogue(producer, consumer, sites, only) || options.inlineReductions(producer, consumer);
   }
@@ -125,6 +150,7 @@ function isWorthwhile(producer: MapEqn, consumer: ScalarEqn, only: boolean, type
   const times = sites.reduce((sum, site) => sum + site.times, 0);
   const elements = type.shape.reduce((product, extent) => product * extent, 1);
   if (only && times <= elements) return true;
+  if (options.step) return false;
   return ops.length <= options.cheapOps && !(times > elements && ops.some((node) => "op" in node && transcendental.has(node.op)));
 }
 
@@ -142,7 +168,7 @@ function rangesKey(reduce: Reduce<Concrete>): string {
 }
 
 /** The consumer with the producer's element in the place of each load from it; zero where a guarded load is out of range. */
-function inline(producer: MapEqn, consumer: ScalarEqn, type: TensorType<Concrete>, fresh: () => IndexId): ScalarEqn {
+function inline(producer: MapEqn, consumer: ScalarEqn, type: TensorType<Concrete>, outer: Bounds, fresh: () => IndexId): ScalarEqn {
   const bodies = new Map<string, Scalar<Concrete>>();
   const element = (load: Load<Concrete>, bounds: Bounds): Scalar<Concrete> => {
     const outside = load.guarded ? load.at.flatMap((at, axis) => outOfRange(at, type.shape[axis] ?? 0, bounds)) : [];
@@ -165,7 +191,7 @@ function inline(producer: MapEqn, consumer: ScalarEqn, type: TensorType<Concrete
     };
     return visit;
   };
-  return mapEqnScalars(consumer, visitor(withRanges(new Map(), consumer.indices))) as ScalarEqn;
+  return mapEqnScalars(consumer, visitor(withRanges(outer, consumer.indices))) as ScalarEqn;
 }
 
 /** The conditions under which an index is in range, none for ends that are sure. */
@@ -196,6 +222,7 @@ function keepsOrder(graph: ConcreteGraph, producer: MapEqn, position: number, co
 
 /** The values whose storage an equation writes over. */
 function replacedBy(graph: ConcreteGraph, eqn: Eqn<Concrete>): readonly ValueId[] {
-  const states = graph.outputs.filter((output) => output.value === eqn.out && output.input !== null).map((output) => output.input as ValueId);
+  const states = graph.outputs.filter((output) => definedBy(eqn).includes(output.value) && output.input !== null).map((output) => output.input as ValueId);
+  if (eqn.kind === "scan") return [...eqn.states.map((state) => state.initial), ...states];
   return eqn.kind === "update" ? [eqn.base, ...states] : states;
 }

@@ -1,7 +1,7 @@
 import type { Span } from "../diagnostic.js";
 import type { Concrete, Level, Symbolic, TensorType } from "../types/type.js";
 import type { Divides, Size } from "../types/size.js";
-import type { BinaryOp, ReduceOp, UnaryOp } from "./ops.js";
+import type { BinaryOp, FactorOp, ReduceOp, UnaryOp } from "./ops.js";
 
 /**
  * What a function means: a flat list of equations over tensors, in order, each defining one new value. Index notation
@@ -98,7 +98,27 @@ export type Eqn<L extends Level = Symbolic> =
   | { readonly kind: "update"; readonly out: ValueId; readonly base: ValueId; readonly indices: readonly Range<L>[]; readonly at: readonly Scalar<L>[]; readonly body: Scalar<L>; readonly op: "set" | "add" }
   /** A mask that keeps the n largest of every m neighbours along the axis; of equals the one with the lower index. NaN counts as the smallest. */
   | { readonly kind: "top"; readonly out: ValueId; readonly score: ValueId; readonly n: L["size"]; readonly m: L["size"]; readonly axis: number }
+  /**
+   * Sequential steps: for each value of the range's index, in order, the body runs on the states as the step before left
+   * them. The body's eqns may use the index and every value defined before the scan; what they define is theirs alone.
+   * `out` is the first state's. `columnwise` scans (rows independent, the trailing update a sum) are run in blocks.
+   */
+  | { readonly kind: "scan"; readonly out: ValueId; readonly range: Range<L>; readonly states: readonly ScanState[]; readonly body: readonly Eqn<L>[] }
+  /** A factorisation or inverse of a square f32 matrix [K, K]; `ops.ts` lists them. */
+  | { readonly kind: "factor"; readonly out: ValueId; readonly source: ValueId; readonly op: FactorOp }
   /** The tensor in the format of out's type. Quantised formats round `source / scale (+ zero)` to the grid. */
   | { readonly kind: "pack"; readonly out: ValueId; readonly source: ValueId; readonly scale: ValueId | null; readonly zero: ValueId | null };
+
+/** A tensor that a scan's steps change. All four values have one dtype and shape. */
+export interface ScanState {
+  /** Before the scan. */
+  readonly initial: ValueId;
+  /** At the start of a step; defined within the body only. */
+  readonly before: ValueId;
+  /** At the end of a step: the result of an eqn of the body, or `before` itself. */
+  readonly after: ValueId;
+  /** After the last step; `initial` where there is none. */
+  readonly out: ValueId;
+}
 
 export type EqnKind = Eqn["kind"];

@@ -57,3 +57,13 @@ export const reduceOps = {
 } as const;
 
 export type ReduceOp = keyof typeof reduceOps;
+
+/** Functions of whole square matrices. */
+export const factorOps = {
+  /** The lower triangular l with l l^T = a, for a symmetric positive definite a, of which the lower triangle is read. */
+  cholesky: "matrix",
+  /** The inverse of a lower triangular matrix, lower triangular. */
+  inverse_lower: "matrix",
+} as const;
+
+export type FactorOp = keyof typeof factorOps;

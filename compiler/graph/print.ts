@@ -16,7 +16,7 @@ export function printGraph<L extends Level>(graph: Graph<L>): string {
   return [
     `graph ${graph.name}${parameters}(${inputs})`,
     ...graph.constraints.map((constraint) => `  where ${printConstraint(constraint)}`),
-    ...graph.eqns.map((eqn) => `  ${printEqn(graph, eqn)}`),
+    ...graph.eqns.map((eqn) => indent(printEqn(graph, eqn))),
     `  return ${outputs}`,
     "",
   ].join("\n");
@@ -33,23 +33,38 @@ export function printConstraint(constraint: Constraint): string {
   }
 }
 
-/** One equation: `%3 y: f32[T, N] = map t, n: ...`. */
-export function printEqn<L extends Level>(graph: Graph<L>, eqn: Eqn<L>): string {
-  return `${printValue(graph, eqn.out)} = ${printRight(graph, eqn)}`;
+function indent(text: string): string {
+  return text.split("\n").map((line) => `  ${line}`).join("\n");
 }
 
-function printRight<L extends Level>(graph: Graph<L>, eqn: Eqn<L>): string {
+/**
+ * One equation: `%3 y: f32[T, N] = map t, n: ...`. A scan takes several lines: its states, the equations of a step, and
+ * the states after it. `outer`: the range of the scan that the equation stands in.
+ */
+export function printEqn<L extends Level>(graph: Graph<L>, eqn: Eqn<L>, outer: readonly Range<L>[] = []): string {
+  const around = scopeOf(outer);
+  if (eqn.kind !== "scan") return `${printValue(graph, eqn.out)} = ${printRight(graph, eqn, around)}`;
+  const inside = [...outer, eqn.range];
+  return [
+    `${eqn.states.map((state) => printValue(graph, state.out)).join(", ")} = scan ${printRanges([eqn.range], scopeOf(inside))} from ${eqn.states.map((state) => `%${state.before} = %${state.initial}`).join(", ")}:`,
+    ...eqn.body.map((each) => indent(printEqn(graph, each, inside))),
+    `  next ${eqn.states.map((state) => `%${state.after}`).join(", ")}`,
+  ].join("\n");
+}
+
+function printRight<L extends Level>(graph: Graph<L>, eqn: Exclude<Eqn<L>, { kind: "scan" }>, outer: Scope): string {
   switch (eqn.kind) {
     case "map": {
-      const scope = scopeOf(eqn.indices);
+      const scope = scopeOf(eqn.indices, outer);
       return `map${eqn.indices.length > 0 ? ` ${eqn.indices.map((range) => scope.get(range.index)).join(", ")}` : ""}: ${print(eqn.body, scope, 0)}`;
     }
     case "update": {
-      const scope = scopeOf(eqn.indices);
+      const scope = scopeOf(eqn.indices, outer);
       const ranges = eqn.indices.length > 0 ? ` for ${printRanges(eqn.indices, scope)}` : "";
       return `update %${eqn.base}[${eqn.at.map((at) => print(at, scope, 0)).join(", ")}] ${eqn.op === "add" ? "+=" : "="} ${print(eqn.body, scope, 0)}${ranges}`;
     }
     case "top": return `top ${printAnySize(eqn.n)} of ${printAnySize(eqn.m)} along ${eqn.axis} in %${eqn.score}`;
+    case "factor": return `${eqn.op} %${eqn.source}`;
     case "pack": {
       const format = graph.values[eqn.out]?.type.format ?? null;
       const extra = [eqn.scale === null ? [] : [`scale %${eqn.scale}`], eqn.zero === null ? [] : [`zero %${eqn.zero}`]].flat();

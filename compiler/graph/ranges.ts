@@ -50,6 +50,8 @@ export function intervalOf(scalar: Scalar<Concrete>, bounds: Bounds): Interval {
   switch (scalar.kind) {
     case "index": return bounds.get(scalar.index) ?? anyI32;
     case "select": {
+      const next = nextMultiple(scalar, bounds);
+      if (next !== null) return next;
       const [a, b] = [intervalOf(scalar.then, bounds), intervalOf(scalar.otherwise, bounds)];
       return { low: Math.min(a.low, b.low), high: Math.max(a.high, b.high) };
     }
@@ -58,6 +60,18 @@ export function intervalOf(scalar: Scalar<Concrete>, bounds: Bounds): Interval {
     case "binary": return intervalOfBinary(scalar.op, intervalOf(scalar.a, bounds), intervalOf(scalar.b, bounds));
     default: return anyI32;
   }
+}
+
+/** `select(k % c == 0, k + c, k)`, the end of a window that begins at each multiple of c: never beyond the first multiple after all k. */
+function nextMultiple(scalar: Extract<Scalar<Concrete>, { kind: "select" }>, bounds: Bounds): Interval | null {
+  const { condition, then, otherwise } = scalar;
+  if (condition.kind !== "binary" || condition.op !== "equal" || constantOf(condition.b) !== 0 || condition.a.kind !== "binary" || condition.a.op !== "remainder") return null;
+  const step = condition.a.a;
+  const width = constantOf(condition.a.b);
+  const isStep = (node: Scalar<Concrete>): boolean => node.kind === "index" && step.kind === "index" && node.index === step.index;
+  if (width === null || width < 1 || !isStep(otherwise) || then.kind !== "binary" || then.op !== "add" || !isStep(then.a) || constantOf(then.b) !== width) return null;
+  const { low, high } = intervalOf(step, bounds);
+  return low < 0 ? null : { low, high: Math.max(Math.floor(high / width) * width + width, high) };
 }
 
 function intervalOfBinary(op: Extract<Scalar<Concrete>, { kind: "binary" }>["op"], a: Interval, b: Interval): Interval {

@@ -1,6 +1,6 @@
 /** The graph made smaller without a change of its meaning. Rewrites are in `rules.ts`, `index-rules.ts` and below. */
 import type { Concrete } from "../types/type.js";
-import { mapEqnScalars, mapOperands, removeDead } from "./eqn.js";
+import { mapBody, mapEqnScalars, mapOperands, removeDead } from "./eqn.js";
 import type { ConcreteGraph, Eqn, Range, Scalar, ValueId } from "./graph.js";
 import { indexRules } from "./index-rules.js";
 import { printFormat, printType } from "./print.js";
@@ -46,12 +46,14 @@ export function simplify(graph: ConcreteGraph): ConcreteGraph {
 /** The graph with its scalars rewritten by the rules given; itself where none applies. Equal subtrees of an equation are one object afterwards. */
 export function simplifyScalars(graph: ConcreteGraph, rules: readonly ScalarRule[]): ConcreteGraph {
   const shape = (tensor: ValueId): readonly number[] => graph.values[tensor]?.type.shape ?? [];
-  const eqns = mapList(graph.eqns, (eqn) => {
-    if (eqn.kind === "top" || eqn.kind === "pack") return eqn;
-    const bounds = withRanges(new Map(), eqn.indices);
+  const simplifyEqn = (eqn: Eqn<Concrete>, outer: Bounds): Eqn<Concrete> => {
+    if (eqn.kind === "scan") return mapBody(eqn, (body) => mapList(body, (each) => simplifyEqn(each, withRanges(outer, [eqn.range]))));
+    if (eqn.kind !== "map" && eqn.kind !== "update") return eqn;
+    const bounds = withRanges(outer, eqn.indices);
     const share = sharing<Concrete>();
     return mapEqnScalars(eqn, (scalar) => share(rewriteScalar(share(scalar), { bounds, shape }, rules)));
-  });
+  };
+  const eqns = mapList(graph.eqns, (eqn) => simplifyEqn(eqn, new Map()));
   return eqns === graph.eqns ? graph : { ...graph, eqns };
 }
 
@@ -97,7 +99,7 @@ export function rewriteScalar(scalar: Scalar<Concrete>, facts: Facts, rules: rea
 /** The values whose storage may be written over later: reading them instead of another value could cost a copy. */
 function writtenOver(graph: ConcreteGraph): ReadonlySet<ValueId> {
   const mutable = graph.inputs.filter((input) => input.mutable).map((input) => input.value);
-  return new Set([...mutable, ...graph.eqns.flatMap((eqn) => (eqn.kind === "update" ? [eqn.base] : []))]);
+  return new Set([...mutable, ...graph.eqns.flatMap((eqn) => (eqn.kind === "update" ? [eqn.base] : eqn.kind === "scan" ? eqn.states.map((state) => state.initial) : []))]);
 }
 
 function outputsOf(graph: ConcreteGraph): ReadonlySet<ValueId> {
@@ -119,13 +121,14 @@ function mergeEquals(graph: ConcreteGraph): ConcreteGraph {
   return replaceValues(graph, same);
 }
 
-/** A text that equations with the same result share; null for updates, each of which has its own storage. */
+/** A text that equations with the same result share; null for updates and scans, each of which has its own storage. */
 function eqnKey(graph: ConcreteGraph, eqn: Eqn<Concrete>): string | null {
   const type = graph.values[eqn.out]?.type;
   if (type === undefined) return null;
   switch (eqn.kind) {
     case "map": return `map ${printType(type)} ${scalarKey(eqn.body, new Map(eqn.indices.map((range, axis) => [range.index, `i${axis}`])))}`;
-    case "update": return null;
+    case "update": case "scan": return null;
+    case "factor": return `${eqn.op} ${eqn.source}`;
     case "top": return `top ${eqn.score} ${eqn.n} ${eqn.m} ${eqn.axis}`;
     case "pack": return `pack ${eqn.source} ${eqn.scale} ${eqn.zero} ${type.format === null ? "" : printFormat(type.format)}`;
     default: return eqn satisfies never;

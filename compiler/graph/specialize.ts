@@ -8,6 +8,7 @@ import { constantSize, printSize, sizeSymbols, sizeValue, substituteSize } from 
 import type { Size } from "../types/size.js";
 import type { Concrete, FormatRef, FormatSpec, Pattern, Symbolic, TensorType } from "../types/type.js";
 import type { ConcreteGraph, Constraint, Eqn, Range, Scalar, SymbolicGraph, Value } from "./graph.js";
+import { allEqns } from "./eqn.js";
 import { printConstraint } from "./print.js";
 
 /** What the parameters of a function are for one compilation. Names that the function does not have are ignored. */
@@ -40,7 +41,7 @@ export function specialize(graph: SymbolicGraph, binding: Binding, options: Spec
   const diagnostics: Diagnostic[] = [];
   const values = graph.values.map((value) => specializeValue(value, binding, options, diagnostics));
   const eqns = graph.eqns.map((eqn) => specializeEqn(eqn, binding, options));
-  for (const eqn of eqns) {
+  for (const eqn of allEqns(eqns)) {
     if (eqn.kind === "pack") diagnostics.push(...checkGrid(values, eqn));
     if (eqn.kind === "top" && (eqn.n < 1 || eqn.n > eqn.m)) diagnostics.push(error("E408", `\`top ${eqn.n} of ${eqn.m}\` is impossible: it must keep at least one and at most all of its group.`, label(graph.values[eqn.out]?.span ?? null, "this mask")));
   }
@@ -169,7 +170,8 @@ function specializeEqn(eqn: Eqn<Symbolic>, binding: Binding, options: Specialize
     case "map": return { ...eqn, indices: eqn.indices.map(scalar.range), body: scalar.scalar(eqn.body) };
     case "update": return { ...eqn, indices: eqn.indices.map(scalar.range), at: eqn.at.map(scalar.scalar), body: scalar.scalar(eqn.body) };
     case "top": return { ...eqn, n: sizeNumber(eqn.n, binding), m: sizeNumber(eqn.m, binding) };
-    case "pack": return eqn;
+    case "scan": return { ...eqn, range: scalar.range(eqn.range), body: eqn.body.map((each) => specializeEqn(each, binding, options)) };
+    case "factor": case "pack": return eqn;
     default: return eqn satisfies never;
   }
 }

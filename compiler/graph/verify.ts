@@ -4,9 +4,10 @@ import type { DtypeRef } from "../types/dtype.js";
 import { sizeSymbols } from "../types/size.js";
 import type { FormatRef, FormatSpec, Level, TensorType } from "../types/type.js";
 import type { Eqn, Graph, Range, Scalar, Value, ValueId } from "./graph.js";
+import { definedBy } from "./eqn.js";
 import { printAnySize, printEqn, printType } from "./print.js";
 import { rangesOver } from "./ranges.js";
-import { dtypeOf, freeIndices } from "./scalar.js";
+import { dtypeOf } from "./scalar.js";
 import { verifyScalar } from "./verify-scalar.js";
 
 /** The faults of a graph, each a sentence that names the equation; none for a graph in order. */
@@ -27,22 +28,70 @@ export function verify<L extends Level>(graph: Graph<L>): readonly string[] {
     names.add(input.name);
   }
 
-  for (const eqn of graph.eqns) {
-    if (graph.values[eqn.out] === undefined) {
-      faults.push(`a ${eqn.kind} defines the value ${eqn.out}, which is not there`);
+  const local = new Set<ValueId>();
+  verifyEqns(graph, graph.eqns, { defined, local, outer: [] }, faults);
+  for (const value of graph.values) if (!defined.has(value.id) && !local.has(value.id)) faults.push(`%${value.id} ${value.name} is never defined`);
+  verifyOutputs(graph, defined, faults);
+  return faults;
+}
+
+/** Where equations stand. */
+interface Scope<L extends Level> {
+  /** What may be read. */
+  readonly defined: Set<ValueId>;
+  /** What was defined in the body of a scan, and cannot be read after it. */
+  readonly local: Set<ValueId>;
+  /** The range of the scan around them. */
+  readonly outer: readonly Range<L>[];
+}
+
+function verifyEqns<L extends Level>(graph: Graph<L>, eqns: readonly Eqn<L>[], scope: Scope<L>, faults: string[]): void {
+  for (const eqn of eqns) {
+    const missing = definedBy(eqn).filter((id) => graph.values[id] === undefined);
+    if (missing.length > 0) {
+      faults.push(...missing.map((id) => `a ${eqn.kind} defines the value ${id}, which is not there`));
       continue;
     }
-    const found = verifyEqn(graph, eqn, defined);
-    if (defined.has(eqn.out)) found.push(`%${eqn.out} is defined twice`);
-    defined.add(eqn.out);
+    const found = eqn.kind === "scan" ? verifyScan(graph, eqn, scope, faults) : verifyEqn(graph, eqn, scope);
+    for (const id of definedBy(eqn)) {
+      if (scope.defined.has(id) || scope.local.has(id)) found.push(`%${id} is defined twice`);
+      scope.defined.add(id);
+    }
     if (found.length > 0) {
-      const text = printEqn(graph, eqn);
+      const text = printEqn(graph, eqn, scope.outer);
       faults.push(...found.map((fault) => `${fault}\n  in ${text}`));
     }
   }
-  for (const value of graph.values) if (!defined.has(value.id)) faults.push(`%${value.id} ${value.name} is never defined`);
-  verifyOutputs(graph, defined, faults);
-  return faults;
+}
+
+/** The faults of a scan itself; those of its body are added to `faults`. */
+function verifyScan<L extends Level>(graph: Graph<L>, scan: Extract<Eqn<L>, { kind: "scan" }>, scope: Scope<L>, faults: string[]): string[] {
+  const found: string[] = [];
+  const [first] = scan.states;
+  if (scope.outer.length > 0) found.push("a scan in the body of a scan");
+  if (first === undefined) found.push("a scan without states");
+  else if (first.out !== scan.out) found.push(`the result is %${scan.out}, not that of the first state`);
+  found.push(...verifyRanges([scan.range], []));
+  const inside = new Set(scope.defined);
+  for (const state of scan.states) {
+    const type = graph.values[state.out]?.type;
+    if (!scope.defined.has(state.initial)) found.push(`state %${state.initial} is not defined before`);
+    if (inside.has(state.before) || scope.local.has(state.before)) found.push(`%${state.before} is defined twice`);
+    inside.add(state.before);
+    for (const id of [state.initial, state.before, state.after]) {
+      const other = graph.values[id]?.type;
+      if (type === undefined || other === undefined || !sameDtype(other.dtype, type.dtype) || !sameShape(other.shape, type.shape)) found.push(`the state %${state.out} is ${type === undefined ? "?" : printType(type)}, and %${id} is ${other === undefined ? "not there" : printType(other)}`);
+      else if (other.format !== null || type.format !== null) found.push(`the state %${id} is packed`);
+    }
+  }
+  for (const eqn of scan.body) if (eqn.kind === "pack" || eqn.kind === "factor") found.push(`a ${eqn.kind} in the body of a scan`);
+  verifyEqns(graph, scan.body, { defined: inside, local: scope.local, outer: [...scope.outer, scan.range] }, faults);
+  for (const state of scan.states) {
+    const own = state.after === state.before || scan.body.some((eqn) => definedBy(eqn).includes(state.after));
+    if (!own) found.push(`the state %${state.out} ends a step as %${state.after}, which its body does not define`);
+  }
+  for (const id of inside) if (!scope.defined.has(id)) scope.local.add(id);
+  return found;
 }
 
 function verifyOutputs<L extends Level>(graph: Graph<L>, defined: ReadonlySet<ValueId>, faults: string[]): void {
@@ -99,7 +148,7 @@ function verifyFormat<L extends Level>(graph: Graph<L>, format: FormatRef | Form
   return [...faults, ...(format.of === null ? [] : verifyFormat(graph, format.of))];
 }
 
-function verifyEqn<L extends Level>(graph: Graph<L>, eqn: Eqn<L>, defined: ReadonlySet<ValueId>): string[] {
+function verifyEqn<L extends Level>(graph: Graph<L>, eqn: Exclude<Eqn<L>, { kind: "scan" }>, { defined, outer }: Scope<L>): string[] {
   const faults: string[] = [];
   const out = (graph.values[eqn.out] as Value<L>).type;
   const operand = (id: ValueId, what: string): TensorType<L> | null => {
@@ -110,12 +159,12 @@ function verifyEqn<L extends Level>(graph: Graph<L>, eqn: Eqn<L>, defined: Reado
     if (!sameDtype(found, expected)) faults.push(`${what} is ${name(found)}, not ${name(expected)}`);
   };
   const scalar = (body: Scalar<L>, ranges: readonly Range<L>[]): void => {
-    faults.push(...verifyScalar(graph, body, ranges, defined));
+    faults.push(...verifyScalar(graph, body, [...outer, ...ranges], defined));
   };
 
   switch (eqn.kind) {
     case "map":
-      faults.push(...verifyRanges(eqn.indices));
+      faults.push(...verifyRanges(eqn.indices, outer));
       if (!rangesOver(eqn.indices, out.shape)) faults.push("the ranges are not 0 .. shape");
       scalar(eqn.body, eqn.indices);
       expectDtype(dtypeOf(eqn.body), out.dtype, "the body");
@@ -123,7 +172,7 @@ function verifyEqn<L extends Level>(graph: Graph<L>, eqn: Eqn<L>, defined: Reado
       break;
     case "update": {
       const base = operand(eqn.base, "base");
-      faults.push(...verifyRanges(eqn.indices));
+      faults.push(...verifyRanges(eqn.indices, outer));
       if (eqn.at.length !== out.shape.length) faults.push(`${eqn.at.length} indices for rank ${out.shape.length}`);
       for (const at of eqn.at) {
         scalar(at, eqn.indices);
@@ -148,6 +197,14 @@ function verifyEqn<L extends Level>(graph: Graph<L>, eqn: Eqn<L>, defined: Reado
       if (out.format !== null) faults.push("only pack defines a packed value");
       break;
     }
+    case "factor": {
+      const source = operand(eqn.source, "source");
+      if (source && (!sameDtype(source.dtype, out.dtype) || !sameShape(source.shape, out.shape))) faults.push(`the source is ${printType(source)}`);
+      expectDtype(out.dtype, "f32", "the result");
+      if (out.shape.length !== 2 || printAnySize(out.shape[0] as L["size"]) !== printAnySize(out.shape[1] as L["size"])) faults.push("the result is not square");
+      if (source?.format || out.format !== null) faults.push("a packed tensor cannot be factored");
+      break;
+    }
     case "pack": {
       const source = operand(eqn.source, "source");
       if (source && (!sameDtype(source.dtype, out.dtype) || !sameShape(source.shape, out.shape))) faults.push(`the source is ${printType(source)}`);
@@ -165,21 +222,24 @@ function verifyEqn<L extends Level>(graph: Graph<L>, eqn: Eqn<L>, defined: Reado
   return faults;
 }
 
-/** An equation's own ranges: distinct indices, bounds that no index or tensor decides. */
-function verifyRanges<L extends Level>(ranges: readonly Range<L>[]): string[] {
+/** An equation's own ranges: distinct indices, bounds that only sizes and the indices of scans around it decide. */
+function verifyRanges<L extends Level>(ranges: readonly Range<L>[], outer: readonly Range<L>[]): string[] {
   const faults: string[] = [];
-  const seen = new Set<number>();
+  const seen = new Set<number>(outer.map((range) => range.index));
+  const steps = new Set<number>(seen);
   for (const range of ranges) {
     if (seen.has(range.index)) faults.push(`index ${range.name} is bound twice`);
     seen.add(range.index);
-    for (const bound of [range.low, range.high]) if (!isSizeScalar(bound)) faults.push(`a bound of ${range.name} is not a constant size`);
+    for (const bound of [range.low, range.high]) if (dtypeOf(bound) !== "i32" || !isSizeScalar(bound, steps)) faults.push(`a bound of ${range.name} is not a constant size`);
   }
   return faults;
 }
 
-function isSizeScalar<L extends Level>(scalar: Scalar<L>): boolean {
-  if (scalar.kind === "binary") return isSizeScalar(scalar.a) && isSizeScalar(scalar.b);
-  return (scalar.kind === "constant" || scalar.kind === "size") && dtypeOf(scalar) === "i32" && freeIndices(scalar).size === 0;
+function isSizeScalar<L extends Level>(scalar: Scalar<L>, steps: ReadonlySet<number>): boolean {
+  if (scalar.kind === "binary") return isSizeScalar(scalar.a, steps) && isSizeScalar(scalar.b, steps);
+  if (scalar.kind === "index") return steps.has(scalar.index);
+  if (scalar.kind === "select") return [scalar.condition, scalar.then, scalar.otherwise].every((part) => isSizeScalar(part, steps));
+  return scalar.kind === "constant" || scalar.kind === "size";
 }
 
 function sameShape<L extends Level>(a: readonly L["size"][], b: readonly L["size"][]): boolean {

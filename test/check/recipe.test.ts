@@ -148,7 +148,7 @@ const wrong: Readonly<Record<string, readonly string[]>> = {
   "expect perplexity(model) < 3": ["E607"],
   "expect model < 3": ["E305"],
   "return model": ["E602"],
-  "scan k in 0 .. 3 { }": ["E601"],
+  "scan k in 0 .. 3 { }": ["E602"],
   "save \"../up\"": ["E605"],
   "for w in model.linears matching \"\" { store w as w }": ["E605"],
   "for w in model.linears { store w as pack w as int4(30) with scale w }": ["E501"],

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { binaryOps, reduceOps, unaryOps } from "../../compiler/graph/ops.js";
+import { binaryOps, factorOps, reduceOps, unaryOps } from "../../compiler/graph/ops.js";
 import { close, difference, tolerances } from "../support/tolerance.js";
 
 const test = suite("spec/ops.md and spec/numerics.md");
@@ -28,10 +28,14 @@ test("ops.md lists the reductions with their type rules, in order", () => {
   assert.equal(rules("Reductions").map(([op, rule]) => [op, rule]), Object.entries(reduceOps));
 });
 
+test("ops.md lists the factors with their type rules, in order", () => {
+  assert.equal(rules("Factors").map(([op, rule]) => [op, rule]), Object.entries(factorOps));
+});
+
 test("ops.md explains every type rule", () => {
   const explained = rows("ops.md", "Type rules").map(([rule]) => rule);
   assert.equal(explained, [...new Set(explained)]);
-  for (const rule of [...Object.values(unaryOps), ...Object.values(binaryOps), ...Object.values(reduceOps)]) assert.ok(explained.includes(rule), rule);
+  for (const rule of [...Object.values(unaryOps), ...Object.values(binaryOps), ...Object.values(reduceOps), ...Object.values(factorOps)]) assert.ok(explained.includes(rule), rule);
 });
 
 test("numerics.md has the tolerances", () => {

@@ -112,7 +112,7 @@ function makeCase(choices: readonly number[], seed: number, options: GraphOption
 /** The graph with the indices of each equation counted from 0: ids need only be unique within an equation. */
 function withLocalIndices(graph: ConcreteGraph): ConcreteGraph {
   const eqns = graph.eqns.map((eqn) => {
-    if (eqn.kind === "top" || eqn.kind === "pack") return eqn;
+    if (eqn.kind !== "map" && eqn.kind !== "update") return eqn;
     const ids = new Map<number, number>();
     const local = (index: number): number => {
       const id = ids.get(index) ?? ids.size;

@@ -15,6 +15,8 @@ export const tolerances = {
   reduction: { relative: 1e-5, ofPeak: 2e-5 },
   /** Several equations of f32 after one another. */
   chain: { relative: 1e-4, ofPeak: 1e-4 },
+  /** A scan in blocks of columns, or a factorisation, against one column after another. */
+  scan: { relative: 1e-3, ofPeak: 5e-4 },
   /** sin and cos, of which WGSL asks for no more. */
   trigonometric: { relative: 0, ofPeak: 2 ** -10 },
   /** Values held or computed in f16. */
