@@ -1,0 +1,91 @@
+/** Products with a weight of every format against the same weight dense, at awkward sizes. */
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import type { Schedule } from "../../compiler/lower/choose.js";
+import { agreeOnDevice, agreeSimulated, expectedOf, schedulesOf, type Case } from "../support/agreement.js";
+import { openMachine, type Machine } from "../support/device-stages.js";
+import { formatFault, weightFormats } from "../support/packed.js";
+import { productCase, type ProductShape } from "../support/products.js";
+import { simulated } from "../support/simulated.js";
+
+const test = suite<{ machine: Machine }>("products of every format");
+
+test.before(async (context) => {
+  context.machine = await openMachine();
+});
+test.after(({ machine }) => machine.close());
+
+const plain: ProductShape = {
+  batch: [], tokens: [3], n: 17, k: 64, interleaved: false, format: null, right: "rows", left: "plain", bound: "whole", pair: "none", after: "nothing",
+};
+
+/** Columns that a format can store: a few groups, and where possible a length that has no units. */
+function columnsOf(format: string): readonly number[] {
+  return [64, 96, 256, 36, 12, 13, 1].filter((k) => formatFault(format, 1, k) === null).slice(0, 4);
+}
+
+function make(format: string, shape: Partial<ProductShape>): Case {
+  return productCase({ ...plain, format, ...shape });
+}
+
+for (const format of weightFormats) {
+  test(`${format} in the kernel evaluator, by each schedule`, () => {
+    const [k = 256] = columnsOf(format);
+    const forced: readonly (readonly [Schedule, number, number])[] = [["matvec", 1, 5], ["matvec", 3, 5], ["tiled", 9, 33], ["quads", 5, 18], ["loops", 2, 3]];
+    forced.forEach(([schedule, tokens, n], turn) => {
+      const given = make(format, { tokens: [tokens], n, k });
+      const expected = expectedOf(given);
+      for (const device of simulated.filter(({ target }, at) => (schedule === "quads" ? target.kind === "cpu" : (at + turn) % 3 === 0))) {
+        const schedules = schedulesOf(agreeSimulated(given, expected, device, { schedule }));
+        // sparse units have no place in the registers of a quad, and small workgroups none for a tile
+        if (schedule !== "quads" && schedule !== "tiled") assert.equal(schedules, [schedule], device.target.name);
+      }
+    });
+  });
+
+  test(`${format} after a norm, which a workgroup of a matvec computes for itself`, () => {
+    for (const k of columnsOf(format)) {
+      const given = make(format, { tokens: [2], n: 5, k, left: "normed", pair: "same", after: "gate" });
+      const expected = expectedOf(given);
+      for (const device of simulated.slice(1, 4)) agreeSimulated(given, expected, device);
+    }
+  });
+
+  test(`${format} on the device`, async ({ machine }) => {
+    for (const k of columnsOf(format)) {
+      for (const [tokens, n] of [[1, 33], [7, 17], [40, 35]] as const) {
+        const given = make(format, { tokens: [tokens], n, k, pair: tokens === 7 ? "same" : "none", after: tokens === 7 ? "gate" : "residual" });
+        await agreeOnDevice(given, expectedOf(given), machine);
+      }
+    }
+  });
+}
+
+const special: Readonly<Record<string, Partial<ProductShape>>> = {
+  "a gate and its product of different formats' units": { pair: "same", after: "gate", n: 33, tokens: [9] },
+  "sums over different left sides": { pair: "other", after: "residual", tokens: [5] },
+  "a batch": { batch: [3], tokens: [4], n: 16 },
+  "a batch around the tokens": { batch: [2, 3], interleaved: true, tokens: [5], n: 9, right: "columns" },
+  "two axes of tokens": { tokens: [3, 4], n: 20, k: 128 },
+  "no tokens": { tokens: [], n: 40 },
+  "up to each token": { tokens: [17], n: 16, k: 32, bound: "token", right: "columns" },
+  "up to each token, heads apart": { batch: [2, 3], interleaved: true, tokens: [9], n: 16, k: 32, bound: "token", right: "columns" },
+  "up to a number that is data": { tokens: [16], n: 17, k: 24, bound: "data" },
+  "up to each output": { tokens: [8], n: 16, k: 16, bound: "output" },
+  "from the second on": { tokens: [9], n: 17, k: 36, bound: "part" },
+  "a shifted weight": { tokens: [9], n: 17, k: 36, right: "shifted", bound: "token" },
+  "a weight with a column before the first": { tokens: [9], n: 17, k: 36, right: "guarded", bound: "part" },
+  "activations backwards": { tokens: [9], n: 17, k: 16, left: "backwards", bound: "token" },
+  "activations in heads": { tokens: [9], n: 17, k: 64, left: "regrouped" },
+};
+
+for (const [name, shape] of Object.entries(special)) {
+  test(name, async ({ machine }) => {
+    const given = productCase({ ...plain, ...shape });
+    const expected = expectedOf(given);
+    for (const device of simulated) for (const schedule of [null, "tiled"] as const) agreeSimulated(given, expected, device, { schedule });
+    for (const schedule of [null, "matvec", "quads", "tiled", "rows", "loops"] as const) await agreeOnDevice(given, expected, machine, { schedule });
+  });
+}
+
+test.run();
