@@ -6,19 +6,20 @@ import type { Linear, Model } from "../model/model.js";
 import { printPattern } from "../model/packed.js";
 import type { DeviceTensor } from "../run/run.js";
 import { embedWindows, type ActivationBatch } from "./activations.js";
-import { inputOf, passBlock, runBlock, type LinearInput, type Statistics } from "./calibrate.js";
+import { passBlock, runBlock, type LinearInput, type Statistics } from "./calibrate.js";
 import { isGram, type ObserveStep } from "./calibration-run.js";
 import type { Caller } from "./call.js";
 import { LlamaError } from "./error.js";
 import { createForecast } from "./forecast.js";
 import { isSelected, treatmentOf } from "./names.js";
+import { first } from "./results.js";
 import type { WeightRecord } from "./saved-state.js";
 import { batchLoss } from "./score.js";
 import { openSession, type Session } from "./session.js";
 import { checkRecipe, createTreater, type Seen } from "./treat.js";
 import { linearName, type BlockWeights, type LinearName } from "./weights.js";
 import { checkContext, type ScoredWindows, type Windows } from "./windows.js";
-import { createWorkingModel } from "./working-model.js";
+import { createWorkingModel, type WorkingModel } from "./working-model.js";
 
 /** A recipe to try, and what it is called. */
 export interface Try {
@@ -41,11 +42,11 @@ export interface SensitivityRow {
   readonly perplexity: number;
   /** What the perplexity grew by. */
   readonly delta: number;
-  /** Over the layers of the group, by the bytes they had: ||W' - W|| / ||W|| in the mean. */
+  /** ||W' - W|| / ||W||, the mean over the layers of the group. */
   readonly relativeError: number;
-  /** ||(W' - W) X|| / ||W X|| on the calibration windows, in the mean. */
+  /** ||(W' - W) X|| / ||W X|| on the calibration windows, the mean over the layers; null where a device cannot tell. */
   readonly layerError: number | null;
-  /** Of the layer's, or of most of the group's, new weights. */
+  /** Of the new weight of the group's first layer. */
   readonly pattern: string;
   readonly format: string;
   readonly bitsPerWeight: number;
@@ -85,7 +86,8 @@ export function groupsOf(model: Model, by: SensitivityOptions["by"]): readonly L
 }
 
 /**
- * Tries each treatment on each group alone. The model is held on the device. A group is scored from its first block on, for
+ * Tries each treatment on each group alone. The model is held on the device, dense in f32, and treated weights are decoded
+ * to that, so that all tries run the same kernels. A group is scored from its first block on, for
  * all before is as it was. Layers that a recipe leaves alone are left out.
  * @throws LlamaError recipe, bad-window, not-finite; CompileError; ModelError; DeviceError
  */
@@ -110,7 +112,7 @@ export async function findSensitivity(caller: Caller, model: Model, tries: reado
   let done = 0;
   const report = (subject: string): void => options.onProgress?.({ subject, done, total: wanted.length, ...forecast.now() });
 
-  const session = await openSession(caller, model, { dtype: "f32" });
+  const session = await openSession(caller, model, { dtype: "f32", weights: "f32" });
   const working = createWorkingModel(caller, model);
   const treater = createTreater(caller, model, working);
   const releases: (() => void | Promise<void>)[] = [() => working.release(), () => session.release()];
@@ -131,8 +133,9 @@ export async function findSensitivity(caller: Caller, model: Model, tries: reado
       const began = performance.now();
       const records: WeightRecord[] = [];
       for (const linear of group.layers) records.push(await treatAlone(recipe, linear, (treatment) => treater.treat(linear, treatment, seen.of(recipe, linear.block))));
-      const replaced = await replaceLayers(session.blocks, group.layers, async (weight) => (await working.now(weight))?.tensor ?? null);
-      const perplexity = await kept.score(Math.min(...group.layers.map(({ block }) => block)), replaced);
+      const replaced = await replaceLayers(caller, session.blocks, group.layers, working);
+      const perplexity = await kept.score(Math.min(...group.layers.map(({ block }) => block)), replaced.blocks);
+      replaced.release();
       for (const linear of group.layers) working.restore(linear.weight);
       rows.push(rowOf(model, name, group, records, perplexity, dense, (performance.now() - began) / 1000));
       done++;
@@ -206,8 +209,8 @@ async function observeAll(caller: Caller, model: Model, session: Session, tries:
 /** The activations of the scored windows before each block, and a scorer that begins with those of any block. */
 async function keepActivations(caller: Caller, model: Model, session: Session, windows: ScoredWindows): Promise<{ score(from: number, blocks: readonly BlockWeights[]): Promise<number>; release(): Promise<void> }> {
   const { config } = model;
-  const first = await embedWindows(caller, config, session.frame, windows, { dtype: "f32", memory: Infinity });
-  /** By block, then by batch; what is before the first block stays with `first`. */
+  const start = await embedWindows(caller, config, session.frame, windows, { dtype: "f32", memory: Infinity });
+  /** By block, then by batch; what is before the first block stays with `start`. */
   const before: DeviceTensor[][] = [[]];
   const through = async (batch: ActivationBatch, weights: BlockWeights): Promise<DeviceTensor> => {
     const x = await runBlock(caller, config, weights, batch, async () => undefined, true);
@@ -216,15 +219,15 @@ async function keepActivations(caller: Caller, model: Model, session: Session, w
   };
   const release = async (): Promise<void> => {
     for (const tensor of before.flat()) caller.executor.release(tensor);
-    await first.release();
+    await start.release();
   };
   try {
     for (const [at, weights] of session.blocks.entries()) {
       const next: DeviceTensor[] = [];
       before.push(next);
-      for (let batch = 0; batch < first.batches; batch++) {
-        const { batch: start } = await first.load(batch);
-        next.push(await through({ ...start, x: before[at]?.[batch] ?? start.x }, weights));
+      for (let batch = 0; batch < start.batches; batch++) {
+        const { batch: given } = await start.load(batch);
+        next.push(await through({ ...given, x: before[at]?.[batch] ?? given.x }, weights));
         await caller.executor.finish();
       }
     }
@@ -236,16 +239,16 @@ async function keepActivations(caller: Caller, model: Model, session: Session, w
     release,
     async score(from, blocks) {
       let loss = 0;
-      for (let batch = 0; batch < first.batches; batch++) {
-        const { batch: start } = await first.load(batch);
-        const kept = before[from]?.[batch] ?? start.x;
+      for (let batch = 0; batch < start.batches; batch++) {
+        const { batch: given } = await start.load(batch);
+        const kept = before[from]?.[batch] ?? given.x;
         let x = kept;
         for (const weights of blocks.slice(from)) {
-          const next = await through({ ...start, x }, weights);
+          const next = await through({ ...given, x }, weights);
           if (x !== kept) caller.executor.release(x);
           x = next;
         }
-        loss += await batchLoss(caller, model, session.frame, { x }, windows, batch * first.batch);
+        loss += await batchLoss(caller, model, session.frame, { x }, windows, batch * start.batch);
         if (x !== kept) caller.executor.release(x);
       }
       return Math.exp(loss / (windows.count * windows.tokens));
@@ -253,26 +256,30 @@ async function keepActivations(caller: Caller, model: Model, session: Session, w
   };
 }
 
-/** The blocks with other weights for some layers. */
-async function replaceLayers(blocks: readonly BlockWeights[], layers: readonly Linear[], weightOf: (name: string) => Promise<DeviceTensor | null>): Promise<readonly BlockWeights[]> {
+/** The blocks with the treated weights of some layers, decoded; `release` frees what was. */
+async function replaceLayers(caller: Caller, blocks: readonly BlockWeights[], layers: readonly Linear[], working: WorkingModel): Promise<{ readonly blocks: readonly BlockWeights[]; release(): void }> {
   const replaced = blocks.map((block) => ({ ...block, linears: { ...block.linears } as Record<LinearName, DeviceTensor> }));
+  const own: DeviceTensor[] = [];
   for (const { name, weight, block } of layers) {
-    const tensor = await weightOf(weight);
+    const now = await working.now(weight);
     const target = replaced[block];
-    if (tensor !== null && target !== undefined) target.linears[linearName(name)] = tensor;
+    if (now === null || target === undefined) throw new InternalError(`${name} was not treated`);
+    const dense = first(await caller.call("dense", { w: now.tensor }));
+    own.push(dense);
+    target.linears[linearName(name)] = dense;
   }
-  return replaced;
+  return { blocks: replaced, release: () => { for (const tensor of own) caller.executor.release(tensor); } };
 }
 
 function rowOf(model: Model, treatment: string, group: LayerGroup, records: readonly WeightRecord[], perplexity: number, dense: number, seconds: number): SensitivityRow {
   const mean = (value: (record: WeightRecord) => number): number => records.reduce((sum, record) => sum + value(record), 0) / records.length;
-  const [first] = records;
+  const [head] = records;
   const errors = records.map(({ layerError }) => layerError);
   return {
     treatment, group: group.name, layers: group.layers.map(({ name }) => name), perplexity, delta: perplexity - dense,
     relativeError: mean(({ relativeError }) => relativeError),
     layerError: errors.some((error) => error === null) ? null : mean(({ layerError }) => layerError ?? 0),
-    pattern: first === undefined ? "" : printPattern(first.pattern), format: first === undefined ? "" : printFormat(first.format),
+    pattern: head === undefined ? "" : printPattern(head.pattern), format: head === undefined ? "" : printFormat(head.format),
     bitsPerWeight: mean(({ format, shape }) => bitsPerWeight(format, shapeOf(shape))),
     bytesBefore: group.layers.reduce((sum, { weight }) => sum + model.tensor(weight).bytes, 0), bytesAfter: records.reduce((sum, { bytes }) => sum + bytes, 0), seconds,
   };

@@ -52,11 +52,16 @@ for (const format of weightFormats) {
   });
 
   test(`${format} on the device`, async ({ machine }) => {
-    for (const k of columnsOf(format)) {
-      for (const [tokens, n] of [[1, 33], [7, 17], [40, 35]] as const) {
-        const given = make(format, { tokens: [tokens], n, k, pair: tokens === 7 ? "same" : "none", after: tokens === 7 ? "gate" : "residual" });
-        await agreeOnDevice(given, expectedOf(given), machine);
-      }
+    const columns = columnsOf(format);
+    // drivers take long to compile products of several tokens with unrolled units
+    const cases: readonly Partial<ProductShape>[] = [
+      ...columns.map((k): Partial<ProductShape> => ({ tokens: [1], n: 33, k, after: "residual" })),
+      { tokens: [40], n: 35, k: columns[0] ?? 256, after: "residual" },
+      { tokens: [2], n: 17, k: columns.at(-1) ?? 256, pair: "same", after: "gate" },
+    ];
+    for (const shape of cases) {
+      const given = make(format, shape);
+      await agreeOnDevice(given, expectedOf(given), machine);
     }
   });
 }
@@ -83,8 +88,8 @@ for (const [name, shape] of Object.entries(special)) {
   test(name, async ({ machine }) => {
     const given = productCase({ ...plain, ...shape });
     const expected = expectedOf(given);
-    for (const device of simulated) for (const schedule of [null, "tiled"] as const) agreeSimulated(given, expected, device, { schedule });
-    for (const schedule of [null, "matvec", "quads", "tiled", "rows", "loops"] as const) await agreeOnDevice(given, expected, machine, { schedule });
+    simulated.forEach((device, at) => agreeSimulated(given, expected, device, { schedule: ([null, "tiled", "matvec"] as const)[at % 3] }));
+    for (const schedule of [null, "tiled"] as const) await agreeOnDevice(given, expected, machine, { schedule });
   });
 }
 
