@@ -76,12 +76,17 @@ The model is held on the device. Nothing is written but the report.`)
     }));
 }
 
+/** Tries that are printed. */
+const shown = 24;
+
 function describe(result: Sensitivity, device: string, output: Output): string {
+  const more = result.rows.length - shown;
   return [
-    table(["treatment", "layers", "perplexity", "grows by", "layer error", "weight error", "bits/weight", "bytes saved"], result.rows.map((row) => [
+    table(["treatment", "layers", "perplexity", "grows by", "layer error", "weight error", "bits/weight", "bytes saved"], result.rows.slice(0, shown).map((row) => [
       row.treatment, row.group, { number: row.perplexity, digits: 3 }, { number: row.delta, digits: 3 }, { number: row.layerError ?? NaN, digits: 4 }, { number: row.relativeError, digits: 4 },
       { number: row.bitsPerWeight, digits: 3 }, row.bytesBefore - row.bytesAfter,
     ]), output.paint),
+    ...(more > 0 ? [`and ${more} that hurt less: --json and --report have them all`] : []),
     `perplexity ${output.paint.bold(result.perplexity.toFixed(3))} as given, over ${result.tokens} tokens (the first ${result.windows} windows); ${result.rows.length} tries in ${result.seconds.toFixed(1)} s on ${device}`,
   ].join("\n");
 }
