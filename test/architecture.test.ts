@@ -95,8 +95,8 @@ test("packages are imported where they belong, and listed in package.json", () =
     }
   }
   assert.equal(wrong, []);
-  // the driver on the CPU is read from its package's folder; types and the compiler of TypeScript are not imported
-  const otherwise = ["@sparticuz/chromium", "@webgpu/types", "typescript"];
+  // the driver on the CPU and what draws the plots of a report are read from their packages' folders; types and the compiler of TypeScript are not imported
+  const otherwise = ["@sparticuz/chromium", "chart.js", "@webgpu/types", "typescript"];
   const unused = Object.keys({ ...manifest.dependencies, ...manifest.devDependencies }).filter((name) => !used.has(name) && !otherwise.includes(name) && !name.startsWith("@types/"));
   assert.equal(unused, []);
 });

@@ -11,6 +11,7 @@ import { addDevices } from "./devices.js";
 import { addEval } from "./eval.js";
 import { addGenerate } from "./generate.js";
 import { addInspect } from "./inspect.js";
+import { addSensitivity } from "./sensitivity.js";
 
 const { version } = JSON.parse(readFileSync(join(packageRoot(), "package.json"), "utf8")) as { version: string };
 const program = new Command("espalier")
@@ -25,7 +26,7 @@ Examples:
   espalier compress examples/wanda-2of4-int4.esp --model MODEL --out SMALLER
   espalier eval --model SMALLER --text eval.txt
   espalier generate --model SMALLER --prompt "Once upon a time"`);
-for (const add of [addCheck, addCompile, addCompress, addGenerate, addEval, addInspect, addBench, addDevices]) add(program);
+for (const add of [addCheck, addCompile, addCompress, addSensitivity, addGenerate, addEval, addInspect, addBench, addDevices]) add(program);
 for (const command of [program, ...program.commands]) command.exitOverride();
 
 try {

@@ -6,9 +6,12 @@ export type Work<Kind extends string> = { readonly [K in Kind]: number };
 export interface Forecast<Kind extends string> {
   /** Work of a kind that was done since the last call, or since the start; more than was announced is harmless. */
   done(kind: Kind, work: number): void;
-  /** The share of the whole time that is over, 0 to 1, never falling; and the seconds left, null until something was done. */
+  /** The share of the whole time that is over, 0 to 1, never falling; and the seconds left, null until enough was done to tell. */
   now(): { readonly share: number; readonly secondsLeft: number | null };
 }
+
+/** The share of the work below which its pace tells nothing: what comes first is compiled first. */
+const early = 0.01;
 
 /**
  * A forecast of work to be done. A kind of which nothing was done yet is taken to be as fast as all that was. `clock` gives
@@ -18,6 +21,7 @@ export function createForecast<Kind extends string>(total: Work<Kind>, clock: ()
   const kinds = Object.keys(total) as Kind[];
   const started = clock();
   const finished = new Map<Kind, { work: number; milliseconds: number }>(kinds.map((kind) => [kind, { work: 0, milliseconds: 0 }]));
+  const whole = kinds.reduce((sum, kind) => sum + total[kind], 0);
   let last = started;
   let share = 0;
   return {
@@ -33,7 +37,7 @@ export function createForecast<Kind extends string>(total: Work<Kind>, clock: ()
     now() {
       const all = [...finished.values()];
       const work = all.reduce((sum, entry) => sum + entry.work, 0);
-      if (work === 0) return { share, secondsLeft: null };
+      if (work < early * whole) return { share, secondsLeft: null };
       const usual = all.reduce((sum, entry) => sum + entry.milliseconds, 0) / work;
       const left = kinds.reduce((sum, kind) => {
         const entry = finished.get(kind) ?? { work: 0, milliseconds: 0 };

@@ -36,7 +36,7 @@ commands("compress writes a model that inspect, eval and generate take", async (
   const report = documentOf<{ tensors: readonly Record<string, unknown>[]; bytesBefore: number; bytesAfter: number; seconds: number }>(
     await espalier("compress", "examples/int4.esp", "--model", classics, "--out", out, "--device", "cpu", "--json"));
   assert.is(report.tensors.length, 28);
-  assert.equal(Object.keys(report.tensors[0] ?? {}).sort(), ["bitsPerWeight", "bytes", "format", "name", "pattern", "relativeError"]);
+  assert.equal(Object.keys(report.tensors[0] ?? {}).sort(), ["bitsPerWeight", "bytes", "format", "layerError", "name", "pattern", "relativeError", "seconds"]);
   assert.ok(report.bytesAfter < 0.5 * report.bytesBefore);
 
   const inspected = documentOf<{ tensors: readonly Record<string, unknown>[]; parameters: number; bytes: number; bitsPerWeight: number }>(await espalier("inspect", out, "--json"));

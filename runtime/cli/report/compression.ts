@@ -68,8 +68,8 @@ function chartsOf({ tensors }: Compression, model: Model): readonly Section[] {
 }
 
 function bytesChart(model: Model, byName: ReadonlyMap<string, TensorReport>): Section {
-  const kinds = new Map<string, { before: number; after: number }>();
   const linears = new Map(model.linears.map(({ name, weight }) => [weight, kindOf(name)]));
+  const kinds = new Map<string, { readonly before: number; readonly after: number }>([...linears.values()].map((kind) => [kind, { before: 0, after: 0 }]));
   for (const tensor of model.tensors) {
     const kind = linears.get(tensor.name) ?? (tensor.shape.length < 2 ? "norms" : kindOf(tensor.name.replace(/\.weight$/, "")));
     const sums = kinds.get(kind) ?? { before: 0, after: 0 };

@@ -5,14 +5,20 @@ const charts = JSON.parse(document.getElementById("charts").textContent);
 let drawn = [];
 
 function write(value, unit) {
-  if (unit === "percent") return (100 * value).toPrecision(3) + " %";
-  if (unit === "seconds") return (value < 10 ? value.toPrecision(2) : value.toFixed(0)) + " s";
+  if (unit === "percent") return Number((100 * value).toPrecision(3)) + " %";
+  if (unit === "seconds") return Number(value.toPrecision(3)) + " s";
   if (unit === "bytes") {
     const names = ["B", "KiB", "MiB", "GiB", "TiB"];
     const step = Math.min(names.length - 1, Math.max(0, Math.floor(Math.log2(Math.max(1, value)) / 10)));
     return Number((value / 2 ** (10 * step)).toPrecision(3)) + " " + names[step];
   }
   return String(Number(value.toPrecision(4)));
+}
+
+/** Bytes are read best at powers of two. */
+function ticks(unit, series) {
+  const most = Math.max(1, ...series.flatMap(({ values }) => values.map((value) => value ?? 0)));
+  return { callback: (value) => write(value, unit), ...(unit === "bytes" ? { stepSize: 2 ** Math.ceil(Math.log2(most / 8)) } : {}) };
 }
 
 function draw() {
@@ -34,12 +40,12 @@ function draw() {
     options: {
       responsive: true, maintainAspectRatio: false, animation: false, interaction: { mode: "index", intersect: false },
       plugins: {
-        legend: { display: series.length > 1, position: "bottom", labels: { usePointStyle: kind === "lines", boxWidth: 12 } },
+        legend: { display: series.length > 1, position: "bottom", labels: { usePointStyle: kind === "lines", boxWidth: 12, boxHeight: 8 } },
         tooltip: { callbacks: { label: (item) => " " + item.dataset.label + ": " + write(item.raw, unit) } },
       },
       scales: {
         x: { stacked: kind === "stacked", title: { display: true, text: below }, grid: { display: false } },
-        y: { stacked: kind === "stacked", type: logarithmic ? "logarithmic" : "linear", beginAtZero: !logarithmic, title: { display: true, text: side }, ticks: { callback: (value) => write(value, unit) } },
+        y: { stacked: kind === "stacked", type: logarithmic ? "logarithmic" : "linear", beginAtZero: !logarithmic, title: { display: true, text: side }, ticks: ticks(unit, series) },
       },
     },
   }));
