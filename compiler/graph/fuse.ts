@@ -41,7 +41,7 @@ interface Limits extends Required<FuseOptions> {
 /**
  * The graph with maps inlined, and without the equations this makes useless. Equal subtrees of an equation are one
  * object. Nothing is moved into the body of a scan, where it would be computed at each step. In a step a map is inlined
- * only into another, and only if nothing is computed again: what a row has one of stays a tensor of its own.
+ * only into another, only if nothing is computed again, and not if it reduces: what a row has one of stays a tensor.
  */
 export function fuse(graph: ConcreteGraph, options: FuseOptions = {}): ConcreteGraph {
   const limits: Limits = { inlineReductions: options.inlineReductions ?? (() => false), cheapOps: options.cheapOps ?? 4, maxNodes: options.maxNodes ?? 400, maxTensors: options.maxTensors ?? Infinity, outer: new Map(), step: false };
@@ -143,6 +143,7 @@ function isWorthwhile(producer: MapEqn, consumer: ScalarEqn, only: boolean, type
   const sites = sitesOf(consumer, producer.out, options.outer);
   if (options.step && consumer.kind !== "map") return false;
   if (scalarReductions(producer.body).length > 0) {
+    if (options.step) return false;
     return isEpilogue(producer, consumer, sites, only) || options.inlineReductions(producer, consumer);
   }
   const nodes = scalarNodes(producer.body);

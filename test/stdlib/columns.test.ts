@@ -149,6 +149,35 @@ test("SparseGPT and GPTQ in one pass", () => {
   assert.ok(near(scales!.data, flat(s)) && near(q!.data, flat(expected)));
 });
 
+test("a sweep over pairs keeps the best two of four, given all others", () => {
+  const { q: sparse } = pruned(2, 4);
+  const hTensor = tensor([K, K], flat(h));
+  const expected = sparse.map((row) => [...row]);
+  const keep = sparse.map((row) => row.map(() => 0));
+  expected.forEach((row, n) => {
+    for (let k = 0; k < K; k += 4) {
+      const columns = [k, k + 1, k + 2, k + 3];
+      // the part of the gradient that the group itself has no share in
+      const pull = columns.map((j) => -row.reduce((sum, value, i) => sum + ((columns.includes(i) ? 0 : value) - w0[n]![i]!) * h[i]![j]!, 0));
+      let best = { gain: -Infinity, at: [0, 0], values: [0, 0] };
+      for (let i = 0; i < 4; i += 1) {
+        for (let j = i + 1; j < 4; j += 1) {
+          const [p, q, r] = [h[k + i]![k + i]!, h[k + j]![k + j]!, h[k + i]![k + j]!];
+          const values = [(q * pull[i]! - r * pull[j]!) / (p * q - r * r), (p * pull[j]! - r * pull[i]!) / (p * q - r * r)];
+          const gain = pull[i]! * values[0]! + pull[j]! * values[1]!;
+          if (gain > best.gain) best = { gain, at: [i, j], values };
+        }
+      }
+      columns.forEach((column, at) => { row[column] = best.at.includes(at) ? best.values[best.at.indexOf(at)]! : 0; });
+      for (const at of best.at) keep[n]![k + at] = 1;
+    }
+  });
+  const [found, mask] = call("pair_sweep", { w0: w, w1: tensor([N, K], flat(sparse)), h: hTensor });
+  assert.equal([...mask!.data], flat(keep));
+  assert.ok(near(found!.data, flat(expected), 1e-4));
+  assert.ok(outputError(expected, w0, h) < outputError(sparse, w0, h));
+});
+
 test("sweeps never make the error larger, and many end at the least squares solution on the mask", () => {
   const { q: sparse, keep } = pruned(2, 4);
   const mask = tensor([N, K], flat(keep.map((row) => row.map(Number))), "bool");
