@@ -12,7 +12,7 @@ import type { Product, ProductRows, ProductTerm } from "../product.js";
 import { flatten, lowerIndex, lowerScalar, withIndices, withKnown, type Scope } from "../scalar.js";
 import { storeElement } from "../store.js";
 import { combineWorkgroup, fixedSubgroup } from "../team.js";
-import { extent } from "./loops.js";
+import { extent, hullOf } from "../hull.js";
 
 type MapEqn = Eqn<Concrete> & { readonly kind: "map" };
 
@@ -67,9 +67,9 @@ export function matvec(lowering: Lowering, eqn: MapEqn, product: Product, shape:
   const first = build.bind("first_row", k.mul(product.sizes.batch === 1 ? teamAt : k.rem(teamAt, rowTeams), shape.rows));
 
   const axisIndex = (axis: number): IndexId => eqn.indices[axis]!.index;
-  const base = (axis: number): Expr => lowerIndex(lowering.scope(build), eqn.indices[axis]!.low);
+  const base = (axis: number): Expr => k.u32(hullOf(eqn.indices[axis]!, lowering.bounds).low);
   const unpack = (position: Expr, axes: readonly number[]): (readonly [IndexId, Expr])[] =>
-    unflatten(build, position, axes.map((axis) => extent(eqn.indices[axis]!)), axes.map((axis) => eqn.indices[axis]!.name)).map((at, i) => [axisIndex(axes[i]!), k.add(at, base(axes[i]!))] as const);
+    unflatten(build, position, axes.map((axis) => extent(eqn.indices[axis]!, lowering.bounds)), axes.map((axis) => eqn.indices[axis]!.name)).map((at, i) => [axisIndex(axes[i]!), k.add(at, base(axes[i]!))] as const);
 
   const batched = withIndices(lowering.scope(build), unpack(batchPosition, product.batch));
   const tokens = Array.from({ length: product.sizes.m }, (_, token) => withIndices(batched, unpack(k.u32(token), product.m)));
