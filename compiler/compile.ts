@@ -11,8 +11,11 @@ import { inlineRows } from "./lower/inline.js";
 import type { Kernel } from "./kernel/kernel.js";
 import { printKernel } from "./kernel/print.js";
 import { verifyKernel } from "./kernel/verify.js";
-import { lowerEqn, type Schedule } from "./lower/choose.js";
+import type { Schedule } from "./lower/choose.js";
+import { kernelsOf, type Lowered } from "./lower/lowered.js";
 import { createLowering } from "./lower/lowering.js";
+import { isBlocked, type ScanOptions } from "./lower/scan/cut.js";
+import { lowerSteps } from "./lower/steps.js";
 import { unpackForTiles } from "./lower/unpack.js";
 import { plan } from "./plan/plan.js";
 import type { Program } from "./plan/program.js";
@@ -33,6 +36,8 @@ export interface CompileOptions {
   readonly schedule?: Schedule | null;
   /** Whether to join eqns; on by default. */
   readonly fuse?: boolean;
+  /** How scans are cut: for tests and experiments. */
+  readonly scan?: ScanOptions;
 }
 
 /** Every stage of one compilation, for printing and for tests. */
@@ -42,8 +47,12 @@ export interface Stages {
   /** What is lowered: simplified, fused, in-place updates separated. */
   readonly fused: ConcreteGraph;
   readonly storage: StorageMap;
-  /** Kernels of each eqn of `fused`. */
+  /** What each eqn of `fused` becomes. */
+  readonly lowered: readonly Lowered[];
+  /** Kernels of each eqn of `fused`, those that are repeated once. */
   readonly kernels: readonly (readonly Kernel[])[];
+  /** For people: what is slower than it could be, and why. */
+  readonly notes: readonly string[];
   readonly program: Program;
 }
 
@@ -85,7 +94,7 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
     ...(options.fuse === false ? [] : [{ name: "fuse", run: (graph: ConcreteGraph) => fuse(graph, { inlineReductions: inlineRows(graph, target), maxTensors: target.maxStorageBuffers - 2 }) }]),
     { name: "simplify", run: simplify },
     { name: "unpack for tiles", run: (graph) => unpackForTiles(graph, target) },
-    { name: "separate updates", run: separate },
+    { name: "separate updates", run: (graph) => separate(graph, (scan) => isBlocked(graph, scan, target, options.scan ?? {})) },
   ];
   let fused = concrete;
   for (const pass of passes) {
@@ -95,13 +104,11 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
   }
   const storage = assignStorage(fused);
   const lowering = createLowering(fused, storage, target);
-  const kernels = fused.eqns.map((eqn) => {
-    const lowered = lowerEqn(lowering, eqn, options.schedule ?? null);
-    for (const kernel of lowered) {
-      const faults = verifyKernel(kernel, target);
-      if (faults.length > 0) throw new InternalError(`after lowering: ${faults.join("; ")}\n${printKernel(kernel)}`);
-    }
-    return lowered;
-  });
-  return { concrete, fused, storage, kernels, program: plan(fused, storage, kernels) };
+  const lowered = fused.eqns.map((eqn) => lowerSteps(lowering, eqn, { schedule: options.schedule ?? null, scan: options.scan ?? {} }));
+  const kernels = lowered.map((each) => kernelsOf(each.steps));
+  for (const kernel of kernels.flat()) {
+    const faults = verifyKernel(kernel, target);
+    if (faults.length > 0) throw new InternalError(`after lowering: ${faults.join("; ")}\n${printKernel(kernel)}`);
+  }
+  return { concrete, fused, storage, lowered, kernels, notes: lowered.flatMap((each) => each.notes), program: plan(fused, storage, lowered) };
 }

@@ -1,12 +1,14 @@
-import type { Eqn } from "../graph/graph.js";
-import { constantOf, scalarReductions } from "../graph/scalar.js";
+import type { ConcreteGraph, Eqn, Scalar } from "../graph/graph.js";
+import { intervalOf, withRanges, type Bounds } from "../graph/ranges.js";
+import { children, constantOf, scalarReductions } from "../graph/scalar.js";
 import { byteSize, type Kernel } from "../kernel/kernel.js";
 import type { Concrete } from "../types/type.js";
 import type { Lowering } from "./lowering.js";
 import { productOf } from "./product.js";
 import { leftReduces } from "./staged.js";
 import { fixedSubgroup } from "./team.js";
-import { extent, loops } from "./schedules/loops.js";
+import { boundsOf, extent, hullOf } from "./hull.js";
+import { loops } from "./schedules/loops.js";
 import { matvec, matvecApplies, matvecShape } from "./schedules/matvec.js";
 import { quads, quadsApply, quadShape } from "./schedules/quads.js";
 import { rows, rowShape, type RowShape } from "./schedules/rows.js";
@@ -15,6 +17,8 @@ import { tiled, tiledApplies, tileShape } from "./schedules/tiled.js";
 /** The schedules, from the most special. `loops` takes everything. */
 export const schedules = ["matvec", "quads", "tiled", "rows", "loops"] as const;
 export type Schedule = (typeof schedules)[number];
+
+type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
 
 /** Products of fewer multiplications than this are not worth a tile. */
 const tileWork = 1 << 14;
@@ -31,16 +35,19 @@ export function lowerEqn(lowering: Lowering, eqn: Eqn<Concrete>, forced: Schedul
 function attempt(lowering: Lowering, eqn: Eqn<Concrete>, schedule: Schedule, forced: boolean): readonly Kernel[] | null {
   if (schedule === "loops") return loops(lowering, eqn);
   if (eqn.kind !== "map" && eqn.kind !== "update") return null;
-  if (eqn.indices.some((range) => extent(range) === 0)) return null;
+  const bounds = boundsOf(lowering, eqn);
+  if (eqn.indices.some((range) => extent(range, bounds) === 0)) return null;
+  const whole = eqn.indices.every((range) => hullOf(range, bounds).exact);
   if (schedule === "rows") {
+    if (!whole) return null;
     const shape = rowShape(eqn);
     if (shape === null || shape.shared.length === 0 || (!forced && !rowsPay(lowering, eqn, shape))) return null;
     return [rows(lowering, eqn, shape, rowSize(lowering, shape))];
   }
-  if (eqn.kind !== "map") return null;
-  const product = productOf(lowering.graph, eqn);
-  if (product === null) return null;
-  if (schedule === "matvec") return matvecApplies(product, lowering.target) ? [matvec(lowering, eqn, product, matvecShape(product, lowering.target))] : null;
+  const product = productOf(lowering.graph, eqn, bounds);
+  // where a step computes a part, a tile may reach past it: its reads must be in range all the same
+  if (product === null || (!whole && !loadsInside(lowering.graph, eqn, bounds))) return null;
+  if (schedule === "matvec") return eqn.kind === "map" && matvecApplies(product, lowering.target) ? [matvec(lowering, eqn, product, matvecShape(product, lowering.target))] : null;
   if (leftReduces(product)) return null;
   const work = product.sizes.m * product.sizes.n * reductionLength(product.terms[0]!.reduce);
   if (schedule === "quads") return quadsApply(product, lowering.target) && (forced || work >= tileWork) ? [quads(lowering, eqn, product, quadShape(product))] : null;
@@ -57,7 +64,7 @@ function fits(lowering: Lowering, kernel: Kernel): boolean {
 }
 
 /** Shared reductions pay where rows are long, and where an invocation an element would repeat them or be few. */
-function rowsPay(lowering: Lowering, eqn: Eqn<Concrete> & { readonly kind: "map" | "update" }, shape: RowShape): boolean {
+function rowsPay(lowering: Lowering, eqn: Elements, shape: RowShape): boolean {
   const longest = Math.max(...shape.shared.map(reductionLength));
   if (longest < 32) return false;
   const rowCount = shape.outer.reduce((product, axis) => product * extent(eqn.indices[axis]!), 1);
@@ -81,4 +88,24 @@ function rowSize(lowering: Lowering, shape: RowShape): number {
   let size = 32;
   while (size < most && size < longest) size *= 2;
   return Math.min(size, lowering.target.maxInvocations);
+}
+
+/** Whether every load that is not guarded is in range for all indices in their hulls. */
+function loadsInside(graph: ConcreteGraph, eqn: Elements, bounds: Bounds): boolean {
+  const visit = (scalar: Scalar<Concrete>, inner: Bounds): boolean => {
+    if (scalar.kind === "reduce") {
+      const within = withRanges(inner, scalar.over);
+      return children(scalar).every((child) => visit(child, within));
+    }
+    if (scalar.kind === "load" && !scalar.guarded) {
+      const { shape } = graph.values[scalar.tensor]!.type;
+      const inside = scalar.at.every((at, axis) => {
+        const { low, high } = intervalOf(at, inner);
+        return low >= 0 && high < shape[axis]!;
+      });
+      if (!inside) return false;
+    }
+    return children(scalar).every((child) => visit(child, inner));
+  };
+  return visit(eqn.body, bounds);
 }

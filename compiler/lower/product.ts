@@ -4,7 +4,9 @@ import type { ConcreteGraph } from "../graph/graph.js";
 import { formatOf, shapeOf } from "../formats/registry.js";
 import type { Format, Shape, Unit } from "../formats/format.js";
 import type { Concrete, FormatSpec } from "../types/type.js";
-import { extent } from "./schedules/loops.js";
+import type { Bounds } from "../graph/ranges.js";
+import { isIdentity } from "../graph/ranges.js";
+import { extent } from "./hull.js";
 
 type S = Scalar<Concrete>;
 
@@ -41,9 +43,10 @@ export interface ProductRows {
   readonly unit: Unit | null;
 }
 
-/** The product in an eqn, or null where there is none. */
-export function productOf(graph: ConcreteGraph, eqn: Eqn<Concrete>): Product | null {
-  if (eqn.kind !== "map" || eqn.indices.length < 1) return null;
+/** The product in an eqn, or null where there is none. `bounds`: intervals of the indices around it. */
+export function productOf(graph: ConcreteGraph, eqn: Eqn<Concrete>, bounds: Bounds = new Map()): Product | null {
+  if ((eqn.kind !== "map" && eqn.kind !== "update") || eqn.indices.length < 1) return null;
+  if (eqn.kind === "update" && !isIdentity(eqn.at, eqn.indices)) return null;
   const own = eqn.indices.map((range) => range.index);
   const reductions = scalarReductions(eqn.body).filter((reduce) => reduce.op === "sum" && reduce.over.length === 1);
   const n = own.length - 1;
@@ -68,8 +71,8 @@ export function productOf(graph: ConcreteGraph, eqn: Eqn<Concrete>): Product | n
   const axes = own.map((index, axis) => ({ index, axis })).filter(({ axis }) => axis !== n);
   const batchAxes = axes.filter(({ index }) => batch.has(index)).map(({ axis }) => axis);
   const mAxes = axes.filter(({ index }) => !batch.has(index)).map(({ axis }) => axis);
-  const size = (list: readonly number[]): number => list.reduce((product, axis) => product * extent(eqn.indices[axis]!), 1);
-  return { n, m: mAxes, batch: batchAxes, sizes: { m: size(mAxes), n: extent(eqn.indices[n]!), batch: size(batchAxes) }, terms };
+  const size = (list: readonly number[]): number => list.reduce((product, axis) => product * extent(eqn.indices[axis]!, bounds), 1);
+  return { n, m: mAxes, batch: batchAxes, sizes: { m: size(mAxes), n: extent(eqn.indices[n]!, bounds), batch: size(batchAxes) }, terms };
 }
 
 /** The factors of a product, conversions to f32 of a product looked through. */

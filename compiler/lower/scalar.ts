@@ -2,6 +2,7 @@ import { InternalError } from "../diagnostic.js";
 import { formatOf, shapeOf } from "../formats/registry.js";
 import type { ConcreteGraph, IndexId, Range, Scalar } from "../graph/graph.js";
 import type { BinaryOp, UnaryOp } from "../graph/ops.js";
+import type { Load } from "../graph/scalar.js";
 import * as k from "../kernel/build.js";
 import type { Expr, KernelBinary, KernelUnary } from "../kernel/kernel.js";
 import type { StorageMap } from "../plan/storage.js";
@@ -22,6 +23,10 @@ export interface Scope {
   readonly indices: ReadonlyMap<IndexId, Expr>;
   /** Subexpressions that a schedule has computed already, by identity. */
   readonly known: ReadonlyMap<Scalar<Concrete>, Expr>;
+  /** Indices that are i32 parameters of the kernel, by its name. */
+  readonly parameters: ReadonlyMap<IndexId, string>;
+  /** Tensors whose elements a schedule keeps elsewhere than in their storage: how to read one. */
+  readonly held: ReadonlyMap<number, (scope: Scope, load: Load<Concrete>) => Expr>;
 }
 
 export type Index = Expr;
@@ -104,8 +109,10 @@ export function lowerIndex(scope: Scope, scalar: S): Expr {
   if (known !== undefined) return k.convert("u32", known);
   if (scalar.kind === "index") {
     const local = scope.indices.get(scalar.index);
-    if (local === undefined) throw new InternalError(`index ${scalar.name} has no value here`);
-    return local;
+    if (local !== undefined) return local;
+    const parameter = scope.parameters.get(scalar.index);
+    if (parameter === undefined) throw new InternalError(`index ${scalar.name} has no value here`);
+    return k.convert("u32", scope.build.parameter(parameter, "i32"));
   }
   if (scalar.kind === "constant" && scalar.value >= 0) return k.u32(scalar.value);
   if (scalar.kind === "size") return k.u32(scalar.size);
@@ -129,6 +136,8 @@ function isNonNegative(scalar: S): boolean {
 }
 
 function lowerLoad(scope: Scope, load: S & { readonly kind: "load" }): Expr {
+  const held = scope.held.get(load.tensor);
+  if (held !== undefined) return held(scope, load);
   const value = scope.graph.values[load.tensor]!;
   const storage = scope.storage[load.tensor];
   if (storage === null || storage === undefined) return lowerParameter(scope, value.name, scope.graph.inputs.find((input) => input.value === load.tensor)?.name, load.dtype);

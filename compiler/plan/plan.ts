@@ -1,17 +1,19 @@
 import { InternalError } from "../diagnostic.js";
+import { definedBy } from "../graph/eqn.js";
 import type { ConcreteGraph } from "../graph/graph.js";
 import type { Kernel } from "../kernel/kernel.js";
+import { kernelsOf, type Lowered, type LoweredStep } from "../lower/lowered.js";
 import { emitWgsl } from "../wgsl/emit.js";
 import type { Program, ProgramBuffer, ProgramKernel, ProgramTensor, Step } from "./program.js";
-import { eqnOperands, lastUses, type Storage, type StorageMap } from "./storage.js";
+import type { Storage, StorageMap } from "./storage.js";
 
-/** The Program of a separated graph: `kernels[i]` computes eqn i. Temporaries live from their first to their last use. */
-export function plan(graph: ConcreteGraph, storage: StorageMap, kernels: readonly (readonly Kernel[])[]): Program {
+/** The Program of a separated graph: `lowered[i]` computes eqn i. Temporaries live from their first to their last use. */
+export function plan(graph: ConcreteGraph, storage: StorageMap, lowered: readonly Lowered[]): Program {
   const buffers: ProgramBuffer[] = [];
   const ids = new Map<Storage, number>();
-  const idOf = (value: number): number => {
-    const place = storage[value];
-    if (place === null || place === undefined) throw new InternalError(`value ${value} has no storage`);
+  const byName = new Map<string, Storage>();
+  for (const place of [...storage, ...lowered.flatMap((each) => each.scratch)]) if (place !== null) byName.set(place.name, place);
+  const idOf = (place: Storage): number => {
     const known = ids.get(place);
     if (known !== undefined) return known;
     const id = buffers.length;
@@ -19,63 +21,59 @@ export function plan(graph: ConcreteGraph, storage: StorageMap, kernels: readonl
     ids.set(place, id);
     return id;
   };
+  const placeOf = (value: number): Storage => {
+    const place = storage[value];
+    if (place === null || place === undefined) throw new InternalError(`value ${value} has no storage`);
+    return place;
+  };
+  const named = (name: string): Storage => {
+    const place = byName.get(name);
+    if (place === undefined) throw new InternalError(`a kernel uses ${name}, which is no storage`);
+    return place;
+  };
   const tensor = (value: number, name: string, mutable: boolean): ProgramTensor => {
     const { dtype, shape, format } = graph.values[value]!.type;
-    return { name, dtype, shape, format, buffer: idOf(value), mutable };
+    return { name, dtype, shape, format, buffer: idOf(placeOf(value)), mutable };
   };
   const inputs = graph.inputs.filter((input) => storage[input.value] !== null).map((input) => tensor(input.value, input.name, input.mutable));
   const outputs = graph.outputs.map((output) => tensor(output.value, output.name, output.input !== null));
 
-  const steps: Step[] = [];
+  const used = graph.eqns.map((eqn, at) => new Set([...definedBy(eqn).map(placeOf), ...kernelsOf(lowered[at]!.steps).flatMap((kernel) => kernel.buffers.map((buffer) => named(buffer.tensor)))]));
+  const lastUse = new Map<Storage, number>();
+  used.forEach((places, at) => { for (const place of places) lastUse.set(place, at); });
+
   const programKernels: ProgramKernel[] = [];
-  const lastUse = storageLastUses(graph, storage);
+  const stepOf = (step: LoweredStep): Step => {
+    if (step.kind === "repeat") return { ...step, steps: step.steps.map(stepOf) };
+    const { kernel } = step;
+    programKernels.push(programKernel(kernel));
+    return { kind: "dispatch", kernel: programKernels.length - 1, buffers: kernel.buffers.map((buffer) => idOf(named(buffer.tensor))), workgroups: kernel.workgroups };
+  };
+  const steps: Step[] = [];
   const allocated = new Set<number>(inputs.map((input) => input.buffer));
-  graph.eqns.forEach((eqn, at) => {
-    const out = idOf(eqn.out);
-    if (!allocated.has(out)) {
-      allocated.add(out);
-      steps.push({ kind: "alloc", buffer: out });
+  graph.eqns.forEach((_, at) => {
+    for (const place of used[at]!) {
+      const id = idOf(place);
+      if (allocated.has(id)) continue;
+      allocated.add(id);
+      steps.push({ kind: "alloc", buffer: id });
     }
-    const byName = new Map<string, number>();
-    for (const value of [eqn.out, ...eqnOperands(eqn)]) {
-      const place = storage[value];
-      if (place !== null && place !== undefined) byName.set(place.name, idOf(value));
-    }
-    for (const kernel of kernels[at]!) {
-      const index = programKernels.length;
-      programKernels.push({
-        name: kernel.name, wgsl: emitWgsl(kernel), workgroupSize: kernel.workgroupSize,
-        bindings: kernel.buffers.map((buffer) => ({ access: buffer.access })),
-        parameters: kernel.parameters.map((parameter) => parameter.name), schedule: kernel.origin.schedule,
-      });
-      const bound = kernel.buffers.map((buffer) => {
-        const id = byName.get(buffer.tensor);
-        if (id === undefined) throw new InternalError(`kernel ${kernel.name} uses ${buffer.tensor}, which its eqn does not mention`);
-        return id;
-      });
-      steps.push({ kind: "dispatch", kernel: index, buffers: bound, workgroups: kernel.workgroups });
-    }
-    for (const [place, last] of lastUse) {
-      if (last === at && place.role === "temporary" && allocated.has(ids.get(place) ?? -1)) steps.push({ kind: "free", buffer: ids.get(place)! });
-    }
+    steps.push(...lowered[at]!.steps.map(stepOf));
+    for (const [place, last] of lastUse) if (last === at && place.role === "temporary") steps.push({ kind: "free", buffer: idOf(place) });
   });
 
   const parameters = graph.inputs.filter((input) => storage[input.value] === null).map((input) => {
     const { dtype } = graph.values[input.value]!.type;
     return { name: input.name, dtype: dtype === "f16" ? ("f32" as const) : dtype };
   });
-  const features = new Set(kernels.flat().flatMap((kernel) => kernel.features).map((feature) => (feature === "f16" ? "shader-f16" : feature)));
+  const features = new Set(lowered.flatMap((each) => kernelsOf(each.steps)).flatMap((kernel) => kernel.features).map((feature) => (feature === "f16" ? "shader-f16" : feature)));
   return { version: 1, name: graph.name, features: [...features].sort(), parameters, buffers, inputs, outputs, kernels: programKernels, steps };
 }
 
-/** For each storage, the position of the last eqn that reads or writes it. */
-function storageLastUses(graph: ConcreteGraph, storage: StorageMap): ReadonlyMap<Storage, number> {
-  const last = new Map<Storage, number>();
-  const use = (value: number, at: number): void => {
-    const place = storage[value];
-    if (place !== null && place !== undefined) last.set(place, Math.max(at, last.get(place) ?? -1));
+function programKernel(kernel: Kernel): ProgramKernel {
+  return {
+    name: kernel.name, wgsl: emitWgsl(kernel), workgroupSize: kernel.workgroupSize,
+    bindings: kernel.buffers.map((buffer) => ({ access: buffer.access })),
+    parameters: kernel.parameters.map((parameter) => parameter.name), schedule: kernel.origin.schedule,
   };
-  graph.eqns.forEach((eqn, at) => use(eqn.out, at));
-  for (const [value, at] of lastUses(graph)) use(value, at);
-  return last;
 }

@@ -48,7 +48,7 @@ export interface ProgramKernel {
   readonly wgsl: string;
   readonly workgroupSize: readonly [number, number, number];
   readonly bindings: readonly { readonly access: "read" | "read_write" }[];
-  /** Names of the program's parameters in the order of the uniform block, four bytes each. */
+  /** Names of the parameters, of the program and of the repeats around, in the order of the uniform block, four bytes each. */
   readonly parameters: readonly string[];
   readonly schedule: string;
 }
@@ -57,4 +57,9 @@ export type Step =
   | { readonly kind: "alloc"; readonly buffer: number }
   /** `buffers[i]` is bound to binding i. */
   | { readonly kind: "dispatch"; readonly kernel: number; readonly buffers: readonly number[]; readonly workgroups: readonly [number, number, number] }
-  | { readonly kind: "free"; readonly buffer: number };
+  | { readonly kind: "free"; readonly buffer: number }
+  /**
+   * The steps, dispatches and further repeats, for each value `from`, `from + by`, ... below `to` of an i32 parameter of
+   * the kernels, which is not among the program's own.
+   */
+  | { readonly kind: "repeat"; readonly parameter: string; readonly from: number; readonly to: number; readonly by: number; readonly steps: readonly Step[] };

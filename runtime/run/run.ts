@@ -1,5 +1,5 @@
 /** Running programs on a device: recording, submitting, memory, reading back. */
-import type { Program } from "../../compiler/plan/program.js";
+import type { Program, Step } from "../../compiler/plan/program.js";
 import { DeviceError, formatBytes, type Device } from "../device/device.js";
 import { givenRanges, parameterWords, type Argument, type Range } from "./bindings.js";
 import { createParameterRing } from "./parameters.js";
@@ -211,7 +211,7 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
     const giveBack = (): void => { for (const buffer of [...free, ...held.values()]) pool.give(buffer); };
     try {
       for (const step of program.steps) {
-        if (step.kind === "dispatch") continue;
+        if (step.kind === "dispatch" || step.kind === "repeat") continue;
         const wanted = program.buffers[step.buffer];
         if (wanted === undefined || ranges.has(step.buffer) !== held.has(step.buffer)) continue; // given by the caller
         if (step.kind === "alloc") {
@@ -245,11 +245,20 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
     return results;
   }
 
-  function record({ program, kernels }: Prepared, ranges: ReadonlyMap<number, Range>, words: ReadonlyMap<string, number>): void {
+  function record({ program, kernels }: Prepared, ranges: ReadonlyMap<number, Range>, given: ReadonlyMap<string, number>): void {
     /** Offsets of the parameter blocks that lie in the ring already. */
     let blocks = new Map<string, number>();
-    for (const step of program.steps) {
-      if (step.kind !== "dispatch") continue;
+    /** The program's parameters and those of the repeats that are being played. */
+    const words = new Map(given);
+    const play = (step: Step): void => {
+      if (step.kind === "repeat") {
+        for (let value = step.from; value < step.to; value += step.by) {
+          words.set(step.parameter, value >>> 0);
+          step.steps.forEach(play);
+        }
+        return;
+      }
+      if (step.kind !== "dispatch") return;
       const kernel = kernels[step.kernel];
       if (kernel === undefined) throw new DeviceError("validation", `${program.name} dispatches kernel ${step.kernel}, which it does not have.`);
       const bound = step.buffers.map((id) => {
@@ -263,12 +272,13 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
       }
       let offset: number | null = null;
       if (kernel.parameterBytes > 0) {
-        const key = kernel.kernel.parameters.join(" ");
+        const key = kernel.kernel.parameters.map((name) => `${name}=${words.get(name) ?? 0}`).join(" ");
         offset = blocks.get(key) ?? ring.put(Uint32Array.from(kernel.kernel.parameters, (name) => words.get(name) ?? 0));
         blocks.set(key, offset);
       }
       dispatch(kernel, bound, offset, step.workgroups);
-    }
+    };
+    program.steps.forEach(play);
   }
 
   async function allocate(form: TensorForm, label: string, bytes?: number): Promise<DeviceTensor> {

@@ -128,6 +128,22 @@ test("more parameter blocks than the ring holds, in one submit", async ({ device
   executor.close();
 });
 
+test("repeats play their steps for each value, one within another, and over many submits", async ({ device }) => {
+  const executor = await createExecutor(device, { submitLimit: 7 });
+  // state[i] += x * (place + 100 * turn): sums that show which values were seen
+  const add = kernel("add", "target_[i] + x * f32(bitcast<i32>(parameters.place) + 100 * bitcast<i32>(parameters.turn))", ["place", "turn"]);
+  const program: Program = {
+    ...accumulate, kernels: [add],
+    steps: [{ kind: "repeat", parameter: "turn", from: 1, to: 4, by: 1, steps: [{ kind: "repeat", parameter: "place", from: 0, to: 20, by: 8, steps: [dispatch(0, 0, 1)] }] }],
+  };
+  const x = await executor.fill("f32", [length], ramp);
+  const state = await executor.fill("f32", [length], ramp);
+  await executor.run(await executor.prepare(program), { x, state });
+  // place takes 0, 8, 16, in each of the turns 1, 2, 3
+  assert.equal([...(await executor.values(state))], [...ramp.map((value) => value * (1 + 3 * 24 + 100 * 3 * 6))]);
+  executor.close();
+});
+
 test("released memory is used again, after the work that was recorded before", async ({ executor }) => {
   const prepared = await executor.prepare(shifted);
   const x = await executor.fill("f32", [length], ramp);

@@ -3,6 +3,7 @@ import { f16Bits, f16FromBits } from "../../compiler/formats/half.js";
 import { formatOf, shapeOf } from "../../compiler/formats/registry.js";
 import { tensorValue, type TensorValue } from "../../compiler/graph/evaluate.js";
 import { evaluateKernel } from "../../compiler/kernel/evaluate.js";
+import type { LoweredStep } from "../../compiler/lower/lowered.js";
 import type { Concrete, TensorType } from "../../compiler/types/type.js";
 
 /** A tensor for all three evaluations: dense values, and its bytes as a device has them. */
@@ -63,11 +64,19 @@ export function evaluateStages(stages: Stages, inputs: ReadonlyMap<string, Tenso
     if (place === null || place === undefined) parameters[input.name] = value.data[0]!;
     else memory.set(place.name, inputBytes(fused.values[input.value]!.type, value, words.get(input.name), place.bytes));
   }
-  fused.eqns.forEach((eqn, at) => {
-    const place = storage[eqn.out]!;
-    // memory that nothing has written yet holds rubbish
-    if (!memory.has(place.name)) memory.set(place.name, new Uint32Array(place.bytes / 4).fill(0x7fc12345).buffer);
-    for (const kernel of stages.kernels[at]!) evaluateKernel(kernel, memory, parameters, { subgroupSize });
-  });
+  // memory that nothing has written yet holds rubbish
+  const places = [...storage.filter((place) => place !== null), ...stages.lowered.flatMap((each) => each.scratch)];
+  for (const place of places) if (!memory.has(place.name)) memory.set(place.name, new Uint32Array(place.bytes / 4).fill(0x7fc12345).buffer);
+  const play = (step: LoweredStep): void => {
+    if (step.kind === "kernel") {
+      evaluateKernel(step.kernel, memory, parameters, { subgroupSize });
+      return;
+    }
+    for (let value = step.from; value < step.to; value += step.by) {
+      parameters[step.parameter] = value;
+      step.steps.forEach(play);
+    }
+  };
+  for (const { steps } of stages.lowered) steps.forEach(play);
   return new Map(fused.outputs.map((output) => [output.name, valueFromBytes(fused.values[output.value]!.type, memory.get(storage[output.value]!.name)!)]));
 }

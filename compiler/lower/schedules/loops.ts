@@ -6,7 +6,8 @@ import type { Expr, Kernel } from "../../kernel/kernel.js";
 import type { Concrete } from "../../types/type.js";
 import { spread, unflatten, workgroupPosition } from "../dispatch.js";
 import { storeElement } from "../store.js";
-import { loadElement, lowerIndex, lowerScalar, withIndices } from "../scalar.js";
+import { atPosition, boundsOf, extent, insideRanges } from "../hull.js";
+import { loadElement, lowerScalar, withIndices } from "../scalar.js";
 import type { Lowering } from "../lowering.js";
 
 /** Invocations of a workgroup where they do not cooperate. */
@@ -18,6 +19,7 @@ export function loops(lowering: Lowering, eqn: Eqn<Concrete>): readonly Kernel[]
     case "map": case "update": return [elementLoops(lowering, eqn)];
     case "pack": return packLoops(lowering, eqn);
     case "top": throw new InternalError("top is expanded before it is lowered");
+    case "scan": case "factor": throw new InternalError(`a ${eqn.kind} is several kernels`);
     default: return eqn satisfies never;
   }
 }
@@ -25,14 +27,18 @@ export function loops(lowering: Lowering, eqn: Eqn<Concrete>): readonly Kernel[]
 function elementLoops(lowering: Lowering, eqn: Eqn<Concrete> & { readonly kind: "map" | "update" }): Kernel {
   const build = lowering.builder();
   const scope = lowering.scope(build);
-  const extents = eqn.indices.map(extent);
+  const bounds = boundsOf(lowering, eqn);
+  const extents = eqn.indices.map((range) => extent(range, bounds));
   const count = extents.reduce((product, size) => product * size, 1);
   const workgroups = spread(Math.ceil(count / groupSize));
   const position = build.bind("position", k.add(k.mul(workgroupPosition(workgroups), groupSize), k.builtin("local_index")));
   build.when(k.less(position, count), () => {
     const at = unflatten(build, position, extents, eqn.indices.map((range) => range.name));
-    const inner = withIndices(scope, eqn.indices.map((range, axis) => [range.index, k.add(at[axis]!, lowerIndex(scope, range.low))] as const));
-    storeElement(lowering, inner, eqn, lowerScalar(inner, eqn.body));
+    const inner = withIndices(scope, eqn.indices.map((range, axis) => [range.index, atPosition(range, bounds, at[axis]!)] as const));
+    const inside = insideRanges(inner, eqn.indices, bounds);
+    const store = (): void => storeElement(lowering, inner, eqn, lowerScalar(inner, eqn.body));
+    if (inside === null) store();
+    else build.when(inside, store);
   });
   return build.finish({ name: lowering.nameOf(eqn), workgroupSize: [groupSize, 1, 1], workgroups, schedule: "loops", values: lowering.valuesOf(eqn) });
 }
@@ -75,14 +81,4 @@ function matrixIndices(shape: readonly number[], build: { bind(hint: string, val
     rest = k.div(rest, shape[axis]!);
   }
   return at;
-}
-
-/** The number of values of an eqn's own index. */
-export function extent(range: { readonly low: { readonly kind: string }; readonly high: { readonly kind: string } }): number {
-  const value = (bound: { readonly kind: string; readonly value?: number; readonly size?: number }): number => {
-    const number = bound.kind === "constant" ? bound.value : bound.kind === "size" ? bound.size : undefined;
-    if (number === undefined) throw new InternalError("the range of an eqn's own index is not constant");
-    return number;
-  };
-  return Math.max(0, value(range.high) - value(range.low));
 }

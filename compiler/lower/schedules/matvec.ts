@@ -13,7 +13,7 @@ import { flatten, lowerIndex, lowerScalar, withIndices, withKnown, type Scope } 
 import { storeElement } from "../store.js";
 import { canStage, leftReduces, stageLeft } from "../staged.js";
 import { combineWorkgroup, fixedSubgroup } from "../team.js";
-import { extent } from "./loops.js";
+import { extent, hullOf } from "../hull.js";
 import { quadsApply } from "./quads.js";
 
 type MapEqn = Eqn<Concrete> & { readonly kind: "map" };
@@ -90,9 +90,9 @@ export function matvec(lowering: Lowering, eqn: MapEqn, product: Product, shape:
   const lane = shape.lanes === 1 ? k.u32(0) : build.bind("lane", k.rem(local, shape.lanes));
 
   const axisIndex = (axis: number): IndexId => eqn.indices[axis]!.index;
-  const base = (axis: number): Expr => lowerIndex(lowering.scope(build), eqn.indices[axis]!.low);
+  const base = (axis: number): Expr => k.u32(hullOf(eqn.indices[axis]!, lowering.bounds).low);
   const unpack = (position: Expr, axes: readonly number[]): (readonly [IndexId, Expr])[] =>
-    unflatten(build, position, axes.map((axis) => extent(eqn.indices[axis]!)), axes.map((axis) => eqn.indices[axis]!.name)).map((at, i) => [axisIndex(axes[i]!), k.add(at, base(axes[i]!))] as const);
+    unflatten(build, position, axes.map((axis) => extent(eqn.indices[axis]!, lowering.bounds)), axes.map((axis) => eqn.indices[axis]!.name)).map((at, i) => [axisIndex(axes[i]!), k.add(at, base(axes[i]!))] as const);
   const tokensOf = (scope: Scope): readonly Scope[] => Array.from({ length: product.sizes.m }, (_, token) => withIndices(scope, unpack(k.u32(token), product.m)));
 
   const staged = leftReduces(product) ? stageLeft(lowering, build, product.terms[0]!, tokensOf(withIndices(lowering.scope(build), unpack(k.u32(0), product.batch))), size) : null;

@@ -12,10 +12,10 @@ import type { Lowering } from "../lowering.js";
 import { readsAnywhere, type Product, type ProductTerm } from "../product.js";
 import { flatten, lowerIndex, lowerRange, lowerScalar, withIndices, withKnown, type Scope } from "../scalar.js";
 import { storeElement } from "../store.js";
-import { extent } from "./loops.js";
+import { boundsOf, extent, hullOf, insideRanges, tileInside } from "../hull.js";
 import { axisExtents, passes } from "./tiled.js";
 
-type MapEqn = Eqn<Concrete> & { readonly kind: "map" };
+type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
 
 /**
  * A product for many tokens on a CPU driver, where an invocation is a SIMD lane, loads cost ten times a
@@ -53,8 +53,9 @@ export function quadShape(product: Product): QuadShape {
 }
 
 /** The kernel. */
-export function quads(lowering: Lowering, eqn: MapEqn, product: Product, shape: QuadShape): Kernel {
+export function quads(lowering: Lowering, eqn: Elements, product: Product, shape: QuadShape): Kernel {
   const build = lowering.builder();
+  const bounds = boundsOf(lowering, eqn);
   const { tm, tn, lanes } = shape;
   const { sizes } = product;
   const workgroups: [number, number, number] = [Math.ceil(sizes.n / (lanes * tn)), Math.ceil(sizes.m / tm), sizes.batch];
@@ -63,8 +64,8 @@ export function quads(lowering: Lowering, eqn: MapEqn, product: Product, shape: 
   const firstN = build.bind("first_n", k.mul(k.add(k.mul(k.builtin("workgroup_id.x"), lanes), local), tn));
   const firstM = build.bind("first_m", k.mul(k.builtin("workgroup_id.y"), tm));
 
-  const base = (axis: number): Expr => lowerIndex(lowering.scope(build), eqn.indices[axis]!.low);
-  const bindAxes = (scope: Scope, at: Expr, axes: readonly number[]): Scope => withIndices(scope, unflatten(build, at, axes.map((axis) => extent(eqn.indices[axis]!)), axes.map((axis) => eqn.indices[axis]!.name)).map((index, i) => [eqn.indices[axes[i]!]!.index, k.add(index, base(axes[i]!))] as const));
+  const base = (axis: number): Expr => k.u32(hullOf(eqn.indices[axis]!, bounds).low);
+  const bindAxes = (scope: Scope, at: Expr, axes: readonly number[]): Scope => withIndices(scope, unflatten(build, at, axes.map((axis) => extent(eqn.indices[axis]!, bounds)), axes.map((axis) => eqn.indices[axis]!.name)).map((index, i) => [eqn.indices[axes[i]!]!.index, k.add(index, base(axes[i]!))] as const));
   const batched = bindAxes(lowering.scope(build), k.builtin("workgroup_id.z"), product.batch);
   const inM = (at: Expr): Expr => k.min(at, sizes.m - 1);
   // lane q loads token 4i + q of the tile
@@ -72,49 +73,58 @@ export function quads(lowering: Lowering, eqn: MapEqn, product: Product, shape: 
   const columns = range(tn).map((j) => bindAxes(batched, build.bind("n", k.min(k.add(firstN, j), sizes.n - 1)), [product.n]));
   const sums = new Map<ProductTerm, Expr[][]>(product.terms.map((term) => [term, range(tm).map(() => range(tn).map(() => build.variable("acc", k.f32(0))))]));
 
-  for (const group of passes(lowering, product.terms)) {
-    const term = group[0]!;
-    const bound = loopBound(lowering, build, batched, bindAxes, product, eqn, term, { firstM, tm, inM });
-    const step = stepOf(group, bound.exact);
-    const limits = bound.exact !== null ? null : loaded.map((scope) => build.bind("limit", k.min(lowerRange(scope, term.reduce.over[0]!).to, bound.end)));
-    const last = bound.exact === null ? build.bind("last", k.sub(k.max(bound.end, 1), 1)) : null;
-    build.loop("column", k.u32(0), bound.end, (column) => {
-      const rights = group.map((each) => acrossColumns(lowering, build, each, columns, eqn.indices[product.n]!.index, column, step, last)
-        ?? columns.map((scope) => rightColumns(lowering, build, each, scope, column, step, last)));
-      for (let chunk = 0; chunk < step; chunk += 4) {
-        const width = Math.min(4, step - chunk);
-        for (let i = 0; i < tm / 4; i++) {
-          const left = leftChunk(lowering, build, term, loaded[i]!, k.add(column, chunk), width, last, limits?.[i] ?? null);
-          for (let r = 0; r < 4; r++) {
-            const mine = r === 0 ? left : swap(build, left, r);
-            group.forEach((each, g) => range(tn).forEach((j) => {
-              const sum = sums.get(each)![4 * i + r]![j]!;
-              let value = sum;
-              for (let at = 0; at < width; at++) value = k.fma(mine[at]!, rights[g]![j]![chunk + at]!, value);
-              build.assign(sum, value);
-            }));
+  const wanted = tileInside(batched, eqn, product, bounds, { firstM, rowsM: tm, firstN: k.mul(k.builtin("workgroup_id.x"), lanes * tn), rowsN: lanes * tn });
+  const body = (): void => {
+    for (const group of passes(lowering, product.terms)) {
+      const term = group[0]!;
+      const bound = loopBound(lowering, build, batched, bindAxes, product, eqn, term, { firstM, tm, inM });
+      const step = stepOf(group, bound.exact);
+      const limits = bound.exact !== null ? null : loaded.map((scope) => build.bind("limit", k.min(lowerRange(scope, term.reduce.over[0]!).to, bound.end)));
+      const last = bound.exact === null ? build.bind("last", k.sub(k.max(bound.end, 1), 1)) : null;
+      build.loop("column", k.u32(0), bound.end, (column) => {
+        const aligned = hullOf(eqn.indices[product.n]!, bounds).low % 4 === 0;
+        const rights = group.map((each) => (aligned ? acrossColumns(lowering, build, each, columns, eqn.indices[product.n]!.index, column, step, last) : null)
+          ?? columns.map((scope) => rightColumns(lowering, build, each, scope, column, step, last)));
+        for (let chunk = 0; chunk < step; chunk += 4) {
+          const width = Math.min(4, step - chunk);
+          for (let i = 0; i < tm / 4; i++) {
+            const left = leftChunk(lowering, build, term, loaded[i]!, k.add(column, chunk), width, last, limits?.[i] ?? null);
+            for (let r = 0; r < 4; r++) {
+              const mine = r === 0 ? left : swap(build, left, r);
+              group.forEach((each, g) => range(tn).forEach((j) => {
+                const sum = sums.get(each)![4 * i + r]![j]!;
+                let value = sum;
+                for (let at = 0; at < width; at++) value = k.fma(mine[at]!, rights[g]![j]![chunk + at]!, value);
+                build.assign(sum, value);
+              }));
+            }
           }
         }
-      }
-    }, step);
-  }
-
-  for (let i = 0; i < tm / 4; i++) {
-    for (let r = 0; r < 4; r++) {
-      const m = build.bind("m", k.add(k.add(firstM, 4 * i), k.bitXor(q, r)));
-      build.when(k.less(m, sizes.m), () => {
-        const token = bindAxes(batched, m, product.m);
-        for (let j = 0; j < tn; j++) {
-          const finish = (): void => {
-            const scope = withKnown(bindAxes(token, k.add(firstN, j), [product.n]), product.terms.map((term) => [term.reduce, k.convert(term.reduce.dtype, sums.get(term)![4 * i + r]![j]!)] as const));
-            storeElement(lowering, scope, eqn, lowerScalar(scope, eqn.body));
-          };
-          if (sizes.n % (lanes * tn) === 0) finish();
-          else build.when(k.less(k.add(firstN, j), sizes.n), finish);
-        }
-      });
+      }, step);
     }
-  }
+
+    for (let i = 0; i < tm / 4; i++) {
+      for (let r = 0; r < 4; r++) {
+        const m = build.bind("m", k.add(k.add(firstM, 4 * i), k.bitXor(q, r)));
+        build.when(k.less(m, sizes.m), () => {
+          const token = bindAxes(batched, m, product.m);
+          for (let j = 0; j < tn; j++) {
+            const finish = (): void => {
+              const scope = withKnown(bindAxes(token, k.add(firstN, j), [product.n]), product.terms.map((term) => [term.reduce, k.convert(term.reduce.dtype, sums.get(term)![4 * i + r]![j]!)] as const));
+              const store = (): void => storeElement(lowering, scope, eqn, lowerScalar(scope, eqn.body));
+              const inside = insideRanges(scope, eqn.indices, bounds);
+              if (inside === null) store();
+              else build.when(inside, store);
+            };
+            if (sizes.n % (lanes * tn) === 0) finish();
+            else build.when(k.less(k.add(firstN, j), sizes.n), finish);
+          }
+        });
+      }
+    }
+  };
+  if (wanted === null) body();
+  else build.when(wanted, body);
   return build.finish({ name: lowering.nameOf(eqn), workgroupSize: [lanes, 1, 1], workgroups, schedule: "quads", values: lowering.valuesOf(eqn) });
 }
 
@@ -124,7 +134,7 @@ function range(count: number): number[] {
 }
 
 /** Where the walk over k ends, the same for all lanes: a constant, or what the farthest token of the tile needs. */
-function loopBound(lowering: Lowering, build: KernelBuilder, batched: Scope, bindAxes: (scope: Scope, at: Expr, axes: readonly number[]) => Scope, product: Product, eqn: MapEqn, term: ProductTerm, tile: { firstM: Expr; tm: number; inM: (at: Expr) => Expr }): { readonly end: Expr; readonly exact: number | null } {
+function loopBound(lowering: Lowering, build: KernelBuilder, batched: Scope, bindAxes: (scope: Scope, at: Expr, axes: readonly number[]) => Scope, product: Product, eqn: Elements, term: ProductTerm, tile: { firstM: Expr; tm: number; inM: (at: Expr) => Expr }): { readonly end: Expr; readonly exact: number | null } {
   const bounds = term.reduce.over[0]!;
   const high = constantOf(bounds.high);
   if (high !== null) return { end: k.u32(high), exact: high };

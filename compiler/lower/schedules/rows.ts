@@ -9,7 +9,7 @@ import { lowerIndex, lowerRange, lowerScalar, reduceBody, withIndices, withKnown
 import { storeElement } from "../store.js";
 import { combineWorkgroup } from "../team.js";
 import { freeIndices, scalarReductions } from "../../graph/scalar.js";
-import { extent } from "./loops.js";
+import { extent, hullOf } from "../hull.js";
 
 type Reduce = Scalar<Concrete> & { readonly kind: "reduce" };
 type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
@@ -45,8 +45,8 @@ export function rowShape(eqn: Elements): RowShape | null {
 export function rows(lowering: Lowering, eqn: Elements, shape: RowShape, size: number): Kernel {
   const build = lowering.builder();
   const scope = lowering.scope(build);
-  const outerExtents = shape.outer.map((axis) => extent(eqn.indices[axis]!));
-  const innerExtents = shape.inner.map((axis) => extent(eqn.indices[axis]!));
+  const outerExtents = shape.outer.map((axis) => extent(eqn.indices[axis]!, lowering.bounds));
+  const innerExtents = shape.inner.map((axis) => extent(eqn.indices[axis]!, lowering.bounds));
   const count = outerExtents.reduce((product, n) => product * n, 1);
   const workgroups = spread(count);
   const lane = k.builtin("local_index");
@@ -54,12 +54,12 @@ export function rows(lowering: Lowering, eqn: Elements, shape: RowShape, size: n
 
   const body = (): void => {
     const row = unflatten(build, workgroupPosition(workgroups), outerExtents, shape.outer.map((axis) => eqn.indices[axis]!.name));
-    let inner: Scope = withIndices(scope, shape.outer.map((axis, at) => [eqn.indices[axis]!.index, k.add(row[at]!, lowerIndex(scope, eqn.indices[axis]!.low))] as const));
+    let inner: Scope = withIndices(scope, shape.outer.map((axis, at) => [eqn.indices[axis]!.index, k.add(row[at]!, k.u32(hullOf(eqn.indices[axis]!, lowering.bounds).low))] as const));
     for (const reduce of shape.shared) inner = withKnown(inner, [[reduce, teamReduce(lowering, inner, reduce, lane, size, arrays)]]);
     const elements = innerExtents.reduce((product, n) => product * n, 1);
     const one = (position: Expr): void => {
       const at = unflatten(build, position, innerExtents, shape.inner.map((axis) => eqn.indices[axis]!.name));
-      const element = withIndices(inner, shape.inner.map((axis, i) => [eqn.indices[axis]!.index, k.add(at[i]!, lowerIndex(scope, eqn.indices[axis]!.low))] as const));
+      const element = withIndices(inner, shape.inner.map((axis, i) => [eqn.indices[axis]!.index, k.add(at[i]!, k.u32(hullOf(eqn.indices[axis]!, lowering.bounds).low))] as const));
       storeElement(lowering, element, eqn, lowerScalar(element, eqn.body));
     };
     if (elements === 1) build.when(k.equal(lane, 0), () => one(k.u32(0)));

@@ -11,9 +11,9 @@ import type { Lowering } from "../lowering.js";
 import { readsAnywhere, type Product, type ProductTerm } from "../product.js";
 import { flatten, lowerIndex, lowerRange, lowerScalar, withIndices, withKnown, type Scope } from "../scalar.js";
 import { storeElement } from "../store.js";
-import { extent } from "./loops.js";
+import { boundsOf, extent, hullOf, insideRanges, tileInside } from "../hull.js";
 
-type MapEqn = Eqn<Concrete> & { readonly kind: "map" };
+type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
 
 /**
  * A tile of m x n results a workgroup, held in registers of `tm` x `tn` an invocation, over slices of `k` columns
@@ -27,7 +27,7 @@ export interface TileShape {
 }
 
 /** Whether it applies: where the range of k is not all from 0 to a constant, slices reach beyond it. */
-export function tiledApplies(lowering: Lowering, product: Product, eqn: MapEqn): boolean {
+export function tiledApplies(lowering: Lowering, product: Product, eqn: Elements): boolean {
   return product.terms.every((term) => {
     const { index, low, high } = term.reduce.over[0]!;
     if (constantOf(low) === 0 && constantOf(high) !== null) return true;
@@ -53,8 +53,9 @@ export function tileShape(product: Product, target: Target): TileShape {
 }
 
 /** A product for many tokens. */
-export function tiled(lowering: Lowering, eqn: MapEqn, product: Product, tile: TileShape): Kernel {
+export function tiled(lowering: Lowering, eqn: Elements, product: Product, tile: TileShape): Kernel {
   const build = lowering.builder();
+  const bounds = boundsOf(lowering, eqn);
   const size = tile.threads[0] * tile.threads[1];
   const rowsM = tile.threads[1] * tile.tm;
   const rowsN = tile.threads[0] * tile.tn;
@@ -70,8 +71,8 @@ export function tiled(lowering: Lowering, eqn: MapEqn, product: Product, tile: T
   const threadN = build.bind("thread_n", k.rem(local, tile.threads[0]));
   const threadM = build.bind("thread_m", k.div(local, tile.threads[0]));
 
-  const base = (axis: number): Expr => lowerIndex(lowering.scope(build), eqn.indices[axis]!.low);
-  const bindAxes = (scope: Scope, at: Expr, axes: readonly number[]): Scope => withIndices(scope, unflatten(build, at, axes.map((axis) => extent(eqn.indices[axis]!)), axes.map((axis) => eqn.indices[axis]!.name)).map((index, i) => [eqn.indices[axes[i]!]!.index, k.add(index, base(axes[i]!))] as const));
+  const base = (axis: number): Expr => k.u32(hullOf(eqn.indices[axis]!, bounds).low);
+  const bindAxes = (scope: Scope, at: Expr, axes: readonly number[]): Scope => withIndices(scope, unflatten(build, at, axes.map((axis) => extent(eqn.indices[axis]!, bounds)), axes.map((axis) => eqn.indices[axis]!.name)).map((index, i) => [eqn.indices[axes[i]!]!.index, k.add(index, base(axes[i]!))] as const));
   const batched = bindAxes(lowering.scope(build), batchAt, product.batch);
   const tokenScope = (m: Expr): Scope => bindAxes(batched, m, product.m);
   const columnScope = (n: Expr): Scope => bindAxes(batched, n, [product.n]);
@@ -80,53 +81,61 @@ export function tiled(lowering: Lowering, eqn: MapEqn, product: Product, tile: T
   const leftTile = build.array("left_tile", "f32", tile.k * rowsM);
   const rightTiles = product.terms.map((_, at) => build.array(`right_tile_${at}`, "f32", tile.k * rowsN));
 
-  // terms that share their left side and range are summed in one pass over k
-  for (const group of passes(lowering, product.terms)) {
-    const [range] = group[0]!.reduce.over;
-    const { high, perToken } = columnBound(lowering, batched, group[0]!, product, eqn);
-    build.loop("slice", k.u32(0), high, (slice) => {
-      // left[kk][m]
-      build.loop("at", local, k.u32(tile.k * rowsM), (at) => {
-        const kk = build.bind("kk", k.rem(at, tile.k));
-        const m = build.bind("m", k.div(at, tile.k));
-        const column = build.bind("column", k.add(slice, kk));
-        const token = build.bind("token", k.add(firstM, m));
-        const value = build.variable("left", k.f32(0));
-        build.when(k.and(k.less(token, product.sizes.m), k.less(column, high)), () => {
-          const scope = withIndices(tokenScope(token), [[range!.index, column]]);
-          if (!perToken) build.assign(value, leftValue(scope, group[0]!));
-          else {
-            const { from, to } = lowerRange(scope, range!);
-            build.when(k.and(k.greaterEqual(column, from), k.less(column, to)), () => build.assign(value, leftValue(scope, group[0]!)));
+  const wanted = tileInside(batched, eqn, product, bounds, { firstM, rowsM, firstN, rowsN });
+  const body = (): void => {
+    // terms that share their left side and range are summed in one pass over k
+    for (const group of passes(lowering, product.terms)) {
+      const [range] = group[0]!.reduce.over;
+      const { high, perToken } = columnBound(lowering, batched, group[0]!, product, eqn);
+      build.loop("slice", k.u32(0), high, (slice) => {
+        // left[kk][m]
+        build.loop("at", local, k.u32(tile.k * rowsM), (at) => {
+          const kk = build.bind("kk", k.rem(at, tile.k));
+          const m = build.bind("m", k.div(at, tile.k));
+          const column = build.bind("column", k.add(slice, kk));
+          const token = build.bind("token", k.add(firstM, m));
+          const value = build.variable("left", k.f32(0));
+          build.when(k.and(k.less(token, product.sizes.m), k.less(column, high)), () => {
+            const scope = withIndices(tokenScope(token), [[range!.index, column]]);
+            if (!perToken) build.assign(value, leftValue(scope, group[0]!));
+            else {
+              const { from, to } = lowerRange(scope, range!);
+              build.when(k.and(k.greaterEqual(column, from), k.less(column, to)), () => build.assign(value, leftValue(scope, group[0]!)));
+            }
+          });
+          build.add(k.storeShared(leftTile, k.add(k.mul(kk, rowsM), m), value));
+        }, size);
+        group.forEach((term) => stageRight(lowering, build, product, term, { tile, rowsN, size, slice, high, firstN, array: rightTiles[product.terms.indexOf(term)]!, columnScope, local }));
+        build.barrier();
+        build.loop("kk", k.u32(0), k.u32(tile.k), (kk) => {
+          const left = Array.from({ length: tile.tm }, (_, i) => build.bind("a", k.loadShared(leftTile, "f32", k.add(k.mul(kk, rowsM), k.add(k.mul(threadM, tile.tm), i)))));
+          for (const term of group) {
+            const array = rightTiles[product.terms.indexOf(term)]!;
+            const right = Array.from({ length: tile.tn }, (_, j) => build.bind("b", k.loadShared(array, "f32", k.add(k.mul(kk, rowsN), k.add(threadN, j * tile.threads[0])))));
+            accumulators.get(term)!.forEach((row, i) => row.forEach((accumulator, j) => build.assign(accumulator, k.fma(left[i]!, right[j]!, accumulator))));
           }
         });
-        build.add(k.storeShared(leftTile, k.add(k.mul(kk, rowsM), m), value));
-      }, size);
-      group.forEach((term) => stageRight(lowering, build, product, term, { tile, rowsN, size, slice, high, firstN, array: rightTiles[product.terms.indexOf(term)]!, columnScope, local }));
-      build.barrier();
-      build.loop("kk", k.u32(0), k.u32(tile.k), (kk) => {
-        const left = Array.from({ length: tile.tm }, (_, i) => build.bind("a", k.loadShared(leftTile, "f32", k.add(k.mul(kk, rowsM), k.add(k.mul(threadM, tile.tm), i)))));
-        for (const term of group) {
-          const array = rightTiles[product.terms.indexOf(term)]!;
-          const right = Array.from({ length: tile.tn }, (_, j) => build.bind("b", k.loadShared(array, "f32", k.add(k.mul(kk, rowsN), k.add(threadN, j * tile.threads[0])))));
-          accumulators.get(term)!.forEach((row, i) => row.forEach((accumulator, j) => build.assign(accumulator, k.fma(left[i]!, right[j]!, accumulator))));
-        }
-      });
-      build.barrier();
-    }, tile.k);
-  }
-
-  for (let i = 0; i < tile.tm; i++) {
-    for (let j = 0; j < tile.tn; j++) {
-      const m = build.bind("m", k.add(firstM, k.add(k.mul(threadM, tile.tm), i)));
-      const n = build.bind("n", k.add(firstN, k.add(threadN, j * tile.threads[0])));
-      build.when(k.and(k.less(m, product.sizes.m), k.less(n, product.sizes.n)), () => {
-        const scope = withIndices(tokenScope(m), [[eqn.indices[product.n]!.index, k.add(n, base(product.n))]]);
-        const known = withKnown(scope, product.terms.map((term) => [term.reduce, k.convert(term.reduce.dtype, accumulators.get(term)![i]![j]!)] as const));
-        storeElement(lowering, known, eqn, lowerScalar(known, eqn.body));
-      });
+        build.barrier();
+      }, tile.k);
     }
-  }
+
+    for (let i = 0; i < tile.tm; i++) {
+      for (let j = 0; j < tile.tn; j++) {
+        const m = build.bind("m", k.add(firstM, k.add(k.mul(threadM, tile.tm), i)));
+        const n = build.bind("n", k.add(firstN, k.add(threadN, j * tile.threads[0])));
+        build.when(k.and(k.less(m, product.sizes.m), k.less(n, product.sizes.n)), () => {
+          const scope = withIndices(tokenScope(m), [[eqn.indices[product.n]!.index, k.add(n, base(product.n))]]);
+          const known = withKnown(scope, product.terms.map((term) => [term.reduce, k.convert(term.reduce.dtype, accumulators.get(term)![i]![j]!)] as const));
+          const store = (): void => storeElement(lowering, known, eqn, lowerScalar(known, eqn.body));
+          const inside = insideRanges(scope, eqn.indices, bounds);
+          if (inside === null) store();
+          else build.when(inside, store);
+        });
+      }
+    }
+  };
+  if (wanted === null) body();
+  else build.when(wanted, body);
   return build.finish({ name: lowering.nameOf(eqn), workgroupSize: [size, 1, 1], workgroups, schedule: "tiled", values: lowering.valuesOf(eqn) });
 }
 
@@ -145,7 +154,7 @@ export function passes(lowering: Lowering, terms: readonly ProductTerm[]): reado
  * Where the walk over k ends, uniformly for the tile: the range's own bound where it is the same for all tokens, else
  * the extent of the axis that k stands on, with the range checked for each token.
  */
-export function columnBound(lowering: Lowering, scope: Scope, term: ProductTerm, product: Product, eqn: MapEqn): { readonly high: Expr; readonly perToken: boolean } {
+export function columnBound(lowering: Lowering, scope: Scope, term: ProductTerm, product: Product, eqn: Elements): { readonly high: Expr; readonly perToken: boolean } {
   const range = term.reduce.over[0]!;
   const high = constantOf(range.high);
   if (high !== null && constantOf(range.low) === 0) return { high: k.u32(high), perToken: false };
@@ -154,7 +163,7 @@ export function columnBound(lowering: Lowering, scope: Scope, term: ProductTerm,
   return { high: k.u32(extents), perToken: true };
 }
 
-function withAnyToken(scope: Scope, product: Product, eqn: MapEqn): Scope {
+function withAnyToken(scope: Scope, product: Product, eqn: Elements): Scope {
   return withIndices(scope, product.m.map((axis) => [eqn.indices[axis]!.index, k.u32(0)] as const));
 }
 

@@ -1,0 +1,21 @@
+import type { Eqn } from "../graph/graph.js";
+import type { Concrete } from "../types/type.js";
+import { lowerEqn, type Schedule } from "./choose.js";
+import { lowerFactor } from "./factor.js";
+import { kernelStep, type Lowered } from "./lowered.js";
+import type { Lowering } from "./lowering.js";
+import type { ScanOptions } from "./scan/cut.js";
+import { lowerScan } from "./scan/scan.js";
+
+export interface StepOptions {
+  /** The schedule to take wherever it applies. */
+  readonly schedule: Schedule | null;
+  readonly scan: ScanOptions;
+}
+
+/** What an eqn becomes: one kernel or a few, or for scans and factorisations repeated ones. */
+export function lowerSteps(lowering: Lowering, eqn: Eqn<Concrete>, options: StepOptions): Lowered {
+  if (eqn.kind === "scan") return lowerScan(lowering, eqn, options);
+  if (eqn.kind === "factor") return lowerFactor(lowering, eqn);
+  return { steps: lowerEqn(lowering, eqn, options.schedule).map(kernelStep), scratch: [], notes: [] };
+}
