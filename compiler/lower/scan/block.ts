@@ -13,6 +13,7 @@ import type { Lowering } from "../lowering.js";
 import { lowerIndex, lowerRange, lowerScalar, withIndices, type Scope } from "../scalar.js";
 import type { BlockEqn, Columnwise, Slot } from "./columnwise.js";
 import type { Cut } from "./cut.js";
+import { shareReductions, type ExchangeArrays } from "./shared.js";
 import { createMemory, type BlockMemory, type BlockPlace } from "./memory.js";
 
 /**
@@ -37,6 +38,7 @@ export function blockKernel(lowering: Lowering, scan: ScanEqn<Concrete>, shape: 
     const place: BlockPlace = { build, shape, cut, row, lane, team, first, inside: mine };
     const storageOf = (slot: Slot): Storage => lowering.storage[[...shape.slots].find(([, each]) => each === slot)![0]]!;
     const memory = createMemory(place, storageOf);
+    const arrays: ExchangeArrays = new Map();
     memory.load();
     const columns = build.bind("columns", k.min(k.sub(k.u32(shape.to), first), cut.block));
     build.loop("column", k.u32(0), columns, (column) => {
@@ -46,7 +48,7 @@ export function blockKernel(lowering: Lowering, scan: ScanEqn<Concrete>, shape: 
         if (each.kind === "trailing") {
           trailing(lowering, scope, place, memory, each, column, multipliers.slice(term, term + each.terms.length));
           term += each.terms.length;
-        } else lowerOne(lowering, scope, place, memory, each);
+        } else lowerOne(lowering, scope, place, memory, each, arrays);
       }
       memory.settle();
     });
@@ -61,7 +63,7 @@ export function blockKernel(lowering: Lowering, scan: ScanEqn<Concrete>, shape: 
 }
 
 /** Any equation of a step but a trailing update. */
-function lowerOne(lowering: Lowering, outer: Scope, place: BlockPlace, memory: BlockMemory, each: Exclude<BlockEqn, { kind: "trailing" }>): void {
+function lowerOne(lowering: Lowering, outer: Scope, place: BlockPlace, memory: BlockMemory, each: Exclude<BlockEqn, { kind: "trailing" }>, arrays: ExchangeArrays): void {
   const { build, cut, lane, row } = place;
   const { slot } = each;
   if (each.kind === "carry") {
@@ -75,7 +77,7 @@ function lowerOne(lowering: Lowering, outer: Scope, place: BlockPlace, memory: B
   const scope = withIndices(outer, [[each.row, row]]);
   if (slot.keep === "number") {
     memory.prepare(reads, []);
-    const value = lowerScalar(scope, eqn.body);
+    const value = lowerScalar(shareReductions(place, scope, eqn.body, place.shape.facts, arrays), eqn.body);
     memory.define(slot, eqn.kind === "update" && eqn.op === "add" ? k.add(memory.element(slot, []), value) : value);
     return;
   }

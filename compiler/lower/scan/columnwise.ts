@@ -47,6 +47,8 @@ export interface Columnwise {
   readonly body: readonly BlockEqn[];
   /** The slot of each state, value and update of the body. */
   readonly slots: ReadonlyMap<ValueId, Slot>;
+  /** What is known of the step's columns at the start of a step. */
+  readonly facts: ColumnFacts;
   /** Loads of columns that are in the block whatever conditions say. */
   readonly sure: ReadonlySet<Load<Concrete>>;
 }
@@ -164,7 +166,7 @@ function recognise(graph: ConcreteGraph, scan: ScanEqn<Concrete>): Columnwise {
     if (from === undefined || from.state !== null || slot.keep === "columns") throw new Unfit(`its state ${slot.name} is made anew at each step`);
     result.push({ kind: "carry", slot, from });
   }
-  return { rows, from: steps.low, to: steps.high, group, states: [...slotOfState.values()], values, body: result, slots, sure };
+  return { rows, from: steps.low, to: steps.high, group, states: [...slotOfState.values()], values, body: result, slots, facts, sure };
 }
 
 /** The body without maps that read nothing that changes: those are put where they are read. */

@@ -4,6 +4,7 @@ import { scalarLoads } from "../../graph/scalar.js";
 import type { Target } from "../../target.js";
 import type { Concrete } from "../../types/type.js";
 import { columnwise, type Columnwise, type Slot } from "./columnwise.js";
+import { exchangeBytes } from "./shared.js";
 
 /** How scans are run; all that is not given is chosen for the device. */
 export interface ScanOptions {
@@ -25,6 +26,9 @@ export interface Cut {
   /** Workgroup memory, with a barrier wherever lanes exchange something; or the tensors themselves, with one lane a row and no barriers. */
   readonly memory: "workgroup" | "storage";
 }
+
+/** Invocations that share a row in workgroup memory. */
+const rowLanes = 32;
 
 /** Whether the scan is run in blocks. */
 export function isBlocked(graph: ConcreteGraph, scan: ScanEqn<Concrete>, target: Target, options: ScanOptions): boolean {
@@ -49,7 +53,7 @@ export function cutScan(graph: ConcreteGraph, scan: ScanEqn<Concrete>, target: T
   if (memory === "storage") return { shape, cut: { block, rows: Math.min(16, target.maxInvocations), lanes: 1, memory } };
   for (let length = block; length >= 1; length = shorter(length, shape.group)) {
     for (const rows of [4, 2, 1]) {
-      if (rows * 32 <= target.maxInvocations && workgroupBytes(shape, length) * rows <= target.maxWorkgroupMemory) return { shape, cut: { block: length, rows, lanes: 32, memory } };
+      if (rows * rowLanes <= target.maxInvocations && workgroupBytes(shape, length) * rows <= target.maxWorkgroupMemory) return { shape, cut: { block: length, rows, lanes: rowLanes, memory } };
     }
   }
   return `a row takes ${workgroupBytes(shape, shape.group)} bytes of workgroup memory, and the device has ${target.maxWorkgroupMemory}`;
@@ -67,5 +71,5 @@ export function keptElements(slot: Slot, block: number): number {
 
 function workgroupBytes(shape: Columnwise, block: number): number {
   // arrays are rounded up to 16 bytes
-  return [...shape.states, ...shape.values].reduce((sum, slot) => sum + Math.ceil(keptElements(slot, block) / 4) * 16, 0);
+  return [...shape.states, ...shape.values].reduce((sum, slot) => sum + Math.ceil(keptElements(slot, block) / 4) * 16, exchangeBytes(rowLanes));
 }
