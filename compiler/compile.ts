@@ -12,7 +12,7 @@ import type { Kernel } from "./kernel/kernel.js";
 import { printKernel } from "./kernel/print.js";
 import { verifyKernel } from "./kernel/verify.js";
 import type { Schedule } from "./lower/choose.js";
-import { kernelsOf, type Lowered } from "./lower/lowered.js";
+import { kernelsOf, type Lowered } from "./plan/lowered.js";
 import { createLowering } from "./lower/lowering.js";
 import { isBlocked, type ScanOptions } from "./lower/scan/cut.js";
 import { lowerSteps } from "./lower/steps.js";

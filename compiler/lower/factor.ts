@@ -8,7 +8,7 @@ import type { Target } from "../target.js";
 import { full, type Concrete } from "../types/type.js";
 import { lowerEqn } from "./choose.js";
 import { spread, workgroupPosition } from "./dispatch.js";
-import { kernelStep, type Lowered, type LoweredStep } from "./lowered.js";
+import { kernelStep, type Lowered, type LoweredStep } from "../plan/lowered.js";
 import { createLowering, parameterName, type Lowering } from "./lowering.js";
 import { lowerIndex } from "./scalar.js";
 

@@ -2,7 +2,7 @@ import type { Eqn } from "../graph/graph.js";
 import type { Concrete } from "../types/type.js";
 import { lowerEqn, type Schedule } from "./choose.js";
 import { lowerFactor } from "./factor.js";
-import { kernelStep, type Lowered } from "./lowered.js";
+import { kernelStep, type Lowered } from "../plan/lowered.js";
 import type { Lowering } from "./lowering.js";
 import type { ScanOptions } from "./scan/cut.js";
 import { lowerScan } from "./scan/scan.js";

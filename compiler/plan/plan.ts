@@ -2,7 +2,7 @@ import { InternalError } from "../diagnostic.js";
 import { definedBy } from "../graph/eqn.js";
 import type { ConcreteGraph } from "../graph/graph.js";
 import type { Kernel } from "../kernel/kernel.js";
-import { kernelsOf, type Lowered, type LoweredStep } from "../lower/lowered.js";
+import { kernelsOf, type Lowered, type LoweredStep } from "./lowered.js";
 import { emitWgsl } from "../wgsl/emit.js";
 import type { Program, ProgramBuffer, ProgramKernel, ProgramTensor, Step } from "./program.js";
 import type { Storage, StorageMap } from "./storage.js";

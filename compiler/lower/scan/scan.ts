@@ -7,7 +7,7 @@ import { storageBytes, type Storage } from "../../plan/storage.js";
 import { full, type Concrete } from "../../types/type.js";
 import { lowerEqn } from "../choose.js";
 import { hullOf } from "../hull.js";
-import { kernelStep, type Lowered, type LoweredStep } from "../lowered.js";
+import { kernelStep, type Lowered, type LoweredStep } from "../../plan/lowered.js";
 import { createLowering, parameterName, type Lowering } from "../lowering.js";
 import { lowerSteps, type StepOptions } from "../steps.js";
 import { blockKernel } from "./block.js";
