@@ -78,6 +78,10 @@ export type { GenerateOptions, Generation, Sampling } from "./runtime/llama/gene
 export { perplexity } from "./runtime/llama/evaluate.js";
 export type { EvaluateOptions, Evaluation } from "./runtime/llama/evaluate.js";
 export { compress } from "./runtime/llama/compress.js";
-export type { CalibrationText, CompressOptions, CompressProgress, Compression, TensorReport } from "./runtime/llama/compress.js";
+export type { CalibrationText, CompressOptions, CompressProgress, Compression, PerplexityReport, TensorReport } from "./runtime/llama/compress.js";
+export { findSensitivity } from "./runtime/llama/sensitivity.js";
+export type { Sensitivity, SensitivityOptions, SensitivityRow, Try } from "./runtime/llama/sensitivity.js";
+export { calibrationWindows, scoredWindows } from "./runtime/llama/windows.js";
+export type { ScoredWindows, Windows } from "./runtime/llama/windows.js";
 export { LlamaError } from "./runtime/llama/error.js";
 export type { LlamaErrorCode } from "./runtime/llama/error.js";

@@ -97,7 +97,11 @@ function divideIntegers(op: "divide" | "remainder", a: Expr, b: Expr): Expr {
 /** A conversion of the value; float to integer truncates and saturates, to bool compares with zero. */
 function lowerCast(a: Expr, dtype: Dtype): Expr {
   if (dtype === "bool") return a.type === "bool" ? a : k.notEqual(a, 0);
-  return k.convert(dtype, a);
+  const converted = k.convert(dtype, a);
+  if (a.type !== "f32" || (dtype !== "i32" && dtype !== "u32")) return converted;
+  // WGSL stops at the largest f32 that is in the range of the integers
+  const [beyond, largest] = dtype === "i32" ? [2 ** 31, 2 ** 31 - 1] : [2 ** 32, 2 ** 32 - 1];
+  return k.select(k.greaterEqual(a, beyond), largest, converted);
 }
 
 /**

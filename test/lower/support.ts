@@ -41,22 +41,19 @@ export function parametersOf(name: string): ConcreteGraph["parameters"] {
   return library.get(name)!.parameters;
 }
 
-/** A function of the standard library with inputs: those given, others random, packed where a format is bound. f16 tensors hold f32 values. */
-export function libraryCase(name: string, { sizes, formats = {} }: Bound, kind: ToleranceKind, given: Readonly<Record<string, ArrayLike<number>>> = {}): Case {
+/** A function of the standard library with inputs: those given, others random, packed where a format is bound. */
+export function libraryCase(name: string, { sizes, formats = {}, dtype: bound = "f32" }: Bound, kind: ToleranceKind, given: Readonly<Record<string, ArrayLike<number>>> = {}): Case {
   const symbolic = library.get(name)!;
   const parameters = symbolic.inputs.map((input) => symbolic.values[input.value]!.type.format);
-  const bind = (of: Readonly<Record<string, string>>): ConcreteGraph => {
-    const bound = specialize(symbolic, {
-      sizes: new Map(Object.entries(sizes)),
-      dtypes: new Map(symbolic.parameters.dtypes.map((each) => [each, "f32"])),
-      formats: new Map(symbolic.parameters.formats.map((each) => [each, of[each] === undefined ? null : parseFormat(of[each])])),
-    }, { f16: false });
-    if (!("graph" in bound)) throw new Error(`${name}: ${bound.map(({ message }) => message).join("; ")}`);
-    return bound.graph;
-  };
+  const specialized = specialize(symbolic, {
+    sizes: new Map(Object.entries(sizes)),
+    dtypes: new Map(symbolic.parameters.dtypes.map((each) => [each, bound])),
+    formats: new Map(symbolic.parameters.formats.map((each) => [each, formats[each] === undefined ? null : parseFormat(formats[each])])),
+  }, { f16: bound === "f16" });
+  if (!("graph" in specialized)) throw new Error(`${name}: ${specialized.map(({ message }) => message).join("; ")}`);
+  const { graph } = specialized;
   const inputs = new Map<string, TensorValue>();
   const words = new Map<string, Uint32Array>();
-  const graph = bind(formats);
   graph.inputs.forEach((input, at) => {
     const { dtype, shape } = graph.values[input.value]!.type;
     const parameter = parameters[at];

@@ -1,5 +1,6 @@
 /** Packed weights with their dense values, the same at each run. */
 import { completeFormat, formatOfSpec, scaleShape } from "../../compiler/formats/registry.js";
+import type { Format } from "../../compiler/formats/format.js";
 import { roundF16 } from "../../compiler/formats/half.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
 import { parseFormat } from "./format-text.js";
@@ -34,29 +35,48 @@ export function numbers(count: number, seed: number): Float32Array {
   });
 }
 
-/** A random tensor in a format: of n:m formats some groups have fewer values, of a bitmask some rows have none. */
+/** A random tensor in a format: some groups of an n:m format have fewer values, some rows of a bitmask have none. */
 export function packed(text: string, rows: number, columns: number, seed: number): Packed {
+  const values = numbers(rows * columns, seed);
+  return packValues(text, rows, columns, values.map((value, at) => (at % 20 === 1 || Math.floor(at / columns) % 5 === 3 ? 0 : value)));
+}
+
+/** Dense values in a format: of n:m patterns the largest are kept, of a bitmask those above the mean size; scales map the largest to the last code. */
+export function packValues(text: string, rows: number, columns: number, given: Float32Array): Packed {
   const written = parseFormat(text);
   const shape = { rows, columns };
   const format = formatOfSpec(written);
-  const pattern = format.pattern(written);
-  const chance = numbers(rows * columns, seed + 1);
-  const values = numbers(rows * columns, seed);
-  if (pattern?.kind === "masked") for (let at = 0; at < values.length; at++) if (chance[at]! < (Math.floor(at / columns) % 3) - 1) values[at] = 0;
-  if (pattern?.kind === "nm") {
-    for (let group = 0; group < values.length; group += pattern.m) {
-      const order = Array.from({ length: pattern.m }, (_, at) => group + at).sort((a, b) => chance[a]! - chance[b]!);
-      const kept = group % 5 === 0 ? pattern.n - 1 : pattern.n;
-      for (const at of order.slice(kept)) values[at] = 0;
-    }
-  }
+  const values = prune(format.pattern(written), given);
   const spec = completeFormat(written, values);
   const grid = format.grid(spec);
   const groups = scaleShape(spec, shape);
-  const count = groups === null ? 0 : groups.rows * groups.columns;
-  const steps = grid === null ? 1 : (grid.high - grid.low) / 2;
-  const scale = numbers(count, seed + 2).map((value) => roundF16((1.5 + value) / steps));
-  const zero = numbers(count, seed + 3).map((value) => Math.round(steps + value));
-  const words = format.encode(spec, shape, values, grid === null ? null : { scale, zero: grid.symmetric ? null : zero });
+  if (grid === null || groups === null) {
+    const words = format.encode(spec, shape, values, null);
+    return { spec, words, dense: format.decode(spec, shape, words) };
+  }
+  const length = columns / groups.columns;
+  const extent = Array.from({ length: groups.rows * groups.columns }, (_, at) => {
+    const group = values.subarray(at * length, (at + 1) * length);
+    return { low: Math.min(0, ...group), high: Math.max(0, ...group) };
+  });
+  const scale = Float32Array.from(extent, ({ low, high }) => roundF16(Math.max(2 ** -14, grid.symmetric ? Math.max(-low, high) / grid.high : (high - low) / grid.high)));
+  const zero = grid.symmetric ? null : Float32Array.from(extent, ({ low }, at) => Math.min(grid.high, Math.round(-low / scale[at]!)));
+  const words = format.encode(spec, shape, values, { scale, zero });
   return { spec, words, dense: format.decode(spec, shape, words) };
+}
+
+function prune(pattern: ReturnType<Format["pattern"]>, given: Float32Array): Float32Array {
+  if (pattern === null) return given;
+  const size = (at: number): number => Math.abs(given[at]!);
+  if (pattern.kind === "masked") {
+    const mean = given.reduce((sum, value) => sum + Math.abs(value), 0) / given.length;
+    return given.map((value, at) => (size(at) > mean ? value : 0));
+  }
+  const { n, m } = pattern;
+  const values = given.slice();
+  for (let group = 0; group < values.length; group += m) {
+    const order = Array.from({ length: m }, (_, at) => group + at).sort((a, b) => size(b) - size(a));
+    for (const at of order.slice(n)) values[at] = 0;
+  }
+  return values;
 }

@@ -1,0 +1,72 @@
+/**
+ * Kernels for what the CPU driver lacks, f16 and subgroups of 32, are at least compiled: every function of the standard
+ * library, in both dtypes, with weights of every format, on Dawn's backend that computes nothing.
+ */
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { schedules } from "../../compiler/lower/choose.js";
+import type { Target } from "../../compiler/target.js";
+import { DeviceError, openDevice, type Device } from "../../runtime/device/device.js";
+import { createExecutor, type Executor } from "../../runtime/run/run.js";
+import { targetOf } from "../../runtime/run/target.js";
+import { functionNames, parametersOf, stagesOf, type Bound } from "../lower/support.js";
+import { formatFault, weightFormats } from "../support/packed.js";
+
+const test = suite<{ device: Device; executor: Executor; target: Target }>("kernels of a GPU compile");
+
+test.before(async (context) => {
+  context.device = await openDevice({ backend: "null" });
+  context.executor = await createExecutor(context.device);
+  context.target = { ...targetOf(context.device), subgroups: { min: 32, max: 32 } };
+});
+test.after(({ device, executor }) => {
+  executor.close();
+  device.close();
+});
+
+/** Small sizes that every constraint of the library allows. */
+const sizes: Readonly<Record<string, number>> = {
+  B: 2, T: 5, N: 24, K: 64, D: 64, V: 96, M: 64, A: 4, C: 48, G: 2, H: 16, P: 8, heads: 4, groups: 2, head: 16, tokens: 3, group: 32, kept: 2, of_each: 4,
+};
+
+function bound(name: string, more: Partial<Bound> = {}): Bound {
+  const { sizes: names } = parametersOf(name);
+  return { ...more, sizes: Object.fromEntries(names.map((size) => [size, more.sizes?.[size] ?? sizes[size]!])) };
+}
+
+test("the device has what is to be tried, and refuses what is wrong", async ({ device, executor, target }) => {
+  assert.ok(target.f16 && device.features.has("subgroups"));
+  const { program } = stagesOf("magnitude", bound("magnitude"), target);
+  const broken = { ...program, kernels: program.kernels.map((kernel) => ({ ...kernel, wgsl: kernel.wgsl.replace("abs(", "abs(true, ") })) };
+  const error = await executor.prepare(broken).then(() => null, (thrown: unknown) => thrown);
+  assert.instance(error, DeviceError);
+});
+
+for (const dtype of ["f32", "f16"] as const) {
+  test(`every function of the library, ${dtype}`, async ({ executor, target }) => {
+    for (const name of functionNames) {
+      const { formats } = parametersOf(name);
+      for (const format of formats.length === 0 ? [undefined] : ["f32", "f16", "nm(2, 4) of int4(32)"]) {
+        const given = bound(name, { dtype, formats: Object.fromEntries(formats.map((each) => [each, format!])) });
+        await executor.prepare(stagesOf(name, given, target).program);
+      }
+    }
+  });
+
+  test(`products of every format and schedule, ${dtype}`, async ({ executor, target }) => {
+    for (const format of weightFormats) {
+      const text = format.replace("bitmask", "bitmask(nonzeros: 400)");
+      const K = formatFault(text, 24, 64) === null ? 64 : 256;
+      for (const T of [1, 40]) {
+        const given = bound("gated", { dtype, formats: { P: text, U: text }, sizes: { B: 1, T, D: K, M: 40 } });
+        await executor.prepare(stagesOf("gated", given, target).program);
+      }
+    }
+    for (const schedule of schedules) {
+      const given = bound("block", { dtype, formats: { O: "int4(32, asymmetric)" } });
+      await executor.prepare(stagesOf("block", given, target, { schedule }).program);
+    }
+  });
+}
+
+test.run();
