@@ -1,5 +1,5 @@
 import type { Kernel } from "../kernel/kernel.js";
-import type { Storage } from "../plan/storage.js";
+import type { Storage } from "./storage.js";
 
 /** What an equation becomes: kernels in order, some of them repeated. */
 export type LoweredStep =
