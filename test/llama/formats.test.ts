@@ -78,9 +78,11 @@ async function logitsOfModel(opened: Model): Promise<readonly number[]> {
 test("logits are those of the reference", async () => {
   const session = await openSession(caller, model, { dtype: "f32" });
   const logits = await logitsOf(session, reference.prompt_ids);
-  const best = logits.map((value, id) => ({ value, id })).sort((a, b) => b.value - a.value).slice(0, reference.last_logits_top8.length);
-  assert.equal(best.map(({ id }) => id), reference.last_logits_top8.map(([id]) => id));
-  close(best.map(({ value }) => value), reference.last_logits_top8.map(([, value]) => value), "model", "logits");
+  close(reference.last_logits_top8.map(([id]) => logits[id] ?? NaN), reference.last_logits_top8.map(([, value]) => value), "model", "logits");
+  // of the eight, two are nearly equal
+  const highest = logits.map((value, id) => ({ value, id })).sort((x, y) => y.value - x.value).slice(0, 8).map(({ id }) => id);
+  assert.is(highest[0], reference.last_logits_top8[0]?.[0]);
+  assert.equal(highest.sort((x, y) => x - y), reference.last_logits_top8.map(([id]) => id).sort((x, y) => x - y));
   session.release();
 });
 
