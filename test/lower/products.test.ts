@@ -7,6 +7,7 @@ import { openMachine, type Machine } from "../support/device-stages.js";
 import { formatFault, weightFormats } from "../support/packed.js";
 import { productCase, type ProductShape } from "../support/products.js";
 import { simulated } from "../support/simulated.js";
+import { targets } from "../support/targets.js";
 
 const test = suite<{ machine: Machine }>("products of every format");
 
@@ -76,6 +77,7 @@ const special: Readonly<Record<string, Partial<ProductShape>>> = {
   "up to each token": { tokens: [17], n: 16, k: 32, bound: "token", right: "columns" },
   "up to each token, heads apart": { batch: [2, 3], interleaved: true, tokens: [9], n: 16, k: 32, bound: "token", right: "columns" },
   "up to a number that is data": { tokens: [16], n: 17, k: 24, bound: "data" },
+  "up to a number that is data, past an axis that is no multiple of a vector": { tokens: [8], n: 8, k: 3, bound: "data", pair: "other" },
   "up to each output": { tokens: [8], n: 16, k: 16, bound: "output" },
   "from the second on": { tokens: [9], n: 17, k: 36, bound: "part" },
   "a shifted weight": { tokens: [9], n: 17, k: 36, right: "shifted", bound: "token" },
@@ -93,5 +95,14 @@ for (const [name, shape] of Object.entries(special)) {
     for (const schedule of name === "a batch around the tokens" ? ([null, "tiled"] as const) : [null]) await agreeOnDevice(given, expected, machine, { schedule });
   });
 }
+
+test("packed weights are one buffer each where buffers are few", () => {
+  const given = make("bitmask of f16", { tokens: [5], n: 9, k: 13, left: "scaled", pair: "other", after: "masked" });
+  const expected = expectedOf(given);
+  for (const schedule of [null, "loops"] as const) {
+    const stages = agreeSimulated(given, expected, { target: targets.baseline, subgroupSize: 1 }, { schedule });
+    assert.ok(stages.kernels.flat().every(({ buffers }) => buffers.length <= targets.baseline.maxStorageBuffers));
+  }
+});
 
 test.run();
