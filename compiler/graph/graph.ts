@@ -121,4 +121,3 @@ export interface ScanState {
   readonly out: ValueId;
 }
 
-export type EqnKind = Eqn["kind"];

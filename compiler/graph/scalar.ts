@@ -1,7 +1,7 @@
 /** Traversal, substitution and comparison of scalar expressions. All keep shared subtrees shared. */
 import { printSize } from "../types/size.js";
 import type { Concrete, Level } from "../types/type.js";
-import type { IndexId, Range, Scalar, ValueId } from "./graph.js";
+import type { IndexId, Range, Scalar } from "./graph.js";
 
 /** The dtype of a scalar's value. */
 export function dtypeOf<L extends Level>(scalar: Scalar<L>): L["dtype"] | "i32" {
@@ -101,9 +101,9 @@ export function scalarLoads<L extends Level>(scalar: Scalar<L>): readonly Load<L
   return scalarNodes(scalar).filter((node) => node.kind === "load");
 }
 
-/** The tensors that a scalar loads from. */
-export function tensorsOf<L extends Level>(scalar: Scalar<L>): ReadonlySet<ValueId> {
-  return new Set(scalarLoads(scalar).map((load) => load.tensor));
+/** The scalar that conversions are of. */
+export function withoutCasts<L extends Level>(scalar: Scalar<L>): Scalar<L> {
+  return scalar.kind === "cast" ? withoutCasts(scalar.a) : scalar;
 }
 
 /** The reductions in a scalar, outer before inner. */

@@ -71,7 +71,6 @@ export function unary(op: KernelUnary, a: Expr): Expr {
 
 export const negate = (a: Expr): Expr => unary("negate", a);
 export const not = (a: Expr): Expr => unary("not", a);
-export const bitNot = (a: Expr): Expr => unary("bit_not", a);
 export const abs = (a: Expr): Expr => unary("abs", a);
 export const sqrt = (a: Expr): Expr => unary("sqrt", a);
 export const exp = (a: Expr): Expr => unary("exp", a);

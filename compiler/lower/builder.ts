@@ -2,7 +2,7 @@ import type { Build, Section, WordReader } from "../formats/format.js";
 import { InternalError } from "../diagnostic.js";
 import * as k from "../kernel/build.js";
 import type { Expr, Kernel, KernelBuffer, KernelType, ScalarType, Statement } from "../kernel/kernel.js";
-import { byteSize, elementType, width } from "../kernel/kernel.js";
+import { byteSize, elementType } from "../kernel/kernel.js";
 import type { Storage } from "../plan/storage.js";
 
 /** Grows one kernel: statements in nested blocks, fresh names, views of tensors, workgroup memory, parameters. */
@@ -129,12 +129,6 @@ export function createBuilder(reserved: readonly string[] = [], narrow = false):
       };
     },
   };
-}
-
-/** The sum, largest, ... of the elements of a vector, as a scalar expression. */
-export function acrossVector(value: Expr, combine: (a: Expr, b: Expr) => Expr): Expr {
-  const parts = Array.from({ length: width(value.type) }, (_, at) => k.component(value, at));
-  return parts.reduce(combine);
 }
 
 /** The type that a dtype's elements have in a buffer. */

@@ -4,6 +4,7 @@ import { intervalOf, withRanges, type Bounds } from "../graph/ranges.js";
 import * as k from "../kernel/build.js";
 import type { Expr } from "../kernel/kernel.js";
 import type { Concrete } from "../types/type.js";
+import { unflatten } from "./dispatch.js";
 import type { Lowering } from "./lowering.js";
 import type { Product } from "./product.js";
 import { lowerIndex, lowerRange, withIndices, type Scope } from "./scalar.js";
@@ -33,6 +34,12 @@ export function extent(range: Range<Concrete>, bounds: Bounds = none): number {
 /** The value of an index at a u32 position of its hull. */
 export function atPosition(range: Range<Concrete>, bounds: Bounds, position: Expr): Expr {
   return k.add(position, hullOf(range, bounds).low);
+}
+
+/** The scope with the indices of some ranges at a flat u32 position of their hulls, the last the fastest. */
+export function bindPosition(scope: Scope, ranges: readonly Range<Concrete>[], bounds: Bounds, position: Expr): Scope {
+  const at = unflatten(scope.build, position, ranges.map((range) => extent(range, bounds)), ranges.map((range) => range.name));
+  return withIndices(scope, ranges.map((range, axis) => [range.index, atPosition(range, bounds, at[axis]!)] as const));
 }
 
 /** Whether the indices of a scope are in the ranges that are not their whole hull; null where all are. */

@@ -1,7 +1,6 @@
-import type { Scalar } from "../graph/graph.js";
+import { withoutCasts } from "../graph/scalar.js";
 import * as k from "../kernel/build.js";
 import type { Expr } from "../kernel/kernel.js";
-import type { Concrete } from "../types/type.js";
 import { joinAxes } from "./axes.js";
 import type { KernelBuilder } from "./builder.js";
 import type { Lowering } from "./lowering.js";
@@ -42,8 +41,7 @@ export function vectorLoads(lowering: Lowering, build: KernelBuilder, scope: Sco
   const { term, firstColumn } = source;
   const [only, ...rest] = term.left;
   if (only === undefined || rest.length > 0 || columns % 4 !== 0) return null;
-  let load: Scalar<Concrete> = only;
-  while (load.kind === "cast") load = load.a;
+  const load = withoutCasts(only);
   if (load.kind !== "load" || load.guarded) return null;
   const { type } = lowering.graph.values[load.tensor]!;
   const storage = lowering.storage[load.tensor];

@@ -1,12 +1,14 @@
 import type { Eqn, IndexId, Scalar } from "../graph/graph.js";
-import { freeIndices, scalarLoads, scalarReductions, scalarKey, type Load, type Reduce } from "../graph/scalar.js";
+import { freeIndices, scalarLoads, scalarReductions, scalarKey, withoutCasts, type Load, type Reduce } from "../graph/scalar.js";
 import type { ConcreteGraph } from "../graph/graph.js";
 import { formatOf, shapeOf } from "../formats/registry.js";
 import type { Format, Shape, Unit } from "../formats/format.js";
 import type { Concrete, FormatSpec } from "../types/type.js";
 import type { Bounds } from "../graph/ranges.js";
 import { isIdentity } from "../graph/ranges.js";
+import type { Expr } from "../kernel/kernel.js";
 import { extent } from "./hull.js";
+import { flatten, lowerIndex, type Scope } from "./scalar.js";
 
 type S = Scalar<Concrete>;
 
@@ -85,8 +87,7 @@ function factorsOf(scalar: S): readonly S[] {
 function rowsOf(graph: ConcreteGraph, right: readonly S[], kIndex: IndexId): ProductRows | null {
   const [only, ...rest] = right;
   if (only === undefined || rest.length > 0) return null;
-  let load: S = only;
-  while (load.kind === "cast") load = load.a;
+  const load = withoutCasts(only);
   if (load.kind !== "load") return null;
   const last = load.at[load.at.length - 1];
   if (load.at.length < 2 || last?.kind !== "index" || last.index !== kIndex) return null;
@@ -98,6 +99,12 @@ function rowsOf(graph: ConcreteGraph, right: readonly S[], kIndex: IndexId): Pro
   if (format === null) return null;
   const shape = shapeOf(type.shape);
   return { load, spec, format, shape, unit: format.unit(spec, shape) };
+}
+
+/** The row, u32, that a scope's indices read. */
+export function rowAt(graph: ConcreteGraph, rows: ProductRows, scope: Scope): Expr {
+  const { shape } = graph.values[rows.load.tensor]!.type;
+  return scope.build.bind("row", flatten(shape.slice(0, -1), rows.load.at.slice(0, -1).map((at) => lowerIndex(scope, at))));
 }
 
 /**

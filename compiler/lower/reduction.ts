@@ -47,12 +47,11 @@ export function startAccumulator(build: KernelBuilder, reduce: Reduce): Accumula
 
 /** Takes one element in. `index` is the u32 value of the (first) index, which argmax keeps. */
 export function accumulate(build: KernelBuilder, op: ReduceOp, accumulator: Accumulator, element: Expr, index: Expr): void {
-  const [value, best] = accumulator;
+  const [value] = accumulator;
   if (op === "count") build.assign(value!, k.add(value!, k.select(element, k.u32(1), k.u32(0))));
   else if (op === "argmax") mergeAccumulator(build, op, accumulator, [build.bind("candidate", element), index]);
   else if ((op === "sum" || op === "mean") && element.kind === "binary" && element.op === "multiply" && element.type === "f32") build.assign(value!, k.fma(element.a, element.b, value!));
   else build.assign(value!, rules[op].combine(value!, element));
-  void best;
 }
 
 /** Takes the partial result of another accumulator in. */

@@ -229,4 +229,3 @@ export type Expr =
   /** `w matches "*.q_proj"`. */
   | (Node & { readonly kind: "matches"; readonly value: Expr; readonly pattern: StringExpr });
 
-export type ExprKind = Expr["kind"];

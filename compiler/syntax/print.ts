@@ -27,11 +27,6 @@ export function printType(value: TypeExpr): string {
   return render(type(value), 0, Infinity);
 }
 
-/** A statement and all that is in it. */
-export function printStatement(value: Statement): string {
-  return statement(value, 0).join("\n");
-}
-
 function declaration(value: Use | Declaration): readonly string[] {
   switch (value.kind) {
     case "use":

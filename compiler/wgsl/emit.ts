@@ -1,7 +1,7 @@
 /** Kernel to WGSL text. No decisions: what stands in the kernel is written down. */
 import { InternalError } from "../diagnostic.js";
 import { elementType, width } from "../kernel/kernel.js";
-import type { Builtin, Expr, Kernel, KernelBinary, KernelType, KernelUnary, ScalarType, Statement } from "../kernel/kernel.js";
+import type { Builtin, Expr, Kernel, KernelBinary, KernelUnary, ScalarType, Statement } from "../kernel/kernel.js";
 import { operands, visitStatements } from "../kernel/walk.js";
 import { wgslLiteral } from "./literal.js";
 import { wgslNames } from "./names.js";

@@ -48,12 +48,18 @@ export function formatOf(tensor: TensorForm): FormatSpec {
 export function createCaller(executor: Executor, target: Target, functions: ReadonlyMap<string, SymbolicGraph>): Caller {
   const prepared = new Map<string, Promise<Prepared>>();
   // by what a graph is, not by what it is called: two treatments of one recipe have one name
-  const texts = new WeakMap<SymbolicGraph, string>();
+  const idsByText = new Map<string, number>();
+  const ids = new WeakMap<SymbolicGraph, number>();
 
-  function textOf(graph: SymbolicGraph): string {
-    const text = texts.get(graph) ?? JSON.stringify(graph);
-    texts.set(graph, text);
-    return text;
+  // a graph's text is long, and every call of a token asks: it is read once a graph
+  function idOf(graph: SymbolicGraph): number {
+    const known = ids.get(graph);
+    if (known !== undefined) return known;
+    const text = JSON.stringify(graph);
+    const id = idsByText.get(text) ?? idsByText.size;
+    idsByText.set(text, id);
+    ids.set(graph, id);
+    return id;
   }
 
   function find(name: string): SymbolicGraph {
@@ -64,7 +70,7 @@ export function createCaller(executor: Executor, target: Target, functions: Read
 
   function compile(graph: SymbolicGraph, args: Arguments<TensorForm>, extra: Extra): Promise<Prepared> {
     const binding = bind(graph, args, extra);
-    const whole = `${JSON.stringify(binding)} ${textOf(graph)}`;
+    const whole = `${idOf(graph)} ${JSON.stringify(binding)}`;
     let ready = prepared.get(whole);
     if (ready === undefined) {
       ready = executor.prepare(compileFunction(graph, binding, target));

@@ -1,7 +1,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { binaryFunction, castFunction, roundToEven, unaryFunction } from "../../compiler/graph/arithmetic.js";
-import { binary, buildGraph, cast, constant, indexOf, integer, load, reduce, select, unary } from "../../compiler/graph/build.js";
+import { binary, buildGraph, cast, constant, indexOf, integer, load, reduce, select } from "../../compiler/graph/build.js";
 import type { GraphBuilder } from "../../compiler/graph/build.js";
 import { evaluate, tensorValue } from "../../compiler/graph/evaluate.js";
 import type { TensorValue } from "../../compiler/graph/evaluate.js";

@@ -36,7 +36,6 @@ interface Parts {
 type Example = readonly [rule: string, before: (parts: Parts) => Node, after: string];
 
 const f = (value: number): Node => constant(value);
-const h16 = (value: number): Node => constant(value, "f16");
 const yes = constant<Concrete>(1, "bool");
 const no = constant<Concrete>(0, "bool");
 const k = (low: number | Node, high: number | Node): Range<Concrete> => range(10, "k", low, high);

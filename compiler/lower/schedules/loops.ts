@@ -4,10 +4,10 @@ import type { Eqn } from "../../graph/graph.js";
 import * as k from "../../kernel/build.js";
 import type { Expr, Kernel } from "../../kernel/kernel.js";
 import type { Concrete } from "../../types/type.js";
-import { spread, unflatten, workgroupPosition } from "../dispatch.js";
+import { spread, workgroupPosition } from "../dispatch.js";
 import { storeElement } from "../store.js";
-import { atPosition, boundsOf, extent, insideRanges } from "../hull.js";
-import { loadElement, lowerScalar, withIndices } from "../scalar.js";
+import { bindPosition, boundsOf, extent, insideRanges } from "../hull.js";
+import { loadElement, lowerScalar } from "../scalar.js";
 import type { Lowering } from "../lowering.js";
 
 /** Invocations of a workgroup where they do not cooperate. */
@@ -28,13 +28,11 @@ function elementLoops(lowering: Lowering, eqn: Eqn<Concrete> & { readonly kind: 
   const build = lowering.builder();
   const scope = lowering.scope(build);
   const bounds = boundsOf(lowering, eqn);
-  const extents = eqn.indices.map((range) => extent(range, bounds));
-  const count = extents.reduce((product, size) => product * size, 1);
+  const count = eqn.indices.reduce((product, range) => product * extent(range, bounds), 1);
   const workgroups = spread(Math.ceil(count / groupSize));
   const position = build.bind("position", k.add(k.mul(workgroupPosition(workgroups), groupSize), k.builtin("local_index")));
   build.when(k.less(position, count), () => {
-    const at = unflatten(build, position, extents, eqn.indices.map((range) => range.name));
-    const inner = withIndices(scope, eqn.indices.map((range, axis) => [range.index, atPosition(range, bounds, at[axis]!)] as const));
+    const inner = bindPosition(scope, eqn.indices, bounds, position);
     const inside = insideRanges(inner, eqn.indices, bounds);
     const store = (): void => storeElement(lowering, inner, eqn, lowerScalar(inner, eqn.body));
     if (inside === null) store();

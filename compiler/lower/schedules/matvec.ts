@@ -5,15 +5,15 @@ import type { Expr, Kernel } from "../../kernel/kernel.js";
 import type { Target } from "../../target.js";
 import type { Concrete } from "../../types/type.js";
 import type { KernelBuilder } from "../builder.js";
-import { spread, unflatten, workgroupPosition } from "../dispatch.js";
+import { spread, workgroupPosition } from "../dispatch.js";
 import type { Lowering } from "../lowering.js";
 import { leftUnit, type LeftSource } from "../left.js";
-import type { Product, ProductRows, ProductTerm } from "../product.js";
-import { flatten, lowerIndex, lowerScalar, withIndices, withKnown, type Scope } from "../scalar.js";
+import { rowAt, type Product, type ProductRows, type ProductTerm } from "../product.js";
+import { lowerScalar, withIndices, withKnown, type Scope } from "../scalar.js";
 import { storeElement } from "../store.js";
 import { canStage, leftReduces, stageLeft } from "../staged.js";
 import { combineWorkgroup, fixedSubgroup } from "../team.js";
-import { extent, hullOf } from "../hull.js";
+import { atPosition, bindPosition } from "../hull.js";
 import { quadsApply } from "./quads.js";
 
 type MapEqn = Eqn<Concrete> & { readonly kind: "map" };
@@ -33,7 +33,7 @@ export interface MatvecShape {
 const stagedWorkgroups = 528;
 
 /** The most tokens a matvec takes: each is an accumulator a row. */
-export const matvecTokens = 16;
+const matvecTokens = 16;
 
 /** Activations that a lane can hold in registers: those of a unit, or of a part of it, for every token. */
 const heldActivations = 256;
@@ -53,7 +53,7 @@ export function matvecApplies(product: Product, target: Target): boolean {
 }
 
 /** Whether k runs over all columns of the rows. */
-export function wholeRange(term: ProductTerm): boolean {
+function wholeRange(term: ProductTerm): boolean {
   const [range] = term.reduce.over;
   return range !== undefined && term.rows !== null && constantOf(range.low) === 0 && constantOf(range.high) === term.rows.shape.columns;
 }
@@ -90,12 +90,10 @@ export function matvec(lowering: Lowering, eqn: MapEqn, product: Product, shape:
   const lane = shape.lanes === 1 ? k.u32(0) : build.bind("lane", k.rem(local, shape.lanes));
 
   const axisIndex = (axis: number): IndexId => eqn.indices[axis]!.index;
-  const base = (axis: number): Expr => k.u32(hullOf(eqn.indices[axis]!, lowering.bounds).low);
-  const unpack = (position: Expr, axes: readonly number[]): (readonly [IndexId, Expr])[] =>
-    unflatten(build, position, axes.map((axis) => extent(eqn.indices[axis]!, lowering.bounds)), axes.map((axis) => eqn.indices[axis]!.name)).map((at, i) => [axisIndex(axes[i]!), k.add(at, base(axes[i]!))] as const);
-  const tokensOf = (scope: Scope): readonly Scope[] => Array.from({ length: product.sizes.m }, (_, token) => withIndices(scope, unpack(k.u32(token), product.m)));
+  const bindAxes = (scope: Scope, at: Expr, axes: readonly number[]): Scope => bindPosition(scope, axes.map((axis) => eqn.indices[axis]!), lowering.bounds, at);
+  const tokensOf = (scope: Scope): readonly Scope[] => Array.from({ length: product.sizes.m }, (_, token) => bindAxes(scope, k.u32(token), product.m));
 
-  const staged = leftReduces(product) ? stageLeft(lowering, build, product.terms[0]!, tokensOf(withIndices(lowering.scope(build), unpack(k.u32(0), product.batch))), size) : null;
+  const staged = leftReduces(product) ? stageLeft(lowering, build, product.terms[0]!, tokensOf(bindAxes(lowering.scope(build), k.u32(0), product.batch)), size) : null;
   const arrays = new Map<string, string>();
 
   // the rows of one team
@@ -104,7 +102,7 @@ export function matvec(lowering: Lowering, eqn: MapEqn, product: Product, shape:
     const teamAt = build.bind("team_at", k.min(team, teamCount - 1));
     const batchPosition = product.sizes.batch === 1 ? k.u32(0) : build.bind("batch", k.div(teamAt, rowTeams));
     const first = build.bind("first_row", k.mul(product.sizes.batch === 1 ? teamAt : k.rem(teamAt, rowTeams), shape.rows));
-    const batched = withIndices(lowering.scope(build), unpack(batchPosition, product.batch));
+    const batched = bindAxes(lowering.scope(build), batchPosition, product.batch);
     const tokens = tokensOf(batched);
     const rowIndices = Array.from({ length: shape.rows }, (_, row) => build.bind("n", k.min(k.add(first, row), nExtent - 1)));
 
@@ -140,7 +138,7 @@ export function matvec(lowering: Lowering, eqn: MapEqn, product: Product, shape:
     build.when(shape.lanes === 1 ? inRange : k.and(inRange, k.equal(lane, 0)), () => {
       rowIndices.forEach((n, r) => {
         const finish = (): void => tokens.forEach((token, t) => {
-          const scope = withKnown(withIndices(token, [[axisIndex(product.n), k.add(n, base(product.n))]]), product.terms.map((term) => [term.reduce, k.convert(term.reduce.dtype, results.get(term)![r]![t]!)] as const));
+          const scope = withKnown(withIndices(token, [[axisIndex(product.n), atPosition(eqn.indices[product.n]!, lowering.bounds, n)]]), product.terms.map((term) => [term.reduce, k.convert(term.reduce.dtype, results.get(term)![r]![t]!)] as const));
           storeElement(lowering, scope, eqn, lowerScalar(scope, eqn.body));
         });
         if (nExtent % shape.rows === 0) finish();
@@ -161,7 +159,7 @@ function combineTeam(build: KernelBuilder, target: Target, shape: MatvecShape, s
 }
 
 /** Terms whose left sides are the same and whose units are as wide, together. */
-export function groupByLeft(terms: readonly ProductTerm[]): readonly (readonly ProductTerm[])[] {
+function groupByLeft(terms: readonly ProductTerm[]): readonly (readonly ProductTerm[])[] {
   const groups = new Map<string, ProductTerm[]>();
   for (const term of terms) {
     const key = `${term.leftKey} ${term.rows?.unit?.columns ?? 1} ${term.rows?.shape.columns ?? 0}`;
@@ -201,8 +199,7 @@ interface OpenUnit {
 /** Reads a unit of a row. */
 function openUnit(lowering: Lowering, build: KernelBuilder, rows: ProductRows, scope: Scope, unit: Expr, accumulators: readonly Expr[]): OpenUnit {
   const words = build.words(lowering.storage[rows.load.tensor]!);
-  const shape = lowering.graph.values[rows.load.tensor]!.type.shape;
-  const row = build.bind("row", flatten(shape.slice(0, -1), rows.load.at.slice(0, -1).map((at) => lowerIndex(scope, at))));
+  const row = rowAt(lowering.graph, rows, scope);
   if (rows.unit === null) {
     const value = build.bind("w", rows.format.locate(rows.spec, rows.shape, words, row, unit));
     return {

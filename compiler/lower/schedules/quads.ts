@@ -1,18 +1,18 @@
 import type { Eqn } from "../../graph/graph.js";
-import { constantOf } from "../../graph/scalar.js";
+import { constantOf, withoutCasts } from "../../graph/scalar.js";
 import * as k from "../../kernel/build.js";
 import type { Expr, Kernel } from "../../kernel/kernel.js";
 import type { Target } from "../../target.js";
 import type { Concrete } from "../../types/type.js";
 import type { KernelBuilder } from "../builder.js";
-import { maxWorkgroups, unflatten } from "../dispatch.js";
+import { maxWorkgroups } from "../dispatch.js";
 import { leftUnit, leftValue, vectorLoads } from "../left.js";
 import { joinAxes } from "../axes.js";
 import type { Lowering } from "../lowering.js";
-import { readsAnywhere, type Product, type ProductTerm } from "../product.js";
+import { readsAnywhere, rowAt, type Product, type ProductTerm } from "../product.js";
 import { flatten, lowerIndex, lowerRange, lowerScalar, withIndices, withKnown, type Scope } from "../scalar.js";
 import { storeElement } from "../store.js";
-import { boundsOf, extent, hullOf, insideRanges, tileInside } from "../hull.js";
+import { bindPosition, boundsOf, hullOf, insideRanges, tileInside } from "../hull.js";
 import { axisExtents, passes } from "./tiled.js";
 
 type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
@@ -64,8 +64,7 @@ export function quads(lowering: Lowering, eqn: Elements, product: Product, shape
   const firstN = build.bind("first_n", k.mul(k.add(k.mul(k.builtin("workgroup_id.x"), lanes), local), tn));
   const firstM = build.bind("first_m", k.mul(k.builtin("workgroup_id.y"), tm));
 
-  const base = (axis: number): Expr => k.u32(hullOf(eqn.indices[axis]!, bounds).low);
-  const bindAxes = (scope: Scope, at: Expr, axes: readonly number[]): Scope => withIndices(scope, unflatten(build, at, axes.map((axis) => extent(eqn.indices[axis]!, bounds)), axes.map((axis) => eqn.indices[axis]!.name)).map((index, i) => [eqn.indices[axes[i]!]!.index, k.add(index, base(axes[i]!))] as const));
+  const bindAxes = (scope: Scope, at: Expr, axes: readonly number[]): Scope => bindPosition(scope, axes.map((axis) => eqn.indices[axis]!), bounds, at);
   const batched = bindAxes(lowering.scope(build), k.builtin("workgroup_id.z"), product.batch);
   const inM = (at: Expr): Expr => k.min(at, sizes.m - 1);
   // lane q loads token 4i + q of the tile
@@ -77,7 +76,7 @@ export function quads(lowering: Lowering, eqn: Elements, product: Product, shape
   const body = (): void => {
     for (const group of passes(lowering, product.terms)) {
       const term = group[0]!;
-      const bound = loopBound(lowering, build, batched, bindAxes, product, eqn, term, { firstM, tm, inM });
+      const bound = loopBound(lowering, build, batched, bindAxes, product, term, { firstM, tm, inM });
       const step = stepOf(group, bound.exact);
       const limits = bound.exact !== null ? null : loaded.map((scope) => build.bind("limit", k.min(lowerRange(scope, term.reduce.over[0]!).to, bound.end)));
       const last = bound.exact === null ? build.bind("last", k.sub(k.max(bound.end, 1), 1)) : null;
@@ -134,14 +133,13 @@ function range(count: number): number[] {
 }
 
 /** Where the walk over k ends, the same for all lanes: a constant, or what the farthest token of the tile needs. */
-function loopBound(lowering: Lowering, build: KernelBuilder, batched: Scope, bindAxes: (scope: Scope, at: Expr, axes: readonly number[]) => Scope, product: Product, eqn: Elements, term: ProductTerm, tile: { firstM: Expr; tm: number; inM: (at: Expr) => Expr }): { readonly end: Expr; readonly exact: number | null } {
+function loopBound(lowering: Lowering, build: KernelBuilder, batched: Scope, bindAxes: (scope: Scope, at: Expr, axes: readonly number[]) => Scope, product: Product, term: ProductTerm, tile: { firstM: Expr; tm: number; inM: (at: Expr) => Expr }): { readonly end: Expr; readonly exact: number | null } {
   const bounds = term.reduce.over[0]!;
   const high = constantOf(bounds.high);
   if (high !== null) return { end: k.u32(high), exact: high };
   const ends = range(tile.tm).map((at) => lowerRange(bindAxes(batched, build.bind("m", tile.inM(k.add(tile.firstM, at))), product.m), bounds).to);
   const farthest = ends.reduce((a, b) => k.max(a, b));
   const size = axisExtents(lowering, term);
-  void eqn;
   return { end: build.bind("end", size === null ? farthest : k.min(farthest, size)), exact: null };
 }
 
@@ -159,8 +157,7 @@ function rightColumns(lowering: Lowering, build: KernelBuilder, term: ProductTer
   const { rows } = term;
   const unit = rows?.unit ?? null;
   if (rows !== null && unit !== null && last === null && !rows.load.guarded && step % unit.columns === 0) {
-    const shape = lowering.graph.values[rows.load.tensor]!.type.shape;
-    const row = build.bind("row", flatten(shape.slice(0, -1), rows.load.at.slice(0, -1).map((at) => lowerIndex(scope, at))));
+    const row = rowAt(lowering.graph, rows, scope);
     const values: Expr[] = [];
     for (let at = 0; at < step; at += unit.columns) {
       const stored = rows.format.stored(rows.spec, rows.shape, build.words(lowering.storage[rows.load.tensor]!), row, build.bind("unit", k.add(k.div(column, unit.columns), at / unit.columns)));
@@ -184,8 +181,7 @@ function rightColumns(lowering: Lowering, build: KernelBuilder, term: ProductTer
  */
 function acrossColumns(lowering: Lowering, build: KernelBuilder, term: ProductTerm, columns: readonly Scope[], n: number, column: Expr, step: number, last: Expr | null): Expr[][] | null {
   const [only, ...rest] = term.right;
-  let load = only;
-  while (load?.kind === "cast") load = load.a;
+  const load = only === undefined ? undefined : withoutCasts(only);
   if (load?.kind !== "load" || rest.length > 0 || load.guarded || columns.length !== 4) return null;
   const { type } = lowering.graph.values[load.tensor]!;
   const storage = lowering.storage[load.tensor];

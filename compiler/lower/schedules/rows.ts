@@ -2,14 +2,14 @@ import type { Eqn, IndexId, Scalar } from "../../graph/graph.js";
 import * as k from "../../kernel/build.js";
 import type { Expr, Kernel } from "../../kernel/kernel.js";
 import type { Concrete } from "../../types/type.js";
-import { spread, unflatten, workgroupPosition } from "../dispatch.js";
+import { spread, workgroupPosition } from "../dispatch.js";
 import type { Lowering } from "../lowering.js";
 import { accumulate, finishAccumulator, isUnevenMean, startAccumulator } from "../reduction.js";
-import { lowerIndex, lowerRange, lowerScalar, reduceBody, withIndices, withKnown, type Scope } from "../scalar.js";
+import { lowerRange, lowerScalar, reduceBody, withIndices, withKnown, type Scope } from "../scalar.js";
 import { storeElement } from "../store.js";
 import { combineWorkgroup } from "../team.js";
 import { freeIndices, scalarReductions } from "../../graph/scalar.js";
-import { extent, hullOf } from "../hull.js";
+import { bindPosition, extent } from "../hull.js";
 
 type Reduce = Scalar<Concrete> & { readonly kind: "reduce" };
 type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
@@ -45,21 +45,20 @@ export function rowShape(eqn: Elements): RowShape | null {
 export function rows(lowering: Lowering, eqn: Elements, shape: RowShape, size: number): Kernel {
   const build = lowering.builder();
   const scope = lowering.scope(build);
-  const outerExtents = shape.outer.map((axis) => extent(eqn.indices[axis]!, lowering.bounds));
-  const innerExtents = shape.inner.map((axis) => extent(eqn.indices[axis]!, lowering.bounds));
-  const count = outerExtents.reduce((product, n) => product * n, 1);
+  const outer = shape.outer.map((axis) => eqn.indices[axis]!);
+  const own = shape.inner.map((axis) => eqn.indices[axis]!);
+  const sizeOf = (ranges: Elements["indices"]): number => ranges.reduce((product, range) => product * extent(range, lowering.bounds), 1);
+  const count = sizeOf(outer);
   const workgroups = spread(count);
   const lane = k.builtin("local_index");
   const arrays = new Map<string, string>();
 
   const body = (): void => {
-    const row = unflatten(build, workgroupPosition(workgroups), outerExtents, shape.outer.map((axis) => eqn.indices[axis]!.name));
-    let inner: Scope = withIndices(scope, shape.outer.map((axis, at) => [eqn.indices[axis]!.index, k.add(row[at]!, k.u32(hullOf(eqn.indices[axis]!, lowering.bounds).low))] as const));
+    let inner = bindPosition(scope, outer, lowering.bounds, workgroupPosition(workgroups));
     for (const reduce of shape.shared) inner = withKnown(inner, [[reduce, teamReduce(lowering, inner, reduce, lane, size, arrays)]]);
-    const elements = innerExtents.reduce((product, n) => product * n, 1);
+    const elements = sizeOf(own);
     const one = (position: Expr): void => {
-      const at = unflatten(build, position, innerExtents, shape.inner.map((axis) => eqn.indices[axis]!.name));
-      const element = withIndices(inner, shape.inner.map((axis, i) => [eqn.indices[axis]!.index, k.add(at[i]!, k.u32(hullOf(eqn.indices[axis]!, lowering.bounds).low))] as const));
+      const element = bindPosition(inner, own, lowering.bounds, position);
       storeElement(lowering, element, eqn, lowerScalar(element, eqn.body));
     };
     if (elements === 1) build.when(k.equal(lane, 0), () => one(k.u32(0)));

@@ -1,5 +1,5 @@
 import type { Eqn, IndexId } from "../../graph/graph.js";
-import { constantOf, freeIndices } from "../../graph/scalar.js";
+import { constantOf, freeIndices, withoutCasts } from "../../graph/scalar.js";
 import * as k from "../../kernel/build.js";
 import type { Expr, Kernel } from "../../kernel/kernel.js";
 import type { Target } from "../../target.js";
@@ -8,10 +8,10 @@ import type { KernelBuilder } from "../builder.js";
 import { spread, unflatten, workgroupPosition } from "../dispatch.js";
 import { leftValue } from "../left.js";
 import type { Lowering } from "../lowering.js";
-import { readsAnywhere, type Product, type ProductTerm } from "../product.js";
-import { flatten, lowerIndex, lowerRange, lowerScalar, withIndices, withKnown, type Scope } from "../scalar.js";
+import { readsAnywhere, rowAt, type Product, type ProductTerm } from "../product.js";
+import { lowerRange, lowerScalar, withIndices, withKnown, type Scope } from "../scalar.js";
 import { storeElement } from "../store.js";
-import { boundsOf, extent, hullOf, insideRanges, tileInside } from "../hull.js";
+import { atPosition, bindPosition, boundsOf, insideRanges, tileInside } from "../hull.js";
 
 type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
 
@@ -71,8 +71,7 @@ export function tiled(lowering: Lowering, eqn: Elements, product: Product, tile:
   const threadN = build.bind("thread_n", k.rem(local, tile.threads[0]));
   const threadM = build.bind("thread_m", k.div(local, tile.threads[0]));
 
-  const base = (axis: number): Expr => k.u32(hullOf(eqn.indices[axis]!, bounds).low);
-  const bindAxes = (scope: Scope, at: Expr, axes: readonly number[]): Scope => withIndices(scope, unflatten(build, at, axes.map((axis) => extent(eqn.indices[axis]!, bounds)), axes.map((axis) => eqn.indices[axis]!.name)).map((index, i) => [eqn.indices[axes[i]!]!.index, k.add(index, base(axes[i]!))] as const));
+  const bindAxes = (scope: Scope, at: Expr, axes: readonly number[]): Scope => bindPosition(scope, axes.map((axis) => eqn.indices[axis]!), bounds, at);
   const batched = bindAxes(lowering.scope(build), batchAt, product.batch);
   const tokenScope = (m: Expr): Scope => bindAxes(batched, m, product.m);
   const columnScope = (n: Expr): Scope => bindAxes(batched, n, [product.n]);
@@ -124,7 +123,7 @@ export function tiled(lowering: Lowering, eqn: Elements, product: Product, tile:
         const m = build.bind("m", k.add(firstM, k.add(k.mul(threadM, tile.tm), i)));
         const n = build.bind("n", k.add(firstN, k.add(threadN, j * tile.threads[0])));
         build.when(k.and(k.less(m, product.sizes.m), k.less(n, product.sizes.n)), () => {
-          const scope = withIndices(tokenScope(m), [[eqn.indices[product.n]!.index, k.add(n, base(product.n))]]);
+          const scope = withIndices(tokenScope(m), [[eqn.indices[product.n]!.index, atPosition(eqn.indices[product.n]!, bounds, n)]]);
           const known = withKnown(scope, product.terms.map((term) => [term.reduce, k.convert(term.reduce.dtype, accumulators.get(term)![i]![j]!)] as const));
           const store = (): void => storeElement(lowering, known, eqn, lowerScalar(known, eqn.body));
           const inside = insideRanges(scope, eqn.indices, bounds);
@@ -172,12 +171,11 @@ export function axisExtents(lowering: Lowering, term: ProductTerm): number | nul
   const index: IndexId = term.reduce.over[0]!.index;
   let smallest: number | null = null;
   for (const factor of [...term.left, ...term.right]) {
-    let load = factor;
-    while (load.kind === "cast") load = load.a;
+    const load = withoutCasts(factor);
     if (load.kind !== "load") continue;
     load.at.forEach((at, axis) => {
       if (at.kind !== "index" || at.index !== index) return;
-      const size = lowering.graph.values[load.kind === "load" ? load.tensor : 0]!.type.shape[axis]!;
+      const size = lowering.graph.values[load.tensor]!.type.shape[axis]!;
       smallest = smallest === null ? size : Math.min(smallest, size);
     });
   }
@@ -216,8 +214,7 @@ function stageRight(lowering: Lowering, build: KernelBuilder, product: Product, 
       };
       build.when(build.bind("inside", inside), () => {
         const scope = columnScope(k.add(firstN, n));
-        const shape = lowering.graph.values[rows.load.tensor]!.type.shape;
-        const row = build.bind("row", flatten(shape.slice(0, -1), rows.load.at.slice(0, -1).map((index) => lowerIndex(scope, index))));
+        const row = rowAt(lowering.graph, rows, scope);
         const stored = rows.format.stored(rows.spec, rows.shape, build.words(lowering.storage[rows.load.tensor]!), row, build.bind("unit", k.add(k.div(slice, unit.columns), u)));
         const scale = stored.scale === null ? null : build.bind("scale", stored.scale);
         for (const entry of stored.entries) {
