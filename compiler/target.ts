@@ -6,6 +6,8 @@ export interface Target {
   readonly f16: boolean;
   /** Subgroup sizes the adapter may pick, or null without subgroups. */
   readonly subgroups: { readonly min: number; readonly max: number } | null;
+  /** Whether a subgroup can multiply matrices of 16 x 16 in f16 with sums in f32. */
+  readonly matrices: boolean;
   readonly maxInvocations: number;
   /** Bytes of workgroup memory. */
   readonly maxWorkgroupMemory: number;
@@ -16,6 +18,6 @@ export interface Target {
 
 /** What every WebGPU device has. */
 export const baselineTarget: Target = {
-  name: "baseline", kind: "gpu", f16: false, subgroups: null,
+  name: "baseline", kind: "gpu", f16: false, subgroups: null, matrices: false,
   maxInvocations: 256, maxWorkgroupMemory: 16384, maxStorageBuffers: 8, maxBinding: 128 * 1024 * 1024,
 };

@@ -9,6 +9,7 @@
 import { InternalError } from "../diagnostic.js";
 import type { Kernel, Statement } from "./kernel.js";
 import { Compiler, type Effect, type Frame, type Together } from "./evaluate-expr.js";
+import { Matrices } from "./evaluate-matrix.js";
 import { bufferMemory, SharedMemory, type BufferMemory } from "./memory.js";
 import { hasBarrier, hasSubgroupCall, invocations, synchronises } from "./walk.js";
 
@@ -68,7 +69,11 @@ export function evaluateKernel(kernel: Kernel, buffers: ReadonlyMap<string, Arra
 
 /** Compiles blocks: to effects of one invocation, or of all that are active, together. */
 class Blocks {
-  constructor(readonly kernel: Kernel, readonly compiler: Compiler, readonly shared: SharedMemory) {}
+  readonly matrices: Matrices;
+
+  constructor(readonly kernel: Kernel, readonly compiler: Compiler, readonly shared: SharedMemory) {
+    this.matrices = new Matrices(compiler, shared);
+  }
 
   /** For all active invocations, in step. */
   together(statements: readonly Statement[]): Together {
@@ -120,7 +125,7 @@ class Blocks {
         const otherwise = this.each(s.otherwise);
         return (frame) => (condition(frame) !== 0 ? then(frame) : otherwise(frame));
       }
-      case "barrier": throw new InternalError("a barrier was compiled for one invocation");
+      case "barrier": case "matrix": case "load_matrix": case "multiply_matrices": case "store_matrix": throw new InternalError(`a ${s.kind} was compiled for one invocation`);
       case "let": case "var": case "assign": case "store": case "store_shared": return compiler.effect(s);
       default: return s satisfies never;
     }
@@ -132,6 +137,7 @@ class Blocks {
     const scope = hasBarrier(s) ? "workgroup" : "subgroup";
     switch (s.kind) {
       case "barrier": return () => shared.nextPhase();
+      case "matrix": case "load_matrix": case "multiply_matrices": case "store_matrix": return this.matrices.step(s);
       case "if": {
         const hoisted = compiler.hoisting(() => compiler.scalar(s.condition));
         const then = this.together(s.then);

@@ -15,11 +15,20 @@ export interface Kernel {
   readonly parameters: readonly { readonly name: string; readonly type: "f32" | "i32" | "u32" }[];
   /** Workgroup memory. Not initialised: a read before a write is an error. */
   readonly arrays: readonly KernelArray[];
-  readonly features: readonly ("f16" | "subgroups")[];
+  readonly features: readonly KernelFeature[];
   readonly body: readonly Statement[];
   /** Which schedule made it, and of what: for people, goldens and tests ("matvec", "tiled", "pointwise", ...). */
   readonly origin: { readonly schedule: string; readonly values: readonly string[] };
 }
+
+/** What a kernel needs of a device beyond plain WGSL. `matrices`: products of small matrices by a subgroup at once. */
+export type KernelFeature = "f16" | "subgroups" | "matrices";
+
+/** Rows and columns of a matrix that a subgroup holds. */
+export const matrixSize = 16;
+
+/** What a matrix is in a product: `left` and `right` hold f16, the `result` f32. */
+export type MatrixRole = "left" | "right" | "result";
 
 /** A view of a tensor's memory. Several read-only views of one tensor may differ in element type (words, vec4 of words). */
 export interface KernelBuffer {
@@ -97,7 +106,16 @@ export type Statement =
   | { readonly kind: "store"; readonly buffer: string; readonly index: Expr; readonly value: Expr }
   | { readonly kind: "store_shared"; readonly array: string; readonly index: Expr; readonly value: Expr }
   /** workgroupBarrier. */
-  | { readonly kind: "barrier" };
+  | { readonly kind: "barrier" }
+  // Matrices of 16 x 16 belong to a subgroup, all of whose invocations must come by with the same operands.
+  /** A result matrix of zeros that products are added to. */
+  | { readonly kind: "matrix"; readonly name: string }
+  /** A left or right matrix from workgroup memory of f16: row r, column c at index + r * stride + c, or with `columns` at index + c * stride + r. */
+  | { readonly kind: "load_matrix"; readonly name: string; readonly role: "left" | "right"; readonly array: string; readonly index: Expr; readonly stride: Expr; readonly columns: boolean }
+  /** result += left * right, summed in f32 in any order. */
+  | { readonly kind: "multiply_matrices"; readonly result: string; readonly left: string; readonly right: string }
+  /** A result matrix to workgroup memory of f32: row r, column c to index + r * stride + c. */
+  | { readonly kind: "store_matrix"; readonly name: string; readonly array: string; readonly index: Expr; readonly stride: Expr };
 
 /** The scalar type of the elements of a type. */
 export function elementType(type: KernelType): ScalarType {

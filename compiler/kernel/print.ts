@@ -37,6 +37,10 @@ function printBlock(statements: readonly Statement[], depth: number): string[] {
       case "store": return [`${indent}${s.buffer}[${printExpr(s.index)}] = ${printExpr(s.value)}`];
       case "store_shared": return [`${indent}${s.array}[${printExpr(s.index)}] = ${printExpr(s.value)}`];
       case "barrier": return [`${indent}barrier`];
+      case "matrix": return [`${indent}matrix ${s.name} = 0`];
+      case "load_matrix": return [`${indent}matrix ${s.name} = ${s.role} ${s.array}[${printExpr(s.index)}], ${s.columns ? "columns" : "rows"} ${printExpr(s.stride)} apart`];
+      case "multiply_matrices": return [`${indent}${s.result} += ${s.left} * ${s.right}`];
+      case "store_matrix": return [`${indent}${s.array}[${printExpr(s.index)}], rows ${printExpr(s.stride)} apart = ${s.name}`];
       default: return s satisfies never;
     }
   });

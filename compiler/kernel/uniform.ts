@@ -62,6 +62,12 @@ export function uniformityFaults(kernel: Kernel): readonly string[] {
         case "let": fall(s.name, level(s.value, flow)); break;
         case "var": case "assign": fall(s.name, lowest(level(s.value, flow), flow)); break;
         case "store": case "store_shared": level(s.index, flow); level(s.value, flow); break;
+        case "matrix": case "multiply_matrices":
+          if (flow < subgroup) faults.add("An operation on matrices stands in control flow that differs within a subgroup.");
+          break;
+        case "load_matrix": case "store_matrix":
+          if (lowest(flow, level(s.index, flow), level(s.stride, flow)) < subgroup) faults.add(`The place of the matrix ${s.name}, or the control flow around it, differs within a subgroup.`);
+          break;
         case "barrier":
           if (flow < workgroup) faults.add("A barrier stands in control flow that differs within a workgroup.");
           break;

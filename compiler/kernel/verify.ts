@@ -1,10 +1,10 @@
 /** What must hold of every kernel before it is emitted or evaluated. */
 import type { Target } from "../target.js";
 import { byteSize, elementType, vectorType, width } from "./kernel.js";
-import type { Expr, Kernel, KernelType, ScalarType, Statement } from "./kernel.js";
+import type { Expr, Kernel, KernelFeature, KernelType, MatrixRole, ScalarType, Statement } from "./kernel.js";
 import { binaryType, callType, takesUnary } from "./typing.js";
 import { uniformityFaults } from "./uniform.js";
-import { invocations, isSubgroupCall, operands, typesOf, visitStatements } from "./walk.js";
+import { invocations, isMatrixStatement, isSubgroupCall, operands, typesOf, visitStatements } from "./walk.js";
 
 /** The largest number of workgroups along one dimension of a dispatch. */
 export const maxWorkgroups = 65535;
@@ -71,12 +71,16 @@ interface Local {
   readonly kind: "let" | "var" | "for";
 }
 
+/** Stands for the type of a matrix, which no expression has. */
+type Matrices = Map<string, MatrixRole>;
+
 function verifyBody(kernel: Kernel, fault: Fault): void {
   const names = new Set([...kernel.buffers, ...kernel.arrays, ...kernel.parameters].map(({ name }) => name));
   const buffers = new Map(kernel.buffers.map((buffer) => [buffer.name, buffer]));
   const arrays = new Map(kernel.arrays.map((array) => [array.name, array]));
   const parameters = new Map(kernel.parameters.map((one) => [one.name, one.type]));
   const scope = new Map<string, Local>();
+  const matrices: Matrices = new Map();
 
   const expect = (what: string, found: KernelType, expected: KernelType): void => {
     if (found !== expected) fault(`${what} has type ${found} instead of ${expected}.`);
@@ -161,6 +165,22 @@ function verifyBody(kernel: Kernel, fault: Fault): void {
     }
   }
 
+  function matrixOf(name: string, role: MatrixRole): void {
+    const found = matrices.get(name);
+    if (found === undefined) fault(`the matrix ${name} is used where it is not defined.`);
+    else if (found !== role) fault(`the matrix ${name} is a ${found} one, and is used as a ${role} one.`);
+  }
+
+  function matrixMemory(s: Extract<Statement, { kind: "load_matrix" | "store_matrix" }>, element: "f16" | "f32"): void {
+    expr(s.index);
+    expr(s.stride);
+    expect(`the stride of ${s.name}`, s.stride.type, "u32");
+    const array = arrays.get(s.array);
+    if (array === undefined) { fault(`there is no array ${s.array}.`); return; }
+    index(`array ${s.array}`, s.index, array.length);
+    expect(`array ${s.array}, where a matrix lies,`, array.element, element);
+  }
+
   function block(statements: readonly Statement[], before: readonly string[] = []): void {
     const here: string[] = [...before];
     const introduce = (name: string, local: Local): void => {
@@ -223,10 +243,31 @@ function verifyBody(kernel: Kernel, fault: Fault): void {
           break;
         }
         case "barrier": break;
+        case "matrix":
+          define(names, s.name, fault);
+          matrices.set(s.name, "result");
+          here.push(s.name);
+          break;
+        case "load_matrix":
+          matrixMemory(s, "f16");
+          define(names, s.name, fault);
+          matrices.set(s.name, s.role);
+          here.push(s.name);
+          break;
+        case "multiply_matrices":
+          for (const role of ["result", "left", "right"] as const) matrixOf(s[role], role);
+          break;
+        case "store_matrix":
+          matrixMemory(s, "f32");
+          matrixOf(s.name, "result");
+          break;
         default: s satisfies never;
       }
     }
-    for (const name of here) scope.delete(name);
+    for (const name of here) {
+      scope.delete(name);
+      matrices.delete(name);
+    }
   }
 
   block(kernel.body);
@@ -244,13 +285,15 @@ function fits(type: ScalarType, value: number): boolean {
 }
 
 function verifyFeatures(kernel: Kernel, fault: Fault): void {
-  const has = (feature: "f16" | "subgroups"): boolean => kernel.features.includes(feature);
+  const has = (feature: KernelFeature): boolean => kernel.features.includes(feature);
   if (!has("f16") && [...typesOf(kernel)].some((type) => elementType(type) === "f16")) fault("it computes in f16 without the feature.");
   let subgroups = false;
-  visitStatements(kernel.body, () => undefined, (a) => {
+  let matrices = false;
+  visitStatements(kernel.body, (s) => { matrices ||= isMatrixStatement(s); }, (a) => {
     subgroups ||= (a.kind === "call" && isSubgroupCall(a.name)) || (a.kind === "builtin" && a.name.startsWith("subgroup"));
   });
   if (subgroups && !has("subgroups")) fault("it uses subgroups without the feature.");
+  if (matrices && !has("matrices")) fault("it multiplies matrices without the feature.");
 }
 
 function verifyTarget(kernel: Kernel, target: Target, fault: Fault): void {
@@ -262,5 +305,7 @@ function verifyTarget(kernel: Kernel, target: Target, fault: Fault): void {
   atMost("storage buffers", kernel.buffers.length, target.maxStorageBuffers);
   for (const { name, element, length } of kernel.buffers) atMost(`bytes of buffer ${name}`, byteSize(element) * length, target.maxBinding);
   if (kernel.features.includes("f16") && !target.f16) fault(`it computes in f16, which ${target.name} lacks.`);
+  if (kernel.features.includes("matrices") && !target.matrices) fault(`it multiplies matrices, which ${target.name} cannot.`);
+  if (kernel.features.includes("matrices") && kernel.workgroupSize[0] % (target.subgroups?.max ?? 1) !== 0) fault(`it multiplies matrices in a workgroup whose x, ${kernel.workgroupSize[0]}, is no multiple of the largest subgroup.`);
   if (kernel.features.includes("subgroups") && target.subgroups === null) fault(`it uses subgroups, which ${target.name} lacks.`);
 }

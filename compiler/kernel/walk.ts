@@ -1,6 +1,9 @@
 /** Walks over expressions and statements, for analyses. */
 import type { Expr, Kernel, KernelFunction, KernelType, Statement } from "./kernel.js";
 
+/** The operations on matrices. */
+export type MatrixStatement = Extract<Statement, { kind: "matrix" | "load_matrix" | "multiply_matrices" | "store_matrix" }>;
+
 /** The operands of an expression, in order of evaluation. */
 export function operands(a: Expr): readonly Expr[] {
   switch (a.kind) {
@@ -22,7 +25,8 @@ export function expressions(statement: Statement): readonly Expr[] {
     case "for": return [statement.from, statement.to, statement.step];
     case "if": return [statement.condition];
     case "store": case "store_shared": return [statement.index, statement.value];
-    case "barrier": return [];
+    case "load_matrix": case "store_matrix": return [statement.index, statement.stride];
+    case "barrier": case "matrix": case "multiply_matrices": return [];
     default: return statement satisfies never;
   }
 }
@@ -62,9 +66,14 @@ export function hasSubgroupCall(a: Expr): boolean {
   return (a.kind === "call" && isSubgroupCall(a.name)) || operands(a).some(hasSubgroupCall);
 }
 
+/** Whether the statement is an operation on matrices, which the invocations of a subgroup do together. */
+export function isMatrixStatement(statement: Statement): statement is MatrixStatement {
+  return statement.kind === "matrix" || statement.kind === "load_matrix" || statement.kind === "multiply_matrices" || statement.kind === "store_matrix";
+}
+
 /** Whether a barrier or a subgroup operation stands in the statement or its blocks. */
 export function synchronises(statement: Statement): boolean {
-  return statement.kind === "barrier" || expressions(statement).some(hasSubgroupCall) || blocks(statement).some((block) => block.some(synchronises));
+  return statement.kind === "barrier" || isMatrixStatement(statement) || expressions(statement).some(hasSubgroupCall) || blocks(statement).some((block) => block.some(synchronises));
 }
 
 /** Whether a barrier stands in the statement or its blocks. */

@@ -3,6 +3,7 @@ import { InternalError } from "../diagnostic.js";
 import * as k from "../kernel/build.js";
 import type { Expr, Kernel, KernelBuffer, KernelType, ScalarType, Statement } from "../kernel/kernel.js";
 import { byteSize, elementType } from "../kernel/kernel.js";
+import { blocks, isMatrixStatement } from "../kernel/walk.js";
 import type { Storage } from "../plan/storage.js";
 
 /** Grows one kernel: statements in nested blocks, fresh names, views of tensors, workgroup memory, parameters. */
@@ -124,7 +125,7 @@ export function createBuilder(reserved: readonly string[] = [], narrow = false):
       const f16 = [...buffers.map((buffer) => buffer.element), ...arrays.map((array) => array.element)].some((type) => elementType(type) === "f16") || mentionsF16(body);
       return {
         name: shape.name, workgroupSize: shape.workgroupSize, workgroups: shape.workgroups, buffers, arrays, parameters, body,
-        features: [...(f16 ? ["f16" as const] : []), ...(mentionsSubgroups(body) ? ["subgroups" as const] : [])],
+        features: [...(f16 ? ["f16" as const] : []), ...(mentionsSubgroups(body) ? ["subgroups" as const] : []), ...(mentionsMatrices(body) ? ["matrices" as const] : [])],
         origin: { schedule: shape.schedule, values: shape.values },
       };
     },
@@ -142,6 +143,10 @@ function mentionsF16(body: readonly Statement[]): boolean {
 
 function mentionsSubgroups(body: readonly Statement[]): boolean {
   return anywhere(body, (node) => "name" in node && typeof node.name === "string" && ((node.kind === "call" && node.name.startsWith("subgroup")) || (node.kind === "builtin" && node.name.startsWith("subgroup"))));
+}
+
+function mentionsMatrices(body: readonly Statement[]): boolean {
+  return body.some((statement) => isMatrixStatement(statement) || blocks(statement).some(mentionsMatrices));
 }
 
 /** Whether any statement or expression below satisfies the test. */

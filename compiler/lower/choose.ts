@@ -10,12 +10,13 @@ import { fixedSubgroup } from "./team.js";
 import { boundsOf, extent, hullOf } from "./hull.js";
 import { loops } from "./schedules/loops.js";
 import { matvec, matvecApplies, matvecShape } from "./schedules/matvec.js";
+import { matrix, matrixOf, matrixPays } from "./schedules/matrix.js";
 import { quads, quadsApply, quadShape } from "./schedules/quads.js";
 import { rows, rowShape, type RowShape } from "./schedules/rows.js";
 import { tiled, tiledApplies, tileShape } from "./schedules/tiled.js";
 
 /** The schedules, from the most special. `loops` takes everything. */
-export const schedules = ["matvec", "quads", "tiled", "rows", "loops"] as const;
+export const schedules = ["matvec", "quads", "matrix", "tiled", "rows", "loops"] as const;
 export type Schedule = (typeof schedules)[number];
 
 type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
@@ -51,6 +52,10 @@ function attempt(lowering: Lowering, eqn: Eqn<Concrete>, schedule: Schedule, for
   if (leftReduces(product)) return null;
   const work = product.sizes.m * product.sizes.n * reductionLength(product.terms[0]!.reduce);
   if (schedule === "quads") return quadsApply(product, lowering.target) && (forced || work >= tileWork) ? [quads(lowering, eqn, product, quadShape(product))] : null;
+  if (schedule === "matrix") {
+    const found = whole ? matrixOf(lowering, eqn, product) : null;
+    return found !== null && (forced || matrixPays(product)) ? [matrix(lowering, eqn, product, found)] : null;
+  }
   if (!forced && (product.sizes.m < 2 || work < tileWork)) return null;
   if (!tiledApplies(lowering, product, eqn)) return null;
   return [tiled(lowering, eqn, product, tileShape(product, lowering.target))];

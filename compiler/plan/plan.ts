@@ -1,11 +1,14 @@
 import { InternalError } from "../diagnostic.js";
 import { definedBy } from "../graph/eqn.js";
 import type { ConcreteGraph } from "../graph/graph.js";
-import type { Kernel } from "../kernel/kernel.js";
+import type { Kernel, KernelFeature } from "../kernel/kernel.js";
 import { kernelsOf, type Lowered, type LoweredStep } from "./lowered.js";
 import { emitWgsl } from "../wgsl/emit.js";
 import type { Program, ProgramBuffer, ProgramKernel, ProgramTensor, Step } from "./program.js";
 import type { Storage, StorageMap } from "./storage.js";
+
+/** What WebGPU calls the features of kernels. */
+const deviceFeatures = { f16: "shader-f16", subgroups: "subgroups", matrices: "chromium-experimental-subgroup-matrix" } as const satisfies { readonly [F in KernelFeature]: string };
 
 /** The Program of a separated graph: `lowered[i]` computes eqn i. Temporaries live from their first to their last use. */
 export function plan(graph: ConcreteGraph, storage: StorageMap, lowered: readonly Lowered[]): Program {
@@ -66,7 +69,7 @@ export function plan(graph: ConcreteGraph, storage: StorageMap, lowered: readonl
     const { dtype } = graph.values[input.value]!.type;
     return { name: input.name, dtype: dtype === "f16" ? ("f32" as const) : dtype };
   });
-  const features = new Set(lowered.flatMap((each) => kernelsOf(each.steps)).flatMap((kernel) => kernel.features).map((feature) => (feature === "f16" ? "shader-f16" : feature)));
+  const features = new Set(lowered.flatMap((each) => kernelsOf(each.steps)).flatMap((kernel) => kernel.features).map((feature) => deviceFeatures[feature]));
   return { version: 1, name: graph.name, features: [...features].sort(), parameters, buffers, inputs, outputs, kernels: programKernels, steps };
 }
 

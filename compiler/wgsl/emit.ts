@@ -1,7 +1,7 @@
 /** Kernel to WGSL text. No decisions: what stands in the kernel is written down. */
 import { InternalError } from "../diagnostic.js";
-import { elementType, width } from "../kernel/kernel.js";
-import type { Builtin, Expr, Kernel, KernelBinary, KernelUnary, ScalarType, Statement } from "../kernel/kernel.js";
+import { elementType, matrixSize, width } from "../kernel/kernel.js";
+import type { Builtin, Expr, Kernel, KernelBinary, KernelFeature, KernelUnary, MatrixRole, ScalarType, Statement } from "../kernel/kernel.js";
 import { operands, visitStatements } from "../kernel/walk.js";
 import { wgslLiteral } from "./literal.js";
 import { wgslNames } from "./names.js";
@@ -17,12 +17,13 @@ export function emitWgsl(kernel: Kernel): string {
   const writer = new Writer(kernel);
   const body = writer.block(kernel.body, 1);
   const lines = [`// ${comment(kernel.name)}: ${comment(kernel.origin.schedule)}${kernel.origin.values.length > 0 ? ` of ${comment(kernel.origin.values.join(", "))}` : ""}`];
-  const has = (feature: "f16" | "subgroups"): boolean => kernel.features.includes(feature);
+  const has = (feature: KernelFeature): boolean => kernel.features.includes(feature);
   if (has("f16")) lines.push("enable f16;");
   if (has("subgroups")) {
     // Control flow may differ between subgroups; that it agrees within each is the verifier's business.
     lines.push("enable subgroups;", "diagnostic(off, subgroup_uniformity);");
   }
+  if (has("matrices")) lines.push("enable chromium_experimental_subgroup_matrix;", "diagnostic(off, chromium.subgroup_matrix_uniformity);");
   lines.push("");
   kernel.buffers.forEach(({ name, element, access }, binding) => {
     lines.push(`@group(0) @binding(${binding}) var<storage, ${access}> ${writer.name(name)}: array<${element}>;`);
@@ -36,6 +37,11 @@ export function emitWgsl(kernel: Kernel): string {
   const [x, y, z] = kernel.workgroupSize;
   lines.push(`@compute @workgroup_size(${x}, ${y}, ${z})`, `fn main(${builtinArguments(kernel)}) {`, ...body, "}");
   return `${lines.join("\n")}\n`;
+}
+
+/** The type of a matrix. */
+function matrixType(role: MatrixRole): string {
+  return `subgroup_matrix_${role}<${role === "result" ? "f32" : "f16"}, ${matrixSize}, ${matrixSize}>`;
 }
 
 /** Text that stays within its line. */
@@ -95,7 +101,7 @@ class Writer {
 
   constructor(kernel: Kernel) {
     const names = [...kernel.buffers, ...kernel.parameters, ...kernel.arrays].map(({ name }) => name);
-    visitStatements(kernel.body, (s) => { if (s.kind === "let" || s.kind === "var" || s.kind === "for") names.push(s.name); }, () => undefined);
+    visitStatements(kernel.body, (s) => { if ("name" in s && s.kind !== "assign" && s.kind !== "store_matrix") names.push(s.name); }, () => undefined);
     this.#names = wgslNames(names);
   }
 
@@ -149,6 +155,13 @@ class Writer {
       case "store": return [`${indent}${this.name(s.buffer)}[${expr(s.index)}] = ${expr(s.value)};`];
       case "store_shared": return [`${indent}${this.name(s.array)}[${expr(s.index)}] = ${expr(s.value)};`];
       case "barrier": return [`${indent}workgroupBarrier();`];
+      case "matrix": return [`${indent}var ${this.name(s.name)}: ${matrixType("result")};`];
+      case "load_matrix": {
+        const order = s.columns ? "col_major" : "row_major";
+        return [`${indent}let ${this.name(s.name)} = subgroupMatrixLoad<${matrixType(s.role)}, ${order}>(&${this.name(s.array)}, ${expr(s.index)}, ${expr(s.stride)});`];
+      }
+      case "multiply_matrices": return [`${indent}${this.name(s.result)} = subgroupMatrixMultiplyAccumulate(${this.name(s.left)}, ${this.name(s.right)}, ${this.name(s.result)});`];
+      case "store_matrix": return [`${indent}subgroupMatrixStore<row_major>(&${this.name(s.array)}, ${expr(s.index)}, ${this.name(s.name)}, ${expr(s.stride)});`];
       default: return s satisfies never;
     }
   }

@@ -1,4 +1,5 @@
 /** A device to compute on, opened with every feature and limit it has, and with errors as rejections. */
+import { matrixSize } from "../../compiler/kernel/kernel.js";
 import { findCpu, findGpu, findGpus, findNull, type DeviceKind, type FoundAdapter } from "./adapter.js";
 import { DeviceError, formatBytes } from "./error.js";
 import { makePatientWait, plainWait } from "./patience.js";
@@ -27,6 +28,8 @@ export interface DeviceDescription {
   readonly kind: DeviceKind;
   readonly features: ReadonlySet<string>;
   readonly limits: DeviceLimits;
+  /** Whether subgroups multiply matrices of 16 x 16 x 16 in f16 with sums in f32. */
+  readonly matrices: boolean;
 }
 
 /** Every operation throws DeviceError only; an error that nobody awaited is thrown by the next operation. */
@@ -118,6 +121,7 @@ export async function listDevices(): Promise<(DeviceDescription & { readonly def
     default: index === 0,
     features: new Set(wantedFeatures.filter((name) => one.adapter.features.has(name))),
     limits: describeLimits(one.adapter.limits, one.adapter.info),
+    matrices: multipliesMatrices(one.adapter),
   }));
 }
 
@@ -141,6 +145,21 @@ function limitsOf(limits: GPUSupportedLimits): Record<LimitName, number> {
 
 function describeLimits(limits: GPUSupportedLimits, info: GPUAdapterInfo): DeviceLimits {
   return { ...limitsOf(limits), subgroupMinSize: info.subgroupMinSize ?? 1, subgroupMaxSize: info.subgroupMaxSize ?? 1 };
+}
+
+/** What Dawn tells of a shape of matrices that subgroups multiply; not in its typings. */
+interface MatrixConfig {
+  readonly componentType: string;
+  readonly resultComponentType: string;
+  readonly M: number;
+  readonly N: number;
+  readonly K: number;
+}
+
+function multipliesMatrices({ features, info }: GPUAdapter): boolean {
+  const { subgroupMatrixConfigs = [] } = info as { readonly subgroupMatrixConfigs?: Iterable<MatrixConfig> };
+  return features.has("chromium-experimental-subgroup-matrix")
+    && [...subgroupMatrixConfigs].some(({ componentType, resultComponentType, M, N, K }) => componentType === "f16" && resultComponentType === "f32" && M === matrixSize && N === matrixSize && K === matrixSize);
 }
 
 function messageOf(error: unknown): string {
@@ -237,6 +256,7 @@ function makeDevice(found: FoundAdapter, gpu: GPUDevice): Device {
     info: found.adapter.info,
     features: new Set(gpu.features),
     limits,
+    matrices: multipliesMatrices(found.adapter),
     gpu,
     memory,
     createBuffer,

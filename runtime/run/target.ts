@@ -4,12 +4,13 @@ import type { DeviceDescription } from "../device/device.js";
 
 /** The target that programs for this device are compiled for. */
 export function targetOf(device: DeviceDescription): Target {
-  const { name, kind, features, limits } = device;
+  const { name, kind, features, limits, matrices } = device;
   return {
     name,
     kind: kind === "cpu" ? "cpu" : "gpu",
     f16: features.has("shader-f16"),
     subgroups: features.has("subgroups") ? { min: limits.subgroupMinSize, max: limits.subgroupMaxSize } : null,
+    matrices,
     maxInvocations: Math.min(limits.maxComputeInvocationsPerWorkgroup, limits.maxComputeWorkgroupSizeX),
     maxWorkgroupMemory: limits.maxComputeWorkgroupStorageSize,
     maxStorageBuffers: limits.maxStorageBuffersPerShaderStage,
