@@ -16,6 +16,7 @@ import { realpathOfNew } from "../model/files.js";
 import { openModel, type Model } from "../model/model.js";
 import { checkOutput, discardStaged } from "../model/output.js";
 import { action, byteCount, collect, integer, openMachine, withDevice, type DeviceOptions } from "./context.js";
+import { sessionOptions, withDtype, type DtypeOptions } from "./dtype.js";
 import { DiagnosticsError, noteDiagnostics, UsageError } from "./failure.js";
 import { onInterrupt } from "./interrupt.js";
 import type { Output } from "./output.js";
@@ -26,7 +27,7 @@ import { scoredText } from "./scored-text.js";
 import { table } from "./table.js";
 import { readTokens } from "./text.js";
 
-interface CompressCommandOptions extends DeviceOptions {
+interface CompressCommandOptions extends DeviceOptions, DtypeOptions {
   readonly model: string;
   readonly out: string;
   readonly text?: string;
@@ -45,7 +46,7 @@ interface CompressCommandOptions extends DeviceOptions {
 
 /** `espalier compress`: a model by a recipe. */
 export function addCompress(program: Command): void {
-  withDevice(program.command("compress").description("compress a model by a recipe, into a directory that every command takes as a model")
+  withDtype(withDevice(program.command("compress").description("compress a model by a recipe, into a directory that every command takes as a model")
     .argument("<recipe>", ".esp file with a recipe")
     .requiredOption("--model <path>", "model directory (config.json, safetensors, tokenizer.json) or GGUF file")
     .requiredOption("--out <dir>", "directory to write; must not exist")
@@ -61,7 +62,7 @@ export function addCompress(program: Command): void {
     .option("--limit <n>", "score the first n windows only", integer(1))
     .option("--report <file>", "write a page about it, HTML, with plots")
     .option("--resume", "go on from the last block that a stopped run finished")
-    .option("--force", "replace the output directory if it holds a model"))
+    .option("--force", "replace the output directory if it holds a model")))
     .addHelpText("after", `
 No model is written unless all goes well. A run that is stopped leaves no half model, but what it has finished in a
 hidden directory beside the output: the same command with --resume goes on from there, to the same result bit for bit;
@@ -88,7 +89,7 @@ without it, it begins anew.`)
           const progress = stagedProgress(output);
           const { resume, layerErrors, calibrationMemory: memory, force } = options;
           const report = await compress(caller, model, recipe, {
-            output: options.out, force, source, text, evaluation: evaluation?.text, layerErrors, memory, resume, note: output.note, onProgress: progress.update,
+            output: options.out, force, source, text, evaluation: evaluation?.text, dtype: sessionOptions(options, caller.target).dtype, layerErrors, memory, resume, note: output.note, onProgress: progress.update,
           }).finally(progress.end);
           const page = options.report;
           const context = { model, device: device.name, recipe: { file, name: recipe.name, parameters: recipe.parameters, source }, evaluation: evaluation?.words ?? null };
@@ -111,6 +112,7 @@ export function describe(report: Compression, device: string, output: Output): s
       tensor.name, tensor.pattern, tensor.format, { number: tensor.bitsPerWeight, digits: 3 }, tensor.bytes, { number: tensor.relativeError, digits: 4 },
       { number: tensor.layerError ?? NaN, digits: 4 }, { number: tensor.seconds, digits: 2 },
     ]), output.paint),
+    `Time: ${Object.entries(report.stageSeconds).filter(([, seconds]) => seconds >= 0.05).map(([stage, seconds]) => `${stage} ${seconds.toFixed(1)} s`).join(", ")}.`,
     ...report.perplexities.map(({ text, of, value }) => `perplexity ${value.toFixed(3)}: the model ${of === "given" ? "as given" : "compressed"}, on the ${text} text`),
     `${formatBytes(report.bytesBefore)} -> ${output.paint.bold(formatBytes(report.bytesAfter))} in ${report.seconds.toFixed(1)} s on ${device}, ${formatBytes(report.deviceBytesPeak)} of its memory: ${report.saved.join(", ")}`,
   ].join("\n");

@@ -62,7 +62,7 @@ export async function calibrationRun(caller: Caller, model: Model, working: Work
   async function pass(block: number, observers: readonly Observer[], advance: boolean): Promise<Statistics> {
     const { weights, release } = await working.block(block, "model");
     try {
-      const dense = await unpackBlock(caller, weights);
+      const dense = await unpackBlock(caller, weights, options.dtype);
       try {
         return await passBlock(caller, config, dense.weights, activations, observers, advance, (done, total) => options.onPass(advance ? "advance" : "observe", block, done, total));
       } finally {

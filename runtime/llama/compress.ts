@@ -12,7 +12,7 @@ import { calibrationRun, type CalibrationRun } from "./calibration-run.js";
 import type { Caller } from "./call.js";
 import { LlamaError } from "./error.js";
 import { holds, type FoundPerplexity } from "./expectation.js";
-import { createForecast, type Forecast } from "./forecast.js";
+import { createForecast, type Forecast, type Work } from "./forecast.js";
 import { identityOf } from "./identity.js";
 import { isSelected, treatmentOf } from "./names.js";
 import { openState, type Facts, type SavedState } from "./saved-state.js";
@@ -102,6 +102,8 @@ export interface Compression {
   readonly bytesAfter: number;
   /** Of all runs, where one was resumed. */
   readonly seconds: number;
+  /** Of this run, by what it was doing. */
+  readonly stageSeconds: Work<Stage>;
   /** The directories that were written. */
   readonly saved: readonly string[];
   readonly perplexities: readonly PerplexityReport[];
@@ -181,7 +183,7 @@ function reportOf(run: Run): Compression {
   const before = model.tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
   const after = model.tensors.reduce((sum, tensor) => sum + (working.treated.get(tensor.name)?.bytes ?? tensor.bytes), 0);
   return {
-    tensors, bytesBefore: before, bytesAfter: after, seconds: factsOf(run).seconds, saved: run.saved, perplexities: run.perplexities,
+    tensors, bytesBefore: before, bytesAfter: after, seconds: factsOf(run).seconds, stageSeconds: run.forecast.spent(), saved: run.saved, perplexities: run.perplexities,
     deviceBytesPeak: caller.executor.device.memory.peak,
   };
 }

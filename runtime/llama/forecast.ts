@@ -8,6 +8,8 @@ export interface Forecast<Kind extends string> {
   done(kind: Kind, work: number): void;
   /** The share of the whole time that is over, 0 to 1, never falling; and the seconds left, null until enough was done to tell. */
   now(): { readonly share: number; readonly secondsLeft: number | null };
+  /** Seconds that each kind of work took so far. */
+  spent(): Work<Kind>;
 }
 
 /** The share of the work below which its pace tells nothing: what comes first is compiled first. */
@@ -48,5 +50,6 @@ export function createForecast<Kind extends string>(total: Work<Kind>, clock: ()
       share = Math.max(share, left === 0 ? 1 : Math.min(0.999, over / (over + left)));
       return { share, secondsLeft: left / 1000 };
     },
+    spent: () => Object.fromEntries(kinds.map((kind) => [kind, (finished.get(kind)?.milliseconds ?? 0) / 1000])) as Work<Kind>,
   };
 }

@@ -26,7 +26,7 @@ export async function scoreModel(
       const total = (blocks.length + 1) * activations.batches;
       for (const { index } of blocks) {
         const { weights, release } = await working.block(index, of);
-        const dense = await unpackBlock(caller, weights);
+        const dense = await unpackBlock(caller, weights, options.dtype);
         await passBlock(caller, config, dense.weights, activations, [], true, (done) => onProgress(index * activations.batches + done, total)).finally(() => {
           dense.release();
           release();

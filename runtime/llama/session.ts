@@ -6,10 +6,9 @@ import type { Arguments, Caller } from "./call.js";
 import { LlamaError } from "./error.js";
 import { ropeFrequencies } from "./rope.js";
 import { first, many } from "./results.js";
-import { loadBlock, loadTable, loadVector, releaseBlock, unpackBlock, type BlockWeights, type Table, type WeightDtype } from "./weights.js";
+import { loadBlock, loadTable, loadVector, releaseBlock, unpackBlock, type ActivationDtype, type BlockWeights, type Table, type WeightDtype } from "./weights.js";
 
-/** What activations are kept in. */
-export type ActivationDtype = "f32" | "f16";
+export type { ActivationDtype } from "./weights.js";
 
 /** Keys and values of the tokens seen, for each block: [B, capacity, groups, head]. */
 export interface Cache {
@@ -167,11 +166,11 @@ export function makeSession(caller: Caller, config: LlamaConfig, frame: Frame, b
   };
 }
 
-/** The session with packed weights decoded to dense f32. `release` frees what was decoded; the session given lives on. */
+/** The session with packed weights decoded to dense ones. `release` frees what was decoded; the session given lives on. */
 export async function unpackSession(session: Session): Promise<{ readonly session: Session; release(): void }> {
   const { caller, config, frame, dtype } = session;
   const unpacked: Awaited<ReturnType<typeof unpackBlock>>[] = [];
-  for (const block of session.blocks) unpacked.push(await unpackBlock(caller, block));
+  for (const block of session.blocks) unpacked.push(await unpackBlock(caller, block, dtype));
   return {
     session: makeSession(caller, config, frame, unpacked.map(({ weights }) => weights), dtype),
     release() {

@@ -17,6 +17,9 @@ export interface Table {
   readonly parts: readonly { readonly tensor: DeviceTensor; readonly first: number }[];
 }
 
+/** What activations are kept in. */
+export type ActivationDtype = "f32" | "f16";
+
 /** The linear layers of a block, by the last component of their names. */
 export const linearNames = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"] as const;
 export type LinearName = (typeof linearNames)[number];
@@ -99,17 +102,18 @@ export async function loadGains(caller: Caller, model: Model, block: string): Pr
 }
 
 /**
- * A block with its packed weights decoded to dense f32: for passes over so many tokens that decoding once is cheaper
- * than in every product. `release` frees what was decoded.
+ * A block with its packed weights decoded: for passes over so many tokens that decoding once is cheaper than in every
+ * product. Where activations are f16, so are all weights then, that products may take the units made for it. `release`
+ * frees what was decoded.
  */
-export async function unpackBlock(caller: Caller, block: BlockWeights): Promise<{ readonly weights: BlockWeights; release(): void }> {
+export async function unpackBlock(caller: Caller, block: BlockWeights, dtype: ActivationDtype): Promise<{ readonly weights: BlockWeights; release(): void }> {
   const own: DeviceTensor[] = [];
   const linears: Partial<Record<LinearName, DeviceTensor>> = {};
   for (const name of linearNames) {
     const tensor = block.linears[name];
     linears[name] = tensor;
-    if (tensor.format === null || isDense(tensor.format)) continue;
-    const dense = first(await caller.call("dense", { w: tensor }));
+    if (tensor.format === null || tensor.format.name === dtype || (dtype === "f32" && isDense(tensor.format))) continue;
+    const dense = first(await caller.call(dtype === "f16" ? "dense_f16" : "dense", { w: tensor }));
     own.push(dense);
     linears[name] = dense;
   }

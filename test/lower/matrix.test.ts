@@ -32,7 +32,15 @@ for (const [name, bound] of cases) {
 test("heads are a batch, and several axes of tokens one", () => {
   const given = libraryCase("attention", half({ B: 2, T: 9, A: 4, H: 8, C: 16, G: 2 }), "half", { positions: [3, 0] });
   const stages = agreeSimulated(given, expectedOf(given), simulated, { schedule: "matrix" });
-  assert.is(schedulesOf(stages)[0], "matrix");
+  assert.equal(taken(stages), ["score matrix", "weight loops", "total loops", "mixed matrix", "y loops"]);
+});
+
+test("a sum ends where its token's range does", () => {
+  for (const [T, C] of [[40, 48], [70, 136]] as const) {
+    const given = libraryCase("attention", half({ B: 2, T, A: 2, H: 16, C, G: 1 }), "half", { positions: [C - T, 1] });
+    const stages = agreeSimulated(given, expectedOf(given), simulated, { schedule: "matrix" });
+    assert.is(taken(stages)[3], "mixed matrix");
+  }
 });
 
 test("large products take them, where both sides are f16 and the device can", () => {

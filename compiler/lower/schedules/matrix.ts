@@ -1,5 +1,6 @@
-import type { Eqn, IndexId, Scalar } from "../../graph/graph.js";
-import { constantOf, freeIndices, withoutCasts } from "../../graph/scalar.js";
+import type { Eqn, IndexId, Range, Scalar } from "../../graph/graph.js";
+import { intervalOf } from "../../graph/ranges.js";
+import { constantOf, freeIndices, withoutCasts, type Load } from "../../graph/scalar.js";
 import * as k from "../../kernel/build.js";
 import { matrixSize, type Expr, type Kernel } from "../../kernel/kernel.js";
 import type { Storage } from "../../plan/storage.js";
@@ -10,11 +11,12 @@ import type { KernelBuilder } from "../builder.js";
 import { spread, unflatten, workgroupPosition } from "../dispatch.js";
 import { bindPosition, boundsOf, extent, hullOf } from "../hull.js";
 import type { Lowering } from "../lowering.js";
-import type { Product, ProductTerm } from "../product.js";
-import { flatten, lowerIndex, lowerScalar, withIndices, withKnown, type Scope } from "../scalar.js";
+import { readsAnywhere, type Product, type ProductTerm } from "../product.js";
+import { flatten, lowerIndex, lowerRange, lowerScalar, withIndices, withKnown, type Scope } from "../scalar.js";
 import { storeElement } from "../store.js";
 import { hasSymmetricBody } from "../symmetric.js";
 import { fixedSubgroup } from "../team.js";
+import { axisExtents, passes } from "./tiled.js";
 
 type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
 
@@ -36,6 +38,8 @@ interface Operand {
 export interface MatrixProduct {
   readonly left: Operand;
   readonly right: readonly Operand[];
+  /** Where k ends for each token, if not at the end of its axis; `rises`: later for later tokens. */
+  readonly bound: { readonly range: Range<Concrete>; readonly rises: boolean } | null;
 }
 
 /** Subgroups of a workgroup along m and n, and matrices of each along m and, for each term, n. */
@@ -58,7 +62,7 @@ const enoughTiles = 96;
 
 /** Products of fewer tokens are bound by memory, and of fewer outputs or columns by their start. */
 export function matrixPays(product: Product): boolean {
-  return product.sizes.m >= 32 && product.sizes.n >= 32 && product.sizes.m * product.sizes.n >= 4096 && (constantOf(product.terms[0]!.reduce.over[0]!.high) ?? 0) >= 32;
+  return product.sizes.m >= 32 && product.sizes.n >= 32 && product.sizes.m * product.sizes.n >= 4096 && (constantOf(product.terms[0]!.reduce.over[0]!.high) ?? Infinity) >= 32;
 }
 
 /**
@@ -70,29 +74,32 @@ export function matrixOf(lowering: Lowering, eqn: Elements, product: Product): M
   if (!target.matrices || !target.f16 || fixedSubgroup(target) === null) return null;
   const [first] = product.terms;
   if (first === undefined || eqn.indices.some((range) => hullOf(range).low !== 0)) return null;
-  if (product.terms.some((term) => term.leftKey !== first.leftKey || term.reduce.dtype !== "f32" || columnsOf(term) === null || columnsOf(term) !== columnsOf(first))) return null;
-  const left = operandOf(lowering, eqn, first, first.left, product.m, product.sizes.m);
-  const right = product.terms.map((term) => operandOf(lowering, eqn, term, term.right, [product.n], product.sizes.n));
+  if (passes(lowering, product.terms).length > 1 || product.terms.some((term) => term.reduce.dtype !== "f32")) return null;
+  const range = first.reduce.over[0]!;
+  const inner = Math.min(constantOf(range.high) ?? Infinity, axisExtents(lowering, first) ?? Infinity);
+  if (constantOf(range.low) !== 0 || inner === Infinity) return null;
+  const left = operandOf(lowering, eqn, first, first.left, { axes: product.m, outer: product.sizes.m, inner });
+  const right = product.terms.map((term) => operandOf(lowering, eqn, term, term.right, { axes: [product.n], outer: product.sizes.n, inner }));
   if (left === null || right.some((side) => side === null)) return null;
-  return { left, right: right.filter((side) => side !== null) };
+  const [token, ...others] = product.m.filter((axis) => extent(eqn.indices[axis]!) > 1);
+  const rises = token !== undefined && others.length === 0 && (coefficientOf(range.high, eqn.indices[token]!.index) ?? -1) >= 0;
+  const bound = constantOf(range.high) === null ? { range, rises } : null;
+  // what lies past a token's end is left out of the left side, a run of columns at a time
+  if (bound !== null && (left.along !== "k" || product.terms.some((term) => !readsAnywhere([...term.left, ...term.right], term.reduce.over[0]!.index)))) return null;
+  return { left, right: right.filter((side) => side !== null), bound };
 }
 
-/** The length of k where it runs from 0 to a constant. */
-function columnsOf(term: ProductTerm): number | null {
-  const [range] = term.reduce.over;
-  return range === undefined || constantOf(range.low) !== 0 ? null : constantOf(range.high);
-}
-
-function operandOf(lowering: Lowering, eqn: Elements, term: ProductTerm, factors: readonly Scalar<Concrete>[], axes: readonly number[], outer: number): Operand | null {
+function operandOf(lowering: Lowering, eqn: Elements, term: ProductTerm, factors: readonly Scalar<Concrete>[], { axes, outer, inner }: { readonly axes: readonly number[]; readonly outer: number; readonly inner: number }): Operand | null {
   const [only, ...rest] = factors;
   if (only === undefined || rest.length > 0) return null;
   const load = withoutCasts(only);
   const storage = load.kind === "load" ? lowering.storage[load.tensor] : null;
-  if (load.kind !== "load" || load.guarded || storage === null || storage === undefined) return null;
+  if (load.kind !== "load" || storage === null || storage === undefined) return null;
+  if (load.guarded && !onlyColumnsLeave(lowering, eqn, load, term.reduce.over[0]!.index)) return null;
   const { type } = lowering.graph.values[load.tensor]!;
   const isHalf = type.format === null ? type.dtype === "f16" : type.format.name === "f16";
   if (!isHalf) return null;
-  const { shape, at } = type.format === null ? joinAxes(type.shape, load.at) : { shape: type.shape, at: load.at };
+  const { shape, at } = type.format === null && !load.guarded ? joinAxes(type.shape, load.at) : { shape: type.shape, at: load.at };
   const size = shape[shape.length - 1];
   // the last index is one of the product's own, so that a run of neighbours starts at a multiple of its length
   if (size === undefined || size % run !== 0 || at[at.length - 1]?.kind !== "index") return null;
@@ -100,7 +107,6 @@ function operandOf(lowering: Lowering, eqn: Elements, term: ProductTerm, factors
     const coefficient = coefficientOf(scalar, index);
     return sum === null || coefficient === null ? null : sum + coefficient * shape.slice(axis + 1).reduce((product, each) => product * each, 1);
   }, 0);
-  const inner = columnsOf(term)!;
   const columnStride = strideOf(term.reduce.over[0]!.index);
   const outerStride = flatStride(axes.map((axis) => ({ stride: strideOf(eqn.indices[axis]!.index), extent: extent(eqn.indices[axis]!) })));
   if (columnStride === null || outerStride === null) return null;
@@ -111,6 +117,18 @@ function operandOf(lowering: Lowering, eqn: Elements, term: ProductTerm, factors
   if (columnStride === 1 && inner % run === 0 && outerStride % run === 0) return { term, storage, along: "k", pitch: outerStride, outer, inner, start };
   if (outerStride === 1 && outer % run === 0 && columnStride % run === 0) return { term, storage, along: "outer", pitch: columnStride, outer, inner, start };
   return null;
+}
+
+/** Whether a guarded load can only leave its tensor along k: the walk over k ends with the axis, and so needs no guard. */
+function onlyColumnsLeave(lowering: Lowering, eqn: Elements, load: Load<Concrete>, column: IndexId): boolean {
+  const { shape } = lowering.graph.values[load.tensor]!.type;
+  const bounds = boundsOf(lowering, eqn);
+  return load.at.every((at, axis) => {
+    if (at.kind === "index" && at.index === column) return true;
+    if (freeIndices(at).has(column)) return false;
+    const { low, high } = intervalOf(at, bounds);
+    return low >= 0 && high < shape[axis]!;
+  });
 }
 
 /** By how much a scalar grows with an index; null where that is not a constant. */
@@ -194,8 +212,9 @@ export function matrix(lowering: Lowering, eqn: Elements, product: Product, side
         ownM: build.bind("own_m", k.mul(k.div(group, tile.subgroups[1]), tile.matrices[0] * matrixSize)),
         ownN: build.bind("own_n", k.mul(k.rem(group, tile.subgroups[1]), tile.matrices[1] * matrixSize)),
       };
-      const results = accumulate(place, batched, sides);
-      const scopeAt = (m: Expr, n: Expr): Scope => withIndices(bindPosition(batched, product.m.map((axis) => eqn.indices[axis]!), bounds, m), [[eqn.indices[product.n]!.index, n]]);
+      const tokenScope = (m: Expr): Scope => bindPosition(batched, product.m.map((axis) => eqn.indices[axis]!), bounds, m);
+      const results = accumulate(place, batched, sides, tokenScope);
+      const scopeAt = (m: Expr, n: Expr): Scope => withIndices(tokenScope(m), [[eqn.indices[product.n]!.index, n]]);
       const finish = (sums: readonly Expr[], m: Expr, n: Expr): void => {
         const scope = withKnown(scopeAt(m, n), product.terms.map((term, at) => [term.reduce, sums[at]!] as const));
         storeElement(lowering, scope, eqn, lowerScalar(scope, eqn.body));
@@ -239,7 +258,7 @@ interface Staged {
 type Results = readonly (readonly (readonly string[])[])[];
 
 /** The walk over k. */
-function accumulate(place: Place, scope: Scope, sides: MatrixProduct): Results {
+function accumulate(place: Place, scope: Scope, sides: MatrixProduct, tokenScope: (m: Expr) => Scope): Results {
   const { build, tile, firstM, firstN, ownM, ownN } = place;
   const stagedOf = (side: Operand, hint: string, rows: number, first: Expr): Staged => {
     const stride = (side.along === "k" ? slice : rows) + pad;
@@ -254,9 +273,12 @@ function accumulate(place: Place, scope: Scope, sides: MatrixProduct): Results {
     build.add({ kind: "matrix", name });
     return name;
   })));
-  build.loop("slice", k.u32(0), k.u32(sides.left.inner), (from) => {
+  const { bound } = sides;
+  const endOf = (m: Expr): Expr => k.min(lowerRange(tokenScope(k.min(m, sides.left.outer - 1)), bound!.range).to, sides.left.inner);
+  const end = bound?.rises === true ? build.bind("end", endOf(k.add(firstM, rowsOf(tile, 0) - 1))) : k.u32(sides.left.inner);
+  build.loop("slice", k.u32(0), end, (from) => {
     // all loads first, so that they are under way together
-    const stores = [left, ...right].map((side) => stage(place, side, from));
+    const stores = [left, ...right].map((side) => stage(place, side, from, bound !== null && side === left ? endOf : null));
     for (const store of stores) store();
     build.barrier();
     for (let column = 0; column < slice; column += matrixSize) {
@@ -279,13 +301,13 @@ function accumulate(place: Place, scope: Scope, sides: MatrixProduct): Results {
   return results;
 }
 
-/** Loads an invocation's share of a slice; the function returned puts it into workgroup memory. */
-function stage({ build, size }: Place, staged: Staged, from: Expr): () => void {
+/** Loads an invocation's share of a slice, of each row up to its end; the function returned puts it into workgroup memory. */
+function stage({ build, size }: Place, staged: Staged, from: Expr, endOf: ((outer: Expr) => Expr) | null): () => void {
   const { side, array, stride, rows, start, first } = staged;
   const local = k.builtin("local_index");
   const [lines, runs] = side.along === "k" ? [rows, slice / run] : [slice, rows / run];
   const buffer = build.view(side.storage, "vec4<u32>", "read");
-  const pieces: { readonly value: Expr; readonly at: Expr; readonly last: Expr | null }[] = [];
+  const pieces: { readonly value: Expr; readonly at: Expr; readonly last: Expr | null; readonly left: Expr | null }[] = [];
   for (let piece = 0; piece * size < lines * runs; piece++) {
     const element = build.bind("element", k.add(local, piece * size));
     const last = (piece + 1) * size > lines * runs ? k.less(element, lines * runs) : null;
@@ -305,13 +327,18 @@ function stage({ build, size }: Place, staged: Staged, from: Expr): () => void {
       const loaded = build.bind("values", k.loadBuffer(buffer, "vec4<u32>", k.select(some, address, 0)));
       value = build.bind("values", k.select(some, loaded, k.constant("vec4<u32>", 0)));
     }
-    pieces.push({ value, at: build.bind("at", k.add(k.mul(line, stride), k.mul(at, run))), last });
+    // columns of the run that are before the row's end, counted so that a run past it has none
+    const left = endOf === null ? null : build.bind("left", k.sub(k.max(endOf(outer), column), column));
+    pieces.push({ value, left, at: build.bind("at", k.add(k.mul(line, stride), k.mul(at, run))), last });
   }
   return () => {
-    for (const { value, at, last } of pieces) {
+    for (const { value, at, last, left } of pieces) {
       const store = (): void => range(run / 2).forEach((pair) => {
         const halves = build.bind("halves", k.bitcast("vec2<f16>", k.component(value, pair)));
-        for (const half of [0, 1]) build.add(k.storeShared(array, k.add(at, 2 * pair + half), k.component(halves, half)));
+        for (const half of [0, 1]) {
+          const one = k.component(halves, half);
+          build.add(k.storeShared(array, k.add(at, 2 * pair + half), left === null ? one : k.select(k.greater(left, 2 * pair + half), one, k.f16(0))));
+        }
       });
       if (last === null) store();
       else build.when(last, store);

@@ -64,7 +64,7 @@ export function tiled(lowering: Lowering, eqn: Elements, product: Product, tile:
   const count = tilesM * tilesN * product.sizes.batch;
   const workgroups = spread(count);
   const local = k.builtin("local_index");
-  const position = build.bind("tile", k.min(workgroupPosition(workgroups), count - 1));
+  const position = build.bind("tile", workgroupPosition(workgroups));
   const [batchAt, tileM, tileN] = unflatten(build, position, [product.sizes.batch, tilesM, tilesN], ["batch", "tile_m", "tile_n"]) as [Expr, Expr, Expr];
   const firstM = build.bind("first_m", k.mul(tileM, rowsM));
   const firstN = build.bind("first_n", k.mul(tileN, rowsN));
@@ -133,8 +133,11 @@ export function tiled(lowering: Lowering, eqn: Elements, product: Product, tile:
       }
     }
   };
-  if (wanted === null) body();
-  else build.when(wanted, body);
+  // rows of workgroups of a spread dispatch may end beyond the last tile, which an update that adds must not take twice
+  const exists = workgroups[0] * workgroups[1] === count ? null : k.less(position, count);
+  const condition = exists === null ? wanted : wanted === null ? exists : k.and(exists, wanted);
+  if (condition === null) body();
+  else build.when(condition, body);
   return build.finish({ name: lowering.nameOf(eqn), workgroupSize: [size, 1, 1], workgroups, schedule: "tiled", values: lowering.valuesOf(eqn) });
 }
 
