@@ -17,6 +17,7 @@ import { createLowering } from "./lower/lowering.js";
 import { isBlocked, type ScanOptions } from "./lower/scan/cut.js";
 import { lowerSteps } from "./lower/steps.js";
 import { unpackForTiles } from "./lower/unpack.js";
+import { unbindable } from "./plan/limits.js";
 import { plan } from "./plan/plan.js";
 import type { Program } from "./plan/program.js";
 import { assignStorage, separate, type StorageMap } from "./plan/storage.js";
@@ -81,10 +82,15 @@ export function compileStages(graph: SymbolicGraph, binding: CompileBinding, tar
     formats: new Map(Object.entries(binding.formats ?? {})),
   }, { f16: target.f16 });
   if (!("graph" in bound)) return { diagnostics: bound };
-  return lowerConcrete(bound.graph, target, options);
+  try {
+    return lowerConcrete(bound.graph, target, options);
+  } catch (error) {
+    if (error instanceof CompileError) return { diagnostics: error.diagnostics };
+    throw error;
+  }
 }
 
-/** The pipeline from a concrete graph on. */
+/** The pipeline from a concrete graph on. Throws CompileError where the device cannot hold a tensor. */
 export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: CompileOptions = {}): Stages {
   const passes: readonly { readonly name: string; readonly run: (graph: ConcreteGraph) => ConcreteGraph }[] = [
     { name: "specialize", run: (graph) => graph },
@@ -103,6 +109,8 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
     if (faults.length > 0) throw new InternalError(`after ${pass.name}: ${faults.join("; ")}\n${printGraph(fused)}`);
   }
   const storage = assignStorage(fused);
+  const tooLarge = unbindable(fused, storage, target);
+  if (tooLarge.length > 0) throw new CompileError(tooLarge);
   const lowering = createLowering(fused, storage, target);
   const lowered = fused.eqns.map((eqn) => lowerSteps(lowering, eqn, { schedule: options.schedule ?? null, scan: options.scan ?? {} }));
   const kernels = lowered.map((each) => kernelsOf(each.steps));

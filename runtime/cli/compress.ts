@@ -152,7 +152,7 @@ export function findRecipe(file: string, options: { readonly set: readonly strin
 /** Whether the recipe fits the model: names and sizes. The device's own limits come later. */
 function checkAgainst(model: Model, recipe: Recipe, sources: ReadonlyMap<string, string>): void {
   try {
-    checkRecipe({ target: { ...baselineTarget, f16: true } }, model, recipe);
+    checkRecipe({ target: { ...baselineTarget, f16: true, maxBinding: Infinity } }, model, recipe);
   } catch (error) {
     throw error instanceof CompileError ? new DiagnosticsError(error.diagnostics, sources) : error;
   }

@@ -8,7 +8,7 @@ import type { Target } from "../../target.js";
 import type { Concrete } from "../../types/type.js";
 import { joinAxes } from "../axes.js";
 import type { KernelBuilder } from "../builder.js";
-import { spread, unflatten, workgroupPosition } from "../dispatch.js";
+import { spread, workgroupPosition } from "../dispatch.js";
 import { bindPosition, boundsOf, extent, hullOf } from "../hull.js";
 import type { Lowering } from "../lowering.js";
 import { readsAnywhere, type Product, type ProductTerm } from "../product.js";
@@ -201,7 +201,7 @@ export function matrix(lowering: Lowering, eqn: Elements, product: Product, side
   const symmetric = rowsM === rowsN && product.terms.length === 1 && eqn.indices.length === 2 && batch === 1 && hasSymmetricBody(eqn);
 
   const body = (): void => {
-    const [batchAt, tileM, tileN] = unflatten(build, position, counts, ["batch", "tile_m", "tile_n"]) as [Expr, Expr, Expr];
+    const [batchAt, tileM, tileN] = tileAt(build, position, counts);
     const work = (): void => {
       const batched = bindPosition(lowering.scope(build), product.batch.map((axis) => eqn.indices[axis]!), bounds, batchAt);
       const firstM = build.bind("first_m", k.mul(tileM, rowsM));
@@ -229,6 +229,19 @@ export function matrix(lowering: Lowering, eqn: Elements, product: Product, side
   if (workgroups[0] * workgroups[1] === count) body();
   else build.when(k.less(position, count), body);
   return build.finish({ name: lowering.nameOf(eqn), workgroupSize: [size, 1, 1], workgroups, schedule: "matrix", values: lowering.valuesOf(eqn) });
+}
+
+/** Tile rows that are walked together, so that what workgroups under way at one time read stays in a cache. */
+const bandRows = 8;
+
+/** The batch, and the tile along m and n, of a position: in bands of a few tile rows, column by column within a band. */
+function tileAt(build: KernelBuilder, position: Expr, [, rows = 1, columns = 1]: readonly number[]): readonly [Expr, Expr, Expr] {
+  const inBatch = rows * columns;
+  const at = build.bind("at", k.rem(position, inBatch));
+  const band = build.bind("band", k.div(at, bandRows * columns));
+  const inBand = build.bind("in_band", k.rem(at, bandRows * columns));
+  const height = rows % bandRows === 0 ? k.u32(bandRows) : build.bind("height", k.min(k.sub(k.u32(rows), k.mul(band, bandRows)), bandRows));
+  return [build.bind("batch", k.div(position, inBatch)), build.bind("tile_m", k.add(k.mul(band, bandRows), k.rem(inBand, height))), build.bind("tile_n", k.div(inBand, height))];
 }
 
 /** Where the kernel is: its tile, and the first row and column of the subgroup's matrices in it. */

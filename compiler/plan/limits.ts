@@ -1,0 +1,20 @@
+/** What a device cannot hold of a graph, told before anything is lowered. */
+import type { Diagnostic } from "../diagnostic.js";
+import type { ConcreteGraph } from "../graph/graph.js";
+import type { Target } from "../target.js";
+import type { StorageMap } from "./storage.js";
+
+/** A diagnostic for each tensor that takes more bytes than the device binds at once. */
+export function unbindable(graph: ConcreteGraph, storage: StorageMap, target: Target): readonly Diagnostic[] {
+  const told = new Set<string>();
+  return graph.values.flatMap(({ id, name, type }): Diagnostic[] => {
+    const place = storage[id];
+    if (place === null || place === undefined || place.bytes <= target.maxBinding || told.has(place.name)) return [];
+    told.add(place.name);
+    const mebibytes = (bytes: number): string => `${Math.ceil(bytes / 2 ** 20)} MiB`;
+    return [{
+      code: "E609", severity: "error", message: `\`${name}\` of \`${graph.name}\`, with the shape [${type.shape.join(", ")}], takes ${mebibytes(place.bytes)}, and ${target.name} binds at most ${mebibytes(target.maxBinding)} at once`,
+      labels: [], notes: [], help: "use a device that binds more, or smaller sizes",
+    }];
+  });
+}
