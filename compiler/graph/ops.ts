@@ -46,6 +46,9 @@ export const binaryOps = {
 export type UnaryOp = keyof typeof unaryOps;
 export type BinaryOp = keyof typeof binaryOps;
 
+/** The ops whose operands may change places: the result is the same, bit for bit. */
+export const commutativeOps: ReadonlySet<BinaryOp> = new Set(["add", "multiply", "min", "max", "equal", "not_equal", "and", "or", "bit_and", "bit_or", "bit_xor"]);
+
 /** Reductions and the dtype of their result: that of the body, or as said. */
 export const reduceOps = {
   sum: "numeric", max: "numeric", min: "numeric", mean: "float",

@@ -5,7 +5,7 @@
 import { extremeIdentity, binaryFunction, castFunction, rounding, unaryFunction } from "./arithmetic.js";
 import { binary, cast, constant, integer, select, unary } from "./build.js";
 import type { Scalar, ValueId } from "./graph.js";
-import type { BinaryOp } from "./ops.js";
+import { commutativeOps } from "./ops.js";
 import type { Bounds } from "./ranges.js";
 import { constantOf, dtypeOf, substitute } from "./scalar.js";
 import type { Concrete } from "../types/type.js";
@@ -26,8 +26,6 @@ export interface ScalarRule {
   readonly name: string;
   readonly rewrite: (node: Node, facts: Facts) => Node | null;
 }
-
-const commutative: ReadonlySet<BinaryOp> = new Set(["add", "multiply", "min", "max", "equal", "not_equal", "and", "or", "bit_and", "bit_or", "bit_xor"]);
 
 /** A constant of the dtype, or null for what no literal can say: infinities and NaN. */
 function literal(value: number, dtype: Dtype): Node | null {
@@ -71,7 +69,7 @@ export const scalarRules: readonly ScalarRule[] = [
   // 2 + x = x + 2: the rules below look for constants on the right only
   {
     name: "constant-right",
-    rewrite: (node) => (node.kind === "binary" && commutative.has(node.op) && constantOf(node.a) !== null && constantOf(node.b) === null ? { ...node, a: node.b, b: node.a } : null),
+    rewrite: (node) => (node.kind === "binary" && commutativeOps.has(node.op) && constantOf(node.a) !== null && constantOf(node.b) === null ? { ...node, a: node.b, b: node.a } : null),
   },
 
   // x + 0 = x - 0 = x * 1 = x / 1 = x ^ 1 = x

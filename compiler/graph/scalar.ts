@@ -2,6 +2,7 @@
 import { printSize } from "../types/size.js";
 import type { Concrete, Level } from "../types/type.js";
 import type { IndexId, Range, Scalar } from "./graph.js";
+import { commutativeOps, type BinaryOp } from "./ops.js";
 
 /** The dtype of a scalar's value. */
 export function dtypeOf<L extends Level>(scalar: Scalar<L>): L["dtype"] | "i32" {
@@ -158,23 +159,36 @@ export function renumber<L extends Level>(scalar: Scalar<L>, fresh: () => IndexI
 
 /** A text that two scalars share exactly when they are the same but for the names and ids of the indices they bind. `names` gives the text of free indices; without an entry, the id. */
 export function scalarKey<L extends Level>(scalar: Scalar<L>, names: ReadonlyMap<IndexId, string> = new Map()): string {
+  return keyOf(scalar, names, () => false);
+}
+
+/** The same, but that the operands of a commutative op may also have changed places: scalars that share it have the same value, bit for bit. */
+export function unorderedKey<L extends Level>(scalar: Scalar<L>, names: ReadonlyMap<IndexId, string> = new Map()): string {
+  return keyOf(scalar, names, (op) => commutativeOps.has(op));
+}
+
+function keyOf<L extends Level>(scalar: Scalar<L>, names: ReadonlyMap<IndexId, string>, sorts: (op: BinaryOp) => boolean): string {
+  const key = (each: Scalar<L>): string => keyOf(each, names, sorts);
   switch (scalar.kind) {
     case "constant": return `${Object.is(scalar.value, -0) ? "-0" : scalar.value}:${dtypeKey(scalar.dtype)}`;
     case "index": return names.get(scalar.index) ?? `#${scalar.index}`;
     case "size": return typeof scalar.size === "number" ? `${scalar.size}:i32` : `size(${printSize(scalar.size)})`;
-    case "load": return `%${scalar.tensor}[${scalar.at.map((at) => scalarKey(at, names)).join(",")}]${scalar.guarded ? "?" : ""}`;
-    case "unary": return `${scalar.op}(${scalarKey(scalar.a, names)})`;
-    case "binary": return `${scalar.op}(${scalarKey(scalar.a, names)},${scalarKey(scalar.b, names)})`;
-    case "select": return `select(${scalarKey(scalar.condition, names)},${scalarKey(scalar.then, names)},${scalarKey(scalar.otherwise, names)})`;
-    case "cast": return `${dtypeKey(scalar.dtype)}(${scalarKey(scalar.a, names)})`;
+    case "load": return `%${scalar.tensor}[${scalar.at.map(key).join(",")}]${scalar.guarded ? "?" : ""}`;
+    case "unary": return `${scalar.op}(${key(scalar.a)})`;
+    case "binary": {
+      const operands = [key(scalar.a), key(scalar.b)];
+      return `${scalar.op}(${(sorts(scalar.op) ? operands.sort() : operands).join(",")})`;
+    }
+    case "select": return `select(${key(scalar.condition)},${key(scalar.then)},${key(scalar.otherwise)})`;
+    case "cast": return `${dtypeKey(scalar.dtype)}(${key(scalar.a)})`;
     case "reduce": {
       const inner = new Map(names);
       const over = scalar.over.map((range) => {
-        const bounds = `${scalarKey(range.low, inner)}..${scalarKey(range.high, inner)}`;
+        const bounds = `${keyOf(range.low, inner, sorts)}..${keyOf(range.high, inner, sorts)}`;
         inner.set(range.index, `@${inner.size}`);
         return bounds;
       });
-      return `${scalar.op}{${over.join(",")}}(${scalarKey(scalar.body, inner)})`;
+      return `${scalar.op}{${over.join(",")}}(${keyOf(scalar.body, inner, sorts)})`;
     }
     default: return scalar satisfies never;
   }
