@@ -155,9 +155,13 @@ function isWorthwhile(producer: MapEqn, consumer: ScalarEqn, only: boolean, type
   return ops.length <= options.cheapOps && !(times > elements && ops.some((node) => "op" in node && transcendental.has(node.op)));
 }
 
-/** Whether a reduction's only consumer is a map that goes on, outside of reductions, with exactly the element it has, and reduces over nothing else itself. */
+/**
+ * Whether a reduction's only consumer is a map that goes on, outside of reductions, with exactly the element it has, and
+ * reduces over nothing else itself; or an update that adds it element by element.
+ */
 function isEpilogue(producer: MapEqn, consumer: ScalarEqn, sites: readonly Site[], only: boolean): boolean {
-  if (!only || consumer.kind !== "map" || !sites.every((site) => isIdentity(site.load.at, consumer.indices))) return false;
+  if (!only || !sites.every((site) => isIdentity(site.load.at, consumer.indices))) return false;
+  if (consumer.kind === "update" && (consumer.op !== "add" || !isIdentity(consumer.at, consumer.indices))) return false;
   if (scalarReductions(consumer.body).some((reduce) => scalarLoads(reduce).some((load) => load.tensor === producer.out))) return false;
   const shapes = new Set([...scalarReductions(producer.body), ...scalarReductions(consumer.body)].map(rangesKey));
   return scalarReductions(consumer.body).length === 0 || shapes.size === 1;

@@ -1,5 +1,8 @@
 /** Calibration: activations taken through a model block by block, and statistics of what its linear layers receive. */
+import { InternalError } from "../../compiler/diagnostic.js";
+import { accumulating, totalName } from "../../compiler/graph/accumulate.js";
 import type { SymbolicGraph } from "../../compiler/graph/graph.js";
+import { constantSize, printSize, sizeValue, substituteSize } from "../../compiler/types/size.js";
 import type { LlamaConfig } from "../model/config.js";
 import type { DeviceTensor } from "../run/run.js";
 import type { ActivationBatch, Activations } from "./activations.js";
@@ -46,16 +49,17 @@ export async function passBlock(
   caller: Caller, config: LlamaConfig, weights: BlockWeights, activations: Activations, observers: readonly Observer[], advance: boolean,
   onProgress: (done: number, total: number) => void = () => {},
 ): Promise<Statistics> {
-  const statistics = new Map(observers.map((observer) => [observer.id, new Map<LinearInput, DeviceTensor>()]));
+  const summed = observers.map((observer) => ({ ...observer, graph: accumulating(observer.graph), totals: new Map<LinearInput, DeviceTensor>() }));
+  const statistics = new Map(summed.map(({ id, totals }) => [id, totals]));
   try {
     for (let at = 0; at < activations.batches; at++) {
-      const watching = observers.filter(({ batches }) => batches === undefined || at < batches);
+      const watching = summed.filter(({ batches }) => batches === undefined || at < batches);
       if (!advance && watching.length === 0) break;
       const { batch, done } = await activations.load(at);
       let next: DeviceTensor | null = null;
       try {
         next = await runBlock(caller, config, weights, batch, async (input, x) => {
-          for (const observer of watching) if ((x.shape[2] ?? 0) <= (observer.widest ?? Infinity)) await observe(caller, observer, x, input, statistics.get(observer.id) ?? new Map());
+          for (const { graph, widest = Infinity, totals } of watching) if ((x.shape[2] ?? 0) <= widest) await observe(caller, graph, x, input, totals);
         }, advance);
       } finally {
         await done(next);
@@ -103,16 +107,25 @@ export async function runBlock(
   return result;
 }
 
-async function observe(caller: Caller, observer: Observer, x: DeviceTensor, input: LinearInput, totals: Map<LinearInput, DeviceTensor>): Promise<void> {
-  const { executor } = caller;
+/** Adds what an observer's function gives for an input, in place, to the total of the parts seen before. */
+async function observe(caller: Caller, graph: SymbolicGraph, x: DeviceTensor, input: LinearInput, totals: Map<LinearInput, DeviceTensor>): Promise<void> {
   const [batch = 0, tokens = 0, width = 0] = x.shape;
-  const part = first(await caller.callGraph(observer.graph, { x: { ...x, shape: [batch * tokens, width] } }));
-  const total = totals.get(input);
+  let total = totals.get(input);
   if (total === undefined) {
-    totals.set(input, part);
-    return;
+    const shape = statisticShape(graph, width);
+    const length = shape.reduce((product, size) => product * size, 1);
+    total = { ...first(await caller.call("zeros", {}, { sizes: { length } })), shape };
+    totals.set(input, total);
   }
-  const length = part.shape.reduce((product, size) => product * size, 1);
-  await caller.call("accumulate", { total: { ...total, shape: [length] }, part: { ...part, shape: [length] } });
-  executor.release(part);
+  await caller.callGraph(graph, { x: { ...x, shape: [batch * tokens, width] }, [totalName]: total });
+}
+
+/** The shape of the total, for a layer of so many inputs. */
+function statisticShape(graph: SymbolicGraph, inputs: number): readonly number[] {
+  const total = graph.values[graph.outputs[0]?.value ?? -1];
+  return (total?.type.shape ?? []).map((size) => {
+    const value = sizeValue(substituteSize(size, (symbol) => (symbol === "K" ? constantSize(inputs) : null)));
+    if (value === null) throw new InternalError(`a statistic's size is ${printSize(size)}`);
+    return value;
+  });
 }

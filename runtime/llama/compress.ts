@@ -66,6 +66,8 @@ export interface CompressOptions {
    * needs a text.
    */
   readonly layerErrors?: boolean | undefined;
+  /** Whether layers that share an input share what depends on that alone; unless told, they do. For tests: the files are the same. */
+  readonly share?: boolean | undefined;
   /** Go on from the last block that a stopped run to the same output finished, if there is one. */
   readonly resume?: boolean | undefined;
   /** Gets a line for people now and then. */
@@ -155,7 +157,7 @@ export async function compress(caller: Caller, model: Model, recipe: Recipe, opt
     const run: Run = {
       caller, model, recipe, options, windows, costs, state, working, started,
       forecast: createForecast(workLeft(recipe, model, costs, options, state.finished)),
-      treater: createTreater(caller, model, working),
+      treater: createTreater(caller, model, working, { share: options.share }),
       saved: [...facts.saved], perplexities: facts.perplexities.map((one) => ({ ...one, text: "calibration" })), dense: facts.dense, unit: 0,
     };
     if (options.resume === true) note(state.finished === 0 ? "There is nothing to go on with: this run begins anew." : `Going on after ${state.finished} of ${unitsOf(recipe, model)} steps.`);
@@ -240,12 +242,14 @@ async function followBody(run: Run, body: readonly RecipeStep[], index: number, 
       }
       case "linears": {
         const chosen = run.model.blocks[index]?.linears.filter(({ name }) => isSelected(step, name)) ?? [];
-        for (const [at, linear] of chosen.entries()) {
+        const layers = chosen.flatMap((linear) => {
           const treatment = treatmentOf(step.treatments, linear.name);
-          if (treatment === null) continue;
-          await run.treater.treat(linear, treatment, calibration?.seen() ?? null);
-          report(run, "compress", linear.name, at + 1, chosen.length, run.costs.treat(linear));
-        }
+          return treatment === null ? [] : [{ linear, treatment }];
+        });
+        await run.treater.treat(layers, calibration?.seen() ?? null, (_, at) => {
+          const { linear } = layers[at]!;
+          report(run, "compress", linear.name, chosen.indexOf(linear) + 1, chosen.length, run.costs.treat(linear));
+        });
         break;
       }
       case "expect": await expect(run, step.condition, step.text); break;

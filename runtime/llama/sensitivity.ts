@@ -132,7 +132,7 @@ export async function findSensitivity(caller: Caller, model: Model, tries: reado
     for (const { name, recipe, group } of wanted) {
       const began = performance.now();
       const records: WeightRecord[] = [];
-      for (const linear of group.layers) records.push(await treatAlone(recipe, linear, (treatment) => treater.treat(linear, treatment, seen.of(recipe, linear.block))));
+      for (const linear of group.layers) records.push(await treatAlone(recipe, linear, async (treatment) => first(await treater.treat([{ linear, treatment }], seen.of(recipe, linear.block)))));
       const replaced = await replaceLayers(caller, session.blocks, group.layers, working);
       const perplexity = await kept.score(Math.min(...group.layers.map(({ block }) => block)), replaced.blocks);
       replaced.release();

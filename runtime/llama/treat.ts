@@ -15,16 +15,29 @@ import { LlamaError } from "./error.js";
 import { isSelected, matchesName, treatmentOf } from "./names.js";
 import { isFinite, layerError, relativeError } from "./measure.js";
 import { first } from "./results.js";
+import { createSharedResults, partsOf, type Need, type Parts, type SharedResults } from "./shared.js";
 import type { WeightRecord } from "./saved-state.js";
 import { linearName, loadWeight } from "./weights.js";
 import { storedBytes, type WorkingModel } from "./working-model.js";
 
+/** A layer and what is done to it. */
+export interface LayerTreatment {
+  readonly linear: Linear;
+  readonly treatment: Treatment;
+}
+
 export interface Treater {
   /**
-   * Gives a layer the weight that the treatment makes for it.
+   * Gives layers, each once, the weights that their treatments make for them, in order; `onDone` hears of each. Those of
+   * one input share what depends on that alone.
    * @throws LlamaError not-finite; DeviceError
    */
-  treat(linear: Linear, treatment: Treatment, seen: Seen | null): Promise<WeightRecord>;
+  treat(layers: readonly LayerTreatment[], seen: Seen | null, onDone?: (record: WeightRecord, at: number) => void): Promise<readonly WeightRecord[]>;
+}
+
+export interface TreaterOptions {
+  /** Whether layers of one input share anything; unless told, they do. For tests: the weights are the same. */
+  readonly share?: boolean | undefined;
 }
 
 /** What was seen of the calibration text. */
@@ -64,7 +77,10 @@ export function checkRecipe(caller: Pick<Caller, "target">, model: Model, recipe
       const shapes = compiled.get(treatment.graph) ?? new Set<string>();
       compiled.set(treatment.graph, shapes);
       const shape = `N = ${sizes.N}, K = ${sizes.K}`;
-      if (!shapes.has(shape)) compileFor(linear.name, shape, () => compileFunction(host?.graph ?? treatment.graph, { sizes, dtypes: {}, formats: {} }, caller.target));
+      if (!shapes.has(shape)) {
+        const { shared, rest } = partsOf(host?.graph ?? treatment.graph, treatment.inputs);
+        for (const graph of shared === null ? [rest] : [rest, shared]) compileFor(linear.name, shape, () => compileFunction(graph, { sizes, dtypes: {}, formats: {} }, caller.target));
+      }
       shapes.add(shape);
     }
   };
@@ -87,10 +103,30 @@ function compileFor(layer: string, shape: string, compile: () => void): void {
   }
 }
 
-/** Makes a treater over a working model. */
-export function createTreater(caller: Caller, model: Model, working: WorkingModel): Treater {
-  const { executor } = caller;
+/** A layer's treatment as it is run. */
+interface Plan extends LayerTreatment {
+  readonly parts: Parts;
+  /** The format of the result, where that is packed on the host. */
+  readonly hostFormat: FormatSpec | null;
+  readonly need: Need | null;
+}
 
+/** Makes a treater over a working model. */
+export function createTreater(caller: Caller, model: Model, working: WorkingModel, options: TreaterOptions = {}): Treater {
+  const { executor } = caller;
+  const parts = new WeakMap<Treatment, Pick<Plan, "parts" | "hostFormat">>();
+
+  function planOf({ linear, treatment }: LayerTreatment): Plan {
+    let known = parts.get(treatment);
+    if (known === undefined) {
+      const host = packsOnHost(treatment);
+      const graph = host?.graph ?? treatment.graph;
+      known = { parts: options.share === false ? { shared: null, rest: graph } : partsOf(graph, treatment.inputs), hostFormat: host?.format ?? null };
+      parts.set(treatment, known);
+    }
+    const { shared } = known.parts;
+    return { linear, treatment, ...known, need: shared === null ? null : { input: inputOf(linearName(linear.name)), shared, inputs: treatment.inputs } };
+  }
   /** The weight as it was given, dense f32 [N, K]. */
   async function original(linear: Linear): Promise<DeviceTensor> {
     return densified(await loadWeight(caller, model, linear.weight, "stored"), true);
@@ -100,50 +136,71 @@ export function createTreater(caller: Caller, model: Model, working: WorkingMode
     if (release) executor.release(tensor);
     return dense;
   }
-  return {
-    async treat(linear, treatment, seen) {
-      const started = performance.now();
-      const input = inputOf(linearName(linear.name));
-      const given = await original(linear);
-      const before = await working.now(linear.weight);
-      const weight = before === null ? given : await densified(before.tensor, false);
-      before?.release();
-      const own = weight === given ? [given] : [given, weight];
-      try {
-        const args: { [name: string]: DeviceTensor | number } = {};
-        for (const wanted of treatment.inputs) {
-          switch (wanted.kind) {
-            case "weight": args[wanted.name] = weight; break;
-            case "original": args[wanted.name] = given; break;
-            case "windows": args[wanted.name] = seen?.windows ?? 0; break;
-            case "tokens": args[wanted.name] = seen?.tokens ?? 0; break;
-            case "statistic": {
-              const statistic = seen?.statistics.get(wanted.observe)?.get(input);
-              if (statistic === undefined) throw new InternalError(`nothing was observed for ${linear.name}`);
-              args[wanted.name] = statistic;
-              break;
-            }
-            default: wanted satisfies never;
+
+  async function treatOne(plan: Plan, seen: Seen | null, results: SharedResults): Promise<WeightRecord> {
+    const { linear, treatment, need } = plan;
+    const started = performance.now();
+    const input = inputOf(linearName(linear.name));
+    const given = await original(linear);
+    const before = await working.now(linear.weight);
+    const weight = before === null ? given : await densified(before.tensor, false);
+    before?.release();
+    const own = weight === given ? [given] : [given, weight];
+    try {
+      const args: { [name: string]: DeviceTensor | number } = {};
+      for (const wanted of treatment.inputs) {
+        switch (wanted.kind) {
+          case "weight": args[wanted.name] = weight; break;
+          case "original": args[wanted.name] = given; break;
+          case "windows": args[wanted.name] = seen?.windows ?? 0; break;
+          case "tokens": args[wanted.name] = seen?.tokens ?? 0; break;
+          case "statistic": {
+            const statistic = seen?.statistics.get(wanted.observe)?.get(input);
+            if (statistic === undefined) throw new InternalError(`nothing was observed for ${linear.name}`);
+            args[wanted.name] = statistic;
+            break;
           }
+          default: wanted satisfies never;
         }
-        const { tensor, format } = await run(caller, linear, treatment, args);
-        own.push(tensor);
-        const change = await relativeError(caller, tensor, given);
-        if (!Number.isFinite(change)) throw await notFinite(linear, given);
-        const gram = seen?.gram(input) ?? null;
-        const error = gram === null ? null : await layerError(caller, tensor, given, gram);
-        const shape = [linear.outputs, linear.inputs];
-        own.pop();
-        const record: WeightRecord = {
-          name: linear.weight, format, shape, pattern: patternOf(linear, treatment), bytes: storedBytes(linear.weight, format, shape),
-          relativeError: change, layerError: error !== null && Number.isFinite(error) ? error : null,
-          seconds: (working.treated.get(linear.weight)?.seconds ?? 0) + (performance.now() - started) / 1000,
-        };
-        working.replace(record, tensor);
-        return record;
-      } finally {
-        for (const tensor of own) executor.release(tensor);
       }
+      if (need !== null) Object.assign(args, await results.take(need, args, linear.inputs));
+      const { tensor, format } = await run(caller, plan, args);
+      own.push(tensor);
+      // before the measures, which need memory of their own
+      if (need !== null) results.done(need);
+      const change = await relativeError(caller, tensor, given);
+      if (!Number.isFinite(change)) throw await notFinite(linear, given);
+      const gram = seen?.gram(input) ?? null;
+      const error = gram === null ? null : await layerError(caller, tensor, given, gram);
+      const shape = [linear.outputs, linear.inputs];
+      own.pop();
+      const record: WeightRecord = {
+        name: linear.weight, format, shape, pattern: patternOf(linear, treatment), bytes: storedBytes(linear.weight, format, shape),
+        relativeError: change, layerError: error !== null && Number.isFinite(error) ? error : null,
+        seconds: (working.treated.get(linear.weight)?.seconds ?? 0) + (performance.now() - started) / 1000,
+      };
+      working.replace(record, tensor);
+      return record;
+    } finally {
+      for (const tensor of own) executor.release(tensor);
+    }
+  }
+
+  return {
+    async treat(layers, seen, onDone = () => {}) {
+      const plans = layers.map(planOf);
+      const results = createSharedResults(caller, plans.flatMap(({ need }) => need ?? []));
+      const records: WeightRecord[] = [];
+      try {
+        for (const plan of plans) {
+          const record = await treatOne(plan, seen, results);
+          records.push(record);
+          onDone(record, records.length - 1);
+        }
+      } finally {
+        results.release();
+      }
+      return records;
     },
   };
 
@@ -154,23 +211,22 @@ export function createTreater(caller: Caller, model: Model, working: WorkingMode
 }
 
 /** Runs a treatment; formats that are packed on the host only are read back dense, and encoded there. */
-async function run(caller: Caller, linear: Linear, treatment: Treatment, args: Arguments): Promise<{ readonly tensor: DeviceTensor; readonly format: FormatSpec }> {
+async function run(caller: Caller, { linear, treatment, parts, hostFormat }: Plan, args: Arguments): Promise<{ readonly tensor: DeviceTensor; readonly format: FormatSpec }> {
   const { executor } = caller;
-  const host = packsOnHost(treatment);
-  const graph = host?.graph ?? treatment.graph;
+  const graph = parts.rest;
   const outputs = graph.outputs.filter((output) => output.input === null);
   const results = await caller.callGraph(graph, args, { sizes: sizesOf(linear) });
   const at = outputs.findIndex(({ name }) => name === treatment.stores);
   const stored = results[at];
   if (stored === undefined) throw new InternalError(`a treatment of ${linear.name} stores nothing`);
   for (const [other, tensor] of results.entries()) if (other !== at) executor.release(tensor);
-  if (host === null) return { tensor: stored, format: stored.format ?? { name: stored.dtype, args: {}, of: null } };
+  if (hostFormat === null) return { tensor: stored, format: stored.format ?? { name: stored.dtype, args: {}, of: null } };
 
   const dense = Float32Array.from(await executor.values(stored));
   executor.release(stored);
   const dims = [linear.outputs, linear.inputs];
   const shape = shapeOf(dims);
-  const format = roomier(completeFormat(host.format, dense), dense.length);
+  const format = roomier(completeFormat(hostFormat, dense), dense.length);
   const words = formatOfSpec(format).encode(format, shape, dense, null);
   if (words.length !== formatWords(format, shape)) throw new InternalError(`${format.name} has ${words.length} words`);
   const tensor = await executor.upload({ dtype: "f32", shape: dims, format }, words, linear.weight);

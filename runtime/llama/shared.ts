@@ -1,0 +1,77 @@
+/** What layers that share an input share of their treatment: the factor of a Hessian, computed once and kept while a layer needs it. */
+import type { SymbolicGraph } from "../../compiler/graph/graph.js";
+import { splitShared } from "../../compiler/graph/split.js";
+import type { Treatment } from "../../compiler/recipe/recipe.js";
+import type { DeviceTensor } from "../run/run.js";
+import type { LinearInput } from "./calibrate.js";
+import type { Arguments, Caller } from "./call.js";
+
+/** The graph of a treatment, split where layers of one input have something costly in common. */
+export interface Parts {
+  readonly shared: SymbolicGraph | null;
+  /** What is left; takes the results of `shared` beside the inputs of the treatment. */
+  readonly rest: SymbolicGraph;
+}
+
+/** Splits a treatment's graph, or one with the same inputs, into what depends on a layer's input only and what depends on its weight. */
+export function partsOf(graph: SymbolicGraph, inputs: Treatment["inputs"]): Parts {
+  const common = inputs.filter(({ kind }) => kind !== "weight" && kind !== "original").map(({ name }) => name);
+  return splitShared(graph, { inputs: new Set(common), sizes: new Set(["K"]) }) ?? { shared: null, rest: graph };
+}
+
+/** A layer that will need the results of `shared`. */
+export interface Need {
+  readonly input: LinearInput;
+  readonly shared: SymbolicGraph;
+  /** Where the inputs of `shared` come from, among others. */
+  readonly inputs: Treatment["inputs"];
+}
+
+/** Results that layers share, each computed when the first layer needs it. */
+export interface SharedResults {
+  /** The results by name, for one of the layers announced; `args` has the inputs. */
+  take(need: Need, args: Arguments, inputs: number): Promise<Readonly<Record<string, DeviceTensor>>>;
+  /** Tells that one layer is done with its results; those that no layer will need again are freed. */
+  done(need: Need): void;
+  /** Frees all. */
+  release(): void;
+}
+
+/** Results for the layers given, of one block and one set of statistics. */
+export function createSharedResults(caller: Caller, needs: readonly Need[]): SharedResults {
+  const left = new Map<string, number>();
+  for (const need of needs) left.set(keyOf(need), (left.get(keyOf(need)) ?? 0) + 1);
+  const held = new Map<string, Readonly<Record<string, DeviceTensor>>>();
+  const free = (key: string): void => {
+    for (const tensor of Object.values(held.get(key) ?? {})) caller.executor.release(tensor);
+    held.delete(key);
+  };
+  return {
+    async take(need, args, inputs) {
+      const key = keyOf(need);
+      const known = held.get(key);
+      if (known !== undefined) return known;
+      const { shared } = need;
+      const results = await caller.callGraph(shared, args, { sizes: { K: inputs } });
+      const named = Object.fromEntries(shared.outputs.flatMap(({ name }, at) => (results[at] === undefined ? [] : [[name, results[at]]])));
+      held.set(key, named);
+      return named;
+    },
+    done(need) {
+      const key = keyOf(need);
+      const more = (left.get(key) ?? 1) - 1;
+      left.set(key, more);
+      if (more <= 0) free(key);
+    },
+    release() {
+      for (const key of [...held.keys()]) free(key);
+    },
+  };
+}
+
+/** A text that layers have in common whose results are the same: one input, one graph, its inputs from the same places. */
+function keyOf({ input, shared, inputs }: Need): string {
+  const sources = shared.inputs.map(({ name }) => inputs.find((one) => one.name === name));
+  // two branches of a recipe write the same thing in two places
+  return JSON.stringify([input, sources, shared], (name, value: unknown) => (name === "span" ? undefined : value));
+}
