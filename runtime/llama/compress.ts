@@ -133,7 +133,7 @@ interface Run {
 /**
  * Compresses a model by a recipe. The recipe is checked against the model before any weight is read. A run that fails or
  * is stopped after a block is finished leaves what it has beside the output, for `resume`; a fault of the recipe does not.
- * @throws LlamaError recipe, expectation-failed, text-too-short, bad-window, not-finite, resume; CompileError; ModelError; DeviceError
+ * @throws LlamaError recipe, expectation-failed, text-too-short, bad-window, not-finite, not-positive-definite, resume; CompileError; ModelError; DeviceError
  */
 export async function compress(caller: Caller, model: Model, recipe: Recipe, options: CompressOptions): Promise<Compression> {
   const started = performance.now();
@@ -241,7 +241,7 @@ async function followBody(run: Run, body: readonly RecipeStep[], index: number, 
         for (const [at, linear] of chosen.entries()) {
           const treatment = treatmentOf(step.treatments, linear.name);
           if (treatment === null) continue;
-          await run.treater.treat(linear, treatment, calibration?.seen() ?? null);
+          await run.treater.treat(linear, treatment, calibration?.seen() ?? null, run.recipe.parameters);
           report(run, "compress", linear.name, at + 1, chosen.length, run.costs.treat(linear));
         }
         break;

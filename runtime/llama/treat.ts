@@ -3,6 +3,7 @@ import { InternalError } from "../../compiler/diagnostic.js";
 import { CompileError, compileFunction } from "../../compiler/compile.js";
 import { completeFormat, formatOf, formatOfSpec, formatWords, shapeOf } from "../../compiler/formats/registry.js";
 import type { SymbolicGraph } from "../../compiler/graph/graph.js";
+import { withPivots, type WatchedGraph } from "../../compiler/graph/pivots.js";
 import type { NamePattern, Recipe, RecipeStep, Treatment } from "../../compiler/recipe/recipe.js";
 import { constantSize, sizeValue, substituteSize, type Size } from "../../compiler/types/size.js";
 import type { FormatSpec, SymbolicFormat } from "../../compiler/types/type.js";
@@ -14,6 +15,7 @@ import type { Arguments, Caller } from "./call.js";
 import { LlamaError } from "./error.js";
 import { isSelected, matchesName, treatmentOf } from "./names.js";
 import { isFinite, layerError, relativeError } from "./measure.js";
+import { foundFactors, readPivots, refusePivots, type FoundFactor } from "./pivots.js";
 import { first } from "./results.js";
 import type { WeightRecord } from "./saved-state.js";
 import { linearName, loadWeight } from "./weights.js";
@@ -21,10 +23,10 @@ import { storedBytes, type WorkingModel } from "./working-model.js";
 
 export interface Treater {
   /**
-   * Gives a layer the weight that the treatment makes for it.
-   * @throws LlamaError not-finite; DeviceError
+   * Gives a layer the weight that the treatment makes for it. `parameters` are those that a user may set.
+   * @throws LlamaError not-finite, not-positive-definite; DeviceError
    */
-  treat(linear: Linear, treatment: Treatment, seen: Seen | null): Promise<WeightRecord>;
+  treat(linear: Linear, treatment: Treatment, seen: Seen | null, parameters?: Recipe["parameters"]): Promise<WeightRecord>;
 }
 
 /** What was seen of the calibration text. */
@@ -90,6 +92,14 @@ function compileFor(layer: string, shape: string, compile: () => void): void {
 /** Makes a treater over a working model. */
 export function createTreater(caller: Caller, model: Model, working: WorkingModel): Treater {
   const { executor } = caller;
+  /** Kept, so that a treatment is one graph to the caller. */
+  const watched = new Map<Treatment, WatchedGraph>();
+
+  function watch(treatment: Treatment, graph: SymbolicGraph): WatchedGraph {
+    const found = watched.get(treatment) ?? withPivots(graph);
+    watched.set(treatment, found);
+    return found;
+  }
 
   /** The weight as it was given, dense f32 [N, K]. */
   async function original(linear: Linear): Promise<DeviceTensor> {
@@ -101,7 +111,7 @@ export function createTreater(caller: Caller, model: Model, working: WorkingMode
     return dense;
   }
   return {
-    async treat(linear, treatment, seen) {
+    async treat(linear, treatment, seen, parameters = []) {
       const started = performance.now();
       const input = inputOf(linearName(linear.name));
       const given = await original(linear);
@@ -126,9 +136,11 @@ export function createTreater(caller: Caller, model: Model, working: WorkingMode
             default: wanted satisfies never;
           }
         }
-        const { tensor, format } = await run(caller, linear, treatment, args);
+        const { tensor, format, factors } = await run(caller, linear, treatment, args, watch);
         own.push(tensor);
-        const change = await relativeError(caller, tensor, given);
+        // read side by side, so that the device is waited for once
+        const [change, pivots] = await Promise.all([relativeError(caller, tensor, given), readPivots(caller, factors)]);
+        refusePivots(pivots, { layer: linear.name, tokens: seen?.tokens ?? null, parameters });
         if (!Number.isFinite(change)) throw await notFinite(linear, given);
         const gram = seen?.gram(input) ?? null;
         const error = gram === null ? null : await layerError(caller, tensor, given, gram);
@@ -154,17 +166,20 @@ export function createTreater(caller: Caller, model: Model, working: WorkingMode
 }
 
 /** Runs a treatment; formats that are packed on the host only are read back dense, and encoded there. */
-async function run(caller: Caller, linear: Linear, treatment: Treatment, args: Arguments): Promise<{ readonly tensor: DeviceTensor; readonly format: FormatSpec }> {
+async function run(
+  caller: Caller, linear: Linear, treatment: Treatment, args: Arguments, watch: (treatment: Treatment, graph: SymbolicGraph) => WatchedGraph,
+): Promise<{ readonly tensor: DeviceTensor; readonly format: FormatSpec; readonly factors: readonly FoundFactor[] }> {
   const { executor } = caller;
   const host = packsOnHost(treatment);
-  const graph = host?.graph ?? treatment.graph;
+  const { graph, factors: watched } = watch(treatment, host?.graph ?? treatment.graph);
   const outputs = graph.outputs.filter((output) => output.input === null);
   const results = await caller.callGraph(graph, args, { sizes: sizesOf(linear) });
   const at = outputs.findIndex(({ name }) => name === treatment.stores);
   const stored = results[at];
   if (stored === undefined) throw new InternalError(`a treatment of ${linear.name} stores nothing`);
-  for (const [other, tensor] of results.entries()) if (other !== at) executor.release(tensor);
-  if (host === null) return { tensor: stored, format: stored.format ?? { name: stored.dtype, args: {}, of: null } };
+  const factors = foundFactors(watched, outputs, results);
+  for (const [other, tensor] of results.entries()) if (other !== at && !factors.some((found) => found.tensor === tensor)) executor.release(tensor);
+  if (host === null) return { tensor: stored, format: stored.format ?? { name: stored.dtype, args: {}, of: null }, factors };
 
   const dense = Float32Array.from(await executor.values(stored));
   executor.release(stored);
@@ -174,7 +189,7 @@ async function run(caller: Caller, linear: Linear, treatment: Treatment, args: A
   const words = formatOfSpec(format).encode(format, shape, dense, null);
   if (words.length !== formatWords(format, shape)) throw new InternalError(`${format.name} has ${words.length} words`);
   const tensor = await executor.upload({ dtype: "f32", shape: dims, format }, words, linear.weight);
-  return { tensor, format };
+  return { tensor, format, factors };
 }
 
 /** For a treatment whose result has a format that is packed on the host: the graph with a dense result instead, and the format. Else null. */
