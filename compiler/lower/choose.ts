@@ -1,6 +1,6 @@
 import type { ConcreteGraph, Eqn, Scalar } from "../graph/graph.js";
 import { intervalOf, withRanges, type Bounds } from "../graph/ranges.js";
-import { children, constantOf, scalarReductions } from "../graph/scalar.js";
+import { children, constantOf, scalarLoads, scalarReductions } from "../graph/scalar.js";
 import { byteSize, type Kernel } from "../kernel/kernel.js";
 import type { Concrete } from "../types/type.js";
 import type { Lowering } from "./lowering.js";
@@ -75,8 +75,18 @@ function rowsPay(lowering: Lowering, eqn: Elements, shape: RowShape): boolean {
   const rowCount = shape.outer.reduce((product, axis) => product * extent(eqn.indices[axis]!), 1);
   const elements = shape.inner.reduce((product, axis) => product * extent(eqn.indices[axis]!), 1);
   if (elements > 1) return true;
+  // an invocation a row would read a line of memory for each element of it
+  if (lowering.target.kind === "gpu" && shape.shared.some(readsAlong)) return true;
   const busy = lowering.target.kind === "cpu" ? 64 : 16384;
   return rowCount < busy;
+}
+
+/** Whether a reduction reads some tensor along its last axis. */
+function readsAlong({ over, body }: ReturnType<typeof scalarReductions<Concrete>>[number]): boolean {
+  return scalarLoads(body).some((load) => {
+    const last = load.at[load.at.length - 1];
+    return last?.kind === "index" && over.some(({ index, low }) => index === last.index && constantOf(low) !== null);
+  });
 }
 
 /** Steps of a reduction; a range that is data counts as long. */

@@ -137,7 +137,7 @@ interface Run {
 /**
  * Compresses a model by a recipe. The recipe is checked against the model before any weight is read. A run that fails or
  * is stopped after a block is finished leaves what it has beside the output, for `resume`; a fault of the recipe does not.
- * @throws LlamaError recipe, expectation-failed, text-too-short, bad-window, not-finite, resume; CompileError; ModelError; DeviceError
+ * @throws LlamaError recipe, expectation-failed, text-too-short, bad-window, not-finite, not-positive-definite, resume; CompileError; ModelError; DeviceError
  */
 export async function compress(caller: Caller, model: Model, recipe: Recipe, options: CompressOptions): Promise<Compression> {
   const started = performance.now();
@@ -246,7 +246,7 @@ async function followBody(run: Run, body: readonly RecipeStep[], index: number, 
           const treatment = treatmentOf(step.treatments, linear.name);
           return treatment === null ? [] : [{ linear, treatment }];
         });
-        await run.treater.treat(layers, calibration?.seen() ?? null, (_, at) => {
+        await run.treater.treat(layers, calibration?.seen() ?? null, run.recipe.parameters, (_, at) => {
           const { linear } = layers[at]!;
           report(run, "compress", linear.name, chosen.indexOf(linear) + 1, chosen.length, run.costs.treat(linear));
         });

@@ -89,7 +89,7 @@ export function groupsOf(model: Model, by: SensitivityOptions["by"]): readonly L
  * Tries each treatment on each group alone. The model is held on the device, dense in f32, and treated weights are decoded
  * to that, so that all tries run the same kernels. A group is scored from its first block on, for
  * all before is as it was. Layers that a recipe leaves alone are left out.
- * @throws LlamaError recipe, bad-window, not-finite; CompileError; ModelError; DeviceError
+ * @throws LlamaError recipe, bad-window, not-finite, not-positive-definite; CompileError; ModelError; DeviceError
  */
 export async function findSensitivity(caller: Caller, model: Model, tries: readonly Try[], options: SensitivityOptions): Promise<Sensitivity> {
   const started = performance.now();

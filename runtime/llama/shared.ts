@@ -1,36 +1,39 @@
 /** What layers that share an input share of their treatment: the factor of a Hessian, computed once and kept while a layer needs it. */
 import type { SymbolicGraph } from "../../compiler/graph/graph.js";
+import { withPivots, type WatchedGraph } from "../../compiler/graph/pivots.js";
 import { splitShared } from "../../compiler/graph/split.js";
 import type { Treatment } from "../../compiler/recipe/recipe.js";
 import type { DeviceTensor } from "../run/run.js";
 import type { LinearInput } from "./calibrate.js";
 import type { Arguments, Caller } from "./call.js";
+import { foundFactors, type FoundFactor } from "./pivots.js";
 
 /** The graph of a treatment, split where layers of one input have something costly in common. */
 export interface Parts {
-  readonly shared: SymbolicGraph | null;
+  readonly shared: WatchedGraph | null;
   /** What is left; takes the results of `shared` beside the inputs of the treatment. */
-  readonly rest: SymbolicGraph;
+  readonly rest: WatchedGraph;
 }
 
 /** Splits a treatment's graph, or one with the same inputs, into what depends on a layer's input only and what depends on its weight. */
 export function partsOf(graph: SymbolicGraph, inputs: Treatment["inputs"]): Parts {
   const common = inputs.filter(({ kind }) => kind !== "weight" && kind !== "original").map(({ name }) => name);
-  return splitShared(graph, { inputs: new Set(common), sizes: new Set(["K"]) }) ?? { shared: null, rest: graph };
+  const parts = splitShared(graph, { inputs: new Set(common), sizes: new Set(["K"]) });
+  return parts === null ? { shared: null, rest: withPivots(graph) } : { shared: withPivots(parts.shared), rest: withPivots(parts.rest) };
 }
 
 /** A layer that will need the results of `shared`. */
 export interface Need {
   readonly input: LinearInput;
-  readonly shared: SymbolicGraph;
+  readonly shared: WatchedGraph;
   /** Where the inputs of `shared` come from, among others. */
   readonly inputs: Treatment["inputs"];
 }
 
 /** Results that layers share, each computed when the first layer needs it. */
 export interface SharedResults {
-  /** The results by name, for one of the layers announced; `args` has the inputs. */
-  take(need: Need, args: Arguments, inputs: number): Promise<Readonly<Record<string, DeviceTensor>>>;
+  /** The results by name, for one of the layers announced; `args` has the inputs. Factorisations are told to the first layer, which releases their pivots. */
+  take(need: Need, args: Arguments, inputs: number): Promise<{ readonly results: Readonly<Record<string, DeviceTensor>>; readonly factors: readonly FoundFactor[] }>;
   /** Tells that one layer is done with its results; those that no layer will need again are freed. */
   done(need: Need): void;
   /** Frees all. */
@@ -50,12 +53,16 @@ export function createSharedResults(caller: Caller, needs: readonly Need[]): Sha
     async take(need, args, inputs) {
       const key = keyOf(need);
       const known = held.get(key);
-      if (known !== undefined) return known;
-      const { shared } = need;
-      const results = await caller.callGraph(shared, args, { sizes: { K: inputs } });
-      const named = Object.fromEntries(shared.outputs.flatMap(({ name }, at) => (results[at] === undefined ? [] : [[name, results[at]]])));
+      if (known !== undefined) return { results: known, factors: [] };
+      const { graph, factors: watched } = need.shared;
+      const results = await caller.callGraph(graph, args, { sizes: { K: inputs } });
+      const factors = foundFactors(watched, graph.outputs, results);
+      const named = Object.fromEntries(graph.outputs.flatMap(({ name }, at) => {
+        const tensor = results[at];
+        return tensor === undefined || factors.some((found) => found.tensor === tensor) ? [] : [[name, tensor]];
+      }));
       held.set(key, named);
-      return named;
+      return { results: named, factors };
     },
     done(need) {
       const key = keyOf(need);
@@ -71,7 +78,7 @@ export function createSharedResults(caller: Caller, needs: readonly Need[]): Sha
 
 /** A text that layers have in common whose results are the same: one input, one graph, its inputs from the same places. */
 function keyOf({ input, shared, inputs }: Need): string {
-  const sources = shared.inputs.map(({ name }) => inputs.find((one) => one.name === name));
+  const sources = shared.graph.inputs.map(({ name }) => inputs.find((one) => one.name === name));
   // two branches of a recipe write the same thing in two places
-  return JSON.stringify([input, sources, shared], (name, value: unknown) => (name === "span" ? undefined : value));
+  return JSON.stringify([input, sources, shared.graph], (name, value: unknown) => (name === "span" ? undefined : value));
 }

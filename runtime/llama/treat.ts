@@ -2,6 +2,7 @@
 import { InternalError } from "../../compiler/diagnostic.js";
 import { CompileError, compileFunction } from "../../compiler/compile.js";
 import { completeFormat, formatOf, formatOfSpec, formatWords, shapeOf } from "../../compiler/formats/registry.js";
+import { withPivots } from "../../compiler/graph/pivots.js";
 import type { SymbolicGraph } from "../../compiler/graph/graph.js";
 import type { NamePattern, Recipe, RecipeStep, Treatment } from "../../compiler/recipe/recipe.js";
 import { constantSize, sizeValue, substituteSize, type Size } from "../../compiler/types/size.js";
@@ -14,6 +15,7 @@ import type { Arguments, Caller } from "./call.js";
 import { LlamaError } from "./error.js";
 import { isSelected, matchesName, treatmentOf } from "./names.js";
 import { isFinite, layerError, relativeError } from "./measure.js";
+import { foundFactors, readPivots, refusePivots, type FoundFactor } from "./pivots.js";
 import { first } from "./results.js";
 import { createSharedResults, partsOf, type Need, type Parts, type SharedResults } from "./shared.js";
 import type { WeightRecord } from "./saved-state.js";
@@ -29,10 +31,10 @@ export interface LayerTreatment {
 export interface Treater {
   /**
    * Gives layers, each once, the weights that their treatments make for them, in order; `onDone` hears of each. Those of
-   * one input share what depends on that alone.
-   * @throws LlamaError not-finite; DeviceError
+   * one input share what depends on that alone. `parameters` are those that a user may set.
+   * @throws LlamaError not-finite, not-positive-definite; DeviceError
    */
-  treat(layers: readonly LayerTreatment[], seen: Seen | null, onDone?: (record: WeightRecord, at: number) => void): Promise<readonly WeightRecord[]>;
+  treat(layers: readonly LayerTreatment[], seen: Seen | null, parameters?: Recipe["parameters"], onDone?: (record: WeightRecord, at: number) => void): Promise<readonly WeightRecord[]>;
 }
 
 export interface TreaterOptions {
@@ -79,7 +81,7 @@ export function checkRecipe(caller: Pick<Caller, "target">, model: Model, recipe
       const shape = `N = ${sizes.N}, K = ${sizes.K}`;
       if (!shapes.has(shape)) {
         const { shared, rest } = partsOf(host?.graph ?? treatment.graph, treatment.inputs);
-        for (const graph of shared === null ? [rest] : [rest, shared]) compileFor(linear.name, shape, () => compileFunction(graph, { sizes, dtypes: {}, formats: {} }, caller.target));
+        for (const { graph } of shared === null ? [rest] : [rest, shared]) compileFor(linear.name, shape, () => compileFunction(graph, { sizes, dtypes: {}, formats: {} }, caller.target));
       }
       shapes.add(shape);
     }
@@ -121,7 +123,7 @@ export function createTreater(caller: Caller, model: Model, working: WorkingMode
     if (known === undefined) {
       const host = packsOnHost(treatment);
       const graph = host?.graph ?? treatment.graph;
-      known = { parts: options.share === false ? { shared: null, rest: graph } : partsOf(graph, treatment.inputs), hostFormat: host?.format ?? null };
+      known = { parts: options.share === false ? { shared: null, rest: withPivots(graph) } : partsOf(graph, treatment.inputs), hostFormat: host?.format ?? null };
       parts.set(treatment, known);
     }
     const { shared } = known.parts;
@@ -137,7 +139,7 @@ export function createTreater(caller: Caller, model: Model, working: WorkingMode
     return dense;
   }
 
-  async function treatOne(plan: Plan, seen: Seen | null, results: SharedResults): Promise<WeightRecord> {
+  async function treatOne(plan: Plan, seen: Seen | null, results: SharedResults, parameters: Recipe["parameters"]): Promise<WeightRecord> {
     const { linear, treatment, need } = plan;
     const started = performance.now();
     const input = inputOf(linearName(linear.name));
@@ -163,12 +165,15 @@ export function createTreater(caller: Caller, model: Model, working: WorkingMode
           default: wanted satisfies never;
         }
       }
-      if (need !== null) Object.assign(args, await results.take(need, args, linear.inputs));
-      const { tensor, format } = await run(caller, plan, args);
+      const taken = need === null ? null : await results.take(need, args, linear.inputs);
+      Object.assign(args, taken?.results);
+      const { tensor, format, factors } = await run(caller, plan, args);
       own.push(tensor);
       // before the measures, which need memory of their own
       if (need !== null) results.done(need);
-      const change = await relativeError(caller, tensor, given);
+      // read side by side, so that the device is waited for once
+      const [change, pivots] = await Promise.all([relativeError(caller, tensor, given), readPivots(caller, [...(taken?.factors ?? []), ...factors])]);
+      refusePivots(pivots, { layer: linear.name, tokens: seen?.tokens ?? null, parameters });
       if (!Number.isFinite(change)) throw await notFinite(linear, given);
       const gram = seen?.gram(input) ?? null;
       const error = gram === null ? null : await layerError(caller, tensor, given, gram);
@@ -187,13 +192,13 @@ export function createTreater(caller: Caller, model: Model, working: WorkingMode
   }
 
   return {
-    async treat(layers, seen, onDone = () => {}) {
+    async treat(layers, seen, parameters = [], onDone = () => {}) {
       const plans = layers.map(planOf);
       const results = createSharedResults(caller, plans.flatMap(({ need }) => need ?? []));
       const records: WeightRecord[] = [];
       try {
         for (const plan of plans) {
-          const record = await treatOne(plan, seen, results);
+          const record = await treatOne(plan, seen, results, parameters);
           records.push(record);
           onDone(record, records.length - 1);
         }
@@ -211,16 +216,17 @@ export function createTreater(caller: Caller, model: Model, working: WorkingMode
 }
 
 /** Runs a treatment; formats that are packed on the host only are read back dense, and encoded there. */
-async function run(caller: Caller, { linear, treatment, parts, hostFormat }: Plan, args: Arguments): Promise<{ readonly tensor: DeviceTensor; readonly format: FormatSpec }> {
+async function run(caller: Caller, { linear, treatment, parts, hostFormat }: Plan, args: Arguments): Promise<{ readonly tensor: DeviceTensor; readonly format: FormatSpec; readonly factors: readonly FoundFactor[] }> {
   const { executor } = caller;
-  const graph = parts.rest;
+  const { graph, factors: watched } = parts.rest;
   const outputs = graph.outputs.filter((output) => output.input === null);
   const results = await caller.callGraph(graph, args, { sizes: sizesOf(linear) });
   const at = outputs.findIndex(({ name }) => name === treatment.stores);
   const stored = results[at];
   if (stored === undefined) throw new InternalError(`a treatment of ${linear.name} stores nothing`);
-  for (const [other, tensor] of results.entries()) if (other !== at) executor.release(tensor);
-  if (hostFormat === null) return { tensor: stored, format: stored.format ?? { name: stored.dtype, args: {}, of: null } };
+  const factors = foundFactors(watched, outputs, results);
+  for (const [other, tensor] of results.entries()) if (other !== at && !factors.some((found) => found.tensor === tensor)) executor.release(tensor);
+  if (hostFormat === null) return { tensor: stored, format: stored.format ?? { name: stored.dtype, args: {}, of: null }, factors };
 
   const dense = Float32Array.from(await executor.values(stored));
   executor.release(stored);
@@ -230,7 +236,7 @@ async function run(caller: Caller, { linear, treatment, parts, hostFormat }: Pla
   const words = formatOfSpec(format).encode(format, shape, dense, null);
   if (words.length !== formatWords(format, shape)) throw new InternalError(`${format.name} has ${words.length} words`);
   const tensor = await executor.upload({ dtype: "f32", shape: dims, format }, words, linear.weight);
-  return { tensor, format };
+  return { tensor, format, factors };
 }
 
 /** For a treatment whose result has a format that is packed on the host: the graph with a dense result instead, and the format. Else null. */

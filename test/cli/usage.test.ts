@@ -1,7 +1,8 @@
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { projectFile } from "../support/project.js";
 import { classics, espalier, temporaryFolder } from "./support.js";
 
 const usage = suite("usage");
@@ -65,9 +66,14 @@ const refused: readonly (readonly [string, () => readonly string[], RegExp])[] =
   ["a pattern that matches no module", () => compress(folder.write("none.esp", "recipe a(model: llama) {\n  for w in model.linears matching \"q_prj\" { store w as pack w as f16 }\n}\n")), /"q_prj" matches no linear layer.*q_proj/],
   ["columns that the group does not divide", () => compress("examples/int4.esp", "--set", "group=96"), /256 is not a multiple of 96/],
   ["a group that no format has", () => compress("examples/int4.esp", "--set", "group=100"), /multiple of 8.*is 100/],
+  ["a group of no columns", () => compress("examples/int4.esp", "--set", "group=0"), /error\[E501\].*group of int4 must be a positive multiple of 8/],
+  ["a format that there is not", () => compress(folder.write("int3.esp", "recipe a(model: llama) {\n  for w in model.linears { store w as pack w as int3(128) }\n}\n")), /error\[E501\].*no format `int3`/],
+  ["a parameter that is no number", () => compress("examples/gptq-int4.esp", "--set", "damp=little"), /error\[E210\].*`damp` is a number, and is set to `little`[^]*default is 0.01/],
   ["an unknown parameter", () => compress("examples/int4.esp", "--set", "grup=64"), /no parameter `grup`[^]*did you mean `group`/],
   ["a text that is empty", () => compress("examples/wanda-2of4.esp", "--text", folder.write("empty.txt", "\n")), /empty/],
   ["a text that is too short", () => compress("examples/wanda-2of4.esp", "--text", folder.write("short.txt", "Call me Ishmael.")), /needs 255/],
+  ["more windows than the text has", () => compress("examples/wanda-2of4.esp", "--windows", "100000"), /has \d+ tokens, but 100000 windows of 256 need 25500000; it is enough for \d+/],
+  ["a GGUF file that is cut short", () => ["inspect", folder.write("cut.gguf", readFileSync(projectFile("test/data/gguf/classics-1l-f16.gguf")).subarray(0, 100_000))], /error\[M164\].*ends at byte \d+ of the data, but the file holds[^]*fetch it again/],
   ["an output inside of the model", () => ["compress", "examples/int4.esp", "--model", classics, "--out", join(classics, "smaller")], /lies inside/],
   ["an output that exists", () => ["compress", "examples/int4.esp", "--model", classics, "--out", folder.path], /exists already[^]*--force/],
   ["a window beyond the context", () => ["eval", "--model", classics, "--text", join(classics, "eval.txt"), "--window", "600"], /context of 512/],

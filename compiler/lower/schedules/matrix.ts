@@ -92,7 +92,7 @@ export function matrixOf(lowering: Lowering, eqn: Elements, product: Product): M
 function operandOf(lowering: Lowering, eqn: Elements, term: ProductTerm, factors: readonly Scalar<Concrete>[], { axes, outer, inner }: { readonly axes: readonly number[]; readonly outer: number; readonly inner: number }): Operand | null {
   const [only, ...rest] = factors;
   if (only === undefined || rest.length > 0) return null;
-  const load = withoutCasts(only);
+  const load = insideAxis(withoutCasts(only), term.reduce.over[0]!.index, inner);
   const storage = load.kind === "load" ? lowering.storage[load.tensor] : null;
   if (load.kind !== "load" || storage === null || storage === undefined) return null;
   if (load.guarded && !onlyColumnsLeave(lowering, eqn, load, term.reduce.over[0]!.index)) return null;
@@ -101,8 +101,9 @@ function operandOf(lowering: Lowering, eqn: Elements, term: ProductTerm, factors
   if (!isHalf) return null;
   const { shape, at } = type.format === null && !load.guarded ? joinAxes(type.shape, load.at) : { shape: type.shape, at: load.at };
   const size = shape[shape.length - 1];
-  // the last index is one of the product's own, so that a run of neighbours starts at a multiple of its length
-  if (size === undefined || size % run !== 0 || at[at.length - 1]?.kind !== "index") return null;
+  // a run of neighbours must start at a multiple of its length
+  const own = [...axes.map((axis) => eqn.indices[axis]!.index), term.reduce.over[0]!.index];
+  if (size === undefined || size % run !== 0 || !startsRuns(at[at.length - 1]!, new Set(own))) return null;
   const strideOf = (index: IndexId): number | null => at.reduce<number | null>((sum, scalar, axis) => {
     const coefficient = coefficientOf(scalar, index);
     return sum === null || coefficient === null ? null : sum + coefficient * shape.slice(axis + 1).reduce((product, each) => product * each, 1);
@@ -111,12 +112,30 @@ function operandOf(lowering: Lowering, eqn: Elements, term: ProductTerm, factors
   const outerStride = flatStride(axes.map((axis) => ({ stride: strideOf(eqn.indices[axis]!.index), extent: extent(eqn.indices[axis]!) })));
   if (columnStride === null || outerStride === null) return null;
   const start = (scope: Scope): Expr => {
-    const zero = withIndices(scope, [...axes.map((axis) => eqn.indices[axis]!.index), term.reduce.over[0]!.index].map((index) => [index, k.u32(0)] as const));
+    const zero = withIndices(scope, own.map((index) => [index, k.u32(0)] as const));
     return flatten(shape, at.map((scalar) => lowerIndex(zero, scalar)));
   };
   if (columnStride === 1 && inner % run === 0 && outerStride % run === 0) return { term, storage, along: "k", pitch: outerStride, outer, inner, start };
   if (outerStride === 1 && outer % run === 0 && columnStride % run === 0) return { term, storage, along: "outer", pitch: columnStride, outer, inner, start };
   return null;
+}
+
+/** What is left of a guard `select(k < size, x, 0)` where k stays below the size: x. */
+function insideAxis(scalar: Scalar<Concrete>, column: IndexId, inner: number): Scalar<Concrete> {
+  if (scalar.kind !== "select" || constantOf(scalar.otherwise) !== 0) return scalar;
+  const { condition } = scalar;
+  const holds = condition.kind === "binary" && condition.op === "less" && condition.a.kind === "index" && condition.a.index === column && (constantOf(condition.b) ?? -1) >= inner;
+  return holds ? insideAxis(withoutCasts(scalar.then), column, inner) : scalar;
+}
+
+/** Whether an index is a multiple of `run` where the product's own indices are 0. */
+function startsRuns(scalar: Scalar<Concrete>, own: ReadonlySet<IndexId>): boolean {
+  const value = constantOf(scalar);
+  if (value !== null) return value % run === 0;
+  if (scalar.kind === "index") return own.has(scalar.index);
+  if (scalar.kind !== "binary") return false;
+  if (scalar.op === "add") return startsRuns(scalar.a, own) && startsRuns(scalar.b, own);
+  return scalar.op === "multiply" && [scalar.a, scalar.b].some((factor) => startsRuns(factor, own));
 }
 
 /** Whether a guarded load can only leave its tensor along k: the walk over k ends with the axis, and so needs no guard. */

@@ -141,12 +141,10 @@ function alignmentOf(reader: ByteReader, metadata: ReadonlyMap<string, MetadataV
 
 /** The tensors with their types, each a whole number of blocks. */
 function checkTensors(path: string, infos: readonly TensorInfo[]): readonly GgufTensor[] {
-  const unknown = [...new Set(infos.map(({ type }) => type))].filter((type) => tensorTypes[type] === undefined);
-  if (unknown.length > 0) {
-    const problems = unknown.map((type) => {
-      const those = infos.filter((info) => info.type === type);
-      return `${those.length} ${those.length === 1 ? "tensor is" : "tensors are"} of type ${tensorTypeName(type)}, ${quoted(those[0]?.name ?? "")} ${those.length === 1 ? "it is" : "the first"}`;
-    });
+  const unknown = new Map<number, { readonly first: string; readonly count: number }>();
+  for (const { name, type } of infos) if (tensorTypes[type] === undefined) unknown.set(type, { first: unknown.get(type)?.first ?? name, count: (unknown.get(type)?.count ?? 0) + 1 });
+  if (unknown.size > 0) {
+    const problems = [...unknown].map(([type, { first, count }]) => `${count} ${count === 1 ? "tensor is" : "tensors are"} of type ${tensorTypeName(type)}, ${quoted(first)} ${count === 1 ? "it is" : "the first"}`);
     throw problemsError("M163", `${quoted(path)} has tensors of types that are not supported`, problems, `the types that are read are ${tensorTypeNames}: take a file of these, such as Q8_0 or F16`);
   }
   return infos.map(({ name, shape, type, offset }) => {

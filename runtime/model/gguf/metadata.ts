@@ -65,12 +65,15 @@ export function generationOf(file: GgufFile): JsonObject {
   };
 }
 
-/** The entries as JSON has them: lists as arrays, integers beyond 2^53 as text; without the vocabulary. */
+/** Elements of a list that are looked at; nothing of a config has more. */
+const mostElements = 4096;
+
+/** The entries as JSON has them: lists as arrays, cut where they are long, integers beyond 2^53 as text; without the vocabulary. */
 function plainMetadata(metadata: ReadonlyMap<string, MetadataValue>): JsonObject {
   const plain = (value: MetadataValue): unknown => {
     if (typeof value === "bigint") return String(value);
     if (typeof value !== "object") return value;
-    return value.kind === "strings" ? value.items : Array.from<number | bigint>(value.items).map(Number);
+    return Array.from({ length: Math.min(value.items.length, mostElements) }, (_, at) => (value.kind === "strings" ? value.items[at] : Number(value.items[at])));
   };
   const kept = [...metadata].filter(([key]) => !/^tokenizer\.ggml\.(tokens|merges|scores|token_type)$/.test(key));
   return Object.fromEntries(kept.map(([key, value]) => [key, plain(value)]));

@@ -152,6 +152,7 @@ test("tokenizers that cannot be used", async () => {
   await refused({ "tokenizer.ggml.tokens": { type: "strings", value: ["a", "b", "a"] }, "tokenizer.ggml.token_type": null }, /tokens 0 and 2 are both `a`/);
   await refused({ "tokenizer.ggml.add_bos_token": { type: "u8", value: 1 } }, /should be true or false, found 1/);
   await refused({ "tokenizer.ggml.unknown_token_id": { type: "u32", value: 99 } }, /the id of one of 32 tokens, found 99/);
+  await refused(sentencePiece({ "tokenizer.ggml.scores": { type: "f32s", value: [0, 1] } }), /scores` should be 274 numbers, found 2 numbers/);
   await refused(sentencePiece({ "tokenizer.ggml.scores": null }), /scores` should be 274 numbers, found nothing/);
   await refused(sentencePiece({ "tokenizer.ggml.scores": { type: "f32s", value: [1, 2] } }), /found 2 numbers/);
 });
