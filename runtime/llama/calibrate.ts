@@ -51,6 +51,7 @@ export async function passBlock(
 ): Promise<Statistics> {
   const summed = observers.map((observer) => ({ ...observer, graph: accumulating(observer.graph), totals: new Map<LinearInput, DeviceTensor>() }));
   const statistics = new Map(summed.map(({ id, totals }) => [id, totals]));
+  let before: Promise<void> = Promise.resolve();
   try {
     for (let at = 0; at < activations.batches; at++) {
       const watching = summed.filter(({ batches }) => batches === undefined || at < batches);
@@ -64,10 +65,14 @@ export async function passBlock(
       } finally {
         await done(next);
       }
-      // one batch at a time: work that waits holds its memory
-      await caller.executor.finish();
+      // two batches at a time: the device is not to wait for the host, and work that waits holds memory
+      const now = caller.executor.finish();
+      now.catch(() => undefined);
+      await before;
+      before = now;
       onProgress(at + 1, activations.batches);
     }
+    await before;
   } catch (error) {
     for (const inputs of statistics.values()) for (const tensor of inputs.values()) caller.executor.release(tensor);
     throw error;

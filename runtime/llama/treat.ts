@@ -19,7 +19,7 @@ import { foundFactors, readPivots, refusePivots, type FoundFactor } from "./pivo
 import { first } from "./results.js";
 import { createSharedResults, partsOf, type Need, type Parts, type SharedResults } from "./shared.js";
 import type { WeightRecord } from "./saved-state.js";
-import { linearName, loadWeight } from "./weights.js";
+import { linearName } from "./weights.js";
 import { storedBytes, type WorkingModel } from "./working-model.js";
 
 /** A layer and what is done to it. */
@@ -131,12 +131,10 @@ export function createTreater(caller: Caller, model: Model, working: WorkingMode
   }
   /** The weight as it was given, dense f32 [N, K]. */
   async function original(linear: Linear): Promise<DeviceTensor> {
-    return densified(await loadWeight(caller, model, linear.weight, "stored"), true);
+    return densified(await working.given(linear));
   }
-  async function densified(tensor: DeviceTensor, release: boolean): Promise<DeviceTensor> {
-    const dense = first(await caller.call("dense", { w: tensor }));
-    if (release) executor.release(tensor);
-    return dense;
+  async function densified(tensor: DeviceTensor): Promise<DeviceTensor> {
+    return first(await caller.call("dense", { w: tensor }));
   }
 
   async function treatOne(plan: Plan, seen: Seen | null, results: SharedResults, parameters: Recipe["parameters"]): Promise<WeightRecord> {
@@ -145,7 +143,7 @@ export function createTreater(caller: Caller, model: Model, working: WorkingMode
     const input = inputOf(linearName(linear.name));
     const given = await original(linear);
     const before = await working.now(linear.weight);
-    const weight = before === null ? given : await densified(before.tensor, false);
+    const weight = before === null ? given : await densified(before.tensor);
     before?.release();
     const own = weight === given ? [given] : [given, weight];
     try {

@@ -2,7 +2,7 @@
 import { InternalError } from "../../compiler/diagnostic.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
 import { byteCount } from "../model/elements.js";
-import type { Model } from "../model/model.js";
+import type { Linear, Model } from "../model/model.js";
 import { storedLayout } from "../model/packed.js";
 import { createModel, type OutputTensor } from "../model/write.js";
 import type { DeviceTensor } from "../run/run.js";
@@ -15,6 +15,8 @@ export interface WorkingModel {
   readonly treated: ReadonlyMap<string, WeightRecord>;
   /** A layer's weight as it is now, where it was treated, else null. `release` ends its use. */
   now(name: string): Promise<{ readonly tensor: DeviceTensor; release(): void } | null>;
+  /** A layer's weight as it was given, as it is stored. It stays on the device until another block's is asked for; the caller does not release it. */
+  given(linear: Linear): Promise<DeviceTensor>;
   /** Replaces a layer's weight, and frees the one before. */
   replace(record: WeightRecord, tensor: DeviceTensor): void;
   /** Gives a layer that is on the device its weight of before the treatment back. */
@@ -23,7 +25,7 @@ export interface WorkingModel {
   block(index: number, of: "model" | "dense"): Promise<{ readonly weights: BlockWeights; release(): void }>;
   /** Writes the weights that are on the device only to the state. */
   keep(): Promise<void>;
-  /** Frees the weights on the device that the state has. */
+  /** Frees the weights on the device that the state has, and those as given. */
   unload(): void;
   /** The bytes of a treated weight, a piece at a time. */
   pieces(name: string): AsyncIterable<Uint8Array>;
@@ -39,6 +41,24 @@ export function createWorkingModel(caller: Caller, model: Model, state: SavedSta
   const onDevice = new Map<string, DeviceTensor>();
   /** Names of weights that the state has not got as they are. */
   const fresh = new Set<string>();
+  /** Weights as given, of one block: what a pass over it has read, its treatments need again. */
+  const givens = new Map<string, DeviceTensor>();
+  let givenBlock: number | null = null;
+
+  function dropGivens(): void {
+    for (const tensor of givens.values()) caller.executor.release(tensor);
+    givens.clear();
+    givenBlock = null;
+  }
+  async function given({ weight, block }: Linear): Promise<DeviceTensor> {
+    if (givenBlock !== block) dropGivens();
+    givenBlock = block;
+    const known = givens.get(weight);
+    if (known !== undefined) return known;
+    const tensor = await loadWeight(caller, model, weight, "stored");
+    givens.set(weight, tensor);
+    return tensor;
+  }
 
   async function load(name: string): Promise<{ readonly tensor: DeviceTensor; release(): void } | null> {
     const here = onDevice.get(name);
@@ -56,7 +76,7 @@ export function createWorkingModel(caller: Caller, model: Model, state: SavedSta
   }
 
   return {
-    treated,
+    treated, given,
     now: load,
     replace(record, tensor) {
       drop(record.name);
@@ -76,11 +96,11 @@ export function createWorkingModel(caller: Caller, model: Model, state: SavedSta
       const release = (): void => { for (const one of releases.splice(0)) one(); };
       try {
         const linears: Partial<Record<LinearName, DeviceTensor>> = {};
-        for (const { name, weight } of block.linears) {
-          const now = of === "model" ? await load(weight) : null;
-          const tensor = now?.tensor ?? (await loadWeight(caller, model, weight, "stored"));
-          releases.push(now?.release ?? (() => caller.executor.release(tensor)));
-          linears[linearName(name)] = tensor;
+        for (const linear of block.linears) {
+          const now = of === "model" ? await load(linear.weight) : null;
+          const tensor = now?.tensor ?? (await given(linear));
+          if (now !== null) releases.push(now.release);
+          linears[linearName(linear.name)] = tensor;
         }
         const gains = await loadGains(caller, model, block.name);
         for (const tensor of [gains.attentionGain, gains.mlpGain]) releases.push(() => caller.executor.release(tensor));
@@ -100,6 +120,7 @@ export function createWorkingModel(caller: Caller, model: Model, state: SavedSta
     },
     unload() {
       for (const name of [...onDevice.keys()]) if (!fresh.has(name)) drop(name);
+      dropGivens();
     },
     async *pieces(name) {
       const record = treated.get(name);
@@ -114,6 +135,7 @@ export function createWorkingModel(caller: Caller, model: Model, state: SavedSta
     },
     release() {
       for (const name of [...onDevice.keys()]) drop(name);
+      dropGivens();
       treated.clear();
       fresh.clear();
     },

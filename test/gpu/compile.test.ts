@@ -17,7 +17,7 @@ const test = suite<{ device: Device; executor: Executor; target: Target }>("kern
 test.before(async (context) => {
   context.device = await openDevice({ backend: "null" });
   context.executor = await createExecutor(context.device);
-  context.target = { ...targetOf(context.device), subgroups: { min: 32, max: 32 } };
+  context.target = { ...targetOf(context.device), subgroups: { min: 32, max: 32 }, matrices: true };
 });
 test.after(({ device, executor }) => {
   executor.close();
