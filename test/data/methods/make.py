@@ -20,6 +20,7 @@ MODEL = HERE.parents[2] / "examples" / "classics-3.7m"
 BLOCK = 128
 SMALLEST = 2.0**-14  # the smallest normal f16
 LOW, HIGH = -8.0, 7.0
+ROWS = 40  # of each layer
 torch.set_num_threads(2)
 
 
@@ -370,8 +371,8 @@ def triangle(square):
     return square[tuple(torch.triu_indices(*square.shape))]
 
 
-def write(name, w, h, rows, inputs, facts):
-    chosen, found, about = settled(w.double(), h, rows)
+def write(name, w, h, inputs, facts):
+    chosen, found, about = settled(w.double(), h, ROWS)
     path = HERE / f"{name}.safetensors"
     save_file({"w": w[chosen], **inputs, **compact(found, ON_GRID)}, path)
     path.chmod(0o644)
@@ -384,9 +385,9 @@ def main():
         "python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__, "safetensors": safetensors.__version__,
         "transformers": transformers.__version__, "margins_needed": NEEDED,
     }
-    made["synthetic"] = write("synthetic", w, hessian([part.double() for part in x.split(64)]), 48, {"x": x}, {"seed": 20240611, "windows": 8, "damp": 0.01})
+    made["synthetic"] = write("synthetic", w, hessian([part.double() for part in x.split(64)]), {"x": x}, {"seed": 20240611, "windows": 8, "damp": 0.01})
     w, gram, windows = real()
-    made["real"] = write("real", w, 2 / windows * gram.double(), 32, {"gram": triangle(gram)}, {"layer": "model.layers.1.self_attn.o_proj", "windows": windows, "damp": 0.01})
+    made["real"] = write("real", w, 2 / windows * gram.double(), {"gram": triangle(gram)}, {"layer": "model.layers.1.self_attn.o_proj", "windows": windows, "damp": 0.01})
     (HERE / "made.json").write_text(json.dumps(made, indent=1) + "\n")
 
 
