@@ -63,7 +63,7 @@ function inlineScan(graph: SymbolicGraph, scan: Extract<Eqn, { kind: "scan" }>, 
     for (const { before: id } of lost) builder.values[id] = { ...valueOf(builder, id), type: { ...typeOf(builder, id), pattern: full } };
     inferAnew(builder, body);
   }
-  const outs = addScan(builder, range, open, body, graph.values[scan.out]?.span ?? null);
+  const outs = addScan(builder, range, open, body, graph.values[scan.out]?.span ?? null, scan.writtenIn ?? graph.name);
   scan.states.forEach((state, at) => {
     const out = outs[at];
     if (out === undefined) throw new InternalError(`${graph.name} lost a state`);

@@ -92,12 +92,12 @@ function finishScan(statement: ScanStatement, range: Range, frame: Frame, variab
   }
 }
 
-/** Adds a scan, and a value for each state after the last step; those values in order. */
-export function addScan(builder: Builder, range: Range, open: readonly OpenState[], body: readonly Eqn[], span: Span | null): readonly ValueId[] {
+/** Adds a scan, and a value for each state after the last step; those values in order. `writtenIn` as in `Eqn`. */
+export function addScan(builder: Builder, range: Range, open: readonly OpenState[], body: readonly Eqn[], span: Span | null, writtenIn?: string): readonly ValueId[] {
   const states = open.map((state) => ({ ...state, out: addState(builder, valueOf(builder, state.before).name, state.initial, typeOf(builder, state.before).pattern, span) }));
   const out = states[0]?.out;
   if (out === undefined) return [];
-  const scan: Eqn = { kind: "scan", out, range, states, body };
+  const scan: Eqn = { kind: "scan", out, ...(writtenIn === undefined ? {} : { writtenIn }), range, states, body };
   builder.eqns.push(scan);
   for (const state of states) {
     builder.producer.set(state.before, scan);

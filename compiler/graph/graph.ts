@@ -102,8 +102,9 @@ export type Eqn<L extends Level = Symbolic> =
    * Sequential steps: for each value of the range's index, in order, the body runs on the states as the step before left
    * them. The body's eqns may use the index and every value defined before the scan; what they define is theirs alone.
    * `out` is the first state's. `columnwise` scans (rows independent, the trailing update a sum) are run in blocks.
+   * `writtenIn` names the function that it came from, where that is another one than the graph's: for notes.
    */
-  | { readonly kind: "scan"; readonly out: ValueId; readonly range: Range<L>; readonly states: readonly ScanState[]; readonly body: readonly Eqn<L>[] }
+  | { readonly kind: "scan"; readonly out: ValueId; readonly writtenIn?: string; readonly range: Range<L>; readonly states: readonly ScanState[]; readonly body: readonly Eqn<L>[] }
   /** A factorisation or inverse of a square f32 matrix [K, K]; `ops.ts` lists them. */
   | { readonly kind: "factor"; readonly out: ValueId; readonly source: ValueId; readonly op: FactorOp }
   /** The tensor in the format of out's type. Quantised formats round `source / scale (+ zero)` to the grid. */

@@ -41,7 +41,8 @@ export function addCompile(program: Command): void {
     .addHelpText("after", `
 Stages: ast (what was written), recipe (its steps), graph (what it means; with all sizes given what is lowered), kernel
 (how it runs), wgsl, plan (the Program: all of it, as JSON). What a recipe does to a layer [N, K] goes by names such as
-RECIPE.store and RECIPE.x2, for an observation x2.
+RECIPE.store and RECIPE.x2, for an observation x2. Notes on what is slow, and why, go to stderr; with --json they are the
+field notes of the document.
 
 With --device auto, the default, the target is WebGPU without optional features, and no device is opened.`)
     .action(action(async (output, file: string, options: CompileCommandOptions) => {
@@ -71,12 +72,13 @@ With --device auto, the default, the target is WebGPU without optional features,
       requireSizes(graph, binding);
       const compiled = compileStages(graph, binding, await targetFor(options, output));
       if ("diagnostics" in compiled) throw new DiagnosticsError(compiled.diagnostics, host.sources);
-      const { fused, kernels, program: made } = compiled;
+      const { fused, kernels, notes, program: made } = compiled;
+      for (const note of notes) output.note(`note: ${note}`);
       switch (options.emit) {
-        case "graph": return output.result(fused, () => printGraph(fused).trimEnd());
-        case "kernel": return output.result(kernels.flat(), () => kernels.flat().map((kernel) => printKernel(kernel).trimEnd()).join("\n\n"));
-        case "wgsl": return output.result(made.kernels.map(({ name, wgsl }) => ({ name, wgsl })), () => made.kernels.map((kernel) => kernel.wgsl.trimEnd()).join("\n\n"));
-        case "plan": return output.result(made, () => JSON.stringify(made, null, 1));
+        case "graph": return output.result({ ...fused, notes }, () => printGraph(fused).trimEnd());
+        case "kernel": return output.result({ kernels: kernels.flat(), notes }, () => kernels.flat().map((kernel) => printKernel(kernel).trimEnd()).join("\n\n"));
+        case "wgsl": return output.result({ kernels: made.kernels.map(({ name, wgsl }) => ({ name, wgsl })), notes }, () => made.kernels.map((kernel) => kernel.wgsl.trimEnd()).join("\n\n"));
+        case "plan": return output.result({ ...made, notes }, () => JSON.stringify(made, null, 1));
         default: return options.emit satisfies never;
       }
     }));

@@ -61,7 +61,7 @@ The model is held on the device. Nothing is written but the report.`)
         try {
           const bar = output.share("trying");
           const result = await findSensitivity(caller, model, tries, {
-            scored, calibration, by: options.by,
+            scored, calibration, by: options.by, note: output.note,
             onProgress: ({ subject, done, total, share, secondsLeft }) => bar.update(share, secondsLeft, `${done}/${total} ${subject}`),
           }).finally(bar.end);
           const page = options.report;

@@ -144,7 +144,7 @@ export async function compress(caller: Caller, model: Model, recipe: Recipe, opt
   const text = recipe.needsText || options.layerErrors === true ? (options.text ?? null) : null;
   const note = options.note ?? ((): void => {});
   if ((recipe.needsText || options.layerErrors === true) && text === null) throw new LlamaError("recipe", `The recipe ${recipe.name} needs a calibration text.`);
-  checkRecipe(caller, model, recipe);
+  for (const line of checkRecipe(caller, model, recipe)) note(`note: ${line}`);
   const windows = text === null ? null : calibrationWindows(text.ids, text.window ?? 256, text.bos, text.windows);
   if (windows !== null) checkContext(windows, model.config.contextLength);
   const identity = await identityOf(caller, model, { recipe, source: options.source, text, dtype: options.dtype ?? "f32" });

@@ -72,6 +72,8 @@ export interface SensitivityOptions {
   /** What statistics are observed on. */
   readonly calibration: Windows;
   readonly by: "layer" | "kind" | "block";
+  /** Gets a line for people now and then. */
+  readonly note?: ((line: string) => void) | undefined;
   readonly onProgress?: ((progress: { readonly subject: string; readonly done: number; readonly total: number; readonly share: number; readonly secondsLeft: number | null }) => void) | undefined;
 }
 
@@ -95,7 +97,7 @@ export async function findSensitivity(caller: Caller, model: Model, tries: reado
   const started = performance.now();
   const { scored, calibration, by } = options;
   for (const windows of [scored, calibration]) checkContext(windows, model.config.contextLength);
-  for (const { recipe } of tries) checkRecipe(caller, model, recipe);
+  for (const line of new Set(tries.flatMap(({ recipe }) => checkRecipe(caller, model, recipe)))) options.note?.(`note: ${line}`);
   const { blocks } = model;
   const groups = groupsOf(model, by);
   const wanted = tries.flatMap((one) => groups.flatMap((group) => {

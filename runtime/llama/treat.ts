@@ -1,10 +1,11 @@
 /** What a recipe does to one layer: its graph run on the device, and the change measured. */
 import { InternalError } from "../../compiler/diagnostic.js";
-import { CompileError, compileFunction } from "../../compiler/compile.js";
+import { CompileError, compileStages } from "../../compiler/compile.js";
 import { completeFormat, formatOf, formatOfSpec, formatWords, shapeOf } from "../../compiler/formats/registry.js";
 import { withPivots } from "../../compiler/graph/pivots.js";
 import type { SymbolicGraph } from "../../compiler/graph/graph.js";
 import type { NamePattern, Recipe, RecipeStep, Treatment } from "../../compiler/recipe/recipe.js";
+import type { Target } from "../../compiler/target.js";
 import { constantSize, sizeValue, substituteSize, type Size } from "../../compiler/types/size.js";
 import type { FormatSpec, SymbolicFormat } from "../../compiler/types/type.js";
 import type { Linear, Model } from "../model/model.js";
@@ -59,10 +60,11 @@ function sizesOf(linear: Linear): { readonly N: number; readonly K: number } {
 
 /**
  * Checks a recipe against a model before anything is read: each pattern matches something, each treatment compiles for
- * the shapes it will meet.
+ * the shapes it will meet. What the compiler notes of them, for people, each once.
  * @throws LlamaError recipe; CompileError
  */
-export function checkRecipe(caller: Pick<Caller, "target">, model: Model, recipe: Recipe): void {
+export function checkRecipe(caller: Pick<Caller, "target">, model: Model, recipe: Recipe): readonly string[] {
+  const notes = new Set<string>();
   const compiled = new Map<SymbolicGraph, Set<string>>();
   const visit = (step: RecipeStep): void => {
     if (step.kind === "blocks") for (const inner of step.body) visit(inner);
@@ -81,12 +83,13 @@ export function checkRecipe(caller: Pick<Caller, "target">, model: Model, recipe
       const shape = `N = ${sizes.N}, K = ${sizes.K}`;
       if (!shapes.has(shape)) {
         const { shared, rest } = partsOf(host?.graph ?? treatment.graph, treatment.inputs);
-        for (const { graph } of shared === null ? [rest] : [rest, shared]) compileFor(linear.name, shape, () => compileFunction(graph, { sizes, dtypes: {}, formats: {} }, caller.target));
+        for (const { graph } of shared === null ? [rest] : [rest, shared]) for (const note of notesFor(linear.name, shape, graph, sizes, caller.target)) notes.add(note);
       }
       shapes.add(shape);
     }
   };
   for (const step of recipe.steps) visit(step);
+  return [...notes];
 }
 
 function requireMatch(model: Model, pattern: NamePattern): void {
@@ -95,14 +98,11 @@ function requireMatch(model: Model, pattern: NamePattern): void {
   throw new LlamaError("recipe", `The pattern "${pattern.glob}" matches no linear layer of the model; their names look like ${model.linears[0]?.name ?? ""}, and end in ${some}.`);
 }
 
-/** Compiles for a layer, which a refusal then names. */
-function compileFor(layer: string, shape: string, compile: () => void): void {
-  try {
-    compile();
-  } catch (error) {
-    if (!(error instanceof CompileError)) throw error;
-    throw new CompileError(error.diagnostics.map((found) => ({ ...found, notes: [...found.notes, `for ${layer}, ${shape}`] })));
-  }
+/** What the compiler notes of a treatment of a layer, which a refusal names. */
+function notesFor(layer: string, shape: string, graph: SymbolicGraph, sizes: Readonly<Record<string, number>>, target: Target): readonly string[] {
+  const stages = compileStages(graph, { sizes, dtypes: {}, formats: {} }, target);
+  if ("diagnostics" in stages) throw new CompileError(stages.diagnostics.map((found) => ({ ...found, notes: [...found.notes, `for ${layer}, ${shape}`] })));
+  return stages.notes;
 }
 
 /** A layer's treatment as it is run. */

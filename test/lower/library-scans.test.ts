@@ -3,6 +3,7 @@ import * as assert from "uvu/assert";
 import { compileStages } from "../../compiler/compile.js";
 import { evaluate, tensorValue, type TensorValue } from "../../compiler/graph/evaluate.js";
 import type { ConcreteGraph, SymbolicGraph } from "../../compiler/graph/graph.js";
+import type { Target } from "../../compiler/target.js";
 import { standardLibrary } from "../../runtime/library.js";
 import { numbers } from "../support/numbers.js";
 import { evaluateStages } from "../support/stages.js";
@@ -45,17 +46,32 @@ function inputsOf(graph: ConcreteGraph): ReadonlyMap<string, TensorValue> {
   }));
 }
 
+/** Lowers a function to blocks of so many columns, rounded up to whole groups, and compares its results with the evaluator's. */
+function agree(name: string, graph: SymbolicGraph, target: Target, block: number, group = sizes["group"]!): void {
+  const what = `${name} in blocks of ${block}, groups of ${group}`;
+  const stages = compileStages(graph, { sizes: Object.fromEntries(graph.parameters.sizes.map((size) => [size, { ...sizes, group }[size] ?? 4])) }, target, { scan: { block } });
+  if ("diagnostics" in stages) throw new Error(`${what}: ${stages.diagnostics.map(({ message }) => message).join("; ")}`);
+  assert.equal(stages.notes, [], what);
+  const inputs = inputsOf(stages.concrete);
+  const actual = evaluateStages(stages, inputs, new Map(), target.subgroups?.min ?? 4);
+  for (const [output, value] of evaluate(stages.concrete, inputs)) close(actual.get(output)!.data, value.data, value.dtype === "bool" ? "exact" : "chain", `${what}: ${output}`);
+}
+
 for (const [place, target] of Object.entries(targets)) {
   test(`run in blocks and agree with the evaluator on ${place}`, () => {
-    for (const [name, graph] of scans) {
-      const stages = compileStages(graph, { sizes: Object.fromEntries(graph.parameters.sizes.map((size) => [size, sizes[size] ?? 4])) }, target, { scan: { block: 16 } });
-      assert.not("diagnostics" in stages, name);
-      if ("diagnostics" in stages) continue;
-      assert.equal(stages.notes, [], name);
-      const inputs = inputsOf(stages.concrete);
-      const actual = evaluateStages(stages, inputs, new Map(), target.subgroups?.min ?? 4);
-      for (const [output, value] of evaluate(stages.concrete, inputs)) close(actual.get(output)!.data, value.data, value.dtype === "bool" ? "exact" : "chain", `${name}: ${output}`);
-    }
+    for (const [name, graph] of scans) agree(name, graph, target, 16);
+  });
+}
+
+for (const place of ["a CPU driver", "a GPU with subgroups of 32"] as const) {
+  // a column, less than a group, one that leaves a shorter last block, all and more
+  for (const block of [1, 10, 20, 48, 1000]) {
+    test(`agree with the evaluator in blocks of ${block} on ${place}`, () => {
+      for (const [name, graph] of scans) agree(name, graph, targets[place], block);
+    });
+  }
+  test(`run in a block where a group is the whole row on ${place}`, () => {
+    for (const [name, graph] of scans) if (graph.parameters.sizes.includes("group")) agree(name, graph, targets[place], 16, sizes["K"]!);
   });
 }
 

@@ -17,6 +17,8 @@ export const tolerances = {
   chain: { relative: 1e-4, ofPeak: 1e-4 },
   /** A scan in blocks of columns, or a factorisation, against one column after another. */
   scan: { relative: 1e-3, ofPeak: 5e-4 },
+  /** A method against another implementation of its paper, from the same inputs: also of the norm of the whole. */
+  reference: { relative: 1e-3, ofPeak: 1e-5 },
   /** sin and cos, of which WGSL asks for no more. */
   trigonometric: { relative: 0, ofPeak: 2 ** -10 },
   /** Values held or computed in f16. */
@@ -26,6 +28,9 @@ export const tolerances = {
   /** Logits of a whole model with f16 activations. */
   modelHalf: { relative: 2e-2, ofPeak: 2e-2 },
 } as const satisfies Record<string, Tolerance>;
+
+/** Against another implementation: the share of a mask's groups, and of a tensor's elements, that may be decided otherwise. */
+export const otherwise = 1e-3;
 
 export type ToleranceKind = keyof typeof tolerances;
 

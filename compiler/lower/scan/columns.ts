@@ -26,7 +26,7 @@ export interface ColumnFacts {
 
 /** The facts inside of more ranges. What makes one of them not empty is one of the facts. */
 export function insideOf(facts: ColumnFacts, ranges: readonly Range<Concrete>[]): ColumnFacts {
-  const divisors = ranges.flatMap((range) => divisorsOf(conditionOf(range), facts.step));
+  const divisors = ranges.flatMap((range) => divisorsOf(conditionOf(range), facts));
   return { ...facts, divisors: [...new Set([...facts.divisors, ...divisors])], bounds: withRanges(facts.bounds, ranges), ranges: new Map([...facts.ranges, ...ranges.map((range) => [range.index, range] as const)]) };
 }
 
@@ -138,7 +138,7 @@ export function visitLoads(scalar: S, facts: ColumnFacts, visit: (load: Load<Con
       break;
     }
     case "select": {
-      const divisors = divisorsOf(scalar.condition, facts.step);
+      const divisors = divisorsOf(scalar.condition, facts);
       visitLoads(scalar.condition, facts, visit, sure);
       visitLoads(scalar.then, { ...facts, divisors: [...facts.divisors, ...divisors] }, visit, sure && divisors.length === 0);
       visitLoads(scalar.otherwise, facts, visit, sure);
@@ -149,13 +149,19 @@ export function visitLoads(scalar: S, facts: ColumnFacts, visit: (load: Load<Con
   }
 }
 
-/** What the step is a multiple of where the condition holds: g for k % g == 0. */
-function divisorsOf(condition: S | null, step: IndexId): readonly number[] {
+/** What the step is a multiple of where the condition holds: g for k % g == 0, and for k == 0, which that is where one group has all steps. */
+function divisorsOf(condition: S | null, facts: ColumnFacts): readonly number[] {
   if (condition?.kind !== "binary") return [];
-  if (condition.op === "and") return [...divisorsOf(condition.a, step), ...divisorsOf(condition.b, step)];
+  if (condition.op === "and") return [...divisorsOf(condition.a, facts), ...divisorsOf(condition.b, facts)];
   if (condition.op !== "equal") return [];
+  const isStep = (scalar: S): scalar is S & { readonly kind: "index" } => scalar.kind === "index" && scalar.index === facts.step;
   for (const [rest, zero] of [[condition.a, condition.b], [condition.b, condition.a]] as const) {
-    if (constantOf(zero) !== 0 || rest.kind !== "binary" || rest.op !== "remainder" || rest.a.kind !== "index" || rest.a.index !== step) continue;
+    if (constantOf(zero) !== 0) continue;
+    if (isStep(rest)) {
+      const { low, high } = intervalOf(rest, facts.bounds);
+      if (low === 0 && Number.isFinite(high)) return [high + 1];
+    }
+    if (rest.kind !== "binary" || rest.op !== "remainder" || !isStep(rest.a)) continue;
     const group = constantOf(rest.b);
     if (group !== null && group > 0) return [group];
   }

@@ -29,8 +29,14 @@ export function lowerScan(lowering: Lowering, scan: ScanEqn<Concrete>, options: 
   return {
     steps: [{ kind: "repeat", parameter, from: low, to: high, by: 1, steps: body.flatMap((each) => each.steps) }],
     scratch: body.flatMap((each) => each.scratch),
-    notes: [`${lowering.graph.name}: the scan over ${scan.range.name} that makes ${lowering.graph.values[scan.out]!.name} runs step by step: ${found}.`, ...body.flatMap((each) => each.notes)],
+    notes: [noteOf(lowering.graph, scan, found), ...body.flatMap((each) => each.notes)],
   };
+}
+
+/** For people, why a scan is not run in blocks. */
+function noteOf({ name, values }: ConcreteGraph, { range: { name: index }, out, writtenIn = name }: ScanEqn<Concrete>, why: string): string {
+  const { span } = values[out]!;
+  return `the scan over ${index} in ${writtenIn}${span === null ? "" : ` (${span.file})`} runs column by column and not in blocks, which is slow: ${why}.`;
 }
 
 /** The lowering of what stands in the body of a scan, whose index takes values of `low .. high`, high included. */
