@@ -7,10 +7,21 @@ import type { Caller } from "./call.js";
 import { first } from "./results.js";
 import type { BlockWeights, LinearName } from "./weights.js";
 
+/** A block as the model was given, and the activations that blocks so far, as they were given, have made. */
+export interface DenseSide {
+  readonly weights: BlockWeights;
+  readonly activations: Activations;
+}
+
+/** Whether a statistic compares with the model as it was given. */
+export function comparesWithDense(graph: SymbolicGraph): boolean {
+  return graph.inputs.some(({ name }) => name === "dense");
+}
+
 /** A statistic to be summed over what the linear layers receive. */
 export interface Observer {
   readonly id: number;
-  /** One input `x` [T, K]; one output whose shape depends on K only. */
+  /** Inputs `x` [T, K] and maybe `dense`, the same in the model as it was given; one output whose shape depends on K only. */
   readonly graph: SymbolicGraph;
   /** Only over so many batches, the first. */
   readonly batches?: number | undefined;
@@ -40,11 +51,12 @@ export type Statistics = ReadonlyMap<number, ReadonlyMap<LinearInput, DeviceTens
 
 /**
  * Takes the activations through a block as it is. With observers, sums each over the inputs of the linear layers; the
- * activations themselves go on only with `advance`.
+ * activations themselves go on only with `advance`. Observers that compare with the model as it was given need `dense`,
+ * whose activations stay.
  */
 export async function passBlock(
   caller: Caller, config: LlamaConfig, weights: BlockWeights, activations: Activations, observers: readonly Observer[], advance: boolean,
-  onProgress: (done: number, total: number) => void = () => {},
+  onProgress: (done: number, total: number) => void = () => {}, dense: DenseSide | null = null,
 ): Promise<Statistics> {
   const statistics = new Map(observers.map((observer) => [observer.id, new Map<LinearInput, DeviceTensor>()]));
   try {
@@ -52,12 +64,22 @@ export async function passBlock(
       const watching = observers.filter(({ batches }) => batches === undefined || at < batches);
       if (!advance && watching.length === 0) break;
       const { batch, done } = await activations.load(at);
+      const other = dense === null ? null : await dense.activations.load(at);
       let next: DeviceTensor | null = null;
       try {
-        next = await runBlock(caller, config, weights, batch, async (input, x) => {
-          for (const observer of watching) if ((x.shape[2] ?? 0) <= (observer.widest ?? Infinity)) await observe(caller, observer, x, input, statistics.get(observer.id) ?? new Map());
-        }, advance);
+        const steps = blockInputs(caller, config, weights, batch, advance);
+        const others = dense === null || other === null ? null : blockInputs(caller, config, dense.weights, other.batch, false);
+        for (let step = await steps.next(); ; step = await steps.next()) {
+          const same = await others?.next();
+          if (step.done === true) {
+            next = step.value;
+            break;
+          }
+          const { input, x } = step.value;
+          for (const observer of watching) if ((x.shape[2] ?? 0) <= (observer.widest ?? Infinity)) await observe(caller, observer, x, same?.done === false ? same.value.x : null, input, statistics.get(observer.id) ?? new Map());
+        }
       } finally {
+        await other?.done(null);
         await done(next);
       }
       // one batch at a time: work that waits holds its memory
@@ -71,14 +93,17 @@ export async function passBlock(
   return statistics;
 }
 
+/** What the linear layers that share an input receive. */
+interface Received {
+  readonly input: LinearInput;
+  readonly x: DeviceTensor;
+}
+
 /**
- * Runs a block in stages on a batch, each linear layer's input shown to `seen`. The result is null unless asked for; x
- * stays as it is.
+ * Runs a block in stages on a batch, and stops at each linear layer's input, which is freed when it goes on. The result
+ * is null unless asked for; the batch stays as it is.
  */
-export async function runBlock(
-  caller: Caller, config: LlamaConfig, weights: BlockWeights, batch: ActivationBatch,
-  seen: (input: LinearInput, x: DeviceTensor) => Promise<void>, advance: boolean,
-): Promise<DeviceTensor | null> {
+async function* blockInputs(caller: Caller, config: LlamaConfig, weights: BlockWeights, batch: ActivationBatch, advance: boolean): AsyncGenerator<Received, DeviceTensor | null, void> {
   const { executor } = caller;
   const { linears } = weights;
   const { x, cosine, sine, positions } = batch;
@@ -86,27 +111,36 @@ export async function runBlock(
   const sizes = { heads: config.heads, groups: config.keyValueHeads, head: config.headDim };
 
   const attentionInput = first(await caller.call("rms_norm", { x, gain: weights.attentionGain, eps }));
-  await seen("attention", attentionInput);
+  yield { input: "attention", x: attentionInput };
   const mixed = first(await caller.call("attend", { x: attentionInput, cosine, sine, positions, wq: linears.q_proj, wk: linears.k_proj, wv: linears.v_proj }, { sizes }));
   executor.release(attentionInput);
-  await seen("mixed", mixed);
+  yield { input: "mixed", x: mixed };
   const middle = first(await caller.call("add_linear", { x, h: mixed, w: linears.o_proj }));
   executor.release(mixed);
   const mlpInput = first(await caller.call("rms_norm", { x: middle, gain: weights.mlpGain, eps }));
-  await seen("mlp", mlpInput);
+  yield { input: "mlp", x: mlpInput };
   const gated = first(await caller.call("gated", { x: mlpInput, gate: linears.gate_proj, up: linears.up_proj }));
   executor.release(mlpInput);
-  await seen("gated", gated);
+  yield { input: "gated", x: gated };
   const result = advance ? first(await caller.call("add_linear", { x: middle, h: gated, w: linears.down_proj })) : null;
   executor.release(gated);
   executor.release(middle);
   return result;
 }
 
-async function observe(caller: Caller, observer: Observer, x: DeviceTensor, input: LinearInput, totals: Map<LinearInput, DeviceTensor>): Promise<void> {
+/** Runs a block on a batch, which stays as it is. */
+export async function runBlock(caller: Caller, config: LlamaConfig, weights: BlockWeights, batch: ActivationBatch): Promise<DeviceTensor> {
+  const steps = blockInputs(caller, config, weights, batch, true);
+  for (let step = await steps.next(); ; step = await steps.next()) if (step.done === true && step.value !== null) return step.value;
+}
+
+async function observe(caller: Caller, observer: Observer, x: DeviceTensor, dense: DeviceTensor | null, input: LinearInput, totals: Map<LinearInput, DeviceTensor>): Promise<void> {
   const { executor } = caller;
-  const [batch = 0, tokens = 0, width = 0] = x.shape;
-  const part = first(await caller.callGraph(observer.graph, { x: { ...x, shape: [batch * tokens, width] } }));
+  const flat = (tensor: DeviceTensor): DeviceTensor => {
+    const [batch = 0, tokens = 0, width = 0] = tensor.shape;
+    return { ...tensor, shape: [batch * tokens, width] };
+  };
+  const part = first(await caller.callGraph(observer.graph, { x: flat(x), ...(comparesWithDense(observer.graph) && dense !== null ? { dense: flat(dense) } : {}) }));
   const total = totals.get(input);
   if (total === undefined) {
     totals.set(input, part);
