@@ -21,7 +21,8 @@ export function checkObserved(by: Ident, frame: Frame): Omit<Observed, "name"> |
   const callee = frame.functionOf(by.name, by.span);
   if (callee === null || callee.graph === null) return null;
   const { graph } = callee;
-  const wrong = (label: string): null => fail(frame, "E605", `\`${by.name}\` cannot observe: it must take the inputs of a layer, \`x: E[T, K]\` or \`x: f32[T, K]\`, maybe a second tensor of that type for what the layer receives in the model as it was given, and give one tensor whose sizes depend on K only`, by.span, label, { labels: [{ span: callee.declaration.name.span, message: "declared here" }] });
+  const second = graph.inputs.length > 1 ? ", maybe a second tensor of its type for what the layer receives in the model as it was given" : "";
+  const wrong = (label: string): null => fail(frame, "E605", `\`${by.name}\` cannot observe: it must take the inputs of a layer, \`x: E[T, K]\` or \`x: f32[T, K]\`${second}, and give one tensor whose sizes depend on K only`, by.span, label, { labels: [{ span: callee.declaration.name.span, message: "declared here" }] });
   const [input, dense, ...moreInputs] = graph.inputs;
   const [output, ...moreOutputs] = graph.outputs;
   const type = input === undefined ? undefined : graph.values[input.value]?.type;
@@ -30,8 +31,8 @@ export function checkObserved(by: Ident, frame: Frame): Omit<Observed, "name"> |
   if (tokens === undefined || features === undefined || more.length > 0 || type.format !== null || type.pattern.kind !== "full" || (typeof type.dtype === "string" && type.dtype !== "f32")) return wrong(`takes ${printType(type)}`);
   const [t, k] = [soleSymbol(tokens), soleSymbol(features)];
   if (t === null || k === null || t === k || graph.parameters.sizes.length !== 2) return wrong(`takes ${printType(type)}`);
-  const second = dense === undefined ? type : graph.values[dense.value]?.type;
-  if (second === undefined || printType(second) !== printType(type)) return wrong(second === undefined ? "takes nothing" : `takes ${printType(type)} and ${printType(second)}`);
+  const same = dense === undefined ? type : graph.values[dense.value]?.type;
+  if (same === undefined || printType(same) !== printType(type)) return wrong(`takes ${printType(type)} and ${same === undefined ? "nothing" : printType(same)}`);
   if (output === undefined || moreOutputs.length > 0) return wrong(`gives ${graph.outputs.length} tensors`);
   const result = graph.values[output.value]?.type;
   if (result === undefined || result.dtype !== "f32" || result.shape.length === 0 || result.shape.some((size) => sizeSymbols(size).has(t))) return wrong(result === undefined ? "gives nothing" : `gives ${printType(result)}`);
