@@ -198,6 +198,46 @@ test("a sweep over pairs keeps the best two of four, given all others", () => {
   assert.ok(outputError(expected, w0, h) < outputError(sparse, w0, h));
 });
 
+test("a sweep over pairs and codes lowers the error, keeps two of four, and stays where nothing is better", () => {
+  const { q: sparse, keep } = pruned(2, 4);
+  const hTensor = tensor([K, K], flat(h));
+  const s = call("int4_search", { w: tensor([N, K], flat(sparse)) }, { sizes })[0]!;
+  const onGrid = (values: ArrayLike<number>): boolean => Array.from(values).every((value, at) => {
+    const code = value / s.data[Math.floor(at / group)]!;
+    return Math.abs(code - Math.round(code)) < 1e-3 && code > low - 0.5 && code < high + 0.5;
+  });
+  const mask = tensor([N, K], flat(keep.map((row) => row.map(Number))), "bool");
+  let codes = call("gptq_kept", { w0: tensor([N, K], flat(sparse)), u: uTensor, keep: mask, s, low, high }, { sizes })[0]!;
+  const errors = [outputError(rowsOf(codes.data, K), w0, h)];
+  for (let sweep = 0; sweep < 4; sweep += 1) {
+    codes = call("pair_code_sweep", { w0: w, w1: codes, h: hTensor, s, low, high }, { sizes })[0]!;
+    errors.push(outputError(rowsOf(codes.data, K), w0, h));
+    assert.ok(onGrid(codes.data));
+    for (let at = 0; at < N * K; at += 4) assert.ok([...codes.data.slice(at, at + 4)].filter((value) => value !== 0).length <= 2);
+  }
+  assert.ok(errors[1]! < errors[0]! && errors.every((error, at) => at === 0 || error <= errors[at - 1]! * 1.0001), errors.join(" "));
+  assert.equal(result("pair_code_sweep", { w0: codes, w1: codes, h: hTensor, s, low, high }, { sizes }), [...codes.data]);
+});
+
+test("where features do not depend on each other, a sweep over pairs and codes finds the best of all", () => {
+  const diagonal = Array.from({ length: K }, (_, k) => 0.5 + ((7 * k) % K) / K);
+  const apart = diagonal.map((value, i) => diagonal.map((_, j) => (i === j ? value : 0)));
+  const s = call("int4_search", { w }, { sizes })[0]!;
+  const zero = tensor([N, K], new Array<number>(N * K).fill(0));
+  const found = result("pair_code_sweep", { w0: w, w1: zero, h: tensor([K, K], flat(apart)), s, low, high }, { sizes });
+  const lossOf = (values: readonly number[], n: number, k: number): number => values.reduce((sum, value, at) => sum + diagonal[k + at]! * (value - w0[n]![k + at]!) ** 2, 0);
+  for (let n = 0; n < N; n += 1) {
+    for (let k = 0; k < K; k += 4) {
+      const scale = s.data[n * (K / group) + groupOf(k)]!;
+      let best = Infinity;
+      for (let i = 0; i < 4; i += 1) for (let j = i + 1; j < 4; j += 1) for (let a = low; a <= high; a += 1) for (let b = low; b <= high; b += 1) {
+        best = Math.min(best, lossOf([0, 1, 2, 3].map((at) => (at === i ? a * scale : at === j ? b * scale : 0)), n, k));
+      }
+      assert.ok(lossOf(found.slice(n * K + k, n * K + k + 4), n, k) <= best * 1.00001 + 1e-9);
+    }
+  }
+});
+
 test("sweeps never make the error larger, and many end at the least squares solution on the mask", () => {
   const { q: sparse, keep } = pruned(2, 4);
   const mask = tensor([N, K], flat(keep.map((row) => row.map(Number))), "bool");
