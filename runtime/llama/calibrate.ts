@@ -51,8 +51,8 @@ export type Statistics = ReadonlyMap<number, ReadonlyMap<LinearInput, DeviceTens
 
 /**
  * Takes the activations through a block as it is. With observers, sums each over the inputs of the linear layers; the
- * activations themselves go on only with `advance`. Observers that compare with the model as it was given need `dense`,
- * whose activations stay.
+ * activations themselves go on only with `advance`. Observers that compare with the model as it was given look at
+ * `dense`, whose activations stay; without it, this is that model.
  */
 export async function passBlock(
   caller: Caller, config: LlamaConfig, weights: BlockWeights, activations: Activations, observers: readonly Observer[], advance: boolean,
@@ -76,7 +76,7 @@ export async function passBlock(
             break;
           }
           const { input, x } = step.value;
-          for (const observer of watching) if ((x.shape[2] ?? 0) <= (observer.widest ?? Infinity)) await observe(caller, observer, x, same?.done === false ? same.value.x : null, input, statistics.get(observer.id) ?? new Map());
+          for (const observer of watching) if ((x.shape[2] ?? 0) <= (observer.widest ?? Infinity)) await observe(caller, observer, x, same?.done === false ? same.value.x : x, input, statistics.get(observer.id) ?? new Map());
         }
       } finally {
         await other?.done(null);
@@ -134,13 +134,13 @@ export async function runBlock(caller: Caller, config: LlamaConfig, weights: Blo
   for (let step = await steps.next(); ; step = await steps.next()) if (step.done === true && step.value !== null) return step.value;
 }
 
-async function observe(caller: Caller, observer: Observer, x: DeviceTensor, dense: DeviceTensor | null, input: LinearInput, totals: Map<LinearInput, DeviceTensor>): Promise<void> {
+async function observe(caller: Caller, observer: Observer, x: DeviceTensor, dense: DeviceTensor, input: LinearInput, totals: Map<LinearInput, DeviceTensor>): Promise<void> {
   const { executor } = caller;
   const flat = (tensor: DeviceTensor): DeviceTensor => {
     const [batch = 0, tokens = 0, width = 0] = tensor.shape;
     return { ...tensor, shape: [batch * tokens, width] };
   };
-  const part = first(await caller.callGraph(observer.graph, { x: flat(x), ...(comparesWithDense(observer.graph) && dense !== null ? { dense: flat(dense) } : {}) }));
+  const part = first(await caller.callGraph(observer.graph, { x: flat(x), ...(comparesWithDense(observer.graph) ? { dense: flat(dense) } : {}) }));
   const total = totals.get(input);
   if (total === undefined) {
     totals.set(input, part);

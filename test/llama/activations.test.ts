@@ -3,6 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { passBlock } from "../../runtime/llama/calibrate.js";
+import { unpackBlock } from "../../runtime/llama/weights.js";
 import { compress } from "../../runtime/llama/compress.js";
 import { LlamaError } from "../../runtime/llama/error.js";
 import { isFinite, layerError } from "../../runtime/llama/measure.js";
@@ -165,6 +167,16 @@ test("what is observed of the model as given does not see what became of the blo
   const expected = Float64Array.from(await caller.executor.values(plain.seen().statistics.get(steps[0]!.id)!.get("mlp")!));
   close(second.given, expected, "chain", "the model as given");
   assert.not.equal([...second.now], [...expected]);
+  // where nothing is compressed there is nothing to take along
+  const { weights, release } = await untouched.block(1, "dense");
+  const unpacked = await unpackBlock(caller, weights);
+  const alone = await passBlock(caller, model.config, unpacked.weights, plain.activations, steps.map(({ id, graph }) => ({ id, graph })), false);
+  unpacked.release();
+  release();
+  const values = async (at: number): Promise<readonly number[]> => [...await caller.executor.values(alone.get(steps[at]!.id)!.get("mlp")!)];
+  close(await values(1), expected, "chain", "the model as given, alone");
+  assert.ok((await values(2)).every((value) => value === 0));
+  for (const inputs of alone.values()) for (const tensor of inputs.values()) caller.executor.release(tensor);
   await plain.release();
   untouched.release();
 });
