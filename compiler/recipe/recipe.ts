@@ -21,8 +21,9 @@ export type RecipeStep =
   | { readonly kind: "blocks"; readonly body: readonly RecipeStep[]; readonly span: Span }
   /**
    * Inside `blocks`: run the block on the calibration activations and sum `graph` over its linear layers' inputs.
-   * The graph has one input `x` f32 or E [T, K] and one output, whose sizes depend on K only. Layers that share an
-   * input share the statistic. Observations that stand together are made in one pass.
+   * The graph has an input `x` f32 or E [T, K], maybe an input `dense` of that type, what the same layer receives in the
+   * model as it was given, and one output, whose sizes depend on K only. Layers that share an input share the statistic.
+   * Observations that stand together are made in one pass.
    */
   | { readonly kind: "observe"; readonly id: number; readonly name: string; readonly function: string; readonly graph: SymbolicGraph; readonly span: Span }
   /** For each linear layer of the block (or of all blocks) whose name matches. Each `matching` and `except` must match something. */

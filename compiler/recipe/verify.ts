@@ -42,8 +42,8 @@ export function verifyRecipe(recipe: Recipe): readonly string[] {
 
 function verifyStatistic(graph: SymbolicGraph): readonly string[] {
   const faults = [...verify(graph)];
-  const [input, ...more] = graph.inputs;
-  if (input?.name !== "x" || more.length > 0) faults.push("its one input is not called x");
+  const [input, dense, ...more] = graph.inputs;
+  if (input?.name !== "x" || (dense !== undefined && dense.name !== "dense") || more.length > 0) faults.push("its inputs are not x, or x and dense");
   const output = graph.outputs[0] === undefined ? undefined : graph.values[graph.outputs[0].value];
   if (output === undefined || graph.outputs.length !== 1) faults.push("it has not one output");
   else if (output.type.shape.some((size) => [...sizeSymbols(size)].some((symbol) => symbol !== "K"))) faults.push("its output depends on more than K");

@@ -10,10 +10,21 @@ import type { Caller } from "./call.js";
 import { first } from "./results.js";
 import type { BlockWeights, LinearName } from "./weights.js";
 
+/** A block as the model was given, and the activations that blocks so far, as they were given, have made. */
+export interface DenseSide {
+  readonly weights: BlockWeights;
+  readonly activations: Activations;
+}
+
+/** Whether a statistic compares with the model as it was given. */
+export function comparesWithDense(graph: SymbolicGraph): boolean {
+  return graph.inputs.some(({ name }) => name === "dense");
+}
+
 /** A statistic to be summed over what the linear layers receive. */
 export interface Observer {
   readonly id: number;
-  /** One input `x` [T, K]; one output whose shape depends on K only. */
+  /** Inputs `x` [T, K] and maybe `dense`, the same in the model as it was given; one output whose shape depends on K only. */
   readonly graph: SymbolicGraph;
   /** Only over so many batches, the first. */
   readonly batches?: number | undefined;
@@ -43,11 +54,12 @@ export type Statistics = ReadonlyMap<number, ReadonlyMap<LinearInput, DeviceTens
 
 /**
  * Takes the activations through a block as it is. With observers, sums each over the inputs of the linear layers; the
- * activations themselves go on only with `advance`.
+ * activations themselves go on only with `advance`. Observers that compare with the model as it was given look at
+ * `dense`, whose activations stay; without it, this is that model.
  */
 export async function passBlock(
   caller: Caller, config: LlamaConfig, weights: BlockWeights, activations: Activations, observers: readonly Observer[], advance: boolean,
-  onProgress: (done: number, total: number) => void = () => {},
+  onProgress: (done: number, total: number) => void = () => {}, dense: DenseSide | null = null,
 ): Promise<Statistics> {
   const summed = observers.map((observer) => ({ ...observer, graph: accumulating(observer.graph), totals: new Map<LinearInput, DeviceTensor>() }));
   const statistics = new Map(summed.map(({ id, totals }) => [id, totals]));
@@ -57,12 +69,22 @@ export async function passBlock(
       const watching = summed.filter(({ batches }) => batches === undefined || at < batches);
       if (!advance && watching.length === 0) break;
       const { batch, done } = await activations.load(at);
+      const other = dense === null ? null : await dense.activations.load(at);
       let next: DeviceTensor | null = null;
       try {
-        next = await runBlock(caller, config, weights, batch, async (input, x) => {
-          for (const { graph, widest = Infinity, totals } of watching) if ((x.shape[2] ?? 0) <= widest) await observe(caller, graph, x, input, totals);
-        }, advance);
+        const steps = blockInputs(caller, config, weights, batch, advance);
+        const others = dense === null || other === null ? null : blockInputs(caller, config, dense.weights, other.batch, false);
+        for (let step = await steps.next(); ; step = await steps.next()) {
+          const same = await others?.next();
+          if (step.done === true) {
+            next = step.value;
+            break;
+          }
+          const { input, x } = step.value;
+          for (const { graph, widest = Infinity, totals } of watching) if ((x.shape[2] ?? 0) <= widest) await observe(caller, graph, x, same?.done === false ? same.value.x : x, input, totals);
+        }
       } finally {
+        await other?.done(null);
         await done(next);
       }
       // two batches at a time: the device is not to wait for the host, and work that waits holds memory
@@ -80,14 +102,17 @@ export async function passBlock(
   return statistics;
 }
 
+/** What the linear layers that share an input receive. */
+interface Received {
+  readonly input: LinearInput;
+  readonly x: DeviceTensor;
+}
+
 /**
- * Runs a block in stages on a batch, each linear layer's input shown to `seen`. The result is null unless asked for; x
- * stays as it is.
+ * Runs a block in stages on a batch, and stops at each linear layer's input, which is freed when it goes on. The result
+ * is null unless asked for; the batch stays as it is.
  */
-export async function runBlock(
-  caller: Caller, config: LlamaConfig, weights: BlockWeights, batch: ActivationBatch,
-  seen: (input: LinearInput, x: DeviceTensor) => Promise<void>, advance: boolean,
-): Promise<DeviceTensor | null> {
+async function* blockInputs(caller: Caller, config: LlamaConfig, weights: BlockWeights, batch: ActivationBatch, advance: boolean): AsyncGenerator<Received, DeviceTensor | null, void> {
   const { executor } = caller;
   const { linears } = weights;
   const { x, cosine, sine, positions } = batch;
@@ -95,26 +120,36 @@ export async function runBlock(
   const sizes = { heads: config.heads, groups: config.keyValueHeads, head: config.headDim };
 
   const attentionInput = first(await caller.call("rms_norm", { x, gain: weights.attentionGain, eps }));
-  await seen("attention", attentionInput);
+  yield { input: "attention", x: attentionInput };
   const mixed = first(await caller.call("attend", { x: attentionInput, cosine, sine, positions, wq: linears.q_proj, wk: linears.k_proj, wv: linears.v_proj }, { sizes }));
   executor.release(attentionInput);
-  await seen("mixed", mixed);
+  yield { input: "mixed", x: mixed };
   const middle = first(await caller.call("add_linear", { x, h: mixed, w: linears.o_proj }));
   executor.release(mixed);
   const mlpInput = first(await caller.call("rms_norm", { x: middle, gain: weights.mlpGain, eps }));
-  await seen("mlp", mlpInput);
+  yield { input: "mlp", x: mlpInput };
   const gated = first(await caller.call("gated", { x: mlpInput, gate: linears.gate_proj, up: linears.up_proj }));
   executor.release(mlpInput);
-  await seen("gated", gated);
+  yield { input: "gated", x: gated };
   const result = advance ? first(await caller.call("add_linear", { x: middle, h: gated, w: linears.down_proj })) : null;
   executor.release(gated);
   executor.release(middle);
   return result;
 }
 
+/** Runs a block on a batch, which stays as it is. */
+export async function runBlock(caller: Caller, config: LlamaConfig, weights: BlockWeights, batch: ActivationBatch): Promise<DeviceTensor> {
+  const steps = blockInputs(caller, config, weights, batch, true);
+  for (let step = await steps.next(); ; step = await steps.next()) if (step.done === true && step.value !== null) return step.value;
+}
+
 /** Adds what an observer's function gives for an input, in place, to the total of the parts seen before. */
-async function observe(caller: Caller, graph: SymbolicGraph, x: DeviceTensor, input: LinearInput, totals: Map<LinearInput, DeviceTensor>): Promise<void> {
-  const [batch = 0, tokens = 0, width = 0] = x.shape;
+async function observe(caller: Caller, graph: SymbolicGraph, x: DeviceTensor, dense: DeviceTensor, input: LinearInput, totals: Map<LinearInput, DeviceTensor>): Promise<void> {
+  const flat = (tensor: DeviceTensor): DeviceTensor => {
+    const [batch = 0, tokens = 0, width = 0] = tensor.shape;
+    return { ...tensor, shape: [batch * tokens, width] };
+  };
+  const width = x.shape[2] ?? 0;
   let total = totals.get(input);
   if (total === undefined) {
     const shape = statisticShape(graph, width);
@@ -122,7 +157,7 @@ async function observe(caller: Caller, graph: SymbolicGraph, x: DeviceTensor, in
     total = { ...first(await caller.call("zeros", {}, { sizes: { length } })), shape };
     totals.set(input, total);
   }
-  await caller.callGraph(graph, { x: { ...x, shape: [batch * tokens, width] }, [totalName]: total });
+  await caller.callGraph(graph, { x: flat(x), ...(comparesWithDense(graph) ? { dense: flat(dense) } : {}), [totalName]: total });
 }
 
 /** The shape of the total, for a layer of so many inputs. */

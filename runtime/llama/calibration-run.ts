@@ -3,14 +3,14 @@ import type { RecipeStep } from "../../compiler/recipe/recipe.js";
 import { sizeSymbols } from "../../compiler/types/size.js";
 import type { Model } from "../model/model.js";
 import type { DeviceTensor } from "../run/run.js";
-import { embedWindows, type ActivationOptions, type Activations } from "./activations.js";
-import { linearInputs, passBlock, type LinearInput, type Observer, type Statistics } from "./calibrate.js";
+import { defaultMemory, embedWindows, type ActivationOptions, type Activations } from "./activations.js";
+import { comparesWithDense, linearInputs, passBlock, type DenseSide, type LinearInput, type Observer, type Statistics } from "./calibrate.js";
 import type { Caller } from "./call.js";
 import { LlamaError } from "./error.js";
 import { isFinite } from "./measure.js";
 import { loadFrame, releaseFrame } from "./session.js";
 import type { Seen } from "./treat.js";
-import { unpackBlock } from "./weights.js";
+import { unpackBlock, type BlockWeights } from "./weights.js";
 import { checkContext, type Windows } from "./windows.js";
 import type { WorkingModel } from "./working-model.js";
 
@@ -36,6 +36,8 @@ export interface CalibrationRun {
 export interface CalibrationOptions extends ActivationOptions {
   /** Whether to observe X^T X in the first pass over a block whose recipe does not: what layer errors are computed from. */
   readonly ownGram: boolean;
+  /** Whether something that is observed compares with the model as it was given: its activations are then taken along. */
+  readonly withDense: boolean;
   readonly onPass: (pass: "observe" | "advance", block: number, done: number, total: number) => void;
 }
 
@@ -53,24 +55,48 @@ export async function calibrationRun(caller: Caller, model: Model, working: Work
   const { config } = model;
   checkContext(windows, config.contextLength);
   const frame = await loadFrame(caller, model, "stored");
-  const activations = await embedWindows(caller, config, frame, windows, options).finally(() => releaseFrame(caller, frame));
+  // two texts' worth of activations share the room of one
+  const memory = options.withDense ? Math.floor((options.memory ?? defaultMemory(caller.target)) / 2) : options.memory;
+  const embedded = (): Promise<Activations> => embedWindows(caller, config, frame, windows, { ...options, memory });
+  let activations: Activations;
+  let given: Activations | null = null;
+  try {
+    activations = await embedded();
+    try {
+      if (options.withDense) given = await embedded();
+    } catch (error) {
+      await activations.release();
+      throw error;
+    }
+  } finally {
+    releaseFrame(caller, frame);
+  }
   const own = options.ownGram ? ownGram(caller, activations) : null;
   const statistics = new Map<number, ReadonlyMap<LinearInput, DeviceTensor>>();
   /** Observations of the current block that are X^T X, the last first. */
   let grams: number[] = [];
 
-  async function pass(block: number, observers: readonly Observer[], advance: boolean): Promise<Statistics> {
-    const { weights, release } = await working.block(block, "model");
+  async function withBlock<T>(block: number, of: "model" | "dense", use: (weights: BlockWeights) => Promise<T>): Promise<T> {
+    const { weights, release } = await working.block(block, of);
     try {
       const dense = await unpackBlock(caller, weights, options.dtype);
       try {
-        return await passBlock(caller, config, dense.weights, activations, observers, advance, (done, total) => options.onPass(advance ? "advance" : "observe", block, done, total));
+        return await use(dense.weights);
       } finally {
         dense.release();
       }
     } finally {
       release();
     }
+  }
+
+  function observeAll(block: number, observers: readonly Observer[]): Promise<Statistics> {
+    const observed = (weights: BlockWeights, dense: DenseSide | null): Promise<Statistics> =>
+      passBlock(caller, config, weights, activations, observers, false, (done, total) => options.onPass("observe", block, done, total), dense);
+    const other = observers.some(({ graph }) => comparesWithDense(graph)) ? given : null;
+    return withBlock(block, "model", (weights) => other === null
+      ? observed(weights, null)
+      : withBlock(block, "dense", (dense) => observed(weights, { weights: dense, activations: other })));
   }
 
   function forget(): void {
@@ -85,7 +111,7 @@ export async function calibrationRun(caller: Caller, model: Model, working: Work
       const observers: Observer[] = steps.map(({ id, graph }) => ({ id, graph }));
       const found = steps.filter(isGram).map(({ id }) => id);
       if (own !== null && !statistics.has(ownId) && grams.length === 0 && found.length === 0) observers.push(own);
-      for (const [id, inputs] of await pass(block, observers, false)) statistics.set(id, inputs);
+      for (const [id, inputs] of await observeAll(block, observers)) statistics.set(id, inputs);
       grams = [...found.reverse(), ...grams];
       for (const { id } of observers) await refuseNotFinite(caller, model, block, statistics.get(id));
     },
@@ -94,11 +120,17 @@ export async function calibrationRun(caller: Caller, model: Model, working: Work
       gram: (input) => [...grams, ownId].map((id) => statistics.get(id)?.get(input)).find((tensor) => tensor !== undefined) ?? null,
     }),
     async advance(block) {
-      await pass(block, [], true);
+      const onProgress = (done: number, total: number): void => options.onPass("advance", block, done, total);
+      await withBlock(block, "model", (weights) => passBlock(caller, config, weights, activations, [], true, onProgress));
+      if (given !== null) {
+        const other = given;
+        await withBlock(block, "dense", (weights) => passBlock(caller, config, weights, other, [], true, onProgress));
+      }
     },
     async release() {
       forget();
       await activations.release();
+      await given?.release();
     },
   };
 }

@@ -21,7 +21,7 @@ import type { ActivationDtype } from "./session.js";
 import type { SpillDisk } from "./spill.js";
 import { checkRecipe, createTreater, type Treater } from "./treat.js";
 import { calibrationWindows, checkContext, scoredWindows, usualWindows, type Windows } from "./windows.js";
-import { bodyOf, costsOf, observationsOf, observeCost, workOf, type Costs, type Stage } from "./workload.js";
+import { bodyOf, costsOf, observationsOf, observeCost, withDense, workOf, type Costs, type Stage } from "./workload.js";
 import { createWorkingModel, saveModel, type WorkingModel } from "./working-model.js";
 
 /** What is being done, for a progress bar: `done` of `total` steps of a stage, and how far the whole has come. */
@@ -211,7 +211,7 @@ async function followBlocks(run: Run, body: readonly RecipeStep[]): Promise<void
   run.unit += from;
   if (from === blocks.length) return;
   const calibration = windows === null || !calibrates(options, body) ? null : await calibrationRun(caller, model, working, windows, {
-    dtype: options.dtype ?? "f32", memory: options.memory, disk: options.disk, ownGram: options.layerErrors !== false,
+    dtype: options.dtype ?? "f32", memory: options.memory, disk: options.disk, ownGram: options.layerErrors !== false, withDense: withDense(body),
     onProgress: (done, total) => report(run, "embed", "the calibration text", done, total, run.costs.embed / total),
     onPass: (pass, block, done, total) => report(run, pass, `block ${block}`, done, total, (pass === "advance" ? run.costs.pass : observeCost(run.costs, body.filter((step) => step.kind === "observe"))) / total),
   });

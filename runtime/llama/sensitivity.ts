@@ -215,7 +215,7 @@ async function keepActivations(caller: Caller, model: Model, session: Session, w
   /** By block, then by batch; what is before the first block stays with `start`. */
   const before: DeviceTensor[][] = [[]];
   const through = async (batch: ActivationBatch, weights: BlockWeights): Promise<DeviceTensor> => {
-    const x = await runBlock(caller, config, weights, batch, async () => undefined, true);
+    const x = await runBlock(caller, config, weights, batch);
     if (x === null) throw new InternalError("a block gave nothing");
     return x;
   };

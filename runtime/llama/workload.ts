@@ -1,6 +1,7 @@
 /** How much work the steps of a recipe are, in operations, roughly: what a progress bar is weighted by. */
 import type { Recipe, RecipeStep, Condition, Quantity } from "../../compiler/recipe/recipe.js";
 import type { Linear, Model } from "../model/model.js";
+import { comparesWithDense } from "./calibrate.js";
 import { isGram, type ObserveStep } from "./calibration-run.js";
 import { isSelected, treatmentOf } from "./names.js";
 
@@ -61,6 +62,11 @@ export function observationsOf(body: readonly RecipeStep[]): readonly (readonly 
   return groups;
 }
 
+/** Whether something in a body compares with the model as it was given. */
+export function withDense(body: readonly RecipeStep[]): boolean {
+  return body.some((step) => step.kind === "observe" && comparesWithDense(step.graph));
+}
+
 /** Work of each stage over a whole run. `calibrates` says whether a body is taken through by calibration activations. */
 export function workOf(recipe: Recipe, model: Model, costs: Costs, options: { readonly calibrates: (body: readonly RecipeStep[]) => boolean }): Record<Stage, number> {
   const work: Record<Stage, number> = { embed: 0, observe: 0, compress: 0, advance: 0, evaluate: 0, save: 0 };
@@ -77,9 +83,10 @@ export function workOf(recipe: Recipe, model: Model, costs: Costs, options: { re
     if (step.kind === "save") saves += times;
     if (body === null) return;
     if (options.calibrates(body)) {
-      work.embed += costs.embed;
+      const streams = withDense(body) ? 2 : 1;
+      work.embed += streams * costs.embed;
       work.observe += model.blocks.length * Math.max(1, observationsOf(body).length) * observeCost(costs, body.filter((inner) => inner.kind === "observe"));
-      work.advance += (model.blocks.length - 1) * costs.pass;
+      work.advance += streams * (model.blocks.length - 1) * costs.pass;
     }
     for (const inner of body) {
       if (inner.kind !== "linears") visit(inner, model.blocks.length);
@@ -93,7 +100,9 @@ export function workOf(recipe: Recipe, model: Model, costs: Costs, options: { re
 
 /** One pass that observes. */
 export function observeCost(costs: Costs, steps: readonly ObserveStep[]): number {
-  return costs.pass + (steps.some(isGram) ? costs.grams : 0);
+  const compared = steps.filter(({ graph }) => comparesWithDense(graph)).length;
+  // what compares two inputs is most often as much work as X^T X
+  return (compared > 0 ? 2 : 1) * costs.pass + ((steps.some(isGram) ? 1 : 0) + compared) * costs.grams;
 }
 
 /** How often a condition takes the perplexity of the model as it is, and whether it takes that of the model as given. */

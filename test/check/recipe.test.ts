@@ -48,6 +48,20 @@ test("a statistic has one input x [T, K] whatever the function calls its sizes",
   assert.equal(printGraph(observe.graph).trim().split("\n").map((line) => line.trim()), ["graph squares[T, K; E](%0 x: E[T, K])", "%1 s: f32[K] = map p: sum m in 0..T: f32(%0[m, p]) ^ 2.0", "return %1 s"]);
 });
 
+test("a statistic may compare with what the layer receives in the model as it was given", () => {
+  const drift = "fn drift(now: E[M, P], before: E[M, P]) -> f32[P, P] { return s where s[i, j] = sum[m] (f32(before[m, i]) - f32(now[m, i])) * f32(now[m, j]) }";
+  const recipe = checked(`${drift} recipe r(model: llama, text: tokens) { for block in model.blocks { let d = observe block on text by drift  for w in block.linears { let v[n, k] = w[n, k] + d[w][k, k]  store w as v } } }`).recipes.get("r");
+  const [observe] = inBlocks(recipe!);
+  assert.ok(observe?.kind === "observe");
+  assert.equal(observe.graph.inputs.map(({ name }) => name), ["x", "dense"]);
+  assert.match(printGraph(observe.graph), /drift\[T, K; E\]\(%0 x: E\[T, K\], %1 dense: E\[T, K\]\)/);
+  assert.equal(verifyRecipe(recipe!), []);
+  for (const parameters of ["now: E[M, P], before: f32[M, P]", "now: E[M, P], before: E[P, M]", "now: E[M, P], before: E[M, P], more: E[M, P]", "now: E[M, P], before: f32"]) {
+    const source = `fn drift(${parameters}) -> f32[P] { return s where s[i] = sum[m] f32(now[m, i]) } recipe r(model: llama, text: tokens) { for block in model.blocks { let d = observe block on text by drift  for w in block.linears { let v[n, k] = w[n, k] + d[w][k]  store w as v } } }`;
+    assert.equal(codes(source), ["E605"], parameters);
+  }
+});
+
 test("a treatment takes what it uses; what N and K must satisfy waits for them", () => {
   const [, linears] = inBlocks(recipeOf(wandaLoop));
   assert.ok(linears?.kind === "linears");

@@ -3,17 +3,23 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { passBlock } from "../../runtime/llama/calibrate.js";
+import { unpackBlock } from "../../runtime/llama/weights.js";
 import { compress } from "../../runtime/llama/compress.js";
 import { LlamaError } from "../../runtime/llama/error.js";
 import { isFinite, layerError } from "../../runtime/llama/measure.js";
+import { calibrationRun } from "../../runtime/llama/calibration-run.js";
+import { calibrationWindows } from "../../runtime/llama/windows.js";
+import { createWorkingModel } from "../../runtime/llama/working-model.js";
 import { createSpill, temporaryDisk, type SpillDisk } from "../../runtime/llama/spill.js";
 import { ModelError } from "../../runtime/model/error.js";
 import { openModel } from "../../runtime/model/model.js";
+import { close } from "../support/tolerance.js";
 import { classics, openMachine } from "./machine.js";
 import { calibrationIds, exampleRecipe, patchedModel, writtenRecipe } from "./recipes.js";
 
 const test = suite("activations and layer errors");
-const { caller, close } = await openMachine();
+const { caller, close: closeMachine } = await openMachine();
 const model = await openModel(classics);
 const { bos } = await model.tokenizer();
 const ids = await calibrationIds(model);
@@ -128,6 +134,53 @@ test("the layer error is that of its definition, at awkward sizes", async () => 
   }
 });
 
+test("what is observed of the model as given does not see what became of the blocks before", async () => {
+  const source = `use statistics\nfn given(x: E[T, K], dense: E[T, K]) -> f32[K] {\n  return s where s[k] = sum[t] f32(dense[t, k])^2\n}\nrecipe r(model: llama, text: tokens) {\n  for block in model.blocks {\n    let a = observe block on text by feature_squares\n    let b = observe block on text by given\n    let c = observe block on text by drift\n    for w in block.linears {\n      let v[n, k] = w[n, k] + a[w][k] + b[w][k] + c[w][k, k]\n      store w as v\n    }\n  }\n}\n`;
+  const { recipe } = writtenRecipe(source);
+  const steps = recipe.steps.flatMap((step) => (step.kind === "blocks" ? step.body : [])).filter((step) => step.kind === "observe");
+  const name = "model.layers.0.mlp.down_proj.weight";
+  const working = createWorkingModel(caller, model);
+  const windows = calibrationWindows(ids, 24, bos, 3);
+  // with room for nothing, both texts' activations go through files
+  const run = await calibrationRun(caller, model, working, windows, { dtype: "f32", memory: 0, ownGram: false, withDense: true, onPass: () => undefined });
+  const seen = async (block: number): Promise<{ readonly now: Float64Array; readonly given: Float64Array; readonly drift: Float64Array }> => {
+    await run.observe(block, steps);
+    const values = async (at: number): Promise<Float64Array> => Float64Array.from(await caller.executor.values(run.seen().statistics.get(steps[at]!.id)!.get("mlp")!));
+    return { now: await values(0), given: await values(1), drift: await values(2) };
+  };
+  const first = await seen(0);
+  close(first.given, first.now, "chain", "before anything is compressed");
+  assert.ok(first.drift.every((value) => value === 0));
+  run.forget();
+  const zeros = await caller.executor.fill("f32", [256, 768], new Float32Array(256 * 768));
+  working.replace({ name, format: { name: "f32", args: {}, of: null }, pattern: { kind: "full" }, shape: [256, 768], bytes: 4 * 256 * 768, relativeError: 1, layerError: null, seconds: 0 }, zeros);
+  await run.advance(0);
+  const second = await seen(1);
+  assert.ok(second.drift.some((value) => value !== 0));
+  await run.release();
+  working.release();
+
+  const untouched = createWorkingModel(caller, model);
+  const plain = await calibrationRun(caller, model, untouched, windows, { dtype: "f32", ownGram: false, withDense: true, onPass: () => undefined });
+  await plain.advance(0);
+  await plain.observe(1, steps);
+  const expected = Float64Array.from(await caller.executor.values(plain.seen().statistics.get(steps[0]!.id)!.get("mlp")!));
+  close(second.given, expected, "chain", "the model as given");
+  assert.not.equal([...second.now], [...expected]);
+  // where nothing is compressed there is nothing to take along
+  const { weights, release } = await untouched.block(1, "dense");
+  const unpacked = await unpackBlock(caller, weights, "f32");
+  const alone = await passBlock(caller, model.config, unpacked.weights, plain.activations, steps.map(({ id, graph }) => ({ id, graph })), false);
+  unpacked.release();
+  release();
+  const values = async (at: number): Promise<readonly number[]> => [...await caller.executor.values(alone.get(steps[at]!.id)!.get("mlp")!)];
+  close(await values(1), expected, "chain", "the model as given, alone");
+  assert.ok((await values(2)).every((value) => value === 0));
+  for (const inputs of alone.values()) for (const tensor of inputs.values()) caller.executor.release(tensor);
+  await plain.release();
+  untouched.release();
+});
+
 test("where a recipe observes X^T X, layer errors come from that, else from the runtime's own, and both agree", async () => {
   const rule = (observe: string): ReturnType<typeof writtenRecipe> => writtenRecipe(`use statistics, prune\nrecipe r(model: llama, text: tokens) {\n  for block in model.blocks {\n    let x = observe block on text by ${observe}\n    for w in block.linears matching "q_proj" {\n      store w as pack (w where mask_2of4(magnitude(w))) as nm(2, 4) of f16\n    }\n  }\n}\n`);
   const errors: (readonly (number | null)[])[] = [];
@@ -149,7 +202,7 @@ test.after(async () => {
   assert.is(caller.executor.memory.live, 0);
   await model.close();
   await rm(folder, { recursive: true, force: true });
-  close();
+  closeMachine();
 });
 
 test.run();

@@ -37,6 +37,26 @@ test("the factor is the upper Cholesky factor of the inverse of the damped Hessi
   assert.ok(seen.every((row, n) => row.every((value, k) => value === (k === 3 ? 0 : w.data[n * K + k]))));
 });
 
+test("weights for the inputs of now give the outputs of before, as far as least squares can", () => {
+  const now = rowsOf(pseudorandomValues(T * K, 5, 2), K);
+  const before = now.map((row, t) => row.map((value, k) => value + 0.2 * row[(k + 1) % K]! + 0.05 * Math.sin(t * K + k)));
+  const product = (a: readonly (readonly number[])[], b: readonly (readonly number[])[]): number[][] => a[0]!.map((_, i) => b[0]!.map((__, j) => a.reduce((sum, row, t) => sum + row[i]! * b[t]![j]!, 0)));
+  const change = product(before.map((row, t) => row.map((value, k) => value - now[t]![k]!)), now);
+  const gram = product(now, now);
+  const factor = tensor([K, K], flat(upperFactor(inverse(gram))));
+  const found = (share: number): number[][] => rowsOf(result("towards_dense", { w, change: tensor([K, K], flat(change)), u: factor, share }), K);
+  const missed = (v: readonly (readonly number[])[]): number => v.reduce((sum, row, n) => sum + now.reduce((total, x, t) => total + (row.reduce((y, value, k) => y + value * x[k]! - w0[n]![k]! * before[t]![k]!, 0)) ** 2, 0), 0);
+  assert.equal(flat(found(0)), [...w.data]);
+  const [none, half, all] = [missed(w0), missed(found(0.5)), missed(found(1))];
+  assert.ok(all < half && half < none);
+  // the normal equations hold: V X^T X = W D^T X
+  const solution = found(1);
+  const wanted = w0.map((row) => gram.map((_, j) => row.reduce((sum, value, i) => sum + value * (change[i]![j]! + gram[i]![j]!), 0)));
+  const given = solution.map((row) => gram.map((_, j) => row.reduce((sum, value, i) => sum + value * gram[i]![j]!, 0)));
+  const peak = Math.max(...flat(wanted).map(Math.abs));
+  assert.ok(flat(given).every((value, at) => Math.abs(value - flat(wanted)[at]!) < 1e-4 * peak));
+});
+
 test("GPTQ with given scales, and with zero points", () => {
   const s = call("int4_scale", { w }, { sizes })[0]!;
   const expected = walkColumns(w0, exactU, (n, k, rows) => nearestOnGrid(rows[n]![k]!, s.data[n * (K / group) + groupOf(k)]!, low, high));
@@ -176,6 +196,46 @@ test("a sweep over pairs keeps the best two of four, given all others", () => {
   assert.equal([...mask!.data], flat(keep));
   assert.ok(near(found!.data, flat(expected), 1e-4));
   assert.ok(outputError(expected, w0, h) < outputError(sparse, w0, h));
+});
+
+test("a sweep over pairs and codes lowers the error, keeps two of four, and stays where nothing is better", () => {
+  const { q: sparse, keep } = pruned(2, 4);
+  const hTensor = tensor([K, K], flat(h));
+  const s = call("int4_search", { w: tensor([N, K], flat(sparse)) }, { sizes })[0]!;
+  const onGrid = (values: ArrayLike<number>): boolean => Array.from(values).every((value, at) => {
+    const code = value / s.data[Math.floor(at / group)]!;
+    return Math.abs(code - Math.round(code)) < 1e-3 && code > low - 0.5 && code < high + 0.5;
+  });
+  const mask = tensor([N, K], flat(keep.map((row) => row.map(Number))), "bool");
+  let codes = call("gptq_kept", { w0: tensor([N, K], flat(sparse)), u: uTensor, keep: mask, s, low, high }, { sizes })[0]!;
+  const errors = [outputError(rowsOf(codes.data, K), w0, h)];
+  for (let sweep = 0; sweep < 4; sweep += 1) {
+    codes = call("pair_code_sweep", { w0: w, w1: codes, h: hTensor, s, low, high }, { sizes })[0]!;
+    errors.push(outputError(rowsOf(codes.data, K), w0, h));
+    assert.ok(onGrid(codes.data));
+    for (let at = 0; at < N * K; at += 4) assert.ok([...codes.data.slice(at, at + 4)].filter((value) => value !== 0).length <= 2);
+  }
+  assert.ok(errors[1]! < errors[0]! && errors.every((error, at) => at === 0 || error <= errors[at - 1]! * 1.0001), errors.join(" "));
+  assert.equal(result("pair_code_sweep", { w0: codes, w1: codes, h: hTensor, s, low, high }, { sizes }), [...codes.data]);
+});
+
+test("where features do not depend on each other, a sweep over pairs and codes finds the best of all", () => {
+  const diagonal = Array.from({ length: K }, (_, k) => 0.5 + ((7 * k) % K) / K);
+  const apart = diagonal.map((value, i) => diagonal.map((_, j) => (i === j ? value : 0)));
+  const s = call("int4_search", { w }, { sizes })[0]!;
+  const zero = tensor([N, K], new Array<number>(N * K).fill(0));
+  const found = result("pair_code_sweep", { w0: w, w1: zero, h: tensor([K, K], flat(apart)), s, low, high }, { sizes });
+  const lossOf = (values: readonly number[], n: number, k: number): number => values.reduce((sum, value, at) => sum + diagonal[k + at]! * (value - w0[n]![k + at]!) ** 2, 0);
+  for (let n = 0; n < N; n += 1) {
+    for (let k = 0; k < K; k += 4) {
+      const scale = s.data[n * (K / group) + groupOf(k)]!;
+      let best = Infinity;
+      for (let i = 0; i < 4; i += 1) for (let j = i + 1; j < 4; j += 1) for (let a = low; a <= high; a += 1) for (let b = low; b <= high; b += 1) {
+        best = Math.min(best, lossOf([0, 1, 2, 3].map((at) => (at === i ? a * scale : at === j ? b * scale : 0)), n, k));
+      }
+      assert.ok(lossOf(found.slice(n * K + k, n * K + k + 4), n, k) <= best * 1.00001 + 1e-9);
+    }
+  }
 });
 
 test("sweeps never make the error larger, and many end at the least squares solution on the mask", () => {
