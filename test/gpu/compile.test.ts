@@ -26,7 +26,7 @@ test.after(({ device, executor }) => {
 
 /** Small sizes that every constraint of the library allows. */
 const sizes: Readonly<Record<string, number>> = {
-  B: 2, T: 5, N: 24, K: 64, D: 64, V: 96, M: 64, A: 4, C: 48, G: 2, H: 16, P: 8, heads: 4, groups: 2, head: 16, tokens: 3, group: 32, kept: 2, of_each: 4, length: 64,
+  B: 2, T: 5, N: 24, K: 64, D: 64, V: 96, M: 64, A: 4, C: 48, G: 2, H: 16, P: 8, heads: 4, groups: 2, head: 16, tokens: 3, group: 32, kept: 2, of_each: 4, scales: 3, length: 64,
 };
 
 function bound(name: string, more: Partial<Bound> = {}): Bound {

@@ -135,7 +135,7 @@ test("the layer error is that of its definition, at awkward sizes", async () => 
 });
 
 test("what is observed of the model as given does not see what became of the blocks before", async () => {
-  const source = `use statistics\nfn given(x: E[T, K], dense: E[T, K]) -> f32[K] {\n  return s where s[k] = sum[t] f32(dense[t, k])^2\n}\nrecipe r(model: llama, text: tokens) {\n  for block in model.blocks {\n    let a = observe block on text by feature_squares\n    let b = observe block on text by given\n    let c = observe block on text by drift\n    for w in block.linears {\n      let v[n, k] = w[n, k] + a[w][k] + b[w][k] + c[w][k, k]\n      store w as v\n    }\n  }\n}\n`;
+  const source = `use statistics\nfn given(x: E[T, K], dense: E[T, K]) -> f32[K] {\n  return s where s[k] = sum[t] f32(dense[t, k])^2\n}\nfn drift(x: E[T, K], dense: E[T, K]) -> f32[K, K] {\n  return c where c[i, j] = sum[t] (f32(dense[t, i]) - f32(x[t, i])) * f32(x[t, j])\n}\nrecipe r(model: llama, text: tokens) {\n  for block in model.blocks {\n    let a = observe block on text by feature_squares\n    let b = observe block on text by given\n    let c = observe block on text by drift\n    for w in block.linears {\n      let v[n, k] = w[n, k] + a[w][k] + b[w][k] + c[w][k, k]\n      store w as v\n    }\n  }\n}\n`;
   const { recipe } = writtenRecipe(source);
   const steps = recipe.steps.flatMap((step) => (step.kind === "blocks" ? step.body : [])).filter((step) => step.kind === "observe");
   const name = "model.layers.0.mlp.down_proj.weight";

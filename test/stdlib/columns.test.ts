@@ -41,17 +41,17 @@ test("weights for the inputs of now give the outputs of before, as far as least 
   const now = rowsOf(pseudorandomValues(T * K, 5, 2), K);
   const before = now.map((row, t) => row.map((value, k) => value + 0.2 * row[(k + 1) % K]! + 0.05 * Math.sin(t * K + k)));
   const product = (a: readonly (readonly number[])[], b: readonly (readonly number[])[]): number[][] => a[0]!.map((_, i) => b[0]!.map((__, j) => a.reduce((sum, row, t) => sum + row[i]! * b[t]![j]!, 0)));
-  const change = product(before.map((row, t) => row.map((value, k) => value - now[t]![k]!)), now);
+  const crossed = product(before, now);
   const gram = product(now, now);
   const factor = tensor([K, K], flat(upperFactor(inverse(gram))));
-  const found = (share: number): number[][] => rowsOf(result("towards_dense", { w, change: tensor([K, K], flat(change)), u: factor, share }), K);
+  const found = (share: number): number[][] => rowsOf(result("towards_dense", { w, h: tensor([K, K], flat(gram)), crossed: tensor([K, K], flat(crossed)), u: factor, share }), K);
   const missed = (v: readonly (readonly number[])[]): number => v.reduce((sum, row, n) => sum + now.reduce((total, x, t) => total + (row.reduce((y, value, k) => y + value * x[k]! - w0[n]![k]! * before[t]![k]!, 0)) ** 2, 0), 0);
   assert.equal(flat(found(0)), [...w.data]);
   const [none, half, all] = [missed(w0), missed(found(0.5)), missed(found(1))];
   assert.ok(all < half && half < none);
   // the normal equations hold: V X^T X = W D^T X
   const solution = found(1);
-  const wanted = w0.map((row) => gram.map((_, j) => row.reduce((sum, value, i) => sum + value * (change[i]![j]! + gram[i]![j]!), 0)));
+  const wanted = w0.map((row) => gram.map((_, j) => row.reduce((sum, value, i) => sum + value * crossed[i]![j]!, 0)));
   const given = solution.map((row) => gram.map((_, j) => row.reduce((sum, value, i) => sum + value * gram[i]![j]!, 0)));
   const peak = Math.max(...flat(wanted).map(Math.abs));
   assert.ok(flat(given).every((value, at) => Math.abs(value - flat(wanted)[at]!) < 1e-4 * peak));
