@@ -1,3 +1,6 @@
+/** Rows and columns of a matrix that a subgroup holds. */
+export const matrixSize = 16;
+
 /** What the compiler may count on of the device a Program is for. Plain data; `runtime/device` makes it from an adapter. */
 export interface Target {
   readonly name: string;

@@ -24,8 +24,8 @@ export interface Kernel {
 /** What a kernel needs of a device beyond plain WGSL. `matrices`: products of small matrices by a subgroup at once. */
 export type KernelFeature = "f16" | "subgroups" | "matrices";
 
-/** Rows and columns of a matrix that a subgroup holds. */
-export const matrixSize = 16;
+
+export { matrixSize } from "../target.js";
 
 /** What a matrix is in a product: `left` and `right` hold f16, the `result` f32. */
 export type MatrixRole = "left" | "right" | "result";

@@ -40,7 +40,8 @@ function attempt(lowering: Lowering, eqn: Eqn<Concrete>, schedule: Schedule, for
   if (eqn.indices.some((range) => extent(range, bounds) === 0)) return null;
   const whole = eqn.indices.every((range) => hullOf(range, bounds).exact);
   if (schedule === "rows") {
-    if (!whole) return null;
+    // its rows are counted without the step of a scan around
+    if (!eqn.indices.every((range) => hullOf(range).exact)) return null;
     const shape = rowShape(eqn);
     if (shape === null || shape.shared.length === 0 || (!forced && !rowsPay(lowering, eqn, shape))) return null;
     return [rows(lowering, eqn, shape, rowSize(lowering, shape))];

@@ -1,11 +1,17 @@
 /** What a device cannot hold of a graph, told before anything is lowered. */
 import type { Diagnostic } from "../diagnostic.js";
 import type { ConcreteGraph } from "../graph/graph.js";
-import type { Target } from "../target.js";
 import type { StorageMap } from "./storage.js";
 
+/** What is asked of a device here. */
+export interface BindingLimit {
+  readonly name: string;
+  /** Bytes of one storage binding. */
+  readonly maxBinding: number;
+}
+
 /** A diagnostic for each tensor that takes more bytes than the device binds at once. */
-export function unbindable(graph: ConcreteGraph, storage: StorageMap, target: Target): readonly Diagnostic[] {
+export function unbindable(graph: ConcreteGraph, storage: StorageMap, target: BindingLimit): readonly Diagnostic[] {
   const told = new Set<string>();
   return graph.values.flatMap(({ id, name, type }): Diagnostic[] => {
     const place = storage[id];

@@ -1,5 +1,4 @@
 /** A device to compute on, opened with every feature and limit it has, and with errors as rejections. */
-import { matrixSize } from "../../compiler/kernel/kernel.js";
 import { findCpu, findGpu, findGpus, findNull, type DeviceKind, type FoundAdapter } from "./adapter.js";
 import { DeviceError, formatBytes } from "./error.js";
 import { makePatientWait, plainWait } from "./patience.js";
@@ -22,14 +21,23 @@ export interface DeviceMemory {
   readonly peak: number;
 }
 
+/** A product of a matrix of M x K and one of K x N, as Dawn tells of it; types as in WGSL. */
+export interface MatrixShape {
+  readonly componentType: string;
+  readonly resultComponentType: string;
+  readonly M: number;
+  readonly N: number;
+  readonly K: number;
+}
+
 export interface DeviceDescription {
   /** For people, e.g. `NVIDIA H100 80GB HBM3` or `SwiftShader (CPU)`. */
   readonly name: string;
   readonly kind: DeviceKind;
   readonly features: ReadonlySet<string>;
   readonly limits: DeviceLimits;
-  /** Whether subgroups multiply matrices of 16 x 16 x 16 in f16 with sums in f32. */
-  readonly matrices: boolean;
+  /** The products of matrices that a subgroup computes. */
+  readonly matrices: readonly MatrixShape[];
 }
 
 /** Every operation throws DeviceError only; an error that nobody awaited is thrown by the next operation. */
@@ -121,7 +129,7 @@ export async function listDevices(): Promise<(DeviceDescription & { readonly def
     default: index === 0,
     features: new Set(wantedFeatures.filter((name) => one.adapter.features.has(name))),
     limits: describeLimits(one.adapter.limits, one.adapter.info),
-    matrices: multipliesMatrices(one.adapter),
+    matrices: matricesOf(one.adapter),
   }));
 }
 
@@ -147,19 +155,11 @@ function describeLimits(limits: GPUSupportedLimits, info: GPUAdapterInfo): Devic
   return { ...limitsOf(limits), subgroupMinSize: info.subgroupMinSize ?? 1, subgroupMaxSize: info.subgroupMaxSize ?? 1 };
 }
 
-/** What Dawn tells of a shape of matrices that subgroups multiply; not in its typings. */
-interface MatrixConfig {
-  readonly componentType: string;
-  readonly resultComponentType: string;
-  readonly M: number;
-  readonly N: number;
-  readonly K: number;
-}
-
-function multipliesMatrices({ features, info }: GPUAdapter): boolean {
-  const { subgroupMatrixConfigs = [] } = info as { readonly subgroupMatrixConfigs?: Iterable<MatrixConfig> };
-  return features.has("chromium-experimental-subgroup-matrix")
-    && [...subgroupMatrixConfigs].some(({ componentType, resultComponentType, M, N, K }) => componentType === "f16" && resultComponentType === "f32" && M === matrixSize && N === matrixSize && K === matrixSize);
+function matricesOf({ features, info }: GPUAdapter): readonly MatrixShape[] {
+  // not in Dawn's typings
+  const { subgroupMatrixConfigs = [] } = info as { readonly subgroupMatrixConfigs?: Iterable<MatrixShape> };
+  if (!features.has("chromium-experimental-subgroup-matrix")) return [];
+  return [...subgroupMatrixConfigs].map(({ componentType, resultComponentType, M, N, K }) => ({ componentType, resultComponentType, M, N, K }));
 }
 
 function messageOf(error: unknown): string {
@@ -256,7 +256,7 @@ function makeDevice(found: FoundAdapter, gpu: GPUDevice): Device {
     info: found.adapter.info,
     features: new Set(gpu.features),
     limits,
-    matrices: multipliesMatrices(found.adapter),
+    matrices: matricesOf(found.adapter),
     gpu,
     memory,
     createBuffer,

@@ -44,7 +44,7 @@ test("a sum ends where its token's range does", () => {
 });
 
 test("whole attention: each of its products, also of values that are a product's result", () => {
-  const bound = half({ B: 2, T: 36, D: 32, heads: 4, groups: 2, head: 8 }, { Q: "f16", R: "f16", S: "f16" });
+  const bound = half({ B: 2, T: 40, D: 32, heads: 4, groups: 2, head: 8 }, { Q: "f16", R: "f16", S: "f16" });
   const given = libraryCase("attend", bound, "half", { positions: [0, 0] });
   const stages = agreeSimulated(given, expectedOf(given), simulated, { schedule: "matrix" });
   assert.equal(taken(stages).filter((each) => / matrix$/.test(each)), ["y matrix", "y matrix", "y matrix", "score matrix", "mixed matrix"]);
