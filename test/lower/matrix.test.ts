@@ -2,7 +2,12 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Target } from "../../compiler/target.js";
-import { agreeSimulated, expectedOf, schedulesOf, type Simulated } from "../support/agreement.js";
+import { accumulating, totalName } from "../../compiler/graph/accumulate.js";
+import { tensorValue } from "../../compiler/graph/evaluate.js";
+import { specialize } from "../../compiler/graph/specialize.js";
+import { standardLibrary } from "../../runtime/library.js";
+import { agreeSimulated, expectedOf, schedulesOf, type Case, type Simulated } from "../support/agreement.js";
+import { numbers } from "../support/packed.js";
 import { targets } from "../support/targets.js";
 import { libraryCase, stagesOf, taken, type Bound } from "./support.js";
 
@@ -28,6 +33,20 @@ for (const [name, bound] of cases) {
     assert.equal(schedulesOf(stages), ["matrix"]);
   });
 }
+
+test("a symmetric sum is added to a total that need not be", () => {
+  const [T, K] = [35, 136];
+  const symbolic = accumulating(standardLibrary().get("gram")!);
+  const bound = specialize(symbolic, { sizes: new Map([["T", T], ["K", K]]), dtypes: new Map([["E", "f16" as const]]), formats: new Map() }, { f16: true });
+  if (!("graph" in bound)) throw new Error("gram cannot be bound");
+  const given: Case = {
+    graph: bound.graph, kind: "half",
+    inputs: new Map([["x", tensorValue("f16", [T, K], numbers(T * K, 1))], [totalName, tensorValue("f32", [K, K], numbers(K * K, 2))]]),
+  };
+  const stages = agreeSimulated(given, expectedOf(given), simulated, { schedule: "matrix" });
+  assert.equal(schedulesOf(stages), ["matrix"]);
+  assert.is(stages.program.buffers.length, 2, "no tensor is made on the way");
+});
 
 test("heads are a batch, and several axes of tokens one", () => {
   const given = libraryCase("attention", half({ B: 2, T: 9, A: 4, H: 8, C: 16, G: 2 }), "half", { positions: [3, 0] });

@@ -44,7 +44,7 @@ function figuresOf(report: Compression, { evaluation }: CompressionContext): rea
 }
 
 /** Plots by block and by kind of layer; those that would be empty are left out. */
-function chartsOf({ tensors }: Compression, model: Model): readonly Section[] {
+function chartsOf({ tensors, stageSeconds }: Compression, model: Model): readonly Section[] {
   if (tensors.length === 0) return [];
   const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]));
   const kinds = [...new Set(model.linears.filter(({ weight }) => byName.has(weight)).map(({ name }) => kindOf(name)))];
@@ -64,7 +64,16 @@ function chartsOf({ tensors }: Compression, model: Model): readonly Section[] {
     chart("Weight error", "‖W′ − W‖ / ‖W‖: how much of the weights themselves is lost.", "lines", "weight error", "percent", ({ relativeError }) => relativeError),
     bytesChart(model, byName),
     chart("Time by layer", "Seconds that the treatment of each layer took, measures included.", "stacked", "seconds", "seconds", ({ seconds }) => seconds),
+    stagesChart(stageSeconds),
   ];
+}
+
+function stagesChart(seconds: Compression["stageSeconds"]): Section {
+  const entries = Object.entries(seconds).filter(([, spent]) => spent > 0);
+  return {
+    kind: "chart", title: "Time by stage", caption: "Of this run: calibration text taken into a block and through it, layers treated, files written.",
+    chart: { kind: "bars", below: "stage", labels: entries.map(([stage]) => stage), side: "seconds", unit: "seconds", series: [{ name: "seconds", values: entries.map(([, spent]) => spent) }] },
+  };
 }
 
 function bytesChart(model: Model, byName: ReadonlyMap<string, TensorReport>): Section {
