@@ -102,9 +102,11 @@ export function scalarLoads<L extends Level>(scalar: Scalar<L>): readonly Load<L
   return scalarNodes(scalar).filter((node) => node.kind === "load");
 }
 
-/** The scalar that conversions are of. */
+/** The scalar that conversions are of, through those that keep every value: f16 to f32, and a dtype to itself. */
 export function withoutCasts<L extends Level>(scalar: Scalar<L>): Scalar<L> {
-  return scalar.kind === "cast" ? withoutCasts(scalar.a) : scalar;
+  if (scalar.kind !== "cast") return scalar;
+  const [from, to] = [dtypeOf(scalar.a), scalar.dtype];
+  return from === to || (from === "f16" && to === "f32") ? withoutCasts(scalar.a) : scalar;
 }
 
 /** The reductions in a scalar, outer before inner. */

@@ -4,13 +4,14 @@ import { children, constantOf, scalarLoads, scalarReductions } from "../graph/sc
 import { byteSize, type Kernel } from "../kernel/kernel.js";
 import type { Concrete } from "../types/type.js";
 import type { Lowering } from "./lowering.js";
+import { matrixOf } from "./matrix-sides.js";
 import { productOf } from "./product.js";
 import { leftReduces } from "./staged.js";
 import { fixedSubgroup } from "./team.js";
 import { boundsOf, extent, hullOf } from "./hull.js";
 import { loops } from "./schedules/loops.js";
 import { matvec, matvecApplies, matvecShape } from "./schedules/matvec.js";
-import { matrix, matrixOf, matrixPays } from "./schedules/matrix.js";
+import { matrix, matrixPays } from "./schedules/matrix.js";
 import { quads, quadsApply, quadShape } from "./schedules/quads.js";
 import { rows, rowShape, type RowShape } from "./schedules/rows.js";
 import { tiled, tiledApplies, tileShape } from "./schedules/tiled.js";

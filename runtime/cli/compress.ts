@@ -7,7 +7,7 @@ import { hasErrors } from "../../compiler/diagnostic.js";
 import type { Recipe } from "../../compiler/recipe/recipe.js";
 import { baselineTarget } from "../../compiler/target.js";
 import { formatBytes } from "../device/device.js";
-import { createHost } from "../library.js";
+import { createHost, packageRoot } from "../library.js";
 import { compress, outputsOf, type CalibrationText, type Compression } from "../llama/compress.js";
 import { leaveState, stateOf } from "../llama/saved-state.js";
 import { checkRecipe } from "../llama/treat.js";
@@ -47,7 +47,7 @@ interface CompressCommandOptions extends DeviceOptions, DtypeOptions {
 /** `espalier compress`: a model by a recipe. */
 export function addCompress(program: Command): void {
   withDtype(withDevice(program.command("compress").description("compress a model by a recipe, into a directory that every command takes as a model")
-    .argument("<recipe>", ".esp file with a recipe")
+    .argument("<recipe>", ".esp file with a recipe, or the name of an example: best, best-2of4, best-int4, ...")
     .requiredOption("--model <path>", "model directory (config.json, safetensors, tokenizer.json) or GGUF file")
     .requiredOption("--out <dir>", "directory to write; must not exist")
     .option("--text <file>", "calibration text, UTF-8 (default: calibration.txt of the model directory)")
@@ -137,7 +137,8 @@ interface FoundRecipe {
 /** The recipe of a file that is asked for; warnings go to stderr. */
 export function findRecipe(file: string, options: { readonly set: readonly string[]; readonly recipe?: string | undefined }, output: Pick<Output, "note">): FoundRecipe {
   const host = createHost();
-  const { value, diagnostics } = check(file, host, { set: settings(options.set) });
+  const path = recipePath(file);
+  const { value, diagnostics } = check(path, host, { set: settings(options.set) });
   if (value === null || hasErrors(diagnostics)) throw new DiagnosticsError(diagnostics, host.sources);
   if (diagnostics.length > 0) noteDiagnostics(output, diagnostics, host.sources);
   const names = [...value.recipes.keys()];
@@ -146,7 +147,13 @@ export function findRecipe(file: string, options: { readonly set: readonly strin
   if (options.recipe === undefined && others.length > 0) throw new UsageError(`--recipe NAME is needed: ${file} has ${names.join(", ")}`);
   const recipe = value.recipes.get(options.recipe ?? only);
   if (recipe === undefined) throw new UsageError(`${file} has no recipe ${options.recipe}; it has ${names.join(", ")}`);
-  return { recipe, source: host.read(file) ?? "", sources: host.sources };
+  return { recipe, source: host.read(path) ?? "", sources: host.sources };
+}
+
+/** The file of a recipe: a bare name that is no file here is that of an example, `best` for instance. */
+function recipePath(file: string): string {
+  const example = join(packageRoot(), "examples", `${file}.esp`);
+  return /^[a-z0-9-]+$/.test(file) && !existsSync(file) && existsSync(example) ? example : file;
 }
 
 /** Whether the recipe fits the model: names and sizes. The device's own limits come later. */

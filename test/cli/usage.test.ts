@@ -97,4 +97,12 @@ function compress(recipe: string, ...more: readonly string[]): readonly string[]
   return ["compress", recipe, "--model", classics, "--out", join(folder.path, "out"), ...more];
 }
 
+usage("a recipe by its name alone is that of an example", async () => {
+  const out = join(folder.path, "named");
+  const { code, stderr } = await espalier("compress", "best", "--model", classics, "--out", out, "--set", "group=7");
+  assert.is(code, 1);
+  assert.match(stderr, /E501[^]*examples\/best\.esp/);
+  assert.match((await espalier("compress", "no-such-recipe", "--model", classics, "--out", out)).stderr, /no-such-recipe/);
+});
+
 usage.run();

@@ -2,6 +2,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Schedule } from "../../compiler/lower/choose.js";
+import { programCase } from "./language.js";
 import { agreeOnDevice, agreeSimulated, expectedOf, schedulesOf, type Case } from "../support/agreement.js";
 import { openMachine, type Machine } from "../support/device-stages.js";
 import { formatFault, weightFormats } from "../support/packed.js";
@@ -93,6 +94,17 @@ for (const [name, shape] of Object.entries(special)) {
     simulated.forEach((device, at) => agreeSimulated(given, expected, device, { schedule: ([null, "tiled", "matvec"] as const)[at % 3] }));
     // a tile takes the CPU driver seconds to compile, so one stands for all
     for (const schedule of name === "a batch around the tokens" ? ([null, "tiled"] as const) : [null]) await agreeOnDevice(given, expected, machine, { schedule });
+  });
+}
+
+// found by reading: a product took the tensor itself for what it was converted to
+for (const weight of ["f32(i32(3.0 * w[n, k]))", "f32(w[n, k] > 0.25)"]) {
+  test(`a conversion that loses something is done: ${weight}`, () => {
+    for (const [tokens, schedule] of [[1, "matvec"], [9, "tiled"], [8, "quads"]] as const) {
+      const given = programCase(`fn main(x: f32[T, K], w: f32[N, K]) -> f32[T, N] { return y where y[t, n] = sum[k] x[t, k] * ${weight} }`, { T: tokens, N: 17, K: 64 }, "reduction");
+      const expected = expectedOf(given);
+      for (const device of simulated) agreeSimulated(given, expected, device, { schedule });
+    }
   });
 }
 
