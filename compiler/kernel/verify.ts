@@ -71,16 +71,13 @@ interface Local {
   readonly kind: "let" | "var" | "for";
 }
 
-/** Stands for the type of a matrix, which no expression has. */
-type Matrices = Map<string, MatrixRole>;
-
 function verifyBody(kernel: Kernel, fault: Fault): void {
   const names = new Set([...kernel.buffers, ...kernel.arrays, ...kernel.parameters].map(({ name }) => name));
   const buffers = new Map(kernel.buffers.map((buffer) => [buffer.name, buffer]));
   const arrays = new Map(kernel.arrays.map((array) => [array.name, array]));
   const parameters = new Map(kernel.parameters.map((one) => [one.name, one.type]));
   const scope = new Map<string, Local>();
-  const matrices: Matrices = new Map();
+  const matrices = new Map<string, MatrixRole>();
 
   const expect = (what: string, found: KernelType, expected: KernelType): void => {
     if (found !== expected) fault(`${what} has type ${found} instead of ${expected}.`);

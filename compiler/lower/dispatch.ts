@@ -18,6 +18,11 @@ export function workgroupPosition(workgroups: readonly [number, number, number])
   return workgroups[1] === 1 ? x : k.add(k.mul(k.builtin("workgroup_id.y"), workgroups[0]), x);
 }
 
+/** Whether a position is one of the `count` that a dispatch was spread for; null where all are. */
+export function isWanted(workgroups: readonly [number, number, number], count: number, position: Expr): Expr | null {
+  return workgroups[0] * workgroups[1] === count ? null : k.less(position, count);
+}
+
 /** Indices of the element at a flat row-major position, outermost first. */
 export function unflatten(build: KernelBuilder, position: Expr, shape: readonly number[], names: readonly string[]): Expr[] {
   const at: Expr[] = [];

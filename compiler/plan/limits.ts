@@ -13,14 +13,14 @@ export interface BindingLimit {
 /** A diagnostic for each tensor that takes more bytes than the device binds at once. */
 export function unbindable(graph: ConcreteGraph, storage: StorageMap, target: BindingLimit): readonly Diagnostic[] {
   const told = new Set<string>();
-  return graph.values.flatMap(({ id, name, type }): Diagnostic[] => {
+  return graph.values.flatMap(({ id, name, type, span }): Diagnostic[] => {
     const place = storage[id];
     if (place === null || place === undefined || place.bytes <= target.maxBinding || told.has(place.name)) return [];
     told.add(place.name);
     const mebibytes = (bytes: number): string => `${Math.ceil(bytes / 2 ** 20)} MiB`;
     return [{
       code: "E609", severity: "error", message: `\`${name}\` of \`${graph.name}\`, with the shape [${type.shape.join(", ")}], takes ${mebibytes(place.bytes)}, and ${target.name} binds at most ${mebibytes(target.maxBinding)} at once`,
-      labels: [], notes: [], help: "use a device that binds more, or smaller sizes",
+      labels: span === null ? [] : [{ span, message: "this one" }], notes: [], help: "use a device that binds more, or smaller sizes",
     }];
   });
 }

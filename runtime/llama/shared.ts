@@ -42,8 +42,11 @@ export interface SharedResults {
 
 /** Results for the layers given, of one block and one set of statistics. */
 export function createSharedResults(caller: Caller, needs: readonly Need[]): SharedResults {
+  // the text of a graph is long: once a layer
+  const keys = new Map(needs.map((need) => [need, keyOf(need)]));
+  const keyFor = (need: Need): string => keys.get(need) ?? keyOf(need);
   const left = new Map<string, number>();
-  for (const need of needs) left.set(keyOf(need), (left.get(keyOf(need)) ?? 0) + 1);
+  for (const key of keys.values()) left.set(key, (left.get(key) ?? 0) + 1);
   const held = new Map<string, Readonly<Record<string, DeviceTensor>>>();
   const free = (key: string): void => {
     for (const tensor of Object.values(held.get(key) ?? {})) caller.executor.release(tensor);
@@ -51,7 +54,7 @@ export function createSharedResults(caller: Caller, needs: readonly Need[]): Sha
   };
   return {
     async take(need, args, inputs) {
-      const key = keyOf(need);
+      const key = keyFor(need);
       const known = held.get(key);
       if (known !== undefined) return { results: known, factors: [] };
       const { graph, factors: watched } = need.shared;
@@ -65,7 +68,7 @@ export function createSharedResults(caller: Caller, needs: readonly Need[]): Sha
       return { results: named, factors };
     },
     done(need) {
-      const key = keyOf(need);
+      const key = keyFor(need);
       const more = (left.get(key) ?? 1) - 1;
       left.set(key, more);
       if (more <= 0) free(key);

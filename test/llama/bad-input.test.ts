@@ -1,6 +1,5 @@
 /** Input that is degenerate, which must work, and input that is wrong, which must be told. More of it is in activations, pivots, resume, windows, and in model/gguf. */
-import { mkdtemp, readdir, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -11,15 +10,12 @@ import { createHost, packageRoot } from "../../runtime/library.js";
 import { compress } from "../../runtime/llama/compress.js";
 import { LlamaError } from "../../runtime/llama/error.js";
 import { openModel, type Model } from "../../runtime/model/model.js";
-import { classics, openMachine } from "./machine.js";
+import { openWorkshop } from "./machine.js";
 import { calibrationIds, exampleRecipe, patchedModel, writtenRecipe } from "./recipes.js";
 
 const test = suite("bad input");
-const { caller, close } = await openMachine();
-const model = await openModel(classics);
-const { bos } = await model.tokenizer();
+const { caller, model, bos, folder } = await openWorkshop(test, "bad-input");
 const text = { ids: await calibrationIds(model), bos, windows: 3, window: 24 };
-const folder = await mkdtemp(join(tmpdir(), "espalier-bad-input-"));
 
 /** The codes and messages of what is wrong with an example, or with a recipe that stores one tensor. */
 function found(recipe: { readonly example: string } | { readonly stores: string }, set: Settings): string {
@@ -151,13 +147,6 @@ test("dead input features, and rows and groups of zeros, go through every kind o
   await written.close();
   await dead.close();
   for (const name of ["dead", "out"]) await rm(join(folder, name), { recursive: true });
-});
-
-test.after(async () => {
-  assert.is(caller.executor.memory.live, 0);
-  await model.close();
-  await rm(folder, { recursive: true, force: true });
-  close();
 });
 
 test.run();

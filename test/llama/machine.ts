@@ -1,7 +1,12 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Test } from "uvu";
+import * as assert from "uvu/assert";
 import { openDevice } from "../../runtime/device/device.js";
 import { packageRoot, standardLibrary } from "../../runtime/library.js";
 import { createCaller, type Caller } from "../../runtime/llama/call.js";
+import { openModel, type Model } from "../../runtime/model/model.js";
 import { createExecutor } from "../../runtime/run/run.js";
 import { targetOf } from "../../runtime/run/target.js";
 
@@ -19,4 +24,29 @@ export async function openMachine(): Promise<{ readonly caller: Caller; close():
       device.close();
     },
   };
+}
+
+/** What tests of a compression work with. */
+export interface Workshop {
+  readonly caller: Caller;
+  /** The small model, and the id of its first token. */
+  readonly model: Model;
+  readonly bos: number | null;
+  /** For what is written. */
+  readonly folder: string;
+}
+
+/** A machine, the small model and a folder of their own; after the tests all is given back, which they are held to. */
+export async function openWorkshop(test: Test, name: string): Promise<Workshop> {
+  const { caller, close } = await openMachine();
+  const model = await openModel(classics);
+  const { bos } = await model.tokenizer();
+  const folder = await mkdtemp(join(tmpdir(), `espalier-${name}-`));
+  test.after(async () => {
+    assert.is(caller.executor.memory.live, 0);
+    await model.close();
+    await rm(folder, { recursive: true, force: true });
+    close();
+  });
+  return { caller, model, bos, folder };
 }

@@ -1,5 +1,4 @@
-import { mkdtemp, readdir, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -8,8 +7,7 @@ import { LlamaError } from "../../runtime/llama/error.js";
 import { pivotsOf, refusePivots, suggestedDamp } from "../../runtime/llama/pivots.js";
 import { findSensitivity } from "../../runtime/llama/sensitivity.js";
 import { calibrationWindows, scoredWindows } from "../../runtime/llama/windows.js";
-import { openModel } from "../../runtime/model/model.js";
-import { classics, openMachine } from "./machine.js";
+import { openWorkshop } from "./machine.js";
 import { calibrationIds, writtenRecipe, type Written } from "./recipes.js";
 
 const test = suite("pivots");
@@ -43,11 +41,8 @@ test("what is said where the diagonal itself is infinite", () => {
   refusePivots(found.slice(0, 1), { layer: "q_proj", tokens: 1, parameters: [] });
 });
 
-const { caller, close } = await openMachine();
-const model = await openModel(classics);
-const { bos } = await model.tokenizer();
+const { caller, model, bos, folder } = await openWorkshop(test, "pivots");
 const ids = await calibrationIds(model);
-const folder = await mkdtemp(join(tmpdir(), "espalier-pivots-"));
 /** 48 tokens: fewer than the 256 features that the layer receives. */
 const text = { ids, bos, windows: 2, window: 24 };
 
@@ -113,13 +108,6 @@ test("sensitivity tells it, too, without an option that it does not have", async
   const message = await refusal(findSensitivity(caller, model, [{ name: "walk", recipe: walk(0).recipe }], { ...windows, by: "layer" }));
   assert.match(message, /^model\.layers\.1\.self_attn\.k_proj: .* not positive definite/);
   assert.not.match(message, /--set/);
-});
-
-test.after(async () => {
-  assert.is(caller.executor.memory.live, 0);
-  await model.close();
-  await rm(folder, { recursive: true, force: true });
-  close();
 });
 
 test.run();

@@ -1,21 +1,16 @@
-import { mkdtemp, readFile, readdir, rm, truncate, utimes } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readFile, readdir, truncate, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { compress, type CompressOptions, type CompressProgress } from "../../runtime/llama/compress.js";
 import { LlamaError } from "../../runtime/llama/error.js";
 import { leaveState, stateOf } from "../../runtime/llama/saved-state.js";
-import { openModel } from "../../runtime/model/model.js";
-import { classics, openMachine } from "./machine.js";
+import { openWorkshop } from "./machine.js";
 import { calibrationIds, exampleRecipe, patchedModel, type Written } from "./recipes.js";
 
 const test = suite("resume");
-const { caller, close } = await openMachine();
-const model = await openModel(classics);
-const { bos } = await model.tokenizer();
+const { caller, model, bos, folder } = await openWorkshop(test, "resume");
 const text = { ids: await calibrationIds(model), bos, windows: 2, window: 32 };
-const folder = await mkdtemp(join(tmpdir(), "espalier-resume-"));
 
 class Killed extends Error {}
 
@@ -108,13 +103,6 @@ test("what an expectation refuses leaves nothing; nor does a run that finished n
   await killed(wanda, "early", 0);
   assert.is(leaveState(join(folder, "early")), 0);
   assert.equal(await readdir(folder), before);
-});
-
-test.after(async () => {
-  assert.is(caller.executor.memory.live, 0);
-  await model.close();
-  await rm(folder, { recursive: true, force: true });
-  close();
 });
 
 test.run();

@@ -1,25 +1,15 @@
-import { mkdtemp, readFile, readdir, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readFile, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Caller } from "../../runtime/llama/call.js";
 import { compress } from "../../runtime/llama/compress.js";
-import { openModel } from "../../runtime/model/model.js";
-import { classics, openMachine } from "./machine.js";
+import { openWorkshop } from "./machine.js";
 import { calibrationIds, writtenRecipe, type Written } from "./recipes.js";
 
 const test = suite("layers that share an input");
-const { caller, close } = await openMachine();
-const model = await openModel(classics);
-const { bos } = await model.tokenizer();
+const { caller, model, bos, folder } = await openWorkshop(test, "shared");
 const text = { ids: await calibrationIds(model), bos, windows: 2, window: 32 };
-const folder = await mkdtemp(join(tmpdir(), "espalier-shared-"));
-test.after(async () => {
-  await model.close();
-  close();
-  await rm(folder, { recursive: true });
-});
 
 /** Compresses, and gives how many times a graph with a Cholesky factorisation was run. */
 async function factorings({ recipe, source }: Written, output: string, share?: boolean): Promise<number> {

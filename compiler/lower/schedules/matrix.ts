@@ -5,7 +5,7 @@ import type { Expr, Kernel } from "../../kernel/kernel.js";
 import { matrixSize, type Target } from "../../target.js";
 import type { Concrete } from "../../types/type.js";
 import type { KernelBuilder } from "../builder.js";
-import { spread, workgroupPosition } from "../dispatch.js";
+import { isWanted, spread, workgroupPosition } from "../dispatch.js";
 import { bindPosition, boundsOf } from "../hull.js";
 import type { Lowering } from "../lowering.js";
 import { run, type MatrixProduct, type Operand } from "../matrix-sides.js";
@@ -103,9 +103,9 @@ export function matrix(lowering: Lowering, eqn: Elements, product: Product, side
     if (symmetric) build.when(k.lessEqual(tileN, tileM), work);
     else work();
   };
-  // rows of workgroups of a spread dispatch may end beyond the last tile
-  if (workgroups[0] * workgroups[1] === count) body();
-  else build.when(k.less(position, count), body);
+  const wanted = isWanted(workgroups, count, position);
+  if (wanted === null) body();
+  else build.when(wanted, body);
   return build.finish({ name: lowering.nameOf(eqn), workgroupSize: [size, 1, 1], workgroups, schedule: "matrix", values: lowering.valuesOf(eqn) });
 }
 

@@ -2,7 +2,7 @@ import type { Eqn, IndexId, Scalar } from "../../graph/graph.js";
 import * as k from "../../kernel/build.js";
 import type { Expr, Kernel } from "../../kernel/kernel.js";
 import type { Concrete } from "../../types/type.js";
-import { spread, workgroupPosition } from "../dispatch.js";
+import { isWanted, spread, workgroupPosition } from "../dispatch.js";
 import type { Lowering } from "../lowering.js";
 import { accumulate, finishAccumulator, isUnevenMean, startAccumulator } from "../reduction.js";
 import { lowerRange, lowerScalar, reduceBody, withIndices, withKnown, type Scope } from "../scalar.js";
@@ -64,9 +64,9 @@ export function rows(lowering: Lowering, eqn: Elements, shape: RowShape, size: n
     if (elements === 1) build.when(k.equal(lane, 0), () => one(k.u32(0)));
     else build.loop("element", lane, k.u32(elements), one, size);
   };
-  // the last row of workgroups may reach past the end
-  if (workgroups[1] * workgroups[0] === count) body();
-  else build.when(k.less(workgroupPosition(workgroups), count), body);
+  const wanted = isWanted(workgroups, count, workgroupPosition(workgroups));
+  if (wanted === null) body();
+  else build.when(wanted, body);
   return build.finish({ name: lowering.nameOf(eqn), workgroupSize: [size, 1, 1], workgroups, schedule: "rows", values: lowering.valuesOf(eqn) });
 }
 

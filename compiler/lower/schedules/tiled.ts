@@ -5,7 +5,7 @@ import type { Expr, Kernel } from "../../kernel/kernel.js";
 import type { Target } from "../../target.js";
 import type { Concrete } from "../../types/type.js";
 import type { KernelBuilder } from "../builder.js";
-import { spread, unflatten, workgroupPosition } from "../dispatch.js";
+import { isWanted, spread, unflatten, workgroupPosition } from "../dispatch.js";
 import { leftValue } from "../left.js";
 import type { Lowering } from "../lowering.js";
 import { readsAnywhere, rowAt, type Product, type ProductTerm } from "../product.js";
@@ -133,11 +133,9 @@ export function tiled(lowering: Lowering, eqn: Elements, product: Product, tile:
       }
     }
   };
-  // rows of workgroups of a spread dispatch may end beyond the last tile, which an update that adds must not take twice
-  const exists = workgroups[0] * workgroups[1] === count ? null : k.less(position, count);
-  const condition = exists === null ? wanted : wanted === null ? exists : k.and(exists, wanted);
-  if (condition === null) body();
-  else build.when(condition, body);
+  const conditions = [isWanted(workgroups, count, position), wanted].filter((condition) => condition !== null);
+  if (conditions.length === 0) body();
+  else build.when(conditions.reduce(k.and), body);
   return build.finish({ name: lowering.nameOf(eqn), workgroupSize: [size, 1, 1], workgroups, schedule: "tiled", values: lowering.valuesOf(eqn) });
 }
 
