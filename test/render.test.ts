@@ -5,6 +5,7 @@ import { error, type Diagnostic, type Label, type Span } from "../compiler/diagn
 import { position, render } from "../compiler/render.js";
 import { suggest } from "../compiler/suggest.js";
 import { golden } from "./support/golden.js";
+import { runs } from "./support/runs.js";
 
 const test = suite("render");
 
@@ -78,7 +79,7 @@ test("any span of any text is shown, with one line of carets for each label", ()
     const text = render([error("E100", "m", { span, message: "here" })], new Map([["a.esp", source]]), { color: false });
     assert.is(text.split("\n").length, 5);
     assert.match(text, /\| *\^+ here\n$/);
-  }));
+  }), runs(100));
 });
 
 test("the nearest name is suggested, and only a near one", () => {

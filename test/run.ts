@@ -6,6 +6,7 @@
  *   npm test                          everything
  *   npm test -- formats wgsl/emit     files whose path contains one of these
  *   npm test -- --jobs 4 --timeout 60 more at once, fewer seconds for each file
+ *   npm test -- --runs 500 --seed 7   more cases of each property, and others
  */
 import { spawn, type ChildProcess } from "node:child_process";
 import { readdirSync } from "node:fs";
@@ -16,10 +17,13 @@ import { judge, type Ended, type Verdict } from "./support/verdict.js";
 
 const { values: options, positionals: patterns } = parseArgs({
   allowPositionals: true,
-  options: { jobs: { type: "string", default: "2" }, timeout: { type: "string", default: "300" } },
+  options: { jobs: { type: "string", default: "2" }, timeout: { type: "string", default: "300" }, runs: { type: "string" }, seed: { type: "string" } },
 });
 const jobs = positive("jobs", options.jobs);
 const timeout = positive("timeout", options.timeout);
+
+/** What the files are started with: support/runs.ts reads it. */
+const cases = (["runs", "seed"] as const).flatMap((name) => (options[name] === undefined ? [] : [`--${name}`, String(positive(name, options[name]))]));
 
 const root = dirname(fileURLToPath(import.meta.url));
 const all = readdirSync(root, { recursive: true, encoding: "utf8" }).map((path) => path.split(sep).join("/")).filter((path) => path.endsWith(".test.js")).sort();
@@ -57,7 +61,7 @@ process.exitCode = failed === 0 ? 0 : 1;
 function runFile(file: string): Promise<Ended> {
   const started = performance.now();
   // A group of its own, so that what a test has started ends with it.
-  const child = spawn(process.execPath, ["--enable-source-maps", join(root, file)], { detached: process.platform !== "win32", stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(process.execPath, ["--enable-source-maps", join(root, file), ...cases], { detached: process.platform !== "win32", stdio: ["ignore", "pipe", "pipe"] });
   running.add(child);
   const chunks: Buffer[] = [];
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk: Buffer) => chunks.push(chunk));

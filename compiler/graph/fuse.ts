@@ -57,7 +57,19 @@ function fuseStep(graph: ConcreteGraph, scan: ScanEqn<Concrete>, limits: Limits,
 
 /** The graph's equations with maps inlined, but for the values that are needed whole after them. */
 function fuseEqns(graph: ConcreteGraph, outputs: ReadonlySet<ValueId>, limits: Limits, fresh: () => IndexId): readonly Eqn<Concrete>[] {
-  let eqns = [...graph.eqns];
+  let before: readonly Eqn<Concrete>[] = [];
+  let eqns = graph.eqns;
+  // A map that its consumer had better load may be inlined once that consumer is in another, which needs less of it: to
+  // the end of that. Each round but the last has an equation less.
+  while (eqns.length !== before.length) {
+    before = eqns;
+    eqns = fuseOnce({ ...graph, eqns }, outputs, limits, fresh);
+  }
+  return eqns;
+}
+
+function fuseOnce(graph: ConcreteGraph, outputs: ReadonlySet<ValueId>, limits: Limits, fresh: () => IndexId): readonly Eqn<Concrete>[] {
+  let eqns = graph.eqns;
   // in order, so that a chain a -> b -> c ends up in c: when b is looked at, it holds a already
   for (const { out } of graph.eqns) {
     const position = eqns.findIndex((eqn) => eqn.out === out);

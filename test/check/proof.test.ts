@@ -6,6 +6,7 @@ import { equalSizes, notNegative, printConstraint, provable } from "../../compil
 import type { Constraint, Range, Scalar } from "../../compiler/graph/graph.js";
 import { constantSize, divideSizes, multiplySizes, printSize, subtractSizes, symbolSize } from "../../compiler/types/size.js";
 import { bindingOf, sizes, symbols, valueOf, type SizeBinding } from "../types/sizes.js";
+import { runs } from "../support/runs.js";
 
 const test = suite("proofs");
 
@@ -41,7 +42,7 @@ test("what is proved to be not negative, is", () => {
   fc.assert(fc.property(sizes, constraintSets, (written, constraints) => {
     if (!notNegative(written.size, constraints)) return;
     for (const binding of bindings(constraints)) assert.ok(valueOf(written.size, binding) >= 0, `${printSize(written.size)} with ${JSON.stringify(binding)} where ${constraints.map(printConstraint).join(", ")}`);
-  }), { numRuns: 150 });
+  }), runs(150));
 });
 
 test("what is proved equal or divisible, is", () => {
@@ -52,7 +53,7 @@ test("what is proved equal or divisible, is", () => {
       if (kind === "divides" && valueOf(b.size, binding) === 0) continue;
       assert.ok(holds(constraint, binding), `${printConstraint(constraint)} with ${JSON.stringify(binding)} where ${constraints.map(printConstraint).join(", ")}`);
     }
-  }), { numRuns: 150 });
+  }), runs(150));
 });
 
 test("what must be provable", () => {
@@ -128,7 +129,7 @@ test("an index proved in range is, one proved outside is, and every bound holds"
       for (const bound of low) assert.ok(value >= valueOf(bound, binding), `low ${printSize(bound)}`);
       for (const bound of high) assert.ok(value <= valueOf(bound, binding), `high ${printSize(bound)}`);
     }
-  }), { numRuns: 400 });
+  }), runs(400));
 });
 
 test("the symbols of the generators are those of the tests", () => assert.equal([...symbols], ["N", "K", "G"]));

@@ -4,6 +4,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { formatOfSpec } from "../../compiler/formats/registry.js";
 import { blockFormats } from "../support/block-samples.js";
+import { runs } from "../support/runs.js";
 import { spec } from "../support/samples.js";
 import { lawKernels, readsAlike } from "./laws.js";
 
@@ -36,7 +37,7 @@ test("values off the grid are close, and are read alike", () => {
         return Math.abs(value - decoded[at]!) > largest * share + multiple * 2 ** -25;
       });
       assert.is(off, -1, `${name}: ${dense[off]} became ${decoded[off]}`);
-    }), { numRuns: 3 });
+    }), runs(3));
   }
 });
 

@@ -4,6 +4,7 @@ import type { Shape } from "../../compiler/formats/format.js";
 import { formatOfSpec, printFormat } from "../../compiler/formats/registry.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
 import { blockFormats } from "../support/block-samples.js";
+import { runs } from "../support/runs.js";
 import { sampleOf, spec } from "../support/samples.js";
 import { holdsAllLaws, lawKernels } from "./laws.js";
 
@@ -41,7 +42,7 @@ for (const format of [...dense, ...integers, ...blocks, ...sparse]) {
   laws(printFormat(format), () => {
     for (const shape of shapesOf(format)) {
       const kernels = lawKernels(format, shape);
-      fc.assert(fc.property(sampleOf(format, shape), (sample) => holdsAllLaws(sample, kernels)), { numRuns: 2 });
+      fc.assert(fc.property(sampleOf(format, shape), (sample) => holdsAllLaws(sample, kernels)), runs(2));
     }
   });
 }
@@ -50,7 +51,7 @@ for (const format of bitmasks) {
   laws(printFormat(format), () => {
     // Its layout, so its kernels, depend on the sample.
     const sample = fc.constantFrom(...shapesOf(format)).chain((shape) => sampleOf(format, shape));
-    fc.assert(fc.property(sample, (drawn) => holdsAllLaws(drawn, lawKernels(drawn.spec, drawn.shape))), { numRuns: 20 });
+    fc.assert(fc.property(sample, (drawn) => holdsAllLaws(drawn, lawKernels(drawn.spec, drawn.shape))), runs(20));
   });
 }
 

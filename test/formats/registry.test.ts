@@ -4,6 +4,7 @@ import * as assert from "uvu/assert";
 import { bitsPerWeight, completeFormat, formatBytes, formatOf, formatOfSpec, formatWords, formats, gridValues, normalizeFormat, printFormat, scaleShape, shapeOf } from "../../compiler/formats/registry.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
 import { parseFormat } from "../support/format-text.js";
+import { runs } from "../support/runs.js";
 import { spec } from "../support/samples.js";
 import { packsAgain } from "./laws.js";
 
@@ -156,7 +157,7 @@ registry("packing again changes nothing for values off the grid, either", () => 
         const held = gridValues(format, shape, words);
         assert.is(held === null, count === 0);
       },
-    ), { numRuns: 20 });
+    ), runs(20));
   }
 });
 

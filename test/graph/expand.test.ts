@@ -6,6 +6,7 @@ import { evaluate, tensorValue } from "../../compiler/graph/evaluate.js";
 import { expandTop } from "../../compiler/graph/expand.js";
 import { printGraph } from "../../compiler/graph/print.js";
 import { verify } from "../../compiler/graph/verify.js";
+import { runs } from "../support/runs.js";
 
 const test = suite("top as a map");
 
@@ -29,7 +30,7 @@ test("keeps the same as top, with equals, infinities, NaN, and a last group that
     const expanded = expandTop(b.graph());
     assert.equal(verify(expanded), []);
     assert.equal(evaluate(expanded, inputs), evaluate(b.graph(), inputs));
-  }), { numRuns: 200 });
+  }), runs(200));
 });
 
 test.run();

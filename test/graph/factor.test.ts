@@ -9,6 +9,7 @@ import { printGraph } from "../../compiler/graph/print.js";
 import { simplify } from "../../compiler/graph/simplify.js";
 import { verify } from "../../compiler/graph/verify.js";
 import { pseudorandomValues } from "../support/columns.js";
+import { runs } from "../support/runs.js";
 import { difference } from "../support/tolerance.js";
 
 const test = suite("cholesky and inverse_lower");
@@ -40,7 +41,7 @@ test("l l^T is the matrix again, and l is zero above the diagonal", () => {
     const l = apply("cholesky", n, a);
     assert.is(difference(product(l, l, n, true), a, "reduction"), null);
     for (let i = 0; i < n; i += 1) for (let j = i + 1; j < n; j += 1) assert.is(l[i * n + j], 0);
-  }), { numRuns: 50 });
+  }), runs(50));
 });
 
 test("the inverse times the matrix is the identity", () => {
@@ -50,7 +51,7 @@ test("the inverse times the matrix is the identity", () => {
     const lower = l.map((value, at) => (at % n > Math.floor(at / n) ? 0 : value));
     const identity = l.map((_, at) => (at % (n + 1) === 0 ? 1 : 0));
     assert.is(difference(product(apply("inverse_lower", n, l), lower, n, false), identity, "chain"), null);
-  }), { numRuns: 50 });
+  }), runs(50));
 });
 
 test("a pivot that is not positive stands on the diagonal, with zeros below", () => {

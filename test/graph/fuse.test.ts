@@ -108,6 +108,17 @@ test("an element-wise map with several consumers goes into each if it is cheap",
   assert.is(text(long).split("\n").length, 4);
 });
 
+test("what a map had better load is inlined once that map is in another that needs less of it", () => {
+  const b = buildGraph("g");
+  const x = b.input("x", "f32", [4, 4]);
+  const y = each(b, "y", x, (e) => [1, 2, 3, 4, 5].reduce<Node>((sum, n) => binary("add", sum, constant(n)), e));
+  const z = b.map("z", [4, 4], (i, j) => binary("multiply", load(y, [i!, j!]), load(y, [i!, i!])));
+  b.output("out", b.map("out", [4, 4], (i) => load(z, [i!, i!])));
+  const once = fuse(b.graph());
+  assert.is(once.eqns.length, 1);
+  assert.is(printGraph(fuse(once)), printGraph(once));
+});
+
 test("an output stays, and is loaded", () => {
   const text = fused((b) => {
     const x = b.input("x", "f32", [4]);

@@ -9,11 +9,11 @@ import { printGraph } from "../../compiler/graph/print.js";
 import { simplify } from "../../compiler/graph/simplify.js";
 import { verify } from "../../compiler/graph/verify.js";
 import { graphCases } from "../support/graphs.js";
+import { runs } from "../support/runs.js";
 import { difference } from "../support/tolerance.js";
 import type { ToleranceKind } from "../support/tolerance.js";
 
 const test = suite("passes over random graphs");
-const runs = { numRuns: 50 };
 
 /** Holds a pass to the evaluator, on graphs of exact and of smooth values. `kind` is for the smooth ones. */
 function preserves(name: string, pass: (graph: ConcreteGraph) => ConcreteGraph, kind: ToleranceKind): void {
@@ -29,7 +29,7 @@ function preserves(name: string, pass: (graph: ConcreteGraph) => ConcreteGraph, 
           const found = difference(actual.get(output)?.data ?? [], value.data, values === "exact" ? "exact" : kind);
           if (found !== null) throw new Error(`${output}: ${found}\n${printGraph(after)}`);
         }
-      }), runs);
+      }), runs(50));
     });
   }
 }
@@ -39,7 +39,7 @@ test("generated graphs are well typed and have finite values", () => {
     fc.assert(fc.property(graphCases({ values, f16: true }), ({ graph, inputs }) => {
       assert.equal(verify(graph), []);
       for (const [name, value] of evaluate(graph, inputs)) for (const element of value.data) if (!Number.isFinite(element)) throw new Error(`${name} has ${element}`);
-    }), runs);
+    }), runs(50));
   }
 });
 
@@ -55,7 +55,7 @@ test("simplify and fuse have nothing to do a second time", () => {
     assert.is(printGraph(simplify(simple)), printGraph(simple));
     const fused = fuse(simple);
     assert.is(printGraph(fuse(fused)), printGraph(fused));
-  }), runs);
+  }), runs(50));
 });
 
 test.run();

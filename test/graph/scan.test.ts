@@ -12,6 +12,7 @@ import { simplify } from "../../compiler/graph/simplify.js";
 import { verify } from "../../compiler/graph/verify.js";
 import type { Concrete } from "../../compiler/types/type.js";
 import { pseudorandomValues } from "../support/columns.js";
+import { runs } from "../support/runs.js";
 
 const test = suite("scan");
 
@@ -75,7 +76,7 @@ test("no step, one and many are what a loop does, before and after every pass", 
       assert.equal(verify(after), []);
       assert.equal([...evaluate(after, new Map([["w", w], ["u", u]])).get("w")!.data], expected, printGraph(after));
     }
-  }), { numRuns: 60 });
+  }), runs(60));
 });
 
 /** Two states, of which one step of the second needs the first: s = running sum, t = running sum of sums; and one for nothing. */

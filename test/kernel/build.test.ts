@@ -9,6 +9,7 @@ import {
 import { roundHalfEven, roundToF16 } from "../../compiler/kernel/fold.js";
 import { f16Bits, f16FromBits } from "../../compiler/kernel/memory.js";
 import { printExpr } from "../../compiler/kernel/print.js";
+import { runs } from "../support/runs.js";
 
 const test = suite("kernel/build");
 
@@ -114,7 +115,7 @@ test("halves round to even", () => {
   fc.assert(fc.property(fc.double({ min: -(2 ** 40), max: 2 ** 40, noNaN: true }), (value) => {
     const rounded = roundHalfEven(value);
     assert.ok(Number.isInteger(rounded) && Math.abs(rounded - value) <= 0.5 && (Math.abs(rounded - value) < 0.5 || rounded % 2 === 0));
-  }));
+  }), runs(100));
 });
 
 test.run();

@@ -5,6 +5,7 @@ import { lowerConcrete, type Stages } from "../../compiler/compile.js";
 import { evaluate } from "../../compiler/graph/evaluate.js";
 import type { ScanOptions } from "../../compiler/lower/scan/cut.js";
 import type { Target } from "../../compiler/target.js";
+import { runs } from "../support/runs.js";
 import { gptq, randomScan, sparseGptq, type ScanCase } from "../support/scans.js";
 import { evaluateStages } from "../support/stages.js";
 import { targets } from "../support/targets.js";
@@ -60,7 +61,7 @@ for (const [name, target] of Object.entries(targets)) {
         // in the first group, k / 4 * 4 is 0: nothing tells that its columns follow the step
         if (to > choices.group) assert.equal(stages.notes, []);
       },
-    ), { numRuns: 60 });
+    ), runs(60));
   });
 }
 

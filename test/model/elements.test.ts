@@ -4,6 +4,7 @@ import * as assert from "uvu/assert";
 import { bf16FromBits, f16FromBits } from "../../compiler/formats/half.js";
 import { byteCount, countZeros, toFloats } from "../../runtime/model/elements.js";
 import { countsPatterns } from "../../runtime/model/zeros.js";
+import { runs } from "../support/runs.js";
 
 const test = suite("model/elements");
 
@@ -53,7 +54,7 @@ test("group counts do not depend on how the bytes are cut", () => {
       mostOf4: columns % 4 === 0 ? most(4) : null,
       mostOf8: columns % 8 === 0 ? most(8) : null,
     });
-  }), { numRuns: 100 });
+  }), runs(100));
 });
 
 test.run();

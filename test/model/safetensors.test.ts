@@ -9,6 +9,7 @@ import { headerLimit, parseHeader, printHeader } from "../../runtime/model/heade
 import { openSafetensors } from "../../runtime/model/safetensors.js";
 import { createSafetensors, writeError } from "../../runtime/model/safetensors-writer.js";
 import { failure, inDirectory, rawSafetensors, writeTensors } from "./support.js";
+import { runs } from "../support/runs.js";
 
 const test = suite("model/safetensors");
 
@@ -117,7 +118,7 @@ test("what is written in pieces, tensors interleaved, is read back by ranges", a
         assert.equal(part, contents[i]!.subarray(begin));
       }
       await file.close();
-    }), { numRuns: 30 });
+    }), runs(30));
     assert.equal(await readdir(directory), ["f.safetensors"]);
   });
 });
@@ -143,7 +144,7 @@ test("a damaged file is read, or refused as such: never another error", async ()
         assert.instance(error, ModelError, String(error));
         assert.match((error as ModelError).code, /^M11[0-4]$/);
       }
-    }), { numRuns: 400 });
+    }), runs(400));
   });
 });
 

@@ -7,6 +7,7 @@ import { isObject, readJson, type JsonObject } from "../../runtime/model/files.j
 import { textStream } from "../../runtime/model/text-stream.js";
 import { makeTokenizer, readTokenizer, type Tokenizer } from "../../runtime/model/tokenizer.js";
 import { exampleModel, failure, inDirectory, writeJson } from "./support.js";
+import { runs } from "../support/runs.js";
 
 const expected = { vocabSize: 2048, bosToken: 0, eosTokens: [1] };
 const test = suite<{ tokenizer: Tokenizer; json: JsonObject; reference: JsonObject }>("model/tokenizer");
@@ -65,7 +66,7 @@ test("a stream gives what decoding at once gives, and never a part of a characte
     assert.is(given + stream.end(), coder.decode(ids));
     assert.not.match(given, /\uFFFD/);
     if (coder === tokenizer) assert.is(given, made);
-  }), { numRuns: 200 });
+  }), runs(200));
 });
 
 test("bytes that are no text are given as U+FFFD, and without end do not slow a stream down", ({ tokenizer }) => {

@@ -1,12 +1,12 @@
 import { parseArgs } from "node:util";
 
 /**
- * How many cases a property tries: the same ones at each run, few enough for `npm test`. For more, or others, run the
- * compiled file of the test itself:
+ * How many cases a property tries: the same ones at each run, so that what fails has to do with what was changed, and few
+ * enough for `npm test`. For more, or others:
  *
- *   node dist/test/property/agreement.test.js --runs 2000 --seed 7
+ *   npm test -- --runs 2000 --seed 7 property/agreement
  *
- * A failure names its seed and path; `--seed S --path P` replays it alone.
+ * A failure names its seed and path; the compiled file of the test replays it alone with `--seed S --path P`.
  */
 export function runs(count: number): { readonly numRuns: number; readonly seed: number; readonly path?: string } {
   const { values } = parseArgs({ strict: false, options: { runs: { type: "string" }, seed: { type: "string" }, path: { type: "string" } } });

@@ -10,6 +10,7 @@ import { largestFile, parse } from "../../compiler/syntax/parse.js";
 import { golden } from "../support/golden.js";
 import { projectFile } from "../support/project.js";
 import { withoutSpans } from "./modules.js";
+import { runs } from "../support/runs.js";
 
 const test = suite("parse");
 
@@ -129,7 +130,7 @@ test("any text gives a tree or errors that lie in it, never both, and never thro
     const { value, diagnostics } = parse(source, "noise.esp");
     assert.is(value === null, diagnostics.some((each) => each.severity === "error"));
     for (const { span } of diagnostics.flatMap((each) => each.labels)) assert.ok(0 <= span.start && span.start <= span.end && span.end <= source.length);
-  }), { numRuns: 600 });
+  }), runs(600));
 });
 
 test("one word left out of a good program gives few errors", () => {

@@ -8,6 +8,7 @@ import { print, printExpression } from "../../compiler/syntax/print.js";
 import { golden } from "../support/golden.js";
 import { projectFile } from "../support/project.js";
 import { expressions, modules, withoutSpans } from "./modules.js";
+import { runs } from "../support/runs.js";
 
 const test = suite("print");
 
@@ -23,7 +24,7 @@ test("a random file reads back as itself, and is laid out already", () => {
     const again = parsed(text);
     assert.equal(withoutSpans(again), withoutSpans(module));
     assert.is(print(again), text);
-  }), { numRuns: 150 });
+  }), runs(150));
 });
 
 test("a random expression reads back as itself", () => {
@@ -31,7 +32,7 @@ test("a random expression reads back as itself", () => {
     const module = parsed(`const c = ${printExpression(expr)}\n`);
     const [constant] = module.declarations;
     assert.equal(constant?.kind === "constant" ? withoutSpans({ ...module, declarations: [{ ...constant, value: expr }] }) : null, withoutSpans(module));
-  }), { numRuns: 400 });
+  }), runs(400));
 });
 
 test("every file of the project reads back as itself when printed", () => {

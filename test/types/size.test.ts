@@ -6,6 +6,7 @@ import {
   type Size,
 } from "../../compiler/types/size.js";
 import { bindingOf, sizes, valueOf, type Written } from "./sizes.js";
+import { runs } from "../support/runs.js";
 
 const test = suite("sizes");
 
@@ -51,7 +52,7 @@ test("a size has the value of the expression it was made from, whatever its symb
     assert.is(valueOf(written.size, binding), value, printSize(written.size));
     const bound = substituteSize(written.size, (symbol) => constantSize(binding[symbol] ?? 0));
     assert.is(sizeValue(bound), value);
-  }), { numRuns: 300 });
+  }), runs(300));
 });
 
 test("sizes that print alike have the same value", () => {
@@ -59,7 +60,7 @@ test("sizes that print alike have the same value", () => {
     const [x, y] = [a.value(binding), b.value(binding)];
     if (x === null || y === null || !sameSize(a.size, b.size)) return;
     assert.is(x, y);
-  }), { numRuns: 300 });
+  }), runs(300));
 });
 
 test("a sum is the same in any order", () => {
@@ -67,7 +68,7 @@ test("a sum is the same in any order", () => {
     assert.ok(sameSize(addSizes(a.size, b.size), addSizes(b.size, a.size)));
     assert.ok(sameSize(multiplySizes(a.size, b.size), multiplySizes(b.size, a.size)));
     assert.ok(sameSize(subtractSizes(addSizes(a.size, b.size), b.size), a.size));
-  }), { numRuns: 200 });
+  }), runs(200));
 });
 
 test("symbols inside quotients are found", () => {

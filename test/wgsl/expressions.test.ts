@@ -11,6 +11,7 @@ import { openDevice } from "../../runtime/device/device.js";
 import { createExecutor, type Executor } from "../../runtime/run/run.js";
 import { anyExpression, bitsKernel, inputMemory, invocations, rebuilt, smallKernel } from "../support/kernels.js";
 import { runKernel } from "../support/run-kernel.js";
+import { runs } from "../support/runs.js";
 
 const test = suite<{ executor: Executor }>("wgsl/expressions");
 
@@ -65,7 +66,7 @@ test("the device, the evaluator and the folding constructors agree", async ({ ex
       const bits = (await runKernel(executor, kernel, memory)).get("bits") ?? new Uint32Array();
       assertSame(expressions, bits, expected, "device");
     }),
-    { numRuns: 10 },
+    runs(10),
   );
 });
 

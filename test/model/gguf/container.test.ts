@@ -8,6 +8,7 @@ import { openContainer } from "../../../runtime/model/gguf/container.js";
 import { openModel } from "../../../runtime/model/model.js";
 import { failure, inDirectory } from "../support.js";
 import { fixture, fixtures, ggufBytes, small, smallTensors, u32, u64, withTensor, writeGguf, type GgufParts } from "./support.js";
+import { runs } from "../../support/runs.js";
 
 const test = suite("model/gguf/container");
 
@@ -134,17 +135,17 @@ test("a file cut anywhere, and a byte changed anywhere, are refused or are a mod
     };
     assert.ok(await opens(whole));
     const position = fc.integer({ min: 0, max: Math.min(head, whole.length) - 1 });
-    await fc.assert(fc.asyncProperty(position, async (at) => assert.not.ok(await opens(whole.subarray(0, at)))), { numRuns: 60 });
+    await fc.assert(fc.asyncProperty(position, async (at) => assert.not.ok(await opens(whole.subarray(0, at)))), runs(60));
     await fc.assert(fc.asyncProperty(position, fc.integer({ min: 0, max: 255 }), async (at, byte) => {
       const changed = Buffer.from(whole);
       changed[at] = byte;
       await opens(changed);
-    }), { numRuns: 300 });
+    }), runs(300));
     await fc.assert(fc.asyncProperty(position, fc.constantFrom(0n, 2n ** 31n, 2n ** 53n, 2n ** 63n, 2n ** 64n - 1n), async (at, value) => {
       const changed = Buffer.from(whole);
       u64(value).copy(changed, at);
       await opens(changed);
-    }), { numRuns: 150 });
+    }), runs(150));
   });
 });
 

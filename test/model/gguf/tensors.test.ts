@@ -10,6 +10,7 @@ import { openModel, type Model } from "../../../runtime/model/model.js";
 import { createModel } from "../../../runtime/model/write.js";
 import { exampleModel, inDirectory, failure } from "../support.js";
 import { fixture, fixtures, small, withTensor, writeGguf, type Expected } from "./support.js";
+import { runs } from "../../support/runs.js";
 
 const test = suite("model/gguf/tensors");
 
@@ -63,7 +64,7 @@ test("a range of a tensor is that part of the whole", async () => {
       await fc.assert(fc.asyncProperty(at, at, async (a, b) => {
         const [begin, end] = [Math.min(a, b), Math.max(a, b)];
         assert.ok(Buffer.from(await model.read(tensor, { begin, end })).equals(whole.subarray(begin, end)));
-      }), { numRuns: 25 });
+      }), runs(25));
       assert.instance(await model.readInto(tensor, new Uint8Array(2), whole.length - 1).catch((error: unknown) => error), RangeError);
     }
     await model.close();

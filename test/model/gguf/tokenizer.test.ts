@@ -8,6 +8,7 @@ import type { Tokenizer } from "../../../runtime/model/tokenizer.js";
 import { readTokenizer } from "../../../runtime/model/tokenizer.js";
 import { exampleModel, failure, inDirectory } from "../support.js";
 import { fixture, fixtures, small, smallTokens, writeGguf, type Value } from "./support.js";
+import { runs } from "../../support/runs.js";
 
 const test = suite("model/gguf/tokenizer");
 
@@ -128,7 +129,7 @@ test("scores join as SentencePiece does, and bytes stand for what has no piece",
     const ids = tokenizer.encode(drawn, { prefix: false });
     assert.equal([...ids], joined(drawn), JSON.stringify(drawn));
     assert.is(tokenizer.decode(ids), drawn);
-  }), { numRuns: 300 });
+  }), runs(300));
   assert.equal([...tokenizer.encode("[INST]", { prefix: false })], [259 + pieces.length]);
 });
 
