@@ -274,13 +274,15 @@ function inOrder(low: Expr, high: Expr): boolean {
 }
 
 function hasZero(a: Expr): boolean {
-  return a.kind === "literal" ? a.value === 0 : a.kind === "vector" && a.parts.some(hasZero);
+  if (a.kind === "literal") return a.value === 0;
+  return (a.kind === "vector" || a.kind === "component") && operands(a).some(hasZero);
 }
 
 /** WGSL refuses constant amounts of 32 and more; at run time they count modulo 32. */
 function shiftAmount(a: Expr): Expr {
   if (a.kind === "literal") return { ...a, value: a.value & 31 };
-  return a.kind === "vector" ? { ...a, parts: a.parts.map(shiftAmount) } : a;
+  if (a.kind === "vector") return { ...a, parts: a.parts.map(shiftAmount) };
+  return a.kind === "component" ? { ...a, a: shiftAmount(a.a) } : a;
 }
 
 /** On bits, because devices round and flush as they like when they convert to f16. */

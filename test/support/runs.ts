@@ -8,7 +8,7 @@ import { parseArgs } from "node:util";
  *
  * A failure names its seed and path; the compiled file of the test replays it alone with `--seed S --path P`.
  */
-export function runs(count: number): { readonly numRuns: number; readonly seed: number; readonly path?: string } {
+export function runs(count: number): { readonly numRuns: number; readonly seed: number; readonly path?: string; readonly includeErrorInReport: true } {
   const { values } = parseArgs({ strict: false, options: { runs: { type: "string" }, seed: { type: "string" }, path: { type: "string" } } });
-  return { numRuns: Number(values.runs ?? count), seed: Number(values.seed ?? 1), ...(typeof values.path === "string" ? { path: values.path } : {}) };
+  return { includeErrorInReport: true, numRuns: Number(values.runs ?? count), seed: Number(values.seed ?? 1), ...(typeof values.path === "string" ? { path: values.path } : {}) };
 }

@@ -102,6 +102,7 @@ test("operators, and where they need parentheses", async ({ pipelines }) => {
 });
 
 test("what WGSL refuses of constants is kept from its folding", async ({ pipelines }) => {
+  const part = (a: Expr): Expr => raw({ kind: "component", a, at: 1, type: "u32" });
   const divide = (a: Expr, by: Expr): Expr => raw({ kind: "binary", op: "divide", a, b: by, type: a.type });
   const wgsl = await compiled(pipelines, storing([
     f32(Infinity), f32(-Infinity), f32(NaN), f32(-0), f32(3.4028234663852886e38), f32(1e-45), i32(-0x80000000), u32(0xffffffff), f32(16777216), f32(1e-7), f32(1e21),
@@ -111,6 +112,7 @@ test("what WGSL refuses of constants is kept from its folding", async ({ pipelin
     raw({ kind: "bitcast", a: u32(0x7fc00000), type: "f32" }), raw({ kind: "convert", a: f32(1e20), type: "i32" }), call("unpack2x16float", [u32(0x7c007c00)]),
     unary("exp", splat(f32(1000), 2)), raw({ kind: "unary", op: "negate", a: f32(-1), type: "f32" }), raw({ kind: "component", a: vector([f32(1), x]), at: 0, type: "f32" }),
     raw({ kind: "select", condition: literal("bool", 1), then: f32(1), otherwise: f32(0), type: "f32" }),
+    raw({ kind: "binary", op: "shift_left", a: i, b: part(vector([u32(0), u32(35)])), type: "u32" }), divide(i, part(vector([u32(1), u32(0)]))),
   ]));
   golden("wgsl/constants.wgsl", wgsl);
 });

@@ -51,5 +51,7 @@ fn main(@builtin(local_invocation_index) local_index: u32) {
   let v27 = -hide_f32(-1.0f);
   let v28 = vec2<f32>(1.0f, x).x;
   let v29 = select(hide_f32(0.0f), hide_f32(1.0f), hide_bool(true));
+  let v30 = i << vec2<u32>(0u, 3u).y;
+  let v31 = i / vec2<u32>(hide_u32(1u), hide_u32(0u)).y;
   output[0u] = 1.0f;
 }
