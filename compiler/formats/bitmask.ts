@@ -15,9 +15,9 @@ import type { Expr } from "../kernel/kernel.js";
 import type { FormatSpec } from "../types/type.js";
 import { normalizeArguments } from "./arguments.js";
 import { bf16Format, f16Format, f32Format } from "./dense.js";
-import { elementOf } from "./element.js";
+import { decodeItems, elementOf } from "./element.js";
 import type { Format, FormatParameter, Section, Shape, Stored, Unit, WordReader } from "./format.js";
-import { elementCount, getItem, newWords, placeSections, putItem, range, readItem, sectionOf, wordsFor } from "./layout.js";
+import { elementCount, getItems, newWords, placeSections, putItem, range, readItem, sectionOf, wordsFor } from "./layout.js";
 
 const parameters: readonly FormatParameter[] = [{ kind: "label", name: "nonzeros" }];
 
@@ -96,9 +96,11 @@ function decode(spec: FormatSpec, shape: Shape, words: Uint32Array): Float32Arra
   const layout = sections(spec, shape);
   const [bits, values] = [sectionOf(layout, "bits"), sectionOf(layout, "values")];
   const dense = new Float32Array(elementCount(shape));
+  const held = getItems(words, bits, 1, dense.length);
+  const entries = decodeItems(element, getItems(words, values, element.bits, Math.floor((values.words * 32) / element.bits)));
   for (let index = 0, entry = 0; index < dense.length; index += 1) {
-    if (getItem(words, bits, 1, index) === 0) continue;
-    dense[index] = element.decode(getItem(words, values, element.bits, entry));
+    if (held[index] === 0) continue;
+    dense[index] = entries[entry] ?? 0;
     entry += 1;
   }
   return dense;

@@ -27,6 +27,22 @@ export interface Element {
   holdsExpr(bits: Expr, zero: Expr | null): Expr;
 }
 
+/** What the bits of an element of up to 16 stand for, once asked for: a model has as many weights as it has. */
+const tables = new Map<Element, Float32Array>();
+
+/** `element.decode` of each item. */
+export function decodeItems(element: Element, items: Uint8Array | Uint16Array | Uint32Array): Float32Array<ArrayBuffer> {
+  const values = new Float32Array(items.length);
+  if (element.bits === 32) {
+    for (let index = 0; index < items.length; index += 1) values[index] = element.decode(items[index]!);
+    return values;
+  }
+  let table = tables.get(element);
+  if (table === undefined) tables.set(element, (table = Float32Array.from({ length: 2 ** element.bits }, (_, bits) => element.decode(bits))));
+  for (let index = 0; index < items.length; index += 1) values[index] = table[items[index]!]!;
+  return values;
+}
+
 const f32Element: Element = {
   bits: 32,
   encode: f32Bits,

@@ -67,6 +67,21 @@ export function getItem(words: Uint32Array, section: Section, bits: number, inde
   return (all & (0xffffffff >>> (32 - bits))) >>> 0;
 }
 
+/** Items 0 to `count` - 1 of `bits` bits (1 to 32) of a section, as unsigned numbers: `getItem` for a whole tensor. */
+export function getItems(words: Uint32Array, section: Section, bits: number, count: number): Uint8Array | Uint16Array | Uint32Array {
+  const items = bits <= 8 ? new Uint8Array(count) : bits <= 16 ? new Uint16Array(count) : new Uint32Array(count);
+  if (32 % bits !== 0) {
+    for (let index = 0; index < count; index += 1) items[index] = getItem(words, section, bits, index);
+    return items;
+  }
+  const mask = 0xffffffff >>> (32 - bits);
+  for (let index = 0, word = section.offset; index < count; word += 1) {
+    const all = words[word]!;
+    for (let at = 0; at < 32 && index < count; at += bits, index += 1) items[index] = (all >>> at) & mask;
+  }
+  return items;
+}
+
 function placeOf(section: Section, bits: number, index: number): { readonly word: number; readonly at: number } {
   if (32 % bits !== 0) {
     const at = (index * bits) % 32;

@@ -14,10 +14,10 @@ import type { Expr } from "../kernel/kernel.js";
 import type { FormatSpec } from "../types/type.js";
 import { normalizeArguments } from "./arguments.js";
 import { f32Format, f16Format, bf16Format } from "./dense.js";
-import { elementOf, gridOf } from "./element.js";
+import { decodeItems, elementOf, gridOf } from "./element.js";
 import type { Build, Format, FormatParameter, GridValues, PackSource, Section, Shape, Stored, Unit, WordReader } from "./format.js";
 import { int4Format, int8Format } from "./integer.js";
-import { elementCount, getItem, modulo, newWords, placeSections, putItem, quotient, range, readItem, readUnit, sectionOf, unitColumns, unitField, wordsFor } from "./layout.js";
+import { elementCount, getItems, modulo, newWords, placeSections, putItem, quotient, range, readItem, readUnit, sectionOf, unitColumns, unitField, wordsFor } from "./layout.js";
 import { gridOfWord, storedGrid, unitValues } from "./plain.js";
 import { decodeGrid, gridSections, groupColumns, packGrid, packItems, readGrid } from "./scales.js";
 
@@ -126,11 +126,18 @@ function decode(spec: FormatSpec, shape: Shape, words: Uint32Array): Float32Arra
   const [valuePlace, indexPlace] = [sectionOf(layout, "values"), sectionOf(layout, "index")];
   const dense = new Float32Array(elementCount(shape));
   const entries = entryCount(parts, shape);
-  for (let entry = 0; entry < entries; entry += 1) {
-    const place = Math.floor(entry / n) * m + getItem(words, indexPlace, positionBits, entry);
-    const value = element.decode(getItem(words, valuePlace, element.bits, entry));
-    const block = stored === null ? 0 : Math.floor(place / scaleColumns);
-    dense[place] = stored === null ? value : Math.fround(value - (stored.zero?.[block] ?? 0)) * stored.scale[block]!;
+  const values = decodeItems(element, getItems(words, valuePlace, element.bits, entries));
+  const positions = getItems(words, indexPlace, positionBits, entries);
+  for (let entry = 0, first = 0; entry < entries; first += m) {
+    // The groups of a scale are of multiples of 8 columns, so m neighbours have one.
+    const block = Math.floor(first / scaleColumns);
+    const scale = stored?.scale[block] ?? 1;
+    const zero = stored?.zero?.[block] ?? 0;
+    for (const end = entry + n; entry < end; entry += 1) {
+      const place = first + positions[entry]!;
+      const value = values[entry]!;
+      dense[place] = stored === null ? value : Math.fround(value - zero) * scale;
+    }
   }
   return dense;
 }

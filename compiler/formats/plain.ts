@@ -6,9 +6,9 @@ import { InternalError } from "../diagnostic.js";
 import { add, mul, sub } from "../kernel/build.js";
 import type { Expr } from "../kernel/kernel.js";
 import type { FormatSpec } from "../types/type.js";
-import { elementOf, gridOf } from "./element.js";
+import { decodeItems, elementOf, gridOf } from "./element.js";
 import type { Build, Format, FormatParameter, GridValues, PackSource, Section, Shape, Stored, Unit, WordReader } from "./format.js";
-import { elementCount, getItem, modulo, newWords, placeSections, putItem, quotient, readItem, readUnit, sectionOf, unitColumns, wordsFor } from "./layout.js";
+import { elementCount, getItems, modulo, newWords, placeSections, putItem, quotient, readItem, readUnit, sectionOf, unitColumns, wordsFor } from "./layout.js";
 import { decodeGrid, encodeGrid, gridSections, gridSource, groupColumns, packGrid, packItems, readGrid } from "./scales.js";
 
 /** Makes such a format. `normalize` and `check` are about its arguments; the rest follows from its element and grid. */
@@ -59,14 +59,12 @@ function decode(spec: FormatSpec, shape: Shape, words: Uint32Array): Float32Arra
   const stored = grid === null ? null : decodeGrid(grid, shape, parts, words);
   const group = grid === null ? shape.columns : groupColumns(grid, shape);
   const place = sectionOf(parts, "values");
-  const dense = new Float32Array(elementCount(shape));
+  const dense = decodeItems(element, getItems(words, place, element.bits, elementCount(shape)));
+  if (stored === null) return dense;
   for (let index = 0, at = 0; index < dense.length; at += 1) {
-    const scale = stored?.scale[at] ?? 1;
-    const zero = stored?.zero?.[at] ?? 0;
-    for (const end = index + group; index < end; index += 1) {
-      const value = element.decode(getItem(words, place, element.bits, index));
-      dense[index] = stored === null ? value : Math.fround(value - zero) * scale;
-    }
+    const scale = stored.scale[at]!;
+    const zero = stored.zero?.[at] ?? 0;
+    for (const end = index + group; index < end; index += 1) dense[index] = Math.fround(dense[index]! - zero) * scale;
   }
   return dense;
 }

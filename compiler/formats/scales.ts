@@ -6,9 +6,9 @@ import { InternalError } from "../diagnostic.js";
 import { add, bitOr, call, convert, f32, less, mul, round, roundF16, select, shiftLeft, u32 } from "../kernel/build.js";
 import { roundHalfEven } from "../kernel/fold.js";
 import type { Expr } from "../kernel/kernel.js";
-import { plainElements } from "./element.js";
+import { decodeItems, plainElements } from "./element.js";
 import type { Build, Grid, GridValues, PackSource, Section, Shape, WordReader } from "./format.js";
-import { getItem, modulo, putItem, quotient, range, readItem, sectionOf, wordsFor } from "./layout.js";
+import { getItems, modulo, putItem, quotient, range, readItem, sectionOf, wordsFor } from "./layout.js";
 
 /** Columns that share a scale. */
 export function groupColumns(grid: Grid, shape: Shape): number {
@@ -60,10 +60,10 @@ export function decodeGrid(grid: Grid, shape: Shape, sections: readonly Section[
   const groups = shape.rows * groupsPerRow(grid, shape);
   const element = plainElements[grid.scale];
   const scales = sectionOf(sections, "scales");
-  const scale = Float32Array.from({ length: groups }, (_, group) => element.decode(getItem(words, scales, element.bits, group)));
+  const scale = decodeItems(element, getItems(words, scales, element.bits, groups));
   if (grid.symmetric) return { scale, zero: null };
   const zeros = sectionOf(sections, "zeros");
-  return { scale, zero: Float32Array.from({ length: groups }, (_, group) => getItem(words, zeros, grid.bits, group)) };
+  return { scale, zero: Float32Array.from(getItems(words, zeros, grid.bits, groups)) };
 }
 
 /** Scale and zero point (null where symmetric) of the group that `column` of `row` lies in, f32 locals. */
