@@ -13,10 +13,16 @@ const test = suite("block formats");
 const shape = { rows: 3, columns: 256 };
 /**
  * What an element may be off by: a share of the largest magnitude of its block (half a step, or a whole one at the end of
- * q4_0's range, and what rounding the scales adds), and half the smallest step of f16 times the largest multiple of d.
+ * q4_0's range, and `rounded` for each f16 that the largest value is rounded with), and half the smallest step of f16 times
+ * the largest multiple of d.
  */
+const rounded = 2 ** -11;
 const bounds: { readonly [name: string]: { readonly share: number; readonly multiple: number } } = {
-  q8_0: { share: 0.51 / 127, multiple: 127 }, q4_0: { share: 1.01 / 8, multiple: 8 }, q4_1: { share: 1.02 / 15, multiple: 16 }, q6_k: { share: 1 / 31, multiple: 128 * 32 },
+  q8_0: { share: 0.5 / 127 + rounded, multiple: 127 },
+  q4_0: { share: 1 / 8 + rounded, multiple: 8 },
+  // d spans twice the largest magnitude; the minimum is rounded too
+  q4_1: { share: 1 / 15 + 3 * rounded, multiple: 16 },
+  q6_k: { share: 1 / 31, multiple: 128 * 32 },
 };
 
 test("values off the grid are close, and are read alike", () => {
