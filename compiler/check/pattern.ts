@@ -98,7 +98,8 @@ export function whereLost(value: ValueId, want: Pattern, values: readonly Value[
 
 /** Whether an update addresses every element, each at its own indices. */
 function coversAll(eqn: Extract<Eqn, { kind: "update" }>, type: TensorType): boolean {
-  return type.shape.length === eqn.at.length && eqn.at.every((at, axis) => {
+  const distinct = new Set(eqn.at.map((at) => (at.kind === "index" ? at.index : null)));
+  return type.shape.length === eqn.at.length && distinct.size === eqn.at.length && eqn.at.every((at, axis) => {
     const range = eqn.indices.find((candidate) => at.kind === "index" && candidate.index === at.index);
     const size = type.shape[axis];
     return range !== undefined && size !== undefined && isZeroSize(range.low) && range.high.kind === "size" && sameSize(range.high.size, size);

@@ -1,21 +1,26 @@
 /** Additions of which several may fall on one element, made into sums for each element: an update is then free of races. */
 import type { Concrete } from "../types/type.js";
 import { binary, constant, indexOf, integer, range, reduce, select } from "./build.js";
-import { freshIndices } from "./eqn.js";
+import { freshIndices, mapBody } from "./eqn.js";
 import type { ConcreteGraph, Eqn, IndexId, Range, Scalar } from "./graph.js";
 import { constantOf, dtypeOf, freeIndices } from "./scalar.js";
 
 type Update = Extract<Eqn<Concrete>, { kind: "update" }>;
 
 /**
- * The graph with every `+=` such that no two of its indices have the same place:
+ * The graph with every `+=`, those in steps of scans too, such that no two of its indices have the same place:
  *
  * w[n] += x[n, k] for n, k            =  w[n] += sum[k] x[n, k] for n
  * h[ids[t]] += x[t] for t in 0 .. T   =  h[i] += sum[t in 0 .. T] select(ids[t] == i, x[t], 0) for i
  */
 export function gatherAdditions(graph: ConcreteGraph): ConcreteGraph {
   const fresh = freshIndices(graph);
-  return { ...graph, eqns: graph.eqns.map((eqn) => (eqn.kind === "update" && eqn.op === "add" ? gathered(graph, eqn, fresh) : eqn)) };
+  const gather = (eqn: Eqn<Concrete>): Eqn<Concrete> => (isAddition(eqn) ? gathered(graph, eqn, fresh) : mapBody(eqn, (body) => body.map(gather)));
+  return { ...graph, eqns: graph.eqns.map(gather) };
+}
+
+function isAddition(eqn: Eqn<Concrete>): eqn is Update {
+  return eqn.kind === "update" && eqn.op === "add";
 }
 
 function gathered(graph: ConcreteGraph, eqn: Update, fresh: () => IndexId): Update {

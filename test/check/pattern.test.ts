@@ -53,6 +53,20 @@ const lost = [
 for (const body of kept) test(`kept: ${body}`, () => assert.is(patternOf(body), "2:4"));
 for (const body of lost) test(`lost: ${body}`, () => assert.is(patternOf(body), "full"));
 
+test("what an update writes has the pattern only if it writes every element", () => {
+  const patternAt = (at: string): string => {
+    const graph = graphOf(`fn f(w0: f32[N, N]) -> f32[N, N] where N % 4 == 0 {
+      let keep = top 2 of 4 along 1 in w0
+      var w = w0
+      w[${at}] = w0[${at}] where keep[${at}]
+      return w
+    }`, "f");
+    return printPattern(graph.values[graph.outputs[0]?.value ?? 0]?.type.pattern ?? { kind: "full" });
+  };
+  assert.is(patternAt("n, k"), "2:4");
+  assert.is(patternAt("n, n"), "full");
+});
+
 test("a mask that is no `top` makes an unstructured pattern", () => {
   const graph = graphOf("fn f(w: f32[N, K]) -> f32[N, K] { let keep[n, k] = w[n, k] > 1.0  return w where keep }", "f");
   assert.is(graph.values.at(-1)?.type.pattern.kind, "masked");

@@ -1,14 +1,14 @@
 /** The kernel of a block: walks the block's columns in order, a few rows a workgroup. */
 import type { ScanEqn } from "../../graph/eqn.js";
 import { eqnScalars } from "../../graph/eqn.js";
-import { intervalOf } from "../../graph/ranges.js";
+import { intervalOf, withRanges } from "../../graph/ranges.js";
 import { scalarLoads } from "../../graph/scalar.js";
 import * as k from "../../kernel/build.js";
 import type { Expr, Kernel } from "../../kernel/kernel.js";
 import type { Storage } from "../../plan/storage.js";
 import type { Concrete } from "../../types/type.js";
 import { spread, unflatten, workgroupPosition } from "../dispatch.js";
-import { boundsOf, extent, hullOf } from "../hull.js";
+import { extent, hullOf } from "../hull.js";
 import type { Lowering } from "../lowering.js";
 import { lowerIndex, lowerRange, lowerScalar, withIndices, type Scope } from "../scalar.js";
 import type { BlockEqn, Columnwise, Slot } from "./columnwise.js";
@@ -90,7 +90,8 @@ function lowerOne(lowering: Lowering, outer: Scope, place: BlockPlace, memory: B
     return;
   }
   const update = each.eqn;
-  const bounds = boundsOf(lowering, update);
+  // of all steps: what `lowering` knows of the step's index is where blocks start
+  const bounds = withRanges(place.shape.facts.bounds, update.indices);
   const others = update.indices.filter((range) => range.index !== each.row);
   const add = update.op === "add";
   if (others.every((range) => hullOf(range, bounds).exact && extent(range, bounds) === 1)) {

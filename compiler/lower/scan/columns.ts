@@ -57,7 +57,8 @@ export function placeOf(scalar: S, facts: ColumnFacts, aligned = 1): ColumnPlace
   }
   if (scalar.kind !== "binary") return null;
   const start = startOfGroup(scalar);
-  if (start !== null) {
+  // a quotient is cut off towards zero, so below zero this would be the start of the group after
+  if (start !== null && intervalOf(start.of, facts.bounds).low >= 0) {
     const place = placeOf(start.of, facts, aligned);
     if (place === null) return null;
     const group = leastMultiple(place.group, start.group);
