@@ -1,8 +1,9 @@
 import type { Constraint, Range, Scalar } from "../graph/graph.js";
+import { dtypeOf } from "../graph/scalar.js";
 import { addSizes, constantSize, divideSizes, multiplySizes, sameSize, subtractSizes, type Size } from "../types/size.js";
 import { equalSizes, notNegative } from "./sizes.js";
 
-/** Bounds that are known of an integer scalar, inclusive; each of several holds. Empty: nothing is known. */
+/** Bounds that are known of an integer scalar, inclusive, as of a number that does not wrap around (graph/wrap.ts sees to that); each of several holds. Empty: nothing is known. */
 export interface Interval {
   readonly low: readonly Size[];
   readonly high: readonly Size[];
@@ -59,6 +60,8 @@ export function intervalOf(scalar: Scalar, known: Knowledge): Interval {
     }
     case "cast": {
       const inner = intervalOf(scalar.a, known);
+      // from 2^31 on a u32 becomes negative
+      if (scalar.dtype === "i32" && dtypeOf(scalar.a) === "u32" && inner.high.length === 0) return unknown;
       return isIntegerScalar(scalar.a) && inner.low.some((bound) => notNegative(bound, known.constraints)) ? inner : scalar.dtype === "u32" ? { low: [zero], high: [] } : unknown;
     }
     case "binary": return binaryInterval(scalar, known);
@@ -73,7 +76,12 @@ function binaryInterval(scalar: Extract<Scalar, { kind: "binary" }>, known: Know
   const positive = (bounds: readonly Size[]): boolean => bounds.some((bound) => notNegative(bound, known.constraints));
   switch (scalar.op) {
     case "add": return { low: pairs(a.low, b.low, addSizes), high: pairs(a.high, b.high, addSizes) };
-    case "subtract": return { low: pairs(a.low, b.high, subtractSizes), high: pairs(a.high, b.low, subtractSizes) };
+    case "subtract": {
+      const low = pairs(a.low, b.high, subtractSizes);
+      // below zero a u32 wraps around to large numbers
+      if (scalar.dtype === "u32" && !positive(low)) return { low: [zero], high: [] };
+      return { low, high: pairs(a.high, b.low, subtractSizes) };
+    }
     case "multiply": return positive(a.low) && positive(b.low) ? { low: pairs(a.low.filter((x) => notNegative(x, known.constraints)), b.low.filter((x) => notNegative(x, known.constraints)), multiplySizes), high: pairs(a.high, b.high, multiplySizes) } : unknown;
     case "divide": {
       const divisor = exactSize(scalar.b);

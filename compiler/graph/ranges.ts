@@ -1,8 +1,9 @@
 /** Questions about ranges of indices. */
 import type { Concrete, Level } from "../types/type.js";
-import type { IndexId, Range, Scalar } from "./graph.js";
+import { eqnScalars } from "./eqn.js";
+import type { Eqn, IndexId, Range, Scalar } from "./graph.js";
 import { printAnySize } from "./print.js";
-import { constantOf, dtypeOf } from "./scalar.js";
+import { children, constantOf, dtypeOf } from "./scalar.js";
 
 /** Whether the ranges are exactly `0 .. shape`, axis by axis. */
 export function rangesOver<L extends Level>(ranges: readonly Range<L>[], shape: readonly L["size"][]): boolean {
@@ -41,24 +42,81 @@ export function withRanges(bounds: Bounds, ranges: readonly Range<Concrete>[]): 
   return inner;
 }
 
+/** The intervals of all indices of equations; of one that stands in several places, what holds in each. */
+export function intervalsOf(eqns: readonly Eqn<Concrete>[], outer: Bounds): Bounds {
+  const found = new Map<IndexId, Interval>();
+  const enter = (bounds: Bounds, ranges: readonly Range<Concrete>[]): Bounds => {
+    const inner = withRanges(bounds, ranges);
+    for (const { index } of ranges) {
+      const [one, other] = [inner.get(index)!, found.get(index)];
+      found.set(index, other === undefined ? one : { low: Math.min(one.low, other.low), high: Math.max(one.high, other.high) });
+    }
+    return inner;
+  };
+  const visit = (scalar: Scalar<Concrete>, bounds: Bounds, seen: Set<Scalar<Concrete>>): void => {
+    if (seen.has(scalar)) return;
+    seen.add(scalar);
+    if (scalar.kind !== "reduce") {
+      for (const child of children(scalar)) visit(child, bounds, seen);
+      return;
+    }
+    const [inner, here] = [enter(bounds, scalar.over), new Set<Scalar<Concrete>>()];
+    for (const child of children(scalar)) visit(child, inner, here);
+  };
+  const visitEqn = (eqn: Eqn<Concrete>, bounds: Bounds): void => {
+    if (eqn.kind === "scan") {
+      const inner = enter(bounds, [eqn.range]);
+      for (const each of eqn.body) visitEqn(each, inner);
+    } else if (eqn.kind === "map" || eqn.kind === "update") {
+      const [inner, seen] = [enter(bounds, eqn.indices), new Set<Scalar<Concrete>>()];
+      for (const scalar of eqnScalars(eqn)) visit(scalar, inner, seen);
+    }
+  };
+  for (const eqn of eqns) visitEqn(eqn, outer);
+  return found;
+}
+
 const anyI32: Interval = { low: -(2 ** 31), high: 2 ** 31 - 1 };
 
-/** An interval that holds every value of an i32 scalar (of any other dtype, no finite statement): all of i32 where nothing is known or arithmetic may wrap around. */
+/** An index is never negative: `withRanges`. */
+const anyIndex: Interval = { low: 0, high: anyI32.high };
+const anyU32: Interval = { low: 0, high: 2 ** 32 - 1 };
+
+/** All values of an integer scalar; of a scalar of any other dtype this says nothing. */
+export function allValues(scalar: Scalar<Concrete>): Interval {
+  return dtypeOf(scalar) === "u32" ? anyU32 : anyI32;
+}
+
+/** Whether one interval is in another. */
+export function isWithin(inner: Interval, outer: Interval): boolean {
+  return inner.low >= outer.low && inner.high <= outer.high;
+}
+
+/** An interval that holds every value of an integer scalar (of any other dtype, no finite statement): all that it could have where nothing is known or arithmetic may wrap around. */
 export function intervalOf(scalar: Scalar<Concrete>, bounds: Bounds): Interval {
   const value = constantOf(scalar);
   if (value !== null) return { low: value, high: value };
+  const all = allValues(scalar);
   switch (scalar.kind) {
-    case "index": return bounds.get(scalar.index) ?? anyI32;
+    case "index": return bounds.get(scalar.index) ?? anyIndex;
     case "select": {
       const next = nextMultiple(scalar, bounds);
       if (next !== null) return next;
       const [a, b] = [intervalOf(scalar.then, bounds), intervalOf(scalar.otherwise, bounds)];
       return { low: Math.min(a.low, b.low), high: Math.max(a.high, b.high) };
     }
-    case "cast": return dtypeOf(scalar.a) === "bool" ? { low: 0, high: 1 } : anyI32;
-    case "reduce": return scalar.op === "count" ? { low: 0, high: anyI32.high } : anyI32;
-    case "binary": return intervalOfBinary(scalar.op, intervalOf(scalar.a, bounds), intervalOf(scalar.b, bounds));
-    default: return anyI32;
+    case "cast": {
+      const from = dtypeOf(scalar.a);
+      if (from === "bool") return { low: 0, high: 1 };
+      const inner = from === "i32" || from === "u32" ? intervalOf(scalar.a, bounds) : all;
+      return isWithin(inner, all) ? inner : all;
+    }
+    case "reduce": return scalar.op === "count" ? { low: 0, high: all.high } : all;
+    case "binary": {
+      const reach = reachOf(scalar.op, intervalOf(scalar.a, bounds), intervalOf(scalar.b, bounds));
+      return reach !== null && isWithin(reach, all) ? reach : all;
+    }
+    default: return all;
   }
 }
 
@@ -74,25 +132,21 @@ function nextMultiple(scalar: Extract<Scalar<Concrete>, { kind: "select" }>, bou
   return low < 0 ? null : { low, high: Math.max(Math.floor(high / width) * width + width, high) };
 }
 
-function intervalOfBinary(op: Extract<Scalar<Concrete>, { kind: "binary" }>["op"], a: Interval, b: Interval): Interval {
+/** What an operation on integers gives as numbers, before it wraps around; null where that is not told. */
+export function reachOf(op: Extract<Scalar<Concrete>, { kind: "binary" }>["op"], a: Interval, b: Interval): Interval | null {
   switch (op) {
-    case "add": return within({ low: a.low + b.low, high: a.high + b.high });
-    case "subtract": return within({ low: a.low - b.high, high: a.high - b.low });
+    case "add": return { low: a.low + b.low, high: a.high + b.high };
+    case "subtract": return { low: a.low - b.high, high: a.high - b.low };
     case "multiply": {
       const products = [a.low * b.low, a.low * b.high, a.high * b.low, a.high * b.high];
-      return within({ low: Math.min(...products), high: Math.max(...products) });
+      return { low: Math.min(...products), high: Math.max(...products) };
     }
-    case "divide":
-      return a.low >= 0 && b.low > 0 ? { low: Math.floor(a.low / b.high), high: Math.floor(a.high / b.low) } : anyI32;
+    case "divide": return a.low >= 0 && b.low > 0 ? { low: Math.floor(a.low / b.high), high: Math.floor(a.high / b.low) } : null;
     case "remainder":
-      if (a.low < 0 || b.low <= 0) return anyI32;
+      if (a.low < 0 || b.low <= 0) return null;
       return a.high < b.low ? a : { low: 0, high: Math.min(a.high, b.high - 1) };
     case "min": return { low: Math.min(a.low, b.low), high: Math.min(a.high, b.high) };
     case "max": return { low: Math.max(a.low, b.low), high: Math.max(a.high, b.high) };
-    default: return anyI32;
+    default: return null;
   }
-}
-
-function within(interval: Interval): Interval {
-  return interval.low >= anyI32.low && interval.high <= anyI32.high ? interval : anyI32;
 }

@@ -10,6 +10,7 @@ import type { Concrete, FormatRef, FormatSpec, Pattern, Symbolic, TensorType } f
 import type { ConcreteGraph, Constraint, Eqn, Range, Scalar, SymbolicGraph, Value } from "./graph.js";
 import { allEqns } from "./eqn.js";
 import { printConstraint } from "./print.js";
+import { guardWraps } from "./wrap.js";
 
 /** What the parameters of a function are for one compilation. Names that the function does not have are ignored. */
 export interface Binding {
@@ -30,7 +31,8 @@ export interface SpecializeOptions {
  * The graph with its parameters bound, or errors: E401 a parameter without a binding, E402 a size that is not a positive
  * integer, E403 a dtype that is not f32 or f16, E404 a constraint that does not hold, E405 an axis of
  * impossible length, E406 an unknown format or one with wrong arguments, E407 a format that cannot store a shape, E408 an
- * impossible pattern. In the result every size in a scalar is an i32 constant.
+ * impossible pattern. In the result every size in a scalar is an i32 constant, and loads that were proved in range without
+ * regard to the wrapping of integers are guarded where it matters.
  */
 export function specialize(graph: SymbolicGraph, binding: Binding, options: SpecializeOptions): { readonly graph: ConcreteGraph } | readonly Diagnostic[] {
   const unbound = checkBinding(graph, binding);
@@ -46,7 +48,7 @@ export function specialize(graph: SymbolicGraph, binding: Binding, options: Spec
     if (eqn.kind === "top" && (eqn.n < 1 || eqn.n > eqn.m)) diagnostics.push(error("E408", `\`top ${eqn.n} of ${eqn.m}\` is impossible: it must keep at least one and at most all of its group.`, label(graph.values[eqn.out]?.span ?? null, "this mask")));
   }
   if (diagnostics.length > 0) return distinct(diagnostics);
-  return { graph: { ...graph, values, eqns, parameters: { sizes: [], dtypes: [], formats: [] }, constraints: [] } };
+  return { graph: guardWraps({ ...graph, values, eqns, parameters: { sizes: [], dtypes: [], formats: [] }, constraints: [] }) };
 }
 
 function checkBinding(graph: SymbolicGraph, binding: Binding): readonly Diagnostic[] {

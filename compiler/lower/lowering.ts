@@ -1,5 +1,5 @@
 import type { ConcreteGraph, Eqn, IndexId } from "../graph/graph.js";
-import type { Bounds, Interval } from "../graph/ranges.js";
+import { intervalsOf, type Bounds, type Interval } from "../graph/ranges.js";
 import type { StorageMap } from "../plan/storage.js";
 import type { Target } from "../target.js";
 import type { Concrete } from "../types/type.js";
@@ -19,6 +19,8 @@ export interface Lowering {
   builder(): KernelBuilder;
   /** The same, with kernels that take as few buffers as can be. */
   narrow(): Lowering;
+  /** The same for an equation that the graph has not got, but a scan of it, or a schedule. */
+  including(eqn: Eqn<Concrete>): Lowering;
   /** A scope with no index bound but the outer ones. */
   scope(build: KernelBuilder): Scope;
   /** Name of the kernel of an eqn. */
@@ -33,19 +35,31 @@ export interface OuterIndex {
   readonly interval: Interval;
 }
 
+const none: Bounds = new Map();
+
 /** The lowering of a graph whose values have storage. */
 export function createLowering(graph: ConcreteGraph, storage: StorageMap, target: Target, outer: readonly OuterIndex[] = []): Lowering {
   const parameters = new Map(outer.map(({ index, parameter }) => [index, parameter]));
   const scalars = graph.inputs.filter((input) => storage[input.value] === null).map((input) => input.name);
   const reserved = [...scalars, ...parameters.values()];
+  const bounds = new Map(outer.map(({ index, interval }) => [index, interval]));
+  // of an index of the graph what holds everywhere: a block's kernel gives its scan's index other values than `bounds` has
+  let intervals: Bounds | null = null;
   return {
     graph, storage, target, outer,
-    bounds: new Map(outer.map(({ index, interval }) => [index, interval])),
+    bounds,
     builder: () => createBuilder(reserved),
     narrow() {
       return { ...this, builder: () => createBuilder(reserved, true) };
     },
-    scope: (build) => ({ graph, storage, target, build, indices: new Map(), known: new Map(), parameters, held: new Map() }),
+    including(eqn) {
+      const own = intervalsOf([eqn], bounds);
+      return { ...this, scope: (build) => {
+        const scope = this.scope(build);
+        return { ...scope, intervals: new Map([...scope.intervals, ...own]) };
+      } };
+    },
+    scope: (build) => ({ graph, storage, target, build, intervals: (intervals ??= new Map([...bounds, ...intervalsOf(graph.eqns, none)])), indices: new Map(), known: new Map(), parameters, held: new Map() }),
     nameOf: (eqn) => `${graph.name}_${graph.values[eqn.out]!.name}`.replace(/[^A-Za-z0-9_]/g, "_"),
     valuesOf: (eqn) => [graph.values[eqn.out]!.name],
   };

@@ -2,6 +2,7 @@ import { InternalError } from "../diagnostic.js";
 import { formatOf, shapeOf } from "../formats/registry.js";
 import type { ConcreteGraph, IndexId, Range, Scalar } from "../graph/graph.js";
 import type { BinaryOp, UnaryOp } from "../graph/ops.js";
+import { intervalOf, type Bounds } from "../graph/ranges.js";
 import type { Load } from "../graph/scalar.js";
 import * as k from "../kernel/build.js";
 import type { Expr, KernelBinary, KernelUnary } from "../kernel/kernel.js";
@@ -19,6 +20,8 @@ export interface Scope {
   readonly storage: StorageMap;
   readonly target: Target;
   readonly build: KernelBuilder;
+  /** Of all indices of the graph. */
+  readonly intervals: Bounds;
   /** Current value of each index, a u32 expression. */
   readonly indices: ReadonlyMap<IndexId, Expr>;
   /** Subexpressions that a schedule has computed already, by identity. */
@@ -120,7 +123,7 @@ export function lowerIndex(scope: Scope, scalar: S): Expr {
   }
   if (scalar.kind === "constant" && scalar.value >= 0) return k.u32(scalar.value);
   if (scalar.kind === "size") return k.u32(scalar.size);
-  if (scalar.kind === "binary" && isNonNegative(scalar)) {
+  if (scalar.kind === "binary" && isNatural(scope, scalar)) {
     const [a, b] = [lowerIndex(scope, scalar.a), lowerIndex(scope, scalar.b)];
     if (scalar.op === "add") return k.add(a, b);
     if (scalar.op === "multiply") return k.mul(a, b);
@@ -129,12 +132,19 @@ export function lowerIndex(scope: Scope, scalar: S): Expr {
   return k.convert("u32", lowerScalar(scope, scalar));
 }
 
-/** Whether an i32 expression is made of non-negative parts by ops that keep it so. Indices start at constants that are not negative, or are treated as data. */
-function isNonNegative(scalar: S): boolean {
+/**
+ * Whether an i32 expression is the same in u32: made of non-negative parts by ops that keep it so, and what is divided has
+ * not become negative by wrapping around. Indices start at constants that are not negative, or are treated as data.
+ */
+function isNatural(scope: Scope, scalar: S): boolean {
   switch (scalar.kind) {
     case "constant": return scalar.value >= 0 && scalar.dtype === "i32";
     case "size": case "index": return true;
-    case "binary": return ["add", "multiply", "divide", "remainder"].includes(scalar.op) && scalar.dtype === "i32" && isNonNegative(scalar.a) && isNonNegative(scalar.b);
+    case "binary": {
+      if (scalar.dtype !== "i32" || !isNatural(scope, scalar.a) || !isNatural(scope, scalar.b)) return false;
+      if (scalar.op === "divide" || scalar.op === "remainder") return intervalOf(scalar.a, scope.intervals).low >= 0 && intervalOf(scalar.b, scope.intervals).low >= 0;
+      return scalar.op === "add" || scalar.op === "multiply";
+    }
     default: return false;
   }
 }
@@ -151,7 +161,8 @@ function lowerLoad(scope: Scope, load: S & { readonly kind: "load" }): Expr {
   let inside: Expr | null = null;
   indices.forEach((scalar, axis) => {
     let index = lowerIndex(scope, scalar);
-    if (load.guarded && !staysBelow(scope, scalar, shape[axis]!)) {
+    const isSure = scalar.kind === "constant" && scalar.value >= 0 && scalar.value < shape[axis]!;
+    if (load.guarded && !isSure) {
       // a negative i32 becomes a large u32, so one comparison serves both ends
       index = scope.build.bind("at", index);
       const within = k.less(index, shape[axis]!);
@@ -164,11 +175,6 @@ function lowerLoad(scope: Scope, load: S & { readonly kind: "load" }): Expr {
   const element = format === null ? loaded : k.convert(value.type.dtype, loaded);
   if (inside === null) return element;
   return k.select(inside, element, k.literal(load.dtype, 0));
-}
-
-/** Whether an index needs no guard after all: sizes are numbers by now, and most indices run over the axis they stand on. */
-function staysBelow(scope: Scope, scalar: S, size: number): boolean {
-  return scalar.kind === "constant" && scalar.value >= 0 && scalar.value < size;
 }
 
 /** The element of a tensor at u32 indices in range, f32 where the tensor is packed. `shape` is that of the tensor, perhaps with axes joined. */
@@ -221,7 +227,7 @@ function isCostly(scalar: S): boolean {
 /** The bounds of a range as u32 expressions; a bound that is data and negative counts as 0. */
 export function lowerRange(scope: Scope, range: Range<Concrete>): { readonly from: Expr; readonly to: Expr } {
   const bound = (scalar: S): Expr => {
-    if (isNonNegative(scalar)) return lowerIndex(scope, scalar);
+    if (isNatural(scope, scalar) && intervalOf(scalar, scope.intervals).low >= 0) return lowerIndex(scope, scalar);
     return k.convert("u32", k.max(lowerScalar(scope, scalar), 0));
   };
   return { from: bound(range.low), to: bound(range.high) };
