@@ -2,7 +2,7 @@ import { type Diagnostic, InternalError } from "./diagnostic.js";
 import { expandTop } from "./graph/expand.js";
 import { fuse } from "./graph/fuse.js";
 import { gatherAdditions } from "./graph/gather.js";
-import type { ConcreteGraph, SymbolicGraph } from "./graph/graph.js";
+import type { ConcreteGraph, SymbolicGraph, ValueId } from "./graph/graph.js";
 import { printGraph } from "./graph/print.js";
 import { simplify } from "./graph/simplify.js";
 import { specialize } from "./graph/specialize.js";
@@ -14,7 +14,7 @@ import { verifyKernel } from "./kernel/verify.js";
 import type { Schedule } from "./lower/choose.js";
 import { kernelsOf, type Lowered } from "./plan/lowered.js";
 import { createLowering } from "./lower/lowering.js";
-import { isBlocked, type ScanOptions } from "./lower/scan/cut.js";
+import { whyUnblocked, type ScanOptions } from "./lower/scan/cut.js";
 import { lowerSteps } from "./lower/steps.js";
 import { unpackForTiles } from "./lower/unpack.js";
 import { unbindable } from "./plan/limits.js";
@@ -92,6 +92,7 @@ export function compileStages(graph: SymbolicGraph, binding: CompileBinding, tar
 
 /** The pipeline from a concrete graph on. Throws CompileError where the device cannot hold a tensor. */
 export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: CompileOptions = {}): Stages {
+  const unblocked = new Map<ValueId, string>();
   const passes: readonly { readonly name: string; readonly run: (graph: ConcreteGraph) => ConcreteGraph }[] = [
     { name: "specialize", run: (graph) => graph },
     { name: "expand top", run: expandTop },
@@ -100,7 +101,14 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
     ...(options.fuse === false ? [] : [{ name: "fuse", run: (graph: ConcreteGraph) => fuse(graph, { inlineReductions: inlineRows(graph, target), maxTensors: target.maxStorageBuffers - 2 }) }]),
     { name: "simplify", run: simplify },
     { name: "unpack for tiles", run: (graph) => unpackForTiles(graph, target) },
-    { name: "separate updates", run: (graph) => separate(graph, (scan) => isBlocked(graph, scan, target, options.scan ?? {})) },
+    {
+      name: "separate updates",
+      run: (graph) => separate(graph, (scan) => {
+        const why = whyUnblocked(graph, scan, target, options.scan ?? {});
+        if (why !== null) unblocked.set(scan.out, why);
+        return why === null;
+      }),
+    },
   ];
   let fused = concrete;
   for (const pass of passes) {
@@ -112,7 +120,7 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
   const tooLarge = unbindable(fused, storage, target);
   if (tooLarge.length > 0) throw new CompileError(tooLarge);
   const lowering = createLowering(fused, storage, target);
-  const lowered = fused.eqns.map((eqn) => lowerSteps(lowering, eqn, { schedule: options.schedule ?? null, scan: options.scan ?? {} }));
+  const lowered = fused.eqns.map((eqn) => lowerSteps(lowering, eqn, { schedule: options.schedule ?? null, scan: options.scan ?? {}, unblocked }));
   const kernels = lowered.map((each) => kernelsOf(each.steps));
   for (const kernel of kernels.flat()) {
     const faults = verifyKernel(kernel, target);

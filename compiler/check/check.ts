@@ -1,6 +1,7 @@
-import { hasErrors, type Checked, type Diagnostic, type Span } from "../diagnostic.js";
+import { hasErrors, InternalError, type Checked, type Diagnostic, type Span } from "../diagnostic.js";
 import type { SymbolicGraph } from "../graph/graph.js";
 import type { Recipe } from "../recipe/recipe.js";
+import { verifyRecipe } from "../recipe/verify.js";
 import { checkConstants } from "./constants.js";
 import { fail, type CheckedFunction } from "./frame.js";
 import { checkFunction } from "./function.js";
@@ -75,7 +76,12 @@ export function check(file: string, host: Host, options: CheckOptions = {}): Che
     const recipe = checkRecipe(declaration, { file: main, report, functionOf: functionIn(main) }, constants.get(main.file) ?? { parent: null, entries: new Map() }, settings);
     if (recipe !== null) recipes.set(name, recipe);
   }
-  return { value: hasErrors(diagnostics) ? null : { functions, recipes }, diagnostics: inOrder(diagnostics, [...scopes.keys()]) };
+  if (hasErrors(diagnostics)) return { value: null, diagnostics: inOrder(diagnostics, [...scopes.keys()]) };
+  for (const [name, recipe] of recipes) {
+    const faults = verifyRecipe(recipe);
+    if (faults.length > 0) throw new InternalError(`the recipe ${name}: ${faults.join("; ")}`);
+  }
+  return { value: { functions, recipes }, diagnostics: inOrder(diagnostics, [...scopes.keys()]) };
 }
 
 /** By file, then by place. */

@@ -2,7 +2,7 @@ import { error, type Diagnostic, type Span } from "../diagnostic.js";
 import type { Constraint, Scalar, SymbolicGraph, ValueId } from "../graph/graph.js";
 import type { Expr, FunctionDeclaration } from "../syntax/ast.js";
 import { printDtype, type DtypeRef } from "../types/dtype.js";
-import { printSize, type Size } from "../types/size.js";
+import { printSize, sameSize, type Size } from "../types/size.js";
 import type { TensorType } from "../types/type.js";
 import type { Builder } from "./builder.js";
 import { printFormatRef } from "./formats.js";
@@ -77,10 +77,15 @@ export function fail(frame: Frame, code: string, message: string, span: Span, la
 /** A type as it is written: `f32[N, K] is 2:4 along K as int4(128)`. */
 export function printType(type: TensorType): string {
   const shape = type.shape.length === 0 ? "" : `[${type.shape.map(printSize).join(", ")}]`;
-  const axis = type.pattern.kind === "nm" ? type.shape[type.pattern.axis] : undefined;
-  const pattern = type.pattern.kind === "nm" ? ` is ${printPattern(type.pattern)} along ${axis === undefined ? "?" : printSize(axis)}` : "";
+  const pattern = type.pattern.kind === "nm" ? ` is ${printPattern(type.pattern)} along ${axisName(type.pattern.axis, type.shape)}` : "";
   const dtype = type.dtype === "bool" && type.shape.length > 0 ? "mask" : printDtype(type.dtype);
   return dtype + shape + pattern + (type.format === null ? "" : ` as ${printFormatRef(type.format)}`);
+}
+
+/** An axis by its size, or by its number where another has that size too. */
+function axisName(axis: number, shape: readonly Size[]): string {
+  const size = shape[axis];
+  return size === undefined || shape.some((other, at) => at !== axis && sameSize(other, size)) ? String(axis) : printSize(size);
 }
 
 /** The dtype of an element for people: a number has none yet. */

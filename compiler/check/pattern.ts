@@ -29,13 +29,13 @@ export function inferPattern(eqn: Eqn, list: readonly Value[], type: TensorType,
     case "map": {
       if (eqn.indices.length === 0) return full;
       const at: readonly Scalar[] = eqn.indices.map((range) => ({ kind: "index", index: range.index, name: range.name }));
-      return best(zerosOf(eqn.body, at, values));
+      return fitting(best(zerosOf(eqn.body, at, values)), type, list);
     }
     case "update": {
       const base = zerosOfTensor(eqn.base, values);
       if (isZero(eqn.body)) return best(base);
       const body = zerosOf(eqn.body, eqn.at, values);
-      return best(eqn.op === "set" && coversAll(eqn, type) ? body : intersect(base, body));
+      return fitting(best(eqn.op === "set" && coversAll(eqn, type) ? body : intersect(base, body)), type, list);
     }
     // of every group of m at most n are kept
     case "top": return type.dtype === "bool" ? { kind: "nm", n: eqn.n, m: eqn.m, axis: eqn.axis, mask: eqn.out } : full;
@@ -229,6 +229,14 @@ function best(zeros: readonly Zeros[]): Pattern {
   let found: Sparse | null = null;
   for (const { pattern } of zeros) if (found === null || rank(pattern) > rank(found)) found = pattern;
   return found ?? full;
+}
+
+/** The pattern without its mask where that is of another shape: of a part of a tensor, or of one with zeros around, groups count from 0 all the same. */
+function fitting(pattern: Pattern, type: TensorType, values: readonly Value[]): Pattern {
+  if (pattern.kind === "full" || pattern.mask === null) return pattern;
+  const shape = values[pattern.mask]?.type.shape ?? [];
+  const same = shape.length === type.shape.length && shape.every((size, axis) => sameSize(size, type.shape[axis]!));
+  return same ? pattern : { ...pattern, mask: null };
 }
 
 function sameAt(a: readonly Scalar[], b: readonly Scalar[]): boolean {

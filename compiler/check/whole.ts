@@ -209,6 +209,6 @@ export function axisOf(axis: Ident, shape: readonly Size[], place: Place): numbe
   const found = shape.flatMap((size, at) => (soleSymbol(size)?.toLowerCase() === axis.name.toLowerCase() ? [at] : []));
   const [first, ...others] = found;
   if (first === undefined) return fail(frame, "E417", `no axis has the size \`${axis.name.toUpperCase()}\``, axis.span, `the shape is [${printed}]`, { help: "name an axis by its size, or by its number: `along 1`" });
-  if (others.length > 0) return fail(frame, "E417", `axes ${found.join(" and ")} both have the size \`${axis.name.toUpperCase()}\``, axis.span, `the shape is [${printed}]`, { help: "give the number of the axis: `along 1`" });
+  if (others.length > 0) return fail(frame, "E417", `axes ${found.join(" and ")} both have the size \`${axis.name.toUpperCase()}\``, axis.span, `the shape is [${printed}]`, { help: `give the number of the axis: ${found.map((at) => `\`along ${at}\``).join(" or ")}` });
   return first;
 }

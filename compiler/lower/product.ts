@@ -77,7 +77,7 @@ export function productOf(graph: ConcreteGraph, eqn: Eqn<Concrete>, bounds: Boun
   return { n, m: mAxes, batch: batchAxes, sizes: { m: size(mAxes), n: extent(eqn.indices[n]!, bounds), batch: size(batchAxes) }, terms };
 }
 
-/** The factors of a product, conversions to f32 of a product looked through. */
+/** The factors of a product; a conversion of a product is one, for it may round. */
 function factorsOf(scalar: S): readonly S[] {
   if (scalar.kind === "binary" && scalar.op === "multiply") return [...factorsOf(scalar.a), ...factorsOf(scalar.b)];
   return [scalar];

@@ -1,4 +1,4 @@
-import type { Eqn } from "../graph/graph.js";
+import type { Eqn, ValueId } from "../graph/graph.js";
 import type { Concrete } from "../types/type.js";
 import { lowerEqn, type Schedule } from "./choose.js";
 import { lowerFactor } from "./factor.js";
@@ -11,6 +11,8 @@ export interface StepOptions {
   /** The schedule to take wherever it applies. */
   readonly schedule: Schedule | null;
   readonly scan: ScanOptions;
+  /** Of scans that are not to be run in blocks, by what they define: why, as it was before their steps were taken apart. */
+  readonly unblocked: ReadonlyMap<ValueId, string>;
 }
 
 /** What an eqn becomes: one kernel or a few, or for scans and factorisations repeated ones. */

@@ -4,24 +4,11 @@ import type { Eqn } from "../graph/graph.js";
 import { scalarKey, unorderedKey } from "../graph/scalar.js";
 import type { Level } from "../types/type.js";
 
-export interface SymmetryOptions {
-  /** Whether the base of an update that adds is symmetric. Default: nothing is known of it. */
-  readonly symmetricBase?: boolean;
-}
-
 /**
- * Whether the matrix that an equation gives is symmetric, bit for bit: `out[i, j] = out[j, i]`. So it is for a map, or an
- * update at [i, j], over two indices of equal ranges whose body is the same after i and j have changed places, up to
- * the order of commutative operands. An update that adds must have a symmetric base; one that sets need not, but then
- * only the elements that it writes are told of. False where that cannot be told.
- */
-export function isSymmetric<L extends Level>(eqn: Eqn<L>, options: SymmetryOptions = {}): boolean {
-  return hasSymmetricBody(eqn) && (eqn.kind !== "update" || eqn.op === "set" || options.symmetricBase === true);
-}
-
-/**
- * Whether an equation computes the same number for the elements [i, j] and [j, i] of its result: what a map or an update
- * `set`s there, or an update `add`s, whatever the base of that is.
+ * Whether an equation computes the same number, bit for bit, for the elements [i, j] and [j, i] of its result: what a map
+ * or an update `set`s there, or an update `add`s, whatever the base of that is. So it is over two indices of equal ranges
+ * where the body is the same after i and j have changed places, up to the order of commutative operands. False where that
+ * cannot be told.
  */
 export function hasSymmetricBody<L extends Level>(eqn: Eqn<L>): boolean {
   if (eqn.kind !== "map" && eqn.kind !== "update") return false;

@@ -89,7 +89,7 @@ function type(context: Context, node: CstNode): TypeExpr {
 }
 
 function pattern(context: Context, node: CstNode): PatternExpr {
-  return { n: expression(context, child(node, "n")), m: expression(context, child(node, "m")), axis: ident(context, token(node, "Name")), span: spanOfNode(context, node) };
+  return { n: expression(context, child(node, "n")), m: expression(context, child(node, "m")), axis: ident(context, optionalToken(node, "Name") ?? token(node, "Numeral")), span: spanOfNode(context, node) };
 }
 
 function statement(context: BuildContext, choice: CstNode): Statement {

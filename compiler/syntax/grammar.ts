@@ -2,7 +2,7 @@ import { EOF, tokenMatcher } from "chevrotain";
 import { ExpressionGrammar, type GrammarOptions } from "./grammar-expression.js";
 import {
   Along, Arrow, As, Assign, CloseBrace, CloseParen, CloseSquare, Colon, Comma, Const, declarationWords, Define, Dots,
-  Else, Except, Expect, Fn, For, If, In, Is, Let, Matching, Name, OpenBrace, OpenParen, OpenSquare, precedence,
+  Else, Except, Expect, Fn, For, If, In, Is, Let, Matching, Name, Numeral, OpenBrace, OpenParen, OpenSquare, precedence,
   RecipeWord, Return, Save, Scan, statementWords, Store, Text, UpdateName, Use, Var, Where,
 } from "./tokens.js";
 
@@ -109,7 +109,7 @@ export class Grammar extends ExpressionGrammar {
     this.CONSUME(Colon);
     this.SUBRULE2(this.expression, { ARGS: [precedence.sum], LABEL: "m" });
     this.CONSUME(Along);
-    this.CONSUME(Name);
+    this.OR([{ ALT: () => this.CONSUME(Name) }, { ALT: () => this.CONSUME(Numeral) }]);
   });
 
   private readonly block = this.RULE("block", () => {

@@ -1,7 +1,9 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { checkText, codes, graphOf } from "./support.js";
+import { checkText, codes, graphOf, rendered } from "./support.js";
 import { printPattern } from "../../compiler/check/pattern.js";
+import { specialize } from "../../compiler/graph/specialize.js";
+import { verify } from "../../compiler/graph/verify.js";
 
 const test = suite("patterns");
 
@@ -52,6 +54,30 @@ const lost = [
 
 for (const body of kept) test(`kept: ${body}`, () => assert.is(patternOf(body), "2:4"));
 for (const body of lost) test(`lost: ${body}`, () => assert.is(patternOf(body), "full"));
+
+test("a part of a tensor, or one with zeros around, keeps n:m without the mask", () => {
+  for (const [body, shape] of [
+    ["return v where v[n, k] = w[n, k] where keep[n, k] for n in 0 .. N, k in 0 .. K / 2", "[N, K / 2]"],
+    ["return v where v[n, k] = (w[n, k] where keep[n, k]) for n in 0 .. N, k in 0 .. K + 4", "[N, K + 4]"],
+    ["let blank[n, k] = 0.0 for n in 0 .. N, k in 0 .. K + 4  var v = blank  v[n, k] = (w[n, k] where keep[n, k]) for n in 0 .. N, k in 0 .. K + 4  return v", "[N, K + 4]"],
+  ] as const) {
+    const graph = graphOf(`fn f(w: f32[N, K]) -> f32${shape} where K % 8 == 0 { let keep = top 2 of 4 along k in w  ${body} }`, "f");
+    const { pattern } = graph.values[graph.outputs[0]!.value]!.type;
+    assert.is(pattern.kind === "full" ? pattern : pattern.mask, null, body);
+    assert.is(printPattern(pattern), "2:4", body);
+    const bound = specialize(graph, { sizes: new Map([["N", 2], ["K", 8]]), dtypes: new Map(), formats: new Map() }, { f16: false });
+    assert.ok("graph" in bound);
+    assert.equal(verify(bound.graph), [], body);
+  }
+});
+
+test("of a square tensor the axis of a pattern is named by its number", () => {
+  const source = (along: string): string => `fn f(w: f32[K, K]) -> f32[K, K] is 2:4 along ${along} where K % 4 == 0 { return w where top 2 of 4 along 1 in w }`;
+  const graph = graphOf(source("1"), "f");
+  assert.is(printPattern(graph.values[graph.outputs[0]!.value]!.type.pattern), "2:4");
+  assert.equal(codes(source("K")), ["E417"]);
+  assert.match(rendered(checkText(source("0")).diagnostics, { "main.esp": source("0") }), /2:4 along 0/);
+});
 
 test("what an update writes has the pattern only if it writes every element", () => {
   const patternAt = (at: string): string => {

@@ -3,7 +3,6 @@ import type { Diagnostic } from "../../compiler/diagnostic.js";
 import type { SymbolicGraph } from "../../compiler/graph/graph.js";
 import { printGraph } from "../../compiler/graph/print.js";
 import { verify } from "../../compiler/graph/verify.js";
-import { verifyRecipe } from "../../compiler/recipe/verify.js";
 import { render } from "../../compiler/render.js";
 
 /** Files that exist only in a test; `main.esp` is the one that is checked. */
@@ -22,16 +21,12 @@ export function rendered(diagnostics: readonly Diagnostic[], files: Files): stri
   return render(diagnostics, new Map(Object.entries(files)), { color: false });
 }
 
-/** What a program without errors means; its graphs and recipes are in order. */
+/** What a program without errors means; its graphs are in order. */
 export function checked(source: string | Files, options: CheckOptions = {}): CheckedModule {
   const { value, diagnostics } = checkText(source, options);
   if (value === null) throw new Error(rendered(diagnostics, typeof source === "string" ? { "main.esp": source } : source));
   for (const [name, graph] of value.functions) {
     const faults = verify(graph);
-    if (faults.length > 0) throw new Error(`${name}: ${faults.join("\n")}`);
-  }
-  for (const [name, recipe] of value.recipes) {
-    const faults = verifyRecipe(recipe);
     if (faults.length > 0) throw new Error(`${name}: ${faults.join("\n")}`);
   }
   return value;

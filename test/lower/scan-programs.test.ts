@@ -68,4 +68,11 @@ test("the steps of the programs are not all refused a block", () => {
   assert.ok(blocked.length >= 4, String(blocked.length));
 });
 
+test("the note says why a scan is not run in blocks, as it was written", () => {
+  const noteOf = (steps: string): readonly string[] => lowerConcrete(programCase(sourceOf({ steps, sizes: {} }), { N: 2, K: 8, M: 2 }, "chain").graph, targets["a GPU with subgroups of 32"]).notes;
+  const [note, ...others] = noteOf("w[n, j] -= w[n, K - 1 - k] * u[K - 1 - k, j] for n in 0 .. N, j in 0 .. K - 1 - k");
+  assert.equal(others, []);
+  assert.match(note!, /: an update of w reads elements that it writes at others\.$/);
+});
+
 test.run();

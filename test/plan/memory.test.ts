@@ -2,7 +2,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { compileFunction } from "../../compiler/compile.js";
 import type { SymbolicGraph } from "../../compiler/graph/graph.js";
-import { memoryOf } from "../../compiler/plan/memory.js";
+import { memoryOf } from "../support/program-memory.js";
 import type { Program, Step } from "../../compiler/plan/program.js";
 import type { RecipeStep, Treatment } from "../../compiler/recipe/recipe.js";
 import { standardLibrary } from "../../runtime/library.js";

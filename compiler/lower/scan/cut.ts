@@ -30,9 +30,10 @@ export interface Cut {
 /** Invocations that share a row in workgroup memory. */
 const rowLanes = 32;
 
-/** Whether the scan is run in blocks. */
-export function isBlocked(graph: ConcreteGraph, scan: ScanEqn<Concrete>, target: Target, options: ScanOptions): boolean {
-  return typeof cutScan(graph, scan, target, options) !== "string";
+/** In words why a scan is run column by column; null where it is run in blocks. */
+export function whyUnblocked(graph: ConcreteGraph, scan: ScanEqn<Concrete>, target: Target, options: ScanOptions): string | null {
+  const found = cutScan(graph, scan, target, options);
+  return typeof found === "string" ? found : null;
 }
 
 /** A scan as blocks run it, or in words why it is run column by column. */

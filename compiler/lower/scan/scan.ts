@@ -21,7 +21,7 @@ type Trailing = BlockEqn & { readonly kind: "trailing" };
 export function lowerScan(lowering: Lowering, scan: ScanEqn<Concrete>, options: StepOptions): Lowered {
   const { low, high } = hullOf(scan.range, lowering.bounds);
   if (high <= low) return { steps: [], scratch: [], notes: [] };
-  const found = cutScan(lowering.graph, scan, lowering.target, options.scan);
+  const found = options.unblocked.get(scan.out) ?? cutScan(lowering.graph, scan, lowering.target, options.scan);
   if (typeof found !== "string") return blocks(lowering, scan, found.shape, found.cut, options);
   const parameter = parameterName(lowering, scan.range.name);
   const inner = inside(lowering, lowering.graph, lowering.storage, scan, parameter, low, high - 1);

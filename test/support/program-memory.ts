@@ -1,4 +1,4 @@
-import type { Program } from "./program.js";
+import type { Program } from "../../compiler/plan/program.js";
 
 /** Bytes that a run of a program needs at most. */
 export interface ProgramMemory {
