@@ -1,6 +1,7 @@
 /** Perplexity of a text: windows scored in batches, the loss summed on the host in f64. */
 import type { DeviceTensor } from "../run/run.js";
 import { windowsAtOnce } from "./activations.js";
+import { notFinite } from "./not-finite.js";
 import { first, many } from "./results.js";
 import type { Cache, Session } from "./session.js";
 import { checkContext, scoredWindows, type ScoredWindows } from "./windows.js";
@@ -29,7 +30,7 @@ export interface Evaluation {
 
 /**
  * exp of the mean loss of the scored tokens, in nats.
- * @throws LlamaError text-too-short, bad-window
+ * @throws LlamaError text-too-short, bad-window, not-finite
  */
 export async function perplexity(session: Session, text: readonly number[], options: EvaluateOptions): Promise<Evaluation> {
   const windows = scoredWindows(text, options.window, options.bos, options.limit);
@@ -45,7 +46,9 @@ export async function perplexity(session: Session, text: readonly number[], opti
         if (cache !== null) session.releaseCache(cache);
         cache = await session.allocateCache(count, windows.tokens);
       }
-      total += await lossOf(session, windows, done, count, cache);
+      const loss = await lossOf(session, windows, done, count, cache);
+      if (!Number.isFinite(loss)) throw await notFinite(session, "the text");
+      total += loss;
       done += count;
       options.onProgress?.(done, windows.count, Math.exp(total / (done * windows.tokens)));
     }

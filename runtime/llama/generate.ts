@@ -2,6 +2,7 @@
 import type { DeviceTensor, TensorForm } from "../run/run.js";
 import type { LlamaConfig } from "../model/config.js";
 import { LlamaError } from "./error.js";
+import { notFinite } from "./not-finite.js";
 import { first } from "./results.js";
 import type { Cache, Session } from "./session.js";
 
@@ -41,7 +42,7 @@ const prefillTokens = 256;
 
 /**
  * Continues a prompt. A text that fills the model's context ends there.
- * @throws LlamaError prompt-too-long, prompt-empty, bad-option; DeviceError
+ * @throws LlamaError prompt-too-long, prompt-empty, bad-option, not-finite; DeviceError
  */
 export async function generate(session: Session, prompt: ArrayLike<number>, options: GenerateOptions): Promise<Generation> {
   checkGeneration(session.config, prompt, options);
@@ -51,6 +52,7 @@ export async function generate(session: Session, prompt: ArrayLike<number>, opti
   const cache = await session.allocateCache(1, capacity);
   const choose = await chooser(session, options);
   const chunks = chunksOf(prompt.length);
+  await session.caller.prepare("not_finite", { x: { dtype: "f32", shape: [1, session.config.vocabSize], format: null } });
   await session.caller.prepare("next_position", { positions: { dtype: "i32", shape: [1], format: null } });
   for (const tokens of new Set([...chunks.map((chunk) => chunk.padded), 1])) await session.prepare(1, tokens, capacity);
   const pick = await executor.fill("i32", [1], [0], "pick");
@@ -60,7 +62,8 @@ export async function generate(session: Session, prompt: ArrayLike<number>, opti
   const started = performance.now();
   let firstAt = started;
   let ended: Generation["ended"] = "length";
-  let id = await prefill(session, prompt, cache, position, choose, chunks);
+  const start = await prefill(session, prompt, cache, position, choose, chunks);
+  let { id } = start;
   try {
     for (let count = 1; ; count++) {
       // the read is queued before the next step is, so that the device goes on while the id travels
@@ -75,7 +78,15 @@ export async function generate(session: Session, prompt: ArrayLike<number>, opti
       executor.flush();
       const token = (await reading)[0] ?? 0;
       executor.release(id);
-      if (count === 1) firstAt = performance.now();
+      if (count === 1) {
+        firstAt = performance.now();
+        const [bad] = await executor.values(start.bad);
+        executor.release(start.bad);
+        if (bad !== 0) {
+          if (next !== null) executor.release(next);
+          throw await notFinite(session, "the prompt");
+        }
+      }
       const end = options.eosTokens.includes(token);
       if (!end) ids.push(token);
       const stop = end || options.onToken?.(token) === false;
@@ -131,10 +142,16 @@ function chunksOf(length: number): readonly { readonly from: number; readonly co
   return chunks;
 }
 
-/** The prompt into the cache; the first new token. What the padding leaves in the cache is behind every token's sight until it is written over. */
-async function prefill(session: Session, prompt: ArrayLike<number>, cache: Cache, position: DeviceTensor, choose: Choose, chunks: ReturnType<typeof chunksOf>): Promise<DeviceTensor> {
+/** The first new token, and how many of its logits are not finite: to be read with it. */
+interface Start {
+  readonly id: DeviceTensor;
+  readonly bad: DeviceTensor;
+}
+
+/** The prompt into the cache; where the new tokens start. What the padding leaves in the cache is behind every token's sight until it is written over. */
+async function prefill(session: Session, prompt: ArrayLike<number>, cache: Cache, position: DeviceTensor, choose: Choose, chunks: ReturnType<typeof chunksOf>): Promise<Start> {
   const { executor } = session.caller;
-  let id: DeviceTensor | null = null;
+  let found: Start | null = null;
   for (const { from, count, padded } of chunks) {
     const ids = await executor.fill("i32", [1, padded], Int32Array.from({ length: padded }, (_, at) => (at < count ? (prompt[from + at] ?? 0) : 0)), "prompt");
     const positions = await executor.fill("i32", [1], Int32Array.of(from), "position");
@@ -142,14 +159,14 @@ async function prefill(session: Session, prompt: ArrayLike<number>, cache: Cache
     if (from + count === prompt.length) {
       const last = await executor.fill("i32", [1], Int32Array.of(count - 1), "pick");
       const logits = await session.logits(x, last);
-      id = await choose(logits, position);
+      found = { id: await choose(logits, position), bad: first(await session.caller.call("not_finite", { x: logits })) };
       for (const tensor of [last, logits]) executor.release(tensor);
     }
     for (const tensor of [ids, positions, x]) executor.release(tensor);
     executor.flush();
   }
-  if (id === null) throw new LlamaError("prompt-empty", "The prompt has no tokens.");
-  return id;
+  if (found === null) throw new LlamaError("prompt-empty", "The prompt has no tokens.");
+  return found;
 }
 
 /** One token through the model; the next. */

@@ -3,6 +3,7 @@ import type { Model } from "../model/model.js";
 import { embedWindows, type ActivationBatch, type ActivationOptions } from "./activations.js";
 import { passBlock } from "./calibrate.js";
 import type { Caller } from "./call.js";
+import { LlamaError } from "./error.js";
 import { tokenLosses } from "./evaluate.js";
 import { loadFrame, releaseFrame, type Frame } from "./session.js";
 import { unpackBlock } from "./weights.js";
@@ -11,7 +12,7 @@ import type { WorkingModel } from "./working-model.js";
 
 /**
  * exp of the mean loss of the windows' tokens, in nats, under the model as it is or as it was given.
- * @throws LlamaError bad-window; ModelError M153; DeviceError
+ * @throws LlamaError bad-window, not-finite; ModelError M153; DeviceError
  */
 export async function scoreModel(
   caller: Caller, model: Model, working: WorkingModel, of: "model" | "dense", windows: ScoredWindows, options: Omit<ActivationOptions, "onProgress">,
@@ -40,6 +41,7 @@ export async function scoreModel(
         } finally {
           await done(null);
         }
+        if (!Number.isFinite(loss)) throw lossNotFinite(of, options.dtype);
         onProgress(blocks.length * activations.batches + at + 1, total);
       }
       return Math.exp(loss / (windows.count * windows.tokens));
@@ -49,6 +51,11 @@ export async function scoreModel(
   } finally {
     releaseFrame(caller, frame);
   }
+}
+
+function lossNotFinite(of: "model" | "dense", dtype: ActivationOptions["dtype"]): LlamaError {
+  const which = of === "dense" ? "The model as it was given" : "The compressed model";
+  return new LlamaError("not-finite", `${which} has no perplexity: what it computes on the text is NaN or infinite. \`espalier eval\` of it tells where${dtype === "f16" ? "; --dtype f32 may help" : ""}.`);
 }
 
 /** Summed loss of the windows from `from` on, whose activations after the last block these are. */

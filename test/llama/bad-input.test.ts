@@ -9,6 +9,9 @@ import { formatOfSpec, shapeOf } from "../../compiler/formats/registry.js";
 import { createHost, packageRoot } from "../../runtime/library.js";
 import { compress } from "../../runtime/llama/compress.js";
 import { LlamaError } from "../../runtime/llama/error.js";
+import { perplexity } from "../../runtime/llama/evaluate.js";
+import { generate } from "../../runtime/llama/generate.js";
+import { openSession } from "../../runtime/llama/session.js";
 import { openModel, type Model } from "../../runtime/model/model.js";
 import { openWorkshop } from "./machine.js";
 import { calibrationIds, exampleRecipe, patchedModel, writtenRecipe } from "./recipes.js";
@@ -52,6 +55,24 @@ async function refusal(code: LlamaError["code"], work: Promise<unknown>): Promis
   assert.ok(error instanceof LlamaError && error.code === code, String(error));
   return error instanceof Error ? error.message : "";
 }
+
+test("a model whose results are not finite has no perplexity and no text, and the weight is named", async () => {
+  const nan = Uint8Array.of(0xc0, 0x7f); // of bf16
+  for (const [tensor, named] of [["model.layers.1.mlp.gate_proj.weight", "gate_proj of block 1"], ["model.layers.0.post_attention_layernorm.weight", "post_attention_layernorm of block 0"]] as const) {
+    const directory = join(folder, "nan");
+    const broken = await patchedModel(directory, [{ tensor, begin: 6, bytes: nan }]);
+    const session = await openSession(caller, broken);
+    try {
+      const why = new RegExp(`is NaN or infinite: ${named} holds values`);
+      assert.match(await refusal("not-finite", perplexity(session, text.ids, { window: 24, bos, limit: 2 })), why);
+      assert.match(await refusal("not-finite", generate(session, text.ids.slice(0, 5), { maxNewTokens: 3, temperature: 0, eosTokens: [] })), why);
+    } finally {
+      session.release();
+      await broken.close();
+      await rm(directory, { recursive: true });
+    }
+  }
+});
 
 test("infinite activations name the layers that receive them, whatever is observed, and nothing is written", async () => {
   const infinite = Uint8Array.of(0x80, 0x7f); // of bf16
