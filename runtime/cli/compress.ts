@@ -9,12 +9,12 @@ import { baselineTarget } from "../../compiler/target.js";
 import { formatBytes } from "../device/device.js";
 import { createHost, packageRoot } from "../library.js";
 import { compress, outputsOf, type CalibrationText, type Compression } from "../llama/compress.js";
-import { leaveState, stateOf } from "../llama/saved-state.js";
+import { keptLine, leaveState, stateOf } from "../llama/saved-state.js";
 import { checkRecipe } from "../llama/treat.js";
 import { calibrationWindows, checkContext } from "../llama/windows.js";
 import { realpathOfNew } from "../model/files.js";
 import { openModel, type Model } from "../model/model.js";
-import { checkOutput, discardStaged } from "../model/output.js";
+import { checkOutput, discardStaged, missingParents, removeEmpty } from "../model/output.js";
 import { action, byteCount, collect, integer, openMachine, withDevice, type DeviceOptions } from "./context.js";
 import { sessionOptions, withDtype, type DtypeOptions } from "./dtype.js";
 import { DiagnosticsError, noteDiagnostics, UsageError } from "./failure.js";
@@ -80,10 +80,12 @@ without it, it begins anew.`)
         const text = recipe.needsText || options.layerErrors === true ? await calibrationText(model, options) : null;
         const evaluation = await scoredText(model, options);
         const { device, caller, close } = await openMachine(options.device, output.note);
+        const parents = [options.out, ...outputs].flatMap(missingParents);
         const forget = onInterrupt(() => {
           outputs.forEach(discardStaged);
           const finished = leaveState(options.out);
-          if (finished > 0) output.note(`${finished} steps are finished and kept: --resume goes on from there.`);
+          removeEmpty(parents);
+          if (finished !== null) output.note(keptLine(finished));
         }, output.note);
         try {
           const progress = stagedProgress(output);

@@ -9,13 +9,15 @@ import { realpathOfNew } from "../model/files.js";
 import { checkOutput } from "../model/output.js";
 import { printPattern } from "../model/packed.js";
 import { calibrationRun, type CalibrationRun } from "./calibration-run.js";
+import { stands, type Announced } from "./announced.js";
 import type { Caller } from "./call.js";
 import { LlamaError } from "./error.js";
 import { holds, type FoundPerplexity } from "./expectation.js";
 import { createForecast, type Forecast, type Work } from "./forecast.js";
 import { identityOf } from "./identity.js";
+import type { Facts } from "./manifest.js";
 import { isSelected, treatmentOf } from "./names.js";
-import { openState, type Facts, type SavedState } from "./saved-state.js";
+import { keptLine, openState, writtenBy, type SavedState } from "./saved-state.js";
 import { scoreModel } from "./score.js";
 import type { ActivationDtype } from "./session.js";
 import type { SpillDisk } from "./spill.js";
@@ -132,11 +134,19 @@ interface Run {
   dense: number | null;
   /** Units of work done so far: blocks of a body, an expectation, a save. */
   unit: number;
+  /** What was known when the last unit was finished. */
+  known: Facts;
+  /** Models that this unit has written, in order, and those that a stopped run had written of it. */
+  announced: readonly Announced[];
+  before: readonly Announced[];
+  /** Whether all models are written, so that a fault cannot be the recipe's. */
+  isWritten: boolean;
 }
 
 /**
  * Compresses a model by a recipe. The recipe is checked against the model before any weight is read. A run that fails or
- * is stopped after a block is finished leaves what it has beside the output, for `resume`; a fault of the recipe does not.
+ * is stopped after a block is finished leaves what it has beside the output, for `resume`; a fault that it would come to
+ * again does not.
  * @throws LlamaError recipe, expectation-failed, text-too-short, bad-window, not-finite, not-positive-definite, resume; CompileError; ModelError; DeviceError
  */
 export async function compress(caller: Caller, model: Model, recipe: Recipe, options: CompressOptions): Promise<Compression> {
@@ -150,27 +160,32 @@ export async function compress(caller: Caller, model: Model, recipe: Recipe, opt
   const identity = await identityOf(caller, model, { recipe, source: options.source, text, dtype: options.dtype ?? "f32" });
   const state = await openState(options.output, identity, { resume: options.resume === true, note });
   const working = createWorkingModel(caller, model, state);
+  let run: Run | null = null;
   try {
     const { facts } = state;
-    for (const path of outputsOf(recipe, options.output)) if (!facts.saved.includes(await realpathOfNew(path))) await checkOutput(path, { model: model.directory, force: options.force === true });
+    const written = await writtenBy(facts);
+    for (const path of outputsOf(recipe, options.output)) if (!written.includes(await realpathOfNew(path))) await checkOutput(path, { model: model.directory, force: options.force === true });
     const costs = costsOf(model, windows === null ? 0 : windows.count * windows.tokens, windows?.tokens ?? 0);
-    const run: Run = {
+    run = {
       caller, model, recipe, options, windows, costs, state, working, started,
       forecast: createForecast(workLeft(recipe, model, costs, options, state.finished)),
       treater: createTreater(caller, model, working, { share: options.share }),
       saved: [...facts.saved], perplexities: facts.perplexities.map((one) => ({ ...one, text: "calibration" })), dense: facts.dense, unit: 0,
+      known: facts, announced: [], before: facts.announced, isWritten: false,
     };
-    if (options.resume === true) note(state.finished === 0 ? "There is nothing to go on with: this run begins anew." : `Going on after ${state.finished} of ${unitsOf(recipe, model)} steps.`);
+    if (options.resume === true) note(state.finished === 0 && written.length === 0 ? "There is nothing to go on with: this run begins anew." : `Going on after ${state.finished} of ${unitsOf(recipe, model)} steps.`);
     for (const step of recipe.steps) await follow(run, step);
     if (!recipe.steps.some((step) => saves(step))) await save(run, options.output);
+    run.isWritten = true;
     await evaluateBoth(run);
     const report = reportOf(run);
     await state.remove();
     return report;
   } catch (error) {
-    if (error instanceof LlamaError || error instanceof CompileError) await state.remove();
+    // the same run would come to the same fault, and another recipe is another run; a text to evaluate on can be another
+    if ((error instanceof LlamaError || error instanceof CompileError) && run?.isWritten !== true) await state.remove();
     const left = await state.leave();
-    if (left > 0) note(`${left} of ${unitsOf(recipe, model)} steps are finished and kept: --resume goes on from there.`);
+    if (left !== null) note(keptLine(left, unitsOf(recipe, model)));
     throw error;
   } finally {
     working.release();
@@ -263,13 +278,15 @@ async function followBody(run: Run, body: readonly RecipeStep[], index: number, 
 /** Puts what a unit of work has made where a later run finds it. */
 async function finishUnit(run: Run): Promise<void> {
   run.unit++;
+  [run.announced, run.before] = [[], []];
   await run.working.keep();
-  await run.state.commit(run.unit, factsOf(run));
+  run.known = factsOf(run);
+  await run.state.commit(run.unit, run.known);
 }
 
 function factsOf(run: Run): Facts {
   return {
-    dense: run.dense, saved: run.saved, seconds: run.state.facts.seconds + (performance.now() - run.started) / 1000,
+    dense: run.dense, saved: [...run.saved], announced: run.announced, seconds: run.state.facts.seconds + (performance.now() - run.started) / 1000,
     perplexities: run.perplexities.filter(({ text }) => text === "calibration").map(({ of, value }) => ({ of, value })),
   };
 }
@@ -304,11 +321,26 @@ async function evaluateBoth(run: Run): Promise<void> {
   for (const of of ["given", "compressed"] as const) run.perplexities.push({ text: "evaluation", of, value: await score(run, of === "given" ? "dense" : "model", evaluation) });
 }
 
+/**
+ * Writes the model as it is. Before it gets its name it is noted, for a run that is stopped after that to find it: one
+ * that goes on comes here again, and takes what it finds as it was noted for its own.
+ */
 async function save(run: Run, directory: string): Promise<void> {
-  const { recipe, options } = run;
+  const { recipe, options, state } = run;
+  const target = await realpathOfNew(directory);
+  for (const [at, one] of run.before.entries()) {
+    if (at < run.announced.length || one.directory !== target || !(await stands(one))) continue;
+    run.announced = [...run.announced, run.before[run.announced.length] ?? one];
+    run.saved.push(target);
+    return;
+  }
   const parameters = Object.fromEntries(recipe.parameters.map(({ name, value }) => [name, value]));
   const written = await saveModel(run.model, run.working, directory, {
     recipe: { name: recipe.name, source: options.source, parameters }, force: options.force ?? false,
+    async announced(what) {
+      run.announced = [...run.announced, what];
+      await state.commit(run.unit, { ...run.known, announced: run.announced, seconds: factsOf(run).seconds });
+    },
   }, (name, done, total, bytes) => report(run, "save", name, done, total, run.costs.save(bytes)));
   run.saved.push(written);
 }

@@ -1,4 +1,4 @@
-import { constants } from "node:fs";
+import { constants, realpathSync } from "node:fs";
 import { lstat, open, realpath, stat, type FileHandle } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from "node:path";
 import { formatBytes } from "../device/error.js";
@@ -138,6 +138,17 @@ export async function realpathOfNew(path: string, fail: (path: string, error: un
   } catch (error) {
     if (systemCode(error) !== "ENOENT" || dirname(absolute) === absolute) throw fail(path, error);
     return join(await realpathOfNew(dirname(absolute), fail), basename(absolute));
+  }
+}
+
+/** As `realpathOfNew`, at once. */
+export function realpathOfNewSync(path: string): string {
+  const absolute = resolve(path);
+  try {
+    return realpathSync(absolute);
+  } catch (error) {
+    if (systemCode(error) !== "ENOENT" || dirname(absolute) === absolute) throw accessError(path, error);
+    return join(realpathOfNewSync(dirname(absolute)), basename(absolute));
   }
 }
 

@@ -101,7 +101,7 @@ test("what an expectation refuses leaves nothing; nor does a run that finished n
   const error = await run(impossible, "expected").then(() => null, (thrown: unknown) => thrown);
   assert.ok(error instanceof LlamaError && error.code === "expectation-failed", String(error));
   await killed(wanda, "early", 0);
-  assert.is(leaveState(join(folder, "early")), 0);
+  assert.is(leaveState(join(folder, "early")), null);
   assert.equal(await readdir(folder), before);
 });
 
