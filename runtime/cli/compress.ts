@@ -13,16 +13,16 @@ import { keptLine, leaveState, stateOf } from "../llama/saved-state.js";
 import { checkRecipe } from "../llama/treat.js";
 import { calibrationWindows, checkContext } from "../llama/windows.js";
 import { realpathOfNew } from "../model/files.js";
-import { openModel, type Model } from "../model/model.js";
+import { filesOf, openModel, type Model } from "../model/model.js";
 import { checkOutput, discardStaged, missingParents, removeEmpty } from "../model/output.js";
-import { action, byteCount, collect, integer, openMachine, withDevice, type DeviceOptions } from "./context.js";
+import { action, byteCount, collect, integer, openMachine, pathOf, withDevice, type DeviceOptions } from "./context.js";
 import { sessionOptions, withDtype, type DtypeOptions } from "./dtype.js";
 import { DiagnosticsError, noteDiagnostics, UsageError } from "./failure.js";
 import { onInterrupt } from "./interrupt.js";
 import type { Output } from "./output.js";
 import { stagedProgress } from "./progress.js";
 import { compressionPage } from "./report/compression.js";
-import { checkPage, writePage } from "./report/write.js";
+import { checkPage, printWithPage } from "./report/write.js";
 import { scoredText } from "./scored-text.js";
 import { table } from "./table.js";
 import { readTokens } from "./text.js";
@@ -60,7 +60,7 @@ export function addCompress(program: Command): void {
     .option("--no-layer-errors", "measure it only where the recipe observes what it takes")
     .option("--eval <file>", "score this text too, with the model as given and compressed")
     .option("--limit <n>", "score the first n windows only", integer(1))
-    .option("--report <file>", "write a page about it, HTML, with plots")
+    .option("--report <file>", "write a page about it, HTML, with plots", pathOf)
     .option("--resume", "go on from the last block that a stopped run finished")
     .option("--force", "replace the output directory if it holds a model")))
     .addHelpText("after", `
@@ -76,7 +76,8 @@ without it, it begins anew.`)
         const outputs = outputsOf(recipe, options.out);
         const written = options.resume === true ? ((await stateOf(options.out))?.saved ?? []) : [];
         for (const path of outputs) if (!written.includes(await realpathOfNew(path))) await checkOutput(path, { model: options.model, force: options.force === true });
-        if (options.report !== undefined) await checkPage(options.report);
+        if (options.report !== undefined) await checkPage(options.report, { files: [...filesOf(model), ...sources.keys(), ...[options.text, options.eval].filter((path) => path !== undefined)], directories: [options.model, ...outputs] });
+        await model.companions();
         const text = recipe.needsText || options.layerErrors === true ? await calibrationText(model, options) : null;
         const evaluation = await scoredText(model, options);
         const { device, caller, close } = await openMachine(options.device, output.note);
@@ -93,10 +94,8 @@ without it, it begins anew.`)
           const report = await compress(caller, model, recipe, {
             output: options.out, force, source, text, evaluation: evaluation?.text, dtype: sessionOptions(options, caller.target).dtype, layerErrors, memory, resume, note: output.note, onProgress: progress.update,
           }).finally(progress.end);
-          const page = options.report;
           const context = { model, device: device.name, recipe: { file, name: recipe.name, parameters: recipe.parameters, source }, evaluation: evaluation?.words ?? null };
-          if (page !== undefined) await writePage(page, compressionPage(report, context));
-          output.result({ ...report, device: device.name, ...(page === undefined ? {} : { report: page }) }, () => `${describe(report, device.name, output)}${page === undefined ? "" : `\nThe report is in ${page}.`}`);
+          return await printWithPage(output, { ...report, device: device.name }, () => describe(report, device.name, output), options.report, () => compressionPage(report, context));
         } finally {
           forget();
           close();

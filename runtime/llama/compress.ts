@@ -157,6 +157,8 @@ export async function compress(caller: Caller, model: Model, recipe: Recipe, opt
   for (const line of checkRecipe(caller, model, recipe)) note(`note: ${line}`);
   const windows = text === null ? null : calibrationWindows(text.ids, text.window ?? 256, text.bos, text.windows);
   if (windows !== null) checkContext(windows, model.config.contextLength);
+  // what would be found wrong when the model is written
+  await model.companions();
   const identity = await identityOf(caller, model, { recipe, source: options.source, text, dtype: options.dtype ?? "f32" });
   const state = await openState(options.output, identity, { resume: options.resume === true, note });
   const working = createWorkingModel(caller, model, state);

@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { stat } from "node:fs/promises";
 import { basename } from "node:path";
 import type { Recipe } from "../../compiler/recipe/recipe.js";
-import type { Model } from "../model/model.js";
+import { filesOf, type Model } from "../model/model.js";
 import { recipeHash } from "../model/write.js";
 import { installedVersion, thisBuild } from "./build.js";
 import type { Caller } from "./call.js";
@@ -39,7 +39,7 @@ export async function identityOf(caller: Caller, model: Model, { recipe, source,
   };
   if (device.kind === "cpu") identity["the package @sparticuz/chromium, whose driver computes on the CPU"] = installedVersion("@sparticuz/chromium");
   for (const { name, value } of recipe.parameters) identity[`the parameter ${name}`] = String(value);
-  for (const file of new Set(model.tensors.map((tensor) => tensor.file))) {
+  for (const file of filesOf(model)) {
     const found = await stat(file);
     identity[basename(file)] = `${found.size} bytes, last changed ${new Date(found.mtimeMs).toISOString()}`;
   }
