@@ -162,12 +162,14 @@ export function isObject(value: unknown): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** A parsed JSON value in words for a message: `the string "gpt2"`, `an array`. */
+/** A parsed value in words for a message: `the string "gpt2"`, `an array`. */
 export function describe(value: unknown): string {
   if (value === undefined) return "nothing";
   if (value === null) return "null";
-  if (Array.isArray(value)) return value.length <= 4 && value.every((item) => typeof item !== "object") ? `the list ${JSON.stringify(value).slice(0, 80)}` : "a list";
+  if (Array.isArray(value)) return value.length <= 4 && value.every((item) => typeof item !== "object") ? `the list [${value.map(describe).join(",").slice(0, 80)}]` : "a list";
   if (typeof value === "object") return "an object";
+  // a GGUF file can hold what JSON cannot
+  if (typeof value === "number" && !Number.isFinite(value)) return String(value);
   const text = JSON.stringify(value);
   return text.length > 60 ? `${text.slice(0, 60)}…` : text;
 }
