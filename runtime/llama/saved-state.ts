@@ -7,7 +7,7 @@ import { existsSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { mkdir, open, readdir, rename, rm, rmdir, type FileHandle } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { isWithin, readFully, realpathOfNew, realpathOfNewSync } from "../model/files.js";
-import { discardedState, stateDirectory } from "../model/output.js";
+import { discardedState, removeStale, stateDirectory } from "../model/output.js";
 import { thisProcess } from "../model/process.js";
 import { writeError } from "../model/safetensors-writer.js";
 import { stands } from "./announced.js";
@@ -43,12 +43,14 @@ const nothing: Facts = { dense: null, perplexities: [], saved: [], announced: []
  * @throws LlamaError resume (something has changed, is damaged or in use); ModelError M151, M153, M154
  */
 export async function openState(path: string, identity: Identity, options: { readonly resume: boolean; readonly note: (line: string) => void }): Promise<SavedState> {
-  const directory = stateDirectory(await realpathOfNew(path, writeError));
+  const target = await realpathOfNew(path, writeError);
+  const directory = stateDirectory(target);
   const parent = dirname(directory);
   const guarded = async <T>(file: string, work: () => Promise<T>): Promise<T> => work().catch((error: unknown) => {
     throw error instanceof Error && "syscall" in error ? writeError(file, error) : error;
   });
   const made = await guarded(path, () => mkdir(parent, { recursive: true }));
+  await removeStale(target);
   const claimed = await guarded(path, () => claim(directory, options.resume));
   if (claimed !== "ours") {
     const { owner, elsewhere } = claimed;
@@ -56,13 +58,15 @@ export async function openState(path: string, identity: Identity, options: { rea
       ? `A run on another machine, ${owner.host}, is compressing into ${path}, or was stopped there. Give --resume to go on with what it finished, or remove ${directory}.`
       : `Another run (process ${owner.pid}) is compressing into ${path}. Wait for it to end, or stop it; if that process is no run of espalier, remove ${directory}.`);
   }
-  const manifest = await begun(directory, path, identity, options).catch((error: unknown) => {
+  const manifest = await guarded(path, async () => {
+    const found = await begun(directory, path, identity, options);
+    // what is not gone on with goes; the claim stays
+    const old = found === null ? (await readdir(directory)).filter((name) => name !== claimName(thisProcess())) : [];
+    for (const name of old) await rm(join(directory, name), { recursive: true, force: true });
+    return found;
+  }).catch((error: unknown) => {
     unclaim(directory);
     throw error;
-  });
-  // what is not gone on with goes; the claim stays
-  if (manifest === null) await guarded(path, async () => {
-    for (const name of await readdir(directory)) if (name !== claimName(thisProcess())) await rm(join(directory, name), { recursive: true, force: true });
   });
 
   const places = new Map((manifest?.weights ?? []).map((place) => [place.record.name, place]));

@@ -192,7 +192,7 @@ function stagedName(prefix: string, name: string): { readonly purpose: Purpose; 
 }
 
 /** Removes what killed runs on this machine left beside the target; a model that was being replaced comes back. */
-async function removeStale(target: string): Promise<void> {
+export async function removeStale(target: string): Promise<void> {
   const parent = dirname(target);
   const prefix = prefixOf(target);
   for (const name of await readdir(parent).catch(() => [])) {
