@@ -8,21 +8,22 @@ import type { Recipe } from "../../compiler/recipe/recipe.js";
 import { baselineTarget } from "../../compiler/target.js";
 import { formatBytes } from "../device/device.js";
 import { createHost, packageRoot } from "../library.js";
-import { compress, outputsOf, type CalibrationText, type Compression } from "../llama/compress.js";
-import { leaveState, stateOf } from "../llama/saved-state.js";
+import { compress, outputsOf } from "../llama/compress.js";
+import type { CalibrationText, Compression } from "../llama/compression.js";
+import { keptLine, leaveState, stateOf } from "../llama/saved-state.js";
 import { checkRecipe } from "../llama/treat.js";
 import { calibrationWindows, checkContext } from "../llama/windows.js";
 import { realpathOfNew } from "../model/files.js";
-import { openModel, type Model } from "../model/model.js";
-import { checkOutput, discardStaged } from "../model/output.js";
-import { action, byteCount, collect, integer, openMachine, withDevice, type DeviceOptions } from "./context.js";
+import { filesOf, openModel, type Model } from "../model/model.js";
+import { checkOutput, discardStaged, missingParents, removeEmpty } from "../model/output.js";
+import { action, byteCount, collect, integer, openMachine, pathOf, withDevice, type DeviceOptions } from "./context.js";
 import { sessionOptions, withDtype, type DtypeOptions } from "./dtype.js";
 import { DiagnosticsError, noteDiagnostics, UsageError } from "./failure.js";
 import { onInterrupt } from "./interrupt.js";
 import type { Output } from "./output.js";
 import { stagedProgress } from "./progress.js";
 import { compressionPage } from "./report/compression.js";
-import { checkPage, writePage } from "./report/write.js";
+import { checkPage, printWithPage } from "./report/write.js";
 import { scoredText } from "./scored-text.js";
 import { table } from "./table.js";
 import { readTokens } from "./text.js";
@@ -60,7 +61,7 @@ export function addCompress(program: Command): void {
     .option("--no-layer-errors", "measure it only where the recipe observes what it takes")
     .option("--eval <file>", "score this text too, with the model as given and compressed")
     .option("--limit <n>", "score the first n windows only", integer(1))
-    .option("--report <file>", "write a page about it, HTML, with plots")
+    .option("--report <file>", "write a page about it, HTML, with plots", pathOf)
     .option("--resume", "go on from the last block that a stopped run finished")
     .option("--force", "replace the output directory if it holds a model")))
     .addHelpText("after", `
@@ -76,14 +77,17 @@ without it, it begins anew.`)
         const outputs = outputsOf(recipe, options.out);
         const written = options.resume === true ? ((await stateOf(options.out))?.saved ?? []) : [];
         for (const path of outputs) if (!written.includes(await realpathOfNew(path))) await checkOutput(path, { model: options.model, force: options.force === true });
-        if (options.report !== undefined) await checkPage(options.report);
+        if (options.report !== undefined) await checkPage(options.report, { files: [...filesOf(model), ...sources.keys(), ...[options.text, options.eval].filter((path) => path !== undefined)], directories: [options.model, ...outputs] });
+        await model.companions();
         const text = recipe.needsText || options.layerErrors === true ? await calibrationText(model, options) : null;
         const evaluation = await scoredText(model, options);
         const { device, caller, close } = await openMachine(options.device, output.note);
+        const parents = [options.out, ...outputs].flatMap(missingParents);
         const forget = onInterrupt(() => {
           outputs.forEach(discardStaged);
           const finished = leaveState(options.out);
-          if (finished > 0) output.note(`${finished} steps are finished and kept: --resume goes on from there.`);
+          removeEmpty(parents);
+          if (finished !== null) output.note(keptLine(finished));
         }, output.note);
         try {
           const progress = stagedProgress(output);
@@ -91,10 +95,8 @@ without it, it begins anew.`)
           const report = await compress(caller, model, recipe, {
             output: options.out, force, source, text, evaluation: evaluation?.text, dtype: sessionOptions(options, caller.target).dtype, layerErrors, memory, resume, note: output.note, onProgress: progress.update,
           }).finally(progress.end);
-          const page = options.report;
           const context = { model, device: device.name, recipe: { file, name: recipe.name, parameters: recipe.parameters, source }, evaluation: evaluation?.words ?? null };
-          if (page !== undefined) await writePage(page, compressionPage(report, context));
-          output.result({ ...report, device: device.name, ...(page === undefined ? {} : { report: page }) }, () => `${describe(report, device.name, output)}${page === undefined ? "" : `\nThe report is in ${page}.`}`);
+          return await printWithPage(output, { ...report, device: device.name }, () => describe(report, device.name, output), options.report, () => compressionPage(report, context));
         } finally {
           forget();
           close();

@@ -93,6 +93,12 @@ export function byteCount(text: string): number {
   throw new InvalidArgumentError("Expected a number of bytes, such as 536870912 or 512MiB.");
 }
 
+/** Reads the path of a file to write; an empty one, of a variable that is not set most often, would be found wrong late. */
+export function pathOf(text: string): string {
+  if (text.trim() !== "") return text;
+  throw new InvalidArgumentError("Expected a path.");
+}
+
 /** For options that may be given several times: all values, in order. */
 export function collect(value: string, before: readonly string[]): readonly string[] {
   return [...before, value];

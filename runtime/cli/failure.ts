@@ -34,10 +34,16 @@ export function reportFailure(output: Output, error: unknown): number {
     printFailure(output, { diagnostics: error.diagnostics });
     return 1;
   }
+  const exitCode = noteFailure(output, error);
+  printFailure(output, { error: failureOf(error) });
+  return exitCode;
+}
+
+/** Says on stderr what went wrong, where that is no diagnostics, and gives the exit code. */
+export function noteFailure(output: Output, error: unknown): number {
   const failure = failureOf(error);
   const code = failure.code === "usage" || failure.code === "system" || failure.code === "internal" ? "" : `[${failure.code}]`;
   output.note(`${output.alarm(`error${code}`)}: ${failure.message}${failure.help === null ? "" : `\n  = help: ${failure.help}`}`);
-  printFailure(output, { error: failure });
   return failure.code === "usage" ? 2 : 1;
 }
 
@@ -56,7 +62,8 @@ export function noteDiagnostics(output: Pick<Output, "note">, diagnostics: reado
   output.note(render(diagnostics, sources, { color: hasColors(2) }).trimEnd());
 }
 
-function failureOf(error: unknown): Failure {
+/** An error as it is told. */
+export function failureOf(error: unknown): Failure {
   if (error instanceof ModelError) return { code: error.code, message: error.message, help: error.help };
   if (error instanceof LlamaError || error instanceof DeviceError) return { code: error.code, message: error.message, help: null };
   if (error instanceof UsageError) return { code: "usage", message: error.message, help: null };

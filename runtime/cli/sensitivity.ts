@@ -1,16 +1,16 @@
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { Option, type Command } from "commander";
+import { InvalidArgumentError, Option, type Command } from "commander";
 import { packageRoot } from "../library.js";
 import { groupsOf, findSensitivity, type Sensitivity, type Try } from "../llama/sensitivity.js";
 import { calibrationWindows, checkContext, scoredWindows } from "../llama/windows.js";
-import { openModel } from "../model/model.js";
+import { filesOf, openModel } from "../model/model.js";
 import { findRecipe } from "./compress.js";
-import { action, integer, openMachine, withDevice, type DeviceOptions } from "./context.js";
+import { action, integer, openMachine, pathOf, withDevice, type DeviceOptions } from "./context.js";
 import { UsageError } from "./failure.js";
 import type { Output } from "./output.js";
 import { sensitivityPage } from "./report/sensitivity.js";
-import { checkPage, writePage } from "./report/write.js";
+import { checkPage, printWithPage } from "./report/write.js";
 import { table } from "./table.js";
 import { readTokens } from "./text.js";
 
@@ -39,21 +39,24 @@ export function addSensitivity(program: Command): void {
     .option("--window <n>", "tokens of a window", integer(2), 256)
     .option("--limit <n>", "windows to score, the first of the text", integer(1), 4)
     .option("--windows <n>", "calibration windows, the first of that text", integer(1), 8)
-    .option("--report <file>", "write a page about it, HTML, with plots"))
+    .option("--report <file>", "write a page about it, HTML, with plots", pathOf))
     .addHelpText("after", () => `
 Examples that come with espalier: ${examples().join(", ")}.
 The model is held on the device. Nothing is written but the report.`)
     .action(action(async (output, options: SensitivityCommandOptions) => {
+      const read: string[] = [];
       const tries = options.treatments.map((treatment): Try => {
         const file = fileOf(treatment);
-        return { name: existsSync(treatment) ? treatment : nameOf(treatment), recipe: findRecipe(file, { set: [] }, output).recipe };
+        const { recipe, sources } = findRecipe(file, { set: [] }, output);
+        read.push(...sources.keys());
+        return { name: existsSync(treatment) ? treatment : nameOf(treatment), recipe };
       });
-      if (options.report !== undefined) await checkPage(options.report);
       const model = await openModel(options.model);
       try {
         const tokenizer = await model.tokenizer();
         const beside = join(options.model, "calibration.txt");
         const source = options.calibration ?? (existsSync(beside) ? beside : options.text);
+        if (options.report !== undefined) await checkPage(options.report, { files: [...filesOf(model), ...read, options.text, source], directories: [options.model] });
         const scored = scoredWindows(await readTokens(options.text, tokenizer), options.window, tokenizer.bos, options.limit);
         const calibration = calibrationWindows(await readTokens(source, tokenizer), options.window, tokenizer.bos, options.windows);
         for (const windows of [scored, calibration]) checkContext(windows, model.config.contextLength);
@@ -64,9 +67,7 @@ The model is held on the device. Nothing is written but the report.`)
             scored, calibration, by: options.by, note: output.note,
             onProgress: ({ subject, done, total, share, secondsLeft }) => bar.update(share, secondsLeft, `${done}/${total} ${subject}`),
           }).finally(bar.end);
-          const page = options.report;
-          if (page !== undefined) await writePage(page, sensitivityPage(result, { model, device: device.name, text: options.text, calibration: source, by: options.by, groups: groupsOf(model, options.by).map(({ name }) => name) }));
-          output.result({ ...result, by: options.by, device: device.name, ...(page === undefined ? {} : { report: page }) }, () => `${describe(result, device.name, output)}${page === undefined ? "" : `\nThe report is in ${page}.`}`);
+          return await printWithPage(output, { ...result, by: options.by, device: device.name }, () => describe(result, device.name, output), options.report, () => sensitivityPage(result, { model, device: device.name, text: options.text, calibration: source, by: options.by, groups: groupsOf(model, options.by).map(({ name }) => name) }));
         } finally {
           close();
         }
@@ -93,7 +94,7 @@ function describe(result: Sensitivity, device: string, output: Output): string {
 
 function list(text: string): readonly string[] {
   const names = text.split(",").map((name) => name.trim()).filter((name) => name !== "");
-  if (names.length === 0) throw new UsageError("--treatments needs a recipe");
+  if (names.length === 0) throw new InvalidArgumentError("Expected recipes with commas between.");
   return names;
 }
 

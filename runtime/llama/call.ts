@@ -75,6 +75,8 @@ export function createCaller(executor: Executor, target: Target, functions: Read
     if (ready === undefined) {
       ready = executor.prepare(compileFunction(graph, binding, target));
       prepared.set(whole, ready);
+      // what failed is tried again by the next call: a device may have had no memory left just then
+      ready.catch(() => prepared.delete(whole));
     }
     return ready;
   }

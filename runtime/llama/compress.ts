@@ -8,110 +8,24 @@ import type { Model } from "../model/model.js";
 import { realpathOfNew } from "../model/files.js";
 import { checkOutput } from "../model/output.js";
 import { printPattern } from "../model/packed.js";
+import { stands, type Announced } from "./announced.js";
 import { calibrationRun, type CalibrationRun } from "./calibration-run.js";
 import type { Caller } from "./call.js";
+import type { CalibrationText, Compression, CompressOptions, PerplexityReport, TensorReport } from "./compression.js";
 import { LlamaError } from "./error.js";
 import { holds, type FoundPerplexity } from "./expectation.js";
-import { createForecast, type Forecast, type Work } from "./forecast.js";
+import { createForecast, type Forecast } from "./forecast.js";
 import { identityOf } from "./identity.js";
+import type { Facts } from "./manifest.js";
 import { isSelected, treatmentOf } from "./names.js";
-import { openState, type Facts, type SavedState } from "./saved-state.js";
+import { keptLine, openState, writtenBy, type SavedState } from "./saved-state.js";
 import { scoreModel } from "./score.js";
-import type { ActivationDtype } from "./session.js";
-import type { SpillDisk } from "./spill.js";
 import { checkRecipe, createTreater, type Treater } from "./treat.js";
 import { calibrationWindows, checkContext, scoredWindows, usualWindows, type Windows } from "./windows.js";
 import { bodyOf, costsOf, observationsOf, observeCost, withDense, workOf, type Costs, type Stage } from "./workload.js";
 import { createWorkingModel, saveModel, type WorkingModel } from "./working-model.js";
 
-/** What is being done, for a progress bar: `done` of `total` steps of a stage, and how far the whole has come. */
-export interface CompressProgress {
-  readonly stage: Stage;
-  /** The block, the layer, or the file concerned. */
-  readonly subject: string;
-  readonly done: number;
-  readonly total: number;
-  /** The share of the whole run's time that is over, 0 to 1. */
-  readonly share: number;
-  /** Of the whole run; null while nothing is known. */
-  readonly secondsLeft: number | null;
-}
-
-/** A text, tokenised whole without special tokens. */
-export interface CalibrationText {
-  readonly ids: readonly number[];
-  readonly bos: number | null;
-  /** Tokens of a window, the first token `bos` included; 256 unless given. */
-  readonly window?: number | undefined;
-  /** The first so many windows, which the text must have; as many of 128 as there are unless given. */
-  readonly windows?: number | undefined;
-}
-
-export interface CompressOptions {
-  /** The directory to write; `save "name"` in a recipe writes `output/name`. */
-  readonly output: string;
-  readonly force?: boolean | undefined;
-  /** The recipe's source, to be recorded with the model. */
-  readonly source: string;
-  readonly text?: CalibrationText | null | undefined;
-  /** A text to score the model on, as given and compressed, when all is done. */
-  readonly evaluation?: CalibrationText | null | undefined;
-  /** What calibration activations are kept in; f32 unless told. */
-  readonly dtype?: ActivationDtype | undefined;
-  /** Bytes of calibration activations that stay on the device; the rest goes to temporary files. See `defaultMemory`. */
-  readonly memory?: number | undefined;
-  readonly disk?: SpillDisk | undefined;
-  /**
-   * Whether to observe what layer errors need where the recipe does not. Unless told, where it observes anything; `true`
-   * needs a text.
-   */
-  readonly layerErrors?: boolean | undefined;
-  /** Whether layers that share an input share what depends on that alone; unless told, they do. For tests: the files are the same. */
-  readonly share?: boolean | undefined;
-  /** Go on from the last block that a stopped run to the same output finished, if there is one. */
-  readonly resume?: boolean | undefined;
-  /** Gets a line for people now and then. */
-  readonly note?: ((line: string) => void) | undefined;
-  readonly onProgress?: ((progress: CompressProgress) => void) | undefined;
-}
-
-/** A tensor that was compressed. */
-export interface TensorReport {
-  readonly name: string;
-  readonly pattern: string;
-  readonly format: string;
-  readonly bitsPerWeight: number;
-  readonly bytes: number;
-  /** ||W' - W|| / ||W||, Frobenius, against the model that was given. */
-  readonly relativeError: number;
-  /** ||(W' - W) X|| / ||W X||, X what the layer received on the calibration text when it was treated; null where that is not known. */
-  readonly layerError: number | null;
-  /** Of the layer's treatments, measures included. */
-  readonly seconds: number;
-}
-
-/** A perplexity that was computed on the way. */
-export interface PerplexityReport {
-  readonly text: "calibration" | "evaluation";
-  readonly of: "given" | "compressed";
-  readonly value: number;
-}
-
-export interface Compression {
-  readonly tensors: readonly TensorReport[];
-  /** Bytes of all tensors of the model. */
-  readonly bytesBefore: number;
-  readonly bytesAfter: number;
-  /** Of all runs, where one was resumed. */
-  readonly seconds: number;
-  /** Of this run, by what it was doing. */
-  readonly stageSeconds: Work<Stage>;
-  /** The directories that were written. */
-  readonly saved: readonly string[];
-  readonly perplexities: readonly PerplexityReport[];
-  /** The most bytes that were allocated on the device at once. */
-  readonly deviceBytesPeak: number;
-}
+export type { CalibrationText, Compression, CompressOptions, CompressProgress, PerplexityReport, TensorReport } from "./compression.js";
 
 /** The state of a run. */
 interface Run {
@@ -132,11 +46,19 @@ interface Run {
   dense: number | null;
   /** Units of work done so far: blocks of a body, an expectation, a save. */
   unit: number;
+  /** What was known when the last unit was finished. */
+  known: Facts;
+  /** Models that this unit has written, in order, and those that a stopped run had written of it. */
+  announced: readonly Announced[];
+  before: readonly Announced[];
+  /** Whether all models are written, so that a fault cannot be the recipe's. */
+  isWritten: boolean;
 }
 
 /**
  * Compresses a model by a recipe. The recipe is checked against the model before any weight is read. A run that fails or
- * is stopped after a block is finished leaves what it has beside the output, for `resume`; a fault of the recipe does not.
+ * is stopped after a block is finished leaves what it has beside the output, for `resume`; a fault that it would come to
+ * again does not.
  * @throws LlamaError recipe, expectation-failed, text-too-short, bad-window, not-finite, not-positive-definite, resume; CompileError; ModelError; DeviceError
  */
 export async function compress(caller: Caller, model: Model, recipe: Recipe, options: CompressOptions): Promise<Compression> {
@@ -147,30 +69,37 @@ export async function compress(caller: Caller, model: Model, recipe: Recipe, opt
   for (const line of checkRecipe(caller, model, recipe)) note(`note: ${line}`);
   const windows = text === null ? null : calibrationWindows(text.ids, text.window ?? 256, text.bos, text.windows);
   if (windows !== null) checkContext(windows, model.config.contextLength);
+  // what would be found wrong when the model is written
+  await model.companions();
   const identity = await identityOf(caller, model, { recipe, source: options.source, text, dtype: options.dtype ?? "f32" });
   const state = await openState(options.output, identity, { resume: options.resume === true, note });
   const working = createWorkingModel(caller, model, state);
+  let run: Run | null = null;
   try {
     const { facts } = state;
-    for (const path of outputsOf(recipe, options.output)) if (!facts.saved.includes(await realpathOfNew(path))) await checkOutput(path, { model: model.directory, force: options.force === true });
+    const written = await writtenBy(facts);
+    for (const path of outputsOf(recipe, options.output)) if (!written.includes(await realpathOfNew(path))) await checkOutput(path, { model: model.directory, force: options.force === true });
     const costs = costsOf(model, windows === null ? 0 : windows.count * windows.tokens, windows?.tokens ?? 0);
-    const run: Run = {
+    run = {
       caller, model, recipe, options, windows, costs, state, working, started,
       forecast: createForecast(workLeft(recipe, model, costs, options, state.finished)),
       treater: createTreater(caller, model, working, { share: options.share }),
       saved: [...facts.saved], perplexities: facts.perplexities.map((one) => ({ ...one, text: "calibration" })), dense: facts.dense, unit: 0,
+      known: facts, announced: [], before: facts.announced, isWritten: false,
     };
-    if (options.resume === true) note(state.finished === 0 ? "There is nothing to go on with: this run begins anew." : `Going on after ${state.finished} of ${unitsOf(recipe, model)} steps.`);
+    if (options.resume === true) note(state.finished === 0 && written.length === 0 ? "There is nothing to go on with: this run begins anew." : `Going on after ${state.finished} of ${unitsOf(recipe, model)} steps.`);
     for (const step of recipe.steps) await follow(run, step);
     if (!recipe.steps.some((step) => saves(step))) await save(run, options.output);
+    run.isWritten = true;
     await evaluateBoth(run);
     const report = reportOf(run);
     await state.remove();
     return report;
   } catch (error) {
-    if (error instanceof LlamaError || error instanceof CompileError) await state.remove();
+    // the same run would come to the same fault, and another recipe is another run; a text to evaluate on can be another
+    if ((error instanceof LlamaError || error instanceof CompileError) && run?.isWritten !== true) await state.remove();
     const left = await state.leave();
-    if (left > 0) note(`${left} of ${unitsOf(recipe, model)} steps are finished and kept: --resume goes on from there.`);
+    if (left !== null) note(keptLine(left, unitsOf(recipe, model)));
     throw error;
   } finally {
     working.release();
@@ -263,13 +192,15 @@ async function followBody(run: Run, body: readonly RecipeStep[], index: number, 
 /** Puts what a unit of work has made where a later run finds it. */
 async function finishUnit(run: Run): Promise<void> {
   run.unit++;
+  [run.announced, run.before] = [[], []];
   await run.working.keep();
-  await run.state.commit(run.unit, factsOf(run));
+  run.known = factsOf(run);
+  await run.state.commit(run.unit, run.known);
 }
 
 function factsOf(run: Run): Facts {
   return {
-    dense: run.dense, saved: run.saved, seconds: run.state.facts.seconds + (performance.now() - run.started) / 1000,
+    dense: run.dense, saved: [...run.saved], announced: run.announced, seconds: run.state.facts.seconds + (performance.now() - run.started) / 1000,
     perplexities: run.perplexities.filter(({ text }) => text === "calibration").map(({ of, value }) => ({ of, value })),
   };
 }
@@ -304,11 +235,26 @@ async function evaluateBoth(run: Run): Promise<void> {
   for (const of of ["given", "compressed"] as const) run.perplexities.push({ text: "evaluation", of, value: await score(run, of === "given" ? "dense" : "model", evaluation) });
 }
 
+/**
+ * Writes the model as it is. Before it gets its name it is noted, for a run that is stopped after that to find it: one
+ * that goes on comes here again, and takes what it finds as it was noted for its own.
+ */
 async function save(run: Run, directory: string): Promise<void> {
-  const { recipe, options } = run;
+  const { recipe, options, state } = run;
+  const target = await realpathOfNew(directory);
+  for (const [at, one] of run.before.entries()) {
+    if (at < run.announced.length || one.directory !== target || !(await stands(one))) continue;
+    run.announced = [...run.announced, run.before[run.announced.length] ?? one];
+    run.saved.push(target);
+    return;
+  }
   const parameters = Object.fromEntries(recipe.parameters.map(({ name, value }) => [name, value]));
   const written = await saveModel(run.model, run.working, directory, {
     recipe: { name: recipe.name, source: options.source, parameters }, force: options.force ?? false,
+    async announced(what) {
+      run.announced = [...run.announced, what];
+      await state.commit(run.unit, { ...run.known, announced: run.announced, seconds: factsOf(run).seconds });
+    },
   }, (name, done, total, bytes) => report(run, "save", name, done, total, run.costs.save(bytes)));
   run.saved.push(written);
 }

@@ -3,8 +3,9 @@ import { createHash } from "node:crypto";
 import { stat } from "node:fs/promises";
 import { basename } from "node:path";
 import type { Recipe } from "../../compiler/recipe/recipe.js";
-import type { Model } from "../model/model.js";
+import { filesOf, type Model } from "../model/model.js";
 import { recipeHash } from "../model/write.js";
+import { installedVersion, thisBuild } from "./build.js";
 import type { Caller } from "./call.js";
 import type { ActivationDtype } from "./session.js";
 
@@ -24,6 +25,8 @@ export interface Origin {
 export async function identityOf(caller: Caller, model: Model, { recipe, source, text, dtype }: Origin): Promise<Identity> {
   const { device } = caller.executor;
   const identity: Record<string, string> = {
+    "espalier itself": thisBuild(),
+    "the package webgpu, which runs the kernels": installedVersion("webgpu"),
     "the recipe": recipe.name,
     "the recipe's text": recipeHash(source),
     "the modules that the recipe uses": digest(recipe.steps),
@@ -34,8 +37,9 @@ export async function identityOf(caller: Caller, model: Model, { recipe, source,
     "the device": device.name,
     "what the device can do": digest({ ...caller.target, name: "" }),
   };
+  if (device.kind === "cpu") identity["the package @sparticuz/chromium, whose driver computes on the CPU"] = installedVersion("@sparticuz/chromium");
   for (const { name, value } of recipe.parameters) identity[`the parameter ${name}`] = String(value);
-  for (const file of new Set(model.tensors.map((tensor) => tensor.file))) {
+  for (const file of filesOf(model)) {
     const found = await stat(file);
     identity[basename(file)] = `${found.size} bytes, last changed ${new Date(found.mtimeMs).toISOString()}`;
   }

@@ -3,59 +3,18 @@
  * weights of each unit of work (a block, most often) in a file, and a manifest that says what is whole. It is also where
  * finished weights lie while the rest of the model is compressed, so that no more than a block is on the device.
  */
-import { existsSync, readFileSync, realpathSync, rmSync } from "node:fs";
-import { mkdir, open, readFile, readdir, rename, rm, rmdir, stat, type FileHandle } from "node:fs/promises";
-import { basename, dirname, join, resolve } from "node:path";
-import type { FormatSpec } from "../../compiler/types/type.js";
-import { isWithin, readFully, realpathOfNew } from "../model/files.js";
-import { isAtWork, stateDirectory, thisProcess, type Owner } from "../model/output.js";
-import type { StoredPattern } from "../model/packed.js";
+import { existsSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { mkdir, open, readdir, rename, rm, rmdir, type FileHandle } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { isWithin, readFully, realpathOfNew, realpathOfNewSync } from "../model/files.js";
+import { discardedState, removeStale, stateDirectory } from "../model/output.js";
+import { thisProcess } from "../model/process.js";
 import { writeError } from "../model/safetensors-writer.js";
+import { stands } from "./announced.js";
+import { claim, claimName, unclaim } from "./claim.js";
 import { LlamaError } from "./error.js";
 import { changesOf, type Identity } from "./identity.js";
-
-/** What is known of a layer's new weight, wherever its bytes are. */
-export interface WeightRecord {
-  /** The tensor's name. */
-  readonly name: string;
-  readonly format: FormatSpec;
-  readonly pattern: StoredPattern;
-  readonly shape: readonly number[];
-  /** Bytes of its words. */
-  readonly bytes: number;
-  /** ||W' - W|| / ||W||, Frobenius. */
-  readonly relativeError: number;
-  /** ||(W' - W) X|| / ||W X||, null where X is not known. */
-  readonly layerError: number | null;
-  /** Of all treatments of the layer. */
-  readonly seconds: number;
-}
-
-/** What else is to be known when a run goes on. */
-export interface Facts {
-  /** Perplexity of the model as given on the calibration text, once it was computed. */
-  readonly dense: number | null;
-  /** Perplexities that were computed, in order. */
-  readonly perplexities: readonly { readonly of: "given" | "compressed"; readonly value: number }[];
-  /** Directories that were written. */
-  readonly saved: readonly string[];
-  /** Seconds of work until then. */
-  readonly seconds: number;
-}
-
-interface Place {
-  readonly record: WeightRecord;
-  readonly file: string;
-  readonly offset: number;
-}
-
-interface Manifest {
-  readonly version: 1;
-  readonly identity: Identity;
-  readonly finished: number;
-  readonly facts: Facts;
-  readonly weights: readonly Place[];
-}
+import { manifestName, readManifest, writeManifest, type Facts, type Manifest, type WeightRecord } from "./manifest.js";
 
 export interface SavedState {
   readonly directory: string;
@@ -68,17 +27,15 @@ export interface SavedState {
   add(record: WeightRecord, pieces: AsyncIterable<Uint8Array>): Promise<void>;
   /** Fills `target` with a weight's bytes from `begin` on. */
   read(name: string, target: Uint8Array, begin: number): Promise<void>;
-  /** Makes what was added last: so many units are finished. @throws ModelError M153, M154 */
+  /** Makes what was added last: so many units are finished. May be called again within a unit. @throws ModelError M153, M154 */
   commit(finished: number, facts: Facts): Promise<void>;
-  /** Ends the work; what is committed stays for another run. Gives the number of units that do. */
-  leave(): Promise<number>;
+  /** Ends the work; what is committed stays for another run. Gives the number of units that do, null where nothing stays. */
+  leave(): Promise<number | null>;
   /** Ends the work and removes everything. */
   remove(): Promise<void>;
 }
 
-const manifestName = "state.json";
-const ownerName = "owner.json";
-const nothing: Facts = { dense: null, perplexities: [], saved: [], seconds: 0 };
+const nothing: Facts = { dense: null, perplexities: [], saved: [], announced: [], seconds: 0 };
 
 /**
  * Opens the state of the output `path`: with `resume` what is there, if it was begun as `identity` says, else an empty one
@@ -86,31 +43,37 @@ const nothing: Facts = { dense: null, perplexities: [], saved: [], seconds: 0 };
  * @throws LlamaError resume (something has changed, is damaged or in use); ModelError M151, M153, M154
  */
 export async function openState(path: string, identity: Identity, options: { readonly resume: boolean; readonly note: (line: string) => void }): Promise<SavedState> {
-  const directory = stateDirectory(await realpathOfNew(path, writeError));
+  const target = await realpathOfNew(path, writeError);
+  const directory = stateDirectory(target);
   const parent = dirname(directory);
-  await refuseBusy(directory, path, options.resume);
-  let manifest = await readManifest(directory, path, options.resume);
-  if (manifest !== null && !options.resume) {
-    options.note(`A run that was stopped had finished ${manifest.finished} steps of ${path}; this one begins anew (--resume would have gone on from there).`);
-    manifest = null;
-  }
-  if (manifest === null) await rm(directory, { recursive: true, force: true });
-  else {
-    const changes = changesOf(manifest.identity, identity);
-    if (changes.length > 0) throw new LlamaError("resume", `${path} was begun otherwise, and cannot be gone on with:${changes.map((change) => `\n  - ${change}`).join("")}\nRun without --resume to begin anew.`);
-  }
-
   const guarded = async <T>(file: string, work: () => Promise<T>): Promise<T> => work().catch((error: unknown) => {
     throw error instanceof Error && "syscall" in error ? writeError(file, error) : error;
   });
   const made = await guarded(path, () => mkdir(parent, { recursive: true }));
-  await guarded(path, () => mkdir(directory, { recursive: true }));
-  await guarded(path, () => writeWhole(join(directory, ownerName), JSON.stringify(thisProcess())));
+  await removeStale(target);
+  const claimed = await guarded(path, () => claim(directory, options.resume));
+  if (claimed !== "ours") {
+    const { owner, elsewhere } = claimed;
+    throw new LlamaError("resume", elsewhere
+      ? `A run on another machine, ${owner.host}, is compressing into ${path}, or was stopped there. Give --resume to go on with what it finished, or remove ${directory}.`
+      : `Another run (process ${owner.pid}) is compressing into ${path}. Wait for it to end, or stop it; if that process is no run of espalier, remove ${directory}.`);
+  }
+  const manifest = await guarded(path, async () => {
+    const found = await begun(directory, path, identity, options);
+    // what is not gone on with goes; the claim stays
+    const old = found === null ? (await readdir(directory)).filter((name) => name !== claimName(thisProcess())) : [];
+    for (const name of old) await rm(join(directory, name), { recursive: true, force: true });
+    return found;
+  }).catch((error: unknown) => {
+    unclaim(directory);
+    throw error;
+  });
 
   const places = new Map((manifest?.weights ?? []).map((place) => [place.record.name, place]));
   const handles = new Map<string, FileHandle>();
   const finished = manifest?.finished ?? 0;
   let committed = finished;
+  let isKept = manifest !== null;
   let current: { readonly file: string; readonly handle: FileHandle; bytes: number } | null = null;
   let isOpen = true;
 
@@ -127,7 +90,10 @@ export async function openState(path: string, identity: Identity, options: { rea
   async function remove(): Promise<void> {
     if (!isOpen) return;
     await close();
-    await rm(directory, { recursive: true, force: true });
+    // at once out of the way of a run that begins meanwhile, and never half there
+    const discarded = discardedState(directory);
+    const found = await rename(directory, discarded).then(() => discarded, () => directory);
+    await rm(found, { recursive: true, force: true });
     // only directories that were made for this, and only where nothing else is in them
     for (let at = parent; made !== undefined && isWithin(made, at); at = dirname(at)) await rmdir(at).catch(() => undefined);
   }
@@ -163,89 +129,71 @@ export async function openState(path: string, identity: Identity, options: { rea
         current = null;
       }
       committed = units;
-      const next: Manifest = { version: 1, identity, finished: units, facts, weights: [...places.values()] };
-      await writeWhole(join(directory, manifestName), JSON.stringify(next));
+      await writeManifest(directory, { identity, finished: units, facts, weights: [...places.values()] });
+      isKept = true;
     }),
     async leave() {
-      if (!isOpen) return committed;
-      if (committed === 0) await remove();
-      else {
-        await close();
-        await rm(join(directory, ownerName), { force: true });
+      if (!isOpen) return null;
+      if (!isKept) {
+        await remove();
+        return null;
       }
+      await close();
+      unclaim(directory);
       return committed;
     },
   };
 }
 
-/**
- * Leaves the state of an output at once, for a process that is told to stop: what it has committed stays, anything else
- * goes. Gives the number of units that a later run need not do again.
- */
-export function leaveState(path: string): number {
-  try {
-    const directory = stateDirectory(join(realpathSync(dirname(resolve(path))), basename(resolve(path))));
-    const owner = JSON.parse(readFileSync(join(directory, ownerName), "utf8")) as Partial<Owner>;
-    if (owner.pid !== process.pid || owner.host !== thisProcess().host) return 0;
-    if (!existsSync(join(directory, manifestName))) {
-      rmSync(directory, { recursive: true, force: true });
-      return 0;
-    }
-    rmSync(join(directory, ownerName));
-    return (JSON.parse(readFileSync(join(directory, manifestName), "utf8")) as Partial<Manifest>).finished ?? 0;
-  } catch {
-    return 0; // none was begun
-  }
-}
-
-async function refuseBusy(directory: string, path: string, resume: boolean): Promise<void> {
-  const text = await readFile(join(directory, ownerName), "utf8").catch(() => null);
-  if (text === null) return;
-  const owner = parse(text) as Partial<Owner> | null;
-  if (typeof owner?.host !== "string" || typeof owner.pid !== "number") return;
-  const atWork = isAtWork({ host: owner.host, pid: owner.pid });
-  if (atWork === true) throw new LlamaError("resume", `Another run (process ${owner.pid}) is compressing into ${path}.`);
-  if (atWork === null && !resume) throw new LlamaError("resume", `A run on another machine, ${owner.host}, is compressing into ${path}, or was stopped there. Give --resume to go on with what it finished, or remove ${directory}.`);
-}
-
-/** The manifest, if there is one; one that cannot be used is refused where it is needed, and else no manifest. */
-async function readManifest(directory: string, path: string, needed: boolean): Promise<Manifest | null> {
-  const text = await readFile(join(directory, manifestName), "utf8").catch(() => null);
-  if (text === null) return null;
-  const manifest = parse(text) as Partial<Manifest> | null;
-  const whole = manifest?.version === 1 && typeof manifest.finished === "number" && Array.isArray(manifest.weights) && manifest.identity !== undefined && manifest.facts !== undefined ? (manifest as Manifest) : null;
-  const sizes = new Map<string, number>();
-  for (const name of await readdir(directory)) sizes.set(name, (await stat(join(directory, name))).size);
-  const intact = whole !== null && whole.weights.every(({ file, offset, record }) => offset + record.bytes <= (sizes.get(file) ?? -1));
-  if (intact) return whole;
-  if (needed) throw new LlamaError("resume", `What a stopped run has kept of ${path}, in ${directory}, is damaged or of another version. Run without --resume to begin anew.`);
-  return null;
-}
-
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text) as unknown;
-  } catch {
+/** The manifest to go on with: null where there is none or none is wanted. */
+async function begun(directory: string, path: string, identity: Identity, { resume, note }: Parameters<typeof openState>[2]): Promise<Manifest | null> {
+  const manifest = await readManifest(directory);
+  if (!resume) {
+    if (manifest !== null) note(`A run that was stopped had finished ${manifest === "damaged" ? "some" : manifest.finished} steps of ${path}; this one begins anew${manifest === "damaged" ? "" : " (--resume would have gone on from there)"}.`);
     return null;
   }
+  if (manifest === "damaged") throw new LlamaError("resume", `What a stopped run has kept of ${path}, in ${directory}, is damaged or of another version. Run without --resume to begin anew.`);
+  const changes = manifest === null ? [] : changesOf(manifest.identity, identity);
+  if (changes.length > 0) throw new LlamaError("resume", `${path} was begun otherwise, and cannot be gone on with:${changes.map((change) => `\n  - ${change}`).join("")}\nRun without --resume to begin anew.`);
+  return manifest;
 }
 
-/** Writes a file beside its name, and renames it when it is on the disk. */
-async function writeWhole(path: string, text: string): Promise<void> {
-  const beside = `${path}.partial`;
-  const handle = await open(beside, "w");
+/**
+ * Leaves the state of an output at once, for a process that is told to stop: what it has committed stays, anything else
+ * goes. Gives the number of units that a later run need not do again, null where nothing stays.
+ */
+export function leaveState(path: string): number | null {
   try {
-    await handle.writeFile(text);
-    await handle.sync();
-  } finally {
-    await handle.close();
+    const directory = stateDirectory(realpathOfNewSync(path));
+    if (!existsSync(join(directory, claimName(thisProcess())))) return null;
+    if (!existsSync(join(directory, manifestName))) {
+      const discarded = discardedState(directory);
+      renameSync(directory, discarded);
+      rmSync(discarded, { recursive: true, force: true });
+      return null;
+    }
+    unclaim(directory);
+    return (JSON.parse(readFileSync(join(directory, manifestName), "utf8")) as { readonly manifest: Manifest }).manifest.finished;
+  } catch {
+    return null; // none was begun
   }
-  await rename(beside, path);
+}
+
+/** What to say of a state that is left: how many of so many units are kept, if that is known. */
+export function keptLine(finished: number, units: number | null = null): string {
+  const what = finished === 0 ? "No step is finished, but it is noted what was saved" : `${finished}${units === null ? "" : ` of ${units}`} steps are finished and kept`;
+  return `${what}: --resume goes on from there.`;
 }
 
 /** Whether a stopped run has left something to go on with for an output, and which directories it has written already. */
 export async function stateOf(path: string): Promise<{ readonly finished: number; readonly saved: readonly string[] } | null> {
-  const directory = stateDirectory(await realpathOfNew(path, writeError));
-  const manifest = await readManifest(directory, path, false);
-  return manifest === null ? null : { finished: manifest.finished, saved: manifest.facts.saved };
+  const manifest = await readManifest(stateDirectory(await realpathOfNew(path, writeError)));
+  return manifest === null || manifest === "damaged" ? null : { finished: manifest.finished, saved: await writtenBy(manifest.facts) };
+}
+
+/** The directories that a stopped run wrote: those that it noted, and those that it announced and that are there. */
+export async function writtenBy({ saved, announced }: Facts): Promise<readonly string[]> {
+  const written = [...saved];
+  for (const one of announced) if (await stands(one)) written.push(one.directory);
+  return written;
 }

@@ -14,12 +14,12 @@ import type { DeviceTensor } from "../run/run.js";
 import { inputOf, type LinearInput, type Statistics } from "./calibrate.js";
 import type { Arguments, Caller } from "./call.js";
 import { LlamaError } from "./error.js";
+import type { WeightRecord } from "./manifest.js";
 import { isSelected, matchesName, treatmentOf } from "./names.js";
 import { isFinite, layerError, relativeError } from "./measure.js";
 import { foundFactors, readPivots, refusePivots, type FoundFactor } from "./pivots.js";
 import { first } from "./results.js";
 import { createSharedResults, partsOf, type Need, type Parts, type SharedResults } from "./shared.js";
-import type { WeightRecord } from "./saved-state.js";
 import { linearName } from "./weights.js";
 import { storedBytes, type WorkingModel } from "./working-model.js";
 

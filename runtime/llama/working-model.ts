@@ -6,8 +6,10 @@ import type { Linear, Model } from "../model/model.js";
 import { storedLayout } from "../model/packed.js";
 import { createModel, type OutputTensor } from "../model/write.js";
 import type { DeviceTensor } from "../run/run.js";
+import { announce, type Announced } from "./announced.js";
 import type { Caller } from "./call.js";
-import type { SavedState, WeightRecord } from "./saved-state.js";
+import type { WeightRecord } from "./manifest.js";
+import type { SavedState } from "./saved-state.js";
 import { downloadPieces, linearName, loadGains, loadWeight, uploadPieces, type BlockWeights, type LinearName } from "./weights.js";
 
 export interface WorkingModel {
@@ -149,12 +151,12 @@ export function storedBytes(name: string, format: FormatSpec, shape: readonly nu
 }
 
 /**
- * Writes the model as it is now; gives the directory.
+ * Writes the model as it is now; gives the directory. `announced` is told of it when all is written but the name is not given.
  * @throws ModelError
  */
 export async function saveModel(
   model: Model, working: WorkingModel, directory: string,
-  options: { readonly recipe: { readonly name: string; readonly source: string; readonly parameters: { readonly [name: string]: number | boolean } }; readonly force: boolean },
+  options: { readonly recipe: { readonly name: string; readonly source: string; readonly parameters: { readonly [name: string]: number | boolean } }; readonly force: boolean; readonly announced: (what: Announced) => Promise<void> },
   onProgress: (name: string, done: number, total: number, bytes: number) => void,
 ): Promise<string> {
   const tensors = model.tensors.map((stored): OutputTensor => {
@@ -170,7 +172,7 @@ export async function saveModel(
       else for await (const part of working.pieces(name)) await writer.append(name, part);
       onProgress(name, at + 1, tensors.length, now?.bytes ?? model.tensor(name).bytes);
     }
-    return (await writer.finish()).directory;
+    return (await writer.finish(async (target, staging) => options.announced(await announce(target, staging)))).directory;
   } catch (error) {
     await writer.discard();
     throw error;

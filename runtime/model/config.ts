@@ -96,7 +96,8 @@ function refuseOthers(path: string, fields: Fields): void {
   const foreign: string[] = [];
   const architectures = fields.raw("architectures");
   if (fields.raw("model_type") !== "llama") foreign.push(`\`model_type\` should be "llama", found ${describe(fields.raw("model_type"))}`);
-  if (architectures !== undefined && !(Array.isArray(architectures) && architectures.includes("LlamaForCausalLM"))) {
+  if (architectures !== undefined && !Array.isArray(architectures)) foreign.push(`\`architectures\` should be a list that holds "LlamaForCausalLM", found ${describe(architectures)}, which is no list`);
+  else if (architectures !== undefined && !architectures.includes("LlamaForCausalLM")) {
     foreign.push(`\`architectures\` should hold "LlamaForCausalLM", found ${describe(architectures)}`);
   }
   if (foreign.length > 0) {

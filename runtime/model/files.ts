@@ -1,4 +1,4 @@
-import { constants } from "node:fs";
+import { constants, realpathSync } from "node:fs";
 import { lstat, open, realpath, stat, type FileHandle } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from "node:path";
 import { formatBytes } from "../device/error.js";
@@ -141,6 +141,17 @@ export async function realpathOfNew(path: string, fail: (path: string, error: un
   }
 }
 
+/** As `realpathOfNew`, at once. */
+export function realpathOfNewSync(path: string): string {
+  const absolute = resolve(path);
+  try {
+    return realpathSync(absolute);
+  } catch (error) {
+    if (systemCode(error) !== "ENOENT" || dirname(absolute) === absolute) throw accessError(path, error);
+    return join(realpathOfNewSync(dirname(absolute)), basename(absolute));
+  }
+}
+
 /** Whether `path` is `directory` or lies below it; both real paths. */
 export function isWithin(directory: string, path: string): boolean {
   return !leaves(relative(directory, path));
@@ -151,12 +162,14 @@ export function isObject(value: unknown): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** A parsed JSON value in words for a message: `the string "gpt2"`, `an array`. */
+/** A parsed value in words for a message: `the string "gpt2"`, `an array`. */
 export function describe(value: unknown): string {
   if (value === undefined) return "nothing";
   if (value === null) return "null";
-  if (Array.isArray(value)) return value.length <= 4 && value.every((item) => typeof item !== "object") ? `the list ${JSON.stringify(value).slice(0, 80)}` : "a list";
+  if (Array.isArray(value)) return value.length <= 4 && value.every((item) => typeof item !== "object") ? `the list [${value.map(describe).join(",").slice(0, 80)}]` : "a list";
   if (typeof value === "object") return "an object";
+  // a GGUF file can hold what JSON cannot
+  if (typeof value === "number" && !Number.isFinite(value)) return String(value);
   const text = JSON.stringify(value);
   return text.length > 60 ? `${text.slice(0, 60)}…` : text;
 }

@@ -6,6 +6,7 @@ import { ModelError } from "./error.js";
 import { accessError, exists, readJsonIfAny, sizeLimits } from "./files.js";
 import { denseFormat, parseSection, printPattern, type PackedTensor } from "./packed.js";
 import { isGguf, openGguf } from "./gguf/open.js";
+import { checkWeights } from "./model.js";
 import type { StoredTensor } from "./safetensors.js";
 import { openFiles, openWeights, type TensorFile, type Weights } from "./weights.js";
 import { countsPatterns, type PatternCounts } from "./zeros.js";
@@ -42,7 +43,7 @@ export interface Inspection {
 /**
  * Looks at a model directory, at any safetensors file, or at a GGUF file of a Llama. Values are read through, in pieces, to count zeros; a packed
  * tensor is decoded whole. `progress` is told the bytes done and the bytes of all.
- * @throws ModelError M100 to M122 (the files), M134 (a wrong section `espalier` beside them)
+ * @throws ModelError M100 to M122 (the files), M134 (a wrong section `espalier` beside them), M135 (a GGUF file's tensors are not those of its config), M160 to M164
  */
 export async function inspect(path: string, progress?: (done: number, all: number) => void): Promise<Inspection> {
   const found = await stat(path).catch((error: unknown) => {
@@ -59,6 +60,8 @@ export async function inspect(path: string, progress?: (done: number, all: numbe
   const packed = gguf?.packed ?? (config === null ? null : parseSection(configPath, config))?.tensors;
   const weights = gguf?.weights ?? (found.isDirectory() ? await openDirectory(path) : await openFiles([path]));
   try {
+    // the rows of a GGUF file are put in order by what its config says of them
+    if (gguf !== null) checkWeights(gguf);
     const entries = [...weights.tensors.values()];
     const all = entries.reduce((sum, { stored }) => sum + stored.end - stored.begin, 0);
     const tensors: TensorReport[] = [];

@@ -1,10 +1,10 @@
-import { readdir, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { FormatSpec } from "../../compiler/types/type.js";
+import { companionsOf, type Companion } from "./companions.js";
 import { readConfig, type LlamaConfig } from "./config.js";
 import { elementBits, isFloatType, toFloats, type ElementType } from "./elements.js";
 import { problemsError, quoted } from "./error.js";
-import { accessError, readBounded, sizeLimits } from "./files.js";
 import { readGeneration, type GenerationConfig } from "./generation.js";
 import { openGguf } from "./gguf/open.js";
 import { parseSection, storedLayout, type PackedSection, type PackedTensor, type StoredPattern } from "./packed.js";
@@ -72,15 +72,12 @@ export interface Model {
   floats(name: string, first?: number, count?: number): Promise<Float32Array<ArrayBuffer>>;
   /** The tokenizer, loaded at the first call. */
   tokenizer(): Promise<Tokenizer>;
-  /** The files that make a model whole beside config and weights, by name. @throws ModelError */
+  /**
+   * The files that make a model whole beside config and weights, by name. What cannot be read is found at the first call,
+   * so that it is told before a long work is done. @throws ModelError M100, M102
+   */
   companions(): Promise<readonly Companion[]>;
   close(): Promise<void>;
-}
-
-/** A file beside the weights: of the tokenizer, generation settings, a licence. */
-export interface Companion {
-  readonly name: string;
-  read(): Promise<Uint8Array>;
 }
 
 /** What a model is made of, whatever files it comes from. */
@@ -106,6 +103,7 @@ export async function openModel(path: string): Promise<Model> {
   const found = await stat(path).catch(() => null);
   const parts = await (found === null || found.isDirectory() ? openDirectory(path) : openGguf(path));
   try {
+    checkWeights(parts);
     return makeModel(parts);
   } catch (error) {
     await parts.weights.close();
@@ -126,13 +124,9 @@ async function openDirectory(path: string): Promise<ModelParts> {
   };
 }
 
-/** Files beside the weights that make a model whole: tokenizer, generation settings, chat template, licence. */
-async function companionsOf(directory: string): Promise<readonly Companion[]> {
-  const wanted = /^(tokenizer[\w.-]*|generation_config\.json|special_tokens_map\.json|added_tokens\.json|vocab\.json|merges\.txt|chat_template[\w.-]*|LICEN[CS]E[\w.-]*|NOTICE[\w.-]*|USE_POLICY[\w.-]*)$/i;
-  const names = await readdir(directory).catch((error: unknown) => {
-    throw accessError(directory, error);
-  });
-  return names.filter((name) => wanted.test(name)).sort().map((name) => ({ name, read: () => readBounded(join(directory, name), sizeLimits.companion) }));
+/** The files of the weights. */
+export function filesOf(model: Model): readonly string[] {
+  return [...new Set(model.tensors.map(({ file }) => file))];
 }
 
 /** Names and shapes of the tensors that a Llama of this config consists of. */
@@ -165,14 +159,13 @@ export function blocksOf(config: LlamaConfig): readonly Block[] {
   });
 }
 
-function makeModel({ path: directory, config, generation, section, packed, weights, tokenizer: openTokenizer, companions }: ModelParts): Model {
+function makeModel({ path: directory, config, generation, section, packed, weights, tokenizer: openTokenizer, companions: findCompanions }: ModelParts): Model {
   const expected = expectedTensors(config);
-  const problems = findProblems(config, expected, packed, weights);
-  if (problems.length > 0) throw problemsError("M135", `The weights in ${quoted(directory)} are not those of its config`, problems);
   const entries = new Map([...weights.tensors].filter(([name]) => expected.has(name)));
   const tensors = new Map([...entries].map(([name, entry]) => [name, modelTensor(entry, packed.get(name))]));
   const blocks = blocksOf(config);
   let tokenizer: Promise<Tokenizer> | null = null;
+  let beside: Promise<readonly Companion[]> | null = null;
 
   function entry(name: string): WeightEntry {
     return entries.get(name) ?? unknown(name);
@@ -193,7 +186,7 @@ function makeModel({ path: directory, config, generation, section, packed, weigh
     return bytes;
   }
   return {
-    directory, config, generation, blocks, tensor, read, readInto, companions,
+    directory, config, generation, blocks, tensor, read, readInto,
     packed: section,
     tensors: [...tensors.values()],
     linears: blocks.flatMap((block) => block.linears),
@@ -213,6 +206,10 @@ function makeModel({ path: directory, config, generation, section, packed, weigh
     tokenizer() {
       tokenizer ??= openTokenizer();
       return tokenizer;
+    },
+    companions() {
+      beside ??= findCompanions();
+      return beside;
     },
     close: () => weights.close(),
   };
@@ -234,6 +231,15 @@ function modelTensor({ file, stored }: WeightEntry, packed: PackedTensor | undef
     format: packed?.format ?? null,
     pattern: packed?.pattern ?? { kind: "full" },
   };
+}
+
+/**
+ * Checks that the weights are those of the config: their names, shapes and types.
+ * @throws ModelError M135, with all that is wrong
+ */
+export function checkWeights({ path, config, packed, weights }: ModelParts): void {
+  const problems = findProblems(config, expectedTensors(config), packed, weights);
+  if (problems.length > 0) throw problemsError("M135", `The weights in ${quoted(path)} are not those of its config`, problems);
 }
 
 /** What of the weights contradicts the config. */

@@ -1,10 +1,10 @@
 import { createHash, randomBytes } from "node:crypto";
-import { existsSync, readdirSync, realpathSync, renameSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, renameSync, rmSync, rmdirSync } from "node:fs";
 import { lstat, mkdir, readdir, rename, rm, rmdir, stat } from "node:fs/promises";
-import { hostname } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import { ModelError, quoted, systemCode } from "./error.js";
-import { isWithin, realpathOfNew } from "./files.js";
+import { isWithin, realpathOfNew, realpathOfNewSync } from "./files.js";
+import { isAtWork, parseOwner, printOwner, thisProcess, type Owner } from "./process.js";
 import { writeError } from "./safetensors-writer.js";
 
 /** What an output directory must keep clear of, and whether it may replace one. */
@@ -54,7 +54,7 @@ export async function checkOutput(path: string, rules: OutputRules): Promise<str
 export async function stageDirectory(path: string, rules: OutputRules): Promise<StagedDirectory> {
   const target = await checkOutput(path, rules);
   const parent = dirname(target);
-  const name = (purpose: Purpose): string => join(parent, `${prefixOf(target)}${purpose}-${host()}-${process.pid}-${randomBytes(4).toString("hex")}`);
+  const name = (purpose: Purpose): string => join(parent, `${prefixOf(target)}${purpose}-${printOwner(thisProcess())}-${randomBytes(4).toString("hex")}`);
   const staging = name("new");
   const made = await mkdir(parent, { recursive: true }).catch((error: unknown) => {
     throw writeError(path, error);
@@ -102,15 +102,15 @@ export async function stageDirectory(path: string, rules: OutputRules): Promise<
 export function discardStaged(path: string): void {
   let target: string;
   try {
-    target = join(realpathSync(dirname(resolve(path))), basename(resolve(path)));
-    if (existsSync(target)) target = realpathSync(target);
+    target = realpathOfNewSync(path);
+    if (!existsSync(dirname(target))) return; // nothing was staged
   } catch {
-    return; // no parent: nothing was staged
+    return; // not a place for an output
   }
   const prefix = prefixOf(target);
   for (const name of readdirSync(dirname(target))) {
     const found = stagedName(prefix, name);
-    if (found?.pid !== process.pid) continue;
+    if (found === null || found.owner.pid !== process.pid || isAtWork(found.owner) !== true) continue;
     const staged = join(dirname(target), name);
     if (found.purpose === "old" && !existsSync(target)) renameSync(staged, target);
     else rmSync(staged, { recursive: true, force: true });
@@ -141,6 +141,23 @@ async function probe(path: string, parent: string): Promise<void> {
   }
 }
 
+/** The directories that are to be made before something can have this path, the innermost first. */
+export function missingParents(path: string): readonly string[] {
+  const parent = dirname(resolve(path));
+  return existsSync(parent) ? [] : [parent, ...missingParents(parent)];
+}
+
+/** Removes directories that hold nothing, the innermost first: what was made on the way to an output that is not to be. */
+export function removeEmpty(directories: readonly string[]): void {
+  for (const directory of [...directories].sort((a, b) => b.length - a.length)) {
+    try {
+      rmdirSync(directory);
+    } catch {
+      // was not made, or holds something
+    }
+  }
+}
+
 async function existingAncestor(path: string): Promise<string> {
   const there = await stat(path).then(() => true, () => false);
   return there || dirname(path) === path ? path : existingAncestor(dirname(path));
@@ -148,6 +165,11 @@ async function existingAncestor(path: string): Promise<string> {
 
 /** `new`: being written. `old`: was replaced, and is about to be removed. */
 type Purpose = "new" | "old";
+
+/** A name beside a state for what is left of it while it is removed; it is cleared away like anything staged. */
+export function discardedState(directory: string): string {
+  return `${directory.replace(/state$/, "new")}-${printOwner(thisProcess())}-${randomBytes(4).toString("hex")}`;
+}
 
 /**
  * The hidden sibling of an output in which a run keeps what it has finished, for a later one to go on from. Unlike what
@@ -157,56 +179,27 @@ export function stateDirectory(target: string): string {
   return join(dirname(target), `${prefixOf(target)}state`);
 }
 
-/** The machine's name and a process of it, as recorded in what is kept beside an output. */
-export interface Owner {
-  readonly host: string;
-  readonly pid: number;
-}
-
-/** This process. */
-export function thisProcess(): Owner {
-  return { host: host(), pid: process.pid };
-}
-
-/** Whether an owner is at work: yes or no for a process of this machine, null for one of another. */
-export function isAtWork(owner: Owner): boolean | null {
-  return owner.host === host() ? isRunning(owner.pid) : null;
-}
-
 /** Names of siblings start so: a digest, as the name itself may leave no room for more. */
 function prefixOf(target: string): string {
   return `.espalier-${createHash("sha256").update(basename(target)).digest("hex").slice(0, 12)}-`;
 }
 
-/** The machine's name, as directories of other machines on a shared disk are none of ours. */
-function host(): string {
-  return hostname().replace(/[^A-Za-z0-9]/g, "_").slice(0, 40);
-}
-
-/** What a sibling of this name is for, and which process of this machine made it; null for one that is none of ours. */
-function stagedName(prefix: string, name: string): { readonly purpose: Purpose; readonly pid: number } | null {
-  const [, purpose, owner, pid] = name.startsWith(prefix) ? (/^(new|old)-(.+)-(\d+)-[0-9a-f]+$/.exec(name.slice(prefix.length)) ?? []) : [];
-  return (purpose === "new" || purpose === "old") && owner === host() ? { purpose, pid: Number(pid) } : null;
+/** What a sibling of this name is for, and which process made it; null for one that is not staged. */
+function stagedName(prefix: string, name: string): { readonly purpose: Purpose; readonly owner: Owner } | null {
+  const [, purpose, process = ""] = name.startsWith(prefix) ? (/^(new|old)-(.+)-[0-9a-f]+$/.exec(name.slice(prefix.length)) ?? []) : [];
+  const owner = parseOwner(process);
+  return (purpose === "new" || purpose === "old") && owner !== null ? { purpose, owner } : null;
 }
 
 /** Removes what killed runs on this machine left beside the target; a model that was being replaced comes back. */
-async function removeStale(target: string): Promise<void> {
+export async function removeStale(target: string): Promise<void> {
   const parent = dirname(target);
   const prefix = prefixOf(target);
   for (const name of await readdir(parent).catch(() => [])) {
     const found = stagedName(prefix, name);
-    if (found === null || isRunning(found.pid)) continue;
+    if (found === null || isAtWork(found.owner) !== false) continue;
     const path = join(parent, name);
     const lost = found.purpose === "old" && !(await lstat(target).then(() => true, () => false));
     await (lost ? rename(path, target) : rm(path, { recursive: true, force: true })).catch(() => undefined);
-  }
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return systemCode(error) !== "ESRCH";
   }
 }

@@ -47,8 +47,11 @@ export interface ModelWriter {
   append(name: string, bytes: Uint8Array): Promise<void>;
   /** Adds a whole tensor as it is in the source model. */
   copy(name: string): Promise<void>;
-  /** Completes the directory. A tensor that lacks bytes is a RangeError, and nothing is kept. */
-  finish(): Promise<{ readonly directory: string; readonly files: readonly string[]; readonly bytes: number }>;
+  /**
+   * Completes the directory. A tensor that lacks bytes is a RangeError, and nothing is kept. `before` is told when all is
+   * written, just before what lies in `staging` gets the name `directory`.
+   */
+  finish(before?: (directory: string, staging: string) => Promise<void>): Promise<{ readonly directory: string; readonly files: readonly string[]; readonly bytes: number }>;
   /** Removes everything; nothing happens after `finish`. */
   discard(): Promise<void>;
 }
@@ -99,13 +102,14 @@ export async function createModel(path: string, plan: OutputPlan): Promise<Model
     copy: (name) => guarded(async () => {
       for await (const chunk of plan.source.chunks(name)) await append(name, chunk.bytes);
     }),
-    finish: () => guarded(async () => {
+    finish: (before) => guarded(async () => {
       for (const writer of writers) await writer.finish();
       if (shards.length > 1) await writeText(join(directory.staging, "model.safetensors.index.json"), printJson(indexOf(shards, bytes)));
       for (const { name, read } of companions) await writeBytes(join(directory.staging, name), await read());
       if (plan.recipe !== null) await writeText(join(directory.staging, "recipe.esp"), plan.recipe.source);
       await writeText(join(directory.staging, "config.json"), printJson({ ...plan.source.config.raw, espalier: printSection(sectionOf(plan)) }));
       const files = await readdir(directory.staging);
+      await before?.(directory.target, directory.staging);
       await directory.commit();
       return { directory: directory.target, files: files.sort(), bytes };
     }),

@@ -1,8 +1,9 @@
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, rmdirSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { checkOutput } from "../../runtime/model/output.js";
+import { checkOutput, stateDirectory } from "../../runtime/model/output.js";
+import { printOwner, thisProcess } from "../../runtime/model/process.js";
 import { classics, ended, printed, start, temporaryFolder } from "./support.js";
 
 const interrupt = suite("interrupt");
@@ -38,8 +39,18 @@ interrupt("a killed run leaves nothing under the output's name, and the next one
   assert.equal(readdirSync(folder.path), []);
 });
 
-interrupt("compress that is told to stop while it computes leaves nothing", async () => {
-  const out = join(folder.path, "stopped");
+interrupt("what a killed run left that had this process's number goes too; what this process or another machine has there stays", async () => {
+  const out = join(folder.path, "reborn");
+  const staged = (owner: ReturnType<typeof thisProcess>): string => `${stateDirectory(out).replace(/state$/, "new")}-${printOwner(owner)}-00`;
+  const [stale, own, other] = [staged({ ...thisProcess(), mark: "0123abc" }), staged(thisProcess()), staged({ ...thisProcess(), host: "another" })];
+  for (const directory of [stale, own, other]) mkdirSync(directory);
+  await checkOutput(out, { model: classics, force: false });
+  assert.equal([stale, own, other].map(existsSync), [false, true, true]);
+  for (const directory of [own, other]) rmdirSync(directory);
+});
+
+interrupt("compress that is told to stop while it computes leaves nothing, nor the directories that it made on the way", async () => {
+  const out = join(folder.path, "new", "deep", "stopped");
   const child = start("runtime/cli/main.js", ["compress", "examples/wanda-2of4.esp", "--model", classics, "--out", out, "--device", "cpu", "--json"]);
   const end = ended(child);
   await printed(child, "compressing");

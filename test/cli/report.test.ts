@@ -1,12 +1,13 @@
-import { existsSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { copyFileSync, cpSync, existsSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { byteCount } from "../../runtime/cli/context.js";
-import { duration } from "../../runtime/cli/output.js";
+import { createOutput, duration } from "../../runtime/cli/output.js";
 import { renderPage, type Page } from "../../runtime/cli/report/page.js";
-import { checkPage, writePage } from "../../runtime/cli/report/write.js";
+import { checkPage, printWithPage, writePage } from "../../runtime/cli/report/write.js";
 import { ModelError } from "../../runtime/model/error.js";
+import { projectFile } from "../support/project.js";
 import { classics, ended, espalier, start, temporaryFolder } from "./support.js";
 
 const report = suite("report");
@@ -22,6 +23,8 @@ const page: Page = {
     { kind: "text", title: "source", text: hostile },
   ],
 };
+
+const clear = { files: [], directories: [] };
 
 /** That a page loads nothing, and takes no text for markup. */
 function alone(html: string): void {
@@ -46,14 +49,60 @@ report("a page loads nothing, and takes no text for markup", () => {
 report("a page is written whole, and only where it can be", async () => {
   const path = join(folder.path, "page.html");
   writeFileSync(path, "before");
-  await checkPage(path);
+  await checkPage(path, clear);
   await writePage(path, page);
   assert.is(readFileSync(path, "utf8"), renderPage(page));
   assert.equal(readdirSync(folder.path), ["page.html"]);
   for (const [wrong, code] of [[folder.path, "M150"], [join(folder.path, "no", "page.html"), "M151"]] as const) {
-    const error = await checkPage(wrong).then(() => null, (thrown: unknown) => thrown);
+    const error = await checkPage(wrong, clear).then(() => null, (thrown: unknown) => thrown);
     assert.ok(error instanceof ModelError && error.code === code);
   }
+});
+
+report("where a page cannot be written is found before any work, and nothing is left of the trial", async () => {
+  // long enough for a file of this name, but not for what is written beside it first
+  const error = await checkPage(join(folder.path, `${"x".repeat(245)}.html`), clear).then(() => null, (thrown: unknown) => thrown);
+  assert.ok(error instanceof ModelError && error.code === "M151", String(error));
+  assert.equal(readdirSync(folder.path), ["page.html"]);
+  for (const command of [["compress", "int4", "--out", join(folder.path, "out")], ["sensitivity", "--text", join(classics, "eval.txt")]]) {
+    const { code, stderr } = await espalier(...command, "--model", classics, "--report", "");
+    assert.is(code, 2, stderr);
+    assert.match(stderr, /option '--report <file>' argument '' is invalid. Expected a path/);
+  }
+});
+
+report("a page never takes the place of what is read, nor lies where a model is read or written", async () => {
+  const model = join(folder.path, "model");
+  const [recipe, text, evaluation] = [folder.write("own.esp", readFileSync(projectFile("examples/wanda-2of4.esp"))), join(folder.path, "text.txt"), join(folder.path, "eval.txt")];
+  cpSync(classics, model, { recursive: true });
+  for (const path of [text, evaluation]) copyFileSync(join(classics, "eval.txt"), path);
+  symlinkSync(model, join(folder.path, "link"));
+  const before = readdirSync(folder.path);
+  const out = join(folder.path, "new", "out");
+  for (const path of [join(model, "config.json"), join(model, "page.html"), join(folder.path, "link", "page.html"), recipe, text, evaluation, join(folder.path, "new")]) {
+    const { code, stdout } = await espalier("compress", recipe, "--model", model, "--out", out, "--text", text, "--eval", evaluation, "--json", "--report", path);
+    assert.is(code, 1, path);
+    assert.match(stdout, /"code": "M152"/, path);
+  }
+  const sensitivity = await espalier("sensitivity", "--model", model, "--text", text, "--treatments", recipe, "--json", "--report", recipe);
+  assert.match(sensitivity.stdout, /"code": "M152"/);
+  const gguf = projectFile("test/data/gguf/classics-1l-f16.gguf");
+  const { stdout } = await espalier("compress", "int4", "--model", gguf, "--out", join(folder.path, "out"), "--json", "--report", gguf);
+  assert.match(stdout, /"code": "M152"[^]*would replace/);
+  assert.equal(readdirSync(folder.path), before);
+  for (const name of ["config.json", "model.safetensors"]) assert.ok(readFileSync(join(model, name)).equals(readFileSync(join(classics, name))));
+  for (const name of before) if (name !== "page.html") rmSync(join(folder.path, name), { recursive: true });
+});
+
+report("a result is printed also where its page cannot be written any more", async () => {
+  const printed: unknown[] = [];
+  const notes: string[] = [];
+  const output = { ...createOutput(true), result: (value: unknown) => printed.push(value), note: (line: string) => notes.push(line) };
+  assert.is(await printWithPage(output, { tensors: 7 }, () => "", join(folder.path, "gone", "page.html"), () => page), 1);
+  assert.match(JSON.stringify(printed), /^\[\{"tensors":7,"report":null,"error":\{"code":"M15\d"/);
+  assert.match(notes.join("\n"), /error\[M15\d\]/);
+  assert.is(await printWithPage(output, { tensors: 7 }, () => "", undefined, () => page), 0);
+  assert.equal(printed.at(-1), { tensors: 7 });
 });
 
 report("bytes and times are read and written as people do", () => {

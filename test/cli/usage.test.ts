@@ -19,6 +19,7 @@ const wrong: readonly (readonly [string, readonly string[], RegExp])[] = [
   ["an unknown command", ["compres"], /unknown command 'compres'/],
   ["a missing option", ["eval", "--model", classics], /required option '--text <file>'/],
   ["an option that takes other values", ["eval", "--model", classics, "--text", "x", "--device", "tpu", "--json"], /Allowed choices are auto, gpu, cpu/],
+  ["a list of nothing", ["sensitivity", "--model", classics, "--text", "x", "--treatments", ",", "--json"], /Expected recipes with commas between/],
   ["a number out of range", ["generate", "--model", classics, "--prompt", "x", "--top-p", "0"], /Expected a number above 0, at most 1/],
 ];
 for (const [name, args, message] of wrong) {

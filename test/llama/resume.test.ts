@@ -2,7 +2,8 @@ import { readFile, readdir, truncate, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { compress, type CompressOptions, type CompressProgress } from "../../runtime/llama/compress.js";
+import { compress } from "../../runtime/llama/compress.js";
+import type { CompressOptions, CompressProgress } from "../../runtime/llama/compression.js";
 import { LlamaError } from "../../runtime/llama/error.js";
 import { leaveState, stateOf } from "../../runtime/llama/saved-state.js";
 import { openWorkshop } from "./machine.js";
@@ -98,10 +99,12 @@ test("what an expectation refuses leaves nothing; nor does a run that finished n
   const before = await readdir(folder);
   const written = exampleRecipe("mixed.esp");
   const impossible = { ...written, recipe: { ...written.recipe, steps: written.recipe.steps.map((step) => (step.kind === "expect" && step.condition.kind === "compare" ? { ...step, condition: { ...step.condition, right: { kind: "number" as const, value: 1 } } } : step)) } };
-  const error = await run(impossible, "expected").then(() => null, (thrown: unknown) => thrown);
+  const notes: string[] = [];
+  const error = await run(impossible, "expected", { note: (line) => notes.push(line) }).then(() => null, (thrown: unknown) => thrown);
   assert.ok(error instanceof LlamaError && error.code === "expectation-failed", String(error));
+  assert.equal(notes.filter((line) => line.includes("--resume")), [], "nothing is claimed to be kept");
   await killed(wanda, "early", 0);
-  assert.is(leaveState(join(folder, "early")), 0);
+  assert.is(leaveState(join(folder, "early")), null);
   assert.equal(await readdir(folder), before);
 });
 

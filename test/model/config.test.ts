@@ -32,6 +32,8 @@ test("what is absent or null has the defaults of the Hugging Face library", () =
 
 const refused: readonly (readonly [ModelErrorCode, { readonly [name: string]: unknown }, ...RegExp[]])[] = [
   ["M130", { model_type: "gpt2", architectures: ["GPT2LMHeadModel"], hidden_size: null }, /`model_type` should be "llama", found "gpt2"/, /`architectures`.*GPT2LMHeadModel/, /`hidden_size`: absent/],
+  ["M130", { architectures: "LlamaForCausalLM" }, /`architectures` should be a list that holds "LlamaForCausalLM", found "LlamaForCausalLM", which is no list/],
+  ["M131", { rms_norm_eps: NaN, bos_token_id: [Infinity] }, /`rms_norm_eps`.*found NaN/, /`bos_token_id`.*found the list \[Infinity\]/],
   ["M130", { model_type: undefined }, /found nothing/],
   ["M132", { attention_bias: true, mlp_bias: true, hidden_act: "gelu" }, /`attention_bias`/, /`mlp_bias`/, /`hidden_act`.*"gelu"/],
   ["M132", { partial_rotary_factor: 0.5 }, /partial_rotary_factor/],

@@ -1,4 +1,4 @@
-import { mkdir, rename, rm, symlink, writeFile } from "node:fs/promises";
+import { mkdir, rename, rm, symlink, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { execFileSync } from "node:child_process";
 import { suite } from "uvu";
@@ -77,6 +77,27 @@ test("an untied head is needed; a tied one, old frequencies and foreign parts ar
     assert.match((await failure("M135", openModel(directory))).message, /`lm_head\.weight` is missing/);
     await writeSmall(directory, (tensors) => [...tensors, ...extra], { tie_word_embeddings: false });
     await (await openModel(directory)).close();
+  });
+});
+
+test("what lies beside a model is copied where it is a file, and found wrong before anything is written", async () => {
+  await inDirectory(async (directory) => {
+    await writeSmall(directory);
+    await mkdir(join(directory, "tokenizer"));
+    await writeFile(join(directory, "LICENSE"), "free");
+    const names = async (): Promise<readonly string[]> => {
+      const model = await openModel(directory);
+      return model.companions().then((found) => found.map(({ name }) => name)).finally(() => model.close());
+    };
+    assert.equal(await names(), ["LICENSE"]);
+    await symlink(join(directory, "gone"), join(directory, "NOTICE"));
+    const error = await failure("M100", names());
+    assert.match(error.message, /A file that is copied along with the model cannot be read: There is no file or directory .*NOTICE/);
+    assert.ok(error.help !== null);
+    await rm(join(directory, "NOTICE"));
+    await writeFile(join(directory, "tokenizer.model"), "");
+    await truncate(join(directory, "tokenizer.model"), 2 ** 29);
+    assert.match((await failure("M102", names())).message, /tokenizer.model` has 512 MiB; at most 256 MiB are copied/);
   });
 });
 

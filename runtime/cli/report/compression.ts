@@ -1,5 +1,5 @@
 import { formatBytes } from "../../device/device.js";
-import type { Compression, TensorReport } from "../../llama/compress.js";
+import type { Compression, TensorReport } from "../../llama/compression.js";
 import type { Model } from "../../model/model.js";
 import { duration } from "../output.js";
 import type { Chart, Figure, Page, PageCell, Section } from "./page.js";

@@ -57,7 +57,10 @@ export async function openContainer(path: string): Promise<GgufFile> {
     checkOffsets(path, tensors, alignment, size - dataStart);
     return {
       path, metadata, tensors, dataStart,
-      read: (tensor, target, begin) => readFully(handle, path, target, dataStart + tensor.offset + begin),
+      async read(tensor, target, begin) {
+        if (!(begin >= 0 && begin + target.length <= tensor.bytes)) throw new RangeError(`bytes ${begin} to ${begin + target.length} are outside of ${tensor.name} of ${tensor.bytes} bytes`);
+        await readFully(handle, path, target, dataStart + tensor.offset + begin);
+      },
       close: () => handle.close(),
     };
   } catch (error) {

@@ -1,6 +1,7 @@
 import { open } from "node:fs/promises";
+import type { Companion } from "../companions.js";
 import { parseGeneration } from "../generation.js";
-import type { Companion, ModelParts } from "../model.js";
+import type { ModelParts } from "../model.js";
 import { makeTokenizer } from "../tokenizer.js";
 import { openContainer } from "./container.js";
 import { configOf, generationOf } from "./metadata.js";

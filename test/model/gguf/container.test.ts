@@ -37,6 +37,17 @@ test("files of llama.cpp", async () => {
   }
 });
 
+test("nothing beyond a tensor is read as if it were the tensor's", async () => {
+  const file = await openContainer(fixture(fixtures[0]).model);
+  const [tensor] = file.tensors;
+  assert.ok(tensor !== undefined);
+  for (const begin of [-1, 1]) {
+    const error = await file.read(tensor, new Uint8Array(tensor.bytes), begin).then(() => null, (thrown: unknown) => thrown);
+    assert.ok(error instanceof RangeError && error.message.includes(tensor.name), String(error));
+  }
+  await file.close();
+});
+
 test("values of all types", async () => {
   await inDirectory(async (directory) => {
     const path = await writeGguf(join(directory, "m.gguf"), {

@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { ModelErrorCode } from "../../../runtime/model/error.js";
+import { inspect } from "../../../runtime/model/inspect.js";
 import { openModel, type Model } from "../../../runtime/model/model.js";
 import { failure, inDirectory } from "../support.js";
 import { f32, fixture, small, smallTensors, smallTokens, withTensor, writeGguf, type GgufParts, type Value } from "./support.js";
@@ -102,8 +103,20 @@ test("entries that are missing or wrong, all of them", async () => {
     /`llama.embedding_length` should be an integer from 1 to 1048576, found "32"[\s\S]*`llama.feed_forward_length`.*found the list \[32,32\][\s\S]*`llama.block_count`.*found nothing/);
   await refused("M131", { "llama.attention.head_count": { type: "u32", value: 3 } }, /head_dim|key_length/);
   await refused("M131", { "llama.block_count": { type: "u64", value: 2 ** 60 } }, /found "1152921504606846976"/);
+  await refused("M131", { "llama.rope.freq_base": { type: "f32", value: NaN } }, /`llama.rope.freq_base` should be a number from .*, found NaN/);
   await refused("M131", { "llama.attention.head_count": { type: "u32", value: 0 } }, /head_count/);
   await refused("M131", { "tokenizer.ggml.eos_token_id": { type: "u32", value: 5000 } }, /eos_token_id/);
+});
+
+test("what does not fit the config is refused also where a file is only looked at, and not read beyond a tensor", async () => {
+  await inDirectory(async (directory) => {
+    for (const changes of [{ "llama.attention.key_length": { type: "u32", value: 24 } }, { "llama.attention.key_length": { type: "u32", value: 96 } }] as const) {
+      const path = await writeGguf(join(directory, "m.gguf"), small(changes));
+      const { message } = await failure("M135", openModel(path));
+      assert.match(message, /q_proj.weight` has the shape \[32, 32\]; expected/);
+      assert.is((await failure("M135", inspect(path))).message, message);
+    }
+  });
 });
 
 test("tensors of another model", async () => {

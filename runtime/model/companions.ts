@@ -1,0 +1,45 @@
+/** What lies beside a model's config and weights and belongs to it. */
+import { readdir, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { formatBytes } from "../device/error.js";
+import { ModelError, quoted } from "./error.js";
+import { accessError, openRegular, readBounded, sizeLimits } from "./files.js";
+
+/** A file beside the weights: of the tokenizer, generation settings, a licence. */
+export interface Companion {
+  readonly name: string;
+  read(): Promise<Uint8Array>;
+}
+
+/**
+ * Files beside the weights that make a model whole: tokenizer, generation settings, chat template, licence. Each is opened
+ * once, so that what cannot be read is told before a long work is done.
+ * @throws ModelError M100 (the directory or a file cannot be read), M102 (a file is larger than such files are)
+ */
+export async function companionsOf(directory: string): Promise<readonly Companion[]> {
+  const wanted = /^(tokenizer[\w.-]*|generation_config\.json|special_tokens_map\.json|added_tokens\.json|vocab\.json|merges\.txt|chat_template[\w.-]*|LICEN[CS]E[\w.-]*|NOTICE[\w.-]*|USE_POLICY[\w.-]*)$/i;
+  const names = await readdir(directory).catch((error: unknown) => {
+    throw accessError(directory, error);
+  });
+  const companions: Companion[] = [];
+  for (const name of names.filter((one) => wanted.test(one)).sort()) {
+    const path = join(directory, name);
+    // only files are copied; a directory that is called `tokenizer` is none of ours
+    const found = await stat(path).catch((error: unknown) => {
+      throw unreadable(accessError(path, error));
+    });
+    if (!found.isFile()) continue;
+    const { handle, size } = await openRegular(path).catch((error: unknown) => {
+      throw error instanceof ModelError ? unreadable(error) : error;
+    });
+    await handle.close();
+    if (size > sizeLimits.companion) throw new ModelError("M102", `${quoted(path)} has ${formatBytes(size)}; at most ${formatBytes(sizeLimits.companion)} are copied along with a model.`, "move it out of the model's directory, if it is no part of the model");
+    companions.push({ name, read: () => readBounded(path, sizeLimits.companion) });
+  }
+  return companions;
+}
+
+/** A companion that is there by name only: most often a link whose file was not fetched. */
+function unreadable({ message }: ModelError): ModelError {
+  return new ModelError("M100", `A file that is copied along with the model cannot be read: ${message}`, "fetch the file that it stands for, or remove it");
+}
