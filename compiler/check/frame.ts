@@ -8,7 +8,7 @@ import type { Builder } from "./builder.js";
 import { printFormatRef } from "./formats.js";
 import type { FileScope } from "./modules.js";
 import { printPattern } from "./pattern.js";
-import { printConstraint, provable, refutable } from "./sizes.js";
+import { printConstraint, provable, refutable, soleSymbol } from "./sizes.js";
 import type { Binding, Scope } from "./scope.js";
 
 /** What the checking of one function, or of one treatment of a recipe, needs all along. */
@@ -82,10 +82,10 @@ export function printType(type: TensorType): string {
   return dtype + shape + pattern + (type.format === null ? "" : ` as ${printFormatRef(type.format)}`);
 }
 
-/** An axis by its size, or by its number where another has that size too. */
+/** An axis as a type names it: by its size, or by its number where that is no symbol, or another axis has it too. */
 function axisName(axis: number, shape: readonly Size[]): string {
   const size = shape[axis];
-  return size === undefined || shape.some((other, at) => at !== axis && sameSize(other, size)) ? String(axis) : printSize(size);
+  return size === undefined || soleSymbol(size) === null || shape.some((other, at) => at !== axis && sameSize(other, size)) ? String(axis) : printSize(size);
 }
 
 /** The dtype of an element for people: a number has none yet. */

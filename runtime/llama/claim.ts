@@ -23,16 +23,20 @@ const attempts = 6;
 export async function claim(directory: string, takeOver: boolean): Promise<Claim> {
   const mine = claimName(thisProcess());
   for (let attempt = 1; ; attempt++) {
-    await mkdir(directory, { recursive: true });
+    let names: readonly string[];
     try {
+      await mkdir(directory, { recursive: true });
       await (await open(join(directory, mine), "wx")).close();
+      names = await readdir(directory);
     } catch (error) {
       if (systemCode(error) === "EEXIST") return { owner: thisProcess(), elsewhere: false };
       // who held it has removed it just now
       if (systemCode(error) === "ENOENT" && attempt < attempts) continue;
       throw error;
     }
-    const others = (await readdir(directory)).filter((name) => name !== mine).flatMap((name) => {
+    // it was moved away with this claim in it, and this is another
+    if (!names.includes(mine) && attempt < attempts) continue;
+    const others = names.filter((name) => name !== mine).flatMap((name) => {
       const owner = name.startsWith(prefix) ? parseOwner(name.slice(prefix.length)) : null;
       return owner === null ? [] : [{ name, owner, atWork: isAtWork(owner) }];
     });
@@ -52,6 +56,11 @@ export async function claim(directory: string, takeOver: boolean): Promise<Claim
 /** Gives a directory up that this process has claimed. */
 export function unclaim(directory: string): void {
   rmSync(join(directory, claimName(thisProcess())), { force: true });
+}
+
+/** Whether a file of such a directory is a claim, of whatever process. */
+export function isClaim(name: string): boolean {
+  return name.startsWith(prefix);
 }
 
 /** The name of a process's claim. */

@@ -18,7 +18,7 @@ import { createForecast, type Forecast } from "./forecast.js";
 import { identityOf } from "./identity.js";
 import type { Facts } from "./manifest.js";
 import { isSelected, treatmentOf } from "./names.js";
-import { keptLine, openState, writtenBy, type SavedState } from "./saved-state.js";
+import { keptLine, openState, stateOf, type SavedState } from "./saved-state.js";
 import { scoreModel } from "./score.js";
 import { checkRecipe, createTreater, type Treater } from "./treat.js";
 import { calibrationWindows, checkContext, scoredWindows, usualWindows, type Windows } from "./windows.js";
@@ -69,16 +69,16 @@ export async function compress(caller: Caller, model: Model, recipe: Recipe, opt
   for (const line of checkRecipe(caller, model, recipe)) note(`note: ${line}`);
   const windows = text === null ? null : calibrationWindows(text.ids, text.window ?? 256, text.bos, text.windows);
   if (windows !== null) checkContext(windows, model.config.contextLength);
-  // what would be found wrong when the model is written
+  // what would be found wrong when the model is written, before what a stopped run has kept is touched
   await model.companions();
+  const written = options.resume === true ? ((await stateOf(options.output))?.saved ?? []) : [];
+  for (const path of outputsOf(recipe, options.output)) if (!written.includes(await realpathOfNew(path))) await checkOutput(path, { model: model.directory, force: options.force === true });
   const identity = await identityOf(caller, model, { recipe, source: options.source, text, dtype: options.dtype ?? "f32" });
   const state = await openState(options.output, identity, { resume: options.resume === true, note });
   const working = createWorkingModel(caller, model, state);
   let run: Run | null = null;
   try {
     const { facts } = state;
-    const written = await writtenBy(facts);
-    for (const path of outputsOf(recipe, options.output)) if (!written.includes(await realpathOfNew(path))) await checkOutput(path, { model: model.directory, force: options.force === true });
     const costs = costsOf(model, windows === null ? 0 : windows.count * windows.tokens, windows?.tokens ?? 0);
     run = {
       caller, model, recipe, options, windows, costs, state, working, started,
@@ -232,7 +232,12 @@ function score(run: Run, of: "model" | "dense", text: CalibrationText): Promise<
 async function evaluateBoth(run: Run): Promise<void> {
   const { evaluation } = run.options;
   if (!evaluation) return;
-  for (const of of ["given", "compressed"] as const) run.perplexities.push({ text: "evaluation", of, value: await score(run, of === "given" ? "dense" : "model", evaluation) });
+  try {
+    for (const of of ["given", "compressed"] as const) run.perplexities.push({ text: "evaluation", of, value: await score(run, of === "given" ? "dense" : "model", evaluation) });
+  } catch (error) {
+    if (!(error instanceof LlamaError)) throw error;
+    throw new LlamaError(error.code, `${error.message} What was compressed is written all the same: --resume without --eval reports on it.`);
+  }
 }
 
 /**

@@ -52,7 +52,7 @@ export async function generate(session: Session, prompt: ArrayLike<number>, opti
   const cache = await session.allocateCache(1, capacity);
   const choose = await chooser(session, options);
   const chunks = chunksOf(prompt.length);
-  await session.caller.prepare("not_finite", { x: { dtype: "f32", shape: [1, session.config.vocabSize], format: null } });
+  await session.caller.prepare("not_finite", { w: { dtype: "f32", shape: [1, session.config.vocabSize], format: null } });
   await session.caller.prepare("next_position", { positions: { dtype: "i32", shape: [1], format: null } });
   for (const tokens of new Set([...chunks.map((chunk) => chunk.padded), 1])) await session.prepare(1, tokens, capacity);
   const pick = await executor.fill("i32", [1], [0], "pick");
@@ -159,7 +159,7 @@ async function prefill(session: Session, prompt: ArrayLike<number>, cache: Cache
     if (from + count === prompt.length) {
       const last = await executor.fill("i32", [1], Int32Array.of(count - 1), "pick");
       const logits = await session.logits(x, last);
-      found = { id: await choose(logits, position), bad: first(await session.caller.call("not_finite", { x: logits })) };
+      found = { id: await choose(logits, position), bad: first(await session.caller.call("not_finite", { w: logits })) };
       for (const tensor of [last, logits]) executor.release(tensor);
     }
     for (const tensor of [ids, positions, x]) executor.release(tensor);

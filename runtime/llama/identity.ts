@@ -37,7 +37,7 @@ export async function identityOf(caller: Caller, model: Model, { recipe, source,
     "the device": device.name,
     "what the device can do": digest({ ...caller.target, name: "" }),
   };
-  if (device.kind === "cpu") identity["the package @sparticuz/chromium, whose driver computes on the CPU"] = installedVersion("@sparticuz/chromium");
+  if (device.name.startsWith("SwiftShader")) identity["the package @sparticuz/chromium, whose driver computes on the CPU"] = installedVersion("@sparticuz/chromium");
   for (const { name, value } of recipe.parameters) identity[`the parameter ${name}`] = String(value);
   for (const file of filesOf(model)) {
     const found = await stat(file);

@@ -1,6 +1,6 @@
 /** What a saved state says of itself: its manifest, written whole or not at all, and believed only as it was written. */
 import { createHash } from "node:crypto";
-import { open, readFile, readdir, rename, stat } from "node:fs/promises";
+import { open, readFile, rename, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { FormatSpec } from "../../compiler/types/type.js";
 import { systemCode } from "../model/error.js";
@@ -63,15 +63,22 @@ const version = 2;
  * names are not whole. Its own digest vouches for all that is in it.
  */
 export async function readManifest(directory: string): Promise<Manifest | null | "damaged"> {
+  let text: string;
   try {
-    const file = JSON.parse(await readFile(join(directory, manifestName), "utf8")) as { readonly version?: unknown; readonly digest?: unknown; readonly manifest?: unknown } | null;
-    if (file?.version !== version || file.digest !== digestOf(file.manifest)) return "damaged";
-    const manifest = file.manifest as Manifest;
-    const sizes = new Map<string, number>();
-    for (const name of await readdir(directory)) sizes.set(name, (await stat(join(directory, name))).size);
-    return manifest.weights.every((place) => place.offset + place.record.bytes <= (sizes.get(place.file) ?? -1)) ? manifest : "damaged";
+    text = await readFile(join(directory, manifestName), "utf8");
   } catch (error) {
     return systemCode(error) === "ENOENT" || systemCode(error) === "ENOTDIR" ? null : "damaged";
+  }
+  try {
+    const file = JSON.parse(text) as { readonly version?: unknown; readonly digest?: unknown; readonly manifest?: unknown } | null;
+    if (file?.version !== version || file.digest !== digestOf(file.manifest)) return "damaged";
+    const manifest = file.manifest as Manifest;
+    // only of what is named: claims of other processes come and go meanwhile
+    const sizes = new Map<string, number>();
+    for (const name of new Set(manifest.weights.map((place) => place.file))) sizes.set(name, (await stat(join(directory, name))).size);
+    return manifest.weights.every((place) => place.offset + place.record.bytes <= (sizes.get(place.file) ?? -1)) ? manifest : "damaged";
+  } catch {
+    return "damaged";
   }
 }
 

@@ -19,11 +19,11 @@ export async function layerError(caller: Caller, now: DeviceTensor, given: Devic
   return quotient(caller, many(await caller.call("output_error", { w: now, original: given, h: gram }), 2));
 }
 
-/** Whether all elements of a dense f32 tensor are finite. */
+/** Whether all elements of a tensor are finite, however they are stored. */
 export async function isFinite(caller: Caller, tensor: DeviceTensor): Promise<boolean> {
   const last = tensor.shape.at(-1) ?? 1;
   const rows = tensor.shape.slice(0, -1).reduce((product, size) => product * size, 1);
-  const [found] = await caller.call("not_finite", { x: { ...tensor, shape: [rows, last] } });
+  const [found] = await caller.call("not_finite", { w: { ...tensor, shape: [rows, last] } });
   if (found === undefined) throw new InternalError("a count of elements gave none");
   return (await takeSum(caller, found)) === 0;
 }

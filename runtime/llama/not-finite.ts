@@ -1,6 +1,6 @@
 /** Where a model's numbers stop being numbers, told for people. */
 import { LlamaError } from "./error.js";
-import { relativeError } from "./measure.js";
+import { isFinite } from "./measure.js";
 import type { Session } from "./session.js";
 import { linearNames } from "./weights.js";
 
@@ -19,11 +19,11 @@ async function firstNotFinite({ caller, blocks, frame }: Session): Promise<strin
   for (const [index, { attentionGain, mlpGain, linears }] of blocks.entries()) {
     if (!(await finite(attentionGain))) return `input_layernorm of block ${index}`;
     if (!(await finite(mlpGain))) return `post_attention_layernorm of block ${index}`;
-    for (const name of linearNames) if (Number.isNaN(await relativeError(caller, linears[name], linears[name]))) return `${name} of block ${index}`;
+    for (const name of linearNames) if (!(await isFinite(caller, linears[name]))) return `${name} of block ${index}`;
   }
   if (!(await finite(frame.gain))) return "the last norm";
   for (const [name, { parts }] of [["the embedding", frame.embedding], ["the head", frame.head]] as const) {
-    for (const { tensor } of parts) if (Number.isNaN(await relativeError(caller, tensor, tensor))) return name;
+    for (const { tensor } of parts) if (!(await isFinite(caller, tensor))) return name;
   }
   return null;
 }

@@ -11,7 +11,7 @@ import { discardedState, removeStale, stateDirectory } from "../model/output.js"
 import { thisProcess } from "../model/process.js";
 import { writeError } from "../model/safetensors-writer.js";
 import { stands } from "./announced.js";
-import { claim, claimName, unclaim } from "./claim.js";
+import { claim, claimName, isClaim, unclaim } from "./claim.js";
 import { LlamaError } from "./error.js";
 import { changesOf, type Identity } from "./identity.js";
 import { manifestName, readManifest, writeManifest, type Facts, type Manifest, type WeightRecord } from "./manifest.js";
@@ -55,13 +55,13 @@ export async function openState(path: string, identity: Identity, options: { rea
   if (claimed !== "ours") {
     const { owner, elsewhere } = claimed;
     throw new LlamaError("resume", elsewhere
-      ? `A run on another machine, ${owner.host}, is compressing into ${path}, or was stopped there. Give --resume to go on with what it finished, or remove ${directory}.`
+      ? `A run on another machine, ${owner.host}, is compressing into ${path}, or was stopped there. If it was stopped, give --resume to go on with what it finished, or remove ${directory}.`
       : `Another run (process ${owner.pid}) is compressing into ${path}. Wait for it to end, or stop it; if that process is no run of espalier, remove ${directory}.`);
   }
   const manifest = await guarded(path, async () => {
     const found = await begun(directory, path, identity, options);
-    // what is not gone on with goes; the claim stays
-    const old = found === null ? (await readdir(directory)).filter((name) => name !== claimName(thisProcess())) : [];
+    // what is not gone on with goes; claims stay, also of those that look in meanwhile
+    const old = found === null ? (await readdir(directory)).filter((name) => !isClaim(name)) : [];
     for (const name of old) await rm(join(directory, name), { recursive: true, force: true });
     return found;
   }).catch((error: unknown) => {
@@ -77,6 +77,10 @@ export async function openState(path: string, identity: Identity, options: { rea
   let current: { readonly file: string; readonly handle: FileHandle; bytes: number } | null = null;
   let isOpen = true;
 
+  /** Whether the directory is still this process's: on a shared disk another machine may have taken it. */
+  function isHeld(): boolean {
+    return existsSync(join(directory, claimName(thisProcess())));
+  }
   async function begin(): Promise<NonNullable<typeof current>> {
     const file = `unit-${String(committed).padStart(5, "0")}.words`;
     return { file, handle: await open(join(directory, file), "w+"), bytes: 0 };
@@ -90,6 +94,7 @@ export async function openState(path: string, identity: Identity, options: { rea
   async function remove(): Promise<void> {
     if (!isOpen) return;
     await close();
+    if (!isHeld()) return;
     // at once out of the way of a run that begins meanwhile, and never half there
     const discarded = discardedState(directory);
     const found = await rename(directory, discarded).then(() => discarded, () => directory);
@@ -123,6 +128,7 @@ export async function openState(path: string, identity: Identity, options: { rea
       await readFully(handle, join(directory, place.file), target, place.offset + from);
     },
     commit: (units, facts) => guarded(directory, async () => {
+      if (!isHeld()) throw new LlamaError("resume", `${directory}, where this run keeps what it has finished, was removed, or taken over by a run on another machine.`);
       if (current !== null) {
         await current.handle.sync();
         await current.handle.close();

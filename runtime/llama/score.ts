@@ -54,8 +54,9 @@ export async function scoreModel(
 }
 
 function lossNotFinite(of: "model" | "dense", dtype: ActivationOptions["dtype"]): LlamaError {
-  const which = of === "dense" ? "The model as it was given" : "The compressed model";
-  return new LlamaError("not-finite", `${which} has no perplexity: what it computes on the text is NaN or infinite. \`espalier eval\` of it tells where${dtype === "f16" ? "; --dtype f32 may help" : ""}.`);
+  const [which, why] = of === "dense" ? ["The model as it was given", "`espalier eval` of it tells which weight is to blame"]
+    : ["The compressed model", "the weights that it has been given are finite, so the others are not, or the activations grow too large"];
+  return new LlamaError("not-finite", `${which} has no perplexity: what it computes on the text is NaN or infinite; ${why}${dtype === "f16" ? "; --dtype f32 may help" : ""}.`);
 }
 
 /** Summed loss of the windows from `from` on, whose activations after the last block these are. */

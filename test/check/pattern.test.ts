@@ -77,6 +77,8 @@ test("of a square tensor the axis of a pattern is named by its number", () => {
   assert.is(printPattern(graph.values[graph.outputs[0]!.value]!.type.pattern), "2:4");
   assert.equal(codes(source("K")), ["E417"]);
   assert.match(rendered(checkText(source("0")).diagnostics, { "main.esp": source("0") }), /2:4 along 0/);
+  const constant = "fn g(keep: mask[N, 8] is 2:4 along 1) -> mask[N, 8] { return keep }  fn f(w: f32[N, 8]) -> f32[N, 8] { let kept[n, k] = w[n, k] > 0.0  return w where g(kept) }";
+  assert.match(rendered(checkText(constant).diagnostics, { "main.esp": constant }), /mask\[N, 8\] is 2:4 along 1/);
 });
 
 test("what an update writes has the pattern only if it writes every element", () => {

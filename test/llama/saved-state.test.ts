@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { mkdir, mkdtemp, readFile, readdir, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -67,6 +67,27 @@ test("a killed run that had this process's number is not at work, nor is one who
     await state.leave();
   }
   await (await open(path)).remove();
+});
+
+// claims of others come and go between the listing of a directory and a look at a file: such a file, that is named and not there
+test("what a state has finished is found whatever comes and goes beside it", async () => {
+  const path = join(folder, "gone");
+  const directory = await left(path);
+  await symlink("nowhere", join(directory, claimName({ ...thisProcess(), pid: 2 ** 22 + 1 })));
+  assert.is((await stateOf(path))?.finished, 1);
+  const state = await open(path, true);
+  assert.is(state.finished, 1);
+  await state.remove();
+});
+
+test("a run whose state another has taken over, or that was removed, stops", async () => {
+  const path = join(folder, "taken");
+  const state = await open(path);
+  await rm(join(state.directory, claimName(thisProcess())));
+  assert.match(await refusal(state.commit(1, facts)), /was removed, or taken over by a run on another machine/);
+  await state.remove();
+  assert.equal(await readdir(folder), [basename(state.directory)], "it is no longer this run's to remove");
+  await rm(state.directory, { recursive: true });
 });
 
 test("of a run on another machine it cannot be told: it is gone on with only where that is asked for", async () => {
