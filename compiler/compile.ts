@@ -14,7 +14,7 @@ import { verifyKernel } from "./kernel/verify.js";
 import type { Schedule } from "./lower/choose.js";
 import { kernelsOf, type Lowered } from "./plan/lowered.js";
 import { createLowering } from "./lower/lowering.js";
-import { whyUnblocked, type ScanOptions } from "./lower/scan/cut.js";
+import { cutScan, type ScanOptions } from "./lower/scan/cut.js";
 import { lowerSteps } from "./lower/steps.js";
 import { unpackForTiles } from "./lower/unpack.js";
 import { unbindable } from "./plan/limits.js";
@@ -104,9 +104,9 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
     {
       name: "separate updates",
       run: (graph) => separate(graph, (scan) => {
-        const why = whyUnblocked(graph, scan, target, options.scan ?? {});
-        if (why !== null) unblocked.set(scan.out, why);
-        return why === null;
+        const found = cutScan(graph, scan, target, options.scan ?? {});
+        if (typeof found === "string") unblocked.set(scan.out, found);
+        return typeof found !== "string";
       }),
     },
   ];

@@ -43,8 +43,8 @@ function guardScalar(scalar: S, scope: Scope): S {
   return { ...mapped, guarded: true };
 }
 
-function inside({ bounds, astray }: Scope, ranges: readonly Range<Concrete>[]): Scope {
-  let scope: Scope = { bounds, astray };
+function inside(outer: Scope, ranges: readonly Range<Concrete>[]): Scope {
+  let scope = outer;
   for (const range of ranges) {
     const wrong = [range.low, range.high].some((bound) => wraps(bound, scope) || isAstray(bound, scope));
     scope = { bounds: withRanges(scope.bounds, [range]), astray: wrong ? new Set([...scope.astray, range.index]) : scope.astray };

@@ -8,14 +8,13 @@ import type { Recipe } from "../../compiler/recipe/recipe.js";
 import { baselineTarget } from "../../compiler/target.js";
 import { formatBytes } from "../device/device.js";
 import { createHost, packageRoot } from "../library.js";
-import { compress, outputsOf } from "../llama/compress.js";
+import { checkOutputs, compress, outputsOf } from "../llama/compress.js";
 import type { CalibrationText, Compression } from "../llama/compression.js";
-import { keptLine, leaveState, stateOf } from "../llama/saved-state.js";
+import { keptLine, leaveState } from "../llama/saved-state.js";
 import { checkRecipe } from "../llama/treat.js";
 import { calibrationWindows, checkContext } from "../llama/windows.js";
-import { realpathOfNew } from "../model/files.js";
 import { filesOf, openModel, type Model } from "../model/model.js";
-import { checkOutput, discardStaged, missingParents, removeEmpty } from "../model/output.js";
+import { discardStaged, missingParents, removeEmpty } from "../model/output.js";
 import { action, byteCount, collect, integer, openMachine, pathOf, withDevice, type DeviceOptions } from "./context.js";
 import { sessionOptions, withDtype, type DtypeOptions } from "./dtype.js";
 import { DiagnosticsError, noteDiagnostics, UsageError } from "./failure.js";
@@ -75,8 +74,7 @@ without it, it begins anew.`)
         // whatever can be told without a device is told before one is opened, and before a weight is read
         checkAgainst(model, recipe, sources);
         const outputs = outputsOf(recipe, options.out);
-        const written = options.resume === true ? ((await stateOf(options.out))?.saved ?? []) : [];
-        for (const path of outputs) if (!written.includes(await realpathOfNew(path))) await checkOutput(path, { model: options.model, force: options.force === true });
+        await checkOutputs(model, recipe, { ...options, output: options.out });
         if (options.report !== undefined) await checkPage(options.report, { files: [...filesOf(model), ...sources.keys(), ...[options.text, options.eval].filter((path) => path !== undefined)], directories: [options.model, ...outputs] });
         await model.companions();
         const text = recipe.needsText || options.layerErrors === true ? await calibrationText(model, options) : null;

@@ -71,8 +71,7 @@ export async function compress(caller: Caller, model: Model, recipe: Recipe, opt
   if (windows !== null) checkContext(windows, model.config.contextLength);
   // what would be found wrong when the model is written, before what a stopped run has kept is touched
   await model.companions();
-  const written = options.resume === true ? ((await stateOf(options.output))?.saved ?? []) : [];
-  for (const path of outputsOf(recipe, options.output)) if (!written.includes(await realpathOfNew(path))) await checkOutput(path, { model: model.directory, force: options.force === true });
+  const written = await checkOutputs(model, recipe, options);
   const identity = await identityOf(caller, model, { recipe, source: options.source, text, dtype: options.dtype ?? "f32" });
   const state = await openState(options.output, identity, { resume: options.resume === true, note });
   const working = createWorkingModel(caller, model, state);
@@ -295,6 +294,17 @@ function unitsOf(recipe: Recipe, model: Model): number {
 
 function saves(step: RecipeStep): boolean {
   return step.kind === "save" || (step.kind === "blocks" && step.body.some(saves));
+}
+
+/**
+ * Checks that what a recipe writes can be written, but for what the run that is to be gone on with has written already;
+ * gives the directories of that.
+ * @throws ModelError as `checkOutput`
+ */
+export async function checkOutputs(model: Model, recipe: Recipe, { output, resume, force }: Pick<CompressOptions, "output" | "resume" | "force">): Promise<readonly string[]> {
+  const written = resume === true ? ((await stateOf(output))?.saved ?? []) : [];
+  for (const path of outputsOf(recipe, output)) if (!written.includes(await realpathOfNew(path))) await checkOutput(path, { model: model.directory, force: force === true });
+  return written;
 }
 
 /** The directories that a recipe writes: those that it names, else the output itself. */

@@ -4,10 +4,10 @@
  * finished weights lie while the rest of the model is compressed, so that no more than a block is on the device.
  */
 import { existsSync, readFileSync, renameSync, rmSync } from "node:fs";
-import { mkdir, open, readdir, rename, rm, rmdir, type FileHandle } from "node:fs/promises";
+import { mkdir, open, readdir, rename, rm, type FileHandle } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { isWithin, readFully, realpathOfNew, realpathOfNewSync } from "../model/files.js";
-import { discardedState, removeStale, stateDirectory } from "../model/output.js";
+import { readFully, realpathOfNew, realpathOfNewSync } from "../model/files.js";
+import { discardedState, missingParents, removeEmpty, removeStale, stateDirectory } from "../model/output.js";
 import { thisProcess } from "../model/process.js";
 import { writeError } from "../model/safetensors-writer.js";
 import { stands } from "./announced.js";
@@ -49,7 +49,8 @@ export async function openState(path: string, identity: Identity, options: { rea
   const guarded = async <T>(file: string, work: () => Promise<T>): Promise<T> => work().catch((error: unknown) => {
     throw error instanceof Error && "syscall" in error ? writeError(file, error) : error;
   });
-  const made = await guarded(path, () => mkdir(parent, { recursive: true }));
+  const made = missingParents(directory);
+  await guarded(path, () => mkdir(parent, { recursive: true }));
   await removeStale(target);
   const claimed = await guarded(path, () => claim(directory, options.resume));
   if (claimed !== "ours") {
@@ -99,8 +100,7 @@ export async function openState(path: string, identity: Identity, options: { rea
     const discarded = discardedState(directory);
     const found = await rename(directory, discarded).then(() => discarded, () => directory);
     await rm(found, { recursive: true, force: true });
-    // only directories that were made for this, and only where nothing else is in them
-    for (let at = parent; made !== undefined && isWithin(made, at); at = dirname(at)) await rmdir(at).catch(() => undefined);
+    removeEmpty(made);
   }
 
   return {

@@ -56,7 +56,8 @@ export async function stageDirectory(path: string, rules: OutputRules): Promise<
   const parent = dirname(target);
   const name = (purpose: Purpose): string => join(parent, `${prefixOf(target)}${purpose}-${printOwner(thisProcess())}-${randomBytes(4).toString("hex")}`);
   const staging = name("new");
-  const made = await mkdir(parent, { recursive: true }).catch((error: unknown) => {
+  const made = missingParents(target);
+  await mkdir(parent, { recursive: true }).catch((error: unknown) => {
     throw writeError(path, error);
   });
   await mkdir(staging).catch((error: unknown) => {
@@ -68,8 +69,7 @@ export async function stageDirectory(path: string, rules: OutputRules): Promise<
     if (!open) return;
     open = false;
     await rm(staging, { recursive: true, force: true });
-    // Only directories that were made for this, and only where nothing else is in them.
-    for (let at = parent; made !== undefined && isWithin(made, at); at = dirname(at)) await rmdir(at).catch(() => undefined);
+    removeEmpty(made);
   }
   return {
     target, staging, discard,

@@ -30,12 +30,6 @@ export interface Cut {
 /** Invocations that share a row in workgroup memory. */
 const rowLanes = 32;
 
-/** In words why a scan is run column by column; null where it is run in blocks. */
-export function whyUnblocked(graph: ConcreteGraph, scan: ScanEqn<Concrete>, target: Target, options: ScanOptions): string | null {
-  const found = cutScan(graph, scan, target, options);
-  return typeof found === "string" ? found : null;
-}
-
 /** A scan as blocks run it, or in words why it is run column by column. */
 export function cutScan(graph: ConcreteGraph, scan: ScanEqn<Concrete>, target: Target, options: ScanOptions): { readonly shape: Columnwise; readonly cut: Cut } | string {
   if (options.blocked === false) return "blocks are switched off";
