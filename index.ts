@@ -9,7 +9,8 @@
  * executor.prepare(program), executor.run(...)                                 DeviceError
  * ```
  *
- * `evaluate` and `evaluateKernel` say what a Graph and a Kernel mean, slowly and plainly; results of a device are checked
+ * `evaluate` and `evaluateKernel` say what a Graph and a Kernel mean, slowly and plainly; results of a device are
+ * checked
  * against them. To run saved Programs only, import `espalier/run`, which loads no compiler.
  * @module
  */
@@ -49,7 +50,14 @@ export { evaluateKernel, KernelFault } from "./compiler/kernel/evaluate.js";
 
 // --- Storage formats -------------------------------------------------------------------------------------------------
 
-export { bitsPerWeight, formatOf, formats, normalizeFormat, printFormat, shapeOf } from "./compiler/formats/registry.js";
+export {
+  bitsPerWeight,
+  formatOf,
+  formats,
+  normalizeFormat,
+  printFormat,
+  shapeOf,
+} from "./compiler/formats/registry.js";
 export type { Format, GridValues, Shape } from "./compiler/formats/format.js";
 
 // --- Devices and Programs --------------------------------------------------------------------------------------------
@@ -78,7 +86,14 @@ export type { GenerateOptions, Generation, Sampling } from "./runtime/llama/gene
 export { perplexity } from "./runtime/llama/evaluate.js";
 export type { EvaluateOptions, Evaluation } from "./runtime/llama/evaluate.js";
 export { compress } from "./runtime/llama/compress.js";
-export type { CalibrationText, CompressOptions, CompressProgress, Compression, PerplexityReport, TensorReport } from "./runtime/llama/compress.js";
+export type {
+  CalibrationText,
+  CompressOptions,
+  CompressProgress,
+  Compression,
+  PerplexityReport,
+  TensorReport,
+} from "./runtime/llama/compress.js";
 export { findSensitivity } from "./runtime/llama/sensitivity.js";
 export type { Sensitivity, SensitivityOptions, SensitivityRow, Try } from "./runtime/llama/sensitivity.js";
 export { calibrationWindows, scoredWindows } from "./runtime/llama/windows.js";

@@ -1,7 +1,8 @@
 /**
  * `espalier/run`: running compiled Programs, without the compiler.
  *
- * A Program is plain JSON: WGSL kernels and the steps that run them. This entry point loads nothing but the device layer;
+ * A Program is plain JSON: WGSL kernels and the steps that run them. This entry point loads nothing but the device
+ * layer;
  * `espalier` exports all of it too.
  *
  * ```js
@@ -25,7 +26,25 @@ export type { Dtype } from "./compiler/types/dtype.js";
 export type { FormatSpec } from "./compiler/types/type.js";
 
 export { DeviceError, listDevices, openDevice } from "./runtime/device/device.js";
-export type { Device, DeviceDescription, DeviceErrorCode, DeviceKind, DeviceLimits, DeviceMemory, DeviceOptions } from "./runtime/device/device.js";
+export type {
+  Device,
+  DeviceDescription,
+  DeviceErrorCode,
+  DeviceKind,
+  DeviceLimits,
+  DeviceMemory,
+  DeviceOptions,
+} from "./runtime/device/device.js";
 export { createExecutor } from "./runtime/run/run.js";
-export type { Argument, DeviceTensor, Executor, ExecutorMemory, ExecutorOptions, HostValues, KernelTime, Prepared, TensorForm } from "./runtime/run/run.js";
+export type {
+  Argument,
+  DeviceTensor,
+  Executor,
+  ExecutorMemory,
+  ExecutorOptions,
+  HostValues,
+  KernelTime,
+  Prepared,
+  TensorForm,
+} from "./runtime/run/run.js";
 export { targetOf } from "./runtime/run/target.js";

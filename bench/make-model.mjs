@@ -3,7 +3,8 @@
  *
  *   node bench/make-model.mjs DIR [BLOCKS]
  *
- * Weights are normal with a deviation of 0.02, in bf16, in shards of eight blocks (16 GB for all 32). The tokenizer is that
+ * Weights are normal with a deviation of 0.02, in bf16, in shards of eight blocks (16 GB for all 32). The tokenizer is
+ * that
  * of examples/classics-3.7m with unused tokens added; calibration.txt has some 346,000 tokens of it.
  */
 import { closeSync, copyFileSync, mkdirSync, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
@@ -12,9 +13,13 @@ import { fileURLToPath } from "node:url";
 
 const [folder, blocksText = "32"] = process.argv.slice(2);
 const blocks = Number(blocksText);
-if (folder === undefined || !Number.isInteger(blocks) || blocks < 1) throw new Error("usage: node bench/make-model.mjs DIR [BLOCKS]");
+if (folder === undefined || !Number.isInteger(blocks) || blocks < 1)
+  throw new Error("usage: node bench/make-model.mjs DIR [BLOCKS]");
 const source = fileURLToPath(new URL("../examples/classics-3.7m/", import.meta.url));
-const hidden = 4096, intermediate = 14336, vocabulary = 128256, keyValues = 1024;
+const hidden = 4096,
+  intermediate = 14336,
+  vocabulary = 128256,
+  keyValues = 1024;
 const deviation = 0.02;
 
 /** xorshift32 (Marsaglia 2003): the same model each time. */
@@ -29,7 +34,9 @@ function random() {
 /** Bits of 65536 normal numbers in bf16: drawing one is an index. */
 const normals = new Uint16Array(65536).map(() => {
   const [a, b] = [(random() + 0.5) / 2 ** 32, (random() + 0.5) / 2 ** 32];
-  const bits = new Uint32Array(Float32Array.of(deviation * Math.sqrt(-2 * Math.log(a)) * Math.cos(2 * Math.PI * b)).buffer)[0];
+  const bits = new Uint32Array(
+    Float32Array.of(deviation * Math.sqrt(-2 * Math.log(a)) * Math.cos(2 * Math.PI * b)).buffer,
+  )[0];
   return (bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16;
 });
 const one = 0x3f80;
@@ -39,11 +46,12 @@ function writeWeights(file, count, isGain) {
   for (let done = 0; done < count; done += piece.length) {
     const size = Math.min(piece.length, count - done);
     if (isGain) piece.fill(one, 0, size);
-    else for (let at = 0; at < size; at += 2) {
-      const word = random();
-      piece[at] = normals[word & 0xffff];
-      piece[at + 1] = normals[word >>> 16];
-    }
+    else
+      for (let at = 0; at < size; at += 2) {
+        const word = random();
+        piece[at] = normals[word & 0xffff];
+        piece[at + 1] = normals[word >>> 16];
+      }
     writeSync(file, new Uint8Array(piece.buffer, 0, 2 * size));
   }
 }
@@ -51,15 +59,25 @@ function writeWeights(file, count, isGain) {
 function blockTensors(index) {
   const name = (rest) => `model.layers.${index}.${rest}.weight`;
   return [
-    [name("input_layernorm"), [hidden]], [name("self_attn.q_proj"), [hidden, hidden]], [name("self_attn.k_proj"), [keyValues, hidden]],
-    [name("self_attn.v_proj"), [keyValues, hidden]], [name("self_attn.o_proj"), [hidden, hidden]], [name("post_attention_layernorm"), [hidden]],
-    [name("mlp.gate_proj"), [intermediate, hidden]], [name("mlp.up_proj"), [intermediate, hidden]], [name("mlp.down_proj"), [hidden, intermediate]],
+    [name("input_layernorm"), [hidden]],
+    [name("self_attn.q_proj"), [hidden, hidden]],
+    [name("self_attn.k_proj"), [keyValues, hidden]],
+    [name("self_attn.v_proj"), [keyValues, hidden]],
+    [name("self_attn.o_proj"), [hidden, hidden]],
+    [name("post_attention_layernorm"), [hidden]],
+    [name("mlp.gate_proj"), [intermediate, hidden]],
+    [name("mlp.up_proj"), [intermediate, hidden]],
+    [name("mlp.down_proj"), [hidden, intermediate]],
   ];
 }
 
 const shards = [[["model.embed_tokens.weight", [vocabulary, hidden]]]];
-for (let first = 0; first < blocks; first += 8) shards.push(Array.from({ length: Math.min(8, blocks - first) }, (_, at) => blockTensors(first + at)).flat());
-shards.push([["model.norm.weight", [hidden]], ["lm_head.weight", [vocabulary, hidden]]]);
+for (let first = 0; first < blocks; first += 8)
+  shards.push(Array.from({ length: Math.min(8, blocks - first) }, (_, at) => blockTensors(first + at)).flat());
+shards.push([
+  ["model.norm.weight", [hidden]],
+  ["lm_head.weight", [vocabulary, hidden]],
+]);
 
 mkdirSync(folder, { recursive: true });
 const weightMap = {};
@@ -83,22 +101,49 @@ shards.forEach((tensors, at) => {
   const file = openSync(join(folder, shard), "w");
   writeSync(file, length);
   writeSync(file, padded);
-  for (const [, shape] of tensors) writeWeights(file, shape.reduce((product, size) => product * size, 1), shape.length === 1);
+  for (const [, shape] of tensors)
+    writeWeights(
+      file,
+      shape.reduce((product, size) => product * size, 1),
+      shape.length === 1,
+    );
   closeSync(file);
 });
 
 const json = (name, value) => writeFileSync(join(folder, name), JSON.stringify(value, null, 1));
 json("model.safetensors.index.json", { metadata: { total_size: total }, weight_map: weightMap });
 json("config.json", {
-  architectures: ["LlamaForCausalLM"], model_type: "llama", attention_bias: false, bos_token_id: 0, eos_token_id: 1, head_dim: 128, hidden_act: "silu",
-  hidden_size: hidden, intermediate_size: intermediate, max_position_embeddings: 131072, mlp_bias: false, num_attention_heads: 32,
-  num_hidden_layers: blocks, num_key_value_heads: keyValues / 128, rms_norm_eps: 1e-5, rope_theta: 500000, tie_word_embeddings: false,
-  torch_dtype: "bfloat16", vocab_size: vocabulary,
+  architectures: ["LlamaForCausalLM"],
+  model_type: "llama",
+  attention_bias: false,
+  bos_token_id: 0,
+  eos_token_id: 1,
+  head_dim: 128,
+  hidden_act: "silu",
+  hidden_size: hidden,
+  intermediate_size: intermediate,
+  max_position_embeddings: 131072,
+  mlp_bias: false,
+  num_attention_heads: 32,
+  num_hidden_layers: blocks,
+  num_key_value_heads: keyValues / 128,
+  rms_norm_eps: 1e-5,
+  rope_theta: 500000,
+  tie_word_embeddings: false,
+  torch_dtype: "bfloat16",
+  vocab_size: vocabulary,
 });
 const tokenizer = JSON.parse(readFileSync(join(source, "tokenizer.json"), "utf8"));
-const words = Object.keys(tokenizer.model.vocab).filter((word) => /^\u0120?[A-Za-z]{2,}$/.test(word)).map((word) => word.replace("\u0120", " "));
+const words = Object.keys(tokenizer.model.vocab)
+  .filter((word) => /^\u0120?[A-Za-z]{2,}$/.test(word))
+  .map((word) => word.replace("\u0120", " "));
 const known = new Set([...Object.values(tokenizer.model.vocab), ...tokenizer.added_tokens.map(({ id }) => id)]);
 for (let id = 0; id < vocabulary; id++) if (!known.has(id)) tokenizer.model.vocab[`<unused${id}>`] = id;
 json("tokenizer.json", tokenizer);
 copyFileSync(join(source, "tokenizer_config.json"), join(folder, "tokenizer_config.json"));
-writeFileSync(join(folder, "calibration.txt"), Array.from({ length: 6600 }, () => Array.from({ length: 50 }, () => words[random() % words.length]).join("")).join("\n"));
+writeFileSync(
+  join(folder, "calibration.txt"),
+  Array.from({ length: 6600 }, () => Array.from({ length: 50 }, () => words[random() % words.length]).join("")).join(
+    "\n",
+  ),
+);

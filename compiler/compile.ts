@@ -25,7 +25,10 @@ import type { Target } from "./target.js";
 import type { Dtype } from "./types/dtype.js";
 import type { FormatSpec } from "./types/type.js";
 
-/** What the parameters of a function are for one compilation, by name. A format of null: dense elements of the tensor's dtype. */
+/**
+ * What the parameters of a function are for one compilation, by name. A format of null: dense elements of the tensor's
+ * dtype.
+ */
 export interface CompileBinding {
   readonly sizes?: Readonly<Record<string, number>>;
   readonly dtypes?: Readonly<Record<string, Dtype>>;
@@ -68,19 +71,33 @@ export class CompileError extends Error {
 }
 
 /** The Program of a function. Throws CompileError where the bindings do not fit the function. */
-export function compileFunction(graph: SymbolicGraph, binding: CompileBinding, target: Target, options: CompileOptions = {}): Program {
+export function compileFunction(
+  graph: SymbolicGraph,
+  binding: CompileBinding,
+  target: Target,
+  options: CompileOptions = {},
+): Program {
   const stages = compileStages(graph, binding, target, options);
   if ("diagnostics" in stages) throw new CompileError(stages.diagnostics);
   return stages.program;
 }
 
 /** The pipeline, top to bottom. Each stage is verified after the pass that made it. */
-export function compileStages(graph: SymbolicGraph, binding: CompileBinding, target: Target, options: CompileOptions = {}): Stages | { readonly diagnostics: readonly Diagnostic[] } {
-  const bound = specialize(graph, {
-    sizes: new Map(Object.entries(binding.sizes ?? {})),
-    dtypes: new Map(Object.entries(binding.dtypes ?? {})),
-    formats: new Map(Object.entries(binding.formats ?? {})),
-  }, { f16: target.f16 });
+export function compileStages(
+  graph: SymbolicGraph,
+  binding: CompileBinding,
+  target: Target,
+  options: CompileOptions = {},
+): Stages | { readonly diagnostics: readonly Diagnostic[] } {
+  const bound = specialize(
+    graph,
+    {
+      sizes: new Map(Object.entries(binding.sizes ?? {})),
+      dtypes: new Map(Object.entries(binding.dtypes ?? {})),
+      formats: new Map(Object.entries(binding.formats ?? {})),
+    },
+    { f16: target.f16 },
+  );
   if (!("graph" in bound)) return { diagnostics: bound };
   try {
     return lowerConcrete(bound.graph, target, options);
@@ -98,16 +115,25 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
     { name: "expand top", run: expandTop },
     { name: "gather additions", run: gatherAdditions },
     { name: "simplify", run: simplify },
-    ...(options.fuse === false ? [] : [{ name: "fuse", run: (graph: ConcreteGraph) => fuse(graph, { inlineReductions: inlineRows(graph, target), maxTensors: target.maxStorageBuffers - 2 }) }]),
+    ...(options.fuse === false
+      ? []
+      : [
+          {
+            name: "fuse",
+            run: (graph: ConcreteGraph) =>
+              fuse(graph, { inlineReductions: inlineRows(graph, target), maxTensors: target.maxStorageBuffers - 2 }),
+          },
+        ]),
     { name: "simplify", run: simplify },
     { name: "unpack for tiles", run: (graph) => unpackForTiles(graph, target) },
     {
       name: "separate updates",
-      run: (graph) => separate(graph, (scan) => {
-        const found = cutScan(graph, scan, target, options.scan ?? {});
-        if (typeof found === "string") unblocked.set(scan.out, found);
-        return typeof found !== "string";
-      }),
+      run: (graph) =>
+        separate(graph, (scan) => {
+          const found = cutScan(graph, scan, target, options.scan ?? {});
+          if (typeof found === "string") unblocked.set(scan.out, found);
+          return typeof found !== "string";
+        }),
     },
   ];
   let fused = concrete;
@@ -120,11 +146,21 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
   const tooLarge = unbindable(fused, storage, target);
   if (tooLarge.length > 0) throw new CompileError(tooLarge);
   const lowering = createLowering(fused, storage, target);
-  const lowered = fused.eqns.map((eqn) => lowerSteps(lowering, eqn, { schedule: options.schedule ?? null, scan: options.scan ?? {}, unblocked }));
+  const lowered = fused.eqns.map((eqn) =>
+    lowerSteps(lowering, eqn, { schedule: options.schedule ?? null, scan: options.scan ?? {}, unblocked }),
+  );
   const kernels = lowered.map((each) => kernelsOf(each.steps));
   for (const kernel of kernels.flat()) {
     const faults = verifyKernel(kernel, target);
     if (faults.length > 0) throw new InternalError(`after lowering: ${faults.join("; ")}\n${printKernel(kernel)}`);
   }
-  return { concrete, fused, storage, lowered, kernels, notes: lowered.flatMap((each) => each.notes), program: plan(fused, storage, lowered) };
+  return {
+    concrete,
+    fused,
+    storage,
+    lowered,
+    kernels,
+    notes: lowered.flatMap((each) => each.notes),
+    program: plan(fused, storage, lowered),
+  };
 }

@@ -31,8 +31,20 @@ export interface Checked<T> {
 }
 
 /** Makes an error; `at` is its primary label. */
-export function error(code: string, message: string, at: Label | null, extra: { labels?: readonly Label[]; notes?: readonly string[]; help?: string } = {}): Diagnostic {
-  return { code, severity: "error", message, labels: [...(at ? [at] : []), ...(extra.labels ?? [])], notes: extra.notes ?? [], help: extra.help ?? null };
+export function error(
+  code: string,
+  message: string,
+  at: Label | null,
+  extra: { labels?: readonly Label[]; notes?: readonly string[]; help?: string } = {},
+): Diagnostic {
+  return {
+    code,
+    severity: "error",
+    message,
+    labels: [...(at ? [at] : []), ...(extra.labels ?? [])],
+    notes: extra.notes ?? [],
+    help: extra.help ?? null,
+  };
 }
 
 /** Whether any of the diagnostics is an error. */
@@ -43,7 +55,9 @@ export function hasErrors(diagnostics: readonly Diagnostic[]): boolean {
 /** A fault of the compiler itself, never of the program: thrown, and asks for a report. */
 export class InternalError extends Error {
   constructor(message: string) {
-    super(`internal compiler error: ${message}\nThis is a fault of espalier, not of your program: please report it with the program that caused it.`);
+    super(
+      `internal compiler error: ${message}\nThis is a fault of espalier, not of your program: please report it with the program that caused it.`,
+    );
     this.name = "InternalError";
   }
 }

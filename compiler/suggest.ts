@@ -21,7 +21,10 @@ export function didYouMean(name: string, candidates: Iterable<string>): string |
   return found === null ? undefined : `did you mean \`${found}\`?`;
 }
 
-/** Letters added, removed, changed or swapped with their neighbour to get from `a` to `b`; `limit` or more where it is not less. */
+/**
+ * Letters added, removed, changed or swapped with their neighbour to get from `a` to `b`; `limit` or more where it is
+ * not less.
+ */
 function editDistance(a: string, b: string, limit: number): number {
   if (Math.abs(a.length - b.length) >= limit) return limit;
   let beforeLast: readonly number[] = [];
@@ -31,7 +34,8 @@ function editDistance(a: string, b: string, limit: number): number {
     for (let j = 1; j <= b.length; j += 1) {
       const changed = a[i - 1] === b[j - 1] ? 0 : 1;
       let distance = Math.min(at(last, j) + 1, at(row, j - 1) + 1, at(last, j - 1) + changed);
-      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) distance = Math.min(distance, at(beforeLast, j - 2) + 1);
+      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1])
+        distance = Math.min(distance, at(beforeLast, j - 2) + 1);
       row.push(distance);
     }
     [beforeLast, last] = [last, row];

@@ -1,7 +1,9 @@
 /** Rows and columns of a matrix that a subgroup holds. */
 export const matrixSize = 16;
 
-/** What the compiler may count on of the device a Program is for. Plain data; `runtime/device` makes it from an adapter. */
+/**
+ * What the compiler may count on of the device a Program is for. Plain data; `runtime/device` makes it from an adapter.
+ */
 export interface Target {
   readonly name: string;
   readonly kind: "gpu" | "cpu";
@@ -21,6 +23,13 @@ export interface Target {
 
 /** What every WebGPU device has. */
 export const baselineTarget: Target = {
-  name: "baseline", kind: "gpu", f16: false, subgroups: null, matrices: false,
-  maxInvocations: 256, maxWorkgroupMemory: 16384, maxStorageBuffers: 8, maxBinding: 128 * 1024 * 1024,
+  name: "baseline",
+  kind: "gpu",
+  f16: false,
+  subgroups: null,
+  matrices: false,
+  maxInvocations: 256,
+  maxWorkgroupMemory: 16384,
+  maxStorageBuffers: 8,
+  maxBinding: 128 * 1024 * 1024,
 };

@@ -7,7 +7,17 @@ import type { Host } from "../compiler/check/modules.js";
 import type { SymbolicGraph } from "../compiler/graph/graph.js";
 
 /** The modules of the standard library, in the order in which they build on each other. */
-export const standardModules = ["statistics", "prune", "quantize", "solve", "gptq", "sparsegpt", "refine", "llama", "sampling"] as const;
+export const standardModules = [
+  "statistics",
+  "prune",
+  "quantize",
+  "solve",
+  "gptq",
+  "sparsegpt",
+  "refine",
+  "llama",
+  "sampling",
+] as const;
 
 /** Source files of recipes are small; more is a mistake, and is not read. */
 const largestSource = 1024 * 1024;
@@ -33,7 +43,8 @@ export function createHost(): SourceHost {
   const root = packageRoot();
   const sources = new Map<string, string>();
   return {
-    sources, standardModules,
+    sources,
+    standardModules,
     read(path) {
       const known = sources.get(path);
       if (known !== undefined) return known;
@@ -60,7 +71,13 @@ export function standardLibrary(): ReadonlyMap<string, SymbolicGraph> {
   const host = createHost();
   // one file that uses them all, so that each module is checked once
   const all = "stdlib.esp";
-  const { value, diagnostics } = check(all, { ...host, read: (path) => (path === all ? `use ${standardModules.join(", ")}\n` : host.read(path)) });
-  if (value === null || hasErrors(diagnostics)) throw new InternalError(`the standard library does not check: ${diagnostics.map((found) => found.message).join("; ")}`);
+  const { value, diagnostics } = check(all, {
+    ...host,
+    read: (path) => (path === all ? `use ${standardModules.join(", ")}\n` : host.read(path)),
+  });
+  if (value === null || hasErrors(diagnostics))
+    throw new InternalError(
+      `the standard library does not check: ${diagnostics.map((found) => found.message).join("; ")}`,
+    );
   return value.functions;
 }

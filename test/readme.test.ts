@@ -5,7 +5,20 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { bitsPerWeight, check, compile, CompileError, createHost, evaluate, normalizeFormat, render, standardLibrary, tensorValue, baselineTarget, compileStages } from "../index.js";
+import {
+  bitsPerWeight,
+  check,
+  compile,
+  CompileError,
+  createHost,
+  evaluate,
+  normalizeFormat,
+  render,
+  standardLibrary,
+  tensorValue,
+  baselineTarget,
+  compileStages,
+} from "../index.js";
 import { parseFormat } from "../runtime/cli/format.js";
 import { projectFile } from "./support/project.js";
 import { filesBelow } from "./support/sources.js";
@@ -15,13 +28,21 @@ const test = suite("readme");
 const readme = readFileSync(projectFile("README.md"), "utf8");
 
 /** Fenced blocks in order, without their indentation. */
-const fences = [...readme.matchAll(/^( *)```(\w*)\n([\s\S]*?)^\1```$/gm)].map(([, indent = "", language = "", text = ""]) => ({ language, text: text.replaceAll(new RegExp(`^${indent}`, "gm"), "") }));
+const fences = [...readme.matchAll(/^( *)```(\w*)\n([\s\S]*?)^\1```$/gm)].map(
+  ([, indent = "", language = "", text = ""]) => ({
+    language,
+    text: text.replaceAll(new RegExp(`^${indent}`, "gm"), ""),
+  }),
+);
 
 test("its programs run, and print what it shows", () => {
   const folder = mkdtempSync(join(tmpdir(), "espalier-readme-"));
   try {
     const programs = fences.filter(({ language }) => language === "js");
-    assert.equal(programs.map(({ text }) => text.split("\n", 1)[0]), ["// compile.js", "// run.js"]);
+    assert.equal(
+      programs.map(({ text }) => text.split("\n", 1)[0]),
+      ["// compile.js", "// run.js"],
+    );
     const printed = programs.map(({ text }, at) => {
       const path = join(folder, `${at}.mjs`);
       const entry = (name: string): string => JSON.stringify(new URL(`../${name}.js`, import.meta.url).href);
@@ -53,9 +74,15 @@ recipe wrong(model: llama) {
 }
 `;
   const host = createHost();
-  const { diagnostics } = check("recipe.esp", { ...host, read: (path) => (path === "recipe.esp" ? source : host.read(path)) });
+  const { diagnostics } = check("recipe.esp", {
+    ...host,
+    read: (path) => (path === "recipe.esp" ? source : host.read(path)),
+  });
   const errors = diagnostics.filter(({ severity }) => severity === "error");
-  assert.is(fences.find(({ text }) => text.startsWith("error[E502]"))?.text.trimEnd(), render(errors, new Map([["recipe.esp", source]]), { color: false }).trimEnd());
+  assert.is(
+    fences.find(({ text }) => text.startsWith("error[E502]"))?.text.trimEnd(),
+    render(errors, new Map([["recipe.esp", source]]), { color: false }).trimEnd(),
+  );
 });
 
 test("its table of formats is right", () => {
@@ -65,27 +92,41 @@ test("its table of formats is right", () => {
   for (const [, cell = "", pattern, bits] of rows) {
     for (const [, text = ""] of cell.matchAll(/`([^`]+)`/g)) {
       const spec = parseFormat(text);
-      const normal = normalizeFormat(spec.name === "bitmask" ? { ...spec, args: { nonzeros: (shape.rows * shape.columns) / 2 } } : spec);
+      const normal = normalizeFormat(
+        spec.name === "bitmask" ? { ...spec, args: { nonzeros: (shape.rows * shape.columns) / 2 } } : spec,
+      );
       if (typeof normal === "string") throw new Error(normal);
       assert.is(Number(bits), Number(bitsPerWeight(normal, shape).toFixed(3)), text);
-      assert.is(pattern, spec.name === "nm" ? `${spec.args["n"]}:${spec.args["m"]}` : spec.name === "bitmask" ? "masked" : "any", text);
+      assert.is(
+        pattern,
+        spec.name === "nm" ? `${spec.args["n"]}:${spec.args["m"]}` : spec.name === "bitmask" ? "masked" : "any",
+        text,
+      );
     }
   }
 });
 
 test("what it and the other documents link to is there", () => {
   const documents = ["README.md", "CHANGELOG.md", ...filesBelow(["spec"], ".md")];
-  const broken = documents.flatMap((document) => [...readFileSync(projectFile(document), "utf8").matchAll(/\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)/g)]
-    .filter(([, target = ""]) => !existsSync(projectFile(join(dirname(document), target))))
-    .map(([, target]) => `${document} links to ${target}`));
+  const broken = documents.flatMap((document) =>
+    [...readFileSync(projectFile(document), "utf8").matchAll(/\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)/g)]
+      .filter(([, target = ""]) => !existsSync(projectFile(join(dirname(document), target))))
+      .map(([, target]) => `${document} links to ${target}`),
+  );
   assert.equal(broken, []);
 });
 
 test("the files that it and the decisions name are there", () => {
   const documents = ["README.md", ...filesBelow(["spec/decisions"], ".md")];
-  const gone = documents.flatMap((document) => [...readFileSync(projectFile(document), "utf8").matchAll(/`((?:compiler|runtime|stdlib|spec|test|examples)\/[\w./-]*)`/g)]
-    .filter(([, path = ""]) => !existsSync(projectFile(path)))
-    .map(([, path]) => `${document} names ${path}`));
+  const gone = documents.flatMap((document) =>
+    [
+      ...readFileSync(projectFile(document), "utf8").matchAll(
+        /`((?:compiler|runtime|stdlib|spec|test|examples)\/[\w./-]*)`/g,
+      ),
+    ]
+      .filter(([, path = ""]) => !existsSync(projectFile(path)))
+      .map(([, path]) => `${document} names ${path}`),
+  );
   assert.equal(gone, []);
 });
 
@@ -95,10 +136,16 @@ test("the library's stages fit together", () => {
   const binding = { sizes: { B: 1, T: 1, K: 2, N: 2 }, dtypes: { E: "f32" as const }, formats: { F: null } };
   const stages = compileStages(linear, binding, baselineTarget);
   if ("diagnostics" in stages) throw new CompileError(stages.diagnostics);
-  const inputs = new Map([["x", tensorValue("f32", [1, 1, 2], [3, 4])], ["w", tensorValue("f32", [2, 2], [1, 0, 1, 1])]]);
+  const inputs = new Map([
+    ["x", tensorValue("f32", [1, 1, 2], [3, 4])],
+    ["w", tensorValue("f32", [2, 2], [1, 0, 1, 1])],
+  ]);
   assert.equal([...(evaluate(stages.concrete, inputs).get("y")?.data ?? [])], [3, 7]);
   assert.equal(JSON.parse(JSON.stringify(stages.program)), compile(linear, binding, baselineTarget));
-  assert.throws(() => compile(linear, { sizes: {} }, baselineTarget), (error: unknown) => error instanceof CompileError && error.diagnostics.length > 0);
+  assert.throws(
+    () => compile(linear, { sizes: {} }, baselineTarget),
+    (error: unknown) => error instanceof CompileError && error.diagnostics.length > 0,
+  );
 });
 
 test.run();

@@ -1,6 +1,8 @@
 /**
- * Runs the test files, `*.test.js` in and below this folder, each in a process of its own, a few side by side. Ends with one
- * line, `N passed, N failed`, that counts single tests; a file that crashes, hangs or holds no tests is one failure, and
+ * Runs the test files, `*.test.js` in and below this folder, each in a process of its own, a few side by side. Ends
+ * with one
+ * line, `N passed, N failed`, that counts single tests; a file that crashes, hangs or holds no tests is one failure,
+ * and
  * so is each test that is skipped or that a broken hook kept from running. Exit code 0 only without failures.
  *
  *   npm test                          everything
@@ -17,17 +19,32 @@ import { judge, type Ended, type Verdict } from "./support/verdict.js";
 
 const { values: options, positionals: patterns } = parseArgs({
   allowPositionals: true,
-  options: { jobs: { type: "string", default: "2" }, timeout: { type: "string", default: "300" }, runs: { type: "string" }, seed: { type: "string" } },
+  options: {
+    jobs: { type: "string", default: "2" },
+    timeout: { type: "string", default: "300" },
+    runs: { type: "string" },
+    seed: { type: "string" },
+  },
 });
 const jobs = positive("jobs", options.jobs);
 const timeout = positive("timeout", options.timeout);
 
 /** What the files are started with: support/runs.ts reads it. */
-const cases = (["runs", "seed"] as const).flatMap((name) => (options[name] === undefined ? [] : [`--${name}`, String(positive(name, options[name]))]));
+const cases = (["runs", "seed"] as const).flatMap((name) =>
+  options[name] === undefined ? [] : [`--${name}`, String(positive(name, options[name]))],
+);
 
 const root = dirname(fileURLToPath(import.meta.url));
-const all = readdirSync(root, { recursive: true, encoding: "utf8" }).map((path) => path.split(sep).join("/")).filter((path) => path.endsWith(".test.js")).sort();
-const chosen = patterns.length === 0 ? all : all.filter((path) => patterns.some((pattern) => path.includes(pattern.replace(/^test\//, "").replace(/\.ts$/, ".js"))));
+const all = readdirSync(root, { recursive: true, encoding: "utf8" })
+  .map((path) => path.split(sep).join("/"))
+  .filter((path) => path.endsWith(".test.js"))
+  .sort();
+const chosen =
+  patterns.length === 0
+    ? all
+    : all.filter((path) =>
+        patterns.some((pattern) => path.includes(pattern.replace(/^test\//, "").replace(/\.ts$/, ".js"))),
+      );
 if (chosen.length === 0) {
   console.error(`no test file has ${patterns.map((pattern) => `"${pattern}"`).join(" or ")} in its path`);
   console.log("0 passed, 1 failed");
@@ -45,15 +62,17 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
 const queue = [...chosen];
 let passed = 0;
 let failed = 0;
-await Promise.all(Array.from({ length: Math.min(jobs, queue.length) }, async () => {
-  for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
-    const ended = await runFile(file);
-    const verdict = judge(ended);
-    passed += verdict.passed;
-    failed += verdict.failed;
-    report(file, ended, verdict);
-  }
-}));
+await Promise.all(
+  Array.from({ length: Math.min(jobs, queue.length) }, async () => {
+    for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
+      const ended = await runFile(file);
+      const verdict = judge(ended);
+      passed += verdict.passed;
+      failed += verdict.failed;
+      report(file, ended, verdict);
+    }
+  }),
+);
 console.log(`${passed} passed, ${failed} failed`);
 process.exitCode = failed === 0 ? 0 : 1;
 
@@ -61,7 +80,10 @@ process.exitCode = failed === 0 ? 0 : 1;
 function runFile(file: string): Promise<Ended> {
   const started = performance.now();
   // A group of its own, so that what a test has started ends with it.
-  const child = spawn(process.execPath, ["--enable-source-maps", join(root, file), ...cases], { detached: process.platform !== "win32", stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(process.execPath, ["--enable-source-maps", join(root, file), ...cases], {
+    detached: process.platform !== "win32",
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   running.add(child);
   const chunks: Buffer[] = [];
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk: Buffer) => chunks.push(chunk));
@@ -74,7 +96,13 @@ function runFile(file: string): Promise<Ended> {
     const end = (code: number | null, signal: string | null): void => {
       clearTimeout(timer);
       running.delete(child);
-      resolve({ output: Buffer.concat(chunks).toString("utf8"), code, signal, late, seconds: (performance.now() - started) / 1000 });
+      resolve({
+        output: Buffer.concat(chunks).toString("utf8"),
+        code,
+        signal,
+        late,
+        seconds: (performance.now() - started) / 1000,
+      });
     };
     child.once("error", (error) => {
       chunks.push(Buffer.from(`${error.message}\n`));
@@ -106,7 +134,9 @@ function kill(child: ChildProcess): void {
 /** A line for each file; for one that fails, all that it printed. */
 function report(file: string, { output, seconds }: Ended, { passed: good, failed: bad, reasons }: Verdict): void {
   const name = relative(".", join("test", file)).split(sep).join("/");
-  console.log(`${bad === 0 ? "ok  " : "FAIL"} ${name.padEnd(44)} ${String(good).padStart(4)} passed${bad === 0 ? "" : `, ${bad} failed`}  ${seconds.toFixed(1)} s`);
+  console.log(
+    `${bad === 0 ? "ok  " : "FAIL"} ${name.padEnd(44)} ${String(good).padStart(4)} passed${bad === 0 ? "" : `, ${bad} failed`}  ${seconds.toFixed(1)} s`,
+  );
   if (bad === 0) return;
   console.log(`${output.trimEnd()}\n${reasons.map((reason) => `     ${name}: ${reason}\n`).join("")}`);
 }

@@ -22,7 +22,12 @@ interface Shown {
 const sparse = { sizes: { B: 1, T: 1, K: 128, N: 6 }, formats: { F: "nm(2, 4) of int4(128)" } };
 
 const shown: readonly Shown[] = [
-  { as: "rms_norm", name: "rms_norm", bound: { sizes: { B: 1, T: 2, D: 64 } }, target: targets["a GPU with subgroups of 32"] },
+  {
+    as: "rms_norm",
+    name: "rms_norm",
+    bound: { sizes: { B: 1, T: 2, D: 64 } },
+    target: targets["a GPU with subgroups of 32"],
+  },
   { as: "linear", name: "linear", bound: sparse, target: targets["a CPU driver"] },
   { as: "linear_loops", name: "linear", bound: sparse, target: targets.baseline, schedule: "loops" },
   { as: "mask_2of4", name: "mask_2of4", bound: { sizes: { N: 3, K: 8 } }, target: targets.baseline },

@@ -1,5 +1,16 @@
 import { InternalError, type Span } from "../diagnostic.js";
-import type { Constraint, Eqn, IndexId, Input, Output, Range, Scalar, SymbolicGraph, Value, ValueId } from "../graph/graph.js";
+import type {
+  Constraint,
+  Eqn,
+  IndexId,
+  Input,
+  Output,
+  Range,
+  Scalar,
+  SymbolicGraph,
+  Value,
+  ValueId,
+} from "../graph/graph.js";
 import { allEqns, definedBy, neededEqns, renameValues } from "../graph/eqn.js";
 import { constantSize, type Size } from "../types/size.js";
 import { full, type Pattern, type TensorType } from "../types/type.js";
@@ -60,22 +71,47 @@ export function indexScalar(range: Range): Scalar {
 }
 
 /** Adds a parameter. A mask is zero where it is false: its own id is its mask. */
-export function addInput(builder: Builder, name: string, type: TensorType, span: Span | null, mutable = false): ValueId {
+export function addInput(
+  builder: Builder,
+  name: string,
+  type: TensorType,
+  span: Span | null,
+  mutable = false,
+): ValueId {
   const id = builder.values.length;
-  const pattern: Pattern = type.dtype === "bool" && type.pattern.kind !== "full" ? { ...type.pattern, mask: id } : type.pattern;
+  const pattern: Pattern =
+    type.dtype === "bool" && type.pattern.kind !== "full" ? { ...type.pattern, mask: id } : type.pattern;
   builder.values.push({ id, name, type: { ...type, pattern }, span });
   builder.inputs.push({ value: id, name, mutable });
   return id;
 }
 
 /** Adds `name[indices] = body`. */
-export function addMap(builder: Builder, name: string, span: Span | null, dtype: DtypeRef, indices: readonly Range[], body: Scalar): ValueId {
+export function addMap(
+  builder: Builder,
+  name: string,
+  span: Span | null,
+  dtype: DtypeRef,
+  indices: readonly Range[],
+  body: Scalar,
+): ValueId {
   const shape = indices.map((range) => (range.high.kind === "size" ? range.high.size : constantSize(0)));
-  return addEqn(builder, name, span, { dtype, shape, pattern: full, format: null }, (out) => ({ kind: "map", out, indices, body }));
+  return addEqn(builder, name, span, { dtype, shape, pattern: full, format: null }, (out) => ({
+    kind: "map",
+    out,
+    indices,
+    body,
+  }));
 }
 
 /** Adds an equation and the value that it defines, whose pattern is inferred. */
-export function addEqn(builder: Builder, name: string, span: Span | null, type: TensorType, make: (out: ValueId) => Eqn): ValueId {
+export function addEqn(
+  builder: Builder,
+  name: string,
+  span: Span | null,
+  type: TensorType,
+  make: (out: ValueId) => Eqn,
+): ValueId {
   const id = builder.values.length;
   const eqn = make(id);
   const pattern = inferPattern(eqn, builder.values, type, builder.producer);
@@ -90,9 +126,16 @@ export function loadAt(builder: Builder, tensor: ValueId, at: readonly Scalar[])
   return { kind: "load", tensor, at, dtype: typeOf(builder, tensor).dtype, guarded: false };
 }
 
-/** The finished graph: equations that nothing needs are left out, inputs come first and values are numbered in order. */
+/**
+ * The finished graph: equations that nothing needs are left out, inputs come first and values are numbered in order.
+ */
 export function finish(
-  builder: Builder, name: string, span: Span | null, outputs: readonly Output[], parameters: SymbolicGraph["parameters"], constraints: readonly Constraint[],
+  builder: Builder,
+  name: string,
+  span: Span | null,
+  outputs: readonly Output[],
+  parameters: SymbolicGraph["parameters"],
+  constraints: readonly Constraint[],
 ): SymbolicGraph {
   const eqns = neededEqns(builder.eqns, new Set<ValueId>(outputs.map((output) => output.value)));
   const order = [...builder.inputs.map((input) => input.value), ...eqns.flatMap(valuesOf)];
@@ -105,13 +148,21 @@ export function finish(
   const values = order.map((old, id) => {
     const value = valueOf(builder, old);
     const pattern = value.type.pattern;
-    const mask = pattern.kind === "full" || pattern.mask === null ? null : number.get(pattern.mask) ?? null;
+    const mask = pattern.kind === "full" || pattern.mask === null ? null : (number.get(pattern.mask) ?? null);
     return { ...value, id, type: { ...value.type, pattern: pattern.kind === "full" ? pattern : { ...pattern, mask } } };
   });
   return {
-    name, span, values, parameters, constraints,
+    name,
+    span,
+    values,
+    parameters,
+    constraints,
     inputs: builder.inputs.map((input) => ({ ...input, value: renamed(input.value) })),
-    outputs: outputs.map((output) => ({ ...output, value: renamed(output.value), input: output.input === null ? null : renamed(output.input) })),
+    outputs: outputs.map((output) => ({
+      ...output,
+      value: renamed(output.value),
+      input: output.input === null ? null : renamed(output.input),
+    })),
     eqns: eqns.map((eqn) => renameValues(eqn, renamed)),
   };
 }

@@ -4,12 +4,29 @@ import type { Scalar, SymbolicGraph, ValueId } from "../graph/graph.js";
 import { freeIndices, treeSize } from "../graph/scalar.js";
 import type { Expr } from "../syntax/ast.js";
 import { isFloat, printDtype, sameDtype, type DtypeRef } from "../types/dtype.js";
-import { constantSize, divideSizes, multiplySizes, printSize, sizeSymbols, subtractSizes, type Size } from "../types/size.js";
+import {
+  constantSize,
+  divideSizes,
+  multiplySizes,
+  printSize,
+  sizeSymbols,
+  subtractSizes,
+  type Size,
+} from "../types/size.js";
 import type { FormatRef, TensorType } from "../types/type.js";
 import { typeOf } from "./builder.js";
 import { checkElement, compileTimeSize, convert, ownDtype, scalarElement } from "./element.js";
 import { mapFormat, printFormatRef, sameFormat } from "./formats.js";
-import { demand, fail, placeIn, printType, type CheckedFunction, type CheckedParam, type Element, type Place } from "./frame.js";
+import {
+  demand,
+  fail,
+  placeIn,
+  printType,
+  type CheckedFunction,
+  type CheckedParam,
+  type Element,
+  type Place,
+} from "./frame.js";
 import { bindDtype, bindSize, inlineGraph, inlineScalar, isScalarFunction, type CallBinding } from "./inline.js";
 import { impliesPattern, printPattern, whereLost } from "./pattern.js";
 import { namesIn } from "./names.js";
@@ -18,7 +35,10 @@ import { equalSizes, soleSymbol } from "./sizes.js";
 import { suggestion } from "./suggestion.js";
 import { checkTensor, materialize } from "./whole.js";
 
-/** The most operations of a scalar function put in place: one that uses a value twice, again and again, doubles each time. */
+/**
+ * The most operations of a scalar function put in place: one that uses a value twice, again and again, doubles each
+ * time.
+ */
 const largestScalar = 10000;
 
 type CallExpr = Extract<Expr, { kind: "call" }>;
@@ -36,23 +56,54 @@ export function checkScalarCall(expr: CallExpr, place: Place): Element | null {
   const { graph, binding } = prepared;
   const { frame } = place;
   const [output, ...rest] = graph.outputs;
-  const type = output === undefined ? null : graph.values[output.value]?.type ?? null;
-  if (type === null || rest.length > 0) return fail(frame, "E303", `\`${expr.callee.name}\` has ${graph.outputs.length} results, and one is expected here`, expr.span, "not one value", { help: "name them first: `let a, b = ...`" });
-  if (type.shape.length > 0) return fail(frame, "E306", `\`${expr.callee.name}\` gives a whole tensor, ${printType(type)}, and an element is expected`, expr.span, "a tensor", { help: "give it a name first and index that" });
+  const type = output === undefined ? null : (graph.values[output.value]?.type ?? null);
+  if (type === null || rest.length > 0)
+    return fail(
+      frame,
+      "E303",
+      `\`${expr.callee.name}\` has ${graph.outputs.length} results, and one is expected here`,
+      expr.span,
+      "not one value",
+      { help: "name them first: `let a, b = ...`" },
+    );
+  if (type.shape.length > 0)
+    return fail(
+      frame,
+      "E306",
+      `\`${expr.callee.name}\` gives a whole tensor, ${printType(type)}, and an element is expected`,
+      expr.span,
+      "a tensor",
+      { help: "give it a name first and index that" },
+    );
   const scalars = [...binding.inputs.values()].filter((input): input is Scalar => typeof input !== "number");
   const indexed = scalars.some((scalar) => freeIndices(scalar).size > 0);
   const dtype = bindDtype(type.dtype, binding);
   if (indexed || (isScalarFunction(graph) && graph.eqns.length <= 1)) {
     const scalar = inlineScalar(graph, binding, frame.builder);
     if (scalar !== null && treeSize(scalar, largestScalar) >= largestScalar) {
-      return fail(frame, "E306", `\`${expr.callee.name}\` is too large to be computed for each element: its values are used again and again`, expr.span, `more than ${largestScalar} operations`, { help: "compute its steps as tensors: `let a[n] = ...`" });
+      return fail(
+        frame,
+        "E306",
+        `\`${expr.callee.name}\` is too large to be computed for each element: its values are used again and again`,
+        expr.span,
+        `more than ${largestScalar} operations`,
+        { help: "compute its steps as tensors: `let a[n] = ...`" },
+      );
     }
     if (scalar !== null) return scalarElement(scalar, dtype);
-    return fail(frame, "E306", `\`${expr.callee.name}\` computes on whole tensors and cannot be called for each element`, expr.span, "an argument depends on an index");
+    return fail(
+      frame,
+      "E306",
+      `\`${expr.callee.name}\` computes on whole tensors and cannot be called for each element`,
+      expr.span,
+      "an argument depends on an index",
+    );
   }
   const values = callWhole(prepared, place);
   const [value] = values ?? [];
-  return value === undefined ? null : scalarElement({ kind: "load", tensor: value, at: [], dtype, guarded: false }, dtype);
+  return value === undefined
+    ? null
+    : scalarElement({ kind: "load", tensor: value, at: [], dtype, guarded: false }, dtype);
 }
 
 interface Prepared {
@@ -66,10 +117,20 @@ interface Prepared {
 
 function callWhole({ expr, graph, binding, callee, states }: Prepared, place: Place): readonly ValueId[] | null {
   const { frame } = place;
-  const barred = frame.builder.steps.size === 0 ? undefined : graph.eqns.find((eqn) => eqn.kind === "scan" || eqn.kind === "factor" || eqn.kind === "pack");
+  const barred =
+    frame.builder.steps.size === 0
+      ? undefined
+      : graph.eqns.find((eqn) => eqn.kind === "scan" || eqn.kind === "factor" || eqn.kind === "pack");
   if (barred !== undefined) {
     const what = barred.kind === "factor" ? barred.op : barred.kind;
-    return fail(frame, "E601", `\`${expr.callee.name}\` has a \`${what}\`, which cannot stand in a \`scan\``, expr.span, "called at each step", { help: "call it before the `scan`, or after" });
+    return fail(
+      frame,
+      "E601",
+      `\`${expr.callee.name}\` has a \`${what}\`, which cannot stand in a \`scan\``,
+      expr.span,
+      "called at each step",
+      { help: "call it before the `scan`, or after" },
+    );
   }
   const inputs = new Map<ValueId, ValueId | Scalar>();
   for (const [input, given] of binding.inputs) {
@@ -78,7 +139,16 @@ function callWhole({ expr, graph, binding, callee, states }: Prepared, place: Pl
     const returned = graph.outputs.some((output) => output.value === input);
     if (cheap && !(returned && typeof given !== "number")) inputs.set(input, given);
     else {
-      const value = typeof given === "number" ? given : materialize(given, bindDtype(graph.values[input]?.type.dtype ?? "f32", binding), graph.values[input]?.name ?? "value", expr.span, place);
+      const value =
+        typeof given === "number"
+          ? given
+          : materialize(
+              given,
+              bindDtype(graph.values[input]?.type.dtype ?? "f32", binding),
+              graph.values[input]?.name ?? "value",
+              expr.span,
+              place,
+            );
       if (value === null) return null;
       inputs.set(input, value);
     }
@@ -98,7 +168,9 @@ function callWhole({ expr, graph, binding, callee, states }: Prepared, place: Pl
   return results;
 }
 
-/** Finds the function, matches arguments with parameters, binds sizes, dtypes and formats, and proves its constraints. */
+/**
+ * Finds the function, matches arguments with parameters, binds sizes, dtypes and formats, and proves its constraints.
+ */
 function prepare(expr: CallExpr, place: Place): Prepared | null {
   const { frame } = place;
   const name = expr.callee.name;
@@ -115,8 +187,14 @@ function prepare(expr: CallExpr, place: Place): Prepared | null {
   const formats = new Map<string, FormatRef | null>();
   const inputs = new Map<ValueId, ValueId | Scalar>();
   const states = new Map<ValueId, string>();
-  const tensors: { readonly input: ValueId; readonly value: ValueId; readonly param: CheckedParam; readonly span: Span }[] = [];
-  const scalars: { readonly input: ValueId; readonly element: Element; readonly span: Span; readonly place: Place }[] = [];
+  const tensors: {
+    readonly input: ValueId;
+    readonly value: ValueId;
+    readonly param: CheckedParam;
+    readonly span: Span;
+  }[] = [];
+  const scalars: { readonly input: ValueId; readonly element: Element; readonly span: Span; readonly place: Place }[] =
+    [];
   let failed = false;
   for (const { param, value: argument, inner } of matched) {
     if (param.kind === "size") {
@@ -137,7 +215,14 @@ function prepare(expr: CallExpr, place: Place): Prepared | null {
     if (value === null) failed = true;
     else {
       if (param.mutable && argument.kind === "name") {
-        if ([...states.values()].includes(argument.name)) return fail(frame, "E307", `\`${argument.name}\` is updated in place by two parameters of \`${name}\``, argument.span, "given twice");
+        if ([...states.values()].includes(argument.name))
+          return fail(
+            frame,
+            "E307",
+            `\`${argument.name}\` is updated in place by two parameters of \`${name}\``,
+            argument.span,
+            "given twice",
+          );
         states.set(param.input, argument.name);
       }
       tensors.push({ input: param.input, value, param, span: argument.span });
@@ -146,7 +231,11 @@ function prepare(expr: CallExpr, place: Place): Prepared | null {
   }
   if (failed) return null;
   const binding: CallBinding = { sizes, dtypes, formats, inputs };
-  const types = tensors.map((tensor) => ({ ...tensor, want: graph.values[tensor.input]?.type ?? typeOf(frame.builder, tensor.value), have: typeOf(frame.builder, tensor.value) }));
+  const types = tensors.map((tensor) => ({
+    ...tensor,
+    want: graph.values[tensor.input]?.type ?? typeOf(frame.builder, tensor.value),
+    have: typeOf(frame.builder, tensor.value),
+  }));
   // the first argument that has an axis of that size decides what a size symbol is
   const bound = types.map((each) => bindParameters(each.want, each.have, sizes, dtypes, formats));
   if (!bound.every((fits, at) => fits || failKind(types[at], name, place))) return null;
@@ -155,7 +244,15 @@ function prepare(expr: CallExpr, place: Place): Prepared | null {
     const want = graph.values[scalar.input]?.type.dtype ?? "f32";
     if (typeof want !== "string" && !dtypes.has(want.parameter)) {
       const own = scalar.element.kind === "number" ? "f32" : ownDtype(scalar.element);
-      if (!isFloat(own)) return fail(frame, "E301", `\`${want.parameter}\` is f32 or f16, found ${printDtype(own)}`, scalar.span, printDtype(own), { help: "convert it: `f32(...)`" });
+      if (!isFloat(own))
+        return fail(
+          frame,
+          "E301",
+          `\`${want.parameter}\` is f32 or f16, found ${printDtype(own)}`,
+          scalar.span,
+          printDtype(own),
+          { help: "convert it: `f32(...)`" },
+        );
       dtypes.set(want.parameter, own);
     }
     const converted = convert(scalar.element, bindDtype(want, binding), scalar.span, scalar.place);
@@ -163,13 +260,38 @@ function prepare(expr: CallExpr, place: Place): Prepared | null {
     inputs.set(scalar.input, converted);
   }
   const open = graph.parameters.dtypes.find((parameter) => !dtypes.has(parameter));
-  if (open !== undefined) return fail(frame, "E206", `nothing tells what \`${open}\` of \`${name}\` is: no parameter has it`, expr.span, `${open} is not bound by the arguments`);
+  if (open !== undefined)
+    return fail(
+      frame,
+      "E206",
+      `nothing tells what \`${open}\` of \`${name}\` is: no parameter has it`,
+      expr.span,
+      `${open} is not bound by the arguments`,
+    );
   const fits = types.map((each) => checkArgument(each, binding, name, place));
   if (fits.includes(false)) return null;
   // what the function was checked with: every size is at least 1
-  const positive = graph.parameters.sizes.map((symbol) => demand(frame, { kind: "at-least", left: sizes.get(symbol) ?? constantSize(1), right: constantSize(1) }, expr.span, `the size \`${symbol}\` of \`${name}\``));
+  const positive = graph.parameters.sizes.map((symbol) =>
+    demand(
+      frame,
+      { kind: "at-least", left: sizes.get(symbol) ?? constantSize(1), right: constantSize(1) },
+      expr.span,
+      `the size \`${symbol}\` of \`${name}\``,
+    ),
+  );
   if (positive.includes(false)) return null;
-  const proved = graph.constraints.map((constraint) => demand(frame, { kind: constraint.kind, left: bindSize(constraint.left, binding, frame.builder), right: bindSize(constraint.right, binding, frame.builder) }, expr.span, `\`${name}\``));
+  const proved = graph.constraints.map((constraint) =>
+    demand(
+      frame,
+      {
+        kind: constraint.kind,
+        left: bindSize(constraint.left, binding, frame.builder),
+        right: bindSize(constraint.right, binding, frame.builder),
+      },
+      expr.span,
+      `\`${name}\``,
+    ),
+  );
   return proved.includes(false) ? null : { expr, graph, binding, callee, states };
 }
 
@@ -188,15 +310,39 @@ function matchArguments(expr: CallExpr, callee: CheckedFunction, place: Place): 
   const declared = { span: callee.declaration.name.span, message: "declared here" };
   for (const [at, argument] of expr.args.entries()) {
     const label = argument.label?.name ?? callee.params[at]?.name;
-    if (label === undefined) return fail(frame, "E303", `${form} takes ${callee.params.length} arguments, found ${expr.args.length}`, argument.span, "one argument too many", { labels: [declared] });
-    if (!callee.params.some((param) => param.name === label)) return fail(frame, "E303", `\`${name}\` has no parameter \`${label}\``, argument.span, "no such parameter", { labels: [declared], help: suggestion(label, callee.params.map((param) => param.name), "its parameters are") });
+    if (label === undefined)
+      return fail(
+        frame,
+        "E303",
+        `${form} takes ${callee.params.length} arguments, found ${expr.args.length}`,
+        argument.span,
+        "one argument too many",
+        { labels: [declared] },
+      );
+    if (!callee.params.some((param) => param.name === label))
+      return fail(frame, "E303", `\`${name}\` has no parameter \`${label}\``, argument.span, "no such parameter", {
+        labels: [declared],
+        help: suggestion(
+          label,
+          callee.params.map((param) => param.name),
+          "its parameters are",
+        ),
+      });
     if (given.has(label)) return fail(frame, "E303", `\`${label}\` is given twice`, argument.span, "given again");
     given.set(label, argument.value);
   }
   const matched: Matched[] = [];
   for (const param of callee.params) {
     const value = given.get(param.name);
-    if (value === undefined && param.fallback === null) return fail(frame, "E303", `${form} takes ${callee.params.length} arguments, found ${expr.args.length}`, expr.span, `\`${param.name}\` is missing`, { labels: [declared] });
+    if (value === undefined && param.fallback === null)
+      return fail(
+        frame,
+        "E303",
+        `${form} takes ${callee.params.length} arguments, found ${expr.args.length}`,
+        expr.span,
+        `\`${param.name}\` is missing`,
+        { labels: [declared] },
+      );
     if (value !== undefined) matched.push({ param, value, inner: place });
     else if (param.fallback !== null) matched.push({ param, value: param.fallback, inner: placeIn(frame, nest(null)) });
   }
@@ -207,24 +353,41 @@ function stateArgument(argument: Expr, param: string, place: Place): ValueId | n
   const binding = argument.kind === "name" ? lookup(place.scope, argument.name) : null;
   if (binding?.kind === "unknown") return null;
   if (binding?.kind === "tensor" && binding.mutable) return binding.value;
-  return fail(place.frame, "E307", `\`${param}\` is updated in place: the argument must be a \`var\``, argument.span, "not a `var`", { help: "declare it: `var state = ...`" });
+  return fail(
+    place.frame,
+    "E307",
+    `\`${param}\` is updated in place: the argument must be a \`var\``,
+    argument.span,
+    "not a `var`",
+    { help: "declare it: `var state = ...`" },
+  );
 }
 
 /** Binds what stands alone in a parameter's type; false where dtype class or rank cannot fit. */
-function bindParameters(want: TensorType, have: TensorType, sizes: Map<string, Size>, dtypes: Map<string, DtypeRef>, formats: Map<string, FormatRef | null>): boolean {
+function bindParameters(
+  want: TensorType,
+  have: TensorType,
+  sizes: Map<string, Size>,
+  dtypes: Map<string, DtypeRef>,
+  formats: Map<string, FormatRef | null>,
+): boolean {
   if (want.shape.length !== have.shape.length) return false;
   if (typeof want.dtype !== "string") {
     if (!isFloat(have.dtype)) return false;
     if (!dtypes.has(want.dtype.parameter)) dtypes.set(want.dtype.parameter, have.dtype);
   }
-  if (want.format !== null && "parameter" in want.format && !formats.has(want.format.parameter)) formats.set(want.format.parameter, have.format);
+  if (want.format !== null && "parameter" in want.format && !formats.has(want.format.parameter))
+    formats.set(want.format.parameter, have.format);
   for (const [axis, size] of want.shape.entries()) {
     const symbol = soleSymbol(size);
     const found = have.shape[axis];
     if (symbol !== null && found !== undefined && !sizes.has(symbol)) sizes.set(symbol, found);
   }
   if (want.pattern.kind === "nm" && have.pattern.kind === "nm") {
-    for (const [size, found] of [[want.pattern.n, have.pattern.n], [want.pattern.m, have.pattern.m]] as const) {
+    for (const [size, found] of [
+      [want.pattern.n, have.pattern.n],
+      [want.pattern.m, have.pattern.m],
+    ] as const) {
       const symbol = soleSymbol(size);
       if (symbol !== null && !sizes.has(symbol)) sizes.set(symbol, found);
     }
@@ -239,11 +402,13 @@ function solveSizes(want: TensorType, have: TensorType, sizes: Map<string, Size>
     const open = [...sizeSymbols(size)].filter((symbol) => !sizes.has(symbol));
     const [symbol, ...others] = open;
     if (found === undefined || symbol === undefined || others.length > 0) continue;
-    const at = (value: number): Size => bindSize(size, { sizes: new Map([...sizes, [symbol, constantSize(value)]]) }, place.frame.builder);
+    const at = (value: number): Size =>
+      bindSize(size, { sizes: new Map([...sizes, [symbol, constantSize(value)]]) }, place.frame.builder);
     const rest = at(0);
     const factor = subtractSizes(at(1), rest);
     const solved = divideSizes(subtractSizes(found, rest), factor);
-    if (equalSizes(multiplySizes(solved, factor), subtractSizes(found, rest), place.frame.builder.constraints)) sizes.set(symbol, solved);
+    if (equalSizes(multiplySizes(solved, factor), subtractSizes(found, rest), place.frame.builder.constraints))
+      sizes.set(symbol, solved);
   }
 }
 
@@ -256,7 +421,15 @@ interface TypedArgument {
 }
 
 function failKind(argument: TypedArgument | undefined, name: string, place: Place): boolean {
-  if (argument !== undefined) fail(place.frame, "E303", `\`${name}\` takes ${argument.param.name}: ${printType(argument.want)}, found ${printType(argument.have)}`, argument.span, printType(argument.have), { labels: [{ span: argument.param.span, message: "declared here" }] });
+  if (argument !== undefined)
+    fail(
+      place.frame,
+      "E303",
+      `\`${name}\` takes ${argument.param.name}: ${printType(argument.want)}, found ${printType(argument.have)}`,
+      argument.span,
+      printType(argument.have),
+      { labels: [{ span: argument.param.span, message: "declared here" }] },
+    );
   return false;
 }
 
@@ -269,26 +442,69 @@ function checkArgument(argument: TypedArgument, binding: CallBinding, name: stri
   const shape = want.shape.map((size) => bindSize(size, binding, frame.builder));
   const expected = printType({ ...want, dtype, shape, pattern: { kind: "full" }, format: null });
   if (!sameDtype(dtype, have.dtype)) {
-    fail(frame, "E301", `\`${name}\` takes ${param.name}: ${expected}, found ${printType(have)}`, span, `${printDtype(have.dtype)}, expected ${printDtype(dtype)}`, { labels: [declared], help: dtype === "bool" ? "make a mask by comparing or with `top`" : "convert it in index notation: `let y[i] = f32(x[i])`" });
+    fail(
+      frame,
+      "E301",
+      `\`${name}\` takes ${param.name}: ${expected}, found ${printType(have)}`,
+      span,
+      `${printDtype(have.dtype)}, expected ${printDtype(dtype)}`,
+      {
+        labels: [declared],
+        help:
+          dtype === "bool"
+            ? "make a mask by comparing or with `top`"
+            : "convert it in index notation: `let y[i] = f32(x[i])`",
+      },
+    );
     return false;
   }
   if (!shape.every((size, axis) => equalSizes(size, have.shape[axis] ?? constantSize(0), frame.builder.constraints))) {
-    fail(frame, "E413", `\`${name}\` takes ${param.name}: ${expected}, found ${printType(have)}`, span, `expected [${shape.map(printSize).join(", ")}]`, { labels: [declared] });
+    fail(
+      frame,
+      "E413",
+      `\`${name}\` takes ${param.name}: ${expected}, found ${printType(have)}`,
+      span,
+      `expected [${shape.map(printSize).join(", ")}]`,
+      { labels: [declared] },
+    );
     return false;
   }
-  const format = want.format === null || "parameter" in want.format ? want.format : mapFormat(want.format, (size) => bindSize(size, binding, frame.builder));
-  const wanted = format !== null && "parameter" in format ? binding.formats.get(format.parameter) ?? null : format;
+  const format =
+    want.format === null || "parameter" in want.format
+      ? want.format
+      : mapFormat(want.format, (size) => bindSize(size, binding, frame.builder));
+  const wanted = format !== null && "parameter" in format ? (binding.formats.get(format.parameter) ?? null) : format;
   if (!sameFormat(wanted, have.format)) {
     const [w, h] = [wanted, have.format].map((each) => (each === null ? "dense" : `stored as ${printFormatRef(each)}`));
-    fail(frame, "E503", `\`${name}\` takes ${param.name} ${w}, found it ${h}`, span, `${h}`, { labels: [declared], help: wanted === null ? "`unpack` it, or let the function take any format: `as F`" : `pack it: \`pack ... as ${printFormatRef(wanted)}\`` });
+    fail(frame, "E503", `\`${name}\` takes ${param.name} ${w}, found it ${h}`, span, `${h}`, {
+      labels: [declared],
+      help:
+        wanted === null
+          ? "`unpack` it, or let the function take any format: `as F`"
+          : `pack it: \`pack ... as ${printFormatRef(wanted)}\``,
+    });
     return false;
   }
-  const pattern = want.pattern.kind === "nm" ? { ...want.pattern, n: bindSize(want.pattern.n, binding, frame.builder), m: bindSize(want.pattern.m, binding, frame.builder) } : want.pattern;
+  const pattern =
+    want.pattern.kind === "nm"
+      ? {
+          ...want.pattern,
+          n: bindSize(want.pattern.n, binding, frame.builder),
+          m: bindSize(want.pattern.m, binding, frame.builder),
+        }
+      : want.pattern;
   if (!impliesPattern(have.pattern, pattern)) {
     const lost = whereLost(argument.value, pattern, frame.builder.values, frame.builder.producer);
-    const at = lost === null ? null : frame.builder.values[lost.eqn.out]?.span ?? null;
+    const at = lost === null ? null : (frame.builder.values[lost.eqn.out]?.span ?? null);
     const labels = at === null ? [declared] : [declared, { span: at, message: "the pattern is lost here" }];
-    fail(frame, "E505", `\`${name}\` takes ${param.name} with the pattern ${printPattern(pattern)}, and nothing guarantees that`, span, printPattern(have.pattern), { labels, help: "mask it: `... where keep`, with `keep` from `top`" });
+    fail(
+      frame,
+      "E505",
+      `\`${name}\` takes ${param.name} with the pattern ${printPattern(pattern)}, and nothing guarantees that`,
+      span,
+      printPattern(have.pattern),
+      { labels, help: "mask it: `... where keep`, with `keep` from `top`" },
+    );
     return false;
   }
   return true;

@@ -14,7 +14,10 @@ export type { Host } from "./modules.js";
 
 /** What a file means. */
 export interface CheckedModule {
-  /** Every function of the file and of the modules it uses, calls inlined. Where two files have a function of one name, the one nearer to the file. */
+  /**
+   * Every function of the file and of the modules it uses, calls inlined. Where two files have a function of one name,
+   * the one nearer to the file.
+   */
   readonly functions: ReadonlyMap<string, SymbolicGraph>;
   /** The recipes of the file itself. */
   readonly recipes: ReadonlyMap<string, Recipe>;
@@ -47,20 +50,38 @@ export function check(file: string, host: Host, options: CheckOptions = {}): Che
   const constants = checkConstants(scopes, report);
 
   const done = new Map<string, CheckedFunction | "checking">();
-  const functionIn = (scope: FileScope) => (name: string, at: Span): CheckedFunction | null => {
-    const declared = scope.functions.get(name);
-    const frame = { file: scope, builder: newBuilder(), report, dtypes: new Set<string>(), formats: new Set<string>(), functionOf: () => null, layer: null };
-    if (declared === undefined) return unknownFunction(name, at, { frame });
-    const key = `${declared.file} ${name}`;
-    const known = done.get(key);
-    if (known === "checking") return fail(frame, "E205", `\`${name}\` calls itself`, at, "recursion", { labels: [{ span: declared.declaration.name.span, message: "this function" }], help: "write it as a reduction, or as a `for` with constant bounds" });
-    if (known !== undefined) return known;
-    const home = scopes.get(declared.file) ?? scope;
-    done.set(key, "checking");
-    const checked = checkFunction(declared.declaration, { file: home, report, functionOf: functionIn(home) }, constants.get(home.file) ?? { parent: null, entries: new Map() });
-    done.set(key, checked);
-    return checked;
-  };
+  const functionIn =
+    (scope: FileScope) =>
+    (name: string, at: Span): CheckedFunction | null => {
+      const declared = scope.functions.get(name);
+      const frame = {
+        file: scope,
+        builder: newBuilder(),
+        report,
+        dtypes: new Set<string>(),
+        formats: new Set<string>(),
+        functionOf: () => null,
+        layer: null,
+      };
+      if (declared === undefined) return unknownFunction(name, at, { frame });
+      const key = `${declared.file} ${name}`;
+      const known = done.get(key);
+      if (known === "checking")
+        return fail(frame, "E205", `\`${name}\` calls itself`, at, "recursion", {
+          labels: [{ span: declared.declaration.name.span, message: "this function" }],
+          help: "write it as a reduction, or as a `for` with constant bounds",
+        });
+      if (known !== undefined) return known;
+      const home = scopes.get(declared.file) ?? scope;
+      done.set(key, "checking");
+      const checked = checkFunction(
+        declared.declaration,
+        { file: home, report, functionOf: functionIn(home) },
+        constants.get(home.file) ?? { parent: null, entries: new Map() },
+      );
+      done.set(key, checked);
+      return checked;
+    };
 
   const functions = new Map<string, SymbolicGraph>();
   for (const scope of scopes.values()) {
@@ -73,7 +94,12 @@ export function check(file: string, host: Host, options: CheckOptions = {}): Che
   const settings = checkSettings(main, options.set ?? {}, report);
   const recipes = new Map<string, Recipe>();
   for (const [name, declaration] of main.recipes) {
-    const recipe = checkRecipe(declaration, { file: main, report, functionOf: functionIn(main) }, constants.get(main.file) ?? { parent: null, entries: new Map() }, settings);
+    const recipe = checkRecipe(
+      declaration,
+      { file: main, report, functionOf: functionIn(main) },
+      constants.get(main.file) ?? { parent: null, entries: new Map() },
+      settings,
+    );
     if (recipe !== null) recipes.set(name, recipe);
   }
   if (hasErrors(diagnostics)) return { value: null, diagnostics: inOrder(diagnostics, [...scopes.keys()]) };

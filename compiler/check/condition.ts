@@ -4,8 +4,18 @@ import { checkElement } from "./element.js";
 import { fail, placeIn, type Frame } from "./frame.js";
 import { lookup, type Scope } from "./scope.js";
 
-const comparisons: Partial<Record<BinaryOperator, Extract<Condition, { kind: "compare" }>["op"]>> = { "<": "less", "<=": "less_equal", ">": "greater", ">=": "greater_equal" };
-const arithmetic: Partial<Record<BinaryOperator, Extract<Quantity, { kind: "arithmetic" }>["op"]>> = { "+": "add", "-": "subtract", "*": "multiply", "/": "divide" };
+const comparisons: Partial<Record<BinaryOperator, Extract<Condition, { kind: "compare" }>["op"]>> = {
+  "<": "less",
+  "<=": "less_equal",
+  ">": "greater",
+  ">=": "greater_equal",
+};
+const arithmetic: Partial<Record<BinaryOperator, Extract<Quantity, { kind: "arithmetic" }>["op"]>> = {
+  "+": "add",
+  "-": "subtract",
+  "*": "multiply",
+  "/": "divide",
+};
 
 /** Checks the condition of an `expect`: comparisons of perplexities and numbers, joined by `and`. */
 export function checkCondition(expr: Expr, frame: Frame, scope: Scope): Condition | null {
@@ -15,11 +25,17 @@ export function checkCondition(expr: Expr, frame: Frame, scope: Scope): Conditio
     return left === null || right === null ? null : { kind: "and", left, right };
   }
   const op = expr.kind === "binary" ? comparisons[expr.op] : undefined;
-  if (expr.kind !== "binary" || op === undefined) return fail(frame, "E607", "`expect` takes a comparison of perplexities", expr.span, "not a comparison", { help: "for example `expect perplexity(model, text) < 1.1 * perplexity(model.dense, text)`" });
+  if (expr.kind !== "binary" || op === undefined)
+    return fail(frame, "E607", "`expect` takes a comparison of perplexities", expr.span, "not a comparison", {
+      help: "for example `expect perplexity(model, text) < 1.1 * perplexity(model.dense, text)`",
+    });
   const left = checkQuantity(expr.left, frame, scope);
   const right = checkQuantity(expr.right, frame, scope);
   if (left === null || right === null) return null;
-  if (left.kind === "number" && right.kind === "number") return fail(frame, "E607", "this condition does not depend on the model", expr.span, "two numbers", { help: "compare `perplexity(model, text)`" });
+  if (left.kind === "number" && right.kind === "number")
+    return fail(frame, "E607", "this condition does not depend on the model", expr.span, "two numbers", {
+      help: "compare `perplexity(model, text)`",
+    });
   return { kind: "compare", op, left, right };
 }
 
@@ -31,35 +47,49 @@ function checkQuantity(expr: Expr, frame: Frame, scope: Scope): Quantity | null 
       const left = checkQuantity(expr.left, frame, scope);
       const right = checkQuantity(expr.right, frame, scope);
       if (left === null || right === null) return null;
-      if (left.kind === "number" && right.kind === "number") return { kind: "number", value: fold(op, left.value, right.value) };
+      if (left.kind === "number" && right.kind === "number")
+        return { kind: "number", value: fold(op, left.value, right.value) };
       return { kind: "arithmetic", op, left, right };
     }
   }
   const element = checkElement(expr, placeIn(frame, scope));
   if (element === null) return null;
   if (element.kind === "number") return { kind: "number", value: element.value };
-  return fail(frame, "E607", "`expect` compares perplexities and numbers", expr.span, "neither", { help: "write `perplexity(model, text)`, a number or a parameter" });
+  return fail(frame, "E607", "`expect` compares perplexities and numbers", expr.span, "neither", {
+    help: "write `perplexity(model, text)`, a number or a parameter",
+  });
 }
 
 function fold(op: Extract<Quantity, { kind: "arithmetic" }>["op"], a: number, b: number): number {
   switch (op) {
-    case "add": return a + b;
-    case "subtract": return a - b;
-    case "multiply": return a * b;
-    case "divide": return a / b;
-    default: return op satisfies never;
+    case "add":
+      return a + b;
+    case "subtract":
+      return a - b;
+    case "multiply":
+      return a * b;
+    case "divide":
+      return a / b;
+    default:
+      return op satisfies never;
   }
 }
 
 function checkPerplexity(expr: Extract<Expr, { kind: "call" }>, frame: Frame, scope: Scope): Quantity | null {
   const [model, text, ...more] = expr.args.map((argument) => argument.value);
-  const wrong = (span: Expr["span"], label: string): null => fail(frame, "E607", "`perplexity` takes a model and a text", span, label, { help: "write `perplexity(model, text)`, or `perplexity(model.dense, text)` for the model as it was given" });
-  if (model === undefined || text === undefined || more.length > 0) return wrong(expr.span, `${expr.args.length} of 2 arguments`);
+  const wrong = (span: Expr["span"], label: string): null =>
+    fail(frame, "E607", "`perplexity` takes a model and a text", span, label, {
+      help: "write `perplexity(model, text)`, or `perplexity(model.dense, text)` for the model as it was given",
+    });
+  if (model === undefined || text === undefined || more.length > 0)
+    return wrong(expr.span, `${expr.args.length} of 2 arguments`);
   if (text.kind !== "name" || lookup(scope, text.name)?.kind !== "text") return wrong(text.span, "not a text");
   if (model.kind === "name" && lookup(scope, model.name)?.kind === "model") return { kind: "perplexity", of: "model" };
   if (model.kind === "member" && model.base.kind === "name" && lookup(scope, model.base.name)?.kind === "model") {
     if (model.field.name === "dense") return { kind: "perplexity", of: "dense" };
-    return fail(frame, "E207", `a model has no \`${model.field.name}\``, model.field.span, "no such member", { help: "`model.dense` is the model as it was given" });
+    return fail(frame, "E207", `a model has no \`${model.field.name}\``, model.field.span, "no such member", {
+      help: "`model.dense` is the model as it was given",
+    });
   }
   return wrong(model.span, "not a model");
 }

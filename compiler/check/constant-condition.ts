@@ -19,14 +19,27 @@ export function constantCondition(expr: Expr, frame: Frame, scope: Scope): boole
       const [a, b] = [numberOf(left), numberOf(right)];
       if (a === null || b === null) break;
       switch (expr.op) {
-        case "==": return a === b;
-        case "!=": return a !== b;
-        case "<": return a < b;
-        case "<=": return a <= b;
-        case ">": return a > b;
-        case ">=": return a >= b;
-        case "+": case "-": case "*": case "/": case "%": case "^": break;
-        default: expr.op satisfies never;
+        case "==":
+          return a === b;
+        case "!=":
+          return a !== b;
+        case "<":
+          return a < b;
+        case "<=":
+          return a <= b;
+        case ">":
+          return a > b;
+        case ">=":
+          return a >= b;
+        case "+":
+        case "-":
+        case "*":
+        case "/":
+        case "%":
+        case "^":
+          break;
+        default:
+          expr.op satisfies never;
       }
       break;
     }
@@ -35,16 +48,29 @@ export function constantCondition(expr: Expr, frame: Frame, scope: Scope): boole
       if (expr.op !== "not") break;
       return inner === null ? null : !inner;
     }
-    case "name": case "boolean": {
+    case "name":
+    case "boolean": {
       const element = checkElement(expr, placeIn(frame, scope));
       if (element === null) return null;
-      if (element.kind === "scalar" && element.dtype === "bool" && element.scalar.kind === "constant") return element.scalar.value !== 0;
+      if (element.kind === "scalar" && element.dtype === "bool" && element.scalar.kind === "constant")
+        return element.scalar.value !== 0;
       break;
     }
-    case "matches": return fail(frame, "E606", "`matches` tests the name of a layer", expr.span, "there is no layer here", { help: "inside `for w in block.linears { }`, and not mixed with other conditions" });
-    default: break;
+    case "matches":
+      return fail(frame, "E606", "`matches` tests the name of a layer", expr.span, "there is no layer here", {
+        help: "inside `for w in block.linears { }`, and not mixed with other conditions",
+      });
+    default:
+      break;
   }
-  return fail(frame, "E606", "this condition is not decided by the parameters of the recipe", expr.span, "not known before the recipe runs", { help: "compare parameters: `if group > 0 { }`, or test the layer's name: `if w matches \"*.down_proj\" { }`" });
+  return fail(
+    frame,
+    "E606",
+    "this condition is not decided by the parameters of the recipe",
+    expr.span,
+    "not known before the recipe runs",
+    { help: 'compare parameters: `if group > 0 { }`, or test the layer\'s name: `if w matches "*.down_proj" { }`' },
+  );
 }
 
 function numberOf(element: Element): number | null {

@@ -1,5 +1,15 @@
 import { isFloat, printDtype, sameDtype, type DtypeRef } from "../types/dtype.js";
-import { addSizes, constantSize, divideSizes, multiplySizes, printSize, remainderSizes, sizeValue, subtractSizes, type Size } from "../types/size.js";
+import {
+  addSizes,
+  constantSize,
+  divideSizes,
+  multiplySizes,
+  printSize,
+  remainderSizes,
+  sizeValue,
+  subtractSizes,
+  type Size,
+} from "../types/size.js";
 import { divisibilityFacts, type Range, type Scalar } from "../graph/graph.js";
 import { binaryOps, reduceOps, unaryOps, type BinaryOp, type UnaryOp } from "../graph/ops.js";
 import type { BinaryOperator, Expr, RangeExpr } from "../syntax/ast.js";
@@ -17,38 +27,92 @@ import { wholeBase } from "./whole.js";
 export function checkElement(expr: Expr, place: Place): Element | null {
   const { frame } = place;
   switch (expr.kind) {
-    case "number": return { kind: "number", value: expr.value, integer: expr.integer };
-    case "boolean": return scalarElement({ kind: "constant", value: expr.value ? 1 : 0, dtype: "bool" }, "bool");
-    case "string": return fail(frame, "E305", "a string is not a number", expr.span, "not a value to compute with");
-    case "name": return checkName(expr.name, expr.span, place);
-    case "member": return fail(frame, "E305", `\`.${expr.field.name}\` is not a value to compute with`, expr.span, "not a number");
-    case "index": return checkLoad(expr, place);
-    case "call": return checkElementCall(expr, place);
-    case "unary": return checkUnary(expr.op === "-" ? "negate" : "not", expr.operand, place);
+    case "number":
+      return { kind: "number", value: expr.value, integer: expr.integer };
+    case "boolean":
+      return scalarElement({ kind: "constant", value: expr.value ? 1 : 0, dtype: "bool" }, "bool");
+    case "string":
+      return fail(frame, "E305", "a string is not a number", expr.span, "not a value to compute with");
+    case "name":
+      return checkName(expr.name, expr.span, place);
+    case "member":
+      return fail(frame, "E305", `\`.${expr.field.name}\` is not a value to compute with`, expr.span, "not a number");
+    case "index":
+      return checkLoad(expr, place);
+    case "call":
+      return checkElementCall(expr, place);
+    case "unary":
+      return checkUnary(expr.op === "-" ? "negate" : "not", expr.operand, place);
     case "binary": {
       const left = checkElement(expr.left, place);
       const right = checkElement(expr.right, place);
-      return left === null || right === null ? null : combine(binaryOperators[expr.op], left, right, expr.span, expr.left.span, expr.right.span, place);
+      return left === null || right === null
+        ? null
+        : combine(binaryOperators[expr.op], left, right, expr.span, expr.left.span, expr.right.span, place);
     }
-    case "reduce": return checkReduce(expr, place);
+    case "reduce":
+      return checkReduce(expr, place);
     case "where": {
       const value = checkElement(expr.value, place);
       const mask = checkElement(expr.mask, place);
       if (value === null || mask === null) return null;
       const condition = convert(mask, "bool", expr.mask.span, place);
       const then = settle(value, null, expr.value.span, place);
-      return condition === null || then === null ? null : scalarElement({ kind: "select", condition, then: then.scalar, otherwise: { kind: "constant", value: 0, dtype: then.dtype }, dtype: then.dtype }, then.dtype);
+      return condition === null || then === null
+        ? null
+        : scalarElement(
+            {
+              kind: "select",
+              condition,
+              then: then.scalar,
+              otherwise: { kind: "constant", value: 0, dtype: then.dtype },
+              dtype: then.dtype,
+            },
+            then.dtype,
+          );
     }
-    case "top": return fail(frame, "E306", "`top` gives a whole mask, not an element", expr.span, "inside an expression of elements", { help: "give the mask a name first: `let keep[n, k] = top 2 of 4 along k in ...`" });
-    case "pack": case "unpack": return fail(frame, "E306", `\`${expr.kind}\` takes a whole tensor, not an element`, expr.span, "inside an expression of elements", { help: "give its result a name first" });
-    case "observe": case "matches": return fail(frame, "E602", `\`${expr.kind}\` is not a value to compute with`, expr.span, "not a number");
-    default: return expr satisfies never;
+    case "top":
+      return fail(
+        frame,
+        "E306",
+        "`top` gives a whole mask, not an element",
+        expr.span,
+        "inside an expression of elements",
+        { help: "give the mask a name first: `let keep[n, k] = top 2 of 4 along k in ...`" },
+      );
+    case "pack":
+    case "unpack":
+      return fail(
+        frame,
+        "E306",
+        `\`${expr.kind}\` takes a whole tensor, not an element`,
+        expr.span,
+        "inside an expression of elements",
+        { help: "give its result a name first" },
+      );
+    case "observe":
+    case "matches":
+      return fail(frame, "E602", `\`${expr.kind}\` is not a value to compute with`, expr.span, "not a number");
+    default:
+      return expr satisfies never;
   }
 }
 
 const binaryOperators: { readonly [K in BinaryOperator]: BinaryOp } = {
-  "+": "add", "-": "subtract", "*": "multiply", "/": "divide", "%": "remainder", "^": "power",
-  "==": "equal", "!=": "not_equal", "<": "less", "<=": "less_equal", ">": "greater", ">=": "greater_equal", and: "and", or: "or",
+  "+": "add",
+  "-": "subtract",
+  "*": "multiply",
+  "/": "divide",
+  "%": "remainder",
+  "^": "power",
+  "==": "equal",
+  "!=": "not_equal",
+  "<": "less",
+  "<=": "less_equal",
+  ">": "greater",
+  ">=": "greater_equal",
+  and: "and",
+  or: "or",
 };
 
 /** An element that is a scalar of the Graph. */
@@ -67,7 +131,9 @@ function checkName(name: string, span: Span, place: Place): Element | null {
   const binding = lookup(scope, name);
   if (binding === null) {
     const functions = [...frame.file.functions.keys()];
-    const help = functions.includes(name) ? `\`${name}\` is a function: call it` : suggestion(name, visibleNames(scope), "the names here are");
+    const help = functions.includes(name)
+      ? `\`${name}\` is a function: call it`
+      : suggestion(name, visibleNames(scope), "the names here are");
     return fail(frame, "E201", `there is no \`${name}\` here`, span, "not declared", { help });
   }
   if (binding.kind === "unknown") return null;
@@ -75,10 +141,34 @@ function checkName(name: string, span: Span, place: Place): Element | null {
   if (element !== null) return element;
   if (binding.kind === "tensor" || binding.kind === "layer" || binding.kind === "statistic") {
     const type = binding.kind === "tensor" ? typeOf(frame.builder, binding.value) : null;
-    const holes = type === null ? "..." : type.shape.map((size) => printSize(size).toLowerCase().replace(/[^a-z]/g, "").charAt(0) || "i").join(", ");
-    return fail(frame, "E306", `\`${name}\` is a whole tensor, and an element is expected`, span, type === null ? "a tensor" : `has ${type.shape.length} ${type.shape.length === 1 ? "axis" : "axes"}`, { help: `index it: \`${name}[${holes}]\`` });
+    const holes =
+      type === null
+        ? "..."
+        : type.shape
+            .map(
+              (size) =>
+                printSize(size)
+                  .toLowerCase()
+                  .replace(/[^a-z]/g, "")
+                  .charAt(0) || "i",
+            )
+            .join(", ");
+    return fail(
+      frame,
+      "E306",
+      `\`${name}\` is a whole tensor, and an element is expected`,
+      span,
+      type === null ? "a tensor" : `has ${type.shape.length} ${type.shape.length === 1 ? "axis" : "axes"}`,
+      { help: `index it: \`${name}[${holes}]\`` },
+    );
   }
-  return fail(frame, "E305", `\`${name}\` is not a number`, span, `this is ${binding.kind === "text" ? "a text" : `a ${binding.kind}`}`);
+  return fail(
+    frame,
+    "E305",
+    `\`${name}\` is not a number`,
+    span,
+    `this is ${binding.kind === "text" ? "a text" : `a ${binding.kind}`}`,
+  );
 }
 
 function checkLoad(expr: Extract<Expr, { kind: "index" }>, place: Place): Element | null {
@@ -88,7 +178,13 @@ function checkLoad(expr: Extract<Expr, { kind: "index" }>, place: Place): Elemen
   const at: (Scalar | null)[] = expr.at.map((index) => checkIndex(index, place));
   const type = typeOf(frame.builder, value);
   if (type.shape.length !== at.length) {
-    return fail(frame, "E303", `${named(expr.base)} has ${type.shape.length} ${type.shape.length === 1 ? "axis" : "axes"}, and is indexed with ${at.length}`, expr.span, `expected ${type.shape.length}, found ${at.length}`);
+    return fail(
+      frame,
+      "E303",
+      `${named(expr.base)} has ${type.shape.length} ${type.shape.length === 1 ? "axis" : "axes"}, and is indexed with ${at.length}`,
+      expr.span,
+      `expected ${type.shape.length}, found ${at.length}`,
+    );
   }
   const known = { ranges: frame.builder.ranges, constraints: frame.builder.constraints };
   const indices: Scalar[] = [];
@@ -99,7 +195,13 @@ function checkLoad(expr: Extract<Expr, { kind: "index" }>, place: Place): Elemen
     if (!inRange(index, size, known)) {
       if (outOfRange(index, size, known)) {
         const where = expr.at[axis]?.span ?? expr.span;
-        return fail(frame, "E416", `this index is always out of range: axis ${axis} of ${named(expr.base)} is 0 .. ${printSize(size)}`, where, `not below ${printSize(size)}`);
+        return fail(
+          frame,
+          "E416",
+          `this index is always out of range: axis ${axis} of ${named(expr.base)} is 0 .. ${printSize(size)}`,
+          where,
+          `not below ${printSize(size)}`,
+        );
       }
       guarded = true;
     }
@@ -124,20 +226,54 @@ function named(base: Expr): string {
 export function convert(element: Element, dtype: DtypeRef, span: Span, place: Place): Scalar | null {
   switch (element.kind) {
     case "number": {
-      if (dtype === "bool") return fail(place.frame, "E301", `expected bool, found the number ${element.value}`, span, "a number", { help: "compare it: `x != 0`" });
-      if (!isFloat(dtype) && !element.integer) return fail(place.frame, "E302", `${textOf(element)} is not an integer, and ${printDtype(dtype)} is expected`, span, `expected ${printDtype(dtype)}`);
-      if ((dtype === "u32" && (element.value < 0 || element.value > 4294967295)) || (dtype === "i32" && (element.value < -2147483648 || element.value > 2147483647))) {
-        return fail(place.frame, "E302", `${element.value} is not in the range of ${printDtype(dtype)}`, span, `too ${element.value < 0 ? "small" : "large"} for ${printDtype(dtype)}`);
+      if (dtype === "bool")
+        return fail(place.frame, "E301", `expected bool, found the number ${element.value}`, span, "a number", {
+          help: "compare it: `x != 0`",
+        });
+      if (!isFloat(dtype) && !element.integer)
+        return fail(
+          place.frame,
+          "E302",
+          `${textOf(element)} is not an integer, and ${printDtype(dtype)} is expected`,
+          span,
+          `expected ${printDtype(dtype)}`,
+        );
+      if (
+        (dtype === "u32" && (element.value < 0 || element.value > 4294967295)) ||
+        (dtype === "i32" && (element.value < -2147483648 || element.value > 2147483647))
+      ) {
+        return fail(
+          place.frame,
+          "E302",
+          `${element.value} is not in the range of ${printDtype(dtype)}`,
+          span,
+          `too ${element.value < 0 ? "small" : "large"} for ${printDtype(dtype)}`,
+        );
       }
       return { kind: "constant", value: element.value, dtype };
     }
     case "size":
       if (dtype === "i32") return sizeScalar(element.size);
-      return fail(place.frame, "E301", `expected ${printDtype(dtype)}, found a size, which is i32`, span, `i32, expected ${printDtype(dtype)}`, { help: castHelp(dtype) });
+      return fail(
+        place.frame,
+        "E301",
+        `expected ${printDtype(dtype)}, found a size, which is i32`,
+        span,
+        `i32, expected ${printDtype(dtype)}`,
+        { help: castHelp(dtype) },
+      );
     case "scalar":
       if (sameDtype(element.dtype, dtype)) return element.scalar;
-      return fail(place.frame, "E301", `expected ${printDtype(dtype)}, found ${printDtype(element.dtype)}`, span, `${printDtype(element.dtype)}, expected ${printDtype(dtype)}`, { help: castHelp(dtype) });
-    default: return element satisfies never;
+      return fail(
+        place.frame,
+        "E301",
+        `expected ${printDtype(dtype)}, found ${printDtype(element.dtype)}`,
+        span,
+        `${printDtype(element.dtype)}, expected ${printDtype(dtype)}`,
+        { help: castHelp(dtype) },
+      );
+    default:
+      return element satisfies never;
   }
 }
 
@@ -145,8 +281,16 @@ function castHelp(dtype: DtypeRef): string {
   return dtype === "bool" ? "compare it: `x != 0`" : `convert it: \`${printDtype(dtype)}(...)\``;
 }
 
-/** The scalar that an element is, of the wanted dtype if one is given; a number alone is i32 if it is written as an integer, else f32. */
-export function settle(element: Element, dtype: DtypeRef | null, span: Span, place: Place): { readonly scalar: Scalar; readonly dtype: DtypeRef } | null {
+/**
+ * The scalar that an element is, of the wanted dtype if one is given; a number alone is i32 if it is written as an
+ * integer, else f32.
+ */
+export function settle(
+  element: Element,
+  dtype: DtypeRef | null,
+  span: Span,
+  place: Place,
+): { readonly scalar: Scalar; readonly dtype: DtypeRef } | null {
   const wanted = dtype ?? ownDtype(element);
   const scalar = convert(element, wanted, span, place);
   return scalar === null ? null : { scalar, dtype: wanted };
@@ -155,10 +299,14 @@ export function settle(element: Element, dtype: DtypeRef | null, span: Span, pla
 /** The dtype of an element on its own. */
 export function ownDtype(element: Element): DtypeRef {
   switch (element.kind) {
-    case "number": return element.integer ? "i32" : "f32";
-    case "size": return "i32";
-    case "scalar": return element.dtype;
-    default: return element satisfies never;
+    case "number":
+      return element.integer ? "i32" : "f32";
+    case "size":
+      return "i32";
+    case "scalar":
+      return element.dtype;
+    default:
+      return element satisfies never;
   }
 }
 
@@ -166,34 +314,95 @@ export function ownDtype(element: Element): DtypeRef {
 export function checkUnary(op: UnaryOp, operand: Expr, place: Place): Element | null {
   const element = checkElement(operand, place);
   if (element === null) return null;
-  if (op === "negate" && element.kind === "number") return { kind: "number", value: -element.value, integer: element.integer };
+  if (op === "negate" && element.kind === "number")
+    return { kind: "number", value: -element.value, integer: element.integer };
   if (op === "negate" && element.kind === "size") return sizeElement(subtractSizes(constantSize(0), element.size));
   const rule = unaryOps[op];
-  const wanted: DtypeRef | null = rule === "logic" ? "bool" : rule === "bits" ? "f32" : rule === "from-bits" ? "u32" : element.kind === "number" && rule === "float" ? "f32" : null;
+  const wanted: DtypeRef | null =
+    rule === "logic"
+      ? "bool"
+      : rule === "bits"
+        ? "f32"
+        : rule === "from-bits"
+          ? "u32"
+          : element.kind === "number" && rule === "float"
+            ? "f32"
+            : null;
   const settled = settle(element, wanted, operand.span, place);
   if (settled === null) return null;
-  if (rule === "float" && !isFloat(settled.dtype)) return fail(place.frame, "E304", `\`${op}\` takes floating point numbers, found ${printDtype(settled.dtype)}`, operand.span, `this is ${printDtype(settled.dtype)}`, { help: "convert it: `f32(...)`" });
-  if (rule === "numeric" && settled.dtype === "bool") return fail(place.frame, "E304", `\`${op}\` takes numbers, found bool`, operand.span, "this is bool");
+  if (rule === "float" && !isFloat(settled.dtype))
+    return fail(
+      place.frame,
+      "E304",
+      `\`${op}\` takes floating point numbers, found ${printDtype(settled.dtype)}`,
+      operand.span,
+      `this is ${printDtype(settled.dtype)}`,
+      { help: "convert it: `f32(...)`" },
+    );
+  if (rule === "numeric" && settled.dtype === "bool")
+    return fail(place.frame, "E304", `\`${op}\` takes numbers, found bool`, operand.span, "this is bool");
   const dtype = rule === "bits" ? "u32" : rule === "from-bits" ? "f32" : settled.dtype;
   return scalarElement({ kind: "unary", op, a: settled.scalar, dtype }, dtype);
 }
 
 /** An op of two operands: numbers are folded, sizes stay sizes, and a number takes the dtype of the other operand. */
-export function combine(op: BinaryOp, left: Element, right: Element, span: Span, leftSpan: Span, rightSpan: Span, place: Place): Element | null {
+export function combine(
+  op: BinaryOp,
+  left: Element,
+  right: Element,
+  span: Span,
+  leftSpan: Span,
+  rightSpan: Span,
+  place: Place,
+): Element | null {
   const folded = foldNumbers(op, left, right) ?? foldSizes(op, left, right, place);
   if (folded !== null) return folded;
   const rule = binaryOps[op];
-  const wanted: DtypeRef | null = rule === "logic" ? "bool" : left.kind !== "number" ? ownDtype(left) : right.kind !== "number" ? ownDtype(right) : null;
-  if (wanted !== null && rule !== "logic" && left.kind !== "number" && right.kind !== "number" && !sameDtype(ownDtype(left), ownDtype(right))) {
+  const wanted: DtypeRef | null =
+    rule === "logic"
+      ? "bool"
+      : left.kind !== "number"
+        ? ownDtype(left)
+        : right.kind !== "number"
+          ? ownDtype(right)
+          : null;
+  if (
+    wanted !== null &&
+    rule !== "logic" &&
+    left.kind !== "number" &&
+    right.kind !== "number" &&
+    !sameDtype(ownDtype(left), ownDtype(right))
+  ) {
     const [a, b] = [describe(left), describe(right)];
     const target = isFloat(ownDtype(left)) || !isFloat(ownDtype(right)) ? a : b;
     const widen = a === "f32" || b === "f32" ? "f32" : target;
-    return fail(place.frame, "E301", `the operands of \`${symbolOf(op)}\` are ${a} and ${b}; they must have the same dtype`, span, `${a} and ${b}`, { labels: [{ span: leftSpan, message: a }, { span: rightSpan, message: b }], help: `convert one: \`${widen}(...)\`` });
+    return fail(
+      place.frame,
+      "E301",
+      `the operands of \`${symbolOf(op)}\` are ${a} and ${b}; they must have the same dtype`,
+      span,
+      `${a} and ${b}`,
+      {
+        labels: [
+          { span: leftSpan, message: a },
+          { span: rightSpan, message: b },
+        ],
+        help: `convert one: \`${widen}(...)\``,
+      },
+    );
   }
   const a = settle(left, wanted, leftSpan, place);
   const b = settle(right, wanted ?? a?.dtype ?? null, rightSpan, place);
   if (a === null || b === null) return null;
-  const problem = (expected: string): null => fail(place.frame, "E304", `\`${symbolOf(op)}\` takes ${expected}, found ${printDtype(a.dtype)}`, span, `on ${printDtype(a.dtype)}`, { help: a.dtype === "bool" ? "use `and`, `or`, `select`, or `count` for a sum" : "convert: `f32(...)`" });
+  const problem = (expected: string): null =>
+    fail(
+      place.frame,
+      "E304",
+      `\`${symbolOf(op)}\` takes ${expected}, found ${printDtype(a.dtype)}`,
+      span,
+      `on ${printDtype(a.dtype)}`,
+      { help: a.dtype === "bool" ? "use `and`, `or`, `select`, or `count` for a sum" : "convert: `f32(...)`" },
+    );
   if (rule === "float" && !isFloat(a.dtype)) return problem("floating point numbers");
   if (rule === "integer" && a.dtype !== "i32" && a.dtype !== "u32") return problem("integers");
   if ((rule === "numeric" || rule === "compare") && a.dtype === "bool") return problem("numbers");
@@ -208,20 +417,31 @@ function symbolOf(op: BinaryOp): string {
 function foldNumbers(op: BinaryOp, left: Element, right: Element): Element | null {
   if (left.kind !== "number" || right.kind !== "number") return null;
   const value = foldedValue(op, left.value, right.value);
-  return value === null ? null : { kind: "number", value, integer: left.integer && right.integer && Number.isInteger(value) };
+  return value === null
+    ? null
+    : { kind: "number", value, integer: left.integer && right.integer && Number.isInteger(value) };
 }
 
 function foldedValue(op: BinaryOp, a: number, b: number): number | null {
   switch (op) {
-    case "add": return a + b;
-    case "subtract": return a - b;
-    case "multiply": return a * b;
-    case "divide": return b === 0 ? null : a / b;
-    case "remainder": return b === 0 ? null : a % b;
-    case "power": return a ** b;
-    case "min": return Math.min(a, b);
-    case "max": return Math.max(a, b);
-    default: return null;
+    case "add":
+      return a + b;
+    case "subtract":
+      return a - b;
+    case "multiply":
+      return a * b;
+    case "divide":
+      return b === 0 ? null : a / b;
+    case "remainder":
+      return b === 0 ? null : a % b;
+    case "power":
+      return a ** b;
+    case "min":
+      return Math.min(a, b);
+    case "max":
+      return Math.max(a, b);
+    default:
+      return null;
   }
 }
 
@@ -235,12 +455,18 @@ function foldSizes(op: BinaryOp, left: Element, right: Element, place: Place): E
   if (a === null || b === null) return null;
   const facts = divisibilityFacts(place.frame.builder);
   switch (op) {
-    case "add": return sizeElement(addSizes(a, b));
-    case "subtract": return sizeElement(subtractSizes(a, b));
-    case "multiply": return sizeElement(multiplySizes(a, b, facts));
-    case "divide": return sizeElement(divideSizes(a, b));
-    case "remainder": return sizeElement(remainderSizes(a, b, facts));
-    default: return null;
+    case "add":
+      return sizeElement(addSizes(a, b));
+    case "subtract":
+      return sizeElement(subtractSizes(a, b));
+    case "multiply":
+      return sizeElement(multiplySizes(a, b, facts));
+    case "divide":
+      return sizeElement(divideSizes(a, b));
+    case "remainder":
+      return sizeElement(remainderSizes(a, b, facts));
+    default:
+      return null;
   }
 }
 
@@ -259,7 +485,14 @@ export function compileTimeSize(expr: Expr, place: Place): Size | null {
 
 /** Says that an expression is not the compile-time integer that is expected. */
 export function notASize(element: Element, expr: Expr, place: Place): null {
-  return fail(place.frame, "E415", `a size is expected here, and this is ${element.kind === "number" ? textOf(element) : `known only when the program runs`}`, expr.span, "not a compile-time integer", { help: "sizes are made of integers, size symbols and `size` parameters" });
+  return fail(
+    place.frame,
+    "E415",
+    `a size is expected here, and this is ${element.kind === "number" ? textOf(element) : `known only when the program runs`}`,
+    expr.span,
+    "not a compile-time integer",
+    { help: "sizes are made of integers, size symbols and `size` parameters" },
+  );
 }
 
 function checkReduce(expr: Extract<Expr, { kind: "reduce" }>, place: Place): Element | null {
@@ -276,10 +509,27 @@ function checkReduce(expr: Extract<Expr, { kind: "reduce" }>, place: Place): Ele
   const rule = expr.op === "any" || expr.op === "all" || expr.op === "count" ? "bool" : null;
   const settled = settle(body, rule, expr.body.span, inner);
   if (settled === null) return null;
-  const complain = (expected: string, help: string): null => fail(frame, "E304", `\`${expr.op}\` takes ${expected}, found ${printDtype(settled.dtype)}`, expr.body.span, `this is ${printDtype(settled.dtype)}`, { help });
-  if (rule === null && settled.dtype === "bool") return complain("numbers", expr.op === "sum" ? "to count what is true: `count`" : "use `any` or `all`");
-  if (reduceOps[expr.op] === "float" && !isFloat(settled.dtype)) return complain("floating point numbers", "convert it: `f32(...)`");
-  if (expr.op === "argmax" && over.length !== 1) return fail(frame, "E304", `\`argmax\` takes one index, found ${over.length}`, expr.span, "its result is the value of one index");
+  const complain = (expected: string, help: string): null =>
+    fail(
+      frame,
+      "E304",
+      `\`${expr.op}\` takes ${expected}, found ${printDtype(settled.dtype)}`,
+      expr.body.span,
+      `this is ${printDtype(settled.dtype)}`,
+      { help },
+    );
+  if (rule === null && settled.dtype === "bool")
+    return complain("numbers", expr.op === "sum" ? "to count what is true: `count`" : "use `any` or `all`");
+  if (reduceOps[expr.op] === "float" && !isFloat(settled.dtype))
+    return complain("floating point numbers", "convert it: `f32(...)`");
+  if (expr.op === "argmax" && over.length !== 1)
+    return fail(
+      frame,
+      "E304",
+      `\`argmax\` takes one index, found ${over.length}`,
+      expr.span,
+      "its result is the value of one index",
+    );
   const dtype: DtypeRef = reduceOps[expr.op] === "i32" ? "i32" : settled.dtype;
   return scalarElement({ kind: "reduce", op: expr.op, over, body: settled.scalar, dtype }, dtype);
 }
@@ -288,7 +538,9 @@ function checkReduce(expr: Extract<Expr, { kind: "reduce" }>, place: Place): Ele
 function reductionRange(range: RangeExpr, body: Expr, place: Place): Range | null {
   if (range.low === null || range.high === null) {
     const size = inferRange(range.index, [body], place);
-    return size === null ? null : newIndex(place.frame.builder, range.index.name, sizeScalar(constantSize(0)), sizeScalar(size));
+    return size === null
+      ? null
+      : newIndex(place.frame.builder, range.index.name, sizeScalar(constantSize(0)), sizeScalar(size));
   }
   const low = checkElement(range.low, place);
   const high = checkElement(range.high, place);

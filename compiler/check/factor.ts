@@ -15,15 +15,60 @@ export function isFactor(name: string): name is FactorOp {
 export function checkFactor(expr: Extract<Expr, { kind: "call" }>, op: FactorOp, place: Place): ValueId | null {
   const { frame } = place;
   const [argument, ...rest] = expr.args;
-  if (argument === undefined || rest.length > 0 || argument.label !== null) return fail(frame, "E303", `\`${op}\` takes one matrix, found ${expr.args.length} arguments`, expr.span, "expected one matrix");
+  if (argument === undefined || rest.length > 0 || argument.label !== null)
+    return fail(
+      frame,
+      "E303",
+      `\`${op}\` takes one matrix, found ${expr.args.length} arguments`,
+      expr.span,
+      "expected one matrix",
+    );
   const source = checkTensor(argument.value, place);
   if (source === null) return null;
   const type = typeOf(frame.builder, source);
   const [rows, columns] = type.shape;
-  if (rows === undefined || columns === undefined || type.shape.length !== 2) return fail(frame, "E303", `\`${op}\` takes a matrix, found ${printType(type)}`, argument.span, `${type.shape.length} ${type.shape.length === 1 ? "axis" : "axes"}, expected 2`);
-  if (type.dtype !== "f32") return fail(frame, "E301", `\`${op}\` takes a matrix of f32, found ${printType(type)}`, argument.span, "expected f32", { help: "convert it in index notation: `let a[i, j] = f32(x[i, j])`" });
-  if (type.format !== null) return fail(frame, "E503", `\`${op}\` takes a dense matrix, found ${printType(type)}`, argument.span, printType(type), { help: "`unpack` it" });
-  if (!equalSizes(rows, columns, frame.builder.constraints)) return fail(frame, "E413", `\`${op}\` takes a square matrix, found ${printType(type)}`, argument.span, "not square");
-  if (frame.builder.steps.size > 0) return fail(frame, "E601", `\`${op}\` cannot stand in a \`scan\``, expr.span, "at each step", { help: "compute it before the `scan`" });
-  return addEqn(frame.builder, op, expr.span, { ...type, pattern: { kind: "full" } }, (out) => ({ kind: "factor", out, source, op }));
+  if (rows === undefined || columns === undefined || type.shape.length !== 2)
+    return fail(
+      frame,
+      "E303",
+      `\`${op}\` takes a matrix, found ${printType(type)}`,
+      argument.span,
+      `${type.shape.length} ${type.shape.length === 1 ? "axis" : "axes"}, expected 2`,
+    );
+  if (type.dtype !== "f32")
+    return fail(
+      frame,
+      "E301",
+      `\`${op}\` takes a matrix of f32, found ${printType(type)}`,
+      argument.span,
+      "expected f32",
+      { help: "convert it in index notation: `let a[i, j] = f32(x[i, j])`" },
+    );
+  if (type.format !== null)
+    return fail(
+      frame,
+      "E503",
+      `\`${op}\` takes a dense matrix, found ${printType(type)}`,
+      argument.span,
+      printType(type),
+      { help: "`unpack` it" },
+    );
+  if (!equalSizes(rows, columns, frame.builder.constraints))
+    return fail(
+      frame,
+      "E413",
+      `\`${op}\` takes a square matrix, found ${printType(type)}`,
+      argument.span,
+      "not square",
+    );
+  if (frame.builder.steps.size > 0)
+    return fail(frame, "E601", `\`${op}\` cannot stand in a \`scan\``, expr.span, "at each step", {
+      help: "compute it before the `scan`",
+    });
+  return addEqn(frame.builder, op, expr.span, { ...type, pattern: { kind: "full" } }, (out) => ({
+    kind: "factor",
+    out,
+    source,
+    op,
+  }));
 }

@@ -19,7 +19,14 @@ export function checkFormat(expr: FormatExpr, place: Place): SymbolicFormat | nu
   const written = readFormat(expr, place);
   if (written === null) return null;
   const normal = concrete(written).normalize();
-  if (typeof normal === "string") return fail(place.frame, "E501", `\`${printFormatRef(written)}\` is not a format: ${lowerFirst(normal.replace(/\.$/, ""))}`, expr.span, "this format");
+  if (typeof normal === "string")
+    return fail(
+      place.frame,
+      "E501",
+      `\`${printFormatRef(written)}\` is not a format: ${lowerFirst(normal.replace(/\.$/, ""))}`,
+      expr.span,
+      "this format",
+    );
   return restore(written, normal);
 }
 
@@ -29,10 +36,20 @@ export function needsOf(format: SymbolicFormat): FormatNeeds {
   const pattern = found?.pattern(spec) ?? null;
   const grid: Grid | null = found?.grid(spec) ?? null;
   const holder = grid === null ? null : withGroup(format);
-  const size = (value: Size | string | boolean | undefined, otherwise: number): Size => (typeof value === "object" ? value : constantSize(otherwise));
+  const size = (value: Size | string | boolean | undefined, otherwise: number): Size =>
+    typeof value === "object" ? value : constantSize(otherwise);
   return {
-    pattern: pattern === null || pattern.kind === "masked" ? pattern : { kind: "nm", n: size(format.args["n"], pattern.n), m: size(format.args["m"], pattern.m) },
-    grid: grid === null ? null : { symmetric: grid.symmetric, group: grid.group === "channel" ? "channel" : size(holder?.args["group"], grid.group) },
+    pattern:
+      pattern === null || pattern.kind === "masked"
+        ? pattern
+        : { kind: "nm", n: size(format.args["n"], pattern.n), m: size(format.args["m"], pattern.m) },
+    grid:
+      grid === null
+        ? null
+        : {
+            symmetric: grid.symmetric,
+            group: grid.group === "channel" ? "channel" : size(holder?.args["group"], grid.group),
+          },
   };
 }
 
@@ -59,7 +76,9 @@ export function sameFormat(a: FormatRef | null, b: FormatRef | null): boolean {
 
 /** A format with the sizes in its arguments replaced. */
 export function mapFormat(format: SymbolicFormat, size: (size: Size) => Size): SymbolicFormat {
-  const args = Object.fromEntries(Object.entries(format.args).map(([name, value]) => [name, typeof value === "object" ? size(value) : value]));
+  const args = Object.fromEntries(
+    Object.entries(format.args).map(([name, value]) => [name, typeof value === "object" ? size(value) : value]),
+  );
   return { name: format.name, args, of: format.of === null ? null : mapFormat(format.of, size) };
 }
 
@@ -69,51 +88,110 @@ export function printFormatRef(format: FormatRef): string {
   const parameters = formatOf(format.name)?.parameters ?? [];
   const parts = Object.entries(format.args).flatMap(([name, value]) => {
     const parameter = parameters.find((candidate) => candidate.name === name);
-    if (typeof value === "object") return [parameter?.kind === "label" ? `${name}: ${printSize(value)}` : printSize(value)];
-    if (parameter?.kind === "flag") return value === parameter.fallback ? [] : [value === true ? parameter.yes : parameter.no];
+    if (typeof value === "object")
+      return [parameter?.kind === "label" ? `${name}: ${printSize(value)}` : printSize(value)];
+    if (parameter?.kind === "flag")
+      return value === parameter.fallback ? [] : [value === true ? parameter.yes : parameter.no];
     if (parameter?.kind === "word") return value === parameter.fallback ? [] : [`${name}: ${String(value)}`];
     return [String(value)];
   });
-  return format.name + (parts.length === 0 ? "" : `(${parts.join(", ")})`) + (format.of === null ? "" : ` of ${printFormatRef(format.of)}`);
+  return (
+    format.name +
+    (parts.length === 0 ? "" : `(${parts.join(", ")})`) +
+    (format.of === null ? "" : ` of ${printFormatRef(format.of)}`)
+  );
 }
 
 function readFormat(expr: FormatExpr, place: Place): SymbolicFormat | null {
   const found = formatOf(expr.name.name);
   if (found === null) {
-    const help = suggestion(expr.name.name, formats.map((format) => format.name), "the formats are");
-    return fail(place.frame, "E501", `there is no format \`${expr.name.name}\``, expr.name.span, "not a format", { help });
+    const help = suggestion(
+      expr.name.name,
+      formats.map((format) => format.name),
+      "the formats are",
+    );
+    return fail(place.frame, "E501", `there is no format \`${expr.name.name}\``, expr.name.span, "not a format", {
+      help,
+    });
   }
   const args: Record<string, Size | string | boolean> = {};
-  const positions = found.parameters.filter((parameter) => parameter.kind === "number").map((parameter) => parameter.name);
+  const positions = found.parameters
+    .filter((parameter) => parameter.kind === "number")
+    .map((parameter) => parameter.name);
   for (const argument of expr.args) {
     const read = readArgument(argument, found, positions, args, place);
     if (read === null) return null;
-    if (args[read.name] !== undefined) return fail(place.frame, "E501", `\`${read.name}\` of \`${found.name}\` is given twice`, argument.span, "given again");
+    if (args[read.name] !== undefined)
+      return fail(
+        place.frame,
+        "E501",
+        `\`${read.name}\` of \`${found.name}\` is given twice`,
+        argument.span,
+        "given again",
+      );
     args[read.name] = read.value;
   }
   const of = expr.of === null ? null : readFormat(expr.of, place);
   return expr.of !== null && of === null ? null : { name: found.name, args, of };
 }
 
-function readArgument(argument: Argument, format: Format, positions: readonly string[], given: Readonly<Record<string, unknown>>, place: Place): { readonly name: string; readonly value: Size | string | boolean } | null {
+function readArgument(
+  argument: Argument,
+  format: Format,
+  positions: readonly string[],
+  given: Readonly<Record<string, unknown>>,
+  place: Place,
+): { readonly name: string; readonly value: Size | string | boolean } | null {
   const label = argument.label?.name ?? null;
   const { value } = argument;
   if (label !== null && !format.parameters.some((parameter) => parameter.name === label)) {
-    const help = suggestion(label, format.parameters.map((parameter) => parameter.name), "its arguments are");
-    return fail(place.frame, "E501", `\`${format.name}\` has no argument \`${label}\``, argument.span, "no such argument", { help });
+    const help = suggestion(
+      label,
+      format.parameters.map((parameter) => parameter.name),
+      "its arguments are",
+    );
+    return fail(
+      place.frame,
+      "E501",
+      `\`${format.name}\` has no argument \`${label}\``,
+      argument.span,
+      "no such argument",
+      { help },
+    );
   }
   if (value.kind === "name" && peek(place.scope, value.name) === null) {
     for (const parameter of format.parameters) {
-      if (parameter.kind === "flag" && label === null && (value.name === parameter.yes || value.name === parameter.no)) return { name: parameter.name, value: value.name === parameter.yes };
-      const here = label === null ? positions.find((name) => given[name] === undefined) === parameter.name : label === parameter.name;
-      if (here && "words" in parameter && parameter.words.includes(value.name)) return { name: parameter.name, value: value.name };
+      if (parameter.kind === "flag" && label === null && (value.name === parameter.yes || value.name === parameter.no))
+        return { name: parameter.name, value: value.name === parameter.yes };
+      const here =
+        label === null
+          ? positions.find((name) => given[name] === undefined) === parameter.name
+          : label === parameter.name;
+      if (here && "words" in parameter && parameter.words.includes(value.name))
+        return { name: parameter.name, value: value.name };
     }
-    const words = format.parameters.flatMap((parameter) => (parameter.kind === "flag" ? [parameter.yes, parameter.no] : "words" in parameter ? parameter.words : []));
+    const words = format.parameters.flatMap((parameter) =>
+      parameter.kind === "flag" ? [parameter.yes, parameter.no] : "words" in parameter ? parameter.words : [],
+    );
     const help = suggestion(value.name, words, "it can be");
-    return fail(place.frame, "E501", `\`${format.name}\` takes no argument \`${value.name}\``, argument.span, "neither a size nor a word of this format", { help });
+    return fail(
+      place.frame,
+      "E501",
+      `\`${format.name}\` takes no argument \`${value.name}\``,
+      argument.span,
+      "neither a size nor a word of this format",
+      { help },
+    );
   }
   const name = label ?? positions.find((candidate) => given[candidate] === undefined);
-  if (name === undefined) return fail(place.frame, "E501", `\`${format.name}\` takes ${positions.length === 0 ? "no numbers" : `(${positions.join(", ")})`}`, argument.span, "one argument too many");
+  if (name === undefined)
+    return fail(
+      place.frame,
+      "E501",
+      `\`${format.name}\` takes ${positions.length === 0 ? "no numbers" : `(${positions.join(", ")})`}`,
+      argument.span,
+      "one argument too many",
+    );
   const size = compileTimeSize(value, place);
   return size === null ? null : { name, value: size };
 }
@@ -121,7 +199,12 @@ function readArgument(argument: Argument, format: Format, positions: readonly st
 /** Stand-ins for arguments that are symbols, so that a format can check the others. */
 const standIns: Readonly<Record<string, number>> = { group: 128, n: 1, m: 4 };
 
-function concrete(format: SymbolicFormat): { readonly spec: FormatSpec; readonly format: Format | null; readonly exact: boolean; readonly normalize: () => FormatSpec | string } {
+function concrete(format: SymbolicFormat): {
+  readonly spec: FormatSpec;
+  readonly format: Format | null;
+  readonly exact: boolean;
+  readonly normalize: () => FormatSpec | string;
+} {
   let exact = true;
   const specOf = (each: SymbolicFormat): FormatSpec => {
     const args = Object.entries(each.args).map(([name, value]): [string, number | string | boolean] => {
@@ -139,8 +222,15 @@ function concrete(format: SymbolicFormat): { readonly spec: FormatSpec; readonly
 
 /** The normal form, with the sizes as they were written. */
 function restore(written: SymbolicFormat, normal: FormatSpec): SymbolicFormat {
-  const args = Object.entries(normal.args).map(([name, value]): [string, Size | string | boolean] => [name, written.args[name] ?? (typeof value === "number" ? constantSize(value) : value)]);
-  return { name: normal.name, args: Object.fromEntries(args), of: normal.of === null ? null : restore(written.of ?? { name: normal.of.name, args: {}, of: null }, normal.of) };
+  const args = Object.entries(normal.args).map(([name, value]): [string, Size | string | boolean] => [
+    name,
+    written.args[name] ?? (typeof value === "number" ? constantSize(value) : value),
+  ]);
+  return {
+    name: normal.name,
+    args: Object.fromEntries(args),
+    of: normal.of === null ? null : restore(written.of ?? { name: normal.of.name, args: {}, of: null }, normal.of),
+  };
 }
 
 /** The part of a composed format that has the scales. */

@@ -44,10 +44,18 @@ export interface CheckedFunction {
 /** A parameter: a `size` is a symbol of the graph, everything else an input. */
 export type CheckedParam =
   | { readonly kind: "size"; readonly name: string; readonly fallback: Expr | null; readonly span: Span }
-  | { readonly kind: "tensor"; readonly name: string; readonly input: ValueId; readonly mutable: boolean; readonly fallback: Expr | null; readonly span: Span };
+  | {
+      readonly kind: "tensor";
+      readonly name: string;
+      readonly input: ValueId;
+      readonly mutable: boolean;
+      readonly fallback: Expr | null;
+      readonly span: Span;
+    };
 
 /**
- * A scalar expression as far as it is known: a number that has no dtype yet (`integer` if it was written as one), a compile-time integer (an i32 where it is
+ * A scalar expression as far as it is known: a number that has no dtype yet (`integer` if it was written as one), a
+ * compile-time integer (an i32 where it is
  * computed with), or a scalar of the Graph.
  */
 export type Element =
@@ -55,7 +63,10 @@ export type Element =
   | { readonly kind: "size"; readonly size: Size }
   | { readonly kind: "scalar"; readonly scalar: Scalar; readonly dtype: DtypeRef };
 
-/** A place for expressions: the names that can be seen, and whole tensors inside index notation that were already checked. */
+/**
+ * A place for expressions: the names that can be seen, and whole tensors inside index notation that were already
+ * checked.
+ */
 export interface Place {
   readonly frame: Frame;
   readonly scope: Scope;
@@ -68,7 +79,18 @@ export function placeIn(frame: Frame, scope: Scope): Place {
 }
 
 /** Reports an error with one label. */
-export function fail(frame: Frame, code: string, message: string, span: Span, label: string, extra: { help?: string | null; labels?: readonly { readonly span: Span; readonly message: string }[]; notes?: readonly string[] } = {}): null {
+export function fail(
+  frame: Frame,
+  code: string,
+  message: string,
+  span: Span,
+  label: string,
+  extra: {
+    help?: string | null;
+    labels?: readonly { readonly span: Span; readonly message: string }[];
+    notes?: readonly string[];
+  } = {},
+): null {
   const { help, ...rest } = extra;
   frame.report(error(code, message, { span, message: label }, help == null ? rest : { ...rest, help }));
   return null;
@@ -77,7 +99,10 @@ export function fail(frame: Frame, code: string, message: string, span: Span, la
 /** A type as it is written: `f32[N, K] is 2:4 along K as int4(128)`. */
 export function printType(type: TensorType): string {
   const shape = type.shape.length === 0 ? "" : `[${type.shape.map(printSize).join(", ")}]`;
-  const pattern = type.pattern.kind === "nm" ? ` is ${printPattern(type.pattern)} along ${axisName(type.pattern.axis, type.shape)}` : "";
+  const pattern =
+    type.pattern.kind === "nm"
+      ? ` is ${printPattern(type.pattern)} along ${axisName(type.pattern.axis, type.shape)}`
+      : "";
   const dtype = type.dtype === "bool" && type.shape.length > 0 ? "mask" : printDtype(type.dtype);
   return dtype + shape + pattern + (type.format === null ? "" : ` as ${printFormatRef(type.format)}`);
 }
@@ -85,34 +110,66 @@ export function printType(type: TensorType): string {
 /** An axis as a type names it: by its size, or by its number where that is no symbol, or another axis has it too. */
 function axisName(axis: number, shape: readonly Size[]): string {
   const size = shape[axis];
-  return size === undefined || soleSymbol(size) === null || shape.some((other, at) => at !== axis && sameSize(other, size)) ? String(axis) : printSize(size);
+  return size === undefined ||
+    soleSymbol(size) === null ||
+    shape.some((other, at) => at !== axis && sameSize(other, size))
+    ? String(axis)
+    : printSize(size);
 }
 
 /** The dtype of an element for people: a number has none yet. */
 export function describe(element: Element): string {
   switch (element.kind) {
-    case "number": return `the number ${element.value}`;
-    case "size": return "i32";
-    case "scalar": return printDtype(element.dtype);
-    default: return element satisfies never;
+    case "number":
+      return `the number ${element.value}`;
+    case "size":
+      return "i32";
+    case "scalar":
+      return printDtype(element.dtype);
+    default:
+      return element satisfies never;
   }
 }
 
 /** A binding that stands for something computed: an element; null for tensors with axes and for what recipes have. */
 export function elementOf(binding: Binding, builder: Builder): Element | null {
   switch (binding.kind) {
-    case "number": return { kind: "number", value: binding.value, integer: binding.integer };
-    case "size": return { kind: "size", size: binding.size };
-    case "boolean": return { kind: "scalar", scalar: { kind: "constant", value: binding.value ? 1 : 0, dtype: "bool" }, dtype: "bool" };
-    case "scalar": return binding;
-    case "index": return { kind: "scalar", scalar: { kind: "index", index: binding.range.index, name: binding.range.name }, dtype: "i32" };
+    case "number":
+      return { kind: "number", value: binding.value, integer: binding.integer };
+    case "size":
+      return { kind: "size", size: binding.size };
+    case "boolean":
+      return {
+        kind: "scalar",
+        scalar: { kind: "constant", value: binding.value ? 1 : 0, dtype: "bool" },
+        dtype: "bool",
+      };
+    case "scalar":
+      return binding;
+    case "index":
+      return {
+        kind: "scalar",
+        scalar: { kind: "index", index: binding.range.index, name: binding.range.name },
+        dtype: "i32",
+      };
     case "tensor": {
       const type = builder.values[binding.value]?.type;
       if (type === undefined || type.shape.length > 0) return null;
-      return { kind: "scalar", scalar: { kind: "load", tensor: binding.value, at: [], dtype: type.dtype, guarded: false }, dtype: type.dtype };
+      return {
+        kind: "scalar",
+        scalar: { kind: "load", tensor: binding.value, at: [], dtype: type.dtype, guarded: false },
+        dtype: type.dtype,
+      };
     }
-    case "model": case "text": case "block": case "layer": case "statistic": case "unknown": return null;
-    default: return binding satisfies never;
+    case "model":
+    case "text":
+    case "block":
+    case "layer":
+    case "statistic":
+    case "unknown":
+      return null;
+    default:
+      return binding satisfies never;
   }
 }
 
@@ -132,6 +189,8 @@ export function demand(frame: Frame, constraint: Omit<Constraint, "span">, span:
     frame.builder.constraints.push({ ...constraint, span });
     return true;
   }
-  fail(frame, "E404", `${why} needs ${text}, and nothing guarantees that`, span, `needs ${text}`, { help: `declare it after the result type: \`where ${text}\`` });
+  fail(frame, "E404", `${why} needs ${text}, and nothing guarantees that`, span, `needs ${text}`, {
+    help: `declare it after the result type: \`where ${text}\``,
+  });
   return false;
 }

@@ -17,22 +17,41 @@ export interface Axis {
  * The range `0 .. size` of an index without bounds: that of the axes on which it stands alone in the expressions, which
  * must agree. Null where there is none or they do not; that is reported, unless it follows from another error.
  */
-export function inferRange(index: Ident, exprs: readonly Expr[], place: Place, more: readonly Axis[] = []): Size | null {
+export function inferRange(
+  index: Ident,
+  exprs: readonly Expr[],
+  place: Place,
+  more: readonly Axis[] = [],
+): Size | null {
   const found: Axis[] = [...more];
   let blocked = false;
   for (const expr of exprs) blocked = collectAxes(index.name, expr, place, found) || blocked;
   const [first, ...rest] = found;
   if (first === undefined) {
     if (blocked) return null;
-    return fail(place.frame, "E412", `the range of the index \`${index.name}\` is not known`, index.span, "stands alone on no axis", { help: `give it: \`${index.name} in 0 .. N\`, after \`for\` or in the brackets of a reduction` });
+    return fail(
+      place.frame,
+      "E412",
+      `the range of the index \`${index.name}\` is not known`,
+      index.span,
+      "stands alone on no axis",
+      { help: `give it: \`${index.name} in 0 .. N\`, after \`for\` or in the brackets of a reduction` },
+    );
   }
   const other = rest.find((axis) => !equalSizes(first.size, axis.size, place.frame.builder.constraints));
   if (other === undefined) return first.size;
   const [a, b] = [printSize(first.size), printSize(other.size)];
-  return fail(place.frame, "E411", `the index \`${index.name}\` runs over axes of different sizes, ${a} and ${b}`, other.span, `here over ${b}`, {
-    labels: [{ span: first.span, message: `here over ${a}` }],
-    help: `if they are always the same, declare \`where ${a} == ${b}\`; else give the range: \`${index.name} in 0 .. ${a}\``,
-  });
+  return fail(
+    place.frame,
+    "E411",
+    `the index \`${index.name}\` runs over axes of different sizes, ${a} and ${b}`,
+    other.span,
+    `here over ${b}`,
+    {
+      labels: [{ span: first.span, message: `here over ${a}` }],
+      help: `if they are always the same, declare \`where ${a} == ${b}\`; else give the range: \`${index.name} in 0 .. ${a}\``,
+    },
+  );
 }
 
 /** Adds the axes that a name stands on alone; whether some tensor that it indexes is not known. */
@@ -54,20 +73,35 @@ function collectAxes(name: string, expr: Expr, place: Place, found: Axis[]): boo
       }
       return blocked;
     }
-    case "call": return all(expr.args.map((argument: Argument) => argument.value));
-    case "unary": return visit(expr.operand);
-    case "binary": return all([expr.left, expr.right]);
+    case "call":
+      return all(expr.args.map((argument: Argument) => argument.value));
+    case "unary":
+      return visit(expr.operand);
+    case "binary":
+      return all([expr.left, expr.right]);
     case "reduce": {
       const bounds = expr.over.flatMap((range) => [range.low, range.high]).filter((bound) => bound !== null);
       return all(expr.over.some((range) => range.index.name === name) ? bounds : [...bounds, expr.body]);
     }
-    case "where": return all([expr.value, expr.mask]);
-    case "top": return visit(expr.score);
-    case "pack": case "unpack": return visit(expr.value);
+    case "where":
+      return all([expr.value, expr.mask]);
+    case "top":
+      return visit(expr.score);
+    case "pack":
+    case "unpack":
+      return visit(expr.value);
     // what is not known here is told where it is computed with
-    case "name": return expr.name !== name && (peek(place.scope, expr.name)?.binding.kind ?? "unknown") === "unknown";
-    case "string": case "number": case "boolean": case "member": case "observe": case "matches": return false;
-    default: return expr satisfies never;
+    case "name":
+      return expr.name !== name && (peek(place.scope, expr.name)?.binding.kind ?? "unknown") === "unknown";
+    case "string":
+    case "number":
+    case "boolean":
+    case "member":
+    case "observe":
+    case "matches":
+      return false;
+    default:
+      return expr satisfies never;
   }
 }
 

@@ -17,26 +17,53 @@ import { warnUnused } from "./unused.js";
 import { checkWhole, materialize } from "./whole.js";
 
 /** Checks a function: its head, then its body. The graph is null where either has an error. */
-export function checkFunction(declaration: FunctionDeclaration, rest: Pick<Frame, "file" | "report" | "functionOf">, constants: Scope): CheckedFunction {
+export function checkFunction(
+  declaration: FunctionDeclaration,
+  rest: Pick<Frame, "file" | "report" | "functionOf">,
+  constants: Scope,
+): CheckedFunction {
   let failed = false;
   const report: Frame["report"] = (found) => {
     if (found.severity === "error") failed = true;
     rest.report(found);
   };
   const signature = checkSignature(declaration, { ...rest, report }, constants);
-  if (signature === null) return { declaration, params: declaration.params.map((param) => ({ kind: "size", name: param.name.name, fallback: param.fallback, span: param.span })), graph: null };
+  if (signature === null)
+    return {
+      declaration,
+      params: declaration.params.map((param) => ({
+        kind: "size",
+        name: param.name.name,
+        fallback: param.fallback,
+        span: param.span,
+      })),
+      graph: null,
+    };
   const results = checkBody(declaration, signature);
   const { frame } = signature;
   if (failed || results === null) return { declaration, params: signature.params, graph: null };
   const outputs = [...results, ...finalStates(signature)];
-  return { declaration, params: signature.params, graph: finish(frame.builder, declaration.name.name, declaration.name.span, uniqueNames(outputs), signature.parameters, signature.constraints) };
+  return {
+    declaration,
+    params: signature.params,
+    graph: finish(
+      frame.builder,
+      declaration.name.name,
+      declaration.name.span,
+      uniqueNames(outputs),
+      signature.parameters,
+      signature.constraints,
+    ),
+  };
 }
 
 /** The final state of each `var` parameter, as an output that is not written in the result type. */
 function finalStates({ params, scope }: Signature): readonly Output[] {
   return params.flatMap((param) => {
     const binding = scope.entries.get(param.name)?.binding;
-    return param.kind === "tensor" && param.mutable && binding?.kind === "tensor" ? [{ value: binding.value, name: param.name, input: param.input }] : [];
+    return param.kind === "tensor" && param.mutable && binding?.kind === "tensor"
+      ? [{ value: binding.value, name: param.name, input: param.input }]
+      : [];
   });
 }
 
@@ -48,17 +75,29 @@ function checkBody(declaration: FunctionDeclaration, signature: Signature): read
   let done: Span | null = null;
   const other = (statement: Statement, inner: Scope): void => {
     if (statement.kind === "return") {
-      if (inner !== body) return void fail(frame, "E308", "`return` stands at the end of a function, not in a loop", statement.span, "inside a loop");
+      if (inner !== body)
+        return void fail(
+          frame,
+          "E308",
+          "`return` stands at the end of a function, not in a loop",
+          statement.span,
+          "inside a loop",
+        );
       done = statement.span;
       returned = checkReturn(statement, declaration, signature, inner);
       return;
     }
-    const help = statement.kind === "if" ? "in a function values are chosen by `select(condition, a, b)`" : "it belongs into a recipe";
+    const help =
+      statement.kind === "if"
+        ? "in a function values are chosen by `select(condition, a, b)`"
+        : "it belongs into a recipe";
     fail(frame, "E602", `\`${statement.kind}\` is for recipes`, statement.span, "not in a function", { help });
   };
   for (const statement of declaration.body) {
     if (done !== null) {
-      fail(frame, "E308", "nothing after `return` is run", statement.span, "never reached", { labels: [{ span: done, message: "the function ends here" }] });
+      fail(frame, "E308", "nothing after `return` is run", statement.span, "never reached", {
+        labels: [{ span: done, message: "the function ends here" }],
+      });
       break;
     }
     checkStatements([statement], frame, body, other);
@@ -67,14 +106,33 @@ function checkBody(declaration: FunctionDeclaration, signature: Signature): read
   if (done === null) {
     if (declaration.results.length === 0) {
       if (signature.params.some((param) => param.kind === "tensor" && param.mutable)) return [];
-      return fail(frame, "E308", `\`${declaration.name.name}\` gives no result and changes no \`var\` parameter`, declaration.name.span, "has no effect", { help: "declare a result, `-> f32[N, K]`, and `return` it" });
+      return fail(
+        frame,
+        "E308",
+        `\`${declaration.name.name}\` gives no result and changes no \`var\` parameter`,
+        declaration.name.span,
+        "has no effect",
+        { help: "declare a result, `-> f32[N, K]`, and `return` it" },
+      );
     }
-    return fail(frame, "E308", `\`${declaration.name.name}\` ends without \`return\``, declaration.name.span, `has ${declaration.results.length} ${declaration.results.length === 1 ? "result" : "results"}`, { help: "end it with `return ...`" });
+    return fail(
+      frame,
+      "E308",
+      `\`${declaration.name.name}\` ends without \`return\``,
+      declaration.name.span,
+      `has ${declaration.results.length} ${declaration.results.length === 1 ? "result" : "results"}`,
+      { help: "end it with `return ...`" },
+    );
   }
   return returned;
 }
 
-function checkReturn(statement: ReturnStatement, declaration: FunctionDeclaration, signature: Signature, outer: Scope): readonly Output[] | null {
+function checkReturn(
+  statement: ReturnStatement,
+  declaration: FunctionDeclaration,
+  signature: Signature,
+  outer: Scope,
+): readonly Output[] | null {
   const { frame, results } = signature;
   const scope = nest(outer);
   let failed = false;
@@ -83,15 +141,34 @@ function checkReturn(statement: ReturnStatement, declaration: FunctionDeclaratio
     const value = checkDefinition(definition, frame, scope, results[at]?.dtype ?? null);
     if (value === null) failed = true;
     const known = scope.entries.get(definition.name.name);
-    if (known !== undefined) fail(frame, "E203", `\`${definition.name.name}\` is declared twice`, definition.name.span, "declared again", known.span === null ? {} : { labels: [{ span: known.span, message: "first declared here" }] });
-    bind(scope, definition.name.name, value === null ? { kind: "unknown" } : { kind: "tensor", value, mutable: false }, definition.name.span, true);
+    if (known !== undefined)
+      fail(
+        frame,
+        "E203",
+        `\`${definition.name.name}\` is declared twice`,
+        definition.name.span,
+        "declared again",
+        known.span === null ? {} : { labels: [{ span: known.span, message: "first declared here" }] },
+      );
+    bind(
+      scope,
+      definition.name.name,
+      value === null ? { kind: "unknown" } : { kind: "tensor", value, mutable: false },
+      definition.name.span,
+      true,
+    );
   }
   const outputs = returnedValues(statement, declaration, signature, scope);
   warnUnused(scope, frame);
   return failed ? null : outputs;
 }
 
-function returnedValues(statement: ReturnStatement, declaration: FunctionDeclaration, signature: Signature, scope: Scope): readonly Output[] | null {
+function returnedValues(
+  statement: ReturnStatement,
+  declaration: FunctionDeclaration,
+  signature: Signature,
+  scope: Scope,
+): readonly Output[] | null {
   const { frame, results } = signature;
   const place = placeIn(frame, scope);
   const found: { readonly value: ValueId; readonly expr: Expr }[] = [];
@@ -103,19 +180,34 @@ function returnedValues(statement: ReturnStatement, declaration: FunctionDeclara
       continue;
     }
     const want = results[at];
-    const settled = settle(whole.element, want?.shape.length === 0 || whole.element.kind === "number" ? want?.dtype ?? null : null, expr.span, place);
+    const settled = settle(
+      whole.element,
+      want?.shape.length === 0 || whole.element.kind === "number" ? (want?.dtype ?? null) : null,
+      expr.span,
+      place,
+    );
     const value = settled === null ? null : materialize(settled.scalar, settled.dtype, "result", expr.span, place);
     if (value === null) return null;
     found.push({ value, expr });
   }
   if (found.length !== results.length) {
-    return fail(frame, "E303", `\`${declaration.name.name}\` has ${count(results.length, "result")}, and ${count(found.length, "value")} ${found.length === 1 ? "is" : "are"} returned`, statement.span, `expected ${results.length}, found ${found.length}`);
+    return fail(
+      frame,
+      "E303",
+      `\`${declaration.name.name}\` has ${count(results.length, "result")}, and ${count(found.length, "value")} ${found.length === 1 ? "is" : "are"} returned`,
+      statement.span,
+      `expected ${results.length}, found ${found.length}`,
+    );
   }
   const outputs = found.map(({ value, expr }, at): Output | null => {
     const want = results[at];
     const written = declaration.results[at]?.span ?? declaration.name.span;
     if (want === undefined || !fitsResult(value, want, expr.span, written, frame)) return null;
-    return { value, name: expr.kind === "name" ? expr.name : results.length === 1 ? "result" : `result${at}`, input: null };
+    return {
+      value,
+      name: expr.kind === "name" ? expr.name : results.length === 1 ? "result" : `result${at}`,
+      input: null,
+    };
   });
   const complete = outputs.filter((output) => output !== null);
   return complete.length === outputs.length ? complete : null;
@@ -130,22 +222,55 @@ function fitsResult(value: ValueId, want: TensorType, span: Span, written: Span,
   const { builder } = frame;
   const have = typeOf(builder, value);
   const declared = { span: written, message: "declared here" };
-  const complain = (code: string, message: string, label: string, help: string | null = null): boolean => fail(frame, code, message, span, label, { labels: [declared], help }) ?? false;
+  const complain = (code: string, message: string, label: string, help: string | null = null): boolean =>
+    fail(frame, code, message, span, label, { labels: [declared], help }) ?? false;
   const expected = printType({ ...want, pattern: { kind: "full" } });
   const found = printType({ ...have, pattern: { kind: "full" } });
-  if (have.shape.length !== want.shape.length) return complain("E303", `the result is ${expected}, and ${found} is returned`, `${have.shape.length} axes, expected ${want.shape.length}`);
-  if (!sameDtype(have.dtype, want.dtype)) return complain("E301", `the result is ${expected}, and ${found} is returned`, `${printDtype(have.dtype)}, expected ${printDtype(want.dtype)}`, want.dtype === "bool" ? null : `convert it in index notation: \`${printDtype(want.dtype)}(...)\``);
-  if (!have.shape.every((size, axis) => equalSizes(size, want.shape[axis] ?? constantSize(0), builder.constraints))) return complain("E413", `the result is ${expected}, and ${found} is returned`, `[${have.shape.map(printSize).join(", ")}], expected [${want.shape.map(printSize).join(", ")}]`);
+  if (have.shape.length !== want.shape.length)
+    return complain(
+      "E303",
+      `the result is ${expected}, and ${found} is returned`,
+      `${have.shape.length} axes, expected ${want.shape.length}`,
+    );
+  if (!sameDtype(have.dtype, want.dtype))
+    return complain(
+      "E301",
+      `the result is ${expected}, and ${found} is returned`,
+      `${printDtype(have.dtype)}, expected ${printDtype(want.dtype)}`,
+      want.dtype === "bool" ? null : `convert it in index notation: \`${printDtype(want.dtype)}(...)\``,
+    );
+  if (!have.shape.every((size, axis) => equalSizes(size, want.shape[axis] ?? constantSize(0), builder.constraints)))
+    return complain(
+      "E413",
+      `the result is ${expected}, and ${found} is returned`,
+      `[${have.shape.map(printSize).join(", ")}], expected [${want.shape.map(printSize).join(", ")}]`,
+    );
   if (!sameFormat(have.format, want.format)) {
-    const help = want.format === null ? "`unpack` it, or declare its format: `as ...`" : `pack it: \`pack ... as ${printFormatRef(want.format)}\``;
-    return complain("E503", `the result is ${want.format === null ? "dense" : `stored as ${printFormatRef(want.format)}`}, and what is returned is ${have.format === null ? "dense" : `stored as ${printFormatRef(have.format)}`}`, found, help);
+    const help =
+      want.format === null
+        ? "`unpack` it, or declare its format: `as ...`"
+        : `pack it: \`pack ... as ${printFormatRef(want.format)}\``;
+    return complain(
+      "E503",
+      `the result is ${want.format === null ? "dense" : `stored as ${printFormatRef(want.format)}`}, and what is returned is ${have.format === null ? "dense" : `stored as ${printFormatRef(have.format)}`}`,
+      found,
+      help,
+    );
   }
   if (impliesPattern(have.pattern, want.pattern)) return true;
   const lost = whereLost(value, want.pattern, builder.values, builder.producer);
-  const at = lost === null ? null : builder.values[lost.eqn.out]?.span ?? null;
-  fail(frame, "E505", `the result is declared as ${printPattern(want.pattern)}, and nothing guarantees that`, span, printPattern(have.pattern), {
-    labels: at === null ? [declared] : [declared, { span: at, message: "the pattern is lost here" }], help: "mask it: `... where keep`, with `keep` from `top`",
-  });
+  const at = lost === null ? null : (builder.values[lost.eqn.out]?.span ?? null);
+  fail(
+    frame,
+    "E505",
+    `the result is declared as ${printPattern(want.pattern)}, and nothing guarantees that`,
+    span,
+    printPattern(have.pattern),
+    {
+      labels: at === null ? [declared] : [declared, { span: at, message: "the pattern is lost here" }],
+      help: "mask it: `... where keep`, with `keep` from `top`",
+    },
+  );
   return false;
 }
 

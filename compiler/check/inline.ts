@@ -26,7 +26,7 @@ export function bindSize(size: Size, binding: Pick<CallBinding, "sizes">, builde
 
 /** A dtype of the callee in terms of the caller. */
 export function bindDtype(dtype: DtypeRef, binding: Pick<CallBinding, "dtypes">): DtypeRef {
-  return typeof dtype === "string" ? dtype : binding.dtypes.get(dtype.parameter) ?? dtype;
+  return typeof dtype === "string" ? dtype : (binding.dtypes.get(dtype.parameter) ?? dtype);
 }
 
 /** Adds the equations of a function to the caller's; gives the callee's outputs in order. */
@@ -40,11 +40,22 @@ function inlineEqn(graph: SymbolicGraph, eqn: Eqn, rename: Renaming, binding: Ca
   if (eqn.kind === "scan") return inlineScan(graph, eqn, rename, binding, builder);
   const value = graph.values[eqn.out];
   if (value === undefined) throw new InternalError(`${graph.name} has no value ${eqn.out}`);
-  rename.values.set(eqn.out, addEqn(builder, value.name, value.span, bindType(value.type, binding, builder), (out) => bindEqn(eqn, out, rename, binding, builder)));
+  rename.values.set(
+    eqn.out,
+    addEqn(builder, value.name, value.span, bindType(value.type, binding, builder), (out) =>
+      bindEqn(eqn, out, rename, binding, builder),
+    ),
+  );
 }
 
 /** Like `checkScan`, but that nothing in a step depends on a pattern, so that patterns are settled afterwards. */
-function inlineScan(graph: SymbolicGraph, scan: Extract<Eqn, { kind: "scan" }>, rename: Renaming, binding: CallBinding, builder: Builder): void {
+function inlineScan(
+  graph: SymbolicGraph,
+  scan: Extract<Eqn, { kind: "scan" }>,
+  rename: Renaming,
+  binding: CallBinding,
+  builder: Builder,
+): void {
   const range = rename.range(scan.range);
   const before = scan.states.map((state) => {
     const initial = tensorOf(rename, state.initial);
@@ -56,11 +67,16 @@ function inlineScan(graph: SymbolicGraph, scan: Extract<Eqn, { kind: "scan" }>, 
   const mark = builder.eqns.length;
   for (const eqn of scan.body) inlineEqn(graph, eqn, rename, binding, builder);
   const body = builder.eqns.splice(mark);
-  const open = scan.states.map((state, at) => ({ initial: tensorOf(rename, state.initial), before: before[at] ?? tensorOf(rename, state.before), after: tensorOf(rename, state.after) }));
+  const open = scan.states.map((state, at) => ({
+    initial: tensorOf(rename, state.initial),
+    before: before[at] ?? tensorOf(rename, state.before),
+    after: tensorOf(rename, state.after),
+  }));
   for (;;) {
     const lost = open.filter((state) => !keepsPattern(builder, state));
     if (lost.length === 0) break;
-    for (const { before: id } of lost) builder.values[id] = { ...valueOf(builder, id), type: { ...typeOf(builder, id), pattern: full } };
+    for (const { before: id } of lost)
+      builder.values[id] = { ...valueOf(builder, id), type: { ...typeOf(builder, id), pattern: full } };
     inferAnew(builder, body);
   }
   const outs = addScan(builder, range, open, body, graph.values[scan.out]?.span ?? null, scan.writtenIn ?? graph.name);
@@ -121,8 +137,10 @@ function renaming(binding: CallBinding, builder: Builder): Renaming {
         if (found === undefined) throw new InternalError(`index ${node.name} is used outside its range`);
         return { kind: "index", index: found.index, name: found.name };
       }
-      case "size": return { kind: "size", size: bindSize(node.size, binding, builder) };
-      case "constant": return { ...node, dtype: bindDtype(node.dtype, binding) };
+      case "size":
+        return { kind: "size", size: bindSize(node.size, binding, builder) };
+      case "constant":
+        return { ...node, dtype: bindDtype(node.dtype, binding) };
       case "load": {
         const target = values.get(node.tensor);
         if (target === undefined) throw new InternalError(`value ${node.tensor} is read before it is defined`);
@@ -133,11 +151,15 @@ function renaming(binding: CallBinding, builder: Builder): Renaming {
         const over = node.over.map(range);
         return { ...node, over, body: visit(node.body), dtype: bindDtype(node.dtype, binding) };
       }
-      case "unary": case "binary": case "select": case "cast": {
+      case "unary":
+      case "binary":
+      case "select":
+      case "cast": {
         const mapped = mapChildren(node, visit);
         return "dtype" in mapped ? { ...mapped, dtype: bindDtype(mapped.dtype, binding) } : mapped;
       }
-      default: return node satisfies never;
+      default:
+        return node satisfies never;
     }
   };
   return { values, scalar: visit, range };
@@ -145,8 +167,18 @@ function renaming(binding: CallBinding, builder: Builder): Renaming {
 
 function bindType(type: TensorType, binding: CallBinding, builder: Builder): TensorType {
   const { format } = type;
-  const bound = format === null ? null : "parameter" in format ? binding.formats.get(format.parameter) ?? null : mapFormat(format, (size) => bindSize(size, binding, builder));
-  return { dtype: bindDtype(type.dtype, binding), shape: type.shape.map((size) => bindSize(size, binding, builder)), pattern: { kind: "full" }, format: bound };
+  const bound =
+    format === null
+      ? null
+      : "parameter" in format
+        ? (binding.formats.get(format.parameter) ?? null)
+        : mapFormat(format, (size) => bindSize(size, binding, builder));
+  return {
+    dtype: bindDtype(type.dtype, binding),
+    shape: type.shape.map((size) => bindSize(size, binding, builder)),
+    pattern: { kind: "full" },
+    format: bound,
+  };
 }
 
 function tensorOf(rename: Renaming, value: ValueId): ValueId {
@@ -155,13 +187,46 @@ function tensorOf(rename: Renaming, value: ValueId): ValueId {
   return found;
 }
 
-function bindEqn(eqn: Exclude<Eqn, { kind: "scan" }>, out: ValueId, rename: Renaming, binding: CallBinding, builder: Builder): Eqn {
+function bindEqn(
+  eqn: Exclude<Eqn, { kind: "scan" }>,
+  out: ValueId,
+  rename: Renaming,
+  binding: CallBinding,
+  builder: Builder,
+): Eqn {
   switch (eqn.kind) {
-    case "map": return { kind: "map", out, indices: eqn.indices.map(rename.range), body: rename.scalar(eqn.body) };
-    case "update": return { kind: "update", out, base: tensorOf(rename, eqn.base), indices: eqn.indices.map(rename.range), at: eqn.at.map(rename.scalar), body: rename.scalar(eqn.body), op: eqn.op };
-    case "top": return { kind: "top", out, score: tensorOf(rename, eqn.score), n: bindSize(eqn.n, binding, builder), m: bindSize(eqn.m, binding, builder), axis: eqn.axis };
-    case "factor": return { kind: "factor", out, source: tensorOf(rename, eqn.source), op: eqn.op };
-    case "pack": return { kind: "pack", out, source: tensorOf(rename, eqn.source), scale: eqn.scale === null ? null : tensorOf(rename, eqn.scale), zero: eqn.zero === null ? null : tensorOf(rename, eqn.zero) };
-    default: return eqn satisfies never;
+    case "map":
+      return { kind: "map", out, indices: eqn.indices.map(rename.range), body: rename.scalar(eqn.body) };
+    case "update":
+      return {
+        kind: "update",
+        out,
+        base: tensorOf(rename, eqn.base),
+        indices: eqn.indices.map(rename.range),
+        at: eqn.at.map(rename.scalar),
+        body: rename.scalar(eqn.body),
+        op: eqn.op,
+      };
+    case "top":
+      return {
+        kind: "top",
+        out,
+        score: tensorOf(rename, eqn.score),
+        n: bindSize(eqn.n, binding, builder),
+        m: bindSize(eqn.m, binding, builder),
+        axis: eqn.axis,
+      };
+    case "factor":
+      return { kind: "factor", out, source: tensorOf(rename, eqn.source), op: eqn.op };
+    case "pack":
+      return {
+        kind: "pack",
+        out,
+        source: tensorOf(rename, eqn.source),
+        scale: eqn.scale === null ? null : tensorOf(rename, eqn.scale),
+        zero: eqn.zero === null ? null : tensorOf(rename, eqn.zero),
+      };
+    default:
+      return eqn satisfies never;
   }
 }

@@ -1,6 +1,13 @@
 import { error, type Diagnostic } from "../diagnostic.js";
 import { parse } from "../syntax/parse.js";
-import type { ConstantDeclaration, Declaration, FunctionDeclaration, Module, RecipeDeclaration, Use } from "../syntax/ast.js";
+import type {
+  ConstantDeclaration,
+  Declaration,
+  FunctionDeclaration,
+  Module,
+  RecipeDeclaration,
+  Use,
+} from "../syntax/ast.js";
 import { suggestion } from "./suggestion.js";
 
 /** Where the checker gets files from; it touches no file system itself. */
@@ -40,7 +47,12 @@ interface Parsed {
  * Reads a file and the modules that it uses, however far. Files are given in the order in which they were met, the file
  * itself first; null if it cannot be read or parsed.
  */
-export function loadModules(file: string, host: Host, report: (found: Diagnostic) => void, isBuiltin: (name: string) => boolean): ReadonlyMap<string, FileScope> | null {
+export function loadModules(
+  file: string,
+  host: Host,
+  report: (found: Diagnostic) => void,
+  isBuiltin: (name: string) => boolean,
+): ReadonlyMap<string, FileScope> | null {
   const parsed = new Map<string, Parsed | null>();
   const source = host.read(file);
   if (source === null) {
@@ -51,7 +63,17 @@ export function loadModules(file: string, host: Host, report: (found: Diagnostic
   const open = (path: string, text: string): void => {
     const { value, diagnostics } = parse(text, path);
     for (const found of diagnostics) report(found);
-    const item = value === null ? null : { file: path, source: text, ast: value, uses: value.uses.flatMap((use) => use.modules.map((module) => ({ file: resolve(host, path, module), use: module }))) };
+    const item =
+      value === null
+        ? null
+        : {
+            file: path,
+            source: text,
+            ast: value,
+            uses: value.uses.flatMap((use) =>
+              use.modules.map((module) => ({ file: resolve(host, path, module), use: module })),
+            ),
+          };
     parsed.set(path, item);
     if (item !== null) queue.push(item);
   };
@@ -64,7 +86,14 @@ export function loadModules(file: string, host: Host, report: (found: Diagnostic
       else {
         parsed.set(path, null);
         const help = use.relative ? null : suggestion(use.path, host.standardModules ?? [], "the standard modules are");
-        report(error("E204", `there is no module \`${use.path}\``, { span: use.span, message: `${path} cannot be read` }, help === null ? {} : { help }));
+        report(
+          error(
+            "E204",
+            `there is no module \`${use.path}\``,
+            { span: use.span, message: `${path} cannot be read` },
+            help === null ? {} : { help },
+          ),
+        );
       }
     }
   }
@@ -86,37 +115,69 @@ function resolve(host: Host, from: string, use: Use["modules"][number]): string 
   return (from.startsWith("/") && parts[0] !== "" ? "/" : "") + parts.join("/");
 }
 
-function fileScope(item: Parsed, parsed: ReadonlyMap<string, Parsed | null>, report: (found: Diagnostic) => void, isBuiltin: (name: string) => boolean): FileScope {
+function fileScope(
+  item: Parsed,
+  parsed: ReadonlyMap<string, Parsed | null>,
+  report: (found: Diagnostic) => void,
+  isBuiltin: (name: string) => boolean,
+): FileScope {
   const constants = new Map<string, Declared<ConstantDeclaration>>();
   const functions = new Map<string, Declared<FunctionDeclaration>>();
   const recipes = new Map<string, RecipeDeclaration>();
   const first = new Map<string, { readonly declaration: Declaration; readonly file: string }>();
-  const declare = (declaration: Declaration, file: string, at: { readonly span: Declaration["span"]; readonly message: string }): void => {
+  const declare = (
+    declaration: Declaration,
+    file: string,
+    at: { readonly span: Declaration["span"]; readonly message: string },
+  ): void => {
     const name = declaration.name.name;
     if (isBuiltin(name)) {
-      if (file === item.file) report(error("E203", `\`${name}\` is the name of a built-in operation`, { span: declaration.name.span, message: "give it another name" }));
+      if (file === item.file)
+        report(
+          error("E203", `\`${name}\` is the name of a built-in operation`, {
+            span: declaration.name.span,
+            message: "give it another name",
+          }),
+        );
       return;
     }
     const known = first.get(name);
     if (known !== undefined) {
       if (known.declaration === declaration) return;
       const other = { span: known.declaration.name.span, message: "also declared here" };
-      report(error("E203", `\`${name}\` is declared twice`, at, { labels: [other], ...(known.file === file ? {} : { notes: ["`use` brings in all declarations of a module"] }) }));
+      report(
+        error("E203", `\`${name}\` is declared twice`, at, {
+          labels: [other],
+          ...(known.file === file ? {} : { notes: ["`use` brings in all declarations of a module"] }),
+        }),
+      );
       return;
     }
     first.set(name, { declaration, file });
     switch (declaration.kind) {
-      case "constant": constants.set(name, { declaration, file }); break;
-      case "function": functions.set(name, { declaration, file }); break;
-      case "recipe": if (file === item.file) recipes.set(name, declaration); break;
-      default: declaration satisfies never;
+      case "constant":
+        constants.set(name, { declaration, file });
+        break;
+      case "function":
+        functions.set(name, { declaration, file });
+        break;
+      case "recipe":
+        if (file === item.file) recipes.set(name, declaration);
+        break;
+      default:
+        declaration satisfies never;
     }
   };
-  for (const declaration of item.ast.declarations) declare(declaration, item.file, { span: declaration.name.span, message: "declared again" });
+  for (const declaration of item.ast.declarations)
+    declare(declaration, item.file, { span: declaration.name.span, message: "declared again" });
   for (const { file, use } of item.uses) {
     if (file === item.file) continue;
     for (const declaration of parsed.get(file)?.ast.declarations ?? []) {
-      if (declaration.kind !== "recipe") declare(declaration, file, { span: use.span, message: `this module declares \`${declaration.name.name}\` too` });
+      if (declaration.kind !== "recipe")
+        declare(declaration, file, {
+          span: use.span,
+          message: `this module declares \`${declaration.name.name}\` too`,
+        });
     }
   }
   return { file: item.file, source: item.source, ast: item.ast, constants, functions, recipes };

@@ -12,13 +12,34 @@ type CallExpr = Extract<Expr, { kind: "call" }>;
 
 /** The ops that are written with operators; a function may have such a name, and then the name means it. */
 const written: ReadonlySet<string> = new Set<UnaryOp | BinaryOp>([
-  "negate", "not", "add", "subtract", "multiply", "divide", "remainder", "power",
-  "equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "and", "or",
+  "negate",
+  "not",
+  "add",
+  "subtract",
+  "multiply",
+  "divide",
+  "remainder",
+  "power",
+  "equal",
+  "not_equal",
+  "less",
+  "less_equal",
+  "greater",
+  "greater_equal",
+  "and",
+  "or",
 ]);
 
 /** Whether a name is that of an op, a cast or another built-in, so that nothing else can have it. */
 export function isBuiltin(name: string): boolean {
-  return ((isUnary(name) || isBinary(name)) && !written.has(name)) || isDtype(name) || isFactor(name) || name === "select" || name === "windows" || name === "perplexity";
+  return (
+    ((isUnary(name) || isBinary(name)) && !written.has(name)) ||
+    isDtype(name) ||
+    isFactor(name) ||
+    name === "select" ||
+    name === "windows" ||
+    name === "perplexity"
+  );
 }
 
 function isUnary(name: string): name is UnaryOp {
@@ -37,9 +58,11 @@ function isDtype(name: string): name is Dtype {
 export function checkElementCall(expr: CallExpr, place: Place): Element | null {
   const { frame } = place;
   const name = expr.callee.name;
-  if (isDtype(name) || frame.dtypes.has(name)) return checkCast(expr, isDtype(name) ? name : { parameter: name }, place);
+  if (isDtype(name) || frame.dtypes.has(name))
+    return checkCast(expr, isDtype(name) ? name : { parameter: name }, place);
   if (name === "select") return checkSelect(expr, place);
-  if (frame.layer !== null && (name === "windows" || name === "tokens") && !frame.file.functions.has(name)) return checkCount(expr, name, place);
+  if (frame.layer !== null && (name === "windows" || name === "tokens") && !frame.file.functions.has(name))
+    return checkCount(expr, name, place);
   if ((isUnary(name) || isBinary(name)) && !frame.file.functions.has(name)) {
     const args = operands(expr, isUnary(name) ? 1 : 2, place);
     const [a, b] = args ?? [];
@@ -49,25 +72,55 @@ export function checkElementCall(expr: CallExpr, place: Place): Element | null {
     const [left, right] = [checkElement(a, place), checkElement(b, place)];
     return left === null || right === null ? null : combine(name, left, right, expr.span, a.span, b.span, place);
   }
-  if (isFactor(name) && !frame.file.functions.has(name)) return fail(frame, "E306", `\`${name}\` gives a whole tensor, and an element is expected`, expr.span, "a matrix", { help: `give it a name first: \`let l = ${name}(...)\`` });
+  if (isFactor(name) && !frame.file.functions.has(name))
+    return fail(frame, "E306", `\`${name}\` gives a whole tensor, and an element is expected`, expr.span, "a matrix", {
+      help: `give it a name first: \`let l = ${name}(...)\``,
+    });
   return checkScalarCall(expr, place);
 }
 
 /** What to say of a function that is not there. */
 export function unknownFunction(name: string, span: Expr["span"], place: Pick<Place, "frame">): null {
   const { frame } = place;
-  if (name === "perplexity" || name === "windows" || name === "tokens") return fail(frame, "E602", `\`${name}\` is for recipes`, span, name === "perplexity" ? "only in `expect`" : "only inside `for w in ...linears`");
-  const names = [...frame.file.functions.keys(), ...Object.keys(unaryOps), ...Object.keys(binaryOps), ...Object.keys(factorOps), ...dtypes, "select"];
-  return fail(frame, "E202", `there is no function \`${name}\``, span, "not declared", { help: suggestion(name, names, "the functions are") });
+  if (name === "perplexity" || name === "windows" || name === "tokens")
+    return fail(
+      frame,
+      "E602",
+      `\`${name}\` is for recipes`,
+      span,
+      name === "perplexity" ? "only in `expect`" : "only inside `for w in ...linears`",
+    );
+  const names = [
+    ...frame.file.functions.keys(),
+    ...Object.keys(unaryOps),
+    ...Object.keys(binaryOps),
+    ...Object.keys(factorOps),
+    ...dtypes,
+    "select",
+  ];
+  return fail(frame, "E202", `there is no function \`${name}\``, span, "not declared", {
+    help: suggestion(name, names, "the functions are"),
+  });
 }
 
 function operands(expr: CallExpr, count: number, place: Place): readonly Expr[] | null {
   const name = expr.callee.name;
   const labelled = expr.args.find((argument) => argument.label !== null);
-  if (labelled !== undefined) return fail(place.frame, "E303", `\`${name}\` takes no named arguments`, labelled.span, "named");
+  if (labelled !== undefined)
+    return fail(place.frame, "E303", `\`${name}\` takes no named arguments`, labelled.span, "named");
   if (expr.args.length === count) return expr.args.map((argument) => argument.value);
-  const help = expr.args.length === 1 && (name === "min" || name === "max") ? `the ${name} over an index is \`${name}[k] ...\`` : null;
-  return fail(place.frame, "E303", `\`${name}\` takes ${count} ${count === 1 ? "argument" : "arguments"}, found ${expr.args.length}`, expr.span, `expected ${count}, found ${expr.args.length}`, { help });
+  const help =
+    expr.args.length === 1 && (name === "min" || name === "max")
+      ? `the ${name} over an index is \`${name}[k] ...\``
+      : null;
+  return fail(
+    place.frame,
+    "E303",
+    `\`${name}\` takes ${count} ${count === 1 ? "argument" : "arguments"}, found ${expr.args.length}`,
+    expr.span,
+    `expected ${count}, found ${expr.args.length}`,
+    { help },
+  );
 }
 
 function checkCast(expr: CallExpr, dtype: DtypeRef, place: Place): Element | null {
@@ -76,13 +129,18 @@ function checkCast(expr: CallExpr, dtype: DtypeRef, place: Place): Element | nul
   const element = checkElement(operand, place);
   if (element === null) return null;
   if (element.kind === "number") {
-    const number: Element = isInteger(dtype) ? { kind: "number", value: Math.trunc(element.value), integer: true } : element;
+    const number: Element = isInteger(dtype)
+      ? { kind: "number", value: Math.trunc(element.value), integer: true }
+      : element;
     const scalar = convert(number, dtype, operand.span, place);
     return scalar === null ? null : scalarElement(scalar, dtype);
   }
   const settled = settle(element, null, operand.span, place);
   if (settled === null) return null;
-  if (dtype === "bool" && settled.dtype !== "bool") return fail(place.frame, "E304", `${describe(element)} is not converted to bool`, expr.span, "not a conversion", { help: "compare it: `x != 0`" });
+  if (dtype === "bool" && settled.dtype !== "bool")
+    return fail(place.frame, "E304", `${describe(element)} is not converted to bool`, expr.span, "not a conversion", {
+      help: "compare it: `x != 0`",
+    });
   if (dtype === settled.dtype) return element;
   return scalarElement({ kind: "cast", a: settled.scalar, dtype }, dtype);
 }
@@ -105,6 +163,7 @@ function checkCount(expr: CallExpr, name: "windows" | "tokens", place: Place): E
   const { frame } = place;
   const [text] = operands(expr, 1, place) ?? [];
   if (text === undefined || frame.layer === null) return null;
-  if (text.kind !== "name" || lookup(place.scope, text.name)?.kind !== "text") return fail(frame, "E605", `\`${name}\` takes the calibration text`, text.span, "not a `tokens` parameter");
+  if (text.kind !== "name" || lookup(place.scope, text.name)?.kind !== "text")
+    return fail(frame, "E605", `\`${name}\` takes the calibration text`, text.span, "not a `tokens` parameter");
   return scalarElement({ kind: "load", tensor: frame.layer.count(name), at: [], dtype: "f32", guarded: false }, "f32");
 }

@@ -25,8 +25,15 @@ export interface RecipeContext {
   readonly block: string | null;
 }
 
-/** Checks a recipe; null where it has an error. `settings` are the values of its parameters that are not their defaults. */
-export function checkRecipe(recipe: RecipeDeclaration, rest: Pick<Frame, "file" | "report" | "functionOf">, constants: Scope, settings: ReadonlyMap<string, number | boolean>): Recipe | null {
+/**
+ * Checks a recipe; null where it has an error. `settings` are the values of its parameters that are not their defaults.
+ */
+export function checkRecipe(
+  recipe: RecipeDeclaration,
+  rest: Pick<Frame, "file" | "report" | "functionOf">,
+  constants: Scope,
+  settings: ReadonlyMap<string, number | boolean>,
+): Recipe | null {
   let failed = false;
   const report: Frame["report"] = (found) => {
     if (found.severity === "error") failed = true;
@@ -41,43 +48,97 @@ export function checkRecipe(recipe: RecipeDeclaration, rest: Pick<Frame, "file" 
   return { name: recipe.name.name, span: recipe.name.span, parameters, needsText: steps.some(needsText), steps };
 }
 
-function checkParameters(recipe: RecipeDeclaration, frame: Frame, scope: Scope, settings: ReadonlyMap<string, number | boolean>): Recipe["parameters"] {
+function checkParameters(
+  recipe: RecipeDeclaration,
+  frame: Frame,
+  scope: Scope,
+  settings: ReadonlyMap<string, number | boolean>,
+): Recipe["parameters"] {
   const parameters: { name: string; value: number | boolean; fallback: number | boolean }[] = [];
   for (const param of recipe.params) {
     const name = param.name.name;
     const known = scope.entries.get(name);
-    if (known !== undefined) fail(frame, "E203", `the parameter \`${name}\` is declared twice`, param.name.span, "declared again", known.span === null ? {} : { labels: [{ span: known.span, message: "first declared here" }] });
+    if (known !== undefined)
+      fail(
+        frame,
+        "E203",
+        `the parameter \`${name}\` is declared twice`,
+        param.name.span,
+        "declared again",
+        known.span === null ? {} : { labels: [{ span: known.span, message: "first declared here" }] },
+      );
     if (param.mutable) fail(frame, "E603", "parameters of recipes are constants", param.span, "`var` is for functions");
     const type = param.type?.dtype.name ?? null;
     if (type === "llama" || type === "tokens") {
       bind(scope, name, { kind: type === "llama" ? "model" : "text" }, param.name.span);
-      if (param.fallback !== null) fail(frame, "E603", `a ${type} has no default`, param.fallback.span, "given at each run");
+      if (param.fallback !== null)
+        fail(frame, "E603", `a ${type} has no default`, param.fallback.span, "given at each run");
       continue;
     }
     const fallback = defaultOf(param.fallback);
     if (fallback === null) {
       bind(scope, name, { kind: "unknown" }, param.name.span);
-      if (param.fallback === null) fail(frame, "E603", `\`${name}\` has neither a default nor one of the types llama and tokens`, param.span, "what is it?", { help: `write \`${name}: llama\`, \`${name}: tokens\`, or a default: \`${name} = 0.01\`` });
-      else fail(frame, "E603", `the default of \`${name}\` must be a number, \`true\` or \`false\``, param.fallback.span, "not a plain constant");
+      if (param.fallback === null)
+        fail(
+          frame,
+          "E603",
+          `\`${name}\` has neither a default nor one of the types llama and tokens`,
+          param.span,
+          "what is it?",
+          { help: `write \`${name}: llama\`, \`${name}: tokens\`, or a default: \`${name} = 0.01\`` },
+        );
+      else
+        fail(
+          frame,
+          "E603",
+          `the default of \`${name}\` must be a number, \`true\` or \`false\``,
+          param.fallback.span,
+          "not a plain constant",
+        );
       continue;
     }
     const boolean = typeof fallback.value === "boolean";
-    if (type !== null && (param.type?.shape != null || !(boolean ? type === "bool" : type === "size" || type === "f32" || type === "i32"))) fail(frame, "E603", `\`${name}\` is declared as ${type}, and its default is ${boolean ? "a truth value" : "a number"}`, param.span, "not the same", { help: `write \`${name} = ${String(fallback.value)}\`` });
+    if (
+      type !== null &&
+      (param.type?.shape != null || !(boolean ? type === "bool" : type === "size" || type === "f32" || type === "i32"))
+    )
+      fail(
+        frame,
+        "E603",
+        `\`${name}\` is declared as ${type}, and its default is ${boolean ? "a truth value" : "a number"}`,
+        param.span,
+        "not the same",
+        { help: `write \`${name} = ${String(fallback.value)}\`` },
+      );
     const value = settings.get(name) ?? fallback.value;
     parameters.push({ name, value, fallback: fallback.value });
     if (typeof value === "boolean") bind(scope, name, { kind: "boolean", value }, param.name.span);
-    else bind(scope, name, { kind: "number", value, integer: Number.isInteger(value) && (fallback.integer || settings.has(name)) }, param.name.span);
+    else
+      bind(
+        scope,
+        name,
+        { kind: "number", value, integer: Number.isInteger(value) && (fallback.integer || settings.has(name)) },
+        param.name.span,
+      );
   }
   return parameters;
 }
 
 function needsText(step: RecipeStep): boolean {
   switch (step.kind) {
-    case "blocks": return step.body.some(needsText);
-    case "observe": case "expect": return true;
-    case "linears": return step.treatments.some((treatment) => treatment.inputs.some((input) => input.kind === "windows" || input.kind === "tokens"));
-    case "save": return false;
-    default: return step satisfies never;
+    case "blocks":
+      return step.body.some(needsText);
+    case "observe":
+    case "expect":
+      return true;
+    case "linears":
+      return step.treatments.some((treatment) =>
+        treatment.inputs.some((input) => input.kind === "windows" || input.kind === "tokens"),
+      );
+    case "save":
+      return false;
+    default:
+      return step satisfies never;
   }
 }
 
@@ -97,12 +158,19 @@ function checkStep(statement: Statement, context: RecipeContext, scope: Scope): 
       checkLet(statement, frame, scope);
       const made = frame.builder.eqns.length;
       if (made > 0) {
-        fail(frame, "E602", "tensors are computed inside `for w in ...linears`", statement.span, "outside the loop over layers there are only constants");
+        fail(
+          frame,
+          "E602",
+          "tensors are computed inside `for w in ...linears`",
+          statement.span,
+          "outside the loop over layers there are only constants",
+        );
         frame.builder.eqns.length = 0;
       }
       return [];
     }
-    case "for": return checkLoop(statement, context, scope);
+    case "for":
+      return checkLoop(statement, context, scope);
     case "if": {
       const chosen = constantCondition(statement.condition, frame, scope);
       if (chosen === null) return [];
@@ -111,30 +179,75 @@ function checkStep(statement: Statement, context: RecipeContext, scope: Scope): 
     case "expect": {
       const condition = checkCondition(statement.condition, frame, scope);
       const { start, end } = statement.condition.span;
-      return condition === null ? [] : [{ kind: "expect", condition, text: frame.file.source.slice(start, end), span: statement.span }];
+      return condition === null
+        ? []
+        : [{ kind: "expect", condition, text: frame.file.source.slice(start, end), span: statement.span }];
     }
     case "save":
-      if (!/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(statement.name.value)) fail(frame, "E605", `\`${statement.name.value}\` cannot be the name of a folder`, statement.name.span, "not a plain name", { help: "use letters, digits, `-`, `_` and `.`" });
+      if (!/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(statement.name.value))
+        fail(
+          frame,
+          "E605",
+          `\`${statement.name.value}\` cannot be the name of a folder`,
+          statement.name.span,
+          "not a plain name",
+          { help: "use letters, digits, `-`, `_` and `.`" },
+        );
       return [{ kind: "save", name: statement.name.value, span: statement.span }];
-    case "scan": fail(frame, "E602", "`scan` stands in functions, and in `for w in ...linears`", statement.span, "not here"); return [];
-    case "store": fail(frame, "E602", "`store` stands in a loop over layers", statement.span, "of which layer?", { help: "inside `for w in block.linears { }`" }); return [];
-    case "var": case "update": fail(frame, "E602", `\`${statement.kind === "var" ? "var" : "an update"}\` stands in a function or in a loop over layers`, statement.span, "not here"); return [];
-    case "return": fail(frame, "E602", "a recipe returns nothing", statement.span, "only functions do", { help: "`store` puts a weight into the model, `save` writes the model" }); return [];
-    default: return statement satisfies never;
+    case "scan":
+      fail(frame, "E602", "`scan` stands in functions, and in `for w in ...linears`", statement.span, "not here");
+      return [];
+    case "store":
+      fail(frame, "E602", "`store` stands in a loop over layers", statement.span, "of which layer?", {
+        help: "inside `for w in block.linears { }`",
+      });
+      return [];
+    case "var":
+    case "update":
+      fail(
+        frame,
+        "E602",
+        `\`${statement.kind === "var" ? "var" : "an update"}\` stands in a function or in a loop over layers`,
+        statement.span,
+        "not here",
+      );
+      return [];
+    case "return":
+      fail(frame, "E602", "a recipe returns nothing", statement.span, "only functions do", {
+        help: "`store` puts a weight into the model, `save` writes the model",
+      });
+      return [];
+    default:
+      return statement satisfies never;
   }
 }
 
-function checkObserve(statement: Extract<Statement, { kind: "let" }>, observe: Extract<Expr, { kind: "observe" }>, context: RecipeContext, scope: Scope): readonly RecipeStep[] {
+function checkObserve(
+  statement: Extract<Statement, { kind: "let" }>,
+  observe: Extract<Expr, { kind: "observe" }>,
+  context: RecipeContext,
+  scope: Scope,
+): readonly RecipeStep[] {
   const { frame } = context;
   const [name, ...others] = statement.names;
   if (name === undefined) throw new InternalError("a let without a name");
-  if (others.length > 0 || statement.indices !== null) fail(frame, "E605", "`observe` gives one statistic for each layer", statement.span, "one name", { help: `write \`let ${name.name} = observe ...\`` });
+  if (others.length > 0 || statement.indices !== null)
+    fail(frame, "E605", "`observe` gives one statistic for each layer", statement.span, "one name", {
+      help: `write \`let ${name.name} = observe ...\``,
+    });
   const block = observe.block.kind === "name" ? lookup(scope, observe.block.name) : null;
   const text = observe.text.kind === "name" ? lookup(scope, observe.text.name) : null;
-  if (block?.kind !== "block") fail(frame, "E605", "what is observed is a block of the model", observe.block.span, "not a block", { help: "inside `for block in model.blocks { }`, write `observe block on text by ...`" });
-  if (text?.kind !== "text") fail(frame, "E605", "a block is observed on a text", observe.text.span, "not a text", { help: "give the recipe a parameter `text: tokens`" });
+  if (block?.kind !== "block")
+    fail(frame, "E605", "what is observed is a block of the model", observe.block.span, "not a block", {
+      help: "inside `for block in model.blocks { }`, write `observe block on text by ...`",
+    });
+  if (text?.kind !== "text")
+    fail(frame, "E605", "a block is observed on a text", observe.text.span, "not a text", {
+      help: "give the recipe a parameter `text: tokens`",
+    });
   const found = checkObserved(observe.by, frame);
-  if (scope.entries.get(name.name)?.span != null) fail(frame, "E203", `\`${name.name}\` is declared twice`, name.span, "declared again");
+  if (scope.entries.get(name.name)?.span != null)
+    fail(frame, "E203", `\`${name.name}\` is declared twice`, name.span, "declared again");
   if (found === null || block?.kind !== "block" || text?.kind !== "text") {
     bind(scope, name.name, { kind: "unknown" }, name.span);
     return [];
@@ -142,37 +255,55 @@ function checkObserve(statement: Extract<Statement, { kind: "let" }>, observe: E
   const id = context.observed.length;
   context.observed.push({ name: name.name, ...found });
   bind(scope, name.name, { kind: "statistic", observe: id }, name.span, true);
-  return [{ kind: "observe", id, name: name.name, function: observe.by.name, graph: found.graph, span: statement.span }];
+  return [
+    { kind: "observe", id, name: name.name, function: observe.by.name, graph: found.graph, span: statement.span },
+  ];
 }
 
 function checkLoop(statement: ForStatement, context: RecipeContext, scope: Scope): readonly RecipeStep[] {
   const { frame } = context;
   const { over } = statement;
-  if (statement.to !== null) return failLoop(frame, "a recipe loops over the modules of a model, not over numbers", statement.span);
-  if (over.kind !== "member" || over.base.kind !== "name") return failLoop(frame, "a recipe loops over the modules of a model", over.span);
+  if (statement.to !== null)
+    return failLoop(frame, "a recipe loops over the modules of a model, not over numbers", statement.span);
+  if (over.kind !== "member" || over.base.kind !== "name")
+    return failLoop(frame, "a recipe loops over the modules of a model", over.span);
   const base = lookup(scope, over.base.name);
   if (base?.kind === "unknown") return [];
   if (base === null) {
-    fail(frame, "E201", `there is no \`${over.base.name}\` here`, over.base.span, "not declared", { help: suggestion(over.base.name, visibleNames(scope), "the names here are") });
+    fail(frame, "E201", `there is no \`${over.base.name}\` here`, over.base.span, "not declared", {
+      help: suggestion(over.base.name, visibleNames(scope), "the names here are"),
+    });
     return [];
   }
   const member = over.field.name;
   const members = base.kind === "model" ? ["blocks", "linears"] : base.kind === "block" ? ["linears"] : [];
   if (members.length === 0) return failLoop(frame, `\`${over.base.name}\` has no modules`, over.base.span);
   if (!members.includes(member)) {
-    fail(frame, "E207", `a ${base.kind} has no \`${member}\``, over.field.span, "no such member", { help: suggestion(member, members, `a ${base.kind} has`) });
+    fail(frame, "E207", `a ${base.kind} has no \`${member}\``, over.field.span, "no such member", {
+      help: suggestion(member, members, `a ${base.kind} has`),
+    });
     return [];
   }
   if (member === "blocks") {
     if (context.block !== null) return failLoop(frame, "loops over blocks are not nested", statement.span);
-    for (const pattern of [...statement.matching, ...statement.except]) fail(frame, "E602", "blocks are taken all, in order", pattern.span, "patterns select layers", { help: "put it on the loop over `block.linears`" });
+    for (const pattern of [...statement.matching, ...statement.except])
+      fail(frame, "E602", "blocks are taken all, in order", pattern.span, "patterns select layers", {
+        help: "put it on the loop over `block.linears`",
+      });
     const inner = nest(scope);
     bind(inner, statement.name.name, { kind: "block" }, statement.name.span);
     const body = checkSteps(statement.body, { ...context, block: statement.name.name }, inner);
     return [{ kind: "blocks", body, span: statement.span }];
   }
   if (base.kind === "model" && context.block !== null) {
-    fail(frame, "E602", "inside a loop over blocks the layers are those of the block", over.span, "all layers of the model", { help: `write \`${context.block}.linears\`` });
+    fail(
+      frame,
+      "E602",
+      "inside a loop over blocks the layers are those of the block",
+      over.span,
+      "all layers of the model",
+      { help: `write \`${context.block}.linears\`` },
+    );
     return [];
   }
   const matching = statement.matching.map((pattern) => namePattern(pattern, frame));
@@ -182,7 +313,9 @@ function checkLoop(statement: ForStatement, context: RecipeContext, scope: Scope
 }
 
 function failLoop(frame: Frame, message: string, span: Span): readonly RecipeStep[] {
-  fail(frame, "E602", message, span, "not a loop of a recipe", { help: "write `for block in model.blocks { }`, `for w in block.linears { }` or `for w in model.linears { }`" });
+  fail(frame, "E602", message, span, "not a loop of a recipe", {
+    help: "write `for block in model.blocks { }`, `for w in block.linears { }` or `for w in model.linears { }`",
+  });
   return [];
 }
 
@@ -191,4 +324,3 @@ export function namePattern(pattern: StringExpr, frame: Frame): NamePattern {
   if (pattern.value.trim() === "") fail(frame, "E605", "an empty pattern matches no layer", pattern.span, "empty");
   return { glob: pattern.value, span: pattern.span };
 }
-

@@ -27,11 +27,25 @@ export interface OpenState {
 
 /**
  * Checks `scan k in a .. b { ... }`: each `var` that the body changes becomes a state. A state keeps the pattern it
- * begins with if the body keeps it: that is assumed first, and where it does not hold the body is checked again without.
+ * begins with if the body keeps it: that is assumed first, and where it does not hold the body is checked again
+ * without.
  */
-export function checkScan(statement: ScanStatement, frame: Frame, outer: Scope, checkBody: (body: readonly Statement[], frame: Frame, scope: Scope) => void): void {
+export function checkScan(
+  statement: ScanStatement,
+  frame: Frame,
+  outer: Scope,
+  checkBody: (body: readonly Statement[], frame: Frame, scope: Scope) => void,
+): void {
   const { builder } = frame;
-  if (builder.steps.size > 0) return void fail(frame, "E601", "a `scan` cannot stand in a `scan`", statement.range.span, "inside another `scan`", { help: "a `for` with constant bounds is unrolled" });
+  if (builder.steps.size > 0)
+    return void fail(
+      frame,
+      "E601",
+      "a `scan` cannot stand in a `scan`",
+      statement.range.span,
+      "inside another `scan`",
+      { help: "a `for` with constant bounds is unrolled" },
+    );
   const range = scanRange(statement, frame, outer);
   if (range === null) return;
   const variables = variablesOf(outer);
@@ -54,13 +68,24 @@ export function checkScan(statement: ScanStatement, frame: Frame, outer: Scope, 
 
 /** One pass over the body. `without`: the states that are not taken to keep their pattern. */
 function checkStep(
-  statement: ScanStatement, range: Range, frame: Frame, outer: Scope, variables: readonly Variable[], without: ReadonlySet<ValueId>,
+  statement: ScanStatement,
+  range: Range,
+  frame: Frame,
+  outer: Scope,
+  variables: readonly Variable[],
+  without: ReadonlySet<ValueId>,
   checkBody: (body: readonly Statement[], frame: Frame, scope: Scope) => void,
 ): { readonly open: readonly OpenState[]; readonly reports: readonly Diagnostic[] } {
   const { builder } = frame;
   const reports: Diagnostic[] = [];
   const before = variables.map(({ name, entry, initial }) => {
-    const value = addState(builder, name, initial, without.has(initial) ? full : sharedPattern(builder, initial), entry.span);
+    const value = addState(
+      builder,
+      name,
+      initial,
+      without.has(initial) ? full : sharedPattern(builder, initial),
+      entry.span,
+    );
     entry.binding = { kind: "tensor", value, mutable: true };
     return value;
   });
@@ -70,22 +95,45 @@ function checkStep(
   const scope = nest(head);
   checkBody(statement.body, inside, scope);
   warnUnused(scope, inside);
-  const open = variables.map(({ entry, initial }, at) => ({ initial, before: before[at] ?? initial, after: entry.binding.kind === "tensor" ? entry.binding.value : initial }));
+  const open = variables.map(({ entry, initial }, at) => ({
+    initial,
+    before: before[at] ?? initial,
+    after: entry.binding.kind === "tensor" ? entry.binding.value : initial,
+  }));
   return { open, reports };
 }
 
 /** Adds the scan, and binds each `var` that it changes to its last state. */
-function finishScan(statement: ScanStatement, range: Range, frame: Frame, variables: readonly Variable[], open: readonly OpenState[], body: readonly Eqn[], failed: boolean): void {
+function finishScan(
+  statement: ScanStatement,
+  range: Range,
+  frame: Frame,
+  variables: readonly Variable[],
+  open: readonly OpenState[],
+  body: readonly Eqn[],
+  failed: boolean,
+): void {
   const { builder } = frame;
   const states = open.filter((state) => state.after !== state.before);
   if (states.length === 0) {
     for (const { entry, initial } of variables) entry.binding = { kind: "tensor", value: initial, mutable: true };
-    if (!failed) fail(frame, "E608", "this `scan` changes no `var`", statement.range.span, "has no effect", { help: "declare what it changes before it: `var w = ...`" });
+    if (!failed)
+      fail(frame, "E608", "this `scan` changes no `var`", statement.range.span, "has no effect", {
+        help: "declare what it changes before it: `var w = ...`",
+      });
     return;
   }
   // a `var` that no step changes is the same in each
-  const same = new Map(open.filter((state) => state.after === state.before).map((state) => [state.before, state.initial]));
-  const outs = addScan(builder, range, states, body.map((eqn) => mapOperands(eqn, (id) => same.get(id) ?? id)), statement.span);
+  const same = new Map(
+    open.filter((state) => state.after === state.before).map((state) => [state.before, state.initial]),
+  );
+  const outs = addScan(
+    builder,
+    range,
+    states,
+    body.map((eqn) => mapOperands(eqn, (id) => same.get(id) ?? id)),
+    statement.span,
+  );
   for (const { entry, initial } of variables) {
     const at = states.findIndex((state) => state.initial === initial);
     entry.binding = { kind: "tensor", value: outs[at] ?? initial, mutable: true };
@@ -93,8 +141,24 @@ function finishScan(statement: ScanStatement, range: Range, frame: Frame, variab
 }
 
 /** Adds a scan, and a value for each state after the last step; those values in order. `writtenIn` as in `Eqn`. */
-export function addScan(builder: Builder, range: Range, open: readonly OpenState[], body: readonly Eqn[], span: Span | null, writtenIn?: string): readonly ValueId[] {
-  const states = open.map((state) => ({ ...state, out: addState(builder, valueOf(builder, state.before).name, state.initial, typeOf(builder, state.before).pattern, span) }));
+export function addScan(
+  builder: Builder,
+  range: Range,
+  open: readonly OpenState[],
+  body: readonly Eqn[],
+  span: Span | null,
+  writtenIn?: string,
+): readonly ValueId[] {
+  const states = open.map((state) => ({
+    ...state,
+    out: addState(
+      builder,
+      valueOf(builder, state.before).name,
+      state.initial,
+      typeOf(builder, state.before).pattern,
+      span,
+    ),
+  }));
   const out = states[0]?.out;
   if (out === undefined) return [];
   const scan: Eqn = { kind: "scan", out, ...(writtenIn === undefined ? {} : { writtenIn }), range, states, body };
@@ -107,7 +171,13 @@ export function addScan(builder: Builder, range: Range, open: readonly OpenState
 }
 
 /** Adds a value for a state, of the type of its first. */
-export function addState(builder: Builder, name: string, initial: ValueId, pattern: Pattern, span: Span | null): ValueId {
+export function addState(
+  builder: Builder,
+  name: string,
+  initial: ValueId,
+  pattern: Pattern,
+  span: Span | null,
+): ValueId {
   const { type } = valueOf(builder, initial);
   const id = builder.values.length;
   builder.values.push({ id, name, type: { ...type, pattern }, span });
@@ -132,17 +202,28 @@ export function inferAnew(builder: Builder, eqns: readonly Eqn[]): void {
   for (const id of eqns.flatMap(definedBy)) {
     const eqn = builder.producer.get(id);
     const value = valueOf(builder, id);
-    if (eqn !== undefined) builder.values[id] = { ...value, type: { ...value.type, pattern: inferPattern(eqn, builder.values, { ...value.type, pattern: full }, builder.producer) } };
+    if (eqn !== undefined)
+      builder.values[id] = {
+        ...value,
+        type: {
+          ...value.type,
+          pattern: inferPattern(eqn, builder.values, { ...value.type, pattern: full }, builder.producer),
+        },
+      };
   }
 }
 
 function scanRange(statement: ScanStatement, frame: Frame, outer: Scope): Range | null {
   const { low, high, index } = statement.range;
-  if (low === null || high === null) return fail(frame, "E412", `the range of \`${index.name}\` is not given`, statement.range.span, "no bounds", { help: `write \`scan ${index.name} in 0 .. K\`` });
+  if (low === null || high === null)
+    return fail(frame, "E412", `the range of \`${index.name}\` is not given`, statement.range.span, "no bounds", {
+      help: `write \`scan ${index.name} in 0 .. K\``,
+    });
   const place = placeIn(frame, outer);
   const [first, end] = [compileTimeSize(low, place), compileTimeSize(high, place)];
   if (first === null || end === null) return null;
-  if (!notNegative(first, frame.builder.constraints)) return fail(frame, "E415", "a `scan` begins at 0 or later", low.span, "may be negative");
+  if (!notNegative(first, frame.builder.constraints))
+    return fail(frame, "E415", "a `scan` begins at 0 or later", low.span, "may be negative");
   return newIndex(frame.builder, index.name, sizeScalar(first), sizeScalar(end));
 }
 
@@ -152,7 +233,8 @@ function variablesOf(scope: Scope): readonly Variable[] {
   const found: Variable[] = [];
   for (let at: Scope | null = scope; at !== null; at = at.parent) {
     for (const [name, entry] of at.entries) {
-      if (!names.has(name) && entry.binding.kind === "tensor" && entry.binding.mutable) found.push({ name, entry, initial: entry.binding.value });
+      if (!names.has(name) && entry.binding.kind === "tensor" && entry.binding.mutable)
+        found.push({ name, entry, initial: entry.binding.value });
       names.add(name);
     }
   }
@@ -162,7 +244,12 @@ function variablesOf(scope: Scope): readonly Variable[] {
 /** Remembers how far a graph is built; `go` forgets what was added since. */
 function placeToGoBackTo(builder: Builder): { readonly eqns: number; readonly go: () => void } {
   const { values, eqns, constraints, ranges } = builder;
-  const [valueCount, eqnCount, constraintCount, rangeCount] = [values.length, eqns.length, constraints.length, ranges.length];
+  const [valueCount, eqnCount, constraintCount, rangeCount] = [
+    values.length,
+    eqns.length,
+    constraints.length,
+    ranges.length,
+  ];
   return {
     eqns: eqnCount,
     go: () => {

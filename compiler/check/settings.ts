@@ -11,7 +11,8 @@ export function defaultOf(expr: Expr | null): { readonly value: number | boolean
   if (expr === null) return null;
   if (expr.kind === "boolean") return { value: expr.value, integer: false };
   if (expr.kind === "number") return { value: expr.value, integer: expr.integer };
-  if (expr.kind === "unary" && expr.op === "-" && expr.operand.kind === "number") return { value: -expr.operand.value, integer: expr.operand.integer };
+  if (expr.kind === "unary" && expr.op === "-" && expr.operand.kind === "number")
+    return { value: -expr.operand.value, integer: expr.operand.integer };
   return null;
 }
 
@@ -20,23 +21,51 @@ function settable(recipe: RecipeDeclaration): readonly string[] {
   return recipe.params.filter((param) => defaultOf(param.fallback) !== null).map((param) => param.name.name);
 }
 
-/** The settings as numbers and truth values. Those that no recipe of the file has, or of the wrong type, are told and left out. */
-export function checkSettings(file: FileScope, set: Settings, report: (found: Diagnostic) => void): ReadonlyMap<string, number | boolean> {
+/**
+ * The settings as numbers and truth values. Those that no recipe of the file has, or of the wrong type, are told and
+ * left out.
+ */
+export function checkSettings(
+  file: FileScope,
+  set: Settings,
+  report: (found: Diagnostic) => void,
+): ReadonlyMap<string, number | boolean> {
   const known = new Map<string, number | boolean>();
   const recipes = [...file.recipes.values()];
   const names = [...new Set(recipes.flatMap(settable))];
-  const listed = names.length === 0 ? "the file has no parameters that can be set" : `the parameters are ${names.join(", ")}`;
+  const listed =
+    names.length === 0 ? "the file has no parameters that can be set" : `the parameters are ${names.join(", ")}`;
   for (const [name, given] of Object.entries(set)) {
     if (!names.includes(name)) {
       const help = names.length === 0 ? null : suggestion(name, names, "the parameters are");
-      report(error("E210", `there is no parameter \`${name}\` to set`, null, { notes: [listed], ...(help === null || help.startsWith("the parameters") ? {} : { help }) }));
+      report(
+        error("E210", `there is no parameter \`${name}\` to set`, null, {
+          notes: [listed],
+          ...(help === null || help.startsWith("the parameters") ? {} : { help }),
+        }),
+      );
       continue;
     }
     const value = readSetting(given);
-    const fallback = recipes.flatMap((recipe) => recipe.params.filter((param) => param.name.name === name).map((param) => defaultOf(param.fallback)?.value ?? null)).find((found) => found !== null);
-    if (value === null || fallback === undefined || typeof value !== typeof fallback || (typeof value === "number" && !Number.isFinite(value))) {
+    const fallback = recipes
+      .flatMap((recipe) =>
+        recipe.params
+          .filter((param) => param.name.name === name)
+          .map((param) => defaultOf(param.fallback)?.value ?? null),
+      )
+      .find((found) => found !== null);
+    if (
+      value === null ||
+      fallback === undefined ||
+      typeof value !== typeof fallback ||
+      (typeof value === "number" && !Number.isFinite(value))
+    ) {
       const wanted = typeof fallback === "boolean" ? "`true` or `false`" : "a number";
-      report(error("E210", `the parameter \`${name}\` is ${wanted}, and is set to \`${String(given)}\``, null, { notes: [`its default is ${String(fallback)}`] }));
+      report(
+        error("E210", `the parameter \`${name}\` is ${wanted}, and is set to \`${String(given)}\``, null, {
+          notes: [`its default is ${String(fallback)}`],
+        }),
+      );
       continue;
     }
     known.set(name, value);

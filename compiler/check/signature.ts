@@ -20,29 +20,54 @@ export interface Signature {
   readonly scope: Scope;
   readonly params: readonly CheckedParam[];
   readonly results: readonly TensorType[];
-  readonly parameters: { readonly sizes: readonly string[]; readonly dtypes: readonly string[]; readonly formats: readonly string[] };
+  readonly parameters: {
+    readonly sizes: readonly string[];
+    readonly dtypes: readonly string[];
+    readonly formats: readonly string[];
+  };
   /** The declared constraints. */
   readonly constraints: readonly Constraint[];
 }
 
 /** Checks the head of a function; null where it is wrong. `constants` has the names of the file's constants. */
-export function checkSignature(declaration: FunctionDeclaration, rest: Pick<Frame, "file" | "report" | "functionOf">, constants: Scope): Signature | null {
-  const types = [...declaration.params.flatMap((param) => (param.type === null ? [] : [param.type])), ...declaration.results];
+export function checkSignature(
+  declaration: FunctionDeclaration,
+  rest: Pick<Frame, "file" | "report" | "functionOf">,
+  constants: Scope,
+): Signature | null {
+  const types = [
+    ...declaration.params.flatMap((param) => (param.type === null ? [] : [param.type])),
+    ...declaration.results,
+  ];
   const dtypes = [...new Set(types.filter((type) => isParameterName(type.dtype.name)).map((type) => type.dtype.name))];
-  const formats = [...new Set(types.flatMap((type) => formatNames(type.format)).filter((name) => isParameterName(name) && formatOf(name) === null))];
-  const frame: Frame = { ...rest, builder: newBuilder(), dtypes: new Set(dtypes), formats: new Set(formats), layer: null };
+  const formats = [
+    ...new Set(
+      types
+        .flatMap((type) => formatNames(type.format))
+        .filter((name) => isParameterName(name) && formatOf(name) === null),
+    ),
+  ];
+  const frame: Frame = {
+    ...rest,
+    builder: newBuilder(),
+    dtypes: new Set(dtypes),
+    formats: new Set(formats),
+    layer: null,
+  };
   const scope = nest(constants);
   const place = placeIn(frame, scope);
   const sizes = new Set<string>();
   for (const param of declaration.params) {
-    if (param.type?.dtype.name === "size") bind(scope, param.name.name, { kind: "size", size: symbolSize(param.name.name) }, param.name.span);
+    if (param.type?.dtype.name === "size")
+      bind(scope, param.name.name, { kind: "size", size: symbolSize(param.name.name) }, param.name.span);
   }
   // capitalised names in the shapes of parameters are size parameters
   for (const param of declaration.params) {
     if (param.type?.dtype.name === "size") sizes.add(param.name.name);
     for (const name of shapeNames(param.type)) {
       const known = peek(scope, name.name);
-      if (known === null && /^[A-Z]/.test(name.name)) bind(scope, name.name, { kind: "size", size: symbolSize(name.name) }, null);
+      if (known === null && /^[A-Z]/.test(name.name))
+        bind(scope, name.name, { kind: "size", size: symbolSize(name.name) }, null);
       if (peek(scope, name.name)?.binding.kind === "size") sizes.add(name.name);
     }
   }
@@ -53,12 +78,22 @@ export function checkSignature(declaration: FunctionDeclaration, rest: Pick<Fram
   for (const param of declaration.params) {
     const before = seen.get(param.name.name);
     if (before !== undefined) {
-      fail(frame, "E203", `the parameter \`${param.name.name}\` is declared twice`, param.name.span, "declared again", { labels: [{ span: before, message: "first declared here" }] });
+      fail(frame, "E203", `the parameter \`${param.name.name}\` is declared twice`, param.name.span, "declared again", {
+        labels: [{ span: before, message: "first declared here" }],
+      });
       failed = true;
     }
     seen.set(param.name.name, param.name.span);
     if (param.type?.dtype.name === "size") {
-      if (param.mutable || param.type.shape !== null) failed = fail(frame, "E206", "a `size` is a compile-time integer: neither a `var` nor a tensor", param.span, "not possible") ?? true;
+      if (param.mutable || param.type.shape !== null)
+        failed =
+          fail(
+            frame,
+            "E206",
+            "a `size` is a compile-time integer: neither a `var` nor a tensor",
+            param.span,
+            "not possible",
+          ) ?? true;
       params.push({ kind: "size", name: param.name.name, fallback: param.fallback, span: param.span });
       continue;
     }
@@ -69,11 +104,29 @@ export function checkSignature(declaration: FunctionDeclaration, rest: Pick<Fram
     }
     typed.push({ param, type });
     const input = addInput(frame.builder, param.name.name, type, param.name.span, param.mutable);
-    params.push({ kind: "tensor", name: param.name.name, input, mutable: param.mutable, fallback: param.fallback, span: param.span });
-    if (param.mutable && type.format !== null) failed = fail(frame, "E503", "a packed tensor cannot be updated in place", param.span, "packed, and `var`") ?? true;
+    params.push({
+      kind: "tensor",
+      name: param.name.name,
+      input,
+      mutable: param.mutable,
+      fallback: param.fallback,
+      span: param.span,
+    });
+    if (param.mutable && type.format !== null)
+      failed =
+        fail(frame, "E503", "a packed tensor cannot be updated in place", param.span, "packed, and `var`") ?? true;
     const clash = scope.entries.get(param.name.name);
-    if (clash === undefined) bind(scope, param.name.name, { kind: "tensor", value: input, mutable: param.mutable }, param.name.span);
-    else if (before === undefined) failed = fail(frame, "E203", `\`${param.name.name}\` is the name of a size and of a parameter`, param.name.span, "declared again") ?? true;
+    if (clash === undefined)
+      bind(scope, param.name.name, { kind: "tensor", value: input, mutable: param.mutable }, param.name.span);
+    else if (before === undefined)
+      failed =
+        fail(
+          frame,
+          "E203",
+          `\`${param.name.name}\` is the name of a size and of a parameter`,
+          param.name.span,
+          "declared again",
+        ) ?? true;
   }
   if (failed) return null;
   for (const expr of declaration.constraints) {
@@ -82,14 +135,25 @@ export function checkSignature(declaration: FunctionDeclaration, rest: Pick<Fram
     else frame.builder.constraints.push(constraint);
   }
   const constraints = [...frame.builder.constraints];
-  const known = new Set(declaration.params.filter((param) => param.type?.dtype.name === "size").map((param) => param.name.name));
+  const known = new Set(
+    declaration.params.filter((param) => param.type?.dtype.name === "size").map((param) => param.name.name),
+  );
   for (const { type } of typed) for (const size of type?.shape ?? []) known.add(soleSymbol(size) ?? "");
   for (const { param, type } of typed) {
     for (const size of type?.shape ?? []) {
       for (const symbol of sizeSymbols(size)) {
         if (known.has(symbol)) continue;
         known.add(symbol);
-        fail(frame, "E415", `nothing tells what \`${symbol}\` is: it only occurs in ${printSize(size)}`, param.span, "not bound by this shape", { help: `add a parameter \`${symbol.toLowerCase()}: size\` in its place, or let \`${symbol}\` be an axis of its own` });
+        fail(
+          frame,
+          "E415",
+          `nothing tells what \`${symbol}\` is: it only occurs in ${printSize(size)}`,
+          param.span,
+          "not bound by this shape",
+          {
+            help: `add a parameter \`${symbol.toLowerCase()}: size\` in its place, or let \`${symbol}\` be an axis of its own`,
+          },
+        );
         failed = true;
       }
     }
@@ -113,13 +177,31 @@ function formatNames(format: FormatExpr | null): readonly string[] {
 function checkType(expr: TypeExpr, place: Place): TensorType | null {
   const { frame } = place;
   const name = expr.dtype.name;
-  const dtype: DtypeRef | null = name === "mask" ? "bool" : (dtypeNames as readonly string[]).includes(name) ? (dtypeNames.find((known) => known === name) ?? null) : frame.dtypes.has(name) ? { parameter: name } : null;
+  const dtype: DtypeRef | null =
+    name === "mask"
+      ? "bool"
+      : (dtypeNames as readonly string[]).includes(name)
+        ? (dtypeNames.find((known) => known === name) ?? null)
+        : frame.dtypes.has(name)
+          ? { parameter: name }
+          : null;
   if (dtype === null) {
-    if (name === "llama" || name === "tokens") return fail(frame, "E206", `\`${name}\` is for the parameters of recipes`, expr.dtype.span, "not in a function", { help: name === "tokens" ? "token ids are `i32[T]`" : "pass the tensors that the function needs" });
-    if (name === "size") return fail(frame, "E206", "a result cannot be a `size`", expr.dtype.span, "only parameters are", { help: "a computed integer is `i32`" });
-    return fail(frame, "E206", `there is no type \`${name}\``, expr.dtype.span, "not a type", { help: suggestion(name, [...dtypeNames, "mask", "size"], "the types are") });
+    if (name === "llama" || name === "tokens")
+      return fail(frame, "E206", `\`${name}\` is for the parameters of recipes`, expr.dtype.span, "not in a function", {
+        help: name === "tokens" ? "token ids are `i32[T]`" : "pass the tensors that the function needs",
+      });
+    if (name === "size")
+      return fail(frame, "E206", "a result cannot be a `size`", expr.dtype.span, "only parameters are", {
+        help: "a computed integer is `i32`",
+      });
+    return fail(frame, "E206", `there is no type \`${name}\``, expr.dtype.span, "not a type", {
+      help: suggestion(name, [...dtypeNames, "mask", "size"], "the types are"),
+    });
   }
-  if (name === "mask" && expr.shape === null) return fail(frame, "E206", "a mask has axes", expr.span, "no shape", { help: "write `mask[N, K]`, or `bool` for a single truth value" });
+  if (name === "mask" && expr.shape === null)
+    return fail(frame, "E206", "a mask has axes", expr.span, "no shape", {
+      help: "write `mask[N, K]`, or `bool` for a single truth value",
+    });
   const shape = (expr.shape ?? []).map((size) => checkAxis(size, place));
   const sizes = shape.filter((size) => size !== null);
   if (sizes.length !== shape.length) return null;
@@ -129,30 +211,52 @@ function checkType(expr: TypeExpr, place: Place): TensorType | null {
     const m = compileTimeSize(expr.pattern.m, place);
     const axis = axisOf(expr.pattern.axis, sizes, place);
     if (n === null || m === null || axis === null) return null;
-    if (refutable({ kind: "at-least", left: m, right: n }) || refutable({ kind: "at-least", left: n, right: constantSize(1) })) return fail(frame, "E501", `${printSize(n)}:${printSize(m)} is no pattern: at most n of every m are kept, with 1 <= n <= m`, expr.pattern.span, "not possible");
+    if (
+      refutable({ kind: "at-least", left: m, right: n }) ||
+      refutable({ kind: "at-least", left: n, right: constantSize(1) })
+    )
+      return fail(
+        frame,
+        "E501",
+        `${printSize(n)}:${printSize(m)} is no pattern: at most n of every m are kept, with 1 <= n <= m`,
+        expr.pattern.span,
+        "not possible",
+      );
     pattern = { kind: "nm", n, m, axis, mask: null };
   }
   if (expr.format === null) return { dtype, shape: sizes, pattern, format: null };
-  if (frame.formats.has(expr.format.name.name)) return { dtype, shape: sizes, pattern, format: { parameter: expr.format.name.name } };
+  if (frame.formats.has(expr.format.name.name))
+    return { dtype, shape: sizes, pattern, format: { parameter: expr.format.name.name } };
   const format = checkFormat(expr.format, place);
   if (format === null) return null;
-  if (dtype === "bool" || sizes.length === 0) return fail(frame, "E501", "only tensors of numbers have a format", expr.format.span, "not here");
+  if (dtype === "bool" || sizes.length === 0)
+    return fail(frame, "E501", "only tensors of numbers have a format", expr.format.span, "not here");
   return { dtype, shape: sizes, pattern, format };
 }
 
 function checkAxis(expr: Expr, place: Place): Size | null {
   const { frame, scope } = place;
   if (expr.kind === "name" && peek(scope, expr.name) === null && !/^[A-Z]/.test(expr.name)) {
-    return fail(frame, "E201", `there is no size \`${expr.name}\``, expr.span, "not declared", { help: `size parameters that shapes bind are capitalised, \`${expr.name.toUpperCase()}\`; others are declared: \`${expr.name}: size\`` });
+    return fail(frame, "E201", `there is no size \`${expr.name}\``, expr.span, "not declared", {
+      help: `size parameters that shapes bind are capitalised, \`${expr.name.toUpperCase()}\`; others are declared: \`${expr.name}: size\``,
+    });
   }
   if (expr.kind === "name" && peek(scope, expr.name) === null) {
-    return fail(frame, "E415", `nothing tells what \`${expr.name}\` is: no parameter has it in its shape`, expr.span, "not bound", { help: `add a parameter \`${expr.name.toLowerCase()}: size\`` });
+    return fail(
+      frame,
+      "E415",
+      `nothing tells what \`${expr.name}\` is: no parameter has it in its shape`,
+      expr.span,
+      "not bound",
+      { help: `add a parameter \`${expr.name.toLowerCase()}: size\`` },
+    );
   }
   if (expr.kind === "name") lookup(scope, expr.name);
   const size = compileTimeSize(expr, place);
   if (size === null) return null;
   const value = sizeValue(size);
-  if (value !== null && value < 1) return fail(frame, "E415", `an axis has at least 1 element, and this one has ${value}`, expr.span, "not a size");
+  if (value !== null && value < 1)
+    return fail(frame, "E415", `an axis has at least 1 element, and this one has ${value}`, expr.span, "not a size");
   return size;
 }
 
@@ -166,7 +270,8 @@ function shapeNames(type: TypeExpr | null): readonly { readonly name: string }[]
   };
   (type.shape ?? []).forEach(visit);
   if (type.pattern !== null) [type.pattern.n, type.pattern.m].forEach(visit);
-  for (let format = type.format; format !== null; format = format.of) format.args.forEach((argument) => visit(argument.value));
+  for (let format = type.format; format !== null; format = format.of)
+    format.args.forEach((argument) => visit(argument.value));
   return names;
 }
 
@@ -174,7 +279,8 @@ function shapeNames(type: TypeExpr | null): readonly { readonly name: string }[]
 function checkConstraint(expr: Expr, place: Place): Constraint | null {
   const { frame } = place;
   const help = { help: "write `K % g == 0`, `M == N`, or a comparison of sizes" };
-  if (expr.kind !== "binary" || !["==", "<", "<=", ">", ">="].includes(expr.op)) return fail(frame, "E404", "a constraint compares sizes", expr.span, "not a comparison of sizes", help);
+  if (expr.kind !== "binary" || !["==", "<", "<=", ">", ">="].includes(expr.op))
+    return fail(frame, "E404", "a constraint compares sizes", expr.span, "not a comparison of sizes", help);
   const zero = expr.right.kind === "number" && expr.right.value === 0;
   if (expr.op === "==" && expr.left.kind === "binary" && expr.left.op === "%" && zero) {
     const left = compileTimeSize(expr.left.left, place);
@@ -186,11 +292,17 @@ function checkConstraint(expr: Expr, place: Place): Constraint | null {
   if (left === null || right === null) return null;
   const one = constantSize(1);
   switch (expr.op) {
-    case "==": return { kind: "equal", left, right, span: expr.span };
-    case ">=": return { kind: "at-least", left, right, span: expr.span };
-    case ">": return { kind: "at-least", left, right: addSizes(right, one), span: expr.span };
-    case "<=": return { kind: "at-least", left: right, right: left, span: expr.span };
-    case "<": return { kind: "at-least", left: right, right: addSizes(left, one), span: expr.span };
-    default: return null;
+    case "==":
+      return { kind: "equal", left, right, span: expr.span };
+    case ">=":
+      return { kind: "at-least", left, right, span: expr.span };
+    case ">":
+      return { kind: "at-least", left, right: addSizes(right, one), span: expr.span };
+    case "<=":
+      return { kind: "at-least", left: right, right: left, span: expr.span };
+    case "<":
+      return { kind: "at-least", left: right, right: addSizes(left, one), span: expr.span };
+    default:
+      return null;
   }
 }

@@ -1,8 +1,19 @@
 import type { Constraint } from "../graph/graph.js";
 import { divisibilityFacts } from "../graph/graph.js";
 import {
-  addSizes, constantSize, divides, multiplySizes, printSize, sameSize, sizeSymbols, sizeValue, substituteSize, subtractSizes, symbolSize,
-  type Atom, type Size,
+  addSizes,
+  constantSize,
+  divides,
+  multiplySizes,
+  printSize,
+  sameSize,
+  sizeSymbols,
+  sizeValue,
+  substituteSize,
+  subtractSizes,
+  symbolSize,
+  type Atom,
+  type Size,
 } from "../types/size.js";
 
 /**
@@ -17,7 +28,10 @@ function simplifySize(size: Size, constraints: readonly Constraint[]): Size {
   const facts = divisibilityFacts({ constraints });
   for (const constraint of constraints) {
     if (constraint.kind !== "equal") continue;
-    for (const [from, to] of [[constraint.left, constraint.right], [constraint.right, constraint.left]] as const) {
+    for (const [from, to] of [
+      [constraint.left, constraint.right],
+      [constraint.right, constraint.left],
+    ] as const) {
       const name = soleSymbol(from);
       if (name === null || sizeSymbols(to).has(name)) continue;
       result = substituteSize(result, (symbol) => (symbol === name ? to : null), facts);
@@ -35,7 +49,11 @@ export function equalSizes(a: Size, b: Size, constraints: readonly Constraint[])
 }
 
 /** Whether a size is at least 0 for every binding that satisfies the constraints. */
-export function notNegative(size: Size, constraints: readonly Constraint[], outer: ReadonlyMap<string, number> = new Map()): boolean {
+export function notNegative(
+  size: Size,
+  constraints: readonly Constraint[],
+  outer: ReadonlyMap<string, number> = new Map(),
+): boolean {
   const value = sizeValue(size);
   if (value !== null) return value >= 0;
   const { size: expanded, least: own } = expand(simplifySize(size, constraints), constraints);
@@ -54,12 +72,17 @@ export function notNegative(size: Size, constraints: readonly Constraint[], oute
 }
 
 /** Whether a constraint follows from others. */
-export function provable(constraint: Pick<Constraint, "kind" | "left" | "right">, constraints: readonly Constraint[]): boolean {
+export function provable(
+  constraint: Pick<Constraint, "kind" | "left" | "right">,
+  constraints: readonly Constraint[],
+): boolean {
   const { kind, left, right } = constraint;
   if (kind === "equal") return equalSizes(left, right, constraints);
   if (kind === "at-least") return notNegative(subtractSizes(left, right), constraints);
   const facts = divisibilityFacts({ constraints });
-  return divides(left, right, facts) || divides(simplifySize(left, constraints), simplifySize(right, constraints), facts);
+  return (
+    divides(left, right, facts) || divides(simplifySize(left, constraints), simplifySize(right, constraints), facts)
+  );
 }
 
 /** Whether a constraint is false whatever the sizes are. */
@@ -67,10 +90,14 @@ export function refutable(constraint: Pick<Constraint, "kind" | "left" | "right"
   const [left, right] = [sizeValue(constraint.left), sizeValue(constraint.right)];
   if (left === null || right === null) return false;
   switch (constraint.kind) {
-    case "equal": return left !== right;
-    case "at-least": return left < right;
-    case "divides": return right === 0 || left % right !== 0;
-    default: return constraint.kind satisfies never;
+    case "equal":
+      return left !== right;
+    case "at-least":
+      return left < right;
+    case "divides":
+      return right === 0 || left % right !== 0;
+    default:
+      return constraint.kind satisfies never;
   }
 }
 
@@ -78,31 +105,49 @@ export function refutable(constraint: Pick<Constraint, "kind" | "left" | "right"
 export function soleSymbol(size: Size): string | null {
   const [term, ...rest] = size.terms;
   const [factor, ...others] = term?.factors ?? [];
-  return rest.length === 0 && others.length === 0 && term?.coefficient === 1 && factor?.kind === "symbol" ? factor.name : null;
+  return rest.length === 0 && others.length === 0 && term?.coefficient === 1 && factor?.kind === "symbol"
+    ? factor.name
+    : null;
 }
 
 /** A constraint as it is written in source. */
 export function printConstraint(constraint: Pick<Constraint, "kind" | "left" | "right">): string {
   const left = printSize(constraint.left);
   switch (constraint.kind) {
-    case "equal": return `${left} == ${printSize(constraint.right)}`;
-    case "at-least": return `${left} >= ${printSize(constraint.right)}`;
-    case "divides": return `${printFactor(constraint.left)} % ${printFactor(constraint.right)} == 0`;
-    default: return constraint.kind satisfies never;
+    case "equal":
+      return `${left} == ${printSize(constraint.right)}`;
+    case "at-least":
+      return `${left} >= ${printSize(constraint.right)}`;
+    case "divides":
+      return `${printFactor(constraint.left)} % ${printFactor(constraint.right)} == 0`;
+    default:
+      return constraint.kind satisfies never;
   }
 }
 
 function printFactor(size: Size): string {
   const text = printSize(size);
-  return size.terms.length > 1 || (size.terms[0]?.factors.length ?? 0) + (Math.abs(size.terms[0]?.coefficient ?? 1) === 1 ? 0 : 1) > 1 ? `(${text})` : text;
+  return size.terms.length > 1 ||
+    (size.terms[0]?.factors.length ?? 0) + (Math.abs(size.terms[0]?.coefficient ?? 1) === 1 ? 0 : 1) > 1
+    ? `(${text})`
+    : text;
 }
 
-function isPositive(size: Size, constraints: readonly Constraint[], least: ReadonlyMap<string, number> = new Map()): boolean {
+function isPositive(
+  size: Size,
+  constraints: readonly Constraint[],
+  least: ReadonlyMap<string, number> = new Map(),
+): boolean {
   return notNegative(subtractSizes(size, constantSize(1)), constraints, least);
 }
 
-/** A size over independent symbols: quotients of a symbol are symbols of their own, `least` says what each is at least. */
-function expand(size: Size, constraints: readonly Constraint[]): { readonly size: Size; readonly least: ReadonlyMap<string, number> } {
+/**
+ * A size over independent symbols: quotients of a symbol are symbols of their own, `least` says what each is at least.
+ */
+function expand(
+  size: Size,
+  constraints: readonly Constraint[],
+): { readonly size: Size; readonly least: ReadonlyMap<string, number> } {
   const facts = divisibilityFacts({ constraints });
   const least = new Map<string, number>();
   const done = new Set<string>();
@@ -112,7 +157,12 @@ function expand(size: Size, constraints: readonly Constraint[]): { readonly size
     const quotient = atomsOf(result).find((atom) => {
       if (atom.kind === "symbol") return false;
       const name = soleSymbol(atom.numerator);
-      return name !== null && !done.has(name) && !sizeSymbols(atom.denominator).has(name) && isPositive(atom.denominator, constraints);
+      return (
+        name !== null &&
+        !done.has(name) &&
+        !sizeSymbols(atom.denominator).has(name) &&
+        isPositive(atom.denominator, constraints)
+      );
     });
     if (quotient === undefined || quotient.kind === "symbol") break;
     const name = soleSymbol(quotient.numerator) ?? "";
@@ -129,7 +179,8 @@ function expand(size: Size, constraints: readonly Constraint[]): { readonly size
     // the quotient itself first: where there is a rest, G * (K / G) + K % G divided by G would not come out as K / G
     const key = printSize({ terms: [{ coefficient: 1, factors: [quotient] }] });
     result = replaceAtoms(result, (atom) => {
-      if (printSize({ terms: [{ coefficient: 1, factors: [atom] }] }) === key) return symbolSize(quotient.kind === "quotient" ? part : `(${name} % ${printSize(quotient.denominator)})`);
+      if (printSize({ terms: [{ coefficient: 1, factors: [atom] }] }) === key)
+        return symbolSize(quotient.kind === "quotient" ? part : `(${name} % ${printSize(quotient.denominator)})`);
       return null;
     });
     result = substituteSize(result, (symbol) => (symbol === name ? whole : null), facts);
@@ -141,7 +192,8 @@ function replaceAtoms(size: Size, replace: (atom: Atom) => Size | null): Size {
   let sum = constantSize(0);
   for (const term of size.terms) {
     let product = constantSize(term.coefficient);
-    for (const atom of term.factors) product = multiplySizes(product, replace(atom) ?? { terms: [{ coefficient: 1, factors: [atom] }] });
+    for (const atom of term.factors)
+      product = multiplySizes(product, replace(atom) ?? { terms: [{ coefficient: 1, factors: [atom] }] });
     sum = addSizes(sum, product);
   }
   return sum;
@@ -149,7 +201,11 @@ function replaceAtoms(size: Size, replace: (atom: Atom) => Size | null): Size {
 
 /** Every atom of a size, the inner ones of quotients too, inner first. */
 function atomsOf(size: Size): readonly Atom[] {
-  return size.terms.flatMap((term) => term.factors.flatMap((atom) => (atom.kind === "symbol" ? [atom] : [...atomsOf(atom.numerator), ...atomsOf(atom.denominator), atom])));
+  return size.terms.flatMap((term) =>
+    term.factors.flatMap((atom) =>
+      atom.kind === "symbol" ? [atom] : [...atomsOf(atom.numerator), ...atomsOf(atom.denominator), atom],
+    ),
+  );
 }
 
 function atomName(atom: Atom): string {
@@ -165,7 +221,8 @@ function leastOf(atom: Atom, least: ReadonlyMap<string, number>, constraints: re
   let low = least.get(atom.name) ?? 1;
   for (const constraint of constraints) {
     const bound = sizeValue(constraint.right);
-    if (constraint.kind === "at-least" && bound !== null && soleSymbol(constraint.left) === atom.name) low = Math.max(low, bound);
+    if (constraint.kind === "at-least" && bound !== null && soleSymbol(constraint.left) === atom.name)
+      low = Math.max(low, bound);
   }
   return low;
 }

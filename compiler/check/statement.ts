@@ -29,13 +29,28 @@ export function checkLet(statement: Extract<Statement, { kind: "let" }>, frame: 
   const [first, ...rest] = statement.names;
   if (first === undefined) throw new InternalError("a let without a name");
   if (statement.indices !== null) {
-    if (rest.length > 0) fail(frame, "E303", "index notation defines one tensor at a time", statement.span, "several names");
-    const value = checkDefinition({ name: first, indices: statement.indices, value: statement.value, ranges: statement.ranges, span: statement.span }, frame, scope, null);
+    if (rest.length > 0)
+      fail(frame, "E303", "index notation defines one tensor at a time", statement.span, "several names");
+    const value = checkDefinition(
+      {
+        name: first,
+        indices: statement.indices,
+        value: statement.value,
+        ranges: statement.ranges,
+        span: statement.span,
+      },
+      frame,
+      scope,
+      null,
+    );
     declare(first, value === null ? { kind: "unknown" } : { kind: "tensor", value, mutable: false }, frame, scope);
     return;
   }
   const unknown = (): void => statement.names.forEach((name) => declare(name, { kind: "unknown" }, frame, scope));
-  for (const range of statement.ranges) fail(frame, "E417", `\`${range.index.name}\` is not an index of \`${first.name}\``, range.span, "no such index", { help: `write \`let ${first.name}[${range.index.name}] = ...\`` });
+  for (const range of statement.ranges)
+    fail(frame, "E417", `\`${range.index.name}\` is not an index of \`${first.name}\``, range.span, "no such index", {
+      help: `write \`let ${first.name}[${range.index.name}] = ...\``,
+    });
   const place = placeIn(frame, scope);
   const before = frame.builder.values.length;
   const whole = checkWhole(statement.value, place);
@@ -46,8 +61,15 @@ export function checkLet(statement: Extract<Statement, { kind: "let" }>, frame: 
   }
   const values = whole.kind === "values" ? whole.values : [];
   if (values.length !== statement.names.length) {
-    const found = whole.kind === "element" ? "one value" : `${values.length} ${values.length === 1 ? "value" : "values"}`;
-    fail(frame, "E303", `${statement.names.length} ${statement.names.length === 1 ? "name is" : "names are"} bound to ${found}`, statement.value.span, found);
+    const found =
+      whole.kind === "element" ? "one value" : `${values.length} ${values.length === 1 ? "value" : "values"}`;
+    fail(
+      frame,
+      "E303",
+      `${statement.names.length} ${statement.names.length === 1 ? "name is" : "names are"} bound to ${found}`,
+      statement.value.span,
+      found,
+    );
     return unknown();
   }
   statement.names.forEach((name, at) => {
@@ -58,20 +80,31 @@ export function checkLet(statement: Extract<Statement, { kind: "let" }>, frame: 
   });
 }
 
-function scalarBinding(element: Parameters<typeof settle>[0], name: Ident, statement: Extract<Statement, { kind: "let" }>, place: Place): Binding {
+function scalarBinding(
+  element: Parameters<typeof settle>[0],
+  name: Ident,
+  statement: Extract<Statement, { kind: "let" }>,
+  place: Place,
+): Binding {
   // what is known when compiling stays so: it can be used as a size, and adapts to dtypes
   if (element.kind === "number") return { kind: "number", value: element.value, integer: element.integer };
   if (element.kind === "size") return { kind: "size", size: element.size };
-  if (isOfStep(element.scalar, place.frame.builder)) return { kind: "scalar", scalar: element.scalar, dtype: element.dtype };
+  if (isOfStep(element.scalar, place.frame.builder))
+    return { kind: "scalar", scalar: element.scalar, dtype: element.dtype };
   const value = materialize(element.scalar, element.dtype, name.name, statement.span, place);
   return value === null ? { kind: "unknown" } : { kind: "tensor", value, mutable: false };
 }
 
-/** Whether a scalar in a `scan` is cheap and the same until its step ends: made of the step and of elements that no step changes, without a reduction. */
+/**
+ * Whether a scalar in a `scan` is cheap and the same until its step ends: made of the step and of elements that no step
+ * changes, without a reduction.
+ */
 function isOfStep(scalar: Scalar, { steps }: Builder): boolean {
   const [first] = steps.values();
   if (first === undefined) return false;
-  return scalarNodes(scalar).every((node) => (node.kind === "load" ? node.tensor < first : node.kind === "index" ? steps.has(node.index) : node.kind !== "reduce"));
+  return scalarNodes(scalar).every((node) =>
+    node.kind === "load" ? node.tensor < first : node.kind === "index" ? steps.has(node.index) : node.kind !== "reduce",
+  );
 }
 
 /** `var w = w0`. */
@@ -80,14 +113,26 @@ function checkVar(statement: Extract<Statement, { kind: "var" }>, frame: Frame, 
   const value = checkTensor(statement.value, placeIn(frame, scope));
   if (value !== null && value >= before) rename(frame.builder, value, statement.name.name);
   const type = value === null ? null : typeOf(frame.builder, value);
-  if (type !== null && type.format !== null) fail(frame, "E503", "a packed tensor cannot be updated", statement.value.span, printType(type), { help: `unpack it: \`var ${statement.name.name} = unpack ...\`` });
-  declare(statement.name, value === null || type?.format !== null ? { kind: "unknown" } : { kind: "tensor", value, mutable: true }, frame, scope, false);
+  if (type !== null && type.format !== null)
+    fail(frame, "E503", "a packed tensor cannot be updated", statement.value.span, printType(type), {
+      help: `unpack it: \`var ${statement.name.name} = unpack ...\``,
+    });
+  declare(
+    statement.name,
+    value === null || type?.format !== null ? { kind: "unknown" } : { kind: "tensor", value, mutable: true },
+    frame,
+    scope,
+    false,
+  );
 }
 
 function declare(name: Ident, binding: Binding, frame: Frame, scope: Scope, warn = true): void {
   const known = scope.entries.get(name.name);
   if (known !== undefined && known.span !== null) {
-    fail(frame, "E203", `\`${name.name}\` is declared twice`, name.span, "declared again", { labels: [{ span: known.span, message: "first declared here" }], help: "a `var` can be changed: `var x = ...`, then `x[i] = ...`" });
+    fail(frame, "E203", `\`${name.name}\` is declared twice`, name.span, "declared again", {
+      labels: [{ span: known.span, message: "first declared here" }],
+      help: "a `var` can be changed: `var x = ...`, then `x[i] = ...`",
+    });
   }
   bind(scope, name.name, binding, name.span, warn);
 }
@@ -96,17 +141,42 @@ function rename(builder: Builder, value: ValueId, name: string): void {
   builder.values[value] = { ...valueOf(builder, value), name };
 }
 
-/** Checks a definition by index notation; the tensor, or null where it is wrong. `dtype`: what a literal alone becomes. */
-export function checkDefinition(definition: Definition, frame: Frame, outer: Scope, dtype: DtypeRef | null): ValueId | null {
+/**
+ * Checks a definition by index notation; the tensor, or null where it is wrong. `dtype`: what a literal alone becomes.
+ */
+export function checkDefinition(
+  definition: Definition,
+  frame: Frame,
+  outer: Scope,
+  dtype: DtypeRef | null,
+): ValueId | null {
   const scope = nest(outer);
   const place = placeIn(frame, scope);
   const known = new Map<string, Range | null>();
   for (const range of definition.ranges) {
-    if (definition.indices.some((index) => index.name === range.index.name)) known.set(range.index.name, explicitAxis(range, place));
-    else fail(frame, "E417", `\`${range.index.name}\` is not an index of \`${definition.name.name}\``, range.index.span, "no such index", { help: suggestion(range.index.name, definition.indices.map((index) => index.name), "its indices are") });
+    if (definition.indices.some((index) => index.name === range.index.name))
+      known.set(range.index.name, explicitAxis(range, place));
+    else
+      fail(
+        frame,
+        "E417",
+        `\`${range.index.name}\` is not an index of \`${definition.name.name}\``,
+        range.index.span,
+        "no such index",
+        {
+          help: suggestion(
+            range.index.name,
+            definition.indices.map((index) => index.name),
+            "its indices are",
+          ),
+        },
+      );
   }
   for (const [at, index] of definition.indices.entries()) {
-    if (definition.indices.findIndex((other) => other.name === index.name) < at) fail(frame, "E203", `the index \`${index.name}\` is used twice`, index.span, "used again", { help: "for a diagonal, give the second another name" });
+    if (definition.indices.findIndex((other) => other.name === index.name) < at)
+      fail(frame, "E203", `the index \`${index.name}\` is used twice`, index.span, "used again", {
+        help: "for a diagonal, give the second another name",
+      });
   }
   const inferred = definition.indices.map((index) => {
     const given = known.get(index.name);
@@ -124,13 +194,22 @@ export function checkDefinition(definition: Definition, frame: Frame, outer: Sco
   const element = checkElement(definition.value, place);
   if (element === null || !complete) return null;
   const settled = settle(element, element.kind === "number" ? dtype : null, definition.value.span, place);
-  return settled === null ? null : addMap(frame.builder, definition.name.name, definition.span, settled.dtype, axes, settled.scalar);
+  return settled === null
+    ? null
+    : addMap(frame.builder, definition.name.name, definition.span, settled.dtype, axes, settled.scalar);
 }
 
-function checkTopDefinition(definition: Definition, top: Extract<Expr, { kind: "top" }>, axes: readonly Range[], complete: boolean, place: Place): ValueId | null {
+function checkTopDefinition(
+  definition: Definition,
+  top: Extract<Expr, { kind: "top" }>,
+  axes: readonly Range[],
+  complete: boolean,
+  place: Place,
+): ValueId | null {
   const { frame } = place;
   const element = checkElement(top.score, place);
-  const settled = element === null ? null : settle(element, element.kind === "number" ? "f32" : null, top.score.span, place);
+  const settled =
+    element === null ? null : settle(element, element.kind === "number" ? "f32" : null, top.score.span, place);
   if (settled === null || !complete) return null;
   const named = definition.indices.findIndex((index) => index.name === top.axis.name);
   const score = addMap(frame.builder, "score", top.score.span, settled.dtype, axes, settled.scalar);
@@ -144,7 +223,15 @@ function explicitAxis(range: RangeExpr, place: Place): Range | null {
   const low = compileTimeSize(range.low, place);
   const high = compileTimeSize(range.high, place);
   if (low === null || high === null) return null;
-  if (sizeValue(low) !== 0) return fail(place.frame, "E417", `an index of a definition starts at 0, and \`${range.index.name}\` starts at ${printSize(low)}`, range.low.span, "not 0", { help: `let it run from 0 and add: \`x[${range.index.name} + ${printSize(low)}]\`` });
+  if (sizeValue(low) !== 0)
+    return fail(
+      place.frame,
+      "E417",
+      `an index of a definition starts at 0, and \`${range.index.name}\` starts at ${printSize(low)}`,
+      range.low.span,
+      "not 0",
+      { help: `let it run from 0 and add: \`x[${range.index.name} + ${printSize(low)}]\`` },
+    );
   return newAxis(place.frame.builder, range.index.name, high);
 }
 
@@ -153,30 +240,75 @@ function checkUpdate(statement: UpdateStatement, frame: Frame, outer: Scope): vo
   const { builder } = frame;
   const entry = peek(outer, statement.name.name);
   const binding = entry?.binding ?? null;
-  if (entry === null || binding === null) return void fail(frame, "E201", `there is no \`${statement.name.name}\` here`, statement.name.span, "not declared", { help: suggestion(statement.name.name, visibleNames(outer), "the names here are") });
+  if (entry === null || binding === null)
+    return void fail(
+      frame,
+      "E201",
+      `there is no \`${statement.name.name}\` here`,
+      statement.name.span,
+      "not declared",
+      { help: suggestion(statement.name.name, visibleNames(outer), "the names here are") },
+    );
   if (binding.kind === "unknown") return;
   if (binding.kind !== "tensor" || !binding.mutable) {
     const labels = entry.span === null ? [] : [{ span: entry.span, message: "declared here without `var`" }];
-    return void fail(frame, "E307", `\`${statement.name.name}\` cannot be updated: it is not a \`var\``, statement.name.span, "not a `var`", { labels, help: `declare it: \`var ${statement.name.name} = ...\`` });
+    return void fail(
+      frame,
+      "E307",
+      `\`${statement.name.name}\` cannot be updated: it is not a \`var\``,
+      statement.name.span,
+      "not a `var`",
+      { labels, help: `declare it: \`var ${statement.name.name} = ...\`` },
+    );
   }
   const base = binding.value;
   const type = typeOf(builder, base);
-  if (statement.at.length !== type.shape.length) return void fail(frame, "E303", `\`${statement.name.name}\` has ${type.shape.length} ${type.shape.length === 1 ? "axis" : "axes"}, and is indexed with ${statement.at.length}`, statement.name.span, `expected ${type.shape.length}, found ${statement.at.length}`);
+  if (statement.at.length !== type.shape.length)
+    return void fail(
+      frame,
+      "E303",
+      `\`${statement.name.name}\` has ${type.shape.length} ${type.shape.length === 1 ? "axis" : "axes"}, and is indexed with ${statement.at.length}`,
+      statement.name.span,
+      `expected ${type.shape.length}, found ${statement.at.length}`,
+    );
   const scope = nest(outer);
   const place = placeIn(frame, scope);
-  const ranges = updateRanges(statement, type.shape.map((size, axis) => ({ size, span: statement.at[axis]?.span ?? statement.span })), place);
+  const ranges = updateRanges(
+    statement,
+    type.shape.map((size, axis) => ({ size, span: statement.at[axis]?.span ?? statement.span })),
+    place,
+  );
   const at: (Scalar | null)[] = statement.at.map((index) => checkIndex(index, place));
   const element = checkElement(statement.value, place);
   if (element === null || ranges === null || at.includes(null)) return;
   const value = convert(element, type.dtype, statement.value.span, place);
   if (value === null) return;
-  if (statement.op !== "=" && type.dtype === "bool") return void fail(frame, "E304", "a mask cannot be added to", statement.span, "on bool", { help: "use `=` with `or` and `and`" });
+  if (statement.op !== "=" && type.dtype === "bool")
+    return void fail(frame, "E304", "a mask cannot be added to", statement.span, "on bool", {
+      help: "use `=` with `or` and `and`",
+    });
   const used = new Set(statement.at.flatMap(namesIn).map((index) => index.name));
   const lost = ranges.find((range) => !used.has(range.name));
-  if (statement.op === "=" && lost !== undefined) return void fail(frame, "E418", `several elements are written to one place: the index \`${lost.name}\` is not on the left`, statement.span, `one for each ${lost.name}`, { help: `sum over it, \`sum[${lost.name}] ...\`, or add with \`+=\`` });
+  if (statement.op === "=" && lost !== undefined)
+    return void fail(
+      frame,
+      "E418",
+      `several elements are written to one place: the index \`${lost.name}\` is not on the left`,
+      statement.span,
+      `one for each ${lost.name}`,
+      { help: `sum over it, \`sum[${lost.name}] ...\`, or add with \`+=\`` },
+    );
   const body: Scalar = statement.op === "-=" ? { kind: "unary", op: "negate", a: value, dtype: type.dtype } : value;
   const indices = at.filter((scalar) => scalar !== null);
-  const out = addEqn(builder, statement.name.name, statement.span, { ...type, pattern: { kind: "full" } }, (id) => ({ kind: "update", out: id, base, indices: ranges, at: indices, body, op: statement.op === "=" ? "set" : "add" }));
+  const out = addEqn(builder, statement.name.name, statement.span, { ...type, pattern: { kind: "full" } }, (id) => ({
+    kind: "update",
+    out: id,
+    base,
+    indices: ranges,
+    at: indices,
+    body,
+    op: statement.op === "=" ? "set" : "add",
+  }));
   entry.binding = { kind: "tensor", value: out, mutable: true };
 }
 
@@ -192,9 +324,14 @@ function updateRanges(statement: UpdateStatement, axes: readonly Axis[], place: 
   };
   const explicit = new Set(statement.ranges.map((range) => range.index.name));
   const free = new Map<string, Ident>();
-  for (const expr of statement.at) for (const index of namesIn(expr)) if (!explicit.has(index.name) && peek(scope, index.name) === null && !free.has(index.name)) free.set(index.name, index);
+  for (const expr of statement.at)
+    for (const index of namesIn(expr))
+      if (!explicit.has(index.name) && peek(scope, index.name) === null && !free.has(index.name))
+        free.set(index.name, index);
   const inferred = [...free.values()].map((index) => {
-    const own = statement.at.flatMap((at, axis) => (at.kind === "name" && at.name === index.name ? [axes[axis]] : [])).filter((axis) => axis !== undefined);
+    const own = statement.at
+      .flatMap((at, axis) => (at.kind === "name" && at.name === index.name ? [axes[axis]] : []))
+      .filter((axis) => axis !== undefined);
     return { index, size: inferRange(index, [statement.value], place, own) };
   });
   for (const range of statement.ranges) add(range.index, rangeOf(range, place));
@@ -219,13 +356,15 @@ function updateBound(expr: Expr, place: Place): Scalar | null {
   const size = elementSize(element);
   if (size !== null) return sizeScalar(size);
   const { steps } = place.frame.builder;
-  if (element.kind === "scalar" && element.dtype === "i32" && steps.size > 0 && isStepScalar(element.scalar, steps)) return element.scalar;
+  if (element.kind === "scalar" && element.dtype === "i32" && steps.size > 0 && isStepScalar(element.scalar, steps))
+    return element.scalar;
   return notASize(element, expr, place);
 }
 
 function isStepScalar(scalar: Scalar, steps: ReadonlyMap<IndexId, ValueId>): boolean {
   if (scalar.kind === "binary") return isStepScalar(scalar.a, steps) && isStepScalar(scalar.b, steps);
-  if (scalar.kind === "select") return [scalar.condition, scalar.then, scalar.otherwise].every((part) => isStepScalar(part, steps));
+  if (scalar.kind === "select")
+    return [scalar.condition, scalar.then, scalar.otherwise].every((part) => isStepScalar(part, steps));
   return scalar.kind === "constant" || scalar.kind === "size" || (scalar.kind === "index" && steps.has(scalar.index));
 }
 
@@ -233,33 +372,96 @@ function isStepScalar(scalar: Scalar, steps: ReadonlyMap<IndexId, ValueId>): boo
 const mostSteps = 1024;
 
 /** The bounds of an unrolled `for`, or null where they are wrong. */
-function unrolledBounds(statement: Extract<Statement, { kind: "for" }>, frame: Frame, scope: Scope): { readonly low: number; readonly high: number } | null {
+function unrolledBounds(
+  statement: Extract<Statement, { kind: "for" }>,
+  frame: Frame,
+  scope: Scope,
+): { readonly low: number; readonly high: number } | null {
   const place = placeIn(frame, scope);
-  if (statement.to === null && frame.layer !== null) return fail(frame, "E602", "loops over layers are not nested", statement.span, `inside a loop over \`${frame.layer.name}\``);
-  if (statement.to === null) return fail(frame, "E602", "a loop over modules belongs into a recipe", statement.over.span, "not in a function", { help: "in a function a `for` counts: `for i in 0 .. 8`" });
-  if (statement.matching.length + statement.except.length > 0) fail(frame, "E602", "`matching` and `except` select modules, and this loop counts", statement.span, "a loop over numbers");
+  if (statement.to === null && frame.layer !== null)
+    return fail(
+      frame,
+      "E602",
+      "loops over layers are not nested",
+      statement.span,
+      `inside a loop over \`${frame.layer.name}\``,
+    );
+  if (statement.to === null)
+    return fail(frame, "E602", "a loop over modules belongs into a recipe", statement.over.span, "not in a function", {
+      help: "in a function a `for` counts: `for i in 0 .. 8`",
+    });
+  if (statement.matching.length + statement.except.length > 0)
+    fail(
+      frame,
+      "E602",
+      "`matching` and `except` select modules, and this loop counts",
+      statement.span,
+      "a loop over numbers",
+    );
   const low = compileTimeSize(statement.over, place);
   const high = compileTimeSize(statement.to, place);
   if (low === null || high === null) return null;
   const [a, b] = [sizeValue(low), sizeValue(high)];
-  if (a === null || b === null) return fail(frame, "E415", `the bounds of \`for\` must be numbers, and this one is ${printSize(a === null ? low : high)}`, (a === null ? statement.over : statement.to).span, "known only when the sizes are", { help: "`for` is unrolled; over an axis use index notation" });
-  if (b - a > mostSteps) return fail(frame, "E415", `\`for\` is unrolled, and ${b - a} steps are too many`, statement.to.span, `at most ${mostSteps}`);
+  if (a === null || b === null)
+    return fail(
+      frame,
+      "E415",
+      `the bounds of \`for\` must be numbers, and this one is ${printSize(a === null ? low : high)}`,
+      (a === null ? statement.over : statement.to).span,
+      "known only when the sizes are",
+      { help: "`for` is unrolled; over an axis use index notation" },
+    );
+  if (b - a > mostSteps)
+    return fail(
+      frame,
+      "E415",
+      `\`for\` is unrolled, and ${b - a} steps are too many`,
+      statement.to.span,
+      `at most ${mostSteps}`,
+    );
   return { low: a, high: b };
 }
 
 function notInStep(statement: Statement, frame: Frame): void {
-  if (statement.kind === "return") return void fail(frame, "E308", "`return` stands at the end of a function, not in a `scan`", statement.span, "inside a `scan`");
-  fail(frame, "E602", `\`${statement.kind}\` cannot stand in a \`scan\``, statement.span, "not here", { help: statement.kind === "if" ? "values are chosen by `select(condition, a, b)`" : null });
+  if (statement.kind === "return")
+    return void fail(
+      frame,
+      "E308",
+      "`return` stands at the end of a function, not in a `scan`",
+      statement.span,
+      "inside a `scan`",
+    );
+  fail(frame, "E602", `\`${statement.kind}\` cannot stand in a \`scan\``, statement.span, "not here", {
+    help: statement.kind === "if" ? "values are chosen by `select(condition, a, b)`" : null,
+  });
 }
 
-/** Statements of straight-line code and unrolled loops, in a function or in a treatment of a recipe; others are given to `other`. */
-export function checkStatements(statements: readonly Statement[], frame: Frame, scope: Scope, other: (statement: Statement, scope: Scope) => void): void {
+/**
+ * Statements of straight-line code and unrolled loops, in a function or in a treatment of a recipe; others are given to
+ * `other`.
+ */
+export function checkStatements(
+  statements: readonly Statement[],
+  frame: Frame,
+  scope: Scope,
+  other: (statement: Statement, scope: Scope) => void,
+): void {
   for (const statement of statements) {
     switch (statement.kind) {
-      case "let": checkLet(statement, frame, scope); break;
-      case "var": checkVar(statement, frame, scope); break;
-      case "update": checkUpdate(statement, frame, scope); break;
-      case "scan": checkScan(statement, frame, scope, (body, inside, inner) => checkStatements(body, inside, inner, (each) => notInStep(each, inside))); break;
+      case "let":
+        checkLet(statement, frame, scope);
+        break;
+      case "var":
+        checkVar(statement, frame, scope);
+        break;
+      case "update":
+        checkUpdate(statement, frame, scope);
+        break;
+      case "scan":
+        checkScan(statement, frame, scope, (body, inside, inner) =>
+          checkStatements(body, inside, inner, (each) => notInStep(each, inside)),
+        );
+        break;
       case "for": {
         const bounds = unrolledBounds(statement, frame, scope);
         for (let step = bounds?.low ?? 0; step < (bounds?.high ?? 0); step++) {
@@ -270,8 +472,15 @@ export function checkStatements(statements: readonly Statement[], frame: Frame, 
         }
         break;
       }
-      case "return": case "if": case "store": case "expect": case "save": other(statement, scope); break;
-      default: statement satisfies never;
+      case "return":
+      case "if":
+      case "store":
+      case "expect":
+      case "save":
+        other(statement, scope);
+        break;
+      default:
+        statement satisfies never;
     }
   }
 }

@@ -1,6 +1,8 @@
 import { suggest } from "../suggest.js";
 
-/** What to say of a misspelt name: the nearest candidate, or all of them where there are few. Null without candidates. */
+/**
+ * What to say of a misspelt name: the nearest candidate, or all of them where there are few. Null without candidates.
+ */
 export function suggestion(name: string, candidates: readonly string[], listed: string): string | null {
   const unique = [...new Set(candidates)];
   const near = suggest(name, unique);

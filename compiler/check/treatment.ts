@@ -28,7 +28,11 @@ interface Way {
 const mostWays = 64;
 
 /** Checks the body of `for w in ...linears` once for each way through its branches; null where there is an error. */
-export function checkTreatments(statement: ForStatement, context: RecipeContext, scope: Scope): readonly Treatment[] | null {
+export function checkTreatments(
+  statement: ForStatement,
+  context: RecipeContext,
+  scope: Scope,
+): readonly Treatment[] | null {
   const { frame } = context;
   let failed = false;
   const report: Frame["report"] = (found) => {
@@ -38,7 +42,15 @@ export function checkTreatments(statement: ForStatement, context: RecipeContext,
   const inside = nest(scope);
   bind(inside, statement.name.name, { kind: "layer" }, statement.name.span);
   const ways = waysThrough(statement.body, statement.name.name, { ...frame, report }, inside);
-  if (ways.length > mostWays) return fail(frame, "E602", `the branches of this loop make ${ways.length} different treatments`, statement.span, `at most ${mostWays}`, { help: "nest the branches in `else`" });
+  if (ways.length > mostWays)
+    return fail(
+      frame,
+      "E602",
+      `the branches of this loop make ${ways.length} different treatments`,
+      statement.span,
+      `at most ${mostWays}`,
+      { help: "nest the branches in `else`" },
+    );
   // a name that one treatment uses is not unused, though another does without it
   const unused = new Map<string, Diagnostic>();
   const used = new Set<string>();
@@ -46,7 +58,10 @@ export function checkTreatments(statement: ForStatement, context: RecipeContext,
   for (const [key, warning] of unused) if (!used.has(key)) frame.report(warning);
   const complete = treatments.filter((treatment) => treatment !== null);
   if (failed || complete.length < treatments.length) return null;
-  if (complete.every((treatment) => treatment.stores === null)) fail(frame, "E604", "this loop stores nothing", statement.name.span, "no layer is changed", { help: `end it with \`store ${statement.name.name} as ...\`` });
+  if (complete.every((treatment) => treatment.stores === null))
+    fail(frame, "E604", "this loop stores nothing", statement.name.span, "no layer is changed", {
+      help: `end it with \`store ${statement.name.name} as ...\``,
+    });
   return complete;
 }
 
@@ -67,8 +82,12 @@ function waysThrough(statements: readonly Statement[], layer: string, frame: Fra
       ways = join(ways, waysThrough(chosen ? statement.then : statement.otherwise, layer, frame, scope), []);
       continue;
     }
-    const then = join(ways, waysThrough(statement.then, layer, frame, scope), [{ pattern: pattern.pattern, negate: pattern.negate }]);
-    const otherwise = join(ways, waysThrough(statement.otherwise, layer, frame, scope), [{ pattern: pattern.pattern, negate: !pattern.negate }]);
+    const then = join(ways, waysThrough(statement.then, layer, frame, scope), [
+      { pattern: pattern.pattern, negate: pattern.negate },
+    ]);
+    const otherwise = join(ways, waysThrough(statement.otherwise, layer, frame, scope), [
+      { pattern: pattern.pattern, negate: !pattern.negate },
+    ]);
     ways = [...then, ...otherwise];
     if (ways.length > mostWays) return ways;
   }
@@ -77,26 +96,35 @@ function waysThrough(statements: readonly Statement[], layer: string, frame: Fra
 
 /** Each way continued by each other; those whose conditions contradict are left out. */
 function join(before: readonly Way[], after: readonly Way[], between: readonly LayerCondition[]): readonly Way[] {
-  return before.flatMap((a) => after.flatMap((b) => {
-    const conditions: LayerCondition[] = [];
-    for (const condition of [...a.conditions, ...between, ...b.conditions]) {
-      const known = conditions.find((other) => other.pattern.glob === condition.pattern.glob);
-      if (known === undefined) conditions.push(condition);
-      else if (known.negate !== condition.negate) return [];
-    }
-    return [{ conditions, statements: [...a.statements, ...b.statements] }];
-  }));
+  return before.flatMap((a) =>
+    after.flatMap((b) => {
+      const conditions: LayerCondition[] = [];
+      for (const condition of [...a.conditions, ...between, ...b.conditions]) {
+        const known = conditions.find((other) => other.pattern.glob === condition.pattern.glob);
+        if (known === undefined) conditions.push(condition);
+        else if (known.negate !== condition.negate) return [];
+      }
+      return [{ conditions, statements: [...a.statements, ...b.statements] }];
+    }),
+  );
 }
 
 /** `w matches "..."`, or its negation; null for a condition of another kind. */
-function layerPattern(condition: Expr, layer: string, frame: Frame, scope: Scope): { readonly pattern: NamePattern; readonly negate: boolean } | "wrong" | null {
+function layerPattern(
+  condition: Expr,
+  layer: string,
+  frame: Frame,
+  scope: Scope,
+): { readonly pattern: NamePattern; readonly negate: boolean } | "wrong" | null {
   if (condition.kind === "unary" && condition.op === "not") {
     const inner = layerPattern(condition.operand, layer, frame, scope);
     return inner === null || inner === "wrong" ? inner : { ...inner, negate: !inner.negate };
   }
   if (condition.kind !== "matches") return null;
   if (condition.value.kind !== "name" || condition.value.name !== layer) {
-    fail(frame, "E606", "`matches` tests the name of the layer", condition.value.span, `not \`${layer}\``, { help: `write \`${layer} matches "..."\`` });
+    fail(frame, "E606", "`matches` tests the name of the layer", condition.value.span, `not \`${layer}\``, {
+      help: `write \`${layer} matches "..."\``,
+    });
     return "wrong";
   }
   return { pattern: namePattern(condition.pattern, frame), negate: false };
@@ -112,13 +140,21 @@ function placeKey(span: Span): string {
   return `${span.file} ${span.start}`;
 }
 
-function checkTreatment(way: Way, statement: ForStatement, context: RecipeContext, outer: Scope, usage: Usage): Treatment | null {
+function checkTreatment(
+  way: Way,
+  statement: ForStatement,
+  context: RecipeContext,
+  outer: Scope,
+  usage: Usage,
+): Treatment | null {
   let failed = false;
   const builder = newBuilder();
   const inputs: { readonly input: TreatmentInput; readonly value: ValueId }[] = [];
   const layer = layerOf(statement.name.name, context, builder, inputs);
   const frame: Frame = {
-    ...context.frame, builder, layer,
+    ...context.frame,
+    builder,
+    layer,
     report: (found) => {
       if (found.severity === "error") failed = true;
       const at = found.labels[0]?.span;
@@ -133,38 +169,79 @@ function checkTreatment(way: Way, statement: ForStatement, context: RecipeContex
   checkStatements(way.statements, frame, body, (each, inner) => {
     if (each.kind !== "store") {
       const help = each.kind === "if" ? "branches on a layer's name stand in the loop over layers itself" : null;
-      return void fail(frame, "E602", `\`${each.kind}\` cannot stand in a loop over layers`, each.span, "not here", { help });
+      return void fail(frame, "E602", `\`${each.kind}\` cannot stand in a loop over layers`, each.span, "not here", {
+        help,
+      });
     }
     const value = checkTensor(each.value, placeIn(frame, inner));
-    if (each.target.kind !== "name" || lookup(inner, each.target.name)?.kind !== "layer") return void fail(frame, "E604", "what is stored is the layer of the loop", each.target.span, `not \`${layer.name}\``, { help: `write \`store ${layer.name} as ...\`` });
+    if (each.target.kind !== "name" || lookup(inner, each.target.name)?.kind !== "layer")
+      return void fail(
+        frame,
+        "E604",
+        "what is stored is the layer of the loop",
+        each.target.span,
+        `not \`${layer.name}\``,
+        { help: `write \`store ${layer.name} as ...\`` },
+      );
     const [before] = stored;
-    if (before !== undefined) return void fail(frame, "E604", `\`${layer.name}\` is stored twice`, each.span, "stored again", { labels: [{ span: before.span, message: "first stored here" }] });
+    if (before !== undefined)
+      return void fail(frame, "E604", `\`${layer.name}\` is stored twice`, each.span, "stored again", {
+        labels: [{ span: before.span, message: "first stored here" }],
+      });
     if (value === null) {
       failed = true;
       return;
     }
     const type = typeOf(builder, value);
-    const fits = type.dtype === "f32" && type.shape.length === 2 && type.shape.every((size, axis) => equalSizes(size, symbolSize(axis === 0 ? "N" : "K"), builder.constraints));
-    if (!fits) return void fail(frame, "E604", `the weight of a layer is f32[N, K], and ${printType(type)} is stored`, each.value.span, printType(type));
+    const fits =
+      type.dtype === "f32" &&
+      type.shape.length === 2 &&
+      type.shape.every((size, axis) => equalSizes(size, symbolSize(axis === 0 ? "N" : "K"), builder.constraints));
+    if (!fits)
+      return void fail(
+        frame,
+        "E604",
+        `the weight of a layer is f32[N, K], and ${printType(type)} is stored`,
+        each.value.span,
+        printType(type),
+      );
     stored.push({ value, span: each.span });
   });
   warnUnused(body, frame);
-  for (const entry of body.entries.values()) if (entry.used && entry.span !== null) usage.used.add(placeKey(entry.span));
+  for (const entry of body.entries.values())
+    if (entry.used && entry.span !== null) usage.used.add(placeKey(entry.span));
   if (failed) return null;
   const [result] = stored;
   const used = result === undefined ? new Set<ValueId>() : neededBy(builder, result.value);
   const kept = inputs.filter((each) => used.has(each.value));
   builder.inputs.splice(0, builder.inputs.length, ...builder.inputs.filter((input) => used.has(input.value)));
-  return { conditions: way.conditions, graph: treatmentGraph(builder, context, result?.value ?? null), inputs: kept.map((each) => each.input), stores: result === undefined ? null : "weight" };
+  return {
+    conditions: way.conditions,
+    graph: treatmentGraph(builder, context, result?.value ?? null),
+    inputs: kept.map((each) => each.input),
+    stores: result === undefined ? null : "weight",
+  };
 }
 
 function treatmentGraph(builder: Builder, context: RecipeContext, value: ValueId | null): SymbolicGraph {
   const outputs = value === null ? [] : [{ value, name: "weight", input: null }];
-  return finish(builder, context.recipe.name.name, context.recipe.name.span, outputs, { sizes: ["N", "K"], dtypes: [], formats: [] }, value === null ? [] : builder.constraints);
+  return finish(
+    builder,
+    context.recipe.name.name,
+    context.recipe.name.span,
+    outputs,
+    { sizes: ["N", "K"], dtypes: [], formats: [] },
+    value === null ? [] : builder.constraints,
+  );
 }
 
 /** What the loop's layer has, each made an input of the treatment's graph when it is first used. */
-function layerOf(name: string, context: RecipeContext, builder: Builder, inputs: { readonly input: TreatmentInput; readonly value: ValueId }[]): Layer {
+function layerOf(
+  name: string,
+  context: RecipeContext,
+  builder: Builder,
+  inputs: { readonly input: TreatmentInput; readonly value: ValueId }[],
+): Layer {
   const made = new Map<string, ValueId>();
   const once = (key: string, wish: string, type: TensorType, describe: (name: string) => TreatmentInput): ValueId => {
     const known = made.get(key);
@@ -181,8 +258,15 @@ function layerOf(name: string, context: RecipeContext, builder: Builder, inputs:
     name,
     weight: () => once("weight", name, weight, (unique) => ({ name: unique, kind: "weight" })),
     original: () => once("original", `${name}_dense`, weight, (unique) => ({ name: unique, kind: "original" })),
-    statistic: (observe) => once(`observe ${observe}`, context.observed[observe]?.name ?? "statistic", context.observed[observe]?.type ?? weight, (unique) => ({ name: unique, kind: "statistic", observe })),
-    count: (kind) => once(kind, kind, { dtype: "f32", shape: [], pattern: full, format: null }, (unique) => ({ name: unique, kind })),
+    statistic: (observe) =>
+      once(
+        `observe ${observe}`,
+        context.observed[observe]?.name ?? "statistic",
+        context.observed[observe]?.type ?? weight,
+        (unique) => ({ name: unique, kind: "statistic", observe }),
+      ),
+    count: (kind) =>
+      once(kind, kind, { dtype: "f32", shape: [], pattern: full, format: null }, (unique) => ({ name: unique, kind })),
   };
 }
 

@@ -15,7 +15,9 @@ import { lookup, peek, visibleNames } from "./scope.js";
 import { equalSizes, soleSymbol } from "./sizes.js";
 import { suggestion } from "./suggestion.js";
 
-/** What an expression outside index notation gives: tensors (several, of a function with several results), or a scalar. */
+/**
+ * What an expression outside index notation gives: tensors (several, of a function with several results), or a scalar.
+ */
 export type Whole =
   | { readonly kind: "values"; readonly values: readonly ValueId[] }
   | { readonly kind: "element"; readonly element: Element };
@@ -28,20 +30,29 @@ export function checkWhole(expr: Expr, place: Place): Whole | null {
       const binding = lookup(scope, expr.name);
       if (binding?.kind === "tensor") return values([binding.value]);
       if (binding?.kind === "layer" && frame.layer !== null) return values([frame.layer.weight()]);
-      if (binding?.kind === "statistic") return fail(frame, "E305", `\`${expr.name}\` has a statistic for each layer`, expr.span, "of which layer?", { help: `write \`${expr.name}[${frame.layer?.name ?? "w"}]\`` });
-      if (binding === null && !frame.file.functions.has(expr.name)) return fail(frame, "E201", `there is no \`${expr.name}\` here`, expr.span, "not declared", { help: suggestion(expr.name, visibleNames(scope), "the names here are") });
+      if (binding?.kind === "statistic")
+        return fail(frame, "E305", `\`${expr.name}\` has a statistic for each layer`, expr.span, "of which layer?", {
+          help: `write \`${expr.name}[${frame.layer?.name ?? "w"}]\``,
+        });
+      if (binding === null && !frame.file.functions.has(expr.name))
+        return fail(frame, "E201", `there is no \`${expr.name}\` here`, expr.span, "not declared", {
+          help: suggestion(expr.name, visibleNames(scope), "the names here are"),
+        });
       break;
     }
     case "member":
       if (expr.base.kind === "name" && peek(scope, expr.base.name)?.binding.kind === "layer" && frame.layer !== null) {
         lookup(scope, expr.base.name);
         if (expr.field.name === "dense") return values([frame.layer.original()]);
-        return fail(frame, "E207", `a layer has no \`${expr.field.name}\``, expr.field.span, "no such member", { help: "`.dense` is its weight as it was given" });
+        return fail(frame, "E207", `a layer has no \`${expr.field.name}\``, expr.field.span, "no such member", {
+          help: "`.dense` is its weight as it was given",
+        });
       }
       break;
     case "index":
       if (expr.base.kind === "name" && peek(scope, expr.base.name)?.binding.kind === "unknown") return null;
-      if (expr.base.kind === "name" && peek(scope, expr.base.name)?.binding.kind === "statistic") return oneOf(checkStatistic(expr, expr.base.name, place));
+      if (expr.base.kind === "name" && peek(scope, expr.base.name)?.binding.kind === "statistic")
+        return oneOf(checkStatistic(expr, expr.base.name, place));
       break;
     case "call":
       if (frame.file.functions.has(expr.callee.name)) {
@@ -67,20 +78,39 @@ export function checkWhole(expr: Expr, place: Place): Whole | null {
       const axis = axisOf(expr.axis, typeOf(frame.builder, score).shape, place);
       return axis === null ? null : oneOf(addTop("keep", score, axis, expr, place));
     }
-    case "pack": return oneOf(checkPack(expr, place));
+    case "pack":
+      return oneOf(checkPack(expr, place));
     case "unpack": {
       const packed = checkTensor(expr.value, place);
       return packed === null ? null : values([unpack(packed, expr.span, place)]);
     }
-    case "observe": return fail(frame, "E602", "`observe` stands alone: `let x2 = observe block on text by feature_squares`", expr.span, "not here", { help: "in a recipe, inside `for block in model.blocks`" });
-    case "string": case "number": case "boolean": case "unary": case "binary": case "reduce": case "matches": break;
-    default: expr satisfies never;
+    case "observe":
+      return fail(
+        frame,
+        "E602",
+        "`observe` stands alone: `let x2 = observe block on text by feature_squares`",
+        expr.span,
+        "not here",
+        { help: "in a recipe, inside `for block in model.blocks`" },
+      );
+    case "string":
+    case "number":
+    case "boolean":
+    case "unary":
+    case "binary":
+    case "reduce":
+    case "matches":
+      break;
+    default:
+      expr satisfies never;
   }
   const element = checkElement(expr, place);
   return element === null ? null : { kind: "element", element };
 }
 
-/** Checks an expression that must give one tensor; a scalar becomes a tensor without axes, of the dtype if one is given. */
+/**
+ * Checks an expression that must give one tensor; a scalar becomes a tensor without axes, of the dtype if one is given.
+ */
 export function checkTensor(expr: Expr, place: Place, dtype: DtypeRef | null = null): ValueId | null {
   const whole = checkWhole(expr, place);
   if (whole === null) return null;
@@ -92,7 +122,15 @@ export function checkTensor(expr: Expr, place: Place, dtype: DtypeRef | null = n
 /** The tensor without axes that a scalar is; it must not depend on an index. */
 export function materialize(scalar: Scalar, dtype: DtypeRef, name: string, span: Span, place: Place): ValueId | null {
   if (scalar.kind === "load" && scalar.at.length === 0) return scalar.tensor;
-  if ([...freeIndices(scalar)].some((index) => !place.frame.builder.steps.has(index))) return fail(place.frame, "E306", "a value outside index notation cannot depend on an index", span, "uses an index", { help: "give it a name with its indices first: `let a[n, k] = ...`" });
+  if ([...freeIndices(scalar)].some((index) => !place.frame.builder.steps.has(index)))
+    return fail(
+      place.frame,
+      "E306",
+      "a value outside index notation cannot depend on an index",
+      span,
+      "uses an index",
+      { help: "give it a name with its indices first: `let a[n, k] = ...`" },
+    );
   return addMap(place.frame.builder, name, span, dtype, [], scalar);
 }
 
@@ -109,17 +147,50 @@ export function wholeBase(base: Expr, place: Place): ValueId | null {
   const binding = lookup(scope, base.name);
   if (binding === null) {
     const functions = [...frame.file.functions.keys()];
-    if (functions.includes(base.name)) return fail(frame, "E305", `\`${base.name}\` is a function, not a tensor`, base.span, "call it with `(...)`");
-    return fail(frame, "E201", `there is no \`${base.name}\` here`, base.span, "not declared", { help: suggestion(base.name, visibleNames(scope), "the names here are") });
+    if (functions.includes(base.name))
+      return fail(frame, "E305", `\`${base.name}\` is a function, not a tensor`, base.span, "call it with `(...)`");
+    return fail(frame, "E201", `there is no \`${base.name}\` here`, base.span, "not declared", {
+      help: suggestion(base.name, visibleNames(scope), "the names here are"),
+    });
   }
   switch (binding.kind) {
-    case "tensor": return binding.value;
-    case "layer": return frame.layer?.weight() ?? fail(frame, "E606", `the weight \`${base.name}\` is known only when the recipe runs`, base.span, "not known here");
-    case "unknown": return null;
-    case "statistic": return fail(frame, "E305", `\`${base.name}\` has a statistic for each layer`, base.span, "of which layer?", { help: `write \`${base.name}[${frame.layer?.name ?? "w"}][...]\`` });
-    case "size": case "number": case "boolean": case "index": case "scalar": return fail(frame, "E305", `\`${base.name}\` is a single value and has no axes`, base.span, elementOf(binding, frame.builder)?.kind === "number" ? "a number" : "not a tensor");
-    case "model": case "text": case "block": return fail(frame, "E305", `\`${base.name}\` is not a tensor`, base.span, `a ${binding.kind}`);
-    default: return binding satisfies never;
+    case "tensor":
+      return binding.value;
+    case "layer":
+      return (
+        frame.layer?.weight() ??
+        fail(
+          frame,
+          "E606",
+          `the weight \`${base.name}\` is known only when the recipe runs`,
+          base.span,
+          "not known here",
+        )
+      );
+    case "unknown":
+      return null;
+    case "statistic":
+      return fail(frame, "E305", `\`${base.name}\` has a statistic for each layer`, base.span, "of which layer?", {
+        help: `write \`${base.name}[${frame.layer?.name ?? "w"}][...]\``,
+      });
+    case "size":
+    case "number":
+    case "boolean":
+    case "index":
+    case "scalar":
+      return fail(
+        frame,
+        "E305",
+        `\`${base.name}\` is a single value and has no axes`,
+        base.span,
+        elementOf(binding, frame.builder)?.kind === "number" ? "a number" : "not a tensor",
+      );
+    case "model":
+    case "text":
+    case "block":
+      return fail(frame, "E305", `\`${base.name}\` is not a tensor`, base.span, `a ${binding.kind}`);
+    default:
+      return binding satisfies never;
   }
 }
 
@@ -133,8 +204,17 @@ function oneOf(value: ValueId | null): Whole | null {
 
 function single(whole: Extract<Whole, { kind: "values" }>, span: Span, place: Place): ValueId | null {
   const [value, ...rest] = whole.values;
-  if (value === undefined) return fail(place.frame, "E305", "this call has no result", span, "only changes its `var` arguments");
-  if (rest.length > 0) return fail(place.frame, "E303", `one value is expected, and this call has ${whole.values.length} results`, span, `${whole.values.length} results`, { help: "name them: `let a, b = ...`" });
+  if (value === undefined)
+    return fail(place.frame, "E305", "this call has no result", span, "only changes its `var` arguments");
+  if (rest.length > 0)
+    return fail(
+      place.frame,
+      "E303",
+      `one value is expected, and this call has ${whole.values.length} results`,
+      span,
+      `${whole.values.length} results`,
+      { help: "name them: `let a, b = ...`" },
+    );
   return value;
 }
 
@@ -144,7 +224,9 @@ function checkStatistic(expr: Extract<Expr, { kind: "index" }>, name: string, pl
   const [at, ...rest] = expr.at;
   const isLayer = at?.kind === "name" && lookup(scope, at.name)?.kind === "layer" && rest.length === 0;
   if (binding?.kind !== "statistic" || !isLayer || frame.layer === null) {
-    return fail(frame, "E305", `\`${name}\` is indexed by a layer`, expr.span, "not by this", { help: frame.layer === null ? "inside `for w in block.linears`" : `write \`${name}[${frame.layer.name}]\`` });
+    return fail(frame, "E305", `\`${name}\` is indexed by a layer`, expr.span, "not by this", {
+      help: frame.layer === null ? "inside `for w in block.linears`" : `write \`${name}[${frame.layer.name}]\``,
+    });
   }
   return frame.layer.statistic(binding.observe);
 }
@@ -155,20 +237,57 @@ function checkScalarWhere(value: Element, expr: Extract<Expr, { kind: "where" }>
   const condition = mask === null ? null : convert(mask, "bool", expr.mask.span, place);
   if (condition === null || then === null) return null;
   const otherwise: Scalar = { kind: "constant", value: 0, dtype: then.dtype };
-  return { kind: "element", element: scalarElement({ kind: "select", condition, then: then.scalar, otherwise, dtype: then.dtype }, then.dtype) };
+  return {
+    kind: "element",
+    element: scalarElement({ kind: "select", condition, then: then.scalar, otherwise, dtype: then.dtype }, then.dtype),
+  };
 }
 
 /** `w where keep`: zero where the mask is false. */
-function maskTensor(tensor: ValueId, mask: ValueId, expr: Extract<Expr, { kind: "where" }>, place: Place): ValueId | null {
+function maskTensor(
+  tensor: ValueId,
+  mask: ValueId,
+  expr: Extract<Expr, { kind: "where" }>,
+  place: Place,
+): ValueId | null {
   const { frame } = place;
   const { builder } = frame;
   const [type, maskType] = [typeOf(builder, tensor), typeOf(builder, mask)];
-  if (maskType.dtype !== "bool") return fail(frame, "E301", `a mask is expected after \`where\`, found ${printType(maskType)}`, expr.mask.span, printDtype(maskType.dtype), { help: "make one by comparing or with `top`" });
-  const same = type.shape.length === maskType.shape.length && type.shape.every((size, axis) => equalSizes(size, maskType.shape[axis] ?? constantSize(0), builder.constraints));
-  if (!same) return fail(frame, "E413", `the mask has another shape: ${printType(maskType)} for ${printType(type)}`, expr.span, "shapes differ", { labels: [{ span: expr.value.span, message: printType(type) }, { span: expr.mask.span, message: printType(maskType) }] });
+  if (maskType.dtype !== "bool")
+    return fail(
+      frame,
+      "E301",
+      `a mask is expected after \`where\`, found ${printType(maskType)}`,
+      expr.mask.span,
+      printDtype(maskType.dtype),
+      { help: "make one by comparing or with `top`" },
+    );
+  const same =
+    type.shape.length === maskType.shape.length &&
+    type.shape.every((size, axis) => equalSizes(size, maskType.shape[axis] ?? constantSize(0), builder.constraints));
+  if (!same)
+    return fail(
+      frame,
+      "E413",
+      `the mask has another shape: ${printType(maskType)} for ${printType(type)}`,
+      expr.span,
+      "shapes differ",
+      {
+        labels: [
+          { span: expr.value.span, message: printType(type) },
+          { span: expr.mask.span, message: printType(maskType) },
+        ],
+      },
+    );
   const axes = type.shape.map((size, axis) => newAxis(builder, `i${axis}`, size));
   const at = axes.map(indexScalar);
-  const body: Scalar = { kind: "select", condition: loadAt(builder, mask, at), then: loadAt(builder, tensor, at), otherwise: { kind: "constant", value: 0, dtype: type.dtype }, dtype: type.dtype };
+  const body: Scalar = {
+    kind: "select",
+    condition: loadAt(builder, mask, at),
+    then: loadAt(builder, tensor, at),
+    otherwise: { kind: "constant", value: 0, dtype: type.dtype },
+    dtype: type.dtype,
+  };
   return addMap(builder, "masked", expr.span, type.dtype, axes, body);
 }
 
@@ -182,19 +301,42 @@ function unpack(packed: ValueId, span: Span, place: Place): ValueId {
 }
 
 /** Adds the mask of `top n of m` along an axis. */
-export function addTop(name: string, score: ValueId, axis: number, expr: Extract<Expr, { kind: "top" }>, place: Place): ValueId | null {
+export function addTop(
+  name: string,
+  score: ValueId,
+  axis: number,
+  expr: Extract<Expr, { kind: "top" }>,
+  place: Place,
+): ValueId | null {
   const { frame } = place;
   const n = compileTimeSize(expr.n, place);
   const m = compileTimeSize(expr.m, place);
   const type = typeOf(frame.builder, score);
   const length = type.shape[axis];
   if (n === null || m === null || length === undefined) return null;
-  if (type.dtype === "bool") return fail(frame, "E304", "`top` ranks numbers, found a mask", expr.score.span, printType(type));
+  if (type.dtype === "bool")
+    return fail(frame, "E304", "`top` ranks numbers, found a mask", expr.score.span, printType(type));
   const [low, high] = [sizeValue(n), sizeValue(m)];
   const never = (low !== null && low < 1) || (high !== null && high < 1) || (sizeValue(subtractSizes(n, m)) ?? 0) > 0;
-  if (never) return fail(frame, "E408", `\`top ${printSize(n)} of ${printSize(m)}\` is impossible: of each group at least one and at most all are kept`, expr.span, "not possible");
-  if (!demand(frame, { kind: "divides", left: length, right: m }, expr.span, `\`top ${printSize(n)} of ${printSize(m)}\``)) return null;
-  return addEqn(frame.builder, name, expr.span, { dtype: "bool", shape: type.shape, pattern: full, format: null }, (out) => ({ kind: "top", out, score, n, m, axis }));
+  if (never)
+    return fail(
+      frame,
+      "E408",
+      `\`top ${printSize(n)} of ${printSize(m)}\` is impossible: of each group at least one and at most all are kept`,
+      expr.span,
+      "not possible",
+    );
+  if (
+    !demand(frame, { kind: "divides", left: length, right: m }, expr.span, `\`top ${printSize(n)} of ${printSize(m)}\``)
+  )
+    return null;
+  return addEqn(
+    frame.builder,
+    name,
+    expr.span,
+    { dtype: "bool", shape: type.shape, pattern: full, format: null },
+    (out) => ({ kind: "top", out, score, n, m, axis }),
+  );
 }
 
 /** The axis that a name or number means: the one whose size is that symbol, case ignored. */
@@ -204,11 +346,33 @@ export function axisOf(axis: Ident, shape: readonly Size[], place: Place): numbe
   if (/^\d+$/.test(axis.name)) {
     const number = Number(axis.name);
     if (number < shape.length) return number;
-    return fail(frame, "E417", `there is no axis ${number} in a shape of ${shape.length}`, axis.span, `the shape is [${printed}]`);
+    return fail(
+      frame,
+      "E417",
+      `there is no axis ${number} in a shape of ${shape.length}`,
+      axis.span,
+      `the shape is [${printed}]`,
+    );
   }
   const found = shape.flatMap((size, at) => (soleSymbol(size)?.toLowerCase() === axis.name.toLowerCase() ? [at] : []));
   const [first, ...others] = found;
-  if (first === undefined) return fail(frame, "E417", `no axis has the size \`${axis.name.toUpperCase()}\``, axis.span, `the shape is [${printed}]`, { help: "name an axis by its size, or by its number: `along 1`" });
-  if (others.length > 0) return fail(frame, "E417", `axes ${found.join(" and ")} both have the size \`${axis.name.toUpperCase()}\``, axis.span, `the shape is [${printed}]`, { help: `give the number of the axis: ${found.map((at) => `\`along ${at}\``).join(" or ")}` });
+  if (first === undefined)
+    return fail(
+      frame,
+      "E417",
+      `no axis has the size \`${axis.name.toUpperCase()}\``,
+      axis.span,
+      `the shape is [${printed}]`,
+      { help: "name an axis by its size, or by its number: `along 1`" },
+    );
+  if (others.length > 0)
+    return fail(
+      frame,
+      "E417",
+      `axes ${found.join(" and ")} both have the size \`${axis.name.toUpperCase()}\``,
+      axis.span,
+      `the shape is [${printed}]`,
+      { help: `give the number of the axis: ${found.map((at) => `\`along ${at}\``).join(" or ")}` },
+    );
   return first;
 }

@@ -23,28 +23,49 @@ export function normalizeArguments(spec: FormatSpec, parameters: readonly Format
 function argumentProblem(name: string, parameter: FormatParameter, value: number | string | boolean): string | null {
   switch (parameter.kind) {
     case "number": {
-      if (typeof value === "number" ? Number.isInteger(value) && value > 0 : typeof value === "string" && parameter.words.includes(value)) return null;
+      if (
+        typeof value === "number"
+          ? Number.isInteger(value) && value > 0
+          : typeof value === "string" && parameter.words.includes(value)
+      )
+        return null;
       const words = parameter.words.map((word) => ` or \`${word}\``).join("");
       return `The argument \`${parameter.name}\` of ${name} must be a positive whole number${words}, and is ${String(value)}.`;
     }
-    case "flag": return typeof value === "boolean" ? null : `${name} is either ${parameter.yes} or ${parameter.no}.`;
-    case "word": return typeof value === "string" && parameter.words.includes(value) ? null : `The argument \`${parameter.name}\` of ${name} must be ${parameter.words.join(" or ")}, and is ${String(value)}.`;
-    case "label": return typeof value === "number" && Number.isInteger(value) && value >= 0 ? null : `The argument \`${parameter.name}\` of ${name} must be a whole number, and is ${String(value)}.`;
-    default: return parameter satisfies never;
+    case "flag":
+      return typeof value === "boolean" ? null : `${name} is either ${parameter.yes} or ${parameter.no}.`;
+    case "word":
+      return typeof value === "string" && parameter.words.includes(value)
+        ? null
+        : `The argument \`${parameter.name}\` of ${name} must be ${parameter.words.join(" or ")}, and is ${String(value)}.`;
+    case "label":
+      return typeof value === "number" && Number.isInteger(value) && value >= 0
+        ? null
+        : `The argument \`${parameter.name}\` of ${name} must be a whole number, and is ${String(value)}.`;
+    default:
+      return parameter satisfies never;
   }
 }
 
-/** The arguments as they are written: `(128, symmetric)`; words at their default are left out; nothing at all for no arguments. */
+/**
+ * The arguments as they are written: `(128, symmetric)`; words at their default are left out; nothing at all for no
+ * arguments.
+ */
 export function printArguments(spec: FormatSpec, parameters: readonly FormatParameter[]): string {
   const parts = parameters.flatMap((parameter) => {
     const value = spec.args[parameter.name];
     if (value === undefined) return [];
     switch (parameter.kind) {
-      case "number": return [String(value)];
-      case "flag": return [value === true ? parameter.yes : parameter.no];
-      case "word": return value === parameter.fallback ? [] : [`${parameter.name}: ${String(value)}`];
-      case "label": return [`${parameter.name}: ${String(value)}`];
-      default: return parameter satisfies never;
+      case "number":
+        return [String(value)];
+      case "flag":
+        return [value === true ? parameter.yes : parameter.no];
+      case "word":
+        return value === parameter.fallback ? [] : [`${parameter.name}: ${String(value)}`];
+      case "label":
+        return [`${parameter.name}: ${String(value)}`];
+      default:
+        return parameter satisfies never;
     }
   });
   return parts.length === 0 ? "" : `(${parts.join(", ")})`;

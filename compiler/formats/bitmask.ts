@@ -10,14 +10,40 @@
  * sets it to what a tensor needs; a larger one leaves zeros at the end, so that tensors may share a kernel.
  */
 import { InternalError } from "../diagnostic.js";
-import { add, bitAnd, call, component, equal, f32, greater, min, mul, notEqual, select, shiftLeft, shiftRight, sub, u32 } from "../kernel/build.js";
+import {
+  add,
+  bitAnd,
+  call,
+  component,
+  equal,
+  f32,
+  greater,
+  min,
+  mul,
+  notEqual,
+  select,
+  shiftLeft,
+  shiftRight,
+  sub,
+  u32,
+} from "../kernel/build.js";
 import type { Expr } from "../kernel/kernel.js";
 import type { FormatSpec } from "../types/type.js";
 import { normalizeArguments } from "./arguments.js";
 import { bf16Format, f16Format, f32Format } from "./dense.js";
 import { decodeItems, elementOf } from "./element.js";
 import type { Format, FormatParameter, Section, Shape, Stored, Unit, WordReader } from "./format.js";
-import { elementCount, getItems, newWords, placeSections, putItem, range, readItem, sectionOf, wordsFor } from "./layout.js";
+import {
+  elementCount,
+  getItems,
+  newWords,
+  placeSections,
+  putItem,
+  range,
+  readItem,
+  sectionOf,
+  wordsFor,
+} from "./layout.js";
 
 const parameters: readonly FormatParameter[] = [{ kind: "label", name: "nonzeros" }];
 
@@ -33,7 +59,8 @@ function normalize(spec: FormatSpec): FormatSpec | string {
   const own = normalizeArguments(spec, parameters);
   if (typeof own === "string") return own;
   const values = valueFormats.find((format) => format.name === spec.of?.name);
-  if (spec.of === null || values === undefined) return `bitmask needs \`of\` one of ${valueFormats.map((format) => format.name).join(", ")}.`;
+  if (spec.of === null || values === undefined)
+    return `bitmask needs \`of\` one of ${valueFormats.map((format) => format.name).join(", ")}.`;
   const of = values.normalize(spec.of);
   return typeof of === "string" ? of : { ...own, of };
 }
@@ -45,7 +72,8 @@ function valuesOf(spec: FormatSpec): FormatSpec {
 
 function nonzerosOf(spec: FormatSpec): number {
   const nonzeros = spec.args["nonzeros"];
-  if (typeof nonzeros !== "number") throw new InternalError("a bitmask format without the count of its entries: complete it first");
+  if (typeof nonzeros !== "number")
+    throw new InternalError("a bitmask format without the count of its entries: complete it first");
   return nonzeros;
 }
 
@@ -83,7 +111,10 @@ function encode(spec: FormatSpec, shape: Shape, dense: Float32Array): Uint32Arra
     if (index % blockElements === 0) words[counts.offset + index / blockElements] = entry;
     const value = element.encode(dense[index]!, 1, 0);
     if (!element.holds(value, 0)) continue;
-    if (entry === room) throw new Error(`Row ${Math.floor(index / shape.columns)}, column ${index % shape.columns} holds a value when the ${room} entries of the bitmask are already taken.`);
+    if (entry === room)
+      throw new Error(
+        `Row ${Math.floor(index / shape.columns)}, column ${index % shape.columns} holds a value when the ${room} entries of the bitmask are already taken.`,
+      );
     putItem(words, bits, 1, index, 1);
     putItem(words, values, element.bits, entry, value);
     entry += 1;
@@ -97,7 +128,10 @@ function decode(spec: FormatSpec, shape: Shape, words: Uint32Array): Float32Arra
   const [bits, values] = [sectionOf(layout, "bits"), sectionOf(layout, "values")];
   const dense = new Float32Array(elementCount(shape));
   const held = getItems(words, bits, 1, dense.length);
-  const entries = decodeItems(element, getItems(words, values, element.bits, Math.floor((values.words * 32) / element.bits)));
+  const entries = decodeItems(
+    element,
+    getItems(words, values, element.bits, Math.floor((values.words * 32) / element.bits)),
+  );
   for (let index = 0, entry = 0; index < dense.length; index += 1) {
     if (held[index] === 0) continue;
     dense[index] = entries[entry] ?? 0;
@@ -106,8 +140,15 @@ function decode(spec: FormatSpec, shape: Shape, words: Uint32Array): Float32Arra
   return dense;
 }
 
-/** The bits before word `word` of the section "bits": those of the blocks before, and of the words of its own block. Also gives that word. */
-function countBefore(layout: readonly Section[], read: WordReader, word: Expr): { readonly bits: Expr; readonly before: Expr } {
+/**
+ * The bits before word `word` of the section "bits": those of the blocks before, and of the words of its own block.
+ * Also gives that word.
+ */
+function countBefore(
+  layout: readonly Section[],
+  read: WordReader,
+  word: Expr,
+): { readonly bits: Expr; readonly before: Expr } {
   const block = read.bind("block", shiftRight(word, 2));
   const four = read.bind("bits", read.words4(sectionOf(layout, "bits"), block));
   const lane = read.bind("lane", bitAnd(word, 3));
@@ -116,7 +157,10 @@ function countBefore(layout: readonly Section[], read: WordReader, word: Expr): 
   const before = range(3).map((at) => select(greater(lane, at), countOnes(parts[at]!), u32(0)));
   return {
     bits: read.bind("own", own),
-    before: read.bind("before", before.reduce((a, b) => add(a, b), read.word(sectionOf(layout, "counts"), block))),
+    before: read.bind(
+      "before",
+      before.reduce((a, b) => add(a, b), read.word(sectionOf(layout, "counts"), block)),
+    ),
   };
 }
 
@@ -169,7 +213,12 @@ export const bitmaskFormat: Format = {
   check,
   pattern: () => ({ kind: "masked" }),
   grid: () => null,
-  sections, encode, decode, locate, unit, stored,
+  sections,
+  encode,
+  decode,
+  locate,
+  unit,
+  stored,
   // Where a value goes depends on all before it: packed on the host.
   packed: () => null,
 };

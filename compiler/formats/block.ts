@@ -1,12 +1,27 @@
 /**
  * The formats that a GGUF file has: blocks of neighbouring columns, each with its own scale among its codes, as bytes
- * one after the other. The words are the bytes of the file unchanged, so blocks of 18, 34 or 210 bytes begin in the middle
+ * one after the other. The words are the bytes of the file unchanged, so blocks of 18, 34 or 210 bytes begin in the
+ * middle
  * of words. `q8_0.ts`, `q4_0.ts`, `q4_1.ts` and `q6_k.ts` say what is inside of a block.
  *
  * Packing is done on the host, by the quantiser of llama.cpp: it looks at the whole block, and finds its own scale.
  */
 import { InternalError } from "../diagnostic.js";
-import { add, bitAnd, bitOr, bitcast, convert, equal, mul, select, shiftLeft, shiftRight, sub, u32, type Operand } from "../kernel/build.js";
+import {
+  add,
+  bitAnd,
+  bitOr,
+  bitcast,
+  convert,
+  equal,
+  mul,
+  select,
+  shiftLeft,
+  shiftRight,
+  sub,
+  u32,
+  type Operand,
+} from "../kernel/build.js";
 import type { Expr } from "../kernel/kernel.js";
 import type { FormatSpec } from "../types/type.js";
 import { normalizeArguments } from "./arguments.js";
@@ -23,7 +38,10 @@ export interface BlockLayout {
   readonly bytes: number;
   /** Columns of a unit (see `Unit`), which share one scale. */
   readonly unitColumns: number;
-  /** Writes the values of a block into its bytes (zeroed before). Throws a RangeError saying which number of the block f16 cannot hold. */
+  /**
+   * Writes the values of a block into its bytes (zeroed before). Throws a RangeError saying which number of the block
+   * f16 cannot hold.
+   */
   encode(values: Float32Array, bytes: DataView): void;
   /** The values of a block. */
   decode(bytes: DataView, values: Float32Array): void;
@@ -40,7 +58,10 @@ export interface BlockReader {
   byte(at: Operand): Expr;
   /** The word with the two bytes at `at`, an even number, lowest; higher bits hold anything. */
   half(at: Operand): Expr;
-  /** `count` words from byte `at` on, an even number. There must be two more bytes of the block on the side of `spare`, as loads start at whole words. */
+  /**
+   * `count` words from byte `at` on, an even number. There must be two more bytes of the block on the side of `spare`,
+   * as loads start at whole words.
+   */
   words(at: Operand, count: number, spare: "before" | "after"): readonly Expr[];
 }
 
@@ -51,7 +72,10 @@ export function blockFormat(layout: BlockLayout): Format {
   function sections(_spec: FormatSpec, shape: Shape): readonly Section[] {
     return placeSections([{ name: "blocks", words: Math.ceil(((elementCount(shape) / span) * bytes) / 4) }]);
   }
-  function blocks(words: Uint32Array, dense: Float32Array): readonly { readonly view: DataView; readonly values: Float32Array }[] {
+  function blocks(
+    words: Uint32Array,
+    dense: Float32Array,
+  ): readonly { readonly view: DataView; readonly values: Float32Array }[] {
     return range(dense.length / span).map((at) => ({
       view: new DataView(words.buffer, words.byteOffset + at * bytes, bytes),
       values: dense.subarray(at * span, (at + 1) * span),
@@ -66,9 +90,11 @@ export function blockFormat(layout: BlockLayout): Format {
     parameters: [],
     packsOnHost: true,
     elementwise: false,
-    normalize: (spec) => (spec.of === null ? normalizeArguments(spec, []) : `${name} stores single values; it takes no \`of\`.`),
+    normalize: (spec) =>
+      spec.of === null ? normalizeArguments(spec, []) : `${name} stores single values; it takes no \`of\`.`,
     complete: (spec) => spec,
-    check: (_spec, shape) => (shape.columns % span === 0 ? null : `K = ${shape.columns} is not a multiple of the block of ${span}`),
+    check: (_spec, shape) =>
+      shape.columns % span === 0 ? null : `K = ${shape.columns} is not a multiple of the block of ${span}`,
     pattern: () => null,
     grid: () => null,
     sections,
@@ -81,7 +107,9 @@ export function blockFormat(layout: BlockLayout): Format {
         } catch (problem) {
           if (!(problem instanceof RangeError)) throw problem;
           const first = at * span;
-          throw new Error(`In row ${Math.floor(first / shape.columns)}, columns ${first % shape.columns} to ${(first % shape.columns) + span - 1}, ${problem.message}.`);
+          throw new Error(
+            `In row ${Math.floor(first / shape.columns)}, columns ${first % shape.columns} to ${(first % shape.columns) + span - 1}, ${problem.message}.`,
+          );
         }
       }
       return words;
@@ -95,12 +123,18 @@ export function blockFormat(layout: BlockLayout): Format {
       const block = read.bind("block", add(mul(row, shape.columns / span), quotient(column, span)));
       return layout.locate(reader(spec, shape, read, block), read.bind("column", modulo(column, span)));
     },
-    unit: (_spec, shape): Unit | null => (shape.columns % span === 0 ? { columns: layout.unitColumns, entries: layout.unitColumns, scaleColumns: layout.unitColumns } : null),
+    unit: (_spec, shape): Unit | null =>
+      shape.columns % span === 0
+        ? { columns: layout.unitColumns, entries: layout.unitColumns, scaleColumns: layout.unitColumns }
+        : null,
     stored(spec, shape, read, row, unit) {
       if (shape.columns % span !== 0) throw new InternalError(`${name} has no units at ${shape.columns} columns`);
       const perBlock = span / layout.unitColumns;
       const block = read.bind("block", add(mul(row, shape.columns / span), quotient(unit, perBlock)));
-      return layout.stored(reader(spec, shape, read, block), perBlock === 1 ? u32(0) : read.bind("part", modulo(unit, perBlock)));
+      return layout.stored(
+        reader(spec, shape, read, block),
+        perBlock === 1 ? u32(0) : read.bind("part", modulo(unit, perBlock)),
+      );
     },
     packed: () => null,
   };
@@ -115,7 +149,8 @@ function blockReader(read: WordReader, section: Section, block: Expr, bytes: num
       return shiftRight(read.word(section, shiftRight(index, 2)), shiftLeft(bitAnd(index, 3), 3));
     },
     half(at) {
-      if (bytes % 4 === 0 && typeof at === "number") return shiftRight(read.word(section, shiftRight(add(start, at), 2)), (at % 4) * 8);
+      if (bytes % 4 === 0 && typeof at === "number")
+        return shiftRight(read.word(section, shiftRight(add(start, at), 2)), (at % 4) * 8);
       const index = read.bind("byte", add(start, at));
       return shiftRight(read.word(section, shiftRight(index, 2)), shiftLeft(bitAnd(index, 2), 3));
     },
@@ -130,7 +165,10 @@ function blockReader(read: WordReader, section: Section, block: Expr, bytes: num
       const loaded = range(count + 1).map((k) => read.bind("load", read.word(section, add(first, k))));
       return range(count).map((k) => {
         const [low, high] = [loaded[k]!, loaded[k + 1]!];
-        return read.bind("codes", select(aligned, spare === "after" ? low : high, bitOr(shiftRight(low, 16), shiftLeft(high, 16))));
+        return read.bind(
+          "codes",
+          select(aligned, spare === "after" ? low : high, bitOr(shiftRight(low, 16), shiftLeft(high, 16))),
+        );
       });
     },
   };

@@ -9,7 +9,8 @@ import { plainFormat } from "./plain.js";
 
 function denseFormat(name: keyof typeof plainElements): Format {
   return plainFormat(
-    name, [],
+    name,
+    [],
     (spec) => (spec.of === null ? normalizeArguments(spec, []) : `${name} stores single values; it takes no \`of\`.`),
     () => null,
   );

@@ -1,11 +1,36 @@
 /** How one stored value lies in its bits: the part of a format that is the same whichever positions are stored. */
 import { InternalError } from "../diagnostic.js";
-import { add, bitAnd, bitcast, call, component, convert, div, equal, f32, notEqual, round, select, shiftLeft, shiftRight, u32 } from "../kernel/build.js";
+import {
+  add,
+  bitAnd,
+  bitcast,
+  call,
+  component,
+  convert,
+  div,
+  equal,
+  f32,
+  notEqual,
+  round,
+  select,
+  shiftLeft,
+  shiftRight,
+  u32,
+} from "../kernel/build.js";
 import type { Expr } from "../kernel/kernel.js";
 import type { FormatSpec } from "../types/type.js";
 import type { Build, Grid } from "./format.js";
 import { roundHalfEven } from "../kernel/fold.js";
-import { bf16Bits, bf16BitsExpr, bf16FromBits, f16Bits, f16BitsExpr, f16FromBits, f32Bits, f32FromBits } from "./half.js";
+import {
+  bf16Bits,
+  bf16BitsExpr,
+  bf16FromBits,
+  f16Bits,
+  f16BitsExpr,
+  f16FromBits,
+  f32Bits,
+  f32FromBits,
+} from "./half.js";
 import { range } from "./layout.js";
 
 /** Stored values of `bits` bits. `scale` and `zero` are those of the value's group; 1 and 0 where there is no grid. */
@@ -31,14 +56,18 @@ export interface Element {
 const tables = new Map<Element, Float32Array>();
 
 /** `element.decode` of each item. */
-export function decodeItems(element: Element, items: Uint8Array | Uint16Array | Uint32Array): Float32Array<ArrayBuffer> {
+export function decodeItems(
+  element: Element,
+  items: Uint8Array | Uint16Array | Uint32Array,
+): Float32Array<ArrayBuffer> {
   const values = new Float32Array(items.length);
   if (element.bits === 32) {
     for (let index = 0; index < items.length; index += 1) values[index] = element.decode(items[index]!);
     return values;
   }
   let table = tables.get(element);
-  if (table === undefined) tables.set(element, (table = Float32Array.from({ length: 2 ** element.bits }, (_, bits) => element.decode(bits))));
+  if (table === undefined)
+    tables.set(element, (table = Float32Array.from({ length: 2 ** element.bits }, (_, bits) => element.decode(bits))));
   for (let index = 0; index < items.length; index += 1) values[index] = table[items[index]!]!;
   return values;
 }
@@ -73,7 +102,8 @@ const bf16Element: Element = {
   encode: bf16Bits,
   decode: bf16FromBits,
   read: (word) => bitcast("f32", shiftLeft(word, 16)),
-  readAll: (_build, word, count) => [bitcast("f32", shiftLeft(word, 16)), bitcast("f32", bitAnd(word, 0xffff0000))].slice(0, count),
+  readAll: (_build, word, count) =>
+    [bitcast("f32", shiftLeft(word, 16)), bitcast("f32", bitAnd(word, 0xffff0000))].slice(0, count),
   write: (build, value) => bf16BitsExpr(build, value),
   holds: f16Element.holds,
   holdsExpr: f16Element.holdsExpr,
@@ -142,7 +172,13 @@ function saturate(value: number, low: number, high: number): number {
 }
 
 /** The elements without a grid, by the name of their dense format. */
-export const plainElements = { f32: f32Element, f16: f16Element, bf16: bf16Element, i32: i32Element, u32: u32Element } as const;
+export const plainElements = {
+  f32: f32Element,
+  f16: f16Element,
+  bf16: bf16Element,
+  i32: i32Element,
+  u32: u32Element,
+} as const;
 
 /** The elements with a grid, by name: [symmetric, asymmetric]. */
 const integerElements = {
@@ -152,7 +188,8 @@ const integerElements = {
 
 /** How a normalized dense or integer spec stores a value. */
 export function elementOf(spec: FormatSpec): Element {
-  if (spec.name === "int4" || spec.name === "int8") return integerElements[spec.name][spec.args["symmetric"] === false ? "asymmetric" : "symmetric"];
+  if (spec.name === "int4" || spec.name === "int8")
+    return integerElements[spec.name][spec.args["symmetric"] === false ? "asymmetric" : "symmetric"];
   if (spec.name in plainElements) return plainElements[spec.name as keyof typeof plainElements];
   throw new InternalError(`${spec.name} does not store single values`);
 }
@@ -165,7 +202,9 @@ export function gridOf(spec: FormatSpec): Grid | null {
   const group = spec.args["group"];
   return {
     group: typeof group === "number" ? group : "channel",
-    symmetric, bits, ...codeRange(bits, symmetric),
+    symmetric,
+    bits,
+    ...codeRange(bits, symmetric),
     scale: spec.args["scale"] === "f32" ? "f32" : "f16",
   };
 }

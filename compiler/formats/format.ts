@@ -22,7 +22,10 @@ export interface Format {
   /** Whether `encode` rounds each element by itself, given the grid; false where it finds scales in its neighbours. */
   readonly elementwise: boolean;
 
-  /** Fills defaults in and checks the arguments themselves ("group must be a positive multiple of 8"). A string is a full sentence saying what is wrong. */
+  /**
+   * Fills defaults in and checks the arguments themselves ("group must be a positive multiple of 8"). A string is a
+   * full sentence saying what is wrong.
+   */
   normalize(spec: FormatSpec): FormatSpec | string;
 
   /** Fills in what only the values decide (the count of entries of a bitmask); every other format gives `spec` back. */
@@ -32,14 +35,22 @@ export interface Format {
   check(spec: FormatSpec, shape: Shape): string | null;
 
   /** The pattern a tensor must provably have to be packed so; null: any. `axis` is always the last. */
-  pattern(spec: FormatSpec): { readonly kind: "nm"; readonly n: number; readonly m: number } | { readonly kind: "masked" } | null;
+  pattern(
+    spec: FormatSpec,
+  ): { readonly kind: "nm"; readonly n: number; readonly m: number } | { readonly kind: "masked" } | null;
 
-  /** Whether `encode` needs a scale (f32 [rows, groups], exactly representable in the format's scale type) and a zero point. */
+  /**
+   * Whether `encode` needs a scale (f32 [rows, groups], exactly representable in the format's scale type) and a zero
+   * point.
+   */
   grid(spec: FormatSpec): Grid | null;
 
   sections(spec: FormatSpec, shape: Shape): readonly Section[];
 
-  /** Dense values to words. Values that the pattern forbids must be zero (else an Error names the place); off-grid values are rounded to nearest, halves to even, saturating. */
+  /**
+   * Dense values to words. Values that the pattern forbids must be zero (else an Error names the place); off-grid
+   * values are rounded to nearest, halves to even, saturating.
+   */
   encode(spec: FormatSpec, shape: Shape, dense: Float32Array, grid: GridValues | null): Uint32Array<ArrayBuffer>;
 
   /** Words to dense values. */
@@ -69,7 +80,13 @@ export interface Format {
  */
 export type FormatParameter =
   | { readonly kind: "number"; readonly name: string; readonly words: readonly string[] }
-  | { readonly kind: "flag"; readonly name: string; readonly yes: string; readonly no: string; readonly fallback: boolean }
+  | {
+      readonly kind: "flag";
+      readonly name: string;
+      readonly yes: string;
+      readonly no: string;
+      readonly fallback: boolean;
+    }
   | { readonly kind: "word"; readonly name: string; readonly words: readonly string[]; readonly fallback: string }
   | { readonly kind: "label"; readonly name: string };
 
@@ -91,7 +108,9 @@ export interface Grid {
   readonly group: number | "channel";
   readonly symmetric: boolean;
   readonly bits: number;
-  /** Codes: low .. high inclusive. Symmetric: value = code * scale. Asymmetric: value = (code - zero) * scale, low = 0. */
+  /**
+   * Codes: low .. high inclusive. Symmetric: value = code * scale. Asymmetric: value = (code - zero) * scale, low = 0.
+   */
   readonly low: number;
   readonly high: number;
   readonly scale: "f16" | "f32";
@@ -114,7 +133,10 @@ export interface Unit {
 
 /** What a unit holds: the sum over entries of (value - zero) * scale * activation[column]. */
 export interface Stored {
-  /** `column` counts from the unit's first column: a number, or a u32 expression where the position is data. `value` is f32, not yet scaled. */
+  /**
+   * `column` counts from the unit's first column: a number, or a u32 expression where the position is data. `value` is
+   * f32, not yet scaled.
+   */
   readonly entries: readonly { readonly column: number | Expr; readonly value: Expr }[];
   /** f32, or null for 1. */
   readonly scale: Expr | null;
@@ -124,7 +146,9 @@ export interface Stored {
 
 /** Where expressions can be given a name, so that they are computed once. */
 export interface Build {
-  /** Adds `let name = value` to the statements being built (a fresh name is made from the hint) and returns the local. */
+  /**
+   * Adds `let name = value` to the statements being built (a fresh name is made from the hint) and returns the local.
+   */
   bind(hint: string, value: Expr): Expr;
   /** Adds a statement. */
   add(statement: Statement): void;

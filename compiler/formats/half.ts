@@ -3,7 +3,21 @@
  * expressions. Rounding is to nearest, halves to even. The kernel versions use integers only, so that a device that
  * flushes subnormals or rounds ties otherwise gives the same bits.
  */
-import { add, bitAnd, bitOr, bitcast, greater, greaterEqual, max, min, select, shiftLeft, shiftRight, sub, u32 } from "../kernel/build.js";
+import {
+  add,
+  bitAnd,
+  bitOr,
+  bitcast,
+  greater,
+  greaterEqual,
+  max,
+  min,
+  select,
+  shiftLeft,
+  shiftRight,
+  sub,
+  u32,
+} from "../kernel/build.js";
 import type { Expr } from "../kernel/kernel.js";
 import type { Build } from "./format.js";
 
@@ -35,7 +49,9 @@ export function f16Bits(value: number): number {
   return sign | ((significand + (1 << (shift - 1)) - 1 + ((significand >>> shift) & 1)) >>> shift);
 }
 
-/** What an f16's exponent and fraction, shifted into an f32, are too small by: the distance of the exponents' biases. */
+/**
+ * What an f16's exponent and fraction, shifted into an f32, are too small by: the distance of the exponents' biases.
+ */
 const rebias = 2 ** 112;
 
 /** The value of f16 bits, exact. */
@@ -53,7 +69,9 @@ export function roundF16(value: number): number {
 /** The bits of the nearest bf16; NaN stays NaN (quiet). */
 export function bf16Bits(value: number): number {
   const bits = f32Bits(value);
-  return (bits & 0x7fffffff) > 0x7f800000 ? (bits >>> 16) | 0x40 : ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff;
+  return (bits & 0x7fffffff) > 0x7f800000
+    ? (bits >>> 16) | 0x40
+    : ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff;
 }
 
 /** The value of bf16 bits, exact. */
@@ -71,7 +89,11 @@ export function f16BitsExpr(build: Build, value: Expr): Expr {
   const half = sub(shiftLeft(u32(1), sub(shift, 1)), 1);
   const subnormal = shiftRight(add(significand, add(half, bitAnd(shiftRight(significand, shift), 1))), shift);
   const finite = select(greaterEqual(size, 0x38800000), normal, subnormal);
-  const any = select(greater(size, 0x7f800000), u32(0x7e00), select(greaterEqual(size, 0x47800000), u32(0x7c00), finite));
+  const any = select(
+    greater(size, 0x7f800000),
+    u32(0x7e00),
+    select(greaterEqual(size, 0x47800000), u32(0x7c00), finite),
+  );
   return build.bind("half", bitOr(bitAnd(shiftRight(bits, 16), 0x8000), any));
 }
 

@@ -18,7 +18,8 @@ const parameters: readonly FormatParameter[] = [
 function normalize(spec: FormatSpec): FormatSpec | string {
   if (spec.of !== null) return `${spec.name} stores single values; it takes no \`of\`.`;
   const group = spec.args["group"];
-  if (typeof group === "number" && (group <= 0 || group % 8 !== 0)) return `The group of ${spec.name} must be a positive multiple of 8 or \`channel\`, and is ${group}.`;
+  if (typeof group === "number" && (group <= 0 || group % 8 !== 0))
+    return `The group of ${spec.name} must be a positive multiple of 8 or \`channel\`, and is ${group}.`;
   return normalizeArguments(spec, parameters);
 }
 

@@ -11,7 +11,9 @@ import type { Expr } from "../kernel/kernel.js";
 import type { Section, Shape, WordReader } from "./format.js";
 
 /** Sections in this order, each from a multiple of 4 words on. */
-export function placeSections(lengths: readonly { readonly name: string; readonly words: number }[]): readonly Section[] {
+export function placeSections(
+  lengths: readonly { readonly name: string; readonly words: number }[],
+): readonly Section[] {
   let offset = 0;
   return lengths.map(({ name, words }) => {
     const section: Section = { name, offset, words };
@@ -68,7 +70,12 @@ export function getItem(words: Uint32Array, section: Section, bits: number, inde
 }
 
 /** Items 0 to `count` - 1 of `bits` bits (1 to 32) of a section, as unsigned numbers: `getItem` for a whole tensor. */
-export function getItems(words: Uint32Array, section: Section, bits: number, count: number): Uint8Array | Uint16Array | Uint32Array {
+export function getItems(
+  words: Uint32Array,
+  section: Section,
+  bits: number,
+  count: number,
+): Uint8Array | Uint16Array | Uint32Array {
   const items = bits <= 8 ? new Uint8Array(count) : bits <= 16 ? new Uint16Array(count) : new Uint32Array(count);
   if (32 % bits !== 0) {
     for (let index = 0; index < count; index += 1) items[index] = getItem(words, section, bits, index);
@@ -107,7 +114,10 @@ export function isPowerOfTwo(n: number): boolean {
   return Number.isInteger(n) && n > 0 && 2 ** Math.round(Math.log2(n)) === n;
 }
 
-/** The word that holds item `index` of `bits` bits (a divisor of 32), shifted so that the item stands lowest; higher bits are not cleared. */
+/**
+ * The word that holds item `index` of `bits` bits (a divisor of 32), shifted so that the item stands lowest; higher
+ * bits are not cleared.
+ */
 export function readItem(read: WordReader, section: Section, bits: number, index: Expr): Expr {
   if (bits === 32) return read.word(section, index);
   const word = read.word(section, quotient(index, 32 / bits));
@@ -124,8 +134,11 @@ const unitSizes = [2, 4, 8, 16, 32, 64] as const;
  * must be a multiple of the unit.
  */
 export function unitColumns(valueBits: number, otherBits: readonly number[], within: readonly number[]): number | null {
-  const possible = unitSizes.filter((columns) =>
-    within.every((span) => span % columns === 0) && [valueBits, ...otherBits].every((bits) => loadable(bits * columns)));
+  const possible = unitSizes.filter(
+    (columns) =>
+      within.every((span) => span % columns === 0) &&
+      [valueBits, ...otherBits].every((bits) => loadable(bits * columns)),
+  );
   return possible.findLast((columns) => valueBits * columns <= 128) ?? possible[0] ?? null;
 }
 
@@ -133,11 +146,15 @@ function loadable(bits: number): boolean {
   return Number.isInteger(bits) && bits > 0 && (bits % 32 === 0 || 32 % bits === 0);
 }
 
-/** The words with the `bits` bits of unit `index` of a section (as `unitColumns` allows), each a local. Below 32 bits the one word has them lowest, and other bits above. */
+/**
+ * The words with the `bits` bits of unit `index` of a section (as `unitColumns` allows), each a local. Below 32 bits
+ * the one word has them lowest, and other bits above.
+ */
 export function readUnit(read: WordReader, section: Section, bits: number, index: Expr): readonly Expr[] {
   if (bits < 32) return [read.bind(section.name, readItem(read, section, bits, index))];
   const words = bits / 32;
-  if (words % 4 !== 0) return range(words).map((at) => read.bind(section.name, read.word(section, add(mul(index, words), at))));
+  if (words % 4 !== 0)
+    return range(words).map((at) => read.bind(section.name, read.word(section, add(mul(index, words), at))));
   return range(words / 4).flatMap((at) => {
     const four = read.bind(section.name, read.words4(section, add(mul(index, words / 4), at)));
     return range(4).map((part) => component(four, part));

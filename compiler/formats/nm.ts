@@ -9,15 +9,56 @@
  * zeros at the lowest free positions. (-0.0 counts as zero: its sign is kept only where it fills.)
  */
 import { InternalError } from "../diagnostic.js";
-import { add, and, bitAnd, bitOr, equal, f32, less, mul, or, select, shiftLeft, shiftRight, sub, u32 } from "../kernel/build.js";
+import {
+  add,
+  and,
+  bitAnd,
+  bitOr,
+  equal,
+  f32,
+  less,
+  mul,
+  or,
+  select,
+  shiftLeft,
+  shiftRight,
+  sub,
+  u32,
+} from "../kernel/build.js";
 import type { Expr } from "../kernel/kernel.js";
 import type { FormatSpec } from "../types/type.js";
 import { normalizeArguments } from "./arguments.js";
 import { f32Format, f16Format, bf16Format } from "./dense.js";
 import { decodeItems, elementOf, gridOf } from "./element.js";
-import type { Build, Format, FormatParameter, GridValues, PackSource, Section, Shape, Stored, Unit, WordReader } from "./format.js";
+import type {
+  Build,
+  Format,
+  FormatParameter,
+  GridValues,
+  PackSource,
+  Section,
+  Shape,
+  Stored,
+  Unit,
+  WordReader,
+} from "./format.js";
 import { int4Format, int8Format } from "./integer.js";
-import { elementCount, getItems, modulo, newWords, placeSections, putItem, quotient, range, readItem, readUnit, sectionOf, unitColumns, unitField, wordsFor } from "./layout.js";
+import {
+  elementCount,
+  getItems,
+  modulo,
+  newWords,
+  placeSections,
+  putItem,
+  quotient,
+  range,
+  readItem,
+  readUnit,
+  sectionOf,
+  unitColumns,
+  unitField,
+  wordsFor,
+} from "./layout.js";
 import { gridOfWord, storedGrid, unitValues } from "./plain.js";
 import { decodeGrid, gridSections, groupColumns, packGrid, packItems, readGrid } from "./scales.js";
 
@@ -38,7 +79,8 @@ interface Parts {
 
 function partsOf(spec: FormatSpec): Parts {
   const { n, m } = spec.args;
-  if (typeof n !== "number" || typeof m !== "number" || spec.of === null) throw new InternalError("an nm format that is not normalized");
+  if (typeof n !== "number" || typeof m !== "number" || spec.of === null)
+    throw new InternalError("an nm format that is not normalized");
   return { n, m, positionBits: Math.log2(m), values: spec.of };
 }
 
@@ -46,10 +88,12 @@ function normalize(spec: FormatSpec): FormatSpec | string {
   const own = normalizeArguments(spec, parameters);
   if (typeof own === "string") return own;
   const { n, m } = own.args;
-  if (typeof n !== "number" || (m !== 2 && m !== 4 && m !== 8)) return `The m of nm(n, m) must be 2, 4 or 8, and is ${String(m)}.`;
+  if (typeof n !== "number" || (m !== 2 && m !== 4 && m !== 8))
+    return `The m of nm(n, m) must be 2, 4 or 8, and is ${String(m)}.`;
   if (n >= m) return `The n of nm(n, m) must be less than m, and nm(${n}, ${m}) is not.`;
   const values = valueFormats.find((format) => format.name === spec.of?.name);
-  if (spec.of === null || values === undefined) return `nm(${n}, ${m}) needs \`of\` one of ${valueFormats.map((format) => format.name).join(", ")}.`;
+  if (spec.of === null || values === undefined)
+    return `nm(${n}, ${m}) needs \`of\` one of ${valueFormats.map((format) => format.name).join(", ")}.`;
   const of = values.normalize(spec.of);
   return typeof of === "string" ? of : { ...own, of };
 }
@@ -75,7 +119,12 @@ function sections(spec: FormatSpec, shape: Shape): readonly Section[] {
   ]);
 }
 
-function encode(spec: FormatSpec, shape: Shape, dense: Float32Array, values: GridValues | null): Uint32Array<ArrayBuffer> {
+function encode(
+  spec: FormatSpec,
+  shape: Shape,
+  dense: Float32Array,
+  values: GridValues | null,
+): Uint32Array<ArrayBuffer> {
   const { n, m, positionBits, values: of } = partsOf(spec);
   const element = elementOf(of);
   const grid = gridOf(of);
@@ -100,7 +149,9 @@ function encode(spec: FormatSpec, shape: Shape, dense: Float32Array, values: Gri
     if (nonzeros > n) {
       const row = Math.floor(first / shape.columns);
       const column = first % shape.columns;
-      throw new Error(`Row ${row} has ${nonzeros} values other than zero in columns ${column} to ${column + m - 1}; nm(${n}, ${m}) holds at most ${n} of every ${m}.`);
+      throw new Error(
+        `Row ${row} has ${nonzeros} values other than zero in columns ${column} to ${column + m - 1}; nm(${n}, ${m}) holds at most ${n} of every ${m}.`,
+      );
     }
     for (let at = 0, fill = n - held; at < m; at += 1) {
       const block = stored === null ? 0 : Math.floor((first + at) / scaleColumns);
@@ -170,7 +221,10 @@ function readPositions(read: WordReader, section: Section, n: number, bits: numb
   const bit = read.bind("bit", mul(group, n * bits));
   const word = read.bind("word", shiftRight(bit, 5));
   const low = read.bind("low", read.word(section, word));
-  const high = read.bind("high", read.word(section, read.bind("next", select(less(word, section.words - 1), add(word, 1), word))));
+  const high = read.bind(
+    "high",
+    read.word(section, read.bind("next", select(less(word, section.words - 1), add(word, 1), word))),
+  );
   const offset = read.bind("offset", bitAnd(bit, 31));
   // Shifted in two steps: by 32 a shift would be none.
   const field = read.bind("index", bitOr(shiftRight(low, offset), shiftLeft(shiftLeft(high, 1), sub(u32(31), offset))));
@@ -182,14 +236,19 @@ function unit(spec: FormatSpec, shape: Shape): Unit | null {
   const grid = gridOf(values);
   const scaleColumns = grid === null ? shape.columns : groupColumns(grid, shape);
   const density = n / m;
-  const columns = unitColumns(elementOf(values).bits * density, [positionBits * density], [shape.columns, scaleColumns]);
+  const columns = unitColumns(
+    elementOf(values).bits * density,
+    [positionBits * density],
+    [shape.columns, scaleColumns],
+  );
   return columns === null || columns % m !== 0 ? null : { columns, entries: columns * density, scaleColumns };
 }
 
 function stored(spec: FormatSpec, shape: Shape, read: WordReader, row: Expr, at: Expr): Stored {
   const { n, m, positionBits, values } = partsOf(spec);
   const size = unit(spec, shape);
-  if (size === null) throw new InternalError(`nm(${n}, ${m}) of ${values.name} has no units at ${shape.columns} columns`);
+  if (size === null)
+    throw new InternalError(`nm(${n}, ${m}) of ${values.name} has no units at ${shape.columns} columns`);
   const grid = gridOf(values);
   const layout = sections(spec, shape);
   const index = read.bind("unit", add(mul(row, shape.columns / size.columns), at));
@@ -210,17 +269,37 @@ interface PackedGroup {
   readonly rank: readonly Expr[];
 }
 
-function packed(spec: FormatSpec, shape: Shape, build: Build, section: string, word: Expr, source: PackSource): Expr | null {
+function packed(
+  spec: FormatSpec,
+  shape: Shape,
+  build: Build,
+  section: string,
+  word: Expr,
+  source: PackSource,
+): Expr | null {
   const parts = partsOf(spec);
   const { n, m, positionBits, values } = parts;
   const element = elementOf(values);
   const grid = gridOf(values);
-  if (section !== "values" && section !== "index") return grid === null ? null : packGrid(grid, shape, build, section, word, source);
+  if (section !== "values" && section !== "index")
+    return grid === null ? null : packGrid(grid, shape, build, section, word, source);
   if (section === "index") {
     return packFields(build, n * positionBits, elementCount(shape) / m, word, (group) => {
       const elements = packGroup(parts, shape, build, source, group);
-      const fields = range(n).map((j) => shiftLeft(chosen(elements, j, range(m).map((at) => u32(at))), j * positionBits));
-      return build.bind("positions", fields.reduce((a, b) => bitOr(a, b)));
+      const fields = range(n).map((j) =>
+        shiftLeft(
+          chosen(
+            elements,
+            j,
+            range(m).map((at) => u32(at)),
+          ),
+          j * positionBits,
+        ),
+      );
+      return build.bind(
+        "positions",
+        fields.reduce((a, b) => bitOr(a, b)),
+      );
     });
   }
   const perWord = 32 / element.bits;
@@ -236,7 +315,10 @@ function packed(spec: FormatSpec, shape: Shape, build: Build, section: string, w
       const elements = groups[Math.floor(at / n)] ?? groups[0]!;
       return shiftLeft(chosen(elements, n > perWord ? add(firstEntry, at) : at % n, elements.codes), at * element.bits);
     });
-    return build.bind("packed", items.reduce((a, b) => bitOr(a, b)));
+    return build.bind(
+      "packed",
+      items.reduce((a, b) => bitOr(a, b)),
+    );
   }
   return packItems(build, element.bits, count, word, (entry) => {
     const elements = packGroup(parts, shape, build, source, quotient(entry, n));
@@ -251,7 +333,9 @@ function packGroup({ n, m, values }: Parts, shape: Shape, build: Build, source: 
   const first = build.bind("column", mul(modulo(group, shape.columns / m), m));
   // A group of m never crosses a group of the grid, whose columns are a multiple of 8 or the row.
   const { scale, zero } = gridOfWord(values, shape, build, source, m)(row, first);
-  const codes = range(m).map((at) => element.write(build, build.bind("value", source.value(row, add(first, at))), scale, zero));
+  const codes = range(m).map((at) =>
+    element.write(build, build.bind("value", source.value(row, add(first, at))), scale, zero),
+  );
   const holds = codes.map((code) => build.bind("holds", element.holdsExpr(code, zero)));
   const held = holds.map((flag) => select(flag, u32(1), u32(0))).reduce((a, b) => add(a, b));
   const fill = build.bind("fill", sub(u32(n), select(less(held, n), held, u32(n))));
@@ -271,7 +355,10 @@ function packGroup({ n, m, values }: Parts, shape: Shape, build: Build, source: 
 
 /** Of `each` (one per element of the group) that of entry `entry`; 0 if there is none. */
 function chosen(elements: PackedGroup, entry: number | Expr, each: readonly Expr[]): Expr {
-  return each.reduce<Expr>((rest, value, at) => select(and(elements.kept[at]!, equal(elements.rank[at]!, entry)), value, rest), u32(0));
+  return each.reduce<Expr>(
+    (rest, value, at) => select(and(elements.kept[at]!, equal(elements.rank[at]!, entry)), value, rest),
+    u32(0),
+  );
 }
 
 /** Word `word` of a section of `count` fields of `bits` bits that may straddle words. */
@@ -289,7 +376,10 @@ function packFields(build: Build, bits: number, count: number, word: Expr, field
     const shift = build.bind("shift", sub(u32(at * bits), cut));
     return select(and(within, less(shift, 32)), shiftLeft(value, shift), u32(0));
   });
-  return build.bind("packed", parts.reduce((a, b) => bitOr(a, b)));
+  return build.bind(
+    "packed",
+    parts.reduce((a, b) => bitOr(a, b)),
+  );
 }
 
 export const nmFormat: Format = {
@@ -302,5 +392,11 @@ export const nmFormat: Format = {
   check,
   pattern: (spec) => ({ kind: "nm", n: partsOf(spec).n, m: partsOf(spec).m }),
   grid: (spec) => gridOf(partsOf(spec).values),
-  sections, encode, decode, locate, unit, stored, packed,
+  sections,
+  encode,
+  decode,
+  locate,
+  unit,
+  stored,
+  packed,
 };

@@ -7,28 +7,83 @@ import { add, mul, sub } from "../kernel/build.js";
 import type { Expr } from "../kernel/kernel.js";
 import type { FormatSpec } from "../types/type.js";
 import { decodeItems, elementOf, gridOf } from "./element.js";
-import type { Build, Format, FormatParameter, GridValues, PackSource, Section, Shape, Stored, Unit, WordReader } from "./format.js";
-import { elementCount, getItems, modulo, newWords, placeSections, putItem, quotient, readItem, readUnit, sectionOf, unitColumns, wordsFor } from "./layout.js";
-import { decodeGrid, encodeGrid, gridSections, gridSource, groupColumns, packGrid, packItems, readGrid } from "./scales.js";
+import type {
+  Build,
+  Format,
+  FormatParameter,
+  GridValues,
+  PackSource,
+  Section,
+  Shape,
+  Stored,
+  Unit,
+  WordReader,
+} from "./format.js";
+import {
+  elementCount,
+  getItems,
+  modulo,
+  newWords,
+  placeSections,
+  putItem,
+  quotient,
+  readItem,
+  readUnit,
+  sectionOf,
+  unitColumns,
+  wordsFor,
+} from "./layout.js";
+import {
+  decodeGrid,
+  encodeGrid,
+  gridSections,
+  gridSource,
+  groupColumns,
+  packGrid,
+  packItems,
+  readGrid,
+} from "./scales.js";
 
 /** Makes such a format. `normalize` and `check` are about its arguments; the rest follows from its element and grid. */
-export function plainFormat(name: string, parameters: readonly FormatParameter[], normalize: Format["normalize"], check: Format["check"]): Format {
+export function plainFormat(
+  name: string,
+  parameters: readonly FormatParameter[],
+  normalize: Format["normalize"],
+  check: Format["check"],
+): Format {
   return {
-    name, parameters, normalize, check,
+    name,
+    parameters,
+    normalize,
+    check,
     packsOnHost: false,
     elementwise: true,
     complete: (spec) => spec,
     pattern: () => null,
     grid: gridOf,
-    sections, encode, decode, locate, unit, stored, packed,
+    sections,
+    encode,
+    decode,
+    locate,
+    unit,
+    stored,
+    packed,
   };
 }
 
 function sections(spec: FormatSpec, shape: Shape): readonly Section[] {
-  return placeSections([{ name: "values", words: wordsFor(elementCount(shape), elementOf(spec).bits) }, ...gridSections(gridOf(spec), shape)]);
+  return placeSections([
+    { name: "values", words: wordsFor(elementCount(shape), elementOf(spec).bits) },
+    ...gridSections(gridOf(spec), shape),
+  ]);
 }
 
-function encode(spec: FormatSpec, shape: Shape, dense: Float32Array, values: GridValues | null): Uint32Array<ArrayBuffer> {
+function encode(
+  spec: FormatSpec,
+  shape: Shape,
+  dense: Float32Array,
+  values: GridValues | null,
+): Uint32Array<ArrayBuffer> {
   const element = elementOf(spec);
   const grid = gridOf(spec);
   const parts = sections(spec, shape);
@@ -39,13 +94,20 @@ function encode(spec: FormatSpec, shape: Shape, dense: Float32Array, values: Gri
   for (let index = 0, at = 0; index < dense.length; at += 1) {
     const scale = stored?.scale[at] ?? 1;
     const zero = stored?.zero?.[at] ?? 0;
-    for (const end = index + group; index < end; index += 1) putItem(words, place, element.bits, index, element.encode(dense[index]!, scale, zero));
+    for (const end = index + group; index < end; index += 1)
+      putItem(words, place, element.bits, index, element.encode(dense[index]!, scale, zero));
   }
   return words;
 }
 
 /** Writes the grid of a spec that has one, and gives it as stored. */
-export function storedGrid(spec: FormatSpec, shape: Shape, parts: readonly Section[], words: Uint32Array, values: GridValues | null): GridValues | null {
+export function storedGrid(
+  spec: FormatSpec,
+  shape: Shape,
+  parts: readonly Section[],
+  words: Uint32Array,
+  values: GridValues | null,
+): GridValues | null {
   const grid = gridOf(spec);
   if (grid === null) return null;
   if (values === null) throw new InternalError(`${spec.name} needs a scale`);
@@ -108,7 +170,14 @@ export function unitValues(spec: FormatSpec, build: Build, words: readonly Expr[
   return words.flatMap((word, at) => element.readAll(build, word, Math.min(perWord, count - at * perWord)));
 }
 
-function packed(spec: FormatSpec, shape: Shape, build: Build, section: string, word: Expr, source: PackSource): Expr | null {
+function packed(
+  spec: FormatSpec,
+  shape: Shape,
+  build: Build,
+  section: string,
+  word: Expr,
+  source: PackSource,
+): Expr | null {
   const element = elementOf(spec);
   const grid = gridOf(spec);
   if (section !== "values") return grid === null ? null : packGrid(grid, shape, build, section, word, source);
@@ -121,8 +190,17 @@ function packed(spec: FormatSpec, shape: Shape, build: Build, section: string, w
   });
 }
 
-/** The grid of the elements of one word, read once where `wordColumns` columns never cross a group; nulls where there is none. */
-export function gridOfWord(spec: FormatSpec, shape: Shape, build: Build, source: PackSource, wordColumns: number): (row: Expr, column: Expr) => { readonly scale: Expr | null; readonly zero: Expr | null } {
+/**
+ * The grid of the elements of one word, read once where `wordColumns` columns never cross a group; nulls where there is
+ * none.
+ */
+export function gridOfWord(
+  spec: FormatSpec,
+  shape: Shape,
+  build: Build,
+  source: PackSource,
+  wordColumns: number,
+): (row: Expr, column: Expr) => { readonly scale: Expr | null; readonly zero: Expr | null } {
   const grid = gridOf(spec);
   if (grid === null) return () => ({ scale: null, zero: null });
   const shared = groupColumns(grid, shape) % wordColumns === 0;

@@ -1,7 +1,8 @@
 /**
  * q4_0 of GGUF: 32 columns in 18 bytes: f16 d, then 16 bytes; the low half of byte j is the code of column j, the high
  * half that of column j + 16. value = d * (code - 8).
- * Packing: d = m / -8 in f32, m the value of largest magnitude, the first of equals; code = x / d + 8.5 by the reciprocal
+ * Packing: d = m / -8 in f32, m the value of largest magnitude, the first of equals; code = x / d + 8.5 by the
+ * reciprocal
  * of d before d is rounded, truncated, at most 15.
  */
 import { add, bitAnd, call, component, convert, f32, mul, shiftLeft, shiftRight, sub } from "../kernel/build.js";
@@ -27,7 +28,8 @@ export const q4_0Format: Format = blockFormat({
     const d = f16FromBits(bytes.getUint16(0, true));
     for (let at = 0; at < 32; at += 1) values[at] = d * (getNibble(bytes, 2, at) - 8);
   },
-  locate: (read, column) => mul(sub(nibbleAt(read, 2, column), f32(8)), component(call("unpack2x16float", [read.half(0)]), 0)),
+  locate: (read, column) =>
+    mul(sub(nibbleAt(read, 2, column), f32(8)), component(call("unpack2x16float", [read.half(0)]), 0)),
   stored: (read) => ({
     entries: nibbleEntries(read.words(2, 4, "before")),
     scale: read.bind("scale", component(call("unpack2x16float", [read.half(0)]), 0)),
@@ -57,6 +59,9 @@ export function nibbleAt(read: BlockReader, at: number, column: Expr): Expr {
 export function nibbleEntries(words: readonly Expr[]): readonly { readonly column: number; readonly value: Expr }[] {
   return range(32).map((column) => {
     const byte = column & 15;
-    return { column, value: convert("f32", bitAnd(shiftRight(words[byte >> 2]!, (byte & 3) * 8 + (column < 16 ? 0 : 4)), 15)) };
+    return {
+      column,
+      value: convert("f32", bitAnd(shiftRight(words[byte >> 2]!, (byte & 3) * 8 + (column < 16 ? 0 : 4)), 15)),
+    };
   });
 }

@@ -36,6 +36,13 @@ export const q4_1Format: Format = blockFormat({
     const pair = read.bind("pair", call("unpack2x16float", [read.half(0)]));
     const [d, m] = [read.bind("d", component(pair, 0)), read.bind("m", component(pair, 1))];
     // d * code is exact in f32, so that a fused multiplication gives the same; m / d as a zero point would not.
-    return { entries: nibbleEntries(read.words(4, 4, "before")).map(({ column, value }) => ({ column, value: add(mul(value, d), m) })), scale: null, zero: null };
+    return {
+      entries: nibbleEntries(read.words(4, 4, "before")).map(({ column, value }) => ({
+        column,
+        value: add(mul(value, d), m),
+      })),
+      scale: null,
+      zero: null,
+    };
   },
 });

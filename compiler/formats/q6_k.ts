@@ -1,11 +1,13 @@
 /**
- * q6_k of GGUF (Q6_K): 256 columns in 210 bytes: 128 bytes with the low four bits of the codes, 64 with the upper two, 16
+ * q6_k of GGUF (Q6_K): 256 columns in 210 bytes: 128 bytes with the low four bits of the codes, 64 with the upper two,
+ * 16
  * signed bytes of scales, f16 d. Sixteen columns share a scale; value = d * scale * (code - 32).
  *
  * A half of a block is 128 columns, 32 l + j of them four quarters l of 32: their low bits are bits 4 (l / 2) and on of
  * byte 64 half + 32 (l % 2) + j, the upper ones bits 2 l and on of byte 128 + 32 half + j.
  *
- * Packing is that of llama.cpp without an importance matrix: of 19 scales for each sixteen columns the one of least error,
+ * Packing is that of llama.cpp without an importance matrix: of 19 scales for each sixteen columns the one of least
+ * error,
  * weighted by x^2; then scales rounded to 8 bits, codes to nearest.
  */
 import { add, bitAnd, bitOr, call, component, convert, f32, mul, shiftLeft, shiftRight, sub } from "../kernel/build.js";
@@ -38,12 +40,14 @@ export const q6_kFormat: Format = blockFormat({
       const rounded = Math.min(127, roundHalfEven(fround(inverse * scale)));
       bytes.setInt8(scales + at, rounded);
       const width = fround(step * rounded);
-      for (let i = 0; i < 16; i += 1) putCode(bytes, 16 * at + i, (width === 0 ? codes[i]! : nearest(fround(values[16 * at + i]! / width))) + 32);
+      for (let i = 0; i < 16; i += 1)
+        putCode(bytes, 16 * at + i, (width === 0 ? codes[i]! : nearest(fround(values[16 * at + i]! / width))) + 32);
     }
   },
   decode(bytes, values) {
     const step = f16FromBits(bytes.getUint16(d, true));
-    for (let at = 0; at < 256; at += 1) values[at] = step * bytes.getInt8(scales + (at >> 4)) * (getCode(bytes, at) - 32);
+    for (let at = 0; at < 256; at += 1)
+      values[at] = step * bytes.getInt8(scales + (at >> 4)) * (getCode(bytes, at) - 32);
   },
   locate(read, column) {
     const half = shiftRight(column, 7);
@@ -52,7 +56,10 @@ export const q6_kFormat: Format = blockFormat({
     const lowByte = read.byte(add(add(shiftLeft(half, 6), shiftLeft(bitAnd(quarter, 1), 5)), j));
     const low = bitAnd(shiftRight(lowByte, shiftLeft(shiftRight(quarter, 1), 2)), 15);
     const high = bitAnd(shiftRight(read.byte(add(add(shiftLeft(half, 5), j), upper)), shiftLeft(quarter, 1)), 3);
-    const scale = mul(component(call("unpack2x16float", [read.half(d)]), 0), signedByte(read.byte(add(shiftRight(column, 4), scales)), 0));
+    const scale = mul(
+      component(call("unpack2x16float", [read.half(d)]), 0),
+      signedByte(read.byte(add(shiftRight(column, 4), scales)), 0),
+    );
     return mul(sub(convert("f32", bitOr(low, shiftLeft(high, 4))), f32(32)), scale);
   },
   stored(read, unit) {
@@ -61,11 +68,25 @@ export const q6_kFormat: Format = blockFormat({
     const j = read.bind("j", shiftLeft(bitAnd(unit, 1), 4));
     const low = read.words(add(add(shiftLeft(half, 6), shiftLeft(bitAnd(quarter, 1), 5)), j), 4, "after");
     const high = read.words(add(add(shiftLeft(half, 5), j), upper), 4, "after");
-    const [lowShift, highShift] = [read.bind("shift", shiftLeft(shiftRight(quarter, 1), 2)), read.bind("shift", shiftLeft(quarter, 1))];
-    const codes = range(4).map((at) => read.bind("codes", bitOr(bitAnd(shiftRight(low[at]!, lowShift), 0x0f0f0f0f), shiftLeft(bitAnd(shiftRight(high[at]!, highShift), 0x03030303), 4))));
+    const [lowShift, highShift] = [
+      read.bind("shift", shiftLeft(shiftRight(quarter, 1), 2)),
+      read.bind("shift", shiftLeft(quarter, 1)),
+    ];
+    const codes = range(4).map((at) =>
+      read.bind(
+        "codes",
+        bitOr(
+          bitAnd(shiftRight(low[at]!, lowShift), 0x0f0f0f0f),
+          shiftLeft(bitAnd(shiftRight(high[at]!, highShift), 0x03030303), 4),
+        ),
+      ),
+    );
     return {
       entries: range(16).map((column) => ({ column, value: unsignedByte(codes[column >> 2]!, column & 3) })),
-      scale: read.bind("scale", mul(component(call("unpack2x16float", [read.half(d)]), 0), signedByte(read.byte(add(unit, scales)), 0))),
+      scale: read.bind(
+        "scale",
+        mul(component(call("unpack2x16float", [read.half(d)]), 0), signedByte(read.byte(add(unit, scales)), 0)),
+      ),
       zero: f32(32),
     };
   },
@@ -76,11 +97,15 @@ function nearest(steps: number): number {
   return Math.max(-32, Math.min(31, roundHalfEven(steps)));
 }
 
-/** The scale of sixteen values, and their codes by it; llama.cpp's make_qx_quants(16, 32, x, codes, 1, NULL), in f32. */
+/**
+ * The scale of sixteen values, and their codes by it; llama.cpp's make_qx_quants(16, 32, x, codes, 1, NULL), in f32.
+ */
 function bestScale(values: Float32Array): { readonly scale: number; readonly codes: readonly number[] } {
   const extreme = values.reduce((most, value) => (Math.abs(value) > Math.abs(most) ? value : most), 0);
   if (Math.abs(extreme) < tiny) return { scale: 0, codes: range(16).map(() => -32) };
-  const fit = (inverse: number): { readonly codes: readonly number[]; readonly product: number; readonly square: number } => {
+  const fit = (
+    inverse: number,
+  ): { readonly codes: readonly number[]; readonly product: number; readonly square: number } => {
     let [product, square] = [0, 0];
     const codes = Array.from(values, (value) => {
       const code = nearest(fround(inverse * value));
@@ -107,9 +132,19 @@ function bestScale(values: Float32Array): { readonly scale: number; readonly cod
 }
 
 /** Where the parts of the code of a column stand. */
-function placeOf(column: number): { readonly low: number; readonly lowShift: number; readonly high: number; readonly highShift: number } {
+function placeOf(column: number): {
+  readonly low: number;
+  readonly lowShift: number;
+  readonly high: number;
+  readonly highShift: number;
+} {
   const [half, quarter, j] = [column >> 7, (column >> 5) & 3, column & 31];
-  return { low: 64 * half + 32 * (quarter & 1) + j, lowShift: 4 * (quarter >> 1), high: upper + 32 * half + j, highShift: 2 * quarter };
+  return {
+    low: 64 * half + 32 * (quarter & 1) + j,
+    lowShift: 4 * (quarter >> 1),
+    high: upper + 32 * half + j,
+    highShift: 2 * quarter,
+  };
 }
 
 function putCode(bytes: DataView, column: number, code: number): void {

@@ -1,6 +1,7 @@
 /**
  * q8_0 of GGUF: 32 columns in 34 bytes: f16 d, then 32 signed bytes q. value = d * q.
- * Packing: d = max|x| / 127 in f32; q = x / d by the reciprocal of d before d is rounded, to nearest, halves away from zero.
+ * Packing: d = max|x| / 127 in f32; q = x / d by the reciprocal of d before d is rounded, to nearest, halves away from
+ * zero.
  */
 import { add, call, component, mul } from "../kernel/build.js";
 import { blockFormat, reciprocal, signedByte, storedHalf } from "./block.js";

@@ -16,8 +16,19 @@ import { decodeGrid } from "./scales.js";
 
 /** All formats, in the order of the specification. */
 export const formats: readonly Format[] = [
-  f32Format, f16Format, bf16Format, i32Format, u32Format, int8Format, int4Format, nmFormat, bitmaskFormat,
-  q8_0Format, q4_0Format, q4_1Format, q6_kFormat,
+  f32Format,
+  f16Format,
+  bf16Format,
+  i32Format,
+  u32Format,
+  int8Format,
+  int4Format,
+  nmFormat,
+  bitmaskFormat,
+  q8_0Format,
+  q4_0Format,
+  q4_1Format,
+  q6_kFormat,
 ];
 
 /** The format of that name, or null. */
@@ -35,7 +46,8 @@ export function formatOfSpec(spec: FormatSpec): Format {
 /** The spec with its defaults filled in, or a full sentence saying what is wrong with it. */
 export function normalizeFormat(spec: FormatSpec): FormatSpec | string {
   const format = formatOf(spec.name);
-  if (format === null) return `There is no format \`${spec.name}\`; the formats are ${formats.map((known) => known.name).join(", ")}.`;
+  if (format === null)
+    return `There is no format \`${spec.name}\`; the formats are ${formats.map((known) => known.name).join(", ")}.`;
   return format.normalize(spec);
 }
 
@@ -61,25 +73,36 @@ export function formatBytes(spec: FormatSpec, shape: Shape): number {
 
 /** Bits for each dense element, scales, indices and all, the padding between sections not counted. */
 export function bitsPerWeight(spec: FormatSpec, shape: Shape): number {
-  const words = formatOfSpec(spec).sections(spec, shape).reduce((sum, section) => sum + section.words, 0);
+  const words = formatOfSpec(spec)
+    .sections(spec, shape)
+    .reduce((sum, section) => sum + section.words, 0);
   return (32 * words) / elementCount(shape);
 }
 
-/** Scales and zero points that words hold, or null for a format without a grid: what `encode` needs to give the same words again. */
+/**
+ * Scales and zero points that words hold, or null for a format without a grid: what `encode` needs to give the same
+ * words again.
+ */
 export function gridValues(spec: FormatSpec, shape: Shape, words: Uint32Array): GridValues | null {
   const format = formatOfSpec(spec);
   const grid = format.grid(spec);
   return grid === null ? null : decodeGrid(grid, shape, format.sections(spec, shape), words);
 }
 
-/** The shape of the scale tensor (and of the zero point) that packing in this format takes, or null for a format without a grid. */
+/**
+ * The shape of the scale tensor (and of the zero point) that packing in this format takes, or null for a format without
+ * a grid.
+ */
 export function scaleShape(spec: FormatSpec, shape: Shape): Shape | null {
   const grid = formatOfSpec(spec).grid(spec);
   if (grid === null) return null;
   return { rows: shape.rows, columns: grid.group === "channel" ? 1 : shape.columns / grid.group };
 }
 
-/** As it is written in source: `nm(2, 4) of int4(128, symmetric)`. Arguments at their default are left out where they have a label. */
+/**
+ * As it is written in source: `nm(2, 4) of int4(128, symmetric)`. Arguments at their default are left out where they
+ * have a label.
+ */
 export function printFormat(spec: FormatSpec): string {
   const format = formatOf(spec.name);
   const own = spec.name + (format === null ? "" : printArguments(spec, format.parameters));

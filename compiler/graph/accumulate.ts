@@ -17,12 +17,24 @@ export const totalName = "total";
 export function accumulating<L extends Level>(graph: Graph<L>): Graph<L> {
   const [output, ...more] = graph.outputs;
   const result = output === undefined ? undefined : graph.values[output.value];
-  if (result === undefined || more.length > 0 || graph.inputs.some((input) => input.mutable || input.name === totalName)) throw new InternalError(`${graph.name} does not give one tensor`);
+  if (
+    result === undefined ||
+    more.length > 0 ||
+    graph.inputs.some((input) => input.mutable || input.name === totalName)
+  )
+    throw new InternalError(`${graph.name} does not give one tensor`);
   const type: TensorType<L> = { ...result.type, pattern: full, format: null };
   const total: Value<L> = { id: graph.values.length, name: totalName, type, span: null };
   const sum: Value<L> = { ...total, id: total.id + 1 };
   const fresh = freshIndices(graph);
-  const indices = type.shape.map((size, axis): Range<L> => ({ index: fresh(), name: `i${axis}`, low: { kind: "constant", value: 0, dtype: "i32" }, high: sizeScalar<L>(size) }));
+  const indices = type.shape.map(
+    (size, axis): Range<L> => ({
+      index: fresh(),
+      name: `i${axis}`,
+      low: { kind: "constant", value: 0, dtype: "i32" },
+      high: sizeScalar<L>(size),
+    }),
+  );
   const at = indices.map((range) => indexOf(range));
   const body: Scalar<L> = { kind: "load", tensor: result.id, at, dtype: type.dtype, guarded: false };
   return {

@@ -15,15 +15,23 @@ export function roundToEven(value: number): number {
   return rest < 0.5 ? below : below + 1;
 }
 
-/** Brings an exact result into a dtype: floats round to nearest even, integers wrap around, bool is whether it is not 0. */
+/**
+ * Brings an exact result into a dtype: floats round to nearest even, integers wrap around, bool is whether it is not 0.
+ */
 export function rounding(dtype: Dtype): (value: number) => number {
   switch (dtype) {
-    case "f32": return Math.fround;
-    case "f16": return roundF16;
-    case "i32": return (value) => value | 0;
-    case "u32": return (value) => value >>> 0;
-    case "bool": return (value) => (value !== 0 ? 1 : 0);
-    default: return dtype satisfies never;
+    case "f32":
+      return Math.fround;
+    case "f16":
+      return roundF16;
+    case "i32":
+      return (value) => value | 0;
+    case "u32":
+      return (value) => value >>> 0;
+    case "bool":
+      return (value) => (value !== 0 ? 1 : 0);
+    default:
+      return dtype satisfies never;
   }
 }
 
@@ -96,7 +104,10 @@ export function binaryFunction(op: BinaryOp, operands: Dtype): BinaryFunction {
   return (a, b) => round(exact(a, b));
 }
 
-/** Conversion of a value: to a float rounds; float to integer truncates and saturates, NaN to 0; between integers keeps the bits; to bool is `!= 0`. */
+/**
+ * Conversion of a value: to a float rounds; float to integer truncates and saturates, NaN to 0; between integers keeps
+ * the bits; to bool is `!= 0`.
+ */
 export function castFunction(from: Dtype, to: Dtype): (a: number) => number {
   const fromFloat = from === "f32" || from === "f16";
   if (fromFloat && (to === "i32" || to === "u32")) {

@@ -9,7 +9,10 @@ import type { BinaryOp, FactorOp, ReduceOp, UnaryOp } from "./ops.js";
 import { dtypeOf } from "./scalar.js";
 
 /** A literal; bool is 0 or 1. */
-export function constant<L extends Level = Concrete>(value: number, dtype: L["dtype"] = "f32" as L["dtype"]): Scalar<L> {
+export function constant<L extends Level = Concrete>(
+  value: number,
+  dtype: L["dtype"] = "f32" as L["dtype"],
+): Scalar<L> {
   return { kind: "constant", value, dtype };
 }
 
@@ -29,7 +32,12 @@ export function indexOf<L extends Level>(range: Range<L>): Scalar<L> {
 }
 
 /** A range of an index, `low .. high`; numbers are i32 literals. */
-export function range<L extends Level = Concrete>(index: IndexId, name: string, low: Scalar<L> | number, high: Scalar<L> | number): Range<L> {
+export function range<L extends Level = Concrete>(
+  index: IndexId,
+  name: string,
+  low: Scalar<L> | number,
+  high: Scalar<L> | number,
+): Range<L> {
   const bound = (value: Scalar<L> | number): Scalar<L> => (typeof value === "number" ? integer<L>(value) : value);
   return { index, name, low: bound(low), high: bound(high) };
 }
@@ -74,28 +82,59 @@ export interface TypeExtra<L extends Level> {
 }
 
 /** A tensor type; shape `[]` is a scalar. */
-export function tensorType<L extends Level = Concrete>(dtype: L["dtype"], shape: readonly L["size"][], extra: TypeExtra<L> = {}): TensorType<L> {
+export function tensorType<L extends Level = Concrete>(
+  dtype: L["dtype"],
+  shape: readonly L["size"][],
+  extra: TypeExtra<L> = {},
+): TensorType<L> {
   return { dtype, shape, pattern: extra.pattern ?? full, format: extra.format ?? null };
 }
 
 /** Builds a graph equation by equation. Each call adds one and returns its value; `graph()` ends it. */
 export interface GraphBuilder<L extends Level = Concrete> {
   /** A parameter; rank 0 is a scalar given at each run. */
-  input(name: string, dtype: L["dtype"], shape: readonly L["size"][], extra?: TypeExtra<L> & { readonly mutable?: boolean }): Value<L>;
+  input(
+    name: string,
+    dtype: L["dtype"],
+    shape: readonly L["size"][],
+    extra?: TypeExtra<L> & { readonly mutable?: boolean },
+  ): Value<L>;
   /** A fresh index with its range, for reductions. */
   range(name: string, low: Scalar<L> | number, high: Scalar<L> | number): Range<L>;
   /** out[i...] = body(i...), over the shape. Index names are given by `names`, else i, j, k, l. */
-  map(name: string, shape: readonly L["size"][], body: (...indices: readonly Scalar<L>[]) => Scalar<L>, extra?: { readonly pattern?: Pattern<L>; readonly names?: readonly string[] }): Value<L>;
+  map(
+    name: string,
+    shape: readonly L["size"][],
+    body: (...indices: readonly Scalar<L>[]) => Scalar<L>,
+    extra?: { readonly pattern?: Pattern<L>; readonly names?: readonly string[] },
+  ): Value<L>;
   /** base with base[at] set to (or increased by) body, for every index in the ranges. */
-  update(name: string, base: Value<L>, ranges: readonly Range<L>[], at: readonly Scalar<L>[], body: Scalar<L>, op?: "set" | "add"): Value<L>;
+  update(
+    name: string,
+    base: Value<L>,
+    ranges: readonly Range<L>[],
+    at: readonly Scalar<L>[],
+    body: Scalar<L>,
+    op?: "set" | "add",
+  ): Value<L>;
   /**
-   * Sequential steps over states: `body` is called once, with the index of the step and the states at its start, adds the
+   * Sequential steps over states: `body` is called once, with the index of the step and the states at its start, adds
+   * the
    * equations of a step by this builder, and returns the states at its end. Gives the states after the last step.
    */
-  scan(range: Range<L>, initial: readonly Value<L>[], body: (step: Scalar<L>, before: readonly Value<L>[]) => readonly Value<L>[]): readonly Value<L>[];
+  scan(
+    range: Range<L>,
+    initial: readonly Value<L>[],
+    body: (step: Scalar<L>, before: readonly Value<L>[]) => readonly Value<L>[],
+  ): readonly Value<L>[];
   factor(name: string, source: Value<L>, op: FactorOp): Value<L>;
   top(name: string, score: Value<L>, n: L["size"], m: L["size"], axis: number): Value<L>;
-  pack(name: string, source: Value<L>, format: L["format"], grid?: { readonly scale: Value<L>; readonly zero?: Value<L> }): Value<L>;
+  pack(
+    name: string,
+    source: Value<L>,
+    format: L["format"],
+    grid?: { readonly scale: Value<L>; readonly zero?: Value<L> },
+  ): Value<L>;
   /** A result; `input` is the mutable input whose storage it replaces. */
   output(name: string, value: Value<L>, input?: Value<L>): void;
   constraint(constraint: Omit<Constraint, "span"> & { readonly span?: Span }): void;
@@ -132,7 +171,10 @@ export function buildGraph<L extends Level = Concrete>(name: string): GraphBuild
       const names = extra.names ?? ["i", "j", "k", "l"];
       const indices = shape.map((size, axis) => fresh(names[axis] ?? `i${axis}`, 0, sizeScalar<L>(size)));
       const scalar = body(...indices.map((each) => indexOf<L>(each)));
-      const value = define(valueName, tensorType<L>(dtypeOf(scalar) as L["dtype"], shape, { pattern: extra.pattern ?? full }));
+      const value = define(
+        valueName,
+        tensorType<L>(dtypeOf(scalar) as L["dtype"], shape, { pattern: extra.pattern ?? full }),
+      );
       eqns.push({ kind: "map", out: value.id, indices, body: scalar });
       return value;
     },
@@ -149,7 +191,12 @@ export function buildGraph<L extends Level = Concrete>(name: string): GraphBuild
       const inside = eqns;
       eqns = outer;
       const out = initial.map((state) => define(state.name, { ...state.type, pattern: full }));
-      const states = initial.map((state, at) => ({ initial: state.id, before: before[at]?.id ?? -1, after: after[at]?.id ?? -1, out: out[at]?.id ?? -1 }));
+      const states = initial.map((state, at) => ({
+        initial: state.id,
+        before: before[at]?.id ?? -1,
+        after: after[at]?.id ?? -1,
+        out: out[at]?.id ?? -1,
+      }));
       eqns.push({ kind: "scan", out: states[0]?.out ?? -1, range: over, states, body: inside });
       return out;
     },
@@ -159,13 +206,24 @@ export function buildGraph<L extends Level = Concrete>(name: string): GraphBuild
       return value;
     },
     top(valueName, score, n, m, axis) {
-      const value = define(valueName, tensorType<L>("bool" as L["dtype"], score.type.shape, { pattern: { kind: "nm", n, m, axis, mask: values.length } }));
+      const value = define(
+        valueName,
+        tensorType<L>("bool" as L["dtype"], score.type.shape, {
+          pattern: { kind: "nm", n, m, axis, mask: values.length },
+        }),
+      );
       eqns.push({ kind: "top", out: value.id, score: score.id, n, m, axis });
       return value;
     },
     pack(valueName, source, format, grid) {
       const value = define(valueName, { ...source.type, format });
-      eqns.push({ kind: "pack", out: value.id, source: source.id, scale: grid?.scale.id ?? null, zero: grid?.zero?.id ?? null });
+      eqns.push({
+        kind: "pack",
+        out: value.id,
+        source: source.id,
+        scale: grid?.scale.id ?? null,
+        zero: grid?.zero?.id ?? null,
+      });
       return value;
     },
     output(outputName, value, input) {
@@ -175,6 +233,15 @@ export function buildGraph<L extends Level = Concrete>(name: string): GraphBuild
     constraint(constraint) {
       constraints.push({ span: null, ...constraint });
     },
-    graph: (parameters = { sizes: [], dtypes: [], formats: [] }) => ({ name, span: null, values, inputs, outputs, eqns, parameters, constraints }),
+    graph: (parameters = { sizes: [], dtypes: [], formats: [] }) => ({
+      name,
+      span: null,
+      values,
+      inputs,
+      outputs,
+      eqns,
+      parameters,
+      constraints,
+    }),
   };
 }

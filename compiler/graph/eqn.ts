@@ -22,20 +22,33 @@ export function allEqns<L extends Level>(eqns: readonly Eqn<L>[]): readonly Eqn<
 }
 
 /** The equation with the body of a scan replaced; any other, and one whose body does not change, as it is. */
-export function mapBody<L extends Level>(eqn: Eqn<L>, replace: (body: readonly Eqn<L>[], scan: ScanEqn<L>) => readonly Eqn<L>[]): Eqn<L> {
+export function mapBody<L extends Level>(
+  eqn: Eqn<L>,
+  replace: (body: readonly Eqn<L>[], scan: ScanEqn<L>) => readonly Eqn<L>[],
+): Eqn<L> {
   if (eqn.kind !== "scan") return eqn;
   const body = replace(eqn.body, eqn);
   return body === eqn.body ? eqn : { ...eqn, body };
 }
 
-/** The scalars of an equation: body, indices written to, and bounds; of a scan also those of its body; none for top, factor and pack. */
+/**
+ * The scalars of an equation: body, indices written to, and bounds; of a scan also those of its body; none for top,
+ * factor and pack.
+ */
 export function eqnScalars<L extends Level>(eqn: Eqn<L>): readonly Scalar<L>[] {
   switch (eqn.kind) {
-    case "map": return [...bounds(eqn.indices), eqn.body];
-    case "update": return [...bounds(eqn.indices), ...eqn.at, eqn.body];
-    case "scan": return [...bounds([eqn.range]), ...eqn.body.flatMap(eqnScalars)];
-    case "top": case "factor": case "pack": return [];
-    default: return eqn satisfies never;
+    case "map":
+      return [...bounds(eqn.indices), eqn.body];
+    case "update":
+      return [...bounds(eqn.indices), ...eqn.at, eqn.body];
+    case "scan":
+      return [...bounds([eqn.range]), ...eqn.body.flatMap(eqnScalars)];
+    case "top":
+    case "factor":
+    case "pack":
+      return [];
+    default:
+      return eqn satisfies never;
   }
 }
 
@@ -43,7 +56,10 @@ function bounds<L extends Level>(ranges: readonly Range<L>[]): readonly Scalar<L
   return ranges.flatMap((range) => [range.low, range.high]);
 }
 
-/** The equation with its scalars (not the bounds of its own ranges, which no tensor decides) replaced, in a scan those of its body; itself where none changes. */
+/**
+ * The equation with its scalars (not the bounds of its own ranges, which no tensor decides) replaced, in a scan those
+ * of its body; itself where none changes.
+ */
 export function mapEqnScalars<L extends Level>(eqn: Eqn<L>, replace: (scalar: Scalar<L>) => Scalar<L>): Eqn<L> {
   switch (eqn.kind) {
     case "map": {
@@ -55,22 +71,37 @@ export function mapEqnScalars<L extends Level>(eqn: Eqn<L>, replace: (scalar: Sc
       const body = replace(eqn.body);
       return body === eqn.body && at.every((scalar, axis) => scalar === eqn.at[axis]) ? eqn : { ...eqn, at, body };
     }
-    case "scan": return mapBody(eqn, (body) => mapList(body, (each) => mapEqnScalars(each, replace)));
-    case "top": case "factor": case "pack": return eqn;
-    default: return eqn satisfies never;
+    case "scan":
+      return mapBody(eqn, (body) => mapList(body, (each) => mapEqnScalars(each, replace)));
+    case "top":
+    case "factor":
+    case "pack":
+      return eqn;
+    default:
+      return eqn satisfies never;
   }
 }
 
-/** The tensors that an equation needs whole: base of an update, score of a top, operands of a factor and a pack; of a scan all that it reads. */
+/**
+ * The tensors that an equation needs whole: base of an update, score of a top, operands of a factor and a pack; of a
+ * scan all that it reads.
+ */
 export function wholeOperands<L extends Level>(eqn: Eqn<L>): readonly ValueId[] {
   switch (eqn.kind) {
-    case "map": return [];
-    case "update": return [eqn.base];
-    case "top": return [eqn.score];
-    case "scan": return [...eqnOperands(eqn)];
-    case "factor": return [eqn.source];
-    case "pack": return [eqn.source, eqn.scale, eqn.zero].filter((id) => id !== null);
-    default: return eqn satisfies never;
+    case "map":
+      return [];
+    case "update":
+      return [eqn.base];
+    case "top":
+      return [eqn.score];
+    case "scan":
+      return [...eqnOperands(eqn)];
+    case "factor":
+      return [eqn.source];
+    case "pack":
+      return [eqn.source, eqn.scale, eqn.zero].filter((id) => id !== null);
+    default:
+      return eqn satisfies never;
   }
 }
 
@@ -78,10 +109,17 @@ export function wholeOperands<L extends Level>(eqn: Eqn<L>): readonly ValueId[] 
 export function eqnOperands<L extends Level>(eqn: Eqn<L>): ReadonlySet<ValueId> {
   if (eqn.kind === "scan") {
     const local = new Set(scanLocals(eqn));
-    const read = [...eqn.states.map((state) => state.initial), ...eqn.body.flatMap((each) => [...eqnOperands(each)]), ...eqn.states.map((state) => state.after)];
+    const read = [
+      ...eqn.states.map((state) => state.initial),
+      ...eqn.body.flatMap((each) => [...eqnOperands(each)]),
+      ...eqn.states.map((state) => state.after),
+    ];
     return new Set(read.filter((id) => !local.has(id)));
   }
-  return new Set([...wholeOperands(eqn), ...eqnScalars(eqn).flatMap((scalar) => scalarLoads(scalar).map((load) => load.tensor))]);
+  return new Set([
+    ...wholeOperands(eqn),
+    ...eqnScalars(eqn).flatMap((scalar) => scalarLoads(scalar).map((load) => load.tensor)),
+  ]);
 }
 
 /** The equation with the tensors it reads replaced, also within the body of a scan; itself where none changes. */
@@ -89,18 +127,32 @@ export function mapOperands<L extends Level>(eqn: Eqn<L>, replace: (id: ValueId)
   const orNull = (id: ValueId | null): ValueId | null => (id === null ? null : replace(id));
   if (eqn.kind === "scan") {
     const body = mapList(eqn.body, (each) => mapOperands(each, replace));
-    const states = mapList(eqn.states, (state) => (replace(state.initial) === state.initial && replace(state.after) === state.after ? state : { ...state, initial: replace(state.initial), after: replace(state.after) }));
+    const states = mapList(eqn.states, (state) =>
+      replace(state.initial) === state.initial && replace(state.after) === state.after
+        ? state
+        : { ...state, initial: replace(state.initial), after: replace(state.after) },
+    );
     return body === eqn.body && states === eqn.states ? eqn : { ...eqn, body, states };
   }
-  const mapped = mapEqnScalars(eqn, (scalar) => mapScalar(scalar, (node) => (node.kind === "load" && replace(node.tensor) !== node.tensor ? { ...node, tensor: replace(node.tensor) } : node)));
+  const mapped = mapEqnScalars(eqn, (scalar) =>
+    mapScalar(scalar, (node) =>
+      node.kind === "load" && replace(node.tensor) !== node.tensor ? { ...node, tensor: replace(node.tensor) } : node,
+    ),
+  );
   if (mapped.kind === "scan" || wholeOperands(mapped).every((id) => replace(id) === id)) return mapped;
   switch (mapped.kind) {
-    case "map": return mapped;
-    case "update": return { ...mapped, base: replace(mapped.base) };
-    case "top": return { ...mapped, score: replace(mapped.score) };
-    case "factor": return { ...mapped, source: replace(mapped.source) };
-    case "pack": return { ...mapped, source: replace(mapped.source), scale: orNull(mapped.scale), zero: orNull(mapped.zero) };
-    default: return mapped satisfies never;
+    case "map":
+      return mapped;
+    case "update":
+      return { ...mapped, base: replace(mapped.base) };
+    case "top":
+      return { ...mapped, score: replace(mapped.score) };
+    case "factor":
+      return { ...mapped, source: replace(mapped.source) };
+    case "pack":
+      return { ...mapped, source: replace(mapped.source), scale: orNull(mapped.scale), zero: orNull(mapped.zero) };
+    default:
+      return mapped satisfies never;
   }
 }
 
@@ -113,7 +165,8 @@ export function renameValues<L extends Level>(eqn: Eqn<L>, rename: (id: ValueId)
 function defineAnew<L extends Level>(eqn: Eqn<L>, rename: (id: ValueId) => ValueId): Eqn<L> {
   if (eqn.kind !== "scan") return { ...eqn, out: rename(eqn.out) };
   return {
-    ...eqn, out: rename(eqn.out),
+    ...eqn,
+    out: rename(eqn.out),
     states: eqn.states.map((state) => ({ ...state, before: rename(state.before), out: rename(state.out) })),
     body: eqn.body.map((each) => defineAnew(each, rename)),
   };
@@ -123,7 +176,8 @@ function defineAnew<L extends Level>(eqn: Eqn<L>, rename: (id: ValueId) => Value
 export function freshIndices<L extends Level>(graph: Graph<L>): () => IndexId {
   let next = 0;
   for (const eqn of allEqns(graph.eqns)) {
-    if (eqn.kind === "map" || eqn.kind === "update") for (const range of eqn.indices) next = Math.max(next, range.index + 1);
+    if (eqn.kind === "map" || eqn.kind === "update")
+      for (const range of eqn.indices) next = Math.max(next, range.index + 1);
     if (eqn.kind === "scan") next = Math.max(next, eqn.range.index + 1);
     for (const scalar of eqnScalars(eqn)) for (const index of boundIndices(scalar)) next = Math.max(next, index + 1);
   }
@@ -166,23 +220,36 @@ function neededScan<L extends Level>(scan: ScanEqn<L>, needed: ReadonlySet<Value
   }
 }
 
-/** The graph without the equations that no output needs, its values numbered anew in order. Inputs stay. A mask that only patterns name is forgotten. */
+/**
+ * The graph without the equations that no output needs, its values numbered anew in order. Inputs stay. A mask that
+ * only patterns name is forgotten.
+ */
 export function removeDead<L extends Level>(graph: Graph<L>): Graph<L> {
   const eqns = neededEqns(graph.eqns, new Set(graph.outputs.map((output) => output.value)));
-  const defined = allEqns(eqns).flatMap((eqn) => [...definedBy(eqn), ...(eqn.kind === "scan" ? eqn.states.map((state) => state.before) : [])]);
+  const defined = allEqns(eqns).flatMap((eqn) => [
+    ...definedBy(eqn),
+    ...(eqn.kind === "scan" ? eqn.states.map((state) => state.before) : []),
+  ]);
   const kept = new Set([...graph.inputs.map((input) => input.value), ...defined]);
   if (kept.size === graph.values.length) return graph;
 
   const ids = new Map<ValueId, ValueId>();
   for (const value of graph.values) if (kept.has(value.id)) ids.set(value.id, ids.size);
   const id = (old: ValueId): ValueId => ids.get(old) ?? old;
-  const pattern = (old: Pattern<L>): Pattern<L> => (old.kind === "full" || old.mask === null ? old : { ...old, mask: ids.get(old.mask) ?? null });
-  const values: Value<L>[] = graph.values.filter((value) => kept.has(value.id)).map((value) => ({ ...value, id: id(value.id), type: { ...value.type, pattern: pattern(value.type.pattern) } }));
+  const pattern = (old: Pattern<L>): Pattern<L> =>
+    old.kind === "full" || old.mask === null ? old : { ...old, mask: ids.get(old.mask) ?? null };
+  const values: Value<L>[] = graph.values
+    .filter((value) => kept.has(value.id))
+    .map((value) => ({ ...value, id: id(value.id), type: { ...value.type, pattern: pattern(value.type.pattern) } }));
   return {
     ...graph,
     values,
     inputs: graph.inputs.map((input) => ({ ...input, value: id(input.value) })),
-    outputs: graph.outputs.map((output) => ({ ...output, value: id(output.value), input: output.input === null ? null : id(output.input) })),
+    outputs: graph.outputs.map((output) => ({
+      ...output,
+      value: id(output.value),
+      input: output.input === null ? null : id(output.input),
+    })),
     eqns: eqns.map((eqn) => renameValues(eqn, id)),
   };
 }

@@ -25,18 +25,25 @@ export type TensorData = Float32Array | Int32Array | Uint32Array | Uint8Array;
 /** Zeros for so many elements of a dtype. */
 export function zeros(dtype: Dtype, count: number): TensorData {
   switch (dtype) {
-    case "f32": case "f16": return new Float32Array(count);
-    case "i32": return new Int32Array(count);
-    case "u32": return new Uint32Array(count);
-    case "bool": return new Uint8Array(count);
-    default: return dtype satisfies never;
+    case "f32":
+    case "f16":
+      return new Float32Array(count);
+    case "i32":
+      return new Int32Array(count);
+    case "u32":
+      return new Uint32Array(count);
+    case "bool":
+      return new Uint8Array(count);
+    default:
+      return dtype satisfies never;
   }
 }
 
 /** A tensor from plain numbers, brought into the dtype. A rank-0 tensor has shape `[]` and one number. */
 export function tensorValue(dtype: Dtype, shape: readonly number[], values: ArrayLike<number>): TensorValue {
   const count = elementCount(shape);
-  if (values.length !== count) throw new InternalError(`${values.length} values for a tensor of shape [${shape.join(", ")}]`);
+  if (values.length !== count)
+    throw new InternalError(`${values.length} values for a tensor of shape [${shape.join(", ")}]`);
   const data = zeros(dtype, count);
   const round = rounding(dtype);
   for (let at = 0; at < count; at += 1) data[at] = round(values[at] ?? 0);
@@ -50,7 +57,8 @@ export function elementCount(shape: readonly number[]): number {
 
 /**
  * The outputs by name, from the inputs by name. Rank-0 inputs have shape `[]`. A packed input is given as its decoded
- * values; in a format that needs no scales they are rounded to what the format can hold. A missing input, one of another
+ * values; in a format that needs no scales they are rounded to what the format can hold. A missing input, one of
+ * another
  * shape, or a read out of range of a load that is not guarded throws an InternalError.
  */
 export function evaluate(graph: ConcreteGraph, inputs: ReadonlyMap<string, TensorValue>): Map<string, TensorValue> {
@@ -64,9 +72,16 @@ export function evaluateValues(graph: ConcreteGraph, inputs: ReadonlyMap<string,
   for (const input of graph.inputs) {
     const given = inputs.get(input.name);
     const type = graph.values[input.value]?.type;
-    if (given === undefined || type === undefined) throw new InternalError(`evaluate: no value for input ${input.name} of ${graph.name}`);
-    if (given.shape.join() !== type.shape.join()) throw new InternalError(`evaluate: input ${input.name} has shape [${given.shape.join(", ")}], not [${type.shape.join(", ")}]`);
-    const data = type.format !== null && roundsAlone(type.format) ? reencoded(type.format, type.shape, given.data, null) : given.data;
+    if (given === undefined || type === undefined)
+      throw new InternalError(`evaluate: no value for input ${input.name} of ${graph.name}`);
+    if (given.shape.join() !== type.shape.join())
+      throw new InternalError(
+        `evaluate: input ${input.name} has shape [${given.shape.join(", ")}], not [${type.shape.join(", ")}]`,
+      );
+    const data =
+      type.format !== null && roundsAlone(type.format)
+        ? reencoded(type.format, type.shape, given.data, null)
+        : given.data;
     values[input.value] = tensorValue(type.dtype, type.shape, data);
   }
   evaluateEqns(graph, graph.eqns, values, new Map());
@@ -74,7 +89,12 @@ export function evaluateValues(graph: ConcreteGraph, inputs: ReadonlyMap<string,
 }
 
 /** Defines the values of equations in order. `indices`: those of the scans around them. */
-function evaluateEqns(graph: ConcreteGraph, eqns: readonly Eqn<Concrete>[], values: TensorValue[], indices: ReadonlyMap<IndexId, number>): void {
+function evaluateEqns(
+  graph: ConcreteGraph,
+  eqns: readonly Eqn<Concrete>[],
+  values: TensorValue[],
+  indices: ReadonlyMap<IndexId, number>,
+): void {
   for (const eqn of eqns) {
     if (eqn.kind === "scan") {
       evaluateScan(graph, eqn, values, indices);
@@ -82,24 +102,47 @@ function evaluateEqns(graph: ConcreteGraph, eqns: readonly Eqn<Concrete>[], valu
     }
     const type = graph.values[eqn.out]?.type;
     if (type === undefined) throw new InternalError(`evaluate: value ${eqn.out} of ${graph.name} is not listed`);
-    values[eqn.out] = { dtype: type.dtype, shape: type.shape, data: evaluateEqn(eqn, values, indices, type.dtype, type.shape, type.format) };
+    values[eqn.out] = {
+      dtype: type.dtype,
+      shape: type.shape,
+      data: evaluateEqn(eqn, values, indices, type.dtype, type.shape, type.format),
+    };
   }
 }
 
-/** The steps one after the other, each on the states that the one before it left. Values of the body keep what the last step gave them. */
-function evaluateScan(graph: ConcreteGraph, scan: Extract<Eqn<Concrete>, { kind: "scan" }>, values: TensorValue[], indices: ReadonlyMap<IndexId, number>): void {
+/**
+ * The steps one after the other, each on the states that the one before it left. Values of the body keep what the last
+ * step gave them.
+ */
+function evaluateScan(
+  graph: ConcreteGraph,
+  scan: Extract<Eqn<Concrete>, { kind: "scan" }>,
+  values: TensorValue[],
+  indices: ReadonlyMap<IndexId, number>,
+): void {
   const { scalar } = compiler(values, indices);
   const end = scalar(scan.range.high)([]);
   let states = scan.states.map((state) => valueAt(values, state.initial));
   for (let step = Math.max(scalar(scan.range.low)([]), 0); step < end; step += 1) {
-    scan.states.forEach((state, at) => { values[state.before] = states[at] as TensorValue; });
+    scan.states.forEach((state, at) => {
+      values[state.before] = states[at] as TensorValue;
+    });
     evaluateEqns(graph, scan.body, values, new Map([...indices, [scan.range.index, step]]));
     states = scan.states.map((state) => valueAt(values, state.after));
   }
-  scan.states.forEach((state, at) => { values[state.out] = states[at] as TensorValue; });
+  scan.states.forEach((state, at) => {
+    values[state.out] = states[at] as TensorValue;
+  });
 }
 
-function evaluateEqn(eqn: Exclude<Eqn<Concrete>, { kind: "scan" }>, values: readonly TensorValue[], indices: ReadonlyMap<IndexId, number>, dtype: Dtype, shape: readonly number[], format: FormatSpec | null): TensorData {
+function evaluateEqn(
+  eqn: Exclude<Eqn<Concrete>, { kind: "scan" }>,
+  values: readonly TensorValue[],
+  indices: ReadonlyMap<IndexId, number>,
+  dtype: Dtype,
+  shape: readonly number[],
+  format: FormatSpec | null,
+): TensorData {
   switch (eqn.kind) {
     case "map": {
       const data = zeros(dtype, elementCount(shape));
@@ -107,7 +150,10 @@ function evaluateEqn(eqn: Exclude<Eqn<Concrete>, { kind: "scan" }>, values: read
       const visit = compile.loop(eqn.indices);
       const body = compile.scalar(eqn.body);
       let next = 0;
-      visit([], (frame) => { data[next] = body(frame); next += 1; });
+      visit([], (frame) => {
+        data[next] = body(frame);
+        next += 1;
+      });
       return data;
     }
     case "update": {
@@ -123,8 +169,10 @@ function evaluateEqn(eqn: Exclude<Eqn<Concrete>, { kind: "scan" }>, values: read
       });
       return data;
     }
-    case "top": return evaluateTop(valueAt(values, eqn.score), eqn.n, eqn.m, eqn.axis);
-    case "factor": return evaluateFactor[eqn.op](valueAt(values, eqn.source).data, shape[0] ?? 0);
+    case "top":
+      return evaluateTop(valueAt(values, eqn.score), eqn.n, eqn.m, eqn.axis);
+    case "factor":
+      return evaluateFactor[eqn.op](valueAt(values, eqn.source).data, shape[0] ?? 0);
     case "pack": {
       if (format === null) throw new InternalError("evaluate: pack to a value without a format");
       const scale = eqn.scale === null ? null : floats(valueAt(values, eqn.scale).data);
@@ -132,7 +180,8 @@ function evaluateEqn(eqn: Exclude<Eqn<Concrete>, { kind: "scan" }>, values: read
       const decoded = reencoded(format, shape, valueAt(values, eqn.source).data, scale && { scale, zero });
       return tensorValue(dtype, shape, decoded).data;
     }
-    default: return eqn satisfies never;
+    default:
+      return eqn satisfies never;
   }
 }
 
@@ -143,7 +192,12 @@ function roundsAlone(spec: FormatSpec): boolean {
 }
 
 /** The values that remain after encoding and decoding. */
-function reencoded(spec: FormatSpec, shape: readonly number[], data: TensorData, grid: GridValues | null): Float32Array {
+function reencoded(
+  spec: FormatSpec,
+  shape: readonly number[],
+  data: TensorData,
+  grid: GridValues | null,
+): Float32Array {
   const dense = floats(data);
   const complete = completeFormat(spec, dense);
   const format = formatOfSpec(complete);
@@ -154,7 +208,9 @@ function floats(data: TensorData): Float32Array {
   return data instanceof Float32Array ? data : Float32Array.from(data);
 }
 
-/** 1 where an element is among the n largest of its group of m neighbours; of equals the lower index; NaN the smallest. */
+/**
+ * 1 where an element is among the n largest of its group of m neighbours; of equals the lower index; NaN the smallest.
+ */
 function evaluateTop(score: TensorValue, n: number, m: number, axis: number): Uint8Array {
   const extent = score.shape[axis] ?? 1;
   const stride = elementCount(score.shape.slice(axis + 1));
@@ -163,7 +219,10 @@ function evaluateTop(score: TensorValue, n: number, m: number, axis: number): Ui
     const position = Math.floor(start / stride) % extent;
     if (position % m !== 0) continue;
     const group = Array.from({ length: Math.min(m, extent - position) }, (_, k) => start + k * stride);
-    const rank = (at: number): number => { const value = score.data[at] ?? 0; return Number.isNaN(value) ? -Infinity : value; };
+    const rank = (at: number): number => {
+      const value = score.data[at] ?? 0;
+      return Number.isNaN(value) ? -Infinity : value;
+    };
     const isNaNAt = (at: number): number => (Number.isNaN(score.data[at]) ? 1 : 0);
     // sort is stable: equals stay in order of index; -Infinity stands before NaN
     const order = [...group].sort((a, b) => (rank(a) === rank(b) ? isNaNAt(a) - isNaNAt(b) : rank(b) - rank(a)));
@@ -178,7 +237,10 @@ type Compiled = (frame: Frame) => number;
 type Loop = (frame: Frame, visit: (frame: Frame) => void) => void;
 
 /** Turns scalars into closures, with a slot of the frame for each index but those whose value is given. */
-function compiler(values: readonly TensorValue[], given: ReadonlyMap<IndexId, number>): { scalar(scalar: Scalar<Concrete>): Compiled; loop(ranges: readonly Range<Concrete>[]): Loop } {
+function compiler(
+  values: readonly TensorValue[],
+  given: ReadonlyMap<IndexId, number>,
+): { scalar(scalar: Scalar<Concrete>): Compiled; loop(ranges: readonly Range<Concrete>[]): Loop } {
   const slots = new Map<IndexId, number>();
   const known = new Map<Scalar<Concrete>, Compiled>();
   const slotOf = (index: IndexId): number => {
@@ -218,7 +280,8 @@ function compiler(values: readonly TensorValue[], given: ReadonlyMap<IndexId, nu
         const value = rounding(node.dtype)(node.value);
         return () => value;
       }
-      case "size": return () => node.size;
+      case "size":
+        return () => node.size;
       case "index": {
         const value = given.get(node.index);
         if (value !== undefined) return () => value;
@@ -232,7 +295,9 @@ function compiler(values: readonly TensorValue[], given: ReadonlyMap<IndexId, nu
           const offset = offsetOf(shape, at, frame);
           if (offset !== null) return data[offset] ?? 0;
           if (node.guarded) return 0;
-          throw new InternalError(`evaluate: %${node.tensor}[${at.map((index) => index(frame)).join(", ")}] is out of range of [${shape.join(", ")}], and the load is not guarded`);
+          throw new InternalError(
+            `evaluate: %${node.tensor}[${at.map((index) => index(frame)).join(", ")}] is out of range of [${shape.join(", ")}], and the load is not guarded`,
+          );
         };
       }
       case "unary": {
@@ -261,49 +326,78 @@ function compiler(values: readonly TensorValue[], given: ReadonlyMap<IndexId, nu
         const visit = loop(node.over);
         const body = scalar(node.body);
         const slot = slotOf(node.over[0]?.index ?? -1);
-        return (frame) => reduced(node.op, node.dtype, (each) => visit(frame, (inner) => each(body(inner), inner[slot] ?? 0)));
+        return (frame) =>
+          reduced(node.op, node.dtype, (each) => visit(frame, (inner) => each(body(inner), inner[slot] ?? 0)));
       }
-      default: return node satisfies never;
+      default:
+        return node satisfies never;
     }
   };
   return { scalar, loop };
 }
 
-/** Folds the values that `visit` gives in order. Sums are exact to f64 and rounded once, so that a device's error is its own. */
-function reduced(op: Extract<Scalar<Concrete>, { kind: "reduce" }>["op"], dtype: Dtype, visit: (each: (value: number, index: number) => void) => void): number {
+/**
+ * Folds the values that `visit` gives in order. Sums are exact to f64 and rounded once, so that a device's error is its
+ * own.
+ */
+function reduced(
+  op: Extract<Scalar<Concrete>, { kind: "reduce" }>["op"],
+  dtype: Dtype,
+  visit: (each: (value: number, index: number) => void) => void,
+): number {
   const round = rounding(dtype);
   switch (op) {
     case "sum": {
       let sum = 0;
       // integers wrap around at each step, which is the same as once at the end, but stays exact
-      visit(dtype === "f32" || dtype === "f16" ? (value) => { sum += value; } : (value) => { sum = round(sum + value); });
+      visit(
+        dtype === "f32" || dtype === "f16"
+          ? (value) => {
+              sum += value;
+            }
+          : (value) => {
+              sum = round(sum + value);
+            },
+      );
       return round(sum);
     }
     case "mean": {
       let sum = 0;
       let count = 0;
-      visit((value) => { sum += value; count += 1; });
+      visit((value) => {
+        sum += value;
+        count += 1;
+      });
       return count === 0 ? 0 : round(sum / count);
     }
-    case "max": case "min": {
+    case "max":
+    case "min": {
       let best = extremeIdentity(op, dtype);
       const choose = binaryFunction(op, dtype);
-      visit((value) => { best = choose(best, value); });
+      visit((value) => {
+        best = choose(best, value);
+      });
       return best;
     }
     case "any": {
       let found = 0;
-      visit((value) => { if (value !== 0) found = 1; });
+      visit((value) => {
+        if (value !== 0) found = 1;
+      });
       return found;
     }
     case "all": {
       let holds = 1;
-      visit((value) => { if (value === 0) holds = 0; });
+      visit((value) => {
+        if (value === 0) holds = 0;
+      });
       return holds;
     }
     case "count": {
       let count = 0;
-      visit((value) => { if (value !== 0) count += 1; });
+      visit((value) => {
+        if (value !== 0) count += 1;
+      });
       return round(count);
     }
     case "argmax": {
@@ -316,7 +410,8 @@ function reduced(op: Extract<Scalar<Concrete>, { kind: "reduce" }>["op"], dtype:
       });
       return place;
     }
-    default: return op satisfies never;
+    default:
+      return op satisfies never;
   }
 }
 

@@ -8,13 +8,15 @@ type Node = Scalar<Concrete>;
 type Top = Extract<Eqn<Concrete>, { kind: "top" }>;
 
 /**
- * The graph with every `top` a map: an element is kept if fewer than n of its group come before it, which are those with
+ * The graph with every `top` a map: an element is kept if fewer than n of its group come before it, which are those
+ * with
  * a greater score, and those with an equal one and a lower index. NaN comes after all numbers.
  */
 export function expandTop(graph: ConcreteGraph): ConcreteGraph {
   if (!allEqns(graph.eqns).some((eqn) => eqn.kind === "top")) return graph;
   const fresh = freshIndices(graph);
-  const all = (eqns: readonly Eqn<Concrete>[]): readonly Eqn<Concrete>[] => eqns.map((eqn) => (eqn.kind === "top" ? expand(graph, eqn, fresh) : mapBody(eqn, all)));
+  const all = (eqns: readonly Eqn<Concrete>[]): readonly Eqn<Concrete>[] =>
+    eqns.map((eqn) => (eqn.kind === "top" ? expand(graph, eqn, fresh) : mapBody(eqn, all)));
   return { ...graph, eqns: all(graph.eqns) };
 }
 
@@ -33,11 +35,16 @@ function expand(graph: ConcreteGraph, eqn: Top, fresh: () => IndexId): Eqn<Concr
   const other = range(fresh(), "j", start, extent % eqn.m === 0 ? end : binary("min", end, integer(extent)));
   const j = indexOf(other);
   const mine = load(score, at);
-  const its = load(score, at.map((index, axis) => (axis === eqn.axis ? j : index)));
+  const its = load(
+    score,
+    at.map((index, axis) => (axis === eqn.axis ? j : index)),
+  );
   const lower = binary("less", j, k);
   const larger = binary("or", binary("greater", its, mine), binary("and", binary("equal", its, mine), lower));
   const isFloat = score.type.dtype === "f32" || score.type.dtype === "f16";
-  const before = isFloat ? select(isNaNScalar(mine), binary("or", unary("not", isNaNScalar(its)), lower), larger) : larger;
+  const before = isFloat
+    ? select(isNaNScalar(mine), binary("or", unary("not", isNaNScalar(its)), lower), larger)
+    : larger;
   return { kind: "map", out: eqn.out, indices, body: binary("less", reduce("count", [other], before), integer(eqn.n)) };
 }
 

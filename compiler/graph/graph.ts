@@ -17,7 +17,11 @@ export interface Graph<L extends Level = Symbolic> {
   readonly outputs: readonly Output[];
   readonly eqns: readonly Eqn<L>[];
   /** Size parameters in order of first mention, dtype parameters and format parameters; empty when concrete. */
-  readonly parameters: { readonly sizes: readonly string[]; readonly dtypes: readonly string[]; readonly formats: readonly string[] };
+  readonly parameters: {
+    readonly sizes: readonly string[];
+    readonly dtypes: readonly string[];
+    readonly formats: readonly string[];
+  };
   /** What the sizes must satisfy; checked when they are bound. */
   readonly constraints: readonly Constraint[];
 }
@@ -36,7 +40,10 @@ export interface Value<L extends Level = Symbolic> {
   readonly span: Span | null;
 }
 
-/** A parameter of the function. A rank-0 input is a scalar given at each run. A mutable one shares its storage with an output. */
+/**
+ * A parameter of the function. A rank-0 input is a scalar given at each run. A mutable one shares its storage with an
+ * output.
+ */
 export interface Input {
   readonly value: ValueId;
   readonly name: string;
@@ -59,10 +66,15 @@ export interface Constraint {
 
 /** The facts of the constraints that `divides` of `types/size.ts` understands. */
 export function divisibilityFacts(graph: { readonly constraints: readonly Constraint[] }): readonly Divides[] {
-  return graph.constraints.filter((c) => c.kind === "divides").map((c) => ({ numerator: c.left, denominator: c.right }));
+  return graph.constraints
+    .filter((c) => c.kind === "divides")
+    .map((c) => ({ numerator: c.left, denominator: c.right }));
 }
 
-/** An index with its range `low .. high`, high excluded. Bounds of an eqn's own indices are constant sizes; those of a reduction may be any i32 scalar, also of outer indices. */
+/**
+ * An index with its range `low .. high`, high excluded. Bounds of an eqn's own indices are constant sizes; those of a
+ * reduction may be any i32 scalar, also of outer indices.
+ */
 export interface Range<L extends Level = Symbolic> {
   readonly index: IndexId;
   readonly name: string;
@@ -77,16 +89,46 @@ export type Scalar<L extends Level = Symbolic> =
   | { readonly kind: "index"; readonly index: IndexId; readonly name: string }
   /** A size as an i32. */
   | { readonly kind: "size"; readonly size: L["size"] }
-  /** An element of a tensor, decoded if it is packed. `guarded`: an index may be out of range, and then the element is zero; otherwise the checker has proved it in range. */
-  | { readonly kind: "load"; readonly tensor: ValueId; readonly at: readonly Scalar<L>[]; readonly dtype: L["dtype"]; readonly guarded: boolean }
+  /**
+   * An element of a tensor, decoded if it is packed. `guarded`: an index may be out of range, and then the element is
+   * zero; otherwise the checker has proved it in range.
+   */
+  | {
+      readonly kind: "load";
+      readonly tensor: ValueId;
+      readonly at: readonly Scalar<L>[];
+      readonly dtype: L["dtype"];
+      readonly guarded: boolean;
+    }
   | { readonly kind: "unary"; readonly op: UnaryOp; readonly a: Scalar<L>; readonly dtype: L["dtype"] }
-  | { readonly kind: "binary"; readonly op: BinaryOp; readonly a: Scalar<L>; readonly b: Scalar<L>; readonly dtype: L["dtype"] }
+  | {
+      readonly kind: "binary";
+      readonly op: BinaryOp;
+      readonly a: Scalar<L>;
+      readonly b: Scalar<L>;
+      readonly dtype: L["dtype"];
+    }
   /** `then` where the condition holds, else `otherwise`; the other one has no effect, and need not be computed. */
-  | { readonly kind: "select"; readonly condition: Scalar<L>; readonly then: Scalar<L>; readonly otherwise: Scalar<L>; readonly dtype: L["dtype"] }
+  | {
+      readonly kind: "select";
+      readonly condition: Scalar<L>;
+      readonly then: Scalar<L>;
+      readonly otherwise: Scalar<L>;
+      readonly dtype: L["dtype"];
+    }
   /** Conversion of the value: to f16 rounds to nearest even; float to integer truncates and saturates. */
   | { readonly kind: "cast"; readonly a: Scalar<L>; readonly dtype: L["dtype"] }
-  /** A reduction over one or more indices. Over an empty range: sum, count 0; any false; all true; max -inf; min +inf; mean 0; argmax 0. */
-  | { readonly kind: "reduce"; readonly op: ReduceOp; readonly over: readonly Range<L>[]; readonly body: Scalar<L>; readonly dtype: L["dtype"] };
+  /**
+   * A reduction over one or more indices. Over an empty range: sum, count 0; any false; all true; max -inf; min +inf;
+   * mean 0; argmax 0.
+   */
+  | {
+      readonly kind: "reduce";
+      readonly op: ReduceOp;
+      readonly over: readonly Range<L>[];
+      readonly body: Scalar<L>;
+      readonly dtype: L["dtype"];
+    };
 
 export type Eqn<L extends Level = Symbolic> =
   /** out[i...] = body, for every i in the ranges, which are exactly `0 .. shape`. */
@@ -95,20 +137,52 @@ export type Eqn<L extends Level = Symbolic> =
    * out = base, but out[at(i)...] = body(i) (or base + body for `add`), for every i in the ranges. An `at` out of range
    * is dropped. Two i with the same `at` are an error of the program (`set`) or both count (`add`).
    */
-  | { readonly kind: "update"; readonly out: ValueId; readonly base: ValueId; readonly indices: readonly Range<L>[]; readonly at: readonly Scalar<L>[]; readonly body: Scalar<L>; readonly op: "set" | "add" }
-  /** A mask that keeps the n largest of every m neighbours along the axis; of equals the one with the lower index. NaN counts as the smallest. */
-  | { readonly kind: "top"; readonly out: ValueId; readonly score: ValueId; readonly n: L["size"]; readonly m: L["size"]; readonly axis: number }
+  | {
+      readonly kind: "update";
+      readonly out: ValueId;
+      readonly base: ValueId;
+      readonly indices: readonly Range<L>[];
+      readonly at: readonly Scalar<L>[];
+      readonly body: Scalar<L>;
+      readonly op: "set" | "add";
+    }
   /**
-   * Sequential steps: for each value of the range's index, in order, the body runs on the states as the step before left
+   * A mask that keeps the n largest of every m neighbours along the axis; of equals the one with the lower index. NaN
+   * counts as the smallest.
+   */
+  | {
+      readonly kind: "top";
+      readonly out: ValueId;
+      readonly score: ValueId;
+      readonly n: L["size"];
+      readonly m: L["size"];
+      readonly axis: number;
+    }
+  /**
+   * Sequential steps: for each value of the range's index, in order, the body runs on the states as the step before
+   * left
    * them. The body's eqns may use the index and every value defined before the scan; what they define is theirs alone.
    * `out` is the first state's. `columnwise` scans (rows independent, the trailing update a sum) are run in blocks.
    * `writtenIn` names the function that it came from, where that is another one than the graph's: for notes.
    */
-  | { readonly kind: "scan"; readonly out: ValueId; readonly writtenIn?: string; readonly range: Range<L>; readonly states: readonly ScanState[]; readonly body: readonly Eqn<L>[] }
+  | {
+      readonly kind: "scan";
+      readonly out: ValueId;
+      readonly writtenIn?: string;
+      readonly range: Range<L>;
+      readonly states: readonly ScanState[];
+      readonly body: readonly Eqn<L>[];
+    }
   /** A factorisation or inverse of a square f32 matrix [K, K]; `ops.ts` lists them. */
   | { readonly kind: "factor"; readonly out: ValueId; readonly source: ValueId; readonly op: FactorOp }
   /** The tensor in the format of out's type. Quantised formats round `source / scale (+ zero)` to the grid. */
-  | { readonly kind: "pack"; readonly out: ValueId; readonly source: ValueId; readonly scale: ValueId | null; readonly zero: ValueId | null };
+  | {
+      readonly kind: "pack";
+      readonly out: ValueId;
+      readonly source: ValueId;
+      readonly scale: ValueId | null;
+      readonly zero: ValueId | null;
+    };
 
 /** A tensor that a scan's steps change. All four values have one dtype and shape. */
 export interface ScanState {
@@ -121,4 +195,3 @@ export interface ScanState {
   /** After the last step; `initial` where there is none. */
   readonly out: ValueId;
 }
-

@@ -14,15 +14,35 @@ function isI32(node: Node): node is Binary {
   return node.kind === "binary" && dtypeOf(node.a) === "i32";
 }
 
-/** The multiple and the rest of `x * m + r`, if m is a multiple of c, all of it is sure not to be negative or to wrap around, and r is not negative. */
-function splitMultiple(node: Node, divisor: number, bounds: Bounds): { readonly factor: Node; readonly times: number; readonly rest: Node } | null {
+/**
+ * The multiple and the rest of `x * m + r`, if m is a multiple of c, all of it is sure not to be negative or to wrap
+ * around, and r is not negative.
+ */
+function splitMultiple(
+  node: Node,
+  divisor: number,
+  bounds: Bounds,
+): { readonly factor: Node; readonly times: number; readonly rest: Node } | null {
   if (node.kind !== "binary" || intervalOf(node, bounds).low < 0) return null;
-  const parts: readonly (readonly [Node, Node])[] = node.op === "add" ? [[node.a, node.b], [node.b, node.a]] : node.op === "multiply" ? [[node, integer(0)]] : [];
+  const parts: readonly (readonly [Node, Node])[] =
+    node.op === "add"
+      ? [
+          [node.a, node.b],
+          [node.b, node.a],
+        ]
+      : node.op === "multiply"
+        ? [[node, integer(0)]]
+        : [];
   for (const [product, rest] of parts) {
     if (product.kind !== "binary" || product.op !== "multiply") continue;
     const by = constantOf(product.b);
     if (by === null || by <= 0 || by % divisor !== 0) continue;
-    if (intervalOf(product, bounds).low < 0 || intervalOf(product.a, bounds).low < 0 || intervalOf(rest, bounds).low < 0) continue;
+    if (
+      intervalOf(product, bounds).low < 0 ||
+      intervalOf(product.a, bounds).low < 0 ||
+      intervalOf(rest, bounds).low < 0
+    )
+      continue;
     return { factor: product.a, times: by / divisor, rest };
   }
   return null;
@@ -30,16 +50,26 @@ function splitMultiple(node: Node, divisor: number, bounds: Bounds): { readonly 
 
 function decide(op: Binary["op"], a: Interval, b: Interval): boolean | null {
   switch (op) {
-    case "less": return a.high < b.low ? true : a.low >= b.high ? false : null;
-    case "less_equal": return a.high <= b.low ? true : a.low > b.high ? false : null;
-    case "greater": return decide("less", b, a);
-    case "greater_equal": return decide("less_equal", b, a);
-    case "equal": return a.high < b.low || b.high < a.low ? false : a.low === a.high && b.low === b.high && a.low === b.low ? true : null;
+    case "less":
+      return a.high < b.low ? true : a.low >= b.high ? false : null;
+    case "less_equal":
+      return a.high <= b.low ? true : a.low > b.high ? false : null;
+    case "greater":
+      return decide("less", b, a);
+    case "greater_equal":
+      return decide("less_equal", b, a);
+    case "equal":
+      return a.high < b.low || b.high < a.low
+        ? false
+        : a.low === a.high && b.low === b.high && a.low === b.low
+          ? true
+          : null;
     case "not_equal": {
       const equal = decide("equal", a, b);
       return equal === null ? null : !equal;
     }
-    default: return null;
+    default:
+      return null;
   }
 }
 
@@ -51,11 +81,15 @@ export const indexRules: readonly ScalarRule[] = [
       if (!isI32(node) || node.a.kind !== "binary") return null;
       const [outer, inner] = [constantOf(node.b), constantOf(node.a.b)];
       if (outer === null || inner === null) return null;
-      if (node.op === "multiply" && node.a.op === "multiply") return binary("multiply", node.a.a, integer(Math.imul(inner, outer)));
+      if (node.op === "multiply" && node.a.op === "multiply")
+        return binary("multiply", node.a.a, integer(Math.imul(inner, outer)));
       const signs = { add: 1, subtract: -1 } as const;
-      if ((node.op !== "add" && node.op !== "subtract") || (node.a.op !== "add" && node.a.op !== "subtract")) return null;
+      if ((node.op !== "add" && node.op !== "subtract") || (node.a.op !== "add" && node.a.op !== "subtract"))
+        return null;
       const sum = (signs[node.a.op] * inner + signs[node.op] * outer) | 0;
-      return sum < 0 && sum !== -(2 ** 31) ? binary("subtract", node.a.a, integer(-sum)) : binary("add", node.a.a, integer(sum));
+      return sum < 0 && sum !== -(2 ** 31)
+        ? binary("subtract", node.a.a, integer(-sum))
+        : binary("add", node.a.a, integer(sum));
     },
   },
 
@@ -78,7 +112,11 @@ export const indexRules: readonly ScalarRule[] = [
       if (divisor === null || divisor <= 0 || !isI32(node)) return null;
       const split = splitMultiple(node.a, divisor, bounds);
       if (split === null) return null;
-      return binary("add", binary("multiply", split.factor, integer(split.times)), binary("divide", split.rest, integer(divisor)));
+      return binary(
+        "add",
+        binary("multiply", split.factor, integer(split.times)),
+        binary("divide", split.rest, integer(divisor)),
+      );
     },
   },
 

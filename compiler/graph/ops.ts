@@ -21,38 +21,79 @@ export type TypeRule =
   | "from-bits";
 
 export const unaryOps = {
-  negate: "numeric", not: "logic", abs: "numeric", sign: "numeric",
-  sqrt: "float", rsqrt: "float", exp: "float", log: "float", sin: "float", cos: "float", tanh: "float",
-  floor: "float", ceil: "float",
+  negate: "numeric",
+  not: "logic",
+  abs: "numeric",
+  sign: "numeric",
+  sqrt: "float",
+  rsqrt: "float",
+  exp: "float",
+  log: "float",
+  sin: "float",
+  cos: "float",
+  tanh: "float",
+  floor: "float",
+  ceil: "float",
   /** To the nearest integer, halves to even. */
   round: "float",
   /** f32 to the nearest f16 value, halves to even, kept as f32. Works on every device. */
   round_f16: "float",
-  bits: "bits", from_bits: "from-bits",
+  bits: "bits",
+  from_bits: "from-bits",
 } as const satisfies Record<string, TypeRule>;
 
 export const binaryOps = {
-  add: "numeric", subtract: "numeric", multiply: "numeric",
+  add: "numeric",
+  subtract: "numeric",
+  multiply: "numeric",
   /** Float division; of integers: truncated, as WGSL's. Index arithmetic is never negative. By zero: 0 for integers. */
   divide: "numeric",
   /** Remainder with the sign of the dividend. By zero: 0 for integers. */
   remainder: "numeric",
-  power: "float", min: "numeric", max: "numeric",
-  equal: "compare", not_equal: "compare", less: "compare", less_equal: "compare", greater: "compare", greater_equal: "compare",
-  and: "logic", or: "logic",
-  bit_and: "integer", bit_or: "integer", bit_xor: "integer", shift_left: "integer", shift_right: "integer",
+  power: "float",
+  min: "numeric",
+  max: "numeric",
+  equal: "compare",
+  not_equal: "compare",
+  less: "compare",
+  less_equal: "compare",
+  greater: "compare",
+  greater_equal: "compare",
+  and: "logic",
+  or: "logic",
+  bit_and: "integer",
+  bit_or: "integer",
+  bit_xor: "integer",
+  shift_left: "integer",
+  shift_right: "integer",
 } as const satisfies Record<string, TypeRule>;
 
 export type UnaryOp = keyof typeof unaryOps;
 export type BinaryOp = keyof typeof binaryOps;
 
 /** The ops whose operands may change places: the result is the same, bit for bit. */
-export const commutativeOps: ReadonlySet<BinaryOp> = new Set(["add", "multiply", "min", "max", "equal", "not_equal", "and", "or", "bit_and", "bit_or", "bit_xor"]);
+export const commutativeOps: ReadonlySet<BinaryOp> = new Set([
+  "add",
+  "multiply",
+  "min",
+  "max",
+  "equal",
+  "not_equal",
+  "and",
+  "or",
+  "bit_and",
+  "bit_or",
+  "bit_xor",
+]);
 
 /** Reductions and the dtype of their result: that of the body, or as said. */
 export const reduceOps = {
-  sum: "numeric", max: "numeric", min: "numeric", mean: "float",
-  any: "logic", all: "logic",
+  sum: "numeric",
+  max: "numeric",
+  min: "numeric",
+  mean: "float",
+  any: "logic",
+  all: "logic",
   /** Body bool, result i32. */
   count: "i32",
   /** Body numeric, over one index; result the i32 index of the largest, the lowest of equals. */
@@ -63,7 +104,9 @@ export type ReduceOp = keyof typeof reduceOps;
 
 /** Functions of whole square matrices. */
 export const factorOps = {
-  /** The lower triangular l with l l^T = a, for a symmetric positive definite a, of which the lower triangle is read. */
+  /**
+   * The lower triangular l with l l^T = a, for a symmetric positive definite a, of which the lower triangle is read.
+   */
   cholesky: "matrix",
   /** The inverse of a lower triangular matrix, lower triangular. */
   inverse_lower: "matrix",

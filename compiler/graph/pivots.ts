@@ -21,7 +21,8 @@ export interface WatchedGraph {
 
 /**
  * The graph with an output more for each Cholesky factorisation: the diagonal of the factor, where a pivot that is not
- * positive stands (`spec/ops.md`), beside that of the matrix. Each is made right after its factorisation, so that neither
+ * positive stands (`spec/ops.md`), beside that of the matrix. Each is made right after its factorisation, so that
+ * neither
  * matrix lives longer; a graph without any stays the same object.
  */
 export function withPivots(graph: SymbolicGraph): WatchedGraph {
@@ -36,13 +37,26 @@ export function withPivots(graph: SymbolicGraph): WatchedGraph {
     for (let number = 2; taken.has(name); number++) name = `pivots_${number}`;
     taken.add(name);
     const size = matrix.type.shape[0] ?? constantSize(0);
-    const [part, k] = [range<Symbolic>(fresh(), "part", 0, 2), range<Symbolic>(fresh(), "k", 0, sizeScalar<Symbolic>(size))];
+    const [part, k] = [
+      range<Symbolic>(fresh(), "part", 0, 2),
+      range<Symbolic>(fresh(), "k", 0, sizeScalar<Symbolic>(size)),
+    ];
     const diagonal = (value: Value) => load(value, [indexOf(k), indexOf(k)]);
-    const value: Value = { id: values.length, name, span: null, type: { dtype: "f32", shape: [constantSize(2), size], pattern: full, format: null } };
+    const value: Value = {
+      id: values.length,
+      name,
+      span: null,
+      type: { dtype: "f32", shape: [constantSize(2), size], pattern: full, format: null },
+    };
     values.push(value);
     outputs.push({ value: value.id, name, input: null });
     factors.push({ output: name, matrix: matrix.name });
-    return { kind: "map", out: value.id, indices: [part, k], body: select(binary("equal", indexOf(part), integer<Symbolic>(0)), diagonal(factor), diagonal(matrix)) };
+    return {
+      kind: "map",
+      out: value.id,
+      indices: [part, k],
+      body: select(binary("equal", indexOf(part), integer<Symbolic>(0)), diagonal(factor), diagonal(matrix)),
+    };
   };
 
   const eqns = graph.eqns.flatMap((eqn): readonly Eqn[] => {
@@ -50,5 +64,7 @@ export function withPivots(graph: SymbolicGraph): WatchedGraph {
     const [factor, matrix] = [graph.values[eqn.out], graph.values[eqn.source]];
     return factor === undefined || matrix === undefined ? [eqn] : [eqn, watch(factor, matrix)];
   });
-  return factors.length === 0 ? { graph, factors } : { graph: { ...graph, values, eqns, outputs: [...graph.outputs, ...outputs] }, factors };
+  return factors.length === 0
+    ? { graph, factors }
+    : { graph: { ...graph, values, eqns, outputs: [...graph.outputs, ...outputs] }, factors };
 }

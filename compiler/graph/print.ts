@@ -10,9 +10,18 @@ import type { BinaryOp } from "./ops.js";
 /** The graph, an equation a line, ending in a newline. */
 export function printGraph<L extends Level>(graph: Graph<L>): string {
   const { sizes, dtypes, formats } = graph.parameters;
-  const parameters = [sizes, dtypes, formats].some((list) => list.length > 0) ? `[${[sizes, dtypes, formats].filter((list) => list.length > 0).map((list) => list.join(", ")).join("; ")}]` : "";
-  const inputs = graph.inputs.map((input) => `${input.mutable ? "var " : ""}${printValue(graph, input.value)}`).join(", ");
-  const outputs = graph.outputs.map((output) => `%${output.value} ${output.name}${output.input === null ? "" : ` in place of %${output.input}`}`).join(", ");
+  const parameters = [sizes, dtypes, formats].some((list) => list.length > 0)
+    ? `[${[sizes, dtypes, formats]
+        .filter((list) => list.length > 0)
+        .map((list) => list.join(", "))
+        .join("; ")}]`
+    : "";
+  const inputs = graph.inputs
+    .map((input) => `${input.mutable ? "var " : ""}${printValue(graph, input.value)}`)
+    .join(", ");
+  const outputs = graph.outputs
+    .map((output) => `%${output.value} ${output.name}${output.input === null ? "" : ` in place of %${output.input}`}`)
+    .join(", ");
   return [
     `graph ${graph.name}${parameters}(${inputs})`,
     ...graph.constraints.map((constraint) => `  where ${printConstraint(constraint)}`),
@@ -26,15 +35,22 @@ export function printGraph<L extends Level>(graph: Graph<L>): string {
 export function printConstraint(constraint: Constraint): string {
   const [left, right] = [printSize(constraint.left), printSize(constraint.right)];
   switch (constraint.kind) {
-    case "divides": return `${left} % ${right} == 0`;
-    case "equal": return `${left} == ${right}`;
-    case "at-least": return `${left} >= ${right}`;
-    default: return constraint.kind satisfies never;
+    case "divides":
+      return `${left} % ${right} == 0`;
+    case "equal":
+      return `${left} == ${right}`;
+    case "at-least":
+      return `${left} >= ${right}`;
+    default:
+      return constraint.kind satisfies never;
   }
 }
 
 function indent(text: string): string {
-  return text.split("\n").map((line) => `  ${line}`).join("\n");
+  return text
+    .split("\n")
+    .map((line) => `  ${line}`)
+    .join("\n");
 }
 
 /**
@@ -63,14 +79,20 @@ function printRight<L extends Level>(graph: Graph<L>, eqn: Exclude<Eqn<L>, { kin
       const ranges = eqn.indices.length > 0 ? ` for ${printRanges(eqn.indices, scope)}` : "";
       return `update %${eqn.base}[${eqn.at.map((at) => print(at, scope, 0)).join(", ")}] ${eqn.op === "add" ? "+=" : "="} ${print(eqn.body, scope, 0)}${ranges}`;
     }
-    case "top": return `top ${printAnySize(eqn.n)} of ${printAnySize(eqn.m)} along ${eqn.axis} in %${eqn.score}`;
-    case "factor": return `${eqn.op} %${eqn.source}`;
+    case "top":
+      return `top ${printAnySize(eqn.n)} of ${printAnySize(eqn.m)} along ${eqn.axis} in %${eqn.score}`;
+    case "factor":
+      return `${eqn.op} %${eqn.source}`;
     case "pack": {
       const format = graph.values[eqn.out]?.type.format ?? null;
-      const extra = [eqn.scale === null ? [] : [`scale %${eqn.scale}`], eqn.zero === null ? [] : [`zero %${eqn.zero}`]].flat();
+      const extra = [
+        eqn.scale === null ? [] : [`scale %${eqn.scale}`],
+        eqn.zero === null ? [] : [`zero %${eqn.zero}`],
+      ].flat();
       return `pack %${eqn.source} as ${format === null ? "?" : printFormat(format)}${extra.length > 0 ? ` with ${extra.join(", ")}` : ""}`;
     }
-    default: return eqn satisfies never;
+    default:
+      return eqn satisfies never;
   }
 }
 
@@ -89,17 +111,23 @@ export function printType<L extends Level>(type: TensorType<L>): string {
 function printPattern<L extends Level>(pattern: Pattern<L>): string {
   const by = pattern.kind !== "full" && pattern.mask !== null ? ` by %${pattern.mask}` : "";
   switch (pattern.kind) {
-    case "full": return "";
-    case "nm": return ` is ${printAnySize(pattern.n)}:${printAnySize(pattern.m)} along ${pattern.axis}${by}`;
-    case "masked": return ` is masked${by}`;
-    default: return pattern satisfies never;
+    case "full":
+      return "";
+    case "nm":
+      return ` is ${printAnySize(pattern.n)}:${printAnySize(pattern.m)} along ${pattern.axis}${by}`;
+    case "masked":
+      return ` is masked${by}`;
+    default:
+      return pattern satisfies never;
   }
 }
 
 /** A format with its arguments sorted by name: `nm(m: 4, n: 2) of int4(group: 128, symmetric: true)`. */
 export function printFormat(format: FormatRef | FormatSpec): string {
   if ("parameter" in format) return format.parameter;
-  const args = Object.entries(format.args).sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, value]) => `${name}: ${typeof value === "object" ? printSize(value) : String(value)}`);
+  const args = Object.entries(format.args)
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([name, value]) => `${name}: ${typeof value === "object" ? printSize(value) : String(value)}`);
   return `${format.name}${args.length > 0 ? `(${args.join(", ")})` : ""}${format.of === null ? "" : ` of ${printFormat(format.of)}`}`;
 }
 
@@ -118,19 +146,39 @@ type Scope = ReadonlyMap<IndexId, string>;
 
 function scopeOf<L extends Level>(ranges: readonly Range<L>[], outer: Scope = new Map()): Scope {
   const scope = new Map(outer);
-  for (const range of ranges) scope.set(range.index, [...scope.values()].includes(range.name) ? `${range.name}.${range.index}` : range.name);
+  for (const range of ranges)
+    scope.set(range.index, [...scope.values()].includes(range.name) ? `${range.name}.${range.index}` : range.name);
   return scope;
 }
 
 function printRanges<L extends Level>(ranges: readonly Range<L>[], scope: Scope): string {
-  return ranges.map((range) => `${scope.get(range.index)} in ${print(range.low, scope, 4)}..${print(range.high, scope, 4)}`).join(", ");
+  return ranges
+    .map((range) => `${scope.get(range.index)} in ${print(range.low, scope, 4)}..${print(range.high, scope, 4)}`)
+    .join(", ");
 }
 
 const infix: { readonly [K in BinaryOp]: readonly [symbol: string, precedence: number] | null } = {
-  or: ["or", 1], and: ["and", 2],
-  equal: ["==", 3], not_equal: ["!=", 3], less: ["<", 3], less_equal: ["<=", 3], greater: [">", 3], greater_equal: [">=", 3],
-  add: ["+", 4], subtract: ["-", 4], multiply: ["*", 5], divide: ["/", 5], remainder: ["%", 5], power: ["^", 7],
-  min: null, max: null, bit_and: null, bit_or: null, bit_xor: null, shift_left: null, shift_right: null,
+  or: ["or", 1],
+  and: ["and", 2],
+  equal: ["==", 3],
+  not_equal: ["!=", 3],
+  less: ["<", 3],
+  less_equal: ["<=", 3],
+  greater: [">", 3],
+  greater_equal: [">=", 3],
+  add: ["+", 4],
+  subtract: ["-", 4],
+  multiply: ["*", 5],
+  divide: ["/", 5],
+  remainder: ["%", 5],
+  power: ["^", 7],
+  min: null,
+  max: null,
+  bit_and: null,
+  bit_or: null,
+  bit_xor: null,
+  shift_left: null,
+  shift_right: null,
 };
 
 /** `least`: an expression that binds more loosely is put in parentheses. */
@@ -138,10 +186,16 @@ function print<L extends Level>(scalar: Scalar<L>, scope: Scope, least: number):
   const wrap = (text: string, precedence: number): string => (precedence < least ? `(${text})` : text);
   const list = (items: readonly Scalar<L>[]): string => items.map((item) => print(item, scope, 0)).join(", ");
   switch (scalar.kind) {
-    case "constant": return printConstant(scalar.value, scalar.dtype);
-    case "index": return scope.get(scalar.index) ?? `${scalar.name}.${scalar.index}`;
-    case "size": return typeof scalar.size === "number" || scalar.size.terms.length <= 1 ? printAnySize(scalar.size) : `(${printAnySize(scalar.size)})`;
-    case "load": return `%${scalar.tensor}${scalar.at.length === 0 ? "" : `[${list(scalar.at)}]`}${scalar.guarded ? "?" : ""}`;
+    case "constant":
+      return printConstant(scalar.value, scalar.dtype);
+    case "index":
+      return scope.get(scalar.index) ?? `${scalar.name}.${scalar.index}`;
+    case "size":
+      return typeof scalar.size === "number" || scalar.size.terms.length <= 1
+        ? printAnySize(scalar.size)
+        : `(${printAnySize(scalar.size)})`;
+    case "load":
+      return `%${scalar.tensor}${scalar.at.length === 0 ? "" : `[${list(scalar.at)}]`}${scalar.guarded ? "?" : ""}`;
     case "unary":
       if (scalar.op === "negate") return wrap(`-${print(scalar.a, scope, 6)}`, 6);
       if (scalar.op === "not") return wrap(`not ${print(scalar.a, scope, 6)}`, 6);
@@ -150,16 +204,22 @@ function print<L extends Level>(scalar: Scalar<L>, scope: Scope, least: number):
       const form = infix[scalar.op];
       if (form === null) return `${scalar.op}(${list([scalar.a, scalar.b])})`;
       const [symbol, precedence] = form;
-      return wrap(`${print(scalar.a, scope, precedence === 3 ? 4 : precedence)} ${symbol} ${print(scalar.b, scope, precedence + 1)}`, precedence);
+      return wrap(
+        `${print(scalar.a, scope, precedence === 3 ? 4 : precedence)} ${symbol} ${print(scalar.b, scope, precedence + 1)}`,
+        precedence,
+      );
     }
-    case "select": return `select(${list([scalar.condition, scalar.then, scalar.otherwise])})`;
-    case "cast": return `${printDtype(scalar.dtype)}(${print(scalar.a, scope, 0)})`;
+    case "select":
+      return `select(${list([scalar.condition, scalar.then, scalar.otherwise])})`;
+    case "cast":
+      return `${printDtype(scalar.dtype)}(${print(scalar.a, scope, 0)})`;
     case "reduce": {
       const inner = scopeOf(scalar.over, scope);
       // as loose as can be: everything to its right is its body
       return wrap(`${scalar.op} ${printRanges(scalar.over, inner)}: ${print(scalar.body, inner, 0)}`, 0.5);
     }
-    default: return scalar satisfies never;
+    default:
+      return scalar satisfies never;
   }
 }
 

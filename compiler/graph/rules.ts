@@ -1,5 +1,6 @@
 /**
- * The rewrites of scalars, in the order in which they are tried. Each keeps the value that `evaluate` gives (but for the
+ * The rewrites of scalars, in the order in which they are tried. Each keeps the value that `evaluate` gives (but for
+ * the
  * sign of zero), and counts on finite numbers, as the language does. Index arithmetic is in `index-rules.ts`.
  */
 import { extremeIdentity, binaryFunction, castFunction, rounding, unaryFunction } from "./arithmetic.js";
@@ -21,7 +22,10 @@ export interface Facts {
   shape(tensor: ValueId): readonly number[];
 }
 
-/** A rewrite of one node whose operands are rewritten already; null where it does not apply. Equal subtrees are the same object. */
+/**
+ * A rewrite of one node whose operands are rewritten already; null where it does not apply. Equal subtrees are the same
+ * object.
+ */
 export interface ScalarRule {
   readonly name: string;
   readonly rewrite: (node: Node, facts: Facts) => Node | null;
@@ -58,7 +62,10 @@ export const scalarRules: readonly ScalarRule[] = [
       if (node.kind === "unary" || node.kind === "cast") {
         const a = rounded(node.a);
         if (a === null) return null;
-        return literal((node.kind === "cast" ? castFunction(dtypeOf(node.a), node.dtype) : unaryFunction(node.op, node.dtype))(a), node.dtype);
+        return literal(
+          (node.kind === "cast" ? castFunction(dtypeOf(node.a), node.dtype) : unaryFunction(node.op, node.dtype))(a),
+          node.dtype,
+        );
       }
       if (node.kind !== "binary") return null;
       const [a, b] = [rounded(node.a), rounded(node.b)];
@@ -69,7 +76,13 @@ export const scalarRules: readonly ScalarRule[] = [
   // 2 + x = x + 2: the rules below look for constants on the right only
   {
     name: "constant-right",
-    rewrite: (node) => (node.kind === "binary" && commutativeOps.has(node.op) && constantOf(node.a) !== null && constantOf(node.b) === null ? { ...node, a: node.b, b: node.a } : null),
+    rewrite: (node) =>
+      node.kind === "binary" &&
+      commutativeOps.has(node.op) &&
+      constantOf(node.a) !== null &&
+      constantOf(node.b) === null
+        ? { ...node, a: node.b, b: node.a }
+        : null,
   },
 
   // x + 0 = x - 0 = x * 1 = x / 1 = x ^ 1 = x
@@ -78,36 +91,63 @@ export const scalarRules: readonly ScalarRule[] = [
     rewrite: (node) => {
       if (node.kind !== "binary") return null;
       switch (node.op) {
-        case "add": case "subtract": case "bit_or": case "bit_xor": case "shift_left": case "shift_right": return isConstant(node.b, 0) ? node.a : null;
-        case "multiply": case "divide": case "power": return isConstant(node.b, 1) ? node.a : null;
-        case "and": return isConstant(node.b, 1) ? node.a : null;
-        case "or": return isConstant(node.b, 0) ? node.a : null;
-        default: return null;
+        case "add":
+        case "subtract":
+        case "bit_or":
+        case "bit_xor":
+        case "shift_left":
+        case "shift_right":
+          return isConstant(node.b, 0) ? node.a : null;
+        case "multiply":
+        case "divide":
+        case "power":
+          return isConstant(node.b, 1) ? node.a : null;
+        case "and":
+          return isConstant(node.b, 1) ? node.a : null;
+        case "or":
+          return isConstant(node.b, 0) ? node.a : null;
+        default:
+          return null;
       }
     },
   },
 
-  // x * 0 = 0, over finite numbers; of integers also 0 / x = 0 % x = x % 1 = x - x = 0; x and false = false; x or true = true
+  // x * 0 = 0, over finite numbers; of integers also 0 / x = 0 % x = x % 1 = x - x = 0; x and false = false; x or true
+  // = true
   {
     name: "absorbing",
     rewrite: (node) => {
       if (node.kind !== "binary") return null;
       const zero = (): Node => constant(0, node.dtype);
       switch (node.op) {
-        case "multiply": return isConstant(node.b, 0) ? zero() : null;
-        case "divide": return !isFloatNode(node) && isConstant(node.a, 0) ? zero() : null;
-        case "remainder": return !isFloatNode(node) && (isConstant(node.a, 0) || isConstant(node.b, 1)) ? zero() : null;
-        case "subtract": return !isFloatNode(node) && node.a === node.b ? zero() : null;
-        case "bit_and": return isConstant(node.b, 0) ? zero() : null;
-        case "and": return isConstant(node.b, 0) ? node.b : null;
-        case "or": return isConstant(node.b, 1) ? node.b : null;
-        default: return null;
+        case "multiply":
+          return isConstant(node.b, 0) ? zero() : null;
+        case "divide":
+          return !isFloatNode(node) && isConstant(node.a, 0) ? zero() : null;
+        case "remainder":
+          return !isFloatNode(node) && (isConstant(node.a, 0) || isConstant(node.b, 1)) ? zero() : null;
+        case "subtract":
+          return !isFloatNode(node) && node.a === node.b ? zero() : null;
+        case "bit_and":
+          return isConstant(node.b, 0) ? zero() : null;
+        case "and":
+          return isConstant(node.b, 0) ? node.b : null;
+        case "or":
+          return isConstant(node.b, 1) ? node.b : null;
+        default:
+          return null;
       }
     },
   },
 
   // x and x = x or x = min(x, x) = max(x, x) = x
-  { name: "idempotent", rewrite: (node) => (node.kind === "binary" && node.a === node.b && ["and", "or", "min", "max", "bit_and", "bit_or"].includes(node.op) ? node.a : null) },
+  {
+    name: "idempotent",
+    rewrite: (node) =>
+      node.kind === "binary" && node.a === node.b && ["and", "or", "min", "max", "bit_and", "bit_or"].includes(node.op)
+        ? node.a
+        : null,
+  },
 
   // -(-x) = x; not not x = x; abs(abs(x)) = abs(-x) = abs(x); round(round(x)) = round(x)
   {
@@ -116,11 +156,19 @@ export const scalarRules: readonly ScalarRule[] = [
       if (node.kind !== "unary" || node.a.kind !== "unary") return null;
       const inner = node.a;
       switch (node.op) {
-        case "negate": case "not": return inner.op === node.op ? inner.a : null;
-        case "abs": return inner.op === "abs" ? inner : inner.op === "negate" ? unary("abs", inner.a) : null;
-        case "round": case "floor": case "ceil": return ["round", "floor", "ceil"].includes(inner.op) ? inner : null;
-        case "round_f16": return inner.op === "round_f16" ? inner : null;
-        default: return null;
+        case "negate":
+        case "not":
+          return inner.op === node.op ? inner.a : null;
+        case "abs":
+          return inner.op === "abs" ? inner : inner.op === "negate" ? unary("abs", inner.a) : null;
+        case "round":
+        case "floor":
+        case "ceil":
+          return ["round", "floor", "ceil"].includes(inner.op) ? inner : null;
+        case "round_f16":
+          return inner.op === "round_f16" ? inner : null;
+        default:
+          return null;
       }
     },
   },
@@ -130,7 +178,13 @@ export const scalarRules: readonly ScalarRule[] = [
     name: "sign",
     rewrite: (node) => {
       if (node.kind === "binary" && node.op === "subtract" && isConstant(node.a, 0)) return unary("negate", node.b);
-      if (node.kind !== "binary" || (node.op !== "add" && node.op !== "subtract") || node.b.kind !== "unary" || node.b.op !== "negate") return null;
+      if (
+        node.kind !== "binary" ||
+        (node.op !== "add" && node.op !== "subtract") ||
+        node.b.kind !== "unary" ||
+        node.b.op !== "negate"
+      )
+        return null;
       return binary(node.op === "add" ? "subtract" : "add", node.a, node.b.a);
     },
   },
@@ -141,7 +195,9 @@ export const scalarRules: readonly ScalarRule[] = [
     rewrite: (node) => {
       if (node.kind !== "binary" || node.op !== "divide" || !isFloatNode(node)) return null;
       const divisor = Math.abs(constantOf(node.b) ?? 0);
-      return divisor >= 2 ** -10 && divisor <= 2 ** 10 && Number.isInteger(Math.log2(divisor)) ? binary("multiply", node.a, constant(1 / (constantOf(node.b) ?? 1), node.dtype)) : null;
+      return divisor >= 2 ** -10 && divisor <= 2 ** 10 && Number.isInteger(Math.log2(divisor))
+        ? binary("multiply", node.a, constant(1 / (constantOf(node.b) ?? 1), node.dtype))
+        : null;
     },
   },
 
@@ -173,15 +229,23 @@ export const scalarRules: readonly ScalarRule[] = [
   },
 
   // select(not c, a, b) = select(c, b, a)
-  { name: "select-not", rewrite: (node) => (node.kind === "select" && node.condition.kind === "unary" && node.condition.op === "not" ? select(node.condition.a, node.otherwise, node.then) : null) },
+  {
+    name: "select-not",
+    rewrite: (node) =>
+      node.kind === "select" && node.condition.kind === "unary" && node.condition.op === "not"
+        ? select(node.condition.a, node.otherwise, node.then)
+        : null,
+  },
 
   // select(c, select(c, a, b), d) = select(c, a, d); select(c, a, select(c, b, d)) = select(c, a, d)
   {
     name: "select-again",
     rewrite: (node) => {
       if (node.kind !== "select") return null;
-      if (node.then.kind === "select" && node.then.condition === node.condition) return select(node.condition, node.then.then, node.otherwise);
-      if (node.otherwise.kind === "select" && node.otherwise.condition === node.condition) return select(node.condition, node.then, node.otherwise.otherwise);
+      if (node.then.kind === "select" && node.then.condition === node.condition)
+        return select(node.condition, node.then.then, node.otherwise);
+      if (node.otherwise.kind === "select" && node.otherwise.condition === node.condition)
+        return select(node.condition, node.then, node.otherwise.otherwise);
       return null;
     },
   },
@@ -191,7 +255,8 @@ export const scalarRules: readonly ScalarRule[] = [
     name: "select-bool",
     rewrite: (node) => {
       if (node.kind !== "select" || node.dtype !== "bool") return null;
-      if (isConstant(node.then, 1)) return isConstant(node.otherwise, 0) ? node.condition : binary("or", node.condition, node.otherwise);
+      if (isConstant(node.then, 1))
+        return isConstant(node.otherwise, 0) ? node.condition : binary("or", node.condition, node.otherwise);
       return isConstant(node.otherwise, 0) ? binary("and", node.condition, node.then) : null;
     },
   },
@@ -200,14 +265,19 @@ export const scalarRules: readonly ScalarRule[] = [
   {
     name: "double-cast",
     rewrite: (node) => {
-      if (node.kind === "unary" && node.op === "round_f16") return node.dtype === "f16" || (node.a.kind === "cast" && dtypeOf(node.a.a) === "f16") ? node.a : null;
+      if (node.kind === "unary" && node.op === "round_f16")
+        return node.dtype === "f16" || (node.a.kind === "cast" && dtypeOf(node.a.a) === "f16") ? node.a : null;
       if (node.kind !== "cast") return null;
       const from = dtypeOf(node.a);
       if (from === node.dtype) return node.a;
       if (node.a.kind !== "cast") return null;
       const first = dtypeOf(node.a.a);
       // every value of the first dtype is one of the dtype between
-      const kept = first === "bool" || (first === "f16" && from === "f32") || (first === "i32" && from === "u32") || (first === "u32" && from === "i32");
+      const kept =
+        first === "bool" ||
+        (first === "f16" && from === "f32") ||
+        (first === "i32" && from === "u32") ||
+        (first === "u32" && from === "i32");
       if (!kept) return null;
       if (first === node.dtype) return node.a.a;
       return first === "i32" || first === "u32" ? null : cast(node.a.a, node.dtype);
@@ -222,7 +292,9 @@ export const scalarRules: readonly ScalarRule[] = [
       const body = constantOf(node.body);
       if (body === null) return null;
       const neutral = node.op === "all" ? 1 : 0;
-      return ["sum", "mean", "any", "all", "count"].includes(node.op) && body === neutral ? constant(neutral, node.dtype) : null;
+      return ["sum", "mean", "any", "all", "count"].includes(node.op) && body === neutral
+        ? constant(neutral, node.dtype)
+        : null;
     },
   },
 
@@ -236,7 +308,10 @@ export const scalarRules: readonly ScalarRule[] = [
         return low !== null && high !== null && high <= Math.max(low, 0);
       });
       if (!empty) return null;
-      return literal(node.op === "max" || node.op === "min" ? extremeIdentity(node.op, node.dtype) : node.op === "all" ? 1 : 0, node.dtype);
+      return literal(
+        node.op === "max" || node.op === "min" ? extremeIdentity(node.op, node.dtype) : node.op === "all" ? 1 : 0,
+        node.dtype,
+      );
     },
   },
 
@@ -254,7 +329,9 @@ export const scalarRules: readonly ScalarRule[] = [
       if (node.op === "argmax") return value;
       const replace = new Map([[single.index, value]]);
       const body = substitute(node.body, replace);
-      const over = node.over.filter((range) => range !== single).map((range) => ({ ...range, low: substitute(range.low, replace), high: substitute(range.high, replace) }));
+      const over = node.over
+        .filter((range) => range !== single)
+        .map((range) => ({ ...range, low: substitute(range.low, replace), high: substitute(range.high, replace) }));
       if (over.length > 0) return { ...node, over, body };
       return node.op === "count" ? cast(body, "i32") : body;
     },

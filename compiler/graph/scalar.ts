@@ -12,25 +12,39 @@ export function dtypeOf<L extends Level>(scalar: Scalar<L>): L["dtype"] | "i32" 
 /** The operands of a scalar; of a reduction, the bounds first, then the body. */
 export function children<L extends Level>(scalar: Scalar<L>): readonly Scalar<L>[] {
   switch (scalar.kind) {
-    case "constant": case "index": case "size": return [];
-    case "load": return scalar.at;
-    case "unary": case "cast": return [scalar.a];
-    case "binary": return [scalar.a, scalar.b];
-    case "select": return [scalar.condition, scalar.then, scalar.otherwise];
-    case "reduce": return [...scalar.over.flatMap((range) => [range.low, range.high]), scalar.body];
-    default: return scalar satisfies never;
+    case "constant":
+    case "index":
+    case "size":
+      return [];
+    case "load":
+      return scalar.at;
+    case "unary":
+    case "cast":
+      return [scalar.a];
+    case "binary":
+      return [scalar.a, scalar.b];
+    case "select":
+      return [scalar.condition, scalar.then, scalar.otherwise];
+    case "reduce":
+      return [...scalar.over.flatMap((range) => [range.low, range.high]), scalar.body];
+    default:
+      return scalar satisfies never;
   }
 }
 
 /** The scalar with each operand replaced; itself where none changes. */
 export function mapChildren<L extends Level>(scalar: Scalar<L>, replace: (child: Scalar<L>) => Scalar<L>): Scalar<L> {
   switch (scalar.kind) {
-    case "constant": case "index": case "size": return scalar;
+    case "constant":
+    case "index":
+    case "size":
+      return scalar;
     case "load": {
       const at = mapList(scalar.at, replace);
       return at === scalar.at ? scalar : { ...scalar, at };
     }
-    case "unary": case "cast": {
+    case "unary":
+    case "cast": {
       const a = replace(scalar.a);
       return a === scalar.a ? scalar : { ...scalar, a };
     }
@@ -43,14 +57,17 @@ export function mapChildren<L extends Level>(scalar: Scalar<L>, replace: (child:
       const condition = replace(scalar.condition);
       const then = replace(scalar.then);
       const otherwise = replace(scalar.otherwise);
-      return condition === scalar.condition && then === scalar.then && otherwise === scalar.otherwise ? scalar : { ...scalar, condition, then, otherwise };
+      return condition === scalar.condition && then === scalar.then && otherwise === scalar.otherwise
+        ? scalar
+        : { ...scalar, condition, then, otherwise };
     }
     case "reduce": {
       const over = mapList(scalar.over, (range) => mapRange(range, replace));
       const body = replace(scalar.body);
       return over === scalar.over && body === scalar.body ? scalar : { ...scalar, over, body };
     }
-    default: return scalar satisfies never;
+    default:
+      return scalar satisfies never;
   }
 }
 
@@ -67,7 +84,9 @@ export function mapList<T>(list: readonly T[], replace: (item: T) => T): readonl
   return mapped.every((item, at) => item === list[at]) ? list : mapped;
 }
 
-/** Rewrites bottom-up: `rewrite` sees each node after its operands were rewritten. A shared subtree is rewritten once. */
+/**
+ * Rewrites bottom-up: `rewrite` sees each node after its operands were rewritten. A shared subtree is rewritten once.
+ */
 export function mapScalar<L extends Level>(scalar: Scalar<L>, rewrite: (node: Scalar<L>) => Scalar<L>): Scalar<L> {
   const done = new Map<Scalar<L>, Scalar<L>>();
   const visit = (node: Scalar<L>): Scalar<L> => {
@@ -141,8 +160,14 @@ export function boundIndices<L extends Level>(scalar: Scalar<L>): ReadonlySet<In
   return new Set(scalarReductions(scalar).flatMap((reduce) => reduce.over.map((range) => range.index)));
 }
 
-/** The scalar with free indices replaced. The replacements must not use an index that the scalar binds: `renumber` first. */
-export function substitute<L extends Level>(scalar: Scalar<L>, replacements: ReadonlyMap<IndexId, Scalar<L>>): Scalar<L> {
+/**
+ * The scalar with free indices replaced. The replacements must not use an index that the scalar binds: `renumber`
+ * first.
+ */
+export function substitute<L extends Level>(
+  scalar: Scalar<L>,
+  replacements: ReadonlyMap<IndexId, Scalar<L>>,
+): Scalar<L> {
   if (replacements.size === 0) return scalar;
   return mapScalar(scalar, (node) => (node.kind === "index" ? (replacements.get(node.index) ?? node) : node));
 }
@@ -154,35 +179,59 @@ export function renumber<L extends Level>(scalar: Scalar<L>, fresh: () => IndexI
   if (renamed.size === 0) return scalar;
   return mapScalar(scalar, (node) => {
     if (node.kind === "index") return { ...node, index: renamed.get(node.index) ?? node.index };
-    if (node.kind === "reduce") return { ...node, over: node.over.map((range) => ({ ...range, index: renamed.get(range.index) ?? range.index })) };
+    if (node.kind === "reduce")
+      return {
+        ...node,
+        over: node.over.map((range) => ({ ...range, index: renamed.get(range.index) ?? range.index })),
+      };
     return node;
   });
 }
 
-/** A text that two scalars share exactly when they are the same but for the names and ids of the indices they bind. `names` gives the text of free indices; without an entry, the id. */
+/**
+ * A text that two scalars share exactly when they are the same but for the names and ids of the indices they bind.
+ * `names` gives the text of free indices; without an entry, the id.
+ */
 export function scalarKey<L extends Level>(scalar: Scalar<L>, names: ReadonlyMap<IndexId, string> = new Map()): string {
   return keyOf(scalar, names, () => false);
 }
 
-/** The same, but that the operands of a commutative op may also have changed places: scalars that share it have the same value, bit for bit. */
-export function unorderedKey<L extends Level>(scalar: Scalar<L>, names: ReadonlyMap<IndexId, string> = new Map()): string {
+/**
+ * The same, but that the operands of a commutative op may also have changed places: scalars that share it have the same
+ * value, bit for bit.
+ */
+export function unorderedKey<L extends Level>(
+  scalar: Scalar<L>,
+  names: ReadonlyMap<IndexId, string> = new Map(),
+): string {
   return keyOf(scalar, names, (op) => commutativeOps.has(op));
 }
 
-function keyOf<L extends Level>(scalar: Scalar<L>, names: ReadonlyMap<IndexId, string>, sorts: (op: BinaryOp) => boolean): string {
+function keyOf<L extends Level>(
+  scalar: Scalar<L>,
+  names: ReadonlyMap<IndexId, string>,
+  sorts: (op: BinaryOp) => boolean,
+): string {
   const key = (each: Scalar<L>): string => keyOf(each, names, sorts);
   switch (scalar.kind) {
-    case "constant": return `${Object.is(scalar.value, -0) ? "-0" : scalar.value}:${dtypeKey(scalar.dtype)}`;
-    case "index": return names.get(scalar.index) ?? `#${scalar.index}`;
-    case "size": return typeof scalar.size === "number" ? `${scalar.size}:i32` : `size(${printSize(scalar.size)})`;
-    case "load": return `%${scalar.tensor}[${scalar.at.map(key).join(",")}]${scalar.guarded ? "?" : ""}`;
-    case "unary": return `${scalar.op}(${key(scalar.a)})`;
+    case "constant":
+      return `${Object.is(scalar.value, -0) ? "-0" : scalar.value}:${dtypeKey(scalar.dtype)}`;
+    case "index":
+      return names.get(scalar.index) ?? `#${scalar.index}`;
+    case "size":
+      return typeof scalar.size === "number" ? `${scalar.size}:i32` : `size(${printSize(scalar.size)})`;
+    case "load":
+      return `%${scalar.tensor}[${scalar.at.map(key).join(",")}]${scalar.guarded ? "?" : ""}`;
+    case "unary":
+      return `${scalar.op}(${key(scalar.a)})`;
     case "binary": {
       const operands = [key(scalar.a), key(scalar.b)];
       return `${scalar.op}(${(sorts(scalar.op) ? operands.sort() : operands).join(",")})`;
     }
-    case "select": return `select(${key(scalar.condition)},${key(scalar.then)},${key(scalar.otherwise)})`;
-    case "cast": return `${dtypeKey(scalar.dtype)}(${key(scalar.a)})`;
+    case "select":
+      return `select(${key(scalar.condition)},${key(scalar.then)},${key(scalar.otherwise)})`;
+    case "cast":
+      return `${dtypeKey(scalar.dtype)}(${key(scalar.a)})`;
     case "reduce": {
       const inner = new Map(names);
       const over = scalar.over.map((range) => {
@@ -192,7 +241,8 @@ function keyOf<L extends Level>(scalar: Scalar<L>, names: ReadonlyMap<IndexId, s
       });
       return `${scalar.op}{${over.join(",")}}(${keyOf(scalar.body, inner, sorts)})`;
     }
-    default: return scalar satisfies never;
+    default:
+      return scalar satisfies never;
   }
 }
 
@@ -206,7 +256,10 @@ export function constantOf(scalar: Scalar<Concrete>): number | null {
   return scalar.kind === "size" ? scalar.size : null;
 }
 
-/** Nodes of a scalar, counting a shared subtree at each of its uses: the length of the text it prints as. Stops counting at `limit`. */
+/**
+ * Nodes of a scalar, counting a shared subtree at each of its uses: the length of the text it prints as. Stops counting
+ * at `limit`.
+ */
 export function treeSize<L extends Level>(scalar: Scalar<L>, limit = Infinity): number {
   let count = 0;
   const visit = (node: Scalar<L>): void => {

@@ -43,11 +43,15 @@ export function simplify(graph: ConcreteGraph): ConcreteGraph {
   return current;
 }
 
-/** The graph with its scalars rewritten by the rules given; itself where none applies. Equal subtrees of an equation are one object afterwards. */
+/**
+ * The graph with its scalars rewritten by the rules given; itself where none applies. Equal subtrees of an equation are
+ * one object afterwards.
+ */
 export function simplifyScalars(graph: ConcreteGraph, rules: readonly ScalarRule[]): ConcreteGraph {
   const shape = (tensor: ValueId): readonly number[] => graph.values[tensor]?.type.shape ?? [];
   const simplifyEqn = (eqn: Eqn<Concrete>, outer: Bounds): Eqn<Concrete> => {
-    if (eqn.kind === "scan") return mapBody(eqn, (body) => mapList(body, (each) => simplifyEqn(each, withRanges(outer, [eqn.range]))));
+    if (eqn.kind === "scan")
+      return mapBody(eqn, (body) => mapList(body, (each) => simplifyEqn(each, withRanges(outer, [eqn.range]))));
     if (eqn.kind !== "map" && eqn.kind !== "update") return eqn;
     const bounds = withRanges(outer, eqn.indices);
     const share = sharing<Concrete>();
@@ -99,7 +103,12 @@ export function rewriteScalar(scalar: Scalar<Concrete>, facts: Facts, rules: rea
 /** The values whose storage may be written over later: reading them instead of another value could cost a copy. */
 function writtenOver(graph: ConcreteGraph): ReadonlySet<ValueId> {
   const mutable = graph.inputs.filter((input) => input.mutable).map((input) => input.value);
-  return new Set([...mutable, ...graph.eqns.flatMap((eqn) => (eqn.kind === "update" ? [eqn.base] : eqn.kind === "scan" ? eqn.states.map((state) => state.initial) : []))]);
+  return new Set([
+    ...mutable,
+    ...graph.eqns.flatMap((eqn) =>
+      eqn.kind === "update" ? [eqn.base] : eqn.kind === "scan" ? eqn.states.map((state) => state.initial) : [],
+    ),
+  ]);
 }
 
 function outputsOf(graph: ConcreteGraph): ReadonlySet<ValueId> {
@@ -112,7 +121,10 @@ function mergeEquals(graph: ConcreteGraph): ConcreteGraph {
   const first = new Map<string, ValueId>();
   const same = new Map<ValueId, ValueId>();
   for (const eqn of graph.eqns) {
-    const key = eqnKey(graph, mapOperands(eqn, (id) => same.get(id) ?? id));
+    const key = eqnKey(
+      graph,
+      mapOperands(eqn, (id) => same.get(id) ?? id),
+    );
     if (key === null || unstable.has(eqn.out)) continue;
     const earlier = first.get(key);
     if (earlier === undefined) first.set(key, eqn.out);
@@ -126,12 +138,19 @@ function eqnKey(graph: ConcreteGraph, eqn: Eqn<Concrete>): string | null {
   const type = graph.values[eqn.out]?.type;
   if (type === undefined) return null;
   switch (eqn.kind) {
-    case "map": return `map ${printType(type)} ${scalarKey(eqn.body, new Map(eqn.indices.map((range, axis) => [range.index, `i${axis}`])))}`;
-    case "update": case "scan": return null;
-    case "factor": return `${eqn.op} ${eqn.source}`;
-    case "top": return `top ${eqn.score} ${eqn.n} ${eqn.m} ${eqn.axis}`;
-    case "pack": return `pack ${eqn.source} ${eqn.scale} ${eqn.zero} ${type.format === null ? "" : printFormat(type.format)}`;
-    default: return eqn satisfies never;
+    case "map":
+      return `map ${printType(type)} ${scalarKey(eqn.body, new Map(eqn.indices.map((range, axis) => [range.index, `i${axis}`])))}`;
+    case "update":
+    case "scan":
+      return null;
+    case "factor":
+      return `${eqn.op} ${eqn.source}`;
+    case "top":
+      return `top ${eqn.score} ${eqn.n} ${eqn.m} ${eqn.axis}`;
+    case "pack":
+      return `pack ${eqn.source} ${eqn.scale} ${eqn.zero} ${type.format === null ? "" : printFormat(type.format)}`;
+    default:
+      return eqn satisfies never;
   }
 }
 
@@ -145,12 +164,16 @@ function removeCopies(graph: ConcreteGraph): ConcreteGraph {
     if (outputs.has(eqn.out) || unstable.has(eqn.out) || unstable.has(source)) continue;
     const [from, to] = [graph.values[source]?.type, graph.values[eqn.out]?.type];
     // a copy of a packed tensor is a decoded one: whoever reads it often should not decode it each time
-    if (from?.format === null && to !== undefined && printType({ ...from, pattern: to.pattern }) === printType(to)) same.set(eqn.out, source);
+    if (from?.format === null && to !== undefined && printType({ ...from, pattern: to.pattern }) === printType(to))
+      same.set(eqn.out, source);
   }
   return replaceValues(graph, same);
 }
 
-/** The graph with every use of some values replaced by others; the equations that defined them stay, for `dead-equations`. */
+/**
+ * The graph with every use of some values replaced by others; the equations that defined them stay, for
+ * `dead-equations`.
+ */
 function replaceValues(graph: ConcreteGraph, same: ReadonlyMap<ValueId, ValueId>): ConcreteGraph {
   const eqns = mapList(graph.eqns, (eqn) => mapOperands(eqn, (id) => same.get(id) ?? id));
   return eqns === graph.eqns ? graph : { ...graph, eqns };

@@ -1,11 +1,17 @@
-/** What many calls of a graph would compute alike, taken out of it: a layer's Hessian is factored once for all that share it. */
+/**
+ * What many calls of a graph would compute alike, taken out of it: a layer's Hessian is factored once for all that
+ * share it.
+ */
 import { constantSize, sizeSymbols, sizeValue, substituteSize, type Size } from "../types/size.js";
 import type { FormatRef, Symbolic } from "../types/type.js";
 import { allEqns, definedBy, eqnOperands, eqnScalars, neededEqns, removeDead, scanLocals } from "./eqn.js";
 import type { Eqn, Range, SymbolicGraph, ValueId } from "./graph.js";
 import { scalarNodes, scalarReductions } from "./scalar.js";
 
-/** A graph in two: `rest` takes what `shared` gives as inputs of the same names, beside inputs of the whole. What sizes must satisfy is asked by `rest`, for both. */
+/**
+ * A graph in two: `rest` takes what `shared` gives as inputs of the same names, beside inputs of the whole. What sizes
+ * must satisfy is asked by `rest`, for both.
+ */
 export interface Split {
   readonly shared: SymbolicGraph;
   readonly rest: SymbolicGraph;
@@ -30,7 +36,8 @@ const nominal = 4096;
 export function splitShared(graph: SymbolicGraph, common: Common): Split | null {
   const { free, costly, producer } = commonValues(graph, common);
   const isRead = new Set(graph.outputs.map((output) => output.value));
-  for (const eqn of graph.eqns) if (!definedBy(eqn).every((id) => free.has(id))) for (const id of eqnOperands(eqn)) isRead.add(id);
+  for (const eqn of graph.eqns)
+    if (!definedBy(eqn).every((id) => free.has(id))) for (const id of eqnOperands(eqn)) isRead.add(id);
   const wanted = [...costly].filter((id) => isRead.has(id));
   if (wanted.length === 0) return null;
   const crossing = smallestCut(graph, wanted, costly, producer);
@@ -46,7 +53,8 @@ export function splitShared(graph: SymbolicGraph, common: Common): Split | null 
   const across = new Set(crossing);
   const { sizes } = graph.parameters;
   const shared: SymbolicGraph = {
-    ...graph, name: `${graph.name}_shared`,
+    ...graph,
+    name: `${graph.name}_shared`,
     outputs: named.map((each) => ({ ...each, input: null })),
     parameters: { ...graph.parameters, sizes: sizes.filter((size) => common.sizes.has(size)) },
     constraints: [],
@@ -68,7 +76,9 @@ interface CommonValues {
 }
 
 function commonValues(graph: SymbolicGraph, common: Common): CommonValues {
-  const free = new Set(graph.inputs.filter((input) => !input.mutable && common.inputs.has(input.name)).map((input) => input.value));
+  const free = new Set(
+    graph.inputs.filter((input) => !input.mutable && common.inputs.has(input.name)).map((input) => input.value),
+  );
   const costly = new Set<ValueId>();
   const producer = new Map<ValueId, Eqn>();
   for (const eqn of graph.eqns) {
@@ -86,22 +96,43 @@ function commonValues(graph: SymbolicGraph, common: Common): CommonValues {
   return { free, costly, producer };
 }
 
-/** The values to hand over, so that all that are wanted follow from them without anything costly, and few bytes cross. */
-function smallestCut(graph: SymbolicGraph, wanted: readonly ValueId[], costly: ReadonlySet<ValueId>, producer: ReadonlyMap<ValueId, Eqn>): readonly ValueId[] {
+/**
+ * The values to hand over, so that all that are wanted follow from them without anything costly, and few bytes cross.
+ */
+function smallestCut(
+  graph: SymbolicGraph,
+  wanted: readonly ValueId[],
+  costly: ReadonlySet<ValueId>,
+  producer: ReadonlyMap<ValueId, Eqn>,
+): readonly ValueId[] {
   const bytes = (ids: readonly ValueId[]): number => ids.reduce((sum, id) => sum + elementsOf(graph, id), 0);
   const follows = (id: ValueId, given: readonly ValueId[]): boolean => {
     const eqn = producer.get(id);
     if (eqn === undefined || isCostly(eqn)) return false;
-    return [...eqnOperands(eqn)].every((operand) => !costly.has(operand) || given.includes(operand) || follows(operand, given));
+    return [...eqnOperands(eqn)].every(
+      (operand) => !costly.has(operand) || given.includes(operand) || follows(operand, given),
+    );
   };
   /** Without those that follow from the others, the largest first. */
   const reduced = (ids: readonly ValueId[]): readonly ValueId[] => {
     const largest = [...ids].sort((a, b) => elementsOf(graph, b) - elementsOf(graph, a) || b - a);
-    return largest.reduce<readonly ValueId[]>((left, id) => (follows(id, left.filter((other) => other !== id)) ? left.filter((other) => other !== id) : left), ids);
+    return largest.reduce<readonly ValueId[]>(
+      (left, id) =>
+        follows(
+          id,
+          left.filter((other) => other !== id),
+        )
+          ? left.filter((other) => other !== id)
+          : left,
+      ids,
+    );
   };
   let cut = reduced(wanted);
   for (;;) {
-    const better = [...costly].filter((id) => !cut.includes(id)).map((id) => reduced([...cut, id])).find((other) => bytes(other) < bytes(cut));
+    const better = [...costly]
+      .filter((id) => !cut.includes(id))
+      .map((id) => reduced([...cut, id]))
+      .find((other) => bytes(other) < bytes(cut));
     if (better === undefined) return [...cut].sort((a, b) => a - b);
     cut = better;
   }
@@ -110,13 +141,23 @@ function smallestCut(graph: SymbolicGraph, wanted: readonly ValueId[], costly: R
 /** Whether an equation takes so long that its result is better kept than computed again. */
 function isCostly(eqn: Eqn): boolean {
   switch (eqn.kind) {
-    case "factor": case "scan": return true;
-    case "map": case "update": {
+    case "factor":
+    case "scan":
+      return true;
+    case "map":
+    case "update": {
       const own = eqn.indices.filter(isLong).length;
-      return eqnScalars(eqn).some((scalar) => scalarReductions(scalar).some((reduce) => reduce.over.some(isLong) && own + reduce.over.filter(isLong).length >= 2));
+      return eqnScalars(eqn).some((scalar) =>
+        scalarReductions(scalar).some(
+          (reduce) => reduce.over.some(isLong) && own + reduce.over.filter(isLong).length >= 2,
+        ),
+      );
     }
-    case "top": case "pack": return false;
-    default: return eqn satisfies never;
+    case "top":
+    case "pack":
+      return false;
+    default:
+      return eqn satisfies never;
   }
 }
 
@@ -127,17 +168,28 @@ function isLong({ high }: Range<Symbolic>): boolean {
 
 /** All sizes that an equation mentions, those of what it defines included. */
 function sizesOf(graph: SymbolicGraph, eqn: Eqn): readonly Size[] {
-  const values = [...definedBy(eqn), ...(eqn.kind === "scan" ? scanLocals(eqn) : [])].flatMap((id) => graph.values[id] ?? []);
+  const values = [...definedBy(eqn), ...(eqn.kind === "scan" ? scanLocals(eqn) : [])].flatMap(
+    (id) => graph.values[id] ?? [],
+  );
   return [
-    ...values.flatMap(({ type }) => [...type.shape, ...(type.pattern.kind === "nm" ? [type.pattern.n, type.pattern.m] : []), ...formatSizes(type.format)]),
-    ...eqnScalars(eqn).flatMap(scalarNodes).flatMap((node) => (node.kind === "size" ? [node.size] : [])),
+    ...values.flatMap(({ type }) => [
+      ...type.shape,
+      ...(type.pattern.kind === "nm" ? [type.pattern.n, type.pattern.m] : []),
+      ...formatSizes(type.format),
+    ]),
+    ...eqnScalars(eqn)
+      .flatMap(scalarNodes)
+      .flatMap((node) => (node.kind === "size" ? [node.size] : [])),
     ...allEqns([eqn]).flatMap((each) => (each.kind === "top" ? [each.n, each.m] : [])),
   ];
 }
 
 function formatSizes(format: FormatRef | null): readonly Size[] {
   if (format === null || "parameter" in format) return [];
-  return [...Object.values(format.args).flatMap((arg) => (typeof arg === "object" ? [arg] : [])), ...formatSizes(format.of)];
+  return [
+    ...Object.values(format.args).flatMap((arg) => (typeof arg === "object" ? [arg] : [])),
+    ...formatSizes(format.of),
+  ];
 }
 
 function isCommon(sizes: readonly Size[], common: Common): boolean {
@@ -146,7 +198,10 @@ function isCommon(sizes: readonly Size[], common: Common): boolean {
 
 function elementsOf(graph: SymbolicGraph, id: ValueId): number {
   const shape = graph.values[id]?.type.shape ?? [];
-  return shape.reduce((product, size) => product * (sizeValue(substituteSize(size, () => constantSize(nominal))) ?? nominal), 1);
+  return shape.reduce(
+    (product, size) => product * (sizeValue(substituteSize(size, () => constantSize(nominal))) ?? nominal),
+    1,
+  );
 }
 
 /** The graph with the equations and inputs that its outputs need. */

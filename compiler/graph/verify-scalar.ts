@@ -1,4 +1,6 @@
-/** What must hold of a scalar: indices in scope, loads of the right rank and dtype, operands by the rules of `ops.ts`. */
+/**
+ * What must hold of a scalar: indices in scope, loads of the right rank and dtype, operands by the rules of `ops.ts`.
+ */
 import { isFloat, isInteger, printDtype, sameDtype } from "../types/dtype.js";
 import type { DtypeRef } from "../types/dtype.js";
 import { sizeSymbols } from "../types/size.js";
@@ -10,7 +12,12 @@ import { printScalar } from "./print.js";
 import { children, dtypeOf } from "./scalar.js";
 
 /** The faults of a scalar in the scope of an equation's ranges. `defined` are the tensors it may load from. */
-export function verifyScalar<L extends Level>(graph: Graph<L>, scalar: Scalar<L>, ranges: readonly Range<L>[], defined: ReadonlySet<ValueId>): string[] {
+export function verifyScalar<L extends Level>(
+  graph: Graph<L>,
+  scalar: Scalar<L>,
+  ranges: readonly Range<L>[],
+  defined: ReadonlySet<ValueId>,
+): string[] {
   const faults: string[] = [];
   const fault = (message: string, node: Scalar<L>): void => {
     faults.push(`${message}: ${printScalar(node, ranges)}`);
@@ -37,7 +44,11 @@ export function verifyScalar<L extends Level>(graph: Graph<L>, scalar: Scalar<L>
   const checkNode = (node: Scalar<L>, scope: ReadonlySet<IndexId>): void => {
     switch (node.kind) {
       case "constant":
-        if ((isInteger(node.dtype) && !Number.isInteger(node.value)) || (node.dtype === "u32" && node.value < 0) || (node.dtype === "bool" && node.value !== 0 && node.value !== 1)) {
+        if (
+          (isInteger(node.dtype) && !Number.isInteger(node.value)) ||
+          (node.dtype === "u32" && node.value < 0) ||
+          (node.dtype === "bool" && node.value !== 0 && node.value !== 1)
+        ) {
           fault(`${node.value} is no ${printDtype(node.dtype)}`, node);
         }
         return;
@@ -46,13 +57,17 @@ export function verifyScalar<L extends Level>(graph: Graph<L>, scalar: Scalar<L>
         return;
       case "size":
         if (typeof node.size === "number") return;
-        for (const symbol of sizeSymbols(node.size)) if (!graph.parameters.sizes.includes(symbol)) fault(`${symbol} is not a size parameter`, node);
+        for (const symbol of sizeSymbols(node.size))
+          if (!graph.parameters.sizes.includes(symbol)) fault(`${symbol} is not a size parameter`, node);
         return;
       case "load": {
         const type = graph.values[node.tensor]?.type;
-        if (type === undefined || !defined.has(node.tensor)) return fault(`%${node.tensor} is not defined before`, node);
-        if (node.at.length !== type.shape.length) fault(`${node.at.length} indices for rank ${type.shape.length}`, node);
-        if (!sameDtype(node.dtype, type.dtype)) fault(`a load of dtype ${printDtype(node.dtype)} from a tensor of ${printDtype(type.dtype)}`, node);
+        if (type === undefined || !defined.has(node.tensor))
+          return fault(`%${node.tensor} is not defined before`, node);
+        if (node.at.length !== type.shape.length)
+          fault(`${node.at.length} indices for rank ${type.shape.length}`, node);
+        if (!sameDtype(node.dtype, type.dtype))
+          fault(`a load of dtype ${printDtype(node.dtype)} from a tensor of ${printDtype(type.dtype)}`, node);
         for (const at of node.at) if (dtypeOf(at) !== "i32") fault("an index that is not i32", node);
         return;
       }
@@ -68,9 +83,11 @@ export function verifyScalar<L extends Level>(graph: Graph<L>, scalar: Scalar<L>
       }
       case "select":
         if (dtypeOf(node.condition) !== "bool") fault("a condition that is not bool", node);
-        if (!sameDtype(dtypeOf(node.then), node.dtype) || !sameDtype(dtypeOf(node.otherwise), node.dtype)) fault("branches of another dtype", node);
+        if (!sameDtype(dtypeOf(node.then), node.dtype) || !sameDtype(dtypeOf(node.otherwise), node.dtype))
+          fault("branches of another dtype", node);
         return;
-      case "cast": return;
+      case "cast":
+        return;
       case "reduce": {
         const rule = reduceOps[node.op];
         const body = dtypeOf(node.body);
@@ -85,7 +102,8 @@ export function verifyScalar<L extends Level>(graph: Graph<L>, scalar: Scalar<L>
         }
         return;
       }
-      default: node satisfies never;
+      default:
+        node satisfies never;
     }
   };
 
@@ -97,7 +115,8 @@ export function verifyScalar<L extends Level>(graph: Graph<L>, scalar: Scalar<L>
 export function checkRule(rule: TypeRule, operands: readonly DtypeRef[], result: DtypeRef): string | null {
   const [first, second] = operands;
   if (first === undefined) return "an op without operands";
-  if (second !== undefined && !sameDtype(first, second)) return `operands of ${printDtype(first)} and ${printDtype(second)}`;
+  if (second !== undefined && !sameDtype(first, second))
+    return `operands of ${printDtype(first)} and ${printDtype(second)}`;
   const expected = resultDtype(rule, first);
   if (expected === null) return `an operand of ${printDtype(first)} where the rule is "${rule}"`;
   return sameDtype(expected, result) ? null : `a result of ${printDtype(result)}, not ${printDtype(expected)}`;
@@ -107,13 +126,21 @@ export function checkRule(rule: TypeRule, operands: readonly DtypeRef[], result:
 export function resultDtype(rule: TypeRule, operand: DtypeRef): DtypeRef | null {
   const numeric = isFloat(operand) || isInteger(operand);
   switch (rule) {
-    case "float": return isFloat(operand) ? operand : null;
-    case "numeric": return numeric ? operand : null;
-    case "integer": return isInteger(operand) ? operand : null;
-    case "compare": return numeric ? "bool" : null;
-    case "logic": return operand === "bool" ? operand : null;
-    case "bits": return operand === "f32" ? "u32" : null;
-    case "from-bits": return operand === "u32" ? "f32" : null;
-    default: return rule satisfies never;
+    case "float":
+      return isFloat(operand) ? operand : null;
+    case "numeric":
+      return numeric ? operand : null;
+    case "integer":
+      return isInteger(operand) ? operand : null;
+    case "compare":
+      return numeric ? "bool" : null;
+    case "logic":
+      return operand === "bool" ? operand : null;
+    case "bits":
+      return operand === "f32" ? "u32" : null;
+    case "from-bits":
+      return operand === "u32" ? "f32" : null;
+    default:
+      return rule satisfies never;
   }
 }

@@ -21,7 +21,8 @@ export function verify<L extends Level>(graph: Graph<L>): readonly string[] {
 
   const names = new Set<string>();
   for (const input of graph.inputs) {
-    if (graph.values[input.value] === undefined) faults.push(`input ${input.name} names the value ${input.value}, which is not there`);
+    if (graph.values[input.value] === undefined)
+      faults.push(`input ${input.name} names the value ${input.value}, which is not there`);
     if (defined.has(input.value)) faults.push(`%${input.value} is an input twice`);
     if (names.has(input.name)) faults.push(`two inputs have the name ${input.name}`);
     defined.add(input.value);
@@ -30,7 +31,8 @@ export function verify<L extends Level>(graph: Graph<L>): readonly string[] {
 
   const local = new Set<ValueId>();
   verifyEqns(graph, graph.eqns, { defined, local, outer: [] }, faults);
-  for (const value of graph.values) if (!defined.has(value.id) && !local.has(value.id)) faults.push(`%${value.id} ${value.name} is never defined`);
+  for (const value of graph.values)
+    if (!defined.has(value.id) && !local.has(value.id)) faults.push(`%${value.id} ${value.name} is never defined`);
   verifyOutputs(graph, defined, faults);
   return faults;
 }
@@ -45,7 +47,12 @@ interface Scope<L extends Level> {
   readonly outer: readonly Range<L>[];
 }
 
-function verifyEqns<L extends Level>(graph: Graph<L>, eqns: readonly Eqn<L>[], scope: Scope<L>, faults: string[]): void {
+function verifyEqns<L extends Level>(
+  graph: Graph<L>,
+  eqns: readonly Eqn<L>[],
+  scope: Scope<L>,
+  faults: string[],
+): void {
   for (const eqn of eqns) {
     const missing = definedBy(eqn).filter((id) => graph.values[id] === undefined);
     if (missing.length > 0) {
@@ -65,7 +72,12 @@ function verifyEqns<L extends Level>(graph: Graph<L>, eqns: readonly Eqn<L>[], s
 }
 
 /** The faults of a scan itself; those of its body are added to `faults`. */
-function verifyScan<L extends Level>(graph: Graph<L>, scan: Extract<Eqn<L>, { kind: "scan" }>, scope: Scope<L>, faults: string[]): string[] {
+function verifyScan<L extends Level>(
+  graph: Graph<L>,
+  scan: Extract<Eqn<L>, { kind: "scan" }>,
+  scope: Scope<L>,
+  faults: string[],
+): string[] {
   const found: string[] = [];
   const [first] = scan.states;
   if (scope.outer.length > 0) found.push("a scan in the body of a scan");
@@ -80,11 +92,20 @@ function verifyScan<L extends Level>(graph: Graph<L>, scan: Extract<Eqn<L>, { ki
     inside.add(state.before);
     for (const id of [state.initial, state.before, state.after]) {
       const other = graph.values[id]?.type;
-      if (type === undefined || other === undefined || !sameDtype(other.dtype, type.dtype) || !sameShape(other.shape, type.shape)) found.push(`the state %${state.out} is ${type === undefined ? "?" : printType(type)}, and %${id} is ${other === undefined ? "not there" : printType(other)}`);
+      if (
+        type === undefined ||
+        other === undefined ||
+        !sameDtype(other.dtype, type.dtype) ||
+        !sameShape(other.shape, type.shape)
+      )
+        found.push(
+          `the state %${state.out} is ${type === undefined ? "?" : printType(type)}, and %${id} is ${other === undefined ? "not there" : printType(other)}`,
+        );
       else if (other.format !== null || type.format !== null) found.push(`the state %${id} is packed`);
     }
   }
-  for (const eqn of scan.body) if (eqn.kind === "pack" || eqn.kind === "factor") found.push(`a ${eqn.kind} in the body of a scan`);
+  for (const eqn of scan.body)
+    if (eqn.kind === "pack" || eqn.kind === "factor") found.push(`a ${eqn.kind} in the body of a scan`);
   verifyEqns(graph, scan.body, { defined: inside, local: scope.local, outer: [...scope.outer, scan.range] }, faults);
   for (const state of scan.states) {
     const own = state.after === state.before || scan.body.some((eqn) => definedBy(eqn).includes(state.after));
@@ -102,15 +123,24 @@ function verifyOutputs<L extends Level>(graph: Graph<L>, defined: ReadonlySet<Va
     if (names.has(output.name)) faults.push(`two outputs have the name ${output.name}`);
     names.add(output.name);
     if (output.input === null) continue;
-    if (!graph.inputs.some((input) => input.value === output.input && input.mutable)) faults.push(`output ${output.name} replaces %${output.input}, which is not a mutable input`);
+    if (!graph.inputs.some((input) => input.value === output.input && input.mutable))
+      faults.push(`output ${output.name} replaces %${output.input}, which is not a mutable input`);
     if (replaced.has(output.input)) faults.push(`two outputs replace %${output.input}`);
     replaced.add(output.input);
     const [now, before] = [graph.values[output.value], graph.values[output.input]];
-    if (now && before && (!sameDtype(now.type.dtype, before.type.dtype) || !sameShape(now.type.shape, before.type.shape))) {
-      faults.push(`output ${output.name} is ${printType(now.type)}, and cannot replace %${output.input}, which is ${printType(before.type)}`);
+    if (
+      now &&
+      before &&
+      (!sameDtype(now.type.dtype, before.type.dtype) || !sameShape(now.type.shape, before.type.shape))
+    ) {
+      faults.push(
+        `output ${output.name} is ${printType(now.type)}, and cannot replace %${output.input}, which is ${printType(before.type)}`,
+      );
     }
   }
-  for (const input of graph.inputs) if (input.mutable && !replaced.has(input.value)) faults.push(`no output gives the final state of the mutable input ${input.name}`);
+  for (const input of graph.inputs)
+    if (input.mutable && !replaced.has(input.value))
+      faults.push(`no output gives the final state of the mutable input ${input.name}`);
 }
 
 function verifyType<L extends Level>(graph: Graph<L>, type: TensorType<L>, value: Value<L>): string[] {
@@ -119,36 +149,49 @@ function verifyType<L extends Level>(graph: Graph<L>, type: TensorType<L>, value
     if (typeof given === "number") {
       if (!Number.isInteger(given) || given < 0) faults.push(`${what} is ${given}`);
     } else {
-      for (const symbol of sizeSymbols(given)) if (!graph.parameters.sizes.includes(symbol)) faults.push(`${what} mentions ${symbol}, which is not a size parameter`);
+      for (const symbol of sizeSymbols(given))
+        if (!graph.parameters.sizes.includes(symbol))
+          faults.push(`${what} mentions ${symbol}, which is not a size parameter`);
     }
   };
   type.shape.forEach((extent, axis) => size(extent, `axis ${axis}`));
-  if (typeof type.dtype !== "string" && !graph.parameters.dtypes.includes(type.dtype.parameter)) faults.push(`dtype ${type.dtype.parameter} is not a parameter`);
+  if (typeof type.dtype !== "string" && !graph.parameters.dtypes.includes(type.dtype.parameter))
+    faults.push(`dtype ${type.dtype.parameter} is not a parameter`);
   if (type.format !== null) faults.push(...verifyFormat(graph, type.format));
 
   const { pattern } = type;
   if (pattern.kind === "nm") {
     size(pattern.n, "n of the pattern");
     size(pattern.m, "m of the pattern");
-    if (typeof pattern.n === "number" && typeof pattern.m === "number" && (pattern.n < 1 || pattern.n > pattern.m)) faults.push(`pattern ${pattern.n}:${pattern.m} is impossible`);
-    if (!Number.isInteger(pattern.axis) || pattern.axis < 0 || pattern.axis >= type.shape.length) faults.push(`the pattern is along axis ${pattern.axis} of ${type.shape.length}`);
+    if (typeof pattern.n === "number" && typeof pattern.m === "number" && (pattern.n < 1 || pattern.n > pattern.m))
+      faults.push(`pattern ${pattern.n}:${pattern.m} is impossible`);
+    if (!Number.isInteger(pattern.axis) || pattern.axis < 0 || pattern.axis >= type.shape.length)
+      faults.push(`the pattern is along axis ${pattern.axis} of ${type.shape.length}`);
   }
   if (pattern.kind !== "full" && pattern.mask !== null) {
     const mask = graph.values[pattern.mask];
     if (mask === undefined) faults.push(`the pattern's mask %${pattern.mask} is not there`);
-    else if (mask.type.dtype !== "bool" || !sameShape(mask.type.shape, value.type.shape)) faults.push(`the pattern's mask %${pattern.mask} is ${printType(mask.type)}`);
+    else if (mask.type.dtype !== "bool" || !sameShape(mask.type.shape, value.type.shape))
+      faults.push(`the pattern's mask %${pattern.mask} is ${printType(mask.type)}`);
   }
   return faults;
 }
 
 function verifyFormat<L extends Level>(graph: Graph<L>, format: FormatRef | FormatSpec): string[] {
-  if ("parameter" in format) return graph.parameters.formats.includes(format.parameter) ? [] : [`format ${format.parameter} is not a parameter`];
+  if ("parameter" in format)
+    return graph.parameters.formats.includes(format.parameter) ? [] : [`format ${format.parameter} is not a parameter`];
   const symbols = Object.values(format.args).flatMap((arg) => (typeof arg === "object" ? [...sizeSymbols(arg)] : []));
-  const faults = symbols.filter((symbol) => !graph.parameters.sizes.includes(symbol)).map((symbol) => `the format mentions ${symbol}, which is not a size parameter`);
+  const faults = symbols
+    .filter((symbol) => !graph.parameters.sizes.includes(symbol))
+    .map((symbol) => `the format mentions ${symbol}, which is not a size parameter`);
   return [...faults, ...(format.of === null ? [] : verifyFormat(graph, format.of))];
 }
 
-function verifyEqn<L extends Level>(graph: Graph<L>, eqn: Exclude<Eqn<L>, { kind: "scan" }>, { defined, outer }: Scope<L>): string[] {
+function verifyEqn<L extends Level>(
+  graph: Graph<L>,
+  eqn: Exclude<Eqn<L>, { kind: "scan" }>,
+  { defined, outer }: Scope<L>,
+): string[] {
   const faults: string[] = [];
   const out = (graph.values[eqn.out] as Value<L>).type;
   const operand = (id: ValueId, what: string): TensorType<L> | null => {
@@ -180,7 +223,8 @@ function verifyEqn<L extends Level>(graph: Graph<L>, eqn: Exclude<Eqn<L>, { kind
       }
       scalar(eqn.body, eqn.indices);
       expectDtype(dtypeOf(eqn.body), out.dtype, "the body");
-      if (base && (!sameDtype(base.dtype, out.dtype) || !sameShape(base.shape, out.shape))) faults.push(`the base is ${printType(base)}`);
+      if (base && (!sameDtype(base.dtype, out.dtype) || !sameShape(base.shape, out.shape)))
+        faults.push(`the base is ${printType(base)}`);
       if (base?.format || out.format !== null) faults.push("a packed tensor cannot be updated");
       if (eqn.op === "add" && out.dtype === "bool") faults.push("add to a mask");
       break;
@@ -191,25 +235,39 @@ function verifyEqn<L extends Level>(graph: Graph<L>, eqn: Exclude<Eqn<L>, { kind
       if (score?.dtype === "bool") faults.push("the score is a mask");
       expectDtype(out.dtype, "bool", "the result");
       const { pattern } = out;
-      if (pattern.kind === "nm" && (printAnySize(pattern.n) !== printAnySize(eqn.n) || printAnySize(pattern.m) !== printAnySize(eqn.m) || pattern.axis !== eqn.axis)) faults.push("the result's pattern is another");
-      if (!Number.isInteger(eqn.axis) || eqn.axis < 0 || eqn.axis >= out.shape.length) faults.push(`axis ${eqn.axis} of rank ${out.shape.length}`);
-      if (typeof eqn.n === "number" && typeof eqn.m === "number" && (eqn.n < 1 || eqn.n > eqn.m)) faults.push(`top ${eqn.n} of ${eqn.m}`);
+      if (
+        pattern.kind === "nm" &&
+        (printAnySize(pattern.n) !== printAnySize(eqn.n) ||
+          printAnySize(pattern.m) !== printAnySize(eqn.m) ||
+          pattern.axis !== eqn.axis)
+      )
+        faults.push("the result's pattern is another");
+      if (!Number.isInteger(eqn.axis) || eqn.axis < 0 || eqn.axis >= out.shape.length)
+        faults.push(`axis ${eqn.axis} of rank ${out.shape.length}`);
+      if (typeof eqn.n === "number" && typeof eqn.m === "number" && (eqn.n < 1 || eqn.n > eqn.m))
+        faults.push(`top ${eqn.n} of ${eqn.m}`);
       if (out.format !== null) faults.push("only pack defines a packed value");
       break;
     }
     case "factor": {
       const source = operand(eqn.source, "source");
-      if (source && (!sameDtype(source.dtype, out.dtype) || !sameShape(source.shape, out.shape))) faults.push(`the source is ${printType(source)}`);
+      if (source && (!sameDtype(source.dtype, out.dtype) || !sameShape(source.shape, out.shape)))
+        faults.push(`the source is ${printType(source)}`);
       expectDtype(out.dtype, "f32", "the result");
-      if (out.shape.length !== 2 || printAnySize(out.shape[0] as L["size"]) !== printAnySize(out.shape[1] as L["size"])) faults.push("the result is not square");
+      if (out.shape.length !== 2 || printAnySize(out.shape[0] as L["size"]) !== printAnySize(out.shape[1] as L["size"]))
+        faults.push("the result is not square");
       if (source?.format || out.format !== null) faults.push("a packed tensor cannot be factored");
       break;
     }
     case "pack": {
       const source = operand(eqn.source, "source");
-      if (source && (!sameDtype(source.dtype, out.dtype) || !sameShape(source.shape, out.shape))) faults.push(`the source is ${printType(source)}`);
+      if (source && (!sameDtype(source.dtype, out.dtype) || !sameShape(source.shape, out.shape)))
+        faults.push(`the source is ${printType(source)}`);
       if (out.format === null) faults.push("the result has no format");
-      for (const [id, what] of [[eqn.scale, "scale"], [eqn.zero, "zero"]] as const) {
+      for (const [id, what] of [
+        [eqn.scale, "scale"],
+        [eqn.zero, "zero"],
+      ] as const) {
         if (id === null) continue;
         const grid = operand(id, what);
         if (grid) expectDtype(grid.dtype, "f32", what);
@@ -217,7 +275,8 @@ function verifyEqn<L extends Level>(graph: Graph<L>, eqn: Exclude<Eqn<L>, { kind
       if (eqn.zero !== null && eqn.scale === null) faults.push("a zero without a scale");
       break;
     }
-    default: eqn satisfies never;
+    default:
+      eqn satisfies never;
   }
   return faults;
 }
@@ -230,7 +289,9 @@ function verifyRanges<L extends Level>(ranges: readonly Range<L>[], outer: reado
   for (const range of ranges) {
     if (seen.has(range.index)) faults.push(`index ${range.name} is bound twice`);
     seen.add(range.index);
-    for (const bound of [range.low, range.high]) if (dtypeOf(bound) !== "i32" || !isSizeScalar(bound, steps)) faults.push(`a bound of ${range.name} is not a constant size`);
+    for (const bound of [range.low, range.high])
+      if (dtypeOf(bound) !== "i32" || !isSizeScalar(bound, steps))
+        faults.push(`a bound of ${range.name} is not a constant size`);
   }
   return faults;
 }
@@ -238,7 +299,8 @@ function verifyRanges<L extends Level>(ranges: readonly Range<L>[], outer: reado
 function isSizeScalar<L extends Level>(scalar: Scalar<L>, steps: ReadonlySet<number>): boolean {
   if (scalar.kind === "binary") return isSizeScalar(scalar.a, steps) && isSizeScalar(scalar.b, steps);
   if (scalar.kind === "index") return steps.has(scalar.index);
-  if (scalar.kind === "select") return [scalar.condition, scalar.then, scalar.otherwise].every((part) => isSizeScalar(part, steps));
+  if (scalar.kind === "select")
+    return [scalar.condition, scalar.then, scalar.otherwise].every((part) => isSizeScalar(part, steps));
   return scalar.kind === "constant" || scalar.kind === "size";
 }
 

@@ -17,7 +17,8 @@ interface Scope {
 }
 
 /**
- * The graph with the loads guarded whose index may wrap around where it matters. Sums, differences and products that wrap
+ * The graph with the loads guarded whose index may wrap around where it matters. Sums, differences and products that
+ * wrap
  * are right again once the whole is in range; what divides, compares or picks by size after a wrap is not:
  *
  * x[k * 65536 / 65536] for k in 0 .. 40000   =  x[k * 65536 / 65536]?
@@ -47,7 +48,10 @@ function inside(outer: Scope, ranges: readonly Range<Concrete>[]): Scope {
   let scope = outer;
   for (const range of ranges) {
     const wrong = [range.low, range.high].some((bound) => wraps(bound, scope) || isAstray(bound, scope));
-    scope = { bounds: withRanges(scope.bounds, [range]), astray: wrong ? new Set([...scope.astray, range.index]) : scope.astray };
+    scope = {
+      bounds: withRanges(scope.bounds, [range]),
+      astray: wrong ? new Set([...scope.astray, range.index]) : scope.astray,
+    };
   }
   return scope;
 }
@@ -55,11 +59,16 @@ function inside(outer: Scope, ranges: readonly Range<Concrete>[]): Scope {
 /** Whether the operands of an operation and its result are the same modulo 2^32 as those of the numbers. */
 function isRing(scalar: S): boolean {
   switch (scalar.kind) {
-    case "binary": return scalar.op === "add" || scalar.op === "subtract" || scalar.op === "multiply";
-    case "unary": return scalar.op === "negate";
-    case "cast": return isInteger(scalar.a);
-    case "select": return true;
-    default: return false;
+    case "binary":
+      return scalar.op === "add" || scalar.op === "subtract" || scalar.op === "multiply";
+    case "unary":
+      return scalar.op === "negate";
+    case "cast":
+      return isInteger(scalar.a);
+    case "select":
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -91,8 +100,10 @@ function wraps(scalar: S, scope: Scope): boolean {
       const { low, high } = of(scalar.a);
       return !isWithin({ low: -high, high: -low }, allValues(scalar));
     }
-    case "cast": return !isWithin(of(scalar.a), allValues(scalar));
-    default: return false;
+    case "cast":
+      return !isWithin(of(scalar.a), allValues(scalar));
+    default:
+      return false;
   }
 }
 
@@ -102,5 +113,8 @@ function isAstray(scalar: S, scope: Scope): boolean {
   // of a reduction the checker's proofs use only that it counts, or which of its indices it names
   if (scalar.kind === "reduce") return inside(scope, scalar.over).astray.size > scope.astray.size;
   const operands = integers(scalar);
-  return operands.some((operand) => isAstray(operand, scope)) || (!isRing(scalar) && operands.some((operand) => wraps(operand, scope)));
+  return (
+    operands.some((operand) => isAstray(operand, scope)) ||
+    (!isRing(scalar) && operands.some((operand) => wraps(operand, scope)))
+  );
 }

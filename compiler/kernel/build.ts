@@ -8,7 +8,19 @@ import { InternalError } from "../diagnostic.js";
 import { convertScalar, foldBinary, foldUnary } from "./fold.js";
 import { binaryType, callType, takesUnary } from "./typing.js";
 import { byteSize, elementType, vectorType, width } from "./kernel.js";
-import type { Builtin, Expr, KernelArray, KernelBinary, KernelBuffer, KernelFunction, KernelType, KernelUnary, ScalarType, Statement, VectorType } from "./kernel.js";
+import type {
+  Builtin,
+  Expr,
+  KernelArray,
+  KernelBinary,
+  KernelBuffer,
+  KernelFunction,
+  KernelType,
+  KernelUnary,
+  ScalarType,
+  Statement,
+  VectorType,
+} from "./kernel.js";
 
 /** An expression, or a number that takes the type of the operand beside it. */
 export type Operand = Expr | number;
@@ -48,13 +60,22 @@ export const builtin = (name: Builtin): Expr => ({ kind: "builtin", name, type: 
 export const parameter = (name: string, type: "f32" | "i32" | "u32"): Expr => ({ kind: "parameter", name, type });
 
 /** Element `index` (u32) of a buffer whose elements are of `type`. */
-export const loadBuffer = (buffer: string, type: KernelType, index: Operand): Expr =>
-  ({ kind: "load", buffer, index: indexOf(index), type });
+export const loadBuffer = (buffer: string, type: KernelType, index: Operand): Expr => ({
+  kind: "load",
+  buffer,
+  index: indexOf(index),
+  type,
+});
 /** Element `index` (u32) of a buffer. */
-export const load = (buffer: Pick<KernelBuffer, "name" | "element">, index: Operand): Expr => loadBuffer(buffer.name, buffer.element, index);
+export const load = (buffer: Pick<KernelBuffer, "name" | "element">, index: Operand): Expr =>
+  loadBuffer(buffer.name, buffer.element, index);
 /** Element `index` (u32) of workgroup memory whose elements are of `type`. */
-export const loadShared = (array: string, type: KernelType, index: Operand): Expr =>
-  ({ kind: "shared", array, index: indexOf(index), type });
+export const loadShared = (array: string, type: KernelType, index: Operand): Expr => ({
+  kind: "shared",
+  array,
+  index: indexOf(index),
+  type,
+});
 /** Element `index` (u32) of workgroup memory. */
 export const shared = (array: KernelArray, index: Operand): Expr => loadShared(array.name, array.element, index);
 
@@ -102,17 +123,21 @@ function simplify(op: KernelBinary, a: Expr, b: Expr, type: KernelType): Expr | 
       if (y !== null && (integer ? y === 0 : Object.is(y, -0))) return a;
       if (x !== null && (integer ? x === 0 : Object.is(x, -0))) return b;
       // (a + 1) + 2 is a + 3: wrapping integers are associative.
-      if (integer && b.kind === "literal" && a.kind === "binary" && a.op === "add" && a.b.kind === "literal") return binary("add", a.a, binary("add", a.b, b));
+      if (integer && b.kind === "literal" && a.kind === "binary" && a.op === "add" && a.b.kind === "literal")
+        return binary("add", a.a, binary("add", a.b, b));
       // Constants stand at the right, so that they meet.
       return integer && a.kind === "literal" ? binary("add", b, a) : null;
-    case "subtract": return y !== null && Object.is(y, 0) ? a : null;
+    case "subtract":
+      return y !== null && Object.is(y, 0) ? a : null;
     case "multiply":
       if (y === 1) return a;
       if (x === 1) return b;
       if (integer && (x === 0 || y === 0)) return constant(type, 0);
       return integer && a.kind === "literal" ? binary("multiply", b, a) : null;
-    case "divide": return y === 1 ? a : null;
-    case "remainder": return integer && y === 1 ? constant(type, 0) : null;
+    case "divide":
+      return y === 1 ? a : null;
+    case "remainder":
+      return integer && y === 1 ? constant(type, 0) : null;
     case "and":
       if (x !== null) return x === 0 ? a : b;
       if (y !== null) return y === 0 ? b : a;
@@ -126,11 +151,15 @@ function simplify(op: KernelBinary, a: Expr, b: Expr, type: KernelType): Expr | 
       if (y === 0) return b;
       if (element === "u32" && y === 0xffffffff) return a;
       return element === "u32" && x === 0xffffffff ? b : null;
-    case "bit_or": case "bit_xor":
+    case "bit_or":
+    case "bit_xor":
       if (y === 0) return a;
       return x === 0 ? b : null;
-    case "shift_left": case "shift_right": return y === 0 ? a : null;
-    default: return null;
+    case "shift_left":
+    case "shift_right":
+      return y === 0 ? a : null;
+    default:
+      return null;
   }
 }
 
@@ -166,12 +195,16 @@ export const shiftLeft = (a: Operand, b: Operand): Expr => binary("shift_left", 
 /** Arithmetic for i32, logical for u32. The amount is u32; taken modulo 32. */
 export const shiftRight = (a: Operand, b: Operand): Expr => binary("shift_right", a, b);
 
-/** `then` where the condition holds, else `otherwise`; both are evaluated. The condition is bool, or for vectors one bool per element. */
+/**
+ * `then` where the condition holds, else `otherwise`; both are evaluated. The condition is bool, or for vectors one
+ * bool per element.
+ */
 export function select(condition: Expr, left: Operand, right: Operand): Expr {
   const then = typeof left === "number" ? constant(typeOf(right), left) : left;
   const otherwise = typeof right === "number" ? constant(then.type, right) : right;
   if (then.type !== otherwise.type) throw new InternalError(`select of ${then.type} and ${otherwise.type}`);
-  if (condition.type !== "bool" && condition.type !== vectorType("bool", width(then.type))) throw new InternalError(`select on a condition of ${condition.type}`);
+  if (condition.type !== "bool" && condition.type !== vectorType("bool", width(then.type)))
+    throw new InternalError(`select on a condition of ${condition.type}`);
   if (condition.kind === "literal") return condition.value !== 0 ? then : otherwise;
   return { kind: "select", condition, then, otherwise, type: then.type };
 }
@@ -187,7 +220,8 @@ export function convert(type: KernelType, a: Expr): Expr {
 /** The same bits as another type of the same size. */
 export function bitcast(type: KernelType, a: Expr): Expr {
   if (a.type === type) return a;
-  if (byteSize(a.type) !== byteSize(type) || elementType(a.type) === "bool" || elementType(type) === "bool") throw new InternalError(`bitcast of ${a.type} to ${type}`);
+  if (byteSize(a.type) !== byteSize(type) || elementType(a.type) === "bool" || elementType(type) === "bool")
+    throw new InternalError(`bitcast of ${a.type} to ${type}`);
   if (a.kind === "literal" && a.type === "i32" && type === "u32") return u32(a.value >>> 0);
   if (a.kind === "literal" && a.type === "u32" && type === "i32") return i32(a.value | 0);
   return { kind: "bitcast", a, type };
@@ -195,7 +229,10 @@ export function bitcast(type: KernelType, a: Expr): Expr {
 
 /** A function call, its result's type inferred. */
 export function call(name: KernelFunction, args: readonly Expr[]): Expr {
-  const result = callType(name, args.map((arg) => arg.type));
+  const result = callType(
+    name,
+    args.map((arg) => arg.type),
+  );
   if (typeof result === "string") throw new InternalError(result);
   return { kind: "call", name, args, type: result.type };
 }
@@ -206,7 +243,13 @@ export const fma = (a: Expr, b: Expr, c: Expr): Expr => call("fma", [a, b, c]);
 /** A vector of 2 to 4 scalars of one type. */
 export function vector(parts: readonly Expr[]): Expr {
   const [first] = parts;
-  if (first === undefined || parts.length < 2 || parts.length > 4 || width(first.type) !== 1 || parts.some((part) => part.type !== first.type)) {
+  if (
+    first === undefined ||
+    parts.length < 2 ||
+    parts.length > 4 ||
+    width(first.type) !== 1 ||
+    parts.some((part) => part.type !== first.type)
+  ) {
     throw new InternalError(`a vector of (${parts.map((part) => part.type).join(", ")})`);
   }
   return { kind: "vector", parts, type: vectorType(first.type as ScalarType, parts.length as 2 | 3 | 4) as VectorType };
@@ -217,7 +260,8 @@ export const splat = (a: Expr, count: 2 | 3 | 4): Expr => vector(Array.from({ le
 
 /** Element `at` of a vector. */
 export function component(a: Expr, at: number): Expr {
-  if (!Number.isInteger(at) || at < 0 || at >= width(a.type) || width(a.type) === 1) throw new InternalError(`component ${at} of ${a.type}`);
+  if (!Number.isInteger(at) || at < 0 || at >= width(a.type) || width(a.type) === 1)
+    throw new InternalError(`component ${at} of ${a.type}`);
   const part = a.kind === "vector" ? a.parts[at] : undefined;
   return part ?? { kind: "component", a, at: at as 0 | 1 | 2 | 3, type: elementType(a.type) };
 }
@@ -229,18 +273,38 @@ export const variable = (name: string, value: Expr): Statement => ({ kind: "var"
 /** `name = value`, to a `var`. */
 export const assign = (name: string, value: Expr): Statement => ({ kind: "assign", name, value });
 /** for (name = from; name < to; name += step), u32 or i32 as the bounds are. */
-export function forRange(name: string, from: Operand, to: Operand, body: readonly Statement[], step: Operand = 1): Statement {
+export function forRange(
+  name: string,
+  from: Operand,
+  to: Operand,
+  body: readonly Statement[],
+  step: Operand = 1,
+): Statement {
   const type = typeof to !== "number" ? to.type : typeof from !== "number" ? from.type : "u32";
   if (type !== "u32" && type !== "i32") throw new InternalError(`a loop over ${type}`);
   const bound = (a: Operand): Expr => (typeof a === "number" ? literal(type, a) : a);
   return { kind: "for", name, type, from: bound(from), to: bound(to), step: bound(step), body };
 }
 /** `if`, with an optional `else`. */
-export const ifThen = (condition: Expr, then: readonly Statement[], otherwise: readonly Statement[] = []): Statement => ({ kind: "if", condition, then, otherwise });
+export const ifThen = (
+  condition: Expr,
+  then: readonly Statement[],
+  otherwise: readonly Statement[] = [],
+): Statement => ({ kind: "if", condition, then, otherwise });
 /** buffer[index] = value. */
-export const store = (buffer: string, index: Operand, value: Expr): Statement => ({ kind: "store", buffer, index: indexOf(index), value });
+export const store = (buffer: string, index: Operand, value: Expr): Statement => ({
+  kind: "store",
+  buffer,
+  index: indexOf(index),
+  value,
+});
 /** array[index] = value, in workgroup memory. */
-export const storeShared = (array: string, index: Operand, value: Expr): Statement => ({ kind: "store_shared", array, index: indexOf(index), value });
+export const storeShared = (array: string, index: Operand, value: Expr): Statement => ({
+  kind: "store_shared",
+  array,
+  index: indexOf(index),
+  value,
+});
 /** workgroupBarrier. */
 export const barrier: Statement = { kind: "barrier" };
 

@@ -1,8 +1,21 @@
-/** Expressions and simple statements of a kernel as JavaScript closures over a frame of numbers, one frame an invocation. */
+/**
+ * Expressions and simple statements of a kernel as JavaScript closures over a frame of numbers, one frame an
+ * invocation.
+ */
 import { InternalError } from "../diagnostic.js";
 import { convertScalar, foldUnary, roundHalfEven, roundTo, roundToF16 } from "./fold.js";
 import { elementType, width } from "./kernel.js";
-import type { Builtin, Expr, Kernel, KernelBinary, KernelFunction, KernelType, KernelUnary, ScalarType, Statement } from "./kernel.js";
+import type {
+  Builtin,
+  Expr,
+  Kernel,
+  KernelBinary,
+  KernelFunction,
+  KernelType,
+  KernelUnary,
+  ScalarType,
+  Statement,
+} from "./kernel.js";
 import { f16Bits, f16FromBits, KernelFault, type BufferMemory, type SharedMemory } from "./memory.js";
 import { isSubgroupCall } from "./walk.js";
 
@@ -15,8 +28,19 @@ type Scalar = (frame: Frame) => number;
 type BuiltinSlots = { readonly [Name in Builtin | "invocation"]: number };
 
 const builtinSlots: BuiltinSlots = {
-  "global_id.x": 0, "global_id.y": 1, "global_id.z": 2, "local_id.x": 3, "local_id.y": 4, "local_id.z": 5, local_index: 6,
-  "workgroup_id.x": 7, "workgroup_id.y": 8, "workgroup_id.z": 9, subgroup_lane: 10, subgroup_index: 11, subgroup_size: 12,
+  "global_id.x": 0,
+  "global_id.y": 1,
+  "global_id.z": 2,
+  "local_id.x": 3,
+  "local_id.y": 4,
+  "local_id.z": 5,
+  local_index: 6,
+  "workgroup_id.x": 7,
+  "workgroup_id.y": 8,
+  "workgroup_id.z": 9,
+  subgroup_lane: 10,
+  subgroup_index: 11,
+  subgroup_size: 12,
   /** Unique in the dispatch. */
   invocation: 13,
 };
@@ -36,8 +60,11 @@ export class Compiler {
   #hoisted: { readonly steps: Together[]; readonly done: Map<Expr, Scalar[]> } | null = null;
 
   constructor(
-    readonly kernel: Kernel, readonly memories: ReadonlyMap<string, BufferMemory>, shared: SharedMemory,
-    readonly parameters: Readonly<Record<string, number>>, readonly subgroupSize: number,
+    readonly kernel: Kernel,
+    readonly memories: ReadonlyMap<string, BufferMemory>,
+    shared: SharedMemory,
+    readonly parameters: Readonly<Record<string, number>>,
+    readonly subgroupSize: number,
   ) {
     for (const { name } of kernel.arrays) this.#shared.set(name, shared.array(name));
   }
@@ -66,7 +93,12 @@ export class Compiler {
     this.#hoisted = { steps, done: new Map() };
     const value = compile();
     this.#hoisted = outer;
-    return { value, before: (active) => { for (const step of steps) step(active); } };
+    return {
+      value,
+      before: (active) => {
+        for (const step of steps) step(active);
+      },
+    };
   }
 
   /** A statement without blocks. */
@@ -74,16 +106,24 @@ export class Compiler {
     const values = this.components(s.value);
     const [value = () => 0] = values;
     switch (s.kind) {
-      case "let": case "var": case "assign": {
+      case "let":
+      case "var":
+      case "assign": {
         const slot = s.kind === "assign" ? this.#slotOf(s.name) : this.define(s.name, s.value.type);
-        if (values.length === 1) return (frame) => { frame[slot] = value(frame); };
+        if (values.length === 1)
+          return (frame) => {
+            frame[slot] = value(frame);
+          };
         const results = new Float64Array(values.length);
         return (frame) => {
-          values.forEach((one, at) => { results[at] = one(frame); });
+          values.forEach((one, at) => {
+            results[at] = one(frame);
+          });
           frame.set(results, slot);
         };
       }
-      case "store": case "store_shared": {
+      case "store":
+      case "store_shared": {
         const shared = s.kind === "store_shared";
         const memory = shared ? this.#shared.get(s.array) : this.memories.get(s.buffer);
         if (memory === undefined) throw new InternalError(`kernel ${this.kernel.name} stores to an unknown place`);
@@ -97,7 +137,8 @@ export class Compiler {
           values.map((one) => one(frame)).forEach((one, at) => memory.store(place, at, one, invocation));
         };
       }
-      default: return s satisfies never;
+      default:
+        return s satisfies never;
     }
   }
 
@@ -137,7 +178,8 @@ export class Compiler {
       }
       case "parameter": {
         const given = this.parameters[a.name];
-        if (given === undefined) throw new InternalError(`kernel ${this.kernel.name}: parameter ${a.name} was not given`);
+        if (given === undefined)
+          throw new InternalError(`kernel ${this.kernel.name}: parameter ${a.name} was not given`);
         const value = convertScalar(a.type, given);
         return () => value;
       }
@@ -153,8 +195,10 @@ export class Compiler {
         const index = this.scalar(a.index);
         return (frame) => memory.load(index(frame), at, frame[builtinSlots.local_index]!);
       }
-      case "unary": return unaryClosure(a.op, type, one(a.a));
-      case "binary": return binaryClosure(a.op, elementType(a.a.type), one(a.a), one(a.b));
+      case "unary":
+        return unaryClosure(a.op, type, one(a.a));
+      case "binary":
+        return binaryClosure(a.op, elementType(a.a.type), one(a.a), one(a.b));
       case "select": {
         const condition = one(a.condition);
         const then = one(a.then);
@@ -171,15 +215,19 @@ export class Compiler {
         const from = elementType(a.a.type);
         return (frame) => convertScalar(type, value(frame), from);
       }
-      case "bitcast": return this.#bitcast(a.a, type, at);
+      case "bitcast":
+        return this.#bitcast(a.a, type, at);
       case "vector": {
         const part = a.parts[at];
         if (part === undefined) throw new InternalError(`component ${at} of ${a.type}`);
         return this.scalar(part);
       }
-      case "component": return this.component(a.a, a.at);
-      case "call": return isSubgroupCall(a.name) ? this.#subgroup(a)[at]! : this.#call(a.name, a.args, type, at);
-      default: return a satisfies never;
+      case "component":
+        return this.component(a.a, a.at);
+      case "call":
+        return isSubgroupCall(a.name) ? this.#subgroup(a)[at]! : this.#call(a.name, a.args, type, at);
+      default:
+        return a satisfies never;
     }
   }
 
@@ -207,16 +255,22 @@ export class Compiler {
     };
     switch (name) {
       case "fma": {
-        const a = one(first, at), b = one(second, at), c = one(third, at);
+        const a = one(first, at),
+          b = one(second, at),
+          c = one(third, at);
         return (frame) => roundTo(type, a(frame) * b(frame) + c(frame));
       }
       case "clamp": {
-        const a = one(first, at), low = one(second, at), high = one(third, at);
+        const a = one(first, at),
+          low = one(second, at),
+          high = one(third, at);
         return (frame) => Math.min(Math.max(a(frame), low(frame)), high(frame));
       }
       case "dot": {
         const count = first === undefined ? 0 : width(first.type);
-        const products = Array.from({ length: count }, (_, i) => binaryClosure("multiply", type, one(first, i), one(second, i)));
+        const products = Array.from({ length: count }, (_, i) =>
+          binaryClosure("multiply", type, one(first, i), one(second, i)),
+        );
         return (frame) => products.reduce((sum, product) => roundTo(type, sum + product(frame)), 0);
       }
       case "unpack2x16float": {
@@ -224,13 +278,16 @@ export class Compiler {
         return (frame) => f16FromBits((a(frame) >>> (16 * at)) & 0xffff);
       }
       case "pack2x16float": {
-        const low = one(first, 0), high = one(first, 1);
+        const low = one(first, 0),
+          high = one(first, 1);
         return (frame) => (f16Bits(low(frame)) | (f16Bits(high(frame)) << 16)) >>> 0;
       }
       case "dot4I8Packed": {
-        const a = one(first, 0), b = one(second, 0);
+        const a = one(first, 0),
+          b = one(second, 0);
         return (frame) => {
-          const x = a(frame), y = b(frame);
+          const x = a(frame),
+            y = b(frame);
           let sum = 0;
           for (let shift = 24; shift >= 0; shift -= 8) sum += ((x << shift) >> 24) * ((y << shift) >> 24);
           return sum;
@@ -244,9 +301,14 @@ export class Compiler {
           return count;
         };
       }
-      case "subgroupAdd": case "subgroupMax": case "subgroupMin": case "subgroupBroadcastFirst": case "subgroupShuffleXor":
+      case "subgroupAdd":
+      case "subgroupMax":
+      case "subgroupMin":
+      case "subgroupBroadcastFirst":
+      case "subgroupShuffleXor":
         throw new InternalError(`${name} was compiled for one invocation`);
-      default: return name satisfies never;
+      default:
+        return name satisfies never;
     }
   }
 
@@ -256,14 +318,15 @@ export class Compiler {
     const done = hoisted?.done.get(a);
     if (done !== undefined) return done;
     const [argument, maskArgument] = a.args;
-    if (hoisted === null || argument === undefined) throw new InternalError(`kernel ${this.kernel.name}: ${a.name} stands where invocations do not run together`);
+    if (hoisted === null || argument === undefined)
+      throw new InternalError(`kernel ${this.kernel.name}: ${a.name} stands where invocations do not run together`);
     const type = elementType(a.type);
     const values = this.components(argument);
     const mask = maskArgument === undefined ? null : this.scalar(maskArgument);
     const slot = this.#reserve(values.length);
     const group = builtinSlots.subgroup_index;
     hoisted.steps.push((active) => {
-      for (let start = 0; start < active.length;) {
+      for (let start = 0; start < active.length; ) {
         const index = active[start]![group]!;
         let end = start;
         while (end < active.length && active[end]![group] === index) end++;
@@ -271,7 +334,9 @@ export class Compiler {
         start = end;
         values.forEach((value, at) => {
           const inputs = lanes.map((frame) => value(frame));
-          lanes.forEach((frame, lane) => { frame[slot + at] = mask === null ? 0 : this.#shuffled(inputs, lane, lane ^ mask(frame), a.name); });
+          lanes.forEach((frame, lane) => {
+            frame[slot + at] = mask === null ? 0 : this.#shuffled(inputs, lane, lane ^ mask(frame), a.name);
+          });
           if (mask !== null) return;
           const result = reduce(a.name, type, inputs);
           for (const frame of lanes) frame[slot + at] = result;
@@ -285,7 +350,8 @@ export class Compiler {
 
   #shuffled(inputs: readonly number[], lane: number, source: number, name: string): number {
     const value = inputs[source];
-    if (value === undefined) throw this.fault(`kernel ${this.kernel.name}: ${name} in lane ${lane} reads lane ${source}, which is not active`);
+    if (value === undefined)
+      throw this.fault(`kernel ${this.kernel.name}: ${name} in lane ${lane} reads lane ${source}, which is not active`);
     return value;
   }
 }
@@ -293,10 +359,14 @@ export class Compiler {
 function reduce(name: KernelFunction, type: ScalarType, inputs: readonly number[]): number {
   const [first = 0, ...rest] = inputs;
   switch (name) {
-    case "subgroupAdd": return rest.reduce((sum, value) => roundTo(type, sum + value), first);
-    case "subgroupMax": return Math.max(...inputs);
-    case "subgroupMin": return Math.min(...inputs);
-    default: return first;
+    case "subgroupAdd":
+      return rest.reduce((sum, value) => roundTo(type, sum + value), first);
+    case "subgroupMax":
+      return Math.max(...inputs);
+    case "subgroupMin":
+      return Math.min(...inputs);
+    default:
+      return first;
   }
 }
 
@@ -310,29 +380,48 @@ function bitsClosure(from: ScalarType, a: Scalar, view: DataView): Scalar {
 
 function fromBitsClosure(to: ScalarType, bits: Scalar, view: DataView): Scalar {
   switch (to) {
-    case "u32": return bits;
-    case "i32": return (frame) => bits(frame) | 0;
-    default: return (frame) => {
-      view.setUint32(0, bits(frame));
-      return view.getFloat32(0);
-    };
+    case "u32":
+      return bits;
+    case "i32":
+      return (frame) => bits(frame) | 0;
+    default:
+      return (frame) => {
+        view.setUint32(0, bits(frame));
+        return view.getFloat32(0);
+      };
   }
 }
 
 function unaryClosure(op: KernelUnary, type: ScalarType, a: Scalar): Scalar {
   switch (op) {
-    case "sqrt": return (frame) => roundTo(type, Math.sqrt(a(frame)));
-    case "rsqrt": return (frame) => roundTo(type, 1 / Math.sqrt(a(frame)));
-    case "exp": return (frame) => roundTo(type, Math.exp(a(frame)));
-    case "log": return (frame) => roundTo(type, Math.log(a(frame)));
-    case "sin": return (frame) => roundTo(type, Math.sin(a(frame)));
-    case "cos": return (frame) => roundTo(type, Math.cos(a(frame)));
-    case "tanh": return (frame) => roundTo(type, Math.tanh(a(frame)));
-    case "round": return (frame) => roundHalfEven(a(frame));
-    case "round_f16": return (frame) => roundToF16(a(frame));
-    case "negate": case "not": case "bit_not": case "abs": case "sign": case "floor": case "ceil":
+    case "sqrt":
+      return (frame) => roundTo(type, Math.sqrt(a(frame)));
+    case "rsqrt":
+      return (frame) => roundTo(type, 1 / Math.sqrt(a(frame)));
+    case "exp":
+      return (frame) => roundTo(type, Math.exp(a(frame)));
+    case "log":
+      return (frame) => roundTo(type, Math.log(a(frame)));
+    case "sin":
+      return (frame) => roundTo(type, Math.sin(a(frame)));
+    case "cos":
+      return (frame) => roundTo(type, Math.cos(a(frame)));
+    case "tanh":
+      return (frame) => roundTo(type, Math.tanh(a(frame)));
+    case "round":
+      return (frame) => roundHalfEven(a(frame));
+    case "round_f16":
+      return (frame) => roundToF16(a(frame));
+    case "negate":
+    case "not":
+    case "bit_not":
+    case "abs":
+    case "sign":
+    case "floor":
+    case "ceil":
       return (frame) => foldUnary(op, type, a(frame))!;
-    default: return op satisfies never;
+    default:
+      return op satisfies never;
   }
 }
 
@@ -356,32 +445,51 @@ function binaryClosure(op: KernelBinary, type: ScalarType, a: Scalar, b: Scalar)
       if (!integer) return (frame) => roundTo(type, a(frame) / b(frame));
       // By zero: the dividend, as in WGSL. The smallest i32 by -1 wraps to itself.
       return (frame) => {
-        const x = a(frame), y = b(frame);
+        const x = a(frame),
+          y = b(frame);
         return y === 0 ? x : roundTo(type, Math.trunc(x / y));
       };
     case "remainder":
       if (!integer) return (frame) => roundTo(type, a(frame) % b(frame));
       return (frame) => {
-        const x = a(frame), y = b(frame);
+        const x = a(frame),
+          y = b(frame);
         return y === 0 ? 0 : (x % y) + 0;
       };
-    case "power": return (frame) => roundTo(type, a(frame) ** b(frame));
-    case "min": return (frame) => Math.min(a(frame), b(frame));
-    case "max": return (frame) => Math.max(a(frame), b(frame));
-    case "equal": return (frame) => (a(frame) === b(frame) ? 1 : 0);
-    case "not_equal": return (frame) => (a(frame) !== b(frame) ? 1 : 0);
-    case "less": return (frame) => (a(frame) < b(frame) ? 1 : 0);
-    case "less_equal": return (frame) => (a(frame) <= b(frame) ? 1 : 0);
-    case "greater": return (frame) => (a(frame) > b(frame) ? 1 : 0);
-    case "greater_equal": return (frame) => (a(frame) >= b(frame) ? 1 : 0);
+    case "power":
+      return (frame) => roundTo(type, a(frame) ** b(frame));
+    case "min":
+      return (frame) => Math.min(a(frame), b(frame));
+    case "max":
+      return (frame) => Math.max(a(frame), b(frame));
+    case "equal":
+      return (frame) => (a(frame) === b(frame) ? 1 : 0);
+    case "not_equal":
+      return (frame) => (a(frame) !== b(frame) ? 1 : 0);
+    case "less":
+      return (frame) => (a(frame) < b(frame) ? 1 : 0);
+    case "less_equal":
+      return (frame) => (a(frame) <= b(frame) ? 1 : 0);
+    case "greater":
+      return (frame) => (a(frame) > b(frame) ? 1 : 0);
+    case "greater_equal":
+      return (frame) => (a(frame) >= b(frame) ? 1 : 0);
     // The second is skipped where the first decides, as in WGSL.
-    case "and": return (frame) => (a(frame) !== 0 && b(frame) !== 0 ? 1 : 0);
-    case "or": return (frame) => (a(frame) !== 0 || b(frame) !== 0 ? 1 : 0);
-    case "bit_and": return signed ? (frame) => a(frame) & b(frame) : (frame) => (a(frame) & b(frame)) >>> 0;
-    case "bit_or": return signed ? (frame) => a(frame) | b(frame) : (frame) => (a(frame) | b(frame)) >>> 0;
-    case "bit_xor": return signed ? (frame) => a(frame) ^ b(frame) : (frame) => (a(frame) ^ b(frame)) >>> 0;
-    case "shift_left": return signed ? (frame) => a(frame) << b(frame) : (frame) => (a(frame) << b(frame)) >>> 0;
-    case "shift_right": return signed ? (frame) => a(frame) >> b(frame) : (frame) => a(frame) >>> b(frame);
-    default: return op satisfies never;
+    case "and":
+      return (frame) => (a(frame) !== 0 && b(frame) !== 0 ? 1 : 0);
+    case "or":
+      return (frame) => (a(frame) !== 0 || b(frame) !== 0 ? 1 : 0);
+    case "bit_and":
+      return signed ? (frame) => a(frame) & b(frame) : (frame) => (a(frame) & b(frame)) >>> 0;
+    case "bit_or":
+      return signed ? (frame) => a(frame) | b(frame) : (frame) => (a(frame) | b(frame)) >>> 0;
+    case "bit_xor":
+      return signed ? (frame) => a(frame) ^ b(frame) : (frame) => (a(frame) ^ b(frame)) >>> 0;
+    case "shift_left":
+      return signed ? (frame) => a(frame) << b(frame) : (frame) => (a(frame) << b(frame)) >>> 0;
+    case "shift_right":
+      return signed ? (frame) => a(frame) >> b(frame) : (frame) => a(frame) >>> b(frame);
+    default:
+      return op satisfies never;
   }
 }

@@ -10,7 +10,10 @@ export class Matrices {
   /** By name, then by the subgroup's index in its workgroup. */
   readonly #values = new Map<string, Map<number, Float64Array>>();
 
-  constructor(readonly compiler: Compiler, readonly shared: SharedMemory) {}
+  constructor(
+    readonly compiler: Compiler,
+    readonly shared: SharedMemory,
+  ) {}
 
   /** The statement, for the invocations that come by. */
   step(s: MatrixStatement): Together {
@@ -30,35 +33,46 @@ export class Matrices {
     const { compiler, shared } = this;
     const who = compiler.builtins.local_index;
     switch (s.kind) {
-      case "matrix": return (_, group) => { this.#of(s.name).set(group, new Float64Array(matrixSize * matrixSize)); };
+      case "matrix":
+        return (_, group) => {
+          this.#of(s.name).set(group, new Float64Array(matrixSize * matrixSize));
+        };
       case "load_matrix": {
         const memory = shared.array(s.array);
         const [index, stride] = [compiler.scalar(s.index), compiler.scalar(s.stride)];
         return (frame, group) => {
           const [start, pitch] = [index(frame), stride(frame)];
-          this.#of(s.name).set(group, Float64Array.from({ length: matrixSize * matrixSize }, (_, at) => {
-            const [row, column] = [Math.floor(at / matrixSize), at % matrixSize];
-            return memory.load(start + (s.columns ? column * pitch + row : row * pitch + column), 0, frame[who] ?? 0);
-          }));
+          this.#of(s.name).set(
+            group,
+            Float64Array.from({ length: matrixSize * matrixSize }, (_, at) => {
+              const [row, column] = [Math.floor(at / matrixSize), at % matrixSize];
+              return memory.load(start + (s.columns ? column * pitch + row : row * pitch + column), 0, frame[who] ?? 0);
+            }),
+          );
         };
       }
-      case "multiply_matrices": return (_, group) => {
-        const [result, left, right] = [this.#at(s.result, group), this.#at(s.left, group), this.#at(s.right, group)];
-        for (let row = 0; row < matrixSize; row++) for (let column = 0; column < matrixSize; column++) {
-          let sum = result[row * matrixSize + column]!;
-          for (let k = 0; k < matrixSize; k++) sum += left[row * matrixSize + k]! * right[k * matrixSize + column]!;
-          result[row * matrixSize + column] = Math.fround(sum);
-        }
-      };
+      case "multiply_matrices":
+        return (_, group) => {
+          const [result, left, right] = [this.#at(s.result, group), this.#at(s.left, group), this.#at(s.right, group)];
+          for (let row = 0; row < matrixSize; row++)
+            for (let column = 0; column < matrixSize; column++) {
+              let sum = result[row * matrixSize + column]!;
+              for (let k = 0; k < matrixSize; k++) sum += left[row * matrixSize + k]! * right[k * matrixSize + column]!;
+              result[row * matrixSize + column] = Math.fround(sum);
+            }
+        };
       case "store_matrix": {
         const memory = shared.array(s.array);
         const [index, stride] = [compiler.scalar(s.index), compiler.scalar(s.stride)];
         return (frame, group) => {
           const [start, pitch] = [index(frame), stride(frame)];
-          this.#at(s.name, group).forEach((value, at) => memory.store(start + Math.floor(at / matrixSize) * pitch + (at % matrixSize), 0, value, frame[who] ?? 0));
+          this.#at(s.name, group).forEach((value, at) =>
+            memory.store(start + Math.floor(at / matrixSize) * pitch + (at % matrixSize), 0, value, frame[who] ?? 0),
+          );
         };
       }
-      default: return s satisfies never;
+      default:
+        return s satisfies never;
     }
   }
 

@@ -25,13 +25,19 @@ export interface EvaluateOptions {
  * kernel says. `parameters` gives each of the kernel's parameters.
  * @throws KernelFault naming the kernel, the place and the index, when the kernel does what no kernel may
  */
-export function evaluateKernel(kernel: Kernel, buffers: ReadonlyMap<string, ArrayBuffer>, parameters: Readonly<Record<string, number>> = {}, options: EvaluateOptions = {}): void {
+export function evaluateKernel(
+  kernel: Kernel,
+  buffers: ReadonlyMap<string, ArrayBuffer>,
+  parameters: Readonly<Record<string, number>> = {},
+  options: EvaluateOptions = {},
+): void {
   const subgroupSize = options.subgroupSize ?? 4;
   const count = invocations(kernel);
   const memories = new Map<string, BufferMemory>();
   for (const buffer of kernel.buffers) {
     const bytes = buffers.get(buffer.tensor);
-    if (bytes === undefined) throw new InternalError(`kernel ${kernel.name}: no memory was given for tensor ${buffer.tensor}`);
+    if (bytes === undefined)
+      throw new InternalError(`kernel ${kernel.name}: no memory was given for tensor ${buffer.tensor}`);
     memories.set(buffer.name, bufferMemory(kernel.name, buffer, bytes));
   }
   const shared = new SharedMemory(kernel);
@@ -41,37 +47,43 @@ export function evaluateKernel(kernel: Kernel, buffers: ReadonlyMap<string, Arra
   const [sizeX, sizeY, sizeZ] = kernel.workgroupSize;
   const [countX, countY, countZ] = kernel.workgroups;
   const s = compiler.builtins;
-  for (let z = 0; z < countZ; z++) for (let y = 0; y < countY; y++) for (let x = 0; x < countX; x++) {
-    shared.nextWorkgroup();
-    const workgroup = (z * countY + y) * countX + x;
-    frames.forEach((frame, index) => {
-      const localX = index % sizeX;
-      const localY = Math.floor(index / sizeX) % sizeY;
-      const localZ = Math.floor(index / (sizeX * sizeY));
-      frame[s.invocation] = workgroup * count + index;
-      frame[s["local_index"]] = index;
-      frame[s["local_id.x"]] = localX;
-      frame[s["local_id.y"]] = localY;
-      frame[s["local_id.z"]] = localZ;
-      frame[s["workgroup_id.x"]] = x;
-      frame[s["workgroup_id.y"]] = y;
-      frame[s["workgroup_id.z"]] = z;
-      frame[s["global_id.x"]] = x * sizeX + localX;
-      frame[s["global_id.y"]] = y * sizeY + localY;
-      frame[s["global_id.z"]] = z * sizeZ + localZ;
-      frame[s["subgroup_lane"]] = index % subgroupSize;
-      frame[s["subgroup_index"]] = Math.floor(index / subgroupSize);
-      frame[s["subgroup_size"]] = subgroupSize;
-    });
-    run(frames);
-  }
+  for (let z = 0; z < countZ; z++)
+    for (let y = 0; y < countY; y++)
+      for (let x = 0; x < countX; x++) {
+        shared.nextWorkgroup();
+        const workgroup = (z * countY + y) * countX + x;
+        frames.forEach((frame, index) => {
+          const localX = index % sizeX;
+          const localY = Math.floor(index / sizeX) % sizeY;
+          const localZ = Math.floor(index / (sizeX * sizeY));
+          frame[s.invocation] = workgroup * count + index;
+          frame[s["local_index"]] = index;
+          frame[s["local_id.x"]] = localX;
+          frame[s["local_id.y"]] = localY;
+          frame[s["local_id.z"]] = localZ;
+          frame[s["workgroup_id.x"]] = x;
+          frame[s["workgroup_id.y"]] = y;
+          frame[s["workgroup_id.z"]] = z;
+          frame[s["global_id.x"]] = x * sizeX + localX;
+          frame[s["global_id.y"]] = y * sizeY + localY;
+          frame[s["global_id.z"]] = z * sizeZ + localZ;
+          frame[s["subgroup_lane"]] = index % subgroupSize;
+          frame[s["subgroup_index"]] = Math.floor(index / subgroupSize);
+          frame[s["subgroup_size"]] = subgroupSize;
+        });
+        run(frames);
+      }
 }
 
 /** Compiles blocks: to effects of one invocation, or of all that are active, together. */
 class Blocks {
   readonly matrices: Matrices;
 
-  constructor(readonly kernel: Kernel, readonly compiler: Compiler, readonly shared: SharedMemory) {
+  constructor(
+    readonly kernel: Kernel,
+    readonly compiler: Compiler,
+    readonly shared: SharedMemory,
+  ) {
     this.matrices = new Matrices(compiler, shared);
   }
 
@@ -82,16 +94,23 @@ class Blocks {
     const flush = (): void => {
       if (alone.length === 0) return;
       const effect = this.each(alone);
-      steps.push((active) => { for (const frame of active) effect(frame); });
+      steps.push((active) => {
+        for (const frame of active) effect(frame);
+      });
       alone = [];
     };
     for (const s of statements) {
-      if (!synchronises(s)) { alone.push(s); continue; }
+      if (!synchronises(s)) {
+        alone.push(s);
+        continue;
+      }
       flush();
       steps.push(this.#joined(s));
     }
     flush();
-    return (active) => { for (const step of steps) step(active); };
+    return (active) => {
+      for (const step of steps) step(active);
+    };
   }
 
   /** For one invocation. */
@@ -100,7 +119,9 @@ class Blocks {
     const [first, second] = effects;
     if (first === undefined) return () => undefined;
     if (second === undefined) return first;
-    return (frame) => { for (let i = 0; i < effects.length; i++) effects[i]!(frame); };
+    return (frame) => {
+      for (let i = 0; i < effects.length; i++) effects[i]!(frame);
+    };
   }
 
   #effect(s: Statement): Effect {
@@ -125,9 +146,20 @@ class Blocks {
         const otherwise = this.each(s.otherwise);
         return (frame) => (condition(frame) !== 0 ? then(frame) : otherwise(frame));
       }
-      case "barrier": case "matrix": case "load_matrix": case "multiply_matrices": case "store_matrix": throw new InternalError(`a ${s.kind} was compiled for one invocation`);
-      case "let": case "var": case "assign": case "store": case "store_shared": return compiler.effect(s);
-      default: return s satisfies never;
+      case "barrier":
+      case "matrix":
+      case "load_matrix":
+      case "multiply_matrices":
+      case "store_matrix":
+        throw new InternalError(`a ${s.kind} was compiled for one invocation`);
+      case "let":
+      case "var":
+      case "assign":
+      case "store":
+      case "store_shared":
+        return compiler.effect(s);
+      default:
+        return s satisfies never;
     }
   }
 
@@ -136,8 +168,13 @@ class Blocks {
     const { compiler, shared, kernel } = this;
     const scope = hasBarrier(s) ? "workgroup" : "subgroup";
     switch (s.kind) {
-      case "barrier": return () => shared.nextPhase();
-      case "matrix": case "load_matrix": case "multiply_matrices": case "store_matrix": return this.matrices.step(s);
+      case "barrier":
+        return () => shared.nextPhase();
+      case "matrix":
+      case "load_matrix":
+      case "multiply_matrices":
+      case "store_matrix":
+        return this.matrices.step(s);
       case "if": {
         const hoisted = compiler.hoisting(() => compiler.scalar(s.condition));
         const then = this.together(s.then);
@@ -153,7 +190,10 @@ class Blocks {
         };
       }
       case "for": {
-        if (hasSubgroupCall(s.to) || hasSubgroupCall(s.step)) throw new InternalError(`kernel ${kernel.name}: a subgroup operation stands in the bound of the loop over ${s.name}`);
+        if (hasSubgroupCall(s.to) || hasSubgroupCall(s.step))
+          throw new InternalError(
+            `kernel ${kernel.name}: a subgroup operation stands in the bound of the loop over ${s.name}`,
+          );
         const from = compiler.hoisting(() => compiler.scalar(s.from));
         const slot = compiler.define(s.name, s.type);
         const to = compiler.scalar(s.to);
@@ -162,7 +202,7 @@ class Blocks {
         return (all) => {
           from.before(all);
           for (const frame of all) frame[slot] = from.value(frame);
-          for (let active = all; ;) {
+          for (let active = all; ; ) {
             const next = active.filter((frame) => (frame[slot] ?? 0) < to(frame));
             if (next.length < active.length) agree(kernel, compiler, active, next, scope);
             if (next.length === 0) return;
@@ -172,14 +212,19 @@ class Blocks {
           }
         };
       }
-      case "let": case "var": case "assign": case "store": case "store_shared": {
+      case "let":
+      case "var":
+      case "assign":
+      case "store":
+      case "store_shared": {
         const { before, value } = compiler.hoisting(() => compiler.effect(s));
         return (active) => {
           before(active);
           for (const frame of active) value(frame);
         };
       }
-      default: return s satisfies never;
+      default:
+        return s satisfies never;
     }
   }
 }
@@ -189,15 +234,27 @@ function blockSynchronises(s: Extract<Statement, { kind: "if" }>): boolean {
 }
 
 /** Throws unless the chosen of the active invocations are all or none: of the workgroup, or of each subgroup. */
-function agree(kernel: Kernel, compiler: Compiler, active: readonly Frame[], chosen: readonly Frame[], scope: "workgroup" | "subgroup"): void {
+function agree(
+  kernel: Kernel,
+  compiler: Compiler,
+  active: readonly Frame[],
+  chosen: readonly Frame[],
+  scope: "workgroup" | "subgroup",
+): void {
   if (chosen.length === 0 || chosen.length === active.length) return;
-  if (scope === "workgroup") throw compiler.fault(`kernel ${kernel.name}: only ${chosen.length} of ${active.length} invocations reach a barrier`);
+  if (scope === "workgroup")
+    throw compiler.fault(
+      `kernel ${kernel.name}: only ${chosen.length} of ${active.length} invocations reach a barrier`,
+    );
   const counts = new Map<number, number>();
   const group = compiler.builtins["subgroup_index"];
   for (const frame of active) counts.set(frame[group] ?? 0, (counts.get(frame[group] ?? 0) ?? 0) + 1);
   const chosenCounts = new Map<number, number>();
   for (const frame of chosen) chosenCounts.set(frame[group] ?? 0, (chosenCounts.get(frame[group] ?? 0) ?? 0) + 1);
   for (const [index, count] of chosenCounts) {
-    if (count !== counts.get(index)) throw compiler.fault(`kernel ${kernel.name}: only ${count} of ${counts.get(index)} invocations of subgroup ${index} reach a subgroup operation`);
+    if (count !== counts.get(index))
+      throw compiler.fault(
+        `kernel ${kernel.name}: only ${count} of ${counts.get(index)} invocations of subgroup ${index} reach a subgroup operation`,
+      );
   }
 }

@@ -2,7 +2,8 @@
  * How it runs: one compute kernel. Effect-free expressions beside effectful statements; scalars, short vectors and
  * words, no tensors or formats left. Names are unique within a kernel. Every `store` goes to a buffer of access
  * "read_write". Barriers stand in control flow that the whole workgroup shares, subgroup operations in such that each
- * subgroup shares (the verifier holds it). The second operand of a scalar `and` or `or` is skipped where the first decides.
+ * subgroup shares (the verifier holds it). The second operand of a scalar `and` or `or` is skipped where the first
+ * decides.
  */
 export interface Kernel {
   readonly name: string;
@@ -24,13 +25,14 @@ export interface Kernel {
 /** What a kernel needs of a device beyond plain WGSL. `matrices`: products of small matrices by a subgroup at once. */
 export type KernelFeature = "f16" | "subgroups" | "matrices";
 
-
 export { matrixSize } from "../target.js";
 
 /** What a matrix is in a product: `left` and `right` hold f16, the `result` f32. */
 export type MatrixRole = "left" | "right" | "result";
 
-/** A view of a tensor's memory. Several read-only views of one tensor may differ in element type (words, vec4 of words). */
+/**
+ * A view of a tensor's memory. Several read-only views of one tensor may differ in element type (words, vec4 of words).
+ */
 export interface KernelBuffer {
   readonly name: string;
   /** Name of the tensor in the fused graph whose memory this is. */
@@ -53,27 +55,80 @@ export type VectorType = `vec${2 | 3 | 4}<${ScalarType}>`;
 export type KernelType = ScalarType | VectorType;
 
 export type Builtin =
-  | "global_id.x" | "global_id.y" | "global_id.z"
-  | "local_id.x" | "local_id.y" | "local_id.z" | "local_index"
-  | "workgroup_id.x" | "workgroup_id.y" | "workgroup_id.z"
-  | "subgroup_lane" | "subgroup_index" | "subgroup_size";
+  | "global_id.x"
+  | "global_id.y"
+  | "global_id.z"
+  | "local_id.x"
+  | "local_id.y"
+  | "local_id.z"
+  | "local_index"
+  | "workgroup_id.x"
+  | "workgroup_id.y"
+  | "workgroup_id.z"
+  | "subgroup_lane"
+  | "subgroup_index"
+  | "subgroup_size";
 
 export type KernelUnary =
-  | "negate" | "not" | "bit_not" | "abs" | "sign" | "sqrt" | "rsqrt" | "exp" | "log" | "sin" | "cos" | "tanh"
-  | "floor" | "ceil" | "round" | "round_f16";
+  | "negate"
+  | "not"
+  | "bit_not"
+  | "abs"
+  | "sign"
+  | "sqrt"
+  | "rsqrt"
+  | "exp"
+  | "log"
+  | "sin"
+  | "cos"
+  | "tanh"
+  | "floor"
+  | "ceil"
+  | "round"
+  | "round_f16";
 
 export type KernelBinary =
-  | "add" | "subtract" | "multiply" | "divide" | "remainder" | "power" | "min" | "max"
-  | "equal" | "not_equal" | "less" | "less_equal" | "greater" | "greater_equal" | "and" | "or"
-  | "bit_and" | "bit_or" | "bit_xor" | "shift_left" | "shift_right";
+  | "add"
+  | "subtract"
+  | "multiply"
+  | "divide"
+  | "remainder"
+  | "power"
+  | "min"
+  | "max"
+  | "equal"
+  | "not_equal"
+  | "less"
+  | "less_equal"
+  | "greater"
+  | "greater_equal"
+  | "and"
+  | "or"
+  | "bit_and"
+  | "bit_or"
+  | "bit_xor"
+  | "shift_left"
+  | "shift_right";
 
 /** Functions with more or other operands than the unary and binary ops; named as in WGSL. */
 export type KernelFunction =
-  | "fma" | "dot" | "clamp"
-  | "unpack2x16float" | "pack2x16float" | "dot4I8Packed" | "countOneBits"
-  | "subgroupAdd" | "subgroupMax" | "subgroupMin" | "subgroupBroadcastFirst" | "subgroupShuffleXor";
+  | "fma"
+  | "dot"
+  | "clamp"
+  | "unpack2x16float"
+  | "pack2x16float"
+  | "dot4I8Packed"
+  | "countOneBits"
+  | "subgroupAdd"
+  | "subgroupMax"
+  | "subgroupMin"
+  | "subgroupBroadcastFirst"
+  | "subgroupShuffleXor";
 
-/** Expressions carry their type. Operands of unary and binary ops have one type, scalar or vector alike; comparisons give bool (vectors: of bool); shifts take a u32 amount. */
+/**
+ * Expressions carry their type. Operands of unary and binary ops have one type, scalar or vector alike; comparisons
+ * give bool (vectors: of bool); shifts take a u32 amount.
+ */
 export type Expr =
   | { readonly kind: "literal"; readonly type: ScalarType; readonly value: number }
   | { readonly kind: "local"; readonly name: string; readonly type: KernelType }
@@ -84,9 +139,21 @@ export type Expr =
   /** An element of workgroup memory. */
   | { readonly kind: "shared"; readonly array: string; readonly index: Expr; readonly type: KernelType }
   | { readonly kind: "unary"; readonly op: KernelUnary; readonly a: Expr; readonly type: KernelType }
-  | { readonly kind: "binary"; readonly op: KernelBinary; readonly a: Expr; readonly b: Expr; readonly type: KernelType }
+  | {
+      readonly kind: "binary";
+      readonly op: KernelBinary;
+      readonly a: Expr;
+      readonly b: Expr;
+      readonly type: KernelType;
+    }
   /** Both sides are evaluated: use `if` where a side must not be. */
-  | { readonly kind: "select"; readonly condition: Expr; readonly then: Expr; readonly otherwise: Expr; readonly type: KernelType }
+  | {
+      readonly kind: "select";
+      readonly condition: Expr;
+      readonly then: Expr;
+      readonly otherwise: Expr;
+      readonly type: KernelType;
+    }
   /** Conversion of the value, as WGSL's `f32(x)`. */
   | { readonly kind: "convert"; readonly a: Expr; readonly type: KernelType }
   /** The same bits as another type of the same size. */
@@ -100,9 +167,25 @@ export type Statement =
   | { readonly kind: "var"; readonly name: string; readonly type: KernelType; readonly value: Expr }
   /** To a `var`. */
   | { readonly kind: "assign"; readonly name: string; readonly value: Expr }
-  /** for (name = from; name < to; name += step): u32 or i32, `step` positive; `name` is constant in the body; `to` and `step` are evaluated each round. */
-  | { readonly kind: "for"; readonly name: string; readonly type: "u32" | "i32"; readonly from: Expr; readonly to: Expr; readonly step: Expr; readonly body: readonly Statement[] }
-  | { readonly kind: "if"; readonly condition: Expr; readonly then: readonly Statement[]; readonly otherwise: readonly Statement[] }
+  /**
+   * for (name = from; name < to; name += step): u32 or i32, `step` positive; `name` is constant in the body; `to` and
+   * `step` are evaluated each round.
+   */
+  | {
+      readonly kind: "for";
+      readonly name: string;
+      readonly type: "u32" | "i32";
+      readonly from: Expr;
+      readonly to: Expr;
+      readonly step: Expr;
+      readonly body: readonly Statement[];
+    }
+  | {
+      readonly kind: "if";
+      readonly condition: Expr;
+      readonly then: readonly Statement[];
+      readonly otherwise: readonly Statement[];
+    }
   | { readonly kind: "store"; readonly buffer: string; readonly index: Expr; readonly value: Expr }
   | { readonly kind: "store_shared"; readonly array: string; readonly index: Expr; readonly value: Expr }
   /** workgroupBarrier. */
@@ -110,12 +193,29 @@ export type Statement =
   // Matrices of 16 x 16 belong to a subgroup, all of whose invocations must come by with the same operands.
   /** A result matrix of zeros that products are added to. */
   | { readonly kind: "matrix"; readonly name: string }
-  /** A left or right matrix from workgroup memory of f16: row r, column c at index + r * stride + c, or with `columns` at index + c * stride + r. */
-  | { readonly kind: "load_matrix"; readonly name: string; readonly role: "left" | "right"; readonly array: string; readonly index: Expr; readonly stride: Expr; readonly columns: boolean }
+  /**
+   * A left or right matrix from workgroup memory of f16: row r, column c at index + r * stride + c, or with `columns`
+   * at index + c * stride + r.
+   */
+  | {
+      readonly kind: "load_matrix";
+      readonly name: string;
+      readonly role: "left" | "right";
+      readonly array: string;
+      readonly index: Expr;
+      readonly stride: Expr;
+      readonly columns: boolean;
+    }
   /** result += left * right, summed in f32 in any order. */
   | { readonly kind: "multiply_matrices"; readonly result: string; readonly left: string; readonly right: string }
   /** A result matrix to workgroup memory of f32: row r, column c to index + r * stride + c. */
-  | { readonly kind: "store_matrix"; readonly name: string; readonly array: string; readonly index: Expr; readonly stride: Expr };
+  | {
+      readonly kind: "store_matrix";
+      readonly name: string;
+      readonly array: string;
+      readonly index: Expr;
+      readonly stride: Expr;
+    };
 
 /** The scalar type of the elements of a type. */
 export function elementType(type: KernelType): ScalarType {

@@ -29,11 +29,14 @@ export function bufferMemory(kernel: string, buffer: KernelBuffer, bytes: ArrayB
   const { name, element, length } = buffer;
   const components = width(element);
   if (byteSize(element) * length > bytes.byteLength) {
-    throw new KernelFault(`kernel ${kernel}: buffer ${name} has ${length} elements of ${element}, more than the ${bytes.byteLength} bytes of tensor ${buffer.tensor}`);
+    throw new KernelFault(
+      `kernel ${kernel}: buffer ${name} has ${length} elements of ${element}, more than the ${bytes.byteLength} bytes of tensor ${buffer.tensor}`,
+    );
   }
   const scalars = scalarView(elementType(element), bytes, length * components);
   const checked = (index: number, verb: string): void => {
-    if (!(index >= 0 && index < length)) throw new KernelFault(`kernel ${kernel}: ${verb} index ${index} of buffer ${name}, which has ${length} elements`);
+    if (!(index >= 0 && index < length))
+      throw new KernelFault(`kernel ${kernel}: ${verb} index ${index} of buffer ${name}, which has ${length} elements`);
   };
   if (buffer.access === "read") {
     return {
@@ -49,13 +52,15 @@ export function bufferMemory(kernel: string, buffer: KernelBuffer, bytes: ArrayB
   // 0: nobody; otherwise the invocation + 1.
   const writers = new Uint32Array(length * components);
   const readers = new Uint32Array(length * components);
-  const race = (index: number, what: string): KernelFault => new KernelFault(`kernel ${kernel}: race on buffer ${name}: ${what} element ${index}`);
+  const race = (index: number, what: string): KernelFault =>
+    new KernelFault(`kernel ${kernel}: race on buffer ${name}: ${what} element ${index}`);
   return {
     load(index, at, invocation) {
       checked(index, "reads");
       const place = index * components + at;
       const writer = writers[place];
-      if (writer !== 0 && writer !== invocation + 1) throw race(index, "one invocation reads what another has written,");
+      if (writer !== 0 && writer !== invocation + 1)
+        throw race(index, "one invocation reads what another has written,");
       const reader = readers[place];
       readers[place] = reader === 0 || reader === invocation + 1 ? invocation + 1 : several;
       return scalars.get(place);
@@ -66,8 +71,10 @@ export function bufferMemory(kernel: string, buffer: KernelBuffer, bytes: ArrayB
       const writer = writers[place];
       const reader = readers[place];
       const same = scalars.same(place, value);
-      if (writer !== 0 && writer !== invocation + 1 && !same) throw race(index, `two invocations write different values (${scalars.get(place)} and ${value}) to`);
-      if (reader !== 0 && reader !== invocation + 1 && !same) throw race(index, "one invocation writes what another has read,");
+      if (writer !== 0 && writer !== invocation + 1 && !same)
+        throw race(index, `two invocations write different values (${scalars.get(place)} and ${value}) to`);
+      if (reader !== 0 && reader !== invocation + 1 && !same)
+        throw race(index, "one invocation writes what another has read,");
       writers[place] = invocation + 1;
       scalars.set(place, value);
     },
@@ -87,14 +94,23 @@ function scalarView(type: ScalarType, bytes: ArrayBuffer, length: number): Scala
     const words = new Uint16Array(bytes, 0, length);
     return {
       get: (index) => f16FromBits(words[index] ?? 0),
-      set: (index, value) => { words[index] = f16Bits(value); },
+      set: (index, value) => {
+        words[index] = f16Bits(value);
+      },
       same: (index, value) => words[index] === f16Bits(value),
     };
   }
-  const words = type === "f32" ? new Float32Array(bytes, 0, length) : type === "i32" ? new Int32Array(bytes, 0, length) : new Uint32Array(bytes, 0, length);
+  const words =
+    type === "f32"
+      ? new Float32Array(bytes, 0, length)
+      : type === "i32"
+        ? new Int32Array(bytes, 0, length)
+        : new Uint32Array(bytes, 0, length);
   return {
     get: (index) => words[index] ?? 0,
-    set: (index, value) => { words[index] = value; },
+    set: (index, value) => {
+      words[index] = value;
+    },
     same: (index, value) => Object.is(words[index], value),
   };
 }
@@ -148,13 +164,24 @@ export class SharedMemory {
 
   constructor(kernel: Kernel) {
     this.#kernel = kernel.name;
-    this.#arrays = new Map(kernel.arrays.map(({ name, element, length }) => {
-      const scalars = length * width(element);
-      return [name, {
-        name, length, components: width(element), values: new Float64Array(scalars),
-        writtenIn: new Uint32Array(scalars), writer: new Uint32Array(scalars), readIn: new Uint32Array(scalars), reader: new Uint32Array(scalars),
-      }];
-    }));
+    this.#arrays = new Map(
+      kernel.arrays.map(({ name, element, length }) => {
+        const scalars = length * width(element);
+        return [
+          name,
+          {
+            name,
+            length,
+            components: width(element),
+            values: new Float64Array(scalars),
+            writtenIn: new Uint32Array(scalars),
+            writer: new Uint32Array(scalars),
+            readIn: new Uint32Array(scalars),
+            reader: new Uint32Array(scalars),
+          },
+        ];
+      }),
+    );
   }
 
   nextWorkgroup(): void {
@@ -171,14 +198,18 @@ export class SharedMemory {
     const array = this.#arrays.get(name);
     if (array === undefined) throw new KernelFault(`kernel ${this.#kernel}: no array ${name}`);
     const { length, components, values, writtenIn, writer, readIn, reader } = array;
-    const fault = (what: string, index: number): KernelFault => new KernelFault(`kernel ${this.#kernel}: ${what} element ${index} of array ${name}, which has ${length} elements`);
+    const fault = (what: string, index: number): KernelFault =>
+      new KernelFault(
+        `kernel ${this.#kernel}: ${what} element ${index} of array ${name}, which has ${length} elements`,
+      );
     return {
       load: (index, at, invocation) => {
         if (!(index >= 0 && index < length)) throw fault("reads", index);
         const place = index * components + at;
         const written = writtenIn[place] ?? 0;
         if (written < this.#workgroupStart) throw fault("reads the never written", index);
-        if (written === this.#phase && writer[place] !== invocation) throw fault("race: without a barrier between, one invocation reads what another writes,", index);
+        if (written === this.#phase && writer[place] !== invocation)
+          throw fault("race: without a barrier between, one invocation reads what another writes,", index);
         if (readIn[place] !== this.#phase) {
           readIn[place] = this.#phase;
           reader[place] = invocation;
@@ -190,8 +221,10 @@ export class SharedMemory {
       store: (index, at, value, invocation) => {
         if (!(index >= 0 && index < length)) throw fault("writes", index);
         const place = index * components + at;
-        if (writtenIn[place] === this.#phase && writer[place] !== invocation) throw fault("race: without a barrier between, two invocations write", index);
-        if (readIn[place] === this.#phase && reader[place] !== invocation) throw fault("race: without a barrier between, one invocation writes what another reads,", index);
+        if (writtenIn[place] === this.#phase && writer[place] !== invocation)
+          throw fault("race: without a barrier between, two invocations write", index);
+        if (readIn[place] === this.#phase && reader[place] !== invocation)
+          throw fault("race: without a barrier between, one invocation writes what another reads,", index);
         writtenIn[place] = this.#phase;
         writer[place] = invocation;
         values[place] = value;

@@ -15,7 +15,9 @@ const subgroup = 1;
 /** What is wrong with the places of barriers and subgroup operations: full sentences, empty if nothing is. */
 export function uniformityFaults(kernel: Kernel): readonly string[] {
   const faults = new Set<string>();
-  const writable = new Set(kernel.buffers.filter((buffer) => buffer.access === "read_write").map((buffer) => buffer.name));
+  const writable = new Set(
+    kernel.buffers.filter((buffer) => buffer.access === "read_write").map((buffer) => buffer.name),
+  );
   /** Levels of `let`s, `var`s and loop variables. They only ever fall, so loops settle. */
   const locals = new Map<string, Level>();
 
@@ -23,8 +25,11 @@ export function uniformityFaults(kernel: Kernel): readonly string[] {
 
   function level(a: Expr, flow: Level): Level {
     switch (a.kind) {
-      case "literal": case "parameter": return workgroup;
-      case "local": return locals.get(a.name) ?? workgroup;
+      case "literal":
+      case "parameter":
+        return workgroup;
+      case "local":
+        return locals.get(a.name) ?? workgroup;
       case "builtin":
         if (a.name.startsWith("workgroup_id")) return workgroup;
         if (a.name === "subgroup_size") return workgroup;
@@ -33,9 +38,12 @@ export function uniformityFaults(kernel: Kernel): readonly string[] {
         const index = level(a.index, flow);
         return writable.has(a.buffer) ? 0 : index;
       }
-      case "shared": level(a.index, flow); return 0;
+      case "shared":
+        level(a.index, flow);
+        return 0;
       case "binary":
-        if ((a.op === "and" || a.op === "or") && hasSubgroupCall(a.b)) faults.add(`A subgroup operation stands in the second operand of \`${a.op}\`, which may be skipped.`);
+        if ((a.op === "and" || a.op === "or") && hasSubgroupCall(a.b))
+          faults.add(`A subgroup operation stands in the second operand of \`${a.op}\`, which may be skipped.`);
         return lowest(level(a.a, flow), level(a.b, flow));
       case "call": {
         const inputs = lowest(...a.args.map((arg) => level(arg, flow)));
@@ -43,12 +51,14 @@ export function uniformityFaults(kernel: Kernel): readonly string[] {
         if (flow < subgroup) faults.add(`${a.name} stands in control flow that differs within a subgroup.`);
         if (a.name === "subgroupShuffleXor") {
           const mask = a.args[1];
-          if (mask && level(mask, flow) < subgroup) faults.add("subgroupShuffleXor has a mask that differs within a subgroup.");
+          if (mask && level(mask, flow) < subgroup)
+            faults.add("subgroupShuffleXor has a mask that differs within a subgroup.");
           return 0;
         }
         return subgroup;
       }
-      default: return lowest(...operands(a).map((operand) => level(operand, flow)));
+      default:
+        return lowest(...operands(a).map((operand) => level(operand, flow)));
     }
   }
 
@@ -59,14 +69,27 @@ export function uniformityFaults(kernel: Kernel): readonly string[] {
   function run(statements: readonly Statement[], flow: Level): void {
     for (const s of statements) {
       switch (s.kind) {
-        case "let": fall(s.name, level(s.value, flow)); break;
-        case "var": case "assign": fall(s.name, lowest(level(s.value, flow), flow)); break;
-        case "store": case "store_shared": level(s.index, flow); level(s.value, flow); break;
-        case "matrix": case "multiply_matrices":
-          if (flow < subgroup) faults.add("An operation on matrices stands in control flow that differs within a subgroup.");
+        case "let":
+          fall(s.name, level(s.value, flow));
           break;
-        case "load_matrix": case "store_matrix":
-          if (lowest(flow, level(s.index, flow), level(s.stride, flow)) < subgroup) faults.add(`The place of the matrix ${s.name}, or the control flow around it, differs within a subgroup.`);
+        case "var":
+        case "assign":
+          fall(s.name, lowest(level(s.value, flow), flow));
+          break;
+        case "store":
+        case "store_shared":
+          level(s.index, flow);
+          level(s.value, flow);
+          break;
+        case "matrix":
+        case "multiply_matrices":
+          if (flow < subgroup)
+            faults.add("An operation on matrices stands in control flow that differs within a subgroup.");
+          break;
+        case "load_matrix":
+        case "store_matrix":
+          if (lowest(flow, level(s.index, flow), level(s.stride, flow)) < subgroup)
+            faults.add(`The place of the matrix ${s.name}, or the control flow around it, differs within a subgroup.`);
           break;
         case "barrier":
           if (flow < workgroup) faults.add("A barrier stands in control flow that differs within a workgroup.");
@@ -78,10 +101,17 @@ export function uniformityFaults(kernel: Kernel): readonly string[] {
           break;
         }
         case "for": {
-          if (hasSubgroupCall(s.to) || hasSubgroupCall(s.step)) faults.add(`A subgroup operation stands in the bound or step of the loop over ${s.name}.`);
+          if (hasSubgroupCall(s.to) || hasSubgroupCall(s.step))
+            faults.add(`A subgroup operation stands in the bound or step of the loop over ${s.name}.`);
           level(s.from, flow);
-          for (let before = ""; ;) {
-            const inside = lowest(flow, level(s.from, flow), level(s.to, flow), level(s.step, flow), locals.get(s.name) ?? workgroup);
+          for (let before = ""; ; ) {
+            const inside = lowest(
+              flow,
+              level(s.from, flow),
+              level(s.to, flow),
+              level(s.step, flow),
+              locals.get(s.name) ?? workgroup,
+            );
             fall(s.name, inside);
             run(s.body, inside);
             const after = [...locals.values()].join("");
@@ -90,7 +120,8 @@ export function uniformityFaults(kernel: Kernel): readonly string[] {
           }
           break;
         }
-        default: s satisfies never;
+        default:
+          s satisfies never;
       }
     }
   }

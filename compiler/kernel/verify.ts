@@ -11,7 +11,10 @@ export const maxWorkgroups = 65535;
 
 /** Bytes of workgroup memory that the kernel takes. */
 export function workgroupMemory(kernel: Kernel): number {
-  return kernel.arrays.reduce((sum, { element, length }) => sum + Math.ceil((byteSizeInMemory(element) * length) / 16) * 16, 0);
+  return kernel.arrays.reduce(
+    (sum, { element, length }) => sum + Math.ceil((byteSizeInMemory(element) * length) / 16) * 16,
+    0,
+  );
 }
 
 /** vec3 takes the room of vec4 in an array. */
@@ -25,7 +28,9 @@ function byteSizeInMemory(type: KernelType): number {
  */
 export function verifyKernel(kernel: Kernel, target: Target | null = null): readonly string[] {
   const faults: string[] = [];
-  const fault = (message: string): void => { faults.push(message); };
+  const fault = (message: string): void => {
+    faults.push(message);
+  };
   verifyShape(kernel, fault);
   verifyBody(kernel, fault);
   verifyFeatures(kernel, fault);
@@ -42,15 +47,19 @@ function verifyShape(kernel: Kernel, fault: Fault): void {
     const size = kernel.workgroupSize[at] ?? 0;
     const count = kernel.workgroups[at] ?? 0;
     if (!Number.isInteger(size) || size < 1) fault(`the workgroup's ${axis} is ${size}.`);
-    if (!Number.isInteger(count) || count < 0 || count > maxWorkgroups) fault(`${count} workgroups along ${axis}: at most ${maxWorkgroups} are allowed.`);
+    if (!Number.isInteger(count) || count < 0 || count > maxWorkgroups)
+      fault(`${count} workgroups along ${axis}: at most ${maxWorkgroups} are allowed.`);
   });
   if (kernel.workgroupSize[2] > 64) fault(`the workgroup's z is ${kernel.workgroupSize[2]}: at most 64 is allowed.`);
 
   const names = new Set<string>();
   for (const { name } of [...kernel.buffers, ...kernel.arrays, ...kernel.parameters]) define(names, name, fault);
-  const written = new Set(kernel.buffers.filter((buffer) => buffer.access === "read_write").map((buffer) => buffer.tensor));
+  const written = new Set(
+    kernel.buffers.filter((buffer) => buffer.access === "read_write").map((buffer) => buffer.tensor),
+  );
   for (const { name, element, length, tensor } of kernel.buffers) {
-    if (elementType(element) === "bool" || width(element) === 3) fault(`buffer ${name} has elements of ${element}, which do not lie in buffers.`);
+    if (elementType(element) === "bool" || width(element) === 3)
+      fault(`buffer ${name} has elements of ${element}, which do not lie in buffers.`);
     if (!Number.isInteger(length) || length < 1) fault(`buffer ${name} has a length of ${length}.`);
     const views = kernel.buffers.filter((buffer) => buffer.tensor === tensor).length;
     if (written.has(tensor) && views > 1) fault(`buffer ${name}: tensor ${tensor} is written, and has ${views} views.`);
@@ -101,7 +110,9 @@ function verifyBody(kernel: Kernel, fault: Fault): void {
         else expect(a.name, a.type, found.type);
         break;
       }
-      case "builtin": typed("u32"); break;
+      case "builtin":
+        typed("u32");
+        break;
       case "parameter": {
         const type = parameters.get(a.name);
         if (type === undefined) fault(`there is no parameter ${a.name}.`);
@@ -110,14 +121,20 @@ function verifyBody(kernel: Kernel, fault: Fault): void {
       }
       case "load": {
         const buffer = buffers.get(a.buffer);
-        if (buffer === undefined) { fault(`there is no buffer ${a.buffer}.`); break; }
+        if (buffer === undefined) {
+          fault(`there is no buffer ${a.buffer}.`);
+          break;
+        }
         index(`buffer ${a.buffer}`, a.index, buffer.length);
         expect(`a load of ${a.buffer}`, a.type, buffer.element);
         break;
       }
       case "shared": {
         const array = arrays.get(a.array);
-        if (array === undefined) { fault(`there is no array ${a.array}.`); break; }
+        if (array === undefined) {
+          fault(`there is no array ${a.array}.`);
+          break;
+        }
         index(`array ${a.array}`, a.index, array.length);
         expect(`a load of ${a.array}`, a.type, array.element);
         break;
@@ -134,7 +151,8 @@ function verifyBody(kernel: Kernel, fault: Fault): void {
         break;
       }
       case "select":
-        if (a.condition.type !== "bool") expect("the condition of a select", a.condition.type, vectorType("bool", width(a.type)));
+        if (a.condition.type !== "bool")
+          expect("the condition of a select", a.condition.type, vectorType("bool", width(a.type)));
         expect("a side of a select", a.then.type, a.type);
         expect("a side of a select", a.otherwise.type, a.type);
         break;
@@ -142,10 +160,14 @@ function verifyBody(kernel: Kernel, fault: Fault): void {
         if (width(a.a.type) !== width(a.type)) fault(`a conversion of ${a.a.type} to ${a.type}.`);
         break;
       case "bitcast":
-        if (byteSize(a.a.type) !== byteSize(a.type) || [a.type, a.a.type].some((type) => elementType(type) === "bool")) fault(`a bitcast of ${a.a.type} to ${a.type}.`);
+        if (byteSize(a.a.type) !== byteSize(a.type) || [a.type, a.a.type].some((type) => elementType(type) === "bool"))
+          fault(`a bitcast of ${a.a.type} to ${a.type}.`);
         break;
       case "call": {
-        const result = callType(a.name, a.args.map((arg) => arg.type));
+        const result = callType(
+          a.name,
+          a.args.map((arg) => arg.type),
+        );
         if (typeof result === "string") fault(`${result}.`);
         else expect(a.name, a.type, result.type);
         break;
@@ -158,7 +180,8 @@ function verifyBody(kernel: Kernel, fault: Fault): void {
         if (width(a.a.type) === 1 || a.at >= width(a.a.type)) fault(`component ${a.at} of ${a.a.type}.`);
         typed(elementType(a.a.type));
         break;
-      default: a satisfies never;
+      default:
+        a satisfies never;
     }
   }
 
@@ -173,7 +196,10 @@ function verifyBody(kernel: Kernel, fault: Fault): void {
     expr(s.stride);
     expect(`the stride of ${s.name}`, s.stride.type, "u32");
     const array = arrays.get(s.array);
-    if (array === undefined) { fault(`there is no array ${s.array}.`); return; }
+    if (array === undefined) {
+      fault(`there is no array ${s.array}.`);
+      return;
+    }
     index(`array ${s.array}`, s.index, array.length);
     expect(`array ${s.array}, where a matrix lies,`, array.element, element);
   }
@@ -208,7 +234,8 @@ function verifyBody(kernel: Kernel, fault: Fault): void {
             expr(bound);
             expect(`a bound of the loop over ${s.name}`, bound.type, s.type);
           }
-          if (s.step.kind === "literal" && s.step.value <= 0) fault(`the loop over ${s.name} steps by ${s.step.value}.`);
+          if (s.step.kind === "literal" && s.step.value <= 0)
+            fault(`the loop over ${s.name} steps by ${s.step.value}.`);
           define(names, s.name, fault);
           scope.set(s.name, { kind: "for", type: s.type });
           block(s.body, [s.name]);
@@ -224,7 +251,10 @@ function verifyBody(kernel: Kernel, fault: Fault): void {
           expr(s.index);
           expr(s.value);
           const buffer = buffers.get(s.buffer);
-          if (buffer === undefined) { fault(`there is no buffer ${s.buffer}.`); break; }
+          if (buffer === undefined) {
+            fault(`there is no buffer ${s.buffer}.`);
+            break;
+          }
           if (buffer.access !== "read_write") fault(`buffer ${s.buffer} is stored to, and is read-only.`);
           index(`buffer ${s.buffer}`, s.index, buffer.length);
           expect(`the value stored to ${s.buffer}`, s.value.type, buffer.element);
@@ -234,12 +264,16 @@ function verifyBody(kernel: Kernel, fault: Fault): void {
           expr(s.index);
           expr(s.value);
           const array = arrays.get(s.array);
-          if (array === undefined) { fault(`there is no array ${s.array}.`); break; }
+          if (array === undefined) {
+            fault(`there is no array ${s.array}.`);
+            break;
+          }
           index(`array ${s.array}`, s.index, array.length);
           expect(`the value stored to ${s.array}`, s.value.type, array.element);
           break;
         }
-        case "barrier": break;
+        case "barrier":
+          break;
         case "matrix":
           define(names, s.name, fault);
           matrices.set(s.name, "result");
@@ -258,7 +292,8 @@ function verifyBody(kernel: Kernel, fault: Fault): void {
           matrixMemory(s, "f32");
           matrixOf(s.name, "result");
           break;
-        default: s satisfies never;
+        default:
+          s satisfies never;
       }
     }
     for (const name of here) {
@@ -272,23 +307,37 @@ function verifyBody(kernel: Kernel, fault: Fault): void {
 
 function fits(type: ScalarType, value: number): boolean {
   switch (type) {
-    case "f32": return Object.is(Math.fround(value), value);
-    case "f16": return Number.isFinite(value) && Math.abs(value) <= 65504;
-    case "i32": return Object.is(value | 0, value);
-    case "u32": return Object.is(value >>> 0, value);
-    case "bool": return value === 0 || value === 1;
-    default: return type satisfies never;
+    case "f32":
+      return Object.is(Math.fround(value), value);
+    case "f16":
+      return Number.isFinite(value) && Math.abs(value) <= 65504;
+    case "i32":
+      return Object.is(value | 0, value);
+    case "u32":
+      return Object.is(value >>> 0, value);
+    case "bool":
+      return value === 0 || value === 1;
+    default:
+      return type satisfies never;
   }
 }
 
 function verifyFeatures(kernel: Kernel, fault: Fault): void {
   const has = (feature: KernelFeature): boolean => kernel.features.includes(feature);
-  if (!has("f16") && [...typesOf(kernel)].some((type) => elementType(type) === "f16")) fault("it computes in f16 without the feature.");
+  if (!has("f16") && [...typesOf(kernel)].some((type) => elementType(type) === "f16"))
+    fault("it computes in f16 without the feature.");
   let subgroups = false;
   let matrices = false;
-  visitStatements(kernel.body, (s) => { matrices ||= isMatrixStatement(s); }, (a) => {
-    subgroups ||= (a.kind === "call" && isSubgroupCall(a.name)) || (a.kind === "builtin" && a.name.startsWith("subgroup"));
-  });
+  visitStatements(
+    kernel.body,
+    (s) => {
+      matrices ||= isMatrixStatement(s);
+    },
+    (a) => {
+      subgroups ||=
+        (a.kind === "call" && isSubgroupCall(a.name)) || (a.kind === "builtin" && a.name.startsWith("subgroup"));
+    },
+  );
   if (subgroups && !has("subgroups")) fault("it uses subgroups without the feature.");
   if (matrices && !has("matrices")) fault("it multiplies matrices without the feature.");
 }
@@ -300,9 +349,15 @@ function verifyTarget(kernel: Kernel, target: Target, fault: Fault): void {
   atMost("invocations a workgroup", invocations(kernel), target.maxInvocations);
   atMost("bytes of workgroup memory", workgroupMemory(kernel), target.maxWorkgroupMemory);
   atMost("storage buffers", kernel.buffers.length, target.maxStorageBuffers);
-  for (const { name, element, length } of kernel.buffers) atMost(`bytes of buffer ${name}`, byteSize(element) * length, target.maxBinding);
+  for (const { name, element, length } of kernel.buffers)
+    atMost(`bytes of buffer ${name}`, byteSize(element) * length, target.maxBinding);
   if (kernel.features.includes("f16") && !target.f16) fault(`it computes in f16, which ${target.name} lacks.`);
-  if (kernel.features.includes("matrices") && !target.matrices) fault(`it multiplies matrices, which ${target.name} cannot.`);
-  if (kernel.features.includes("matrices") && kernel.workgroupSize[0] % (target.subgroups?.max ?? 1) !== 0) fault(`it multiplies matrices in a workgroup whose x, ${kernel.workgroupSize[0]}, is no multiple of the largest subgroup.`);
-  if (kernel.features.includes("subgroups") && target.subgroups === null) fault(`it uses subgroups, which ${target.name} lacks.`);
+  if (kernel.features.includes("matrices") && !target.matrices)
+    fault(`it multiplies matrices, which ${target.name} cannot.`);
+  if (kernel.features.includes("matrices") && kernel.workgroupSize[0] % (target.subgroups?.max ?? 1) !== 0)
+    fault(
+      `it multiplies matrices in a workgroup whose x, ${kernel.workgroupSize[0]}, is no multiple of the largest subgroup.`,
+    );
+  if (kernel.features.includes("subgroups") && target.subgroups === null)
+    fault(`it uses subgroups, which ${target.name} lacks.`);
 }

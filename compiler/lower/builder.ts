@@ -27,7 +27,13 @@ export interface KernelBuilder extends Build {
   parameter(name: string, type: "f32" | "i32" | "u32"): Expr;
   /** Statements added by `body`, instead of to the current block. */
   collect(body: () => void): readonly Statement[];
-  finish(shape: { name: string; workgroupSize: readonly [number, number, number]; workgroups: readonly [number, number, number]; schedule: string; values: readonly string[] }): Kernel;
+  finish(shape: {
+    name: string;
+    workgroupSize: readonly [number, number, number];
+    workgroups: readonly [number, number, number];
+    schedule: string;
+    values: readonly string[];
+  }): Kernel;
 }
 
 /** An expression whose value is at hand: naming it would only add a line. */
@@ -36,7 +42,8 @@ function isAtom(value: Expr): boolean {
 }
 
 /**
- * A builder of an empty kernel. Names of parameters are reserved: locals get others. `narrow`: packed tensors are read word
+ * A builder of an empty kernel. Names of parameters are reserved: locals get others. `narrow`: packed tensors are read
+ * word
  * by word only, so that each is one buffer.
  */
 export function createBuilder(reserved: readonly string[] = [], narrow = false): KernelBuilder {
@@ -78,12 +85,22 @@ export function createBuilder(reserved: readonly string[] = [], narrow = false):
       return known.name;
     }
     const name = fresh(storage.name);
-    buffers.push({ name, tensor: storage.name, element, access, length: Math.floor(storage.bytes / byteSize(element)) });
+    buffers.push({
+      name,
+      tensor: storage.name,
+      element,
+      access,
+      length: Math.floor(storage.bytes / byteSize(element)),
+    });
     return name;
   };
 
   return {
-    fresh, add, bind, collect, view,
+    fresh,
+    add,
+    bind,
+    collect,
+    view,
     variable(hint, value) {
       const name = fresh(hint);
       add(k.variable(name, value));
@@ -95,7 +112,15 @@ export function createBuilder(reserved: readonly string[] = [], narrow = false):
     },
     loop(hint, from, to, body, step = 1) {
       const name = fresh(hint);
-      add(k.forRange(name, from, to, collect(() => body(k.local(name, "u32"))), step));
+      add(
+        k.forRange(
+          name,
+          from,
+          to,
+          collect(() => body(k.local(name, "u32"))),
+          step,
+        ),
+      );
     },
     when(condition, then, otherwise) {
       add(k.ifThen(condition, collect(then), otherwise === undefined ? [] : collect(otherwise)));
@@ -104,10 +129,16 @@ export function createBuilder(reserved: readonly string[] = [], narrow = false):
       add(k.barrier);
     },
     words(storage) {
-      const word = (section: Section, index: Expr): Expr => k.loadBuffer(view(storage, "u32", "read"), "u32", k.add(index, section.offset));
+      const word = (section: Section, index: Expr): Expr =>
+        k.loadBuffer(view(storage, "u32", "read"), "u32", k.add(index, section.offset));
       return {
-        bind, add, word,
-        words4: (section: Section, index: Expr) => narrow ? k.vector([0, 1, 2, 3].map((at) => word(section, k.add(k.mul(index, 4), at)))) : k.loadBuffer(view(storage, "vec4<u32>", "read"), "vec4<u32>", k.add(index, section.offset / 4)),
+        bind,
+        add,
+        word,
+        words4: (section: Section, index: Expr) =>
+          narrow
+            ? k.vector([0, 1, 2, 3].map((at) => word(section, k.add(k.mul(index, 4), at))))
+            : k.loadBuffer(view(storage, "vec4<u32>", "read"), "vec4<u32>", k.add(index, section.offset / 4)),
       };
     },
     array(hint, element, length) {
@@ -122,10 +153,23 @@ export function createBuilder(reserved: readonly string[] = [], narrow = false):
     finish(shape) {
       if (blocks.length !== 1) throw new InternalError("a kernel was finished inside a block");
       const body = blocks[0]!;
-      const f16 = [...buffers.map((buffer) => buffer.element), ...arrays.map((array) => array.element)].some((type) => elementType(type) === "f16") || mentionsF16(body);
+      const f16 =
+        [...buffers.map((buffer) => buffer.element), ...arrays.map((array) => array.element)].some(
+          (type) => elementType(type) === "f16",
+        ) || mentionsF16(body);
       return {
-        name: shape.name, workgroupSize: shape.workgroupSize, workgroups: shape.workgroups, buffers, arrays, parameters, body,
-        features: [...(f16 ? ["f16" as const] : []), ...(mentionsSubgroups(body) ? ["subgroups" as const] : []), ...(mentionsMatrices(body) ? ["matrices" as const] : [])],
+        name: shape.name,
+        workgroupSize: shape.workgroupSize,
+        workgroups: shape.workgroups,
+        buffers,
+        arrays,
+        parameters,
+        body,
+        features: [
+          ...(f16 ? ["f16" as const] : []),
+          ...(mentionsSubgroups(body) ? ["subgroups" as const] : []),
+          ...(mentionsMatrices(body) ? ["matrices" as const] : []),
+        ],
         origin: { schedule: shape.schedule, values: shape.values },
       };
     },
@@ -142,7 +186,14 @@ function mentionsF16(body: readonly Statement[]): boolean {
 }
 
 function mentionsSubgroups(body: readonly Statement[]): boolean {
-  return anywhere(body, (node) => "name" in node && typeof node.name === "string" && ((node.kind === "call" && node.name.startsWith("subgroup")) || (node.kind === "builtin" && node.name.startsWith("subgroup"))));
+  return anywhere(
+    body,
+    (node) =>
+      "name" in node &&
+      typeof node.name === "string" &&
+      ((node.kind === "call" && node.name.startsWith("subgroup")) ||
+        (node.kind === "builtin" && node.name.startsWith("subgroup"))),
+  );
 }
 
 function mentionsMatrices(body: readonly Statement[]): boolean {

@@ -35,7 +35,12 @@ export function lowerEqn(outer: Lowering, eqn: Eqn<Concrete>, forced: Schedule |
   return loops(lowering.narrow(), eqn);
 }
 
-function attempt(lowering: Lowering, eqn: Eqn<Concrete>, schedule: Schedule, forced: boolean): readonly Kernel[] | null {
+function attempt(
+  lowering: Lowering,
+  eqn: Eqn<Concrete>,
+  schedule: Schedule,
+  forced: boolean,
+): readonly Kernel[] | null {
   if (schedule === "loops") return loops(lowering, eqn);
   if (eqn.kind !== "map" && eqn.kind !== "update") return null;
   const bounds = boundsOf(lowering, eqn);
@@ -51,10 +56,16 @@ function attempt(lowering: Lowering, eqn: Eqn<Concrete>, schedule: Schedule, for
   const product = productOf(lowering.graph, eqn, bounds);
   // where a step computes a part, a tile may reach past it: its reads must be in range all the same
   if (product === null || (!whole && !loadsInside(lowering.graph, eqn, bounds))) return null;
-  if (schedule === "matvec") return eqn.kind === "map" && matvecApplies(product, lowering.target) ? [matvec(lowering, eqn, product, matvecShape(product, lowering.target))] : null;
+  if (schedule === "matvec")
+    return eqn.kind === "map" && matvecApplies(product, lowering.target)
+      ? [matvec(lowering, eqn, product, matvecShape(product, lowering.target))]
+      : null;
   if (leftReduces(product)) return null;
   const work = product.sizes.m * product.sizes.n * reductionLength(product.terms[0]!.reduce);
-  if (schedule === "quads") return quadsApply(product, lowering.target) && (forced || work >= tileWork) ? [quads(lowering, eqn, product, quadShape(product))] : null;
+  if (schedule === "quads")
+    return quadsApply(product, lowering.target) && (forced || work >= tileWork)
+      ? [quads(lowering, eqn, product, quadShape(product))]
+      : null;
   if (schedule === "matrix") {
     const found = whole ? matrixOf(lowering, eqn, product) : null;
     return found !== null && (forced || matrixPays(product)) ? [matrix(lowering, eqn, product, found)] : null;
@@ -68,7 +79,11 @@ function attempt(lowering: Lowering, eqn: Eqn<Concrete>, schedule: Schedule, for
 function fits(lowering: Lowering, kernel: Kernel): boolean {
   const memory = kernel.arrays.reduce((sum, array) => sum + array.length * byteSize(array.element), 0);
   const invocations = kernel.workgroupSize.reduce((product, size) => product * size, 1);
-  return kernel.buffers.length <= lowering.target.maxStorageBuffers && memory <= lowering.target.maxWorkgroupMemory && invocations <= lowering.target.maxInvocations;
+  return (
+    kernel.buffers.length <= lowering.target.maxStorageBuffers &&
+    memory <= lowering.target.maxWorkgroupMemory &&
+    invocations <= lowering.target.maxInvocations
+  );
 }
 
 /** Shared reductions pay where rows are long, and where an invocation an element would repeat them or be few. */
@@ -94,7 +109,10 @@ function readsAlong({ over, body }: ReturnType<typeof scalarReductions<Concrete>
 
 /** Steps of a reduction; a range that is data counts as long. */
 function reductionLength(reduce: ReturnType<typeof scalarReductions<Concrete>>[number]): number {
-  return reduce.over.reduce((product, range) => product * Math.max(1, (constantOf(range.high) ?? 1024) - (constantOf(range.low) ?? 0)), 1);
+  return reduce.over.reduce(
+    (product, range) => product * Math.max(1, (constantOf(range.high) ?? 1024) - (constantOf(range.low) ?? 0)),
+    1,
+  );
 }
 
 /** Invocations of a row's workgroup. */

@@ -24,7 +24,12 @@ export function isWanted(workgroups: readonly [number, number, number], count: n
 }
 
 /** Indices of the element at a flat row-major position, outermost first. */
-export function unflatten(build: KernelBuilder, position: Expr, shape: readonly number[], names: readonly string[]): Expr[] {
+export function unflatten(
+  build: KernelBuilder,
+  position: Expr,
+  shape: readonly number[],
+  names: readonly string[],
+): Expr[] {
   const at: Expr[] = [];
   let rest = position;
   for (let axis = shape.length - 1; axis >= 0; axis--) {

@@ -30,7 +30,10 @@ export function lowerFactor(lowering: Lowering, eqn: FactorEqn): Lowered {
   return eqn.op === "cholesky" ? cholesky(lowering, eqn, size) : inverseLower(lowering, eqn, size);
 }
 
-/** What both factorisations are made of: the graph with a panel as a tensor, and the index of the block's first column as a parameter. */
+/**
+ * What both factorisations are made of: the graph with a panel as a tensor, and the index of the block's first column
+ * as a parameter.
+ */
 interface Blocks {
   readonly size: number;
   readonly block: number;
@@ -46,32 +49,69 @@ interface Blocks {
   inner(low: number, high: number): Lowering;
 }
 
-function blocksOf(lowering: Lowering, eqn: FactorEqn, size: number, panelShape: (block: number) => readonly number[]): Blocks {
+function blocksOf(
+  lowering: Lowering,
+  eqn: FactorEqn,
+  size: number,
+  panelShape: (block: number) => readonly number[],
+): Blocks {
   const block = blockSize(lowering.target);
   const out = lowering.graph.values[eqn.out]!;
   let next = 0;
   // indices need only be unique within an equation, and these are equations of their own
   const fresh = (): number => 1_000_000 + next++;
-  const panel: Value<Concrete> = { id: lowering.graph.values.length, name: `${out.name}_panel`, span: null, type: { dtype: "f32", shape: panelShape(block), pattern: full, format: null } };
+  const panel: Value<Concrete> = {
+    id: lowering.graph.values.length,
+    name: `${out.name}_panel`,
+    span: null,
+    type: { dtype: "f32", shape: panelShape(block), pattern: full, format: null },
+  };
   const rest: Value<Concrete> = { ...out, id: panel.id + 1, name: `${out.name}_rest` };
-  const scratch: Storage = { name: `${panel.name}.${panel.id}.${eqn.out}`, bytes: storageBytes(panel.type), role: "temporary" };
+  const scratch: Storage = {
+    name: `${panel.name}.${panel.id}.${eqn.out}`,
+    bytes: storageBytes(panel.type),
+    role: "temporary",
+  };
   const graph: ConcreteGraph = { ...lowering.graph, values: [...lowering.graph.values, panel, rest] };
   const storage = [...lowering.storage, scratch, lowering.storage[eqn.out]!];
   const start = range(fresh(), "first", 0, size);
   const parameter = parameterName(lowering, "block");
   return {
-    size, block, parameter, start, fresh, panel, rest, scratch: [scratch],
-    inner: (low, high) => createLowering(graph, storage, lowering.target, [...lowering.outer, { index: start.index, parameter, interval: { low, high } }]),
+    size,
+    block,
+    parameter,
+    start,
+    fresh,
+    panel,
+    rest,
+    scratch: [scratch],
+    inner: (low, high) =>
+      createLowering(graph, storage, lowering.target, [
+        ...lowering.outer,
+        { index: start.index, parameter, interval: { low, high } },
+      ]),
   };
 }
 
 /** `head`, then for each block `each`, with `after` for those that are not the last. */
-function repeatBlocks(blocks: Blocks, head: readonly Kernel[], each: (inner: Lowering) => readonly Kernel[], after: (inner: Lowering) => readonly Kernel[]): readonly LoweredStep[] {
+function repeatBlocks(
+  blocks: Blocks,
+  head: readonly Kernel[],
+  each: (inner: Lowering) => readonly Kernel[],
+  after: (inner: Lowering) => readonly Kernel[],
+): readonly LoweredStep[] {
   const { size, block, parameter } = blocks;
   const last = Math.floor((size - 1) / block) * block;
   const one = (low: number, high: number, rest: boolean): LoweredStep => {
     const inner = blocks.inner(low, high);
-    return { kind: "repeat", parameter, from: low, to: high + 1, by: block, steps: [...each(inner), ...(rest ? after(inner) : [])].map(kernelStep) };
+    return {
+      kind: "repeat",
+      parameter,
+      from: low,
+      to: high + 1,
+      by: block,
+      steps: [...each(inner), ...(rest ? after(inner) : [])].map(kernelStep),
+    };
   };
   return [...head.map(kernelStep), ...(last > 0 ? [one(0, last - block, true)] : []), one(last, last, false)];
 }
@@ -87,20 +127,46 @@ function cholesky(lowering: Lowering, eqn: FactorEqn, size: number): Lowered {
   const first = indexOf(start);
   const [i, j] = [range(fresh(), "i", 0, size), range(fresh(), "j", 0, size)];
   const copy = lowerEqn(blocks.inner(0, size), {
-    kind: "map", out: eqn.out, indices: [i, j],
-    body: { kind: "select", condition: binary("less_equal", indexOf(j), indexOf(i)), then: load(lowering.graph.values[eqn.source]!, [indexOf(i), indexOf(j)]), otherwise: { kind: "constant", value: 0, dtype: "f32" }, dtype: "f32" },
+    kind: "map",
+    out: eqn.out,
+    indices: [i, j],
+    body: {
+      kind: "select",
+      condition: binary("less_equal", indexOf(j), indexOf(i)),
+      then: load(lowering.graph.values[eqn.source]!, [indexOf(i), indexOf(j)]),
+      otherwise: { kind: "constant", value: 0, dtype: "f32" },
+      dtype: "f32",
+    },
   });
   const product = (inner: Lowering): readonly Kernel[] => {
     const below = binary("add", first, integer(block));
     const row = range(fresh(), "i", below, size);
     const column = range(fresh(), "j", below, binary("add", indexOf(row), integer(1)));
     const over = range(fresh(), "m", 0, block);
-    const sum = reduce("sum", [over], binary("multiply", load(panel, [indexOf(row), indexOf(over)]), load(panel, [indexOf(column), indexOf(over)])));
-    return lowerEqn(inner, { kind: "update", out: rest.id, base: eqn.out, indices: [row, column], at: [indexOf(row), indexOf(column)], body: unary<Concrete>("negate", sum), op: "add" });
+    const sum = reduce(
+      "sum",
+      [over],
+      binary("multiply", load(panel, [indexOf(row), indexOf(over)]), load(panel, [indexOf(column), indexOf(over)])),
+    );
+    return lowerEqn(inner, {
+      kind: "update",
+      out: rest.id,
+      base: eqn.out,
+      indices: [row, column],
+      at: [indexOf(row), indexOf(column)],
+      body: unary<Concrete>("negate", sum),
+      op: "add",
+    });
   };
   return {
-    steps: repeatBlocks(blocks, copy, (inner) => [factorDiagonal(inner, blocks, eqn), solveRows(inner, blocks, eqn)], product),
-    scratch: blocks.scratch, notes: [],
+    steps: repeatBlocks(
+      blocks,
+      copy,
+      (inner) => [factorDiagonal(inner, blocks, eqn), solveRows(inner, blocks, eqn)],
+      product,
+    ),
+    scratch: blocks.scratch,
+    notes: [],
   };
 }
 
@@ -117,14 +183,23 @@ function factorDiagonal(lowering: Lowering, blocks: Blocks, eqn: FactorEqn): Ker
   const tile = build.array("tile", "f32", block * block);
   const at = (i: Expr, j: Expr): Expr => k.add(k.mul(i, block), j);
   const place = (i: Expr, j: Expr): Expr => k.add(k.mul(k.add(first, i), size), k.add(first, j));
-  const fence = (): void => { if (lanes > 1) build.barrier(); };
+  const fence = (): void => {
+    if (lanes > 1) build.barrier();
+  };
   const read = (index: Expr): Expr => k.loadShared(tile, "f32", index);
   /** For each element of the lower triangle: neighbours take neighbouring columns. */
-  const triangle = (body: (i: Expr, j: Expr) => void): void => build.loop("element", lane, k.mul(count, block), (element) => {
-    const i = build.bind("i", k.div(element, block));
-    const j = build.bind("j", k.rem(element, block));
-    build.when(k.lessEqual(j, i), () => body(i, j));
-  }, lanes);
+  const triangle = (body: (i: Expr, j: Expr) => void): void =>
+    build.loop(
+      "element",
+      lane,
+      k.mul(count, block),
+      (element) => {
+        const i = build.bind("i", k.div(element, block));
+        const j = build.bind("j", k.rem(element, block));
+        build.when(k.lessEqual(j, i), () => body(i, j));
+      },
+      lanes,
+    );
 
   triangle((i, j) => build.add(k.storeShared(tile, at(i, j), k.loadBuffer(matrix, "f32", place(i, j)))));
   fence();
@@ -133,24 +208,42 @@ function factorDiagonal(lowering: Lowering, blocks: Blocks, eqn: FactorEqn): Ker
     const positive = build.bind("positive", k.greater(pivot, 0));
     const root = build.bind("root", k.sqrt(k.select(positive, pivot, k.f32(1))));
     fence();
-    build.loop("i", k.add(j, lane), count, (i) => {
-      const value = build.bind("value", k.div(read(at(i, j)), root));
-      const own = k.select(k.equal(i, j), k.select(positive, root, pivot), k.select(positive, value, k.f32(0)));
-      build.add(k.storeShared(tile, at(i, j), own));
-    }, lanes);
+    build.loop(
+      "i",
+      k.add(j, lane),
+      count,
+      (i) => {
+        const value = build.bind("value", k.div(read(at(i, j)), root));
+        const own = k.select(k.equal(i, j), k.select(positive, root, pivot), k.select(positive, value, k.f32(0)));
+        build.add(k.storeShared(tile, at(i, j), own));
+      },
+      lanes,
+    );
     fence();
     // what is left of the triangle, a row an invocation
-    build.loop("i", k.add(k.add(j, 1), lane), count, (i) => {
-      const factor = build.bind("factor", read(at(i, j)));
-      build.loop("m", k.add(j, 1), k.add(i, 1), (m) => {
-        const below = read(at(m, j));
-        build.add(k.storeShared(tile, at(i, m), k.sub(read(at(i, m)), k.mul(factor, below))));
-      });
-    }, lanes);
+    build.loop(
+      "i",
+      k.add(k.add(j, 1), lane),
+      count,
+      (i) => {
+        const factor = build.bind("factor", read(at(i, j)));
+        build.loop("m", k.add(j, 1), k.add(i, 1), (m) => {
+          const below = read(at(m, j));
+          build.add(k.storeShared(tile, at(i, m), k.sub(read(at(i, m)), k.mul(factor, below))));
+        });
+      },
+      lanes,
+    );
     fence();
   });
   triangle((i, j) => build.add(k.store(matrix, place(i, j), read(at(i, j)))));
-  return build.finish({ name: `${lowering.nameOf(eqn)}_diagonal`, workgroupSize: [lanes, 1, 1], workgroups: [1, 1, 1], schedule: "factor", values: lowering.valuesOf(eqn) });
+  return build.finish({
+    name: `${lowering.nameOf(eqn)}_diagonal`,
+    workgroupSize: [lanes, 1, 1],
+    workgroups: [1, 1, 1],
+    schedule: "factor",
+    values: lowering.valuesOf(eqn),
+  });
 }
 
 /** The rows below the diagonal block, one an invocation: x l^T = a, column by column; also into the panel. */
@@ -161,7 +254,10 @@ function solveRows(lowering: Lowering, blocks: Blocks, eqn: FactorEqn): Kernel {
   const matrix = build.view(lowering.storage[eqn.out]!, "f32", "read_write");
   const copy = build.view(lowering.storage[panel.id]!, "f32", "read_write");
   const workgroups = spread(Math.ceil(Math.max(1, size - block) / groupSize));
-  const row = build.bind("row", k.add(k.add(first, block), k.add(k.mul(workgroupPosition(workgroups), groupSize), k.builtin("local_index"))));
+  const row = build.bind(
+    "row",
+    k.add(k.add(first, block), k.add(k.mul(workgroupPosition(workgroups), groupSize), k.builtin("local_index"))),
+  );
   build.when(k.less(row, size), () => {
     const mine = build.bind("mine", k.add(k.mul(row, size), first));
     const kept = build.bind("kept", k.mul(row, block));
@@ -169,7 +265,10 @@ function solveRows(lowering: Lowering, blocks: Blocks, eqn: FactorEqn): Kernel {
       const theirs = build.bind("theirs", k.add(k.mul(k.add(first, j), size), first));
       const sum = build.variable("sum", k.loadBuffer(matrix, "f32", k.add(mine, j)));
       build.loop("m", k.u32(0), j, (m) => {
-        build.assign(sum, k.sub(sum, k.mul(k.loadBuffer(copy, "f32", k.add(kept, m)), k.loadBuffer(matrix, "f32", k.add(theirs, m)))));
+        build.assign(
+          sum,
+          k.sub(sum, k.mul(k.loadBuffer(copy, "f32", k.add(kept, m)), k.loadBuffer(matrix, "f32", k.add(theirs, m)))),
+        );
       });
       const pivot = build.bind("pivot", k.loadBuffer(matrix, "f32", k.add(theirs, j)));
       const positive = k.greater(pivot, 0);
@@ -178,7 +277,13 @@ function solveRows(lowering: Lowering, blocks: Blocks, eqn: FactorEqn): Kernel {
       build.add(k.store(copy, k.add(kept, j), value));
     });
   });
-  return build.finish({ name: `${lowering.nameOf(eqn)}_panel`, workgroupSize: [groupSize, 1, 1], workgroups, schedule: "factor", values: lowering.valuesOf(eqn) });
+  return build.finish({
+    name: `${lowering.nameOf(eqn)}_panel`,
+    workgroupSize: [groupSize, 1, 1],
+    workgroups,
+    schedule: "factor",
+    values: lowering.valuesOf(eqn),
+  });
 }
 
 /**
@@ -193,20 +298,45 @@ function inverseLower(lowering: Lowering, eqn: FactorEqn, size: number): Lowered
   const [i, j] = [range(fresh(), "i", 0, size), range(fresh(), "j", 0, size)];
   const number = (value: number): S => ({ kind: "constant", value, dtype: "f32" });
   const unit = lowerEqn(blocks.inner(0, size), {
-    kind: "map", out: eqn.out, indices: [i, j],
-    body: { kind: "select", condition: binary("equal", indexOf(j), indexOf(i)), then: number(1), otherwise: number(0), dtype: "f32" },
+    kind: "map",
+    out: eqn.out,
+    indices: [i, j],
+    body: {
+      kind: "select",
+      condition: binary("equal", indexOf(j), indexOf(i)),
+      then: number(1),
+      otherwise: number(0),
+      dtype: "f32",
+    },
   });
   const product = (inner: Lowering): readonly Kernel[] => {
     const below = binary("add", first, integer(block));
     const row = range(fresh(), "i", below, size);
     const column = range(fresh(), "j", 0, below);
     const over = range(fresh(), "m", 0, block);
-    const sum = reduce("sum", [over], binary("multiply", load(source, [indexOf(row), binary("add", first, indexOf(over))]), load(panel, [indexOf(over), indexOf(column)])));
-    return lowerEqn(inner, { kind: "update", out: rest.id, base: eqn.out, indices: [row, column], at: [indexOf(row), indexOf(column)], body: unary<Concrete>("negate", sum), op: "add" });
+    const sum = reduce(
+      "sum",
+      [over],
+      binary(
+        "multiply",
+        load(source, [indexOf(row), binary("add", first, indexOf(over))]),
+        load(panel, [indexOf(over), indexOf(column)]),
+      ),
+    );
+    return lowerEqn(inner, {
+      kind: "update",
+      out: rest.id,
+      base: eqn.out,
+      indices: [row, column],
+      at: [indexOf(row), indexOf(column)],
+      body: unary<Concrete>("negate", sum),
+      op: "add",
+    });
   };
   return {
     steps: repeatBlocks(blocks, unit, (inner) => [solveColumns(inner, blocks, eqn)], product),
-    scratch: blocks.scratch, notes: [],
+    scratch: blocks.scratch,
+    notes: [],
   };
 }
 
@@ -226,13 +356,27 @@ function solveColumns(lowering: Lowering, blocks: Blocks, eqn: FactorEqn): Kerne
       const row = build.bind("row", k.mul(k.add(first, i), size));
       const sum = build.variable("sum", k.loadBuffer(matrix, "f32", k.add(row, column)));
       build.loop("m", k.u32(0), i, (m) => {
-        build.assign(sum, k.sub(sum, k.mul(k.loadBuffer(factor, "f32", k.add(row, k.add(first, m))), k.loadBuffer(copy, "f32", k.add(k.mul(m, size), column)))));
+        build.assign(
+          sum,
+          k.sub(
+            sum,
+            k.mul(
+              k.loadBuffer(factor, "f32", k.add(row, k.add(first, m))),
+              k.loadBuffer(copy, "f32", k.add(k.mul(m, size), column)),
+            ),
+          ),
+        );
       });
       const value = build.bind("value", k.div(sum, k.loadBuffer(factor, "f32", k.add(row, k.add(first, i)))));
       build.add(k.store(matrix, k.add(row, column), value));
       build.add(k.store(copy, k.add(k.mul(i, size), column), value));
     });
   });
-  return build.finish({ name: `${lowering.nameOf(eqn)}_rows`, workgroupSize: [groupSize, 1, 1], workgroups, schedule: "factor", values: lowering.valuesOf(eqn) });
+  return build.finish({
+    name: `${lowering.nameOf(eqn)}_rows`,
+    workgroupSize: [groupSize, 1, 1],
+    workgroups,
+    schedule: "factor",
+    values: lowering.valuesOf(eqn),
+  });
 }
-

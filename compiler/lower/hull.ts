@@ -38,8 +38,16 @@ export function atPosition(range: Range<Concrete>, bounds: Bounds, position: Exp
 
 /** The scope with the indices of some ranges at a flat u32 position of their hulls, the last the fastest. */
 export function bindPosition(scope: Scope, ranges: readonly Range<Concrete>[], bounds: Bounds, position: Expr): Scope {
-  const at = unflatten(scope.build, position, ranges.map((range) => extent(range, bounds)), ranges.map((range) => range.name));
-  return withIndices(scope, ranges.map((range, axis) => [range.index, atPosition(range, bounds, at[axis]!)] as const));
+  const at = unflatten(
+    scope.build,
+    position,
+    ranges.map((range) => extent(range, bounds)),
+    ranges.map((range) => range.name),
+  );
+  return withIndices(
+    scope,
+    ranges.map((range, axis) => [range.index, atPosition(range, bounds, at[axis]!)] as const),
+  );
 }
 
 /** Whether the indices of a scope are in the ranges that are not their whole hull; null where all are. */
@@ -72,20 +80,35 @@ export interface Tile {
  * Whether a tile has an element that is in the ranges, for products of which a step computes a part; null where all
  * tiles have. A bound of n may depend on m, and then grows with it.
  */
-export function tileInside(scope: Scope, eqn: Eqn<Concrete> & { readonly kind: "map" | "update" }, product: Product, bounds: Bounds, tile: Tile): Expr | null {
+export function tileInside(
+  scope: Scope,
+  eqn: Eqn<Concrete> & { readonly kind: "map" | "update" },
+  product: Product,
+  bounds: Bounds,
+  tile: Tile,
+): Expr | null {
   const [mAxis, ...others] = product.m;
   if (others.length > 0 || product.batch.length > 0) return null;
   const nRange = eqn.indices[product.n]!;
   const mRange = mAxis === undefined ? null : eqn.indices[mAxis]!;
   const conditions: Expr[] = [];
   const lastM = k.add(tile.firstM, tile.rowsM - 1);
-  const at = (position: Expr): Scope => (mRange === null ? scope : withIndices(scope, [[mRange.index, atPosition(mRange, bounds, position)]]));
+  const at = (position: Expr): Scope =>
+    mRange === null ? scope : withIndices(scope, [[mRange.index, atPosition(mRange, bounds, position)]]);
   if (mRange !== null && !hullOf(mRange, bounds).exact) {
     const { from, to } = lowerRange(scope, mRange);
-    conditions.push(k.greaterEqual(atPosition(mRange, bounds, lastM), from), k.less(atPosition(mRange, bounds, tile.firstM), to));
+    conditions.push(
+      k.greaterEqual(atPosition(mRange, bounds, lastM), from),
+      k.less(atPosition(mRange, bounds, tile.firstM), to),
+    );
   }
   if (!hullOf(nRange, bounds).exact) {
-    conditions.push(k.greaterEqual(atPosition(nRange, bounds, k.add(tile.firstN, tile.rowsN - 1)), lowerRange(at(tile.firstM), nRange).from));
+    conditions.push(
+      k.greaterEqual(
+        atPosition(nRange, bounds, k.add(tile.firstN, tile.rowsN - 1)),
+        lowerRange(at(tile.firstM), nRange).from,
+      ),
+    );
     conditions.push(k.less(atPosition(nRange, bounds, tile.firstN), lowerRange(at(lastM), nRange).to));
   }
   return conditions.length === 0 ? null : conditions.reduce(k.and);

@@ -21,7 +21,12 @@ export function inlineRows(graph: ConcreteGraph, target: Target): (producer: Map
   return (producer, consumer) => {
     if (consumer.kind !== "map" || productOf(graph, producer) !== null) return false;
     const product = productOf(graph, consumer);
-    if (product !== null) return canStage(product, target) && matvecApplies(product, target) && producer.indices.length === consumer.indices.length;
+    if (product !== null)
+      return (
+        canStage(product, target) &&
+        matvecApplies(product, target) &&
+        producer.indices.length === consumer.indices.length
+      );
     if (producer.indices.length >= consumer.indices.length) return false;
     const [rows, elements] = [elementsOf(graph, producer), elementsOf(graph, consumer)];
     return rows >= enoughRows || elements <= rows * longestRow;

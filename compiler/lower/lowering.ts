@@ -38,15 +38,24 @@ export interface OuterIndex {
 const none: Bounds = new Map();
 
 /** The lowering of a graph whose values have storage. */
-export function createLowering(graph: ConcreteGraph, storage: StorageMap, target: Target, outer: readonly OuterIndex[] = []): Lowering {
+export function createLowering(
+  graph: ConcreteGraph,
+  storage: StorageMap,
+  target: Target,
+  outer: readonly OuterIndex[] = [],
+): Lowering {
   const parameters = new Map(outer.map(({ index, parameter }) => [index, parameter]));
   const scalars = graph.inputs.filter((input) => storage[input.value] === null).map((input) => input.name);
   const reserved = [...scalars, ...parameters.values()];
   const bounds = new Map(outer.map(({ index, interval }) => [index, interval]));
-  // of an index of the graph what holds everywhere: a block's kernel gives its scan's index other values than `bounds` has
+  // of an index of the graph what holds everywhere: a block's kernel gives its scan's index other values than `bounds`
+  // has
   let intervals: Bounds | null = null;
   return {
-    graph, storage, target, outer,
+    graph,
+    storage,
+    target,
+    outer,
     bounds,
     builder: () => createBuilder(reserved),
     narrow() {
@@ -54,12 +63,25 @@ export function createLowering(graph: ConcreteGraph, storage: StorageMap, target
     },
     including(eqn) {
       const own = intervalsOf([eqn], bounds);
-      return { ...this, scope: (build) => {
-        const scope = this.scope(build);
-        return { ...scope, intervals: new Map([...scope.intervals, ...own]) };
-      } };
+      return {
+        ...this,
+        scope: (build) => {
+          const scope = this.scope(build);
+          return { ...scope, intervals: new Map([...scope.intervals, ...own]) };
+        },
+      };
     },
-    scope: (build) => ({ graph, storage, target, build, intervals: (intervals ??= new Map([...bounds, ...intervalsOf(graph.eqns, none)])), indices: new Map(), known: new Map(), parameters, held: new Map() }),
+    scope: (build) => ({
+      graph,
+      storage,
+      target,
+      build,
+      intervals: (intervals ??= new Map([...bounds, ...intervalsOf(graph.eqns, none)])),
+      indices: new Map(),
+      known: new Map(),
+      parameters,
+      held: new Map(),
+    }),
     nameOf: (eqn) => `${graph.name}_${graph.values[eqn.out]!.name}`.replace(/[^A-Za-z0-9_]/g, "_"),
     valuesOf: (eqn) => [graph.values[eqn.out]!.name],
   };
@@ -67,7 +89,10 @@ export function createLowering(graph: ConcreteGraph, storage: StorageMap, target
 
 /** A name for the parameter of an index that no scalar input and no outer index has. */
 export function parameterName(lowering: Lowering, hint: string): string {
-  const taken = new Set([...lowering.graph.inputs.map((input) => input.name), ...lowering.outer.map(({ parameter }) => parameter)]);
+  const taken = new Set([
+    ...lowering.graph.inputs.map((input) => input.name),
+    ...lowering.outer.map(({ parameter }) => parameter),
+  ]);
   const stem = `${hint.replace(/[^A-Za-z0-9]+/g, "").replace(/^[0-9]+/, "") || "k"}_step`;
   let name = stem;
   for (let count = 1; taken.has(name); count++) name = `${stem}_${count}`;

@@ -50,22 +50,37 @@ export function matrixOf(lowering: Lowering, eqn: Elements, product: Product): M
   if (!target.matrices || !target.f16 || fixedSubgroup(target) === null) return null;
   const [first] = product.terms;
   if (first === undefined || eqn.indices.some((range) => hullOf(range).low !== 0)) return null;
-  if (passes(lowering, product.terms).length > 1 || product.terms.some((term) => term.reduce.dtype !== "f32")) return null;
+  if (passes(lowering, product.terms).length > 1 || product.terms.some((term) => term.reduce.dtype !== "f32"))
+    return null;
   const range = first.reduce.over[0]!;
   const inner = Math.min(constantOf(range.high) ?? Infinity, axisExtents(lowering, first) ?? Infinity);
   if (constantOf(range.low) !== 0 || inner === Infinity) return null;
   const left = operandOf(lowering, eqn, first, first.left, { axes: product.m, outer: product.sizes.m, inner });
-  const right = product.terms.map((term) => operandOf(lowering, eqn, term, term.right, { axes: [product.n], outer: product.sizes.n, inner }));
+  const right = product.terms.map((term) =>
+    operandOf(lowering, eqn, term, term.right, { axes: [product.n], outer: product.sizes.n, inner }),
+  );
   if (left === null || right.some((side) => side === null)) return null;
   const [token, ...others] = product.m.filter((axis) => extent(eqn.indices[axis]!) > 1);
-  const rises = token !== undefined && others.length === 0 && (coefficientOf(range.high, eqn.indices[token]!.index) ?? -1) >= 0;
+  const rises =
+    token !== undefined && others.length === 0 && (coefficientOf(range.high, eqn.indices[token]!.index) ?? -1) >= 0;
   const bound = constantOf(range.high) === null ? { range, rises } : null;
   // what lies past a token's end is left out of the left side, a run of columns at a time
-  if (bound !== null && (left.along !== "k" || product.terms.some((term) => !readsAnywhere([...term.left, ...term.right], term.reduce.over[0]!.index)))) return null;
+  if (
+    bound !== null &&
+    (left.along !== "k" ||
+      product.terms.some((term) => !readsAnywhere([...term.left, ...term.right], term.reduce.over[0]!.index)))
+  )
+    return null;
   return { left, right: right.filter((side) => side !== null), bound };
 }
 
-function operandOf(lowering: Lowering, eqn: Elements, term: ProductTerm, factors: readonly Scalar<Concrete>[], { axes, outer, inner }: { readonly axes: readonly number[]; readonly outer: number; readonly inner: number }): Operand | null {
+function operandOf(
+  lowering: Lowering,
+  eqn: Elements,
+  term: ProductTerm,
+  factors: readonly Scalar<Concrete>[],
+  { axes, outer, inner }: { readonly axes: readonly number[]; readonly outer: number; readonly inner: number },
+): Operand | null {
   const [only, ...rest] = factors;
   if (only === undefined || rest.length > 0) return null;
   const load = insideAxis(withoutCasts(only), term.reduce.over[0]!.index, inner);
@@ -75,24 +90,38 @@ function operandOf(lowering: Lowering, eqn: Elements, term: ProductTerm, factors
   const { type } = lowering.graph.values[load.tensor]!;
   const isHalf = type.format === null ? type.dtype === "f16" : type.format.name === "f16";
   if (!isHalf) return null;
-  const { shape, at } = type.format === null && !load.guarded ? joinAxes(type.shape, load.at) : { shape: type.shape, at: load.at };
+  const { shape, at } =
+    type.format === null && !load.guarded ? joinAxes(type.shape, load.at) : { shape: type.shape, at: load.at };
   const size = shape[shape.length - 1];
   // a run of neighbours must start at a multiple of its length
   const own = [...axes.map((axis) => eqn.indices[axis]!.index), term.reduce.over[0]!.index];
   if (size === undefined || size % run !== 0 || !startsRuns(at[at.length - 1]!, new Set(own))) return null;
-  const strideOf = (index: IndexId): number | null => at.reduce<number | null>((sum, scalar, axis) => {
-    const coefficient = coefficientOf(scalar, index);
-    return sum === null || coefficient === null ? null : sum + coefficient * shape.slice(axis + 1).reduce((product, each) => product * each, 1);
-  }, 0);
+  const strideOf = (index: IndexId): number | null =>
+    at.reduce<number | null>((sum, scalar, axis) => {
+      const coefficient = coefficientOf(scalar, index);
+      return sum === null || coefficient === null
+        ? null
+        : sum + coefficient * shape.slice(axis + 1).reduce((product, each) => product * each, 1);
+    }, 0);
   const columnStride = strideOf(term.reduce.over[0]!.index);
-  const outerStride = flatStride(axes.map((axis) => ({ stride: strideOf(eqn.indices[axis]!.index), extent: extent(eqn.indices[axis]!) })));
+  const outerStride = flatStride(
+    axes.map((axis) => ({ stride: strideOf(eqn.indices[axis]!.index), extent: extent(eqn.indices[axis]!) })),
+  );
   if (columnStride === null || outerStride === null) return null;
   const start = (scope: Scope): Expr => {
-    const zero = withIndices(scope, own.map((index) => [index, k.u32(0)] as const));
-    return flatten(shape, at.map((scalar) => lowerIndex(zero, scalar)));
+    const zero = withIndices(
+      scope,
+      own.map((index) => [index, k.u32(0)] as const),
+    );
+    return flatten(
+      shape,
+      at.map((scalar) => lowerIndex(zero, scalar)),
+    );
   };
-  if (columnStride === 1 && inner % run === 0 && outerStride % run === 0) return { term, storage, along: "k", pitch: outerStride, outer, inner, start };
-  if (outerStride === 1 && outer % run === 0 && columnStride % run === 0) return { term, storage, along: "outer", pitch: columnStride, outer, inner, start };
+  if (columnStride === 1 && inner % run === 0 && outerStride % run === 0)
+    return { term, storage, along: "k", pitch: outerStride, outer, inner, start };
+  if (outerStride === 1 && outer % run === 0 && columnStride % run === 0)
+    return { term, storage, along: "outer", pitch: columnStride, outer, inner, start };
   return null;
 }
 
@@ -100,7 +129,12 @@ function operandOf(lowering: Lowering, eqn: Elements, term: ProductTerm, factors
 function insideAxis(scalar: Scalar<Concrete>, column: IndexId, inner: number): Scalar<Concrete> {
   if (scalar.kind !== "select" || constantOf(scalar.otherwise) !== 0) return scalar;
   const { condition } = scalar;
-  const holds = condition.kind === "binary" && condition.op === "less" && condition.a.kind === "index" && condition.a.index === column && (constantOf(condition.b) ?? -1) >= inner;
+  const holds =
+    condition.kind === "binary" &&
+    condition.op === "less" &&
+    condition.a.kind === "index" &&
+    condition.a.index === column &&
+    (constantOf(condition.b) ?? -1) >= inner;
   return holds ? insideAxis(withoutCasts(scalar.then), column, inner) : scalar;
 }
 
@@ -114,7 +148,9 @@ function startsRuns(scalar: Scalar<Concrete>, own: ReadonlySet<IndexId>): boolea
   return scalar.op === "multiply" && [scalar.a, scalar.b].some((factor) => startsRuns(factor, own));
 }
 
-/** Whether a guarded load can only leave its tensor along k: the walk over k ends with the axis, and so needs no guard. */
+/**
+ * Whether a guarded load can only leave its tensor along k: the walk over k ends with the axis, and so needs no guard.
+ */
 function onlyColumnsLeave(lowering: Lowering, eqn: Elements, load: Load<Concrete>, column: IndexId): boolean {
   const { shape } = lowering.graph.values[load.tensor]!.type;
   const bounds = boundsOf(lowering, eqn);

@@ -1,5 +1,13 @@
 import type { Eqn, IndexId, Scalar } from "../graph/graph.js";
-import { freeIndices, scalarLoads, scalarReductions, scalarKey, withoutCasts, type Load, type Reduce } from "../graph/scalar.js";
+import {
+  freeIndices,
+  scalarLoads,
+  scalarReductions,
+  scalarKey,
+  withoutCasts,
+  type Load,
+  type Reduce,
+} from "../graph/scalar.js";
 import type { ConcreteGraph } from "../graph/graph.js";
 import { formatOf, shapeOf } from "../formats/registry.js";
 import type { Format, Shape, Unit } from "../formats/format.js";
@@ -53,9 +61,18 @@ export function productOf(graph: ConcreteGraph, eqn: Eqn<Concrete>, bounds: Boun
   const reductions = scalarReductions(eqn.body).filter((reduce) => reduce.op === "sum" && reduce.over.length === 1);
   const n = own.length - 1;
   const nIndex = own[n]!;
-  const outermost = reductions.filter((reduce) => !reductions.some((other) => other !== reduce && scalarReductions(other.body).includes(reduce)));
+  const outermost = reductions.filter(
+    (reduce) => !reductions.some((other) => other !== reduce && scalarReductions(other.body).includes(reduce)),
+  );
   const candidates = outermost.filter((reduce) => freeIndices(reduce).has(nIndex));
-  if (candidates.length === 0 || scalarReductions(eqn.body).some((reduce) => !candidates.includes(reduce) && !candidates.some((term) => scalarReductions(term.body).includes(reduce)))) return null;
+  if (
+    candidates.length === 0 ||
+    scalarReductions(eqn.body).some(
+      (reduce) =>
+        !candidates.includes(reduce) && !candidates.some((term) => scalarReductions(term.body).includes(reduce)),
+    )
+  )
+    return null;
   const terms: ProductTerm[] = [];
   const batch = new Set<IndexId>();
   for (const reduce of candidates) {
@@ -66,15 +83,33 @@ export function productOf(graph: ConcreteGraph, eqn: Eqn<Concrete>, bounds: Boun
     const right = factors.filter((factor) => freeIndices(factor).has(nIndex));
     const left = factors.filter((factor) => !freeIndices(factor).has(nIndex));
     // a factor without k belongs to neither side's inner loop, but costs little on the left
-    if (right.length === 0 || left.length === 0 || right.some((factor) => scalarReductions(factor).length > 0)) return null;
-    for (const factor of right) for (const index of freeIndices(factor)) if (index !== nIndex && own.includes(index)) batch.add(index);
-    terms.push({ reduce, left, right, rows: rowsOf(graph, right, kIndex), leftKey: left.map((factor) => scalarKey(factor, new Map([[kIndex, "k"]]))).sort().join(" * ") });
+    if (right.length === 0 || left.length === 0 || right.some((factor) => scalarReductions(factor).length > 0))
+      return null;
+    for (const factor of right)
+      for (const index of freeIndices(factor)) if (index !== nIndex && own.includes(index)) batch.add(index);
+    terms.push({
+      reduce,
+      left,
+      right,
+      rows: rowsOf(graph, right, kIndex),
+      leftKey: left
+        .map((factor) => scalarKey(factor, new Map([[kIndex, "k"]])))
+        .sort()
+        .join(" * "),
+    });
   }
   const axes = own.map((index, axis) => ({ index, axis })).filter(({ axis }) => axis !== n);
   const batchAxes = axes.filter(({ index }) => batch.has(index)).map(({ axis }) => axis);
   const mAxes = axes.filter(({ index }) => !batch.has(index)).map(({ axis }) => axis);
-  const size = (list: readonly number[]): number => list.reduce((product, axis) => product * extent(eqn.indices[axis]!, bounds), 1);
-  return { n, m: mAxes, batch: batchAxes, sizes: { m: size(mAxes), n: extent(eqn.indices[n]!, bounds), batch: size(batchAxes) }, terms };
+  const size = (list: readonly number[]): number =>
+    list.reduce((product, axis) => product * extent(eqn.indices[axis]!, bounds), 1);
+  return {
+    n,
+    m: mAxes,
+    batch: batchAxes,
+    sizes: { m: size(mAxes), n: extent(eqn.indices[n]!, bounds), batch: size(batchAxes) },
+    terms,
+  };
 }
 
 /** The factors of a product; a conversion of a product is one, for it may round. */
@@ -104,7 +139,13 @@ function rowsOf(graph: ConcreteGraph, right: readonly S[], kIndex: IndexId): Pro
 /** The row, u32, that a scope's indices read. */
 export function rowAt(graph: ConcreteGraph, rows: ProductRows, scope: Scope): Expr {
   const { shape } = graph.values[rows.load.tensor]!.type;
-  return scope.build.bind("row", flatten(shape.slice(0, -1), rows.load.at.slice(0, -1).map((at) => lowerIndex(scope, at))));
+  return scope.build.bind(
+    "row",
+    flatten(
+      shape.slice(0, -1),
+      rows.load.at.slice(0, -1).map((at) => lowerIndex(scope, at)),
+    ),
+  );
 }
 
 /**
@@ -112,5 +153,11 @@ export function rowAt(graph: ConcreteGraph, rows: ProductRows, scope: Scope): Ex
  * where an index is computed of k, that it is in range was proved for the range alone.
  */
 export function readsAnywhere(factors: readonly S[], kIndex: IndexId): boolean {
-  return factors.every((factor) => scalarLoads(factor).every((load) => load.guarded || load.at.every((at) => (at.kind === "index" && at.index === kIndex) || !freeIndices(at).has(kIndex))));
+  return factors.every((factor) =>
+    scalarLoads(factor).every(
+      (load) =>
+        load.guarded ||
+        load.at.every((at) => (at.kind === "index" && at.index === kIndex) || !freeIndices(at).has(kIndex)),
+    ),
+  );
 }

@@ -12,7 +12,9 @@ type Reduce = Scalar<Concrete> & { readonly kind: "reduce" };
 export type Accumulator = readonly Expr[];
 
 /** What a reduction starts from, and how two partial results become one. */
-const rules: { [K in ReduceOp]: { readonly initial: (type: ScalarType) => number; readonly combine: (a: Expr, b: Expr) => Expr } } = {
+const rules: {
+  [K in ReduceOp]: { readonly initial: (type: ScalarType) => number; readonly combine: (a: Expr, b: Expr) => Expr };
+} = {
   sum: { initial: () => 0, combine: k.add },
   mean: { initial: () => 0, combine: k.add },
   count: { initial: () => 0, combine: k.add },
@@ -46,16 +48,33 @@ export function startAccumulator(build: KernelBuilder, reduce: Reduce): Accumula
 }
 
 /** Takes one element in. `index` is the u32 value of the (first) index, which argmax keeps. */
-export function accumulate(build: KernelBuilder, op: ReduceOp, accumulator: Accumulator, element: Expr, index: Expr): void {
+export function accumulate(
+  build: KernelBuilder,
+  op: ReduceOp,
+  accumulator: Accumulator,
+  element: Expr,
+  index: Expr,
+): void {
   const [value] = accumulator;
   if (op === "count") build.assign(value!, k.add(value!, k.select(element, k.u32(1), k.u32(0))));
   else if (op === "argmax") mergeAccumulator(build, op, accumulator, [build.bind("candidate", element), index]);
-  else if ((op === "sum" || op === "mean") && element.kind === "binary" && element.op === "multiply" && element.type === "f32") build.assign(value!, k.fma(element.a, element.b, value!));
+  else if (
+    (op === "sum" || op === "mean") &&
+    element.kind === "binary" &&
+    element.op === "multiply" &&
+    element.type === "f32"
+  )
+    build.assign(value!, k.fma(element.a, element.b, value!));
   else build.assign(value!, rules[op].combine(value!, element));
 }
 
 /** Takes the partial result of another accumulator in. */
-export function mergeAccumulator(build: KernelBuilder, op: ReduceOp, accumulator: Accumulator, other: readonly Expr[]): void {
+export function mergeAccumulator(
+  build: KernelBuilder,
+  op: ReduceOp,
+  accumulator: Accumulator,
+  other: readonly Expr[],
+): void {
   const [value, best] = accumulator;
   const [otherValue, otherBest] = other;
   if (best === undefined || otherBest === undefined) {
@@ -74,10 +93,14 @@ export function mergeAccumulator(build: KernelBuilder, op: ReduceOp, accumulator
 export function finishAccumulator(reduce: Reduce, accumulator: Accumulator, count: Expr): Expr {
   const [value, best] = accumulator;
   switch (reduce.op) {
-    case "mean": return k.convert(reduce.dtype, k.select(k.equal(count, 0), k.f32(0), k.div(value!, k.convert("f32", count))));
-    case "count": return k.convert("i32", value!);
-    case "argmax": return k.select(k.equal(best!, 0xffffffff), k.i32(0), k.convert("i32", best!));
-    default: return reduce.dtype === "bool" ? value! : k.convert(reduce.dtype, value!);
+    case "mean":
+      return k.convert(reduce.dtype, k.select(k.equal(count, 0), k.f32(0), k.div(value!, k.convert("f32", count))));
+    case "count":
+      return k.convert("i32", value!);
+    case "argmax":
+      return k.select(k.equal(best!, 0xffffffff), k.i32(0), k.convert("i32", best!));
+    default:
+      return reduce.dtype === "bool" ? value! : k.convert(reduce.dtype, value!);
   }
 }
 
@@ -86,5 +109,8 @@ export function finishAccumulator(reduce: Reduce, accumulator: Accumulator, coun
  * are data, or depend on an outer one.
  */
 export function isUnevenMean(reduce: Reduce): boolean {
-  return reduce.op === "mean" && reduce.over.slice(1).some((range) => constantOf(range.low) === null || constantOf(range.high) === null);
+  return (
+    reduce.op === "mean" &&
+    reduce.over.slice(1).some((range) => constantOf(range.low) === null || constantOf(range.high) === null)
+  );
 }

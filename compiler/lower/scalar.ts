@@ -46,14 +46,45 @@ export function withKnown(scope: Scope, known: Iterable<readonly [S, Expr]>): Sc
 }
 
 const unaryKernel = {
-  negate: "negate", not: "not", abs: "abs", sign: "sign", sqrt: "sqrt", rsqrt: "rsqrt", exp: "exp", log: "log", sin: "sin", cos: "cos",
-  tanh: "tanh", floor: "floor", ceil: "ceil", round: "round", round_f16: "round_f16",
+  negate: "negate",
+  not: "not",
+  abs: "abs",
+  sign: "sign",
+  sqrt: "sqrt",
+  rsqrt: "rsqrt",
+  exp: "exp",
+  log: "log",
+  sin: "sin",
+  cos: "cos",
+  tanh: "tanh",
+  floor: "floor",
+  ceil: "ceil",
+  round: "round",
+  round_f16: "round_f16",
 } as const satisfies { [K in Exclude<UnaryOp, "bits" | "from_bits">]: KernelUnary };
 
 const binaryKernel = {
-  add: "add", subtract: "subtract", multiply: "multiply", divide: "divide", remainder: "remainder", power: "power", min: "min", max: "max",
-  equal: "equal", not_equal: "not_equal", less: "less", less_equal: "less_equal", greater: "greater", greater_equal: "greater_equal",
-  and: "and", or: "or", bit_and: "bit_and", bit_or: "bit_or", bit_xor: "bit_xor", shift_left: "shift_left", shift_right: "shift_right",
+  add: "add",
+  subtract: "subtract",
+  multiply: "multiply",
+  divide: "divide",
+  remainder: "remainder",
+  power: "power",
+  min: "min",
+  max: "max",
+  equal: "equal",
+  not_equal: "not_equal",
+  less: "less",
+  less_equal: "less_equal",
+  greater: "greater",
+  greater_equal: "greater_equal",
+  and: "and",
+  or: "or",
+  bit_and: "bit_and",
+  bit_or: "bit_or",
+  bit_xor: "bit_xor",
+  shift_left: "shift_left",
+  shift_right: "shift_right",
 } as const satisfies { [K in BinaryOp]: KernelBinary };
 
 /** The value of an element-wise expression, of the kernel type named like its dtype. */
@@ -76,8 +107,10 @@ export function lowerScalar(scope: Scope, scalar: S): Expr {
       return k.unary(unaryKernel[scalar.op], lower(scalar.a));
     case "binary": {
       const [a, b] = [lower(scalar.a), lower(scalar.b)];
-      if ((scalar.op === "divide" || scalar.op === "remainder") && (a.type === "i32" || a.type === "u32")) return divideIntegers(scalar.op, a, b);
-      if (scalar.op === "shift_left" || scalar.op === "shift_right") return k.binary(binaryKernel[scalar.op], a, k.convert("u32", b));
+      if ((scalar.op === "divide" || scalar.op === "remainder") && (a.type === "i32" || a.type === "u32"))
+        return divideIntegers(scalar.op, a, b);
+      if (scalar.op === "shift_left" || scalar.op === "shift_right")
+        return k.binary(binaryKernel[scalar.op], a, k.convert("u32", b));
       return k.binary(binaryKernel[scalar.op], a, b);
     }
     case "select":
@@ -133,19 +166,25 @@ export function lowerIndex(scope: Scope, scalar: S): Expr {
 }
 
 /**
- * Whether an i32 expression is the same in u32: made of non-negative parts by ops that keep it so, and what is divided has
+ * Whether an i32 expression is the same in u32: made of non-negative parts by ops that keep it so, and what is divided
+ * has
  * not become negative by wrapping around. Indices start at constants that are not negative, or are treated as data.
  */
 function isNatural(scope: Scope, scalar: S): boolean {
   switch (scalar.kind) {
-    case "constant": return scalar.value >= 0 && scalar.dtype === "i32";
-    case "size": case "index": return true;
+    case "constant":
+      return scalar.value >= 0 && scalar.dtype === "i32";
+    case "size":
+    case "index":
+      return true;
     case "binary": {
       if (scalar.dtype !== "i32" || !isNatural(scope, scalar.a) || !isNatural(scope, scalar.b)) return false;
-      if (scalar.op === "divide" || scalar.op === "remainder") return intervalOf(scalar.a, scope.intervals).low >= 0 && intervalOf(scalar.b, scope.intervals).low >= 0;
+      if (scalar.op === "divide" || scalar.op === "remainder")
+        return intervalOf(scalar.a, scope.intervals).low >= 0 && intervalOf(scalar.b, scope.intervals).low >= 0;
       return scalar.op === "add" || scalar.op === "multiply";
     }
-    default: return false;
+    default:
+      return false;
   }
 }
 
@@ -154,9 +193,16 @@ function lowerLoad(scope: Scope, load: S & { readonly kind: "load" }): Expr {
   if (held !== undefined) return held(scope, load);
   const value = scope.graph.values[load.tensor]!;
   const storage = scope.storage[load.tensor];
-  if (storage === null || storage === undefined) return lowerParameter(scope, value.name, scope.graph.inputs.find((input) => input.value === load.tensor)?.name, load.dtype);
+  if (storage === null || storage === undefined)
+    return lowerParameter(
+      scope,
+      value.name,
+      scope.graph.inputs.find((input) => input.value === load.tensor)?.name,
+      load.dtype,
+    );
   const { format } = value.type;
-  const { shape, at: indices } = format === null && !load.guarded ? joinAxes(value.type.shape, load.at) : { shape: value.type.shape, at: load.at };
+  const { shape, at: indices } =
+    format === null && !load.guarded ? joinAxes(value.type.shape, load.at) : { shape: value.type.shape, at: load.at };
   const at: Expr[] = [];
   let inside: Expr | null = null;
   indices.forEach((scalar, axis) => {
@@ -177,8 +223,16 @@ function lowerLoad(scope: Scope, load: S & { readonly kind: "load" }): Expr {
   return k.select(inside, element, k.literal(load.dtype, 0));
 }
 
-/** The element of a tensor at u32 indices in range, f32 where the tensor is packed. `shape` is that of the tensor, perhaps with axes joined. */
-export function loadElement(scope: Scope, tensor: number, at: readonly Expr[], shape: readonly number[] = scope.graph.values[tensor]!.type.shape): Expr {
+/**
+ * The element of a tensor at u32 indices in range, f32 where the tensor is packed. `shape` is that of the tensor,
+ * perhaps with axes joined.
+ */
+export function loadElement(
+  scope: Scope,
+  tensor: number,
+  at: readonly Expr[],
+  shape: readonly number[] = scope.graph.values[tensor]!.type.shape,
+): Expr {
   const value = scope.graph.values[tensor]!;
   const storage = scope.storage[tensor]!;
   const { dtype, format } = value.type;
@@ -190,7 +244,13 @@ export function loadElement(scope: Scope, tensor: number, at: readonly Expr[], s
   const found = formatOf(format.name);
   if (found === null) throw new InternalError(`no format ${format.name}`);
   const row = flatten(shape.slice(0, -1), at.slice(0, -1));
-  return found.locate(format, shapeOf(shape), scope.build.words(storage), scope.build.bind("row", row), scope.build.bind("column", at[at.length - 1] ?? k.u32(0)));
+  return found.locate(
+    format,
+    shapeOf(shape),
+    scope.build.words(storage),
+    scope.build.bind("row", row),
+    scope.build.bind("column", at[at.length - 1] ?? k.u32(0)),
+  );
 }
 
 /** The position of an element in row-major order. */
@@ -206,21 +266,32 @@ function lowerParameter(scope: Scope, fallback: string, name: string | undefined
 
 function lowerSelect(scope: Scope, scalar: S & { readonly kind: "select" }): Expr {
   const condition = lowerScalar(scope, scalar.condition);
-  if (!isCostly(scalar.then) && !isCostly(scalar.otherwise)) return k.select(condition, lowerScalar(scope, scalar.then), lowerScalar(scope, scalar.otherwise));
+  if (!isCostly(scalar.then) && !isCostly(scalar.otherwise))
+    return k.select(condition, lowerScalar(scope, scalar.then), lowerScalar(scope, scalar.otherwise));
   const { build } = scope;
   const result = build.variable("chosen", k.literal(scalar.dtype, 0));
-  build.when(condition, () => build.assign(result, lowerScalar(scope, scalar.then)), () => build.assign(result, lowerScalar(scope, scalar.otherwise)));
+  build.when(
+    condition,
+    () => build.assign(result, lowerScalar(scope, scalar.then)),
+    () => build.assign(result, lowerScalar(scope, scalar.otherwise)),
+  );
   return result;
 }
 
 /** Whether computing it for nothing would be a waste that a branch saves. */
 function isCostly(scalar: S): boolean {
   switch (scalar.kind) {
-    case "reduce": return true;
-    case "unary": case "cast": return isCostly(scalar.a);
-    case "binary": return isCostly(scalar.a) || isCostly(scalar.b);
-    case "select": return isCostly(scalar.condition) || isCostly(scalar.then) || isCostly(scalar.otherwise);
-    default: return false;
+    case "reduce":
+      return true;
+    case "unary":
+    case "cast":
+      return isCostly(scalar.a);
+    case "binary":
+      return isCostly(scalar.a) || isCostly(scalar.b);
+    case "select":
+      return isCostly(scalar.condition) || isCostly(scalar.then) || isCostly(scalar.otherwise);
+    default:
+      return false;
   }
 }
 

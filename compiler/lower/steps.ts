@@ -11,7 +11,9 @@ export interface StepOptions {
   /** The schedule to take wherever it applies. */
   readonly schedule: Schedule | null;
   readonly scan: ScanOptions;
-  /** Of scans that are not to be run in blocks, by what they define: why, as it was before their steps were taken apart. */
+  /**
+   * Of scans that are not to be run in blocks, by what they define: why, as it was before their steps were taken apart.
+   */
   readonly unblocked: ReadonlyMap<ValueId, string>;
 }
 

@@ -5,9 +5,12 @@ import { scalarKey, unorderedKey } from "../graph/scalar.js";
 import type { Level } from "../types/type.js";
 
 /**
- * Whether an equation computes the same number, bit for bit, for the elements [i, j] and [j, i] of its result: what a map
- * or an update `set`s there, or an update `add`s, whatever the base of that is. So it is over two indices of equal ranges
- * where the body is the same after i and j have changed places, up to the order of commutative operands. False where that
+ * Whether an equation computes the same number, bit for bit, for the elements [i, j] and [j, i] of its result: what a
+ * map
+ * or an update `set`s there, or an update `add`s, whatever the base of that is. So it is over two indices of equal
+ * ranges
+ * where the body is the same after i and j have changed places, up to the order of commutative operands. False where
+ * that
  * cannot be told.
  */
 export function hasSymmetricBody<L extends Level>(eqn: Eqn<L>): boolean {
@@ -21,6 +24,13 @@ export function hasSymmetricBody<L extends Level>(eqn: Eqn<L>): boolean {
     // in place, the mirrored element may be written already when the body reads it
     if (eqnOperands({ kind: "map", out: eqn.out, indices: eqn.indices, body: eqn.body }).has(eqn.base)) return false;
   }
-  const key = (one: string, other: string): string => unorderedKey(eqn.body, new Map([[first.index, one], [second.index, other]]));
+  const key = (one: string, other: string): string =>
+    unorderedKey(
+      eqn.body,
+      new Map([
+        [first.index, one],
+        [second.index, other],
+      ]),
+    );
   return key("row", "column") === key("column", "row");
 }

@@ -14,10 +14,25 @@ export function fixedSubgroup(target: Target): number | null {
  * Combines the partial results of all invocations of a workgroup of `size`; afterwards each one's accumulator holds
  * the whole. `lane` is the local index. Arrays are made once a kernel and kept in `arrays`.
  */
-export function combineWorkgroup(build: KernelBuilder, target: Target, size: number, lane: Expr, op: ReduceOp, accumulator: Accumulator, arrays: Map<string, string>): void {
+export function combineWorkgroup(
+  build: KernelBuilder,
+  target: Target,
+  size: number,
+  lane: Expr,
+  op: ReduceOp,
+  accumulator: Accumulator,
+  arrays: Map<string, string>,
+): void {
   if (size === 1) return;
   const subgroup = fixedSubgroup(target);
-  const shuffle = op === "sum" || op === "mean" || op === "count" ? "subgroupAdd" : op === "max" ? "subgroupMax" : op === "min" ? "subgroupMin" : null;
+  const shuffle =
+    op === "sum" || op === "mean" || op === "count"
+      ? "subgroupAdd"
+      : op === "max"
+        ? "subgroupMax"
+        : op === "min"
+          ? "subgroupMin"
+          : null;
   let partials = size;
   let slot = lane;
   if (subgroup !== null && shuffle !== null && accumulator.length === 1 && size % subgroup === 0) {
@@ -33,11 +48,21 @@ export function combineWorkgroup(build: KernelBuilder, target: Target, size: num
     arrays.set(key, name);
     return { name, element };
   });
-  const write = (): void => accumulator.forEach((variable, at) => build.add(k.storeShared(names[at]!.name, slot, variable.type === "bool" ? k.select(variable, k.u32(1), k.u32(0)) : variable)));
-  const read = (index: Expr): Expr[] => accumulator.map((variable, at) => {
-    const loaded = k.loadShared(names[at]!.name, names[at]!.element, index);
-    return build.bind("other", variable.type === "bool" ? k.notEqual(loaded, 0) : loaded);
-  });
+  const write = (): void =>
+    accumulator.forEach((variable, at) =>
+      build.add(
+        k.storeShared(
+          names[at]!.name,
+          slot,
+          variable.type === "bool" ? k.select(variable, k.u32(1), k.u32(0)) : variable,
+        ),
+      ),
+    );
+  const read = (index: Expr): Expr[] =>
+    accumulator.map((variable, at) => {
+      const loaded = k.loadShared(names[at]!.name, names[at]!.element, index);
+      return build.bind("other", variable.type === "bool" ? k.notEqual(loaded, 0) : loaded);
+    });
   if (partials === size) {
     write();
     build.barrier();

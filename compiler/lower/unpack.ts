@@ -8,11 +8,15 @@ import { productOf } from "./product.js";
 /** Tokens from which on unpacking a weight once costs less than unpacking it in every tile. */
 const worthwhileTokens = 32;
 
-/** Units of so many columns at most are read in the product itself: a longer one, unrolled for every token, makes a kernel that takes the driver long to compile. */
+/**
+ * Units of so many columns at most are read in the product itself: a longer one, unrolled for every token, makes a
+ * kernel that takes the driver long to compile.
+ */
 const directColumns = 8;
 
 /**
- * On a CPU driver, where the lanes of a tile cannot share an unpacked weight, a product for many tokens with a sparse or
+ * On a CPU driver, where the lanes of a tile cannot share an unpacked weight, a product for many tokens with a sparse
+ * or
  * quantised weight reads a dense copy, made by an eqn of its own just before: w'[n, k] = w[n, k].
  */
 export function unpackForTiles(graph: ConcreteGraph, target: Target): ConcreteGraph {
@@ -23,13 +27,34 @@ export function unpackForTiles(graph: ConcreteGraph, target: Target): ConcreteGr
     const product = productOf(graph, eqn);
     const dense = new Map<ValueId, ValueId>();
     for (const { rows } of product !== null && product.sizes.m >= worthwhileTokens ? product.terms : []) {
-      if (rows === null || rows.unit === null || (rows.unit.entries === rows.unit.columns && rows.unit.columns <= directColumns)) continue;
+      if (
+        rows === null ||
+        rows.unit === null ||
+        (rows.unit.entries === rows.unit.columns && rows.unit.columns <= directColumns)
+      )
+        continue;
       const packed = values[rows.load.tensor]!;
       if (storageBytes({ ...packed.type, format: null }) > target.maxBinding) continue;
       const id = values.length;
       values.push({ ...packed, id, name: `${packed.name}_dense`, type: { ...packed.type, format: null } });
-      const indices = packed.type.shape.map((size, axis) => ({ index: axis, name: ["n", "k"][axis] ?? `i${axis}`, low: { kind: "constant" as const, value: 0, dtype: "i32" as const }, high: { kind: "constant" as const, value: size, dtype: "i32" as const } }));
-      eqns.push({ kind: "map", out: id, indices, body: { kind: "load", tensor: packed.id, at: indices.map(({ index, name }) => ({ kind: "index", index, name })), dtype: packed.type.dtype, guarded: false } });
+      const indices = packed.type.shape.map((size, axis) => ({
+        index: axis,
+        name: ["n", "k"][axis] ?? `i${axis}`,
+        low: { kind: "constant" as const, value: 0, dtype: "i32" as const },
+        high: { kind: "constant" as const, value: size, dtype: "i32" as const },
+      }));
+      eqns.push({
+        kind: "map",
+        out: id,
+        indices,
+        body: {
+          kind: "load",
+          tensor: packed.id,
+          at: indices.map(({ index, name }) => ({ kind: "index", index, name })),
+          dtype: packed.type.dtype,
+          guarded: false,
+        },
+      });
       dense.set(packed.id, id);
     }
     eqns.push(dense.size === 0 ? eqn : mapOperands(eqn, (id) => dense.get(id) ?? id));

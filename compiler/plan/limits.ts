@@ -18,9 +18,15 @@ export function unbindable(graph: ConcreteGraph, storage: StorageMap, target: Bi
     if (place === null || place === undefined || place.bytes <= target.maxBinding || told.has(place.name)) return [];
     told.add(place.name);
     const mebibytes = (bytes: number): string => `${Math.ceil(bytes / 2 ** 20)} MiB`;
-    return [{
-      code: "E609", severity: "error", message: `\`${name}\` of \`${graph.name}\`, with the shape [${type.shape.join(", ")}], takes ${mebibytes(place.bytes)}, and ${target.name} binds at most ${mebibytes(target.maxBinding)} at once`,
-      labels: span === null ? [] : [{ span, message: "this one" }], notes: [], help: "use a device that binds more, or smaller sizes",
-    }];
+    return [
+      {
+        code: "E609",
+        severity: "error",
+        message: `\`${name}\` of \`${graph.name}\`, with the shape [${type.shape.join(", ")}], takes ${mebibytes(place.bytes)}, and ${target.name} binds at most ${mebibytes(target.maxBinding)} at once`,
+        labels: span === null ? [] : [{ span, message: "this one" }],
+        notes: [],
+        help: "use a device that binds more, or smaller sizes",
+      },
+    ];
   });
 }

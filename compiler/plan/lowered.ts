@@ -5,7 +5,14 @@ import type { Storage } from "./storage.js";
 export type LoweredStep =
   | { readonly kind: "kernel"; readonly kernel: Kernel }
   /** The steps for each value `from`, `from + by`, ... below `to` of an i32 parameter. */
-  | { readonly kind: "repeat"; readonly parameter: string; readonly from: number; readonly to: number; readonly by: number; readonly steps: readonly LoweredStep[] };
+  | {
+      readonly kind: "repeat";
+      readonly parameter: string;
+      readonly from: number;
+      readonly to: number;
+      readonly by: number;
+      readonly steps: readonly LoweredStep[];
+    };
 
 export interface Lowered {
   readonly steps: readonly LoweredStep[];

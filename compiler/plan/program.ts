@@ -12,7 +12,10 @@ export interface Program {
   readonly features: readonly string[];
   /** Scalars given at each run: the rank-0 inputs. */
   readonly parameters: readonly { readonly name: string; readonly dtype: "f32" | "i32" | "u32" | "bool" }[];
-  /** Memory by id: `buffers[i].id === i`. Inputs are given by the caller; outputs and temporaries are allocated by steps. */
+  /**
+   * Memory by id: `buffers[i].id === i`. Inputs are given by the caller; outputs and temporaries are allocated by
+   * steps.
+   */
   readonly buffers: readonly ProgramBuffer[];
   readonly inputs: readonly ProgramTensor[];
   readonly outputs: readonly ProgramTensor[];
@@ -27,7 +30,10 @@ export interface ProgramBuffer {
   readonly role: "input" | "output" | "temporary";
 }
 
-/** A tensor at the border of the program. Rank-0 inputs are parameters and not listed; a rank-0 output is a buffer of one element. */
+/**
+ * A tensor at the border of the program. Rank-0 inputs are parameters and not listed; a rank-0 output is a buffer of
+ * one element.
+ */
 export interface ProgramTensor {
   readonly name: string;
   /** Dtype of the stored elements where dense (bool: a u32 of 0 or 1 each). */
@@ -48,7 +54,10 @@ export interface ProgramKernel {
   readonly wgsl: string;
   readonly workgroupSize: readonly [number, number, number];
   readonly bindings: readonly { readonly access: "read" | "read_write" }[];
-  /** Names of the parameters, of the program and of the repeats around, in the order of the uniform block, four bytes each. */
+  /**
+   * Names of the parameters, of the program and of the repeats around, in the order of the uniform block, four bytes
+   * each.
+   */
   readonly parameters: readonly string[];
   readonly schedule: string;
 }
@@ -56,10 +65,23 @@ export interface ProgramKernel {
 export type Step =
   | { readonly kind: "alloc"; readonly buffer: number }
   /** `buffers[i]` is bound to binding i. */
-  | { readonly kind: "dispatch"; readonly kernel: number; readonly buffers: readonly number[]; readonly workgroups: readonly [number, number, number] }
+  | {
+      readonly kind: "dispatch";
+      readonly kernel: number;
+      readonly buffers: readonly number[];
+      readonly workgroups: readonly [number, number, number];
+    }
   | { readonly kind: "free"; readonly buffer: number }
   /**
-   * The steps, dispatches and further repeats, for each value `from`, `from + by`, ... below `to` of an i32 parameter of
+   * The steps, dispatches and further repeats, for each value `from`, `from + by`, ... below `to` of an i32 parameter
+   * of
    * the kernels, which is not among the program's own.
    */
-  | { readonly kind: "repeat"; readonly parameter: string; readonly from: number; readonly to: number; readonly by: number; readonly steps: readonly Step[] };
+  | {
+      readonly kind: "repeat";
+      readonly parameter: string;
+      readonly from: number;
+      readonly to: number;
+      readonly by: number;
+      readonly steps: readonly Step[];
+    };

@@ -3,49 +3,77 @@ import type { Condition, NamePattern, Quantity, Recipe, RecipeStep, Treatment } 
 
 /** A recipe as text, for people and for goldens: its steps in order, each with its graphs. */
 export function printRecipe(recipe: Recipe): string {
-  const parameters = recipe.parameters.map(({ name, value, fallback }) => `${name} = ${String(value)}${value === fallback ? "" : ` (default ${String(fallback)})`}`);
+  const parameters = recipe.parameters.map(
+    ({ name, value, fallback }) =>
+      `${name} = ${String(value)}${value === fallback ? "" : ` (default ${String(fallback)})`}`,
+  );
   const head = `recipe ${recipe.name}(${parameters.join(", ")})${recipe.needsText ? " over a text" : ""}`;
   return [head, ...recipe.steps.flatMap((step) => indent(printStep(step))), ""].join("\n");
 }
 
 function printStep(step: RecipeStep): readonly string[] {
   switch (step.kind) {
-    case "blocks": return ["for each block", ...step.body.flatMap((inner) => indent(printStep(inner)))];
-    case "observe": return [`observe #${step.id} ${step.name} by ${step.function}`, ...indent(lines(printGraph(step.graph)))];
+    case "blocks":
+      return ["for each block", ...step.body.flatMap((inner) => indent(printStep(inner)))];
+    case "observe":
+      return [`observe #${step.id} ${step.name} by ${step.function}`, ...indent(lines(printGraph(step.graph)))];
     case "linears": {
-      const patterns = (word: string, list: readonly NamePattern[]): string => (list.length === 0 ? "" : ` ${word} ${list.map((pattern) => `"${pattern.glob}"`).join(", ")}`);
-      return [`for each linear layer${patterns("matching", step.matching)}${patterns("except", step.except)}`, ...step.treatments.flatMap((treatment) => indent(printTreatment(treatment)))];
+      const patterns = (word: string, list: readonly NamePattern[]): string =>
+        list.length === 0 ? "" : ` ${word} ${list.map((pattern) => `"${pattern.glob}"`).join(", ")}`;
+      return [
+        `for each linear layer${patterns("matching", step.matching)}${patterns("except", step.except)}`,
+        ...step.treatments.flatMap((treatment) => indent(printTreatment(treatment))),
+      ];
     }
-    case "expect": return [`expect ${printCondition(step.condition)}`];
-    case "save": return [`save "${step.name}"`];
-    default: return step satisfies never;
+    case "expect":
+      return [`expect ${printCondition(step.condition)}`];
+    case "save":
+      return [`save "${step.name}"`];
+    default:
+      return step satisfies never;
   }
 }
 
 function printTreatment(treatment: Treatment): readonly string[] {
-  const conditions = treatment.conditions.map(({ pattern, negate }) => `${negate ? "not " : ""}matches "${pattern.glob}"`).join(" and ");
+  const conditions = treatment.conditions
+    .map(({ pattern, negate }) => `${negate ? "not " : ""}matches "${pattern.glob}"`)
+    .join(" and ");
   const head = conditions === "" ? "always" : `where it ${conditions}`;
   if (treatment.stores === null) return [`${head}: leave it`];
-  const inputs = treatment.inputs.map((input) => `${input.name} = ${input.kind}${input.kind === "statistic" ? ` #${input.observe}` : ""}`);
-  return [`${head}: store ${treatment.stores}, given ${inputs.join(", ") || "nothing"}`, ...indent(lines(printGraph(treatment.graph)))];
+  const inputs = treatment.inputs.map(
+    (input) => `${input.name} = ${input.kind}${input.kind === "statistic" ? ` #${input.observe}` : ""}`,
+  );
+  return [
+    `${head}: store ${treatment.stores}, given ${inputs.join(", ") || "nothing"}`,
+    ...indent(lines(printGraph(treatment.graph))),
+  ];
 }
 
 /** A condition as it could be written. */
 export function printCondition(condition: Condition): string {
   if (condition.kind === "and") return `${printCondition(condition.left)} and ${printCondition(condition.right)}`;
-  const symbols = { less: "<", less_equal: "<=", greater: ">", greater_equal: ">=" } as const satisfies Record<typeof condition.op, string>;
+  const symbols = { less: "<", less_equal: "<=", greater: ">", greater_equal: ">=" } as const satisfies Record<
+    typeof condition.op,
+    string
+  >;
   return `${printQuantity(condition.left)} ${symbols[condition.op]} ${printQuantity(condition.right)}`;
 }
 
 function printQuantity(quantity: Quantity): string {
   switch (quantity.kind) {
-    case "number": return String(quantity.value);
-    case "perplexity": return quantity.of === "model" ? "perplexity(model)" : "perplexity(model.dense)";
+    case "number":
+      return String(quantity.value);
+    case "perplexity":
+      return quantity.of === "model" ? "perplexity(model)" : "perplexity(model.dense)";
     case "arithmetic": {
-      const symbols = { add: "+", subtract: "-", multiply: "*", divide: "/" } as const satisfies Record<typeof quantity.op, string>;
+      const symbols = { add: "+", subtract: "-", multiply: "*", divide: "/" } as const satisfies Record<
+        typeof quantity.op,
+        string
+      >;
       return `(${printQuantity(quantity.left)} ${symbols[quantity.op]} ${printQuantity(quantity.right)})`;
     }
-    default: return quantity satisfies never;
+    default:
+      return quantity satisfies never;
   }
 }
 

@@ -10,24 +10,49 @@ export interface Recipe {
   readonly name: string;
   readonly span: Span;
   /** Settable parameters with the values in force (`--set name=value` or the default). */
-  readonly parameters: readonly { readonly name: string; readonly value: number | boolean; readonly fallback: number | boolean }[];
+  readonly parameters: readonly {
+    readonly name: string;
+    readonly value: number | boolean;
+    readonly fallback: number | boolean;
+  }[];
   /** Whether it observes or expects: then a calibration text is needed. */
   readonly needsText: boolean;
   readonly steps: readonly RecipeStep[];
 }
 
 export type RecipeStep =
-  /** The body for each block of the model in order. After the body of a block the calibration activations go on through the block as it is then. */
+  /**
+   * The body for each block of the model in order. After the body of a block the calibration activations go on through
+   * the block as it is then.
+   */
   | { readonly kind: "blocks"; readonly body: readonly RecipeStep[]; readonly span: Span }
   /**
    * Inside `blocks`: run the block on the calibration activations and sum `graph` over its linear layers' inputs.
-   * The graph has an input `x` f32 or E [T, K], maybe an input `dense` of that type, what the same layer receives in the
-   * model as it was given, and one output, whose sizes depend on K only. Layers that share an input share the statistic.
+   * The graph has an input `x` f32 or E [T, K], maybe an input `dense` of that type, what the same layer receives in
+   * the
+   * model as it was given, and one output, whose sizes depend on K only. Layers that share an input share the
+   * statistic.
    * Observations that stand together are made in one pass.
    */
-  | { readonly kind: "observe"; readonly id: number; readonly name: string; readonly function: string; readonly graph: SymbolicGraph; readonly span: Span }
-  /** For each linear layer of the block (or of all blocks) whose name matches. Each `matching` and `except` must match something. */
-  | { readonly kind: "linears"; readonly matching: readonly NamePattern[]; readonly except: readonly NamePattern[]; readonly treatments: readonly Treatment[]; readonly span: Span }
+  | {
+      readonly kind: "observe";
+      readonly id: number;
+      readonly name: string;
+      readonly function: string;
+      readonly graph: SymbolicGraph;
+      readonly span: Span;
+    }
+  /**
+   * For each linear layer of the block (or of all blocks) whose name matches. Each `matching` and `except` must match
+   * something.
+   */
+  | {
+      readonly kind: "linears";
+      readonly matching: readonly NamePattern[];
+      readonly except: readonly NamePattern[];
+      readonly treatments: readonly Treatment[];
+      readonly span: Span;
+    }
   | { readonly kind: "expect"; readonly condition: Condition; readonly text: string; readonly span: Span }
   | { readonly kind: "save"; readonly name: string; readonly span: Span };
 
@@ -46,7 +71,10 @@ export interface Treatment {
   readonly graph: SymbolicGraph;
   /** Where each input of the graph comes from, by input name. */
   readonly inputs: readonly TreatmentInput[];
-  /** The name of the graph's output that becomes the layer's weight, with its pattern and format; null: the layer is left alone. */
+  /**
+   * The name of the graph's output that becomes the layer's weight, with its pattern and format; null: the layer is
+   * left alone.
+   */
   readonly stores: string | null;
 }
 
@@ -61,10 +89,20 @@ export type TreatmentInput =
 
 /** A condition over perplexities of the model as it is now and of the model as it was given (`model.dense`). */
 export type Condition =
-  | { readonly kind: "compare"; readonly op: "less" | "less_equal" | "greater" | "greater_equal"; readonly left: Quantity; readonly right: Quantity }
+  | {
+      readonly kind: "compare";
+      readonly op: "less" | "less_equal" | "greater" | "greater_equal";
+      readonly left: Quantity;
+      readonly right: Quantity;
+    }
   | { readonly kind: "and"; readonly left: Condition; readonly right: Condition };
 
 export type Quantity =
   | { readonly kind: "number"; readonly value: number }
   | { readonly kind: "perplexity"; readonly of: "model" | "dense" }
-  | { readonly kind: "arithmetic"; readonly op: "add" | "subtract" | "multiply" | "divide"; readonly left: Quantity; readonly right: Quantity };
+  | {
+      readonly kind: "arithmetic";
+      readonly op: "add" | "subtract" | "multiply" | "divide";
+      readonly left: Quantity;
+      readonly right: Quantity;
+    };

@@ -10,7 +10,9 @@ export function verifyRecipe(recipe: Recipe): readonly string[] {
   const ids = new Set<number>();
   const names = recipe.parameters.map((parameter) => parameter.name);
   if (new Set(names).size < names.length) faults.push("two parameters have one name");
-  for (const parameter of recipe.parameters) if (typeof parameter.value !== typeof parameter.fallback) faults.push(`${parameter.name} is set to a value of another type`);
+  for (const parameter of recipe.parameters)
+    if (typeof parameter.value !== typeof parameter.fallback)
+      faults.push(`${parameter.name} is set to a value of another type`);
   const steps = (list: readonly RecipeStep[], inBlock: boolean): void => list.forEach((step) => visit(step, inBlock));
   const visit = (step: RecipeStep, inBlock: boolean): void => {
     switch (step.kind) {
@@ -25,7 +27,9 @@ export function verifyRecipe(recipe: Recipe): readonly string[] {
         if (!recipe.needsText) faults.push("observes without needing a text");
         return;
       case "linears":
-        step.treatments.forEach((treatment, at) => faults.push(...verifyTreatment(treatment, ids).map((fault) => `treatment ${at}: ${fault}`)));
+        step.treatments.forEach((treatment, at) =>
+          faults.push(...verifyTreatment(treatment, ids).map((fault) => `treatment ${at}: ${fault}`)),
+        );
         return;
       case "expect":
         if (!recipe.needsText) faults.push("expects without needing a text");
@@ -43,10 +47,12 @@ export function verifyRecipe(recipe: Recipe): readonly string[] {
 function verifyStatistic(graph: SymbolicGraph): readonly string[] {
   const faults = [...verify(graph)];
   const [input, dense, ...more] = graph.inputs;
-  if (input?.name !== "x" || (dense !== undefined && dense.name !== "dense") || more.length > 0) faults.push("its inputs are not x, or x and dense");
+  if (input?.name !== "x" || (dense !== undefined && dense.name !== "dense") || more.length > 0)
+    faults.push("its inputs are not x, or x and dense");
   const output = graph.outputs[0] === undefined ? undefined : graph.values[graph.outputs[0].value];
   if (output === undefined || graph.outputs.length !== 1) faults.push("it has not one output");
-  else if (output.type.shape.some((size) => [...sizeSymbols(size)].some((symbol) => symbol !== "K"))) faults.push("its output depends on more than K");
+  else if (output.type.shape.some((size) => [...sizeSymbols(size)].some((symbol) => symbol !== "K")))
+    faults.push("its output depends on more than K");
   return faults;
 }
 
@@ -54,9 +60,14 @@ function verifyTreatment(treatment: Treatment, observed: ReadonlySet<number>): r
   const faults = [...verify(treatment.graph)];
   const inputs = treatment.inputs.map((input) => input.name);
   const expected = treatment.graph.inputs.map((input) => input.name);
-  if (inputs.length !== expected.length || inputs.some((name) => !expected.includes(name))) faults.push(`its inputs are ${inputs.join(", ")}, and its graph takes ${expected.join(", ")}`);
-  for (const input of treatment.inputs) if (input.kind === "statistic" && !observed.has(input.observe)) faults.push(`${input.name} is observed nowhere before`);
-  if (treatment.stores !== null && !treatment.graph.outputs.some((output) => output.name === treatment.stores)) faults.push(`its graph has no output ${treatment.stores}`);
-  if (treatment.graph.parameters.sizes.some((size) => size !== "N" && size !== "K")) faults.push("its sizes are not N and K");
+  if (inputs.length !== expected.length || inputs.some((name) => !expected.includes(name)))
+    faults.push(`its inputs are ${inputs.join(", ")}, and its graph takes ${expected.join(", ")}`);
+  for (const input of treatment.inputs)
+    if (input.kind === "statistic" && !observed.has(input.observe))
+      faults.push(`${input.name} is observed nowhere before`);
+  if (treatment.stores !== null && !treatment.graph.outputs.some((output) => output.name === treatment.stores))
+    faults.push(`its graph has no output ${treatment.stores}`);
+  if (treatment.graph.parameters.sizes.some((size) => size !== "N" && size !== "K"))
+    faults.push("its sizes are not N and K");
   return faults;
 }

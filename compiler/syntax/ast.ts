@@ -72,7 +72,10 @@ export interface Param extends Node {
   readonly fallback: Expr | null;
 }
 
-/** `f32[N, K] is 2:4 along K as nm(2, 4) of f16`. `dtype` may also be `mask`, `size`, `llama`, `tokens` or a dtype parameter. */
+/**
+ * `f32[N, K] is 2:4 along K as nm(2, 4) of f16`. `dtype` may also be `mask`, `size`, `llama`, `tokens` or a dtype
+ * parameter.
+ */
 export interface TypeExpr extends Node {
   readonly dtype: Ident;
   readonly shape: readonly Expr[] | null;
@@ -106,8 +109,16 @@ export interface RangeExpr extends Node {
 }
 
 export type Statement =
-  | LetStatement | VarStatement | UpdateStatement | ScanStatement | ForStatement | ReturnStatement
-  | IfStatement | StoreStatement | ExpectStatement | SaveStatement;
+  | LetStatement
+  | VarStatement
+  | UpdateStatement
+  | ScanStatement
+  | ForStatement
+  | ReturnStatement
+  | IfStatement
+  | StoreStatement
+  | ExpectStatement
+  | SaveStatement;
 
 /**
  * `let y = e`, `let q, s = f(w)`, `let y[t, n] = e` (index notation: each index is free in `e`, its range that of the
@@ -163,7 +174,13 @@ export interface ReturnStatement extends Commented {
   readonly kind: "return";
   readonly values: readonly Expr[];
   /** `return y where y[t, n] = e`: the definitions after `where`. */
-  readonly definitions: readonly { readonly name: Ident; readonly indices: readonly Ident[]; readonly value: Expr; readonly ranges: readonly RangeExpr[]; readonly span: Span }[];
+  readonly definitions: readonly {
+    readonly name: Ident;
+    readonly indices: readonly Ident[];
+    readonly value: Expr;
+    readonly ranges: readonly RangeExpr[];
+    readonly span: Span;
+  }[];
 }
 
 /** In a recipe: `if w matches "*.down_proj" { } else { }`, or on a parameter: `if group > 0 { }`. */
@@ -216,16 +233,32 @@ export type Expr =
   | (Node & { readonly kind: "unary"; readonly op: "-" | "not"; readonly operand: Expr })
   | (Node & { readonly kind: "binary"; readonly op: BinaryOperator; readonly left: Expr; readonly right: Expr })
   /** `sum[k] x[k] * w[k]`: binds looser than `*`, tighter than `+`. */
-  | (Node & { readonly kind: "reduce"; readonly op: ReduceOperator; readonly over: readonly RangeExpr[]; readonly body: Expr })
+  | (Node & {
+      readonly kind: "reduce";
+      readonly op: ReduceOperator;
+      readonly over: readonly RangeExpr[];
+      readonly body: Expr;
+    })
   /** `w where keep` on whole tensors, `x[n] where keep[n]` on elements: zero where the mask is false. */
   | (Node & { readonly kind: "where"; readonly value: Expr; readonly mask: Expr })
-  /** `top 2 of 4 along k in e`: of a whole tensor, `k` naming the axis by its size (case ignored), or of an element expression with `k` a free index. */
+  /**
+   * `top 2 of 4 along k in e`: of a whole tensor, `k` naming the axis by its size (case ignored), or of an element
+   * expression with `k` a free index.
+   */
   | (Node & { readonly kind: "top"; readonly n: Expr; readonly m: Expr; readonly axis: Ident; readonly score: Expr })
   /** `pack q as nm(2, 4) of int4(128) with scale s, zero z`. */
-  | (Node & { readonly kind: "pack"; readonly value: Expr; readonly format: FormatExpr; readonly scale: Expr | null; readonly zero: Expr | null })
+  | (Node & {
+      readonly kind: "pack";
+      readonly value: Expr;
+      readonly format: FormatExpr;
+      readonly scale: Expr | null;
+      readonly zero: Expr | null;
+    })
   | (Node & { readonly kind: "unpack"; readonly value: Expr })
-  /** `observe block on text by feature_squares`: the sum over the calibration text of a function of each linear layer's input. */
+  /**
+   * `observe block on text by feature_squares`: the sum over the calibration text of a function of each linear layer's
+   * input.
+   */
   | (Node & { readonly kind: "observe"; readonly block: Expr; readonly text: Expr; readonly by: Ident })
   /** `w matches "*.q_proj"`. */
   | (Node & { readonly kind: "matches"; readonly value: Expr; readonly pattern: StringExpr });
-

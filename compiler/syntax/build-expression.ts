@@ -1,6 +1,15 @@
 import type { CstNode, IToken } from "chevrotain";
 import { error, InternalError, type Diagnostic, type Span } from "../diagnostic.js";
-import type { Argument, BinaryOperator, Expr, FormatExpr, Ident, RangeExpr, ReduceOperator, StringExpr } from "./ast.js";
+import type {
+  Argument,
+  BinaryOperator,
+  Expr,
+  FormatExpr,
+  Ident,
+  RangeExpr,
+  ReduceOperator,
+  StringExpr,
+} from "./ast.js";
 import { child, extent, nodes, only, optionalNode, optionalToken, token, tokensOf } from "./cst.js";
 import { infixOperators, precedence } from "./tokens.js";
 
@@ -56,9 +65,17 @@ function infix(context: Context, left: Expr, operator: IToken, right: Expr, befo
   if (infixOperators.get(text) === precedence.comparison && before) {
     const at = { span: spanOfToken(context, operator), message: `\`${text}\` after \`${before.image}\`` };
     if (infixOperators.get(before.image) === precedence.comparison) {
-      context.report(error("E117", "comparisons do not chain", at, { help: `join two comparisons with \`and\`, or put one in parentheses` }));
+      context.report(
+        error("E117", "comparisons do not chain", at, {
+          help: `join two comparisons with \`and\`, or put one in parentheses`,
+        }),
+      );
     } else if (before.image === "where") {
-      context.report(error("E116", `\`where\` binds tighter than \`${text}\`, so this compares the masked value`, at, { help: `put the condition in parentheses: \`... where (... ${text} ...)\`` }));
+      context.report(
+        error("E116", `\`where\` binds tighter than \`${text}\`, so this compares the masked value`, at, {
+          help: `put the condition in parentheses: \`... where (... ${text} ...)\``,
+        }),
+      );
     }
   }
   switch (text) {
@@ -66,7 +83,14 @@ function infix(context: Context, left: Expr, operator: IToken, right: Expr, befo
       return { kind: "where", value: left, mask: right, span };
     case "matches":
       if (right.kind === "string") return { kind: "matches", value: left, pattern: right, span };
-      context.report(error("E110", "`matches` expects a name pattern in quotes", { span: right.span, message: "not a string" }, { help: 'write for example `w matches "*.q_proj"`' }));
+      context.report(
+        error(
+          "E110",
+          "`matches` expects a name pattern in quotes",
+          { span: right.span, message: "not a string" },
+          { help: 'write for example `w matches "*.q_proj"`' },
+        ),
+      );
       return left;
     default:
       return { kind: "binary", op: text as BinaryOperator, left, right, span };
@@ -83,20 +107,33 @@ function operand(context: Context, node: CstNode): Expr {
       return { kind: "unary", op: "not", operand: expression(context, child(inner, "expression")), span };
     case "reduce":
       return {
-        kind: "reduce", op: token(inner, "Reduction").image as ReduceOperator, over: nodes(inner, "reduceRange").map((each) => range(context, each)),
-        body: expression(context, child(inner, "expression")), span,
+        kind: "reduce",
+        op: token(inner, "Reduction").image as ReduceOperator,
+        over: nodes(inner, "reduceRange").map((each) => range(context, each)),
+        body: expression(context, child(inner, "expression")),
+        span,
       };
     case "top":
       return {
-        kind: "top", n: expression(context, child(inner, "n")), m: expression(context, child(inner, "m")),
-        axis: ident(context, optionalToken(inner, "Name") ?? token(inner, "Numeral")), score: expression(context, child(inner, "score")), span,
+        kind: "top",
+        n: expression(context, child(inner, "n")),
+        m: expression(context, child(inner, "m")),
+        axis: ident(context, optionalToken(inner, "Name") ?? token(inner, "Numeral")),
+        score: expression(context, child(inner, "score")),
+        span,
       };
     case "pack":
       return pack(context, inner, span);
     case "unpack":
       return { kind: "unpack", value: expression(context, child(inner, "expression")), span };
     case "observe":
-      return { kind: "observe", block: postfix(context, child(inner, "block")), text: postfix(context, child(inner, "text")), by: ident(context, token(inner, "Name")), span };
+      return {
+        kind: "observe",
+        block: postfix(context, child(inner, "block")),
+        text: postfix(context, child(inner, "text")),
+        by: ident(context, token(inner, "Name")),
+        span,
+      };
     case "postfix":
       return postfix(context, inner);
     default:
@@ -107,14 +144,25 @@ function operand(context: Context, node: CstNode): Expr {
 function pack(context: Context, node: CstNode, span: Span): Expr {
   const scaleWord = optionalToken(node, "scaleWord");
   if (scaleWord && scaleWord.image !== "scale") {
-    context.report(error("E110", `\`with\` expects \`scale\`, found \`${scaleWord.image}\``, { span: spanOfToken(context, scaleWord), message: "expected `scale`" }, {
-      help: "write `with scale s` or `with scale s, zero z`",
-    }));
+    context.report(
+      error(
+        "E110",
+        `\`with\` expects \`scale\`, found \`${scaleWord.image}\``,
+        { span: spanOfToken(context, scaleWord), message: "expected `scale`" },
+        {
+          help: "write `with scale s` or `with scale s, zero z`",
+        },
+      ),
+    );
   }
   const [scale, zero] = [optionalNode(node, "scale"), optionalNode(node, "zero")];
   return {
-    kind: "pack", value: expression(context, child(node, "value")), format: format(context, child(node, "format")),
-    scale: scale && expression(context, scale), zero: zero && expression(context, zero), span,
+    kind: "pack",
+    value: expression(context, child(node, "value")),
+    format: format(context, child(node, "format")),
+    scale: scale && expression(context, scale),
+    zero: zero && expression(context, zero),
+    span,
   };
 }
 
@@ -122,20 +170,34 @@ function pack(context: Context, node: CstNode, span: Span): Expr {
 export function format(context: Context, node: CstNode): FormatExpr {
   const args = optionalNode(node, "arguments");
   const of = optionalNode(node, "format");
-  return { name: ident(context, token(node, "Name")), args: args ? argumentsOf(context, args) : [], of: of && format(context, of), span: spanOfNode(context, node) };
+  return {
+    name: ident(context, token(node, "Name")),
+    args: args ? argumentsOf(context, args) : [],
+    of: of && format(context, of),
+    span: spanOfNode(context, node),
+  };
 }
 
 function argumentsOf(context: Context, node: CstNode): readonly Argument[] {
   return nodes(node, "argument").map((each) => {
     const label = optionalToken(each, "Name");
-    return { label: label && ident(context, label), value: expression(context, child(each, "expression")), span: spanOfNode(context, each) };
+    return {
+      label: label && ident(context, label),
+      value: expression(context, child(each, "expression")),
+      span: spanOfNode(context, each),
+    };
   });
 }
 
 /** `k`, `k in low .. high`. */
 export function range(context: Context, node: CstNode): RangeExpr {
   const [low, high] = [optionalNode(node, "low"), optionalNode(node, "high")];
-  return { index: ident(context, token(node, "Name")), low: low && expression(context, low), high: high && expression(context, high), span: spanOfNode(context, node) };
+  return {
+    index: ident(context, token(node, "Name")),
+    low: low && expression(context, low),
+    high: high && expression(context, high),
+    span: spanOfNode(context, node),
+  };
 }
 
 function postfix(context: Context, node: CstNode): Expr {
@@ -157,10 +219,19 @@ function primary(context: Context, node: CstNode): Expr {
   const callee = optionalToken(node, "Name") ?? optionalToken(node, "Reduction");
   if (callee) {
     const args = optionalNode(node, "arguments");
-    return args ? { kind: "call", callee: ident(context, callee), args: argumentsOf(context, args), span } : { kind: "name", name: callee.image, span };
+    return args
+      ? { kind: "call", callee: ident(context, callee), args: argumentsOf(context, args), span }
+      : { kind: "name", name: callee.image, span };
   }
   const numeral = optionalToken(node, "Numeral");
-  if (numeral) return { kind: "number", value: Number(numeral.image), integer: /^(0[xX].*|\d+)$/.test(numeral.image), text: numeral.image, span };
+  if (numeral)
+    return {
+      kind: "number",
+      value: Number(numeral.image),
+      integer: /^(0[xX].*|\d+)$/.test(numeral.image),
+      text: numeral.image,
+      span,
+    };
   const text = optionalToken(node, "Text");
   if (text) return string(context, text);
   return { kind: "boolean", value: optionalToken(node, "True") !== null, span };

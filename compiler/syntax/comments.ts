@@ -31,13 +31,15 @@ export function readComments(source: string, comments: readonly IToken[]): Comme
     },
     trailing(offset) {
       const comment = comments[next];
-      if (!comment || comment.startOffset < offset || !/^[ \t]*$/.test(source.slice(offset, comment.startOffset))) return null;
+      if (!comment || comment.startOffset < offset || !/^[ \t]*$/.test(source.slice(offset, comment.startOffset)))
+        return null;
       next += 1;
       return text(comment);
     },
     inside(offset) {
       const lines: string[] = [];
-      for (let comment = comments[next]; comment && comment.startOffset < offset; comment = comments[++next]) lines.push(text(comment));
+      for (let comment = comments[next]; comment && comment.startOffset < offset; comment = comments[++next])
+        lines.push(text(comment));
       return lines;
     },
   };

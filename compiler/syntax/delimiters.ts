@@ -1,9 +1,41 @@
 import { createTokenInstance, type IToken, type TokenType } from "chevrotain";
 import { error, type Diagnostic, type Span } from "../diagnostic.js";
 import {
-  AddTo, Arrow, Assign, CloseBrace, CloseParen, CloseSquare, Comma, declarationWords, Define, Dot, Else, Equal, Expect, Fn, If, Infix,
-  Let, Name, Not, Observe, Of, OpenBrace, OpenParen, OpenSquare, Pack, RecipeWord, Reduction, reservedWords, statementWords, SubtractFrom, Top, Unpack,
-  UpdateName, Var, Where,
+  AddTo,
+  Arrow,
+  Assign,
+  CloseBrace,
+  CloseParen,
+  CloseSquare,
+  Comma,
+  declarationWords,
+  Define,
+  Dot,
+  Else,
+  Equal,
+  Expect,
+  Fn,
+  If,
+  Infix,
+  Let,
+  Name,
+  Not,
+  Observe,
+  Of,
+  OpenBrace,
+  OpenParen,
+  OpenSquare,
+  Pack,
+  RecipeWord,
+  Reduction,
+  reservedWords,
+  statementWords,
+  SubtractFrom,
+  Top,
+  Unpack,
+  UpdateName,
+  Var,
+  Where,
 } from "./tokens.js";
 
 /** How deeply brackets and operators may nest [L-5]: every later stage may recurse over the Ast without a check. */
@@ -35,11 +67,22 @@ interface Open {
   head: TokenType | null;
 }
 
-const closers = new Map<TokenType, TokenType>([[OpenParen, CloseParen], [OpenSquare, CloseSquare], [OpenBrace, CloseBrace]]);
+const closers = new Map<TokenType, TokenType>([
+  [OpenParen, CloseParen],
+  [OpenSquare, CloseSquare],
+  [OpenBrace, CloseBrace],
+]);
 const closing: ReadonlySet<TokenType> = new Set(closers.values());
 const statements: ReadonlySet<TokenType> = new Set(statementWords);
 const declarations: ReadonlySet<TokenType> = new Set(declarationWords);
-const resets: ReadonlySet<TokenType> = new Set([...statementWords, ...declarationWords, Comma, Define, AddTo, SubtractFrom]);
+const resets: ReadonlySet<TokenType> = new Set([
+  ...statementWords,
+  ...declarationWords,
+  Comma,
+  Define,
+  AddTo,
+  SubtractFrom,
+]);
 const nesting: ReadonlySet<TokenType> = new Set([Not, Top, Pack, Unpack, Observe, Of, Dot, Else]);
 
 /**
@@ -74,10 +117,17 @@ export function balance(tokens: readonly IToken[], spanOf: (token: IToken) => Sp
     const image = String(close.PATTERN);
     const last = result[result.length - 1] ?? token;
     const end = last.startOffset + last.image.length;
-    diagnostics.push(error("E111", `this \`${token.image}\` is never closed`, { span: spanOf(token), message: "opened here" }, {
-      labels: before ? [{ span: spanOf(before), message: `\`${image}\` was expected before this` }] : [],
-      help: `add \`${image}\``,
-    }));
+    diagnostics.push(
+      error(
+        "E111",
+        `this \`${token.image}\` is never closed`,
+        { span: spanOf(token), message: "opened here" },
+        {
+          labels: before ? [{ span: spanOf(before), message: `\`${image}\` was expected before this` }] : [],
+          help: `add \`${image}\``,
+        },
+      ),
+    );
     result.push(createTokenInstance(close, image, end, end, NaN, NaN, NaN, NaN));
     if (close !== CloseBrace) mended.push({ start: token.startOffset, end: before ? before.startOffset : Infinity });
     pop();
@@ -86,10 +136,14 @@ export function balance(tokens: readonly IToken[], spanOf: (token: IToken) => Sp
   for (const read of tokens) {
     const previous = result[result.length - 1]?.tokenType ?? null;
     // after a dot any word is a name
-    const token = previous === Dot && reservedWords.has(read.image) ? { ...read, tokenType: Name, tokenTypeIdx: Name.tokenTypeIdx ?? 0 } : read;
+    const token =
+      previous === Dot && reservedWords.has(read.image)
+        ? { ...read, tokenType: Name, tokenTypeIdx: Name.tokenTypeIdx ?? 0 }
+        : read;
     const type = token.tokenType;
     const inParentheses = (): boolean => top().close !== null && top().close !== CloseBrace;
-    // no statement, body or result type can stand inside parentheses, no declaration inside braces: what is open was left open
+    // no statement, body or result type can stand inside parentheses, no declaration inside braces: what is open was
+    // left open
     const parameter = type === Var && top().parameters && (previous === OpenParen || previous === Comma);
     const beginsStatement = !parameter && statements.has(type);
     const beginsDeclaration = declarations.has(type);
@@ -100,25 +154,45 @@ export function balance(tokens: readonly IToken[], spanOf: (token: IToken) => Sp
 
     const close = closers.get(type);
     if (close) {
-      const parameters = type === OpenParen && [Fn, RecipeWord].some((word) => result[result.length - 2]?.tokenType === word);
+      const parameters =
+        type === OpenParen && [Fn, RecipeWord].some((word) => result[result.length - 2]?.tokenType === word);
       stack.push({ token, close, parameters, at: result.length, operators: 0, head: null });
       depth += 1;
       result.push(token);
     } else if (closing.has(type)) {
       if (!stack.some((open) => open.close === type)) {
         if (diagnostics.length > mostUnmatched) return { tokens: null, diagnostics, mended };
-        diagnostics.push(error("E112", `this \`${token.image}\` closes nothing`, { span: spanOf(token), message: "no bracket is open here" }, { help: "remove it, or add the bracket that it should close" }));
+        diagnostics.push(
+          error(
+            "E112",
+            `this \`${token.image}\` closes nothing`,
+            { span: spanOf(token), message: "no bracket is open here" },
+            { help: "remove it, or add the bracket that it should close" },
+          ),
+        );
         continue;
       }
       while (top().close !== type) closeUnclosed(token);
       pop();
       if (type === CloseSquare) count(1);
       result.push(token);
-    } else if (type === Define && compares(top(), previous === CloseSquare) && !(previous === CloseSquare && result[closed - 2]?.tokenType === Where)) {
-      diagnostics.push(error("E113", "`=` defines, and a comparison was expected here", { span: spanOf(token), message: "expected `==`" }, { help: "write `==` to compare" }));
+    } else if (
+      type === Define &&
+      compares(top(), previous === CloseSquare) &&
+      !(previous === CloseSquare && result[closed - 2]?.tokenType === Where)
+    ) {
+      diagnostics.push(
+        error(
+          "E113",
+          "`=` defines, and a comparison was expected here",
+          { span: spanOf(token), message: "expected `==`" },
+          { help: "write `==` to compare" },
+        ),
+      );
       result.push({ ...token, tokenType: Equal, tokenTypeIdx: Equal.tokenTypeIdx ?? 0, image: "==" });
     } else {
-      if (nesting.has(type) || categories(type).some((category) => category === Infix || category === Reduction)) count(1);
+      if (nesting.has(type) || categories(type).some((category) => category === Infix || category === Reduction))
+        count(1);
       if (categories(type).includes(Assign) && previous === CloseSquare) markUpdate(result, closed);
       result.push(token);
     }
@@ -129,14 +203,20 @@ export function balance(tokens: readonly IToken[], spanOf: (token: IToken) => Sp
   return { tokens: result, diagnostics, mended };
 }
 
-/** Whether `=` can only be meant as a comparison: in parentheses (but no parameter list), after `if` or `expect`, in a function's constraints. After `]` it may begin an update. */
+/**
+ * Whether `=` can only be meant as a comparison: in parentheses (but no parameter list), after `if` or `expect`, in a
+ * function's constraints. After `]` it may begin an update.
+ */
 function compares(open: Open, afterElement: boolean): boolean {
   if (open.close === null) return open.head === Fn;
   if (open.close === CloseBrace) return open.head === If || (open.head === Expect && !afterElement);
   return !open.parameters;
 }
 
-/** `w[...] =` begins a statement, unless `let`, `where` or a comma before it makes it a definition. `bracket` is where its `[` stands. */
+/**
+ * `w[...] =` begins a statement, unless `let`, `where` or a comma before it makes it a definition. `bracket` is where
+ * its `[` stands.
+ */
 function markUpdate(result: IToken[], bracket: number): void {
   const name = result[bracket - 1];
   const before = result[bracket - 2]?.tokenType;
@@ -149,7 +229,12 @@ function categories(type: TokenType): readonly TokenType[] {
 }
 
 function tooDeep(span: Span): Diagnostic {
-  return error("E105", `this is nested too deeply: at most ${nestingLimit} brackets and operators may be open at one place`, { span, message: "one too many here" }, {
-    help: "split the expression with `let`, or the block into functions",
-  });
+  return error(
+    "E105",
+    `this is nested too deeply: at most ${nestingLimit} brackets and operators may be open at one place`,
+    { span, message: "one too many here" },
+    {
+      help: "split the expression with `let`, or the block into functions",
+    },
+  );
 }

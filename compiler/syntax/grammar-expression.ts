@@ -1,11 +1,55 @@
-import { CstParser, EOF, tokenMatcher, type CstNode, type IParserErrorMessageProvider, type IToken, type ParserMethod, type TokenType } from "chevrotain";
 import {
-  Along, As, By, CloseBrace, CloseParen, CloseSquare, Colon, Comma, Define, Dot, Dots, False, In, Infix,
-  infixOperators, Minus, Name, Not, Numeral, Observe, Of, On, OpenBrace, OpenParen, OpenSquare, Pack, precedence,
-  Reduction, Text, tokens, Top, True, Unpack, Where, With,
+  CstParser,
+  EOF,
+  tokenMatcher,
+  type CstNode,
+  type IParserErrorMessageProvider,
+  type IToken,
+  type ParserMethod,
+  type TokenType,
+} from "chevrotain";
+import {
+  Along,
+  As,
+  By,
+  CloseBrace,
+  CloseParen,
+  CloseSquare,
+  Colon,
+  Comma,
+  Define,
+  Dot,
+  Dots,
+  False,
+  In,
+  Infix,
+  infixOperators,
+  Minus,
+  Name,
+  Not,
+  Numeral,
+  Observe,
+  Of,
+  On,
+  OpenBrace,
+  OpenParen,
+  OpenSquare,
+  Pack,
+  precedence,
+  Reduction,
+  Text,
+  tokens,
+  Top,
+  True,
+  Unpack,
+  Where,
+  With,
 } from "./tokens.js";
 
-/** What a Grammar is made with: `messages` words errors; `recover` goes on after an error; `validate` checks the grammar itself, for tests. */
+/**
+ * What a Grammar is made with: `messages` words errors; `recover` goes on after an error; `validate` checks the grammar
+ * itself, for tests.
+ */
 export interface GrammarOptions {
   readonly recover: boolean;
   readonly validate: boolean;
@@ -15,21 +59,30 @@ export interface GrammarOptions {
 /** The part of the grammar that expressions and formats need. */
 export abstract class ExpressionGrammar extends CstParser {
   constructor(options: GrammarOptions) {
-    super([...tokens], { recoveryEnabled: options.recover, errorMessageProvider: options.messages, nodeLocationTracking: "onlyOffset", maxLookahead: 2, skipValidations: !options.validate });
+    super([...tokens], {
+      recoveryEnabled: options.recover,
+      errorMessageProvider: options.messages,
+      nodeLocationTracking: "onlyOffset",
+      maxLookahead: 2,
+      skipValidations: !options.validate,
+    });
   }
 
   /** Operands joined by operators that bind at least as tightly as `least`. */
-  protected readonly expression: ParserMethod<[least?: number], CstNode> = this.RULE("expression", (least: number = 0) => {
-    this.SUBRULE(this.operand);
-    this.MANY({
-      GATE: () => this.infixPrecedence() >= least && !this.atDefinition(),
-      DEF: () => {
-        const operator = this.CONSUME(Infix);
-        const binds = infixOperators.get(operator.image) ?? 0;
-        this.SUBRULE(this.expression, { ARGS: [operator.image === "^" ? precedence.negate : binds + 1] });
-      },
-    });
-  });
+  protected readonly expression: ParserMethod<[least?: number], CstNode> = this.RULE(
+    "expression",
+    (least: number = 0) => {
+      this.SUBRULE(this.operand);
+      this.MANY({
+        GATE: () => this.infixPrecedence() >= least && !this.atDefinition(),
+        DEF: () => {
+          const operator = this.CONSUME(Infix);
+          const binds = infixOperators.get(operator.image) ?? 0;
+          this.SUBRULE(this.expression, { ARGS: [operator.image === "^" ? precedence.negate : binds + 1] });
+        },
+      });
+    },
+  );
 
   private readonly operand = this.RULE("operand", () => {
     this.OR([
@@ -202,20 +255,36 @@ export abstract class ExpressionGrammar extends CstParser {
 
   /** Whether next is `where y[t, n] =`: a definition after `return`, not a mask [L-52]. */
   private atDefinition(): boolean {
-    if (!tokenMatcher(this.LA(1), Where) || !tokenMatcher(this.LA(2), Name) || !tokenMatcher(this.LA(3), OpenSquare)) return false;
+    if (!tokenMatcher(this.LA(1), Where) || !tokenMatcher(this.LA(2), Name) || !tokenMatcher(this.LA(3), OpenSquare))
+      return false;
     let depth = 1;
     let at = 4;
     for (; depth > 0; at += 1) {
       const token = this.LA(at);
       if (tokenMatcher(token, OpenSquare)) depth += 1;
       else if (tokenMatcher(token, CloseSquare)) depth -= 1;
-      else if (tokenMatcher(token, EOF) || tokenMatcher(token, OpenBrace) || tokenMatcher(token, CloseBrace)) return false;
+      else if (tokenMatcher(token, EOF) || tokenMatcher(token, OpenBrace) || tokenMatcher(token, CloseBrace))
+        return false;
     }
     return tokenMatcher(this.LA(at), Define);
   }
 }
 
-const expressionStarts: readonly TokenType[] = [Name, Numeral, Text, True, False, OpenParen, Minus, Not, Reduction, Top, Pack, Unpack, Observe];
+const expressionStarts: readonly TokenType[] = [
+  Name,
+  Numeral,
+  Text,
+  True,
+  False,
+  OpenParen,
+  Minus,
+  Not,
+  Reduction,
+  Top,
+  Pack,
+  Unpack,
+  Observe,
+];
 
 /** Whether an expression can begin with this token. */
 export function beginsExpression(token: IToken): boolean {

@@ -15,7 +15,10 @@ const mostErrors = 50;
 /** No more than this are looked for: a file with so many is no program. */
 const mostLexicalErrors = 200;
 
-/** Of a larger file (in UTF-16 units) only the first syntax error is told: recovery would take seconds where all is wrong. */
+/**
+ * Of a larger file (in UTF-16 units) only the first syntax error is told: recovery would take seconds where all is
+ * wrong.
+ */
 const largestRecovered = 64 * 1024;
 
 /** Lexer and parser are costly to make and free to use again: made at the first parse, then kept. */
@@ -28,15 +31,34 @@ const plainGrammars = once(() => new Grammar({ recover: false, validate: false, 
  * `spec/errors.md`; one error of a statement hides the others of the same statement.
  */
 export function parse(source: string, file: string): Checked<Module> {
-  const span = (start: number, end: number): Span => ({ file, start, end: Math.min(Math.max(end, start), source.length) });
+  const span = (start: number, end: number): Span => ({
+    file,
+    start,
+    end: Math.min(Math.max(end, start), source.length),
+  });
   if (source.length > largestFile || utf8Length(source) > largestFile) {
-    return failed([error("E106", `the file is larger than ${largestFile / 1024 / 1024} MiB, the most that is read`, { span: span(0, 0), message: `${utf8Length(source)} bytes` }, { help: "split it into modules joined by `use`" })]);
+    return failed([
+      error(
+        "E106",
+        `the file is larger than ${largestFile / 1024 / 1024} MiB, the most that is read`,
+        { span: span(0, 0), message: `${utf8Length(source)} bytes` },
+        { help: "split it into modules joined by `use`" },
+      ),
+    ]);
   }
-  const spanOf = (token: IToken): Span => (tokenMatcher(token, EOF) || Number.isNaN(token.startOffset) ? span(source.length, source.length) : span(token.startOffset, token.startOffset + token.image.length));
+  const spanOf = (token: IToken): Span =>
+    tokenMatcher(token, EOF) || Number.isNaN(token.startOffset)
+      ? span(source.length, source.length)
+      : span(token.startOffset, token.startOffset + token.image.length);
 
   const lexed = lexers().tokenize(source);
-  const unknown = lexed.errors.slice(0, mostLexicalErrors).map((each) => ({ start: each.offset, end: each.offset + each.length }));
-  const lexical = [...unknown.map(({ start, end }) => unknownCharacters(source.slice(start, end), span(start, end))), ...literals(lexed.tokens, spanOf)];
+  const unknown = lexed.errors
+    .slice(0, mostLexicalErrors)
+    .map((each) => ({ start: each.offset, end: each.offset + each.length }));
+  const lexical = [
+    ...unknown.map(({ start, end }) => unknownCharacters(source.slice(start, end), span(start, end))),
+    ...literals(lexed.tokens, spanOf),
+  ];
   if (lexed.errors.length >= mostLexicalErrors) return failed(lexical);
 
   const balanced = balance(lexed.tokens, spanOf);
@@ -45,7 +67,9 @@ export function parse(source: string, file: string): Checked<Module> {
   const grammar = source.length > largestRecovered ? plainGrammars() : grammars();
   grammar.input = balanced.tokens;
   const tree = grammar.module();
-  const late = worthTelling(grammar.errors, balanced.tokens, [...balanced.mended, ...unknown]).map(({ each, ...neighbours }) => syntaxError(each, neighbours, spanOf));
+  const late = worthTelling(grammar.errors, balanced.tokens, [...balanced.mended, ...unknown]).map(
+    ({ each, ...neighbours }) => syntaxError(each, neighbours, spanOf),
+  );
   grammar.input = [];
   if (early.length + late.length > 0) return failed([...early, ...late]);
 
@@ -59,7 +83,13 @@ function failed(diagnostics: readonly Diagnostic[]): Checked<Module> {
   const sorted = [...diagnostics].sort((a, b) => (a.labels[0]?.span.start ?? 0) - (b.labels[0]?.span.start ?? 0));
   const last = sorted[mostErrors - 1];
   if (sorted.length <= mostErrors || !last) return { value: null, diagnostics: sorted };
-  return { value: null, diagnostics: [...sorted.slice(0, mostErrors - 1), { ...last, notes: [...last.notes, `there are more errors; only the first ${mostErrors} are shown`] }] };
+  return {
+    value: null,
+    diagnostics: [
+      ...sorted.slice(0, mostErrors - 1),
+      { ...last, notes: [...last.notes, `there are more errors; only the first ${mostErrors} are shown`] },
+    ],
+  };
 }
 
 /** Numbers and strings that are written wrongly or too large. */
@@ -67,18 +97,34 @@ function literals(list: readonly IToken[], spanOf: (token: IToken) => Span): rea
   const diagnostics: Diagnostic[] = [];
   for (const token of list) {
     if (diagnostics.length >= mostLexicalErrors) break;
-    const at = (message: string): { readonly span: Span; readonly message: string } => ({ span: spanOf(token), message });
+    const at = (message: string): { readonly span: Span; readonly message: string } => ({
+      span: spanOf(token),
+      message,
+    });
     if (token.tokenType === BadText) {
       const ended = token.image.length > 1 && token.image.endsWith('"') && !/[^\\](\\\\)*\\"$/.test(token.image);
-      diagnostics.push(ended
-        ? error("E104", "a string knows only the escapes `\\\"` and `\\\\`", at("unknown escape"), { help: "write `\\\\` for a backslash" })
-        : error("E102", "this string is never closed", at("no closing quote on this line"), { help: 'add `"`' }));
+      diagnostics.push(
+        ended
+          ? error("E104", 'a string knows only the escapes `\\"` and `\\\\`', at("unknown escape"), {
+              help: "write `\\\\` for a backslash",
+            })
+          : error("E102", "this string is never closed", at("no closing quote on this line"), { help: 'add `"`' }),
+      );
     } else if (token.tokenType === BadNumeral) {
-      diagnostics.push(error("E104", `\`${token.image.slice(0, 40)}\` is not a number`, at("digits run into letters"), { help: "numbers are written 128, 0.5, 1e-5 or 0xff" }));
+      diagnostics.push(
+        error("E104", `\`${token.image.slice(0, 40)}\` is not a number`, at("digits run into letters"), {
+          help: "numbers are written 128, 0.5, 1e-5 or 0xff",
+        }),
+      );
     } else if (token.tokenType === Numeral) {
       const value = Number(token.image);
       if (/^(0[xX].*|\d+)$/.test(token.image)) {
-        if (value > 0xffffffff) diagnostics.push(error("E103", "this integer does not fit into 32 bits", at("more than 4294967295"), { help: "write it with an exponent, for example `1e12`, if a float is meant" }));
+        if (value > 0xffffffff)
+          diagnostics.push(
+            error("E103", "this integer does not fit into 32 bits", at("more than 4294967295"), {
+              help: "write it with an exponent, for example `1e12`, if a float is meant",
+            }),
+          );
       } else if (!Number.isFinite(Math.fround(value))) {
         diagnostics.push(error("E103", "this number is too large for an f32", at("more than 3.4028235e38")));
       } else if (Math.fround(value) === 0 && /[1-9]/.test(token.image.replace(/[eE].*/, ""))) {
@@ -89,11 +135,20 @@ function literals(list: readonly IToken[], spanOf: (token: IToken) => Span): rea
   return diagnostics;
 }
 
-/** The parser's errors, each with the tokens around it, without those that only follow from another: near a mended place, and after another error of the same statement. */
-function worthTelling(errors: readonly IRecognitionException[], list: readonly IToken[], mended: Balanced["mended"]): readonly ({ readonly each: IRecognitionException } & Neighbours)[] {
+/**
+ * The parser's errors, each with the tokens around it, without those that only follow from another: near a mended
+ * place, and after another error of the same statement.
+ */
+function worthTelling(
+  errors: readonly IRecognitionException[],
+  list: readonly IToken[],
+  mended: Balanced["mended"],
+): readonly ({ readonly each: IRecognitionException } & Neighbours)[] {
   const synchronising = new Set([...statementWords, ...declarationWords, UpdateName]);
   const positions = new Map(list.map((token, at) => [token, at] as const));
-  const sorted = errors.map((each) => ({ each, at: positions.get(each.token) ?? list.length })).sort((a, b) => a.at - b.at);
+  const sorted = errors
+    .map((each) => ({ each, at: positions.get(each.token) ?? list.length }))
+    .sort((a, b) => a.at - b.at);
   const kept: ({ readonly each: IRecognitionException } & Neighbours)[] = [];
   let last = -1;
   for (const { each, at } of sorted) {

@@ -13,7 +13,13 @@ export function expression(value: Expr, least = 0): Layout {
 
 function binding(value: Expr): number {
   switch (value.kind) {
-    case "string": case "number": case "boolean": case "name": case "member": case "index": case "call":
+    case "string":
+    case "number":
+    case "boolean":
+    case "name":
+    case "member":
+    case "index":
+    case "call":
       return closed;
     case "unary":
       return value.op === "-" ? precedence.negate : precedence.not;
@@ -30,7 +36,8 @@ function binding(value: Expr): number {
     // it takes in a sum after `in`, and ends before `where`
     case "top":
       return precedence.where + 0.5;
-    case "pack": case "observe":
+    case "pack":
+    case "observe":
       return 0;
     default:
       return value satisfies never;
@@ -58,13 +65,18 @@ function bare(value: Expr): Layout {
     case "call":
       return [value.callee.name, argumentList(value.args)];
     case "unary":
-      return value.op === "-" ? ["-", expression(value.operand, precedence.negate)] : ["not ", expression(value.operand, precedence.not)];
+      return value.op === "-"
+        ? ["-", expression(value.operand, precedence.negate)]
+        : ["not ", expression(value.operand, precedence.not)];
     case "binary":
       return binary(value);
     case "reduce":
       return [value.op, bracketed("[", value.over.map(range), "]"), " ", expression(value.body, precedence.reduce)];
     case "where":
-      return group(expression(value.value, precedence.where), nest(line, "where ", expression(value.mask, precedence.sum)));
+      return group(
+        expression(value.value, precedence.where),
+        nest(line, "where ", expression(value.mask, precedence.sum)),
+      );
     case "top": {
       const [n, m, score] = [value.n, value.m, value.score].map((each) => expression(each, precedence.sum));
       return ["top ", n ?? "", " of ", m ?? "", ` along ${value.axis.name} in `, score ?? ""];
@@ -77,7 +89,14 @@ function bare(value: Expr): Layout {
     case "unpack":
       return ["unpack ", expression(value.value, precedence.negate)];
     case "observe":
-      return ["observe ", expression(value.block, closed), " on ", expression(value.text, closed), " by ", value.by.name];
+      return [
+        "observe ",
+        expression(value.block, closed),
+        " on ",
+        expression(value.text, closed),
+        " by ",
+        value.by.name,
+      ];
     case "matches":
       return [expression(value.value, precedence.sum), " matches ", quoted(value.pattern.value)];
     default:
@@ -92,7 +111,10 @@ function binary(value: Extract<Expr, { kind: "binary" }>): Layout {
       return [expression(value.left, closed), value.op, expression(value.right, precedence.negate)];
     // comparisons do not chain, and a masked value compared must stand in parentheses
     case precedence.comparison:
-      return group(expression(value.left, precedence.sum), nest(line, value.op, " ", expression(value.right, precedence.where)));
+      return group(
+        expression(value.left, precedence.sum),
+        nest(line, value.op, " ", expression(value.right, precedence.where)),
+      );
     default:
       return group(chain(value, binds));
   }
@@ -106,22 +128,34 @@ function chain(value: Expr, binds: number): Layout {
 
 /** Expressions separated by commas. A `pack` with a scale would take a following `zero` for its own. */
 export function expressions(values: readonly Expr[]): readonly Layout[] {
-  return values.map((value, at) => expression(value, at < values.length - 1 && value.kind === "pack" ? precedence.or : 0));
+  return values.map((value, at) =>
+    expression(value, at < values.length - 1 && value.kind === "pack" ? precedence.or : 0),
+  );
 }
 
 function argumentList(args: readonly Argument[]): Layout {
   const values = expressions(args.map((each) => each.value));
-  return bracketed("(", args.map((each, at) => [each.label ? `${each.label.name}: ` : "", values[at] ?? ""]), ")");
+  return bracketed(
+    "(",
+    args.map((each, at) => [each.label ? `${each.label.name}: ` : "", values[at] ?? ""]),
+    ")",
+  );
 }
 
 /** `nm(2, 4) of int4(128)`. */
 export function format(value: FormatExpr): Layout {
-  return [value.name.name, value.args.length > 0 ? argumentList(value.args) : "", value.of ? [" of ", format(value.of)] : ""];
+  return [
+    value.name.name,
+    value.args.length > 0 ? argumentList(value.args) : "",
+    value.of ? [" of ", format(value.of)] : "",
+  ];
 }
 
 /** `k`, or `k in 0 .. K`. */
 export function range(value: RangeExpr): Layout {
-  return value.low && value.high ? [value.index.name, " in ", expression(value.low), " .. ", expression(value.high)] : value.index.name;
+  return value.low && value.high
+    ? [value.index.name, " in ", expression(value.low), " .. ", expression(value.high)]
+    : value.index.name;
 }
 
 /** A string as it is written in source. */

@@ -7,7 +7,10 @@ import { precedence } from "./tokens.js";
 /** Columns of a line, where it can be broken. */
 const width = 120;
 
-/** The formatter: a file in its one layout. `parse(print(m))` is `m` but for spans, and `print(parse(s))` of its own output is that output. */
+/**
+ * The formatter: a file in its one layout. `parse(print(m))` is `m` but for spans, and `print(parse(s))` of its own
+ * output is that output.
+ */
 export function print(module: Module): string {
   const all = [...module.uses, ...module.declarations];
   const lines = all.flatMap((each, at) => {
@@ -30,16 +33,33 @@ export function printType(value: TypeExpr): string {
 function declaration(value: Use | Declaration): readonly string[] {
   switch (value.kind) {
     case "use":
-      return commented(value, ["use ", nest(list(value.modules.map((each) => (each.relative ? quoted(each.path) : each.path)), ","))], 0);
+      return commented(
+        value,
+        [
+          "use ",
+          nest(
+            list(
+              value.modules.map((each) => (each.relative ? quoted(each.path) : each.path)),
+              ",",
+            ),
+          ),
+        ],
+        0,
+      );
     case "constant":
       return commented(value, [`const ${value.name.name} = `, expression(value.value)], 0);
     case "function": {
       const results = value.results.length > 0 ? [" -> ", group(list(value.results.map(type), ","))] : [];
-      const constraints = value.constraints.length > 0 ? [group(nest(line, "where ", list(expressions(value.constraints), ",")))] : [];
-      return bodied(value, group(`fn ${value.name.name}`, parameters(value.params), results, constraints), 0, [{ body: value.body, closing: value.closing }]);
+      const constraints =
+        value.constraints.length > 0 ? [group(nest(line, "where ", list(expressions(value.constraints), ",")))] : [];
+      return bodied(value, group(`fn ${value.name.name}`, parameters(value.params), results, constraints), 0, [
+        { body: value.body, closing: value.closing },
+      ]);
     }
     case "recipe":
-      return bodied(value, group(`recipe ${value.name.name}`, parameters(value.params)), 0, [{ body: value.body, closing: value.closing }]);
+      return bodied(value, group(`recipe ${value.name.name}`, parameters(value.params)), 0, [
+        { body: value.body, closing: value.closing },
+      ]);
     default:
       return value satisfies never;
   }
@@ -51,33 +71,87 @@ function parameters(values: readonly Param[]): Layout {
 }
 
 function parameter(value: Param): Layout {
-  return [value.mutable ? "var " : "", value.name.name, value.type ? [": ", type(value.type)] : "", value.fallback ? [" = ", expression(value.fallback, precedence.or)] : ""];
+  return [
+    value.mutable ? "var " : "",
+    value.name.name,
+    value.type ? [": ", type(value.type)] : "",
+    value.fallback ? [" = ", expression(value.fallback, precedence.or)] : "",
+  ];
 }
 
 function type(value: TypeExpr): Layout {
   const shape = value.shape ? bracketed("[", expressions(value.shape), "]") : "";
-  const pattern = value.pattern ? [" is ", expression(value.pattern.n, precedence.sum), ":", expression(value.pattern.m, precedence.sum), ` along ${value.pattern.axis.name}`] : "";
+  const pattern = value.pattern
+    ? [
+        " is ",
+        expression(value.pattern.n, precedence.sum),
+        ":",
+        expression(value.pattern.m, precedence.sum),
+        ` along ${value.pattern.axis.name}`,
+      ]
+    : "";
   return [value.dtype.name, shape, pattern, value.format ? [" as ", format(value.format)] : ""];
 }
 
 function statement(value: Statement, indent: number): readonly string[] {
   switch (value.kind) {
     case "let":
-      return commented(value, ["let ", list(value.names.map((each) => each.name), ","), indices(value.indices), " = ", expression(value.value), ranges(value.ranges)], indent);
+      return commented(
+        value,
+        [
+          "let ",
+          list(
+            value.names.map((each) => each.name),
+            ",",
+          ),
+          indices(value.indices),
+          " = ",
+          expression(value.value),
+          ranges(value.ranges),
+        ],
+        indent,
+      );
     case "var":
       return commented(value, [`var ${value.name.name} = `, expression(value.value)], indent);
     case "update":
-      return commented(value, [value.name.name, bracketed("[", expressions(value.at), "]"), ` ${value.op} `, expression(value.value), ranges(value.ranges)], indent);
+      return commented(
+        value,
+        [
+          value.name.name,
+          bracketed("[", expressions(value.at), "]"),
+          ` ${value.op} `,
+          expression(value.value),
+          ranges(value.ranges),
+        ],
+        indent,
+      );
     case "scan":
       return bodied(value, ["scan ", range(value.range)], indent, [{ body: value.body, closing: value.closing }]);
     case "for": {
       const to = value.to ? [" .. ", expression(value.to)] : [];
-      const globs = (word: string, patterns: readonly { readonly value: string }[]): Layout => (patterns.length > 0 ? nest(line, `${word} `, list(patterns.map((each) => quoted(each.value)), ",")) : "");
-      const head = group(`for ${value.name.name} in `, expression(value.over), ...to, globs("matching", value.matching), globs("except", value.except));
+      const globs = (word: string, patterns: readonly { readonly value: string }[]): Layout =>
+        patterns.length > 0
+          ? nest(
+              line,
+              `${word} `,
+              list(
+                patterns.map((each) => quoted(each.value)),
+                ",",
+              ),
+            )
+          : "";
+      const head = group(
+        `for ${value.name.name} in `,
+        expression(value.over),
+        ...to,
+        globs("matching", value.matching),
+        globs("except", value.except),
+      );
       return bodied(value, head, indent, [{ body: value.body, closing: value.closing }]);
     }
     case "return": {
-      const definitions = value.definitions.length > 0 ? [" where ", nest(list(value.definitions.map(definition), ","))] : [];
+      const definitions =
+        value.definitions.length > 0 ? [" where ", nest(list(value.definitions.map(definition), ","))] : [];
       return commented(value, group("return ", nest(list(expressions(value.values), ",")), ...definitions), indent);
     }
     case "if":
@@ -99,10 +173,18 @@ function ifStatement(value: Extract<Statement, { kind: "if" }>, indent: number):
   for (;;) {
     bodies.push({ head: ["if ", expression(at.condition)], body: at.then, closing: at.closing });
     const next = at.otherwise[0];
-    if (at.otherwise.length !== 1 || at.closingOtherwise.length > 0 || next?.kind !== "if" || next.leading.length > 0 || next.trailing !== null) break;
+    if (
+      at.otherwise.length !== 1 ||
+      at.closingOtherwise.length > 0 ||
+      next?.kind !== "if" ||
+      next.leading.length > 0 ||
+      next.trailing !== null
+    )
+      break;
     at = next;
   }
-  if (at.otherwise.length > 0 || at.closingOtherwise.length > 0) bodies.push({ body: at.otherwise, closing: at.closingOtherwise });
+  if (at.otherwise.length > 0 || at.closingOtherwise.length > 0)
+    bodies.push({ body: at.otherwise, closing: at.closingOtherwise });
   return bodied(value, bodies[0]?.head ?? "", indent, bodies);
 }
 
@@ -111,7 +193,13 @@ function definition(value: ReturnStatement["definitions"][number]): Layout {
 }
 
 function indices(names: readonly { readonly name: string }[] | null): Layout {
-  return names ? bracketed("[", names.map((each) => each.name), "]") : "";
+  return names
+    ? bracketed(
+        "[",
+        names.map((each) => each.name),
+        "]",
+      )
+    : "";
 }
 
 function ranges(list_: readonly RangeExpr[]): Layout {
@@ -131,16 +219,31 @@ function commented(comments: Comments, layout: Layout, indent: number): readonly
 }
 
 /** A head and bodies in braces; the second and later bodies stand after `else`. */
-function bodied(comments: Comments, head: Layout, indent: number, bodies: readonly { readonly head?: Layout; readonly body: readonly Statement[]; readonly closing: readonly string[] }[]): readonly string[] {
+function bodied(
+  comments: Comments,
+  head: Layout,
+  indent: number,
+  bodies: readonly {
+    readonly head?: Layout;
+    readonly body: readonly Statement[];
+    readonly closing: readonly string[];
+  }[],
+): readonly string[] {
   const margin = " ".repeat(indent);
   const lines = bodies.flatMap((each, at) => {
     const opening = at === 0 ? head : ["} else", each.head ? [" ", each.head] : ""];
     const open = `${margin}${render(group(opening), indent, width - 2)} {`;
-    return [...open.split("\n"), ...each.body.flatMap((inner) => statement(inner, indent + 2)), ...each.closing.map((line_) => indented(line_, `${margin}  `))];
+    return [
+      ...open.split("\n"),
+      ...each.body.flatMap((inner) => statement(inner, indent + 2)),
+      ...each.closing.map((line_) => indented(line_, `${margin}  `)),
+    ];
   });
   const last = bodies[bodies.length - 1];
   const empty = bodies.length === 1 && last?.body.length === 0 && last.closing.length === 0;
-  const ended = empty ? [...lines.slice(0, -1), `${lines.at(-1) ?? ""} }${after(comments)}`] : [...lines, `${margin}}${after(comments)}`];
+  const ended = empty
+    ? [...lines.slice(0, -1), `${lines.at(-1) ?? ""} }${after(comments)}`]
+    : [...lines, `${margin}}${after(comments)}`];
   return [...comments.leading.map((each) => indented(each, margin)), ...ended];
 }
 

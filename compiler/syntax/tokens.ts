@@ -5,25 +5,40 @@ import { createToken, Lexer, type ITokenConfig, type TokenType } from "chevrotai
  * knows the category `Infix`.
  */
 
-/** A comment to the end of the line, `///` for documentation. Kept apart from the tokens and given back by the printer. */
+/**
+ * A comment to the end of the line, `///` for documentation. Kept apart from the tokens and given back by the printer.
+ */
 export const Comment = createToken({ name: "Comment", pattern: /\/\/[^\r\n]*/, group: "comments" });
 const Blank = createToken({ name: "Blank", pattern: /[ \t\r\n\uFEFF]+/, group: Lexer.SKIPPED, line_breaks: true });
 
 /** Letters, digits and `_`, not starting with a digit, and no keyword (but after a `.`). */
 export const Name = createToken({ name: "Name", pattern: /[A-Za-z_][A-Za-z0-9_]*/ });
 
-/** The name that begins an update `w[n] = ...`: told from other names before parsing, so that recovery finds statements. */
+/**
+ * The name that begins an update `w[n] = ...`: told from other names before parsing, so that recovery finds statements.
+ */
 export const UpdateName = createToken({ name: "UpdateName", pattern: Lexer.NA, categories: [Name] });
 
 /** A number run together with letters, `1.0f` or `1_000`: reported, then read as a number. */
-export const BadNumeral = createToken({ name: "BadNumeral", pattern: /(?:\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|0[xX])[A-Za-z_][A-Za-z0-9_]*/ });
+export const BadNumeral = createToken({
+  name: "BadNumeral",
+  pattern: /(?:\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|0[xX])[A-Za-z_][A-Za-z0-9_]*/,
+});
 /** `12`, `0xff`, `0.5`, `1e-5`. */
-export const Numeral = createToken({ name: "Numeral", pattern: /0[xX][0-9a-fA-F]+|\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/, longer_alt: BadNumeral });
+export const Numeral = createToken({
+  name: "Numeral",
+  pattern: /0[xX][0-9a-fA-F]+|\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/,
+  longer_alt: BadNumeral,
+});
 BadNumeral.CATEGORIES = [Numeral];
 /** `"text"`, with `\"` and `\\`. */
 export const Text = createToken({ name: "Text", pattern: /"(?:[^"\\\r\n]|\\["\\])*"/ });
 /** A string without its closing quote, or with an unknown escape: reported, then read as a string. */
-export const BadText = createToken({ name: "BadText", pattern: /"(?:[^"\\\r\n]|\\[^\r\n])*(?:"|\\?(?=[\r\n]|$))/, categories: [Text] });
+export const BadText = createToken({
+  name: "BadText",
+  pattern: /"(?:[^"\\\r\n]|\\[^\r\n])*(?:"|\\?(?=[\r\n]|$))/,
+  categories: [Text],
+});
 
 /** Any operator between two operands. */
 export const Infix = createToken({ name: "Infix", pattern: Lexer.NA });
@@ -33,7 +48,12 @@ export const Assign = createToken({ name: "Assign", pattern: Lexer.NA });
 export const Reduction = createToken({ name: "Reduction", pattern: Lexer.NA });
 
 function keyword(word: string, categories: readonly TokenType[] = []): TokenType {
-  return createToken({ name: word[0]?.toUpperCase() + word.slice(1), pattern: word, longer_alt: Name, categories: [...categories] });
+  return createToken({
+    name: word[0]?.toUpperCase() + word.slice(1),
+    pattern: word,
+    longer_alt: Name,
+    categories: [...categories],
+  });
 }
 
 function mark(name: string, pattern: string, more: Partial<ITokenConfig> = {}): TokenType {
@@ -75,7 +95,9 @@ export const By = keyword("by");
 export const Is = keyword("is");
 export const Matching = keyword("matching");
 export const Except = keyword("except");
-const reductions = ["sum", "max", "min", "mean", "any", "all", "argmax", "count"].map((word) => keyword(word, [Reduction]));
+const reductions = ["sum", "max", "min", "mean", "any", "all", "argmax", "count"].map((word) =>
+  keyword(word, [Reduction]),
+);
 
 export const Arrow = mark("Arrow", "->");
 export const AddTo = mark("AddTo", "+=", { categories: [Assign] });
@@ -107,8 +129,42 @@ export const OpenBrace = mark("OpenBrace", "{");
 export const CloseBrace = mark("CloseBrace", "}");
 
 const keywords = [
-  Use, Const, Fn, RecipeWord, Let, Var, Scan, For, In, Return, If, Else, Store, As, Expect, Save, Where, Matches, Matching,
-  And, Or, Not, True, False, Top, Of, Along, Pack, Unpack, With, Observe, On, By, Is, Except, ...reductions,
+  Use,
+  Const,
+  Fn,
+  RecipeWord,
+  Let,
+  Var,
+  Scan,
+  For,
+  In,
+  Return,
+  If,
+  Else,
+  Store,
+  As,
+  Expect,
+  Save,
+  Where,
+  Matches,
+  Matching,
+  And,
+  Or,
+  Not,
+  True,
+  False,
+  Top,
+  Of,
+  Along,
+  Pack,
+  Unpack,
+  With,
+  Observe,
+  On,
+  By,
+  Is,
+  Except,
+  ...reductions,
 ];
 
 /** Every reserved word [L-3]. */
@@ -121,20 +177,66 @@ export const declarationWords: readonly TokenType[] = [Use, Const, Fn, RecipeWor
 
 /** All tokens, in the order the lexer tries them. */
 export const tokens: readonly TokenType[] = [
-  Blank, Comment, Numeral, BadNumeral, Text, BadText, ...keywords, Name,
-  Arrow, AddTo, SubtractFrom, Equal, Define, Minus, ...marks, Dots, Dot, Comma, Colon,
-  OpenParen, CloseParen, OpenSquare, CloseSquare, OpenBrace, CloseBrace, Infix, Assign, Reduction, UpdateName,
+  Blank,
+  Comment,
+  Numeral,
+  BadNumeral,
+  Text,
+  BadText,
+  ...keywords,
+  Name,
+  Arrow,
+  AddTo,
+  SubtractFrom,
+  Equal,
+  Define,
+  Minus,
+  ...marks,
+  Dots,
+  Dot,
+  Comma,
+  Colon,
+  OpenParen,
+  CloseParen,
+  OpenSquare,
+  CloseSquare,
+  OpenBrace,
+  CloseBrace,
+  Infix,
+  Assign,
+  Reduction,
+  UpdateName,
 ];
 
-/** How tightly operators bind [L-30], from loosest. `not` stands between `and` and comparison, reductions between `+` and `*`. */
-export const precedence = { or: 1, and: 2, not: 3, comparison: 4, where: 5, sum: 6, reduce: 7, product: 8, negate: 9, power: 10 } as const;
+/**
+ * How tightly operators bind [L-30], from loosest. `not` stands between `and` and comparison, reductions between `+`
+ * and `*`.
+ */
+export const precedence = {
+  or: 1,
+  and: 2,
+  not: 3,
+  comparison: 4,
+  where: 5,
+  sum: 6,
+  reduce: 7,
+  product: 8,
+  negate: 9,
+  power: 10,
+} as const;
 
-/** Precedence by the operator's text. `^` groups to the right, comparisons do not chain, the others group to the left. */
+/**
+ * Precedence by the operator's text. `^` groups to the right, comparisons do not chain, the others group to the left.
+ */
 export const infixOperators: ReadonlyMap<string, number> = new Map<string, number>([
-  ["or", precedence.or], ["and", precedence.and],
+  ["or", precedence.or],
+  ["and", precedence.and],
   ...["==", "!=", "<", "<=", ">", ">=", "matches"].map((text) => [text, precedence.comparison] as const),
   ["where", precedence.where],
-  ["+", precedence.sum], ["-", precedence.sum],
-  ["*", precedence.product], ["/", precedence.product], ["%", precedence.product],
+  ["+", precedence.sum],
+  ["-", precedence.sum],
+  ["*", precedence.product],
+  ["/", precedence.product],
+  ["%", precedence.product],
   ["^", precedence.power],
 ]);

@@ -1,4 +1,6 @@
-/** The element types a value can have while it is computed with. How elements lie in memory is a format, not a dtype. */
+/**
+ * The element types a value can have while it is computed with. How elements lie in memory is a format, not a dtype.
+ */
 export type Dtype = "f32" | "f16" | "i32" | "u32" | "bool";
 
 /** A dtype, or the name of a dtype parameter of the enclosing function (`x: E[T, K]`). */

@@ -55,11 +55,19 @@ export function subtractSizes(a: Size, b: Size): Size {
 
 /** a * b. `(a / d) * d` becomes `a` where `a % d == 0` is among the facts. */
 export function multiplySizes(a: Size, b: Size, facts: readonly Divides[] = []): Size {
-  for (const [x, y] of [[a, b], [b, a]] as const) {
+  for (const [x, y] of [
+    [a, b],
+    [b, a],
+  ] as const) {
     const atom = soleAtom(x);
-    if (atom?.kind === "quotient" && sameSize(atom.denominator, y) && divides(atom.numerator, y, facts)) return atom.numerator;
+    if (atom?.kind === "quotient" && sameSize(atom.denominator, y) && divides(atom.numerator, y, facts))
+      return atom.numerator;
   }
-  return normal(a.terms.flatMap((x) => b.terms.map((y) => ({ coefficient: x.coefficient * y.coefficient, factors: [...x.factors, ...y.factors] }))));
+  return normal(
+    a.terms.flatMap((x) =>
+      b.terms.map((y) => ({ coefficient: x.coefficient * y.coefficient, factors: [...x.factors, ...y.factors] })),
+    ),
+  );
 }
 
 /** Floor of a / b: terms of a that are multiples of b come out of the division, `(K + 3 * G) / G` is `K / G + 3`. */
@@ -80,7 +88,9 @@ export function divideSizes(a: Size, b: Size): Size {
   if (value !== null && y !== null && y !== 0) return addSizes(whole, constantSize(Math.floor(value / y)));
   // a divisor is at least 1, so that the floor of -1 / b is -1 whatever b is
   if (value === -1) return addSizes(whole, constantSize(-1));
-  return addSizes(whole, { terms: [{ coefficient: 1, factors: [{ kind: "quotient", numerator: left, denominator: b }] }] });
+  return addSizes(whole, {
+    terms: [{ coefficient: 1, factors: [{ kind: "quotient", numerator: left, denominator: b }] }],
+  });
 }
 
 /** a modulo b. */
@@ -101,7 +111,14 @@ export function divides(a: Size, b: Size, facts: readonly Divides[]): boolean {
     if (!sameSize(fact.numerator, a)) continue;
     if (sameSize(fact.denominator, b) || exactQuotient(fact.denominator, b) !== null) return true;
     // K % G == 0 and G % 4 == 0 give K % 4 == 0; each fact is used once, so that this ends
-    if (divides(fact.denominator, b, facts.filter((other) => other !== fact))) return true;
+    if (
+      divides(
+        fact.denominator,
+        b,
+        facts.filter((other) => other !== fact),
+      )
+    )
+      return true;
   }
   // a sum is divisible where each term is: K + 2*G by G, given K % G == 0
   if (a.terms.length > 1) return a.terms.every((term) => divides({ terms: [term] }, b, facts));
@@ -117,7 +134,11 @@ export function sameSize(a: Size, b: Size): boolean {
 }
 
 /** The size with its symbols replaced; a symbol that `bind` does not know stays. */
-export function substituteSize(size: Size, bind: (symbol: string) => Size | null, facts: readonly Divides[] = []): Size {
+export function substituteSize(
+  size: Size,
+  bind: (symbol: string) => Size | null,
+  facts: readonly Divides[] = [],
+): Size {
   let sum = constantSize(0);
   for (const term of size.terms) {
     let product = constantSize(term.coefficient);
@@ -133,7 +154,8 @@ export function sizeSymbols(size: Size): ReadonlySet<string> {
   for (const term of size.terms) {
     for (const atom of term.factors) {
       if (atom.kind === "symbol") names.add(atom.name);
-      else for (const inner of [atom.numerator, atom.denominator]) for (const name of sizeSymbols(inner)) names.add(name);
+      else
+        for (const inner of [atom.numerator, atom.denominator]) for (const name of sizeSymbols(inner)) names.add(name);
     }
   }
   return names;
@@ -154,7 +176,8 @@ function printTerm(term: Term, first: boolean): string {
 
 function printAtom(atom: Atom): string {
   if (atom.kind === "symbol") return atom.name;
-  const wrap = (size: Size): string => (size.terms.length > 1 || (size.terms[0]?.factors.length ?? 0) > 1 ? `(${printSize(size)})` : printSize(size));
+  const wrap = (size: Size): string =>
+    size.terms.length > 1 || (size.terms[0]?.factors.length ?? 0) > 1 ? `(${printSize(size)})` : printSize(size);
   return `(${wrap(atom.numerator)} ${atom.kind === "quotient" ? "/" : "%"} ${wrap(atom.denominator)})`;
 }
 
@@ -167,7 +190,9 @@ function substituteAtom(atom: Atom, bind: (symbol: string) => Size | null, facts
 
 function soleAtom(size: Size): Atom | null {
   const [term, ...rest] = size.terms;
-  return term !== undefined && rest.length === 0 && term.coefficient === 1 && term.factors.length === 1 ? (term.factors[0] ?? null) : null;
+  return term !== undefined && rest.length === 0 && term.coefficient === 1 && term.factors.length === 1
+    ? (term.factors[0] ?? null)
+    : null;
 }
 
 /** a / b where b is one term that divides every term of a, else null. */
@@ -196,5 +221,10 @@ function normal(terms: readonly Term[]): Size {
     const coefficient = (sums.get(key)?.coefficient ?? 0) + term.coefficient;
     sums.set(key, { coefficient, factors });
   }
-  return { terms: [...sums].filter(([, term]) => term.coefficient !== 0).sort(([a], [b]) => (a < b ? -1 : 1)).map(([, term]) => term) };
+  return {
+    terms: [...sums]
+      .filter(([, term]) => term.coefficient !== 0)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([, term]) => term),
+  };
 }

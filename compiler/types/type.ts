@@ -45,11 +45,18 @@ export type Level = Symbolic | Concrete;
  * - `full`: any.
  * - `nm`: at most `n` of every `m` neighbours along `axis`.
  * - `masked`: those that the mask keeps; nothing is known of how many.
- * `mask` is the id of the mask value that decides, when known: two tensors with the same mask are zero at the same places.
+ * `mask` is the id of the mask value that decides, when known: two tensors with the same mask are zero at the same
+ * places.
  */
 export type Pattern<L extends Level = Symbolic> =
   | { readonly kind: "full" }
-  | { readonly kind: "nm"; readonly n: L["size"]; readonly m: L["size"]; readonly axis: number; readonly mask: number | null }
+  | {
+      readonly kind: "nm";
+      readonly n: L["size"];
+      readonly m: L["size"];
+      readonly axis: number;
+      readonly mask: number | null;
+    }
   | { readonly kind: "masked"; readonly mask: number | null };
 
 /** Type of a tensor value. A scalar has shape `[]`. A mask has dtype `bool`; its pattern says where it may be true. */

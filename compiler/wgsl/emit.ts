@@ -1,7 +1,17 @@
 /** Kernel to WGSL text. No decisions: what stands in the kernel is written down. */
 import { InternalError } from "../diagnostic.js";
 import { elementType, matrixSize, width } from "../kernel/kernel.js";
-import type { Builtin, Expr, Kernel, KernelBinary, KernelFeature, KernelUnary, MatrixRole, ScalarType, Statement } from "../kernel/kernel.js";
+import type {
+  Builtin,
+  Expr,
+  Kernel,
+  KernelBinary,
+  KernelFeature,
+  KernelUnary,
+  MatrixRole,
+  ScalarType,
+  Statement,
+} from "../kernel/kernel.js";
 import { operands, visitStatements } from "../kernel/walk.js";
 import { wgslLiteral } from "./literal.js";
 import { wgslNames } from "./names.js";
@@ -16,23 +26,34 @@ const quadSwaps: { readonly [mask: number]: string } = { 1: "quadSwapX", 2: "qua
 export function emitWgsl(kernel: Kernel): string {
   const writer = new Writer(kernel);
   const body = writer.block(kernel.body, 1);
-  const lines = [`// ${comment(kernel.name)}: ${comment(kernel.origin.schedule)}${kernel.origin.values.length > 0 ? ` of ${comment(kernel.origin.values.join(", "))}` : ""}`];
+  const lines = [
+    `// ${comment(kernel.name)}: ${comment(kernel.origin.schedule)}${kernel.origin.values.length > 0 ? ` of ${comment(kernel.origin.values.join(", "))}` : ""}`,
+  ];
   const has = (feature: KernelFeature): boolean => kernel.features.includes(feature);
   if (has("f16")) lines.push("enable f16;");
   if (has("subgroups")) {
     // Control flow may differ between subgroups; that it agrees within each is the verifier's business.
     lines.push("enable subgroups;", "diagnostic(off, subgroup_uniformity);");
   }
-  if (has("matrices")) lines.push("enable chromium_experimental_subgroup_matrix;", "diagnostic(off, chromium.subgroup_matrix_uniformity);");
+  if (has("matrices"))
+    lines.push(
+      "enable chromium_experimental_subgroup_matrix;",
+      "diagnostic(off, chromium.subgroup_matrix_uniformity);",
+    );
   lines.push("");
   kernel.buffers.forEach(({ name, element, access }, binding) => {
     lines.push(`@group(0) @binding(${binding}) var<storage, ${access}> ${writer.name(name)}: array<${element}>;`);
   });
   if (kernel.parameters.length > 0) {
-    lines.push("struct Parameters {", ...kernel.parameters.map(({ name, type }) => `  ${writer.name(name)}: ${type},`), "}");
+    lines.push(
+      "struct Parameters {",
+      ...kernel.parameters.map(({ name, type }) => `  ${writer.name(name)}: ${type},`),
+      "}",
+    );
     lines.push("@group(1) @binding(0) var<uniform> parameters: Parameters;");
   }
-  for (const { name, element, length } of kernel.arrays) lines.push(`var<workgroup> ${writer.name(name)}: array<${element}, ${length}>;`);
+  for (const { name, element, length } of kernel.arrays)
+    lines.push(`var<workgroup> ${writer.name(name)}: array<${element}, ${length}>;`);
   lines.push("", ...writer.helpers());
   const [x, y, z] = kernel.workgroupSize;
   lines.push(`@compute @workgroup_size(${x}, ${y}, ${z})`, `fn main(${builtinArguments(kernel)}) {`, ...body, "}");
@@ -61,24 +82,61 @@ const builtinParameters: { readonly [name: string]: string } = {
 
 function builtinArguments(kernel: Kernel): string {
   const used = new Set<string>();
-  visitStatements(kernel.body, () => undefined, (a) => { if (a.kind === "builtin") used.add(baseName(a.name)); });
-  return Object.keys(builtinParameters).filter((name) => used.has(name)).map((name) => builtinParameters[name]).join(", ");
+  visitStatements(
+    kernel.body,
+    () => undefined,
+    (a) => {
+      if (a.kind === "builtin") used.add(baseName(a.name));
+    },
+  );
+  return Object.keys(builtinParameters)
+    .filter((name) => used.has(name))
+    .map((name) => builtinParameters[name])
+    .join(", ");
 }
 
 const baseName = (name: Builtin): string => name.replace(/\.[xyz]$/, "");
 
 /** How a binary op is written; `null` as a function call. */
 const operators: { readonly [Op in KernelBinary]: string | null } = {
-  add: "+", subtract: "-", multiply: "*", divide: "/", remainder: "%", power: null, min: null, max: null,
-  equal: "==", not_equal: "!=", less: "<", less_equal: "<=", greater: ">", greater_equal: ">=",
-  and: "&&", or: "||", bit_and: "&", bit_or: "|", bit_xor: "^", shift_left: "<<", shift_right: ">>",
+  add: "+",
+  subtract: "-",
+  multiply: "*",
+  divide: "/",
+  remainder: "%",
+  power: null,
+  min: null,
+  max: null,
+  equal: "==",
+  not_equal: "!=",
+  less: "<",
+  less_equal: "<=",
+  greater: ">",
+  greater_equal: ">=",
+  and: "&&",
+  or: "||",
+  bit_and: "&",
+  bit_or: "|",
+  bit_xor: "^",
+  shift_left: "<<",
+  shift_right: ">>",
 };
 
 const unaryForms: { readonly [Op in KernelUnary]: { readonly operator: string } | { readonly function: string } } = {
-  negate: { operator: "-" }, not: { operator: "!" }, bit_not: { operator: "~" },
-  abs: { function: "abs" }, sign: { function: "sign" }, sqrt: { function: "sqrt" }, rsqrt: { function: "inverseSqrt" },
-  exp: { function: "exp" }, log: { function: "log" }, sin: { function: "sin" }, cos: { function: "cos" }, tanh: { function: "tanh" },
-  floor: { function: "floor" }, ceil: { function: "ceil" },
+  negate: { operator: "-" },
+  not: { operator: "!" },
+  bit_not: { operator: "~" },
+  abs: { function: "abs" },
+  sign: { function: "sign" },
+  sqrt: { function: "sqrt" },
+  rsqrt: { function: "inverseSqrt" },
+  exp: { function: "exp" },
+  log: { function: "log" },
+  sin: { function: "sin" },
+  cos: { function: "cos" },
+  tanh: { function: "tanh" },
+  floor: { function: "floor" },
+  ceil: { function: "ceil" },
   /** WGSL's round takes halves to even. */
   round: { function: "round" },
   round_f16: { function: "round_f16" },
@@ -101,7 +159,13 @@ class Writer {
 
   constructor(kernel: Kernel) {
     const names = [...kernel.buffers, ...kernel.parameters, ...kernel.arrays].map(({ name }) => name);
-    visitStatements(kernel.body, (s) => { if ("name" in s && s.kind !== "assign" && s.kind !== "store_matrix") names.push(s.name); }, () => undefined);
+    visitStatements(
+      kernel.body,
+      (s) => {
+        if ("name" in s && s.kind !== "assign" && s.kind !== "store_matrix") names.push(s.name);
+      },
+      () => undefined,
+    );
     this.#names = wgslNames(names);
   }
 
@@ -115,13 +179,20 @@ class Writer {
   helpers(): string[] {
     const lines: string[] = [];
     for (const type of this.#hidden) {
-      lines.push(`// Keeps ${type} constants from being folded, where folding is refused.`, `fn hide_${type}(x: ${type}) -> ${type} { return x; }`, "");
+      lines.push(
+        `// Keeps ${type} constants from being folded, where folding is refused.`,
+        `fn hide_${type}(x: ${type}) -> ${type} { return x; }`,
+        "",
+      );
     }
     if (this.#rounded.size > 0) lines.push(roundF16, "");
     for (const count of this.#rounded) {
       if (count === 1) continue;
       const parts = Array.from({ length: count }, (_, at) => `round_f16(x.${"xyzw"[at]})`);
-      lines.push(`fn round_f16_${count}(x: vec${count}<f32>) -> vec${count}<f32> { return vec${count}<f32>(${parts.join(", ")}); }`, "");
+      lines.push(
+        `fn round_f16_${count}(x: vec${count}<f32>) -> vec${count}<f32> { return vec${count}<f32>(${parts.join(", ")}); }`,
+        "",
+      );
     }
     return lines;
   }
@@ -134,9 +205,12 @@ class Writer {
     const indent = "  ".repeat(depth);
     const expr = (a: Expr): string => this.#expr(a).text;
     switch (s.kind) {
-      case "let": return [`${indent}let ${this.name(s.name)} = ${expr(s.value)};`];
-      case "var": return [`${indent}var ${this.name(s.name)}: ${s.type} = ${expr(s.value)};`];
-      case "assign": return [`${indent}${this.name(s.name)} = ${expr(s.value)};`];
+      case "let":
+        return [`${indent}let ${this.name(s.name)} = ${expr(s.value)};`];
+      case "var":
+        return [`${indent}var ${this.name(s.name)}: ${s.type} = ${expr(s.value)};`];
+      case "assign":
+        return [`${indent}${this.name(s.name)} = ${expr(s.value)};`];
       case "for": {
         const name = this.name(s.name);
         const head = `for (var ${name}: ${s.type} = ${expr(s.from)}; ${name} < ${wrap(this.#expr(s.to), 1)}; ${name} += ${expr(s.step)}) {`;
@@ -152,38 +226,64 @@ class Writer {
         if (s.otherwise.length > 0) lines.push(`${indent}} else {`, ...this.block(s.otherwise, depth + 1));
         return [...lines, `${indent}}`];
       }
-      case "store": return [`${indent}${this.name(s.buffer)}[${expr(s.index)}] = ${expr(s.value)};`];
-      case "store_shared": return [`${indent}${this.name(s.array)}[${expr(s.index)}] = ${expr(s.value)};`];
-      case "barrier": return [`${indent}workgroupBarrier();`];
-      case "matrix": return [`${indent}var ${this.name(s.name)}: ${matrixType("result")};`];
+      case "store":
+        return [`${indent}${this.name(s.buffer)}[${expr(s.index)}] = ${expr(s.value)};`];
+      case "store_shared":
+        return [`${indent}${this.name(s.array)}[${expr(s.index)}] = ${expr(s.value)};`];
+      case "barrier":
+        return [`${indent}workgroupBarrier();`];
+      case "matrix":
+        return [`${indent}var ${this.name(s.name)}: ${matrixType("result")};`];
       case "load_matrix": {
         const order = s.columns ? "col_major" : "row_major";
-        return [`${indent}let ${this.name(s.name)} = subgroupMatrixLoad<${matrixType(s.role)}, ${order}>(&${this.name(s.array)}, ${expr(s.index)}, ${expr(s.stride)});`];
+        return [
+          `${indent}let ${this.name(s.name)} = subgroupMatrixLoad<${matrixType(s.role)}, ${order}>(&${this.name(s.array)}, ${expr(s.index)}, ${expr(s.stride)});`,
+        ];
       }
-      case "multiply_matrices": return [`${indent}${this.name(s.result)} = subgroupMatrixMultiplyAccumulate(${this.name(s.left)}, ${this.name(s.right)}, ${this.name(s.result)});`];
-      case "store_matrix": return [`${indent}subgroupMatrixStore<row_major>(&${this.name(s.array)}, ${expr(s.index)}, ${this.name(s.name)}, ${expr(s.stride)});`];
-      default: return s satisfies never;
+      case "multiply_matrices":
+        return [
+          `${indent}${this.name(s.result)} = subgroupMatrixMultiplyAccumulate(${this.name(s.left)}, ${this.name(s.right)}, ${this.name(s.result)});`,
+        ];
+      case "store_matrix":
+        return [
+          `${indent}subgroupMatrixStore<row_major>(&${this.name(s.array)}, ${expr(s.index)}, ${this.name(s.name)}, ${expr(s.stride)});`,
+        ];
+      default:
+        return s satisfies never;
     }
   }
 
   /** `hide`: literals are kept from being constants. */
   #expr(a: Expr, hide = false): Text {
     switch (a.kind) {
-      case "literal": return this.#literal(a.type, a.value, hide);
-      case "local": return primary(this.name(a.name));
-      case "builtin": return primary(a.name);
-      case "parameter": return primary(`parameters.${this.name(a.name)}`);
-      case "load": return primary(`${this.name(a.buffer)}[${this.#expr(a.index).text}]`);
-      case "shared": return primary(`${this.name(a.array)}[${this.#expr(a.index).text}]`);
-      case "vector": return primary(`${a.type}(${this.#list(a.parts, hide)})`);
+      case "literal":
+        return this.#literal(a.type, a.value, hide);
+      case "local":
+        return primary(this.name(a.name));
+      case "builtin":
+        return primary(a.name);
+      case "parameter":
+        return primary(`parameters.${this.name(a.name)}`);
+      case "load":
+        return primary(`${this.name(a.buffer)}[${this.#expr(a.index).text}]`);
+      case "shared":
+        return primary(`${this.name(a.array)}[${this.#expr(a.index).text}]`);
+      case "vector":
+        return primary(`${a.type}(${this.#list(a.parts, hide)})`);
       case "component": {
         // An element of a constant vector is a constant again.
         const inner = this.#expr(a.a, hide);
         return primary(`${wrap(inner, 4)}.${"xyzw"[a.at]}`);
       }
-      case "unary": case "binary": case "select": case "convert": case "bitcast": case "call":
+      case "unary":
+      case "binary":
+      case "select":
+      case "convert":
+      case "bitcast":
+      case "call":
         return this.#operation(a, hide || operands(a).every(isConstant));
-      default: return a satisfies never;
+      default:
+        return a satisfies never;
     }
   }
 
@@ -191,7 +291,10 @@ class Writer {
    * WGSL evaluates operations on constants itself and refuses those that overflow, divide by zero and the like; at run
    * time they are defined. So `hide` is set where all operands are constants.
    */
-  #operation(a: Extract<Expr, { kind: "unary" | "binary" | "select" | "convert" | "bitcast" | "call" }>, hide: boolean): Text {
+  #operation(
+    a: Extract<Expr, { kind: "unary" | "binary" | "select" | "convert" | "bitcast" | "call" }>,
+    hide: boolean,
+  ): Text {
     switch (a.kind) {
       case "unary": {
         const form = unaryForms[a.op];
@@ -201,26 +304,35 @@ class Writer {
         this.#rounded.add(count);
         return primary(`round_f16${count === 1 ? "" : `_${count}`}(${this.#expr(a.a, hide).text})`);
       }
-      case "binary": return this.#binary(a.op, a.a, a.b, hide);
-      case "select": return primary(`select(${this.#list([a.otherwise, a.then, a.condition], hide)})`);
-      case "convert": return primary(`${a.type}(${this.#expr(a.a, hide).text})`);
-      case "bitcast": return primary(`bitcast<${a.type}>(${this.#expr(a.a, hide).text})`);
+      case "binary":
+        return this.#binary(a.op, a.a, a.b, hide);
+      case "select":
+        return primary(`select(${this.#list([a.otherwise, a.then, a.condition], hide)})`);
+      case "convert":
+        return primary(`${a.type}(${this.#expr(a.a, hide).text})`);
+      case "bitcast":
+        return primary(`bitcast<${a.type}>(${this.#expr(a.a, hide).text})`);
       case "call": {
         const [, low, high] = a.args;
         // Constant bounds in the wrong order are refused.
         const hideBounds = a.name === "clamp" && low !== undefined && high !== undefined && !inOrder(low, high);
         const parts = a.args.map((arg) => inList(this.#expr(arg, hide || (hideBounds && isConstant(arg)))));
         // a quad swap is the same exchange, in one instruction; quads are lanes 4i .. 4i+3
-        const swap = a.name === "subgroupShuffleXor" && a.args[1]?.kind === "literal" ? quadSwaps[a.args[1].value] : undefined;
+        const swap =
+          a.name === "subgroupShuffleXor" && a.args[1]?.kind === "literal" ? quadSwaps[a.args[1].value] : undefined;
         return primary(swap === undefined ? `${a.name}(${parts.join(", ")})` : `${swap}(${parts[0]})`);
       }
-      default: return a satisfies never;
+      default:
+        return a satisfies never;
     }
   }
 
   #binary(op: KernelBinary, a: Expr, b: Expr, hide: boolean): Text {
     if (op === "shift_left" || op === "shift_right") {
-      return { text: `${wrap(this.#expr(a, hide), 3)} ${operators[op]} ${wrap(this.#expr(shiftAmount(b), hide), 3)}`, strength: 0 };
+      return {
+        text: `${wrap(this.#expr(a, hide), 3)} ${operators[op]} ${wrap(this.#expr(shiftAmount(b), hide), 3)}`,
+        strength: 0,
+      };
     }
     const integer = elementType(a.type) === "i32" || elementType(a.type) === "u32";
     // A constant divisor of zero is refused.
@@ -230,7 +342,8 @@ class Writer {
     const operator = operators[op];
     if (operator === null) return primary(`${op === "power" ? "pow" : op}(${left.text}, ${right.text})`);
     const strength = strengths[operator] ?? 0;
-    if (strength > 0) return { text: `${wrap(left, strength)} ${operator} ${wrap(right, (strength + 1) as Strength)}`, strength };
+    if (strength > 0)
+      return { text: `${wrap(left, strength)} ${operator} ${wrap(right, (strength + 1) as Strength)}`, strength };
     // Vectors of bool have & and | only.
     const shown = width(a.type) === 1 ? operator : operator === "&&" ? "&" : operator === "||" ? "|" : operator;
     const inner: Strength = op === "and" || op === "or" || op.startsWith("bit_") ? 3 : 1;

@@ -56,7 +56,13 @@ const coldBytes = { gpu: 2 ** 28, cpu: 2 ** 24 } as const;
  * Times y = x w^T of the standard library for each layer, batch and format. Each program is first checked against the
  * evaluator. `progress` is told of each row.
  */
-export async function bench(device: Device, linear: SymbolicGraph, layers: readonly BenchLayer[], batches: readonly number[], progress: (done: number, total: number) => void): Promise<BenchReport> {
+export async function bench(
+  device: Device,
+  linear: SymbolicGraph,
+  layers: readonly BenchLayer[],
+  batches: readonly number[],
+  progress: (done: number, total: number) => void,
+): Promise<BenchReport> {
   const dense = device.features.has("shader-f16") ? "f16" : "f32";
   const formats = benchFormats(dense);
   const rows: BenchRow[] = [];
@@ -68,7 +74,17 @@ export async function bench(device: Device, linear: SymbolicGraph, layers: reado
       for (const spec of formats) {
         const { us, schedule } = await benchOne(device, linear, { n, k, batch, spec, dtype: dense });
         if (spec === formats[0]) denseUs = us;
-        rows.push({ layer, n, k, batch, format: printFormat(spec), schedule, us, gbs: formatBytes(spec, { rows: n, columns: k }) / us / 1000, speedupOverDense: denseUs / us });
+        rows.push({
+          layer,
+          n,
+          k,
+          batch,
+          format: printFormat(spec),
+          schedule,
+          us,
+          gbs: formatBytes(spec, { rows: n, columns: k }) / us / 1000,
+          speedupOverDense: denseUs / us,
+        });
         progress(rows.length, total);
       }
     }
@@ -76,7 +92,11 @@ export async function bench(device: Device, linear: SymbolicGraph, layers: reado
   return { device: device.name, roofGBs, rows };
 }
 
-async function benchOne(device: Device, linear: SymbolicGraph, shape: { n: number; k: number; batch: number; spec: FormatSpec; dtype: "f32" | "f16" }): Promise<{ us: number; schedule: string }> {
+async function benchOne(
+  device: Device,
+  linear: SymbolicGraph,
+  shape: { n: number; k: number; batch: number; spec: FormatSpec; dtype: "f32" | "f16" },
+): Promise<{ us: number; schedule: string }> {
   const { n, k, batch, spec, dtype } = shape;
   const target = targetOf(device);
   const binding = { sizes: { B: 1, T: batch, N: n, K: k }, dtypes: { E: dtype as Dtype }, formats: { F: spec } };
@@ -92,7 +112,10 @@ async function benchOne(device: Device, linear: SymbolicGraph, shape: { n: numbe
   const input = await device.createBuffer(bytesOf(x).byteLength, "activations");
   await device.write(input, 0, bytesOf(x));
   const copies: GPUBuffer[] = [];
-  const copyCount = Math.max(1, Math.min(64, Math.ceil(coldBytes[device.kind === "cpu" ? "cpu" : "gpu"] / weights.words.byteLength)));
+  const copyCount = Math.max(
+    1,
+    Math.min(64, Math.ceil(coldBytes[device.kind === "cpu" ? "cpu" : "gpu"] / weights.words.byteLength)),
+  );
   for (let at = 0; at < copyCount; at++) {
     const copy = await device.createBuffer(weights.words.byteLength, "weights");
     await device.write(copy, 0, weights.words);
@@ -100,7 +123,13 @@ async function benchOne(device: Device, linear: SymbolicGraph, shape: { n: numbe
   }
   const [out] = program.outputs;
   const result = await device.createBuffer(program.buffers[out!.buffer]!.bytes, "result");
-  const sets = copies.map((copy) => new Map([["x", input], ["w", copy]]));
+  const sets = copies.map(
+    (copy) =>
+      new Map([
+        ["x", input],
+        ["w", copy],
+      ]),
+  );
   const { us } = await timeProgram(device, program, sets, new Map([[out!.name, result]]));
   await checkResult(device, linear, { ...shape, x, weights, result });
   for (const buffer of [input, result, ...copies]) device.free(buffer);
@@ -108,13 +137,42 @@ async function benchOne(device: Device, linear: SymbolicGraph, shape: { n: numbe
 }
 
 /** Compares what the timed runs left with the evaluator's result for the rows that repeat. */
-async function checkResult(device: Device, linear: SymbolicGraph, run: { n: number; k: number; batch: number; dtype: "f32" | "f16"; x: Float32Array; weights: { values: Float32Array; rows: number }; result: GPUBuffer }): Promise<void> {
+async function checkResult(
+  device: Device,
+  linear: SymbolicGraph,
+  run: {
+    n: number;
+    k: number;
+    batch: number;
+    dtype: "f32" | "f16";
+    x: Float32Array;
+    weights: { values: Float32Array; rows: number };
+    result: GPUBuffer;
+  },
+): Promise<void> {
   const { n, k, batch, dtype, x, weights, result } = run;
-  const small = specialize(linear, { sizes: new Map(Object.entries({ B: 1, T: batch, N: weights.rows, K: k })), dtypes: new Map([["E", dtype]]), formats: new Map([["F", null]]) }, { f16: dtype === "f16" });
+  const small = specialize(
+    linear,
+    {
+      sizes: new Map(Object.entries({ B: 1, T: batch, N: weights.rows, K: k })),
+      dtypes: new Map([["E", dtype]]),
+      formats: new Map([["F", null]]),
+    },
+    { f16: dtype === "f16" },
+  );
   if (!("graph" in small)) throw new InternalError("the product does not specialise");
-  const expected = [...evaluate(small.graph, new Map([["x", tensorValue(dtype, [1, batch, k], x)], ["w", tensorValue("f32", [weights.rows, k], weights.values)]])).values()][0]!.data;
+  const expected = [
+    ...evaluate(
+      small.graph,
+      new Map([
+        ["x", tensorValue(dtype, [1, batch, k], x)],
+        ["w", tensorValue("f32", [weights.rows, k], weights.values)],
+      ]),
+    ).values(),
+  ][0]!.data;
   const bytes = await device.read(result, 0, batch * n * (dtype === "f16" ? 2 : 4));
-  const actual = dtype === "f16" ? Float32Array.from(new Uint16Array(bytes.buffer), f16FromBits) : new Float32Array(bytes.buffer);
+  const actual =
+    dtype === "f16" ? Float32Array.from(new Uint16Array(bytes.buffer), f16FromBits) : new Float32Array(bytes.buffer);
   let error = 0;
   let norm = 0;
   for (let t = 0; t < batch; t++) {
@@ -126,5 +184,6 @@ async function checkResult(device: Device, linear: SymbolicGraph, run: { n: numb
   }
   const relative = Math.sqrt(error / norm);
   const tolerance = dtype === "f16" ? 2e-3 : 1e-5;
-  if (!(relative <= tolerance)) throw new InternalError(`the product of ${batch} x ${n} x ${k} is off by ${relative} (allowed ${tolerance})`);
+  if (!(relative <= tolerance))
+    throw new InternalError(`the product of ${batch} x ${n} x ${k} is off by ${relative} (allowed ${tolerance})`);
 }

@@ -14,7 +14,12 @@ const warmUpMs = 200;
  * Times a Program without parameters. `inputs[i]` are the buffers of its inputs, by name; sets take turns. On a device
  * without timestamps the time is that of the host, over a whole batch of runs.
  */
-export async function timeProgram(device: Device, program: Program, inputs: readonly ReadonlyMap<string, GPUBuffer>[], outputs: ReadonlyMap<string, GPUBuffer>): Promise<Timed> {
+export async function timeProgram(
+  device: Device,
+  program: Program,
+  inputs: readonly ReadonlyMap<string, GPUBuffer>[],
+  outputs: ReadonlyMap<string, GPUBuffer>,
+): Promise<Timed> {
   const { gpu } = device;
   const made: GPUBuffer[] = [];
   const temporaries = new Map<number, GPUBuffer>();
@@ -24,21 +29,45 @@ export async function timeProgram(device: Device, program: Program, inputs: read
     made.push(own);
     temporaries.set(buffer.id, own);
   }
-  const pipelines = await device.guarded(`compiling ${program.name}`, () => program.kernels.map((kernel) => gpu.createComputePipeline({ layout: "auto", compute: { module: gpu.createShaderModule({ code: kernel.wgsl }), entryPoint: "main" } })));
-  const sets = inputs.map((set) => program.steps.flatMap((step) => {
-    if (step.kind !== "dispatch") return [];
-    const pipeline = pipelines[step.kernel]!;
-    const entries = step.buffers.map((id, binding) => {
-      const input = program.inputs.find((tensor) => tensor.buffer === id);
-      const output = program.outputs.find((tensor) => tensor.buffer === id);
-      const buffer = input !== undefined ? set.get(input.name) : output !== undefined ? outputs.get(output.name) : temporaries.get(id);
-      if (buffer === undefined) throw new Error(`${program.name}: buffer ${id} was not given`);
-      return { binding, resource: { buffer } };
-    });
-    return [{ pipeline, group: gpu.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries }), workgroups: step.workgroups }];
-  }));
+  const pipelines = await device.guarded(`compiling ${program.name}`, () =>
+    program.kernels.map((kernel) =>
+      gpu.createComputePipeline({
+        layout: "auto",
+        compute: { module: gpu.createShaderModule({ code: kernel.wgsl }), entryPoint: "main" },
+      }),
+    ),
+  );
+  const sets = inputs.map((set) =>
+    program.steps.flatMap((step) => {
+      if (step.kind !== "dispatch") return [];
+      const pipeline = pipelines[step.kernel]!;
+      const entries = step.buffers.map((id, binding) => {
+        const input = program.inputs.find((tensor) => tensor.buffer === id);
+        const output = program.outputs.find((tensor) => tensor.buffer === id);
+        const buffer =
+          input !== undefined
+            ? set.get(input.name)
+            : output !== undefined
+              ? outputs.get(output.name)
+              : temporaries.get(id);
+        if (buffer === undefined) throw new Error(`${program.name}: buffer ${id} was not given`);
+        return { binding, resource: { buffer } };
+      });
+      return [
+        {
+          pipeline,
+          group: gpu.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries }),
+          workgroups: step.workgroups,
+        },
+      ];
+    }),
+  );
 
-  const encode = (runs: number, timestamps: GPUComputePassTimestampWrites | undefined, resolve: ((encoder: GPUCommandEncoder) => void) | null): GPUCommandBuffer => {
+  const encode = (
+    runs: number,
+    timestamps: GPUComputePassTimestampWrites | undefined,
+    resolve: ((encoder: GPUCommandEncoder) => void) | null,
+  ): GPUCommandBuffer => {
     const encoder = gpu.createCommandEncoder();
     const pass = encoder.beginComputePass(timestamps === undefined ? {} : { timestampWrites: timestamps });
     for (let run = 0; run < runs; run++) {
@@ -70,7 +99,11 @@ export async function timeProgram(device: Device, program: Program, inputs: read
     const query = gpu.createQuerySet({ type: "timestamp", count: 2 });
     const resolved = await device.createBuffer(16, "timestamps", bufferUsage.queryResolve | bufferUsage.copySrc);
     for (let pass = 0; pass < 7; pass++) {
-      gpu.queue.submit([encode(batch, { querySet: query, beginningOfPassWriteIndex: 0, endOfPassWriteIndex: 1 }, (encoder) => encoder.resolveQuerySet(query, 0, 2, resolved, 0))]);
+      gpu.queue.submit([
+        encode(batch, { querySet: query, beginningOfPassWriteIndex: 0, endOfPassWriteIndex: 1 }, (encoder) =>
+          encoder.resolveQuerySet(query, 0, 2, resolved, 0),
+        ),
+      ]);
       const stamps = new BigUint64Array((await device.read(resolved, 0, 16)).buffer);
       times.push(Number(stamps[1]! - stamps[0]!) / 1000 / batch);
     }

@@ -39,12 +39,21 @@ export function repeatedWeights(spec: FormatSpec, n: number, k: number, seed: nu
   const grid = format.grid(spec);
   const groups = grid === null ? 0 : grid.group === "channel" ? 1 : k / grid.group;
   const scale = new Float32Array(rows * groups).fill(2 ** -3);
-  const packed = format.encode(spec, small, dense, grid === null ? null : { scale, zero: grid.symmetric ? null : new Float32Array(rows * groups).fill(8) });
+  const packed = format.encode(
+    spec,
+    small,
+    dense,
+    grid === null ? null : { scale, zero: grid.symmetric ? null : new Float32Array(rows * groups).fill(8) },
+  );
   const words = new Uint32Array(formatWords(spec, full));
   const to = format.sections(spec, full);
   format.sections(spec, small).forEach((section, at) => {
     const target = to[at]!;
-    for (let offset = 0; offset < target.words; offset += section.words) words.set(packed.subarray(section.offset, section.offset + Math.min(section.words, target.words - offset)), target.offset + offset);
+    for (let offset = 0; offset < target.words; offset += section.words)
+      words.set(
+        packed.subarray(section.offset, section.offset + Math.min(section.words, target.words - offset)),
+        target.offset + offset,
+      );
   });
   return { words, values: format.decode(spec, small, packed), rows };
 }

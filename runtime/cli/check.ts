@@ -7,8 +7,13 @@ import { action, withJson, type JsonOptions } from "./context.js";
 
 /** `espalier check`: diagnostics of files; exit code 0 when there are none, else 1. */
 export function addCheck(program: Command): void {
-  withJson(program.command("check").description("check recipes and functions: names, types, sizes, patterns and formats").argument("<files...>", ".esp files"))
-    .action(action(async (output, files: string[], _options: JsonOptions) => {
+  withJson(
+    program
+      .command("check")
+      .description("check recipes and functions: names, types, sizes, patterns and formats")
+      .argument("<files...>", ".esp files"),
+  ).action(
+    action(async (output, files: string[], _options: JsonOptions) => {
       // what several files use is told once
       const found = new Map<string, Diagnostic>();
       const sources = new Map<string, string>();
@@ -18,14 +23,24 @@ export function addCheck(program: Command): void {
         for (const [path, text] of host.sources) sources.set(path, text);
       }
       const diagnostics = [...found.values()];
-      output.result({ diagnostics }, () => [render(diagnostics, sources, { color: output.colored }), summary(files.length, diagnostics)].filter((text) => text !== "").join("\n"));
+      output.result({ diagnostics }, () =>
+        [render(diagnostics, sources, { color: output.colored }), summary(files.length, diagnostics)]
+          .filter((text) => text !== "")
+          .join("\n"),
+      );
       return diagnostics.length === 0 ? 0 : 1;
-    }));
+    }),
+  );
 }
 
 function summary(files: number, diagnostics: readonly Diagnostic[]): string {
   const of = files === 1 ? "1 file" : `${files} files`;
   if (diagnostics.length === 0) return `${of}: nothing to report`;
-  const counts = (["error", "warning", "note"] as const).map((severity) => [diagnostics.filter((each) => each.severity === severity).length, severity] as const);
-  return `${of}: ${counts.filter(([count]) => count > 0).map(([count, severity]) => `${count} ${severity}${count === 1 ? "" : "s"}`).join(", ")}`;
+  const counts = (["error", "warning", "note"] as const).map(
+    (severity) => [diagnostics.filter((each) => each.severity === severity).length, severity] as const,
+  );
+  return `${of}: ${counts
+    .filter(([count]) => count > 0)
+    .map(([count, severity]) => `${count} ${severity}${count === 1 ? "" : "s"}`)
+    .join(", ")}`;
 }

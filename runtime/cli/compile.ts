@@ -32,56 +32,82 @@ interface CompileCommandOptions extends DeviceOptions {
 
 /** `espalier compile`: a function's stages, down to the Program. */
 export function addCompile(program: Command): void {
-  withDevice(program.command("compile").description("compile a function, or what a recipe does to a layer, and print a stage of it")
-    .argument("<file>", ".esp file")
-    .option("--fn <name>", "function; may be left out where the file has only one")
-    .option("--size <name=value...>", "a size (N=4096), a dtype (E=f16) or a format (F='nm(2, 4) of int4(128)') of the function; may be repeated", collect, [])
-    .option("--set <name=value...>", "a parameter of the recipe; may be repeated", collect, [])
-    .addOption(new Option("--emit <stage>", "what to print").choices(stages).default("plan")))
-    .addHelpText("after", `
+  withDevice(
+    program
+      .command("compile")
+      .description("compile a function, or what a recipe does to a layer, and print a stage of it")
+      .argument("<file>", ".esp file")
+      .option("--fn <name>", "function; may be left out where the file has only one")
+      .option(
+        "--size <name=value...>",
+        "a size (N=4096), a dtype (E=f16) or a format (F='nm(2, 4) of int4(128)') of the function; may be repeated",
+        collect,
+        [],
+      )
+      .option("--set <name=value...>", "a parameter of the recipe; may be repeated", collect, [])
+      .addOption(new Option("--emit <stage>", "what to print").choices(stages).default("plan")),
+  )
+    .addHelpText(
+      "after",
+      `
 Stages: ast (what was written), recipe (its steps), graph (what it means; with all sizes given what is lowered), kernel
 (how it runs), wgsl, plan (the Program: all of it, as JSON). What a recipe does to a layer [N, K] goes by names such as
 RECIPE.store and RECIPE.x2, for an observation x2. Notes on what is slow, and why, go to stderr; with --json they are the
 field notes of the document.
 
-With --device auto, the default, the target is WebGPU without optional features, and no device is opened.`)
-    .action(action(async (output, file: string, options: CompileCommandOptions) => {
-      const host = createHost();
-      if (options.emit === "ast") {
-        const source = host.read(file);
-        if (source === null) throw new UsageError(`there is no file ${file} that can be read`);
-        const { value, diagnostics } = parse(source, file);
-        if (value === null) throw new DiagnosticsError(diagnostics, host.sources);
-        output.result(value, () => JSON.stringify(value, null, 1));
-        return;
-      }
-      const { value, diagnostics } = check(file, host, { set: settings(options.set) });
-      if (value === null || hasErrors(diagnostics)) throw new DiagnosticsError(diagnostics, host.sources);
-      if (options.emit === "recipe") {
-        const recipes = [...value.recipes.values()];
-        if (recipes.length === 0) throw new UsageError(`${file} has no recipe`);
-        output.result(recipes, () => recipes.map(printRecipe).join("\n").trimEnd());
-        return;
-      }
-      const graph = chooseGraph(file, value, ownFunctions(file, host.read(file) ?? ""), options.fn);
-      const binding = bindingOf(graph, options.size);
-      if (options.emit === "graph" && options.size.length === 0) {
-        output.result(graph, () => printGraph(graph).trimEnd());
-        return;
-      }
-      requireSizes(graph, binding);
-      const compiled = compileStages(graph, binding, await targetFor(options, output));
-      if ("diagnostics" in compiled) throw new DiagnosticsError(compiled.diagnostics, host.sources);
-      const { fused, kernels, notes, program: made } = compiled;
-      for (const note of notes) output.note(`note: ${note}`);
-      switch (options.emit) {
-        case "graph": return output.result({ ...fused, notes }, () => printGraph(fused).trimEnd());
-        case "kernel": return output.result({ kernels: kernels.flat(), notes }, () => kernels.flat().map((kernel) => printKernel(kernel).trimEnd()).join("\n\n"));
-        case "wgsl": return output.result({ kernels: made.kernels.map(({ name, wgsl }) => ({ name, wgsl })), notes }, () => made.kernels.map((kernel) => kernel.wgsl.trimEnd()).join("\n\n"));
-        case "plan": return output.result({ ...made, notes }, () => JSON.stringify(made, null, 1));
-        default: return options.emit satisfies never;
-      }
-    }));
+With --device auto, the default, the target is WebGPU without optional features, and no device is opened.`,
+    )
+    .action(
+      action(async (output, file: string, options: CompileCommandOptions) => {
+        const host = createHost();
+        if (options.emit === "ast") {
+          const source = host.read(file);
+          if (source === null) throw new UsageError(`there is no file ${file} that can be read`);
+          const { value, diagnostics } = parse(source, file);
+          if (value === null) throw new DiagnosticsError(diagnostics, host.sources);
+          output.result(value, () => JSON.stringify(value, null, 1));
+          return;
+        }
+        const { value, diagnostics } = check(file, host, { set: settings(options.set) });
+        if (value === null || hasErrors(diagnostics)) throw new DiagnosticsError(diagnostics, host.sources);
+        if (options.emit === "recipe") {
+          const recipes = [...value.recipes.values()];
+          if (recipes.length === 0) throw new UsageError(`${file} has no recipe`);
+          output.result(recipes, () => recipes.map(printRecipe).join("\n").trimEnd());
+          return;
+        }
+        const graph = chooseGraph(file, value, ownFunctions(file, host.read(file) ?? ""), options.fn);
+        const binding = bindingOf(graph, options.size);
+        if (options.emit === "graph" && options.size.length === 0) {
+          output.result(graph, () => printGraph(graph).trimEnd());
+          return;
+        }
+        requireSizes(graph, binding);
+        const compiled = compileStages(graph, binding, await targetFor(options, output));
+        if ("diagnostics" in compiled) throw new DiagnosticsError(compiled.diagnostics, host.sources);
+        const { fused, kernels, notes, program: made } = compiled;
+        for (const note of notes) output.note(`note: ${note}`);
+        switch (options.emit) {
+          case "graph":
+            return output.result({ ...fused, notes }, () => printGraph(fused).trimEnd());
+          case "kernel":
+            return output.result({ kernels: kernels.flat(), notes }, () =>
+              kernels
+                .flat()
+                .map((kernel) => printKernel(kernel).trimEnd())
+                .join("\n\n"),
+            );
+          case "wgsl":
+            return output.result({ kernels: made.kernels.map(({ name, wgsl }) => ({ name, wgsl })), notes }, () =>
+              made.kernels.map((kernel) => kernel.wgsl.trimEnd()).join("\n\n"),
+            );
+          case "plan":
+            return output.result({ ...made, notes }, () => JSON.stringify(made, null, 1));
+          default:
+            return options.emit satisfies never;
+        }
+      }),
+    );
 }
 
 /** The target of the device asked for; plain WebGPU where none is, since nothing is run. */
@@ -96,59 +122,91 @@ async function targetFor(options: DeviceOptions, output: Output): Promise<Target
 /** Names of the functions that the file itself declares. */
 function ownFunctions(file: string, source: string): readonly string[] {
   const { value } = parse(source, file);
-  return value === null ? [] : value.declarations.filter((declaration) => declaration.kind === "function").map((declaration) => declaration.name.name);
+  return value === null
+    ? []
+    : value.declarations
+        .filter((declaration) => declaration.kind === "function")
+        .map((declaration) => declaration.name.name);
 }
 
-/** The graphs of a recipe by name: `name.store` (numbered where there are several) and `name.x2` for an observation x2. */
+/**
+ * The graphs of a recipe by name: `name.store` (numbered where there are several) and `name.x2` for an observation x2.
+ */
 function recipeGraphs(recipe: Recipe): readonly (readonly [string, SymbolicGraph])[] {
   const stores: SymbolicGraph[] = [];
   const observed: [string, SymbolicGraph][] = [];
   const visit = (step: RecipeStep): void => {
     if (step.kind === "blocks") step.body.forEach(visit);
     if (step.kind === "observe") observed.push([`${recipe.name}.${step.name}`, step.graph]);
-    if (step.kind === "linears") for (const treatment of step.treatments) if (treatment.stores !== null) stores.push(treatment.graph);
+    if (step.kind === "linears")
+      for (const treatment of step.treatments) if (treatment.stores !== null) stores.push(treatment.graph);
   };
   recipe.steps.forEach(visit);
-  return [...observed, ...stores.map((graph, at) => [`${recipe.name}.store${stores.length === 1 ? "" : at + 1}`, graph] as const)];
+  return [
+    ...observed,
+    ...stores.map((graph, at) => [`${recipe.name}.store${stores.length === 1 ? "" : at + 1}`, graph] as const),
+  ];
 }
 
 /** The graph of that name; without a name the file's only function or, in a file of a recipe only, what it stores. */
-function chooseGraph(file: string, value: CheckedModule, own: readonly string[], name: string | undefined): SymbolicGraph {
+function chooseGraph(
+  file: string,
+  value: CheckedModule,
+  own: readonly string[],
+  name: string | undefined,
+): SymbolicGraph {
   const ofRecipes = new Map([...value.recipes.values()].flatMap(recipeGraphs));
   const known = new Map([...value.functions, ...ofRecipes]);
   const offered = [...own, ...ofRecipes.keys()];
   const stored = [...ofRecipes.keys()].filter((key) => /\.store$/.test(key));
   const wanted = name ?? (own.length === 1 ? own[0] : own.length === 0 && stored.length === 1 ? stored[0] : undefined);
-  if (wanted === undefined) throw new UsageError(offered.length === 0 ? `${file} declares no function and no recipe` : `--fn NAME is needed: ${file} has ${offered.join(", ")}`);
+  if (wanted === undefined)
+    throw new UsageError(
+      offered.length === 0
+        ? `${file} declares no function and no recipe`
+        : `--fn NAME is needed: ${file} has ${offered.join(", ")}`,
+    );
   const found = known.get(wanted);
   if (found !== undefined) return found;
   const hint = didYouMean(wanted, known.keys()) ?? "";
-  throw new UsageError(`there is no function ${wanted}; ${hint === "" ? "" : `${hint} `}${file} has ${offered.join(", ") || "none"}`);
+  throw new UsageError(
+    `there is no function ${wanted}; ${hint === "" ? "" : `${hint} `}${file} has ${offered.join(", ") || "none"}`,
+  );
 }
 
 /** Sizes, dtypes and formats from `NAME=VALUE`; dtypes default to f32 and formats to dense. */
 export function bindingOf(graph: SymbolicGraph, given: readonly string[]): CompileBinding {
   const sizes: Record<string, number> = {};
   const dtypes: Record<string, Dtype> = Object.fromEntries(graph.parameters.dtypes.map((name) => [name, "f32"]));
-  const formats: Record<string, FormatSpec | null> = Object.fromEntries(graph.parameters.formats.map((name) => [name, null]));
+  const formats: Record<string, FormatSpec | null> = Object.fromEntries(
+    graph.parameters.formats.map((name) => [name, null]),
+  );
   for (const text of given) {
     const at = text.indexOf("=");
     const [name, value] = [text.slice(0, at).trim(), text.slice(at + 1).trim()];
     if (at < 1) throw new UsageError(`--size is NAME=VALUE, not "${text}"`);
     if (graph.parameters.sizes.includes(name)) {
       const size = Number(value);
-      if (!/^\d+$/.test(value) || !Number.isSafeInteger(size) || size < 1) throw new UsageError(`the size ${name} should be a whole number above 0, not "${value}"`);
+      if (!/^\d+$/.test(value) || !Number.isSafeInteger(size) || size < 1)
+        throw new UsageError(`the size ${name} should be a whole number above 0, not "${value}"`);
       sizes[name] = size;
     } else if (graph.parameters.dtypes.includes(name)) {
-      if (value !== "f32" && value !== "f16") throw new UsageError(`the dtype ${name} should be f32 or f16, not "${value}"`);
+      if (value !== "f32" && value !== "f16")
+        throw new UsageError(`the dtype ${name} should be f32 or f16, not "${value}"`);
       dtypes[name] = value;
     } else if (graph.parameters.formats.includes(name)) formats[name] = parseFormat(value);
-    else throw new UsageError(`${graph.name} has no parameter ${name}; it has ${[...graph.parameters.sizes, ...graph.parameters.dtypes, ...graph.parameters.formats].join(", ") || "none"}`);
+    else
+      throw new UsageError(
+        `${graph.name} has no parameter ${name}; it has ${[...graph.parameters.sizes, ...graph.parameters.dtypes, ...graph.parameters.formats].join(", ") || "none"}`,
+      );
   }
   return { sizes, dtypes, formats };
 }
 
 function requireSizes(graph: SymbolicGraph, binding: CompileBinding): void {
   const missing = graph.parameters.sizes.filter((name) => binding.sizes?.[name] === undefined);
-  if (missing.length > 0) throw new UsageError(`the sizes of ${graph.name} are needed: --size ${missing.map((name) => `${name}=...`).join(" ")}`);
+  if (missing.length > 0)
+    throw new UsageError(
+      `the sizes of ${graph.name} are needed: --size ${missing.map((name) => `${name}=...`).join(" ")}`,
+    );
 }

@@ -46,85 +46,151 @@ interface CompressCommandOptions extends DeviceOptions, DtypeOptions {
 
 /** `espalier compress`: a model by a recipe. */
 export function addCompress(program: Command): void {
-  withDtype(withDevice(program.command("compress").description("compress a model by a recipe, into a directory that every command takes as a model")
-    .argument("<recipe>", ".esp file with a recipe, or the name of an example: best, best-2of4, best-int4, ...")
-    .requiredOption("--model <path>", "model directory (config.json, safetensors, tokenizer.json) or GGUF file")
-    .requiredOption("--out <dir>", "directory to write; must not exist")
-    .option("--text <file>", "calibration text, UTF-8 (default: calibration.txt of the model directory)")
-    .option("--recipe <name>", "which recipe, where the file has several")
-    .option("--set <name=value...>", "a parameter of the recipe; may be repeated", collect, [])
-    .option("--window <n>", "tokens of a calibration window", integer(2), 256)
-    .option("--windows <n>", "calibration windows, the first of the text (default: 128, or as many as there are)", integer(1))
-    .option("--calibration-memory <bytes>", "activations kept on the device, as 2GiB; the rest goes to temporary files", byteCount)
-    .option("--layer-errors", "measure the error of each layer's output, also where the recipe observes nothing")
-    .option("--no-layer-errors", "measure it only where the recipe observes what it takes")
-    .option("--eval <file>", "score this text too, with the model as given and compressed")
-    .option("--limit <n>", "score the first n windows only", integer(1))
-    .option("--report <file>", "write a page about it, HTML, with plots", pathOf)
-    .option("--resume", "go on from the last block that a stopped run finished")
-    .option("--force", "replace the output directory if it holds a model")))
-    .addHelpText("after", `
+  withDtype(
+    withDevice(
+      program
+        .command("compress")
+        .description("compress a model by a recipe, into a directory that every command takes as a model")
+        .argument("<recipe>", ".esp file with a recipe, or the name of an example: best, best-2of4, best-int4, ...")
+        .requiredOption("--model <path>", "model directory (config.json, safetensors, tokenizer.json) or GGUF file")
+        .requiredOption("--out <dir>", "directory to write; must not exist")
+        .option("--text <file>", "calibration text, UTF-8 (default: calibration.txt of the model directory)")
+        .option("--recipe <name>", "which recipe, where the file has several")
+        .option("--set <name=value...>", "a parameter of the recipe; may be repeated", collect, [])
+        .option("--window <n>", "tokens of a calibration window", integer(2), 256)
+        .option(
+          "--windows <n>",
+          "calibration windows, the first of the text (default: 128, or as many as there are)",
+          integer(1),
+        )
+        .option(
+          "--calibration-memory <bytes>",
+          "activations kept on the device, as 2GiB; the rest goes to temporary files",
+          byteCount,
+        )
+        .option("--layer-errors", "measure the error of each layer's output, also where the recipe observes nothing")
+        .option("--no-layer-errors", "measure it only where the recipe observes what it takes")
+        .option("--eval <file>", "score this text too, with the model as given and compressed")
+        .option("--limit <n>", "score the first n windows only", integer(1))
+        .option("--report <file>", "write a page about it, HTML, with plots", pathOf)
+        .option("--resume", "go on from the last block that a stopped run finished")
+        .option("--force", "replace the output directory if it holds a model"),
+    ),
+  )
+    .addHelpText(
+      "after",
+      `
 No model is written unless all goes well. A run that is stopped leaves no half model, but what it has finished in a
 hidden directory beside the output: the same command with --resume goes on from there, to the same result bit for bit;
-without it, it begins anew.`)
-    .action(action(async (output, file: string, options: CompressCommandOptions) => {
-      const { recipe, source, sources } = findRecipe(file, options, output);
-      const model = await openModel(options.model);
-      try {
-        // whatever can be told without a device is told before one is opened, and before a weight is read
-        checkAgainst(model, recipe, sources);
-        const outputs = outputsOf(recipe, options.out);
-        await checkOutputs(model, recipe, { ...options, output: options.out });
-        if (options.report !== undefined) await checkPage(options.report, { files: [...filesOf(model), ...sources.keys(), ...[options.text, options.eval].filter((path) => path !== undefined)], directories: [options.model, ...outputs] });
-        await model.companions();
-        const text = recipe.needsText || options.layerErrors === true ? await calibrationText(model, options) : null;
-        const evaluation = await scoredText(model, options);
-        const { device, caller, close } = await openMachine(options.device, output.note);
-        const parents = [options.out, ...outputs].flatMap(missingParents);
-        const forget = onInterrupt(() => {
-          outputs.forEach(discardStaged);
-          const finished = leaveState(options.out);
-          removeEmpty(parents);
-          if (finished !== null) output.note(keptLine(finished));
-        }, output.note);
+without it, it begins anew.`,
+    )
+    .action(
+      action(async (output, file: string, options: CompressCommandOptions) => {
+        const { recipe, source, sources } = findRecipe(file, options, output);
+        const model = await openModel(options.model);
         try {
-          const progress = stagedProgress(output);
-          const { resume, layerErrors, calibrationMemory: memory, force } = options;
-          const report = await compress(caller, model, recipe, {
-            output: options.out, force, source, text, evaluation: evaluation?.text, dtype: sessionOptions(options, caller.target).dtype, layerErrors, memory, resume, note: output.note, onProgress: progress.update,
-          }).finally(progress.end);
-          const context = { model, device: device.name, recipe: { file, name: recipe.name, parameters: recipe.parameters, source }, evaluation: evaluation?.words ?? null };
-          return await printWithPage(output, { ...report, device: device.name }, () => describe(report, device.name, output), options.report, () => compressionPage(report, context));
+          // whatever can be told without a device is told before one is opened, and before a weight is read
+          checkAgainst(model, recipe, sources);
+          const outputs = outputsOf(recipe, options.out);
+          await checkOutputs(model, recipe, { ...options, output: options.out });
+          if (options.report !== undefined)
+            await checkPage(options.report, {
+              files: [
+                ...filesOf(model),
+                ...sources.keys(),
+                ...[options.text, options.eval].filter((path) => path !== undefined),
+              ],
+              directories: [options.model, ...outputs],
+            });
+          await model.companions();
+          const text = recipe.needsText || options.layerErrors === true ? await calibrationText(model, options) : null;
+          const evaluation = await scoredText(model, options);
+          const { device, caller, close } = await openMachine(options.device, output.note);
+          const parents = [options.out, ...outputs].flatMap(missingParents);
+          const forget = onInterrupt(() => {
+            outputs.forEach(discardStaged);
+            const finished = leaveState(options.out);
+            removeEmpty(parents);
+            if (finished !== null) output.note(keptLine(finished));
+          }, output.note);
+          try {
+            const progress = stagedProgress(output);
+            const { resume, layerErrors, calibrationMemory: memory, force } = options;
+            const report = await compress(caller, model, recipe, {
+              output: options.out,
+              force,
+              source,
+              text,
+              evaluation: evaluation?.text,
+              dtype: sessionOptions(options, caller.target).dtype,
+              layerErrors,
+              memory,
+              resume,
+              note: output.note,
+              onProgress: progress.update,
+            }).finally(progress.end);
+            const context = {
+              model,
+              device: device.name,
+              recipe: { file, name: recipe.name, parameters: recipe.parameters, source },
+              evaluation: evaluation?.words ?? null,
+            };
+            return await printWithPage(
+              output,
+              { ...report, device: device.name },
+              () => describe(report, device.name, output),
+              options.report,
+              () => compressionPage(report, context),
+            );
+          } finally {
+            forget();
+            close();
+          }
         } finally {
-          forget();
-          close();
+          await model.close();
         }
-      } finally {
-        await model.close();
-      }
-    }));
+      }),
+    );
 }
 
 /** The tensors and the sizes, for people. */
 export function describe(report: Compression, device: string, output: Output): string {
   return [
-    table(["tensor", "pattern", "format", "bits/weight", "bytes", "weight error", "layer error", "seconds"], report.tensors.map((tensor) => [
-      tensor.name, tensor.pattern, tensor.format, { number: tensor.bitsPerWeight, digits: 3 }, tensor.bytes, { number: tensor.relativeError, digits: 4 },
-      { number: tensor.layerError ?? NaN, digits: 4 }, { number: tensor.seconds, digits: 2 },
-    ]), output.paint),
-    `Time: ${Object.entries(report.stageSeconds).filter(([, seconds]) => seconds >= 0.05).map(([stage, seconds]) => `${stage} ${seconds.toFixed(1)} s`).join(", ")}.`,
-    ...report.perplexities.map(({ text, of, value }) => `perplexity ${value.toFixed(3)}: the model ${of === "given" ? "as given" : "compressed"}, on the ${text} text`),
+    table(
+      ["tensor", "pattern", "format", "bits/weight", "bytes", "weight error", "layer error", "seconds"],
+      report.tensors.map((tensor) => [
+        tensor.name,
+        tensor.pattern,
+        tensor.format,
+        { number: tensor.bitsPerWeight, digits: 3 },
+        tensor.bytes,
+        { number: tensor.relativeError, digits: 4 },
+        { number: tensor.layerError ?? NaN, digits: 4 },
+        { number: tensor.seconds, digits: 2 },
+      ]),
+      output.paint,
+    ),
+    `Time: ${Object.entries(report.stageSeconds)
+      .filter(([, seconds]) => seconds >= 0.05)
+      .map(([stage, seconds]) => `${stage} ${seconds.toFixed(1)} s`)
+      .join(", ")}.`,
+    ...report.perplexities.map(
+      ({ text, of, value }) =>
+        `perplexity ${value.toFixed(3)}: the model ${of === "given" ? "as given" : "compressed"}, on the ${text} text`,
+    ),
     `${formatBytes(report.bytesBefore)} -> ${output.paint.bold(formatBytes(report.bytesAfter))} in ${report.seconds.toFixed(1)} s on ${device}, ${formatBytes(report.deviceBytesPeak)} of its memory: ${report.saved.join(", ")}`,
   ].join("\n");
 }
 
 /** Values of `--set name=value`, by name; the checker reads them. */
 export function settings(given: readonly string[]): Readonly<Record<string, string>> {
-  return Object.fromEntries(given.map((text) => {
-    const at = text.indexOf("=");
-    if (at < 1) throw new UsageError(`--set is NAME=VALUE, not "${text}"`);
-    return [text.slice(0, at).trim(), text.slice(at + 1).trim()] as const;
-  }));
+  return Object.fromEntries(
+    given.map((text) => {
+      const at = text.indexOf("=");
+      if (at < 1) throw new UsageError(`--set is NAME=VALUE, not "${text}"`);
+      return [text.slice(0, at).trim(), text.slice(at + 1).trim()] as const;
+    }),
+  );
 }
 
 interface FoundRecipe {
@@ -135,7 +201,11 @@ interface FoundRecipe {
 }
 
 /** The recipe of a file that is asked for; warnings go to stderr. */
-export function findRecipe(file: string, options: { readonly set: readonly string[]; readonly recipe?: string | undefined }, output: Pick<Output, "note">): FoundRecipe {
+export function findRecipe(
+  file: string,
+  options: { readonly set: readonly string[]; readonly recipe?: string | undefined },
+  output: Pick<Output, "note">,
+): FoundRecipe {
   const host = createHost();
   const path = recipePath(file);
   const { value, diagnostics } = check(path, host, { set: settings(options.set) });
@@ -143,8 +213,10 @@ export function findRecipe(file: string, options: { readonly set: readonly strin
   if (diagnostics.length > 0) noteDiagnostics(output, diagnostics, host.sources);
   const names = [...value.recipes.keys()];
   const [only, ...others] = names;
-  if (only === undefined) throw new UsageError(`${file} has no recipe; expected one such as examples/wanda-2of4.esp has`);
-  if (options.recipe === undefined && others.length > 0) throw new UsageError(`--recipe NAME is needed: ${file} has ${names.join(", ")}`);
+  if (only === undefined)
+    throw new UsageError(`${file} has no recipe; expected one such as examples/wanda-2of4.esp has`);
+  if (options.recipe === undefined && others.length > 0)
+    throw new UsageError(`--recipe NAME is needed: ${file} has ${names.join(", ")}`);
   const recipe = value.recipes.get(options.recipe ?? only);
   if (recipe === undefined) throw new UsageError(`${file} has no recipe ${options.recipe}; it has ${names.join(", ")}`);
   return { recipe, source: host.read(path) ?? "", sources: host.sources };
@@ -169,7 +241,10 @@ function checkAgainst(model: Model, recipe: Recipe, sources: ReadonlyMap<string,
 async function calibrationText(model: Model, options: CompressCommandOptions): Promise<CalibrationText> {
   const beside = join(options.model, "calibration.txt");
   const path = options.text ?? (existsSync(beside) ? beside : null);
-  if (path === null) throw new UsageError("the recipe observes the model on a text: --text FILE is needed, as the model directory has no calibration.txt");
+  if (path === null)
+    throw new UsageError(
+      "the recipe observes the model on a text: --text FILE is needed, as the model directory has no calibration.txt",
+    );
   const tokenizer = await model.tokenizer();
   const ids = await readTokens(path, tokenizer);
   const { window, windows } = options;

@@ -20,7 +20,13 @@ export interface DeviceOptions extends JsonOptions {
 
 /** Adds `--device` and `--json`. */
 export function withDevice(command: Command): Command {
-  return withJson(command.addOption(new Option("--device <kind>", "what to compute on; auto takes a GPU where there is one").choices(["auto", "gpu", "cpu"]).default("auto")));
+  return withJson(
+    command.addOption(
+      new Option("--device <kind>", "what to compute on; auto takes a GPU where there is one")
+        .choices(["auto", "gpu", "cpu"])
+        .default("auto"),
+    ),
+  );
 }
 
 /** Adds `--json`. */
@@ -42,7 +48,8 @@ export async function openMachine(kind: DeviceOptions["device"], note: (line: st
   const device = await openDevice({ kind, log: note, unchecked: true });
   const executor = await createExecutor(device);
   return {
-    device, caller: createCaller(executor, targetOf(device), functions),
+    device,
+    caller: createCaller(executor, targetOf(device), functions),
     close() {
       executor.close();
       device.close();
@@ -51,7 +58,9 @@ export async function openMachine(kind: DeviceOptions["device"], note: (line: st
 }
 
 /** Runs a command: its failure becomes words and an exit code. The process ends by itself. */
-export function action<Args extends readonly unknown[]>(run: (output: Output, ...args: Args) => Promise<number | void>): (...args: Args) => Promise<void> {
+export function action<Args extends readonly unknown[]>(
+  run: (output: Output, ...args: Args) => Promise<number | void>,
+): (...args: Args) => Promise<void> {
   return async (...args) => {
     const output = createOutput(args.some(wantsJson), await claimStdout());
     try {
@@ -71,7 +80,9 @@ export function integer(least: number, most: number = Number.MAX_SAFE_INTEGER): 
   return (text) => {
     const value = Number(text);
     if (/^\d+$/.test(text) && value >= least && value <= most) return value;
-    throw new InvalidArgumentError(`Expected a whole number ${most === Number.MAX_SAFE_INTEGER ? `of at least ${least}` : `from ${least} to ${most}`}.`);
+    throw new InvalidArgumentError(
+      `Expected a whole number ${most === Number.MAX_SAFE_INTEGER ? `of at least ${least}` : `from ${least} to ${most}`}.`,
+    );
   };
 }
 
@@ -93,7 +104,9 @@ export function byteCount(text: string): number {
   throw new InvalidArgumentError("Expected a number of bytes, such as 536870912 or 512MiB.");
 }
 
-/** Reads the path of a file to write; an empty one, of a variable that is not set most often, would be found wrong late. */
+/**
+ * Reads the path of a file to write; an empty one, of a variable that is not set most often, would be found wrong late.
+ */
 export function pathOf(text: string): string {
   if (text.trim() !== "") return text;
   throw new InvalidArgumentError("Expected a path.");

@@ -1,6 +1,8 @@
 /**
- * `npm run demo`: a small Llama, scored and heard, compressed by a recipe, scored and heard again, on whatever the machine
- * has. `npm run demo -- DIR` keeps the compressed model in DIR; else it goes with the temporary folder it was written to.
+ * `npm run demo`: a small Llama, scored and heard, compressed by a recipe, scored and heard again, on whatever the
+ * machine
+ * has. `npm run demo -- DIR` keeps the compressed model in DIR; else it goes with the temporary folder it was written
+ * to.
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -25,7 +27,7 @@ import { readTokens } from "./text.js";
 
 const folder = join(packageRoot(), "examples", "classics-3.7m");
 const recipeFile = join(packageRoot(), "examples", "wanda-2of4-int4.esp");
-const prompt = "\"My dear Mr. Holmes,\" said he,";
+const prompt = '"My dear Mr. Holmes," said he,';
 
 /** So much that a CPU of two cores is done within a minute; a GPU does it all. */
 const windows = { cpu: { scored: 8, calibration: 16 }, gpu: { scored: undefined, calibration: 128 } } as const;
@@ -56,10 +58,14 @@ await action(async (output: Output, kept: string | undefined) => {
     const { recipe, source } = findRecipe(recipeFile, { set: [] }, output);
     say(`${paint.bold(paint.green("espalier"))}  compresses Llama models by recipes, in a language of its own`);
     say();
-    say(`${paint.bold("model")}     ${here(folder)}: ${dense.config.layers} blocks, ${(parametersOf(dense) / 1e6).toFixed(1)} million parameters, ${formatBytes(bytesOf(dense))}`);
+    say(
+      `${paint.bold("model")}     ${here(folder)}: ${dense.config.layers} blocks, ${(parametersOf(dense) / 1e6).toFixed(1)} million parameters, ${formatBytes(bytesOf(dense))}`,
+    );
     machine = await openMachine("auto", () => undefined);
     const { device } = machine;
-    say(`${paint.bold("device")}    ${device.name}${device.kind === "cpu" ? ": there is no GPU here, so only the first windows of each text are taken" : ""}`);
+    say(
+      `${paint.bold("device")}    ${device.name}${device.kind === "cpu" ? ": there is no GPU here, so only the first windows of each text are taken" : ""}`,
+    );
     say();
 
     say(paint.bold("1. The model as it is"));
@@ -72,8 +78,15 @@ await action(async (output: Output, kept: string | undefined) => {
     const tokenizer = await dense.tokenizer();
     const progress = stagedProgress(output);
     const report = await compress(machine.caller, dense, recipe, {
-      output: directory, source, onProgress: progress.update,
-      text: { ids: await readTokens(join(folder, "calibration.txt"), tokenizer), bos: tokenizer.bos, window, windows: calibration },
+      output: directory,
+      source,
+      onProgress: progress.update,
+      text: {
+        ids: await readTokens(join(folder, "calibration.txt"), tokenizer),
+        bos: tokenizer.bos,
+        window,
+        windows: calibration,
+      },
     });
     progress.end();
     say(indented(describeLayers(report, output), ""));
@@ -93,13 +106,27 @@ await action(async (output: Output, kept: string | undefined) => {
     const ofLayers = (model: { readonly bytes: number }[]): number => model.reduce((sum, { bytes }) => sum + bytes, 0);
     const layersBefore = ofLayers(report.tensors.map(({ name }) => dense.tensor(name)));
     const layersAfter = ofLayers([...report.tensors]);
-    say(indented(table(["", "before", "after"], [
-      ["perplexity", before.perplexity.toFixed(2), after.perplexity.toFixed(2)],
-      ["the model", formatBytes(report.bytesBefore), formatBytes(report.bytesAfter)],
-      ["its linear layers", formatBytes(layersBefore), `${formatBytes(layersAfter)}, ${(layersBefore / layersAfter).toFixed(1)} times smaller`],
-    ], paint), ""));
+    say(
+      indented(
+        table(
+          ["", "before", "after"],
+          [
+            ["perplexity", before.perplexity.toFixed(2), after.perplexity.toFixed(2)],
+            ["the model", formatBytes(report.bytesBefore), formatBytes(report.bytesAfter)],
+            [
+              "its linear layers",
+              formatBytes(layersBefore),
+              `${formatBytes(layersAfter)}, ${(layersBefore / layersAfter).toFixed(1)} times smaller`,
+            ],
+          ],
+          paint,
+        ),
+        "",
+      ),
+    );
     say(`   all in ${((performance.now() - started) / 1000).toFixed(1)} s`);
-    if (kept !== undefined) say(`\nThe model is in ${kept}: espalier generate --model ${kept} --prompt "Once upon a time"`);
+    if (kept !== undefined)
+      say(`\nThe model is in ${kept}: espalier generate --model ${kept} --prompt "Once upon a time"`);
   } finally {
     machine?.close();
     await dense.close();
@@ -117,16 +144,27 @@ async function meet(machine: Machine, model: Model, output: Output): Promise<Imp
     const { scored } = windows[device.kind === "gpu" ? "gpu" : "cpu"];
     const progress = output.progress("scoring");
     const result = await perplexity(session, await readTokens(join(folder, "eval.txt"), tokenizer), {
-      window, bos: tokenizer.bos, limit: scored, batch: device.kind === "gpu" ? undefined : 2,
+      window,
+      bos: tokenizer.bos,
+      limit: scored,
+      batch: device.kind === "gpu" ? undefined : 2,
       onProgress: (done, total) => progress.update(done, total),
     });
     progress.end();
     const of = `${scored === undefined ? "all" : "the first"} ${result.windows} windows of eval.txt (${result.tokens} tokens)`;
-    output.stream(`   perplexity ${output.paint.bold(result.perplexity.toFixed(2))} on ${of}, ${result.seconds.toFixed(1)} s\n`);
+    output.stream(
+      `   perplexity ${output.paint.bold(result.perplexity.toFixed(2))} on ${of}, ${result.seconds.toFixed(1)} s\n`,
+    );
     const ids = tokenizer.encode(prompt, { prefix: true });
-    const { ids: fresh, decodeTokensPerSecond } = await generate(session, ids, { maxNewTokens: sampleTokens, temperature: 0, eosTokens: model.generation.eosTokens });
+    const { ids: fresh, decodeTokensPerSecond } = await generate(session, ids, {
+      maxNewTokens: sampleTokens,
+      temperature: 0,
+      eosTokens: model.generation.eosTokens,
+    });
     const sample = tokenizer.decode([...ids, ...fresh]).slice(prompt.length);
-    output.stream(`${indented(`${output.paint.dim(prompt)}${sample}`, "")}\n   ${fresh.length} tokens, ${(decodeTokensPerSecond ?? 0).toFixed(0)} a second\n\n`);
+    output.stream(
+      `${indented(`${output.paint.dim(prompt)}${sample}`, "")}\n   ${fresh.length} tokens, ${(decodeTokensPerSecond ?? 0).toFixed(0)} a second\n\n`,
+    );
     return { perplexity: result.perplexity, sample };
   } finally {
     session.release();
@@ -135,9 +173,18 @@ async function meet(machine: Machine, model: Model, output: Output): Promise<Imp
 
 /** A row for each layer. */
 function describeLayers(report: Compression, output: Output): string {
-  return table(["tensor", "pattern", "format", "bits/weight", "bytes", "error"], report.tensors.map((tensor) => [
-    tensor.name, tensor.pattern, tensor.format, { number: tensor.bitsPerWeight, digits: 3 }, tensor.bytes, { number: tensor.relativeError, digits: 3 },
-  ]), output.paint);
+  return table(
+    ["tensor", "pattern", "format", "bits/weight", "bytes", "error"],
+    report.tensors.map((tensor) => [
+      tensor.name,
+      tensor.pattern,
+      tensor.format,
+      { number: tensor.bitsPerWeight, digits: 3 },
+      tensor.bytes,
+      { number: tensor.relativeError, digits: 3 },
+    ]),
+    output.paint,
+  );
 }
 
 function parametersOf(model: Model): number {
@@ -154,5 +201,8 @@ function here(path: string): string {
 }
 
 function indented(text: string, mark: string): string {
-  return text.split("\n").map((line) => `   ${mark}${line}`.trimEnd()).join("\n");
+  return text
+    .split("\n")
+    .map((line) => `   ${mark}${line}`.trimEnd())
+    .join("\n");
 }

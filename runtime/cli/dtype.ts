@@ -10,17 +10,27 @@ export interface DtypeOptions {
 
 /** Adds `--dtype`. */
 export function withDtype(command: Command): Command {
-  return command.addOption(new Option("--dtype <dtype>", "activations and dense weights; auto is f16 on a GPU that has it, else f32").choices(["auto", "f32", "f16"]).default("auto"));
+  return command.addOption(
+    new Option("--dtype <dtype>", "activations and dense weights; auto is f16 on a GPU that has it, else f32")
+      .choices(["auto", "f32", "f16"])
+      .default("auto"),
+  );
 }
 
 /** The session that `--dtype` asks for on a device. */
 export function sessionOptions({ dtype }: DtypeOptions, target: Target): SessionOptions {
   switch (dtype) {
-    case "auto": return target.f16 && target.kind === "gpu" ? { dtype: "f16", weights: "f16" } : { dtype: "f32", weights: "stored" };
-    case "f32": return { dtype: "f32", weights: "f32" };
+    case "auto":
+      return target.f16 && target.kind === "gpu"
+        ? { dtype: "f16", weights: "f16" }
+        : { dtype: "f32", weights: "stored" };
+    case "f32":
+      return { dtype: "f32", weights: "f32" };
     case "f16":
-      if (!target.f16) throw new UsageError(`--dtype f16: ${target.name} does not compute in f16; leave it out for f32`);
+      if (!target.f16)
+        throw new UsageError(`--dtype f16: ${target.name} does not compute in f16; leave it out for f32`);
       return { dtype: "f16", weights: "f16" };
-    default: return dtype satisfies never;
+    default:
+      return dtype satisfies never;
   }
 }

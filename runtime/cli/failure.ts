@@ -9,7 +9,10 @@ import { hasColors, type Output } from "./output.js";
 /** Diagnostics that end a command, with the sources they point into. */
 export class DiagnosticsError extends Error {
   override readonly name = "DiagnosticsError";
-  constructor(readonly diagnostics: readonly Diagnostic[], readonly sources: ReadonlyMap<string, string>) {
+  constructor(
+    readonly diagnostics: readonly Diagnostic[],
+    readonly sources: ReadonlyMap<string, string>,
+  ) {
     super("the program has errors");
   }
 }
@@ -21,7 +24,10 @@ export class UsageError extends Error {
 
 /** An error as `--json` prints it. */
 export interface Failure {
-  /** The model's, the device's or the recipe's error code; `usage`; `system` for an error of the operating system; `internal` for a fault of Espalier. */
+  /**
+   * The model's, the device's or the recipe's error code; `usage`; `system` for an error of the operating system;
+   * `internal` for a fault of Espalier.
+   */
   readonly code: string;
   readonly message: string;
   readonly help: string | null;
@@ -42,13 +48,19 @@ export function reportFailure(output: Output, error: unknown): number {
 /** Says on stderr what went wrong, where that is no diagnostics, and gives the exit code. */
 export function noteFailure(output: Output, error: unknown): number {
   const failure = failureOf(error);
-  const code = failure.code === "usage" || failure.code === "system" || failure.code === "internal" ? "" : `[${failure.code}]`;
-  output.note(`${output.alarm(`error${code}`)}: ${failure.message}${failure.help === null ? "" : `\n  = help: ${failure.help}`}`);
+  const code =
+    failure.code === "usage" || failure.code === "system" || failure.code === "internal" ? "" : `[${failure.code}]`;
+  output.note(
+    `${output.alarm(`error${code}`)}: ${failure.message}${failure.help === null ? "" : `\n  = help: ${failure.help}`}`,
+  );
   return failure.code === "usage" ? 2 : 1;
 }
 
 /** With `--json`, the document for a failure. */
-function printFailure(output: Output, document: { readonly diagnostics: readonly Diagnostic[] } | { readonly error: Failure }): void {
+function printFailure(
+  output: Output,
+  document: { readonly diagnostics: readonly Diagnostic[] } | { readonly error: Failure },
+): void {
   if (!output.json) return;
   try {
     output.result(document, () => "");
@@ -58,17 +70,26 @@ function printFailure(output: Output, document: { readonly diagnostics: readonly
 }
 
 /** Diagnostics in words, on stderr. */
-export function noteDiagnostics(output: Pick<Output, "note">, diagnostics: readonly Diagnostic[], sources: ReadonlyMap<string, string>): void {
+export function noteDiagnostics(
+  output: Pick<Output, "note">,
+  diagnostics: readonly Diagnostic[],
+  sources: ReadonlyMap<string, string>,
+): void {
   output.note(render(diagnostics, sources, { color: hasColors(2) }).trimEnd());
 }
 
 /** An error as it is told. */
 export function failureOf(error: unknown): Failure {
   if (error instanceof ModelError) return { code: error.code, message: error.message, help: error.help };
-  if (error instanceof LlamaError || error instanceof DeviceError) return { code: error.code, message: error.message, help: null };
+  if (error instanceof LlamaError || error instanceof DeviceError)
+    return { code: error.code, message: error.message, help: null };
   if (error instanceof UsageError) return { code: "usage", message: error.message, help: null };
   if (error instanceof InternalError) return { code: "internal", message: error.message, help: null };
   if (!(error instanceof Error)) return { code: "internal", message: String(error), help: null };
   if ("syscall" in error) return { code: "system", message: error.message, help: null };
-  return { code: "internal", message: error.stack ?? error.message, help: "this is a fault of espalier: please report it with what you ran" };
+  return {
+    code: "internal",
+    message: error.stack ?? error.message,
+    help: "this is a fault of espalier: please report it with what you ran",
+  };
 }

@@ -13,7 +13,9 @@ export function parseFormat(text: string): FormatSpec {
   const { value, diagnostics } = check(file, { read: (path) => (path === file ? source : null) });
   const format = value?.functions.get("stored")?.values[0]?.type.format ?? null;
   if (value === null || hasErrors(diagnostics) || format === null || "parameter" in format) {
-    throw new UsageError(`"${text}" is no format: ${diagnostics.find((found) => found.severity === "error")?.message ?? "expected one such as int4(128) or nm(2, 4) of f16"}`);
+    throw new UsageError(
+      `"${text}" is no format: ${diagnostics.find((found) => found.severity === "error")?.message ?? "expected one such as int4(128) or nm(2, 4) of f16"}`,
+    );
   }
   const normal = normalizeFormat(concrete(format));
   if (typeof normal === "string") throw new UsageError(normal);
@@ -21,6 +23,8 @@ export function parseFormat(text: string): FormatSpec {
 }
 
 function concrete(format: SymbolicFormat): FormatSpec {
-  const args = Object.entries(format.args).map(([name, value]) => [name, typeof value === "object" ? (sizeValue(value) ?? 0) : value] as const);
+  const args = Object.entries(format.args).map(
+    ([name, value]) => [name, typeof value === "object" ? (sizeValue(value) ?? 0) : value] as const,
+  );
   return { name: format.name, args: Object.fromEntries(args), of: format.of === null ? null : concrete(format.of) };
 }

@@ -3,7 +3,10 @@ import { isatty } from "node:tty";
 import { Presets, SingleBar } from "cli-progress";
 import colors from "picocolors";
 
-/** Where a command's words go. Results on stdout; progress, notes and errors on stderr. With `--json`, stdout is one document. */
+/**
+ * Where a command's words go. Results on stdout; progress, notes and errors on stderr. With `--json`, stdout is one
+ * document.
+ */
 export interface Output {
   readonly json: boolean;
   /** Whether results are coloured: on a terminal only. */
@@ -41,7 +44,8 @@ export function createOutput(json: boolean, descriptor: number = 1): Output {
   const alert = colors.createColors(hasColors(2));
   const write = (text: string): void => writeAll(descriptor, text);
   return {
-    json, colored,
+    json,
+    colored,
     paint: colors.createColors(colored),
     alarm: (text) => alert.bold(alert.red(text)),
     result(value, text) {
@@ -77,7 +81,16 @@ function writeAll(descriptor: number, text: string): void {
 }
 
 function bar(label: string): Progress {
-  const single = new SingleBar({ format: `${label} {bar} {value}/{total} {eta_formatted} {note}`, stream: process.stderr, clearOnComplete: true, linewrap: true, barsize: 30 }, Presets.shades_classic);
+  const single = new SingleBar(
+    {
+      format: `${label} {bar} {value}/{total} {eta_formatted} {note}`,
+      stream: process.stderr,
+      clearOnComplete: true,
+      linewrap: true,
+      barsize: 30,
+    },
+    Presets.shades_classic,
+  );
   let started = false;
   return {
     update(done, total, note = "") {
@@ -93,7 +106,16 @@ function bar(label: string): Progress {
 }
 
 function shareBar(label: string): ShareProgress {
-  const single = new SingleBar({ format: `${label} {bar} {percentage}% {left} {note}`, stream: process.stderr, clearOnComplete: true, linewrap: true, barsize: 30 }, Presets.shades_classic);
+  const single = new SingleBar(
+    {
+      format: `${label} {bar} {percentage}% {left} {note}`,
+      stream: process.stderr,
+      clearOnComplete: true,
+      linewrap: true,
+      barsize: 30,
+    },
+    Presets.shades_classic,
+  );
   let started = false;
   return {
     update(share, secondsLeft, note = "") {
@@ -125,12 +147,21 @@ const linesApart = 2000;
 
 function lines(label: string): Progress {
   const { line, end } = sparse();
-  return { end, update: (done, total, note = "") => line(`${label.trimEnd()} ${done}/${total}${note === "" ? "" : ` ${note}`}\n`) };
+  return {
+    end,
+    update: (done, total, note = "") => line(`${label.trimEnd()} ${done}/${total}${note === "" ? "" : ` ${note}`}\n`),
+  };
 }
 
 function shareLines(label: string): ShareProgress {
   const { line, end } = sparse();
-  return { end, update: (share, secondsLeft, note = "") => line(`${[label.trimEnd(), `${Math.floor(share * 100)}%`, left(secondsLeft), note].filter((word) => word !== "").join(" ")}\n`) };
+  return {
+    end,
+    update: (share, secondsLeft, note = "") =>
+      line(
+        `${[label.trimEnd(), `${Math.floor(share * 100)}%`, left(secondsLeft), note].filter((word) => word !== "").join(" ")}\n`,
+      ),
+  };
 }
 
 /** Prints lines, but no more than one every other second, the first and the last in any case. */

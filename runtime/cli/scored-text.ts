@@ -14,11 +14,21 @@ export interface ScoredText {
 const fewWindows = 8;
 
 /**
- * The text of `--eval`, all of it or the first `limit` windows; without it, where a report is asked for, the first windows
+ * The text of `--eval`, all of it or the first `limit` windows; without it, where a report is asked for, the first
+ * windows
  * of the text of `--text`; null where there is neither. It is known to have a window.
  * @throws ModelError, LlamaError text-too-short, bad-window
  */
-export async function scoredText(model: Model, options: { readonly eval?: string | undefined; readonly limit?: number | undefined; readonly text?: string | undefined; readonly report?: string | undefined; readonly window: number }): Promise<ScoredText | null> {
+export async function scoredText(
+  model: Model,
+  options: {
+    readonly eval?: string | undefined;
+    readonly limit?: number | undefined;
+    readonly text?: string | undefined;
+    readonly report?: string | undefined;
+    readonly window: number;
+  },
+): Promise<ScoredText | null> {
   const path = options.eval ?? (options.report === undefined ? undefined : options.text);
   if (path === undefined) return null;
   const limit = options.limit ?? (options.eval === undefined ? fewWindows : undefined);
@@ -26,5 +36,8 @@ export async function scoredText(model: Model, options: { readonly eval?: string
   const ids = await readTokens(path, tokenizer);
   const windows = scoredWindows(ids, options.window, tokenizer.bos, limit);
   checkContext(windows, model.config.contextLength);
-  return { text: { ids, bos: tokenizer.bos, window: options.window, windows: windows.count }, words: `${limit === undefined ? "all" : "the first"} ${windows.count} windows of ${options.window} tokens of ${path}` };
+  return {
+    text: { ids, bos: tokenizer.bos, window: options.window, windows: windows.count },
+    words: `${limit === undefined ? "all" : "the first"} ${windows.count} windows of ${options.window} tokens of ${path}`,
+  };
 }

@@ -1,6 +1,9 @@
 import type { Output } from "./output.js";
 
-/** Text, a whole number, or a number with so many digits after the point; NaN is one that is not known. Numbers stand at the right of their column. */
+/**
+ * Text, a whole number, or a number with so many digits after the point; NaN is one that is not known. Numbers stand at
+ * the right of their column.
+ */
 export type Cell = string | number | { readonly number: number; readonly digits: number };
 
 /** A table with a bold header and columns as wide as their widest cell. */
@@ -10,7 +13,13 @@ export function table(header: readonly string[], rows: readonly (readonly Cell[]
     width: Math.max(title.length, ...texts.map((row) => (row[column] ?? "").length)),
     numeric: typeof rows[0]?.[column] !== "string",
   }));
-  const line = (cells: readonly string[]): string => columns.map(({ width, numeric }, column) => (numeric ? (cells[column] ?? "").padStart(width) : (cells[column] ?? "").padEnd(width))).join("  ").trimEnd();
+  const line = (cells: readonly string[]): string =>
+    columns
+      .map(({ width, numeric }, column) =>
+        numeric ? (cells[column] ?? "").padStart(width) : (cells[column] ?? "").padEnd(width),
+      )
+      .join("  ")
+      .trimEnd();
   return [paint.bold(line(header)), ...texts.map(line)].join("\n");
 }
 

@@ -17,6 +17,7 @@ export async function readTokens(path: string, tokenizer: Tokenizer): Promise<nu
   } catch {
     throw new ModelError("M104", `\`${path}\` is not text in UTF-8.`, "give a plain text file");
   }
-  if (text.trim() === "") throw new ModelError("M143", `\`${path}\` is empty; expected a text to score or to calibrate with.`);
+  if (text.trim() === "")
+    throw new ModelError("M143", `\`${path}\` is empty; expected a text to score or to calibrate with.`);
   return [...tokenizer.encode(text, { prefix: false })];
 }

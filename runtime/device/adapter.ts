@@ -54,7 +54,8 @@ export async function findGpu(unchecked = false): Promise<FoundAdapter> {
   const [gpu] = await findGpus(unchecked);
   if (gpu !== undefined) return gpu;
   const seen = (await hardwareNames()) ?? [];
-  const refused = seen.length > 0 ? ` Vulkan lists ${seen.join(", ")}, but its driver is too old or incomplete for WebGPU.` : "";
+  const refused =
+    seen.length > 0 ? ` Vulkan lists ${seen.join(", ")}, but its driver is too old or incomplete for WebGPU.` : "";
   throw new DeviceError("no-gpu", `No GPU was found on this machine.${refused} ${installHint}`);
 }
 
@@ -102,14 +103,19 @@ async function hardwareNames(): Promise<readonly string[] | undefined> {
   if (process.platform !== "linux") return undefined;
   const library = await loadVulkan();
   if (library === undefined) return [];
-  const names = listVulkanDevices(library).filter((device) => !device.software).map((device) => device.name);
+  const names = listVulkanDevices(library)
+    .filter((device) => !device.software)
+    .map((device) => device.name);
   return [...new Set(names)];
 }
 
 function isSoftware(adapter: GPUAdapter): boolean {
   const { architecture, description, device } = adapter.info;
   // The names are for drivers that call themselves something else than a CPU.
-  return adapter.info.isFallbackAdapter || /swiftshader|llvmpipe|lavapipe|softpipe|basic render/i.test(`${architecture} ${device} ${description}`);
+  return (
+    adapter.info.isFallbackAdapter ||
+    /swiftshader|llvmpipe|lavapipe|softpipe|basic render/i.test(`${architecture} ${device} ${description}`)
+  );
 }
 
 /** Dawn lower-cases and hyphenates the device's name; Vulkan's own spelling is taken where one matches. */

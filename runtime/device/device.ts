@@ -152,14 +152,24 @@ function limitsOf(limits: GPUSupportedLimits): Record<LimitName, number> {
 }
 
 function describeLimits(limits: GPUSupportedLimits, info: GPUAdapterInfo): DeviceLimits {
-  return { ...limitsOf(limits), subgroupMinSize: info.subgroupMinSize ?? 1, subgroupMaxSize: info.subgroupMaxSize ?? 1 };
+  return {
+    ...limitsOf(limits),
+    subgroupMinSize: info.subgroupMinSize ?? 1,
+    subgroupMaxSize: info.subgroupMaxSize ?? 1,
+  };
 }
 
 function matricesOf({ features, info }: GPUAdapter): readonly MatrixShape[] {
   // not in Dawn's typings
   const { subgroupMatrixConfigs = [] } = info as { readonly subgroupMatrixConfigs?: Iterable<MatrixShape> };
   if (!features.has("chromium-experimental-subgroup-matrix")) return [];
-  return [...subgroupMatrixConfigs].map(({ componentType, resultComponentType, M, N, K }) => ({ componentType, resultComponentType, M, N, K }));
+  return [...subgroupMatrixConfigs].map(({ componentType, resultComponentType, M, N, K }) => ({
+    componentType,
+    resultComponentType,
+    M,
+    N,
+    K,
+  }));
 }
 
 function messageOf(error: unknown): string {
@@ -187,10 +197,14 @@ function makeDevice(found: FoundAdapter, gpu: GPUDevice): Device {
   /** `kind` of the error decides: GPUOutOfMemoryError, GPUValidationError or GPUInternalError. */
   function translate(error: GPUError, label: string): DeviceError {
     const text = error.message.trim();
-    if (error.constructor.name !== "GPUOutOfMemoryError") return new DeviceError("validation", `${name} refused ${label}: ${text}`);
+    if (error.constructor.name !== "GPUOutOfMemoryError")
+      return new DeviceError("validation", `${name} refused ${label}: ${text}`);
     const held = `${formatBytes(memory.allocated)} are allocated already`;
     // Only the first line: Dawn's second is where in its own source it gave up.
-    return new DeviceError("out-of-memory", `${name} has no memory left for ${label} (${held}): ${text.split("\n")[0]}.`);
+    return new DeviceError(
+      "out-of-memory",
+      `${name} has no memory left for ${label} (${held}): ${text.split("\n")[0]}.`,
+    );
   }
 
   function check(): void {

@@ -65,7 +65,8 @@ function chromiumRoot(): string {
   let folder = dirname(createRequire(import.meta.url).resolve("@sparticuz/chromium"));
   while (!existsSync(join(folder, "bin", "swiftshader.tar.br"))) {
     const parent = dirname(folder);
-    if (parent === folder) throw new Error("The installed @sparticuz/chromium has no bin/swiftshader.tar.br; reinstall it.");
+    if (parent === folder)
+      throw new Error("The installed @sparticuz/chromium has no bin/swiftshader.tar.br; reinstall it.");
     folder = parent;
   }
   return folder;

@@ -8,7 +8,12 @@ const piece = 32 * 2 ** 20;
 const backlog = 256 * 2 ** 20;
 
 /** Bytes `[offset, offset + bytes)` of `buffer`, which needs the usage copySrc. */
-export async function readBuffer(gpu: GPUDevice, buffer: GPUBuffer, offset: number, bytes: number): Promise<Uint8Array<ArrayBuffer>> {
+export async function readBuffer(
+  gpu: GPUDevice,
+  buffer: GPUBuffer,
+  offset: number,
+  bytes: number,
+): Promise<Uint8Array<ArrayBuffer>> {
   const result = new Uint8Array(bytes);
   // The first piece is encoded before anything is awaited, so that the caller's error scopes see it.
   for (let done = 0; done < bytes; ) {
@@ -32,8 +37,14 @@ export async function readBuffer(gpu: GPUDevice, buffer: GPUBuffer, offset: numb
 }
 
 /** Writes `data` at byte `offset` of `buffer`, which needs copyDst, and copySrc if a word is written in part. */
-export async function writeBuffer(gpu: GPUDevice, buffer: GPUBuffer, offset: number, data: ArrayBufferView | ArrayBuffer): Promise<void> {
-  let bytes = data instanceof ArrayBuffer ? new Uint8Array(data) : new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+export async function writeBuffer(
+  gpu: GPUDevice,
+  buffer: GPUBuffer,
+  offset: number,
+  data: ArrayBufferView | ArrayBuffer,
+): Promise<void> {
+  let bytes =
+    data instanceof ArrayBuffer ? new Uint8Array(data) : new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
   const start = offset - (offset % word);
   const end = Math.ceil((offset + bytes.length) / word) * word;
   if (end - start !== bytes.length) {

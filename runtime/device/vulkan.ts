@@ -40,9 +40,13 @@ async function load(): Promise<LibraryHandle | undefined> {
  * Which drivers are seen is up to VK_DRIVER_FILES and its like at the time of the call.
  */
 export function listVulkanDevices(library: LibraryHandle): VulkanDevice[] {
-  const createInstance = library.func("int vkCreateInstance(const void *info, const void *allocator, _Out_ uint64_t *instance)");
+  const createInstance = library.func(
+    "int vkCreateInstance(const void *info, const void *allocator, _Out_ uint64_t *instance)",
+  );
   const destroyInstance = library.func("void vkDestroyInstance(uint64_t instance, const void *allocator)");
-  const enumerate = library.func("int vkEnumeratePhysicalDevices(uint64_t instance, _Inout_ uint32_t *count, void *devices)");
+  const enumerate = library.func(
+    "int vkEnumeratePhysicalDevices(uint64_t instance, _Inout_ uint32_t *count, void *devices)",
+  );
   const getProperties = library.func("void vkGetPhysicalDeviceProperties(uint64_t device, void *properties)");
 
   // VkInstanceCreateInfo: 64 bytes, all zero (no layers, no extensions) but the structure type 1.

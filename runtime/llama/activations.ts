@@ -40,7 +40,9 @@ export interface Activations {
 
 export interface ActivationOptions {
   readonly dtype: ActivationDtype;
-  /** Bytes of activations that stay on the device; the rest goes to disk. The device's share of memory where not said. */
+  /**
+   * Bytes of activations that stay on the device; the rest goes to disk. The device's share of memory where not said.
+   */
   readonly memory?: number | undefined;
   readonly disk?: SpillDisk | undefined;
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
@@ -49,7 +51,10 @@ export interface ActivationOptions {
 /** Tokens worth giving a device at once: a GPU is filled by some thousands, a CPU reports its progress. */
 const tokensAtOnce = { gpu: 4096, cpu: 2048 } as const;
 
-/** Bytes of the largest tensor between that is worth it: on a GPU two windows of 2048 tokens of 32 heads, with scores in f32. */
+/**
+ * Bytes of the largest tensor between that is worth it: on a GPU two windows of 2048 tokens of 32 heads, with scores in
+ * f32.
+ */
 const roomAtOnce = { gpu: 2 ** 30, cpu: 2 ** 28 } as const;
 
 /** Windows for one batch, so that no tensor between is larger than there is room for, or a binding. */
@@ -72,21 +77,29 @@ export function defaultMemory(target: Target): number {
  * Embeds windows.
  * @throws ModelError M153 (no room on disk for what does not stay on the device), M154; DeviceError
  */
-export async function embedWindows(caller: Caller, config: LlamaConfig, frame: Frame, windows: Windows, options: ActivationOptions): Promise<Activations> {
+export async function embedWindows(
+  caller: Caller,
+  config: LlamaConfig,
+  frame: Frame,
+  windows: Windows,
+  options: ActivationOptions,
+): Promise<Activations> {
   const { executor } = caller;
   const { count, tokens } = windows;
   const batch = Math.min(windowsAtOnce(caller.target, config, tokens), count);
   const batches = Math.ceil(count / batch);
   const slotBytes = denseBytes(options.dtype, [batch, tokens, config.hiddenSize]);
   const kept = Math.min(batches, Math.floor((options.memory ?? defaultMemory(caller.target)) / slotBytes));
-  const spill: Spill | null = kept < batches ? await createSpill(batches - kept, slotBytes, options.disk ?? temporaryDisk) : null;
+  const spill: Spill | null =
+    kept < batches ? await createSpill(batches - kept, slotBytes, options.disk ?? temporaryDisk) : null;
   const onDevice: (DeviceTensor | null)[] = new Array<null>(batches).fill(null);
   const angles = new Map<number, Omit<ActivationBatch, "x">>();
 
   async function release(): Promise<void> {
     for (const x of onDevice) if (x !== null) executor.release(x);
     onDevice.fill(null);
-    for (const shared of angles.values()) for (const tensor of [shared.cosine, shared.sine, shared.positions]) executor.release(tensor);
+    for (const shared of angles.values())
+      for (const tensor of [shared.cosine, shared.sine, shared.positions]) executor.release(tensor);
     angles.clear();
     await spill?.close();
   }
@@ -107,7 +120,12 @@ export async function embedWindows(caller: Caller, config: LlamaConfig, frame: F
     for (let at = 0; at < batches; at++) {
       const many = windowsOf(at);
       const from = at * batch * tokens;
-      const ids = await executor.fill("i32", [many, tokens], windows.ids.slice(from, from + many * tokens), "token ids");
+      const ids = await executor.fill(
+        "i32",
+        [many, tokens],
+        windows.ids.slice(from, from + many * tokens),
+        "token ids",
+      );
       const positions = await executor.fill("i32", [many], new Int32Array(many), "positions");
       const { x, cosine, sine } = await embed(caller, frame, ids, positions, options.dtype);
       executor.release(ids);
@@ -122,7 +140,11 @@ export async function embedWindows(caller: Caller, config: LlamaConfig, frame: F
     throw error;
   }
   return {
-    windows: count, tokens, batches, batch, release,
+    windows: count,
+    tokens,
+    batches,
+    batch,
+    release,
     spilled: spill?.bytes ?? 0,
     async load(at) {
       const shared = angles.get(windowsOf(at));

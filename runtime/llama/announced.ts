@@ -1,5 +1,6 @@
 /**
- * Models that a run is about to give their names. A run that is killed between that and noting that it has done it would
+ * Models that a run is about to give their names. A run that is killed between that and noting that it has done it
+ * would
  * else not know the directory for its own: what is told before is what will be found after.
  */
 import { readdir, stat } from "node:fs/promises";
@@ -25,8 +26,10 @@ export async function stands({ directory, files }: Announced): Promise<boolean> 
 
 async function filesOf(directory: string): Promise<Announced["files"]> {
   const names = (await readdir(directory)).sort();
-  return Promise.all(names.map(async (name) => {
-    const found = await stat(join(directory, name), { bigint: true });
-    return { name, bytes: Number(found.size), changed: String(found.mtimeNs) };
-  }));
+  return Promise.all(
+    names.map(async (name) => {
+      const found = await stat(join(directory, name), { bigint: true });
+      return { name, bytes: Number(found.size), changed: String(found.mtimeNs) };
+    }),
+  );
 }

@@ -16,11 +16,16 @@ export function installedVersion(name: string): string {
   return versionAbove(dirname(createRequire(import.meta.url).resolve(name)), name);
 }
 
-/** A digest of the modules that decide what is computed: all of the compiler, and of the runtime what is not its command line. */
+/**
+ * A digest of the modules that decide what is computed: all of the compiler, and of the runtime what is not its command
+ * line.
+ */
 export function digestOfCode(root: string): string {
   const hash = createHash("sha256");
   for (const part of ["compiler", "runtime"]) {
-    const names = readdirSync(join(root, part), { recursive: true, encoding: "utf8" }).map((name) => name.split(sep).join("/"));
+    const names = readdirSync(join(root, part), { recursive: true, encoding: "utf8" }).map((name) =>
+      name.split(sep).join("/"),
+    );
     for (const name of names.filter((one) => one.endsWith(".js") && !one.startsWith("cli/")).sort()) {
       const text = readFileSync(join(root, part, name));
       hash.update(`${part}/${name} ${text.length}\n`).update(text);
@@ -29,7 +34,9 @@ export function digestOfCode(root: string): string {
   return `sha256:${hash.digest("hex").slice(0, 32)}`;
 }
 
-/** The version of the package of that name that a folder belongs to: what a package exports need not show its manifest. */
+/**
+ * The version of the package of that name that a folder belongs to: what a package exports need not show its manifest.
+ */
 function versionAbove(folder: string, name: string): string {
   for (let at = folder; ; at = dirname(at)) {
     const found = manifestOf(at);
@@ -40,7 +47,10 @@ function versionAbove(folder: string, name: string): string {
 
 function manifestOf(folder: string): { readonly name?: string; readonly version?: string } | null {
   try {
-    return JSON.parse(readFileSync(join(folder, "package.json"), "utf8")) as { readonly name?: string; readonly version?: string } | null;
+    return JSON.parse(readFileSync(join(folder, "package.json"), "utf8")) as {
+      readonly name?: string;
+      readonly version?: string;
+    } | null;
   } catch {
     return null;
   }

@@ -24,7 +24,10 @@ export function comparesWithDense(graph: SymbolicGraph): boolean {
 /** A statistic to be summed over what the linear layers receive. */
 export interface Observer {
   readonly id: number;
-  /** Inputs `x` [T, K] and maybe `dense`, the same in the model as it was given; one output whose shape depends on K only. */
+  /**
+   * Inputs `x` [T, K] and maybe `dense`, the same in the model as it was given; one output whose shape depends on K
+   * only.
+   */
   readonly graph: SymbolicGraph;
   /** Only over so many batches, the first. */
   readonly batches?: number | undefined;
@@ -44,7 +47,9 @@ export type LinearInput = keyof typeof linearInputs;
 
 /** The input that a linear layer receives. */
 export function inputOf(linear: LinearName): LinearInput {
-  const found = (Object.keys(linearInputs) as LinearInput[]).find((input) => (linearInputs[input] as readonly LinearName[]).includes(linear));
+  const found = (Object.keys(linearInputs) as LinearInput[]).find((input) =>
+    (linearInputs[input] as readonly LinearName[]).includes(linear),
+  );
   if (found === undefined) throw new Error(`no input of ${linear}`);
   return found;
 }
@@ -58,10 +63,20 @@ export type Statistics = ReadonlyMap<number, ReadonlyMap<LinearInput, DeviceTens
  * `dense`, whose activations stay; without it, this is that model.
  */
 export async function passBlock(
-  caller: Caller, config: LlamaConfig, weights: BlockWeights, activations: Activations, observers: readonly Observer[], advance: boolean,
-  onProgress: (done: number, total: number) => void = () => {}, dense: DenseSide | null = null,
+  caller: Caller,
+  config: LlamaConfig,
+  weights: BlockWeights,
+  activations: Activations,
+  observers: readonly Observer[],
+  advance: boolean,
+  onProgress: (done: number, total: number) => void = () => {},
+  dense: DenseSide | null = null,
 ): Promise<Statistics> {
-  const summed = observers.map((observer) => ({ ...observer, graph: accumulating(observer.graph), totals: new Map<LinearInput, DeviceTensor>() }));
+  const summed = observers.map((observer) => ({
+    ...observer,
+    graph: accumulating(observer.graph),
+    totals: new Map<LinearInput, DeviceTensor>(),
+  }));
   const statistics = new Map(summed.map(({ id, totals }) => [id, totals]));
   let before: Promise<void> = Promise.resolve();
   try {
@@ -73,7 +88,8 @@ export async function passBlock(
       let next: DeviceTensor | null = null;
       try {
         const steps = blockInputs(caller, config, weights, batch, advance);
-        const others = dense === null || other === null ? null : blockInputs(caller, config, dense.weights, other.batch, false);
+        const others =
+          dense === null || other === null ? null : blockInputs(caller, config, dense.weights, other.batch, false);
         for (let step = await steps.next(); ; step = await steps.next()) {
           const same = await others?.next();
           if (step.done === true) {
@@ -81,7 +97,9 @@ export async function passBlock(
             break;
           }
           const { input, x } = step.value;
-          for (const { graph, widest = Infinity, totals } of watching) if ((x.shape[2] ?? 0) <= widest) await observe(caller, graph, x, same?.done === false ? same.value.x : x, input, totals);
+          for (const { graph, widest = Infinity, totals } of watching)
+            if ((x.shape[2] ?? 0) <= widest)
+              await observe(caller, graph, x, same?.done === false ? same.value.x : x, input, totals);
         }
       } finally {
         await other?.done(null);
@@ -112,7 +130,13 @@ interface Received {
  * Runs a block in stages on a batch, and stops at each linear layer's input, which is freed when it goes on. The result
  * is null unless asked for; the batch stays as it is.
  */
-async function* blockInputs(caller: Caller, config: LlamaConfig, weights: BlockWeights, batch: ActivationBatch, advance: boolean): AsyncGenerator<Received, DeviceTensor | null, void> {
+async function* blockInputs(
+  caller: Caller,
+  config: LlamaConfig,
+  weights: BlockWeights,
+  batch: ActivationBatch,
+  advance: boolean,
+): AsyncGenerator<Received, DeviceTensor | null, void> {
   const { executor } = caller;
   const { linears } = weights;
   const { x, cosine, sine, positions } = batch;
@@ -121,7 +145,13 @@ async function* blockInputs(caller: Caller, config: LlamaConfig, weights: BlockW
 
   const attentionInput = first(await caller.call("rms_norm", { x, gain: weights.attentionGain, eps }));
   yield { input: "attention", x: attentionInput };
-  const mixed = first(await caller.call("attend", { x: attentionInput, cosine, sine, positions, wq: linears.q_proj, wk: linears.k_proj, wv: linears.v_proj }, { sizes }));
+  const mixed = first(
+    await caller.call(
+      "attend",
+      { x: attentionInput, cosine, sine, positions, wq: linears.q_proj, wk: linears.k_proj, wv: linears.v_proj },
+      { sizes },
+    ),
+  );
   executor.release(attentionInput);
   yield { input: "mixed", x: mixed };
   const middle = first(await caller.call("add_linear", { x, h: mixed, w: linears.o_proj }));
@@ -138,13 +168,26 @@ async function* blockInputs(caller: Caller, config: LlamaConfig, weights: BlockW
 }
 
 /** Runs a block on a batch, which stays as it is. */
-export async function runBlock(caller: Caller, config: LlamaConfig, weights: BlockWeights, batch: ActivationBatch): Promise<DeviceTensor> {
+export async function runBlock(
+  caller: Caller,
+  config: LlamaConfig,
+  weights: BlockWeights,
+  batch: ActivationBatch,
+): Promise<DeviceTensor> {
   const steps = blockInputs(caller, config, weights, batch, true);
-  for (let step = await steps.next(); ; step = await steps.next()) if (step.done === true && step.value !== null) return step.value;
+  for (let step = await steps.next(); ; step = await steps.next())
+    if (step.done === true && step.value !== null) return step.value;
 }
 
 /** Adds what an observer's function gives for an input, in place, to the total of the parts seen before. */
-async function observe(caller: Caller, graph: SymbolicGraph, x: DeviceTensor, dense: DeviceTensor, input: LinearInput, totals: Map<LinearInput, DeviceTensor>): Promise<void> {
+async function observe(
+  caller: Caller,
+  graph: SymbolicGraph,
+  x: DeviceTensor,
+  dense: DeviceTensor,
+  input: LinearInput,
+  totals: Map<LinearInput, DeviceTensor>,
+): Promise<void> {
   const flat = (tensor: DeviceTensor): DeviceTensor => {
     const [batch = 0, tokens = 0, width = 0] = tensor.shape;
     return { ...tensor, shape: [batch * tokens, width] };
@@ -157,7 +200,11 @@ async function observe(caller: Caller, graph: SymbolicGraph, x: DeviceTensor, de
     total = { ...first(await caller.call("zeros", {}, { sizes: { length } })), shape };
     totals.set(input, total);
   }
-  await caller.callGraph(graph, { x: flat(x), ...(comparesWithDense(graph) ? { dense: flat(dense) } : {}), [totalName]: total });
+  await caller.callGraph(graph, {
+    x: flat(x),
+    ...(comparesWithDense(graph) ? { dense: flat(dense) } : {}),
+    [totalName]: total,
+  });
 }
 
 /** The shape of the total, for a layer of so many inputs. */

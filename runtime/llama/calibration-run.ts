@@ -4,7 +4,15 @@ import { sizeSymbols } from "../../compiler/types/size.js";
 import type { Model } from "../model/model.js";
 import type { DeviceTensor } from "../run/run.js";
 import { defaultMemory, embedWindows, type ActivationOptions, type Activations } from "./activations.js";
-import { comparesWithDense, linearInputs, passBlock, type DenseSide, type LinearInput, type Observer, type Statistics } from "./calibrate.js";
+import {
+  comparesWithDense,
+  linearInputs,
+  passBlock,
+  type DenseSide,
+  type LinearInput,
+  type Observer,
+  type Statistics,
+} from "./calibrate.js";
 import type { Caller } from "./call.js";
 import { LlamaError } from "./error.js";
 import { isFinite } from "./measure.js";
@@ -34,9 +42,13 @@ export interface CalibrationRun {
 }
 
 export interface CalibrationOptions extends ActivationOptions {
-  /** Whether to observe X^T X in the first pass over a block whose recipe does not: what layer errors are computed from. */
+  /**
+   * Whether to observe X^T X in the first pass over a block whose recipe does not: what layer errors are computed from.
+   */
   readonly ownGram: boolean;
-  /** Whether something that is observed compares with the model as it was given: its activations are then taken along. */
+  /**
+   * Whether something that is observed compares with the model as it was given: its activations are then taken along.
+   */
   readonly withDense: boolean;
   readonly onPass: (pass: "observe" | "advance", block: number, done: number, total: number) => void;
 }
@@ -51,7 +63,13 @@ const ownTokens = 4096;
  * Embeds a calibration text.
  * @throws LlamaError bad-window; ModelError M153 (no room for activations on disk); DeviceError
  */
-export async function calibrationRun(caller: Caller, model: Model, working: WorkingModel, windows: Windows, options: CalibrationOptions): Promise<CalibrationRun> {
+export async function calibrationRun(
+  caller: Caller,
+  model: Model,
+  working: WorkingModel,
+  windows: Windows,
+  options: CalibrationOptions,
+): Promise<CalibrationRun> {
   const { config } = model;
   checkContext(windows, config.contextLength);
   const frame = await loadFrame(caller, model, "stored");
@@ -76,7 +94,11 @@ export async function calibrationRun(caller: Caller, model: Model, working: Work
   /** Observations of the current block that are X^T X, the last first. */
   let grams: number[] = [];
 
-  async function withBlock<T>(block: number, of: "model" | "dense", use: (weights: BlockWeights) => Promise<T>): Promise<T> {
+  async function withBlock<T>(
+    block: number,
+    of: "model" | "dense",
+    use: (weights: BlockWeights) => Promise<T>,
+  ): Promise<T> {
     const { weights, release } = await working.block(block, of);
     try {
       const dense = await unpackBlock(caller, weights, options.dtype);
@@ -92,11 +114,22 @@ export async function calibrationRun(caller: Caller, model: Model, working: Work
 
   function observeAll(block: number, observers: readonly Observer[]): Promise<Statistics> {
     const observed = (weights: BlockWeights, dense: DenseSide | null): Promise<Statistics> =>
-      passBlock(caller, config, weights, activations, observers, false, (done, total) => options.onPass("observe", block, done, total), dense);
+      passBlock(
+        caller,
+        config,
+        weights,
+        activations,
+        observers,
+        false,
+        (done, total) => options.onPass("observe", block, done, total),
+        dense,
+      );
     const other = observers.some(({ graph }) => comparesWithDense(graph)) ? given : null;
-    return withBlock(block, "model", (weights) => other === null
-      ? observed(weights, null)
-      : withBlock(block, "dense", (dense) => observed(weights, { weights: dense, activations: other })));
+    return withBlock(block, "model", (weights) =>
+      other === null
+        ? observed(weights, null)
+        : withBlock(block, "dense", (dense) => observed(weights, { weights: dense, activations: other })),
+    );
   }
 
   function forget(): void {
@@ -106,7 +139,8 @@ export async function calibrationRun(caller: Caller, model: Model, working: Work
   }
 
   return {
-    activations, forget,
+    activations,
+    forget,
     async observe(block, steps) {
       const observers: Observer[] = steps.map(({ id, graph }) => ({ id, graph }));
       const found = steps.filter(isGram).map(({ id }) => id);
@@ -116,12 +150,17 @@ export async function calibrationRun(caller: Caller, model: Model, working: Work
       for (const { id } of observers) await refuseNotFinite(caller, model, block, statistics.get(id));
     },
     seen: () => ({
-      windows: activations.windows, tokens: activations.windows * activations.tokens, statistics,
-      gram: (input) => [...grams, ownId].map((id) => statistics.get(id)?.get(input)).find((tensor) => tensor !== undefined) ?? null,
+      windows: activations.windows,
+      tokens: activations.windows * activations.tokens,
+      statistics,
+      gram: (input) =>
+        [...grams, ownId].map((id) => statistics.get(id)?.get(input)).find((tensor) => tensor !== undefined) ?? null,
     }),
     async advance(block) {
       const onProgress = (done: number, total: number): void => options.onPass("advance", block, done, total);
-      await withBlock(block, "model", (weights) => passBlock(caller, config, weights, activations, [], true, onProgress));
+      await withBlock(block, "model", (weights) =>
+        passBlock(caller, config, weights, activations, [], true, onProgress),
+      );
       if (given !== null) {
         const other = given;
         await withBlock(block, "dense", (weights) => passBlock(caller, config, weights, other, [], true, onProgress));
@@ -138,10 +177,14 @@ export async function calibrationRun(caller: Caller, model: Model, working: Work
 /** Whether what a recipe observes is X^T X: `gram` of the standard library, or a function of that name and type. */
 export function isGram({ function: name, graph }: ObserveStep): boolean {
   const output = graph.outputs[0] === undefined ? undefined : graph.values[graph.outputs[0].value];
-  return name === "gram" && output?.type.shape.length === 2 && output.type.shape.every((size) => sizeSymbols(size).has("K"));
+  return (
+    name === "gram" && output?.type.shape.length === 2 && output.type.shape.every((size) => sizeSymbols(size).has("K"))
+  );
 }
 
-/** X^T X for layer errors; not of inputs so wide that the device cannot bind it, and on a CPU of the first windows only. */
+/**
+ * X^T X for layer errors; not of inputs so wide that the device cannot bind it, and on a CPU of the first windows only.
+ */
 function ownGram(caller: Caller, { batch, tokens }: Activations): Observer {
   const graph = caller.functions.get("gram");
   if (graph === undefined) throw new InternalError("the standard library has no function gram");
@@ -149,11 +192,21 @@ function ownGram(caller: Caller, { batch, tokens }: Activations): Observer {
   return { id: ownId, graph, batches, widest: Math.floor(Math.sqrt(caller.target.maxBinding / 4)) };
 }
 
-async function refuseNotFinite(caller: Caller, model: Model, block: number, statistics: ReadonlyMap<LinearInput, DeviceTensor> | undefined): Promise<void> {
+async function refuseNotFinite(
+  caller: Caller,
+  model: Model,
+  block: number,
+  statistics: ReadonlyMap<LinearInput, DeviceTensor> | undefined,
+): Promise<void> {
   for (const input of Object.keys(linearInputs) as LinearInput[]) {
     const tensor = statistics?.get(input);
     if (tensor === undefined || tensor.dtype !== "f32" || (await isFinite(caller, tensor))) continue;
-    const layers = linearInputs[input].map((linear) => model.linears.find((one) => one.block === block && one.name.endsWith(`.${linear}`))?.name ?? linear);
-    throw new LlamaError("not-finite", `What ${layers.join(", ")} ${layers.length === 1 ? "receives" : "receive"} on the calibration text is NaN or infinite, or so large that its squares are. The model's weights before may hold such values, or be compressed too far.`);
+    const layers = linearInputs[input].map(
+      (linear) => model.linears.find((one) => one.block === block && one.name.endsWith(`.${linear}`))?.name ?? linear,
+    );
+    throw new LlamaError(
+      "not-finite",
+      `What ${layers.join(", ")} ${layers.length === 1 ? "receives" : "receive"} on the calibration text is NaN or infinite, or so large that its squares are. The model's weights before may hold such values, or be compressed too far.`,
+    );
   }
 }

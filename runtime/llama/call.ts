@@ -1,4 +1,7 @@
-/** Calling functions of the language on tensors of the device: each is compiled once for the sizes, dtypes and formats it meets. */
+/**
+ * Calling functions of the language on tensors of the device: each is compiled once for the sizes, dtypes and formats
+ * it meets.
+ */
 import { compileFunction } from "../../compiler/compile.js";
 import type { SymbolicGraph } from "../../compiler/graph/graph.js";
 import type { Target } from "../../compiler/target.js";
@@ -31,7 +34,10 @@ export interface Caller {
   readonly target: Target;
   /** What `call` finds by name. */
   readonly functions: ReadonlyMap<string, SymbolicGraph>;
-  /** Runs a function of the standard library by its name; gives its results in order, without the final states of `var` parameters. */
+  /**
+   * Runs a function of the standard library by its name; gives its results in order, without the final states of `var`
+   * parameters.
+   */
   call(name: string, args: Arguments, extra?: Extra): Promise<readonly DeviceTensor[]>;
   /** The same for a graph. */
   callGraph(graph: SymbolicGraph, args: Arguments, extra?: Extra): Promise<readonly DeviceTensor[]>;
@@ -45,7 +51,11 @@ export function formatOf(tensor: TensorForm): FormatSpec {
 }
 
 /** Makes a caller of the functions given, usually those of the standard library. */
-export function createCaller(executor: Executor, target: Target, functions: ReadonlyMap<string, SymbolicGraph>): Caller {
+export function createCaller(
+  executor: Executor,
+  target: Target,
+  functions: ReadonlyMap<string, SymbolicGraph>,
+): Caller {
   const prepared = new Map<string, Promise<Prepared>>();
   // by what a graph is, not by what it is called: two treatments of one recipe have one name
   const idsByText = new Map<string, number>();
@@ -84,11 +94,13 @@ export function createCaller(executor: Executor, target: Target, functions: Read
   async function callGraph(graph: SymbolicGraph, args: Arguments, extra: Extra = {}): Promise<readonly DeviceTensor[]> {
     const ready = await compile(graph, args, extra);
     const outputs = await executor.run(ready, args);
-    return graph.outputs.filter((output) => output.input === null).map((output) => {
-      const tensor = outputs[output.name];
-      if (tensor === undefined) throw new Error(`${graph.name} gave no ${output.name}.`);
-      return tensor;
-    });
+    return graph.outputs
+      .filter((output) => output.input === null)
+      .map((output) => {
+        const tensor = outputs[output.name];
+        if (tensor === undefined) throw new Error(`${graph.name} gave no ${output.name}.`);
+        return tensor;
+      });
   }
 
   return {
@@ -133,6 +145,8 @@ function soleSymbol(size: Size): string | null {
   return atom?.kind === "symbol" && more.length === 0 ? atom.name : null;
 }
 
-function isParameter(format: SymbolicFormat | { readonly parameter: string }): format is { readonly parameter: string } {
+function isParameter(
+  format: SymbolicFormat | { readonly parameter: string },
+): format is { readonly parameter: string } {
   return "parameter" in format;
 }

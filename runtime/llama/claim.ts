@@ -17,7 +17,8 @@ export type Claim = "ours" | { readonly owner: Owner; readonly elsewhere: boolea
 const attempts = 6;
 
 /**
- * Makes a directory where there is none and claims it. With `takeOver` the claims of other machines, of which it cannot be
+ * Makes a directory where there is none and claims it. With `takeOver` the claims of other machines, of which it cannot
+ * be
  * told whether they are at work, count as left behind.
  */
 export async function claim(directory: string, takeOver: boolean): Promise<Claim> {
@@ -36,18 +37,22 @@ export async function claim(directory: string, takeOver: boolean): Promise<Claim
     }
     // it was moved away with this claim in it, and this is another
     if (!names.includes(mine) && attempt < attempts) continue;
-    const others = names.filter((name) => name !== mine).flatMap((name) => {
-      const owner = name.startsWith(prefix) ? parseOwner(name.slice(prefix.length)) : null;
-      return owner === null ? [] : [{ name, owner, atWork: isAtWork(owner) }];
-    });
-    const holder = others.find(({ atWork }) => atWork === true) ?? others.find(({ atWork }) => atWork === null && !takeOver);
+    const others = names
+      .filter((name) => name !== mine)
+      .flatMap((name) => {
+        const owner = name.startsWith(prefix) ? parseOwner(name.slice(prefix.length)) : null;
+        return owner === null ? [] : [{ name, owner, atWork: isAtWork(owner) }];
+      });
+    const holder =
+      others.find(({ atWork }) => atWork === true) ?? others.find(({ atWork }) => atWork === null && !takeOver);
     if (holder === undefined) {
       for (const { name } of others) await rm(join(directory, name), { force: true });
       return "ours";
     }
     await rm(join(directory, mine), { force: true });
     await rmdir(directory).catch(() => undefined); // holds something, most often
-    if (holder.atWork === null || attempt === attempts) return { owner: holder.owner, elsewhere: holder.atWork === null };
+    if (holder.atWork === null || attempt === attempts)
+      return { owner: holder.owner, elsewhere: holder.atWork === null };
     // either is at work for long, or it has stepped back too: who comes back first has it
     await setTimeout(10 + 60 * Math.random());
   }

@@ -25,7 +25,14 @@ import { calibrationWindows, checkContext, scoredWindows, usualWindows, type Win
 import { bodyOf, costsOf, observationsOf, observeCost, withDense, workOf, type Costs, type Stage } from "./workload.js";
 import { createWorkingModel, saveModel, type WorkingModel } from "./working-model.js";
 
-export type { CalibrationText, Compression, CompressOptions, CompressProgress, PerplexityReport, TensorReport } from "./compression.js";
+export type {
+  CalibrationText,
+  Compression,
+  CompressOptions,
+  CompressProgress,
+  PerplexityReport,
+  TensorReport,
+} from "./compression.js";
 
 /** The state of a run. */
 interface Run {
@@ -56,23 +63,37 @@ interface Run {
 }
 
 /**
- * Compresses a model by a recipe. The recipe is checked against the model before any weight is read. A run that fails or
- * is stopped after a block is finished leaves what it has beside the output, for `resume`; a fault that it would come to
+ * Compresses a model by a recipe. The recipe is checked against the model before any weight is read. A run that fails
+ * or
+ * is stopped after a block is finished leaves what it has beside the output, for `resume`; a fault that it would come
+ * to
  * again does not.
- * @throws LlamaError recipe, expectation-failed, text-too-short, bad-window, not-finite, not-positive-definite, resume; CompileError; ModelError; DeviceError
+ * @throws LlamaError recipe, expectation-failed, text-too-short, bad-window, not-finite, not-positive-definite, resume;
+ * CompileError; ModelError; DeviceError
  */
-export async function compress(caller: Caller, model: Model, recipe: Recipe, options: CompressOptions): Promise<Compression> {
+export async function compress(
+  caller: Caller,
+  model: Model,
+  recipe: Recipe,
+  options: CompressOptions,
+): Promise<Compression> {
   const started = performance.now();
   const text = recipe.needsText || options.layerErrors === true ? (options.text ?? null) : null;
   const note = options.note ?? ((): void => {});
-  if ((recipe.needsText || options.layerErrors === true) && text === null) throw new LlamaError("recipe", `The recipe ${recipe.name} needs a calibration text.`);
+  if ((recipe.needsText || options.layerErrors === true) && text === null)
+    throw new LlamaError("recipe", `The recipe ${recipe.name} needs a calibration text.`);
   for (const line of checkRecipe(caller, model, recipe)) note(`note: ${line}`);
   const windows = text === null ? null : calibrationWindows(text.ids, text.window ?? 256, text.bos, text.windows);
   if (windows !== null) checkContext(windows, model.config.contextLength);
   // what would be found wrong when the model is written, before what a stopped run has kept is touched
   await model.companions();
   const written = await checkOutputs(model, recipe, options);
-  const identity = await identityOf(caller, model, { recipe, source: options.source, text, dtype: options.dtype ?? "f32" });
+  const identity = await identityOf(caller, model, {
+    recipe,
+    source: options.source,
+    text,
+    dtype: options.dtype ?? "f32",
+  });
   const state = await openState(options.output, identity, { resume: options.resume === true, note });
   const working = createWorkingModel(caller, model, state);
   let run: Run | null = null;
@@ -80,13 +101,32 @@ export async function compress(caller: Caller, model: Model, recipe: Recipe, opt
     const { facts } = state;
     const costs = costsOf(model, windows === null ? 0 : windows.count * windows.tokens, windows?.tokens ?? 0);
     run = {
-      caller, model, recipe, options, windows, costs, state, working, started,
+      caller,
+      model,
+      recipe,
+      options,
+      windows,
+      costs,
+      state,
+      working,
+      started,
       forecast: createForecast(workLeft(recipe, model, costs, options, state.finished)),
       treater: createTreater(caller, model, working, { share: options.share }),
-      saved: [...facts.saved], perplexities: facts.perplexities.map((one) => ({ ...one, text: "calibration" })), dense: facts.dense, unit: 0,
-      known: facts, announced: [], before: facts.announced, isWritten: false,
+      saved: [...facts.saved],
+      perplexities: facts.perplexities.map((one) => ({ ...one, text: "calibration" })),
+      dense: facts.dense,
+      unit: 0,
+      known: facts,
+      announced: [],
+      before: facts.announced,
+      isWritten: false,
     };
-    if (options.resume === true) note(state.finished === 0 && written.length === 0 ? "There is nothing to go on with: this run begins anew." : `Going on after ${state.finished} of ${unitsOf(recipe, model)} steps.`);
+    if (options.resume === true)
+      note(
+        state.finished === 0 && written.length === 0
+          ? "There is nothing to go on with: this run begins anew."
+          : `Going on after ${state.finished} of ${unitsOf(recipe, model)} steps.`,
+      );
     for (const step of recipe.steps) await follow(run, step);
     if (!recipe.steps.some((step) => saves(step))) await save(run, options.output);
     run.isWritten = true;
@@ -95,7 +135,8 @@ export async function compress(caller: Caller, model: Model, recipe: Recipe, opt
     await state.remove();
     return report;
   } catch (error) {
-    // the same run would come to the same fault, and another recipe is another run; a text to evaluate on can be another
+    // the same run would come to the same fault, and another recipe is another run; a text to evaluate on can be
+    // another
     if ((error instanceof LlamaError || error instanceof CompileError) && run?.isWritten !== true) await state.remove();
     const left = await state.leave();
     if (left !== null) note(keptLine(left, unitsOf(recipe, model)));
@@ -107,13 +148,31 @@ export async function compress(caller: Caller, model: Model, recipe: Recipe, opt
 
 function reportOf(run: Run): Compression {
   const { caller, model, working } = run;
-  const tensors = [...working.treated.values()].map(({ name, format, pattern, shape, bytes, relativeError, layerError, seconds }): TensorReport => ({
-    name, pattern: printPattern(pattern), format: printFormat(format), bitsPerWeight: bitsPerWeight(format, shapeOf(shape)), bytes, relativeError, layerError, seconds,
-  }));
+  const tensors = [...working.treated.values()].map(
+    ({ name, format, pattern, shape, bytes, relativeError, layerError, seconds }): TensorReport => ({
+      name,
+      pattern: printPattern(pattern),
+      format: printFormat(format),
+      bitsPerWeight: bitsPerWeight(format, shapeOf(shape)),
+      bytes,
+      relativeError,
+      layerError,
+      seconds,
+    }),
+  );
   const before = model.tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
-  const after = model.tensors.reduce((sum, tensor) => sum + (working.treated.get(tensor.name)?.bytes ?? tensor.bytes), 0);
+  const after = model.tensors.reduce(
+    (sum, tensor) => sum + (working.treated.get(tensor.name)?.bytes ?? tensor.bytes),
+    0,
+  );
   return {
-    tensors, bytesBefore: before, bytesAfter: after, seconds: factsOf(run).seconds, stageSeconds: run.forecast.spent(), saved: run.saved, perplexities: run.perplexities,
+    tensors,
+    bytesBefore: before,
+    bytesAfter: after,
+    seconds: factsOf(run).seconds,
+    stageSeconds: run.forecast.spent(),
+    saved: run.saved,
+    perplexities: run.perplexities,
     deviceBytesPeak: caller.executor.device.memory.peak,
   };
 }
@@ -138,11 +197,32 @@ async function followBlocks(run: Run, body: readonly RecipeStep[]): Promise<void
   const from = Math.min(blocks.length, Math.max(0, state.finished - run.unit));
   run.unit += from;
   if (from === blocks.length) return;
-  const calibration = windows === null || !calibrates(options, body) ? null : await calibrationRun(caller, model, working, windows, {
-    dtype: options.dtype ?? "f32", memory: options.memory, disk: options.disk, ownGram: options.layerErrors !== false, withDense: withDense(body),
-    onProgress: (done, total) => report(run, "embed", "the calibration text", done, total, run.costs.embed / total),
-    onPass: (pass, block, done, total) => report(run, pass, `block ${block}`, done, total, (pass === "advance" ? run.costs.pass : observeCost(run.costs, body.filter((step) => step.kind === "observe"))) / total),
-  });
+  const calibration =
+    windows === null || !calibrates(options, body)
+      ? null
+      : await calibrationRun(caller, model, working, windows, {
+          dtype: options.dtype ?? "f32",
+          memory: options.memory,
+          disk: options.disk,
+          ownGram: options.layerErrors !== false,
+          withDense: withDense(body),
+          onProgress: (done, total) =>
+            report(run, "embed", "the calibration text", done, total, run.costs.embed / total),
+          onPass: (pass, block, done, total) =>
+            report(
+              run,
+              pass,
+              `block ${block}`,
+              done,
+              total,
+              (pass === "advance"
+                ? run.costs.pass
+                : observeCost(
+                    run.costs,
+                    body.filter((step) => step.kind === "observe"),
+                  )) / total,
+            ),
+        });
   try {
     for (let at = 0; at < from; at++) await calibration?.advance(at);
     for (const block of blocks.slice(from)) {
@@ -158,7 +238,12 @@ async function followBlocks(run: Run, body: readonly RecipeStep[]): Promise<void
   }
 }
 
-async function followBody(run: Run, body: readonly RecipeStep[], index: number, calibration: CalibrationRun | null): Promise<void> {
+async function followBody(
+  run: Run,
+  body: readonly RecipeStep[],
+  index: number,
+  calibration: CalibrationRun | null,
+): Promise<void> {
   const groups = observationsOf(body);
   for (const step of body) {
     switch (step.kind) {
@@ -180,10 +265,16 @@ async function followBody(run: Run, body: readonly RecipeStep[], index: number, 
         });
         break;
       }
-      case "expect": await expect(run, step.condition, step.text); break;
-      case "save": await save(run, join(run.options.output, step.name)); break;
-      case "blocks": throw new InternalError("blocks inside of blocks");
-      default: step satisfies never;
+      case "expect":
+        await expect(run, step.condition, step.text);
+        break;
+      case "save":
+        await save(run, join(run.options.output, step.name));
+        break;
+      case "blocks":
+        throw new InternalError("blocks inside of blocks");
+      default:
+        step satisfies never;
     }
   }
 }
@@ -199,7 +290,10 @@ async function finishUnit(run: Run): Promise<void> {
 
 function factsOf(run: Run): Facts {
   return {
-    dense: run.dense, saved: [...run.saved], announced: run.announced, seconds: run.state.facts.seconds + (performance.now() - run.started) / 1000,
+    dense: run.dense,
+    saved: [...run.saved],
+    announced: run.announced,
+    seconds: run.state.facts.seconds + (performance.now() - run.started) / 1000,
     perplexities: run.perplexities.filter(({ text }) => text === "calibration").map(({ of, value }) => ({ of, value })),
   };
 }
@@ -208,16 +302,25 @@ async function expect(run: Run, condition: Condition, text: string): Promise<voi
   const found: FoundPerplexity[] = [];
   const given = run.options.text;
   if (!given) throw new LlamaError("recipe", `The recipe ${run.recipe.name} needs a text to expect anything of.`);
-  const asWritten = await holds(condition, async (of) => {
-    if (of === "dense" && run.dense !== null) return run.dense;
-    const value = await score(run, of, given);
-    if (of === "dense") run.dense = value;
-    run.perplexities.push({ text: "calibration", of: of === "dense" ? "given" : "compressed", value });
-    return value;
-  }, found);
+  const asWritten = await holds(
+    condition,
+    async (of) => {
+      if (of === "dense" && run.dense !== null) return run.dense;
+      const value = await score(run, of, given);
+      if (of === "dense") run.dense = value;
+      run.perplexities.push({ text: "calibration", of: of === "dense" ? "given" : "compressed", value });
+      return value;
+    },
+    found,
+  );
   if (asWritten) return;
-  const values = found.map(({ of, value }) => `perplexity(${of === "dense" ? "model.dense" : "model"}) is ${value.toFixed(3)}`).join(", ");
-  throw new LlamaError("expectation-failed", `The recipe expects ${text}, which does not hold: ${values}. ${run.saved.length === 0 ? "Nothing was written." : `Written before: ${run.saved.join(", ")}.`}`);
+  const values = found
+    .map(({ of, value }) => `perplexity(${of === "dense" ? "model.dense" : "model"}) is ${value.toFixed(3)}`)
+    .join(", ");
+  throw new LlamaError(
+    "expectation-failed",
+    `The recipe expects ${text}, which does not hold: ${values}. ${run.saved.length === 0 ? "Nothing was written." : `Written before: ${run.saved.join(", ")}.`}`,
+  );
 }
 
 /** Perplexity of a text's windows under the model as it is, or as it was given. */
@@ -225,17 +328,33 @@ function score(run: Run, of: "model" | "dense", text: CalibrationText): Promise<
   const windows = scoredWindows(text.ids, text.window ?? 256, text.bos, text.windows ?? usualWindows);
   const { dtype = "f32", memory, disk } = run.options;
   return scoreModel(run.caller, run.model, run.working, of, windows, { dtype, memory, disk }, (done, total) =>
-    report(run, "evaluate", of === "dense" ? "the model as given" : "the model as it is", done, total, evaluateCost(run.model, run.costs, text) / total));
+    report(
+      run,
+      "evaluate",
+      of === "dense" ? "the model as given" : "the model as it is",
+      done,
+      total,
+      evaluateCost(run.model, run.costs, text) / total,
+    ),
+  );
 }
 
 async function evaluateBoth(run: Run): Promise<void> {
   const { evaluation } = run.options;
   if (!evaluation) return;
   try {
-    for (const of of ["given", "compressed"] as const) run.perplexities.push({ text: "evaluation", of, value: await score(run, of === "given" ? "dense" : "model", evaluation) });
+    for (const of of ["given", "compressed"] as const)
+      run.perplexities.push({
+        text: "evaluation",
+        of,
+        value: await score(run, of === "given" ? "dense" : "model", evaluation),
+      });
   } catch (error) {
     if (!(error instanceof LlamaError)) throw error;
-    throw new LlamaError(error.code, `${error.message} What was compressed is written all the same: --resume without --eval reports on it.`);
+    throw new LlamaError(
+      error.code,
+      `${error.message} What was compressed is written all the same: --resume without --eval reports on it.`,
+    );
   }
 }
 
@@ -253,13 +372,20 @@ async function save(run: Run, directory: string): Promise<void> {
     return;
   }
   const parameters = Object.fromEntries(recipe.parameters.map(({ name, value }) => [name, value]));
-  const written = await saveModel(run.model, run.working, directory, {
-    recipe: { name: recipe.name, source: options.source, parameters }, force: options.force ?? false,
-    async announced(what) {
-      run.announced = [...run.announced, what];
-      await state.commit(run.unit, { ...run.known, announced: run.announced, seconds: factsOf(run).seconds });
+  const written = await saveModel(
+    run.model,
+    run.working,
+    directory,
+    {
+      recipe: { name: recipe.name, source: options.source, parameters },
+      force: options.force ?? false,
+      async announced(what) {
+        run.announced = [...run.announced, what];
+        await state.commit(run.unit, { ...run.known, announced: run.announced, seconds: factsOf(run).seconds });
+      },
     },
-  }, (name, done, total, bytes) => report(run, "save", name, done, total, run.costs.save(bytes)));
+    (name, done, total, bytes) => report(run, "save", name, done, total, run.costs.save(bytes)),
+  );
   run.saved.push(written);
 }
 
@@ -274,7 +400,13 @@ function calibrates({ layerErrors }: Pick<CompressOptions, "layerErrors">, body:
 }
 
 /** The work of a run, without what was finished before it. */
-function workLeft(recipe: Recipe, model: Model, costs: Costs, options: CompressOptions, finished: number): Record<Stage, number> {
+function workLeft(
+  recipe: Recipe,
+  model: Model,
+  costs: Costs,
+  options: CompressOptions,
+  finished: number,
+): Record<Stage, number> {
   const work = workOf(recipe, model, costs, { calibrates: (body) => calibrates(options, body) });
   const left = 1 - finished / Math.max(1, unitsOf(recipe, model));
   const extra = options.evaluation ? 2 * evaluateCost(model, costs, options.evaluation) : 0;
@@ -282,7 +414,11 @@ function workLeft(recipe: Recipe, model: Model, costs: Costs, options: CompressO
 }
 
 /** Scoring a text, by the tokens of its windows. */
-function evaluateCost(model: Model, costs: Costs, { ids, window = 256, windows = usualWindows }: CalibrationText): number {
+function evaluateCost(
+  model: Model,
+  costs: Costs,
+  { ids, window = 256, windows = usualWindows }: CalibrationText,
+): number {
   const tokens = Math.min(windows * window, ids.length);
   return costsOf(model, tokens, window).evaluate;
 }
@@ -301,15 +437,22 @@ function saves(step: RecipeStep): boolean {
  * gives the directories of that.
  * @throws ModelError as `checkOutput`
  */
-export async function checkOutputs(model: Model, recipe: Recipe, { output, resume, force }: Pick<CompressOptions, "output" | "resume" | "force">): Promise<readonly string[]> {
+export async function checkOutputs(
+  model: Model,
+  recipe: Recipe,
+  { output, resume, force }: Pick<CompressOptions, "output" | "resume" | "force">,
+): Promise<readonly string[]> {
   const written = resume === true ? ((await stateOf(output))?.saved ?? []) : [];
-  for (const path of outputsOf(recipe, output)) if (!written.includes(await realpathOfNew(path))) await checkOutput(path, { model: model.directory, force: force === true });
+  for (const path of outputsOf(recipe, output))
+    if (!written.includes(await realpathOfNew(path)))
+      await checkOutput(path, { model: model.directory, force: force === true });
   return written;
 }
 
 /** The directories that a recipe writes: those that it names, else the output itself. */
 export function outputsOf(recipe: Recipe, output: string): readonly string[] {
-  const named = (steps: readonly RecipeStep[]): readonly string[] => steps.flatMap((step) => (step.kind === "save" ? [step.name] : step.kind === "blocks" ? named(step.body) : []));
+  const named = (steps: readonly RecipeStep[]): readonly string[] =>
+    steps.flatMap((step) => (step.kind === "save" ? [step.name] : step.kind === "blocks" ? named(step.body) : []));
   const names = named(recipe.steps);
   return names.length === 0 ? [output] : names.map((name) => join(output, name));
 }

@@ -38,15 +38,21 @@ export interface CompressOptions {
   readonly evaluation?: CalibrationText | null | undefined;
   /** What calibration activations are kept in; f32 unless told. */
   readonly dtype?: ActivationDtype | undefined;
-  /** Bytes of calibration activations that stay on the device; the rest goes to temporary files. See `defaultMemory`. */
+  /**
+   * Bytes of calibration activations that stay on the device; the rest goes to temporary files. See `defaultMemory`.
+   */
   readonly memory?: number | undefined;
   readonly disk?: SpillDisk | undefined;
   /**
-   * Whether to observe what layer errors need where the recipe does not. Unless told, where it observes anything; `true`
+   * Whether to observe what layer errors need where the recipe does not. Unless told, where it observes anything;
+   * `true`
    * needs a text.
    */
   readonly layerErrors?: boolean | undefined;
-  /** Whether layers that share an input share what depends on that alone; unless told, they do. For tests: the files are the same. */
+  /**
+   * Whether layers that share an input share what depends on that alone; unless told, they do. For tests: the files are
+   * the same.
+   */
   readonly share?: boolean | undefined;
   /** Go on from the last block that a stopped run to the same output finished, if there is one. */
   readonly resume?: boolean | undefined;
@@ -64,7 +70,10 @@ export interface TensorReport {
   readonly bytes: number;
   /** ||W' - W|| / ||W||, Frobenius, against the model that was given. */
   readonly relativeError: number;
-  /** ||(W' - W) X|| / ||W X||, X what the layer received on the calibration text when it was treated; null where that is not known. */
+  /**
+   * ||(W' - W) X|| / ||W X||, X what the layer received on the calibration text when it was treated; null where that is
+   * not known.
+   */
   readonly layerError: number | null;
   /** Of the layer's treatments, measures included. */
   readonly seconds: number;

@@ -9,11 +9,22 @@
  * - `expectation-failed`: an `expect` of the recipe does not hold
  * - `recipe`: a recipe and the model do not fit
  * - `not-finite`: NaN or infinite activations or weights
- * - `not-positive-definite`: a recipe factors a matrix that is not positive definite: too little dampening, or too short a text
+ * - `not-positive-definite`: a recipe factors a matrix that is not positive definite: too little dampening, or too
+ * short a text
  * - `resume`: what is to be resumed was begun with another recipe, model, text or device, is damaged, or is in use
  */
 export type LlamaErrorCode =
-  | "prompt-too-long" | "prompt-empty" | "text-too-short" | "bad-window" | "unsupported-model" | "bad-option" | "expectation-failed" | "recipe" | "not-finite" | "not-positive-definite" | "resume";
+  | "prompt-too-long"
+  | "prompt-empty"
+  | "text-too-short"
+  | "bad-window"
+  | "unsupported-model"
+  | "bad-option"
+  | "expectation-failed"
+  | "recipe"
+  | "not-finite"
+  | "not-positive-definite"
+  | "resume";
 
 /** `message` is a full sentence for the user. */
 export class LlamaError extends Error {

@@ -32,10 +32,17 @@ export interface Evaluation {
  * exp of the mean loss of the scored tokens, in nats.
  * @throws LlamaError text-too-short, bad-window, not-finite
  */
-export async function perplexity(session: Session, text: readonly number[], options: EvaluateOptions): Promise<Evaluation> {
+export async function perplexity(
+  session: Session,
+  text: readonly number[],
+  options: EvaluateOptions,
+): Promise<Evaluation> {
   const windows = scoredWindows(text, options.window, options.bos, options.limit);
   checkContext(windows, session.config.contextLength);
-  const batch = Math.min(options.batch ?? windowsAtOnce(session.caller.target, session.config, windows.tokens), windows.count);
+  const batch = Math.min(
+    options.batch ?? windowsAtOnce(session.caller.target, session.config, windows.tokens),
+    windows.count,
+  );
   const started = performance.now();
   let cache: Cache | null = null;
   let total = 0;
@@ -56,13 +63,25 @@ export async function perplexity(session: Session, text: readonly number[], opti
     if (cache !== null) session.releaseCache(cache);
   }
   const tokens = windows.count * windows.tokens;
-  return { perplexity: Math.exp(total / tokens), tokens, windows: windows.count, seconds: (performance.now() - started) / 1000 };
+  return {
+    perplexity: Math.exp(total / tokens),
+    tokens,
+    windows: windows.count,
+    seconds: (performance.now() - started) / 1000,
+  };
 }
 
 /** Summed loss of `count` windows from `from` on. */
-async function lossOf(session: Session, windows: ScoredWindows, from: number, count: number, cache: Cache): Promise<number> {
+async function lossOf(
+  session: Session,
+  windows: ScoredWindows,
+  from: number,
+  count: number,
+  cache: Cache,
+): Promise<number> {
   const { executor } = session.caller;
-  const slice = (all: Int32Array<ArrayBuffer>): Int32Array<ArrayBuffer> => all.slice(from * windows.tokens, (from + count) * windows.tokens);
+  const slice = (all: Int32Array<ArrayBuffer>): Int32Array<ArrayBuffer> =>
+    all.slice(from * windows.tokens, (from + count) * windows.tokens);
   const shape = [count, windows.tokens];
   const ids = await executor.fill("i32", shape, slice(windows.ids), "ids");
   const targets = await executor.fill("i32", shape, slice(windows.targets), "targets");
@@ -74,7 +93,11 @@ async function lossOf(session: Session, windows: ScoredWindows, from: number, co
 }
 
 /** Losses of the tokens of x [B, T, D], unordered; logits are made for as many tokens at once as there is room for. */
-export async function tokenLosses(session: Pick<Session, "caller" | "config" | "frame">, x: DeviceTensor, targets: DeviceTensor): Promise<readonly number[]> {
+export async function tokenLosses(
+  session: Pick<Session, "caller" | "config" | "frame">,
+  x: DeviceTensor,
+  targets: DeviceTensor,
+): Promise<readonly number[]> {
   const { caller, config, frame } = session;
   const { executor } = caller;
   const [batch = 0, tokens = 0] = x.shape;
@@ -93,8 +116,15 @@ export async function tokenLosses(session: Pick<Session, "caller" | "config" | "
     }
     const parts: LossPart[] = [];
     for (const part of frame.head.parts) {
-      const tensors = many(await caller.call("loss_part", { ...args, w: part.tensor, first: part.first }, { sizes: { tokens: count } }), 3);
-      const [highest, total, target] = [await executor.values(tensors[0]), await executor.values(tensors[1]), await executor.values(tensors[2])];
+      const tensors = many(
+        await caller.call("loss_part", { ...args, w: part.tensor, first: part.first }, { sizes: { tokens: count } }),
+        3,
+      );
+      const [highest, total, target] = [
+        await executor.values(tensors[0]),
+        await executor.values(tensors[1]),
+        await executor.values(tensors[2]),
+      ];
       for (const tensor of tensors) executor.release(tensor);
       parts.push({ highest, total, target });
     }
@@ -115,7 +145,10 @@ export function joinParts(parts: readonly LossPart[]): readonly number[] {
   const [one] = parts;
   return Array.from({ length: one?.highest.length ?? 0 }, (_, at) => {
     const highest = Math.max(...parts.map((part) => part.highest[at] ?? -Infinity));
-    const total = parts.reduce((sum, part) => sum + (part.total[at] ?? 0) * Math.exp((part.highest[at] ?? -Infinity) - highest), 0);
+    const total = parts.reduce(
+      (sum, part) => sum + (part.total[at] ?? 0) * Math.exp((part.highest[at] ?? -Infinity) - highest),
+      0,
+    );
     const target = parts.reduce((sum, part) => sum + (part.target[at] ?? 0), 0);
     return Math.log(total) + highest - target;
   });

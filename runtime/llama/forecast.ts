@@ -1,4 +1,7 @@
-/** How far work of several kinds has come, and how long the rest will take: from the work that each kind holds and the time that it took so far. */
+/**
+ * How far work of several kinds has come, and how long the rest will take: from the work that each kind holds and the
+ * time that it took so far.
+ */
 
 /** Work by kind, in a unit that is the same for all: an estimate of operations. */
 export type Work<Kind extends string> = { readonly [K in Kind]: number };
@@ -6,7 +9,10 @@ export type Work<Kind extends string> = { readonly [K in Kind]: number };
 export interface Forecast<Kind extends string> {
   /** Work of a kind that was done since the last call, or since the start; more than was announced is harmless. */
   done(kind: Kind, work: number): void;
-  /** The share of the whole time that is over, 0 to 1, never falling; and the seconds left, null until enough was done to tell. */
+  /**
+   * The share of the whole time that is over, 0 to 1, never falling; and the seconds left, null until enough was done
+   * to tell.
+   */
   now(): { readonly share: number; readonly secondsLeft: number | null };
   /** Seconds that each kind of work took so far. */
   spent(): Work<Kind>;
@@ -16,13 +22,19 @@ export interface Forecast<Kind extends string> {
 const early = 0.01;
 
 /**
- * A forecast of work to be done. A kind of which nothing was done yet is taken to be as fast as all that was. `clock` gives
+ * A forecast of work to be done. A kind of which nothing was done yet is taken to be as fast as all that was. `clock`
+ * gives
  * milliseconds.
  */
-export function createForecast<Kind extends string>(total: Work<Kind>, clock: () => number = () => performance.now()): Forecast<Kind> {
+export function createForecast<Kind extends string>(
+  total: Work<Kind>,
+  clock: () => number = () => performance.now(),
+): Forecast<Kind> {
   const kinds = Object.keys(total) as Kind[];
   const started = clock();
-  const finished = new Map<Kind, { work: number; milliseconds: number }>(kinds.map((kind) => [kind, { work: 0, milliseconds: 0 }]));
+  const finished = new Map<Kind, { work: number; milliseconds: number }>(
+    kinds.map((kind) => [kind, { work: 0, milliseconds: 0 }]),
+  );
   const whole = kinds.reduce((sum, kind) => sum + total[kind], 0);
   let last = started;
   let share = 0;
@@ -50,6 +62,7 @@ export function createForecast<Kind extends string>(total: Work<Kind>, clock: ()
       share = Math.max(share, left === 0 ? 1 : Math.min(0.999, over / (over + left)));
       return { share, secondsLeft: left / 1000 };
     },
-    spent: () => Object.fromEntries(kinds.map((kind) => [kind, (finished.get(kind)?.milliseconds ?? 0) / 1000])) as Work<Kind>,
+    spent: () =>
+      Object.fromEntries(kinds.map((kind) => [kind, (finished.get(kind)?.milliseconds ?? 0) / 1000])) as Work<Kind>,
   };
 }

@@ -44,7 +44,11 @@ const prefillTokens = 256;
  * Continues a prompt. A text that fills the model's context ends there.
  * @throws LlamaError prompt-too-long, prompt-empty, bad-option, not-finite; DeviceError
  */
-export async function generate(session: Session, prompt: ArrayLike<number>, options: GenerateOptions): Promise<Generation> {
+export async function generate(
+  session: Session,
+  prompt: ArrayLike<number>,
+  options: GenerateOptions,
+): Promise<Generation> {
   checkGeneration(session.config, prompt, options);
   const { executor } = session.caller;
   const most = Math.min(options.maxNewTokens, session.config.contextLength - prompt.length);
@@ -52,7 +56,9 @@ export async function generate(session: Session, prompt: ArrayLike<number>, opti
   const cache = await session.allocateCache(1, capacity);
   const choose = await chooser(session, options);
   const chunks = chunksOf(prompt.length);
-  await session.caller.prepare("not_finite", { w: { dtype: "f32", shape: [1, session.config.vocabSize], format: null } });
+  await session.caller.prepare("not_finite", {
+    w: { dtype: "f32", shape: [1, session.config.vocabSize], format: null },
+  });
   await session.caller.prepare("next_position", { positions: { dtype: "i32", shape: [1], format: null } });
   for (const tokens of new Set([...chunks.map((chunk) => chunk.padded), 1])) await session.prepare(1, tokens, capacity);
   const pick = await executor.fill("i32", [1], [0], "pick");
@@ -105,7 +111,10 @@ export async function generate(session: Session, prompt: ArrayLike<number>, opti
   }
   const seconds = (performance.now() - firstAt) / 1000;
   return {
-    ids, ended, promptTokens: prompt.length, newTokens: ids.length,
+    ids,
+    ended,
+    promptTokens: prompt.length,
+    newTokens: ids.length,
     prefillTokensPerSecond: prompt.length / ((firstAt - started) / 1000),
     decodeTokensPerSecond: ids.length > 1 ? (ids.length - 1) / seconds : null,
   };
@@ -133,7 +142,9 @@ async function chooser(session: Session, sampling: Sampling): Promise<Choose> {
 }
 
 /** Pieces of a prompt, each padded to a power of two, so that few programs serve all lengths. */
-function chunksOf(length: number): readonly { readonly from: number; readonly count: number; readonly padded: number }[] {
+function chunksOf(
+  length: number,
+): readonly { readonly from: number; readonly count: number; readonly padded: number }[] {
   const chunks: { from: number; count: number; padded: number }[] = [];
   for (let from = 0; from < length; from += prefillTokens) {
     const count = Math.min(prefillTokens, length - from);
@@ -148,18 +159,36 @@ interface Start {
   readonly bad: DeviceTensor;
 }
 
-/** The prompt into the cache; where the new tokens start. What the padding leaves in the cache is behind every token's sight until it is written over. */
-async function prefill(session: Session, prompt: ArrayLike<number>, cache: Cache, position: DeviceTensor, choose: Choose, chunks: ReturnType<typeof chunksOf>): Promise<Start> {
+/**
+ * The prompt into the cache; where the new tokens start. What the padding leaves in the cache is behind every token's
+ * sight until it is written over.
+ */
+async function prefill(
+  session: Session,
+  prompt: ArrayLike<number>,
+  cache: Cache,
+  position: DeviceTensor,
+  choose: Choose,
+  chunks: ReturnType<typeof chunksOf>,
+): Promise<Start> {
   const { executor } = session.caller;
   let found: Start | null = null;
   for (const { from, count, padded } of chunks) {
-    const ids = await executor.fill("i32", [1, padded], Int32Array.from({ length: padded }, (_, at) => (at < count ? (prompt[from + at] ?? 0) : 0)), "prompt");
+    const ids = await executor.fill(
+      "i32",
+      [1, padded],
+      Int32Array.from({ length: padded }, (_, at) => (at < count ? (prompt[from + at] ?? 0) : 0)),
+      "prompt",
+    );
     const positions = await executor.fill("i32", [1], Int32Array.of(from), "position");
     const x = await session.forward(ids, positions, cache);
     if (from + count === prompt.length) {
       const last = await executor.fill("i32", [1], Int32Array.of(count - 1), "pick");
       const logits = await session.logits(x, last);
-      found = { id: await choose(logits, position), bad: first(await session.caller.call("not_finite", { w: logits })) };
+      found = {
+        id: await choose(logits, position),
+        bad: first(await session.caller.call("not_finite", { w: logits })),
+      };
       for (const tensor of [last, logits]) executor.release(tensor);
     }
     for (const tensor of [ids, positions, x]) executor.release(tensor);
@@ -170,7 +199,14 @@ async function prefill(session: Session, prompt: ArrayLike<number>, cache: Cache
 }
 
 /** One token through the model; the next. */
-async function step(session: Session, id: DeviceTensor, position: DeviceTensor, cache: Cache, pick: DeviceTensor, choose: Choose): Promise<DeviceTensor> {
+async function step(
+  session: Session,
+  id: DeviceTensor,
+  position: DeviceTensor,
+  cache: Cache,
+  pick: DeviceTensor,
+  choose: Choose,
+): Promise<DeviceTensor> {
   const { executor } = session.caller;
   const x = await session.forward(id, position, cache);
   const logits = await session.logits(x, pick);
@@ -187,14 +223,33 @@ export function checkGeneration(config: LlamaConfig, prompt: ArrayLike<number>, 
   const { contextLength } = config;
   if (prompt.length === 0) throw new LlamaError("prompt-empty", "The prompt has no tokens.");
   if (prompt.length >= contextLength) {
-    throw new LlamaError("prompt-too-long", `The prompt has ${prompt.length} tokens, but the model's context holds ${contextLength}, of which one is for the first new token.`);
+    throw new LlamaError(
+      "prompt-too-long",
+      `The prompt has ${prompt.length} tokens, but the model's context holds ${contextLength}, of which one is for the first new token.`,
+    );
   }
   const rules: readonly (readonly [string, number, boolean, string])[] = [
-    ["maxNewTokens", options.maxNewTokens, Number.isInteger(options.maxNewTokens) && options.maxNewTokens > 0, "a whole number above 0"],
+    [
+      "maxNewTokens",
+      options.maxNewTokens,
+      Number.isInteger(options.maxNewTokens) && options.maxNewTokens > 0,
+      "a whole number above 0",
+    ],
     ["temperature", options.temperature, options.temperature >= 0 && options.temperature < Infinity, "0 or more"],
-    ["topK", options.topK ?? 0, Number.isInteger(options.topK ?? 0) && (options.topK ?? 0) >= 0, "a whole number, 0 or more"],
+    [
+      "topK",
+      options.topK ?? 0,
+      Number.isInteger(options.topK ?? 0) && (options.topK ?? 0) >= 0,
+      "a whole number, 0 or more",
+    ],
     ["topP", options.topP ?? 1, (options.topP ?? 1) > 0 && (options.topP ?? 1) <= 1, "above 0, at most 1"],
-    ["seed", options.seed ?? 0, Number.isInteger(options.seed ?? 0) && (options.seed ?? 0) >= 0 && (options.seed ?? 0) < 2 ** 32, "a whole number from 0 to 4294967295"],
+    [
+      "seed",
+      options.seed ?? 0,
+      Number.isInteger(options.seed ?? 0) && (options.seed ?? 0) >= 0 && (options.seed ?? 0) < 2 ** 32,
+      "a whole number from 0 to 4294967295",
+    ],
   ];
-  for (const [name, value, holds, expected] of rules) if (!holds) throw new LlamaError("bad-option", `${name} should be ${expected}, found ${value}.`);
+  for (const [name, value, holds, expected] of rules)
+    if (!holds) throw new LlamaError("bad-option", `${name} should be ${expected}, found ${value}.`);
 }

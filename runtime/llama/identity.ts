@@ -17,12 +17,21 @@ export interface Origin {
   readonly recipe: Recipe;
   /** The recipe's text. */
   readonly source: string;
-  readonly text: { readonly ids: readonly number[]; readonly bos: number | null; readonly window?: number | undefined; readonly windows?: number | undefined } | null;
+  readonly text: {
+    readonly ids: readonly number[];
+    readonly bos: number | null;
+    readonly window?: number | undefined;
+    readonly windows?: number | undefined;
+  } | null;
   readonly dtype: ActivationDtype;
 }
 
 /** What the result of a run depends on. Files of weights are told by size and time of change, and by their headers. */
-export async function identityOf(caller: Caller, model: Model, { recipe, source, text, dtype }: Origin): Promise<Identity> {
+export async function identityOf(
+  caller: Caller,
+  model: Model,
+  { recipe, source, text, dtype }: Origin,
+): Promise<Identity> {
   const { device } = caller.executor;
   const identity: Record<string, string> = {
     "espalier itself": thisBuild(),
@@ -32,12 +41,24 @@ export async function identityOf(caller: Caller, model: Model, { recipe, source,
     "the modules that the recipe uses": digest(recipe.steps),
     "the standard library": digest([...caller.functions]),
     "config.json": digest(model.config.raw),
-    "the model's tensors": digest(model.tensors.map(({ name, shape, dtype: stored, format, file, offset, bytes }) => [name, shape, stored, format, basename(file), offset, bytes])),
+    "the model's tensors": digest(
+      model.tensors.map(({ name, shape, dtype: stored, format, file, offset, bytes }) => [
+        name,
+        shape,
+        stored,
+        format,
+        basename(file),
+        offset,
+        bytes,
+      ]),
+    ),
     "the dtype of activations": dtype,
     "the device": device.name,
     "what the device can do": digest({ ...caller.target, name: "" }),
   };
-  if (device.name.startsWith("SwiftShader")) identity["the package @sparticuz/chromium, whose driver computes on the CPU"] = installedVersion("@sparticuz/chromium");
+  if (device.name.startsWith("SwiftShader"))
+    identity["the package @sparticuz/chromium, whose driver computes on the CPU"] =
+      installedVersion("@sparticuz/chromium");
   for (const { name, value } of recipe.parameters) identity[`the parameter ${name}`] = String(value);
   for (const file of filesOf(model)) {
     const found = await stat(file);
@@ -56,11 +77,15 @@ export async function identityOf(caller: Caller, model: Model, { recipe, source,
 export function changesOf(before: Identity, now: Identity): readonly string[] {
   const parts = [...new Set([...Object.keys(before), ...Object.keys(now)])];
   const show = (value: string | undefined): string => value ?? "none";
-  return parts.filter((part) => before[part] !== now[part]).map((part) => `${part} has changed: it was ${show(before[part])}, and is ${show(now[part])}`);
+  return parts
+    .filter((part) => before[part] !== now[part])
+    .map((part) => `${part} has changed: it was ${show(before[part])}, and is ${show(now[part])}`);
 }
 
 /** A digest of plain data; where in a source something stands does not matter. */
 function digest(value: unknown): string {
-  const hash = createHash("sha256").update(JSON.stringify(value, (key, inner: unknown) => (key === "span" ? undefined : inner))).digest("hex");
+  const hash = createHash("sha256")
+    .update(JSON.stringify(value, (key, inner: unknown) => (key === "span" ? undefined : inner)))
+    .digest("hex");
   return `sha256:${hash.slice(0, 32)}`;
 }

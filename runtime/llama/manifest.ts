@@ -1,4 +1,6 @@
-/** What a saved state says of itself: its manifest, written whole or not at all, and believed only as it was written. */
+/**
+ * What a saved state says of itself: its manifest, written whole or not at all, and believed only as it was written.
+ */
 import { createHash } from "node:crypto";
 import { open, readFile, rename, stat } from "node:fs/promises";
 import { join } from "node:path";
@@ -70,13 +72,20 @@ export async function readManifest(directory: string): Promise<Manifest | null |
     return systemCode(error) === "ENOENT" || systemCode(error) === "ENOTDIR" ? null : "damaged";
   }
   try {
-    const file = JSON.parse(text) as { readonly version?: unknown; readonly digest?: unknown; readonly manifest?: unknown } | null;
+    const file = JSON.parse(text) as {
+      readonly version?: unknown;
+      readonly digest?: unknown;
+      readonly manifest?: unknown;
+    } | null;
     if (file?.version !== version || file.digest !== digestOf(file.manifest)) return "damaged";
     const manifest = file.manifest as Manifest;
     // only of what is named: claims of other processes come and go meanwhile
     const sizes = new Map<string, number>();
-    for (const name of new Set(manifest.weights.map((place) => place.file))) sizes.set(name, (await stat(join(directory, name))).size);
-    return manifest.weights.every((place) => place.offset + place.record.bytes <= (sizes.get(place.file) ?? -1)) ? manifest : "damaged";
+    for (const name of new Set(manifest.weights.map((place) => place.file)))
+      sizes.set(name, (await stat(join(directory, name))).size);
+    return manifest.weights.every((place) => place.offset + place.record.bytes <= (sizes.get(place.file) ?? -1))
+      ? manifest
+      : "damaged";
   } catch {
     return "damaged";
   }
@@ -96,5 +105,7 @@ export async function writeManifest(directory: string, manifest: Manifest): Prom
 }
 
 function digestOf(manifest: unknown): string {
-  return createHash("sha256").update(JSON.stringify(manifest) ?? "").digest("hex");
+  return createHash("sha256")
+    .update(JSON.stringify(manifest) ?? "")
+    .digest("hex");
 }

@@ -4,16 +4,24 @@ import type { DeviceTensor } from "../run/run.js";
 import type { Caller } from "./call.js";
 import { many } from "./results.js";
 
-/** ||now - given|| / ||given||, Frobenius, of weights [N, K]; 0 for a weight of zeros that stays. NaN where a weight is. */
+/**
+ * ||now - given|| / ||given||, Frobenius, of weights [N, K]; 0 for a weight of zeros that stays. NaN where a weight is.
+ */
 export async function relativeError(caller: Caller, now: DeviceTensor, given: DeviceTensor): Promise<number> {
   return quotient(caller, many(await caller.call("squared_error", { w: now, original: given }), 2));
 }
 
 /**
- * ||(now - given) X|| / ||given X|| of weights [N, K], with `gram` = X^T X [K, K] of the layer's inputs X. Null where the
+ * ||(now - given) X|| / ||given X|| of weights [N, K], with `gram` = X^T X [K, K] of the layer's inputs X. Null where
+ * the
  * device binds no tensor that large.
  */
-export async function layerError(caller: Caller, now: DeviceTensor, given: DeviceTensor, gram: DeviceTensor): Promise<number | null> {
+export async function layerError(
+  caller: Caller,
+  now: DeviceTensor,
+  given: DeviceTensor,
+  gram: DeviceTensor,
+): Promise<number | null> {
   const [outputs = 0, inputs = 0] = given.shape;
   if (4 * inputs * Math.max(inputs, outputs) > caller.target.maxBinding) return null;
   return quotient(caller, many(await caller.call("output_error", { w: now, original: given, h: gram }), 2));

@@ -19,11 +19,14 @@ export interface Pivots {
   readonly mean: number;
 }
 
-/** What of a diagonal element an f32 does not hold: half a unit in its last place. A pivot below it is rounding alone. */
+/**
+ * What of a diagonal element an f32 does not hold: half a unit in its last place. A pivot below it is rounding alone.
+ */
 const rounding = 2 ** -24;
 
 /**
- * Tells a factorisation by `diagonals` [2, size]: that of the factor, where a pivot that is not positive stands itself and
+ * Tells a factorisation by `diagonals` [2, size]: that of the factor, where a pivot that is not positive stands itself
+ * and
  * another as its root, and that of the matrix.
  */
 export function pivotsOf(matrix: string, diagonals: ArrayLike<number>): Pivots {
@@ -34,8 +37,17 @@ export function pivotsOf(matrix: string, diagonals: ArrayLike<number>): Pivots {
     return { pivot, column: k, own, lost: !(pivot > rounding * own) };
   });
   const lost = pivots.filter((one) => one.lost);
-  const smallest = (lost.length > 0 ? lost : pivots).reduce((least, one) => (Number.isNaN(least.pivot) || one.pivot >= least.pivot ? least : one));
-  return { matrix, size, lost: lost.length, smallest: smallest.pivot, column: smallest.column, mean: pivots.reduce((sum, { own }) => sum + own, 0) / size };
+  const smallest = (lost.length > 0 ? lost : pivots).reduce((least, one) =>
+    Number.isNaN(least.pivot) || one.pivot >= least.pivot ? least : one,
+  );
+  return {
+    matrix,
+    size,
+    lost: lost.length,
+    smallest: smallest.pivot,
+    column: smallest.column,
+    mean: pivots.reduce((sum, { own }) => sum + own, 0) / size,
+  };
 }
 
 /** The diagonals of a factorisation, on the device. */
@@ -45,7 +57,11 @@ export interface FoundFactor {
 }
 
 /** Of the results of a graph, one for each of `outputs`, those that tell of its factorisations. */
-export function foundFactors(factors: readonly WatchedFactor[], outputs: readonly { readonly name: string }[], results: readonly DeviceTensor[]): readonly FoundFactor[] {
+export function foundFactors(
+  factors: readonly WatchedFactor[],
+  outputs: readonly { readonly name: string }[],
+  results: readonly DeviceTensor[],
+): readonly FoundFactor[] {
   return factors.flatMap((factor) => {
     const tensor = results[outputs.findIndex(({ name }) => name === factor.output)];
     return tensor === undefined ? [] : [{ factor, tensor }];
@@ -54,13 +70,15 @@ export function foundFactors(factors: readonly WatchedFactor[], outputs: readonl
 
 /** Reads the pivots of factorisations back; the tensors are released. */
 export function readPivots(caller: Caller, found: readonly FoundFactor[]): Promise<readonly Pivots[]> {
-  return Promise.all(found.map(async ({ factor, tensor }) => {
-    try {
-      return pivotsOf(factor.matrix, await caller.executor.values(tensor));
-    } finally {
-      caller.executor.release(tensor);
-    }
-  }));
+  return Promise.all(
+    found.map(async ({ factor, tensor }) => {
+      try {
+        return pivotsOf(factor.matrix, await caller.executor.values(tensor));
+      } finally {
+        caller.executor.release(tensor);
+      }
+    }),
+  );
 }
 
 /** What is known where a matrix turns out not to be positive definite. */
@@ -81,20 +99,32 @@ export function refusePivots(found: readonly Pivots[], { layer, tokens, paramete
   if (bad === undefined) return;
   const { matrix, size, lost, smallest, column, mean } = bad;
   const what = `${layer}: the matrix \`${matrix}\` [${size}, ${size}] that the recipe gives to \`cholesky\``;
-  if (!Number.isFinite(mean)) throw new LlamaError("not-positive-definite", `${what} has a diagonal that is NaN or infinite, which dampening does not help: something that it is computed of is too large, or divides by zero.`);
+  if (!Number.isFinite(mean))
+    throw new LlamaError(
+      "not-positive-definite",
+      `${what} has a diagonal that is NaN or infinite, which dampening does not help: something that it is computed of is too large, or divides by zero.`,
+    );
   const which = `its smallest pivot is ${short(smallest)}, at column ${column} (from 0), beside a diagonal with a mean of ${short(mean)}; ${lost} of ${size} pivots are zero, negative, or no more than rounding`;
-  const few = tokens !== null && tokens < size ? ` The calibration text has ${tokens} tokens, fewer than the ${size} columns: a longer text helps, too.` : "";
-  throw new LlamaError("not-positive-definite", `${what} is not positive definite: ${which}. ${advice(bad, parameters)}${few}`);
+  const few =
+    tokens !== null && tokens < size
+      ? ` The calibration text has ${tokens} tokens, fewer than the ${size} columns: a longer text helps, too.`
+      : "";
+  throw new LlamaError(
+    "not-positive-definite",
+    `${what} is not positive definite: ${which}. ${advice(bad, parameters)}${few}`,
+  );
 }
 
 function advice(pivots: Pivots, parameters: Recipe["parameters"]): string {
   const damp = parameters.find(({ name }) => name === "damp")?.value;
-  if (typeof damp === "number") return `Give it more dampening: --set damp=${suggestedDamp(pivots, damp)} (it is ${damp}).`;
+  if (typeof damp === "number")
+    return `Give it more dampening: --set damp=${suggestedDamp(pivots, damp)} (it is ${damp}).`;
   return `Give it more dampening: add ${suggestedDamp(pivots, 0)} of the mean of its diagonal to the diagonal, as \`damped\` of the module solve does.`;
 }
 
 /**
- * The share of the diagonal's mean to add to the diagonal instead of `damp`, one of 0.01, 0.02, 0.05, 0.1, ...: more than
+ * The share of the diagonal's mean to add to the diagonal instead of `damp`, one of 0.01, 0.02, 0.05, 0.1, ...: more
+ * than
  * now, and by twice what the smallest pivot lacks. A lost pivot may be far too small, as those before it were rounding
  * that was divided by rounding: so no more than the whole mean is told, unless `damp` is as much already.
  */

@@ -1,4 +1,6 @@
-/** Rotary embedding: the frequencies, computed once on the host. The angles are computed on the device (`rope_angles`). */
+/**
+ * Rotary embedding: the frequencies, computed once on the host. The angles are computed on the device (`rope_angles`).
+ */
 import type { Rope } from "../model/config.js";
 
 /** Radians a position for each pair of a head's elements: `theta^(-2p / head)`, scaled. Length head / 2. */

@@ -1,6 +1,8 @@
 /**
- * What a compression has finished, kept beside its output so that a run that was stopped can be gone on with: the packed
- * weights of each unit of work (a block, most often) in a file, and a manifest that says what is whole. It is also where
+ * What a compression has finished, kept beside its output so that a run that was stopped can be gone on with: the
+ * packed
+ * weights of each unit of work (a block, most often) in a file, and a manifest that says what is whole. It is also
+ * where
  * finished weights lie while the rest of the model is compressed, so that no more than a block is on the device.
  */
 import { existsSync, readFileSync, renameSync, rmSync } from "node:fs";
@@ -27,9 +29,15 @@ export interface SavedState {
   add(record: WeightRecord, pieces: AsyncIterable<Uint8Array>): Promise<void>;
   /** Fills `target` with a weight's bytes from `begin` on. */
   read(name: string, target: Uint8Array, begin: number): Promise<void>;
-  /** Makes what was added last: so many units are finished. May be called again within a unit. @throws ModelError M153, M154 */
+  /**
+   * Makes what was added last: so many units are finished. May be called again within a unit. @throws ModelError M153,
+   * M154
+   */
   commit(finished: number, facts: Facts): Promise<void>;
-  /** Ends the work; what is committed stays for another run. Gives the number of units that do, null where nothing stays. */
+  /**
+   * Ends the work; what is committed stays for another run. Gives the number of units that do, null where nothing
+   * stays.
+   */
   leave(): Promise<number | null>;
   /** Ends the work and removes everything. */
   remove(): Promise<void>;
@@ -38,26 +46,35 @@ export interface SavedState {
 const nothing: Facts = { dense: null, perplexities: [], saved: [], announced: [], seconds: 0 };
 
 /**
- * Opens the state of the output `path`: with `resume` what is there, if it was begun as `identity` says, else an empty one
+ * Opens the state of the output `path`: with `resume` what is there, if it was begun as `identity` says, else an empty
+ * one
  * in its place. `note` is told of a state that is given up.
  * @throws LlamaError resume (something has changed, is damaged or in use); ModelError M151, M153, M154
  */
-export async function openState(path: string, identity: Identity, options: { readonly resume: boolean; readonly note: (line: string) => void }): Promise<SavedState> {
+export async function openState(
+  path: string,
+  identity: Identity,
+  options: { readonly resume: boolean; readonly note: (line: string) => void },
+): Promise<SavedState> {
   const target = await realpathOfNew(path, writeError);
   const directory = stateDirectory(target);
   const parent = dirname(directory);
-  const guarded = async <T>(file: string, work: () => Promise<T>): Promise<T> => work().catch((error: unknown) => {
-    throw error instanceof Error && "syscall" in error ? writeError(file, error) : error;
-  });
+  const guarded = async <T>(file: string, work: () => Promise<T>): Promise<T> =>
+    work().catch((error: unknown) => {
+      throw error instanceof Error && "syscall" in error ? writeError(file, error) : error;
+    });
   const made = missingParents(directory);
   await guarded(path, () => mkdir(parent, { recursive: true }));
   await removeStale(target);
   const claimed = await guarded(path, () => claim(directory, options.resume));
   if (claimed !== "ours") {
     const { owner, elsewhere } = claimed;
-    throw new LlamaError("resume", elsewhere
-      ? `A run on another machine, ${owner.host}, is compressing into ${path}, or was stopped there. If it was stopped, give --resume to go on with what it finished, or remove ${directory}.`
-      : `Another run (process ${owner.pid}) is compressing into ${path}. Wait for it to end, or stop it; if that process is no run of espalier, remove ${directory}.`);
+    throw new LlamaError(
+      "resume",
+      elsewhere
+        ? `A run on another machine, ${owner.host}, is compressing into ${path}, or was stopped there. If it was stopped, give --resume to go on with what it finished, or remove ${directory}.`
+        : `Another run (process ${owner.pid}) is compressing into ${path}. Wait for it to end, or stop it; if that process is no run of espalier, remove ${directory}.`,
+    );
   }
   const manifest = await guarded(path, async () => {
     const found = await begun(directory, path, identity, options);
@@ -98,46 +115,60 @@ export async function openState(path: string, identity: Identity, options: { rea
     if (!isHeld()) return;
     // at once out of the way of a run that begins meanwhile, and never half there
     const discarded = discardedState(directory);
-    const found = await rename(directory, discarded).then(() => discarded, () => directory);
+    const found = await rename(directory, discarded).then(
+      () => discarded,
+      () => directory,
+    );
     await rm(found, { recursive: true, force: true });
     removeEmpty(made);
   }
 
   return {
-    directory, finished, remove,
+    directory,
+    finished,
+    remove,
     facts: manifest?.facts ?? nothing,
     get weights() {
       return new Map([...places].map(([name, { record }]) => [name, record]));
     },
-    add: (record, pieces) => guarded(directory, async () => {
-      const unit = (current ??= await begin());
-      const offset = unit.bytes;
-      for await (const piece of pieces) {
-        for (let done = 0; done < piece.length; ) done += (await unit.handle.write(piece, done, piece.length - done, unit.bytes + done)).bytesWritten;
-        unit.bytes += piece.length;
-      }
-      if (unit.bytes - offset !== record.bytes) throw new RangeError(`${record.name} has ${record.bytes} bytes, not ${unit.bytes - offset}`);
-      places.set(record.name, { record, file: unit.file, offset });
-    }),
+    add: (record, pieces) =>
+      guarded(directory, async () => {
+        const unit = (current ??= await begin());
+        const offset = unit.bytes;
+        for await (const piece of pieces) {
+          for (let done = 0; done < piece.length; )
+            done += (await unit.handle.write(piece, done, piece.length - done, unit.bytes + done)).bytesWritten;
+          unit.bytes += piece.length;
+        }
+        if (unit.bytes - offset !== record.bytes)
+          throw new RangeError(`${record.name} has ${record.bytes} bytes, not ${unit.bytes - offset}`);
+        places.set(record.name, { record, file: unit.file, offset });
+      }),
     async read(name, target, from) {
       const place = places.get(name);
       if (place === undefined) throw new RangeError(`${name} is not finished`);
-      if (current?.file === place.file) return readFully(current.handle, join(directory, place.file), target, place.offset + from);
+      if (current?.file === place.file)
+        return readFully(current.handle, join(directory, place.file), target, place.offset + from);
       const handle = handles.get(place.file) ?? (await open(join(directory, place.file), "r"));
       handles.set(place.file, handle);
       await readFully(handle, join(directory, place.file), target, place.offset + from);
     },
-    commit: (units, facts) => guarded(directory, async () => {
-      if (!isHeld()) throw new LlamaError("resume", `${directory}, where this run keeps what it has finished, was removed, or taken over by a run on another machine.`);
-      if (current !== null) {
-        await current.handle.sync();
-        await current.handle.close();
-        current = null;
-      }
-      committed = units;
-      await writeManifest(directory, { identity, finished: units, facts, weights: [...places.values()] });
-      isKept = true;
-    }),
+    commit: (units, facts) =>
+      guarded(directory, async () => {
+        if (!isHeld())
+          throw new LlamaError(
+            "resume",
+            `${directory}, where this run keeps what it has finished, was removed, or taken over by a run on another machine.`,
+          );
+        if (current !== null) {
+          await current.handle.sync();
+          await current.handle.close();
+          current = null;
+        }
+        committed = units;
+        await writeManifest(directory, { identity, finished: units, facts, weights: [...places.values()] });
+        isKept = true;
+      }),
     async leave() {
       if (!isOpen) return null;
       if (!isKept) {
@@ -152,15 +183,31 @@ export async function openState(path: string, identity: Identity, options: { rea
 }
 
 /** The manifest to go on with: null where there is none or none is wanted. */
-async function begun(directory: string, path: string, identity: Identity, { resume, note }: Parameters<typeof openState>[2]): Promise<Manifest | null> {
+async function begun(
+  directory: string,
+  path: string,
+  identity: Identity,
+  { resume, note }: Parameters<typeof openState>[2],
+): Promise<Manifest | null> {
   const manifest = await readManifest(directory);
   if (!resume) {
-    if (manifest !== null) note(`A run that was stopped had finished ${manifest === "damaged" ? "some" : manifest.finished} steps of ${path}; this one begins anew${manifest === "damaged" ? "" : " (--resume would have gone on from there)"}.`);
+    if (manifest !== null)
+      note(
+        `A run that was stopped had finished ${manifest === "damaged" ? "some" : manifest.finished} steps of ${path}; this one begins anew${manifest === "damaged" ? "" : " (--resume would have gone on from there)"}.`,
+      );
     return null;
   }
-  if (manifest === "damaged") throw new LlamaError("resume", `What a stopped run has kept of ${path}, in ${directory}, is damaged or of another version. Run without --resume to begin anew.`);
+  if (manifest === "damaged")
+    throw new LlamaError(
+      "resume",
+      `What a stopped run has kept of ${path}, in ${directory}, is damaged or of another version. Run without --resume to begin anew.`,
+    );
   const changes = manifest === null ? [] : changesOf(manifest.identity, identity);
-  if (changes.length > 0) throw new LlamaError("resume", `${path} was begun otherwise, and cannot be gone on with:${changes.map((change) => `\n  - ${change}`).join("")}\nRun without --resume to begin anew.`);
+  if (changes.length > 0)
+    throw new LlamaError(
+      "resume",
+      `${path} was begun otherwise, and cannot be gone on with:${changes.map((change) => `\n  - ${change}`).join("")}\nRun without --resume to begin anew.`,
+    );
   return manifest;
 }
 
@@ -179,7 +226,8 @@ export function leaveState(path: string): number | null {
       return null;
     }
     unclaim(directory);
-    return (JSON.parse(readFileSync(join(directory, manifestName), "utf8")) as { readonly manifest: Manifest }).manifest.finished;
+    return (JSON.parse(readFileSync(join(directory, manifestName), "utf8")) as { readonly manifest: Manifest }).manifest
+      .finished;
   } catch {
     return null; // none was begun
   }
@@ -187,14 +235,23 @@ export function leaveState(path: string): number | null {
 
 /** What to say of a state that is left: how many of so many units are kept, if that is known. */
 export function keptLine(finished: number, units: number | null = null): string {
-  const what = finished === 0 ? "No step is finished, but it is noted what was saved" : `${finished}${units === null ? "" : ` of ${units}`} steps are finished and kept`;
+  const what =
+    finished === 0
+      ? "No step is finished, but it is noted what was saved"
+      : `${finished}${units === null ? "" : ` of ${units}`} steps are finished and kept`;
   return `${what}: --resume goes on from there.`;
 }
 
-/** Whether a stopped run has left something to go on with for an output, and which directories it has written already. */
-export async function stateOf(path: string): Promise<{ readonly finished: number; readonly saved: readonly string[] } | null> {
+/**
+ * Whether a stopped run has left something to go on with for an output, and which directories it has written already.
+ */
+export async function stateOf(
+  path: string,
+): Promise<{ readonly finished: number; readonly saved: readonly string[] } | null> {
   const manifest = await readManifest(stateDirectory(await realpathOfNew(path, writeError)));
-  return manifest === null || manifest === "damaged" ? null : { finished: manifest.finished, saved: await writtenBy(manifest.facts) };
+  return manifest === null || manifest === "damaged"
+    ? null
+    : { finished: manifest.finished, saved: await writtenBy(manifest.facts) };
 }
 
 /** The directories that a stopped run wrote: those that it noted, and those that it announced and that are there. */

@@ -15,7 +15,12 @@ import type { WorkingModel } from "./working-model.js";
  * @throws LlamaError bad-window, not-finite; ModelError M153; DeviceError
  */
 export async function scoreModel(
-  caller: Caller, model: Model, working: WorkingModel, of: "model" | "dense", windows: ScoredWindows, options: Omit<ActivationOptions, "onProgress">,
+  caller: Caller,
+  model: Model,
+  working: WorkingModel,
+  of: "model" | "dense",
+  windows: ScoredWindows,
+  options: Omit<ActivationOptions, "onProgress">,
   onProgress: (done: number, total: number) => void = () => {},
 ): Promise<number> {
   const { config, blocks } = model;
@@ -28,7 +33,9 @@ export async function scoreModel(
       for (const { index } of blocks) {
         const { weights, release } = await working.block(index, of);
         const dense = await unpackBlock(caller, weights, options.dtype);
-        await passBlock(caller, config, dense.weights, activations, [], true, (done) => onProgress(index * activations.batches + done, total)).finally(() => {
+        await passBlock(caller, config, dense.weights, activations, [], true, (done) =>
+          onProgress(index * activations.batches + done, total),
+        ).finally(() => {
           dense.release();
           release();
         });
@@ -54,15 +61,35 @@ export async function scoreModel(
 }
 
 function lossNotFinite(of: "model" | "dense", dtype: ActivationOptions["dtype"]): LlamaError {
-  const [which, why] = of === "dense" ? ["The model as it was given", "`espalier eval` of it tells which weight is to blame"]
-    : ["The compressed model", "the weights that it has been given are finite, so the others are not, or the activations grow too large"];
-  return new LlamaError("not-finite", `${which} has no perplexity: what it computes on the text is NaN or infinite; ${why}${dtype === "f16" ? "; --dtype f32 may help" : ""}.`);
+  const [which, why] =
+    of === "dense"
+      ? ["The model as it was given", "`espalier eval` of it tells which weight is to blame"]
+      : [
+          "The compressed model",
+          "the weights that it has been given are finite, so the others are not, or the activations grow too large",
+        ];
+  return new LlamaError(
+    "not-finite",
+    `${which} has no perplexity: what it computes on the text is NaN or infinite; ${why}${dtype === "f16" ? "; --dtype f32 may help" : ""}.`,
+  );
 }
 
 /** Summed loss of the windows from `from` on, whose activations after the last block these are. */
-export async function batchLoss(caller: Caller, model: Pick<Model, "config">, frame: Frame, { x }: Pick<ActivationBatch, "x">, windows: ScoredWindows, from: number): Promise<number> {
+export async function batchLoss(
+  caller: Caller,
+  model: Pick<Model, "config">,
+  frame: Frame,
+  { x }: Pick<ActivationBatch, "x">,
+  windows: ScoredWindows,
+  from: number,
+): Promise<number> {
   const [count = 0, tokens = 0] = x.shape;
-  const targets = await caller.executor.fill("i32", [count, tokens], windows.targets.slice(from * tokens, (from + count) * tokens), "targets");
+  const targets = await caller.executor.fill(
+    "i32",
+    [count, tokens],
+    windows.targets.slice(from * tokens, (from + count) * tokens),
+    "targets",
+  );
   try {
     const losses = await tokenLosses({ caller, config: model.config, frame }, x, targets);
     return losses.reduce((sum, loss) => sum + loss, 0);

@@ -74,7 +74,15 @@ export interface SensitivityOptions {
   readonly by: "layer" | "kind" | "block";
   /** Gets a line for people now and then. */
   readonly note?: ((line: string) => void) | undefined;
-  readonly onProgress?: ((progress: { readonly subject: string; readonly done: number; readonly total: number; readonly share: number; readonly secondsLeft: number | null }) => void) | undefined;
+  readonly onProgress?:
+    | ((progress: {
+        readonly subject: string;
+        readonly done: number;
+        readonly total: number;
+        readonly share: number;
+        readonly secondsLeft: number | null;
+      }) => void)
+    | undefined;
 }
 
 /** The groups of a model's layers, in order. */
@@ -88,31 +96,46 @@ export function groupsOf(model: Model, by: SensitivityOptions["by"]): readonly L
 }
 
 /**
- * Tries each treatment on each group alone. The model is held on the device, dense in f32, and treated weights are decoded
+ * Tries each treatment on each group alone. The model is held on the device, dense in f32, and treated weights are
+ * decoded
  * to that, so that all tries run the same kernels. A group is scored from its first block on, for
  * all before is as it was. Layers that a recipe leaves alone are left out.
  * @throws LlamaError recipe, bad-window, not-finite, not-positive-definite; CompileError; ModelError; DeviceError
  */
-export async function findSensitivity(caller: Caller, model: Model, tries: readonly Try[], options: SensitivityOptions): Promise<Sensitivity> {
+export async function findSensitivity(
+  caller: Caller,
+  model: Model,
+  tries: readonly Try[],
+  options: SensitivityOptions,
+): Promise<Sensitivity> {
   const started = performance.now();
   const { scored, calibration, by } = options;
   for (const windows of [scored, calibration]) checkContext(windows, model.config.contextLength);
-  for (const line of new Set(tries.flatMap(({ recipe }) => checkRecipe(caller, model, recipe)))) options.note?.(`note: ${line}`);
+  for (const line of new Set(tries.flatMap(({ recipe }) => checkRecipe(caller, model, recipe))))
+    options.note?.(`note: ${line}`);
   const { blocks } = model;
   const groups = groupsOf(model, by);
-  const wanted = tries.flatMap((one) => groups.flatMap((group) => {
-    const layers = group.layers.filter((linear) => treats(one.recipe, linear));
-    return layers.length === 0 ? [] : [{ ...one, group: { ...group, layers } }];
-  }));
+  const wanted = tries.flatMap((one) =>
+    groups.flatMap((group) => {
+      const layers = group.layers.filter((linear) => treats(one.recipe, linear));
+      return layers.length === 0 ? [] : [{ ...one, group: { ...group, layers } }];
+    }),
+  );
   if (wanted.length === 0) throw new LlamaError("recipe", "The treatments take no layer of the model.");
 
   const suffix = (layers: readonly Linear[]): number => blocks.length - Math.min(...layers.map(({ block }) => block));
   const perBlock = scored.count * scored.tokens;
   const observed = blocks.length * calibration.count * calibration.tokens;
   // the logits are worth about as much as a block
-  const forecast = createForecast({ observe: 4 * observed, score: (blocks.length + 1) * perBlock + wanted.reduce((sum, { group }) => sum + (suffix(group.layers) + 1) * perBlock, 0) });
+  const forecast = createForecast({
+    observe: 4 * observed,
+    score:
+      (blocks.length + 1) * perBlock +
+      wanted.reduce((sum, { group }) => sum + (suffix(group.layers) + 1) * perBlock, 0),
+  });
   let done = 0;
-  const report = (subject: string): void => options.onProgress?.({ subject, done, total: wanted.length, ...forecast.now() });
+  const report = (subject: string): void =>
+    options.onProgress?.({ subject, done, total: wanted.length, ...forecast.now() });
 
   const session = await openSession(caller, model, { dtype: "f32", weights: "f32" });
   const working = createWorkingModel(caller, model);
@@ -123,7 +146,9 @@ export async function findSensitivity(caller: Caller, model: Model, tries: reado
       forecast.done("observe", (4 * observed) / blocks.length);
       report(`observing block ${block}`);
     });
-    releases.push(() => { for (const one of seen.owned) caller.executor.release(one); });
+    releases.push(() => {
+      for (const one of seen.owned) caller.executor.release(one);
+    });
     const kept = await keepActivations(caller, model, session, scored);
     releases.push(kept.release);
     const dense = await kept.score(blocks.length, session.blocks);
@@ -134,7 +159,12 @@ export async function findSensitivity(caller: Caller, model: Model, tries: reado
     for (const { name, recipe, group } of wanted) {
       const began = performance.now();
       const records: WeightRecord[] = [];
-      for (const linear of group.layers) records.push(await treatAlone(recipe, linear, async (treatment) => first(await treater.treat([{ linear, treatment }], seen.of(recipe, linear.block)))));
+      for (const linear of group.layers)
+        records.push(
+          await treatAlone(recipe, linear, async (treatment) =>
+            first(await treater.treat([{ linear, treatment }], seen.of(recipe, linear.block))),
+          ),
+        );
       const replaced = await replaceLayers(caller, session.blocks, group.layers, working);
       const perplexity = await kept.score(Math.min(...group.layers.map(({ block }) => block)), replaced.blocks);
       replaced.release();
@@ -145,7 +175,13 @@ export async function findSensitivity(caller: Caller, model: Model, tries: reado
       report(`${name}: ${group.name}`);
     }
     rows.sort((a, b) => b.delta - a.delta);
-    return { perplexity: dense, tokens: perBlock, windows: scored.count, rows, seconds: (performance.now() - started) / 1000 };
+    return {
+      perplexity: dense,
+      tokens: perBlock,
+      windows: scored.count,
+      rows,
+      seconds: (performance.now() - started) / 1000,
+    };
   } finally {
     for (const release of releases.reverse()) await release();
   }
@@ -153,19 +189,29 @@ export async function findSensitivity(caller: Caller, model: Model, tries: reado
 
 /** Whether a recipe stores anything for a layer. */
 function treats(recipe: Recipe, linear: Linear): boolean {
-  return linearSteps(recipe.steps).some((step) => isSelected(step, linear.name) && treatmentOf(step.treatments, linear.name) !== null);
+  return linearSteps(recipe.steps).some(
+    (step) => isSelected(step, linear.name) && treatmentOf(step.treatments, linear.name) !== null,
+  );
 }
 
 function linearSteps(steps: readonly RecipeStep[]): readonly (RecipeStep & { readonly kind: "linears" })[] {
-  return steps.flatMap((step) => (step.kind === "linears" ? [step] : step.kind === "blocks" ? linearSteps(step.body) : []));
+  return steps.flatMap((step) =>
+    step.kind === "linears" ? [step] : step.kind === "blocks" ? linearSteps(step.body) : [],
+  );
 }
 
 function observeSteps(steps: readonly RecipeStep[]): readonly ObserveStep[] {
-  return steps.flatMap((step) => (step.kind === "observe" ? [step] : step.kind === "blocks" ? observeSteps(step.body) : []));
+  return steps.flatMap((step) =>
+    step.kind === "observe" ? [step] : step.kind === "blocks" ? observeSteps(step.body) : [],
+  );
 }
 
 /** All that a recipe does to a layer, in order; the last record. */
-async function treatAlone(recipe: Recipe, linear: Linear, treat: (treatment: NonNullable<ReturnType<typeof treatmentOf>>) => Promise<WeightRecord>): Promise<WeightRecord> {
+async function treatAlone(
+  recipe: Recipe,
+  linear: Linear,
+  treat: (treatment: NonNullable<ReturnType<typeof treatmentOf>>) => Promise<WeightRecord>,
+): Promise<WeightRecord> {
   let last: WeightRecord | null = null;
   for (const step of linearSteps(recipe.steps)) {
     const treatment = isSelected(step, linear.name) ? treatmentOf(step.treatments, linear.name) : null;
@@ -175,13 +221,24 @@ async function treatAlone(recipe: Recipe, linear: Linear, treat: (treatment: Non
   return last;
 }
 
-/** What each recipe observes of each block of the model as given, and X^T X for all. Functions that are the same are observed once. */
-async function observeAll(caller: Caller, model: Model, session: Session, tries: readonly Try[], windows: Windows, onBlock: (block: number) => void): Promise<{ of(recipe: Recipe, block: number): Seen; readonly owned: readonly DeviceTensor[] }> {
+/**
+ * What each recipe observes of each block of the model as given, and X^T X for all. Functions that are the same are
+ * observed once.
+ */
+async function observeAll(
+  caller: Caller,
+  model: Model,
+  session: Session,
+  tries: readonly Try[],
+  windows: Windows,
+  onBlock: (block: number) => void,
+): Promise<{ of(recipe: Recipe, block: number): Seen; readonly owned: readonly DeviceTensor[] }> {
   const gram = caller.functions.get("gram");
   if (gram === undefined) throw new InternalError("the standard library has no function gram");
   const widest = Math.floor(Math.sqrt(caller.target.maxBinding / 4));
   const observers = [{ key: "gram", graph: gram, widest }];
-  const observerOf = (step: ObserveStep): number => (isGram(step) ? 0 : observers.findIndex(({ key }) => key === JSON.stringify(step.graph)));
+  const observerOf = (step: ObserveStep): number =>
+    isGram(step) ? 0 : observers.findIndex(({ key }) => key === JSON.stringify(step.graph));
   for (const step of tries.flatMap(({ recipe }) => observeSteps(recipe.steps))) {
     if (observerOf(step) < 0) observers.push({ key: JSON.stringify(step.graph), graph: step.graph, widest: Infinity });
   }
@@ -189,7 +246,16 @@ async function observeAll(caller: Caller, model: Model, session: Session, tries:
   const found: Statistics[] = [];
   try {
     for (const [at, weights] of session.blocks.entries()) {
-      found.push(await passBlock(caller, model.config, weights, activations, observers.map(({ graph, widest: most }, id) => ({ id, graph, widest: most })), true));
+      found.push(
+        await passBlock(
+          caller,
+          model.config,
+          weights,
+          activations,
+          observers.map(({ graph, widest: most }, id) => ({ id, graph, widest: most })),
+          true,
+        ),
+      );
       onBlock(at);
     }
   } finally {
@@ -200,8 +266,14 @@ async function observeAll(caller: Caller, model: Model, session: Session, tries:
     of(recipe, block) {
       const statistics = found[block] ?? new Map<number, ReadonlyMap<LinearInput, DeviceTensor>>();
       return {
-        windows: windows.count, tokens: windows.count * windows.tokens,
-        statistics: new Map(observeSteps(recipe.steps).map((step) => [step.id, statistics.get(observerOf(step)) ?? new Map<LinearInput, DeviceTensor>()])),
+        windows: windows.count,
+        tokens: windows.count * windows.tokens,
+        statistics: new Map(
+          observeSteps(recipe.steps).map((step) => [
+            step.id,
+            statistics.get(observerOf(step)) ?? new Map<LinearInput, DeviceTensor>(),
+          ]),
+        ),
         gram: (input) => statistics.get(0)?.get(input) ?? null,
       };
     },
@@ -209,7 +281,12 @@ async function observeAll(caller: Caller, model: Model, session: Session, tries:
 }
 
 /** The activations of the scored windows before each block, and a scorer that begins with those of any block. */
-async function keepActivations(caller: Caller, model: Model, session: Session, windows: ScoredWindows): Promise<{ score(from: number, blocks: readonly BlockWeights[]): Promise<number>; release(): Promise<void> }> {
+async function keepActivations(
+  caller: Caller,
+  model: Model,
+  session: Session,
+  windows: ScoredWindows,
+): Promise<{ score(from: number, blocks: readonly BlockWeights[]): Promise<number>; release(): Promise<void> }> {
   const { config } = model;
   const start = await embedWindows(caller, config, session.frame, windows, { dtype: "f32", memory: Infinity });
   /** By block, then by batch; what is before the first block stays with `start`. */
@@ -259,8 +336,16 @@ async function keepActivations(caller: Caller, model: Model, session: Session, w
 }
 
 /** The blocks with the treated weights of some layers, decoded; `release` frees what was. */
-async function replaceLayers(caller: Caller, blocks: readonly BlockWeights[], layers: readonly Linear[], working: WorkingModel): Promise<{ readonly blocks: readonly BlockWeights[]; release(): void }> {
-  const replaced = blocks.map((block) => ({ ...block, linears: { ...block.linears } as Record<LinearName, DeviceTensor> }));
+async function replaceLayers(
+  caller: Caller,
+  blocks: readonly BlockWeights[],
+  layers: readonly Linear[],
+  working: WorkingModel,
+): Promise<{ readonly blocks: readonly BlockWeights[]; release(): void }> {
+  const replaced = blocks.map((block) => ({
+    ...block,
+    linears: { ...block.linears } as Record<LinearName, DeviceTensor>,
+  }));
   const own: DeviceTensor[] = [];
   for (const { name, weight, block } of layers) {
     const now = await working.now(weight);
@@ -270,19 +355,40 @@ async function replaceLayers(caller: Caller, blocks: readonly BlockWeights[], la
     own.push(dense);
     target.linears[linearName(name)] = dense;
   }
-  return { blocks: replaced, release: () => { for (const tensor of own) caller.executor.release(tensor); } };
+  return {
+    blocks: replaced,
+    release: () => {
+      for (const tensor of own) caller.executor.release(tensor);
+    },
+  };
 }
 
-function rowOf(model: Model, treatment: string, group: LayerGroup, records: readonly WeightRecord[], perplexity: number, dense: number, seconds: number): SensitivityRow {
-  const mean = (value: (record: WeightRecord) => number): number => records.reduce((sum, record) => sum + value(record), 0) / records.length;
+function rowOf(
+  model: Model,
+  treatment: string,
+  group: LayerGroup,
+  records: readonly WeightRecord[],
+  perplexity: number,
+  dense: number,
+  seconds: number,
+): SensitivityRow {
+  const mean = (value: (record: WeightRecord) => number): number =>
+    records.reduce((sum, record) => sum + value(record), 0) / records.length;
   const [head] = records;
   const errors = records.map(({ layerError }) => layerError);
   return {
-    treatment, group: group.name, layers: group.layers.map(({ name }) => name), perplexity, delta: perplexity - dense,
+    treatment,
+    group: group.name,
+    layers: group.layers.map(({ name }) => name),
+    perplexity,
+    delta: perplexity - dense,
     relativeError: mean(({ relativeError }) => relativeError),
     layerError: errors.some((error) => error === null) ? null : mean(({ layerError }) => layerError ?? 0),
-    pattern: head === undefined ? "" : printPattern(head.pattern), format: head === undefined ? "" : printFormat(head.format),
+    pattern: head === undefined ? "" : printPattern(head.pattern),
+    format: head === undefined ? "" : printFormat(head.format),
     bitsPerWeight: mean(({ format, shape }) => bitsPerWeight(format, shapeOf(shape))),
-    bytesBefore: group.layers.reduce((sum, { weight }) => sum + model.tensor(weight).bytes, 0), bytesAfter: records.reduce((sum, { bytes }) => sum + bytes, 0), seconds,
+    bytesBefore: group.layers.reduce((sum, { weight }) => sum + model.tensor(weight).bytes, 0),
+    bytesAfter: records.reduce((sum, { bytes }) => sum + bytes, 0),
+    seconds,
   };
 }

@@ -6,7 +6,17 @@ import type { Arguments, Caller } from "./call.js";
 import { LlamaError } from "./error.js";
 import { ropeFrequencies } from "./rope.js";
 import { first, many } from "./results.js";
-import { loadBlock, loadTable, loadVector, releaseBlock, unpackBlock, type ActivationDtype, type BlockWeights, type Table, type WeightDtype } from "./weights.js";
+import {
+  loadBlock,
+  loadTable,
+  loadVector,
+  releaseBlock,
+  unpackBlock,
+  type ActivationDtype,
+  type BlockWeights,
+  type Table,
+  type WeightDtype,
+} from "./weights.js";
 
 export type { ActivationDtype } from "./weights.js";
 
@@ -26,7 +36,10 @@ export interface Frame {
   readonly frequency: DeviceTensor;
 }
 
-/** Passes through a model. Every function records; `executor.read` or `flush` makes the device compute. Tensors given stay the caller's, results become the caller's. */
+/**
+ * Passes through a model. Every function records; `executor.read` or `flush` makes the device compute. Tensors given
+ * stay the caller's, results become the caller's.
+ */
 export interface Session {
   readonly config: LlamaConfig;
   readonly caller: Caller;
@@ -36,7 +49,10 @@ export interface Session {
   /** Room for the keys and values of `capacity` tokens of each of `batch` sequences. */
   allocateCache(batch: number, capacity: number): Promise<Cache>;
   releaseCache(cache: Cache): void;
-  /** ids [B, T] at positions [B] and after -> activations [B, T, D] after the last block. The cache gets their keys and values. */
+  /**
+   * ids [B, T] at positions [B] and after -> activations [B, T, D] after the last block. The cache gets their keys and
+   * values.
+   */
   forward(ids: DeviceTensor, positions: DeviceTensor, cache: Cache): Promise<DeviceTensor>;
   /** Logits f32 [B, V] of token pick[b] of each sequence. */
   logits(x: DeviceTensor, pick: DeviceTensor): Promise<DeviceTensor>;
@@ -84,18 +100,34 @@ export async function loadFrame(caller: Caller, model: Model, keep: WeightDtype)
     embedding,
     gain: await loadVector(caller, model, "model.norm.weight"),
     head: config.tiedEmbeddings ? embedding : await loadTable(caller, model, "lm_head.weight", keep),
-    frequency: await caller.executor.fill("f32", [config.headDim / 2], ropeFrequencies(config.headDim, config.rope), "rope frequencies"),
+    frequency: await caller.executor.fill(
+      "f32",
+      [config.headDim / 2],
+      ropeFrequencies(config.headDim, config.rope),
+      "rope frequencies",
+    ),
   };
 }
 
 /** Gives a frame's memory back. */
 export function releaseFrame(caller: Caller, frame: Frame): void {
   const tables = frame.head === frame.embedding ? [frame.embedding] : [frame.embedding, frame.head];
-  for (const tensor of [...tables.flatMap((table) => table.parts.map((part) => part.tensor)), frame.gain, frame.frequency]) caller.executor.release(tensor);
+  for (const tensor of [
+    ...tables.flatMap((table) => table.parts.map((part) => part.tensor)),
+    frame.gain,
+    frame.frequency,
+  ])
+    caller.executor.release(tensor);
 }
 
 /** A session over weights that are on the device already; `release` frees them. */
-export function makeSession(caller: Caller, config: LlamaConfig, frame: Frame, blocks: readonly BlockWeights[], dtype: ActivationDtype): Session {
+export function makeSession(
+  caller: Caller,
+  config: LlamaConfig,
+  frame: Frame,
+  blocks: readonly BlockWeights[],
+  dtype: ActivationDtype,
+): Session {
   const { executor } = caller;
   const sizes = { heads: config.heads, groups: config.keyValueHeads, head: config.headDim };
 
@@ -105,7 +137,9 @@ export function makeSession(caller: Caller, config: LlamaConfig, frame: Frame, b
     for (const [at, weights] of blocks.entries()) {
       const kept = cache.blocks[at];
       if (kept === undefined) throw new Error(`the cache has no block ${at}`);
-      const y = first(await caller.call("block", blockArguments(config, weights, { x, positions, cosine, sine, ...kept }), { sizes }));
+      const y = first(
+        await caller.call("block", blockArguments(config, weights, { x, positions, cosine, sine, ...kept }), { sizes }),
+      );
       executor.release(x);
       x = y;
     }
@@ -118,9 +152,14 @@ export function makeSession(caller: Caller, config: LlamaConfig, frame: Frame, b
     const { head, gain } = frame;
     const args = { x, pick, gain, eps: config.normEpsilon };
     const [only, ...others] = head.parts;
-    if (only !== undefined && others.length === 0) return first(await caller.call("logits", { ...args, w: only.tensor }));
-    const whole = await executor.allocate({ dtype: "f32", shape: [x.shape[0] ?? 0, config.vocabSize], format: null }, "logits");
-    for (const part of head.parts) await caller.call("logits_part", { ...args, w: part.tensor, whole, first: part.first });
+    if (only !== undefined && others.length === 0)
+      return first(await caller.call("logits", { ...args, w: only.tensor }));
+    const whole = await executor.allocate(
+      { dtype: "f32", shape: [x.shape[0] ?? 0, config.vocabSize], format: null },
+      "logits",
+    );
+    for (const part of head.parts)
+      await caller.call("logits_part", { ...args, w: part.tensor, whole, first: part.first });
     return whole;
   }
 
@@ -128,7 +167,10 @@ export function makeSession(caller: Caller, config: LlamaConfig, frame: Frame, b
     const type: TensorForm = { dtype, shape: [batch, capacity, config.keyValueHeads, config.headDim], format: null };
     const kept: { keys: DeviceTensor; values: DeviceTensor }[] = [];
     for (let at = 0; at < blocks.length; at++) {
-      kept.push({ keys: await executor.allocate(type, `keys of block ${at}`), values: await executor.allocate(type, `values of block ${at}`) });
+      kept.push({
+        keys: await executor.allocate(type, `keys of block ${at}`),
+        values: await executor.allocate(type, `values of block ${at}`),
+      });
     }
     return { batch, capacity, blocks: kept };
   }
@@ -141,12 +183,31 @@ export function makeSession(caller: Caller, config: LlamaConfig, frame: Frame, b
     const kept: TensorForm = { dtype, shape: [batch, capacity, config.keyValueHeads, config.headDim], format: null };
     const work: Promise<void>[] = [];
     for (const [at, { tensor }] of frame.embedding.parts.entries()) {
-      work.push(at === 0 ? caller.prepare(embedName(dtype), { ids, table: tensor, first: 0 }) : caller.prepare("embed_more", { x, ids, table: tensor, first: 0 }));
+      work.push(
+        at === 0
+          ? caller.prepare(embedName(dtype), { ids, table: tensor, first: 0 })
+          : caller.prepare("embed_more", { x, ids, table: tensor, first: 0 }),
+      );
     }
     work.push(caller.prepare("rope_angles", { positions, frequency: frame.frequency }, { sizes: { tokens } }));
-    for (const weights of blocks) work.push(caller.prepare("block", blockArguments<TensorForm>(config, weights, { x, positions, cosine: angle, sine: angle, keys: kept, values: kept }), { sizes }));
+    for (const weights of blocks)
+      work.push(
+        caller.prepare(
+          "block",
+          blockArguments<TensorForm>(config, weights, {
+            x,
+            positions,
+            cosine: angle,
+            sine: angle,
+            keys: kept,
+            values: kept,
+          }),
+          { sizes },
+        ),
+      );
     const [only, ...others] = frame.head.parts;
-    if (only !== undefined && others.length === 0) work.push(caller.prepare("logits", { x, pick: positions, gain: frame.gain, w: only.tensor, eps: 0 }));
+    if (only !== undefined && others.length === 0)
+      work.push(caller.prepare("logits", { x, pick: positions, gain: frame.gain, w: only.tensor, eps: 0 }));
     await Promise.all(work);
   }
 
@@ -158,7 +219,16 @@ export function makeSession(caller: Caller, config: LlamaConfig, frame: Frame, b
   }
 
   return {
-    config, caller, dtype, frame, blocks, forward, logits, allocateCache, releaseCache, prepare,
+    config,
+    caller,
+    dtype,
+    frame,
+    blocks,
+    forward,
+    logits,
+    allocateCache,
+    releaseCache,
+    prepare,
     release() {
       for (const block of blocks) releaseBlock(caller, block);
       releaseFrame(caller, frame);
@@ -166,13 +236,21 @@ export function makeSession(caller: Caller, config: LlamaConfig, frame: Frame, b
   };
 }
 
-/** The session with packed weights decoded to dense ones. `release` frees what was decoded; the session given lives on. */
+/**
+ * The session with packed weights decoded to dense ones. `release` frees what was decoded; the session given lives on.
+ */
 export async function unpackSession(session: Session): Promise<{ readonly session: Session; release(): void }> {
   const { caller, config, frame, dtype } = session;
   const unpacked: Awaited<ReturnType<typeof unpackBlock>>[] = [];
   for (const block of session.blocks) unpacked.push(await unpackBlock(caller, block, dtype));
   return {
-    session: makeSession(caller, config, frame, unpacked.map(({ weights }) => weights), dtype),
+    session: makeSession(
+      caller,
+      config,
+      frame,
+      unpacked.map(({ weights }) => weights),
+      dtype,
+    ),
     release() {
       for (const block of unpacked) block.release();
     },
@@ -180,16 +258,31 @@ export async function unpackSession(session: Session): Promise<{ readonly sessio
 }
 
 /** Activations [B, T, D] of tokens and the angles [B, T, head / 2] of their positions. */
-export async function embed(caller: Caller, frame: Frame, ids: DeviceTensor, positions: DeviceTensor, dtype: ActivationDtype): Promise<{ readonly x: DeviceTensor; readonly cosine: DeviceTensor; readonly sine: DeviceTensor }> {
+export async function embed(
+  caller: Caller,
+  frame: Frame,
+  ids: DeviceTensor,
+  positions: DeviceTensor,
+  dtype: ActivationDtype,
+): Promise<{ readonly x: DeviceTensor; readonly cosine: DeviceTensor; readonly sine: DeviceTensor }> {
   let x: DeviceTensor | null = null;
   for (const { tensor, first: row } of frame.embedding.parts) {
     const args: Arguments = { ids, table: tensor, first: row };
-    const y: DeviceTensor = first(await (x === null ? caller.call(embedName(dtype), args) : caller.call("embed_more", { ...args, x })));
+    const y: DeviceTensor = first(
+      await (x === null ? caller.call(embedName(dtype), args) : caller.call("embed_more", { ...args, x })),
+    );
     if (x !== null) caller.executor.release(x);
     x = y;
   }
   if (x === null) throw new LlamaError("unsupported-model", "The model's embedding table is empty.");
-  const [cosine, sine] = many(await caller.call("rope_angles", { positions, frequency: frame.frequency }, { sizes: { tokens: ids.shape[1] ?? 0 } }), 2);
+  const [cosine, sine] = many(
+    await caller.call(
+      "rope_angles",
+      { positions, frequency: frame.frequency },
+      { sizes: { tokens: ids.shape[1] ?? 0 } },
+    ),
+    2,
+  );
   return { x, cosine, sine };
 }
 
@@ -197,11 +290,23 @@ function embedName(dtype: ActivationDtype): string {
   return dtype === "f16" ? "embed_f16" : "embed";
 }
 
-function blockArguments<T extends TensorForm>(config: LlamaConfig, weights: BlockWeights, own: { readonly [name: string]: T }): Arguments<T | DeviceTensor> {
+function blockArguments<T extends TensorForm>(
+  config: LlamaConfig,
+  weights: BlockWeights,
+  own: { readonly [name: string]: T },
+): Arguments<T | DeviceTensor> {
   const { linears } = weights;
   return {
-    ...own, eps: config.normEpsilon, attention_gain: weights.attentionGain, mlp_gain: weights.mlpGain,
-    wq: linears.q_proj, wk: linears.k_proj, wv: linears.v_proj, wo: linears.o_proj,
-    gate: linears.gate_proj, up: linears.up_proj, down: linears.down_proj,
+    ...own,
+    eps: config.normEpsilon,
+    attention_gain: weights.attentionGain,
+    mlp_gain: weights.mlpGain,
+    wq: linears.q_proj,
+    wk: linears.k_proj,
+    wv: linears.v_proj,
+    wo: linears.o_proj,
+    gate: linears.gate_proj,
+    up: linears.up_proj,
+    down: linears.down_proj,
   };
 }

@@ -1,4 +1,7 @@
-/** What layers that share an input share of their treatment: the factor of a Hessian, computed once and kept while a layer needs it. */
+/**
+ * What layers that share an input share of their treatment: the factor of a Hessian, computed once and kept while a
+ * layer needs it.
+ */
 import type { SymbolicGraph } from "../../compiler/graph/graph.js";
 import { withPivots, type WatchedGraph } from "../../compiler/graph/pivots.js";
 import { splitShared } from "../../compiler/graph/split.js";
@@ -15,11 +18,16 @@ export interface Parts {
   readonly rest: WatchedGraph;
 }
 
-/** Splits a treatment's graph, or one with the same inputs, into what depends on a layer's input only and what depends on its weight. */
+/**
+ * Splits a treatment's graph, or one with the same inputs, into what depends on a layer's input only and what depends
+ * on its weight.
+ */
 export function partsOf(graph: SymbolicGraph, inputs: Treatment["inputs"]): Parts {
   const common = inputs.filter(({ kind }) => kind !== "weight" && kind !== "original").map(({ name }) => name);
   const parts = splitShared(graph, { inputs: new Set(common), sizes: new Set(["K"]) });
-  return parts === null ? { shared: null, rest: withPivots(graph) } : { shared: withPivots(parts.shared), rest: withPivots(parts.rest) };
+  return parts === null
+    ? { shared: null, rest: withPivots(graph) }
+    : { shared: withPivots(parts.shared), rest: withPivots(parts.rest) };
 }
 
 /** A layer that will need the results of `shared`. */
@@ -32,8 +40,15 @@ export interface Need {
 
 /** Results that layers share, each computed when the first layer needs it. */
 export interface SharedResults {
-  /** The results by name, for one of the layers announced; `args` has the inputs. Factorisations are told to the first layer, which releases their pivots. */
-  take(need: Need, args: Arguments, inputs: number): Promise<{ readonly results: Readonly<Record<string, DeviceTensor>>; readonly factors: readonly FoundFactor[] }>;
+  /**
+   * The results by name, for one of the layers announced; `args` has the inputs. Factorisations are told to the first
+   * layer, which releases their pivots.
+   */
+  take(
+    need: Need,
+    args: Arguments,
+    inputs: number,
+  ): Promise<{ readonly results: Readonly<Record<string, DeviceTensor>>; readonly factors: readonly FoundFactor[] }>;
   /** Tells that one layer is done with its results; those that no layer will need again are freed. */
   done(need: Need): void;
   /** Frees all. */
@@ -60,10 +75,12 @@ export function createSharedResults(caller: Caller, needs: readonly Need[]): Sha
       const { graph, factors: watched } = need.shared;
       const results = await caller.callGraph(graph, args, { sizes: { K: inputs } });
       const factors = foundFactors(watched, graph.outputs, results);
-      const named = Object.fromEntries(graph.outputs.flatMap(({ name }, at) => {
-        const tensor = results[at];
-        return tensor === undefined || factors.some((found) => found.tensor === tensor) ? [] : [[name, tensor]];
-      }));
+      const named = Object.fromEntries(
+        graph.outputs.flatMap(({ name }, at) => {
+          const tensor = results[at];
+          return tensor === undefined || factors.some((found) => found.tensor === tensor) ? [] : [[name, tensor]];
+        }),
+      );
       held.set(key, named);
       return { results: named, factors };
     },
@@ -79,9 +96,13 @@ export function createSharedResults(caller: Caller, needs: readonly Need[]): Sha
   };
 }
 
-/** A text that layers have in common whose results are the same: one input, one graph, its inputs from the same places. */
+/**
+ * A text that layers have in common whose results are the same: one input, one graph, its inputs from the same places.
+ */
 function keyOf({ input, shared, inputs }: Need): string {
   const sources = shared.graph.inputs.map(({ name }) => inputs.find((one) => one.name === name));
   // two branches of a recipe write the same thing in two places
-  return JSON.stringify([input, sources, shared.graph], (name, value: unknown) => (name === "span" ? undefined : value));
+  return JSON.stringify([input, sources, shared.graph], (name, value: unknown) =>
+    name === "span" ? undefined : value,
+  );
 }

@@ -55,7 +55,12 @@ export async function createSpill(slots: number, slotBytes: number, disk: SpillD
   const remove = (): Promise<void> => rm(folder, { recursive: true, force: true });
   try {
     const free = await disk.free(folder);
-    if (free < bytes) throw new ModelError("M153", `The calibration activations take ${formatBytes(bytes)} on disk, and ${folder} has ${formatBytes(free)} left.`, "free some space, set TMPDIR to a folder on another disk, keep more on the device with --calibration-memory, or calibrate on fewer windows");
+    if (free < bytes)
+      throw new ModelError(
+        "M153",
+        `The calibration activations take ${formatBytes(bytes)} on disk, and ${folder} has ${formatBytes(free)} left.`,
+        "free some space, set TMPDIR to a folder on another disk, keep more on the device with --calibration-memory, or calibrate on fewer windows",
+      );
     handle = await open(path, "wx+");
     if (process.platform !== "win32") await remove();
   } catch (error) {
@@ -69,7 +74,8 @@ export async function createSpill(slots: number, slotBytes: number, disk: SpillD
     bytes,
     async write(slot, data) {
       try {
-        for (let done = 0; done < data.length; ) done += await disk.write(file, data.subarray(done, done + piece), slot * slotBytes + done);
+        for (let done = 0; done < data.length; )
+          done += await disk.write(file, data.subarray(done, done + piece), slot * slotBytes + done);
       } catch (error) {
         throw writeError(path, error);
       }

@@ -31,11 +31,17 @@ export interface LayerTreatment {
 
 export interface Treater {
   /**
-   * Gives layers, each once, the weights that their treatments make for them, in order; `onDone` hears of each. Those of
+   * Gives layers, each once, the weights that their treatments make for them, in order; `onDone` hears of each. Those
+   * of
    * one input share what depends on that alone. `parameters` are those that a user may set.
    * @throws LlamaError not-finite, not-positive-definite; DeviceError
    */
-  treat(layers: readonly LayerTreatment[], seen: Seen | null, parameters?: Recipe["parameters"], onDone?: (record: WeightRecord, at: number) => void): Promise<readonly WeightRecord[]>;
+  treat(
+    layers: readonly LayerTreatment[],
+    seen: Seen | null,
+    parameters?: Recipe["parameters"],
+    onDone?: (record: WeightRecord, at: number) => void,
+  ): Promise<readonly WeightRecord[]>;
 }
 
 export interface TreaterOptions {
@@ -77,13 +83,18 @@ export function checkRecipe(caller: Pick<Caller, "target">, model: Model, recipe
       const sizes = sizesOf(linear);
       const host = packsOnHost(treatment);
       const problem = host === null ? null : formatOfSpec(host.format).check(host.format, shapeOf([sizes.N, sizes.K]));
-      if (host !== null && problem !== null) throw new LlamaError("recipe", `The weight of ${linear.name}, of shape [${sizes.N}, ${sizes.K}], cannot be stored as ${host.format.name}: ${problem}.`);
+      if (host !== null && problem !== null)
+        throw new LlamaError(
+          "recipe",
+          `The weight of ${linear.name}, of shape [${sizes.N}, ${sizes.K}], cannot be stored as ${host.format.name}: ${problem}.`,
+        );
       const shapes = compiled.get(treatment.graph) ?? new Set<string>();
       compiled.set(treatment.graph, shapes);
       const shape = `N = ${sizes.N}, K = ${sizes.K}`;
       if (!shapes.has(shape)) {
         const { shared, rest } = partsOf(host?.graph ?? treatment.graph, treatment.inputs);
-        for (const { graph } of shared === null ? [rest] : [rest, shared]) for (const note of notesFor(linear.name, shape, graph, sizes, caller.target)) notes.add(note);
+        for (const { graph } of shared === null ? [rest] : [rest, shared])
+          for (const note of notesFor(linear.name, shape, graph, sizes, caller.target)) notes.add(note);
       }
       shapes.add(shape);
     }
@@ -95,13 +106,25 @@ export function checkRecipe(caller: Pick<Caller, "target">, model: Model, recipe
 function requireMatch(model: Model, pattern: NamePattern): void {
   if (model.linears.some(({ name }) => matchesName(pattern, name))) return;
   const some = [...new Set(model.linears.map(({ name }) => name.split(".").at(-1)))].join(", ");
-  throw new LlamaError("recipe", `The pattern "${pattern.glob}" matches no linear layer of the model; their names look like ${model.linears[0]?.name ?? ""}, and end in ${some}.`);
+  throw new LlamaError(
+    "recipe",
+    `The pattern "${pattern.glob}" matches no linear layer of the model; their names look like ${model.linears[0]?.name ?? ""}, and end in ${some}.`,
+  );
 }
 
 /** What the compiler notes of a treatment of a layer, which a refusal names. */
-function notesFor(layer: string, shape: string, graph: SymbolicGraph, sizes: Readonly<Record<string, number>>, target: Target): readonly string[] {
+function notesFor(
+  layer: string,
+  shape: string,
+  graph: SymbolicGraph,
+  sizes: Readonly<Record<string, number>>,
+  target: Target,
+): readonly string[] {
   const stages = compileStages(graph, { sizes, dtypes: {}, formats: {} }, target);
-  if ("diagnostics" in stages) throw new CompileError(stages.diagnostics.map((found) => ({ ...found, notes: [...found.notes, `for ${layer}, ${shape}`] })));
+  if ("diagnostics" in stages)
+    throw new CompileError(
+      stages.diagnostics.map((found) => ({ ...found, notes: [...found.notes, `for ${layer}, ${shape}`] })),
+    );
   return stages.notes;
 }
 
@@ -114,7 +137,12 @@ interface Plan extends LayerTreatment {
 }
 
 /** Makes a treater over a working model. */
-export function createTreater(caller: Caller, model: Model, working: WorkingModel, options: TreaterOptions = {}): Treater {
+export function createTreater(
+  caller: Caller,
+  model: Model,
+  working: WorkingModel,
+  options: TreaterOptions = {},
+): Treater {
   const { executor } = caller;
   const parts = new WeakMap<Treatment, Pick<Plan, "parts" | "hostFormat">>();
 
@@ -123,11 +151,19 @@ export function createTreater(caller: Caller, model: Model, working: WorkingMode
     if (known === undefined) {
       const host = packsOnHost(treatment);
       const graph = host?.graph ?? treatment.graph;
-      known = { parts: options.share === false ? { shared: null, rest: withPivots(graph) } : partsOf(graph, treatment.inputs), hostFormat: host?.format ?? null };
+      known = {
+        parts: options.share === false ? { shared: null, rest: withPivots(graph) } : partsOf(graph, treatment.inputs),
+        hostFormat: host?.format ?? null,
+      };
       parts.set(treatment, known);
     }
     const { shared } = known.parts;
-    return { linear, treatment, ...known, need: shared === null ? null : { input: inputOf(linearName(linear.name)), shared, inputs: treatment.inputs } };
+    return {
+      linear,
+      treatment,
+      ...known,
+      need: shared === null ? null : { input: inputOf(linearName(linear.name)), shared, inputs: treatment.inputs },
+    };
   }
   /** The weight as it was given, dense f32 [N, K]. */
   async function original(linear: Linear): Promise<DeviceTensor> {
@@ -137,7 +173,12 @@ export function createTreater(caller: Caller, model: Model, working: WorkingMode
     return first(await caller.call("dense", { w: tensor }));
   }
 
-  async function treatOne(plan: Plan, seen: Seen | null, results: SharedResults, parameters: Recipe["parameters"]): Promise<WeightRecord> {
+  async function treatOne(
+    plan: Plan,
+    seen: Seen | null,
+    results: SharedResults,
+    parameters: Recipe["parameters"],
+  ): Promise<WeightRecord> {
     const { linear, treatment, need } = plan;
     const started = performance.now();
     const input = inputOf(linearName(linear.name));
@@ -150,17 +191,26 @@ export function createTreater(caller: Caller, model: Model, working: WorkingMode
       const args: { [name: string]: DeviceTensor | number } = {};
       for (const wanted of treatment.inputs) {
         switch (wanted.kind) {
-          case "weight": args[wanted.name] = weight; break;
-          case "original": args[wanted.name] = given; break;
-          case "windows": args[wanted.name] = seen?.windows ?? 0; break;
-          case "tokens": args[wanted.name] = seen?.tokens ?? 0; break;
+          case "weight":
+            args[wanted.name] = weight;
+            break;
+          case "original":
+            args[wanted.name] = given;
+            break;
+          case "windows":
+            args[wanted.name] = seen?.windows ?? 0;
+            break;
+          case "tokens":
+            args[wanted.name] = seen?.tokens ?? 0;
+            break;
           case "statistic": {
             const statistic = seen?.statistics.get(wanted.observe)?.get(input);
             if (statistic === undefined) throw new InternalError(`nothing was observed for ${linear.name}`);
             args[wanted.name] = statistic;
             break;
           }
-          default: wanted satisfies never;
+          default:
+            wanted satisfies never;
         }
       }
       const taken = need === null ? null : await results.take(need, args, linear.inputs);
@@ -170,7 +220,10 @@ export function createTreater(caller: Caller, model: Model, working: WorkingMode
       // before the measures, which need memory of their own
       if (need !== null) results.done(need);
       // read side by side, so that the device is waited for once
-      const [change, pivots] = await Promise.all([relativeError(caller, tensor, given), readPivots(caller, [...(taken?.factors ?? []), ...factors])]);
+      const [change, pivots] = await Promise.all([
+        relativeError(caller, tensor, given),
+        readPivots(caller, [...(taken?.factors ?? []), ...factors]),
+      ]);
       refusePivots(pivots, { layer: linear.name, tokens: seen?.tokens ?? null, parameters });
       if (!Number.isFinite(change)) throw await notFinite(linear, given);
       const gram = seen?.gram(input) ?? null;
@@ -178,8 +231,13 @@ export function createTreater(caller: Caller, model: Model, working: WorkingMode
       const shape = [linear.outputs, linear.inputs];
       own.pop();
       const record: WeightRecord = {
-        name: linear.weight, format, shape, pattern: patternOf(linear, treatment), bytes: storedBytes(linear.weight, format, shape),
-        relativeError: change, layerError: error !== null && Number.isFinite(error) ? error : null,
+        name: linear.weight,
+        format,
+        shape,
+        pattern: patternOf(linear, treatment),
+        bytes: storedBytes(linear.weight, format, shape),
+        relativeError: change,
+        layerError: error !== null && Number.isFinite(error) ? error : null,
         seconds: (working.treated.get(linear.weight)?.seconds ?? 0) + (performance.now() - started) / 1000,
       };
       working.replace(record, tensor);
@@ -192,7 +250,10 @@ export function createTreater(caller: Caller, model: Model, working: WorkingMode
   return {
     async treat(layers, seen, parameters = [], onDone = () => {}) {
       const plans = layers.map(planOf);
-      const results = createSharedResults(caller, plans.flatMap(({ need }) => need ?? []));
+      const results = createSharedResults(
+        caller,
+        plans.flatMap(({ need }) => need ?? []),
+      );
       const records: WeightRecord[] = [];
       try {
         for (const plan of plans) {
@@ -208,13 +269,24 @@ export function createTreater(caller: Caller, model: Model, working: WorkingMode
   };
 
   async function notFinite(linear: Linear, given: DeviceTensor): Promise<LlamaError> {
-    if (!(await isFinite(caller, given))) return new LlamaError("not-finite", `The weight ${linear.weight} of the model holds values that are NaN or infinite, or too large to be squared in f32.`);
-    return new LlamaError("not-finite", `The recipe gave ${linear.name} a weight that is not finite: something in it divides by zero, or takes a root or a logarithm of what has none. Where the recipe inverts a matrix, more dampening may help.`);
+    if (!(await isFinite(caller, given)))
+      return new LlamaError(
+        "not-finite",
+        `The weight ${linear.weight} of the model holds values that are NaN or infinite, or too large to be squared in f32.`,
+      );
+    return new LlamaError(
+      "not-finite",
+      `The recipe gave ${linear.name} a weight that is not finite: something in it divides by zero, or takes a root or a logarithm of what has none. Where the recipe inverts a matrix, more dampening may help.`,
+    );
   }
 }
 
 /** Runs a treatment; formats that are packed on the host only are read back dense, and encoded there. */
-async function run(caller: Caller, { linear, treatment, parts, hostFormat }: Plan, args: Arguments): Promise<{ readonly tensor: DeviceTensor; readonly format: FormatSpec; readonly factors: readonly FoundFactor[] }> {
+async function run(
+  caller: Caller,
+  { linear, treatment, parts, hostFormat }: Plan,
+  args: Arguments,
+): Promise<{ readonly tensor: DeviceTensor; readonly format: FormatSpec; readonly factors: readonly FoundFactor[] }> {
   const { executor } = caller;
   const { graph, factors: watched } = parts.rest;
   const outputs = graph.outputs.filter((output) => output.input === null);
@@ -223,8 +295,10 @@ async function run(caller: Caller, { linear, treatment, parts, hostFormat }: Pla
   const stored = results[at];
   if (stored === undefined) throw new InternalError(`a treatment of ${linear.name} stores nothing`);
   const factors = foundFactors(watched, outputs, results);
-  for (const [other, tensor] of results.entries()) if (other !== at && !factors.some((found) => found.tensor === tensor)) executor.release(tensor);
-  if (hostFormat === null) return { tensor: stored, format: stored.format ?? { name: stored.dtype, args: {}, of: null }, factors };
+  for (const [other, tensor] of results.entries())
+    if (other !== at && !factors.some((found) => found.tensor === tensor)) executor.release(tensor);
+  if (hostFormat === null)
+    return { tensor: stored, format: stored.format ?? { name: stored.dtype, args: {}, of: null }, factors };
 
   const dense = Float32Array.from(await executor.values(stored));
   executor.release(stored);
@@ -237,18 +311,26 @@ async function run(caller: Caller, { linear, treatment, parts, hostFormat }: Pla
   return { tensor, format, factors };
 }
 
-/** For a treatment whose result has a format that is packed on the host: the graph with a dense result instead, and the format. Else null. */
+/**
+ * For a treatment whose result has a format that is packed on the host: the graph with a dense result instead, and the
+ * format. Else null.
+ */
 function packsOnHost(treatment: Treatment): { readonly graph: SymbolicGraph; readonly format: FormatSpec } | null {
   const { graph } = treatment;
   const output = graph.outputs.find(({ name }) => name === treatment.stores);
   const format = output === undefined ? null : graph.values[output.value]?.type.format;
   if (!format || "parameter" in format || formatOf(format.name)?.packsOnHost !== true) return null;
   const dense: SymbolicFormat = { name: "f32", args: {}, of: null };
-  const values = graph.values.map((value) => (value.id === output?.value ? { ...value, type: { ...value.type, format: dense } } : value));
+  const values = graph.values.map((value) =>
+    value.id === output?.value ? { ...value, type: { ...value.type, format: dense } } : value,
+  );
   return { graph: { ...graph, values }, format: concreteFormat(format) };
 }
 
-/** A bitmask with room for up to a thousandth more entries, so that layers of nearly as many share a format, and kernels. */
+/**
+ * A bitmask with room for up to a thousandth more entries, so that layers of nearly as many share a format, and
+ * kernels.
+ */
 function roomier(format: FormatSpec, elements: number): FormatSpec {
   const { nonzeros } = format.args;
   if (typeof nonzeros !== "number") return format;
@@ -259,7 +341,8 @@ function roomier(format: FormatSpec, elements: number): FormatSpec {
 /** A format without symbolic sizes. */
 function concreteFormat(format: SymbolicFormat): FormatSpec {
   const args: { [name: string]: number | string | boolean } = {};
-  for (const [name, value] of Object.entries(format.args)) args[name] = typeof value === "object" ? numberOf(value, null) : value;
+  for (const [name, value] of Object.entries(format.args))
+    args[name] = typeof value === "object" ? numberOf(value, null) : value;
   return { name: format.name, args, of: format.of === null ? null : concreteFormat(format.of) };
 }
 
@@ -270,18 +353,25 @@ function patternOf(linear: Linear, treatment: Treatment): StoredPattern {
   const { pattern } = type;
   const format = type.format !== null && "name" in type.format ? type.format : null;
   switch (pattern.kind) {
-    case "full": return { kind: "full" };
-    case "masked": return { kind: "masked" };
+    case "full":
+      return { kind: "full" };
+    case "masked":
+      return { kind: "masked" };
     // half of each row, say, is no pattern that hardware knows
-    case "nm": return format?.name === "bitmask" ? { kind: "masked" } : { kind: "nm", n: numberOf(pattern.n, linear), m: numberOf(pattern.m, linear), axis: pattern.axis };
-    default: return pattern satisfies never;
+    case "nm":
+      return format?.name === "bitmask"
+        ? { kind: "masked" }
+        : { kind: "nm", n: numberOf(pattern.n, linear), m: numberOf(pattern.m, linear), axis: pattern.axis };
+    default:
+      return pattern satisfies never;
   }
 }
 
 function numberOf(size: Size, linear: Linear | null): number {
   const sizes: { readonly [name: string]: number } = linear === null ? {} : sizesOf(linear);
-  const value = sizeValue(substituteSize(size, (symbol) => (sizes[symbol] === undefined ? null : constantSize(sizes[symbol]))));
+  const value = sizeValue(
+    substituteSize(size, (symbol) => (sizes[symbol] === undefined ? null : constantSize(sizes[symbol]))),
+  );
   if (value === null) throw new InternalError("a size of a treatment is not known");
   return value;
 }
-

@@ -49,7 +49,10 @@ const piece = 16 * 2 ** 20;
 export async function loadWeight(caller: Caller, model: Model, name: string, keep: WeightDtype): Promise<DeviceTensor> {
   const stored = model.tensor(name);
   if (stored.bytes > caller.target.maxBinding) {
-    throw new LlamaError("unsupported-model", `The weight ${name} has ${printBytes(stored.bytes)}, but ${caller.target.name} binds at most ${printBytes(caller.target.maxBinding)} at once.`);
+    throw new LlamaError(
+      "unsupported-model",
+      `The weight ${name} has ${printBytes(stored.bytes)}, but ${caller.target.name} binds at most ${printBytes(caller.target.maxBinding)} at once.`,
+    );
   }
   return convert(caller, await upload(caller, model, stored, stored.shape, 0, stored.bytes), keep);
 }
@@ -61,7 +64,8 @@ export async function loadWeight(caller: Caller, model: Model, name: string, kee
 export async function loadTable(caller: Caller, model: Model, name: string, keep: WeightDtype): Promise<Table> {
   const stored = model.tensor(name);
   const [rows = 0, columns = 0] = stored.shape;
-  if (!isDense(storedFormat(stored))) return { parts: [{ tensor: await loadWeight(caller, model, name, keep), first: 0 }] };
+  if (!isDense(storedFormat(stored)))
+    return { parts: [{ tensor: await loadWeight(caller, model, name, keep), first: 0 }] };
   const rowBytes = stored.bytes / rows;
   const largest = Math.max(rowBytes, keep === "f32" ? columns * 4 : 0);
   // a multiple of 8 rows begins at a whole word of 16 bytes whatever the columns
@@ -89,12 +93,17 @@ export async function loadBlock(caller: Caller, model: Model, index: number, kee
   const block = model.blocks[index];
   if (block === undefined) throw new InternalError(`the model has no block ${index}`);
   const linears: Partial<Record<LinearName, DeviceTensor>> = {};
-  for (const { name, weight } of block.linears) linears[linearName(name)] = await loadWeight(caller, model, weight, keep);
+  for (const { name, weight } of block.linears)
+    linears[linearName(name)] = await loadWeight(caller, model, weight, keep);
   return { ...(await loadGains(caller, model, block.name)), linears: linears as Record<LinearName, DeviceTensor> };
 }
 
 /** The norms of a block. */
-export async function loadGains(caller: Caller, model: Model, block: string): Promise<Pick<BlockWeights, "attentionGain" | "mlpGain">> {
+export async function loadGains(
+  caller: Caller,
+  model: Model,
+  block: string,
+): Promise<Pick<BlockWeights, "attentionGain" | "mlpGain">> {
   return {
     attentionGain: await loadVector(caller, model, `${block}.input_layernorm.weight`),
     mlpGain: await loadVector(caller, model, `${block}.post_attention_layernorm.weight`),
@@ -106,7 +115,11 @@ export async function loadGains(caller: Caller, model: Model, block: string): Pr
  * product. Where activations are f16, so are all weights then, that products may take the units made for it. `release`
  * frees what was decoded.
  */
-export async function unpackBlock(caller: Caller, block: BlockWeights, dtype: ActivationDtype): Promise<{ readonly weights: BlockWeights; release(): void }> {
+export async function unpackBlock(
+  caller: Caller,
+  block: BlockWeights,
+  dtype: ActivationDtype,
+): Promise<{ readonly weights: BlockWeights; release(): void }> {
   const own: DeviceTensor[] = [];
   const linears: Partial<Record<LinearName, DeviceTensor>> = {};
   for (const name of linearNames) {
@@ -127,13 +140,18 @@ export async function unpackBlock(caller: Caller, block: BlockWeights, dtype: Ac
 
 /** Gives a block's memory back. */
 export function releaseBlock(caller: Caller, block: BlockWeights): void {
-  for (const tensor of [block.attentionGain, block.mlpGain, ...Object.values(block.linears)]) caller.executor.release(tensor);
+  for (const tensor of [block.attentionGain, block.mlpGain, ...Object.values(block.linears)])
+    caller.executor.release(tensor);
 }
 
 /** The format of a tensor's bytes. */
 export function storedFormat(stored: ModelTensor): FormatSpec {
   const format = stored.format ?? denseFormat(stored.dtype);
-  if (format === null) throw new LlamaError("unsupported-model", `The tensor ${stored.name} has the dtype ${stored.dtype}, which is not supported.`);
+  if (format === null)
+    throw new LlamaError(
+      "unsupported-model",
+      `The tensor ${stored.name} has the dtype ${stored.dtype}, which is not supported.`,
+    );
   return format;
 }
 
@@ -142,12 +160,30 @@ export function isDense(format: FormatSpec): boolean {
   return format.name === "f32" || format.name === "f16" || format.name === "bf16";
 }
 
-function upload(caller: Caller, model: Model, stored: ModelTensor, shape: readonly number[], begin: number, bytes: number): Promise<DeviceTensor> {
-  return uploadPieces(caller, { dtype: "f32", shape, format: storedFormat(stored) }, stored.name, bytes, (part, done) => model.readInto(stored.name, part, begin + done));
+function upload(
+  caller: Caller,
+  model: Model,
+  stored: ModelTensor,
+  shape: readonly number[],
+  begin: number,
+  bytes: number,
+): Promise<DeviceTensor> {
+  return uploadPieces(caller, { dtype: "f32", shape, format: storedFormat(stored) }, stored.name, bytes, (part, done) =>
+    model.readInto(stored.name, part, begin + done),
+  );
 }
 
-/** A tensor of `bytes` bytes on the device, a piece at a time: `read` fills a piece with what is there from byte `begin` on. */
-export async function uploadPieces(caller: Caller, form: TensorForm, label: string, bytes: number, read: (part: Uint8Array, begin: number) => Promise<void>): Promise<DeviceTensor> {
+/**
+ * A tensor of `bytes` bytes on the device, a piece at a time: `read` fills a piece with what is there from byte `begin`
+ * on.
+ */
+export async function uploadPieces(
+  caller: Caller,
+  form: TensorForm,
+  label: string,
+  bytes: number,
+  read: (part: Uint8Array, begin: number) => Promise<void>,
+): Promise<DeviceTensor> {
   const tensor = await caller.executor.allocate(form, label, bytes);
   const buffer = new Uint8Array(Math.min(piece, bytes));
   try {
@@ -166,11 +202,13 @@ export async function uploadPieces(caller: Caller, form: TensorForm, label: stri
 /** The first `bytes` bytes of a tensor, a piece at a time. */
 export async function* downloadPieces(caller: Caller, tensor: DeviceTensor, bytes: number): AsyncGenerator<Uint8Array> {
   await caller.executor.finish();
-  for (let done = 0; done < bytes; done += piece) yield caller.executor.device.read(tensor.buffer, tensor.offset + done, Math.min(piece, bytes - done));
+  for (let done = 0; done < bytes; done += piece)
+    yield caller.executor.device.read(tensor.buffer, tensor.offset + done, Math.min(piece, bytes - done));
 }
 
 async function convert(caller: Caller, tensor: DeviceTensor, keep: WeightDtype): Promise<DeviceTensor> {
-  if (keep === "stored" || tensor.format === null || !isDense(tensor.format) || tensor.format.name === keep) return tensor;
+  if (keep === "stored" || tensor.format === null || !isDense(tensor.format) || tensor.format.name === keep)
+    return tensor;
   const converted = first(await caller.call(keep === "f32" ? "dense" : "dense_f16", { w: tensor }));
   caller.executor.release(tensor);
   return converted;

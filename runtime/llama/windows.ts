@@ -19,7 +19,12 @@ export interface ScoredWindows extends Windows {
  * one scored. Without: windows of `window` tokens, all but the first scored. A last partial window is dropped.
  * @throws LlamaError text-too-short, bad-window
  */
-export function scoredWindows(text: readonly number[], window: number, bos: number | null, limit: number = Infinity): ScoredWindows {
+export function scoredWindows(
+  text: readonly number[],
+  window: number,
+  bos: number | null,
+  limit: number = Infinity,
+): ScoredWindows {
   checkWindow(window, bos === null ? 2 : 1);
   const count = countWindows(text, window, limit);
   const tokens = bos === null ? window - 1 : window;
@@ -38,17 +43,26 @@ export function scoredWindows(text: readonly number[], window: number, bos: numb
 export const usualWindows = 128;
 
 /**
- * The windows a method is calibrated on: `window` tokens each, the first of which is `bos` if there is one. `windows` of
+ * The windows a method is calibrated on: `window` tokens each, the first of which is `bos` if there is one. `windows`
+ * of
  * them, which the text must have; where it is undefined as many of 128 as there are.
  * @throws LlamaError text-too-short, bad-window
  */
-export function calibrationWindows(text: readonly number[], window: number, bos: number | null, windows: number | undefined): Windows {
+export function calibrationWindows(
+  text: readonly number[],
+  window: number,
+  bos: number | null,
+  windows: number | undefined,
+): Windows {
   checkWindow(window, 2);
   const own = bos === null ? window : window - 1;
   const there = Math.floor(text.length / own);
   if (there < (windows ?? 1)) {
     const wanted = windows ?? 1;
-    throw new LlamaError("text-too-short", `The calibration text has ${text.length} tokens, but ${wanted === 1 ? "a window" : `${wanted} windows`} of ${window} ${wanted === 1 ? "needs" : "need"} ${wanted * own}${there === 0 ? "" : `; it is enough for ${there}`}.`);
+    throw new LlamaError(
+      "text-too-short",
+      `The calibration text has ${text.length} tokens, but ${wanted === 1 ? "a window" : `${wanted} windows`} of ${window} ${wanted === 1 ? "needs" : "need"} ${wanted * own}${there === 0 ? "" : `; it is enough for ${there}`}.`,
+    );
   }
   const count = Math.min(there, windows ?? usualWindows);
   const ids = new Int32Array(count * window);
@@ -64,15 +78,21 @@ export function calibrationWindows(text: readonly number[], window: number, bos:
  * @throws LlamaError bad-window
  */
 export function checkContext(windows: Windows, contextLength: number): void {
-  if (windows.tokens > contextLength) throw new LlamaError("bad-window", `Windows of ${windows.tokens} tokens do not fit the model's context of ${contextLength}.`);
+  if (windows.tokens > contextLength)
+    throw new LlamaError(
+      "bad-window",
+      `Windows of ${windows.tokens} tokens do not fit the model's context of ${contextLength}.`,
+    );
 }
 
 function checkWindow(window: number, least: number): void {
-  if (!Number.isInteger(window) || window < least) throw new LlamaError("bad-window", `A window must be a whole number of at least ${least} tokens, not ${window}.`);
+  if (!Number.isInteger(window) || window < least)
+    throw new LlamaError("bad-window", `A window must be a whole number of at least ${least} tokens, not ${window}.`);
 }
 
 function countWindows(text: readonly number[], window: number, limit: number): number {
   const count = Math.min(Math.floor(text.length / window), limit);
-  if (count < 1) throw new LlamaError("text-too-short", `The text has ${text.length} tokens, but one window needs ${window}.`);
+  if (count < 1)
+    throw new LlamaError("text-too-short", `The text has ${text.length} tokens, but one window needs ${window}.`);
   return count;
 }

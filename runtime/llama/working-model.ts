@@ -1,4 +1,7 @@
-/** A model while it is being compressed: the layers treated last on the device, those finished in files of a state, all else on disk. */
+/**
+ * A model while it is being compressed: the layers treated last on the device, those finished in files of a state, all
+ * else on disk.
+ */
 import { InternalError } from "../../compiler/diagnostic.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
 import { byteCount } from "../model/elements.js";
@@ -10,14 +13,25 @@ import { announce, type Announced } from "./announced.js";
 import type { Caller } from "./call.js";
 import type { WeightRecord } from "./manifest.js";
 import type { SavedState } from "./saved-state.js";
-import { downloadPieces, linearName, loadGains, loadWeight, uploadPieces, type BlockWeights, type LinearName } from "./weights.js";
+import {
+  downloadPieces,
+  linearName,
+  loadGains,
+  loadWeight,
+  uploadPieces,
+  type BlockWeights,
+  type LinearName,
+} from "./weights.js";
 
 export interface WorkingModel {
   /** What became of the layers treated so far, by the tensor's name, in the order of treatment. */
   readonly treated: ReadonlyMap<string, WeightRecord>;
   /** A layer's weight as it is now, where it was treated, else null. `release` ends its use. */
   now(name: string): Promise<{ readonly tensor: DeviceTensor; release(): void } | null>;
-  /** A layer's weight as it was given, as it is stored. It stays on the device until another block's is asked for; the caller does not release it. */
+  /**
+   * A layer's weight as it was given, as it is stored. It stays on the device until another block's is asked for; the
+   * caller does not release it.
+   */
   given(linear: Linear): Promise<DeviceTensor>;
   /** Replaces a layer's weight, and frees the one before. */
   replace(record: WeightRecord, tensor: DeviceTensor): void;
@@ -68,7 +82,13 @@ export function createWorkingModel(caller: Caller, model: Model, state: SavedSta
     const record = treated.get(name);
     if (record === undefined) return null;
     if (state === null) throw new InternalError(`${name} is neither on the device nor in a state`);
-    const tensor = await uploadPieces(caller, { dtype: "f32", shape: record.shape, format: record.format }, name, record.bytes, (part, begin) => state.read(name, part, begin));
+    const tensor = await uploadPieces(
+      caller,
+      { dtype: "f32", shape: record.shape, format: record.format },
+      name,
+      record.bytes,
+      (part, begin) => state.read(name, part, begin),
+    );
     return { tensor, release: () => caller.executor.release(tensor) };
   }
   function drop(name: string): void {
@@ -78,7 +98,8 @@ export function createWorkingModel(caller: Caller, model: Model, state: SavedSta
   }
 
   return {
-    treated, given,
+    treated,
+    given,
     now: load,
     replace(record, tensor) {
       drop(record.name);
@@ -95,7 +116,9 @@ export function createWorkingModel(caller: Caller, model: Model, state: SavedSta
       const block = model.blocks[index];
       if (block === undefined) throw new RangeError(`the model has no block ${index}`);
       const releases: (() => void)[] = [];
-      const release = (): void => { for (const one of releases.splice(0)) one(); };
+      const release = (): void => {
+        for (const one of releases.splice(0)) one();
+      };
       try {
         const linears: Partial<Record<LinearName, DeviceTensor>> = {};
         for (const linear of block.linears) {
@@ -116,7 +139,8 @@ export function createWorkingModel(caller: Caller, model: Model, state: SavedSta
       if (state === null) throw new InternalError("there is no state to keep weights in");
       for (const name of fresh) {
         const [record, tensor] = [treated.get(name), onDevice.get(name)];
-        if (record !== undefined && tensor !== undefined) await state.add(record, downloadPieces(caller, tensor, record.bytes));
+        if (record !== undefined && tensor !== undefined)
+          await state.add(record, downloadPieces(caller, tensor, record.bytes));
       }
       fresh.clear();
     },
@@ -151,12 +175,23 @@ export function storedBytes(name: string, format: FormatSpec, shape: readonly nu
 }
 
 /**
- * Writes the model as it is now; gives the directory. `announced` is told of it when all is written but the name is not given.
+ * Writes the model as it is now; gives the directory. `announced` is told of it when all is written but the name is not
+ * given.
  * @throws ModelError
  */
 export async function saveModel(
-  model: Model, working: WorkingModel, directory: string,
-  options: { readonly recipe: { readonly name: string; readonly source: string; readonly parameters: { readonly [name: string]: number | boolean } }; readonly force: boolean; readonly announced: (what: Announced) => Promise<void> },
+  model: Model,
+  working: WorkingModel,
+  directory: string,
+  options: {
+    readonly recipe: {
+      readonly name: string;
+      readonly source: string;
+      readonly parameters: { readonly [name: string]: number | boolean };
+    };
+    readonly force: boolean;
+    readonly announced: (what: Announced) => Promise<void>;
+  },
   onProgress: (name: string, done: number, total: number, bytes: number) => void,
 ): Promise<string> {
   const tensors = model.tensors.map((stored): OutputTensor => {
@@ -172,7 +207,8 @@ export async function saveModel(
       else for await (const part of working.pieces(name)) await writer.append(name, part);
       onProgress(name, at + 1, tensors.length, now?.bytes ?? model.tensor(name).bytes);
     }
-    return (await writer.finish(async (target, staging) => options.announced(await announce(target, staging)))).directory;
+    return (await writer.finish(async (target, staging) => options.announced(await announce(target, staging))))
+      .directory;
   } catch (error) {
     await writer.discard();
     throw error;

@@ -43,11 +43,17 @@ export function costsOf(model: Model, tokens: number, window: number): Costs {
 /** A run of steps that stand together, each of which is done for a block: what a recipe does to the blocks in turn. */
 export function bodyOf(step: RecipeStep): readonly RecipeStep[] | null {
   switch (step.kind) {
-    case "blocks": return step.body;
+    case "blocks":
+      return step.body;
     // over all blocks outside of `blocks` is over each block in turn
-    case "linears": return [step];
-    case "observe": case "expect": case "save": return null;
-    default: return step satisfies never;
+    case "linears":
+      return [step];
+    case "observe":
+    case "expect":
+    case "save":
+      return null;
+    default:
+      return step satisfies never;
   }
 }
 
@@ -67,8 +73,15 @@ export function withDense(body: readonly RecipeStep[]): boolean {
   return body.some((step) => step.kind === "observe" && comparesWithDense(step.graph));
 }
 
-/** Work of each stage over a whole run. `calibrates` says whether a body is taken through by calibration activations. */
-export function workOf(recipe: Recipe, model: Model, costs: Costs, options: { readonly calibrates: (body: readonly RecipeStep[]) => boolean }): Record<Stage, number> {
+/**
+ * Work of each stage over a whole run. `calibrates` says whether a body is taken through by calibration activations.
+ */
+export function workOf(
+  recipe: Recipe,
+  model: Model,
+  costs: Costs,
+  options: { readonly calibrates: (body: readonly RecipeStep[]) => boolean },
+): Record<Stage, number> {
   const work: Record<Stage, number> = { embed: 0, observe: 0, compress: 0, advance: 0, evaluate: 0, save: 0 };
   const bytes = model.tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
   let dense = false;
@@ -85,12 +98,21 @@ export function workOf(recipe: Recipe, model: Model, costs: Costs, options: { re
     if (options.calibrates(body)) {
       const streams = withDense(body) ? 2 : 1;
       work.embed += streams * costs.embed;
-      work.observe += model.blocks.length * Math.max(1, observationsOf(body).length) * observeCost(costs, body.filter((inner) => inner.kind === "observe"));
+      work.observe +=
+        model.blocks.length *
+        Math.max(1, observationsOf(body).length) *
+        observeCost(
+          costs,
+          body.filter((inner) => inner.kind === "observe"),
+        );
       work.advance += streams * (model.blocks.length - 1) * costs.pass;
     }
     for (const inner of body) {
       if (inner.kind !== "linears") visit(inner, model.blocks.length);
-      else for (const linear of model.linears) if (isSelected(inner, linear.name) && treatmentOf(inner.treatments, linear.name) !== null) work.compress += costs.treat(linear);
+      else
+        for (const linear of model.linears)
+          if (isSelected(inner, linear.name) && treatmentOf(inner.treatments, linear.name) !== null)
+            work.compress += costs.treat(linear);
     }
   };
   for (const step of recipe.steps) visit(step, 1);
@@ -105,14 +127,20 @@ export function observeCost(costs: Costs, steps: readonly ObserveStep[]): number
   return (compared > 0 ? 2 : 1) * costs.pass + ((steps.some(isGram) ? 1 : 0) + compared) * costs.grams;
 }
 
-/** How often a condition takes the perplexity of the model as it is, and whether it takes that of the model as given. */
+/**
+ * How often a condition takes the perplexity of the model as it is, and whether it takes that of the model as given.
+ */
 function perplexitiesOf(condition: Condition): { readonly model: number; readonly dense: boolean } {
   const visit = (quantity: Quantity): readonly ("model" | "dense")[] => {
     switch (quantity.kind) {
-      case "number": return [];
-      case "perplexity": return [quantity.of];
-      case "arithmetic": return [...visit(quantity.left), ...visit(quantity.right)];
-      default: return quantity satisfies never;
+      case "number":
+        return [];
+      case "perplexity":
+        return [quantity.of];
+      case "arithmetic":
+        return [...visit(quantity.left), ...visit(quantity.right)];
+      default:
+        return quantity satisfies never;
     }
   };
   if (condition.kind === "and") {

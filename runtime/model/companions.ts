@@ -12,12 +12,14 @@ export interface Companion {
 }
 
 /**
- * Files beside the weights that make a model whole: tokenizer, generation settings, chat template, licence. Each is opened
+ * Files beside the weights that make a model whole: tokenizer, generation settings, chat template, licence. Each is
+ * opened
  * once, so that what cannot be read is told before a long work is done.
  * @throws ModelError M100 (the directory or a file cannot be read), M102 (a file is larger than such files are)
  */
 export async function companionsOf(directory: string): Promise<readonly Companion[]> {
-  const wanted = /^(tokenizer[\w.-]*|generation_config\.json|special_tokens_map\.json|added_tokens\.json|vocab\.json|merges\.txt|chat_template[\w.-]*|LICEN[CS]E[\w.-]*|NOTICE[\w.-]*|USE_POLICY[\w.-]*)$/i;
+  const wanted =
+    /^(tokenizer[\w.-]*|generation_config\.json|special_tokens_map\.json|added_tokens\.json|vocab\.json|merges\.txt|chat_template[\w.-]*|LICEN[CS]E[\w.-]*|NOTICE[\w.-]*|USE_POLICY[\w.-]*)$/i;
   const names = await readdir(directory).catch((error: unknown) => {
     throw accessError(directory, error);
   });
@@ -33,7 +35,12 @@ export async function companionsOf(directory: string): Promise<readonly Companio
       throw error instanceof ModelError ? unreadable(error) : error;
     });
     await handle.close();
-    if (size > sizeLimits.companion) throw new ModelError("M102", `${quoted(path)} has ${formatBytes(size)}; at most ${formatBytes(sizeLimits.companion)} are copied along with a model.`, "move it out of the model's directory, if it is no part of the model");
+    if (size > sizeLimits.companion)
+      throw new ModelError(
+        "M102",
+        `${quoted(path)} has ${formatBytes(size)}; at most ${formatBytes(sizeLimits.companion)} are copied along with a model.`,
+        "move it out of the model's directory, if it is no part of the model",
+      );
     companions.push({ name, read: () => readBounded(path, sizeLimits.companion) });
   }
   return companions;
@@ -41,5 +48,9 @@ export async function companionsOf(directory: string): Promise<readonly Companio
 
 /** A companion that is there by name only: most often a link whose file was not fetched. */
 function unreadable({ message }: ModelError): ModelError {
-  return new ModelError("M100", `A file that is copied along with the model cannot be read: ${message}`, "fetch the file that it stands for, or remove it");
+  return new ModelError(
+    "M100",
+    `A file that is copied along with the model cannot be read: ${message}`,
+    "fetch the file that it stands for, or remove it",
+  );
 }

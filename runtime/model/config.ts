@@ -7,7 +7,10 @@ import { describe, readJson, sizeLimits, type JsonObject } from "./files.js";
 /** The rotary embedding's frequencies: `theta ^ (-2i / headDim)`, and how they are stretched for long contexts. */
 export type Rope =
   | { readonly kind: "default"; readonly theta: number }
-  /** Llama 3.1: frequencies below `lowFrequencyFactor` turns in the original context are divided by `factor`, those above `highFrequencyFactor` kept, those between blended. */
+  /**
+   * Llama 3.1: frequencies below `lowFrequencyFactor` turns in the original context are divided by `factor`, those
+   * above `highFrequencyFactor` kept, those between blended.
+   */
   | {
       readonly kind: "llama3";
       readonly theta: number;
@@ -67,7 +70,11 @@ export function parseConfig(path: string, raw: JsonObject): LlamaConfig {
   const headDim = fields.number("head_dim", { integer: true, min: 2, max: 4096 }, hiddenSize / heads);
   const vocabSize = fields.number("vocab_size", { integer: true, min: 2, max: 2 ** 24 });
   const config: LlamaConfig = {
-    hiddenSize, heads, keyValueHeads, headDim, vocabSize,
+    hiddenSize,
+    heads,
+    keyValueHeads,
+    headDim,
+    vocabSize,
     intermediateSize: fields.number("intermediate_size", size),
     layers: fields.number("num_hidden_layers", { integer: true, min: 1, max: 4096 }),
     contextLength: fields.number("max_position_embeddings", { integer: true, min: 1, max: 2 ** 27 }, 2048),
@@ -80,14 +87,24 @@ export function parseConfig(path: string, raw: JsonObject): LlamaConfig {
     raw,
   };
   if (fields.problems.length === 0) {
-    if (!Number.isInteger(headDim)) fields.problem("head_dim", `given, as hidden_size = ${hiddenSize} is not a multiple of num_attention_heads = ${heads}`, undefined);
+    if (!Number.isInteger(headDim))
+      fields.problem(
+        "head_dim",
+        `given, as hidden_size = ${hiddenSize} is not a multiple of num_attention_heads = ${heads}`,
+        undefined,
+      );
     else if (headDim % 2 !== 0) fields.problem("head_dim", "even, for the rotary embedding", headDim);
-    if (heads % keyValueHeads !== 0) fields.problem("num_key_value_heads", `a divisor of num_attention_heads = ${heads}`, keyValueHeads);
-    for (const [name, ids] of [["bos_token_id", config.bosToken === null ? [] : [config.bosToken]], ["eos_token_id", config.eosTokens]] as const) {
+    if (heads % keyValueHeads !== 0)
+      fields.problem("num_key_value_heads", `a divisor of num_attention_heads = ${heads}`, keyValueHeads);
+    for (const [name, ids] of [
+      ["bos_token_id", config.bosToken === null ? [] : [config.bosToken]],
+      ["eos_token_id", config.eosTokens],
+    ] as const) {
       for (const id of ids) if (id >= vocabSize) fields.problem(name, `below vocab_size = ${vocabSize}`, id);
     }
   }
-  if (fields.problems.length > 0) throw problemsError("M131", `${quoted(path)} does not describe a Llama that can be run`, fields.problems);
+  if (fields.problems.length > 0)
+    throw problemsError("M131", `${quoted(path)} does not describe a Llama that can be run`, fields.problems);
   return config;
 }
 
@@ -95,30 +112,54 @@ export function parseConfig(path: string, raw: JsonObject): LlamaConfig {
 function refuseOthers(path: string, fields: Fields): void {
   const foreign: string[] = [];
   const architectures = fields.raw("architectures");
-  if (fields.raw("model_type") !== "llama") foreign.push(`\`model_type\` should be "llama", found ${describe(fields.raw("model_type"))}`);
-  if (architectures !== undefined && !Array.isArray(architectures)) foreign.push(`\`architectures\` should be a list that holds "LlamaForCausalLM", found ${describe(architectures)}, which is no list`);
+  if (fields.raw("model_type") !== "llama")
+    foreign.push(`\`model_type\` should be "llama", found ${describe(fields.raw("model_type"))}`);
+  if (architectures !== undefined && !Array.isArray(architectures))
+    foreign.push(
+      `\`architectures\` should be a list that holds "LlamaForCausalLM", found ${describe(architectures)}, which is no list`,
+    );
   else if (architectures !== undefined && !architectures.includes("LlamaForCausalLM")) {
     foreign.push(`\`architectures\` should hold "LlamaForCausalLM", found ${describe(architectures)}`);
   }
   if (foreign.length > 0) {
-    const lacking = ["hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size"].filter((name) => !fields.has(name));
-    if (lacking.length > 0) foreign.push(`a Llama also has ${lacking.map((name) => `\`${name}\``).join(", ")}: absent here`);
-    throw problemsError("M130", `${quoted(path)} is not the config of a Llama`, foreign, "Espalier runs models of the Llama architecture only");
+    const lacking = [
+      "hidden_size",
+      "intermediate_size",
+      "num_hidden_layers",
+      "num_attention_heads",
+      "vocab_size",
+    ].filter((name) => !fields.has(name));
+    if (lacking.length > 0)
+      foreign.push(`a Llama also has ${lacking.map((name) => `\`${name}\``).join(", ")}: absent here`);
+    throw problemsError(
+      "M130",
+      `${quoted(path)} is not the config of a Llama`,
+      foreign,
+      "Espalier runs models of the Llama architecture only",
+    );
   }
   const unsupported: string[] = [];
   for (const name of ["attention_bias", "mlp_bias"]) {
-    if (fields.boolean(name, false)) unsupported.push(`\`${name}\` is true: linear layers with a bias are not supported`);
+    if (fields.boolean(name, false))
+      unsupported.push(`\`${name}\` is true: linear layers with a bias are not supported`);
   }
   const activation = fields.raw("hidden_act");
-  if (activation !== undefined && activation !== "silu" && activation !== "swish") unsupported.push(`\`hidden_act\` should be "silu", found ${describe(activation)}`);
+  if (activation !== undefined && activation !== "silu" && activation !== "swish")
+    unsupported.push(`\`hidden_act\` should be "silu", found ${describe(activation)}`);
   const partial = fields.raw("partial_rotary_factor");
-  if (partial !== undefined && partial !== 1) unsupported.push(`\`partial_rotary_factor\` should be 1 (all of a head is rotated), found ${describe(partial)}`);
+  if (partial !== undefined && partial !== 1)
+    unsupported.push(`\`partial_rotary_factor\` should be 1 (all of a head is rotated), found ${describe(partial)}`);
   if (fields.has("quantization_config") && !fields.has("espalier")) {
     const quantization = fields.nested("quantization_config");
     const method = describe(quantization?.raw("quant_method"));
-    throw new ModelError("M133", `${quoted(path)} says that the weights are quantised by another tool (\`quantization_config\` with \`quant_method\` ${method}); such checkpoints cannot be read.`, "give the original model with bf16, f16 or f32 weights");
+    throw new ModelError(
+      "M133",
+      `${quoted(path)} says that the weights are quantised by another tool (\`quantization_config\` with \`quant_method\` ${method}); such checkpoints cannot be read.`,
+      "give the original model with bf16, f16 or f32 weights",
+    );
   }
-  if (unsupported.length > 0) throw problemsError("M132", `${quoted(path)} describes a Llama with parts that are not supported`, unsupported);
+  if (unsupported.length > 0)
+    throw problemsError("M132", `${quoted(path)} describes a Llama with parts that are not supported`, unsupported);
 }
 
 /** The old form has `rope_theta` and `rope_scaling`, the new one all of it in `rope_parameters`. */
@@ -134,17 +175,25 @@ function parseRope(fields: Fields): Rope {
     return { kind: "default", theta };
   }
   if (kind !== "llama3") {
-    throw new ModelError("M132", `The rotary embedding of type ${describe(kind)} (\`${where}.rope_type\`) is not supported; expected "default" or "llama3".`);
+    throw new ModelError(
+      "M132",
+      `The rotary embedding of type ${describe(kind)} (\`${where}.rope_type\`) is not supported; expected "default" or "llama3".`,
+    );
   }
   const rope: Rope = {
-    kind: "llama3", theta,
+    kind: "llama3",
+    theta,
     factor: parameters.number("factor", { min: 1, max: 1e6 }),
     lowFrequencyFactor: parameters.number("low_freq_factor", positive),
     highFrequencyFactor: parameters.number("high_freq_factor", positive),
     originalContext: parameters.number("original_max_position_embeddings", { integer: true, min: 1, max: 2 ** 27 }),
   };
   if (parameters.problems.length === 0 && rope.highFrequencyFactor <= rope.lowFrequencyFactor) {
-    parameters.problem("high_freq_factor", `above low_freq_factor = ${rope.lowFrequencyFactor}`, rope.highFrequencyFactor);
+    parameters.problem(
+      "high_freq_factor",
+      `above low_freq_factor = ${rope.lowFrequencyFactor}`,
+      rope.highFrequencyFactor,
+    );
   }
   fields.problems.push(...parameters.problems);
   return rope;

@@ -1,7 +1,27 @@
 /** Bits of an element of each type that safetensors knows, by the name the files use. */
 export const elementBits = {
-  BOOL: 8, U8: 8, I8: 8, I16: 16, U16: 16, F16: 16, BF16: 16, I32: 32, U32: 32, F32: 32, C64: 64, F64: 64, I64: 64, U64: 64,
-  F8_E4M3: 8, F8_E5M2: 8, F8_E8M0: 8, F8_E4M3FNUZ: 8, F8_E5M2FNUZ: 8, F6_E2M3: 6, F6_E3M2: 6, F4: 4,
+  BOOL: 8,
+  U8: 8,
+  I8: 8,
+  I16: 16,
+  U16: 16,
+  F16: 16,
+  BF16: 16,
+  I32: 32,
+  U32: 32,
+  F32: 32,
+  C64: 64,
+  F64: 64,
+  I64: 64,
+  U64: 64,
+  F8_E4M3: 8,
+  F8_E5M2: 8,
+  F8_E8M0: 8,
+  F8_E4M3FNUZ: 8,
+  F8_E5M2FNUZ: 8,
+  F6_E2M3: 6,
+  F6_E3M2: 6,
+  F4: 4,
 } as const;
 
 /** An element type, named as in safetensors. */
@@ -35,7 +55,11 @@ export function byteCount(type: ElementType, shape: readonly number[]): number |
  * Little-endian elements to f32, exactly (each f16 and bf16 is an f32). The bytes may start anywhere; their number
  * must be a multiple of the element's. Writes into `target` where given, and returns it cut to the elements read.
  */
-export function toFloats(type: FloatType, bytes: Uint8Array, target?: Float32Array<ArrayBuffer>): Float32Array<ArrayBuffer> {
+export function toFloats(
+  type: FloatType,
+  bytes: Uint8Array,
+  target?: Float32Array<ArrayBuffer>,
+): Float32Array<ArrayBuffer> {
   const width = elementBits[type] / 8;
   const count = bytes.length / width;
   const floats = (target ?? new Float32Array(count)).subarray(0, count);
@@ -44,12 +68,17 @@ export function toFloats(type: FloatType, bytes: Uint8Array, target?: Float32Arr
     new Uint8Array(floats.buffer, floats.byteOffset, count * 4).set(bytes);
     return floats;
   }
-  const halves = new Uint16Array(bytes.byteOffset % 2 === 0 ? bytes.buffer : bytes.slice().buffer, bytes.byteOffset % 2 === 0 ? bytes.byteOffset : 0, count);
+  const halves = new Uint16Array(
+    bytes.byteOffset % 2 === 0 ? bytes.buffer : bytes.slice().buffer,
+    bytes.byteOffset % 2 === 0 ? bytes.byteOffset : 0,
+    count,
+  );
   if (type === "BF16") {
     for (let i = 0; i < count; i++) words[i] = halves[i]! << 16;
     return floats;
   }
-  // The 15 low bits moved to where f32 has them are 2^112 too small, subnormals included; infinity and NaN keep their exponent.
+  // The 15 low bits moved to where f32 has them are 2^112 too small, subnormals included; infinity and NaN keep their
+  // exponent.
   for (let i = 0; i < count; i++) words[i] = (halves[i]! & 0x7fff) << 13;
   for (let i = 0; i < count; i++) floats[i] = floats[i]! * 2 ** 112;
   for (let i = 0; i < count; i++) {
@@ -66,7 +95,7 @@ export function countZeros(type: ElementType, bytes: Uint8Array): number | null 
   if (bits < 8 || type === "C64" || type === "F8_E8M0") return null;
   const width = bits / 8;
   // Only floats have a sign that zero may carry; in the FNUZ types 0x80 is NaN.
-  const signed = type.startsWith("F") && !type.endsWith("FNUZ") || type === "BF16";
+  const signed = (type.startsWith("F") && !type.endsWith("FNUZ")) || type === "BF16";
   let zeros = 0;
   for (let at = 0; at < bytes.length; at += width) {
     let any = signed ? bytes[at + width - 1]! & 0x7f : bytes[at + width - 1]!;

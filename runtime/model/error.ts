@@ -1,12 +1,39 @@
 /** The codes of model errors; `spec/errors.md`, section "Model errors", says when each arises and what to do. */
 export type ModelErrorCode =
-  | "M100" | "M101" | "M102" | "M103" | "M104"
-  | "M110" | "M111" | "M112" | "M113" | "M114" | "M115"
-  | "M120" | "M121" | "M122"
-  | "M130" | "M131" | "M132" | "M133" | "M134" | "M135"
-  | "M140" | "M141" | "M142" | "M143"
-  | "M150" | "M151" | "M152" | "M153" | "M154"
-  | "M160" | "M161" | "M162" | "M163" | "M164";
+  | "M100"
+  | "M101"
+  | "M102"
+  | "M103"
+  | "M104"
+  | "M110"
+  | "M111"
+  | "M112"
+  | "M113"
+  | "M114"
+  | "M115"
+  | "M120"
+  | "M121"
+  | "M122"
+  | "M130"
+  | "M131"
+  | "M132"
+  | "M133"
+  | "M134"
+  | "M135"
+  | "M140"
+  | "M141"
+  | "M142"
+  | "M143"
+  | "M150"
+  | "M151"
+  | "M152"
+  | "M153"
+  | "M154"
+  | "M160"
+  | "M161"
+  | "M162"
+  | "M163"
+  | "M164";
 
 /**
  * Something is wrong with a model's files or with the place to write one: a mistake of the user or a fault of the
@@ -26,7 +53,12 @@ export class ModelError extends Error {
 }
 
 /** One error for several problems: a heading with up to 20 of them, a line each. A single problem stands alone. */
-export function problemsError(code: ModelErrorCode, heading: string, problems: readonly string[], help: string | null = null): ModelError {
+export function problemsError(
+  code: ModelErrorCode,
+  heading: string,
+  problems: readonly string[],
+  help: string | null = null,
+): ModelError {
   const [first] = problems;
   if (problems.length === 1 && first !== undefined) return new ModelError(code, `${heading}: ${first}`, help);
   const shown = problems.slice(0, 20).map((problem) => `\n  - ${problem}`);

@@ -77,7 +77,12 @@ export class Fields {
 }
 
 function isNumber(value: unknown, rule: NumberRule): value is number {
-  return typeof value === "number" && value >= rule.min && value <= rule.max && (rule.integer !== true || Number.isInteger(value));
+  return (
+    typeof value === "number" &&
+    value >= rule.min &&
+    value <= rule.max &&
+    (rule.integer !== true || Number.isInteger(value))
+  );
 }
 
 function printRule(rule: NumberRule): string {

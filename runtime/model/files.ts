@@ -48,10 +48,13 @@ export async function openRegular(path: string): Promise<OpenFile> {
 
 /** Whether something, of any kind, is at the path; a dangling link is, so that opening it tells what is wrong. */
 export async function exists(path: string): Promise<boolean> {
-  return lstat(path).then(() => true, (error: unknown) => {
-    if (systemCode(error) === "ENOENT" || systemCode(error) === "ENOTDIR") return false;
-    throw accessError(path, error);
-  });
+  return lstat(path).then(
+    () => true,
+    (error: unknown) => {
+      if (systemCode(error) === "ENOENT" || systemCode(error) === "ENOTDIR") return false;
+      throw accessError(path, error);
+    },
+  );
 }
 
 /**
@@ -61,7 +64,11 @@ export async function exists(path: string): Promise<boolean> {
 export async function readBounded(path: string, limit: number): Promise<Buffer> {
   const { handle, size } = await openRegular(path);
   try {
-    if (size > limit) throw new ModelError("M102", `${quoted(path)} has ${formatBytes(size)}; at most ${formatBytes(limit)} are expected of such a file.`);
+    if (size > limit)
+      throw new ModelError(
+        "M102",
+        `${quoted(path)} has ${formatBytes(size)}; at most ${formatBytes(limit)} are expected of such a file.`,
+      );
     const bytes = Buffer.alloc(size);
     await readFully(handle, path, bytes, 0);
     return bytes;
@@ -81,9 +88,14 @@ export async function readJson(path: string, limit: number): Promise<JsonObject>
     value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
   } catch (error) {
     const reason = error instanceof Error ? error.message.replace(/[\u0000-\u001f]/g, " ") : String(error);
-    throw new ModelError("M104", `${quoted(path)} is not valid JSON: ${reason}.`, "the file may be cut short, or be a Git LFS pointer instead of the file itself");
+    throw new ModelError(
+      "M104",
+      `${quoted(path)} is not valid JSON: ${reason}.`,
+      "the file may be cut short, or be a Git LFS pointer instead of the file itself",
+    );
   }
-  if (!isObject(value)) throw new ModelError("M104", `${quoted(path)} holds ${describe(value)}; expected a JSON object.`);
+  if (!isObject(value))
+    throw new ModelError("M104", `${quoted(path)} holds ${describe(value)}; expected a JSON object.`);
   return value;
 }
 
@@ -104,7 +116,11 @@ export async function readFully(handle: FileHandle, path: string, target: Uint8A
     const { bytesRead } = await handle.read(target, done, length, position + done).catch((error: unknown) => {
       throw accessError(path, error);
     });
-    if (bytesRead === 0) throw new ModelError("M115", `${quoted(path)} ended at byte ${position + done}, ${target.length - done} bytes early: it was changed while it was being read.`);
+    if (bytesRead === 0)
+      throw new ModelError(
+        "M115",
+        `${quoted(path)} ended at byte ${position + done}, ${target.length - done} bytes early: it was changed while it was being read.`,
+      );
     done += bytesRead;
   }
 }
@@ -115,7 +131,11 @@ export async function readFully(handle: FileHandle, path: string, target: Uint8A
  * @throws ModelError M103
  */
 export async function resolveInside(directory: string, name: string): Promise<string> {
-  const outside = new ModelError("M103", `The file name ${quoted(name)} does not stay inside the model's directory ${quoted(directory)}.`, "an index may name files of its own directory only");
+  const outside = new ModelError(
+    "M103",
+    `The file name ${quoted(name)} does not stay inside the model's directory ${quoted(directory)}.`,
+    "an index may name files of its own directory only",
+  );
   const path = resolve(directory, name);
   const way = relative(directory, path);
   if (name === "" || name.includes("\0") || isAbsolute(name) || way === "" || leaves(way)) throw outside;
@@ -130,8 +150,14 @@ function leaves(way: string): boolean {
   return way === ".." || way.startsWith(`..${sep}`) || isAbsolute(way);
 }
 
-/** The real path of something that need not exist: links of the longest existing part are followed. `fail` makes the error. */
-export async function realpathOfNew(path: string, fail: (path: string, error: unknown) => ModelError = accessError): Promise<string> {
+/**
+ * The real path of something that need not exist: links of the longest existing part are followed. `fail` makes the
+ * error.
+ */
+export async function realpathOfNew(
+  path: string,
+  fail: (path: string, error: unknown) => ModelError = accessError,
+): Promise<string> {
   const absolute = resolve(path);
   try {
     return await realpath(absolute);
@@ -166,7 +192,10 @@ export function isObject(value: unknown): value is JsonObject {
 export function describe(value: unknown): string {
   if (value === undefined) return "nothing";
   if (value === null) return "null";
-  if (Array.isArray(value)) return value.length <= 4 && value.every((item) => typeof item !== "object") ? `the list [${value.map(describe).join(",").slice(0, 80)}]` : "a list";
+  if (Array.isArray(value))
+    return value.length <= 4 && value.every((item) => typeof item !== "object")
+      ? `the list [${value.map(describe).join(",").slice(0, 80)}]`
+      : "a list";
   if (typeof value === "object") return "an object";
   // a GGUF file can hold what JSON cannot
   if (typeof value === "number" && !Number.isFinite(value)) return String(value);
@@ -177,17 +206,41 @@ export function describe(value: unknown): string {
 /** The model error for a system error at a path. */
 export function accessError(path: string, error: unknown): ModelError {
   const code = systemCode(error);
-  if (code === "ENOENT") return new ModelError("M100", `There is no file or directory ${quoted(path)}.`, null, { cause: error });
-  if (code === "EACCES" || code === "EPERM") return new ModelError("M100", `${quoted(path)} may not be read: permission denied.`, null, { cause: error });
-  if (code === "ENOTDIR") return new ModelError("M100", `A part of the path ${quoted(path)} is not a directory.`, null, { cause: error });
-  if (code === "ELOOP") return new ModelError("M100", `${quoted(path)} is a link that leads in a circle.`, null, { cause: error });
-  return new ModelError("M100", `${quoted(path)} cannot be read: ${error instanceof Error ? error.message : String(error)}.`, null, { cause: error });
+  if (code === "ENOENT")
+    return new ModelError("M100", `There is no file or directory ${quoted(path)}.`, null, { cause: error });
+  if (code === "EACCES" || code === "EPERM")
+    return new ModelError("M100", `${quoted(path)} may not be read: permission denied.`, null, { cause: error });
+  if (code === "ENOTDIR")
+    return new ModelError("M100", `A part of the path ${quoted(path)} is not a directory.`, null, { cause: error });
+  if (code === "ELOOP")
+    return new ModelError("M100", `${quoted(path)} is a link that leads in a circle.`, null, { cause: error });
+  return new ModelError(
+    "M100",
+    `${quoted(path)} cannot be read: ${error instanceof Error ? error.message : String(error)}.`,
+    null,
+    { cause: error },
+  );
 }
 
-interface Kind { isFile(): boolean; isDirectory(): boolean; isFIFO(): boolean; isSocket(): boolean; isCharacterDevice(): boolean; isBlockDevice(): boolean }
+interface Kind {
+  isFile(): boolean;
+  isDirectory(): boolean;
+  isFIFO(): boolean;
+  isSocket(): boolean;
+  isCharacterDevice(): boolean;
+  isBlockDevice(): boolean;
+}
 
 function refuseSpecial(path: string, found: Kind): void {
   if (found.isFile()) return;
-  const kind = found.isDirectory() ? "a directory" : found.isFIFO() ? "a pipe" : found.isSocket() ? "a socket" : found.isCharacterDevice() || found.isBlockDevice() ? "a device" : "no regular file";
+  const kind = found.isDirectory()
+    ? "a directory"
+    : found.isFIFO()
+      ? "a pipe"
+      : found.isSocket()
+        ? "a socket"
+        : found.isCharacterDevice() || found.isBlockDevice()
+          ? "a device"
+          : "no regular file";
   throw new ModelError("M101", `${quoted(path)} is ${kind} (or a link to one); expected a regular file.`);
 }

@@ -29,7 +29,8 @@ export async function readGeneration(directory: string, config: LlamaConfig): Pr
 export function parseGeneration(path: string, raw: JsonObject, config: LlamaConfig): GenerationConfig {
   const fields = new Fields(raw);
   const token = { integer: true, min: 0, max: config.vocabSize - 1 };
-  const optional = (name: string, rule: { integer?: boolean; min: number; max: number }): number | null => (fields.has(name) ? fields.number(name, rule) : null);
+  const optional = (name: string, rule: { integer?: boolean; min: number; max: number }): number | null =>
+    fields.has(name) ? fields.number(name, rule) : null;
   const eosTokens = fields.numbers("eos_token_id", token);
   const generation: GenerationConfig = {
     bosToken: optional("bos_token_id", token) ?? config.bosToken,

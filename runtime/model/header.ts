@@ -4,7 +4,9 @@ import { ModelError, quoted } from "./error.js";
 /** Most bytes of a safetensors header; the format's own limit. */
 export const headerLimit = 100_000_000;
 
-/** Most tensors of one file: ten times what the largest models have in one; bounds the memory a hostile header takes. */
+/**
+ * Most tensors of one file: ten times what the largest models have in one; bounds the memory a hostile header takes.
+ */
 export const tensorLimit = 262_144;
 
 /** Most axes of a tensor. */
@@ -52,8 +54,12 @@ export function parseHeader(path: string, text: string, bytes: number): Header {
 
 /** Writes a header, padded with spaces so that the data start at a multiple of 8 bytes. `metadata` comes first. */
 export function printHeader(header: Header): string {
-  const entries = header.tensors.map(({ name, dtype, shape, begin, end }) => `${JSON.stringify(name)}:${JSON.stringify({ dtype, shape, data_offsets: [begin, end] })}`);
-  const metadata = header.metadata.size === 0 ? [] : [`"__metadata__":${JSON.stringify(Object.fromEntries(header.metadata))}`];
+  const entries = header.tensors.map(
+    ({ name, dtype, shape, begin, end }) =>
+      `${JSON.stringify(name)}:${JSON.stringify({ dtype, shape, data_offsets: [begin, end] })}`,
+  );
+  const metadata =
+    header.metadata.size === 0 ? [] : [`"__metadata__":${JSON.stringify(Object.fromEntries(header.metadata))}`];
   const text = `{${[...metadata, ...entries].join(",")}}`;
   return text + " ".repeat((8 - (Buffer.byteLength(text) % 8)) % 8);
 }
@@ -75,22 +81,45 @@ function scannedTensor(scanner: Scanner, path: string, name: string): StoredTens
     if (key === "dtype" && dtype === null) dtype = scanner.string();
     else if (key === "shape" && shape === null) shape = scanner.integers(rankLimit);
     else if (key === "data_offsets" && offsets === null) offsets = scanner.integers(2);
-    else scanner.fail(`${quoted(name)} has ${["dtype", "shape", "data_offsets"].includes(key) ? `two values of \`${key}\`` : `an unknown field ${quoted(key)}`}`);
+    else
+      scanner.fail(
+        `${quoted(name)} has ${["dtype", "shape", "data_offsets"].includes(key) ? `two values of \`${key}\`` : `an unknown field ${quoted(key)}`}`,
+      );
   });
   return checkedTensor(scanner, path, name, dtype, shape, offsets);
 }
 
 // Its own function: TypeScript does not see assignments made inside closures.
-function checkedTensor(scanner: Scanner, path: string, name: string, dtype: string | null, shape: readonly number[] | null, offsets: readonly number[] | null): StoredTensor {
+function checkedTensor(
+  scanner: Scanner,
+  path: string,
+  name: string,
+  dtype: string | null,
+  shape: readonly number[] | null,
+  offsets: readonly number[] | null,
+): StoredTensor {
   if (dtype === null) return scanner.fail(`${quoted(name)} has no \`dtype\``);
   if (shape === null) return scanner.fail(`${quoted(name)} has no \`shape\``);
   if (offsets === null) return scanner.fail(`${quoted(name)} has no \`data_offsets\``);
-  if (!isElementType(dtype)) throw new ModelError("M113", `${quoted(path)}: the tensor ${quoted(name)} has the unknown dtype ${quoted(dtype)}; expected one of ${Object.keys(elementBits).join(", ")}.`);
+  if (!isElementType(dtype))
+    throw new ModelError(
+      "M113",
+      `${quoted(path)}: the tensor ${quoted(name)} has the unknown dtype ${quoted(dtype)}; expected one of ${Object.keys(elementBits).join(", ")}.`,
+    );
   const [begin, end] = offsets;
-  if (begin === undefined || end === undefined) return scanner.fail(`\`data_offsets\` of ${quoted(name)} has ${offsets.length} numbers; expected 2`);
+  if (begin === undefined || end === undefined)
+    return scanner.fail(`\`data_offsets\` of ${quoted(name)} has ${offsets.length} numbers; expected 2`);
   const needed = byteCount(dtype, shape);
-  if (needed === null) throw new ModelError("M114", `${quoted(path)}: the tensor ${quoted(name)} of shape [${shape.join(", ")}] and dtype ${dtype} has no whole number of bytes, or too many.`);
-  if (end - begin !== needed) throw new ModelError("M114", `${quoted(path)}: the tensor ${quoted(name)} of shape [${shape.join(", ")}] and dtype ${dtype} needs ${needed} bytes, but its data_offsets [${begin}, ${end}] span ${end - begin}.`);
+  if (needed === null)
+    throw new ModelError(
+      "M114",
+      `${quoted(path)}: the tensor ${quoted(name)} of shape [${shape.join(", ")}] and dtype ${dtype} has no whole number of bytes, or too many.`,
+    );
+  if (end - begin !== needed)
+    throw new ModelError(
+      "M114",
+      `${quoted(path)}: the tensor ${quoted(name)} of shape [${shape.join(", ")}] and dtype ${dtype} needs ${needed} bytes, but its data_offsets [${begin}, ${end}] span ${end - begin}.`,
+    );
   return { name, dtype, shape, begin, end };
 }
 
@@ -100,14 +129,31 @@ function checkOffsets(path: string, tensors: readonly StoredTensor[], bytes: num
   let before = "";
   for (const { name, begin, end } of sorted) {
     if (end > bytes) {
-      throw new ModelError("M114", `${quoted(path)}: the tensor ${quoted(name)} ends at byte ${end} of the data, but the file holds ${bytes} bytes of data.`, "the file is cut short: fetch it again");
+      throw new ModelError(
+        "M114",
+        `${quoted(path)}: the tensor ${quoted(name)} ends at byte ${end} of the data, but the file holds ${bytes} bytes of data.`,
+        "the file is cut short: fetch it again",
+      );
     }
-    if (begin < reached) throw new ModelError("M114", `${quoted(path)}: the tensors ${quoted(before)} and ${quoted(name)} overlap at byte ${begin} of the data.`);
-    if (begin > reached) throw new ModelError("M114", `${quoted(path)}: the bytes ${reached} to ${begin} of the data, before ${quoted(name)}, belong to no tensor.`);
+    if (begin < reached)
+      throw new ModelError(
+        "M114",
+        `${quoted(path)}: the tensors ${quoted(before)} and ${quoted(name)} overlap at byte ${begin} of the data.`,
+      );
+    if (begin > reached)
+      throw new ModelError(
+        "M114",
+        `${quoted(path)}: the bytes ${reached} to ${begin} of the data, before ${quoted(name)}, belong to no tensor.`,
+      );
     reached = end;
     before = name;
   }
-  if (reached !== bytes) throw new ModelError("M114", `${quoted(path)}: ${bytes - reached} bytes after the last tensor belong to no tensor.`, "the file may be damaged, or two files run together");
+  if (reached !== bytes)
+    throw new ModelError(
+      "M114",
+      `${quoted(path)}: ${bytes - reached} bytes after the last tensor belong to no tensor.`,
+      "the file may be damaged, or two files run together",
+    );
 }
 
 /** Reads the little of JSON that a header consists of: objects, strings, lists of integers. */
@@ -120,7 +166,11 @@ class Scanner {
   ) {}
 
   fail(what: string): never {
-    throw new ModelError("M112", `${quoted(this.path)} has no valid safetensors header: ${what} (character ${this.at} of the header).`, "the file may be damaged, or be no safetensors file");
+    throw new ModelError(
+      "M112",
+      `${quoted(this.path)} has no valid safetensors header: ${what} (character ${this.at} of the header).`,
+      "the file may be damaged, or be no safetensors file",
+    );
   }
 
   /** An object; `member` reads the value of each key. */
@@ -181,7 +231,8 @@ class Scanner {
     while (this.text.charCodeAt(this.at) >= 0x30 && this.text.charCodeAt(this.at) <= 0x39) this.at++;
     const digits = this.text.slice(start, Math.min(this.at, start + 20));
     const value = Number(digits);
-    if (digits === "" || (digits.length > 1 && digits.startsWith("0")) || !Number.isSafeInteger(value)) this.fail("expected a non-negative integer below 2^53");
+    if (digits === "" || (digits.length > 1 && digits.startsWith("0")) || !Number.isSafeInteger(value))
+      this.fail("expected a non-negative integer below 2^53");
     return value;
   }
 

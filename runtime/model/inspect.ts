@@ -18,7 +18,10 @@ export interface TensorReport {
   readonly shape: readonly number[];
   /** As in safetensors: `BF16`. Of a packed tensor the type it had before. */
   readonly dtype: string;
-  /** Recorded, of a packed tensor; else found in the values: `1:4`, `2:4`, `4:8`, `masked` for 5% of zeros and more, or `full`. */
+  /**
+   * Recorded, of a packed tensor; else found in the values: `1:4`, `2:4`, `4:8`, `masked` for 5% of zeros and more, or
+   * `full`.
+   */
   readonly pattern: string;
   /** As it is written in the language; the dtype where no format has these elements. */
   readonly format: string;
@@ -41,9 +44,11 @@ export interface Inspection {
 }
 
 /**
- * Looks at a model directory, at any safetensors file, or at a GGUF file of a Llama. Values are read through, in pieces, to count zeros; a packed
+ * Looks at a model directory, at any safetensors file, or at a GGUF file of a Llama. Values are read through, in
+ * pieces, to count zeros; a packed
  * tensor is decoded whole. `progress` is told the bytes done and the bytes of all.
- * @throws ModelError M100 to M122 (the files), M134 (a wrong section `espalier` beside them), M135 (a GGUF file's tensors are not those of its config), M160 to M164
+ * @throws ModelError M100 to M122 (the files), M134 (a wrong section `espalier` beside them), M135 (a GGUF file's
+ * tensors are not those of its config), M160 to M164
  */
 export async function inspect(path: string, progress?: (done: number, all: number) => void): Promise<Inspection> {
   const found = await stat(path).catch((error: unknown) => {
@@ -80,22 +85,33 @@ export async function inspect(path: string, progress?: (done: number, all: numbe
 
 /** The weights of a model directory, or whatever safetensors files a directory has. */
 async function openDirectory(path: string): Promise<Weights> {
-  const isModel = (await exists(join(path, "model.safetensors"))) || (await exists(join(path, "model.safetensors.index.json")));
+  const isModel =
+    (await exists(join(path, "model.safetensors"))) || (await exists(join(path, "model.safetensors.index.json")));
   const names = isModel ? [] : (await readdir(path)).filter((name) => name.endsWith(".safetensors")).sort();
   return names.length === 0 ? openWeights(path) : openFiles(names.map((name) => join(path, name)));
 }
 
-async function reportTensor(file: TensorFile, stored: StoredTensor, packed: PackedTensor | undefined): Promise<TensorReport> {
+async function reportTensor(
+  file: TensorFile,
+  stored: StoredTensor,
+  packed: PackedTensor | undefined,
+): Promise<TensorReport> {
   const bytes = stored.end - stored.begin;
   // Dense formats are stored as such, whatever the section says; a record of words must fit to be believed.
-  if (packed !== undefined && denseFormat(stored.dtype) === null) return { name: stored.name, ...(await reportPacked(file, stored, packed)), bytes };
+  if (packed !== undefined && denseFormat(stored.dtype) === null)
+    return { name: stored.name, ...(await reportPacked(file, stored, packed)), bytes };
   const counts = await countZeros(file, stored);
   const format = denseFormat(stored.dtype);
   return {
     name: stored.name,
     shape: stored.shape,
     dtype: stored.dtype,
-    pattern: packed !== undefined && packed.pattern.kind !== "full" ? printPattern(packed.pattern) : isFloatType(stored.dtype) && stored.shape.length > 1 ? foundPattern(counts, elementCount(stored.shape)) : "full",
+    pattern:
+      packed !== undefined && packed.pattern.kind !== "full"
+        ? printPattern(packed.pattern)
+        : isFloatType(stored.dtype) && stored.shape.length > 1
+          ? foundPattern(counts, elementCount(stored.shape))
+          : "full",
     format: format === null ? stored.dtype.toLowerCase() : printFormat(format),
     bitsPerWeight: elementBits[stored.dtype],
     bytes,
@@ -103,20 +119,34 @@ async function reportTensor(file: TensorFile, stored: StoredTensor, packed: Pack
   };
 }
 
-async function reportPacked(file: TensorFile, stored: StoredTensor, packed: PackedTensor): Promise<Omit<TensorReport, "name" | "bytes">> {
+async function reportPacked(
+  file: TensorFile,
+  stored: StoredTensor,
+  packed: PackedTensor,
+): Promise<Omit<TensorReport, "name" | "bytes">> {
   const shape = shapeOf(packed.shape);
   const format = formatOfSpec(packed.format);
   const sections = format.sections(packed.format, shape);
   const needed = sections.reduce((end, section) => Math.max(end, section.offset + section.words), 0);
   if (stored.dtype !== "U32" || elementCount(stored.shape) < needed) {
-    throw new ModelError("M135", `The tensor \`${stored.name}\`, packed as ${printFormat(packed.format)}, should be stored as U32 of ${needed} words or more, found ${stored.dtype} [${stored.shape.join(", ")}].`);
+    throw new ModelError(
+      "M135",
+      `The tensor \`${stored.name}\`, packed as ${printFormat(packed.format)}, should be stored as U32 of ${needed} words or more, found ${stored.dtype} [${stored.shape.join(", ")}].`,
+    );
   }
   const words = new Uint32Array(elementCount(stored.shape));
   await file.read(stored, new Uint8Array(words.buffer));
   const dense = format.decode(packed.format, shape, words);
   let zeros = 0;
   for (let i = 0; i < dense.length; i++) if (dense[i] === 0) zeros++;
-  return { shape: packed.shape, dtype: packed.dtype, pattern: printPattern(packed.pattern), format: printFormat(packed.format), bitsPerWeight: dense.length === 0 ? 0 : bitsPerWeight(packed.format, shape), zeros };
+  return {
+    shape: packed.shape,
+    dtype: packed.dtype,
+    pattern: printPattern(packed.pattern),
+    format: printFormat(packed.format),
+    bitsPerWeight: dense.length === 0 ? 0 : bitsPerWeight(packed.format, shape),
+    zeros,
+  };
 }
 
 async function countZeros(file: TensorFile, stored: StoredTensor): Promise<PatternCounts> {

@@ -21,7 +21,9 @@ export interface ModelTensor {
   readonly file: string;
   readonly offset: number;
   readonly bytes: number;
-  /** As written by `compress`: the format whose words the bytes are. Null for a tensor as it came: `denseFormat(dtype)`. */
+  /**
+   * As written by `compress`: the format whose words the bytes are. Null for a tensor as it came: `denseFormat(dtype)`.
+   */
   readonly format: FormatSpec | null;
   readonly pattern: StoredPattern;
 }
@@ -67,13 +69,17 @@ export interface Model {
   /** Fills `target` with a tensor's bytes from `begin` on. */
   readInto(name: string, target: Uint8Array, begin?: number): Promise<void>;
   /** A tensor's bytes in pieces of at most `size` bytes (a multiple of 16; 16 MiB where not said). */
-  chunks(name: string, size?: number): AsyncGenerator<{ readonly begin: number; readonly bytes: Uint8Array<ArrayBuffer> }>;
+  chunks(
+    name: string,
+    size?: number,
+  ): AsyncGenerator<{ readonly begin: number; readonly bytes: Uint8Array<ArrayBuffer> }>;
   /** Elements `first` to `first + count` of a dense tensor (row-major) as f32, all where not said. */
   floats(name: string, first?: number, count?: number): Promise<Float32Array<ArrayBuffer>>;
   /** The tokenizer, loaded at the first call. */
   tokenizer(): Promise<Tokenizer>;
   /**
-   * The files that make a model whole beside config and weights, by name. What cannot be read is found at the first call,
+   * The files that make a model whole beside config and weights, by name. What cannot be read is found at the first
+   * call,
    * so that it is told before a long work is done. @throws ModelError M100, M102
    */
   companions(): Promise<readonly Companion[]>;
@@ -116,10 +122,14 @@ async function openDirectory(path: string): Promise<ModelParts> {
   const generation = await readGeneration(path, config);
   const section = parseSection(join(path, "config.json"), config.raw);
   return {
-    path, config, generation, section,
+    path,
+    config,
+    generation,
+    section,
     packed: section?.tensors ?? new Map<string, PackedTensor>(),
     weights: await openWeights(path),
-    tokenizer: () => readTokenizer(path, { vocabSize: config.vocabSize, bosToken: config.bosToken, eosTokens: generation.eosTokens }),
+    tokenizer: () =>
+      readTokenizer(path, { vocabSize: config.vocabSize, bosToken: config.bosToken, eosTokens: generation.eosTokens }),
     companions: () => companionsOf(path),
   };
 }
@@ -149,17 +159,40 @@ export function blocksOf(config: LlamaConfig): readonly Block[] {
   const queries = config.heads * config.headDim;
   const keys = config.keyValueHeads * config.headDim;
   const shapes = [
-    ["self_attn.q_proj", queries, hiddenSize], ["self_attn.k_proj", keys, hiddenSize], ["self_attn.v_proj", keys, hiddenSize],
+    ["self_attn.q_proj", queries, hiddenSize],
+    ["self_attn.k_proj", keys, hiddenSize],
+    ["self_attn.v_proj", keys, hiddenSize],
     ["self_attn.o_proj", hiddenSize, queries],
-    ["mlp.gate_proj", intermediateSize, hiddenSize], ["mlp.up_proj", intermediateSize, hiddenSize], ["mlp.down_proj", hiddenSize, intermediateSize],
+    ["mlp.gate_proj", intermediateSize, hiddenSize],
+    ["mlp.up_proj", intermediateSize, hiddenSize],
+    ["mlp.down_proj", hiddenSize, intermediateSize],
   ] as const;
   return Array.from({ length: config.layers }, (_, index) => {
     const name = `model.layers.${index}`;
-    return { index, name, linears: shapes.map(([part, outputs, inputs]) => ({ name: `${name}.${part}`, weight: `${name}.${part}.weight`, block: index, outputs, inputs })) };
+    return {
+      index,
+      name,
+      linears: shapes.map(([part, outputs, inputs]) => ({
+        name: `${name}.${part}`,
+        weight: `${name}.${part}.weight`,
+        block: index,
+        outputs,
+        inputs,
+      })),
+    };
   });
 }
 
-function makeModel({ path: directory, config, generation, section, packed, weights, tokenizer: openTokenizer, companions: findCompanions }: ModelParts): Model {
+function makeModel({
+  path: directory,
+  config,
+  generation,
+  section,
+  packed,
+  weights,
+  tokenizer: openTokenizer,
+  companions: findCompanions,
+}: ModelParts): Model {
   const expected = expectedTensors(config);
   const entries = new Map([...weights.tensors].filter(([name]) => expected.has(name)));
   const tensors = new Map([...entries].map(([name, entry]) => [name, modelTensor(entry, packed.get(name))]));
@@ -186,7 +219,13 @@ function makeModel({ path: directory, config, generation, section, packed, weigh
     return bytes;
   }
   return {
-    directory, config, generation, blocks, tensor, read, readInto,
+    directory,
+    config,
+    generation,
+    blocks,
+    tensor,
+    read,
+    readInto,
     packed: section,
     tensors: [...tensors.values()],
     linears: blocks.flatMap((block) => block.linears),
@@ -215,8 +254,13 @@ function makeModel({ path: directory, config, generation, section, packed, weigh
   };
 }
 
-function checkedLength(name: string, { begin, end }: { readonly begin: number; readonly end: number }, bytes: number): number {
-  if (!(begin >= 0 && end >= begin && end <= bytes)) throw new RangeError(`bytes ${begin} to ${end} are outside of tensor ${name} of ${bytes} bytes`);
+function checkedLength(
+  name: string,
+  { begin, end }: { readonly begin: number; readonly end: number },
+  bytes: number,
+): number {
+  if (!(begin >= 0 && end >= begin && end <= bytes))
+    throw new RangeError(`bytes ${begin} to ${end} are outside of tensor ${name} of ${bytes} bytes`);
   return end - begin;
 }
 
@@ -239,11 +283,17 @@ function modelTensor({ file, stored }: WeightEntry, packed: PackedTensor | undef
  */
 export function checkWeights({ path, config, packed, weights }: ModelParts): void {
   const problems = findProblems(config, expectedTensors(config), packed, weights);
-  if (problems.length > 0) throw problemsError("M135", `The weights in ${quoted(path)} are not those of its config`, problems);
+  if (problems.length > 0)
+    throw problemsError("M135", `The weights in ${quoted(path)} are not those of its config`, problems);
 }
 
 /** What of the weights contradicts the config. */
-function findProblems(config: LlamaConfig, expected: ReadonlyMap<string, readonly number[]>, packed: ReadonlyMap<string, PackedTensor>, weights: Weights): readonly string[] {
+function findProblems(
+  config: LlamaConfig,
+  expected: ReadonlyMap<string, readonly number[]>,
+  packed: ReadonlyMap<string, PackedTensor>,
+  weights: Weights,
+): readonly string[] {
   const problems: string[] = [];
   for (const [name, shape] of expected) {
     const stored = weights.tensors.get(name)?.stored;
@@ -251,7 +301,9 @@ function findProblems(config: LlamaConfig, expected: ReadonlyMap<string, readonl
     if (stored === undefined) problems.push(`the tensor ${quoted(name)} is missing`);
     else problems.push(...tensorProblems(name, shape, record, stored));
   }
-  for (const name of packed.keys()) if (!weights.tensors.has(name) && !expected.has(name)) problems.push(`the packed tensor ${quoted(name)} is missing`);
+  for (const name of packed.keys())
+    if (!weights.tensors.has(name) && !expected.has(name))
+      problems.push(`the packed tensor ${quoted(name)} is missing`);
   for (const name of weights.tensors.keys()) {
     if (expected.has(name) || isHarmless(config, name)) continue;
     problems.push(`the tensor ${quoted(name)} has no place in a Llama with ${config.layers} blocks`);
@@ -259,16 +311,30 @@ function findProblems(config: LlamaConfig, expected: ReadonlyMap<string, readonl
   return problems;
 }
 
-function tensorProblems(name: string, shape: readonly number[], record: PackedTensor | undefined, stored: WeightEntry["stored"]): readonly string[] {
+function tensorProblems(
+  name: string,
+  shape: readonly number[],
+  record: PackedTensor | undefined,
+  stored: WeightEntry["stored"],
+): readonly string[] {
   const dense = record?.shape ?? stored.shape;
-  if (!sameShape(dense, shape)) return [`the tensor ${quoted(name)} has the shape [${dense.join(", ")}]; expected [${shape.join(", ")}]`];
-  if (record === undefined) return isFloatType(stored.dtype) ? [] : [`the tensor ${quoted(name)} has the dtype ${stored.dtype}; expected BF16, F16 or F32`];
+  if (!sameShape(dense, shape))
+    return [`the tensor ${quoted(name)} has the shape [${dense.join(", ")}]; expected [${shape.join(", ")}]`];
+  if (record === undefined)
+    return isFloatType(stored.dtype)
+      ? []
+      : [`the tensor ${quoted(name)} has the dtype ${stored.dtype}; expected BF16, F16 or F32`];
   const layout = storedLayout(name, record.format, shape);
   if (stored.dtype === layout.dtype && sameShape(stored.shape, layout.shape)) return [];
-  return [`the tensor ${quoted(name)}, packed, should be stored as ${layout.dtype} [${layout.shape.join(", ")}], found ${stored.dtype} [${stored.shape.join(", ")}]`];
+  return [
+    `the tensor ${quoted(name)}, packed, should be stored as ${layout.dtype} [${layout.shape.join(", ")}], found ${stored.dtype} [${stored.shape.join(", ")}]`,
+  ];
 }
 
-/** Tensors that change nothing: old files hold the rotary frequencies; a tied head is the embedding again; other parts of the file have other owners. */
+/**
+ * Tensors that change nothing: old files hold the rotary frequencies; a tied head is the embedding again; other parts
+ * of the file have other owners.
+ */
 function isHarmless(config: LlamaConfig, name: string): boolean {
   if (name.endsWith(".rotary_emb.inv_freq")) return true;
   if (name === "lm_head.weight") return config.tiedEmbeddings;

@@ -35,8 +35,14 @@ export interface StagedDirectory {
 export async function checkOutput(path: string, rules: OutputRules): Promise<string> {
   const target = await realpathOfNew(path, writeError);
   const model = await realpathOfNew(rules.model);
-  const relation = target === model ? "is" : isWithin(model, target) ? "lies inside" : isWithin(target, model) ? "holds" : null;
-  if (relation !== null) throw new ModelError("M152", `The output directory ${quoted(path)} ${relation} the model ${quoted(rules.model)}.`, "choose another output directory");
+  const relation =
+    target === model ? "is" : isWithin(model, target) ? "lies inside" : isWithin(target, model) ? "holds" : null;
+  if (relation !== null)
+    throw new ModelError(
+      "M152",
+      `The output directory ${quoted(path)} ${relation} the model ${quoted(rules.model)}.`,
+      "choose another output directory",
+    );
   await removeStale(target);
   const found = await lstat(path).catch((error: unknown) => {
     if (systemCode(error) === "ENOENT") return null;
@@ -54,7 +60,8 @@ export async function checkOutput(path: string, rules: OutputRules): Promise<str
 export async function stageDirectory(path: string, rules: OutputRules): Promise<StagedDirectory> {
   const target = await checkOutput(path, rules);
   const parent = dirname(target);
-  const name = (purpose: Purpose): string => join(parent, `${prefixOf(target)}${purpose}-${printOwner(thisProcess())}-${randomBytes(4).toString("hex")}`);
+  const name = (purpose: Purpose): string =>
+    join(parent, `${prefixOf(target)}${purpose}-${printOwner(thisProcess())}-${randomBytes(4).toString("hex")}`);
   const staging = name("new");
   const made = missingParents(target);
   await mkdir(parent, { recursive: true }).catch((error: unknown) => {
@@ -72,11 +79,16 @@ export async function stageDirectory(path: string, rules: OutputRules): Promise<
     removeEmpty(made);
   }
   return {
-    target, staging, discard,
+    target,
+    staging,
+    discard,
     async commit() {
       const replaced = name("old");
       try {
-        const exists = await lstat(target).then(() => true, () => false);
+        const exists = await lstat(target).then(
+          () => true,
+          () => false,
+        );
         if (exists) {
           await checkReplaceable(path, target, rules.force);
           await rename(target, replaced);
@@ -117,18 +129,44 @@ export function discardStaged(path: string): void {
   }
 }
 
-/** `--force` replaces a model, never a directory that happens to have the name: anything else could be lost by a slip. */
+/**
+ * `--force` replaces a model, never a directory that happens to have the name: anything else could be lost by a slip.
+ */
 async function checkReplaceable(path: string, target: string, force: boolean): Promise<void> {
   const found = await stat(target).catch(() => null);
-  if (found === null) throw new ModelError("M150", `The output ${quoted(path)} is a link that leads nowhere.`, "choose another output directory");
-  if (!found.isDirectory()) throw new ModelError("M150", `The output ${quoted(path)} exists and is not a directory.`, "choose another output directory");
-  if (!force) throw new ModelError("M150", `The output directory ${quoted(path)} exists already.`, "give --force to replace it, or choose another");
+  if (found === null)
+    throw new ModelError(
+      "M150",
+      `The output ${quoted(path)} is a link that leads nowhere.`,
+      "choose another output directory",
+    );
+  if (!found.isDirectory())
+    throw new ModelError(
+      "M150",
+      `The output ${quoted(path)} exists and is not a directory.`,
+      "choose another output directory",
+    );
+  if (!force)
+    throw new ModelError(
+      "M150",
+      `The output directory ${quoted(path)} exists already.`,
+      "give --force to replace it, or choose another",
+    );
   const entries = await readdir(target, { withFileTypes: true });
-  const isModel = entries.some((entry) => entry.name === "config.json") && entries.every((entry) => !entry.isDirectory());
-  if (entries.length > 0 && !isModel) throw new ModelError("M150", `The output directory ${quoted(path)} exists and holds other things than a model; --force replaces only model directories.`, "choose another output directory, or remove it yourself");
+  const isModel =
+    entries.some((entry) => entry.name === "config.json") && entries.every((entry) => !entry.isDirectory());
+  if (entries.length > 0 && !isModel)
+    throw new ModelError(
+      "M150",
+      `The output directory ${quoted(path)} exists and holds other things than a model; --force replaces only model directories.`,
+      "choose another output directory, or remove it yourself",
+    );
 }
 
-/** Whether a directory can be made at a place is best found out by making one: permissions do not tell of read-only disks. */
+/**
+ * Whether a directory can be made at a place is best found out by making one: permissions do not tell of read-only
+ * disks.
+ */
 async function probe(path: string, parent: string): Promise<void> {
   const trial = join(parent, `.espalier-${randomBytes(8).toString("hex")}`);
   try {
@@ -136,7 +174,13 @@ async function probe(path: string, parent: string): Promise<void> {
     await rmdir(trial);
   } catch (error) {
     // Some file systems (/proc) say of a directory that they cannot have that it does not exist.
-    if (systemCode(error) === "ENOENT") throw new ModelError("M151", `${quoted(path)} cannot be written: no directory can be made in ${quoted(parent)}.`, "choose another output directory", { cause: error });
+    if (systemCode(error) === "ENOENT")
+      throw new ModelError(
+        "M151",
+        `${quoted(path)} cannot be written: no directory can be made in ${quoted(parent)}.`,
+        "choose another output directory",
+        { cause: error },
+      );
     throw writeError(path, error);
   }
 }
@@ -147,7 +191,9 @@ export function missingParents(path: string): readonly string[] {
   return existsSync(parent) ? [] : [parent, ...missingParents(parent)];
 }
 
-/** Removes directories that hold nothing, the innermost first: what was made on the way to an output that is not to be. */
+/**
+ * Removes directories that hold nothing, the innermost first: what was made on the way to an output that is not to be.
+ */
 export function removeEmpty(directories: readonly string[]): void {
   for (const directory of [...directories].sort((a, b) => b.length - a.length)) {
     try {
@@ -159,7 +205,10 @@ export function removeEmpty(directories: readonly string[]): void {
 }
 
 async function existingAncestor(path: string): Promise<string> {
-  const there = await stat(path).then(() => true, () => false);
+  const there = await stat(path).then(
+    () => true,
+    () => false,
+  );
   return there || dirname(path) === path ? path : existingAncestor(dirname(path));
 }
 
@@ -186,7 +235,9 @@ function prefixOf(target: string): string {
 
 /** What a sibling of this name is for, and which process made it; null for one that is not staged. */
 function stagedName(prefix: string, name: string): { readonly purpose: Purpose; readonly owner: Owner } | null {
-  const [, purpose, process = ""] = name.startsWith(prefix) ? (/^(new|old)-(.+)-[0-9a-f]+$/.exec(name.slice(prefix.length)) ?? []) : [];
+  const [, purpose, process = ""] = name.startsWith(prefix)
+    ? (/^(new|old)-(.+)-[0-9a-f]+$/.exec(name.slice(prefix.length)) ?? [])
+    : [];
   const owner = parseOwner(process);
   return (purpose === "new" || purpose === "old") && owner !== null ? { purpose, owner } : null;
 }
@@ -199,7 +250,12 @@ export async function removeStale(target: string): Promise<void> {
     const found = stagedName(prefix, name);
     if (found === null || isAtWork(found.owner) !== false) continue;
     const path = join(parent, name);
-    const lost = found.purpose === "old" && !(await lstat(target).then(() => true, () => false));
+    const lost =
+      found.purpose === "old" &&
+      !(await lstat(target).then(
+        () => true,
+        () => false,
+      ));
     await (lost ? rename(path, target) : rm(path, { recursive: true, force: true })).catch(() => undefined);
   }
 }

@@ -46,12 +46,15 @@ export function denseFormat(dtype: ElementType): FormatSpec | null {
 }
 
 /**
- * How a tensor lies in a file: dense floats as such, in their shape, so that any reader of safetensors can read them; any
+ * How a tensor lies in a file: dense floats as such, in their shape, so that any reader of safetensors can read them;
+ * any
  * other format as one U32 tensor of its words.
  */
 export function storedLayout(name: string, format: FormatSpec, shape: readonly number[]): TensorLayout {
   const dense = Object.hasOwn(denseTypes, format.name) ? denseTypes[format.name] : undefined;
-  return dense === undefined ? { name, dtype: "U32", shape: [formatWords(format, shapeOf(shape))] } : { name, dtype: dense, shape };
+  return dense === undefined
+    ? { name, dtype: "U32", shape: [formatWords(format, shapeOf(shape))] }
+    : { name, dtype: dense, shape };
 }
 
 /** The pattern in a word: `full`, `2:4`, `masked`. */
@@ -61,7 +64,12 @@ export function printPattern(pattern: StoredPattern): string {
 
 /** The section as JSON. */
 export function printSection(section: PackedSection): JsonObject {
-  return { version: section.version, tensors: Object.fromEntries(section.tensors), recipe: section.recipe, history: section.history };
+  return {
+    version: section.version,
+    tensors: Object.fromEntries(section.tensors),
+    recipe: section.recipe,
+    history: section.history,
+  };
 }
 
 /**
@@ -74,8 +82,15 @@ export function parseSection(path: string, config: JsonObject): PackedSection | 
   const problems: string[] = [];
   const heading = `The section \`espalier\` of ${quoted(path)} cannot be used`;
   if (!isObject(raw)) throw problemsError("M134", heading, [`it should be an object, found ${describe(raw)}`]);
-  if (raw["version"] !== 1) throw problemsError("M134", heading, [`its version should be 1, found ${describe(raw["version"])}`], "the model may be written by a newer espalier");
-  if (!isObject(raw["tensors"])) throw problemsError("M134", heading, [`\`tensors\` should be an object, found ${describe(raw["tensors"])}`]);
+  if (raw["version"] !== 1)
+    throw problemsError(
+      "M134",
+      heading,
+      [`its version should be 1, found ${describe(raw["version"])}`],
+      "the model may be written by a newer espalier",
+    );
+  if (!isObject(raw["tensors"]))
+    throw problemsError("M134", heading, [`\`tensors\` should be an object, found ${describe(raw["tensors"])}`]);
   const tensors = new Map<string, PackedTensor>();
   for (const [name, entry] of Object.entries(raw["tensors"])) {
     const tensor = parseTensor(entry);
@@ -84,18 +99,31 @@ export function parseSection(path: string, config: JsonObject): PackedSection | 
   }
   if (problems.length > 0) throw problemsError("M134", heading, problems);
   const history: readonly unknown[] = Array.isArray(raw["history"]) ? raw["history"] : [];
-  return { version: 1, tensors, recipe: parseRecipe(raw["recipe"]), history: history.map(parseRecipe).filter((recipe) => recipe !== null) };
+  return {
+    version: 1,
+    tensors,
+    recipe: parseRecipe(raw["recipe"]),
+    history: history.map(parseRecipe).filter((recipe) => recipe !== null),
+  };
 }
 
 function parseTensor(raw: unknown): PackedTensor | string {
   if (!isObject(raw)) return `expected an object, found ${describe(raw)}`;
   const { shape, dtype } = raw;
-  if (!Array.isArray(shape) || shape.length > 8 || !shape.every((size) => Number.isSafeInteger(size) && size >= 0) || !(elementCount(shape) < 2 ** 40)) return `\`shape\` should be a list of sizes, found ${describe(shape)}`;
-  if (typeof dtype !== "string" || !isElementType(dtype)) return `\`dtype\` should be an element type, found ${describe(dtype)}`;
+  if (
+    !Array.isArray(shape) ||
+    shape.length > 8 ||
+    !shape.every((size) => Number.isSafeInteger(size) && size >= 0) ||
+    !(elementCount(shape) < 2 ** 40)
+  )
+    return `\`shape\` should be a list of sizes, found ${describe(shape)}`;
+  if (typeof dtype !== "string" || !isElementType(dtype))
+    return `\`dtype\` should be an element type, found ${describe(dtype)}`;
   const pattern = parsePattern(raw["pattern"], shape.length);
   if (pattern === null) return `\`pattern\` is no pattern of such a tensor: ${describe(raw["pattern"])}`;
   const spec = parseSpec(raw["format"], 4);
-  if (spec === null) return `\`format\` should be an object with \`name\`, \`args\` and \`of\`, found ${describe(raw["format"])}`;
+  if (spec === null)
+    return `\`format\` should be an object with \`name\`, \`args\` and \`of\`, found ${describe(raw["format"])}`;
   const format = normalizeFormat(spec);
   if (typeof format === "string") return format;
   const problem = formatOfSpec(format).check(format, shapeOf(shape));
@@ -107,7 +135,9 @@ function parsePattern(raw: unknown, rank: number): StoredPattern | null {
   const { kind, n, m, axis } = raw;
   if (kind === "full" || kind === "masked") return { kind };
   if (kind !== "nm" || typeof n !== "number" || typeof m !== "number" || typeof axis !== "number") return null;
-  return [n, m, axis].every(Number.isInteger) && n > 0 && n <= m && axis >= 0 && axis < rank ? { kind, n, m, axis } : null;
+  return [n, m, axis].every(Number.isInteger) && n > 0 && n <= m && axis >= 0 && axis < rank
+    ? { kind, n, m, axis }
+    : null;
 }
 
 function parseSpec(raw: unknown, depth: number): FormatSpec | null {

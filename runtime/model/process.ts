@@ -4,7 +4,10 @@ import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { systemCode } from "./error.js";
 
-/** A process of a machine. `mark` tells it from others that had its number before: a container's first process is always 1. */
+/**
+ * A process of a machine. `mark` tells it from others that had its number before: a container's first process is always
+ * 1.
+ */
 export interface Owner {
   readonly host: string;
   readonly pid: number;
@@ -40,7 +43,9 @@ export function isAtWork({ host: machine, pid, mark }: Owner): boolean | null {
 
 /** The machine's name, as directories of other machines on a shared disk are none of ours. */
 function host(): string {
-  return hostname().replace(/[^A-Za-z0-9]/g, "_").slice(0, 40);
+  return hostname()
+    .replace(/[^A-Za-z0-9]/g, "_")
+    .slice(0, 40);
 }
 
 /**

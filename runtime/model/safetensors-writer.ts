@@ -32,12 +32,17 @@ export interface SafetensorsWriter {
  * Data are laid out in the order of `tensors`.
  * @throws ModelError M151 (not writable), M153 (disk full), M154
  */
-export async function createSafetensors(path: string, tensors: readonly TensorLayout[], metadata: ReadonlyMap<string, string> = new Map()): Promise<SafetensorsWriter> {
+export async function createSafetensors(
+  path: string,
+  tensors: readonly TensorLayout[],
+  metadata: ReadonlyMap<string, string> = new Map(),
+): Promise<SafetensorsWriter> {
   const cursors = new Map<string, { at: number; readonly end: number }>();
   let end = 0;
   const stored = tensors.map(({ name, dtype, shape }) => {
     const size = byteCount(dtype, shape);
-    if (size === null) throw new RangeError(`tensor ${name} of ${dtype} [${shape.join(", ")}] has no whole number of bytes`);
+    if (size === null)
+      throw new RangeError(`tensor ${name} of ${dtype} [${shape.join(", ")}] has no whole number of bytes`);
     if (cursors.has(name)) throw new RangeError(`tensor ${name} stands twice`);
     const begin = end;
     end += size;
@@ -45,7 +50,8 @@ export async function createSafetensors(path: string, tensors: readonly TensorLa
     return { name, dtype, shape, begin, end };
   });
   const header = Buffer.from(printHeader({ tensors: stored, metadata }));
-  if (header.length > headerLimit) throw new RangeError(`a header of ${header.length} bytes is beyond the limit of the format`);
+  if (header.length > headerLimit)
+    throw new RangeError(`a header of ${header.length} bytes is beyond the limit of the format`);
   const dataStart = 8 + header.length;
   const temporary = `${path}.${process.pid}-${randomBytes(4).toString("hex")}.partial`;
   const handle = await open(temporary, "wx").catch((error: unknown) => {
@@ -77,22 +83,31 @@ export async function createSafetensors(path: string, tensors: readonly TensorLa
   return {
     path,
     bytes: dataStart + end,
-    append: (name, bytes) => guarded(async () => {
-      const cursor = cursors.get(name);
-      if (!isOpen || cursor === undefined || cursor.at + bytes.length > cursor.end) {
-        throw new RangeError(!isOpen ? `${path} is finished already` : cursor === undefined ? `${path} has no tensor ${name}` : `tensor ${name} has ${cursor.end - cursor.at} bytes left, not ${bytes.length}`);
-      }
-      const at = cursor.at;
-      cursor.at += bytes.length;
-      await writeFully(handle, bytes, dataStart + at);
-    }),
-    finish: () => guarded(async () => {
-      for (const [name, { at, end }] of cursors) if (at !== end) throw new RangeError(`tensor ${name} of ${path} lacks ${end - at} bytes`);
-      await handle.sync();
-      await handle.close();
-      await rename(temporary, path);
-      isOpen = false;
-    }),
+    append: (name, bytes) =>
+      guarded(async () => {
+        const cursor = cursors.get(name);
+        if (!isOpen || cursor === undefined || cursor.at + bytes.length > cursor.end) {
+          throw new RangeError(
+            !isOpen
+              ? `${path} is finished already`
+              : cursor === undefined
+                ? `${path} has no tensor ${name}`
+                : `tensor ${name} has ${cursor.end - cursor.at} bytes left, not ${bytes.length}`,
+          );
+        }
+        const at = cursor.at;
+        cursor.at += bytes.length;
+        await writeFully(handle, bytes, dataStart + at);
+      }),
+    finish: () =>
+      guarded(async () => {
+        for (const [name, { at, end }] of cursors)
+          if (at !== end) throw new RangeError(`tensor ${name} of ${path} lacks ${end - at} bytes`);
+        await handle.sync();
+        await handle.close();
+        await rename(temporary, path);
+        isOpen = false;
+      }),
     discard,
   };
 }
@@ -101,16 +116,38 @@ export async function createSafetensors(path: string, tensors: readonly TensorLa
 export function writeError(path: string, error: unknown): ModelError {
   const code = systemCode(error);
   if (code === "ENOSPC" || code === "EDQUOT" || code === "EFBIG") {
-    return new ModelError("M153", `There is no room left to write ${quoted(path)}${code === "EFBIG" ? ": the file system allows no file so large" : ""}.`, code === "EFBIG" ? "set a maximal size for each shard" : "free some space, or write to another disk", { cause: error });
+    return new ModelError(
+      "M153",
+      `There is no room left to write ${quoted(path)}${code === "EFBIG" ? ": the file system allows no file so large" : ""}.`,
+      code === "EFBIG" ? "set a maximal size for each shard" : "free some space, or write to another disk",
+      { cause: error },
+    );
   }
   if (code === "EACCES" || code === "EPERM" || code === "EROFS") {
-    return new ModelError("M151", `${quoted(path)} cannot be written: ${code === "EROFS" ? "the file system is read-only" : "permission denied"}.`, "choose another output directory", { cause: error });
+    return new ModelError(
+      "M151",
+      `${quoted(path)} cannot be written: ${code === "EROFS" ? "the file system is read-only" : "permission denied"}.`,
+      "choose another output directory",
+      { cause: error },
+    );
   }
   if (code === "ENOTDIR" || code === "ELOOP" || code === "ENAMETOOLONG") {
-    const reason = code === "ENOTDIR" ? "a part of the path is not a directory" : code === "ELOOP" ? "the path leads in a circle" : "the name is too long";
-    return new ModelError("M151", `${quoted(path)} cannot be written: ${reason}.`, "choose another output directory", { cause: error });
+    const reason =
+      code === "ENOTDIR"
+        ? "a part of the path is not a directory"
+        : code === "ELOOP"
+          ? "the path leads in a circle"
+          : "the name is too long";
+    return new ModelError("M151", `${quoted(path)} cannot be written: ${reason}.`, "choose another output directory", {
+      cause: error,
+    });
   }
-  return new ModelError("M154", `Writing ${quoted(path)} failed: ${error instanceof Error ? error.message : String(error)}.`, null, { cause: error });
+  return new ModelError(
+    "M154",
+    `Writing ${quoted(path)} failed: ${error instanceof Error ? error.message : String(error)}.`,
+    null,
+    { cause: error },
+  );
 }
 
 async function writeFully(handle: FileHandle, bytes: Uint8Array, position: number): Promise<void> {

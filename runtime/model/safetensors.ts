@@ -32,23 +32,42 @@ export interface SafetensorsFile {
 export async function openSafetensors(path: string): Promise<SafetensorsFile> {
   const { handle, size } = await openRegular(path);
   try {
-    if (size < 8) throw new ModelError("M110", `${quoted(path)} has ${size} bytes; a safetensors file has at least 8 and a header.`, truncationHelp);
+    if (size < 8)
+      throw new ModelError(
+        "M110",
+        `${quoted(path)} has ${size} bytes; a safetensors file has at least 8 and a header.`,
+        truncationHelp,
+      );
     const length = new Uint8Array(8);
     await readFully(handle, path, length, 0);
     const declared = new DataView(length.buffer).getBigUint64(0, true);
     if (declared > BigInt(headerLimit)) {
-      throw new ModelError("M111", `${quoted(path)} declares a header of ${declared} bytes; a safetensors header has at most ${headerLimit}.`, "this is no safetensors file (perhaps a Git LFS pointer, a PyTorch file or a web page), or it is damaged");
+      throw new ModelError(
+        "M111",
+        `${quoted(path)} declares a header of ${declared} bytes; a safetensors header has at most ${headerLimit}.`,
+        "this is no safetensors file (perhaps a Git LFS pointer, a PyTorch file or a web page), or it is damaged",
+      );
     }
     const dataStart = 8 + Number(declared);
-    if (dataStart > size) throw new ModelError("M110", `${quoted(path)} declares a header of ${declared} bytes, but the file has only ${formatBytes(size)}.`, truncationHelp);
+    if (dataStart > size)
+      throw new ModelError(
+        "M110",
+        `${quoted(path)} declares a header of ${declared} bytes, but the file has only ${formatBytes(size)}.`,
+        truncationHelp,
+      );
     const bytes = new Uint8Array(Number(declared));
     await readFully(handle, path, bytes, 8);
     const { tensors, metadata } = parseHeader(path, headerText(path, bytes), size - dataStart);
     return {
-      path, tensors, metadata, dataStart,
+      path,
+      tensors,
+      metadata,
+      dataStart,
       async read(tensor, target, begin = 0) {
         if (!(begin >= 0 && begin + target.length <= tensor.end - tensor.begin)) {
-          throw new RangeError(`bytes ${begin} to ${begin + target.length} are outside of tensor ${tensor.name} of ${tensor.end - tensor.begin} bytes`);
+          throw new RangeError(
+            `bytes ${begin} to ${begin + target.length} are outside of tensor ${tensor.name} of ${tensor.end - tensor.begin} bytes`,
+          );
         }
         await readFully(handle, path, target, dataStart + tensor.begin + begin);
       },
@@ -63,10 +82,19 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
 const truncationHelp = "the file is cut short: fetch it again";
 
 function headerText(path: string, bytes: Uint8Array): string {
-  if (bytes[0] !== 0x7b) throw new ModelError("M112", `${quoted(path)} has no valid safetensors header: it does not start with \`{\`.`, "the file may be damaged, or be no safetensors file");
+  if (bytes[0] !== 0x7b)
+    throw new ModelError(
+      "M112",
+      `${quoted(path)} has no valid safetensors header: it does not start with \`{\`.`,
+      "the file may be damaged, or be no safetensors file",
+    );
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch {
-    throw new ModelError("M112", `${quoted(path)} has no valid safetensors header: it is not UTF-8.`, "the file may be damaged, or be no safetensors file");
+    throw new ModelError(
+      "M112",
+      `${quoted(path)} has no valid safetensors header: it is not UTF-8.`,
+      "the file may be damaged, or be no safetensors file",
+    );
   }
 }

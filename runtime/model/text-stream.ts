@@ -9,13 +9,17 @@ export interface TextStream {
 /** Most bytes of a character, so most tokens that one can spread over. */
 const longestCharacter = 4;
 
-/** Ids that are decoded again and again while none of them completes a character: a model may never stop to talk nonsense. */
+/**
+ * Ids that are decoded again and again while none of them completes a character: a model may never stop to talk
+ * nonsense.
+ */
 const longestRun = 64;
 
 /**
  * A stream over a decoder of whole lists. A token's text may depend on the one before it (a leading space is dropped
  * at the start), so a text is always the difference of two decodings that start alike. A decoding that ends in U+FFFD
- * may end in the first bytes of a character: that end is held back until the character is complete, or cannot be any more.
+ * may end in the first bytes of a character: that end is held back until the character is complete, or cannot be any
+ * more.
  * To go on after a prompt, push its last ids first and drop what they give.
  */
 export function textStream(decode: (ids: readonly number[]) => string): TextStream {

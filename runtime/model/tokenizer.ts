@@ -42,8 +42,14 @@ export interface TokenizerExpectation {
 export async function readTokenizer(directory: string, expected: TokenizerExpectation): Promise<Tokenizer> {
   const path = join(directory, "tokenizer.json");
   if (!(await exists(path))) {
-    const old = (await exists(join(directory, "tokenizer.model"))) ? ", only a SentencePiece file `tokenizer.model`" : "";
-    throw new ModelError("M140", `${quoted(directory)} has no \`tokenizer.json\`${old}.`, "convert the tokenizer with the Hugging Face library (`AutoTokenizer.from_pretrained(...).save_pretrained(...)`)");
+    const old = (await exists(join(directory, "tokenizer.model")))
+      ? ", only a SentencePiece file `tokenizer.model`"
+      : "";
+    throw new ModelError(
+      "M140",
+      `${quoted(directory)} has no \`tokenizer.json\`${old}.`,
+      "convert the tokenizer with the Hugging Face library (`AutoTokenizer.from_pretrained(...).save_pretrained(...)`)",
+    );
   }
   const json = await readJson(path, sizeLimits.tokenizer);
   const settings = (await readJsonIfAny(join(directory, "tokenizer_config.json"), sizeLimits.config)) ?? {};
@@ -51,11 +57,17 @@ export async function readTokenizer(directory: string, expected: TokenizerExpect
 }
 
 /** As `readTokenizer`, of parsed files; `path` is for messages. */
-export function makeTokenizer(path: string, json: JsonObject, settings: JsonObject, expected: TokenizerExpectation): Tokenizer {
+export function makeTokenizer(
+  path: string,
+  json: JsonObject,
+  settings: JsonObject,
+  expected: TokenizerExpectation,
+): Tokenizer {
   const ids = vocabularyIds(path, json);
   checkVocabulary(path, ids, expected);
   const special = new Set<number>();
-  for (const token of listOf(json["added_tokens"])) if (isObject(token) && token["special"] === true) special.add(Number(token["id"]));
+  for (const token of listOf(json["added_tokens"]))
+    if (isObject(token) && token["special"] === true) special.add(Number(token["id"]));
   const library = load(path, json, settings);
   const size = [...ids].reduce((most, id) => Math.max(most, id), -1) + 1;
 
@@ -65,18 +77,26 @@ export function makeTokenizer(path: string, json: JsonObject, settings: JsonObje
   }
   function decode(list: Iterable<number>): string {
     const known = [...list].filter((id) => !special.has(id) && library.id_to_token(id) !== undefined);
-    return known.length === 0 ? "" : library.decode(known, { skip_special_tokens: false, clean_up_tokenization_spaces: false });
+    return known.length === 0
+      ? ""
+      : library.decode(known, { skip_special_tokens: false, clean_up_tokenization_spaces: false });
   }
   function encode(text: string, options: { readonly prefix: boolean }): Uint32Array<ArrayBuffer> {
     const found = encodeBare(text, false);
-    if (found.some((id) => !ids.has(id))) throw new ModelError("M143", "The text has characters for which the model's tokenizer has no token.");
+    if (found.some((id) => !ids.has(id)))
+      throw new ModelError("M143", "The text has characters for which the model's tokenizer has no token.");
     return Uint32Array.from(options.prefix ? [...prefix, ...found] : found);
   }
   const prefix = attempt(path, () => findPrefix(library, settings, encodeBare));
   const unknown = prefix.filter((id) => !ids.has(id));
-  if (unknown.length > 0) throw new ModelError("M141", `${quoted(path)} puts a token before each text that is not in its vocabulary.`);
+  if (unknown.length > 0)
+    throw new ModelError("M141", `${quoted(path)} puts a token before each text that is not in its vocabulary.`);
   return {
-    prefix, size, special, encode, decode,
+    prefix,
+    size,
+    special,
+    encode,
+    decode,
     bos: prefix[0] ?? null,
     spelling: (id) => library.id_to_token(id) ?? null,
     stream: () => textStream(decode),
@@ -84,7 +104,11 @@ export function makeTokenizer(path: string, json: JsonObject, settings: JsonObje
 }
 
 /** The special tokens before a text: the post-processor's, or as `add_bos_token` of tokenizer_config.json says. */
-function findPrefix(library: HuggingFaceTokenizer, settings: JsonObject, encode: (text: string, withSpecial: boolean) => number[]): readonly number[] {
+function findPrefix(
+  library: HuggingFaceTokenizer,
+  settings: JsonObject,
+  encode: (text: string, withSpecial: boolean) => number[],
+): readonly number[] {
   const bare = encode("a", false);
   const whole = encode("a", true);
   const start = whole.findIndex((_, at) => bare.length > 0 && bare.every((id, i) => whole[at + i] === id));
@@ -99,7 +123,14 @@ function findPrefix(library: HuggingFaceTokenizer, settings: JsonObject, encode:
 
 function load(path: string, json: JsonObject, settings: JsonObject): HuggingFaceTokenizer {
   // The library asks for these keys to be there; files may leave them out, which means null.
-  const complete = { normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null, ...json, added_tokens: listOf(json["added_tokens"]) };
+  const complete = {
+    normalizer: null,
+    pre_tokenizer: null,
+    post_processor: null,
+    decoder: null,
+    ...json,
+    added_tokens: listOf(json["added_tokens"]),
+  };
   return attempt(path, () => new HuggingFaceTokenizer(complete, settings));
 }
 
@@ -108,17 +139,30 @@ function attempt<T>(path: string, work: () => T): T {
     return work();
   } catch (error) {
     if (error instanceof ModelError) throw error;
-    throw new ModelError("M141", `${quoted(path)} cannot be used: ${error instanceof Error ? error.message : String(error)}.`, "the file may be damaged, or use a part that @huggingface/tokenizers has not", { cause: error });
+    throw new ModelError(
+      "M141",
+      `${quoted(path)} cannot be used: ${error instanceof Error ? error.message : String(error)}.`,
+      "the file may be damaged, or use a part that @huggingface/tokenizers has not",
+      { cause: error },
+    );
   }
 }
 
 /** Every id of the vocabulary and the added tokens, checked to be ids. */
 function vocabularyIds(path: string, json: JsonObject): ReadonlySet<number> {
   const model = json["model"];
-  if (!isObject(model)) throw new ModelError("M141", `${quoted(path)} cannot be used: \`model\` should be an object, found ${describe(model)}.`);
+  if (!isObject(model))
+    throw new ModelError(
+      "M141",
+      `${quoted(path)} cannot be used: \`model\` should be an object, found ${describe(model)}.`,
+    );
   const vocabulary = model["vocab"];
   const listed = Array.isArray(vocabulary);
-  if (!listed && !isObject(vocabulary)) throw new ModelError("M141", `${quoted(path)} cannot be used: \`model.vocab\` should be an object, found ${describe(vocabulary)}.`);
+  if (!listed && !isObject(vocabulary))
+    throw new ModelError(
+      "M141",
+      `${quoted(path)} cannot be used: \`model.vocab\` should be an object, found ${describe(vocabulary)}.`,
+    );
   const ids = new Set<number>();
   const wrong: string[] = [];
   const add = (id: unknown, where: string): void => {
@@ -137,18 +181,33 @@ function vocabularyIds(path: string, json: JsonObject): ReadonlySet<number> {
 }
 
 /**
- * A tokenizer of another model must not go unnoticed. Too large ids prove it. Too few tokens only suggest it: vocabularies
+ * A tokenizer of another model must not go unnoticed. Too large ids prove it. Too few tokens only suggest it:
+ * vocabularies
  * are padded, but never by more than a tenth or 1024.
  */
 function checkVocabulary(path: string, ids: ReadonlySet<number>, expected: TokenizerExpectation): void {
   const problems: string[] = [];
   const { vocabSize } = expected;
   const beyond = [...ids].filter((id) => id >= vocabSize);
-  if (beyond.length > 0) problems.push(`it has ${ids.size} tokens, ${beyond.length} of them with ids of ${vocabSize} and above, but the model's vocab_size is ${vocabSize}`);
-  else if (ids.size < vocabSize - Math.max(1024, vocabSize / 10)) problems.push(`it has only ${ids.size} tokens, but the model's vocab_size is ${vocabSize}`);
-  const named = [...(expected.bosToken === null ? [] : [["bos_token_id", expected.bosToken] as const]), ...expected.eosTokens.map((id) => ["eos_token_id", id] as const)];
-  for (const [name, id] of named) if (!ids.has(id)) problems.push(`it has no token with the id ${id}, the config's ${name}`);
-  if (problems.length > 0) throw problemsError("M142", `The tokenizer ${quoted(path)} does not match the model`, problems, "take tokenizer.json from the place the model came from");
+  if (beyond.length > 0)
+    problems.push(
+      `it has ${ids.size} tokens, ${beyond.length} of them with ids of ${vocabSize} and above, but the model's vocab_size is ${vocabSize}`,
+    );
+  else if (ids.size < vocabSize - Math.max(1024, vocabSize / 10))
+    problems.push(`it has only ${ids.size} tokens, but the model's vocab_size is ${vocabSize}`);
+  const named = [
+    ...(expected.bosToken === null ? [] : [["bos_token_id", expected.bosToken] as const]),
+    ...expected.eosTokens.map((id) => ["eos_token_id", id] as const),
+  ];
+  for (const [name, id] of named)
+    if (!ids.has(id)) problems.push(`it has no token with the id ${id}, the config's ${name}`);
+  if (problems.length > 0)
+    throw problemsError(
+      "M142",
+      `The tokenizer ${quoted(path)} does not match the model`,
+      problems,
+      "take tokenizer.json from the place the model came from",
+    );
 }
 
 function listOf(value: unknown): readonly unknown[] {

@@ -34,8 +34,14 @@ export async function openWeights(directory: string): Promise<Weights> {
   if (await exists(single)) return openFiles([single]);
   const index = join(directory, "model.safetensors.index.json");
   if (await exists(index)) return openShards(directory, index);
-  const torch = (await exists(join(directory, "pytorch_model.bin"))) || (await exists(join(directory, "pytorch_model.bin.index.json")));
-  throw new ModelError("M121", `${quoted(directory)} has neither \`model.safetensors\` nor \`model.safetensors.index.json\`.`, torch ? "convert the PyTorch weights to safetensors first" : "give the directory of a Hugging Face model");
+  const torch =
+    (await exists(join(directory, "pytorch_model.bin"))) ||
+    (await exists(join(directory, "pytorch_model.bin.index.json")));
+  throw new ModelError(
+    "M121",
+    `${quoted(directory)} has neither \`model.safetensors\` nor \`model.safetensors.index.json\`.`,
+    torch ? "convert the PyTorch weights to safetensors first" : "give the directory of a Hugging Face model",
+  );
 }
 
 /** Opens safetensors files as one set of tensors. A tensor that two of them hold is M120. */
@@ -48,7 +54,11 @@ export async function openFiles(paths: readonly string[]): Promise<Weights> {
       files.push(file);
       for (const stored of file.tensors) {
         const other = tensors.get(stored.name);
-        if (other !== undefined) throw new ModelError("M120", `The tensor ${quoted(stored.name)} is both in ${quoted(other.file.path)} and in ${quoted(path)}.`);
+        if (other !== undefined)
+          throw new ModelError(
+            "M120",
+            `The tensor ${quoted(stored.name)} is both in ${quoted(other.file.path)} and in ${quoted(path)}.`,
+          );
         tensors.set(stored.name, { file, stored });
       }
     }
@@ -64,7 +74,8 @@ export async function requireDirectory(path: string): Promise<void> {
   const found = await stat(path).catch((error: unknown) => {
     throw accessError(path, error);
   });
-  if (!found.isDirectory()) throw new ModelError("M100", `${quoted(path)} is not a directory; expected a Hugging Face model directory.`);
+  if (!found.isDirectory())
+    throw new ModelError("M100", `${quoted(path)} is not a directory; expected a Hugging Face model directory.`);
 }
 
 async function openShards(directory: string, index: string): Promise<Weights> {
@@ -77,11 +88,19 @@ async function openShards(directory: string, index: string): Promise<Weights> {
     paths.set(name, path);
     if (!(await exists(path))) missing.push(quoted(name));
   }
-  if (missing.length > 0) throw problemsError("M122", `${quoted(directory)} lacks ${missing.length} of the ${names.length} shards that its index names`, missing, "the download may be incomplete");
+  if (missing.length > 0)
+    throw problemsError(
+      "M122",
+      `${quoted(directory)} lacks ${missing.length} of the ${names.length} shards that its index names`,
+      missing,
+      "the download may be incomplete",
+    );
   const files = new Map<string, SafetensorsFile>();
   try {
     for (const [name, path] of paths) files.set(name, await openSafetensors(path));
-    const held = new Map([...files].map(([name, file]) => [name, new Map(file.tensors.map((tensor) => [tensor.name, tensor]))]));
+    const held = new Map(
+      [...files].map(([name, file]) => [name, new Map(file.tensors.map((tensor) => [tensor.name, tensor]))]),
+    );
     const tensors = new Map<string, WeightEntry>();
     const absent: string[] = [];
     for (const [tensor, shard] of shardOf) {
@@ -90,7 +109,8 @@ async function openShards(directory: string, index: string): Promise<Weights> {
       if (file === undefined || stored === undefined) absent.push(`${quoted(tensor)} is not in ${quoted(shard)}`);
       else tensors.set(tensor, { file, stored });
     }
-    if (absent.length > 0) throw problemsError("M120", `${quoted(index)} names tensors that their shards do not have`, absent);
+    if (absent.length > 0)
+      throw problemsError("M120", `${quoted(index)} names tensors that their shards do not have`, absent);
     return { files: [...files.values()], tensors, close: () => closeAll([...files.values()]) };
   } catch (error) {
     await closeAll([...files.values()]);
@@ -101,14 +121,23 @@ async function openShards(directory: string, index: string): Promise<Weights> {
 /** The shard's file name for each tensor. */
 async function readIndex(path: string): Promise<ReadonlyMap<string, string>> {
   const map = (await readJson(path, sizeLimits.index))["weight_map"];
-  if (!isObject(map)) throw new ModelError("M120", `${quoted(path)} has no usable \`weight_map\`: expected an object, found ${describe(map)}.`);
+  if (!isObject(map))
+    throw new ModelError(
+      "M120",
+      `${quoted(path)} has no usable \`weight_map\`: expected an object, found ${describe(map)}.`,
+    );
   const shards = new Map<string, string>();
   for (const [tensor, shard] of Object.entries(map)) {
-    if (typeof shard !== "string") throw new ModelError("M120", `${quoted(path)}: the shard of ${quoted(tensor)} should be a file name, found ${describe(shard)}.`);
+    if (typeof shard !== "string")
+      throw new ModelError(
+        "M120",
+        `${quoted(path)}: the shard of ${quoted(tensor)} should be a file name, found ${describe(shard)}.`,
+      );
     shards.set(tensor, shard);
   }
   const count = new Set(shards.values()).size;
-  if (count === 0 || count > shardLimit) throw new ModelError("M120", `${quoted(path)} names ${count} shards; expected 1 to ${shardLimit}.`);
+  if (count === 0 || count > shardLimit)
+    throw new ModelError("M120", `${quoted(path)} names ${count} shards; expected 1 to ${shardLimit}.`);
   return shards;
 }
 

@@ -6,7 +6,15 @@ import { byteCount, type ElementType } from "./elements.js";
 import { ModelError } from "./error.js";
 import type { Model } from "./model.js";
 import { stageDirectory } from "./output.js";
-import { denseFormat, printSection, storedLayout, type PackedSection, type PackedTensor, type RecipeRecord, type StoredPattern } from "./packed.js";
+import {
+  denseFormat,
+  printSection,
+  storedLayout,
+  type PackedSection,
+  type PackedTensor,
+  type RecipeRecord,
+  type StoredPattern,
+} from "./packed.js";
 import { createSafetensors, writeError, type SafetensorsWriter, type TensorLayout } from "./safetensors-writer.js";
 
 /** A tensor of the model to be written. */
@@ -27,7 +35,11 @@ export interface OutputPlan {
   readonly source: Model;
   /** Every tensor, in the order in which they will lie in the files. */
   readonly tensors: readonly OutputTensor[];
-  readonly recipe: { readonly name: string; readonly source: string; readonly parameters: { readonly [name: string]: number | boolean } } | null;
+  readonly recipe: {
+    readonly name: string;
+    readonly source: string;
+    readonly parameters: { readonly [name: string]: number | boolean };
+  } | null;
   /** Whether an existing model directory may be replaced. */
   readonly force: boolean;
   /** Most bytes of data of a shard; a tensor larger than that is a shard of its own. 5 GB where not said. */
@@ -48,10 +60,13 @@ export interface ModelWriter {
   /** Adds a whole tensor as it is in the source model. */
   copy(name: string): Promise<void>;
   /**
-   * Completes the directory. A tensor that lacks bytes is a RangeError, and nothing is kept. `before` is told when all is
+   * Completes the directory. A tensor that lacks bytes is a RangeError, and nothing is kept. `before` is told when all
+   * is
    * written, just before what lies in `staging` gets the name `directory`.
    */
-  finish(before?: (directory: string, staging: string) => Promise<void>): Promise<{ readonly directory: string; readonly files: readonly string[]; readonly bytes: number }>;
+  finish(
+    before?: (directory: string, staging: string) => Promise<void>,
+  ): Promise<{ readonly directory: string; readonly files: readonly string[]; readonly bytes: number }>;
   /** Removes everything; nothing happens after `finish`. */
   discard(): Promise<void>;
 }
@@ -99,20 +114,26 @@ export async function createModel(path: string, plan: OutputPlan): Promise<Model
     bytes,
     staging: directory.staging,
     append: (name, piece) => guarded(() => append(name, piece)),
-    copy: (name) => guarded(async () => {
-      for await (const chunk of plan.source.chunks(name)) await append(name, chunk.bytes);
-    }),
-    finish: (before) => guarded(async () => {
-      for (const writer of writers) await writer.finish();
-      if (shards.length > 1) await writeText(join(directory.staging, "model.safetensors.index.json"), printJson(indexOf(shards, bytes)));
-      for (const { name, read } of companions) await writeBytes(join(directory.staging, name), await read());
-      if (plan.recipe !== null) await writeText(join(directory.staging, "recipe.esp"), plan.recipe.source);
-      await writeText(join(directory.staging, "config.json"), printJson({ ...plan.source.config.raw, espalier: printSection(sectionOf(plan)) }));
-      const files = await readdir(directory.staging);
-      await before?.(directory.target, directory.staging);
-      await directory.commit();
-      return { directory: directory.target, files: files.sort(), bytes };
-    }),
+    copy: (name) =>
+      guarded(async () => {
+        for await (const chunk of plan.source.chunks(name)) await append(name, chunk.bytes);
+      }),
+    finish: (before) =>
+      guarded(async () => {
+        for (const writer of writers) await writer.finish();
+        if (shards.length > 1)
+          await writeText(join(directory.staging, "model.safetensors.index.json"), printJson(indexOf(shards, bytes)));
+        for (const { name, read } of companions) await writeBytes(join(directory.staging, name), await read());
+        if (plan.recipe !== null) await writeText(join(directory.staging, "recipe.esp"), plan.recipe.source);
+        await writeText(
+          join(directory.staging, "config.json"),
+          printJson({ ...plan.source.config.raw, espalier: printSection(sectionOf(plan)) }),
+        );
+        const files = await readdir(directory.staging);
+        await before?.(directory.target, directory.staging);
+        await directory.commit();
+        return { directory: directory.target, files: files.sort(), bytes };
+      }),
     discard,
   };
 }
@@ -142,7 +163,10 @@ function splitShards(layouts: readonly TensorLayout[], maxBytes: number): readon
   }
   if (groups.length === 1) return groups.map((tensors) => ({ file: "model.safetensors", tensors }));
   const digits = (n: number): string => String(n).padStart(5, "0");
-  return groups.map((tensors, i) => ({ file: `model-${digits(i + 1)}-of-${digits(groups.length)}.safetensors`, tensors }));
+  return groups.map((tensors, i) => ({
+    file: `model-${digits(i + 1)}-of-${digits(groups.length)}.safetensors`,
+    tensors,
+  }));
 }
 
 function indexOf(shards: readonly Shard[], bytes: number): object {
@@ -164,10 +188,14 @@ function dataBytes(layout: TensorLayout): number {
 
 function sectionOf(plan: OutputPlan): PackedSection {
   const tensors = new Map<string, PackedTensor>();
-  for (const { name, format, pattern, shape, dtype } of plan.tensors) if (format !== null) tensors.set(name, { format, pattern, shape, dtype });
+  for (const { name, format, pattern, shape, dtype } of plan.tensors)
+    if (format !== null) tensors.set(name, { format, pattern, shape, dtype });
   const before = plan.source.packed;
   const history = [...(before?.history ?? []), ...(before?.recipe ? [before.recipe] : [])];
-  const recipe: RecipeRecord | null = plan.recipe === null ? null : { name: plan.recipe.name, hash: recipeHash(plan.recipe.source), parameters: plan.recipe.parameters };
+  const recipe: RecipeRecord | null =
+    plan.recipe === null
+      ? null
+      : { name: plan.recipe.name, hash: recipeHash(plan.recipe.source), parameters: plan.recipe.parameters };
   return { version: 1, tensors, recipe, history };
 }
 

@@ -13,7 +13,10 @@ export interface PatternCounts {
  * Counts zeros, and non-zeros in groups along the last axis, over a tensor's bytes in pieces. Each piece but the last
  * must hold a multiple of 8 elements: rows whose length is a multiple of the group need no more care than that.
  */
-export function countsPatterns(dtype: ElementType, columns: number): { add(bytes: Uint8Array): void; counts(): PatternCounts } {
+export function countsPatterns(
+  dtype: ElementType,
+  columns: number,
+): { add(bytes: Uint8Array): void; counts(): PatternCounts } {
   let zeros: number | null = 0;
   let most4 = 0;
   let most8 = 0;
@@ -27,7 +30,9 @@ export function countsPatterns(dtype: ElementType, columns: number): { add(bytes
       }
       const aligned = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice();
       const wide = elementBits[dtype] === 32;
-      const elements = wide ? new Uint32Array(aligned.buffer, aligned.byteOffset, aligned.length / 4) : new Uint16Array(aligned.buffer, aligned.byteOffset, aligned.length / 2);
+      const elements = wide
+        ? new Uint32Array(aligned.buffer, aligned.byteOffset, aligned.length / 4)
+        : new Uint16Array(aligned.buffer, aligned.byteOffset, aligned.length / 2);
       const magnitude = wide ? 0x7fffffff : 0x7fff;
       let nonZeros = 0;
       let before = 0;

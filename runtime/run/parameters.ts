@@ -35,7 +35,10 @@ export async function createParameterRing(device: Device, pipelines: Pipelines):
     group(bytes) {
       let group = groups.get(bytes);
       if (group === undefined) {
-        group = device.gpu.createBindGroup({ layout: pipelines.parameterLayout(bytes), entries: [{ binding: 0, resource: { buffer, size: bytes } }] });
+        group = device.gpu.createBindGroup({
+          layout: pipelines.parameterLayout(bytes),
+          entries: [{ binding: 0, resource: { buffer, size: bytes } }],
+        });
         groups.set(bytes, group);
       }
       return group;

@@ -34,7 +34,9 @@ export function createPipelines(device: Device): Pipelines {
       layout = device.gpu.createBindGroupLayout({
         label: key,
         entries: bindings.map(({ access }, binding) => ({
-          binding, visibility: computeStage, buffer: { type: access === "read" ? "read-only-storage" : "storage" },
+          binding,
+          visibility: computeStage,
+          buffer: { type: access === "read" ? "read-only-storage" : "storage" },
         })),
       });
       layouts.set(key, layout);
@@ -47,7 +49,13 @@ export function createPipelines(device: Device): Pipelines {
     if (layout === undefined) {
       layout = device.gpu.createBindGroupLayout({
         label: `${bytes} bytes of parameters`,
-        entries: [{ binding: 0, visibility: computeStage, buffer: { type: "uniform", hasDynamicOffset: true, minBindingSize: bytes } }],
+        entries: [
+          {
+            binding: 0,
+            visibility: computeStage,
+            buffer: { type: "uniform", hasDynamicOffset: true, minBindingSize: bytes },
+          },
+        ],
       });
       parameterLayouts.set(bytes, layout);
     }
@@ -72,7 +80,9 @@ export function createPipelines(device: Device): Pipelines {
     } catch (error) {
       if (!(error instanceof DeviceError) || error.code !== "validation" || module === undefined) throw error;
       const places = await complaints(kernel, module);
-      throw places === "" ? error : new DeviceError("validation", `${device.name} refused kernel ${kernel.name}:\n${places}`);
+      throw places === ""
+        ? error
+        : new DeviceError("validation", `${device.name} refused kernel ${kernel.name}:\n${places}`);
     }
   }
 
@@ -95,9 +105,15 @@ export function createPipelines(device: Device): Pipelines {
 async function complaints(kernel: ProgramKernel, module: GPUShaderModule): Promise<string> {
   const lines = kernel.wgsl.split("\n");
   const info = await module.getCompilationInfo();
-  return info.messages.filter(({ type }) => type === "error").map(({ lineNum, linePos, message }) => {
-    const line = lines[lineNum - 1];
-    const place = line === undefined ? "" : `  ${String(lineNum).padStart(4)} | ${line}\n       | ${" ".repeat(Math.max(0, linePos - 1))}^ `;
-    return place + message;
-  }).join("\n");
+  return info.messages
+    .filter(({ type }) => type === "error")
+    .map(({ lineNum, linePos, message }) => {
+      const line = lines[lineNum - 1];
+      const place =
+        line === undefined
+          ? ""
+          : `  ${String(lineNum).padStart(4)} | ${line}\n       | ${" ".repeat(Math.max(0, linePos - 1))}^ `;
+      return place + message;
+    })
+    .join("\n");
 }

@@ -9,11 +9,16 @@ export interface BufferPool {
   /** An idle buffer that holds `bytes`, or undefined. Its contents are left over from its last use. */
   take(bytes: number): GPUBuffer | undefined;
   give(buffer: GPUBuffer): void;
-  /** Destroys idle buffers, those given longest ago first, until at most `keep` bytes lie idle. No recorded but unsubmitted work may use them. */
+  /**
+   * Destroys idle buffers, those given longest ago first, until at most `keep` bytes lie idle. No recorded but
+   * unsubmitted work may use them.
+   */
   trim(keep: number): void;
 }
 
-/** Bytes that a buffer for `bytes` is made with: few enough sizes that buffers meet again, at most a sixteenth too many. */
+/**
+ * Bytes that a buffer for `bytes` is made with: few enough sizes that buffers meet again, at most a sixteenth too many.
+ */
 export function sizeClass(bytes: number): number {
   const step = Math.max(256, 2 ** (Math.floor(Math.log2(Math.max(bytes, 1))) - 4));
   return Math.ceil(bytes / step) * step;
@@ -28,7 +33,9 @@ export function createPool(device: Device): BufferPool {
   const sizeOf = (bytes: number): number => (sizeClass(bytes) > device.limits.maxBufferSize ? bytes : sizeClass(bytes));
   return {
     sizeOf,
-    get idleBytes() { return idleBytes; },
+    get idleBytes() {
+      return idleBytes;
+    },
     take(bytes) {
       // The latest given: its memory is the likeliest to be in a cache.
       const buffer = bySize.get(sizeOf(bytes))?.pop();

@@ -44,7 +44,11 @@ export function createProfiler(device: Device): Profiler | null {
     },
     resolve(encoder) {
       if (current.length === 0) return;
-      const buffer = device.gpu.createBuffer({ size: bytes, usage: bufferUsage.queryResolve | bufferUsage.copySrc, label: "profile" });
+      const buffer = device.gpu.createBuffer({
+        size: bytes,
+        usage: bufferUsage.queryResolve | bufferUsage.copySrc,
+        label: "profile",
+      });
       encoder.resolveQuerySet(querySet, 0, 2 * current.length, buffer, 0);
       batches.push({ kernels: current, buffer });
       current = [];

@@ -6,7 +6,16 @@ import { createParameterRing } from "./parameters.js";
 import { createPipelines, type CompiledKernel } from "./pipelines.js";
 import { createPool } from "./pool.js";
 import { createProfiler, type KernelTime } from "./profile.js";
-import { denseBytes, denseValues, denseWords, elementCount, paddedBytes, type DeviceTensor, type HostValues, type TensorForm } from "./tensor.js";
+import {
+  denseBytes,
+  denseValues,
+  denseWords,
+  elementCount,
+  paddedBytes,
+  type DeviceTensor,
+  type HostValues,
+  type TensorForm,
+} from "./tensor.js";
 
 export type { Argument } from "./bindings.js";
 export type { KernelTime } from "./profile.js";
@@ -39,26 +48,42 @@ export interface Executor {
    * mutable input is that input. Inputs may be released as soon as the promise has resolved.
    * @throws DeviceError validation when an argument does not fit; out-of-memory
    */
-  run(prepared: Prepared, inputs: Readonly<Record<string, Argument>>, parameters?: Readonly<Record<string, number | boolean>>, outputs?: Readonly<Record<string, DeviceTensor>>): Promise<Readonly<Record<string, DeviceTensor>>>;
+  run(
+    prepared: Prepared,
+    inputs: Readonly<Record<string, Argument>>,
+    parameters?: Readonly<Record<string, number | boolean>>,
+    outputs?: Readonly<Record<string, DeviceTensor>>,
+  ): Promise<Readonly<Record<string, DeviceTensor>>>;
   /** Memory for a tensor, its contents undefined; `bytes` is needed where it has a format. */
   allocate(form: TensorForm, label: string, bytes?: number): Promise<DeviceTensor>;
   /** A tensor with these bytes: the elements of a dense one as they lie in memory, or the words of a format. */
   upload(form: TensorForm, data: ArrayBufferView | ArrayBuffer, label?: string): Promise<DeviceTensor>;
   /** A dense tensor with these values, rounded to its dtype; bools as 0 and 1. */
-  fill(dtype: TensorForm["dtype"], shape: readonly number[], values: ArrayLike<number>, label?: string): Promise<DeviceTensor>;
+  fill(
+    dtype: TensorForm["dtype"],
+    shape: readonly number[],
+    values: ArrayLike<number>,
+    label?: string,
+  ): Promise<DeviceTensor>;
   /** Overwrites bytes of a tensor, in order with the recorded work. */
   write(tensor: DeviceTensor, data: ArrayBufferView | ArrayBuffer, offset?: number): Promise<void>;
   /** The tensor's bytes, padding included, after all recorded work. */
   read(tensor: DeviceTensor): Promise<Uint8Array<ArrayBuffer>>;
   /** The values of a dense tensor, after all recorded work. */
   values(tensor: DeviceTensor): Promise<HostValues>;
-  /** Gives a tensor's memory back; what is recorded already still finds it. Only for tensors that this executor made, once each. */
+  /**
+   * Gives a tensor's memory back; what is recorded already still finds it. Only for tensors that this executor made,
+   * once each.
+   */
   release(tensor: DeviceTensor): void;
   /** Submits what is recorded. */
   flush(): void;
   /** Resolves when all recorded work has run. */
   finish(): Promise<void>;
-  /** GPU time by kernel since the last call, the slowest first; empty without `profile` or where the device has no timestamps. */
+  /**
+   * GPU time by kernel since the last call, the slowest first; empty without `profile` or where the device has no
+   * timestamps.
+   */
   profile(): Promise<readonly KernelTime[]>;
   /** Destroys all idle memory. */
   trim(): void;
@@ -83,7 +108,10 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
   const ring = await createParameterRing(device, pipelines);
   const pool = createPool(device);
   const profiler = options.profile === true ? createProfiler(device) : null;
-  const submitLimit = Math.min(options.submitLimit ?? (device.kind === "gpu" ? 256 : 32), profiler?.capacity ?? Infinity);
+  const submitLimit = Math.min(
+    options.submitLimit ?? (device.kind === "gpu" ? 256 : 32),
+    profiler?.capacity ?? Infinity,
+  );
 
   /** Bytes of the buffers of live tensors. */
   const live = new Map<GPUBuffer, number>();
@@ -104,7 +132,9 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
 
   function watch(check: Promise<unknown>): void {
     const settled: Promise<unknown> = check
-      .catch((error: unknown) => { failure ??= { error }; })
+      .catch((error: unknown) => {
+        failure ??= { error };
+      })
       .finally(() => outstanding.delete(settled));
     outstanding.add(settled);
   }
@@ -153,10 +183,18 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
       // Groups of buffers that are gone stay in the map until here.
       if (groups.size >= 8192) groups.clear();
       const descriptor: GPUBindGroupDescriptor = {
-        layout: kernel.layout, label: kernel.kernel.name,
-        entries: ranges.map(({ buffer, offset, bytes }, binding) => ({ binding, resource: { buffer, offset, size: bytes } })),
+        layout: kernel.layout,
+        label: kernel.kernel.name,
+        entries: ranges.map(({ buffer, offset, bytes }, binding) => ({
+          binding,
+          resource: { buffer, offset, size: bytes },
+        })),
       };
-      watch(device.guarded(`the buffers of kernel ${kernel.kernel.name}`, () => { group = gpu.createBindGroup(descriptor); }));
+      watch(
+        device.guarded(`the buffers of kernel ${kernel.kernel.name}`, () => {
+          group = gpu.createBindGroup(descriptor);
+        }),
+      );
       // A device that is lost does not get as far; then it does not matter what is recorded.
       group ??= gpu.createBindGroup(descriptor);
       groups.set(key, group);
@@ -164,7 +202,12 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
     return group;
   }
 
-  function dispatch(kernel: CompiledKernel, ranges: readonly Range[], offset: number | null, workgroups: readonly [number, number, number]): void {
+  function dispatch(
+    kernel: CompiledKernel,
+    ranges: readonly Range[],
+    offset: number | null,
+    workgroups: readonly [number, number, number],
+  ): void {
     if (workgroups.includes(0)) return;
     const group = groupOf(kernel, ranges);
     encoder ??= gpu.createCommandEncoder();
@@ -187,10 +230,12 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
       pass?.end();
       profiler?.resolve(encoder);
       const whole = encoder;
-      watch(device.guarded("the recorded kernels", () => {
-        ring.flush();
-        gpu.queue.submit([whole.finish()]);
-      }));
+      watch(
+        device.guarded("the recorded kernels", () => {
+          ring.flush();
+          gpu.queue.submit([whole.finish()]);
+        }),
+      );
     }
     encoder = null;
     pass = null;
@@ -199,7 +244,12 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
     pool.trim(idleLimit);
   }
 
-  async function run(prepared: Prepared, inputs: Readonly<Record<string, Argument>>, parameters: Readonly<Record<string, number | boolean>> = {}, outputs: Readonly<Record<string, DeviceTensor>> = {}): Promise<Readonly<Record<string, DeviceTensor>>> {
+  async function run(
+    prepared: Prepared,
+    inputs: Readonly<Record<string, Argument>>,
+    parameters: Readonly<Record<string, number | boolean>> = {},
+    outputs: Readonly<Record<string, DeviceTensor>> = {},
+  ): Promise<Readonly<Record<string, DeviceTensor>>> {
     const { program } = prepared;
     const { ranges, tensors } = givenRanges(program, inputs, outputs, (tensor) => !released.has(tensor));
     const words = parameterWords(program, { ...inputs, ...parameters });
@@ -208,7 +258,9 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
     // stay with this run until then, as another run may come between.
     const free: GPUBuffer[] = [];
     const held = new Map<number, GPUBuffer>();
-    const giveBack = (): void => { for (const buffer of [...free, ...held.values()]) pool.give(buffer); };
+    const giveBack = (): void => {
+      for (const buffer of [...free, ...held.values()]) pool.give(buffer);
+    };
     try {
       for (const step of program.steps) {
         if (step.kind === "dispatch" || step.kind === "repeat") continue;
@@ -216,7 +268,9 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
         if (wanted === undefined || ranges.has(step.buffer) !== held.has(step.buffer)) continue; // given by the caller
         if (step.kind === "alloc") {
           const fit = free.findIndex((buffer) => buffer.size === pool.sizeOf(wanted.bytes));
-          const buffer = free.splice(fit, fit < 0 ? 0 : 1)[0] ?? (await obtain(wanted.bytes, `${program.name}, buffer ${step.buffer}`));
+          const buffer =
+            free.splice(fit, fit < 0 ? 0 : 1)[0] ??
+            (await obtain(wanted.bytes, `${program.name}, buffer ${step.buffer}`));
           held.set(step.buffer, buffer);
           ranges.set(step.buffer, { buffer, offset: 0, bytes: wanted.bytes });
         } else {
@@ -236,7 +290,8 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
       const { name, dtype, shape, format } = output;
       const given = tensors.get(output.buffer);
       const range = ranges.get(output.buffer);
-      if (range === undefined) throw new DeviceError("validation", `${program.name} never allocates its output ${name}.`);
+      if (range === undefined)
+        throw new DeviceError("validation", `${program.name} never allocates its output ${name}.`);
       if (given === undefined) held.delete(output.buffer);
       results[name] = given ?? own({ dtype, shape, format, ...range });
     }
@@ -245,7 +300,11 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
     return results;
   }
 
-  function record({ program, kernels }: Prepared, ranges: ReadonlyMap<number, Range>, given: ReadonlyMap<string, number>): void {
+  function record(
+    { program, kernels }: Prepared,
+    ranges: ReadonlyMap<number, Range>,
+    given: ReadonlyMap<string, number>,
+  ): void {
     /** Offsets of the parameter blocks that lie in the ring already. */
     let blocks = new Map<string, number>();
     /** The program's parameters and those of the repeats that are being played. */
@@ -260,10 +319,18 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
       }
       if (step.kind !== "dispatch") return;
       const kernel = kernels[step.kernel];
-      if (kernel === undefined) throw new DeviceError("validation", `${program.name} dispatches kernel ${step.kernel}, which it does not have.`);
+      if (kernel === undefined)
+        throw new DeviceError(
+          "validation",
+          `${program.name} dispatches kernel ${step.kernel}, which it does not have.`,
+        );
       const bound = step.buffers.map((id) => {
         const range = ranges.get(id);
-        if (range === undefined) throw new DeviceError("validation", `${program.name} dispatches ${kernel.kernel.name} before it allocates buffer ${id}.`);
+        if (range === undefined)
+          throw new DeviceError(
+            "validation",
+            `${program.name} dispatches ${kernel.kernel.name} before it allocates buffer ${id}.`,
+          );
         return range;
       });
       if (dispatches >= submitLimit || !ring.fits(1, kernel.parameterBytes)) {
@@ -273,7 +340,8 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
       let offset: number | null = null;
       if (kernel.parameterBytes > 0) {
         const key = kernel.kernel.parameters.map((name) => `${name}=${words.get(name) ?? 0}`).join(" ");
-        offset = blocks.get(key) ?? ring.put(Uint32Array.from(kernel.kernel.parameters, (name) => words.get(name) ?? 0));
+        offset =
+          blocks.get(key) ?? ring.put(Uint32Array.from(kernel.kernel.parameters, (name) => words.get(name) ?? 0));
         blocks.set(key, offset);
       }
       dispatch(kernel, bound, offset, step.workgroups);
@@ -282,20 +350,29 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
   }
 
   async function allocate(form: TensorForm, label: string, bytes?: number): Promise<DeviceTensor> {
-    if (bytes === undefined && form.format !== null) throw new DeviceError("validation", `${label} has a format, and no size in bytes was given for it.`);
+    if (bytes === undefined && form.format !== null)
+      throw new DeviceError("validation", `${label} has a format, and no size in bytes was given for it.`);
     const size = paddedBytes(bytes ?? denseBytes(form.dtype, form.shape));
     const { dtype, shape, format } = form;
     return own({ dtype, shape, format, buffer: await obtain(size, label), offset: 0, bytes: size });
   }
 
   async function write(tensor: DeviceTensor, data: ArrayBufferView | ArrayBuffer, offset = 0): Promise<void> {
-    if (offset + data.byteLength > tensor.bytes) throw new DeviceError("validation", `${data.byteLength} bytes at ${offset} do not fit into a tensor of ${formatBytes(tensor.bytes)}.`);
+    if (offset + data.byteLength > tensor.bytes)
+      throw new DeviceError(
+        "validation",
+        `${data.byteLength} bytes at ${offset} do not fit into a tensor of ${formatBytes(tensor.bytes)}.`,
+      );
     // Writes are queued at once, so what is recorded must be queued before.
     if (recorded.has(tensor.buffer)) flush();
     await device.write(tensor.buffer, tensor.offset + offset, data);
   }
 
-  async function upload(form: TensorForm, data: ArrayBufferView | ArrayBuffer, label = "a tensor"): Promise<DeviceTensor> {
+  async function upload(
+    form: TensorForm,
+    data: ArrayBufferView | ArrayBuffer,
+    label = "a tensor",
+  ): Promise<DeviceTensor> {
     const tensor = await allocate(form, label, form.format === null ? undefined : data.byteLength);
     await write(tensor, data);
     return tensor;
@@ -312,14 +389,23 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
 
   return {
     device,
-    get memory() { return { live: liveBytes, idle: pool.idleBytes }; },
+    get memory() {
+      return { live: liveBytes, idle: pool.idleBytes };
+    },
     async prepare(program) {
       for (const feature of program.features) {
-        if (!device.features.has(feature)) throw new DeviceError("validation", `${program.name} needs the feature ${feature}, which ${device.name} does not have. Compile it for this device.`);
+        if (!device.features.has(feature))
+          throw new DeviceError(
+            "validation",
+            `${program.name} needs the feature ${feature}, which ${device.name} does not have. Compile it for this device.`,
+          );
       }
       for (const { id, bytes } of program.buffers) {
         if (bytes > device.limits.maxStorageBufferBindingSize) {
-          throw new DeviceError("too-large", `${program.name}: ${nameOfBuffer(program, id)} takes ${formatBytes(bytes)}, but ${device.name} binds at most ${formatBytes(device.limits.maxStorageBufferBindingSize)} (maxStorageBufferBindingSize).`);
+          throw new DeviceError(
+            "too-large",
+            `${program.name}: ${nameOfBuffer(program, id)} takes ${formatBytes(bytes)}, but ${device.name} binds at most ${formatBytes(device.limits.maxStorageBufferBindingSize)} (maxStorageBufferBindingSize).`,
+          );
         }
       }
       return { program, kernels: await Promise.all(program.kernels.map((kernel) => pipelines.compile(kernel))) };
@@ -331,12 +417,20 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
     write,
     read,
     async values(tensor) {
-      if (tensor.format !== null && tensor.format.name !== tensor.dtype) throw new DeviceError("validation", `The values of a tensor in format ${tensor.format.name} were asked for; decode it first.`);
+      if (tensor.format !== null && tensor.format.name !== tensor.dtype)
+        throw new DeviceError(
+          "validation",
+          `The values of a tensor in format ${tensor.format.name} were asked for; decode it first.`,
+        );
       return denseValues(tensor.dtype, elementCount(tensor.shape), await read(tensor));
     },
     release(tensor) {
       const size = live.get(tensor.buffer);
-      if (size === undefined || released.has(tensor)) throw new DeviceError("validation", "A tensor was released that is not this executor's, or was released before.");
+      if (size === undefined || released.has(tensor))
+        throw new DeviceError(
+          "validation",
+          "A tensor was released that is not this executor's, or was released before.",
+        );
       released.add(tensor);
       live.delete(tensor.buffer);
       liveBytes -= size;

@@ -10,7 +10,14 @@ export function targetOf(device: DeviceDescription): Target {
     kind: kind === "cpu" ? "cpu" : "gpu",
     f16: features.has("shader-f16"),
     subgroups: features.has("subgroups") ? { min: limits.subgroupMinSize, max: limits.subgroupMaxSize } : null,
-    matrices: matrices.some(({ componentType, resultComponentType, M, N, K }) => componentType === "f16" && resultComponentType === "f32" && M === matrixSize && N === matrixSize && K === matrixSize),
+    matrices: matrices.some(
+      ({ componentType, resultComponentType, M, N, K }) =>
+        componentType === "f16" &&
+        resultComponentType === "f32" &&
+        M === matrixSize &&
+        N === matrixSize &&
+        K === matrixSize,
+    ),
     maxInvocations: Math.min(limits.maxComputeInvocationsPerWorkgroup, limits.maxComputeWorkgroupSizeX),
     maxWorkgroupMemory: limits.maxComputeWorkgroupStorageSize,
     maxStorageBuffers: limits.maxStorageBuffersPerShaderStage,

@@ -11,7 +11,10 @@ export interface TensorForm {
   readonly format: FormatSpec | null;
 }
 
-/** A tensor in device memory: bytes `[offset, offset + bytes)` of the buffer; `bytes` is a multiple of 16, padding included. */
+/**
+ * A tensor in device memory: bytes `[offset, offset + bytes)` of the buffer; `bytes` is a multiple of 16, padding
+ * included.
+ */
 export interface DeviceTensor extends TensorForm {
   readonly buffer: GPUBuffer;
   /** A multiple of the device's minStorageBufferOffsetAlignment. */
@@ -19,7 +22,10 @@ export interface DeviceTensor extends TensorForm {
   readonly bytes: number;
 }
 
-/** Values of a dense tensor on the host: f32 and f16 as Float32Array, i32 as Int32Array, u32 and bool (0 or 1) as Uint32Array. */
+/**
+ * Values of a dense tensor on the host: f32 and f16 as Float32Array, i32 as Int32Array, u32 and bool (0 or 1) as
+ * Uint32Array.
+ */
 export type HostValues = Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
 
 /** The number of elements. */
@@ -37,15 +43,24 @@ export function denseBytes(dtype: Dtype, shape: readonly number[]): number {
   return paddedBytes(elementCount(shape) * (dtype === "f16" ? 2 : 4));
 }
 
-/** The elements as they lie in device memory, without padding: f16 rounded to nearest, halves to even; bool as a word of 0 or 1. */
+/**
+ * The elements as they lie in device memory, without padding: f16 rounded to nearest, halves to even; bool as a word of
+ * 0 or 1.
+ */
 export function denseWords(dtype: Dtype, numbers: ArrayLike<number>): ArrayBufferView<ArrayBuffer> {
   switch (dtype) {
-    case "f32": return Float32Array.from(numbers);
-    case "i32": return Int32Array.from(numbers);
-    case "u32": return Uint32Array.from(numbers);
-    case "bool": return Uint32Array.from(numbers, (value) => (value !== 0 ? 1 : 0));
-    case "f16": return Uint16Array.from(numbers, f16Bits);
-    default: return dtype satisfies never;
+    case "f32":
+      return Float32Array.from(numbers);
+    case "i32":
+      return Int32Array.from(numbers);
+    case "u32":
+      return Uint32Array.from(numbers);
+    case "bool":
+      return Uint32Array.from(numbers, (value) => (value !== 0 ? 1 : 0));
+    case "f16":
+      return Uint16Array.from(numbers, f16Bits);
+    default:
+      return dtype satisfies never;
   }
 }
 
@@ -53,21 +68,36 @@ export function denseWords(dtype: Dtype, numbers: ArrayLike<number>): ArrayBuffe
 export function denseValues(dtype: Dtype, count: number, bytes: Uint8Array<ArrayBuffer>): HostValues {
   const { buffer, byteOffset } = bytes;
   switch (dtype) {
-    case "f32": return new Float32Array(buffer, byteOffset, count);
-    case "i32": return new Int32Array(buffer, byteOffset, count);
-    case "u32": case "bool": return new Uint32Array(buffer, byteOffset, count);
-    case "f16": return Float32Array.from(new Uint16Array(buffer, byteOffset, count), f16FromBits);
-    default: return dtype satisfies never;
+    case "f32":
+      return new Float32Array(buffer, byteOffset, count);
+    case "i32":
+      return new Int32Array(buffer, byteOffset, count);
+    case "u32":
+    case "bool":
+      return new Uint32Array(buffer, byteOffset, count);
+    case "f16":
+      return Float32Array.from(new Uint16Array(buffer, byteOffset, count), f16FromBits);
+    default:
+      return dtype satisfies never;
   }
 }
 
-/** Whether a tensor of one form can stand where the other is expected. A dense format named as its dtype is the same as none. */
+/**
+ * Whether a tensor of one form can stand where the other is expected. A dense format named as its dtype is the same as
+ * none.
+ */
 export function sameForm(a: TensorForm, b: TensorForm): boolean {
-  return a.dtype === b.dtype && a.shape.length === b.shape.length && a.shape.every((size, axis) => size === b.shape[axis]) && sameFormat(a, b);
+  return (
+    a.dtype === b.dtype &&
+    a.shape.length === b.shape.length &&
+    a.shape.every((size, axis) => size === b.shape[axis]) &&
+    sameFormat(a, b)
+  );
 }
 
 function sameFormat(a: TensorForm, b: TensorForm): boolean {
-  const plain = ({ dtype, format }: TensorForm): FormatSpec | null => (format !== null && format.name === dtype && format.of === null ? null : format);
+  const plain = ({ dtype, format }: TensorForm): FormatSpec | null =>
+    format !== null && format.name === dtype && format.of === null ? null : format;
   return sameSpec(plain(a), plain(b));
 }
 
@@ -81,7 +111,9 @@ function sameSpec(a: FormatSpec | null, b: FormatSpec | null): boolean {
 /** The form for people: `f32[4, 8] as int4(...)`. */
 export function printForm({ dtype, shape, format }: TensorForm): string {
   const spec = (f: FormatSpec): string => {
-    const args = Object.entries(f.args).map(([name, value]) => `${name}: ${value}`).join(", ");
+    const args = Object.entries(f.args)
+      .map(([name, value]) => `${name}: ${value}`)
+      .join(", ");
     return `${f.name}${args === "" ? "" : `(${args})`}${f.of === null ? "" : ` of ${spec(f.of)}`}`;
   };
   return `${dtype}[${shape.join(", ")}]${format === null ? "" : ` as ${spec(format)}`}`;

@@ -11,7 +11,10 @@ import { projectFile } from "../support/project.js";
 
 const test = suite("errors");
 
-/** The findings of a program of `test/errors` or `spec/errors.md`, and how they are told. Lines `// --set` and `// bind` are read. */
+/**
+ * The findings of a program of `test/errors` or `spec/errors.md`, and how they are told. Lines `// --set` and `// bind`
+ * are read.
+ */
 function findings(source: string): { readonly diagnostics: readonly Diagnostic[]; readonly text: string } {
   const sources = new Map<string, string>([["main.esp", source]]);
   const read = (path: string): string | null => {
@@ -25,7 +28,9 @@ function findings(source: string): { readonly diagnostics: readonly Diagnostic[]
       return null;
     }
   };
-  const set = Object.fromEntries([...source.matchAll(/^\/\/ --set (\w+)=(\S+)$/gm)].map(([, name, value]) => [name ?? "", value ?? ""]));
+  const set = Object.fromEntries(
+    [...source.matchAll(/^\/\/ --set (\w+)=(\S+)$/gm)].map(([, name, value]) => [name ?? "", value ?? ""]),
+  );
   const { value, diagnostics } = check("main.esp", { read }, { set });
   const [, name, bindings] = /^\/\/ bind (\w+): (.*)$/m.exec(source) ?? [];
   const graph = value?.functions.get(name ?? "");
@@ -56,8 +61,17 @@ function bindingOf(text: string): Parameters<typeof specialize>[1] {
 
 /** The codes that the checker and the binding of parameters give, from their sources. */
 function emitted(): readonly string[] {
-  const files = [...readdirSync(projectFile("compiler/check")).map((name) => `compiler/check/${name}`), "compiler/graph/specialize.ts"];
-  return [...new Set(files.flatMap((file) => [...readFileSync(projectFile(file), "utf8").matchAll(/"(E\d{3})"/g)].map(([, code]) => code ?? "")))].sort();
+  const files = [
+    ...readdirSync(projectFile("compiler/check")).map((name) => `compiler/check/${name}`),
+    "compiler/graph/specialize.ts",
+  ];
+  return [
+    ...new Set(
+      files.flatMap((file) =>
+        [...readFileSync(projectFile(file), "utf8").matchAll(/"(E\d{3})"/g)].map(([, code]) => code ?? ""),
+      ),
+    ),
+  ].sort();
 }
 
 interface Section {
@@ -72,8 +86,11 @@ function sections(): ReadonlyMap<string, Section> {
   const found = new Map<string, Section>();
   for (const part of text.split(/^(?=#{1,2} )/m)) {
     const code = /^## (E\d{3}) \S/.exec(part)?.[1];
-    const [bad, told, good] = [...part.matchAll(/^```(?:esp(?:-error E\d{3})?)?\n(.*?)^```$/gms)].map(([, block]) => block ?? "");
-    if (code !== undefined && bad !== undefined && told !== undefined && good !== undefined) found.set(code, { bad, told, good });
+    const [bad, told, good] = [...part.matchAll(/^```(?:esp(?:-error E\d{3})?)?\n(.*?)^```$/gms)].map(
+      ([, block]) => block ?? "",
+    );
+    if (code !== undefined && bad !== undefined && told !== undefined && good !== undefined)
+      found.set(code, { bad, told, good });
   }
   return found;
 }
@@ -83,7 +100,10 @@ test("every code has a section and a golden", () => {
   const goldens = readdirSync(projectFile("test/errors"));
   for (const code of emitted()) {
     assert.ok(known.has(code), `spec/errors.md has no section ## ${code} with a program, what is told, and a fix`);
-    assert.ok(goldens.includes(`${code}.esp`) && goldens.includes(`${code}.txt`), `test/errors has no ${code}.esp and ${code}.txt`);
+    assert.ok(
+      goldens.includes(`${code}.esp`) && goldens.includes(`${code}.txt`),
+      `test/errors has no ${code}.esp and ${code}.txt`,
+    );
   }
 });
 

@@ -20,7 +20,10 @@ fn scales(w: f32[N, K], group: size) -> f32[N, K / group] where K % group == 0 {
 `;
 
 function recipeOf(body: string, options: Parameters<typeof checked>[1] = {}): Recipe {
-  const recipe = checked(`${library}recipe r(model: llama, text: tokens, group = 32, damp = 0.5, deep = true) {\n${body}\n}`, options).recipes.get("r");
+  const recipe = checked(
+    `${library}recipe r(model: llama, text: tokens, group = 32, damp = 0.5, deep = true) {\n${body}\n}`,
+    options,
+  ).recipes.get("r");
   if (recipe === undefined) throw new Error("no recipe");
   return recipe;
 }
@@ -45,18 +48,39 @@ const wandaLoop = `for block in model.blocks {
 test("a statistic has one input x [T, K] whatever the function calls its sizes", () => {
   const [observe] = inBlocks(recipeOf(wandaLoop));
   assert.ok(observe?.kind === "observe");
-  assert.equal(printGraph(observe.graph).trim().split("\n").map((line) => line.trim()), ["graph squares[T, K; E](%0 x: E[T, K])", "%1 s: f32[K] = map p: sum m in 0..T: f32(%0[m, p]) ^ 2.0", "return %1 s"]);
+  assert.equal(
+    printGraph(observe.graph)
+      .trim()
+      .split("\n")
+      .map((line) => line.trim()),
+    [
+      "graph squares[T, K; E](%0 x: E[T, K])",
+      "%1 s: f32[K] = map p: sum m in 0..T: f32(%0[m, p]) ^ 2.0",
+      "return %1 s",
+    ],
+  );
 });
 
 test("a statistic may compare with what the layer receives in the model as it was given", () => {
-  const drift = "fn drift(now: E[M, P], before: E[M, P]) -> f32[P, P] { return s where s[i, j] = sum[m] (f32(before[m, i]) - f32(now[m, i])) * f32(now[m, j]) }";
-  const recipe = checked(`${drift} recipe r(model: llama, text: tokens) { for block in model.blocks { let d = observe block on text by drift  for w in block.linears { let v[n, k] = w[n, k] + d[w][k, k]  store w as v } } }`).recipes.get("r");
+  const drift =
+    "fn drift(now: E[M, P], before: E[M, P]) -> f32[P, P] { return s where s[i, j] = sum[m] (f32(before[m, i]) - f32(now[m, i])) * f32(now[m, j]) }";
+  const recipe = checked(
+    `${drift} recipe r(model: llama, text: tokens) { for block in model.blocks { let d = observe block on text by drift  for w in block.linears { let v[n, k] = w[n, k] + d[w][k, k]  store w as v } } }`,
+  ).recipes.get("r");
   const [observe] = inBlocks(recipe!);
   assert.ok(observe?.kind === "observe");
-  assert.equal(observe.graph.inputs.map(({ name }) => name), ["x", "dense"]);
+  assert.equal(
+    observe.graph.inputs.map(({ name }) => name),
+    ["x", "dense"],
+  );
   assert.match(printGraph(observe.graph), /drift\[T, K; E\]\(%0 x: E\[T, K\], %1 dense: E\[T, K\]\)/);
   assert.equal(verifyRecipe(recipe!), []);
-  for (const parameters of ["now: E[M, P], before: f32[M, P]", "now: E[M, P], before: E[P, M]", "now: E[M, P], before: E[M, P], more: E[M, P]", "now: E[M, P], before: f32"]) {
+  for (const parameters of [
+    "now: E[M, P], before: f32[M, P]",
+    "now: E[M, P], before: E[P, M]",
+    "now: E[M, P], before: E[M, P], more: E[M, P]",
+    "now: E[M, P], before: f32",
+  ]) {
     const source = `fn drift(${parameters}) -> f32[P] { return s where s[i] = sum[m] f32(now[m, i]) } recipe r(model: llama, text: tokens) { for block in model.blocks { let d = observe block on text by drift  for w in block.linears { let v[n, k] = w[n, k] + d[w][k]  store w as v } } }`;
     assert.equal(codes(source), ["E605"], parameters);
   }
@@ -66,8 +90,25 @@ test("a treatment takes what it uses; what N and K must satisfy waits for them",
   const [, linears] = inBlocks(recipeOf(wandaLoop));
   assert.ok(linears?.kind === "linears");
   const [treatment] = linears.treatments;
-  assert.equal(treatment?.inputs, [{ name: "w", kind: "weight" }, { name: "x2", kind: "statistic", observe: 0 }]);
-  assert.match(printGraph(treatment?.graph ?? { name: "", span: null, values: [], inputs: [], outputs: [], eqns: [], parameters: { sizes: [], dtypes: [], formats: [] }, constraints: [] }), /where K % 4 == 0\n\s*where K % 32 == 0/);
+  assert.equal(treatment?.inputs, [
+    { name: "w", kind: "weight" },
+    { name: "x2", kind: "statistic", observe: 0 },
+  ]);
+  assert.match(
+    printGraph(
+      treatment?.graph ?? {
+        name: "",
+        span: null,
+        values: [],
+        inputs: [],
+        outputs: [],
+        eqns: [],
+        parameters: { sizes: [], dtypes: [], formats: [] },
+        constraints: [],
+      },
+    ),
+    /where K % 4 == 0\n\s*where K % 32 == 0/,
+  );
   assert.ok(treatment?.graph.constraints.every((constraint) => constraint.span !== null));
   assert.is(treatment?.stores, "weight");
 });
@@ -81,20 +122,34 @@ test("branches on the layer's name make a treatment for each way", () => {
   }`);
   const [linears] = recipe.steps;
   assert.ok(linears?.kind === "linears");
-  assert.equal(linears.treatments.map((treatment) => [treatment.conditions.map(({ pattern, negate }) => `${negate ? "not " : ""}${pattern.glob}`), treatment.stores]), [
-    [["*.down_proj"], "weight"], [["not *.down_proj", "q_proj"], "weight"], [["not *.down_proj", "not q_proj"], null],
-  ]);
+  assert.equal(
+    linears.treatments.map((treatment) => [
+      treatment.conditions.map(({ pattern, negate }) => `${negate ? "not " : ""}${pattern.glob}`),
+      treatment.stores,
+    ]),
+    [
+      [["*.down_proj"], "weight"],
+      [["not *.down_proj", "q_proj"], "weight"],
+      [["not *.down_proj", "not q_proj"], null],
+    ],
+  );
   assert.is(recipe.needsText, false);
 });
 
 test("contradictory ways are left out", () => {
-  const [linears] = recipeOf(`for w in model.linears { var v = w  if w matches "a" { v[n, k] = 0 }  if not w matches "a" { store w as pack v as f16 } else { store w as v } }`.replace("{ v[n, k] = 0 }", "{ let _z[n, k] = w[n, k] }")).steps;
+  const [linears] = recipeOf(
+    `for w in model.linears { var v = w  if w matches "a" { v[n, k] = 0 }  if not w matches "a" { store w as pack v as f16 } else { store w as v } }`.replace(
+      "{ v[n, k] = 0 }",
+      "{ let _z[n, k] = w[n, k] }",
+    ),
+  ).steps;
   assert.ok(linears?.kind === "linears");
   assert.is(linears.treatments.length, 2);
 });
 
 test("branches on parameters are decided", () => {
-  const body = "for w in model.linears { if deep and group > 16 { store w as pack w as int4(group) with scale scales(w, group) } else { store w as pack w as f16 } }";
+  const body =
+    "for w in model.linears { if deep and group > 16 { store w as pack w as int4(group) with scale scales(w, group) } else { store w as pack w as f16 } }";
   const formatOf = (recipe: Recipe): string | null => {
     const [step] = recipe.steps;
     const graph = step?.kind === "linears" ? step.treatments[0]?.graph : undefined;
@@ -107,17 +162,31 @@ test("branches on parameters are decided", () => {
 });
 
 test("the original weight, windows and tokens are inputs", () => {
-  const [linears] = recipeOf("for w in model.linears { let v[n, k] = (w[n, k] + w.dense[n, k]) / tokens(text) * windows(text)  store w as v }").steps;
+  const [linears] = recipeOf(
+    "for w in model.linears { let v[n, k] = (w[n, k] + w.dense[n, k]) / tokens(text) * windows(text)  store w as v }",
+  ).steps;
   assert.ok(linears?.kind === "linears");
-  assert.equal(linears.treatments[0]?.inputs.map((input) => input.kind), ["weight", "original", "tokens", "windows"]);
+  assert.equal(
+    linears.treatments[0]?.inputs.map((input) => input.kind),
+    ["weight", "original", "tokens", "windows"],
+  );
 });
 
 test("settings: numbers, text, and what is wrong with them", () => {
-  assert.equal(recipeOf("save \"a\"", { set: { damp: "0.25", group: 64 } }).parameters, [
-    { name: "group", value: 64, fallback: 32 }, { name: "damp", value: 0.25, fallback: 0.5 }, { name: "deep", value: true, fallback: true },
+  assert.equal(recipeOf('save "a"', { set: { damp: "0.25", group: 64 } }).parameters, [
+    { name: "group", value: 64, fallback: 32 },
+    { name: "damp", value: 0.25, fallback: 0.5 },
+    { name: "deep", value: true, fallback: true },
   ]);
-  const source = "recipe r(model: llama, group = 32, deep = true) { save \"a\" }";
-  const bad: readonly Readonly<Record<string, number | boolean | string>>[] = [{ grop: 1 }, { group: "many" }, { group: true }, { deep: 1 }, { model: "x" }, { group: Infinity }];
+  const source = 'recipe r(model: llama, group = 32, deep = true) { save "a" }';
+  const bad: readonly Readonly<Record<string, number | boolean | string>>[] = [
+    { grop: 1 },
+    { group: "many" },
+    { group: true },
+    { deep: 1 },
+    { model: "x" },
+    { group: Infinity },
+  ];
   for (const set of bad) assert.equal(codes(source, { set }), ["E210"], JSON.stringify(set));
   const [found] = checkText(source, { set: { grop: 1 } }).diagnostics;
   assert.is(found?.help, "did you mean `group`?");
@@ -125,19 +194,35 @@ test("settings: numbers, text, and what is wrong with them", () => {
 });
 
 test("a parameter that is no integer cannot be a size", () => {
-  assert.equal(codes(`${library}recipe r(model: llama, group = 32) { for w in model.linears { store w as pack w as int4(group) with scale scales(w, group) } }`, { set: { group: 32.5 } })[0], "E415");
+  assert.equal(
+    codes(
+      `${library}recipe r(model: llama, group = 32) { for w in model.linears { store w as pack w as int4(group) with scale scales(w, group) } }`,
+      { set: { group: 32.5 } },
+    )[0],
+    "E415",
+  );
 });
 
 test("expect", () => {
-  const recipe = recipeOf("expect perplexity(model, text) < 1 + damp * perplexity(model.dense, text) and perplexity(model, text) >= 2 * 3");
-  assert.match(printRecipe(recipe), /expect perplexity\(model\) < \(1 \+ \(0\.5 \* perplexity\(model\.dense\)\)\) and perplexity\(model\) >= 6/);
+  const recipe = recipeOf(
+    "expect perplexity(model, text) < 1 + damp * perplexity(model.dense, text) and perplexity(model, text) >= 2 * 3",
+  );
+  assert.match(
+    printRecipe(recipe),
+    /expect perplexity\(model\) < \(1 \+ \(0\.5 \* perplexity\(model\.dense\)\)\) and perplexity\(model\) >= 6/,
+  );
   assert.is(recipe.needsText, true);
   assert.ok(recipe.steps[0]?.kind === "expect" && recipe.steps[0].text.startsWith("perplexity(model, text) < 1"));
 });
 
 test("a name used by one treatment is not unused", () => {
-  const { diagnostics } = checkText(`recipe r(model: llama) { for w in model.linears { let h[n, k] = 2 * w[n, k]  let g[n, k] = w[n, k]  if w matches "a" { store w as h } else { store w as pack w as f16 } } }`);
-  assert.equal(diagnostics.map((found) => found.message), ["`g` is never used"]);
+  const { diagnostics } = checkText(
+    `recipe r(model: llama) { for w in model.linears { let h[n, k] = 2 * w[n, k]  let g[n, k] = w[n, k]  if w matches "a" { store w as h } else { store w as pack w as f16 } } }`,
+  );
+  assert.equal(
+    diagnostics.map((found) => found.message),
+    ["`g` is never used"],
+  );
 });
 
 const wrong: Readonly<Record<string, readonly string[]>> = {
@@ -156,24 +241,29 @@ const wrong: Readonly<Record<string, readonly string[]>> = {
   "for block in model.blocks { let x = observe block on text by wanda }": ["E605"],
   "for block in model.blocks { let x = observe block on text by squars }": ["E202"],
   "for block in model.blocks { let x = observe block on model by squares }": ["E605"],
-  "for block in model.blocks { let x2 = observe block on text by squares  for w in block.linears { store w as wanda(w, x2) } }": ["E305"],
-  "for block in model.blocks { let x2 = observe block on text by squares  for w in block.linears { store w as wanda(w, x2[block]) } }": ["E305"],
+  "for block in model.blocks { let x2 = observe block on text by squares  for w in block.linears { store w as wanda(w, x2) } }":
+    ["E305"],
+  "for block in model.blocks { let x2 = observe block on text by squares  for w in block.linears { store w as wanda(w, x2[block]) } }":
+    ["E305"],
   "expect group < 3": ["E607"],
   "expect perplexity(model) < 3": ["E607"],
   "expect model < 3": ["E305"],
   "return model": ["E602"],
   "scan k in 0 .. 3 { }": ["E602"],
-  "save \"../up\"": ["E605"],
-  "for w in model.linears matching \"\" { store w as w }": ["E605"],
+  'save "../up"': ["E605"],
+  'for w in model.linears matching "" { store w as w }': ["E605"],
   "for w in model.linears { store w as pack w as int4(30) with scale w }": ["E501"],
 };
-for (const [body, expected] of Object.entries(wrong)) test(`wrong: ${body}`, () => assert.equal(failing(body), expected));
+for (const [body, expected] of Object.entries(wrong))
+  test(`wrong: ${body}`, () => assert.equal(failing(body), expected));
 
 test("parameters of recipes", () => {
-  assert.equal(codes("recipe r(model: llama, a) { save \"x\" }"), ["E603"]);
-  assert.equal(codes("recipe r(model: llama, a = 1 + 1) { save \"x\" }"), ["E603"]);
-  assert.equal(codes("recipe r(model: llama, a = 1, a = 2) { save \"x\" }"), ["E203"]);
-  assert.equal(messages("recipe r(model: llama, a: bool = 1) { save \"x\" }"), ["`a` is declared as bool, and its default is a number"]);
+  assert.equal(codes('recipe r(model: llama, a) { save "x" }'), ["E603"]);
+  assert.equal(codes('recipe r(model: llama, a = 1 + 1) { save "x" }'), ["E603"]);
+  assert.equal(codes('recipe r(model: llama, a = 1, a = 2) { save "x" }'), ["E203"]);
+  assert.equal(messages('recipe r(model: llama, a: bool = 1) { save "x" }'), [
+    "`a` is declared as bool, and its default is a number",
+  ]);
 });
 
 const folders = ["stdlib", "examples"] as const;
@@ -189,7 +279,10 @@ for (const folder of folders) {
   for (const name of readdirSync(projectFile(folder)).filter((file) => file.endsWith(".esp"))) {
     test(`${folder}/${name} is right, without a warning`, () => {
       const { value, diagnostics } = check(`${folder}/${name}`, { read });
-      assert.equal(diagnostics.map((found) => `${found.code} ${found.message}`), []);
+      assert.equal(
+        diagnostics.map((found) => `${found.code} ${found.message}`),
+        [],
+      );
       for (const [function_, graph] of value?.functions ?? []) assert.equal(verify(graph), [], function_);
       for (const recipe of value?.recipes.values() ?? []) assert.equal(verifyRecipe(recipe), []);
     });

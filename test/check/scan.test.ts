@@ -6,7 +6,9 @@ import { checkText, codes, graphOf, linesOf, messages } from "./support.js";
 const test = suite("scan and factorisations");
 
 /** A function whose body has `w0`, `u`, `s` (one for each row) and `keep` (2:4). */
-const inside = (body: string): string => `fn f(w0: f32[N, K], u: f32[K, K], s: f32[N], score: f32[N, K]) -> f32[N, K] where K % 4 == 0 {
+const inside = (
+  body: string,
+): string => `fn f(w0: f32[N, K], u: f32[K, K], s: f32[N], score: f32[N, K]) -> f32[N, K] where K % 4 == 0 {
   let keep = top 2 of 4 along k in score
   ${body}
 }`;
@@ -18,7 +20,9 @@ function patternOf(body: string): string {
 }
 
 test("what the body changes becomes a state, the step may bound ranges, and the trailing update is an `add`", () => {
-  assert.equal(linesOf(`fn gptq(w0: f32[N, K], u: f32[K, K], s: f32[N]) -> f32[N, K] {
+  assert.equal(
+    linesOf(
+      `fn gptq(w0: f32[N, K], u: f32[K, K], s: f32[N]) -> f32[N, K] {
     var w = w0
     var unchanged = u
     scan k in 0 .. K {
@@ -29,20 +33,25 @@ test("what the body changes becomes a state, the step may bound ranges, and the 
       w[n, k] = q[n]
     }
     return w
-  }`, "gptq"), [
-    "graph gptq[N, K](%0 w0: f32[N, K], %1 u: f32[K, K], %2 s: f32[N])",
-    "%8 w: f32[N, K] = scan k in 0..K from %3 = %0:",
-    "%4 q: f32[N] = map n: round(%3[n, k] / %2[n]) * %2[n]",
-    "%5 e: f32[N] = map n: (%3[n, k] - %4[n]) / %1[k, k]",
-    "%6 w: f32[N, K] = update %3[n, j] += -(%5[n] * %1[k, j]) for n in 0..N, j in k..K",
-    "%7 w: f32[N, K] = update %6[n, k] = %4[n] for n in 0..N",
-    "next %7",
-    "return %8 w",
-  ]);
+  }`,
+      "gptq",
+    ),
+    [
+      "graph gptq[N, K](%0 w0: f32[N, K], %1 u: f32[K, K], %2 s: f32[N])",
+      "%8 w: f32[N, K] = scan k in 0..K from %3 = %0:",
+      "%4 q: f32[N] = map n: round(%3[n, k] / %2[n]) * %2[n]",
+      "%5 e: f32[N] = map n: (%3[n, k] - %4[n]) / %1[k, k]",
+      "%6 w: f32[N, K] = update %3[n, j] += -(%5[n] * %1[k, j]) for n in 0..N, j in k..K",
+      "%7 w: f32[N, K] = update %6[n, k] = %4[n] for n in 0..N",
+      "next %7",
+      "return %8 w",
+    ],
+  );
 });
 
 test("a window opens where the step is a multiple; what a row has is a map", () => {
-  const lines = linesOf(`fn f(w0: f32[N, K], group: size) -> f32[N, K] where K % group == 0 {
+  const lines = linesOf(
+    `fn f(w0: f32[N, K], group: size) -> f32[N, K] where K % group == 0 {
     var w = w0
     scan k in 0 .. K {
       let end = select(k % group == 0, k + group, k)
@@ -50,9 +59,17 @@ test("a window opens where the step is a multiple; what a row has is a map", () 
       w[n, j] = min(w[n, j], largest[n]) for j in k .. end
     }
     return w
-  }`, "f");
-  assert.ok(lines.includes("%2 largest: f32[N] = map n: max j in k..select(k % group == 0, k + group, k): abs(%1[n, j]?)"), lines.join("\n"));
-  assert.ok(lines.some((line) => line.includes("for n in 0..N, j in k..select(k % group == 0, k + group, k)")), lines.join("\n"));
+  }`,
+    "f",
+  );
+  assert.ok(
+    lines.includes("%2 largest: f32[N] = map n: max j in k..select(k % group == 0, k + group, k): abs(%1[n, j]?)"),
+    lines.join("\n"),
+  );
+  assert.ok(
+    lines.some((line) => line.includes("for n in 0..N, j in k..select(k % group == 0, k + group, k)")),
+    lines.join("\n"),
+  );
 });
 
 test("scans in functions are inlined, loops in a step unrolled, and a step may have its own `var`", () => {
@@ -117,9 +134,15 @@ test("packing what the walk has refilled does not compile, and the update is nam
   }
   return pack w as nm(2, 4) of f16`).replace("-> f32[N, K]", "-> f32[N, K] as nm(2, 4) of f16");
   const { diagnostics } = checkText(source);
-  assert.equal(diagnostics.map((found) => found.code), ["E502"]);
+  assert.equal(
+    diagnostics.map((found) => found.code),
+    ["E502"],
+  );
   const labels = diagnostics[0]!.labels.map(({ span, message }) => `${source.slice(span.start, span.end)}: ${message}`);
-  assert.ok(labels.some((label) => label.startsWith("w[n, j] -= ") && label.includes("writes to pruned weights")), labels.join("\n"));
+  assert.ok(
+    labels.some((label) => label.startsWith("w[n, j] -= ") && label.includes("writes to pruned weights")),
+    labels.join("\n"),
+  );
   assert.match(diagnostics[0]!.help ?? "", /where keep/);
 });
 
@@ -143,11 +166,19 @@ const wrong: { readonly [body: string]: readonly string[] } = {
   "return y where y[n, k] = cholesky(u) for n in 0 .. N, k in 0 .. K": ["E306"],
 };
 for (const [body, expected] of Object.entries(wrong)) {
-  test(`refused: ${body}`, () => assert.equal(checkText(inside(body)).diagnostics.filter((found) => found.severity === "error").map((found) => found.code), expected, messages(inside(body)).join("\n")));
+  test(`refused: ${body}`, () =>
+    assert.equal(
+      checkText(inside(body))
+        .diagnostics.filter((found) => found.severity === "error")
+        .map((found) => found.code),
+      expected,
+      messages(inside(body)).join("\n"),
+    ));
 }
 
 test("a function with a scan is not called in a scan, and `cholesky` is no name for a function", () => {
-  assert.equal(codes(`fn inner(x: f32[K]) -> f32[K] {
+  assert.equal(
+    codes(`fn inner(x: f32[K]) -> f32[K] {
     var y = x
     scan k in 1 .. K { y[k] += y[k - 1] }
     return y
@@ -156,12 +187,16 @@ test("a function with a scan is not called in a scan, and `cholesky` is no name 
     var y = x
     scan k in 0 .. K { let z = inner(y)  y[k] = z[k] }
     return y
-  }`), ["E601"]);
+  }`),
+    ["E601"],
+  );
   assert.equal(codes("fn cholesky(x: f32[K]) -> f32[K] { return x }"), ["E203"]);
 });
 
 test("a name that only the first look at the body uses gives no warning twice", () => {
-  const source = inside("var w = w0 where keep  scan k in 0 .. K { let unused[n] = w[n, k]  w[n, j] -= s[n] for j in k .. K }  return w");
+  const source = inside(
+    "var w = w0 where keep  scan k in 0 .. K { let unused[n] = w[n, k]  w[n, j] -= s[n] for j in k .. K }  return w",
+  );
   assert.equal(codes(source), ["E208"]);
 });
 

@@ -24,7 +24,8 @@ export function rendered(diagnostics: readonly Diagnostic[], files: Files): stri
 /** What a program without errors means; its graphs are in order. */
 export function checked(source: string | Files, options: CheckOptions = {}): CheckedModule {
   const { value, diagnostics } = checkText(source, options);
-  if (value === null) throw new Error(rendered(diagnostics, typeof source === "string" ? { "main.esp": source } : source));
+  if (value === null)
+    throw new Error(rendered(diagnostics, typeof source === "string" ? { "main.esp": source } : source));
   for (const [name, graph] of value.functions) {
     const faults = verify(graph);
     if (faults.length > 0) throw new Error(`${name}: ${faults.join("\n")}`);
@@ -41,7 +42,10 @@ export function graphOf(source: string | Files, name: string): SymbolicGraph {
 
 /** The lines of a function's graph, without the indentation. */
 export function linesOf(source: string | Files, name: string): readonly string[] {
-  return printGraph(graphOf(source, name)).trim().split("\n").map((line) => line.trim());
+  return printGraph(graphOf(source, name))
+    .trim()
+    .split("\n")
+    .map((line) => line.trim());
 }
 
 /** The codes of the findings, in order. */

@@ -24,7 +24,15 @@ function documentOf<T>({ code, stdout, stderr }: Ended): T {
 }
 
 commands("devices: what there is, one of it the default", async () => {
-  const { devices } = documentOf<{ devices: readonly { name: string; kind: string; default: boolean; features: readonly string[]; limits: Record<string, number> }[] }>(await espalier("devices", "--json"));
+  const { devices } = documentOf<{
+    devices: readonly {
+      name: string;
+      kind: string;
+      default: boolean;
+      features: readonly string[];
+      limits: Record<string, number>;
+    }[];
+  }>(await espalier("devices", "--json"));
   assert.is(devices.filter((device) => device.default).length, 1);
   for (const { features, limits } of devices) {
     assert.ok(Array.isArray(features));
@@ -33,22 +41,85 @@ commands("devices: what there is, one of it the default", async () => {
 });
 
 commands("compress writes a model that inspect, eval and generate take", async () => {
-  const report = documentOf<{ tensors: readonly Record<string, unknown>[]; bytesBefore: number; bytesAfter: number; seconds: number }>(
-    await espalier("compress", "examples/int4.esp", "--model", classics, "--out", out, "--device", "cpu", "--json"));
+  const report = documentOf<{
+    tensors: readonly Record<string, unknown>[];
+    bytesBefore: number;
+    bytesAfter: number;
+    seconds: number;
+  }>(await espalier("compress", "examples/int4.esp", "--model", classics, "--out", out, "--device", "cpu", "--json"));
   assert.is(report.tensors.length, 28);
-  assert.equal(Object.keys(report.tensors[0] ?? {}).sort(), ["bitsPerWeight", "bytes", "format", "layerError", "name", "pattern", "relativeError", "seconds"]);
+  assert.equal(Object.keys(report.tensors[0] ?? {}).sort(), [
+    "bitsPerWeight",
+    "bytes",
+    "format",
+    "layerError",
+    "name",
+    "pattern",
+    "relativeError",
+    "seconds",
+  ]);
   assert.ok(report.bytesAfter < 0.5 * report.bytesBefore);
 
-  const inspected = documentOf<{ tensors: readonly Record<string, unknown>[]; parameters: number; bytes: number; bitsPerWeight: number }>(await espalier("inspect", out, "--json"));
-  assert.equal(Object.keys(inspected.tensors[0] ?? {}).sort(), ["bitsPerWeight", "bytes", "dtype", "format", "name", "pattern", "shape", "zeros"]);
+  const inspected = documentOf<{
+    tensors: readonly Record<string, unknown>[];
+    parameters: number;
+    bytes: number;
+    bitsPerWeight: number;
+  }>(await espalier("inspect", out, "--json"));
+  assert.equal(Object.keys(inspected.tensors[0] ?? {}).sort(), [
+    "bitsPerWeight",
+    "bytes",
+    "dtype",
+    "format",
+    "name",
+    "pattern",
+    "shape",
+    "zeros",
+  ]);
   assert.is(inspected.bytes, report.bytesAfter);
 
-  const scored = documentOf<Record<string, unknown>>(await espalier("eval", "--model", out, "--text", join(classics, "eval.txt"), "--window", "64", "--limit", "1", "--device", "cpu", "--json"));
+  const scored = documentOf<Record<string, unknown>>(
+    await espalier(
+      "eval",
+      "--model",
+      out,
+      "--text",
+      join(classics, "eval.txt"),
+      "--window",
+      "64",
+      "--limit",
+      "1",
+      "--device",
+      "cpu",
+      "--json",
+    ),
+  );
   assert.equal(Object.keys(scored).sort(), ["device", "perplexity", "seconds", "tokens", "windows"]);
   assert.is(scored["tokens"], 64);
 
-  const spoken = documentOf<Record<string, unknown>>(await espalier("generate", "--model", out, "--prompt", "\"My dear Mr. Holmes,\" said he,", "--max-tokens", "2", "--device", "cpu", "--json"));
-  assert.equal(Object.keys(spoken).sort(), ["decodeTokensPerSecond", "device", "ids", "newTokens", "prefillTokensPerSecond", "promptTokens", "text"]);
+  const spoken = documentOf<Record<string, unknown>>(
+    await espalier(
+      "generate",
+      "--model",
+      out,
+      "--prompt",
+      '"My dear Mr. Holmes," said he,',
+      "--max-tokens",
+      "2",
+      "--device",
+      "cpu",
+      "--json",
+    ),
+  );
+  assert.equal(Object.keys(spoken).sort(), [
+    "decodeTokensPerSecond",
+    "device",
+    "ids",
+    "newTokens",
+    "prefillTokensPerSecond",
+    "promptTokens",
+    "text",
+  ]);
   assert.is((spoken["ids"] as readonly number[]).length, 14);
 });
 
@@ -78,10 +149,13 @@ commands("a device that runs out of memory is told of, and nothing is written", 
     const recipe = check("examples/int4.esp", createHost()).value?.recipes.get("int4_nearest");
     assert.ok(recipe);
     const path = join(folder.path, "never");
-    await compress(caller, model, recipe, { output: path, source: "" }).then(() => assert.unreachable(), (error: unknown) => {
-      assert.instance(error, DeviceError);
-      assert.is((error as DeviceError).code, "out-of-memory");
-    });
+    await compress(caller, model, recipe, { output: path, source: "" }).then(
+      () => assert.unreachable(),
+      (error: unknown) => {
+        assert.instance(error, DeviceError);
+        assert.is((error as DeviceError).code, "out-of-memory");
+      },
+    );
     assert.not(readdirSync(folder.path).some((name) => name !== "int4"));
   } finally {
     await model.close();

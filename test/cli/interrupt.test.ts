@@ -39,26 +39,47 @@ interrupt("a killed run leaves nothing under the output's name, and the next one
   assert.equal(readdirSync(folder.path), []);
 });
 
-interrupt("what a killed run left that had this process's number goes too; what this process or another machine has there stays", async () => {
-  const out = join(folder.path, "reborn");
-  const staged = (owner: ReturnType<typeof thisProcess>): string => `${stateDirectory(out).replace(/state$/, "new")}-${printOwner(owner)}-00`;
-  const [stale, own, other] = [staged({ ...thisProcess(), mark: "0123abc" }), staged(thisProcess()), staged({ ...thisProcess(), host: "another" })];
-  for (const directory of [stale, own, other]) mkdirSync(directory);
-  await checkOutput(out, { model: classics, force: false });
-  assert.equal([stale, own, other].map(existsSync), [false, true, true]);
-  for (const directory of [own, other]) rmdirSync(directory);
-});
+interrupt(
+  "what a killed run left that had this process's number goes too; what this process or another machine has there stays",
+  async () => {
+    const out = join(folder.path, "reborn");
+    const staged = (owner: ReturnType<typeof thisProcess>): string =>
+      `${stateDirectory(out).replace(/state$/, "new")}-${printOwner(owner)}-00`;
+    const [stale, own, other] = [
+      staged({ ...thisProcess(), mark: "0123abc" }),
+      staged(thisProcess()),
+      staged({ ...thisProcess(), host: "another" }),
+    ];
+    for (const directory of [stale, own, other]) mkdirSync(directory);
+    await checkOutput(out, { model: classics, force: false });
+    assert.equal([stale, own, other].map(existsSync), [false, true, true]);
+    for (const directory of [own, other]) rmdirSync(directory);
+  },
+);
 
-interrupt("compress that is told to stop while it computes leaves nothing, nor the directories that it made on the way", async () => {
-  const out = join(folder.path, "new", "deep", "stopped");
-  const child = start("runtime/cli/main.js", ["compress", "examples/wanda-2of4.esp", "--model", classics, "--out", out, "--device", "cpu", "--json"]);
-  const end = ended(child);
-  await printed(child, "compressing");
-  child.kill("SIGINT");
-  const { code, stdout } = await end;
-  assert.is(code, 130);
-  assert.is(stdout, "");
-  assert.equal(readdirSync(folder.path), []);
-});
+interrupt(
+  "compress that is told to stop while it computes leaves nothing, nor the directories that it made on the way",
+  async () => {
+    const out = join(folder.path, "new", "deep", "stopped");
+    const child = start("runtime/cli/main.js", [
+      "compress",
+      "examples/wanda-2of4.esp",
+      "--model",
+      classics,
+      "--out",
+      out,
+      "--device",
+      "cpu",
+      "--json",
+    ]);
+    const end = ended(child);
+    await printed(child, "compressing");
+    child.kill("SIGINT");
+    const { code, stdout } = await end;
+    assert.is(code, 130);
+    assert.is(stdout, "");
+    assert.equal(readdirSync(folder.path), []);
+  },
+);
 
 interrupt.run();

@@ -5,7 +5,11 @@ import { claimStdout } from "../../runtime/cli/stdout.js";
 
 const system = koffi.load(null);
 const puts = system.func("int puts(const char *text)") as (text: string) => number;
-const write = system.func("long write(int descriptor, const char *text, size_t length)") as (descriptor: number, text: string, length: number) => number;
+const write = system.func("long write(int descriptor, const char *text, size_t length)") as (
+  descriptor: number,
+  text: string,
+  length: number,
+) => number;
 
 const output = createOutput(true, await claimStdout());
 puts("buffered by C");

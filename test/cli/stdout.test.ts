@@ -8,7 +8,8 @@ stdout("holds the result alone, whatever native code and libraries print", async
   const { code, stdout: out, stderr } = await ended(start("test/cli/noisy.js", []));
   assert.is(code, 0, stderr);
   assert.equal(JSON.parse(out), { answer: 42 });
-  for (const noise of ["buffered by C", "native", "from JavaScript", "a note", "buffered until the end"]) assert.ok(stderr.includes(noise), noise);
+  for (const noise of ["buffered by C", "native", "from JavaScript", "a note", "buffered until the end"])
+    assert.ok(stderr.includes(noise), noise);
 });
 
 stdout.run();

@@ -29,7 +29,14 @@ export function ended(child: ChildProcess): Promise<Ended> {
   child.stderr?.on("data", (chunk: Buffer) => err.push(chunk));
   return new Promise((resolve, reject) => {
     child.once("error", reject);
-    child.once("close", (code, signal) => resolve({ code, signal, stdout: Buffer.concat(out).toString("utf8"), stderr: Buffer.concat(err).toString("utf8") }));
+    child.once("close", (code, signal) =>
+      resolve({
+        code,
+        signal,
+        stdout: Buffer.concat(out).toString("utf8"),
+        stderr: Buffer.concat(err).toString("utf8"),
+      }),
+    );
   });
 }
 
@@ -53,7 +60,11 @@ export function espalier(...args: readonly string[]): Promise<Ended> {
 }
 
 /** A folder for a test, with a helper that writes files into it; `remove` takes it away. */
-export function temporaryFolder(): { readonly path: string; write(name: string, text: string | Uint8Array): string; remove(): void } {
+export function temporaryFolder(): {
+  readonly path: string;
+  write(name: string, text: string | Uint8Array): string;
+  remove(): void;
+} {
   const path = mkdtempSync(join(tmpdir(), "espalier-cli-"));
   return {
     path,

@@ -12,22 +12,36 @@ usage.after(() => folder.remove());
 usage("help lists the commands and ends with 0", async () => {
   const { code, stdout } = await espalier("--help");
   assert.is(code, 0);
-  for (const command of ["check", "compile", "compress", "generate", "eval", "inspect", "bench", "devices"]) assert.match(stdout, new RegExp(`^ {2}${command} `, "m"));
+  for (const command of ["check", "compile", "compress", "generate", "eval", "inspect", "bench", "devices"])
+    assert.match(stdout, new RegExp(`^ {2}${command} `, "m"));
 });
 
 const wrong: readonly (readonly [string, readonly string[], RegExp])[] = [
   ["an unknown command", ["compres"], /unknown command 'compres'/],
   ["a missing option", ["eval", "--model", classics], /required option '--text <file>'/],
-  ["an option that takes other values", ["eval", "--model", classics, "--text", "x", "--device", "tpu", "--json"], /Allowed choices are auto, gpu, cpu/],
-  ["a list of nothing", ["sensitivity", "--model", classics, "--text", "x", "--treatments", ",", "--json"], /Expected recipes with commas between/],
-  ["a number out of range", ["generate", "--model", classics, "--prompt", "x", "--top-p", "0"], /Expected a number above 0, at most 1/],
+  [
+    "an option that takes other values",
+    ["eval", "--model", classics, "--text", "x", "--device", "tpu", "--json"],
+    /Allowed choices are auto, gpu, cpu/,
+  ],
+  [
+    "a list of nothing",
+    ["sensitivity", "--model", classics, "--text", "x", "--treatments", ",", "--json"],
+    /Expected recipes with commas between/,
+  ],
+  [
+    "a number out of range",
+    ["generate", "--model", classics, "--prompt", "x", "--top-p", "0"],
+    /Expected a number above 0, at most 1/,
+  ],
 ];
 for (const [name, args, message] of wrong) {
   usage(`${name} ends with 2`, async () => {
     const { code, stdout, stderr } = await espalier(...args);
     assert.is(code, 2);
     assert.match(stderr, message);
-    if (args.includes("--json")) assert.match((JSON.parse(stdout) as { error: { message: string } }).error.message, message);
+    if (args.includes("--json"))
+      assert.match((JSON.parse(stdout) as { error: { message: string } }).error.message, message);
     else assert.is(stdout, "");
   });
 }
@@ -36,7 +50,9 @@ usage("check prints diagnostics and ends with 1; with none, 0", async () => {
   const bad = folder.write("bad.esp", "fn f(x: f32[N]) -> f32[N] {\n  return y where y[n] = z[n]\n}\n");
   const found = await espalier("check", "--json", bad, "examples/mixed.esp");
   assert.is(found.code, 1);
-  const { diagnostics } = JSON.parse(found.stdout) as { diagnostics: readonly { severity: string; labels: readonly { span: { file: string } }[] }[] };
+  const { diagnostics } = JSON.parse(found.stdout) as {
+    diagnostics: readonly { severity: string; labels: readonly { span: { file: string } }[] }[];
+  };
   assert.ok(diagnostics.length > 0);
   for (const { labels } of diagnostics) assert.is(labels[0]?.span.file, bad);
   const clean = await espalier("check", "--json", "examples/mixed.esp", "examples/int4.esp");
@@ -45,8 +61,23 @@ usage("check prints diagnostics and ends with 1; with none, 0", async () => {
 });
 
 usage("compile takes sizes, dtypes and formats together and one by one", async () => {
-  const file = folder.write("scale.esp", "fn scale(x: f32[N, K], w: f32[M, K] as F) -> f32[N, M] {\n  return y where y[n, m] = 2.0 * sum[k] x[n, k] * w[m, k]\n}\n");
-  const { code, stdout, stderr } = await espalier("compile", file, "--emit", "wgsl", "--size", "N=3", "K=256", "--size", "M=5", "--size", "F=int4(128)");
+  const file = folder.write(
+    "scale.esp",
+    "fn scale(x: f32[N, K], w: f32[M, K] as F) -> f32[N, M] {\n  return y where y[n, m] = 2.0 * sum[k] x[n, k] * w[m, k]\n}\n",
+  );
+  const { code, stdout, stderr } = await espalier(
+    "compile",
+    file,
+    "--emit",
+    "wgsl",
+    "--size",
+    "N=3",
+    "K=256",
+    "--size",
+    "M=5",
+    "--size",
+    "F=int4(128)",
+  );
   assert.is(code, 0, stderr);
   assert.match(stdout, /@compute/);
   const without = await espalier("compile", file, "--size", "N=3");
@@ -55,30 +86,130 @@ usage("compile takes sizes, dtypes and formats together and one by one", async (
 });
 
 usage("compile prints what a recipe does to a layer", async () => {
-  const { code, stdout, stderr } = await espalier("compile", "examples/int4.esp", "--emit", "plan", "--size", "N=8", "K=128", "--json");
+  const { code, stdout, stderr } = await espalier(
+    "compile",
+    "examples/int4.esp",
+    "--emit",
+    "plan",
+    "--size",
+    "N=8",
+    "K=128",
+    "--json",
+  );
   assert.is(code, 0, stderr);
   assert.is((JSON.parse(stdout) as { version: number }).version, 1);
 });
 
 /** Whatever needs no device to be told is told without one. */
 const refused: readonly (readonly [string, () => readonly string[], RegExp])[] = [
-  ["a recipe with an error", () => compress(folder.write("open.esp", "recipe a(model: llama) {\n  for w in model.linears { store w as pack w as nm(2, 4 of f16 }\n}\n")), /error\[E1\d\d\]/],
-  ["packing what is not provably n:m", () => compress(folder.write("full.esp", "recipe a(model: llama) {\n  for w in model.linears { store w as pack w as nm(2, 4) of f16 }\n}\n")), /error\[E502\].*nothing guarantees/],
-  ["a pattern that matches no module", () => compress(folder.write("none.esp", "recipe a(model: llama) {\n  for w in model.linears matching \"q_prj\" { store w as pack w as f16 }\n}\n")), /"q_prj" matches no linear layer.*q_proj/],
-  ["columns that the group does not divide", () => compress("examples/int4.esp", "--set", "group=96"), /256 is not a multiple of 96/],
+  [
+    "a recipe with an error",
+    () =>
+      compress(
+        folder.write(
+          "open.esp",
+          "recipe a(model: llama) {\n  for w in model.linears { store w as pack w as nm(2, 4 of f16 }\n}\n",
+        ),
+      ),
+    /error\[E1\d\d\]/,
+  ],
+  [
+    "packing what is not provably n:m",
+    () =>
+      compress(
+        folder.write(
+          "full.esp",
+          "recipe a(model: llama) {\n  for w in model.linears { store w as pack w as nm(2, 4) of f16 }\n}\n",
+        ),
+      ),
+    /error\[E502\].*nothing guarantees/,
+  ],
+  [
+    "a pattern that matches no module",
+    () =>
+      compress(
+        folder.write(
+          "none.esp",
+          'recipe a(model: llama) {\n  for w in model.linears matching "q_prj" { store w as pack w as f16 }\n}\n',
+        ),
+      ),
+    /"q_prj" matches no linear layer.*q_proj/,
+  ],
+  [
+    "columns that the group does not divide",
+    () => compress("examples/int4.esp", "--set", "group=96"),
+    /256 is not a multiple of 96/,
+  ],
   ["a group that no format has", () => compress("examples/int4.esp", "--set", "group=100"), /multiple of 8.*is 100/],
-  ["a group of no columns", () => compress("examples/int4.esp", "--set", "group=0"), /error\[E501\].*group of int4 must be a positive multiple of 8/],
-  ["a format that there is not", () => compress(folder.write("int3.esp", "recipe a(model: llama) {\n  for w in model.linears { store w as pack w as int3(128) }\n}\n")), /error\[E501\].*no format `int3`/],
-  ["a parameter that is no number", () => compress("examples/gptq-int4.esp", "--set", "damp=little"), /error\[E210\].*`damp` is a number, and is set to `little`[^]*default is 0.01/],
-  ["an unknown parameter", () => compress("examples/int4.esp", "--set", "grup=64"), /no parameter `grup`[^]*did you mean `group`/],
-  ["a text that is empty", () => compress("examples/wanda-2of4.esp", "--text", folder.write("empty.txt", "\n")), /empty/],
-  ["a text that is too short", () => compress("examples/wanda-2of4.esp", "--text", folder.write("short.txt", "Call me Ishmael.")), /needs 255/],
-  ["more windows than the text has", () => compress("examples/wanda-2of4.esp", "--windows", "100000"), /has \d+ tokens, but 100000 windows of 256 need 25500000; it is enough for \d+/],
-  ["a GGUF file that is cut short", () => ["inspect", folder.write("cut.gguf", readFileSync(projectFile("test/data/gguf/classics-1l-f16.gguf")).subarray(0, 100_000))], /error\[M164\].*ends at byte \d+ of the data, but the file holds[^]*fetch it again/],
-  ["an output inside of the model", () => ["compress", "examples/int4.esp", "--model", classics, "--out", join(classics, "smaller")], /lies inside/],
-  ["an output that exists", () => ["compress", "examples/int4.esp", "--model", classics, "--out", folder.path], /exists already[^]*--force/],
-  ["a window beyond the context", () => ["eval", "--model", classics, "--text", join(classics, "eval.txt"), "--window", "600"], /context of 512/],
-  ["a prompt longer than the context", () => ["generate", "--model", classics, "--prompt", "on and on ".repeat(400)], /context holds 512/],
+  [
+    "a group of no columns",
+    () => compress("examples/int4.esp", "--set", "group=0"),
+    /error\[E501\].*group of int4 must be a positive multiple of 8/,
+  ],
+  [
+    "a format that there is not",
+    () =>
+      compress(
+        folder.write(
+          "int3.esp",
+          "recipe a(model: llama) {\n  for w in model.linears { store w as pack w as int3(128) }\n}\n",
+        ),
+      ),
+    /error\[E501\].*no format `int3`/,
+  ],
+  [
+    "a parameter that is no number",
+    () => compress("examples/gptq-int4.esp", "--set", "damp=little"),
+    /error\[E210\].*`damp` is a number, and is set to `little`[^]*default is 0.01/,
+  ],
+  [
+    "an unknown parameter",
+    () => compress("examples/int4.esp", "--set", "grup=64"),
+    /no parameter `grup`[^]*did you mean `group`/,
+  ],
+  [
+    "a text that is empty",
+    () => compress("examples/wanda-2of4.esp", "--text", folder.write("empty.txt", "\n")),
+    /empty/,
+  ],
+  [
+    "a text that is too short",
+    () => compress("examples/wanda-2of4.esp", "--text", folder.write("short.txt", "Call me Ishmael.")),
+    /needs 255/,
+  ],
+  [
+    "more windows than the text has",
+    () => compress("examples/wanda-2of4.esp", "--windows", "100000"),
+    /has \d+ tokens, but 100000 windows of 256 need 25500000; it is enough for \d+/,
+  ],
+  [
+    "a GGUF file that is cut short",
+    () => [
+      "inspect",
+      folder.write("cut.gguf", readFileSync(projectFile("test/data/gguf/classics-1l-f16.gguf")).subarray(0, 100_000)),
+    ],
+    /error\[M164\].*ends at byte \d+ of the data, but the file holds[^]*fetch it again/,
+  ],
+  [
+    "an output inside of the model",
+    () => ["compress", "examples/int4.esp", "--model", classics, "--out", join(classics, "smaller")],
+    /lies inside/,
+  ],
+  [
+    "an output that exists",
+    () => ["compress", "examples/int4.esp", "--model", classics, "--out", folder.path],
+    /exists already[^]*--force/,
+  ],
+  [
+    "a window beyond the context",
+    () => ["eval", "--model", classics, "--text", join(classics, "eval.txt"), "--window", "600"],
+    /context of 512/,
+  ],
+  [
+    "a prompt longer than the context",
+    () => ["generate", "--model", classics, "--prompt", "on and on ".repeat(400)],
+    /context holds 512/,
+  ],
 ];
 for (const [name, args, message] of refused) {
   usage(`${name} is refused before a device is opened, and nothing is written`, async () => {
@@ -103,7 +234,10 @@ usage("a recipe by its name alone is that of an example", async () => {
   const { code, stderr } = await espalier("compress", "best", "--model", classics, "--out", out, "--set", "group=7");
   assert.is(code, 1);
   assert.match(stderr, /E501[^]*examples\/best\.esp/);
-  assert.match((await espalier("compress", "no-such-recipe", "--model", classics, "--out", out)).stderr, /no-such-recipe/);
+  assert.match(
+    (await espalier("compress", "no-such-recipe", "--model", classics, "--out", out)).stderr,
+    /no-such-recipe/,
+  );
 });
 
 usage.run();

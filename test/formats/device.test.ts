@@ -21,12 +21,29 @@ device.before(async (context) => {
 device.after(({ close }) => close());
 
 const cases = [
-  ["f32", 5], ["f16", 5], ["f16", 16], ["bf16", 6], ["i32", 4], ["u32", 3],
-  ["int4(32)", 64], ["int4(channel, asymmetric)", 13], ["int8(16, asymmetric, scale: f32)", 48],
-  ["nm(2, 4) of f16", 32], ["nm(2, 4) of f16", 12], ["nm(2, 4) of int4(64)", 128], ["nm(2, 4) of int4(8, asymmetric)", 40],
-  ["nm(1, 4) of bf16", 32], ["nm(4, 8) of int8(64)", 64], ["nm(3, 4) of int4(channel)", 20], ["nm(5, 8) of f32", 24],
-  ["q8_0", 96], ["q4_0", 32], ["q4_1", 64], ["q6_k", 512],
-  ["bitmask of f16", 160], ["bitmask of f32", 7],
+  ["f32", 5],
+  ["f16", 5],
+  ["f16", 16],
+  ["bf16", 6],
+  ["i32", 4],
+  ["u32", 3],
+  ["int4(32)", 64],
+  ["int4(channel, asymmetric)", 13],
+  ["int8(16, asymmetric, scale: f32)", 48],
+  ["nm(2, 4) of f16", 32],
+  ["nm(2, 4) of f16", 12],
+  ["nm(2, 4) of int4(64)", 128],
+  ["nm(2, 4) of int4(8, asymmetric)", 40],
+  ["nm(1, 4) of bf16", 32],
+  ["nm(4, 8) of int8(64)", 64],
+  ["nm(3, 4) of int4(channel)", 20],
+  ["nm(5, 8) of f32", 24],
+  ["q8_0", 96],
+  ["q4_0", 32],
+  ["q4_1", 64],
+  ["q6_k", 512],
+  ["bitmask of f16", 160],
+  ["bitmask of f32", 7],
 ] as const;
 
 /** The smallest f32 that no device may take for zero. */
@@ -40,18 +57,28 @@ for (const [text, columns] of cases) {
     const { shape, grid } = drawn;
     const spec = formatOfSpec(format).complete(format, dense);
     const words = formatOfSpec(spec).encode(spec, shape, dense, grid);
-    const run = async (kernel: Kernel, tensors: Readonly<Record<string, Uint32Array | Float32Array>>): Promise<Uint32Array> => {
-      const memory = new Map(Object.entries(tensors).map(([name, values]) => [name, values.slice().buffer as ArrayBuffer]));
+    const run = async (
+      kernel: Kernel,
+      tensors: Readonly<Record<string, Uint32Array | Float32Array>>,
+    ): Promise<Uint32Array> => {
+      const memory = new Map(
+        Object.entries(tensors).map(([name, values]) => [name, values.slice().buffer as ArrayBuffer]),
+      );
       return (await runKernel(executor, kernel, memory)).get("out")!;
     };
     const decoded = [...formatOfSpec(spec).decode(spec, shape, words)].map((value) => value + 0);
-    const values = (out: Uint32Array): number[] => [...new Float32Array(out.buffer, 0, decoded.length)].map((value) => value + 0);
+    const values = (out: Uint32Array): number[] =>
+      [...new Float32Array(out.buffer, 0, decoded.length)].map((value) => value + 0);
     const kernels = lawKernels(spec, shape);
     assert.equal(values(await run(kernels.locate, { words })), decoded, "locate");
     if (kernels.stored !== null) assert.equal(values(await run(kernels.stored, { words })), decoded, "stored");
     if (kernels.packed === null) return;
     const scale = grid?.scale ?? new Float32Array(1);
-    assert.equal([...(await run(kernels.packed, { dense, scale, zero: grid?.zero ?? scale }))].slice(0, words.length), [...words], "packed");
+    assert.equal(
+      [...(await run(kernels.packed, { dense, scale, zero: grid?.zero ?? scale }))].slice(0, words.length),
+      [...words],
+      "packed",
+    );
   });
 }
 

@@ -1,7 +1,16 @@
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { bf16Bits, bf16BitsExpr, bf16FromBits, f16Bits, f16BitsExpr, f16FromBits, f32Bits, f32FromBits } from "../../compiler/formats/half.js";
+import {
+  bf16Bits,
+  bf16BitsExpr,
+  bf16FromBits,
+  f16Bits,
+  f16BitsExpr,
+  f16FromBits,
+  f32Bits,
+  f32FromBits,
+} from "../../compiler/formats/half.js";
 import type { Build } from "../../compiler/formats/format.js";
 import { loadBuffer } from "../../compiler/kernel/build.js";
 import { roundToF16 } from "../../compiler/kernel/fold.js";
@@ -18,12 +27,33 @@ function borders(fromBits: (bits: number) => number): Float32Array {
     const [low, high] = [fromBits(bits), fromBits(bits + 1)];
     if (!Number.isFinite(high)) continue;
     const middle = f32Bits((low + high) / 2);
-    for (const at of [f32Bits(low), f32Bits(high), middle, middle - 1, middle + 1]) values.push(f32FromBits(at), -f32FromBits(at));
+    for (const at of [f32Bits(low), f32Bits(high), middle, middle - 1, middle + 1])
+      values.push(f32FromBits(at), -f32FromBits(at));
   }
   return Float32Array.from(values);
 }
 
-const specials = Float32Array.of(0, -0, Infinity, -Infinity, NaN, 65504, 65519.99, 65520, 65535, 65536, 1e38, 2 ** -24, 2 ** -25, 2 ** -25 * 1.0001, 2 ** -26, 1e-45, 2 ** -14, 2 ** -14 - 2 ** -25, 3.4e38);
+const specials = Float32Array.of(
+  0,
+  -0,
+  Infinity,
+  -Infinity,
+  NaN,
+  65504,
+  65519.99,
+  65520,
+  65535,
+  65536,
+  1e38,
+  2 ** -24,
+  2 ** -25,
+  2 ** -25 * 1.0001,
+  2 ** -26,
+  1e-45,
+  2 ** -14,
+  2 ** -14 - 2 ** -25,
+  3.4e38,
+);
 const inputs = Float32Array.from([...specials, ...borders(f16FromBits), ...borders(bf16FromBits)]);
 
 half("every f16 and bf16 comes back", () => {
@@ -36,7 +66,10 @@ half("every f16 and bf16 comes back", () => {
 
 half("f16 rounds as the kernel's arithmetic does", () => {
   for (const value of inputs) assert.ok(Object.is(f16FromBits(f16Bits(value)), roundToF16(value)), String(value));
-  fc.assert(fc.property(fc.float(), (value) => Object.is(f16FromBits(f16Bits(value)), roundToF16(value))), runs(100));
+  fc.assert(
+    fc.property(fc.float(), (value) => Object.is(f16FromBits(f16Bits(value)), roundToF16(value))),
+    runs(100),
+  );
 });
 
 half("bf16 is the nearest, halves to even", () => {
@@ -49,8 +82,13 @@ half("bf16 is the nearest, halves to even", () => {
 
 /** The bits that a kernel computes for each input. */
 function computed(bits: (build: Build, value: Expr) => Expr): Uint32Array {
-  const buffers = { in: { element: "f32", length: inputs.length }, out: { element: "u32", length: inputs.length } } as const;
-  const kernel = elementKernel(inputs.length, buffers, (build, id, put) => put(id, bits(build, loadBuffer("in", "f32", id))));
+  const buffers = {
+    in: { element: "f32", length: inputs.length },
+    out: { element: "u32", length: inputs.length },
+  } as const;
+  const kernel = elementKernel(inputs.length, buffers, (build, id, put) =>
+    put(id, bits(build, loadBuffer("in", "f32", id))),
+  );
   return new Uint32Array(runKernel(kernel, { in: inputs }));
 }
 

@@ -12,13 +12,26 @@ const laws = suite("format laws");
 
 const dense = ["f32", "f16", "bf16", "i32", "u32"].map((name) => spec(name));
 const integers = (["int4", "int8"] as const).flatMap((name) => [
-  spec(name, { group: 32 }), spec(name, { group: "channel" }), spec(name, { group: 8, symmetric: false }),
-  spec(name, { group: 128, scale: "f32" }), spec(name, { group: "channel", symmetric: false, scale: "f32" }),
+  spec(name, { group: 32 }),
+  spec(name, { group: "channel" }),
+  spec(name, { group: 8, symmetric: false }),
+  spec(name, { group: 128, scale: "f32" }),
+  spec(name, { group: "channel", symmetric: false, scale: "f32" }),
 ]);
 const values = [spec("f32"), spec("f16"), spec("bf16"), ...integers];
 const blocks = blockFormats.map((name) => spec(name));
-const patterns = [[1, 4], [2, 4], [4, 8]] as const;
-const oddPatterns = [[1, 2], [3, 4], [1, 8], [5, 8], [7, 8]] as const;
+const patterns = [
+  [1, 4],
+  [2, 4],
+  [4, 8],
+] as const;
+const oddPatterns = [
+  [1, 2],
+  [3, 4],
+  [1, 8],
+  [5, 8],
+  [7, 8],
+] as const;
 const fewValues = [spec("f16"), spec("int4", { group: 32, symmetric: false })];
 const sparse = [
   ...patterns.flatMap(([n, m]) => values.map((of) => spec("nm", { n, m }, of))),
@@ -26,23 +39,46 @@ const sparse = [
 ];
 
 const shapes: readonly Shape[] = [
-  { rows: 1, columns: 1 }, { rows: 3, columns: 5 }, { rows: 1, columns: 4 }, { rows: 3, columns: 8 }, { rows: 5, columns: 12 }, { rows: 1, columns: 24 },
-  { rows: 2, columns: 32 }, { rows: 3, columns: 40 }, { rows: 1, columns: 128 }, { rows: 2, columns: 256 }, { rows: 1, columns: 384 },
+  { rows: 1, columns: 1 },
+  { rows: 3, columns: 5 },
+  { rows: 1, columns: 4 },
+  { rows: 3, columns: 8 },
+  { rows: 5, columns: 12 },
+  { rows: 1, columns: 24 },
+  { rows: 2, columns: 32 },
+  { rows: 3, columns: 40 },
+  { rows: 1, columns: 128 },
+  { rows: 2, columns: 256 },
+  { rows: 1, columns: 384 },
 ];
 /** Odd numbers of blocks, so that some begin in the middle of a word. */
-const blockShapes: readonly Shape[] = [{ rows: 1, columns: 32 }, { rows: 3, columns: 96 }, { rows: 3, columns: 256 }, { rows: 1, columns: 768 }];
+const blockShapes: readonly Shape[] = [
+  { rows: 1, columns: 32 },
+  { rows: 3, columns: 96 },
+  { rows: 3, columns: 256 },
+  { rows: 1, columns: 768 },
+];
 
 function shapesOf(format: FormatSpec): readonly Shape[] {
-  return (blocks.includes(format) ? blockShapes : shapes).filter((shape) => formatOfSpec(format).check(format, shape) === null);
+  return (blocks.includes(format) ? blockShapes : shapes).filter(
+    (shape) => formatOfSpec(format).check(format, shape) === null,
+  );
 }
 
-const bitmasks = [spec("bitmask", {}, spec("f32")), spec("bitmask", {}, spec("f16")), spec("bitmask", {}, spec("bf16"))];
+const bitmasks = [
+  spec("bitmask", {}, spec("f32")),
+  spec("bitmask", {}, spec("f16")),
+  spec("bitmask", {}, spec("bf16")),
+];
 
 for (const format of [...dense, ...integers, ...blocks, ...sparse]) {
   laws(printFormat(format), () => {
     for (const shape of shapesOf(format)) {
       const kernels = lawKernels(format, shape);
-      fc.assert(fc.property(sampleOf(format, shape), (sample) => holdsAllLaws(sample, kernels)), runs(2));
+      fc.assert(
+        fc.property(sampleOf(format, shape), (sample) => holdsAllLaws(sample, kernels)),
+        runs(2),
+      );
     }
   });
 }
@@ -51,7 +87,10 @@ for (const format of bitmasks) {
   laws(printFormat(format), () => {
     // Its layout, so its kernels, depend on the sample.
     const sample = fc.constantFrom(...shapesOf(format)).chain((shape) => sampleOf(format, shape));
-    fc.assert(fc.property(sample, (drawn) => holdsAllLaws(drawn, lawKernels(drawn.spec, drawn.shape))), runs(20));
+    fc.assert(
+      fc.property(sample, (drawn) => holdsAllLaws(drawn, lawKernels(drawn.spec, drawn.shape))),
+      runs(20),
+    );
   });
 }
 

@@ -31,8 +31,15 @@ export function lawKernels(spec: FormatSpec, shape: Shape): LawKernels {
 
 function locateKernel(spec: FormatSpec, shape: Shape): Kernel {
   const count = shape.rows * shape.columns;
-  return elementKernel(count, { ...wordBuffers(spec, shape), out: { element: "f32", length: count } }, (build, id, put) =>
-    put(id, formatOfSpec(spec).locate(spec, shape, wordReader(build), div(id, shape.columns), rem(id, shape.columns))));
+  return elementKernel(
+    count,
+    { ...wordBuffers(spec, shape), out: { element: "f32", length: count } },
+    (build, id, put) =>
+      put(
+        id,
+        formatOfSpec(spec).locate(spec, shape, wordReader(build), div(id, shape.columns), rem(id, shape.columns)),
+      ),
+  );
 }
 
 function storedKernel(spec: FormatSpec, shape: Shape): Kernel | null {
@@ -43,14 +50,21 @@ function storedKernel(spec: FormatSpec, shape: Shape): Kernel | null {
   assert.is(shape.columns % unit.columns, 0, "a unit lies in one row");
   const units = shape.columns / unit.columns;
   const count = shape.rows * shape.columns;
-  return elementKernel(shape.rows * units, { ...wordBuffers(spec, shape), out: { element: "f32", length: count } }, (build, id, put) => {
-    const { entries, scale, zero } = format.stored(spec, shape, wordReader(build), div(id, units), rem(id, units));
-    assert.is(entries.length, unit.entries);
-    for (const { column, value } of entries) {
-      if (typeof column === "number") assert.ok(column >= 0 && column < unit.columns, "a column lies in its unit");
-      put(add(mul(id, unit.columns), typeof column === "number" ? u32(column) : column), mul(sub(value, zero ?? f32(0)), scale ?? f32(1)));
-    }
-  });
+  return elementKernel(
+    shape.rows * units,
+    { ...wordBuffers(spec, shape), out: { element: "f32", length: count } },
+    (build, id, put) => {
+      const { entries, scale, zero } = format.stored(spec, shape, wordReader(build), div(id, units), rem(id, units));
+      assert.is(entries.length, unit.entries);
+      for (const { column, value } of entries) {
+        if (typeof column === "number") assert.ok(column >= 0 && column < unit.columns, "a column lies in its unit");
+        put(
+          add(mul(id, unit.columns), typeof column === "number" ? u32(column) : column),
+          mul(sub(value, zero ?? f32(0)), scale ?? f32(1)),
+        );
+      }
+    },
+  );
 }
 
 function packedKernel(spec: FormatSpec, shape: Shape): Kernel | null {
@@ -58,7 +72,12 @@ function packedKernel(spec: FormatSpec, shape: Shape): Kernel | null {
   const sections = format.sections(spec, shape);
   const grid = scaleShape(spec, shape) ?? { rows: 1, columns: 1 };
   const groups = { element: "f32" as const, length: grid.rows * grid.columns };
-  const buffers = { dense: { element: "f32" as const, length: shape.rows * shape.columns }, scale: groups, zero: groups, out: { element: "u32" as const, length: formatWords(spec, shape) } };
+  const buffers = {
+    dense: { element: "f32" as const, length: shape.rows * shape.columns },
+    scale: groups,
+    zero: groups,
+    out: { element: "u32" as const, length: formatWords(spec, shape) },
+  };
   const longest = Math.max(...sections.map((section) => section.words));
   let packs = true;
   const kernel = elementKernel(longest, buffers, (build, id) => {
@@ -89,7 +108,11 @@ export function roundTrips({ spec, shape, dense, grid }: Sample): Uint32Array {
 
 /** encode(decode(w)) = w for words that `encode` made, also of values off the grid. */
 export function packsAgain(format: Format, spec: FormatSpec, shape: Shape, words: Uint32Array): void {
-  sameWords(format.encode(spec, shape, format.decode(spec, shape, words), gridValues(spec, shape, words)), words, "encode(decode(w))");
+  sameWords(
+    format.encode(spec, shape, format.decode(spec, shape, words), gridValues(spec, shape, words)),
+    words,
+    "encode(decode(w))",
+  );
 }
 
 /** `locate` at every index, and scattering `stored` over all units, give `decode`. */
@@ -118,7 +141,9 @@ export function holdsAllLaws(sample: Sample, kernels: LawKernels): void {
 /** Equality of values: -0.0 is 0, NaN is NaN. */
 function sameValues(found: Float32Array, expected: Float32Array, what: string): void {
   assert.is(found.length, expected.length, what);
-  const at = found.findIndex((value, index) => !(value === expected[index] || (Number.isNaN(value) && Number.isNaN(expected[index]))));
+  const at = found.findIndex(
+    (value, index) => !(value === expected[index] || (Number.isNaN(value) && Number.isNaN(expected[index]))),
+  );
   assert.ok(at < 0, `${what}: element ${at} is ${found[at]}, not ${expected[at]}`);
 }
 

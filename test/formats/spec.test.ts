@@ -2,7 +2,14 @@
 import { readFileSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { bitsPerWeight, formatBytes, formatOf, formatOfSpec, printFormat, shapeOf } from "../../compiler/formats/registry.js";
+import {
+  bitsPerWeight,
+  formatBytes,
+  formatOf,
+  formatOfSpec,
+  printFormat,
+  shapeOf,
+} from "../../compiler/formats/registry.js";
 import { projectFile } from "../support/project.js";
 import { parseFormat } from "../support/format-text.js";
 
@@ -12,7 +19,8 @@ const spec = suite("spec/formats.md");
 
 spec("has examples of every format but the whole numbers", () => {
   const shown = new Set(examples.map((example) => formatOf(example.split(/[( ]/)[0]!)?.name));
-  for (const name of ["f32", "f16", "bf16", "int8", "int4", "nm", "bitmask", "q8_0", "q4_0", "q4_1", "q6_k"]) assert.ok(shown.has(name), name);
+  for (const name of ["f32", "f16", "bf16", "int8", "int4", "nm", "bitmask", "q8_0", "q4_0", "q4_1", "q6_k"])
+    assert.ok(shown.has(name), name);
 });
 
 for (const example of examples) {
@@ -22,13 +30,24 @@ for (const example of examples) {
     const format = parseFormat(formatText);
     assert.is(printFormat(format), formatText);
     const shape = shapeOf(dims.split(",").map(Number));
-    const line = (name: string): readonly string[] | null => lines.find((each) => each.startsWith(`${name} `))?.split(/\s+/).slice(1) ?? null;
+    const line = (name: string): readonly string[] | null =>
+      lines
+        .find((each) => each.startsWith(`${name} `))
+        ?.split(/\s+/)
+        .slice(1) ?? null;
     const dense = numbers(line("dense") ?? []);
     assert.is(dense.length, shape.rows * shape.columns);
     const [scale, zero] = [line("scale"), line("zero")];
-    const words = formatOfSpec(format).encode(format, shape, dense, scale === null ? null : { scale: numbers(scale), zero: zero === null ? null : numbers(zero) });
+    const words = formatOfSpec(format).encode(
+      format,
+      shape,
+      dense,
+      scale === null ? null : { scale: numbers(scale), zero: zero === null ? null : numbers(zero) },
+    );
     for (const section of formatOfSpec(format).sections(format, shape)) {
-      const hex = [...words.subarray(section.offset, section.offset + section.words)].map((word) => word.toString(16).padStart(8, "0"));
+      const hex = [...words.subarray(section.offset, section.offset + section.words)].map((word) =>
+        word.toString(16).padStart(8, "0"),
+      );
       assert.equal(hex, line(section.name), section.name);
     }
     assert.equal(formatOfSpec(format).decode(format, shape, words), dense);
@@ -47,10 +66,14 @@ spec("the table of sizes", () => {
 
 /** Numbers as the examples write them: `0*77` is 77 zeros, `|` only for the eye. */
 function numbers(parts: readonly string[]): Float32Array {
-  return Float32Array.from(parts.filter((part) => part !== "|").flatMap((part) => {
-    const [value = "", count = "1"] = part.split("*");
-    return Array<number>(Number(count)).fill(Number(value));
-  }));
+  return Float32Array.from(
+    parts
+      .filter((part) => part !== "|")
+      .flatMap((part) => {
+        const [value = "", count = "1"] = part.split("*");
+        return Array<number>(Number(count)).fill(Number(value));
+      }),
+  );
 }
 
 spec.run();

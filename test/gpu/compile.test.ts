@@ -26,7 +26,27 @@ test.after(({ device, executor }) => {
 
 /** Small sizes that every constraint of the library allows. */
 const sizes: Readonly<Record<string, number>> = {
-  B: 2, T: 5, N: 24, K: 64, D: 64, V: 96, M: 64, A: 4, C: 48, G: 2, H: 16, P: 8, heads: 4, groups: 2, head: 16, tokens: 3, group: 32, kept: 2, of_each: 4, scales: 3, length: 64,
+  B: 2,
+  T: 5,
+  N: 24,
+  K: 64,
+  D: 64,
+  V: 96,
+  M: 64,
+  A: 4,
+  C: 48,
+  G: 2,
+  H: 16,
+  P: 8,
+  heads: 4,
+  groups: 2,
+  head: 16,
+  tokens: 3,
+  group: 32,
+  kept: 2,
+  of_each: 4,
+  scales: 3,
+  length: 64,
 };
 
 function bound(name: string, more: Partial<Bound> = {}): Bound {
@@ -37,8 +57,14 @@ function bound(name: string, more: Partial<Bound> = {}): Bound {
 test("the device has what is to be tried, and refuses what is wrong", async ({ device, executor, target }) => {
   assert.ok(target.f16 && device.features.has("subgroups"));
   const { program } = stagesOf("magnitude", bound("magnitude"), target);
-  const broken = { ...program, kernels: program.kernels.map((kernel) => ({ ...kernel, wgsl: kernel.wgsl.replace("abs(", "abs(true, ") })) };
-  const error = await executor.prepare(broken).then(() => null, (thrown: unknown) => thrown);
+  const broken = {
+    ...program,
+    kernels: program.kernels.map((kernel) => ({ ...kernel, wgsl: kernel.wgsl.replace("abs(", "abs(true, ") })),
+  };
+  const error = await executor.prepare(broken).then(
+    () => null,
+    (thrown: unknown) => thrown,
+  );
   assert.instance(error, DeviceError);
 });
 

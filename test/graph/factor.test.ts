@@ -28,30 +28,41 @@ function apply(op: FactorOp, n: number, a: readonly number[]): number[] {
 function product(a: readonly number[], b: readonly number[], n: number, transposed: boolean): number[] {
   return Array.from({ length: n * n }, (_, at) => {
     const [i, j] = [Math.floor(at / n), at % n];
-    return Array.from({ length: n }, (_, k) => a[i * n + k]! * (transposed ? b[j * n + k]! : b[k * n + j]!)).reduce((sum, term) => sum + term, 0);
+    return Array.from({ length: n }, (_, k) => a[i * n + k]! * (transposed ? b[j * n + k]! : b[k * n + j]!)).reduce(
+      (sum, term) => sum + term,
+      0,
+    );
   });
 }
 
 const size = fc.integer({ min: 1, max: 12 });
 
 test("l l^T is the matrix again, and l is zero above the diagonal", () => {
-  fc.assert(fc.property(size, fc.nat(1000), (n, seed) => {
-    const x = pseudorandomValues(n * n, seed, 1);
-    const a = product(x, x, n, true).map((value, at) => Math.fround(at % (n + 1) === 0 ? value + 0.5 : value));
-    const l = apply("cholesky", n, a);
-    assert.is(difference(product(l, l, n, true), a, "reduction"), null);
-    for (let i = 0; i < n; i += 1) for (let j = i + 1; j < n; j += 1) assert.is(l[i * n + j], 0);
-  }), runs(50));
+  fc.assert(
+    fc.property(size, fc.nat(1000), (n, seed) => {
+      const x = pseudorandomValues(n * n, seed, 1);
+      const a = product(x, x, n, true).map((value, at) => Math.fround(at % (n + 1) === 0 ? value + 0.5 : value));
+      const l = apply("cholesky", n, a);
+      assert.is(difference(product(l, l, n, true), a, "reduction"), null);
+      for (let i = 0; i < n; i += 1) for (let j = i + 1; j < n; j += 1) assert.is(l[i * n + j], 0);
+    }),
+    runs(50),
+  );
 });
 
 test("the inverse times the matrix is the identity", () => {
-  fc.assert(fc.property(size, fc.nat(1000), (n, seed) => {
-    const l = pseudorandomValues(n * n, seed, 0.5).map((value, at) => Math.fround(at % (n + 1) === 0 ? 1 + Math.abs(value) : value));
-    // what stands above the diagonal is not read
-    const lower = l.map((value, at) => (at % n > Math.floor(at / n) ? 0 : value));
-    const identity = l.map((_, at) => (at % (n + 1) === 0 ? 1 : 0));
-    assert.is(difference(product(apply("inverse_lower", n, l), lower, n, false), identity, "chain"), null);
-  }), runs(50));
+  fc.assert(
+    fc.property(size, fc.nat(1000), (n, seed) => {
+      const l = pseudorandomValues(n * n, seed, 0.5).map((value, at) =>
+        Math.fround(at % (n + 1) === 0 ? 1 + Math.abs(value) : value),
+      );
+      // what stands above the diagonal is not read
+      const lower = l.map((value, at) => (at % n > Math.floor(at / n) ? 0 : value));
+      const identity = l.map((_, at) => (at % (n + 1) === 0 ? 1 : 0));
+      assert.is(difference(product(apply("inverse_lower", n, l), lower, n, false), identity, "chain"), null);
+    }),
+    runs(50),
+  );
 });
 
 test("a pivot that is not positive stands on the diagonal, with zeros below", () => {
@@ -66,12 +77,15 @@ test("a factorisation prints, is verified, and is made once where two are equal"
   b.output("l", b.factor("l", x, "inverse_lower"));
   b.output("m", b.factor("m", y, "inverse_lower"));
   const simple = simplify(b.graph());
-  assert.is(printGraph(simple), `graph twice(%0 a: f32[3, 3])
+  assert.is(
+    printGraph(simple),
+    `graph twice(%0 a: f32[3, 3])
   %1 x: f32[3, 3] = cholesky %0
   %2 l: f32[3, 3] = inverse_lower %1
   %3 m: f32[3, 3] = inverse_lower %1
   return %2 l, %3 m
-`);
+`,
+  );
   assert.equal(verify(simple), []);
   const wide = buildGraph("wide");
   wide.output("y", wide.factor("y", wide.input("a", "f32", [3, 4]), "cholesky"));

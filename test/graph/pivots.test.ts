@@ -24,16 +24,32 @@ function twoFactors(): SymbolicGraph {
 test("each Cholesky factorisation gives its diagonal and its matrix's, and nothing else changes", () => {
   const graph = twoFactors();
   const { graph: watched, factors } = withPivots(graph);
-  assert.equal(factors, [{ output: "pivots_2", matrix: "x" }, { output: "pivots_3", matrix: "y" }]);
+  assert.equal(factors, [
+    { output: "pivots_2", matrix: "x" },
+    { output: "pivots_3", matrix: "y" },
+  ]);
   assert.equal(watched.outputs.slice(0, 2), graph.outputs);
   // each right after its factorisation, so that no matrix is kept for it
-  assert.equal(watched.eqns.map((eqn) => eqn.kind), ["factor", "map", "factor", "factor", "map"]);
-  assert.equal(watched.eqns.filter((eqn) => eqn.kind === "factor"), graph.eqns);
+  assert.equal(
+    watched.eqns.map((eqn) => eqn.kind),
+    ["factor", "map", "factor", "factor", "map"],
+  );
+  assert.equal(
+    watched.eqns.filter((eqn) => eqn.kind === "factor"),
+    graph.eqns,
+  );
 
-  const concrete = specialize(watched, { sizes: new Map([["K", 3]]), dtypes: new Map(), formats: new Map() }, { f16: false });
+  const concrete = specialize(
+    watched,
+    { sizes: new Map([["K", 3]]), dtypes: new Map(), formats: new Map() },
+    { f16: false },
+  );
   if (!("graph" in concrete)) throw new Error(JSON.stringify(concrete));
   assert.equal(verify(concrete.graph), []);
-  const given = new Map([["x", tensorValue("f32", [3, 3], [4, 0, 0, 2, -3, 0, 2, 1, 5])], ["y", tensorValue("f32", [3, 3], [9, 0, 0, 0, 16, 0, 0, 0, 25])]]);
+  const given = new Map([
+    ["x", tensorValue("f32", [3, 3], [4, 0, 0, 2, -3, 0, 2, 1, 5])],
+    ["y", tensorValue("f32", [3, 3], [9, 0, 0, 0, 16, 0, 0, 0, 25])],
+  ]);
   const found = evaluate(concrete.graph, given);
   // 2 is the root of a pivot; the second pivot is -3 - 1
   assert.equal([...found.get("pivots_2")!.data], [2, -4, 2, 4, -3, 5]);

@@ -1,6 +1,18 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { binary, buildGraph, cast, constant, indexOf, integer, load, range, reduce, select, unary } from "../../compiler/graph/build.js";
+import {
+  binary,
+  buildGraph,
+  cast,
+  constant,
+  indexOf,
+  integer,
+  load,
+  range,
+  reduce,
+  select,
+  unary,
+} from "../../compiler/graph/build.js";
 import { evaluate, tensorValue } from "../../compiler/graph/evaluate.js";
 import type { Eqn, Range, Scalar, Value } from "../../compiler/graph/graph.js";
 import { printScalar } from "../../compiler/graph/print.js";
@@ -32,7 +44,9 @@ interface Parts {
   readonly xs: Value<Concrete>;
 }
 
-/** A row: the rule, what it is given, and what comes out, as `%0[i]` for x, `%1[j]` y, `%2[i]` h, `%3[i]` p, `%4[i]` m. */
+/**
+ * A row: the rule, what it is given, and what comes out, as `%0[i]` for x, `%1[j]` y, `%2[i]` h, `%3[i]` p, `%4[i]` m.
+ */
 type Example = readonly [rule: string, before: (parts: Parts) => Node, after: string];
 
 const f = (value: number): Node => constant(value);
@@ -90,8 +104,16 @@ const examples: readonly Example[] = [
   ["gather-constants", ({ p }) => binary("multiply", binary("multiply", p, integer(2)), integer(5)), "%3[i] * 10"],
   ["below-divisor", ({ i }) => binary("divide", i, integer(7)), "0"],
   ["below-divisor", ({ i }) => binary("remainder", i, integer(8)), "i"],
-  ["divide-multiple", ({ i, j }) => binary("divide", binary("add", binary("multiply", i, integer(8)), j), integer(4)), "i * 2 + j / 4"],
-  ["remainder-multiple", ({ i, j }) => binary("remainder", binary("add", j, binary("multiply", i, integer(8))), integer(4)), "j % 4"],
+  [
+    "divide-multiple",
+    ({ i, j }) => binary("divide", binary("add", binary("multiply", i, integer(8)), j), integer(4)),
+    "i * 2 + j / 4",
+  ],
+  [
+    "remainder-multiple",
+    ({ i, j }) => binary("remainder", binary("add", j, binary("multiply", i, integer(8))), integer(4)),
+    "j % 4",
+  ],
   ["divide-twice", ({ p }) => binary("divide", binary("divide", p, integer(2)), integer(3)), "%3[i] / 6"],
   ["decided-comparison", ({ i }) => binary("less", i, integer(7)), "true"],
   ["decided-comparison", ({ i, j }) => binary("equal", i, binary("add", j, integer(7))), "false"],
@@ -105,8 +127,16 @@ const counterexamples: readonly Example[] = [
   ["fold-constants", () => binary("divide", f(1), f(0)), "1.0 / 0.0"],
   ["absorbing", ({ x }) => binary("subtract", x, x), "%0[i] - %0[i]"],
   ["below-divisor", ({ p }) => binary("divide", p, integer(8)), "%3[i] / 8"],
-  ["divide-multiple", ({ p, j }) => binary("divide", binary("add", binary("multiply", p, integer(8)), j), integer(4)), "(%3[i] * 8 + j) / 4"],
-  ["divide-multiple", ({ i }) => binary("divide", binary("multiply", i, integer(0x40000000)), integer(2)), "i * 1073741824 / 2"],
+  [
+    "divide-multiple",
+    ({ p, j }) => binary("divide", binary("add", binary("multiply", p, integer(8)), j), integer(4)),
+    "(%3[i] * 8 + j) / 4",
+  ],
+  [
+    "divide-multiple",
+    ({ i }) => binary("divide", binary("multiply", i, integer(0x40000000)), integer(2)),
+    "i * 1073741824 / 2",
+  ],
   ["double-cast", ({ x }) => cast(cast(x, "f16"), "f32"), "f32(f16(%0[i]))"],
   ["double-cast", ({ p }) => cast(cast(p, "f32"), "i32"), "i32(f32(%3[i]))"],
   ["reduce-single", ({ p, x }) => reduce("sum", [k(p, 4)], x), "sum k in %3[i]..4: %0[i]"],
@@ -126,9 +156,18 @@ function check([name, make, after]: Example): void {
   const h = builder.input("h", "f16", [7]);
   const p = builder.input("p", "i32", [7]);
   const m = builder.input("m", "bool", [7]);
-  const out = builder.map("out", [7, 5], (i, j) => make({
-    i: i as Node, j: j as Node, x: load(x, [i as Node]), y: load(y, [j as Node]), h: load(h, [i as Node]), p: load(p, [i as Node]), m: load(m, [i as Node]), xs: x,
-  }));
+  const out = builder.map("out", [7, 5], (i, j) =>
+    make({
+      i: i as Node,
+      j: j as Node,
+      x: load(x, [i as Node]),
+      y: load(y, [j as Node]),
+      h: load(h, [i as Node]),
+      p: load(p, [i as Node]),
+      m: load(m, [i as Node]),
+      xs: x,
+    }),
+  );
   builder.output("out", out);
   const graph = builder.graph();
   assert.equal(verify(graph), []);
@@ -152,7 +191,10 @@ for (const example of counterexamples) test(`${example[0]} leaves ${example[2]}`
 
 test("every rule has an example", () => {
   const shown = new Set(examples.map(([name]) => name));
-  assert.equal(allScalarRules.map((rule) => rule.name).filter((name) => !shown.has(name)), []);
+  assert.equal(
+    allScalarRules.map((rule) => rule.name).filter((name) => !shown.has(name)),
+    [],
+  );
 });
 
 test("no two rules have one name", () => {
@@ -162,8 +204,21 @@ test("no two rules have one name", () => {
 test("rules work together, inside out, with what reductions know of their indices", () => {
   const j = k(0, 8);
   const share = sharing<Concrete>();
-  const body = share(reduce("sum", [j], select(binary("less", at(j), integer(8)), binary("multiply", f(1), cast(binary("divide", at(j), integer(16)), "f32")), f(5))));
-  assert.is(printScalar(rewriteScalar(body, { bounds: withRanges(new Map(), []), shape: () => [] }, allScalarRules)), "0.0");
+  const body = share(
+    reduce(
+      "sum",
+      [j],
+      select(
+        binary("less", at(j), integer(8)),
+        binary("multiply", f(1), cast(binary("divide", at(j), integer(16)), "f32")),
+        f(5),
+      ),
+    ),
+  );
+  assert.is(
+    printScalar(rewriteScalar(body, { bounds: withRanges(new Map(), []), shape: () => [] }, allScalarRules)),
+    "0.0",
+  );
 });
 
 test.run();

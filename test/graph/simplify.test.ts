@@ -19,25 +19,34 @@ function twins(): ConcreteGraph {
   const x = b.input("x", "f32", [4]);
   const y = b.map("y", [4], (i) => unary("abs", load(x, [i!])));
   const z = b.map("z", [4], (i) => unary("abs", load(x, [i!])), { names: ["q"] });
-  b.output("out", b.map("out", [4], (i) => binary("add", load(y, [i!]), load(z, [i!]))));
+  b.output(
+    "out",
+    b.map("out", [4], (i) => binary("add", load(y, [i!]), load(z, [i!]))),
+  );
   return b.graph();
 }
 
 test("equal equations are one", () => {
-  assert.is(apply("common-equations", twins()), `graph twins(%0 x: f32[4])
+  assert.is(
+    apply("common-equations", twins()),
+    `graph twins(%0 x: f32[4])
   %1 y: f32[4] = map i: abs(%0[i])
   %2 z: f32[4] = map q: abs(%0[q])
   %3 out: f32[4] = map i: %1[i] + %1[i]
   return %3 out
-`);
+`,
+  );
 });
 
 test("what no output needs goes, and values are numbered anew", () => {
-  assert.is(printGraph(simplify(twins())), `graph twins(%0 x: f32[4])
+  assert.is(
+    printGraph(simplify(twins())),
+    `graph twins(%0 x: f32[4])
   %1 y: f32[4] = map i: abs(%0[i])
   %2 out: f32[4] = map i: %1[i] + %1[i]
   return %2 out
-`);
+`,
+  );
 });
 
 test("a copy is its source", () => {
@@ -45,12 +54,18 @@ test("a copy is its source", () => {
   const x = b.input("x", "f32", [4, 3]);
   const y = b.map("y", [4, 3], (i, j) => load(x, [i!, j!]));
   const z = b.map("z", [3, 3], (i, j) => load(x, [j!, i!]));
-  b.output("out", b.map("out", [3], (i) => binary("add", load(y, [i!, i!]), load(z, [i!, i!]))));
-  assert.is(printGraph(simplify(b.graph())), `graph copy(%0 x: f32[4, 3])
+  b.output(
+    "out",
+    b.map("out", [3], (i) => binary("add", load(y, [i!, i!]), load(z, [i!, i!]))),
+  );
+  assert.is(
+    printGraph(simplify(b.graph())),
+    `graph copy(%0 x: f32[4, 3])
   %1 z: f32[3, 3] = map i, j: %0[j, i]
   %2 out: f32[3] = map i: %0[i, i] + %1[i, i]
   return %2 out
-`);
+`,
+  );
 });
 
 test("a copy of what is updated later stays", () => {
@@ -59,7 +74,10 @@ test("a copy of what is updated later stays", () => {
   const old = b.map("old", [4], (i) => load(w, [i!]));
   const i = b.range("i", 0, 2);
   const next = b.update("next", w, [i], [{ kind: "index", index: i.index, name: "i" }], constant(0));
-  b.output("out", b.map("out", [4], (k) => binary("subtract", load(next, [k!]), load(old, [k!]))));
+  b.output(
+    "out",
+    b.map("out", [4], (k) => binary("subtract", load(next, [k!]), load(old, [k!]))),
+  );
   b.output("w", next, w);
   const graph = b.graph();
   assert.is(printGraph(simplify(graph)), printGraph(graph));
@@ -72,7 +90,10 @@ test("a copy of an output that is updated later stays", () => {
   const i = b.range("i", 0, 2);
   const next = b.update("next", w, [i], [{ kind: "index", index: i.index, name: "i" }], constant(0));
   b.output("w", w);
-  b.output("out", b.map("out", [4], (k) => binary("subtract", load(next, [k!]), load(old, [k!]))));
+  b.output(
+    "out",
+    b.map("out", [4], (k) => binary("subtract", load(next, [k!]), load(old, [k!]))),
+  );
   const graph = b.graph();
   assert.is(printGraph(simplify(graph)), printGraph(graph));
 });
@@ -83,12 +104,18 @@ test("equal equations are the output, where one is", () => {
   const y = b.map("y", [4], (i) => unary("abs", load(x, [i!])));
   const z = b.map("z", [4], (i) => unary("abs", load(x, [i!])));
   b.output("y", y);
-  b.output("w", b.map("w", [4], (i) => unary("negate", load(z, [i!]))));
-  assert.is(printGraph(simplify(b.graph())), `graph out(%0 x: f32[4])
+  b.output(
+    "w",
+    b.map("w", [4], (i) => unary("negate", load(z, [i!]))),
+  );
+  assert.is(
+    printGraph(simplify(b.graph())),
+    `graph out(%0 x: f32[4])
   %1 y: f32[4] = map i: abs(%0[i])
   %2 w: f32[4] = map i: -%1[i]
   return %1 y, %2 w
-`);
+`,
+  );
 });
 
 test("two zeroed buffers that are updated each stay two", () => {

@@ -8,13 +8,28 @@ const test = suite("spec/ops.md and spec/numerics.md");
 
 /** The cells of the tables under a heading, row by row, without their headers. Tests run in the project's folder. */
 function rows(file: string, heading: string): string[][] {
-  const section = readFileSync(`spec/${file}`, "utf8").split(/^## /m).find((part) => part.startsWith(`${heading}\n`));
+  const section = readFileSync(`spec/${file}`, "utf8")
+    .split(/^## /m)
+    .find((part) => part.startsWith(`${heading}\n`));
   if (section === undefined) throw new Error(`spec/${file} has no section ${heading}`);
-  return section.split("\n").filter((line) => line.startsWith("|")).slice(2).map((line) => line.split("|").slice(1, -1).map((cell) => cell.trim()));
+  return section
+    .split("\n")
+    .filter((line) => line.startsWith("|"))
+    .slice(2)
+    .map((line) =>
+      line
+        .split("|")
+        .slice(1, -1)
+        .map((cell) => cell.trim()),
+    );
 }
 
 function rules(section: string): [string, string, number][] {
-  return rows("ops.md", section).map(([op, operands, rule]) => [(op ?? "").replaceAll("`", ""), rule ?? "", (operands ?? "").split(", ").length]);
+  return rows("ops.md", section).map(([op, operands, rule]) => [
+    (op ?? "").replaceAll("`", ""),
+    rule ?? "",
+    (operands ?? "").split(", ").length,
+  ]);
 }
 
 test("ops.md lists the unary and binary ops with their type rules, in order", () => {
@@ -25,22 +40,37 @@ test("ops.md lists the unary and binary ops with their type rules, in order", ()
 });
 
 test("ops.md lists the reductions with their type rules, in order", () => {
-  assert.equal(rules("Reductions").map(([op, rule]) => [op, rule]), Object.entries(reduceOps));
+  assert.equal(
+    rules("Reductions").map(([op, rule]) => [op, rule]),
+    Object.entries(reduceOps),
+  );
 });
 
 test("ops.md lists the factors with their type rules, in order", () => {
-  assert.equal(rules("Factors").map(([op, rule]) => [op, rule]), Object.entries(factorOps));
+  assert.equal(
+    rules("Factors").map(([op, rule]) => [op, rule]),
+    Object.entries(factorOps),
+  );
 });
 
 test("ops.md explains every type rule", () => {
   const explained = rows("ops.md", "Type rules").map(([rule]) => rule);
   assert.equal(explained, [...new Set(explained)]);
-  for (const rule of [...Object.values(unaryOps), ...Object.values(binaryOps), ...Object.values(reduceOps), ...Object.values(factorOps)]) assert.ok(explained.includes(rule), rule);
+  for (const rule of [
+    ...Object.values(unaryOps),
+    ...Object.values(binaryOps),
+    ...Object.values(reduceOps),
+    ...Object.values(factorOps),
+  ])
+    assert.ok(explained.includes(rule), rule);
 });
 
 test("numerics.md has the tolerances", () => {
   assert.equal(
-    rows("numerics.md", "Tolerances").map(([kind, relative, ofPeak]) => [kind, { relative: Number(relative), ofPeak: Number(ofPeak) }]),
+    rows("numerics.md", "Tolerances").map(([kind, relative, ofPeak]) => [
+      kind,
+      { relative: Number(relative), ofPeak: Number(ofPeak) },
+    ]),
     Object.entries(tolerances),
   );
   assert.match(readFileSync("spec/numerics.md", "utf8"), `Of the groups of a mask ${otherwise * 100}% may differ`);

@@ -1,6 +1,19 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { binary, buildGraph, cast, constant, indexOf, integer, load, range, reduce, select, tensorType, unary } from "../../compiler/graph/build.js";
+import {
+  binary,
+  buildGraph,
+  cast,
+  constant,
+  indexOf,
+  integer,
+  load,
+  range,
+  reduce,
+  select,
+  tensorType,
+  unary,
+} from "../../compiler/graph/build.js";
 import type { GraphBuilder } from "../../compiler/graph/build.js";
 import type { ConcreteGraph, Eqn, Scalar, SymbolicGraph } from "../../compiler/graph/graph.js";
 import { verify } from "../../compiler/graph/verify.js";
@@ -30,8 +43,14 @@ function faults(change: (graph: ConcreteGraph) => ConcreteGraph): string {
   return verify(change(good())).join("\n");
 }
 
-function withType(id: number, type: Partial<ConcreteGraph["values"][number]["type"]>): (graph: ConcreteGraph) => ConcreteGraph {
-  return (graph) => ({ ...graph, values: graph.values.map((value) => (value.id === id ? { ...value, type: { ...value.type, ...type } } : value)) });
+function withType(
+  id: number,
+  type: Partial<ConcreteGraph["values"][number]["type"]>,
+): (graph: ConcreteGraph) => ConcreteGraph {
+  return (graph) => ({
+    ...graph,
+    values: graph.values.map((value) => (value.id === id ? { ...value, type: { ...value.type, ...type } } : value)),
+  });
 }
 
 function withEqn(at: number, change: (eqn: Eqn<Concrete>) => Eqn<Concrete>): (graph: ConcreteGraph) => ConcreteGraph {
@@ -63,25 +82,53 @@ const broken: readonly (readonly [fault: string, change: (graph: ConcreteGraph) 
   ["only pack defines a packed value", withType(Y, { format: { name: "f16", args: {}, of: null } })],
   ["a packed tensor cannot be updated", withType(CACHE, { format: { name: "f16", args: {}, of: null } })],
   ["1 indices for rank 0", withType(NEXT, { shape: [] })],
-  ["a bound of k is not a constant size", withEqn(1, (eqn) => (eqn.kind === "update" ? { ...eqn, indices: [range(eqn.indices[0]!.index, "k", 0, { kind: "load", tensor: X, at: [integer(0), integer(0)], dtype: "f32", guarded: false })] } : eqn))],
-  ["is bound twice", withEqn(0, (eqn) => (eqn.kind === "map" ? { ...eqn, indices: [eqn.indices[0]!, eqn.indices[0]!] } : eqn))],
+  [
+    "a bound of k is not a constant size",
+    withEqn(1, (eqn) =>
+      eqn.kind === "update"
+        ? {
+            ...eqn,
+            indices: [
+              range(eqn.indices[0]!.index, "k", 0, {
+                kind: "load",
+                tensor: X,
+                at: [integer(0), integer(0)],
+                dtype: "f32",
+                guarded: false,
+              }),
+            ],
+          }
+        : eqn,
+    ),
+  ],
+  [
+    "is bound twice",
+    withEqn(0, (eqn) => (eqn.kind === "map" ? { ...eqn, indices: [eqn.indices[0]!, eqn.indices[0]!] } : eqn)),
+  ],
   ["the source is f32[2, 4]", withEqn(0, () => ({ kind: "pack", out: NEXT, source: X, scale: null, zero: null }))],
   ["the score is a mask", withEqn(0, () => ({ kind: "top", out: Y, score: M, n: 2, m: 4, axis: 1 }))],
   ["top 5 of 4", withEqn(0, () => ({ kind: "top", out: Y, score: X, n: 5, m: 4, axis: 1 }))],
   ["axis 2 of rank 2", withEqn(0, () => ({ kind: "top", out: Y, score: X, n: 2, m: 4, axis: 2 }))],
 ];
 
-for (const [fault, change] of broken) test(fault, () => assert.match(faults(change), new RegExp(fault.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"))));
+for (const [fault, change] of broken)
+  test(fault, () => assert.match(faults(change), new RegExp(fault.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"))));
 
 /** Faults of a map over i in 0..2, j in 0..4 with this body. */
 function bodyFaults(make: (b: GraphBuilder, i: Scalar<Concrete>, x: Scalar<Concrete>) => Scalar<Concrete>): string {
   const b = buildGraph("g");
   const x = b.input("x", "f32", [2, 4]);
-  b.output("y", b.map("y", [2, 4], (i, j) => make(b, i!, load(x, [i!, j!]))));
+  b.output(
+    "y",
+    b.map("y", [2, 4], (i, j) => make(b, i!, load(x, [i!, j!]))),
+  );
   return verify(b.graph()).join("\n");
 }
 
-const scalars: readonly (readonly [fault: RegExp, make: (b: GraphBuilder, i: Scalar<Concrete>, x: Scalar<Concrete>) => Scalar<Concrete>])[] = [
+const scalars: readonly (readonly [
+  fault: RegExp,
+  make: (b: GraphBuilder, i: Scalar<Concrete>, x: Scalar<Concrete>) => Scalar<Concrete>,
+])[] = [
   [/index z \(99\) is not in scope/, () => ({ kind: "index", index: 99, name: "z" })],
   [/index i \(0\) is bound while it is in scope/, (_b, _i, x) => reduce("sum", [range(0, "i", 0, 2)], x)],
   [/operands of f32 and i32/, (_b, i, x) => binary("add", x, i)],
@@ -90,7 +137,10 @@ const scalars: readonly (readonly [fault: RegExp, make: (b: GraphBuilder, i: Sca
   [/a result of f32, not bool/, (_b, _i, x) => ({ kind: "binary", op: "less", a: x, b: x, dtype: "f32" })],
   [/a condition that is not bool/, (_b, _i, x) => select(x, x, x)],
   [/branches of another dtype/, (_b, i, x) => select(binary("less", i, i), x, i)],
-  [/a load of dtype i32 from a tensor of f32/, (_b, i) => ({ kind: "load", tensor: 0, at: [i, i], dtype: "i32", guarded: true })],
+  [
+    /a load of dtype i32 from a tensor of f32/,
+    (_b, i) => ({ kind: "load", tensor: 0, at: [i, i], dtype: "i32", guarded: true }),
+  ],
   [/1 indices for rank 2/, (_b, i) => ({ kind: "load", tensor: 0, at: [i], dtype: "f32", guarded: true })],
   [/an index that is not i32/, (_b, i, x) => ({ kind: "load", tensor: 0, at: [i, x], dtype: "f32", guarded: true })],
   [/%1 is not defined before/, (_b, i) => ({ kind: "load", tensor: 1, at: [i, i], dtype: "f32", guarded: true })],
@@ -107,16 +157,45 @@ for (const [fault, make] of scalars) test(`scalar: ${fault.source}`, () => asser
 
 test("symbols and parameters must be listed", () => {
   const value = (type: SymbolicGraph["values"][number]["type"]): SymbolicGraph => ({
-    name: "g", span: null, values: [{ id: 0, name: "x", span: null, type }], inputs: [{ value: 0, name: "x", mutable: false }], outputs: [], eqns: [],
-    parameters: { sizes: ["N"], dtypes: ["E"], formats: ["F"] }, constraints: [],
+    name: "g",
+    span: null,
+    values: [{ id: 0, name: "x", span: null, type }],
+    inputs: [{ value: 0, name: "x", mutable: false }],
+    outputs: [],
+    eqns: [],
+    parameters: { sizes: ["N"], dtypes: ["E"], formats: ["F"] },
+    constraints: [],
   });
-  assert.equal(verify(value({ dtype: { parameter: "E" }, shape: [symbolSize("N")], pattern: full, format: { parameter: "F" } })), []);
-  assert.match(verify(value({ dtype: "f32", shape: [symbolSize("K")], pattern: full, format: null })).join(), /mentions K, which is not a size parameter/);
-  assert.match(verify(value({ dtype: { parameter: "D" }, shape: [], pattern: full, format: null })).join(), /dtype D is not a parameter/);
-  assert.match(verify(value({ dtype: "f32", shape: [], pattern: full, format: { parameter: "G" } })).join(), /format G is not a parameter/);
-  assert.match(verify(value({ dtype: "f32", shape: [], pattern: full, format: { name: "int4", args: { group: symbolSize("G") }, of: null } })).join(), /mentions G/);
+  assert.equal(
+    verify(value({ dtype: { parameter: "E" }, shape: [symbolSize("N")], pattern: full, format: { parameter: "F" } })),
+    [],
+  );
+  assert.match(
+    verify(value({ dtype: "f32", shape: [symbolSize("K")], pattern: full, format: null })).join(),
+    /mentions K, which is not a size parameter/,
+  );
+  assert.match(
+    verify(value({ dtype: { parameter: "D" }, shape: [], pattern: full, format: null })).join(),
+    /dtype D is not a parameter/,
+  );
+  assert.match(
+    verify(value({ dtype: "f32", shape: [], pattern: full, format: { parameter: "G" } })).join(),
+    /format G is not a parameter/,
+  );
+  assert.match(
+    verify(
+      value({
+        dtype: "f32",
+        shape: [],
+        pattern: full,
+        format: { name: "int4", args: { group: symbolSize("G") }, of: null },
+      }),
+    ).join(),
+    /mentions G/,
+  );
 });
 
-test("types are dense and full unless said", () => assert.equal(tensorType("f32", [2]), { dtype: "f32", shape: [2], pattern: full, format: null }));
+test("types are dense and full unless said", () =>
+  assert.equal(tensorType("f32", [2]), { dtype: "f32", shape: [2], pattern: full, format: null }));
 
 test.run();

@@ -3,8 +3,35 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { InternalError } from "../../compiler/diagnostic.js";
 import {
-  add, and, bitAnd, bitcast, bool, call, component, constant, convert, div, equal, f16, f32, i32, less, literalValue, loadBuffer, local, mul, negate, or, rem, select,
-  shiftLeft, shiftRight, splat, sub, u32, vector,
+  add,
+  and,
+  bitAnd,
+  bitcast,
+  bool,
+  call,
+  component,
+  constant,
+  convert,
+  div,
+  equal,
+  f16,
+  f32,
+  i32,
+  less,
+  literalValue,
+  loadBuffer,
+  local,
+  mul,
+  negate,
+  or,
+  rem,
+  select,
+  shiftLeft,
+  shiftRight,
+  splat,
+  sub,
+  u32,
+  vector,
 } from "../../compiler/kernel/build.js";
 import { roundHalfEven, roundToF16 } from "../../compiler/kernel/fold.js";
 import { f16Bits, f16FromBits } from "../../compiler/kernel/memory.js";
@@ -87,9 +114,24 @@ test("results have their types", () => {
 
 test("operands that do not fit are faults of the compiler", () => {
   const wrong: readonly (() => unknown)[] = [
-    () => add(x, y), () => add(1, 2), () => and(x, x), () => shiftLeft(x, i32(1)), () => select(x, y, y), () => select(less(x, 1), x, y),
-    () => bitcast("vec2<u32>", x), () => convert("vec2<f32>", y), () => component(x, 0), () => component(splat(x, 2), 2), () => vector([x, y]),
-    () => loadBuffer("b", "f32", y), () => call("dot", [x, x]), () => negate(x), () => u32(-1), () => i32(2 ** 31), () => u32(0.5), () => sub(bool(true), bool(true)),
+    () => add(x, y),
+    () => add(1, 2),
+    () => and(x, x),
+    () => shiftLeft(x, i32(1)),
+    () => select(x, y, y),
+    () => select(less(x, 1), x, y),
+    () => bitcast("vec2<u32>", x),
+    () => convert("vec2<f32>", y),
+    () => component(x, 0),
+    () => component(splat(x, 2), 2),
+    () => vector([x, y]),
+    () => loadBuffer("b", "f32", y),
+    () => call("dot", [x, x]),
+    () => negate(x),
+    () => u32(-1),
+    () => i32(2 ** 31),
+    () => u32(0.5),
+    () => sub(bool(true), bool(true)),
   ];
   wrong.forEach((make, at) => assert.throws(make, (error: unknown) => error instanceof InternalError, `case ${at}`));
 });
@@ -111,11 +153,21 @@ test("f16 rounding is that of the bits, halves to even", () => {
 });
 
 test("halves round to even", () => {
-  assert.equal([0.5, 1.5, 2.5, -0.5, -1.5, 0.49999999999999994, 2 ** 52 + 1].map(roundHalfEven).map((value) => value + 0), [0, 2, 2, 0, -2, 0, 2 ** 52 + 1]);
-  fc.assert(fc.property(fc.double({ min: -(2 ** 40), max: 2 ** 40, noNaN: true }), (value) => {
-    const rounded = roundHalfEven(value);
-    assert.ok(Number.isInteger(rounded) && Math.abs(rounded - value) <= 0.5 && (Math.abs(rounded - value) < 0.5 || rounded % 2 === 0));
-  }), runs(100));
+  assert.equal(
+    [0.5, 1.5, 2.5, -0.5, -1.5, 0.49999999999999994, 2 ** 52 + 1].map(roundHalfEven).map((value) => value + 0),
+    [0, 2, 2, 0, -2, 0, 2 ** 52 + 1],
+  );
+  fc.assert(
+    fc.property(fc.double({ min: -(2 ** 40), max: 2 ** 40, noNaN: true }), (value) => {
+      const rounded = roundHalfEven(value);
+      assert.ok(
+        Number.isInteger(rounded) &&
+          Math.abs(rounded - value) <= 0.5 &&
+          (Math.abs(rounded - value) < 0.5 || rounded % 2 === 0),
+      );
+    }),
+    runs(100),
+  );
 });
 
 test.run();

@@ -1,7 +1,28 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import {
-  add, assign, barrier, bitcast, builtin, call, convert, f32, forRange, i32, ifThen, less, letIs, loadBuffer, loadShared, local, mul, parameter, store, storeShared, u32, variable,
+  add,
+  assign,
+  barrier,
+  bitcast,
+  builtin,
+  call,
+  convert,
+  f32,
+  forRange,
+  i32,
+  ifThen,
+  less,
+  letIs,
+  loadBuffer,
+  loadShared,
+  local,
+  mul,
+  parameter,
+  store,
+  storeShared,
+  u32,
+  variable,
 } from "../../compiler/kernel/build.js";
 import type { Expr, Kernel, Statement } from "../../compiler/kernel/kernel.js";
 import { printKernel } from "../../compiler/kernel/print.js";
@@ -23,15 +44,21 @@ function sound(body: readonly Statement[], change: Partial<Kernel> = {}): void {
 /** Asserts one fault whose text matches. */
 function unsound(expected: RegExp | string, body: readonly Statement[], change: Partial<Kernel> = {}): void {
   const faults = verifyKernel(smallKernel(body, change));
-  assert.ok(faults.length > 0, `nothing was found of ${String(expected)} in\n${printKernel(smallKernel(body, change))}`);
+  assert.ok(
+    faults.length > 0,
+    `nothing was found of ${String(expected)} in\n${printKernel(smallKernel(body, change))}`,
+  );
   assert.match(faults.join("\n"), expected);
   assert.match(faults[0] ?? "", /^kernel small: /);
 }
 
 test("a sound kernel has no faults", () => {
   sound([
-    letIs("i", lane), variable("sum", f32(0)),
-    forRange("k", 0, 8, [assign("sum", add(local("sum", "f32"), load(add(mul(local("i", "u32"), 8), local("k", "u32")))))]),
+    letIs("i", lane),
+    variable("sum", f32(0)),
+    forRange("k", 0, 8, [
+      assign("sum", add(local("sum", "f32"), load(add(mul(local("i", "u32"), 8), local("k", "u32"))))),
+    ]),
     ifThen(less(local("i", "u32"), 4), [store("output", local("i", "u32"), local("sum", "f32"))]),
   ]);
 });
@@ -39,16 +66,22 @@ test("a sound kernel has no faults", () => {
 test("types are held", () => {
   const wrong = (a: object): Statement => store("output", 0, a as Expr);
   unsound("the second must be f32", [wrong({ kind: "binary", op: "add", a: f32(1), b: u32(1), type: "f32" })]);
-  unsound("less has type f32 instead of bool", [wrong({ kind: "binary", op: "less", a: f32(1), b: f32(1), type: "f32" })]);
+  unsound("less has type f32 instead of bool", [
+    wrong({ kind: "binary", op: "less", a: f32(1), b: f32(1), type: "f32" }),
+  ]);
   unsound("has type f32 instead of u32", [wrong({ kind: "load", buffer: "input", index: f32(1), type: "f32" })]);
   unsound("a load of input has type u32", [wrong({ kind: "load", buffer: "input", index: u32(0), type: "u32" })]);
   unsound("the value stored to output has type u32", [wrong(u32(1))]);
   unsound("the condition of an if", [ifThen(f32(1), [])]);
-  unsound("a bound of the loop over k has type i32", [{ kind: "for", name: "k", type: "u32", from: i32(0), to: u32(3), step: u32(1), body: [] }]);
+  unsound("a bound of the loop over k has type i32", [
+    { kind: "for", name: "k", type: "u32", from: i32(0), to: u32(3), step: u32(1), body: [] },
+  ]);
   unsound("steps by 0", [forRange("k", 0, 3, [], 0)]);
   unsound("is not a u32", [wrong({ kind: "convert", a: { kind: "literal", type: "u32", value: -1 }, type: "f32" })]);
   unsound("is not a f32", [wrong({ kind: "literal", type: "f32", value: 0.1 })]);
-  unsound("component 2 of vec2<f32>", [wrong({ kind: "component", a: { kind: "vector", parts: [f32(1), f32(2)], type: "vec2<f32>" }, at: 2, type: "f32" })]);
+  unsound("component 2 of vec2<f32>", [
+    wrong({ kind: "component", a: { kind: "vector", parts: [f32(1), f32(2)], type: "vec2<f32>" }, at: 2, type: "f32" }),
+  ]);
   unsound("a bitcast of f32 to vec2<u32>", [letIs("v", { kind: "bitcast", a: f32(1), type: "vec2<u32>" })]);
   unsound("dot(f32, f32) does not exist", [wrong({ kind: "call", name: "dot", args: [f32(1), f32(1)], type: "f32" })]);
 });
@@ -77,7 +110,9 @@ test("buffers are held to their access and views", () => {
   ];
   sound([], { buffers: views("read") });
   unsound("tensor x is written, and has 2 views", [], { buffers: views("read_write") });
-  unsound("elements of vec3<f32>", [], { buffers: [{ name: "x", tensor: "x", element: "vec3<f32>", access: "read", length: 4 }] });
+  unsound("elements of vec3<f32>", [], {
+    buffers: [{ name: "x", tensor: "x", element: "vec3<f32>", access: "read", length: 4 }],
+  });
   unsound("has a length of 0", [], { arrays: [{ name: "none", element: "f32", length: 0 }] });
 });
 
@@ -99,17 +134,51 @@ test("a target's limits are held", () => {
   assert.is(faults({}), "");
   assert.match(faults({ workgroupSize: [512, 1, 1] }), "invocations a workgroup: 512, where baseline allows 256");
   assert.match(faults({ arrays: [{ name: "tile", element: "vec4<f32>", length: 1025 }] }), "16400");
-  assert.match(faults({ features: ["f16", "subgroups"] }), /f16, which baseline lacks[^]*subgroups, which baseline lacks/);
-  assert.match(faults({ buffers: Array.from({ length: 9 }, (_, at) => ({ name: `b${at}`, tensor: `b${at}`, element: "f32" as const, access: "read" as const, length: 1 })) }), "storage buffers: 9");
-  assert.match(faults({ buffers: [{ name: "b", tensor: "b", element: "f32", access: "read", length: 2 ** 26 }] }), "bytes of buffer b");
-  assert.is(workgroupMemory(smallKernel([], { arrays: [{ name: "a", element: "vec3<f32>", length: 2 }, { name: "b", element: "bool", length: 1 }] })), 48);
+  assert.match(
+    faults({ features: ["f16", "subgroups"] }),
+    /f16, which baseline lacks[^]*subgroups, which baseline lacks/,
+  );
+  assert.match(
+    faults({
+      buffers: Array.from({ length: 9 }, (_, at) => ({
+        name: `b${at}`,
+        tensor: `b${at}`,
+        element: "f32" as const,
+        access: "read" as const,
+        length: 1,
+      })),
+    }),
+    "storage buffers: 9",
+  );
+  assert.match(
+    faults({ buffers: [{ name: "b", tensor: "b", element: "f32", access: "read", length: 2 ** 26 }] }),
+    "bytes of buffer b",
+  );
+  assert.is(
+    workgroupMemory(
+      smallKernel([], {
+        arrays: [
+          { name: "a", element: "vec3<f32>", length: 2 },
+          { name: "b", element: "bool", length: 1 },
+        ],
+      }),
+    ),
+    48,
+  );
 });
 
 const subgroups = { features: ["subgroups"] } as const;
 const sum = call("subgroupAdd", [load(0)]);
 
 test("barriers stand in control flow that the whole workgroup shares", () => {
-  sound([ifThen(less(group, 2), [barrier]), forRange("k", 0, group, [barrier]), ifThen(less(parameter("n", "u32"), 2), [barrier])], { parameters: [{ name: "n", type: "u32" }] });
+  sound(
+    [
+      ifThen(less(group, 2), [barrier]),
+      forRange("k", 0, group, [barrier]),
+      ifThen(less(parameter("n", "u32"), 2), [barrier]),
+    ],
+    { parameters: [{ name: "n", type: "u32" }] },
+  );
   sound([ifThen(less(load(group), f32(2)), [barrier])]);
   const fault = "A barrier stands in control flow that differs within a workgroup";
   unsound(fault, [ifThen(less(lane, 2), [barrier])]);
@@ -118,33 +187,81 @@ test("barriers stand in control flow that the whole workgroup shares", () => {
   unsound(fault, [ifThen(less(load(lane), f32(2)), [barrier])]);
   unsound(fault, [ifThen(less(loadBuffer("output", "f32", 0), f32(2)), [barrier])]);
   unsound(fault, [ifThen(less(loadShared("tile", "f32", 0), f32(2)), [barrier])], array);
-  unsound(fault, [variable("x", u32(0)), ifThen(less(lane, 2), [assign("x", u32(1))]), ifThen(less(local("x", "u32"), 1), [barrier])]);
+  unsound(fault, [
+    variable("x", u32(0)),
+    ifThen(less(lane, 2), [assign("x", u32(1))]),
+    ifThen(less(local("x", "u32"), 1), [barrier]),
+  ]);
   // What makes x differ comes after the barrier, but before its next round.
-  unsound(fault, [variable("x", u32(0)), forRange("k", 0, 4, [ifThen(less(local("x", "u32"), 1), [barrier]), assign("x", lane)])]);
-  unsound(fault, [variable("x", u32(0)), variable("y", u32(0)), forRange("k", 0, 4, [
-    ifThen(less(local("y", "u32"), 1), [barrier]), assign("y", local("x", "u32")), assign("x", lane)])]);
+  unsound(fault, [
+    variable("x", u32(0)),
+    forRange("k", 0, 4, [ifThen(less(local("x", "u32"), 1), [barrier]), assign("x", lane)]),
+  ]);
+  unsound(fault, [
+    variable("x", u32(0)),
+    variable("y", u32(0)),
+    forRange("k", 0, 4, [
+      ifThen(less(local("y", "u32"), 1), [barrier]),
+      assign("y", local("x", "u32")),
+      assign("x", lane),
+    ]),
+  ]);
   unsound(fault, [ifThen(less(sum, f32(1)), [barrier])], subgroups);
 });
 
 test("subgroup operations stand in control flow that each subgroup shares", () => {
-  sound([ifThen(less(builtin("subgroup_index"), 2), [letIs("s", sum), ifThen(less(local("s", "f32"), f32(2)), [letIs("t", sum)])])], subgroups);
-  sound([variable("m", u32(1)), forRange("k", 0, 3, [letIs("s", call("subgroupShuffleXor", [load(lane), local("m", "u32")])), assign("m", mul(local("m", "u32"), 2))])], subgroups);
-  unsound("subgroupAdd stands in control flow that differs within a subgroup", [ifThen(less(lane, 2), [letIs("s", sum)])], subgroups);
-  unsound("subgroupAdd stands", [ifThen(less(call("subgroupShuffleXor", [load(lane), u32(1)]), f32(2)), [letIs("s", sum)])], subgroups);
+  sound(
+    [
+      ifThen(less(builtin("subgroup_index"), 2), [
+        letIs("s", sum),
+        ifThen(less(local("s", "f32"), f32(2)), [letIs("t", sum)]),
+      ]),
+    ],
+    subgroups,
+  );
+  sound(
+    [
+      variable("m", u32(1)),
+      forRange("k", 0, 3, [
+        letIs("s", call("subgroupShuffleXor", [load(lane), local("m", "u32")])),
+        assign("m", mul(local("m", "u32"), 2)),
+      ]),
+    ],
+    subgroups,
+  );
+  unsound(
+    "subgroupAdd stands in control flow that differs within a subgroup",
+    [ifThen(less(lane, 2), [letIs("s", sum)])],
+    subgroups,
+  );
+  unsound(
+    "subgroupAdd stands",
+    [ifThen(less(call("subgroupShuffleXor", [load(lane), u32(1)]), f32(2)), [letIs("s", sum)])],
+    subgroups,
+  );
   unsound("a mask that differs", [letIs("s", call("subgroupShuffleXor", [load(0), lane]))], subgroups);
-  unsound("the second operand of `and`", [letIs("s", { kind: "binary", op: "and", a: less(group, 1), b: less(sum, f32(1)), type: "bool" })], subgroups);
+  unsound(
+    "the second operand of `and`",
+    [letIs("s", { kind: "binary", op: "and", a: less(group, 1), b: less(sum, f32(1)), type: "bool" })],
+    subgroups,
+  );
   unsound("the bound or step of the loop over k", [forRange("k", 0, bitcast("u32", sum), [])], subgroups);
 });
 
 test("kernels print readably", () => {
-  const kernel = smallKernel([
-    variable("sum", f32(0)),
-    forRange("k", 0, 8, [assign("sum", add(local("sum", "f32"), mul(load(local("k", "u32")), f32(0.5))))], 2),
-    ifThen(less(lane, 4), [storeShared("tile", lane, local("sum", "f32"))], [storeShared("tile", lane, f32(-1))]),
-    barrier,
-    store("output", lane, loadShared("tile", "f32", lane)),
-  ], array);
-  assert.is(printKernel(kernel), `kernel small: test of y
+  const kernel = smallKernel(
+    [
+      variable("sum", f32(0)),
+      forRange("k", 0, 8, [assign("sum", add(local("sum", "f32"), mul(load(local("k", "u32")), f32(0.5))))], 2),
+      ifThen(less(lane, 4), [storeShared("tile", lane, local("sum", "f32"))], [storeShared("tile", lane, f32(-1))]),
+      barrier,
+      store("output", lane, loadShared("tile", "f32", lane)),
+    ],
+    array,
+  );
+  assert.is(
+    printKernel(kernel),
+    `kernel small: test of y
   1 x 1 x 1 workgroups of 8 x 1 x 1
   read input: f32[64] of x
   write output: f32[64] of y
@@ -162,7 +279,8 @@ test("kernels print readably", () => {
   }
   barrier
   output[local_index] = tile[local_index]
-`);
+`,
+  );
 });
 
 test.run();

@@ -46,19 +46,35 @@ test("what is spilled comes back, and leaves nothing", async () => {
   for (const slot of [2, 0, 1]) await spill.write(slot, new Uint8Array(64).fill(slot + 1));
   await spill.write(0, new Uint8Array(64).fill(9));
   const found = new Uint8Array(64);
-  for (const [slot, value] of [[0, 9], [1, 2], [2, 3]] as const) {
+  for (const [slot, value] of [
+    [0, 9],
+    [1, 2],
+    [2, 3],
+  ] as const) {
     await spill.read(slot, found);
     assert.ok(found.every((byte) => byte === value));
   }
   await spill.close();
   await spill.close();
-  assert.equal((await readdir(folder)).filter((name) => name.startsWith("spill-")), []);
+  assert.equal(
+    (await readdir(folder)).filter((name) => name.startsWith("spill-")),
+    [],
+  );
 });
 
 test("a disk that is full is told of before or while spilling, and nothing is written", async () => {
   const { recipe, source } = exampleRecipe("wanda-2of4.esp");
   for (const disk of [smallDisk(Infinity, 1000), smallDisk(100_000)]) {
-    const error = await compress(caller, model, recipe, { output: join(folder, "full"), source, text: { ...text, windows: 200 }, memory: 0, disk }).then(() => null, (thrown: unknown) => thrown);
+    const error = await compress(caller, model, recipe, {
+      output: join(folder, "full"),
+      source,
+      text: { ...text, windows: 200 },
+      memory: 0,
+      disk,
+    }).then(
+      () => null,
+      (thrown: unknown) => thrown,
+    );
     assert.ok(error instanceof ModelError && error.code === "M153", String(error));
   }
   assert.equal(await readdir(folder), []);
@@ -68,15 +84,26 @@ test("a disk that is full is told of before or while spilling, and nothing is wr
 test("NaN in what a layer receives names the layer; NaN in a weight names the weight", async () => {
   const { recipe, source } = exampleRecipe("wanda-2of4.esp");
   const nan = Uint8Array.of(0xc0, 0x7f); // of bf16
-  const inside = await patchedModel(join(folder, "nan"), [{ tensor: "model.layers.1.mlp.up_proj.weight", begin: 0, bytes: nan }]);
+  const inside = await patchedModel(join(folder, "nan"), [
+    { tensor: "model.layers.1.mlp.up_proj.weight", begin: 0, bytes: nan },
+  ]);
   const refusal = async (work: Promise<unknown>): Promise<string> => {
-    const error = await work.then(() => null, (thrown: unknown) => thrown);
+    const error = await work.then(
+      () => null,
+      (thrown: unknown) => thrown,
+    );
     assert.ok(error instanceof LlamaError && error.code === "not-finite", String(error));
     return error instanceof Error ? error.message : "";
   };
-  assert.match(await refusal(compress(caller, inside, recipe, { output: join(folder, "out"), source, text })), /^What model\.layers\.1\.mlp\.down_proj receives .* NaN or infinite/);
+  assert.match(
+    await refusal(compress(caller, inside, recipe, { output: join(folder, "out"), source, text })),
+    /^What model\.layers\.1\.mlp\.down_proj receives .* NaN or infinite/,
+  );
   const plain = exampleRecipe("int4.esp");
-  assert.match(await refusal(compress(caller, inside, plain.recipe, { output: join(folder, "out"), source: plain.source })), /The weight model\.layers\.1\.mlp\.up_proj\.weight of the model holds values that are NaN/);
+  assert.match(
+    await refusal(compress(caller, inside, plain.recipe, { output: join(folder, "out"), source: plain.source })),
+    /The weight model\.layers\.1\.mlp\.up_proj\.weight of the model holds values that are NaN/,
+  );
   await inside.close();
   await rm(join(folder, "nan"), { recursive: true });
   assert.equal(await readdir(folder), []);
@@ -92,7 +119,11 @@ test("dead features and groups of zeros are compressed like any other", async ()
     { tensor: "model.layers.1.self_attn.k_proj.weight", begin: 0, bytes: new Uint8Array(128 * row) },
   ]);
   const report = await compress(caller, dead, recipe, { output: join(folder, "dead-out"), source, text });
-  assert.ok(report.tensors.every((one) => Number.isFinite(one.relativeError) && one.layerError !== null && Number.isFinite(one.layerError)));
+  assert.ok(
+    report.tensors.every(
+      (one) => Number.isFinite(one.relativeError) && one.layerError !== null && Number.isFinite(one.layerError),
+    ),
+  );
   const gone = report.tensors.find(({ name }) => name === "model.layers.1.self_attn.k_proj.weight");
   assert.is(gone?.relativeError, 0);
   assert.is(gone?.layerError, 0);
@@ -103,8 +134,12 @@ test("dead features and groups of zeros are compressed like any other", async ()
 test("the layer error is that of its definition, at awkward sizes", async () => {
   const { executor } = caller;
   let seed = 1;
-  const random = (): number => ((seed = (seed * 48271) % 2147483647) / 2147483647) - 0.5;
-  for (const [tokens, outputs, inputs] of [[5, 3, 7], [1, 1, 1], [37, 18, 66]] as const) {
+  const random = (): number => (seed = (seed * 48271) % 2147483647) / 2147483647 - 0.5;
+  for (const [tokens, outputs, inputs] of [
+    [5, 3, 7],
+    [1, 1, 1],
+    [37, 18, 66],
+  ] as const) {
     const values = (count: number): Float32Array<ArrayBuffer> => Float32Array.from({ length: count }, random);
     const [x, w, o] = [values(tokens * inputs), values(outputs * inputs), values(outputs * inputs)];
     let [change, size] = [0, 0];
@@ -120,14 +155,25 @@ test("the layer error is that of its definition, at awkward sizes", async () => 
         size += y * y;
       }
     }
-    const tensors = [await executor.fill("f32", [tokens, inputs], x), await executor.fill("f32", [outputs, inputs], w), await executor.fill("f32", [outputs, inputs], o)] as const;
+    const tensors = [
+      await executor.fill("f32", [tokens, inputs], x),
+      await executor.fill("f32", [outputs, inputs], w),
+      await executor.fill("f32", [outputs, inputs], o),
+    ] as const;
     const [gram] = await caller.call("gram", { x: tensors[0] });
     if (gram === undefined) throw new Error("no gram");
     const found = await layerError(caller, tensors[1], tensors[2], gram);
-    assert.ok(Math.abs((found ?? NaN) / Math.sqrt(change / size) - 1) < 1e-4, `${found} for ${Math.sqrt(change / size)}`);
+    assert.ok(
+      Math.abs((found ?? NaN) / Math.sqrt(change / size) - 1) < 1e-4,
+      `${found} for ${Math.sqrt(change / size)}`,
+    );
     for (const tensor of [...tensors, gram]) executor.release(tensor);
   }
-  for (const [values, expected] of [[[1, 3.4e38, -3.4e38], true], [[1, NaN, 2], false], [[0, 0, -Infinity], false]] as const) {
+  for (const [values, expected] of [
+    [[1, 3.4e38, -3.4e38], true],
+    [[1, NaN, 2], false],
+    [[0, 0, -Infinity], false],
+  ] as const) {
     const tensor = await executor.fill("f32", [3], values);
     assert.is(await isFinite(caller, tensor), expected);
     executor.release(tensor);
@@ -137,15 +183,26 @@ test("the layer error is that of its definition, at awkward sizes", async () => 
 test("what is observed of the model as given does not see what became of the blocks before", async () => {
   const source = `use statistics\nfn given(x: E[T, K], dense: E[T, K]) -> f32[K] {\n  return s where s[k] = sum[t] f32(dense[t, k])^2\n}\nfn drift(x: E[T, K], dense: E[T, K]) -> f32[K, K] {\n  return c where c[i, j] = sum[t] (f32(dense[t, i]) - f32(x[t, i])) * f32(x[t, j])\n}\nrecipe r(model: llama, text: tokens) {\n  for block in model.blocks {\n    let a = observe block on text by feature_squares\n    let b = observe block on text by given\n    let c = observe block on text by drift\n    for w in block.linears {\n      let v[n, k] = w[n, k] + a[w][k] + b[w][k] + c[w][k, k]\n      store w as v\n    }\n  }\n}\n`;
   const { recipe } = writtenRecipe(source);
-  const steps = recipe.steps.flatMap((step) => (step.kind === "blocks" ? step.body : [])).filter((step) => step.kind === "observe");
+  const steps = recipe.steps
+    .flatMap((step) => (step.kind === "blocks" ? step.body : []))
+    .filter((step) => step.kind === "observe");
   const name = "model.layers.0.mlp.down_proj.weight";
   const working = createWorkingModel(caller, model);
   const windows = calibrationWindows(ids, 24, bos, 3);
   // with room for nothing, both texts' activations go through files
-  const run = await calibrationRun(caller, model, working, windows, { dtype: "f32", memory: 0, ownGram: false, withDense: true, onPass: () => undefined });
-  const seen = async (block: number): Promise<{ readonly now: Float64Array; readonly given: Float64Array; readonly drift: Float64Array }> => {
+  const run = await calibrationRun(caller, model, working, windows, {
+    dtype: "f32",
+    memory: 0,
+    ownGram: false,
+    withDense: true,
+    onPass: () => undefined,
+  });
+  const seen = async (
+    block: number,
+  ): Promise<{ readonly now: Float64Array; readonly given: Float64Array; readonly drift: Float64Array }> => {
     await run.observe(block, steps);
-    const values = async (at: number): Promise<Float64Array> => Float64Array.from(await caller.executor.values(run.seen().statistics.get(steps[at]!.id)!.get("mlp")!));
+    const values = async (at: number): Promise<Float64Array> =>
+      Float64Array.from(await caller.executor.values(run.seen().statistics.get(steps[at]!.id)!.get("mlp")!));
     return { now: await values(0), given: await values(1), drift: await values(2) };
   };
   const first = await seen(0);
@@ -153,7 +210,19 @@ test("what is observed of the model as given does not see what became of the blo
   assert.ok(first.drift.every((value) => value === 0));
   run.forget();
   const zeros = await caller.executor.fill("f32", [256, 768], new Float32Array(256 * 768));
-  working.replace({ name, format: { name: "f32", args: {}, of: null }, pattern: { kind: "full" }, shape: [256, 768], bytes: 4 * 256 * 768, relativeError: 1, layerError: null, seconds: 0 }, zeros);
+  working.replace(
+    {
+      name,
+      format: { name: "f32", args: {}, of: null },
+      pattern: { kind: "full" },
+      shape: [256, 768],
+      bytes: 4 * 256 * 768,
+      relativeError: 1,
+      layerError: null,
+      seconds: 0,
+    },
+    zeros,
+  );
   await run.advance(0);
   const second = await seen(1);
   assert.ok(second.drift.some((value) => value !== 0));
@@ -161,19 +230,35 @@ test("what is observed of the model as given does not see what became of the blo
   working.release();
 
   const untouched = createWorkingModel(caller, model);
-  const plain = await calibrationRun(caller, model, untouched, windows, { dtype: "f32", ownGram: false, withDense: true, onPass: () => undefined });
+  const plain = await calibrationRun(caller, model, untouched, windows, {
+    dtype: "f32",
+    ownGram: false,
+    withDense: true,
+    onPass: () => undefined,
+  });
   await plain.advance(0);
   await plain.observe(1, steps);
-  const expected = Float64Array.from(await caller.executor.values(plain.seen().statistics.get(steps[0]!.id)!.get("mlp")!));
+  const expected = Float64Array.from(
+    await caller.executor.values(plain.seen().statistics.get(steps[0]!.id)!.get("mlp")!),
+  );
   close(second.given, expected, "chain", "the model as given");
   assert.not.equal([...second.now], [...expected]);
   // where nothing is compressed there is nothing to take along
   const { weights, release } = await untouched.block(1, "dense");
   const unpacked = await unpackBlock(caller, weights, "f32");
-  const alone = await passBlock(caller, model.config, unpacked.weights, plain.activations, steps.map(({ id, graph }) => ({ id, graph })), false);
+  const alone = await passBlock(
+    caller,
+    model.config,
+    unpacked.weights,
+    plain.activations,
+    steps.map(({ id, graph }) => ({ id, graph })),
+    false,
+  );
   unpacked.release();
   release();
-  const values = async (at: number): Promise<readonly number[]> => [...await caller.executor.values(alone.get(steps[at]!.id)!.get("mlp")!)];
+  const values = async (at: number): Promise<readonly number[]> => [
+    ...(await caller.executor.values(alone.get(steps[at]!.id)!.get("mlp")!)),
+  ];
   close(await values(1), expected, "chain", "the model as given, alone");
   assert.ok((await values(2)).every((value) => value === 0));
   for (const inputs of alone.values()) for (const tensor of inputs.values()) caller.executor.release(tensor);
@@ -182,18 +267,37 @@ test("what is observed of the model as given does not see what became of the blo
 });
 
 test("where a recipe observes X^T X, layer errors come from that, else from the runtime's own, and both agree", async () => {
-  const rule = (observe: string): ReturnType<typeof writtenRecipe> => writtenRecipe(`use statistics, prune\nrecipe r(model: llama, text: tokens) {\n  for block in model.blocks {\n    let x = observe block on text by ${observe}\n    for w in block.linears matching "q_proj" {\n      store w as pack (w where mask_2of4(magnitude(w))) as nm(2, 4) of f16\n    }\n  }\n}\n`);
+  const rule = (observe: string): ReturnType<typeof writtenRecipe> =>
+    writtenRecipe(
+      `use statistics, prune\nrecipe r(model: llama, text: tokens) {\n  for block in model.blocks {\n    let x = observe block on text by ${observe}\n    for w in block.linears matching "q_proj" {\n      store w as pack (w where mask_2of4(magnitude(w))) as nm(2, 4) of f16\n    }\n  }\n}\n`,
+    );
   const errors: (readonly (number | null)[])[] = [];
-  for (const [observe, layerErrors] of [["gram", false], ["feature_squares", undefined], ["feature_squares", false]] as const) {
+  for (const [observe, layerErrors] of [
+    ["gram", false],
+    ["feature_squares", undefined],
+    ["feature_squares", false],
+  ] as const) {
     const { recipe, source } = rule(observe);
-    const report = await compress(caller, model, recipe, { output: join(folder, "agree"), source, text, layerErrors, force: true });
+    const report = await compress(caller, model, recipe, {
+      output: join(folder, "agree"),
+      source,
+      text,
+      layerErrors,
+      force: true,
+    });
     errors.push(report.tensors.map((one) => one.layerError));
   }
   assert.is(errors[0]?.length, 4);
   assert.equal(errors[1], errors[0]);
   assert.ok(errors[2]?.every((error) => error === null));
   const plain = exampleRecipe("magnitude-2of4.esp");
-  const report = await compress(caller, model, plain.recipe, { output: join(folder, "agree"), source: plain.source, text, layerErrors: true, force: true });
+  const report = await compress(caller, model, plain.recipe, {
+    output: join(folder, "agree"),
+    source: plain.source,
+    text,
+    layerErrors: true,
+    force: true,
+  });
   assert.ok(report.tensors.every((one) => one.layerError !== null));
   assert.ok(report.deviceBytesPeak > 0);
 });

@@ -1,4 +1,7 @@
-/** Input that is degenerate, which must work, and input that is wrong, which must be told. More of it is in activations, pivots, resume, windows, and in model/gguf. */
+/**
+ * Input that is degenerate, which must work, and input that is wrong, which must be told. More of it is in activations,
+ * pivots, resume, windows, and in model/gguf.
+ */
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { suite } from "uvu";
@@ -23,49 +26,107 @@ const text = { ids: await calibrationIds(model), bos, windows: 3, window: 24 };
 /** The codes and messages of what is wrong with an example, or with a recipe that stores one tensor. */
 function found(recipe: { readonly example: string } | { readonly stores: string }, set: Settings): string {
   const host = createHost();
-  const source = "stores" in recipe ? `use quantize, prune\nrecipe a(model: llama, group = 128) {\n  for w in model.linears {\n    ${recipe.stores}\n  }\n}\n` : null;
+  const source =
+    "stores" in recipe
+      ? `use quantize, prune\nrecipe a(model: llama, group = 128) {\n  for w in model.linears {\n    ${recipe.stores}\n  }\n}\n`
+      : null;
   const file = "example" in recipe ? join(packageRoot(), "examples", recipe.example) : "test.esp";
-  const { diagnostics } = check(file, { ...host, read: (path) => (path === "test.esp" ? source : host.read(path)) }, { set });
-  return diagnostics.map(({ code, message, help }) => `${code} ${message}${help === null ? "" : ` (${help})`}`).join("; ");
+  const { diagnostics } = check(
+    file,
+    { ...host, read: (path) => (path === "test.esp" ? source : host.read(path)) },
+    { set },
+  );
+  return diagnostics
+    .map(({ code, message, help }) => `${code} ${message}${help === null ? "" : ` (${help})`}`)
+    .join("; ");
 }
 
 test("bits, groups, patterns and parameters that are out of range are told by name, with what is possible", () => {
   const int4 = { example: "int4.esp" };
   const cases: readonly (readonly [Parameters<typeof found>[0], Settings, RegExp])[] = [
-    ...[0, 7, 12, -8].map((group) => [int4, { group }, new RegExp(`E501 \`int4\\(${group}\\)\` is not a format: the group of int4 must be a positive multiple of 8 or \`channel\`, and is ${group}`)] as const),
+    ...[0, 7, 12, -8].map(
+      (group) =>
+        [
+          int4,
+          { group },
+          new RegExp(
+            `E501 \`int4\\(${group}\\)\` is not a format: the group of int4 must be a positive multiple of 8 or \`channel\`, and is ${group}`,
+          ),
+        ] as const,
+    ),
     [int4, { group: 1.5 }, /E415 a size is expected here, and this is 1.5/],
     [int4, { group: "many" }, /E210 the parameter `group` is a number, and is set to `many`/],
     [{ example: "gptq-int4.esp" }, { damp: "" }, /E210 the parameter `damp` is a number, and is set to ``/],
     [{ example: "gptq-int4.esp" }, { damp: "NaN" }, /E210 the parameter `damp` is a number, and is set to `NaN`/],
-    [{ example: "gptq-int4.esp" }, { damp: Infinity }, /E210 the parameter `damp` is a number, and is set to `Infinity`/],
+    [
+      { example: "gptq-int4.esp" },
+      { damp: Infinity },
+      /E210 the parameter `damp` is a number, and is set to `Infinity`/,
+    ],
     [{ example: "gptq-int4.esp" }, { dmap: 0.1 }, /E210 there is no parameter `dmap` to set \(did you mean `damp`/],
-    [{ stores: "store w as pack w as int3(group) with scale int4_scale(w, group)" }, {}, /E501 there is no format `int3` \(did you mean `int/],
+    [
+      { stores: "store w as pack w as int3(group) with scale int4_scale(w, group)" },
+      {},
+      /E501 there is no format `int3` \(did you mean `int/,
+    ],
     [{ stores: "store w as pack w as int4(group, bits: 3) with scale int4_scale(w, group)" }, {}, /E501 .*int4/],
-    [{ stores: "let keep = top 3 of 4 along k in magnitude(w)\n store w as pack w where keep as nm(2, 4) of f16" }, {}, /E502 .* is packed as 2:4, but nothing guarantees/],
-    [{ stores: "let keep = row_mask(magnitude(w), 128)\n store w as pack w where keep as nm(2, 4) of f16" }, {}, /E502 .* is packed as 2:4, but nothing guarantees/],
-    [{ stores: "let keep = top 5 of 4 along k in magnitude(w)\n store w as pack w where keep as bitmask of f16" }, {}, /E408 `top 5 of 4` is impossible/],
-    [{ stores: "let keep = top 3 of 7 along k in magnitude(w)\n store w as pack w where keep as nm(3, 7) of f16" }, {}, /E501 .*m of nm\(n, m\) must be 2, 4 or 8, and is 7/],
-    [{ stores: "let keep = top 2 of 4 along k in magnitude(w)\n store w as pack w where keep as nm(4, 4) of f16" }, {}, /E501 .*n of nm\(n, m\) must be less than m/],
+    [
+      { stores: "let keep = top 3 of 4 along k in magnitude(w)\n store w as pack w where keep as nm(2, 4) of f16" },
+      {},
+      /E502 .* is packed as 2:4, but nothing guarantees/,
+    ],
+    [
+      { stores: "let keep = row_mask(magnitude(w), 128)\n store w as pack w where keep as nm(2, 4) of f16" },
+      {},
+      /E502 .* is packed as 2:4, but nothing guarantees/,
+    ],
+    [
+      { stores: "let keep = top 5 of 4 along k in magnitude(w)\n store w as pack w where keep as bitmask of f16" },
+      {},
+      /E408 `top 5 of 4` is impossible/,
+    ],
+    [
+      { stores: "let keep = top 3 of 7 along k in magnitude(w)\n store w as pack w where keep as nm(3, 7) of f16" },
+      {},
+      /E501 .*m of nm\(n, m\) must be 2, 4 or 8, and is 7/,
+    ],
+    [
+      { stores: "let keep = top 2 of 4 along k in magnitude(w)\n store w as pack w where keep as nm(4, 4) of f16" },
+      {},
+      /E501 .*n of nm\(n, m\) must be less than m/,
+    ],
   ];
   for (const [recipe, set, message] of cases) assert.match(found(recipe, set), message);
 });
 
 async function refusal(code: LlamaError["code"], work: Promise<unknown>): Promise<string> {
-  const error = await work.then(() => null, (thrown: unknown) => thrown);
+  const error = await work.then(
+    () => null,
+    (thrown: unknown) => thrown,
+  );
   assert.ok(error instanceof LlamaError && error.code === code, String(error));
   return error instanceof Error ? error.message : "";
 }
 
 test("a model whose results are not finite has no perplexity and no text, and the weight is named", async () => {
   const nan = Uint8Array.of(0xc0, 0x7f); // of bf16
-  for (const [tensor, named] of [["model.layers.1.mlp.gate_proj.weight", "gate_proj of block 1"], ["model.layers.0.post_attention_layernorm.weight", "post_attention_layernorm of block 0"]] as const) {
+  for (const [tensor, named] of [
+    ["model.layers.1.mlp.gate_proj.weight", "gate_proj of block 1"],
+    ["model.layers.0.post_attention_layernorm.weight", "post_attention_layernorm of block 0"],
+  ] as const) {
     const directory = join(folder, "nan");
     const broken = await patchedModel(directory, [{ tensor, begin: 6, bytes: nan }]);
     const session = await openSession(caller, broken);
     try {
       const why = new RegExp(`is NaN or infinite: ${named} holds values`);
       assert.match(await refusal("not-finite", perplexity(session, text.ids, { window: 24, bos, limit: 2 })), why);
-      assert.match(await refusal("not-finite", generate(session, text.ids.slice(0, 5), { maxNewTokens: 3, temperature: 0, eosTokens: [] })), why);
+      assert.match(
+        await refusal(
+          "not-finite",
+          generate(session, text.ids.slice(0, 5), { maxNewTokens: 3, temperature: 0, eosTokens: [] }),
+        ),
+        why,
+      );
     } finally {
       session.release();
       await broken.close();
@@ -76,11 +137,19 @@ test("a model whose results are not finite has no perplexity and no text, and th
 
 test("infinite activations name the layers that receive them, whatever is observed, and nothing is written", async () => {
   const infinite = Uint8Array.of(0x80, 0x7f); // of bf16
-  const inside = await patchedModel(join(folder, "infinite"), [{ tensor: "model.layers.0.input_layernorm.weight", begin: 6, bytes: infinite }]);
+  const inside = await patchedModel(join(folder, "infinite"), [
+    { tensor: "model.layers.0.input_layernorm.weight", begin: 6, bytes: infinite },
+  ]);
   const [wanda, gptq] = [exampleRecipe("wanda-2of4.esp"), exampleRecipe("gptq-int4.esp")];
   for (const { recipe, source } of [wanda, gptq]) {
-    const message = await refusal("not-finite", compress(caller, inside, recipe, { output: join(folder, "out"), source, text }));
-    assert.match(message, /^What model\.layers\.0\.self_attn\.q_proj, model\.layers\.0\.self_attn\.k_proj, model\.layers\.0\.self_attn\.v_proj receive on the calibration text is NaN or infinite/);
+    const message = await refusal(
+      "not-finite",
+      compress(caller, inside, recipe, { output: join(folder, "out"), source, text }),
+    );
+    assert.match(
+      message,
+      /^What model\.layers\.0\.self_attn\.q_proj, model\.layers\.0\.self_attn\.k_proj, model\.layers\.0\.self_attn\.v_proj receive on the calibration text is NaN or infinite/,
+    );
   }
   await inside.close();
   await rm(join(folder, "infinite"), { recursive: true });
@@ -90,8 +159,24 @@ test("infinite activations name the layers that receive them, whatever is observ
 test("a text without a whole window says how many tokens it needs, before anything is computed", async () => {
   const { recipe, source } = exampleRecipe("wanda-2of4.esp");
   const short = { ids: text.ids.slice(0, 40), bos, window: 64 };
-  assert.match(await refusal("text-too-short", compress(caller, model, recipe, { output: join(folder, "out"), source, text: short })), /has 40 tokens, but a window of 64 needs 63/);
-  assert.match(await refusal("text-too-short", compress(caller, model, recipe, { output: join(folder, "out"), source, text: { ...short, window: 11, windows: 9 } })), /has 40 tokens, but 9 windows of 11 need 90; it is enough for 4/);
+  assert.match(
+    await refusal(
+      "text-too-short",
+      compress(caller, model, recipe, { output: join(folder, "out"), source, text: short }),
+    ),
+    /has 40 tokens, but a window of 64 needs 63/,
+  );
+  assert.match(
+    await refusal(
+      "text-too-short",
+      compress(caller, model, recipe, {
+        output: join(folder, "out"),
+        source,
+        text: { ...short, window: 11, windows: 9 },
+      }),
+    ),
+    /has 40 tokens, but 9 windows of 11 need 90; it is enough for 4/,
+  );
   assert.equal(await readdir(folder), []);
 });
 
@@ -151,16 +236,26 @@ async function decoded(from: Model, name: string): Promise<Float32Array> {
 
 test("dead input features, and rows and groups of zeros, go through every kind of method and grid without a NaN", async () => {
   const dead = await patchedModel(join(folder, "dead"), patches);
-  const report = await compress(caller, dead, degenerate.recipe, { output: join(folder, "out"), source: degenerate.source, text });
+  const report = await compress(caller, dead, degenerate.recipe, {
+    output: join(folder, "out"),
+    source: degenerate.source,
+    text,
+  });
   assert.is(report.tensors.length, 8);
-  assert.ok(report.tensors.every(({ relativeError, layerError }) => relativeError < 1 && layerError !== null && layerError < 1));
+  assert.ok(
+    report.tensors.every(({ relativeError, layerError }) => relativeError < 1 && layerError !== null && layerError < 1),
+  );
   const written = await openModel(join(folder, "out"));
   for (const { tensor, begin, bytes } of patches.slice(1)) {
     const values = await decoded(written, tensor);
     assert.ok(values.every(Number.isFinite), tensor);
     assert.ok(values.some((value) => value !== 0) || bytes.length === 128 * row, tensor);
     // zeros stay zeros, but where a walk spreads the error of other columns over them
-    if (/layers\.1|[kv]_proj/.test(tensor)) assert.ok(values.subarray(begin / 2, (begin + bytes.length) / 2).every((value) => value === 0), tensor);
+    if (/layers\.1|[kv]_proj/.test(tensor))
+      assert.ok(
+        values.subarray(begin / 2, (begin + bytes.length) / 2).every((value) => value === 0),
+        tensor,
+      );
   }
   // no weight of a feature that was never seen is kept
   const down = await decoded(written, "model.layers.0.mlp.down_proj.weight");

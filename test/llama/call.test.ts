@@ -19,7 +19,10 @@ test("a program that could not be prepared is prepared by the next call; one tha
   };
   const caller = createCaller(executor as Executor, baselineTarget, standardLibrary());
   const prepare = (): Promise<void> => caller.prepare("zeros", {}, { sizes: { length: 8 } });
-  const error = await prepare().then(() => null, (thrown: unknown) => thrown);
+  const error = await prepare().then(
+    () => null,
+    (thrown: unknown) => thrown,
+  );
   assert.is(error instanceof Error ? error.message : error, "no memory");
   await prepare();
   await prepare();

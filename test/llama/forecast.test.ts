@@ -6,7 +6,12 @@ const test = suite("forecast");
 
 /** A clock that is set by hand, in milliseconds. */
 function clock(): { now: number; read(): number } {
-  return { now: 0, read() { return this.now; } };
+  return {
+    now: 0,
+    read() {
+      return this.now;
+    },
+  };
 }
 
 test("a kind of work keeps its pace, and one not yet met is as fast as all was", () => {
@@ -29,7 +34,13 @@ test("the share never falls, and more work than was announced is harmless", () =
   const time = clock();
   const forecast = createForecast({ a: 10, b: 10 }, () => time.read());
   let last = 0;
-  for (const [milliseconds, kind, work] of [[10, "a", 5], [500, "a", 5], [100, "b", 1], [5000, "b", 4], [10, "b", 50]] as const) {
+  for (const [milliseconds, kind, work] of [
+    [10, "a", 5],
+    [500, "a", 5],
+    [100, "b", 1],
+    [5000, "b", 4],
+    [10, "b", 50],
+  ] as const) {
     time.now += milliseconds;
     forecast.done(kind, work);
     const { share } = forecast.now();

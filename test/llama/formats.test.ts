@@ -1,5 +1,6 @@
 /**
- * A whole model against its reference, and models whose layers are packed in each kind of format against the same weights
+ * A whole model against its reference, and models whose layers are packed in each kind of format against the same
+ * weights
  * unpacked: both written to disk by the library, opened again, and run on the device.
  */
 import { mkdtemp, readFile, rm } from "node:fs/promises";
@@ -48,14 +49,24 @@ async function logitsOf(session: Session, prompt: readonly number[]): Promise<re
 
 /** Writes the model with its layers in a format, or with the values that this format gives them as dense f32. */
 async function write(name: string, format: string, dense: boolean): Promise<Model> {
-  const layers = new Map(await Promise.all(model.linears.map(async ({ weight }) => {
-    const [rows = 1, columns = 1] = model.tensor(weight).shape;
-    return [weight, packValues(format, rows, columns, await model.floats(weight))] as const;
-  })));
+  const layers = new Map(
+    await Promise.all(
+      model.linears.map(async ({ weight }) => {
+        const [rows = 1, columns = 1] = model.tensor(weight).shape;
+        return [weight, packValues(format, rows, columns, await model.floats(weight))] as const;
+      }),
+    ),
+  );
   const tensors = model.tensors.map((tensor): OutputTensor => {
     const packed = layers.get(tensor.name);
     if (packed === undefined) return tensor;
-    return { name: tensor.name, shape: tensor.shape, dtype: "F32", format: dense ? null : packed.spec, pattern: { kind: "full" } };
+    return {
+      name: tensor.name,
+      shape: tensor.shape,
+      dtype: "F32",
+      format: dense ? null : packed.spec,
+      pattern: { kind: "full" },
+    };
   });
   const writer = await createModel(join(folder, name), { source: model, tensors, recipe: null, force: false });
   for (const { name: tensor } of tensors) {
@@ -78,15 +89,33 @@ async function logitsOfModel(opened: Model): Promise<readonly number[]> {
 test("logits are those of the reference", async () => {
   const session = await openSession(caller, model, { dtype: "f32" });
   const logits = await logitsOf(session, reference.prompt_ids);
-  close(reference.last_logits_top8.map(([id]) => logits[id] ?? NaN), reference.last_logits_top8.map(([, value]) => value), "model", "logits");
+  close(
+    reference.last_logits_top8.map(([id]) => logits[id] ?? NaN),
+    reference.last_logits_top8.map(([, value]) => value),
+    "model",
+    "logits",
+  );
   // of the eight, two are nearly equal
-  const highest = logits.map((value, id) => ({ value, id })).sort((x, y) => y.value - x.value).slice(0, 8).map(({ id }) => id);
+  const highest = logits
+    .map((value, id) => ({ value, id }))
+    .sort((x, y) => y.value - x.value)
+    .slice(0, 8)
+    .map(({ id }) => id);
   assert.is(highest[0], reference.last_logits_top8[0]?.[0]);
-  assert.equal(highest.sort((x, y) => x - y), reference.last_logits_top8.map(([id]) => id).sort((x, y) => x - y));
+  assert.equal(
+    highest.sort((x, y) => x - y),
+    reference.last_logits_top8.map(([id]) => id).sort((x, y) => x - y),
+  );
   session.release();
 });
 
-for (const format of ["nm(2, 4) of f16", "int4(128)", "nm(2, 4) of int4(128)", "int8(channel, asymmetric)", "bitmask of f16"]) {
+for (const format of [
+  "nm(2, 4) of f16",
+  "int4(128)",
+  "nm(2, 4) of int4(128)",
+  "int8(channel, asymmetric)",
+  "bitmask of f16",
+]) {
   test(`${format}: a packed model computes as the same weights unpacked`, async () => {
     const name = format.replaceAll(/\W+/g, "-");
     const packed = await write(`${name}packed`, format, false);

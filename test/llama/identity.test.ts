@@ -19,13 +19,16 @@ test("what a run is begun with holds Espalier itself and what runs its kernels",
   assert.match(identity["the package webgpu, which runs the kernels"] ?? "", /^\d+\.\d+\.\d+/);
   assert.match(installedVersion("@sparticuz/chromium"), /^\d+\.\d+\.\d+/);
   const before = { ...identity, "espalier itself": "0.0.9, sha256:0" };
-  assert.equal(changesOf(before, identity), [`espalier itself has changed: it was 0.0.9, sha256:0, and is ${thisBuild()}`]);
+  assert.equal(changesOf(before, identity), [
+    `espalier itself has changed: it was 0.0.9, sha256:0, and is ${thisBuild()}`,
+  ]);
 });
 
 test("the digest of the code is another where a module is, but not where only the command line is", async () => {
   const folder = await mkdtemp(join(tmpdir(), "espalier-code-"));
   try {
-    for (const part of ["compiler", "runtime"]) await cp(fileURLToPath(new URL(`../../${part}`, import.meta.url)), join(folder, part), { recursive: true });
+    for (const part of ["compiler", "runtime"])
+      await cp(fileURLToPath(new URL(`../../${part}`, import.meta.url)), join(folder, part), { recursive: true });
     const digest = digestOfCode(folder);
     assert.ok(thisBuild().endsWith(digest));
     await writeFile(join(folder, "runtime", "cli", "main.js"), "");

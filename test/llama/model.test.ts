@@ -34,13 +34,20 @@ async function textOf(name: string): Promise<number[]> {
   return [...(await model.tokenizer()).encode(await readFile(join(classics, name), "utf8"), { prefix: false })];
 }
 
-/** Logits after a prompt, `step` tokens at a time: the last step is padded. A driver compiles kernels for one token soonest. */
+/**
+ * Logits after a prompt, `step` tokens at a time: the last step is padded. A driver compiles kernels for one token
+ * soonest.
+ */
 async function logitsOf(run: Session, prompt: readonly number[], step: number): Promise<readonly number[]> {
   const { executor } = caller;
   const cache = await run.allocateCache(1, 64);
   let values: readonly number[] = [];
   for (let at = 0; at < prompt.length; at += step) {
-    const ids = await executor.fill("i32", [1, step], Array.from({ length: step }, (_, t) => prompt[at + t] ?? 0));
+    const ids = await executor.fill(
+      "i32",
+      [1, step],
+      Array.from({ length: step }, (_, t) => prompt[at + t] ?? 0),
+    );
     const positions = await executor.fill("i32", [1], [at]);
     const pick = await executor.fill("i32", [1], [Math.min(step, prompt.length - at) - 1]);
     const x = await run.forward(ids, positions, cache);
@@ -52,7 +59,10 @@ async function logitsOf(run: Session, prompt: readonly number[], step: number): 
   return values;
 }
 
-function recipeOf(file: string, set: Record<string, number> = {}): { readonly recipe: Recipe; readonly source: string } {
+function recipeOf(
+  file: string,
+  set: Record<string, number> = {},
+): { readonly recipe: Recipe; readonly source: string } {
   const host = createHost();
   const path = join(packageRoot(), "examples", file);
   const { value, diagnostics } = check(path, host, { set });
@@ -61,17 +71,25 @@ function recipeOf(file: string, set: Record<string, number> = {}): { readonly re
   return { recipe, source: host.sources.get(path) ?? "" };
 }
 
-async function compressed(file: string, windows = 2): Promise<{ readonly report: Compression; readonly packed: Model }> {
+async function compressed(
+  file: string,
+  windows = 2,
+): Promise<{ readonly report: Compression; readonly packed: Model }> {
   const { recipe, source } = recipeOf(file);
   const output = join(folder, file.replace(".esp", ""));
   const ids = recipe.needsText ? await textOf("calibration.txt") : [];
-  const report = await compress(caller, model, recipe, { output, source, text: { ids, bos: (await model.tokenizer()).bos, windows, window: 32 } });
+  const report = await compress(caller, model, recipe, {
+    output,
+    source,
+    text: { ids, bos: (await model.tokenizer()).bos, windows, window: 32 },
+  });
   return { report, packed: await openModel(output) };
 }
 
 test("logits are those of the reference", async () => {
   const logits = await logitsOf(session, reference.prompt_ids, 16);
-  for (const [id, value] of reference.last_logits_top8) assert.ok(Math.abs((logits[id] ?? NaN) - value) < 1e-3, `logit ${id}`);
+  for (const [id, value] of reference.last_logits_top8)
+    assert.ok(Math.abs((logits[id] ?? NaN) - value) < 1e-3, `logit ${id}`);
 });
 
 test("greedy text is that of the reference, and stops where told", async () => {
@@ -84,13 +102,19 @@ test("greedy text is that of the reference, and stops where told", async () => {
   assert.equal(short.ids, whole.ids.slice(0, whole.ids.indexOf(stop)));
   assert.is(short.ended, "eos");
   const sampled = { ...options, maxNewTokens: 6, temperature: 1, topK: 40, topP: 0.95, seed: 7 };
-  assert.equal((await generate(session, reference.prompt_ids, sampled)).ids, (await generate(session, reference.prompt_ids, sampled)).ids);
+  assert.equal(
+    (await generate(session, reference.prompt_ids, sampled)).ids,
+    (await generate(session, reference.prompt_ids, sampled)).ids,
+  );
 });
 
 test("a prompt beyond the context, or none, is refused", async () => {
   const options = { maxNewTokens: 4, temperature: 0, eosTokens: [] };
   const refused = async (prompt: readonly number[], code: string): Promise<void> => {
-    const error = await generate(session, prompt, options).then(() => null, (thrown: unknown) => thrown);
+    const error = await generate(session, prompt, options).then(
+      () => null,
+      (thrown: unknown) => thrown,
+    );
     assert.ok(error instanceof LlamaError && error.code === code);
   };
   await refused(new Array<number>(512).fill(5), "prompt-too-long");
@@ -114,7 +138,8 @@ test("an embedding that is too large for one binding is split, and nothing else 
   assert.ok(a.every((value, at) => Math.abs(value - (b[at] ?? NaN)) < 1e-4));
   const text = await textOf("eval.txt");
   const scores = [];
-  for (const run of [split, session]) scores.push((await perplexity(run, text, { window: 32, bos: 0, limit: 1 })).perplexity);
+  for (const run of [split, session])
+    scores.push((await perplexity(run, text, { window: 32, bos: 0, limit: 1 })).perplexity);
   assert.ok(Math.abs((scores[0] ?? 0) / (scores[1] ?? 1) - 1) < 1e-5);
   split.release();
 });
@@ -129,7 +154,10 @@ for (const file of ["wanda-2of4-int4.esp", "unstructured.esp"]) {
     const dense = await unpackSession(stored);
     const prompt = reference.prompt_ids.slice(0, 4);
     const [a, b] = [await logitsOf(stored, prompt, 1), await logitsOf(dense.session, prompt, 1)];
-    assert.ok(a.every((value, at) => Math.abs(value - (b[at] ?? NaN)) < 1e-3), "logits differ");
+    assert.ok(
+      a.every((value, at) => Math.abs(value - (b[at] ?? NaN)) < 1e-3),
+      "logits differ",
+    );
     dense.release();
     stored.release();
     await packed.close();
@@ -139,12 +167,29 @@ for (const file of ["wanda-2of4-int4.esp", "unstructured.esp"]) {
 test("a pattern that matches nothing and a group that does not divide are refused before anything is written", async () => {
   const { recipe, source } = recipeOf("int4.esp", { group: 96 });
   const output = join(folder, "refused");
-  const failure = await compress(caller, model, recipe, { output, source }).then(() => null, (thrown: unknown) => thrown);
+  const failure = await compress(caller, model, recipe, { output, source }).then(
+    () => null,
+    (thrown: unknown) => thrown,
+  );
   assert.ok(failure instanceof Error);
-  const named: Recipe = { ...recipe, steps: recipe.steps.map((step) => (step.kind === "linears" ? { ...step, matching: [{ glob: "*.experts.*", span: step.span }] } : step)) };
-  const unmatched = await compress(caller, model, named, { output, source }).then(() => null, (thrown: unknown) => thrown);
+  const named: Recipe = {
+    ...recipe,
+    steps: recipe.steps.map((step) =>
+      step.kind === "linears" ? { ...step, matching: [{ glob: "*.experts.*", span: step.span }] } : step,
+    ),
+  };
+  const unmatched = await compress(caller, model, named, { output, source }).then(
+    () => null,
+    (thrown: unknown) => thrown,
+  );
   assert.ok(unmatched instanceof LlamaError && unmatched.code === "recipe");
-  assert.is(await openModel(output).then(() => true, () => false), false);
+  assert.is(
+    await openModel(output).then(
+      () => true,
+      () => false,
+    ),
+    false,
+  );
 });
 
 test.after(async () => {

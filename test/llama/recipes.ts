@@ -22,7 +22,10 @@ export function exampleRecipe(file: string, set: Record<string, number> = {}): W
 /** The recipe of a text. */
 export function writtenRecipe(source: string): Written {
   const host = createHost();
-  return { source, recipe: only(check("test.esp", { ...host, read: (path) => (path === "test.esp" ? source : host.read(path)) })) };
+  return {
+    source,
+    recipe: only(check("test.esp", { ...host, read: (path) => (path === "test.esp" ? source : host.read(path)) })),
+  };
 }
 
 function only({ value, diagnostics }: ReturnType<typeof check>): Recipe {
@@ -33,15 +36,24 @@ function only({ value, diagnostics }: ReturnType<typeof check>): Recipe {
 
 /** The calibration text of the small model, tokenised. */
 export async function calibrationIds(model: Model): Promise<number[]> {
-  return [...(await model.tokenizer()).encode(await readFile(join(classics, "calibration.txt"), "utf8"), { prefix: false })];
+  return [
+    ...(await model.tokenizer()).encode(await readFile(join(classics, "calibration.txt"), "utf8"), { prefix: false }),
+  ];
 }
 
-/** A copy of the small model in which bytes of tensors are overwritten: `patches` gives bytes of a tensor, from a byte on. */
-export async function patchedModel(directory: string, patches: readonly { readonly tensor: string; readonly begin: number; readonly bytes: Uint8Array }[]): Promise<Model> {
+/**
+ * A copy of the small model in which bytes of tensors are overwritten: `patches` gives bytes of a tensor, from a byte
+ * on.
+ */
+export async function patchedModel(
+  directory: string,
+  patches: readonly { readonly tensor: string; readonly begin: number; readonly bytes: Uint8Array }[],
+): Promise<Model> {
   await cp(classics, directory, { recursive: true });
   const model = await openModel(directory);
   const file = await open(join(directory, "model.safetensors"), "r+");
-  for (const { tensor, begin, bytes } of patches) await file.write(bytes, 0, bytes.length, model.tensor(tensor).offset + begin);
+  for (const { tensor, begin, bytes } of patches)
+    await file.write(bytes, 0, bytes.length, model.tensor(tensor).offset + begin);
   await file.close();
   return model;
 }

@@ -15,7 +15,12 @@ const text = { ids: await calibrationIds(model), bos, windows: 2, window: 32 };
 
 class Killed extends Error {}
 
-function run({ recipe, source }: Written, output: string, options: Partial<CompressOptions> = {}, from = model): ReturnType<typeof compress> {
+function run(
+  { recipe, source }: Written,
+  output: string,
+  options: Partial<CompressOptions> = {},
+  from = model,
+): ReturnType<typeof compress> {
   return compress(caller, from, recipe, { output: join(folder, output), source, text, ...options });
 }
 
@@ -26,13 +31,24 @@ function killAt(block: number): (progress: CompressProgress) => void {
   };
 }
 
-async function killed(written: Written, output: string, block: number, options: Partial<CompressOptions> = {}): Promise<void> {
-  const error = await run(written, output, { onProgress: killAt(block), ...options }).then(() => null, (thrown: unknown) => thrown);
+async function killed(
+  written: Written,
+  output: string,
+  block: number,
+  options: Partial<CompressOptions> = {},
+): Promise<void> {
+  const error = await run(written, output, { onProgress: killAt(block), ...options }).then(
+    () => null,
+    (thrown: unknown) => thrown,
+  );
   assert.instance(error, Killed);
 }
 
 async function refusal(work: Promise<unknown>): Promise<string> {
-  const error = await work.then(() => null, (thrown: unknown) => thrown);
+  const error = await work.then(
+    () => null,
+    (thrown: unknown) => thrown,
+  );
   assert.ok(error instanceof LlamaError && error.code === "resume", String(error));
   return error instanceof Error ? error.message : "";
 }
@@ -40,7 +56,8 @@ async function refusal(work: Promise<unknown>): Promise<string> {
 async function same(a: string, b: string): Promise<void> {
   const names = await readdir(join(folder, a));
   assert.equal(await readdir(join(folder, b)), names);
-  for (const name of names) assert.ok((await readFile(join(folder, a, name))).equals(await readFile(join(folder, b, name))), `${name} differs`);
+  for (const name of names)
+    assert.ok((await readFile(join(folder, a, name))).equals(await readFile(join(folder, b, name))), `${name} differs`);
 }
 
 const wanda = exampleRecipe("wanda-2of4-int4.esp");
@@ -72,14 +89,37 @@ test("over all layers without blocks, and with weights that are packed on the ho
 
 test("what has changed is said, and what is kept stays", async () => {
   await killed(wanda, "changed", 1);
-  assert.match(await refusal(run(exampleRecipe("wanda-2of4-int4.esp", { group: 64 }), "changed", { resume: true })), /the parameter group has changed: it was 128, and is 64/);
-  assert.match(await refusal(run({ ...wanda, source: `${wanda.source} ` }, "changed", { resume: true })), /the recipe's text has changed/);
-  assert.match(await refusal(run(exampleRecipe("wanda-2of4.esp"), "changed", { resume: true })), /the recipe has changed: it was wanda_2of4_int4, and is wanda_2of4/);
-  assert.match(await refusal(run(wanda, "changed", { resume: true, text: { ...text, ids: text.ids.map((id, at) => (at === 7 ? id + 1 : id)) } })), /the calibration text has changed/);
-  assert.match(await refusal(run(wanda, "changed", { resume: true, text: { ...text, windows: 3 } })), /the number of windows \(--windows\) has changed: it was 2, and is 3/);
+  assert.match(
+    await refusal(run(exampleRecipe("wanda-2of4-int4.esp", { group: 64 }), "changed", { resume: true })),
+    /the parameter group has changed: it was 128, and is 64/,
+  );
+  assert.match(
+    await refusal(run({ ...wanda, source: `${wanda.source} ` }, "changed", { resume: true })),
+    /the recipe's text has changed/,
+  );
+  assert.match(
+    await refusal(run(exampleRecipe("wanda-2of4.esp"), "changed", { resume: true })),
+    /the recipe has changed: it was wanda_2of4_int4, and is wanda_2of4/,
+  );
+  assert.match(
+    await refusal(
+      run(wanda, "changed", {
+        resume: true,
+        text: { ...text, ids: text.ids.map((id, at) => (at === 7 ? id + 1 : id)) },
+      }),
+    ),
+    /the calibration text has changed/,
+  );
+  assert.match(
+    await refusal(run(wanda, "changed", { resume: true, text: { ...text, windows: 3 } })),
+    /the number of windows \(--windows\) has changed: it was 2, and is 3/,
+  );
   const touched = await patchedModel(join(folder, "model"), []);
   await utimes(join(folder, "model", "model.safetensors"), new Date(), new Date(86_400_000));
-  assert.match(await refusal(run(wanda, "changed", { resume: true }, touched)), /model.safetensors has changed: .* 1970-01-02/);
+  assert.match(
+    await refusal(run(wanda, "changed", { resume: true }, touched)),
+    /model.safetensors has changed: .* 1970-01-02/,
+  );
   await touched.close();
   assert.is((await stateOf(join(folder, "changed")))?.finished, 1);
 });
@@ -89,8 +129,11 @@ test("without resume a run begins anew, and says so; a damaged state is refused"
   const notes: string[] = [];
   await killed(wanda, "anew", 2, { note: (line) => notes.push(line) });
   assert.match(notes[0] ?? "", /A run that was stopped had finished 1 steps/);
-  const [state = ""] = (await readdir(folder)).filter((name) => name.startsWith(".")).filter((name) => name.endsWith("state"));
-  for (const name of (await readdir(folder)).filter((one) => one.endsWith("state"))) await truncate(join(folder, name, "unit-00000.words"), 10);
+  const [state = ""] = (await readdir(folder))
+    .filter((name) => name.startsWith("."))
+    .filter((name) => name.endsWith("state"));
+  for (const name of (await readdir(folder)).filter((one) => one.endsWith("state")))
+    await truncate(join(folder, name, "unit-00000.words"), 10);
   assert.ok(state !== "");
   assert.match(await refusal(run(wanda, "anew", { resume: true })), /is damaged/);
 });
@@ -98,11 +141,28 @@ test("without resume a run begins anew, and says so; a damaged state is refused"
 test("what an expectation refuses leaves nothing; nor does a run that finished no block", async () => {
   const before = await readdir(folder);
   const written = exampleRecipe("mixed.esp");
-  const impossible = { ...written, recipe: { ...written.recipe, steps: written.recipe.steps.map((step) => (step.kind === "expect" && step.condition.kind === "compare" ? { ...step, condition: { ...step.condition, right: { kind: "number" as const, value: 1 } } } : step)) } };
+  const impossible = {
+    ...written,
+    recipe: {
+      ...written.recipe,
+      steps: written.recipe.steps.map((step) =>
+        step.kind === "expect" && step.condition.kind === "compare"
+          ? { ...step, condition: { ...step.condition, right: { kind: "number" as const, value: 1 } } }
+          : step,
+      ),
+    },
+  };
   const notes: string[] = [];
-  const error = await run(impossible, "expected", { note: (line) => notes.push(line) }).then(() => null, (thrown: unknown) => thrown);
+  const error = await run(impossible, "expected", { note: (line) => notes.push(line) }).then(
+    () => null,
+    (thrown: unknown) => thrown,
+  );
   assert.ok(error instanceof LlamaError && error.code === "expectation-failed", String(error));
-  assert.equal(notes.filter((line) => line.includes("--resume")), [], "nothing is claimed to be kept");
+  assert.equal(
+    notes.filter((line) => line.includes("--resume")),
+    [],
+    "nothing is claimed to be kept",
+  );
   await killed(wanda, "early", 0);
   assert.is(leaveState(join(folder, "early")), null);
   assert.equal(await readdir(folder), before);

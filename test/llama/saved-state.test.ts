@@ -31,14 +31,22 @@ async function left(path: string): Promise<string> {
 }
 
 async function refusal(work: Promise<unknown>): Promise<string> {
-  const error = await work.then(() => null, (thrown: unknown) => thrown);
+  const error = await work.then(
+    () => null,
+    (thrown: unknown) => thrown,
+  );
   assert.ok(error instanceof LlamaError && error.code === "resume", String(error));
   return (error as LlamaError).message;
 }
 
 function start(path: string, time: number): { readonly child: ChildProcess; readonly said: Promise<string> } {
-  const child = spawn(process.execPath, [fileURLToPath(new URL("claiming.js", import.meta.url)), path, String(time)], { stdio: ["ignore", "pipe", "inherit"] });
-  return { child, said: new Promise((resolve) => child.stdout.once("data", (text: Buffer) => resolve(text.toString("utf8")))) };
+  const child = spawn(process.execPath, [fileURLToPath(new URL("claiming.js", import.meta.url)), path, String(time)], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  return {
+    child,
+    said: new Promise((resolve) => child.stdout.once("data", (text: Buffer) => resolve(text.toString("utf8")))),
+  };
 }
 
 test("who is at work keeps its state to itself, and is named with the directory", async () => {
@@ -57,7 +65,11 @@ test("who is at work keeps its state to itself, and is named with the directory"
 test("a killed run that had this process's number is not at work, nor is one whose number nobody has", async () => {
   const path = join(folder, "reborn");
   const directory = await left(path);
-  for (const owner of [{ ...thisProcess(), mark: "0123abc" }, { ...thisProcess(), pid: 2 ** 22 + 1 }, { ...thisProcess(), pid: process.ppid, mark: "0123abc" }]) {
+  for (const owner of [
+    { ...thisProcess(), mark: "0123abc" },
+    { ...thisProcess(), pid: 2 ** 22 + 1 },
+    { ...thisProcess(), pid: process.ppid, mark: "0123abc" },
+  ]) {
     // where the system does not say when a process began, one with the number of another is taken for that
     if (owner.pid === process.ppid && process.platform !== "linux") continue;
     await writeFile(join(directory, claimName(owner)), "");
@@ -69,7 +81,8 @@ test("a killed run that had this process's number is not at work, nor is one who
   await (await open(path)).remove();
 });
 
-// claims of others come and go between the listing of a directory and a look at a file: such a file, that is named and not there
+// claims of others come and go between the listing of a directory and a look at a file: such a file, that is named and
+// not there
 test("what a state has finished is found whatever comes and goes beside it", async () => {
   const path = join(folder, "gone");
   const directory = await left(path);
@@ -118,8 +131,22 @@ test("a manifest that is not as it was written is damaged: refused, or begun ane
   const file = join(await left(path), "state.json");
   const whole = await readFile(file, "utf8");
   const parsed = JSON.parse(whole) as { manifest: object };
-  const changed = (change: object): string => JSON.stringify({ ...parsed, manifest: { ...parsed.manifest, ...change } });
-  const damages = ["", "{", "null", "7", "[]", "{}", whole.slice(0, -9), changed({ identity: null }), changed({ weights: [null] }), changed({ finished: 2 }), changed({ facts: {} }), JSON.stringify({ version: 1, identity: null, finished: 1, facts: {}, weights: [null] })];
+  const changed = (change: object): string =>
+    JSON.stringify({ ...parsed, manifest: { ...parsed.manifest, ...change } });
+  const damages = [
+    "",
+    "{",
+    "null",
+    "7",
+    "[]",
+    "{}",
+    whole.slice(0, -9),
+    changed({ identity: null }),
+    changed({ weights: [null] }),
+    changed({ finished: 2 }),
+    changed({ facts: {} }),
+    JSON.stringify({ version: 1, identity: null, finished: 1, facts: {}, weights: [null] }),
+  ];
   for (const damage of damages) {
     await writeFile(file, damage);
     assert.is(await stateOf(path), null);

@@ -29,7 +29,8 @@ async function factorings({ recipe, source }: Written, output: string, share?: b
 
 async function same(a: string, b: string): Promise<void> {
   const names = await readdir(join(folder, a));
-  for (const name of names) assert.ok((await readFile(join(folder, a, name))).equals(await readFile(join(folder, b, name))), `${name} differs`);
+  for (const name of names)
+    assert.ok((await readFile(join(folder, a, name))).equals(await readFile(join(folder, b, name))), `${name} differs`);
 }
 
 const plain = writtenRecipe(`use statistics, solve, gptq, sparsegpt, refine
@@ -81,7 +82,14 @@ test("whose treatments differ only after the factor share it too", async () => {
 });
 
 test("share nothing between two factors of one Hessian", async () => {
-  const two = writtenRecipe(branches.source.replace("walk_factor(x2[w], windows(text), damp)\n      if", "walk_factor(x2[w], windows(text), damp)\n      let v = walk_factor(x2[w], windows(text), 2.0 * damp)\n      if").replace("gptq_dynamic(w, u, 64, -128.0", "gptq_dynamic(w, v, 64, -128.0"));
+  const two = writtenRecipe(
+    branches.source
+      .replace(
+        "walk_factor(x2[w], windows(text), damp)\n      if",
+        "walk_factor(x2[w], windows(text), damp)\n      let v = walk_factor(x2[w], windows(text), 2.0 * damp)\n      if",
+      )
+      .replace("gptq_dynamic(w, u, 64, -128.0", "gptq_dynamic(w, v, 64, -128.0"),
+  );
   assert.is(await factorings(two, "two"), 4, "k_proj has its own, and the others of its block share theirs");
   assert.is(await factorings(two, "two-alone", false), 6);
   await same("two", "two-alone");

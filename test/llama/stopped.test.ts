@@ -24,19 +24,27 @@ recipe plain(model: llama, group = 128) {
 
 class Killed extends Error {}
 
-function run({ recipe, source }: Written, output: string, options: Partial<CompressOptions> = {}): ReturnType<typeof compress> {
+function run(
+  { recipe, source }: Written,
+  output: string,
+  options: Partial<CompressOptions> = {},
+): ReturnType<typeof compress> {
   return compress(caller, model, recipe, { output: join(folder, output), source, ...options });
 }
 
 async function killed(written: Written, output: string, options: Partial<CompressOptions>): Promise<void> {
-  const error = await run(written, output, options).then(() => null, (thrown: unknown) => thrown);
+  const error = await run(written, output, options).then(
+    () => null,
+    (thrown: unknown) => thrown,
+  );
   assert.instance(error, Killed);
 }
 
 async function same(a: string, b: string): Promise<void> {
   const names = await readdir(join(folder, a));
   assert.equal(await readdir(join(folder, b)), names);
-  for (const name of names) assert.ok((await readFile(join(folder, a, name))).equals(await readFile(join(folder, b, name))), `${name} differs`);
+  for (const name of names)
+    assert.ok((await readFile(join(folder, a, name))).equals(await readFile(join(folder, b, name))), `${name} differs`);
 }
 
 test("a run that is stopped while it scores goes on from there: what it has written it knows for its own", async () => {
@@ -59,13 +67,22 @@ test("a run that is stopped while it scores goes on from there: what it has writ
   await same("whole-scored", "lost");
   await killed(plain, "altered", { evaluation, onProgress: stop });
   await utimes(join(folder, "altered", "config.json"), new Date(), new Date(0));
-  const error = await run(plain, "altered", { resume: true }).then(() => null, (thrown: unknown) => thrown);
+  const error = await run(plain, "altered", { resume: true }).then(
+    () => null,
+    (thrown: unknown) => thrown,
+  );
   assert.ok(error instanceof ModelError && error.code === "M150", String(error));
 });
 
 test("what evaluation refuses leaves what was written, and a run to go on with", async () => {
   const notes: string[] = [];
-  const error = await run(plain, "short", { evaluation: { ids: [1, 2], bos, window: 32 }, note: (line) => notes.push(line) }).then(() => null, (thrown: unknown) => thrown);
+  const error = await run(plain, "short", {
+    evaluation: { ids: [1, 2], bos, window: 32 },
+    note: (line) => notes.push(line),
+  }).then(
+    () => null,
+    (thrown: unknown) => thrown,
+  );
   assert.ok(error instanceof LlamaError && error.code === "text-too-short", String(error));
   assert.equal(notes, ["4 of 4 steps are finished and kept: --resume goes on from there."]);
   assert.equal((await run(plain, "short", { resume: true })).saved, [join(folder, "short")]);
@@ -83,20 +100,36 @@ recipe steps(model: llama, group = 128) {
 }
 `);
   await run(written, "whole-steps", { force: true });
-  const stopAt = (layer: string) => ({ stage, subject }: CompressProgress): void => {
-    if (stage === "compress" && subject === layer) throw new Killed();
-  };
+  const stopAt =
+    (layer: string) =>
+    ({ stage, subject }: CompressProgress): void => {
+      if (stage === "compress" && subject === layer) throw new Killed();
+    };
   const notes: string[] = [];
   const note = (line: string): void => void notes.push(line);
   const part = async (): Promise<number> => (await stat(join(folder, "steps", "part", "config.json"))).mtimeMs;
   await killed(written, "steps", { force: true, note, onProgress: stopAt("model.layers.0.self_attn.v_proj") });
   const first = await part();
-  await killed(written, "steps", { force: true, resume: true, note, onProgress: stopAt("model.layers.0.self_attn.v_proj") });
+  await killed(written, "steps", {
+    force: true,
+    resume: true,
+    note,
+    onProgress: stopAt("model.layers.0.self_attn.v_proj"),
+  });
   assert.is(await part(), first);
-  assert.equal([...new Set(notes)], ["No step is finished, but it is noted what was saved: --resume goes on from there.", "Going on after 0 of 5 steps."]);
+  assert.equal(
+    [...new Set(notes)],
+    [
+      "No step is finished, but it is noted what was saved: --resume goes on from there.",
+      "Going on after 0 of 5 steps.",
+    ],
+  );
   await killed(written, "steps", { force: true, resume: true, onProgress: stopAt("model.layers.2.self_attn.v_proj") });
   const all = await run(written, "steps", { force: true, resume: true });
-  assert.equal(all.saved.map((path) => basename(path)), ["part", "part", "part", "part", "all"]);
+  assert.equal(
+    all.saved.map((path) => basename(path)),
+    ["part", "part", "part", "part", "all"],
+  );
   for (const name of ["part", "all"]) await same(join("whole-steps", name), join("steps", name));
 });
 

@@ -28,7 +28,10 @@ recipe two(model: llama, group = 128) {
   const model = await openModel(classics);
   try {
     await compress(caller, model, value!.recipes.get("two")!, { output: join(folder, "out"), source });
-    for (const [name, format] of [["eight", "int8"], ["four", "int4"]] as const) {
+    for (const [name, format] of [
+      ["eight", "int8"],
+      ["four", "int4"],
+    ] as const) {
       const saved = await openModel(join(folder, "out", name));
       assert.is(saved.tensor("model.layers.0.self_attn.k_proj.weight").format?.name, format);
       await saved.close();

@@ -27,23 +27,53 @@ test("calibration windows hold the first token and the text after it", () => {
 });
 
 test("a text with fewer windows than are asked for is refused, and told how many tokens are needed", () => {
-  assert.throws(() => calibrationWindows(text, 4, null, 9), (error: unknown) => error instanceof LlamaError && error.code === "text-too-short" && error.message.includes("11 tokens") && error.message.includes("need 36") && error.message.includes("enough for 2"));
-  assert.throws(() => calibrationWindows(text, 40, 1, undefined), (error: unknown) => error instanceof LlamaError && error.message.includes("needs 39"));
+  assert.throws(
+    () => calibrationWindows(text, 4, null, 9),
+    (error: unknown) =>
+      error instanceof LlamaError &&
+      error.code === "text-too-short" &&
+      error.message.includes("11 tokens") &&
+      error.message.includes("need 36") &&
+      error.message.includes("enough for 2"),
+  );
+  assert.throws(
+    () => calibrationWindows(text, 40, 1, undefined),
+    (error: unknown) => error instanceof LlamaError && error.message.includes("needs 39"),
+  );
 });
 
 test("a text shorter than a window is refused", () => {
-  assert.throws(() => scoredWindows(text, 12, null), (error: unknown) => error instanceof LlamaError && error.code === "text-too-short");
-  assert.throws(() => scoredWindows([], 1, 0), (error: unknown) => error instanceof LlamaError && error.code === "text-too-short");
-  assert.throws(() => scoredWindows(text, 1, null), (error: unknown) => error instanceof LlamaError && error.code === "bad-window");
+  assert.throws(
+    () => scoredWindows(text, 12, null),
+    (error: unknown) => error instanceof LlamaError && error.code === "text-too-short",
+  );
+  assert.throws(
+    () => scoredWindows([], 1, 0),
+    (error: unknown) => error instanceof LlamaError && error.code === "text-too-short",
+  );
+  assert.throws(
+    () => scoredWindows(text, 1, null),
+    (error: unknown) => error instanceof LlamaError && error.code === "bad-window",
+  );
 });
 
 test("default frequencies fall from 1 by equal factors", () => {
-  assert.equal([...ropeFrequencies(8, { kind: "default", theta: 10000 })].map((f) => f.toFixed(6)), ["1.000000", "0.100000", "0.010000", "0.001000"]);
+  assert.equal(
+    [...ropeFrequencies(8, { kind: "default", theta: 10000 })].map((f) => f.toFixed(6)),
+    ["1.000000", "0.100000", "0.010000", "0.001000"],
+  );
 });
 
 test("Llama 3 scaling keeps short wavelengths, stretches long ones, and blends between", () => {
   const plain = ropeFrequencies(128, { kind: "default", theta: 500000 });
-  const scaled = ropeFrequencies(128, { kind: "llama3", theta: 500000, factor: 8, lowFrequencyFactor: 1, highFrequencyFactor: 4, originalContext: 8192 });
+  const scaled = ropeFrequencies(128, {
+    kind: "llama3",
+    theta: 500000,
+    factor: 8,
+    lowFrequencyFactor: 1,
+    highFrequencyFactor: 4,
+    originalContext: 8192,
+  });
   assert.is(scaled[0], plain[0]);
   assert.is(scaled[28], plain[28]);
   assert.ok(Math.abs(scaled[63]! * 8 - plain[63]!) < 1e-12);

@@ -35,7 +35,9 @@ function definite(size: number): Float32Array {
 
 /** A lower triangular matrix that is easy to invert, with rubbish above. */
 function lower(size: number): Float32Array {
-  return numbers(size * size, size + 1).map((value, at) => (at % size === Math.floor(at / size) ? 1.5 + value : value / 8));
+  return numbers(size * size, size + 1).map((value, at) =>
+    at % size === Math.floor(at / size) ? 1.5 + value : value / 8,
+  );
 }
 
 for (const [name, target] of Object.entries(targets)) {
@@ -43,22 +45,32 @@ for (const [name, target] of Object.entries(targets)) {
     for (const size of [1, 5, 31, 32, 33, 64, 65, 130]) {
       for (const op of ["cholesky", "inverse_lower"] as const) {
         const graph = factorGraph(op, size);
-        const inputs = new Map([["a", tensorValue("f32", [size, size], op === "cholesky" ? definite(size) : lower(size))]]);
+        const inputs = new Map([
+          ["a", tensorValue("f32", [size, size], op === "cholesky" ? definite(size) : lower(size))],
+        ]);
         const expected = evaluate(graph, inputs).get("l")!;
-        const actual = evaluateStages(lowerConcrete(graph, target), inputs, new Map(), target.subgroups?.min ?? 4).get("l")!;
+        const actual = evaluateStages(lowerConcrete(graph, target), inputs, new Map(), target.subgroups?.min ?? 4).get(
+          "l",
+        )!;
         close(actual.data, expected.data, "chain", `${op} ${size}`);
       }
     }
   });
 
   test(`a pivot that is not positive stands on the diagonal on ${name}`, () => {
-    for (const [size, at] of [[5, 2], [70, 40], [70, 66]] as const) {
+    for (const [size, at] of [
+      [5, 2],
+      [70, 40],
+      [70, 66],
+    ] as const) {
       const a = definite(size);
       a[at * size + at] = -3;
       const graph = factorGraph("cholesky", size);
       const inputs = new Map([["a", tensorValue("f32", [size, size], a)]]);
       const expected = evaluate(graph, inputs).get("l")!;
-      const actual = evaluateStages(lowerConcrete(graph, target), inputs, new Map(), target.subgroups?.min ?? 4).get("l")!;
+      const actual = evaluateStages(lowerConcrete(graph, target), inputs, new Map(), target.subgroups?.min ?? 4).get(
+        "l",
+      )!;
       assert.ok(actual.data[at * size + at]! < 0);
       close(actual.data, expected.data, "chain", `pivot ${at} of ${size}`);
     }

@@ -9,7 +9,11 @@ const test = suite("reductions computed where they are read");
 
 /** How many equations a function of the library becomes. */
 function equations(name: string, sizes: Readonly<Record<string, number>>): number {
-  const stages = compileStages(standardLibrary().get(name)!, { sizes, dtypes: { E: "f32" } }, targets["a GPU with subgroups of 32"]);
+  const stages = compileStages(
+    standardLibrary().get(name)!,
+    { sizes, dtypes: { E: "f32" } },
+    targets["a GPU with subgroups of 32"],
+  );
   if ("diagnostics" in stages) throw new Error(stages.diagnostics.map(({ message }) => message).join("\n"));
   assert.ok(stages.fused.eqns.length > 0, printGraph(stages.fused));
   return stages.fused.eqns.length;

@@ -6,13 +6,27 @@ import type { Case } from "../support/agreement.js";
 import { numbers } from "../support/packed.js";
 import type { ToleranceKind } from "../support/tolerance.js";
 
-/** The function `main` of a program at these sizes. Inputs that are not given are random; scalars are given as one number. */
-export function programCase(source: string, sizes: Readonly<Record<string, number>>, kind: ToleranceKind, given: Readonly<Record<string, ArrayLike<number>>> = {}): Case {
-  const bound = specialize(graphOf(source, "main"), { sizes: new Map(Object.entries(sizes)), dtypes: new Map(), formats: new Map() }, { f16: false });
+/**
+ * The function `main` of a program at these sizes. Inputs that are not given are random; scalars are given as one
+ * number.
+ */
+export function programCase(
+  source: string,
+  sizes: Readonly<Record<string, number>>,
+  kind: ToleranceKind,
+  given: Readonly<Record<string, ArrayLike<number>>> = {},
+): Case {
+  const bound = specialize(
+    graphOf(source, "main"),
+    { sizes: new Map(Object.entries(sizes)), dtypes: new Map(), formats: new Map() },
+    { f16: false },
+  );
   if (!("graph" in bound)) throw new Error(bound.map(({ message }) => message).join("\n"));
-  const inputs = new Map<string, TensorValue>(bound.graph.inputs.map((input, at) => {
-    const { dtype, shape } = bound.graph.values[input.value]!.type;
-    return [input.name, tensorValue(dtype, shape, given[input.name] ?? numbers(elementCount(shape), at + 1))];
-  }));
+  const inputs = new Map<string, TensorValue>(
+    bound.graph.inputs.map((input, at) => {
+      const { dtype, shape } = bound.graph.values[input.value]!.type;
+      return [input.name, tensorValue(dtype, shape, given[input.name] ?? numbers(elementCount(shape), at + 1))];
+    }),
+  );
   return { graph: bound.graph, inputs, kind };
 }

@@ -14,7 +14,9 @@ const test = suite("the library's scans");
 
 const sizes: Readonly<Record<string, number>> = { N: 3, K: 48, group: 16, kept: 2, of_each: 4 };
 const scalars: Readonly<Record<string, number>> = { low: -8, high: 7, levels: 15 };
-const scans: readonly (readonly [string, SymbolicGraph])[] = [...standardLibrary()].filter(([, graph]) => graph.eqns.some((eqn) => eqn.kind === "scan"));
+const scans: readonly (readonly [string, SymbolicGraph])[] = [...standardLibrary()].filter(([, graph]) =>
+  graph.eqns.some((eqn) => eqn.kind === "scan"),
+);
 
 /** Columns whose correlation falls with their distance. */
 function hessian(size: number): Float32Array {
@@ -29,32 +31,62 @@ function hessian(size: number): Float32Array {
 function valuesFor(name: string, count: number, seed: number): ArrayLike<number> {
   const size = sizes["K"]!;
   switch (name) {
-    case "u": return hessian(size).map((value, at) => (at % size < Math.floor(at / size) ? 0 : value));
-    case "h": return hessian(size);
-    case "keep": return Array.from({ length: count }, (_, at) => (at % 4 === 1 || at % 4 === 2 ? 1 : 0));
-    case "rank": return Array.from({ length: count }, (_, at) => (at * 5) % size);
-    case "s": return numbers(count, 7).map((value) => 0.1 + 0.05 * value);
-    case "z": return new Float32Array(count).fill(7);
-    default: return count === 1 ? [scalars[name] ?? 1] : numbers(count, seed);
+    case "u":
+      return hessian(size).map((value, at) => (at % size < Math.floor(at / size) ? 0 : value));
+    case "h":
+      return hessian(size);
+    case "keep":
+      return Array.from({ length: count }, (_, at) => (at % 4 === 1 || at % 4 === 2 ? 1 : 0));
+    case "rank":
+      return Array.from({ length: count }, (_, at) => (at * 5) % size);
+    case "s":
+      return numbers(count, 7).map((value) => 0.1 + 0.05 * value);
+    case "z":
+      return new Float32Array(count).fill(7);
+    default:
+      return count === 1 ? [scalars[name] ?? 1] : numbers(count, seed);
   }
 }
 
 function inputsOf(graph: ConcreteGraph): ReadonlyMap<string, TensorValue> {
-  return new Map(graph.inputs.map((input) => {
-    const { dtype, shape } = graph.values[input.value]!.type;
-    return [input.name, tensorValue(dtype, shape, valuesFor(input.name, shape.reduce((product, size) => product * size, 1), input.value + 1))] as const;
-  }));
+  return new Map(
+    graph.inputs.map((input) => {
+      const { dtype, shape } = graph.values[input.value]!.type;
+      return [
+        input.name,
+        tensorValue(
+          dtype,
+          shape,
+          valuesFor(
+            input.name,
+            shape.reduce((product, size) => product * size, 1),
+            input.value + 1,
+          ),
+        ),
+      ] as const;
+    }),
+  );
 }
 
-/** Lowers a function to blocks of so many columns, rounded up to whole groups, and compares its results with the evaluator's. */
+/**
+ * Lowers a function to blocks of so many columns, rounded up to whole groups, and compares its results with the
+ * evaluator's.
+ */
 function agree(name: string, graph: SymbolicGraph, target: Target, block: number, group = sizes["group"]!): void {
   const what = `${name} in blocks of ${block}, groups of ${group}`;
-  const stages = compileStages(graph, { sizes: Object.fromEntries(graph.parameters.sizes.map((size) => [size, { ...sizes, group }[size] ?? 4])) }, target, { scan: { block } });
-  if ("diagnostics" in stages) throw new Error(`${what}: ${stages.diagnostics.map(({ message }) => message).join("; ")}`);
+  const stages = compileStages(
+    graph,
+    { sizes: Object.fromEntries(graph.parameters.sizes.map((size) => [size, { ...sizes, group }[size] ?? 4])) },
+    target,
+    { scan: { block } },
+  );
+  if ("diagnostics" in stages)
+    throw new Error(`${what}: ${stages.diagnostics.map(({ message }) => message).join("; ")}`);
   assert.equal(stages.notes, [], what);
   const inputs = inputsOf(stages.concrete);
   const actual = evaluateStages(stages, inputs, new Map(), target.subgroups?.min ?? 4);
-  for (const [output, value] of evaluate(stages.concrete, inputs)) close(actual.get(output)!.data, value.data, value.dtype === "bool" ? "exact" : "chain", `${what}: ${output}`);
+  for (const [output, value] of evaluate(stages.concrete, inputs))
+    close(actual.get(output)!.data, value.data, value.dtype === "bool" ? "exact" : "chain", `${what}: ${output}`);
 }
 
 for (const [place, target] of Object.entries(targets)) {
@@ -71,7 +103,8 @@ for (const place of ["a CPU driver", "a GPU with subgroups of 32"] as const) {
     });
   }
   test(`run in a block where a group is the whole row on ${place}`, () => {
-    for (const [name, graph] of scans) if (graph.parameters.sizes.includes("group")) agree(name, graph, targets[place], 16, sizes["K"]!);
+    for (const [name, graph] of scans)
+      if (graph.parameters.sizes.includes("group")) agree(name, graph, targets[place], 16, sizes["K"]!);
   });
 }
 

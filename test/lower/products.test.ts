@@ -18,7 +18,17 @@ test.before(async (context) => {
 test.after(({ machine }) => machine.close());
 
 const plain: ProductShape = {
-  batch: [], tokens: [3], n: 17, k: 64, interleaved: false, format: null, right: "rows", left: "plain", bound: "whole", pair: "none", after: "nothing",
+  batch: [],
+  tokens: [3],
+  n: 17,
+  k: 64,
+  interleaved: false,
+  format: null,
+  right: "rows",
+  left: "plain",
+  bound: "whole",
+  pair: "none",
+  after: "nothing",
 };
 
 /** Columns that a format can store: a few groups, and where possible a length that has no units. */
@@ -33,11 +43,19 @@ function make(format: string, shape: Partial<ProductShape>): Case {
 for (const format of weightFormats) {
   test(`${format} in the kernel evaluator, by each schedule`, () => {
     const [k = 256] = columnsOf(format);
-    const forced: readonly (readonly [Schedule, number, number])[] = [["matvec", 1, 5], ["matvec", 3, 5], ["tiled", 9, 33], ["quads", 5, 18], ["loops", 2, 3]];
+    const forced: readonly (readonly [Schedule, number, number])[] = [
+      ["matvec", 1, 5],
+      ["matvec", 3, 5],
+      ["tiled", 9, 33],
+      ["quads", 5, 18],
+      ["loops", 2, 3],
+    ];
     forced.forEach(([schedule, tokens, n], turn) => {
       const given = make(format, { tokens: [tokens], n, k });
       const expected = expectedOf(given);
-      for (const device of simulated.filter(({ target }, at) => (schedule === "quads" ? target.kind === "cpu" : (at + turn) % 3 === 0))) {
+      for (const device of simulated.filter(({ target }, at) =>
+        schedule === "quads" ? target.kind === "cpu" : (at + turn) % 3 === 0,
+      )) {
         const schedules = schedulesOf(agreeSimulated(given, expected, device, { schedule }));
         // sparse units have no place in the registers of a quad, and small workgroups none for a tile
         if (schedule !== "quads" && schedule !== "tiled") assert.equal(schedules, [schedule], device.target.name);
@@ -76,9 +94,23 @@ const special: Readonly<Record<string, Partial<ProductShape>>> = {
   "two axes of tokens": { tokens: [3, 4], n: 20, k: 128 },
   "no tokens": { tokens: [], n: 40 },
   "up to each token": { tokens: [17], n: 16, k: 32, bound: "token", right: "columns" },
-  "up to each token, heads apart": { batch: [2, 3], interleaved: true, tokens: [9], n: 16, k: 32, bound: "token", right: "columns" },
+  "up to each token, heads apart": {
+    batch: [2, 3],
+    interleaved: true,
+    tokens: [9],
+    n: 16,
+    k: 32,
+    bound: "token",
+    right: "columns",
+  },
   "up to a number that is data": { tokens: [16], n: 17, k: 24, bound: "data" },
-  "up to a number that is data, past an axis that is no multiple of a vector": { tokens: [8], n: 8, k: 3, bound: "data", pair: "other" },
+  "up to a number that is data, past an axis that is no multiple of a vector": {
+    tokens: [8],
+    n: 8,
+    k: 3,
+    bound: "data",
+    pair: "other",
+  },
   "up to each output": { tokens: [8], n: 16, k: 16, bound: "output" },
   "from the second on": { tokens: [9], n: 17, k: 36, bound: "part" },
   "a shifted weight": { tokens: [9], n: 17, k: 36, right: "shifted", bound: "token" },
@@ -91,17 +123,28 @@ for (const [name, shape] of Object.entries(special)) {
   test(name, async ({ machine }) => {
     const given = productCase({ ...plain, ...shape });
     const expected = expectedOf(given);
-    simulated.forEach((device, at) => agreeSimulated(given, expected, device, { schedule: ([null, "tiled", "matvec"] as const)[at % 3] }));
+    simulated.forEach((device, at) =>
+      agreeSimulated(given, expected, device, { schedule: ([null, "tiled", "matvec"] as const)[at % 3] }),
+    );
     // a tile takes the CPU driver seconds to compile, so one stands for all
-    for (const schedule of name === "a batch around the tokens" ? ([null, "tiled"] as const) : [null]) await agreeOnDevice(given, expected, machine, { schedule });
+    for (const schedule of name === "a batch around the tokens" ? ([null, "tiled"] as const) : [null])
+      await agreeOnDevice(given, expected, machine, { schedule });
   });
 }
 
 // found by reading: a product took the tensor itself for what it was converted to
 for (const weight of ["f32(i32(3.0 * w[n, k]))", "f32(w[n, k] > 0.25)"]) {
   test(`a conversion that loses something is done: ${weight}`, () => {
-    for (const [tokens, schedule] of [[1, "matvec"], [9, "tiled"], [8, "quads"]] as const) {
-      const given = programCase(`fn main(x: f32[T, K], w: f32[N, K]) -> f32[T, N] { return y where y[t, n] = sum[k] x[t, k] * ${weight} }`, { T: tokens, N: 17, K: 64 }, "reduction");
+    for (const [tokens, schedule] of [
+      [1, "matvec"],
+      [9, "tiled"],
+      [8, "quads"],
+    ] as const) {
+      const given = programCase(
+        `fn main(x: f32[T, K], w: f32[N, K]) -> f32[T, N] { return y where y[t, n] = sum[k] x[t, k] * ${weight} }`,
+        { T: tokens, N: 17, K: 64 },
+        "reduction",
+      );
       const expected = expectedOf(given);
       for (const device of simulated) agreeSimulated(given, expected, device, { schedule });
     }

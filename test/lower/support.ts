@@ -22,14 +22,27 @@ export interface Bound {
 }
 
 /** Every stage of a function of the standard library on a target. */
-export function stagesOf(name: string, { sizes, formats = {}, dtype = "f32" }: Bound, target: Target, options: CompileOptions = {}): Stages {
+export function stagesOf(
+  name: string,
+  { sizes, formats = {}, dtype = "f32" }: Bound,
+  target: Target,
+  options: CompileOptions = {},
+): Stages {
   const graph = library.get(name)!;
-  const stages = compileStages(graph, {
-    sizes,
-    dtypes: Object.fromEntries(graph.parameters.dtypes.map((each) => [each, dtype])),
-    formats: Object.fromEntries(graph.parameters.formats.map((each) => [each, formats[each] === undefined ? null : parseFormat(formats[each])])),
-  }, target, options);
-  if ("diagnostics" in stages) throw new Error(`${name}: ${stages.diagnostics.map(({ message }) => message).join("; ")}`);
+  const stages = compileStages(
+    graph,
+    {
+      sizes,
+      dtypes: Object.fromEntries(graph.parameters.dtypes.map((each) => [each, dtype])),
+      formats: Object.fromEntries(
+        graph.parameters.formats.map((each) => [each, formats[each] === undefined ? null : parseFormat(formats[each])]),
+      ),
+    },
+    target,
+    options,
+  );
+  if ("diagnostics" in stages)
+    throw new Error(`${name}: ${stages.diagnostics.map(({ message }) => message).join("; ")}`);
   return stages;
 }
 
@@ -42,14 +55,28 @@ export function parametersOf(name: string): ConcreteGraph["parameters"] {
 }
 
 /** A function of the standard library with inputs: those given, others random, packed where a format is bound. */
-export function libraryCase(name: string, { sizes, formats = {}, dtype: bound = "f32" }: Bound, kind: ToleranceKind, given: Readonly<Record<string, ArrayLike<number>>> = {}): Case {
+export function libraryCase(
+  name: string,
+  { sizes, formats = {}, dtype: bound = "f32" }: Bound,
+  kind: ToleranceKind,
+  given: Readonly<Record<string, ArrayLike<number>>> = {},
+): Case {
   const symbolic = library.get(name)!;
   const parameters = symbolic.inputs.map((input) => symbolic.values[input.value]!.type.format);
-  const specialized = specialize(symbolic, {
-    sizes: new Map(Object.entries(sizes)),
-    dtypes: new Map(symbolic.parameters.dtypes.map((each) => [each, bound])),
-    formats: new Map(symbolic.parameters.formats.map((each) => [each, formats[each] === undefined ? null : parseFormat(formats[each])])),
-  }, { f16: bound === "f16" });
+  const specialized = specialize(
+    symbolic,
+    {
+      sizes: new Map(Object.entries(sizes)),
+      dtypes: new Map(symbolic.parameters.dtypes.map((each) => [each, bound])),
+      formats: new Map(
+        symbolic.parameters.formats.map((each) => [
+          each,
+          formats[each] === undefined ? null : parseFormat(formats[each]),
+        ]),
+      ),
+    },
+    { f16: bound === "f16" },
+  );
   if (!("graph" in specialized)) throw new Error(`${name}: ${specialized.map(({ message }) => message).join("; ")}`);
   const { graph } = specialized;
   const inputs = new Map<string, TensorValue>();
@@ -57,8 +84,12 @@ export function libraryCase(name: string, { sizes, formats = {}, dtype: bound = 
   graph.inputs.forEach((input, at) => {
     const { dtype, shape } = graph.values[input.value]!.type;
     const parameter = parameters[at];
-    const format = parameter !== null && parameter !== undefined && "parameter" in parameter ? formats[parameter.parameter] : undefined;
-    if (format === undefined) inputs.set(input.name, tensorValue(dtype, shape, given[input.name] ?? numbers(elementCount(shape), at + 1)));
+    const format =
+      parameter !== null && parameter !== undefined && "parameter" in parameter
+        ? formats[parameter.parameter]
+        : undefined;
+    if (format === undefined)
+      inputs.set(input.name, tensorValue(dtype, shape, given[input.name] ?? numbers(elementCount(shape), at + 1)));
     else {
       const made = packed(format, elementCount(shape.slice(0, -1)), shape.at(-1)!, at + 1);
       inputs.set(input.name, tensorValue(dtype, shape, made.dense));

@@ -1,6 +1,16 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { binary, buildGraph, cast, constant, indexOf, integer, load, reduce, select } from "../../compiler/graph/build.js";
+import {
+  binary,
+  buildGraph,
+  cast,
+  constant,
+  indexOf,
+  integer,
+  load,
+  reduce,
+  select,
+} from "../../compiler/graph/build.js";
 import type { GraphBuilder } from "../../compiler/graph/build.js";
 import { evaluate, tensorValue } from "../../compiler/graph/evaluate.js";
 import type { Eqn, Scalar, Value } from "../../compiler/graph/graph.js";
@@ -29,7 +39,10 @@ function eqnOf(make: (made: Made) => void): Eqn<Concrete> {
 }
 
 /** A map over [size, size] with this body, and what is said of it. */
-function mapIs(body: (i: Node, j: Node, made: Made) => Node, extent: readonly [number, number] = [size, size]): boolean {
+function mapIs(
+  body: (i: Node, j: Node, made: Made) => Node,
+  extent: readonly [number, number] = [size, size],
+): boolean {
   return hasSymmetricBody(eqnOf((made) => made.build.map("h", extent, (i, j) => body(i!, j!, made))));
 }
 
@@ -50,24 +63,37 @@ test("scaled, cast and masked by what is symmetric itself", () => {
   assert.ok(mapIs((i, j, made) => binary("multiply", constant(0.5), gram(made, made.x, made.x, i, j))));
   assert.ok(mapIs((i, j, made) => cast(cast(gram(made, made.x, made.x, i, j), "f16"), "f32")));
   assert.ok(mapIs((i, j, made) => select(binary("equal", i, j), constant(1), gram(made, made.x, made.x, i, j))));
-  assert.not(mapIs((i, j, made) => select(binary("less", i, j), constant(0), gram(made, made.x, made.x, i, j))), "a triangle");
-  assert.not(mapIs((i, j, { x }) => binary("subtract", load(x, [integer(0), i]), load(x, [integer(0), j]))), "antisymmetric");
+  assert.not(
+    mapIs((i, j, made) => select(binary("less", i, j), constant(0), gram(made, made.x, made.x, i, j))),
+    "a triangle",
+  );
+  assert.not(
+    mapIs((i, j, { x }) => binary("subtract", load(x, [integer(0), i]), load(x, [integer(0), j]))),
+    "antisymmetric",
+  );
 });
 
 test("a sum up to an index is not, one up to the larger of the two is", () => {
-  const upTo = (high: (i: Node, j: Node) => Node) => mapIs((i, j, { build, x }) => {
-    const t = build.range("t", 0, high(i, j));
-    return reduce("sum", [t], binary("multiply", load(x, [indexOf(t), i]), load(x, [indexOf(t), j])));
-  });
+  const upTo = (high: (i: Node, j: Node) => Node) =>
+    mapIs((i, j, { build, x }) => {
+      const t = build.range("t", 0, high(i, j));
+      return reduce("sum", [t], binary("multiply", load(x, [indexOf(t), i]), load(x, [indexOf(t), j])));
+    });
   assert.not(upTo((i) => i));
   assert.ok(upTo((i, j) => binary("max", i, j)));
 });
 
 test("sums over different indices of the same ranges", () => {
-  assert.ok(mapIs((i, j, { build, x }) => {
-    const [s, t] = [build.range("s", 0, 7), build.range("t", 0, 7)];
-    return binary("multiply", reduce("sum", [s], load(x, [indexOf(s), i])), reduce("sum", [t], load(x, [indexOf(t), j])));
-  }));
+  assert.ok(
+    mapIs((i, j, { build, x }) => {
+      const [s, t] = [build.range("s", 0, 7), build.range("t", 0, 7)];
+      return binary(
+        "multiply",
+        reduce("sum", [s], load(x, [indexOf(s), i])),
+        reduce("sum", [t], load(x, [indexOf(t), j])),
+      );
+    }),
+  );
 });
 
 test("a matrix is square, and has two indices", () => {
@@ -78,13 +104,27 @@ test("a matrix is square, and has two indices", () => {
 });
 
 /** total[at] += or = body, over two indices. */
-function updateOf(op: "set" | "add", change: { readonly at?: (i: Node, j: Node) => readonly Node[]; readonly low?: number; readonly body?: (i: Node, j: Node, total: Value<Concrete>) => Node } = {}): Eqn<Concrete> {
+function updateOf(
+  op: "set" | "add",
+  change: {
+    readonly at?: (i: Node, j: Node) => readonly Node[];
+    readonly low?: number;
+    readonly body?: (i: Node, j: Node, total: Value<Concrete>) => Node;
+  } = {},
+): Eqn<Concrete> {
   return eqnOf((made) => {
     const { build, x } = made;
     const total = build.input("total", "f32", [size, size]);
     const [i, j] = [build.range("i", 0, size), build.range("j", change.low ?? 0, size)];
     const [row, column] = [indexOf(i), indexOf(j)];
-    build.update("h", total, [i, j], (change.at ?? ((a, b) => [a, b]))(row, column), change.body?.(row, column, total) ?? gram(made, x, x, row, column), op);
+    build.update(
+      "h",
+      total,
+      [i, j],
+      (change.at ?? ((a, b) => [a, b]))(row, column),
+      change.body?.(row, column, total) ?? gram(made, x, x, row, column),
+      op,
+    );
   });
 }
 
@@ -93,22 +133,45 @@ test("an update, by what it sets or adds", () => {
   assert.ok(hasSymmetricBody(updateOf("set")));
   assert.ok(hasSymmetricBody(updateOf("add", { at: (i, j) => [j, i] })));
   assert.not(hasSymmetricBody(updateOf("add", { low: 1 })), "another range");
-  assert.not(hasSymmetricBody(updateOf("add", { at: (i, j) => [i, binary("subtract", j, integer(1))] })), "another place");
+  assert.not(
+    hasSymmetricBody(updateOf("add", { at: (i, j) => [i, binary("subtract", j, integer(1))] })),
+    "another place",
+  );
   assert.not(hasSymmetricBody(updateOf("add", { at: (i) => [i, i] })), "the diagonal");
-  assert.not(hasSymmetricBody(updateOf("set", { body: (i, j, total) => binary("add", load(total, [i, j]), load(total, [j, i])) })), "reads what it writes");
+  assert.not(
+    hasSymmetricBody(
+      updateOf("set", { body: (i, j, total) => binary("add", load(total, [i, j]), load(total, [j, i])) }),
+    ),
+    "reads what it writes",
+  );
 });
 
 test("the library's gram, symbolic as it is", () => {
   const graph = standardLibrary().get("gram")!;
-  assert.equal(graph.eqns.map((eqn) => hasSymmetricBody(eqn)), [true]);
-  assert.equal(standardLibrary().get("hessian")!.eqns.map((eqn) => hasSymmetricBody(eqn)), [false], "nothing is known of x2");
+  assert.equal(
+    graph.eqns.map((eqn) => hasSymmetricBody(eqn)),
+    [true],
+  );
+  assert.equal(
+    standardLibrary()
+      .get("hessian")!
+      .eqns.map((eqn) => hasSymmetricBody(eqn)),
+    [false],
+    "nothing is known of x2",
+  );
 });
 
 test("what is said to be symmetric is", () => {
   const build = buildGraph("g");
   const x = build.input("x", "f32", [7, size]);
   const t = build.range("t", 0, 7);
-  const h = build.map("h", [size, size], (i, j) => binary("add", binary("multiply", indexed(i!), indexed(j!)), reduce("sum", [t], binary("multiply", load(x, [indexOf(t), j!]), load(x, [indexOf(t), i!])))));
+  const h = build.map("h", [size, size], (i, j) =>
+    binary(
+      "add",
+      binary("multiply", indexed(i!), indexed(j!)),
+      reduce("sum", [t], binary("multiply", load(x, [indexOf(t), j!]), load(x, [indexOf(t), i!]))),
+    ),
+  );
   build.output("h", h);
   const graph = build.graph();
   assert.ok(hasSymmetricBody(graph.eqns[0]!));

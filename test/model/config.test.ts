@@ -9,38 +9,104 @@ import { failure, inDirectory, smallConfig, writeJson } from "./support.js";
 
 const test = suite("model/config");
 
-const llama3 = { rope_type: "llama3", factor: 8, low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 8192 };
+const llama3 = {
+  rope_type: "llama3",
+  factor: 8,
+  low_freq_factor: 1,
+  high_freq_factor: 4,
+  original_max_position_embeddings: 8192,
+};
 
 test("the old form and the new say the same", () => {
   const { rope_theta: _theta, torch_dtype: _dtype, ...rest } = smallConfig;
   const old = parseConfig("c", { ...rest, rope_theta: 500000, rope_scaling: llama3, torch_dtype: "float16" });
   const new_ = parseConfig("c", { ...rest, rope_parameters: { rope_theta: 500000, ...llama3 }, dtype: "float16" });
   assert.equal({ ...old, raw: {} }, { ...new_, raw: {} });
-  assert.equal(old.rope, { kind: "llama3", theta: 500000, factor: 8, lowFrequencyFactor: 1, highFrequencyFactor: 4, originalContext: 8192 });
+  assert.equal(old.rope, {
+    kind: "llama3",
+    theta: 500000,
+    factor: 8,
+    lowFrequencyFactor: 1,
+    highFrequencyFactor: 4,
+    originalContext: 8192,
+  });
   assert.is(old.dtype, "F16");
 });
 
 test("what is absent or null has the defaults of the Hugging Face library", () => {
-  const config = parseConfig("c", { model_type: "llama", hidden_size: 64, intermediate_size: 16, num_hidden_layers: 1, num_attention_heads: 4, vocab_size: 100, rope_scaling: null, head_dim: null });
-  assert.equal({ ...config, raw: {} }, {
-    hiddenSize: 64, intermediateSize: 16, layers: 1, heads: 4, keyValueHeads: 4, headDim: 16, vocabSize: 100, contextLength: 2048, normEpsilon: 1e-6,
-    rope: { kind: "default", theta: 10000 }, tiedEmbeddings: false, dtype: null, bosToken: null, eosTokens: [], raw: {},
+  const config = parseConfig("c", {
+    model_type: "llama",
+    hidden_size: 64,
+    intermediate_size: 16,
+    num_hidden_layers: 1,
+    num_attention_heads: 4,
+    vocab_size: 100,
+    rope_scaling: null,
+    head_dim: null,
   });
+  assert.equal(
+    { ...config, raw: {} },
+    {
+      hiddenSize: 64,
+      intermediateSize: 16,
+      layers: 1,
+      heads: 4,
+      keyValueHeads: 4,
+      headDim: 16,
+      vocabSize: 100,
+      contextLength: 2048,
+      normEpsilon: 1e-6,
+      rope: { kind: "default", theta: 10000 },
+      tiedEmbeddings: false,
+      dtype: null,
+      bosToken: null,
+      eosTokens: [],
+      raw: {},
+    },
+  );
   assert.is(parseConfig("c", smallConfig).headDim, 4);
   assert.equal(parseConfig("c", { ...smallConfig, eos_token_id: [1, 5] }).eosTokens, [1, 5]);
 });
 
 const refused: readonly (readonly [ModelErrorCode, { readonly [name: string]: unknown }, ...RegExp[]])[] = [
-  ["M130", { model_type: "gpt2", architectures: ["GPT2LMHeadModel"], hidden_size: null }, /`model_type` should be "llama", found "gpt2"/, /`architectures`.*GPT2LMHeadModel/, /`hidden_size`: absent/],
-  ["M130", { architectures: "LlamaForCausalLM" }, /`architectures` should be a list that holds "LlamaForCausalLM", found "LlamaForCausalLM", which is no list/],
-  ["M131", { rms_norm_eps: NaN, bos_token_id: [Infinity] }, /`rms_norm_eps`.*found NaN/, /`bos_token_id`.*found the list \[Infinity\]/],
+  [
+    "M130",
+    { model_type: "gpt2", architectures: ["GPT2LMHeadModel"], hidden_size: null },
+    /`model_type` should be "llama", found "gpt2"/,
+    /`architectures`.*GPT2LMHeadModel/,
+    /`hidden_size`: absent/,
+  ],
+  [
+    "M130",
+    { architectures: "LlamaForCausalLM" },
+    /`architectures` should be a list that holds "LlamaForCausalLM", found "LlamaForCausalLM", which is no list/,
+  ],
+  [
+    "M131",
+    { rms_norm_eps: NaN, bos_token_id: [Infinity] },
+    /`rms_norm_eps`.*found NaN/,
+    /`bos_token_id`.*found the list \[Infinity\]/,
+  ],
   ["M130", { model_type: undefined }, /found nothing/],
-  ["M132", { attention_bias: true, mlp_bias: true, hidden_act: "gelu" }, /`attention_bias`/, /`mlp_bias`/, /`hidden_act`.*"gelu"/],
+  [
+    "M132",
+    { attention_bias: true, mlp_bias: true, hidden_act: "gelu" },
+    /`attention_bias`/,
+    /`mlp_bias`/,
+    /`hidden_act`.*"gelu"/,
+  ],
   ["M132", { partial_rotary_factor: 0.5 }, /partial_rotary_factor/],
   ["M132", { rope_scaling: { type: "linear", factor: 2 } }, /"linear".*rope_scaling/],
   ["M132", { rope_parameters: { rope_type: "yarn", rope_theta: 1e4 } }, /"yarn".*rope_parameters/],
   ["M133", { quantization_config: { quant_method: "gptq" } }, /"gptq"/],
-  ["M131", { hidden_size: "8", num_hidden_layers: 0, rms_norm_eps: -1, vocab_size: 1e9 }, /`hidden_size`.*found "8"/, /`num_hidden_layers`.*found 0/, /`rms_norm_eps`/, /`vocab_size`/],
+  [
+    "M131",
+    { hidden_size: "8", num_hidden_layers: 0, rms_norm_eps: -1, vocab_size: 1e9 },
+    /`hidden_size`.*found "8"/,
+    /`num_hidden_layers`.*found 0/,
+    /`rms_norm_eps`/,
+    /`vocab_size`/,
+  ],
   ["M131", { num_hidden_layers: 1.5 }, /integer/],
   ["M131", { head_dim: null, hidden_size: 9 }, /`head_dim`/],
   ["M131", { head_dim: 5 }, /even/],
@@ -51,7 +117,12 @@ const refused: readonly (readonly [ModelErrorCode, { readonly [name: string]: un
   ["M131", { rope_theta: 0 }, /`rope_theta`/],
   ["M131", { rope_parameters: 3 }, /`rope_parameters` should be an object/],
   ["M131", { rope_parameters: { rope_theta: "x" } }, /`rope_parameters.rope_theta`/],
-  ["M131", { rope_scaling: { rope_type: "llama3", factor: 8 } }, /`rope_scaling.low_freq_factor`/, /`rope_scaling.original_max_position_embeddings`/],
+  [
+    "M131",
+    { rope_scaling: { rope_type: "llama3", factor: 8 } },
+    /`rope_scaling.low_freq_factor`/,
+    /`rope_scaling.original_max_position_embeddings`/,
+  ],
   ["M131", { rope_scaling: { ...llama3, high_freq_factor: 1 } }, /above low_freq_factor/],
   ["M131", { tie_word_embeddings: "yes" }, /true or false/],
 ];
@@ -67,9 +138,32 @@ test("generation_config.json", async () => {
   await inDirectory(async (directory) => {
     const config = parseConfig("c", smallConfig);
     const path = join(directory, "generation_config.json");
-    assert.equal(await readGeneration(directory, config), { bosToken: 0, eosTokens: [1], sample: null, temperature: null, topK: null, topP: null, maxNewTokens: null });
-    await writeJson(path, { eos_token_id: [2, 3], do_sample: true, temperature: 0.6, top_p: 0.9, top_k: 50, max_new_tokens: 10 });
-    assert.equal(await readGeneration(directory, config), { bosToken: 0, eosTokens: [2, 3], sample: true, temperature: 0.6, topK: 50, topP: 0.9, maxNewTokens: 10 });
+    assert.equal(await readGeneration(directory, config), {
+      bosToken: 0,
+      eosTokens: [1],
+      sample: null,
+      temperature: null,
+      topK: null,
+      topP: null,
+      maxNewTokens: null,
+    });
+    await writeJson(path, {
+      eos_token_id: [2, 3],
+      do_sample: true,
+      temperature: 0.6,
+      top_p: 0.9,
+      top_k: 50,
+      max_new_tokens: 10,
+    });
+    assert.equal(await readGeneration(directory, config), {
+      bosToken: 0,
+      eosTokens: [2, 3],
+      sample: true,
+      temperature: 0.6,
+      topK: 50,
+      topP: 0.9,
+      maxNewTokens: 10,
+    });
     await writeJson(path, { eos_token_id: 4000, top_p: 2, temperature: "hot" });
     const error = await failure("M131", readGeneration(directory, config));
     for (const message of [/eos_token_id/, /top_p/, /temperature/]) assert.match(error.message, message);

@@ -11,9 +11,13 @@ const test = suite("model/elements");
 test("every f16 and bf16 becomes the f32 of the same value", () => {
   const bits = Uint16Array.from({ length: 65536 }, (_, i) => i);
   const bytes = new Uint8Array(bits.buffer);
-  for (const [type, value] of [["F16", f16FromBits], ["BF16", bf16FromBits]] as const) {
+  for (const [type, value] of [
+    ["F16", f16FromBits],
+    ["BF16", bf16FromBits],
+  ] as const) {
     const floats = toFloats(type, bytes);
-    for (let i = 0; i < 65536; i++) if (!Object.is(floats[i], value(i))) throw new Error(`${type} ${i}: ${floats[i]}, not ${value(i)}`);
+    for (let i = 0; i < 65536; i++)
+      if (!Object.is(floats[i], value(i))) throw new Error(`${type} ${i}: ${floats[i]}, not ${value(i)}`);
   }
 });
 
@@ -44,17 +48,31 @@ test("zeros, -0 included, by type", () => {
 
 test("group counts do not depend on how the bytes are cut", () => {
   const value = fc.constantFrom(0, 0, 0, 0x8000, 0x3f80, 1);
-  fc.assert(fc.property(fc.array(value, { minLength: 64, maxLength: 64 }), fc.integer({ min: 1, max: 8 }), fc.constantFrom(4, 8, 16, 12, 6), (halves, groups, columns) => {
-    const bytes = new Uint8Array(Uint16Array.from(halves).buffer);
-    const counter = countsPatterns("BF16", columns);
-    for (let at = 0; at < bytes.length; at += groups * 16) counter.add(bytes.subarray(at, at + groups * 16));
-    const most = (m: number): number => Math.max(...Array.from({ length: 64 / m }, (_, g) => halves.slice(g * m, g * m + m).filter((half) => (half & 0x7fff) !== 0).length));
-    assert.equal(counter.counts(), {
-      zeros: halves.filter((half) => (half & 0x7fff) === 0).length,
-      mostOf4: columns % 4 === 0 ? most(4) : null,
-      mostOf8: columns % 8 === 0 ? most(8) : null,
-    });
-  }), runs(100));
+  fc.assert(
+    fc.property(
+      fc.array(value, { minLength: 64, maxLength: 64 }),
+      fc.integer({ min: 1, max: 8 }),
+      fc.constantFrom(4, 8, 16, 12, 6),
+      (halves, groups, columns) => {
+        const bytes = new Uint8Array(Uint16Array.from(halves).buffer);
+        const counter = countsPatterns("BF16", columns);
+        for (let at = 0; at < bytes.length; at += groups * 16) counter.add(bytes.subarray(at, at + groups * 16));
+        const most = (m: number): number =>
+          Math.max(
+            ...Array.from(
+              { length: 64 / m },
+              (_, g) => halves.slice(g * m, g * m + m).filter((half) => (half & 0x7fff) !== 0).length,
+            ),
+          );
+        assert.equal(counter.counts(), {
+          zeros: halves.filter((half) => (half & 0x7fff) === 0).length,
+          mostOf4: columns % 4 === 0 ? most(4) : null,
+          mostOf8: columns % 8 === 0 ? most(8) : null,
+        });
+      },
+    ),
+    runs(100),
+  );
 });
 
 test.run();

@@ -17,7 +17,11 @@ function smallTensors(): Tensor[] {
 }
 
 /** Writes the small model, its tensors and config changed. */
-async function writeSmall(directory: string, change: (tensors: Tensor[]) => Tensor[] = (tensors) => tensors, config: object = {}): Promise<void> {
+async function writeSmall(
+  directory: string,
+  change: (tensors: Tensor[]) => Tensor[] = (tensors) => tensors,
+  config: object = {},
+): Promise<void> {
   await writeJson(join(directory, "config.json"), { ...smallConfig, ...config });
   await writeTensors(join(directory, "model.safetensors"), change(smallTensors()));
 }
@@ -25,14 +29,30 @@ async function writeSmall(directory: string, change: (tensors: Tensor[]) => Tens
 test("the example: tensors, layers, values, tokenizer", async () => {
   const model = await openModel(exampleModel);
   assert.is(model.tensors.length, 38);
-  assert.equal(model.linears.slice(0, 7).map(({ name, outputs, inputs }) => [name.replace("model.layers.0.", ""), outputs, inputs]), [
-    ["self_attn.q_proj", 256, 256], ["self_attn.k_proj", 128, 256], ["self_attn.v_proj", 128, 256], ["self_attn.o_proj", 256, 256],
-    ["mlp.gate_proj", 768, 256], ["mlp.up_proj", 768, 256], ["mlp.down_proj", 256, 768],
-  ]);
-  assert.equal(model.blocks.map(({ name, linears }) => [name, linears.length]), [0, 1, 2, 3].map((i) => [`model.layers.${i}`, 7]));
+  assert.equal(
+    model.linears
+      .slice(0, 7)
+      .map(({ name, outputs, inputs }) => [name.replace("model.layers.0.", ""), outputs, inputs]),
+    [
+      ["self_attn.q_proj", 256, 256],
+      ["self_attn.k_proj", 128, 256],
+      ["self_attn.v_proj", 128, 256],
+      ["self_attn.o_proj", 256, 256],
+      ["mlp.gate_proj", 768, 256],
+      ["mlp.up_proj", 768, 256],
+      ["mlp.down_proj", 256, 768],
+    ],
+  );
+  assert.equal(
+    model.blocks.map(({ name, linears }) => [name, linears.length]),
+    [0, 1, 2, 3].map((i) => [`model.layers.${i}`, 7]),
+  );
   const name = "model.layers.2.mlp.down_proj.weight";
   const tensor = model.tensor(name);
-  assert.equal([tensor.shape, tensor.dtype, tensor.bytes, tensor.format, tensor.pattern], [[256, 768], "BF16", 393216, null, { kind: "full" }]);
+  assert.equal(
+    [tensor.shape, tensor.dtype, tensor.bytes, tensor.format, tensor.pattern],
+    [[256, 768], "BF16", 393216, null, { kind: "full" }],
+  );
   const all = await model.floats(name);
   assert.equal(await model.floats(name, 768 * 3 + 5, 11), all.subarray(768 * 3 + 5, 768 * 3 + 16));
   const whole = await model.read(name);
@@ -44,17 +64,28 @@ test("the example: tensors, layers, values, tokenizer", async () => {
   assert.is(joined, whole.length);
   assert.is((await model.tokenizer()).bos, 0);
   assert.is(await model.tokenizer(), await model.tokenizer());
-  await model.read(name, { begin: 0, end: 393217 }).then(() => assert.unreachable(), (error: unknown) => assert.instance(error, RangeError));
+  await model.read(name, { begin: 0, end: 393217 }).then(
+    () => assert.unreachable(),
+    (error: unknown) => assert.instance(error, RangeError),
+  );
   assert.throws(() => model.tensor("x"), RangeError);
   await model.close();
 });
 
 test("weights that are not the config's, several faults at once", async () => {
   await inDirectory(async (directory) => {
-    await writeSmall(directory, (tensors) => tensors.filter(({ name }) => !name.endsWith("1.mlp.up_proj.weight")).map((tensor): Tensor => {
-      if (tensor.name === "model.norm.weight") return { ...tensor, shape: [9] };
-      return tensor.name === "model.layers.0.self_attn.q_proj.weight" ? { ...tensor, dtype: "I8" } : tensor;
-    }).concat({ name: "model.layers.2.input_layernorm.weight", dtype: "BF16", shape: [8] }, { name: "model.layers.0.self_attn.q_proj.bias", dtype: "BF16", shape: [16] }));
+    await writeSmall(directory, (tensors) =>
+      tensors
+        .filter(({ name }) => !name.endsWith("1.mlp.up_proj.weight"))
+        .map((tensor): Tensor => {
+          if (tensor.name === "model.norm.weight") return { ...tensor, shape: [9] };
+          return tensor.name === "model.layers.0.self_attn.q_proj.weight" ? { ...tensor, dtype: "I8" } : tensor;
+        })
+        .concat(
+          { name: "model.layers.2.input_layernorm.weight", dtype: "BF16", shape: [8] },
+          { name: "model.layers.0.self_attn.q_proj.bias", dtype: "BF16", shape: [16] },
+        ),
+    );
     const { message } = await failure("M135", openModel(directory));
     assert.match(message, /`model\.layers\.1\.mlp\.up_proj\.weight` is missing/);
     assert.match(message, /`model\.norm\.weight` has the shape \[9\]; expected \[8\]/);
@@ -68,7 +99,11 @@ test("weights that are not the config's, several faults at once", async () => {
 test("an untied head is needed; a tied one, old frequencies and foreign parts are left out", async () => {
   await inDirectory(async (directory) => {
     const head: Tensor = { name: "lm_head.weight", dtype: "F16", shape: [2048, 8] };
-    const extra: Tensor[] = [head, { name: "model.layers.0.self_attn.rotary_emb.inv_freq", dtype: "F32", shape: [2] }, { name: "score.weight", dtype: "F32", shape: [1] }];
+    const extra: Tensor[] = [
+      head,
+      { name: "model.layers.0.self_attn.rotary_emb.inv_freq", dtype: "F32", shape: [2] },
+      { name: "score.weight", dtype: "F32", shape: [1] },
+    ];
     await writeSmall(directory, (tensors) => [...tensors, ...extra]);
     const model = await openModel(directory);
     assert.is(model.tensors.length, smallTensors().length);
@@ -87,12 +122,18 @@ test("what lies beside a model is copied where it is a file, and found wrong bef
     await writeFile(join(directory, "LICENSE"), "free");
     const names = async (): Promise<readonly string[]> => {
       const model = await openModel(directory);
-      return model.companions().then((found) => found.map(({ name }) => name)).finally(() => model.close());
+      return model
+        .companions()
+        .then((found) => found.map(({ name }) => name))
+        .finally(() => model.close());
     };
     assert.equal(await names(), ["LICENSE"]);
     await symlink(join(directory, "gone"), join(directory, "NOTICE"));
     const error = await failure("M100", names());
-    assert.match(error.message, /A file that is copied along with the model cannot be read: There is no file or directory .*NOTICE/);
+    assert.match(
+      error.message,
+      /A file that is copied along with the model cannot be read: There is no file or directory .*NOTICE/,
+    );
     assert.ok(error.help !== null);
     await rm(join(directory, "NOTICE"));
     await writeFile(join(directory, "tokenizer.model"), "");
@@ -110,23 +151,34 @@ test("shards, by links as in the Hugging Face cache", async () => {
     const tensors = smallTensors();
     const halves = [tensors.slice(0, 9), tensors.slice(9)];
     for (const [i, half] of halves.entries()) {
-      await writeTensors(join(root, "blobs", String(i)), half, (name, bytes) => new Uint8Array(bytes).fill(name.length));
+      await writeTensors(join(root, "blobs", String(i)), half, (name, bytes) =>
+        new Uint8Array(bytes).fill(name.length),
+      );
       await symlink(`../blobs/${i}`, join(directory, `model-${i}.safetensors`));
     }
     const index = join(directory, "model.safetensors.index.json");
-    const map = Object.fromEntries(halves.flatMap((half, i) => half.map(({ name }) => [name, `model-${i}.safetensors`])));
+    const map = Object.fromEntries(
+      halves.flatMap((half, i) => half.map(({ name }) => [name, `model-${i}.safetensors`])),
+    );
     await writeJson(index, { metadata: {}, weight_map: map });
     const model = await openModel(directory);
     assert.is(model.tensors.length, tensors.length);
-    for (const { name, dtype, shape } of tensors) assert.equal(await model.read(name), new Uint8Array(byteCount(dtype, shape) ?? 0).fill(name.length));
+    for (const { name, dtype, shape } of tensors)
+      assert.equal(await model.read(name), new Uint8Array(byteCount(dtype, shape) ?? 0).fill(name.length));
     await model.close();
 
     await writeJson(index, { weight_map: { ...map, "model.norm.weight": "../blobs/0" } });
     assert.match((await failure("M103", openModel(directory))).message, /\.\.\/blobs\/0/);
     await writeJson(index, { weight_map: { ...map, "model.norm.weight": "model-0.safetensors" } });
-    assert.match((await failure("M120", openModel(directory))).message, /`model\.norm\.weight` is not in `model-0\.safetensors`/);
+    assert.match(
+      (await failure("M120", openModel(directory))).message,
+      /`model\.norm\.weight` is not in `model-0\.safetensors`/,
+    );
     await writeJson(index, { weight_map: { ...map, x: "b.safetensors", y: "c.safetensors" } });
-    assert.match((await failure("M122", openModel(directory))).message, /lacks 2 of the 4 shards[^]*b\.safetensors[^]*c\.safetensors/);
+    assert.match(
+      (await failure("M122", openModel(directory))).message,
+      /lacks 2 of the 4 shards[^]*b\.safetensors[^]*c\.safetensors/,
+    );
     for (const weights of [{}, { a: 3 }, null]) {
       await writeJson(index, { weight_map: weights });
       await failure("M120", openModel(directory));
@@ -143,7 +195,10 @@ test("directories that are no models", async () => {
     await failure("M100", openModel(join(directory, "none")));
     await failure("M100", openModel(directory));
     await writeSmall(directory);
-    assert.match((await failure("M160", openModel(join(directory, "config.json")))).help ?? "", /directory of a Hugging Face model/);
+    assert.match(
+      (await failure("M160", openModel(join(directory, "config.json")))).help ?? "",
+      /directory of a Hugging Face model/,
+    );
     await rename(join(directory, "model.safetensors"), join(directory, "other.safetensors"));
     await failure("M121", openModel(directory));
     await writeFile(join(directory, "pytorch_model.bin"), "");

@@ -45,7 +45,12 @@ const refused: readonly (readonly [ModelErrorCode, string, number, RegExp])[] = 
   ["M113", `{"a":{"dtype":"constructor","shape":[1],"data_offsets":[0,2]}}`, 2, /unknown dtype/],
   ["M114", `{${a}}`, 7, /ends at byte 8 of the data, but the file holds 7/],
   ["M114", `{${a}}`, 9, /1 bytes after the last tensor/],
-  ["M114", `{"a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,8]}}`, 8, /needs 16 bytes, but its data_offsets \[0, 8\] span 8/],
+  [
+    "M114",
+    `{"a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,8]}}`,
+    8,
+    /needs 16 bytes, but its data_offsets \[0, 8\] span 8/,
+  ],
   ["M114", `{"a":{"dtype":"U8","shape":[1],"data_offsets":[1,0]}}`, 1, /span -1/],
   ["M114", `{"a":{"dtype":"F4","shape":[3],"data_offsets":[0,1]}}`, 1, /no whole number of bytes/],
   ["M114", `{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,8]}}`, 8, /too many/],
@@ -86,65 +91,107 @@ test("files that are cut short, or are something else", async () => {
 });
 
 test("headers may be padded, tensors empty or of rank 0", () => {
-  const { tensors, metadata } = parseHeader("f", `{"__metadata__":{"format":"pt"}, "s" : {"shape":[],"dtype":"F32","data_offsets":[0,4]},\n"e":{"dtype":"I64","shape":[0,3],"data_offsets":[4,4]}}   `, 4);
-  assert.equal(tensors.map(({ name, shape, begin, end }) => [name, shape, begin, end]), [["s", [], 0, 4], ["e", [0, 3], 4, 4]]);
+  const { tensors, metadata } = parseHeader(
+    "f",
+    `{"__metadata__":{"format":"pt"}, "s" : {"shape":[],"dtype":"F32","data_offsets":[0,4]},\n"e":{"dtype":"I64","shape":[0,3],"data_offsets":[4,4]}}   `,
+    4,
+  );
+  assert.equal(
+    tensors.map(({ name, shape, begin, end }) => [name, shape, begin, end]),
+    [
+      ["s", [], 0, 4],
+      ["e", [0, 3], 4, 4],
+    ],
+  );
   assert.equal([...metadata], [["format", "pt"]]);
 });
 
 const layouts = fc.uniqueArray(
-  fc.record({ name: fc.string({ unit: "binary", maxLength: 12 }).filter((name) => name !== "__metadata__"), dtype: fc.constantFrom(...(Object.keys(elementBits) as ElementType[])), shape: fc.array(fc.integer({ min: 0, max: 5 }), { maxLength: 3 }) }, { noNullPrototype: true })
+  fc
+    .record(
+      {
+        name: fc.string({ unit: "binary", maxLength: 12 }).filter((name) => name !== "__metadata__"),
+        dtype: fc.constantFrom(...(Object.keys(elementBits) as ElementType[])),
+        shape: fc.array(fc.integer({ min: 0, max: 5 }), { maxLength: 3 }),
+      },
+      { noNullPrototype: true },
+    )
     .filter(({ dtype, shape }) => byteCount(dtype, shape) !== null),
   { selector: ({ name }) => name, maxLength: 6 },
 );
 
 test("what is written in pieces, tensors interleaved, is read back by ranges", async () => {
   await inDirectory(async (directory) => {
-    await fc.assert(fc.asyncProperty(layouts, fc.integer({ min: 1, max: 7 }), async (tensors, step) => {
-      const path = join(directory, "f.safetensors");
-      const contents = tensors.map(({ dtype, shape }, i) => Uint8Array.from({ length: byteCount(dtype, shape) ?? 0 }, (_, j) => i * 31 + j));
-      const writer = await createSafetensors(path, tensors, new Map([["k", "ü"]]));
-      for (let at = 0; at < 2000; at += step) for (const [i, { name }] of tensors.entries()) await writer.append(name, contents[i]!.subarray(at, at + step));
-      await writer.finish();
-      const bytes = await readFile(path);
-      assert.is(bytes.length, writer.bytes);
-      const file = await openSafetensors(path);
-      assert.is(file.dataStart % 8, 0);
-      assert.equal([...file.metadata], [["k", "ü"]]);
-      assert.equal(file.tensors.map(({ name, dtype, shape }) => ({ name, dtype, shape })), tensors);
-      for (const [i, stored] of file.tensors.entries()) {
-        const begin = Math.min(step, contents[i]!.length);
-        const part = new Uint8Array(contents[i]!.length - begin);
-        await file.read(stored, part, begin);
-        assert.equal(part, contents[i]!.subarray(begin));
-      }
-      await file.close();
-    }), runs(30));
+    await fc.assert(
+      fc.asyncProperty(layouts, fc.integer({ min: 1, max: 7 }), async (tensors, step) => {
+        const path = join(directory, "f.safetensors");
+        const contents = tensors.map(({ dtype, shape }, i) =>
+          Uint8Array.from({ length: byteCount(dtype, shape) ?? 0 }, (_, j) => i * 31 + j),
+        );
+        const writer = await createSafetensors(path, tensors, new Map([["k", "ü"]]));
+        for (let at = 0; at < 2000; at += step)
+          for (const [i, { name }] of tensors.entries())
+            await writer.append(name, contents[i]!.subarray(at, at + step));
+        await writer.finish();
+        const bytes = await readFile(path);
+        assert.is(bytes.length, writer.bytes);
+        const file = await openSafetensors(path);
+        assert.is(file.dataStart % 8, 0);
+        assert.equal([...file.metadata], [["k", "ü"]]);
+        assert.equal(
+          file.tensors.map(({ name, dtype, shape }) => ({ name, dtype, shape })),
+          tensors,
+        );
+        for (const [i, stored] of file.tensors.entries()) {
+          const begin = Math.min(step, contents[i]!.length);
+          const part = new Uint8Array(contents[i]!.length - begin);
+          await file.read(stored, part, begin);
+          assert.equal(part, contents[i]!.subarray(begin));
+        }
+        await file.close();
+      }),
+      runs(30),
+    );
     assert.equal(await readdir(directory), ["f.safetensors"]);
   });
 });
 
 test("a damaged file is read, or refused as such: never another error", async () => {
-  const header = printHeader({ tensors: [{ name: "a", dtype: "F16", shape: [2, 2], begin: 0, end: 8 }, { name: "b.weight", dtype: "U8", shape: [3], begin: 8, end: 11 }], metadata: new Map([["format", "pt"]]) });
+  const header = printHeader({
+    tensors: [
+      { name: "a", dtype: "F16", shape: [2, 2], begin: 0, end: 8 },
+      { name: "b.weight", dtype: "U8", shape: [3], begin: 8, end: 11 },
+    ],
+    metadata: new Map([["format", "pt"]]),
+  });
   const whole = rawSafetensors(header, 11);
   const byte = fc.oneof(fc.constantFrom(...Buffer.from('{}[]",:\\0129eu')), fc.integer({ min: 0, max: 255 }));
-  const edit = fc.record({ at: fc.integer({ min: 0, max: whole.length - 1 }), remove: fc.integer({ min: 0, max: 4 }), insert: fc.array(byte, { maxLength: 3 }) });
+  const edit = fc.record({
+    at: fc.integer({ min: 0, max: whole.length - 1 }),
+    remove: fc.integer({ min: 0, max: 4 }),
+    insert: fc.array(byte, { maxLength: 3 }),
+  });
   await inDirectory(async (directory) => {
     const path = join(directory, "f.safetensors");
-    await fc.assert(fc.asyncProperty(fc.array(edit, { minLength: 1, maxLength: 3 }), fc.boolean(), async (edits, fixLength) => {
-      let bytes = whole;
-      for (const { at, remove, insert } of edits) bytes = Buffer.concat([bytes.subarray(0, at), Buffer.from(insert), bytes.subarray(at + remove)]);
-      // Most edits would be found by the length alone.
-      if (fixLength && bytes.length > 19) bytes.writeBigUInt64LE(BigInt(bytes.length - 19));
-      await writeFile(path, bytes);
-      try {
-        const file = await openSafetensors(path);
-        for (const stored of file.tensors) await file.read(stored, new Uint8Array(stored.end - stored.begin));
-        await file.close();
-      } catch (error) {
-        assert.instance(error, ModelError, String(error));
-        assert.match((error as ModelError).code, /^M11[0-4]$/);
-      }
-    }), runs(400));
+    await fc.assert(
+      fc.asyncProperty(fc.array(edit, { minLength: 1, maxLength: 3 }), fc.boolean(), async (edits, fixLength) => {
+        let bytes = whole;
+        for (const { at, remove, insert } of edits)
+          bytes = Buffer.concat([bytes.subarray(0, at), Buffer.from(insert), bytes.subarray(at + remove)]);
+        // Most edits would be found by the length alone.
+        if (fixLength && bytes.length > 19) bytes.writeBigUInt64LE(BigInt(bytes.length - 19));
+        await writeFile(path, bytes);
+        try {
+          const file = await openSafetensors(path);
+          for (const stored of file.tensors) await file.read(stored, new Uint8Array(stored.end - stored.begin));
+          await file.close();
+        } catch (error) {
+          assert.instance(error, ModelError, String(error));
+          assert.match((error as ModelError).code, /^M11[0-4]$/);
+        }
+      }),
+      runs(400),
+    );
   });
 });
 
@@ -153,7 +200,10 @@ test("a header of many tensors is read in linear time, one of too many refused",
   const many = Array.from({ length: 50_000 }, (_, i) => entry(i));
   assert.is(parseHeader("f", `{${many.join(",")}}`, many.length).tensors.length, many.length);
   const nested = `{"a":${"[".repeat(1_000_000)}`;
-  assert.throws(() => parseHeader("f", nested, 0), (error: unknown) => error instanceof ModelError && error.code === "M112");
+  assert.throws(
+    () => parseHeader("f", nested, 0),
+    (error: unknown) => error instanceof ModelError && error.code === "M112",
+  );
 });
 
 test("a file that shrinks while it is open", async () => {
@@ -173,11 +223,17 @@ test("a writer keeps nothing of a file that is not completed", async () => {
     const incomplete = await createSafetensors(path, [{ name: "a", dtype: "U8", shape: [4] }]);
     await incomplete.append("a", new Uint8Array(3));
     assert.is((await readdir(directory)).includes("f.safetensors"), false);
-    await incomplete.finish().then(() => assert.unreachable(), (error: unknown) => assert.instance(error, RangeError));
+    await incomplete.finish().then(
+      () => assert.unreachable(),
+      (error: unknown) => assert.instance(error, RangeError),
+    );
     const discarded = await createSafetensors(path, [{ name: "a", dtype: "U8", shape: [4] }]);
     await discarded.discard();
     const overfull = await createSafetensors(path, [{ name: "a", dtype: "U8", shape: [4] }]);
-    await overfull.append("a", new Uint8Array(5)).then(() => assert.unreachable(), (error: unknown) => assert.instance(error, RangeError));
+    await overfull.append("a", new Uint8Array(5)).then(
+      () => assert.unreachable(),
+      (error: unknown) => assert.instance(error, RangeError),
+    );
     assert.equal(await readdir(directory), []);
     await failure("M154", createSafetensors(join(directory, "none", "f"), []));
   });
@@ -185,7 +241,14 @@ test("a writer keeps nothing of a file that is not completed", async () => {
 
 test("system errors while writing are told apart", () => {
   const codeOf = (code: string): string => writeError("f", Object.assign(new Error(code), { code })).code;
-  assert.equal(["ENOSPC", "EDQUOT", "EFBIG", "EACCES", "EROFS", "EIO"].map(codeOf), ["M153", "M153", "M153", "M151", "M151", "M154"]);
+  assert.equal(["ENOSPC", "EDQUOT", "EFBIG", "EACCES", "EROFS", "EIO"].map(codeOf), [
+    "M153",
+    "M153",
+    "M153",
+    "M151",
+    "M151",
+    "M154",
+  ]);
 });
 
 test.run();

@@ -51,7 +51,11 @@ export function rawSafetensors(header: string, data: number): Buffer {
 }
 
 /** Writes tensors; `fill` gives the bytes of each, zeros where not said. */
-export async function writeTensors(path: string, tensors: readonly { readonly name: string; readonly dtype: ElementType; readonly shape: readonly number[] }[], fill?: (name: string, bytes: number) => Uint8Array): Promise<void> {
+export async function writeTensors(
+  path: string,
+  tensors: readonly { readonly name: string; readonly dtype: ElementType; readonly shape: readonly number[] }[],
+  fill?: (name: string, bytes: number) => Uint8Array,
+): Promise<void> {
   const writer = await createSafetensors(path, tensors);
   for (const { name, dtype, shape } of tensors) {
     const bytes = byteCount(dtype, shape) ?? 0;
@@ -62,9 +66,22 @@ export async function writeTensors(path: string, tensors: readonly { readonly na
 
 /** The config of a very small Llama: hidden 8, two blocks, 4 heads of 4, vocabulary 2048 as the example's tokenizer. */
 export const smallConfig = {
-  architectures: ["LlamaForCausalLM"], model_type: "llama", hidden_size: 8, intermediate_size: 16, num_hidden_layers: 2, num_attention_heads: 4,
-  num_key_value_heads: 2, head_dim: 4, vocab_size: 2048, max_position_embeddings: 64, rms_norm_eps: 1e-5, rope_theta: 10000, tie_word_embeddings: true,
-  torch_dtype: "bfloat16", bos_token_id: 0, eos_token_id: [1],
+  architectures: ["LlamaForCausalLM"],
+  model_type: "llama",
+  hidden_size: 8,
+  intermediate_size: 16,
+  num_hidden_layers: 2,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  head_dim: 4,
+  vocab_size: 2048,
+  max_position_embeddings: 64,
+  rms_norm_eps: 1e-5,
+  rope_theta: 10000,
+  tie_word_embeddings: true,
+  torch_dtype: "bfloat16",
+  bos_token_id: 0,
+  eos_token_id: [1],
 };
 
 /** Writes JSON. */

@@ -20,15 +20,38 @@ test.before(async (context) => {
 
 /** A tokenizer in the manner of Llama 2: no pre-tokenizer, `▁` for spaces, bytes for what has no token. */
 function spacedTokenizer(json: JsonObject): JsonObject {
-  const model = json["model"] as { readonly vocab: { readonly [token: string]: number }; readonly merges: readonly (readonly string[])[] };
+  const model = json["model"] as {
+    readonly vocab: { readonly [token: string]: number };
+    readonly merges: readonly (readonly string[])[];
+  };
   const spaced = (token: string): string => token.replaceAll("Ġ", "▁").replaceAll("Ċ", "\n");
-  const bytes = Array.from({ length: 256 }, (_, byte) => [`<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`, 2048 + byte] as const);
-  const vocab = Object.fromEntries([...Object.entries(model.vocab).map(([token, id]) => [spaced(token), id] as const), ...bytes]);
+  const bytes = Array.from(
+    { length: 256 },
+    (_, byte) => [`<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`, 2048 + byte] as const,
+  );
+  const vocab = Object.fromEntries([
+    ...Object.entries(model.vocab).map(([token, id]) => [spaced(token), id] as const),
+    ...bytes,
+  ]);
   return {
     ...json,
-    normalizer: { type: "Sequence", normalizers: [{ type: "Prepend", prepend: "▁" }, { type: "Replace", pattern: { String: " " }, content: "▁" }] },
+    normalizer: {
+      type: "Sequence",
+      normalizers: [
+        { type: "Prepend", prepend: "▁" },
+        { type: "Replace", pattern: { String: " " }, content: "▁" },
+      ],
+    },
     pre_tokenizer: null,
-    decoder: { type: "Sequence", decoders: [{ type: "Replace", pattern: { String: "▁" }, content: " " }, { type: "ByteFallback" }, { type: "Fuse" }, { type: "Strip", content: " ", start: 1, stop: 0 }] },
+    decoder: {
+      type: "Sequence",
+      decoders: [
+        { type: "Replace", pattern: { String: "▁" }, content: " " },
+        { type: "ByteFallback" },
+        { type: "Fuse" },
+        { type: "Strip", content: " ", start: 1, stop: 0 },
+      ],
+    },
     model: { ...model, vocab, merges: model.merges.map((pair) => pair.map(spaced)), byte_fallback: true },
   };
 }
@@ -57,16 +80,27 @@ test("whole texts come back as they were", async ({ tokenizer }) => {
 
 test("a stream gives what decoding at once gives, and never a part of a character", async ({ tokenizer, json }) => {
   const spaced = makeTokenizer("t", spacedTokenizer(json), {}, { ...expected, vocabSize: 2304 });
-  const text = fc.string({ unit: fc.oneof(fc.constantFrom("é", "日", "😀", "🇫🇷", " ", "the", "\n", "\uFEFF"), fc.string({ unit: "grapheme", maxLength: 2 })), maxLength: 12 }).filter((made) => !made.includes("\uFFFD"));
-  fc.assert(fc.property(text, fc.constantFrom(tokenizer, spaced), (made, coder) => {
-    const ids = coder.encode(made, { prefix: false });
-    const stream = coder.stream();
-    const pieces = [...ids].map((id) => stream.push(id));
-    const given = pieces.join("");
-    assert.is(given + stream.end(), coder.decode(ids));
-    assert.not.match(given, /\uFFFD/);
-    if (coder === tokenizer) assert.is(given, made);
-  }), runs(200));
+  const text = fc
+    .string({
+      unit: fc.oneof(
+        fc.constantFrom("é", "日", "😀", "🇫🇷", " ", "the", "\n", "\uFEFF"),
+        fc.string({ unit: "grapheme", maxLength: 2 }),
+      ),
+      maxLength: 12,
+    })
+    .filter((made) => !made.includes("\uFFFD"));
+  fc.assert(
+    fc.property(text, fc.constantFrom(tokenizer, spaced), (made, coder) => {
+      const ids = coder.encode(made, { prefix: false });
+      const stream = coder.stream();
+      const pieces = [...ids].map((id) => stream.push(id));
+      const given = pieces.join("");
+      assert.is(given + stream.end(), coder.decode(ids));
+      assert.not.match(given, /\uFFFD/);
+      if (coder === tokenizer) assert.is(given, made);
+    }),
+    runs(200),
+  );
 });
 
 test("bytes that are no text are given as U+FFFD, and without end do not slow a stream down", ({ tokenizer }) => {
@@ -94,15 +128,22 @@ test("a prompt's end gives a stream its context", ({ json }) => {
 
 test("whether a bos stands before texts", ({ json }) => {
   const { post_processor: _, ...bare } = json;
-  const bosOf = (tokenizer: JsonObject, settings: JsonObject): number | null => makeTokenizer("t", tokenizer, settings, expected).bos;
+  const bosOf = (tokenizer: JsonObject, settings: JsonObject): number | null =>
+    makeTokenizer("t", tokenizer, settings, expected).bos;
   assert.is(bosOf(bare, {}), null);
   assert.is(bosOf(bare, { add_bos_token: true, bos_token: { content: "<|begin_of_text|>" } }), 0);
   assert.is(bosOf(json, { add_bos_token: false }), null);
-  assert.equal([...makeTokenizer("t", bare, {}, expected).encode("he", { prefix: true })], [...makeTokenizer("t", json, {}, expected).encode("he", { prefix: false })]);
+  assert.equal(
+    [...makeTokenizer("t", bare, {}, expected).encode("he", { prefix: true })],
+    [...makeTokenizer("t", json, {}, expected).encode("he", { prefix: false })],
+  );
 });
 
 test("a tokenizer of another model", async ({ json }) => {
-  const make = (expectation: object, tokenizer = json) => () => makeTokenizer("t", tokenizer, {}, { ...expected, ...expectation });
+  const make =
+    (expectation: object, tokenizer = json) =>
+    () =>
+      makeTokenizer("t", tokenizer, {}, { ...expected, ...expectation });
   assert.match((await failure("M142", make({ vocabSize: 2000 }))).message, /48 of them with ids of 2000 and above/);
   assert.match((await failure("M142", make({ vocabSize: 32000 }))).message, /only 2048 tokens.*32000/);
   make({ vocabSize: 2560 })();
@@ -115,11 +156,19 @@ test("files that are no tokenizer", async ({ json }) => {
   const model = json["model"];
   assert.ok(isObject(model));
   const broken: readonly JsonObject[] = [
-    {}, { ...json, model: null }, { ...json, model: {} }, { ...json, model: { ...model, vocab: 3 } }, { ...json, model: { ...model, vocab: { a: -1, b: 1e12 } } },
-    { ...json, model: { ...model, merges: 7 } }, { ...json, pre_tokenizer: { type: "Unknown" } }, { ...json, decoder: { type: "Unknown" } },
-    { ...json, added_tokens: [{ id: "x" }] }, { ...json, pre_tokenizer: { type: "Split", pattern: { Regex: "(" }, behavior: "Isolated" } },
+    {},
+    { ...json, model: null },
+    { ...json, model: {} },
+    { ...json, model: { ...model, vocab: 3 } },
+    { ...json, model: { ...model, vocab: { a: -1, b: 1e12 } } },
+    { ...json, model: { ...model, merges: 7 } },
+    { ...json, pre_tokenizer: { type: "Unknown" } },
+    { ...json, decoder: { type: "Unknown" } },
+    { ...json, added_tokens: [{ id: "x" }] },
+    { ...json, pre_tokenizer: { type: "Split", pattern: { Regex: "(" }, behavior: "Isolated" } },
   ];
-  for (const tokenizer of broken) await failure("M141", () => makeTokenizer("t", tokenizer, {}, { vocabSize: 2048, bosToken: null, eosTokens: [] }));
+  for (const tokenizer of broken)
+    await failure("M141", () => makeTokenizer("t", tokenizer, {}, { vocabSize: 2048, bosToken: null, eosTokens: [] }));
 });
 
 test("files of a directory", async () => {

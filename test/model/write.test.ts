@@ -29,8 +29,11 @@ const recipe = { name: "half", source: "recipe half() {}\n", parameters: { damp:
 /** One tensor as 2:4 of f16, one as f16, the rest as they are. */
 function plan(source: Model, options: Partial<OutputPlan> = {}): OutputPlan {
   const tensors = source.tensors.map(({ name, shape, dtype, format, pattern }): OutputTensor => {
-    if (name === packedName) return { name, shape, dtype, format: sparse, pattern: { kind: "nm", n: 2, m: 4, axis: 1 } };
-    return name === denseName ? { name, shape, dtype, format: half, pattern: { kind: "full" } } : { name, shape, dtype, format, pattern };
+    if (name === packedName)
+      return { name, shape, dtype, format: sparse, pattern: { kind: "nm", n: 2, m: 4, axis: 1 } };
+    return name === denseName
+      ? { name, shape, dtype, format: half, pattern: { kind: "full" } }
+      : { name, shape, dtype, format, pattern };
   });
   return { source, tensors, recipe, force: false, ...options };
 }
@@ -40,7 +43,11 @@ async function prunedValues(source: Model): Promise<Float32Array> {
   return (await source.floats(packedName)).map((value, i) => (i % 4 < 2 ? Math.round(value * 1024) / 1024 : 0));
 }
 
-async function writeAll(source: Model, path: string, options: Partial<OutputPlan> = {}): Promise<{ readonly files: readonly string[]; readonly bytes: number }> {
+async function writeAll(
+  source: Model,
+  path: string,
+  options: Partial<OutputPlan> = {},
+): Promise<{ readonly files: readonly string[]; readonly bytes: number }> {
   const writer = await createModel(path, plan(source, options));
   for (const { name, shape } of source.tensors) {
     if (name !== packedName && name !== denseName) {
@@ -61,24 +68,53 @@ test("a packed model is a model again, in one file or in shards", async () => {
     for (const maxShardBytes of [undefined, 1_200_000]) {
       const path = join(directory, "made", maxShardBytes === undefined ? "one" : "many");
       const { files, bytes } = await writeAll(source, path, { maxShardBytes });
-      assert.equal(files.filter((name) => !name.startsWith("model")), ["config.json", "generation_config.json", "recipe.esp", "tokenizer.json", "tokenizer_config.json"]);
+      assert.equal(
+        files.filter((name) => !name.startsWith("model")),
+        ["config.json", "generation_config.json", "recipe.esp", "tokenizer.json", "tokenizer_config.json"],
+      );
       if (maxShardBytes === undefined) assert.ok(files.includes("model.safetensors"));
-      else assert.ok(files.includes("model.safetensors.index.json") && files.includes("model-00007-of-00007.safetensors"), files.join());
+      else
+        assert.ok(
+          files.includes("model.safetensors.index.json") && files.includes("model-00007-of-00007.safetensors"),
+          files.join(),
+        );
       const model = await openModel(path);
-      assert.equal(model.tensors.map(({ name }) => name), source.tensors.map(({ name }) => name));
-      assert.is(model.tensors.reduce((sum, tensor) => sum + tensor.bytes, 0), bytes);
+      assert.equal(
+        model.tensors.map(({ name }) => name),
+        source.tensors.map(({ name }) => name),
+      );
+      assert.is(
+        model.tensors.reduce((sum, tensor) => sum + tensor.bytes, 0),
+        bytes,
+      );
       const packed = model.tensor(packedName);
-      assert.equal([packed.format, packed.pattern, packed.shape, packed.dtype], [sparse, { kind: "nm", n: 2, m: 4, axis: 1 }, [768, 256], "BF16"]);
+      assert.equal(
+        [packed.format, packed.pattern, packed.shape, packed.dtype],
+        [sparse, { kind: "nm", n: 2, m: 4, axis: 1 }, [768, 256], "BF16"],
+      );
       const words = new Uint32Array((await model.read(packedName)).buffer);
       assert.equal(formatOfSpec(sparse).decode(sparse, shapeOf(packed.shape), words), await prunedValues(source));
       assert.equal(await model.floats("model.embed_tokens.weight"), await source.floats("model.embed_tokens.weight"));
       assert.is(model.tensor(denseName).bytes, 256 * 256 * 2);
-      assert.equal(model.packed?.recipe, { name: "half", hash: recipeHash(recipe.source), parameters: recipe.parameters });
+      assert.equal(model.packed?.recipe, {
+        name: "half",
+        hash: recipeHash(recipe.source),
+        parameters: recipe.parameters,
+      });
       assert.is(await readFile(join(path, "recipe.esp"), "utf8"), recipe.source);
       assert.is((await model.tokenizer()).size, 2048);
       const report = await inspect(path);
       const one = (name: string) => report.tensors.find((tensor) => tensor.name === name);
-      assert.equal(one(packedName), { name: packedName, shape: [768, 256], dtype: "BF16", pattern: "2:4", format: "nm(2, 4) of f16", bitsPerWeight: 9, bytes: packed.bytes, zeros: (await prunedValues(source)).filter((value) => value === 0).length });
+      assert.equal(one(packedName), {
+        name: packedName,
+        shape: [768, 256],
+        dtype: "BF16",
+        pattern: "2:4",
+        format: "nm(2, 4) of f16",
+        bitsPerWeight: 9,
+        bytes: packed.bytes,
+        zeros: (await prunedValues(source)).filter((value) => value === 0).length,
+      });
       assert.equal([one(denseName)?.format, one(denseName)?.pattern], ["f16", "full"]);
       assert.is(report.parameters, 3672320);
       assert.is(report.bytes, bytes);
@@ -88,11 +124,19 @@ test("a packed model is a model again, in one file or in shards", async () => {
 
     // A compressed model is compressed again.
     const again = await openModel(join(directory, "made", "one"));
-    const writer = await createModel(join(directory, "again"), { source: again, tensors: again.tensors, recipe: { ...recipe, name: "second" }, force: false });
+    const writer = await createModel(join(directory, "again"), {
+      source: again,
+      tensors: again.tensors,
+      recipe: { ...recipe, name: "second" },
+      force: false,
+    });
     for (const { name } of again.tensors) await writer.copy(name);
     await writer.finish();
     const second = await openModel(join(directory, "again"));
-    assert.equal(second.packed?.history.map(({ name }) => name), ["half"]);
+    assert.equal(
+      second.packed?.history.map(({ name }) => name),
+      ["half"],
+    );
     assert.is(second.packed?.recipe?.name, "second");
     assert.equal(await second.read(packedName), await again.read(packedName));
     await again.close();
@@ -107,19 +151,31 @@ test("places where a model must not be written", async () => {
     const rules = { model, force: false };
     await mkdir(join(model, "sub"), { recursive: true });
     await symlink("model", join(directory, "link"));
-    for (const path of [model, join(model, "sub", "new"), join(directory, "link"), join(directory, "link", "new"), directory, dirname(directory), join(directory, "x", "..", "model")]) {
+    for (const path of [
+      model,
+      join(model, "sub", "new"),
+      join(directory, "link"),
+      join(directory, "link", "new"),
+      directory,
+      dirname(directory),
+      join(directory, "x", "..", "model"),
+    ]) {
       for (const force of [false, true]) await failure("M152", checkOutput(path, { model, force }));
     }
     await writeFile(join(directory, "file"), "");
     await mkdir(join(directory, "empty"));
     await symlink("nowhere", join(directory, "dangling"));
     for (const name of ["file", "dangling", "empty"]) await failure("M150", checkOutput(join(directory, name), rules));
-    for (const name of ["file", "dangling"]) await failure("M150", checkOutput(join(directory, name), { model, force: true }));
+    for (const name of ["file", "dangling"])
+      await failure("M150", checkOutput(join(directory, name), { model, force: true }));
     await checkOutput(join(directory, "empty"), { model, force: true });
     await failure("M151", checkOutput(join(directory, "file", "new"), rules));
     await mkdir(join(directory, "mine"));
     await writeFile(join(directory, "mine", "letter.txt"), "dear");
-    assert.match((await failure("M150", checkOutput(join(directory, "mine"), { model, force: true }))).message, /other things than a model/);
+    assert.match(
+      (await failure("M150", checkOutput(join(directory, "mine"), { model, force: true }))).message,
+      /other things than a model/,
+    );
     if (process.getuid?.() !== 0) {
       await mkdir(join(directory, "locked"));
       await chmod(join(directory, "locked"), 0o500);
@@ -156,10 +212,16 @@ test("errors, also an incomplete model, leave nothing", async () => {
     const path = join(directory, "made", "for", "it");
     const writer = await createModel(path, plan(source));
     await writer.append(packedName, new Uint8Array(16));
-    await writer.finish().then(() => assert.unreachable(), (error: unknown) => assert.instance(error, RangeError));
+    await writer.finish().then(
+      () => assert.unreachable(),
+      (error: unknown) => assert.instance(error, RangeError),
+    );
     assert.equal(await readdir(directory), []);
     const wrong = await createModel(path, plan(source));
-    await wrong.append(packedName, new Uint8Array(10_000_000)).then(() => assert.unreachable(), (error: unknown) => assert.instance(error, RangeError));
+    await wrong.append(packedName, new Uint8Array(10_000_000)).then(
+      () => assert.unreachable(),
+      (error: unknown) => assert.instance(error, RangeError),
+    );
     assert.equal(await readdir(directory), []);
   });
   await source.close();
@@ -174,7 +236,12 @@ test("what killed runs left is removed, or comes back", async () => {
     const own = (await readdir(directory))[0] ?? "";
     await first.discard();
     const stale = own.replace(`-${process.pid}-`, `-${dead}-`);
-    const other = stale.replace(hostname().replace(/[^A-Za-z0-9]/g, "_").slice(0, 40), "elsewhere");
+    const other = stale.replace(
+      hostname()
+        .replace(/[^A-Za-z0-9]/g, "_")
+        .slice(0, 40),
+      "elsewhere",
+    );
     for (const name of [stale, other, stale.replace("-new-", "-old-")]) {
       await mkdir(join(directory, name));
       await writeJson(join(directory, name, "config.json"), { name });

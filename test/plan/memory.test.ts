@@ -12,11 +12,24 @@ import { targets } from "../support/targets.js";
 
 const test = suite("memory");
 
-/** A program of these buffers, the first an input, whose steps are the allocations (a number) and the ends (a number below zero) given. */
+/**
+ * A program of these buffers, the first an input, whose steps are the allocations (a number) and the ends (a number
+ * below zero) given.
+ */
 function programOf(bytes: readonly number[], uses: readonly number[]): Program {
   const steps = uses.map((use): Step => (use > 0 ? { kind: "alloc", buffer: use } : { kind: "free", buffer: -use }));
   const input = { name: "x", dtype: "f32", shape: [4], format: null, buffer: 0, mutable: false } as const;
-  return { version: 1, name: "p", features: [], parameters: [], buffers: bytes.map((each, id) => ({ id, bytes: each, role: "temporary" })), inputs: [input], outputs: [], kernels: [], steps };
+  return {
+    version: 1,
+    name: "p",
+    features: [],
+    parameters: [],
+    buffers: bytes.map((each, id) => ({ id, bytes: each, role: "temporary" })),
+    inputs: [input],
+    outputs: [],
+    kernels: [],
+    steps,
+  };
 }
 
 test("what lives at once, and what memory that takes", () => {
@@ -27,11 +40,22 @@ test("what lives at once, and what memory that takes", () => {
 
 const gpu = { ...targets["a GPU with subgroups of 32"], f16: true, maxBinding: 2 ** 32 - 4 };
 /** [N, K] of Llama 3.1 8B's linear layers. */
-const layers = [[4096, 4096], [1024, 4096], [14336, 4096], [4096, 14336]] as const;
+const layers = [
+  [4096, 4096],
+  [1024, 4096],
+  [14336, 4096],
+  [4096, 14336],
+] as const;
 const most = 6e9;
 
 function treatments(steps: readonly RecipeStep[]): readonly Treatment[] {
-  return steps.flatMap((step) => (step.kind === "blocks" ? treatments(step.body) : step.kind === "linears" ? step.treatments.filter(({ stores }) => stores !== null) : []));
+  return steps.flatMap((step) =>
+    step.kind === "blocks"
+      ? treatments(step.body)
+      : step.kind === "linears"
+        ? step.treatments.filter(({ stores }) => stores !== null)
+        : [],
+  );
 }
 
 function bytesOf(graph: SymbolicGraph, sizes: Readonly<Record<string, number>>): number {
@@ -56,9 +80,14 @@ for (const file of ["best.esp", "sparsegpt-gptq.esp", "gptq-int4-ordered.esp"]) 
 }
 
 test("a layer's error takes two products beside its weights and X^T X", () => {
-  const formats = { F: { name: "nm", args: { n: 2, m: 4 }, of: { name: "int4", args: { group: 128 }, of: null } }, O: { name: "f32", args: {}, of: null } };
+  const formats = {
+    F: { name: "nm", args: { n: 2, m: 4 }, of: { name: "int4", args: { group: 128 }, of: null } },
+    O: { name: "f32", args: {}, of: null },
+  };
   for (const [N, K] of layers) {
-    const { taken } = memoryOf(compileFunction(standardLibrary().get("output_error")!, { sizes: { N, K }, formats }, gpu));
+    const { taken } = memoryOf(
+      compileFunction(standardLibrary().get("output_error")!, { sizes: { N, K }, formats }, gpu),
+    );
     assert.ok(taken <= 2 * 4 * N * K + 1e6, `${taken} bytes at N = ${N}, K = ${K}`);
   }
 });

@@ -1,6 +1,7 @@
 /**
  * Every well-typed graph lowers, its kernels verify, and the three ways of computing it agree: graph evaluator, kernel
- * evaluator, device; with equations fused and not, with the schedule that the compiler chooses and with each one forced.
+ * evaluator, device; with equations fused and not, with the schedule that the compiler chooses and with each one
+ * forced.
  * `test/support/runs.ts` says how to try more cases.
  */
 import fc from "fast-check";
@@ -30,7 +31,11 @@ function drawn(cases: fc.Arbitrary<Case>): fc.Arbitrary<readonly [Case, number]>
 function simulate(given: Case, turn: number): void {
   const expected = expectedOf(given);
   simulated.forEach((device, at) => {
-    if ((at + turn) % 3 === 0) agreeSimulated(given, expected, device, { schedule: choices[(at + turn) % choices.length]!, fuse: (at + turn) % 2 === 0 });
+    if ((at + turn) % 3 === 0)
+      agreeSimulated(given, expected, device, {
+        schedule: choices[(at + turn) % choices.length]!,
+        fuse: (at + turn) % 2 === 0,
+      });
   });
 }
 
@@ -42,22 +47,34 @@ const kinds = {
 
 for (const [name, cases] of Object.entries(kinds)) {
   test(`${name} in the kernel evaluator`, () => {
-    fc.assert(fc.property(drawn(cases), ([given, turn]) => simulate(given, turn)), runs(40));
+    fc.assert(
+      fc.property(drawn(cases), ([given, turn]) => simulate(given, turn)),
+      runs(40),
+    );
   });
 
   test(`${name} on the device`, async ({ machine }) => {
-    await fc.assert(fc.asyncProperty(drawn(cases), async ([given, turn]) => {
-      await agreeOnDevice(given, expectedOf(given), machine, { schedule: choices[turn % choices.length]!, fuse: turn < choices.length });
-    }), runs(40));
+    await fc.assert(
+      fc.asyncProperty(drawn(cases), async ([given, turn]) => {
+        await agreeOnDevice(given, expectedOf(given), machine, {
+          schedule: choices[turn % choices.length]!,
+          fuse: turn < choices.length,
+        });
+      }),
+      runs(40),
+    );
   });
 }
 
 for (const values of ["exact", "smooth"] as const) {
   test(`graphs of ${values} values in f16`, () => {
-    fc.assert(fc.property(graphCases({ values, f16: true }), fc.constantFrom(...choices), (made, schedule) => {
-      const given: Case = { ...made, kind: values === "exact" ? "exact" : "half" };
-      agreeSimulated(given, expectedOf(given), simulatedHalf, { schedule });
-    }), runs(30));
+    fc.assert(
+      fc.property(graphCases({ values, f16: true }), fc.constantFrom(...choices), (made, schedule) => {
+        const given: Case = { ...made, kind: values === "exact" ? "exact" : "half" };
+        agreeSimulated(given, expectedOf(given), simulatedHalf, { schedule });
+      }),
+      runs(30),
+    );
   });
 }
 

@@ -40,7 +40,11 @@ function formatted(source: string): string {
 /** `main` at the program's sizes. */
 function specialized({ source, sizes, inputs }: ProgramCase, kind: ToleranceKind): Case {
   const symbolic = checked(formatted(source)).functions.get("main")!;
-  const bound = specialize(symbolic, { sizes: new Map(Object.entries(sizes)), dtypes: new Map(), formats: new Map() }, { f16: false });
+  const bound = specialize(
+    symbolic,
+    { sizes: new Map(Object.entries(sizes)), dtypes: new Map(), formats: new Map() },
+    { f16: false },
+  );
   if (!("graph" in bound)) throw new Error(bound.map(({ message }) => message).join("\n"));
   return { graph: bound.graph, inputs, kind };
 }
@@ -49,17 +53,26 @@ for (const values of ["exact", "smooth"] as const) {
   const kind = values === "exact" ? "exact" : "chain";
 
   test(`with ${values} values, in the kernel evaluator`, () => {
-    fc.assert(fc.property(programCases({ values }), fc.nat(simulated.length * choices.length - 1), (program, turn) => {
-      const given = specialized(program, kind);
-      agreeSimulated(given, expectedOf(given), simulated[turn % simulated.length]!, { schedule: choices[Math.floor(turn / simulated.length)]!, fuse: turn % 4 !== 0 });
-    }), runs(60));
+    fc.assert(
+      fc.property(programCases({ values }), fc.nat(simulated.length * choices.length - 1), (program, turn) => {
+        const given = specialized(program, kind);
+        agreeSimulated(given, expectedOf(given), simulated[turn % simulated.length]!, {
+          schedule: choices[Math.floor(turn / simulated.length)]!,
+          fuse: turn % 4 !== 0,
+        });
+      }),
+      runs(60),
+    );
   });
 
   test(`with ${values} values, on the device`, async ({ machine }) => {
-    await fc.assert(fc.asyncProperty(programCases({ values }), fc.boolean(), async (program, fuse) => {
-      const given = specialized(program, kind);
-      await agreeOnDevice(given, expectedOf(given), machine, { fuse });
-    }), runs(40));
+    await fc.assert(
+      fc.asyncProperty(programCases({ values }), fc.boolean(), async (program, fuse) => {
+        const given = specialized(program, kind);
+        await agreeOnDevice(given, expectedOf(given), machine, { fuse });
+      }),
+      runs(40),
+    );
   });
 }
 

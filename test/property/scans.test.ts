@@ -14,18 +14,30 @@ import { close } from "../support/tolerance.js";
 
 const test = suite("random scans");
 
-const cuts: readonly ScanOptions[] = [{}, { block: 5 }, { block: 4, memory: "storage" }, { block: 3, memory: "workgroup" }, { blocked: false }];
+const cuts: readonly ScanOptions[] = [
+  {},
+  { block: 5 },
+  { block: 4, memory: "storage" },
+  { block: 3, memory: "workgroup" },
+  { blocked: false },
+];
 
 for (const [name, target] of Object.entries(targets)) {
   test(`agree with the evaluator on ${name}`, () => {
     let blocked = 0;
-    fc.assert(fc.property(scanPrograms(), fc.constantFrom(...cuts), ({ source, sizes }, scan) => {
-      const { graph, inputs } = programCase(source, sizes, "chain", { ids: Array.from({ length: sizes["N"]! * sizes["K"]! }, (_, at) => (at * 7) % 5) });
-      const stages = lowerConcrete(graph, target, { scan });
-      if (stages.kernels.flat().some((kernel) => kernel.origin.schedule === "block")) blocked += 1;
-      const actual = evaluateStages(stages, inputs, new Map(), target.subgroups?.min ?? 4);
-      for (const [output, value] of evaluate(graph, inputs)) close(actual.get(output)!.data, value.data, "chain", output);
-    }), runs(120));
+    fc.assert(
+      fc.property(scanPrograms(), fc.constantFrom(...cuts), ({ source, sizes }, scan) => {
+        const { graph, inputs } = programCase(source, sizes, "chain", {
+          ids: Array.from({ length: sizes["N"]! * sizes["K"]! }, (_, at) => (at * 7) % 5),
+        });
+        const stages = lowerConcrete(graph, target, { scan });
+        if (stages.kernels.flat().some((kernel) => kernel.origin.schedule === "block")) blocked += 1;
+        const actual = evaluateStages(stages, inputs, new Map(), target.subgroups?.min ?? 4);
+        for (const [output, value] of evaluate(graph, inputs))
+          close(actual.get(output)!.data, value.data, "chain", output);
+      }),
+      runs(120),
+    );
     assert.ok(blocked >= 10, `only ${blocked} ran in blocks`);
   });
 }

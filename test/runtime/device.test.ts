@@ -3,7 +3,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { bufferUsage, DeviceError, formatBytes, listDevices, openDevice, type Device } from "../../runtime/device/device.js";
+import {
+  bufferUsage,
+  DeviceError,
+  formatBytes,
+  listDevices,
+  openDevice,
+  type Device,
+} from "../../runtime/device/device.js";
 import { cpuDriverRuns, unpackCpuDriver } from "../../runtime/device/driver.js";
 
 const test = suite<{ device: Device }>("runtime/device");
@@ -15,7 +22,10 @@ test.after(({ device }) => device.close());
 
 /** The DeviceError that `work` ends in. */
 async function failure(work: Promise<unknown>): Promise<DeviceError> {
-  const error = await work.then(() => undefined, (reason: unknown) => reason);
+  const error = await work.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
   assert.instance(error, DeviceError);
   return error as DeviceError;
 }
@@ -27,7 +37,10 @@ async function dispatch(device: Device, code: string, buffer: GPUBuffer, workgro
     gpu.createComputePipelineAsync({ layout: "auto", compute: { module: gpu.createShaderModule({ code }) } }),
   );
   await device.guarded("the test's dispatch", () => {
-    const group = gpu.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries: [{ binding: 0, resource: { buffer } }] });
+    const group = gpu.createBindGroup({
+      layout: pipeline.getBindGroupLayout(0),
+      entries: [{ binding: 0, resource: { buffer } }],
+    });
     const encoder = gpu.createCommandEncoder();
     const pass = encoder.beginComputePass();
     pass.setPipeline(pipeline);
@@ -51,14 +64,26 @@ test("the CPU driver computes", async ({ device }) => {
   await device.write(buffer, 0, x);
   await dispatch(device, square, buffer, 2);
   const result = new Float32Array((await device.read(buffer, 0, x.byteLength)).buffer);
-  assert.equal(result, x.map((value) => value * value));
+  assert.equal(
+    result,
+    x.map((value) => value * value),
+  );
   device.free(buffer);
 });
 
 test("reads and writes of any alignment keep their neighbours", async ({ device }) => {
   const buffer = await device.createBuffer(64, "bytes");
   const expected = new Uint8Array(64);
-  for (const [offset, length] of [[0, 64], [1, 1], [3, 2], [5, 11], [8, 8], [62, 2], [63, 1], [20, 0]] as const) {
+  for (const [offset, length] of [
+    [0, 64],
+    [1, 1],
+    [3, 2],
+    [5, 11],
+    [8, 8],
+    [62, 2],
+    [63, 1],
+    [20, 0],
+  ] as const) {
     const data = Uint8Array.from({ length }, (_, index) => 7 * offset + 13 * length + index);
     expected.set(data, offset);
     await device.write(buffer, offset, data);
@@ -106,7 +131,8 @@ test("a shader that does not compile is reported, and the device goes on", async
 });
 
 test("errors of operations that overlap stay apart", async ({ device }) => {
-  const invalid = (): GPUBuffer => device.gpu.createBuffer({ size: 16, usage: bufferUsage.mapRead | bufferUsage.storage });
+  const invalid = (): GPUBuffer =>
+    device.gpu.createBuffer({ size: 16, usage: bufferUsage.mapRead | bufferUsage.storage });
   const good = Array.from({ length: 4 }, () => device.createBuffer(64, "good"));
   const bad = [failure(device.guarded("first", invalid)), failure(device.guarded("second", invalid))];
   for (const buffer of await Promise.all(good)) device.free(buffer);
@@ -148,7 +174,10 @@ test("the null backend checks WGSL of features that the machine lacks", async ()
   assert.ok(device.features.has("shader-f16") && device.features.has("subgroups"));
   const compile = (code: string): Promise<GPUComputePipeline> =>
     device.guarded("the check", () =>
-      device.gpu.createComputePipelineAsync({ layout: "auto", compute: { module: device.gpu.createShaderModule({ code }) } }),
+      device.gpu.createComputePipelineAsync({
+        layout: "auto",
+        compute: { module: device.gpu.createShaderModule({ code }) },
+      }),
     );
   await compile(`enable f16; enable subgroups;
     @group(0) @binding(0) var<storage, read_write> x: array<f16>;
@@ -160,9 +189,16 @@ test("the null backend checks WGSL of features that the machine lacks", async ()
 test("devices are listed, the first is the default, and auto opens it", async () => {
   const devices = await listDevices();
   assert.ok(devices.length > 0);
-  assert.equal(devices.map((one) => one.default), devices.map((_, index) => index === 0));
+  assert.equal(
+    devices.map((one) => one.default),
+    devices.map((_, index) => index === 0),
+  );
   for (const one of devices) {
-    assert.ok(one.name.length > 0 && one.limits.maxBufferSize >= 2 ** 28 && one.limits.subgroupMinSize <= one.limits.subgroupMaxSize);
+    assert.ok(
+      one.name.length > 0 &&
+        one.limits.maxBufferSize >= 2 ** 28 &&
+        one.limits.subgroupMinSize <= one.limits.subgroupMaxSize,
+    );
   }
   if (cpuDriverRuns()) assert.ok(devices.some((one) => one.kind === "cpu"));
 

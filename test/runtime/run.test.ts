@@ -22,34 +22,74 @@ const length = 16;
 
 /** out[i] = expression of x = in[i], and of the parameters. */
 function kernel(name: string, expression: string, parameters: readonly string[] = []): ProgramKernel {
-  const block = parameters.length === 0 ? "" : `struct Parameters { ${parameters.map((one) => `${one}: f32`).join(", ")} }\n@group(1) @binding(0) var<uniform> parameters: Parameters;\n`;
+  const block =
+    parameters.length === 0
+      ? ""
+      : `struct Parameters { ${parameters.map((one) => `${one}: f32`).join(", ")} }\n@group(1) @binding(0) var<uniform> parameters: Parameters;\n`;
   const wgsl = `@group(0) @binding(0) var<storage, read> source: array<f32>;
 @group(0) @binding(1) var<storage, read_write> target_: array<f32>;
 ${block}@compute @workgroup_size(${length}) fn main(@builtin(local_invocation_index) i: u32) {
   let x = source[i];
   target_[i] = ${expression};
 }`;
-  return { name, wgsl, workgroupSize: [length, 1, 1], bindings: [{ access: "read" }, { access: "read_write" }], parameters, schedule: "test" };
+  return {
+    name,
+    wgsl,
+    workgroupSize: [length, 1, 1],
+    bindings: [{ access: "read" }, { access: "read_write" }],
+    parameters,
+    schedule: "test",
+  };
 }
 
-const dispatch = (which: number, from: number, to: number): Step => ({ kind: "dispatch", kernel: which, buffers: [from, to], workgroups: [1, 1, 1] });
-const tensor = (name: string, buffer: number, mutable = false): Program["inputs"][number] => ({ name, dtype: "f32", shape: [length], format: null, buffer, mutable });
-const buffer = (id: number, role: Program["buffers"][number]["role"]): Program["buffers"][number] => ({ id, bytes: 4 * length, role });
+const dispatch = (which: number, from: number, to: number): Step => ({
+  kind: "dispatch",
+  kernel: which,
+  buffers: [from, to],
+  workgroups: [1, 1, 1],
+});
+const tensor = (name: string, buffer: number, mutable = false): Program["inputs"][number] => ({
+  name,
+  dtype: "f32",
+  shape: [length],
+  format: null,
+  buffer,
+  mutable,
+});
+const buffer = (id: number, role: Program["buffers"][number]["role"]): Program["buffers"][number] => ({
+  id,
+  bytes: 4 * length,
+  role,
+});
 
 /** y = 2 * (x + shift), through a temporary. */
 const shifted: Program = {
-  version: 1, name: "shifted", features: [], parameters: [{ name: "shift", dtype: "f32" }],
+  version: 1,
+  name: "shifted",
+  features: [],
+  parameters: [{ name: "shift", dtype: "f32" }],
   buffers: [buffer(0, "input"), buffer(1, "temporary"), buffer(2, "output")],
-  inputs: [tensor("x", 0)], outputs: [tensor("y", 2)],
+  inputs: [tensor("x", 0)],
+  outputs: [tensor("y", 2)],
   kernels: [kernel("shift", "x + parameters.shift", ["shift"]), kernel("double", "2.0 * x")],
-  steps: [{ kind: "alloc", buffer: 1 }, dispatch(0, 0, 1), { kind: "alloc", buffer: 2 }, dispatch(1, 1, 2), { kind: "free", buffer: 1 }],
+  steps: [
+    { kind: "alloc", buffer: 1 },
+    dispatch(0, 0, 1),
+    { kind: "alloc", buffer: 2 },
+    dispatch(1, 1, 2),
+    { kind: "free", buffer: 1 },
+  ],
 };
 
 /** state = state + x, in place. */
 const accumulate: Program = {
-  version: 1, name: "accumulate", features: [], parameters: [],
+  version: 1,
+  name: "accumulate",
+  features: [],
+  parameters: [],
   buffers: [buffer(0, "input"), buffer(1, "input")],
-  inputs: [tensor("x", 0), tensor("state", 1, true)], outputs: [tensor("state", 1)],
+  inputs: [tensor("x", 0), tensor("state", 1, true)],
+  outputs: [tensor("state", 1)],
   kernels: [kernel("add", "target_[i] + x")],
   steps: [dispatch(0, 0, 1)],
 };
@@ -57,7 +97,12 @@ const accumulate: Program = {
 const ramp = Float32Array.from({ length }, (_, index) => index);
 
 async function failure(work: Promise<unknown> | (() => unknown)): Promise<DeviceError> {
-  const error = await Promise.resolve(typeof work === "function" ? new Promise((resolve) => resolve(work())) : work).then(() => undefined, (reason: unknown) => reason);
+  const error = await Promise.resolve(
+    typeof work === "function" ? new Promise((resolve) => resolve(work())) : work,
+  ).then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
   assert.instance(error, DeviceError);
   return error as DeviceError;
 }
@@ -73,8 +118,14 @@ test("runs see what earlier runs wrote, and parameters arrive", async ({ executo
   const x = await executor.fill("f32", [length], ramp);
   const y = only(await executor.run(prepared, { x }, { shift: 1 }), "y");
   const z = only(await executor.run(prepared, { x: y, shift: -0.5 }), "y");
-  assert.equal(await executor.values(z), ramp.map((value) => 2 * (2 * (value + 1) - 0.5)));
-  assert.equal(await executor.values(y), ramp.map((value) => 2 * (value + 1)));
+  assert.equal(
+    await executor.values(z),
+    ramp.map((value) => 2 * (2 * (value + 1) - 0.5)),
+  );
+  assert.equal(
+    await executor.values(y),
+    ramp.map((value) => 2 * (value + 1)),
+  );
   assert.equal([z.dtype, z.shape, z.format, z.bytes], ["f32", [length], null, 64]);
 });
 
@@ -83,7 +134,10 @@ test("a mutable input is its own final state", async ({ executor }) => {
   const x = await executor.fill("f32", [length], ramp);
   const state = await executor.fill("f32", [length], ramp);
   for (let round = 0; round < 3; round++) assert.is(only(await executor.run(prepared, { x, state }), "state"), state);
-  assert.equal(await executor.values(state), ramp.map((value) => 4 * value));
+  assert.equal(
+    await executor.values(state),
+    ramp.map((value) => 4 * value),
+  );
 });
 
 test("outputs go where the caller wants them", async ({ executor }) => {
@@ -92,7 +146,10 @@ test("outputs go where the caller wants them", async ({ executor }) => {
   const whole = await executor.allocate({ dtype: "f32", shape: [1024], format: null }, "both");
   const part: DeviceTensor = { ...whole, shape: [length], offset: 1024, bytes: 64 };
   assert.is(only(await executor.run(prepared, { x }, { shift: 0 }, { y: part }), "y"), part);
-  assert.equal(await executor.values(part), ramp.map((value) => 2 * value));
+  assert.equal(
+    await executor.values(part),
+    ramp.map((value) => 2 * value),
+  );
   const error = await failure(executor.run(prepared, { x: part }, { shift: 0 }, { y: part }));
   assert.match(error.message, "y is written, and shares its memory with x");
 });
@@ -123,18 +180,34 @@ test("more parameter blocks than the ring holds, in one submit", async ({ device
   const prepared = await executor.prepare(shifted);
   const x = await executor.fill("f32", [length], ramp);
   const results: DeviceTensor[] = [];
-  for (let round = 0; round < 600; round++) results.push(only(await executor.run(prepared, { x }, { shift: round }), "y"));
-  for (const round of [0, 1, 255, 256, 257, 511, 512, 599]) assert.is((await executor.values(results[round] as DeviceTensor))[0], 2 * round);
+  for (let round = 0; round < 600; round++)
+    results.push(only(await executor.run(prepared, { x }, { shift: round }), "y"));
+  for (const round of [0, 1, 255, 256, 257, 511, 512, 599])
+    assert.is((await executor.values(results[round] as DeviceTensor))[0], 2 * round);
   executor.close();
 });
 
 test("repeats play their steps for each value, one within another, and over many submits", async ({ device }) => {
   const executor = await createExecutor(device, { submitLimit: 7 });
   // state[i] += x * (place + 100 * turn): sums that show which values were seen
-  const add = kernel("add", "target_[i] + x * f32(bitcast<i32>(parameters.place) + 100 * bitcast<i32>(parameters.turn))", ["place", "turn"]);
+  const add = kernel(
+    "add",
+    "target_[i] + x * f32(bitcast<i32>(parameters.place) + 100 * bitcast<i32>(parameters.turn))",
+    ["place", "turn"],
+  );
   const program: Program = {
-    ...accumulate, kernels: [add],
-    steps: [{ kind: "repeat", parameter: "turn", from: 1, to: 4, by: 1, steps: [{ kind: "repeat", parameter: "place", from: 0, to: 20, by: 8, steps: [dispatch(0, 0, 1)] }] }],
+    ...accumulate,
+    kernels: [add],
+    steps: [
+      {
+        kind: "repeat",
+        parameter: "turn",
+        from: 1,
+        to: 4,
+        by: 1,
+        steps: [{ kind: "repeat", parameter: "place", from: 0, to: 20, by: 8, steps: [dispatch(0, 0, 1)] }],
+      },
+    ],
   };
   const x = await executor.fill("f32", [length], ramp);
   const state = await executor.fill("f32", [length], ramp);
@@ -152,10 +225,21 @@ test("released memory is used again, after the work that was recorded before", a
   executor.release(x);
   assert.is(executor.memory.live, before.live - 256);
   assert.is(executor.memory.idle, before.idle + 256);
-  const next = await executor.fill("f32", [length], ramp.map(() => 100));
+  const next = await executor.fill(
+    "f32",
+    [length],
+    ramp.map(() => 100),
+  );
   assert.is(next.buffer, x.buffer);
-  assert.equal(await executor.values(y), ramp.map((value) => 2 * (value + 1)), "the recorded run read the old values");
-  assert.equal(await executor.values(next), ramp.map(() => 100));
+  assert.equal(
+    await executor.values(y),
+    ramp.map((value) => 2 * (value + 1)),
+    "the recorded run read the old values",
+  );
+  assert.equal(
+    await executor.values(next),
+    ramp.map(() => 100),
+  );
 });
 
 test("temporaries return to the pool, and the pool has a limit", async ({ device }) => {
@@ -180,17 +264,29 @@ test("arguments that do not fit are refused in words", async ({ executor }) => {
   const wrong = await executor.fill("i32", [4, 4], new Int32Array(length));
   const message = async (work: Promise<unknown>): Promise<string> => (await failure(work)).message;
   assert.is(await message(executor.run(prepared, {}, { shift: 1 })), "shifted: x was not given.");
-  assert.is(await message(executor.run(prepared, { x: wrong }, { shift: 1 })), "shifted: x is f32[16], but i32[4, 4] was given.");
-  assert.is(await message(executor.run(prepared, { x: 3 }, { shift: 1 })), "shifted: x is a tensor f32[16], but a number was given.");
+  assert.is(
+    await message(executor.run(prepared, { x: wrong }, { shift: 1 })),
+    "shifted: x is f32[16], but i32[4, 4] was given.",
+  );
+  assert.is(
+    await message(executor.run(prepared, { x: 3 }, { shift: 1 })),
+    "shifted: x is a tensor f32[16], but a number was given.",
+  );
   assert.is(await message(executor.run(prepared, { x })), "shifted: shift is a scalar f32, but nothing was given.");
-  assert.is(await message(executor.run(inPlace, { x, state: x })), "accumulate: state is written, and shares its memory with x.");
+  assert.is(
+    await message(executor.run(inPlace, { x, state: x })),
+    "accumulate: state is written, and shares its memory with x.",
+  );
   assert.is(await message(executor.run(prepared, { x }, { shift: 1 }, { z: x })), "shifted has no output z.");
   assert.match(await message(executor.write(x, new Float32Array(17))), "do not fit");
   executor.release(x);
   assert.is(await message(executor.run(prepared, { x }, { shift: 1 })), "shifted: x has been released.");
   assert.match(await message(executor.read(x)), "has been released");
   assert.match((await failure(() => executor.release(x))).message, "was released before");
-  assert.match(await message(executor.prepare({ ...shifted, features: ["no-such-feature"] })), "needs the feature no-such-feature");
+  assert.match(
+    await message(executor.prepare({ ...shifted, features: ["no-such-feature"] })),
+    "needs the feature no-such-feature",
+  );
 });
 
 test("a kernel that the device refuses is shown with its line", async ({ executor }) => {
@@ -205,7 +301,12 @@ test("a kernel that the device refuses is shown with its line", async ({ executo
 test("a fault of recorded work is thrown by what waits for it", async ({ executor }) => {
   const one = kernel("double", "2.0 * x");
   // One workgroup more than WebGPU allows.
-  const program: Program = { ...shifted, parameters: [], kernels: [one], steps: [{ kind: "alloc", buffer: 2 }, { ...dispatch(0, 0, 2), buffers: [0, 2], workgroups: [65536, 1, 1] } as Step] };
+  const program: Program = {
+    ...shifted,
+    parameters: [],
+    kernels: [one],
+    steps: [{ kind: "alloc", buffer: 2 }, { ...dispatch(0, 0, 2), buffers: [0, 2], workgroups: [65536, 1, 1] } as Step],
+  };
   const prepared = await executor.prepare(program);
   const x = await executor.fill("f32", [length], ramp);
   const y = only(await executor.run(prepared, { x }), "y");
@@ -221,7 +322,10 @@ test("each kernel is timed", async ({ device }) => {
   const x = await executor.fill("f32", [length], ramp);
   for (let round = 0; round < 4; round++) await executor.run(prepared, { x }, { shift: 1 });
   const times = await executor.profile();
-  assert.equal(times.map(({ kernel: name, dispatches }) => [name, dispatches]).sort(), [["double", 4], ["shift", 4]]);
+  assert.equal(times.map(({ kernel: name, dispatches }) => [name, dispatches]).sort(), [
+    ["double", 4],
+    ["shift", 4],
+  ]);
   assert.ok(times.every(({ nanoseconds }) => nanoseconds >= 0));
   assert.equal(await executor.profile(), []);
   executor.close();
@@ -245,7 +349,9 @@ test("forms are compared by what they mean", () => {
   assert.ok(sameForm(dense, { ...dense, format: { name: "f16", args: {}, of: null } }));
   assert.not.ok(sameForm(dense, { ...dense, shape: [3, 2] }));
   assert.not.ok(sameForm(dense, { ...dense, format: int4 }));
-  assert.ok(sameForm({ ...dense, format: { ...int4, args: { symmetric: true, group: 128 } } }, { ...dense, format: int4 }));
+  assert.ok(
+    sameForm({ ...dense, format: { ...int4, args: { symmetric: true, group: 128 } } }, { ...dense, format: int4 }),
+  );
 });
 
 test("size classes waste at most a sixteenth, and are few", () => {

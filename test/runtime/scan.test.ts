@@ -22,11 +22,18 @@ test.after(({ device, executor }) => {
 });
 
 /** Runs a graph on the device, from a program that went through JSON, and compares it with the evaluator. */
-async function agree({ device, executor }: { device: Device; executor: Executor }, graph: ConcreteGraph, inputs: ReadonlyMap<string, TensorValue>, options: CompileOptions, what: string): Promise<void> {
+async function agree(
+  { device, executor }: { device: Device; executor: Executor },
+  graph: ConcreteGraph,
+  inputs: ReadonlyMap<string, TensorValue>,
+  options: CompileOptions,
+  what: string,
+): Promise<void> {
   const { program } = lowerConcrete(graph, targetOf(device), options);
   const prepared = await executor.prepare(JSON.parse(JSON.stringify(program)) as typeof program);
   const given: Record<string, DeviceTensor> = {};
-  for (const { name, dtype, shape } of program.inputs) given[name] = await executor.fill(dtype, shape, inputs.get(name)!.data);
+  for (const { name, dtype, shape } of program.inputs)
+    given[name] = await executor.fill(dtype, shape, inputs.get(name)!.data);
   const results = await executor.run(prepared, given);
   for (const [name, value] of evaluate(graph, inputs)) {
     const tensor = results[name];
@@ -36,8 +43,13 @@ async function agree({ device, executor }: { device: Device; executor: Executor 
 }
 
 test("scans in blocks, in workgroup memory and in place, and step by step", async (context) => {
-  for (const scan of [{ memory: "workgroup", block: 16 }, { memory: "storage", block: 16 }, { blocked: false }] as const) {
-    for (const { graph, inputs } of [gptq(13, 70), gptq(21, 40, { keep: true, set: true }), sparseGptq(9, 64, 16)]) await agree(context, graph, inputs, { scan }, JSON.stringify(scan));
+  for (const scan of [
+    { memory: "workgroup", block: 16 },
+    { memory: "storage", block: 16 },
+    { blocked: false },
+  ] as const) {
+    for (const { graph, inputs } of [gptq(13, 70), gptq(21, 40, { keep: true, set: true }), sparseGptq(9, 64, 16)])
+      await agree(context, graph, inputs, { scan }, JSON.stringify(scan));
   }
 });
 
@@ -46,7 +58,9 @@ test("factorisations", async (context) => {
     for (const op of ["cholesky", "inverse_lower"] as const) {
       const build = buildGraph(op);
       build.output("l", build.factor("l", build.input("a", "f32", [size, size]), op));
-      const a = Float32Array.from({ length: size * size }, (_, at) => (at % size === Math.floor(at / size) ? 3 : Math.exp(-Math.abs((at % size) - Math.floor(at / size)) / 3)));
+      const a = Float32Array.from({ length: size * size }, (_, at) =>
+        at % size === Math.floor(at / size) ? 3 : Math.exp(-Math.abs((at % size) - Math.floor(at / size)) / 3),
+      );
       await agree(context, build.graph(), new Map([["a", tensorValue("f32", [size, size], a)]]), {}, `${op} ${size}`);
     }
   }

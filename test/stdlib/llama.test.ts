@@ -17,7 +17,8 @@ test("the rows of an embedding, and those of its parts together", () => {
 
 test("the norm of a row is 1", () => {
   const y = result("rms_norm", { x: normal([1, 2, 8], 2), gain: tensor([8], new Array(8).fill(1)), eps: 0 });
-  for (const t of [0, 1]) assert.ok(near([y.slice(t * 8, t * 8 + 8).reduce((sum, value) => sum + value * value, 0) / 8], [1]));
+  for (const t of [0, 1])
+    assert.ok(near([y.slice(t * 8, t * 8 + 8).reduce((sum, value) => sum + value * value, 0) / 8], [1]));
 });
 
 test("rotation is by position times frequency, halves against each other", () => {
@@ -26,11 +27,17 @@ test("rotation is by position times frequency, halves against each other", () =>
   assert.ok(near(cosine!.data, [1000, 10, 1001, 10.01].map(Math.cos), 2e-6));
   const x = normal([1, 2, 8], 3);
   const y = result("rope", { x, cosine: cosine!, sine: sine! }, { sizes: { heads: 2, head: 4 } });
-  const expected = [0, 1].flatMap((t) => [0, 1].flatMap((a) => [0, 1, 2, 3].map((h) => {
-    const at = (i: number): number => x.data[t * 8 + a * 4 + i] ?? 0;
-    const angle = (1000 + t) * (h % 2 === 0 ? 1 : 0.01);
-    return h < 2 ? at(h) * Math.cos(angle) - at(h + 2) * Math.sin(angle) : at(h) * Math.cos(angle) + at(h - 2) * Math.sin(angle);
-  })));
+  const expected = [0, 1].flatMap((t) =>
+    [0, 1].flatMap((a) =>
+      [0, 1, 2, 3].map((h) => {
+        const at = (i: number): number => x.data[t * 8 + a * 4 + i] ?? 0;
+        const angle = (1000 + t) * (h % 2 === 0 ? 1 : 0.01);
+        return h < 2
+          ? at(h) * Math.cos(angle) - at(h + 2) * Math.sin(angle)
+          : at(h) * Math.cos(angle) + at(h - 2) * Math.sin(angle);
+      }),
+    ),
+  );
   assert.ok(near(y, expected, 1e-5));
 });
 
@@ -39,21 +46,42 @@ test("attention is a causal softmax over shared heads", () => {
   const [q, keys, values] = [normal([1, T, A, H], 4), normal([1, C, G, H], 5), normal([1, C, G, H], 6)];
   const y = result("attention", { q, keys, values, positions: ints([1], [3]) });
   const expected: number[] = [];
-  for (let t = 0; t < T; t++) for (let a = 0; a < A; a++) {
-    const g = Math.floor(a / (A / G));
-    const seen = Array.from({ length: 3 + t + 1 }, (_, c) => c);
-    const scores = seen.map((c) => Array.from({ length: H }, (_, h) => (q.data[(t * A + a) * H + h] ?? 0) * (keys.data[(c * G + g) * H + h] ?? 0)).reduce((p, v) => p + v) / Math.sqrt(H));
-    const total = scores.reduce((sum, score) => sum + Math.exp(score), 0);
-    for (let h = 0; h < H; h++) expected.push(seen.reduce((sum, c, at) => sum + (Math.exp(scores[at] ?? 0) / total) * (values.data[(c * G + g) * H + h] ?? 0), 0));
-  }
+  for (let t = 0; t < T; t++)
+    for (let a = 0; a < A; a++) {
+      const g = Math.floor(a / (A / G));
+      const seen = Array.from({ length: 3 + t + 1 }, (_, c) => c);
+      const scores = seen.map(
+        (c) =>
+          Array.from(
+            { length: H },
+            (_, h) => (q.data[(t * A + a) * H + h] ?? 0) * (keys.data[(c * G + g) * H + h] ?? 0),
+          ).reduce((p, v) => p + v) / Math.sqrt(H),
+      );
+      const total = scores.reduce((sum, score) => sum + Math.exp(score), 0);
+      for (let h = 0; h < H; h++)
+        expected.push(
+          seen.reduce(
+            (sum, c, at) => sum + (Math.exp(scores[at] ?? 0) / total) * (values.data[(c * G + g) * H + h] ?? 0),
+            0,
+          ),
+        );
+    }
   assert.ok(near(y, expected));
 });
 
 test("a block gives the same token by token as all at once", () => {
   const [D, A, G, H, M, T] = [8, 4, 2, 2, 6, 3];
   const weights = {
-    attention_gain: normal([D], 10), wq: normal([A * H, D], 11), wk: normal([G * H, D], 12), wv: normal([G * H, D], 13), wo: normal([D, A * H], 14),
-    mlp_gain: normal([D], 15), gate: normal([M, D], 16), up: normal([M, D], 17), down: normal([D, M], 18), eps: 1e-5,
+    attention_gain: normal([D], 10),
+    wq: normal([A * H, D], 11),
+    wk: normal([G * H, D], 12),
+    wv: normal([G * H, D], 13),
+    wo: normal([D, A * H], 14),
+    mlp_gain: normal([D], 15),
+    gate: normal([M, D], 16),
+    up: normal([M, D], 17),
+    down: normal([D, M], 18),
+    eps: 1e-5,
   };
   const frequency = tensor([H / 2], [1]);
   const x = normal([1, T, D], 19);
@@ -79,7 +107,11 @@ test("a block gives the same token by token as all at once", () => {
   const positions = ints([1], [0]);
   const [cosine, sine] = call("rope_angles", { positions, frequency }, { sizes: { tokens: T } });
   const n = call("rms_norm", { x, gain: weights.attention_gain, eps: 1e-5 })[0]!;
-  const mixed = call("attend", { x: n, cosine: cosine!, sine: sine!, positions, wq: weights.wq, wk: weights.wk, wv: weights.wv }, { sizes })[0]!;
+  const mixed = call(
+    "attend",
+    { x: n, cosine: cosine!, sine: sine!, positions, wq: weights.wq, wk: weights.wk, wv: weights.wv },
+    { sizes },
+  )[0]!;
   const middle = call("add_linear", { x, h: mixed, w: weights.wo })[0]!;
   const m = call("rms_norm", { x: middle, gain: weights.mlp_gain, eps: 1e-5 })[0]!;
   const gated = call("gated", { x: m, gate: weights.gate, up: weights.up })[0]!;
@@ -92,23 +124,59 @@ test("loss is log-sum-exp minus the target's logit, of one part or two", () => {
   const gain = tensor([D], new Array(D).fill(1));
   const targets = ints([1, T], [2, 6]);
   const logits = [0, 1].map((pick) => result("logits", { x, pick: ints([1], [pick]), gain, w, eps: 1e-5 }));
-  const expected = logits.map((row, t) => Math.log(row.reduce((sum, value) => sum + Math.exp(value), 0)) - (row[t === 0 ? 2 : 6] ?? 0));
-  assert.ok(near(result("token_loss", { x, targets, gain, w, eps: 1e-5, start: 0 }, { sizes: { tokens: 2 } }), expected));
-  const halves = [[0, 4], [4, 7]].map(([from, to]) => call("loss_part", { x, targets, gain, w: tensor([to! - from!, D], [...w.data].slice(from! * D, to! * D)), eps: 1e-5, first: from!, start: 0 }, { sizes: { tokens: 2 } }));
-  const joined = [0, 1].map((t) => Math.log(halves.reduce((sum, [m, s]) => sum + s!.data[t]! * Math.exp(m!.data[t]!), 0)) - halves.reduce((sum, part) => sum + part[2]!.data[t]!, 0));
+  const expected = logits.map(
+    (row, t) => Math.log(row.reduce((sum, value) => sum + Math.exp(value), 0)) - (row[t === 0 ? 2 : 6] ?? 0),
+  );
+  assert.ok(
+    near(result("token_loss", { x, targets, gain, w, eps: 1e-5, start: 0 }, { sizes: { tokens: 2 } }), expected),
+  );
+  const halves = [
+    [0, 4],
+    [4, 7],
+  ].map(([from, to]) =>
+    call(
+      "loss_part",
+      {
+        x,
+        targets,
+        gain,
+        w: tensor([to! - from!, D], [...w.data].slice(from! * D, to! * D)),
+        eps: 1e-5,
+        first: from!,
+        start: 0,
+      },
+      { sizes: { tokens: 2 } },
+    ),
+  );
+  const joined = [0, 1].map(
+    (t) =>
+      Math.log(halves.reduce((sum, [m, s]) => sum + s!.data[t]! * Math.exp(m!.data[t]!), 0)) -
+      halves.reduce((sum, part) => sum + part[2]!.data[t]!, 0),
+  );
   assert.ok(near(joined, expected));
-  const part = call("logits_part", { x, pick: ints([1], [1]), gain, w: tensor([3, D], [...w.data].slice(4 * D)), eps: 1e-5, whole: tensor([1, V], new Array(V).fill(9)), first: 4 })[0]!;
+  const part = call("logits_part", {
+    x,
+    pick: ints([1], [1]),
+    gain,
+    w: tensor([3, D], [...w.data].slice(4 * D)),
+    eps: 1e-5,
+    whole: tensor([1, V], new Array(V).fill(9)),
+    first: 4,
+  })[0]!;
   assert.ok(near([...part.data], [9, 9, 9, 9, ...(logits[1] ?? []).slice(4)]));
 });
 
 test("sampling keeps to top k and top p, and follows the probabilities", () => {
   const logits = tensor([1, 4], [1, 3, 2, -4]);
   assert.equal(result("greedy", { logits }), [1]);
-  const draw = (seed: number, top_k: number, top_p: number): number => result("sample", { logits, positions: ints([1], [seed * 3]), seed, temperature: 1, top_k, top_p })[0] ?? -1;
+  const draw = (seed: number, top_k: number, top_p: number): number =>
+    result("sample", { logits, positions: ints([1], [seed * 3]), seed, temperature: 1, top_k, top_p })[0] ?? -1;
   const drawn = Array.from({ length: 300 }, (_, seed) => draw(seed, 4, 2));
   const share = (id: number): number => drawn.filter((one) => one === id).length / drawn.length;
   // probabilities 0.09, 0.665, 0.245, 0.0006; three standard deviations of 300 draws
-  assert.ok(Math.abs(share(1) - 0.665) < 0.08 && Math.abs(share(2) - 0.245) < 0.075 && Math.abs(share(0) - 0.09) < 0.05);
+  assert.ok(
+    Math.abs(share(1) - 0.665) < 0.08 && Math.abs(share(2) - 0.245) < 0.075 && Math.abs(share(0) - 0.09) < 0.05,
+  );
   assert.is(draw(5, 4, 2), draw(5, 4, 2));
   for (let seed = 0; seed < 40; seed++) {
     assert.is(draw(seed, 1, 2), 1);

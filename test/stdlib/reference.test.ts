@@ -12,7 +12,11 @@ import { call, tensor } from "./support.js";
 
 type Arguments = Readonly<Record<string, TensorValue | number>>;
 /** Calls a function of the standard library; its results in order. */
-type Call = (name: string, args: Arguments, sizes?: Readonly<Record<string, number>>) => Promise<readonly TensorValue[]>;
+type Call = (
+  name: string,
+  args: Arguments,
+  sizes?: Readonly<Record<string, number>>,
+) => Promise<readonly TensorValue[]>;
 
 const test = suite<{ machine: Machine }>("stdlib: against the reference implementation");
 test.before(async (context) => {
@@ -30,12 +34,21 @@ const evaluator: Call = (name, args, sizes = {}) => Promise.resolve(call(name, a
 function onDevice(machine: Machine): Call {
   return async (name, args, sizes = {}) => {
     const graph = library.get(name)!;
-    const forms = Object.fromEntries(Object.entries(args).map(([key, value]) => [key, typeof value === "number" ? value : { ...value, format: null }]));
+    const forms = Object.fromEntries(
+      Object.entries(args).map(([key, value]) => [key, typeof value === "number" ? value : { ...value, format: null }]),
+    );
     const stages = compileStages(graph, bind(graph, forms, { sizes, dtypes }), machine.target);
-    if ("diagnostics" in stages) throw new Error(`${name}: ${stages.diagnostics.map(({ message }) => message).join("; ")}`);
+    if ("diagnostics" in stages)
+      throw new Error(`${name}: ${stages.diagnostics.map(({ message }) => message).join("; ")}`);
     assert.equal(stages.notes, [], name);
-    if (graph.eqns.some((eqn) => eqn.kind === "scan")) assert.ok(stages.kernels.flat().some((kernel) => kernel.origin.schedule === "block"), `${name} runs in blocks`);
-    const given = Object.entries(args).map(([key, value]) => [key, typeof value === "number" ? tensor([], [value]) : value] as const);
+    if (graph.eqns.some((eqn) => eqn.kind === "scan"))
+      assert.ok(
+        stages.kernels.flat().some((kernel) => kernel.origin.schedule === "block"),
+        `${name} runs in blocks`,
+      );
+    const given = Object.entries(args).map(
+      ([key, value]) => [key, typeof value === "number" ? tensor([], [value]) : value] as const,
+    );
     const outputs = await machine.run(stages, new Map(given));
     return stages.fused.outputs.map((output) => outputs.get(output.name)!);
   };
@@ -72,7 +85,8 @@ function sameMask(actual: TensorValue, expected: TensorValue, group: number, wha
 /** All methods on a layer, each from what came before it: nothing of the reference is an input but the layer. */
 async function methods(layer: ReferenceLayer, run: Call): Promise<void> {
   const { columns: K } = layer;
-  const check = (actual: TensorValue | undefined, name: string, scales?: string): void => sameWeights(actual!, layer.tensor(name, scales), `${layer.name}, ${name}`);
+  const check = (actual: TensorValue | undefined, name: string, scales?: string): void =>
+    sameWeights(actual!, layer.tensor(name, scales), `${layer.name}, ${name}`);
   const [x2] = layer.gram === null ? await run("gram", { x: layer.x! }) : [layer.gram];
   const { windows, damp } = layer;
   const [u] = await run("walk_factor", { x2: x2!, windows, damp });
@@ -88,7 +102,11 @@ async function methods(layer: ReferenceLayer, run: Call): Promise<void> {
   const [scale, zero] = await run("int4_grid", { w: w! }, { group: 64 });
   check(scale, "grid.scales");
   check(zero, "grid.zeros");
-  check((await run("gptq_asymmetric", { ...from, s: scale!, z: zero!, levels: 15 }, { group: 64 }))[0], "gptq_asymmetric", "grid.scales");
+  check(
+    (await run("gptq_asymmetric", { ...from, s: scale!, z: zero!, levels: 15 }, { group: 64 }))[0],
+    "gptq_asymmetric",
+    "grid.scales",
+  );
   for (const group of [64, K]) {
     const [q, s] = await run("gptq_dynamic", { ...from, ...grid }, { group });
     check(s, `gptq_dynamic.${group}.scales`);
@@ -105,22 +123,37 @@ async function methods(layer: ReferenceLayer, run: Call): Promise<void> {
   const [safe] = await run("damped", { h: h!, damp });
   const [ordered] = await run("permuted", { h: safe!, rank: rank! });
   const [factor] = await run("inverse_factor", { h: ordered! });
-  check((await run("gptq_ordered", { w0: w!, u: factor!, rank: rank!, s: s!, ...grid }, { group: 128 }))[0], "gptq_ordered", "search.scales");
+  check(
+    (await run("gptq_ordered", { w0: w!, u: factor!, rank: rank!, s: s!, ...grid }, { group: 128 }))[0],
+    "gptq_ordered",
+    "search.scales",
+  );
 
-  for (const [kept, of] of [[2, 4], [4, 8], [64, 128]] as const) {
+  for (const [kept, of] of [
+    [2, 4],
+    [4, 8],
+    [64, 128],
+  ] as const) {
     const [sparse, mask] = await run("sparsegpt", from, { kept, of_each: of });
     sameMask(mask!, layer.tensor(`sparsegpt.${kept}:${of}.mask`), of, `${layer.name}, sparsegpt ${kept}:${of}`);
     check(sparse, `sparsegpt.${kept}:${of}`);
     if (of !== 4) continue;
     const [keptScales] = await run("int4_scale", { w: sparse! }, { group: 128 });
     check(keptScales, "kept.scales");
-    check((await run("gptq_kept", { w0: sparse!, u: u!, keep: mask!, s: keptScales!, ...grid }, { group: 128 }))[0], "gptq_kept", "kept.scales");
+    check(
+      (await run("gptq_kept", { w0: sparse!, u: u!, keep: mask!, s: keptScales!, ...grid }, { group: 128 }))[0],
+      "gptq_kept",
+      "kept.scales",
+    );
     const [q, scales] = await run("gptq_kept_search", { w0: sparse!, u: u!, keep: mask!, ...grid }, { group: 128 });
     check(scales, "gptq_kept_search.scales");
     check(q, "gptq_kept_search", "gptq_kept_search.scales");
   }
 
-  const squares = tensor([K], Float32Array.from({ length: K }, (_, k) => h!.data[k * K + k]!));
+  const squares = tensor(
+    [K],
+    Float32Array.from({ length: K }, (_, k) => h!.data[k * K + k]!),
+  );
   const [score] = await run("wanda", { w: w!, x2: squares });
   const [mask] = await run("mask_2of4", { score: score! });
   sameMask(mask!, layer.tensor("wanda.mask"), 4, `${layer.name}, wanda`);
@@ -133,9 +166,13 @@ async function methods(layer: ReferenceLayer, run: Call): Promise<void> {
 }
 
 // rows are independent, and the evaluator is slow
-for (const [name, evaluated] of [["synthetic", 8], ["real", 8]] as const) {
+for (const [name, evaluated] of [
+  ["synthetic", 8],
+  ["real", 8],
+] as const) {
   test(`${name}: by the evaluator`, async () => methods(await referenceLayer(name, evaluated), evaluator));
-  test(`${name}: on the device, in blocks`, async ({ machine }) => methods(await referenceLayer(name), onDevice(machine)));
+  test(`${name}: on the device, in blocks`, async ({ machine }) =>
+    methods(await referenceLayer(name), onDevice(machine)));
 }
 
 test.run();

@@ -6,13 +6,30 @@ import { standardLibrary } from "../../runtime/library.js";
 
 const library = standardLibrary();
 
-/** Calls a function of the standard library by the graph's evaluator; the results in order, final states of `var` parameters included. */
-export function call(name: string, args: { readonly [name: string]: TensorValue | number }, extra: Extra = {}): readonly TensorValue[] {
+/**
+ * Calls a function of the standard library by the graph's evaluator; the results in order, final states of `var`
+ * parameters included.
+ */
+export function call(
+  name: string,
+  args: { readonly [name: string]: TensorValue | number },
+  extra: Extra = {},
+): readonly TensorValue[] {
   const graph = library.get(name);
   if (graph === undefined) throw new Error(`no function ${name}`);
-  const forms = Object.fromEntries(Object.entries(args).map(([key, value]) => [key, typeof value === "number" ? value : { ...value, format: null }]));
+  const forms = Object.fromEntries(
+    Object.entries(args).map(([key, value]) => [key, typeof value === "number" ? value : { ...value, format: null }]),
+  );
   const { sizes, dtypes, formats } = bind(graph, forms, extra);
-  const bound = specialize(graph, { sizes: new Map(Object.entries(sizes)), dtypes: new Map(Object.entries(dtypes)), formats: new Map(Object.entries(formats)) }, { f16: true });
+  const bound = specialize(
+    graph,
+    {
+      sizes: new Map(Object.entries(sizes)),
+      dtypes: new Map(Object.entries(dtypes)),
+      formats: new Map(Object.entries(formats)),
+    },
+    { f16: true },
+  );
   if (!("graph" in bound)) throw new Error(bound.map(({ message }) => message).join("\n"));
   const inputs = new Map<string, TensorValue>();
   for (const input of bound.graph.inputs) {
@@ -30,7 +47,11 @@ export function call(name: string, args: { readonly [name: string]: TensorValue 
 }
 
 /** The one result of a call. */
-export function result(name: string, args: { readonly [name: string]: TensorValue | number }, extra: Extra = {}): readonly number[] {
+export function result(
+  name: string,
+  args: { readonly [name: string]: TensorValue | number },
+  extra: Extra = {},
+): readonly number[] {
   return [...(call(name, args, extra)[0]?.data ?? [])];
 }
 
@@ -47,10 +68,17 @@ export function normal(shape: readonly number[], seed: number): TensorValue {
     return (state + 0.5) / 2 ** 32;
   };
   const count = shape.reduce((product, size) => product * size, 1);
-  return tensorValue("f32", shape, Array.from({ length: count }, () => Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform())));
+  return tensorValue(
+    "f32",
+    shape,
+    Array.from({ length: count }, () => Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform())),
+  );
 }
 
 /** Whether two lists of numbers are equal up to a relative difference. */
 export function near(a: ArrayLike<number>, b: ArrayLike<number>, tolerance = 1e-5): boolean {
-  return a.length === b.length && Array.from(a).every((value, at) => Math.abs(value - (b[at] ?? NaN)) <= tolerance * Math.max(1, Math.abs(value)));
+  return (
+    a.length === b.length &&
+    Array.from(a).every((value, at) => Math.abs(value - (b[at] ?? NaN)) <= tolerance * Math.max(1, Math.abs(value)))
+  );
 }

@@ -29,16 +29,38 @@ export function expectedOf({ graph, inputs }: Case): ReadonlyMap<string, TensorV
 }
 
 /** Compiles for a simulated device and holds the kernel evaluator to what is expected; gives the stages. */
-export function agreeSimulated(given: Case, expected: ReadonlyMap<string, TensorValue>, { target, subgroupSize }: Simulated, options: CompileOptions = {}): Stages {
+export function agreeSimulated(
+  given: Case,
+  expected: ReadonlyMap<string, TensorValue>,
+  { target, subgroupSize }: Simulated,
+  options: CompileOptions = {},
+): Stages {
   const stages = lowerConcrete(given.graph, target, options);
-  compare(expected, evaluateStages(stages, given.inputs, given.words, subgroupSize), given.kind, stages, `kernel evaluator, ${target.name}, subgroups of ${subgroupSize}, ${JSON.stringify(options)}`);
+  compare(
+    expected,
+    evaluateStages(stages, given.inputs, given.words, subgroupSize),
+    given.kind,
+    stages,
+    `kernel evaluator, ${target.name}, subgroups of ${subgroupSize}, ${JSON.stringify(options)}`,
+  );
   return stages;
 }
 
 /** Compiles for the device and holds it to what is expected; gives the stages. */
-export async function agreeOnDevice(given: Case, expected: ReadonlyMap<string, TensorValue>, machine: Machine, options: CompileOptions = {}): Promise<Stages> {
+export async function agreeOnDevice(
+  given: Case,
+  expected: ReadonlyMap<string, TensorValue>,
+  machine: Machine,
+  options: CompileOptions = {},
+): Promise<Stages> {
   const stages = lowerConcrete(given.graph, machine.target, options);
-  compare(expected, await machine.run(stages, given.inputs, given.words), given.kind, stages, `${machine.target.name}, ${JSON.stringify(options)}`);
+  compare(
+    expected,
+    await machine.run(stages, given.inputs, given.words),
+    given.kind,
+    stages,
+    `${machine.target.name}, ${JSON.stringify(options)}`,
+  );
   return stages;
 }
 
@@ -47,11 +69,24 @@ export function schedulesOf(stages: Stages): readonly string[] {
   return stages.kernels.flat().map(({ origin }) => origin.schedule);
 }
 
-function compare(expected: ReadonlyMap<string, TensorValue>, actual: ReadonlyMap<string, TensorValue>, kind: ToleranceKind, stages: Stages, what: string): void {
-  if ([...actual.keys()].join() !== [...expected.keys()].join()) throw new Error(`${what}: outputs ${[...actual.keys()].join()}, expected ${[...expected.keys()].join()}`);
+function compare(
+  expected: ReadonlyMap<string, TensorValue>,
+  actual: ReadonlyMap<string, TensorValue>,
+  kind: ToleranceKind,
+  stages: Stages,
+  what: string,
+): void {
+  if ([...actual.keys()].join() !== [...expected.keys()].join())
+    throw new Error(`${what}: outputs ${[...actual.keys()].join()}, expected ${[...expected.keys()].join()}`);
   for (const [name, value] of expected) {
     const got = actual.get(name)!;
-    const found = got.shape.join() !== value.shape.join() ? `shape [${got.shape.join()}], expected [${value.shape.join()}]` : difference(got.data, value.data, kind);
-    if (found !== null) throw new Error(`${what}: ${name}: ${found}\nschedules: ${schedulesOf(stages).join(" ")}\n${printGraph(stages.fused)}`);
+    const found =
+      got.shape.join() !== value.shape.join()
+        ? `shape [${got.shape.join()}], expected [${value.shape.join()}]`
+        : difference(got.data, value.data, kind);
+    if (found !== null)
+      throw new Error(
+        `${what}: ${name}: ${found}\nschedules: ${schedulesOf(stages).join(" ")}\n${printGraph(stages.fused)}`,
+      );
   }
 }

@@ -16,7 +16,9 @@ type Matrix = number[][];
 
 /** Rows of a flat matrix. */
 export function rowsOf(flat: ArrayLike<number>, columns: number): Matrix {
-  return Array.from({ length: flat.length / columns }, (_, row) => Array.from({ length: columns }, (_, column) => flat[row * columns + column] ?? NaN));
+  return Array.from({ length: flat.length / columns }, (_, row) =>
+    Array.from({ length: columns }, (_, column) => flat[row * columns + column] ?? NaN),
+  );
 }
 
 /** (2 / windows) X^T X, with 1 on the diagonal for features never seen, and the diagonal raised by damp of its mean. */
@@ -93,8 +95,16 @@ export function keptOf(row: readonly number[], u: Matrix, from: number, to: numb
   return new Set([...order].sort((a, b) => score(b) - score(a) || a - b).slice(0, kept));
 }
 
-/** The scale of least squared error over some weights, among 24 that shrink by 2 percent each; `stored` rounds a scale as it is stored. */
-export function searchedScale(weights: readonly number[], low: number, high: number, stored: (scale: number) => number): number {
+/**
+ * The scale of least squared error over some weights, among 24 that shrink by 2 percent each; `stored` rounds a scale
+ * as it is stored.
+ */
+export function searchedScale(
+  weights: readonly number[],
+  low: number,
+  high: number,
+  stored: (scale: number) => number,
+): number {
   const step = Math.max(...weights.map(Math.abs)) / ((high - low) / 2);
   let best = { scale: NaN, loss: Infinity };
   for (let c = 0; c < 24; c += 1) {

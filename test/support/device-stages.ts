@@ -12,7 +12,11 @@ export interface Machine {
   readonly target: Target;
   readonly executor: Executor;
   /** The outputs by name. `words` are those of packed inputs. */
-  run(stages: Stages, inputs: ReadonlyMap<string, TensorValue>, words?: ReadonlyMap<string, Uint32Array>): Promise<Map<string, TensorValue>>;
+  run(
+    stages: Stages,
+    inputs: ReadonlyMap<string, TensorValue>,
+    words?: ReadonlyMap<string, Uint32Array>,
+  ): Promise<Map<string, TensorValue>>;
   close(): void;
 }
 
@@ -31,7 +35,12 @@ export async function openMachine(): Promise<Machine> {
   };
 }
 
-async function runStages(executor: Executor, stages: Stages, inputs: ReadonlyMap<string, TensorValue>, words: ReadonlyMap<string, Uint32Array> = new Map()): Promise<Map<string, TensorValue>> {
+async function runStages(
+  executor: Executor,
+  stages: Stages,
+  inputs: ReadonlyMap<string, TensorValue>,
+  words: ReadonlyMap<string, Uint32Array> = new Map(),
+): Promise<Map<string, TensorValue>> {
   const { program, fused } = stages;
   const given: Record<string, DeviceTensor> = {};
   const parameters: Record<string, number> = {};
@@ -40,7 +49,17 @@ async function runStages(executor: Executor, stages: Stages, inputs: ReadonlyMap
     if (value === undefined) throw new Error(`no input ${input.name}`);
     const tensor = program.inputs.find(({ name }) => name === input.name);
     if (tensor === undefined) parameters[input.name] = value.data[0] ?? 0;
-    else given[input.name] = await executor.upload(tensor, inputBytes(fused.values[input.value]!.type, value, words.get(input.name), program.buffers[tensor.buffer]!.bytes), input.name);
+    else
+      given[input.name] = await executor.upload(
+        tensor,
+        inputBytes(
+          fused.values[input.value]!.type,
+          value,
+          words.get(input.name),
+          program.buffers[tensor.buffer]!.bytes,
+        ),
+        input.name,
+      );
   }
   const outputs = await executor.run(await executor.prepare(program), given, parameters);
   const results = new Map<string, TensorValue>();
@@ -48,7 +67,8 @@ async function runStages(executor: Executor, stages: Stages, inputs: ReadonlyMap
     const { type } = fused.values[output.value]!;
     const bytes = await executor.read(outputs[output.name]!);
     results.set(output.name, valueFromBytes(type, bytes.buffer));
-    if (results.get(output.name)!.data.length !== elementCount(type.shape)) throw new Error(`${output.name} has the wrong length`);
+    if (results.get(output.name)!.data.length !== elementCount(type.shape))
+      throw new Error(`${output.name} has the wrong length`);
   }
   for (const tensor of new Set([...Object.values(given), ...Object.values(outputs)])) executor.release(tensor);
   return results;

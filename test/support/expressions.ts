@@ -1,7 +1,20 @@
-/** Kernel expressions of formats, wrapped into the smallest kernel that stores them, and run by the kernel evaluator. */
+/**
+ * Kernel expressions of formats, wrapped into the smallest kernel that stores them, and run by the kernel evaluator.
+ */
 import type { Build, Section, WordReader } from "../../compiler/formats/format.js";
 import { formatWords } from "../../compiler/formats/registry.js";
-import { add, builtin, ifThen, less, letIs, literalValue, loadBuffer, local, mul, store } from "../../compiler/kernel/build.js";
+import {
+  add,
+  builtin,
+  ifThen,
+  less,
+  letIs,
+  literalValue,
+  loadBuffer,
+  local,
+  mul,
+  store,
+} from "../../compiler/kernel/build.js";
 import { evaluateKernel } from "../../compiler/kernel/evaluate.js";
 import type { Expr, Kernel, KernelBuffer, Statement } from "../../compiler/kernel/kernel.js";
 import { byteSize } from "../../compiler/kernel/kernel.js";
@@ -12,10 +25,19 @@ import type { FormatSpec } from "../../compiler/types/type.js";
 const workgroup = 32;
 
 /** Buffers by name: their element type and length. */
-export type Buffers = Readonly<Record<string, { readonly element: KernelBuffer["element"]; readonly length: number; readonly tensor?: string }>>;
+export type Buffers = Readonly<
+  Record<string, { readonly element: KernelBuffer["element"]; readonly length: number; readonly tensor?: string }>
+>;
 
-/** Builds and verifies a kernel of `count` invocations; `body` adds to `build` and writes the buffer "out" through `put`. */
-export function elementKernel(count: number, buffers: Buffers, body: (build: Build, id: Expr, put: (index: Expr, value: Expr) => void) => void): Kernel {
+/**
+ * Builds and verifies a kernel of `count` invocations; `body` adds to `build` and writes the buffer "out" through
+ * `put`.
+ */
+export function elementKernel(
+  count: number,
+  buffers: Buffers,
+  body: (build: Build, id: Expr, put: (index: Expr, value: Expr) => void) => void,
+): Kernel {
   const statements: Statement[] = [];
   const build: Build = {
     bind(hint, value) {
@@ -34,8 +56,16 @@ export function elementKernel(count: number, buffers: Buffers, body: (build: Bui
     name: "law",
     workgroupSize: [workgroup, 1, 1],
     workgroups: [Math.ceil(count / workgroup), 1, 1],
-    buffers: Object.entries(buffers).map(([name, { element, length, tensor }]) => ({ name, tensor: tensor ?? name, element, length, access: name === "out" ? "read_write" : "read" })),
-    parameters: [], arrays: [], features: [],
+    buffers: Object.entries(buffers).map(([name, { element, length, tensor }]) => ({
+      name,
+      tensor: tensor ?? name,
+      element,
+      length,
+      access: name === "out" ? "read_write" : "read",
+    })),
+    parameters: [],
+    arrays: [],
+    features: [],
     body: [letIs("id", builtin("global_id.x")), ifThen(less(id, count), statements)],
     origin: { schedule: "law", values: [] },
   };
@@ -56,7 +86,10 @@ export function runKernel(kernel: Kernel, tensors: Readonly<Record<string, Uint3
 /** The two views that a packed tensor "words" is read through. */
 export function wordBuffers(spec: FormatSpec, shape: Shape): Buffers {
   const words = formatWords(spec, shape);
-  return { words: { element: "u32", length: words }, words4: { element: "vec4<u32>", length: words / 4, tensor: "words" } };
+  return {
+    words: { element: "u32", length: words },
+    words4: { element: "vec4<u32>", length: words / 4, tensor: "words" },
+  };
 }
 
 /** Reads the words of "words". */

@@ -8,9 +8,17 @@ export function parseFormat(text: string): FormatSpec {
   const [, name = "", list = ""] = /^([a-z0-9_]+)(?:\((.*)\))?$/.exec(own.trim()) ?? [];
   const parameters = formatOf(name)?.parameters ?? [];
   const args: Record<string, number | string | boolean> = {};
-  for (const part of list.split(",").map((each) => each.trim()).filter((each) => each !== "")) {
-    const [value = "", label] = part.split(":").map((each) => each.trim()).reverse();
-    const flag = parameters.find((parameter) => parameter.kind === "flag" && (parameter.yes === value || parameter.no === value));
+  for (const part of list
+    .split(",")
+    .map((each) => each.trim())
+    .filter((each) => each !== "")) {
+    const [value = "", label] = part
+      .split(":")
+      .map((each) => each.trim())
+      .reverse();
+    const flag = parameters.find(
+      (parameter) => parameter.kind === "flag" && (parameter.yes === value || parameter.no === value),
+    );
     const position = parameters.find((parameter) => parameter.kind === "number" && args[parameter.name] === undefined);
     if (flag?.kind === "flag") args[flag.name] = value === flag.yes;
     else args[label ?? position?.name ?? "?"] = /^\d+$/.test(value) ? Number(value) : value;

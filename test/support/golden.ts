@@ -11,6 +11,7 @@ export function golden(name: string, actual: string): void {
     writeFileSync(path, actual);
     return;
   }
-  if (!existsSync(path)) assert.unreachable(`there is no test/golden/${name}: run this test with --update and read what it wrote`);
+  if (!existsSync(path))
+    assert.unreachable(`there is no test/golden/${name}: run this test with --update and read what it wrote`);
   assert.fixture(actual, readFileSync(path, "utf8"), `test/golden/${name} differs`);
 }

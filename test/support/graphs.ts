@@ -1,9 +1,21 @@
 /**
- * Random well-typed graphs with their inputs, for properties: the evaluator, the passes, the kernel evaluator and devices
+ * Random well-typed graphs with their inputs, for properties: the evaluator, the passes, the kernel evaluator and
+ * devices
  * must agree on them. A graph is made from a list of small numbers, each a choice, so that a failing one shrinks.
  */
 import fc from "fast-check";
-import { binary, buildGraph, cast, constant, indexOf, integer, load, reduce, select, unary } from "../../compiler/graph/build.js";
+import {
+  binary,
+  buildGraph,
+  cast,
+  constant,
+  indexOf,
+  integer,
+  load,
+  reduce,
+  select,
+  unary,
+} from "../../compiler/graph/build.js";
 import type { GraphBuilder } from "../../compiler/graph/build.js";
 import { eqnOperands, mapEqnScalars } from "../../compiler/graph/eqn.js";
 import { elementCount, tensorValue } from "../../compiler/graph/evaluate.js";
@@ -39,10 +51,12 @@ const awkwardSizes = [4, 1, 3, 2, 5, 8, 7, 16, 17, 9, 12, 33] as const;
 
 /** Random cases. Printed as the text of the graph where a property fails. */
 export function graphCases(options: GraphOptions): fc.Arbitrary<GraphCase> {
-  return fc.record({ choices: fc.array(fc.nat(255), { minLength: 10, maxLength: 300, size: "max" }), seed: fc.nat(0xffffff) }).map(({ choices, seed }) => {
-    const made = makeCase(choices, seed, options);
-    return { ...made, [fc.toStringMethod]: () => `${printGraph(made.graph)}(seed ${seed})` };
-  });
+  return fc
+    .record({ choices: fc.array(fc.nat(255), { minLength: 10, maxLength: 300, size: "max" }), seed: fc.nat(0xffffff) })
+    .map(({ choices, seed }) => {
+      const made = makeCase(choices, seed, options);
+      return { ...made, [fc.toStringMethod]: () => `${printGraph(made.graph)}(seed ${seed})` };
+    });
 }
 
 type Node = Scalar<Concrete>;
@@ -78,7 +92,12 @@ function makeCase(choices: readonly number[], seed: number, options: GraphOption
 
   const input = (name: string, dtype: Dtype, shape: readonly number[], mutable = false): void => {
     const value = graph.input(name, dtype, shape, { mutable });
-    const sample = (): number => (dtype === "bool" ? Math.floor(random() * 2) : options.values === "exact" || dtype === "i32" ? Math.floor(random() * 7) - 3 : random() * 4 - 2);
+    const sample = (): number =>
+      dtype === "bool"
+        ? Math.floor(random() * 2)
+        : options.values === "exact" || dtype === "i32"
+          ? Math.floor(random() * 7) - 3
+          : random() * 4 - 2;
     maker.set(name, tensorValue(dtype, shape, Array.from({ length: elementCount(shape) }, sample)));
     known.push({ value, peak: dtype === "bool" ? 1 : 3 });
   };
@@ -99,11 +118,16 @@ function makeCase(choices: readonly number[], seed: number, options: GraphOption
   const made = known.filter(({ value }) => !maker.has(value.name)).map(({ value }) => value);
   // mostly what nothing else reads, so that little is dead
   const read = new Set(graph.graph().eqns.flatMap((eqn) => [...eqnOperands(eqn)]));
-  const outputs = made.filter((value, at) => at === made.length - 1 || (read.has(value.id) ? choose(6) === 5 : choose(6) < 5));
+  const outputs = made.filter(
+    (value, at) => at === made.length - 1 || (read.has(value.id) ? choose(6) === 5 : choose(6) < 5),
+  );
   outputs.forEach((value) => graph.output(value.name, value));
   if (mutable) {
     const cache = inputs.find(({ value }) => value.name === "cache")?.value as Value<Concrete>;
-    const states = made.filter((value) => value.type.dtype === "f32" && value.type.shape.join() === cache.type.shape.join() && !outputs.includes(value));
+    const states = made.filter(
+      (value) =>
+        value.type.dtype === "f32" && value.type.shape.join() === cache.type.shape.join() && !outputs.includes(value),
+    );
     graph.output("cache", states.at(-1) ?? cache, cache);
   }
   return { graph: choose(2) === 1 ? withLocalIndices(graph.graph()) : graph.graph(), inputs: maker };
@@ -119,12 +143,15 @@ function withLocalIndices(graph: ConcreteGraph): ConcreteGraph {
       ids.set(index, id);
       return id;
     };
-    const ranges = (list: readonly Range<Concrete>[]): Range<Concrete>[] => list.map((each) => ({ ...each, index: local(each.index) }));
+    const ranges = (list: readonly Range<Concrete>[]): Range<Concrete>[] =>
+      list.map((each) => ({ ...each, index: local(each.index) }));
     const indices = ranges(eqn.indices);
-    const renamed = mapEqnScalars(eqn, (scalar) => mapScalar(scalar, (node) => {
-      if (node.kind === "index") return { ...node, index: local(node.index) };
-      return node.kind === "reduce" ? { ...node, over: ranges(node.over) } : node;
-    }));
+    const renamed = mapEqnScalars(eqn, (scalar) =>
+      mapScalar(scalar, (node) => {
+        if (node.kind === "index") return { ...node, index: local(node.index) };
+        return node.kind === "reduce" ? { ...node, over: ranges(node.over) } : node;
+      }),
+    );
     return { ...renamed, indices } as typeof eqn;
   });
   return { ...graph, eqns };
@@ -152,32 +179,53 @@ function step(state: State, name: string): void {
     });
     known.push({ value, peak });
   };
-  const anyShape = (): readonly number[] => pick([[...sizes.slice(0, 2)], [...sizes.slice(1)], [sizes[0] ?? 1, sizes[2] ?? 1], [sizes[0] ?? 1], [sizes[2] ?? 1], [], [...sizes]]);
+  const anyShape = (): readonly number[] =>
+    pick([
+      [...sizes.slice(0, 2)],
+      [...sizes.slice(1)],
+      [sizes[0] ?? 1, sizes[2] ?? 1],
+      [sizes[0] ?? 1],
+      [sizes[2] ?? 1],
+      [],
+      [...sizes],
+    ]);
 
   switch (choose(9)) {
-    case 0: return define(anyShape(), (indices) => tame(state, expression(state, dtypeOf(state), indices, 2)));
+    case 0:
+      return define(anyShape(), (indices) => tame(state, expression(state, dtypeOf(state), indices, 2)));
     // a product, as a linear layer has it
     case 1: {
       const [x, w] = [known[0] as Known, known[1] as Known];
       const k = graph.range("k", 0, sizes[2] ?? 1);
       return define(sizes.slice(0, 2), ([t, n]) => {
-        const factor = (of: Known, row: Index | undefined): Node => wide(load(of.value, [row?.scalar ?? integer(0), indexOf(k)]));
+        const factor = (of: Known, row: Index | undefined): Node =>
+          wide(load(of.value, [row?.scalar ?? integer(0), indexOf(k)]));
         const product = binary("multiply", factor(x, t), factor(w, n));
         return tame(state, { scalar: reduce("sum", [k], product), peak: x.peak * w.peak * (sizes[2] ?? 1) });
       });
     }
-    case 2: case 3: return define(anyShape(), (indices) => tame(state, reduction(state, indices)));
+    case 2:
+    case 3:
+      return define(anyShape(), (indices) => tame(state, reduction(state, indices)));
     // goes on with the last value, element by element
     case 4: {
       const last = floats.at(-1) as Known;
       return define(last.value.type.shape, (indices) => {
-        const element = { scalar: load(last.value, indices.map((index) => index.scalar)), peak: last.peak };
+        const element = {
+          scalar: load(
+            last.value,
+            indices.map((index) => index.scalar),
+          ),
+          peak: last.peak,
+        };
         return tame(state, combine(state, element, expression(state, last.value.type.dtype, indices, 1)));
       });
     }
-    case 5: return update(state, name);
+    case 5:
+      return update(state, name);
     case 6: {
-      if (state.options.values === "smooth") return define(anyShape(), (indices) => tame(state, expression(state, "f32", indices, 2)));
+      if (state.options.values === "smooth")
+        return define(anyShape(), (indices) => tame(state, expression(state, "f32", indices, 2)));
       const score = pick(floats).value;
       const m = pick([2, 4, 3, 8]);
       known.push({ value: graph.top(name, score, 1 + choose(m), m, choose(score.type.shape.length)), peak: 1 });
@@ -189,11 +237,18 @@ function step(state: State, name: string): void {
       const shape = mask?.value.type.shape ?? anyShape();
       return define(shape, (indices) => {
         const kept = tame(state, expression(state, "f32", indices, 1));
-        const condition = mask === undefined ? comparison(state, indices, 1) : load(mask.value, indices.map((index) => index.scalar));
+        const condition =
+          mask === undefined
+            ? comparison(state, indices, 1)
+            : load(
+                mask.value,
+                indices.map((index) => index.scalar),
+              );
         return { scalar: select(condition, kept.scalar, constant(0)), peak: kept.peak };
       });
     }
-    default: return define(anyShape(), (indices) => tame(state, expression(state, "i32", indices, 2)));
+    default:
+      return define(anyShape(), (indices) => tame(state, expression(state, "i32", indices, 2)));
   }
 }
 
@@ -203,11 +258,17 @@ function update(state: State, name: string): void {
   const { shape, dtype } = base.value.type;
   const ranges: Range<Concrete>[] = shape.map((extent, axis) => {
     const low = choose(2) === 1 ? choose(extent) : 0;
-    return graph.range(["i", "j", "k"][axis] ?? "l", low, choose(2) === 1 ? extent : Math.min(low + 1 + choose(extent), extent + 1));
+    return graph.range(
+      ["i", "j", "k"][axis] ?? "l",
+      low,
+      choose(2) === 1 ? extent : Math.min(low + 1 + choose(extent), extent + 1),
+    );
   });
   const indices = ranges.map((range, axis) => ({ scalar: indexOf(range), extent: (shape[axis] ?? 1) + 1 }));
   // each index once, so that no two write to one place
-  const at = indices.map((index) => pick([index.scalar, binary("subtract", index.scalar, integer(1)), binary("add", index.scalar, integer(1))]));
+  const at = indices.map((index) =>
+    pick([index.scalar, binary("subtract", index.scalar, integer(1)), binary("add", index.scalar, integer(1))]),
+  );
   const op = dtype === "bool" ? "set" : pick(["set", "add"] as const);
   const body = tame(state, expression(state, dtype, indices, 1));
   known.push({ value: graph.update(name, base.value, ranges, at, body.scalar, op), peak: base.peak + body.peak });
@@ -222,28 +283,52 @@ function reduction(state: State, indices: readonly Index[]): Bounded {
   const extent = pick(sizes);
   const outer = indices.at(-1);
   // to the diagonal, where there is one
-  const high = choose(3) === 2 && outer !== undefined ? binary("min", binary("add", outer.scalar, integer(1)), integer(extent)) : integer(extent);
+  const high =
+    choose(3) === 2 && outer !== undefined
+      ? binary("min", binary("add", outer.scalar, integer(1)), integer(extent))
+      : integer(extent);
   const first = graph.range("k", choose(4) === 3 ? Math.min(1, extent - 1) : 0, high);
   const second = choose(4) === 3 ? graph.range("l", 0, Math.min(pick(sizes), 5)) : null;
   const over = second === null ? [first] : [first, second];
-  const scope = [...indices, { scalar: indexOf(first), extent }, ...(second === null ? [] : [{ scalar: indexOf(second), extent: 5 }])];
+  const scope = [
+    ...indices,
+    { scalar: indexOf(first), extent },
+    ...(second === null ? [] : [{ scalar: indexOf(second), extent: 5 }]),
+  ];
   const length = extent * (second === null ? 1 : 5);
   const exact = state.options.values === "exact";
-  const op = pick(exact ? (["sum", "max", "count", "any", "all", "argmax", "min"] as const) : (["sum", "max", "mean", "min"] as const));
+  const op = pick(
+    exact
+      ? (["sum", "max", "count", "any", "all", "argmax", "min"] as const)
+      : (["sum", "max", "mean", "min"] as const),
+  );
   switch (op) {
-    case "sum": case "mean": {
+    case "sum":
+    case "mean": {
       const body = expression(state, "f32", scope, 2);
       return { scalar: reduce(op, over, body.scalar), peak: body.peak * (op === "sum" ? length : 1) };
     }
-    case "max": case "min": {
+    case "max":
+    case "min": {
       const body = expression(state, "f32", scope, 1);
       // a range may be empty: the result must be finite
       return { scalar: binary(op, reduce(op, over, body.scalar), constant(0)), peak: body.peak };
     }
-    case "count": return { scalar: cast(reduce("count", over, comparison(state, scope, 1)), "f32"), peak: length };
-    case "any": case "all": return { scalar: select(reduce(op, over, comparison(state, scope, 1)), constant(1), constant(0)), peak: 1 };
-    case "argmax": return { scalar: cast(reduce("argmax", [first], expression(state, "f32", scope.slice(0, indices.length + 1), 1).scalar), "f32"), peak: extent };
-    default: return op satisfies never;
+    case "count":
+      return { scalar: cast(reduce("count", over, comparison(state, scope, 1)), "f32"), peak: length };
+    case "any":
+    case "all":
+      return { scalar: select(reduce(op, over, comparison(state, scope, 1)), constant(1), constant(0)), peak: 1 };
+    case "argmax":
+      return {
+        scalar: cast(
+          reduce("argmax", [first], expression(state, "f32", scope.slice(0, indices.length + 1), 1).scalar),
+          "f32",
+        ),
+        peak: extent,
+      };
+    default:
+      return op satisfies never;
   }
 }
 
@@ -260,8 +345,13 @@ function expression(state: State, dtype: Dtype, indices: readonly Index[], depth
 function combine(state: State, a: Bounded, b: Bounded, indices: readonly Index[] = []): Bounded {
   const { pick } = state;
   const op = pick<BinaryOp | "select">(["multiply", "add", "subtract", "min", "max", "select"]);
-  if (op === "select") return { scalar: select(comparison(state, indices, 0), a.scalar, b.scalar), peak: Math.max(a.peak, b.peak) };
-  return { scalar: binary(op, a.scalar, b.scalar), peak: op === "multiply" ? a.peak * b.peak : op === "min" || op === "max" ? Math.max(a.peak, b.peak) : a.peak + b.peak };
+  if (op === "select")
+    return { scalar: select(comparison(state, indices, 0), a.scalar, b.scalar), peak: Math.max(a.peak, b.peak) };
+  return {
+    scalar: binary(op, a.scalar, b.scalar),
+    peak:
+      op === "multiply" ? a.peak * b.peak : op === "min" || op === "max" ? Math.max(a.peak, b.peak) : a.peak + b.peak,
+  };
 }
 
 function transformed(state: State, a: Bounded, dtype: Dtype): Bounded {
@@ -310,8 +400,10 @@ function comparison(state: State, indices: readonly Index[], depth: number): Nod
 function leaf(state: State, dtype: Dtype, indices: readonly Index[]): Bounded {
   const { choose, pick, known } = state;
   const kind = choose(6);
-  if (kind === 5 || (dtype === "i32" && indices.length === 0)) return { scalar: constant(choose(4) - 1, dtype), peak: 2 };
-  if (dtype === "i32" && kind > 1) return { scalar: pick(indices).scalar, peak: Math.max(...indices.map((index) => index.extent)) };
+  if (kind === 5 || (dtype === "i32" && indices.length === 0))
+    return { scalar: constant(choose(4) - 1, dtype), peak: 2 };
+  if (dtype === "i32" && kind > 1)
+    return { scalar: pick(indices).scalar, peak: Math.max(...indices.map((index) => index.extent)) };
   const sources = known.filter(({ value }) => value.type.dtype === dtype);
   const others = known.filter(({ value }) => isFloat(value.type.dtype) && isFloat(dtype));
   const from = sources.length > 0 ? sources : others;
@@ -325,8 +417,14 @@ function leaf(state: State, dtype: Dtype, indices: readonly Index[]): Bounded {
     const some = pick(indices).scalar;
     const index = pick<() => Node>([
       () => binary("remainder", some, integer(extent)),
-      () => { guarded = true; return some; },
-      () => { guarded = true; return binary("subtract", some, integer(1)); },
+      () => {
+        guarded = true;
+        return some;
+      },
+      () => {
+        guarded = true;
+        return binary("subtract", some, integer(1));
+      },
       () => binary("remainder", binary("add", binary("multiply", some, integer(2)), integer(1)), integer(extent)),
     ]);
     return index();
@@ -339,12 +437,15 @@ function leaf(state: State, dtype: Dtype, indices: readonly Index[]): Bounded {
 function tame(state: State, { scalar, peak }: Bounded): Bounded {
   const dtype = "dtype" in scalar ? scalar.dtype : "i32";
   if (dtype === "bool" || peak <= 8) return { scalar, peak };
-  if (state.options.values === "smooth" && dtype !== "i32") return { scalar: binary("multiply", scalar, constant(2 ** -Math.ceil(Math.log2(peak / 4)), dtype)), peak: 4 };
+  if (state.options.values === "smooth" && dtype !== "i32")
+    return { scalar: binary("multiply", scalar, constant(2 ** -Math.ceil(Math.log2(peak / 4)), dtype)), peak: 4 };
   return { scalar: binary("max", binary("min", scalar, constant(4, dtype)), constant(-4, dtype)), peak: 4 };
 }
 
 function dtypeOf(state: State): Dtype {
-  return state.pick(state.options.f16 === true ? (["f32", "f16", "i32", "bool"] as const) : (["f32", "i32", "bool"] as const));
+  return state.pick(
+    state.options.f16 === true ? (["f32", "f16", "i32", "bool"] as const) : (["f32", "i32", "bool"] as const),
+  );
 }
 
 function isFloat(dtype: Dtype): boolean {

@@ -14,10 +14,30 @@ export interface Packed {
 
 /** Every kind of format that a weight comes in, as it is written. Groups are small, so that rows have several. */
 export const weightFormats = [
-  "f32", "f16", "bf16", "int4(32)", "int4(8, asymmetric)", "int4(channel)", "int8(16)", "int8(channel, asymmetric)", "int8(8, scale: f32)",
-  "nm(2, 4) of f32", "nm(2, 4) of f16", "nm(1, 4) of f16", "nm(4, 8) of f16", "nm(2, 4) of int4(32)", "nm(2, 4) of int4(16, asymmetric)",
-  "nm(1, 4) of int8(16)", "nm(4, 8) of int4(32)", "nm(2, 4) of int8(channel)", "bitmask of f16", "bitmask of f32",
-  "q8_0", "q4_0", "q4_1", "q6_k",
+  "f32",
+  "f16",
+  "bf16",
+  "int4(32)",
+  "int4(8, asymmetric)",
+  "int4(channel)",
+  "int8(16)",
+  "int8(channel, asymmetric)",
+  "int8(8, scale: f32)",
+  "nm(2, 4) of f32",
+  "nm(2, 4) of f16",
+  "nm(1, 4) of f16",
+  "nm(4, 8) of f16",
+  "nm(2, 4) of int4(32)",
+  "nm(2, 4) of int4(16, asymmetric)",
+  "nm(1, 4) of int8(16)",
+  "nm(4, 8) of int4(32)",
+  "nm(2, 4) of int8(channel)",
+  "bitmask of f16",
+  "bitmask of f32",
+  "q8_0",
+  "q4_0",
+  "q4_1",
+  "q6_k",
 ] as const;
 
 /** Why a tensor of this many columns cannot be stored so, or null. */
@@ -38,10 +58,18 @@ export function numbers(count: number, seed: number): Float32Array {
 /** A random tensor in a format: some groups of an n:m format have fewer values, some rows of a bitmask have none. */
 export function packed(text: string, rows: number, columns: number, seed: number): Packed {
   const values = numbers(rows * columns, seed);
-  return packValues(text, rows, columns, values.map((value, at) => (at % 20 === 1 || Math.floor(at / columns) % 5 === 3 ? 0 : value)));
+  return packValues(
+    text,
+    rows,
+    columns,
+    values.map((value, at) => (at % 20 === 1 || Math.floor(at / columns) % 5 === 3 ? 0 : value)),
+  );
 }
 
-/** Dense values in a format: of n:m patterns the largest are kept, of a bitmask those above the mean size; scales map the largest to the last code. */
+/**
+ * Dense values in a format: of n:m patterns the largest are kept, of a bitmask those above the mean size; scales map
+ * the largest to the last code.
+ */
 export function packValues(text: string, rows: number, columns: number, given: Float32Array): Packed {
   const written = parseFormat(text);
   const shape = { rows, columns };
@@ -59,8 +87,12 @@ export function packValues(text: string, rows: number, columns: number, given: F
     const group = values.subarray(at * length, (at + 1) * length);
     return { low: Math.min(0, ...group), high: Math.max(0, ...group) };
   });
-  const scale = Float32Array.from(extent, ({ low, high }) => roundF16(Math.max(2 ** -14, grid.symmetric ? Math.max(-low, high) / grid.high : (high - low) / grid.high)));
-  const zero = grid.symmetric ? null : Float32Array.from(extent, ({ low }, at) => Math.min(grid.high, Math.round(-low / scale[at]!)));
+  const scale = Float32Array.from(extent, ({ low, high }) =>
+    roundF16(Math.max(2 ** -14, grid.symmetric ? Math.max(-low, high) / grid.high : (high - low) / grid.high)),
+  );
+  const zero = grid.symmetric
+    ? null
+    : Float32Array.from(extent, ({ low }, at) => Math.min(grid.high, Math.round(-low / scale[at]!)));
   const words = format.encode(spec, shape, values, { scale, zero });
   return { spec, words, dense: format.decode(spec, shape, words) };
 }

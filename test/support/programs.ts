@@ -15,7 +15,10 @@ export interface ProgramCase {
 }
 
 export interface ProgramOptions {
-  /** exact: floats are small integers, and every op gives the same bits everywhere. smooth: continuous ops only, of any values. */
+  /**
+   * exact: floats are small integers, and every op gives the same bits everywhere. smooth: continuous ops only, of any
+   * values.
+   */
   readonly values: "exact" | "smooth";
 }
 
@@ -49,10 +52,12 @@ interface Index {
 
 /** Random programs. Printed as their source where a property fails. */
 export function programCases(options: ProgramOptions): fc.Arbitrary<ProgramCase> {
-  return fc.record({ choices: fc.array(fc.nat(255), { minLength: 20, maxLength: 400, size: "max" }), seed: fc.nat(0xffff) }).map(({ choices, seed }) => {
-    const made = new Writer(choices, seed, options).program();
-    return { ...made, [fc.toStringMethod]: () => `${made.source}${JSON.stringify(made.sizes)} seed ${seed}` };
-  });
+  return fc
+    .record({ choices: fc.array(fc.nat(255), { minLength: 20, maxLength: 400, size: "max" }), seed: fc.nat(0xffff) })
+    .map(({ choices, seed }) => {
+      const made = new Writer(choices, seed, options).program();
+      return { ...made, [fc.toStringMethod]: () => `${made.source}${JSON.stringify(made.sizes)} seed ${seed}` };
+    });
 }
 
 /** Helper functions that every program has: of elements, of whole tensors, with two results, with a constraint. */
@@ -95,7 +100,11 @@ class Writer {
     this.#seed = seed;
     this.#exact = options.values === "exact";
     this.#fours = this.#choose(2) === 1;
-    this.#extents = { T: this.#pick(awkwardSizes), N: this.#pick(awkwardSizes), K: this.#fours ? this.#pick(multiplesOfFour) : this.#pick(awkwardSizes) };
+    this.#extents = {
+      T: this.#pick(awkwardSizes),
+      N: this.#pick(awkwardSizes),
+      K: this.#fours ? this.#pick(multiplesOfFour) : this.#pick(awkwardSizes),
+    };
   }
 
   program(): ProgramCase {
@@ -104,7 +113,9 @@ class Writer {
     const input = (name: string, dtype: Dtype, shape: readonly Size[], type: string): void => {
       parameters.push(`${name}: ${type}`);
       const extents = shape.map((size) => this.#extents[size]);
-      const values = Array.from(numbers(elementCount(extents), this.#seed + parameters.length), (value) => (dtype === "bool" ? Number(value > 0) : this.#exact || dtype !== "f32" ? Math.round(3 * value) : 2 * value));
+      const values = Array.from(numbers(elementCount(extents), this.#seed + parameters.length), (value) =>
+        dtype === "bool" ? Number(value > 0) : this.#exact || dtype !== "f32" ? Math.round(3 * value) : 2 * value,
+      );
       inputs.set(name.replace("var ", ""), tensorValue(dtype, extents, values));
       this.#known.push({ name: name.replace("var ", ""), dtype, shape, peak: dtype === "bool" ? 1 : 3 });
     };
@@ -146,31 +157,43 @@ class Writer {
   }
 
   #floats(rank?: number): readonly Known[] {
-    return this.#known.filter(({ dtype, shape }) => dtype === "f32" && shape.length > 0 && (rank === undefined || shape.length === rank));
+    return this.#known.filter(
+      ({ dtype, shape }) => dtype === "f32" && shape.length > 0 && (rank === undefined || shape.length === rank),
+    );
   }
 
   #statement(): void {
     const matrix = this.#floats(2);
     switch (this.#choose(13)) {
-      case 0: case 1: {
+      case 0:
+      case 1: {
         const shape = this.#shape();
         const dtype = this.#pick(["f32", "f32", "i32"] as const);
         this.#define(shape, dtype, (scope) => this.#tame(this.#expression(dtype, scope, 2), dtype));
         return;
       }
-      case 2: case 3: {
+      case 2:
+      case 3: {
         const shape = this.#shape().slice(0, 2);
         this.#define(shape, "f32", (scope) => this.#tame(this.#reduction(scope)));
         return;
       }
       case 4: {
-        const [x, w] = [this.#pick(matrix.filter(({ shape }) => shape[1] === "K")), this.#pick(matrix.filter(({ shape }) => shape.join() === "N,K"))];
-        if (x.shape[0] === "N") return this.#whole(`linear(${x.name}, ${w.name})`, ["N", "N"], x.peak * w.peak * this.#extents.K);
-        this.#define(["T", "N"], "f32", () => this.#tame({ text: `(sum[k] ${x.name}[t, k] * ${w.name}[n, k])`, peak: x.peak * w.peak * this.#extents.K }));
+        const [x, w] = [
+          this.#pick(matrix.filter(({ shape }) => shape[1] === "K")),
+          this.#pick(matrix.filter(({ shape }) => shape.join() === "N,K")),
+        ];
+        if (x.shape[0] === "N")
+          return this.#whole(`linear(${x.name}, ${w.name})`, ["N", "N"], x.peak * w.peak * this.#extents.K);
+        this.#define(["T", "N"], "f32", () =>
+          this.#tame({ text: `(sum[k] ${x.name}[t, k] * ${w.name}[n, k])`, peak: x.peak * w.peak * this.#extents.K }),
+        );
         return;
       }
-      case 5: return this.#sparse();
-      case 6: case 7: {
+      case 5:
+        return this.#sparse();
+      case 6:
+      case 7: {
         const base = this.#pick(matrix);
         const name = this.#name();
         this.#lines.push(`var ${name} = ${base.name}`);
@@ -182,7 +205,12 @@ class Writer {
         const base = this.#pick(this.#floats(1));
         const name = this.#name();
         const index = indexNames[base.shape[0]!];
-        this.#lines.push(`var ${name} = ${base.name}`, `for step in 0 .. ${1 + this.#choose(3)} {`, `  ${name}[${index}] = clip(${name}[${index}] + ${name}[${index} - 1] * f32(step), 4.0) for ${index} in 0 .. ${base.shape[0]}`, "}");
+        this.#lines.push(
+          `var ${name} = ${base.name}`,
+          `for step in 0 .. ${1 + this.#choose(3)} {`,
+          `  ${name}[${index}] = clip(${name}[${index}] + ${name}[${index} - 1] * f32(step), 4.0) for ${index} in 0 .. ${base.shape[0]}`,
+          "}",
+        );
         this.#known.push({ name, dtype: "f32", shape: base.shape, peak: 4 + base.peak });
         return;
       }
@@ -195,7 +223,8 @@ class Writer {
         const base = this.#pick(matrix);
         const [low, high] = [this.#name(), this.#name()];
         this.#lines.push(`let ${low}, ${high} = extremes(${base.name})`);
-        for (const name of [low, high]) this.#known.push({ name, dtype: "f32", shape: base.shape.slice(0, 1), peak: base.peak });
+        for (const name of [low, high])
+          this.#known.push({ name, dtype: "f32", shape: base.shape.slice(0, 1), peak: base.peak });
         return;
       }
       case 11: {
@@ -204,11 +233,14 @@ class Writer {
         const halves = this.#name();
         this.#lines.push(`let ${halves}_half = pairs(${base.name})`);
         const row = base.shape[0]!;
-        this.#lines.push(`let ${halves}[${indexNames[row]}] = sum[h] ${halves}_half[${indexNames[row]}, h] / ${this.#exact ? 1 : 8}.0`);
+        this.#lines.push(
+          `let ${halves}[${indexNames[row]}] = sum[h] ${halves}_half[${indexNames[row]}, h] / ${this.#exact ? 1 : 8}.0`,
+        );
         this.#known.push({ name: halves, dtype: "f32", shape: [row], peak: base.peak * this.#extents.K });
         return;
       }
-      default: return this.#packed();
+      default:
+        return this.#packed();
     }
   }
 
@@ -223,7 +255,9 @@ class Writer {
     const name = this.#name();
     const own = shape.map((size) => ({ name: indexNames[size], size, extent: this.#extents[size] }));
     const { text, peak } = body(own);
-    this.#lines.push(`let ${name}[${own.map((index) => index.name).join(", ")}] = ${text} for ${own.map((index) => `${index.name} in 0 .. ${index.size}`).join(", ")}`);
+    this.#lines.push(
+      `let ${name}[${own.map((index) => index.name).join(", ")}] = ${text} for ${own.map((index) => `${index.name} in 0 .. ${index.size}`).join(", ")}`,
+    );
     const known: Known = { name, dtype, shape, peak };
     this.#known.push(known);
     return known;
@@ -235,21 +269,37 @@ class Writer {
     const index = indexNames[base.shape[0]!];
     const mask = this.#name();
     const ranked = this.#exact && this.#fours;
-    if (!ranked) this.#lines.push(`let ${mask}_keep[${index}, k] = (k + ${index}) % 3 != ${this.#choose(3)} for ${index} in 0 .. ${base.shape[0]}, k in 0 .. K`);
-    else this.#lines.push(this.#choose(2) === 1 ? `let ${mask}_keep = top 2 of 4 along k in ${base.name}` : `let ${mask}_keep[${index}, k] = top 2 of 4 along k in abs(${base.name}[${index}, k])`);
+    if (!ranked)
+      this.#lines.push(
+        `let ${mask}_keep[${index}, k] = (k + ${index}) % 3 != ${this.#choose(3)} for ${index} in 0 .. ${base.shape[0]}, k in 0 .. K`,
+      );
+    else
+      this.#lines.push(
+        this.#choose(2) === 1
+          ? `let ${mask}_keep = top 2 of 4 along k in ${base.name}`
+          : `let ${mask}_keep[${index}, k] = top 2 of 4 along k in abs(${base.name}[${index}, k])`,
+      );
     this.#lines.push(`let ${mask} = ${base.name} where ${mask}_keep`);
-    this.#known.push({ name: `${mask}_keep`, dtype: "bool", shape: base.shape, peak: 1 }, { name: mask, dtype: "f32", shape: base.shape, peak: base.peak, sparse: ranked });
+    this.#known.push(
+      { name: `${mask}_keep`, dtype: "bool", shape: base.shape, peak: 1 },
+      { name: mask, dtype: "f32", shape: base.shape, peak: base.peak, sparse: ranked },
+    );
   }
 
   /** A tensor packed and read again. Small integers are on every grid. */
   #packed(): void {
-    const base = this.#floats(2).findLast(({ sparse, peak }) => sparse === true && peak < 8) ?? this.#pick(this.#floats(2).filter(({ peak }) => peak < 8));
+    const base =
+      this.#floats(2).findLast(({ sparse, peak }) => sparse === true && peak < 8) ??
+      this.#pick(this.#floats(2).filter(({ peak }) => peak < 8));
     const name = this.#name();
-    if (base.sparse === true && this.#choose(2) === 1) this.#lines.push(`let ${name}_packed = pack ${base.name} as nm(2, 4) of f16`);
+    if (base.sparse === true && this.#choose(2) === 1)
+      this.#lines.push(`let ${name}_packed = pack ${base.name} as nm(2, 4) of f16`);
     else if (!this.#exact || this.#choose(2) === 1) this.#lines.push(`let ${name}_packed = pack ${base.name} as f32`);
     else {
       this.#lines.push(`let ${name}_one[i, j] = 1.0 for i in 0 .. ${base.shape[0]}, j in 0 .. 1`);
-      this.#lines.push(`let ${name}_packed = pack ${base.name} as ${this.#pick(["int4(channel)", "int8(channel)"])} with scale ${name}_one`);
+      this.#lines.push(
+        `let ${name}_packed = pack ${base.name} as ${this.#pick(["int4(channel)", "int8(channel)"])} with scale ${name}_one`,
+      );
     }
     const use = this.#choose(3);
     if (use === 2 && base.shape[1] === "K") {
@@ -261,26 +311,47 @@ class Writer {
       const at = i === j ? ["a", "b"] : [i, j];
       this.#lines.push(`let ${name}[${at.join(", ")}] = ${name}_packed[${at.join(", ")}] + 1.0`);
     }
-    if (!(use === 2 && base.shape[1] === "K")) this.#known.push({ name, dtype: "f32", shape: base.shape, peak: base.peak + 1 });
+    if (!(use === 2 && base.shape[1] === "K"))
+      this.#known.push({ name, dtype: "f32", shape: base.shape, peak: base.peak + 1 });
   }
 
   /** Changes a tensor of rank 2 in place: all of it, a part, shifted, or many times at one place. */
   #update(base: Known): void {
-    const own: readonly Index[] = base.shape.map((size, axis) => ({ name: ["i", "j"][axis] ?? "l", size, extent: this.#extents[size] }));
+    const own: readonly Index[] = base.shape.map((size, axis) => ({
+      name: ["i", "j"][axis] ?? "l",
+      size,
+      extent: this.#extents[size],
+    }));
     const body = this.#tame(this.#expression("f32", own, 1));
     const op = this.#pick(["=", "+=", "-="]);
     const ranges = (low: number): string => own.map((index) => `${index.name} in ${low} .. ${index.size}`).join(", ");
     switch (this.#choose(op === "=" ? 3 : 5)) {
-      case 0: this.#lines.push(`${base.name}[i, j] ${op} ${body.text} for ${ranges(0)}`); break;
-      case 1: this.#lines.push(`${base.name}[i, j - 1] ${op} ${body.text} for ${ranges(1)}`); break;
-      case 2: this.#lines.push(`${base.name}[i, j + 1] ${op} ${body.text} for ${ranges(0)}`); break;
+      case 0:
+        this.#lines.push(`${base.name}[i, j] ${op} ${body.text} for ${ranges(0)}`);
+        break;
+      case 1:
+        this.#lines.push(`${base.name}[i, j - 1] ${op} ${body.text} for ${ranges(1)}`);
+        break;
+      case 2:
+        this.#lines.push(`${base.name}[i, j + 1] ${op} ${body.text} for ${ranges(0)}`);
+        break;
       // many on one place
-      case 3: this.#lines.push(`${base.name}[i, j % 2] ${op} clip(${body.text}, 1.0) for ${ranges(0)}`); break;
-      default: this.#lines.push(`${base.name}[i, 0] ${op} clip(${body.text}, 1.0) for ${ranges(0)}`); break;
+      case 3:
+        this.#lines.push(`${base.name}[i, j % 2] ${op} clip(${body.text}, 1.0) for ${ranges(0)}`);
+        break;
+      default:
+        this.#lines.push(`${base.name}[i, 0] ${op} clip(${body.text}, 1.0) for ${ranges(0)}`);
+        break;
     }
     const at = this.#known.findIndex(({ name }) => name === base.name);
     const known = this.#known[at];
-    if (known !== undefined) this.#known[at] = { name: known.name, dtype: "f32", shape: known.shape, peak: known.peak + Math.max(body.peak, base.shape[1] === undefined ? 1 : this.#extents[base.shape[1]]) };
+    if (known !== undefined)
+      this.#known[at] = {
+        name: known.name,
+        dtype: "f32",
+        shape: known.shape,
+        peak: known.peak + Math.max(body.peak, base.shape[1] === undefined ? 1 : this.#extents[base.shape[1]]),
+      };
   }
 
   #reduction(own: readonly Index[]): Bounded {
@@ -288,31 +359,50 @@ class Writer {
     const name = `r${this.#choose(2)}`;
     const extent = this.#extents[size];
     const outer = own.at(-1)!;
-    const high = this.#pick([`${size}`, `${size}`, `min(${outer.name} + 1, ${size})`, this.#exact && own.some((index) => index.size === "T") ? `p[t]` : `${size}`]);
+    const high = this.#pick([
+      `${size}`,
+      `${size}`,
+      `min(${outer.name} + 1, ${size})`,
+      this.#exact && own.some((index) => index.size === "T") ? `p[t]` : `${size}`,
+    ]);
     const index: Index = { name, size: high === size ? size : null, extent };
     const over = `${name} in ${this.#choose(4) === 3 ? 1 : 0} .. ${high}`;
     const second: Index | null = this.#choose(4) === 3 ? { name: "s", size: null, extent: 3 } : null;
     const scope = [...own, index, ...(second === null ? [] : [second])];
     const ranges = second === null ? over : `${over}, s in 0 .. ${this.#choose(2) === 1 ? 3 : `min(${name}, 3)`}`;
     const length = extent * (second === null ? 1 : 3);
-    const op = this.#pick(this.#exact ? (["sum", "max", "min", "any", "all", "count", "argmax"] as const) : (["sum", "mean", "max", "min"] as const));
+    const op = this.#pick(
+      this.#exact
+        ? (["sum", "max", "min", "any", "all", "count", "argmax"] as const)
+        : (["sum", "mean", "max", "min"] as const),
+    );
     const float = (depth: number): Bounded => this.#expression("f32", scope, depth);
     switch (op) {
-      case "sum": case "mean": {
+      case "sum":
+      case "mean": {
         const body = float(2);
         return { text: `(${op}[${ranges}] (${body.text}))`, peak: body.peak * (op === "sum" ? length : 1) };
       }
-      case "max": case "min": {
+      case "max":
+      case "min": {
         const integer = this.#exact && this.#choose(2) === 1;
         const body = integer ? this.#expression("i32", scope, 1) : float(1);
         // a range may be empty: what is large or infinite then is cut off
         const cut = `max(min(${op}[${ranges}] (${body.text}), ${integer ? "100" : "100.0"}), ${integer ? "-100" : "-100.0"})`;
         return { text: integer ? `f32(${cut})` : cut, peak: 100 };
       }
-      case "any": case "all": return { text: `select(${op}[${ranges}] (${this.#condition(scope, 1)}), 1.0, 0.0)`, peak: 1 };
-      case "count": return { text: `f32(count[${ranges}] (${this.#condition(scope, 1)}))`, peak: length };
-      case "argmax": return { text: `f32(argmax[${over}] (${this.#expression(this.#pick(["f32", "i32"]), [...own, index], 1).text}))`, peak: extent };
-      default: return op satisfies never;
+      case "any":
+      case "all":
+        return { text: `select(${op}[${ranges}] (${this.#condition(scope, 1)}), 1.0, 0.0)`, peak: 1 };
+      case "count":
+        return { text: `f32(count[${ranges}] (${this.#condition(scope, 1)}))`, peak: length };
+      case "argmax":
+        return {
+          text: `f32(argmax[${over}] (${this.#expression(this.#pick(["f32", "i32"]), [...own, index], 1).text}))`,
+          peak: extent,
+        };
+      default:
+        return op satisfies never;
     }
   }
 
@@ -322,21 +412,54 @@ class Writer {
     if (this.#choose(3) === 2) return this.#transformed(dtype, a);
     const b = this.#expression(dtype, scope, depth - 1);
     switch (this.#choose(7)) {
-      case 0: return { text: `(${a.text} * ${b.text})`, peak: a.peak * b.peak };
-      case 1: return { text: `(${a.text} + ${b.text})`, peak: a.peak + b.peak };
-      case 2: return { text: `(${a.text} - ${b.text})`, peak: a.peak + b.peak };
-      case 3: return { text: `min(${a.text}, ${b.text})`, peak: Math.max(a.peak, b.peak) };
-      case 4: return { text: `max(${a.text}, ${b.text})`, peak: Math.max(a.peak, b.peak) };
-      case 5: return { text: `select(${this.#condition(scope, 0)}, ${a.text}, ${b.text})`, peak: Math.max(a.peak, b.peak) };
-      default: return { text: `(${a.text} where (${this.#condition(scope, 0)}))`, peak: a.peak };
+      case 0:
+        return { text: `(${a.text} * ${b.text})`, peak: a.peak * b.peak };
+      case 1:
+        return { text: `(${a.text} + ${b.text})`, peak: a.peak + b.peak };
+      case 2:
+        return { text: `(${a.text} - ${b.text})`, peak: a.peak + b.peak };
+      case 3:
+        return { text: `min(${a.text}, ${b.text})`, peak: Math.max(a.peak, b.peak) };
+      case 4:
+        return { text: `max(${a.text}, ${b.text})`, peak: Math.max(a.peak, b.peak) };
+      case 5:
+        return { text: `select(${this.#condition(scope, 0)}, ${a.text}, ${b.text})`, peak: Math.max(a.peak, b.peak) };
+      default:
+        return { text: `(${a.text} where (${this.#condition(scope, 0)}))`, peak: a.peak };
     }
   }
 
   #transformed(dtype: "f32" | "i32", a: Bounded): Bounded {
     const with_ = (text: string, peak = a.peak): Bounded => ({ text, peak });
-    if (dtype === "i32") return this.#pick([with_(`abs(${a.text})`), with_(`(${a.text} % 3)`, 2), with_(`(${a.text} / 2)`), with_(`bit_and(${a.text}, 7)`, 7), with_(`i32(shift_right(u32(abs(${a.text})), 1))`)]);
-    if (this.#exact) return this.#pick([with_(`abs(${a.text})`), with_(`(-${a.text})`), with_(`round(${a.text} / 2.0)`), with_(`f32(i32(${a.text}))`), with_(`floor(${a.text})`), with_(`clip(${a.text}, 2.0)`, 2), a.peak > 64 ? a : with_(`(${a.text})^2`, a.peak ** 2), with_(`sign(${a.text})`, 1)]);
-    return this.#pick([with_(`abs(${a.text})`), with_(`exp(-abs(${a.text}))`, 1), with_(`sqrt(abs(${a.text}) + 1.0)`, a.peak + 1), with_(`rsqrt(abs(${a.text}) + 1.0)`, 1), with_(`tanh(${a.text})`, 1), with_(`(${a.text} / (abs(${a.text}) + 1.0))`, 1), with_(`clip(${a.text}, 2.0)`, 2), with_(`log(abs(${a.text}) + 1.0)`, Math.log(a.peak + 1))]);
+    if (dtype === "i32")
+      return this.#pick([
+        with_(`abs(${a.text})`),
+        with_(`(${a.text} % 3)`, 2),
+        with_(`(${a.text} / 2)`),
+        with_(`bit_and(${a.text}, 7)`, 7),
+        with_(`i32(shift_right(u32(abs(${a.text})), 1))`),
+      ]);
+    if (this.#exact)
+      return this.#pick([
+        with_(`abs(${a.text})`),
+        with_(`(-${a.text})`),
+        with_(`round(${a.text} / 2.0)`),
+        with_(`f32(i32(${a.text}))`),
+        with_(`floor(${a.text})`),
+        with_(`clip(${a.text}, 2.0)`, 2),
+        a.peak > 64 ? a : with_(`(${a.text})^2`, a.peak ** 2),
+        with_(`sign(${a.text})`, 1),
+      ]);
+    return this.#pick([
+      with_(`abs(${a.text})`),
+      with_(`exp(-abs(${a.text}))`, 1),
+      with_(`sqrt(abs(${a.text}) + 1.0)`, a.peak + 1),
+      with_(`rsqrt(abs(${a.text}) + 1.0)`, 1),
+      with_(`tanh(${a.text})`, 1),
+      with_(`(${a.text} / (abs(${a.text}) + 1.0))`, 1),
+      with_(`clip(${a.text}, 2.0)`, 2),
+      with_(`log(abs(${a.text}) + 1.0)`, Math.log(a.peak + 1)),
+    ]);
   }
 
   /** Of integers, or of what is exact: nothing that rounding could turn. */
@@ -344,11 +467,18 @@ class Writer {
     const op = this.#pick(["<", ">=", "==", "!=", "<=", ">"]);
     const dtype = this.#exact ? this.#pick(["f32", "i32"] as const) : "i32";
     const compared = `${this.#expression(dtype, scope, depth).text} ${op} ${this.#leaf(dtype, scope).text}`;
-    const mask = this.#known.findLast((known) => known.dtype === "bool" && known.shape.every((size) => scope.some((index) => index.size === size)));
+    const mask = this.#known.findLast(
+      (known) => known.dtype === "bool" && known.shape.every((size) => scope.some((index) => index.size === size)),
+    );
     switch (this.#choose(5)) {
-      case 0: return `not (${compared})`;
-      case 1: return mask === undefined ? compared : `${mask.name}[${mask.shape.map((size) => scope.find((index) => index.size === size)!.name).join(", ")}] ${this.#pick(["and", "or"])} (${compared})`;
-      default: return compared;
+      case 0:
+        return `not (${compared})`;
+      case 1:
+        return mask === undefined
+          ? compared
+          : `${mask.name}[${mask.shape.map((size) => scope.find((index) => index.size === size)!.name).join(", ")}] ${this.#pick(["and", "or"])} (${compared})`;
+      default:
+        return compared;
     }
   }
 
@@ -356,7 +486,10 @@ class Writer {
     const kind = this.#choose(6);
     const index = this.#pick(scope);
     if (kind === 5) return { text: dtype === "i32" ? `i32(${this.#choose(4)})` : `${this.#choose(4)}.0`, peak: 3 };
-    if (dtype === "i32" && kind > 1) return kind === 2 && index.size !== null ? { text: index.size, peak: index.extent } : { text: index.name, peak: index.extent };
+    if (dtype === "i32" && kind > 1)
+      return kind === 2 && index.size !== null
+        ? { text: index.size, peak: index.extent }
+        : { text: index.name, peak: index.extent };
     const sources = this.#known.filter((known) => known.dtype === dtype);
     const source = this.#choose(2) === 1 ? sources.at(-1)! : this.#pick(sources);
     if (source.shape.length === 0) return { text: source.name, peak: source.peak };
@@ -373,6 +506,8 @@ class Writer {
   #tame({ text, peak }: Bounded, dtype: "f32" | "i32" = "f32"): Bounded {
     if (peak <= 8) return { text, peak };
     if (dtype === "i32") return { text: `max(min(${text}, 4), -4)`, peak: 4 };
-    return this.#exact ? { text: `clip(${text}, 4.0)`, peak: 4 } : { text: `${text} / ${2 ** Math.ceil(Math.log2(peak / 4))}.0`, peak: 4 };
+    return this.#exact
+      ? { text: `clip(${text}, 4.0)`, peak: 4 }
+      : { text: `${text} / ${2 ** Math.ceil(Math.log2(peak / 4))}.0`, peak: 4 };
   }
 }

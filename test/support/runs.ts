@@ -1,14 +1,28 @@
 import { parseArgs } from "node:util";
 
 /**
- * How many cases a property tries: the same ones at each run, so that what fails has to do with what was changed, and few
+ * How many cases a property tries: the same ones at each run, so that what fails has to do with what was changed, and
+ * few
  * enough for `npm test`. For more, or others:
  *
  *   npm test -- --runs 2000 --seed 7 property/agreement
  *
  * A failure names its seed and path; the compiled file of the test replays it alone with `--seed S --path P`.
  */
-export function runs(count: number): { readonly numRuns: number; readonly seed: number; readonly path?: string; readonly includeErrorInReport: true } {
-  const { values } = parseArgs({ strict: false, options: { runs: { type: "string" }, seed: { type: "string" }, path: { type: "string" } } });
-  return { includeErrorInReport: true, numRuns: Number(values.runs ?? count), seed: Number(values.seed ?? 1), ...(typeof values.path === "string" ? { path: values.path } : {}) };
+export function runs(count: number): {
+  readonly numRuns: number;
+  readonly seed: number;
+  readonly path?: string;
+  readonly includeErrorInReport: true;
+} {
+  const { values } = parseArgs({
+    strict: false,
+    options: { runs: { type: "string" }, seed: { type: "string" }, path: { type: "string" } },
+  });
+  return {
+    includeErrorInReport: true,
+    numRuns: Number(values.runs ?? count),
+    seed: Number(values.seed ?? 1),
+    ...(typeof values.path === "string" ? { path: values.path } : {}),
+  };
 }

@@ -17,21 +17,41 @@ export function spec(name: string, args: FormatSpec["args"] = {}, of: FormatSpec
 /** Values that a dense format holds exactly, the extremes among them. */
 function exactValues(name: string): fc.Arbitrary<number> {
   switch (name) {
-    case "f32": return fc.oneof(fc.float({ noNaN: true }), fc.constantFrom(0, -0, 1, -1, 1e-45, 3.4028234663852886e38));
-    case "f16": return fc.oneof(
-      fc.integer({ min: 0, max: 0xffff }).filter((bits) => (bits & 0x7c00) !== 0x7c00).map(f16FromBits),
-      fc.constantFrom(0, -0, 65504, -65504, 2 ** -24, -(2 ** -24), 2 ** -14 - 2 ** -24, 2 ** -14));
-    case "bf16": return fc.oneof(fc.float({ noNaN: true, noDefaultInfinity: true, max: 2 ** 100, min: -(2 ** 100) }).map((value) => bf16FromBits(bf16Bits(value))), fc.constantFrom(0, -0));
-    case "i32": return fc.integer({ min: -(2 ** 24), max: 2 ** 24 });
-    case "u32": return fc.integer({ min: 0, max: 2 ** 24 });
-    default: throw new Error(`no values for ${name}`);
+    case "f32":
+      return fc.oneof(fc.float({ noNaN: true }), fc.constantFrom(0, -0, 1, -1, 1e-45, 3.4028234663852886e38));
+    case "f16":
+      return fc.oneof(
+        fc
+          .integer({ min: 0, max: 0xffff })
+          .filter((bits) => (bits & 0x7c00) !== 0x7c00)
+          .map(f16FromBits),
+        fc.constantFrom(0, -0, 65504, -65504, 2 ** -24, -(2 ** -24), 2 ** -14 - 2 ** -24, 2 ** -14),
+      );
+    case "bf16":
+      return fc.oneof(
+        fc
+          .float({ noNaN: true, noDefaultInfinity: true, max: 2 ** 100, min: -(2 ** 100) })
+          .map((value) => bf16FromBits(bf16Bits(value))),
+        fc.constantFrom(0, -0),
+      );
+    case "i32":
+      return fc.integer({ min: -(2 ** 24), max: 2 ** 24 });
+    case "u32":
+      return fc.integer({ min: 0, max: 2 ** 24 });
+    default:
+      throw new Error(`no values for ${name}`);
   }
 }
 
 const scales = {
-  f16: fc.oneof(fc.float({ min: Math.fround(2 ** -10), max: 8, noNaN: true }).map(roundF16), fc.constantFrom(0, 1, 2 ** -24, 2 ** -15, 65504)),
+  f16: fc.oneof(
+    fc.float({ min: Math.fround(2 ** -10), max: 8, noNaN: true }).map(roundF16),
+    fc.constantFrom(0, 1, 2 ** -24, 2 ** -15, 65504),
+  ),
   // A power of two times few bits, so that code * scale is exact.
-  f32: fc.tuple(fc.integer({ min: 1, max: 1023 }), fc.integer({ min: -40, max: 10 })).map(([digits, exponent]) => digits * 2 ** exponent),
+  f32: fc
+    .tuple(fc.integer({ min: 1, max: 1023 }), fc.integer({ min: -40, max: 10 }))
+    .map(([digits, exponent]) => digits * 2 ** exponent),
 } as const;
 
 /** A sample of a format at a shape, on its pattern and its grid. */
@@ -43,25 +63,39 @@ export function sampleOf(format: FormatSpec, shape: Shape): fc.Arbitrary<Sample>
   const keep = keptElements(format, shape);
   if (grid === null) {
     const values = fc.array(exactValues((format.of ?? format).name), { minLength: count, maxLength: count });
-    return fc.tuple(values, keep).map(([drawn, kept]) => ({ spec: format, shape, dense: Float32Array.from(drawn, (value, at) => (kept[at] ? value : 0)), grid: null }))
+    return fc
+      .tuple(values, keep)
+      .map(([drawn, kept]) => ({
+        spec: format,
+        shape,
+        dense: Float32Array.from(drawn, (value, at) => (kept[at] ? value : 0)),
+        grid: null,
+      }))
       .map((sample) => ({ ...sample, spec: completeFormat(format, sample.dense) }));
   }
   const groups = scaleShape(format, shape)!;
   const groupCount = groups.rows * groups.columns;
   const code = fc.oneof(fc.integer({ min: grid.low, max: grid.high }), fc.constantFrom(grid.low, grid.high));
-  return fc.tuple(
-    fc.array(code, { minLength: count, maxLength: count }),
-    fc.array(scales[grid.scale], { minLength: groupCount, maxLength: groupCount }),
-    fc.array(fc.integer({ min: 0, max: grid.high }), { minLength: groupCount, maxLength: groupCount }),
-    keep,
-  ).map(([codes, scale, zero, kept]) => {
-    const columns = shape.columns / groups.columns;
-    const dense = Float32Array.from(codes, (value, at) => {
-      const group = Math.floor(at / columns);
-      return kept[at] ? (value - (grid.symmetric ? 0 : zero[group]!)) * scale[group]! : 0;
+  return fc
+    .tuple(
+      fc.array(code, { minLength: count, maxLength: count }),
+      fc.array(scales[grid.scale], { minLength: groupCount, maxLength: groupCount }),
+      fc.array(fc.integer({ min: 0, max: grid.high }), { minLength: groupCount, maxLength: groupCount }),
+      keep,
+    )
+    .map(([codes, scale, zero, kept]) => {
+      const columns = shape.columns / groups.columns;
+      const dense = Float32Array.from(codes, (value, at) => {
+        const group = Math.floor(at / columns);
+        return kept[at] ? (value - (grid.symmetric ? 0 : zero[group]!)) * scale[group]! : 0;
+      });
+      return {
+        spec: format,
+        shape,
+        dense,
+        grid: { scale: Float32Array.from(scale), zero: grid.symmetric ? null : Float32Array.from(zero) },
+      };
     });
-    return { spec: format, shape, dense, grid: { scale: Float32Array.from(scale), zero: grid.symmetric ? null : Float32Array.from(zero) } };
-  });
 }
 
 /** Which elements may be other than zero: for n:m, n drawn positions of each group (values may make it fewer). */
@@ -69,10 +103,18 @@ function keptElements(format: FormatSpec, shape: Shape): fc.Arbitrary<readonly b
   const count = shape.rows * shape.columns;
   const pattern = formatOfSpec(format).pattern(format);
   if (pattern === null) return fc.constant(Array<boolean>(count).fill(true));
-  if (pattern.kind === "masked") return fc.oneof(fc.array(fc.boolean(), { minLength: count, maxLength: count }), fc.constantFrom(true, false).map((all) => Array<boolean>(count).fill(all)));
+  if (pattern.kind === "masked")
+    return fc.oneof(
+      fc.array(fc.boolean(), { minLength: count, maxLength: count }),
+      fc.constantFrom(true, false).map((all) => Array<boolean>(count).fill(all)),
+    );
   const { n, m } = pattern;
   const positions = Array.from({ length: m }, (_, at) => at);
-  const group = fc.oneof({ weight: 3, arbitrary: fc.shuffledSubarray(positions, { minLength: n, maxLength: n }) }, { weight: 1, arbitrary: fc.shuffledSubarray(positions, { maxLength: n }) })
+  const group = fc
+    .oneof(
+      { weight: 3, arbitrary: fc.shuffledSubarray(positions, { minLength: n, maxLength: n }) },
+      { weight: 1, arbitrary: fc.shuffledSubarray(positions, { maxLength: n }) },
+    )
     .map((chosen) => positions.map((at) => chosen.includes(at)));
   return fc.array(group, { minLength: count / m, maxLength: count / m }).map((groups) => groups.flat());
 }

@@ -1,5 +1,16 @@
 /** Scans over columns as methods write them, as graphs. */
-import { binary, buildGraph, cast, constant, indexOf, integer, load, reduce, select, unary } from "../../compiler/graph/build.js";
+import {
+  binary,
+  buildGraph,
+  cast,
+  constant,
+  indexOf,
+  integer,
+  load,
+  reduce,
+  select,
+  unary,
+} from "../../compiler/graph/build.js";
 import { tensorValue, type TensorValue } from "../../compiler/graph/evaluate.js";
 import type { ConcreteGraph, Scalar, Value } from "../../compiler/graph/graph.js";
 import type { Concrete } from "../../compiler/types/type.js";
@@ -26,8 +37,15 @@ function upper(size: number, seed: number): Float32Array {
   });
 }
 
-/** GPTQ: columns are rounded to a grid, and the error is taken off the columns after. With `keep`, what is pruned stays zero. */
-export function gptq(rows: number, size: number, options: { readonly keep?: boolean; readonly after?: boolean; readonly set?: boolean; readonly seed?: number } = {}): ScanCase {
+/**
+ * GPTQ: columns are rounded to a grid, and the error is taken off the columns after. With `keep`, what is pruned stays
+ * zero.
+ */
+export function gptq(
+  rows: number,
+  size: number,
+  options: { readonly keep?: boolean; readonly after?: boolean; readonly set?: boolean; readonly seed?: number } = {},
+): ScanCase {
   const seed = options.seed ?? 1;
   const build = buildGraph("gptq");
   const w0 = build.input("w0", "f32", [rows, size]);
@@ -36,13 +54,21 @@ export function gptq(rows: number, size: number, options: { readonly keep?: bool
   const over = build.range("k", 0, size);
   const [out] = build.scan(over, [w0], (k, [w]) => {
     const grid = (n: S): S => times(unary("round", times(load(w!, [n, k]), constant(4))), constant(0.25));
-    const q = build.map("q", [rows], (n) => (options.keep === true ? select(load(keep, [n!, k]), grid(n!), constant(0)) : grid(n!)));
+    const q = build.map("q", [rows], (n) =>
+      options.keep === true ? select(load(keep, [n!, k]), grid(n!), constant(0)) : grid(n!),
+    );
     const e = build.map("e", [rows], (n) => binary("divide", minus(load(w!, [n!, k]), load(q, [n!])), load(u, [k, k])));
-    const [n, j] = [build.range("n", 0, rows), build.range("j", options.after === true ? plus(k, integer(1)) : k, size)];
+    const [n, j] = [
+      build.range("n", 0, rows),
+      build.range("j", options.after === true ? plus(k, integer(1)) : k, size),
+    ];
     const at = [indexOf(n), indexOf(j)];
     const taken = times(load(e, [indexOf(n)]), load(u, [k, indexOf(j)]));
     const wanted = options.keep === true ? select(load(keep, at), taken, constant(0)) : taken;
-    const w1 = options.set === true ? build.update("w1", w!, [n, j], at, minus(load(w!, at), wanted)) : build.update("w1", w!, [n, j], at, unary("negate", wanted), "add");
+    const w1 =
+      options.set === true
+        ? build.update("w1", w!, [n, j], at, minus(load(w!, at), wanted))
+        : build.update("w1", w!, [n, j], at, unary("negate", wanted), "add");
     const m = build.range("n", 0, rows);
     return [build.update("w2", w1, [m], [indexOf(m), k], load(q, [indexOf(m)]))];
   });
@@ -52,7 +78,14 @@ export function gptq(rows: number, size: number, options: { readonly keep?: bool
     inputs: new Map([
       ["w0", tensorValue("f32", [rows, size], numbers(rows * size, seed))],
       ["u", tensorValue("f32", [size, size], upper(size, seed + 1))],
-      ["keep", tensorValue("bool", [rows, size], numbers(rows * size, seed + 2).map((value) => (value > 0 ? 1 : 0)))],
+      [
+        "keep",
+        tensorValue(
+          "bool",
+          [rows, size],
+          numbers(rows * size, seed + 2).map((value) => (value > 0 ? 1 : 0)),
+        ),
+      ],
     ]),
   };
 }
@@ -72,36 +105,91 @@ export function sparseGptq(rows: number, size: number, group: number, seed = 1):
   const over = build.range("k", 0, size);
   const [w, keep, scales] = build.scan(over, [w0, none, zeros, unit], (k, [before, mask, grid, scale]) => {
     const first = groupStart(k, 4);
-    const score = build.map("score", [rows, 4], (n, i) => {
-      const column = plus(first, i!);
-      return binary("divide", unary("abs", load(before!, [n!, column], true)), load(u, [column, column], true));
-    }, { names: ["n", "i"] });
+    const score = build.map(
+      "score",
+      [rows, 4],
+      (n, i) => {
+        const column = plus(first, i!);
+        return binary("divide", unary("abs", load(before!, [n!, column], true)), load(u, [column, column], true));
+      },
+      { names: ["n", "i"] },
+    );
     const [n, j] = [build.range("n", 0, rows), build.range("j", first, plus(first, integer(4)))];
     const other = build.range("o", 0, 4);
-    const [mine, its] = [load(score, [indexOf(n), minus(indexOf(j), first)]), load(score, [indexOf(n), indexOf(other)])];
+    const [mine, its] = [
+      load(score, [indexOf(n), minus(indexOf(j), first)]),
+      load(score, [indexOf(n), indexOf(other)]),
+    ];
     const lower = binary("less", indexOf(other), minus(indexOf(j), first));
-    const ahead = reduce("count", [other], binary("or", binary("greater", its, mine), binary("and", binary("equal", its, mine), lower)));
-    const keepNow = build.update("keep_now", mask!, [n, j], [indexOf(n), indexOf(j)], select(isMultiple(k, 4), binary("less", ahead, integer(2)), load(mask!, [indexOf(n), indexOf(j)], true)));
+    const ahead = reduce(
+      "count",
+      [other],
+      binary("or", binary("greater", its, mine), binary("and", binary("equal", its, mine), lower)),
+    );
+    const keepNow = build.update(
+      "keep_now",
+      mask!,
+      [n, j],
+      [indexOf(n), indexOf(j)],
+      select(isMultiple(k, 4), binary("less", ahead, integer(2)), load(mask!, [indexOf(n), indexOf(j)], true)),
+    );
 
     const step = build.map("scale_now", [rows], (row) => {
       const inside = build.range("g", 0, group);
-      const largest = reduce("max", [inside], unary("abs", load(before!, [row!, plus(groupStart(k, group), indexOf(inside))], true)));
-      return select(isMultiple(k, group), plus(binary("divide", largest, constant(7)), constant(0.01)), load(scale!, [row!]));
+      const largest = reduce(
+        "max",
+        [inside],
+        unary("abs", load(before!, [row!, plus(groupStart(k, group), indexOf(inside))], true)),
+      );
+      return select(
+        isMultiple(k, group),
+        plus(binary("divide", largest, constant(7)), constant(0.01)),
+        load(scale!, [row!]),
+      );
     });
     const r = build.range("n", 0, rows);
-    const gridNow = build.update("grid_now", grid!, [r], [indexOf(r), binary("divide", k, integer(group))], load(step, [indexOf(r)]));
-    const q = build.map("q", [rows], (row) => select(load(keepNow, [row!, k]), times(unary("round", binary("divide", load(before!, [row!, k]), load(step, [row!]))), load(step, [row!])), constant(0)));
-    const e = build.map("e", [rows], (row) => binary("divide", minus(load(before!, [row!, k]), load(q, [row!])), load(u, [k, k])));
+    const gridNow = build.update(
+      "grid_now",
+      grid!,
+      [r],
+      [indexOf(r), binary("divide", k, integer(group))],
+      load(step, [indexOf(r)]),
+    );
+    const q = build.map("q", [rows], (row) =>
+      select(
+        load(keepNow, [row!, k]),
+        times(unary("round", binary("divide", load(before!, [row!, k]), load(step, [row!]))), load(step, [row!])),
+        constant(0),
+      ),
+    );
+    const e = build.map("e", [rows], (row) =>
+      binary("divide", minus(load(before!, [row!, k]), load(q, [row!])), load(u, [k, k])),
+    );
     const [m, c] = [build.range("n", 0, rows), build.range("j", plus(k, integer(1)), size)];
-    const w1 = build.update("w1", before!, [m, c], [indexOf(m), indexOf(c)], unary("negate", times(load(e, [indexOf(m)]), load(u, [k, indexOf(c)]))), "add");
+    const w1 = build.update(
+      "w1",
+      before!,
+      [m, c],
+      [indexOf(m), indexOf(c)],
+      unary("negate", times(load(e, [indexOf(m)]), load(u, [k, indexOf(c)]))),
+      "add",
+    );
     const t = build.range("n", 0, rows);
     const w2 = build.update("w2", w1, [t], [indexOf(t), k], load(q, [indexOf(t)]));
     return [w2, keepNow, gridNow, step];
   });
-  for (const [name, value] of [["w", w], ["keep", keep], ["scales", scales]] as const) build.output(name, value!);
+  for (const [name, value] of [
+    ["w", w],
+    ["keep", keep],
+    ["scales", scales],
+  ] as const)
+    build.output(name, value!);
   return {
     graph: build.graph(),
-    inputs: new Map([["w0", tensorValue("f32", [rows, size], numbers(rows * size, seed))], ["u", tensorValue("f32", [size, size], upper(size, seed + 1))]]),
+    inputs: new Map([
+      ["w0", tensorValue("f32", [rows, size], numbers(rows * size, seed))],
+      ["u", tensorValue("f32", [size, size], upper(size, seed + 1))],
+    ]),
   };
 }
 
@@ -139,30 +227,51 @@ export function randomScan(c: ScanChoices): ScanCase {
       if (c.group === 1) return load(w!, [n, k]);
       const i = build.range("i", 0, c.group);
       const sum = reduce("sum", [i], load(w!, [n, plus(k, indexOf(i))], true));
-      return select(isMultiple(k, c.group), times(sum, constant(0.125)), load(w!, [n, plus(groupStart(k, c.group), binary("remainder", k, integer(c.group)))], true));
+      return select(
+        isMultiple(k, c.group),
+        times(sum, constant(0.125)),
+        load(w!, [n, plus(groupStart(k, c.group), binary("remainder", k, integer(c.group)))], true),
+      );
     };
-    const state = s === undefined ? null : build.map("next", [c.rows], (n) => plus(times(load(s, [n!]), constant(0.5)), near(n!)));
+    const state =
+      s === undefined ? null : build.map("next", [c.rows], (n) => plus(times(load(s, [n!]), constant(0.5)), near(n!)));
     const x = build.map("x", [c.rows], (n) => {
-      const value = plus(times(near(n!), constant(0.5)), state === null ? constant(0.25) : times(load(state, [n!]), constant(0.25)));
+      const value = plus(
+        times(near(n!), constant(0.5)),
+        state === null ? constant(0.25) : times(load(state, [n!]), constant(0.25)),
+      );
       return c.every === 1 ? value : select(isMultiple(k, c.every), value, constant(0));
     });
     const [n, j] = [build.range("n", 0, c.rows), build.range("j", plus(k, integer(c.after)), c.columns)];
     const at = [indexOf(n), indexOf(j)];
     const one = times(load(x, [indexOf(n)]), load(u, [k, indexOf(j)]));
-    const both = c.products === 1 ? unary<Concrete>("negate", one) : minus(binary("divide", times(load(w0, [indexOf(n), k]), load(v, [k, indexOf(j)])), constant(3)), one);
+    const both =
+      c.products === 1
+        ? unary<Concrete>("negate", one)
+        : minus(binary("divide", times(load(w0, [indexOf(n), k]), load(v, [k, indexOf(j)])), constant(3)), one);
     const body = c.masked ? times(load(m, at), both) : both;
-    const w1 = c.set ? build.update("w1", w!, [n, j], at, plus(load(w!, at), body)) : build.update("w1", w!, [n, j], at, body, "add");
+    const w1 = c.set
+      ? build.update("w1", w!, [n, j], at, plus(load(w!, at), body))
+      : build.update("w1", w!, [n, j], at, body, "add");
     const r = build.range("n", 0, c.rows);
     const w2 = build.update("w2", w1, [r], [indexOf(r), k], plus(load(x, [indexOf(r)]), cast(k, "f32")));
     return state === null ? [w2] : [w2, state];
   });
   results.forEach((value: Value<Concrete>, at) => build.output(`out${at}`, value));
-  const matrix = (seed: number, scale: number): TensorValue => tensorValue("f32", [c.columns, c.columns], numbers(c.columns ** 2, seed).map((value) => value * scale));
+  const matrix = (seed: number, scale: number): TensorValue =>
+    tensorValue(
+      "f32",
+      [c.columns, c.columns],
+      numbers(c.columns ** 2, seed).map((value) => value * scale),
+    );
   return {
     graph: build.graph(),
     inputs: new Map([
-      ["w0", tensorValue("f32", [c.rows, c.columns], numbers(c.rows * c.columns, c.seed))], ["s0", tensorValue("f32", [c.rows], numbers(c.rows, c.seed + 1))],
-      ["u", matrix(c.seed + 2, 0.01)], ["v", matrix(c.seed + 3, 0.01)], ["m", tensorValue("f32", [c.rows, c.columns], numbers(c.rows * c.columns, c.seed + 4))],
+      ["w0", tensorValue("f32", [c.rows, c.columns], numbers(c.rows * c.columns, c.seed))],
+      ["s0", tensorValue("f32", [c.rows], numbers(c.rows, c.seed + 1))],
+      ["u", matrix(c.seed + 2, 0.01)],
+      ["v", matrix(c.seed + 3, 0.01)],
+      ["m", tensorValue("f32", [c.rows, c.columns], numbers(c.rows * c.columns, c.seed + 4))],
     ]),
   };
 }

@@ -1,4 +1,6 @@
-/** Devices of the kernel evaluator for properties: each kind of target with the subgroup sizes it may turn out to have. */
+/**
+ * Devices of the kernel evaluator for properties: each kind of target with the subgroup sizes it may turn out to have.
+ */
 import { baselineTarget, type Target } from "../../compiler/target.js";
 import type { Simulated } from "./agreement.js";
 import { targets } from "./targets.js";
@@ -20,4 +22,7 @@ export const simulated: readonly Simulated[] = [
 ];
 
 /** A GPU that computes in f16. */
-export const simulatedHalf: Simulated = { target: { ...plain, name: "f16", f16: true, subgroups: { min: 32, max: 32 }, maxWorkgroupMemory: 32768 }, subgroupSize: 32 };
+export const simulatedHalf: Simulated = {
+  target: { ...plain, name: "f16", f16: true, subgroups: { min: 32, max: 32 }, maxWorkgroupMemory: 32768 },
+  subgroupSize: 32,
+};

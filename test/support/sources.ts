@@ -22,8 +22,14 @@ export interface Import {
 
 /** All files in and below folders, or single files, with this ending. */
 export function filesBelow(paths: readonly string[], ending: string): readonly string[] {
-  return paths.flatMap((path) => (path.endsWith(ending) ? [path] : readdirSync(projectFile(path), { recursive: true, encoding: "utf8" })
-    .map((name) => posix.join(path, name.replaceAll("\\", "/"))).filter((name) => name.endsWith(ending)).sort()));
+  return paths.flatMap((path) =>
+    path.endsWith(ending)
+      ? [path]
+      : readdirSync(projectFile(path), { recursive: true, encoding: "utf8" })
+          .map((name) => posix.join(path, name.replaceAll("\\", "/")))
+          .filter((name) => name.endsWith(ending))
+          .sort(),
+  );
 }
 
 /** Reads source files of the project. */
@@ -34,23 +40,38 @@ export function readSources(paths: readonly string[]): readonly SourceFile[] {
   });
 }
 
-/** The text without what only looks like code. Regular expressions are taken where one can start; a `${}` in a template is blanked with it. */
+/**
+ * The text without what only looks like code. Regular expressions are taken where one can start; a `${}` in a template
+ * is blanked with it.
+ */
 function blank(text: string): string {
-  const skipped = /\/\*[\s\S]*?\*\/|\/\/[^\n]*|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\[\s\S])*`|(?<=[(,=:[!&|?{};\n]\s*)\/(?![*/])(?:[^/\\[\n]|\\.|\[(?:[^\]\\\n]|\\.)*\])+\/[a-z]*/g;
+  const skipped =
+    /\/\*[\s\S]*?\*\/|\/\/[^\n]*|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\[\s\S])*`|(?<=[(,=:[!&|?{};\n]\s*)\/(?![*/])(?:[^/\\[\n]|\\.|\[(?:[^\]\\\n]|\\.)*\])+\/[a-z]*/g;
   return text.replace(skipped, (found) => found.replace(/[^\n]/g, " "));
 }
 
 function importsOf(path: string, text: string): readonly Import[] {
   const statements = text.matchAll(/^(?:import|export)\s+(type\s)?(?:([^"';]*?)\sfrom\s+)?"([^"]+)"/gm);
-  const found = [...statements].map(([, type, names = "", target = ""]) => ({ target, typeOnly: type !== undefined || onlyTypes(names) }));
+  const found = [...statements].map(([, type, names = "", target = ""]) => ({
+    target,
+    typeOnly: type !== undefined || onlyTypes(names),
+  }));
   const dynamic = [...text.matchAll(/\bimport\("([^"]+)"\)/g)].map(([, target = ""]) => ({ target, typeOnly: false }));
   return [...found, ...dynamic].map(({ target, typeOnly }) => {
     const local = target.startsWith(".");
-    return { target: local ? posix.join(posix.dirname(path), target).replace(/\.js$/, ".ts") : target, local, typeOnly };
+    return {
+      target: local ? posix.join(posix.dirname(path), target).replace(/\.js$/, ".ts") : target,
+      local,
+      typeOnly,
+    };
   });
 }
 
 function onlyTypes(names: string): boolean {
-  const listed = /^\{([^}]*)\}$/.exec(names.trim())?.[1]?.split(",").map((name) => name.trim()).filter((name) => name !== "");
+  const listed = /^\{([^}]*)\}$/
+    .exec(names.trim())?.[1]
+    ?.split(",")
+    .map((name) => name.trim())
+    .filter((name) => name !== "");
   return listed !== undefined && listed.length > 0 && listed.every((name) => name.startsWith("type "));
 }

@@ -32,19 +32,38 @@ export function valueFromBytes(type: TensorType<Concrete>, bytes: ArrayBuffer): 
     const format = formatOf(type.format.name);
     if (format === null) throw new Error(`no format ${type.format.name}`);
     const shape = shapeOf(type.shape);
-    const words = format.sections(type.format, shape).reduce((end, section) => Math.max(end, section.offset + section.words), 0);
-    return tensorValue("f32", type.shape, format.decode(type.format, shape, new Uint32Array(bytes, 0, Math.min(bytes.byteLength / 4, Math.ceil(words / 4) * 4))));
+    const words = format
+      .sections(type.format, shape)
+      .reduce((end, section) => Math.max(end, section.offset + section.words), 0);
+    return tensorValue(
+      "f32",
+      type.shape,
+      format.decode(
+        type.format,
+        shape,
+        new Uint32Array(bytes, 0, Math.min(bytes.byteLength / 4, Math.ceil(words / 4) * 4)),
+      ),
+    );
   }
   switch (type.dtype) {
-    case "f16": return tensorValue("f16", type.shape, Float32Array.from(new Uint16Array(bytes, 0, count), f16FromBits));
-    case "f32": return tensorValue("f32", type.shape, new Float32Array(bytes, 0, count));
-    case "i32": return tensorValue("i32", type.shape, new Int32Array(bytes, 0, count));
-    default: return tensorValue(type.dtype, type.shape, new Uint32Array(bytes, 0, count));
+    case "f16":
+      return tensorValue("f16", type.shape, Float32Array.from(new Uint16Array(bytes, 0, count), f16FromBits));
+    case "f32":
+      return tensorValue("f32", type.shape, new Float32Array(bytes, 0, count));
+    case "i32":
+      return tensorValue("i32", type.shape, new Int32Array(bytes, 0, count));
+    default:
+      return tensorValue(type.dtype, type.shape, new Uint32Array(bytes, 0, count));
   }
 }
 
 /** Bytes of an input: of its words where the type is packed, else of its values. */
-export function inputBytes(type: TensorType<Concrete>, value: TensorValue, words: Uint32Array | undefined, size: number): ArrayBuffer {
+export function inputBytes(
+  type: TensorType<Concrete>,
+  value: TensorValue,
+  words: Uint32Array | undefined,
+  size: number,
+): ArrayBuffer {
   if (type.format === null) return denseBytes(value, size);
   if (words === undefined) throw new Error("a packed input needs its words");
   const bytes = new ArrayBuffer(size);
@@ -53,7 +72,12 @@ export function inputBytes(type: TensorType<Concrete>, value: TensorValue, words
 }
 
 /** The outputs by running every kernel in the kernel evaluator. `words` are those of packed inputs. */
-export function evaluateStages(stages: Stages, inputs: ReadonlyMap<string, TensorValue>, words: ReadonlyMap<string, Uint32Array> = new Map(), subgroupSize = 4): Map<string, TensorValue> {
+export function evaluateStages(
+  stages: Stages,
+  inputs: ReadonlyMap<string, TensorValue>,
+  words: ReadonlyMap<string, Uint32Array> = new Map(),
+  subgroupSize = 4,
+): Map<string, TensorValue> {
   const { fused, storage } = stages;
   const memory = new Map<string, ArrayBuffer>();
   const parameters: Record<string, number> = {};
@@ -66,7 +90,8 @@ export function evaluateStages(stages: Stages, inputs: ReadonlyMap<string, Tenso
   }
   // memory that nothing has written yet holds rubbish
   const places = [...storage.filter((place) => place !== null), ...stages.lowered.flatMap((each) => each.scratch)];
-  for (const place of places) if (!memory.has(place.name)) memory.set(place.name, new Uint32Array(place.bytes / 4).fill(0x7fc12345).buffer);
+  for (const place of places)
+    if (!memory.has(place.name)) memory.set(place.name, new Uint32Array(place.bytes / 4).fill(0x7fc12345).buffer);
   const play = (step: LoweredStep): void => {
     if (step.kind === "kernel") {
       evaluateKernel(step.kernel, memory, parameters, { subgroupSize });
@@ -78,5 +103,10 @@ export function evaluateStages(stages: Stages, inputs: ReadonlyMap<string, Tenso
     }
   };
   for (const { steps } of stages.lowered) steps.forEach(play);
-  return new Map(fused.outputs.map((output) => [output.name, valueFromBytes(fused.values[output.value]!.type, memory.get(storage[output.value]!.name)!)]));
+  return new Map(
+    fused.outputs.map((output) => [
+      output.name,
+      valueFromBytes(fused.values[output.value]!.type, memory.get(storage[output.value]!.name)!),
+    ]),
+  );
 }

@@ -1,4 +1,7 @@
-/** How far results may differ, by kind of test: the only place with such numbers. `spec/numerics.md` has the same table with its reasons. */
+/**
+ * How far results may differ, by kind of test: the only place with such numbers. `spec/numerics.md` has the same table
+ * with its reasons.
+ */
 
 /** An element may differ by `relative` of itself and `ofPeak` of the largest magnitude expected in its tensor. */
 export interface Tolerance {
@@ -7,7 +10,10 @@ export interface Tolerance {
 }
 
 export const tolerances = {
-  /** The same bits, but for the sign of zero: integers, masks, copies, packing, sums of small integers, passes of the compiler. */
+  /**
+   * The same bits, but for the sign of zero: integers, masks, copies, packing, sums of small integers, passes of the
+   * compiler.
+   */
   exact: { relative: 0, ofPeak: 0 },
   /** One equation of f32 without a reduction, transcendental functions included. */
   pointwise: { relative: 2e-5, ofPeak: 2e-6 },
@@ -29,27 +35,40 @@ export const tolerances = {
   modelHalf: { relative: 2e-2, ofPeak: 2e-2 },
 } as const satisfies Record<string, Tolerance>;
 
-/** Against another implementation: the share of a mask's groups, and of a tensor's elements, that may be decided otherwise. */
+/**
+ * Against another implementation: the share of a mask's groups, and of a tensor's elements, that may be decided
+ * otherwise.
+ */
 export const otherwise = 1e-3;
 
 export type ToleranceKind = keyof typeof tolerances;
 
-/** The first element that differs by more than its kind may, in words; null where all are close. NaN is close to NaN only. */
+/**
+ * The first element that differs by more than its kind may, in words; null where all are close. NaN is close to NaN
+ * only.
+ */
 export function difference(actual: ArrayLike<number>, expected: ArrayLike<number>, kind: ToleranceKind): string | null {
   if (actual.length !== expected.length) return `${actual.length} elements, expected ${expected.length}`;
   const { relative, ofPeak } = tolerances[kind];
   let peak = 0;
-  for (let at = 0; at < expected.length; at += 1) if (Number.isFinite(expected[at])) peak = Math.max(peak, Math.abs(expected[at] ?? 0));
+  for (let at = 0; at < expected.length; at += 1)
+    if (Number.isFinite(expected[at])) peak = Math.max(peak, Math.abs(expected[at] ?? 0));
   for (let at = 0; at < expected.length; at += 1) {
     const [a, e] = [actual[at] ?? NaN, expected[at] ?? NaN];
     if (a === e || (Number.isNaN(a) && Number.isNaN(e))) continue;
-    if (!Number.isFinite(a) || !Number.isFinite(e) || !(Math.abs(a - e) <= relative * Math.abs(e) + ofPeak * peak)) return `element ${at} is ${a}, expected ${e} (tolerance "${kind}", peak ${peak})`;
+    if (!Number.isFinite(a) || !Number.isFinite(e) || !(Math.abs(a - e) <= relative * Math.abs(e) + ofPeak * peak))
+      return `element ${at} is ${a}, expected ${e} (tolerance "${kind}", peak ${peak})`;
   }
   return null;
 }
 
 /** Throws where an element differs by more than its kind may; `what` names the tensor in the message. */
-export function close(actual: ArrayLike<number>, expected: ArrayLike<number>, kind: ToleranceKind, what = "result"): void {
+export function close(
+  actual: ArrayLike<number>,
+  expected: ArrayLike<number>,
+  kind: ToleranceKind,
+  what = "result",
+): void {
   const found = difference(actual, expected, kind);
   if (found !== null) throw new Error(`${what}: ${found}`);
 }

@@ -24,7 +24,8 @@ export function judge({ output, code, signal, late }: Ended): Verdict {
   // no colours are printed into a pipe, unless FORCE_COLOR asks for them
   const plain = output.replace(/\x1b\[[0-9;]*m/g, "");
   const summary = [...plain.matchAll(/^ {2}Total: +(\d+)\n {2}Passed: +(\d+)\n {2}Skipped: +(\d+)$/gm)].at(-1);
-  const [total, passed, skipped] = summary === undefined ? [0, 0, 0] : summary.slice(1).map(Number) as [number, number, number];
+  const [total, passed, skipped] =
+    summary === undefined ? [0, 0, 0] : (summary.slice(1).map(Number) as [number, number, number]);
   const reasons: string[] = [];
   let failed = total - passed;
   const fault = (count: number, reason: string): void => {
@@ -34,7 +35,13 @@ export function judge({ output, code, signal, late }: Ended): Verdict {
   const silent = total - passed - (plain.match(/^ {2} FAIL /gm)?.length ?? 0);
   if (silent > 0) reasons.push(`${silent} ${silent === 1 ? "test" : "tests"} did not run: a hook threw`);
   if (skipped > 0) fault(skipped, `${skipped} skipped`);
-  if (late) fault(1, summary === undefined ? "did not end in time" : "all tests ran, but the process did not end: something is still open");
+  if (late)
+    fault(
+      1,
+      summary === undefined
+        ? "did not end in time"
+        : "all tests ran, but the process did not end: something is still open",
+    );
   else if (signal !== null) fault(1, `ended by ${signal}`);
   else if (summary === undefined) fault(1, `ended with code ${code} before its tests did`);
   else if (total === 0) fault(1, "holds no tests");

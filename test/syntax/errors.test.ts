@@ -18,24 +18,90 @@ function recipe(...lines: readonly string[]): string {
 
 /** Programs by the code that each must give; the goldens show the messages. */
 const programs: { readonly [code: string]: readonly string[] } = {
-  E101: [body("let y = x;"), body("let b = m && m || !m"), body("let naïve = 1"), body("let s = ∑[k] x[0, k] @ x"), recipe("save 'pruned'"), "# a comment\n", "const a = 1\u0000\u001b[31m\n"],
+  E101: [
+    body("let y = x;"),
+    body("let b = m && m || !m"),
+    body("let naïve = 1"),
+    body("let s = ∑[k] x[0, k] @ x"),
+    recipe("save 'pruned'"),
+    "# a comment\n",
+    "const a = 1\u0000\u001b[31m\n",
+  ],
   E102: [recipe('save "pruned'), 'use "./a.esp\n'],
   E103: [body("let y = 4294967296"), body("let y = 1e39"), body("let y = 1e-60")],
   E104: [body("let y = 1.0f"), body("let y = 1_000"), recipe('save "a\\n"')],
   E105: [`const a = ${"(".repeat(150)}1${")".repeat(150)}\n`],
   E106: [`// ${"x".repeat(1024 * 1024)}\n`],
   E110: [
-    "def f() { }\n", "let x = 1\n", "fn f(x: f32[N, K]) f32[N] { }\n", "use\n", "use prune quantize\n", "const g == 128\n", "recipe r(model: llama)\n",
-    body("retrun x"), body("lte y = x"), body("let y x[0, 0]"), body("let y = x +"), body("let y = "), body("let y[] = 1"), body("let y[2 * n] = x[n, 0]"), body("let a, b[n] = x[n, 0]"), body("let y = .5"),
-    body("let y = [1, 2]"), body("let y = sum x[0, k]"), body("let y = sum[] x[0, k]"), body("let y[i] = x[i, 0] for i"), body("let y[i] = x[i, 0] for i in 0"), body("let y = top 2 of 4 in x"), body("let y = top 2 of 4 along k x"),
-    body("let y = pack x with scale 1"), body("let y = pack x as int4(128) with zero 1"), body("let y = f(x x)"), body("else { }"), body("if true let y = x"), body("while true { }"), body("let y = x ** 2"),
-    recipe("store w"), recipe("let s = observe model on text"), recipe("for w in model.linears matching k_proj { }"), recipe("for w model.linears { }"), recipe("if w matches q_proj { }"), recipe("save pruned"), recipe("expect"),
+    "def f() { }\n",
+    "let x = 1\n",
+    "fn f(x: f32[N, K]) f32[N] { }\n",
+    "use\n",
+    "use prune quantize\n",
+    "const g == 128\n",
+    "recipe r(model: llama)\n",
+    body("retrun x"),
+    body("lte y = x"),
+    body("let y x[0, 0]"),
+    body("let y = x +"),
+    body("let y = "),
+    body("let y[] = 1"),
+    body("let y[2 * n] = x[n, 0]"),
+    body("let a, b[n] = x[n, 0]"),
+    body("let y = .5"),
+    body("let y = [1, 2]"),
+    body("let y = sum x[0, k]"),
+    body("let y = sum[] x[0, k]"),
+    body("let y[i] = x[i, 0] for i"),
+    body("let y[i] = x[i, 0] for i in 0"),
+    body("let y = top 2 of 4 in x"),
+    body("let y = top 2 of 4 along k x"),
+    body("let y = pack x with scale 1"),
+    body("let y = pack x as int4(128) with zero 1"),
+    body("let y = f(x x)"),
+    body("else { }"),
+    body("if true let y = x"),
+    body("while true { }"),
+    body("let y = x ** 2"),
+    recipe("store w"),
+    recipe("let s = observe model on text"),
+    recipe("for w in model.linears matching k_proj { }"),
+    recipe("for w model.linears { }"),
+    recipe("if w matches q_proj { }"),
+    recipe("save pruned"),
+    recipe("expect"),
   ],
-  E111: ["fn f(x: f32[N, K] -> f32[N] {\n  return x\n}\n", body("let y = f(x, (3", "return y"), body("let y = x[0, 0", "return y"), "fn f() {\n  let x = 1\n\nfn g() {\n}\n", "recipe r(model: llama) {\n  if a {\n"],
+  E111: [
+    "fn f(x: f32[N, K] -> f32[N] {\n  return x\n}\n",
+    body("let y = f(x, (3", "return y"),
+    body("let y = x[0, 0", "return y"),
+    "fn f() {\n  let x = 1\n\nfn g() {\n}\n",
+    "recipe r(model: llama) {\n  if a {\n",
+  ],
   E112: [`${body("return x")}}\n`, body("let y = x]"), body("let y = (x[0, 0)]")],
-  E113: ["fn f(x: f32[K]) -> f32[K] where K % 4 = 0 {\n  return x\n}\n", body("if x[0, 0] = 0 { }"), body("let y = select(x[0, 0] = 0, 1, 2)"), recipe("expect perplexity(model, text) = 3")],
-  E114: [body("y where y[n, k] = x[n, k]"), body("x = x where m"), body("x"), body("sum[k] x[0, k]"), body("let y = x where m x[0, 0]"), recipe("perplexity(model, text)")],
-  E115: ["fn where() { }\n", body("let for = x"), body("let y[in] = x[in, 0]"), body("let mean = 1"), "fn f(of: f32) { }\n", "use top\n", body("let y = sum[of] x[of, 0]")],
+  E113: [
+    "fn f(x: f32[K]) -> f32[K] where K % 4 = 0 {\n  return x\n}\n",
+    body("if x[0, 0] = 0 { }"),
+    body("let y = select(x[0, 0] = 0, 1, 2)"),
+    recipe("expect perplexity(model, text) = 3"),
+  ],
+  E114: [
+    body("y where y[n, k] = x[n, k]"),
+    body("x = x where m"),
+    body("x"),
+    body("sum[k] x[0, k]"),
+    body("let y = x where m x[0, 0]"),
+    recipe("perplexity(model, text)"),
+  ],
+  E115: [
+    "fn where() { }\n",
+    body("let for = x"),
+    body("let y[in] = x[in, 0]"),
+    body("let mean = 1"),
+    "fn f(of: f32) { }\n",
+    "use top\n",
+    body("let y = sum[of] x[of, 0]"),
+  ],
   E116: [body("return x where x > 0")],
   E117: [body("let b = 1 < 2 < 3"), body("let b = 1 == 2 != true")],
   E118: ["const a = 1\nuse prune\n"],
@@ -47,9 +113,15 @@ for (const [code, sources] of Object.entries(programs)) {
     const shown = sources.map((source) => {
       const { value, diagnostics } = parse(source, "test.esp");
       assert.is(value, null, source.slice(0, 200));
-      assert.ok(diagnostics.some((each) => each.code === code), `${source.slice(0, 200)}\ngives ${diagnostics.map((each) => each.code).join(", ")}`);
+      assert.ok(
+        diagnostics.some((each) => each.code === code),
+        `${source.slice(0, 200)}\ngives ${diagnostics.map((each) => each.code).join(", ")}`,
+      );
       for (const label of diagnostics.flatMap((each) => each.labels)) {
-        assert.ok(0 <= label.span.start && label.span.start <= label.span.end && label.span.end <= source.length, "labels lie in the source");
+        assert.ok(
+          0 <= label.span.start && label.span.start <= label.span.end && label.span.end <= source.length,
+          "labels lie in the source",
+        );
       }
       return render(diagnostics, new Map([["test.esp", source]]), { color: false });
     });
@@ -59,8 +131,24 @@ for (const [code, sources] of Object.entries(programs)) {
 
 test("several errors are told in one run, one for each statement", () => {
   const source = [
-    "use prune; quantize", "fn a(x: f32[N, K] -> f32[N] {", "  retrun y where y[n] = x[n, 0]", "}", "fn b(x: f32[K]) -> f32 where K % 4 = 0 {", "  let for = 3", "  let z = x[0] && x[1] + + 3",
-    "  let t = 5000000000", "  return sum[] x", "}", "}", "recipe r(model: llama) {", "  for w in model.linears matching foo { store w pack x as f16 }", "  save", "  expect 1 < 2", "}", "fn c() {", "",
+    "use prune; quantize",
+    "fn a(x: f32[N, K] -> f32[N] {",
+    "  retrun y where y[n] = x[n, 0]",
+    "}",
+    "fn b(x: f32[K]) -> f32 where K % 4 = 0 {",
+    "  let for = 3",
+    "  let z = x[0] && x[1] + + 3",
+    "  let t = 5000000000",
+    "  return sum[] x",
+    "}",
+    "}",
+    "recipe r(model: llama) {",
+    "  for w in model.linears matching foo { store w pack x as f16 }",
+    "  save",
+    "  expect 1 < 2",
+    "}",
+    "fn c() {",
+    "",
   ].join("\n");
   const { diagnostics } = parse(source, "several.esp");
   golden("syntax/several.txt", render(diagnostics, new Map([["several.esp", source]]), { color: false }));
@@ -75,7 +163,10 @@ test("no more than 50 errors are told", () => {
 test("spec/errors-syntax.md: a section for each code, whose program gives it, with what is told, and a way to write it that is read", () => {
   const spec = readFileSync(projectFile("spec/errors-syntax.md"), "utf8");
   const sections = spec.split(/^## /m).slice(1);
-  assert.equal(sections.map((section) => section.slice(0, 4)), Object.keys(programs));
+  assert.equal(
+    sections.map((section) => section.slice(0, 4)),
+    Object.keys(programs),
+  );
   for (const section of sections) {
     const code = section.slice(0, 4);
     if (code === "E106") continue;
@@ -89,7 +180,9 @@ test("spec/errors-syntax.md: a section for each code, whose program gives it, wi
 
 test("every code of the syntax is tested", () => {
   const folder = "compiler/syntax";
-  const used = readdirSync(projectFile(folder)).flatMap((file) => [...readFileSync(projectFile(`${folder}/${file}`), "utf8").matchAll(/"(E\d{3})"/g)].map(([, code]) => code));
+  const used = readdirSync(projectFile(folder)).flatMap((file) =>
+    [...readFileSync(projectFile(`${folder}/${file}`), "utf8").matchAll(/"(E\d{3})"/g)].map(([, code]) => code),
+  );
   assert.equal([...new Set(used)].sort(), Object.keys(programs));
 });
 

@@ -14,25 +14,39 @@ const test = suite("print");
 
 function parsed(source: string): Module {
   const { value, diagnostics } = parse(source, "test.esp");
-  if (value === null) throw new Error(`${diagnostics.map((each) => `${each.code} ${each.message} at ${each.labels[0]?.span.start}`).join("\n")}\n${source}`);
+  if (value === null)
+    throw new Error(
+      `${diagnostics.map((each) => `${each.code} ${each.message} at ${each.labels[0]?.span.start}`).join("\n")}\n${source}`,
+    );
   return value;
 }
 
 test("a random file reads back as itself, and is laid out already", () => {
-  fc.assert(fc.property(modules, (module) => {
-    const text = print(module);
-    const again = parsed(text);
-    assert.equal(withoutSpans(again), withoutSpans(module));
-    assert.is(print(again), text);
-  }), runs(150));
+  fc.assert(
+    fc.property(modules, (module) => {
+      const text = print(module);
+      const again = parsed(text);
+      assert.equal(withoutSpans(again), withoutSpans(module));
+      assert.is(print(again), text);
+    }),
+    runs(150),
+  );
 });
 
 test("a random expression reads back as itself", () => {
-  fc.assert(fc.property(expressions, (expr) => {
-    const module = parsed(`const c = ${printExpression(expr)}\n`);
-    const [constant] = module.declarations;
-    assert.equal(constant?.kind === "constant" ? withoutSpans({ ...module, declarations: [{ ...constant, value: expr }] }) : null, withoutSpans(module));
-  }), runs(400));
+  fc.assert(
+    fc.property(expressions, (expr) => {
+      const module = parsed(`const c = ${printExpression(expr)}\n`);
+      const [constant] = module.declarations;
+      assert.equal(
+        constant?.kind === "constant"
+          ? withoutSpans({ ...module, declarations: [{ ...constant, value: expr }] })
+          : null,
+        withoutSpans(module),
+      );
+    }),
+    runs(400),
+  );
 });
 
 test("every file of the project reads back as itself when printed", () => {
@@ -46,14 +60,31 @@ test("every file of the project reads back as itself when printed", () => {
   }
 });
 
-test("the layout", () => golden("syntax/layout.printed.esp", print(parsed(readFileSync(projectFile("test/golden/syntax/layout.esp"), "utf8")))));
+test("the layout", () =>
+  golden(
+    "syntax/layout.printed.esp",
+    print(parsed(readFileSync(projectFile("test/golden/syntax/layout.esp"), "utf8"))),
+  ));
 
 test("parentheses only where they are needed, and where they help", () => {
   for (const [source, expected] of [
-    ["(a + b) * (c * d)", "(a + b) * (c * d)"], ["(a * b) + c", "a * b + c"], ["a - (b - c)", "a - (b - c)"], ["(a - b) - c", "a - b - c"], ["(a^b)^c", "(a^b)^c"], ["a^(b^c)", "a^b^c"],
-    ["-(a^b)", "-a^b"], ["(-a)^b", "(-a)^b"], ["(sum[k] (x[k] * w[k])) + 1", "sum[k] x[k] * w[k] + 1"], ["2 * sum[k] x[k]", "2 * (sum[k] x[k])"],
-    ["(x where m) > 0", "(x where m) > 0"], ["x where (s > 0)", "x where (s > 0)"], ["top 2 of 4 along k in (a + b) where m", "top 2 of 4 along k in a + b where m"], ["not (a == b)", "not a == b"],
-    ["not (a and b)", "not (a and b)"], ["pack (x where m) as f16", "pack x where m as f16"], ["unpack (x[k])", "unpack x[k]"],
+    ["(a + b) * (c * d)", "(a + b) * (c * d)"],
+    ["(a * b) + c", "a * b + c"],
+    ["a - (b - c)", "a - (b - c)"],
+    ["(a - b) - c", "a - b - c"],
+    ["(a^b)^c", "(a^b)^c"],
+    ["a^(b^c)", "a^b^c"],
+    ["-(a^b)", "-a^b"],
+    ["(-a)^b", "(-a)^b"],
+    ["(sum[k] (x[k] * w[k])) + 1", "sum[k] x[k] * w[k] + 1"],
+    ["2 * sum[k] x[k]", "2 * (sum[k] x[k])"],
+    ["(x where m) > 0", "(x where m) > 0"],
+    ["x where (s > 0)", "x where (s > 0)"],
+    ["top 2 of 4 along k in (a + b) where m", "top 2 of 4 along k in a + b where m"],
+    ["not (a == b)", "not a == b"],
+    ["not (a and b)", "not (a and b)"],
+    ["pack (x where m) as f16", "pack x where m as f16"],
+    ["unpack (x[k])", "unpack x[k]"],
   ] as const) {
     const [constant] = parsed(`const c = ${source}`).declarations;
     assert.is(constant?.kind === "constant" ? printExpression(constant.value) : null, expected);

@@ -27,14 +27,20 @@ export interface ColumnFacts {
 /** The facts inside of more ranges. What makes one of them not empty is one of the facts. */
 export function insideOf(facts: ColumnFacts, ranges: readonly Range<Concrete>[]): ColumnFacts {
   const divisors = ranges.flatMap((range) => divisorsOf(conditionOf(range), facts));
-  return { ...facts, divisors: [...new Set([...facts.divisors, ...divisors])], bounds: withRanges(facts.bounds, ranges), ranges: new Map([...facts.ranges, ...ranges.map((range) => [range.index, range] as const)]) };
+  return {
+    ...facts,
+    divisors: [...new Set([...facts.divisors, ...divisors])],
+    bounds: withRanges(facts.bounds, ranges),
+    ranges: new Map([...facts.ranges, ...ranges.map((range) => [range.index, range] as const)]),
+  };
 }
 
 /** The condition without which a range is empty: c in `k .. select(c, k + 4, k)`; null for none. */
 export function conditionOf(range: Range<Concrete>): S | null {
   const { low, high } = range;
   if (high.kind !== "select") return null;
-  const empty = scalarKey(high.otherwise) === scalarKey(low) || (constantOf(high.otherwise) === 0 && constantOf(low) === 0);
+  const empty =
+    scalarKey(high.otherwise) === scalarKey(low) || (constantOf(high.otherwise) === 0 && constantOf(low) === 0);
   return empty ? high.condition : null;
 }
 
@@ -42,7 +48,11 @@ export function conditionOf(range: Range<Concrete>): S | null {
 export function placeOfRange(range: Range<Concrete>, facts: ColumnFacts, aligned = 1): ColumnPlace | null {
   const low = placeOf(range.low, facts, aligned);
   if (low === null) return null;
-  const high = placeOf(conditionOf(range) !== null && range.high.kind === "select" ? range.high.then : range.high, facts, aligned);
+  const high = placeOf(
+    conditionOf(range) !== null && range.high.kind === "select" ? range.high.then : range.high,
+    facts,
+    aligned,
+  );
   if (high === null) return { ...low, high: Infinity };
   const group = leastMultiple(low.group, high.group);
   return { group, low: inGroup(low, group).low, high: inGroup(high, group).high - 1 };
@@ -63,7 +73,11 @@ export function placeOf(scalar: S, facts: ColumnFacts, aligned = 1): ColumnPlace
     if (place === null) return null;
     const group = leastMultiple(place.group, start.group);
     const { low, high } = inGroup(place, group);
-    return { group, low: Math.floor(low / start.group) * start.group, high: Math.floor(high / start.group) * start.group };
+    return {
+      group,
+      low: Math.floor(low / start.group) * start.group,
+      high: Math.floor(high / start.group) * start.group,
+    };
   }
   const [a, b] = [placeOf(scalar.a, facts, aligned), placeOf(scalar.b, facts, aligned)];
   switch (scalar.op) {
@@ -86,7 +100,8 @@ export function placeOf(scalar: S, facts: ColumnFacts, aligned = 1): ColumnPlace
       const place = a ?? b;
       return place === null ? null : { ...place, high: Infinity };
     }
-    default: return null;
+    default:
+      return null;
   }
 }
 
@@ -113,7 +128,10 @@ function startOfGroup(scalar: S & { readonly kind: "binary" }): { readonly of: S
     return node.kind === "binary" && group !== null && group > 0 ? { of: node.a, group } : null;
   };
   if (scalar.op === "multiply") {
-    for (const [quotient, by] of [[scalar.a, scalar.b], [scalar.b, scalar.a]] as const) {
+    for (const [quotient, by] of [
+      [scalar.a, scalar.b],
+      [scalar.b, scalar.a],
+    ] as const) {
       const found = operand(quotient, "divide");
       if (found !== null && constantOf(by) === found.group) return found;
     }
@@ -125,8 +143,16 @@ function startOfGroup(scalar: S & { readonly kind: "binary" }): { readonly of: S
   return null;
 }
 
-/** Calls `visit` for each load with what is known where it stands; `sure`: whether it is read whatever the conditions around it say. */
-export function visitLoads(scalar: S, facts: ColumnFacts, visit: (load: Load<Concrete>, facts: ColumnFacts, sure: boolean) => void, sure = true): void {
+/**
+ * Calls `visit` for each load with what is known where it stands; `sure`: whether it is read whatever the conditions
+ * around it say.
+ */
+export function visitLoads(
+  scalar: S,
+  facts: ColumnFacts,
+  visit: (load: Load<Concrete>, facts: ColumnFacts, sure: boolean) => void,
+  sure = true,
+): void {
   switch (scalar.kind) {
     case "load":
       for (const at of scalar.at) visitLoads(at, facts, visit, sure);
@@ -134,14 +160,20 @@ export function visitLoads(scalar: S, facts: ColumnFacts, visit: (load: Load<Con
       break;
     case "reduce": {
       const inner = insideOf(facts, scalar.over);
-      for (const range of scalar.over) for (const bound of [range.low, range.high]) visitLoads(bound, inner, visit, sure);
+      for (const range of scalar.over)
+        for (const bound of [range.low, range.high]) visitLoads(bound, inner, visit, sure);
       visitLoads(scalar.body, inner, visit, sure);
       break;
     }
     case "select": {
       const divisors = divisorsOf(scalar.condition, facts);
       visitLoads(scalar.condition, facts, visit, sure);
-      visitLoads(scalar.then, { ...facts, divisors: [...facts.divisors, ...divisors] }, visit, sure && divisors.length === 0);
+      visitLoads(
+        scalar.then,
+        { ...facts, divisors: [...facts.divisors, ...divisors] },
+        visit,
+        sure && divisors.length === 0,
+      );
       visitLoads(scalar.otherwise, facts, visit, sure);
       break;
     }
@@ -150,13 +182,20 @@ export function visitLoads(scalar: S, facts: ColumnFacts, visit: (load: Load<Con
   }
 }
 
-/** What the step is a multiple of where the condition holds: g for k % g == 0, and for k == 0, which that is where one group has all steps. */
+/**
+ * What the step is a multiple of where the condition holds: g for k % g == 0, and for k == 0, which that is where one
+ * group has all steps.
+ */
 function divisorsOf(condition: S | null, facts: ColumnFacts): readonly number[] {
   if (condition?.kind !== "binary") return [];
   if (condition.op === "and") return [...divisorsOf(condition.a, facts), ...divisorsOf(condition.b, facts)];
   if (condition.op !== "equal") return [];
-  const isStep = (scalar: S): scalar is S & { readonly kind: "index" } => scalar.kind === "index" && scalar.index === facts.step;
-  for (const [rest, zero] of [[condition.a, condition.b], [condition.b, condition.a]] as const) {
+  const isStep = (scalar: S): scalar is S & { readonly kind: "index" } =>
+    scalar.kind === "index" && scalar.index === facts.step;
+  for (const [rest, zero] of [
+    [condition.a, condition.b],
+    [condition.b, condition.a],
+  ] as const) {
     if (constantOf(zero) !== 0) continue;
     if (isStep(rest)) {
       const { low, high } = intervalOf(rest, facts.bounds);

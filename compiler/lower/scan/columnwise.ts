@@ -1,8 +1,18 @@
-/** Recognises scans whose rows are independent and whose steps change later columns by sums only: these run in blocks. */
+/**
+ * Recognises scans whose rows are independent and whose steps change later columns by sums only: these run in blocks.
+ */
 import type { ConcreteGraph, Eqn, IndexId, Range, Scalar, ScanState, ValueId } from "../../graph/graph.js";
 import { eqnOperands, eqnScalars, type ScanEqn } from "../../graph/eqn.js";
 import { intervalOf, withRanges } from "../../graph/ranges.js";
-import { constantOf, mapScalar, scalarKey, scalarLoads, scalarReductions, substitute, type Load } from "../../graph/scalar.js";
+import {
+  constantOf,
+  mapScalar,
+  scalarKey,
+  scalarLoads,
+  scalarReductions,
+  substitute,
+  type Load,
+} from "../../graph/scalar.js";
 import type { Dtype } from "../../types/dtype.js";
 import type { Concrete } from "../../types/type.js";
 import { hullOf } from "../hull.js";
@@ -30,8 +40,17 @@ export type BlockEqn =
   | { readonly kind: "value"; readonly slot: Slot; readonly eqn: MapEqn; readonly row: IndexId }
   /** Elements of the slot that are not beyond the block. */
   | { readonly kind: "write"; readonly slot: Slot; readonly eqn: UpdateEqn; readonly row: IndexId }
-  /** The columns of the slot in `column` increased by the terms; those beyond the block are left to the block's product. */
-  | { readonly kind: "trailing"; readonly slot: Slot; readonly eqn: UpdateEqn; readonly row: IndexId; readonly column: Range<Concrete>; readonly terms: readonly Term[] }
+  /**
+   * The columns of the slot in `column` increased by the terms; those beyond the block are left to the block's product.
+   */
+  | {
+      readonly kind: "trailing";
+      readonly slot: Slot;
+      readonly eqn: UpdateEqn;
+      readonly row: IndexId;
+      readonly column: Range<Concrete>;
+      readonly terms: readonly Term[];
+    }
   /** The state's new value is a value of the step. */
   | { readonly kind: "carry"; readonly slot: Slot; readonly from: Slot };
 
@@ -76,14 +95,20 @@ function recognise(graph: ConcreteGraph, scan: ScanEqn<Concrete>): Columnwise {
   if (rows === undefined || rows === 0) throw new Unfit(`its state ${valueOf(scan.out).name} has no rows`);
   const body = inlineFree(graph, scan);
 
-  const facts: ColumnFacts = { step: scan.range.index, divisors: [1], bounds: withRanges(new Map(), [scan.range]), ranges: new Map() };
+  const facts: ColumnFacts = {
+    step: scan.range.index,
+    divisors: [1],
+    bounds: withRanges(new Map(), [scan.range]),
+    ranges: new Map(),
+  };
   const elements = body.map((eqn) => elementsOf(graph, eqn, rows));
   const changing = new Set<ValueId>([...scan.states.map((state) => state.before), ...body.map((eqn) => eqn.out)]);
 
   // which values are versions of one state
   const stateOf = new Map<ValueId, ScanState>();
   for (const state of scan.states) {
-    if (valueOf(state.before).type.shape[0] !== rows) throw new Unfit(`its state ${valueOf(state.out).name} does not have a row for each of ${rows}`);
+    if (valueOf(state.before).type.shape[0] !== rows)
+      throw new Unfit(`its state ${valueOf(state.out).name} does not have a row for each of ${rows}`);
     stateOf.set(state.before, state);
   }
   for (const { eqn } of elements) {
@@ -93,8 +118,12 @@ function recognise(graph: ConcreteGraph, scan: ScanEqn<Concrete>): Columnwise {
     stateOf.set(eqn.out, state);
   }
 
-  const trailing = new Map<Eqn<Concrete>, { readonly column: Range<Concrete>; readonly terms: readonly Term[] } | string>();
-  for (const { eqn, row } of elements) if (eqn.kind === "update") trailing.set(eqn, trailingOf(eqn, row, facts, changing));
+  const trailing = new Map<
+    Eqn<Concrete>,
+    { readonly column: Range<Concrete>; readonly terms: readonly Term[] } | string
+  >();
+  for (const { eqn, row } of elements)
+    if (eqn.kind === "update") trailing.set(eqn, trailingOf(eqn, row, facts, changing));
 
   // a state is kept by columns if all of its accesses follow the step, else whole
   let group = 1;
@@ -111,12 +140,18 @@ function recognise(graph: ConcreteGraph, scan: ScanEqn<Concrete>): Columnwise {
       slotOfState.set(state, { ...common, keep: "number" });
       continue;
     }
-    const accesses = shape.length === 1 ? columnAccesses(elements, trailing, facts, (id) => stateOf.get(id) === state) : { group: 1, loads: [], fault: "it has more than one axis beside the rows" };
+    const accesses =
+      shape.length === 1
+        ? columnAccesses(elements, trailing, facts, (id) => stateOf.get(id) === state)
+        : { group: 1, loads: [], fault: "it has more than one axis beside the rows" };
     if (accesses.fault === null) {
       group = leastMultiple(group, accesses.group);
       for (const { load, always } of accesses.loads) (always ? sure : unsure).add(load);
       slotOfState.set(state, { ...common, keep: "columns" });
-    } else if (shape.reduce((product, size) => product * size, 1) <= longestRow && !elements.some(({ eqn }) => eqn.kind === "update" && stateOf.get(eqn.out) === state && isFarReaching(eqn, facts))) {
+    } else if (
+      shape.reduce((product, size) => product * size, 1) <= longestRow &&
+      !elements.some(({ eqn }) => eqn.kind === "update" && stateOf.get(eqn.out) === state && isFarReaching(eqn, facts))
+    ) {
       slotOfState.set(state, { ...common, keep: "row" });
     } else throw new Unfit(`of its state ${name}, ${accesses.fault}`);
   }
@@ -132,16 +167,20 @@ function recognise(graph: ConcreteGraph, scan: ScanEqn<Concrete>): Columnwise {
     for (const load of loadsOf(eqn)) {
       if (!changing.has(load.tensor)) continue;
       const slot = slots.get(load.tensor);
-      if (slot === undefined) throw new Unfit(`${valueOf(eqn.out).name} reads ${valueOf(load.tensor).name} before its step has it`);
-      if (slot.state !== null && current.get(slot) !== load.tensor) throw new Unfit(`${valueOf(eqn.out).name} reads ${slot.name} as it was before an update`);
+      if (slot === undefined)
+        throw new Unfit(`${valueOf(eqn.out).name} reads ${valueOf(load.tensor).name} before its step has it`);
+      if (slot.state !== null && current.get(slot) !== load.tensor)
+        throw new Unfit(`${valueOf(eqn.out).name} reads ${slot.name} as it was before an update`);
       const at = load.at[0];
-      if (at?.kind !== "index" || at.index !== row) throw new Unfit(`${valueOf(eqn.out).name} reads another row of ${slot.name} than its own`);
+      if (at?.kind !== "index" || at.index !== row)
+        throw new Unfit(`${valueOf(eqn.out).name} reads another row of ${slot.name} than its own`);
     }
     if (eqn.kind === "map") {
       const { type, name } = valueOf(eqn.out);
       const shape = type.shape.slice(1);
       const slot: Slot = { name, dtype: type.dtype, keep: shape.length === 0 ? "number" : "row", shape, state: null };
-      if (shape.reduce((product, size) => product * size, 1) > longestRow) throw new Unfit(`${name} has more than ${longestRow} elements a row`);
+      if (shape.reduce((product, size) => product * size, 1) > longestRow)
+        throw new Unfit(`${name} has more than ${longestRow} elements a row`);
       slots.set(eqn.out, slot);
       values.push(slot);
       result.push({ kind: "value", slot, eqn, row });
@@ -156,17 +195,35 @@ function recognise(graph: ConcreteGraph, scan: ScanEqn<Concrete>): Columnwise {
       result.push({ kind: "trailing", slot, eqn, row, ...found });
       continue;
     }
-    const single = eqn.indices.every((range) => range.index === row || (hullOf(range, facts.bounds).exact && intervalOf(range.high, facts.bounds).high - intervalOf(range.low, facts.bounds).low === 1));
-    if (!single && readsBaseElsewhere(eqn)) throw new Unfit(`an update of ${slot.name} reads elements that it writes at others`);
+    const single = eqn.indices.every(
+      (range) =>
+        range.index === row ||
+        (hullOf(range, facts.bounds).exact &&
+          intervalOf(range.high, facts.bounds).high - intervalOf(range.low, facts.bounds).low === 1),
+    );
+    if (!single && readsBaseElsewhere(eqn))
+      throw new Unfit(`an update of ${slot.name} reads elements that it writes at others`);
     result.push({ kind: "write", slot, eqn, row });
   }
   for (const [state, slot] of slotOfState) {
     if (current.get(slot) === state.after) continue;
     const from = slots.get(state.after);
-    if (from === undefined || from.state !== null || slot.keep === "columns") throw new Unfit(`its state ${slot.name} is made anew at each step`);
+    if (from === undefined || from.state !== null || slot.keep === "columns")
+      throw new Unfit(`its state ${slot.name} is made anew at each step`);
     result.push({ kind: "carry", slot, from });
   }
-  return { rows, from: steps.low, to: steps.high, group, states: [...slotOfState.values()], values, body: result, slots, facts, sure };
+  return {
+    rows,
+    from: steps.low,
+    to: steps.high,
+    group,
+    states: [...slotOfState.values()],
+    values,
+    body: result,
+    slots,
+    facts,
+    sure,
+  };
 }
 
 /** The body without maps that read nothing that changes: those are put where they are read. */
@@ -174,17 +231,24 @@ function inlineFree(graph: ConcreteGraph, scan: ScanEqn<Concrete>): readonly Eqn
   const changing = new Set<ValueId>(scan.states.map((state) => state.before));
   const needed = new Set(scan.states.map((state) => state.after));
   const free = new Map<ValueId, MapEqn>();
-  const put = (scalar: S): S => mapScalar(scalar, (node) => {
-    const eqn = node.kind === "load" ? free.get(node.tensor) : undefined;
-    if (node.kind !== "load" || eqn === undefined) return node;
-    if (node.guarded) throw new Unfit(`a read of ${graph.values[node.tensor]!.name} may be out of range`);
-    return substitute(eqn.body, new Map(eqn.indices.map((range, axis) => [range.index, node.at[axis]!])));
-  });
+  const put = (scalar: S): S =>
+    mapScalar(scalar, (node) => {
+      const eqn = node.kind === "load" ? free.get(node.tensor) : undefined;
+      if (node.kind !== "load" || eqn === undefined) return node;
+      if (node.guarded) throw new Unfit(`a read of ${graph.values[node.tensor]!.name} may be out of range`);
+      return substitute(eqn.body, new Map(eqn.indices.map((range, axis) => [range.index, node.at[axis]!])));
+    });
   const body: Eqn<Concrete>[] = [];
   for (const eqn of scan.body) {
     if (eqn.kind !== "map" && eqn.kind !== "update") throw new Unfit(`its body has a ${eqn.kind}`);
-    const own: Elements = eqn.kind === "map" ? { ...eqn, body: put(eqn.body) } : { ...eqn, at: eqn.at.map(put), body: put(eqn.body) };
-    if (own.kind === "map" && !needed.has(own.out) && scalarReductions(own.body).length === 0 && ![...eqnOperands(own)].some((id) => changing.has(id))) {
+    const own: Elements =
+      eqn.kind === "map" ? { ...eqn, body: put(eqn.body) } : { ...eqn, at: eqn.at.map(put), body: put(eqn.body) };
+    if (
+      own.kind === "map" &&
+      !needed.has(own.out) &&
+      scalarReductions(own.body).length === 0 &&
+      ![...eqnOperands(own)].some((id) => changing.has(id))
+    ) {
       free.set(own.out, own);
       continue;
     }
@@ -195,12 +259,22 @@ function inlineFree(graph: ConcreteGraph, scan: ScanEqn<Concrete>): readonly Eqn
 }
 
 /** An equation with the index of its row, which runs over all rows. */
-function elementsOf(graph: ConcreteGraph, eqn: Eqn<Concrete>, rows: number): { readonly eqn: Elements; readonly row: IndexId } {
+function elementsOf(
+  graph: ConcreteGraph,
+  eqn: Eqn<Concrete>,
+  rows: number,
+): { readonly eqn: Elements; readonly row: IndexId } {
   if (eqn.kind !== "map" && eqn.kind !== "update") throw new Unfit(`its body has a ${eqn.kind}`);
   const { name } = graph.values[eqn.out]!;
-  const first: S | undefined = eqn.kind === "map" ? (eqn.indices[0] === undefined ? undefined : { kind: "index", index: eqn.indices[0].index, name: "" }) : eqn.at[0];
+  const first: S | undefined =
+    eqn.kind === "map"
+      ? eqn.indices[0] === undefined
+        ? undefined
+        : { kind: "index", index: eqn.indices[0].index, name: "" }
+      : eqn.at[0];
   const range = first?.kind === "index" ? eqn.indices.find((each) => each.index === first.index) : undefined;
-  if (range === undefined || constantOf(range.low) !== 0 || constantOf(range.high) !== rows) throw new Unfit(`${name} is not computed for all rows`);
+  if (range === undefined || constantOf(range.low) !== 0 || constantOf(range.high) !== rows)
+    throw new Unfit(`${name} is not computed for all rows`);
   return { eqn, row: range.index };
 }
 
@@ -209,18 +283,39 @@ function loadsOf(eqn: Elements): readonly Load<Concrete>[] {
 }
 
 /** An update of all columns from the step's on, by outer products; or why it is none. */
-function trailingOf(eqn: UpdateEqn, row: IndexId, facts: ColumnFacts, changing: ReadonlySet<ValueId>): { readonly column: Range<Concrete>; readonly terms: readonly Term[] } | string {
+function trailingOf(
+  eqn: UpdateEqn,
+  row: IndexId,
+  facts: ColumnFacts,
+  changing: ReadonlySet<ValueId>,
+): { readonly column: Range<Concrete>; readonly terms: readonly Term[] } | string {
   const last = eqn.at[1];
   const column = eqn.indices.find((range) => range.index !== row);
-  if (eqn.at.length !== 2 || eqn.indices.length !== 2 || column === undefined || last?.kind !== "index" || last.index !== column.index) return "an update is not one of whole columns";
+  if (
+    eqn.at.length !== 2 ||
+    eqn.indices.length !== 2 ||
+    column === undefined ||
+    last?.kind !== "index" ||
+    last.index !== column.index
+  )
+    return "an update is not one of whole columns";
   const place = placeOfRange(column, facts);
-  if (place === null || place.low < 0 || place.high !== Infinity) return "the columns of an update do not start at the step's";
-  if ((placeOf(column.low, facts)?.high ?? Infinity) > place.group) return "an update leaves out columns after the step's";
+  if (place === null || place.low < 0 || place.high !== Infinity)
+    return "the columns of an update do not start at the step's";
+  if ((placeOf(column.low, facts)?.high ?? Infinity) > place.group)
+    return "an update leaves out columns after the step's";
   if (constantOf(column.high) === null) return "an update ends at a column that is not constant";
   const body = eqn.op === "add" ? eqn.body : addedTo(eqn.body, eqn.base, eqn.at);
   if (body === null) return "an update of columns after the step's does not add to them";
-  const terms = termsOf(body, { row, column: column.index, step: facts.step, changes: (tensor) => changing.has(tensor) });
-  return typeof terms === "string" ? `an update of columns after the step's is no sum of outer products: ${terms}` : { column, terms };
+  const terms = termsOf(body, {
+    row,
+    column: column.index,
+    step: facts.step,
+    changes: (tensor) => changing.has(tensor),
+  });
+  return typeof terms === "string"
+    ? `an update of columns after the step's is no sum of outer products: ${terms}`
+    : { column, terms };
 }
 
 /** Whether an update of one axis beside the rows goes on beyond the step's group. */
@@ -237,13 +332,19 @@ interface Accesses {
 }
 
 /** The accesses of a state along its columns. */
-function columnAccesses(elements: readonly { readonly eqn: Elements; readonly row: IndexId }[], trailing: ReadonlyMap<Eqn<Concrete>, object | string>, facts: ColumnFacts, mine: (id: ValueId) => boolean): Accesses {
+function columnAccesses(
+  elements: readonly { readonly eqn: Elements; readonly row: IndexId }[],
+  trailing: ReadonlyMap<Eqn<Concrete>, object | string>,
+  facts: ColumnFacts,
+  mine: (id: ValueId) => boolean,
+): Accesses {
   let group = 1;
   let fault: string | null = null;
   const loads: { load: Load<Concrete>; always: boolean }[] = [];
   const access = (at: S | undefined, inner: ColumnFacts, what: string): void => {
     // what a condition says of the step is used only where it is needed, for it asks for whole groups
-    const places = at === undefined ? [] : [...inner.divisors].sort((a, b) => a - b).map((aligned) => placeOf(at, inner, aligned));
+    const places =
+      at === undefined ? [] : [...inner.divisors].sort((a, b) => a - b).map((aligned) => placeOf(at, inner, aligned));
     const place = places.find((each) => each !== null && inOwnGroup(each));
     if (place !== null && place !== undefined) group = leastMultiple(group, place.group);
     else fault ??= what;
@@ -252,17 +353,34 @@ function columnAccesses(elements: readonly { readonly eqn: Elements; readonly ro
     const inner = insideOf(facts, eqn.indices);
     const isTrailing = eqn.kind === "update" && typeof trailing.get(eqn) === "object";
     if (eqn.kind === "update" && mine(eqn.out)) {
-      if (isTrailing) group = leastMultiple(group, placeOfRange(eqn.indices.find((range) => range.index !== (eqn.at[0] as { index?: IndexId }).index)!, facts)!.group);
+      if (isTrailing)
+        group = leastMultiple(
+          group,
+          placeOfRange(eqn.indices.find((range) => range.index !== (eqn.at[0] as { index?: IndexId }).index)!, facts)!
+            .group,
+        );
       else {
         const why = trailing.get(eqn);
-        access(eqn.at[1], inner, typeof why === "string" && placeOf(eqn.at[1]!, inner)?.high === Infinity ? why : "columns are written that are not in the group of the step");
+        access(
+          eqn.at[1],
+          inner,
+          typeof why === "string" && placeOf(eqn.at[1]!, inner)?.high === Infinity
+            ? why
+            : "columns are written that are not in the group of the step",
+        );
       }
     }
     for (const scalar of eqnScalars(eqn)) {
       visitLoads(scalar, inner, (load, where, always) => {
         if (!mine(load.tensor)) return;
         // an update of type "set" reads what it adds to
-        if (isTrailing && eqn.kind === "update" && load.tensor === eqn.base && load.at.map((at) => scalarKey(at)).join(";") === eqn.at.map((at) => scalarKey(at)).join(";")) return;
+        if (
+          isTrailing &&
+          eqn.kind === "update" &&
+          load.tensor === eqn.base &&
+          load.at.map((at) => scalarKey(at)).join(";") === eqn.at.map((at) => scalarKey(at)).join(";")
+        )
+          return;
         access(load.at[1], where, "columns are read that are not in the group of the step");
         loads.push({ load, always });
       });

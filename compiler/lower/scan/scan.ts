@@ -34,18 +34,39 @@ export function lowerScan(lowering: Lowering, scan: ScanEqn<Concrete>, options: 
 }
 
 /** For people, why a scan is not run in blocks. */
-function noteOf({ name, values }: ConcreteGraph, { range: { name: index }, out, writtenIn = name }: ScanEqn<Concrete>, why: string): string {
+function noteOf(
+  { name, values }: ConcreteGraph,
+  { range: { name: index }, out, writtenIn = name }: ScanEqn<Concrete>,
+  why: string,
+): string {
   const { span } = values[out]!;
   return `the scan over ${index} in ${writtenIn}${span === null ? "" : ` (${span.file})`} runs column by column and not in blocks, which is slow: ${why}.`;
 }
 
 /** The lowering of what stands in the body of a scan, whose index takes values of `low .. high`, high included. */
-function inside(lowering: Lowering, graph: ConcreteGraph, storage: Lowering["storage"], scan: ScanEqn<Concrete>, parameter: string, low: number, high: number): Lowering {
-  return createLowering(graph, storage, lowering.target, [...lowering.outer, { index: scan.range.index, parameter, interval: { low, high: Math.max(low, high) } }]);
+function inside(
+  lowering: Lowering,
+  graph: ConcreteGraph,
+  storage: Lowering["storage"],
+  scan: ScanEqn<Concrete>,
+  parameter: string,
+  low: number,
+  high: number,
+): Lowering {
+  return createLowering(graph, storage, lowering.target, [
+    ...lowering.outer,
+    { index: scan.range.index, parameter, interval: { low, high: Math.max(low, high) } },
+  ]);
 }
 
 /** Blocks of columns: the walk over each, then a product for all that comes after it. */
-function blocks(lowering: Lowering, scan: ScanEqn<Concrete>, shape: Columnwise, cut: Cut, options: StepOptions): Lowered {
+function blocks(
+  lowering: Lowering,
+  scan: ScanEqn<Concrete>,
+  shape: Columnwise,
+  cut: Cut,
+  options: StepOptions,
+): Lowered {
   const { from, to } = shape;
   const { block } = cut;
   const parameter = parameterName(lowering, `${scan.range.name}block`);
@@ -55,13 +76,24 @@ function blocks(lowering: Lowering, scan: ScanEqn<Concrete>, shape: Columnwise, 
   const values: Value<Concrete>[] = [...lowering.graph.values];
   const storage: (Storage | null)[] = [...lowering.storage];
   const define = (name: string, shapeOf: readonly number[], place: Storage | null): Value<Concrete> => {
-    const value: Value<Concrete> = { id: values.length, name, span: null, type: { dtype: "f32", shape: shapeOf, pattern: full, format: null } };
+    const value: Value<Concrete> = {
+      id: values.length,
+      name,
+      span: null,
+      type: { dtype: "f32", shape: shapeOf, pattern: full, format: null },
+    };
     values.push(value);
-    storage.push(place ?? { name: `${name}.${value.id}.${scan.out}`, bytes: storageBytes(value.type), role: "temporary" });
+    storage.push(
+      place ?? { name: `${name}.${value.id}.${scan.out}`, bytes: storageBytes(value.type), role: "temporary" },
+    );
     return value;
   };
-  const multipliers = updates.map((each) => each.terms.map(() => define(`${each.slot.name}_multipliers`, [shape.rows, block], null)));
-  const after = updates.map((each) => define(`${each.slot.name}_after`, lowering.graph.values[each.eqn.base]!.type.shape, storage[each.eqn.base]!));
+  const multipliers = updates.map((each) =>
+    each.terms.map(() => define(`${each.slot.name}_multipliers`, [shape.rows, block], null)),
+  );
+  const after = updates.map((each) =>
+    define(`${each.slot.name}_after`, lowering.graph.values[each.eqn.base]!.type.shape, storage[each.eqn.base]!),
+  );
   const graph: ConcreteGraph = { ...lowering.graph, values };
   const fresh = freshIndices(lowering.graph);
   const scratch = multipliers.flat().map((value) => storage[value.id]!);
@@ -73,25 +105,56 @@ function blocks(lowering: Lowering, scan: ScanEqn<Concrete>, shape: Columnwise, 
     const products = updates.flatMap((each, at) => {
       const end = constantOf(each.column.high)!;
       if (low + block >= end) return [];
-      return lowerEqn(inner, product(each, after[at]!, multipliers[at]!, scan, offset, block), options.schedule).map(kernelStep);
+      return lowerEqn(inner, product(each, after[at]!, multipliers[at]!, scan, offset, block), options.schedule).map(
+        kernelStep,
+      );
     });
     const walk = blockKernel(inner, scan, shape, cut, scratch);
     return [{ kind: "repeat", parameter, from: low, to: high + 1, by: block, steps: [kernelStep(walk), ...products] }];
   };
   // the last block may be shorter, and mostly has nothing after it
   const last = from + Math.floor((to - from - 1) / block) * block;
-  return { steps: [...(last > from ? blocksOf(from, last - block, block) : []), ...blocksOf(last, last, to - last)], scratch, notes: [] };
+  return {
+    steps: [...(last > from ? blocksOf(from, last - block, block) : []), ...blocksOf(last, last, to - last)],
+    scratch,
+    notes: [],
+  };
 }
 
-/** What the steps of a block add to the columns after it: state[n, j] += sum of multipliers[n, i] * right[first + i, j]. */
-function product(each: Trailing, out: Value<Concrete>, multipliers: readonly Value<Concrete>[], scan: ScanEqn<Concrete>, offset: Range<Concrete>, block: number): UpdateEqn {
+/**
+ * What the steps of a block add to the columns after it: state[n, j] += sum of multipliers[n, i] * right[first + i, j].
+ */
+function product(
+  each: Trailing,
+  out: Value<Concrete>,
+  multipliers: readonly Value<Concrete>[],
+  scan: ScanEqn<Concrete>,
+  offset: Range<Concrete>,
+  block: number,
+): UpdateEqn {
   const first: Scalar<Concrete> = { kind: "index", index: scan.range.index, name: scan.range.name };
   const rows = each.eqn.indices.find((one) => one.index === each.row)!;
   const column = { ...each.column, low: binary("add", first, integer(block)) };
   const at = [indexOf(rows), indexOf(column)];
   const terms = each.terms.map((term, i) => {
-    const sum = reduce("sum", [offset], binary("multiply", load(multipliers[i]!, [indexOf(rows), indexOf(offset)]), rightAt(term, scan.range.index, first, indexOf(offset))));
+    const sum = reduce(
+      "sum",
+      [offset],
+      binary(
+        "multiply",
+        load(multipliers[i]!, [indexOf(rows), indexOf(offset)]),
+        rightAt(term, scan.range.index, first, indexOf(offset)),
+      ),
+    );
     return masked(sum, term.mask);
   });
-  return { kind: "update", out: out.id, base: each.eqn.base, indices: [rows, column], at, body: terms.reduce((a, b) => binary("add", a, b)), op: "add" };
+  return {
+    kind: "update",
+    out: out.id,
+    base: each.eqn.base,
+    indices: [rows, column],
+    at,
+    body: terms.reduce((a, b) => binary("add", a, b)),
+    op: "add",
+  };
 }

@@ -26,20 +26,37 @@ export const exchangeBytes = (lanes: number): number => (lanes === 1 ? 0 : 4 * 4
  * The scope with the long reductions of a body known: each lane takes a part, then all have the result. Only those that
  * every lane comes to, over a range that the step alone decides. Must stand where all invocations come by.
  */
-export function shareReductions(place: BlockPlace, scope: Scope, body: Scalar<Concrete>, facts: ColumnFacts, arrays: ExchangeArrays): Scope {
+export function shareReductions(
+  place: BlockPlace,
+  scope: Scope,
+  body: Scalar<Concrete>,
+  facts: ColumnFacts,
+  arrays: ExchangeArrays,
+): Scope {
   if (place.cut.lanes === 1) return scope;
   let inner = scope;
-  for (const reduce of shareable(body, facts)) inner = withKnown(inner, [[reduce, sharedReduce(place, inner, reduce, arrays)]]);
+  for (const reduce of shareable(body, facts))
+    inner = withKnown(inner, [[reduce, sharedReduce(place, inner, reduce, arrays)]]);
   return inner;
 }
 
-/** The outermost reductions that are worth it. One in a branch of a `select` is, if its range is empty where it is not wanted. */
+/**
+ * The outermost reductions that are worth it. One in a branch of a `select` is, if its range is empty where it is not
+ * wanted.
+ */
 function shareable(body: Scalar<Concrete>, facts: ColumnFacts): readonly Reduce<Concrete>[] {
   const found = new Set<Reduce<Concrete>>();
   const visit = (node: Scalar<Concrete>, conditional: boolean): void => {
     if (node.kind === "reduce") {
       const [range, ...others] = node.over;
-      if (range !== undefined && others.length === 0 && lengthOf(range, facts) >= worthSharing && isOfStep(range, facts) && !(conditional && conditionOf(range) === null)) found.add(node);
+      if (
+        range !== undefined &&
+        others.length === 0 &&
+        lengthOf(range, facts) >= worthSharing &&
+        isOfStep(range, facts) &&
+        !(conditional && conditionOf(range) === null)
+      )
+        found.add(node);
     } else if (node.kind === "select") {
       visit(node.condition, conditional);
       visit(node.then, true);
@@ -51,7 +68,9 @@ function shareable(body: Scalar<Concrete>, facts: ColumnFacts): readonly Reduce<
 }
 
 function isOfStep(range: Range<Concrete>, facts: ColumnFacts): boolean {
-  return [range.low, range.high].every((bound) => scalarLoads(bound).length === 0 && [...freeIndices(bound)].every((index) => index === facts.step));
+  return [range.low, range.high].every(
+    (bound) => scalarLoads(bound).length === 0 && [...freeIndices(bound)].every((index) => index === facts.step),
+  );
 }
 
 /** The most elements of a range. */
@@ -68,10 +87,16 @@ function sharedReduce(place: BlockPlace, scope: Scope, reduce: Reduce<Concrete>,
   const bounds = lowerRange(scope, range!);
   const [from, end] = [build.bind("from", bounds.from), build.bind("end", bounds.to)];
   const run = (): void => {
-    build.loop(range!.name, k.add(from, lane), end, (index) => {
-      const element = withIndices(scope, [[range!.index, index]]);
-      accumulate(build, reduce.op, accumulator, reduceBody(element, reduce, accumulator), index);
-    }, cut.lanes);
+    build.loop(
+      range!.name,
+      k.add(from, lane),
+      end,
+      (index) => {
+        const element = withIndices(scope, [[range!.index, index]]);
+        accumulate(build, reduce.op, accumulator, reduceBody(element, reduce, accumulator), index);
+      },
+      cut.lanes,
+    );
     combine(place, scope.target, reduce.op, accumulator, arrays);
   };
   const condition = conditionOf(range!);
@@ -80,10 +105,22 @@ function sharedReduce(place: BlockPlace, scope: Scope, reduce: Reduce<Concrete>,
   return build.bind(reduce.op, finishAccumulator(reduce, accumulator, k.sub(k.max(end, from), from)));
 }
 
-const subgroupCalls: { readonly [K in ReduceOp]?: "subgroupAdd" | "subgroupMax" | "subgroupMin" } = { sum: "subgroupAdd", mean: "subgroupAdd", count: "subgroupAdd", max: "subgroupMax", min: "subgroupMin" };
+const subgroupCalls: { readonly [K in ReduceOp]?: "subgroupAdd" | "subgroupMax" | "subgroupMin" } = {
+  sum: "subgroupAdd",
+  mean: "subgroupAdd",
+  count: "subgroupAdd",
+  max: "subgroupMax",
+  min: "subgroupMin",
+};
 
 /** Afterwards the accumulator of every lane of the row holds the whole. */
-function combine({ build, cut, lane, team }: BlockPlace, target: Target, op: ReduceOp, accumulator: Accumulator, arrays: ExchangeArrays): void {
+function combine(
+  { build, cut, lane, team }: BlockPlace,
+  target: Target,
+  op: ReduceOp,
+  accumulator: Accumulator,
+  arrays: ExchangeArrays,
+): void {
   const [value, best] = accumulator;
   if (fixedSubgroup(target) === cut.lanes) {
     const call = subgroupCalls[op];
@@ -101,17 +138,27 @@ function combine({ build, cut, lane, team }: BlockPlace, target: Target, op: Red
   }
   const start = build.bind("start", k.mul(team, cut.lanes));
   const names = accumulator.map((variable, at) => {
-    const element = variable.type === "bool" ? "u32" as const : variable.type;
+    const element = variable.type === "bool" ? ("u32" as const) : variable.type;
     const key = `${element} ${at}`;
     const name = arrays.get(key) ?? build.array("exchange", element, cut.rows * cut.lanes);
     arrays.set(key, name);
     return { name, element };
   });
-  const write = (): void => accumulator.forEach((variable, at) => build.add(k.storeShared(names[at]!.name, k.add(start, lane), variable.type === "bool" ? k.select(variable, k.u32(1), k.u32(0)) : variable)));
-  const read = (index: Expr): Expr[] => accumulator.map((variable, at) => {
-    const loaded = k.loadShared(names[at]!.name, names[at]!.element, index);
-    return build.bind("other", variable.type === "bool" ? k.notEqual(loaded, 0) : loaded);
-  });
+  const write = (): void =>
+    accumulator.forEach((variable, at) =>
+      build.add(
+        k.storeShared(
+          names[at]!.name,
+          k.add(start, lane),
+          variable.type === "bool" ? k.select(variable, k.u32(1), k.u32(0)) : variable,
+        ),
+      ),
+    );
+  const read = (index: Expr): Expr[] =>
+    accumulator.map((variable, at) => {
+      const loaded = k.loadShared(names[at]!.name, names[at]!.element, index);
+      return build.bind("other", variable.type === "bool" ? k.notEqual(loaded, 0) : loaded);
+    });
   write();
   build.barrier();
   for (let stride = cut.lanes / 2; stride >= 1; stride /= 2) {

@@ -48,10 +48,18 @@ export function termsOf(body: S, indices: TrailingIndices): readonly Term[] | st
 export function addedTo(body: S, base: ValueId, at: readonly S[]): S | null {
   const here = at.map((each) => scalarKey(each)).join(";");
   const all = addends(body, false);
-  const own = all.filter(({ scalar, negative }) => !negative && scalar.kind === "load" && scalar.tensor === base && scalar.at.map((each) => scalarKey(each)).join(";") === here);
+  const own = all.filter(
+    ({ scalar, negative }) =>
+      !negative &&
+      scalar.kind === "load" &&
+      scalar.tensor === base &&
+      scalar.at.map((each) => scalarKey(each)).join(";") === here,
+  );
   const rest = all.filter((each) => each !== own[0]);
   if (own.length !== 1 || rest.length === 0) return null;
-  return rest.map(({ scalar, negative }) => (negative ? unary("negate", scalar) : scalar)).reduce((a, b) => binary("add", a, b));
+  return rest
+    .map(({ scalar, negative }) => (negative ? unary("negate", scalar) : scalar))
+    .reduce((a, b) => binary("add", a, b));
 }
 
 interface Addend {
@@ -59,24 +67,39 @@ interface Addend {
   readonly negative: boolean;
 }
 
-/** What a scalar is the sum of. Products, quotients and conditions are distributed over sums, where `splits` says so. */
+/**
+ * What a scalar is the sum of. Products, quotients and conditions are distributed over sums, where `splits` says so.
+ */
 function addends(scalar: S, negative: boolean, splits: (scalar: S) => boolean = () => false): readonly Addend[] {
   if (scalar.kind === "unary" && scalar.op === "negate") return addends(scalar.a, !negative, splits);
   if (scalar.kind === "binary" && (scalar.op === "add" || scalar.op === "subtract")) {
-    return [...addends(scalar.a, negative, splits), ...addends(scalar.b, scalar.op === "subtract" ? !negative : negative, splits)];
+    return [
+      ...addends(scalar.a, negative, splits),
+      ...addends(scalar.b, scalar.op === "subtract" ? !negative : negative, splits),
+    ];
   }
   if (!splits(scalar)) return [{ scalar, negative }];
-  const over = (parts: readonly Addend[], make: (part: S) => S): readonly Addend[] => parts.map((part) => ({ ...part, scalar: make(part.scalar) }));
+  const over = (parts: readonly Addend[], make: (part: S) => S): readonly Addend[] =>
+    parts.map((part) => ({ ...part, scalar: make(part.scalar) }));
   if (scalar.kind === "binary" && scalar.op === "multiply") {
     const [left, right] = [addends(scalar.a, false, splits), addends(scalar.b, false, splits)];
-    if (left.length * right.length > 1) return left.flatMap((a) => right.map((b) => ({ scalar: binary("multiply", a.scalar, b.scalar), negative: negative !== (a.negative !== b.negative) })));
+    if (left.length * right.length > 1)
+      return left.flatMap((a) =>
+        right.map((b) => ({
+          scalar: binary("multiply", a.scalar, b.scalar),
+          negative: negative !== (a.negative !== b.negative),
+        })),
+      );
   } else if (scalar.kind === "binary" && scalar.op === "divide") {
     const parts = addends(scalar.a, negative, splits);
     if (parts.length > 1) return over(parts, (part) => binary("divide", part, scalar.b));
   } else if (scalar.kind === "select" && (constantOf(scalar.otherwise) === 0 || constantOf(scalar.then) === 0)) {
     const chosen = constantOf(scalar.otherwise) === 0;
     const parts = addends(chosen ? scalar.then : scalar.otherwise, negative, splits);
-    if (parts.length > 1) return over(parts, (part) => (chosen ? select(scalar.condition, part, constant(0)) : select(scalar.condition, constant(0), part)));
+    if (parts.length > 1)
+      return over(parts, (part) =>
+        chosen ? select(scalar.condition, part, constant(0)) : select(scalar.condition, constant(0), part),
+      );
   }
   return [{ scalar, negative }];
 }
@@ -93,7 +116,11 @@ function termOf(scalar: S, negated: boolean, indices: TrailingIndices): Term | s
       return;
     }
     const sofar = factors[side];
-    factors[side] = divides ? binary("divide", sofar ?? constant(1), node) : sofar === null ? node : binary("multiply", sofar, node);
+    factors[side] = divides
+      ? binary("divide", sofar ?? constant(1), node)
+      : sofar === null
+        ? node
+        : binary("multiply", sofar, node);
   };
   const visit = (node: S): void => {
     if (node.kind === "unary" && node.op === "negate") {
@@ -105,7 +132,11 @@ function termOf(scalar: S, negated: boolean, indices: TrailingIndices): Term | s
     } else if (node.kind === "binary" && node.op === "divide" && sideOf(node, indices) === null) {
       visit(node.a);
       put(node.b, true);
-    } else if (node.kind === "select" && (constantOf(node.otherwise) === 0 || constantOf(node.then) === 0) && sideOf(node, indices) === null) {
+    } else if (
+      node.kind === "select" &&
+      (constantOf(node.otherwise) === 0 || constantOf(node.then) === 0) &&
+      sideOf(node, indices) === null
+    ) {
       const chosen = constantOf(node.otherwise) === 0;
       for (const condition of chosen ? conjuncts(node.condition) : [unary("not", node.condition)]) {
         const side = sideOf(condition, indices);
@@ -117,13 +148,20 @@ function termOf(scalar: S, negated: boolean, indices: TrailingIndices): Term | s
   };
   visit(scalar);
   if (fault !== null) return fault;
-  const under = (side: Side): S => conditions[side].reduce<S>((then, condition) => select(condition, then, constant(0)), factors[side] ?? constant(1));
+  const under = (side: Side): S =>
+    conditions[side].reduce<S>((then, condition) => select(condition, then, constant(0)), factors[side] ?? constant(1));
   const multiplier = under("multiplier");
-  return { multiplier: negative ? unary("negate", multiplier) : multiplier, right: under("right"), mask: { factor: factors.mask, conditions: conditions.mask } };
+  return {
+    multiplier: negative ? unary("negate", multiplier) : multiplier,
+    right: under("right"),
+    mask: { factor: factors.mask, conditions: conditions.mask },
+  };
 }
 
 function conjuncts(condition: S): readonly S[] {
-  return condition.kind === "binary" && condition.op === "and" ? [...conjuncts(condition.a), ...conjuncts(condition.b)] : [condition];
+  return condition.kind === "binary" && condition.op === "and"
+    ? [...conjuncts(condition.a), ...conjuncts(condition.b)]
+    : [condition];
 }
 
 /** The side that an expression belongs to, or null for none. */
@@ -145,4 +183,3 @@ export function masked(sum: S, mask: Mask): S {
 export function rightAt(term: Term, step: IndexId, first: S, offset: S): S {
   return substitute(term.right, new Map([[step, binary("add", first, offset)]]));
 }
-

@@ -16,11 +16,18 @@ const groupSize = 64;
 /** One invocation an element; reductions are loops. Works for every eqn on every device. */
 export function loops(lowering: Lowering, eqn: Eqn<Concrete>): readonly Kernel[] {
   switch (eqn.kind) {
-    case "map": case "update": return [elementLoops(lowering, eqn)];
-    case "pack": return packLoops(lowering, eqn);
-    case "top": throw new InternalError("top is expanded before it is lowered");
-    case "scan": case "factor": throw new InternalError(`a ${eqn.kind} is several kernels`);
-    default: return eqn satisfies never;
+    case "map":
+    case "update":
+      return [elementLoops(lowering, eqn)];
+    case "pack":
+      return packLoops(lowering, eqn);
+    case "top":
+      throw new InternalError("top is expanded before it is lowered");
+    case "scan":
+    case "factor":
+      throw new InternalError(`a ${eqn.kind} is several kernels`);
+    default:
+      return eqn satisfies never;
   }
 }
 
@@ -30,7 +37,10 @@ function elementLoops(lowering: Lowering, eqn: Eqn<Concrete> & { readonly kind: 
   const bounds = boundsOf(lowering, eqn);
   const count = eqn.indices.reduce((product, range) => product * extent(range, bounds), 1);
   const workgroups = spread(Math.ceil(count / groupSize));
-  const position = build.bind("position", k.add(k.mul(workgroupPosition(workgroups), groupSize), k.builtin("local_index")));
+  const position = build.bind(
+    "position",
+    k.add(k.mul(workgroupPosition(workgroups), groupSize), k.builtin("local_index")),
+  );
   build.when(k.less(position, count), () => {
     const inner = bindPosition(scope, eqn.indices, bounds, position);
     const inside = insideRanges(inner, eqn.indices, bounds);
@@ -38,7 +48,13 @@ function elementLoops(lowering: Lowering, eqn: Eqn<Concrete> & { readonly kind: 
     if (inside === null) store();
     else build.when(inside, store);
   });
-  return build.finish({ name: lowering.nameOf(eqn), workgroupSize: [groupSize, 1, 1], workgroups, schedule: "loops", values: lowering.valuesOf(eqn) });
+  return build.finish({
+    name: lowering.nameOf(eqn),
+    workgroupSize: [groupSize, 1, 1],
+    workgroups,
+    schedule: "loops",
+    values: lowering.valuesOf(eqn),
+  });
 }
 
 /** One invocation a word, one kernel a section of the format. */
@@ -53,24 +69,45 @@ function packLoops(lowering: Lowering, eqn: Eqn<Concrete> & { readonly kind: "pa
   for (const section of format.sections(spec, shape)) {
     const build = lowering.builder();
     const scope = lowering.scope(build);
-    const element = (tensor: number) => (row: Expr, column: Expr): Expr => k.convert("f32", loadElement(scope, tensor, matrixIndices(lowering.graph.values[tensor]!.type.shape, build, row, column)));
+    const element =
+      (tensor: number) =>
+      (row: Expr, column: Expr): Expr =>
+        k.convert(
+          "f32",
+          loadElement(scope, tensor, matrixIndices(lowering.graph.values[tensor]!.type.shape, build, row, column)),
+        );
     const workgroups = spread(Math.ceil(section.words / groupSize));
     const word = build.bind("word", k.add(k.mul(workgroupPosition(workgroups), groupSize), k.builtin("local_index")));
     build.when(k.less(word, section.words), () => {
       const none = (): Expr => k.f32(0);
       const packed = format.packed(spec, shape, build, section.name, word, {
-        value: element(eqn.source), scale: eqn.scale === null ? none : element(eqn.scale), zero: eqn.zero === null ? none : element(eqn.zero),
+        value: element(eqn.source),
+        scale: eqn.scale === null ? none : element(eqn.scale),
+        zero: eqn.zero === null ? none : element(eqn.zero),
       });
       if (packed === null) throw new InternalError(`${spec.name} is packed on the host`);
       build.add(k.store(build.view(storage, "u32", "read_write"), k.add(word, section.offset), packed));
     });
-    kernels.push(build.finish({ name: `${lowering.nameOf(eqn)}_${section.name}`, workgroupSize: [groupSize, 1, 1], workgroups, schedule: "pack", values: lowering.valuesOf(eqn) }));
+    kernels.push(
+      build.finish({
+        name: `${lowering.nameOf(eqn)}_${section.name}`,
+        workgroupSize: [groupSize, 1, 1],
+        workgroups,
+        schedule: "pack",
+        values: lowering.valuesOf(eqn),
+      }),
+    );
   }
   return kernels;
 }
 
 /** Indices of a tensor of any rank, seen as [rows, columns] with the last axis as columns. */
-function matrixIndices(shape: readonly number[], build: { bind(hint: string, value: Expr): Expr }, row: Expr, column: Expr): Expr[] {
+function matrixIndices(
+  shape: readonly number[],
+  build: { bind(hint: string, value: Expr): Expr },
+  row: Expr,
+  column: Expr,
+): Expr[] {
   if (shape.length <= 1) return shape.length === 0 ? [] : [column];
   const at: Expr[] = [column];
   let rest = row;

@@ -34,13 +34,19 @@ const enoughTiles = 96;
 
 /** Products of fewer tokens are bound by memory, and of fewer outputs or columns by their start. */
 export function matrixPays(product: Product): boolean {
-  return product.sizes.m >= 32 && product.sizes.n >= 32 && product.sizes.m * product.sizes.n >= 4096 && (constantOf(product.terms[0]!.reduce.over[0]!.high) ?? Infinity) >= 32;
+  return (
+    product.sizes.m >= 32 &&
+    product.sizes.n >= 32 &&
+    product.sizes.m * product.sizes.n >= 4096 &&
+    (constantOf(product.terms[0]!.reduce.over[0]!.high) ?? Infinity) >= 32
+  );
 }
 
 /** The largest tile that the device has memory for and of which there are enough. */
 function tileOf(product: Product, sides: MatrixProduct, target: Target): MatrixTile {
   const pair = product.terms.length > 1;
-  const tiles = (tile: MatrixTile): number => product.sizes.batch * Math.ceil(product.sizes.m / rowsOf(tile, 0)) * Math.ceil(product.sizes.n / rowsOf(tile, 1));
+  const tiles = (tile: MatrixTile): number =>
+    product.sizes.batch * Math.ceil(product.sizes.m / rowsOf(tile, 0)) * Math.ceil(product.sizes.n / rowsOf(tile, 1));
   const least: MatrixTile = { subgroups: [2, 2], matrices: [1, 1] };
   const small: MatrixTile = { subgroups: [2, 2], matrices: pair ? [2, 1] : [2, 2] };
   const large: MatrixTile = { subgroups: [2, 2], matrices: pair ? [4, 2] : [4, 4] };
@@ -50,9 +56,13 @@ function tileOf(product: Product, sides: MatrixProduct, target: Target): MatrixT
 
 /** Bytes of workgroup memory that a tile takes: slices of each side, and a strip of results a subgroup and term. */
 function workgroupBytes(tile: MatrixTile, { left, right }: MatrixProduct): number {
-  const sliceBytes = (side: Operand, rows: number): number => 2 * (side.along === "k" ? rows * (slice + pad) : slice * (rows + pad));
+  const sliceBytes = (side: Operand, rows: number): number =>
+    2 * (side.along === "k" ? rows * (slice + pad) : slice * (rows + pad));
   const stripBytes = 4 * tile.subgroups[0] * tile.subgroups[1] * matrixSize * stripStride(tile);
-  return sliceBytes(left, rowsOf(tile, 0)) + right.reduce((sum, side) => sum + sliceBytes(side, rowsOf(tile, 1)) + stripBytes, 0);
+  return (
+    sliceBytes(left, rowsOf(tile, 0)) +
+    right.reduce((sum, side) => sum + sliceBytes(side, rowsOf(tile, 1)) + stripBytes, 0)
+  );
 }
 
 /** Elements between the rows of a strip of results: padded to whole vectors of 16 bytes in other banks. */
@@ -61,7 +71,8 @@ const stripStride = (tile: MatrixTile): number => tile.matrices[1] * matrixSize 
 const rowsOf = (tile: MatrixTile, axis: 0 | 1): number => tile.subgroups[axis] * tile.matrices[axis] * matrixSize;
 
 /**
- * A product by matrices of 16 x 16: slices of both sides are staged in workgroup memory as they lie, each subgroup keeps
+ * A product by matrices of 16 x 16: slices of both sides are staged in workgroup memory as they lie, each subgroup
+ * keeps
  * a few result matrices. Where the result is symmetric, tiles above the diagonal are left to those below it.
  */
 export function matrix(lowering: Lowering, eqn: Elements, product: Product, sides: MatrixProduct): Kernel {
@@ -76,25 +87,45 @@ export function matrix(lowering: Lowering, eqn: Elements, product: Product, side
   const count = counts.reduce((a, b) => a * b, 1);
   const workgroups = spread(count);
   const position = build.bind("tile", workgroupPosition(workgroups));
-  const symmetric = rowsM === rowsN && product.terms.length === 1 && eqn.indices.length === 2 && batch === 1 && hasSymmetricBody(eqn);
+  const symmetric =
+    rowsM === rowsN && product.terms.length === 1 && eqn.indices.length === 2 && batch === 1 && hasSymmetricBody(eqn);
 
   const body = (): void => {
     const [batchAt, tileM, tileN] = tileAt(build, position, counts);
     const work = (): void => {
-      const batched = bindPosition(lowering.scope(build), product.batch.map((axis) => eqn.indices[axis]!), bounds, batchAt);
+      const batched = bindPosition(
+        lowering.scope(build),
+        product.batch.map((axis) => eqn.indices[axis]!),
+        bounds,
+        batchAt,
+      );
       const firstM = build.bind("first_m", k.mul(tileM, rowsM));
       const firstN = build.bind("first_n", k.mul(tileN, rowsN));
       const group = build.bind("group", k.builtin("subgroup_index"));
       const place: Place = {
-        build, tile, size, lanes, firstM, firstN,
+        build,
+        tile,
+        size,
+        lanes,
+        firstM,
+        firstN,
         ownM: build.bind("own_m", k.mul(k.div(group, tile.subgroups[1]), tile.matrices[0] * matrixSize)),
         ownN: build.bind("own_n", k.mul(k.rem(group, tile.subgroups[1]), tile.matrices[1] * matrixSize)),
       };
-      const tokenScope = (m: Expr): Scope => bindPosition(batched, product.m.map((axis) => eqn.indices[axis]!), bounds, m);
+      const tokenScope = (m: Expr): Scope =>
+        bindPosition(
+          batched,
+          product.m.map((axis) => eqn.indices[axis]!),
+          bounds,
+          m,
+        );
       const results = accumulate(place, batched, sides, tokenScope);
       const scopeAt = (m: Expr, n: Expr): Scope => withIndices(tokenScope(m), [[eqn.indices[product.n]!.index, n]]);
       const finish = (sums: readonly Expr[], m: Expr, n: Expr): void => {
-        const scope = withKnown(scopeAt(m, n), product.terms.map((term, at) => [term.reduce, sums[at]!] as const));
+        const scope = withKnown(
+          scopeAt(m, n),
+          product.terms.map((term, at) => [term.reduce, sums[at]!] as const),
+        );
         storeElement(lowering, scope, eqn, lowerScalar(scope, eqn.body));
       };
       const mirrored = symmetric ? k.notEqual(tileM, tileN) : null;
@@ -106,20 +137,39 @@ export function matrix(lowering: Lowering, eqn: Elements, product: Product, side
   const wanted = isWanted(workgroups, count, position);
   if (wanted === null) body();
   else build.when(wanted, body);
-  return build.finish({ name: lowering.nameOf(eqn), workgroupSize: [size, 1, 1], workgroups, schedule: "matrix", values: lowering.valuesOf(eqn) });
+  return build.finish({
+    name: lowering.nameOf(eqn),
+    workgroupSize: [size, 1, 1],
+    workgroups,
+    schedule: "matrix",
+    values: lowering.valuesOf(eqn),
+  });
 }
 
 /** Tile rows that are walked together, so that what workgroups under way at one time read stays in a cache. */
 const bandRows = 8;
 
-/** The batch, and the tile along m and n, of a position: in bands of a few tile rows, column by column within a band. */
-function tileAt(build: KernelBuilder, position: Expr, [, rows = 1, columns = 1]: readonly number[]): readonly [Expr, Expr, Expr] {
+/**
+ * The batch, and the tile along m and n, of a position: in bands of a few tile rows, column by column within a band.
+ */
+function tileAt(
+  build: KernelBuilder,
+  position: Expr,
+  [, rows = 1, columns = 1]: readonly number[],
+): readonly [Expr, Expr, Expr] {
   const inBatch = rows * columns;
   const at = build.bind("at", k.rem(position, inBatch));
   const band = build.bind("band", k.div(at, bandRows * columns));
   const inBand = build.bind("in_band", k.rem(at, bandRows * columns));
-  const height = rows % bandRows === 0 ? k.u32(bandRows) : build.bind("height", k.min(k.sub(k.u32(rows), k.mul(band, bandRows)), bandRows));
-  return [build.bind("batch", k.div(position, inBatch)), build.bind("tile_m", k.add(k.mul(band, bandRows), k.rem(inBand, height))), build.bind("tile_n", k.div(inBand, height))];
+  const height =
+    rows % bandRows === 0
+      ? k.u32(bandRows)
+      : build.bind("height", k.min(k.sub(k.u32(rows), k.mul(band, bandRows)), bandRows));
+  return [
+    build.bind("batch", k.div(position, inBatch)),
+    build.bind("tile_m", k.add(k.mul(band, bandRows), k.rem(inBand, height))),
+    build.bind("tile_n", k.div(inBand, height)),
+  ];
 }
 
 /** Where the kernel is: its tile, and the first row and column of the subgroup's matrices in it. */
@@ -159,58 +209,94 @@ function accumulate(place: Place, scope: Scope, sides: MatrixProduct, tokenScope
   };
   const left = stagedOf(sides.left, "left_tile", rowsOf(tile, 0), firstM);
   const right = sides.right.map((side) => stagedOf(side, "right_tile", rowsOf(tile, 1), firstN));
-  const results = right.map(() => range(tile.matrices[0]).map(() => range(tile.matrices[1]).map(() => {
-    const name = build.fresh("sum");
-    build.add({ kind: "matrix", name });
-    return name;
-  })));
-  const { bound } = sides;
-  const endOf = (m: Expr): Expr => k.min(lowerRange(tokenScope(k.min(m, sides.left.outer - 1)), bound!.range).to, sides.left.inner);
-  const end = bound?.rises === true ? build.bind("end", endOf(k.add(firstM, rowsOf(tile, 0) - 1))) : k.u32(sides.left.inner);
-  build.loop("slice", k.u32(0), end, (from) => {
-    // all loads first, so that they are under way together
-    const stores = [left, ...right].map((side) => stage(place, side, from, bound !== null && side === left ? endOf : null));
-    for (const store of stores) store();
-    build.barrier();
-    for (let column = 0; column < slice; column += matrixSize) {
-      const load = (staged: Staged, role: "left" | "right", row: Expr): string => {
-        const name = build.fresh(role);
-        const byColumn = staged.side.along === "k";
-        const index = byColumn ? k.add(k.mul(row, staged.stride), column) : k.add(row, column * staged.stride);
-        // a left matrix has m for its rows and k for its columns, a right one k for its rows and n for its columns
-        build.add({ kind: "load_matrix", name, role, array: staged.array, index: build.bind("at", index), stride: k.u32(staged.stride), columns: (role === "left") !== byColumn });
+  const results = right.map(() =>
+    range(tile.matrices[0]).map(() =>
+      range(tile.matrices[1]).map(() => {
+        const name = build.fresh("sum");
+        build.add({ kind: "matrix", name });
         return name;
-      };
-      const lefts = range(tile.matrices[0]).map((i) => load(left, "left", k.add(ownM, i * matrixSize)));
-      right.forEach((side, term) => range(tile.matrices[1]).forEach((j) => {
-        const name = load(side, "right", k.add(ownN, j * matrixSize));
-        lefts.forEach((each, i) => build.add({ kind: "multiply_matrices", result: results[term]![i]![j]!, left: each, right: name }));
-      }));
-    }
-    build.barrier();
-  }, slice);
+      }),
+    ),
+  );
+  const { bound } = sides;
+  const endOf = (m: Expr): Expr =>
+    k.min(lowerRange(tokenScope(k.min(m, sides.left.outer - 1)), bound!.range).to, sides.left.inner);
+  const end =
+    bound?.rises === true ? build.bind("end", endOf(k.add(firstM, rowsOf(tile, 0) - 1))) : k.u32(sides.left.inner);
+  build.loop(
+    "slice",
+    k.u32(0),
+    end,
+    (from) => {
+      // all loads first, so that they are under way together
+      const stores = [left, ...right].map((side) =>
+        stage(place, side, from, bound !== null && side === left ? endOf : null),
+      );
+      for (const store of stores) store();
+      build.barrier();
+      for (let column = 0; column < slice; column += matrixSize) {
+        const load = (staged: Staged, role: "left" | "right", row: Expr): string => {
+          const name = build.fresh(role);
+          const byColumn = staged.side.along === "k";
+          const index = byColumn ? k.add(k.mul(row, staged.stride), column) : k.add(row, column * staged.stride);
+          // a left matrix has m for its rows and k for its columns, a right one k for its rows and n for its columns
+          build.add({
+            kind: "load_matrix",
+            name,
+            role,
+            array: staged.array,
+            index: build.bind("at", index),
+            stride: k.u32(staged.stride),
+            columns: (role === "left") !== byColumn,
+          });
+          return name;
+        };
+        const lefts = range(tile.matrices[0]).map((i) => load(left, "left", k.add(ownM, i * matrixSize)));
+        right.forEach((side, term) =>
+          range(tile.matrices[1]).forEach((j) => {
+            const name = load(side, "right", k.add(ownN, j * matrixSize));
+            lefts.forEach((each, i) =>
+              build.add({ kind: "multiply_matrices", result: results[term]![i]![j]!, left: each, right: name }),
+            );
+          }),
+        );
+      }
+      build.barrier();
+    },
+    slice,
+  );
   return results;
 }
 
-/** Loads an invocation's share of a slice, of each row up to its end; the function returned puts it into workgroup memory. */
+/**
+ * Loads an invocation's share of a slice, of each row up to its end; the function returned puts it into workgroup
+ * memory.
+ */
 function stage({ build, size }: Place, staged: Staged, from: Expr, endOf: ((outer: Expr) => Expr) | null): () => void {
   const { side, array, stride, rows, start, first } = staged;
   const local = k.builtin("local_index");
   const [lines, runs] = side.along === "k" ? [rows, slice / run] : [slice, rows / run];
   const buffer = build.view(side.storage, "vec4<u32>", "read");
-  const pieces: { readonly value: Expr; readonly at: Expr; readonly last: Expr | null; readonly left: Expr | null }[] = [];
+  const pieces: { readonly value: Expr; readonly at: Expr; readonly last: Expr | null; readonly left: Expr | null }[] =
+    [];
   for (let piece = 0; piece * size < lines * runs; piece++) {
     const element = build.bind("element", k.add(local, piece * size));
     const last = (piece + 1) * size > lines * runs ? k.less(element, lines * runs) : null;
     const line = build.bind("line", k.div(element, runs));
     const at = build.bind("run", k.rem(element, runs));
-    const [outer, column] = side.along === "k" ? [k.add(first, line), k.add(from, k.mul(at, run))] : [k.add(first, k.mul(at, run)), k.add(from, line)];
+    const [outer, column] =
+      side.along === "k"
+        ? [k.add(first, line), k.add(from, k.mul(at, run))]
+        : [k.add(first, k.mul(at, run)), k.add(from, line)];
     const inside = [
       ...(last === null ? [] : [last]),
       ...(side.outer % rows === 0 ? [] : [k.less(outer, side.outer)]),
       ...(side.inner % slice === 0 ? [] : [k.less(column, side.inner)]),
     ];
-    const address = side.along === "k" ? k.add(k.add(start, k.mul(line, side.pitch / run)), k.add(k.div(from, run), at)) : k.add(k.add(start, k.mul(k.add(from, line), side.pitch / run)), at);
+    const address =
+      side.along === "k"
+        ? k.add(k.add(start, k.mul(line, side.pitch / run)), k.add(k.div(from, run), at))
+        : k.add(k.add(start, k.mul(k.add(from, line), side.pitch / run)), at);
     let value: Expr;
     if (inside.length === 0) value = build.bind("values", k.loadBuffer(buffer, "vec4<u32>", address));
     else {
@@ -224,13 +310,20 @@ function stage({ build, size }: Place, staged: Staged, from: Expr, endOf: ((oute
   }
   return () => {
     for (const { value, at, last, left } of pieces) {
-      const store = (): void => range(run / 2).forEach((pair) => {
-        const halves = build.bind("halves", k.bitcast("vec2<f16>", k.component(value, pair)));
-        for (const half of [0, 1]) {
-          const one = k.component(halves, half);
-          build.add(k.storeShared(array, k.add(at, 2 * pair + half), left === null ? one : k.select(k.greater(left, 2 * pair + half), one, k.f16(0))));
-        }
-      });
+      const store = (): void =>
+        range(run / 2).forEach((pair) => {
+          const halves = build.bind("halves", k.bitcast("vec2<f16>", k.component(value, pair)));
+          for (const half of [0, 1]) {
+            const one = k.component(halves, half);
+            build.add(
+              k.storeShared(
+                array,
+                k.add(at, 2 * pair + half),
+                left === null ? one : k.select(k.greater(left, 2 * pair + half), one, k.f16(0)),
+              ),
+            );
+          }
+        });
       if (last === null) store();
       else build.when(last, store);
     }
@@ -248,8 +341,14 @@ interface Writing {
   readonly finish: (sums: readonly Expr[], m: Expr, n: Expr) => void;
 }
 
-/** The results through workgroup memory, a row of each subgroup's matrices at a time, and from there to their places. */
-function writeResults({ build, tile, size, lanes, firstM, firstN, ownM, ownN }: Place, results: Results, writing: Writing): void {
+/**
+ * The results through workgroup memory, a row of each subgroup's matrices at a time, and from there to their places.
+ */
+function writeResults(
+  { build, tile, size, lanes, firstM, firstN, ownM, ownN }: Place,
+  results: Results,
+  writing: Writing,
+): void {
   const { m, n, group, mirrored, finish } = writing;
   const width = tile.matrices[1] * matrixSize;
   const stride = stripStride(tile);
@@ -257,24 +356,53 @@ function writeResults({ build, tile, size, lanes, firstM, firstN, ownM, ownN }: 
   const strip = build.bind("strip_start", k.mul(group, matrixSize * stride));
   const lane = build.bind("lane", k.builtin("subgroup_lane"));
   range(tile.matrices[0]).forEach((i) => {
-    results.forEach((term, t) => term[i]!.forEach((name, j) => build.add({ kind: "store_matrix", name, array: arrays[t]!, index: build.bind("at", k.add(strip, j * matrixSize)), stride: k.u32(stride) })));
+    results.forEach((term, t) =>
+      term[i]!.forEach((name, j) =>
+        build.add({
+          kind: "store_matrix",
+          name,
+          array: arrays[t]!,
+          index: build.bind("at", k.add(strip, j * matrixSize)),
+          stride: k.u32(stride),
+        }),
+      ),
+    );
     build.barrier();
     const top = build.bind("top", k.add(k.add(firstM, ownM), i * matrixSize));
     const side = build.bind("side", k.add(firstN, ownN));
     const each = (rowOf: (element: Expr) => Expr, columnOf: (element: Expr) => Expr, swap: boolean): void => {
-      build.loop("element", lane, k.u32(matrixSize * width), (element) => {
-        const [row, column] = [build.bind("row", rowOf(element)), build.bind("column", columnOf(element))];
-        const [atM, atN] = [build.bind("m", k.add(top, row)), build.bind("n", k.add(side, column))];
-        build.when(k.and(k.less(atM, m), k.less(atN, n)), () => {
-          const sums = arrays.map((array) => build.bind("sum", k.loadShared(array, "f32", k.add(strip, k.add(k.mul(row, stride), column)))));
-          if (swap) finish(sums, atN, atM);
-          else finish(sums, atM, atN);
-        });
-      }, lanes);
+      build.loop(
+        "element",
+        lane,
+        k.u32(matrixSize * width),
+        (element) => {
+          const [row, column] = [build.bind("row", rowOf(element)), build.bind("column", columnOf(element))];
+          const [atM, atN] = [build.bind("m", k.add(top, row)), build.bind("n", k.add(side, column))];
+          build.when(k.and(k.less(atM, m), k.less(atN, n)), () => {
+            const sums = arrays.map((array) =>
+              build.bind("sum", k.loadShared(array, "f32", k.add(strip, k.add(k.mul(row, stride), column)))),
+            );
+            if (swap) finish(sums, atN, atM);
+            else finish(sums, atM, atN);
+          });
+        },
+        lanes,
+      );
     };
-    each((element) => k.div(element, width), (element) => k.rem(element, width), false);
+    each(
+      (element) => k.div(element, width),
+      (element) => k.rem(element, width),
+      false,
+    );
     // neighbours write neighbours there, too
-    if (mirrored !== null) build.when(mirrored, () => each((element) => k.rem(element, matrixSize), (element) => k.div(element, matrixSize), true));
+    if (mirrored !== null)
+      build.when(mirrored, () =>
+        each(
+          (element) => k.rem(element, matrixSize),
+          (element) => k.div(element, matrixSize),
+          true,
+        ),
+      );
     build.barrier();
   });
 }

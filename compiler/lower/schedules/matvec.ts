@@ -25,11 +25,17 @@ export interface MatvecShape {
   readonly rows: number;
   /** Units a lane takes in one turn of the loop, so that their loads are under way together. */
   readonly unroll: number;
-  /** How many times a team takes rows, one after the other: more than once where the workgroup has computed its activations for itself. */
+  /**
+   * How many times a team takes rows, one after the other: more than once where the workgroup has computed its
+   * activations for itself.
+   */
   readonly turns: number;
 }
 
-/** Workgroups that compute their activations for themselves: some for each multiprocessor of a large GPU, that it may hide their start. */
+/**
+ * Workgroups that compute their activations for themselves: some for each multiprocessor of a large GPU, that it may
+ * hide their start.
+ */
 const stagedWorkgroups = 528;
 
 /** The most tokens a matvec takes: each is an accumulator a row. */
@@ -47,15 +53,34 @@ export function matvecApplies(product: Product, target: Target): boolean {
   const { m } = product.sizes;
   if (quadsApply(product, target)) return false;
   // many tokens of a packed weight with enough rows that tiles fill the chip: a tile unpacks each weight once for all
-  if (m > 8 && product.sizes.n >= 16384 && product.terms.some((term) => (term.rows?.unit?.columns ?? 1) > 16)) return false;
-  if (leftReduces(product) && !(canStage(product, target) && product.terms.every((term) => (term.rows?.unit?.columns ?? 1) % 4 === 0))) return false;
-  return m <= matvecTokens && product.terms.every((term) => term.rows !== null && !term.rows.load.guarded && wholeRange(term) && m * Math.min(m > chunkedTokens ? chunkColumns : Infinity, term.rows.unit?.columns ?? 1) <= heldActivations);
+  if (m > 8 && product.sizes.n >= 16384 && product.terms.some((term) => (term.rows?.unit?.columns ?? 1) > 16))
+    return false;
+  if (
+    leftReduces(product) &&
+    !(canStage(product, target) && product.terms.every((term) => (term.rows?.unit?.columns ?? 1) % 4 === 0))
+  )
+    return false;
+  return (
+    m <= matvecTokens &&
+    product.terms.every(
+      (term) =>
+        term.rows !== null &&
+        !term.rows.load.guarded &&
+        wholeRange(term) &&
+        m * Math.min(m > chunkedTokens ? chunkColumns : Infinity, term.rows.unit?.columns ?? 1) <= heldActivations,
+    )
+  );
 }
 
 /** Whether k runs over all columns of the rows. */
 function wholeRange(term: ProductTerm): boolean {
   const [range] = term.reduce.over;
-  return range !== undefined && term.rows !== null && constantOf(range.low) === 0 && constantOf(range.high) === term.rows.shape.columns;
+  return (
+    range !== undefined &&
+    term.rows !== null &&
+    constantOf(range.low) === 0 &&
+    constantOf(range.high) === term.rows.shape.columns
+  );
 }
 
 /** The cut for a device. */
@@ -72,7 +97,8 @@ export function matvecShape(product: Product, target: Target): MatvecShape {
   const rows = Math.max(1, Math.min(wanted, Math.floor(32 / accumulators)));
   // without subgroups of that size a team is the workgroup
   const staged = leftReduces(product);
-  const teams = subgroup !== lanes ? 1 : Math.max(1, Math.floor(Math.min(staged ? 256 : 128, target.maxInvocations) / lanes));
+  const teams =
+    subgroup !== lanes ? 1 : Math.max(1, Math.floor(Math.min(staged ? 256 : 128, target.maxInvocations) / lanes));
   const turns = staged ? Math.max(1, Math.floor(product.sizes.n / (rows * teams * stagedWorkgroups))) : 1;
   return { lanes, teams, rows, unroll: columns <= 32 && product.sizes.m === 1 ? 2 : 1, turns };
 }
@@ -90,10 +116,25 @@ export function matvec(lowering: Lowering, eqn: MapEqn, product: Product, shape:
   const lane = shape.lanes === 1 ? k.u32(0) : build.bind("lane", k.rem(local, shape.lanes));
 
   const axisIndex = (axis: number): IndexId => eqn.indices[axis]!.index;
-  const bindAxes = (scope: Scope, at: Expr, axes: readonly number[]): Scope => bindPosition(scope, axes.map((axis) => eqn.indices[axis]!), lowering.bounds, at);
-  const tokensOf = (scope: Scope): readonly Scope[] => Array.from({ length: product.sizes.m }, (_, token) => bindAxes(scope, k.u32(token), product.m));
+  const bindAxes = (scope: Scope, at: Expr, axes: readonly number[]): Scope =>
+    bindPosition(
+      scope,
+      axes.map((axis) => eqn.indices[axis]!),
+      lowering.bounds,
+      at,
+    );
+  const tokensOf = (scope: Scope): readonly Scope[] =>
+    Array.from({ length: product.sizes.m }, (_, token) => bindAxes(scope, k.u32(token), product.m));
 
-  const staged = leftReduces(product) ? stageLeft(lowering, build, product.terms[0]!, tokensOf(bindAxes(lowering.scope(build), k.u32(0), product.batch)), size) : null;
+  const staged = leftReduces(product)
+    ? stageLeft(
+        lowering,
+        build,
+        product.terms[0]!,
+        tokensOf(bindAxes(lowering.scope(build), k.u32(0), product.batch)),
+        size,
+      )
+    : null;
   const arrays = new Map<string, string>();
 
   // the rows of one team
@@ -101,13 +142,22 @@ export function matvec(lowering: Lowering, eqn: MapEqn, product: Product, shape:
     // teams past the end repeat the last one's work, so that all take part in barriers and subgroup operations
     const teamAt = build.bind("team_at", k.min(team, teamCount - 1));
     const batchPosition = product.sizes.batch === 1 ? k.u32(0) : build.bind("batch", k.div(teamAt, rowTeams));
-    const first = build.bind("first_row", k.mul(product.sizes.batch === 1 ? teamAt : k.rem(teamAt, rowTeams), shape.rows));
+    const first = build.bind(
+      "first_row",
+      k.mul(product.sizes.batch === 1 ? teamAt : k.rem(teamAt, rowTeams), shape.rows),
+    );
     const batched = bindAxes(lowering.scope(build), batchPosition, product.batch);
     const tokens = tokensOf(batched);
-    const rowIndices = Array.from({ length: shape.rows }, (_, row) => build.bind("n", k.min(k.add(first, row), nExtent - 1)));
+    const rowIndices = Array.from({ length: shape.rows }, (_, row) =>
+      build.bind("n", k.min(k.add(first, row), nExtent - 1)),
+    );
 
     const results = new Map<ProductTerm, Expr[][]>();
-    for (const term of product.terms) results.set(term, rowIndices.map(() => tokens.map(() => build.variable("acc", k.f32(0)))));
+    for (const term of product.terms)
+      results.set(
+        term,
+        rowIndices.map(() => tokens.map(() => build.variable("acc", k.f32(0)))),
+      );
     // terms with the same left side share its reads
     for (const group of groupByLeft(product.terms)) {
       const rows = group[0]!.rows!;
@@ -115,7 +165,18 @@ export function matvec(lowering: Lowering, eqn: MapEqn, product: Product, shape:
       const units = rows.shape.columns / columns;
       const oneUnit = (unitIndex: Expr): void => {
         const firstColumn = build.bind("column", k.mul(unitIndex, columns));
-        const opened = group.flatMap((term) => rowIndices.map((n, r) => openUnit(lowering, build, term.rows!, withIndices(batched, [[axisIndex(product.n), n]]), unitIndex, results.get(term)![r]!)));
+        const opened = group.flatMap((term) =>
+          rowIndices.map((n, r) =>
+            openUnit(
+              lowering,
+              build,
+              term.rows!,
+              withIndices(batched, [[axisIndex(product.n), n]]),
+              unitIndex,
+              results.get(term)![r]!,
+            ),
+          ),
+        );
         // many tokens' activations would not fit the registers for a whole unit
         const width = product.sizes.m > chunkedTokens ? Math.min(columns, chunkColumns) : columns;
         for (let from = 0; from < columns; from += width) {
@@ -126,34 +187,70 @@ export function matvec(lowering: Lowering, eqn: MapEqn, product: Product, shape:
         for (const each of opened) each.close();
       };
       const unroll = units % (shape.lanes * shape.unroll) === 0 ? shape.unroll : 1;
-      build.loop("unit", lane, k.u32(units), (unitIndex) => {
-        for (let turn = 0; turn < unroll; turn++) oneUnit(turn === 0 ? unitIndex : build.bind("unit", k.add(unitIndex, turn * shape.lanes)));
-      }, shape.lanes * unroll);
+      build.loop(
+        "unit",
+        lane,
+        k.u32(units),
+        (unitIndex) => {
+          for (let turn = 0; turn < unroll; turn++)
+            oneUnit(turn === 0 ? unitIndex : build.bind("unit", k.add(unitIndex, turn * shape.lanes)));
+        },
+        shape.lanes * unroll,
+      );
     }
 
     for (const accumulators of results.values()) {
-      for (const row of accumulators) for (const accumulator of row) if (shape.lanes > 1) combineTeam(build, target, shape, size, lane, accumulator, arrays);
+      for (const row of accumulators)
+        for (const accumulator of row)
+          if (shape.lanes > 1) combineTeam(build, target, shape, size, lane, accumulator, arrays);
     }
     const inRange = k.less(team, teamCount);
     build.when(shape.lanes === 1 ? inRange : k.and(inRange, k.equal(lane, 0)), () => {
       rowIndices.forEach((n, r) => {
-        const finish = (): void => tokens.forEach((token, t) => {
-          const scope = withKnown(withIndices(token, [[axisIndex(product.n), atPosition(eqn.indices[product.n]!, lowering.bounds, n)]]), product.terms.map((term) => [term.reduce, k.convert(term.reduce.dtype, results.get(term)![r]![t]!)] as const));
-          storeElement(lowering, scope, eqn, lowerScalar(scope, eqn.body));
-        });
+        const finish = (): void =>
+          tokens.forEach((token, t) => {
+            const scope = withKnown(
+              withIndices(token, [[axisIndex(product.n), atPosition(eqn.indices[product.n]!, lowering.bounds, n)]]),
+              product.terms.map(
+                (term) => [term.reduce, k.convert(term.reduce.dtype, results.get(term)![r]![t]!)] as const,
+              ),
+            );
+            storeElement(lowering, scope, eqn, lowerScalar(scope, eqn.body));
+          });
         if (nExtent % shape.rows === 0) finish();
         else build.when(k.less(k.add(first, r), nExtent), finish);
       });
     });
   };
 
-  const teamOf = (turn: k.Operand): Expr => build.bind("team", k.add(k.mul(k.add(k.mul(workgroupPosition(workgroups), shape.turns), turn), shape.teams), k.div(local, shape.lanes)));
+  const teamOf = (turn: k.Operand): Expr =>
+    build.bind(
+      "team",
+      k.add(
+        k.mul(k.add(k.mul(workgroupPosition(workgroups), shape.turns), turn), shape.teams),
+        k.div(local, shape.lanes),
+      ),
+    );
   if (shape.turns === 1) walk(teamOf(0));
   else build.loop("turn", k.u32(0), k.u32(shape.turns), (turn) => walk(teamOf(turn)));
-  return build.finish({ name: lowering.nameOf(eqn), workgroupSize: [size, 1, 1], workgroups, schedule: "matvec", values: lowering.valuesOf(eqn) });
+  return build.finish({
+    name: lowering.nameOf(eqn),
+    workgroupSize: [size, 1, 1],
+    workgroups,
+    schedule: "matvec",
+    values: lowering.valuesOf(eqn),
+  });
 }
 
-function combineTeam(build: KernelBuilder, target: Target, shape: MatvecShape, size: number, lane: Expr, accumulator: Expr, arrays: Map<string, string>): void {
+function combineTeam(
+  build: KernelBuilder,
+  target: Target,
+  shape: MatvecShape,
+  size: number,
+  lane: Expr,
+  accumulator: Expr,
+  arrays: Map<string, string>,
+): void {
   if (fixedSubgroup(target) === shape.lanes) build.assign(accumulator, k.call("subgroupAdd", [accumulator]));
   else combineWorkgroup(build, target, size, lane, "sum", [accumulator], arrays);
 }
@@ -179,7 +276,10 @@ function firstColumnOf(column: number | Expr): number {
  * bits: a chain of selects, where an index into memory would cost a load for each entry.
  */
 function pick(build: KernelBuilder, group: readonly Expr[], column: Expr): Expr {
-  const position = build.bind("position", firstColumnOf(column) === 0 ? column : (column as Expr & { readonly kind: "binary" }).a);
+  const position = build.bind(
+    "position",
+    firstColumnOf(column) === 0 ? column : (column as Expr & { readonly kind: "binary" }).a,
+  );
   let candidates = group;
   for (let bit = 0; candidates.length > 1; bit++) {
     const high = build.bind("high", k.notEqual(k.bitAnd(position, 1 << bit), 0));
@@ -189,7 +289,9 @@ function pick(build: KernelBuilder, group: readonly Expr[], column: Expr): Expr 
   return build.bind("x", candidates[0]!);
 }
 
-/** A unit of one row that has been read and is being added to the accumulators of the tokens, some columns at a time. */
+/**
+ * A unit of one row that has been read and is being added to the accumulators of the tokens, some columns at a time.
+ */
 interface OpenUnit {
   /** Adds `width` columns from `from` on; `activations` are those columns' for each token. */
   add(activations: readonly (readonly Expr[])[], from: number, width: number): void;
@@ -197,20 +299,34 @@ interface OpenUnit {
 }
 
 /** Reads a unit of a row. */
-function openUnit(lowering: Lowering, build: KernelBuilder, rows: ProductRows, scope: Scope, unit: Expr, accumulators: readonly Expr[]): OpenUnit {
+function openUnit(
+  lowering: Lowering,
+  build: KernelBuilder,
+  rows: ProductRows,
+  scope: Scope,
+  unit: Expr,
+  accumulators: readonly Expr[],
+): OpenUnit {
   const words = build.words(lowering.storage[rows.load.tensor]!);
   const row = rowAt(lowering.graph, rows, scope);
   if (rows.unit === null) {
     const value = build.bind("w", rows.format.locate(rows.spec, rows.shape, words, row, unit));
     return {
-      add: (activations) => accumulators.forEach((accumulator, token) => build.assign(accumulator, k.fma(value, activations[token]![0]!, accumulator))),
+      add: (activations) =>
+        accumulators.forEach((accumulator, token) =>
+          build.assign(accumulator, k.fma(value, activations[token]![0]!, accumulator)),
+        ),
       close: () => {},
     };
   }
   const stored = rows.format.stored(rows.spec, rows.shape, words, row, unit);
   const pattern = rows.format.pattern(rows.spec);
   const group = pattern?.kind === "nm" ? pattern.m : rows.unit.columns;
-  const entries = stored.entries.map((entry) => ({ column: entry.column, first: firstColumnOf(entry.column), value: build.bind("w", stored.zero === null ? entry.value : k.sub(entry.value, stored.zero)) }));
+  const entries = stored.entries.map((entry) => ({
+    column: entry.column,
+    first: firstColumnOf(entry.column),
+    value: build.bind("w", stored.zero === null ? entry.value : k.sub(entry.value, stored.zero)),
+  }));
   const scale = stored.scale === null ? null : build.bind("scale", stored.scale);
   const sums = scale === null ? accumulators : accumulators.map(() => build.variable("partial", k.f32(0)));
   return {
@@ -218,13 +334,19 @@ function openUnit(lowering: Lowering, build: KernelBuilder, rows: ProductRows, s
       const some = entries.filter((entry) => entry.first >= from && entry.first < from + width);
       sums.forEach((sum, token) => {
         for (const { column, first, value } of some) {
-          const activation = typeof column === "number" ? activations[token]![column - from]! : pick(build, activations[token]!.slice(first - from, first - from + group), column);
+          const activation =
+            typeof column === "number"
+              ? activations[token]![column - from]!
+              : pick(build, activations[token]!.slice(first - from, first - from + group), column);
           build.assign(sum, k.fma(value, activation, sum));
         }
       });
     },
     close() {
-      if (scale !== null) accumulators.forEach((accumulator, token) => build.assign(accumulator, k.fma(sums[token]!, scale, accumulator)));
+      if (scale !== null)
+        accumulators.forEach((accumulator, token) =>
+          build.assign(accumulator, k.fma(sums[token]!, scale, accumulator)),
+        );
     },
   };
 }

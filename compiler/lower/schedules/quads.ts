@@ -34,12 +34,21 @@ export interface QuadShape {
 /** Whether lanes 4i .. 4i+3 of a workgroup form quads, and the product is large enough. */
 export function quadsApply(product: Product, target: Target): boolean {
   const { sizes, terms } = product;
-  return target.kind === "cpu" && target.subgroups !== null && target.subgroups.min >= 4 && sizes.m >= 4
-    && Math.ceil(sizes.m / 4) <= maxWorkgroups && sizes.batch <= maxWorkgroups
-    && terms.every(({ reduce, left, rows }) => constantOf(reduce.over[0]!.low) === 0
-      // lanes walk to the end of the farthest token of their tile
-      && (constantOf(reduce.over[0]!.high) !== null || readsAnywhere(left, reduce.over[0]!.index))
-      && (rows?.unit == null || rows.unit.entries === rows.unit.columns));
+  return (
+    target.kind === "cpu" &&
+    target.subgroups !== null &&
+    target.subgroups.min >= 4 &&
+    sizes.m >= 4 &&
+    Math.ceil(sizes.m / 4) <= maxWorkgroups &&
+    sizes.batch <= maxWorkgroups &&
+    terms.every(
+      ({ reduce, left, rows }) =>
+        constantOf(reduce.over[0]!.low) === 0 &&
+        // lanes walk to the end of the farthest token of their tile
+        (constantOf(reduce.over[0]!.high) !== null || readsAnywhere(left, reduce.over[0]!.index)) &&
+        (rows?.unit == null || rows.unit.entries === rows.unit.columns),
+    )
+  );
 }
 
 /** The cut of a product. */
@@ -58,48 +67,93 @@ export function quads(lowering: Lowering, eqn: Elements, product: Product, shape
   const bounds = boundsOf(lowering, eqn);
   const { tm, tn, lanes } = shape;
   const { sizes } = product;
-  const workgroups: [number, number, number] = [Math.ceil(sizes.n / (lanes * tn)), Math.ceil(sizes.m / tm), sizes.batch];
+  const workgroups: [number, number, number] = [
+    Math.ceil(sizes.n / (lanes * tn)),
+    Math.ceil(sizes.m / tm),
+    sizes.batch,
+  ];
   const local = k.builtin("local_index");
   const q = build.bind("q", k.bitAnd(local, 3));
   const firstN = build.bind("first_n", k.mul(k.add(k.mul(k.builtin("workgroup_id.x"), lanes), local), tn));
   const firstM = build.bind("first_m", k.mul(k.builtin("workgroup_id.y"), tm));
 
-  const bindAxes = (scope: Scope, at: Expr, axes: readonly number[]): Scope => bindPosition(scope, axes.map((axis) => eqn.indices[axis]!), bounds, at);
+  const bindAxes = (scope: Scope, at: Expr, axes: readonly number[]): Scope =>
+    bindPosition(
+      scope,
+      axes.map((axis) => eqn.indices[axis]!),
+      bounds,
+      at,
+    );
   const batched = bindAxes(lowering.scope(build), k.builtin("workgroup_id.z"), product.batch);
   const inM = (at: Expr): Expr => k.min(at, sizes.m - 1);
   // lane q loads token 4i + q of the tile
-  const loaded = range(tm / 4).map((i) => bindAxes(batched, build.bind("m", inM(k.add(k.add(firstM, 4 * i), q))), product.m));
-  const columns = range(tn).map((j) => bindAxes(batched, build.bind("n", k.min(k.add(firstN, j), sizes.n - 1)), [product.n]));
-  const sums = new Map<ProductTerm, Expr[][]>(product.terms.map((term) => [term, range(tm).map(() => range(tn).map(() => build.variable("acc", k.f32(0))))]));
+  const loaded = range(tm / 4).map((i) =>
+    bindAxes(batched, build.bind("m", inM(k.add(k.add(firstM, 4 * i), q))), product.m),
+  );
+  const columns = range(tn).map((j) =>
+    bindAxes(batched, build.bind("n", k.min(k.add(firstN, j), sizes.n - 1)), [product.n]),
+  );
+  const sums = new Map<ProductTerm, Expr[][]>(
+    product.terms.map((term) => [term, range(tm).map(() => range(tn).map(() => build.variable("acc", k.f32(0))))]),
+  );
 
-  const wanted = tileInside(batched, eqn, product, bounds, { firstM, rowsM: tm, firstN: k.mul(k.builtin("workgroup_id.x"), lanes * tn), rowsN: lanes * tn });
+  const wanted = tileInside(batched, eqn, product, bounds, {
+    firstM,
+    rowsM: tm,
+    firstN: k.mul(k.builtin("workgroup_id.x"), lanes * tn),
+    rowsN: lanes * tn,
+  });
   const body = (): void => {
     for (const group of passes(lowering, product.terms)) {
       const term = group[0]!;
       const bound = loopBound(lowering, build, batched, bindAxes, product, term, { firstM, tm, inM });
       const step = stepOf(group, bound.exact);
-      const limits = bound.exact !== null ? null : loaded.map((scope) => build.bind("limit", k.min(lowerRange(scope, term.reduce.over[0]!).to, bound.end)));
+      const limits =
+        bound.exact !== null
+          ? null
+          : loaded.map((scope) => build.bind("limit", k.min(lowerRange(scope, term.reduce.over[0]!).to, bound.end)));
       const last = bound.exact === null ? build.bind("last", k.sub(k.max(bound.end, 1), 1)) : null;
-      build.loop("column", k.u32(0), bound.end, (column) => {
-        const aligned = hullOf(eqn.indices[product.n]!, bounds).low % 4 === 0;
-        const rights = group.map((each) => (aligned ? acrossColumns(lowering, build, each, columns, eqn.indices[product.n]!.index, column, step, last) : null)
-          ?? columns.map((scope) => rightColumns(lowering, build, each, scope, column, step, last)));
-        for (let chunk = 0; chunk < step; chunk += 4) {
-          const width = Math.min(4, step - chunk);
-          for (let i = 0; i < tm / 4; i++) {
-            const left = leftChunk(lowering, build, term, loaded[i]!, k.add(column, chunk), width, last, limits?.[i] ?? null);
-            for (let r = 0; r < 4; r++) {
-              const mine = r === 0 ? left : swap(build, left, r);
-              group.forEach((each, g) => range(tn).forEach((j) => {
-                const sum = sums.get(each)![4 * i + r]![j]!;
-                let value = sum;
-                for (let at = 0; at < width; at++) value = k.fma(mine[at]!, rights[g]![j]![chunk + at]!, value);
-                build.assign(sum, value);
-              }));
+      build.loop(
+        "column",
+        k.u32(0),
+        bound.end,
+        (column) => {
+          const aligned = hullOf(eqn.indices[product.n]!, bounds).low % 4 === 0;
+          const rights = group.map(
+            (each) =>
+              (aligned
+                ? acrossColumns(lowering, build, each, columns, eqn.indices[product.n]!.index, column, step, last)
+                : null) ?? columns.map((scope) => rightColumns(lowering, build, each, scope, column, step, last)),
+          );
+          for (let chunk = 0; chunk < step; chunk += 4) {
+            const width = Math.min(4, step - chunk);
+            for (let i = 0; i < tm / 4; i++) {
+              const left = leftChunk(
+                lowering,
+                build,
+                term,
+                loaded[i]!,
+                k.add(column, chunk),
+                width,
+                last,
+                limits?.[i] ?? null,
+              );
+              for (let r = 0; r < 4; r++) {
+                const mine = r === 0 ? left : swap(build, left, r);
+                group.forEach((each, g) =>
+                  range(tn).forEach((j) => {
+                    const sum = sums.get(each)![4 * i + r]![j]!;
+                    let value = sum;
+                    for (let at = 0; at < width; at++) value = k.fma(mine[at]!, rights[g]![j]![chunk + at]!, value);
+                    build.assign(sum, value);
+                  }),
+                );
+              }
             }
           }
-        }
-      }, step);
+        },
+        step,
+      );
     }
 
     for (let i = 0; i < tm / 4; i++) {
@@ -109,7 +163,12 @@ export function quads(lowering: Lowering, eqn: Elements, product: Product, shape
           const token = bindAxes(batched, m, product.m);
           for (let j = 0; j < tn; j++) {
             const finish = (): void => {
-              const scope = withKnown(bindAxes(token, k.add(firstN, j), [product.n]), product.terms.map((term) => [term.reduce, k.convert(term.reduce.dtype, sums.get(term)![4 * i + r]![j]!)] as const));
+              const scope = withKnown(
+                bindAxes(token, k.add(firstN, j), [product.n]),
+                product.terms.map(
+                  (term) => [term.reduce, k.convert(term.reduce.dtype, sums.get(term)![4 * i + r]![j]!)] as const,
+                ),
+              );
               const store = (): void => storeElement(lowering, scope, eqn, lowerScalar(scope, eqn.body));
               const inside = insideRanges(scope, eqn.indices, bounds);
               if (inside === null) store();
@@ -124,7 +183,13 @@ export function quads(lowering: Lowering, eqn: Elements, product: Product, shape
   };
   if (wanted === null) body();
   else build.when(wanted, body);
-  return build.finish({ name: lowering.nameOf(eqn), workgroupSize: [lanes, 1, 1], workgroups, schedule: "quads", values: lowering.valuesOf(eqn) });
+  return build.finish({
+    name: lowering.nameOf(eqn),
+    workgroupSize: [lanes, 1, 1],
+    workgroups,
+    schedule: "quads",
+    values: lowering.valuesOf(eqn),
+  });
 }
 
 /** 0, 1, ..., count - 1. */
@@ -133,11 +198,21 @@ function range(count: number): number[] {
 }
 
 /** Where the walk over k ends, the same for all lanes: a constant, or what the farthest token of the tile needs. */
-function loopBound(lowering: Lowering, build: KernelBuilder, batched: Scope, bindAxes: (scope: Scope, at: Expr, axes: readonly number[]) => Scope, product: Product, term: ProductTerm, tile: { firstM: Expr; tm: number; inM: (at: Expr) => Expr }): { readonly end: Expr; readonly exact: number | null } {
+function loopBound(
+  lowering: Lowering,
+  build: KernelBuilder,
+  batched: Scope,
+  bindAxes: (scope: Scope, at: Expr, axes: readonly number[]) => Scope,
+  product: Product,
+  term: ProductTerm,
+  tile: { firstM: Expr; tm: number; inM: (at: Expr) => Expr },
+): { readonly end: Expr; readonly exact: number | null } {
   const bounds = term.reduce.over[0]!;
   const high = constantOf(bounds.high);
   if (high !== null) return { end: k.u32(high), exact: high };
-  const ends = range(tile.tm).map((at) => lowerRange(bindAxes(batched, build.bind("m", tile.inM(k.add(tile.firstM, at))), product.m), bounds).to);
+  const ends = range(tile.tm).map(
+    (at) => lowerRange(bindAxes(batched, build.bind("m", tile.inM(k.add(tile.firstM, at))), product.m), bounds).to,
+  );
   const farthest = ends.reduce((a, b) => k.max(a, b));
   const size = axisExtents(lowering, term);
   return { end: build.bind("end", size === null ? farthest : k.min(farthest, size)), exact: null };
@@ -147,31 +222,54 @@ function loopBound(lowering: Lowering, build: KernelBuilder, batched: Scope, bin
 function stepOf(group: readonly ProductTerm[], length: number | null): number {
   const unit = Math.max(...group.map((term) => term.rows?.unit?.columns ?? 1));
   if (length === null) return 4;
-  for (const step of [unit, 2 * unit, 4 * unit, 8 * unit]) if (step >= 8 && step % 4 === 0 && length % step === 0) return step;
+  for (const step of [unit, 2 * unit, 4 * unit, 8 * unit])
+    if (step >= 8 && step % 4 === 0 && length % step === 0) return step;
   for (const step of [unit, 4 * unit]) if (step % 4 === 0 && length % step === 0) return step;
   return length % unit === 0 ? unit : 1;
 }
 
 /** The right side at `step` columns from `column` on, for the output of a scope. */
-function rightColumns(lowering: Lowering, build: KernelBuilder, term: ProductTerm, scope: Scope, column: Expr, step: number, last: Expr | null): Expr[] {
+function rightColumns(
+  lowering: Lowering,
+  build: KernelBuilder,
+  term: ProductTerm,
+  scope: Scope,
+  column: Expr,
+  step: number,
+  last: Expr | null,
+): Expr[] {
   const { rows } = term;
   const unit = rows?.unit ?? null;
   if (rows !== null && unit !== null && last === null && !rows.load.guarded && step % unit.columns === 0) {
     const row = rowAt(lowering.graph, rows, scope);
     const values: Expr[] = [];
     for (let at = 0; at < step; at += unit.columns) {
-      const stored = rows.format.stored(rows.spec, rows.shape, build.words(lowering.storage[rows.load.tensor]!), row, build.bind("unit", k.add(k.div(column, unit.columns), at / unit.columns)));
+      const stored = rows.format.stored(
+        rows.spec,
+        rows.shape,
+        build.words(lowering.storage[rows.load.tensor]!),
+        row,
+        build.bind("unit", k.add(k.div(column, unit.columns), at / unit.columns)),
+      );
       for (const entry of stored.entries) {
         const shifted = stored.zero === null ? entry.value : k.sub(entry.value, stored.zero);
-        values[at + (entry.column as number)] = build.bind("w", stored.scale === null ? shifted : k.mul(shifted, stored.scale));
+        values[at + (entry.column as number)] = build.bind(
+          "w",
+          stored.scale === null ? shifted : k.mul(shifted, stored.scale),
+        );
       }
     }
     return values;
   }
   return range(step).map((at) => {
     const position = k.add(column, at);
-    const inner = withIndices(scope, [[term.reduce.over[0]!.index, last === null ? position : build.bind("at", k.min(position, last))]]);
-    return build.bind("w", term.right.map((factor) => k.convert("f32", lowerScalar(inner, factor))).reduce((a, b) => k.mul(a, b)));
+    const inner = withIndices(scope, [
+      [term.reduce.over[0]!.index, last === null ? position : build.bind("at", k.min(position, last))],
+    ]);
+    return build.bind(
+      "w",
+      term.right.map((factor) => k.convert("f32", lowerScalar(inner, factor))).reduce((a, b) => k.mul(a, b)),
+    );
   });
 }
 
@@ -179,13 +277,28 @@ function rightColumns(lowering: Lowering, build: KernelBuilder, term: ProductTer
  * The right side as one vector of four neighbouring outputs a column, where it is a dense tensor whose last index is n
  * (the values of an attention); else null. Result [output][column].
  */
-function acrossColumns(lowering: Lowering, build: KernelBuilder, term: ProductTerm, columns: readonly Scope[], n: number, column: Expr, step: number, last: Expr | null): Expr[][] | null {
+function acrossColumns(
+  lowering: Lowering,
+  build: KernelBuilder,
+  term: ProductTerm,
+  columns: readonly Scope[],
+  n: number,
+  column: Expr,
+  step: number,
+  last: Expr | null,
+): Expr[][] | null {
   const [only, ...rest] = term.right;
   const load = only === undefined ? undefined : withoutCasts(only);
   if (load?.kind !== "load" || rest.length > 0 || load.guarded || columns.length !== 4) return null;
   const { type } = lowering.graph.values[load.tensor]!;
   const storage = lowering.storage[load.tensor];
-  if (storage === null || storage === undefined || type.format !== null || (type.dtype !== "f32" && type.dtype !== "f16")) return null;
+  if (
+    storage === null ||
+    storage === undefined ||
+    type.format !== null ||
+    (type.dtype !== "f32" && type.dtype !== "f16")
+  )
+    return null;
   const { shape, at } = joinAxes(type.shape, load.at);
   const end = at[at.length - 1];
   const size = shape[shape.length - 1]!;
@@ -195,9 +308,14 @@ function acrossColumns(lowering: Lowering, build: KernelBuilder, term: ProductTe
   const result: Expr[][] = columns.map(() => []);
   for (let each = 0; each < step; each++) {
     const position = k.add(column, each);
-    const scope = withIndices(columns[0]!, [[term.reduce.over[0]!.index, last === null ? position : build.bind("at", k.min(position, last))]]);
+    const scope = withIndices(columns[0]!, [
+      [term.reduce.over[0]!.index, last === null ? position : build.bind("at", k.min(position, last))],
+    ]);
     // the size is a multiple of four, so the four of a lane are in range or all past the end, and then clamped
-    const start = flatten([...shape.slice(0, -1), size / 4], [...at.slice(0, -1).map((index) => lowerIndex(scope, index)), k.div(lowerIndex(scope, end), 4)]);
+    const start = flatten(
+      [...shape.slice(0, -1), size / 4],
+      [...at.slice(0, -1).map((index) => lowerIndex(scope, index)), k.div(lowerIndex(scope, end), 4)],
+    );
     const four = build.bind("w4", k.convert("vec4<f32>", k.loadBuffer(buffer, element, start)));
     result.forEach((row, j) => row.push(k.component(four, j)));
   }
@@ -205,11 +323,21 @@ function acrossColumns(lowering: Lowering, build: KernelBuilder, term: ProductTe
 }
 
 /** The left side at `width` columns for the token that this lane loads; zero past the token's own limit. */
-function leftChunk(lowering: Lowering, build: KernelBuilder, term: ProductTerm, scope: Scope, column: Expr, width: number, last: Expr | null, limit: Expr | null): Expr[] {
+function leftChunk(
+  lowering: Lowering,
+  build: KernelBuilder,
+  term: ProductTerm,
+  scope: Scope,
+  column: Expr,
+  width: number,
+  last: Expr | null,
+  limit: Expr | null,
+): Expr[] {
   if (last === null) return leftUnit(lowering, build, { term, tokens: [scope], firstColumn: column }, width)[0]!;
   // the walk ends at a multiple of the width or before the axis does, so a whole vector is in range
   const vectors = vectorLoads(lowering, build, scope, { term, tokens: [scope], firstColumn: column }, width);
-  if (vectors !== null) return vectors.map((value, at) => build.bind("x", k.select(k.less(k.add(column, at), limit!), value, 0)));
+  if (vectors !== null)
+    return vectors.map((value, at) => build.bind("x", k.select(k.less(k.add(column, at), limit!), value, 0)));
   return range(width).map((at) => {
     const position = build.bind("at", k.add(column, at));
     const inner = withIndices(scope, [[term.reduce.over[0]!.index, k.min(position, last)]]);

@@ -31,13 +31,19 @@ export interface RowShape {
 export function rowShape(eqn: Elements): RowShape | null {
   const own = new Set<IndexId>(eqn.indices.map((range) => range.index));
   // innermost first: one that contains fewer others
-  const reductions = [...scalarReductions(eqn.body)].sort((a, b) => scalarReductions(a).length - scalarReductions(b).length);
-  const outermost = reductions.filter((reduce) => !reductions.some((other) => other !== reduce && scalarReductions(other.body).includes(reduce)));
+  const reductions = [...scalarReductions(eqn.body)].sort(
+    (a, b) => scalarReductions(a).length - scalarReductions(b).length,
+  );
+  const outermost = reductions.filter(
+    (reduce) => !reductions.some((other) => other !== reduce && scalarReductions(other.body).includes(reduce)),
+  );
   if (outermost.length === 0) return null;
   const rowIndices = new Set(outermost.flatMap((reduce) => [...freeIndices(reduce)]).filter((index) => own.has(index)));
   const outer = eqn.indices.flatMap((range, axis) => (rowIndices.has(range.index) ? [axis] : []));
   const inner = eqn.indices.flatMap((range, axis) => (rowIndices.has(range.index) ? [] : [axis]));
-  const shared = reductions.filter((reduce) => !isUnevenMean(reduce) && [...freeIndices(reduce)].every((index) => rowIndices.has(index)));
+  const shared = reductions.filter(
+    (reduce) => !isUnevenMean(reduce) && [...freeIndices(reduce)].every((index) => rowIndices.has(index)),
+  );
   return { outer, inner, shared };
 }
 
@@ -47,7 +53,8 @@ export function rows(lowering: Lowering, eqn: Elements, shape: RowShape, size: n
   const scope = lowering.scope(build);
   const outer = shape.outer.map((axis) => eqn.indices[axis]!);
   const own = shape.inner.map((axis) => eqn.indices[axis]!);
-  const sizeOf = (ranges: Elements["indices"]): number => ranges.reduce((product, range) => product * extent(range, lowering.bounds), 1);
+  const sizeOf = (ranges: Elements["indices"]): number =>
+    ranges.reduce((product, range) => product * extent(range, lowering.bounds), 1);
   const count = sizeOf(outer);
   const workgroups = spread(count);
   const lane = k.builtin("local_index");
@@ -55,7 +62,8 @@ export function rows(lowering: Lowering, eqn: Elements, shape: RowShape, size: n
 
   const body = (): void => {
     let inner = bindPosition(scope, outer, lowering.bounds, workgroupPosition(workgroups));
-    for (const reduce of shape.shared) inner = withKnown(inner, [[reduce, teamReduce(lowering, inner, reduce, lane, size, arrays)]]);
+    for (const reduce of shape.shared)
+      inner = withKnown(inner, [[reduce, teamReduce(lowering, inner, reduce, lane, size, arrays)]]);
     const elements = sizeOf(own);
     const one = (position: Expr): void => {
       const element = bindPosition(inner, own, lowering.bounds, position);
@@ -67,11 +75,27 @@ export function rows(lowering: Lowering, eqn: Elements, shape: RowShape, size: n
   const wanted = isWanted(workgroups, count, workgroupPosition(workgroups));
   if (wanted === null) body();
   else build.when(wanted, body);
-  return build.finish({ name: lowering.nameOf(eqn), workgroupSize: [size, 1, 1], workgroups, schedule: "rows", values: lowering.valuesOf(eqn) });
+  return build.finish({
+    name: lowering.nameOf(eqn),
+    workgroupSize: [size, 1, 1],
+    workgroups,
+    schedule: "rows",
+    values: lowering.valuesOf(eqn),
+  });
 }
 
-/** A reduction whose innermost index (the last of `over`) is spread over the invocations of the workgroup; `arrays` holds the kernel's workgroup memory for it. */
-export function teamReduce(lowering: Lowering, scope: Scope, reduce: Reduce, lane: Expr, size: number, arrays: Map<string, string>): Expr {
+/**
+ * A reduction whose innermost index (the last of `over`) is spread over the invocations of the workgroup; `arrays`
+ * holds the kernel's workgroup memory for it.
+ */
+export function teamReduce(
+  lowering: Lowering,
+  scope: Scope,
+  reduce: Reduce,
+  lane: Expr,
+  size: number,
+  arrays: Map<string, string>,
+): Expr {
   const { build } = scope;
   const accumulator = startAccumulator(build, reduce);
   const last = reduce.over.length - 1;
@@ -81,11 +105,17 @@ export function teamReduce(lowering: Lowering, scope: Scope, reduce: Reduce, lan
     const { from, to } = lowerRange(inner, range);
     const end = build.bind("end", to);
     count = k.mul(count, k.sub(k.max(end, from), from));
-    build.loop(range.name, depth === last ? k.add(from, lane) : from, end, (index) => {
-      const element = withIndices(inner, [[range.index, index]]);
-      if (depth < last) nest(element, depth + 1);
-      else accumulate(build, reduce.op, accumulator, reduceBody(element, reduce, accumulator), index);
-    }, depth === last ? size : 1);
+    build.loop(
+      range.name,
+      depth === last ? k.add(from, lane) : from,
+      end,
+      (index) => {
+        const element = withIndices(inner, [[range.index, index]]);
+        if (depth < last) nest(element, depth + 1);
+        else accumulate(build, reduce.op, accumulator, reduceBody(element, reduce, accumulator), index);
+      },
+      depth === last ? size : 1,
+    );
   };
   nest(scope, 0);
   combineWorkgroup(build, lowering.target, size, lane, reduce.op, accumulator, arrays);

@@ -31,7 +31,9 @@ export function tiledApplies(lowering: Lowering, product: Product, eqn: Elements
   return product.terms.every((term) => {
     const { index, low, high } = term.reduce.over[0]!;
     if (constantOf(low) === 0 && constantOf(high) !== null) return true;
-    const perToken = product.m.some((axis) => [low, high].some((bound) => freeIndices(bound).has(eqn.indices[axis]!.index)));
+    const perToken = product.m.some((axis) =>
+      [low, high].some((bound) => freeIndices(bound).has(eqn.indices[axis]!.index)),
+    );
     return readsAnywhere(term.right, index) && (!perToken || axisExtents(lowering, term) !== null);
   });
 }
@@ -43,12 +45,19 @@ export function tileShape(product: Product, target: Target): TileShape {
   const { m, n } = product.sizes;
   // few tokens: all of them in one tile, so that a weight is unpacked once; many: 64 sums an invocation, and slices as
   // short as a unit allows, for workgroup memory decides how many tiles are under way (bench/h100.md)
-  const wanted: TileShape = m <= 16 ? (columns > 32 ? { threads: [32, 4], tm: 4, tn: 2, k: 64 } : { threads: [64, 2], tm: 8, tn: 2, k: 32 })
-    : n <= 32 ? { threads: [8, 16], tm: 4, tn: 4, k: Math.max(16, columns) }
-    : { threads: [16, 8], tm: 8, tn: pair ? 4 : 8, k: Math.max(16, columns) };
-  const words = (tile: TileShape): number => tile.k * (tile.threads[1] * tile.tm + product.terms.length * tile.threads[0] * tile.tn);
+  const wanted: TileShape =
+    m <= 16
+      ? columns > 32
+        ? { threads: [32, 4], tm: 4, tn: 2, k: 64 }
+        : { threads: [64, 2], tm: 8, tn: 2, k: 32 }
+      : n <= 32
+        ? { threads: [8, 16], tm: 4, tn: 4, k: Math.max(16, columns) }
+        : { threads: [16, 8], tm: 8, tn: pair ? 4 : 8, k: Math.max(16, columns) };
+  const words = (tile: TileShape): number =>
+    tile.k * (tile.threads[1] * tile.tm + product.terms.length * tile.threads[0] * tile.tn);
   let tile = wanted;
-  while (4 * words(tile) > target.maxWorkgroupMemory && tile.tm * tile.tn > 1) tile = tile.tm >= tile.tn ? { ...tile, tm: tile.tm / 2 } : { ...tile, tn: tile.tn / 2 };
+  while (4 * words(tile) > target.maxWorkgroupMemory && tile.tm * tile.tn > 1)
+    tile = tile.tm >= tile.tn ? { ...tile, tm: tile.tm / 2 } : { ...tile, tn: tile.tn / 2 };
   return tile;
 }
 
@@ -65,18 +74,34 @@ export function tiled(lowering: Lowering, eqn: Elements, product: Product, tile:
   const workgroups = spread(count);
   const local = k.builtin("local_index");
   const position = build.bind("tile", workgroupPosition(workgroups));
-  const [batchAt, tileM, tileN] = unflatten(build, position, [product.sizes.batch, tilesM, tilesN], ["batch", "tile_m", "tile_n"]) as [Expr, Expr, Expr];
+  const [batchAt, tileM, tileN] = unflatten(
+    build,
+    position,
+    [product.sizes.batch, tilesM, tilesN],
+    ["batch", "tile_m", "tile_n"],
+  ) as [Expr, Expr, Expr];
   const firstM = build.bind("first_m", k.mul(tileM, rowsM));
   const firstN = build.bind("first_n", k.mul(tileN, rowsN));
   const threadN = build.bind("thread_n", k.rem(local, tile.threads[0]));
   const threadM = build.bind("thread_m", k.div(local, tile.threads[0]));
 
-  const bindAxes = (scope: Scope, at: Expr, axes: readonly number[]): Scope => bindPosition(scope, axes.map((axis) => eqn.indices[axis]!), bounds, at);
+  const bindAxes = (scope: Scope, at: Expr, axes: readonly number[]): Scope =>
+    bindPosition(
+      scope,
+      axes.map((axis) => eqn.indices[axis]!),
+      bounds,
+      at,
+    );
   const batched = bindAxes(lowering.scope(build), batchAt, product.batch);
   const tokenScope = (m: Expr): Scope => bindAxes(batched, m, product.m);
   const columnScope = (n: Expr): Scope => bindAxes(batched, n, [product.n]);
 
-  const accumulators = new Map<ProductTerm, Expr[][]>(product.terms.map((term) => [term, Array.from({ length: tile.tm }, () => Array.from({ length: tile.tn }, () => build.variable("acc", k.f32(0))))]));
+  const accumulators = new Map<ProductTerm, Expr[][]>(
+    product.terms.map((term) => [
+      term,
+      Array.from({ length: tile.tm }, () => Array.from({ length: tile.tn }, () => build.variable("acc", k.f32(0)))),
+    ]),
+  );
   const leftTile = build.array("left_tile", "f32", tile.k * rowsM);
   const rightTiles = product.terms.map((_, at) => build.array(`right_tile_${at}`, "f32", tile.k * rowsN));
 
@@ -86,36 +111,76 @@ export function tiled(lowering: Lowering, eqn: Elements, product: Product, tile:
     for (const group of passes(lowering, product.terms)) {
       const [range] = group[0]!.reduce.over;
       const { high, perToken } = columnBound(lowering, batched, group[0]!, product, eqn);
-      build.loop("slice", k.u32(0), high, (slice) => {
-        // left[kk][m]
-        build.loop("at", local, k.u32(tile.k * rowsM), (at) => {
-          const kk = build.bind("kk", k.rem(at, tile.k));
-          const m = build.bind("m", k.div(at, tile.k));
-          const column = build.bind("column", k.add(slice, kk));
-          const token = build.bind("token", k.add(firstM, m));
-          const value = build.variable("left", k.f32(0));
-          build.when(k.and(k.less(token, product.sizes.m), k.less(column, high)), () => {
-            const scope = withIndices(tokenScope(token), [[range!.index, column]]);
-            if (!perToken) build.assign(value, leftValue(scope, group[0]!));
-            else {
-              const { from, to } = lowerRange(scope, range!);
-              build.when(k.and(k.greaterEqual(column, from), k.less(column, to)), () => build.assign(value, leftValue(scope, group[0]!)));
+      build.loop(
+        "slice",
+        k.u32(0),
+        high,
+        (slice) => {
+          // left[kk][m]
+          build.loop(
+            "at",
+            local,
+            k.u32(tile.k * rowsM),
+            (at) => {
+              const kk = build.bind("kk", k.rem(at, tile.k));
+              const m = build.bind("m", k.div(at, tile.k));
+              const column = build.bind("column", k.add(slice, kk));
+              const token = build.bind("token", k.add(firstM, m));
+              const value = build.variable("left", k.f32(0));
+              build.when(k.and(k.less(token, product.sizes.m), k.less(column, high)), () => {
+                const scope = withIndices(tokenScope(token), [[range!.index, column]]);
+                if (!perToken) build.assign(value, leftValue(scope, group[0]!));
+                else {
+                  const { from, to } = lowerRange(scope, range!);
+                  build.when(k.and(k.greaterEqual(column, from), k.less(column, to)), () =>
+                    build.assign(value, leftValue(scope, group[0]!)),
+                  );
+                }
+              });
+              build.add(k.storeShared(leftTile, k.add(k.mul(kk, rowsM), m), value));
+            },
+            size,
+          );
+          group.forEach((term) =>
+            stageRight(lowering, build, product, term, {
+              tile,
+              rowsN,
+              size,
+              slice,
+              high,
+              firstN,
+              array: rightTiles[product.terms.indexOf(term)]!,
+              columnScope,
+              local,
+            }),
+          );
+          build.barrier();
+          build.loop("kk", k.u32(0), k.u32(tile.k), (kk) => {
+            const left = Array.from({ length: tile.tm }, (_, i) =>
+              build.bind(
+                "a",
+                k.loadShared(leftTile, "f32", k.add(k.mul(kk, rowsM), k.add(k.mul(threadM, tile.tm), i))),
+              ),
+            );
+            for (const term of group) {
+              const array = rightTiles[product.terms.indexOf(term)]!;
+              const right = Array.from({ length: tile.tn }, (_, j) =>
+                build.bind(
+                  "b",
+                  k.loadShared(array, "f32", k.add(k.mul(kk, rowsN), k.add(threadN, j * tile.threads[0]))),
+                ),
+              );
+              accumulators
+                .get(term)!
+                .forEach((row, i) =>
+                  row.forEach((accumulator, j) => build.assign(accumulator, k.fma(left[i]!, right[j]!, accumulator))),
+                );
             }
           });
-          build.add(k.storeShared(leftTile, k.add(k.mul(kk, rowsM), m), value));
-        }, size);
-        group.forEach((term) => stageRight(lowering, build, product, term, { tile, rowsN, size, slice, high, firstN, array: rightTiles[product.terms.indexOf(term)]!, columnScope, local }));
-        build.barrier();
-        build.loop("kk", k.u32(0), k.u32(tile.k), (kk) => {
-          const left = Array.from({ length: tile.tm }, (_, i) => build.bind("a", k.loadShared(leftTile, "f32", k.add(k.mul(kk, rowsM), k.add(k.mul(threadM, tile.tm), i)))));
-          for (const term of group) {
-            const array = rightTiles[product.terms.indexOf(term)]!;
-            const right = Array.from({ length: tile.tn }, (_, j) => build.bind("b", k.loadShared(array, "f32", k.add(k.mul(kk, rowsN), k.add(threadN, j * tile.threads[0])))));
-            accumulators.get(term)!.forEach((row, i) => row.forEach((accumulator, j) => build.assign(accumulator, k.fma(left[i]!, right[j]!, accumulator))));
-          }
-        });
-        build.barrier();
-      }, tile.k);
+          build.barrier();
+        },
+        tile.k,
+      );
     }
 
     for (let i = 0; i < tile.tm; i++) {
@@ -123,8 +188,15 @@ export function tiled(lowering: Lowering, eqn: Elements, product: Product, tile:
         const m = build.bind("m", k.add(firstM, k.add(k.mul(threadM, tile.tm), i)));
         const n = build.bind("n", k.add(firstN, k.add(threadN, j * tile.threads[0])));
         build.when(k.and(k.less(m, product.sizes.m), k.less(n, product.sizes.n)), () => {
-          const scope = withIndices(tokenScope(m), [[eqn.indices[product.n]!.index, atPosition(eqn.indices[product.n]!, bounds, n)]]);
-          const known = withKnown(scope, product.terms.map((term) => [term.reduce, k.convert(term.reduce.dtype, accumulators.get(term)![i]![j]!)] as const));
+          const scope = withIndices(tokenScope(m), [
+            [eqn.indices[product.n]!.index, atPosition(eqn.indices[product.n]!, bounds, n)],
+          ]);
+          const known = withKnown(
+            scope,
+            product.terms.map(
+              (term) => [term.reduce, k.convert(term.reduce.dtype, accumulators.get(term)![i]![j]!)] as const,
+            ),
+          );
           const store = (): void => storeElement(lowering, known, eqn, lowerScalar(known, eqn.body));
           const inside = insideRanges(scope, eqn.indices, bounds);
           if (inside === null) store();
@@ -136,7 +208,13 @@ export function tiled(lowering: Lowering, eqn: Elements, product: Product, tile:
   const conditions = [isWanted(workgroups, count, position), wanted].filter((condition) => condition !== null);
   if (conditions.length === 0) body();
   else build.when(conditions.reduce(k.and), body);
-  return build.finish({ name: lowering.nameOf(eqn), workgroupSize: [size, 1, 1], workgroups, schedule: "tiled", values: lowering.valuesOf(eqn) });
+  return build.finish({
+    name: lowering.nameOf(eqn),
+    workgroupSize: [size, 1, 1],
+    workgroups,
+    schedule: "tiled",
+    values: lowering.valuesOf(eqn),
+  });
 }
 
 /** Terms grouped by left side and range, and by where their axes end. */
@@ -154,7 +232,13 @@ export function passes(lowering: Lowering, terms: readonly ProductTerm[]): reado
  * Where the walk over k ends, uniformly for the tile: the range's own bound where it is the same for all tokens, else
  * the extent of the axis that k stands on, with the range checked for each token.
  */
-export function columnBound(lowering: Lowering, scope: Scope, term: ProductTerm, product: Product, eqn: Elements): { readonly high: Expr; readonly perToken: boolean } {
+export function columnBound(
+  lowering: Lowering,
+  scope: Scope,
+  term: ProductTerm,
+  product: Product,
+  eqn: Elements,
+): { readonly high: Expr; readonly perToken: boolean } {
   const range = term.reduce.over[0]!;
   const high = constantOf(range.high);
   if (high !== null && constantOf(range.low) === 0) return { high: k.u32(high), perToken: false };
@@ -164,7 +248,10 @@ export function columnBound(lowering: Lowering, scope: Scope, term: ProductTerm,
 }
 
 function withAnyToken(scope: Scope, product: Product, eqn: Elements): Scope {
-  return withIndices(scope, product.m.map((axis) => [eqn.indices[axis]!.index, k.u32(0)] as const));
+  return withIndices(
+    scope,
+    product.m.map((axis) => [eqn.indices[axis]!.index, k.u32(0)] as const),
+  );
 }
 
 /** The smallest extent of an axis on which the term's k stands alone, or null: past it, every product is zero. */
@@ -196,47 +283,90 @@ interface RightStage {
 }
 
 /** right[kk][n]: through stored units where the format has them, else element by element. */
-function stageRight(lowering: Lowering, build: KernelBuilder, product: Product, term: ProductTerm, stage: RightStage): void {
+function stageRight(
+  lowering: Lowering,
+  build: KernelBuilder,
+  product: Product,
+  term: ProductTerm,
+  stage: RightStage,
+): void {
   const { tile, rowsN, size, slice, high, firstN, array, columnScope, local } = stage;
   const rows = term.rows;
   const unit = rows?.unit ?? null;
   const range = term.reduce.over[0]!;
-  if (rows !== null && unit !== null && !rows.load.guarded && tile.k % unit.columns === 0 && constantOf(range.high) === rows.shape.columns && constantOf(range.low) === 0) {
+  if (
+    rows !== null &&
+    unit !== null &&
+    !rows.load.guarded &&
+    tile.k % unit.columns === 0 &&
+    constantOf(range.high) === rows.shape.columns &&
+    constantOf(range.low) === 0
+  ) {
     const units = tile.k / unit.columns;
-    build.loop("at", local, k.u32(units * rowsN), (at) => {
-      // neighbours read neighbouring units of a row
-      const n = build.bind("n", k.div(at, units));
-      const u = build.bind("u", k.rem(at, units));
-      const place = (column: number | Expr): Expr => k.add(k.mul(k.add(k.mul(u, unit.columns), column), rowsN), n);
-      for (let column = 0; column < unit.columns; column++) if (unit.entries !== unit.columns) build.add(k.storeShared(array, place(column), k.f32(0)));
-      const inside = k.and(k.less(k.add(firstN, n), product.sizes.n), k.less(k.add(slice, k.mul(u, unit.columns)), high));
-      const zero = (): void => {
-        for (let column = 0; column < unit.columns; column++) build.add(k.storeShared(array, place(column), k.f32(0)));
-      };
-      build.when(build.bind("inside", inside), () => {
-        const scope = columnScope(k.add(firstN, n));
-        const row = rowAt(lowering.graph, rows, scope);
-        const stored = rows.format.stored(rows.spec, rows.shape, build.words(lowering.storage[rows.load.tensor]!), row, build.bind("unit", k.add(k.div(slice, unit.columns), u)));
-        const scale = stored.scale === null ? null : build.bind("scale", stored.scale);
-        for (const entry of stored.entries) {
-          const shifted = stored.zero === null ? entry.value : k.sub(entry.value, stored.zero);
-          build.add(k.storeShared(array, place(entry.column), scale === null ? shifted : k.mul(shifted, scale)));
-        }
-      }, unit.entries === unit.columns ? zero : undefined);
-    }, size);
+    build.loop(
+      "at",
+      local,
+      k.u32(units * rowsN),
+      (at) => {
+        // neighbours read neighbouring units of a row
+        const n = build.bind("n", k.div(at, units));
+        const u = build.bind("u", k.rem(at, units));
+        const place = (column: number | Expr): Expr => k.add(k.mul(k.add(k.mul(u, unit.columns), column), rowsN), n);
+        for (let column = 0; column < unit.columns; column++)
+          if (unit.entries !== unit.columns) build.add(k.storeShared(array, place(column), k.f32(0)));
+        const inside = k.and(
+          k.less(k.add(firstN, n), product.sizes.n),
+          k.less(k.add(slice, k.mul(u, unit.columns)), high),
+        );
+        const zero = (): void => {
+          for (let column = 0; column < unit.columns; column++)
+            build.add(k.storeShared(array, place(column), k.f32(0)));
+        };
+        build.when(
+          build.bind("inside", inside),
+          () => {
+            const scope = columnScope(k.add(firstN, n));
+            const row = rowAt(lowering.graph, rows, scope);
+            const stored = rows.format.stored(
+              rows.spec,
+              rows.shape,
+              build.words(lowering.storage[rows.load.tensor]!),
+              row,
+              build.bind("unit", k.add(k.div(slice, unit.columns), u)),
+            );
+            const scale = stored.scale === null ? null : build.bind("scale", stored.scale);
+            for (const entry of stored.entries) {
+              const shifted = stored.zero === null ? entry.value : k.sub(entry.value, stored.zero);
+              build.add(k.storeShared(array, place(entry.column), scale === null ? shifted : k.mul(shifted, scale)));
+            }
+          },
+          unit.entries === unit.columns ? zero : undefined,
+        );
+      },
+      size,
+    );
     return;
   }
   const contiguous = rows !== null;
-  build.loop("at", local, k.u32(tile.k * rowsN), (at) => {
-    // neighbours read neighbours: along k where right is read along k, else along n
-    const kk = build.bind("kk", contiguous ? k.rem(at, tile.k) : k.div(at, rowsN));
-    const n = build.bind("n", contiguous ? k.div(at, tile.k) : k.rem(at, rowsN));
-    const column = build.bind("column", k.add(slice, kk));
-    const value = build.variable("right", k.f32(0));
-    build.when(k.and(k.less(k.add(firstN, n), product.sizes.n), k.less(column, high)), () => {
-      const scope = withIndices(columnScope(k.add(firstN, n)), [[range.index, column]]);
-      build.assign(value, term.right.map((factor) => k.convert("f32", lowerScalar(scope, factor))).reduce((a, b) => k.mul(a, b)));
-    });
-    build.add(k.storeShared(array, k.add(k.mul(kk, rowsN), n), value));
-  }, size);
+  build.loop(
+    "at",
+    local,
+    k.u32(tile.k * rowsN),
+    (at) => {
+      // neighbours read neighbours: along k where right is read along k, else along n
+      const kk = build.bind("kk", contiguous ? k.rem(at, tile.k) : k.div(at, rowsN));
+      const n = build.bind("n", contiguous ? k.div(at, tile.k) : k.rem(at, rowsN));
+      const column = build.bind("column", k.add(slice, kk));
+      const value = build.variable("right", k.f32(0));
+      build.when(k.and(k.less(k.add(firstN, n), product.sizes.n), k.less(column, high)), () => {
+        const scope = withIndices(columnScope(k.add(firstN, n)), [[range.index, column]]);
+        build.assign(
+          value,
+          term.right.map((factor) => k.convert("f32", lowerScalar(scope, factor))).reduce((a, b) => k.mul(a, b)),
+        );
+      });
+      build.add(k.storeShared(array, k.add(k.mul(kk, rowsN), n), value));
+    },
+    size,
+  );
 }

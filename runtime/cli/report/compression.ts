@@ -9,7 +9,12 @@ export interface CompressionContext {
   readonly model: Model;
   readonly device: string;
   /** Where the recipe came from, its name, its parameters and its text. */
-  readonly recipe: { readonly file: string; readonly name: string; readonly parameters: readonly { readonly name: string; readonly value: number | boolean }[]; readonly source: string };
+  readonly recipe: {
+    readonly file: string;
+    readonly name: string;
+    readonly parameters: readonly { readonly name: string; readonly value: number | boolean }[];
+    readonly source: string;
+  };
   /** What was scored before and after, in words; null where nothing was. */
   readonly evaluation: string | null;
 }
@@ -19,10 +24,20 @@ export function compressionPage(report: Compression, context: CompressionContext
   const { model, recipe } = context;
   const parameters = recipe.parameters.map(({ name, value }) => `${name} = ${String(value)}`).join(", ");
   return {
-    title: `${recipe.name}: ${model.directory.split("/").filter((part) => part !== "").at(-1) ?? ""}`,
+    title: `${recipe.name}: ${
+      model.directory
+        .split("/")
+        .filter((part) => part !== "")
+        .at(-1) ?? ""
+    }`,
     subtitle: `Compressed by ${recipe.file}${parameters === "" ? "" : ` with ${parameters}`}, on ${context.device}. Written: ${report.saved.join(", ")}.`,
     figures: figuresOf(report, context),
-    sections: [...chartsOf(report, model), ...perplexityTable(report, context), tensorTable(report.tensors), { kind: "text", title: "The recipe", text: recipe.source }],
+    sections: [
+      ...chartsOf(report, model),
+      ...perplexityTable(report, context),
+      tensorTable(report.tensors),
+      { kind: "text", title: "The recipe", text: recipe.source },
+    ],
   };
 }
 
@@ -34,11 +49,29 @@ function figuresOf(report: Compression, { evaluation }: CompressionContext): rea
   const scored = report.perplexities.filter(({ text }) => text === "evaluation");
   const [before, after] = (["given", "compressed"] as const).map((of) => scored.find((one) => one.of === of)?.value);
   return [
-    { label: "Bytes of the model", value: `${formatBytes(report.bytesBefore)} → ${formatBytes(report.bytesAfter)}`, note: `${(report.bytesBefore / Math.max(1, report.bytesAfter)).toFixed(2)} times smaller` },
+    {
+      label: "Bytes of the model",
+      value: `${formatBytes(report.bytesBefore)} → ${formatBytes(report.bytesAfter)}`,
+      note: `${(report.bytesBefore / Math.max(1, report.bytesAfter)).toFixed(2)} times smaller`,
+    },
     { label: "Bits a weight, compressed layers", value: bits.toFixed(3), note: `${tensors.length} layers` },
-    ...(before === undefined || after === undefined ? [] : [{ label: "Perplexity", value: `${before.toFixed(2)} → ${after.toFixed(2)}`, note: evaluation ?? undefined }]),
-    ...(errors.length === 0 ? [] : [{ label: "Layer error, mean", value: percent(errors.reduce((sum, error) => sum + error, 0) / errors.length), note: `${percent(Math.min(...errors))} to ${percent(Math.max(...errors))}` }]),
-    { label: "Time", value: duration(report.seconds), note: `${duration(tensors.reduce((sum, { seconds }) => sum + seconds, 0))} of it in the layers` },
+    ...(before === undefined || after === undefined
+      ? []
+      : [{ label: "Perplexity", value: `${before.toFixed(2)} → ${after.toFixed(2)}`, note: evaluation ?? undefined }]),
+    ...(errors.length === 0
+      ? []
+      : [
+          {
+            label: "Layer error, mean",
+            value: percent(errors.reduce((sum, error) => sum + error, 0) / errors.length),
+            note: `${percent(Math.min(...errors))} to ${percent(Math.max(...errors))}`,
+          },
+        ]),
+    {
+      label: "Time",
+      value: duration(report.seconds),
+      note: `${duration(tensors.reduce((sum, { seconds }) => sum + seconds, 0))} of it in the layers`,
+    },
     { label: "Device memory, most at once", value: formatBytes(report.deviceBytesPeak) },
   ];
 }
@@ -49,21 +82,58 @@ function chartsOf({ tensors, stageSeconds }: Compression, model: Model): readonl
   const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]));
   const kinds = [...new Set(model.linears.filter(({ weight }) => byName.has(weight)).map(({ name }) => kindOf(name)))];
   const labels = model.blocks.map(({ index }) => String(index));
-  const series = (value: (tensor: TensorReport) => number | null): Chart["series"] => kinds.map((kind) => ({
-    name: kind,
-    values: model.blocks.map(({ linears }) => {
-      const linear = linears.find(({ name }) => kindOf(name) === kind);
-      const tensor = linear === undefined ? undefined : byName.get(linear.weight);
-      return tensor === undefined ? null : value(tensor);
-    }),
-  }));
-  const chart = (title: string, caption: string, kind: Chart["kind"], side: string, unit: Chart["unit"], value: (tensor: TensorReport) => number | null): Section =>
-    ({ kind: "chart", title, caption, chart: { kind, below: "block", labels, side, unit, series: series(value) } });
+  const series = (value: (tensor: TensorReport) => number | null): Chart["series"] =>
+    kinds.map((kind) => ({
+      name: kind,
+      values: model.blocks.map(({ linears }) => {
+        const linear = linears.find(({ name }) => kindOf(name) === kind);
+        const tensor = linear === undefined ? undefined : byName.get(linear.weight);
+        return tensor === undefined ? null : value(tensor);
+      }),
+    }));
+  const chart = (
+    title: string,
+    caption: string,
+    kind: Chart["kind"],
+    side: string,
+    unit: Chart["unit"],
+    value: (tensor: TensorReport) => number | null,
+  ): Section => ({
+    kind: "chart",
+    title,
+    caption,
+    chart: { kind, below: "block", labels, side, unit, series: series(value) },
+  });
   return [
-    ...(tensors.some(({ layerError }) => layerError !== null) ? [chart("Layer error", "‖(W′ − W) X‖ / ‖W X‖: how much of a layer's output on the calibration text is lost.", "lines", "layer error", "percent", ({ layerError }) => layerError)] : []),
-    chart("Weight error", "‖W′ − W‖ / ‖W‖: how much of the weights themselves is lost.", "lines", "weight error", "percent", ({ relativeError }) => relativeError),
+    ...(tensors.some(({ layerError }) => layerError !== null)
+      ? [
+          chart(
+            "Layer error",
+            "‖(W′ − W) X‖ / ‖W X‖: how much of a layer's output on the calibration text is lost.",
+            "lines",
+            "layer error",
+            "percent",
+            ({ layerError }) => layerError,
+          ),
+        ]
+      : []),
+    chart(
+      "Weight error",
+      "‖W′ − W‖ / ‖W‖: how much of the weights themselves is lost.",
+      "lines",
+      "weight error",
+      "percent",
+      ({ relativeError }) => relativeError,
+    ),
     bytesChart(model, byName),
-    chart("Time by layer", "Seconds that the treatment of each layer took, measures included.", "stacked", "seconds", "seconds", ({ seconds }) => seconds),
+    chart(
+      "Time by layer",
+      "Seconds that the treatment of each layer took, measures included.",
+      "stacked",
+      "seconds",
+      "seconds",
+      ({ seconds }) => seconds,
+    ),
     stagesChart(stageSeconds),
   ];
 }
@@ -71,42 +141,90 @@ function chartsOf({ tensors, stageSeconds }: Compression, model: Model): readonl
 function stagesChart(seconds: Compression["stageSeconds"]): Section {
   const entries = Object.entries(seconds).filter(([, spent]) => spent > 0);
   return {
-    kind: "chart", title: "Time by stage", caption: "Of this run: calibration text taken into a block and through it, layers treated, files written.",
-    chart: { kind: "bars", below: "stage", labels: entries.map(([stage]) => stage), side: "seconds", unit: "seconds", series: [{ name: "seconds", values: entries.map(([, spent]) => spent) }] },
+    kind: "chart",
+    title: "Time by stage",
+    caption: "Of this run: calibration text taken into a block and through it, layers treated, files written.",
+    chart: {
+      kind: "bars",
+      below: "stage",
+      labels: entries.map(([stage]) => stage),
+      side: "seconds",
+      unit: "seconds",
+      series: [{ name: "seconds", values: entries.map(([, spent]) => spent) }],
+    },
   };
 }
 
 function bytesChart(model: Model, byName: ReadonlyMap<string, TensorReport>): Section {
   const linears = new Map(model.linears.map(({ name, weight }) => [weight, kindOf(name)]));
-  const kinds = new Map<string, { readonly before: number; readonly after: number }>([...linears.values()].map((kind) => [kind, { before: 0, after: 0 }]));
+  const kinds = new Map<string, { readonly before: number; readonly after: number }>(
+    [...linears.values()].map((kind) => [kind, { before: 0, after: 0 }]),
+  );
   for (const tensor of model.tensors) {
-    const kind = linears.get(tensor.name) ?? (tensor.shape.length < 2 ? "norms" : kindOf(tensor.name.replace(/\.weight$/, "")));
+    const kind =
+      linears.get(tensor.name) ?? (tensor.shape.length < 2 ? "norms" : kindOf(tensor.name.replace(/\.weight$/, "")));
     const sums = kinds.get(kind) ?? { before: 0, after: 0 };
-    kinds.set(kind, { before: sums.before + tensor.bytes, after: sums.after + (byName.get(tensor.name)?.bytes ?? tensor.bytes) });
+    kinds.set(kind, {
+      before: sums.before + tensor.bytes,
+      after: sums.after + (byName.get(tensor.name)?.bytes ?? tensor.bytes),
+    });
   }
   const entries = [...kinds];
   return {
-    kind: "chart", title: "Bytes before and after", caption: "Of all tensors of a kind, in all blocks.",
+    kind: "chart",
+    title: "Bytes before and after",
+    caption: "Of all tensors of a kind, in all blocks.",
     chart: {
-      kind: "bars", below: "kind of tensor", labels: entries.map(([kind]) => kind), side: "bytes", unit: "bytes",
-      series: [{ name: "before", values: entries.map(([, { before }]) => before) }, { name: "after", values: entries.map(([, { after }]) => after) }],
+      kind: "bars",
+      below: "kind of tensor",
+      labels: entries.map(([kind]) => kind),
+      side: "bytes",
+      unit: "bytes",
+      series: [
+        { name: "before", values: entries.map(([, { before }]) => before) },
+        { name: "after", values: entries.map(([, { after }]) => after) },
+      ],
     },
   };
 }
 
 function perplexityTable({ perplexities }: Compression, { evaluation }: CompressionContext): readonly Section[] {
   if (perplexities.length === 0) return [];
-  return [{
-    kind: "table", title: "Perplexities", caption: "As they were computed: for what the recipe expects, and at the end.", header: ["text", "model", "perplexity"],
-    rows: perplexities.map(({ text, of, value }) => [text === "calibration" ? "the calibration text, for what the recipe expects" : (evaluation ?? text), of === "given" ? "as given" : "compressed", number(value, 3)]),
-  }];
+  return [
+    {
+      kind: "table",
+      title: "Perplexities",
+      caption: "As they were computed: for what the recipe expects, and at the end.",
+      header: ["text", "model", "perplexity"],
+      rows: perplexities.map(({ text, of, value }) => [
+        text === "calibration" ? "the calibration text, for what the recipe expects" : (evaluation ?? text),
+        of === "given" ? "as given" : "compressed",
+        number(value, 3),
+      ]),
+    },
+  ];
 }
 
 function tensorTable(tensors: readonly TensorReport[]): Section {
-  const rows = tensors.map(({ name, pattern, format, bitsPerWeight, bytes, relativeError, layerError, seconds }): readonly PageCell[] => [
-    name, pattern, format, number(bitsPerWeight, 3), number(bytes, 0), number(relativeError, 4), layerError === null ? null : number(layerError, 4), number(seconds, 2),
-  ]);
-  return { kind: "table", title: "Compressed tensors", caption: "A click on a heading sorts.", header: ["tensor", "pattern", "format", "bits/weight", "bytes", "weight error", "layer error", "seconds"], rows };
+  const rows = tensors.map(
+    ({ name, pattern, format, bitsPerWeight, bytes, relativeError, layerError, seconds }): readonly PageCell[] => [
+      name,
+      pattern,
+      format,
+      number(bitsPerWeight, 3),
+      number(bytes, 0),
+      number(relativeError, 4),
+      layerError === null ? null : number(layerError, 4),
+      number(seconds, 2),
+    ],
+  );
+  return {
+    kind: "table",
+    title: "Compressed tensors",
+    caption: "A click on a heading sorts.",
+    header: ["tensor", "pattern", "format", "bits/weight", "bytes", "weight error", "layer error", "seconds"],
+    rows,
+  };
 }
 
 /** A number for a cell. */

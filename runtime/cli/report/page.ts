@@ -24,7 +24,13 @@ export interface Figure {
 
 export type Section =
   | { readonly kind: "chart"; readonly title: string; readonly caption: string; readonly chart: Chart }
-  | { readonly kind: "table"; readonly title: string; readonly caption: string; readonly header: readonly string[]; readonly rows: readonly (readonly PageCell[])[] }
+  | {
+      readonly kind: "table";
+      readonly title: string;
+      readonly caption: string;
+      readonly header: readonly string[];
+      readonly rows: readonly (readonly PageCell[])[];
+    }
   | { readonly kind: "text"; readonly title: string; readonly text: string };
 
 /** Text, or a number as it is to be shown; numbers stand at the right, and rows are sorted by their values. */
@@ -50,13 +56,20 @@ export function renderPage(page: Page): string {
   let chart = 0;
   const sections = page.sections.map((section) => {
     switch (section.kind) {
-      case "chart": return `<section class="${section.chart.labels.length > 24 ? "wide" : ""}"><h2>${escape(section.title)}</h2><p>${escape(section.caption)}</p><div class="chart"><canvas id="chart-${chart++}" role="img" aria-label="${escape(section.title)}"></canvas></div></section>`;
-      case "table": return `<section class="wide"><h2>${escape(section.title)}</h2><p>${escape(section.caption)}</p>${renderTable(section.header, section.rows)}</section>`;
-      case "text": return `<section class="wide"><h2>${escape(section.title)}</h2><pre>${escape(section.text)}</pre></section>`;
-      default: return section satisfies never;
+      case "chart":
+        return `<section class="${section.chart.labels.length > 24 ? "wide" : ""}"><h2>${escape(section.title)}</h2><p>${escape(section.caption)}</p><div class="chart"><canvas id="chart-${chart++}" role="img" aria-label="${escape(section.title)}"></canvas></div></section>`;
+      case "table":
+        return `<section class="wide"><h2>${escape(section.title)}</h2><p>${escape(section.caption)}</p>${renderTable(section.header, section.rows)}</section>`;
+      case "text":
+        return `<section class="wide"><h2>${escape(section.title)}</h2><pre>${escape(section.text)}</pre></section>`;
+      default:
+        return section satisfies never;
     }
   });
-  const figures = page.figures.map(({ label, value, note }) => `<div><dt>${escape(label)}</dt><dd>${escape(value)}</dd>${note === undefined ? "" : `<dd class="note">${escape(note)}</dd>`}</div>`);
+  const figures = page.figures.map(
+    ({ label, value, note }) =>
+      `<div><dt>${escape(label)}</dt><dd>${escape(value)}</dd>${note === undefined ? "" : `<dd class="note">${escape(note)}</dd>`}</div>`,
+  );
   return `<!doctype html>
 <html lang="en">
 <head>
@@ -81,11 +94,20 @@ ${sections.join("\n")}
 }
 
 function renderTable(header: readonly string[], rows: readonly (readonly PageCell[])[]): string {
-  const head = header.map((title, column) => `<th class="${isNumeric(rows, column) ? "number" : ""}" scope="col">${escape(title)}</th>`).join("");
-  const body = rows.map((row) => `<tr>${row.map((cell, column) => {
-    if (cell === null) return `<td class="${isNumeric(rows, column) ? "number" : ""}">–</td>`;
-    return typeof cell === "string" ? `<td>${escape(cell)}</td>` : `<td class="number" data-value="${cell.value}">${escape(cell.text)}</td>`;
-  }).join("")}</tr>`);
+  const head = header
+    .map((title, column) => `<th class="${isNumeric(rows, column) ? "number" : ""}" scope="col">${escape(title)}</th>`)
+    .join("");
+  const body = rows.map(
+    (row) =>
+      `<tr>${row
+        .map((cell, column) => {
+          if (cell === null) return `<td class="${isNumeric(rows, column) ? "number" : ""}">–</td>`;
+          return typeof cell === "string"
+            ? `<td>${escape(cell)}</td>`
+            : `<td class="number" data-value="${cell.value}">${escape(cell.text)}</td>`;
+        })
+        .join("")}</tr>`,
+  );
   return `<div class="table"><table><thead><tr>${head}</tr></thead><tbody>${body.join("\n")}</tbody></table></div>`;
 }
 
@@ -95,8 +117,16 @@ function isNumeric(rows: readonly (readonly PageCell[])[], column: number): bool
 
 /** Text in HTML; names come from files. */
 function escape(text: string): string {
-  const entities: { readonly [character: string]: string } = { "&": "&amp;", "<": "&lt;", ">": "&gt;", "\"": "&quot;", "'": "&#39;" };
-  return text.replace(/[&<>"']/g, (character) => entities[character] ?? "").replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, "\ufffd");
+  const entities: { readonly [character: string]: string } = {
+    "&": "&amp;",
+    "<": "&lt;",
+    ">": "&gt;",
+    '"': "&quot;",
+    "'": "&#39;",
+  };
+  return text
+    .replace(/[&<>"']/g, (character) => entities[character] ?? "")
+    .replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, "\ufffd");
 }
 
 /** A script that can stand inside a `script` element; its source map would be another file. */

@@ -21,15 +21,27 @@ export function sensitivityPage(result: Sensitivity, context: SensitivityContext
   const treatments = [...new Set(result.rows.map(({ treatment }) => treatment))].sort();
   const [worst] = result.rows;
   return {
-    title: `Sensitivity of ${model.directory.split("/").filter((part) => part !== "").at(-1) ?? ""}`,
+    title: `Sensitivity of ${
+      model.directory
+        .split("/")
+        .filter((part) => part !== "")
+        .at(-1) ?? ""
+    }`,
     subtitle: `Each ${by === "layer" ? "layer" : by === "block" ? "block" : "kind of layer"} compressed alone, all else as given. Scored on the first ${result.windows} windows of ${context.text}, observed on ${context.calibration}, on ${context.device}.`,
     figures: [
       { label: "Perplexity as given", value: result.perplexity.toFixed(3), note: `${result.tokens} tokens` },
-      ...(worst === undefined ? [] : [{ label: "Hurts most", value: `+${worst.delta.toFixed(3)}`, note: `${worst.group}, ${worst.treatment}` }]),
+      ...(worst === undefined
+        ? []
+        : [{ label: "Hurts most", value: `+${worst.delta.toFixed(3)}`, note: `${worst.group}, ${worst.treatment}` }]),
       { label: "Tries", value: String(result.rows.length), note: treatments.join(", ") },
       { label: "Time", value: duration(result.seconds) },
     ],
-    sections: [...(by === "layer" ? treatments.map((treatment) => layerChart(result.rows, treatment, model)) : [groupChart(result.rows, treatments, context.groups)]), tryTable(result.rows)],
+    sections: [
+      ...(by === "layer"
+        ? treatments.map((treatment) => layerChart(result.rows, treatment, model))
+        : [groupChart(result.rows, treatments, context.groups)]),
+      tryTable(result.rows),
+    ],
   };
 }
 
@@ -39,15 +51,40 @@ function layerChart(rows: readonly SensitivityRow[], treatment: string, model: M
   const kinds = [...new Set(model.linears.map(({ name }) => kindOf(name)))];
   const series = kinds.map((kind) => ({
     name: kind,
-    values: model.blocks.map(({ linears }) => own.get(linears.find(({ name }) => kindOf(name) === kind)?.name ?? "") ?? null),
+    values: model.blocks.map(
+      ({ linears }) => own.get(linears.find(({ name }) => kindOf(name) === kind)?.name ?? "") ?? null,
+    ),
   }));
-  return chart(treatment, "How much the perplexity grows when this layer alone is treated so.", { kind: "lines", below: "block", labels: model.blocks.map(({ index }) => String(index)), side: "growth of perplexity", unit: "number", series });
+  return chart(treatment, "How much the perplexity grows when this layer alone is treated so.", {
+    kind: "lines",
+    below: "block",
+    labels: model.blocks.map(({ index }) => String(index)),
+    side: "growth of perplexity",
+    unit: "number",
+    series,
+  });
 }
 
 /** The growth of perplexity by group, the treatments side by side. */
-function groupChart(rows: readonly SensitivityRow[], treatments: readonly string[], groups: readonly string[]): Section {
-  const series = treatments.map((treatment) => ({ name: treatment, values: groups.map((group) => rows.find((row) => row.treatment === treatment && row.group === group)?.delta ?? null) }));
-  return chart("Growth of perplexity", "When the layers of a group alone are treated so.", { kind: "bars", below: "layers", labels: groups, side: "growth of perplexity", unit: "number", series });
+function groupChart(
+  rows: readonly SensitivityRow[],
+  treatments: readonly string[],
+  groups: readonly string[],
+): Section {
+  const series = treatments.map((treatment) => ({
+    name: treatment,
+    values: groups.map(
+      (group) => rows.find((row) => row.treatment === treatment && row.group === group)?.delta ?? null,
+    ),
+  }));
+  return chart("Growth of perplexity", "When the layers of a group alone are treated so.", {
+    kind: "bars",
+    below: "layers",
+    labels: groups,
+    side: "growth of perplexity",
+    unit: "number",
+    series,
+  });
 }
 
 function chart(title: string, caption: string, drawn: Chart): Section {
@@ -56,8 +93,33 @@ function chart(title: string, caption: string, drawn: Chart): Section {
 
 function tryTable(rows: readonly SensitivityRow[]): Section {
   const cells = rows.map((row): readonly PageCell[] => [
-    row.treatment, row.group, number(row.perplexity, 3), number(row.delta, 4), row.layerError === null ? null : number(row.layerError, 4), number(row.relativeError, 4),
-    row.format, number(row.bitsPerWeight, 3), number(row.bytesBefore - row.bytesAfter, 0), number(row.seconds, 2),
+    row.treatment,
+    row.group,
+    number(row.perplexity, 3),
+    number(row.delta, 4),
+    row.layerError === null ? null : number(row.layerError, 4),
+    number(row.relativeError, 4),
+    row.format,
+    number(row.bitsPerWeight, 3),
+    number(row.bytesBefore - row.bytesAfter, 0),
+    number(row.seconds, 2),
   ]);
-  return { kind: "table", title: "All tries", caption: "The worst first; a click on a heading sorts.", header: ["treatment", "layers", "perplexity", "grows by", "layer error", "weight error", "format", "bits/weight", "bytes saved", "seconds"], rows: cells };
+  return {
+    kind: "table",
+    title: "All tries",
+    caption: "The worst first; a click on a heading sorts.",
+    header: [
+      "treatment",
+      "layers",
+      "perplexity",
+      "grows by",
+      "layer error",
+      "weight error",
+      "format",
+      "bits/weight",
+      "bytes saved",
+      "seconds",
+    ],
+    rows: cells,
+  };
 }

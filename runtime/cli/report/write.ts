@@ -18,24 +18,37 @@ export interface PageRules {
 
 /**
  * Checks, before any work is done, that a page can be written. Leaves nothing on the disk.
- * @throws ModelError M150 (a directory), M151 (no such directory, or not writable), M152 (an input, or in an input or output)
+ * @throws ModelError M150 (a directory), M151 (no such directory, or not writable), M152 (an input, or in an input or
+ * output)
  */
 export async function checkPage(path: string, rules: PageRules): Promise<void> {
   const choose = "choose another file";
   const found = await stat(path).catch(() => null);
-  if (found !== null && !found.isFile()) throw new ModelError("M150", `The report ${quoted(path)} exists and is not a file.`, choose);
+  if (found !== null && !found.isFile())
+    throw new ModelError("M150", `The report ${quoted(path)} exists and is not a file.`, choose);
   const parent = await stat(dirname(path)).catch(() => null);
-  if (parent === null || !parent.isDirectory()) throw new ModelError("M151", `The report ${quoted(path)} cannot be written: there is no directory ${quoted(dirname(path))}.`, choose);
+  if (parent === null || !parent.isDirectory())
+    throw new ModelError(
+      "M151",
+      `The report ${quoted(path)} cannot be written: there is no directory ${quoted(dirname(path))}.`,
+      choose,
+    );
   const target = await realpathOfNew(path);
   for (const file of rules.files) {
     const read = await stat(file).catch(() => null);
     const same = found !== null && read !== null && found.dev === read.dev && found.ino === read.ino;
-    if (same || (await realpathOfNew(file)) === target) throw new ModelError("M152", `The report ${quoted(path)} would replace ${quoted(file)}, which is read.`, choose);
+    if (same || (await realpathOfNew(file)) === target)
+      throw new ModelError("M152", `The report ${quoted(path)} would replace ${quoted(file)}, which is read.`, choose);
   }
   for (const directory of rules.directories) {
     const other = await realpathOfNew(directory);
     const relation = isWithin(other, target) ? "lies inside" : isWithin(target, other) ? "would hold" : null;
-    if (relation !== null) throw new ModelError("M152", `The report ${quoted(path)} ${relation} ${quoted(directory)}, which is read or written as a whole.`, choose);
+    if (relation !== null)
+      throw new ModelError(
+        "M152",
+        `The report ${quoted(path)} ${relation} ${quoted(directory)}, which is read or written as a whole.`,
+        choose,
+      );
   }
   const trial = besideOf(path);
   try {
@@ -68,10 +81,17 @@ export async function writePage(path: string, page: Page): Promise<void> {
 }
 
 /**
- * Prints a result, and writes the page about it where one is asked for. The result took long, perhaps, and is printed even
+ * Prints a result, and writes the page about it where one is asked for. The result took long, perhaps, and is printed
+ * even
  * if the page fails. Gives the exit code.
  */
-export async function printWithPage(output: Output, result: object, words: () => string, path: string | undefined, page: () => Page): Promise<number> {
+export async function printWithPage(
+  output: Output,
+  result: object,
+  words: () => string,
+  path: string | undefined,
+  page: () => Page,
+): Promise<number> {
   if (path === undefined) {
     output.result(result, words);
     return 0;

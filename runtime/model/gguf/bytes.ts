@@ -13,7 +13,8 @@ const stringLimit = 16 * 1024 * 1024;
 const piece = 1024 * 1024;
 
 /**
- * Reads a file's bytes in order, little-endian. Nothing is allocated by a length that was read until it is known that the
+ * Reads a file's bytes in order, little-endian. Nothing is allocated by a length that was read until it is known that
+ * the
  * file has as many bytes, and that such a thing may have.
  */
 export interface ByteReader {
@@ -21,14 +22,19 @@ export interface ByteReader {
   position(): number;
   /** Bytes that follow. */
   remaining(): number;
-  /** A copy of the next bytes. @throws ModelError M161 where the file ends before, M162 where the header gets too large */
+  /**
+   * A copy of the next bytes. @throws ModelError M161 where the file ends before, M162 where the header gets too large
+   */
   take(count: number, what: string): Promise<Uint8Array<ArrayBuffer>>;
   u32(what: string): Promise<number>;
   /** A u64 that is at most `most`. @throws ModelError M162 */
   count(what: string, most: number): Promise<number>;
   /** A string: its length as u64, then UTF-8. */
   string(what: string): Promise<string>;
-  /** As `string`, where its bytes are in memory already; else null. For long lists: waiting for each costs more than reading it. */
+  /**
+   * As `string`, where its bytes are in memory already; else null. For long lists: waiting for each costs more than
+   * reading it.
+   */
   stringAtHand(what: string): string | null;
   /** @throws ModelError M162 that says what is wrong */
   fail(problem: string): never;
@@ -48,7 +54,12 @@ export function byteReader(handle: FileHandle, path: string, size: number): Byte
   }
   function requireBytes(count: number, what: string): void {
     const position = start + at;
-    if (count > size - position) throw new ModelError("M161", `${quoted(path)} ends at byte ${size}, within ${what} at byte ${position}, which takes ${count === 8 || count === 4 ? "" : "at least "}${count} bytes.`, "the file is cut short: fetch it again");
+    if (count > size - position)
+      throw new ModelError(
+        "M161",
+        `${quoted(path)} ends at byte ${size}, within ${what} at byte ${position}, which takes ${count === 8 || count === 4 ? "" : "at least "}${count} bytes.`,
+        "the file is cut short: fetch it again",
+      );
     if (position + count > headerLimit) fail(`what comes before its data takes more than ${formatBytes(headerLimit)}`);
   }
   async function fill(count: number, what: string): Promise<void> {
@@ -84,7 +95,8 @@ export function byteReader(handle: FileHandle, path: string, size: number): Byte
   return {
     position: () => start + at,
     remaining: () => size - start - at,
-    count, fail,
+    count,
+    fail,
     async take(wanted, what) {
       await fill(wanted, what);
       at += wanted;

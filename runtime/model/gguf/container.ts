@@ -2,7 +2,15 @@ import { formatBytes } from "../../device/error.js";
 import { ModelError, problemsError, quoted } from "../error.js";
 import { openRegular, readFully } from "../files.js";
 import { byteReader, type ByteReader } from "./bytes.js";
-import { numberTypes, tensorTypeName, tensorTypeNames, tensorTypes, type MetadataList, type MetadataValue, type TensorType } from "./types.js";
+import {
+  numberTypes,
+  tensorTypeName,
+  tensorTypeNames,
+  tensorTypes,
+  type MetadataList,
+  type MetadataValue,
+  type TensorType,
+} from "./types.js";
 
 /** A tensor of a GGUF file: its bytes lie from `offset` of the data on. */
 export interface GgufTensor {
@@ -47,7 +55,9 @@ export async function openContainer(path: string): Promise<GgufFile> {
     const tensorCount = await reader.count("the count of tensors", limits.tensors);
     const entryCount = await reader.count("the count of metadata entries", limits.entries);
     if (tensorCount * least.tensor + entryCount * least.entry > reader.remaining()) {
-      reader.fail(`it declares ${entryCount} metadata entries and ${tensorCount} tensors, but only ${reader.remaining()} bytes follow`);
+      reader.fail(
+        `it declares ${entryCount} metadata entries and ${tensorCount} tensors, but only ${reader.remaining()} bytes follow`,
+      );
     }
     const metadata = await readMetadata(reader, entryCount);
     const infos = await readTensorInfos(reader, tensorCount);
@@ -56,9 +66,15 @@ export async function openContainer(path: string): Promise<GgufFile> {
     const tensors = checkTensors(path, infos);
     checkOffsets(path, tensors, alignment, size - dataStart);
     return {
-      path, metadata, tensors, dataStart,
+      path,
+      metadata,
+      tensors,
+      dataStart,
       async read(tensor, target, begin) {
-        if (!(begin >= 0 && begin + target.length <= tensor.bytes)) throw new RangeError(`bytes ${begin} to ${begin + target.length} are outside of ${tensor.name} of ${tensor.bytes} bytes`);
+        if (!(begin >= 0 && begin + target.length <= tensor.bytes))
+          throw new RangeError(
+            `bytes ${begin} to ${begin + target.length} are outside of ${tensor.name} of ${tensor.bytes} bytes`,
+          );
         await readFully(handle, path, target, dataStart + tensor.offset + begin);
       },
       close: () => handle.close(),
@@ -70,15 +86,28 @@ export async function openContainer(path: string): Promise<GgufFile> {
 }
 
 async function checkStart(path: string, reader: ByteReader): Promise<void> {
-  if (reader.remaining() < 4) throw new ModelError("M160", `${quoted(path)} has ${reader.remaining()} bytes and is no GGUF file.`, startHelp);
+  if (reader.remaining() < 4)
+    throw new ModelError("M160", `${quoted(path)} has ${reader.remaining()} bytes and is no GGUF file.`, startHelp);
   const magic = new TextDecoder("latin1").decode(await reader.take(4, "the magic"));
-  if (magic !== "GGUF") throw new ModelError("M160", `${quoted(path)} is no GGUF file: it starts with ${JSON.stringify(magic)}; expected "GGUF".`, startHelp);
+  if (magic !== "GGUF")
+    throw new ModelError(
+      "M160",
+      `${quoted(path)} is no GGUF file: it starts with ${JSON.stringify(magic)}; expected "GGUF".`,
+      startHelp,
+    );
   const version = await reader.u32("the version");
-  if (version === 0x03000000) throw new ModelError("M160", `${quoted(path)} is a big-endian GGUF file; expected a little-endian one.`);
-  if (version !== 3) throw new ModelError("M160", `${quoted(path)} is a GGUF file of version ${version}; expected version 3.`, "convert the model again with a current llama.cpp");
+  if (version === 0x03000000)
+    throw new ModelError("M160", `${quoted(path)} is a big-endian GGUF file; expected a little-endian one.`);
+  if (version !== 3)
+    throw new ModelError(
+      "M160",
+      `${quoted(path)} is a GGUF file of version ${version}; expected version 3.`,
+      "convert the model again with a current llama.cpp",
+    );
 }
 
-const startHelp = "give a GGUF file, or the directory of a Hugging Face model; the file may also be a Git LFS pointer or a web page instead";
+const startHelp =
+  "give a GGUF file, or the directory of a Hugging Face model; the file may also be a Git LFS pointer or a web page instead";
 
 async function readMetadata(reader: ByteReader, count: number): Promise<ReadonlyMap<string, MetadataValue>> {
   const metadata = new Map<string, MetadataValue>();
@@ -102,13 +131,16 @@ async function readValue(reader: ByteReader, what: string): Promise<MetadataValu
 async function readList(reader: ByteReader, what: string): Promise<MetadataList> {
   const type = await reader.u32(`the element type of ${what}`);
   const number = numberTypes[type];
-  if (type !== 8 && number === undefined) return reader.fail(type === 9 ? `${what} is a list of lists` : `${what} is a list of the unknown type ${type}`);
+  if (type !== 8 && number === undefined)
+    return reader.fail(type === 9 ? `${what} is a list of lists` : `${what} is a list of the unknown type ${type}`);
   const count = await reader.count(`the length of the list ${what}`, 2 ** 32);
   const bytes = count * (number?.bytes ?? 8);
-  if (bytes > reader.remaining()) reader.fail(`the list ${what} declares ${count} elements, but only ${reader.remaining()} bytes follow`);
+  if (bytes > reader.remaining())
+    reader.fail(`the list ${what} declares ${count} elements, but only ${reader.remaining()} bytes follow`);
   if (number !== undefined) return number.list((await reader.take(bytes, what)).buffer);
   const items: string[] = [];
-  for (let i = 0; i < count; i++) items.push(reader.stringAtHand(what) ?? (await reader.string(`element ${i} of ${what}`)));
+  for (let i = 0; i < count; i++)
+    items.push(reader.stringAtHand(what) ?? (await reader.string(`element ${i} of ${what}`)));
   return { kind: "strings", items };
 }
 
@@ -123,39 +155,68 @@ async function readTensorInfos(reader: ByteReader, count: number): Promise<reado
   const infos = new Map<string, TensorInfo>();
   for (let i = 0; i < count; i++) {
     const name = await reader.string(`the name of tensor ${i}`);
-    if (name.length > limits.name) reader.fail(`the name of tensor ${i} has ${name.length} characters; at most ${limits.name} are possible`);
+    if (name.length > limits.name)
+      reader.fail(`the name of tensor ${i} has ${name.length} characters; at most ${limits.name} are possible`);
     if (infos.has(name)) reader.fail(`the tensor ${quoted(name)} stands twice`);
     const axes = await reader.u32(`the rank of ${quoted(name)}`);
-    if (axes < 1 || axes > limits.axes) reader.fail(`the tensor ${quoted(name)} has ${axes} axes; expected 1 to ${limits.axes}`);
+    if (axes < 1 || axes > limits.axes)
+      reader.fail(`the tensor ${quoted(name)} has ${axes} axes; expected 1 to ${limits.axes}`);
     const sizes: number[] = [];
-    for (let axis = 0; axis < axes; axis++) sizes.push(await reader.count(`the size of axis ${axis} of ${quoted(name)}`, 2 ** 40));
+    for (let axis = 0; axis < axes; axis++)
+      sizes.push(await reader.count(`the size of axis ${axis} of ${quoted(name)}`, 2 ** 40));
     if (sizes.some((size) => size === 0)) reader.fail(`the tensor ${quoted(name)} has an axis of size 0`);
     const type = await reader.u32(`the type of ${quoted(name)}`);
-    infos.set(name, { name, shape: sizes.reverse(), type, offset: await reader.count(`the offset of ${quoted(name)}`, Number.MAX_SAFE_INTEGER) });
+    infos.set(name, {
+      name,
+      shape: sizes.reverse(),
+      type,
+      offset: await reader.count(`the offset of ${quoted(name)}`, Number.MAX_SAFE_INTEGER),
+    });
   }
   return [...infos.values()];
 }
 
 function alignmentOf(reader: ByteReader, metadata: ReadonlyMap<string, MetadataValue>): number {
   const alignment = metadata.get("general.alignment") ?? 32;
-  if (typeof alignment === "number" && alignment >= 8 && alignment <= 2 ** 20 && Number.isInteger(Math.log2(alignment))) return alignment;
-  return reader.fail(`\`general.alignment\` should be a power of two from 8 to ${2 ** 20}, found ${typeof alignment === "object" ? "a list" : String(alignment)}`);
+  if (typeof alignment === "number" && alignment >= 8 && alignment <= 2 ** 20 && Number.isInteger(Math.log2(alignment)))
+    return alignment;
+  return reader.fail(
+    `\`general.alignment\` should be a power of two from 8 to ${2 ** 20}, found ${typeof alignment === "object" ? "a list" : String(alignment)}`,
+  );
 }
 
 /** The tensors with their types, each a whole number of blocks. */
 function checkTensors(path: string, infos: readonly TensorInfo[]): readonly GgufTensor[] {
   const unknown = new Map<number, { readonly first: string; readonly count: number }>();
-  for (const { name, type } of infos) if (tensorTypes[type] === undefined) unknown.set(type, { first: unknown.get(type)?.first ?? name, count: (unknown.get(type)?.count ?? 0) + 1 });
+  for (const { name, type } of infos)
+    if (tensorTypes[type] === undefined)
+      unknown.set(type, { first: unknown.get(type)?.first ?? name, count: (unknown.get(type)?.count ?? 0) + 1 });
   if (unknown.size > 0) {
-    const problems = [...unknown].map(([type, { first, count }]) => `${count} ${count === 1 ? "tensor is" : "tensors are"} of type ${tensorTypeName(type)}, ${quoted(first)} ${count === 1 ? "it is" : "the first"}`);
-    throw problemsError("M163", `${quoted(path)} has tensors of types that are not supported`, problems, `the types that are read are ${tensorTypeNames}: take a file of these, such as Q8_0 or F16`);
+    const problems = [...unknown].map(
+      ([type, { first, count }]) =>
+        `${count} ${count === 1 ? "tensor is" : "tensors are"} of type ${tensorTypeName(type)}, ${quoted(first)} ${count === 1 ? "it is" : "the first"}`,
+    );
+    throw problemsError(
+      "M163",
+      `${quoted(path)} has tensors of types that are not supported`,
+      problems,
+      `the types that are read are ${tensorTypeNames}: take a file of these, such as Q8_0 or F16`,
+    );
   }
   return infos.map(({ name, shape, type, offset }) => {
     const found = tensorTypes[type]!;
     const columns = shape.at(-1) ?? 1;
-    if (columns % found.columns !== 0) throw new ModelError("M162", `${quoted(path)} is damaged: the rows of the tensor ${quoted(name)} have ${columns} elements, no multiple of the ${found.columns} of a block of ${found.name}.`);
+    if (columns % found.columns !== 0)
+      throw new ModelError(
+        "M162",
+        `${quoted(path)} is damaged: the rows of the tensor ${quoted(name)} have ${columns} elements, no multiple of the ${found.columns} of a block of ${found.name}.`,
+      );
     const bytes = (shape.reduce((product, size) => product * size, 1) / found.columns) * found.bytes;
-    if (!Number.isSafeInteger(bytes)) throw new ModelError("M162", `${quoted(path)} is damaged: the tensor ${quoted(name)} of shape [${shape.join(", ")}] is too large.`);
+    if (!Number.isSafeInteger(bytes))
+      throw new ModelError(
+        "M162",
+        `${quoted(path)} is damaged: the tensor ${quoted(name)} of shape [${shape.join(", ")}] is too large.`,
+      );
     return { name, type: found, shape, offset, bytes };
   });
 }
@@ -165,9 +226,22 @@ function checkOffsets(path: string, tensors: readonly GgufTensor[], alignment: n
   let before: GgufTensor | null = null;
   for (const tensor of [...tensors].sort((a, b) => a.offset - b.offset)) {
     const { name, offset } = tensor;
-    if (offset % alignment !== 0) throw new ModelError("M164", `${quoted(path)}: the tensor ${quoted(name)} begins at byte ${offset} of the data, no multiple of the alignment ${alignment}.`);
-    if (offset + tensor.bytes > bytes) throw new ModelError("M164", `${quoted(path)}: the tensor ${quoted(name)} ends at byte ${offset + tensor.bytes} of the data, but the file holds ${bytes < 0 ? "no" : formatBytes(bytes)} data.`, "the file is cut short: fetch it again");
-    if (before !== null && before.offset + before.bytes > offset) throw new ModelError("M164", `${quoted(path)}: the tensors ${quoted(before.name)} and ${quoted(name)} overlap at byte ${offset} of the data.`);
+    if (offset % alignment !== 0)
+      throw new ModelError(
+        "M164",
+        `${quoted(path)}: the tensor ${quoted(name)} begins at byte ${offset} of the data, no multiple of the alignment ${alignment}.`,
+      );
+    if (offset + tensor.bytes > bytes)
+      throw new ModelError(
+        "M164",
+        `${quoted(path)}: the tensor ${quoted(name)} ends at byte ${offset + tensor.bytes} of the data, but the file holds ${bytes < 0 ? "no" : formatBytes(bytes)} data.`,
+        "the file is cut short: fetch it again",
+      );
+    if (before !== null && before.offset + before.bytes > offset)
+      throw new ModelError(
+        "M164",
+        `${quoted(path)}: the tensors ${quoted(before.name)} and ${quoted(name)} overlap at byte ${offset} of the data.`,
+      );
     before = tensor;
   }
 }

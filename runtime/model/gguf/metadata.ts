@@ -13,7 +13,8 @@ const noToken = 0xffffffff;
 /**
  * The config of a Llama from the metadata of a GGUF file, as if read from the `config.json` that `raw` is: it is what
  * `compress` writes. `frequencyFactors` are the values of the tensor `rope_freqs.weight`, null where there is none.
- * @throws ModelError M130 (no Llama), M131 (entries missing or wrong, all of them), M132 (a Llama with something that is not supported)
+ * @throws ModelError M130 (no Llama), M131 (entries missing or wrong, all of them), M132 (a Llama with something that
+ * is not supported)
  */
 export function configOf(file: GgufFile, frequencyFactors: ArrayLike<number> | null): LlamaConfig {
   const { path } = file;
@@ -45,11 +46,19 @@ export function configOf(file: GgufFile, frequencyFactors: ArrayLike<number> | n
     bos_token_id: tokenId(fields, "bos"),
     eos_token_id: tokenId(fields, "eos"),
   };
-  for (const [name, expected] of [["llama.attention.value_length", headDim], ["llama.rope.dimension_count", headDim]] as const) {
+  for (const [name, expected] of [
+    ["llama.attention.value_length", headDim],
+    ["llama.rope.dimension_count", headDim],
+  ] as const) {
     const value = fields.number(name, { integer: true, min: 1, max: 4096 }, expected);
-    if (fields.problems.length === 0 && value !== expected) throw new ModelError("M132", `${quoted(path)} describes a Llama with parts that are not supported: \`${name}\` should be the size of a head, ${expected}, found ${value}.`);
+    if (fields.problems.length === 0 && value !== expected)
+      throw new ModelError(
+        "M132",
+        `${quoted(path)} describes a Llama with parts that are not supported: \`${name}\` should be the size of a head, ${expected}, found ${value}.`,
+      );
   }
-  if (fields.problems.length > 0) throw problemsError("M131", `${quoted(path)} does not describe a Llama that can be run`, fields.problems);
+  if (fields.problems.length > 0)
+    throw problemsError("M131", `${quoted(path)} does not describe a Llama that can be run`, fields.problems);
   return parseConfig(path, raw);
 }
 
@@ -68,12 +77,17 @@ export function generationOf(file: GgufFile): JsonObject {
 /** Elements of a list that are looked at; nothing of a config has more. */
 const mostElements = 4096;
 
-/** The entries as JSON has them: lists as arrays, cut where they are long, integers beyond 2^53 as text; without the vocabulary. */
+/**
+ * The entries as JSON has them: lists as arrays, cut where they are long, integers beyond 2^53 as text; without the
+ * vocabulary.
+ */
 function plainMetadata(metadata: ReadonlyMap<string, MetadataValue>): JsonObject {
   const plain = (value: MetadataValue): unknown => {
     if (typeof value === "bigint") return String(value);
     if (typeof value !== "object") return value;
-    return Array.from({ length: Math.min(value.items.length, mostElements) }, (_, at) => (value.kind === "strings" ? value.items[at] : Number(value.items[at])));
+    return Array.from({ length: Math.min(value.items.length, mostElements) }, (_, at) =>
+      value.kind === "strings" ? value.items[at] : Number(value.items[at]),
+    );
   };
   const kept = [...metadata].filter(([key]) => !/^tokenizer\.ggml\.(tokens|merges|scores|token_type)$/.test(key));
   return Object.fromEntries(kept.map(([key, value]) => [key, plain(value)]));
@@ -83,40 +97,82 @@ function plainMetadata(metadata: ReadonlyMap<string, MetadataValue>): JsonObject
 function refuseOthers(path: string, fields: Fields): void {
   const only = "Espalier runs models of the Llama architecture only";
   const architecture = fields.raw("general.architecture");
-  if (architecture !== "llama") throw new ModelError("M130", `${quoted(path)} is not a Llama: \`general.architecture\` should be "llama", found ${describe(architecture)}.`, only);
+  if (architecture !== "llama")
+    throw new ModelError(
+      "M130",
+      `${quoted(path)} is not a Llama: \`general.architecture\` should be "llama", found ${describe(architecture)}.`,
+      only,
+    );
   const type = fields.raw("general.type");
-  if (type !== undefined && type !== "model") throw new ModelError("M130", `${quoted(path)} is no whole model: \`general.type\` should be "model", found ${describe(type)}.`, only);
+  if (type !== undefined && type !== "model")
+    throw new ModelError(
+      "M130",
+      `${quoted(path)} is no whole model: \`general.type\` should be "model", found ${describe(type)}.`,
+      only,
+    );
   const unsupported: string[] = [];
   const expect = (name: string, wanted: readonly unknown[], meaning: string): void => {
     const value = fields.raw(name);
-    if (value !== undefined && !wanted.includes(value)) unsupported.push(`\`${name}\` is ${describe(value)}: ${meaning}`);
+    if (value !== undefined && !wanted.includes(value))
+      unsupported.push(`\`${name}\` is ${describe(value)}: ${meaning}`);
   };
   expect("split.count", [0, 1], "the model is split over several files; join them with `llama-gguf-split --merge`");
   expect("llama.expert_count", [0], "mixtures of experts are not supported");
   expect("llama.attention.causal", [true], "attention to later tokens is not supported");
-  expect("llama.attention.sliding_window", [0, fields.raw("llama.context_length")], "attention to a window of the context is not supported");
+  expect(
+    "llama.attention.sliding_window",
+    [0, fields.raw("llama.context_length")],
+    "attention to a window of the context is not supported",
+  );
   expect("llama.rope.scale_linear", [1], "scaled rotary embeddings are not supported, but those of Llama 3.1");
-  expect("llama.rope.scaling.type", ["none", ...(fields.raw("llama.rope.scaling.factor") === 1 ? ["linear"] : [])], "scaled rotary embeddings are not supported, but those of Llama 3.1");
-  if (unsupported.length > 0) throw problemsError("M132", `${quoted(path)} describes a Llama with parts that are not supported`, unsupported);
+  expect(
+    "llama.rope.scaling.type",
+    ["none", ...(fields.raw("llama.rope.scaling.factor") === 1 ? ["linear"] : [])],
+    "scaled rotary embeddings are not supported, but those of Llama 3.1",
+  );
+  if (unsupported.length > 0)
+    throw problemsError("M132", `${quoted(path)} describes a Llama with parts that are not supported`, unsupported);
 }
 
 /**
  * The `rope_scaling` of Llama 3.1 and later: a GGUF file has only what each frequency is divided by. Its parameters are
  * those that all these models have, with the factor found in the values, which have to agree.
  */
-function scalingOf(path: string, fields: Fields, headDim: number, theta: number, factors: ArrayLike<number>): JsonObject | null {
+function scalingOf(
+  path: string,
+  fields: Fields,
+  headDim: number,
+  theta: number,
+  factors: ArrayLike<number>,
+): JsonObject | null {
   const given = Array.from(factors);
   if (given.every((factor) => factor === 1)) return null;
   const [low, high] = [1, 4];
-  const original = fields.number("llama.rope.scaling.original_context_length", { integer: true, min: 1, max: 2 ** 27 }, 8192);
+  const original = fields.number(
+    "llama.rope.scaling.original_context_length",
+    { integer: true, min: 1, max: 2 ** 27 },
+    8192,
+  );
   const factor = Math.round(Math.max(...given));
-  const agree = given.length === headDim / 2 && given.every((found, i) => {
-    const turns = original / (2 * Math.PI * theta ** ((2 * i) / headDim));
-    const smooth = Math.min(1, Math.max(0, (turns - low) / (high - low)));
-    return Math.abs(found * ((1 - smooth) / factor + smooth) - 1) < 1e-3;
-  });
-  if (!agree) throw new ModelError("M132", `${quoted(path)} scales the frequencies of its rotary embedding (\`rope_freqs.weight\`) otherwise than Llama 3.1 does; that is not supported.`);
-  return { rope_type: "llama3", factor, low_freq_factor: low, high_freq_factor: high, original_max_position_embeddings: original };
+  const agree =
+    given.length === headDim / 2 &&
+    given.every((found, i) => {
+      const turns = original / (2 * Math.PI * theta ** ((2 * i) / headDim));
+      const smooth = Math.min(1, Math.max(0, (turns - low) / (high - low)));
+      return Math.abs(found * ((1 - smooth) / factor + smooth) - 1) < 1e-3;
+    });
+  if (!agree)
+    throw new ModelError(
+      "M132",
+      `${quoted(path)} scales the frequencies of its rotary embedding (\`rope_freqs.weight\`) otherwise than Llama 3.1 does; that is not supported.`,
+    );
+  return {
+    rope_type: "llama3",
+    factor,
+    low_freq_factor: low,
+    high_freq_factor: high,
+    original_max_position_embeddings: original,
+  };
 }
 
 function vocabularySize(file: GgufFile): number | undefined {

@@ -35,16 +35,27 @@ export async function openGguf(path: string): Promise<ModelParts> {
     const generation = generationOf(file);
     const { weights, packed } = weightsOf(file, config);
     return {
-      path, config, packed, weights,
+      path,
+      config,
+      packed,
+      weights,
       generation: parseGeneration(path, generation, config),
       section: null,
       async tokenizer() {
         const { json, settings } = tokenizerOf(file);
-        return makeTokenizer(path, json, settings, { vocabSize: config.vocabSize, bosToken: config.bosToken, eosTokens: config.eosTokens });
+        return makeTokenizer(path, json, settings, {
+          vocabSize: config.vocabSize,
+          bosToken: config.bosToken,
+          eosTokens: config.eosTokens,
+        });
       },
       async companions() {
         const { json, settings } = tokenizerOf(file);
-        return [jsonFile("generation_config.json", generation), jsonFile("tokenizer.json", json), jsonFile("tokenizer_config.json", settings)];
+        return [
+          jsonFile("generation_config.json", generation),
+          jsonFile("tokenizer.json", json),
+          jsonFile("tokenizer_config.json", settings),
+        ];
       },
     };
   } catch (error) {

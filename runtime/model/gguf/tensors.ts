@@ -14,11 +14,22 @@ export interface GgufWeights {
   readonly packed: ReadonlyMap<string, PackedTensor>;
 }
 
-const outer: { readonly [name: string]: string | undefined } = { token_embd: "model.embed_tokens", output_norm: "model.norm", output: "lm_head" };
+const outer: { readonly [name: string]: string | undefined } = {
+  token_embd: "model.embed_tokens",
+  output_norm: "model.norm",
+  output: "lm_head",
+};
 
 const inBlock: { readonly [name: string]: string | undefined } = {
-  attn_norm: "input_layernorm", attn_q: "self_attn.q_proj", attn_k: "self_attn.k_proj", attn_v: "self_attn.v_proj", attn_output: "self_attn.o_proj",
-  ffn_norm: "post_attention_layernorm", ffn_gate: "mlp.gate_proj", ffn_up: "mlp.up_proj", ffn_down: "mlp.down_proj",
+  attn_norm: "input_layernorm",
+  attn_q: "self_attn.q_proj",
+  attn_k: "self_attn.k_proj",
+  attn_v: "self_attn.v_proj",
+  attn_output: "self_attn.o_proj",
+  ffn_norm: "post_attention_layernorm",
+  ffn_gate: "mlp.gate_proj",
+  ffn_up: "mlp.up_proj",
+  ffn_down: "mlp.down_proj",
 };
 
 /** What the frequencies of the rotary embedding are divided by: no weight, but a part of the config. */
@@ -27,17 +38,24 @@ const frequencyFactors = "rope_freqs.weight";
 /** The Hugging Face name of a tensor, null where a Llama has no such tensor. */
 export function tensorName(name: string): string | null {
   const [, block, inner] = /^blk\.(0|[1-9]\d*)\.(\w+)\.weight$/.exec(name) ?? [];
-  if (inner !== undefined) return Object.hasOwn(inBlock, inner) ? `model.layers.${block}.${inBlock[inner]}.weight` : null;
+  if (inner !== undefined)
+    return Object.hasOwn(inBlock, inner) ? `model.layers.${block}.${inBlock[inner]}.weight` : null;
   const [, part = ""] = /^(\w+)\.weight$/.exec(name) ?? [];
   return Object.hasOwn(outer, part) ? `${outer[part]}.weight` : null;
 }
 
-/** The values of `rope_freqs.weight`, null where the file has none. @throws ModelError M135 where it is no short f32 vector */
+/**
+ * The values of `rope_freqs.weight`, null where the file has none. @throws ModelError M135 where it is no short f32
+ * vector
+ */
 export async function readFrequencyFactors(file: GgufFile): Promise<Float32Array | null> {
   const tensor = file.tensors.find(({ name }) => name === frequencyFactors);
   if (tensor === undefined) return null;
   if (tensor.type.name !== "F32" || tensor.shape.length !== 1 || tensor.bytes > 4 * 4096) {
-    throw new ModelError("M135", `${quoted(file.path)}: the tensor \`${frequencyFactors}\` should be a list of at most 4096 F32, found ${tensor.type.name} [${tensor.shape.join(", ")}].`);
+    throw new ModelError(
+      "M135",
+      `${quoted(file.path)}: the tensor \`${frequencyFactors}\` should be a list of at most 4096 F32, found ${tensor.type.name} [${tensor.shape.join(", ")}].`,
+    );
   }
   const bytes = new Uint8Array(tensor.bytes);
   await file.read(tensor, bytes, 0);
@@ -45,7 +63,8 @@ export async function readFrequencyFactors(file: GgufFile): Promise<Float32Array
 }
 
 /**
- * The weights of a Llama. The rows of q and k are put back in the order of Hugging Face as they are read: a GGUF file has
+ * The weights of a Llama. The rows of q and k are put back in the order of Hugging Face as they are read: a GGUF file
+ * has
  * the two halves of each head interleaved (row 2 i + j of a head for row j * headDim / 2 + i). Tensors in block formats
  * are followed by the zeros that fill their last words up.
  * @throws ModelError M135 (tensors that a Llama has not)
@@ -58,25 +77,51 @@ export function weightsOf(file: GgufFile, config: LlamaConfig): GgufWeights {
     if (tensor.name === frequencyFactors) continue;
     const name = tensorName(tensor.name);
     if (name === null) {
-      problems.push(`the tensor ${quoted(tensor.name)} has no place in a Llama${tensor.name.endsWith(".bias") ? ": linear layers with a bias are not supported" : ""}`);
+      problems.push(
+        `the tensor ${quoted(tensor.name)} has no place in a Llama${tensor.name.endsWith(".bias") ? ": linear layers with a bias are not supported" : ""}`,
+      );
       continue;
     }
     const { stored } = tensor.type;
-    if (stored.kind === "dense") sources.set(name, { tensor, stored: { name, dtype: stored.dtype, shape: tensor.shape, begin: tensor.offset, end: tensor.offset + tensor.bytes } });
-    else if (tensor.shape.length !== 2) problems.push(`the tensor ${quoted(tensor.name)} of shape [${tensor.shape.join(", ")}] should be of type F32, F16 or BF16, found ${tensor.type.name}`);
+    if (stored.kind === "dense")
+      sources.set(name, {
+        tensor,
+        stored: {
+          name,
+          dtype: stored.dtype,
+          shape: tensor.shape,
+          begin: tensor.offset,
+          end: tensor.offset + tensor.bytes,
+        },
+      });
+    else if (tensor.shape.length !== 2)
+      problems.push(
+        `the tensor ${quoted(tensor.name)} of shape [${tensor.shape.join(", ")}] should be of type F32, F16 or BF16, found ${tensor.type.name}`,
+      );
     else {
       const bytes = formatBytes(stored.format, shapeOf(tensor.shape));
-      sources.set(name, { tensor, stored: { name, dtype: "U32", shape: [bytes / 4], begin: tensor.offset, end: tensor.offset + bytes } });
+      sources.set(name, {
+        tensor,
+        stored: { name, dtype: "U32", shape: [bytes / 4], begin: tensor.offset, end: tensor.offset + bytes },
+      });
       packed.set(name, { format: stored.format, pattern: { kind: "full" }, shape: tensor.shape, dtype: "F32" });
     }
   }
-  if (problems.length > 0) throw problemsError("M135", `The weights in ${quoted(file.path)} are not those of a Llama that can be run`, problems);
+  if (problems.length > 0)
+    throw problemsError(
+      "M135",
+      `The weights in ${quoted(file.path)} are not those of a Llama that can be run`,
+      problems,
+    );
   const tensors = [...sources.values()].map(({ stored }) => stored);
   const source: TensorFile = {
-    path: file.path, tensors, dataStart: file.dataStart,
+    path: file.path,
+    tensors,
+    dataStart: file.dataStart,
     async read(stored, target, begin = 0) {
       const found = sources.get(stored.name);
-      if (found === undefined || !(begin >= 0 && begin + target.length <= stored.end - stored.begin)) throw new RangeError(`bytes ${begin} to ${begin + target.length} are outside of tensor ${stored.name}`);
+      if (found === undefined || !(begin >= 0 && begin + target.length <= stored.end - stored.begin))
+        throw new RangeError(`bytes ${begin} to ${begin + target.length} are outside of tensor ${stored.name}`);
       const { tensor } = found;
       const inFile = Math.min(target.length, Math.max(0, tensor.bytes - begin));
       const wanted = target.subarray(0, inFile);
@@ -97,8 +142,17 @@ function isInterleaved(name: string): boolean {
 /** Bytes that are read at once. */
 const piece = 4 * 1024 * 1024;
 
-/** Bytes from `begin` on of a tensor whose rows are interleaved in the file, in the order of Hugging Face. Every other row of what is read is wanted. */
-async function readHalves(file: GgufFile, tensor: GgufTensor, headDim: number, target: Uint8Array, begin: number): Promise<void> {
+/**
+ * Bytes from `begin` on of a tensor whose rows are interleaved in the file, in the order of Hugging Face. Every other
+ * row of what is read is wanted.
+ */
+async function readHalves(
+  file: GgufFile,
+  tensor: GgufTensor,
+  headDim: number,
+  target: Uint8Array,
+  begin: number,
+): Promise<void> {
   const [rows = 1] = tensor.shape;
   const rowBytes = tensor.bytes / rows;
   const half = headDim / 2;

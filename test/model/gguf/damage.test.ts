@@ -20,14 +20,18 @@ function numbers(seed: number): (most: number) => number {
   };
 }
 
-/** Opens a file, its tokenizer, and bytes of each tensor: null where all of that goes, else the error, which must be a model error in sentences. */
+/**
+ * Opens a file, its tokenizer, and bytes of each tensor: null where all of that goes, else the error, which must be a
+ * model error in sentences.
+ */
 async function look(path: string): Promise<ModelError | null> {
   try {
     const model = await openModel(path);
     try {
       await model.tokenizer();
       await model.companions();
-      for (const { name, bytes } of model.tensors) await model.read(name, { begin: Math.max(0, bytes - 64), end: bytes });
+      for (const { name, bytes } of model.tensors)
+        await model.read(name, { begin: Math.max(0, bytes - 64), end: bytes });
     } finally {
       await model.close();
     }
@@ -51,7 +55,24 @@ for (const [index, name] of fixtures.entries()) {
     const ends = tensors.map((tensor) => dataStart + tensor.offset + tensor.bytes).sort((a, b) => a - b);
     const whole = ends.at(-1)!;
     const random = numbers(index + 1);
-    const places = [0, 3, 4, 7, 8, 15, 16, 23, 24, 31, dataStart - 1, dataStart, whole - 1, ends[0]!, ...Array.from({ length: 12 }, () => random(dataStart)), ...Array.from({ length: 4 }, () => random(whole))];
+    const places = [
+      0,
+      3,
+      4,
+      7,
+      8,
+      15,
+      16,
+      23,
+      24,
+      31,
+      dataStart - 1,
+      dataStart,
+      whole - 1,
+      ends[0]!,
+      ...Array.from({ length: 12 }, () => random(dataStart)),
+      ...Array.from({ length: 4 }, () => random(whole)),
+    ];
     await inDirectory(async (directory) => {
       const path = join(directory, "cut.gguf");
       await copyFile(model, path);
@@ -59,7 +80,10 @@ for (const [index, name] of fixtures.entries()) {
       for (const at of [...new Set(places)].sort((a, b) => b - a)) {
         await truncate(path, at);
         const error = await look(path);
-        assert.ok(error !== null && ["M160", "M161", "M162", "M164"].includes(error.code), `at byte ${at}: ${String(error)}`);
+        assert.ok(
+          error !== null && ["M160", "M161", "M162", "M164"].includes(error.code),
+          `at byte ${at}: ${String(error)}`,
+        );
       }
     });
   });
@@ -82,9 +106,15 @@ for (const [index, name] of fixtures.entries()) {
           await handle.write(header, at, Math.min(bytes.length, dataStart - at), at);
         };
         // half of the changes where counts, types and short entries are, which most bytes are not
-        for (let count = 0; count < 40; count++) await change(random(count % 2 === 0 ? dataStart : Math.min(dataStart, 1500)), Uint8Array.of(random(256)));
-        for (const value of [0n, 2n ** 31n, 2n ** 53n, 2n ** 64n - 1n]) for (const at of [8, 16, random(1000), random(dataStart - 8)]) await change(at, u64(value));
-        for (const at of [random(600), random(dataStart - 600)]) await change(at, Uint8Array.from({ length: 200 }, () => random(256)));
+        for (let count = 0; count < 40; count++)
+          await change(random(count % 2 === 0 ? dataStart : Math.min(dataStart, 1500)), Uint8Array.of(random(256)));
+        for (const value of [0n, 2n ** 31n, 2n ** 53n, 2n ** 64n - 1n])
+          for (const at of [8, 16, random(1000), random(dataStart - 8)]) await change(at, u64(value));
+        for (const at of [random(600), random(dataStart - 600)])
+          await change(
+            at,
+            Uint8Array.from({ length: 200 }, () => random(256)),
+          );
       } finally {
         await handle.close();
       }
@@ -96,13 +126,27 @@ for (const [index, name] of fixtures.entries()) {
 test("very many tensors of unknown types, and very long lists, take no longer than reading them", async () => {
   await inDirectory(async (directory) => {
     const path = join(directory, "many.gguf");
-    const tensors = Array.from({ length: 60_000 }, (_, at) => ({ name: `t${at}`, shape: [1], type: 1000 + at, offset: 0, bytes: 4 }));
+    const tensors = Array.from({ length: 60_000 }, (_, at) => ({
+      name: `t${at}`,
+      shape: [1],
+      type: 1000 + at,
+      offset: 0,
+      bytes: 4,
+    }));
     await writeFile(path, ggufBytes({ metadata: [], tensors }));
     const started = performance.now();
     const { message } = await failure("M163", openModel(path));
     assert.match(message, /1 tensor is of type number 1000, `t0` it is[\s\S]*and 59980 more$/);
     const list = Buffer.concat([u32(9), u32(0), u64(40 * 2 ** 20), Buffer.alloc(40 * 2 ** 20)]);
-    await writeFile(path, ggufBytes(small({ "some.list": { type: "raw", value: list }, "llama.block_count": { type: "raw", value: list } }, smallTensors)));
+    await writeFile(
+      path,
+      ggufBytes(
+        small(
+          { "some.list": { type: "raw", value: list }, "llama.block_count": { type: "raw", value: list } },
+          smallTensors,
+        ),
+      ),
+    );
     const before = process.memoryUsage().rss;
     assert.match((await failure("M131", openModel(path))).message, /`llama.block_count`.*found a list/);
     assert.ok(process.memoryUsage().rss - before < 400 * 2 ** 20, "memory of a few times the file");

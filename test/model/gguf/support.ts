@@ -11,7 +11,10 @@ export type Value =
   | { readonly type: "i32s" | "f32s"; readonly value: readonly number[] }
   | { readonly type: "raw"; readonly value: Uint8Array };
 
-/** A tensor; the shape is the outermost axis first. What is not said follows from the rest: offsets one after the other, zeros as data. */
+/**
+ * A tensor; the shape is the outermost axis first. What is not said follows from the rest: offsets one after the other,
+ * zeros as data.
+ */
 export interface Tensor {
   readonly name: string;
   readonly shape: readonly number[];
@@ -62,18 +65,30 @@ function i32(value: number): Buffer {
 
 function valueBytes(value: Value): Buffer {
   switch (value.type) {
-    case "raw": return Buffer.from(value.value);
-    case "u8": return Buffer.concat([u32(0), Buffer.from([value.value])]);
-    case "bool": return Buffer.concat([u32(7), Buffer.from([value.value ? 1 : 0])]);
-    case "u32": return Buffer.concat([u32(4), u32(value.value)]);
-    case "i32": return Buffer.concat([u32(5), i32(value.value)]);
-    case "f32": return Buffer.concat([u32(6), f32(value.value)]);
-    case "u64": return Buffer.concat([u32(10), u64(value.value)]);
-    case "string": return Buffer.concat([u32(8), text(value.value)]);
-    case "strings": return Buffer.concat([u32(9), u32(numbers[value.type]), u64(value.value.length), ...value.value.map(text)]);
-    case "i32s": return Buffer.concat([u32(9), u32(numbers[value.type]), u64(value.value.length), ...value.value.map(i32)]);
-    case "f32s": return Buffer.concat([u32(9), u32(numbers[value.type]), u64(value.value.length), ...value.value.map(f32)]);
-    default: return value satisfies never;
+    case "raw":
+      return Buffer.from(value.value);
+    case "u8":
+      return Buffer.concat([u32(0), Buffer.from([value.value])]);
+    case "bool":
+      return Buffer.concat([u32(7), Buffer.from([value.value ? 1 : 0])]);
+    case "u32":
+      return Buffer.concat([u32(4), u32(value.value)]);
+    case "i32":
+      return Buffer.concat([u32(5), i32(value.value)]);
+    case "f32":
+      return Buffer.concat([u32(6), f32(value.value)]);
+    case "u64":
+      return Buffer.concat([u32(10), u64(value.value)]);
+    case "string":
+      return Buffer.concat([u32(8), text(value.value)]);
+    case "strings":
+      return Buffer.concat([u32(9), u32(numbers[value.type]), u64(value.value.length), ...value.value.map(text)]);
+    case "i32s":
+      return Buffer.concat([u32(9), u32(numbers[value.type]), u64(value.value.length), ...value.value.map(i32)]);
+    case "f32s":
+      return Buffer.concat([u32(9), u32(numbers[value.type]), u64(value.value.length), ...value.value.map(f32)]);
+    default:
+      return value satisfies never;
   }
 }
 
@@ -89,11 +104,23 @@ export function ggufBytes(parts: GgufParts): Buffer {
     return { ...tensor, bytes, offset };
   });
   const head = Buffer.concat([
-    Buffer.from(parts.magic ?? "GGUF", "latin1"), u32(parts.version ?? 3), u64(parts.tensorCount ?? placed.length), u64(parts.entryCount ?? parts.metadata.length),
+    Buffer.from(parts.magic ?? "GGUF", "latin1"),
+    u32(parts.version ?? 3),
+    u64(parts.tensorCount ?? placed.length),
+    u64(parts.entryCount ?? parts.metadata.length),
     ...parts.metadata.flatMap(([key, value]) => [text(key), valueBytes(value)]),
-    ...placed.flatMap(({ name, shape, type, offset }) => [text(name), u32(shape.length), ...[...shape].reverse().map(u64), u32(type ?? 0), u64(offset)]),
+    ...placed.flatMap(({ name, shape, type, offset }) => [
+      text(name),
+      u32(shape.length),
+      ...[...shape].reverse().map(u64),
+      u32(type ?? 0),
+      u64(offset),
+    ]),
   ]);
-  const file = Buffer.alloc(padded(head.length) + placed.reduce((end, { offset, bytes }) => (offset < 1e9 ? Math.max(end, offset + bytes) : end), 0));
+  const file = Buffer.alloc(
+    padded(head.length) +
+      placed.reduce((end, { offset, bytes }) => (offset < 1e9 ? Math.max(end, offset + bytes) : end), 0),
+  );
   head.copy(file);
   for (const { data, offset } of placed) if (data !== undefined) file.set(data, padded(head.length) + offset);
   return file;
@@ -137,7 +164,10 @@ export const smallTensors: readonly Tensor[] = [
 ];
 
 /** The parts of that model, with entries replaced, added, or (null) left out. */
-export function small(changes: Readonly<Record<string, Value | null>> = {}, tensors: readonly Tensor[] = smallTensors): GgufParts {
+export function small(
+  changes: Readonly<Record<string, Value | null>> = {},
+  tensors: readonly Tensor[] = smallTensors,
+): GgufParts {
   const kept = smallMetadata.filter(([key]) => !Object.hasOwn(changes, key));
   const added = Object.entries(changes).flatMap(([key, value]) => (value === null ? [] : [[key, value] as const]));
   return { metadata: [...kept, ...added], tensors };
@@ -159,12 +189,28 @@ export interface Expected {
   readonly greedy_ids: readonly number[];
   readonly greedy_smallest_top2_gap: number;
   readonly types: { readonly [tensor: string]: string };
-  readonly tensors: { readonly [name: string]: { readonly shape: readonly number[]; readonly zeros: number; readonly first8: readonly number[]; readonly sha256_f32le: string } };
+  readonly tensors: {
+    readonly [name: string]: {
+      readonly shape: readonly number[];
+      readonly zeros: number;
+      readonly first8: readonly number[];
+      readonly sha256_f32le: string;
+    };
+  };
 }
 
 /** The files that llama.cpp's converter and quantiser wrote. */
-export const fixtures = ["classics-1l-f16", "classics-2l-q4_1-pure", "classics-2l-q6_k", "classics-2l-q8_0", "classics-4l-q4_0"] as const;
+export const fixtures = [
+  "classics-1l-f16",
+  "classics-2l-q4_1-pure",
+  "classics-2l-q6_k",
+  "classics-2l-q8_0",
+  "classics-4l-q4_0",
+] as const;
 
 export function fixture(name: (typeof fixtures)[number]): { readonly model: string; readonly expected: string } {
-  return { model: projectFile(`test/data/gguf/${name}.gguf`), expected: projectFile(`test/data/gguf/expected-${name}.json`) };
+  return {
+    model: projectFile(`test/data/gguf/${name}.gguf`),
+    expected: projectFile(`test/data/gguf/expected-${name}.json`),
+  };
 }

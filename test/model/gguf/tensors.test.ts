@@ -34,7 +34,11 @@ for (const name of fixtures) {
     for (const [tensor, { shape, first8, sha256_f32le: hash }] of Object.entries(expected.tensors)) {
       const dense = await denseOf(model, tensor);
       assert.equal(model.tensor(tensor).shape, shape);
-      assert.equal([...dense.subarray(0, 8)].map((value) => value + 0), first8.map((value) => value + 0), tensor);
+      assert.equal(
+        [...dense.subarray(0, 8)].map((value) => value + 0),
+        first8.map((value) => value + 0),
+        tensor,
+      );
       assert.is(createHash("sha256").update(new Uint8Array(dense.buffer)).digest("hex"), hash, tensor);
     }
     await model.close();
@@ -58,14 +62,24 @@ test("packing gives the bytes of llama.cpp's quantiser", async () => {
 test("a range of a tensor is that part of the whole", async () => {
   for (const name of ["classics-1l-f16", "classics-4l-q4_0", "classics-2l-q6_k"] as const) {
     const model = await openModel(fixture(name).model);
-    for (const tensor of ["model.layers.0.self_attn.q_proj.weight", "model.layers.0.self_attn.k_proj.weight", "model.layers.0.self_attn.v_proj.weight"]) {
+    for (const tensor of [
+      "model.layers.0.self_attn.q_proj.weight",
+      "model.layers.0.self_attn.k_proj.weight",
+      "model.layers.0.self_attn.v_proj.weight",
+    ]) {
       const whole = await model.read(tensor);
       const at = fc.integer({ min: 0, max: whole.length });
-      await fc.assert(fc.asyncProperty(at, at, async (a, b) => {
-        const [begin, end] = [Math.min(a, b), Math.max(a, b)];
-        assert.ok(Buffer.from(await model.read(tensor, { begin, end })).equals(whole.subarray(begin, end)));
-      }), runs(25));
-      assert.instance(await model.readInto(tensor, new Uint8Array(2), whole.length - 1).catch((error: unknown) => error), RangeError);
+      await fc.assert(
+        fc.asyncProperty(at, at, async (a, b) => {
+          const [begin, end] = [Math.min(a, b), Math.max(a, b)];
+          assert.ok(Buffer.from(await model.read(tensor, { begin, end })).equals(whole.subarray(begin, end)));
+        }),
+        runs(25),
+      );
+      assert.instance(
+        await model.readInto(tensor, new Uint8Array(2), whole.length - 1).catch((error: unknown) => error),
+        RangeError,
+      );
     }
     await model.close();
   }
@@ -75,11 +89,16 @@ test("rows of heads are put back in order, whatever the type", async () => {
   const rows = Buffer.alloc(32 * 18);
   for (let row = 0; row < 32; row++) rows[row * 18 + 5] = row + 1;
   await inDirectory(async (directory) => {
-    const model = await openModel(await writeGguf(join(directory, "m.gguf"), small({}, withTensor("blk.0.attn_q.weight", { data: rows }))));
+    const model = await openModel(
+      await writeGguf(join(directory, "m.gguf"), small({}, withTensor("blk.0.attn_q.weight", { data: rows }))),
+    );
     const bytes = await model.read("model.layers.0.self_attn.q_proj.weight");
     // two heads of 16: halves of 8 rows, interleaved in the file
     const inFile = Array.from({ length: 32 }, (_, row) => (bytes[row * 18 + 5] ?? 0) - 1);
-    assert.equal(inFile, [0, 1].flatMap((head) => [0, 1].flatMap((half) => Array.from({ length: 8 }, (_, i) => 16 * head + 2 * i + half))));
+    assert.equal(
+      inFile,
+      [0, 1].flatMap((head) => [0, 1].flatMap((half) => Array.from({ length: 8 }, (_, i) => 16 * head + 2 * i + half))),
+    );
     // 16 rows of 34 bytes are a whole number of words, but none of four
     assert.is((await model.read("model.layers.0.self_attn.k_proj.weight")).length, 544);
     await model.close();
@@ -95,23 +114,41 @@ test("a Hugging Face directory made from a file is the same model", async () => 
     const path = join(directory, "made");
     const writer = await createModel(path, { source, tensors: source.tensors, recipe: null, force: false });
     for (const tensor of source.tensors) await writer.copy(tensor.name);
-    assert.equal((await writer.finish()).files, ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]);
+    assert.equal((await writer.finish()).files, [
+      "config.json",
+      "generation_config.json",
+      "model.safetensors",
+      "tokenizer.json",
+      "tokenizer_config.json",
+    ]);
     const made = await openModel(path);
     const { raw: _, ...config } = source.config;
     const { raw: __, ...again } = made.config;
     assert.equal(again, config);
     assert.equal(made.generation, source.generation);
     for (const [tensor, { sha256_f32le: hash }] of Object.entries(expected.tensors)) {
-      assert.is(createHash("sha256").update(new Uint8Array((await denseOf(made, tensor)).buffer)).digest("hex"), hash, tensor);
+      assert.is(
+        createHash("sha256")
+          .update(new Uint8Array((await denseOf(made, tensor)).buffer))
+          .digest("hex"),
+        hash,
+        tensor,
+      );
     }
     const [first, second] = [await source.tokenizer(), await made.tokenizer()];
     assert.equal([second.bos, ...second.prefix], [0, 0]);
     assert.equal(second.encode(text, { prefix: true }), first.encode(text, { prefix: true }));
     await made.close();
     await failure("M150", createModel(path, { source, tensors: source.tensors, recipe: null, force: false }));
-    await failure("M150", createModel(fixture(name).model, { source: made, tensors: made.tensors, recipe: null, force: true }));
+    await failure(
+      "M150",
+      createModel(fixture(name).model, { source: made, tensors: made.tensors, recipe: null, force: true }),
+    );
   });
-  await failure("M152", createModel(fixture(name).model, { source, tensors: source.tensors, recipe: null, force: true }));
+  await failure(
+    "M152",
+    createModel(fixture(name).model, { source, tensors: source.tensors, recipe: null, force: true }),
+  );
   await source.close();
 });
 
@@ -119,7 +156,16 @@ test("inspection", async () => {
   const report = await inspect(fixture("classics-4l-q4_0").model);
   const linear = report.tensors.find(({ name }) => name === "model.layers.3.self_attn.o_proj.weight");
   const { zeros } = (await expectedOf("classics-4l-q4_0")).tensors["model.layers.3.self_attn.o_proj.weight"] ?? {};
-  assert.equal(linear, { name: "model.layers.3.self_attn.o_proj.weight", shape: [256, 256], dtype: "F32", pattern: "full", format: "q4_0", bitsPerWeight: 4.5, bytes: 36864, zeros });
+  assert.equal(linear, {
+    name: "model.layers.3.self_attn.o_proj.weight",
+    shape: [256, 256],
+    dtype: "F32",
+    pattern: "full",
+    format: "q4_0",
+    bitsPerWeight: 4.5,
+    bytes: 36864,
+    zeros,
+  });
   assert.is(report.tensors.find(({ name }) => name === "model.embed_tokens.weight")?.bitsPerWeight, 6.5625);
   assert.is(report.parameters, (await inspect(exampleModel)).parameters);
 });

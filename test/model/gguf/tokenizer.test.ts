@@ -18,7 +18,14 @@ async function tokenizerOf(changes: Readonly<Record<string, Value | null>>): Pro
     const tokens = changes["tokenizer.ggml.tokens"];
     const count = tokens?.type === "strings" ? tokens.value.length : smallTokens.length;
     const parts = small({ "llama.vocab_size": { type: "u32", value: count }, ...changes });
-    const model = await openModel(await writeGguf(join(directory, "m.gguf"), { ...parts, tensors: parts.tensors.map((tensor) => (tensor.name === "token_embd.weight" ? { ...tensor, shape: [count, 32] } : tensor)) }));
+    const model = await openModel(
+      await writeGguf(join(directory, "m.gguf"), {
+        ...parts,
+        tensors: parts.tensors.map((tensor) =>
+          tensor.name === "token_embd.weight" ? { ...tensor, shape: [count, 32] } : tensor,
+        ),
+      }),
+    );
     try {
       return await model.tokenizer();
     } finally {
@@ -36,7 +43,10 @@ test("ids of a whole text are those of the model that the files were made from",
     const tokenizer = await model.tokenizer();
     assert.equal(tokenizer.encode(text, { prefix: true }), ids, name);
     assert.is(tokenizer.decode(ids), text);
-    assert.equal([tokenizer.bos, [...tokenizer.prefix], [...tokenizer.special], tokenizer.size], [0, [0], [0, 1], 2048]);
+    assert.equal(
+      [tokenizer.bos, [...tokenizer.prefix], [...tokenizer.special], tokenizer.size],
+      [0, [0], [0, 1], 2048],
+    );
     await model.close();
   }
 });
@@ -51,13 +61,24 @@ const byteCharacters: readonly string[] = (() => {
 /** A byte-level vocabulary in which any two neighbours of digits merge, as do some letters. */
 function byteLevel(pre: string | null): Readonly<Record<string, Value | null>> {
   const digits = [..."0123456789"];
-  const pairs = [...digits.flatMap((a) => digits.map((b) => `${a} ${b}`)), "' s", "' S", "h e", "Ġ h", "Ġ 1", "! !", "Ċ Ċ"];
+  const pairs = [
+    ...digits.flatMap((a) => digits.map((b) => `${a} ${b}`)),
+    "' s",
+    "' S",
+    "h e",
+    "Ġ h",
+    "Ġ 1",
+    "! !",
+    "Ċ Ċ",
+  ];
   const triples = digits.map((a) => `12 ${a}`);
   const merges = [...pairs, ...triples];
   const tokens = ["<s>", "</s>", ...byteCharacters, ...merges.map((merge) => merge.replace(" ", ""))];
   return {
-    "tokenizer.ggml.pre": pre === null ? null : { type: "string", value: pre }, "tokenizer.ggml.tokens": { type: "strings", value: tokens },
-    "tokenizer.ggml.token_type": { type: "i32s", value: tokens.map((_, id) => (id < 2 ? 3 : 1)) }, "tokenizer.ggml.merges": { type: "strings", value: merges },
+    "tokenizer.ggml.pre": pre === null ? null : { type: "string", value: pre },
+    "tokenizer.ggml.tokens": { type: "strings", value: tokens },
+    "tokenizer.ggml.token_type": { type: "i32s", value: tokens.map((_, id) => (id < 2 ? 3 : 1)) },
+    "tokenizer.ggml.merges": { type: "strings", value: merges },
   };
 }
 
@@ -75,13 +96,18 @@ test("each pre-tokenizer cuts as its model's does", async () => {
   for (const [pre, text, expected] of cuts) {
     const tokenizer = await tokenizerOf(byteLevel(pre));
     const ids = tokenizer.encode(text, { prefix: false });
-    assert.equal([...ids].map((id) => tokenizer.spelling(id)), expected, `${pre} ${text}`);
+    assert.equal(
+      [...ids].map((id) => tokenizer.spelling(id)),
+      expected,
+      `${pre} ${text}`,
+    );
     assert.is(tokenizer.decode(ids), text);
   }
 });
 
 test("whether a bos stands before texts", async () => {
-  const bosOf = async (pre: string, changes: Readonly<Record<string, Value | null>> = {}): Promise<readonly number[]> => (await tokenizerOf({ ...byteLevel(pre), ...changes })).prefix;
+  const bosOf = async (pre: string, changes: Readonly<Record<string, Value | null>> = {}): Promise<readonly number[]> =>
+    (await tokenizerOf({ ...byteLevel(pre), ...changes })).prefix;
   assert.equal(await bosOf("gpt-2"), []);
   assert.equal(await bosOf("llama-bpe"), [0]);
   assert.equal(await bosOf("gpt-2", { "tokenizer.ggml.add_bos_token": { type: "bool", value: true } }), [0]);
@@ -98,20 +124,31 @@ function sentencePiece(changes: Readonly<Record<string, Value | null>> = {}): Re
   const bytes = Array.from({ length: 256 }, (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`);
   const tokens = ["<unk>", "<s>", "</s>", ...bytes, ...pieces, "[INST]"];
   return {
-    "tokenizer.ggml.model": { type: "string", value: "llama" }, "tokenizer.ggml.pre": null, "tokenizer.ggml.merges": null,
-    "tokenizer.ggml.tokens": { type: "strings", value: tokens }, "tokenizer.ggml.scores": { type: "f32s", value: [0, 0, 0, ...bytes.map(() => 0), ...scores, 0] },
+    "tokenizer.ggml.model": { type: "string", value: "llama" },
+    "tokenizer.ggml.pre": null,
+    "tokenizer.ggml.merges": null,
+    "tokenizer.ggml.tokens": { type: "strings", value: tokens },
+    "tokenizer.ggml.scores": { type: "f32s", value: [0, 0, 0, ...bytes.map(() => 0), ...scores, 0] },
     "tokenizer.ggml.token_type": { type: "i32s", value: [2, 3, 3, ...bytes.map(() => 6), ...pieces.map(() => 1), 4] },
-    "tokenizer.ggml.bos_token_id": { type: "u32", value: 1 }, "tokenizer.ggml.eos_token_id": { type: "u32", value: 2 }, "tokenizer.ggml.unknown_token_id": { type: "u32", value: 0 },
+    "tokenizer.ggml.bos_token_id": { type: "u32", value: 1 },
+    "tokenizer.ggml.eos_token_id": { type: "u32", value: 2 },
+    "tokenizer.ggml.unknown_token_id": { type: "u32", value: 0 },
     ...changes,
   };
 }
 
-/** SentencePiece as it is: of all neighbours that make a piece, those of the highest score are joined, the first of equals; what is no piece becomes bytes. */
+/**
+ * SentencePiece as it is: of all neighbours that make a piece, those of the highest score are joined, the first of
+ * equals; what is no piece becomes bytes.
+ */
 function joined(text: string): readonly number[] {
   const parts = [...`▁${text.replaceAll(" ", "▁")}`];
   for (;;) {
     const candidates = parts.slice(1).map((right, at) => pieces.indexOf(`${parts[at]}${right}`));
-    const best = candidates.reduce((found, piece, at) => (piece >= 0 && (found < 0 || scores[piece]! > scores[candidates[found]!]!) ? at : found), -1);
+    const best = candidates.reduce(
+      (found, piece, at) => (piece >= 0 && (found < 0 || scores[piece]! > scores[candidates[found]!]!) ? at : found),
+      -1,
+    );
     if (best < 0) break;
     parts.splice(best, 2, `${parts[best]}${parts[best + 1]}`);
   }
@@ -125,35 +162,65 @@ test("scores join as SentencePiece does, and bytes stand for what has no piece",
   const tokenizer = await tokenizerOf(sentencePiece());
   assert.equal([[...tokenizer.prefix], [...tokenizer.special]], [[1], [0, 1, 2]]);
   const text = fc.string({ unit: fc.constantFrom("a", "b", "c", " ", "é", "日", "z"), minLength: 1, maxLength: 12 });
-  fc.assert(fc.property(text, (drawn) => {
-    const ids = tokenizer.encode(drawn, { prefix: false });
-    assert.equal([...ids], joined(drawn), JSON.stringify(drawn));
-    assert.is(tokenizer.decode(ids), drawn);
-  }), runs(300));
+  fc.assert(
+    fc.property(text, (drawn) => {
+      const ids = tokenizer.encode(drawn, { prefix: false });
+      assert.equal([...ids], joined(drawn), JSON.stringify(drawn));
+      assert.is(tokenizer.decode(ids), drawn);
+    }),
+    runs(300),
+  );
   assert.equal([...tokenizer.encode("[INST]", { prefix: false })], [259 + pieces.length]);
 });
 
 test("no space is put before where the file says so", async () => {
-  const tokenizer = await tokenizerOf(sentencePiece({ "tokenizer.ggml.add_space_prefix": { type: "bool", value: false } }));
+  const tokenizer = await tokenizerOf(
+    sentencePiece({ "tokenizer.ggml.add_space_prefix": { type: "bool", value: false } }),
+  );
   const ids = tokenizer.encode("ab a", { prefix: false });
-  assert.equal([...ids].map((id) => tokenizer.spelling(id)), ["ab", "▁a"]);
+  assert.equal(
+    [...ids].map((id) => tokenizer.spelling(id)),
+    ["ab", "▁a"],
+  );
   assert.is(tokenizer.decode(ids), "ab a");
 });
 
 test("tokenizers that cannot be used", async () => {
-  const refused = async (changes: Readonly<Record<string, Value | null>>, message: RegExp): Promise<void> => assert.match((await failure("M141", tokenizerOf(changes))).message, message);
+  const refused = async (changes: Readonly<Record<string, Value | null>>, message: RegExp): Promise<void> =>
+    assert.match((await failure("M141", tokenizerOf(changes))).message, message);
   await failure("M140", tokenizerOf({ "tokenizer.ggml.model": null }));
-  await refused({ "tokenizer.ggml.model": { type: "string", value: "bert" } }, /of the kind "bert".*expected "gpt2" or "llama"/);
-  await refused({ "tokenizer.ggml.pre": { type: "string", value: "tekken" } }, /pre-tokenizer "tekken".*expected one of gpt-2,/);
+  await refused(
+    { "tokenizer.ggml.model": { type: "string", value: "bert" } },
+    /of the kind "bert".*expected "gpt2" or "llama"/,
+  );
+  await refused(
+    { "tokenizer.ggml.pre": { type: "string", value: "tekken" } },
+    /pre-tokenizer "tekken".*expected one of gpt-2,/,
+  );
   await refused({ "tokenizer.ggml.pre": { type: "string", value: "constructor" } }, /"constructor"/);
-  await refused({ "tokenizer.ggml.merges": null }, /`tokenizer.ggml.merges` should be a list of strings, found nothing/);
+  await refused(
+    { "tokenizer.ggml.merges": null },
+    /`tokenizer.ggml.merges` should be a list of strings, found nothing/,
+  );
   await refused({ "tokenizer.ggml.merges": { type: "strings", value: ["he"] } }, /merge 0 should be two tokens/);
   await refused({ "tokenizer.ggml.merges": { type: "f32s", value: [1] } }, /found a list of numbers/);
-  await refused({ "tokenizer.ggml.token_type": { type: "i32s", value: [1] } }, /token_type` should be 32 numbers, found 1 numbers/);
-  await refused({ "tokenizer.ggml.tokens": { type: "strings", value: ["a", "b", "a"] }, "tokenizer.ggml.token_type": null }, /tokens 0 and 2 are both `a`/);
+  await refused(
+    { "tokenizer.ggml.token_type": { type: "i32s", value: [1] } },
+    /token_type` should be 32 numbers, found 1 numbers/,
+  );
+  await refused(
+    { "tokenizer.ggml.tokens": { type: "strings", value: ["a", "b", "a"] }, "tokenizer.ggml.token_type": null },
+    /tokens 0 and 2 are both `a`/,
+  );
   await refused({ "tokenizer.ggml.add_bos_token": { type: "u8", value: 1 } }, /should be true or false, found 1/);
-  await refused({ "tokenizer.ggml.unknown_token_id": { type: "u32", value: 99 } }, /the id of one of 32 tokens, found 99/);
-  await refused(sentencePiece({ "tokenizer.ggml.scores": { type: "f32s", value: [0, 1] } }), /scores` should be 274 numbers, found 2 numbers/);
+  await refused(
+    { "tokenizer.ggml.unknown_token_id": { type: "u32", value: 99 } },
+    /the id of one of 32 tokens, found 99/,
+  );
+  await refused(
+    sentencePiece({ "tokenizer.ggml.scores": { type: "f32s", value: [0, 1] } }),
+    /scores` should be 274 numbers, found 2 numbers/,
+  );
   await refused(sentencePiece({ "tokenizer.ggml.scores": null }), /scores` should be 274 numbers, found nothing/);
   await refused(sentencePiece({ "tokenizer.ggml.scores": { type: "f32s", value: [1, 2] } }), /found 2 numbers/);
 });
@@ -161,7 +228,16 @@ test("tokenizers that cannot be used", async () => {
 test("a vocabulary that does not fit the model", async () => {
   const tokens = Array.from({ length: 40 }, (_, id) => `t${id}`);
   await inDirectory(async (directory) => {
-    const model = await openModel(await writeGguf(join(directory, "m.gguf"), small({ "llama.vocab_size": { type: "u32", value: smallTokens.length }, "tokenizer.ggml.tokens": { type: "strings", value: tokens }, "tokenizer.ggml.token_type": null })));
+    const model = await openModel(
+      await writeGguf(
+        join(directory, "m.gguf"),
+        small({
+          "llama.vocab_size": { type: "u32", value: smallTokens.length },
+          "tokenizer.ggml.tokens": { type: "strings", value: tokens },
+          "tokenizer.ggml.token_type": null,
+        }),
+      ),
+    );
     await failure("M142", model.tokenizer());
     await model.close();
   });
