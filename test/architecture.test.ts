@@ -79,6 +79,7 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
     "compiler/types",
     "compiler/formats",
     "compiler/graph",
+    "compiler/plan",
     "compiler/recipe",
     "runtime/device",
     "runtime/run",
