@@ -1,11 +1,12 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import type { Program, ProgramKernel, Step } from "../../compiler/plan/program.js";
+import type { Program, Step } from "../../compiler/plan/program.js";
 import { DeviceError, openDevice, type Device } from "../../runtime/device/device.js";
 import { createExecutor, type DeviceTensor, type Executor } from "../../runtime/run/run.js";
 import { sizeClass } from "../../runtime/run/pool.js";
 import { targetOf } from "../../runtime/run/target.js";
 import { denseValues, denseWords, sameForm } from "../../runtime/run/tensor.js";
+import { accumulate, dispatch, kernel, length, shifted } from "../support/toy-programs.js";
 
 const test = suite<{ device: Device; executor: Executor }>("runtime/run");
 
@@ -17,82 +18,6 @@ test.before.each(async (context) => {
 });
 test.after.each(({ executor }) => executor.close());
 test.after(({ device }) => device.close());
-
-const length = 16;
-
-/** out[i] = expression of x = in[i], and of the parameters. */
-function kernel(name: string, expression: string, parameters: readonly string[] = []): ProgramKernel {
-  const block =
-    parameters.length === 0
-      ? ""
-      : `struct Parameters { ${parameters.map((one) => `${one}: f32`).join(", ")} }\n@group(1) @binding(0) var<uniform> parameters: Parameters;\n`;
-  const wgsl = `@group(0) @binding(0) var<storage, read> source: array<f32>;
-@group(0) @binding(1) var<storage, read_write> target_: array<f32>;
-${block}@compute @workgroup_size(${length}) fn main(@builtin(local_invocation_index) i: u32) {
-  let x = source[i];
-  target_[i] = ${expression};
-}`;
-  return {
-    name,
-    wgsl,
-    workgroupSize: [length, 1, 1],
-    bindings: [{ access: "read" }, { access: "read_write" }],
-    parameters,
-    schedule: "test",
-  };
-}
-
-const dispatch = (which: number, from: number, to: number): Step => ({
-  kind: "dispatch",
-  kernel: which,
-  buffers: [from, to],
-  workgroups: [1, 1, 1],
-});
-const tensor = (name: string, buffer: number, mutable = false): Program["inputs"][number] => ({
-  name,
-  dtype: "f32",
-  shape: [length],
-  format: null,
-  buffer,
-  mutable,
-});
-const buffer = (id: number, role: Program["buffers"][number]["role"]): Program["buffers"][number] => ({
-  id,
-  bytes: 4 * length,
-  role,
-});
-
-/** y = 2 * (x + shift), through a temporary. */
-const shifted: Program = {
-  version: 1,
-  name: "shifted",
-  features: [],
-  parameters: [{ name: "shift", dtype: "f32" }],
-  buffers: [buffer(0, "input"), buffer(1, "temporary"), buffer(2, "output")],
-  inputs: [tensor("x", 0)],
-  outputs: [tensor("y", 2)],
-  kernels: [kernel("shift", "x + parameters.shift", ["shift"]), kernel("double", "2.0 * x")],
-  steps: [
-    { kind: "alloc", buffer: 1 },
-    dispatch(0, 0, 1),
-    { kind: "alloc", buffer: 2 },
-    dispatch(1, 1, 2),
-    { kind: "free", buffer: 1 },
-  ],
-};
-
-/** state = state + x, in place. */
-const accumulate: Program = {
-  version: 1,
-  name: "accumulate",
-  features: [],
-  parameters: [],
-  buffers: [buffer(0, "input"), buffer(1, "input")],
-  inputs: [tensor("x", 0), tensor("state", 1, true)],
-  outputs: [tensor("state", 1)],
-  kernels: [kernel("add", "target_[i] + x")],
-  steps: [dispatch(0, 0, 1)],
-};
 
 const ramp = Float32Array.from({ length }, (_, index) => index);
 
