@@ -8,6 +8,7 @@ import type { Target } from "../../compiler/target.js";
 import { agreeOnDevice, agreeSimulated, expectedOf, type Simulated } from "../support/agreement.js";
 import { openMachine, type Machine } from "../support/device-stages.js";
 import { targets } from "../support/targets.js";
+import { programCase } from "./language.js";
 import { libraryCase, taken } from "./support.js";
 
 const test = suite<{ machine: Machine }>("memory that nobody wrote");
@@ -53,6 +54,33 @@ for (const [T, C] of [
       const stages = agreeSimulated(given, expected, { target: matrices, subgroupSize: 32 }, { schedule });
       assert.ok(taken(stages).includes(`mixed ${schedule}`));
     }
+  });
+}
+
+// the farthest token is the last, the first, any; the nearest one starts late; two axes of tokens
+const sums: { readonly [range: string]: string } = {
+  "0 .. 2 * t + 3": "y[t, n] = sum[k in 0 .. 2 * t + 3] x[t, k] * w[n, k]",
+  "0 .. 2 * (T - t)": "y[t, n] = sum[k in 0 .. 2 * (T - t)] x[t, k] * w[n, k]",
+  "0 .. ends[t]": "y[t, n] = sum[k in 0 .. ends[t]] x[t, k] * w[n, k]",
+  "ends[t] .. K": "y[t, n] = sum[k in ends[t] .. K] x[t, k] * w[n, k]",
+  "11 + t .. ends[t] + 30": "y[t, n] = sum[k in 11 + t .. ends[t] + 30] x[t, k] * w[n, k]",
+  "20 .. 41": "y[t, n] = sum[k in 20 .. 41] x[t, k] * w[n, k]",
+  "0 .. ends[0]": "y[t, n] = sum[k in 0 .. ends[0]] x[t, k] * w[n, k]",
+};
+
+for (const [name, equation] of Object.entries(sums)) {
+  test(`a sum over ${name}`, async ({ machine }) => {
+    const given = programCase(
+      `fn main(x: f32[T, K], w: f32[N, K], ends: i32[T]) -> f32[T, N] {\n  return y where ${equation} for t in 0 .. T, n in 0 .. N\n}`,
+      { T: 19, N: 33, K: 61 },
+      "reduction",
+      { ends: Array.from({ length: 19 }, (_, at) => 5 + ((at * 7) % 19)) },
+    );
+    const expected = expectedOf(given);
+    assert.ok([...expected.inputs.get("w")!.data].some(Number.isNaN));
+    for (const device of f32)
+      for (const schedule of [null, "tiled", "loops"] as const) agreeSimulated(given, expected, device, { schedule });
+    await agreeOnDevice(given, expected, machine);
   });
 }
 

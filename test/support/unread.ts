@@ -6,9 +6,7 @@ import { allEqns } from "../../compiler/graph/eqn.js";
 import { elementCount, evaluate, type TensorValue } from "../../compiler/graph/evaluate.js";
 import type { ConcreteGraph, ValueId } from "../../compiler/graph/graph.js";
 import type { Dtype } from "../../compiler/types/dtype.js";
-
-/** Bits of NaN, as f32 and as two f16; as an integer far out of any range. */
-export const poisonWord = 0x7fff7fff;
+import { poisonWord } from "../../runtime/run/poison.js";
 
 /** What an element of these bits is. */
 export function poisonOf(dtype: Dtype): number {
