@@ -7,6 +7,7 @@ import type { Executor, ExecutorOptions, Prepared } from "./executor.js";
 import { createParameterRing } from "./parameters.js";
 import { createPipelines, type CompiledKernel } from "./pipelines.js";
 import { parameterBlock, playDispatches, type Dispatch } from "./play.js";
+import { createPoison } from "./poison.js";
 import { createPool } from "./pool.js";
 import { createProfiler } from "./profile.js";
 import {
@@ -44,6 +45,7 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
   const ring = await createParameterRing(device, pipelines);
   const pool = createPool(device);
   const profiler = options.profile === true ? createProfiler(device) : null;
+  const poison = options.poison === true ? await createPoison(device) : null;
   const submitLimit = Math.min(
     options.submitLimit ?? (device.kind === "gpu" ? 256 : 32),
     profiler?.capacity ?? Infinity,
@@ -174,6 +176,18 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
     dispatches++;
   }
 
+  /** Records that buffers nothing has written yet are filled, where that is asked for. */
+  function spoil(buffers: Iterable<GPUBuffer>): void {
+    if (poison === null) return;
+    pass?.end();
+    pass = null;
+    encoder ??= gpu.createCommandEncoder();
+    for (const buffer of buffers) {
+      poison.fill(encoder, buffer);
+      recorded.add(buffer);
+    }
+  }
+
   function flush(): void {
     if (encoder !== null) {
       pass?.end();
@@ -211,6 +225,7 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
       for (const buffer of [...free, ...held.values()]) pool.give(buffer);
     };
     try {
+      spoil([...free, ...held.values()]);
       record(prepared, ranges, words);
     } catch (error) {
       giveBack();
@@ -238,7 +253,8 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
         const wanted = program.buffers[step.buffer];
         if (wanted === undefined || ranges.has(step.buffer) !== held.has(step.buffer)) continue; // given by the caller
         if (step.kind === "alloc") {
-          const fit = free.findIndex((buffer) => buffer.size === pool.sizeOf(wanted.bytes));
+          // poison is recorded before all else
+          const fit = poison === null ? free.findIndex((buffer) => buffer.size === pool.sizeOf(wanted.bytes)) : -1;
           const buffer =
             free.splice(fit, fit < 0 ? 0 : 1)[0] ??
             (await obtain(wanted.bytes, `${program.name}, buffer ${step.buffer}`));
@@ -354,6 +370,7 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
         "validation",
         `${found.name} was replayed after a tensor that it is bound to was released.`,
       );
+    spoil(found.own);
     for (const each of found.list) {
       if (dispatches >= submitLimit) flush();
       begin(each.kernel).setPipeline(each.pipeline);
@@ -366,6 +383,12 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
   }
 
   async function allocate(form: TensorForm, label: string, bytes?: number): Promise<DeviceTensor> {
+    const tensor = await reserve(form, label, bytes);
+    spoil([tensor.buffer]);
+    return tensor;
+  }
+
+  async function reserve(form: TensorForm, label: string, bytes?: number): Promise<DeviceTensor> {
     if (bytes === undefined && form.format !== null)
       throw new DeviceError("validation", `${label} has a format, and no size in bytes was given for it.`);
     const size = paddedBytes(bytes ?? denseBytes(form.dtype, form.shape));
@@ -389,8 +412,9 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
     data: ArrayBufferView | ArrayBuffer,
     label = "a tensor",
   ): Promise<DeviceTensor> {
-    const tensor = await allocate(form, label, form.format === null ? undefined : data.byteLength);
-    await write(tensor, data);
+    const tensor = await reserve(form, label, form.format === null ? undefined : data.byteLength);
+    const fits = data.byteLength <= tensor.bytes;
+    await write(tensor, poison !== null && fits ? poison.padded(data, tensor.bytes) : data);
     return tensor;
   }
 
@@ -486,6 +510,7 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
       encoder = null;
       pool.trim(0);
       profiler?.destroy();
+      poison?.destroy();
       ring.destroy();
       groups.clear();
     },
