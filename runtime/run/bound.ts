@@ -1,7 +1,8 @@
 /**
  * Programs that are bound to their tensors once and replayed: nothing is allocated, looked up or compiled at a replay.
  */
-import { DeviceError, type Device } from "../device/device.js";
+import type { Device } from "../device/device.js";
+import { DeviceError } from "../device/error.js";
 import type { BindGroups } from "./bind-groups.js";
 import { outputTensors, type Given } from "./bindings.js";
 import { collectBlocks } from "./constants.js";
@@ -124,6 +125,7 @@ export function createBoundPrograms({ device, pipelines, groups, memory, recorde
           "validation",
           `${found.name} was replayed after a tensor that it is bound to was released.`,
         );
+      recorder.spoil(found.own);
       recorder.replay(found.list, found.buffers);
     },
     unbind(bound) {

@@ -1,6 +1,7 @@
 /** The memory of an executor: tensors that live, what runs borrow, and what lies idle. */
 import type { Program } from "../../compiler/plan/program.js";
-import { DeviceError, type Device } from "../device/device.js";
+import type { Device } from "../device/device.js";
+import { DeviceError } from "../device/error.js";
 import type { Range } from "./bindings.js";
 import type { ExecutorMemory } from "./executor.js";
 import { createPool } from "./pool.js";
@@ -26,7 +27,7 @@ export interface Memory {
   /** @throws DeviceError out-of-memory, when what lay idle was freed and it was still too little; too-large */
   obtain(bytes: number, label: string): Promise<GPUBuffer>;
   /**
-   * Memory for what a program allocates, put among `ranges`; what it frees is used again by what it allocates later.
+   * Memory for what a program allocates, put among `ranges`; what it frees may be used again by what it allocates later.
    * The buffers are the caller's until it recycles them.
    */
   claim(program: Program, ranges: Map<number, Range>): Promise<Claim>;
@@ -39,12 +40,14 @@ export interface Memory {
 export interface MemoryOptions {
   /** Bytes that may lie idle. */
   readonly idleLimit: number;
+  /** Whether what a program frees is used again by what it allocates later. */
+  readonly reuse: boolean;
   /** Waits until nothing that is recorded uses what lies idle. */
   readonly drain: () => Promise<void>;
 }
 
 /** Makes an account of memory, empty. */
-export function createMemory(device: Device, { idleLimit, drain }: MemoryOptions): Memory {
+export function createMemory(device: Device, { idleLimit, reuse, drain }: MemoryOptions): Memory {
   const pool = createPool(device);
   /** Bytes of the buffers of tensors that live. */
   const live = new Map<GPUBuffer, number>();
@@ -112,7 +115,7 @@ export function createMemory(device: Device, { idleLimit, drain }: MemoryOptions
           const wanted = program.buffers[step.buffer];
           if (wanted === undefined || ranges.has(step.buffer) !== held.has(step.buffer)) continue; // given by the caller
           if (step.kind === "alloc") {
-            const fit = free.findIndex((buffer) => buffer.size === pool.sizeOf(wanted.bytes));
+            const fit = reuse ? free.findIndex((buffer) => buffer.size === pool.sizeOf(wanted.bytes)) : -1;
             const buffer =
               free.splice(fit, fit < 0 ? 0 : 1)[0] ??
               (await obtain(wanted.bytes, `${program.name}, buffer ${step.buffer}`));

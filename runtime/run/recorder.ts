@@ -9,6 +9,7 @@ import type { Outcomes } from "./outcomes.js";
 import { createParameterRing } from "./parameters.js";
 import type { Pipelines } from "./pipelines.js";
 import { parameterBlock, playDispatches } from "./play.js";
+import type { Poison } from "./poison.js";
 import type { Profiler } from "./profile.js";
 
 /** What is recorded is submitted in order: when asked for, or when a submit is full. */
@@ -21,6 +22,8 @@ export interface Recorder {
   run(prepared: Prepared, ranges: ReadonlyMap<number, Range>, parameters: ReadonlyMap<string, number>): void;
   /** Records dispatches that are bound already, and what buffers they use. */
   replay(list: readonly BoundDispatch[], buffers: ReadonlySet<GPUBuffer>): void;
+  /** Records that buffers which nothing has written yet are filled with poison, where that is asked for. */
+  spoil(buffers: Iterable<GPUBuffer>): void;
   /** Submits what is recorded; `outcomes` hears what came of it. */
   flush(): void;
   /** Drops what is recorded, for good. */
@@ -31,6 +34,7 @@ export interface RecorderOptions {
   /** Dispatches a submit holds at most. */
   readonly submitLimit: number;
   readonly profiler: Profiler | null;
+  readonly poison: Poison | null;
   /** Called after each submit. */
   readonly onSubmit: () => void;
 }
@@ -41,7 +45,7 @@ export async function createRecorder(
   pipelines: Pipelines,
   groups: BindGroups,
   outcomes: Outcomes,
-  { submitLimit, profiler, onSubmit }: RecorderOptions,
+  { submitLimit, profiler, poison, onSubmit }: RecorderOptions,
 ): Promise<Recorder> {
   const { gpu } = device;
   const ring = await createParameterRing(device, pipelines);
@@ -137,6 +141,16 @@ export async function createRecorder(
         end();
       }
       replayed.add(buffers);
+    },
+    spoil(buffers) {
+      if (poison === null) return;
+      pass?.end();
+      pass = null;
+      encoder ??= gpu.createCommandEncoder();
+      for (const buffer of buffers) {
+        poison.fill(encoder, buffer);
+        recorded.add(buffer);
+      }
     },
     close() {
       forget();

@@ -1,5 +1,6 @@
 /** Running programs on a device: the parts of an executor put together. */
-import { DeviceError, formatBytes, type Device } from "../device/device.js";
+import type { Device } from "../device/device.js";
+import { DeviceError, formatBytes } from "../device/error.js";
 import { createBindGroups } from "./bind-groups.js";
 import { bindArguments, outputTensors, type Argument, type Given } from "./bindings.js";
 import { createBoundPrograms } from "./bound.js";
@@ -7,6 +8,7 @@ import type { Executor, ExecutorOptions, Prepared } from "./executor.js";
 import { createMemory } from "./memory.js";
 import { createOutcomes, mayBeLeft } from "./outcomes.js";
 import { createPipelines } from "./pipelines.js";
+import { createPoison } from "./poison.js";
 import { createProfiler } from "./profile.js";
 import { createRecorder } from "./recorder.js";
 import {
@@ -37,8 +39,11 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
   const pipelines = createPipelines(device);
   const groups = createBindGroups(device, outcomes);
   const profiler = options.profile === true ? createProfiler(device) : null;
+  const poison = options.poison === true ? await createPoison(device) : null;
   const memory = createMemory(device, {
     idleLimit: options.idleLimit ?? (device.kind === "gpu" ? 2 ** 31 : 2 ** 28),
+    // poison is recorded before all else of a run
+    reuse: poison === null,
     drain() {
       recorder.flush();
       return device.finish();
@@ -47,6 +52,7 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
   const recorder = await createRecorder(device, pipelines, groups, outcomes, {
     submitLimit: Math.min(options.submitLimit ?? (device.kind === "gpu" ? 256 : 32), profiler?.capacity ?? Infinity),
     profiler,
+    poison,
     onSubmit: () => memory.trim(),
   });
   const bound = createBoundPrograms({ device, pipelines, groups, memory, recorder });
@@ -86,6 +92,7 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
     const { free, held } = await memory.claim(program, ranges);
     const left = new Map(held);
     try {
+      recorder.spoil([...free, ...held.values()]);
       recorder.run(ready, ranges, words);
       return outputTensors(program, ranges, tensors, (tensor, buffer) => {
         left.delete(buffer);
@@ -99,6 +106,12 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
   }
 
   async function allocate(form: TensorForm, label: string, bytes?: number): Promise<DeviceTensor> {
+    const tensor = await reserve(form, label, bytes);
+    recorder.spoil([tensor.buffer]);
+    return tensor;
+  }
+
+  async function reserve(form: TensorForm, label: string, bytes?: number): Promise<DeviceTensor> {
     checkForm(form, label);
     if (bytes === undefined && form.format !== null)
       throw new DeviceError("validation", `${label} has a format, and no size in bytes was given for it.`);
@@ -133,9 +146,9 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
         "validation",
         `${label}: ${printForm(form)} takes ${dense} bytes, padding included, and ${data.byteLength} were given.`,
       );
-    const tensor = await allocate(form, label, dense === null ? data.byteLength : undefined);
+    const tensor = await reserve(form, label, dense === null ? data.byteLength : undefined);
     try {
-      await write(tensor, data);
+      await write(tensor, poison === null ? data : poison.padded(data, tensor.bytes));
     } catch (error) {
       memory.release(tensor);
       throw error;
@@ -226,6 +239,7 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
       recorder.close();
       memory.trim(0);
       profiler?.destroy();
+      poison?.destroy();
       groups.clear();
     },
   };

@@ -1,6 +1,7 @@
 /** Whether something read from a file is a Program that this device can run: nothing of it is trusted. */
 import type { Program, Step } from "../../compiler/plan/program.js";
-import { DeviceError, formatBytes, type Device } from "../device/device.js";
+import type { Device } from "../device/device.js";
+import { DeviceError, formatBytes } from "../device/error.js";
 import { denseBytes, describe, elementCount, isDtype } from "./tensor.js";
 
 /** How deep repeats and composed formats may nest, and how many dispatches a run may come to. */

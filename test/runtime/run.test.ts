@@ -14,7 +14,7 @@ test.before(async (context) => {
   context.device = await openDevice({ kind: "cpu" });
 });
 test.before.each(async (context) => {
-  context.executor = await createExecutor(context.device);
+  context.executor = await createExecutor(context.device, { poison: true });
 });
 test.after.each(({ executor }) => executor.close());
 test.after(({ device }) => device.close());
@@ -180,6 +180,35 @@ test("temporaries return to the pool, and the pool has a limit", async ({ device
   executor.trim();
   assert.equal(executor.memory, { live: 256, idle: 0 });
   executor.close();
+});
+
+test("with poison, memory that nothing has written is NaN in every dtype, fresh or used before", async ({
+  executor,
+}) => {
+  const form = { dtype: "f32", shape: [length], format: null } as const;
+  const unwritten = async (tensor: DeviceTensor): Promise<boolean> =>
+    [...(await executor.values(tensor))].every(Number.isNaN);
+  const used = await executor.fill("f32", [length], ramp);
+  executor.release(used);
+  const again = await executor.allocate(form, "again");
+  assert.is(again.buffer, used.buffer, "it came from the pool");
+  assert.ok(await unwritten(again));
+  assert.ok(await unwritten(await executor.allocate({ ...form, dtype: "f16" }, "halves")));
+  const odd = await executor.fill("f32", [1], [5]);
+  assert.equal([...new Float32Array((await executor.read(odd)).buffer)], [5, NaN, NaN, NaN]);
+  // a temporary that is read before it is written, in a run and in each replay
+  const hasty: Program = {
+    ...shifted,
+    steps: shifted.steps.filter((step) => step.kind !== "dispatch" || step.kernel === 1),
+  };
+  const prepared = await executor.prepare(hasty);
+  const x = await executor.fill("f32", [length], ramp);
+  assert.ok(await unwritten(only(await executor.run(prepared, { x }, { shift: 1 }), "y")));
+  const bound = await executor.bind(prepared, { x }, { shift: 1 });
+  for (let round = 0; round < 2; round++) {
+    executor.replay(bound);
+    assert.ok(await unwritten(only(bound.outputs, "y")));
+  }
 });
 
 test("arguments that do not fit are refused in words", async ({ executor }) => {
