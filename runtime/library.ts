@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, statSync } from "node:fs";
+import { existsSync, readFileSync, realpathSync, statSync } from "node:fs";
 import { dirname, isAbsolute, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { check } from "../compiler/check/check.js";
@@ -42,18 +42,22 @@ export interface SourceHost extends Host {
 export function createHost(): SourceHost {
   const root = packageRoot();
   const sources = new Map<string, string>();
+  /** The path by which a file was named first, by its real one: a file that is named twice is one module. */
+  const known = new Map<string, string>();
   return {
     sources,
     standardModules,
     read(path) {
-      const known = sources.get(path);
-      if (known !== undefined) return known;
+      const before = sources.get(path);
+      if (before !== undefined) return before;
       const file = path.startsWith("stdlib/") ? join(root, path) : path;
       try {
         const found = statSync(file);
         if (!found.isFile() || found.size > largestSource) return null;
         const text = readFileSync(file, "utf8");
         sources.set(path, text);
+        const real = realpathSync(file);
+        if (!known.has(real)) known.set(real, path);
         return text;
       } catch {
         return null;
@@ -61,9 +65,22 @@ export function createHost(): SourceHost {
     },
     resolve(from, path, relative) {
       if (!relative) return `stdlib/${path}.esp`;
-      return isAbsolute(path) ? path : join(dirname(resolve(from)), path);
+      const wanted = isAbsolute(path) ? path : join(dirname(resolve(from)), path);
+      const real = realPath(wanted);
+      const first = known.get(real) ?? wanted;
+      known.set(real, first);
+      return first;
     },
   };
+}
+
+/** The path without links; the path itself where there is nothing. */
+function realPath(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return path;
+  }
 }
 
 /** Every function of the standard library by name. */

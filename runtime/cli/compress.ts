@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Command } from "commander";
+import { bundle, type Bundle } from "../../compiler/check/bundle.js";
 import { check } from "../../compiler/check/check.js";
 import { CompileError } from "../../compiler/compile.js";
 import { hasErrors } from "../../compiler/diagnostic.js";
@@ -8,14 +9,26 @@ import type { Recipe } from "../../compiler/recipe/recipe.js";
 import { baselineTarget } from "../../compiler/target.js";
 import { formatBytes } from "../device/device.js";
 import { createHost, packageRoot } from "../library.js";
-import { checkOutputs, compress, outputsOf } from "../llama/compress.js";
+import { compress } from "../llama/compress.js";
 import type { CalibrationText, Compression } from "../llama/compression.js";
+import { printPerplexity } from "../llama/outcome.js";
+import { checkOutputs, outputsOf } from "../llama/outputs.js";
 import { keptLine, leaveState } from "../llama/saved-state.js";
 import { checkRecipe } from "../llama/treat.js";
 import { calibrationWindows, checkContext } from "../llama/windows.js";
 import { filesOf, openModel, type Model } from "../model/model.js";
 import { discardStaged, missingParents, removeEmpty } from "../model/output.js";
-import { action, byteCount, collect, integer, openMachine, pathOf, withDevice, type DeviceOptions } from "./context.js";
+import {
+  action,
+  byteCount,
+  collect,
+  integer,
+  number,
+  openMachine,
+  pathOf,
+  withDevice,
+  type DeviceOptions,
+} from "./context.js";
 import { sessionOptions, withDtype, type DtypeOptions } from "./dtype.js";
 import { DiagnosticsError, noteDiagnostics, UsageError } from "./failure.js";
 import { onInterrupt } from "./interrupt.js";
@@ -26,6 +39,7 @@ import { checkPage, printWithPage } from "./report/write.js";
 import { scoredText } from "./scored-text.js";
 import { table } from "./table.js";
 import { readTokens } from "./text.js";
+import { noteWarnings } from "./warnings.js";
 
 interface CompressCommandOptions extends DeviceOptions, DtypeOptions {
   readonly model: string;
@@ -36,6 +50,7 @@ interface CompressCommandOptions extends DeviceOptions, DtypeOptions {
   readonly window: number;
   readonly windows?: number;
   readonly layerErrors?: boolean;
+  readonly maxError?: number;
   readonly calibrationMemory?: number;
   readonly eval?: string;
   readonly limit?: number;
@@ -70,6 +85,11 @@ export function addCompress(program: Command): void {
         )
         .option("--layer-errors", "measure the error of each layer's output, also where the recipe observes nothing")
         .option("--no-layer-errors", "measure it only where the recipe observes what it takes")
+        .option(
+          "--max-error <e>",
+          "refuse a layer that loses more: its layer error, or where that is not measured its weight error",
+          number((error) => error >= 0, "of 0 or more"),
+        )
         .option("--eval <file>", "score this text too, with the model as given and compressed")
         .option("--limit <n>", "score the first n windows only", integer(1))
         .option("--report <file>", "write a page about it, HTML, with plots", pathOf)
@@ -82,11 +102,12 @@ export function addCompress(program: Command): void {
       `
 No model is written unless all goes well. A run that is stopped leaves no half model, but what it has finished in a
 hidden directory beside the output: the same command with --resume goes on from there, to the same result bit for bit;
-without it, it begins anew.`,
+without it, it begins anew. What --max-error refuses is kept in the same way: --resume with another limit, or with
+none, goes on from there.`,
     )
     .action(
       action(async (output, file: string, options: CompressCommandOptions) => {
-        const { recipe, source, sources } = findRecipe(file, options, output);
+        const { recipe, source, files, sources } = findRecipe(file, options, output);
         const model = await openModel(options.model);
         try {
           // whatever can be told without a device is told before one is opened, and before a weight is read
@@ -115,15 +136,17 @@ without it, it begins anew.`,
           }, output.note);
           try {
             const progress = stagedProgress(output);
-            const { resume, layerErrors, calibrationMemory: memory, force } = options;
+            const { resume, layerErrors, maxError, calibrationMemory: memory, force } = options;
             const report = await compress(caller, model, recipe, {
               output: options.out,
               force,
               source,
+              files,
               text,
               evaluation: evaluation?.text,
               dtype: sessionOptions(options, caller.target).dtype,
               layerErrors,
+              maxError,
               memory,
               resume,
               note: output.note,
@@ -132,16 +155,18 @@ without it, it begins anew.`,
             const context = {
               model,
               device: device.name,
-              recipe: { file, name: recipe.name, parameters: recipe.parameters, source },
+              recipe: { file, name: recipe.name, parameters: recipe.parameters, source, modules: files.modules },
               evaluation: evaluation?.words ?? null,
             };
-            return await printWithPage(
+            const code = await printWithPage(
               output,
               { ...report, device: device.name },
               () => describe(report, device.name, output),
               options.report,
               () => compressionPage(report, context),
             );
+            noteWarnings(output, report.warnings, report.tensors.length);
+            return code;
           } finally {
             forget();
             close();
@@ -176,7 +201,7 @@ export function describe(report: Compression, device: string, output: Output): s
       .join(", ")}.`,
     ...report.perplexities.map(
       ({ text, of, value }) =>
-        `perplexity ${value.toFixed(3)}: the model ${of === "given" ? "as given" : "compressed"}, on the ${text} text`,
+        `perplexity ${printPerplexity(value)}: the model ${of === "given" ? "as given" : "compressed"}, on the ${text} text`,
     ),
     `${formatBytes(report.bytesBefore)} -> ${output.paint.bold(formatBytes(report.bytesAfter))} in ${report.seconds.toFixed(1)} s on ${device}, ${formatBytes(report.deviceBytesPeak)} of its memory: ${report.saved.join(", ")}`,
   ].join("\n");
@@ -196,6 +221,8 @@ export function settings(given: readonly string[]): Readonly<Record<string, stri
 interface FoundRecipe {
   readonly recipe: Recipe;
   readonly source: string;
+  /** The same with what it uses, as it is saved. */
+  readonly files: Bundle;
   /** What was read on the way, by file. */
   readonly sources: ReadonlyMap<string, string>;
 }
@@ -219,7 +246,9 @@ export function findRecipe(
     throw new UsageError(`--recipe NAME is needed: ${file} has ${names.join(", ")}`);
   const recipe = value.recipes.get(options.recipe ?? only);
   if (recipe === undefined) throw new UsageError(`${file} has no recipe ${options.recipe}; it has ${names.join(", ")}`);
-  return { recipe, source: host.read(path) ?? "", sources: host.sources };
+  const source = host.read(path) ?? "";
+  const files = bundle(path, host) ?? { source, modules: new Map(), standard: new Map() };
+  return { recipe, source, files, sources: host.sources };
 }
 
 /** The file of a recipe: a bare name that is no file here is that of an example, `best` for instance. */

@@ -1,11 +1,13 @@
 import type { Command } from "commander";
 import { perplexity } from "../llama/evaluate.js";
+import { chanceWarning, printPerplexity } from "../llama/outcome.js";
 import { openSession } from "../llama/session.js";
 import { checkContext, scoredWindows } from "../llama/windows.js";
 import { openModel } from "../model/model.js";
 import { action, integer, openMachine, withDevice, type DeviceOptions } from "./context.js";
 import { sessionOptions, withDtype, type DtypeOptions } from "./dtype.js";
 import { readTokens } from "./text.js";
+import { noteWarnings } from "./warnings.js";
 
 interface EvalOptions extends DeviceOptions, DtypeOptions {
   readonly model: string;
@@ -49,15 +51,18 @@ each text puts it before each window, and all tokens of the window are scored; e
               window: options.window,
               bos: tokenizer.bos,
               limit: options.limit,
-              onProgress: (done, total, value) => progress.update(done, total, `perplexity ${value.toFixed(3)}`),
+              onProgress: (done, total, value) => progress.update(done, total, `perplexity ${printPerplexity(value)}`),
             });
             progress.end();
             const { tokens, windows, seconds } = result;
+            const found = chanceWarning(result.perplexity, model.config.vocabSize, "the model", "given");
+            const warnings = found === null ? [] : [found];
             output.result(
-              { perplexity: result.perplexity, tokens, windows, seconds, device: device.name },
+              { perplexity: result.perplexity, tokens, windows, seconds, warnings, device: device.name },
               () =>
-                `perplexity ${output.paint.bold(result.perplexity.toFixed(4))} over ${tokens} tokens (${options.limit === undefined ? "" : "the first "}${windows} windows of ${options.window}) in ${seconds.toFixed(1)} s on ${device.name}`,
+                `perplexity ${output.paint.bold(shown(result.perplexity))} over ${tokens} tokens (${options.limit === undefined ? "" : "the first "}${windows} windows of ${options.window}) in ${seconds.toFixed(1)} s on ${device.name}`,
             );
+            noteWarnings(output, warnings, 0);
           } finally {
             close();
           }
@@ -66,4 +71,8 @@ each text puts it before each window, and all tokens of the window are scored; e
         }
       }),
     );
+}
+
+function shown(perplexity: number): string {
+  return perplexity < 1e6 ? perplexity.toFixed(4) : printPerplexity(perplexity);
 }

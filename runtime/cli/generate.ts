@@ -65,7 +65,11 @@ export function addGenerate(program: Command): void {
           const result = await generate(session, prompt, how);
           output.stream(`${stream.end()}\n`);
           const ids = [...prompt, ...result.ids];
-          const { promptTokens, newTokens, prefillTokensPerSecond, decodeTokensPerSecond } = result;
+          const { promptTokens, newTokens, prefillTokensPerSecond, decodeTokensPerSecond, ended } = result;
+          if (newTokens === 0)
+            output.note(
+              "note: there is no text to show: the first new token that the model chose is one that ends a text.",
+            );
           if (output.json)
             output.result(
               {
@@ -73,6 +77,7 @@ export function addGenerate(program: Command): void {
                 ids,
                 promptTokens,
                 newTokens,
+                ended,
                 prefillTokensPerSecond,
                 decodeTokensPerSecond,
                 device: device.name,

@@ -43,6 +43,19 @@ export function createOutput(json: boolean, descriptor: number = 1): Output {
   const colored = !json && hasColors(descriptor);
   const alert = colors.createColors(hasColors(2));
   const write = (text: string): void => writeAll(descriptor, text);
+  let bars = 0;
+  const counted = <P extends { end(): void }>(made: P): P => {
+    bars++;
+    let open = true;
+    return {
+      ...made,
+      end() {
+        made.end();
+        if (open) bars--;
+        open = false;
+      },
+    };
+  };
   return {
     json,
     colored,
@@ -54,9 +67,10 @@ export function createOutput(json: boolean, descriptor: number = 1): Output {
     stream(text) {
       if (!json) write(text);
     },
-    note: (line) => writeAll(2, `${line}\n`),
-    progress: (label) => (isatty(2) ? bar(label) : lines(label)),
-    share: (label) => (isatty(2) ? shareBar(label) : shareLines(label)),
+    // over a bar, which is drawn again below
+    note: (line) => writeAll(2, `${bars > 0 && isatty(2) ? "\r\u001b[2K" : ""}${line}\n`),
+    progress: (label) => counted(isatty(2) ? bar(label) : lines(label)),
+    share: (label) => counted(isatty(2) ? shareBar(label) : shareLines(label)),
   };
 }
 

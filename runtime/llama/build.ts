@@ -5,6 +5,11 @@ import { createRequire } from "node:module";
 import { dirname, join, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 
+/** The version of this Espalier. */
+export function ownVersion(): string {
+  return versionAbove(fileURLToPath(new URL("../..", import.meta.url)), "espalier");
+}
+
 /** The version in words, with a digest of the code that compiles and runs. */
 export function thisBuild(): string {
   const code = fileURLToPath(new URL("../..", import.meta.url));
