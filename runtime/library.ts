@@ -1,10 +1,12 @@
-import { existsSync, readFileSync, realpathSync, statSync } from "node:fs";
+import { readFileSync, realpathSync, statSync } from "node:fs";
 import { dirname, isAbsolute, join, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
 import { check } from "../compiler/check/check.js";
 import { hasErrors, InternalError } from "../compiler/diagnostic.js";
 import type { Host } from "../compiler/check/modules.js";
 import type { SymbolicGraph } from "../compiler/graph/graph.js";
+import { packageRoot } from "./package.js";
+
+export { packageRoot } from "./package.js";
 
 /** The modules of the standard library, in the order in which they build on each other. */
 export const standardModules = [
@@ -21,17 +23,6 @@ export const standardModules = [
 
 /** Source files of recipes are small; more is a mistake, and is not read. */
 const largestSource = 1024 * 1024;
-
-/** The folder that holds `stdlib/` and `examples/`, wherever the package is installed or built to. */
-export function packageRoot(): string {
-  let folder = dirname(fileURLToPath(import.meta.url));
-  while (!existsSync(join(folder, "stdlib", "llama.esp"))) {
-    const parent = dirname(folder);
-    if (parent === folder) throw new InternalError("the standard library is not beside the program");
-    folder = parent;
-  }
-  return folder;
-}
 
 /** A host for the checker over the file system. It remembers what it read, for rendering diagnostics. */
 export interface SourceHost extends Host {

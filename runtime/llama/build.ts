@@ -5,15 +5,14 @@ import { createRequire } from "node:module";
 import { dirname, join, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 
-/** The version of this Espalier. */
-export function ownVersion(): string {
-  return versionAbove(fileURLToPath(new URL("../..", import.meta.url)), "espalier");
-}
+/** `digestOfCode` of what was bundled, which the bundler writes in: a bundle has no modules to read. */
+declare const digestOfBundle: string | undefined;
 
 /** The version in words, with a digest of the code that compiles and runs. */
 export function thisBuild(): string {
   const code = fileURLToPath(new URL("../..", import.meta.url));
-  return `${versionAbove(code, "espalier")}, ${digestOfCode(code)}`;
+  const digest = typeof digestOfBundle === "undefined" ? digestOfCode(code) : digestOfBundle;
+  return `${versionAbove(code, "espalier")}, ${digest}`;
 }
 
 /** The version of a package that is installed. */

@@ -2,7 +2,7 @@
 import type { Recipe } from "../../compiler/recipe/recipe.js";
 import type { SavedRecipe } from "../model/packed.js";
 import { recipeHash } from "../model/write.js";
-import { ownVersion } from "./build.js";
+import { packageVersion } from "../package.js";
 
 /** The texts of a recipe: its own, and those of the modules that it uses, as `bundle` gives them. */
 export interface RecipeFiles {
@@ -28,7 +28,7 @@ export function withoutHeading(source: string): string {
  * bundle; null: the text alone.
  */
 export function savedRecipe(recipe: Recipe, source: string, files: RecipeFiles | null): SavedRecipe {
-  const version = ownVersion();
+  const version = packageVersion();
   const settings = recipe.parameters.map(({ name, value }) => ` --set ${name}=${String(value)}`).join("");
   const line = `// Saved by espalier ${version}: espalier compress recipe.esp --recipe ${recipe.name}${settings}\n`;
   const hashes = (texts: ReadonlyMap<string, string>): { readonly [name: string]: string } =>
