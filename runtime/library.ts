@@ -1,9 +1,10 @@
 import { readFileSync, realpathSync, statSync } from "node:fs";
 import { dirname, isAbsolute, join, resolve } from "node:path";
-import { check } from "../compiler/check/check.js";
+import { check, knownModules } from "../compiler/check/check.js";
 import { hasErrors, InternalError } from "../compiler/diagnostic.js";
 import type { Host } from "../compiler/check/modules.js";
 import type { SymbolicGraph } from "../compiler/graph/graph.js";
+import { knownLibrary, saveLibrary } from "./known-library.js";
 import { packageRoot } from "./package.js";
 
 export { packageRoot } from "./package.js";
@@ -34,34 +35,33 @@ export function createHost(): SourceHost {
   const root = packageRoot();
   const sources = new Map<string, string>();
   /** The path by which a file was named first, by its real one: a file that is named twice is one module. */
-  const known = new Map<string, string>();
+  const named = new Map<string, string>();
+  const fileOf = (path: string): string => (path.startsWith("stdlib/") ? join(root, path) : path);
+  const nameOf = (file: string, path: string): string => {
+    const real = realPath(file);
+    const first = named.get(real) ?? path;
+    named.set(real, first);
+    return first;
+  };
+  const readSource = (path: string): string | null => readText(fileOf(path));
+  const known = knownLibrary(readSource);
   return {
     sources,
     standardModules,
     read(path) {
-      const before = sources.get(path);
-      if (before !== undefined) return before;
-      const file = path.startsWith("stdlib/") ? join(root, path) : path;
-      try {
-        const found = statSync(file);
-        if (!found.isFile() || found.size > largestSource) return null;
-        const text = readFileSync(file, "utf8");
+      const text = sources.get(path) ?? readSource(path);
+      if (text !== null && !sources.has(path)) {
         sources.set(path, text);
-        const real = realpathSync(file);
-        if (!known.has(real)) known.set(real, path);
-        return text;
-      } catch {
-        return null;
+        nameOf(fileOf(path), path);
       }
+      return text;
     },
     resolve(from, path, relative) {
       if (!relative) return `stdlib/${path}.esp`;
-      const wanted = isAbsolute(path) ? path : join(dirname(resolve(from)), path);
-      const real = realPath(wanted);
-      const first = known.get(real) ?? wanted;
-      known.set(real, first);
-      return first;
+      const file = isAbsolute(path) ? path : join(dirname(resolve(from)), path);
+      return nameOf(file, file);
     },
+    ...(known === null ? {} : { known }),
   };
 }
 
@@ -74,18 +74,38 @@ function realPath(path: string): string {
   }
 }
 
+function readText(file: string): string | null {
+  try {
+    const found = statSync(file);
+    return found.isFile() && found.size <= largestSource ? readFileSync(file, "utf8") : null;
+  } catch {
+    return null;
+  }
+}
+
+/** One file that uses all modules of the standard library, so that each is checked once. */
+const all = "stdlib.esp";
+
+function hostOfAll(): SourceHost {
+  const host = createHost();
+  return { ...host, read: (path) => (path === all ? `use ${standardModules.join(", ")}\n` : host.read(path)) };
+}
+
 /** Every function of the standard library by name. */
 export function standardLibrary(): ReadonlyMap<string, SymbolicGraph> {
-  const host = createHost();
-  // one file that uses them all, so that each module is checked once
-  const all = "stdlib.esp";
-  const { value, diagnostics } = check(all, {
-    ...host,
-    read: (path) => (path === all ? `use ${standardModules.join(", ")}\n` : host.read(path)),
-  });
+  const { value, diagnostics } = check(all, hostOfAll());
   if (value === null || hasErrors(diagnostics))
     throw new InternalError(
       `the standard library does not check: ${diagnostics.map((found) => found.message).join("; ")}`,
     );
   return value.functions;
+}
+
+/** Checks the standard library and keeps what it means beside what is built, for the commands to come. */
+export function keepLibrary(): void {
+  const host = hostOfAll();
+  const modules = knownModules(all, { ...host, known: () => null });
+  if (modules === null)
+    throw new InternalError("the standard library has something to report: espalier check stdlib/*.esp");
+  saveLibrary(host.sources, new Map([...modules].filter(([path]) => path !== all)));
 }

@@ -25,7 +25,7 @@ export function bundle(file: string, host: Host): Bundle | null {
   for (let path = queue.shift(); path !== undefined; path = queue.shift()) {
     if (files.has(path)) continue;
     const text = host.read(path);
-    const ast = text === null ? null : parse(text, path).value;
+    const ast = text === null ? null : (host.known?.(path)?.ast ?? parse(text, path).value);
     if (text === null || ast === null) return null;
     const uses = ast.uses.flatMap(({ modules }) =>
       modules.map((module): Found => ({ ...module.span, path: resolveUse(host, path, module) })),

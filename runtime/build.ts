@@ -10,9 +10,16 @@ declare const digestOfBundle: string | undefined;
 
 /** The version in words, with a digest of the code that compiles and runs. */
 export function thisBuild(): string {
-  const code = fileURLToPath(new URL("../..", import.meta.url));
-  const digest = typeof digestOfBundle === "undefined" ? digestOfCode(code) : digestOfBundle;
-  return `${versionAbove(code, "espalier")}, ${digest}`;
+  return `${versionAbove(codeFolder(), "espalier")}, ${thisCode()}`;
+}
+
+/** The digest of the code that compiles and runs. */
+export function thisCode(): string {
+  return typeof digestOfBundle === "undefined" ? digestOfCode(codeFolder()) : digestOfBundle;
+}
+
+function codeFolder(): string {
+  return fileURLToPath(new URL("..", import.meta.url));
 }
 
 /** The version of a package that is installed. */
