@@ -2,6 +2,7 @@ import { InvalidArgumentError, Option, type Command } from "commander";
 import { openDevice, type Device } from "../device/device.js";
 import { standardLibrary } from "../library.js";
 import { createCaller, type Caller } from "../llama/call.js";
+import { openModel, type Model } from "../model/model.js";
 import { createExecutor } from "../run/run.js";
 import { targetOf } from "../run/target.js";
 import { reportFailure } from "./failure.js";
@@ -55,6 +56,18 @@ export async function openMachine(kind: DeviceOptions["device"], note: (line: st
       device.close();
     },
   };
+}
+
+/** Opens a model and says on stderr where its files contradict themselves, and what of them is not used. */
+export async function openGiven(path: string, output: Pick<Output, "note" | "alarm">): Promise<Model> {
+  const model = await openModel(path);
+  for (const warning of model.warnings) warn(output, warning);
+  return model;
+}
+
+/** A warning about what was given, on stderr. */
+export function warn(output: Pick<Output, "note" | "alarm">, warning: string): void {
+  output.note(`${output.alarm("warning")}: ${warning}`);
 }
 
 /** Runs a command: its failure becomes words and an exit code. The process ends by itself. */

@@ -2,8 +2,7 @@ import type { Command } from "commander";
 import { perplexity } from "../llama/evaluate.js";
 import { openSession } from "../llama/session.js";
 import { checkContext, scoredWindows } from "../llama/windows.js";
-import { openModel } from "../model/model.js";
-import { action, integer, openMachine, withDevice, type DeviceOptions } from "./context.js";
+import { action, integer, openGiven, openMachine, withDevice, type DeviceOptions } from "./context.js";
 import { sessionOptions, withDtype, type DtypeOptions } from "./dtype.js";
 import { readTokens } from "./text.js";
 
@@ -35,10 +34,10 @@ each text puts it before each window, and all tokens of the window are scored; e
     )
     .action(
       action(async (output, options: EvalOptions) => {
-        const model = await openModel(options.model);
+        const model = await openGiven(options.model, output);
         try {
           const tokenizer = await model.tokenizer();
-          const ids = await readTokens(options.text, tokenizer);
+          const ids = await readTokens(options.text, tokenizer, output);
           // what is wrong with the text is told before a device is opened
           checkContext(scoredWindows(ids, options.window, tokenizer.bos, options.limit), model.config.contextLength);
           const { device, caller, close } = await openMachine(options.device, output.note);

@@ -1,9 +1,9 @@
 import type { Command } from "commander";
 import { checkGeneration, generate, type GenerateOptions } from "../llama/generate.js";
 import { openSession } from "../llama/session.js";
-import { openModel } from "../model/model.js";
-import { action, integer, number, openMachine, withDevice, type DeviceOptions } from "./context.js";
+import { action, integer, number, openGiven, openMachine, warn, withDevice, type DeviceOptions } from "./context.js";
 import { sessionOptions, withDtype, type DtypeOptions } from "./dtype.js";
+import { doubledStart } from "./text.js";
 
 interface GenerateCommandOptions extends DeviceOptions, DtypeOptions {
   readonly model: string;
@@ -41,10 +41,12 @@ export function addGenerate(program: Command): void {
     ),
   ).action(
     action(async (output, options: GenerateCommandOptions) => {
-      const model = await openModel(options.model);
+      const model = await openGiven(options.model, output);
       try {
         const tokenizer = await model.tokenizer();
         const prompt = tokenizer.encode(options.prompt, { prefix: true });
+        const twice = doubledStart(tokenizer, prompt.subarray(tokenizer.prefix.length));
+        if (twice !== null) warn(output, `the prompt ${twice}`);
         const stream = tokenizer.stream();
         const how: GenerateOptions = {
           maxNewTokens: options.maxTokens,
@@ -59,9 +61,8 @@ export function addGenerate(program: Command): void {
         const { device, caller, close } = await openMachine(options.device, output.note);
         try {
           const session = await openSession(caller, model, sessionOptions(options, caller.target));
-          output.stream(tokenizer.decode(prompt));
-          // the first new token's text depends on the last of the prompt
-          for (const id of prompt) stream.push(id);
+          // the text of the first new token depends on those before it
+          for (const id of prompt) output.stream(stream.push(id));
           const result = await generate(session, prompt, how);
           output.stream(`${stream.end()}\n`);
           const ids = [...prompt, ...result.ids];

@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { formatBytes } from "../device/device.js";
 import { inspect } from "../model/inspect.js";
-import { action, withJson, type JsonOptions } from "./context.js";
+import { action, warn, withJson, type JsonOptions } from "./context.js";
 import { table } from "./table.js";
 
 const mebibyte = 2 ** 20;
@@ -20,6 +20,7 @@ export function addInspect(program: Command): void {
         progress.update(Math.ceil(done / mebibyte), Math.ceil(all / mebibyte), "MiB"),
       );
       progress.end();
+      for (const warning of report.warnings) warn(output, warning);
       output.result(report, () =>
         [
           table(

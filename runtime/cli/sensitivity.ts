@@ -4,9 +4,9 @@ import { InvalidArgumentError, Option, type Command } from "commander";
 import { packageRoot } from "../library.js";
 import { groupsOf, findSensitivity, type Sensitivity, type Try } from "../llama/sensitivity.js";
 import { calibrationWindows, checkContext, scoredWindows } from "../llama/windows.js";
-import { filesOf, openModel } from "../model/model.js";
+import { filesOf } from "../model/model.js";
 import { findRecipe } from "./compress.js";
-import { action, integer, openMachine, pathOf, withDevice, type DeviceOptions } from "./context.js";
+import { action, integer, openGiven, openMachine, pathOf, withDevice, type DeviceOptions } from "./context.js";
 import { UsageError } from "./failure.js";
 import type { Output } from "./output.js";
 import { sensitivityPage } from "./report/sensitivity.js";
@@ -71,7 +71,7 @@ The model is held on the device. Nothing is written but the report.`,
           read.push(...sources.keys());
           return { name: existsSync(treatment) ? treatment : nameOf(treatment), recipe };
         });
-        const model = await openModel(options.model);
+        const model = await openGiven(options.model, output);
         try {
           const tokenizer = await model.tokenizer();
           const beside = join(options.model, "calibration.txt");
@@ -82,13 +82,13 @@ The model is held on the device. Nothing is written but the report.`,
               directories: [options.model],
             });
           const scored = scoredWindows(
-            await readTokens(options.text, tokenizer),
+            await readTokens(options.text, tokenizer, output),
             options.window,
             tokenizer.bos,
             options.limit,
           );
           const calibration = calibrationWindows(
-            await readTokens(source, tokenizer),
+            await readTokens(source, tokenizer, output),
             options.window,
             tokenizer.bos,
             options.windows,

@@ -8,6 +8,7 @@ import type { Model } from "../model/model.js";
 import { realpathOfNew } from "../model/files.js";
 import { checkOutput } from "../model/output.js";
 import { printPattern } from "../model/packed.js";
+import { leftOut } from "../model/parts.js";
 import { stands, type Announced } from "./announced.js";
 import { calibrationRun, type CalibrationRun } from "./calibration-run.js";
 import type { Caller } from "./call.js";
@@ -83,6 +84,8 @@ export async function compress(
   if ((recipe.needsText || options.layerErrors === true) && text === null)
     throw new LlamaError("recipe", `The recipe ${recipe.name} needs a calibration text.`);
   for (const line of checkRecipe(caller, model, recipe)) note(`note: ${line}`);
+  const left = leftOut(model.unused);
+  if (left !== null) note(`note: ${left}`);
   const windows = text === null ? null : calibrationWindows(text.ids, text.window ?? 256, text.bos, text.windows);
   if (windows !== null) checkContext(windows, model.config.contextLength);
   // what would be found wrong when the model is written, before what a stopped run has kept is touched
