@@ -1,7 +1,7 @@
 import { ModelError, quoted } from "../model/error.js";
 import { readBounded } from "../model/files.js";
 import type { Tokenizer } from "../model/tokenizer/tokenizer.js";
-import { warn } from "./context.js";
+import { warn } from "./given.js";
 import type { Output } from "./output.js";
 
 /** Texts are tokenised whole; more than this would not fit the tokenizer's memory. */
