@@ -1,7 +1,7 @@
 /**
  * How the scales of a tensor are held: as f16; where some lie outside of its normal range, 2^-14 to 65504, as f16 times
  * one power of two for the whole tensor; and where none brings them all into that range, as f32. Subnormals of f16 are
- * avoided, as they have fewer digits and a device may read them as zero. (`spec/decisions/0014-scales-of-any-size.md`)
+ * avoided, as they have fewer digits and a device may read them as zero. (`spec/decisions/0015-scales-of-any-size.md`)
  */
 import type { FormatSpec } from "../types/type.js";
 import type { Grid } from "./format.js";

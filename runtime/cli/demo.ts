@@ -7,8 +7,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
-import { formatBytes } from "../device/device.js";
-import { packageRoot } from "../library.js";
+import { formatBytes } from "../device/error.js";
 import { compress } from "../llama/compress.js";
 import type { Compression } from "../llama/compression.js";
 import { perplexity } from "../llama/evaluate.js";
@@ -16,10 +15,12 @@ import { generate } from "../llama/generate.js";
 import { openSession } from "../llama/session.js";
 import { openModel, type Model } from "../model/model.js";
 import { checkOutput, discardStaged } from "../model/output.js";
+import { packageRoot } from "../package.js";
 import { findRecipe } from "./compress.js";
-import { action, openMachine, type Machine } from "./context.js";
+import { action } from "./action.js";
 import { sessionOptions } from "./dtype.js";
 import { onInterrupt } from "./interrupt.js";
+import { openMachine, type Machine } from "./machine.js";
 import type { Output } from "./output.js";
 import { stagedProgress } from "./progress.js";
 import { table } from "./table.js";
@@ -40,7 +41,12 @@ interface Impression {
   readonly sample: string;
 }
 
-await action(async (output: Output, kept: string | undefined) => {
+await action(
+  async () => demo,
+  () => true,
+)(process.argv[2]);
+
+async function demo(output: Output, kept: string | undefined): Promise<void> {
   const started = performance.now();
   const { paint } = output;
   const say = (text: string = ""): void => output.stream(`${text}\n`);
@@ -55,7 +61,7 @@ await action(async (output: Output, kept: string | undefined) => {
   let machine: Machine | null = null;
   try {
     await checkOutput(directory, { model: folder, force: false });
-    const { recipe, source } = findRecipe(recipeFile, { set: [] }, output);
+    const { recipe, source, files } = findRecipe(recipeFile, { set: [] }, output);
     say(`${paint.bold(paint.green("espalier"))}  compresses Llama models by recipes, in a language of its own`);
     say();
     say(
@@ -80,6 +86,7 @@ await action(async (output: Output, kept: string | undefined) => {
     const report = await compress(machine.caller, dense, recipe, {
       output: directory,
       source,
+      files,
       onProgress: progress.update,
       text: {
         ids: await readTokens(join(folder, "calibration.txt"), tokenizer),
@@ -133,7 +140,7 @@ await action(async (output: Output, kept: string | undefined) => {
     forget();
     clean();
   }
-})(process.argv[2]);
+}
 
 /** Scores a model and lets it go on with the prompt. */
 async function meet(machine: Machine, model: Model, output: Output): Promise<Impression> {

@@ -99,4 +99,9 @@ export interface ExecutorOptions {
   readonly idleLimit?: number;
   /** Dispatches a submit holds at most, so that no driver takes a long one for a hang. */
   readonly submitLimit?: number;
+  /**
+   * Fill memory that nothing has written yet, fresh or used before, with bits that are NaN in every dtype: whatever
+   * reads it shows. For tests; it takes more memory and time.
+   */
+  readonly poison?: boolean;
 }

@@ -12,7 +12,7 @@ test.before(async (context) => {
   context.device = await openDevice({ kind: "cpu" });
 });
 test.before.each(async (context) => {
-  context.executor = await createExecutor(context.device);
+  context.executor = await createExecutor(context.device, { poison: true });
 });
 test.after.each(({ executor }) => executor.close());
 test.after(({ device }) => device.close());
