@@ -1,7 +1,6 @@
 /** Tokens and their ids. */
-import { ModelError } from "../error.js";
 import type { Fields } from "../fields.js";
-import { describe, isObject } from "../files.js";
+import { isObject } from "../files.js";
 
 export type Vocabulary = ReadonlyMap<string, number>;
 
@@ -26,12 +25,4 @@ export function parseVocabulary(fields: Fields): Vocabulary {
 /** Whether a parsed value is an id. */
 export function isId(value: unknown): value is number {
   return typeof value === "number" && Number.isInteger(value) && value >= 0 && value < mostIds;
-}
-
-/** The error for text that a tokenizer has no token for. */
-export function noToken(text: string): ModelError {
-  return new ModelError(
-    "M143",
-    `The text has characters for which the model's tokenizer has no token: ${describe(text)}.`,
-  );
 }
