@@ -2,7 +2,7 @@
 import { InternalError } from "../../compiler/diagnostic.js";
 import { CompileError, compileStages } from "../../compiler/compile.js";
 import { completeFormat, formatOf, formatOfSpec, formatWords, shapeOf } from "../../compiler/formats/registry.js";
-import { withPivots } from "../../compiler/graph/pivots.js";
+import { withPivots } from "../../compiler/graph/passes/pivots.js";
 import type { SymbolicGraph } from "../../compiler/graph/graph.js";
 import type { NamePattern, Recipe, RecipeStep, Treatment } from "../../compiler/recipe/recipe.js";
 import type { Target } from "../../compiler/target.js";
