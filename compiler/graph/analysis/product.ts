@@ -1,4 +1,8 @@
+import type { Format, Shape, Unit } from "../../formats/format.js";
+import { formatOf, shapeOf } from "../../formats/registry.js";
+import type { Concrete, FormatSpec } from "../../types/type.js";
 import type { Eqn, IndexId, Scalar } from "../graph.js";
+import type { ConcreteGraph } from "../graph.js";
 import {
   freeIndices,
   scalarLoads,
@@ -8,15 +12,7 @@ import {
   type Load,
   type Reduce,
 } from "../scalar.js";
-import type { ConcreteGraph } from "../graph.js";
-import { formatOf, shapeOf } from "../../formats/registry.js";
-import type { Format, Shape, Unit } from "../../formats/format.js";
-import type { Concrete, FormatSpec } from "../../types/type.js";
-import type { Bounds } from "./ranges.js";
-import { isIdentity } from "./ranges.js";
-import type { Expr } from "../../kernel/kernel.js";
-import { extent } from "../../lower/toolkit/hull.js";
-import { flatten, lowerIndex, type Scope } from "../../lower/toolkit/scalar.js";
+import { extent, isIdentity, type Bounds } from "./ranges.js";
 
 type S = Scalar<Concrete>;
 
@@ -134,18 +130,6 @@ function rowsOf(graph: ConcreteGraph, right: readonly S[], kIndex: IndexId): Pro
   if (format === null) return null;
   const shape = shapeOf(type.shape);
   return { load, spec, format, shape, unit: format.unit(spec, shape) };
-}
-
-/** The row, u32, that a scope's indices read. */
-export function rowAt(graph: ConcreteGraph, rows: ProductRows, scope: Scope): Expr {
-  const { shape } = graph.values[rows.load.tensor]!.type;
-  return scope.build.bind(
-    "row",
-    flatten(
-      shape.slice(0, -1),
-      rows.load.at.slice(0, -1).map((at) => lowerIndex(scope, at)),
-    ),
-  );
 }
 
 /**

@@ -197,3 +197,25 @@ export function reachOf(
       return null;
   }
 }
+
+const none: Bounds = new Map();
+
+/** The constants that a range lies between: `low .. high`, high excluded. */
+export interface Hull {
+  readonly low: number;
+  readonly high: number;
+  /** Whether the range is all of it, at every step. */
+  readonly exact: boolean;
+}
+
+/** The hull of a range. `bounds`: intervals of the indices around the equation. */
+export function hullOf(range: Range<Concrete>, bounds: Bounds = none): Hull {
+  const [low, high] = [intervalOf(range.low, bounds), intervalOf(range.high, bounds)];
+  return { low: Math.max(0, low.low), high: high.high, exact: low.low === low.high && high.low === high.high };
+}
+
+/** The number of values of an equation's own index, at most. */
+export function extent(range: Range<Concrete>, bounds: Bounds = none): number {
+  const { low, high } = hullOf(range, bounds);
+  return Math.max(0, high - low);
+}

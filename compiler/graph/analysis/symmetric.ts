@@ -1,8 +1,8 @@
 /** Which equations give symmetric matrices, of which a device need only compute half. */
+import type { Level } from "../../types/type.js";
 import { eqnOperands } from "../eqn.js";
 import type { Eqn } from "../graph.js";
 import { scalarKey, unorderedKey } from "../scalar.js";
-import type { Level } from "../../types/type.js";
 
 /**
  * Whether an equation computes the same number, bit for bit, for the elements [i, j] and [j, i] of its result: what a

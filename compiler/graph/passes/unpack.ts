@@ -1,9 +1,9 @@
-import type { ConcreteGraph, Eqn, Value, ValueId } from "../graph.js";
-import { mapOperands } from "../eqn.js";
-import { storageBytes } from "../storage.js";
 import type { Target } from "../../target.js";
 import type { Concrete } from "../../types/type.js";
 import { productOf } from "../analysis/product.js";
+import { mapOperands } from "../eqn.js";
+import type { ConcreteGraph, Eqn, Value, ValueId } from "../graph.js";
+import { storageBytes } from "../storage.js";
 
 /** Tokens from which on unpacking a weight once costs less than unpacking it in every tile. */
 const worthwhileTokens = 32;

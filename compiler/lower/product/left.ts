@@ -1,10 +1,10 @@
+import type { ProductTerm } from "../../graph/analysis/product.js";
 import { withoutCasts } from "../../graph/scalar.js";
 import * as k from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
 import { joinAxes } from "../toolkit/axes.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
 import type { Lowering } from "../toolkit/lowering.js";
-import type { ProductTerm } from "../../graph/analysis/product.js";
 import { flatten, lowerIndex, lowerScalar, withIndices, type Scope } from "../toolkit/scalar.js";
 
 /** The left side of a product (activations) for some tokens, around a unit of columns. */

@@ -1,17 +1,17 @@
 /** Which products subgroups can do by matrices, and how their sides lie in memory. */
+import { readsAnywhere, type Product, type ProductTerm } from "../../graph/analysis/product.js";
+import { extent, hullOf, intervalOf } from "../../graph/analysis/ranges.js";
 import type { Eqn, IndexId, Range, Scalar } from "../../graph/graph.js";
-import { intervalOf } from "../../graph/analysis/ranges.js";
 import { constantOf, freeIndices, withoutCasts, type Load } from "../../graph/scalar.js";
+import type { Storage } from "../../graph/storage.js";
 import * as k from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
-import type { Storage } from "../../graph/storage.js";
 import type { Concrete } from "../../types/type.js";
-import { joinAxes } from "../toolkit/axes.js";
-import { boundsOf, extent, hullOf } from "../toolkit/hull.js";
-import type { Lowering } from "../toolkit/lowering.js";
-import { readsAnywhere, type Product, type ProductTerm } from "../../graph/analysis/product.js";
-import { flatten, lowerIndex, withIndices, type Scope } from "../toolkit/scalar.js";
 import { axisExtents, passes } from "../schedules/tiled.js";
+import { joinAxes } from "../toolkit/axes.js";
+import { boundsOf } from "../toolkit/hull.js";
+import type { Lowering } from "../toolkit/lowering.js";
+import { flatten, lowerIndex, withIndices, type Scope } from "../toolkit/scalar.js";
 import { fixedSubgroup } from "../toolkit/team.js";
 
 type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };

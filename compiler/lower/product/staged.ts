@@ -1,14 +1,14 @@
+import type { Product, ProductTerm } from "../../graph/analysis/product.js";
 import { scalarReductions } from "../../graph/scalar.js";
 import * as k from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
 import type { Target } from "../../target.js";
-import type { KernelBuilder } from "../toolkit/builder.js";
-import { leftValue } from "./left.js";
-import type { Lowering } from "../toolkit/lowering.js";
-import type { Product, ProductTerm } from "../../graph/analysis/product.js";
-import { withIndices, withKnown, type Scope } from "../toolkit/scalar.js";
 import { teamReduce } from "../schedules/rows.js";
+import type { KernelBuilder } from "../toolkit/builder.js";
+import type { Lowering } from "../toolkit/lowering.js";
+import { withIndices, withKnown, type Scope } from "../toolkit/scalar.js";
 import { fixedSubgroup } from "../toolkit/team.js";
+import { leftValue } from "./left.js";
 
 /**
  * Columns up to which every workgroup computes the left side for itself: an H100 gains nothing from it at 4096

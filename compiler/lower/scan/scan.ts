@@ -6,7 +6,7 @@ import { constantOf } from "../../graph/scalar.js";
 import { storageBytes, type Storage } from "../../graph/storage.js";
 import { full, type Concrete } from "../../types/type.js";
 import { lowerEqn } from "../schedules/choose.js";
-import { hullOf } from "../toolkit/hull.js";
+import { hullOf } from "../../graph/analysis/ranges.js";
 import { kernelStep, type Lowered, type LoweredStep } from "../lowered.js";
 import { createLowering, parameterName, type Lowering } from "../toolkit/lowering.js";
 import { lowerSteps, type StepOptions } from "../steps.js";

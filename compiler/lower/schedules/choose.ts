@@ -1,5 +1,5 @@
 import type { ConcreteGraph, Eqn, Scalar } from "../../graph/graph.js";
-import { intervalOf, withRanges, type Bounds } from "../../graph/analysis/ranges.js";
+import { extent, hullOf, intervalOf, withRanges, type Bounds } from "../../graph/analysis/ranges.js";
 import { children, constantOf, scalarLoads, scalarReductions } from "../../graph/scalar.js";
 import { byteSize, type Kernel } from "../../kernel/kernel.js";
 import type { Concrete } from "../../types/type.js";
@@ -8,7 +8,7 @@ import { matrixOf } from "../product/matrix-sides.js";
 import { productOf } from "../../graph/analysis/product.js";
 import { leftReduces } from "../product/staged.js";
 import { fixedSubgroup } from "../toolkit/team.js";
-import { boundsOf, extent, hullOf } from "../toolkit/hull.js";
+import { boundsOf } from "../toolkit/hull.js";
 import { loops } from "./loops.js";
 import { matvec, matvecApplies, matvecShape } from "./matvec.js";
 import { matrix, matrixPays } from "./matrix.js";

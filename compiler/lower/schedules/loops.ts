@@ -6,7 +6,8 @@ import type { Expr, Kernel } from "../../kernel/kernel.js";
 import type { Concrete } from "../../types/type.js";
 import { spread, workgroupPosition } from "../toolkit/dispatch.js";
 import { storeElement } from "../toolkit/store.js";
-import { bindPosition, boundsOf, extent, insideRanges } from "../toolkit/hull.js";
+import { bindPosition, boundsOf, insideRanges } from "../toolkit/hull.js";
+import { extent } from "../../graph/analysis/ranges.js";
 import { loadElement, lowerScalar } from "../toolkit/scalar.js";
 import type { Lowering } from "../toolkit/lowering.js";
 

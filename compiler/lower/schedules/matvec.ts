@@ -8,7 +8,8 @@ import type { KernelBuilder } from "../toolkit/builder.js";
 import { spread, workgroupPosition } from "../toolkit/dispatch.js";
 import type { Lowering } from "../toolkit/lowering.js";
 import { leftUnit, type LeftSource } from "../product/left.js";
-import { rowAt, type Product, type ProductRows, type ProductTerm } from "../../graph/analysis/product.js";
+import { type Product, type ProductRows, type ProductTerm } from "../../graph/analysis/product.js";
+import { rowAt } from "../product/right.js";
 import { lowerScalar, withIndices, withKnown, type Scope } from "../toolkit/scalar.js";
 import { storeElement } from "../toolkit/store.js";
 import { canStage, leftReduces, stageLeft } from "../product/staged.js";
@@ -70,6 +71,11 @@ export function matvecApplies(product: Product, target: Target): boolean {
         m * Math.min(m > chunkedTokens ? chunkColumns : Infinity, term.rows.unit?.columns ?? 1) <= heldActivations,
     )
   );
+}
+
+/** Whether `matvec` computes reductions in the left side once a workgroup, and keeps it in workgroup memory. */
+export function matvecKeepsLeft(product: Product, target: Target): boolean {
+  return canStage(product, target) && matvecApplies(product, target);
 }
 
 /** Whether k runs over all columns of the rows. */

@@ -9,10 +9,13 @@ import { maxWorkgroups } from "../toolkit/dispatch.js";
 import { leftUnit, leftValue, vectorLoads } from "../product/left.js";
 import { joinAxes } from "../toolkit/axes.js";
 import type { Lowering } from "../toolkit/lowering.js";
-import { readsAnywhere, rowAt, type Product, type ProductTerm } from "../../graph/analysis/product.js";
+import { readsAnywhere, type Product, type ProductTerm } from "../../graph/analysis/product.js";
+import { rowAt } from "../product/right.js";
 import { flatten, lowerIndex, lowerRange, lowerScalar, withIndices, withKnown, type Scope } from "../toolkit/scalar.js";
 import { storeElement } from "../toolkit/store.js";
-import { bindPosition, boundsOf, hullOf, insideRanges, tileInside } from "../toolkit/hull.js";
+import { bindPosition, boundsOf, insideRanges } from "../toolkit/hull.js";
+import { tileInside } from "../product/tile.js";
+import { hullOf } from "../../graph/analysis/ranges.js";
 import { axisExtents, passes } from "./tiled.js";
 
 type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };

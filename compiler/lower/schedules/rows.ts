@@ -9,7 +9,8 @@ import { lowerRange, lowerScalar, reduceBody, withIndices, withKnown, type Scope
 import { storeElement } from "../toolkit/store.js";
 import { combineWorkgroup } from "../toolkit/team.js";
 import { freeIndices, scalarReductions } from "../../graph/scalar.js";
-import { bindPosition, extent } from "../toolkit/hull.js";
+import { bindPosition } from "../toolkit/hull.js";
+import { extent } from "../../graph/analysis/ranges.js";
 
 type Reduce = Scalar<Concrete> & { readonly kind: "reduce" };
 type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };

@@ -8,10 +8,12 @@ import type { KernelBuilder } from "../toolkit/builder.js";
 import { isWanted, spread, unflatten, workgroupPosition } from "../toolkit/dispatch.js";
 import { leftValue } from "../product/left.js";
 import type { Lowering } from "../toolkit/lowering.js";
-import { readsAnywhere, rowAt, type Product, type ProductTerm } from "../../graph/analysis/product.js";
+import { readsAnywhere, type Product, type ProductTerm } from "../../graph/analysis/product.js";
+import { rowAt } from "../product/right.js";
 import { lowerRange, lowerScalar, withIndices, withKnown, type Scope } from "../toolkit/scalar.js";
 import { storeElement } from "../toolkit/store.js";
-import { atPosition, bindPosition, boundsOf, insideRanges, tileInside } from "../toolkit/hull.js";
+import { atPosition, bindPosition, boundsOf, insideRanges } from "../toolkit/hull.js";
+import { tileInside } from "../product/tile.js";
 
 type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
 

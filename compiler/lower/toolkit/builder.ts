@@ -1,10 +1,10 @@
-import type { Build, Section, WordReader } from "../../formats/format.js";
 import { InternalError } from "../../diagnostic.js";
+import type { Build, Section, WordReader } from "../../formats/format.js";
+import type { Storage } from "../../graph/storage.js";
 import * as k from "../../kernel/build.js";
 import type { Expr, Kernel, KernelBuffer, KernelType, ScalarType, Statement } from "../../kernel/kernel.js";
 import { byteSize, elementType } from "../../kernel/kernel.js";
 import { blocks, isMatrixStatement } from "../../kernel/walk.js";
-import type { Storage } from "../../graph/storage.js";
 
 /** Grows one kernel: statements in nested blocks, fresh names, views of tensors, workgroup memory, parameters. */
 export interface KernelBuilder extends Build {

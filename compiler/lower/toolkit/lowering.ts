@@ -1,5 +1,5 @@
-import type { ConcreteGraph, Eqn, IndexId } from "../../graph/graph.js";
 import { intervalsOf, type Bounds, type Interval } from "../../graph/analysis/ranges.js";
+import type { ConcreteGraph, Eqn, IndexId } from "../../graph/graph.js";
 import type { StorageMap } from "../../graph/storage.js";
 import type { Target } from "../../target.js";
 import type { Concrete } from "../../types/type.js";

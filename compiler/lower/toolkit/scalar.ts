@@ -1,15 +1,15 @@
 import { InternalError } from "../../diagnostic.js";
 import { formatOf, shapeOf } from "../../formats/registry.js";
+import { intervalOf, type Bounds } from "../../graph/analysis/ranges.js";
 import type { ConcreteGraph, IndexId, Range, Scalar } from "../../graph/graph.js";
 import type { BinaryOp, UnaryOp } from "../../graph/ops.js";
-import { intervalOf, type Bounds } from "../../graph/analysis/ranges.js";
 import type { Load } from "../../graph/scalar.js";
+import type { StorageMap } from "../../graph/storage.js";
 import * as k from "../../kernel/build.js";
 import type { Expr, KernelBinary, KernelUnary } from "../../kernel/kernel.js";
-import type { StorageMap } from "../../graph/storage.js";
 import type { Target } from "../../target.js";
-import type { Concrete } from "../../types/type.js";
 import type { Dtype } from "../../types/dtype.js";
+import type { Concrete } from "../../types/type.js";
 import { joinAxes } from "./axes.js";
 import { bufferElement, type KernelBuilder } from "./builder.js";
 import { accumulate, finishAccumulator, isUnevenMean, startAccumulator } from "./reduction.js";

@@ -1,9 +1,9 @@
+import type { ReduceOp } from "../../graph/ops.js";
 import * as k from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
 import type { Target } from "../../target.js";
 import type { KernelBuilder } from "./builder.js";
 import { mergeAccumulator, type Accumulator } from "./reduction.js";
-import type { ReduceOp } from "../../graph/ops.js";
 
 /** Lanes of a subgroup where the device has one size only, so that code may count on it; else null. */
 export function fixedSubgroup(target: Target): number | null {
