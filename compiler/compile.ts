@@ -1,4 +1,4 @@
-import { type Diagnostic, InternalError } from "./diagnostic.js";
+import { CompileError, InternalError, type Diagnostic } from "./diagnostic.js";
 import type { ConcreteGraph, SymbolicGraph, ValueId } from "./graph/graph.js";
 import { separate } from "./graph/passes/copies.js";
 import { expandTop } from "./graph/passes/expand.js";
@@ -26,6 +26,8 @@ import type { Program } from "./plan/program.js";
 import type { Target } from "./target.js";
 import type { Dtype } from "./types/dtype.js";
 import type { FormatSpec } from "./types/type.js";
+
+export { CompileError } from "./diagnostic.js";
 
 /**
  * What the parameters of a function are for one compilation, by name. A format of null: dense elements of the tensor's
@@ -60,16 +62,6 @@ export interface Stages {
   /** For people: what is slower than it could be, and why. */
   readonly notes: readonly string[];
   readonly program: Program;
-}
-
-/** A program that cannot be compiled with these bindings, as diagnostics. */
-export class CompileError extends Error {
-  readonly diagnostics: readonly Diagnostic[];
-  constructor(diagnostics: readonly Diagnostic[]) {
-    super(diagnostics.map((diagnostic) => `${diagnostic.code}: ${diagnostic.message}`).join("\n"));
-    this.name = "CompileError";
-    this.diagnostics = diagnostics;
-  }
 }
 
 /** The Program of a function. Throws CompileError where the bindings do not fit the function. */

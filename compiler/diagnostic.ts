@@ -61,3 +61,13 @@ export class InternalError extends Error {
     this.name = "InternalError";
   }
 }
+
+/** A program that cannot be compiled with these bindings, as diagnostics. */
+export class CompileError extends Error {
+  readonly diagnostics: readonly Diagnostic[];
+  constructor(diagnostics: readonly Diagnostic[]) {
+    super(diagnostics.map((diagnostic) => `${diagnostic.code}: ${diagnostic.message}`).join("\n"));
+    this.name = "CompileError";
+    this.diagnostics = diagnostics;
+  }
+}

@@ -1,10 +1,13 @@
-import { existsSync, readFileSync, statSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { dirname, isAbsolute, join, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
-import { check } from "../compiler/check/check.js";
+import { check, knownModules } from "../compiler/check/check.js";
 import { hasErrors, InternalError } from "../compiler/diagnostic.js";
 import type { Host } from "../compiler/check/modules.js";
 import type { SymbolicGraph } from "../compiler/graph/graph.js";
+import { knownLibrary, saveLibrary } from "./known-library.js";
+import { packageRoot } from "./package.js";
+
+export { packageRoot } from "./package.js";
 
 /** The modules of the standard library, in the order in which they build on each other. */
 export const standardModules = [
@@ -22,17 +25,6 @@ export const standardModules = [
 /** Source files of recipes are small; more is a mistake, and is not read. */
 const largestSource = 1024 * 1024;
 
-/** The folder that holds `stdlib/` and `examples/`, wherever the package is installed or built to. */
-export function packageRoot(): string {
-  let folder = dirname(fileURLToPath(import.meta.url));
-  while (!existsSync(join(folder, "stdlib", "llama.esp"))) {
-    const parent = dirname(folder);
-    if (parent === folder) throw new InternalError("the standard library is not beside the program");
-    folder = parent;
-  }
-  return folder;
-}
-
 /** A host for the checker over the file system. It remembers what it read, for rendering diagnostics. */
 export interface SourceHost extends Host {
   readonly sources: ReadonlyMap<string, string>;
@@ -42,42 +34,56 @@ export interface SourceHost extends Host {
 export function createHost(): SourceHost {
   const root = packageRoot();
   const sources = new Map<string, string>();
+  const readSource = (path: string): string | null => readText(path.startsWith("stdlib/") ? join(root, path) : path);
+  const known = knownLibrary(readSource);
   return {
     sources,
     standardModules,
     read(path) {
-      const known = sources.get(path);
-      if (known !== undefined) return known;
-      const file = path.startsWith("stdlib/") ? join(root, path) : path;
-      try {
-        const found = statSync(file);
-        if (!found.isFile() || found.size > largestSource) return null;
-        const text = readFileSync(file, "utf8");
-        sources.set(path, text);
-        return text;
-      } catch {
-        return null;
-      }
+      const text = sources.get(path) ?? readSource(path);
+      if (text !== null) sources.set(path, text);
+      return text;
     },
     resolve(from, path, relative) {
       if (!relative) return `stdlib/${path}.esp`;
       return isAbsolute(path) ? path : join(dirname(resolve(from)), path);
     },
+    ...(known === null ? {} : { known }),
   };
+}
+
+function readText(file: string): string | null {
+  try {
+    const found = statSync(file);
+    return found.isFile() && found.size <= largestSource ? readFileSync(file, "utf8") : null;
+  } catch {
+    return null;
+  }
+}
+
+/** One file that uses all modules of the standard library, so that each is checked once. */
+const all = "stdlib.esp";
+
+function hostOfAll(): SourceHost {
+  const host = createHost();
+  return { ...host, read: (path) => (path === all ? `use ${standardModules.join(", ")}\n` : host.read(path)) };
 }
 
 /** Every function of the standard library by name. */
 export function standardLibrary(): ReadonlyMap<string, SymbolicGraph> {
-  const host = createHost();
-  // one file that uses them all, so that each module is checked once
-  const all = "stdlib.esp";
-  const { value, diagnostics } = check(all, {
-    ...host,
-    read: (path) => (path === all ? `use ${standardModules.join(", ")}\n` : host.read(path)),
-  });
+  const { value, diagnostics } = check(all, hostOfAll());
   if (value === null || hasErrors(diagnostics))
     throw new InternalError(
       `the standard library does not check: ${diagnostics.map((found) => found.message).join("; ")}`,
     );
   return value.functions;
+}
+
+/** Checks the standard library and keeps what it means beside what is built, for the commands to come. */
+export function keepLibrary(): void {
+  const host = hostOfAll();
+  const modules = knownModules(all, { ...host, known: () => null });
+  if (modules === null)
+    throw new InternalError("the standard library has something to report: espalier check stdlib/*.esp");
+  saveLibrary(host.sources, new Map([...modules].filter(([path]) => path !== all)));
 }

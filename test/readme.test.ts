@@ -45,7 +45,7 @@ test("its programs run, and print what it shows", () => {
     );
     const printed = programs.map(({ text }, at) => {
       const path = join(folder, `${at}.mjs`);
-      const entry = (name: string): string => JSON.stringify(new URL(`../${name}.js`, import.meta.url).href);
+      const entry = (name: string): string => JSON.stringify(new URL(`../bundle/${name}.js`, import.meta.url).href);
       writeFileSync(path, text.replace('"espalier/run"', entry("run")).replace('"espalier"', entry("index")));
       return execFileSync(process.execPath, [path], { cwd: folder, encoding: "utf8", timeout: 100_000 });
     });

@@ -10,8 +10,8 @@
  *   npm test -- --jobs 4 --timeout 60 more at once, fewer seconds for each file
  *   npm test -- --runs 500 --seed 7   more cases of each property, and others
  */
-import { spawn, type ChildProcess } from "node:child_process";
-import { readdirSync } from "node:fs";
+import { spawn, spawnSync, type ChildProcess } from "node:child_process";
+import { readdirSync, statSync } from "node:fs";
 import { dirname, join, relative, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -49,6 +49,16 @@ if (chosen.length === 0) {
   console.error(`no test file has ${patterns.map((pattern) => `"${pattern}"`).join(" or ")} in its path`);
   console.log("0 passed, 1 failed");
   process.exit(1);
+}
+
+// The command line is tested as it is shipped: bundled here where it was only compiled.
+const madeAt = (file: string): number => statSync(join(root, "..", file), { throwIfNoEntry: false })?.mtimeMs ?? 0;
+if (madeAt("bundle/main.js") < madeAt("runtime/cli/main.js")) {
+  const { status } = spawnSync(process.execPath, [join(root, "..", "..", "bundle.mjs")], { stdio: "inherit" });
+  if (status !== 0) {
+    console.log("0 passed, 1 failed");
+    process.exit(1);
+  }
 }
 
 const running = new Set<ChildProcess>();

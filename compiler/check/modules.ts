@@ -8,6 +8,7 @@ import type {
   RecipeDeclaration,
   Use,
 } from "../syntax/ast.js";
+import type { CheckedFunction } from "./frame.js";
 import { suggestion } from "./suggestion.js";
 
 /** Where the checker gets files from; it touches no file system itself. */
@@ -18,6 +19,19 @@ export interface Host {
   resolve?(from: string, path: string, relative: boolean): string;
   /** The standard modules there are, for suggestions. */
   readonly standardModules?: readonly string[];
+  /**
+   * What a file was found to mean by an earlier check of the same compiler, where it and all that it uses have the same
+   * text still; null where that is not known, and the file is read and checked.
+   */
+  known?(path: string): KnownModule | null;
+}
+
+/** A module that was checked, and has nothing to report. */
+export interface KnownModule {
+  /** Its functions have no bodies any more. */
+  readonly ast: Module;
+  /** Its own functions. */
+  readonly functions: ReadonlyMap<string, CheckedFunction>;
 }
 
 /** A declaration with the file it stands in. */
@@ -61,7 +75,8 @@ export function loadModules(
   }
   const queue: Parsed[] = [];
   const open = (path: string, text: string): void => {
-    const { value, diagnostics } = parse(text, path);
+    const known = host.known?.(path) ?? null;
+    const { value, diagnostics } = known === null ? parse(text, path) : { value: known.ast, diagnostics: [] };
     for (const found of diagnostics) report(found);
     const item =
       value === null

@@ -10,8 +10,9 @@ import type { Dtype } from "../types/dtype.js";
 import type { Concrete, FormatSpec } from "../types/type.js";
 import { binaryFunction, castFunction, extremeIdentity, rounding, unaryFunction } from "./arithmetic.js";
 import { evaluateFactor } from "./factor.js";
-import type { ConcreteGraph, Eqn, IndexId, Range, Scalar } from "./graph.js";
+import type { ConcreteGraph, Eqn, IndexId, Range, Scalar, ValueId } from "./graph.js";
 import { dtypeOf } from "./scalar.js";
+import { evaluateTop } from "./top.js";
 
 /** A dense tensor on the host, row-major. f32 and f16 values are in a Float32Array, bool as 0 and 1 in a Uint8Array. */
 export interface TensorValue {
@@ -55,19 +56,35 @@ export function elementCount(shape: readonly number[]): number {
   return shape.reduce((product, extent) => product * extent, 1);
 }
 
+/** Told of single elements, by their row-major offset, as an evaluation comes by them. */
+export interface Observer {
+  /** A load, or an addition of an update to its base, looks at an element. */
+  readonly reads: (value: ValueId, offset: number) => void;
+  /** An update that sets gives this element of its result another value than its base has. */
+  readonly replaces: (value: ValueId, offset: number) => void;
+}
+
 /**
  * The outputs by name, from the inputs by name. Rank-0 inputs have shape `[]`. A packed input is given as its decoded
  * values; in a format that needs no scales they are rounded to what the format can hold. A missing input, one of
  * another
  * shape, or a read out of range of a load that is not guarded throws an InternalError.
  */
-export function evaluate(graph: ConcreteGraph, inputs: ReadonlyMap<string, TensorValue>): Map<string, TensorValue> {
-  const values = evaluateValues(graph, inputs);
+export function evaluate(
+  graph: ConcreteGraph,
+  inputs: ReadonlyMap<string, TensorValue>,
+  observer: Observer | null = null,
+): Map<string, TensorValue> {
+  const values = evaluateValues(graph, inputs, observer);
   return new Map(graph.outputs.map((output) => [output.name, valueAt(values, output.value)]));
 }
 
 /** Every value of the graph by id: to find the first equation at which two results differ. */
-export function evaluateValues(graph: ConcreteGraph, inputs: ReadonlyMap<string, TensorValue>): readonly TensorValue[] {
+export function evaluateValues(
+  graph: ConcreteGraph,
+  inputs: ReadonlyMap<string, TensorValue>,
+  observer: Observer | null = null,
+): readonly TensorValue[] {
   const values: TensorValue[] = [];
   for (const input of graph.inputs) {
     const given = inputs.get(input.name);
@@ -84,20 +101,26 @@ export function evaluateValues(graph: ConcreteGraph, inputs: ReadonlyMap<string,
         : given.data;
     values[input.value] = tensorValue(type.dtype, type.shape, data);
   }
-  evaluateEqns(graph, graph.eqns, values, new Map());
+  evaluateEqns(graph, graph.eqns, values, { indices: new Map(), observer });
   return values;
 }
 
-/** Defines the values of equations in order. `indices`: those of the scans around them. */
+/** What stands around equations: the indices of scans with their values, and who is told of elements. */
+interface Around {
+  readonly indices: ReadonlyMap<IndexId, number>;
+  readonly observer: Observer | null;
+}
+
+/** Defines the values of equations in order. */
 function evaluateEqns(
   graph: ConcreteGraph,
   eqns: readonly Eqn<Concrete>[],
   values: TensorValue[],
-  indices: ReadonlyMap<IndexId, number>,
+  around: Around,
 ): void {
   for (const eqn of eqns) {
     if (eqn.kind === "scan") {
-      evaluateScan(graph, eqn, values, indices);
+      evaluateScan(graph, eqn, values, around);
       continue;
     }
     const type = graph.values[eqn.out]?.type;
@@ -105,7 +128,7 @@ function evaluateEqns(
     values[eqn.out] = {
       dtype: type.dtype,
       shape: type.shape,
-      data: evaluateEqn(eqn, values, indices, type.dtype, type.shape, type.format),
+      data: evaluateEqn(eqn, values, around, type.dtype, type.shape, type.format),
     };
   }
 }
@@ -118,16 +141,19 @@ function evaluateScan(
   graph: ConcreteGraph,
   scan: Extract<Eqn<Concrete>, { kind: "scan" }>,
   values: TensorValue[],
-  indices: ReadonlyMap<IndexId, number>,
+  around: Around,
 ): void {
-  const { scalar } = compiler(values, indices);
+  const { scalar } = compiler(values, around);
   const end = scalar(scan.range.high)([]);
   let states = scan.states.map((state) => valueAt(values, state.initial));
   for (let step = Math.max(scalar(scan.range.low)([]), 0); step < end; step += 1) {
     scan.states.forEach((state, at) => {
       values[state.before] = states[at] as TensorValue;
     });
-    evaluateEqns(graph, scan.body, values, new Map([...indices, [scan.range.index, step]]));
+    evaluateEqns(graph, scan.body, values, {
+      ...around,
+      indices: new Map([...around.indices, [scan.range.index, step]]),
+    });
     states = scan.states.map((state) => valueAt(values, state.after));
   }
   scan.states.forEach((state, at) => {
@@ -138,7 +164,7 @@ function evaluateScan(
 function evaluateEqn(
   eqn: Exclude<Eqn<Concrete>, { kind: "scan" }>,
   values: readonly TensorValue[],
-  indices: ReadonlyMap<IndexId, number>,
+  around: Around,
   dtype: Dtype,
   shape: readonly number[],
   format: FormatSpec | null,
@@ -146,7 +172,7 @@ function evaluateEqn(
   switch (eqn.kind) {
     case "map": {
       const data = zeros(dtype, elementCount(shape));
-      const compile = compiler(values, indices);
+      const compile = compiler(values, around);
       const visit = compile.loop(eqn.indices);
       const body = compile.scalar(eqn.body);
       let next = 0;
@@ -158,19 +184,22 @@ function evaluateEqn(
     }
     case "update": {
       const data = valueAt(values, eqn.base).data.slice();
-      const compile = compiler(values, indices);
+      const compile = compiler(values, around);
       const visit = compile.loop(eqn.indices);
       const at = eqn.at.map(compile.scalar);
       const body = compile.scalar(eqn.body);
       const add = binaryFunction("add", dtype);
       visit([], (frame) => {
         const offset = offsetOf(shape, at, frame);
-        if (offset !== null) data[offset] = eqn.op === "add" ? add(data[offset] ?? 0, body(frame)) : body(frame);
+        if (offset === null) return;
+        if (eqn.op === "add") around.observer?.reads(eqn.base, offset);
+        else around.observer?.replaces(eqn.out, offset);
+        data[offset] = eqn.op === "add" ? add(data[offset] ?? 0, body(frame)) : body(frame);
       });
       return data;
     }
     case "top":
-      return evaluateTop(valueAt(values, eqn.score), eqn.n, eqn.m, eqn.axis);
+      return evaluateTop(valueAt(values, eqn.score), eqn);
     case "factor":
       return evaluateFactor[eqn.op](valueAt(values, eqn.source).data, shape[0] ?? 0);
     case "pack": {
@@ -208,29 +237,6 @@ function floats(data: TensorData): Float32Array {
   return data instanceof Float32Array ? data : Float32Array.from(data);
 }
 
-/**
- * 1 where an element is among the n largest of its group of m neighbours; of equals the lower index; NaN the smallest.
- */
-function evaluateTop(score: TensorValue, n: number, m: number, axis: number): Uint8Array {
-  const extent = score.shape[axis] ?? 1;
-  const stride = elementCount(score.shape.slice(axis + 1));
-  const keep = new Uint8Array(score.data.length);
-  for (let start = 0; start < keep.length; start += 1) {
-    const position = Math.floor(start / stride) % extent;
-    if (position % m !== 0) continue;
-    const group = Array.from({ length: Math.min(m, extent - position) }, (_, k) => start + k * stride);
-    const rank = (at: number): number => {
-      const value = score.data[at] ?? 0;
-      return Number.isNaN(value) ? -Infinity : value;
-    };
-    const isNaNAt = (at: number): number => (Number.isNaN(score.data[at]) ? 1 : 0);
-    // sort is stable: equals stay in order of index; -Infinity stands before NaN
-    const order = [...group].sort((a, b) => (rank(a) === rank(b) ? isNaNAt(a) - isNaNAt(b) : rank(b) - rank(a)));
-    for (const at of order.slice(0, n)) keep[at] = 1;
-  }
-  return keep;
-}
-
 /** The values of the indices in scope, by slot. */
 type Frame = number[];
 type Compiled = (frame: Frame) => number;
@@ -239,7 +245,7 @@ type Loop = (frame: Frame, visit: (frame: Frame) => void) => void;
 /** Turns scalars into closures, with a slot of the frame for each index but those whose value is given. */
 function compiler(
   values: readonly TensorValue[],
-  given: ReadonlyMap<IndexId, number>,
+  { indices: given, observer }: Around,
 ): { scalar(scalar: Scalar<Concrete>): Compiled; loop(ranges: readonly Range<Concrete>[]): Loop } {
   const slots = new Map<IndexId, number>();
   const known = new Map<Scalar<Concrete>, Compiled>();
@@ -293,7 +299,10 @@ function compiler(
         const at = node.at.map(scalar);
         return (frame) => {
           const offset = offsetOf(shape, at, frame);
-          if (offset !== null) return data[offset] ?? 0;
+          if (offset !== null) {
+            observer?.reads(node.tensor, offset);
+            return data[offset] ?? 0;
+          }
           if (node.guarded) return 0;
           throw new InternalError(
             `evaluate: %${node.tensor}[${at.map((index) => index(frame)).join(", ")}] is out of range of [${shape.join(", ")}], and the load is not guarded`,

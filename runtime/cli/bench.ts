@@ -1,10 +1,10 @@
-import { InvalidArgumentError, Option, type Command } from "commander";
 import { bench } from "../bench/bench.js";
 import { benchShapes } from "../bench/shapes.js";
 import { InternalError } from "../../compiler/diagnostic.js";
 import { standardLibrary } from "../library.js";
 import { openDevice } from "../device/device.js";
-import { action, withDevice, type DeviceOptions } from "./context.js";
+import type { DeviceOptions } from "./options.js";
+import type { Output } from "./output.js";
 import { table } from "./table.js";
 
 interface BenchOptions extends DeviceOptions {
@@ -13,61 +13,38 @@ interface BenchOptions extends DeviceOptions {
 }
 
 /** `espalier bench`: products of a model's linear layers, each format against dense. */
-export function addBench(program: Command): void {
-  withDevice(
-    program
-      .command("bench")
-      .description("time the products of a model's linear layers, each checked against the evaluator before")
-      .addOption(
-        new Option("--shapes <name>", "the model whose layers are taken")
-          .choices(Object.keys(benchShapes))
-          .default("llama-3.1-8b"),
-      )
-      .option("--batch <list>", "tokens of a product, such as 1,16", batches, [1, 16]),
-  ).action(
-    action(async (output, options: BenchOptions) => {
-      const layers = benchShapes[options.shapes];
-      const linear = standardLibrary().get("linear");
-      if (layers === undefined || linear === undefined)
-        throw new InternalError("bench has no layers or no product to time");
-      const device = await openDevice({ kind: options.device, log: output.note });
-      try {
-        const progress = output.progress("timing");
-        const report = await bench(device, linear, layers, options.batch, (done, total) =>
-          progress.update(done, total),
-        );
-        progress.end();
-        output.result(report, () =>
-          [
-            `${output.paint.bold(report.device)} reads ${report.roofGBs.toFixed(0)} GB/s`,
-            table(
-              ["layer", "n", "k", "batch", "format", "schedule", "us", "GB/s", "% of roof", "over dense"],
-              report.rows.map((row) => [
-                row.layer,
-                row.n,
-                row.k,
-                row.batch,
-                row.format,
-                row.schedule,
-                { number: row.us, digits: 1 },
-                { number: row.gbs, digits: 0 },
-                { number: (100 * row.gbs) / report.roofGBs, digits: 0 },
-                { number: row.speedupOverDense, digits: 2 },
-              ]),
-              output.paint,
-            ),
-          ].join("\n"),
-        );
-      } finally {
-        device.close();
-      }
-    }),
-  );
-}
-
-function batches(text: string): readonly number[] {
-  const list = text.split(",").map((part) => (/^\s*\d+\s*$/.test(part) ? Number(part) : 0));
-  if (list.some((batch) => batch < 1 || batch > 4096))
-    throw new InvalidArgumentError("Expected whole numbers from 1 to 4096 with commas between.");
-  return list;
+export async function run(output: Output, options: BenchOptions): Promise<number | void> {
+  const layers = benchShapes[options.shapes];
+  const linear = standardLibrary().get("linear");
+  if (layers === undefined || linear === undefined)
+    throw new InternalError("bench has no layers or no product to time");
+  const device = await openDevice({ kind: options.device, log: output.note });
+  try {
+    const progress = output.progress("timing");
+    const report = await bench(device, linear, layers, options.batch, (done, total) => progress.update(done, total));
+    progress.end();
+    output.result(report, () =>
+      [
+        `${output.paint.bold(report.device)} reads ${report.roofGBs.toFixed(0)} GB/s`,
+        table(
+          ["layer", "n", "k", "batch", "format", "schedule", "us", "GB/s", "% of roof", "over dense"],
+          report.rows.map((row) => [
+            row.layer,
+            row.n,
+            row.k,
+            row.batch,
+            row.format,
+            row.schedule,
+            { number: row.us, digits: 1 },
+            { number: row.gbs, digits: 0 },
+            { number: (100 * row.gbs) / report.roofGBs, digits: 0 },
+            { number: row.speedupOverDense, digits: 2 },
+          ]),
+          output.paint,
+        ),
+      ].join("\n"),
+    );
+  } finally {
+    device.close();
+  }
 }

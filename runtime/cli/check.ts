@@ -1,36 +1,27 @@
-import type { Command } from "commander";
 import { check } from "../../compiler/check/check.js";
 import type { Diagnostic } from "../../compiler/diagnostic.js";
 import { render } from "../../compiler/render.js";
 import { createHost } from "../library.js";
-import { action, withJson, type JsonOptions } from "./context.js";
+import type { JsonOptions } from "./options.js";
+import type { Output } from "./output.js";
 
 /** `espalier check`: diagnostics of files; exit code 0 when there are none, else 1. */
-export function addCheck(program: Command): void {
-  withJson(
-    program
-      .command("check")
-      .description("check recipes and functions: names, types, sizes, patterns and formats")
-      .argument("<files...>", ".esp files"),
-  ).action(
-    action(async (output, files: string[], _options: JsonOptions) => {
-      // what several files use is told once
-      const found = new Map<string, Diagnostic>();
-      const sources = new Map<string, string>();
-      for (const file of files) {
-        const host = createHost();
-        for (const diagnostic of check(file, host).diagnostics) found.set(JSON.stringify(diagnostic), diagnostic);
-        for (const [path, text] of host.sources) sources.set(path, text);
-      }
-      const diagnostics = [...found.values()];
-      output.result({ diagnostics }, () =>
-        [render(diagnostics, sources, { color: output.colored }), summary(files.length, diagnostics)]
-          .filter((text) => text !== "")
-          .join("\n"),
-      );
-      return diagnostics.length === 0 ? 0 : 1;
-    }),
+export async function run(output: Output, files: string[], _options: JsonOptions): Promise<number | void> {
+  // what several files use is told once
+  const found = new Map<string, Diagnostic>();
+  const sources = new Map<string, string>();
+  for (const file of files) {
+    const host = createHost();
+    for (const diagnostic of check(file, host).diagnostics) found.set(JSON.stringify(diagnostic), diagnostic);
+    for (const [path, text] of host.sources) sources.set(path, text);
+  }
+  const diagnostics = [...found.values()];
+  output.result({ diagnostics }, () =>
+    [render(diagnostics, sources, { color: output.colored }), summary(files.length, diagnostics)]
+      .filter((text) => text !== "")
+      .join("\n"),
   );
+  return diagnostics.length === 0 ? 0 : 1;
 }
 
 function summary(files: number, diagnostics: readonly Diagnostic[]): string {

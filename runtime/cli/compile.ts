@@ -1,4 +1,3 @@
-import { Option, type Command } from "commander";
 import { check, type CheckedModule } from "../../compiler/check/check.js";
 import { compileStages, type CompileBinding } from "../../compiler/compile.js";
 import { hasErrors } from "../../compiler/diagnostic.js";
@@ -12,16 +11,12 @@ import { parse } from "../../compiler/syntax/parse.js";
 import { baselineTarget, type Target } from "../../compiler/target.js";
 import type { Dtype } from "../../compiler/types/dtype.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
-import { openDevice } from "../device/device.js";
 import { createHost } from "../library.js";
-import { targetOf } from "../run/target.js";
-import { settings } from "./compress.js";
-import { action, collect, withDevice, type DeviceOptions } from "./context.js";
+import type { stages } from "./commands.js";
 import { DiagnosticsError, UsageError } from "./failure.js";
 import { parseFormat } from "./format.js";
+import { settings, type DeviceOptions } from "./options.js";
 import type { Output } from "./output.js";
-
-const stages = ["ast", "recipe", "graph", "kernel", "wgsl", "plan"] as const;
 
 interface CompileCommandOptions extends DeviceOptions {
   readonly fn?: string;
@@ -31,102 +26,64 @@ interface CompileCommandOptions extends DeviceOptions {
 }
 
 /** `espalier compile`: a function's stages, down to the Program. */
-export function addCompile(program: Command): void {
-  withDevice(
-    program
-      .command("compile")
-      .description("compile a function, or what a recipe does to a layer, and print a stage of it")
-      .argument("<file>", ".esp file")
-      .option("--fn <name>", "function; may be left out where the file has only one")
-      .option(
-        "--size <name=value...>",
-        "a size (N=4096), a dtype (E=f16) or a format (F='nm(2, 4) of int4(128)') of the function; may be repeated",
-        collect,
-        [],
-      )
-      .option("--set <name=value...>", "a parameter of the recipe; may be repeated", collect, [])
-      .addOption(new Option("--emit <stage>", "what to print").choices(stages).default("plan")),
-  )
-    .addHelpText(
-      "after",
-      `
-Stages: ast (what was written), recipe (its steps), graph (what it means; with all sizes given what is lowered), kernel
-(how it runs), wgsl, plan (the Program: all of it, as JSON). What a recipe does to a layer [N, K] goes by names such as
-RECIPE.store and RECIPE.x2, for an observation x2. Notes on what is slow, and why, go to stderr; with --json they are the
-field notes of the document.
-
-With --device auto, the default, the target is WebGPU without optional features, and no device is opened.`,
-    )
-    .action(
-      action(async (output, file: string, options: CompileCommandOptions) => {
-        const host = createHost();
-        if (options.emit === "ast") {
-          const source = host.read(file);
-          if (source === null) throw new UsageError(`there is no file ${file} that can be read`);
-          const { value, diagnostics } = parse(source, file);
-          if (value === null) throw new DiagnosticsError(diagnostics, host.sources);
-          output.result(value, () => JSON.stringify(value, null, 1));
-          return;
-        }
-        const { value, diagnostics } = check(file, host, { set: settings(options.set) });
-        if (value === null || hasErrors(diagnostics)) throw new DiagnosticsError(diagnostics, host.sources);
-        if (options.emit === "recipe") {
-          const recipes = [...value.recipes.values()];
-          if (recipes.length === 0) throw new UsageError(`${file} has no recipe`);
-          output.result(recipes, () => recipes.map(printRecipe).join("\n").trimEnd());
-          return;
-        }
-        const graph = chooseGraph(file, value, ownFunctions(file, host.read(file) ?? ""), options.fn);
-        const binding = bindingOf(graph, options.size);
-        if (options.emit === "graph" && options.size.length === 0) {
-          output.result(graph, () => printGraph(graph).trimEnd());
-          return;
-        }
-        requireSizes(graph, binding);
-        const compiled = compileStages(graph, binding, await targetFor(options, output));
-        if ("diagnostics" in compiled) throw new DiagnosticsError(compiled.diagnostics, host.sources);
-        const { fused, kernels, notes, program: made } = compiled;
-        for (const note of notes) output.note(`note: ${note}`);
-        switch (options.emit) {
-          case "graph":
-            return output.result({ ...fused, notes }, () => printGraph(fused).trimEnd());
-          case "kernel":
-            return output.result({ kernels: kernels.flat(), notes }, () =>
-              kernels
-                .flat()
-                .map((kernel) => printKernel(kernel).trimEnd())
-                .join("\n\n"),
-            );
-          case "wgsl":
-            return output.result({ kernels: made.kernels.map(({ name, wgsl }) => ({ name, wgsl })), notes }, () =>
-              made.kernels.map((kernel) => kernel.wgsl.trimEnd()).join("\n\n"),
-            );
-          case "plan":
-            return output.result({ ...made, notes }, () => JSON.stringify(made, null, 1));
-          default:
-            return options.emit satisfies never;
-        }
-      }),
-    );
+export async function run(output: Output, file: string, options: CompileCommandOptions): Promise<number | void> {
+  const host = createHost();
+  if (options.emit === "ast") {
+    const source = host.read(file);
+    if (source === null) throw new UsageError(`there is no file ${file} that can be read`);
+    const { value, diagnostics } = parse(source, file);
+    if (value === null) throw new DiagnosticsError(diagnostics, host.sources);
+    output.result(value, () => JSON.stringify(value, null, 1));
+    return;
+  }
+  const { value, diagnostics } = check(file, host, { set: settings(options.set) });
+  if (value === null || hasErrors(diagnostics)) throw new DiagnosticsError(diagnostics, host.sources);
+  if (options.emit === "recipe") {
+    const recipes = [...value.recipes.values()];
+    if (recipes.length === 0) throw new UsageError(`${file} has no recipe`);
+    output.result(recipes, () => recipes.map(printRecipe).join("\n").trimEnd());
+    return;
+  }
+  const graph = chooseGraph(file, value, options.fn);
+  const binding = bindingOf(graph, options.size);
+  if (options.emit === "graph" && options.size.length === 0) {
+    output.result(graph, () => printGraph(graph).trimEnd());
+    return;
+  }
+  requireSizes(graph, binding);
+  const compiled = compileStages(graph, binding, await targetFor(options, output));
+  if ("diagnostics" in compiled) throw new DiagnosticsError(compiled.diagnostics, host.sources);
+  const { fused, kernels, notes, program: made } = compiled;
+  for (const note of notes) output.note(`note: ${note}`);
+  switch (options.emit) {
+    case "graph":
+      return output.result({ ...fused, notes }, () => printGraph(fused).trimEnd());
+    case "kernel":
+      return output.result({ kernels: kernels.flat(), notes }, () =>
+        kernels
+          .flat()
+          .map((kernel) => printKernel(kernel).trimEnd())
+          .join("\n\n"),
+      );
+    case "wgsl":
+      return output.result({ kernels: made.kernels.map(({ name, wgsl }) => ({ name, wgsl })), notes }, () =>
+        made.kernels.map((kernel) => kernel.wgsl.trimEnd()).join("\n\n"),
+      );
+    case "plan":
+      return output.result({ ...made, notes }, () => JSON.stringify(made, null, 1));
+    default:
+      return options.emit satisfies never;
+  }
 }
 
 /** The target of the device asked for; plain WebGPU where none is, since nothing is run. */
 async function targetFor(options: DeviceOptions, output: Output): Promise<Target> {
   if (options.device === "auto") return baselineTarget;
+  const [{ openDevice }, { targetOf }] = [await import("../device/device.js"), await import("../run/target.js")];
   const device = await openDevice({ kind: options.device, log: output.note });
   const target = targetOf(device);
   device.close();
   return target;
-}
-
-/** Names of the functions that the file itself declares. */
-function ownFunctions(file: string, source: string): readonly string[] {
-  const { value } = parse(source, file);
-  return value === null
-    ? []
-    : value.declarations
-        .filter((declaration) => declaration.kind === "function")
-        .map((declaration) => declaration.name.name);
 }
 
 /**
@@ -149,14 +106,10 @@ function recipeGraphs(recipe: Recipe): readonly (readonly [string, SymbolicGraph
 }
 
 /** The graph of that name; without a name the file's only function or, in a file of a recipe only, what it stores. */
-function chooseGraph(
-  file: string,
-  value: CheckedModule,
-  own: readonly string[],
-  name: string | undefined,
-): SymbolicGraph {
+function chooseGraph(file: string, value: CheckedModule, name: string | undefined): SymbolicGraph {
   const ofRecipes = new Map([...value.recipes.values()].flatMap(recipeGraphs));
   const known = new Map([...value.functions, ...ofRecipes]);
+  const { declared: own } = value;
   const offered = [...own, ...ofRecipes.keys()];
   const stored = [...ofRecipes.keys()].filter((key) => /\.store$/.test(key));
   const wanted = name ?? (own.length === 1 ? own[0] : own.length === 0 && stored.length === 1 ? stored[0] : undefined);

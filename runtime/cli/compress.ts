@@ -1,13 +1,11 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import type { Command } from "commander";
 import { check } from "../../compiler/check/check.js";
-import { CompileError } from "../../compiler/compile.js";
-import { hasErrors } from "../../compiler/diagnostic.js";
+import { CompileError, hasErrors } from "../../compiler/diagnostic.js";
 import type { Recipe } from "../../compiler/recipe/recipe.js";
 import { baselineTarget } from "../../compiler/target.js";
-import { formatBytes } from "../device/device.js";
-import { createHost, packageRoot } from "../library.js";
+import { formatBytes } from "../device/error.js";
+import { createHost } from "../library.js";
 import { checkOutputs, compress, outputsOf } from "../llama/compress.js";
 import type { CalibrationText, Compression } from "../llama/compression.js";
 import { keptLine, leaveState } from "../llama/saved-state.js";
@@ -15,10 +13,12 @@ import { checkRecipe } from "../llama/treat.js";
 import { calibrationWindows, checkContext } from "../llama/windows.js";
 import { filesOf, openModel, type Model } from "../model/model.js";
 import { discardStaged, missingParents, removeEmpty } from "../model/output.js";
-import { action, byteCount, collect, integer, openMachine, pathOf, withDevice, type DeviceOptions } from "./context.js";
-import { sessionOptions, withDtype, type DtypeOptions } from "./dtype.js";
+import { packageRoot } from "../package.js";
+import { sessionOptions, type DtypeOptions } from "./dtype.js";
 import { DiagnosticsError, noteDiagnostics, UsageError } from "./failure.js";
 import { onInterrupt } from "./interrupt.js";
+import { openMachine } from "./machine.js";
+import { settings, type DeviceOptions } from "./options.js";
 import type { Output } from "./output.js";
 import { stagedProgress } from "./progress.js";
 import { compressionPage } from "./report/compression.js";
@@ -45,112 +45,70 @@ interface CompressCommandOptions extends DeviceOptions, DtypeOptions {
 }
 
 /** `espalier compress`: a model by a recipe. */
-export function addCompress(program: Command): void {
-  withDtype(
-    withDevice(
-      program
-        .command("compress")
-        .description("compress a model by a recipe, into a directory that every command takes as a model")
-        .argument("<recipe>", ".esp file with a recipe, or the name of an example: best, best-2of4, best-int4, ...")
-        .requiredOption("--model <path>", "model directory (config.json, safetensors, tokenizer.json) or GGUF file")
-        .requiredOption("--out <dir>", "directory to write; must not exist")
-        .option("--text <file>", "calibration text, UTF-8 (default: calibration.txt of the model directory)")
-        .option("--recipe <name>", "which recipe, where the file has several")
-        .option("--set <name=value...>", "a parameter of the recipe; may be repeated", collect, [])
-        .option("--window <n>", "tokens of a calibration window", integer(2), 256)
-        .option(
-          "--windows <n>",
-          "calibration windows, the first of the text (default: 128, or as many as there are)",
-          integer(1),
-        )
-        .option(
-          "--calibration-memory <bytes>",
-          "activations kept on the device, as 2GiB; the rest goes to temporary files",
-          byteCount,
-        )
-        .option("--layer-errors", "measure the error of each layer's output, also where the recipe observes nothing")
-        .option("--no-layer-errors", "measure it only where the recipe observes what it takes")
-        .option("--eval <file>", "score this text too, with the model as given and compressed")
-        .option("--limit <n>", "score the first n windows only", integer(1))
-        .option("--report <file>", "write a page about it, HTML, with plots", pathOf)
-        .option("--resume", "go on from the last block that a stopped run finished")
-        .option("--force", "replace the output directory if it holds a model"),
-    ),
-  )
-    .addHelpText(
-      "after",
-      `
-No model is written unless all goes well. A run that is stopped leaves no half model, but what it has finished in a
-hidden directory beside the output: the same command with --resume goes on from there, to the same result bit for bit;
-without it, it begins anew.`,
-    )
-    .action(
-      action(async (output, file: string, options: CompressCommandOptions) => {
-        const { recipe, source, sources } = findRecipe(file, options, output);
-        const model = await openModel(options.model);
-        try {
-          // whatever can be told without a device is told before one is opened, and before a weight is read
-          checkAgainst(model, recipe, sources);
-          const outputs = outputsOf(recipe, options.out);
-          await checkOutputs(model, recipe, { ...options, output: options.out });
-          if (options.report !== undefined)
-            await checkPage(options.report, {
-              files: [
-                ...filesOf(model),
-                ...sources.keys(),
-                ...[options.text, options.eval].filter((path) => path !== undefined),
-              ],
-              directories: [options.model, ...outputs],
-            });
-          await model.companions();
-          const text = recipe.needsText || options.layerErrors === true ? await calibrationText(model, options) : null;
-          const evaluation = await scoredText(model, options);
-          const { device, caller, close } = await openMachine(options.device, output.note);
-          const parents = [options.out, ...outputs].flatMap(missingParents);
-          const forget = onInterrupt(() => {
-            outputs.forEach(discardStaged);
-            const finished = leaveState(options.out);
-            removeEmpty(parents);
-            if (finished !== null) output.note(keptLine(finished));
-          }, output.note);
-          try {
-            const progress = stagedProgress(output);
-            const { resume, layerErrors, calibrationMemory: memory, force } = options;
-            const report = await compress(caller, model, recipe, {
-              output: options.out,
-              force,
-              source,
-              text,
-              evaluation: evaluation?.text,
-              dtype: sessionOptions(options, caller.target).dtype,
-              layerErrors,
-              memory,
-              resume,
-              note: output.note,
-              onProgress: progress.update,
-            }).finally(progress.end);
-            const context = {
-              model,
-              device: device.name,
-              recipe: { file, name: recipe.name, parameters: recipe.parameters, source },
-              evaluation: evaluation?.words ?? null,
-            };
-            return await printWithPage(
-              output,
-              { ...report, device: device.name },
-              () => describe(report, device.name, output),
-              options.report,
-              () => compressionPage(report, context),
-            );
-          } finally {
-            forget();
-            close();
-          }
-        } finally {
-          await model.close();
-        }
-      }),
-    );
+export async function run(output: Output, file: string, options: CompressCommandOptions): Promise<number | void> {
+  const { recipe, source, sources } = findRecipe(file, options, output);
+  const model = await openModel(options.model);
+  try {
+    // whatever can be told without a device is told before one is opened, and before a weight is read
+    checkAgainst(model, recipe, sources);
+    const outputs = outputsOf(recipe, options.out);
+    await checkOutputs(model, recipe, { ...options, output: options.out });
+    if (options.report !== undefined)
+      await checkPage(options.report, {
+        files: [
+          ...filesOf(model),
+          ...sources.keys(),
+          ...[options.text, options.eval].filter((path) => path !== undefined),
+        ],
+        directories: [options.model, ...outputs],
+      });
+    await model.companions();
+    const text = recipe.needsText || options.layerErrors === true ? await calibrationText(model, options) : null;
+    const evaluation = await scoredText(model, options);
+    const { device, caller, close } = await openMachine(options.device, output.note);
+    const parents = [options.out, ...outputs].flatMap(missingParents);
+    const forget = onInterrupt(() => {
+      outputs.forEach(discardStaged);
+      const finished = leaveState(options.out);
+      removeEmpty(parents);
+      if (finished !== null) output.note(keptLine(finished));
+    }, output.note);
+    try {
+      const progress = stagedProgress(output);
+      const { resume, layerErrors, calibrationMemory: memory, force } = options;
+      const report = await compress(caller, model, recipe, {
+        output: options.out,
+        force,
+        source,
+        text,
+        evaluation: evaluation?.text,
+        dtype: sessionOptions(options, caller.target).dtype,
+        layerErrors,
+        memory,
+        resume,
+        note: output.note,
+        onProgress: progress.update,
+      }).finally(progress.end);
+      const context = {
+        model,
+        device: device.name,
+        recipe: { file, name: recipe.name, parameters: recipe.parameters, source },
+        evaluation: evaluation?.words ?? null,
+      };
+      return await printWithPage(
+        output,
+        { ...report, device: device.name },
+        () => describe(report, device.name, output),
+        options.report,
+        () => compressionPage(report, context),
+      );
+    } finally {
+      forget();
+      close();
+    }
+  } finally {
+    await model.close();
+  }
 }
 
 /** The tensors and the sizes, for people. */
@@ -180,17 +138,6 @@ export function describe(report: Compression, device: string, output: Output): s
     ),
     `${formatBytes(report.bytesBefore)} -> ${output.paint.bold(formatBytes(report.bytesAfter))} in ${report.seconds.toFixed(1)} s on ${device}, ${formatBytes(report.deviceBytesPeak)} of its memory: ${report.saved.join(", ")}`,
   ].join("\n");
-}
-
-/** Values of `--set name=value`, by name; the checker reads them. */
-export function settings(given: readonly string[]): Readonly<Record<string, string>> {
-  return Object.fromEntries(
-    given.map((text) => {
-      const at = text.indexOf("=");
-      if (at < 1) throw new UsageError(`--set is NAME=VALUE, not "${text}"`);
-      return [text.slice(0, at).trim(), text.slice(at + 1).trim()] as const;
-    }),
-  );
 }
 
 interface FoundRecipe {

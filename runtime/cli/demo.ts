@@ -7,8 +7,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
-import { formatBytes } from "../device/device.js";
-import { packageRoot } from "../library.js";
+import { formatBytes } from "../device/error.js";
 import { compress } from "../llama/compress.js";
 import type { Compression } from "../llama/compression.js";
 import { perplexity } from "../llama/evaluate.js";
@@ -16,10 +15,12 @@ import { generate } from "../llama/generate.js";
 import { openSession } from "../llama/session.js";
 import { openModel, type Model } from "../model/model.js";
 import { checkOutput, discardStaged } from "../model/output.js";
+import { packageRoot } from "../package.js";
 import { findRecipe } from "./compress.js";
-import { action, openMachine, type Machine } from "./context.js";
+import { action } from "./action.js";
 import { sessionOptions } from "./dtype.js";
 import { onInterrupt } from "./interrupt.js";
+import { openMachine, type Machine } from "./machine.js";
 import type { Output } from "./output.js";
 import { stagedProgress } from "./progress.js";
 import { table } from "./table.js";
@@ -40,7 +41,12 @@ interface Impression {
   readonly sample: string;
 }
 
-await action(async (output: Output, kept: string | undefined) => {
+await action(
+  async () => demo,
+  () => true,
+)(process.argv[2]);
+
+async function demo(output: Output, kept: string | undefined): Promise<void> {
   const started = performance.now();
   const { paint } = output;
   const say = (text: string = ""): void => output.stream(`${text}\n`);
@@ -133,7 +139,7 @@ await action(async (output: Output, kept: string | undefined) => {
     forget();
     clean();
   }
-})(process.argv[2]);
+}
 
 /** Scores a model and lets it go on with the prompt. */
 async function meet(machine: Machine, model: Model, output: Output): Promise<Impression> {

@@ -1,7 +1,6 @@
-import { CompileError } from "../../compiler/compile.js";
-import { InternalError, type Diagnostic } from "../../compiler/diagnostic.js";
+import { CompileError, InternalError, type Diagnostic } from "../../compiler/diagnostic.js";
 import { render } from "../../compiler/render.js";
-import { DeviceError } from "../device/device.js";
+import { DeviceError } from "../device/error.js";
 import { LlamaError } from "../llama/error.js";
 import { ModelError } from "../model/error.js";
 import { hasColors, type Output } from "./output.js";

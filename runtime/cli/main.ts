@@ -1,24 +1,13 @@
 #!/usr/bin/env node
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { Command, CommanderError } from "commander";
-import { packageRoot } from "../library.js";
-import { addBench } from "./bench.js";
-import { addCheck } from "./check.js";
-import { addCompile } from "./compile.js";
-import { addCompress } from "./compress.js";
-import { addDevices } from "./devices.js";
-import { addEval } from "./eval.js";
-import { addGenerate } from "./generate.js";
-import { addInspect } from "./inspect.js";
-import { addSensitivity } from "./sensitivity.js";
+import { packageVersion } from "../package.js";
+import { addCommands } from "./commands.js";
 
-const { version } = JSON.parse(readFileSync(join(packageRoot(), "package.json"), "utf8")) as { version: string };
 const program = new Command("espalier")
   .description(
     "Compresses Llama models by recipes: masks, 2:4 packing and quantised products, lowered to WGSL and run on any GPU, or on the CPU.",
   )
-  .version(version)
+  .version(packageVersion())
   .showHelpAfterError("(espalier --help and espalier COMMAND --help show the options)")
   .addHelpText(
     "after",
@@ -31,18 +20,7 @@ Examples:
   espalier eval --model SMALLER --text eval.txt
   espalier generate --model SMALLER --prompt "Once upon a time"`,
   );
-for (const add of [
-  addCheck,
-  addCompile,
-  addCompress,
-  addSensitivity,
-  addGenerate,
-  addEval,
-  addInspect,
-  addBench,
-  addDevices,
-])
-  add(program);
+addCommands(program);
 for (const command of [program, ...program.commands]) command.exitOverride();
 
 try {

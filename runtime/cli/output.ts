@@ -1,6 +1,5 @@
 import { writeSync } from "node:fs";
 import { isatty } from "node:tty";
-import { Presets, SingleBar } from "cli-progress";
 import colors from "picocolors";
 
 /**
@@ -55,8 +54,9 @@ export function createOutput(json: boolean, descriptor: number = 1): Output {
       if (!json) write(text);
     },
     note: (line) => writeAll(2, `${line}\n`),
-    progress: (label) => (isatty(2) ? bar(label) : lines(label)),
-    share: (label) => (isatty(2) ? shareBar(label) : shareLines(label)),
+    progress: (label) => (isatty(2) ? deferred(async () => (await import("./bar.js")).bar(label)) : lines(label)),
+    share: (label) =>
+      isatty(2) ? deferred(async () => (await import("./bar.js")).shareBar(label)) : shareLines(label),
   };
 }
 
@@ -80,57 +80,32 @@ function writeAll(descriptor: number, text: string): void {
   }
 }
 
-function bar(label: string): Progress {
-  const single = new SingleBar(
-    {
-      format: `${label} {bar} {value}/{total} {eta_formatted} {note}`,
-      stream: process.stderr,
-      clearOnComplete: true,
-      linewrap: true,
-      barsize: 30,
-    },
-    Presets.shades_classic,
-  );
-  let started = false;
+/** A bar that is loaded while the work begins; what it is told before is shown when it is there. */
+function deferred<Told extends readonly unknown[]>(
+  load: () => Promise<{ update(...told: Told): void; end(): void }>,
+): { update(...told: Told): void; end(): void } {
+  let bar: { update(...told: Told): void; end(): void } | null = null;
+  let last: Told | null = null;
+  let over = false;
+  void load().then((loaded) => {
+    if (over) return;
+    bar = loaded;
+    if (last !== null) bar.update(...last);
+  });
   return {
-    update(done, total, note = "") {
-      if (!started) single.start(total, done, { note });
-      else single.update(done, { note });
-      started = true;
-      single.setTotal(total);
+    update(...told) {
+      last = told;
+      bar?.update(...told);
     },
     end() {
-      if (started) single.stop();
+      over = true;
+      bar?.end();
     },
   };
 }
 
-function shareBar(label: string): ShareProgress {
-  const single = new SingleBar(
-    {
-      format: `${label} {bar} {percentage}% {left} {note}`,
-      stream: process.stderr,
-      clearOnComplete: true,
-      linewrap: true,
-      barsize: 30,
-    },
-    Presets.shades_classic,
-  );
-  let started = false;
-  return {
-    update(share, secondsLeft, note = "") {
-      const payload = { left: left(secondsLeft), note };
-      if (started) single.update(Math.round(share * 1000), payload);
-      else single.start(1000, Math.round(share * 1000), payload);
-      started = true;
-    },
-    end() {
-      if (started) single.stop();
-    },
-  };
-}
-
-function left(seconds: number | null): string {
+/** The time that is left, in words; nothing where it is not known. */
+export function left(seconds: number | null): string {
   return seconds === null ? "" : `${duration(seconds)} left`;
 }
 

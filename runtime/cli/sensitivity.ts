@@ -1,13 +1,14 @@
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { InvalidArgumentError, Option, type Command } from "commander";
-import { packageRoot } from "../library.js";
+
 import { groupsOf, findSensitivity, type Sensitivity, type Try } from "../llama/sensitivity.js";
 import { calibrationWindows, checkContext, scoredWindows } from "../llama/windows.js";
 import { filesOf, openModel } from "../model/model.js";
+import { examples, packageRoot } from "../package.js";
 import { findRecipe } from "./compress.js";
-import { action, integer, openMachine, pathOf, withDevice, type DeviceOptions } from "./context.js";
 import { UsageError } from "./failure.js";
+import { openMachine } from "./machine.js";
+import type { DeviceOptions } from "./options.js";
 import type { Output } from "./output.js";
 import { sensitivityPage } from "./report/sensitivity.js";
 import { checkPage, printWithPage } from "./report/write.js";
@@ -26,108 +27,70 @@ interface SensitivityCommandOptions extends DeviceOptions {
   readonly report?: string;
 }
 
-const usualTreatments = ["int4", "magnitude-2of4", "wanda-2of4"];
-
 /** `espalier sensitivity`: which layers mind which treatment. */
-export function addSensitivity(program: Command): void {
-  withDevice(
-    program
-      .command("sensitivity")
-      .description("treat each layer alone, score the model, and tell which layers mind most")
-      .requiredOption("--model <path>", "model directory or GGUF file")
-      .requiredOption("--text <file>", "text to score, UTF-8")
-      .option(
-        "--calibration <file>",
-        "text that recipes observe (default: calibration.txt of the model directory, else the text to score)",
-      )
-      .option(
-        "--treatments <list>",
-        "recipes to try, with commas between: files, or names of the examples that come with espalier",
-        list,
-        usualTreatments,
-      )
-      .addOption(
-        new Option("--by <group>", "what is treated at once: a layer, all layers of a kind, or all of a block")
-          .choices(["layer", "kind", "block"])
-          .default("layer"),
-      )
-      .option("--window <n>", "tokens of a window", integer(2), 256)
-      .option("--limit <n>", "windows to score, the first of the text", integer(1), 4)
-      .option("--windows <n>", "calibration windows, the first of that text", integer(1), 8)
-      .option("--report <file>", "write a page about it, HTML, with plots", pathOf),
-  )
-    .addHelpText(
-      "after",
-      () => `
-Examples that come with espalier: ${examples().join(", ")}.
-The model is held on the device. Nothing is written but the report.`,
-    )
-    .action(
-      action(async (output, options: SensitivityCommandOptions) => {
-        const read: string[] = [];
-        const tries = options.treatments.map((treatment): Try => {
-          const file = fileOf(treatment);
-          const { recipe, sources } = findRecipe(file, { set: [] }, output);
-          read.push(...sources.keys());
-          return { name: existsSync(treatment) ? treatment : nameOf(treatment), recipe };
-        });
-        const model = await openModel(options.model);
-        try {
-          const tokenizer = await model.tokenizer();
-          const beside = join(options.model, "calibration.txt");
-          const source = options.calibration ?? (existsSync(beside) ? beside : options.text);
-          if (options.report !== undefined)
-            await checkPage(options.report, {
-              files: [...filesOf(model), ...read, options.text, source],
-              directories: [options.model],
-            });
-          const scored = scoredWindows(
-            await readTokens(options.text, tokenizer),
-            options.window,
-            tokenizer.bos,
-            options.limit,
-          );
-          const calibration = calibrationWindows(
-            await readTokens(source, tokenizer),
-            options.window,
-            tokenizer.bos,
-            options.windows,
-          );
-          for (const windows of [scored, calibration]) checkContext(windows, model.config.contextLength);
-          const { device, caller, close } = await openMachine(options.device, output.note);
-          try {
-            const bar = output.share("trying");
-            const result = await findSensitivity(caller, model, tries, {
-              scored,
-              calibration,
-              by: options.by,
-              note: output.note,
-              onProgress: ({ subject, done, total, share, secondsLeft }) =>
-                bar.update(share, secondsLeft, `${done}/${total} ${subject}`),
-            }).finally(bar.end);
-            return await printWithPage(
-              output,
-              { ...result, by: options.by, device: device.name },
-              () => describe(result, device.name, output),
-              options.report,
-              () =>
-                sensitivityPage(result, {
-                  model,
-                  device: device.name,
-                  text: options.text,
-                  calibration: source,
-                  by: options.by,
-                  groups: groupsOf(model, options.by).map(({ name }) => name),
-                }),
-            );
-          } finally {
-            close();
-          }
-        } finally {
-          await model.close();
-        }
-      }),
+export async function run(output: Output, options: SensitivityCommandOptions): Promise<number | void> {
+  const read: string[] = [];
+  const tries = options.treatments.map((treatment): Try => {
+    const file = fileOf(treatment);
+    const { recipe, sources } = findRecipe(file, { set: [] }, output);
+    read.push(...sources.keys());
+    return { name: existsSync(treatment) ? treatment : nameOf(treatment), recipe };
+  });
+  const model = await openModel(options.model);
+  try {
+    const tokenizer = await model.tokenizer();
+    const beside = join(options.model, "calibration.txt");
+    const source = options.calibration ?? (existsSync(beside) ? beside : options.text);
+    if (options.report !== undefined)
+      await checkPage(options.report, {
+        files: [...filesOf(model), ...read, options.text, source],
+        directories: [options.model],
+      });
+    const scored = scoredWindows(
+      await readTokens(options.text, tokenizer),
+      options.window,
+      tokenizer.bos,
+      options.limit,
     );
+    const calibration = calibrationWindows(
+      await readTokens(source, tokenizer),
+      options.window,
+      tokenizer.bos,
+      options.windows,
+    );
+    for (const windows of [scored, calibration]) checkContext(windows, model.config.contextLength);
+    const { device, caller, close } = await openMachine(options.device, output.note);
+    try {
+      const bar = output.share("trying");
+      const result = await findSensitivity(caller, model, tries, {
+        scored,
+        calibration,
+        by: options.by,
+        note: output.note,
+        onProgress: ({ subject, done, total, share, secondsLeft }) =>
+          bar.update(share, secondsLeft, `${done}/${total} ${subject}`),
+      }).finally(bar.end);
+      return await printWithPage(
+        output,
+        { ...result, by: options.by, device: device.name },
+        () => describe(result, device.name, output),
+        options.report,
+        () =>
+          sensitivityPage(result, {
+            model,
+            device: device.name,
+            text: options.text,
+            calibration: source,
+            by: options.by,
+            groups: groupsOf(model, options.by).map(({ name }) => name),
+          }),
+      );
+    } finally {
+      close();
+    }
+  } finally {
+    await model.close();
+  }
 }
 
 /** Tries that are printed. */
@@ -157,15 +120,6 @@ function describe(result: Sensitivity, device: string, output: Output): string {
   ].join("\n");
 }
 
-function list(text: string): readonly string[] {
-  const names = text
-    .split(",")
-    .map((name) => name.trim())
-    .filter((name) => name !== "");
-  if (names.length === 0) throw new InvalidArgumentError("Expected recipes with commas between.");
-  return names;
-}
-
 /** The file of a treatment: of an example where it has the name of one, as `magnitude 2:4` or `magnitude-2of4`. */
 function fileOf(treatment: string): string {
   if (existsSync(treatment)) return treatment;
@@ -180,11 +134,4 @@ function nameOf(treatment: string): string {
     .replace(/(\d+):(\d+)/g, "$1of$2")
     .replace(/\s+/g, "-")
     .replace(/\.esp$/, "");
-}
-
-function examples(): readonly string[] {
-  return readdirSync(join(packageRoot(), "examples"))
-    .filter((name) => name.endsWith(".esp"))
-    .map((name) => name.replace(/\.esp$/, ""))
-    .sort();
 }

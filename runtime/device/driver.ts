@@ -12,7 +12,6 @@ import { dirname, join } from "node:path";
 import { Readable } from "node:stream";
 import { promisify } from "node:util";
 import { brotliDecompress } from "node:zlib";
-import { extract } from "tar-stream";
 
 /** Absolute paths of the unpacked CPU driver. */
 export interface CpuDriver {
@@ -82,6 +81,7 @@ async function unpack(archive: string, folder: string): Promise<void> {
   // Mode 700: a folder below the shared temporary folder must not be writable by others.
   await mkdir(staging, { recursive: true, mode: 0o700 });
   try {
+    const { extract } = await import("tar-stream");
     const tar = extract();
     Readable.from([await promisify(brotliDecompress)(await readFile(archive))]).pipe(tar);
     for await (const entry of tar) {

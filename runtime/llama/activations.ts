@@ -6,8 +6,10 @@ import type { LlamaConfig } from "../model/config.js";
 import type { DeviceTensor } from "../run/run.js";
 import { denseBytes } from "../run/tensor.js";
 import type { Caller } from "./call.js";
-import { embed, type ActivationDtype, type Frame } from "./session.js";
+import { callsAtOnce } from "./chain.js";
+import { embed, type Frame } from "./pass.js";
 import { createSpill, temporaryDisk, type Spill, type SpillDisk } from "./spill.js";
+import type { ActivationDtype } from "./weights.js";
 import type { Windows } from "./windows.js";
 
 /** x [B, T, D] of some windows, with angles [B, T, head / 2] and positions [B] that batches share. */
@@ -127,7 +129,7 @@ export async function embedWindows(
         "token ids",
       );
       const positions = await executor.fill("i32", [many], new Int32Array(many), "positions");
-      const { x, cosine, sine } = await embed(caller, frame, ids, positions, options.dtype);
+      const { x, cosine, sine } = await embed(callsAtOnce(caller), { frame, dtype: options.dtype }, ids, positions);
       executor.release(ids);
       if (angles.has(many)) for (const tensor of [cosine, sine, positions]) executor.release(tensor);
       else angles.set(many, { cosine, sine, positions });

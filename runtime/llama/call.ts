@@ -41,6 +41,8 @@ export interface Caller {
   call(name: string, args: Arguments, extra?: Extra): Promise<readonly DeviceTensor[]>;
   /** The same for a graph. */
   callGraph(graph: SymbolicGraph, args: Arguments, extra?: Extra): Promise<readonly DeviceTensor[]>;
+  /** What `call` would run. */
+  prepared(name: string, args: Arguments<TensorForm>, extra?: Extra): Promise<Prepared>;
   /** Compiles what `call` would run, so that the first call is not slower than the next. */
   prepare(name: string, args: Arguments<TensorForm>, extra?: Extra): Promise<void>;
 }
@@ -109,6 +111,7 @@ export function createCaller(
     functions,
     callGraph,
     call: (name, args, extra) => callGraph(find(name), args, extra),
+    prepared: (name, args, extra = {}) => compile(find(name), args, extra),
     async prepare(name, args, extra = {}) {
       await compile(find(name), args, extra);
     },

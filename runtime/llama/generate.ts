@@ -1,6 +1,8 @@
 /** Text from a prompt, token by token; the ids stay on the device, each is read back once. */
-import type { DeviceTensor, TensorForm } from "../run/run.js";
+import type { DeviceTensor } from "../run/run.js";
 import type { LlamaConfig } from "../model/config.js";
+import { callsAtOnce } from "./chain.js";
+import { createDecoder, type Choose, type Decoder, type DecodeState } from "./decode.js";
 import { LlamaError } from "./error.js";
 import { notFinite } from "./not-finite.js";
 import { first } from "./results.js";
@@ -50,86 +52,67 @@ export async function generate(
   options: GenerateOptions,
 ): Promise<Generation> {
   checkGeneration(session.config, prompt, options);
-  const { executor } = session.caller;
-  const most = Math.min(options.maxNewTokens, session.config.contextLength - prompt.length);
+  const { caller, config } = session;
+  const { executor } = caller;
+  const most = Math.min(options.maxNewTokens, config.contextLength - prompt.length);
   const capacity = Math.ceil((prompt.length + most) / 64) * 64;
-  const cache = await session.allocateCache(1, capacity);
-  const choose = await chooser(session, options);
+  const choose = chooser(config, options);
   const chunks = chunksOf(prompt.length);
-  await session.caller.prepare("not_finite", {
-    w: { dtype: "f32", shape: [1, session.config.vocabSize], format: null },
-  });
-  await session.caller.prepare("next_position", { positions: { dtype: "i32", shape: [1], format: null } });
-  for (const tokens of new Set([...chunks.map((chunk) => chunk.padded), 1])) await session.prepare(1, tokens, capacity);
-  const pick = await executor.fill("i32", [1], [0], "pick");
-  // the position of the last token that the model has seen, kept on the device as the ids are
-  let position = await executor.fill("i32", [1], [prompt.length - 1], "position");
-  const ids: number[] = [];
-  const started = performance.now();
-  let firstAt = started;
-  let ended: Generation["ended"] = "length";
-  const start = await prefill(session, prompt, cache, position, choose, chunks);
-  let { id } = start;
+  const own: DeviceTensor[] = [];
+  const keep = (tensor: DeviceTensor): DeviceTensor => {
+    own.push(tensor);
+    return tensor;
+  };
+  const cache = await session.allocateCache(1, capacity);
+  let decoder: Decoder | null = null;
   try {
+    await caller.prepare("not_finite", { w: { dtype: "f32", shape: [1, config.vocabSize], format: null } });
+    for (const tokens of new Set(chunks.map((chunk) => chunk.padded))) await session.prepare(1, tokens, capacity);
+    // the token that the model sees next, and where it stands: of the prompt's last one until the first is chosen
+    const state: DecodeState = {
+      ids: keep(await executor.fill("i32", [1, 1], [0], "token")),
+      positions: keep(await executor.fill("i32", [1], [prompt.length - 1], "position")),
+    };
+    if (most > 1) decoder = await createDecoder(caller, session, cache, state, choose);
+    const ids: number[] = [];
+    const started = performance.now();
+    let firstAt = started;
+    let ended: Generation["ended"] = "length";
+    const bad = keep(await prefill(session, prompt, cache, state, choose, chunks));
     for (let count = 1; ; count++) {
       // the read is queued before the next step is, so that the device goes on while the id travels
-      const reading = executor.values(id);
-      let next: DeviceTensor | null = null;
-      if (count < most) {
-        const before = position;
-        position = first(await session.caller.call("next_position", { positions: before }));
-        executor.release(before);
-        next = await step(session, id, position, cache, pick, choose);
-      }
+      const reading = executor.values(state.ids);
+      if (count < most) decoder?.step();
       executor.flush();
       const token = (await reading)[0] ?? 0;
-      executor.release(id);
       if (count === 1) {
         firstAt = performance.now();
-        const [bad] = await executor.values(start.bad);
-        executor.release(start.bad);
-        if (bad !== 0) {
-          if (next !== null) executor.release(next);
-          throw await notFinite(session, "the prompt");
-        }
+        if ((await executor.values(bad))[0] !== 0) throw await notFinite(session, "the prompt");
       }
       const end = options.eosTokens.includes(token);
       if (!end) ids.push(token);
       const stop = end || options.onToken?.(token) === false;
       if (stop) ended = end ? "eos" : "stopped";
-      if (next === null) break;
-      id = next;
-      if (stop) {
-        executor.release(id);
-        break;
-      }
+      if (stop || count >= most) break;
     }
+    const seconds = (performance.now() - firstAt) / 1000;
+    return {
+      ids,
+      ended,
+      promptTokens: prompt.length,
+      newTokens: ids.length,
+      prefillTokensPerSecond: prompt.length / ((firstAt - started) / 1000),
+      decodeTokensPerSecond: ids.length > 1 ? (ids.length - 1) / seconds : null,
+    };
   } finally {
-    executor.release(pick);
-    executor.release(position);
+    decoder?.release();
+    for (const tensor of own) executor.release(tensor);
     session.releaseCache(cache);
   }
-  const seconds = (performance.now() - firstAt) / 1000;
-  return {
-    ids,
-    ended,
-    promptTokens: prompt.length,
-    newTokens: ids.length,
-    prefillTokensPerSecond: prompt.length / ((firstAt - started) / 1000),
-    decodeTokensPerSecond: ids.length > 1 ? (ids.length - 1) / seconds : null,
-  };
 }
 
-/** Logits f32 [B, V], and the positions [B] of the tokens they follow -> the next tokens, i32 [B, 1]. */
-type Choose = (logits: DeviceTensor, positions: DeviceTensor) => Promise<DeviceTensor>;
-
-async function chooser(session: Session, sampling: Sampling): Promise<Choose> {
-  const { caller, config } = session;
-  const form: TensorForm = { dtype: "f32", shape: [1, config.vocabSize], format: null };
-  if (sampling.temperature === 0) {
-    await caller.prepare("greedy", { logits: form });
-    return async (logits) => first(await caller.call("greedy", { logits }));
-  }
+function chooser(config: LlamaConfig, sampling: Sampling): Choose {
+  if (sampling.temperature === 0) return async (calls, logits) => first(await calls.call("greedy", { logits }));
   const scalars = {
     seed: (sampling.seed ?? 0) >>> 0,
     temperature: sampling.temperature,
@@ -137,8 +120,7 @@ async function chooser(session: Session, sampling: Sampling): Promise<Choose> {
     // above 1, so that rounding never cuts off the last tokens
     top_p: sampling.topP === undefined || sampling.topP >= 1 ? 2 : sampling.topP,
   };
-  await caller.prepare("sample", { logits: form, positions: { dtype: "i32", shape: [1], format: null }, ...scalars });
-  return async (logits, positions) => first(await caller.call("sample", { logits, positions, ...scalars }));
+  return async (calls, logits, positions) => first(await calls.call("sample", { logits, positions, ...scalars }));
 }
 
 /** Pieces of a prompt, each padded to a power of two, so that few programs serve all lengths. */
@@ -153,26 +135,21 @@ function chunksOf(
   return chunks;
 }
 
-/** The first new token, and how many of its logits are not finite: to be read with it. */
-interface Start {
-  readonly id: DeviceTensor;
-  readonly bad: DeviceTensor;
-}
-
 /**
- * The prompt into the cache; where the new tokens start. What the padding leaves in the cache is behind every token's
- * sight until it is written over.
+ * The prompt into the cache, and the first new token into the state. What the padding leaves in the cache is behind
+ * every token's sight until it is written over. Gives how many logits of the prompt's last token are not finite.
  */
 async function prefill(
   session: Session,
   prompt: ArrayLike<number>,
   cache: Cache,
-  position: DeviceTensor,
+  state: DecodeState,
   choose: Choose,
   chunks: ReturnType<typeof chunksOf>,
-): Promise<Start> {
-  const { executor } = session.caller;
-  let found: Start | null = null;
+): Promise<DeviceTensor> {
+  const { caller } = session;
+  const { executor } = caller;
+  let bad: DeviceTensor | null = null;
   for (const { from, count, padded } of chunks) {
     const ids = await executor.fill(
       "i32",
@@ -185,34 +162,16 @@ async function prefill(
     if (from + count === prompt.length) {
       const last = await executor.fill("i32", [1], Int32Array.of(count - 1), "pick");
       const logits = await session.logits(x, last);
-      found = {
-        id: await choose(logits, position),
-        bad: first(await session.caller.call("not_finite", { w: logits })),
-      };
-      for (const tensor of [last, logits]) executor.release(tensor);
+      const next = await choose(callsAtOnce(caller), logits, state.positions);
+      await caller.call("follow", { ...state, next });
+      bad = first(await caller.call("not_finite", { w: logits }));
+      for (const tensor of [last, logits, next]) executor.release(tensor);
     }
     for (const tensor of [ids, positions, x]) executor.release(tensor);
     executor.flush();
   }
-  if (found === null) throw new LlamaError("prompt-empty", "The prompt has no tokens.");
-  return found;
-}
-
-/** One token through the model; the next. */
-async function step(
-  session: Session,
-  id: DeviceTensor,
-  position: DeviceTensor,
-  cache: Cache,
-  pick: DeviceTensor,
-  choose: Choose,
-): Promise<DeviceTensor> {
-  const { executor } = session.caller;
-  const x = await session.forward(id, position, cache);
-  const logits = await session.logits(x, pick);
-  const next = await choose(logits, position);
-  for (const tensor of [x, logits]) executor.release(tensor);
-  return next;
+  if (bad === null) throw new LlamaError("prompt-empty", "The prompt has no tokens.");
+  return bad;
 }
 
 /**

@@ -5,7 +5,7 @@ import { basename } from "node:path";
 import type { Recipe } from "../../compiler/recipe/recipe.js";
 import { filesOf, type Model } from "../model/model.js";
 import { recipeHash } from "../model/write.js";
-import { installedVersion, thisBuild } from "./build.js";
+import { installedVersion, thisBuild } from "../build.js";
 import type { Caller } from "./call.js";
 import type { ActivationDtype } from "./session.js";
 

@@ -2,10 +2,10 @@
 import type { LlamaConfig } from "../model/config.js";
 import type { Model } from "../model/model.js";
 import type { DeviceTensor, TensorForm } from "../run/run.js";
-import type { Arguments, Caller } from "./call.js";
-import { LlamaError } from "./error.js";
+import type { Caller } from "./call.js";
+import { callsAtOnce } from "./chain.js";
+import { blockArguments, embedName, forward, headSizes, logits, type Cache, type Frame, type Layers } from "./pass.js";
 import { ropeFrequencies } from "./rope.js";
-import { first, many } from "./results.js";
 import {
   loadBlock,
   loadTable,
@@ -14,27 +14,11 @@ import {
   unpackBlock,
   type ActivationDtype,
   type BlockWeights,
-  type Table,
   type WeightDtype,
 } from "./weights.js";
 
+export type { Cache, Frame, Layers } from "./pass.js";
 export type { ActivationDtype } from "./weights.js";
-
-/** Keys and values of the tokens seen, for each block: [B, capacity, groups, head]. */
-export interface Cache {
-  readonly batch: number;
-  readonly capacity: number;
-  readonly blocks: readonly { readonly keys: DeviceTensor; readonly values: DeviceTensor }[];
-}
-
-/** Everything of a model but its blocks. */
-export interface Frame {
-  readonly embedding: Table;
-  readonly gain: DeviceTensor;
-  /** The output head; the embedding itself where they are tied. */
-  readonly head: Table;
-  readonly frequency: DeviceTensor;
-}
 
 /**
  * Passes through a model. Every function records; `executor.read` or `flush` makes the device compute. Tensors given
@@ -129,39 +113,9 @@ export function makeSession(
   dtype: ActivationDtype,
 ): Session {
   const { executor } = caller;
-  const sizes = { heads: config.heads, groups: config.keyValueHeads, head: config.headDim };
-
-  async function forward(ids: DeviceTensor, positions: DeviceTensor, cache: Cache): Promise<DeviceTensor> {
-    const { x: start, cosine, sine } = await embed(caller, frame, ids, positions, dtype);
-    let x = start;
-    for (const [at, weights] of blocks.entries()) {
-      const kept = cache.blocks[at];
-      if (kept === undefined) throw new Error(`the cache has no block ${at}`);
-      const y = first(
-        await caller.call("block", blockArguments(config, weights, { x, positions, cosine, sine, ...kept }), { sizes }),
-      );
-      executor.release(x);
-      x = y;
-    }
-    executor.release(cosine);
-    executor.release(sine);
-    return x;
-  }
-
-  async function logits(x: DeviceTensor, pick: DeviceTensor): Promise<DeviceTensor> {
-    const { head, gain } = frame;
-    const args = { x, pick, gain, eps: config.normEpsilon };
-    const [only, ...others] = head.parts;
-    if (only !== undefined && others.length === 0)
-      return first(await caller.call("logits", { ...args, w: only.tensor }));
-    const whole = await executor.allocate(
-      { dtype: "f32", shape: [x.shape[0] ?? 0, config.vocabSize], format: null },
-      "logits",
-    );
-    for (const part of head.parts)
-      await caller.call("logits_part", { ...args, w: part.tensor, whole, first: part.first });
-    return whole;
-  }
+  const calls = callsAtOnce(caller);
+  const layers: Layers = { config, dtype, frame, blocks };
+  const sizes = headSizes(config);
 
   async function allocateCache(batch: number, capacity: number): Promise<Cache> {
     const type: TensorForm = { dtype, shape: [batch, capacity, config.keyValueHeads, config.headDim], format: null };
@@ -224,8 +178,8 @@ export function makeSession(
     dtype,
     frame,
     blocks,
-    forward,
-    logits,
+    forward: (ids, positions, cache) => forward(calls, layers, ids, positions, cache),
+    logits: (x, pick) => logits(calls, layers, x, pick),
     allocateCache,
     releaseCache,
     prepare,
@@ -254,59 +208,5 @@ export async function unpackSession(session: Session): Promise<{ readonly sessio
     release() {
       for (const block of unpacked) block.release();
     },
-  };
-}
-
-/** Activations [B, T, D] of tokens and the angles [B, T, head / 2] of their positions. */
-export async function embed(
-  caller: Caller,
-  frame: Frame,
-  ids: DeviceTensor,
-  positions: DeviceTensor,
-  dtype: ActivationDtype,
-): Promise<{ readonly x: DeviceTensor; readonly cosine: DeviceTensor; readonly sine: DeviceTensor }> {
-  let x: DeviceTensor | null = null;
-  for (const { tensor, first: row } of frame.embedding.parts) {
-    const args: Arguments = { ids, table: tensor, first: row };
-    const y: DeviceTensor = first(
-      await (x === null ? caller.call(embedName(dtype), args) : caller.call("embed_more", { ...args, x })),
-    );
-    if (x !== null) caller.executor.release(x);
-    x = y;
-  }
-  if (x === null) throw new LlamaError("unsupported-model", "The model's embedding table is empty.");
-  const [cosine, sine] = many(
-    await caller.call(
-      "rope_angles",
-      { positions, frequency: frame.frequency },
-      { sizes: { tokens: ids.shape[1] ?? 0 } },
-    ),
-    2,
-  );
-  return { x, cosine, sine };
-}
-
-function embedName(dtype: ActivationDtype): string {
-  return dtype === "f16" ? "embed_f16" : "embed";
-}
-
-function blockArguments<T extends TensorForm>(
-  config: LlamaConfig,
-  weights: BlockWeights,
-  own: { readonly [name: string]: T },
-): Arguments<T | DeviceTensor> {
-  const { linears } = weights;
-  return {
-    ...own,
-    eps: config.normEpsilon,
-    attention_gain: weights.attentionGain,
-    mlp_gain: weights.mlpGain,
-    wq: linears.q_proj,
-    wk: linears.k_proj,
-    wv: linears.v_proj,
-    wo: linears.o_proj,
-    gate: linears.gate_proj,
-    up: linears.up_proj,
-    down: linears.down_proj,
   };
 }

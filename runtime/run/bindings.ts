@@ -1,6 +1,6 @@
 /** What a run binds to a program's buffers: checks of what the caller gives. */
 import type { Program, ProgramTensor } from "../../compiler/plan/program.js";
-import { DeviceError } from "../device/device.js";
+import { DeviceError } from "../device/error.js";
 import { printForm, sameForm, type DeviceTensor } from "./tensor.js";
 
 /** A scalar or a tensor given to a run. */

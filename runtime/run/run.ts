@@ -1,11 +1,15 @@
 /** Running programs on a device: recording, submitting, memory, reading back. */
-import type { Program, Step } from "../../compiler/plan/program.js";
+import type { Program, ProgramKernel } from "../../compiler/plan/program.js";
 import { DeviceError, formatBytes, type Device } from "../device/device.js";
 import { givenRanges, parameterWords, type Argument, type Range } from "./bindings.js";
+import { collectBlocks, type Bound, type BoundDispatch } from "./bound.js";
+import type { Executor, ExecutorOptions, Prepared } from "./executor.js";
 import { createParameterRing } from "./parameters.js";
 import { createPipelines, type CompiledKernel } from "./pipelines.js";
+import { parameterBlock, playDispatches, type Dispatch } from "./play.js";
+import { createPoison } from "./poison.js";
 import { createPool } from "./pool.js";
-import { createProfiler, type KernelTime } from "./profile.js";
+import { createProfiler } from "./profile.js";
 import {
   denseBytes,
   denseValues,
@@ -13,91 +17,24 @@ import {
   elementCount,
   paddedBytes,
   type DeviceTensor,
-  type HostValues,
   type TensorForm,
 } from "./tensor.js";
 
 export type { Argument } from "./bindings.js";
+export type { Bound } from "./bound.js";
 export type { KernelTime } from "./profile.js";
+export type { Executor, ExecutorMemory, ExecutorOptions, Prepared } from "./executor.js";
 export type { DeviceTensor, HostValues, TensorForm } from "./tensor.js";
 
-/** A program whose kernels the device has compiled. */
-export interface Prepared {
-  readonly program: Program;
-  readonly kernels: readonly CompiledKernel[];
-}
-
-/** Bytes in buffers: of tensors that are not released, and kept for reuse. */
-export interface ExecutorMemory {
-  readonly live: number;
-  readonly idle: number;
-}
-
-/**
- * Records programs one after the other and submits them in order, so that a run sees what those before it wrote. Every
- * operation throws DeviceError only; a fault of recorded work is thrown by the next `read`, `values` or `finish`.
- */
-export interface Executor {
-  readonly device: Device;
-  readonly memory: ExecutorMemory;
-  /** Compiles the program's kernels; those met before are taken from the cache. */
-  prepare(program: Program): Promise<Prepared>;
-  /**
-   * Records a run. `inputs` gives the tensors, and may give scalars too; `parameters` gives scalars; `outputs` gives
-   * memory for outputs that are not to have fresh one. The result has every output by name; the final state of a
-   * mutable input is that input. Inputs may be released as soon as the promise has resolved.
-   * @throws DeviceError validation when an argument does not fit; out-of-memory
-   */
-  run(
-    prepared: Prepared,
-    inputs: Readonly<Record<string, Argument>>,
-    parameters?: Readonly<Record<string, number | boolean>>,
-    outputs?: Readonly<Record<string, DeviceTensor>>,
-  ): Promise<Readonly<Record<string, DeviceTensor>>>;
-  /** Memory for a tensor, its contents undefined; `bytes` is needed where it has a format. */
-  allocate(form: TensorForm, label: string, bytes?: number): Promise<DeviceTensor>;
-  /** A tensor with these bytes: the elements of a dense one as they lie in memory, or the words of a format. */
-  upload(form: TensorForm, data: ArrayBufferView | ArrayBuffer, label?: string): Promise<DeviceTensor>;
-  /** A dense tensor with these values, rounded to its dtype; bools as 0 and 1. */
-  fill(
-    dtype: TensorForm["dtype"],
-    shape: readonly number[],
-    values: ArrayLike<number>,
-    label?: string,
-  ): Promise<DeviceTensor>;
-  /** Overwrites bytes of a tensor, in order with the recorded work. */
-  write(tensor: DeviceTensor, data: ArrayBufferView | ArrayBuffer, offset?: number): Promise<void>;
-  /** The tensor's bytes, padding included, after all recorded work. */
-  read(tensor: DeviceTensor): Promise<Uint8Array<ArrayBuffer>>;
-  /** The values of a dense tensor, after all recorded work. */
-  values(tensor: DeviceTensor): Promise<HostValues>;
-  /**
-   * Gives a tensor's memory back; what is recorded already still finds it. Only for tensors that this executor made,
-   * once each.
-   */
-  release(tensor: DeviceTensor): void;
-  /** Submits what is recorded. */
-  flush(): void;
-  /** Resolves when all recorded work has run. */
-  finish(): Promise<void>;
-  /**
-   * GPU time by kernel since the last call, the slowest first; empty without `profile` or where the device has no
-   * timestamps.
-   */
-  profile(): Promise<readonly KernelTime[]>;
-  /** Destroys all idle memory. */
-  trim(): void;
-  /** Destroys idle memory and the executor's own buffers; the tensors that live are the caller's. */
-  close(): void;
-}
-
-export interface ExecutorOptions {
-  /** Measure each kernel; slower, as each dispatch becomes a pass of its own. */
-  readonly profile?: boolean;
-  /** Bytes that may lie idle for reuse. */
-  readonly idleLimit?: number;
-  /** Dispatches a submit holds at most, so that no driver takes a long one for a hang. */
-  readonly submitLimit?: number;
+/** What a bound program has. */
+interface Binding {
+  readonly name: string;
+  readonly list: readonly BoundDispatch[];
+  /** Memory of its own: temporaries and outputs that were not given, and its parameters. */
+  readonly own: readonly GPUBuffer[];
+  readonly constants: GPUBuffer | null;
+  readonly given: readonly DeviceTensor[];
+  readonly buffers: ReadonlySet<GPUBuffer>;
 }
 
 /** Makes an executor for a device. */
@@ -108,6 +45,7 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
   const ring = await createParameterRing(device, pipelines);
   const pool = createPool(device);
   const profiler = options.profile === true ? createProfiler(device) : null;
+  const poison = options.poison === true ? await createPoison(device) : null;
   const submitLimit = Math.min(
     options.submitLimit ?? (device.kind === "gpu" ? 256 : 32),
     profiler?.capacity ?? Infinity,
@@ -126,6 +64,9 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
   let dispatches = 0;
   /** Buffers that recorded work, not yet submitted, uses. */
   const recorded = new Set<GPUBuffer>();
+  /** The same of programs that were replayed. */
+  const replayed = new Set<ReadonlySet<GPUBuffer>>();
+  const bindings = new Map<Bound, Binding>();
   /** Checks of what was done without waiting for its outcome. */
   const outstanding = new Set<Promise<unknown>>();
   let failure: { readonly error: unknown } | null = null;
@@ -210,19 +151,41 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
   ): void {
     if (workgroups.includes(0)) return;
     const group = groupOf(kernel, ranges);
+    const open = begin(kernel.kernel);
+    open.setPipeline(kernel.pipeline);
+    open.setBindGroup(0, group);
+    if (offset !== null) open.setBindGroup(1, ring.group(kernel.parameterBytes), [offset]);
+    open.dispatchWorkgroups(...workgroups);
+    end();
+    for (const { buffer } of ranges) recorded.add(buffer);
+  }
+
+  /** The pass for a dispatch: one of its own where each is measured. */
+  function begin(kernel: ProgramKernel): GPUComputePassEncoder {
     encoder ??= gpu.createCommandEncoder();
-    if (profiler !== null) pass = encoder.beginComputePass({ timestampWrites: profiler.time(kernel.kernel) });
+    if (profiler !== null) pass = encoder.beginComputePass({ timestampWrites: profiler.time(kernel) });
     pass ??= encoder.beginComputePass();
-    pass.setPipeline(kernel.pipeline);
-    pass.setBindGroup(0, group);
-    if (offset !== null) pass.setBindGroup(1, ring.group(kernel.parameterBytes), [offset]);
-    pass.dispatchWorkgroups(...workgroups);
+    return pass;
+  }
+
+  function end(): void {
     if (profiler !== null) {
-      pass.end();
+      pass?.end();
       pass = null;
     }
-    for (const { buffer } of ranges) recorded.add(buffer);
     dispatches++;
+  }
+
+  /** Records that buffers nothing has written yet are filled, where that is asked for. */
+  function spoil(buffers: Iterable<GPUBuffer>): void {
+    if (poison === null) return;
+    pass?.end();
+    pass = null;
+    encoder ??= gpu.createCommandEncoder();
+    for (const buffer of buffers) {
+      poison.fill(encoder, buffer);
+      recorded.add(buffer);
+    }
   }
 
   function flush(): void {
@@ -241,6 +204,7 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
     pass = null;
     dispatches = 0;
     recorded.clear();
+    replayed.clear();
     pool.trim(idleLimit);
   }
 
@@ -256,18 +220,41 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
 
     // First all memory, which may have to be waited for; then everything is recorded at once. Buffers freed on the way
     // stay with this run until then, as another run may come between.
-    const free: GPUBuffer[] = [];
-    const held = new Map<number, GPUBuffer>();
+    const { free, held } = await claim(program, ranges);
     const giveBack = (): void => {
       for (const buffer of [...free, ...held.values()]) pool.give(buffer);
     };
+    try {
+      spoil([...free, ...held.values()]);
+      record(prepared, ranges, words);
+    } catch (error) {
+      giveBack();
+      throw error;
+    }
+    const results = resultsOf(program, ranges, tensors, (tensor, buffer) => {
+      held.delete(buffer);
+      return own(tensor);
+    });
+    giveBack();
+    if (encoder === null) pool.trim(idleLimit);
+    return results;
+  }
+
+  /** Memory for what a program allocates, put among `ranges`; what it frees is used again by what it allocates later. */
+  async function claim(
+    program: Program,
+    ranges: Map<number, Range>,
+  ): Promise<{ readonly free: readonly GPUBuffer[]; readonly held: Map<number, GPUBuffer> }> {
+    const free: GPUBuffer[] = [];
+    const held = new Map<number, GPUBuffer>();
     try {
       for (const step of program.steps) {
         if (step.kind === "dispatch" || step.kind === "repeat") continue;
         const wanted = program.buffers[step.buffer];
         if (wanted === undefined || ranges.has(step.buffer) !== held.has(step.buffer)) continue; // given by the caller
         if (step.kind === "alloc") {
-          const fit = free.findIndex((buffer) => buffer.size === pool.sizeOf(wanted.bytes));
+          // poison is recorded before all else
+          const fit = poison === null ? free.findIndex((buffer) => buffer.size === pool.sizeOf(wanted.bytes)) : -1;
           const buffer =
             free.splice(fit, fit < 0 ? 0 : 1)[0] ??
             (await obtain(wanted.bytes, `${program.name}, buffer ${step.buffer}`));
@@ -279,24 +266,27 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
           held.delete(step.buffer);
         }
       }
-      record(prepared, ranges, words);
     } catch (error) {
-      giveBack();
+      for (const buffer of [...free, ...held.values()]) pool.give(buffer);
       throw error;
     }
+    return { free, held };
+  }
 
+  /** A program's outputs by name: those given, and those that `make` makes of what the program has allocated. */
+  function resultsOf(
+    program: Program,
+    ranges: ReadonlyMap<number, Range>,
+    given: ReadonlyMap<number, DeviceTensor>,
+    make: (tensor: DeviceTensor, buffer: number) => DeviceTensor,
+  ): Readonly<Record<string, DeviceTensor>> {
     const results: Record<string, DeviceTensor> = {};
-    for (const output of program.outputs) {
-      const { name, dtype, shape, format } = output;
-      const given = tensors.get(output.buffer);
-      const range = ranges.get(output.buffer);
+    for (const { name, dtype, shape, format, buffer } of program.outputs) {
+      const range = ranges.get(buffer);
       if (range === undefined)
         throw new DeviceError("validation", `${program.name} never allocates its output ${name}.`);
-      if (given === undefined) held.delete(output.buffer);
-      results[name] = given ?? own({ dtype, shape, format, ...range });
+      results[name] = given.get(buffer) ?? make({ dtype, shape, format, ...range }, buffer);
     }
-    giveBack();
-    if (encoder === null) pool.trim(idleLimit);
     return results;
   }
 
@@ -307,32 +297,8 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
   ): void {
     /** Offsets of the parameter blocks that lie in the ring already. */
     let blocks = new Map<string, number>();
-    /** The program's parameters and those of the repeats that are being played. */
-    const words = new Map(given);
-    const play = (step: Step): void => {
-      if (step.kind === "repeat") {
-        for (let value = step.from; value < step.to; value += step.by) {
-          words.set(step.parameter, value >>> 0);
-          step.steps.forEach(play);
-        }
-        return;
-      }
-      if (step.kind !== "dispatch") return;
-      const kernel = kernels[step.kernel];
-      if (kernel === undefined)
-        throw new DeviceError(
-          "validation",
-          `${program.name} dispatches kernel ${step.kernel}, which it does not have.`,
-        );
-      const bound = step.buffers.map((id) => {
-        const range = ranges.get(id);
-        if (range === undefined)
-          throw new DeviceError(
-            "validation",
-            `${program.name} dispatches ${kernel.kernel.name} before it allocates buffer ${id}.`,
-          );
-        return range;
-      });
+    playDispatches(program, kernels, ranges, given, (each) => {
+      const { kernel, words } = each;
       if (dispatches >= submitLimit || !ring.fits(1, kernel.parameterBytes)) {
         flush();
         blocks = new Map();
@@ -340,16 +306,89 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
       let offset: number | null = null;
       if (kernel.parameterBytes > 0) {
         const key = kernel.kernel.parameters.map((name) => `${name}=${words.get(name) ?? 0}`).join(" ");
-        offset =
-          blocks.get(key) ?? ring.put(Uint32Array.from(kernel.kernel.parameters, (name) => words.get(name) ?? 0));
+        offset = blocks.get(key) ?? ring.put(parameterBlock(each));
         blocks.set(key, offset);
       }
-      dispatch(kernel, bound, offset, step.workgroups);
-    };
-    program.steps.forEach(play);
+      dispatch(kernel, each.ranges, offset, each.workgroups);
+    });
+  }
+
+  async function bind(
+    prepared: Prepared,
+    inputs: Readonly<Record<string, Argument>>,
+    parameters: Readonly<Record<string, number | boolean>> = {},
+    outputs: Readonly<Record<string, DeviceTensor>> = {},
+  ): Promise<Bound> {
+    const { program, kernels } = prepared;
+    const { ranges, tensors } = givenRanges(program, inputs, outputs, (tensor) => !released.has(tensor));
+    const words = parameterWords(program, { ...inputs, ...parameters });
+    const { free, held } = await claim(program, ranges);
+    const own = [...free, ...held.values()];
+    let constants: GPUBuffer | null = null;
+    try {
+      const blocks = collectBlocks(device, pipelines);
+      const played: (Omit<Dispatch, "words"> & { readonly offset: number | null })[] = [];
+      playDispatches(program, kernels, ranges, words, (each) => {
+        if (each.workgroups.includes(0)) return;
+        played.push({ ...each, offset: each.kernel.parameterBytes > 0 ? blocks.add(each) : null });
+      });
+      const made = await blocks.make();
+      constants = made.buffer;
+      const list = played.map(({ kernel, ranges: given, offset, workgroups }): BoundDispatch => {
+        return {
+          pipeline: kernel.pipeline,
+          group: groupOf(kernel, given),
+          parameters: offset === null ? null : made.group(kernel.parameterBytes),
+          offsets: offset === null ? [] : [offset],
+          workgroups,
+          kernel: kernel.kernel,
+        };
+      });
+      const bound: Bound = { outputs: resultsOf(program, ranges, tensors, (tensor) => tensor) };
+      for (const buffer of own) liveBytes += buffer.size;
+      bindings.set(bound, {
+        name: program.name,
+        list,
+        own,
+        constants,
+        given: [...tensors.values()],
+        buffers: new Set([...ranges.values()].map(({ buffer }) => buffer)),
+      });
+      return bound;
+    } catch (error) {
+      for (const buffer of own) pool.give(buffer);
+      if (constants !== null) device.free(constants);
+      throw error;
+    }
+  }
+
+  function replay(bound: Bound): void {
+    const found = bindings.get(bound);
+    if (found === undefined) throw new DeviceError("validation", "A program was replayed that is not bound any more.");
+    if (found.given.some((tensor) => released.has(tensor)))
+      throw new DeviceError(
+        "validation",
+        `${found.name} was replayed after a tensor that it is bound to was released.`,
+      );
+    spoil(found.own);
+    for (const each of found.list) {
+      if (dispatches >= submitLimit) flush();
+      begin(each.kernel).setPipeline(each.pipeline);
+      pass!.setBindGroup(0, each.group);
+      if (each.parameters !== null) pass!.setBindGroup(1, each.parameters, each.offsets);
+      pass!.dispatchWorkgroups(each.workgroups[0], each.workgroups[1], each.workgroups[2]);
+      end();
+    }
+    replayed.add(found.buffers);
   }
 
   async function allocate(form: TensorForm, label: string, bytes?: number): Promise<DeviceTensor> {
+    const tensor = await reserve(form, label, bytes);
+    spoil([tensor.buffer]);
+    return tensor;
+  }
+
+  async function reserve(form: TensorForm, label: string, bytes?: number): Promise<DeviceTensor> {
     if (bytes === undefined && form.format !== null)
       throw new DeviceError("validation", `${label} has a format, and no size in bytes was given for it.`);
     const size = paddedBytes(bytes ?? denseBytes(form.dtype, form.shape));
@@ -364,7 +403,7 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
         `${data.byteLength} bytes at ${offset} do not fit into a tensor of ${formatBytes(tensor.bytes)}.`,
       );
     // Writes are queued at once, so what is recorded must be queued before.
-    if (recorded.has(tensor.buffer)) flush();
+    if (recorded.has(tensor.buffer) || [...replayed].some((buffers) => buffers.has(tensor.buffer))) flush();
     await device.write(tensor.buffer, tensor.offset + offset, data);
   }
 
@@ -373,8 +412,9 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
     data: ArrayBufferView | ArrayBuffer,
     label = "a tensor",
   ): Promise<DeviceTensor> {
-    const tensor = await allocate(form, label, form.format === null ? undefined : data.byteLength);
-    await write(tensor, data);
+    const tensor = await reserve(form, label, form.format === null ? undefined : data.byteLength);
+    const fits = data.byteLength <= tensor.bytes;
+    await write(tensor, poison !== null && fits ? poison.padded(data, tensor.bytes) : data);
     return tensor;
   }
 
@@ -411,6 +451,21 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
       return { program, kernels: await Promise.all(program.kernels.map((kernel) => pipelines.compile(kernel))) };
     },
     run,
+    bind,
+    replay,
+    unbind(bound) {
+      const found = bindings.get(bound);
+      if (found === undefined) throw new DeviceError("validation", "A program was unbound that is not bound.");
+      bindings.delete(bound);
+      for (const buffer of found.own) {
+        liveBytes -= buffer.size;
+        pool.give(buffer);
+      }
+      if (found.constants !== null) {
+        flush();
+        device.free(found.constants);
+      }
+    },
     allocate,
     upload,
     fill: (dtype, shape, values, label) => upload({ dtype, shape, format: null }, denseWords(dtype, values), label),
@@ -455,6 +510,7 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
       encoder = null;
       pool.trim(0);
       profiler?.destroy();
+      poison?.destroy();
       ring.destroy();
       groups.clear();
     },

@@ -4,7 +4,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { checkOutput, stateDirectory } from "../../runtime/model/output.js";
 import { printOwner, thisProcess } from "../../runtime/model/process.js";
-import { classics, ended, printed, start, temporaryFolder } from "./support.js";
+import { classics, command, ended, printed, start, temporaryFolder } from "./support.js";
 
 const interrupt = suite("interrupt");
 const folder = temporaryFolder();
@@ -61,7 +61,7 @@ interrupt(
   "compress that is told to stop while it computes leaves nothing, nor the directories that it made on the way",
   async () => {
     const out = join(folder.path, "new", "deep", "stopped");
-    const child = start("runtime/cli/main.js", [
+    const child = start(command, [
       "compress",
       "examples/wanda-2of4.esp",
       "--model",

@@ -11,13 +11,13 @@ import {
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { byteCount } from "../../runtime/cli/context.js";
+import { byteCount } from "../../runtime/cli/options.js";
 import { createOutput, duration } from "../../runtime/cli/output.js";
 import { renderPage, type Page } from "../../runtime/cli/report/page.js";
 import { checkPage, printWithPage, writePage } from "../../runtime/cli/report/write.js";
 import { ModelError } from "../../runtime/model/error.js";
 import { projectFile } from "../support/project.js";
-import { classics, ended, espalier, start, temporaryFolder } from "./support.js";
+import { classics, command, ended, espalier, start, temporaryFolder } from "./support.js";
 
 const report = suite("report");
 const folder = temporaryFolder();
@@ -258,7 +258,7 @@ report("compress that is stopped after a block goes on with --resume, and report
     html,
     "--resume",
   ];
-  const child = start("runtime/cli/main.js", line);
+  const child = start(command, line);
   const end = ended(child);
   await firstStepKept(child);
   child.kill("SIGINT");

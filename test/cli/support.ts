@@ -16,6 +16,9 @@ export interface Ended {
 /** The small model of the project. */
 export const classics = projectFile("examples/classics-3.7m");
 
+/** The command that is shipped. */
+export const command = "bundle/main.js";
+
 /** Starts a built script of the project, given from the folder it was built to. */
 export function start(script: string, args: readonly string[]): ChildProcess {
   const path = fileURLToPath(new URL(`../../${script}`, import.meta.url));
@@ -56,7 +59,7 @@ export function printed(child: ChildProcess, text: string): Promise<void> {
 
 /** Runs the command line to its end. */
 export function espalier(...args: readonly string[]): Promise<Ended> {
-  return ended(start("runtime/cli/main.js", args));
+  return ended(start(command, args));
 }
 
 /** A folder for a test, with a helper that writes files into it; `remove` takes it away. */

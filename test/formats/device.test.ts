@@ -15,7 +15,7 @@ const device = suite<{ executor: Executor; close: () => void }>("formats on the 
 
 device.before(async (context) => {
   const opened = await openDevice({ kind: "cpu" });
-  context.executor = await createExecutor(opened);
+  context.executor = await createExecutor(opened, { poison: true });
   context.close = () => opened.close();
 });
 device.after(({ close }) => close());

@@ -16,7 +16,7 @@ export const classics = join(packageRoot(), "examples", "classics-3.7m");
 /** A caller on the CPU driver; `close` lets the process end. */
 export async function openMachine(): Promise<{ readonly caller: Caller; close(): void }> {
   const device = await openDevice({ kind: "cpu" });
-  const executor = await createExecutor(device);
+  const executor = await createExecutor(device, { poison: true });
   return {
     caller: createCaller(executor, targetOf(device), standardLibrary()),
     close() {

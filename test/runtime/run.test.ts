@@ -1,11 +1,12 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import type { Program, ProgramKernel, Step } from "../../compiler/plan/program.js";
+import type { Program, Step } from "../../compiler/plan/program.js";
 import { DeviceError, openDevice, type Device } from "../../runtime/device/device.js";
 import { createExecutor, type DeviceTensor, type Executor } from "../../runtime/run/run.js";
 import { sizeClass } from "../../runtime/run/pool.js";
 import { targetOf } from "../../runtime/run/target.js";
 import { denseValues, denseWords, sameForm } from "../../runtime/run/tensor.js";
+import { accumulate, dispatch, kernel, length, shifted } from "../support/toy-programs.js";
 
 const test = suite<{ device: Device; executor: Executor }>("runtime/run");
 
@@ -13,86 +14,10 @@ test.before(async (context) => {
   context.device = await openDevice({ kind: "cpu" });
 });
 test.before.each(async (context) => {
-  context.executor = await createExecutor(context.device);
+  context.executor = await createExecutor(context.device, { poison: true });
 });
 test.after.each(({ executor }) => executor.close());
 test.after(({ device }) => device.close());
-
-const length = 16;
-
-/** out[i] = expression of x = in[i], and of the parameters. */
-function kernel(name: string, expression: string, parameters: readonly string[] = []): ProgramKernel {
-  const block =
-    parameters.length === 0
-      ? ""
-      : `struct Parameters { ${parameters.map((one) => `${one}: f32`).join(", ")} }\n@group(1) @binding(0) var<uniform> parameters: Parameters;\n`;
-  const wgsl = `@group(0) @binding(0) var<storage, read> source: array<f32>;
-@group(0) @binding(1) var<storage, read_write> target_: array<f32>;
-${block}@compute @workgroup_size(${length}) fn main(@builtin(local_invocation_index) i: u32) {
-  let x = source[i];
-  target_[i] = ${expression};
-}`;
-  return {
-    name,
-    wgsl,
-    workgroupSize: [length, 1, 1],
-    bindings: [{ access: "read" }, { access: "read_write" }],
-    parameters,
-    schedule: "test",
-  };
-}
-
-const dispatch = (which: number, from: number, to: number): Step => ({
-  kind: "dispatch",
-  kernel: which,
-  buffers: [from, to],
-  workgroups: [1, 1, 1],
-});
-const tensor = (name: string, buffer: number, mutable = false): Program["inputs"][number] => ({
-  name,
-  dtype: "f32",
-  shape: [length],
-  format: null,
-  buffer,
-  mutable,
-});
-const buffer = (id: number, role: Program["buffers"][number]["role"]): Program["buffers"][number] => ({
-  id,
-  bytes: 4 * length,
-  role,
-});
-
-/** y = 2 * (x + shift), through a temporary. */
-const shifted: Program = {
-  version: 1,
-  name: "shifted",
-  features: [],
-  parameters: [{ name: "shift", dtype: "f32" }],
-  buffers: [buffer(0, "input"), buffer(1, "temporary"), buffer(2, "output")],
-  inputs: [tensor("x", 0)],
-  outputs: [tensor("y", 2)],
-  kernels: [kernel("shift", "x + parameters.shift", ["shift"]), kernel("double", "2.0 * x")],
-  steps: [
-    { kind: "alloc", buffer: 1 },
-    dispatch(0, 0, 1),
-    { kind: "alloc", buffer: 2 },
-    dispatch(1, 1, 2),
-    { kind: "free", buffer: 1 },
-  ],
-};
-
-/** state = state + x, in place. */
-const accumulate: Program = {
-  version: 1,
-  name: "accumulate",
-  features: [],
-  parameters: [],
-  buffers: [buffer(0, "input"), buffer(1, "input")],
-  inputs: [tensor("x", 0), tensor("state", 1, true)],
-  outputs: [tensor("state", 1)],
-  kernels: [kernel("add", "target_[i] + x")],
-  steps: [dispatch(0, 0, 1)],
-};
 
 const ramp = Float32Array.from({ length }, (_, index) => index);
 
@@ -255,6 +180,35 @@ test("temporaries return to the pool, and the pool has a limit", async ({ device
   executor.trim();
   assert.equal(executor.memory, { live: 256, idle: 0 });
   executor.close();
+});
+
+test("with poison, memory that nothing has written is NaN in every dtype, fresh or used before", async ({
+  executor,
+}) => {
+  const form = { dtype: "f32", shape: [length], format: null } as const;
+  const unwritten = async (tensor: DeviceTensor): Promise<boolean> =>
+    [...(await executor.values(tensor))].every(Number.isNaN);
+  const used = await executor.fill("f32", [length], ramp);
+  executor.release(used);
+  const again = await executor.allocate(form, "again");
+  assert.is(again.buffer, used.buffer, "it came from the pool");
+  assert.ok(await unwritten(again));
+  assert.ok(await unwritten(await executor.allocate({ ...form, dtype: "f16" }, "halves")));
+  const odd = await executor.fill("f32", [1], [5]);
+  assert.equal([...new Float32Array((await executor.read(odd)).buffer)], [5, NaN, NaN, NaN]);
+  // a temporary that is read before it is written, in a run and in each replay
+  const hasty: Program = {
+    ...shifted,
+    steps: shifted.steps.filter((step) => step.kind !== "dispatch" || step.kernel === 1),
+  };
+  const prepared = await executor.prepare(hasty);
+  const x = await executor.fill("f32", [length], ramp);
+  assert.ok(await unwritten(only(await executor.run(prepared, { x }, { shift: 1 }), "y")));
+  const bound = await executor.bind(prepared, { x }, { shift: 1 });
+  for (let round = 0; round < 2; round++) {
+    executor.replay(bound);
+    assert.ok(await unwritten(only(bound.outputs, "y")));
+  }
 });
 
 test("arguments that do not fit are refused in words", async ({ executor }) => {

@@ -1,12 +1,13 @@
 /** Holds the three ways of computing a graph to each other: graph evaluator, kernel evaluator, device. */
 import { lowerConcrete, type CompileOptions, type Stages } from "../../compiler/compile.js";
-import { evaluate, type TensorValue } from "../../compiler/graph/evaluate.js";
+import type { TensorValue } from "../../compiler/graph/evaluate.js";
 import type { ConcreteGraph } from "../../compiler/graph/graph.js";
 import { printGraph } from "../../compiler/graph/print.js";
 import type { Target } from "../../compiler/target.js";
 import type { Machine } from "./device-stages.js";
 import { evaluateStages } from "./stages.js";
 import { difference, type ToleranceKind } from "./tolerance.js";
+import { evaluateUnread, type Evaluated } from "./unread.js";
 
 /** A graph with its inputs, and how closely results must agree. */
 export interface Case {
@@ -23,22 +24,22 @@ export interface Simulated {
   readonly subgroupSize: number;
 }
 
-/** What the graph evaluator gives. */
-export function expectedOf({ graph, inputs }: Case): ReadonlyMap<string, TensorValue> {
-  return evaluate(graph, inputs);
+/** What the graph evaluator gives, and the inputs for the other two, with poison where nothing is read. */
+export function expectedOf({ graph, inputs }: Case): Evaluated {
+  return evaluateUnread(graph, inputs);
 }
 
 /** Compiles for a simulated device and holds the kernel evaluator to what is expected; gives the stages. */
 export function agreeSimulated(
   given: Case,
-  expected: ReadonlyMap<string, TensorValue>,
+  expected: Evaluated,
   { target, subgroupSize }: Simulated,
   options: CompileOptions = {},
 ): Stages {
   const stages = lowerConcrete(given.graph, target, options);
   compare(
-    expected,
-    evaluateStages(stages, given.inputs, given.words, subgroupSize),
+    expected.outputs,
+    evaluateStages(stages, expected.inputs, given.words, subgroupSize),
     given.kind,
     stages,
     `kernel evaluator, ${target.name}, subgroups of ${subgroupSize}, ${JSON.stringify(options)}`,
@@ -49,14 +50,14 @@ export function agreeSimulated(
 /** Compiles for the device and holds it to what is expected; gives the stages. */
 export async function agreeOnDevice(
   given: Case,
-  expected: ReadonlyMap<string, TensorValue>,
+  expected: Evaluated,
   machine: Machine,
   options: CompileOptions = {},
 ): Promise<Stages> {
   const stages = lowerConcrete(given.graph, machine.target, options);
   compare(
-    expected,
-    await machine.run(stages, given.inputs, given.words),
+    expected.outputs,
+    await machine.run(stages, expected.inputs, given.words),
     given.kind,
     stages,
     `${machine.target.name}, ${JSON.stringify(options)}`,

@@ -23,7 +23,7 @@ export interface Machine {
 /** Opens the CPU driver, with Dawn's checks of indices on. */
 export async function openMachine(): Promise<Machine> {
   const device = await openDevice({ kind: "cpu", unchecked: false });
-  const executor = await createExecutor(device);
+  const executor = await createExecutor(device, { poison: true });
   return {
     target: targetOf(device),
     executor,

@@ -5,6 +5,7 @@ import { tensorValue, type TensorValue } from "../../compiler/graph/evaluate.js"
 import { evaluateKernel } from "../../compiler/kernel/evaluate.js";
 import type { LoweredStep } from "../../compiler/lower/lowered.js";
 import type { Concrete, TensorType } from "../../compiler/types/type.js";
+import { unwritten } from "./unread.js";
 
 /** A tensor for all three evaluations: dense values, and its bytes as a device has them. */
 export interface TestTensor {
@@ -12,9 +13,9 @@ export interface TestTensor {
   readonly bytes: ArrayBuffer;
 }
 
-/** Bytes of dense values as a device has them, padded to `size`. */
+/** Bytes of dense values as a device has them, padded to `size` with what nobody wrote. */
 export function denseBytes(value: TensorValue, size: number): ArrayBuffer {
-  const bytes = new ArrayBuffer(size);
+  const bytes = unwritten(size);
   if (value.dtype === "f16") {
     const halves = new Uint16Array(bytes);
     value.data.forEach((element, at) => (halves[at] = f16Bits(element)));
@@ -66,7 +67,7 @@ export function inputBytes(
 ): ArrayBuffer {
   if (type.format === null) return denseBytes(value, size);
   if (words === undefined) throw new Error("a packed input needs its words");
-  const bytes = new ArrayBuffer(size);
+  const bytes = unwritten(size);
   new Uint32Array(bytes).set(words);
   return bytes;
 }
@@ -88,10 +89,9 @@ export function evaluateStages(
     if (place === null || place === undefined) parameters[input.name] = value.data[0]!;
     else memory.set(place.name, inputBytes(fused.values[input.value]!.type, value, words.get(input.name), place.bytes));
   }
-  // memory that nothing has written yet holds rubbish
+  // memory that nothing has written yet holds anything
   const places = [...storage.filter((place) => place !== null), ...stages.lowered.flatMap((each) => each.scratch)];
-  for (const place of places)
-    if (!memory.has(place.name)) memory.set(place.name, new Uint32Array(place.bytes / 4).fill(0x7fc12345).buffer);
+  for (const place of places) if (!memory.has(place.name)) memory.set(place.name, unwritten(place.bytes));
   const play = (step: LoweredStep): void => {
     if (step.kind === "kernel") {
       evaluateKernel(step.kernel, memory, parameters, { subgroupSize });

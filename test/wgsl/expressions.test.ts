@@ -16,7 +16,7 @@ import { runs } from "../support/runs.js";
 const test = suite<{ executor: Executor }>("wgsl/expressions");
 
 test.before(async (context) => {
-  context.executor = await createExecutor(await openDevice({ kind: "cpu" }));
+  context.executor = await createExecutor(await openDevice({ kind: "cpu" }), { poison: true });
 });
 test.after(({ executor }) => {
   executor.close();

@@ -3,7 +3,7 @@ import type { Concrete, Level } from "../../types/type.js";
 import { eqnScalars } from "../eqn.js";
 import type { Eqn, IndexId, Range, Scalar } from "../graph.js";
 import { printAnySize } from "../print.js";
-import { children, constantOf, dtypeOf } from "../scalar.js";
+import { children, constantOf, dtypeOf, freeIndices } from "../scalar.js";
 
 /** Whether the ranges are exactly `0 .. shape`, axis by axis. */
 export function rangesOver<L extends Level>(ranges: readonly Range<L>[], shape: readonly L["size"][]): boolean {
@@ -218,4 +218,19 @@ export function hullOf(range: Range<Concrete>, bounds: Bounds = none): Hull {
 export function extent(range: Range<Concrete>, bounds: Bounds = none): number {
   const { low, high } = hullOf(range, bounds);
   return Math.max(0, high - low);
+}
+
+/** By how much a scalar grows with an index; null where that is not a constant. */
+export function coefficientOf(scalar: Scalar<Concrete>, index: IndexId): number | null {
+  if (scalar.kind === "index") return scalar.index === index ? 1 : 0;
+  if (!freeIndices(scalar).has(index)) return 0;
+  if (scalar.kind !== "binary") return null;
+  const [a, b] = [coefficientOf(scalar.a, index), coefficientOf(scalar.b, index)];
+  if (a === null || b === null) return null;
+  if (scalar.op === "add") return a + b;
+  if (scalar.op === "multiply") {
+    const [ca, cb] = [constantOf(scalar.a), constantOf(scalar.b)];
+    return cb !== null ? a * cb : ca !== null ? b * ca : null;
+  }
+  return null;
 }

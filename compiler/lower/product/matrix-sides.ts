@@ -1,6 +1,6 @@
 /** Which products subgroups can do by matrices, and how their sides lie in memory. */
 import { readsAnywhere, type Product, type ProductTerm } from "../../graph/analysis/product.js";
-import { extent, hullOf, intervalOf } from "../../graph/analysis/ranges.js";
+import { coefficientOf, extent, hullOf, intervalOf } from "../../graph/analysis/ranges.js";
 import type { Eqn, IndexId, Range, Scalar } from "../../graph/graph.js";
 import { constantOf, freeIndices, withoutCasts, type Load } from "../../graph/scalar.js";
 import type { Storage } from "../../graph/storage.js";
@@ -37,8 +37,8 @@ export interface Operand {
 export interface MatrixProduct {
   readonly left: Operand;
   readonly right: readonly Operand[];
-  /** Where k ends for each token, if not at the end of its axis; `rises`: later for later tokens. */
-  readonly bound: { readonly range: Range<Concrete>; readonly rises: boolean } | null;
+  /** Where k ends for each token, if not at the end of its axis. */
+  readonly bound: Range<Concrete> | null;
 }
 
 /**
@@ -60,10 +60,7 @@ export function matrixOf(lowering: Lowering, eqn: Elements, product: Product): M
     operandOf(lowering, eqn, term, term.right, { axes: [product.n], outer: product.sizes.n, inner }),
   );
   if (left === null || right.some((side) => side === null)) return null;
-  const [token, ...others] = product.m.filter((axis) => extent(eqn.indices[axis]!) > 1);
-  const rises =
-    token !== undefined && others.length === 0 && (coefficientOf(range.high, eqn.indices[token]!.index) ?? -1) >= 0;
-  const bound = constantOf(range.high) === null ? { range, rises } : null;
+  const bound = constantOf(range.high) === null ? range : null;
   // what lies past a token's end is left out of the left side, a run of columns at a time
   if (
     bound !== null &&
@@ -160,21 +157,6 @@ function onlyColumnsLeave(lowering: Lowering, eqn: Elements, load: Load<Concrete
     const { low, high } = intervalOf(at, bounds);
     return low >= 0 && high < shape[axis]!;
   });
-}
-
-/** By how much a scalar grows with an index; null where that is not a constant. */
-function coefficientOf(scalar: Scalar<Concrete>, index: IndexId): number | null {
-  if (scalar.kind === "index") return scalar.index === index ? 1 : 0;
-  if (!freeIndices(scalar).has(index)) return 0;
-  if (scalar.kind !== "binary") return null;
-  const [a, b] = [coefficientOf(scalar.a, index), coefficientOf(scalar.b, index)];
-  if (a === null || b === null) return null;
-  if (scalar.op === "add") return a + b;
-  if (scalar.op === "multiply") {
-    const [ca, cb] = [constantOf(scalar.a), constantOf(scalar.b)];
-    return cb !== null ? a * cb : ca !== null ? b * ca : null;
-  }
-  return null;
 }
 
 /** The stride of several axes as one, the last the fastest; null where they are no one axis. */

@@ -1,18 +1,19 @@
+import type { Product } from "../../graph/analysis/product.js";
+import { hasSymmetricBody } from "../../graph/analysis/symmetric.js";
 import type { Eqn } from "../../graph/graph.js";
 import { constantOf } from "../../graph/scalar.js";
 import * as k from "../../kernel/build.js";
 import type { Expr, Kernel } from "../../kernel/kernel.js";
 import { matrixSize, type Target } from "../../target.js";
 import type { Concrete } from "../../types/type.js";
+import { run, type MatrixProduct, type Operand } from "../product/matrix-sides.js";
+import { reachOf, type Reach } from "../product/reach.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
 import { isWanted, spread, workgroupPosition } from "../toolkit/dispatch.js";
 import { bindPosition, boundsOf } from "../toolkit/hull.js";
 import type { Lowering } from "../toolkit/lowering.js";
-import { run, type MatrixProduct, type Operand } from "../product/matrix-sides.js";
-import type { Product } from "../../graph/analysis/product.js";
 import { lowerRange, lowerScalar, withIndices, withKnown, type Scope } from "../toolkit/scalar.js";
 import { storeElement } from "../toolkit/store.js";
-import { hasSymmetricBody } from "../../graph/analysis/symmetric.js";
 import { fixedSubgroup } from "../toolkit/team.js";
 
 type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
@@ -119,7 +120,16 @@ export function matrix(lowering: Lowering, eqn: Elements, product: Product, side
           bounds,
           m,
         );
-      const results = accumulate(place, batched, sides, tokenScope);
+      const reach =
+        sides.bound === null
+          ? null
+          : reachOf(lowering, eqn, product, sides.bound, {
+              first: firstM,
+              count: rowsM,
+              around: batched,
+              at: tokenScope,
+            });
+      const results = accumulate(place, batched, sides, reach, tokenScope);
       const scopeAt = (m: Expr, n: Expr): Scope => withIndices(tokenScope(m), [[eqn.indices[product.n]!.index, n]]);
       const finish = (sums: readonly Expr[], m: Expr, n: Expr): void => {
         const scope = withKnown(
@@ -198,8 +208,14 @@ interface Staged {
 /** Names of result matrices by term, along m, along n. */
 type Results = readonly (readonly (readonly string[])[])[];
 
-/** The walk over k. */
-function accumulate(place: Place, scope: Scope, sides: MatrixProduct, tokenScope: (m: Expr) => Scope): Results {
+/** The walk over k, up to the end of the tile's reach. */
+function accumulate(
+  place: Place,
+  scope: Scope,
+  sides: MatrixProduct,
+  reach: Reach | null,
+  tokenScope: (m: Expr) => Scope,
+): Results {
   const { build, tile, firstM, firstN, ownM, ownN } = place;
   const stagedOf = (side: Operand, hint: string, rows: number, first: Expr): Staged => {
     const stride = (side.along === "k" ? slice : rows) + pad;
@@ -220,9 +236,8 @@ function accumulate(place: Place, scope: Scope, sides: MatrixProduct, tokenScope
   );
   const { bound } = sides;
   const endOf = (m: Expr): Expr =>
-    k.min(lowerRange(tokenScope(k.min(m, sides.left.outer - 1)), bound!.range).to, sides.left.inner);
-  const end =
-    bound?.rises === true ? build.bind("end", endOf(k.add(firstM, rowsOf(tile, 0) - 1))) : k.u32(sides.left.inner);
+    k.min(lowerRange(tokenScope(k.min(m, sides.left.outer - 1)), bound!).to, sides.left.inner);
+  const end = reach === null ? k.u32(sides.left.inner) : build.bind("end", k.min(reach.to, sides.left.inner));
   build.loop(
     "slice",
     k.u32(0),
@@ -230,7 +245,7 @@ function accumulate(place: Place, scope: Scope, sides: MatrixProduct, tokenScope
     (from) => {
       // all loads first, so that they are under way together
       const stores = [left, ...right].map((side) =>
-        stage(place, side, from, bound !== null && side === left ? endOf : null),
+        stage(place, side, from, bound === null ? null : { tile: end, row: side === left ? endOf : () => end }),
       );
       for (const store of stores) store();
       build.barrier();
@@ -268,11 +283,17 @@ function accumulate(place: Place, scope: Scope, sides: MatrixProduct, tokenScope
   return results;
 }
 
+/** Where k ends before its axis does: for all of a tile, and for each row of a side. */
+interface Ends {
+  readonly tile: Expr;
+  readonly row: (outer: Expr) => Expr;
+}
+
 /**
  * Loads an invocation's share of a slice, of each row up to its end; the function returned puts it into workgroup
  * memory.
  */
-function stage({ build, size }: Place, staged: Staged, from: Expr, endOf: ((outer: Expr) => Expr) | null): () => void {
+function stage({ build, size }: Place, staged: Staged, from: Expr, ends: Ends | null): () => void {
   const { side, array, stride, rows, start, first } = staged;
   const local = k.builtin("local_index");
   const [lines, runs] = side.along === "k" ? [rows, slice / run] : [slice, rows / run];
@@ -291,7 +312,7 @@ function stage({ build, size }: Place, staged: Staged, from: Expr, endOf: ((oute
     const inside = [
       ...(last === null ? [] : [last]),
       ...(side.outer % rows === 0 ? [] : [k.less(outer, side.outer)]),
-      ...(side.inner % slice === 0 ? [] : [k.less(column, side.inner)]),
+      ...(ends !== null ? [k.less(column, ends.tile)] : side.inner % slice === 0 ? [] : [k.less(column, side.inner)]),
     ];
     const address =
       side.along === "k"
@@ -305,7 +326,8 @@ function stage({ build, size }: Place, staged: Staged, from: Expr, endOf: ((oute
       value = build.bind("values", k.select(some, loaded, k.constant("vec4<u32>", 0)));
     }
     // columns of the run that are before the row's end, counted so that a run past it has none
-    const left = endOf === null ? null : build.bind("left", k.sub(k.max(endOf(outer), column), column));
+    const left =
+      ends === null || side.along !== "k" ? null : build.bind("left", k.sub(k.max(ends.row(outer), column), column));
     pieces.push({ value, left, at: build.bind("at", k.add(k.mul(line, stride), k.mul(at, run))), last });
   }
   return () => {

@@ -1,21 +1,22 @@
+import { readsAnywhere, type Product, type ProductTerm } from "../../graph/analysis/product.js";
+import { hullOf } from "../../graph/analysis/ranges.js";
 import type { Eqn } from "../../graph/graph.js";
 import { constantOf, withoutCasts } from "../../graph/scalar.js";
 import * as k from "../../kernel/build.js";
 import type { Expr, Kernel } from "../../kernel/kernel.js";
 import type { Target } from "../../target.js";
 import type { Concrete } from "../../types/type.js";
+import { leftUnit, leftValue, vectorLoads } from "../product/left.js";
+import { reachOf, type Tokens } from "../product/reach.js";
+import { rowAt } from "../product/right.js";
+import { tileInside } from "../product/tile.js";
+import { joinAxes } from "../toolkit/axes.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
 import { maxWorkgroups } from "../toolkit/dispatch.js";
-import { leftUnit, leftValue, vectorLoads } from "../product/left.js";
-import { joinAxes } from "../toolkit/axes.js";
+import { bindPosition, boundsOf, insideRanges } from "../toolkit/hull.js";
 import type { Lowering } from "../toolkit/lowering.js";
-import { readsAnywhere, type Product, type ProductTerm } from "../../graph/analysis/product.js";
-import { rowAt } from "../product/right.js";
 import { flatten, lowerIndex, lowerRange, lowerScalar, withIndices, withKnown, type Scope } from "../toolkit/scalar.js";
 import { storeElement } from "../toolkit/store.js";
-import { bindPosition, boundsOf, insideRanges } from "../toolkit/hull.js";
-import { tileInside } from "../product/tile.js";
-import { hullOf } from "../../graph/analysis/ranges.js";
 import { axisExtents, passes } from "./tiled.js";
 
 type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
@@ -109,7 +110,12 @@ export function quads(lowering: Lowering, eqn: Elements, product: Product, shape
   const body = (): void => {
     for (const group of passes(lowering, product.terms)) {
       const term = group[0]!;
-      const bound = loopBound(lowering, build, batched, bindAxes, product, term, { firstM, tm, inM });
+      const bound = loopBound(lowering, eqn, product, term, {
+        first: firstM,
+        count: tm,
+        around: batched,
+        at: (m) => bindAxes(batched, m, product.m),
+      });
       const step = stepOf(group, bound.exact);
       const limits =
         bound.exact !== null
@@ -203,22 +209,17 @@ function range(count: number): number[] {
 /** Where the walk over k ends, the same for all lanes: a constant, or what the farthest token of the tile needs. */
 function loopBound(
   lowering: Lowering,
-  build: KernelBuilder,
-  batched: Scope,
-  bindAxes: (scope: Scope, at: Expr, axes: readonly number[]) => Scope,
+  eqn: Elements,
   product: Product,
   term: ProductTerm,
-  tile: { firstM: Expr; tm: number; inM: (at: Expr) => Expr },
+  tokens: Tokens,
 ): { readonly end: Expr; readonly exact: number | null } {
-  const bounds = term.reduce.over[0]!;
-  const high = constantOf(bounds.high);
+  const range = term.reduce.over[0]!;
+  const high = constantOf(range.high);
   if (high !== null) return { end: k.u32(high), exact: high };
-  const ends = range(tile.tm).map(
-    (at) => lowerRange(bindAxes(batched, build.bind("m", tile.inM(k.add(tile.firstM, at))), product.m), bounds).to,
-  );
-  const farthest = ends.reduce((a, b) => k.max(a, b));
+  const { to } = reachOf(lowering, eqn, product, range, tokens);
   const size = axisExtents(lowering, term);
-  return { end: build.bind("end", size === null ? farthest : k.min(farthest, size)), exact: null };
+  return { end: size === null ? to : tokens.around.build.bind("end", k.min(to, size)), exact: null };
 }
 
 /** Columns of one turn of the loop: whole units of every term, eight where they divide k. */

@@ -1,19 +1,20 @@
+import { readsAnywhere, type Product, type ProductTerm } from "../../graph/analysis/product.js";
 import type { Eqn, IndexId } from "../../graph/graph.js";
 import { constantOf, freeIndices, withoutCasts } from "../../graph/scalar.js";
 import * as k from "../../kernel/build.js";
 import type { Expr, Kernel } from "../../kernel/kernel.js";
 import type { Target } from "../../target.js";
 import type { Concrete } from "../../types/type.js";
+import { leftValue } from "../product/left.js";
+import { dependsOnToken, isReached, reachOf, type Reach, type Tokens } from "../product/reach.js";
+import { rowAt } from "../product/right.js";
+import { tileInside } from "../product/tile.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
 import { isWanted, spread, unflatten, workgroupPosition } from "../toolkit/dispatch.js";
-import { leftValue } from "../product/left.js";
+import { atPosition, bindPosition, boundsOf, insideRanges } from "../toolkit/hull.js";
 import type { Lowering } from "../toolkit/lowering.js";
-import { readsAnywhere, type Product, type ProductTerm } from "../../graph/analysis/product.js";
-import { rowAt } from "../product/right.js";
 import { lowerRange, lowerScalar, withIndices, withKnown, type Scope } from "../toolkit/scalar.js";
 import { storeElement } from "../toolkit/store.js";
-import { atPosition, bindPosition, boundsOf, insideRanges } from "../toolkit/hull.js";
-import { tileInside } from "../product/tile.js";
 
 type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
 
@@ -111,12 +112,18 @@ export function tiled(lowering: Lowering, eqn: Elements, product: Product, tile:
   const body = (): void => {
     // terms that share their left side and range are summed in one pass over k
     for (const group of passes(lowering, product.terms)) {
-      const [range] = group[0]!.reduce.over;
-      const { high, perToken } = columnBound(lowering, batched, group[0]!, product, eqn);
+      const range = group[0]!.reduce.over[0]!;
+      const reach = termReach(lowering, eqn, product, group[0]!, {
+        first: firstM,
+        count: rowsM,
+        around: batched,
+        at: tokenScope,
+      });
+      const perToken = [range.low, range.high].some((bound) => dependsOnToken(eqn, product, bound));
       build.loop(
         "slice",
-        k.u32(0),
-        high,
+        reach.from === null ? k.u32(0) : k.mul(k.div(reach.from, tile.k), tile.k),
+        reach.to,
         (slice) => {
           // left[kk][m]
           build.loop(
@@ -129,11 +136,11 @@ export function tiled(lowering: Lowering, eqn: Elements, product: Product, tile:
               const column = build.bind("column", k.add(slice, kk));
               const token = build.bind("token", k.add(firstM, m));
               const value = build.variable("left", k.f32(0));
-              build.when(k.and(k.less(token, product.sizes.m), k.less(column, high)), () => {
-                const scope = withIndices(tokenScope(token), [[range!.index, column]]);
+              build.when(k.and(k.less(token, product.sizes.m), isReached(reach, column)), () => {
+                const scope = withIndices(tokenScope(token), [[range.index, column]]);
                 if (!perToken) build.assign(value, leftValue(scope, group[0]!));
                 else {
-                  const { from, to } = lowerRange(scope, range!);
+                  const { from, to } = lowerRange(scope, range);
                   build.when(k.and(k.greaterEqual(column, from), k.less(column, to)), () =>
                     build.assign(value, leftValue(scope, group[0]!)),
                   );
@@ -149,7 +156,7 @@ export function tiled(lowering: Lowering, eqn: Elements, product: Product, tile:
               rowsN,
               size,
               slice,
-              high,
+              reach,
               firstN,
               array: rightTiles[product.terms.indexOf(term)]!,
               columnScope,
@@ -230,30 +237,12 @@ export function passes(lowering: Lowering, terms: readonly ProductTerm[]): reado
   return [...groups.values()];
 }
 
-/**
- * Where the walk over k ends, uniformly for the tile: the range's own bound where it is the same for all tokens, else
- * the extent of the axis that k stands on, with the range checked for each token.
- */
-export function columnBound(
-  lowering: Lowering,
-  scope: Scope,
-  term: ProductTerm,
-  product: Product,
-  eqn: Elements,
-): { readonly high: Expr; readonly perToken: boolean } {
+/** The reach of a tile for a term, which ends with the axes that its k stands on alone. */
+function termReach(lowering: Lowering, eqn: Elements, product: Product, term: ProductTerm, tokens: Tokens): Reach {
   const range = term.reduce.over[0]!;
-  const high = constantOf(range.high);
-  if (high !== null && constantOf(range.low) === 0) return { high: k.u32(high), perToken: false };
-  const extents = axisExtents(lowering, term);
-  if (extents === null) return { high: lowerRange(withAnyToken(scope, product, eqn), range).to, perToken: true };
-  return { high: k.u32(extents), perToken: true };
-}
-
-function withAnyToken(scope: Scope, product: Product, eqn: Elements): Scope {
-  return withIndices(
-    scope,
-    product.m.map((axis) => [eqn.indices[axis]!.index, k.u32(0)] as const),
-  );
+  const reach = reachOf(lowering, eqn, product, range, tokens);
+  const size = constantOf(range.high) === null ? axisExtents(lowering, term) : null;
+  return size === null ? reach : { ...reach, to: tokens.around.build.bind("end", k.min(reach.to, size)) };
 }
 
 /** The smallest extent of an axis on which the term's k stands alone, or null: past it, every product is zero. */
@@ -277,7 +266,7 @@ interface RightStage {
   readonly rowsN: number;
   readonly size: number;
   readonly slice: Expr;
-  readonly high: Expr;
+  readonly reach: Reach;
   readonly firstN: Expr;
   readonly array: string;
   readonly columnScope: (n: Expr) => Scope;
@@ -292,7 +281,7 @@ function stageRight(
   term: ProductTerm,
   stage: RightStage,
 ): void {
-  const { tile, rowsN, size, slice, high, firstN, array, columnScope, local } = stage;
+  const { tile, rowsN, size, slice, reach, firstN, array, columnScope, local } = stage;
   const rows = term.rows;
   const unit = rows?.unit ?? null;
   const range = term.reduce.over[0]!;
@@ -318,7 +307,7 @@ function stageRight(
           if (unit.entries !== unit.columns) build.add(k.storeShared(array, place(column), k.f32(0)));
         const inside = k.and(
           k.less(k.add(firstN, n), product.sizes.n),
-          k.less(k.add(slice, k.mul(u, unit.columns)), high),
+          k.less(k.add(slice, k.mul(u, unit.columns)), reach.to),
         );
         const zero = (): void => {
           for (let column = 0; column < unit.columns; column++)
@@ -360,7 +349,7 @@ function stageRight(
       const n = build.bind("n", contiguous ? k.div(at, tile.k) : k.rem(at, rowsN));
       const column = build.bind("column", k.add(slice, kk));
       const value = build.variable("right", k.f32(0));
-      build.when(k.and(k.less(k.add(firstN, n), product.sizes.n), k.less(column, high)), () => {
+      build.when(k.and(k.less(k.add(firstN, n), product.sizes.n), isReached(reach, column)), () => {
         const scope = withIndices(columnScope(k.add(firstN, n)), [[range.index, column]]);
         build.assign(
           value,

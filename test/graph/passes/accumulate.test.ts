@@ -1,13 +1,13 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { accumulating, totalName } from "../../../compiler/graph/passes/accumulate.js";
+import { compileStages } from "../../../compiler/compile.js";
 import { elementCount, evaluate, tensorValue } from "../../../compiler/graph/evaluate.js";
+import { accumulating, totalName } from "../../../compiler/graph/passes/accumulate.js";
 import { printGraph } from "../../../compiler/graph/print.js";
 import { verify } from "../../../compiler/graph/verify.js";
-import { compileStages } from "../../../compiler/compile.js";
 import { standardLibrary } from "../../../runtime/library.js";
 import { programCase } from "../../lower/language.js";
-import { agreeOnDevice, agreeSimulated, type Case } from "../../support/agreement.js";
+import { agreeOnDevice, agreeSimulated, expectedOf, type Case } from "../../support/agreement.js";
 import { openMachine } from "../../support/device-stages.js";
 import { numbers } from "../../support/packed.js";
 import { targets } from "../../support/targets.js";
@@ -88,7 +88,7 @@ for (const { name, source, one } of statistics) {
   });
 
   test(`${name}: on devices, ${one ? "without memory of its own" : "by way of temporaries"}`, async () => {
-    const expected = evaluate(summed.graph, summed.inputs);
+    const expected = expectedOf(summed);
     for (const target of Object.values(targets)) {
       const { fused, program } = agreeSimulated(summed, expected, { target, subgroupSize: target.subgroups?.min ?? 4 });
       assert.is(fused.eqns.length === 1, one, printGraph(fused));

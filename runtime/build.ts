@@ -5,10 +5,21 @@ import { createRequire } from "node:module";
 import { dirname, join, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 
+/** `digestOfCode` of what was bundled, which the bundler writes in: a bundle has no modules to read. */
+declare const digestOfBundle: string | undefined;
+
 /** The version in words, with a digest of the code that compiles and runs. */
 export function thisBuild(): string {
-  const code = fileURLToPath(new URL("../..", import.meta.url));
-  return `${versionAbove(code, "espalier")}, ${digestOfCode(code)}`;
+  return `${versionAbove(codeFolder(), "espalier")}, ${thisCode()}`;
+}
+
+/** The digest of the code that compiles and runs. */
+export function thisCode(): string {
+  return typeof digestOfBundle === "undefined" ? digestOfCode(codeFolder()) : digestOfBundle;
+}
+
+function codeFolder(): string {
+  return fileURLToPath(new URL("..", import.meta.url));
 }
 
 /** The version of a package that is installed. */

@@ -1,12 +1,6 @@
+/** Options that several commands have, and how their values are read. */
 import { InvalidArgumentError, Option, type Command } from "commander";
-import { openDevice, type Device } from "../device/device.js";
-import { standardLibrary } from "../library.js";
-import { createCaller, type Caller } from "../llama/call.js";
-import { createExecutor } from "../run/run.js";
-import { targetOf } from "../run/target.js";
-import { reportFailure } from "./failure.js";
-import { createOutput, type Output } from "./output.js";
-import { claimStdout } from "./stdout.js";
+import { UsageError } from "./failure.js";
 
 /** What every command has. */
 export interface JsonOptions {
@@ -32,47 +26,6 @@ export function withDevice(command: Command): Command {
 /** Adds `--json`. */
 export function withJson(command: Command): Command {
   return command.option("--json", "print the result as one JSON document on stdout, all else on stderr");
-}
-
-/** A device with the standard library compiled for it on demand. */
-export interface Machine {
-  readonly device: Device;
-  readonly caller: Caller;
-  close(): void;
-}
-
-/** Opens the device that was asked for; the caller closes it. */
-export async function openMachine(kind: DeviceOptions["device"], note: (line: string) => void): Promise<Machine> {
-  const functions = standardLibrary();
-  // every kernel is proven to stay in range when it is lowered
-  const device = await openDevice({ kind, log: note, unchecked: true });
-  const executor = await createExecutor(device);
-  return {
-    device,
-    caller: createCaller(executor, targetOf(device), functions),
-    close() {
-      executor.close();
-      device.close();
-    },
-  };
-}
-
-/** Runs a command: its failure becomes words and an exit code. The process ends by itself. */
-export function action<Args extends readonly unknown[]>(
-  run: (output: Output, ...args: Args) => Promise<number | void>,
-): (...args: Args) => Promise<void> {
-  return async (...args) => {
-    const output = createOutput(args.some(wantsJson), await claimStdout());
-    try {
-      process.exitCode = (await run(output, ...args)) ?? 0;
-    } catch (error) {
-      process.exitCode = reportFailure(output, error);
-    }
-  };
-}
-
-function wantsJson(arg: unknown): boolean {
-  return typeof arg === "object" && arg !== null && "json" in arg && arg.json === true;
 }
 
 /** Reads a whole number of at least `least` from the command line. */
@@ -115,4 +68,15 @@ export function pathOf(text: string): string {
 /** For options that may be given several times: all values, in order. */
 export function collect(value: string, before: readonly string[]): readonly string[] {
   return [...before, value];
+}
+
+/** Values of `--set name=value`, by name; the checker reads them. */
+export function settings(given: readonly string[]): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    given.map((text) => {
+      const at = text.indexOf("=");
+      if (at < 1) throw new UsageError(`--set is NAME=VALUE, not "${text}"`);
+      return [text.slice(0, at).trim(), text.slice(at + 1).trim()] as const;
+    }),
+  );
 }

@@ -1,0 +1,60 @@
+/**
+ * Bundles what is shipped, the command and the library, from the sources to `dist/bundle`: part of `npm run build`,
+ * after `tsc`, which makes the types and what the tests import.
+ *
+ * Modules that several of them load are chunks that they share, so that a process has one copy of each; what a command
+ * imports when it is called is loaded then. Names stay as they are and each module is marked by its path, so that a
+ * stack trace can be read; `node --enable-source-maps` shows the lines of the sources, in a clone.
+ */
+import { readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
+import { digestOfCode } from "./dist/runtime/build.js";
+import { keepLibrary } from "./dist/runtime/library.js";
+
+const root = fileURLToPath(new URL(".", import.meta.url));
+const outdir = join(root, "dist", "bundle");
+
+/** Packages with native code, or of which files are read: they stay where npm installs them. */
+const external = ["@sparticuz/chromium", "chart.js", "koffi", "webgpu"];
+
+rmSync(outdir, { recursive: true, force: true });
+const { metafile } = await build({
+  absWorkingDir: root,
+  entryPoints: { main: "runtime/cli/main.ts", demo: "runtime/cli/demo.ts", index: "index.ts", run: "run.ts" },
+  outdir,
+  bundle: true,
+  splitting: true,
+  format: "esm",
+  platform: "node",
+  target: "node20.11",
+  external,
+  define: { digestOfBundle: JSON.stringify(digestOfCode(join(root, "dist"))) },
+  // packages that are no modules ask for those of Node by `require`
+  banner: {
+    js: 'import { createRequire as requireFrom } from "node:module"; const require = requireFrom(import.meta.url);',
+  },
+  sourcemap: "linked",
+  sourcesContent: false,
+  metafile: true,
+  logLevel: "warning",
+});
+
+// whoever ships other people's code ships their licences
+const packages = new Set(
+  Object.keys(metafile.inputs).flatMap((path) => /^node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1] ?? []),
+);
+const licences = [...packages].sort().map((name) => {
+  const folder = join(root, "node_modules", name);
+  const file = readdirSync(folder).find((each) => /^licen[cs]e/i.test(each));
+  const { version, license } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
+  const text = file === undefined ? license : readFileSync(join(folder, file), "utf8").trim();
+  return `${name} ${version}\n\n${text}\n`;
+});
+writeFileSync(join(outdir, "LICENSES.txt"), licences.join(`\n${"-".repeat(80)}\n\n`));
+keepLibrary();
+if (process.argv.includes("--sizes"))
+  for (const [path, { bytes, inputs }] of Object.entries(metafile.outputs))
+    if (path.endsWith(".js"))
+      console.log(String(bytes).padStart(9), String(Object.keys(inputs).length).padStart(4), path);

@@ -1,0 +1,249 @@
+/**
+ * The command line: every command with its options. What a command does is in the file of its name, which is loaded
+ * when the command is called; so nothing that computes may be imported here but as a type.
+ */
+import { InvalidArgumentError, Option, type Command } from "commander";
+import { benchShapes } from "../bench/shapes.js";
+import { examples } from "../package.js";
+import { action } from "./action.js";
+import { withDtype } from "./dtype.js";
+import { byteCount, collect, integer, number, pathOf, withDevice, withJson } from "./options.js";
+
+/** What `compile --emit` prints. */
+export const stages = ["ast", "recipe", "graph", "kernel", "wgsl", "plan"] as const;
+
+const usualTreatments = ["int4", "magnitude-2of4", "wanda-2of4"];
+
+/** Adds all commands. */
+export function addCommands(program: Command): void {
+  for (const add of [
+    addCheck,
+    addCompile,
+    addCompress,
+    addSensitivity,
+    addGenerate,
+    addEval,
+    addInspect,
+    addBench,
+    addDevices,
+  ])
+    add(program);
+}
+
+function addCheck(program: Command): void {
+  withJson(
+    program
+      .command("check")
+      .description("check recipes and functions: names, types, sizes, patterns and formats")
+      .argument("<files...>", ".esp files"),
+  ).action(action(async () => (await import("./check.js")).run, never));
+}
+
+function addCompile(program: Command): void {
+  withDevice(
+    program
+      .command("compile")
+      .description("compile a function, or what a recipe does to a layer, and print a stage of it")
+      .argument("<file>", ".esp file")
+      .option("--fn <name>", "function; may be left out where the file has only one")
+      .option(
+        "--size <name=value...>",
+        "a size (N=4096), a dtype (E=f16) or a format (F='nm(2, 4) of int4(128)') of the function; may be repeated",
+        collect,
+        [],
+      )
+      .option("--set <name=value...>", "a parameter of the recipe; may be repeated", collect, [])
+      .addOption(new Option("--emit <stage>", "what to print").choices(stages).default("plan")),
+  )
+    .addHelpText(
+      "after",
+      `
+Stages: ast (what was written), recipe (its steps), graph (what it means; with all sizes given what is lowered), kernel
+(how it runs), wgsl, plan (the Program: all of it, as JSON). What a recipe does to a layer [N, K] goes by names such as
+RECIPE.store and RECIPE.x2, for an observation x2. Notes on what is slow, and why, go to stderr; with --json they are the
+field notes of the document.
+
+With --device auto, the default, the target is WebGPU without optional features, and no device is opened.`,
+    )
+    .action(
+      action(
+        async () => (await import("./compile.js")).run,
+        (_file, options) => options.device !== "auto",
+      ),
+    );
+}
+
+function addCompress(program: Command): void {
+  withDtype(
+    withDevice(
+      program
+        .command("compress")
+        .description("compress a model by a recipe, into a directory that every command takes as a model")
+        .argument("<recipe>", ".esp file with a recipe, or the name of an example: best, best-2of4, best-int4, ...")
+        .requiredOption("--model <path>", "model directory (config.json, safetensors, tokenizer.json) or GGUF file")
+        .requiredOption("--out <dir>", "directory to write; must not exist")
+        .option("--text <file>", "calibration text, UTF-8 (default: calibration.txt of the model directory)")
+        .option("--recipe <name>", "which recipe, where the file has several")
+        .option("--set <name=value...>", "a parameter of the recipe; may be repeated", collect, [])
+        .option("--window <n>", "tokens of a calibration window", integer(2), 256)
+        .option(
+          "--windows <n>",
+          "calibration windows, the first of the text (default: 128, or as many as there are)",
+          integer(1),
+        )
+        .option(
+          "--calibration-memory <bytes>",
+          "activations kept on the device, as 2GiB; the rest goes to temporary files",
+          byteCount,
+        )
+        .option("--layer-errors", "measure the error of each layer's output, also where the recipe observes nothing")
+        .option("--no-layer-errors", "measure it only where the recipe observes what it takes")
+        .option("--eval <file>", "score this text too, with the model as given and compressed")
+        .option("--limit <n>", "score the first n windows only", integer(1))
+        .option("--report <file>", "write a page about it, HTML, with plots", pathOf)
+        .option("--resume", "go on from the last block that a stopped run finished")
+        .option("--force", "replace the output directory if it holds a model"),
+    ),
+  )
+    .addHelpText(
+      "after",
+      `
+No model is written unless all goes well. A run that is stopped leaves no half model, but what it has finished in a
+hidden directory beside the output: the same command with --resume goes on from there, to the same result bit for bit;
+without it, it begins anew.`,
+    )
+    .action(action(async () => (await import("./compress.js")).run, always));
+}
+
+function addSensitivity(program: Command): void {
+  withDevice(
+    program
+      .command("sensitivity")
+      .description("treat each layer alone, score the model, and tell which layers mind most")
+      .requiredOption("--model <path>", "model directory or GGUF file")
+      .requiredOption("--text <file>", "text to score, UTF-8")
+      .option(
+        "--calibration <file>",
+        "text that recipes observe (default: calibration.txt of the model directory, else the text to score)",
+      )
+      .option(
+        "--treatments <list>",
+        "recipes to try, with commas between: files, or names of the examples that come with espalier",
+        list,
+        usualTreatments,
+      )
+      .addOption(
+        new Option("--by <group>", "what is treated at once: a layer, all layers of a kind, or all of a block")
+          .choices(["layer", "kind", "block"])
+          .default("layer"),
+      )
+      .option("--window <n>", "tokens of a window", integer(2), 256)
+      .option("--limit <n>", "windows to score, the first of the text", integer(1), 4)
+      .option("--windows <n>", "calibration windows, the first of that text", integer(1), 8)
+      .option("--report <file>", "write a page about it, HTML, with plots", pathOf),
+  )
+    .addHelpText(
+      "after",
+      () => `
+Examples that come with espalier: ${examples().join(", ")}.
+The model is held on the device. Nothing is written but the report.`,
+    )
+    .action(action(async () => (await import("./sensitivity.js")).run, always));
+}
+
+function addGenerate(program: Command): void {
+  withDevice(
+    withDtype(
+      program
+        .command("generate")
+        .description("continue a prompt; the text is streamed")
+        .requiredOption("--model <path>", "model directory or GGUF file")
+        .requiredOption("--prompt <text>", "text to continue")
+        .option("--max-tokens <n>", "new tokens at most", integer(1), 48)
+        .option(
+          "--temperature <t>",
+          "0 takes the likeliest token",
+          number((t) => t >= 0 && t <= 100, "from 0 to 100"),
+          0,
+        )
+        .option("--top-k <k>", "sample from the k likeliest tokens", integer(1))
+        .option(
+          "--top-p <p>",
+          "sample from the likeliest tokens that have this probability together",
+          number((p) => p > 0 && p <= 1, "above 0, at most 1"),
+        )
+        .option("--seed <s>", "seed of the random numbers", integer(0, 2 ** 32 - 1), 0),
+    ),
+  ).action(action(async () => (await import("./generate.js")).run, always));
+}
+
+function addEval(program: Command): void {
+  withDevice(
+    withDtype(
+      program
+        .command("eval")
+        .description("score a text: the perplexity of a model, over windows that stand alone")
+        .requiredOption("--model <path>", "model directory or GGUF file")
+        .requiredOption("--text <file>", "text to score, UTF-8")
+        .option("--window <n>", "tokens of a window", integer(1), 256)
+        .option("--limit <n>", "score the first n windows only", integer(1)),
+    ),
+  )
+    .addHelpText(
+      "after",
+      `
+The text is tokenised whole and cut in windows; a last partial window is dropped. A tokenizer that puts a token before
+each text puts it before each window, and all tokens of the window are scored; else all but the first are.`,
+    )
+    .action(action(async () => (await import("./eval.js")).run, always));
+}
+
+function addInspect(program: Command): void {
+  withJson(
+    program
+      .command("inspect")
+      .description("list the tensors of a model or of any safetensors file: shape, type, pattern, format, size")
+      .argument("<path>", "model directory, safetensors or GGUF file"),
+  ).action(action(async () => (await import("./inspect.js")).run, never));
+}
+
+function addBench(program: Command): void {
+  withDevice(
+    program
+      .command("bench")
+      .description("time the products of a model's linear layers, each checked against the evaluator before")
+      .addOption(
+        new Option("--shapes <name>", "the model whose layers are taken")
+          .choices(Object.keys(benchShapes))
+          .default("llama-3.1-8b"),
+      )
+      .option("--batch <list>", "tokens of a product, such as 1,16", batches, [1, 16]),
+  ).action(action(async () => (await import("./bench.js")).run, always));
+}
+
+function addDevices(program: Command): void {
+  withJson(
+    program
+      .command("devices")
+      .description("list what this machine can compute on; * marks the device that is taken by itself"),
+  ).action(action(async () => (await import("./devices.js")).run, always));
+}
+
+const always = (): boolean => true;
+const never = (): boolean => false;
+
+function batches(text: string): readonly number[] {
+  const list = text.split(",").map((part) => (/^\s*\d+\s*$/.test(part) ? Number(part) : 0));
+  if (list.some((batch) => batch < 1 || batch > 4096))
+    throw new InvalidArgumentError("Expected whole numbers from 1 to 4096 with commas between.");
+  return list;
+}
+
+function list(text: string): readonly string[] {
+  const names = text
+    .split(",")
+    .map((name) => name.trim())
+    .filter((name) => name !== "");
+  if (names.length === 0) throw new InvalidArgumentError("Expected recipes with commas between.");
+  return names;
+}

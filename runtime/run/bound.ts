@@ -1,0 +1,84 @@
+/**
+ * Programs that are bound to their tensors once and replayed: nothing is allocated, looked up or compiled at a replay.
+ */
+import { bufferUsage, type Device } from "../device/device.js";
+import { parameterBlock, type Dispatch } from "./play.js";
+import type { Pipelines } from "./pipelines.js";
+import type { DeviceTensor } from "./tensor.js";
+
+/** A program bound to tensors and scalars: `executor.replay` runs it. */
+export interface Bound {
+  /**
+   * Its outputs by name, the same tensors at every replay; they live as long as this does. The final state of a mutable
+   * input is that input.
+   */
+  readonly outputs: Readonly<Record<string, DeviceTensor>>;
+}
+
+/** What a replay records. */
+export interface BoundDispatch {
+  readonly pipeline: GPUComputePipeline;
+  readonly group: GPUBindGroup;
+  /** The bind group of its parameter block; null without parameters. */
+  readonly parameters: GPUBindGroup | null;
+  readonly offsets: readonly number[];
+  readonly workgroups: readonly [number, number, number];
+  readonly kernel: Dispatch["kernel"]["kernel"];
+}
+
+/** Parameter blocks that never change, in one buffer: each text of words once. */
+export interface ConstantBlocks {
+  /** Where a dispatch's block lies. */
+  add(dispatch: Dispatch): number;
+  /** Makes the buffer and the bind groups, one for each length of a block. */
+  make(): Promise<{ readonly buffer: GPUBuffer | null; group(bytes: number): GPUBindGroup }>;
+}
+
+/** Collects the parameter blocks of a program's dispatches. */
+export function collectBlocks(device: Device, pipelines: Pipelines): ConstantBlocks {
+  const alignment = device.limits.minUniformBufferOffsetAlignment;
+  const offsets = new Map<string, number>();
+  const blocks: { readonly offset: number; readonly words: Uint32Array }[] = [];
+  let used = 0;
+  return {
+    add(dispatch) {
+      const words = parameterBlock(dispatch);
+      const key = words.join();
+      const known = offsets.get(key);
+      if (known !== undefined) return known;
+      const offset = used;
+      offsets.set(key, offset);
+      blocks.push({ offset, words });
+      used += Math.ceil(Math.max(dispatch.kernel.parameterBytes, 16) / alignment) * alignment;
+      return offset;
+    },
+    async make() {
+      if (used === 0)
+        return {
+          buffer: null,
+          group() {
+            throw new Error("no dispatch has parameters");
+          },
+        };
+      const buffer = await device.createBuffer(used, "constant parameters", bufferUsage.uniform | bufferUsage.copyDst);
+      const whole = new Uint32Array(used / 4);
+      for (const { offset, words } of blocks) whole.set(words, offset / 4);
+      await device.write(buffer, 0, whole);
+      const groups = new Map<number, GPUBindGroup>();
+      return {
+        buffer,
+        group(bytes) {
+          let group = groups.get(bytes);
+          if (group === undefined) {
+            group = device.gpu.createBindGroup({
+              layout: pipelines.parameterLayout(bytes),
+              entries: [{ binding: 0, resource: { buffer, size: bytes } }],
+            });
+            groups.set(bytes, group);
+          }
+          return group;
+        },
+      };
+    },
+  };
+}
