@@ -9,6 +9,7 @@ import { simplify } from "./graph/passes/simplify.js";
 import { specialize } from "./graph/passes/specialize.js";
 import { unpackForTiles } from "./graph/passes/unpack.js";
 import { printGraph } from "./graph/print.js";
+import { widenScales } from "./graph/scales.js";
 import { assignStorage, type StorageMap } from "./graph/storage.js";
 import { verify } from "./graph/verify.js";
 import type { Kernel } from "./kernel/kernel.js";
@@ -106,6 +107,7 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
   const unblocked = new Map<ValueId, string>();
   const passes: readonly { readonly name: string; readonly run: (graph: ConcreteGraph) => ConcreteGraph }[] = [
     { name: "specialize", run: (graph) => graph },
+    { name: "widen scales", run: widenScales },
     { name: "expand top", run: expandTop },
     { name: "gather additions", run: gatherAdditions },
     { name: "simplify", run: simplify },

@@ -88,6 +88,7 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
     "compiler/graph",
     "compiler/plan",
     "compiler/recipe",
+    "runtime/package",
     "runtime/build",
     "runtime/device",
     "runtime/run",
@@ -112,7 +113,6 @@ const packages: { readonly [part: string]: readonly string[] } = {
   "compiler/syntax": ["chevrotain"],
   "compiler/render": ["picocolors"],
   "runtime/device": ["koffi", "tar-stream", "webgpu"],
-  "runtime/model": ["@huggingface/tokenizers"],
   "runtime/cli": ["cli-progress", "commander", "koffi", "picocolors"],
 };
 
