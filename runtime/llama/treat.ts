@@ -9,8 +9,8 @@ import {
   printFormat,
   shapeOf,
 } from "../../compiler/formats/registry.js";
-import { withFinite } from "../../compiler/graph/finite.js";
-import { withPivots } from "../../compiler/graph/pivots.js";
+import { withFinite } from "../../compiler/graph/passes/finite.js";
+import { withPivots } from "../../compiler/graph/passes/pivots.js";
 import { withScales } from "../../compiler/graph/scales.js";
 import type { SymbolicGraph } from "../../compiler/graph/graph.js";
 import type { NamePattern, Recipe, RecipeStep, Treatment } from "../../compiler/recipe/recipe.js";
