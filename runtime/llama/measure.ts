@@ -80,7 +80,8 @@ async function quotient(caller: Caller, [change, whole]: readonly [DeviceTensor,
   return size === 0 ? (difference > 0 ? Infinity : 0) : Math.sqrt(Math.max(0, difference) / size);
 }
 
-async function takeSum(caller: Caller, tensor: DeviceTensor): Promise<number> {
+/** The sum of a tensor's values, which is released. */
+export async function takeSum(caller: Caller, tensor: DeviceTensor): Promise<number> {
   let sum = 0;
   for (const value of await caller.executor.values(tensor)) sum += value;
   caller.executor.release(tensor);
