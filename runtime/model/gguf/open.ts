@@ -36,11 +36,13 @@ export async function openGguf(path: string): Promise<ModelParts> {
     const generation = parseGeneration(path, generationFile, config);
     const { weights, packed } = weightsOf(file, config);
     const { vocabSize, bosToken, eosTokens } = config;
-    const made = async (): Promise<TokenizerFiles & { readonly tokenizer: Tokenizer }> => {
+    let known: Promise<TokenizerFiles & { readonly tokenizer: Tokenizer }> | null = null;
+    const make = async (): Promise<TokenizerFiles & { readonly tokenizer: Tokenizer }> => {
       const { json, settings } = tokenizerOf(file);
       const tokenizer = await makeTokenizer(path, json, settings, { vocabSize, bosToken, eosTokens });
       return { json, settings, tokenizer };
     };
+    const made = (): ReturnType<typeof make> => (known ??= make());
     return {
       path,
       config,

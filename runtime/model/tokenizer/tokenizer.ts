@@ -4,7 +4,7 @@ import { ModelError, problemsError, quoted } from "../error.js";
 import { Fields } from "../fields.js";
 import { exists, isObject, readJson, readJsonIfAny, sizeLimits, type JsonObject } from "../files.js";
 import { textStream, type TextStream } from "./stream.js";
-import { isId, parseVocabulary } from "./vocabulary.js";
+import { isId, mostIds } from "./ids.js";
 
 /** Text to token ids and back. */
 export interface Tokenizer {
@@ -213,7 +213,11 @@ function vocabularyIds(path: string, json: JsonObject): ReadonlySet<number> {
   if (model === null && fields.problems.length === 0) fields.problem("model", "an object", json["model"]);
   const vocabulary = model?.raw("vocab");
   const ids = new Set<number>(Array.isArray(vocabulary) ? vocabulary.keys() : []);
-  if (!Array.isArray(vocabulary) && model !== null) for (const id of parseVocabulary(model).values()) ids.add(id);
+  if (model !== null && !Array.isArray(vocabulary) && !isObject(vocabulary))
+    model.problem("vocab", "an object of ids by token", vocabulary);
+  for (const id of isObject(vocabulary) ? Object.values(vocabulary) : [])
+    if (isId(id)) ids.add(id);
+    else model?.problem("vocab", `an object of ids from 0 to ${mostIds - 1}`, id);
   for (const token of fields.list("added_tokens")) {
     const id = token.raw("id");
     if (isId(id)) ids.add(id);
