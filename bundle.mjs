@@ -10,7 +10,8 @@ import { readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
-import { digestOfCode } from "./dist/runtime/llama/build.js";
+import { digestOfCode } from "./dist/runtime/build.js";
+import { keepLibrary } from "./dist/runtime/library.js";
 
 const root = fileURLToPath(new URL(".", import.meta.url));
 const outdir = join(root, "dist", "bundle");
@@ -52,6 +53,7 @@ const licences = [...packages].sort().map((name) => {
   return `${name} ${version}\n\n${text}\n`;
 });
 writeFileSync(join(outdir, "LICENSES.txt"), licences.join(`\n${"-".repeat(80)}\n\n`));
+keepLibrary();
 if (process.argv.includes("--sizes"))
   for (const [path, { bytes, inputs }] of Object.entries(metafile.outputs))
     if (path.endsWith(".js"))

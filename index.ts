@@ -23,6 +23,9 @@ export { print as format } from "./compiler/syntax/print.js";
 export type { Module } from "./compiler/syntax/ast.js";
 export { check } from "./compiler/check/check.js";
 export type { CheckedModule, CheckOptions, Host } from "./compiler/check/check.js";
+/** A recipe with the files that it uses: what `compress` saves with a model. */
+export { bundle } from "./compiler/check/bundle.js";
+export type { Bundle } from "./compiler/check/bundle.js";
 export { hasErrors, InternalError } from "./compiler/diagnostic.js";
 export type { Checked, Diagnostic, Label, Span } from "./compiler/diagnostic.js";
 export { position, render } from "./compiler/render.js";
@@ -69,7 +72,8 @@ export * from "./run.js";
 export { openModel } from "./runtime/model/model.js";
 export type { Block, Linear, Model, ModelTensor } from "./runtime/model/model.js";
 export type { LlamaConfig } from "./runtime/model/config.js";
-export type { Tokenizer } from "./runtime/model/tokenizer.js";
+export type { UnusedTensor } from "./runtime/model/parts.js";
+export type { TextStream, Tokenizer } from "./runtime/model/tokenizer/tokenizer.js";
 export { inspect } from "./runtime/model/inspect.js";
 export type { Inspection } from "./runtime/model/inspect.js";
 export { ModelError } from "./runtime/model/error.js";
@@ -93,6 +97,8 @@ export type {
   Compression,
   PerplexityReport,
   TensorReport,
+  Warning,
+  WarningKind,
 } from "./runtime/llama/compress.js";
 export { findSensitivity } from "./runtime/llama/sensitivity.js";
 export type { Sensitivity, SensitivityOptions, SensitivityRow, Try } from "./runtime/llama/sensitivity.js";

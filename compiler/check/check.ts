@@ -5,10 +5,11 @@ import { verifyRecipe } from "../recipe/verify.js";
 import { checkConstants } from "./constants.js";
 import { fail, type CheckedFunction } from "./frame.js";
 import { checkFunction } from "./function.js";
-import { loadModules, type FileScope, type Host } from "./modules.js";
+import { loadModules, type FileScope, type Host, type KnownModule } from "./modules.js";
 import { isBuiltin, unknownFunction } from "./operation.js";
 import { newBuilder } from "./builder.js";
 import { checkRecipe, checkSettings, type Settings } from "./recipe.js";
+import type { Scope } from "./scope.js";
 
 export type { Host } from "./modules.js";
 
@@ -19,6 +20,8 @@ export interface CheckedModule {
    * the one nearer to the file.
    */
   readonly functions: ReadonlyMap<string, SymbolicGraph>;
+  /** The names of the functions that the file itself declares. */
+  readonly declared: readonly string[];
   /** The recipes of the file itself. */
   readonly recipes: ReadonlyMap<string, Recipe>;
 }
@@ -43,45 +46,9 @@ export function check(file: string, host: Host, options: CheckOptions = {}): Che
     seen.add(key);
     diagnostics.push(found);
   };
-  const scopes = loadModules(file, host, report, isBuiltin);
-  const main = scopes?.get(file) ?? null;
-  if (scopes === null || main === null) return { value: null, diagnostics };
-
-  const constants = checkConstants(scopes, report);
-
-  const done = new Map<string, CheckedFunction | "checking">();
-  const functionIn =
-    (scope: FileScope) =>
-    (name: string, at: Span): CheckedFunction | null => {
-      const declared = scope.functions.get(name);
-      const frame = {
-        file: scope,
-        builder: newBuilder(),
-        report,
-        dtypes: new Set<string>(),
-        formats: new Set<string>(),
-        functionOf: () => null,
-        layer: null,
-      };
-      if (declared === undefined) return unknownFunction(name, at, { frame });
-      const key = `${declared.file} ${name}`;
-      const known = done.get(key);
-      if (known === "checking")
-        return fail(frame, "E205", `\`${name}\` calls itself`, at, "recursion", {
-          labels: [{ span: declared.declaration.name.span, message: "this function" }],
-          help: "write it as a reduction, or as a `for` with constant bounds",
-        });
-      if (known !== undefined) return known;
-      const home = scopes.get(declared.file) ?? scope;
-      done.set(key, "checking");
-      const checked = checkFunction(
-        declared.declaration,
-        { file: home, report, functionOf: functionIn(home) },
-        constants.get(home.file) ?? { parent: null, entries: new Map() },
-      );
-      done.set(key, checked);
-      return checked;
-    };
+  const opened = open(file, host, report);
+  if (opened === null) return { value: null, diagnostics };
+  const { main, scopes, constants, functionIn } = opened;
 
   const functions = new Map<string, SymbolicGraph>();
   for (const scope of scopes.values()) {
@@ -107,7 +74,82 @@ export function check(file: string, host: Host, options: CheckOptions = {}): Che
     const faults = verifyRecipe(recipe);
     if (faults.length > 0) throw new InternalError(`the recipe ${name}: ${faults.join("; ")}`);
   }
-  return { value: { functions, recipes }, diagnostics: inOrder(diagnostics, [...scopes.keys()]) };
+  const declared = [...main.functions].filter(([, { file: home }]) => home === file).map(([name]) => name);
+  return { value: { functions, declared, recipes }, diagnostics: inOrder(diagnostics, [...scopes.keys()]) };
+}
+
+interface Opened {
+  readonly main: FileScope;
+  readonly scopes: ReadonlyMap<string, FileScope>;
+  readonly constants: ReadonlyMap<string, Scope>;
+  /** Checks a function that can be called in a file, once. */
+  readonly functionIn: (scope: FileScope) => (name: string, at: Span) => CheckedFunction | null;
+}
+
+/** Reads a file and everything that it uses; functions are checked when they are asked for. */
+function open(file: string, host: Host, report: (found: Diagnostic) => void): Opened | null {
+  const scopes = loadModules(file, host, report, isBuiltin);
+  const main = scopes?.get(file) ?? null;
+  if (scopes === null || main === null) return null;
+
+  const constants = checkConstants(scopes, report);
+
+  const done = new Map<string, CheckedFunction | "checking">();
+  const functionIn =
+    (scope: FileScope) =>
+    (name: string, at: Span): CheckedFunction | null => {
+      const declared = scope.functions.get(name);
+      const frame = {
+        file: scope,
+        builder: newBuilder(),
+        report,
+        dtypes: new Set<string>(),
+        formats: new Set<string>(),
+        functionOf: () => null,
+        layer: null,
+      };
+      if (declared === undefined) return unknownFunction(name, at, { frame });
+      const key = `${declared.file} ${name}`;
+      const known = done.get(key) ?? host.known?.(declared.file)?.functions.get(name);
+      if (known === "checking")
+        return fail(frame, "E205", `\`${name}\` calls itself`, at, "recursion", {
+          labels: [{ span: declared.declaration.name.span, message: "this function" }],
+          help: "write it as a reduction, or as a `for` with constant bounds",
+        });
+      if (known !== undefined) return known;
+      const home = scopes.get(declared.file) ?? scope;
+      done.set(key, "checking");
+      const checked = checkFunction(
+        declared.declaration,
+        { file: home, report, functionOf: functionIn(home) },
+        constants.get(home.file) ?? { parent: null, entries: new Map() },
+      );
+      done.set(key, checked);
+      return checked;
+    };
+  return { main, scopes, constants, functionIn };
+}
+
+/**
+ * What `Host.known` gives for a file and everything that it uses, by path; null where a check has anything to report.
+ */
+export function knownModules(file: string, host: Host): ReadonlyMap<string, KnownModule> | null {
+  const found: Diagnostic[] = [];
+  const opened = open(file, host, (each) => found.push(each));
+  if (opened === null) return null;
+  const modules = new Map<string, KnownModule>();
+  for (const scope of opened.scopes.values()) {
+    const functions = new Map<string, CheckedFunction>();
+    const declarations = scope.ast.declarations.map((declaration) => {
+      if (declaration.kind !== "function") return declaration;
+      const checked = opened.functionIn(scope)(declaration.name.name, declaration.name.span);
+      const bodiless = { ...declaration, body: [] };
+      if (checked !== null) functions.set(declaration.name.name, { ...checked, declaration: bodiless });
+      return bodiless;
+    });
+    modules.set(scope.file, { ast: { ...scope.ast, declarations }, functions });
+  }
+  return found.length === 0 ? modules : null;
 }
 
 /** By file, then by place. */

@@ -8,16 +8,35 @@ import type {
   RecipeDeclaration,
   Use,
 } from "../syntax/ast.js";
+import type { CheckedFunction } from "./frame.js";
 import { suggestion } from "./suggestion.js";
 
 /** Where the checker gets files from; it touches no file system itself. */
 export interface Host {
   /** The text of a file, or null if there is none. A standard module `prune` is read from `stdlib/prune.esp`. */
   read(path: string): string | null;
+  /**
+   * Why what is at a path cannot be read, in words to be put behind the path; null where there is nothing, or where it
+   * can be read.
+   */
+  problem?(path: string): string | null;
   /** The path of a module that the file `from` uses. Left out: `stdlib/NAME.esp`, and beside `from` where relative. */
   resolve?(from: string, path: string, relative: boolean): string;
   /** The standard modules there are, for suggestions. */
   readonly standardModules?: readonly string[];
+  /**
+   * What a file was found to mean by an earlier check of the same compiler, where it and all that it uses have the same
+   * text still; null where that is not known, and the file is read and checked.
+   */
+  known?(path: string): KnownModule | null;
+}
+
+/** A module that was checked, and has nothing to report. */
+export interface KnownModule {
+  /** Its functions have no bodies any more. */
+  readonly ast: Module;
+  /** Its own functions. */
+  readonly functions: ReadonlyMap<string, CheckedFunction>;
 }
 
 /** A declaration with the file it stands in. */
@@ -56,12 +75,14 @@ export function loadModules(
   const parsed = new Map<string, Parsed | null>();
   const source = host.read(file);
   if (source === null) {
-    report(error("E204", `there is no file ${file}`, null));
+    const problem = host.problem?.(file) ?? null;
+    report(error("E204", problem === null ? `there is no file ${file}` : `the file ${file} ${problem}`, null));
     return null;
   }
   const queue: Parsed[] = [];
   const open = (path: string, text: string): void => {
-    const { value, diagnostics } = parse(text, path);
+    const known = host.known?.(path) ?? null;
+    const { value, diagnostics } = known === null ? parse(text, path) : { value: known.ast, diagnostics: [] };
     for (const found of diagnostics) report(found);
     const item =
       value === null
@@ -71,7 +92,7 @@ export function loadModules(
             source: text,
             ast: value,
             uses: value.uses.flatMap((use) =>
-              use.modules.map((module) => ({ file: resolve(host, path, module), use: module })),
+              use.modules.map((module) => ({ file: resolveUse(host, path, module), use: module })),
             ),
           };
     parsed.set(path, item);
@@ -85,12 +106,16 @@ export function loadModules(
       if (text !== null) open(path, text);
       else {
         parsed.set(path, null);
-        const help = use.relative ? null : suggestion(use.path, host.standardModules ?? [], "the standard modules are");
+        const problem = host.problem?.(path) ?? null;
+        const help =
+          use.relative || problem !== null
+            ? null
+            : suggestion(use.path, host.standardModules ?? [], "the standard modules are");
         report(
           error(
             "E204",
-            `there is no module \`${use.path}\``,
-            { span: use.span, message: `${path} cannot be read` },
+            problem === null ? `there is no module \`${use.path}\`` : `the module \`${use.path}\` cannot be read`,
+            { span: use.span, message: `${path} ${problem ?? "cannot be read"}` },
             help === null ? {} : { help },
           ),
         );
@@ -103,7 +128,8 @@ export function loadModules(
   return scopes;
 }
 
-function resolve(host: Host, from: string, use: Use["modules"][number]): string {
+/** The path of a module that a file uses. */
+export function resolveUse(host: Host, from: string, use: Use["modules"][number]): string {
   if (host.resolve !== undefined) return host.resolve(from, use.path, use.relative);
   if (!use.relative) return `stdlib/${use.path}.esp`;
   const parts: string[] = from.split("/").slice(0, -1);

@@ -30,7 +30,10 @@ export async function run(output: Output, file: string, options: CompileCommandO
   const host = createHost();
   if (options.emit === "ast") {
     const source = host.read(file);
-    if (source === null) throw new UsageError(`there is no file ${file} that can be read`);
+    if (source === null) {
+      const problem = host.problem(file);
+      throw new UsageError(problem === null ? `there is no file ${file}` : `the file ${file} ${problem}`);
+    }
     const { value, diagnostics } = parse(source, file);
     if (value === null) throw new DiagnosticsError(diagnostics, host.sources);
     output.result(value, () => JSON.stringify(value, null, 1));
@@ -44,7 +47,7 @@ export async function run(output: Output, file: string, options: CompileCommandO
     output.result(recipes, () => recipes.map(printRecipe).join("\n").trimEnd());
     return;
   }
-  const graph = chooseGraph(file, value, ownFunctions(file, host.read(file) ?? ""), options.fn);
+  const graph = chooseGraph(file, value, options.fn);
   const binding = bindingOf(graph, options.size);
   if (options.emit === "graph" && options.size.length === 0) {
     output.result(graph, () => printGraph(graph).trimEnd());
@@ -86,16 +89,6 @@ async function targetFor(options: DeviceOptions, output: Output): Promise<Target
   return target;
 }
 
-/** Names of the functions that the file itself declares. */
-function ownFunctions(file: string, source: string): readonly string[] {
-  const { value } = parse(source, file);
-  return value === null
-    ? []
-    : value.declarations
-        .filter((declaration) => declaration.kind === "function")
-        .map((declaration) => declaration.name.name);
-}
-
 /**
  * The graphs of a recipe by name: `name.store` (numbered where there are several) and `name.x2` for an observation x2.
  */
@@ -116,14 +109,10 @@ function recipeGraphs(recipe: Recipe): readonly (readonly [string, SymbolicGraph
 }
 
 /** The graph of that name; without a name the file's only function or, in a file of a recipe only, what it stores. */
-function chooseGraph(
-  file: string,
-  value: CheckedModule,
-  own: readonly string[],
-  name: string | undefined,
-): SymbolicGraph {
+function chooseGraph(file: string, value: CheckedModule, name: string | undefined): SymbolicGraph {
   const ofRecipes = new Map([...value.recipes.values()].flatMap(recipeGraphs));
   const known = new Map([...value.functions, ...ofRecipes]);
+  const { declared: own } = value;
   const offered = [...own, ...ofRecipes.keys()];
   const stored = [...ofRecipes.keys()].filter((key) => /\.store$/.test(key));
   const wanted = name ?? (own.length === 1 ? own[0] : own.length === 0 && stored.length === 1 ? stored[0] : undefined);

@@ -61,7 +61,7 @@ async function demo(output: Output, kept: string | undefined): Promise<void> {
   let machine: Machine | null = null;
   try {
     await checkOutput(directory, { model: folder, force: false });
-    const { recipe, source } = findRecipe(recipeFile, { set: [] }, output);
+    const { recipe, source, files } = findRecipe(recipeFile, { set: [] }, output);
     say(`${paint.bold(paint.green("espalier"))}  compresses Llama models by recipes, in a language of its own`);
     say();
     say(
@@ -86,9 +86,10 @@ async function demo(output: Output, kept: string | undefined): Promise<void> {
     const report = await compress(machine.caller, dense, recipe, {
       output: directory,
       source,
+      files,
       onProgress: progress.update,
       text: {
-        ids: await readTokens(join(folder, "calibration.txt"), tokenizer),
+        ids: await readTokens(join(folder, "calibration.txt"), tokenizer, output),
         bos: tokenizer.bos,
         window,
         windows: calibration,
@@ -149,7 +150,7 @@ async function meet(machine: Machine, model: Model, output: Output): Promise<Imp
   try {
     const { scored } = windows[device.kind === "gpu" ? "gpu" : "cpu"];
     const progress = output.progress("scoring");
-    const result = await perplexity(session, await readTokens(join(folder, "eval.txt"), tokenizer), {
+    const result = await perplexity(session, await readTokens(join(folder, "eval.txt"), tokenizer, output), {
       window,
       bos: tokenizer.bos,
       limit: scored,

@@ -1,12 +1,14 @@
 import { perplexity } from "../llama/evaluate.js";
+import { chanceWarning, printPerplexity } from "../llama/outcome.js";
 import { openSession } from "../llama/session.js";
 import { checkContext, scoredWindows } from "../llama/windows.js";
-import { openModel } from "../model/model.js";
 import { sessionOptions, type DtypeOptions } from "./dtype.js";
+import { openGiven } from "./given.js";
 import { openMachine } from "./machine.js";
 import type { DeviceOptions } from "./options.js";
 import type { Output } from "./output.js";
 import { readTokens } from "./text.js";
+import { noteWarnings } from "./warnings.js";
 
 interface EvalOptions extends DeviceOptions, DtypeOptions {
   readonly model: string;
@@ -17,10 +19,10 @@ interface EvalOptions extends DeviceOptions, DtypeOptions {
 
 /** `espalier eval`: perplexity of a text. */
 export async function run(output: Output, options: EvalOptions): Promise<number | void> {
-  const model = await openModel(options.model);
+  const model = await openGiven(options.model, output);
   try {
     const tokenizer = await model.tokenizer();
-    const ids = await readTokens(options.text, tokenizer);
+    const ids = await readTokens(options.text, tokenizer, output);
     // what is wrong with the text is told before a device is opened
     checkContext(scoredWindows(ids, options.window, tokenizer.bos, options.limit), model.config.contextLength);
     const { device, caller, close } = await openMachine(options.device, output.note);
@@ -31,19 +33,26 @@ export async function run(output: Output, options: EvalOptions): Promise<number 
         window: options.window,
         bos: tokenizer.bos,
         limit: options.limit,
-        onProgress: (done, total, value) => progress.update(done, total, `perplexity ${value.toFixed(3)}`),
+        onProgress: (done, total, value) => progress.update(done, total, `perplexity ${printPerplexity(value)}`),
       });
       progress.end();
       const { tokens, windows, seconds } = result;
+      const found = chanceWarning(result.perplexity, model.config.vocabSize, "the model", "given");
+      const warnings = found === null ? [] : [found];
       output.result(
-        { perplexity: result.perplexity, tokens, windows, seconds, device: device.name },
+        { perplexity: result.perplexity, tokens, windows, seconds, warnings, device: device.name },
         () =>
-          `perplexity ${output.paint.bold(result.perplexity.toFixed(4))} over ${tokens} tokens (${options.limit === undefined ? "" : "the first "}${windows} windows of ${options.window}) in ${seconds.toFixed(1)} s on ${device.name}`,
+          `perplexity ${output.paint.bold(shown(result.perplexity))} over ${tokens} tokens (${options.limit === undefined ? "" : "the first "}${windows} windows of ${options.window}) in ${seconds.toFixed(1)} s on ${device.name}`,
       );
+      noteWarnings(output, warnings, 0);
     } finally {
       close();
     }
   } finally {
     await model.close();
   }
+}
+
+function shown(perplexity: number): string {
+  return perplexity < 1e6 ? perplexity.toFixed(4) : printPerplexity(perplexity);
 }

@@ -2,11 +2,13 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 
 import { groupsOf, findSensitivity, type Sensitivity, type Try } from "../llama/sensitivity.js";
+import { printPerplexity } from "../llama/outcome.js";
 import { calibrationWindows, checkContext, scoredWindows } from "../llama/windows.js";
-import { filesOf, openModel } from "../model/model.js";
+import { filesOf } from "../model/model.js";
 import { examples, packageRoot } from "../package.js";
 import { findRecipe } from "./compress.js";
 import { UsageError } from "./failure.js";
+import { openGiven } from "./given.js";
 import { openMachine } from "./machine.js";
 import type { DeviceOptions } from "./options.js";
 import type { Output } from "./output.js";
@@ -14,6 +16,7 @@ import { sensitivityPage } from "./report/sensitivity.js";
 import { checkPage, printWithPage } from "./report/write.js";
 import { table } from "./table.js";
 import { readTokens } from "./text.js";
+import { noteWarnings } from "./warnings.js";
 
 interface SensitivityCommandOptions extends DeviceOptions {
   readonly model: string;
@@ -36,7 +39,7 @@ export async function run(output: Output, options: SensitivityCommandOptions): P
     read.push(...sources.keys());
     return { name: existsSync(treatment) ? treatment : nameOf(treatment), recipe };
   });
-  const model = await openModel(options.model);
+  const model = await openGiven(options.model, output);
   try {
     const tokenizer = await model.tokenizer();
     const beside = join(options.model, "calibration.txt");
@@ -47,13 +50,13 @@ export async function run(output: Output, options: SensitivityCommandOptions): P
         directories: [options.model],
       });
     const scored = scoredWindows(
-      await readTokens(options.text, tokenizer),
+      await readTokens(options.text, tokenizer, output),
       options.window,
       tokenizer.bos,
       options.limit,
     );
     const calibration = calibrationWindows(
-      await readTokens(source, tokenizer),
+      await readTokens(source, tokenizer, output),
       options.window,
       tokenizer.bos,
       options.windows,
@@ -70,7 +73,7 @@ export async function run(output: Output, options: SensitivityCommandOptions): P
         onProgress: ({ subject, done, total, share, secondsLeft }) =>
           bar.update(share, secondsLeft, `${done}/${total} ${subject}`),
       }).finally(bar.end);
-      return await printWithPage(
+      const code = await printWithPage(
         output,
         { ...result, by: options.by, device: device.name },
         () => describe(result, device.name, output),
@@ -85,6 +88,8 @@ export async function run(output: Output, options: SensitivityCommandOptions): P
             groups: groupsOf(model, options.by).map(({ name }) => name),
           }),
       );
+      noteWarnings(output, result.warnings, 0);
+      return code;
     } finally {
       close();
     }
@@ -116,7 +121,7 @@ function describe(result: Sensitivity, device: string, output: Output): string {
       output.paint,
     ),
     ...(more > 0 ? [`and ${more} that hurt less: --json and --report have them all`] : []),
-    `perplexity ${output.paint.bold(result.perplexity.toFixed(3))} as given, over ${result.tokens} tokens (the first ${result.windows} windows); ${result.rows.length} tries in ${result.seconds.toFixed(1)} s on ${device}`,
+    `perplexity ${output.paint.bold(printPerplexity(result.perplexity))} as given, over ${result.tokens} tokens (the first ${result.windows} windows); ${result.rows.length} tries in ${result.seconds.toFixed(1)} s on ${device}`,
   ].join("\n");
 }
 

@@ -1,8 +1,10 @@
 /** What a change of a layer's weight amounts to, measured on the device. */
 import { InternalError } from "../../compiler/diagnostic.js";
+import type { ScaleRange } from "../../compiler/formats/fit.js";
+import { shapeOf } from "../../compiler/formats/registry.js";
 import type { DeviceTensor } from "../run/run.js";
 import type { Caller } from "./call.js";
-import { many } from "./results.js";
+import { first, many } from "./results.js";
 
 /**
  * ||now - given|| / ||given||, Frobenius, of weights [N, K]; 0 for a weight of zeros that stays. NaN where a weight is.
@@ -27,11 +29,46 @@ export async function layerError(
   return quotient(caller, many(await caller.call("output_error", { w: now, original: given, h: gram }), 2));
 }
 
+/** The largest magnitude of a tensor's elements, however they are stored. NaN may be left out. */
+export async function largest(caller: Caller, tensor: DeviceTensor): Promise<number> {
+  return extreme(caller, "largest_magnitude", tensor, Math.max);
+}
+
+/** The range of the magnitudes of a tensor's elements. */
+export async function magnitudes(caller: Caller, tensor: DeviceTensor): Promise<ScaleRange> {
+  const [least, most] = await Promise.all([
+    extreme(caller, "smallest_magnitude", tensor, Math.min),
+    largest(caller, tensor),
+  ]);
+  return { least, most };
+}
+
+/** The extreme of those of a tensor's rows. */
+async function extreme(
+  caller: Caller,
+  name: "largest_magnitude" | "smallest_magnitude",
+  tensor: DeviceTensor,
+  of: (a: number, b: number) => number,
+): Promise<number> {
+  const rows = first(await caller.call(name, { w: asMatrix(tensor) }));
+  try {
+    const values = await caller.executor.values(rows);
+    let found = values[0] ?? 0;
+    for (const value of values) found = of(found, value);
+    return found;
+  } finally {
+    caller.executor.release(rows);
+  }
+}
+
+function asMatrix(tensor: DeviceTensor): DeviceTensor {
+  const { rows, columns } = shapeOf(tensor.shape);
+  return { ...tensor, shape: [rows, columns] };
+}
+
 /** Whether all elements of a tensor are finite, however they are stored. */
 export async function isFinite(caller: Caller, tensor: DeviceTensor): Promise<boolean> {
-  const last = tensor.shape.at(-1) ?? 1;
-  const rows = tensor.shape.slice(0, -1).reduce((product, size) => product * size, 1);
-  const [found] = await caller.call("not_finite", { w: { ...tensor, shape: [rows, last] } });
+  const [found] = await caller.call("not_finite", { w: asMatrix(tensor) });
   if (found === undefined) throw new InternalError("a count of elements gave none");
   return (await takeSum(caller, found)) === 0;
 }
@@ -43,7 +80,8 @@ async function quotient(caller: Caller, [change, whole]: readonly [DeviceTensor,
   return size === 0 ? (difference > 0 ? Infinity : 0) : Math.sqrt(Math.max(0, difference) / size);
 }
 
-async function takeSum(caller: Caller, tensor: DeviceTensor): Promise<number> {
+/** The sum of a tensor's values, which is released. */
+export async function takeSum(caller: Caller, tensor: DeviceTensor): Promise<number> {
   let sum = 0;
   for (const value of await caller.executor.values(tensor)) sum += value;
   caller.executor.release(tensor);

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { digestOfCode, installedVersion, thisBuild } from "../../runtime/llama/build.js";
+import { digestOfCode, installedVersion, thisBuild } from "../../runtime/build.js";
 import { changesOf, identityOf } from "../../runtime/llama/identity.js";
 import { openWorkshop } from "./machine.js";
 import { exampleRecipe } from "./recipes.js";
