@@ -9,6 +9,7 @@
  *   npm test -- formats wgsl/emit     files whose path contains one of these
  *   npm test -- --jobs 4 --timeout 60 more at once, fewer seconds for each file
  *   npm test -- --runs 500 --seed 7   more cases of each property, and others
+ *   npm test -- --device gpu property what computes in three ways does it on a GPU (cpu unless told; auto: what there is)
  */
 import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { readdirSync, statSync } from "node:fs";
@@ -24,15 +25,19 @@ const { values: options, positionals: patterns } = parseArgs({
     timeout: { type: "string", default: "300" },
     runs: { type: "string" },
     seed: { type: "string" },
+    device: { type: "string" },
   },
 });
 const jobs = positive("jobs", options.jobs);
 const timeout = positive("timeout", options.timeout);
 
-/** What the files are started with: support/runs.ts reads it. */
-const cases = (["runs", "seed"] as const).flatMap((name) =>
-  options[name] === undefined ? [] : [`--${name}`, String(positive(name, options[name]))],
-);
+/** What the files are started with: support/runs.ts and support/device-stages.ts read it. */
+const cases = [
+  ...(["runs", "seed"] as const).flatMap((name) =>
+    options[name] === undefined ? [] : [`--${name}`, String(positive(name, options[name]))],
+  ),
+  ...(options.device === undefined ? [] : ["--device", options.device]),
+];
 
 const root = dirname(fileURLToPath(import.meta.url));
 const all = readdirSync(root, { recursive: true, encoding: "utf8" })

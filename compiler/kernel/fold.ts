@@ -43,8 +43,8 @@ export function roundTo(type: ScalarType, value: number): number {
 }
 
 /**
- * A value as another type, as WGSL's conversions: float to integer truncates and saturates (NaN gives 0); between
- * integers the bits stay. Without `from` the value must be one of `type`, but for rounding.
+ * A value as another type, as WGSL's conversions: float to integer truncates and stops at the last f32 in the range
+ * (what NaN gives is free, here 0); between integers the bits stay. Without `from` the value must be one of `type`, but for rounding.
  */
 export function convertScalar(type: ScalarType, value: number, from?: ScalarType): number {
   if (from === undefined) {
@@ -66,9 +66,9 @@ export function convertScalar(type: ScalarType, value: number, from?: ScalarType
     case "f16":
       return roundTo(type, value);
     case "i32":
-      return from === "f32" || from === "f16" ? saturate(value, -0x80000000, 0x7fffffff) : value | 0;
+      return from === "f32" || from === "f16" ? saturate(value, -0x80000000, 0x7fffff80) : value | 0;
     case "u32":
-      return from === "f32" || from === "f16" ? saturate(value, 0, 0xffffffff) : value >>> 0;
+      return from === "f32" || from === "f16" ? saturate(value, 0, 0xffffff00) : value >>> 0;
     default:
       return type satisfies never;
   }
