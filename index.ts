@@ -72,7 +72,7 @@ export * from "./run.js";
 export { openModel } from "./runtime/model/model.js";
 export type { Block, Linear, Model, ModelTensor } from "./runtime/model/model.js";
 export type { LlamaConfig } from "./runtime/model/config.js";
-export type { Tokenizer } from "./runtime/model/tokenizer.js";
+export type { Tokenizer } from "./runtime/model/tokenizer/tokenizer.js";
 export { inspect } from "./runtime/model/inspect.js";
 export type { Inspection } from "./runtime/model/inspect.js";
 export { ModelError } from "./runtime/model/error.js";

@@ -1,14 +1,17 @@
 /** What a change of a layer's weight amounts to, measured on the device. */
-import { InternalError } from "../../compiler/diagnostic.js";
+import type { ScaleRange } from "../../compiler/formats/fit.js";
+import { shapeOf } from "../../compiler/formats/registry.js";
+import { allDone } from "../run/outcomes.js";
 import type { DeviceTensor } from "../run/run.js";
-import type { Caller } from "./call.js";
-import { many } from "./results.js";
+import { scoped } from "../run/scope.js";
+import type { Arguments, Caller } from "./call.js";
+import { first, many } from "./results.js";
 
 /**
  * ||now - given|| / ||given||, Frobenius, of weights [N, K]; 0 for a weight of zeros that stays. NaN where a weight is.
  */
 export async function relativeError(caller: Caller, now: DeviceTensor, given: DeviceTensor): Promise<number> {
-  return quotient(caller, many(await caller.call("squared_error", { w: now, original: given }), 2));
+  return quotient(caller, "squared_error", { w: now, original: given });
 }
 
 /**
@@ -24,28 +27,48 @@ export async function layerError(
 ): Promise<number | null> {
   const [outputs = 0, inputs = 0] = given.shape;
   if (4 * inputs * Math.max(inputs, outputs) > caller.target.maxBinding) return null;
-  return quotient(caller, many(await caller.call("output_error", { w: now, original: given, h: gram }), 2));
+  return quotient(caller, "output_error", { w: now, original: given, h: gram });
+}
+
+/** The range of the magnitudes of a tensor's elements, however they are stored. NaN may be left out. */
+export async function magnitudes(caller: Caller, tensor: DeviceTensor): Promise<ScaleRange> {
+  const { executor } = caller;
+  return scoped(executor, async (scope) => {
+    const results = many(scope.ownAll(await caller.call("magnitudes", { w: asMatrix(tensor) })), 2);
+    const [low, high] = await allDone([executor.values(results[0]), executor.values(results[1])]);
+    const range = { least: Infinity, most: 0 };
+    for (const value of low) range.least = Math.min(range.least, value);
+    for (const value of high) range.most = Math.max(range.most, value);
+    return range;
+  });
+}
+
+function asMatrix(tensor: DeviceTensor): DeviceTensor {
+  const { rows, columns } = shapeOf(tensor.shape);
+  return { ...tensor, shape: [rows, columns] };
 }
 
 /** Whether all elements of a tensor are finite, however they are stored. */
 export async function isFinite(caller: Caller, tensor: DeviceTensor): Promise<boolean> {
-  const last = tensor.shape.at(-1) ?? 1;
-  const rows = tensor.shape.slice(0, -1).reduce((product, size) => product * size, 1);
-  const [found] = await caller.call("not_finite", { w: { ...tensor, shape: [rows, last] } });
-  if (found === undefined) throw new InternalError("a count of elements gave none");
-  return (await takeSum(caller, found)) === 0;
+  return scoped(caller.executor, async (scope) => {
+    const found = scope.own(first(await caller.call("not_finite", { w: asMatrix(tensor) })));
+    return sumOf(await caller.executor.values(found)) === 0;
+  });
 }
 
-/** The square root of the quotient of two tensors' sums; both are released. */
-async function quotient(caller: Caller, [change, whole]: readonly [DeviceTensor, DeviceTensor]): Promise<number> {
-  const [difference, size] = [await takeSum(caller, change), await takeSum(caller, whole)];
-  // a product of rounded sums may come out a little below zero where nothing has changed
-  return size === 0 ? (difference > 0 ? Infinity : 0) : Math.sqrt(Math.max(0, difference) / size);
+/** The square root of the quotient of the sums of what a function gives. */
+async function quotient(caller: Caller, name: string, args: Arguments): Promise<number> {
+  const { executor } = caller;
+  return scoped(executor, async (scope) => {
+    const [change, whole] = many(scope.ownAll(await caller.call(name, args)), 2);
+    const [difference, size] = [sumOf(await executor.values(change)), sumOf(await executor.values(whole))];
+    // a product of rounded sums may come out a little below zero where nothing has changed
+    return size === 0 ? (difference > 0 ? Infinity : 0) : Math.sqrt(Math.max(0, difference) / size);
+  });
 }
 
-async function takeSum(caller: Caller, tensor: DeviceTensor): Promise<number> {
+function sumOf(values: Iterable<number>): number {
   let sum = 0;
-  for (const value of await caller.executor.values(tensor)) sum += value;
-  caller.executor.release(tensor);
+  for (const value of values) sum += value;
   return sum;
 }

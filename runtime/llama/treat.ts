@@ -1,8 +1,16 @@
 /** What a recipe does to one layer: its graph run on the device, and the change measured. */
 import { InternalError } from "../../compiler/diagnostic.js";
 import { CompileError, compileStages } from "../../compiler/compile.js";
-import { completeFormat, formatOf, formatOfSpec, formatWords, shapeOf } from "../../compiler/formats/registry.js";
+import {
+  completeFormat,
+  formatOf,
+  formatOfSpec,
+  formatWords,
+  printFormat,
+  shapeOf,
+} from "../../compiler/formats/registry.js";
 import { withPivots } from "../../compiler/graph/pivots.js";
+import { withScales } from "../../compiler/graph/scales.js";
 import type { SymbolicGraph } from "../../compiler/graph/graph.js";
 import type { NamePattern, Recipe, RecipeStep, Treatment } from "../../compiler/recipe/recipe.js";
 import type { Target } from "../../compiler/target.js";
@@ -10,15 +18,19 @@ import { constantSize, sizeValue, substituteSize, type Size } from "../../compil
 import type { FormatSpec, SymbolicFormat } from "../../compiler/types/type.js";
 import type { Linear, Model } from "../model/model.js";
 import type { StoredPattern } from "../model/packed.js";
+import { allDone } from "../run/outcomes.js";
 import type { DeviceTensor } from "../run/run.js";
+import { scoped, type Scope } from "../run/scope.js";
 import { inputOf, type LinearInput, type Statistics } from "./calibrate.js";
 import type { Arguments, Caller } from "./call.js";
 import { LlamaError } from "./error.js";
 import type { WeightRecord } from "./manifest.js";
 import { isSelected, matchesName, treatmentOf } from "./names.js";
-import { isFinite, layerError, relativeError } from "./measure.js";
+import { layerError, relativeError } from "./measure.js";
+import { notFiniteWeight } from "./not-finite.js";
 import { foundFactors, readPivots, refusePivots, type FoundFactor } from "./pivots.js";
 import { first } from "./results.js";
+import { fitTensor } from "./scales.js";
 import { createSharedResults, partsOf, type Need, type Parts, type SharedResults } from "./shared.js";
 import { linearName } from "./weights.js";
 import { storedBytes, type WorkingModel } from "./working-model.js";
@@ -133,6 +145,8 @@ interface Plan extends LayerTreatment {
   readonly parts: Parts;
   /** The format of the result, where that is packed on the host. */
   readonly hostFormat: FormatSpec | null;
+  /** The result that gives the scales of a packed weight; null where it has none. */
+  readonly scales: string | null;
   readonly need: Need | null;
 }
 
@@ -144,16 +158,17 @@ export function createTreater(
   options: TreaterOptions = {},
 ): Treater {
   const { executor } = caller;
-  const parts = new WeakMap<Treatment, Pick<Plan, "parts" | "hostFormat">>();
+  const parts = new WeakMap<Treatment, Pick<Plan, "parts" | "hostFormat" | "scales">>();
 
   function planOf({ linear, treatment }: LayerTreatment): Plan {
     let known = parts.get(treatment);
     if (known === undefined) {
       const host = packsOnHost(treatment);
-      const graph = host?.graph ?? treatment.graph;
+      const { graph, scales } = withScales(host?.graph ?? treatment.graph, treatment.stores ?? "");
       known = {
         parts: options.share === false ? { shared: null, rest: withPivots(graph) } : partsOf(graph, treatment.inputs),
         hostFormat: host?.format ?? null,
+        scales,
       };
       parts.set(treatment, known);
     }
@@ -165,12 +180,9 @@ export function createTreater(
       need: shared === null ? null : { input: inputOf(linearName(linear.name)), shared, inputs: treatment.inputs },
     };
   }
-  /** The weight as it was given, dense f32 [N, K]. */
-  async function original(linear: Linear): Promise<DeviceTensor> {
-    return densified(await working.given(linear));
-  }
-  async function densified(tensor: DeviceTensor): Promise<DeviceTensor> {
-    return first(await caller.call("dense", { w: tensor }));
+  /** A weight [N, K] as dense f32. */
+  async function densified(scope: Scope, tensor: DeviceTensor): Promise<DeviceTensor> {
+    return scope.own(first(await caller.call("dense", { w: tensor })));
   }
 
   async function treatOne(
@@ -182,12 +194,12 @@ export function createTreater(
     const { linear, treatment, need } = plan;
     const started = performance.now();
     const input = inputOf(linearName(linear.name));
-    const given = await original(linear);
-    const before = await working.now(linear.weight);
-    const weight = before === null ? given : await densified(before.tensor);
-    before?.release();
-    const own = weight === given ? [given] : [given, weight];
-    try {
+    return scoped(executor, async (scope) => {
+      const given = await densified(scope, await working.given(linear));
+      const weight = await scoped(executor, async (before) => {
+        const now = await working.now(linear.weight, before);
+        return now === null ? given : densified(scope, now);
+      });
       const args: { [name: string]: DeviceTensor | number } = {};
       for (const wanted of treatment.inputs) {
         switch (wanted.kind) {
@@ -213,23 +225,21 @@ export function createTreater(
             wanted satisfies never;
         }
       }
-      const taken = need === null ? null : await results.take(need, args, linear.inputs);
+      const taken = need === null ? null : await results.take(need, args, linear.inputs, scope);
       Object.assign(args, taken?.results);
-      const { tensor, format, factors } = await run(caller, plan, args);
-      own.push(tensor);
+      const { tensor, format, factors } = await run(scope, caller, plan, args);
       // before the measures, which need memory of their own
       if (need !== null) results.done(need);
       // read side by side, so that the device is waited for once
-      const [change, pivots] = await Promise.all([
+      const [change, pivots] = await allDone([
         relativeError(caller, tensor, given),
-        readPivots(caller, [...(taken?.factors ?? []), ...factors]),
+        readPivots(scope, caller, [...(taken?.factors ?? []), ...factors]),
       ]);
       refusePivots(pivots, { layer: linear.name, tokens: seen?.tokens ?? null, parameters });
-      if (!Number.isFinite(change)) throw await notFinite(linear, given);
+      if (!Number.isFinite(change)) throw await notFiniteWeight(caller, linear, given, format);
       const gram = seen?.gram(input) ?? null;
       const error = gram === null ? null : await layerError(caller, tensor, given, gram);
       const shape = [linear.outputs, linear.inputs];
-      own.pop();
       const record: WeightRecord = {
         name: linear.weight,
         format,
@@ -240,11 +250,9 @@ export function createTreater(
         layerError: error !== null && Number.isFinite(error) ? error : null,
         seconds: (working.treated.get(linear.weight)?.seconds ?? 0) + (performance.now() - started) / 1000,
       };
-      working.replace(record, tensor);
+      working.replace(record, scope.keep(tensor));
       return record;
-    } finally {
-      for (const tensor of own) executor.release(tensor);
-    }
+    });
   }
 
   return {
@@ -267,48 +275,56 @@ export function createTreater(
       return records;
     },
   };
-
-  async function notFinite(linear: Linear, given: DeviceTensor): Promise<LlamaError> {
-    if (!(await isFinite(caller, given)))
-      return new LlamaError(
-        "not-finite",
-        `The weight ${linear.weight} of the model holds values that are NaN or infinite, or too large to be squared in f32.`,
-      );
-    return new LlamaError(
-      "not-finite",
-      `The recipe gave ${linear.name} a weight that is not finite: something in it divides by zero, or takes a root or a logarithm of what has none. Where the recipe inverts a matrix, more dampening may help.`,
-    );
-  }
 }
 
-/** Runs a treatment; formats that are packed on the host only are read back dense, and encoded there. */
+/**
+ * Runs a treatment; formats that are packed on the host only are read back dense, and encoded there. The scope owns the
+ * results.
+ */
 async function run(
+  scope: Scope,
   caller: Caller,
-  { linear, treatment, parts, hostFormat }: Plan,
+  { linear, treatment, parts, hostFormat, scales }: Plan,
   args: Arguments,
 ): Promise<{ readonly tensor: DeviceTensor; readonly format: FormatSpec; readonly factors: readonly FoundFactor[] }> {
   const { executor } = caller;
   const { graph, factors: watched } = parts.rest;
   const outputs = graph.outputs.filter((output) => output.input === null);
-  const results = await caller.callGraph(graph, args, { sizes: sizesOf(linear) });
+  const results = scope.ownAll(await caller.callGraph(graph, args, { sizes: sizesOf(linear) }));
   const at = outputs.findIndex(({ name }) => name === treatment.stores);
   const stored = results[at];
   if (stored === undefined) throw new InternalError(`a treatment of ${linear.name} stores nothing`);
   const factors = foundFactors(watched, outputs, results);
+  const grid = results[outputs.findIndex(({ name }) => name === scales)];
   for (const [other, tensor] of results.entries())
-    if (other !== at && !factors.some((found) => found.tensor === tensor)) executor.release(tensor);
-  if (hostFormat === null)
-    return { tensor: stored, format: stored.format ?? { name: stored.dtype, args: {}, of: null }, factors };
+    if (other !== at && tensor !== grid && !factors.some((found) => found.tensor === tensor)) scope.release(tensor);
+  if (hostFormat === null) {
+    const tensor = grid === undefined ? stored : await fitTensor(scope, caller, stored, grid, linear.weight);
+    return { tensor, format: tensor.format ?? { name: tensor.dtype, args: {}, of: null }, factors };
+  }
 
   const dense = Float32Array.from(await executor.values(stored));
-  executor.release(stored);
+  scope.release(stored);
   const dims = [linear.outputs, linear.inputs];
   const shape = shapeOf(dims);
   const format = roomier(completeFormat(hostFormat, dense), dense.length);
-  const words = formatOfSpec(format).encode(format, shape, dense, null);
+  const words = encoded(linear, format, dense);
   if (words.length !== formatWords(format, shape)) throw new InternalError(`${format.name} has ${words.length} words`);
-  const tensor = await executor.upload({ dtype: "f32", shape: dims, format }, words, linear.weight);
+  const tensor = scope.own(await executor.upload({ dtype: "f32", shape: dims, format }, words, linear.weight));
   return { tensor, format, factors };
+}
+
+/** A weight's words in a format that is packed on the host. */
+function encoded(linear: Linear, format: FormatSpec, dense: Float32Array): Uint32Array<ArrayBuffer> {
+  try {
+    return formatOfSpec(format).encode(format, shapeOf([linear.outputs, linear.inputs]), dense, null);
+  } catch (error) {
+    if (error instanceof InternalError || !(error instanceof Error)) throw error;
+    throw new LlamaError(
+      "not-finite",
+      `The weight ${linear.weight} cannot be stored as ${printFormat(format)}: ${error.message}`,
+    );
+  }
 }
 
 /**

@@ -1,13 +1,16 @@
 /** Weights from disk to the device, a piece at a time: a model is never whole in the heap. */
 import { InternalError } from "../../compiler/diagnostic.js";
+import { mostHalf } from "../../compiler/formats/fit.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
 import { formatBytes as printBytes } from "../device/error.js";
 import type { Model, ModelTensor } from "../model/model.js";
 import { denseFormat } from "../model/packed.js";
+import { allDone } from "../run/outcomes.js";
 import type { DeviceTensor, TensorForm } from "../run/run.js";
 import type { Scope } from "../run/scope.js";
 import type { Caller } from "./call.js";
 import { LlamaError } from "./error.js";
+import { magnitudes } from "./measure.js";
 import { first } from "./results.js";
 
 /** What dense weights are kept as: as they are in the file, or converted. */
@@ -114,7 +117,10 @@ export async function loadBlock(
   const linears: Partial<Record<LinearName, DeviceTensor>> = {};
   for (const { name, weight } of block.linears)
     linears[linearName(name)] = await loadWeight(caller, model, weight, keep, scope);
-  return { ...(await loadGains(caller, model, block.name, scope)), linears: linears as Record<LinearName, DeviceTensor> };
+  return {
+    ...(await loadGains(caller, model, block.name, scope)),
+    linears: linears as Record<LinearName, DeviceTensor>,
+  };
 }
 
 /** The norms of a block. */
@@ -132,8 +138,8 @@ export async function loadGains(
 
 /**
  * A block with its packed weights decoded: for passes over so many tokens that decoding once is cheaper than in every
- * product. Where activations are f16, so are all weights then, that products may take the units made for it. The scope
- * gets what was decoded.
+ * product. Where activations are f16, so are all weights then that f16 holds, that products may take the units made for
+ * it. The scope owns what was decoded.
  */
 export async function unpackBlock(
   caller: Caller,
@@ -142,13 +148,20 @@ export async function unpackBlock(
   scope: Scope,
 ): Promise<BlockWeights> {
   const linears: Partial<Record<LinearName, DeviceTensor>> = {};
+  const names = linearNames.filter((name) => {
+    const { format } = block.linears[name];
+    return format !== null && format.name !== dtype && !(dtype === "f32" && isDense(format));
+  });
+  // asked side by side, so that the device is waited for once
+  const halves = await allDone(
+    names.map(async (name) => dtype === "f16" && (await fitsHalf(caller, block.linears[name]))),
+  );
   for (const name of linearNames) {
     const tensor = block.linears[name];
-    const { format } = tensor;
-    const asIs = format === null || format.name === dtype || (dtype === "f32" && isDense(format));
-    linears[name] = asIs
-      ? tensor
-      : scope.own(first(await caller.call(dtype === "f16" ? "dense_f16" : "dense", { w: tensor })));
+    linears[name] = tensor;
+    const at = names.indexOf(name);
+    if (at < 0 || (halves[at] === false && tensor.format?.name === "f32")) continue;
+    linears[name] = scope.own(first(await caller.call(halves[at] === true ? "dense_f16" : "dense", { w: tensor })));
   }
   return { ...block, linears: linears as Record<LinearName, DeviceTensor> };
 }
@@ -213,15 +226,20 @@ export async function* downloadPieces(caller: Caller, tensor: DeviceTensor, byte
     yield caller.executor.device.read(tensor.buffer, tensor.offset + done, Math.min(piece, bytes - done));
 }
 
-async function convert(
-  caller: Caller,
-  tensor: DeviceTensor,
-  keep: WeightDtype,
-  scope: Scope,
-): Promise<DeviceTensor> {
+async function convert(caller: Caller, tensor: DeviceTensor, keep: WeightDtype, scope: Scope): Promise<DeviceTensor> {
   if (keep === "stored" || tensor.format === null || !isDense(tensor.format) || tensor.format.name === keep)
     return tensor;
+  if (keep === "f16" && !(await fitsHalf(caller, tensor))) return tensor;
   const converted = scope.own(first(await caller.call(keep === "f32" ? "dense" : "dense_f16", { w: tensor })));
   scope.release(tensor);
   return converted;
+}
+
+/**
+ * Whether a weight may be held in f16: none of its values is beyond f16, nor are all of them so small that most would be
+ * subnormal there, which have fewer digits and which a device may read as zero.
+ */
+async function fitsHalf(caller: Caller, tensor: DeviceTensor): Promise<boolean> {
+  const { most } = await magnitudes(caller, tensor);
+  return most === 0 || (most >= 2 ** -8 && most <= mostHalf);
 }

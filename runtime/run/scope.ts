@@ -107,10 +107,7 @@ export function openScope(executor: Pick<Executor, "release">): OpenScope {
 }
 
 /** Does work in a scope of its own: at its end, good or bad, what the scope still owns is given back. */
-export async function scoped<T>(
-  executor: Pick<Executor, "release">,
-  work: (scope: Scope) => Promise<T>,
-): Promise<T> {
+export async function scoped<T>(executor: Pick<Executor, "release">, work: (scope: Scope) => Promise<T>): Promise<T> {
   return ending(executor, work, true);
 }
 
