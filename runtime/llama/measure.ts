@@ -30,16 +30,33 @@ export async function layerError(
   return quotient(caller, "output_error", { w: now, original: given, h: gram });
 }
 
-/** The range of the magnitudes of a tensor's elements, however they are stored. NaN may be left out. */
+/** The largest magnitude of a tensor's elements, however they are stored. NaN may be left out. */
+export async function largest(caller: Caller, tensor: DeviceTensor): Promise<number> {
+  return extreme(caller, "largest_magnitude", tensor, Math.max);
+}
+
+/** The range of the magnitudes of a tensor's elements. */
 export async function magnitudes(caller: Caller, tensor: DeviceTensor): Promise<ScaleRange> {
-  const { executor } = caller;
-  return scoped(executor, async (scope) => {
-    const results = many(scope.ownAll(await caller.call("magnitudes", { w: asMatrix(tensor) })), 2);
-    const [low, high] = await allDone([executor.values(results[0]), executor.values(results[1])]);
-    const range = { least: Infinity, most: 0 };
-    for (const value of low) range.least = Math.min(range.least, value);
-    for (const value of high) range.most = Math.max(range.most, value);
-    return range;
+  const [least, most] = await allDone([
+    extreme(caller, "smallest_magnitude", tensor, Math.min),
+    largest(caller, tensor),
+  ]);
+  return { least, most };
+}
+
+/** The extreme of those of a tensor's rows. */
+async function extreme(
+  caller: Caller,
+  name: "largest_magnitude" | "smallest_magnitude",
+  tensor: DeviceTensor,
+  of: (a: number, b: number) => number,
+): Promise<number> {
+  return scoped(caller.executor, async (scope) => {
+    const rows = scope.own(first(await caller.call(name, { w: asMatrix(tensor) })));
+    const values = await caller.executor.values(rows);
+    let found = values[0] ?? 0;
+    for (const value of values) found = of(found, value);
+    return found;
   });
 }
 
