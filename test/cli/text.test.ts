@@ -1,8 +1,10 @@
+import { readFile, symlink } from "node:fs/promises";
+import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { doubledStart, readTokens } from "../../runtime/cli/text.js";
 import { readTokenizer } from "../../runtime/model/tokenizer/tokenizer.js";
-import { classics, temporaryFolder } from "./support.js";
+import { classics, espalier, temporaryFolder } from "./support.js";
 
 const test = suite("cli/text");
 const tokenizer = await readTokenizer(classics, { vocabSize: 2048, bosToken: 0, eosTokens: [1] });
@@ -24,6 +26,33 @@ test("a text that writes out the token that is put before it is warned of once",
   assert.match(doubledStart(tokenizer, prompt.subarray(1)) ?? "", /another `<\|begin_of_text\|>` is put before it/);
   assert.is(doubledStart(tokenizer, tokenizer.encode("said he", { prefix: false })), null);
   assert.is(doubledStart({ ...tokenizer, bos: null }, prompt), null);
+});
+
+/** A folder with the small model, files of it changed; its weights are linked. */
+async function changedModel(changes: Readonly<Record<string, string>>): Promise<ReturnType<typeof temporaryFolder>> {
+  const folder = temporaryFolder();
+  for (const name of ["config.json", "tokenizer.json", "tokenizer_config.json"])
+    folder.write(name, changes[name] ?? (await readFile(join(classics, name), "utf8")));
+  await symlink(join(classics, "model.safetensors"), join(folder.path, "model.safetensors"));
+  return folder;
+}
+
+test("what the files of a model contradict each other in is a warning on stderr, with --json, too", async () => {
+  const config = JSON.parse(await readFile(join(classics, "config.json"), "utf8")) as object;
+  const { path, remove } = await changedModel({ "config.json": JSON.stringify({ ...config, rope_theta: 500000 }) });
+  const { stdout, stderr, code } = await espalier("eval", "--model", path, "--text", join(path, "none"), "--json");
+  assert.is(code, 1);
+  assert.match(stderr, /^warning: `rope_parameters.rope_theta` = 10000 is taken, and not `rope_theta` = 500000$/m);
+  assert.equal(Object.keys(JSON.parse(stdout) as object), ["error"]);
+  remove();
+});
+
+test("a tokenizer that is cut off ends a compress that reads no text before anything is computed", async () => {
+  const { path, remove } = await changedModel({ "tokenizer.json": `{"version": "1.0", "model": {"vocab": {` });
+  const { stderr, code } = await espalier("compress", "int4", "--model", path, "--out", join(path, "..", "never"));
+  assert.is(code, 1);
+  assert.match(stderr, /error\[M104\]: .*tokenizer\.json` is not valid JSON/);
+  remove();
 });
 
 test.run();
