@@ -69,23 +69,23 @@ function asMatrix(tensor: DeviceTensor): DeviceTensor {
 export async function isFinite(caller: Caller, tensor: DeviceTensor): Promise<boolean> {
   return scoped(caller.executor, async (scope) => {
     const found = scope.own(first(await caller.call("not_finite", { w: asMatrix(tensor) })));
-    return sumOf(await caller.executor.values(found)) === 0;
+    return (await sumOf(caller, found)) === 0;
   });
 }
 
 /** The square root of the quotient of the sums of what a function gives. */
 async function quotient(caller: Caller, name: string, args: Arguments): Promise<number> {
-  const { executor } = caller;
-  return scoped(executor, async (scope) => {
+  return scoped(caller.executor, async (scope) => {
     const [change, whole] = many(scope.ownAll(await caller.call(name, args)), 2);
-    const [difference, size] = [sumOf(await executor.values(change)), sumOf(await executor.values(whole))];
+    const [difference, size] = [await sumOf(caller, change), await sumOf(caller, whole)];
     // a product of rounded sums may come out a little below zero where nothing has changed
     return size === 0 ? (difference > 0 ? Infinity : 0) : Math.sqrt(Math.max(0, difference) / size);
   });
 }
 
-function sumOf(values: Iterable<number>): number {
+/** The sum of a tensor's values. */
+export async function sumOf(caller: Caller, tensor: DeviceTensor): Promise<number> {
   let sum = 0;
-  for (const value of values) sum += value;
+  for (const value of await caller.executor.values(tensor)) sum += value;
   return sum;
 }

@@ -9,6 +9,7 @@ import {
   printFormat,
   shapeOf,
 } from "../../compiler/formats/registry.js";
+import { withFinite } from "../../compiler/graph/passes/finite.js";
 import { withPivots } from "../../compiler/graph/passes/pivots.js";
 import { withScales } from "../../compiler/graph/scales.js";
 import type { SymbolicGraph } from "../../compiler/graph/graph.js";
@@ -26,7 +27,7 @@ import type { Arguments, Caller } from "./call.js";
 import { LlamaError } from "./error.js";
 import type { WeightRecord } from "./manifest.js";
 import { isSelected, matchesName, treatmentOf } from "./names.js";
-import { layerError, relativeError } from "./measure.js";
+import { layerError, relativeError, sumOf } from "./measure.js";
 import { notFiniteWeight } from "./not-finite.js";
 import { foundFactors, readPivots, refusePivots, type FoundFactor } from "./pivots.js";
 import { first } from "./results.js";
@@ -147,6 +148,8 @@ interface Plan extends LayerTreatment {
   readonly hostFormat: FormatSpec | null;
   /** The result that gives the scales of a packed weight; null where it has none. */
   readonly scales: string | null;
+  /** The result that counts values that are not finite and are lost in codes; null where none are. */
+  readonly notFinite: string | null;
   readonly need: Need | null;
 }
 
@@ -158,17 +161,20 @@ export function createTreater(
   options: TreaterOptions = {},
 ): Treater {
   const { executor } = caller;
-  const parts = new WeakMap<Treatment, Pick<Plan, "parts" | "hostFormat" | "scales">>();
+  const parts = new WeakMap<Treatment, Pick<Plan, "parts" | "hostFormat" | "scales" | "notFinite">>();
 
   function planOf({ linear, treatment }: LayerTreatment): Plan {
     let known = parts.get(treatment);
     if (known === undefined) {
       const host = packsOnHost(treatment);
-      const { graph, scales } = withScales(host?.graph ?? treatment.graph, treatment.stores ?? "");
+      const stores = treatment.stores ?? "";
+      const watched = withFinite(host?.graph ?? treatment.graph, stores);
+      const { graph, scales } = withScales(watched.graph, stores);
       known = {
         parts: options.share === false ? { shared: null, rest: withPivots(graph) } : partsOf(graph, treatment.inputs),
         hostFormat: host?.format ?? null,
         scales,
+        notFinite: watched.notFinite,
       };
       parts.set(treatment, known);
     }
@@ -227,16 +233,17 @@ export function createTreater(
       }
       const taken = need === null ? null : await results.take(need, args, linear.inputs, scope);
       Object.assign(args, taken?.results);
-      const { tensor, format, factors } = await run(scope, caller, plan, args);
+      const { tensor, format, factors, notFinite } = await run(scope, caller, plan, args);
       // before the measures, which need memory of their own
       if (need !== null) results.done(need);
       // read side by side, so that the device is waited for once
-      const [change, pivots] = await allDone([
+      const [change, pivots, lost] = await allDone([
         relativeError(caller, tensor, given),
         readPivots(scope, caller, [...(taken?.factors ?? []), ...factors]),
+        notFinite === null ? Promise.resolve(0) : sumOf(caller, notFinite),
       ]);
       refusePivots(pivots, { layer: linear.name, tokens: seen?.tokens ?? null, parameters });
-      if (!Number.isFinite(change)) throw await notFiniteWeight(caller, linear, given, format);
+      if (lost > 0 || !Number.isFinite(change)) throw await notFiniteWeight(caller, linear, given, format);
       const gram = seen?.gram(input) ?? null;
       const error = gram === null ? null : await layerError(caller, tensor, given, gram);
       const shape = [linear.outputs, linear.inputs];
@@ -284,9 +291,14 @@ export function createTreater(
 async function run(
   scope: Scope,
   caller: Caller,
-  { linear, treatment, parts, hostFormat, scales }: Plan,
+  { linear, treatment, parts, hostFormat, scales, notFinite }: Plan,
   args: Arguments,
-): Promise<{ readonly tensor: DeviceTensor; readonly format: FormatSpec; readonly factors: readonly FoundFactor[] }> {
+): Promise<{
+  readonly tensor: DeviceTensor;
+  readonly format: FormatSpec;
+  readonly factors: readonly FoundFactor[];
+  readonly notFinite: DeviceTensor | null;
+}> {
   const { executor } = caller;
   const { graph, factors: watched } = parts.rest;
   const outputs = graph.outputs.filter((output) => output.input === null);
@@ -295,12 +307,15 @@ async function run(
   const stored = results[at];
   if (stored === undefined) throw new InternalError(`a treatment of ${linear.name} stores nothing`);
   const factors = foundFactors(watched, outputs, results);
-  const grid = results[outputs.findIndex(({ name }) => name === scales)];
-  for (const [other, tensor] of results.entries())
-    if (other !== at && tensor !== grid && !factors.some((found) => found.tensor === tensor)) scope.release(tensor);
+  const resultOf = (wanted: string | null): DeviceTensor | undefined =>
+    results[outputs.findIndex(({ name }) => name === wanted)];
+  const [grid, counted] = [resultOf(scales), resultOf(notFinite)];
+  const kept = new Set([stored, grid, counted, ...factors.map(({ tensor }) => tensor)]);
+  for (const tensor of results) if (!kept.has(tensor)) scope.release(tensor);
   if (hostFormat === null) {
     const tensor = grid === undefined ? stored : await fitTensor(scope, caller, stored, grid, linear.weight);
-    return { tensor, format: tensor.format ?? { name: tensor.dtype, args: {}, of: null }, factors };
+    const format = tensor.format ?? { name: tensor.dtype, args: {}, of: null };
+    return { tensor, format, factors, notFinite: counted ?? null };
   }
 
   const dense = Float32Array.from(await executor.values(stored));
@@ -311,7 +326,7 @@ async function run(
   const words = encoded(linear, format, dense);
   if (words.length !== formatWords(format, shape)) throw new InternalError(`${format.name} has ${words.length} words`);
   const tensor = scope.own(await executor.upload({ dtype: "f32", shape: dims, format }, words, linear.weight));
-  return { tensor, format, factors };
+  return { tensor, format, factors, notFinite: null };
 }
 
 /** A weight's words in a format that is packed on the host. */
