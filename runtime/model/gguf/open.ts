@@ -36,9 +36,12 @@ export async function openGguf(path: string): Promise<ModelParts> {
     const generation = parseGeneration(path, generationFile, config);
     const { weights, packed } = weightsOf(file, config);
     const { vocabSize, bosToken, eosTokens } = config;
+    let known: (TokenizerFiles & { readonly tokenizer: Tokenizer }) | null = null;
     const made = (): TokenizerFiles & { readonly tokenizer: Tokenizer } => {
+      if (known !== null) return known;
       const { json, settings } = tokenizerOf(file);
-      return { json, settings, tokenizer: makeTokenizer(path, json, settings, { vocabSize, bosToken, eosTokens }) };
+      const tokenizer = makeTokenizer(path, json, settings, { vocabSize, bosToken, eosTokens });
+      return (known = { json, settings, tokenizer });
     };
     return {
       path,

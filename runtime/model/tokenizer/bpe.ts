@@ -73,9 +73,8 @@ function parseMerges(fields: Fields, vocabulary: Vocabulary, prefix: string): Re
     if (typeof left !== "string" || typeof right !== "string" || rest.length > 0)
       fields.problem(`merges[${rank}]`, "two tokens", merge);
     else {
-      const [first, second, id] = [left, right, left + right.slice(prefix.length)].map((token) =>
-        vocabulary.get(token),
-      );
+      const [first, second] = [vocabulary.get(left), vocabulary.get(right)];
+      const id = vocabulary.get(left + right.slice(prefix.length));
       if (first !== undefined && second !== undefined && id !== undefined)
         merges.set(pairKey(first, second), { rank, id });
       else

@@ -7,7 +7,7 @@ import { decodingSink, parseDecoder, type Decoder } from "./decoder.js";
 import { encodePiece, parseModel, type TokenModel } from "./model.js";
 import { keepsStart, makesBytes, normalize, parseNormalizer, type Normalizer } from "./normalizer.js";
 import { parsePostProcessor, type Frame } from "./post-processor.js";
-import { isId, parseVocabulary } from "./vocabulary.js";
+import { isId, mostIds } from "./vocabulary.js";
 import { looksForStart, parsePreTokenizer, preTokenize, type PreTokenizer } from "./pre-tokenizer.js";
 
 /** Text to token ids and back. */
@@ -250,8 +250,12 @@ function vocabularyIds(path: string, json: JsonObject): ReadonlySet<number> {
   const model = fields.nested("model");
   if (model === null && fields.problems.length === 0) fields.problem("model", "an object", json["model"]);
   const vocabulary = model?.raw("vocab");
+  if (model !== null && !Array.isArray(vocabulary) && !isObject(vocabulary))
+    model.problem("vocab", "an object of ids by token", vocabulary);
   const ids = new Set<number>(Array.isArray(vocabulary) ? vocabulary.keys() : []);
-  if (!Array.isArray(vocabulary) && model !== null) for (const id of parseVocabulary(model).values()) ids.add(id);
+  for (const id of isObject(vocabulary) ? Object.values(vocabulary) : [])
+    if (isId(id)) ids.add(id);
+    else model?.problem("vocab", `an object of ids from 0 to ${mostIds - 1}`, id);
   for (const token of fields.list("added_tokens")) {
     const id = token.raw("id");
     if (isId(id)) ids.add(id);

@@ -189,7 +189,8 @@ def cases():
                     "decoder": metaspace(prepend_scheme=scheme, split=splits),
                     "added_tokens": [added(len(MODELS[name]["vocab"]), "<s>", special=True)],
                 }
-    yield "Metaspace of old files", "marked", {"pre_tokenizer": typed("Metaspace", replacement="▁", add_prefix_space=True, str_rep="▁")}
+    old = typed("Metaspace", replacement="▁", add_prefix_space=True, str_rep="▁")
+    yield "Metaspace of old files", "marked", {"pre_tokenizer": old, "decoder": old}
     yield "Metaspace by another character", "plain", {"pre_tokenizer": metaspace(replacement="_")}
     for space in [False, True]:
         for regex in [False, True]:
