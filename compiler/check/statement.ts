@@ -1,28 +1,18 @@
-import { InternalError, type Span } from "../diagnostic.js";
-import type { IndexId, Range, Scalar, ValueId } from "../graph/graph.js";
+import { InternalError } from "../diagnostic.js";
+import type { Scalar, ValueId } from "../graph/graph.js";
 import { scalarNodes } from "../graph/scalar.js";
-import type { DtypeRef } from "../types/dtype.js";
+import type { Ident, Statement } from "../syntax/ast.js";
 import { printSize, sizeValue } from "../types/size.js";
-import type { Expr, Ident, RangeExpr, Statement, UpdateStatement } from "../syntax/ast.js";
-import { addEqn, addMap, newAxis, newIndex, sizeScalar, typeOf, valueOf, type Builder } from "./builder.js";
-import { checkElement, checkIndex, compileTimeSize, convert, elementSize, notASize, settle } from "./element.js";
-import { fail, placeIn, printType, type Frame, type Place } from "./frame.js";
-import { inferRange, type Axis } from "./free-index.js";
-import { namesIn } from "./names.js";
+import { type Builder, typeOf, valueOf } from "./builder.js";
+import { checkDefinition } from "./definition.js";
+import { compileTimeSize } from "./element.js";
+import { settle } from "./conversion.js";
+import { fail, type Frame, type Place, placeIn, printType } from "./frame.js";
 import { checkScan } from "./scan.js";
-import { bind, nest, peek, visibleNames, type Binding, type Scope } from "./scope.js";
-import { suggestion } from "./suggestion.js";
+import { bind, type Binding, nest, type Scope } from "./scope.js";
 import { warnUnused } from "./unused.js";
-import { addTop, axisOf, checkTensor, checkWhole, materialize } from "./whole.js";
-
-/** A definition by index notation, `y[t, n] = e for t in 0 .. T`. */
-export interface Definition {
-  readonly name: Ident;
-  readonly indices: readonly Ident[];
-  readonly value: Expr;
-  readonly ranges: readonly RangeExpr[];
-  readonly span: Span;
-}
+import { checkUpdate } from "./update.js";
+import { checkTensor, checkWhole, materialize } from "./whole.js";
 
 /** `let`: binds the names in the scope; those of a statement with an error are bound as unknown. */
 export function checkLet(statement: Extract<Statement, { kind: "let" }>, frame: Frame, scope: Scope): void {
@@ -126,7 +116,7 @@ function checkVar(statement: Extract<Statement, { kind: "var" }>, frame: Frame, 
   );
 }
 
-function declare(name: Ident, binding: Binding, frame: Frame, scope: Scope, warn = true): void {
+export function declare(name: Ident, binding: Binding, frame: Frame, scope: Scope, warn = true): void {
   const known = scope.entries.get(name.name);
   if (known !== undefined && known.span !== null) {
     fail(frame, "E203", `\`${name.name}\` is declared twice`, name.span, "declared again", {
@@ -139,239 +129,6 @@ function declare(name: Ident, binding: Binding, frame: Frame, scope: Scope, warn
 
 function rename(builder: Builder, value: ValueId, name: string): void {
   builder.values[value] = { ...valueOf(builder, value), name };
-}
-
-/**
- * Checks a definition by index notation; the tensor, or null where it is wrong. `dtype`: what a literal alone becomes.
- */
-export function checkDefinition(
-  definition: Definition,
-  frame: Frame,
-  outer: Scope,
-  dtype: DtypeRef | null,
-): ValueId | null {
-  const scope = nest(outer);
-  const place = placeIn(frame, scope);
-  const known = new Map<string, Range | null>();
-  for (const range of definition.ranges) {
-    if (definition.indices.some((index) => index.name === range.index.name))
-      known.set(range.index.name, explicitAxis(range, place));
-    else
-      fail(
-        frame,
-        "E417",
-        `\`${range.index.name}\` is not an index of \`${definition.name.name}\``,
-        range.index.span,
-        "no such index",
-        {
-          help: suggestion(
-            range.index.name,
-            definition.indices.map((index) => index.name),
-            "its indices are",
-          ),
-        },
-      );
-  }
-  for (const [at, index] of definition.indices.entries()) {
-    if (definition.indices.findIndex((other) => other.name === index.name) < at)
-      fail(frame, "E203", `the index \`${index.name}\` is used twice`, index.span, "used again", {
-        help: "for a diagonal, give the second another name",
-      });
-  }
-  const inferred = definition.indices.map((index) => {
-    const given = known.get(index.name);
-    if (given !== undefined) return given;
-    const size = inferRange(index, [definition.value], place, [], definition.indices);
-    return size === null ? null : newAxis(frame.builder, index.name, size);
-  });
-  for (const [at, index] of definition.indices.entries()) {
-    const range = inferred[at] ?? null;
-    bind(scope, index.name, range === null ? { kind: "unknown" } : { kind: "index", range });
-  }
-  const axes = inferred.filter((range) => range !== null);
-  const complete = axes.length === definition.indices.length;
-  if (definition.value.kind === "top") return checkTopDefinition(definition, definition.value, axes, complete, place);
-  const element = checkElement(definition.value, place);
-  if (element === null || !complete) return null;
-  const settled = settle(element, element.kind === "number" ? dtype : null, definition.value.span, place);
-  return settled === null
-    ? null
-    : addMap(frame.builder, definition.name.name, definition.span, settled.dtype, axes, settled.scalar);
-}
-
-function checkTopDefinition(
-  definition: Definition,
-  top: Extract<Expr, { kind: "top" }>,
-  axes: readonly Range[],
-  complete: boolean,
-  place: Place,
-): ValueId | null {
-  const { frame } = place;
-  const element = checkElement(top.score, place);
-  const settled =
-    element === null ? null : settle(element, element.kind === "number" ? "f32" : null, top.score.span, place);
-  if (settled === null || !complete) return null;
-  const named = definition.indices.findIndex((index) => index.name === top.axis.name);
-  const score = addMap(frame.builder, "score", top.score.span, settled.dtype, axes, settled.scalar);
-  const axis = named >= 0 ? named : axisOf(top.axis, typeOf(frame.builder, score).shape, place);
-  return axis === null ? null : addTop(definition.name.name, score, axis, top, place);
-}
-
-/** The range of an index of a definition, which starts at 0. */
-function explicitAxis(range: RangeExpr, place: Place): Range | null {
-  if (range.low === null || range.high === null) return null;
-  const low = compileTimeSize(range.low, place);
-  const high = compileTimeSize(range.high, place);
-  if (low === null || high === null) return null;
-  if (sizeValue(low) !== 0)
-    return fail(
-      place.frame,
-      "E417",
-      `an index of a definition starts at 0, and \`${range.index.name}\` starts at ${printSize(low)}`,
-      range.low.span,
-      "not 0",
-      { help: `let it run from 0 and add: \`x[${range.index.name} + ${printSize(low)}]\`` },
-    );
-  return newAxis(place.frame.builder, range.index.name, high);
-}
-
-/** `w[n, j] -= e for j in a .. b`: binds the `var` anew. */
-function checkUpdate(statement: UpdateStatement, frame: Frame, outer: Scope): void {
-  const { builder } = frame;
-  const entry = peek(outer, statement.name.name);
-  const binding = entry?.binding ?? null;
-  if (entry === null || binding === null)
-    return void fail(
-      frame,
-      "E201",
-      `there is no \`${statement.name.name}\` here`,
-      statement.name.span,
-      "not declared",
-      { help: suggestion(statement.name.name, visibleNames(outer), "the names here are") },
-    );
-  if (binding.kind === "unknown") return;
-  if (binding.kind !== "tensor" || !binding.mutable) {
-    const labels = entry.span === null ? [] : [{ span: entry.span, message: "declared here without `var`" }];
-    return void fail(
-      frame,
-      "E307",
-      `\`${statement.name.name}\` cannot be updated: it is not a \`var\``,
-      statement.name.span,
-      "not a `var`",
-      { labels, help: `declare it: \`var ${statement.name.name} = ...\`` },
-    );
-  }
-  const base = binding.value;
-  const type = typeOf(builder, base);
-  if (statement.at.length !== type.shape.length)
-    return void fail(
-      frame,
-      "E303",
-      `\`${statement.name.name}\` has ${type.shape.length} ${type.shape.length === 1 ? "axis" : "axes"}, and is indexed with ${statement.at.length}`,
-      statement.name.span,
-      `expected ${type.shape.length}, found ${statement.at.length}`,
-    );
-  const scope = nest(outer);
-  const place = placeIn(frame, scope);
-  const ranges = updateRanges(
-    statement,
-    type.shape.map((size, axis) => ({ size, span: statement.at[axis]?.span ?? statement.span })),
-    place,
-  );
-  const at: (Scalar | null)[] = statement.at.map((index) => checkIndex(index, place));
-  const element = checkElement(statement.value, place);
-  if (element === null || ranges === null || at.includes(null)) return;
-  const value = convert(element, type.dtype, statement.value.span, place);
-  if (value === null) return;
-  if (statement.op !== "=" && type.dtype === "bool")
-    return void fail(frame, "E304", "a mask cannot be added to", statement.span, "on bool", {
-      help: "use `=` with `or` and `and`",
-    });
-  const used = new Set(statement.at.flatMap(namesIn).map((index) => index.name));
-  const lost = ranges.find((range) => !used.has(range.name));
-  if (statement.op === "=" && lost !== undefined)
-    return void fail(
-      frame,
-      "E418",
-      `several elements are written to one place: the index \`${lost.name}\` is not on the left`,
-      statement.span,
-      `one for each ${lost.name}`,
-      { help: `sum over it, \`sum[${lost.name}] ...\`, or add with \`+=\`` },
-    );
-  const body: Scalar = statement.op === "-=" ? { kind: "unary", op: "negate", a: value, dtype: type.dtype } : value;
-  const indices = at.filter((scalar) => scalar !== null);
-  const out = addEqn(builder, statement.name.name, statement.span, { ...type, pattern: { kind: "full" } }, (id) => ({
-    kind: "update",
-    out: id,
-    base,
-    indices: ranges,
-    at: indices,
-    body,
-    op: statement.op === "=" ? "set" : "add",
-  }));
-  entry.binding = { kind: "tensor", value: out, mutable: true };
-}
-
-/** The indices of an update: names on the left that nothing else binds, and those that are given a range. */
-function updateRanges(statement: UpdateStatement, axes: readonly Axis[], place: Place): readonly Range[] | null {
-  const { frame, scope } = place;
-  const ranges: Range[] = [];
-  let failed = false;
-  const add = (index: Ident, range: Range | null): void => {
-    bind(scope, index.name, range === null ? { kind: "unknown" } : { kind: "index", range });
-    if (range === null) failed = true;
-    else ranges.push(range);
-  };
-  const explicit = new Set(statement.ranges.map((range) => range.index.name));
-  const free = new Map<string, Ident>();
-  for (const expr of statement.at)
-    for (const index of namesIn(expr))
-      if (!explicit.has(index.name) && peek(scope, index.name) === null && !free.has(index.name))
-        free.set(index.name, index);
-  const inferred = [...free.values()].map((index) => {
-    const own = statement.at
-      .flatMap((at, axis) => (at.kind === "name" && at.name === index.name ? [axes[axis]] : []))
-      .filter((axis) => axis !== undefined);
-    return {
-      index,
-      size: inferRange(index, [statement.value], place, own, [
-        ...free.values(),
-        ...statement.ranges.map((range) => range.index),
-      ]),
-    };
-  });
-  for (const range of statement.ranges) add(range.index, rangeOf(range, place));
-  for (const { index, size } of inferred) add(index, size === null ? null : newAxis(frame.builder, index.name, size));
-  // in the order of the left side, as it is read
-  const order = statement.at.flatMap(namesIn).map((index) => index.name);
-  const position = (range: Range): number => (order.includes(range.name) ? order.indexOf(range.name) : order.length);
-  return failed ? null : [...ranges].sort((a, b) => position(a) - position(b));
-}
-
-function rangeOf(range: RangeExpr, place: Place): Range | null {
-  if (range.low === null || range.high === null) return null;
-  const low = updateBound(range.low, place);
-  const high = updateBound(range.high, place);
-  return low === null || high === null ? null : newIndex(place.frame.builder, range.index.name, low, high);
-}
-
-/** A bound of an update's index: a size, or in a `scan` what is computed of sizes and the step. */
-function updateBound(expr: Expr, place: Place): Scalar | null {
-  const element = checkElement(expr, place);
-  if (element === null) return null;
-  const size = elementSize(element);
-  if (size !== null) return sizeScalar(size);
-  const { steps } = place.frame.builder;
-  if (element.kind === "scalar" && element.dtype === "i32" && steps.size > 0 && isStepScalar(element.scalar, steps))
-    return element.scalar;
-  return notASize(element, expr, place);
-}
-
-function isStepScalar(scalar: Scalar, steps: ReadonlyMap<IndexId, ValueId>): boolean {
-  if (scalar.kind === "binary") return isStepScalar(scalar.a, steps) && isStepScalar(scalar.b, steps);
-  if (scalar.kind === "select")
-    return [scalar.condition, scalar.then, scalar.otherwise].every((part) => isStepScalar(part, steps));
-  return scalar.kind === "constant" || scalar.kind === "size" || (scalar.kind === "index" && steps.has(scalar.index));
 }
 
 /** The most steps that a `for` is unrolled to. */
