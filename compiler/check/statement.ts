@@ -116,7 +116,7 @@ function checkVar(statement: Extract<Statement, { kind: "var" }>, frame: Frame, 
   );
 }
 
-export function declare(name: Ident, binding: Binding, frame: Frame, scope: Scope, warn = true): void {
+function declare(name: Ident, binding: Binding, frame: Frame, scope: Scope, warn = true): void {
   const known = scope.entries.get(name.name);
   if (known !== undefined && known.span !== null) {
     fail(frame, "E203", `\`${name.name}\` is declared twice`, name.span, "declared again", {
