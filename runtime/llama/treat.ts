@@ -19,13 +19,15 @@ import { constantSize, sizeValue, substituteSize, type Size } from "../../compil
 import type { FormatSpec, SymbolicFormat } from "../../compiler/types/type.js";
 import type { Linear, Model } from "../model/model.js";
 import type { StoredPattern } from "../model/packed.js";
+import { allDone } from "../run/outcomes.js";
 import type { DeviceTensor } from "../run/run.js";
+import { scoped, type Scope } from "../run/scope.js";
 import { inputOf, type LinearInput, type Statistics } from "./calibrate.js";
 import type { Arguments, Caller } from "./call.js";
 import { LlamaError } from "./error.js";
 import type { WeightRecord } from "./manifest.js";
 import { isSelected, matchesName, treatmentOf } from "./names.js";
-import { layerError, relativeError, takeSum } from "./measure.js";
+import { layerError, relativeError, sumOf } from "./measure.js";
 import { notFiniteWeight } from "./not-finite.js";
 import { foundFactors, readPivots, refusePivots, type FoundFactor } from "./pivots.js";
 import { first } from "./results.js";
@@ -184,12 +186,9 @@ export function createTreater(
       need: shared === null ? null : { input: inputOf(linearName(linear.name)), shared, inputs: treatment.inputs },
     };
   }
-  /** The weight as it was given, dense f32 [N, K]. */
-  async function original(linear: Linear): Promise<DeviceTensor> {
-    return densified(await working.given(linear));
-  }
-  async function densified(tensor: DeviceTensor): Promise<DeviceTensor> {
-    return first(await caller.call("dense", { w: tensor }));
+  /** A weight [N, K] as dense f32. */
+  async function densified(scope: Scope, tensor: DeviceTensor): Promise<DeviceTensor> {
+    return scope.own(first(await caller.call("dense", { w: tensor })));
   }
 
   async function treatOne(
@@ -201,12 +200,12 @@ export function createTreater(
     const { linear, treatment, need } = plan;
     const started = performance.now();
     const input = inputOf(linearName(linear.name));
-    const given = await original(linear);
-    const before = await working.now(linear.weight);
-    const weight = before === null ? given : await densified(before.tensor);
-    before?.release();
-    const own = weight === given ? [given] : [given, weight];
-    try {
+    return scoped(executor, async (scope) => {
+      const given = await densified(scope, await working.given(linear));
+      const weight = await scoped(executor, async (before) => {
+        const now = await working.now(linear.weight, before);
+        return now === null ? given : densified(scope, now);
+      });
       const args: { [name: string]: DeviceTensor | number } = {};
       for (const wanted of treatment.inputs) {
         switch (wanted.kind) {
@@ -232,24 +231,22 @@ export function createTreater(
             wanted satisfies never;
         }
       }
-      const taken = need === null ? null : await results.take(need, args, linear.inputs);
+      const taken = need === null ? null : await results.take(need, args, linear.inputs, scope);
       Object.assign(args, taken?.results);
-      const { tensor, format, factors, notFinite } = await run(caller, plan, args);
-      own.push(tensor);
+      const { tensor, format, factors, notFinite } = await run(scope, caller, plan, args);
       // before the measures, which need memory of their own
       if (need !== null) results.done(need);
       // read side by side, so that the device is waited for once
-      const [change, pivots, lost] = await Promise.all([
+      const [change, pivots, lost] = await allDone([
         relativeError(caller, tensor, given),
-        readPivots(caller, [...(taken?.factors ?? []), ...factors]),
-        notFinite === null ? 0 : takeSum(caller, notFinite),
+        readPivots(scope, caller, [...(taken?.factors ?? []), ...factors]),
+        notFinite === null ? Promise.resolve(0) : sumOf(caller, notFinite),
       ]);
       refusePivots(pivots, { layer: linear.name, tokens: seen?.tokens ?? null, parameters });
       if (lost > 0 || !Number.isFinite(change)) throw await notFiniteWeight(caller, linear, given, format);
       const gram = seen?.gram(input) ?? null;
       const error = gram === null ? null : await layerError(caller, tensor, given, gram);
       const shape = [linear.outputs, linear.inputs];
-      own.pop();
       const record: WeightRecord = {
         name: linear.weight,
         format,
@@ -260,11 +257,9 @@ export function createTreater(
         layerError: error !== null && Number.isFinite(error) ? error : null,
         seconds: (working.treated.get(linear.weight)?.seconds ?? 0) + (performance.now() - started) / 1000,
       };
-      working.replace(record, tensor);
+      working.replace(record, scope.keep(tensor));
       return record;
-    } finally {
-      for (const tensor of own) executor.release(tensor);
-    }
+    });
   }
 
   return {
@@ -289,8 +284,12 @@ export function createTreater(
   };
 }
 
-/** Runs a treatment; formats that are packed on the host only are read back dense, and encoded there. */
+/**
+ * Runs a treatment; formats that are packed on the host only are read back dense, and encoded there. The scope owns the
+ * results.
+ */
 async function run(
+  scope: Scope,
   caller: Caller,
   { linear, treatment, parts, hostFormat, scales, notFinite }: Plan,
   args: Arguments,
@@ -303,7 +302,7 @@ async function run(
   const { executor } = caller;
   const { graph, factors: watched } = parts.rest;
   const outputs = graph.outputs.filter((output) => output.input === null);
-  const results = await caller.callGraph(graph, args, { sizes: sizesOf(linear) });
+  const results = scope.ownAll(await caller.callGraph(graph, args, { sizes: sizesOf(linear) }));
   const at = outputs.findIndex(({ name }) => name === treatment.stores);
   const stored = results[at];
   if (stored === undefined) throw new InternalError(`a treatment of ${linear.name} stores nothing`);
@@ -312,21 +311,21 @@ async function run(
     results[outputs.findIndex(({ name }) => name === wanted)];
   const [grid, counted] = [resultOf(scales), resultOf(notFinite)];
   const kept = new Set([stored, grid, counted, ...factors.map(({ tensor }) => tensor)]);
-  for (const tensor of results) if (!kept.has(tensor)) executor.release(tensor);
+  for (const tensor of results) if (!kept.has(tensor)) scope.release(tensor);
   if (hostFormat === null) {
-    const tensor = grid === undefined ? stored : await fitTensor(caller, stored, grid, linear.weight);
+    const tensor = grid === undefined ? stored : await fitTensor(scope, caller, stored, grid, linear.weight);
     const format = tensor.format ?? { name: tensor.dtype, args: {}, of: null };
     return { tensor, format, factors, notFinite: counted ?? null };
   }
 
   const dense = Float32Array.from(await executor.values(stored));
-  executor.release(stored);
+  scope.release(stored);
   const dims = [linear.outputs, linear.inputs];
   const shape = shapeOf(dims);
   const format = roomier(completeFormat(hostFormat, dense), dense.length);
   const words = encoded(linear, format, dense);
   if (words.length !== formatWords(format, shape)) throw new InternalError(`${format.name} has ${words.length} words`);
-  const tensor = await executor.upload({ dtype: "f32", shape: dims, format }, words, linear.weight);
+  const tensor = scope.own(await executor.upload({ dtype: "f32", shape: dims, format }, words, linear.weight));
   return { tensor, format, factors, notFinite: null };
 }
 

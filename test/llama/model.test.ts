@@ -153,7 +153,7 @@ for (const file of ["wanda-2of4-int4.esp", "unstructured.esp"]) {
     const stored = await openSession(caller, packed, { dtype: "f32" });
     const dense = await unpackSession(stored);
     const prompt = reference.prompt_ids.slice(0, 4);
-    const [a, b] = [await logitsOf(stored, prompt, 1), await logitsOf(dense.session, prompt, 1)];
+    const [a, b] = [await logitsOf(stored, prompt, 1), await logitsOf(dense, prompt, 1)];
     assert.ok(
       a.every((value, at) => Math.abs(value - (b[at] ?? NaN)) < 1e-3),
       "logits differ",

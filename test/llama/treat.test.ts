@@ -10,6 +10,7 @@ import type { WeightRecord } from "../../runtime/llama/manifest.js";
 import { checkRecipe, createTreater, type Seen } from "../../runtime/llama/treat.js";
 import { createWorkingModel, type WorkingModel } from "../../runtime/llama/working-model.js";
 import type { Linear, Model } from "../../runtime/model/model.js";
+import { scoped } from "../../runtime/run/scope.js";
 import { openWorkshop } from "./machine.js";
 import { writtenRecipe } from "./recipes.js";
 
@@ -34,10 +35,10 @@ const k = layer("layers.0.self_attn.k_proj");
 
 /** The values of a layer as they are now. */
 async function values(working: WorkingModel, linear: Linear): Promise<Float32Array> {
-  const now = (await working.now(linear.weight))!;
   const { format, pattern: _, shape } = working.treated.get(linear.weight)!;
-  const bytes = await caller.executor.read(now.tensor);
-  now.release();
+  const bytes = await scoped(caller.executor, async (scope) =>
+    caller.executor.read((await working.now(linear.weight, scope))!),
+  );
   return formatOfSpec(format).decode(format, shapeOf(shape), new Uint32Array(bytes.buffer));
 }
 
