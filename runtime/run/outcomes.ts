@@ -40,11 +40,9 @@ export function createOutcomes(): Outcomes {
  * The results of work that goes on side by side, when all of it has ended: what one part uses may be given back then,
  * also where another has failed. Throws the first failure in their order.
  */
-export async function allDone<T extends readonly unknown[]>(
-  work: readonly [...{ [At in keyof T]: Promise<T[At]> }],
-): Promise<T>;
-export async function allDone<T>(work: readonly Promise<T>[]): Promise<readonly T[]>;
-export async function allDone(work: readonly Promise<unknown>[]): Promise<readonly unknown[]> {
+export async function allDone<T extends readonly Promise<unknown>[] | []>(
+  work: T,
+): Promise<{ -readonly [At in keyof T]: Awaited<T[At]> }> {
   await Promise.allSettled(work);
   return Promise.all(work);
 }
