@@ -30,7 +30,7 @@ import {
   f16FromBits,
   f32Bits,
   f32FromBits,
-} from "./half.js";
+} from "../float.js";
 import { range } from "./layout.js";
 
 /** Stored values of `bits` bits. `scale` and `zero` are those of the value's group; 1 and 0 where there is no grid. */

@@ -2,16 +2,16 @@
 import { InternalError } from "../diagnostic.js";
 import type { FormatSpec } from "../types/type.js";
 import { printArguments } from "./arguments.js";
-import { bitmaskFormat } from "./bitmask.js";
-import { bf16Format, f16Format, f32Format, i32Format, u32Format } from "./dense.js";
+import { bitmaskFormat } from "./bitmask/meaning.js";
+import { bf16Format, f16Format, f32Format, i32Format, u32Format } from "./dense/meaning.js";
 import type { Format, GridValues, Shape } from "./format.js";
-import { int4Format, int8Format } from "./integer.js";
+import { int4Format, int8Format } from "./integer/meaning.js";
 import { elementCount, totalWords } from "./layout.js";
-import { nmFormat } from "./nm.js";
-import { q4_0Format } from "./q4_0.js";
-import { q4_1Format } from "./q4_1.js";
-import { q6_kFormat } from "./q6_k.js";
-import { q8_0Format } from "./q8_0.js";
+import { nmFormat } from "./nm/meaning.js";
+import { q4_0Format } from "./q4_0/meaning.js";
+import { q4_1Format } from "./q4_1/meaning.js";
+import { q6_kFormat } from "./q6_k/meaning.js";
+import { q8_0Format } from "./q8_0/meaning.js";
 import { decodeGrid, roundScale, withScales } from "./scales.js";
 
 /** All formats, in the order of the specification. */

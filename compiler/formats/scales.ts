@@ -9,7 +9,7 @@ import { roundHalfEven } from "../kernel/fold.js";
 import type { Expr } from "../kernel/kernel.js";
 import { decodeItems, plainElements } from "./element.js";
 import type { Build, Grid, GridValues, PackSource, Section, Shape, WordReader } from "./format.js";
-import { roundSignificand, roundSignificandExpr } from "./half.js";
+import { roundSignificand, roundSignificandExpr } from "../float.js";
 import { getItems, modulo, newWords, putItem, quotient, range, readItem, sectionOf, wordsFor } from "./layout.js";
 
 /** Columns that share a scale. */

@@ -3,7 +3,7 @@
  * JavaScript numbers: f32 and f16 hold representable values, i32 and u32 integers of their range, bool 0 or 1.
  * Rounding, wrap-around and division by zero are as `spec/numerics.md` says.
  */
-import { roundF16 } from "../formats/half.js";
+import { roundF16 } from "../float.js";
 import type { Dtype } from "../types/dtype.js";
 import type { BinaryOp, UnaryOp } from "./ops.js";
 

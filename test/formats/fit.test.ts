@@ -3,7 +3,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { fitScales, holdsScales, scaleRange } from "../../compiler/formats/fit.js";
 import type { GridValues } from "../../compiler/formats/format.js";
-import { roundF16, roundSignificand, roundSignificandExpr } from "../../compiler/formats/half.js";
+import { roundF16, roundSignificand, roundSignificandExpr } from "../../compiler/float.js";
 import {
   bitsPerWeight,
   completeFormat,

@@ -10,7 +10,7 @@ import {
   f16FromBits,
   f32Bits,
   f32FromBits,
-} from "../../compiler/formats/half.js";
+} from "../../compiler/float.js";
 import type { Build } from "../../compiler/formats/format.js";
 import { loadBuffer } from "../../compiler/kernel/build.js";
 import { roundToF16 } from "../../compiler/kernel/fold.js";

@@ -2,12 +2,12 @@
  * The formats that store every element: section "values" holds element [row, column] as item row * columns + column,
  * with a grid beside it for integers. `dense.ts` and `integer.ts` give them their names and arguments.
  */
-import { InternalError } from "../diagnostic.js";
-import { add, mul, sub } from "../kernel/build.js";
-import type { Expr } from "../kernel/kernel.js";
-import type { FormatSpec } from "../types/type.js";
-import { decodeItems, elementOf, gridOf } from "./element.js";
-import { fitScales, scaleRange } from "./fit.js";
+import { InternalError } from "../../diagnostic.js";
+import { add, mul, sub } from "../../kernel/build.js";
+import type { Expr } from "../../kernel/kernel.js";
+import type { FormatSpec } from "../../types/type.js";
+import { decodeItems, elementOf, gridOf } from "../element.js";
+import { fitScales, scaleRange } from "../fit.js";
 import type {
   Build,
   Format,
@@ -19,7 +19,7 @@ import type {
   Stored,
   Unit,
   WordReader,
-} from "./format.js";
+} from "../format.js";
 import {
   elementCount,
   getItems,
@@ -33,7 +33,7 @@ import {
   sectionOf,
   unitColumns,
   wordsFor,
-} from "./layout.js";
+} from "../layout.js";
 import {
   decodeGrid,
   encodeGrid,
@@ -43,7 +43,7 @@ import {
   packGrid,
   packItems,
   readGrid,
-} from "./scales.js";
+} from "../scales.js";
 
 /** Makes such a format. `normalize` and `check` are about its arguments; the rest follows from its element and grid. */
 export function plainFormat(

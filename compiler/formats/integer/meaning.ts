@@ -4,11 +4,11 @@
  * stored as f16, or as f32 by `scale: f32`; with `shift: 16` as f16 times 2^16. A code is round(value / scale + zero) to
  * nearest, halves to even, saturating; where the scale is zero, the code of zero.
  */
-import type { FormatSpec } from "../types/type.js";
-import { normalizeArguments } from "./arguments.js";
-import { mostShift } from "./fit.js";
-import type { Format, FormatParameter, Shape } from "./format.js";
-import { plainFormat } from "./plain.js";
+import type { FormatSpec } from "../../types/type.js";
+import { normalizeArguments } from "../arguments.js";
+import { mostShift } from "../fit.js";
+import type { Format, FormatParameter, Shape } from "../format.js";
+import { plainFormat } from "../plain/meaning.js";
 
 const parameters: readonly FormatParameter[] = [
   { kind: "number", name: "group", words: ["channel"] },

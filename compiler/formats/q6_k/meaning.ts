@@ -10,12 +10,24 @@
  * error,
  * weighted by x^2; then scales rounded to 8 bits, codes to nearest.
  */
-import { add, bitAnd, bitOr, call, component, convert, f32, mul, shiftLeft, shiftRight, sub } from "../kernel/build.js";
-import { roundHalfEven } from "../kernel/fold.js";
-import { blockFormat, signedByte, storedHalf, unsignedByte } from "./block.js";
-import type { Format } from "./format.js";
-import { f16FromBits } from "./half.js";
-import { range } from "./layout.js";
+import {
+  add,
+  bitAnd,
+  bitOr,
+  call,
+  component,
+  convert,
+  f32,
+  mul,
+  shiftLeft,
+  shiftRight,
+  sub,
+} from "../../kernel/build.js";
+import { roundHalfEven } from "../../kernel/fold.js";
+import { blockFormat, signedByte, storedHalf, unsignedByte } from "../block/meaning.js";
+import type { Format } from "../format.js";
+import { f16FromBits } from "../../float.js";
+import { range } from "../layout.js";
 
 const { fround } = Math;
 const [upper, scales, d] = [128, 192, 208] as const;

@@ -6,7 +6,7 @@
  *
  * Packing is done on the host, by the quantiser of llama.cpp: it looks at the whole block, and finds its own scale.
  */
-import { InternalError } from "../diagnostic.js";
+import { InternalError } from "../../diagnostic.js";
 import {
   add,
   bitAnd,
@@ -21,13 +21,13 @@ import {
   sub,
   u32,
   type Operand,
-} from "../kernel/build.js";
-import type { Expr } from "../kernel/kernel.js";
-import type { FormatSpec } from "../types/type.js";
-import { normalizeArguments } from "./arguments.js";
-import { f16Bits } from "./half.js";
-import type { Format, Section, Shape, Stored, Unit, WordReader } from "./format.js";
-import { elementCount, modulo, newWords, placeSections, quotient, range, sectionOf } from "./layout.js";
+} from "../../kernel/build.js";
+import type { Expr } from "../../kernel/kernel.js";
+import type { FormatSpec } from "../../types/type.js";
+import { normalizeArguments } from "../arguments.js";
+import { f16Bits } from "../../float.js";
+import type { Format, Section, Shape, Stored, Unit, WordReader } from "../format.js";
+import { elementCount, modulo, newWords, placeSections, quotient, range, sectionOf } from "../layout.js";
 
 /** What is inside of a block. */
 export interface BlockLayout {

@@ -3,11 +3,11 @@
  * Packing: d = (max - min) / 15 in f32, m = min; code = (x - min) / d + 0.5 by the reciprocal of d before d is rounded,
  * truncated, at most 15.
  */
-import { add, call, component, mul } from "../kernel/build.js";
-import { blockFormat, reciprocal, storedHalf } from "./block.js";
-import type { Format } from "./format.js";
-import { f16FromBits } from "./half.js";
-import { getNibble, nibbleAt, nibbleEntries, putNibbles } from "./q4_0.js";
+import { add, call, component, mul } from "../../kernel/build.js";
+import { blockFormat, reciprocal, storedHalf } from "../block/meaning.js";
+import type { Format } from "../format.js";
+import { f16FromBits } from "../../float.js";
+import { getNibble, nibbleAt, nibbleEntries, putNibbles } from "../q4_0/meaning.js";
 
 export const q4_1Format: Format = blockFormat({
   name: "q4_1",

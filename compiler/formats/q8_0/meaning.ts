@@ -3,11 +3,11 @@
  * Packing: d = max|x| / 127 in f32; q = x / d by the reciprocal of d before d is rounded, to nearest, halves away from
  * zero.
  */
-import { add, call, component, mul } from "../kernel/build.js";
-import { blockFormat, reciprocal, signedByte, storedHalf } from "./block.js";
-import type { Format } from "./format.js";
-import { f16FromBits } from "./half.js";
-import { range } from "./layout.js";
+import { add, call, component, mul } from "../../kernel/build.js";
+import { blockFormat, reciprocal, signedByte, storedHalf } from "../block/meaning.js";
+import type { Format } from "../format.js";
+import { f16FromBits } from "../../float.js";
+import { range } from "../layout.js";
 
 export const q8_0Format: Format = blockFormat({
   name: "q8_0",

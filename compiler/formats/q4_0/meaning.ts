@@ -5,12 +5,12 @@
  * reciprocal
  * of d before d is rounded, truncated, at most 15.
  */
-import { add, bitAnd, call, component, convert, f32, mul, shiftLeft, shiftRight, sub } from "../kernel/build.js";
-import type { Expr } from "../kernel/kernel.js";
-import { blockFormat, reciprocal, storedHalf, type BlockReader } from "./block.js";
-import type { Format } from "./format.js";
-import { f16FromBits } from "./half.js";
-import { range } from "./layout.js";
+import { add, bitAnd, call, component, convert, f32, mul, shiftLeft, shiftRight, sub } from "../../kernel/build.js";
+import type { Expr } from "../../kernel/kernel.js";
+import { blockFormat, reciprocal, storedHalf, type BlockReader } from "../block/meaning.js";
+import type { Format } from "../format.js";
+import { f16FromBits } from "../../float.js";
+import { range } from "../layout.js";
 
 export const q4_0Format: Format = blockFormat({
   name: "q4_0",

@@ -17,9 +17,9 @@ import {
   shiftRight,
   sub,
   u32,
-} from "../kernel/build.js";
-import type { Expr } from "../kernel/kernel.js";
-import type { Build } from "./format.js";
+} from "./kernel/build.js";
+import type { Expr } from "./kernel/kernel.js";
+import type { Build } from "./formats/format.js";
 
 const scratch = new DataView(new ArrayBuffer(4));
 

@@ -8,7 +8,7 @@
  * The entries are the elements whose stored value is not zero. A group that has fewer than n is filled with explicit
  * zeros at the lowest free positions. (-0.0 counts as zero: its sign is kept only where it fills.)
  */
-import { InternalError } from "../diagnostic.js";
+import { InternalError } from "../../diagnostic.js";
 import {
   add,
   and,
@@ -24,13 +24,13 @@ import {
   shiftRight,
   sub,
   u32,
-} from "../kernel/build.js";
-import type { Expr } from "../kernel/kernel.js";
-import type { FormatSpec } from "../types/type.js";
-import { normalizeArguments } from "./arguments.js";
-import { f32Format, f16Format, bf16Format } from "./dense.js";
-import { decodeItems, elementOf, gridOf } from "./element.js";
-import { fitScales, scaleRange } from "./fit.js";
+} from "../../kernel/build.js";
+import type { Expr } from "../../kernel/kernel.js";
+import type { FormatSpec } from "../../types/type.js";
+import { normalizeArguments } from "../arguments.js";
+import { f32Format, f16Format, bf16Format } from "../dense/meaning.js";
+import { decodeItems, elementOf, gridOf } from "../element.js";
+import { fitScales, scaleRange } from "../fit.js";
 import type {
   Build,
   Format,
@@ -42,8 +42,8 @@ import type {
   Stored,
   Unit,
   WordReader,
-} from "./format.js";
-import { int4Format, int8Format } from "./integer.js";
+} from "../format.js";
+import { int4Format, int8Format } from "../integer/meaning.js";
 import {
   elementCount,
   getItems,
@@ -59,9 +59,9 @@ import {
   unitColumns,
   unitField,
   wordsFor,
-} from "./layout.js";
-import { gridOfWord, storedGrid, unitValues } from "./plain.js";
-import { decodeGrid, gridSections, groupColumns, packGrid, packItems, readGrid } from "./scales.js";
+} from "../layout.js";
+import { gridOfWord, storedGrid, unitValues } from "../plain/meaning.js";
+import { decodeGrid, gridSections, groupColumns, packGrid, packItems, readGrid } from "../scales.js";
 
 const parameters: readonly FormatParameter[] = [
   { kind: "number", name: "n", words: [] },

@@ -9,7 +9,7 @@
  * The length of "values" is decided by the data: the argument `nonzeros` says for how many there is room. `complete`
  * sets it to what a tensor needs; a larger one leaves zeros at the end, so that tensors may share a kernel.
  */
-import { InternalError } from "../diagnostic.js";
+import { InternalError } from "../../diagnostic.js";
 import {
   add,
   bitAnd,
@@ -26,13 +26,13 @@ import {
   shiftRight,
   sub,
   u32,
-} from "../kernel/build.js";
-import type { Expr } from "../kernel/kernel.js";
-import type { FormatSpec } from "../types/type.js";
-import { normalizeArguments } from "./arguments.js";
-import { bf16Format, f16Format, f32Format } from "./dense.js";
-import { decodeItems, elementOf } from "./element.js";
-import type { Format, FormatParameter, Section, Shape, Stored, Unit, WordReader } from "./format.js";
+} from "../../kernel/build.js";
+import type { Expr } from "../../kernel/kernel.js";
+import type { FormatSpec } from "../../types/type.js";
+import { normalizeArguments } from "../arguments.js";
+import { bf16Format, f16Format, f32Format } from "../dense/meaning.js";
+import { decodeItems, elementOf } from "../element.js";
+import type { Format, FormatParameter, Section, Shape, Stored, Unit, WordReader } from "../format.js";
 import {
   elementCount,
   getItems,
@@ -43,7 +43,7 @@ import {
   readItem,
   sectionOf,
   wordsFor,
-} from "./layout.js";
+} from "../layout.js";
 
 const parameters: readonly FormatParameter[] = [{ kind: "label", name: "nonzeros" }];
 
