@@ -1,25 +1,7 @@
 /**
- * 16-bit floats as bits: f16 (IEEE binary16) and bf16 (the upper half of an f32), on the host and as kernel
- * expressions. Rounding is to nearest, halves to even. The kernel versions use integers only, so that a device that
- * flushes subnormals or rounds ties otherwise gives the same bits.
+ * Floats as bits: f32, f16 (IEEE binary16) and bf16 (the upper half of an f32). Rounding is to nearest, halves to even.
+ * Plain numbers; the same as kernel expressions is in `formats/code/half.ts`.
  */
-import {
-  add,
-  bitAnd,
-  bitOr,
-  bitcast,
-  greater,
-  greaterEqual,
-  max,
-  min,
-  select,
-  shiftLeft,
-  shiftRight,
-  sub,
-  u32,
-} from "./kernel/build.js";
-import type { Expr } from "./kernel/kernel.js";
-import type { Build } from "./formats/format.js";
 
 const scratch = new DataView(new ArrayBuffer(4));
 
@@ -35,9 +17,9 @@ export function f32FromBits(bits: number): number {
   return scratch.getFloat32(0);
 }
 
-/** The bits of the nearest f16; beyond 65520 infinity; NaN is 0x7e00 with its sign. */
+/** The bits of the nearest f16; from 65520 on infinity; NaN is 0x7e00 with its sign. */
 export function f16Bits(value: number): number {
-  const bits = f32Bits(value);
+  const bits = oddBits(value);
   const sign = (bits >>> 16) & 0x8000;
   const size = bits & 0x7fffffff;
   if (size > 0x7f800000) return sign | 0x7e00;
@@ -47,6 +29,15 @@ export function f16Bits(value: number): number {
   const shift = Math.min(126 - (size >>> 23), 25);
   const significand = (size & 0x7fffff) | 0x800000;
   return sign | ((significand + (1 << (shift - 1)) - 1 + ((significand >>> shift) & 1)) >>> shift);
+}
+
+/** The bits of a value in f32, the last one set where it lies between two of them: rounding those again is rounding once. */
+function oddBits(value: number): number {
+  const bits = f32Bits(value);
+  const rounded = Math.abs(f32FromBits(bits));
+  const size = Math.abs(value);
+  // compared so that NaN and what is infinite in f32 stay
+  return rounded < size ? bits | 1 : rounded > size && rounded !== Infinity ? (bits - 1) | 1 : bits;
 }
 
 /**
@@ -89,34 +80,10 @@ export function bf16FromBits(bits: number): number {
   return f32FromBits((bits << 16) >>> 0);
 }
 
-/** `f16Bits` of an f32 expression: a u32 below 65536. */
-export function f16BitsExpr(build: Build, value: Expr): Expr {
-  const bits = build.bind("bits", bitcast("u32", value));
-  const size = build.bind("size", bitAnd(bits, 0x7fffffff));
-  const normal = shiftRight(add(sub(size, 0x38000000), add(bitAnd(shiftRight(size, 13), 1), 0xfff)), 13);
-  const shift = build.bind("shift", max(min(sub(u32(126), shiftRight(size, 23)), 25), 14));
-  const significand = build.bind("significand", bitOr(bitAnd(size, 0x7fffff), 0x800000));
-  const half = sub(shiftLeft(u32(1), sub(shift, 1)), 1);
-  const subnormal = shiftRight(add(significand, add(half, bitAnd(shiftRight(significand, shift), 1))), shift);
-  const finite = select(greaterEqual(size, 0x38800000), normal, subnormal);
-  const any = select(
-    greater(size, 0x7f800000),
-    u32(0x7e00),
-    select(greaterEqual(size, 0x47800000), u32(0x7c00), finite),
-  );
-  return build.bind("half", bitOr(bitAnd(shiftRight(bits, 16), 0x8000), any));
-}
-
-/** `roundSignificand` of an f32 expression that is a number. */
-export function roundSignificandExpr(build: Build, value: Expr): Expr {
-  const bits = build.bind("bits", bitcast("u32", value));
-  return bitcast("f32", bitAnd(add(bits, add(bitAnd(shiftRight(bits, 13), 1), 0xfff)), 0xffffe000));
-}
-
-/** `bf16Bits` of an f32 expression: a u32 below 65536. */
-export function bf16BitsExpr(build: Build, value: Expr): Expr {
-  const bits = build.bind("bits", bitcast("u32", value));
-  const upper = build.bind("upper", shiftRight(bits, 16));
-  const rounded = bitAnd(shiftRight(add(bits, add(bitAnd(upper, 1), 0x7fff)), 16), 0xffff);
-  return build.bind("half", select(greater(bitAnd(bits, 0x7fffffff), 0x7f800000), bitOr(upper, 0x40), rounded));
+/** To the nearest integer, halves to even; keeps the sign of zero. */
+export function roundHalfEven(value: number): number {
+  if (!(Math.abs(value) < 2 ** 51)) return value;
+  // Doubles between 2^52 and 2^53 are integers: the addition rounds, halves to even.
+  const result = value + 1.5 * 2 ** 52 - 1.5 * 2 ** 52;
+  return result === 0 && (value < 0 || Object.is(value, -0)) ? -0 : result;
 }

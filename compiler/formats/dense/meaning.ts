@@ -8,12 +8,15 @@ import type { Format } from "../format.js";
 import { plainFormat } from "../plain/meaning.js";
 
 function denseFormat(name: keyof typeof plainElements): Format {
-  return plainFormat(
+  return plainFormat({
     name,
-    [],
-    (spec) => (spec.of === null ? normalizeArguments(spec, []) : `${name} stores single values; it takes no \`of\`.`),
-    () => null,
-  );
+    parameters: [],
+    normalize: (spec) =>
+      spec.of === null ? normalizeArguments(spec, []) : `${name} stores single values; it takes no \`of\`.`,
+    check: () => null,
+    element: () => plainElements[name],
+    grid: () => null,
+  });
 }
 
 export const f32Format = denseFormat("f32");

@@ -4,10 +4,11 @@
  * stored as f16, or as f32 by `scale: f32`; with `shift: 16` as f16 times 2^16. A code is round(value / scale + zero) to
  * nearest, halves to even, saturating; where the scale is zero, the code of zero.
  */
+import { roundHalfEven } from "../../float.js";
 import type { FormatSpec } from "../../types/type.js";
 import { normalizeArguments } from "../arguments.js";
 import { mostShift } from "../fit.js";
-import type { Format, FormatParameter, Shape } from "../format.js";
+import type { Element, Format, FormatParameter, Grid, Shape } from "../format.js";
 import { plainFormat } from "../plain/meaning.js";
 
 const parameters: readonly FormatParameter[] = [
@@ -36,5 +37,51 @@ function check(spec: FormatSpec, shape: Shape): string | null {
   return `K = ${shape.columns} is not a multiple of the group of ${group}`;
 }
 
-export const int4Format: Format = plainFormat("int4", parameters, normalize, check);
-export const int8Format: Format = plainFormat("int8", parameters, normalize, check);
+/** Codes of 4 or 8 bits: two's complement from -2^(b-1) where symmetric, else unsigned from 0. */
+function integerElement(bits: 4 | 8, symmetric: boolean): Element {
+  const { low, high } = codeRange(bits, symmetric);
+  const mask = 2 ** bits - 1;
+  return {
+    bits,
+    encode(value, scale, zero) {
+      const steps = scale === 0 ? 0 : Math.fround(value / scale);
+      return Math.min(Math.max(roundHalfEven(Math.fround(steps + zero)), low), high) & mask;
+    },
+    decode: (code) => (symmetric && code > high ? code - mask - 1 : code),
+    holds: (code, zero) => code !== zero,
+  };
+}
+
+/** The codes of an integer format. */
+export function codeRange(bits: 4 | 8, symmetric: boolean): { readonly low: number; readonly high: number } {
+  return symmetric ? { low: -(2 ** (bits - 1)), high: 2 ** (bits - 1) - 1 } : { low: 0, high: 2 ** bits - 1 };
+}
+
+/** Whether a normalized spec has codes of both signs, and no zero point. */
+export function isSymmetric(spec: FormatSpec): boolean {
+  return spec.args["symmetric"] !== false;
+}
+
+function integerFormat(name: string, bits: 4 | 8): Format {
+  const [symmetric, asymmetric] = [integerElement(bits, true), integerElement(bits, false)];
+  return plainFormat({
+    name,
+    parameters,
+    normalize,
+    check,
+    element: (spec) => (isSymmetric(spec) ? symmetric : asymmetric),
+    grid({ args }): Grid {
+      return {
+        group: typeof args["group"] === "number" ? args["group"] : "channel",
+        symmetric: args["symmetric"] !== false,
+        bits,
+        ...codeRange(bits, args["symmetric"] !== false),
+        scale: args["scale"] === "f32" ? "f32" : "f16",
+        shift: typeof args["shift"] === "number" ? args["shift"] : 0,
+      };
+    },
+  });
+}
+
+export const int4Format: Format = integerFormat("int4", 4);
+export const int8Format: Format = integerFormat("int8", 8);
