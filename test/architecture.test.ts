@@ -125,6 +125,7 @@ const packages: { readonly [part: string]: readonly string[] } = {
   "compiler/syntax": ["chevrotain"],
   "compiler/render": ["picocolors"],
   "runtime/device": ["koffi", "tar-stream", "webgpu"],
+  "runtime/model": ["tokenizers"],
   "runtime/cli": ["cli-progress", "commander", "koffi", "picocolors"],
 };
 

@@ -31,7 +31,7 @@ const session = await openSession(caller, model, { dtype: "f32" });
 const folder = await mkdtemp(join(tmpdir(), "espalier-test-"));
 
 async function textOf(name: string): Promise<number[]> {
-  return [...(await model.tokenizer()).encode(await readFile(join(classics, name), "utf8"), { prefix: false })];
+  return [...(await (await model.tokenizer()).encode(await readFile(join(classics, name), "utf8"), { prefix: false }))];
 }
 
 /**
