@@ -9,7 +9,7 @@ import { simplify } from "./graph/passes/simplify.js";
 import { specialize } from "./graph/passes/specialize.js";
 import { unpackForTiles } from "./graph/passes/unpack.js";
 import { printGraph } from "./graph/print.js";
-import { widenScales } from "./graph/scales.js";
+import { widenScales } from "./graph/passes/scales.js";
 import { assignStorage, type StorageMap } from "./graph/storage.js";
 import { verify } from "./graph/verify.js";
 import type { Kernel } from "./kernel/kernel.js";

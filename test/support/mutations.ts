@@ -70,7 +70,7 @@ export const mutations: readonly Mutation[] = [
   // --- formats ---
   {
     name: "subnormal halves round ties up",
-    file: "compiler/formats/half.ts",
+    file: "compiler/float.ts",
     text: "return sign | ((significand + (1 << (shift - 1)) - 1 + ((significand >>> shift) & 1)) >>> shift);",
     replacement: "return sign | ((significand + (1 << (shift - 1))) >>> shift);",
   },
@@ -82,13 +82,13 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "a weight that rounds to the code of zero still takes a place among the n of m",
-    file: "compiler/formats/nm.ts",
+    file: "compiler/formats/nm/meaning.ts",
     text: "for (let at = 0, fill = n - held; at < m; at += 1) {",
     replacement: "for (let at = 0, fill = n - nonzeros; at < m; at += 1) {",
   },
   {
     name: "q6_k tries a scale too few",
-    file: "compiler/formats/q6_k.ts",
+    file: "compiler/formats/q6_k/meaning.ts",
     text: "for (let shift = -9; shift <= 9; shift += 1) {",
     replacement: "for (let shift = -9; shift < 9; shift += 1) {",
   },

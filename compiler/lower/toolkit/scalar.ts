@@ -1,5 +1,6 @@
 import { InternalError } from "../../diagnostic.js";
-import { formatOf, shapeOf } from "../../formats/registry.js";
+import { codeOf } from "../../formats/code/registry.js";
+import { shapeOf } from "../../formats/registry.js";
 import { intervalOf, type Bounds } from "../../graph/analysis/ranges.js";
 import type { ConcreteGraph, IndexId, Range, Scalar } from "../../graph/graph.js";
 import type { BinaryOp, UnaryOp } from "../../graph/ops.js";
@@ -252,10 +253,8 @@ export function loadElement(
     const loaded = k.loadBuffer(scope.build.view(storage, element, "read"), element, flatten(shape, at));
     return dtype === "bool" ? k.notEqual(loaded, 0) : loaded;
   }
-  const found = formatOf(format.name);
-  if (found === null) throw new InternalError(`no format ${format.name}`);
   const row = flatten(shape.slice(0, -1), at.slice(0, -1));
-  return found.locate(
+  return codeOf(format).locate(
     format,
     shapeOf(shape),
     scope.build.words(storage),
