@@ -23,6 +23,9 @@ export { print as format } from "./compiler/syntax/print.js";
 export type { Module } from "./compiler/syntax/ast.js";
 export { check } from "./compiler/check/check.js";
 export type { CheckedModule, CheckOptions, Host } from "./compiler/check/check.js";
+/** A recipe with the files that it uses: what `compress` saves with a model. */
+export { bundle } from "./compiler/check/bundle.js";
+export type { Bundle } from "./compiler/check/bundle.js";
 export { hasErrors, InternalError } from "./compiler/diagnostic.js";
 export type { Checked, Diagnostic, Label, Span } from "./compiler/diagnostic.js";
 export { position, render } from "./compiler/render.js";
@@ -93,6 +96,8 @@ export type {
   Compression,
   PerplexityReport,
   TensorReport,
+  Warning,
+  WarningKind,
 } from "./runtime/llama/compress.js";
 export { findSensitivity } from "./runtime/llama/sensitivity.js";
 export type { Sensitivity, SensitivityOptions, SensitivityRow, Try } from "./runtime/llama/sensitivity.js";

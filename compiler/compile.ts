@@ -4,6 +4,7 @@ import { fuse } from "./graph/fuse.js";
 import { gatherAdditions } from "./graph/gather.js";
 import type { ConcreteGraph, SymbolicGraph, ValueId } from "./graph/graph.js";
 import { printGraph } from "./graph/print.js";
+import { widenScales } from "./graph/scales.js";
 import { simplify } from "./graph/simplify.js";
 import { specialize } from "./graph/specialize.js";
 import { verify } from "./graph/verify.js";
@@ -104,6 +105,7 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
   const unblocked = new Map<ValueId, string>();
   const passes: readonly { readonly name: string; readonly run: (graph: ConcreteGraph) => ConcreteGraph }[] = [
     { name: "specialize", run: (graph) => graph },
+    { name: "widen scales", run: widenScales },
     { name: "expand top", run: expandTop },
     { name: "gather additions", run: gatherAdditions },
     { name: "simplify", run: simplify },

@@ -1,4 +1,4 @@
-import { readFileSync, statSync } from "node:fs";
+import { readFileSync, realpathSync, statSync } from "node:fs";
 import { dirname, isAbsolute, join, resolve } from "node:path";
 import { check, knownModules } from "../compiler/check/check.js";
 import { hasErrors, InternalError } from "../compiler/diagnostic.js";
@@ -34,22 +34,44 @@ export interface SourceHost extends Host {
 export function createHost(): SourceHost {
   const root = packageRoot();
   const sources = new Map<string, string>();
-  const readSource = (path: string): string | null => readText(path.startsWith("stdlib/") ? join(root, path) : path);
+  /** The path by which a file was named first, by its real one: a file that is named twice is one module. */
+  const named = new Map<string, string>();
+  const fileOf = (path: string): string => (path.startsWith("stdlib/") ? join(root, path) : path);
+  const nameOf = (file: string, path: string): string => {
+    const real = realPath(file);
+    const first = named.get(real) ?? path;
+    named.set(real, first);
+    return first;
+  };
+  const readSource = (path: string): string | null => readText(fileOf(path));
   const known = knownLibrary(readSource);
   return {
     sources,
     standardModules,
     read(path) {
       const text = sources.get(path) ?? readSource(path);
-      if (text !== null) sources.set(path, text);
+      if (text !== null && !sources.has(path)) {
+        sources.set(path, text);
+        nameOf(fileOf(path), path);
+      }
       return text;
     },
     resolve(from, path, relative) {
       if (!relative) return `stdlib/${path}.esp`;
-      return isAbsolute(path) ? path : join(dirname(resolve(from)), path);
+      const file = isAbsolute(path) ? path : join(dirname(resolve(from)), path);
+      return nameOf(file, file);
     },
     ...(known === null ? {} : { known }),
   };
+}
+
+/** The path without links; the path itself where there is nothing. */
+function realPath(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return path;
+  }
 }
 
 function readText(file: string): string | null {

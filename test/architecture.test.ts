@@ -89,6 +89,7 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
     "compiler/graph",
     "compiler/plan",
     "compiler/recipe",
+    "runtime/package",
     "runtime/build",
     "runtime/device",
     "runtime/run",

@@ -500,7 +500,7 @@ function checkReduce(expr: Extract<Expr, { kind: "reduce" }>, place: Place): Ele
   const inner: Place = { ...place, scope: nest(place.scope) };
   const over: Range[] = [];
   for (const range of expr.over) {
-    const made = reductionRange(range, expr.body, inner);
+    const made = reductionRange(range, expr, inner);
     bind(inner.scope, range.index.name, made === null ? { kind: "unknown" } : { kind: "index", range: made });
     if (made !== null) over.push(made);
   }
@@ -535,9 +535,14 @@ function checkReduce(expr: Extract<Expr, { kind: "reduce" }>, place: Place): Ele
 }
 
 /** The range of a reduction's index: as given, of any i32 bounds, or that of the axes it stands on. */
-function reductionRange(range: RangeExpr, body: Expr, place: Place): Range | null {
+function reductionRange(
+  range: RangeExpr,
+  { body, over }: Extract<Expr, { kind: "reduce" }>,
+  place: Place,
+): Range | null {
   if (range.low === null || range.high === null) {
-    const size = inferRange(range.index, [body], place);
+    const indices = over.map((each) => each.index);
+    const size = inferRange(range.index, [body], place, [], indices);
     return size === null
       ? null
       : newIndex(place.frame.builder, range.index.name, sizeScalar(constantSize(0)), sizeScalar(size));

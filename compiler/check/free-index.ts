@@ -16,16 +16,19 @@ export interface Axis {
 /**
  * The range `0 .. size` of an index without bounds: that of the axes on which it stands alone in the expressions, which
  * must agree. Null where there is none or they do not; that is reported, unless it follows from another error.
+ * `together` are the indices whose ranges are found with it, which are not known yet.
  */
 export function inferRange(
   index: Ident,
   exprs: readonly Expr[],
   place: Place,
   more: readonly Axis[] = [],
+  together: readonly Ident[] = [],
 ): Size | null {
   const found: Axis[] = [...more];
+  const bound = new Set(together.map((each) => each.name));
   let blocked = false;
-  for (const expr of exprs) blocked = collectAxes(index.name, expr, place, found) || blocked;
+  for (const expr of exprs) blocked = collectAxes(index.name, expr, place, found, bound) || blocked;
   const [first, ...rest] = found;
   if (first === undefined) {
     if (blocked) return null;
@@ -54,9 +57,12 @@ export function inferRange(
   );
 }
 
-/** Adds the axes that a name stands on alone; whether some tensor that it indexes is not known. */
-function collectAxes(name: string, expr: Expr, place: Place, found: Axis[]): boolean {
-  const visit = (inner: Expr): boolean => collectAxes(name, inner, place, found);
+/**
+ * Adds the axes that a name stands on alone; whether some tensor that it indexes, or another name, is not known. `bound`
+ * are indices.
+ */
+function collectAxes(name: string, expr: Expr, place: Place, found: Axis[], bound: ReadonlySet<string>): boolean {
+  const visit = (inner: Expr): boolean => collectAxes(name, inner, place, found, bound);
   const all = (list: readonly Expr[]): boolean => list.map(visit).some((blocked) => blocked);
   switch (expr.kind) {
     case "index": {
@@ -81,7 +87,9 @@ function collectAxes(name: string, expr: Expr, place: Place, found: Axis[]): boo
       return all([expr.left, expr.right]);
     case "reduce": {
       const bounds = expr.over.flatMap((range) => [range.low, range.high]).filter((bound) => bound !== null);
-      return all(expr.over.some((range) => range.index.name === name) ? bounds : [...bounds, expr.body]);
+      if (expr.over.some((range) => range.index.name === name)) return all(bounds);
+      const inner = new Set([...bound, ...expr.over.map((range) => range.index.name)]);
+      return [all(bounds), collectAxes(name, expr.body, place, found, inner)].includes(true);
     }
     case "where":
       return all([expr.value, expr.mask]);
@@ -92,7 +100,11 @@ function collectAxes(name: string, expr: Expr, place: Place, found: Axis[]): boo
       return visit(expr.value);
     // what is not known here is told where it is computed with
     case "name":
-      return expr.name !== name && (peek(place.scope, expr.name)?.binding.kind ?? "unknown") === "unknown";
+      return (
+        expr.name !== name &&
+        !bound.has(expr.name) &&
+        (peek(place.scope, expr.name)?.binding.kind ?? "unknown") === "unknown"
+      );
     case "string":
     case "number":
     case "boolean":

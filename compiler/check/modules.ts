@@ -86,7 +86,7 @@ export function loadModules(
             source: text,
             ast: value,
             uses: value.uses.flatMap((use) =>
-              use.modules.map((module) => ({ file: resolve(host, path, module), use: module })),
+              use.modules.map((module) => ({ file: resolveUse(host, path, module), use: module })),
             ),
           };
     parsed.set(path, item);
@@ -118,7 +118,8 @@ export function loadModules(
   return scopes;
 }
 
-function resolve(host: Host, from: string, use: Use["modules"][number]): string {
+/** The path of a module that a file uses. */
+export function resolveUse(host: Host, from: string, use: Use["modules"][number]): string {
   if (host.resolve !== undefined) return host.resolve(from, use.path, use.relative);
   if (!use.relative) return `stdlib/${use.path}.esp`;
   const parts: string[] = from.split("/").slice(0, -1);

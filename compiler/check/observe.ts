@@ -1,3 +1,4 @@
+import { lostAdditivity, type LostAdditivity, type NotAdditive } from "../graph/additivity.js";
 import type { SymbolicGraph } from "../graph/graph.js";
 import type { Ident } from "../syntax/ast.js";
 import { sizeSymbols, symbolSize, type Size } from "../types/size.js";
@@ -96,5 +97,75 @@ export function checkObserved(by: Ident, frame: Frame): Omit<Observed, "name"> |
     { sizes: ["T", "K"], dtypes: graph.parameters.dtypes, formats: [] },
     [],
   );
+  const found = lostAdditivity(renamed, "T");
+  if (found !== null) return failSum(by, found, renamed, frame);
   return { graph: renamed, type: { ...typeOf(builder, value), pattern: { kind: "full" } } };
+}
+
+/** E610: says which value is no sum over tokens, and why. */
+function failSum(by: Ident, { value, reason }: LostAdditivity, graph: SymbolicGraph, frame: Frame): null {
+  const found = graph.values[value];
+  const { why, help } = explain(reason);
+  return fail(frame, "E610", `\`${by.name}\` is not provably a sum over tokens: it ${why}`, by.span, "observed here", {
+    labels:
+      found?.span == null
+        ? []
+        : [{ span: found.span, message: `${found.name === by.name ? "this" : `\`${found.name}\``} ${why}` }],
+    notes: ["a text is observed in parts of several windows, and what they give is added up"],
+    help,
+  });
+}
+
+const compares = "compares a sum over tokens";
+/** What the ops without a name in the language do. */
+const verbs: Readonly<Record<string, string>> = {
+  multiply: "multiplies two sums over tokens",
+  divide: "divides by a sum over tokens",
+  remainder: "takes the remainder of a sum over tokens",
+  power: "takes a power of a sum over tokens",
+  select: "chooses by a sum over tokens",
+  index: "reads at a place that a sum over tokens gives",
+  equal: compares,
+  not_equal: compares,
+  less: compares,
+  less_equal: compares,
+  greater: compares,
+  greater_equal: compares,
+  cast: "makes a sum over tokens a whole number or a truth value",
+};
+
+function explain(reason: NotAdditive): { readonly why: string; readonly help: string } {
+  switch (reason.kind) {
+    case "reduction":
+      return {
+        why: `takes \`${reason.op}\` over tokens`,
+        help:
+          reason.op === "mean"
+            ? "take the `sum`, and divide by `tokens(text)` in the recipe"
+            : "of the reductions, `sum` and `count` may stand over tokens",
+      };
+    case "op": {
+      return {
+        why: verbs[reason.op] ?? `takes \`${reason.op}\` of a sum over tokens`,
+        help: "give the sum itself, and compute the rest in the recipe, of what was observed of the whole text",
+      };
+    }
+    case "offset":
+      return {
+        why: "has a part that does not grow with the tokens, which each part of a text would add again",
+        help: "add it in the recipe, to what was observed of the whole text",
+      };
+    case "place":
+      return {
+        why: "depends on the places of tokens, or on how many are taken at once",
+        help: "sum over all tokens, `sum[t] ...`, what each has by itself",
+      };
+    case "others":
+      return {
+        why: "takes tokens together otherwise than in one sum",
+        help: "sum over all tokens, `sum[t] ...`, what each has by itself",
+      };
+    default:
+      return reason satisfies never;
+  }
 }

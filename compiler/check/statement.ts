@@ -181,7 +181,7 @@ export function checkDefinition(
   const inferred = definition.indices.map((index) => {
     const given = known.get(index.name);
     if (given !== undefined) return given;
-    const size = inferRange(index, [definition.value], place);
+    const size = inferRange(index, [definition.value], place, [], definition.indices);
     return size === null ? null : newAxis(frame.builder, index.name, size);
   });
   for (const [at, index] of definition.indices.entries()) {
@@ -332,7 +332,13 @@ function updateRanges(statement: UpdateStatement, axes: readonly Axis[], place: 
     const own = statement.at
       .flatMap((at, axis) => (at.kind === "name" && at.name === index.name ? [axes[axis]] : []))
       .filter((axis) => axis !== undefined);
-    return { index, size: inferRange(index, [statement.value], place, own) };
+    return {
+      index,
+      size: inferRange(index, [statement.value], place, own, [
+        ...free.values(),
+        ...statement.ranges.map((range) => range.index),
+      ]),
+    };
   });
   for (const range of statement.ranges) add(range.index, rangeOf(range, place));
   for (const { index, size } of inferred) add(index, size === null ? null : newAxis(frame.builder, index.name, size));

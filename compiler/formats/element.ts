@@ -206,5 +206,6 @@ export function gridOf(spec: FormatSpec): Grid | null {
     bits,
     ...codeRange(bits, symmetric),
     scale: spec.args["scale"] === "f32" ? "f32" : "f16",
+    shift: typeof spec.args["shift"] === "number" ? spec.args["shift"] : 0,
   };
 }

@@ -28,8 +28,11 @@ export interface Format {
    */
   normalize(spec: FormatSpec): FormatSpec | string;
 
-  /** Fills in what only the values decide (the count of entries of a bitmask); every other format gives `spec` back. */
-  complete(spec: FormatSpec, dense: Float32Array): FormatSpec;
+  /**
+   * Fills in what only the values decide: the count of entries of a bitmask; how the scales of a grid are held, where
+   * f16 alone cannot (`fitScales`). Every other format gives `spec` back.
+   */
+  complete(spec: FormatSpec, dense: Float32Array, grid: GridValues | null): FormatSpec;
 
   /** Why a tensor of this shape cannot be stored so ("K = 100 is not a multiple of the group of 128"), or null. */
   check(spec: FormatSpec, shape: Shape): string | null;
@@ -40,7 +43,7 @@ export interface Format {
   ): { readonly kind: "nm"; readonly n: number; readonly m: number } | { readonly kind: "masked" } | null;
 
   /**
-   * Whether `encode` needs a scale (f32 [rows, groups], exactly representable in the format's scale type) and a zero
+   * Whether `encode` needs a scale (f32 [rows, groups], which the format's scale type must be able to hold) and a zero
    * point.
    */
   grid(spec: FormatSpec): Grid | null;
@@ -114,6 +117,8 @@ export interface Grid {
   readonly low: number;
   readonly high: number;
   readonly scale: "f16" | "f32";
+  /** Scales of f16 are stored times 2^shift; 0 for those of f32. */
+  readonly shift: number;
 }
 
 export interface GridValues {

@@ -66,6 +66,16 @@ export function roundF16(value: number): number {
   return f16FromBits(f16Bits(value));
 }
 
+/**
+ * The nearest value of 11 significant bits, as many as a normal f16 has, whatever its size; halves to even. NaN stays
+ * NaN.
+ */
+export function roundSignificand(value: number): number {
+  const bits = f32Bits(value);
+  if ((bits & 0x7fffffff) > 0x7f800000) return NaN;
+  return f32FromBits(((bits + 0xfff + ((bits >>> 13) & 1)) & ~0x1fff) >>> 0);
+}
+
 /** The bits of the nearest bf16; NaN stays NaN (quiet). */
 export function bf16Bits(value: number): number {
   const bits = f32Bits(value);
@@ -95,6 +105,12 @@ export function f16BitsExpr(build: Build, value: Expr): Expr {
     select(greaterEqual(size, 0x47800000), u32(0x7c00), finite),
   );
   return build.bind("half", bitOr(bitAnd(shiftRight(bits, 16), 0x8000), any));
+}
+
+/** `roundSignificand` of an f32 expression that is a number. */
+export function roundSignificandExpr(build: Build, value: Expr): Expr {
+  const bits = build.bind("bits", bitcast("u32", value));
+  return bitcast("f32", bitAnd(add(bits, add(bitAnd(shiftRight(bits, 13), 1), 0xfff)), 0xffffe000));
 }
 
 /** `bf16Bits` of an f32 expression: a u32 below 65536. */

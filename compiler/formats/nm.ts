@@ -30,6 +30,7 @@ import type { FormatSpec } from "../types/type.js";
 import { normalizeArguments } from "./arguments.js";
 import { f32Format, f16Format, bf16Format } from "./dense.js";
 import { decodeItems, elementOf, gridOf } from "./element.js";
+import { fitScales, scaleRange } from "./fit.js";
 import type {
   Build,
   Format,
@@ -388,7 +389,10 @@ export const nmFormat: Format = {
   normalize,
   packsOnHost: false,
   elementwise: true,
-  complete: (spec) => spec,
+  complete(spec, _dense, grid) {
+    const { values } = partsOf(spec);
+    return grid === null ? spec : { ...spec, of: fitScales(values, gridOf(values), scaleRange(grid.scale)) };
+  },
   check,
   pattern: (spec) => ({ kind: "nm", n: partsOf(spec).n, m: partsOf(spec).m }),
   grid: (spec) => gridOf(partsOf(spec).values),

@@ -7,6 +7,7 @@ import { add, mul, sub } from "../kernel/build.js";
 import type { Expr } from "../kernel/kernel.js";
 import type { FormatSpec } from "../types/type.js";
 import { decodeItems, elementOf, gridOf } from "./element.js";
+import { fitScales, scaleRange } from "./fit.js";
 import type {
   Build,
   Format,
@@ -58,7 +59,7 @@ export function plainFormat(
     check,
     packsOnHost: false,
     elementwise: true,
-    complete: (spec) => spec,
+    complete: (spec, _dense, grid) => (grid === null ? spec : fitScales(spec, gridOf(spec), scaleRange(grid.scale))),
     pattern: () => null,
     grid: gridOf,
     sections,

@@ -12,7 +12,7 @@ import { q4_0Format } from "./q4_0.js";
 import { q4_1Format } from "./q4_1.js";
 import { q6_kFormat } from "./q6_k.js";
 import { q8_0Format } from "./q8_0.js";
-import { decodeGrid } from "./scales.js";
+import { decodeGrid, roundScale, withScales } from "./scales.js";
 
 /** All formats, in the order of the specification. */
 export const formats: readonly Format[] = [
@@ -51,9 +51,19 @@ export function normalizeFormat(spec: FormatSpec): FormatSpec | string {
   return format.normalize(spec);
 }
 
-/** The spec with what only the values decide: the count of entries of a bitmask. The identity for all other formats. */
-export function completeFormat(spec: FormatSpec, dense: Float32Array): FormatSpec {
-  return formatOfSpec(spec).complete(spec, dense);
+/**
+ * The spec with what only the values decide: the count of entries of a bitmask, how scales are held where f16 alone
+ * cannot hold them. The identity else. `grid` is the one that they are to be packed on, with scales as `roundedGrid`
+ * has them.
+ */
+export function completeFormat(spec: FormatSpec, dense: Float32Array, grid: GridValues | null = null): FormatSpec {
+  return formatOfSpec(spec).complete(spec, dense, grid);
+}
+
+/** A grid with its scales as packing in this format rounds them, before it is said how they are held. */
+export function roundedGrid(spec: FormatSpec, grid: GridValues): GridValues {
+  const own = formatOfSpec(spec).grid(spec);
+  return own === null ? grid : { ...grid, scale: grid.scale.map((scale) => roundScale(own, scale)) };
 }
 
 /** Rows and columns of a tensor: the last axis is the columns. A scalar is one row of one column. */
@@ -77,6 +87,28 @@ export function bitsPerWeight(spec: FormatSpec, shape: Shape): number {
     .sections(spec, shape)
     .reduce((sum, section) => sum + section.words, 0);
   return (32 * words) / elementCount(shape);
+}
+
+/**
+ * The words of a tensor in a format that differs in how scales are held, from those in another: the codes stay. `scale`
+ * are the scales that it was packed with, as `roundedGrid` has them.
+ */
+export function repacked(
+  from: FormatSpec,
+  to: FormatSpec,
+  shape: Shape,
+  words: Uint32Array,
+  scale: Float32Array,
+): Uint32Array<ArrayBuffer> {
+  const format = formatOfSpec(to);
+  const grid = format.grid(to);
+  if (grid === null) throw new InternalError(`${to.name} has no scales`);
+  return withScales(
+    words,
+    formatOfSpec(from).sections(from, shape),
+    { grid, shape, sections: format.sections(to, shape) },
+    scale,
+  );
 }
 
 /**

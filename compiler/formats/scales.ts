@@ -1,14 +1,16 @@
 /**
  * The scales and zero points of a quantised format: one per row and group of columns, row-major, without padding
- * between rows. Scales are f16 or f32 items of the section "scales", zero points items of 4 or 8 bits of "zeros".
+ * between rows. Scales are f16 or f32 items of the section "scales", zero points items of 4 or 8 bits of "zeros". Those
+ * of f16 are rounded to its 11 significant bits, whatever their size, and stored times 2^shift (`fit.ts` finds it).
  */
 import { InternalError } from "../diagnostic.js";
-import { add, bitOr, call, convert, f32, less, mul, round, roundF16, select, shiftLeft, u32 } from "../kernel/build.js";
+import { add, bitOr, call, convert, f32, less, mul, round, select, shiftLeft, u32 } from "../kernel/build.js";
 import { roundHalfEven } from "../kernel/fold.js";
 import type { Expr } from "../kernel/kernel.js";
 import { decodeItems, plainElements } from "./element.js";
 import type { Build, Grid, GridValues, PackSource, Section, Shape, WordReader } from "./format.js";
-import { getItems, modulo, putItem, quotient, range, readItem, sectionOf, wordsFor } from "./layout.js";
+import { roundSignificand, roundSignificandExpr } from "./half.js";
+import { getItems, modulo, newWords, putItem, quotient, range, readItem, sectionOf, wordsFor } from "./layout.js";
 
 /** Columns that share a scale. */
 export function groupColumns(grid: Grid, shape: Shape): number {
@@ -35,9 +37,14 @@ export function gridSections(
   return grid.symmetric ? [scales] : [scales, { name: "zeros", words: wordsFor(groups, grid.bits) }];
 }
 
+/** A scale as it is stored: of a grid whose scales are f16, to 11 significant bits. */
+export function roundScale(grid: Grid, scale: number): number {
+  return grid.scale === "f16" ? roundSignificand(scale) : Math.fround(scale);
+}
+
 /**
  * Writes scales and zero points, and gives them back as they are stored. Throws an Error naming the place of a scale
- * that is not finite.
+ * that is not finite, or that the format cannot hold.
  */
 export function encodeGrid(
   grid: Grid,
@@ -52,18 +59,10 @@ export function encodeGrid(
     throw new InternalError(`${groups} scales are needed, ${values.scale.length} are given`);
   if (!grid.symmetric && values.zero?.length !== groups)
     throw new InternalError(`${groups} zero points are needed, ${values.zero?.length ?? 0} are given`);
-  const element = plainElements[grid.scale];
   const scale = new Float32Array(groups);
   const zero = grid.symmetric ? null : new Float32Array(groups);
-  const scales = sectionOf(sections, "scales");
   for (let group = 0; group < groups; group += 1) {
-    const bits = element.encode(values.scale[group]!, 1, 0);
-    scale[group] = element.decode(bits);
-    if (!Number.isFinite(scale[group]!))
-      throw new Error(
-        `The scale of row ${Math.floor(group / perRow)}, group ${group % perRow} is ${values.scale[group]!}, which ${grid.scale} cannot hold.`,
-      );
-    putItem(words, scales, element.bits, group, bits);
+    scale[group] = putScale(grid, perRow, sectionOf(sections, "scales"), words, group, values.scale[group]!);
     if (zero !== null) {
       zero[group] = Math.min(Math.max(roundHalfEven(values.zero![group]!), grid.low), grid.high);
       putItem(words, sectionOf(sections, "zeros"), grid.bits, group, zero[group]!);
@@ -72,12 +71,53 @@ export function encodeGrid(
   return { scale, zero };
 }
 
+/** Writes the scale of a group, and gives it as it is stored. */
+function putScale(
+  grid: Grid,
+  perRow: number,
+  section: Section,
+  words: Uint32Array,
+  group: number,
+  scale: number,
+): number {
+  const element = plainElements[grid.scale];
+  const rounded = roundScale(grid, scale);
+  const bits = element.encode(rounded * 2 ** grid.shift, 1, 0);
+  if (!Number.isFinite(rounded) || element.decode(bits) / 2 ** grid.shift !== rounded)
+    throw new Error(
+      `The scale of row ${Math.floor(group / perRow)}, group ${group % perRow} is ${scale}, which ${grid.scale}${grid.shift === 0 ? "" : ` with a shift of ${grid.shift}`} cannot hold.`,
+    );
+  putItem(words, section, element.bits, group, bits);
+  return rounded;
+}
+
+/**
+ * The words of a tensor whose scales are to be held otherwise, from those that were packed with the same scales: codes,
+ * positions and zero points stay, for they were made with scales as they are rounded and not as they are held.
+ */
+export function withScales(
+  words: Uint32Array,
+  from: readonly Section[],
+  to: { readonly grid: Grid; readonly shape: Shape; readonly sections: readonly Section[] },
+  scales: Float32Array,
+): Uint32Array<ArrayBuffer> {
+  const result = newWords(to.sections);
+  for (const section of to.sections) {
+    const { offset } = sectionOf(from, section.name);
+    if (section.name !== "scales") result.set(words.subarray(offset, offset + section.words), section.offset);
+  }
+  const perRow = groupsPerRow(to.grid, to.shape);
+  scales.forEach((scale, group) => putScale(to.grid, perRow, sectionOf(to.sections, "scales"), result, group, scale));
+  return result;
+}
+
 /** The scales and zero points that words hold. */
 export function decodeGrid(grid: Grid, shape: Shape, sections: readonly Section[], words: Uint32Array): GridValues {
   const groups = shape.rows * groupsPerRow(grid, shape);
   const element = plainElements[grid.scale];
   const scales = sectionOf(sections, "scales");
-  const scale = decodeItems(element, getItems(words, scales, element.bits, groups));
+  const held = decodeItems(element, getItems(words, scales, element.bits, groups));
+  const scale = grid.shift === 0 ? held : held.map((value) => value / 2 ** grid.shift);
   if (grid.symmetric) return { scale, zero: null };
   const zeros = sectionOf(sections, "zeros");
   return { scale, zero: Float32Array.from(getItems(words, zeros, grid.bits, groups)) };
@@ -96,10 +136,8 @@ export function readGrid(
     grid.group === "channel"
       ? row
       : read.bind("group", add(mul(row, groupsPerRow(grid, shape)), quotient(column, groupColumns(grid, shape))));
-  const scale = read.bind(
-    "scale",
-    plainElements[grid.scale].read(readItem(read, sectionOf(sections, "scales"), scaleBits(grid), group)),
-  );
+  const held = plainElements[grid.scale].read(readItem(read, sectionOf(sections, "scales"), scaleBits(grid), group));
+  const scale = read.bind("scale", grid.shift === 0 ? held : mul(held, f32(2 ** -grid.shift)));
   if (grid.symmetric) return { scale, zero: null };
   const code = readItem(read, sectionOf(sections, "zeros"), grid.bits, group);
   return { scale, zero: read.bind("zero", convert("f32", modulo(code, 2 ** grid.bits))) };
@@ -125,7 +163,7 @@ export function gridSource(
 }
 
 function storedScale(grid: Grid, build: Build, scale: Expr): Expr {
-  return build.bind("scale", grid.scale === "f16" ? roundF16(scale) : scale);
+  return build.bind("scale", grid.scale === "f16" ? roundSignificandExpr(build, scale) : scale);
 }
 
 function storedZero(grid: Grid, build: Build, zero: Expr): Expr {
@@ -147,7 +185,12 @@ export function packGrid(
   return packItems(build, bits, shape.rows * perRow, word, (index) => {
     const row = build.bind("row", quotient(index, perRow));
     const group = modulo(index, perRow);
-    if (section === "scales") return plainElements[grid.scale].write(build, source.scale(row, group), null, null);
+    if (section === "scales") {
+      const scale = source.scale(row, group);
+      // exact, and f16 then rounds as it would round the scale: to 11 bits
+      const shifted = grid.shift === 0 ? scale : mul(scale, f32(2 ** grid.shift));
+      return plainElements[grid.scale].write(build, shifted, null, null);
+    }
     return convert("u32", storedZero(grid, build, source.zero(row, group)));
   });
 }

@@ -5,7 +5,7 @@
  */
 import { InternalError } from "../diagnostic.js";
 import type { GridValues } from "../formats/format.js";
-import { completeFormat, formatOfSpec, shapeOf } from "../formats/registry.js";
+import { completeFormat, formatOfSpec, roundedGrid, shapeOf } from "../formats/registry.js";
 import type { Dtype } from "../types/dtype.js";
 import type { Concrete, FormatSpec } from "../types/type.js";
 import { binaryFunction, castFunction, extremeIdentity, rounding, unaryFunction } from "./arithmetic.js";
@@ -228,9 +228,10 @@ function reencoded(
   grid: GridValues | null,
 ): Float32Array {
   const dense = floats(data);
-  const complete = completeFormat(spec, dense);
+  const rounded = grid === null ? null : roundedGrid(spec, grid);
+  const complete = completeFormat(spec, dense, rounded);
   const format = formatOfSpec(complete);
-  return format.decode(complete, shapeOf(shape), format.encode(complete, shapeOf(shape), dense, grid));
+  return format.decode(complete, shapeOf(shape), format.encode(complete, shapeOf(shape), dense, rounded));
 }
 
 function floats(data: TensorData): Float32Array {

@@ -98,6 +98,11 @@ function addCompress(program: Command): void {
         )
         .option("--layer-errors", "measure the error of each layer's output, also where the recipe observes nothing")
         .option("--no-layer-errors", "measure it only where the recipe observes what it takes")
+        .option(
+          "--max-error <e>",
+          "refuse a layer that loses more: its layer error, or where that is not measured its weight error",
+          number((error) => error >= 0, "of 0 or more"),
+        )
         .option("--eval <file>", "score this text too, with the model as given and compressed")
         .option("--limit <n>", "score the first n windows only", integer(1))
         .option("--report <file>", "write a page about it, HTML, with plots", pathOf)
@@ -110,7 +115,8 @@ function addCompress(program: Command): void {
       `
 No model is written unless all goes well. A run that is stopped leaves no half model, but what it has finished in a
 hidden directory beside the output: the same command with --resume goes on from there, to the same result bit for bit;
-without it, it begins anew.`,
+without it, it begins anew. What --max-error refuses is kept in the same way: --resume with another limit, or with
+none, goes on from there.`,
     )
     .action(action(async () => (await import("./compress.js")).run, always));
 }

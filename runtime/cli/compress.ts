@@ -1,13 +1,16 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { bundle, type Bundle } from "../../compiler/check/bundle.js";
 import { check } from "../../compiler/check/check.js";
 import { CompileError, hasErrors } from "../../compiler/diagnostic.js";
 import type { Recipe } from "../../compiler/recipe/recipe.js";
 import { baselineTarget } from "../../compiler/target.js";
 import { formatBytes } from "../device/error.js";
 import { createHost } from "../library.js";
-import { checkOutputs, compress, outputsOf } from "../llama/compress.js";
+import { compress } from "../llama/compress.js";
 import type { CalibrationText, Compression } from "../llama/compression.js";
+import { printPerplexity } from "../llama/outcome.js";
+import { checkOutputs, outputsOf } from "../llama/outputs.js";
 import { keptLine, leaveState } from "../llama/saved-state.js";
 import { checkRecipe } from "../llama/treat.js";
 import { calibrationWindows, checkContext } from "../llama/windows.js";
@@ -26,6 +29,7 @@ import { checkPage, printWithPage } from "./report/write.js";
 import { scoredText } from "./scored-text.js";
 import { table } from "./table.js";
 import { readTokens } from "./text.js";
+import { noteWarnings } from "./warnings.js";
 
 interface CompressCommandOptions extends DeviceOptions, DtypeOptions {
   readonly model: string;
@@ -36,6 +40,7 @@ interface CompressCommandOptions extends DeviceOptions, DtypeOptions {
   readonly window: number;
   readonly windows?: number;
   readonly layerErrors?: boolean;
+  readonly maxError?: number;
   readonly calibrationMemory?: number;
   readonly eval?: string;
   readonly limit?: number;
@@ -46,7 +51,7 @@ interface CompressCommandOptions extends DeviceOptions, DtypeOptions {
 
 /** `espalier compress`: a model by a recipe. */
 export async function run(output: Output, file: string, options: CompressCommandOptions): Promise<number | void> {
-  const { recipe, source, sources } = findRecipe(file, options, output);
+  const { recipe, source, files, sources } = findRecipe(file, options, output);
   const model = await openModel(options.model);
   try {
     // whatever can be told without a device is told before one is opened, and before a weight is read
@@ -75,15 +80,17 @@ export async function run(output: Output, file: string, options: CompressCommand
     }, output.note);
     try {
       const progress = stagedProgress(output);
-      const { resume, layerErrors, calibrationMemory: memory, force } = options;
+      const { resume, layerErrors, maxError, calibrationMemory: memory, force } = options;
       const report = await compress(caller, model, recipe, {
         output: options.out,
         force,
         source,
+        files,
         text,
         evaluation: evaluation?.text,
         dtype: sessionOptions(options, caller.target).dtype,
         layerErrors,
+        maxError,
         memory,
         resume,
         note: output.note,
@@ -92,16 +99,18 @@ export async function run(output: Output, file: string, options: CompressCommand
       const context = {
         model,
         device: device.name,
-        recipe: { file, name: recipe.name, parameters: recipe.parameters, source },
+        recipe: { file, name: recipe.name, parameters: recipe.parameters, source, modules: files.modules },
         evaluation: evaluation?.words ?? null,
       };
-      return await printWithPage(
+      const code = await printWithPage(
         output,
         { ...report, device: device.name },
         () => describe(report, device.name, output),
         options.report,
         () => compressionPage(report, context),
       );
+      noteWarnings(output, report.warnings, report.tensors.length);
+      return code;
     } finally {
       forget();
       close();
@@ -134,7 +143,7 @@ export function describe(report: Compression, device: string, output: Output): s
       .join(", ")}.`,
     ...report.perplexities.map(
       ({ text, of, value }) =>
-        `perplexity ${value.toFixed(3)}: the model ${of === "given" ? "as given" : "compressed"}, on the ${text} text`,
+        `perplexity ${printPerplexity(value)}: the model ${of === "given" ? "as given" : "compressed"}, on the ${text} text`,
     ),
     `${formatBytes(report.bytesBefore)} -> ${output.paint.bold(formatBytes(report.bytesAfter))} in ${report.seconds.toFixed(1)} s on ${device}, ${formatBytes(report.deviceBytesPeak)} of its memory: ${report.saved.join(", ")}`,
   ].join("\n");
@@ -143,6 +152,8 @@ export function describe(report: Compression, device: string, output: Output): s
 interface FoundRecipe {
   readonly recipe: Recipe;
   readonly source: string;
+  /** The same with what it uses, as it is saved. */
+  readonly files: Bundle;
   /** What was read on the way, by file. */
   readonly sources: ReadonlyMap<string, string>;
 }
@@ -166,7 +177,9 @@ export function findRecipe(
     throw new UsageError(`--recipe NAME is needed: ${file} has ${names.join(", ")}`);
   const recipe = value.recipes.get(options.recipe ?? only);
   if (recipe === undefined) throw new UsageError(`${file} has no recipe ${options.recipe}; it has ${names.join(", ")}`);
-  return { recipe, source: host.read(path) ?? "", sources: host.sources };
+  const source = host.read(path) ?? "";
+  const files = bundle(path, host) ?? { source, modules: new Map(), standard: new Map() };
+  return { recipe, source, files, sources: host.sources };
 }
 
 /** The file of a recipe: a bare name that is no file here is that of an example, `best` for instance. */

@@ -61,7 +61,7 @@ async function demo(output: Output, kept: string | undefined): Promise<void> {
   let machine: Machine | null = null;
   try {
     await checkOutput(directory, { model: folder, force: false });
-    const { recipe, source } = findRecipe(recipeFile, { set: [] }, output);
+    const { recipe, source, files } = findRecipe(recipeFile, { set: [] }, output);
     say(`${paint.bold(paint.green("espalier"))}  compresses Llama models by recipes, in a language of its own`);
     say();
     say(
@@ -86,6 +86,7 @@ async function demo(output: Output, kept: string | undefined): Promise<void> {
     const report = await compress(machine.caller, dense, recipe, {
       output: directory,
       source,
+      files,
       onProgress: progress.update,
       text: {
         ids: await readTokens(join(folder, "calibration.txt"), tokenizer),

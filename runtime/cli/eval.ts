@@ -1,4 +1,5 @@
 import { perplexity } from "../llama/evaluate.js";
+import { chanceWarning, printPerplexity } from "../llama/outcome.js";
 import { openSession } from "../llama/session.js";
 import { checkContext, scoredWindows } from "../llama/windows.js";
 import { openModel } from "../model/model.js";
@@ -7,6 +8,7 @@ import { openMachine } from "./machine.js";
 import type { DeviceOptions } from "./options.js";
 import type { Output } from "./output.js";
 import { readTokens } from "./text.js";
+import { noteWarnings } from "./warnings.js";
 
 interface EvalOptions extends DeviceOptions, DtypeOptions {
   readonly model: string;
@@ -31,19 +33,26 @@ export async function run(output: Output, options: EvalOptions): Promise<number 
         window: options.window,
         bos: tokenizer.bos,
         limit: options.limit,
-        onProgress: (done, total, value) => progress.update(done, total, `perplexity ${value.toFixed(3)}`),
+        onProgress: (done, total, value) => progress.update(done, total, `perplexity ${printPerplexity(value)}`),
       });
       progress.end();
       const { tokens, windows, seconds } = result;
+      const found = chanceWarning(result.perplexity, model.config.vocabSize, "the model", "given");
+      const warnings = found === null ? [] : [found];
       output.result(
-        { perplexity: result.perplexity, tokens, windows, seconds, device: device.name },
+        { perplexity: result.perplexity, tokens, windows, seconds, warnings, device: device.name },
         () =>
-          `perplexity ${output.paint.bold(result.perplexity.toFixed(4))} over ${tokens} tokens (${options.limit === undefined ? "" : "the first "}${windows} windows of ${options.window}) in ${seconds.toFixed(1)} s on ${device.name}`,
+          `perplexity ${output.paint.bold(shown(result.perplexity))} over ${tokens} tokens (${options.limit === undefined ? "" : "the first "}${windows} windows of ${options.window}) in ${seconds.toFixed(1)} s on ${device.name}`,
       );
+      noteWarnings(output, warnings, 0);
     } finally {
       close();
     }
   } finally {
     await model.close();
   }
+}
+
+function shown(perplexity: number): string {
+  return perplexity < 1e6 ? perplexity.toFixed(4) : printPerplexity(perplexity);
 }

@@ -42,7 +42,11 @@ export async function run(output: Output, options: GenerateCommandOptions): Prom
       const result = await generate(session, prompt, how);
       output.stream(`${stream.end()}\n`);
       const ids = [...prompt, ...result.ids];
-      const { promptTokens, newTokens, prefillTokensPerSecond, decodeTokensPerSecond } = result;
+      const { promptTokens, newTokens, prefillTokensPerSecond, decodeTokensPerSecond, ended } = result;
+      if (newTokens === 0)
+        output.note(
+          "note: there is no text to show: the first new token that the model chose is one that ends a text.",
+        );
       if (output.json)
         output.result(
           {
@@ -50,6 +54,7 @@ export async function run(output: Output, options: GenerateCommandOptions): Prom
             ids,
             promptTokens,
             newTokens,
+            ended,
             prefillTokensPerSecond,
             decodeTokensPerSecond,
             device: device.name,

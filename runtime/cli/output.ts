@@ -42,6 +42,19 @@ export function createOutput(json: boolean, descriptor: number = 1): Output {
   const colored = !json && hasColors(descriptor);
   const alert = colors.createColors(hasColors(2));
   const write = (text: string): void => writeAll(descriptor, text);
+  /** Bars that are drawn now. */
+  const bars = new Set<object>();
+  const drawn = <Told extends readonly unknown[]>(load: Parameters<typeof deferred<Told>>[0]) => {
+    const made = deferred(load);
+    bars.add(made);
+    return {
+      ...made,
+      end() {
+        made.end();
+        bars.delete(made);
+      },
+    };
+  };
   return {
     json,
     colored,
@@ -53,10 +66,10 @@ export function createOutput(json: boolean, descriptor: number = 1): Output {
     stream(text) {
       if (!json) write(text);
     },
-    note: (line) => writeAll(2, `${line}\n`),
-    progress: (label) => (isatty(2) ? deferred(async () => (await import("./bar.js")).bar(label)) : lines(label)),
-    share: (label) =>
-      isatty(2) ? deferred(async () => (await import("./bar.js")).shareBar(label)) : shareLines(label),
+    // over a bar, which is drawn again below
+    note: (line) => writeAll(2, `${bars.size > 0 ? "\r\u001b[2K" : ""}${line}\n`),
+    progress: (label) => (isatty(2) ? drawn(async () => (await import("./bar.js")).bar(label)) : lines(label)),
+    share: (label) => (isatty(2) ? drawn(async () => (await import("./bar.js")).shareBar(label)) : shareLines(label)),
   };
 }
 

@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 
 import { groupsOf, findSensitivity, type Sensitivity, type Try } from "../llama/sensitivity.js";
+import { printPerplexity } from "../llama/outcome.js";
 import { calibrationWindows, checkContext, scoredWindows } from "../llama/windows.js";
 import { filesOf, openModel } from "../model/model.js";
 import { examples, packageRoot } from "../package.js";
@@ -14,6 +15,7 @@ import { sensitivityPage } from "./report/sensitivity.js";
 import { checkPage, printWithPage } from "./report/write.js";
 import { table } from "./table.js";
 import { readTokens } from "./text.js";
+import { noteWarnings } from "./warnings.js";
 
 interface SensitivityCommandOptions extends DeviceOptions {
   readonly model: string;
@@ -70,7 +72,7 @@ export async function run(output: Output, options: SensitivityCommandOptions): P
         onProgress: ({ subject, done, total, share, secondsLeft }) =>
           bar.update(share, secondsLeft, `${done}/${total} ${subject}`),
       }).finally(bar.end);
-      return await printWithPage(
+      const code = await printWithPage(
         output,
         { ...result, by: options.by, device: device.name },
         () => describe(result, device.name, output),
@@ -85,6 +87,8 @@ export async function run(output: Output, options: SensitivityCommandOptions): P
             groups: groupsOf(model, options.by).map(({ name }) => name),
           }),
       );
+      noteWarnings(output, result.warnings, 0);
+      return code;
     } finally {
       close();
     }
@@ -116,7 +120,7 @@ function describe(result: Sensitivity, device: string, output: Output): string {
       output.paint,
     ),
     ...(more > 0 ? [`and ${more} that hurt less: --json and --report have them all`] : []),
-    `perplexity ${output.paint.bold(result.perplexity.toFixed(3))} as given, over ${result.tokens} tokens (the first ${result.windows} windows); ${result.rows.length} tries in ${result.seconds.toFixed(1)} s on ${device}`,
+    `perplexity ${output.paint.bold(printPerplexity(result.perplexity))} as given, over ${result.tokens} tokens (the first ${result.windows} windows); ${result.rows.length} tries in ${result.seconds.toFixed(1)} s on ${device}`,
   ].join("\n");
 }
 

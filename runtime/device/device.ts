@@ -55,6 +55,11 @@ export interface Device extends DeviceDescription {
   free(buffer: GPUBuffer): void;
   /** Runs `work` at once and turns what WebGPU or the driver has against it into a DeviceError that names `label`. */
   guarded<T>(label: string, work: () => T | Promise<T>): Promise<T>;
+  /**
+   * The same for work that hands recorded commands to the queue: it is done also where an earlier error is still to be
+   * told, which the next operation throws. Commands are never dropped but by a device that is lost.
+   */
+  submit(label: string, work: () => void): Promise<void>;
   /** Bytes `[offset, offset + bytes)`, any alignment, as a fresh array that starts its own ArrayBuffer. */
   read(buffer: GPUBuffer, offset: number, bytes: number): Promise<Uint8Array<ArrayBuffer>>;
   /** Copies `data` to byte `offset`, any alignment and size; resolves when `data` may change again. */
@@ -218,6 +223,15 @@ function makeDevice(found: FoundAdapter, gpu: GPUDevice): Device {
 
   async function guarded<T>(label: string, work: () => T | Promise<T>): Promise<T> {
     check();
+    return scoped(label, work);
+  }
+
+  async function submit(label: string, work: () => void): Promise<void> {
+    if (failure !== undefined) throw failure;
+    return scoped(label, work);
+  }
+
+  async function scoped<T>(label: string, work: () => T | Promise<T>): Promise<T> {
     const filters = ["validation", "out-of-memory", "internal"] as const;
     for (const filter of filters) gpu.pushErrorScope(filter);
     // Scopes are popped before anything is awaited: they form one stack for the whole device, and
@@ -276,6 +290,7 @@ function makeDevice(found: FoundAdapter, gpu: GPUDevice): Device {
     createBuffer,
     free,
     guarded,
+    submit,
     read: (buffer, offset, bytes) => guarded(`reading ${buffer.label}`, () => readBuffer(gpu, buffer, offset, bytes)),
     write: (buffer, offset, data) => guarded(`writing ${buffer.label}`, () => writeBuffer(gpu, buffer, offset, data)),
     finish: () => guarded("the submitted work", () => gpu.queue.onSubmittedWorkDone()),

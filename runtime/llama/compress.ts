@@ -2,27 +2,40 @@
 import { join } from "node:path";
 import { CompileError } from "../../compiler/compile.js";
 import { InternalError } from "../../compiler/diagnostic.js";
-import { bitsPerWeight, printFormat, shapeOf } from "../../compiler/formats/registry.js";
 import type { Condition, Recipe, RecipeStep } from "../../compiler/recipe/recipe.js";
 import type { Model } from "../model/model.js";
 import { realpathOfNew } from "../model/files.js";
-import { checkOutput } from "../model/output.js";
-import { printPattern } from "../model/packed.js";
 import { stands, type Announced } from "./announced.js";
 import { calibrationRun, type CalibrationRun } from "./calibration-run.js";
 import type { Caller } from "./call.js";
-import type { CalibrationText, Compression, CompressOptions, PerplexityReport, TensorReport } from "./compression.js";
+import type { CalibrationText, Compression, CompressOptions, PerplexityReport } from "./compression.js";
+import { reportOf } from "./compression-report.js";
 import { LlamaError } from "./error.js";
 import { holds, type FoundPerplexity } from "./expectation.js";
 import { createForecast, type Forecast } from "./forecast.js";
 import { identityOf } from "./identity.js";
 import type { Facts } from "./manifest.js";
 import { isSelected, treatmentOf } from "./names.js";
-import { keptLine, openState, stateOf, type SavedState } from "./saved-state.js";
+import { beyond, layerWarning, printPerplexity, unsavedWarning } from "./outcome.js";
+import { checkOutputs, saves, storesUnsaved } from "./outputs.js";
+import { savedRecipe } from "./recipe-record.js";
+import { keptLine, openState, type SavedState } from "./saved-state.js";
 import { scoreModel } from "./score.js";
 import { checkRecipe, createTreater, type Treater } from "./treat.js";
 import { calibrationWindows, checkContext, scoredWindows, usualWindows, type Windows } from "./windows.js";
-import { bodyOf, costsOf, observationsOf, observeCost, withDense, workOf, type Costs, type Stage } from "./workload.js";
+import {
+  bodyOf,
+  calibrates,
+  costsOf,
+  evaluateCost,
+  observationsOf,
+  observeCost,
+  unitsOf,
+  withDense,
+  workLeft,
+  type Costs,
+  type Stage,
+} from "./workload.js";
 import { createWorkingModel, saveModel, type WorkingModel } from "./working-model.js";
 
 export type {
@@ -32,6 +45,8 @@ export type {
   CompressProgress,
   PerplexityReport,
   TensorReport,
+  Warning,
+  WarningKind,
 } from "./compression.js";
 
 /** The state of a run. */
@@ -68,7 +83,7 @@ interface Run {
  * is stopped after a block is finished leaves what it has beside the output, for `resume`; a fault that it would come
  * to
  * again does not.
- * @throws LlamaError recipe, expectation-failed, text-too-short, bad-window, not-finite, not-positive-definite, resume;
+ * @throws LlamaError recipe, expectation-failed, error-too-large, bad-option, text-too-short, bad-window, not-finite, not-positive-definite, resume;
  * CompileError; ModelError; DeviceError
  */
 export async function compress(
@@ -82,7 +97,10 @@ export async function compress(
   const note = options.note ?? ((): void => {});
   if ((recipe.needsText || options.layerErrors === true) && text === null)
     throw new LlamaError("recipe", `The recipe ${recipe.name} needs a calibration text.`);
+  if (options.maxError !== undefined && !(options.maxError >= 0 && options.maxError < Infinity))
+    throw new LlamaError("bad-option", `maxError should be a number, 0 or more, found ${options.maxError}.`);
   for (const line of checkRecipe(caller, model, recipe)) note(`note: ${line}`);
+  if (storesUnsaved(recipe)) note(`warning: ${unsavedWarning.message}.`);
   const windows = text === null ? null : calibrationWindows(text.ids, text.window ?? 256, text.bos, text.windows);
   if (windows !== null) checkContext(windows, model.config.contextLength);
   // what would be found wrong when the model is written, before what a stopped run has kept is touched
@@ -91,6 +109,7 @@ export async function compress(
   const identity = await identityOf(caller, model, {
     recipe,
     source: options.source,
+    modules: options.files?.modules,
     text,
     dtype: options.dtype ?? "f32",
   });
@@ -113,7 +132,7 @@ export async function compress(
       forecast: createForecast(workLeft(recipe, model, costs, options, state.finished)),
       treater: createTreater(caller, model, working, { share: options.share }),
       saved: [...facts.saved],
-      perplexities: facts.perplexities.map((one) => ({ ...one, text: "calibration" })),
+      perplexities: facts.perplexities.map(({ of, value }) => ({ text: "calibration", of, value: value ?? Infinity })),
       dense: facts.dense,
       unit: 0,
       known: facts,
@@ -127,17 +146,31 @@ export async function compress(
           ? "There is nothing to go on with: this run begins anew."
           : `Going on after ${state.finished} of ${unitsOf(recipe, model)} steps.`,
       );
+    if (options.maxError !== undefined && !recipe.steps.some((step) => calibrates(options, bodyOf(step) ?? [])))
+      note(
+        `note: layer errors are not measured, so the limit of ${options.maxError} is for the errors of weights; --layer-errors measures them.`,
+      );
+    // what was finished under another limit
+    refuseLost(run);
     for (const step of recipe.steps) await follow(run, step);
     if (!recipe.steps.some((step) => saves(step))) await save(run, options.output);
     run.isWritten = true;
     await evaluateBoth(run);
-    const report = reportOf(run);
+    const report = reportOf(model, working.treated, {
+      seconds: factsOf(run).seconds,
+      stageSeconds: run.forecast.spent(),
+      saved: run.saved,
+      perplexities: run.perplexities,
+      unsaved: storesUnsaved(recipe),
+      deviceBytesPeak: caller.executor.device.memory.peak,
+    });
     await state.remove();
     return report;
   } catch (error) {
     // the same run would come to the same fault, and another recipe is another run; a text to evaluate on can be
-    // another
-    if ((error instanceof LlamaError || error instanceof CompileError) && run?.isWritten !== true) await state.remove();
+    // another, and so can the limit of errors
+    const isFinal = error instanceof LlamaError ? error.code !== "error-too-large" : error instanceof CompileError;
+    if (isFinal && run?.isWritten !== true) await state.remove();
     const left = await state.leave();
     if (left !== null) note(keptLine(left, unitsOf(recipe, model)));
     throw error;
@@ -146,35 +179,19 @@ export async function compress(
   }
 }
 
-function reportOf(run: Run): Compression {
-  const { caller, model, working } = run;
-  const tensors = [...working.treated.values()].map(
-    ({ name, format, pattern, shape, bytes, relativeError, layerError, seconds }): TensorReport => ({
-      name,
-      pattern: printPattern(pattern),
-      format: printFormat(format),
-      bitsPerWeight: bitsPerWeight(format, shapeOf(shape)),
-      bytes,
-      relativeError,
-      layerError,
-      seconds,
-    }),
+/** @throws LlamaError error-too-large where a layer has lost more than the run allows */
+function refuseLost({ options: { maxError }, working, saved, unit, state }: Run): void {
+  const found = maxError === undefined ? null : beyond(working.treated, maxError);
+  if (found === null) return;
+  throw new LlamaError(
+    "error-too-large",
+    `${found} ${writtenWords(saved)}${Math.max(unit, state.finished) === 0 ? "" : " What is finished is kept for --resume with another limit, or with none."}`,
   );
-  const before = model.tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
-  const after = model.tensors.reduce(
-    (sum, tensor) => sum + (working.treated.get(tensor.name)?.bytes ?? tensor.bytes),
-    0,
-  );
-  return {
-    tensors,
-    bytesBefore: before,
-    bytesAfter: after,
-    seconds: factsOf(run).seconds,
-    stageSeconds: run.forecast.spent(),
-    saved: run.saved,
-    perplexities: run.perplexities,
-    deviceBytesPeak: caller.executor.device.memory.peak,
-  };
+}
+
+/** What a run that is refused has left. */
+function writtenWords(saved: readonly string[]): string {
+  return saved.length === 0 ? "Nothing was written." : `Written before: ${saved.join(", ")}.`;
 }
 
 async function follow(run: Run, step: RecipeStep): Promise<void> {
@@ -259,7 +276,9 @@ async function followBody(
           const treatment = treatmentOf(step.treatments, linear.name);
           return treatment === null ? [] : [{ linear, treatment }];
         });
-        await run.treater.treat(layers, calibration?.seen() ?? null, run.recipe.parameters, (_, at) => {
+        await run.treater.treat(layers, calibration?.seen() ?? null, run.recipe.parameters, (record, at) => {
+          const warning = layerWarning(record);
+          if (warning !== null) run.options.note?.(`warning: ${warning.message}.`);
           const { linear } = layers[at]!;
           report(run, "compress", linear.name, chosen.indexOf(linear) + 1, chosen.length, run.costs.treat(linear));
         });
@@ -286,6 +305,8 @@ async function finishUnit(run: Run): Promise<void> {
   await run.working.keep();
   run.known = factsOf(run);
   await run.state.commit(run.unit, run.known);
+  // what is refused is kept: another limit may take it
+  refuseLost(run);
 }
 
 function factsOf(run: Run): Facts {
@@ -294,7 +315,9 @@ function factsOf(run: Run): Facts {
     saved: [...run.saved],
     announced: run.announced,
     seconds: run.state.facts.seconds + (performance.now() - run.started) / 1000,
-    perplexities: run.perplexities.filter(({ text }) => text === "calibration").map(({ of, value }) => ({ of, value })),
+    perplexities: run.perplexities
+      .filter(({ text }) => text === "calibration")
+      .map(({ of, value }) => ({ of, value: Number.isFinite(value) ? value : null })),
   };
 }
 
@@ -315,11 +338,11 @@ async function expect(run: Run, condition: Condition, text: string): Promise<voi
   );
   if (asWritten) return;
   const values = found
-    .map(({ of, value }) => `perplexity(${of === "dense" ? "model.dense" : "model"}) is ${value.toFixed(3)}`)
+    .map(({ of, value }) => `perplexity(${of === "dense" ? "model.dense" : "model"}) is ${printPerplexity(value)}`)
     .join(", ");
   throw new LlamaError(
     "expectation-failed",
-    `The recipe expects ${text}, which does not hold: ${values}. ${run.saved.length === 0 ? "Nothing was written." : `Written before: ${run.saved.join(", ")}.`}`,
+    `The recipe expects ${text}, which does not hold: ${values}. ${writtenWords(run.saved)}`,
   );
 }
 
@@ -364,6 +387,7 @@ async function evaluateBoth(run: Run): Promise<void> {
  */
 async function save(run: Run, directory: string): Promise<void> {
   const { recipe, options, state } = run;
+  refuseLost(run);
   const target = await realpathOfNew(directory);
   for (const [at, one] of run.before.entries()) {
     if (at < run.announced.length || one.directory !== target || !(await stands(one))) continue;
@@ -371,13 +395,12 @@ async function save(run: Run, directory: string): Promise<void> {
     run.saved.push(target);
     return;
   }
-  const parameters = Object.fromEntries(recipe.parameters.map(({ name, value }) => [name, value]));
   const written = await saveModel(
     run.model,
     run.working,
     directory,
     {
-      recipe: { name: recipe.name, source: options.source, parameters },
+      recipe: savedRecipe(recipe, options.source, options.files ?? null),
       force: options.force ?? false,
       async announced(what) {
         run.announced = [...run.announced, what];
@@ -392,67 +415,4 @@ async function save(run: Run, directory: string): Promise<void> {
 function report(run: Run, stage: Stage, subject: string, done: number, total: number, work: number): void {
   run.forecast.done(stage, work);
   run.options.onProgress?.({ stage, subject, done, total, ...run.forecast.now() });
-}
-
-/** Whether calibration activations are taken through the blocks for this body. */
-function calibrates({ layerErrors }: Pick<CompressOptions, "layerErrors">, body: readonly RecipeStep[]): boolean {
-  return layerErrors === true || body.some((step) => step.kind === "observe");
-}
-
-/** The work of a run, without what was finished before it. */
-function workLeft(
-  recipe: Recipe,
-  model: Model,
-  costs: Costs,
-  options: CompressOptions,
-  finished: number,
-): Record<Stage, number> {
-  const work = workOf(recipe, model, costs, { calibrates: (body) => calibrates(options, body) });
-  const left = 1 - finished / Math.max(1, unitsOf(recipe, model));
-  const extra = options.evaluation ? 2 * evaluateCost(model, costs, options.evaluation) : 0;
-  return { ...work, observe: work.observe * left, compress: work.compress * left, evaluate: work.evaluate + extra };
-}
-
-/** Scoring a text, by the tokens of its windows. */
-function evaluateCost(
-  model: Model,
-  costs: Costs,
-  { ids, window = 256, windows = usualWindows }: CalibrationText,
-): number {
-  const tokens = Math.min(windows * window, ids.length);
-  return costsOf(model, tokens, window).evaluate;
-}
-
-/** How many units of work a recipe consists of. */
-function unitsOf(recipe: Recipe, model: Model): number {
-  return recipe.steps.reduce((sum, step) => sum + (bodyOf(step) === null ? 1 : model.blocks.length), 0);
-}
-
-function saves(step: RecipeStep): boolean {
-  return step.kind === "save" || (step.kind === "blocks" && step.body.some(saves));
-}
-
-/**
- * Checks that what a recipe writes can be written, but for what the run that is to be gone on with has written already;
- * gives the directories of that.
- * @throws ModelError as `checkOutput`
- */
-export async function checkOutputs(
-  model: Model,
-  recipe: Recipe,
-  { output, resume, force }: Pick<CompressOptions, "output" | "resume" | "force">,
-): Promise<readonly string[]> {
-  const written = resume === true ? ((await stateOf(output))?.saved ?? []) : [];
-  for (const path of outputsOf(recipe, output))
-    if (!written.includes(await realpathOfNew(path)))
-      await checkOutput(path, { model: model.directory, force: force === true });
-  return written;
-}
-
-/** The directories that a recipe writes: those that it names, else the output itself. */
-export function outputsOf(recipe: Recipe, output: string): readonly string[] {
-  const named = (steps: readonly RecipeStep[]): readonly string[] =>
-    steps.flatMap((step) => (step.kind === "save" ? [step.name] : step.kind === "blocks" ? named(step.body) : []));
-  const names = named(recipe.steps);
-  return names.length === 0 ? [output] : names.map((name) => join(output, name));
 }

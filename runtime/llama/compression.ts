@@ -1,8 +1,12 @@
 /** What a compression is given, what it says on the way, and what it reports. */
 import type { Work } from "./forecast.js";
+import type { PerplexityReport, Warning } from "./outcome.js";
+import type { RecipeFiles } from "./recipe-record.js";
 import type { ActivationDtype } from "./session.js";
 import type { SpillDisk } from "./spill.js";
 import type { Stage } from "./workload.js";
+
+export type { PerplexityReport, Warning, WarningKind } from "./outcome.js";
 
 /** What is being done, for a progress bar: `done` of `total` steps of a stage, and how far the whole has come. */
 export interface CompressProgress {
@@ -33,6 +37,11 @@ export interface CompressOptions {
   readonly force?: boolean | undefined;
   /** The recipe's source, to be recorded with the model. */
   readonly source: string;
+  /**
+   * The recipe with the files that it uses, as `bundle` gives them, to be saved with the model. Without, `source` alone
+   * is saved, which does for a recipe that uses the standard library only.
+   */
+  readonly files?: RecipeFiles | null | undefined;
   readonly text?: CalibrationText | null | undefined;
   /** A text to score the model on, as given and compressed, when all is done. */
   readonly evaluation?: CalibrationText | null | undefined;
@@ -49,6 +58,13 @@ export interface CompressOptions {
    * needs a text.
    */
   readonly layerErrors?: boolean | undefined;
+  /**
+   * The most that a layer may lose: its layer error, or where that is not measured the error of its weight (see
+   * `TensorReport`). Layers are held to it when the step of the recipe that they belong to is done for their block, and
+   * before anything is written. A run that is refused keeps what it has finished, for `resume` with another limit or
+   * none.
+   */
+  readonly maxError?: number | undefined;
   /**
    * Whether layers that share an input share what depends on that alone; unless told, they do. For tests: the files are
    * the same.
@@ -79,13 +95,6 @@ export interface TensorReport {
   readonly seconds: number;
 }
 
-/** A perplexity that was computed on the way. */
-export interface PerplexityReport {
-  readonly text: "calibration" | "evaluation";
-  readonly of: "given" | "compressed";
-  readonly value: number;
-}
-
 export interface Compression {
   readonly tensors: readonly TensorReport[];
   /** Bytes of all tensors of the model. */
@@ -98,6 +107,8 @@ export interface Compression {
   /** The directories that were written. */
   readonly saved: readonly string[];
   readonly perplexities: readonly PerplexityReport[];
+  /** What makes the result worth less than it looks; none where all is well. */
+  readonly warnings: readonly Warning[];
   /** The most bytes that were allocated on the device at once. */
   readonly deviceBytesPeak: number;
 }

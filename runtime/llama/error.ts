@@ -5,8 +5,9 @@
  * - `text-too-short`: not one whole window of tokens
  * - `bad-window`: a window of no token or beyond the model's context
  * - `unsupported-model`: a tensor is missing, has an unexpected shape, or is larger than a device's binding
- * - `bad-option`: a sampling option out of its range
+ * - `bad-option`: an option out of its range
  * - `expectation-failed`: an `expect` of the recipe does not hold
+ * - `error-too-large`: a layer lost more than `maxError` allows
  * - `recipe`: a recipe and the model do not fit
  * - `not-finite`: NaN or infinite activations or weights
  * - `not-positive-definite`: a recipe factors a matrix that is not positive definite: too little dampening, or too
@@ -21,6 +22,7 @@ export type LlamaErrorCode =
   | "unsupported-model"
   | "bad-option"
   | "expectation-failed"
+  | "error-too-large"
   | "recipe"
   | "not-finite"
   | "not-positive-definite"

@@ -17,6 +17,8 @@ export interface Origin {
   readonly recipe: Recipe;
   /** The recipe's text. */
   readonly source: string;
+  /** Texts of the modules that are saved beside it. */
+  readonly modules?: ReadonlyMap<string, string> | undefined;
   readonly text: {
     readonly ids: readonly number[];
     readonly bos: number | null;
@@ -30,7 +32,7 @@ export interface Origin {
 export async function identityOf(
   caller: Caller,
   model: Model,
-  { recipe, source, text, dtype }: Origin,
+  { recipe, source, modules, text, dtype }: Origin,
 ): Promise<Identity> {
   const { device } = caller.executor;
   const identity: Record<string, string> = {
@@ -38,7 +40,7 @@ export async function identityOf(
     "the package webgpu, which runs the kernels": installedVersion("webgpu"),
     "the recipe": recipe.name,
     "the recipe's text": recipeHash(source),
-    "the modules that the recipe uses": digest(recipe.steps),
+    "the modules that the recipe uses": digest([recipe.steps, ...(modules ?? [])]),
     "the standard library": digest([...caller.functions]),
     "config.json": digest(model.config.raw),
     "the model's tensors": digest(

@@ -31,8 +31,8 @@ export interface WeightRecord {
 export interface Facts {
   /** Perplexity of the model as given on the calibration text, once it was computed. */
   readonly dense: number | null;
-  /** Perplexities that were computed, in order. */
-  readonly perplexities: readonly { readonly of: "given" | "compressed"; readonly value: number }[];
+  /** Perplexities that were computed, in order; a value of null is one above every number. */
+  readonly perplexities: readonly { readonly of: "given" | "compressed"; readonly value: number | null }[];
   /** Directories that finished units have written. */
   readonly saved: readonly string[];
   /** What the unit that is not finished has written or was about to, in order. */

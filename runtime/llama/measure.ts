@@ -1,5 +1,7 @@
 /** What a change of a layer's weight amounts to, measured on the device. */
 import { InternalError } from "../../compiler/diagnostic.js";
+import type { ScaleRange } from "../../compiler/formats/fit.js";
+import { shapeOf } from "../../compiler/formats/registry.js";
 import type { DeviceTensor } from "../run/run.js";
 import type { Caller } from "./call.js";
 import { many } from "./results.js";
@@ -27,11 +29,29 @@ export async function layerError(
   return quotient(caller, many(await caller.call("output_error", { w: now, original: given, h: gram }), 2));
 }
 
+/** The range of the magnitudes of a tensor's elements, however they are stored. NaN may be left out. */
+export async function magnitudes(caller: Caller, tensor: DeviceTensor): Promise<ScaleRange> {
+  const [least, most] = many(await caller.call("magnitudes", { w: asMatrix(tensor) }), 2);
+  try {
+    const [low, high] = await Promise.all([caller.executor.values(least), caller.executor.values(most)]);
+    const range = { least: Infinity, most: 0 };
+    for (const value of low) range.least = Math.min(range.least, value);
+    for (const value of high) range.most = Math.max(range.most, value);
+    return range;
+  } finally {
+    caller.executor.release(least);
+    caller.executor.release(most);
+  }
+}
+
+function asMatrix(tensor: DeviceTensor): DeviceTensor {
+  const { rows, columns } = shapeOf(tensor.shape);
+  return { ...tensor, shape: [rows, columns] };
+}
+
 /** Whether all elements of a tensor are finite, however they are stored. */
 export async function isFinite(caller: Caller, tensor: DeviceTensor): Promise<boolean> {
-  const last = tensor.shape.at(-1) ?? 1;
-  const rows = tensor.shape.slice(0, -1).reduce((product, size) => product * size, 1);
-  const [found] = await caller.call("not_finite", { w: { ...tensor, shape: [rows, last] } });
+  const [found] = await caller.call("not_finite", { w: asMatrix(tensor) });
   if (found === undefined) throw new InternalError("a count of elements gave none");
   return (await takeSum(caller, found)) === 0;
 }

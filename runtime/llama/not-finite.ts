@@ -1,6 +1,12 @@
 /** Where a model's numbers stop being numbers, told for people. */
+import { mostHalf } from "../../compiler/formats/fit.js";
+import { printFormat } from "../../compiler/formats/registry.js";
+import type { FormatSpec } from "../../compiler/types/type.js";
+import type { Linear } from "../model/model.js";
+import type { DeviceTensor } from "../run/run.js";
+import type { Caller } from "./call.js";
 import { LlamaError } from "./error.js";
-import { isFinite } from "./measure.js";
+import { isFinite, magnitudes } from "./measure.js";
 import type { Session } from "./session.js";
 import { linearNames } from "./weights.js";
 
@@ -33,4 +39,35 @@ async function firstNotFinite({ caller, blocks, frame }: Session): Promise<strin
     for (const { tensor } of parts) if (!(await isFinite(caller, tensor))) return name;
   }
   return null;
+}
+
+/** The largest f32 whose square is one, nearly. */
+const mostSquared = 2 ** 63;
+
+/** The error of a recipe that gave a layer a weight, stored in `format`, that is not finite; `given` is the one before. */
+export async function notFiniteWeight(
+  caller: Caller,
+  linear: Linear,
+  given: DeviceTensor,
+  format: FormatSpec,
+): Promise<LlamaError> {
+  const name = linear.weight;
+  if (!(await isFinite(caller, given)))
+    return new LlamaError("not-finite", `The weight ${name} of the model holds values that are NaN or infinite.`);
+  const { most } = await magnitudes(caller, given);
+  const size = `The weight ${name} of the model has values up to ${Number(most.toPrecision(3))}`;
+  if (most > mostSquared)
+    return new LlamaError(
+      "not-finite",
+      `${size}, whose squares are beyond f32: 3.4e38. Nothing can be measured on it.`,
+    );
+  if ((format.of ?? format).name === "f16" && most > mostHalf)
+    return new LlamaError(
+      "not-finite",
+      `${size}, and the recipe stores it as ${printFormat(format)}: f16 holds no more than ${mostHalf}. Formats of bf16 or f32 hold it, and those of integers, which have scales of any size.`,
+    );
+  return new LlamaError(
+    "not-finite",
+    `The recipe gave ${linear.name} a weight that is not finite: something in it divides by zero, or takes a root or a logarithm of what has none. Where the recipe inverts a matrix, more dampening may help.`,
+  );
 }

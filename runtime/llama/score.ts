@@ -60,7 +60,8 @@ export async function scoreModel(
   }
 }
 
-function lossNotFinite(of: "model" | "dense", dtype: ActivationOptions["dtype"]): LlamaError {
+/** That a model has no perplexity, of which a loss is NaN or infinite. */
+export function lossNotFinite(of: "model" | "dense", dtype: ActivationOptions["dtype"]): LlamaError {
   const [which, why] =
     of === "dense"
       ? ["The model as it was given", "`espalier eval` of it tells which weight is to blame"]

@@ -14,7 +14,8 @@ import { createForecast } from "./forecast.js";
 import type { WeightRecord } from "./manifest.js";
 import { isSelected, treatmentOf } from "./names.js";
 import { first } from "./results.js";
-import { batchLoss } from "./score.js";
+import { chanceWarning, type Warning } from "./outcome.js";
+import { batchLoss, lossNotFinite } from "./score.js";
 import { openSession, type Session } from "./session.js";
 import { checkRecipe, createTreater, type Seen } from "./treat.js";
 import { linearName, type BlockWeights, type LinearName } from "./weights.js";
@@ -39,8 +40,9 @@ export interface SensitivityRow {
   readonly treatment: string;
   readonly group: string;
   readonly layers: readonly string[];
+  /** NaN where what the model computes then is NaN or infinite; Infinity above every number. */
   readonly perplexity: number;
-  /** What the perplexity grew by. */
+  /** What the perplexity grew by; NaN and Infinity as there. */
   readonly delta: number;
   /** ||W' - W|| / ||W||, the mean over the layers of the group. */
   readonly relativeError: number;
@@ -61,8 +63,10 @@ export interface Sensitivity {
   /** Tokens scored for each row. */
   readonly tokens: number;
   readonly windows: number;
-  /** The worst first. */
+  /** The worst first; worst of all are those that have no perplexity. */
   readonly rows: readonly SensitivityRow[];
+  /** What makes the result worth less than it looks. */
+  readonly warnings: readonly Warning[];
   readonly seconds: number;
 }
 
@@ -152,6 +156,7 @@ export async function findSensitivity(
     const kept = await keepActivations(caller, model, session, scored);
     releases.push(kept.release);
     const dense = await kept.score(blocks.length, session.blocks);
+    if (Number.isNaN(dense)) throw lossNotFinite("dense", "f32");
     forecast.done("score", (blocks.length + 1) * perBlock);
     report("the model as given");
 
@@ -174,17 +179,42 @@ export async function findSensitivity(
       forecast.done("score", (suffix(group.layers) + 1) * perBlock);
       report(`${name}: ${group.name}`);
     }
-    rows.sort((a, b) => b.delta - a.delta);
     return {
       perplexity: dense,
       tokens: perBlock,
       windows: scored.count,
-      rows,
+      rows: worstFirst(rows),
+      warnings: warningsOf(dense, rows, model.config.vocabSize),
       seconds: (performance.now() - started) / 1000,
     };
   } finally {
     for (const release of releases.reverse()) await release();
   }
+}
+
+/** Rows by what they grow by, those without a perplexity before all others. */
+export function worstFirst(rows: readonly SensitivityRow[]): readonly SensitivityRow[] {
+  const order = ({ perplexity }: SensitivityRow): number =>
+    Number.isNaN(perplexity) ? 2 : perplexity < Infinity ? 0 : 1;
+  return [...rows].sort((a, b) => order(b) - order(a) || (order(a) === 0 ? b.delta - a.delta : 0));
+}
+
+/** What makes a search worth less than it looks: tries that cannot be told apart, and a model that is worth nothing. */
+export function warningsOf(dense: number, rows: readonly SensitivityRow[], vocabulary: number): readonly Warning[] {
+  const without = rows.filter(({ perplexity }) => Number.isNaN(perplexity)).length;
+  return [
+    ...[chanceWarning(dense, vocabulary, "the model as given", "scored")].filter((found) => found !== null),
+    ...(without === 0
+      ? []
+      : [
+          {
+            kind: "no-perplexity" as const,
+            tensor: null,
+            value: without,
+            message: `${without} of ${rows.length} tries ${without === 1 ? "has" : "have"} no perplexity: what the model computes then is NaN or infinite`,
+          },
+        ]),
+  ];
 }
 
 /** Whether a recipe stores anything for a layer. */

@@ -1,8 +1,16 @@
 /** What a recipe does to one layer: its graph run on the device, and the change measured. */
 import { InternalError } from "../../compiler/diagnostic.js";
 import { CompileError, compileStages } from "../../compiler/compile.js";
-import { completeFormat, formatOf, formatOfSpec, formatWords, shapeOf } from "../../compiler/formats/registry.js";
+import {
+  completeFormat,
+  formatOf,
+  formatOfSpec,
+  formatWords,
+  printFormat,
+  shapeOf,
+} from "../../compiler/formats/registry.js";
 import { withPivots } from "../../compiler/graph/pivots.js";
+import { withScales } from "../../compiler/graph/scales.js";
 import type { SymbolicGraph } from "../../compiler/graph/graph.js";
 import type { NamePattern, Recipe, RecipeStep, Treatment } from "../../compiler/recipe/recipe.js";
 import type { Target } from "../../compiler/target.js";
@@ -16,9 +24,11 @@ import type { Arguments, Caller } from "./call.js";
 import { LlamaError } from "./error.js";
 import type { WeightRecord } from "./manifest.js";
 import { isSelected, matchesName, treatmentOf } from "./names.js";
-import { isFinite, layerError, relativeError } from "./measure.js";
+import { layerError, relativeError } from "./measure.js";
+import { notFiniteWeight } from "./not-finite.js";
 import { foundFactors, readPivots, refusePivots, type FoundFactor } from "./pivots.js";
 import { first } from "./results.js";
+import { fitTensor } from "./scales.js";
 import { createSharedResults, partsOf, type Need, type Parts, type SharedResults } from "./shared.js";
 import { linearName } from "./weights.js";
 import { storedBytes, type WorkingModel } from "./working-model.js";
@@ -133,6 +143,8 @@ interface Plan extends LayerTreatment {
   readonly parts: Parts;
   /** The format of the result, where that is packed on the host. */
   readonly hostFormat: FormatSpec | null;
+  /** The result that gives the scales of a packed weight; null where it has none. */
+  readonly scales: string | null;
   readonly need: Need | null;
 }
 
@@ -144,16 +156,17 @@ export function createTreater(
   options: TreaterOptions = {},
 ): Treater {
   const { executor } = caller;
-  const parts = new WeakMap<Treatment, Pick<Plan, "parts" | "hostFormat">>();
+  const parts = new WeakMap<Treatment, Pick<Plan, "parts" | "hostFormat" | "scales">>();
 
   function planOf({ linear, treatment }: LayerTreatment): Plan {
     let known = parts.get(treatment);
     if (known === undefined) {
       const host = packsOnHost(treatment);
-      const graph = host?.graph ?? treatment.graph;
+      const { graph, scales } = withScales(host?.graph ?? treatment.graph, treatment.stores ?? "");
       known = {
         parts: options.share === false ? { shared: null, rest: withPivots(graph) } : partsOf(graph, treatment.inputs),
         hostFormat: host?.format ?? null,
+        scales,
       };
       parts.set(treatment, known);
     }
@@ -225,7 +238,7 @@ export function createTreater(
         readPivots(caller, [...(taken?.factors ?? []), ...factors]),
       ]);
       refusePivots(pivots, { layer: linear.name, tokens: seen?.tokens ?? null, parameters });
-      if (!Number.isFinite(change)) throw await notFinite(linear, given);
+      if (!Number.isFinite(change)) throw await notFiniteWeight(caller, linear, given, format);
       const gram = seen?.gram(input) ?? null;
       const error = gram === null ? null : await layerError(caller, tensor, given, gram);
       const shape = [linear.outputs, linear.inputs];
@@ -267,24 +280,12 @@ export function createTreater(
       return records;
     },
   };
-
-  async function notFinite(linear: Linear, given: DeviceTensor): Promise<LlamaError> {
-    if (!(await isFinite(caller, given)))
-      return new LlamaError(
-        "not-finite",
-        `The weight ${linear.weight} of the model holds values that are NaN or infinite, or too large to be squared in f32.`,
-      );
-    return new LlamaError(
-      "not-finite",
-      `The recipe gave ${linear.name} a weight that is not finite: something in it divides by zero, or takes a root or a logarithm of what has none. Where the recipe inverts a matrix, more dampening may help.`,
-    );
-  }
 }
 
 /** Runs a treatment; formats that are packed on the host only are read back dense, and encoded there. */
 async function run(
   caller: Caller,
-  { linear, treatment, parts, hostFormat }: Plan,
+  { linear, treatment, parts, hostFormat, scales }: Plan,
   args: Arguments,
 ): Promise<{ readonly tensor: DeviceTensor; readonly format: FormatSpec; readonly factors: readonly FoundFactor[] }> {
   const { executor } = caller;
@@ -295,20 +296,36 @@ async function run(
   const stored = results[at];
   if (stored === undefined) throw new InternalError(`a treatment of ${linear.name} stores nothing`);
   const factors = foundFactors(watched, outputs, results);
+  const grid = results[outputs.findIndex(({ name }) => name === scales)];
   for (const [other, tensor] of results.entries())
-    if (other !== at && !factors.some((found) => found.tensor === tensor)) executor.release(tensor);
-  if (hostFormat === null)
-    return { tensor: stored, format: stored.format ?? { name: stored.dtype, args: {}, of: null }, factors };
+    if (other !== at && tensor !== grid && !factors.some((found) => found.tensor === tensor)) executor.release(tensor);
+  if (hostFormat === null) {
+    const tensor = grid === undefined ? stored : await fitTensor(caller, stored, grid, linear.weight);
+    return { tensor, format: tensor.format ?? { name: tensor.dtype, args: {}, of: null }, factors };
+  }
 
   const dense = Float32Array.from(await executor.values(stored));
   executor.release(stored);
   const dims = [linear.outputs, linear.inputs];
   const shape = shapeOf(dims);
   const format = roomier(completeFormat(hostFormat, dense), dense.length);
-  const words = formatOfSpec(format).encode(format, shape, dense, null);
+  const words = encoded(linear, format, dense);
   if (words.length !== formatWords(format, shape)) throw new InternalError(`${format.name} has ${words.length} words`);
   const tensor = await executor.upload({ dtype: "f32", shape: dims, format }, words, linear.weight);
   return { tensor, format, factors };
+}
+
+/** A weight's words in a format that is packed on the host. */
+function encoded(linear: Linear, format: FormatSpec, dense: Float32Array): Uint32Array<ArrayBuffer> {
+  try {
+    return formatOfSpec(format).encode(format, shapeOf([linear.outputs, linear.inputs]), dense, null);
+  } catch (error) {
+    if (error instanceof InternalError || !(error instanceof Error)) throw error;
+    throw new LlamaError(
+      "not-finite",
+      `The weight ${linear.weight} cannot be stored as ${printFormat(format)}: ${error.message}`,
+    );
+  }
 }
 
 /**

@@ -1,5 +1,6 @@
 /** Weights from disk to the device, a piece at a time: a model is never whole in the heap. */
 import { InternalError } from "../../compiler/diagnostic.js";
+import { mostHalf } from "../../compiler/formats/fit.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
 import { formatBytes as printBytes } from "../device/error.js";
 import type { Model, ModelTensor } from "../model/model.js";
@@ -7,6 +8,7 @@ import { denseFormat } from "../model/packed.js";
 import type { DeviceTensor, TensorForm } from "../run/run.js";
 import type { Caller } from "./call.js";
 import { LlamaError } from "./error.js";
+import { magnitudes } from "./measure.js";
 import { first } from "./results.js";
 
 /** What dense weights are kept as: as they are in the file, or converted. */
@@ -112,8 +114,8 @@ export async function loadGains(
 
 /**
  * A block with its packed weights decoded: for passes over so many tokens that decoding once is cheaper than in every
- * product. Where activations are f16, so are all weights then, that products may take the units made for it. `release`
- * frees what was decoded.
+ * product. Where activations are f16, so are all weights then that f16 holds, that products may take the units made for
+ * it. `release` frees what was decoded.
  */
 export async function unpackBlock(
   caller: Caller,
@@ -122,11 +124,20 @@ export async function unpackBlock(
 ): Promise<{ readonly weights: BlockWeights; release(): void }> {
   const own: DeviceTensor[] = [];
   const linears: Partial<Record<LinearName, DeviceTensor>> = {};
+  const names = linearNames.filter((name) => {
+    const { format } = block.linears[name];
+    return format !== null && format.name !== dtype && !(dtype === "f32" && isDense(format));
+  });
+  // asked side by side, so that the device is waited for once
+  const halves = await Promise.all(
+    names.map((name) => (dtype === "f16" ? fitsHalf(caller, block.linears[name]) : false)),
+  );
   for (const name of linearNames) {
     const tensor = block.linears[name];
     linears[name] = tensor;
-    if (tensor.format === null || tensor.format.name === dtype || (dtype === "f32" && isDense(tensor.format))) continue;
-    const dense = first(await caller.call(dtype === "f16" ? "dense_f16" : "dense", { w: tensor }));
+    const at = names.indexOf(name);
+    if (at < 0 || (halves[at] === false && tensor.format?.name === "f32")) continue;
+    const dense = first(await caller.call(halves[at] === true ? "dense_f16" : "dense", { w: tensor }));
     own.push(dense);
     linears[name] = dense;
   }
@@ -209,7 +220,17 @@ export async function* downloadPieces(caller: Caller, tensor: DeviceTensor, byte
 async function convert(caller: Caller, tensor: DeviceTensor, keep: WeightDtype): Promise<DeviceTensor> {
   if (keep === "stored" || tensor.format === null || !isDense(tensor.format) || tensor.format.name === keep)
     return tensor;
+  if (keep === "f16" && !(await fitsHalf(caller, tensor))) return tensor;
   const converted = first(await caller.call(keep === "f32" ? "dense" : "dense_f16", { w: tensor }));
   caller.executor.release(tensor);
   return converted;
+}
+
+/**
+ * Whether a weight may be held in f16: none of its values is beyond f16, nor are all of them so small that most would be
+ * subnormal there, which have fewer digits and which a device may read as zero.
+ */
+async function fitsHalf(caller: Caller, tensor: DeviceTensor): Promise<boolean> {
+  const { most } = await magnitudes(caller, tensor);
+  return most === 0 || (most >= 2 ** -8 && most <= mostHalf);
 }

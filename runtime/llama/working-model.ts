@@ -6,7 +6,7 @@ import { InternalError } from "../../compiler/diagnostic.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
 import { byteCount } from "../model/elements.js";
 import type { Linear, Model } from "../model/model.js";
-import { storedLayout } from "../model/packed.js";
+import { storedLayout, type SavedRecipe } from "../model/packed.js";
 import { createModel, type OutputTensor } from "../model/write.js";
 import type { DeviceTensor } from "../run/run.js";
 import { announce, type Announced } from "./announced.js";
@@ -184,11 +184,7 @@ export async function saveModel(
   working: WorkingModel,
   directory: string,
   options: {
-    readonly recipe: {
-      readonly name: string;
-      readonly source: string;
-      readonly parameters: { readonly [name: string]: number | boolean };
-    };
+    readonly recipe: SavedRecipe;
     readonly force: boolean;
     readonly announced: (what: Announced) => Promise<void>;
   },

@@ -4,6 +4,7 @@ import type { Linear, Model } from "../model/model.js";
 import { comparesWithDense } from "./calibrate.js";
 import { isGram, type ObserveStep } from "./calibration-run.js";
 import { isSelected, treatmentOf } from "./names.js";
+import { usualWindows } from "./windows.js";
 
 /** What a compression does, by kinds that have a pace each. */
 export const stages = ["embed", "observe", "compress", "advance", "evaluate", "save"] as const;
@@ -149,4 +150,48 @@ function perplexitiesOf(condition: Condition): { readonly model: number; readonl
   }
   const found = [...visit(condition.left), ...visit(condition.right)];
   return { model: found.filter((of) => of === "model").length, dense: found.includes("dense") };
+}
+
+/** Whether calibration activations are taken through the blocks for this body. */
+export function calibrates(
+  { layerErrors }: { readonly layerErrors?: boolean | undefined },
+  body: readonly RecipeStep[],
+): boolean {
+  return layerErrors === true || body.some((step) => step.kind === "observe");
+}
+
+/** The work of a run, without what was finished before it. */
+export function workLeft(
+  recipe: Recipe,
+  model: Model,
+  costs: Costs,
+  options: { readonly layerErrors?: boolean | undefined; readonly evaluation?: ScoredLength | null | undefined },
+  finished: number,
+): Record<Stage, number> {
+  const work = workOf(recipe, model, costs, { calibrates: (body) => calibrates(options, body) });
+  const left = 1 - finished / Math.max(1, unitsOf(recipe, model));
+  const extra = options.evaluation ? 2 * evaluateCost(model, costs, options.evaluation) : 0;
+  return { ...work, observe: work.observe * left, compress: work.compress * left, evaluate: work.evaluate + extra };
+}
+
+/** What of a text decides how long it takes to score it. */
+interface ScoredLength {
+  readonly ids: readonly number[];
+  readonly window?: number | undefined;
+  readonly windows?: number | undefined;
+}
+
+/** Scoring a text, by the tokens of its windows. */
+export function evaluateCost(
+  model: Model,
+  costs: Costs,
+  { ids, window = 256, windows = usualWindows }: ScoredLength,
+): number {
+  const tokens = Math.min(windows * window, ids.length);
+  return costsOf(model, tokens, window).evaluate;
+}
+
+/** How many units of work a recipe consists of. */
+export function unitsOf(recipe: Recipe, model: Model): number {
+  return recipe.steps.reduce((sum, step) => sum + (bodyOf(step) === null ? 1 : model.blocks.length), 0);
 }

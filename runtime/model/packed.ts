@@ -21,11 +21,23 @@ export interface PackedTensor {
   readonly dtype: ElementType;
 }
 
-/** Which recipe made a model: `hash` is `sha256:` and the hex digest of its text. */
+/** Which recipe made a model. Hashes are `sha256:` and a hex digest of a text. */
 export interface RecipeRecord {
   readonly name: string;
+  /** Of the recipe's own text as it was given. */
   readonly hash: string;
+  /** Values of all of its parameters. */
   readonly parameters: { readonly [name: string]: number | boolean };
+  /** Hashes of the files of modules that are saved beside it, by name; none where there are none. */
+  readonly modules?: { readonly [file: string]: string };
+  /** What it used of the standard library: the version of Espalier, and hashes of the modules by name. */
+  readonly library?: { readonly version: string; readonly modules: { readonly [name: string]: string } };
+}
+
+/** A recipe as it is written beside a model: what `config.json` says of it, and its files by name. */
+export interface SavedRecipe {
+  readonly record: RecipeRecord;
+  readonly files: ReadonlyMap<string, string>;
 }
 
 /** The section `espalier` of a compressed model's `config.json`. */
@@ -160,5 +172,21 @@ function parseRecipe(raw: unknown): RecipeRecord | null {
   for (const [name, value] of Object.entries(isObject(raw["parameters"]) ? raw["parameters"] : {})) {
     if (typeof value === "number" || typeof value === "boolean") parameters[name] = value;
   }
-  return { name: raw["name"], hash: raw["hash"], parameters };
+  const library = raw["library"];
+  const modules = parseHashes(raw["modules"]);
+  return {
+    name: raw["name"],
+    hash: raw["hash"],
+    parameters,
+    ...(modules === null ? {} : { modules }),
+    ...(isObject(library) && typeof library["version"] === "string"
+      ? { library: { version: library["version"], modules: parseHashes(library["modules"]) ?? {} } }
+      : {}),
+  };
+}
+
+function parseHashes(raw: unknown): { readonly [name: string]: string } | null {
+  if (!isObject(raw)) return null;
+  const entries = Object.entries(raw).filter((entry): entry is [string, string] => typeof entry[1] === "string");
+  return Object.fromEntries(entries);
 }

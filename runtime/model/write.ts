@@ -12,7 +12,7 @@ import {
   storedLayout,
   type PackedSection,
   type PackedTensor,
-  type RecipeRecord,
+  type SavedRecipe,
   type StoredPattern,
 } from "./packed.js";
 import { createSafetensors, writeError, type SafetensorsWriter, type TensorLayout } from "./safetensors-writer.js";
@@ -35,11 +35,8 @@ export interface OutputPlan {
   readonly source: Model;
   /** Every tensor, in the order in which they will lie in the files. */
   readonly tensors: readonly OutputTensor[];
-  readonly recipe: {
-    readonly name: string;
-    readonly source: string;
-    readonly parameters: { readonly [name: string]: number | boolean };
-  } | null;
+  /** The recipe that made it, with its files, which are written beside the weights. */
+  readonly recipe: SavedRecipe | null;
   /** Whether an existing model directory may be replaced. */
   readonly force: boolean;
   /** Most bytes of data of a shard; a tensor larger than that is a shard of its own. 5 GB where not said. */
@@ -124,7 +121,7 @@ export async function createModel(path: string, plan: OutputPlan): Promise<Model
         if (shards.length > 1)
           await writeText(join(directory.staging, "model.safetensors.index.json"), printJson(indexOf(shards, bytes)));
         for (const { name, read } of companions) await writeBytes(join(directory.staging, name), await read());
-        if (plan.recipe !== null) await writeText(join(directory.staging, "recipe.esp"), plan.recipe.source);
+        for (const [name, text] of plan.recipe?.files ?? []) await writeText(join(directory.staging, name), text);
         await writeText(
           join(directory.staging, "config.json"),
           printJson({ ...plan.source.config.raw, espalier: printSection(sectionOf(plan)) }),
@@ -192,11 +189,7 @@ function sectionOf(plan: OutputPlan): PackedSection {
     if (format !== null) tensors.set(name, { format, pattern, shape, dtype });
   const before = plan.source.packed;
   const history = [...(before?.history ?? []), ...(before?.recipe ? [before.recipe] : [])];
-  const recipe: RecipeRecord | null =
-    plan.recipe === null
-      ? null
-      : { name: plan.recipe.name, hash: recipeHash(plan.recipe.source), parameters: plan.recipe.parameters };
-  return { version: 1, tensors, recipe, history };
+  return { version: 1, tensors, recipe: plan.recipe?.record ?? null, history };
 }
 
 function printJson(value: object): string {

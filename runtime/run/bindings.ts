@@ -1,7 +1,7 @@
 /** What a run binds to a program's buffers: checks of what the caller gives. */
 import type { Program, ProgramTensor } from "../../compiler/plan/program.js";
 import { DeviceError } from "../device/error.js";
-import { printForm, sameForm, type DeviceTensor } from "./tensor.js";
+import { describe, isTensor, printForm, sameForm, type DeviceTensor } from "./tensor.js";
 
 /** A scalar or a tensor given to a run. */
 export type Argument = DeviceTensor | number | boolean;
@@ -13,16 +13,41 @@ export interface Range {
   readonly bytes: number;
 }
 
+/** What a program is run on. */
+export interface Given {
+  /** By the id of the program's buffer: its inputs, and the outputs that the caller wants in memory of its own. */
+  readonly ranges: Map<number, Range>;
+  readonly tensors: ReadonlyMap<number, DeviceTensor>;
+  /** The program's parameters as words, by name. */
+  readonly words: ReadonlyMap<string, number>;
+}
+
 /**
- * The ranges that the caller gives, by the id of the program's buffer: its inputs, and the outputs it wants in memory
- * of its own.
+ * Checks what a caller gives against a program. `inputs` may have scalars beside the tensors.
+ * @throws DeviceError validation, naming the argument
  */
-export function givenRanges(
+export function bindArguments(
+  program: Program,
+  inputs: Readonly<Record<string, Argument>>,
+  parameters: Readonly<Record<string, number | boolean>>,
+  outputs: Readonly<Record<string, DeviceTensor>>,
+  usable: (tensor: DeviceTensor) => boolean,
+): Given {
+  for (const [name, given] of Object.entries({ inputs, parameters, outputs }))
+    if (typeof given !== "object" || given === null || Array.isArray(given))
+      throw new DeviceError("validation", `${program.name}: ${name} are given by name, not as ${describe(given)}.`);
+  return {
+    ...givenRanges(program, inputs, outputs, usable),
+    words: parameterWords(program, { ...inputs, ...parameters }),
+  };
+}
+
+function givenRanges(
   program: Program,
   inputs: Readonly<Record<string, Argument>>,
   outputs: Readonly<Record<string, DeviceTensor>>,
   usable: (tensor: DeviceTensor) => boolean,
-): { readonly ranges: Map<number, Range>; readonly tensors: ReadonlyMap<number, DeviceTensor> } {
+): Pick<Given, "ranges" | "tensors"> {
   const ranges = new Map<number, Range>();
   const tensors = new Map<number, DeviceTensor>();
   const written = new Map<GPUBuffer, string>();
@@ -31,7 +56,7 @@ export function givenRanges(
       throw new DeviceError("validation", `${program.name}: ${wanted.name} ${what}.`);
     };
     if (given === undefined) return fail("was not given");
-    if (typeof given !== "object") return fail(`is a tensor ${printForm(wanted)}, but a number was given`);
+    if (!isTensor(given)) return fail(`is a tensor ${printForm(wanted)}, but ${describe(given)} was given`);
     if (!sameForm(wanted, given)) return fail(`is ${printForm(wanted)}, but ${printForm(given)} was given`);
     if (!usable(given)) return fail("has been released");
     const bytes = program.buffers[wanted.buffer]?.bytes ?? 0;
@@ -60,32 +85,60 @@ export function givenRanges(
   return { ranges, tensors };
 }
 
+/**
+ * A program's outputs by name: those in memory that was given, and those that `make` makes of what the program has
+ * allocated.
+ */
+export function outputTensors(
+  program: Program,
+  ranges: ReadonlyMap<number, Range>,
+  given: ReadonlyMap<number, DeviceTensor>,
+  make: (tensor: DeviceTensor, buffer: number) => DeviceTensor,
+): Readonly<Record<string, DeviceTensor>> {
+  const results: Record<string, DeviceTensor> = {};
+  for (const { name, dtype, shape, format, buffer } of program.outputs) {
+    const range = ranges.get(buffer);
+    if (range === undefined) throw new DeviceError("validation", `${program.name} never allocates its output ${name}.`);
+    results[name] = given.get(buffer) ?? make({ dtype, shape, format, ...range }, buffer);
+  }
+  return results;
+}
+
 function nameOf(program: Program, buffer: number): string {
   return [...program.inputs, ...program.outputs].find((one) => one.buffer === buffer)?.name ?? `buffer ${buffer}`;
 }
 
-/** The program's parameters as words by name. */
-export function parameterWords(
-  program: Program,
-  given: Readonly<Record<string, Argument>>,
-): ReadonlyMap<string, number> {
+function parameterWords(program: Program, given: Readonly<Record<string, Argument>>): ReadonlyMap<string, number> {
   const view = new DataView(new ArrayBuffer(4));
   return new Map(
     program.parameters.map(({ name, dtype }) => {
       const argument = given[name];
-      if (argument === undefined || typeof argument === "object") {
-        throw new DeviceError(
-          "validation",
-          `${program.name}: ${name} is a scalar ${dtype}, but ${argument === undefined ? "nothing" : "a tensor"} was given.`,
-        );
-      }
+      const refuse = (found: string): never => {
+        throw new DeviceError("validation", `${program.name}: ${name} is a scalar ${dtype}, but ${found} was given.`);
+      };
+      if (typeof argument !== "number" && typeof argument !== "boolean")
+        return refuse(argument === undefined ? "nothing" : describe(argument));
       const value = Number(argument);
-      const integer = dtype === "i32" ? (value | 0) === value : dtype === "u32" ? value >>> 0 === value : true;
-      if (!integer)
-        throw new DeviceError("validation", `${program.name}: ${name} is a scalar ${dtype}, but ${value} was given.`);
-      if (dtype === "f32") view.setFloat32(0, value);
-      else if (dtype === "i32") view.setInt32(0, value);
-      else view.setUint32(0, dtype === "bool" ? (value !== 0 ? 1 : 0) : value);
+      switch (dtype) {
+        case "f32":
+          if (Number.isFinite(value) && !Number.isFinite(Math.fround(value)))
+            return refuse(`${value}, which is beyond its range,`);
+          view.setFloat32(0, value);
+          break;
+        case "i32":
+          if ((value | 0) !== value) return refuse(String(value));
+          view.setInt32(0, value);
+          break;
+        case "u32":
+          if (value >>> 0 !== value) return refuse(String(value));
+          view.setUint32(0, value);
+          break;
+        case "bool":
+          view.setUint32(0, value !== 0 ? 1 : 0);
+          break;
+        default:
+          return dtype satisfies never;
+      }
       return [name, view.getUint32(0)];
     }),
   );

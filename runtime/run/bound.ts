@@ -1,9 +1,16 @@
 /**
  * Programs that are bound to their tensors once and replayed: nothing is allocated, looked up or compiled at a replay.
  */
-import { bufferUsage, type Device } from "../device/device.js";
-import { parameterBlock, type Dispatch } from "./play.js";
+import type { Device } from "../device/device.js";
+import { DeviceError } from "../device/error.js";
+import type { BindGroups } from "./bind-groups.js";
+import { outputTensors, type Given } from "./bindings.js";
+import { collectBlocks } from "./constants.js";
+import type { Prepared } from "./executor.js";
+import type { Memory } from "./memory.js";
 import type { Pipelines } from "./pipelines.js";
+import { playDispatches, type Dispatch } from "./play.js";
+import type { Recorder } from "./recorder.js";
 import type { DeviceTensor } from "./tensor.js";
 
 /** A program bound to tensors and scalars: `executor.replay` runs it. */
@@ -26,59 +33,110 @@ export interface BoundDispatch {
   readonly kernel: Dispatch["kernel"]["kernel"];
 }
 
-/** Parameter blocks that never change, in one buffer: each text of words once. */
-export interface ConstantBlocks {
-  /** Where a dispatch's block lies. */
-  add(dispatch: Dispatch): number;
-  /** Makes the buffer and the bind groups, one for each length of a block. */
-  make(): Promise<{ readonly buffer: GPUBuffer | null; group(bytes: number): GPUBindGroup }>;
+/** What a bound program has. */
+interface Binding {
+  readonly name: string;
+  readonly list: readonly BoundDispatch[];
+  /** Memory of its own: temporaries and outputs that were not given, and its parameters. */
+  readonly own: readonly GPUBuffer[];
+  readonly constants: GPUBuffer | null;
+  readonly given: readonly DeviceTensor[];
+  /** Outputs in memory of its own. */
+  readonly made: readonly DeviceTensor[];
+  readonly buffers: ReadonlySet<GPUBuffer>;
 }
 
-/** Collects the parameter blocks of a program's dispatches. */
-export function collectBlocks(device: Device, pipelines: Pipelines): ConstantBlocks {
-  const alignment = device.limits.minUniformBufferOffsetAlignment;
-  const offsets = new Map<string, number>();
-  const blocks: { readonly offset: number; readonly words: Uint32Array }[] = [];
-  let used = 0;
+/** The programs that are bound. */
+export interface BoundPrograms {
+  /** @throws DeviceError out-of-memory */
+  bind(prepared: Prepared, given: Given): Promise<Bound>;
+  /** Records the dispatches of a bound program. @throws DeviceError validation */
+  replay(bound: Bound): void;
+  /** Gives back what a bound program has of its own. @throws DeviceError validation */
+  unbind(bound: Bound): void;
+}
+
+/** What binding needs of an executor. */
+export interface BindingParts {
+  readonly device: Device;
+  readonly pipelines: Pipelines;
+  readonly groups: BindGroups;
+  readonly memory: Memory;
+  readonly recorder: Recorder;
+}
+
+/** Makes a list of bound programs, empty. */
+export function createBoundPrograms({ device, pipelines, groups, memory, recorder }: BindingParts): BoundPrograms {
+  const bindings = new Map<Bound, Binding>();
   return {
-    add(dispatch) {
-      const words = parameterBlock(dispatch);
-      const key = words.join();
-      const known = offsets.get(key);
-      if (known !== undefined) return known;
-      const offset = used;
-      offsets.set(key, offset);
-      blocks.push({ offset, words });
-      used += Math.ceil(Math.max(dispatch.kernel.parameterBytes, 16) / alignment) * alignment;
-      return offset;
-    },
-    async make() {
-      if (used === 0)
-        return {
-          buffer: null,
-          group() {
-            throw new Error("no dispatch has parameters");
-          },
+    async bind({ program, kernels }, { ranges, tensors, words }) {
+      const { free, held } = await memory.claim(program, ranges);
+      const own = [...free, ...held.values()];
+      let constants: GPUBuffer | null = null;
+      try {
+        const blocks = collectBlocks(device, pipelines);
+        const played: (Omit<Dispatch, "words"> & { readonly offset: number | null })[] = [];
+        playDispatches(program, kernels, ranges, words, (each) => {
+          if (each.workgroups.includes(0)) return;
+          played.push({ ...each, offset: each.kernel.parameterBytes > 0 ? blocks.add(each) : null });
+        });
+        const parameters = await blocks.make();
+        constants = parameters.buffer;
+        const list = played.map(
+          ({ kernel, ranges: own, offset, workgroups }): BoundDispatch => ({
+            pipeline: kernel.pipeline,
+            group: groups.of(kernel, own),
+            parameters: offset === null ? null : parameters.group(kernel.parameterBytes),
+            offsets: offset === null ? [] : [offset],
+            workgroups,
+            kernel: kernel.kernel,
+          }),
+        );
+        const made: DeviceTensor[] = [];
+        const bound: Bound = {
+          outputs: outputTensors(program, ranges, tensors, (tensor) => {
+            made.push(tensor);
+            return tensor;
+          }),
         };
-      const buffer = await device.createBuffer(used, "constant parameters", bufferUsage.uniform | bufferUsage.copyDst);
-      const whole = new Uint32Array(used / 4);
-      for (const { offset, words } of blocks) whole.set(words, offset / 4);
-      await device.write(buffer, 0, whole);
-      const groups = new Map<number, GPUBindGroup>();
-      return {
-        buffer,
-        group(bytes) {
-          let group = groups.get(bytes);
-          if (group === undefined) {
-            group = device.gpu.createBindGroup({
-              layout: pipelines.parameterLayout(bytes),
-              entries: [{ binding: 0, resource: { buffer, size: bytes } }],
-            });
-            groups.set(bytes, group);
-          }
-          return group;
-        },
-      };
+        memory.hold(own);
+        bindings.set(bound, {
+          name: program.name,
+          list,
+          own,
+          constants,
+          given: [...tensors.values()],
+          made,
+          buffers: new Set([...ranges.values()].map(({ buffer }) => buffer)),
+        });
+        return bound;
+      } catch (error) {
+        memory.recycle(own);
+        if (constants !== null) device.free(constants);
+        throw error;
+      }
+    },
+    replay(bound) {
+      const found = bindings.get(bound);
+      if (found === undefined)
+        throw new DeviceError("validation", "A program was replayed that is not bound any more.");
+      if (found.given.some((tensor) => memory.isReleased(tensor)))
+        throw new DeviceError(
+          "validation",
+          `${found.name} was replayed after a tensor that it is bound to was released.`,
+        );
+      recorder.spoil(found.own);
+      recorder.replay(found.list, found.buffers);
+    },
+    unbind(bound) {
+      const found = bindings.get(bound);
+      if (found === undefined) throw new DeviceError("validation", "A program was unbound that is not bound.");
+      bindings.delete(bound);
+      memory.letGo(found.own, found.made);
+      if (found.constants === null) return;
+      // what is destroyed must not be used by commands that are submitted later
+      recorder.flush();
+      device.free(found.constants);
     },
   };
 }

@@ -3,14 +3,16 @@ import { bufferUsage, type Device } from "../device/device.js";
 import type { Pipelines } from "./pipelines.js";
 
 export interface ParameterRing {
-  /** Whether `blocks` more blocks of `bytes` fit before the next `flush`. */
+  /** Whether `blocks` more blocks of `bytes` fit before the next `clear`. */
   fits(blocks: number, bytes: number): boolean;
   /** Puts the words of a block in, and gives the dynamic offset to bind it with. */
   put(words: Uint32Array): number;
   /** The bind group of group 1 for a block of so many bytes. */
   group(bytes: number): GPUBindGroup;
-  /** Queues the write of what was put in; call right before the submit. Afterwards the ring is empty. */
-  flush(): void;
+  /** Queues the write of what was put in; call right before the submit. */
+  write(): void;
+  /** Empties the ring, whatever became of the submit. */
+  clear(): void;
   destroy(): void;
 }
 
@@ -43,8 +45,10 @@ export async function createParameterRing(device: Device, pipelines: Pipelines):
       }
       return group;
     },
-    flush() {
+    write() {
       if (used > 0) device.gpu.queue.writeBuffer(buffer, 0, staging, 0, used / 4);
+    },
+    clear() {
       used = 0;
     },
     destroy: () => device.free(buffer),

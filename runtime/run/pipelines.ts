@@ -1,6 +1,7 @@
 /** Compiled kernels, each WGSL text once. */
 import type { ProgramKernel } from "../../compiler/plan/program.js";
-import { DeviceError, type Device } from "../device/device.js";
+import type { Device } from "../device/device.js";
+import { DeviceError } from "../device/error.js";
 
 /** A kernel that is ready to be dispatched. */
 export interface CompiledKernel {

@@ -1,6 +1,6 @@
 /** The dispatches of a program, in order. */
 import type { Program, Step } from "../../compiler/plan/program.js";
-import { DeviceError } from "../device/device.js";
+import { DeviceError } from "../device/error.js";
 import type { Range } from "./bindings.js";
 import type { CompiledKernel } from "./pipelines.js";
 

@@ -2,6 +2,7 @@
 import { f16Bits, f16FromBits } from "../../compiler/formats/half.js";
 import type { Dtype } from "../../compiler/types/dtype.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
+import { DeviceError } from "../device/error.js";
 
 /** What is known of a tensor's elements. */
 export interface TensorForm {
@@ -22,11 +23,69 @@ export interface DeviceTensor extends TensorForm {
   readonly bytes: number;
 }
 
+/** Whether something is a tensor in device memory, as far as it shows. */
+export function isTensor(value: unknown): value is DeviceTensor {
+  if (typeof value !== "object" || value === null) return false;
+  const { dtype, shape, format, buffer, offset, bytes } = value as { readonly [Key in keyof DeviceTensor]?: unknown };
+  return (
+    isDtype(dtype) &&
+    typeof format === "object" &&
+    Array.isArray(shape) &&
+    typeof buffer === "object" &&
+    buffer !== null &&
+    "size" in buffer &&
+    Number.isSafeInteger(offset) &&
+    Number.isSafeInteger(bytes)
+  );
+}
+
 /**
  * Values of a dense tensor on the host: f32 and f16 as Float32Array, i32 as Int32Array, u32 and bool (0 or 1) as
  * Uint32Array.
  */
 export type HostValues = Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
+
+/** Bytes of an element of a dense tensor in device memory; bool is a word of 0 or 1. */
+const elementBytes: { readonly [D in Dtype]: number } = { f32: 4, f16: 2, i32: 4, u32: 4, bool: 4 };
+
+/** Whether something is the name of a dtype. */
+export function isDtype(name: unknown): name is Dtype {
+  return typeof name === "string" && Object.hasOwn(elementBytes, name);
+}
+
+/**
+ * Checks the form of a tensor that is to be made.
+ * @throws DeviceError validation
+ */
+export function checkForm({ dtype, shape }: TensorForm, label: string): void {
+  const refuse = (what: string): never => {
+    throw new DeviceError("validation", `${label}: ${what}.`);
+  };
+  if (!isDtype(dtype))
+    return refuse(`a dtype is one of ${Object.keys(elementBytes).join(", ")}, found ${describe(dtype)}`);
+  if (!Array.isArray(shape)) return refuse(`a shape is a list of sizes, found ${describe(shape)}`);
+  const wrong = (shape as readonly unknown[]).find((size) => !Number.isSafeInteger(size) || (size as number) < 0);
+  if (wrong !== undefined) return refuse(`a size is a whole number of 0 or more, found ${describe(wrong)}`);
+  if (!Number.isSafeInteger(4 * elementCount(shape))) return refuse(`[${shape.join(", ")}] has too many elements`);
+}
+
+/** What a value is, for messages: `3`, `"f64"`, `an array`, `nothing`. */
+export function describe(value: unknown): string {
+  switch (typeof value) {
+    case "undefined":
+      return "nothing";
+    case "number":
+      return `the number ${value}`;
+    case "string":
+      return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}...` : value);
+    case "object":
+      if (value === null) return "null";
+      if (Array.isArray(value) || ArrayBuffer.isView(value)) return "an array";
+      return isTensor(value) ? `a tensor ${printForm(value)}` : "an object that is no tensor";
+    default:
+      return `a ${typeof value}`;
+  }
+}
 
 /** The number of elements. */
 export function elementCount(shape: readonly number[]): number {
@@ -40,7 +99,7 @@ export function paddedBytes(bytes: number): number {
 
 /** Bytes of a dense tensor in device memory, padding included: f16 takes 2 an element, the rest 4. */
 export function denseBytes(dtype: Dtype, shape: readonly number[]): number {
-  return paddedBytes(elementCount(shape) * (dtype === "f16" ? 2 : 4));
+  return paddedBytes(elementCount(shape) * elementBytes[dtype]);
 }
 
 /**

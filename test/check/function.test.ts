@@ -276,4 +276,14 @@ test("equality of the two lists of results is told", () => {
   ]);
 });
 
+test("a range that cannot be found is told also where other indices stand in the way, and never left out in silence", () => {
+  const faults = (body: string): readonly string[] =>
+    codes(`fn f(x: f32[T, K]) -> f32[T, K] { return y where ${body} }`);
+  assert.equal(faults("y[n, k] = x[2 * n, 2 * k]"), ["E412", "E412"]);
+  assert.equal(faults("y[t, k] = x[t, 0] + mean[j in 0 .. k + 1] (sum[i] x[i, j])"), ["E412"]);
+  assert.equal(faults("y[t, k] = x[t, k] + sum[i, j] x[i + 1, j]"), ["E412"]);
+  // what is not declared is told where it stands, and not again for what needs it
+  assert.equal(faults("y[t, k] = sum[i in 0 .. t] z[i, 2 * k] * x[t, 0]"), ["E201"]);
+});
+
 test.run();

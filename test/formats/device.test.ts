@@ -30,6 +30,9 @@ const cases = [
   ["int4(32)", 64],
   ["int4(channel, asymmetric)", 13],
   ["int8(16, asymmetric, scale: f32)", 48],
+  ["int4(32, shift: 16)", 64],
+  ["int8(channel, asymmetric, shift: 40)", 13],
+  ["nm(2, 4) of int4(32, shift: 8)", 64],
   ["nm(2, 4) of f16", 32],
   ["nm(2, 4) of f16", 12],
   ["nm(2, 4) of int4(64)", 128],
@@ -55,7 +58,7 @@ for (const [text, columns] of cases) {
     const [drawn] = fc.sample(sampleOf(format, { rows: 3, columns }), { seed: 1, numRuns: 1 }) as [Sample];
     const dense = drawn.dense.map((value) => (Math.abs(value) < normal ? 0 : value));
     const { shape, grid } = drawn;
-    const spec = formatOfSpec(format).complete(format, dense);
+    const spec = formatOfSpec(format).complete(format, dense, null);
     const words = formatOfSpec(spec).encode(spec, shape, dense, grid);
     const run = async (
       kernel: Kernel,

@@ -18,6 +18,7 @@ const integers = (["int4", "int8"] as const).flatMap((name) => [
   spec(name, { group: 128, scale: "f32" }),
   spec(name, { group: "channel", symmetric: false, scale: "f32" }),
 ]);
+const shifted = [spec("int4", { group: 8, symmetric: false, shift: 16 }), spec("int8", { group: 32, shift: 96 })];
 const values = [spec("f32"), spec("f16"), spec("bf16"), ...integers];
 const blocks = blockFormats.map((name) => spec(name));
 const patterns = [
@@ -32,7 +33,7 @@ const oddPatterns = [
   [5, 8],
   [7, 8],
 ] as const;
-const fewValues = [spec("f16"), spec("int4", { group: 32, symmetric: false })];
+const fewValues = [spec("f16"), spec("int4", { group: 32, symmetric: false, shift: 8 })];
 const sparse = [
   ...patterns.flatMap(([n, m]) => values.map((of) => spec("nm", { n, m }, of))),
   ...oddPatterns.flatMap(([n, m]) => fewValues.map((of) => spec("nm", { n, m }, of))),
@@ -71,7 +72,7 @@ const bitmasks = [
   spec("bitmask", {}, spec("bf16")),
 ];
 
-for (const format of [...dense, ...integers, ...blocks, ...sparse]) {
+for (const format of [...dense, ...integers, ...shifted, ...blocks, ...sparse]) {
   laws(printFormat(format), () => {
     for (const shape of shapesOf(format)) {
       const kernels = lawKernels(format, shape);

@@ -9,6 +9,7 @@ import type { FormatSpec } from "../../compiler/types/type.js";
 import { inspect } from "../../runtime/model/inspect.js";
 import { openModel, type Model } from "../../runtime/model/model.js";
 import { checkOutput } from "../../runtime/model/output.js";
+import type { SavedRecipe } from "../../runtime/model/packed.js";
 import { createModel, recipeHash, type OutputPlan, type OutputTensor } from "../../runtime/model/write.js";
 import { exampleModel, failure, inDirectory, writeJson } from "./support.js";
 
@@ -24,7 +25,20 @@ const sparse = normalized({ name: "nm", args: { n: 2, m: 4 }, of: { name: "f16",
 const half: FormatSpec = { name: "f16", args: {}, of: null };
 const packedName = "model.layers.1.mlp.up_proj.weight";
 const denseName = "model.layers.0.self_attn.q_proj.weight";
-const recipe = { name: "half", source: "recipe half() {}\n", parameters: { damp: 0.01, fast: true } };
+const [main, module] = ["recipe half() {}\n", "fn f(x: f32[N]) -> f32[N] {\n  return x\n}\n"];
+const recipe: SavedRecipe = {
+  record: {
+    name: "half",
+    hash: recipeHash(main),
+    parameters: { damp: 0.01, fast: true },
+    modules: { "recipe-mine.esp": recipeHash(module) },
+    library: { version: "1.2.3", modules: { prune: recipeHash("") } },
+  },
+  files: new Map([
+    ["recipe.esp", main],
+    ["recipe-mine.esp", module],
+  ]),
+};
 
 /** One tensor as 2:4 of f16, one as f16, the rest as they are. */
 function plan(source: Model, options: Partial<OutputPlan> = {}): OutputPlan {
@@ -70,7 +84,14 @@ test("a packed model is a model again, in one file or in shards", async () => {
       const { files, bytes } = await writeAll(source, path, { maxShardBytes });
       assert.equal(
         files.filter((name) => !name.startsWith("model")),
-        ["config.json", "generation_config.json", "recipe.esp", "tokenizer.json", "tokenizer_config.json"],
+        [
+          "config.json",
+          "generation_config.json",
+          "recipe-mine.esp",
+          "recipe.esp",
+          "tokenizer.json",
+          "tokenizer_config.json",
+        ],
       );
       if (maxShardBytes === undefined) assert.ok(files.includes("model.safetensors"));
       else
@@ -96,12 +117,8 @@ test("a packed model is a model again, in one file or in shards", async () => {
       assert.equal(formatOfSpec(sparse).decode(sparse, shapeOf(packed.shape), words), await prunedValues(source));
       assert.equal(await model.floats("model.embed_tokens.weight"), await source.floats("model.embed_tokens.weight"));
       assert.is(model.tensor(denseName).bytes, 256 * 256 * 2);
-      assert.equal(model.packed?.recipe, {
-        name: "half",
-        hash: recipeHash(recipe.source),
-        parameters: recipe.parameters,
-      });
-      assert.is(await readFile(join(path, "recipe.esp"), "utf8"), recipe.source);
+      assert.equal(model.packed?.recipe, recipe.record);
+      for (const [name, text] of recipe.files) assert.is(await readFile(join(path, name), "utf8"), text);
       assert.is((await model.tokenizer()).size, 2048);
       const report = await inspect(path);
       const one = (name: string) => report.tensors.find((tensor) => tensor.name === name);
@@ -127,16 +144,13 @@ test("a packed model is a model again, in one file or in shards", async () => {
     const writer = await createModel(join(directory, "again"), {
       source: again,
       tensors: again.tensors,
-      recipe: { ...recipe, name: "second" },
+      recipe: { ...recipe, record: { ...recipe.record, name: "second" } },
       force: false,
     });
     for (const { name } of again.tensors) await writer.copy(name);
     await writer.finish();
     const second = await openModel(join(directory, "again"));
-    assert.equal(
-      second.packed?.history.map(({ name }) => name),
-      ["half"],
-    );
+    assert.equal(second.packed?.history, [recipe.record]);
     assert.is(second.packed?.recipe?.name, "second");
     assert.equal(await second.read(packedName), await again.read(packedName));
     await again.close();

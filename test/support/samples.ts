@@ -85,15 +85,16 @@ export function sampleOf(format: FormatSpec, shape: Shape): fc.Arbitrary<Sample>
     )
     .map(([codes, scale, zero, kept]) => {
       const columns = shape.columns / groups.columns;
+      const shifted = scale.map((size) => size / 2 ** grid.shift);
       const dense = Float32Array.from(codes, (value, at) => {
         const group = Math.floor(at / columns);
-        return kept[at] ? (value - (grid.symmetric ? 0 : zero[group]!)) * scale[group]! : 0;
+        return kept[at] ? (value - (grid.symmetric ? 0 : zero[group]!)) * shifted[group]! : 0;
       });
       return {
         spec: format,
         shape,
         dense,
-        grid: { scale: Float32Array.from(scale), zero: grid.symmetric ? null : Float32Array.from(zero) },
+        grid: { scale: Float32Array.from(shifted), zero: grid.symmetric ? null : Float32Array.from(zero) },
       };
     });
 }

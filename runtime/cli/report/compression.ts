@@ -1,5 +1,6 @@
 import { formatBytes } from "../../device/device.js";
 import type { Compression, TensorReport } from "../../llama/compression.js";
+import { printPerplexity } from "../../llama/outcome.js";
 import type { Model } from "../../model/model.js";
 import { duration } from "../output.js";
 import type { Chart, Figure, Page, PageCell, Section } from "./page.js";
@@ -14,6 +15,8 @@ export interface CompressionContext {
     readonly name: string;
     readonly parameters: readonly { readonly name: string; readonly value: number | boolean }[];
     readonly source: string;
+    /** Texts of the modules that it uses, by name. */
+    readonly modules: ReadonlyMap<string, string>;
   };
   /** What was scored before and after, in words; null where nothing was. */
   readonly evaluation: string | null;
@@ -31,12 +34,14 @@ export function compressionPage(report: Compression, context: CompressionContext
         .at(-1) ?? ""
     }`,
     subtitle: `Compressed by ${recipe.file}${parameters === "" ? "" : ` with ${parameters}`}, on ${context.device}. Written: ${report.saved.join(", ")}.`,
+    warnings: report.warnings.map(({ message }) => message),
     figures: figuresOf(report, context),
     sections: [
       ...chartsOf(report, model),
       ...perplexityTable(report, context),
       tensorTable(report.tensors),
       { kind: "text", title: "The recipe", text: recipe.source },
+      ...[...recipe.modules].map(([title, text]): Section => ({ kind: "text", title, text })),
     ],
   };
 }
@@ -52,12 +57,18 @@ function figuresOf(report: Compression, { evaluation }: CompressionContext): rea
     {
       label: "Bytes of the model",
       value: `${formatBytes(report.bytesBefore)} → ${formatBytes(report.bytesAfter)}`,
-      note: `${(report.bytesBefore / Math.max(1, report.bytesAfter)).toFixed(2)} times smaller`,
+      note: sizeWords(report.bytesBefore, report.bytesAfter),
     },
     { label: "Bits a weight, compressed layers", value: bits.toFixed(3), note: `${tensors.length} layers` },
     ...(before === undefined || after === undefined
       ? []
-      : [{ label: "Perplexity", value: `${before.toFixed(2)} → ${after.toFixed(2)}`, note: evaluation ?? undefined }]),
+      : [
+          {
+            label: "Perplexity",
+            value: `${shortPerplexity(before)} → ${shortPerplexity(after)}`,
+            note: evaluation ?? undefined,
+          },
+        ]),
     ...(errors.length === 0
       ? []
       : [
@@ -74,6 +85,12 @@ function figuresOf(report: Compression, { evaluation }: CompressionContext): rea
     },
     { label: "Device memory, most at once", value: formatBytes(report.deviceBytesPeak) },
   ];
+}
+
+/** What became of the size. */
+function sizeWords(before: number, after: number): string {
+  const [least, most] = [Math.max(1, Math.min(before, after)), Math.max(before, after)];
+  return least === most ? "no smaller" : `${(most / least).toFixed(2)} times ${after < before ? "smaller" : "larger"}`;
 }
 
 /** Plots by block and by kind of layer; those that would be empty are left out. */
@@ -199,7 +216,7 @@ function perplexityTable({ perplexities }: Compression, { evaluation }: Compress
       rows: perplexities.map(({ text, of, value }) => [
         text === "calibration" ? "the calibration text, for what the recipe expects" : (evaluation ?? text),
         of === "given" ? "as given" : "compressed",
-        number(value, 3),
+        { value, text: printPerplexity(value) },
       ]),
     },
   ];
@@ -235,6 +252,11 @@ export function number(value: number, digits: number): PageCell {
 /** The last component of a module's name. */
 export function kindOf(name: string): string {
   return name.split(".").at(-1) ?? name;
+}
+
+/** A perplexity with two digits, or as it is told elsewhere where it is huge. */
+function shortPerplexity(value: number): string {
+  return value < 1e6 ? value.toFixed(2) : printPerplexity(value);
 }
 
 function percent(share: number): string {

@@ -10,6 +10,8 @@ export interface Page {
   readonly title: string;
   /** A line below the title. */
   readonly subtitle: string;
+  /** What makes the result worth less than it looks: shown above all else. */
+  readonly warnings?: readonly string[] | undefined;
   /** The few figures that matter most. */
   readonly figures: readonly Figure[];
   readonly sections: readonly Section[];
@@ -81,7 +83,7 @@ export function renderPage(page: Page): string {
 </head>
 <body>
 <header><div><h1>${escape(page.title)}</h1><p>${escape(page.subtitle)}</p></div><button id="theme" type="button">light / dark</button></header>
-<dl class="figures">${figures.join("")}</dl>
+${warningsOf(page.warnings ?? [])}<dl class="figures">${figures.join("")}</dl>
 <main>
 ${sections.join("\n")}
 </main>
@@ -91,6 +93,11 @@ ${sections.join("\n")}
 </body>
 </html>
 `;
+}
+
+function warningsOf(warnings: readonly string[]): string {
+  if (warnings.length === 0) return "";
+  return `<section class="warnings" role="alert"><h2>Warnings</h2><ul>${warnings.map((line) => `<li>${escape(line)}</li>`).join("")}</ul></section>\n`;
 }
 
 function renderTable(header: readonly string[], rows: readonly (readonly PageCell[])[]): string {

@@ -1,4 +1,5 @@
 import type { Sensitivity, SensitivityRow } from "../../llama/sensitivity.js";
+import { printPerplexity } from "../../llama/outcome.js";
 import type { Model } from "../../model/model.js";
 import { duration } from "../output.js";
 import { kindOf, number } from "./compression.js";
@@ -28,11 +29,12 @@ export function sensitivityPage(result: Sensitivity, context: SensitivityContext
         .at(-1) ?? ""
     }`,
     subtitle: `Each ${by === "layer" ? "layer" : by === "block" ? "block" : "kind of layer"} compressed alone, all else as given. Scored on the first ${result.windows} windows of ${context.text}, observed on ${context.calibration}, on ${context.device}.`,
+    warnings: result.warnings.map(({ message }) => message),
     figures: [
-      { label: "Perplexity as given", value: result.perplexity.toFixed(3), note: `${result.tokens} tokens` },
+      { label: "Perplexity as given", value: printPerplexity(result.perplexity), note: `${result.tokens} tokens` },
       ...(worst === undefined
         ? []
-        : [{ label: "Hurts most", value: `+${worst.delta.toFixed(3)}`, note: `${worst.group}, ${worst.treatment}` }]),
+        : [{ label: "Hurts most", value: growth(worst.delta), note: `${worst.group}, ${worst.treatment}` }]),
       { label: "Tries", value: String(result.rows.length), note: treatments.join(", ") },
       { label: "Time", value: duration(result.seconds) },
     ],
@@ -43,6 +45,10 @@ export function sensitivityPage(result: Sensitivity, context: SensitivityContext
       tryTable(result.rows),
     ],
   };
+}
+
+function growth(delta: number): string {
+  return Number.isNaN(delta) ? "no perplexity" : `+${printPerplexity(delta)}`;
 }
 
 /** A treatment's growth of perplexity, by block and kind of layer. */

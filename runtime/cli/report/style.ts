@@ -1,9 +1,9 @@
 /** How a page looks, on light and on dark: by the system's choice, or by `data-theme`. */
 const light =
-  "--ground: #fbfaf7; --card: #ffffff; --line: #e2dfd6; --text: #23211c; --soft: #6b675d; --accent: #2f6b3f;" +
+  "--ground: #fbfaf7; --card: #ffffff; --line: #e2dfd6; --text: #23211c; --soft: #6b675d; --accent: #2f6b3f; --alert: #b3261e;" +
   "--s0: #1f77b4; --s1: #d1662b; --s2: #3a8f4e; --s3: #b5348b; --s4: #7a5cc2; --s5: #a9852a; --s6: #17929c;";
 const dark =
-  "--ground: #16181a; --card: #1f2224; --line: #34383b; --text: #e9e7e1; --soft: #a3a097; --accent: #7cc48e;" +
+  "--ground: #16181a; --card: #1f2224; --line: #34383b; --text: #e9e7e1; --soft: #a3a097; --accent: #7cc48e; --alert: #f2867c;" +
   "--s0: #63a9e0; --s1: #f08d57; --s2: #74c586; --s3: #e57fc4; --s4: #ab93ec; --s5: #d9b85c; --s6: #5cc4cd;";
 
 /** The style sheet. */
@@ -26,6 +26,9 @@ dd { margin: 0; font-size: 1.35rem; font-variant-numeric: tabular-nums; }
 dd.note { font-size: .8rem; color: var(--soft); }
 main { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(34rem, 100%), 1fr)); gap: .8rem; }
 section.wide { grid-column: 1 / -1; }
+.warnings { border-color: var(--alert); margin: 0 0 1rem; }
+.warnings h2 { color: var(--alert); }
+.warnings ul { margin: .3rem 0 0; padding-left: 1.2rem; overflow-wrap: anywhere; }
 .chart { position: relative; height: 21rem; }
 .table { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .85rem; font-variant-numeric: tabular-nums; }

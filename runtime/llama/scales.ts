@@ -1,0 +1,36 @@
+/** Weights that a recipe has packed, with their scales held so that they fit: chosen by the values, which only a run has. */
+import { holdsScales } from "../../compiler/formats/fit.js";
+import { completeFormat, formatOfSpec, repacked, roundedGrid, shapeOf } from "../../compiler/formats/registry.js";
+import type { DeviceTensor } from "../run/run.js";
+import type { Caller } from "./call.js";
+import { magnitudes } from "./measure.js";
+
+/**
+ * A weight packed on `scales` [rows, groups], f32, in a format that holds them. That is the weight itself nearly always:
+ * two numbers a row are read to know. Else it is the weight anew, with the same codes, and the one given is released.
+ * `scales` are released in any case.
+ */
+export async function fitTensor(
+  caller: Caller,
+  tensor: DeviceTensor,
+  scales: DeviceTensor,
+  label: string,
+): Promise<DeviceTensor> {
+  const { executor } = caller;
+  try {
+    const spec = tensor.format;
+    const grid = spec === null ? null : formatOfSpec(spec).grid(spec);
+    if (spec === null || grid === null || holdsScales(grid, await magnitudes(caller, scales))) return tensor;
+    const { scale } = roundedGrid(spec, { scale: Float32Array.from(await executor.values(scales)), zero: null });
+    const format = completeFormat(spec, new Float32Array(0), { scale, zero: null });
+    if (format === spec) return tensor;
+    const shape = shapeOf(tensor.shape);
+    const packed = new Uint32Array((await executor.read(tensor)).buffer);
+    const words = repacked(spec, format, shape, packed, scale);
+    const fitted = await executor.upload({ dtype: tensor.dtype, shape: tensor.shape, format }, words, label);
+    executor.release(tensor);
+    return fitted;
+  } finally {
+    executor.release(scales);
+  }
+}

@@ -1,0 +1,138 @@
+/** The memory of an executor: tensors that live, what runs borrow, and what lies idle. */
+import type { Program } from "../../compiler/plan/program.js";
+import type { Device } from "../device/device.js";
+import { DeviceError } from "../device/error.js";
+import type { Range } from "./bindings.js";
+import type { ExecutorMemory } from "./executor.js";
+import { createPool } from "./pool.js";
+import { isTensor, type DeviceTensor } from "./tensor.js";
+
+/** Buffers that a program's steps allocate. */
+export interface Claim {
+  /** Those that it has freed again, and those that it has not, by their ids in the program. */
+  readonly free: readonly GPUBuffer[];
+  readonly held: ReadonlyMap<number, GPUBuffer>;
+}
+
+export interface Memory {
+  readonly use: ExecutorMemory;
+  /** A tensor's own buffer becomes one that lives. */
+  own(tensor: DeviceTensor): DeviceTensor;
+  /** @throws DeviceError validation where it is not a tensor that lives here */
+  release(tensor: DeviceTensor): void;
+  isReleased(tensor: DeviceTensor): boolean;
+  /** Buffers that live although they are no tensor's, and the end of that; tensors in them are released with them. */
+  hold(buffers: readonly GPUBuffer[]): void;
+  letGo(buffers: readonly GPUBuffer[], tensors: readonly DeviceTensor[]): void;
+  /** @throws DeviceError out-of-memory, when what lay idle was freed and it was still too little; too-large */
+  obtain(bytes: number, label: string): Promise<GPUBuffer>;
+  /**
+   * Memory for what a program allocates, put among `ranges`; what it frees may be used again by what it allocates later.
+   * The buffers are the caller's until it recycles them.
+   */
+  claim(program: Program, ranges: Map<number, Range>): Promise<Claim>;
+  /** For buffers that are no tensor's and not needed any more; what is recorded already still finds them. */
+  recycle(buffers: Iterable<GPUBuffer>): void;
+  /** Destroys what lies idle beyond what may, or beyond `keep` bytes; nothing may be recorded that uses it. */
+  trim(keep?: number): void;
+}
+
+export interface MemoryOptions {
+  /** Bytes that may lie idle. */
+  readonly idleLimit: number;
+  /** Whether what a program frees is used again by what it allocates later. */
+  readonly reuse: boolean;
+  /** Waits until nothing that is recorded uses what lies idle. */
+  readonly drain: () => Promise<void>;
+}
+
+/** Makes an account of memory, empty. */
+export function createMemory(device: Device, { idleLimit, reuse, drain }: MemoryOptions): Memory {
+  const pool = createPool(device);
+  /** Bytes of the buffers of tensors that live. */
+  const live = new Map<GPUBuffer, number>();
+  let liveBytes = 0;
+  const released = new WeakSet<DeviceTensor>();
+
+  async function obtain(bytes: number, label: string): Promise<GPUBuffer> {
+    const idle = pool.take(bytes);
+    if (idle !== undefined) return idle;
+    const size = pool.sizeOf(bytes);
+    try {
+      return await device.createBuffer(size, label);
+    } catch (error) {
+      if (!(error instanceof DeviceError) || error.code !== "out-of-memory" || pool.idleBytes === 0) throw error;
+      await drain();
+      pool.trim(0);
+      return device.createBuffer(size, label);
+    }
+  }
+
+  function recycle(buffers: Iterable<GPUBuffer>): void {
+    for (const buffer of buffers) pool.give(buffer);
+  }
+
+  return {
+    get use() {
+      return { live: liveBytes, idle: pool.idleBytes };
+    },
+    own(tensor) {
+      live.set(tensor.buffer, tensor.buffer.size);
+      liveBytes += tensor.buffer.size;
+      return tensor;
+    },
+    release(tensor) {
+      const size = isTensor(tensor) ? live.get(tensor.buffer) : undefined;
+      if (size === undefined || released.has(tensor))
+        throw new DeviceError(
+          "validation",
+          "A tensor was released that is not this executor's, or was released before.",
+        );
+      released.add(tensor);
+      live.delete(tensor.buffer);
+      liveBytes -= size;
+      pool.give(tensor.buffer);
+    },
+    isReleased: (tensor) => released.has(tensor),
+    hold(buffers) {
+      for (const buffer of buffers) liveBytes += buffer.size;
+    },
+    letGo(buffers, tensors) {
+      for (const buffer of buffers) {
+        liveBytes -= buffer.size;
+        pool.give(buffer);
+      }
+      for (const tensor of tensors) released.add(tensor);
+    },
+    obtain,
+    recycle,
+    async claim(program, ranges) {
+      const free: GPUBuffer[] = [];
+      const held = new Map<number, GPUBuffer>();
+      try {
+        for (const step of program.steps) {
+          if (step.kind === "dispatch" || step.kind === "repeat") continue;
+          const wanted = program.buffers[step.buffer];
+          if (wanted === undefined || ranges.has(step.buffer) !== held.has(step.buffer)) continue; // given by the caller
+          if (step.kind === "alloc") {
+            const fit = reuse ? free.findIndex((buffer) => buffer.size === pool.sizeOf(wanted.bytes)) : -1;
+            const buffer =
+              free.splice(fit, fit < 0 ? 0 : 1)[0] ??
+              (await obtain(wanted.bytes, `${program.name}, buffer ${step.buffer}`));
+            held.set(step.buffer, buffer);
+            ranges.set(step.buffer, { buffer, offset: 0, bytes: wanted.bytes });
+          } else {
+            const buffer = held.get(step.buffer);
+            if (buffer !== undefined) free.push(buffer);
+            held.delete(step.buffer);
+          }
+        }
+      } catch (error) {
+        recycle([...free, ...held.values()]);
+        throw error;
+      }
+      return { free, held };
+    },
+    trim: (keep = idleLimit) => pool.trim(keep),
+  };
+}

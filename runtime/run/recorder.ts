@@ -1,0 +1,160 @@
+/** Recording work and submitting it: dispatches of programs, and commands between them. */
+import type { ProgramKernel } from "../../compiler/plan/program.js";
+import type { Device } from "../device/device.js";
+import type { BindGroups } from "./bind-groups.js";
+import type { Range } from "./bindings.js";
+import type { BoundDispatch } from "./bound.js";
+import type { Prepared } from "./executor.js";
+import type { Outcomes } from "./outcomes.js";
+import { createParameterRing } from "./parameters.js";
+import type { Pipelines } from "./pipelines.js";
+import { parameterBlock, playDispatches } from "./play.js";
+import type { Poison } from "./poison.js";
+import type { Profiler } from "./profile.js";
+
+/** What is recorded is submitted in order: when asked for, or when a submit is full. */
+export interface Recorder {
+  /** Whether something is recorded that is not submitted. */
+  readonly isEmpty: boolean;
+  /** Whether work that is recorded and not submitted uses a buffer. */
+  uses(buffer: GPUBuffer): boolean;
+  /** Records a program's dispatches, with its buffers by id and its parameters by name. */
+  run(prepared: Prepared, ranges: ReadonlyMap<number, Range>, parameters: ReadonlyMap<string, number>): void;
+  /** Records dispatches that are bound already, and what buffers they use. */
+  replay(list: readonly BoundDispatch[], buffers: ReadonlySet<GPUBuffer>): void;
+  /** Records that buffers which nothing has written yet are filled with poison, where that is asked for. */
+  spoil(buffers: Iterable<GPUBuffer>): void;
+  /** Submits what is recorded; `outcomes` hears what came of it. */
+  flush(): void;
+  /** Drops what is recorded, for good. */
+  close(): void;
+}
+
+export interface RecorderOptions {
+  /** Dispatches a submit holds at most. */
+  readonly submitLimit: number;
+  readonly profiler: Profiler | null;
+  readonly poison: Poison | null;
+  /** Called after each submit. */
+  readonly onSubmit: () => void;
+}
+
+/** Makes a recorder; one for an executor. */
+export async function createRecorder(
+  device: Device,
+  pipelines: Pipelines,
+  groups: BindGroups,
+  outcomes: Outcomes,
+  { submitLimit, profiler, poison, onSubmit }: RecorderOptions,
+): Promise<Recorder> {
+  const { gpu } = device;
+  const ring = await createParameterRing(device, pipelines);
+  let encoder: GPUCommandEncoder | null = null;
+  let pass: GPUComputePassEncoder | null = null;
+  let dispatches = 0;
+  /** Buffers that recorded work uses, and the same of programs that were replayed. */
+  const recorded = new Set<GPUBuffer>();
+  const replayed = new Set<ReadonlySet<GPUBuffer>>();
+
+  /** The pass for a dispatch: one of its own where each is measured. */
+  function begin(kernel: ProgramKernel): GPUComputePassEncoder {
+    encoder ??= gpu.createCommandEncoder();
+    if (profiler !== null) pass = encoder.beginComputePass({ timestampWrites: profiler.time(kernel) });
+    pass ??= encoder.beginComputePass();
+    return pass;
+  }
+
+  function end(): void {
+    if (profiler !== null) {
+      pass?.end();
+      pass = null;
+    }
+    dispatches++;
+  }
+
+  function flush(): void {
+    if (encoder !== null) {
+      pass?.end();
+      profiler?.resolve(encoder);
+      const whole = encoder;
+      outcomes.watch(
+        device.submit("the recorded kernels", () => {
+          ring.write();
+          gpu.queue.submit([whole.finish()]);
+        }),
+      );
+    }
+    forget();
+    onSubmit();
+  }
+
+  function forget(): void {
+    encoder = null;
+    pass = null;
+    dispatches = 0;
+    ring.clear();
+    recorded.clear();
+    replayed.clear();
+  }
+
+  return {
+    get isEmpty() {
+      return encoder === null;
+    },
+    uses: (buffer) => recorded.has(buffer) || [...replayed].some((buffers) => buffers.has(buffer)),
+    flush,
+    run({ program, kernels }, ranges, parameters) {
+      /** Offsets of the parameter blocks that lie in the ring already. */
+      let blocks = new Map<string, number>();
+      playDispatches(program, kernels, ranges, parameters, (each) => {
+        const { kernel, workgroups } = each;
+        if (workgroups.includes(0)) return;
+        if (dispatches >= submitLimit || !ring.fits(1, kernel.parameterBytes)) {
+          flush();
+          blocks = new Map();
+        }
+        let offset: number | null = null;
+        if (kernel.parameterBytes > 0) {
+          const block = parameterBlock(each);
+          const key = block.join();
+          offset = blocks.get(key) ?? ring.put(block);
+          blocks.set(key, offset);
+        }
+        const group = groups.of(kernel, each.ranges);
+        const open = begin(kernel.kernel);
+        open.setPipeline(kernel.pipeline);
+        open.setBindGroup(0, group);
+        if (offset !== null) open.setBindGroup(1, ring.group(kernel.parameterBytes), [offset]);
+        open.dispatchWorkgroups(...workgroups);
+        end();
+        for (const { buffer } of each.ranges) recorded.add(buffer);
+      });
+    },
+    replay(list, buffers) {
+      for (const { kernel, pipeline, group, parameters, offsets, workgroups } of list) {
+        if (dispatches >= submitLimit) flush();
+        const open = begin(kernel);
+        open.setPipeline(pipeline);
+        open.setBindGroup(0, group);
+        if (parameters !== null) open.setBindGroup(1, parameters, offsets);
+        open.dispatchWorkgroups(...workgroups);
+        end();
+      }
+      replayed.add(buffers);
+    },
+    spoil(buffers) {
+      if (poison === null) return;
+      pass?.end();
+      pass = null;
+      encoder ??= gpu.createCommandEncoder();
+      for (const buffer of buffers) {
+        poison.fill(encoder, buffer);
+        recorded.add(buffer);
+      }
+    },
+    close() {
+      forget();
+      ring.destroy();
+    },
+  };
+}
