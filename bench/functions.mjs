@@ -9,7 +9,7 @@
  */
 import { fileURLToPath } from "node:url";
 import { check } from "../dist/compiler/check/check.js";
-import { accumulating, totalName } from "../dist/compiler/graph/accumulate.js";
+import { accumulating, totalName } from "../dist/compiler/graph/passes/accumulate.js";
 import { openDevice } from "../dist/runtime/device/device.js";
 import { createHost, standardLibrary } from "../dist/runtime/library.js";
 import { createCaller } from "../dist/runtime/llama/call.js";

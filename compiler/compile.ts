@@ -1,27 +1,29 @@
-import { CompileError, type Diagnostic, InternalError } from "./diagnostic.js";
-import { expandTop } from "./graph/expand.js";
-import { fuse } from "./graph/fuse.js";
-import { gatherAdditions } from "./graph/gather.js";
+import { CompileError, InternalError, type Diagnostic } from "./diagnostic.js";
 import type { ConcreteGraph, SymbolicGraph, ValueId } from "./graph/graph.js";
+import { separate } from "./graph/passes/copies.js";
+import { expandTop } from "./graph/passes/expand.js";
+import { fuse } from "./graph/passes/fuse.js";
+import { gatherAdditions } from "./graph/passes/gather.js";
+import { inlineRows } from "./graph/passes/inline.js";
+import { simplify } from "./graph/passes/simplify.js";
+import { specialize } from "./graph/passes/specialize.js";
+import { unpackForTiles } from "./graph/passes/unpack.js";
 import { printGraph } from "./graph/print.js";
 import { widenScales } from "./graph/scales.js";
-import { simplify } from "./graph/simplify.js";
-import { specialize } from "./graph/specialize.js";
+import { assignStorage, type StorageMap } from "./graph/storage.js";
 import { verify } from "./graph/verify.js";
-import { inlineRows } from "./lower/inline.js";
 import type { Kernel } from "./kernel/kernel.js";
 import { printKernel } from "./kernel/print.js";
 import { verifyKernel } from "./kernel/verify.js";
-import type { Schedule } from "./lower/choose.js";
-import { kernelsOf, type Lowered } from "./plan/lowered.js";
-import { createLowering } from "./lower/lowering.js";
+import { kernelsOf, type Lowered } from "./lower/lowered.js";
 import { cutScan, type ScanOptions } from "./lower/scan/cut.js";
+import type { Schedule } from "./lower/schedules/choose.js";
+import { matvecKeepsLeft } from "./lower/schedules/matvec.js";
 import { lowerSteps } from "./lower/steps.js";
-import { unpackForTiles } from "./lower/unpack.js";
+import { createLowering } from "./lower/toolkit/lowering.js";
 import { unbindable } from "./plan/limits.js";
 import { plan } from "./plan/plan.js";
 import type { Program } from "./plan/program.js";
-import { assignStorage, separate, type StorageMap } from "./plan/storage.js";
 import type { Target } from "./target.js";
 import type { Dtype } from "./types/dtype.js";
 import type { FormatSpec } from "./types/type.js";
@@ -115,7 +117,10 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
           {
             name: "fuse",
             run: (graph: ConcreteGraph) =>
-              fuse(graph, { inlineReductions: inlineRows(graph, target), maxTensors: target.maxStorageBuffers - 2 }),
+              fuse(graph, {
+                inlineReductions: inlineRows(graph, (product) => matvecKeepsLeft(product, target)),
+                maxTensors: target.maxStorageBuffers - 2,
+              }),
           },
         ]),
     { name: "simplify", run: simplify },

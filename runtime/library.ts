@@ -28,6 +28,7 @@ const largestSource = 1024 * 1024;
 /** A host for the checker over the file system. It remembers what it read, for rendering diagnostics. */
 export interface SourceHost extends Host {
   readonly sources: ReadonlyMap<string, string>;
+  problem(path: string): string | null;
 }
 
 /** Reads sources from disk; the standard library from the package. */
@@ -56,6 +57,7 @@ export function createHost(): SourceHost {
       }
       return text;
     },
+    problem: (path) => problemOf(fileOf(path)),
     resolve(from, path, relative) {
       if (!relative) return `stdlib/${path}.esp`;
       const file = isAbsolute(path) ? path : join(dirname(resolve(from)), path);
@@ -80,6 +82,25 @@ function readText(file: string): string | null {
     return found.isFile() && found.size <= largestSource ? readFileSync(file, "utf8") : null;
   } catch {
     return null;
+  }
+}
+
+/** Why what is there cannot be read, null where there is nothing or nothing is wrong. */
+function problemOf(file: string): string | null {
+  try {
+    const found = statSync(file);
+    if (found.isDirectory()) return "is a directory";
+    if (!found.isFile()) return "is no regular file";
+    if (found.size > largestSource)
+      return `has ${found.size} bytes; at most ${largestSource} are read of a source file`;
+    readFileSync(file);
+    return null;
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? error.code : null;
+    if (code === "ENOENT" || code === "ENOTDIR") return null;
+    return code === "EACCES" || code === "EPERM"
+      ? "may not be read: permission denied"
+      : `cannot be read: ${String(code)}`;
   }
 }
 

@@ -30,7 +30,7 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
   "compiler/kernel": ["compiler/diagnostic", "compiler/target"],
   "compiler/wgsl": ["compiler/diagnostic", "compiler/kernel"],
   "compiler/formats": ["compiler/diagnostic", "compiler/types", "compiler/kernel"],
-  "compiler/graph": ["compiler/diagnostic", "compiler/types", "compiler/formats"],
+  "compiler/graph": ["compiler/diagnostic", "compiler/target", "compiler/types", "compiler/formats"],
   "compiler/recipe": ["compiler/diagnostic", "compiler/types", "compiler/graph"],
   "compiler/check": [
     "compiler/diagnostic",
@@ -41,14 +41,6 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
     "compiler/graph",
     "compiler/recipe",
   ],
-  "compiler/plan": [
-    "compiler/diagnostic",
-    "compiler/types",
-    "compiler/formats",
-    "compiler/graph",
-    "compiler/kernel",
-    "compiler/wgsl",
-  ],
   "compiler/lower": [
     "compiler/diagnostic",
     "compiler/target",
@@ -56,7 +48,14 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
     "compiler/formats",
     "compiler/graph",
     "compiler/kernel",
-    "compiler/plan",
+  ],
+  "compiler/plan": [
+    "compiler/diagnostic",
+    "compiler/types",
+    "compiler/graph",
+    "compiler/kernel",
+    "compiler/lower",
+    "compiler/wgsl",
   ],
   "compiler/compile": [
     "compiler/diagnostic",
@@ -114,7 +113,6 @@ const packages: { readonly [part: string]: readonly string[] } = {
   "compiler/syntax": ["chevrotain"],
   "compiler/render": ["picocolors"],
   "runtime/device": ["koffi", "tar-stream", "webgpu"],
-  "runtime/model": ["@huggingface/tokenizers"],
   "runtime/cli": ["cli-progress", "commander", "koffi", "picocolors"],
 };
 

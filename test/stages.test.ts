@@ -2,7 +2,7 @@
 import { suite } from "uvu";
 import { printGraph } from "../compiler/graph/print.js";
 import { printKernel } from "../compiler/kernel/print.js";
-import type { Schedule } from "../compiler/lower/choose.js";
+import type { Schedule } from "../compiler/lower/schedules/choose.js";
 import type { Target } from "../compiler/target.js";
 import { stagesOf, type Bound } from "./lower/support.js";
 import { golden } from "./support/golden.js";

@@ -495,7 +495,9 @@ export function notASize(element: Element, expr: Expr, place: Place): null {
   );
 }
 
-function checkReduce(expr: Extract<Expr, { kind: "reduce" }>, place: Place): Element | null {
+type ReduceExpr = Extract<Expr, { kind: "reduce" }>;
+
+function checkReduce(expr: ReduceExpr, place: Place): Element | null {
   const { frame } = place;
   const inner: Place = { ...place, scope: nest(place.scope) };
   const over: Range[] = [];
@@ -535,11 +537,7 @@ function checkReduce(expr: Extract<Expr, { kind: "reduce" }>, place: Place): Ele
 }
 
 /** The range of a reduction's index: as given, of any i32 bounds, or that of the axes it stands on. */
-function reductionRange(
-  range: RangeExpr,
-  { body, over }: Extract<Expr, { kind: "reduce" }>,
-  place: Place,
-): Range | null {
+function reductionRange(range: RangeExpr, { body, over }: ReduceExpr, place: Place): Range | null {
   if (range.low === null || range.high === null) {
     const indices = over.map((each) => each.index);
     const size = inferRange(range.index, [body], place, [], indices);

@@ -12,8 +12,8 @@ import {
 import { equalSizes, notNegative } from "./sizes.js";
 
 /**
- * Bounds that are known of an integer scalar, inclusive, as of a number that does not wrap around (graph/wrap.ts sees
- * to that); each of several holds. Empty: nothing is known.
+ * Bounds that are known of an integer scalar, inclusive, as of a number that does not wrap around
+ * (graph/passes/wrap.ts sees to that); each of several holds. Empty: nothing is known.
  */
 export interface Interval {
   readonly low: readonly Size[];

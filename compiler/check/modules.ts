@@ -15,6 +15,11 @@ import { suggestion } from "./suggestion.js";
 export interface Host {
   /** The text of a file, or null if there is none. A standard module `prune` is read from `stdlib/prune.esp`. */
   read(path: string): string | null;
+  /**
+   * Why what is at a path cannot be read, in words to be put behind the path; null where there is nothing, or where it
+   * can be read.
+   */
+  problem?(path: string): string | null;
   /** The path of a module that the file `from` uses. Left out: `stdlib/NAME.esp`, and beside `from` where relative. */
   resolve?(from: string, path: string, relative: boolean): string;
   /** The standard modules there are, for suggestions. */
@@ -70,7 +75,8 @@ export function loadModules(
   const parsed = new Map<string, Parsed | null>();
   const source = host.read(file);
   if (source === null) {
-    report(error("E204", `there is no file ${file}`, null));
+    const problem = host.problem?.(file) ?? null;
+    report(error("E204", problem === null ? `there is no file ${file}` : `the file ${file} ${problem}`, null));
     return null;
   }
   const queue: Parsed[] = [];
@@ -100,12 +106,16 @@ export function loadModules(
       if (text !== null) open(path, text);
       else {
         parsed.set(path, null);
-        const help = use.relative ? null : suggestion(use.path, host.standardModules ?? [], "the standard modules are");
+        const problem = host.problem?.(path) ?? null;
+        const help =
+          use.relative || problem !== null
+            ? null
+            : suggestion(use.path, host.standardModules ?? [], "the standard modules are");
         report(
           error(
             "E204",
-            `there is no module \`${use.path}\``,
-            { span: use.span, message: `${path} cannot be read` },
+            problem === null ? `there is no module \`${use.path}\`` : `the module \`${use.path}\` cannot be read`,
+            { span: use.span, message: `${path} ${problem ?? "cannot be read"}` },
             help === null ? {} : { help },
           ),
         );

@@ -6,7 +6,7 @@ import type { FormatRef, FormatSpec, Level, TensorType } from "../types/type.js"
 import type { Eqn, Graph, Range, Scalar, Value, ValueId } from "./graph.js";
 import { definedBy } from "./eqn.js";
 import { printAnySize, printEqn, printType } from "./print.js";
-import { rangesOver } from "./ranges.js";
+import { rangesOver } from "./analysis/ranges.js";
 import { dtypeOf } from "./scalar.js";
 import { verifyScalar } from "./verify-scalar.js";
 

@@ -3,14 +3,14 @@ import { binary, indexOf, integer, load, range, reduce, unary } from "../graph/b
 import type { ConcreteGraph, Eqn, Range, Scalar, Value } from "../graph/graph.js";
 import * as k from "../kernel/build.js";
 import type { Expr, Kernel } from "../kernel/kernel.js";
-import { storageBytes, type Storage } from "../plan/storage.js";
+import { storageBytes, type Storage } from "../graph/storage.js";
 import type { Target } from "../target.js";
 import { full, type Concrete } from "../types/type.js";
-import { lowerEqn } from "./choose.js";
-import { spread, workgroupPosition } from "./dispatch.js";
-import { kernelStep, type Lowered, type LoweredStep } from "../plan/lowered.js";
-import { createLowering, parameterName, type Lowering } from "./lowering.js";
-import { lowerIndex } from "./scalar.js";
+import { lowerEqn } from "./schedules/choose.js";
+import { spread, workgroupPosition } from "./toolkit/dispatch.js";
+import { kernelStep, type Lowered, type LoweredStep } from "./lowered.js";
+import { createLowering, parameterName, type Lowering } from "./toolkit/lowering.js";
+import { lowerIndex } from "./toolkit/scalar.js";
 
 type FactorEqn = Eqn<Concrete> & { readonly kind: "factor" };
 type S = Scalar<Concrete>;

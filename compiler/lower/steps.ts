@@ -1,9 +1,9 @@
 import type { Eqn, ValueId } from "../graph/graph.js";
 import type { Concrete } from "../types/type.js";
-import { lowerEqn, type Schedule } from "./choose.js";
+import { lowerEqn, type Schedule } from "./schedules/choose.js";
 import { lowerFactor } from "./factor.js";
-import { kernelStep, type Lowered } from "../plan/lowered.js";
-import type { Lowering } from "./lowering.js";
+import { kernelStep, type Lowered } from "./lowered.js";
+import type { Lowering } from "./toolkit/lowering.js";
 import type { ScanOptions } from "./scan/cut.js";
 import { lowerScan } from "./scan/scan.js";
 

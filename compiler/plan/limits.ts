@@ -1,7 +1,7 @@
 /** What a device cannot hold of a graph, told before anything is lowered. */
 import type { Diagnostic } from "../diagnostic.js";
 import type { ConcreteGraph } from "../graph/graph.js";
-import type { StorageMap } from "./storage.js";
+import type { StorageMap } from "../graph/storage.js";
 
 /** What is asked of a device here. */
 export interface BindingLimit {

@@ -2,10 +2,10 @@ import { InternalError } from "../diagnostic.js";
 import { definedBy } from "../graph/eqn.js";
 import type { ConcreteGraph } from "../graph/graph.js";
 import type { Kernel, KernelFeature } from "../kernel/kernel.js";
-import { kernelsOf, type Lowered, type LoweredStep } from "./lowered.js";
+import { kernelsOf, type Lowered, type LoweredStep } from "../lower/lowered.js";
 import { emitWgsl } from "../wgsl/emit.js";
 import type { Program, ProgramBuffer, ProgramKernel, ProgramTensor, Step } from "./program.js";
-import type { Storage, StorageMap } from "./storage.js";
+import type { Storage, StorageMap } from "../graph/storage.js";
 
 /** What WebGPU calls the features of kernels. */
 const deviceFeatures = {

@@ -2,7 +2,7 @@ import { compileStages } from "../../compiler/compile.js";
 import { InternalError } from "../../compiler/diagnostic.js";
 import { formatBytes, printFormat } from "../../compiler/formats/registry.js";
 import { evaluate, tensorValue } from "../../compiler/graph/evaluate.js";
-import { specialize } from "../../compiler/graph/specialize.js";
+import { specialize } from "../../compiler/graph/passes/specialize.js";
 import type { SymbolicGraph } from "../../compiler/graph/graph.js";
 import type { Dtype } from "../../compiler/types/dtype.js";
 import type { FormatSpec } from "../../compiler/types/type.js";

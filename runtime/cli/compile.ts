@@ -30,7 +30,10 @@ export async function run(output: Output, file: string, options: CompileCommandO
   const host = createHost();
   if (options.emit === "ast") {
     const source = host.read(file);
-    if (source === null) throw new UsageError(`there is no file ${file} that can be read`);
+    if (source === null) {
+      const problem = host.problem(file);
+      throw new UsageError(problem === null ? `there is no file ${file}` : `the file ${file} ${problem}`);
+    }
     const { value, diagnostics } = parse(source, file);
     if (value === null) throw new DiagnosticsError(diagnostics, host.sources);
     output.result(value, () => JSON.stringify(value, null, 1));

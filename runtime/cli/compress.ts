@@ -14,11 +14,13 @@ import { checkOutputs, outputsOf } from "../llama/outputs.js";
 import { keptLine, leaveState } from "../llama/saved-state.js";
 import { checkRecipe } from "../llama/treat.js";
 import { calibrationWindows, checkContext } from "../llama/windows.js";
-import { filesOf, openModel, type Model } from "../model/model.js";
+import { ModelError } from "../model/error.js";
+import { filesOf, type Model } from "../model/model.js";
 import { discardStaged, missingParents, removeEmpty } from "../model/output.js";
 import { packageRoot } from "../package.js";
 import { sessionOptions, type DtypeOptions } from "./dtype.js";
 import { DiagnosticsError, noteDiagnostics, UsageError } from "./failure.js";
+import { openGiven, warn } from "./given.js";
 import { onInterrupt } from "./interrupt.js";
 import { openMachine } from "./machine.js";
 import { settings, type DeviceOptions } from "./options.js";
@@ -52,7 +54,7 @@ interface CompressCommandOptions extends DeviceOptions, DtypeOptions {
 /** `espalier compress`: a model by a recipe. */
 export async function run(output: Output, file: string, options: CompressCommandOptions): Promise<number | void> {
   const { recipe, source, files, sources } = findRecipe(file, options, output);
-  const model = await openModel(options.model);
+  const model = await openGiven(options.model, output);
   try {
     // whatever can be told without a device is told before one is opened, and before a weight is read
     checkAgainst(model, recipe, sources);
@@ -68,8 +70,10 @@ export async function run(output: Output, file: string, options: CompressCommand
         directories: [options.model, ...outputs],
       });
     await model.companions();
-    const text = recipe.needsText || options.layerErrors === true ? await calibrationText(model, options) : null;
-    const evaluation = await scoredText(model, options);
+    const text =
+      recipe.needsText || options.layerErrors === true ? await calibrationText(model, options, output) : null;
+    const evaluation = await scoredText(model, options, output);
+    if (text === null && evaluation === null) await warnOfTokenizer(model, output);
     const { device, caller, close } = await openMachine(options.device, output.note);
     const parents = [options.out, ...outputs].flatMap(missingParents);
     const forget = onInterrupt(() => {
@@ -197,8 +201,21 @@ function checkAgainst(model: Model, recipe: Recipe, sources: ReadonlyMap<string,
   }
 }
 
+/** A tokenizer that is not read is carried over whatever it is made of; one that no text can be read with is told. */
+async function warnOfTokenizer(model: Model, output: Output): Promise<void> {
+  await model.tokenizer().catch((error: unknown) => {
+    if (!(error instanceof ModelError)) throw error;
+    if (error.code === "M141")
+      warn(output, `the tokenizer is carried over as it is, but no text can be read with it: ${error.message}`);
+  });
+}
+
 /** The calibration text, known to be long enough. */
-async function calibrationText(model: Model, options: CompressCommandOptions): Promise<CalibrationText> {
+async function calibrationText(
+  model: Model,
+  options: CompressCommandOptions,
+  output: Output,
+): Promise<CalibrationText> {
   const beside = join(options.model, "calibration.txt");
   const path = options.text ?? (existsSync(beside) ? beside : null);
   if (path === null)
@@ -206,7 +223,7 @@ async function calibrationText(model: Model, options: CompressCommandOptions): P
       "the recipe observes the model on a text: --text FILE is needed, as the model directory has no calibration.txt",
     );
   const tokenizer = await model.tokenizer();
-  const ids = await readTokens(path, tokenizer);
+  const ids = await readTokens(path, tokenizer, output);
   const { window, windows } = options;
   checkContext(calibrationWindows(ids, window, tokenizer.bos, windows), model.config.contextLength);
   return { ids, bos: tokenizer.bos, window, windows };

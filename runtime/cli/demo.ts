@@ -89,7 +89,7 @@ async function demo(output: Output, kept: string | undefined): Promise<void> {
       files,
       onProgress: progress.update,
       text: {
-        ids: await readTokens(join(folder, "calibration.txt"), tokenizer),
+        ids: await readTokens(join(folder, "calibration.txt"), tokenizer, output),
         bos: tokenizer.bos,
         window,
         windows: calibration,
@@ -150,7 +150,7 @@ async function meet(machine: Machine, model: Model, output: Output): Promise<Imp
   try {
     const { scored } = windows[device.kind === "gpu" ? "gpu" : "cpu"];
     const progress = output.progress("scoring");
-    const result = await perplexity(session, await readTokens(join(folder, "eval.txt"), tokenizer), {
+    const result = await perplexity(session, await readTokens(join(folder, "eval.txt"), tokenizer, output), {
       window,
       bos: tokenizer.bos,
       limit: scored,

@@ -2,8 +2,8 @@ import { perplexity } from "../llama/evaluate.js";
 import { chanceWarning, printPerplexity } from "../llama/outcome.js";
 import { openSession } from "../llama/session.js";
 import { checkContext, scoredWindows } from "../llama/windows.js";
-import { openModel } from "../model/model.js";
 import { sessionOptions, type DtypeOptions } from "./dtype.js";
+import { openGiven } from "./given.js";
 import { openMachine } from "./machine.js";
 import type { DeviceOptions } from "./options.js";
 import type { Output } from "./output.js";
@@ -19,10 +19,10 @@ interface EvalOptions extends DeviceOptions, DtypeOptions {
 
 /** `espalier eval`: perplexity of a text. */
 export async function run(output: Output, options: EvalOptions): Promise<number | void> {
-  const model = await openModel(options.model);
+  const model = await openGiven(options.model, output);
   try {
     const tokenizer = await model.tokenizer();
-    const ids = await readTokens(options.text, tokenizer);
+    const ids = await readTokens(options.text, tokenizer, output);
     // what is wrong with the text is told before a device is opened
     checkContext(scoredWindows(ids, options.window, tokenizer.bos, options.limit), model.config.contextLength);
     const { device, caller, close } = await openMachine(options.device, output.note);

@@ -1,10 +1,11 @@
 import { checkGeneration, generate, type GenerateOptions } from "../llama/generate.js";
 import { openSession } from "../llama/session.js";
-import { openModel } from "../model/model.js";
 import { sessionOptions, type DtypeOptions } from "./dtype.js";
+import { openGiven, warn } from "./given.js";
 import { openMachine } from "./machine.js";
 import type { DeviceOptions } from "./options.js";
 import type { Output } from "./output.js";
+import { doubledStart } from "./text.js";
 
 interface GenerateCommandOptions extends DeviceOptions, DtypeOptions {
   readonly model: string;
@@ -18,10 +19,12 @@ interface GenerateCommandOptions extends DeviceOptions, DtypeOptions {
 
 /** `espalier generate`: continues a prompt, streaming the text. */
 export async function run(output: Output, options: GenerateCommandOptions): Promise<number | void> {
-  const model = await openModel(options.model);
+  const model = await openGiven(options.model, output);
   try {
     const tokenizer = await model.tokenizer();
     const prompt = tokenizer.encode(options.prompt, { prefix: true });
+    const twice = doubledStart(tokenizer, prompt.subarray(tokenizer.prefix.length));
+    if (twice !== null) warn(output, `the prompt ${twice}`);
     const stream = tokenizer.stream();
     const how: GenerateOptions = {
       maxNewTokens: options.maxTokens,
@@ -36,9 +39,8 @@ export async function run(output: Output, options: GenerateCommandOptions): Prom
     const { device, caller, close } = await openMachine(options.device, output.note);
     try {
       const session = await openSession(caller, model, sessionOptions(options, caller.target));
-      output.stream(tokenizer.decode(prompt));
-      // the first new token's text depends on the last of the prompt
-      for (const id of prompt) stream.push(id);
+      // the text of the first new token depends on those before it
+      for (const id of prompt) output.stream(stream.push(id));
       const result = await generate(session, prompt, how);
       output.stream(`${stream.end()}\n`);
       const ids = [...prompt, ...result.ids];

@@ -1,5 +1,6 @@
 import { formatBytes } from "../device/error.js";
 import { inspect } from "../model/inspect.js";
+import { warn } from "./given.js";
 import type { JsonOptions } from "./options.js";
 import type { Output } from "./output.js";
 import { table } from "./table.js";
@@ -13,6 +14,7 @@ export async function run(output: Output, path: string, _options: JsonOptions): 
     progress.update(Math.ceil(done / mebibyte), Math.ceil(all / mebibyte), "MiB"),
   );
   progress.end();
+  for (const warning of report.warnings) warn(output, warning);
   output.result(report, () =>
     [
       table(

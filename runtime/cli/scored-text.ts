@@ -2,6 +2,7 @@
 import type { CalibrationText } from "../llama/compression.js";
 import { checkContext, scoredWindows } from "../llama/windows.js";
 import type { Model } from "../model/model.js";
+import type { Output } from "./output.js";
 import { readTokens } from "./text.js";
 
 /** A text to score, and what it is in words. */
@@ -28,12 +29,13 @@ export async function scoredText(
     readonly report?: string | undefined;
     readonly window: number;
   },
+  output: Pick<Output, "note" | "alarm">,
 ): Promise<ScoredText | null> {
   const path = options.eval ?? (options.report === undefined ? undefined : options.text);
   if (path === undefined) return null;
   const limit = options.limit ?? (options.eval === undefined ? fewWindows : undefined);
   const tokenizer = await model.tokenizer();
-  const ids = await readTokens(path, tokenizer);
+  const ids = await readTokens(path, tokenizer, output);
   const windows = scoredWindows(ids, options.window, tokenizer.bos, limit);
   checkContext(windows, model.config.contextLength);
   return {

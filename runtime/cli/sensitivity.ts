@@ -4,10 +4,11 @@ import { join } from "node:path";
 import { groupsOf, findSensitivity, type Sensitivity, type Try } from "../llama/sensitivity.js";
 import { printPerplexity } from "../llama/outcome.js";
 import { calibrationWindows, checkContext, scoredWindows } from "../llama/windows.js";
-import { filesOf, openModel } from "../model/model.js";
+import { filesOf } from "../model/model.js";
 import { examples, packageRoot } from "../package.js";
 import { findRecipe } from "./compress.js";
 import { UsageError } from "./failure.js";
+import { openGiven } from "./given.js";
 import { openMachine } from "./machine.js";
 import type { DeviceOptions } from "./options.js";
 import type { Output } from "./output.js";
@@ -38,7 +39,7 @@ export async function run(output: Output, options: SensitivityCommandOptions): P
     read.push(...sources.keys());
     return { name: existsSync(treatment) ? treatment : nameOf(treatment), recipe };
   });
-  const model = await openModel(options.model);
+  const model = await openGiven(options.model, output);
   try {
     const tokenizer = await model.tokenizer();
     const beside = join(options.model, "calibration.txt");
@@ -49,13 +50,13 @@ export async function run(output: Output, options: SensitivityCommandOptions): P
         directories: [options.model],
       });
     const scored = scoredWindows(
-      await readTokens(options.text, tokenizer),
+      await readTokens(options.text, tokenizer, output),
       options.window,
       tokenizer.bos,
       options.limit,
     );
     const calibration = calibrationWindows(
-      await readTokens(source, tokenizer),
+      await readTokens(source, tokenizer, output),
       options.window,
       tokenizer.bos,
       options.windows,

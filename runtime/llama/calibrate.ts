@@ -1,6 +1,6 @@
 /** Calibration: activations taken through a model block by block, and statistics of what its linear layers receive. */
 import { InternalError } from "../../compiler/diagnostic.js";
-import { accumulating, totalName } from "../../compiler/graph/accumulate.js";
+import { accumulating, totalName } from "../../compiler/graph/passes/accumulate.js";
 import type { SymbolicGraph } from "../../compiler/graph/graph.js";
 import { constantSize, printSize, sizeValue, substituteSize } from "../../compiler/types/size.js";
 import type { LlamaConfig } from "../model/config.js";

@@ -5,6 +5,7 @@ import { InternalError } from "../../compiler/diagnostic.js";
 import type { Condition, Recipe, RecipeStep } from "../../compiler/recipe/recipe.js";
 import type { Model } from "../model/model.js";
 import { realpathOfNew } from "../model/files.js";
+import { leftOut } from "../model/parts.js";
 import { stands, type Announced } from "./announced.js";
 import { calibrationRun, type CalibrationRun } from "./calibration-run.js";
 import type { Caller } from "./call.js";
@@ -101,6 +102,8 @@ export async function compress(
     throw new LlamaError("bad-option", `maxError should be a number, 0 or more, found ${options.maxError}.`);
   for (const line of checkRecipe(caller, model, recipe)) note(`note: ${line}`);
   if (storesUnsaved(recipe)) note(`warning: ${unsavedWarning.message}.`);
+  const left = leftOut(model.unused);
+  if (left !== null) note(`note: ${left}`);
   const windows = text === null ? null : calibrationWindows(text.ids, text.window ?? 256, text.bos, text.windows);
   if (windows !== null) checkContext(windows, model.config.contextLength);
   // what would be found wrong when the model is written, before what a stopped run has kept is touched

@@ -4,7 +4,7 @@ import type { ScaleRange } from "../../compiler/formats/fit.js";
 import { shapeOf } from "../../compiler/formats/registry.js";
 import type { DeviceTensor } from "../run/run.js";
 import type { Caller } from "./call.js";
-import { many } from "./results.js";
+import { first, many } from "./results.js";
 
 /**
  * ||now - given|| / ||given||, Frobenius, of weights [N, K]; 0 for a weight of zeros that stays. NaN where a weight is.
@@ -29,18 +29,35 @@ export async function layerError(
   return quotient(caller, many(await caller.call("output_error", { w: now, original: given, h: gram }), 2));
 }
 
-/** The range of the magnitudes of a tensor's elements, however they are stored. NaN may be left out. */
+/** The largest magnitude of a tensor's elements, however they are stored. NaN may be left out. */
+export async function largest(caller: Caller, tensor: DeviceTensor): Promise<number> {
+  return extreme(caller, "largest_magnitude", tensor, Math.max);
+}
+
+/** The range of the magnitudes of a tensor's elements. */
 export async function magnitudes(caller: Caller, tensor: DeviceTensor): Promise<ScaleRange> {
-  const [least, most] = many(await caller.call("magnitudes", { w: asMatrix(tensor) }), 2);
+  const [least, most] = await Promise.all([
+    extreme(caller, "smallest_magnitude", tensor, Math.min),
+    largest(caller, tensor),
+  ]);
+  return { least, most };
+}
+
+/** The extreme of those of a tensor's rows. */
+async function extreme(
+  caller: Caller,
+  name: "largest_magnitude" | "smallest_magnitude",
+  tensor: DeviceTensor,
+  of: (a: number, b: number) => number,
+): Promise<number> {
+  const rows = first(await caller.call(name, { w: asMatrix(tensor) }));
   try {
-    const [low, high] = await Promise.all([caller.executor.values(least), caller.executor.values(most)]);
-    const range = { least: Infinity, most: 0 };
-    for (const value of low) range.least = Math.min(range.least, value);
-    for (const value of high) range.most = Math.max(range.most, value);
-    return range;
+    const values = await caller.executor.values(rows);
+    let found = values[0] ?? 0;
+    for (const value of values) found = of(found, value);
+    return found;
   } finally {
-    caller.executor.release(least);
-    caller.executor.release(most);
+    caller.executor.release(rows);
   }
 }
 

@@ -6,7 +6,7 @@ import type { Linear } from "../model/model.js";
 import type { DeviceTensor } from "../run/run.js";
 import type { Caller } from "./call.js";
 import { LlamaError } from "./error.js";
-import { isFinite, magnitudes } from "./measure.js";
+import { isFinite, largest } from "./measure.js";
 import type { Session } from "./session.js";
 import { linearNames } from "./weights.js";
 
@@ -54,7 +54,7 @@ export async function notFiniteWeight(
   const name = linear.weight;
   if (!(await isFinite(caller, given)))
     return new LlamaError("not-finite", `The weight ${name} of the model holds values that are NaN or infinite.`);
-  const { most } = await magnitudes(caller, given);
+  const most = await largest(caller, given);
   const size = `The weight ${name} of the model has values up to ${Number(most.toPrecision(3))}`;
   if (most > mostSquared)
     return new LlamaError(

@@ -1,5 +1,5 @@
 /** Whether the matrices that a treatment factors were positive definite, and what to do where one was not. */
-import type { WatchedFactor } from "../../compiler/graph/pivots.js";
+import type { WatchedFactor } from "../../compiler/graph/passes/pivots.js";
 import type { Recipe } from "../../compiler/recipe/recipe.js";
 import type { DeviceTensor } from "../run/run.js";
 import type { Caller } from "./call.js";

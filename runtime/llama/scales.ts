@@ -25,7 +25,8 @@ export async function fitTensor(
     const format = completeFormat(spec, new Float32Array(0), { scale, zero: null });
     if (format === spec) return tensor;
     const shape = shapeOf(tensor.shape);
-    const packed = new Uint32Array((await executor.read(tensor)).buffer);
+    const bytes = await executor.read(tensor);
+    const packed = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
     const words = repacked(spec, format, shape, packed, scale);
     const fitted = await executor.upload({ dtype: tensor.dtype, shape: tensor.shape, format }, words, label);
     executor.release(tensor);

@@ -3,8 +3,8 @@
  * layer needs it.
  */
 import type { SymbolicGraph } from "../../compiler/graph/graph.js";
-import { withPivots, type WatchedGraph } from "../../compiler/graph/pivots.js";
-import { splitShared } from "../../compiler/graph/split.js";
+import { withPivots, type WatchedGraph } from "../../compiler/graph/passes/pivots.js";
+import { splitShared } from "../../compiler/graph/passes/split.js";
 import type { Treatment } from "../../compiler/recipe/recipe.js";
 import type { DeviceTensor } from "../run/run.js";
 import type { LinearInput } from "./calibrate.js";

@@ -9,7 +9,7 @@ import {
   printFormat,
   shapeOf,
 } from "../../compiler/formats/registry.js";
-import { withPivots } from "../../compiler/graph/pivots.js";
+import { withPivots } from "../../compiler/graph/passes/pivots.js";
 import { withScales } from "../../compiler/graph/scales.js";
 import type { SymbolicGraph } from "../../compiler/graph/graph.js";
 import type { NamePattern, Recipe, RecipeStep, Treatment } from "../../compiler/recipe/recipe.js";

@@ -8,7 +8,7 @@ import { denseFormat } from "../model/packed.js";
 import type { DeviceTensor, TensorForm } from "../run/run.js";
 import type { Caller } from "./call.js";
 import { LlamaError } from "./error.js";
-import { magnitudes } from "./measure.js";
+import { largest } from "./measure.js";
 import { first } from "./results.js";
 
 /** What dense weights are kept as: as they are in the file, or converted. */
@@ -231,6 +231,6 @@ async function convert(caller: Caller, tensor: DeviceTensor, keep: WeightDtype):
  * subnormal there, which have fewer digits and which a device may read as zero.
  */
 async function fitsHalf(caller: Caller, tensor: DeviceTensor): Promise<boolean> {
-  const { most } = await magnitudes(caller, tensor);
+  const most = await largest(caller, tensor);
   return most === 0 || (most >= 2 ** -8 && most <= mostHalf);
 }

@@ -3,7 +3,7 @@ import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { formatBytes } from "../device/error.js";
 import { ModelError, quoted } from "./error.js";
-import { accessError, openRegular, readBounded, sizeLimits } from "./files.js";
+import { accessError, openRegular, readBounded, readJson, sizeLimits } from "./files.js";
 
 /** A file beside the weights: of the tokenizer, generation settings, a licence. */
 export interface Companion {
@@ -13,9 +13,9 @@ export interface Companion {
 
 /**
  * Files beside the weights that make a model whole: tokenizer, generation settings, chat template, licence. Each is
- * opened
- * once, so that what cannot be read is told before a long work is done.
- * @throws ModelError M100 (the directory or a file cannot be read), M102 (a file is larger than such files are)
+ * opened once, and those that are JSON are read, so that what is wrong is told before a long work is done.
+ * @throws ModelError M100 (the directory or a file cannot be read), M102 (a file is larger than such files are), M104
+ * (cut short)
  */
 export async function companionsOf(directory: string): Promise<readonly Companion[]> {
   const wanted =
@@ -41,6 +41,8 @@ export async function companionsOf(directory: string): Promise<readonly Companio
         `${quoted(path)} has ${formatBytes(size)}; at most ${formatBytes(sizeLimits.companion)} are copied along with a model.`,
         "move it out of the model's directory, if it is no part of the model",
       );
+    // settings of generation are not needed: openModel warns of them
+    if (name.endsWith(".json") && name !== "generation_config.json") await readJson(path, sizeLimits.companion);
     companions.push({ name, read: () => readBounded(path, sizeLimits.companion) });
   }
   return companions;

@@ -1,24 +1,11 @@
 import { join } from "node:path";
-import { isElementType, type ElementType } from "./elements.js";
+import type { ElementType } from "./elements.js";
 import { ModelError, problemsError, quoted } from "./error.js";
 import { Fields, type NumberRule } from "./fields.js";
 import { describe, readJson, sizeLimits, type JsonObject } from "./files.js";
+import { parseRope, type Rope } from "./rope.js";
 
-/** The rotary embedding's frequencies: `theta ^ (-2i / headDim)`, and how they are stretched for long contexts. */
-export type Rope =
-  | { readonly kind: "default"; readonly theta: number }
-  /**
-   * Llama 3.1: frequencies below `lowFrequencyFactor` turns in the original context are divided by `factor`, those
-   * above `highFrequencyFactor` kept, those between blended.
-   */
-  | {
-      readonly kind: "llama3";
-      readonly theta: number;
-      readonly factor: number;
-      readonly lowFrequencyFactor: number;
-      readonly highFrequencyFactor: number;
-      readonly originalContext: number;
-    };
+export type { Rope } from "./rope.js";
 
 /** The shape of a Llama, from `config.json`. */
 export interface LlamaConfig {
@@ -41,13 +28,14 @@ export interface LlamaConfig {
   readonly dtype: ElementType | null;
   readonly bosToken: number | null;
   readonly eosTokens: readonly number[];
+  /** Where the file contradicts itself, and what is not used of it: a sentence each, without a full stop. */
+  readonly warnings: readonly string[];
   /** The file as parsed. */
   readonly raw: JsonObject;
 }
 
 const size: NumberRule = { integer: true, min: 1, max: 2 ** 20 };
-const token: NumberRule = { integer: true, min: 0, max: 2 ** 24 - 1 };
-const positive: NumberRule = { min: 1e-6, max: 1e15 };
+const token: NumberRule = { integer: true, min: -(2 ** 31), max: 2 ** 32 - 1 };
 
 /**
  * Reads and checks `config.json` of a model directory.
@@ -62,6 +50,7 @@ export async function readConfig(directory: string): Promise<LlamaConfig> {
 /** As `readConfig`, of a parsed file; `path` is for messages. */
 export function parseConfig(path: string, raw: JsonObject): LlamaConfig {
   const fields = new Fields(raw);
+  const warnings: string[] = [];
   refuseOthers(path, fields);
 
   const hiddenSize = fields.number("hidden_size", size);
@@ -69,6 +58,17 @@ export function parseConfig(path: string, raw: JsonObject): LlamaConfig {
   const keyValueHeads = fields.number("num_key_value_heads", { integer: true, min: 1, max: 4096 }, heads);
   const headDim = fields.number("head_dim", { integer: true, min: 2, max: 4096 }, hiddenSize / heads);
   const vocabSize = fields.number("vocab_size", { integer: true, min: 2, max: 2 ** 24 });
+  const contextLength = fields.number("max_position_embeddings", { integer: true, min: 1, max: 2 ** 27 }, 2048);
+  /** Ids that the vocabulary has not stand for none. */
+  const tokens = (name: string): readonly number[] => {
+    const ids = fields.numbers(name, token);
+    const beyond = ids.filter((id) => id < 0 || id >= vocabSize);
+    if (beyond.length > 0 && fields.problems.length === 0)
+      warnings.push(
+        `\`${name}\` of ${quoted(path)} should be below vocab_size = ${vocabSize}: ${beyond.join(", ")} is not used`,
+      );
+    return ids.filter((id) => id >= 0 && id < vocabSize);
+  };
   const config: LlamaConfig = {
     hiddenSize,
     heads,
@@ -77,13 +77,14 @@ export function parseConfig(path: string, raw: JsonObject): LlamaConfig {
     vocabSize,
     intermediateSize: fields.number("intermediate_size", size),
     layers: fields.number("num_hidden_layers", { integer: true, min: 1, max: 4096 }),
-    contextLength: fields.number("max_position_embeddings", { integer: true, min: 1, max: 2 ** 27 }, 2048),
+    contextLength,
     normEpsilon: fields.number("rms_norm_eps", { min: 0, max: 1 }, 1e-6),
-    rope: parseRope(fields),
+    rope: parseRope(fields, contextLength, warnings),
     tiedEmbeddings: fields.boolean("tie_word_embeddings", false),
-    dtype: parseDtype(fields),
-    bosToken: fields.numbers("bos_token_id", token)[0] ?? null,
-    eosTokens: fields.numbers("eos_token_id", token),
+    dtype: dtypeOf(fields),
+    bosToken: tokens("bos_token_id")[0] ?? null,
+    eosTokens: tokens("eos_token_id"),
+    warnings,
     raw,
   };
   if (fields.problems.length === 0) {
@@ -96,12 +97,6 @@ export function parseConfig(path: string, raw: JsonObject): LlamaConfig {
     else if (headDim % 2 !== 0) fields.problem("head_dim", "even, for the rotary embedding", headDim);
     if (heads % keyValueHeads !== 0)
       fields.problem("num_key_value_heads", `a divisor of num_attention_heads = ${heads}`, keyValueHeads);
-    for (const [name, ids] of [
-      ["bos_token_id", config.bosToken === null ? [] : [config.bosToken]],
-      ["eos_token_id", config.eosTokens],
-    ] as const) {
-      for (const id of ids) if (id >= vocabSize) fields.problem(name, `below vocab_size = ${vocabSize}`, id);
-    }
   }
   if (fields.problems.length > 0)
     throw problemsError("M131", `${quoted(path)} does not describe a Llama that can be run`, fields.problems);
@@ -162,50 +157,16 @@ function refuseOthers(path: string, fields: Fields): void {
     throw problemsError("M132", `${quoted(path)} describes a Llama with parts that are not supported`, unsupported);
 }
 
-/** The old form has `rope_theta` and `rope_scaling`, the new one all of it in `rope_parameters`. */
-function parseRope(fields: Fields): Rope {
-  const newForm = fields.nested("rope_parameters");
-  const parameters = newForm ?? fields.nested("rope_scaling");
-  const thetas = newForm?.has("rope_theta") === true ? newForm : fields;
-  const theta = thetas.number("rope_theta", positive, 10000);
-  const where = newForm === null ? "rope_scaling" : "rope_parameters";
-  const kind = parameters?.raw("rope_type") ?? parameters?.raw("type") ?? "default";
-  if (parameters === null || kind === "default") {
-    fields.problems.push(...(newForm?.problems ?? []));
-    return { kind: "default", theta };
-  }
-  if (kind !== "llama3") {
-    throw new ModelError(
-      "M132",
-      `The rotary embedding of type ${describe(kind)} (\`${where}.rope_type\`) is not supported; expected "default" or "llama3".`,
-    );
-  }
-  const rope: Rope = {
-    kind: "llama3",
-    theta,
-    factor: parameters.number("factor", { min: 1, max: 1e6 }),
-    lowFrequencyFactor: parameters.number("low_freq_factor", positive),
-    highFrequencyFactor: parameters.number("high_freq_factor", positive),
-    originalContext: parameters.number("original_max_position_embeddings", { integer: true, min: 1, max: 2 ** 27 }),
-  };
-  if (parameters.problems.length === 0 && rope.highFrequencyFactor <= rope.lowFrequencyFactor) {
-    parameters.problem(
-      "high_freq_factor",
-      `above low_freq_factor = ${rope.lowFrequencyFactor}`,
-      rope.highFrequencyFactor,
-    );
-  }
-  fields.problems.push(...parameters.problems);
-  return rope;
-}
-
-function parseDtype(fields: Fields): ElementType | null {
-  const name = fields.has("dtype") ? "dtype" : "torch_dtype";
-  const value = fields.raw(name);
-  const types: { readonly [name: string]: string } = { bfloat16: "BF16", float16: "F16", float32: "F32", auto: "" };
-  if (value === undefined || value === "auto") return null;
-  const type = typeof value === "string" && Object.hasOwn(types, value) ? types[value] : undefined;
-  if (type !== undefined && isElementType(type)) return type;
-  fields.problem(name, `"bfloat16", "float16" or "float32"`, value);
-  return null;
+/**
+ * The type that is declared, by either of its names: the new one counts. Nothing is computed from it, so that one that
+ * is not known is no error.
+ */
+function dtypeOf(fields: Fields): ElementType | null {
+  const value = fields.raw("dtype") ?? fields.raw("torch_dtype");
+  const types = new Map<unknown, ElementType>([
+    ["bfloat16", "BF16"],
+    ["float16", "F16"],
+    ["float32", "F32"],
+  ]);
+  return types.get(value) ?? null;
 }

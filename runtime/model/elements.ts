@@ -36,7 +36,7 @@ export function isElementType(name: string): name is ElementType {
 }
 
 /** Whether elements of this type can be turned to f32 by `toFloats`. */
-export function isFloatType(type: ElementType): type is FloatType {
+export function isFloatType(type: string): type is FloatType {
   return type === "F32" || type === "F16" || type === "BF16";
 }
 

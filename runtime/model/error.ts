@@ -8,7 +8,6 @@ export type ModelErrorCode =
   | "M110"
   | "M111"
   | "M112"
-  | "M113"
   | "M114"
   | "M115"
   | "M120"

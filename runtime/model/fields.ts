@@ -12,12 +12,15 @@ export interface NumberRule {
  * as absent, as in Hugging Face files. After a problem the value returned is only a placeholder.
  */
 export class Fields {
-  readonly problems: string[] = [];
+  /** Names that were asked for. */
+  private readonly asked = new Set<string>();
 
   constructor(
     private readonly object: JsonObject,
     /** Put before field names in messages: `rope_parameters.`. */
     private readonly prefix = "",
+    /** Shared with the objects that this one is nested in. */
+    readonly problems: string[] = [],
   ) {}
 
   has(name: string): boolean {
@@ -26,6 +29,7 @@ export class Fields {
 
   /** The value as it is; undefined where absent, null or inherited. */
   raw(name: string): unknown {
+    this.asked.add(name);
     return Object.hasOwn(this.object, name) ? (this.object[name] ?? undefined) : undefined;
   }
 
@@ -52,6 +56,14 @@ export class Fields {
     return null;
   }
 
+  /** A string that has to be there; "" after a problem. */
+  requiredString(name: string): string {
+    const value = this.raw(name);
+    if (typeof value === "string") return value;
+    this.problem(name, "a string", value);
+    return "";
+  }
+
   /** A number or a list of numbers, always as a list; empty where absent. */
   numbers(name: string, rule: NumberRule): readonly number[] {
     const value = this.raw(name);
@@ -65,9 +77,30 @@ export class Fields {
   nested(name: string): Fields | null {
     const value = this.raw(name);
     if (value === undefined) return null;
-    if (isObject(value)) return new Fields(value, `${this.prefix}${name}.`);
+    if (isObject(value)) return new Fields(value, `${this.prefix}${name}.`, this.problems);
     this.problem(name, "an object", value);
     return null;
+  }
+
+  /** A list of objects; empty where absent. */
+  list(name: string): readonly Fields[] {
+    const value = this.raw(name);
+    if (value === undefined) return [];
+    if (Array.isArray(value) && value.every(isObject))
+      return value.map((item, at) => new Fields(item, `${this.prefix}${name}[${at}].`, this.problems));
+    this.problem(name, "a list of objects", value);
+    return [];
+  }
+
+  /** The fields that are there and were not asked for: nobody knows what they mean. */
+  refuseRest(): void {
+    for (const name of Object.keys(this.object))
+      if (!this.asked.has(name) && this.has(name)) this.refuse(name, "which is not known");
+  }
+
+  /** Says that a field cannot be used, and why. */
+  refuse(name: string, reason: string): void {
+    this.problems.push(`it has the field \`${this.prefix}${name}\`, ${reason}`);
   }
 
   /** Says that a field should be something else than it is. */

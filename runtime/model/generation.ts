@@ -1,46 +1,72 @@
 import { join } from "node:path";
 import type { LlamaConfig } from "./config.js";
-import { problemsError, quoted } from "./error.js";
-import { Fields } from "./fields.js";
+import { ModelError, quoted } from "./error.js";
+import { Fields, type NumberRule } from "./fields.js";
 import { readJsonIfAny, sizeLimits, type JsonObject } from "./files.js";
 
-/** How a model wants to be sampled, from `generation_config.json`; what the file leaves out is null. */
+/** How a model wants to be sampled, from `generation_config.json`; what the file leaves out or has wrong is null. */
 export interface GenerationConfig {
   readonly bosToken: number | null;
   /** Tokens that end a text: the file's, else those of `config.json`. */
   readonly eosTokens: readonly number[];
   readonly sample: boolean | null;
   readonly temperature: number | null;
+  /** Keep so many of the likeliest; null for all. */
   readonly topK: number | null;
   readonly topP: number | null;
   readonly maxNewTokens: number | null;
+  /** What of the file is not used though it is there: a sentence each, without a full stop. */
+  readonly warnings: readonly string[];
 }
 
 /**
- * Reads `generation_config.json` of a model directory; all is as in `config` where there is no such file.
- * @throws ModelError M100 to M104 (the file), M131 (wrong fields)
+ * Reads `generation_config.json` of a model directory; all is as in `config` where there is no such file, or where it
+ * cannot be read: a warning says so, for nothing but the end of a text rests on it.
  */
 export async function readGeneration(directory: string, config: LlamaConfig): Promise<GenerationConfig> {
   const path = join(directory, "generation_config.json");
-  return parseGeneration(path, (await readJsonIfAny(path, sizeLimits.config)) ?? {}, config);
+  try {
+    return parseGeneration(path, (await readJsonIfAny(path, sizeLimits.config)) ?? {}, config);
+  } catch (error) {
+    if (!(error instanceof ModelError)) throw error;
+    const without = parseGeneration(path, {}, config);
+    return {
+      ...without,
+      warnings: [`${error.message.replace(/\.$/, "")}; texts end as \`config.json\` says`],
+    };
+  }
 }
 
 /** As `readGeneration`, of a parsed file; `path` is for messages. */
 export function parseGeneration(path: string, raw: JsonObject, config: LlamaConfig): GenerationConfig {
-  const fields = new Fields(raw);
-  const token = { integer: true, min: 0, max: config.vocabSize - 1 };
-  const optional = (name: string, rule: { integer?: boolean; min: number; max: number }): number | null =>
-    fields.has(name) ? fields.number(name, rule) : null;
-  const eosTokens = fields.numbers("eos_token_id", token);
-  const generation: GenerationConfig = {
-    bosToken: optional("bos_token_id", token) ?? config.bosToken,
+  const warnings: string[] = [];
+  /** A field by itself: one that is wrong is as if it were not there. */
+  function field<T>(name: string, read: (fields: Fields) => T): T | null {
+    const fields = new Fields(raw);
+    if (!fields.has(name)) return null;
+    const value = read(fields);
+    if (fields.problems.length === 0) return value;
+    warnings.push(`${fields.problems.join("; ")}: it is not used (${quoted(path)})`);
+    return null;
+  }
+  const number = (name: string, rule: NumberRule): number | null => field(name, (fields) => fields.number(name, rule));
+  const token: NumberRule = { integer: true, min: 0, max: config.vocabSize - 1 };
+  const ends =
+    field("eos_token_id", (fields) => fields.numbers("eos_token_id", { ...token, min: -1, max: 2 ** 32 })) ?? [];
+  const eosTokens = ends.filter((id) => id >= 0 && id < config.vocabSize);
+  if (eosTokens.length < ends.length)
+    warnings.push(
+      `\`eos_token_id\` of ${quoted(path)} has ids that are not below vocab_size = ${config.vocabSize}: they are not used`,
+    );
+  const topK = number("top_k", { integer: true, min: -1, max: 2 ** 24 });
+  return {
+    bosToken: number("bos_token_id", token) ?? config.bosToken,
     eosTokens: eosTokens.length > 0 ? eosTokens : config.eosTokens,
-    sample: fields.has("do_sample") ? fields.boolean("do_sample", false) : null,
-    temperature: optional("temperature", { min: 0, max: 1000 }),
-    topK: optional("top_k", { integer: true, min: 0, max: 2 ** 24 }),
-    topP: optional("top_p", { min: 0, max: 1 }),
-    maxNewTokens: optional("max_new_tokens", { integer: true, min: 1, max: 2 ** 27 }),
+    sample: field("do_sample", (fields) => fields.boolean("do_sample", false)),
+    temperature: number("temperature", { min: 0, max: 1000 }),
+    topK: topK === null || topK < 1 ? null : topK,
+    topP: number("top_p", { min: 0, max: 1 }),
+    maxNewTokens: number("max_new_tokens", { integer: true, min: 1, max: 2 ** 27 }),
+    warnings,
   };
-  if (fields.problems.length > 0) throw problemsError("M131", `${quoted(path)} cannot be used`, fields.problems);
-  return generation;
 }

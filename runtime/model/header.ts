@@ -1,4 +1,4 @@
-import { byteCount, elementBits, isElementType, type ElementType } from "./elements.js";
+import { byteCount, isElementType } from "./elements.js";
 import { ModelError, quoted } from "./error.js";
 
 /** Most bytes of a safetensors header; the format's own limit. */
@@ -15,7 +15,8 @@ export const rankLimit = 32;
 /** A tensor in a safetensors file: `begin .. end` are bytes counted from the first byte after the header. */
 export interface StoredTensor {
   readonly name: string;
-  readonly dtype: ElementType;
+  /** An element type, or the name of one that is not known; how many bytes an element of that has is not known either. */
+  readonly dtype: string;
   readonly shape: readonly number[];
   readonly begin: number;
   readonly end: number;
@@ -29,17 +30,17 @@ export interface Header {
 
 /**
  * Parses a safetensors header and checks it against the `bytes` that follow it in the file: tensors must cover these
- * exactly, without overlap. The grammar is read directly, not through JSON.parse, which keeps the last of duplicate
- * keys, and builds whatever a hostile file asks for before anything can be checked.
- * @throws ModelError M112 (not a header), M113 (unknown dtype), M114 (offsets)
+ * exactly, without overlap. What says nothing of a tensor (`__metadata__`, fields that are not known) may be any JSON.
+ * The grammar is read directly, not through JSON.parse, which keeps the last of duplicate keys, and builds whatever a
+ * hostile file asks for before anything can be checked.
+ * @throws ModelError M112 (not a header), M114 (offsets)
  */
 export function parseHeader(path: string, text: string, bytes: number): Header {
   const tensors = new Map<string, StoredTensor>();
-  let metadata: ReadonlyMap<string, string> | null = null;
+  let metadata: ReadonlyMap<string, string> = new Map();
   const scanner = new Scanner(path, text);
   scanner.object((name) => {
     if (name === "__metadata__") {
-      if (metadata !== null) scanner.fail("`__metadata__` stands twice");
       metadata = scannedMetadata(scanner);
       return;
     }
@@ -49,7 +50,7 @@ export function parseHeader(path: string, text: string, bytes: number): Header {
   });
   scanner.finish();
   checkOffsets(path, [...tensors.values()], bytes);
-  return { tensors: [...tensors.values()], metadata: metadata ?? new Map<string, string>() };
+  return { tensors: [...tensors.values()], metadata };
 }
 
 /** Writes a header, padded with spaces so that the data start at a multiple of 8 bytes. `metadata` comes first. */
@@ -64,12 +65,15 @@ export function printHeader(header: Header): string {
   return text + " ".repeat((8 - (Buffer.byteLength(text) % 8)) % 8);
 }
 
+/** The entries that are strings; files have none else, but nothing rests on them. */
 function scannedMetadata(scanner: Scanner): ReadonlyMap<string, string> {
   const metadata = new Map<string, string>();
-  scanner.object((key) => {
-    if (metadata.has(key)) scanner.fail(`the key ${quoted(key)} of \`__metadata__\` stands twice`);
-    metadata.set(key, scanner.string());
-  });
+  if (!scanner.isNext("{")) scanner.skip();
+  else
+    scanner.object((key) => {
+      if (scanner.isNext('"')) metadata.set(key, scanner.string());
+      else scanner.skip();
+    });
   return metadata;
 }
 
@@ -81,10 +85,9 @@ function scannedTensor(scanner: Scanner, path: string, name: string): StoredTens
     if (key === "dtype" && dtype === null) dtype = scanner.string();
     else if (key === "shape" && shape === null) shape = scanner.integers(rankLimit);
     else if (key === "data_offsets" && offsets === null) offsets = scanner.integers(2);
-    else
-      scanner.fail(
-        `${quoted(name)} has ${["dtype", "shape", "data_offsets"].includes(key) ? `two values of \`${key}\`` : `an unknown field ${quoted(key)}`}`,
-      );
+    else if (["dtype", "shape", "data_offsets"].includes(key))
+      scanner.fail(`${quoted(name)} has two values of \`${key}\``);
+    else scanner.skip();
   });
   return checkedTensor(scanner, path, name, dtype, shape, offsets);
 }
@@ -101,14 +104,13 @@ function checkedTensor(
   if (dtype === null) return scanner.fail(`${quoted(name)} has no \`dtype\``);
   if (shape === null) return scanner.fail(`${quoted(name)} has no \`shape\``);
   if (offsets === null) return scanner.fail(`${quoted(name)} has no \`data_offsets\``);
-  if (!isElementType(dtype))
-    throw new ModelError(
-      "M113",
-      `${quoted(path)}: the tensor ${quoted(name)} has the unknown dtype ${quoted(dtype)}; expected one of ${Object.keys(elementBits).join(", ")}.`,
-    );
   const [begin, end] = offsets;
   if (begin === undefined || end === undefined)
     return scanner.fail(`\`data_offsets\` of ${quoted(name)} has ${offsets.length} numbers; expected 2`);
+  if (!isElementType(dtype)) {
+    if (end >= begin) return { name, dtype, shape, begin, end };
+    return scanner.fail(`\`data_offsets\` of ${quoted(name)} end before they begin`);
+  }
   const needed = byteCount(dtype, shape);
   if (needed === null)
     throw new ModelError(
@@ -206,6 +208,30 @@ class Scanner {
     }
   }
 
+  /** Whether the next mark is this one. */
+  isNext(mark: string): boolean {
+    this.space();
+    return this.text.charAt(this.at) === mark;
+  }
+
+  /** Passes over any JSON value: strings, and what stands between brackets that match. */
+  skip(): void {
+    const open: string[] = [];
+    do {
+      this.space();
+      const mark = this.text.charAt(this.at);
+      if (mark === '"') this.string();
+      else if (mark === "{" || mark === "[") {
+        open.push(mark === "{" ? "}" : "]");
+        this.at++;
+      } else if (mark === "}" || mark === "]") {
+        if (mark !== open.pop()) this.fail(`found ${quoted(mark)} where a value should be`);
+        this.at++;
+      } else if (open.length > 0 && (mark === "," || mark === ":")) this.at++;
+      else this.word();
+    } while (open.length > 0);
+  }
+
   /** A list of at most `limit` non-negative integers. */
   integers(limit: number): readonly number[] {
     const values: number[] = [];
@@ -223,6 +249,16 @@ class Scanner {
   finish(): void {
     this.space();
     if (this.at < this.text.length) this.fail("there is text after the closing brace");
+  }
+
+  /** `true`, `null` or a number; its spelling is not looked at. */
+  private word(): void {
+    const start = this.at;
+    while (/[\w.+-]/.test(this.text.charAt(this.at))) this.at++;
+    if (this.at === start) {
+      const found = this.text.charAt(this.at);
+      this.fail(`expected a value, found ${found === "" ? "the end" : quoted(found)}`);
+    }
   }
 
   private integer(): number {

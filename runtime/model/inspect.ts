@@ -1,12 +1,14 @@
 import { readdir, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { bitsPerWeight, formatOfSpec, printFormat, shapeOf } from "../../compiler/formats/registry.js";
-import { elementBits, elementCount, isFloatType, type ElementType } from "./elements.js";
+import { elementBits, elementCount, isElementType, isFloatType, type ElementType } from "./elements.js";
 import { ModelError } from "./error.js";
-import { accessError, exists, readJsonIfAny, sizeLimits } from "./files.js";
+import { parseConfig } from "./config.js";
+import { accessError, exists, readJsonIfAny, sizeLimits, type JsonObject } from "./files.js";
+import { expectedTensors } from "./layout.js";
 import { denseFormat, parseSection, printPattern, type PackedTensor } from "./packed.js";
 import { isGguf, openGguf } from "./gguf/open.js";
-import { checkWeights } from "./model.js";
+import { checkWeights } from "./parts.js";
 import type { StoredTensor } from "./safetensors.js";
 import { openFiles, openWeights, type TensorFile, type Weights } from "./weights.js";
 import { countsPatterns, type PatternCounts } from "./zeros.js";
@@ -41,6 +43,8 @@ export interface Inspection {
   readonly bytes: number;
   /** 8 * bytes / parameters; 0 where there are none. */
   readonly bitsPerWeight: number;
+  /** What is wrong with the files, but not with a tensor that is there: a sentence each, without a full stop. */
+  readonly warnings: readonly string[];
 }
 
 /**
@@ -63,7 +67,9 @@ export async function inspect(path: string, progress?: (done: number, all: numbe
   });
   const gguf = found.isFile() && (await isGguf(path)) ? await openGguf(path) : null;
   const packed = gguf?.packed ?? (config === null ? null : parseSection(configPath, config))?.tensors;
-  const weights = gguf?.weights ?? (found.isDirectory() ? await openDirectory(path) : await openFiles([path]));
+  const weights =
+    gguf?.weights ??
+    (found.isDirectory() ? await openDirectory(path, needed(configPath, config)) : await openFiles([path]));
   try {
     // the rows of a GGUF file are put in order by what its config says of them
     if (gguf !== null) checkWeights(gguf);
@@ -77,18 +83,31 @@ export async function inspect(path: string, progress?: (done: number, all: numbe
       progress?.(done, all);
     }
     const parameters = tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0);
-    return { tensors, parameters, bytes: all, bitsPerWeight: parameters === 0 ? 0 : (8 * all) / parameters };
+    const bits = parameters === 0 ? 0 : (8 * all) / parameters;
+    return { tensors, parameters, bytes: all, bitsPerWeight: bits, warnings: weights.warnings };
   } finally {
     await weights.close();
   }
 }
 
+/** Which tensors an index has to be right about: those of the config, or all where that is no Llama's. */
+function needed(path: string, config: JsonObject | null): (name: string) => boolean {
+  try {
+    if (config === null) return () => true;
+    const expected = expectedTensors(parseConfig(path, config));
+    return (name) => expected.has(name);
+  } catch (error) {
+    if (error instanceof ModelError) return () => true;
+    throw error;
+  }
+}
+
 /** The weights of a model directory, or whatever safetensors files a directory has. */
-async function openDirectory(path: string): Promise<Weights> {
+async function openDirectory(path: string, isNeeded: (name: string) => boolean): Promise<Weights> {
   const isModel =
     (await exists(join(path, "model.safetensors"))) || (await exists(join(path, "model.safetensors.index.json")));
   const names = isModel ? [] : (await readdir(path)).filter((name) => name.endsWith(".safetensors")).sort();
-  return names.length === 0 ? openWeights(path) : openFiles(names.map((name) => join(path, name)));
+  return names.length === 0 ? openWeights(path, isNeeded) : openFiles(names.map((name) => join(path, name)));
 }
 
 async function reportTensor(
@@ -100,8 +119,10 @@ async function reportTensor(
   // Dense formats are stored as such, whatever the section says; a record of words must fit to be believed.
   if (packed !== undefined && denseFormat(stored.dtype) === null)
     return { name: stored.name, ...(await reportPacked(file, stored, packed)), bytes };
-  const counts = await countZeros(file, stored);
-  const format = denseFormat(stored.dtype);
+  const { dtype } = stored;
+  if (!isElementType(dtype)) return reportUnknown(stored);
+  const counts = await countZeros(file, { ...stored, dtype });
+  const format = denseFormat(dtype);
   return {
     name: stored.name,
     shape: stored.shape,
@@ -113,9 +134,24 @@ async function reportTensor(
           ? foundPattern(counts, elementCount(stored.shape))
           : "full",
     format: format === null ? stored.dtype.toLowerCase() : printFormat(format),
-    bitsPerWeight: elementBits[stored.dtype],
+    bitsPerWeight: elementBits[dtype],
     bytes,
     zeros: counts.zeros,
+  };
+}
+
+/** A tensor of a type that is not known. */
+function reportUnknown({ name, dtype, shape, begin, end }: StoredTensor): TensorReport {
+  const elements = elementCount(shape);
+  return {
+    name,
+    shape,
+    dtype,
+    pattern: "full",
+    format: dtype.toLowerCase(),
+    bitsPerWeight: elements === 0 ? 0 : (8 * (end - begin)) / elements,
+    bytes: end - begin,
+    zeros: null,
   };
 }
 
@@ -149,7 +185,10 @@ async function reportPacked(
   };
 }
 
-async function countZeros(file: TensorFile, stored: StoredTensor): Promise<PatternCounts> {
+async function countZeros(
+  file: TensorFile,
+  stored: StoredTensor & { readonly dtype: ElementType },
+): Promise<PatternCounts> {
   const counter = countsPatterns(stored.dtype, stored.shape.at(-1) ?? 1);
   const bytes = stored.end - stored.begin;
   const buffer = new Uint8Array(Math.min(bytes, pieceBytes(stored.dtype)));

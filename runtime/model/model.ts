@@ -3,13 +3,14 @@ import { join } from "node:path";
 import type { FormatSpec } from "../../compiler/types/type.js";
 import { companionsOf, type Companion } from "./companions.js";
 import { readConfig, type LlamaConfig } from "./config.js";
-import { elementBits, isFloatType, toFloats, type ElementType } from "./elements.js";
-import { problemsError, quoted } from "./error.js";
+import { elementBits, isElementType, isFloatType, toFloats, type ElementType } from "./elements.js";
 import { readGeneration, type GenerationConfig } from "./generation.js";
 import { openGguf } from "./gguf/open.js";
-import { parseSection, storedLayout, type PackedSection, type PackedTensor, type StoredPattern } from "./packed.js";
-import { readTokenizer, type Tokenizer } from "./tokenizer.js";
-import { openWeights, type WeightEntry, type Weights } from "./weights.js";
+import { blocksOf, expectedTensors, type Block, type Linear } from "./layout.js";
+import { parseSection, type PackedSection, type PackedTensor, type StoredPattern } from "./packed.js";
+import { checkWeights, unknownWarning, unusedTensors, withHead, type ModelParts, type UnusedTensor } from "./parts.js";
+import { checkTokenizer, readTokenizer, tokenizerFile, type Tokenizer } from "./tokenizer/tokenizer.js";
+import { openWeights, type WeightEntry } from "./weights.js";
 
 /** A tensor of a model. Its `bytes` bytes lie from byte `offset` of `file` on. */
 export interface ModelTensor {
@@ -28,25 +29,7 @@ export interface ModelTensor {
   readonly pattern: StoredPattern;
 }
 
-/** A linear layer: its weight is `[outputs, inputs]`. */
-export interface Linear {
-  /** The module's name: `model.layers.0.self_attn.q_proj`. */
-  readonly name: string;
-  /** The tensor's name: the module's and `.weight`. */
-  readonly weight: string;
-  readonly block: number;
-  readonly outputs: number;
-  readonly inputs: number;
-}
-
-/** A transformer block (a layer in the words of `config.json`). */
-export interface Block {
-  readonly index: number;
-  /** `model.layers.0`. */
-  readonly name: string;
-  /** q, k, v, o, gate, up, down. */
-  readonly linears: readonly Linear[];
-}
+export type { Block, Linear } from "./layout.js";
 
 /** An open model: config read and checked, weights on disk until they are read. */
 export interface Model {
@@ -61,6 +44,13 @@ export interface Model {
   readonly blocks: readonly Block[];
   /** The linear layers of all blocks, in order. */
   readonly linears: readonly Linear[];
+  /** What lies in the files and is no part of the model. */
+  readonly unused: readonly UnusedTensor[];
+  /**
+   * What the user should know of the files: where they contradict themselves and what is not used, a sentence each,
+   * without a full stop.
+   */
+  readonly warnings: readonly string[];
 
   /** The tensor of that name; an unknown name is a RangeError. */
   tensor(name: string): ModelTensor;
@@ -78,26 +68,12 @@ export interface Model {
   /** The tokenizer, loaded at the first call. */
   tokenizer(): Promise<Tokenizer>;
   /**
-   * The files that make a model whole beside config and weights, by name. What cannot be read is found at the first
-   * call,
-   * so that it is told before a long work is done. @throws ModelError M100, M102
+   * The files that make a model whole beside config and weights, by name. What cannot be read, or is no tokenizer of the
+   * model, is found at the first call, so that it is told before a long work is done.
+   * @throws ModelError M100, M102, M104, M141, M142
    */
   companions(): Promise<readonly Companion[]>;
   close(): Promise<void>;
-}
-
-/** What a model is made of, whatever files it comes from. */
-export interface ModelParts {
-  readonly path: string;
-  readonly config: LlamaConfig;
-  readonly generation: GenerationConfig;
-  /** The section `espalier` of the config. */
-  readonly section: PackedSection | null;
-  /** What tensors of words stand for. */
-  readonly packed: ReadonlyMap<string, PackedTensor>;
-  readonly weights: Weights;
-  tokenizer(): Promise<Tokenizer>;
-  companions(): Promise<readonly Companion[]>;
 }
 
 /**
@@ -107,12 +83,13 @@ export interface ModelParts {
  */
 export async function openModel(path: string): Promise<Model> {
   const found = await stat(path).catch(() => null);
-  const parts = await (found === null || found.isDirectory() ? openDirectory(path) : openGguf(path));
+  const opened = await (found === null || found.isDirectory() ? openDirectory(path) : openGguf(path));
   try {
+    const parts = await withHead(opened);
     checkWeights(parts);
     return makeModel(parts);
   } catch (error) {
-    await parts.weights.close();
+    await opened.weights.close();
     throw error;
   }
 }
@@ -121,16 +98,24 @@ async function openDirectory(path: string): Promise<ModelParts> {
   const config = await readConfig(path);
   const generation = await readGeneration(path, config);
   const section = parseSection(join(path, "config.json"), config.raw);
+  const needed = expectedTensors(config);
+  const weights = await openWeights(path, (name) => needed.has(name) || (section?.tensors.has(name) ?? false));
+  const { vocabSize, bosToken } = config;
+  const expected = { vocabSize, bosToken, eosTokens: generation.eosTokens };
   return {
     path,
     config,
     generation,
     section,
     packed: section?.tensors ?? new Map<string, PackedTensor>(),
-    weights: await openWeights(path),
-    tokenizer: () =>
-      readTokenizer(path, { vocabSize: config.vocabSize, bosToken: config.bosToken, eosTokens: generation.eosTokens }),
-    companions: () => companionsOf(path),
+    weights,
+    warnings: [...config.warnings, ...generation.warnings, ...weights.warnings],
+    tokenizer: () => readTokenizer(path, expected),
+    async companions() {
+      const found = await companionsOf(path);
+      if (found.some(({ name }) => name === tokenizerFile)) await checkTokenizer(path, expected);
+      return found;
+    },
   };
 }
 
@@ -139,60 +124,10 @@ export function filesOf(model: Model): readonly string[] {
   return [...new Set(model.tensors.map(({ file }) => file))];
 }
 
-/** Names and shapes of the tensors that a Llama of this config consists of. */
-export function expectedTensors(config: LlamaConfig): ReadonlyMap<string, readonly number[]> {
-  const { hiddenSize, vocabSize } = config;
-  const tensors = new Map<string, readonly number[]>([["model.embed_tokens.weight", [vocabSize, hiddenSize]]]);
-  for (const block of blocksOf(config)) {
-    tensors.set(`${block.name}.input_layernorm.weight`, [hiddenSize]);
-    tensors.set(`${block.name}.post_attention_layernorm.weight`, [hiddenSize]);
-    for (const linear of block.linears) tensors.set(linear.weight, [linear.outputs, linear.inputs]);
-  }
-  tensors.set("model.norm.weight", [hiddenSize]);
-  if (!config.tiedEmbeddings) tensors.set("lm_head.weight", [vocabSize, hiddenSize]);
-  return tensors;
-}
-
-/** The blocks and their linear layers. */
-export function blocksOf(config: LlamaConfig): readonly Block[] {
-  const { hiddenSize, intermediateSize } = config;
-  const queries = config.heads * config.headDim;
-  const keys = config.keyValueHeads * config.headDim;
-  const shapes = [
-    ["self_attn.q_proj", queries, hiddenSize],
-    ["self_attn.k_proj", keys, hiddenSize],
-    ["self_attn.v_proj", keys, hiddenSize],
-    ["self_attn.o_proj", hiddenSize, queries],
-    ["mlp.gate_proj", intermediateSize, hiddenSize],
-    ["mlp.up_proj", intermediateSize, hiddenSize],
-    ["mlp.down_proj", hiddenSize, intermediateSize],
-  ] as const;
-  return Array.from({ length: config.layers }, (_, index) => {
-    const name = `model.layers.${index}`;
-    return {
-      index,
-      name,
-      linears: shapes.map(([part, outputs, inputs]) => ({
-        name: `${name}.${part}`,
-        weight: `${name}.${part}.weight`,
-        block: index,
-        outputs,
-        inputs,
-      })),
-    };
-  });
-}
-
-function makeModel({
-  path: directory,
-  config,
-  generation,
-  section,
-  packed,
-  weights,
-  tokenizer: openTokenizer,
-  companions: findCompanions,
-}: ModelParts): Model {
+function makeModel(parts: ModelParts): Model {
+  const { path: directory, config, generation, section, packed, weights } = parts;
+  const unused = unusedTensors(parts);
+  const unknowns = unknownWarning(config, unused);
   const expected = expectedTensors(config);
   const entries = new Map([...weights.tensors].filter(([name]) => expected.has(name)));
   const tensors = new Map([...entries].map(([name, entry]) => [name, modelTensor(entry, packed.get(name))]));
@@ -223,6 +158,8 @@ function makeModel({
     config,
     generation,
     blocks,
+    unused,
+    warnings: unknowns === null ? parts.warnings : [...parts.warnings, unknowns],
     tensor,
     read,
     readInto,
@@ -243,11 +180,11 @@ function makeModel({
       return toFloats(stored.dtype, await read(name, { begin: first * width, end }));
     },
     tokenizer() {
-      tokenizer ??= openTokenizer();
+      tokenizer ??= parts.tokenizer();
       return tokenizer;
     },
     companions() {
-      beside ??= findCompanions();
+      beside ??= parts.companions();
       return beside;
     },
     close: () => weights.close(),
@@ -265,82 +202,17 @@ function checkedLength(
 }
 
 function modelTensor({ file, stored }: WeightEntry, packed: PackedTensor | undefined): ModelTensor {
+  const dtype = packed?.dtype ?? stored.dtype;
+  if (!isElementType(dtype))
+    throw new RangeError(`${stored.name} has elements of the type ${dtype}, which is not known`);
   return {
     name: stored.name,
     shape: packed?.shape ?? stored.shape,
-    dtype: packed?.dtype ?? stored.dtype,
+    dtype,
     file: file.path,
     offset: file.dataStart + stored.begin,
     bytes: stored.end - stored.begin,
     format: packed?.format ?? null,
     pattern: packed?.pattern ?? { kind: "full" },
   };
-}
-
-/**
- * Checks that the weights are those of the config: their names, shapes and types.
- * @throws ModelError M135, with all that is wrong
- */
-export function checkWeights({ path, config, packed, weights }: ModelParts): void {
-  const problems = findProblems(config, expectedTensors(config), packed, weights);
-  if (problems.length > 0)
-    throw problemsError("M135", `The weights in ${quoted(path)} are not those of its config`, problems);
-}
-
-/** What of the weights contradicts the config. */
-function findProblems(
-  config: LlamaConfig,
-  expected: ReadonlyMap<string, readonly number[]>,
-  packed: ReadonlyMap<string, PackedTensor>,
-  weights: Weights,
-): readonly string[] {
-  const problems: string[] = [];
-  for (const [name, shape] of expected) {
-    const stored = weights.tensors.get(name)?.stored;
-    const record = packed.get(name);
-    if (stored === undefined) problems.push(`the tensor ${quoted(name)} is missing`);
-    else problems.push(...tensorProblems(name, shape, record, stored));
-  }
-  for (const name of packed.keys())
-    if (!weights.tensors.has(name) && !expected.has(name))
-      problems.push(`the packed tensor ${quoted(name)} is missing`);
-  for (const name of weights.tensors.keys()) {
-    if (expected.has(name) || isHarmless(config, name)) continue;
-    problems.push(`the tensor ${quoted(name)} has no place in a Llama with ${config.layers} blocks`);
-  }
-  return problems;
-}
-
-function tensorProblems(
-  name: string,
-  shape: readonly number[],
-  record: PackedTensor | undefined,
-  stored: WeightEntry["stored"],
-): readonly string[] {
-  const dense = record?.shape ?? stored.shape;
-  if (!sameShape(dense, shape))
-    return [`the tensor ${quoted(name)} has the shape [${dense.join(", ")}]; expected [${shape.join(", ")}]`];
-  if (record === undefined)
-    return isFloatType(stored.dtype)
-      ? []
-      : [`the tensor ${quoted(name)} has the dtype ${stored.dtype}; expected BF16, F16 or F32`];
-  const layout = storedLayout(name, record.format, shape);
-  if (stored.dtype === layout.dtype && sameShape(stored.shape, layout.shape)) return [];
-  return [
-    `the tensor ${quoted(name)}, packed, should be stored as ${layout.dtype} [${layout.shape.join(", ")}], found ${stored.dtype} [${stored.shape.join(", ")}]`,
-  ];
-}
-
-/**
- * Tensors that change nothing: old files hold the rotary frequencies; a tied head is the embedding again; other parts
- * of the file have other owners.
- */
-function isHarmless(config: LlamaConfig, name: string): boolean {
-  if (name.endsWith(".rotary_emb.inv_freq")) return true;
-  if (name === "lm_head.weight") return config.tiedEmbeddings;
-  return !name.startsWith("model.") && !name.startsWith("lm_head.");
-}
-
-function sameShape(a: readonly number[], b: readonly number[]): boolean {
-  return a.length === b.length && a.every((size, i) => size === b[i]);
 }

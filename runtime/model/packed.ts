@@ -52,7 +52,7 @@ export interface PackedSection {
 const denseTypes: { readonly [name: string]: ElementType | undefined } = { f32: "F32", f16: "F16", bf16: "BF16" };
 
 /** The dense format whose words are the bytes of tensors of this type, or null where there is none. */
-export function denseFormat(dtype: ElementType): FormatSpec | null {
+export function denseFormat(dtype: string): FormatSpec | null {
   const name = Object.keys(denseTypes).find((key) => denseTypes[key] === dtype);
   return name === undefined ? null : { name, args: {}, of: null };
 }

@@ -27,7 +27,7 @@ export interface SafetensorsFile {
  * Opens a safetensors file (`u64 length | JSON header | data`, little endian) and checks the whole header against the
  * size of the file, before anything is allocated by it.
  * @throws ModelError M100, M101 (see `openRegular`), M110 (truncated), M111 (header too large), M112 (no header),
- *   M113 (unknown dtype), M114 (offsets)
+ *   M114 (offsets)
  */
 export async function openSafetensors(path: string): Promise<SafetensorsFile> {
   const { handle, size } = await openRegular(path);

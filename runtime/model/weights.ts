@@ -12,6 +12,8 @@ export interface Weights {
   readonly files: readonly TensorFile[];
   /** Every tensor by name, in the order of files and headers. */
   readonly tensors: ReadonlyMap<string, WeightEntry>;
+  /** What is wrong with the files, but not with a tensor that is needed. */
+  readonly warnings: readonly string[];
   close(): Promise<void>;
 }
 
@@ -25,15 +27,16 @@ export interface WeightEntry {
 const shardLimit = 4096;
 
 /**
- * Opens the weights of a model directory: `model.safetensors`, or the shards of `model.safetensors.index.json`.
+ * Opens the weights of a model directory: `model.safetensors`, or the shards of `model.safetensors.index.json`. What an
+ * index has wrong about tensors that are not `needed` is no error; all are needed where that is not said.
  * @throws ModelError M100 to M104, M110 to M114 (the files), M120 (the index), M121 (no weights), M122 (shards missing)
  */
-export async function openWeights(directory: string): Promise<Weights> {
+export async function openWeights(directory: string, needed: (name: string) => boolean = () => true): Promise<Weights> {
   await requireDirectory(directory);
   const single = join(directory, "model.safetensors");
   if (await exists(single)) return openFiles([single]);
   const index = join(directory, "model.safetensors.index.json");
-  if (await exists(index)) return openShards(directory, index);
+  if (await exists(index)) return openShards(directory, index, needed);
   const torch =
     (await exists(join(directory, "pytorch_model.bin"))) ||
     (await exists(join(directory, "pytorch_model.bin.index.json")));
@@ -62,7 +65,7 @@ export async function openFiles(paths: readonly string[]): Promise<Weights> {
         tensors.set(stored.name, { file, stored });
       }
     }
-    return { files, tensors, close: () => closeAll(files) };
+    return { files, tensors, warnings: [], close: () => closeAll(files) };
   } catch (error) {
     await closeAll(files);
     throw error;
@@ -78,15 +81,17 @@ export async function requireDirectory(path: string): Promise<void> {
     throw new ModelError("M100", `${quoted(path)} is not a directory; expected a Hugging Face model directory.`);
 }
 
-async function openShards(directory: string, index: string): Promise<Weights> {
-  const shardOf = await readIndex(index);
+async function openShards(directory: string, index: string, needed: (name: string) => boolean): Promise<Weights> {
+  const { shardOf, warnings } = await readIndex(index, needed);
   const names = [...new Set(shardOf.values())];
+  const wanted = new Set([...shardOf].flatMap(([tensor, shard]) => (needed(tensor) ? [shard] : [])));
   const paths = new Map<string, string>();
   const missing: string[] = [];
   for (const name of names) {
     const path = await resolveInside(directory, name);
-    paths.set(name, path);
-    if (!(await exists(path))) missing.push(quoted(name));
+    if (await exists(path)) paths.set(name, path);
+    else if (wanted.has(name)) missing.push(quoted(name));
+    else warnings.push(`the shard ${quoted(name)} is missing; no tensor of it is needed`);
   }
   if (missing.length > 0)
     throw problemsError(
@@ -97,48 +102,83 @@ async function openShards(directory: string, index: string): Promise<Weights> {
     );
   const files = new Map<string, SafetensorsFile>();
   try {
-    for (const [name, path] of paths) files.set(name, await openSafetensors(path));
-    const held = new Map(
-      [...files].map(([name, file]) => [name, new Map(file.tensors.map((tensor) => [tensor.name, tensor]))]),
-    );
-    const tensors = new Map<string, WeightEntry>();
-    const absent: string[] = [];
-    for (const [tensor, shard] of shardOf) {
-      const file = files.get(shard);
-      const stored = held.get(shard)?.get(tensor);
-      if (file === undefined || stored === undefined) absent.push(`${quoted(tensor)} is not in ${quoted(shard)}`);
-      else tensors.set(tensor, { file, stored });
+    for (const [name, path] of paths) {
+      const file = await openSafetensors(path).catch((error: unknown) => {
+        if (wanted.has(name) || !(error instanceof ModelError)) throw error;
+        warnings.push(`no tensor of the shard ${quoted(name)} is needed, and it cannot be read: ${error.message}`);
+        return null;
+      });
+      if (file !== null) files.set(name, file);
     }
-    if (absent.length > 0)
-      throw problemsError("M120", `${quoted(index)} names tensors that their shards do not have`, absent);
-    return { files: [...files.values()], tensors, close: () => closeAll([...files.values()]) };
+    const { tensors, absent } = placeTensors(files, shardOf);
+    const lacking = absent.filter(({ tensor }) => needed(tensor));
+    if (lacking.length > 0)
+      throw problemsError(
+        "M120",
+        `${quoted(index)} names tensors that their shards do not have`,
+        lacking.map(({ tensor, shard }) => `${quoted(tensor)} is not in ${quoted(shard)}`),
+      );
+    for (const { tensor, shard } of absent)
+      warnings.push(`${quoted(index)} names a tensor ${quoted(tensor)} that ${quoted(shard)} does not have`);
+    return { files: [...files.values()], tensors, warnings, close: () => closeAll([...files.values()]) };
   } catch (error) {
     await closeAll([...files.values()]);
     throw error;
   }
 }
 
-/** The shard's file name for each tensor. */
-async function readIndex(path: string): Promise<ReadonlyMap<string, string>> {
+/**
+ * Every tensor of the shards. Of several by one name the one counts that lies where the index says; the index need not
+ * name one that is there once.
+ */
+function placeTensors(
+  files: ReadonlyMap<string, SafetensorsFile>,
+  shardOf: ReadonlyMap<string, string>,
+): {
+  readonly tensors: ReadonlyMap<string, WeightEntry>;
+  readonly absent: readonly { readonly tensor: string; readonly shard: string }[];
+} {
+  const found = new Map<string, { readonly shard: string; readonly entry: WeightEntry }[]>();
+  for (const [shard, file] of files)
+    for (const stored of file.tensors)
+      found.set(stored.name, [...(found.get(stored.name) ?? []), { shard, entry: { file, stored } }]);
+  const tensors = new Map<string, WeightEntry>();
+  const absent: { readonly tensor: string; readonly shard: string }[] = [];
+  for (const [name, places] of found) {
+    const [only] = places;
+    const place = places.find(({ shard }) => shard === shardOf.get(name)) ?? (places.length === 1 ? only : undefined);
+    if (place !== undefined) tensors.set(name, place.entry);
+  }
+  for (const [tensor, shard] of shardOf) if (!tensors.has(tensor)) absent.push({ tensor, shard });
+  return { tensors, absent };
+}
+
+/** The shard's file name for each tensor, and what is wrong with entries that are not needed. */
+async function readIndex(
+  path: string,
+  needed: (name: string) => boolean,
+): Promise<{ readonly shardOf: ReadonlyMap<string, string>; readonly warnings: string[] }> {
   const map = (await readJson(path, sizeLimits.index))["weight_map"];
   if (!isObject(map))
     throw new ModelError(
       "M120",
       `${quoted(path)} has no usable \`weight_map\`: expected an object, found ${describe(map)}.`,
     );
-  const shards = new Map<string, string>();
+  const shardOf = new Map<string, string>();
+  const warnings: string[] = [];
   for (const [tensor, shard] of Object.entries(map)) {
-    if (typeof shard !== "string")
-      throw new ModelError(
-        "M120",
-        `${quoted(path)}: the shard of ${quoted(tensor)} should be a file name, found ${describe(shard)}.`,
-      );
-    shards.set(tensor, shard);
+    if (typeof shard === "string") {
+      shardOf.set(tensor, shard);
+      continue;
+    }
+    const problem = `the shard of ${quoted(tensor)} should be a file name, found ${describe(shard)}`;
+    if (needed(tensor)) throw new ModelError("M120", `${quoted(path)}: ${problem}.`);
+    warnings.push(`${quoted(path)}: ${problem}`);
   }
-  const count = new Set(shards.values()).size;
+  const count = new Set(shardOf.values()).size;
   if (count === 0 || count > shardLimit)
     throw new ModelError("M120", `${quoted(path)} names ${count} shards; expected 1 to ${shardLimit}.`);
-  return shards;
+  return { shardOf, warnings };
 }
 
 async function closeAll(files: readonly TensorFile[]): Promise<void> {

@@ -3,7 +3,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { check } from "../../compiler/check/check.js";
 import type { Diagnostic } from "../../compiler/diagnostic.js";
-import { specialize } from "../../compiler/graph/specialize.js";
+import { specialize } from "../../compiler/graph/passes/specialize.js";
 import { render } from "../../compiler/render.js";
 import { dtypes, type Dtype } from "../../compiler/types/dtype.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
@@ -63,7 +63,7 @@ function bindingOf(text: string): Parameters<typeof specialize>[1] {
 function emitted(): readonly string[] {
   const files = [
     ...readdirSync(projectFile("compiler/check")).map((name) => `compiler/check/${name}`),
-    "compiler/graph/specialize.ts",
+    "compiler/graph/passes/specialize.ts",
   ];
   return [
     ...new Set(

@@ -2,7 +2,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { checkText, codes, graphOf, rendered } from "./support.js";
 import { printPattern } from "../../compiler/check/pattern.js";
-import { specialize } from "../../compiler/graph/specialize.js";
+import { specialize } from "../../compiler/graph/passes/specialize.js";
 import { verify } from "../../compiler/graph/verify.js";
 
 const test = suite("patterns");

@@ -94,7 +94,7 @@ commands("compress writes a model that inspect, eval and generate take", async (
       "--json",
     ),
   );
-  assert.equal(Object.keys(scored).sort(), ["device", "perplexity", "seconds", "tokens", "windows"]);
+  assert.equal(Object.keys(scored).sort(), ["device", "perplexity", "seconds", "tokens", "warnings", "windows"]);
   assert.is(scored["tokens"], 64);
 
   const spoken = documentOf<Record<string, unknown>>(

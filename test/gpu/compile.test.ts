@@ -4,7 +4,7 @@
  */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { schedules } from "../../compiler/lower/choose.js";
+import { schedules } from "../../compiler/lower/schedules/choose.js";
 import type { Target } from "../../compiler/target.js";
 import { DeviceError, openDevice, type Device } from "../../runtime/device/device.js";
 import { createExecutor, type Executor } from "../../runtime/run/run.js";

@@ -4,7 +4,7 @@ import * as assert from "uvu/assert";
 import { lostAdditivity } from "../../compiler/graph/additivity.js";
 import { evaluate, tensorValue } from "../../compiler/graph/evaluate.js";
 import type { SymbolicGraph } from "../../compiler/graph/graph.js";
-import { specialize } from "../../compiler/graph/specialize.js";
+import { specialize } from "../../compiler/graph/passes/specialize.js";
 import { standardLibrary } from "../../runtime/library.js";
 import { graphOf } from "../check/support.js";
 import { runs } from "../support/runs.js";

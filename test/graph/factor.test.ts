@@ -6,7 +6,7 @@ import { evaluate, tensorValue } from "../../compiler/graph/evaluate.js";
 import type { ConcreteGraph } from "../../compiler/graph/graph.js";
 import type { FactorOp } from "../../compiler/graph/ops.js";
 import { printGraph } from "../../compiler/graph/print.js";
-import { simplify } from "../../compiler/graph/simplify.js";
+import { simplify } from "../../compiler/graph/passes/simplify.js";
 import { verify } from "../../compiler/graph/verify.js";
 import { pseudorandomValues } from "../support/columns.js";
 import { runs } from "../support/runs.js";

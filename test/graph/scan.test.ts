@@ -14,11 +14,11 @@ import {
 } from "../../compiler/graph/build.js";
 import { allEqns, eqnOperands, freshIndices, removeDead, scanLocals } from "../../compiler/graph/eqn.js";
 import { evaluate, tensorValue } from "../../compiler/graph/evaluate.js";
-import { expandTop } from "../../compiler/graph/expand.js";
-import { fuse } from "../../compiler/graph/fuse.js";
+import { expandTop } from "../../compiler/graph/passes/expand.js";
+import { fuse } from "../../compiler/graph/passes/fuse.js";
 import type { ConcreteGraph, Eqn } from "../../compiler/graph/graph.js";
 import { printGraph } from "../../compiler/graph/print.js";
-import { simplify } from "../../compiler/graph/simplify.js";
+import { simplify } from "../../compiler/graph/passes/simplify.js";
 import { verify } from "../../compiler/graph/verify.js";
 import type { Concrete } from "../../compiler/types/type.js";
 import { pseudorandomValues } from "../support/columns.js";

@@ -1,6 +1,6 @@
 /** Cases from the source of a function. */
 import { elementCount, tensorValue, type TensorValue } from "../../compiler/graph/evaluate.js";
-import { specialize } from "../../compiler/graph/specialize.js";
+import { specialize } from "../../compiler/graph/passes/specialize.js";
 import { graphOf } from "../check/support.js";
 import type { Case } from "../support/agreement.js";
 import { numbers } from "../support/packed.js";

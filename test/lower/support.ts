@@ -2,7 +2,7 @@
 import { compileStages, type CompileOptions, type Stages } from "../../compiler/compile.js";
 import { elementCount, tensorValue, type TensorValue } from "../../compiler/graph/evaluate.js";
 import type { ConcreteGraph } from "../../compiler/graph/graph.js";
-import { specialize } from "../../compiler/graph/specialize.js";
+import { specialize } from "../../compiler/graph/passes/specialize.js";
 import type { Target } from "../../compiler/target.js";
 import type { Dtype } from "../../compiler/types/dtype.js";
 import { standardLibrary } from "../../runtime/library.js";

@@ -1,6 +1,6 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { writeFile } from "node:fs/promises";
+import { truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseConfig } from "../../runtime/model/config.js";
 import type { ModelErrorCode } from "../../runtime/model/error.js";
@@ -61,6 +61,7 @@ test("what is absent or null has the defaults of the Hugging Face library", () =
       dtype: null,
       bosToken: null,
       eosTokens: [],
+      warnings: [],
       raw: {},
     },
   );
@@ -111,9 +112,7 @@ const refused: readonly (readonly [ModelErrorCode, { readonly [name: string]: un
   ["M131", { head_dim: null, hidden_size: 9 }, /`head_dim`/],
   ["M131", { head_dim: 5 }, /even/],
   ["M131", { num_key_value_heads: 3 }, /divisor of num_attention_heads = 4/],
-  ["M131", { bos_token_id: 2048 }, /`bos_token_id` should be below vocab_size = 2048/],
   ["M131", { eos_token_id: "</s>" }, /`eos_token_id`/],
-  ["M131", { torch_dtype: "float8" }, /"bfloat16"/],
   ["M131", { rope_theta: 0 }, /`rope_theta`/],
   ["M131", { rope_parameters: 3 }, /`rope_parameters` should be an object/],
   ["M131", { rope_parameters: { rope_theta: "x" } }, /`rope_parameters.rope_theta`/],
@@ -121,8 +120,11 @@ const refused: readonly (readonly [ModelErrorCode, { readonly [name: string]: un
     "M131",
     { rope_scaling: { rope_type: "llama3", factor: 8 } },
     /`rope_scaling.low_freq_factor`/,
-    /`rope_scaling.original_max_position_embeddings`/,
+    /`rope_scaling.high_freq_factor`/,
   ],
+  ["M131", { rope_scaling: "x" }, /`rope_scaling` should be an object/],
+  ["M132", { rope_scaling: { rope_type: "yarn" }, rope_parameters: { rope_type: "default" } }, /"yarn".*rope_scaling/],
+  ["M132", { rope_parameters: { rope_type: "default", partial_rotary_factor: 0.5 } }, /partial_rotary_factor.*0\.5/],
   ["M131", { rope_scaling: { ...llama3, high_freq_factor: 1 } }, /above low_freq_factor/],
   ["M131", { tie_word_embeddings: "yes" }, /true or false/],
 ];
@@ -134,11 +136,88 @@ test("what cannot be run is refused by field, several at once", async () => {
   }
 });
 
-test("generation_config.json", async () => {
+const scaled = { kind: "llama3", factor: 8, lowFrequencyFactor: 1, highFrequencyFactor: 4, originalContext: 8192 };
+const plain = { rope_type: "default", rope_theta: 500000 };
+
+/** Configs with several fields for one thing: the embedding that transformers 5.24 makes of them, and what is told. */
+const twins: readonly (readonly [{ readonly [name: string]: unknown }, object, ...RegExp[]])[] = [
+  [
+    { rope_scaling: llama3, rope_parameters: { ...llama3, rope_theta: 10000 } },
+    { ...scaled, theta: 10000 },
+  ],
+  [{ rope_scaling: {}, rope_parameters: plain }, { kind: "default", theta: 500000 }, /rope_theta.*500000.*10000/],
+  [
+    { rope_scaling: llama3, rope_parameters: {} },
+    { ...scaled, theta: 10000 },
+  ],
+  [
+    { rope_scaling: llama3, rope_parameters: { ...plain, rope_theta: 10000 } },
+    { ...scaled, theta: 10000 },
+    /`rope_scaling` and `rope_parameters` say different things: a scaling by 8 and theta 10000 of `rope_scaling`/,
+  ],
+  [
+    { rope_theta: undefined, rope_scaling: llama3, rope_parameters: plain },
+    { ...scaled, theta: 10000 },
+    /say different things/,
+  ],
+  [
+    { rope_theta: 20000, rope_scaling: llama3, rope_parameters: plain },
+    { ...scaled, theta: 20000 },
+    /say different things/,
+  ],
+  [{ rope_scaling: llama3, rope_parameters: { rope_type: "yarn" } }, { ...scaled, theta: 10000 }, /say different/],
+  [{ rope_scaling: llama3, rope_parameters: 3 }, { ...scaled, theta: 10000 }, /say different/],
+  [
+    { rope_theta: 20000, rope_scaling: { ...llama3, rope_theta: 300 } },
+    { ...scaled, theta: 300 },
+    /`rope_scaling.rope_theta` = 300 is taken, and not `rope_theta` = 20000/,
+  ],
+  [{ rope_scaling: { ...llama3, type: "linear" } }, { ...scaled, theta: 10000 }, /rope_type` = "llama3".*"linear"/],
+  [
+    { rope_scaling: { ...llama3, rope_type: undefined } },
+    { kind: "default", theta: 10000 },
+    /of the type "default", which scales nothing: `factor`, .* are not used/,
+  ],
+  [
+    { rope_scaling: { ...llama3, original_max_position_embeddings: undefined } },
+    { ...scaled, theta: 10000, originalContext: 64 },
+    /is absent: `max_position_embeddings` = 64 is taken for it/,
+  ],
+  [
+    { rope_scaling: llama3, original_max_position_embeddings: 77 },
+    { ...scaled, theta: 10000 },
+    /`original_max_position_embeddings` = 77 beside `rope_scaling` is not used, but 8192/,
+  ],
+];
+
+test("of several fields for one thing that one counts that counts for the Hugging Face library, and it is told", () => {
+  for (const [change, rope, ...told] of twins) {
+    const config = parseConfig("c", { ...smallConfig, ...change });
+    assert.equal(config.rope, rope, JSON.stringify(change));
+    assert.is(config.warnings.length, told.length, config.warnings.join("; "));
+    for (const [at, one] of told.entries()) assert.match(config.warnings[at] ?? "", one);
+  }
+});
+
+test("what nothing rests on may be wrong: types, ids that the vocabulary has not", () => {
+  const config = parseConfig("c", {
+    ...smallConfig,
+    dtype: "float16",
+    torch_dtype: "bfloat16",
+    bos_token_id: 2048,
+    eos_token_id: [1, -1],
+  });
+  assert.equal([config.dtype, config.bosToken, [...config.eosTokens]], ["F16", null, [1]]);
+  assert.match(config.warnings[0] ?? "", /`bos_token_id` of `c` should be below vocab_size = 2048: 2048 is not used/);
+  assert.match(config.warnings[1] ?? "", /`eos_token_id`.*: -1 is not used/);
+  assert.is(parseConfig("c", { ...smallConfig, torch_dtype: "float8" }).dtype, null);
+});
+
+test("generation_config.json: what cannot be used of it is as if it were not there, and is told", async () => {
   await inDirectory(async (directory) => {
     const config = parseConfig("c", smallConfig);
     const path = join(directory, "generation_config.json");
-    assert.equal(await readGeneration(directory, config), {
+    const without = {
       bosToken: 0,
       eosTokens: [1],
       sample: null,
@@ -146,7 +225,9 @@ test("generation_config.json", async () => {
       topK: null,
       topP: null,
       maxNewTokens: null,
-    });
+      warnings: [],
+    };
+    assert.equal(await readGeneration(directory, config), without);
     await writeJson(path, {
       eos_token_id: [2, 3],
       do_sample: true,
@@ -163,12 +244,25 @@ test("generation_config.json", async () => {
       topK: 50,
       topP: 0.9,
       maxNewTokens: 10,
+      warnings: [],
     });
-    await writeJson(path, { eos_token_id: 4000, top_p: 2, temperature: "hot" });
-    const error = await failure("M131", readGeneration(directory, config));
-    for (const message of [/eos_token_id/, /top_p/, /temperature/]) assert.match(error.message, message);
+    await writeJson(path, { eos_token_id: [4, 4000], top_k: -1, top_p: 2, temperature: "hot" });
+    const { warnings, ...rest } = await readGeneration(directory, config);
+    const { warnings: _, ...expected } = without;
+    assert.equal(rest, { ...expected, eosTokens: [4] });
+    assert.is(warnings.length, 3);
+    for (const message of [/eos_token_id/, /top_p/, /temperature/]) assert.match(warnings.join("\n"), message);
+    await writeJson(path, { eos_token_id: "</s>" });
+    assert.equal((await readGeneration(directory, config)).eosTokens, [1]);
     await writeFile(path, "{");
-    await failure("M104", readGeneration(directory, config));
+    const unread = await readGeneration(directory, config);
+    assert.equal({ ...unread, warnings: [] }, without);
+    assert.match(
+      unread.warnings[0] ?? "",
+      /generation_config\.json` is not valid JSON.*texts end as `config\.json` says/,
+    );
+    await truncate(path, 2 ** 25);
+    assert.match((await readGeneration(directory, config)).warnings[0] ?? "", /has 32 MiB; at most 16 MiB/);
   });
 });
 

@@ -1,11 +1,14 @@
-import { mkdir, rename, rm, symlink, truncate, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rename, rm, symlink, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { execFileSync } from "node:child_process";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { parseConfig } from "../../runtime/model/config.js";
 import { byteCount, type ElementType } from "../../runtime/model/elements.js";
-import { expectedTensors, openModel } from "../../runtime/model/model.js";
+import { inspect } from "../../runtime/model/inspect.js";
+import { expectedTensors } from "../../runtime/model/layout.js";
+import { openModel, type Model } from "../../runtime/model/model.js";
+import { leftOut } from "../../runtime/model/parts.js";
 import { exampleModel, failure, inDirectory, smallConfig, writeJson, writeTensors } from "./support.js";
 
 const test = suite("model/model");
@@ -80,38 +83,148 @@ test("weights that are not the config's, several faults at once", async () => {
         .map((tensor): Tensor => {
           if (tensor.name === "model.norm.weight") return { ...tensor, shape: [9] };
           return tensor.name === "model.layers.0.self_attn.q_proj.weight" ? { ...tensor, dtype: "I8" } : tensor;
-        })
-        .concat(
-          { name: "model.layers.2.input_layernorm.weight", dtype: "BF16", shape: [8] },
-          { name: "model.layers.0.self_attn.q_proj.bias", dtype: "BF16", shape: [16] },
-        ),
+        }),
     );
     const { message } = await failure("M135", openModel(directory));
     assert.match(message, /`model\.layers\.1\.mlp\.up_proj\.weight` is missing/);
     assert.match(message, /`model\.norm\.weight` has the shape \[9\]; expected \[8\]/);
-    assert.match(message, /q_proj\.weight` has the dtype I8; expected BF16, F16 or F32/);
-    assert.match(message, /`model\.layers\.2\.input_layernorm\.weight` has no place in a Llama with 2 blocks/);
-    assert.match(message, /q_proj\.bias` has no place/);
-    assert.is(message.split("\n").length, 6);
+    assert.match(message, /q_proj\.weight` has the dtype `I8`; expected BF16, F16 or F32/);
+    assert.is(message.split("\n").length, 4);
   });
 });
 
-test("an untied head is needed; a tied one, old frequencies and foreign parts are left out", async () => {
+/** Values of a tensor that no other has. */
+function valuesOf(name: string, bytes: number): Uint8Array {
+  return Uint8Array.from({ length: bytes }, (_, at) => (at % 2 === 0 ? name.length + (at % 7) : 0x3f));
+}
+
+/** What `openModel` says of the small model, its tensors and config changed. */
+async function opened(
+  directory: string,
+  change: (tensors: Tensor[]) => Tensor[],
+  config: object = {},
+  fill: (name: string, bytes: number) => Uint8Array = valuesOf,
+): Promise<Model> {
+  await writeJson(join(directory, "config.json"), { ...smallConfig, ...config });
+  await writeTensors(join(directory, "model.safetensors"), change(smallTensors()), fill);
+  const model = await openModel(directory);
+  await model.close();
+  return model;
+}
+
+const head: Tensor = { name: "lm_head.weight", dtype: "BF16", shape: [2048, 8] };
+
+test("what a Llama has no place for is left out, and told", async () => {
   await inDirectory(async (directory) => {
-    const head: Tensor = { name: "lm_head.weight", dtype: "F16", shape: [2048, 8] };
     const extra: Tensor[] = [
-      head,
       { name: "model.layers.0.self_attn.rotary_emb.inv_freq", dtype: "F32", shape: [2] },
-      { name: "score.weight", dtype: "F32", shape: [1] },
+      { name: "model.layers.2.input_layernorm.weight", dtype: "BF16", shape: [8] },
+      { name: "model.layers.0.self_attn.q_proj.bias", dtype: "I64", shape: [16] },
+      { name: "score.weight", dtype: "F8_E4M3", shape: [3] },
     ];
-    await writeSmall(directory, (tensors) => [...tensors, ...extra]);
-    const model = await openModel(directory);
+    const model = await opened(directory, (tensors) => [...extra, ...tensors]);
     assert.is(model.tensors.length, smallTensors().length);
-    await model.close();
-    await writeSmall(directory, (tensors) => tensors, { tie_word_embeddings: false });
-    assert.match((await failure("M135", openModel(directory))).message, /`lm_head\.weight` is missing/);
-    await writeSmall(directory, (tensors) => [...tensors, ...extra], { tie_word_embeddings: false });
-    await (await openModel(directory)).close();
+    assert.equal(model.warnings, [
+      "3 tensors have no place in a Llama with 2 blocks and are left out: `model.layers.2.input_layernorm.weight`, `model.layers.0.self_attn.q_proj.bias`, `score.weight`",
+    ]);
+    assert.is(
+      leftOut(model.unused),
+      "not carried over: `model.layers.2.input_layernorm.weight`, `model.layers.0.self_attn.q_proj.bias`, `score.weight` (no part of the model); `model.layers.0.self_attn.rotary_emb.inv_freq` (computed from the config)",
+    );
+    const one = await opened(directory, (tensors) => [...tensors, ...extra.slice(3)]);
+    assert.equal(one.warnings, ["the tensor `score.weight` has no place in a Llama with 2 blocks and is left out"]);
+    const path = join(directory, "model.safetensors");
+    const bytes = await readFile(path);
+    bytes.write("F9_NEW1", bytes.indexOf("F8_E4M3"));
+    await writeFile(path, bytes);
+    const renamed = await openModel(directory);
+    await renamed.close();
+    assert.equal(renamed.warnings, one.warnings);
+    assert.is((await inspect(directory)).tensors.find(({ name }) => name === "score.weight")?.dtype, "F9_NEW1");
+    bytes.write("F16 ", bytes.indexOf("BF16") - 1);
+    await writeFile(path, bytes);
+    await failure("M112", openModel(directory));
+    assert.equal((await opened(directory, (tensors) => tensors)).warnings, []);
+    assert.is(leftOut((await opened(directory, (tensors) => tensors)).unused), null);
+  });
+});
+
+test("an output head is tied only where it is the embedding, as the Hugging Face library does", async () => {
+  await inDirectory(async (directory) => {
+    const same = (name: string, bytes: number): Uint8Array => valuesOf(name === head.name ? embedding : name, bytes);
+    const embedding = "model.embed_tokens.weight";
+    const tied = await opened(directory, (tensors) => [...tensors, head], {}, same);
+    assert.equal([tied.config.tiedEmbeddings, tied.warnings, tied.tensors.length], [true, [], smallTensors().length]);
+    assert.is(leftOut(tied.unused), "not carried over: `lm_head.weight` (the embedding again)");
+
+    // the same values as other types, and zeros of either sign
+    const wide = (name: string, bytes: number): Uint8Array =>
+      name === head.name
+        ? new Uint8Array(Uint32Array.from({ length: 2048 * 8 }, () => 0x80000000).buffer)
+        : new Uint8Array(bytes);
+    const f32 = await opened(directory, (tensors) => [...tensors, { ...head, dtype: "F32" }], {}, wide);
+    assert.is(f32.config.tiedEmbeddings, true);
+
+    const untied = await opened(directory, (tensors) => [...tensors, head]);
+    assert.is(untied.config.tiedEmbeddings, false);
+    assert.is(untied.config.raw["tie_word_embeddings"], false);
+    assert.ok(untied.tensors.some(({ name }) => name === head.name));
+    assert.match(
+      untied.warnings.join(),
+      /`tie_word_embeddings` is true, but `lm_head\.weight` is there and is not the/,
+    );
+    assert.equal(untied.unused, []);
+    const last = (name: string, bytes: number): Uint8Array =>
+      name === head.name ? same(name, bytes).fill(7, bytes - 1) : same(name, bytes);
+    assert.is((await opened(directory, (tensors) => [...tensors, head], {}, last)).config.tiedEmbeddings, false);
+    const smaller = { ...head, shape: [2047, 8] };
+    const error = await failure(
+      "M135",
+      opened(directory, (tensors) => [...tensors, smaller]),
+    );
+    assert.match(error.message, /`lm_head\.weight` has the shape \[2047, 8\]/);
+
+    const alone = await opened(directory, (tensors) => [head, ...tensors.filter(({ name }) => name !== embedding)]);
+    assert.equal([alone.config.tiedEmbeddings, alone.warnings, alone.unused], [true, [], []]);
+    assert.is(alone.tensor(embedding).bytes, 2048 * 8 * 2);
+
+    const missing = await failure(
+      "M135",
+      opened(directory, (tensors) => tensors, { tie_word_embeddings: false }),
+    );
+    assert.match(missing.message, /`lm_head\.weight` is missing/);
+    const own = await opened(directory, (tensors) => [...tensors, head], { tie_word_embeddings: false });
+    assert.equal([own.config.tiedEmbeddings, own.warnings], [false, []]);
+  });
+});
+
+test("an index is held to what is needed of it", async () => {
+  await inDirectory(async (directory) => {
+    await writeJson(join(directory, "config.json"), smallConfig);
+    const tensors = smallTensors();
+    const halves = [tensors.slice(0, 9), tensors.slice(9)];
+    for (const [i, half] of halves.entries()) await writeTensors(join(directory, `${i}.safetensors`), half);
+    const index = join(directory, "model.safetensors.index.json");
+    const map = Object.fromEntries(halves.flatMap((half, i) => half.map(({ name }) => [name, `${i}.safetensors`])));
+    const inverse = "model.layers.0.self_attn.rotary_emb.inv_freq";
+    const { "model.norm.weight": _, ...unnamed } = map;
+    const lenient: readonly (readonly [object, ...RegExp[]])[] = [
+      [{ ...map, [head.name]: "0.safetensors", [inverse]: "1.safetensors" }, /names a tensor `lm_head/, /inv_freq/],
+      [{ ...map, x: "gone.safetensors" }, /the shard `gone\.safetensors` is missing/, /names a tensor `x`/],
+      [{ ...map, x: 3 }, /the shard of `x` should be a file name, found 3/],
+      [{ ...map, x: "config.json" }, /shard `config\.json` is needed, and it cannot be read/, /names a tensor `x`/],
+      [{ ...map, "model.norm.weight": "0.safetensors" }],
+      [unnamed],
+    ];
+    for (const [given, ...warnings] of lenient) {
+      await writeJson(index, { weight_map: given });
+      const model = await openModel(directory);
+      await model.close();
+      assert.is(model.tensors.length, tensors.length);
+      assert.is(model.warnings.length, warnings.length, model.warnings.join("\n"));
+      for (const [at, warning] of warnings.entries()) assert.match(model.warnings[at] ?? "", warning);
+      assert.equal((await inspect(directory)).warnings, model.warnings);
+    }
   });
 });
 
@@ -142,6 +255,33 @@ test("what lies beside a model is copied where it is a file, and found wrong bef
   });
 });
 
+test("a tokenizer that is cut off, or another model's, is found before anything is written, whatever its parts", async () => {
+  await inDirectory(async (directory) => {
+    await writeSmall(directory);
+    const path = join(directory, "tokenizer.json");
+    const companions = async (): Promise<readonly string[]> => {
+      const model = await openModel(directory);
+      return model
+        .companions()
+        .then((found) => found.map(({ name }) => name))
+        .finally(() => model.close());
+    };
+    const vocab = Object.fromEntries(Array.from({ length: 2048 }, (_, id) => [`t${id}`, id]));
+    const tokenizer = { decoder: { type: "Unknown" }, model: { type: "Unknown", vocab } };
+    await writeJson(path, tokenizer);
+    assert.equal(await companions(), ["tokenizer.json"]);
+    await truncate(path, 1000);
+    assert.match((await failure("M104", companions())).message, /tokenizer\.json` is not valid JSON/);
+    await writeJson(path, { model: { vocab: { ...vocab, beyond: 2048 } } });
+    assert.match((await failure("M142", companions())).message, /1 of them with ids of 2048 and above/);
+    await writeJson(path, { model: { vocab: 3 } });
+    await failure("M141", companions());
+    await writeJson(path, tokenizer);
+    await writeFile(join(directory, "tokenizer_config.json"), `{"a`);
+    assert.match((await failure("M104", companions())).message, /tokenizer_config\.json` is not valid JSON/);
+  });
+});
+
 test("shards, by links as in the Hugging Face cache", async () => {
   await inDirectory(async (root) => {
     const directory = join(root, "snapshot");
@@ -169,17 +309,15 @@ test("shards, by links as in the Hugging Face cache", async () => {
 
     await writeJson(index, { weight_map: { ...map, "model.norm.weight": "../blobs/0" } });
     assert.match((await failure("M103", openModel(directory))).message, /\.\.\/blobs\/0/);
-    await writeJson(index, { weight_map: { ...map, "model.norm.weight": "model-0.safetensors" } });
-    assert.match(
-      (await failure("M120", openModel(directory))).message,
-      /`model\.norm\.weight` is not in `model-0\.safetensors`/,
-    );
-    await writeJson(index, { weight_map: { ...map, x: "b.safetensors", y: "c.safetensors" } });
+    const up = "model.layers.1.mlp.up_proj.weight";
+    await writeJson(index, {
+      weight_map: { ...map, "model.norm.weight": "b.safetensors", [up]: "c.safetensors" },
+    });
     assert.match(
       (await failure("M122", openModel(directory))).message,
-      /lacks 2 of the 4 shards[^]*b\.safetensors[^]*c\.safetensors/,
+      /lacks 2 of the 4 shards[^]*c\.safetensors[^]*b\.safetensors/,
     );
-    for (const weights of [{}, { a: 3 }, null]) {
+    for (const weights of [{}, { a: 3 }, null, { ...map, [up]: 3 }]) {
       await writeJson(index, { weight_map: weights });
       await failure("M120", openModel(directory));
     }

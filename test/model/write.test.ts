@@ -1,17 +1,19 @@
-import { chmod, mkdir, readdir, readFile, symlink, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { spawnSync } from "node:child_process";
 import { hostname } from "node:os";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { formatOfSpec, normalizeFormat, shapeOf } from "../../compiler/formats/registry.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
+import { parseConfig } from "../../runtime/model/config.js";
 import { inspect } from "../../runtime/model/inspect.js";
+import { expectedTensors } from "../../runtime/model/layout.js";
 import { openModel, type Model } from "../../runtime/model/model.js";
 import { checkOutput } from "../../runtime/model/output.js";
 import type { SavedRecipe } from "../../runtime/model/packed.js";
 import { createModel, recipeHash, type OutputPlan, type OutputTensor } from "../../runtime/model/write.js";
-import { exampleModel, failure, inDirectory, writeJson } from "./support.js";
+import { exampleModel, failure, inDirectory, smallConfig, writeJson, writeTensors } from "./support.js";
 
 const test = suite("model/write");
 
@@ -75,6 +77,44 @@ async function writeAll(
   }
   return writer.finish();
 }
+
+test("an output head that is not the embedding is written, and the config says so", async () => {
+  await inDirectory(async (directory) => {
+    const config = { ...smallConfig, tie_word_embeddings: true };
+    const head = { name: "lm_head.weight", dtype: "BF16" as const, shape: [2048, 8] };
+    const tensors = [...expectedTensors(parseConfig("c", config))].map(([name, shape]) => ({
+      name,
+      dtype: head.dtype,
+      shape,
+    }));
+    await writeJson(join(directory, "config.json"), config);
+    await writeTensors(join(directory, "model.safetensors"), [...tensors, head], (name, bytes) =>
+      new Uint8Array(bytes).fill(name === head.name ? 0x40 : 0x3f),
+    );
+    const source = await openModel(directory);
+    const written = join(directory, "..", `${basename(directory)}-written`);
+    const writer = await createModel(written, {
+      source,
+      tensors: source.tensors.map(({ name, shape, dtype, format, pattern }) => ({
+        name,
+        shape,
+        dtype,
+        format,
+        pattern,
+      })),
+      recipe: null,
+      force: false,
+    });
+    for (const { name } of source.tensors) await writer.copy(name);
+    await writer.finish();
+    await source.close();
+    const model = await openModel(written);
+    assert.equal([model.config.tiedEmbeddings, model.warnings], [false, []]);
+    assert.equal(await model.read(head.name), new Uint8Array(2048 * 8 * 2).fill(0x40));
+    await model.close();
+    await rm(written, { recursive: true });
+  });
+});
 
 test("a packed model is a model again, in one file or in shards", async () => {
   const source = await openModel(exampleModel);

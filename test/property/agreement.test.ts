@@ -6,7 +6,7 @@
  */
 import fc from "fast-check";
 import { suite } from "uvu";
-import { schedules } from "../../compiler/lower/choose.js";
+import { schedules } from "../../compiler/lower/schedules/choose.js";
 import { agreeOnDevice, agreeSimulated, expectedOf, type Case } from "../support/agreement.js";
 import { openMachine, type Machine } from "../support/device-stages.js";
 import { graphCases } from "../support/graphs.js";

@@ -5,8 +5,8 @@
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { specialize } from "../../compiler/graph/specialize.js";
-import { schedules } from "../../compiler/lower/choose.js";
+import { specialize } from "../../compiler/graph/passes/specialize.js";
+import { schedules } from "../../compiler/lower/schedules/choose.js";
 import { parse } from "../../compiler/syntax/parse.js";
 import { print } from "../../compiler/syntax/print.js";
 import { checked } from "../check/support.js";

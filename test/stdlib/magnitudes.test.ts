@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { evaluate, tensorValue, type TensorValue } from "../../compiler/graph/evaluate.js";
-import { specialize } from "../../compiler/graph/specialize.js";
+import { specialize } from "../../compiler/graph/passes/specialize.js";
 import type { RecipeStep, Treatment } from "../../compiler/recipe/recipe.js";
 import { packageRoot } from "../../runtime/library.js";
 import { exampleRecipe } from "../llama/recipes.js";

@@ -1,5 +1,5 @@
 import { evaluate, tensorValue, type TensorValue } from "../../compiler/graph/evaluate.js";
-import { specialize } from "../../compiler/graph/specialize.js";
+import { specialize } from "../../compiler/graph/passes/specialize.js";
 import type { Dtype } from "../../compiler/types/dtype.js";
 import { bind, type Extra } from "../../runtime/llama/call.js";
 import { standardLibrary } from "../../runtime/library.js";

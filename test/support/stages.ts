@@ -3,7 +3,7 @@ import { f16Bits, f16FromBits } from "../../compiler/formats/half.js";
 import { formatOf, shapeOf } from "../../compiler/formats/registry.js";
 import { tensorValue, type TensorValue } from "../../compiler/graph/evaluate.js";
 import { evaluateKernel } from "../../compiler/kernel/evaluate.js";
-import type { LoweredStep } from "../../compiler/plan/lowered.js";
+import type { LoweredStep } from "../../compiler/lower/lowered.js";
 import type { Concrete, TensorType } from "../../compiler/types/type.js";
 import { unwritten } from "./unread.js";
 

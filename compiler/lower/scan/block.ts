@@ -1,16 +1,15 @@
 /** The kernel of a block: walks the block's columns in order, a few rows a workgroup. */
 import type { ScanEqn } from "../../graph/eqn.js";
 import { eqnScalars } from "../../graph/eqn.js";
-import { intervalOf, withRanges } from "../../graph/ranges.js";
+import { extent, hullOf, intervalOf, withRanges } from "../../graph/analysis/ranges.js";
 import { scalarLoads } from "../../graph/scalar.js";
 import * as k from "../../kernel/build.js";
 import type { Expr, Kernel } from "../../kernel/kernel.js";
-import type { Storage } from "../../plan/storage.js";
+import type { Storage } from "../../graph/storage.js";
 import type { Concrete } from "../../types/type.js";
-import { spread, unflatten, workgroupPosition } from "../dispatch.js";
-import { extent, hullOf } from "../hull.js";
-import type { Lowering } from "../lowering.js";
-import { lowerIndex, lowerRange, lowerScalar, withIndices, type Scope } from "../scalar.js";
+import { spread, unflatten, workgroupPosition } from "../toolkit/dispatch.js";
+import type { Lowering } from "../toolkit/lowering.js";
+import { lowerIndex, lowerRange, lowerScalar, withIndices, type Scope } from "../toolkit/scalar.js";
 import type { BlockEqn, Columnwise, Slot } from "./columnwise.js";
 import type { Cut } from "./cut.js";
 import { shareReductions, type ExchangeArrays } from "./shared.js";

@@ -1,6 +1,6 @@
 /** Where the columns that a step of a scan reads and writes lie, seen from the step's own. */
 import type { IndexId, Range, Scalar } from "../../graph/graph.js";
-import { intervalOf, withRanges, type Bounds } from "../../graph/ranges.js";
+import { intervalOf, withRanges, type Bounds } from "../../graph/analysis/ranges.js";
 import { children, constantOf, scalarKey, type Load } from "../../graph/scalar.js";
 import type { Concrete } from "../../types/type.js";
 

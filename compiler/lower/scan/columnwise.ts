@@ -3,7 +3,7 @@
  */
 import type { ConcreteGraph, Eqn, IndexId, Range, Scalar, ScanState, ValueId } from "../../graph/graph.js";
 import { eqnOperands, eqnScalars, type ScanEqn } from "../../graph/eqn.js";
-import { intervalOf, withRanges } from "../../graph/ranges.js";
+import { hullOf, intervalOf, withRanges } from "../../graph/analysis/ranges.js";
 import {
   constantOf,
   mapScalar,
@@ -15,7 +15,6 @@ import {
 } from "../../graph/scalar.js";
 import type { Dtype } from "../../types/dtype.js";
 import type { Concrete } from "../../types/type.js";
-import { hullOf } from "../hull.js";
 import { inOwnGroup, insideOf, leastMultiple, placeOf, placeOfRange, visitLoads, type ColumnFacts } from "./columns.js";
 import { addedTo, termsOf, type Term } from "./trailing.js";
 

@@ -2,10 +2,10 @@
 import type { Load } from "../../graph/scalar.js";
 import * as k from "../../kernel/build.js";
 import type { Expr, KernelType } from "../../kernel/kernel.js";
-import type { Storage } from "../../plan/storage.js";
+import type { Storage } from "../../graph/storage.js";
 import type { Concrete } from "../../types/type.js";
-import { bufferElement, type KernelBuilder } from "../builder.js";
-import { flatten, lowerIndex, type Scope } from "../scalar.js";
+import { bufferElement, type KernelBuilder } from "../toolkit/builder.js";
+import { flatten, lowerIndex, type Scope } from "../toolkit/scalar.js";
 import type { Columnwise, Slot } from "./columnwise.js";
 import { keptElements, type Cut } from "./cut.js";
 

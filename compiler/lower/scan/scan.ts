@@ -3,12 +3,12 @@ import { binary, indexOf, integer, load, range, reduce } from "../../graph/build
 import { freshIndices, type ScanEqn } from "../../graph/eqn.js";
 import type { ConcreteGraph, Range, Scalar, Value } from "../../graph/graph.js";
 import { constantOf } from "../../graph/scalar.js";
-import { storageBytes, type Storage } from "../../plan/storage.js";
+import { storageBytes, type Storage } from "../../graph/storage.js";
 import { full, type Concrete } from "../../types/type.js";
-import { lowerEqn } from "../choose.js";
-import { hullOf } from "../hull.js";
-import { kernelStep, type Lowered, type LoweredStep } from "../../plan/lowered.js";
-import { createLowering, parameterName, type Lowering } from "../lowering.js";
+import { lowerEqn } from "../schedules/choose.js";
+import { hullOf } from "../../graph/analysis/ranges.js";
+import { kernelStep, type Lowered, type LoweredStep } from "../lowered.js";
+import { createLowering, parameterName, type Lowering } from "../toolkit/lowering.js";
 import { lowerSteps, type StepOptions } from "../steps.js";
 import { blockKernel } from "./block.js";
 import type { BlockEqn, Columnwise, UpdateEqn } from "./columnwise.js";

@@ -1,15 +1,21 @@
 /** Long reductions of a step, shared among the lanes of a row. */
 import type { Range, Scalar } from "../../graph/graph.js";
-import { intervalOf } from "../../graph/ranges.js";
+import { intervalOf } from "../../graph/analysis/ranges.js";
 import type { ReduceOp } from "../../graph/ops.js";
 import { children, freeIndices, scalarLoads, type Reduce } from "../../graph/scalar.js";
 import * as k from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
 import type { Target } from "../../target.js";
 import type { Concrete } from "../../types/type.js";
-import { accumulate, finishAccumulator, mergeAccumulator, startAccumulator, type Accumulator } from "../reduction.js";
-import { lowerRange, lowerScalar, reduceBody, withIndices, withKnown, type Scope } from "../scalar.js";
-import { fixedSubgroup } from "../team.js";
+import {
+  accumulate,
+  finishAccumulator,
+  mergeAccumulator,
+  startAccumulator,
+  type Accumulator,
+} from "../toolkit/reduction.js";
+import { lowerRange, lowerScalar, reduceBody, withIndices, withKnown, type Scope } from "../toolkit/scalar.js";
+import { fixedSubgroup } from "../toolkit/team.js";
 import { conditionOf, placeOfRange, type ColumnFacts } from "./columns.js";
 import type { BlockPlace } from "./memory.js";
 

@@ -4,11 +4,12 @@ import type { Eqn } from "../../graph/graph.js";
 import * as k from "../../kernel/build.js";
 import type { Expr, Kernel } from "../../kernel/kernel.js";
 import type { Concrete } from "../../types/type.js";
-import { spread, workgroupPosition } from "../dispatch.js";
-import { storeElement } from "../store.js";
-import { bindPosition, boundsOf, extent, insideRanges } from "../hull.js";
-import { loadElement, lowerScalar } from "../scalar.js";
-import type { Lowering } from "../lowering.js";
+import { spread, workgroupPosition } from "../toolkit/dispatch.js";
+import { storeElement } from "../toolkit/store.js";
+import { bindPosition, boundsOf, insideRanges } from "../toolkit/hull.js";
+import { extent } from "../../graph/analysis/ranges.js";
+import { loadElement, lowerScalar } from "../toolkit/scalar.js";
+import type { Lowering } from "../toolkit/lowering.js";
 
 /** Invocations of a workgroup where they do not cooperate. */
 const groupSize = 64;

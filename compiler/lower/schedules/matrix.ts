@@ -1,20 +1,20 @@
+import type { Product } from "../../graph/analysis/product.js";
+import { hasSymmetricBody } from "../../graph/analysis/symmetric.js";
 import type { Eqn } from "../../graph/graph.js";
 import { constantOf } from "../../graph/scalar.js";
 import * as k from "../../kernel/build.js";
 import type { Expr, Kernel } from "../../kernel/kernel.js";
 import { matrixSize, type Target } from "../../target.js";
 import type { Concrete } from "../../types/type.js";
-import type { KernelBuilder } from "../builder.js";
-import { isWanted, spread, workgroupPosition } from "../dispatch.js";
-import { bindPosition, boundsOf } from "../hull.js";
-import type { Lowering } from "../lowering.js";
-import { run, type MatrixProduct, type Operand } from "../matrix-sides.js";
-import type { Product } from "../product.js";
-import { reachOf, type Reach } from "../reach.js";
-import { lowerRange, lowerScalar, withIndices, withKnown, type Scope } from "../scalar.js";
-import { storeElement } from "../store.js";
-import { hasSymmetricBody } from "../symmetric.js";
-import { fixedSubgroup } from "../team.js";
+import { run, type MatrixProduct, type Operand } from "../product/matrix-sides.js";
+import { reachOf, type Reach } from "../product/reach.js";
+import type { KernelBuilder } from "../toolkit/builder.js";
+import { isWanted, spread, workgroupPosition } from "../toolkit/dispatch.js";
+import { bindPosition, boundsOf } from "../toolkit/hull.js";
+import type { Lowering } from "../toolkit/lowering.js";
+import { lowerRange, lowerScalar, withIndices, withKnown, type Scope } from "../toolkit/scalar.js";
+import { storeElement } from "../toolkit/store.js";
+import { fixedSubgroup } from "../toolkit/team.js";
 
 type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
 

@@ -4,16 +4,17 @@ import * as k from "../../kernel/build.js";
 import type { Expr, Kernel } from "../../kernel/kernel.js";
 import type { Target } from "../../target.js";
 import type { Concrete } from "../../types/type.js";
-import type { KernelBuilder } from "../builder.js";
-import { spread, workgroupPosition } from "../dispatch.js";
-import type { Lowering } from "../lowering.js";
-import { leftUnit, type LeftSource } from "../left.js";
-import { rowAt, type Product, type ProductRows, type ProductTerm } from "../product.js";
-import { lowerScalar, withIndices, withKnown, type Scope } from "../scalar.js";
-import { storeElement } from "../store.js";
-import { canStage, leftReduces, stageLeft } from "../staged.js";
-import { combineWorkgroup, fixedSubgroup } from "../team.js";
-import { atPosition, bindPosition } from "../hull.js";
+import type { KernelBuilder } from "../toolkit/builder.js";
+import { spread, workgroupPosition } from "../toolkit/dispatch.js";
+import type { Lowering } from "../toolkit/lowering.js";
+import { leftUnit, type LeftSource } from "../product/left.js";
+import { type Product, type ProductRows, type ProductTerm } from "../../graph/analysis/product.js";
+import { rowAt } from "../product/right.js";
+import { lowerScalar, withIndices, withKnown, type Scope } from "../toolkit/scalar.js";
+import { storeElement } from "../toolkit/store.js";
+import { canStage, leftReduces, stageLeft } from "../product/staged.js";
+import { combineWorkgroup, fixedSubgroup } from "../toolkit/team.js";
+import { atPosition, bindPosition } from "../toolkit/hull.js";
 import { quadsApply } from "./quads.js";
 
 type MapEqn = Eqn<Concrete> & { readonly kind: "map" };
@@ -70,6 +71,11 @@ export function matvecApplies(product: Product, target: Target): boolean {
         m * Math.min(m > chunkedTokens ? chunkColumns : Infinity, term.rows.unit?.columns ?? 1) <= heldActivations,
     )
   );
+}
+
+/** Whether `matvec` computes reductions in the left side once a workgroup, and keeps it in workgroup memory. */
+export function matvecKeepsLeft(product: Product, target: Target): boolean {
+  return canStage(product, target) && matvecApplies(product, target);
 }
 
 /** Whether k runs over all columns of the rows. */

@@ -1,18 +1,20 @@
+import { readsAnywhere, type Product, type ProductTerm } from "../../graph/analysis/product.js";
 import type { Eqn, IndexId } from "../../graph/graph.js";
 import { constantOf, freeIndices, withoutCasts } from "../../graph/scalar.js";
 import * as k from "../../kernel/build.js";
 import type { Expr, Kernel } from "../../kernel/kernel.js";
 import type { Target } from "../../target.js";
 import type { Concrete } from "../../types/type.js";
-import type { KernelBuilder } from "../builder.js";
-import { isWanted, spread, unflatten, workgroupPosition } from "../dispatch.js";
-import { leftValue } from "../left.js";
-import type { Lowering } from "../lowering.js";
-import { readsAnywhere, rowAt, type Product, type ProductTerm } from "../product.js";
-import { lowerRange, lowerScalar, withIndices, withKnown, type Scope } from "../scalar.js";
-import { storeElement } from "../store.js";
-import { dependsOnToken, isReached, reachOf, type Reach, type Tokens } from "../reach.js";
-import { atPosition, bindPosition, boundsOf, insideRanges, tileInside } from "../hull.js";
+import { leftValue } from "../product/left.js";
+import { dependsOnToken, isReached, reachOf, type Reach, type Tokens } from "../product/reach.js";
+import { rowAt } from "../product/right.js";
+import { tileInside } from "../product/tile.js";
+import type { KernelBuilder } from "../toolkit/builder.js";
+import { isWanted, spread, unflatten, workgroupPosition } from "../toolkit/dispatch.js";
+import { atPosition, bindPosition, boundsOf, insideRanges } from "../toolkit/hull.js";
+import type { Lowering } from "../toolkit/lowering.js";
+import { lowerRange, lowerScalar, withIndices, withKnown, type Scope } from "../toolkit/scalar.js";
+import { storeElement } from "../toolkit/store.js";
 
 type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
 

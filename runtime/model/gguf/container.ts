@@ -1,11 +1,10 @@
 import { formatBytes } from "../../device/error.js";
-import { ModelError, problemsError, quoted } from "../error.js";
+import { ModelError, quoted } from "../error.js";
 import { openRegular, readFully } from "../files.js";
 import { byteReader, type ByteReader } from "./bytes.js";
 import {
   numberTypes,
   tensorTypeName,
-  tensorTypeNames,
   tensorTypes,
   type MetadataList,
   type MetadataValue,
@@ -22,12 +21,21 @@ export interface GgufTensor {
   readonly bytes: number;
 }
 
+/** A tensor of a type that is not read. */
+export interface UnreadTensor {
+  readonly name: string;
+  /** The type in words: `Q4_K`. */
+  readonly type: string;
+}
+
 /** An open GGUF file: all before the data is read and checked, the data stay on disk. */
 export interface GgufFile {
   readonly path: string;
   readonly metadata: ReadonlyMap<string, MetadataValue>;
   /** In the order of the file. */
   readonly tensors: readonly GgufTensor[];
+  /** Those of types that are not read. How many bytes they have is not known. */
+  readonly unread: readonly UnreadTensor[];
   /** Where the data start in the file, in bytes. */
   readonly dataStart: number;
   /** Fills `target` from byte `begin` of a tensor on; the caller keeps to its bytes. @throws ModelError M115, M100 */
@@ -44,7 +52,7 @@ const least = { entry: 8 + 4 + 1, tensor: 8 + 4 + 8 + 4 + 8 } as const;
 /**
  * Opens a GGUF file of version 3, little-endian, and checks everything before its data against its size.
  * @throws ModelError M100, M101 (see `openRegular`), M160 (no GGUF file, or another version), M161 (truncated), M162
- *   (damaged), M163 (tensor types), M164 (offsets)
+ *   (damaged), M164 (offsets)
  */
 export async function openContainer(path: string): Promise<GgufFile> {
   const { handle, size } = await openRegular(path);
@@ -63,12 +71,19 @@ export async function openContainer(path: string): Promise<GgufFile> {
     const infos = await readTensorInfos(reader, tensorCount);
     const alignment = alignmentOf(reader, metadata);
     const dataStart = Math.ceil(reader.position() / alignment) * alignment;
-    const tensors = checkTensors(path, infos);
+    const tensors = checkTensors(
+      path,
+      infos.filter(({ type }) => tensorTypes[type] !== undefined),
+    );
+    const unread = infos
+      .filter(({ type }) => tensorTypes[type] === undefined)
+      .map(({ name, type }) => ({ name, type: tensorTypeName(type) }));
     checkOffsets(path, tensors, alignment, size - dataStart);
     return {
       path,
       metadata,
       tensors,
+      unread,
       dataStart,
       async read(tensor, target, begin) {
         if (!(begin >= 0 && begin + target.length <= tensor.bytes))
@@ -187,22 +202,6 @@ function alignmentOf(reader: ByteReader, metadata: ReadonlyMap<string, MetadataV
 
 /** The tensors with their types, each a whole number of blocks. */
 function checkTensors(path: string, infos: readonly TensorInfo[]): readonly GgufTensor[] {
-  const unknown = new Map<number, { readonly first: string; readonly count: number }>();
-  for (const { name, type } of infos)
-    if (tensorTypes[type] === undefined)
-      unknown.set(type, { first: unknown.get(type)?.first ?? name, count: (unknown.get(type)?.count ?? 0) + 1 });
-  if (unknown.size > 0) {
-    const problems = [...unknown].map(
-      ([type, { first, count }]) =>
-        `${count} ${count === 1 ? "tensor is" : "tensors are"} of type ${tensorTypeName(type)}, ${quoted(first)} ${count === 1 ? "it is" : "the first"}`,
-    );
-    throw problemsError(
-      "M163",
-      `${quoted(path)} has tensors of types that are not supported`,
-      problems,
-      `the types that are read are ${tensorTypeNames}: take a file of these, such as Q8_0 or F16`,
-    );
-  }
   return infos.map(({ name, shape, type, offset }) => {
     const found = tensorTypes[type]!;
     const columns = shape.at(-1) ?? 1;

@@ -1,12 +1,12 @@
 import { open } from "node:fs/promises";
 import type { Companion } from "../companions.js";
 import { parseGeneration } from "../generation.js";
-import type { ModelParts } from "../model.js";
-import { makeTokenizer } from "../tokenizer.js";
+import type { ModelParts } from "../parts.js";
+import { makeTokenizer, type Tokenizer } from "../tokenizer/tokenizer.js";
 import { openContainer } from "./container.js";
 import { configOf, generationOf } from "./metadata.js";
 import { readFrequencyFactors, weightsOf } from "./tensors.js";
-import { tokenizerOf } from "./tokenizer.js";
+import { guessesOf, tokenizerOf, type TokenizerFiles } from "./tokenizer.js";
 
 /** Whether a file starts as a GGUF file does. A file that cannot be read does not. */
 export async function isGguf(path: string): Promise<boolean> {
@@ -32,27 +32,27 @@ export async function openGguf(path: string): Promise<ModelParts> {
   const file = await openContainer(path);
   try {
     const config = configOf(file, await readFrequencyFactors(file));
-    const generation = generationOf(file);
+    const generationFile = generationOf(file);
+    const generation = parseGeneration(path, generationFile, config);
     const { weights, packed } = weightsOf(file, config);
+    const { vocabSize, bosToken, eosTokens } = config;
+    const made = (): TokenizerFiles & { readonly tokenizer: Tokenizer } => {
+      const { json, settings } = tokenizerOf(file);
+      return { json, settings, tokenizer: makeTokenizer(path, json, settings, { vocabSize, bosToken, eosTokens }) };
+    };
     return {
       path,
       config,
       packed,
       weights,
-      generation: parseGeneration(path, generation, config),
+      generation,
       section: null,
-      async tokenizer() {
-        const { json, settings } = tokenizerOf(file);
-        return makeTokenizer(path, json, settings, {
-          vocabSize: config.vocabSize,
-          bosToken: config.bosToken,
-          eosTokens: config.eosTokens,
-        });
-      },
+      warnings: [...config.warnings, ...generation.warnings, ...weights.warnings, ...guessesOf(file)],
+      tokenizer: async () => made().tokenizer,
       async companions() {
-        const { json, settings } = tokenizerOf(file);
+        const { json, settings } = made();
         return [
-          jsonFile("generation_config.json", generation),
+          jsonFile("generation_config.json", generationFile),
           jsonFile("tokenizer.json", json),
           jsonFile("tokenizer_config.json", settings),
         ];

@@ -5,7 +5,10 @@ import { ModelError, problemsError, quoted } from "../error.js";
 import type { PackedTensor } from "../packed.js";
 import type { StoredTensor } from "../safetensors.js";
 import type { TensorFile, Weights } from "../weights.js";
-import type { GgufFile, GgufTensor } from "./container.js";
+import { expectedTensors } from "../layout.js";
+import { unknownTensors } from "../parts.js";
+import type { GgufFile, GgufTensor, UnreadTensor } from "./container.js";
+import { tensorTypeNames } from "./types.js";
 
 /** The tensors of a GGUF file as those of a Hugging Face model: names, order of rows, formats. */
 export interface GgufWeights {
@@ -67,21 +70,36 @@ export async function readFrequencyFactors(file: GgufFile): Promise<Float32Array
  * has
  * the two halves of each head interleaved (row 2 i + j of a head for row j * headDim / 2 + i). Tensors in block formats
  * are followed by the zeros that fill their last words up.
- * @throws ModelError M135 (tensors that a Llama has not)
+ * @throws ModelError M135 (a block format where none can be), M163 (types that are not read, of tensors that are needed)
  */
 export function weightsOf(file: GgufFile, config: LlamaConfig): GgufWeights {
   const packed = new Map<string, PackedTensor>();
   const sources = new Map<string, { readonly stored: StoredTensor; readonly tensor: GgufTensor }>();
   const problems: string[] = [];
-  for (const tensor of file.tensors) {
-    if (tensor.name === frequencyFactors) continue;
-    const name = tensorName(tensor.name);
-    if (name === null) {
+  const expected = expectedTensors(config);
+  refuseTypes(
+    file,
+    file.unread.filter(({ name }) => expected.has(tensorName(name) ?? "")),
+  );
+  for (const { name } of [...file.unread, ...file.tensors])
+    if (/\.(bias|scale)$/.test(name) && tensorName(name.replace(/\w+$/, "weight")) !== null)
       problems.push(
-        `the tensor ${quoted(tensor.name)} has no place in a Llama${tensor.name.endsWith(".bias") ? ": linear layers with a bias are not supported" : ""}`,
+        `the tensor ${quoted(name)} has no place in a Llama: only weights without a bias or a scale are supported`,
       );
-      continue;
-    }
+  const warnings: string[] = [];
+  const unknown = [...file.unread, ...file.tensors].filter(
+    ({ name }) => name !== frequencyFactors && !expected.has(tensorName(name) ?? ""),
+  );
+  if (unknown.length > 0)
+    warnings.push(
+      unknownTensors(
+        config,
+        unknown.map(({ name }) => name),
+      ),
+    );
+  for (const tensor of file.tensors) {
+    const name = tensorName(tensor.name);
+    if (name === null || !expected.has(name)) continue;
     const { stored } = tensor.type;
     if (stored.kind === "dense")
       sources.set(name, {
@@ -132,7 +150,24 @@ export function weightsOf(file: GgufFile, config: LlamaConfig): GgufWeights {
     close: () => file.close(),
   };
   const entries = tensors.map((stored) => [stored.name, { file: source, stored }] as const);
-  return { packed, weights: { files: [source], tensors: new Map(entries), close: () => source.close() } };
+  return { packed, weights: { files: [source], tensors: new Map(entries), warnings, close: () => source.close() } };
+}
+
+/** @throws ModelError M163 where there are any, with each of their types */
+function refuseTypes(file: GgufFile, unread: readonly UnreadTensor[]): void {
+  if (unread.length === 0) return;
+  const problems = [...new Set(unread.map(({ type }) => type))].map((type) => {
+    const names = unread.filter((tensor) => tensor.type === type).map(({ name }) => quoted(name));
+    return names.length === 1
+      ? `1 tensor is of type ${type}, ${names[0]} it is`
+      : `${names.length} tensors are of type ${type}, ${names[0]} the first`;
+  });
+  throw problemsError(
+    "M163",
+    `${quoted(file.path)} has tensors of types that are not supported`,
+    problems,
+    `the types that are read are ${tensorTypeNames}: take a file of these, such as Q8_0 or F16`,
+  );
 }
 
 function isInterleaved(name: string): boolean {

@@ -71,6 +71,22 @@ export function tokenizerOf(file: GgufFile): TokenizerFiles {
   };
 }
 
+/** What the tokenizer of a file rests on that the file does not say: a sentence each, without a full stop. */
+export function guessesOf({ path, metadata }: GgufFile): readonly string[] {
+  const kind = metadata.get("tokenizer.ggml.model");
+  if (kind !== "gpt2" && kind !== "llama") return [];
+  const guesses: string[] = [];
+  if (kind === "gpt2" && !metadata.has("tokenizer.ggml.pre"))
+    guesses.push(
+      `${quoted(path)} does not say how its tokenizer cuts a text (\`tokenizer.ggml.pre\`): it is cut as llama.cpp cuts it then, and if the model was trained on other pieces, all that it computes is worse for it; take a file of a current converter`,
+    );
+  if (!metadata.has("tokenizer.ggml.token_type"))
+    guesses.push(
+      `${quoted(path)} does not say which of its tokens are special (\`tokenizer.ggml.token_type\`): none of them is found in a text`,
+    );
+  return guesses;
+}
+
 /** A tokenizer's model, and its steps before and after. */
 interface Parts {
   readonly model: JsonObject;

@@ -179,11 +179,14 @@ test("types that are not supported, by name", async () => {
         ? { ...tensor, type: 99 }
         : tensor,
   );
-  await refused(
-    "M163",
-    small({}, tensors),
-    /1 tensor is of type number 99, `blk.0.attn_q.weight` it is[\s\S]*3 tensors are of type Q4_K, `blk.0.ffn_gate.weight` the first/,
-  );
+  await inDirectory(async (directory) => {
+    const path = join(directory, "m.gguf");
+    await writeFile(path, ggufBytes(small({}, tensors)));
+    assert.match(
+      (await failure("M163", openModel(path))).message,
+      /1 tensor is of type number 99, `blk.0.attn_q.weight` it is[\s\S]*3 tensors are of type Q4_K, `blk.0.ffn_gate.weight` the first/,
+    );
+  });
 });
 
 test("offsets", async () => {

@@ -133,10 +133,11 @@ test("very many tensors of unknown types, and very long lists, take no longer th
       offset: 0,
       bytes: 4,
     }));
-    await writeFile(path, ggufBytes({ metadata: [], tensors }));
+    await writeFile(path, ggufBytes(small({}, [...smallTensors, ...tensors])));
     const started = performance.now();
-    const { message } = await failure("M163", openModel(path));
-    assert.match(message, /1 tensor is of type number 1000, `t0` it is[\s\S]*and 59980 more$/);
+    const model = await openModel(path);
+    await model.close();
+    assert.match(model.warnings.join(), /^60000 tensors have no place in a Llama with 1 block.*`t0`.*and 59996 more$/);
     const list = Buffer.concat([u32(9), u32(0), u64(40 * 2 ** 20), Buffer.alloc(40 * 2 ** 20)]);
     await writeFile(
       path,

@@ -4,8 +4,8 @@ import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { openModel } from "../../../runtime/model/model.js";
-import type { Tokenizer } from "../../../runtime/model/tokenizer.js";
-import { readTokenizer } from "../../../runtime/model/tokenizer.js";
+import type { Tokenizer } from "../../../runtime/model/tokenizer/tokenizer.js";
+import { readTokenizer } from "../../../runtime/model/tokenizer/tokenizer.js";
 import { exampleModel, failure, inDirectory } from "../support.js";
 import { fixture, fixtures, small, smallTokens, writeGguf, type Value } from "./support.js";
 import { runs } from "../../support/runs.js";
@@ -223,6 +223,24 @@ test("tokenizers that cannot be used", async () => {
   );
   await refused(sentencePiece({ "tokenizer.ggml.scores": null }), /scores` should be 274 numbers, found nothing/);
   await refused(sentencePiece({ "tokenizer.ggml.scores": { type: "f32s", value: [1, 2] } }), /found 2 numbers/);
+});
+
+test("what a file does not say of its tokenizer is guessed, and told", async () => {
+  await inDirectory(async (directory) => {
+    const warnings = async (changes: Readonly<Record<string, Value | null>>): Promise<string> => {
+      const model = await openModel(await writeGguf(join(directory, "m.gguf"), small(changes)));
+      await model.close();
+      return model.warnings.join("\n");
+    };
+    assert.is(await warnings({}), "");
+    assert.is(await warnings({ "tokenizer.ggml.pre": { type: "string", value: "default" } }), "");
+    assert.match(
+      await warnings({ "tokenizer.ggml.pre": null }),
+      /m\.gguf` does not say how its tokenizer cuts a text \(`tokenizer\.ggml\.pre`\): it is cut as llama\.cpp/,
+    );
+    assert.match(await warnings({ "tokenizer.ggml.token_type": null }), /does not say which of its tokens are special/);
+    assert.is(await warnings({ "tokenizer.ggml.model": null, "tokenizer.ggml.pre": null }), "");
+  });
 });
 
 test("a vocabulary that does not fit the model", async () => {

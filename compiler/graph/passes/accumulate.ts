@@ -1,0 +1,47 @@
+import { full, type Level, type TensorType } from "../../types/type.js";
+import { freshIndices } from "../eqn.js";
+import type { Graph, Range, Scalar, Value } from "../graph.js";
+import { indexOf, sizeScalar } from "../build.js";
+import { InternalError } from "../../diagnostic.js";
+
+/** The name of the tensor that a graph made by `accumulating` adds to, an input and its final state. */
+export const totalName = "total";
+
+/**
+ * From a graph that computes a tensor, the one that adds it to another in place:
+ *
+ * f(x) -> s   =>   f(x, var total) with total[i...] += s[i...]
+ *
+ * Fused, a sum is then added where it belongs, and s itself is never stored. The result must be the graph's only one.
+ */
+export function accumulating<L extends Level>(graph: Graph<L>): Graph<L> {
+  const [output, ...more] = graph.outputs;
+  const result = output === undefined ? undefined : graph.values[output.value];
+  if (
+    result === undefined ||
+    more.length > 0 ||
+    graph.inputs.some((input) => input.mutable || input.name === totalName)
+  )
+    throw new InternalError(`${graph.name} does not give one tensor`);
+  const type: TensorType<L> = { ...result.type, pattern: full, format: null };
+  const total: Value<L> = { id: graph.values.length, name: totalName, type, span: null };
+  const sum: Value<L> = { ...total, id: total.id + 1 };
+  const fresh = freshIndices(graph);
+  const indices = type.shape.map(
+    (size, axis): Range<L> => ({
+      index: fresh(),
+      name: `i${axis}`,
+      low: { kind: "constant", value: 0, dtype: "i32" },
+      high: sizeScalar<L>(size),
+    }),
+  );
+  const at = indices.map((range) => indexOf(range));
+  const body: Scalar<L> = { kind: "load", tensor: result.id, at, dtype: type.dtype, guarded: false };
+  return {
+    ...graph,
+    values: [...graph.values, total, sum],
+    inputs: [...graph.inputs, { value: total.id, name: totalName, mutable: true }],
+    eqns: [...graph.eqns, { kind: "update", out: sum.id, base: total.id, indices, at, body, op: "add" }],
+    outputs: [{ value: sum.id, name: totalName, input: total.id }],
+  };
+}

@@ -1,0 +1,31 @@
+import type { Kernel } from "../kernel/kernel.js";
+import type { Storage } from "../graph/storage.js";
+
+/** What an equation becomes: kernels in order, some of them repeated. */
+export type LoweredStep =
+  | { readonly kind: "kernel"; readonly kernel: Kernel }
+  /** The steps for each value `from`, `from + by`, ... below `to` of an i32 parameter. */
+  | {
+      readonly kind: "repeat";
+      readonly parameter: string;
+      readonly from: number;
+      readonly to: number;
+      readonly by: number;
+      readonly steps: readonly LoweredStep[];
+    };
+
+export interface Lowered {
+  readonly steps: readonly LoweredStep[];
+  /** Memory that the kernels use beside that of the graph's values. */
+  readonly scratch: readonly Storage[];
+  /** For people: why a scan runs column by column. */
+  readonly notes: readonly string[];
+}
+
+/** One kernel as a step. */
+export const kernelStep = (kernel: Kernel): LoweredStep => ({ kind: "kernel", kernel });
+
+/** The kernels of steps, each once. */
+export function kernelsOf(steps: readonly LoweredStep[]): readonly Kernel[] {
+  return steps.flatMap((step) => (step.kind === "kernel" ? [step.kernel] : kernelsOf(step.steps)));
+}

@@ -1,0 +1,92 @@
+import type { ProductTerm } from "../../graph/analysis/product.js";
+import { withoutCasts } from "../../graph/scalar.js";
+import * as k from "../../kernel/build.js";
+import type { Expr } from "../../kernel/kernel.js";
+import { joinAxes } from "../toolkit/axes.js";
+import type { KernelBuilder } from "../toolkit/builder.js";
+import type { Lowering } from "../toolkit/lowering.js";
+import { flatten, lowerIndex, lowerScalar, withIndices, type Scope } from "../toolkit/scalar.js";
+
+/** The left side of a product (activations) for some tokens, around a unit of columns. */
+export interface LeftSource {
+  readonly term: ProductTerm;
+  /** A scope with the own indices of each token bound. */
+  readonly tokens: readonly Scope[];
+  /** u32. */
+  readonly firstColumn: Expr;
+}
+
+/** The left side at one column counted from the unit's first, f32. */
+export function leftElement(
+  lowering: Lowering,
+  build: KernelBuilder,
+  source: LeftSource,
+  token: number,
+  column: number | Expr,
+): Expr {
+  const { term, tokens, firstColumn } = source;
+  const scope = withIndices(tokens[token]!, [[term.reduce.over[0]!.index, k.add(firstColumn, column)]]);
+  return build.bind("x", leftValue(scope, term));
+}
+
+/** The product of the left factors, f32. */
+export function leftValue(scope: Scope, term: ProductTerm): Expr {
+  return term.left.map((factor) => k.convert("f32", lowerScalar(scope, factor))).reduce((a, b) => k.mul(a, b));
+}
+
+/** The left side at every column of a unit, for each token: with vector loads where it is a tensor read along k. */
+export function leftUnit(lowering: Lowering, build: KernelBuilder, source: LeftSource, columns: number): Expr[][] {
+  return source.tokens.map((scope, token) => {
+    const vectors = vectorLoads(lowering, build, scope, source, columns);
+    return (
+      vectors ?? Array.from({ length: columns }, (_, column) => leftElement(lowering, build, source, token, column))
+    );
+  });
+}
+
+/** Loads of four neighbours at a time where the left side is one dense tensor whose last index is k; else null. */
+export function vectorLoads(
+  lowering: Lowering,
+  build: KernelBuilder,
+  scope: Scope,
+  source: LeftSource,
+  columns: number,
+): Expr[] | null {
+  const { term, firstColumn } = source;
+  const [only, ...rest] = term.left;
+  if (only === undefined || rest.length > 0 || columns % 4 !== 0) return null;
+  const load = withoutCasts(only);
+  if (load.kind !== "load" || load.guarded) return null;
+  const { type } = lowering.graph.values[load.tensor]!;
+  const storage = lowering.storage[load.tensor];
+  const { shape, at } = joinAxes(type.shape, load.at);
+  const last = at[at.length - 1];
+  if (
+    storage === null ||
+    storage === undefined ||
+    type.format !== null ||
+    (type.dtype !== "f32" && type.dtype !== "f16")
+  )
+    return null;
+  if (last?.kind !== "index" || last.index !== term.reduce.over[0]!.index || shape[shape.length - 1]! % 4 !== 0)
+    return null;
+  const vectorElement = `vec4<${type.dtype}>` as const;
+  const buffer = build.view(storage, vectorElement, "read");
+  // rows are multiples of four long, so the row's start in vectors is exact
+  const start = build.bind(
+    "x_at",
+    k.add(
+      flatten(
+        [...shape.slice(0, -1), shape[shape.length - 1]! / 4],
+        [...at.slice(0, -1).map((index) => lowerIndex(scope, index)), k.u32(0)],
+      ),
+      k.div(firstColumn, 4),
+    ),
+  );
+  const elements: Expr[] = [];
+  for (let vector = 0; vector < columns / 4; vector++) {
+    const four = build.bind("x4", k.convert("vec4<f32>", k.loadBuffer(buffer, vectorElement, k.add(start, vector))));
+    for (let i = 0; i < 4; i++) elements.push(k.component(four, i));
+  }
+  return elements;
+}

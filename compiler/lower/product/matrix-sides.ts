@@ -1,0 +1,173 @@
+/** Which products subgroups can do by matrices, and how their sides lie in memory. */
+import { readsAnywhere, type Product, type ProductTerm } from "../../graph/analysis/product.js";
+import { coefficientOf, extent, hullOf, intervalOf } from "../../graph/analysis/ranges.js";
+import type { Eqn, IndexId, Range, Scalar } from "../../graph/graph.js";
+import { constantOf, freeIndices, withoutCasts, type Load } from "../../graph/scalar.js";
+import type { Storage } from "../../graph/storage.js";
+import * as k from "../../kernel/build.js";
+import type { Expr } from "../../kernel/kernel.js";
+import type { Concrete } from "../../types/type.js";
+import { axisExtents, passes } from "../schedules/tiled.js";
+import { joinAxes } from "../toolkit/axes.js";
+import { boundsOf } from "../toolkit/hull.js";
+import type { Lowering } from "../toolkit/lowering.js";
+import { flatten, lowerIndex, withIndices, type Scope } from "../toolkit/scalar.js";
+import { fixedSubgroup } from "../toolkit/team.js";
+
+type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
+
+/** Elements of f16 that one load takes: runs of neighbours start at multiples of it. */
+export const run = 8;
+
+/** A side of a product that is an f16 tensor: where the element of row `outer` (m or n) and column k lies. */
+export interface Operand {
+  readonly term: ProductTerm;
+  readonly storage: Storage;
+  /** The axis along which neighbours lie side by side. */
+  readonly along: "k" | "outer";
+  /** Elements between neighbours along the other axis. */
+  readonly pitch: number;
+  readonly outer: number;
+  readonly inner: number;
+  /** Place of the first element, for the batch indices of a scope. */
+  start(scope: Scope): Expr;
+}
+
+/** A product that subgroups can do by matrices: both sides of every term. */
+export interface MatrixProduct {
+  readonly left: Operand;
+  readonly right: readonly Operand[];
+  /** Where k ends for each token, if not at the end of its axis. */
+  readonly bound: Range<Concrete> | null;
+}
+
+/**
+ * The sides of a product whose terms are all products of two f16 tensors, summed over the whole of k; else null. Only
+ * such products may be done by matrices: a product of two f16 is exact in f32, and sums may be taken in any order.
+ */
+export function matrixOf(lowering: Lowering, eqn: Elements, product: Product): MatrixProduct | null {
+  const { target } = lowering;
+  if (!target.matrices || !target.f16 || fixedSubgroup(target) === null) return null;
+  const [first] = product.terms;
+  if (first === undefined || eqn.indices.some((range) => hullOf(range).low !== 0)) return null;
+  if (passes(lowering, product.terms).length > 1 || product.terms.some((term) => term.reduce.dtype !== "f32"))
+    return null;
+  const range = first.reduce.over[0]!;
+  const inner = Math.min(constantOf(range.high) ?? Infinity, axisExtents(lowering, first) ?? Infinity);
+  if (constantOf(range.low) !== 0 || inner === Infinity) return null;
+  const left = operandOf(lowering, eqn, first, first.left, { axes: product.m, outer: product.sizes.m, inner });
+  const right = product.terms.map((term) =>
+    operandOf(lowering, eqn, term, term.right, { axes: [product.n], outer: product.sizes.n, inner }),
+  );
+  if (left === null || right.some((side) => side === null)) return null;
+  const bound = constantOf(range.high) === null ? range : null;
+  // what lies past a token's end is left out of the left side, a run of columns at a time
+  if (
+    bound !== null &&
+    (left.along !== "k" ||
+      product.terms.some((term) => !readsAnywhere([...term.left, ...term.right], term.reduce.over[0]!.index)))
+  )
+    return null;
+  return { left, right: right.filter((side) => side !== null), bound };
+}
+
+function operandOf(
+  lowering: Lowering,
+  eqn: Elements,
+  term: ProductTerm,
+  factors: readonly Scalar<Concrete>[],
+  { axes, outer, inner }: { readonly axes: readonly number[]; readonly outer: number; readonly inner: number },
+): Operand | null {
+  const [only, ...rest] = factors;
+  if (only === undefined || rest.length > 0) return null;
+  const load = insideAxis(withoutCasts(only), term.reduce.over[0]!.index, inner);
+  const storage = load.kind === "load" ? lowering.storage[load.tensor] : null;
+  if (load.kind !== "load" || storage === null || storage === undefined) return null;
+  if (load.guarded && !onlyColumnsLeave(lowering, eqn, load, term.reduce.over[0]!.index)) return null;
+  const { type } = lowering.graph.values[load.tensor]!;
+  const isHalf = type.format === null ? type.dtype === "f16" : type.format.name === "f16";
+  if (!isHalf) return null;
+  const { shape, at } =
+    type.format === null && !load.guarded ? joinAxes(type.shape, load.at) : { shape: type.shape, at: load.at };
+  const size = shape[shape.length - 1];
+  // a run of neighbours must start at a multiple of its length
+  const own = [...axes.map((axis) => eqn.indices[axis]!.index), term.reduce.over[0]!.index];
+  if (size === undefined || size % run !== 0 || !startsRuns(at[at.length - 1]!, new Set(own))) return null;
+  const strideOf = (index: IndexId): number | null =>
+    at.reduce<number | null>((sum, scalar, axis) => {
+      const coefficient = coefficientOf(scalar, index);
+      return sum === null || coefficient === null
+        ? null
+        : sum + coefficient * shape.slice(axis + 1).reduce((product, each) => product * each, 1);
+    }, 0);
+  const columnStride = strideOf(term.reduce.over[0]!.index);
+  const outerStride = flatStride(
+    axes.map((axis) => ({ stride: strideOf(eqn.indices[axis]!.index), extent: extent(eqn.indices[axis]!) })),
+  );
+  if (columnStride === null || outerStride === null) return null;
+  const start = (scope: Scope): Expr => {
+    const zero = withIndices(
+      scope,
+      own.map((index) => [index, k.u32(0)] as const),
+    );
+    return flatten(
+      shape,
+      at.map((scalar) => lowerIndex(zero, scalar)),
+    );
+  };
+  if (columnStride === 1 && inner % run === 0 && outerStride % run === 0)
+    return { term, storage, along: "k", pitch: outerStride, outer, inner, start };
+  if (outerStride === 1 && outer % run === 0 && columnStride % run === 0)
+    return { term, storage, along: "outer", pitch: columnStride, outer, inner, start };
+  return null;
+}
+
+/** What is left of a guard `select(k < size, x, 0)` where k stays below the size: x. */
+function insideAxis(scalar: Scalar<Concrete>, column: IndexId, inner: number): Scalar<Concrete> {
+  if (scalar.kind !== "select" || constantOf(scalar.otherwise) !== 0) return scalar;
+  const { condition } = scalar;
+  const holds =
+    condition.kind === "binary" &&
+    condition.op === "less" &&
+    condition.a.kind === "index" &&
+    condition.a.index === column &&
+    (constantOf(condition.b) ?? -1) >= inner;
+  return holds ? insideAxis(withoutCasts(scalar.then), column, inner) : scalar;
+}
+
+/** Whether an index is a multiple of `run` where the product's own indices are 0. */
+function startsRuns(scalar: Scalar<Concrete>, own: ReadonlySet<IndexId>): boolean {
+  const value = constantOf(scalar);
+  if (value !== null) return value % run === 0;
+  if (scalar.kind === "index") return own.has(scalar.index);
+  if (scalar.kind !== "binary") return false;
+  if (scalar.op === "add") return startsRuns(scalar.a, own) && startsRuns(scalar.b, own);
+  return scalar.op === "multiply" && [scalar.a, scalar.b].some((factor) => startsRuns(factor, own));
+}
+
+/**
+ * Whether a guarded load can only leave its tensor along k: the walk over k ends with the axis, and so needs no guard.
+ */
+function onlyColumnsLeave(lowering: Lowering, eqn: Elements, load: Load<Concrete>, column: IndexId): boolean {
+  const { shape } = lowering.graph.values[load.tensor]!.type;
+  const bounds = boundsOf(lowering, eqn);
+  return load.at.every((at, axis) => {
+    if (at.kind === "index" && at.index === column) return true;
+    if (freeIndices(at).has(column)) return false;
+    const { low, high } = intervalOf(at, bounds);
+    return low >= 0 && high < shape[axis]!;
+  });
+}
+
+/** The stride of several axes as one, the last the fastest; null where they are no one axis. */
+function flatStride(axes: readonly { readonly stride: number | null; readonly extent: number }[]): number | null {
+  let flat: { readonly stride: number; readonly extent: number } | null = null;
+  for (const { stride, extent: length } of [...axes].reverse()) {
+    if (stride === null) return null;
+    if (length === 1 && axes.length > 1) continue;
+    if (flat === null) flat = { stride, extent: length };
+    else if (stride === flat.stride * flat.extent) flat = { stride: flat.stride, extent: flat.extent * length };
+    else return null;
+  }
+  return flat === null ? 0 : flat.stride;
+}

@@ -1,0 +1,92 @@
+import type { Product, ProductTerm } from "../../graph/analysis/product.js";
+import { scalarReductions } from "../../graph/scalar.js";
+import * as k from "../../kernel/build.js";
+import type { Expr } from "../../kernel/kernel.js";
+import type { Target } from "../../target.js";
+import { teamReduce } from "../schedules/rows.js";
+import type { KernelBuilder } from "../toolkit/builder.js";
+import type { Lowering } from "../toolkit/lowering.js";
+import { withIndices, withKnown, type Scope } from "../toolkit/scalar.js";
+import { fixedSubgroup } from "../toolkit/team.js";
+import { leftValue } from "./left.js";
+
+/**
+ * Columns up to which every workgroup computes the left side for itself: an H100 gains nothing from it at 4096
+ * (bench/h100.md), where it costs what a dispatch does.
+ */
+const stagedColumns = 2048;
+
+/** Bytes of workgroup memory left to the reductions of the left side. */
+const reserve = 4096;
+
+/** Whether a side of a product has reductions of its own (a norm), which must not be computed at every element. */
+export function leftReduces(product: Product): boolean {
+  return product.terms.some((term) => term.left.some((factor) => scalarReductions(factor).length > 0));
+}
+
+/**
+ * Whether the left side can stand in workgroup memory, computed once a workgroup: one left side for all terms, no
+ * batch, and few tokens.
+ */
+export function canStage(product: Product, target: Target): boolean {
+  const columns = product.terms[0]?.rows?.shape.columns ?? Infinity;
+  return (
+    fixedSubgroup(target) !== null &&
+    target.kind === "gpu" &&
+    product.sizes.batch === 1 &&
+    product.sizes.m <= 2 &&
+    columns % 4 === 0 &&
+    columns <= stagedColumns &&
+    product.terms.every((term) => term.leftKey === product.terms[0]!.leftKey && term.rows?.shape.columns === columns) &&
+    4 * columns * product.sizes.m + reserve <= target.maxWorkgroupMemory
+  );
+}
+
+/**
+ * The left side of every column in workgroup memory: its reductions are shared by the workgroup first. Returns the
+ * reader of a unit: [token][column].
+ */
+export function stageLeft(
+  lowering: Lowering,
+  build: KernelBuilder,
+  term: ProductTerm,
+  tokens: readonly Scope[],
+  size: number,
+): (unit: Expr, columns: number) => Expr[][] {
+  const lane = k.builtin("local_index");
+  const vectors = term.rows!.shape.columns / 4;
+  const array = build.array("left", "vec4<f32>", vectors * tokens.length);
+  const arrays = new Map<string, string>();
+  tokens.forEach((token, t) => {
+    // innermost first, so that one reduction finds those inside it
+    const reductions = [...new Set(term.left.flatMap((factor) => scalarReductions(factor)))].sort(
+      (a, b) => scalarReductions(a).length - scalarReductions(b).length,
+    );
+    let scope = token;
+    for (const reduce of reductions)
+      scope = withKnown(scope, [[reduce, teamReduce(lowering, scope, reduce, lane, size, arrays)]]);
+    build.loop(
+      "column",
+      lane,
+      k.u32(vectors),
+      (vector) => {
+        const parts = [0, 1, 2, 3].map((at) =>
+          build.bind(
+            "x",
+            leftValue(withIndices(scope, [[term.reduce.over[0]!.index, k.add(k.mul(vector, 4), at)]]), term),
+          ),
+        );
+        build.add(k.storeShared(array, k.add(vector, t * vectors), k.vector(parts)));
+      },
+      size,
+    );
+  });
+  build.barrier();
+  return (unit, columns) =>
+    tokens.map((_, t) => {
+      if (columns % 4 !== 0) throw new Error("a staged unit is a multiple of four columns");
+      return Array.from({ length: columns / 4 }, (__, at) =>
+        build.bind("x4", k.loadShared(array, "vec4<f32>", k.add(k.mul(unit, columns / 4), at + t * vectors))),
+      ).flatMap((four) => [0, 1, 2, 3].map((at) => k.component(four, at)));
+    });
+}

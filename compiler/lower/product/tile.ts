@@ -1,0 +1,54 @@
+import type { Product } from "../../graph/analysis/product.js";
+import { hullOf, type Bounds } from "../../graph/analysis/ranges.js";
+import type { Eqn } from "../../graph/graph.js";
+import * as k from "../../kernel/build.js";
+import type { Expr } from "../../kernel/kernel.js";
+import type { Concrete } from "../../types/type.js";
+import { atPosition } from "../toolkit/hull.js";
+import { lowerRange, withIndices, type Scope } from "../toolkit/scalar.js";
+
+/** A tile of a product: positions from `firstM` and `firstN` on, of the hulls of its axes. */
+export interface Tile {
+  readonly firstM: Expr;
+  readonly rowsM: number;
+  readonly firstN: Expr;
+  readonly rowsN: number;
+}
+
+/**
+ * Whether a tile has an element that is in the ranges, for products of which a step computes a part; null where all
+ * tiles have. A bound of n may depend on m, and then grows with it.
+ */
+export function tileInside(
+  scope: Scope,
+  eqn: Eqn<Concrete> & { readonly kind: "map" | "update" },
+  product: Product,
+  bounds: Bounds,
+  tile: Tile,
+): Expr | null {
+  const [mAxis, ...others] = product.m;
+  if (others.length > 0 || product.batch.length > 0) return null;
+  const nRange = eqn.indices[product.n]!;
+  const mRange = mAxis === undefined ? null : eqn.indices[mAxis]!;
+  const conditions: Expr[] = [];
+  const lastM = k.add(tile.firstM, tile.rowsM - 1);
+  const at = (position: Expr): Scope =>
+    mRange === null ? scope : withIndices(scope, [[mRange.index, atPosition(mRange, bounds, position)]]);
+  if (mRange !== null && !hullOf(mRange, bounds).exact) {
+    const { from, to } = lowerRange(scope, mRange);
+    conditions.push(
+      k.greaterEqual(atPosition(mRange, bounds, lastM), from),
+      k.less(atPosition(mRange, bounds, tile.firstM), to),
+    );
+  }
+  if (!hullOf(nRange, bounds).exact) {
+    conditions.push(
+      k.greaterEqual(
+        atPosition(nRange, bounds, k.add(tile.firstN, tile.rowsN - 1)),
+        lowerRange(at(tile.firstM), nRange).from,
+      ),
+    );
+    conditions.push(k.less(atPosition(nRange, bounds, tile.firstN), lowerRange(at(lastM), nRange).to));
+  }
+  return conditions.length === 0 ? null : conditions.reduce(k.and);
+}

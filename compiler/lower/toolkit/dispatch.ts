@@ -1,0 +1,46 @@
+import * as k from "../../kernel/build.js";
+import type { Expr } from "../../kernel/kernel.js";
+import type { KernelBuilder } from "./builder.js";
+
+/** The most workgroups a dispatch may have in one dimension (WebGPU). */
+export const maxWorkgroups = 65535;
+
+/** Workgroups for `count` of them: along x, and in rows of a square once x is full, since y is cheap to add. */
+export function spread(count: number): readonly [number, number, number] {
+  if (count <= maxWorkgroups) return [Math.max(1, count), 1, 1];
+  const y = Math.ceil(count / maxWorkgroups);
+  return [Math.ceil(count / y), y, 1];
+}
+
+/** The position of the workgroup among those of `spread`, u32; may be `count` or more at the end of the last row. */
+export function workgroupPosition(workgroups: readonly [number, number, number]): Expr {
+  const x = k.builtin("workgroup_id.x");
+  return workgroups[1] === 1 ? x : k.add(k.mul(k.builtin("workgroup_id.y"), workgroups[0]), x);
+}
+
+/** Whether a position is one of the `count` that a dispatch was spread for; null where all are. */
+export function isWanted(workgroups: readonly [number, number, number], count: number, position: Expr): Expr | null {
+  return workgroups[0] * workgroups[1] === count ? null : k.less(position, count);
+}
+
+/** Indices of the element at a flat row-major position, outermost first. */
+export function unflatten(
+  build: KernelBuilder,
+  position: Expr,
+  shape: readonly number[],
+  names: readonly string[],
+): Expr[] {
+  const at: Expr[] = [];
+  let rest = position;
+  for (let axis = shape.length - 1; axis >= 0; axis--) {
+    const size = shape[axis]!;
+    if (axis === 0) at[0] = build.bind(names[0] ?? "i", rest);
+    else if (size === 1) at[axis] = k.u32(0);
+    else {
+      rest = build.bind("rest", rest);
+      at[axis] = build.bind(names[axis] ?? "i", k.rem(rest, size));
+      rest = k.div(rest, size);
+    }
+  }
+  return at;
+}
