@@ -1,7 +1,7 @@
 /** Every format by name, and what follows from a spec for any of them. A new format is a folder with a `meaning.ts` and a
  * `code.ts`, a line here and one in `code/registry.ts`. */
 import { InternalError } from "../diagnostic.js";
-import type { FormatSpec } from "../types/type.js";
+import type { FormatRef, FormatSpec } from "../types/type.js";
 import { printArguments } from "./arguments.js";
 import { bitmaskFormat } from "./bitmask/meaning.js";
 import { bf16Format, f16Format, f32Format, i32Format, u32Format } from "./dense/meaning.js";
@@ -142,10 +142,10 @@ export function scaleShape(spec: FormatSpec, shape: Shape): Shape | null {
 
 /**
  * As it is written in source: `nm(2, 4) of int4(128, symmetric)`. Arguments at their default are left out where they
- * have a label.
+ * have a label; where `length` is "short", flags are, too: `int4(128)`.
  */
-export function printFormat(spec: FormatSpec): string {
-  const format = formatOf(spec.name);
-  const own = spec.name + (format === null ? "" : printArguments(spec, format.parameters));
-  return spec.of === null ? own : `${own} of ${printFormat(spec.of)}`;
+export function printFormat(format: FormatRef | FormatSpec, length: "full" | "short" = "full"): string {
+  if ("parameter" in format) return format.parameter;
+  const own = format.name + printArguments(format, formatOf(format.name)?.parameters ?? [], length);
+  return format.of === null ? own : `${own} of ${printFormat(format.of, length)}`;
 }

@@ -6,7 +6,15 @@ import { formatOf, shapeOf } from "../../formats/registry.js";
 import type { Dtype, DtypeRef } from "../../types/dtype.js";
 import { constantSize, printSize, sizeSymbols, sizeValue, substituteSize } from "../../types/size.js";
 import type { Size } from "../../types/size.js";
-import type { Concrete, FormatRef, FormatSpec, Pattern, Symbolic, TensorType } from "../../types/type.js";
+import {
+  mapFormat,
+  type Concrete,
+  type FormatRef,
+  type FormatSpec,
+  type Pattern,
+  type Symbolic,
+  type TensorType,
+} from "../../types/type.js";
 import type { ConcreteGraph, Constraint, Eqn, Range, Scalar, SymbolicGraph, Value } from "../graph.js";
 import { allEqns } from "../eqn.js";
 import { printConstraint } from "../print.js";
@@ -241,13 +249,7 @@ function specializePattern(pattern: Pattern<Symbolic>, binding: Binding): Patter
 
 function specializeFormat(format: FormatRef, binding: Binding): FormatSpec | null {
   if ("parameter" in format) return binding.formats.get(format.parameter) ?? null;
-  const args = Object.fromEntries(
-    Object.entries(format.args).map(([name, value]) => [
-      name,
-      typeof value === "object" ? sizeNumber(value, binding) : value,
-    ]),
-  );
-  return { name: format.name, args, of: format.of === null ? null : specializeFormat(format.of, binding) };
+  return mapFormat(format, (size) => sizeNumber(size, binding));
 }
 
 function boundDtype(dtype: DtypeRef, binding: Binding): Dtype {
