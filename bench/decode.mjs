@@ -20,7 +20,7 @@ const [folder, sequencesText = "1", contextText = "128"] = process.argv.slice(2)
 const [sequences, context] = [Number(sequencesText), Number(contextText)];
 if (folder === undefined || !(sequences > 0) || !(context > 0))
   throw new Error("usage: node bench/decode.mjs DIR [SEQUENCES] [CONTEXT]");
-const device = await openDevice();
+const device = await openDevice({ unchecked: true });
 const model = await openModel(folder);
 const steps = 64;
 const capacity = Math.ceil((context + 3 * steps) / 64) * 64;

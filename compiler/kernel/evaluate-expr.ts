@@ -3,7 +3,8 @@
  * invocation.
  */
 import { InternalError } from "../diagnostic.js";
-import { convertScalar, foldUnary, roundHalfEven, roundTo, roundToF16 } from "./fold.js";
+import { f16Bits, f16FromBits, roundF16, roundHalfEven } from "../float.js";
+import { convertScalar, foldUnary, roundTo } from "./fold.js";
 import { elementType, width } from "./kernel.js";
 import type {
   Builtin,
@@ -16,7 +17,7 @@ import type {
   ScalarType,
   Statement,
 } from "./kernel.js";
-import { f16Bits, f16FromBits, KernelFault, type BufferMemory, type SharedMemory } from "./memory.js";
+import { KernelFault, type BufferMemory, type SharedMemory } from "./memory.js";
 import { isSubgroupCall } from "./walk.js";
 
 /** The builtins and locals of one invocation; a vector takes a slot for each component. */
@@ -411,7 +412,7 @@ function unaryClosure(op: KernelUnary, type: ScalarType, a: Scalar): Scalar {
     case "round":
       return (frame) => roundHalfEven(a(frame));
     case "round_f16":
-      return (frame) => roundToF16(a(frame));
+      return (frame) => roundF16(a(frame));
     case "negate":
     case "not":
     case "bit_not":

@@ -45,6 +45,8 @@ export function sizeValue(size: Size): number | null {
 
 /** a + b. */
 export function addSizes(a: Size, b: Size): Size {
+  if (a.terms.length === 0) return b;
+  if (b.terms.length === 0) return a;
   return normal([...a.terms, ...b.terms]);
 }
 
@@ -55,19 +57,32 @@ export function subtractSizes(a: Size, b: Size): Size {
 
 /** a * b. `(a / d) * d` becomes `a` where `a % d == 0` is among the facts. */
 export function multiplySizes(a: Size, b: Size, facts: readonly Divides[] = []): Size {
-  for (const [x, y] of [
-    [a, b],
-    [b, a],
-  ] as const) {
-    const atom = soleAtom(x);
-    if (atom?.kind === "quotient" && sameSize(atom.denominator, y) && divides(atom.numerator, y, facts))
-      return atom.numerator;
-  }
+  const exact = undone(a, b, facts) ?? undone(b, a, facts);
+  if (exact !== null) return exact;
+  const [x, y] = [sizeValue(a), sizeValue(b)];
+  if (x !== null) return scaled(b, x);
+  if (y !== null) return scaled(a, y);
   return normal(
     a.terms.flatMap((x) =>
       b.terms.map((y) => ({ coefficient: x.coefficient * y.coefficient, factors: [...x.factors, ...y.factors] })),
     ),
   );
+}
+
+/** The a of a quotient `a / d` that is multiplied by its d, where d divides a; else null. */
+function undone(quotient: Size, by: Size, facts: readonly Divides[]): Size | null {
+  const atom = soleAtom(quotient);
+  return atom?.kind === "quotient" && sameSize(atom.denominator, by) && divides(atom.numerator, by, facts)
+    ? atom.numerator
+    : null;
+}
+
+/** A size a number of times. */
+function scaled(size: Size, by: number): Size {
+  if (by === 1) return size;
+  return by === 0
+    ? constantSize(0)
+    : { terms: size.terms.map(({ coefficient, factors }) => ({ coefficient: coefficient * by, factors })) };
 }
 
 /** Floor of a / b: terms of a that are multiples of b come out of the division, `(K + 3 * G) / G` is `K / G + 3`. */
@@ -130,7 +145,31 @@ export function divides(a: Size, b: Size, facts: readonly Divides[]): boolean {
 
 /** Whether two sizes are equal for every binding of their symbols (as far as the normal form knows). */
 export function sameSize(a: Size, b: Size): boolean {
-  return printSize(a) === printSize(b);
+  return (
+    a === b ||
+    (a.terms.length === b.terms.length &&
+      a.terms.every((term, at) => {
+        const other = b.terms[at];
+        return (
+          other !== undefined && term.coefficient === other.coefficient && sameFactors(term.factors, other.factors)
+        );
+      }))
+  );
+}
+
+function sameFactors(a: readonly Atom[], b: readonly Atom[]): boolean {
+  return (
+    a.length === b.length &&
+    a.every((atom, at) => {
+      const other = b[at];
+      return other !== undefined && sameAtom(atom, other);
+    })
+  );
+}
+
+function sameAtom(a: Atom, b: Atom): boolean {
+  if (a.kind === "symbol") return b.kind === "symbol" && a.name === b.name;
+  return a.kind === b.kind && sameSize(a.numerator, b.numerator) && sameSize(a.denominator, b.denominator);
 }
 
 /** The size with its symbols replaced; a symbol that `bind` does not know stays. */
@@ -139,6 +178,8 @@ export function substituteSize(
   bind: (symbol: string) => Size | null,
   facts: readonly Divides[] = [],
 ): Size {
+  if (size.terms.every(({ factors }) => factors.every((atom) => atom.kind === "symbol" && bind(atom.name) === null)))
+    return size;
   let sum = constantSize(0);
   for (const term of size.terms) {
     let product = constantSize(term.coefficient);
@@ -204,7 +245,7 @@ function exactQuotient(a: Size, b: Size): Size | null {
     if (term.coefficient % divisor.coefficient !== 0) return null;
     const factors = [...term.factors];
     for (const atom of divisor.factors) {
-      const at = factors.findIndex((candidate) => printAtom(candidate) === printAtom(atom));
+      const at = factors.findIndex((candidate) => sameAtom(candidate, atom));
       if (at < 0) return null;
       factors.splice(at, 1);
     }
@@ -216,8 +257,10 @@ function exactQuotient(a: Size, b: Size): Size | null {
 function normal(terms: readonly Term[]): Size {
   const sums = new Map<string, Term>();
   for (const term of terms) {
-    const factors = [...term.factors].sort((a, b) => (printAtom(a) < printAtom(b) ? -1 : 1));
-    const key = factors.map(printAtom).join("*");
+    const printed = term.factors.map((atom) => ({ atom, text: printAtom(atom) }));
+    if (printed.length > 1) printed.sort((a, b) => (a.text < b.text ? -1 : 1));
+    const factors = printed.map(({ atom }) => atom);
+    const key = printed.map(({ text }) => text).join("*");
     const coefficient = (sums.get(key)?.coefficient ?? 0) + term.coefficient;
     sums.set(key, { coefficient, factors });
   }

@@ -11,7 +11,7 @@ import {
 } from "../../compiler/formats/registry.js";
 import { withFinite } from "../../compiler/graph/passes/finite.js";
 import { withPivots } from "../../compiler/graph/passes/pivots.js";
-import { withScales } from "../../compiler/graph/scales.js";
+import { withScales } from "../../compiler/graph/passes/scales.js";
 import type { SymbolicGraph } from "../../compiler/graph/graph.js";
 import type { NamePattern, Recipe, RecipeStep, Treatment } from "../../compiler/recipe/recipe.js";
 import type { Target } from "../../compiler/target.js";

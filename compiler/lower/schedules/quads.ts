@@ -8,7 +8,7 @@ import type { Target } from "../../target.js";
 import type { Concrete } from "../../types/type.js";
 import { leftUnit, leftValue, vectorLoads } from "../product/left.js";
 import { reachOf, type Tokens } from "../product/reach.js";
-import { rowAt } from "../product/right.js";
+import { rowAt, storedUnit } from "../product/right.js";
 import { tileInside } from "../product/tile.js";
 import { joinAxes } from "../toolkit/axes.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
@@ -248,10 +248,10 @@ function rightColumns(
     const row = rowAt(lowering.graph, rows, scope);
     const values: Expr[] = [];
     for (let at = 0; at < step; at += unit.columns) {
-      const stored = rows.format.stored(
-        rows.spec,
-        rows.shape,
-        build.words(lowering.storage[rows.load.tensor]!),
+      const stored = storedUnit(
+        lowering,
+        build,
+        rows,
         row,
         build.bind("unit", k.add(k.div(column, unit.columns), at / unit.columns)),
       );

@@ -7,7 +7,7 @@ import type { Target } from "../../target.js";
 import type { Concrete } from "../../types/type.js";
 import { leftValue } from "../product/left.js";
 import { dependsOnToken, isReached, reachOf, type Reach, type Tokens } from "../product/reach.js";
-import { rowAt } from "../product/right.js";
+import { rowAt, storedUnit } from "../product/right.js";
 import { tileInside } from "../product/tile.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
 import { isWanted, spread, unflatten, workgroupPosition } from "../toolkit/dispatch.js";
@@ -318,10 +318,10 @@ function stageRight(
           () => {
             const scope = columnScope(k.add(firstN, n));
             const row = rowAt(lowering.graph, rows, scope);
-            const stored = rows.format.stored(
-              rows.spec,
-              rows.shape,
-              build.words(lowering.storage[rows.load.tensor]!),
+            const stored = storedUnit(
+              lowering,
+              build,
+              rows,
               row,
               build.bind("unit", k.add(k.div(slice, unit.columns), u)),
             );

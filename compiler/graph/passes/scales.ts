@@ -1,11 +1,11 @@
 /** The scales of packed tensors: those that f16 may not hold. */
-import { wideScales } from "../formats/fit.js";
-import { formatOfSpec } from "../formats/registry.js";
-import type { Concrete } from "../types/type.js";
-import { full } from "../types/type.js";
-import { binary, constant, indexOf, load, range, sizeScalar, unary } from "./build.js";
-import { freshIndices } from "./eqn.js";
-import type { ConcreteGraph, Eqn, Scalar, SymbolicGraph, Value } from "./graph.js";
+import { wideScales } from "../../formats/fit.js";
+import { formatOfSpec } from "../../formats/registry.js";
+import type { Concrete } from "../../types/type.js";
+import { full } from "../../types/type.js";
+import { binary, constant, indexOf, load, range, sizeScalar, unary } from "../build.js";
+import { freshIndices } from "../eqn.js";
+import type { ConcreteGraph, Eqn, Scalar, SymbolicGraph, Value } from "../graph.js";
 
 /** A graph whose result is packed, and how its scales are told. */
 export interface ScaledGraph {

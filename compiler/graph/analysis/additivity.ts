@@ -6,10 +6,10 @@
  * decides it), *zero*, that it is of *one token* (a function of what that token has, not of its place or of another), or
  * a *sum* over tokens. What is none of these is refused, with the reason where it first came about.
  */
-import { constantSize, sameSize, sizeSymbols, symbolSize, type Size } from "../types/size.js";
-import type { Eqn, IndexId, Range, Scalar, SymbolicGraph, Value, ValueId } from "./graph.js";
-import type { ReduceOp } from "./ops.js";
-import { children } from "./scalar.js";
+import { constantSize, sameSize, sizeSymbols, symbolSize, type Size } from "../../types/size.js";
+import type { Eqn, IndexId, Range, Scalar, SymbolicGraph, Value, ValueId } from "../graph.js";
+import type { ReduceOp } from "../ops.js";
+import { children } from "../scalar.js";
 
 /** Why something is no sum over tokens. */
 export type NotAdditive =

@@ -3,13 +3,11 @@
  * Packing: d = max|x| / 127 in f32; q = x / d by the reciprocal of d before d is rounded, to nearest, halves away from
  * zero.
  */
-import { add, call, component, mul } from "../kernel/build.js";
-import { blockFormat, reciprocal, signedByte, storedHalf } from "./block.js";
-import type { Format } from "./format.js";
-import { f16FromBits } from "./half.js";
-import { range } from "./layout.js";
+import { blockFormat, reciprocal, storedHalf, type BlockLayout } from "../block/meaning.js";
+import type { Format } from "../format.js";
+import { f16FromBits } from "../../float.js";
 
-export const q8_0Format: Format = blockFormat({
+export const q8_0Layout: BlockLayout = {
   name: "q8_0",
   columns: 32,
   bytes: 34,
@@ -28,16 +26,6 @@ export const q8_0Format: Format = blockFormat({
     const d = f16FromBits(bytes.getUint16(0, true));
     for (let at = 0; at < 32; at += 1) values[at] = d * bytes.getInt8(2 + at);
   },
-  locate(read, column) {
-    const d = component(call("unpack2x16float", [read.half(0)]), 0);
-    return mul(signedByte(read.byte(add(column, 2)), 0), d);
-  },
-  stored(read) {
-    const words = read.words(2, 8, "before");
-    return {
-      entries: range(32).map((column) => ({ column, value: signedByte(words[column >> 2]!, column & 3) })),
-      scale: read.bind("scale", component(call("unpack2x16float", [read.half(0)]), 0)),
-      zero: null,
-    };
-  },
-});
+};
+
+export const q8_0Format: Format = blockFormat(q8_0Layout);

@@ -3,13 +3,12 @@
  * Packing: d = (max - min) / 15 in f32, m = min; code = (x - min) / d + 0.5 by the reciprocal of d before d is rounded,
  * truncated, at most 15.
  */
-import { add, call, component, mul } from "../kernel/build.js";
-import { blockFormat, reciprocal, storedHalf } from "./block.js";
-import type { Format } from "./format.js";
-import { f16FromBits } from "./half.js";
-import { getNibble, nibbleAt, nibbleEntries, putNibbles } from "./q4_0.js";
+import { blockFormat, reciprocal, storedHalf, type BlockLayout } from "../block/meaning.js";
+import type { Format } from "../format.js";
+import { f16FromBits } from "../../float.js";
+import { getNibble, putNibbles } from "../q4_0/meaning.js";
 
-export const q4_1Format: Format = blockFormat({
+export const q4_1Layout: BlockLayout = {
   name: "q4_1",
   columns: 32,
   bytes: 20,
@@ -28,21 +27,6 @@ export const q4_1Format: Format = blockFormat({
     const m = f16FromBits(bytes.getUint16(2, true));
     for (let at = 0; at < 32; at += 1) values[at] = d * getNibble(bytes, 4, at) + m;
   },
-  locate(read, column) {
-    const pair = read.bind("pair", call("unpack2x16float", [read.half(0)]));
-    return add(mul(nibbleAt(read, 4, column), component(pair, 0)), component(pair, 1));
-  },
-  stored(read) {
-    const pair = read.bind("pair", call("unpack2x16float", [read.half(0)]));
-    const [d, m] = [read.bind("d", component(pair, 0)), read.bind("m", component(pair, 1))];
-    // d * code is exact in f32, so that a fused multiplication gives the same; m / d as a zero point would not.
-    return {
-      entries: nibbleEntries(read.words(4, 4, "before")).map(({ column, value }) => ({
-        column,
-        value: add(mul(value, d), m),
-      })),
-      scale: null,
-      zero: null,
-    };
-  },
-});
+};
+
+export const q4_1Format: Format = blockFormat(q4_1Layout);

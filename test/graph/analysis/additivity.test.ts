@@ -1,14 +1,14 @@
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { lostAdditivity } from "../../compiler/graph/additivity.js";
-import { evaluate, tensorValue } from "../../compiler/graph/evaluate.js";
-import type { SymbolicGraph } from "../../compiler/graph/graph.js";
-import { specialize } from "../../compiler/graph/passes/specialize.js";
-import { standardLibrary } from "../../runtime/library.js";
-import { graphOf } from "../check/support.js";
-import { runs } from "../support/runs.js";
-import { difference } from "../support/tolerance.js";
+import { lostAdditivity } from "../../../compiler/graph/analysis/additivity.js";
+import { evaluate, tensorValue } from "../../../compiler/graph/evaluate.js";
+import type { SymbolicGraph } from "../../../compiler/graph/graph.js";
+import { specialize } from "../../../compiler/graph/passes/specialize.js";
+import { standardLibrary } from "../../../runtime/library.js";
+import { graphOf } from "../../check/support.js";
+import { runs } from "../../support/runs.js";
+import { difference } from "../../support/tolerance.js";
 
 const test = suite("additivity");
 

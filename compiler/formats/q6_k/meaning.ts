@@ -10,19 +10,18 @@
  * error,
  * weighted by x^2; then scales rounded to 8 bits, codes to nearest.
  */
-import { add, bitAnd, bitOr, call, component, convert, f32, mul, shiftLeft, shiftRight, sub } from "../kernel/build.js";
-import { roundHalfEven } from "../kernel/fold.js";
-import { blockFormat, signedByte, storedHalf, unsignedByte } from "./block.js";
-import type { Format } from "./format.js";
-import { f16FromBits } from "./half.js";
-import { range } from "./layout.js";
+import { blockFormat, storedHalf, type BlockLayout } from "../block/meaning.js";
+import type { Format } from "../format.js";
+import { f16FromBits, roundHalfEven } from "../../float.js";
+import { range } from "../layout.js";
 
 const { fround } = Math;
-const [upper, scales, d] = [128, 192, 208] as const;
+/** Where the upper bits, the scales and d stand in the bytes of a block. */
+export const [upper, scales, d] = [128, 192, 208] as const;
 /** Scales below are taken for zero. */
 const tiny = fround(1e-15);
 
-export const q6_kFormat: Format = blockFormat({
+export const q6_kLayout: BlockLayout = {
   name: "q6_k",
   columns: 256,
   bytes: 210,
@@ -49,48 +48,9 @@ export const q6_kFormat: Format = blockFormat({
     for (let at = 0; at < 256; at += 1)
       values[at] = step * bytes.getInt8(scales + (at >> 4)) * (getCode(bytes, at) - 32);
   },
-  locate(read, column) {
-    const half = shiftRight(column, 7);
-    const quarter = read.bind("quarter", bitAnd(shiftRight(column, 5), 3));
-    const j = read.bind("j", bitAnd(column, 31));
-    const lowByte = read.byte(add(add(shiftLeft(half, 6), shiftLeft(bitAnd(quarter, 1), 5)), j));
-    const low = bitAnd(shiftRight(lowByte, shiftLeft(shiftRight(quarter, 1), 2)), 15);
-    const high = bitAnd(shiftRight(read.byte(add(add(shiftLeft(half, 5), j), upper)), shiftLeft(quarter, 1)), 3);
-    const scale = mul(
-      component(call("unpack2x16float", [read.half(d)]), 0),
-      signedByte(read.byte(add(shiftRight(column, 4), scales)), 0),
-    );
-    return mul(sub(convert("f32", bitOr(low, shiftLeft(high, 4))), f32(32)), scale);
-  },
-  stored(read, unit) {
-    const half = shiftRight(unit, 3);
-    const quarter = read.bind("quarter", bitAnd(shiftRight(unit, 1), 3));
-    const j = read.bind("j", shiftLeft(bitAnd(unit, 1), 4));
-    const low = read.words(add(add(shiftLeft(half, 6), shiftLeft(bitAnd(quarter, 1), 5)), j), 4, "after");
-    const high = read.words(add(add(shiftLeft(half, 5), j), upper), 4, "after");
-    const [lowShift, highShift] = [
-      read.bind("shift", shiftLeft(shiftRight(quarter, 1), 2)),
-      read.bind("shift", shiftLeft(quarter, 1)),
-    ];
-    const codes = range(4).map((at) =>
-      read.bind(
-        "codes",
-        bitOr(
-          bitAnd(shiftRight(low[at]!, lowShift), 0x0f0f0f0f),
-          shiftLeft(bitAnd(shiftRight(high[at]!, highShift), 0x03030303), 4),
-        ),
-      ),
-    );
-    return {
-      entries: range(16).map((column) => ({ column, value: unsignedByte(codes[column >> 2]!, column & 3) })),
-      scale: read.bind(
-        "scale",
-        mul(component(call("unpack2x16float", [read.half(d)]), 0), signedByte(read.byte(add(unit, scales)), 0)),
-      ),
-      zero: f32(32),
-    };
-  },
-});
+};
+
+export const q6_kFormat: Format = blockFormat(q6_kLayout);
 
 /** The nearest code, -32 .. 31. */
 function nearest(steps: number): number {

@@ -5,14 +5,11 @@
  * reciprocal
  * of d before d is rounded, truncated, at most 15.
  */
-import { add, bitAnd, call, component, convert, f32, mul, shiftLeft, shiftRight, sub } from "../kernel/build.js";
-import type { Expr } from "../kernel/kernel.js";
-import { blockFormat, reciprocal, storedHalf, type BlockReader } from "./block.js";
-import type { Format } from "./format.js";
-import { f16FromBits } from "./half.js";
-import { range } from "./layout.js";
+import { blockFormat, reciprocal, storedHalf, type BlockLayout } from "../block/meaning.js";
+import type { Format } from "../format.js";
+import { f16FromBits } from "../../float.js";
 
-export const q4_0Format: Format = blockFormat({
+export const q4_0Layout: BlockLayout = {
   name: "q4_0",
   columns: 32,
   bytes: 18,
@@ -28,14 +25,9 @@ export const q4_0Format: Format = blockFormat({
     const d = f16FromBits(bytes.getUint16(0, true));
     for (let at = 0; at < 32; at += 1) values[at] = d * (getNibble(bytes, 2, at) - 8);
   },
-  locate: (read, column) =>
-    mul(sub(nibbleAt(read, 2, column), f32(8)), component(call("unpack2x16float", [read.half(0)]), 0)),
-  stored: (read) => ({
-    entries: nibbleEntries(read.words(2, 4, "before")),
-    scale: read.bind("scale", component(call("unpack2x16float", [read.half(0)]), 0)),
-    zero: f32(8),
-  }),
-});
+};
+
+export const q4_0Format: Format = blockFormat(q4_0Layout);
 
 /** Codes 0 .. 15 of 32 columns from byte `at` on: truncated, at most 15. */
 export function putNibbles(bytes: DataView, at: number, values: Float32Array, code: (value: number) => number): void {
@@ -47,21 +39,4 @@ export function putNibbles(bytes: DataView, at: number, values: Float32Array, co
 export function getNibble(bytes: DataView, at: number, column: number): number {
   const byte = bytes.getUint8(at + (column & 15));
   return column < 16 ? byte & 15 : byte >> 4;
-}
-
-/** The code of a column (u32), f32. */
-export function nibbleAt(read: BlockReader, at: number, column: Expr): Expr {
-  const byte = read.byte(add(bitAnd(column, 15), at));
-  return convert("f32", bitAnd(shiftRight(byte, shiftLeft(shiftRight(column, 4), 2)), 15));
-}
-
-/** The codes of all columns, from the four words that hold them. */
-export function nibbleEntries(words: readonly Expr[]): readonly { readonly column: number; readonly value: Expr }[] {
-  return range(32).map((column) => {
-    const byte = column & 15;
-    return {
-      column,
-      value: convert("f32", bitAnd(shiftRight(words[byte >> 2]!, (byte & 3) * 8 + (column < 16 ? 0 : 4)), 15)),
-    };
-  });
 }
