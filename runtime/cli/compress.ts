@@ -4,6 +4,7 @@ import { bundle, type Bundle } from "../../compiler/check/bundle.js";
 import { check } from "../../compiler/check/check.js";
 import { CompileError, hasErrors } from "../../compiler/diagnostic.js";
 import type { Recipe } from "../../compiler/recipe/recipe.js";
+import { didYouMean } from "../../compiler/suggest.js";
 import { baselineTarget } from "../../compiler/target.js";
 import { formatBytes } from "../device/error.js";
 import { createHost } from "../library.js";
@@ -17,7 +18,7 @@ import { calibrationWindows, checkContext } from "../llama/windows.js";
 import { ModelError } from "../model/error.js";
 import { filesOf, type Model } from "../model/model.js";
 import { discardStaged, missingParents, removeEmpty } from "../model/output.js";
-import { packageRoot } from "../package.js";
+import { examples, packageRoot } from "../package.js";
 import { sessionOptions, type DtypeOptions } from "./dtype.js";
 import { DiagnosticsError, noteDiagnostics, UsageError } from "./failure.js";
 import { openGiven, warn } from "./given.js";
@@ -189,7 +190,12 @@ export function findRecipe(
 /** The file of a recipe: a bare name that is no file here is that of an example, `best` for instance. */
 function recipePath(file: string): string {
   const example = join(packageRoot(), "examples", `${file}.esp`);
-  return /^[a-z0-9-]+$/.test(file) && !existsSync(file) && existsSync(example) ? example : file;
+  if (!/^[a-z0-9-]+$/i.test(file) || existsSync(file)) return file;
+  if (existsSync(example)) return example;
+  const meant = didYouMean(file, examples());
+  throw new UsageError(
+    `there is no recipe ${file}: neither a file nor one of ${examples().join(", ")}${meant === undefined ? "" : `; ${meant}`}`,
+  );
 }
 
 /** Whether the recipe fits the model: names and sizes. The device's own limits come later. */

@@ -18,6 +18,18 @@ usage("help lists the commands and ends with 0", async () => {
 
 const wrong: readonly (readonly [string, readonly string[], RegExp])[] = [
   ["an unknown command", ["compres"], /unknown command 'compres'/],
+  ["a mistyped command", ["compres"], /Did you mean compress\?/],
+  ["a mistyped option", ["eval", "--model", classics, "--tezt", "x"], /Did you mean --text\?/],
+  [
+    "a mistyped example",
+    ["compress", "bestt", "--model", classics, "--out", "never", "--json"],
+    /there is no recipe bestt: .*; did you mean `best`\?/,
+  ],
+  [
+    "a mistyped treatment",
+    ["sensitivity", "--model", classics, "--text", "x", "--treatments", "int44", "--json"],
+    /there is no recipe int44: .*; did you mean `int4`\?/,
+  ],
   ["a missing option", ["eval", "--model", classics], /required option '--text <file>'/],
   [
     "an option that takes other values",
