@@ -5,7 +5,6 @@ import { check } from "../../compiler/check/check.js";
 import { CompileError, hasErrors } from "../../compiler/diagnostic.js";
 import type { Recipe } from "../../compiler/recipe/recipe.js";
 import { didYouMean } from "../../compiler/suggest.js";
-import { baselineTarget } from "../../compiler/target.js";
 import { formatBytes } from "../device/error.js";
 import { createHost } from "../library.js";
 import { compress } from "../llama/compress.js";
@@ -13,7 +12,7 @@ import type { CalibrationText, Compression } from "../llama/compression.js";
 import { printPerplexity } from "../llama/outcome.js";
 import { checkOutputs, outputsOf } from "../llama/outputs.js";
 import { keptLine, leaveState } from "../llama/saved-state.js";
-import { checkRecipe } from "../llama/treat.js";
+import { checkAgainst } from "../llama/treat.js";
 import { calibrationWindows, checkContext } from "../llama/windows.js";
 import { ModelError } from "../model/error.js";
 import { filesOf, type Model } from "../model/model.js";
@@ -58,7 +57,7 @@ export async function run(output: Output, file: string, options: CompressCommand
   const model = await openGiven(options.model, output);
   try {
     // whatever can be told without a device is told before one is opened, and before a weight is read
-    checkAgainst(model, recipe, sources);
+    requireFit(model, recipe, sources);
     const outputs = outputsOf(recipe, options.out);
     await checkOutputs(model, recipe, { ...options, output: options.out });
     if (options.report !== undefined)
@@ -199,9 +198,9 @@ function recipePath(file: string): string {
 }
 
 /** Whether the recipe fits the model: names and sizes. The device's own limits come later. */
-function checkAgainst(model: Model, recipe: Recipe, sources: ReadonlyMap<string, string>): void {
+function requireFit(model: Model, recipe: Recipe, sources: ReadonlyMap<string, string>): void {
   try {
-    checkRecipe({ target: { ...baselineTarget, f16: true, maxBinding: Infinity } }, model, recipe);
+    checkAgainst(model, recipe);
   } catch (error) {
     throw error instanceof CompileError ? new DiagnosticsError(error.diagnostics, sources) : error;
   }
