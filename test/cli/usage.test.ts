@@ -19,7 +19,7 @@ usage("help lists the commands and ends with 0", async () => {
 const wrong: readonly (readonly [string, readonly string[], RegExp])[] = [
   ["an unknown command", ["compres"], /unknown command 'compres'/],
   ["a mistyped command", ["compres"], /Did you mean compress\?/],
-  ["a mistyped option", ["eval", "--model", classics, "--tezt", "x"], /Did you mean --text\?/],
+  ["a mistyped option", ["eval", "--model", classics, "--text", "x", "--limt", "3"], /Did you mean --limit\?/],
   [
     "a mistyped example",
     ["compress", "bestt", "--model", classics, "--out", "never", "--json"],
