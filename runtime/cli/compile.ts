@@ -12,7 +12,7 @@ import { baselineTarget, type Target } from "../../compiler/target.js";
 import type { Dtype } from "../../compiler/types/dtype.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
 import { createHost } from "../library.js";
-import type { stages } from "./commands.js";
+import type { stages } from "./stages.js";
 import { DiagnosticsError, UsageError } from "./failure.js";
 import { parseFormat } from "./format.js";
 import { settings, type DeviceOptions } from "./options.js";

@@ -22,7 +22,7 @@ import { sessionOptions } from "./dtype.js";
 import { onInterrupt } from "./interrupt.js";
 import { openMachine, type Machine } from "./machine.js";
 import type { Output } from "./output.js";
-import { stagedProgress } from "./progress.js";
+import { stagedProgress } from "./staged-progress.js";
 import { table } from "./table.js";
 import { readTokens } from "./text.js";
 

@@ -3,21 +3,10 @@ import type { Program } from "../../compiler/plan/program.js";
 import type { Device } from "../device/device.js";
 import type { Argument } from "./bindings.js";
 import type { Bound } from "./bound.js";
-import type { CompiledKernel } from "./pipelines.js";
+import type { ExecutorMemory } from "./memory.js";
+import type { Prepared } from "./pipelines.js";
 import type { KernelTime } from "./profile.js";
 import type { DeviceTensor, HostValues, TensorForm } from "./tensor.js";
-
-/** A program whose kernels the device has compiled. */
-export interface Prepared {
-  readonly program: Program;
-  readonly kernels: readonly CompiledKernel[];
-}
-
-/** Bytes in buffers: of tensors that are not released, and kept for reuse. */
-export interface ExecutorMemory {
-  readonly live: number;
-  readonly idle: number;
-}
 
 /**
  * Records programs one after the other and submits them in order, so that a run sees what those before it wrote. Every
