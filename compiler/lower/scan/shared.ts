@@ -16,8 +16,8 @@ import {
 } from "../toolkit/reduction.js";
 import { lowerRange, lowerScalar, reduceBody, withIndices, withKnown, type Scope } from "../toolkit/scalar.js";
 import { fixedSubgroup } from "../toolkit/team.js";
+import type { BlockContext } from "./blocking.js";
 import { conditionOf, placeOfRange, type ColumnFacts } from "./columns.js";
-import type { BlockPlace } from "./memory.js";
 
 /** Reductions of fewer elements are done by every lane for itself. */
 const worthSharing = 16;
@@ -25,24 +25,21 @@ const worthSharing = 16;
 /** Arrays of workgroup memory for exchange, by element type and use; made once a kernel. */
 export type ExchangeArrays = Map<string, string>;
 
-/** Bytes of exchange arrays that a row may need. */
-export const exchangeBytes = (lanes: number): number => (lanes === 1 ? 0 : 4 * 4 * lanes);
-
 /**
  * The scope with the long reductions of a body known: each lane takes a part, then all have the result. Only those that
  * every lane comes to, over a range that the step alone decides. Must stand where all invocations come by.
  */
 export function shareReductions(
-  place: BlockPlace,
+  context: BlockContext,
   scope: Scope,
   body: Scalar<Concrete>,
   facts: ColumnFacts,
   arrays: ExchangeArrays,
 ): Scope {
-  if (place.cut.lanes === 1) return scope;
+  if (context.blocking.lanes === 1) return scope;
   let inner = scope;
   for (const reduce of shareable(body, facts))
-    inner = withKnown(inner, [[reduce, sharedReduce(place, inner, reduce, arrays)]]);
+    inner = withKnown(inner, [[reduce, sharedReduce(context, inner, reduce, arrays)]]);
   return inner;
 }
 
@@ -86,8 +83,8 @@ function lengthOf(range: Range<Concrete>, facts: ColumnFacts): number {
   return intervalOf(range.high, facts.bounds).high - intervalOf(range.low, facts.bounds).low;
 }
 
-function sharedReduce(place: BlockPlace, scope: Scope, reduce: Reduce<Concrete>, arrays: ExchangeArrays): Expr {
-  const { build, cut, lane } = place;
+function sharedReduce(context: BlockContext, scope: Scope, reduce: Reduce<Concrete>, arrays: ExchangeArrays): Expr {
+  const { build, blocking, lane } = context;
   const [range] = reduce.over;
   const accumulator = startAccumulator(build, reduce);
   const bounds = lowerRange(scope, range!);
@@ -101,9 +98,9 @@ function sharedReduce(place: BlockPlace, scope: Scope, reduce: Reduce<Concrete>,
         const element = withIndices(scope, [[range!.index, index]]);
         accumulate(build, reduce.op, accumulator, reduceBody(element, reduce, accumulator), index);
       },
-      cut.lanes,
+      blocking.lanes,
     );
-    combine(place, scope.target, reduce.op, accumulator, arrays);
+    combine(context, scope.target, reduce.op, accumulator, arrays);
   };
   const condition = conditionOf(range!);
   if (condition === null) run();
@@ -121,14 +118,14 @@ const subgroupCalls: { readonly [K in ReduceOp]?: "subgroupAdd" | "subgroupMax" 
 
 /** Afterwards the accumulator of every lane of the row holds the whole. */
 function combine(
-  { build, cut, lane, team }: BlockPlace,
+  { build, blocking, lane, team }: BlockContext,
   target: Target,
   op: ReduceOp,
   accumulator: Accumulator,
   arrays: ExchangeArrays,
 ): void {
   const [value, best] = accumulator;
-  if (fixedSubgroup(target) === cut.lanes) {
+  if (fixedSubgroup(target) === blocking.lanes) {
     const call = subgroupCalls[op];
     if (call !== undefined) {
       build.assign(value!, k.call(call, [value!]));
@@ -142,11 +139,11 @@ function combine(
       return;
     }
   }
-  const start = build.bind("start", k.mul(team, cut.lanes));
+  const start = build.bind("start", k.mul(team, blocking.lanes));
   const names = accumulator.map((variable, at) => {
     const element = variable.type === "bool" ? ("u32" as const) : variable.type;
     const key = `${element} ${at}`;
-    const name = arrays.get(key) ?? build.array("exchange", element, cut.rows * cut.lanes);
+    const name = arrays.get(key) ?? build.array("exchange", element, blocking.rows * blocking.lanes);
     arrays.set(key, name);
     return { name, element };
   });
@@ -167,7 +164,7 @@ function combine(
     });
   write();
   build.barrier();
-  for (let stride = cut.lanes / 2; stride >= 1; stride /= 2) {
+  for (let stride = blocking.lanes / 2; stride >= 1; stride /= 2) {
     build.when(k.less(lane, stride), () => {
       mergeAccumulator(build, op, accumulator, read(k.add(start, k.add(lane, stride))));
       write();

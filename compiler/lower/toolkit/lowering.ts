@@ -80,7 +80,7 @@ export function createLowering(
       indices: new Map(),
       known: new Map(),
       parameters,
-      held: new Map(),
+      readers: new Map(),
     }),
     nameOf: (eqn) => `${graph.name}_${graph.values[eqn.out]!.name}`.replace(/[^A-Za-z0-9_]/g, "_"),
     valuesOf: (eqn) => [graph.values[eqn.out]!.name],

@@ -2,9 +2,9 @@ import { InternalError } from "../../diagnostic.js";
 import { codeOf } from "../../formats/code/registry.js";
 import { shapeOf } from "../../formats/registry.js";
 import { intervalOf, type Bounds } from "../../graph/analysis/ranges.js";
-import type { ConcreteGraph, IndexId, Range, Scalar } from "../../graph/graph.js";
+import type { ConcreteGraph, IndexId, Range, Scalar, ValueId } from "../../graph/graph.js";
 import type { BinaryOp, UnaryOp } from "../../graph/ops.js";
-import type { Load } from "../../graph/scalar.js";
+import { scalarKey, type Load, type Reduce } from "../../graph/scalar.js";
 import type { StorageMap } from "../../graph/storage.js";
 import * as k from "../../kernel/build.js";
 import type { Expr, KernelBinary, KernelUnary } from "../../kernel/kernel.js";
@@ -25,12 +25,12 @@ export interface Scope {
   readonly intervals: Bounds;
   /** Current value of each index, a u32 expression. */
   readonly indices: ReadonlyMap<IndexId, Expr>;
-  /** Subexpressions that a schedule has computed already, by identity. */
-  readonly known: ReadonlyMap<Scalar<Concrete>, Expr>;
+  /** Reductions that a schedule has computed already, by their keys. */
+  readonly known: ReadonlyMap<string, Expr>;
   /** Indices that are i32 parameters of the kernel, by its name. */
   readonly parameters: ReadonlyMap<IndexId, string>;
   /** Tensors whose elements a schedule keeps elsewhere than in their storage: how to read one. */
-  readonly held: ReadonlyMap<number, (scope: Scope, load: Load<Concrete>) => Expr>;
+  readonly readers: ReadonlyMap<ValueId, (scope: Scope, load: Load<Concrete>) => Expr>;
 }
 
 export type Index = Expr;
@@ -41,9 +41,26 @@ export function withIndices(scope: Scope, indices: Iterable<readonly [IndexId, E
   return { ...scope, indices: new Map([...scope.indices, ...indices]) };
 }
 
-/** The scope with more subexpressions known. */
-export function withKnown(scope: Scope, known: Iterable<readonly [S, Expr]>): Scope {
-  return { ...scope, known: new Map([...scope.known, ...known]) };
+/** The scope with more reductions known: wherever one that is the same stands, its value is taken. */
+export function withKnown(scope: Scope, known: readonly (readonly [Reduce<Concrete>, Expr])[]): Scope {
+  return {
+    ...scope,
+    known: new Map([...scope.known, ...known.map(([reduce, value]) => [keyOf(reduce), value] as const)]),
+  };
+}
+
+/** The keys of reductions, once asked for: every element of a tile asks. */
+const keys = new WeakMap<Reduce<Concrete>, string>();
+
+function keyOf(reduce: Reduce<Concrete>): string {
+  let key = keys.get(reduce);
+  if (key === undefined) keys.set(reduce, (key = scalarKey(reduce)));
+  return key;
+}
+
+/** The value of a reduction that is known. */
+function knownOf(scope: Scope, scalar: S): Expr | undefined {
+  return scalar.kind === "reduce" && scope.known.size > 0 ? scope.known.get(keyOf(scalar)) : undefined;
 }
 
 const unaryKernel = {
@@ -90,7 +107,7 @@ const binaryKernel = {
 
 /** The value of an element-wise expression, of the kernel type named like its dtype. */
 export function lowerScalar(scope: Scope, scalar: S): Expr {
-  const known = scope.known.get(scalar);
+  const known = knownOf(scope, scalar);
   if (known !== undefined) return known;
   const lower = (inner: S): Expr => lowerScalar(scope, inner);
   switch (scalar.kind) {
@@ -157,7 +174,7 @@ function lowerCast(build: KernelBuilder, given: Expr, dtype: Dtype): Expr {
  * cheap. What cannot be shown non-negative goes through i32.
  */
 export function lowerIndex(scope: Scope, scalar: S): Expr {
-  const known = scope.known.get(scalar);
+  const known = knownOf(scope, scalar);
   if (known !== undefined) return k.convert("u32", known);
   if (scalar.kind === "index") {
     const local = scope.indices.get(scalar.index);
@@ -201,8 +218,8 @@ function isNatural(scope: Scope, scalar: S): boolean {
 }
 
 function lowerLoad(scope: Scope, load: S & { readonly kind: "load" }): Expr {
-  const held = scope.held.get(load.tensor);
-  if (held !== undefined) return held(scope, load);
+  const reader = scope.readers.get(load.tensor);
+  if (reader !== undefined) return reader(scope, load);
   const value = scope.graph.values[load.tensor]!;
   const storage = scope.storage[load.tensor];
   if (storage === null || storage === undefined)
@@ -290,7 +307,7 @@ function lowerSelect(scope: Scope, scalar: S & { readonly kind: "select" }): Exp
 
 /** Whether computing it for nothing would be a waste that a branch saves. */
 function isCostly(scope: Scope, scalar: S): boolean {
-  if (scope.known.has(scalar)) return false;
+  if (knownOf(scope, scalar) !== undefined) return false;
   switch (scalar.kind) {
     case "reduce":
       return true;
