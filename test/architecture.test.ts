@@ -26,17 +26,26 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
   "compiler/suggest": [],
   "compiler/target": [],
   "compiler/float": [],
+  "compiler/names": [],
   "compiler/render": ["compiler/diagnostic"],
   "compiler/types": [],
   "compiler/syntax": ["compiler/diagnostic", "compiler/suggest"],
-  "compiler/kernel": ["compiler/diagnostic", "compiler/float", "compiler/target"],
+  "compiler/kernel": ["compiler/diagnostic", "compiler/float", "compiler/target", "compiler/types"],
   "compiler/wgsl": ["compiler/diagnostic", "compiler/kernel"],
   "compiler/formats": ["compiler/diagnostic", "compiler/float", "compiler/types"],
   "the code of formats": ["compiler/diagnostic", "compiler/types", "compiler/formats", "compiler/kernel"],
-  "compiler/graph": ["compiler/diagnostic", "compiler/float", "compiler/target", "compiler/types", "compiler/formats"],
+  "compiler/graph": [
+    "compiler/diagnostic",
+    "compiler/names",
+    "compiler/float",
+    "compiler/target",
+    "compiler/types",
+    "compiler/formats",
+  ],
   "compiler/recipe": ["compiler/diagnostic", "compiler/types", "compiler/graph"],
   "compiler/check": [
     "compiler/diagnostic",
+    "compiler/names",
     "compiler/suggest",
     "compiler/types",
     "compiler/syntax",
@@ -46,6 +55,7 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
   ],
   "compiler/lower": [
     "compiler/diagnostic",
+    "compiler/names",
     "compiler/target",
     "compiler/types",
     "compiler/formats",
@@ -272,7 +282,7 @@ test("running a Program loads no stage of the compiler", () => {
   };
   visit("run.ts");
   // the host rounds to f16 as kernels do
-  const known = /^(?:run\.ts|runtime\/(?:device|run)\/.*|compiler\/(?:float|diagnostic|target)\.ts)$/;
+  const known = /^(?:run\.ts|runtime\/(?:device|run)\/.*|compiler\/(?:float|diagnostic|target|types\/shape)\.ts)$/;
   assert.equal(
     [...reached].filter((path) => !known.test(path)),
     [],

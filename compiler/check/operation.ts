@@ -1,6 +1,7 @@
 import { isInteger, dtypes, type Dtype, type DtypeRef } from "../types/dtype.js";
-import { binaryOps, factorOps, unaryOps, type BinaryOp, type UnaryOp } from "../graph/ops.js";
+import { factorOps } from "../graph/ops.js";
 import type { CallExpr, Expr } from "../syntax/ast.js";
+import { binaryOps, unaryOps, type BinaryOp, type UnaryOp } from "../types/scalar-ops.js";
 import { checkScalarCall } from "./call.js";
 import { checkElement, checkUnary } from "./element.js";
 import { combine } from "./arithmetic.js";

@@ -1,4 +1,5 @@
 /** Running programs on a device: the parts of an executor put together. */
+import { elementCount } from "../../compiler/types/shape.js";
 import type { Device } from "../device/device.js";
 import { DeviceError, formatBytes } from "../device/error.js";
 import { createBindGroups } from "./bind-groups.js";
@@ -17,7 +18,6 @@ import {
   denseValues,
   denseWords,
   describe,
-  elementCount,
   isTensor,
   paddedBytes,
   printForm,

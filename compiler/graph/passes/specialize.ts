@@ -4,6 +4,7 @@ import type { Diagnostic, Label, Span } from "../../diagnostic.js";
 import { roundF16 } from "../../float.js";
 import { formatOf, shapeOf } from "../../formats/registry.js";
 import type { Dtype, DtypeRef } from "../../types/dtype.js";
+import { elementCount } from "../../types/shape.js";
 import { constantSize, printSize, sizeSymbols, sizeValue, substituteSize } from "../../types/size.js";
 import type { Size } from "../../types/size.js";
 import {
@@ -224,7 +225,7 @@ function checkGrid(
     [eqn.zero, "zero"],
   ] as const) {
     const shape = id === null ? null : (values[id]?.type.shape ?? null);
-    if (shape !== null && shape.reduce((product, extent) => product * extent, 1) !== groups) {
+    if (shape !== null && elementCount(shape) !== groups) {
       faults.push(
         error(
           "E407",

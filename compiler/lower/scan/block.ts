@@ -7,6 +7,7 @@ import { scalarLoads } from "../../graph/scalar.js";
 import * as k from "../../kernel/build.js";
 import type { Expr, Kernel } from "../../kernel/kernel.js";
 import type { Storage } from "../../graph/storage.js";
+import { elementCount } from "../../types/shape.js";
 import type { Concrete } from "../../types/type.js";
 import { spread, unflatten, workgroupPosition } from "../toolkit/dispatch.js";
 import type { Lowering } from "../toolkit/lowering.js";
@@ -46,9 +47,8 @@ export function blockKernel(
       lowering.storage[[...shape.slots].find(([, each]) => each === slot)![0]]!;
     const memory = createMemory(context, storageOf);
     const arrays: ExchangeArrays = new Map();
-    const columns = build.bind("columns", k.min(k.sub(k.u32(shape.to), first), blocking.block));
     const changed = new Set(shape.body.filter((each) => each.kind !== "value").map((each) => each.slot));
-    memory.walk(columns, changed, (column, step) => {
+    memory.walk(changed, (column, step) => {
       const scope = withIndices(base, [[scan.range.index, build.bind(scan.range.name, k.add(first, column))]]);
       let term = 0;
       for (const each of shape.body) {
@@ -238,7 +238,7 @@ function trailing(
 
 /** Runs `body` for each element of a row of a slot, shared among the lanes. */
 function overRow({ build, blocking, lane }: BlockContext, slot: Slot, body: (at: readonly Expr[]) => void): void {
-  const count = slot.shape.reduce((product, size) => product * size, 1);
+  const count = elementCount(slot.shape);
   build.loop(
     "element",
     lane,

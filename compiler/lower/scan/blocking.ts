@@ -1,5 +1,6 @@
 /** How a scan is cut into blocks of columns, and what the kernel of one knows. */
 import type { Expr } from "../../kernel/kernel.js";
+import { elementCount } from "../../types/shape.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
 import type { ColumnwiseScan, Slot } from "./columnwise.js";
 
@@ -52,7 +53,7 @@ export function keptElements(slot: Slot, block: number): number {
       : 1
     : slot.keep === "columns"
       ? block
-      : slot.shape.reduce((product, size) => product * size, 1);
+      : elementCount(slot.shape);
 }
 
 /** Bytes of exchange arrays that a row may need. */

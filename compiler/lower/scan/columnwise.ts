@@ -14,6 +14,7 @@ import {
   type Load,
 } from "../../graph/scalar.js";
 import type { Dtype } from "../../types/dtype.js";
+import { elementCount } from "../../types/shape.js";
 import type { Concrete } from "../../types/type.js";
 import { inOwnGroup, insideOf, leastMultiple, placeOf, placeOfRange, visitLoads, type ColumnFacts } from "./columns.js";
 import { addedTo, termsOf, type Term } from "./trailing.js";
@@ -149,7 +150,7 @@ function recognise(graph: ConcreteGraph, scan: ScanEqn<Concrete>): ColumnwiseSca
       for (const { load, always } of accesses.loads) (always ? unconditional : conditional).add(scalarKey(load));
       slotOfState.set(state, { ...common, keep: "columns" });
     } else if (
-      shape.reduce((product, size) => product * size, 1) <= longestRow &&
+      elementCount(shape) <= longestRow &&
       !elements.some(({ eqn }) => eqn.kind === "update" && stateOf.get(eqn.out) === state && isFarReaching(eqn, facts))
     ) {
       slotOfState.set(state, { ...common, keep: "row" });
@@ -179,8 +180,7 @@ function recognise(graph: ConcreteGraph, scan: ScanEqn<Concrete>): ColumnwiseSca
       const { type, name } = valueOf(eqn.out);
       const shape = type.shape.slice(1);
       const slot: Slot = { name, dtype: type.dtype, keep: shape.length === 0 ? "number" : "row", shape, state: null };
-      if (shape.reduce((product, size) => product * size, 1) > longestRow)
-        throw new Unfit(`${name} has more than ${longestRow} elements a row`);
+      if (elementCount(shape) > longestRow) throw new Unfit(`${name} has more than ${longestRow} elements a row`);
       slots.set(eqn.out, slot);
       values.push(slot);
       result.push({ kind: "value", slot, eqn, row });

@@ -3,6 +3,7 @@ import { scalarKey, type Load } from "../../graph/scalar.js";
 import * as k from "../../kernel/build.js";
 import type { Expr, KernelType } from "../../kernel/kernel.js";
 import type { Storage } from "../../graph/storage.js";
+import { elementCount } from "../../types/shape.js";
 import type { Concrete } from "../../types/type.js";
 import { bufferElement } from "../toolkit/builder.js";
 import { flatten, lowerIndex, type Scope } from "../toolkit/scalar.js";
@@ -15,7 +16,7 @@ export interface BlockMemory {
    * Runs `step` for each column of the block, counted from its first. States are brought in before, and `changed` ones
    * written back after; what a step has under way has come to its end when the next one begins.
    */
-  walk(columns: Expr, changed: ReadonlySet<Slot>, step: (column: Expr, memory: StepMemory) => void): void;
+  walk(changed: ReadonlySet<Slot>, step: (column: Expr, memory: StepMemory) => void): void;
 }
 
 /**
@@ -52,7 +53,7 @@ export function createMemory(context: BlockContext, storageOf: (slot: Slot) => S
   const arrays = new Map<Slot, string>();
   const numbers = new Map<Slot, Expr>();
   const elementOf = (slot: Slot): KernelType => bufferElement(slot.dtype);
-  const size = (slot: Slot): number => slot.shape.reduce((product, extent) => product * extent, 1);
+  const size = (slot: Slot): number => elementCount(slot.shape);
   const inArray = (slot: Slot): boolean => shared && slot.keep !== "number";
   const all = [...shape.states, ...shape.values];
   for (const slot of all)
@@ -230,8 +231,9 @@ export function createMemory(context: BlockContext, storageOf: (slot: Slot) => S
     },
   };
   return {
-    walk(columns, changed, body) {
+    walk(changed, body) {
       load();
+      const columns = build.bind("columns", k.min(k.sub(k.u32(shape.to), first), blocking.block));
       build.loop("column", k.u32(0), columns, (column) => {
         body(column, step);
         fence();

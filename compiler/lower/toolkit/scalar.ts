@@ -3,17 +3,16 @@ import { codeOf } from "../../formats/code/registry.js";
 import { shapeOf } from "../../formats/registry.js";
 import { intervalOf, type Bounds } from "../../graph/analysis/ranges.js";
 import type { ConcreteGraph, IndexId, Range, Scalar, ValueId } from "../../graph/graph.js";
-import type { BinaryOp, UnaryOp } from "../../graph/ops.js";
 import { scalarKey, type Load, type Reduce } from "../../graph/scalar.js";
 import type { StorageMap } from "../../graph/storage.js";
 import * as k from "../../kernel/build.js";
-import type { Expr, KernelBinary, KernelUnary } from "../../kernel/kernel.js";
+import type { Expr, KernelUnary } from "../../kernel/kernel.js";
 import type { Target } from "../../target.js";
 import type { Dtype } from "../../types/dtype.js";
 import type { Concrete } from "../../types/type.js";
 import { joinAxes } from "./axes.js";
 import { bufferElement, type KernelBuilder } from "./builder.js";
-import { accumulate, finishAccumulator, isUnevenMean, startAccumulator } from "./reduction.js";
+import { accumulate, finishAccumulator, isUnevenMean, startAccumulator, type Accumulator } from "./reduction.js";
 
 /** What the lowering of a scalar expression needs to know of where it stands. */
 export interface Scope {
@@ -63,48 +62,6 @@ function knownOf(scope: Scope, scalar: S): Expr | undefined {
   return scalar.kind === "reduce" && scope.known.size > 0 ? scope.known.get(keyOf(scalar)) : undefined;
 }
 
-const unaryKernel = {
-  negate: "negate",
-  not: "not",
-  abs: "abs",
-  sign: "sign",
-  sqrt: "sqrt",
-  rsqrt: "rsqrt",
-  exp: "exp",
-  log: "log",
-  sin: "sin",
-  cos: "cos",
-  tanh: "tanh",
-  floor: "floor",
-  ceil: "ceil",
-  round: "round",
-  round_f16: "round_f16",
-} as const satisfies { [K in Exclude<UnaryOp, "bits" | "from_bits">]: KernelUnary };
-
-const binaryKernel = {
-  add: "add",
-  subtract: "subtract",
-  multiply: "multiply",
-  divide: "divide",
-  remainder: "remainder",
-  power: "power",
-  min: "min",
-  max: "max",
-  equal: "equal",
-  not_equal: "not_equal",
-  less: "less",
-  less_equal: "less_equal",
-  greater: "greater",
-  greater_equal: "greater_equal",
-  and: "and",
-  or: "or",
-  bit_and: "bit_and",
-  bit_or: "bit_or",
-  bit_xor: "bit_xor",
-  shift_left: "shift_left",
-  shift_right: "shift_right",
-} as const satisfies { [K in BinaryOp]: KernelBinary };
-
 /** The value of an element-wise expression, of the kernel type named like its dtype. */
 export function lowerScalar(scope: Scope, scalar: S): Expr {
   const known = knownOf(scope, scalar);
@@ -127,9 +84,8 @@ export function lowerScalar(scope: Scope, scalar: S): Expr {
       const [a, b] = [lower(scalar.a), lower(scalar.b)];
       if ((scalar.op === "divide" || scalar.op === "remainder") && (a.type === "i32" || a.type === "u32"))
         return divideIntegers(scalar.op, a, b);
-      if (scalar.op === "shift_left" || scalar.op === "shift_right")
-        return k.binary(binaryKernel[scalar.op], a, k.convert("u32", b));
-      return k.binary(binaryKernel[scalar.op], a, b);
+      if (scalar.op === "shift_left" || scalar.op === "shift_right") return k.binary(scalar.op, a, k.convert("u32", b));
+      return k.binary(scalar.op, a, b);
     }
     case "select":
       return lowerSelect(scope, scalar);
@@ -143,11 +99,11 @@ export function lowerScalar(scope: Scope, scalar: S): Expr {
 }
 
 /** An op of one operand; WGSL has no negation and no sign of u32. */
-function lowerUnary(op: keyof typeof unaryKernel, a: Expr): Expr {
+function lowerUnary(op: KernelUnary, a: Expr): Expr {
   if (a.type === "u32" && op === "negate") return k.sub(k.u32(0), a);
   if (a.type === "u32" && op === "sign") return k.min(a, 1);
   if (a.type === "f16" && op === "round_f16") return a;
-  return k.unary(unaryKernel[op], a);
+  return k.unary(op, a);
 }
 
 /** Integer division that gives 0 for a divisor of 0, which a literal is known not to be. */
@@ -333,13 +289,27 @@ export function lowerRange(scope: Scope, range: Range<Concrete>): { readonly fro
 }
 
 /** A reduction as loops of one invocation. */
-export function loopReduce(scope: Scope, reduce: S & { readonly kind: "reduce" }): Expr {
+function loopReduce(scope: Scope, reduce: Reduce<Concrete>): Expr {
+  const accumulator = startAccumulator(scope.build, reduce);
+  return finishAccumulator(reduce, accumulator, reduceLoops(scope, reduce, accumulator, null));
+}
+
+/**
+ * The loops of a reduction, of which the invocation takes all, or where it is shared those steps of the innermost that
+ * are its own. `outermost`: the bounds of the first range where they are at hand. Returns the number of elements of all,
+ * u32.
+ */
+export function reduceLoops(
+  scope: Scope,
+  reduce: Reduce<Concrete>,
+  accumulator: Accumulator,
+  share: { readonly lanes: number; readonly lane: Expr } | null,
+  outermost: { readonly from: Expr; readonly to: Expr } | null = null,
+): Expr {
   const { build } = scope;
-  const accumulator = startAccumulator(build, reduce);
-  let inner = scope;
   const counted = isUnevenMean(reduce) ? build.variable("count", k.u32(0)) : null;
   let count: Expr = k.u32(1);
-  const nest = (depth: number): void => {
+  const nest = (inner: Scope, depth: number): void => {
     const range = reduce.over[depth];
     if (range === undefined) {
       if (counted !== null) build.assign(counted, k.add(counted, 1));
@@ -347,22 +317,24 @@ export function loopReduce(scope: Scope, reduce: S & { readonly kind: "reduce" }
       accumulate(build, reduce.op, accumulator, reduceBody(inner, reduce, accumulator), index);
       return;
     }
-    const { from, to } = lowerRange(inner, range);
+    const { from, to } = (depth === 0 ? outermost : null) ?? lowerRange(inner, range);
     const end = build.bind("end", to);
     if (counted === null) count = k.mul(count, k.sub(k.max(end, from), from));
-    build.loop(range.name, from, end, (index) => {
-      const before = inner;
-      inner = withIndices(inner, [[range.index, index]]);
-      nest(depth + 1);
-      inner = before;
-    });
+    const shared = depth === reduce.over.length - 1 ? share : null;
+    build.loop(
+      range.name,
+      shared === null ? from : k.add(from, shared.lane),
+      end,
+      (index) => nest(withIndices(inner, [[range.index, index]]), depth + 1),
+      shared?.lanes ?? 1,
+    );
   };
-  nest(0);
-  return finishAccumulator(reduce, accumulator, counted ?? count);
+  nest(scope, 0);
+  return counted ?? count;
 }
 
 /** The body of a reduction, converted to what its accumulator holds. */
-export function reduceBody(scope: Scope, reduce: S & { readonly kind: "reduce" }, accumulator: readonly Expr[]): Expr {
+function reduceBody(scope: Scope, reduce: S & { readonly kind: "reduce" }, accumulator: readonly Expr[]): Expr {
   const body = lowerScalar(scope, reduce.body);
   const type = accumulator[0]!.type;
   return body.type === "bool" || body.type === type ? body : k.convert(type, body);
