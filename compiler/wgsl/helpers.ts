@@ -161,7 +161,7 @@ export function isHelperOp(op: KernelUnary | KernelBinary): op is HelperOp {
   return op in helpers;
 }
 
-/** Collects the helpers that a kernel calls, to define each once. */
+/** The functions of one module: none at first. */
 export function createHelpers(): Helpers {
   /** Ops in the order in which they are defined, and of each the types other than f32. */
   const used = new Map<HelperName, Set<KernelType>>();
