@@ -59,7 +59,8 @@ export function readNames(tokens: readonly IToken[], spanOf: (token: IToken) => 
   const declarations: ReadonlySet<TokenType> = new Set(declarationWords);
   let misused = new Set<string>();
   for (const [at, token] of tokens.entries()) {
-    const before = result[at - 1]?.tokenType;
+    // behind a dot, a word is the name of a field
+    const before = result[at - 2]?.tokenType === Dot ? Dot : result[at - 1]?.tokenType;
     const next = tokens[at + 1];
     const reserved = reservedWords.has(token.image) && token.image !== "true" && token.image !== "false";
     const made = reserved && before && next && (makes.get(before)?.includes(next.tokenType) ?? false);
