@@ -8,6 +8,7 @@
  */
 import { openDevice } from "../dist/run.js";
 import { createExecutor } from "../dist/runtime/run/run.js";
+import { openScope } from "../dist/runtime/run/scope.js";
 import { targetOf } from "../dist/runtime/run/target.js";
 import { createCaller } from "../dist/runtime/llama/call.js";
 import { createDecoder } from "../dist/runtime/llama/decode.js";
@@ -44,7 +45,8 @@ for (const profile of [false, true]) {
   const pick = await executor.fill("i32", [sequences], new Array(sequences).fill(0));
   const choose = async (calls, logits) => first(await calls.call("greedy", { logits }));
   const bindStart = performance.now();
-  const decoder = await createDecoder(caller, session, cache, { ids, positions }, choose);
+  const scope = openScope(executor);
+  const decoder = await createDecoder(scope, caller, session, cache, { ids, positions }, choose);
   const bindSeconds = (performance.now() - bindStart) / 1000;
 
   const ways = {
@@ -53,7 +55,7 @@ for (const profile of [false, true]) {
       const x = await session.forward(ids, positions, cache);
       const logits = await session.logits(x, pick);
       const next = first(await caller.call("greedy", { logits }));
-      await caller.call("follow", { ids, positions, next });
+      await caller.call("follow", { ids, positions, next, logits });
       for (const tensor of [x, logits, next]) executor.release(tensor);
     },
   };
@@ -94,7 +96,7 @@ for (const profile of [false, true]) {
         );
     }
   }
-  decoder.release();
+  scope.close();
   for (const tensor of [ids, positions, pick]) executor.release(tensor);
   session.releaseCache(cache);
   session.release();
