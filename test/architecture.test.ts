@@ -92,6 +92,7 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
   ],
   "runtime/llama": [
     "compiler/compile",
+    "compiler/suggest",
     "compiler/diagnostic",
     "compiler/target",
     "compiler/types",

@@ -8,6 +8,7 @@
  *   npm test -- formats wgsl/emit     files whose path contains one of these
  *   npm test -- --jobs 4 --timeout 60 more at once, fewer seconds for each file
  *   npm test -- --runs 500 --seed 7   more cases of each property, and others
+ *   npm run test:fast                 files that open no device, and start no command and no random programs
  *   npm run test:long                 files with properties only, twenty times the cases, a fresh seed, which is told
  *   npm test -- --device gpu property what computes in three ways does it on a GPU (cpu unless told; auto: what there is)
  */
@@ -29,6 +30,7 @@ const { values: options, positionals: patterns } = parseArgs({
     seed: { type: "string" },
     device: { type: "string" },
     properties: { type: "boolean", default: false },
+    fast: { type: "boolean", default: false },
   },
 });
 const jobs = positive("jobs", options.jobs);
@@ -51,6 +53,7 @@ const all = readdirSync(root, { recursive: true, encoding: "utf8" })
   .map((path) => path.split(sep).join("/"))
   .filter((path) => path.endsWith(".test.js"))
   .filter((path) => !options.properties || readFileSync(join(root, path), "utf8").includes("support/runs.js"))
+  .filter((path) => !options.fast || isFast(path))
   .sort();
 const chosen =
   patterns.length === 0
@@ -111,6 +114,21 @@ if (notRun.length > 0)
 if (failed > 0 && seedWords !== null) console.log(seedWords);
 console.log(`${passed} passed, ${failed} failed`);
 process.exitCode = failed === 0 ? 0 : 1;
+
+/** Whether a test file is for each edit: by what it loads. */
+function isFast(path: string): boolean {
+  const slow =
+    /runtime\/device\/device\.js$|child_process|support\/(?:programs|scan-programs|simulated|agreement|stages|scans)\.js$/;
+  const seen = new Set<string>();
+  const loadsSlow = (file: string): boolean => {
+    if (seen.has(file)) return false;
+    seen.add(file);
+    return [...readFileSync(file, "utf8").matchAll(/\bfrom "(\.[^"]+\.js|node:child_process)";/g)].some(
+      ([, target = ""]) => slow.test(target) || (target.startsWith(".") && loadsSlow(join(dirname(file), target))),
+    );
+  };
+  return !loadsSlow(join(root, path));
+}
 
 /** Runs a file to its end, or until its time is up. */
 function runFile(file: string): Promise<Ended> {

@@ -9,6 +9,7 @@ import { denseBytes } from "../run/tensor.js";
 import type { Caller } from "./call.js";
 import { callsIn } from "./chain.js";
 import { embed, type Frame } from "./pass.js";
+import { windowsAtOnce } from "./room.js";
 import { createSpill, temporaryDisk, type Spill, type SpillDisk } from "./spill.js";
 import type { ActivationDtype } from "./weights.js";
 import type { Windows } from "./windows.js";
@@ -53,23 +54,6 @@ export interface ActivationOptions {
   readonly memory?: number | undefined;
   readonly disk?: SpillDisk | undefined;
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
-}
-
-/** Tokens worth giving a device at once: a GPU is filled by some thousands, a CPU reports its progress. */
-const tokensAtOnce = { gpu: 4096, cpu: 2048 } as const;
-
-/**
- * Bytes of the largest tensor between that is worth it: on a GPU two windows of 2048 tokens of 32 heads, with scores in
- * f32.
- */
-const roomAtOnce = { gpu: 2 ** 30, cpu: 2 ** 28 } as const;
-
-/** Windows for one batch, so that no tensor between is larger than there is room for, or a binding. */
-export function windowsAtOnce(target: Target, config: LlamaConfig, tokens: number): number {
-  const { heads, intermediateSize, hiddenSize } = config;
-  const room = Math.min(target.maxBinding, roomAtOnce[target.kind]);
-  const largest = 4 * tokens * Math.max(heads * tokens, 2 * intermediateSize, hiddenSize);
-  return Math.max(1, Math.min(Math.floor(tokensAtOnce[target.kind] / tokens), Math.floor(room / largest)));
 }
 
 /**

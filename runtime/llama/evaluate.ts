@@ -2,10 +2,10 @@
 import { allDone } from "../run/outcomes.js";
 import type { DeviceTensor, HostValues } from "../run/run.js";
 import { scoped } from "../run/scope.js";
-import { windowsAtOnce } from "./activations.js";
 import type { Arguments } from "./call.js";
 import { notFinite } from "./not-finite.js";
 import { first, many } from "./results.js";
+import { chunkOf, windowsAtOnce } from "./room.js";
 import type { Cache, Session } from "./session.js";
 import { checkContext, scoredWindows, type ScoredWindows } from "./windows.js";
 
@@ -33,7 +33,7 @@ export interface Evaluation {
 
 /**
  * exp of the mean loss of the scored tokens, in nats.
- * @throws LlamaError text-too-short, bad-window, not-finite
+ * @throws LlamaError text-too-short, bad-window, context-too-large, not-finite
  */
 export async function perplexity(
   session: Session,
@@ -73,7 +73,7 @@ export async function perplexity(
   };
 }
 
-/** Summed loss of `count` windows from `from` on. */
+/** Summed loss of `count` windows from `from` on, as many of their tokens at once as there is room for. */
 async function lossOf(
   session: Session,
   windows: ScoredWindows,
@@ -81,18 +81,28 @@ async function lossOf(
   count: number,
   cache: Cache,
 ): Promise<number> {
-  const { executor } = session.caller;
-  const slice = (all: Int32Array<ArrayBuffer>): Int32Array<ArrayBuffer> =>
-    all.slice(from * windows.tokens, (from + count) * windows.tokens);
-  const shape = [count, windows.tokens];
-  return scoped(executor, async (scope) => {
-    const ids = scope.own(await executor.fill("i32", shape, slice(windows.ids), "ids"));
-    const targets = scope.own(await executor.fill("i32", shape, slice(windows.targets), "targets"));
-    const positions = scope.own(await executor.fill("i32", [count], new Int32Array(count), "positions"));
-    const x = scope.own(await session.forward(ids, positions, cache));
-    const losses = await tokenLosses(session, x, targets);
-    return losses.reduce((sum, loss) => sum + loss, 0);
-  });
+  const { config, dtype } = session;
+  const { executor, target } = session.caller;
+  const { tokens } = windows;
+  const room = chunkOf(target, config, dtype, { seen: tokens, most: tokens, batch: count });
+  const losses: number[] = [];
+  for (let start = 0; start < tokens; start += room) {
+    const chunk = Math.min(room, tokens - start);
+    /** Tokens `start` .. `start + chunk` of each window. */
+    const slice = (all: Int32Array<ArrayBuffer>): Int32Array<ArrayBuffer> =>
+      Int32Array.from({ length: count * chunk }, (_, at) => {
+        const window = Math.floor(at / chunk);
+        return all[(from + window) * tokens + start + (at % chunk)] ?? 0;
+      });
+    await scoped(executor, async (scope) => {
+      const ids = scope.own(await executor.fill("i32", [count, chunk], slice(windows.ids), "ids"));
+      const targets = scope.own(await executor.fill("i32", [count, chunk], slice(windows.targets), "targets"));
+      const positions = scope.own(await executor.fill("i32", [count], new Int32Array(count).fill(start), "positions"));
+      const x = scope.own(await session.forward(ids, positions, cache));
+      losses.push(...(await tokenLosses(session, x, targets)));
+    });
+  }
+  return losses.reduce((sum, loss) => sum + loss, 0);
 }
 
 /** Losses of the tokens of x [B, T, D], unordered; logits are made for as many tokens at once as there is room for. */

@@ -6,6 +6,7 @@ import { createDecoder, type Choose, type DecodeState } from "./decode.js";
 import { LlamaError } from "./error.js";
 import { notFinite } from "./not-finite.js";
 import { first } from "./results.js";
+import { chunkOf } from "./room.js";
 import type { Cache, Session } from "./session.js";
 
 /** How the next token is chosen. */
@@ -39,12 +40,12 @@ export interface Generation {
   readonly decodeTokensPerSecond: number | null;
 }
 
-/** Prompt tokens that go through the model at once. */
+/** Prompt tokens that go through the model at once, where there is room for what they see. */
 const prefillTokens = 256;
 
 /**
  * Continues a prompt. A text that fills the model's context ends there.
- * @throws LlamaError prompt-too-long, prompt-empty, bad-option, not-finite; DeviceError
+ * @throws LlamaError prompt-too-long, context-too-large, prompt-empty, bad-option, not-finite; DeviceError
  */
 export async function generate(
   session: Session,
@@ -57,7 +58,10 @@ export async function generate(
   const most = Math.min(options.maxNewTokens, config.contextLength - prompt.length);
   const capacity = Math.ceil((prompt.length + most) / 64) * 64;
   const choose = chooser(config, options);
-  const chunks = chunksOf(prompt.length);
+  const chunks = chunksOf(
+    prompt.length,
+    chunkOf(caller.target, config, session.dtype, { seen: capacity, most: prefillTokens }),
+  );
   return scoped(executor, async (scope) => {
     const cache = await session.allocateCache(1, capacity);
     scope.defer(() => session.releaseCache(cache));
@@ -123,13 +127,18 @@ function chooser(config: LlamaConfig, sampling: Sampling): Choose {
   return async (calls, logits, positions) => first(await calls.call("sample", { logits, positions, ...scalars }));
 }
 
-/** Pieces of a prompt, each padded to a power of two, so that few programs serve all lengths. */
+/**
+ * Pieces of a prompt of at most `most` tokens, each padded to a power of two or one to begin with, so that few programs
+ * serve all lengths.
+ */
 function chunksOf(
   length: number,
+  most: number,
 ): readonly { readonly from: number; readonly count: number; readonly padded: number }[] {
   const chunks: { from: number; count: number; padded: number }[] = [];
-  for (let from = 0; from < length; from += prefillTokens) {
-    const count = Math.min(prefillTokens, length - from);
+  const whole = 2 ** Math.floor(Math.log2(most));
+  for (let from = 0; from < length; from += whole) {
+    const count = Math.min(whole, length - from);
     chunks.push({ from, count, padded: 2 ** Math.ceil(Math.log2(count)) });
   }
   return chunks;

@@ -1,5 +1,6 @@
 /** What a recipe does to one layer: its graph run on the device, and the change measured. */
-import { InternalError } from "../../compiler/diagnostic.js";
+import { error, InternalError } from "../../compiler/diagnostic.js";
+import { suggest } from "../../compiler/suggest.js";
 import { CompileError, compileStages } from "../../compiler/compile.js";
 import {
   completeFormat,
@@ -14,7 +15,7 @@ import { withPivots } from "../../compiler/graph/passes/pivots.js";
 import { withScales } from "../../compiler/graph/passes/scales.js";
 import type { SymbolicGraph } from "../../compiler/graph/graph.js";
 import type { NamePattern, Recipe, RecipeStep, Treatment } from "../../compiler/recipe/recipe.js";
-import type { Target } from "../../compiler/target.js";
+import { baselineTarget, type Target } from "../../compiler/target.js";
 import { constantSize, sizeValue, substituteSize, type Size } from "../../compiler/types/size.js";
 import type { FormatSpec, SymbolicFormat } from "../../compiler/types/type.js";
 import type { Linear, Model } from "../model/model.js";
@@ -116,13 +117,31 @@ export function checkRecipe(caller: Pick<Caller, "target">, model: Model, recipe
   return [...notes];
 }
 
+/** Whether the recipe fits the model: names and sizes, as `checkRecipe`, on a device without limits of its own. */
+export function checkAgainst(model: Model, recipe: Recipe): void {
+  checkRecipe({ target: { ...baselineTarget, f16: true, maxBinding: Infinity } }, model, recipe);
+}
+
 function requireMatch(model: Model, pattern: NamePattern): void {
   if (model.linears.some(({ name }) => matchesName(pattern, name))) return;
-  const some = [...new Set(model.linears.map(({ name }) => name.split(".").at(-1)))].join(", ");
-  throw new LlamaError(
-    "recipe",
-    `The pattern "${pattern.glob}" matches no linear layer of the model; their names look like ${model.linears[0]?.name ?? ""}, and end in ${some}.`,
-  );
+  const some = [...new Set(model.linears.map(({ name }) => name.split(".").at(-1) ?? name))];
+  const names = model.linears.map(({ name }) => name);
+  const { glob } = pattern;
+  const last = glob.slice(glob.lastIndexOf(".") + 1);
+  const meant = suggest(last, some);
+  const repaired = meant === null ? null : `${glob.slice(0, glob.length - last.length)}${meant}`;
+  const works = repaired !== null && names.some((name) => matchesName({ ...pattern, glob: repaired }, name));
+  throw new CompileError([
+    error(
+      "E605",
+      `"${glob}" matches no linear layer of the model`,
+      { span: pattern.span, message: "selects nothing" },
+      {
+        notes: [`the layers have names such as ${names[0] ?? "none"}, and end in ${some.join(", ")}`],
+        ...(works ? { help: `did you mean \`"${repaired}"\`?` } : {}),
+      },
+    ),
+  ]);
 }
 
 /** What the compiler notes of a treatment of a layer, which a refusal names. */

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { check } from "../../compiler/check/check.js";
+import { CompileError } from "../../compiler/diagnostic.js";
 import type { Recipe } from "../../compiler/recipe/recipe.js";
 import { createHost, packageRoot, standardLibrary } from "../../runtime/library.js";
 import { createCaller } from "../../runtime/llama/call.js";
@@ -182,7 +183,11 @@ test("a pattern that matches nothing and a group that does not divide are refuse
     () => null,
     (thrown: unknown) => thrown,
   );
-  assert.ok(unmatched instanceof LlamaError && unmatched.code === "recipe");
+  assert.ok(unmatched instanceof CompileError);
+  assert.equal(
+    unmatched.diagnostics.map(({ code }) => code),
+    ["E605"],
+  );
   assert.is(
     await openModel(output).then(
       () => true,
