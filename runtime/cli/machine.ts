@@ -17,7 +17,10 @@ export async function openMachine(choice: DeviceChoice, note: (line: string) => 
   const functions = standardLibrary();
   // every kernel is proven to stay in range when it is lowered
   const device = await openDevice({ ...chosenDevice(choice), log: note, unchecked: true });
-  const executor = await createExecutor(device);
+  const executor = await createExecutor(device).catch((error: unknown) => {
+    device.close();
+    throw error;
+  });
   return {
     device,
     caller: createCaller(executor, targetOf(device), functions),
