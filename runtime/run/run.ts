@@ -56,6 +56,10 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
     profiler,
     poison,
     onSubmit: () => memory.trim(),
+  }).catch((error: unknown) => {
+    profiler?.destroy();
+    poison?.destroy();
+    throw error;
   });
   const bound = createBoundPrograms({ device, pipelines, groups, memory, recorder });
   const prepared = new WeakSet<Prepared>();
