@@ -12,6 +12,7 @@ import { boundsOf } from "../toolkit/hull.js";
 import { loops } from "./loops.js";
 import { matvec, matvecApplies, matvecShape } from "./matvec.js";
 import { matrix, matrixPays } from "./matrix.js";
+import { tileFits, tileOf, type MatrixTile } from "./matrix-tile.js";
 import { quads, quadsApply, quadShape } from "./quads.js";
 import { rows, rowShape, type RowShape } from "./rows.js";
 import { tiled, tiledApplies, tileShape } from "./tiled.js";
@@ -20,13 +21,20 @@ import { tiled, tiledApplies, tileShape } from "./tiled.js";
 export const schedules = ["matvec", "quads", "matrix", "tiled", "rows", "loops"] as const;
 export type Schedule = (typeof schedules)[number];
 
+/** A schedule by its name, with the cut that it takes by itself or, where it is data, another one. */
+export type ForcedSchedule = Schedule | MatrixTile;
+
 type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
 
 /** Products of fewer multiplications than this are not worth a tile. */
 const tileWork = 1 << 14;
 
 /** The kernels of an eqn by the best schedule that applies, or by the one asked for where it applies. */
-export function lowerEqn(lowering: Lowering, eqn: Eqn<Concrete>, forced: Schedule | null = null): readonly Kernel[] {
+export function lowerEqn(
+  lowering: Lowering,
+  eqn: Eqn<Concrete>,
+  forced: ForcedSchedule | null = null,
+): readonly Kernel[] {
   for (const schedule of forced === null ? schedules : [forced, "loops" as const]) {
     const kernels = attempt(lowering, eqn, schedule, forced !== null);
     if (kernels !== null && kernels.every((kernel) => fits(lowering, kernel))) return kernels;
@@ -37,7 +45,7 @@ export function lowerEqn(lowering: Lowering, eqn: Eqn<Concrete>, forced: Schedul
 function attempt(
   lowering: Lowering,
   eqn: Eqn<Concrete>,
-  schedule: Schedule,
+  schedule: ForcedSchedule,
   forced: boolean,
 ): readonly Kernel[] | null {
   if (schedule === "loops") return loops(lowering, eqn);
@@ -65,9 +73,16 @@ function attempt(
     return quadsApply(product, lowering.target) && (forced || work >= tileWork)
       ? [quads(lowering, eqn, product, quadShape(product))]
       : null;
-  if (schedule === "matrix") {
+  if (schedule === "matrix" || typeof schedule !== "string") {
     const found = whole ? matrixOf(lowering, eqn, product) : null;
-    return found !== null && (forced || matrixPays(product)) ? [matrix(lowering, eqn, product, found)] : null;
+    if (found === null || (!forced && !matrixPays(product))) return null;
+    const tile =
+      schedule === "matrix"
+        ? tileOf(product, found, lowering.target)
+        : tileFits(schedule, found, lowering.target)
+          ? schedule
+          : null;
+    return tile === null ? null : [matrix(lowering, eqn, product, found, tile)];
   }
   if (!forced && (product.sizes.m < 2 || work < tileWork)) return null;
   if (!tiledApplies(lowering, product, eqn)) return null;

@@ -1,0 +1,92 @@
+/** Tiles of products by matrices: their shapes as data, and which is taken. */
+import type { Product } from "../../graph/analysis/product.js";
+import { matrixSize, type Target } from "../../target.js";
+import type { MatrixProduct } from "../product/matrix-sides.js";
+import { vectorsOf } from "../product/matrix-staging.js";
+import { fixedSubgroup } from "../toolkit/team.js";
+
+/** What a workgroup computes, and how. */
+export interface MatrixTile {
+  readonly kind: "matrix";
+  /** Results of a tile along m and, for each term, along n. */
+  readonly tokens: number;
+  readonly rows: number;
+  /** Subgroups along m, n and k: those along k take a part each of every slice, and their sums are added at the end. */
+  readonly subgroups: readonly [number, number, number];
+  /** Columns that are staged at once. */
+  readonly slice: number;
+  /** Whether the next slice is loaded while the present one is multiplied. */
+  readonly ahead: boolean;
+}
+
+/** Matrices of a subgroup along m and, for each term, n. */
+export function matricesOf({ tokens, rows, subgroups }: MatrixTile): readonly [number, number] {
+  return [tokens / (matrixSize * subgroups[0]), rows / (matrixSize * subgroups[1])];
+}
+
+/** Tiles that are enough to fill a large GPU: with fewer, smaller tiles are worth their reads. */
+const enoughTiles = 96;
+
+const tile = (
+  tokens: number,
+  rows: number,
+  subgroups: MatrixTile["subgroups"],
+  slice: number,
+  ahead = false,
+): MatrixTile => ({ kind: "matrix", tokens, rows, subgroups, slice, ahead });
+
+/** From the most wanted; of a pair of terms each has so many rows. */
+function candidates(product: Product, { right }: MatrixProduct): readonly MatrixTile[] {
+  const pair = product.terms.length > 1;
+  const { m } = product.sizes;
+  const slice = Math.max(32, ...right.map((side) => (side.kind === "dense" ? 0 : side.columns)));
+  const least = tile(32, 32, [2, 2, 1], slice);
+  const small = tile(64, pair ? 32 : 64, [2, 2, 1], slice);
+  const large = tile(128, pair ? 64 : 128, [2, 2, 1], slice);
+  if (m <= 16) return [tile(16, pair ? 16 : 32, [1, pair ? 1 : 2, 4], 256), tile(16, 32, [1, 2, 2], 64), least];
+  if (m <= 32) return [tile(32, pair ? 16 : 32, [1, pair ? 1 : 2, 4], 128), tile(32, 32, [1, 2, 2], 64), least];
+  return product.terms.length <= 2 && tiles(product, large) >= enoughTiles ? [large, small, least] : [small, least];
+}
+
+function tiles({ sizes }: Product, { tokens, rows }: MatrixTile): number {
+  return sizes.batch * Math.ceil(sizes.m / tokens) * Math.ceil(sizes.n / rows);
+}
+
+/** The tile for a product on a device; null where none fits. */
+export function tileOf(product: Product, sides: MatrixProduct, target: Target): MatrixTile | null {
+  return candidates(product, sides).find((each) => tileFits(each, sides, target)) ?? null;
+}
+
+/** Whether a device has room for a tile, and the sides can be staged in its slices. */
+export function tileFits(each: MatrixTile, sides: MatrixProduct, target: Target): boolean {
+  const { slice, subgroups } = each;
+  const lanes = fixedSubgroup(target) ?? 0;
+  const part = slice / subgroups[2];
+  return (
+    workgroupBytes(each, sides) <= target.maxWorkgroupMemory &&
+    lanes * subgroups.reduce((a, b) => a * b) <= target.maxInvocations &&
+    slice % (subgroups[2] * matrixSize) === 0 &&
+    sides.right.every((side) => side.kind === "dense" || (slice % side.columns === 0 && divides(side.columns, part)))
+  );
+}
+
+/** Whether one of two numbers divides the other. */
+const divides = (a: number, b: number): boolean => a % b === 0 || b % a === 0;
+
+/** Bytes of workgroup memory that a tile takes: slices of each side, and a strip of results a subgroup and term. */
+function workgroupBytes(each: MatrixTile, { left, right }: MatrixProduct): number {
+  const strips = 4 * each.subgroups.reduce((a, b) => a * b) * matrixSize * stripStride(each);
+  return (
+    16 * vectorsOf(left, each.tokens, each.slice) +
+    right.reduce((sum, side) => sum + 16 * vectorsOf(side, each.rows, each.slice) + strips, 0)
+  );
+}
+
+/** Matrices that a strip of results is wide: as few as a subgroup's, and no more than two. */
+export function stripMatrices(each: MatrixTile): number {
+  const [, n] = matricesOf(each);
+  return n % 2 === 0 ? 2 : 1;
+}
+
+/** Elements between the rows of a strip of results: padded to whole vectors of 16 bytes in other banks. */
+export const stripStride = (each: MatrixTile): number => stripMatrices(each) * matrixSize + 4;
