@@ -1,6 +1,7 @@
 import type { Expr, Statement } from "../../kernel/kernel.js";
 import type { FormatSpec } from "../../types/type.js";
 import type { Element, Section, Shape } from "../format.js";
+import type { HalfReader } from "./halves.js";
 
 /**
  * What kernels do with tensors of a format: the same as its meaning (`formats/format.ts`), as Kernel expressions, and
@@ -24,6 +25,9 @@ export interface FormatCode {
 
   /** How kernels read and write single values, where the meaning has an `element`. */
   readonly element: ((spec: FormatSpec) => ElementCode) | null;
+
+  /** How products by matrices read units of a spec; null where they go by `stored`. */
+  halves(spec: FormatSpec): HalfReader | null;
 }
 
 /** What `Element` says, as Kernel expressions. */

@@ -8,22 +8,25 @@ import type { KernelBuilder } from "../toolkit/builder.js";
 import type { StoredSide } from "./matrix-sides.js";
 
 /**
- * The columns of a unit (u32) of a row as words of two f16 each, neighbours together; where an n:m pattern has no entry,
- * zeros. Scales are applied in f32, and the product is rounded once.
+ * Piece `piece` (u32) of `count` columns of a row as words of two f16 each, the columns in the order of the side's reader,
+ * else neighbours together; where an n:m pattern has no entry, zeros. Scales are applied in f32, and the product is
+ * rounded once.
  */
 export function halvesOf(
   side: StoredSide,
   build: KernelBuilder,
   read: WordReader,
   row: Expr,
-  unit: Expr,
+  piece: Expr,
+  count: number,
 ): readonly Expr[] {
   const { spec, shape, format } = side.term.rows!;
-  const stored = codeOf(spec).stored(spec, shape, read, row, unit);
+  if (side.reader !== null) return side.reader.read(spec, shape, read, row, piece, count);
+  const stored = codeOf(spec).stored(spec, shape, read, row, piece);
   const pattern = format.pattern(spec);
   const { n, m } = pattern?.kind === "nm" ? pattern : { n: 1, m: 1 };
   const entriesOf = new Map<number, number>();
-  const columns = upTo(side.columns).map((): Expr | null => null);
+  const columns = upTo(count).map((): Expr | null => null);
   for (const { column, value } of stored.entries) {
     const shifted = stored.zero === null ? value : k.sub(value, stored.zero);
     const scaled = build.bind("w", stored.scale === null ? shifted : k.mul(shifted, stored.scale));
@@ -38,7 +41,7 @@ export function halvesOf(
         columns[first + place] = k.select(k.equal(at, place), scaled, columns[first + place] ?? k.f32(0));
     }
   }
-  return upTo(side.columns / 2).map((pair) =>
+  return upTo(count / 2).map((pair) =>
     k.call("pack2x16float", [k.vector([columns[2 * pair] ?? k.f32(0), columns[2 * pair + 1] ?? k.f32(0)])]),
   );
 }

@@ -1,4 +1,6 @@
 /** Which products subgroups can do by matrices, and how their sides lie in memory. */
+import type { HalfReader } from "../../formats/code/halves.js";
+import { codeOf } from "../../formats/code/registry.js";
 import { readsAnywhere, type Product, type ProductTerm } from "../../graph/analysis/product.js";
 import { coefficientOf, extent, hullOf, intervalOf } from "../../graph/analysis/ranges.js";
 import type { Eqn, IndexId, Range, Scalar } from "../../graph/graph.js";
@@ -23,14 +25,18 @@ export const run = 8;
 /** A side of a product: `outer` rows (m or n) of `inner` columns k. */
 export type MatrixSide = DenseSide | StoredSide;
 
-/** A packed tensor, or one of bf16, that is read along k by units of so many columns. */
+/** A packed tensor, or one of bf16, that is read along k. */
 export interface StoredSide {
   readonly kind: "stored";
   readonly term: ProductTerm;
   readonly along: "k";
   /** Index of the outer axis. */
   readonly index: IndexId;
-  readonly columns: number;
+  /** Columns that an invocation unpacks at once: at least, and at most. */
+  readonly least: number;
+  readonly most: number;
+  /** The reader of its halves, if it is read by that. */
+  readonly reader: HalfReader | null;
   readonly outer: number;
   readonly inner: number;
 }
@@ -54,6 +60,11 @@ export interface DenseSide {
 export interface MatrixProduct {
   readonly left: DenseSide;
   readonly right: readonly MatrixSide[];
+  /**
+   * How far apart the columns are that share a word in workgroup memory: 1 for neighbours. Both sides have the same, and so
+   * each product its own columns.
+   */
+  readonly distance: number;
   /** Where k ends for each token, if not at the end of its axis. */
   readonly bound: Range<Concrete> | null;
 }
@@ -88,7 +99,33 @@ export function matrixOf(lowering: Lowering, eqn: Elements, product: Product): M
       product.terms.some((term) => !readsAnywhere([...term.left, ...term.right], term.reduce.over[0]!.index)))
   )
     return null;
-  return { left, right: right.filter((side) => side !== null), bound };
+  return arranged({ left, right: right.filter((side) => side !== null), bound, distance: 1 });
+}
+
+/** The sides with columns in the order that the packed ones are read in with least work, where they agree. */
+function arranged(sides: MatrixProduct): MatrixProduct {
+  const readers = sides.right.flatMap((side) => (side.kind === "dense" ? [] : [halfReader(side)]));
+  const [first, ...others] = readers;
+  const agreed =
+    first != null &&
+    others.every((reader) => reader?.distance === first.distance) &&
+    sides.bound === null &&
+    [sides.left, ...sides.right].every((side) => side.along === "k" && side.inner % (2 * first.distance) === 0);
+  if (!agreed) return sides;
+  return {
+    ...sides,
+    distance: first.distance,
+    right: sides.right.map((side) => {
+      const reader = side.kind === "dense" ? null : halfReader(side);
+      return side.kind === "dense" || reader === null ? side : { ...side, reader, least: reader.columns };
+    }),
+  };
+}
+
+function halfReader({ term, most }: StoredSide): HalfReader | null {
+  const { spec } = term.rows!;
+  const reader = codeOf(spec).halves(spec);
+  return reader !== null && most % reader.columns === 0 ? reader : null;
 }
 
 function operandOf(
@@ -151,7 +188,9 @@ function storedOf({ reduce, rows, ...term }: ProductTerm, index: IndexId, outer:
     term: { reduce, rows, ...term },
     along: "k",
     index,
-    columns,
+    least: columns,
+    most: columns,
+    reader: null,
     outer,
     inner: rows.shape.columns,
   };

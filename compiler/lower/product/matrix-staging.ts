@@ -1,4 +1,5 @@
 /** Slices of the sides of a product in workgroup memory, as f16 in vectors of eight. */
+import { reorderHalves } from "../../formats/code/halves.js";
 import type { Section } from "../../formats/format.js";
 import * as k from "../../kernel/build.js";
 import type { Expr, Statement } from "../../kernel/kernel.js";
@@ -18,6 +19,8 @@ export interface Staged {
   readonly array: string;
   /** Vectors from row to row of what lies side by side. */
   readonly stride: number;
+  /** Columns of a piece (`vectorOf`). */
+  readonly piece: number;
   /** What an invocation loads for its share of the slice from column `from` on: values for `store`. */
   load(from: Expr): readonly Expr[];
   /** Puts them into workgroup memory. */
@@ -25,12 +28,9 @@ export interface Staged {
 }
 
 /** Where a slice is staged: by which invocations, and whose rows. */
-export interface StagingPlace {
+export interface StagingPlace extends Slicing {
   readonly lowering: Lowering;
   readonly build: KernelBuilder;
-  /** Invocations of the workgroup. */
-  readonly size: number;
-  readonly slice: number;
   /** Rows of the tile, and the first of them. */
   readonly rows: number;
   readonly first: Expr;
@@ -44,52 +44,64 @@ export interface Ends {
   readonly row: (outer: Expr) => Expr;
 }
 
-/** Columns that one invocation unpacks at once: their vectors lie side by side, and then comes one that is left out. */
-function pieceColumns(side: MatrixSide): number {
-  return side.kind === "dense" ? run : side.columns;
+/** How slices are cut for a workgroup. */
+export interface Slicing {
+  readonly slice: number;
+  /** Invocations of the workgroup. */
+  readonly size: number;
+  /** How far apart the columns of a word are. */
+  readonly distance: number;
+}
+
+/**
+ * Columns that one invocation takes at once: their vectors lie side by side, and then comes one that is left out. Of a
+ * packed side as many as give each invocation a piece.
+ */
+export function pieceColumns(side: MatrixSide, rows: number, { slice, size, distance }: Slicing): number {
+  if (side.kind === "dense") return Math.max(run, 2 * distance);
+  let columns = side.most;
+  while (columns > side.least && (rows * slice) / columns < size && (columns / 2) % side.least === 0) columns /= 2;
+  return columns;
 }
 
 /**
  * Vector of a column, a multiple of eight, in its row. With a vector between pieces, invocations that store theirs at
  * the same time do so to different banks.
  */
-export function vectorOf(side: MatrixSide, column: number): number {
-  const piece = pieceColumns(side);
+export function vectorOf(piece: number, column: number): number {
   if (piece === run) return column / run;
   return Math.floor(column / piece) * (piece / run + 1) + (column % piece) / run;
 }
 
 /** The same of a column that is known at run time, with no piece between it and where a part of k begins. */
-export function vectorAt(side: MatrixSide, column: Expr): Expr {
-  const piece = pieceColumns(side);
+export function vectorAt(piece: number, column: Expr): Expr {
   return piece === run
     ? k.div(column, run)
     : k.add(k.mul(k.div(column, piece), piece / run + 1), k.div(k.rem(column, piece), run));
 }
 
 /** Vectors from row to row: an odd number, so that neighbours of a column lie in different banks. */
-function strideOf(side: MatrixSide, rows: number, slice: number): number {
-  const length = side.along === "k" ? vectorOf(side, slice) : rows / run;
+function strideOf(side: MatrixSide, rows: number, slicing: Slicing): number {
+  const length = side.along === "k" ? vectorOf(pieceColumns(side, rows, slicing), slicing.slice) : rows / run;
   return length % 2 === 0 ? length + 1 : length;
 }
 
 /** Vectors that a slice of a side takes. */
-export function vectorsOf(side: MatrixSide, rows: number, slice: number): number {
-  return (side.along === "k" ? rows : slice) * strideOf(side, rows, slice);
+export function vectorsOf(side: MatrixSide, rows: number, slicing: Slicing): number {
+  return (side.along === "k" ? rows : slicing.slice) * strideOf(side, rows, slicing);
 }
 
 /** Prepares the staging of a side; what does not change from slice to slice is computed here. */
 export function stagingOf(place: StagingPlace, side: MatrixSide, hint: string, ends: Ends | null): Staged {
-  const { build, rows, slice } = place;
-  const stride = strideOf(side, rows, slice);
-  const array = build.array(hint, "vec4<u32>", vectorsOf(side, rows, slice));
+  const { build, rows } = place;
+  const stride = strideOf(side, rows, place);
+  const piece = pieceColumns(side, rows, place);
+  const array = build.array(hint, "vec4<u32>", vectorsOf(side, rows, place));
+  const memory = { array, stride, piece };
   return {
     side,
-    array,
-    stride,
-    ...(side.kind === "dense"
-      ? denseStaging(place, side, array, stride, ends)
-      : storedStaging(place, side, array, stride)),
+    ...memory,
+    ...(side.kind === "dense" ? denseStaging(place, side, memory, ends) : storedStaging(place, side, memory)),
   };
 }
 
@@ -110,17 +122,17 @@ function all(conditions: readonly (Expr | null)[]): Expr | null {
   return some.length === 0 ? null : some.reduce(k.and);
 }
 
-/** Runs of eight neighbours of a tensor of f16. */
+/** Runs of eight neighbours of a tensor of f16, or of more where columns are put into another order. */
 function denseStaging(
   place: StagingPlace,
   side: DenseSide,
-  array: string,
-  stride: number,
+  { array, stride, piece: length }: Pick<Staged, "array" | "stride" | "piece">,
   ends: Ends | null,
 ): Pick<Staged, "load" | "store"> {
-  const { build, rows, slice, first, scope } = place;
+  const { build, rows, slice, distance, first, scope } = place;
   const byColumns = side.along === "k";
-  const [lines, runs] = byColumns ? [rows, slice / run] : [slice, rows / run];
+  const vectors = upTo(byColumns ? length / run : 1);
+  const [lines, runs] = byColumns ? [rows, slice / length] : [slice, rows / run];
   const buffer = build.view(side.storage, "vec4<u32>", "read");
   const step = byColumns ? k.mul(first, side.pitch) : first;
   const start = build.bind("start", k.div(k.add(side.start(scope), step), run));
@@ -130,13 +142,12 @@ function denseStaging(
     const outer = build.bind("outer", k.add(first, byColumns ? line : k.mul(inLine, run)));
     return {
       there,
-      outer,
       // counted from the slice's first column
-      column: build.bind("column", byColumns ? k.mul(inLine, run) : line),
+      column: build.bind("column", byColumns ? k.mul(inLine, length) : line),
       // of a row that there is
       whole: all([there, side.outer % rows === 0 ? null : build.bind("is_row", k.less(outer, side.outer))]),
-      source: build.bind("source", k.add(k.add(start, k.mul(line, side.pitch / run)), inLine)),
-      target: build.bind("target", k.add(k.mul(line, stride), inLine)),
+      source: build.bind("source", k.add(k.add(start, k.mul(line, side.pitch / run)), k.mul(inLine, vectors.length))),
+      target: build.bind("target", k.add(k.mul(line, stride), k.mul(inLine, byColumns ? vectorOf(length, length) : 1))),
       end: ends === null || !byColumns ? null : build.bind("own_end", ends.row(outer)),
     };
   });
@@ -150,20 +161,30 @@ function denseStaging(
   };
   return {
     load: (from) =>
-      pieces.map((piece) => {
+      pieces.flatMap((piece) => {
         const offset = perColumn < 1 ? k.div(from, run) : k.mul(from, perColumn);
         const address = k.add(piece.source, offset);
         const inside = insideOf(piece, from);
-        return build.bind(
-          "values",
-          k.loadBuffer(buffer, "vec4<u32>", inside === null ? address : k.select(inside, address, 0)),
-        );
+        const place = build.bind("address", inside === null ? address : k.select(inside, address, 0));
+        return vectors.map((at) => build.bind("values", k.loadBuffer(buffer, "vec4<u32>", k.add(place, at))));
       }),
     store(from, loaded) {
       pieces.forEach((piece, which) => {
         const inside = insideOf(piece, from);
         const zero = k.constant("vec4<u32>", 0);
-        let value = inside === null ? loaded[which]! : build.bind("values", k.select(inside, loaded[which]!, zero));
+        const given = vectors.map((at) => {
+          const value = loaded[which * vectors.length + at]!;
+          return inside === null ? value : build.bind("values", k.select(inside, value, zero));
+        });
+        if (distance > 1) {
+          const ordered = reorderHalves(build, given, distance);
+          const put = (): void =>
+            ordered.forEach((four, at) => build.add(k.storeShared(array, k.add(piece.target, at), four)));
+          if (piece.there === null) put();
+          else build.when(piece.there, put);
+          return;
+        }
+        let value = given[0]!;
         if (piece.end !== null) {
           // columns of the run that are before the row's end, counted so that a run past it has none
           const column = build.bind("column", k.add(from, piece.column));
@@ -193,11 +214,9 @@ function denseStaging(
 function storedStaging(
   { build, ...place }: StagingPlace,
   side: StoredSide,
-  array: string,
-  stride: number,
+  { array, stride, piece: columns }: Pick<Staged, "array" | "stride" | "piece">,
 ): Pick<Staged, "load" | "store"> {
   const { lowering, rows, slice, first, scope } = place;
-  const { columns } = side;
   const units = slice / columns;
   const inRow = side.inner / columns;
   const pieces = sharesOf({ build, ...place }, rows * units).map(({ at, there }) => {
@@ -208,7 +227,7 @@ function storedStaging(
       there,
       unit,
       row: rowAt(lowering.graph, side.term.rows!, withIndices(scope, [[side.index, outer]])),
-      target: build.bind("target", k.add(k.mul(line, stride), k.mul(unit, vectorOf(side, columns)))),
+      target: build.bind("target", k.add(k.mul(line, stride), k.mul(unit, vectorOf(columns, columns)))),
     };
   });
   /** The words of f16 pairs of a piece, with words that `read` gives. */
@@ -226,7 +245,7 @@ function storedStaging(
       words4: (section: Section, index: Expr) => read(() => words.words4(section, index)),
     };
     const at = inside === null ? unit : build.bind("unit", k.min(unit, inRow - 1));
-    return { halves: halvesOf(side, build, reader, piece.row, at), inside };
+    return { halves: halvesOf(side, build, reader, piece.row, at, columns), inside };
   };
   return {
     load: (from) =>

@@ -1,8 +1,8 @@
 /** Tiles of products by matrices: their shapes as data, and which is taken. */
 import type { Product } from "../../graph/analysis/product.js";
 import { matrixSize, type Target } from "../../target.js";
-import type { MatrixProduct } from "../product/matrix-sides.js";
-import { vectorsOf } from "../product/matrix-staging.js";
+import type { MatrixProduct, MatrixSide } from "../product/matrix-sides.js";
+import { pieceColumns, vectorsOf, type Slicing } from "../product/matrix-staging.js";
 import { fixedSubgroup } from "../toolkit/team.js";
 
 /** What a workgroup computes, and how. */
@@ -39,7 +39,7 @@ const tile = (
 function candidates(product: Product, { right }: MatrixProduct): readonly MatrixTile[] {
   const pair = product.terms.length > 1;
   const { m } = product.sizes;
-  const slice = Math.max(32, ...right.map((side) => (side.kind === "dense" ? 0 : side.columns)));
+  const slice = Math.max(32, ...right.map((side) => (side.kind === "dense" ? 0 : side.least)));
   const least = tile(32, 32, [2, 2, 1], slice);
   const small = tile(64, pair ? 32 : 64, [2, 2, 1], slice);
   const large = tile(128, pair ? 64 : 128, [2, 2, 1], slice);
@@ -60,13 +60,19 @@ export function tileOf(product: Product, sides: MatrixProduct, target: Target): 
 /** Whether a device has room for a tile, and the sides can be staged in its slices. */
 export function tileFits(each: MatrixTile, sides: MatrixProduct, target: Target): boolean {
   const { slice, subgroups } = each;
-  const lanes = fixedSubgroup(target) ?? 0;
+  const size = (fixedSubgroup(target) ?? 0) * subgroups.reduce((a, b) => a * b);
+  const slicing = { slice, size, distance: sides.distance };
   const part = slice / subgroups[2];
+  const cut = (side: MatrixSide, rows: number): boolean => {
+    const piece = pieceColumns(side, rows, slicing);
+    return side.along !== "k" || (slice % piece === 0 && divides(piece, part));
+  };
   return (
-    workgroupBytes(each, sides) <= target.maxWorkgroupMemory &&
-    lanes * subgroups.reduce((a, b) => a * b) <= target.maxInvocations &&
+    workgroupBytes(each, sides, slicing) <= target.maxWorkgroupMemory &&
+    size <= target.maxInvocations &&
     slice % (subgroups[2] * matrixSize) === 0 &&
-    sides.right.every((side) => side.kind === "dense" || (slice % side.columns === 0 && divides(side.columns, part)))
+    cut(sides.left, each.tokens) &&
+    sides.right.every((side) => cut(side, each.rows))
   );
 }
 
@@ -74,11 +80,11 @@ export function tileFits(each: MatrixTile, sides: MatrixProduct, target: Target)
 const divides = (a: number, b: number): boolean => a % b === 0 || b % a === 0;
 
 /** Bytes of workgroup memory that a tile takes: slices of each side, and a strip of results a subgroup and term. */
-function workgroupBytes(each: MatrixTile, { left, right }: MatrixProduct): number {
+function workgroupBytes(each: MatrixTile, { left, right }: MatrixProduct, slicing: Slicing): number {
   const strips = 4 * each.subgroups.reduce((a, b) => a * b) * matrixSize * stripStride(each);
   return (
-    16 * vectorsOf(left, each.tokens, each.slice) +
-    right.reduce((sum, side) => sum + 16 * vectorsOf(side, each.rows, each.slice) + strips, 0)
+    16 * vectorsOf(left, each.tokens, slicing) +
+    right.reduce((sum, side) => sum + 16 * vectorsOf(side, each.rows, slicing) + strips, 0)
   );
 }
 

@@ -185,7 +185,7 @@ function accumulate(
     k.min(lowerRange(tokenScope(k.min(m, sides.left.outer - 1)), bound!).to, sides.left.inner);
   const stagedOf = (side: MatrixSide, hint: string, rows: number, first: Expr): Staged =>
     stagingOf(
-      { lowering, build, size, slice, rows, first, scope },
+      { lowering, build, size, slice, distance: sides.distance, rows, first, scope },
       side,
       hint,
       bound === null ? null : { tile: end, row: side === sides.left ? endOf : () => end },
@@ -210,7 +210,7 @@ function accumulate(
     return build.bind(
       "own",
       staged.side.along === "k"
-        ? k.add(k.mul(own, staged.stride), vectorAt(staged.side, column))
+        ? k.add(k.mul(own, staged.stride), vectorAt(staged.piece, column))
         : k.add(k.mul(column, staged.stride), k.div(own, run)),
     );
   };
@@ -221,7 +221,7 @@ function accumulate(
         const name = build.fresh(role);
         const byColumn = staged.side.along === "k";
         const offset = byColumn
-          ? matrix * matrixSize * staged.stride + vectorOf(staged.side, column)
+          ? matrix * matrixSize * staged.stride + vectorOf(staged.piece, column)
           : column * staged.stride + (matrix * matrixSize) / run;
         // a left matrix has m for its rows and k for its columns, a right one k for its rows and n for its columns
         build.add({
