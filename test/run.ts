@@ -6,6 +6,7 @@
  * so is each test that is skipped or that a broken hook kept from running. Exit code 0 only without failures.
  *
  *   npm test                          everything
+ *   npm run test:fast                 what needs neither a device nor another process: for each edit
  *   npm test -- formats wgsl/emit     files whose path contains one of these
  *   npm test -- --jobs 4 --timeout 60 more at once, fewer seconds for each file
  *   npm test -- --runs 500 --seed 7   more cases of each property, and others
@@ -15,6 +16,7 @@ import { readdirSync, statSync } from "node:fs";
 import { dirname, join, relative, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { testsWithDevice } from "./support/needs.js";
 import { judge, type Ended, type Verdict } from "./support/verdict.js";
 
 const { values: options, positionals: patterns } = parseArgs({
@@ -24,6 +26,7 @@ const { values: options, positionals: patterns } = parseArgs({
     timeout: { type: "string", default: "300" },
     runs: { type: "string" },
     seed: { type: "string" },
+    fast: { type: "boolean", default: false },
   },
 });
 const jobs = positive("jobs", options.jobs);
@@ -35,9 +38,10 @@ const cases = (["runs", "seed"] as const).flatMap((name) =>
 );
 
 const root = dirname(fileURLToPath(import.meta.url));
+const withDevice = options.fast ? testsWithDevice() : new Set<string>();
 const all = readdirSync(root, { recursive: true, encoding: "utf8" })
   .map((path) => path.split(sep).join("/"))
-  .filter((path) => path.endsWith(".test.js"))
+  .filter((path) => path.endsWith(".test.js") && !withDevice.has(`test/${path.replace(/\.js$/, ".ts")}`))
   .sort();
 const chosen =
   patterns.length === 0
