@@ -17,7 +17,7 @@ const root = fileURLToPath(new URL(".", import.meta.url));
 const outdir = join(root, "dist", "bundle");
 
 /** Packages with native code, or of which files are read: they stay where npm installs them. */
-const external = ["@sparticuz/chromium", "chart.js", "koffi", "webgpu"];
+const external = ["@sparticuz/chromium", "chart.js", "koffi", "tokenizers", "webgpu"];
 
 rmSync(outdir, { recursive: true, force: true });
 const { metafile } = await build({

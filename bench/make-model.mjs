@@ -1,25 +1,48 @@
 /**
- * A model of Llama 3.1 8B's shape with random weights, and a text of random words, to time what a real one would take:
+ * A model of a known shape with random weights, and a text of random words, to time what a real one would take:
  *
- *   node bench/make-model.mjs DIR [BLOCKS]
+ *   node bench/make-model.mjs DIR [BLOCKS] [SHAPE]
  *
- * Weights are normal with a deviation of 0.02, in bf16, in shards of eight blocks (16 GB for all 32). The tokenizer is
- * that
- * of examples/classics-3.7m with unused tokens added; calibration.txt has some 346,000 tokens of it.
+ * SHAPE is llama-3.1-8b (16 GB with its 32 blocks) or smollm2-135m. Weights are normal with a deviation of 0.02, in
+ * bf16, in shards of eight blocks. The tokenizer is that of examples/classics-3.7m with unused tokens added;
+ * calibration.txt has some 346,000 tokens of it.
  */
 import { closeSync, copyFileSync, mkdirSync, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-const [folder, blocksText = "32"] = process.argv.slice(2);
-const blocks = Number(blocksText);
-if (folder === undefined || !Number.isInteger(blocks) || blocks < 1)
-  throw new Error("usage: node bench/make-model.mjs DIR [BLOCKS]");
+const shapes = {
+  "llama-3.1-8b": {
+    blocks: 32,
+    hidden: 4096,
+    intermediate: 14336,
+    vocabulary: 128256,
+    heads: 32,
+    groups: 8,
+    head: 128,
+    theta: 500000,
+    tied: false,
+  },
+  "smollm2-135m": {
+    blocks: 30,
+    hidden: 576,
+    intermediate: 1536,
+    vocabulary: 49152,
+    heads: 9,
+    groups: 3,
+    head: 64,
+    theta: 100000,
+    tied: true,
+  },
+};
+const [folder, blocksText, shapeName = "llama-3.1-8b"] = process.argv.slice(2);
+const shape = shapes[shapeName];
+const blocks = Number(blocksText ?? shape?.blocks);
+if (folder === undefined || shape === undefined || !Number.isInteger(blocks) || blocks < 1)
+  throw new Error(`usage: node bench/make-model.mjs DIR [BLOCKS] [${Object.keys(shapes).join("|")}]`);
+const { hidden, intermediate, vocabulary } = shape;
+const keyValues = shape.groups * shape.head;
 const source = fileURLToPath(new URL("../examples/classics-3.7m/", import.meta.url));
-const hidden = 4096,
-  intermediate = 14336,
-  vocabulary = 128256,
-  keyValues = 1024;
 const deviation = 0.02;
 
 /** xorshift32 (Marsaglia 2003): the same model each time. */
@@ -74,10 +97,7 @@ function blockTensors(index) {
 const shards = [[["model.embed_tokens.weight", [vocabulary, hidden]]]];
 for (let first = 0; first < blocks; first += 8)
   shards.push(Array.from({ length: Math.min(8, blocks - first) }, (_, at) => blockTensors(first + at)).flat());
-shards.push([
-  ["model.norm.weight", [hidden]],
-  ["lm_head.weight", [vocabulary, hidden]],
-]);
+shards.push([["model.norm.weight", [hidden]], ...(shape.tied ? [] : [["lm_head.weight", [vocabulary, hidden]]])]);
 
 mkdirSync(folder, { recursive: true });
 const weightMap = {};
@@ -118,18 +138,18 @@ json("config.json", {
   attention_bias: false,
   bos_token_id: 0,
   eos_token_id: 1,
-  head_dim: 128,
+  head_dim: shape.head,
   hidden_act: "silu",
   hidden_size: hidden,
   intermediate_size: intermediate,
   max_position_embeddings: 131072,
   mlp_bias: false,
-  num_attention_heads: 32,
+  num_attention_heads: shape.heads,
   num_hidden_layers: blocks,
-  num_key_value_heads: keyValues / 128,
+  num_key_value_heads: shape.groups,
   rms_norm_eps: 1e-5,
-  rope_theta: 500000,
-  tie_word_embeddings: false,
+  rope_theta: shape.theta,
+  tie_word_embeddings: shape.tied,
   torch_dtype: "bfloat16",
   vocab_size: vocabulary,
 });

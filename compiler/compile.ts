@@ -9,7 +9,7 @@ import { simplify } from "./graph/passes/simplify.js";
 import { specialize } from "./graph/passes/specialize.js";
 import { unpackForTiles } from "./graph/passes/unpack.js";
 import { printGraph } from "./graph/print.js";
-import { widenScales } from "./graph/scales.js";
+import { widenScales } from "./graph/passes/scales.js";
 import { assignStorage, type StorageMap } from "./graph/storage.js";
 import { verify } from "./graph/verify.js";
 import type { Kernel } from "./kernel/kernel.js";
@@ -20,6 +20,7 @@ import { cutScan, type ScanOptions } from "./lower/scan/cut.js";
 import type { Schedule } from "./lower/schedules/choose.js";
 import { matvecKeepsLeft } from "./lower/schedules/matvec.js";
 import { lowerSteps } from "./lower/steps.js";
+import { mergeSiblings } from "./lower/siblings.js";
 import { createLowering } from "./lower/toolkit/lowering.js";
 import { unbindable } from "./plan/limits.js";
 import { plan } from "./plan/plan.js";
@@ -45,6 +46,8 @@ export interface CompileOptions {
   readonly schedule?: Schedule | null;
   /** Whether to join eqns; on by default. */
   readonly fuse?: boolean;
+  /** Whether independent kernels become one dispatch; on by default on a GPU, where a dispatch costs time of its own. */
+  readonly merge?: boolean;
   /** How scans are cut: for tests and experiments. */
   readonly scan?: ScanOptions;
 }
@@ -145,9 +148,10 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
   const tooLarge = unbindable(fused, storage, target);
   if (tooLarge.length > 0) throw new CompileError(tooLarge);
   const lowering = createLowering(fused, storage, target);
-  const lowered = fused.eqns.map((eqn) =>
+  const each = fused.eqns.map((eqn) =>
     lowerSteps(lowering, eqn, { schedule: options.schedule ?? null, scan: options.scan ?? {}, unblocked }),
   );
+  const lowered = (options.merge ?? target.kind === "gpu") ? mergeSiblings(each, target) : each;
   const kernels = lowered.map((each) => kernelsOf(each.steps));
   for (const kernel of kernels.flat()) {
     const faults = verifyKernel(kernel, target);

@@ -1,18 +1,20 @@
 /**
  * Runs the test files, `*.test.js` in and below this folder, each in a process of its own, a few side by side. Ends
- * with one
- * line, `N passed, N failed`, that counts single tests; a file that crashes, hangs or holds no tests is one failure,
- * and
- * so is each test that is skipped or that a broken hook kept from running. Exit code 0 only without failures.
+ * with one line, `N passed, N failed`, that counts single tests; a file that crashes, hangs or holds no tests is one
+ * failure, and so is each test that is skipped or that a broken hook kept from running. What the machine lacks the
+ * means for (`support/not-run.ts`) is listed before, and neither passes nor fails. Exit code 0 only without failures.
  *
  *   npm test                          everything
  *   npm run test:fast                 what needs neither a device nor another process: for each edit
  *   npm test -- formats wgsl/emit     files whose path contains one of these
  *   npm test -- --jobs 4 --timeout 60 more at once, fewer seconds for each file
  *   npm test -- --runs 500 --seed 7   more cases of each property, and others
+ *   npm run test:long                 files with properties only, twenty times the cases, a fresh seed, which is told
+ *   npm test -- --device gpu property what computes in three ways does it on a GPU (cpu unless told; auto: what there is)
  */
 import { spawn, spawnSync, type ChildProcess } from "node:child_process";
-import { readdirSync, statSync } from "node:fs";
+import { randomInt } from "node:crypto";
+import { readFileSync, readdirSync, statSync } from "node:fs";
 import { dirname, join, relative, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -25,23 +27,34 @@ const { values: options, positionals: patterns } = parseArgs({
     jobs: { type: "string", default: "2" },
     timeout: { type: "string", default: "300" },
     runs: { type: "string" },
+    times: { type: "string" },
     seed: { type: "string" },
+    device: { type: "string" },
+    properties: { type: "boolean", default: false },
     fast: { type: "boolean", default: false },
   },
 });
 const jobs = positive("jobs", options.jobs);
 const timeout = positive("timeout", options.timeout);
 
-/** What the files are started with: support/runs.ts reads it. */
-const cases = (["runs", "seed"] as const).flatMap((name) =>
-  options[name] === undefined ? [] : [`--${name}`, String(positive(name, options[name]))],
-);
+/** `--seed fresh` is another each time. */
+const fresh = options.seed === "fresh" ? String(randomInt(1, 2 ** 31)) : null;
+const given = { ...options, seed: fresh ?? options.seed };
+
+/** What the files are started with: support/runs.ts and support/device-stages.ts read it. */
+const cases = [
+  ...(["runs", "times", "seed"] as const).flatMap((name) =>
+    given[name] === undefined ? [] : [`--${name}`, String(positive(name, given[name]))],
+  ),
+  ...(options.device === undefined ? [] : ["--device", options.device]),
+];
 
 const root = dirname(fileURLToPath(import.meta.url));
-const withDevice = options.fast ? testsWithDevice() : new Set<string>();
+const slow = options.fast ? testsWithDevice() : new Set<string>();
 const all = readdirSync(root, { recursive: true, encoding: "utf8" })
   .map((path) => path.split(sep).join("/"))
-  .filter((path) => path.endsWith(".test.js") && !withDevice.has(`test/${path.replace(/\.js$/, ".ts")}`))
+  .filter((path) => path.endsWith(".test.js") && !slow.has(`test/${path.replace(/\.js$/, ".ts")}`))
+  .filter((path) => !options.properties || readFileSync(join(root, path), "utf8").includes("support/runs.js"))
   .sort();
 const chosen =
   patterns.length === 0
@@ -73,7 +86,13 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
   });
 }
 
+const seedWords =
+  fresh === null ? null : `the seed is ${fresh}: --seed ${fresh} in place of fresh tries the same cases`;
+if (seedWords !== null) console.log(seedWords);
+
 const queue = [...chosen];
+const notRun: string[] = [];
+let notRunCount = 0;
 let passed = 0;
 let failed = 0;
 await Promise.all(
@@ -83,10 +102,17 @@ await Promise.all(
       const verdict = judge(ended);
       passed += verdict.passed;
       failed += verdict.failed;
+      notRun.push(...verdict.notRun.map((reason) => `${nameOf(file)}: ${reason}`));
+      notRunCount += verdict.notRunCount;
       report(file, ended, verdict);
     }
   }),
 );
+if (notRun.length > 0)
+  console.log(
+    `${notRunCount} ${notRunCount === 1 ? "test was" : "tests were"} not run, and ${notRun.length - notRunCount} in part, for what this machine lacks:${notRun.map((line) => `\n  ${line}`).join("")}`,
+  );
+if (failed > 0 && seedWords !== null) console.log(seedWords);
 console.log(`${passed} passed, ${failed} failed`);
 process.exitCode = failed === 0 ? 0 : 1;
 
@@ -147,12 +173,16 @@ function kill(child: ChildProcess): void {
 
 /** A line for each file; for one that fails, all that it printed. */
 function report(file: string, { output, seconds }: Ended, { passed: good, failed: bad, reasons }: Verdict): void {
-  const name = relative(".", join("test", file)).split(sep).join("/");
+  const name = nameOf(file);
   console.log(
     `${bad === 0 ? "ok  " : "FAIL"} ${name.padEnd(44)} ${String(good).padStart(4)} passed${bad === 0 ? "" : `, ${bad} failed`}  ${seconds.toFixed(1)} s`,
   );
   if (bad === 0) return;
   console.log(`${output.trimEnd()}\n${reasons.map((reason) => `     ${name}: ${reason}\n`).join("")}`);
+}
+
+function nameOf(file: string): string {
+  return relative(".", join("test", file)).split(sep).join("/");
 }
 
 function positive(name: string, text: string): number {

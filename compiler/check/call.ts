@@ -1,38 +1,19 @@
-import type { Span } from "../diagnostic.js";
-import { InternalError } from "../diagnostic.js";
+import { InternalError, type Span } from "../diagnostic.js";
 import type { Scalar, SymbolicGraph, ValueId } from "../graph/graph.js";
 import { freeIndices, treeSize } from "../graph/scalar.js";
 import type { Expr } from "../syntax/ast.js";
-import { isFloat, printDtype, sameDtype, type DtypeRef } from "../types/dtype.js";
-import {
-  constantSize,
-  divideSizes,
-  multiplySizes,
-  printSize,
-  sizeSymbols,
-  subtractSizes,
-  type Size,
-} from "../types/size.js";
-import type { FormatRef, TensorType } from "../types/type.js";
+import { type DtypeRef, isFloat, printDtype } from "../types/dtype.js";
+import { constantSize, type Size } from "../types/size.js";
+import type { FormatRef } from "../types/type.js";
+import { bindParameters, checkArgument, failKind, solveSizes } from "./argument-types.js";
+import { matchArguments, stateArgument } from "./arguments.js";
 import { typeOf } from "./builder.js";
-import { checkElement, compileTimeSize, convert, ownDtype, scalarElement } from "./element.js";
-import { mapFormat, printFormatRef, sameFormat } from "./formats.js";
-import {
-  demand,
-  fail,
-  placeIn,
-  printType,
-  type CheckedFunction,
-  type CheckedParam,
-  type Element,
-  type Place,
-} from "./frame.js";
-import { bindDtype, bindSize, inlineGraph, inlineScalar, isScalarFunction, type CallBinding } from "./inline.js";
-import { impliesPattern, printPattern, whereLost } from "./pattern.js";
+import { checkElement, compileTimeSize } from "./element.js";
+import { convert, ownDtype, scalarElement } from "./conversion.js";
+import { type CheckedFunction, type CheckedParam, demand, type Element, fail, type Place, printType } from "./frame.js";
+import { bindDtype, bindSize, type CallBinding, inlineGraph, inlineScalar, isScalarFunction } from "./inline.js";
 import { namesIn } from "./names.js";
-import { lookup, nest, peek } from "./scope.js";
-import { equalSizes, soleSymbol } from "./sizes.js";
-import { suggestion } from "./suggestion.js";
+import { lookup, peek } from "./scope.js";
 import { checkTensor, materialize } from "./whole.js";
 
 /**
@@ -41,7 +22,8 @@ import { checkTensor, materialize } from "./whole.js";
  */
 const largestScalar = 10000;
 
-type CallExpr = Extract<Expr, { kind: "call" }>;
+/** A call as it is written. */
+export type CallExpr = Extract<Expr, { kind: "call" }>;
 
 /** Checks a call outside index notation: the results, or null where it is wrong. */
 export function checkCall(expr: CallExpr, place: Place): readonly ValueId[] | null {
@@ -293,219 +275,4 @@ function prepare(expr: CallExpr, place: Place): Prepared | null {
     ),
   );
   return proved.includes(false) ? null : { expr, graph, binding, callee, states };
-}
-
-interface Matched {
-  readonly param: CheckedParam;
-  readonly value: Expr;
-  /** Where the argument is checked: a default is, without the names of the caller. */
-  readonly inner: Place;
-}
-
-function matchArguments(expr: CallExpr, callee: CheckedFunction, place: Place): readonly Matched[] | null {
-  const { frame } = place;
-  const name = expr.callee.name;
-  const given = new Map<string, Expr>();
-  const form = `\`${name}(${callee.params.map((param) => param.name).join(", ")})\``;
-  const declared = { span: callee.declaration.name.span, message: "declared here" };
-  for (const [at, argument] of expr.args.entries()) {
-    const label = argument.label?.name ?? callee.params[at]?.name;
-    if (label === undefined)
-      return fail(
-        frame,
-        "E303",
-        `${form} takes ${callee.params.length} arguments, found ${expr.args.length}`,
-        argument.span,
-        "one argument too many",
-        { labels: [declared] },
-      );
-    if (!callee.params.some((param) => param.name === label))
-      return fail(frame, "E303", `\`${name}\` has no parameter \`${label}\``, argument.span, "no such parameter", {
-        labels: [declared],
-        help: suggestion(
-          label,
-          callee.params.map((param) => param.name),
-          "its parameters are",
-        ),
-      });
-    if (given.has(label)) return fail(frame, "E303", `\`${label}\` is given twice`, argument.span, "given again");
-    given.set(label, argument.value);
-  }
-  const matched: Matched[] = [];
-  for (const param of callee.params) {
-    const value = given.get(param.name);
-    if (value === undefined && param.fallback === null)
-      return fail(
-        frame,
-        "E303",
-        `${form} takes ${callee.params.length} arguments, found ${expr.args.length}`,
-        expr.span,
-        `\`${param.name}\` is missing`,
-        { labels: [declared] },
-      );
-    if (value !== undefined) matched.push({ param, value, inner: place });
-    else if (param.fallback !== null) matched.push({ param, value: param.fallback, inner: placeIn(frame, nest(null)) });
-  }
-  return matched;
-}
-
-function stateArgument(argument: Expr, param: string, place: Place): ValueId | null {
-  const binding = argument.kind === "name" ? lookup(place.scope, argument.name) : null;
-  if (binding?.kind === "unknown") return null;
-  if (binding?.kind === "tensor" && binding.mutable) return binding.value;
-  return fail(
-    place.frame,
-    "E307",
-    `\`${param}\` is updated in place: the argument must be a \`var\``,
-    argument.span,
-    "not a `var`",
-    { help: "declare it: `var state = ...`" },
-  );
-}
-
-/** Binds what stands alone in a parameter's type; false where dtype class or rank cannot fit. */
-function bindParameters(
-  want: TensorType,
-  have: TensorType,
-  sizes: Map<string, Size>,
-  dtypes: Map<string, DtypeRef>,
-  formats: Map<string, FormatRef | null>,
-): boolean {
-  if (want.shape.length !== have.shape.length) return false;
-  if (typeof want.dtype !== "string") {
-    if (!isFloat(have.dtype)) return false;
-    if (!dtypes.has(want.dtype.parameter)) dtypes.set(want.dtype.parameter, have.dtype);
-  }
-  if (want.format !== null && "parameter" in want.format && !formats.has(want.format.parameter))
-    formats.set(want.format.parameter, have.format);
-  for (const [axis, size] of want.shape.entries()) {
-    const symbol = soleSymbol(size);
-    const found = have.shape[axis];
-    if (symbol !== null && found !== undefined && !sizes.has(symbol)) sizes.set(symbol, found);
-  }
-  if (want.pattern.kind === "nm" && have.pattern.kind === "nm") {
-    for (const [size, found] of [
-      [want.pattern.n, have.pattern.n],
-      [want.pattern.m, have.pattern.m],
-    ] as const) {
-      const symbol = soleSymbol(size);
-      if (symbol !== null && !sizes.has(symbol)) sizes.set(symbol, found);
-    }
-  }
-  return true;
-}
-
-/** Finds a symbol that is known only as part of a product, `H * D` with D given. */
-function solveSizes(want: TensorType, have: TensorType, sizes: Map<string, Size>, place: Place): void {
-  for (const [axis, size] of want.shape.entries()) {
-    const found = have.shape[axis];
-    const open = [...sizeSymbols(size)].filter((symbol) => !sizes.has(symbol));
-    const [symbol, ...others] = open;
-    if (found === undefined || symbol === undefined || others.length > 0) continue;
-    const at = (value: number): Size =>
-      bindSize(size, { sizes: new Map([...sizes, [symbol, constantSize(value)]]) }, place.frame.builder);
-    const rest = at(0);
-    const factor = subtractSizes(at(1), rest);
-    const solved = divideSizes(subtractSizes(found, rest), factor);
-    if (equalSizes(multiplySizes(solved, factor), subtractSizes(found, rest), place.frame.builder.constraints))
-      sizes.set(symbol, solved);
-  }
-}
-
-interface TypedArgument {
-  readonly want: TensorType;
-  readonly have: TensorType;
-  readonly value: ValueId;
-  readonly param: CheckedParam;
-  readonly span: Span;
-}
-
-function failKind(argument: TypedArgument | undefined, name: string, place: Place): boolean {
-  if (argument !== undefined)
-    fail(
-      place.frame,
-      "E303",
-      `\`${name}\` takes ${argument.param.name}: ${printType(argument.want)}, found ${printType(argument.have)}`,
-      argument.span,
-      printType(argument.have),
-      { labels: [{ span: argument.param.span, message: "declared here" }] },
-    );
-  return false;
-}
-
-/** Whether an argument has the type of the parameter, now that its sizes, dtypes and formats are bound. */
-function checkArgument(argument: TypedArgument, binding: CallBinding, name: string, place: Place): boolean {
-  const { frame } = place;
-  const { want, have, span, param } = argument;
-  const declared = { span: param.span, message: "declared here" };
-  const dtype = bindDtype(want.dtype, binding);
-  const shape = want.shape.map((size) => bindSize(size, binding, frame.builder));
-  const expected = printType({ ...want, dtype, shape, pattern: { kind: "full" }, format: null });
-  if (!sameDtype(dtype, have.dtype)) {
-    fail(
-      frame,
-      "E301",
-      `\`${name}\` takes ${param.name}: ${expected}, found ${printType(have)}`,
-      span,
-      `${printDtype(have.dtype)}, expected ${printDtype(dtype)}`,
-      {
-        labels: [declared],
-        help:
-          dtype === "bool"
-            ? "make a mask by comparing or with `top`"
-            : "convert it in index notation: `let y[i] = f32(x[i])`",
-      },
-    );
-    return false;
-  }
-  if (!shape.every((size, axis) => equalSizes(size, have.shape[axis] ?? constantSize(0), frame.builder.constraints))) {
-    fail(
-      frame,
-      "E413",
-      `\`${name}\` takes ${param.name}: ${expected}, found ${printType(have)}`,
-      span,
-      `expected [${shape.map(printSize).join(", ")}]`,
-      { labels: [declared] },
-    );
-    return false;
-  }
-  const format =
-    want.format === null || "parameter" in want.format
-      ? want.format
-      : mapFormat(want.format, (size) => bindSize(size, binding, frame.builder));
-  const wanted = format !== null && "parameter" in format ? (binding.formats.get(format.parameter) ?? null) : format;
-  if (!sameFormat(wanted, have.format)) {
-    const [w, h] = [wanted, have.format].map((each) => (each === null ? "dense" : `stored as ${printFormatRef(each)}`));
-    fail(frame, "E503", `\`${name}\` takes ${param.name} ${w}, found it ${h}`, span, `${h}`, {
-      labels: [declared],
-      help:
-        wanted === null
-          ? "`unpack` it, or let the function take any format: `as F`"
-          : `pack it: \`pack ... as ${printFormatRef(wanted)}\``,
-    });
-    return false;
-  }
-  const pattern =
-    want.pattern.kind === "nm"
-      ? {
-          ...want.pattern,
-          n: bindSize(want.pattern.n, binding, frame.builder),
-          m: bindSize(want.pattern.m, binding, frame.builder),
-        }
-      : want.pattern;
-  if (!impliesPattern(have.pattern, pattern)) {
-    const lost = whereLost(argument.value, pattern, frame.builder.values, frame.builder.producer);
-    const at = lost === null ? null : (frame.builder.values[lost.eqn.out]?.span ?? null);
-    const labels = at === null ? [declared] : [declared, { span: at, message: "the pattern is lost here" }];
-    fail(
-      frame,
-      "E505",
-      `\`${name}\` takes ${param.name} with the pattern ${printPattern(pattern)}, and nothing guarantees that`,
-      span,
-      printPattern(have.pattern),
-      { labels, help: "mask it: `... where keep`, with `keep` from `top`" },
-    );
-    return false;
-  }
-  return true;
 }

@@ -1,4 +1,4 @@
-import { lostAdditivity, type LostAdditivity, type NotAdditive } from "../graph/additivity.js";
+import { lostAdditivity, type LostAdditivity, type NotAdditive } from "../graph/analysis/additivity.js";
 import type { SymbolicGraph } from "../graph/graph.js";
 import type { Ident } from "../syntax/ast.js";
 import { sizeSymbols, symbolSize, type Size } from "../types/size.js";

@@ -2,7 +2,9 @@ import { isInteger, dtypes, type Dtype, type DtypeRef } from "../types/dtype.js"
 import { binaryOps, factorOps, unaryOps, type BinaryOp, type UnaryOp } from "../graph/ops.js";
 import type { Expr } from "../syntax/ast.js";
 import { checkScalarCall } from "./call.js";
-import { checkElement, checkUnary, combine, convert, ownDtype, scalarElement, settle } from "./element.js";
+import { checkElement, checkUnary } from "./element.js";
+import { combine } from "./arithmetic.js";
+import { convert, ownDtype, scalarElement, settle } from "./conversion.js";
 import { isFactor } from "./factor.js";
 import { describe, fail, type Element, type Place } from "./frame.js";
 import { lookup } from "./scope.js";

@@ -7,7 +7,8 @@ import { constantSize, printSize, sizeValue, subtractSizes, type Size } from "..
 import { full } from "../types/type.js";
 import { addEqn, addMap, indexScalar, loadAt, newAxis, typeOf } from "./builder.js";
 import { checkCall } from "./call.js";
-import { checkElement, compileTimeSize, convert, scalarElement, settle } from "./element.js";
+import { checkElement, compileTimeSize } from "./element.js";
+import { convert, scalarElement, settle } from "./conversion.js";
 import { demand, elementOf, fail, placeIn, printType, type Element, type Place } from "./frame.js";
 import { checkFactor, isFactor } from "./factor.js";
 import { checkPack } from "./pack.js";

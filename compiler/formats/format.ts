@@ -1,14 +1,12 @@
-import type { Expr, Statement } from "../kernel/kernel.js";
 import type { FormatSpec } from "../types/type.js";
 
 /**
- * A storage format: one file each in this folder, listed in `registry.ts`. A tensor of any format is ONE run of u32
- * words ("the words"), made of sections that each start at a multiple of 4 words, so that any section can be read as
- * vec4<u32>. Rank above 2 is stored as [rows, columns] with the last axis as columns.
+ * What a storage format means: `meaning.ts` of a folder each, listed in `registry.ts`. A tensor of any format is ONE run
+ * of u32 words ("the words"), made of sections that each start at a multiple of 4 words, so that any section can be read
+ * as vec4<u32>. Rank above 2 is stored as [rows, columns] with the last axis as columns.
  *
- * `encode` and `decode` are the plain meaning, on the host. `locate`, `stored` and `packed` give the same as Kernel
- * expressions, and are all that code generation calls. The laws that hold them together are in
- * `test/formats/laws.ts`.
+ * `encode` and `decode` say what the words stand for, on the host. How kernels read and write them stands beside it, in
+ * the folder's `code.ts`. The laws that hold the two together are in `test/formats/laws.ts`.
  */
 export interface Format {
   readonly name: string;
@@ -16,7 +14,7 @@ export interface Format {
   /** The arguments it takes, positional ones first; how they are written and read is generic over this. */
   readonly parameters: readonly FormatParameter[];
 
-  /** Whether tensors are packed by `encode` alone: `packed` gives null. */
+  /** Whether tensors are packed by `encode` alone: `packed` of its code gives null. */
   readonly packsOnHost: boolean;
 
   /** Whether `encode` rounds each element by itself, given the grid; false where it finds scales in its neighbours. */
@@ -59,22 +57,26 @@ export interface Format {
   /** Words to dense values. */
   decode(spec: FormatSpec, shape: Shape, words: Uint32Array): Float32Array<ArrayBuffer>;
 
-  /** The element at [row, column] as an f32 expression. Both are u32 expressions in range. */
-  locate(spec: FormatSpec, shape: Shape, read: WordReader, row: Expr, column: Expr): Expr;
-
   /**
-   * A unit of neighbouring columns, for products: `stored` reads unit `unit` of row `row` (u32 expressions) with the
-   * widest loads the layout allows. A unit never crosses a row or a quantisation group. null where the shape does not
-   * allow units (columns not a multiple of the unit); then products go through `locate`.
+   * The units of neighbouring columns that products read (`stored` of its code). A unit never crosses a row or a
+   * quantisation group. Null where the shape does not allow units (columns not a multiple of the unit).
    */
   unit(spec: FormatSpec, shape: Shape): Unit | null;
-  stored(spec: FormatSpec, shape: Shape, read: WordReader, row: Expr, unit: Expr): Stored;
 
-  /**
-   * Packing on the device: word `word` (u32 expression, within the section) of a section, from the dense elements
-   * `value(row, column)`, f32 expressions, and the grid. Null where a format packs on the host only.
-   */
-  packed(spec: FormatSpec, shape: Shape, build: Build, section: string, word: Expr, source: PackSource): Expr | null;
+  /** How single values are stored, where the format is no more than that and a grid: then others may hold its values. */
+  readonly element: ((spec: FormatSpec) => Element) | null;
+}
+
+/** Stored values of `bits` bits. `scale` and `zero` are those of the value's group; 1 and 0 where there is no grid. */
+export interface Element {
+  /** A divisor of 32. */
+  readonly bits: 4 | 8 | 16 | 32;
+  /** The bits of the nearest representable value, unsigned. */
+  encode(value: number, scale: number, zero: number): number;
+  /** The value of bits before the zero point is taken off and the scale applied. */
+  decode(bits: number): number;
+  /** Whether bits stand for a value other than zero (-0.0 is zero). */
+  holds(bits: number, zero: number): boolean;
 }
 
 /**
@@ -134,42 +136,4 @@ export interface Unit {
   readonly entries: number;
   /** Columns that share one scale; a multiple of `columns`; the whole row if there is none. */
   readonly scaleColumns: number;
-}
-
-/** What a unit holds: the sum over entries of (value - zero) * scale * activation[column]. */
-export interface Stored {
-  /**
-   * `column` counts from the unit's first column: a number, or a u32 expression where the position is data. `value` is
-   * f32, not yet scaled.
-   */
-  readonly entries: readonly { readonly column: number | Expr; readonly value: Expr }[];
-  /** f32, or null for 1. */
-  readonly scale: Expr | null;
-  /** f32, or null for 0. Subtracted from each value before scaling. */
-  readonly zero: Expr | null;
-}
-
-/** Where expressions can be given a name, so that they are computed once. */
-export interface Build {
-  /**
-   * Adds `let name = value` to the statements being built (a fresh name is made from the hint) and returns the local.
-   */
-  bind(hint: string, value: Expr): Expr;
-  /** Adds a statement. */
-  add(statement: Statement): void;
-}
-
-/** Reads words of the tensor: index is a u32 expression counted from the section's start. */
-export interface WordReader extends Build {
-  word(section: Section, index: Expr): Expr;
-  /** Words 4*index .. 4*index+3 as vec4<u32>. */
-  words4(section: Section, index: Expr): Expr;
-}
-
-export interface PackSource {
-  /** f32 element. */
-  value(row: Expr, column: Expr): Expr;
-  /** f32 scale and zero of a group. */
-  scale(row: Expr, group: Expr): Expr;
-  zero(row: Expr, group: Expr): Expr;
 }

@@ -1,14 +1,12 @@
 /**
  * What all formats share: sections one after the other, items of a few bits packed low first without regard to rows,
- * and the choice and reading of units.
+ * and the choice of units.
  *
  * An item of b bits stands at bit `index * b` of its section, counted from the lowest bit of the first word. For the b
  * that divide 32 an item never straddles words, and 16- and 32-bit items are in the order of a little-endian file.
  */
 import { InternalError } from "../diagnostic.js";
-import { bitAnd, bitOr, component, div, mul, rem, shiftLeft, shiftRight, add } from "../kernel/build.js";
-import type { Expr } from "../kernel/kernel.js";
-import type { Section, Shape, WordReader } from "./format.js";
+import type { Section, Shape } from "./format.js";
 
 /** Sections in this order, each from a multiple of 4 words on. */
 export function placeSections(
@@ -99,31 +97,6 @@ function placeOf(section: Section, bits: number, index: number): { readonly word
   return { word: section.offset + (index >>> (31 - Math.clz32(perWord))), at: (index & (perWord - 1)) * bits };
 }
 
-/** a / n for u32, n a constant; a shift where n is a power of two. */
-export function quotient(a: Expr, n: number): Expr {
-  return isPowerOfTwo(n) ? shiftRight(a, Math.log2(n)) : div(a, n);
-}
-
-/** a % n for u32, n a constant. */
-export function modulo(a: Expr, n: number): Expr {
-  return isPowerOfTwo(n) ? bitAnd(a, n - 1) : rem(a, n);
-}
-
-/** Whether n is 1, 2, 4, ... */
-export function isPowerOfTwo(n: number): boolean {
-  return Number.isInteger(n) && n > 0 && 2 ** Math.round(Math.log2(n)) === n;
-}
-
-/**
- * The word that holds item `index` of `bits` bits (a divisor of 32), shifted so that the item stands lowest; higher
- * bits are not cleared.
- */
-export function readItem(read: WordReader, section: Section, bits: number, index: Expr): Expr {
-  if (bits === 32) return read.word(section, index);
-  const word = read.word(section, quotient(index, 32 / bits));
-  return shiftRight(word, mul(modulo(index, 32 / bits), bits));
-}
-
 /** Columns a unit may have, the smallest first. */
 const unitSizes = [2, 4, 8, 16, 32, 64] as const;
 
@@ -144,32 +117,6 @@ export function unitColumns(valueBits: number, otherBits: readonly number[], wit
 
 function loadable(bits: number): boolean {
   return Number.isInteger(bits) && bits > 0 && (bits % 32 === 0 || 32 % bits === 0);
-}
-
-/**
- * The words with the `bits` bits of unit `index` of a section (as `unitColumns` allows), each a local. Below 32 bits
- * the one word has them lowest, and other bits above.
- */
-export function readUnit(read: WordReader, section: Section, bits: number, index: Expr): readonly Expr[] {
-  if (bits < 32) return [read.bind(section.name, readItem(read, section, bits, index))];
-  const words = bits / 32;
-  if (words % 4 !== 0)
-    return range(words).map((at) => read.bind(section.name, read.word(section, add(mul(index, words), at))));
-  return range(words / 4).flatMap((at) => {
-    const four = read.bind(section.name, read.words4(section, add(mul(index, words / 4), at)));
-    return range(4).map((part) => component(four, part));
-  });
-}
-
-/** Field `at` of `bits` bits (at most 32) of the words that `readUnit` gave; fields may straddle words. */
-export function unitField(words: readonly Expr[], bits: number, at: number): Expr {
-  const bit = (at * bits) % 32;
-  const word = words[Math.floor((at * bits) / 32)]!;
-  const low = shiftRight(word, bit);
-  if (bit + bits < 32) return bitAnd(low, 2 ** bits - 1);
-  if (bit + bits === 32) return low;
-  const high = words[Math.floor((at * bits) / 32) + 1]!;
-  return bitAnd(bitOr(low, shiftLeft(high, 32 - bit)), 2 ** bits - 1);
 }
 
 /** 0, 1, ..., count - 1. */

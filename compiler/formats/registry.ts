@@ -1,35 +1,44 @@
-/** Every format by name, and what follows from a spec for any of them. A new format is one new file and a line here. */
+/** Every format by name, and what follows from a spec for any of them. A new format is a folder with a `meaning.ts` and a
+ * `code.ts`, a line here and one in `code/registry.ts`. */
 import { InternalError } from "../diagnostic.js";
 import type { FormatSpec } from "../types/type.js";
 import { printArguments } from "./arguments.js";
-import { bitmaskFormat } from "./bitmask.js";
-import { bf16Format, f16Format, f32Format, i32Format, u32Format } from "./dense.js";
+import { bitmaskFormat } from "./bitmask/meaning.js";
+import { bf16Format, f16Format, f32Format, i32Format, u32Format } from "./dense/meaning.js";
 import type { Format, GridValues, Shape } from "./format.js";
-import { int4Format, int8Format } from "./integer.js";
+import { int4Format, int8Format } from "./integer/meaning.js";
 import { elementCount, totalWords } from "./layout.js";
-import { nmFormat } from "./nm.js";
-import { q4_0Format } from "./q4_0.js";
-import { q4_1Format } from "./q4_1.js";
-import { q6_kFormat } from "./q6_k.js";
-import { q8_0Format } from "./q8_0.js";
+import { nmFormat } from "./nm/meaning.js";
+import { q4_0Format } from "./q4_0/meaning.js";
+import { q4_1Format } from "./q4_1/meaning.js";
+import { q6_kFormat } from "./q6_k/meaning.js";
+import { q8_0Format } from "./q8_0/meaning.js";
 import { decodeGrid, roundScale, withScales } from "./scales.js";
 
+const floats = [f32Format, f16Format, bf16Format] as const;
+
+/** All formats by name, in the order of the specification. */
+export const byName = {
+  f32: f32Format,
+  f16: f16Format,
+  bf16: bf16Format,
+  i32: i32Format,
+  u32: u32Format,
+  int8: int8Format,
+  int4: int4Format,
+  nm: nmFormat([...floats, int8Format, int4Format]),
+  bitmask: bitmaskFormat(floats),
+  q8_0: q8_0Format,
+  q4_0: q4_0Format,
+  q4_1: q4_1Format,
+  q6_k: q6_kFormat,
+} as const satisfies { readonly [name: string]: Format };
+
+/** `formats/code/registry.ts` has the code of each. */
+export type FormatName = keyof typeof byName;
+
 /** All formats, in the order of the specification. */
-export const formats: readonly Format[] = [
-  f32Format,
-  f16Format,
-  bf16Format,
-  i32Format,
-  u32Format,
-  int8Format,
-  int4Format,
-  nmFormat,
-  bitmaskFormat,
-  q8_0Format,
-  q4_0Format,
-  q4_1Format,
-  q6_kFormat,
-];
+export const formats: readonly Format[] = Object.values(byName);
 
 /** The format of that name, or null. */
 export function formatOf(name: string): Format | null {

@@ -4,13 +4,10 @@
  * of f16 are rounded to its 11 significant bits, whatever their size, and stored times 2^shift (`fit.ts` finds it).
  */
 import { InternalError } from "../diagnostic.js";
-import { add, bitOr, call, convert, f32, less, mul, round, select, shiftLeft, u32 } from "../kernel/build.js";
-import { roundHalfEven } from "../kernel/fold.js";
-import type { Expr } from "../kernel/kernel.js";
+import { roundHalfEven, roundSignificand } from "../float.js";
 import { decodeItems, plainElements } from "./element.js";
-import type { Build, Grid, GridValues, PackSource, Section, Shape, WordReader } from "./format.js";
-import { roundSignificand, roundSignificandExpr } from "./half.js";
-import { getItems, modulo, newWords, putItem, quotient, range, readItem, sectionOf, wordsFor } from "./layout.js";
+import type { Grid, GridValues, Section, Shape } from "./format.js";
+import { getItems, newWords, putItem, sectionOf, wordsFor } from "./layout.js";
 
 /** Columns that share a scale. */
 export function groupColumns(grid: Grid, shape: Shape): number {
@@ -22,7 +19,8 @@ export function groupsPerRow(grid: Grid, shape: Shape): number {
   return shape.columns / groupColumns(grid, shape);
 }
 
-function scaleBits(grid: Grid): 16 | 32 {
+/** Bits of a stored scale. */
+export function scaleBits(grid: Grid): 16 | 32 {
   return grid.scale === "f16" ? 16 : 32;
 }
 
@@ -121,96 +119,4 @@ export function decodeGrid(grid: Grid, shape: Shape, sections: readonly Section[
   if (grid.symmetric) return { scale, zero: null };
   const zeros = sectionOf(sections, "zeros");
   return { scale, zero: Float32Array.from(getItems(words, zeros, grid.bits, groups)) };
-}
-
-/** Scale and zero point (null where symmetric) of the group that `column` of `row` lies in, f32 locals. */
-export function readGrid(
-  grid: Grid,
-  shape: Shape,
-  sections: readonly Section[],
-  read: WordReader,
-  row: Expr,
-  column: Expr,
-): { readonly scale: Expr; readonly zero: Expr | null } {
-  const group =
-    grid.group === "channel"
-      ? row
-      : read.bind("group", add(mul(row, groupsPerRow(grid, shape)), quotient(column, groupColumns(grid, shape))));
-  const held = plainElements[grid.scale].read(readItem(read, sectionOf(sections, "scales"), scaleBits(grid), group));
-  const scale = read.bind("scale", grid.shift === 0 ? held : mul(held, f32(2 ** -grid.shift)));
-  if (grid.symmetric) return { scale, zero: null };
-  const code = readItem(read, sectionOf(sections, "zeros"), grid.bits, group);
-  return { scale, zero: read.bind("zero", convert("f32", modulo(code, 2 ** grid.bits))) };
-}
-
-/**
- * Scale and zero point of a group as they will be stored: the scale rounded to its type, the zero point to an integer
- * of the grid.
- */
-export function gridSource(
-  grid: Grid,
-  shape: Shape,
-  build: Build,
-  source: PackSource,
-  row: Expr,
-  column: Expr,
-): { readonly scale: Expr; readonly zero: Expr | null } {
-  const group = grid.group === "channel" ? u32(0) : quotient(column, groupColumns(grid, shape));
-  return {
-    scale: storedScale(grid, build, source.scale(row, group)),
-    zero: grid.symmetric ? null : storedZero(grid, build, source.zero(row, group)),
-  };
-}
-
-function storedScale(grid: Grid, build: Build, scale: Expr): Expr {
-  return build.bind("scale", grid.scale === "f16" ? roundSignificandExpr(build, scale) : scale);
-}
-
-function storedZero(grid: Grid, build: Build, zero: Expr): Expr {
-  return build.bind("zero", call("clamp", [round(zero), f32(grid.low), f32(grid.high)]));
-}
-
-/** Word `word` of "scales" or "zeros"; null for another section. */
-export function packGrid(
-  grid: Grid,
-  shape: Shape,
-  build: Build,
-  section: string,
-  word: Expr,
-  source: PackSource,
-): Expr | null {
-  if (section !== "scales" && section !== "zeros") return null;
-  const bits = section === "scales" ? scaleBits(grid) : grid.bits;
-  const perRow = groupsPerRow(grid, shape);
-  return packItems(build, bits, shape.rows * perRow, word, (index) => {
-    const row = build.bind("row", quotient(index, perRow));
-    const group = modulo(index, perRow);
-    if (section === "scales") {
-      const scale = source.scale(row, group);
-      // exact, and f16 then rounds as it would round the scale: to 11 bits
-      const shifted = grid.shift === 0 ? scale : mul(scale, f32(2 ** grid.shift));
-      return plainElements[grid.scale].write(build, shifted, null, null);
-    }
-    return convert("u32", storedZero(grid, build, source.zero(row, group)));
-  });
-}
-
-/** Word `word` of a section of `count` items of `bits` bits, a divisor of 32. Items beyond the end are zero. */
-export function packItems(build: Build, bits: number, count: number, word: Expr, item: (index: Expr) => Expr): Expr {
-  const perWord = 32 / bits;
-  const whole = count % perWord === 0;
-  const parts = range(perWord).map((at) => {
-    const index = build.bind("item", add(mul(word, perWord), at));
-    if (whole) return shiftLeft(item(index), at * bits);
-    const within = less(index, count);
-    return select(
-      within,
-      shiftLeft(item(build.bind("item", select(within, index, u32(count - 1)))), at * bits),
-      u32(0),
-    );
-  });
-  return build.bind(
-    "packed",
-    parts.reduce((all, part) => bitOr(all, part)),
-  );
 }

@@ -3,17 +3,9 @@
  * JavaScript numbers: f32 and f16 hold representable values, i32 and u32 integers of their range, bool 0 or 1.
  * Rounding, wrap-around and division by zero are as `spec/numerics.md` says.
  */
-import { roundF16 } from "../formats/half.js";
+import { roundF16, roundHalfEven } from "../float.js";
 import type { Dtype } from "../types/dtype.js";
 import type { BinaryOp, UnaryOp } from "./ops.js";
-
-/** The nearest integer, halves to even. */
-export function roundToEven(value: number): number {
-  const below = Math.floor(value);
-  const rest = value - below;
-  if (rest === 0.5) return below % 2 === 0 ? below : below + 1;
-  return rest < 0.5 ? below : below + 1;
-}
 
 /**
  * Brings an exact result into a dtype: floats round to nearest even, integers wrap around, bool is whether it is not 0.
@@ -49,7 +41,7 @@ const exactUnary: { readonly [K in UnaryOp]: (a: number) => number } = {
   tanh: Math.tanh,
   floor: Math.floor,
   ceil: Math.ceil,
-  round: roundToEven,
+  round: roundHalfEven,
   round_f16: roundF16,
   bits: (a) => new Uint32Array(new Float32Array([a]).buffer)[0] ?? 0,
   from_bits: (a) => new Float32Array(new Uint32Array([a]).buffer)[0] ?? 0,

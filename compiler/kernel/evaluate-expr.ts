@@ -3,27 +3,16 @@
  * invocation.
  */
 import { InternalError } from "../diagnostic.js";
-import { convertScalar, foldUnary, roundHalfEven, roundTo, roundToF16 } from "./fold.js";
+import { f16Bits, f16FromBits } from "../float.js";
+import { binaryOf, bitsOf, fromBits, reduceLanes, unaryOf, type Evaluated, type Frame } from "./evaluate-ops.js";
+import { convertScalar, roundTo } from "./fold.js";
 import { elementType, width } from "./kernel.js";
-import type {
-  Builtin,
-  Expr,
-  Kernel,
-  KernelBinary,
-  KernelFunction,
-  KernelType,
-  KernelUnary,
-  ScalarType,
-  Statement,
-} from "./kernel.js";
-import { f16Bits, f16FromBits, KernelFault, type BufferMemory, type SharedMemory } from "./memory.js";
+import type { Builtin, Expr, Kernel, KernelFunction, KernelType, ScalarType, Statement } from "./kernel.js";
+import { KernelFault, type BufferMemory, type SharedMemory } from "./memory.js";
 import { isSubgroupCall } from "./walk.js";
 
-/** The builtins and locals of one invocation; a vector takes a slot for each component. */
-export type Frame = Float64Array;
 export type Effect = (frame: Frame) => void;
 export type Together = (active: readonly Frame[]) => void;
-type Scalar = (frame: Frame) => number;
 
 type BuiltinSlots = { readonly [Name in Builtin | "invocation"]: number };
 
@@ -57,7 +46,7 @@ export class Compiler {
   readonly #locals = new Map<string, number>();
   readonly #shared = new Map<string, BufferMemory>();
   /** The subgroup operations of the statement that is being compiled, and the steps that do them. */
-  #hoisted: { readonly steps: Together[]; readonly done: Map<Expr, Scalar[]> } | null = null;
+  #hoisted: { readonly steps: Together[]; readonly done: Map<Expr, Evaluated[]> } | null = null;
 
   constructor(
     readonly kernel: Kernel,
@@ -149,20 +138,20 @@ export class Compiler {
   }
 
   /** A scalar expression. */
-  scalar(a: Expr): Scalar {
+  scalar(a: Expr): Evaluated {
     return this.component(a, 0);
   }
 
   /** Each component of an expression. */
-  components(a: Expr): Scalar[] {
+  components(a: Expr): Evaluated[] {
     if (a.kind === "call" && isSubgroupCall(a.name)) return this.#subgroup(a);
     return Array.from({ length: width(a.type) }, (_, at) => this.component(a, at));
   }
 
   /** Component `at` of an expression; of a scalar, the scalar itself. */
-  component(a: Expr, at: number): Scalar {
+  component(a: Expr, at: number): Evaluated {
     const type = elementType(a.type);
-    const one = (b: Expr): Scalar => this.component(b, width(b.type) === 1 ? 0 : at);
+    const one = (b: Expr): Evaluated => this.component(b, width(b.type) === 1 ? 0 : at);
     switch (a.kind) {
       case "literal": {
         const { value } = a;
@@ -196,9 +185,9 @@ export class Compiler {
         return (frame) => memory.load(index(frame), at, frame[builtinSlots.local_index]!);
       }
       case "unary":
-        return unaryClosure(a.op, type, one(a.a));
+        return unaryOf(a.op, type, one(a.a));
       case "binary":
-        return binaryClosure(a.op, elementType(a.a.type), one(a.a), one(a.b));
+        return binaryOf(a.op, elementType(a.a.type), one(a.a), one(a.b));
       case "select": {
         const condition = one(a.condition);
         const then = one(a.then);
@@ -231,25 +220,25 @@ export class Compiler {
     }
   }
 
-  #bitcast(a: Expr, to: ScalarType, at: number): Scalar {
+  #bitcast(a: Expr, to: ScalarType, at: number): Evaluated {
     const from = elementType(a.type);
     const view = new DataView(new ArrayBuffer(4));
     if (to === "f16" || from === "f16") {
       if (to === from) return this.component(a, at);
       if (to === "f16") {
-        const word = bitsClosure(from, this.component(a, at >> 1), view);
+        const word = bitsOf(from, this.component(a, at >> 1), view);
         return (frame) => f16FromBits((word(frame) >>> (16 * (at & 1))) & 0xffff);
       }
       const low = this.component(a, 2 * at);
       const high = this.component(a, 2 * at + 1);
-      return fromBitsClosure(to, (frame) => (f16Bits(low(frame)) | (f16Bits(high(frame)) << 16)) >>> 0, view);
+      return fromBits(to, (frame) => (f16Bits(low(frame)) | (f16Bits(high(frame)) << 16)) >>> 0, view);
     }
-    return fromBitsClosure(to, bitsClosure(from, this.component(a, at), view), view);
+    return fromBits(to, bitsOf(from, this.component(a, at), view), view);
   }
 
-  #call(name: KernelFunction, args: readonly Expr[], type: ScalarType, at: number): Scalar {
+  #call(name: KernelFunction, args: readonly Expr[], type: ScalarType, at: number): Evaluated {
     const [first, second, third] = args;
-    const one = (a: Expr | undefined, component: number): Scalar => {
+    const one = (a: Expr | undefined, component: number): Evaluated => {
       if (a === undefined) throw new InternalError(`${name} has too few arguments`);
       return this.component(a, component);
     };
@@ -269,7 +258,7 @@ export class Compiler {
       case "dot": {
         const count = first === undefined ? 0 : width(first.type);
         const products = Array.from({ length: count }, (_, i) =>
-          binaryClosure("multiply", type, one(first, i), one(second, i)),
+          binaryOf("multiply", type, one(first, i), one(second, i)),
         );
         return (frame) => products.reduce((sum, product) => roundTo(type, sum + product(frame)), 0);
       }
@@ -313,7 +302,7 @@ export class Compiler {
   }
 
   /** Reserves slots for the result and has them filled beforehand, for all invocations together. */
-  #subgroup(a: Extract<Expr, { kind: "call" }>): Scalar[] {
+  #subgroup(a: Extract<Expr, { kind: "call" }>): Evaluated[] {
     const hoisted = this.#hoisted;
     const done = hoisted?.done.get(a);
     if (done !== undefined) return done;
@@ -338,7 +327,7 @@ export class Compiler {
             frame[slot + at] = mask === null ? 0 : this.#shuffled(inputs, lane, lane ^ mask(frame), a.name);
           });
           if (mask !== null) return;
-          const result = reduce(a.name, type, inputs);
+          const result = reduceLanes(a.name, type, inputs);
           for (const frame of lanes) frame[slot + at] = result;
         });
       }
@@ -353,143 +342,5 @@ export class Compiler {
     if (value === undefined)
       throw this.fault(`kernel ${this.kernel.name}: ${name} in lane ${lane} reads lane ${source}, which is not active`);
     return value;
-  }
-}
-
-function reduce(name: KernelFunction, type: ScalarType, inputs: readonly number[]): number {
-  const [first = 0, ...rest] = inputs;
-  switch (name) {
-    case "subgroupAdd":
-      return rest.reduce((sum, value) => roundTo(type, sum + value), first);
-    case "subgroupMax":
-      return Math.max(...inputs);
-    case "subgroupMin":
-      return Math.min(...inputs);
-    default:
-      return first;
-  }
-}
-
-function bitsClosure(from: ScalarType, a: Scalar, view: DataView): Scalar {
-  if (from !== "f32") return (frame) => a(frame) >>> 0;
-  return (frame) => {
-    view.setFloat32(0, a(frame));
-    return view.getUint32(0);
-  };
-}
-
-function fromBitsClosure(to: ScalarType, bits: Scalar, view: DataView): Scalar {
-  switch (to) {
-    case "u32":
-      return bits;
-    case "i32":
-      return (frame) => bits(frame) | 0;
-    default:
-      return (frame) => {
-        view.setUint32(0, bits(frame));
-        return view.getFloat32(0);
-      };
-  }
-}
-
-function unaryClosure(op: KernelUnary, type: ScalarType, a: Scalar): Scalar {
-  switch (op) {
-    case "sqrt":
-      return (frame) => roundTo(type, Math.sqrt(a(frame)));
-    case "rsqrt":
-      return (frame) => roundTo(type, 1 / Math.sqrt(a(frame)));
-    case "exp":
-      return (frame) => roundTo(type, Math.exp(a(frame)));
-    case "log":
-      return (frame) => roundTo(type, Math.log(a(frame)));
-    case "sin":
-      return (frame) => roundTo(type, Math.sin(a(frame)));
-    case "cos":
-      return (frame) => roundTo(type, Math.cos(a(frame)));
-    case "tanh":
-      return (frame) => roundTo(type, Math.tanh(a(frame)));
-    case "round":
-      return (frame) => roundHalfEven(a(frame));
-    case "round_f16":
-      return (frame) => roundToF16(a(frame));
-    case "negate":
-    case "not":
-    case "bit_not":
-    case "abs":
-    case "sign":
-    case "floor":
-    case "ceil":
-      return (frame) => foldUnary(op, type, a(frame))!;
-    default:
-      return op satisfies never;
-  }
-}
-
-function binaryClosure(op: KernelBinary, type: ScalarType, a: Scalar, b: Scalar): Scalar {
-  const signed = type === "i32";
-  const integer = signed || type === "u32";
-  switch (op) {
-    case "add":
-      if (type === "f32") return (frame) => Math.fround(a(frame) + b(frame));
-      if (type === "u32") return (frame) => (a(frame) + b(frame)) >>> 0;
-      return (frame) => roundTo(type, a(frame) + b(frame));
-    case "subtract":
-      if (type === "f32") return (frame) => Math.fround(a(frame) - b(frame));
-      if (type === "u32") return (frame) => (a(frame) - b(frame)) >>> 0;
-      return (frame) => roundTo(type, a(frame) - b(frame));
-    case "multiply":
-      if (type === "f32") return (frame) => Math.fround(a(frame) * b(frame));
-      if (type === "u32") return (frame) => Math.imul(a(frame), b(frame)) >>> 0;
-      return signed ? (frame) => Math.imul(a(frame), b(frame)) : (frame) => roundTo(type, a(frame) * b(frame));
-    case "divide":
-      if (!integer) return (frame) => roundTo(type, a(frame) / b(frame));
-      // By zero: the dividend, as in WGSL. The smallest i32 by -1 wraps to itself.
-      return (frame) => {
-        const x = a(frame),
-          y = b(frame);
-        return y === 0 ? x : roundTo(type, Math.trunc(x / y));
-      };
-    case "remainder":
-      if (!integer) return (frame) => roundTo(type, a(frame) % b(frame));
-      return (frame) => {
-        const x = a(frame),
-          y = b(frame);
-        return y === 0 ? 0 : (x % y) + 0;
-      };
-    case "power":
-      return (frame) => roundTo(type, a(frame) ** b(frame));
-    case "min":
-      return (frame) => Math.min(a(frame), b(frame));
-    case "max":
-      return (frame) => Math.max(a(frame), b(frame));
-    case "equal":
-      return (frame) => (a(frame) === b(frame) ? 1 : 0);
-    case "not_equal":
-      return (frame) => (a(frame) !== b(frame) ? 1 : 0);
-    case "less":
-      return (frame) => (a(frame) < b(frame) ? 1 : 0);
-    case "less_equal":
-      return (frame) => (a(frame) <= b(frame) ? 1 : 0);
-    case "greater":
-      return (frame) => (a(frame) > b(frame) ? 1 : 0);
-    case "greater_equal":
-      return (frame) => (a(frame) >= b(frame) ? 1 : 0);
-    // The second is skipped where the first decides, as in WGSL.
-    case "and":
-      return (frame) => (a(frame) !== 0 && b(frame) !== 0 ? 1 : 0);
-    case "or":
-      return (frame) => (a(frame) !== 0 || b(frame) !== 0 ? 1 : 0);
-    case "bit_and":
-      return signed ? (frame) => a(frame) & b(frame) : (frame) => (a(frame) & b(frame)) >>> 0;
-    case "bit_or":
-      return signed ? (frame) => a(frame) | b(frame) : (frame) => (a(frame) | b(frame)) >>> 0;
-    case "bit_xor":
-      return signed ? (frame) => a(frame) ^ b(frame) : (frame) => (a(frame) ^ b(frame)) >>> 0;
-    case "shift_left":
-      return signed ? (frame) => a(frame) << b(frame) : (frame) => (a(frame) << b(frame)) >>> 0;
-    case "shift_right":
-      return signed ? (frame) => a(frame) >> b(frame) : (frame) => a(frame) >>> b(frame);
-    default:
-      return op satisfies never;
   }
 }

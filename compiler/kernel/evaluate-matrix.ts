@@ -1,6 +1,7 @@
 /** Operations on matrices, by the evaluator: each subgroup has its own, and its first invocation does the work. */
 import { InternalError } from "../diagnostic.js";
-import type { Compiler, Frame, Together } from "./evaluate-expr.js";
+import type { Compiler, Together } from "./evaluate-expr.js";
+import type { Frame } from "./evaluate-ops.js";
 import { matrixSize } from "./kernel.js";
 import type { SharedMemory } from "./memory.js";
 import type { MatrixStatement } from "./walk.js";

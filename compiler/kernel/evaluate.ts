@@ -8,7 +8,8 @@
  */
 import { InternalError } from "../diagnostic.js";
 import type { Kernel, Statement } from "./kernel.js";
-import { Compiler, type Effect, type Frame, type Together } from "./evaluate-expr.js";
+import { Compiler, type Effect, type Together } from "./evaluate-expr.js";
+import type { Frame } from "./evaluate-ops.js";
 import { Matrices } from "./evaluate-matrix.js";
 import { bufferMemory, SharedMemory, type BufferMemory } from "./memory.js";
 import { hasBarrier, hasSubgroupCall, invocations, synchronises } from "./walk.js";

@@ -3,26 +3,8 @@
  * values are the doubles that equal them, integers lie in their type's range, bool is 0 or 1.
  */
 import { InternalError } from "../diagnostic.js";
+import { roundF16, roundHalfEven } from "../float.js";
 import type { KernelBinary, KernelUnary, ScalarType } from "./kernel.js";
-
-/** The nearest f16 value, halves to even; beyond the largest, infinity. */
-export function roundToF16(value: number): number {
-  const size = Math.abs(value);
-  if (!(size < 65520)) return Number.isNaN(value) ? value : value > 0 ? Infinity : -Infinity;
-  // The exponent of the leading bit; below 2^-14 the step is that of the denormals.
-  const exponent = size < 2 ** -14 ? -14 : 17 - Math.clz32(size * 16384);
-  const step = 2 ** (exponent - 10);
-  const rounded = roundHalfEven(size / step) * step;
-  return value < 0 || Object.is(value, -0) ? -rounded : rounded;
-}
-
-/** To the nearest integer, halves to even; keeps the sign of zero. */
-export function roundHalfEven(value: number): number {
-  if (!(Math.abs(value) < 2 ** 51)) return value;
-  // Doubles between 2^52 and 2^53 are integers: the addition rounds, halves to even.
-  const result = value + 1.5 * 2 ** 52 - 1.5 * 2 ** 52;
-  return result === 0 && (value < 0 || Object.is(value, -0)) ? -0 : result;
-}
 
 /** Rounds a double to a float type; integers wrap; bool as it is. */
 export function roundTo(type: ScalarType, value: number): number {
@@ -30,7 +12,7 @@ export function roundTo(type: ScalarType, value: number): number {
     case "f32":
       return Math.fround(value);
     case "f16":
-      return roundToF16(value);
+      return roundF16(value);
     case "i32":
       return value | 0;
     case "u32":
@@ -43,8 +25,8 @@ export function roundTo(type: ScalarType, value: number): number {
 }
 
 /**
- * A value as another type, as WGSL's conversions: float to integer truncates and saturates (NaN gives 0); between
- * integers the bits stay. Without `from` the value must be one of `type`, but for rounding.
+ * A value as another type, as WGSL's conversions: float to integer truncates and stops at the last f32 in the range
+ * (what NaN gives is free, here 0); between integers the bits stay. Without `from` the value must be one of `type`, but for rounding.
  */
 export function convertScalar(type: ScalarType, value: number, from?: ScalarType): number {
   if (from === undefined) {
@@ -66,9 +48,9 @@ export function convertScalar(type: ScalarType, value: number, from?: ScalarType
     case "f16":
       return roundTo(type, value);
     case "i32":
-      return from === "f32" || from === "f16" ? saturate(value, -0x80000000, 0x7fffffff) : value | 0;
+      return from === "f32" || from === "f16" ? saturate(value, -0x80000000, 0x7fffff80) : value | 0;
     case "u32":
-      return from === "f32" || from === "f16" ? saturate(value, 0, 0xffffffff) : value >>> 0;
+      return from === "f32" || from === "f16" ? saturate(value, 0, 0xffffff00) : value >>> 0;
     default:
       return type satisfies never;
   }
@@ -96,7 +78,7 @@ export function foldUnary(op: KernelUnary, type: ScalarType, a: number): number 
     case "round":
       return roundHalfEven(a);
     case "round_f16":
-      return roundToF16(a);
+      return roundF16(a);
     case "sign":
       return Math.sign(a);
     case "sqrt":

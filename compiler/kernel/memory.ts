@@ -1,5 +1,5 @@
 /** The memory that the evaluator runs on, and the rules that accesses to it are held to. */
-import { roundToF16 } from "./fold.js";
+import { f16Bits, f16FromBits } from "../float.js";
 import { byteSize, elementType, width } from "./kernel.js";
 import type { Kernel, KernelBuffer, ScalarType } from "./kernel.js";
 
@@ -113,30 +113,6 @@ function scalarView(type: ScalarType, bytes: ArrayBuffer, length: number): Scala
     },
     same: (index, value) => Object.is(words[index], value),
   };
-}
-
-/** The bits of the f16 nearest to the value. */
-export function f16Bits(value: number): number {
-  const rounded = roundToF16(value);
-  const sign = rounded < 0 || Object.is(rounded, -0) ? 0x8000 : 0;
-  const size = Math.abs(rounded);
-  if (Number.isNaN(size)) return 0x7e00;
-  if (size === Infinity) return sign | 0x7c00;
-  if (size < 2 ** -14) return sign | (size * 2 ** 24);
-  const exponent = 17 - Math.clz32(size * 16384);
-  return sign | ((exponent + 15) << 10) | ((size / 2 ** exponent - 1) * 1024);
-}
-
-/** The step between f16 values by their exponent bits. */
-const steps: readonly number[] = Array.from({ length: 31 }, (_, exponent) => 2 ** (Math.max(exponent, 1) - 25));
-
-/** The value of the bits of an f16. */
-export function f16FromBits(bits: number): number {
-  const sign = bits & 0x8000 ? -1 : 1;
-  const exponent = (bits >> 10) & 31;
-  const fraction = bits & 0x3ff;
-  if (exponent === 31) return fraction === 0 ? sign * Infinity : NaN;
-  return sign * (exponent === 0 ? fraction : 1024 + fraction) * (steps[exponent] ?? 0);
 }
 
 interface SharedArray {

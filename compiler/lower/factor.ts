@@ -1,5 +1,6 @@
 /** Factorisations of square matrices in blocks of columns: a small problem, a panel, and a product for the rest. */
 import { binary, indexOf, integer, load, range, reduce, unary } from "../graph/build.js";
+import type { FactorOp } from "../graph/ops.js";
 import type { ConcreteGraph, Eqn, Range, Scalar, Value } from "../graph/graph.js";
 import * as k from "../kernel/build.js";
 import type { Expr, Kernel } from "../kernel/kernel.js";
@@ -27,8 +28,14 @@ function blockSize(target: Target): number {
 export function lowerFactor(lowering: Lowering, eqn: FactorEqn): Lowered {
   const size = lowering.graph.values[eqn.out]!.type.shape[0]!;
   if (size === 0) return { steps: [], scratch: [], notes: [] };
-  return eqn.op === "cholesky" ? cholesky(lowering, eqn, size) : inverseLower(lowering, eqn, size);
+  return factors[eqn.op](lowering, eqn, size);
 }
+
+/** The steps of each factorisation of a matrix of so many rows. */
+const factors: { readonly [Op in FactorOp]: (lowering: Lowering, eqn: FactorEqn, size: number) => Lowered } = {
+  cholesky,
+  inverse_lower: inverseLower,
+};
 
 /**
  * What both factorisations are made of: the graph with a panel as a tensor, and the index of the block's first column

@@ -65,6 +65,10 @@ interface Open {
   operators: number;
   /** The word that began the statement or declaration that we are in, while its body has not been read. */
   head: TokenType | null;
+  /** The column of the line on which `head` stands. */
+  headColumn: number | null;
+  /** Of `{`: the column of the line on which what it belongs to began. */
+  readonly column: number;
 }
 
 const closers = new Map<TokenType, TokenType>([
@@ -94,7 +98,16 @@ export function balance(tokens: readonly IToken[], spanOf: (token: IToken) => Sp
   const result: IToken[] = [];
   const diagnostics: Diagnostic[] = [];
   const mended: { start: number; end: number }[] = [];
-  const file: Open = { token: null, close: null, parameters: false, at: -1, operators: 0, head: null };
+  const file: Open = {
+    token: null,
+    close: null,
+    parameters: false,
+    at: -1,
+    operators: 0,
+    head: null,
+    headColumn: null,
+    column: 0,
+  };
   const stack: Open[] = [file];
   const top = (): Open => stack[stack.length - 1] ?? file;
   /** Where in the result the bracket stood that the last token closed. */
@@ -109,7 +122,10 @@ export function balance(tokens: readonly IToken[], spanOf: (token: IToken) => Sp
     const open = stack.pop();
     depth -= 1 + (open?.operators ?? 0);
     closed = open?.at ?? -1;
-    if (open?.close === CloseBrace) top().head = null;
+    if (open?.close === CloseBrace) {
+      top().head = null;
+      top().headColumn = null;
+    }
   };
   const closeUnclosed = (before: IToken | null): void => {
     const { token, close } = top();
@@ -133,7 +149,18 @@ export function balance(tokens: readonly IToken[], spanOf: (token: IToken) => Sp
     pop();
   };
 
-  for (const read of tokens) {
+  /** Where the line begins that is being read. */
+  let column = 0;
+  let line = 0;
+  /** How many `}` are missing in the declaration that is being read. */
+  let missing = missingBraces(tokens, 0);
+
+  for (const [at, read] of tokens.entries()) {
+    const beginsLine = read.startLine !== line;
+    if (beginsLine) {
+      line = read.startLine ?? 0;
+      column = read.startColumn ?? 0;
+    }
     const previous = result[result.length - 1]?.tokenType ?? null;
     // after a dot any word is a name
     const token =
@@ -148,15 +175,40 @@ export function balance(tokens: readonly IToken[], spanOf: (token: IToken) => Sp
     const beginsStatement = !parameter && statements.has(type);
     const beginsDeclaration = declarations.has(type);
     if (beginsStatement || type === OpenBrace || type === Arrow) while (inParentheses()) closeUnclosed(token);
-    if (beginsDeclaration) while (top() !== file) closeUnclosed(token);
+    if (beginsDeclaration) {
+      while (top() !== file) closeUnclosed(token);
+      missing = missingBraces(tokens, at);
+    }
+    // where braces are missing, what stands no further right than a block's head is not in the block
+    while (
+      beginsLine &&
+      missing > 0 &&
+      top().close === CloseBrace &&
+      (type === CloseBrace ? column < top().column : type !== OpenBrace && column <= top().column)
+    ) {
+      closeUnclosed(token);
+      missing -= 1;
+    }
     if (resets.has(type) && previous !== Else) count(-top().operators);
-    if (beginsStatement || beginsDeclaration) top().head = type;
+    if (beginsStatement || beginsDeclaration) {
+      top().head = type;
+      top().headColumn = column;
+    }
 
     const close = closers.get(type);
     if (close) {
       const parameters =
         type === OpenParen && [Fn, RecipeWord].some((word) => result[result.length - 2]?.tokenType === word);
-      stack.push({ token, close, parameters, at: result.length, operators: 0, head: null });
+      stack.push({
+        token,
+        close,
+        parameters,
+        at: result.length,
+        operators: 0,
+        head: null,
+        headColumn: null,
+        column: top().headColumn ?? column,
+      });
       depth += 1;
       result.push(token);
     } else if (closing.has(type)) {
@@ -201,6 +253,18 @@ export function balance(tokens: readonly IToken[], spanOf: (token: IToken) => Sp
   }
   while (top() !== file) closeUnclosed(null);
   return { tokens: result, diagnostics, mended };
+}
+
+/** How many more `{` than `}` there are in the declaration that begins at `from`. */
+function missingBraces(tokens: readonly IToken[], from: number): number {
+  let open = 0;
+  for (let at = from; at < tokens.length; at += 1) {
+    const type = tokens[at]?.tokenType;
+    if (at > from && type && declarations.has(type) && tokens[at - 1]?.tokenType !== Dot) break;
+    if (type === OpenBrace) open += 1;
+    if (type === CloseBrace) open -= 1;
+  }
+  return open;
 }
 
 /**

@@ -8,7 +8,7 @@ import {
 import { error, type Diagnostic, type Span } from "../diagnostic.js";
 import { suggest } from "../suggest.js";
 import { beginsExpression } from "./grammar-expression.js";
-import { Define, Equal, Infix, Name, Reduction, reservedWords, tokens } from "./tokens.js";
+import { Define, Equal, Infix, Name, Reduction, reductionWords, reservedWords, tokens } from "./tokens.js";
 
 /** The parser's messages carry only the name of the token it expected; `syntaxError` words them. */
 export const expectedNames: IParserErrorMessageProvider = {
@@ -88,6 +88,8 @@ const foreign: ReadonlyMap<string, string> = new Map([
 export interface Neighbours {
   readonly previous: IToken | null;
   readonly next: IToken | null;
+  /** The name in `median[k] x`, where the error is at `x`. */
+  readonly reduction: IToken | null;
 }
 
 /**
@@ -96,7 +98,7 @@ export interface Neighbours {
  */
 export function syntaxError(
   exception: IRecognitionException,
-  { previous, next }: Neighbours,
+  { previous, next, reduction }: Neighbours,
   spanOf: (token: IToken) => Span,
 ): Diagnostic {
   const found = exception.token;
@@ -116,6 +118,8 @@ export function syntaxError(
   const at = (message: string): { readonly span: Span; readonly message: string } => ({ span: where, message });
 
   if (rule === "module" || rule === "declaration") return notDeclaration(found, what, spanOf);
+  if (rule === "block" && expected === "CloseBrace" && reduction && beginsExpression(found))
+    return noReduction(reduction, spanOf);
   const statement = rule === "block" && expected === "CloseBrace" ? notStatement(found, next, what, spanOf) : null;
   if (statement) return statement;
   if (
@@ -136,7 +140,7 @@ export function syntaxError(
     "E110",
     `expected ${words}${place ? ` ${place}` : ""}, found ${what}`,
     at(`expected ${words}`),
-    advice(rule, expected, found),
+    advice(rule, expected, found, previous),
   );
 }
 
@@ -153,7 +157,9 @@ function expectation(rule: string, expected: string): string {
   return described.get(expected) ?? `\`${spelling.get(expected) ?? expected}\``;
 }
 
-function advice(rule: string, expected: string, found: IToken): { readonly help?: string } {
+function advice(rule: string, expected: string, found: IToken, previous: IToken | null): { readonly help?: string } {
+  if (expected === "Define" && rule === "let" && previous?.image === "mut")
+    return { help: `write \`var ${found.image} = ...\` for what is updated` };
   if (expected === "Define" && tokenMatcher(found, Equal)) return { help: "replace `==` by `=`: this defines" };
   if (expected === "OpenBrace" && rule === "block") return { help: "a body stands in braces: `{ ... }`" };
   if (expected === "As" && rule === "pack") return { help: "say the format: `pack w as f16`" };
@@ -164,6 +170,10 @@ function advice(rule: string, expected: string, found: IToken): { readonly help?
   if (tokenMatcher(found, Reduction)) return { help: `name the index that is reduced: \`${found.image}[k] x[k]\`` };
   if (rule === "indices")
     return { help: "the indices of a definition are names, and an update `w[2 * n] = ...` needs a `var`" };
+  if ((rule === "operand" || rule === "primary") && found.image === "if")
+    return { help: "`if` is a statement: write `select(c, a, b)` to choose between values" };
+  if (expected !== "Colon" && found.image === ":" && (previous?.image === "[" || previous?.image === ","))
+    return { help: "name the index that runs over the whole axis: `let y[n] = w[n, k]` takes column `k`" };
   if (rule === "operand" || rule === "primary")
     return found.image === "*"
       ? { help: "write `x^2` for a power" }
@@ -218,6 +228,19 @@ function notStatement(found: IToken, next: IToken | null, what: string, spanOf: 
   });
 }
 
+/** `median[k] x`: the index of an element, or a reduction that is none. */
+function noReduction(name: IToken, spanOf: (token: IToken) => Span): Diagnostic {
+  const meant = suggest(name.image, reductionWords);
+  return error(
+    "E110",
+    `there is no reduction \`${name.image}\``,
+    { span: spanOf(name), message: "an element or a reduction was read here" },
+    {
+      help: `${meant ? `did you mean \`${meant}\`? ` : ""}the reductions are ${reductionWords.map((word) => `\`${word}\``).join(", ")}`,
+    },
+  );
+}
+
 /** The words for characters that are no part of the language. */
 export function unknownCharacters(text: string, span: Span): Diagnostic {
   const hints: readonly (readonly [RegExp, string])[] = [
@@ -235,6 +258,7 @@ export function unknownCharacters(text: string, span: Span): Diagnostic {
     [/^−/, "write `-`"],
     [/^[∑Σ]/, "write `sum[k] ...`"],
     [/^√/, "write `sqrt(x)`"],
+    [/^\?/, "write `select(c, a, b)` for `c ? a : b`"],
     [/^#/, "comments begin with `//`"],
     [/^→/, "write `->`"],
     [/^@/, "write `sum[k] a[n, k] * b[k, m]` for a matrix product"],

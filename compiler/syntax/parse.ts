@@ -6,7 +6,8 @@ import { readComments } from "./comments.js";
 import { balance, type Balanced } from "./delimiters.js";
 import { Grammar } from "./grammar.js";
 import { expectedNames, syntaxError, unknownCharacters, type Neighbours } from "./messages.js";
-import { BadNumeral, BadText, declarationWords, Numeral, statementWords, tokens, UpdateName } from "./tokens.js";
+import { readNames } from "./reserved.js";
+import { BadNumeral, BadText, declarationWords, Name, Numeral, statementWords, tokens, UpdateName } from "./tokens.js";
 
 /** The largest file that is read, in bytes of UTF-8 [L-1]. */
 export const largestFile = 1024 * 1024;
@@ -52,17 +53,26 @@ export function parse(source: string, file: string): Checked<Module> {
       : span(token.startOffset, token.startOffset + token.image.length);
 
   const lexed = lexers().tokenize(source);
+  const hashes = hashComments(
+    source,
+    lexed.errors.map((each) => each.offset),
+  );
+  const inHash = (at: number): boolean => hashes.some(({ start, end }) => start <= at && at < end);
+  const written = hashes.length === 0 ? lexed.tokens : lexed.tokens.filter((token) => !inHash(token.startOffset));
   const unknown = lexed.errors
     .slice(0, mostLexicalErrors)
+    .filter((each) => !inHash(each.offset))
     .map((each) => ({ start: each.offset, end: each.offset + each.length }));
   const lexical = [
+    ...hashes.slice(0, 1).map(({ start }) => unknownCharacters("#", span(start, start + 1))),
     ...unknown.map(({ start, end }) => unknownCharacters(source.slice(start, end), span(start, end))),
-    ...literals(lexed.tokens, spanOf),
+    ...literals(written, spanOf),
   ];
   if (lexed.errors.length >= mostLexicalErrors) return failed(lexical);
 
-  const balanced = balance(lexed.tokens, spanOf);
-  const early = [...lexical, ...balanced.diagnostics];
+  const named = readNames(written, spanOf);
+  const balanced = balance(named.tokens, spanOf);
+  const early = [...lexical, ...named.diagnostics, ...balanced.diagnostics];
   if (balanced.tokens === null) return failed(early);
   const grammar = source.length > largestRecovered ? plainGrammars() : grammars();
   grammar.input = balanced.tokens;
@@ -90,6 +100,20 @@ function failed(diagnostics: readonly Diagnostic[]): Checked<Module> {
       { ...last, notes: [...last.notes, `there are more errors; only the first ${mostErrors} are shown`] },
     ],
   };
+}
+
+/** The comments that begin with `#`, which is none of the language: from each `#` to the end of its line. */
+function hashComments(
+  source: string,
+  errors: readonly number[],
+): readonly { readonly start: number; readonly end: number }[] {
+  const found: { start: number; end: number }[] = [];
+  for (const start of errors) {
+    if (source[start] !== "#" || start < (found.at(-1)?.end ?? 0)) continue;
+    const length = /[\r\n]/.exec(source.slice(start))?.index ?? source.length - start;
+    found.push({ start, end: start + length });
+  }
+  return found;
 }
 
 /** Numbers and strings that are written wrongly or too large. */
@@ -150,18 +174,54 @@ function worthTelling(
     .map((each) => ({ each, at: positions.get(each.token) ?? list.length }))
     .sort((a, b) => a.at - b.at);
   const kept: ({ readonly each: IRecognitionException } & Neighbours)[] = [];
+  /** From an `if` that stands for a value to the end of its blocks. */
+  const choices: { start: number; end: number }[] = [];
   let last = -1;
   for (const { each, at } of sorted) {
     if (kept.length > mostErrors) break;
     const from = list[at - 1]?.startOffset ?? 0;
     const to = list[at]?.startOffset ?? Infinity;
-    const near = mended.some(({ start, end }) => start <= to && end >= from);
+    const near = [...mended, ...choices].some(({ start, end }) => start <= to && end >= from);
     // the token itself may begin the next statement, found where this one should have gone on
     const apart = last < 0 || list.slice(last + 1, at + 1).some((between) => synchronising.has(between.tokenType));
-    if (!near && apart) kept.push({ each, previous: list[at - 1] ?? null, next: list[at + 1] ?? null });
+    if (!near && apart)
+      kept.push({
+        each,
+        previous: list[at - 1] ?? null,
+        next: list[at + 1] ?? null,
+        reduction: unknownReduction(list, at),
+      });
+    if (list[at]?.image === "if" && ["operand", "primary"].includes(each.context.ruleStack.at(-1) ?? ""))
+      choices.push({ start: to + 1, end: list[endOfChoice(list, at)]?.startOffset ?? Infinity });
     last = at;
   }
   return kept;
+}
+
+/** Where the blocks of the `if` at `from` end. */
+function endOfChoice(list: readonly IToken[], from: number): number {
+  let depth = 0;
+  for (let at = from; at < list.length; at += 1) {
+    if (list[at]?.image === "{") depth += 1;
+    if (list[at]?.image !== "}") continue;
+    depth -= 1;
+    if (depth <= 0 && list[at + 1]?.image !== "else") return at;
+  }
+  return list.length;
+}
+
+/** The name in `median[k] x`, where the parser stops at `x`; else null. */
+function unknownReduction(list: readonly IToken[], at: number): IToken | null {
+  const found = list[at];
+  let begin = at - 1;
+  if (list[begin]?.image !== "]" || list[begin]?.startLine !== found?.startLine) return null;
+  for (let depth = 0; begin >= 0; begin -= 1) {
+    if (list[begin]?.image === "]") depth += 1;
+    if (list[begin]?.image === "[") depth -= 1;
+    if (depth === 0) break;
+  }
+  const name = list[begin - 1];
+  return name && tokenMatcher(name, Name) ? name : null;
 }
 
 function utf8Length(source: string): number {

@@ -95,9 +95,9 @@ export const By = keyword("by");
 export const Is = keyword("is");
 export const Matching = keyword("matching");
 export const Except = keyword("except");
-const reductions = ["sum", "max", "min", "mean", "any", "all", "argmax", "count"].map((word) =>
-  keyword(word, [Reduction]),
-);
+/** The reductions, by their words. */
+export const reductionWords: readonly string[] = ["sum", "max", "min", "mean", "any", "all", "argmax", "count"];
+const reductions = reductionWords.map((word) => keyword(word, [Reduction]));
 
 export const Arrow = mark("Arrow", "->");
 export const AddTo = mark("AddTo", "+=", { categories: [Assign] });

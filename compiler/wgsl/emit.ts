@@ -13,6 +13,7 @@ import type {
   Statement,
 } from "../kernel/kernel.js";
 import { operands, visitStatements } from "../kernel/walk.js";
+import { createHelpers, isHelperOp, type HelperOp } from "./helpers.js";
 import { wgslLiteral } from "./literal.js";
 import { wgslNames } from "./names.js";
 
@@ -98,13 +99,12 @@ function builtinArguments(kernel: Kernel): string {
 const baseName = (name: Builtin): string => name.replace(/\.[xyz]$/, "");
 
 /** How a binary op is written; `null` as a function call. */
-const operators: { readonly [Op in KernelBinary]: string | null } = {
+const operators: { readonly [Op in Exclude<KernelBinary, HelperOp>]: string | null } = {
   add: "+",
   subtract: "-",
   multiply: "*",
   divide: "/",
   remainder: "%",
-  power: null,
   min: null,
   max: null,
   equal: "==",
@@ -122,7 +122,9 @@ const operators: { readonly [Op in KernelBinary]: string | null } = {
   shift_right: ">>",
 };
 
-const unaryForms: { readonly [Op in KernelUnary]: { readonly operator: string } | { readonly function: string } } = {
+const unaryForms: {
+  readonly [Op in Exclude<KernelUnary, HelperOp>]: { readonly operator: string } | { readonly function: string };
+} = {
   negate: { operator: "-" },
   not: { operator: "!" },
   bit_not: { operator: "~" },
@@ -130,16 +132,10 @@ const unaryForms: { readonly [Op in KernelUnary]: { readonly operator: string } 
   sign: { function: "sign" },
   sqrt: { function: "sqrt" },
   rsqrt: { function: "inverseSqrt" },
-  exp: { function: "exp" },
-  log: { function: "log" },
-  sin: { function: "sin" },
-  cos: { function: "cos" },
-  tanh: { function: "tanh" },
   floor: { function: "floor" },
   ceil: { function: "ceil" },
   /** WGSL's round takes halves to even. */
   round: { function: "round" },
-  round_f16: { function: "round_f16" },
 };
 
 /** How tightly a text binds: a name or call, a unary operator, * / %, + -, anything else. */
@@ -153,9 +149,9 @@ const strengths: { readonly [operator: string]: Strength } = { "*": 2, "/": 2, "
 
 class Writer {
   readonly #names: ReadonlyMap<string, string>;
-  /** Types whose `hide_` function is called, and widths of round_f16. */
+  /** Types whose `hide_` function is called. */
   readonly #hidden = new Set<ScalarType>();
-  readonly #rounded = new Set<number>();
+  readonly #helpers = createHelpers();
 
   constructor(kernel: Kernel) {
     const names = [...kernel.buffers, ...kernel.parameters, ...kernel.arrays].map(({ name }) => name);
@@ -178,6 +174,7 @@ class Writer {
   /** Functions that the body turned out to need. */
   helpers(): string[] {
     const lines: string[] = [];
+    if (this.#helpers.hides) this.#hidden.add("u32");
     for (const type of this.#hidden) {
       lines.push(
         `// Keeps ${type} constants from being folded, where folding is refused.`,
@@ -185,16 +182,7 @@ class Writer {
         "",
       );
     }
-    if (this.#rounded.size > 0) lines.push(roundF16, "");
-    for (const count of this.#rounded) {
-      if (count === 1) continue;
-      const parts = Array.from({ length: count }, (_, at) => `round_f16(x.${"xyzw"[at]})`);
-      lines.push(
-        `fn round_f16_${count}(x: vec${count}<f32>) -> vec${count}<f32> { return vec${count}<f32>(${parts.join(", ")}); }`,
-        "",
-      );
-    }
-    return lines;
+    return [...lines, ...this.#helpers.lines()];
   }
 
   block(statements: readonly Statement[], depth: number): string[] {
@@ -297,12 +285,12 @@ class Writer {
   ): Text {
     switch (a.kind) {
       case "unary": {
+        const operand = this.#expr(a.a, hide);
+        if (isHelperOp(a.op)) return primary(`${this.#helpers.call(a.op, a.type)}(${operand.text})`);
         const form = unaryForms[a.op];
-        if ("operator" in form) return { text: form.operator + wrap(this.#expr(a.a, hide), 4), strength: 3 };
-        if (a.op !== "round_f16") return primary(`${form.function}(${this.#expr(a.a, hide).text})`);
-        const count = width(a.type);
-        this.#rounded.add(count);
-        return primary(`round_f16${count === 1 ? "" : `_${count}`}(${this.#expr(a.a, hide).text})`);
+        return "operator" in form
+          ? { text: form.operator + wrap(operand, 4), strength: 3 }
+          : primary(`${form.function}(${operand.text})`);
       }
       case "binary":
         return this.#binary(a.op, a.a, a.b, hide);
@@ -339,8 +327,12 @@ class Writer {
     const hideRight = hide || ((op === "divide" || op === "remainder") && integer && hasZero(b));
     const left = this.#expr(a, hide);
     const right = this.#expr(b, hideRight);
+    if (isHelperOp(op)) return primary(`${this.#helpers.call(op, a.type)}(${inList(left)}, ${inList(right)})`);
+    // drivers find NaN equal to nothing, but also different from nothing
+    const float = elementType(a.type) === "f32" || elementType(a.type) === "f16";
+    if (op === "not_equal" && float) return { text: `!(${wrap(left, 1)} == ${wrap(right, 1)})`, strength: 3 };
     const operator = operators[op];
-    if (operator === null) return primary(`${op === "power" ? "pow" : op}(${left.text}, ${right.text})`);
+    if (operator === null) return primary(`${op}(${left.text}, ${right.text})`);
     const strength = strengths[operator] ?? 0;
     if (strength > 0)
       return { text: `${wrap(left, strength)} ${operator} ${wrap(right, (strength + 1) as Strength)}`, strength };
@@ -397,19 +389,3 @@ function shiftAmount(a: Expr): Expr {
   if (a.kind === "vector") return { ...a, parts: a.parts.map(shiftAmount) };
   return a.kind === "component" ? { ...a, a: shiftAmount(a.a) } : a;
 }
-
-/** On bits, because devices round and flush as they like when they convert to f16. */
-const roundF16 = `// To the nearest f16 value, halves to even.
-fn round_f16(x: f32) -> f32 {
-  let bits = bitcast<u32>(x);
-  let size = bits & 0x7fffffffu;
-  let sign = bits & 0x80000000u;
-  if (size < 0x38800000u) {
-    // Below 2^-14 f16 values are the multiples of 2^-24.
-    return bitcast<f32>(sign | bitcast<u32>(round(bitcast<f32>(size) * 16777216.0f) * 5.9604644775390625e-8f));
-  }
-  if (size >= 0x477ff000u) {
-    return bitcast<f32>(sign | select(0x7f800000u, size, size > 0x7f800000u));
-  }
-  return bitcast<f32>(sign | ((size + 0xfffu + ((size >> 13u) & 1u)) & 0xffffe000u));
-}`;

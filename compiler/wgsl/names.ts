@@ -20,7 +20,7 @@ const taken: ReadonlySet<string> = new Set(
   ).split(" "),
 );
 
-const helper = /^(hide_|round_f16)/;
+const helper = /^(hide_|round_f16|total_|turn_digits)/;
 
 /** Gives each of the names, which are distinct, a name that is free in WGSL; itself where possible. */
 export function wgslNames(names: Iterable<string>): ReadonlyMap<string, string> {

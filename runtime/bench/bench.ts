@@ -6,7 +6,7 @@ import { specialize } from "../../compiler/graph/passes/specialize.js";
 import type { SymbolicGraph } from "../../compiler/graph/graph.js";
 import type { Dtype } from "../../compiler/types/dtype.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
-import { f16Bits, f16FromBits, roundF16 } from "../../compiler/formats/half.js";
+import { f16Bits, f16FromBits, roundF16 } from "../../compiler/float.js";
 import type { Device } from "../device/device.js";
 import { targetOf } from "../run/target.js";
 import type { BenchLayer } from "./shapes.js";

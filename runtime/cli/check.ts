@@ -1,18 +1,28 @@
 import { check } from "../../compiler/check/check.js";
-import type { Diagnostic } from "../../compiler/diagnostic.js";
+import { CompileError, hasErrors, type Diagnostic } from "../../compiler/diagnostic.js";
+import type { Recipe } from "../../compiler/recipe/recipe.js";
 import { render } from "../../compiler/render.js";
 import { createHost } from "../library.js";
 import type { JsonOptions } from "./options.js";
 import type { Output } from "./output.js";
 
+interface CheckCommandOptions extends JsonOptions {
+  readonly model?: string;
+}
+
 /** `espalier check`: diagnostics of files; exit code 0 when there are none, else 1. */
-export async function run(output: Output, files: string[], _options: JsonOptions): Promise<number | void> {
+export async function run(output: Output, files: string[], options: CheckCommandOptions): Promise<number | void> {
   // what several files use is told once
   const found = new Map<string, Diagnostic>();
   const sources = new Map<string, string>();
   for (const file of files) {
     const host = createHost();
-    for (const diagnostic of check(file, host).diagnostics) found.set(JSON.stringify(diagnostic), diagnostic);
+    const { value, diagnostics } = check(file, host);
+    const unfit =
+      options.model === undefined || value === null || hasErrors(diagnostics)
+        ? []
+        : await findUnfit([...value.recipes.values()], options.model);
+    for (const diagnostic of [...diagnostics, ...unfit]) found.set(JSON.stringify(diagnostic), diagnostic);
     for (const [path, text] of host.sources) sources.set(path, text);
   }
   const diagnostics = [...found.values()];
@@ -22,6 +32,26 @@ export async function run(output: Output, files: string[], _options: JsonOptions
       .join("\n"),
   );
   return diagnostics.length === 0 ? 0 : 1;
+}
+
+/** What `compress` would say of the recipes and the model before it computes; no weight is read. */
+async function findUnfit(recipes: readonly Recipe[], path: string): Promise<readonly Diagnostic[]> {
+  const { openModel } = await import("../model/model.js");
+  const { checkAgainst } = await import("../llama/treat.js");
+  const model = await openModel(path);
+  try {
+    return recipes.flatMap((recipe) => {
+      try {
+        checkAgainst(model, recipe);
+        return [];
+      } catch (error) {
+        if (error instanceof CompileError) return error.diagnostics;
+        throw error;
+      }
+    });
+  } finally {
+    await model.close();
+  }
 }
 
 function summary(files: number, diagnostics: readonly Diagnostic[]): string {

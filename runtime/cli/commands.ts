@@ -35,7 +35,8 @@ function addCheck(program: Command): void {
     program
       .command("check")
       .description("check recipes and functions: names, types, sizes, patterns and formats")
-      .argument("<files...>", ".esp files"),
+      .argument("<files...>", ".esp files")
+      .option("--model <path>", "model whose layers the recipes must fit: names and sizes, no weight is read"),
   ).action(action(async () => (await import("./check.js")).run, never));
 }
 

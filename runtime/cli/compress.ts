@@ -4,7 +4,7 @@ import { bundle, type Bundle } from "../../compiler/check/bundle.js";
 import { check } from "../../compiler/check/check.js";
 import { CompileError, hasErrors } from "../../compiler/diagnostic.js";
 import type { Recipe } from "../../compiler/recipe/recipe.js";
-import { baselineTarget } from "../../compiler/target.js";
+import { didYouMean } from "../../compiler/suggest.js";
 import { formatBytes } from "../device/error.js";
 import { createHost } from "../library.js";
 import { compress } from "../llama/compress.js";
@@ -12,12 +12,12 @@ import type { CalibrationText, Compression } from "../llama/compression.js";
 import { printPerplexity } from "../llama/outcome.js";
 import { checkOutputs, outputsOf } from "../llama/outputs.js";
 import { keptLine, leaveState } from "../llama/saved-state.js";
-import { checkRecipe } from "../llama/treat.js";
+import { checkAgainst } from "../llama/treat.js";
 import { calibrationWindows, checkContext } from "../llama/windows.js";
 import { ModelError } from "../model/error.js";
 import { filesOf, type Model } from "../model/model.js";
 import { discardStaged, missingParents, removeEmpty } from "../model/output.js";
-import { packageRoot } from "../package.js";
+import { examples, packageRoot } from "../package.js";
 import { sessionOptions, type DtypeOptions } from "./dtype.js";
 import { DiagnosticsError, noteDiagnostics, UsageError } from "./failure.js";
 import { openGiven, warn } from "./given.js";
@@ -57,7 +57,7 @@ export async function run(output: Output, file: string, options: CompressCommand
   const model = await openGiven(options.model, output);
   try {
     // whatever can be told without a device is told before one is opened, and before a weight is read
-    checkAgainst(model, recipe, sources);
+    requireFit(model, recipe, sources);
     const outputs = outputsOf(recipe, options.out);
     await checkOutputs(model, recipe, { ...options, output: options.out });
     if (options.report !== undefined)
@@ -189,13 +189,18 @@ export function findRecipe(
 /** The file of a recipe: a bare name that is no file here is that of an example, `best` for instance. */
 function recipePath(file: string): string {
   const example = join(packageRoot(), "examples", `${file}.esp`);
-  return /^[a-z0-9-]+$/.test(file) && !existsSync(file) && existsSync(example) ? example : file;
+  if (!/^[a-z0-9-]+$/i.test(file) || existsSync(file)) return file;
+  if (existsSync(example)) return example;
+  const meant = didYouMean(file, examples());
+  throw new UsageError(
+    `there is no recipe ${file}: neither a file nor one of ${examples().join(", ")}${meant === undefined ? "" : `; ${meant}`}`,
+  );
 }
 
 /** Whether the recipe fits the model: names and sizes. The device's own limits come later. */
-function checkAgainst(model: Model, recipe: Recipe, sources: ReadonlyMap<string, string>): void {
+function requireFit(model: Model, recipe: Recipe, sources: ReadonlyMap<string, string>): void {
   try {
-    checkRecipe({ target: { ...baselineTarget, f16: true, maxBinding: Infinity } }, model, recipe);
+    checkAgainst(model, recipe);
   } catch (error) {
     throw error instanceof CompileError ? new DiagnosticsError(error.diagnostics, sources) : error;
   }

@@ -162,7 +162,7 @@ async function meet(machine: Machine, model: Model, output: Output): Promise<Imp
     output.stream(
       `   perplexity ${output.paint.bold(result.perplexity.toFixed(2))} on ${of}, ${result.seconds.toFixed(1)} s\n`,
     );
-    const ids = tokenizer.encode(prompt, { prefix: true });
+    const ids = await tokenizer.encode(prompt, { prefix: true });
     const { ids: fresh, decodeTokensPerSecond } = await generate(session, ids, {
       maxNewTokens: sampleTokens,
       temperature: 0,

@@ -22,7 +22,7 @@ export async function run(output: Output, options: GenerateCommandOptions): Prom
   const model = await openGiven(options.model, output);
   try {
     const tokenizer = await model.tokenizer();
-    const prompt = tokenizer.encode(options.prompt, { prefix: true });
+    const prompt = await tokenizer.encode(options.prompt, { prefix: true });
     const twice = doubledStart(tokenizer, prompt.subarray(tokenizer.prefix.length));
     if (twice !== null) warn(output, `the prompt ${twice}`);
     const stream = tokenizer.stream();

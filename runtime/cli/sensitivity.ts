@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 
+import { didYouMean } from "../../compiler/suggest.js";
 import { groupsOf, findSensitivity, type Sensitivity, type Try } from "../llama/sensitivity.js";
 import { printPerplexity } from "../llama/outcome.js";
 import { calibrationWindows, checkContext, scoredWindows } from "../llama/windows.js";
@@ -130,7 +131,10 @@ function fileOf(treatment: string): string {
   if (existsSync(treatment)) return treatment;
   const name = nameOf(treatment);
   if (examples().includes(name)) return join(packageRoot(), "examples", `${name}.esp`);
-  throw new UsageError(`there is no recipe ${treatment}: neither a file nor one of ${examples().join(", ")}`);
+  const meant = didYouMean(name, examples());
+  throw new UsageError(
+    `there is no recipe ${treatment}: neither a file nor one of ${examples().join(", ")}${meant === undefined ? "" : `; ${meant}`}`,
+  );
 }
 
 function nameOf(treatment: string): string {

@@ -25,7 +25,7 @@ export async function readTokens(
   }
   if (text.trim() === "")
     throw new ModelError("M143", `\`${path}\` is empty; expected a text to score or to calibrate with.`);
-  const ids = tokenizer.encode(text, { prefix: false });
+  const ids = await tokenizer.encode(text, { prefix: false });
   const twice = doubledStart(tokenizer, ids);
   if (twice !== null) warn(output, `the text ${quoted(path)} ${twice}`);
   return [...ids];

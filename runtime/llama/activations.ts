@@ -4,10 +4,12 @@ import { InternalError } from "../../compiler/diagnostic.js";
 import type { Target } from "../../compiler/target.js";
 import type { LlamaConfig } from "../model/config.js";
 import type { DeviceTensor } from "../run/run.js";
+import { openScope, scoped, type Scope } from "../run/scope.js";
 import { denseBytes } from "../run/tensor.js";
 import type { Caller } from "./call.js";
-import { callsAtOnce } from "./chain.js";
+import { callsIn } from "./chain.js";
 import { embed, type Frame } from "./pass.js";
+import { windowsAtOnce } from "./room.js";
 import { createSpill, temporaryDisk, type Spill, type SpillDisk } from "./spill.js";
 import type { ActivationDtype } from "./weights.js";
 import type { Windows } from "./windows.js";
@@ -31,11 +33,15 @@ export interface Activations {
   /** Bytes on disk. */
   readonly spilled: number;
   /**
-   * Puts a batch on the device if it is not there. `done` ends its use: with a tensor, that takes the place of x, else
-   * nothing has changed. One batch at a time.
+   * A batch, put on the device if it is not there; the scope owns what is read for it.
+   * @throws ModelError M154; DeviceError
+   */
+  load(at: number, scope: Scope): Promise<ActivationBatch>;
+  /**
+   * Takes `next` over in place of the x that a batch had, whose memory goes.
    * @throws ModelError M153, M154; DeviceError
    */
-  load(at: number): Promise<{ readonly batch: ActivationBatch; done(next: DeviceTensor | null): Promise<void> }>;
+  replace(at: number, next: DeviceTensor): Promise<void>;
   /** Gives all memory back. */
   release(): Promise<void>;
 }
@@ -48,23 +54,6 @@ export interface ActivationOptions {
   readonly memory?: number | undefined;
   readonly disk?: SpillDisk | undefined;
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
-}
-
-/** Tokens worth giving a device at once: a GPU is filled by some thousands, a CPU reports its progress. */
-const tokensAtOnce = { gpu: 4096, cpu: 2048 } as const;
-
-/**
- * Bytes of the largest tensor between that is worth it: on a GPU two windows of 2048 tokens of 32 heads, with scores in
- * f32.
- */
-const roomAtOnce = { gpu: 2 ** 30, cpu: 2 ** 28 } as const;
-
-/** Windows for one batch, so that no tensor between is larger than there is room for, or a binding. */
-export function windowsAtOnce(target: Target, config: LlamaConfig, tokens: number): number {
-  const { heads, intermediateSize, hiddenSize } = config;
-  const room = Math.min(target.maxBinding, roomAtOnce[target.kind]);
-  const largest = 4 * tokens * Math.max(heads * tokens, 2 * intermediateSize, hiddenSize);
-  return Math.max(1, Math.min(Math.floor(tokensAtOnce[target.kind] / tokens), Math.floor(room / largest)));
 }
 
 /**
@@ -96,24 +85,28 @@ export async function embedWindows(
     kept < batches ? await createSpill(batches - kept, slotBytes, options.disk ?? temporaryDisk) : null;
   const onDevice: (DeviceTensor | null)[] = new Array<null>(batches).fill(null);
   const angles = new Map<number, Omit<ActivationBatch, "x">>();
+  /** Owns what stays on the device. */
+  const scope = openScope(executor);
 
   async function release(): Promise<void> {
-    for (const x of onDevice) if (x !== null) executor.release(x);
+    scope.close();
     onDevice.fill(null);
-    for (const shared of angles.values())
-      for (const tensor of [shared.cosine, shared.sine, shared.positions]) executor.release(tensor);
     angles.clear();
     await spill?.close();
   }
-  async function put(at: number, x: DeviceTensor): Promise<void> {
+  async function put(at: number, next: DeviceTensor): Promise<void> {
+    const before = onDevice[at];
+    if (before) scope.release(before);
+    onDevice[at] = null;
+    scope.own(next);
     if (at < kept) {
-      onDevice[at] = x;
+      onDevice[at] = next;
       return;
     }
     try {
-      await spill?.write(at - kept, await executor.read(x));
+      await spill?.write(at - kept, await executor.read(next));
     } finally {
-      executor.release(x);
+      scope.release(next);
     }
   }
   const windowsOf = (at: number): number => Math.min(batch, count - at * batch);
@@ -122,18 +115,18 @@ export async function embedWindows(
     for (let at = 0; at < batches; at++) {
       const many = windowsOf(at);
       const from = at * batch * tokens;
-      const ids = await executor.fill(
-        "i32",
-        [many, tokens],
-        windows.ids.slice(from, from + many * tokens),
-        "token ids",
-      );
-      const positions = await executor.fill("i32", [many], new Int32Array(many), "positions");
-      const { x, cosine, sine } = await embed(callsAtOnce(caller), { frame, dtype: options.dtype }, ids, positions);
-      executor.release(ids);
-      if (angles.has(many)) for (const tensor of [cosine, sine, positions]) executor.release(tensor);
-      else angles.set(many, { cosine, sine, positions });
-      await put(at, x);
+      await scoped(executor, async (own) => {
+        const tokensOf = windows.ids.slice(from, from + many * tokens);
+        const ids = own.own(await executor.fill("i32", [many, tokens], tokensOf, "token ids"));
+        const positions = own.own(await executor.fill("i32", [many], new Int32Array(many), "positions"));
+        const layers = { frame, dtype: options.dtype };
+        const { x, cosine, sine } = await embed(callsIn(own, caller), layers, ids, positions);
+        if (!angles.has(many)) {
+          for (const tensor of [cosine, sine, positions]) scope.own(own.keep(tensor));
+          angles.set(many, { cosine, sine, positions });
+        }
+        await put(at, own.keep(x));
+      });
       await executor.finish();
       options.onProgress?.(at + 1, batches);
     }
@@ -148,22 +141,11 @@ export async function embedWindows(
     batch,
     release,
     spilled: spill?.bytes ?? 0,
-    async load(at) {
+    replace: put,
+    async load(at, own) {
       const shared = angles.get(windowsOf(at));
       if (shared === undefined) throw new InternalError(`there is no batch ${at}`);
-      const x = onDevice[at] ?? (await fetch(at));
-      return {
-        batch: { x, ...shared },
-        async done(next) {
-          if (next === null) {
-            if (at >= kept) executor.release(x);
-            return;
-          }
-          executor.release(x);
-          if (at < kept) onDevice[at] = null;
-          await put(at, next);
-        },
-      };
+      return { x: onDevice[at] ?? own.own(await fetch(at)), ...shared };
     },
   };
 

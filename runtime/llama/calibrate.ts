@@ -5,8 +5,11 @@ import type { SymbolicGraph } from "../../compiler/graph/graph.js";
 import { constantSize, printSize, sizeValue, substituteSize } from "../../compiler/types/size.js";
 import type { LlamaConfig } from "../model/config.js";
 import type { DeviceTensor } from "../run/run.js";
+import { scoped, type Scope } from "../run/scope.js";
 import type { ActivationBatch, Activations } from "./activations.js";
 import type { Caller } from "./call.js";
+import { callsIn, type Calls } from "./chain.js";
+import { headSizes } from "./pass.js";
 import { first } from "./results.js";
 import type { BlockWeights, LinearName } from "./weights.js";
 
@@ -57,10 +60,17 @@ export function inputOf(linear: LinearName): LinearInput {
 /** Statistics by observer, then by the input that was observed. */
 export type Statistics = ReadonlyMap<number, ReadonlyMap<LinearInput, DeviceTensor>>;
 
+export interface PassOptions {
+  /** Whether the activations go on to the next block; else they stay. */
+  readonly advance?: boolean;
+  readonly onProgress?: (done: number, total: number) => void;
+  /** What observers that compare with the model as it was given look at; without it, this is that model. */
+  readonly dense?: DenseSide | null;
+}
+
 /**
  * Takes the activations through a block as it is. With observers, sums each over the inputs of the linear layers; the
- * activations themselves go on only with `advance`. Observers that compare with the model as it was given look at
- * `dense`, whose activations stay; without it, this is that model.
+ * scope owns the sums. The activations of `dense` stay.
  */
 export async function passBlock(
   caller: Caller,
@@ -68,56 +78,45 @@ export async function passBlock(
   weights: BlockWeights,
   activations: Activations,
   observers: readonly Observer[],
-  advance: boolean,
-  onProgress: (done: number, total: number) => void = () => {},
-  dense: DenseSide | null = null,
+  scope: Scope,
+  { advance = false, onProgress = () => {}, dense = null }: PassOptions = {},
 ): Promise<Statistics> {
+  const { executor } = caller;
   const summed = observers.map((observer) => ({
     ...observer,
     graph: accumulating(observer.graph),
     totals: new Map<LinearInput, DeviceTensor>(),
   }));
-  const statistics = new Map(summed.map(({ id, totals }) => [id, totals]));
   let before: Promise<void> = Promise.resolve();
-  try {
-    for (let at = 0; at < activations.batches; at++) {
-      const watching = summed.filter(({ batches }) => batches === undefined || at < batches);
-      if (!advance && watching.length === 0) break;
-      const { batch, done } = await activations.load(at);
-      const other = dense === null ? null : await dense.activations.load(at);
-      let next: DeviceTensor | null = null;
-      try {
-        const steps = blockInputs(caller, config, weights, batch, advance);
-        const others =
-          dense === null || other === null ? null : blockInputs(caller, config, dense.weights, other.batch, false);
-        for (let step = await steps.next(); ; step = await steps.next()) {
-          const same = await others?.next();
-          if (step.done === true) {
-            next = step.value;
-            break;
-          }
-          const { input, x } = step.value;
-          for (const { graph, widest = Infinity, totals } of watching)
-            if ((x.shape[2] ?? 0) <= widest)
-              await observe(caller, graph, x, same?.done === false ? same.value.x : x, input, totals);
+  for (let at = 0; at < activations.batches; at++) {
+    const watching = summed.filter(({ batches }) => batches === undefined || at < batches);
+    if (!advance && watching.length === 0) break;
+    await scoped(executor, async (own) => {
+      const batch = await activations.load(at, own);
+      const calls = callsIn(own, caller);
+      const steps = blockInputs(calls, config, weights, batch, advance);
+      const others =
+        dense === null ? null : blockInputs(calls, config, dense.weights, await dense.activations.load(at, own), false);
+      for (let step = await steps.next(); ; step = await steps.next()) {
+        const same = await others?.next();
+        if (step.done === true) {
+          if (step.value !== null) await activations.replace(at, own.keep(step.value));
+          break;
         }
-      } finally {
-        await other?.done(null);
-        await done(next);
+        const { input, x } = step.value;
+        for (const { graph, widest = Infinity, totals } of watching)
+          if ((x.shape[2] ?? 0) <= widest)
+            await observe(scope, caller, graph, x, same?.done === false ? same.value.x : x, input, totals);
       }
-      // two batches at a time: the device is not to wait for the host, and work that waits holds memory
-      const now = caller.executor.finish();
-      now.catch(() => undefined);
-      await before;
-      before = now;
-      onProgress(at + 1, activations.batches);
-    }
+    });
+    // two batches at a time: the device is not to wait for the host, and work that waits holds memory
+    const now = executor.finish();
     await before;
-  } catch (error) {
-    for (const inputs of statistics.values()) for (const tensor of inputs.values()) caller.executor.release(tensor);
-    throw error;
+    before = now;
+    onProgress(at + 1, activations.batches);
   }
-  return statistics;
+  await before;
+  return new Map(summed.map(({ id, totals }) => [id, totals]));
 }
 
 /** What the linear layers that share an input receive. */
@@ -128,42 +127,40 @@ interface Received {
 
 /**
  * Runs a block in stages on a batch, and stops at each linear layer's input, which is freed when it goes on. The result
- * is null unless asked for; the batch stays as it is.
+ * is null unless asked for; the batch stays as it is. The scope of the calls owns what is made.
  */
 async function* blockInputs(
-  caller: Caller,
+  calls: Calls<DeviceTensor>,
   config: LlamaConfig,
   weights: BlockWeights,
   batch: ActivationBatch,
   advance: boolean,
 ): AsyncGenerator<Received, DeviceTensor | null, void> {
-  const { executor } = caller;
   const { linears } = weights;
   const { x, cosine, sine, positions } = batch;
   const eps = config.normEpsilon;
-  const sizes = { heads: config.heads, groups: config.keyValueHeads, head: config.headDim };
 
-  const attentionInput = first(await caller.call("rms_norm", { x, gain: weights.attentionGain, eps }));
+  const attentionInput = first(await calls.call("rms_norm", { x, gain: weights.attentionGain, eps }));
   yield { input: "attention", x: attentionInput };
   const mixed = first(
-    await caller.call(
+    await calls.call(
       "attend",
       { x: attentionInput, cosine, sine, positions, wq: linears.q_proj, wk: linears.k_proj, wv: linears.v_proj },
-      { sizes },
+      { sizes: headSizes(config) },
     ),
   );
-  executor.release(attentionInput);
+  calls.release(attentionInput);
   yield { input: "mixed", x: mixed };
-  const middle = first(await caller.call("add_linear", { x, h: mixed, w: linears.o_proj }));
-  executor.release(mixed);
-  const mlpInput = first(await caller.call("rms_norm", { x: middle, gain: weights.mlpGain, eps }));
+  const middle = first(await calls.call("add_linear", { x, h: mixed, w: linears.o_proj }));
+  calls.release(mixed);
+  const mlpInput = first(await calls.call("rms_norm", { x: middle, gain: weights.mlpGain, eps }));
   yield { input: "mlp", x: mlpInput };
-  const gated = first(await caller.call("gated", { x: mlpInput, gate: linears.gate_proj, up: linears.up_proj }));
-  executor.release(mlpInput);
+  const gated = first(await calls.call("gated", { x: mlpInput, gate: linears.gate_proj, up: linears.up_proj }));
+  calls.release(mlpInput);
   yield { input: "gated", x: gated };
-  const result = advance ? first(await caller.call("add_linear", { x: middle, h: gated, w: linears.down_proj })) : null;
-  executor.release(gated);
-  executor.release(middle);
+  const result = advance ? first(await calls.call("add_linear", { x: middle, h: gated, w: linears.down_proj })) : null;
+  calls.release(gated);
+  calls.release(middle);
   return result;
 }
 
@@ -174,13 +171,16 @@ export async function runBlock(
   weights: BlockWeights,
   batch: ActivationBatch,
 ): Promise<DeviceTensor> {
-  const steps = blockInputs(caller, config, weights, batch, true);
-  for (let step = await steps.next(); ; step = await steps.next())
-    if (step.done === true && step.value !== null) return step.value;
+  return scoped(caller.executor, async (scope) => {
+    const steps = blockInputs(callsIn(scope, caller), config, weights, batch, true);
+    for (let step = await steps.next(); ; step = await steps.next())
+      if (step.done === true && step.value !== null) return scope.keep(step.value);
+  });
 }
 
 /** Adds what an observer's function gives for an input, in place, to the total of the parts seen before. */
 async function observe(
+  scope: Scope,
   caller: Caller,
   graph: SymbolicGraph,
   x: DeviceTensor,
@@ -197,7 +197,7 @@ async function observe(
   if (total === undefined) {
     const shape = statisticShape(graph, width);
     const length = shape.reduce((product, size) => product * size, 1);
-    total = { ...first(await caller.call("zeros", {}, { sizes: { length } })), shape };
+    total = { ...scope.own(first(await caller.call("zeros", {}, { sizes: { length } }))), shape };
     totals.set(input, total);
   }
   await caller.callGraph(graph, {

@@ -3,6 +3,7 @@ import type { RecipeStep } from "../../compiler/recipe/recipe.js";
 import { sizeSymbols } from "../../compiler/types/size.js";
 import type { Model } from "../model/model.js";
 import type { DeviceTensor } from "../run/run.js";
+import { openScope, scoped } from "../run/scope.js";
 import { defaultMemory, embedWindows, type ActivationOptions, type Activations } from "./activations.js";
 import {
   comparesWithDense,
@@ -16,7 +17,7 @@ import {
 import type { Caller } from "./call.js";
 import { LlamaError } from "./error.js";
 import { isFinite } from "./measure.js";
-import { loadFrame, releaseFrame } from "./session.js";
+import { loadFrame } from "./session.js";
 import type { Seen } from "./treat.js";
 import { unpackBlock, type BlockWeights } from "./weights.js";
 import { checkContext, type Windows } from "./windows.js";
@@ -72,58 +73,37 @@ export async function calibrationRun(
 ): Promise<CalibrationRun> {
   const { config } = model;
   checkContext(windows, config.contextLength);
-  const frame = await loadFrame(caller, model, "stored");
   // two texts' worth of activations share the room of one
   const memory = options.withDense ? Math.floor((options.memory ?? defaultMemory(caller.target)) / 2) : options.memory;
-  const embedded = (): Promise<Activations> => embedWindows(caller, config, frame, windows, { ...options, memory });
-  let activations: Activations;
-  let given: Activations | null = null;
-  try {
-    activations = await embedded();
+  const { activations, given } = await scoped(caller.executor, async (scope) => {
+    const frame = await loadFrame(caller, model, "stored", scope);
+    const embedded = (): Promise<Activations> => embedWindows(caller, config, frame, windows, { ...options, memory });
+    const first = await embedded();
     try {
-      if (options.withDense) given = await embedded();
+      return { activations: first, given: options.withDense ? await embedded() : null };
     } catch (error) {
-      await activations.release();
+      await first.release();
       throw error;
     }
-  } finally {
-    releaseFrame(caller, frame);
-  }
+  });
   const own = options.ownGram ? ownGram(caller, activations) : null;
   const statistics = new Map<number, ReadonlyMap<LinearInput, DeviceTensor>>();
   /** Observations of the current block that are X^T X, the last first. */
   let grams: number[] = [];
 
-  async function withBlock<T>(
-    block: number,
-    of: "model" | "dense",
-    use: (weights: BlockWeights) => Promise<T>,
-  ): Promise<T> {
-    const { weights, release } = await working.block(block, of);
-    try {
-      const dense = await unpackBlock(caller, weights, options.dtype);
-      try {
-        return await use(dense.weights);
-      } finally {
-        dense.release();
-      }
-    } finally {
-      release();
-    }
+  /** Owns the statistics. */
+  const scope = openScope(caller.executor);
+
+  function withBlock<T>(block: number, of: "model" | "dense", use: (weights: BlockWeights) => Promise<T>): Promise<T> {
+    return scoped(caller.executor, async (weights) =>
+      use(await unpackBlock(caller, await working.block(block, of, weights), options.dtype, weights)),
+    );
   }
 
   function observeAll(block: number, observers: readonly Observer[]): Promise<Statistics> {
+    const onProgress = (done: number, total: number): void => options.onPass("observe", block, done, total);
     const observed = (weights: BlockWeights, dense: DenseSide | null): Promise<Statistics> =>
-      passBlock(
-        caller,
-        config,
-        weights,
-        activations,
-        observers,
-        false,
-        (done, total) => options.onPass("observe", block, done, total),
-        dense,
-      );
+      passBlock(caller, config, weights, activations, observers, scope, { onProgress, dense });
     const other = observers.some(({ graph }) => comparesWithDense(graph)) ? given : null;
     return withBlock(block, "model", (weights) =>
       other === null
@@ -133,9 +113,9 @@ export async function calibrationRun(
   }
 
   function forget(): void {
-    for (const inputs of statistics.values()) for (const tensor of inputs.values()) caller.executor.release(tensor);
     statistics.clear();
     grams = [];
+    scope.clear();
   }
 
   return {
@@ -158,13 +138,10 @@ export async function calibrationRun(
     }),
     async advance(block) {
       const onProgress = (done: number, total: number): void => options.onPass("advance", block, done, total);
-      await withBlock(block, "model", (weights) =>
-        passBlock(caller, config, weights, activations, [], true, onProgress),
-      );
-      if (given !== null) {
-        const other = given;
-        await withBlock(block, "dense", (weights) => passBlock(caller, config, weights, other, [], true, onProgress));
-      }
+      const how = { advance: true, onProgress };
+      await withBlock(block, "model", (weights) => passBlock(caller, config, weights, activations, [], scope, how));
+      if (given !== null)
+        await withBlock(block, "dense", (weights) => passBlock(caller, config, weights, given, [], scope, how));
     },
     async release() {
       forget();

@@ -1,6 +1,7 @@
 /** Calls that are linked to one program, bound once and replayed: for a pass that is made again and again. */
 import { linkPrograms, type Link } from "../../compiler/plan/link.js";
-import type { Bound, DeviceTensor, TensorForm } from "../run/run.js";
+import type { DeviceTensor, TensorForm } from "../run/run.js";
+import type { Scope } from "../run/scope.js";
 import type { Arguments, Caller, Extra } from "./call.js";
 
 /** Where calls go: to the device at once, or into a program that is linked of them. */
@@ -13,13 +14,12 @@ export interface Calls<T extends TensorForm> {
   release(value: T): void;
 }
 
-/** Calls that run at once. */
-export function callsAtOnce(caller: Caller): Calls<DeviceTensor> {
-  const { executor } = caller;
+/** Calls that run at once; the scope owns their results. */
+export function callsIn(scope: Scope, caller: Caller): Calls<DeviceTensor> {
   return {
-    call: (name, args, extra) => caller.call(name, args, extra),
-    empty: (form, label) => executor.allocate(form, label),
-    release: (value) => executor.release(value),
+    call: async (name, args, extra) => scope.ownAll(await caller.call(name, args, extra)),
+    empty: async (form, label) => scope.own(await caller.executor.allocate(form, label)),
+    release: (value) => scope.release(value),
   };
 }
 
@@ -32,12 +32,10 @@ export interface ChainValue extends TensorForm {
 /** Calls that are recorded. Device tensors among their arguments are what the program is bound to. */
 export interface Chain extends Calls<ChainValue> {
   /**
-   * The program of all calls, bound. Its outputs are `keep` by their names. `release` gives everything back.
+   * The program of all calls, bound, for as long as the scope of the chain lives. Its outputs are `keep` by their names.
    * @throws DeviceError
    */
   bind(keep: readonly ChainValue[]): Promise<BoundChain>;
-  /** Gives back what a chain that is not to be bound has. */
-  discard(): void;
 }
 
 export interface BoundChain {
@@ -45,16 +43,14 @@ export interface BoundChain {
   tensor(value: ChainValue): DeviceTensor;
   /** Records a run. */
   replay(): void;
-  release(): void;
 }
 
-/** Begins a chain. */
-export function createChain(caller: Caller, name: string): Chain {
+/** Begins a chain; the scope owns what it has on the device. */
+export function createChain(scope: Scope, caller: Caller, name: string): Chain {
   const { executor } = caller;
   const links: Link[] = [];
   const inputs = new Map<DeviceTensor, string>();
   const scalars: Record<string, number> = {};
-  const own: DeviceTensor[] = [];
 
   const isValue = (argument: ChainValue | DeviceTensor): argument is ChainValue => !("buffer" in argument);
 
@@ -68,10 +64,6 @@ export function createChain(caller: Caller, name: string): Chain {
     const known = inputs.get(argument) ?? `given ${inputs.size}`;
     inputs.set(argument, known);
     return known;
-  }
-
-  function discard(): void {
-    for (const tensor of own.splice(0)) executor.release(tensor);
   }
 
   return {
@@ -94,8 +86,7 @@ export function createChain(caller: Caller, name: string): Chain {
       return values;
     },
     async empty(form, label) {
-      const tensor = await executor.allocate(form, label);
-      own.push(tensor);
+      const tensor = scope.own(await executor.allocate(form, label));
       return { ...form, name: nameOf(label, tensor) };
     },
     release: () => {},
@@ -103,7 +94,8 @@ export function createChain(caller: Caller, name: string): Chain {
       const names = keep.map((value) => value.name);
       const program = linkPrograms(name, links, names);
       const given = Object.fromEntries([...inputs].map(([tensor, whole]) => [whole, tensor]));
-      const bound: Bound = await executor.bind(await executor.prepare(program), given, scalars);
+      const bound = await executor.bind(await executor.prepare(program), given, scalars);
+      scope.defer(() => executor.unbind(bound));
       return {
         tensor(value) {
           const tensor = bound.outputs[value.name];
@@ -111,12 +103,7 @@ export function createChain(caller: Caller, name: string): Chain {
           return tensor;
         },
         replay: () => executor.replay(bound),
-        release() {
-          executor.unbind(bound);
-          discard();
-        },
       };
     },
-    discard,
   };
 }

@@ -1,5 +1,6 @@
 /** Decoding one token after the other: the pass, the choice of the next token and where it stands, as one program. */
 import type { DeviceTensor, TensorForm } from "../run/run.js";
+import type { Scope } from "../run/scope.js";
 import type { Caller } from "./call.js";
 import { createChain, type Calls } from "./chain.js";
 import { forward, logits, type Cache, type Layers } from "./pass.js";
@@ -19,37 +20,26 @@ export interface DecodeState {
 export interface Decoder {
   /** Records a step: the model sees the tokens of the state, which becomes the tokens chosen, one position on. */
   step(): void;
-  release(): void;
 }
 
 /**
- * Binds a step of decoding to a model's weights, a cache and a state. Nothing is allocated, compiled or bound at a step.
+ * Binds a step of decoding to a model's weights, a cache and a state, for as long as the scope lives. Nothing is
+ * allocated, compiled or bound at a step.
  * @throws DeviceError
  */
 export async function createDecoder(
+  scope: Scope,
   caller: Caller,
   layers: Layers,
   cache: Cache,
   { ids, positions }: DecodeState,
   choose: Choose,
 ): Promise<Decoder> {
-  const chain = createChain(caller, "decode");
-  const pick = await caller.executor.fill("i32", [cache.batch], new Int32Array(cache.batch), "pick");
-  try {
-    const x = await forward(chain, layers, ids, positions, cache);
-    const next = await choose(chain, await logits(chain, layers, x, pick), positions);
-    await chain.call("follow", { ids, positions, next });
-    const bound = await chain.bind([]);
-    return {
-      step: () => bound.replay(),
-      release() {
-        bound.release();
-        caller.executor.release(pick);
-      },
-    };
-  } catch (error) {
-    chain.discard();
-    caller.executor.release(pick);
-    throw error;
-  }
+  const chain = createChain(scope, caller, "decode");
+  const pick = scope.own(await caller.executor.fill("i32", [cache.batch], new Int32Array(cache.batch), "pick"));
+  const x = await forward(chain, layers, ids, positions, cache);
+  const next = await choose(chain, await logits(chain, layers, x, pick), positions);
+  await chain.call("follow", { ids, positions, next });
+  const bound = await chain.bind([]);
+  return { step: bound.replay };
 }

@@ -1,6 +1,7 @@
 /**
  * What a user can put right about a model, a text or a prompt.
  * - `prompt-too-long`: the prompt and the first new token do not fit the model's context
+ * - `context-too-large`: not even one token of a context so long fits the device
  * - `prompt-empty`: a prompt without tokens, from a tokenizer that adds none
  * - `text-too-short`: not one whole window of tokens
  * - `bad-window`: a window of no token or beyond the model's context
@@ -16,6 +17,7 @@
  */
 export type LlamaErrorCode =
   | "prompt-too-long"
+  | "context-too-large"
   | "prompt-empty"
   | "text-too-short"
   | "bad-window"

@@ -1,8 +1,11 @@
 /** Perplexity of a text: windows scored in batches, the loss summed on the host in f64. */
-import type { DeviceTensor } from "../run/run.js";
-import { windowsAtOnce } from "./activations.js";
+import { allDone } from "../run/outcomes.js";
+import type { DeviceTensor, HostValues } from "../run/run.js";
+import { scoped } from "../run/scope.js";
+import type { Arguments } from "./call.js";
 import { notFinite } from "./not-finite.js";
 import { first, many } from "./results.js";
+import { chunkOf, windowsAtOnce } from "./room.js";
 import type { Cache, Session } from "./session.js";
 import { checkContext, scoredWindows, type ScoredWindows } from "./windows.js";
 
@@ -30,7 +33,7 @@ export interface Evaluation {
 
 /**
  * exp of the mean loss of the scored tokens, in nats.
- * @throws LlamaError text-too-short, bad-window, not-finite
+ * @throws LlamaError text-too-short, bad-window, context-too-large, not-finite
  */
 export async function perplexity(
   session: Session,
@@ -44,23 +47,22 @@ export async function perplexity(
     windows.count,
   );
   const started = performance.now();
-  let cache: Cache | null = null;
+  const { executor } = session.caller;
   let total = 0;
-  try {
-    for (let done = 0; done < windows.count; ) {
-      const count = Math.min(batch, windows.count - done);
-      if (cache === null || cache.batch !== count) {
-        if (cache !== null) session.releaseCache(cache);
-        cache = await session.allocateCache(count, windows.tokens);
+  for (let done = 0; done < windows.count; ) {
+    const count = Math.min(batch, windows.count - done);
+    // as many batches of one size as there are: all but the last, then that
+    const end = done + Math.floor((windows.count - done) / count) * count;
+    await scoped(executor, async (scope) => {
+      const cache = await session.allocateCache(count, windows.tokens);
+      scope.defer(() => session.releaseCache(cache));
+      for (; done < end; done += count) {
+        const loss = await lossOf(session, windows, done, count, cache);
+        if (!Number.isFinite(loss)) throw await notFinite(session, "the text");
+        total += loss;
+        options.onProgress?.(done + count, windows.count, Math.exp(total / ((done + count) * windows.tokens)));
       }
-      const loss = await lossOf(session, windows, done, count, cache);
-      if (!Number.isFinite(loss)) throw await notFinite(session, "the text");
-      total += loss;
-      done += count;
-      options.onProgress?.(done, windows.count, Math.exp(total / (done * windows.tokens)));
-    }
-  } finally {
-    if (cache !== null) session.releaseCache(cache);
+    });
   }
   const tokens = windows.count * windows.tokens;
   return {
@@ -71,7 +73,7 @@ export async function perplexity(
   };
 }
 
-/** Summed loss of `count` windows from `from` on. */
+/** Summed loss of `count` windows from `from` on, as many of their tokens at once as there is room for. */
 async function lossOf(
   session: Session,
   windows: ScoredWindows,
@@ -79,16 +81,27 @@ async function lossOf(
   count: number,
   cache: Cache,
 ): Promise<number> {
-  const { executor } = session.caller;
-  const slice = (all: Int32Array<ArrayBuffer>): Int32Array<ArrayBuffer> =>
-    all.slice(from * windows.tokens, (from + count) * windows.tokens);
-  const shape = [count, windows.tokens];
-  const ids = await executor.fill("i32", shape, slice(windows.ids), "ids");
-  const targets = await executor.fill("i32", shape, slice(windows.targets), "targets");
-  const positions = await executor.fill("i32", [count], new Int32Array(count), "positions");
-  const x = await session.forward(ids, positions, cache);
-  const losses = await tokenLosses(session, x, targets);
-  for (const tensor of [ids, targets, positions, x]) executor.release(tensor);
+  const { config, dtype } = session;
+  const { executor, target } = session.caller;
+  const { tokens } = windows;
+  const room = chunkOf(target, config, dtype, { seen: tokens, most: tokens, batch: count });
+  const losses: number[] = [];
+  for (let start = 0; start < tokens; start += room) {
+    const chunk = Math.min(room, tokens - start);
+    /** Tokens `start` .. `start + chunk` of each window. */
+    const slice = (all: Int32Array<ArrayBuffer>): Int32Array<ArrayBuffer> =>
+      Int32Array.from({ length: count * chunk }, (_, at) => {
+        const window = Math.floor(at / chunk);
+        return all[(from + window) * tokens + start + (at % chunk)] ?? 0;
+      });
+    await scoped(executor, async (scope) => {
+      const ids = scope.own(await executor.fill("i32", [count, chunk], slice(windows.ids), "ids"));
+      const targets = scope.own(await executor.fill("i32", [count, chunk], slice(windows.targets), "targets"));
+      const positions = scope.own(await executor.fill("i32", [count], new Int32Array(count).fill(start), "positions"));
+      const x = scope.own(await session.forward(ids, positions, cache));
+      losses.push(...(await tokenLosses(session, x, targets)));
+    });
+  }
   return losses.reduce((sum, loss) => sum + loss, 0);
 }
 
@@ -105,27 +118,22 @@ export async function tokenLosses(
   const step = Math.max(1, Math.min(tokens, Math.floor(room / (4 * batch * config.vocabSize))));
   const losses: number[] = [];
   for (let start = 0; start < tokens; start += step) {
-    const count = Math.min(step, tokens - start);
+    const sizes = { tokens: Math.min(step, tokens - start) };
     const args = { x, targets, gain: frame.gain, eps: config.normEpsilon, start };
+    /** What a function gives for a part of the head. */
+    const values = (name: string, own: Arguments): Promise<readonly HostValues[]> =>
+      scoped(executor, async (scope) => {
+        const tensors = scope.ownAll(await caller.call(name, { ...args, ...own }, { sizes }));
+        return allDone(tensors.map((tensor) => executor.values(tensor)));
+      });
     const [only, ...others] = frame.head.parts;
     if (only !== undefined && others.length === 0) {
-      const loss = first(await caller.call("token_loss", { ...args, w: only.tensor }, { sizes: { tokens: count } }));
-      losses.push(...(await executor.values(loss)));
-      executor.release(loss);
+      losses.push(...first(await values("token_loss", { w: only.tensor })));
       continue;
     }
     const parts: LossPart[] = [];
     for (const part of frame.head.parts) {
-      const tensors = many(
-        await caller.call("loss_part", { ...args, w: part.tensor, first: part.first }, { sizes: { tokens: count } }),
-        3,
-      );
-      const [highest, total, target] = [
-        await executor.values(tensors[0]),
-        await executor.values(tensors[1]),
-        await executor.values(tensors[2]),
-      ];
-      for (const tensor of tensors) executor.release(tensor);
+      const [highest, total, target] = many(await values("loss_part", { w: part.tensor, first: part.first }), 3);
       parts.push({ highest, total, target });
     }
     losses.push(...joinParts(parts));

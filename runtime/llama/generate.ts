@@ -1,11 +1,13 @@
 /** Text from a prompt, token by token; the ids stay on the device, each is read back once. */
 import type { DeviceTensor } from "../run/run.js";
+import { scoped } from "../run/scope.js";
 import type { LlamaConfig } from "../model/config.js";
-import { callsAtOnce } from "./chain.js";
-import { createDecoder, type Choose, type Decoder, type DecodeState } from "./decode.js";
+import { callsIn } from "./chain.js";
+import { createDecoder, type Choose, type DecodeState } from "./decode.js";
 import { LlamaError } from "./error.js";
 import { notFinite } from "./not-finite.js";
 import { first } from "./results.js";
+import { chunkOf } from "./room.js";
 import type { Cache, Session } from "./session.js";
 
 /** How the next token is chosen. */
@@ -39,12 +41,12 @@ export interface Generation {
   readonly decodeTokensPerSecond: number | null;
 }
 
-/** Prompt tokens that go through the model at once. */
+/** Prompt tokens that go through the model at once, where there is room for what they see. */
 const prefillTokens = 256;
 
 /**
  * Continues a prompt. A text that fills the model's context ends there.
- * @throws LlamaError prompt-too-long, prompt-empty, bad-option, not-finite; DeviceError
+ * @throws LlamaError prompt-too-long, context-too-large, prompt-empty, bad-option, not-finite; DeviceError
  */
 export async function generate(
   session: Session,
@@ -57,28 +59,26 @@ export async function generate(
   const most = Math.min(options.maxNewTokens, config.contextLength - prompt.length);
   const capacity = Math.ceil((prompt.length + most) / 64) * 64;
   const choose = chooser(config, options);
-  const chunks = chunksOf(prompt.length);
-  const own: DeviceTensor[] = [];
-  const keep = (tensor: DeviceTensor): DeviceTensor => {
-    own.push(tensor);
-    return tensor;
-  };
-  const cache = await session.allocateCache(1, capacity);
-  let decoder: Decoder | null = null;
-  try {
+  const chunks = chunksOf(
+    prompt.length,
+    chunkOf(caller.target, config, session.dtype, { seen: capacity, most: prefillTokens }),
+  );
+  return scoped(executor, async (scope) => {
+    const cache = await session.allocateCache(1, capacity);
+    scope.defer(() => session.releaseCache(cache));
     await caller.prepare("not_finite", { w: { dtype: "f32", shape: [1, config.vocabSize], format: null } });
     for (const tokens of new Set(chunks.map((chunk) => chunk.padded))) await session.prepare(1, tokens, capacity);
     // the token that the model sees next, and where it stands: of the prompt's last one until the first is chosen
     const state: DecodeState = {
-      ids: keep(await executor.fill("i32", [1, 1], [0], "token")),
-      positions: keep(await executor.fill("i32", [1], [prompt.length - 1], "position")),
+      ids: scope.own(await executor.fill("i32", [1, 1], [0], "token")),
+      positions: scope.own(await executor.fill("i32", [1], [prompt.length - 1], "position")),
     };
-    if (most > 1) decoder = await createDecoder(caller, session, cache, state, choose);
+    const decoder = most > 1 ? await createDecoder(scope, caller, session, cache, state, choose) : null;
     const ids: number[] = [];
     const started = performance.now();
     let firstAt = started;
     let ended: Generation["ended"] = "length";
-    const bad = keep(await prefill(session, prompt, cache, state, choose, chunks));
+    const bad = scope.own(await prefill(session, prompt, cache, state, choose, chunks));
     for (let count = 1; ; count++) {
       // the read is queued before the next step is, so that the device goes on while the id travels
       const reading = executor.values(state.ids);
@@ -104,11 +104,7 @@ export async function generate(
       prefillTokensPerSecond: prompt.length / ((firstAt - started) / 1000),
       decodeTokensPerSecond: ids.length > 1 ? (ids.length - 1) / seconds : null,
     };
-  } finally {
-    decoder?.release();
-    for (const tensor of own) executor.release(tensor);
-    session.releaseCache(cache);
-  }
+  });
 }
 
 function chooser(config: LlamaConfig, sampling: Sampling): Choose {
@@ -123,13 +119,18 @@ function chooser(config: LlamaConfig, sampling: Sampling): Choose {
   return async (calls, logits, positions) => first(await calls.call("sample", { logits, positions, ...scalars }));
 }
 
-/** Pieces of a prompt, each padded to a power of two, so that few programs serve all lengths. */
+/**
+ * Pieces of a prompt of at most `most` tokens, each padded to a power of two or one to begin with, so that few programs
+ * serve all lengths.
+ */
 function chunksOf(
   length: number,
+  most: number,
 ): readonly { readonly from: number; readonly count: number; readonly padded: number }[] {
   const chunks: { from: number; count: number; padded: number }[] = [];
-  for (let from = 0; from < length; from += prefillTokens) {
-    const count = Math.min(prefillTokens, length - from);
+  const whole = 2 ** Math.floor(Math.log2(most));
+  for (let from = 0; from < length; from += whole) {
+    const count = Math.min(whole, length - from);
     chunks.push({ from, count, padded: 2 ** Math.ceil(Math.log2(count)) });
   }
   return chunks;
@@ -149,29 +150,27 @@ async function prefill(
 ): Promise<DeviceTensor> {
   const { caller } = session;
   const { executor } = caller;
-  let bad: DeviceTensor | null = null;
-  for (const { from, count, padded } of chunks) {
-    const ids = await executor.fill(
-      "i32",
-      [1, padded],
-      Int32Array.from({ length: padded }, (_, at) => (at < count ? (prompt[from + at] ?? 0) : 0)),
-      "prompt",
-    );
-    const positions = await executor.fill("i32", [1], Int32Array.of(from), "position");
-    const x = await session.forward(ids, positions, cache);
-    if (from + count === prompt.length) {
-      const last = await executor.fill("i32", [1], Int32Array.of(count - 1), "pick");
-      const logits = await session.logits(x, last);
-      const next = await choose(callsAtOnce(caller), logits, state.positions);
-      await caller.call("follow", { ...state, next });
-      bad = first(await caller.call("not_finite", { w: logits }));
-      for (const tensor of [last, logits, next]) executor.release(tensor);
-    }
-    for (const tensor of [ids, positions, x]) executor.release(tensor);
-    executor.flush();
-  }
-  if (bad === null) throw new LlamaError("prompt-empty", "The prompt has no tokens.");
-  return bad;
+  return scoped(executor, async (scope) => {
+    let bad: DeviceTensor | null = null;
+    for (const { from, count, padded } of chunks)
+      await scoped(executor, async (own) => {
+        const tokens = Int32Array.from({ length: padded }, (_, at) => (at < count ? (prompt[from + at] ?? 0) : 0));
+        const ids = own.own(await executor.fill("i32", [1, padded], tokens, "prompt"));
+        const positions = own.own(await executor.fill("i32", [1], Int32Array.of(from), "position"));
+        const x = own.own(await session.forward(ids, positions, cache));
+        if (from + count === prompt.length) {
+          const calls = callsIn(own, caller);
+          const last = own.own(await executor.fill("i32", [1], Int32Array.of(count - 1), "pick"));
+          const logits = own.own(await session.logits(x, last));
+          const next = await choose(calls, logits, state.positions);
+          await calls.call("follow", { ...state, next });
+          bad = scope.own(own.keep(first(await calls.call("not_finite", { w: logits }))));
+        }
+        executor.flush();
+      });
+    if (bad === null) throw new LlamaError("prompt-empty", "The prompt has no tokens.");
+    return scope.keep(bad);
+  });
 }
 
 /**

@@ -1,16 +1,17 @@
 /** What a change of a layer's weight amounts to, measured on the device. */
-import { InternalError } from "../../compiler/diagnostic.js";
 import type { ScaleRange } from "../../compiler/formats/fit.js";
 import { shapeOf } from "../../compiler/formats/registry.js";
+import { allDone } from "../run/outcomes.js";
 import type { DeviceTensor } from "../run/run.js";
-import type { Caller } from "./call.js";
+import { scoped } from "../run/scope.js";
+import type { Arguments, Caller } from "./call.js";
 import { first, many } from "./results.js";
 
 /**
  * ||now - given|| / ||given||, Frobenius, of weights [N, K]; 0 for a weight of zeros that stays. NaN where a weight is.
  */
 export async function relativeError(caller: Caller, now: DeviceTensor, given: DeviceTensor): Promise<number> {
-  return quotient(caller, many(await caller.call("squared_error", { w: now, original: given }), 2));
+  return quotient(caller, "squared_error", { w: now, original: given });
 }
 
 /**
@@ -26,7 +27,7 @@ export async function layerError(
 ): Promise<number | null> {
   const [outputs = 0, inputs = 0] = given.shape;
   if (4 * inputs * Math.max(inputs, outputs) > caller.target.maxBinding) return null;
-  return quotient(caller, many(await caller.call("output_error", { w: now, original: given, h: gram }), 2));
+  return quotient(caller, "output_error", { w: now, original: given, h: gram });
 }
 
 /** The largest magnitude of a tensor's elements, however they are stored. NaN may be left out. */
@@ -36,7 +37,7 @@ export async function largest(caller: Caller, tensor: DeviceTensor): Promise<num
 
 /** The range of the magnitudes of a tensor's elements. */
 export async function magnitudes(caller: Caller, tensor: DeviceTensor): Promise<ScaleRange> {
-  const [least, most] = await Promise.all([
+  const [least, most] = await allDone([
     extreme(caller, "smallest_magnitude", tensor, Math.min),
     largest(caller, tensor),
   ]);
@@ -50,15 +51,13 @@ async function extreme(
   tensor: DeviceTensor,
   of: (a: number, b: number) => number,
 ): Promise<number> {
-  const rows = first(await caller.call(name, { w: asMatrix(tensor) }));
-  try {
+  return scoped(caller.executor, async (scope) => {
+    const rows = scope.own(first(await caller.call(name, { w: asMatrix(tensor) })));
     const values = await caller.executor.values(rows);
     let found = values[0] ?? 0;
     for (const value of values) found = of(found, value);
     return found;
-  } finally {
-    caller.executor.release(rows);
-  }
+  });
 }
 
 function asMatrix(tensor: DeviceTensor): DeviceTensor {
@@ -68,21 +67,25 @@ function asMatrix(tensor: DeviceTensor): DeviceTensor {
 
 /** Whether all elements of a tensor are finite, however they are stored. */
 export async function isFinite(caller: Caller, tensor: DeviceTensor): Promise<boolean> {
-  const [found] = await caller.call("not_finite", { w: asMatrix(tensor) });
-  if (found === undefined) throw new InternalError("a count of elements gave none");
-  return (await takeSum(caller, found)) === 0;
+  return scoped(caller.executor, async (scope) => {
+    const found = scope.own(first(await caller.call("not_finite", { w: asMatrix(tensor) })));
+    return (await sumOf(caller, found)) === 0;
+  });
 }
 
-/** The square root of the quotient of two tensors' sums; both are released. */
-async function quotient(caller: Caller, [change, whole]: readonly [DeviceTensor, DeviceTensor]): Promise<number> {
-  const [difference, size] = [await takeSum(caller, change), await takeSum(caller, whole)];
-  // a product of rounded sums may come out a little below zero where nothing has changed
-  return size === 0 ? (difference > 0 ? Infinity : 0) : Math.sqrt(Math.max(0, difference) / size);
+/** The square root of the quotient of the sums of what a function gives. */
+async function quotient(caller: Caller, name: string, args: Arguments): Promise<number> {
+  return scoped(caller.executor, async (scope) => {
+    const [change, whole] = many(scope.ownAll(await caller.call(name, args)), 2);
+    const [difference, size] = [await sumOf(caller, change), await sumOf(caller, whole)];
+    // a product of rounded sums may come out a little below zero where nothing has changed
+    return size === 0 ? (difference > 0 ? Infinity : 0) : Math.sqrt(Math.max(0, difference) / size);
+  });
 }
 
-async function takeSum(caller: Caller, tensor: DeviceTensor): Promise<number> {
+/** The sum of a tensor's values. */
+export async function sumOf(caller: Caller, tensor: DeviceTensor): Promise<number> {
   let sum = 0;
   for (const value of await caller.executor.values(tensor)) sum += value;
-  caller.executor.release(tensor);
   return sum;
 }

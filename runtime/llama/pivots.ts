@@ -1,7 +1,9 @@
 /** Whether the matrices that a treatment factors were positive definite, and what to do where one was not. */
 import type { WatchedFactor } from "../../compiler/graph/passes/pivots.js";
 import type { Recipe } from "../../compiler/recipe/recipe.js";
+import { allDone } from "../run/outcomes.js";
 import type { DeviceTensor } from "../run/run.js";
+import type { Scope } from "../run/scope.js";
 import type { Caller } from "./call.js";
 import { LlamaError } from "./error.js";
 
@@ -68,15 +70,13 @@ export function foundFactors(
   });
 }
 
-/** Reads the pivots of factorisations back; the tensors are released. */
-export function readPivots(caller: Caller, found: readonly FoundFactor[]): Promise<readonly Pivots[]> {
-  return Promise.all(
+/** Reads the pivots of factorisations back; the tensors, which the scope owns, are released. */
+export function readPivots(scope: Scope, caller: Caller, found: readonly FoundFactor[]): Promise<readonly Pivots[]> {
+  return allDone(
     found.map(async ({ factor, tensor }) => {
-      try {
-        return pivotsOf(factor.matrix, await caller.executor.values(tensor));
-      } finally {
-        caller.executor.release(tensor);
-      }
+      const diagonals = await caller.executor.values(tensor);
+      scope.release(tensor);
+      return pivotsOf(factor.matrix, diagonals);
     }),
   );
 }

@@ -1,11 +1,12 @@
 /** Perplexity of a model that need not fit the device: one block at a time, over all windows. */
 import type { Model } from "../model/model.js";
+import { scoped } from "../run/scope.js";
 import { embedWindows, type ActivationBatch, type ActivationOptions } from "./activations.js";
 import { passBlock } from "./calibrate.js";
 import type { Caller } from "./call.js";
 import { LlamaError } from "./error.js";
 import { tokenLosses } from "./evaluate.js";
-import { loadFrame, releaseFrame, type Frame } from "./session.js";
+import { loadFrame, type Frame } from "./session.js";
 import { unpackBlock } from "./weights.js";
 import { checkContext, type ScoredWindows } from "./windows.js";
 import type { WorkingModel } from "./working-model.js";
@@ -25,29 +26,24 @@ export async function scoreModel(
 ): Promise<number> {
   const { config, blocks } = model;
   checkContext(windows, config.contextLength);
-  const frame = await loadFrame(caller, model, "stored");
-  try {
+  return scoped(caller.executor, async (scope) => {
+    const frame = await loadFrame(caller, model, "stored", scope);
     const activations = await embedWindows(caller, config, frame, windows, options);
     try {
       const total = (blocks.length + 1) * activations.batches;
-      for (const { index } of blocks) {
-        const { weights, release } = await working.block(index, of);
-        const dense = await unpackBlock(caller, weights, options.dtype);
-        await passBlock(caller, config, dense.weights, activations, [], true, (done) =>
-          onProgress(index * activations.batches + done, total),
-        ).finally(() => {
-          dense.release();
-          release();
+      for (const { index } of blocks)
+        await scoped(caller.executor, async (own) => {
+          const dense = await unpackBlock(caller, await working.block(index, of, own), options.dtype, own);
+          await passBlock(caller, config, dense, activations, [], own, {
+            advance: true,
+            onProgress: (done) => onProgress(index * activations.batches + done, total),
+          });
         });
-      }
       let loss = 0;
       for (let at = 0; at < activations.batches; at++) {
-        const { batch, done } = await activations.load(at);
-        try {
-          loss += await batchLoss(caller, model, frame, batch, windows, at * activations.batch);
-        } finally {
-          await done(null);
-        }
+        loss += await scoped(caller.executor, async (own) =>
+          batchLoss(caller, model, frame, await activations.load(at, own), windows, at * activations.batch),
+        );
         if (!Number.isFinite(loss)) throw lossNotFinite(of, options.dtype);
         onProgress(blocks.length * activations.batches + at + 1, total);
       }
@@ -55,9 +51,7 @@ export async function scoreModel(
     } finally {
       await activations.release();
     }
-  } finally {
-    releaseFrame(caller, frame);
-  }
+  });
 }
 
 /** That a model has no perplexity, of which a loss is NaN or infinite. */
@@ -85,16 +79,10 @@ export async function batchLoss(
   from: number,
 ): Promise<number> {
   const [count = 0, tokens = 0] = x.shape;
-  const targets = await caller.executor.fill(
-    "i32",
-    [count, tokens],
-    windows.targets.slice(from * tokens, (from + count) * tokens),
-    "targets",
-  );
-  try {
+  return scoped(caller.executor, async (scope) => {
+    const own = windows.targets.slice(from * tokens, (from + count) * tokens);
+    const targets = scope.own(await caller.executor.fill("i32", [count, tokens], own, "targets"));
     const losses = await tokenLosses({ caller, config: model.config, frame }, x, targets);
     return losses.reduce((sum, loss) => sum + loss, 0);
-  } finally {
-    caller.executor.release(targets);
-  }
+  });
 }

@@ -5,7 +5,8 @@ import type { Recipe, RecipeStep } from "../../compiler/recipe/recipe.js";
 import type { Linear, Model } from "../model/model.js";
 import { printPattern } from "../model/packed.js";
 import type { DeviceTensor } from "../run/run.js";
-import { embedWindows, type ActivationBatch } from "./activations.js";
+import { scoped, type Scope } from "../run/scope.js";
+import { embedWindows, type Activations } from "./activations.js";
 import { passBlock, runBlock, type LinearInput, type Statistics } from "./calibrate.js";
 import { isGram, type ObserveStep } from "./calibration-run.js";
 import type { Caller } from "./call.js";
@@ -141,55 +142,57 @@ export async function findSensitivity(
   const report = (subject: string): void =>
     options.onProgress?.({ subject, done, total: wanted.length, ...forecast.now() });
 
-  const session = await openSession(caller, model, { dtype: "f32", weights: "f32" });
-  const working = createWorkingModel(caller, model);
-  const treater = createTreater(caller, model, working);
-  const releases: (() => void | Promise<void>)[] = [() => working.release(), () => session.release()];
-  try {
-    const seen = await observeAll(caller, model, session, tries, calibration, (block) => {
+  const { executor } = caller;
+  return scoped(executor, async (scope) => {
+    const session = await openSession(caller, model, { dtype: "f32", weights: "f32" });
+    scope.defer(session.release);
+    const working = createWorkingModel(caller, model);
+    scope.defer(working.release);
+    const treater = createTreater(caller, model, working);
+    const seenOf = await observeAll(scope, caller, model, session, tries, calibration, (block) => {
       forecast.done("observe", (4 * observed) / blocks.length);
       report(`observing block ${block}`);
     });
-    releases.push(() => {
-      for (const one of seen.owned) caller.executor.release(one);
-    });
-    const kept = await keepActivations(caller, model, session, scored);
-    releases.push(kept.release);
-    const dense = await kept.score(blocks.length, session.blocks);
-    if (Number.isNaN(dense)) throw lossNotFinite("dense", "f32");
-    forecast.done("score", (blocks.length + 1) * perBlock);
-    report("the model as given");
+    const start = await embedWindows(caller, model.config, session.frame, scored, { dtype: "f32", memory: Infinity });
+    try {
+      const score = await createScorer(scope, caller, model, session, scored, start);
+      const dense = await score(blocks.length, session.blocks);
+      if (Number.isNaN(dense)) throw lossNotFinite("dense", "f32");
+      forecast.done("score", (blocks.length + 1) * perBlock);
+      report("the model as given");
 
-    const rows: SensitivityRow[] = [];
-    for (const { name, recipe, group } of wanted) {
-      const began = performance.now();
-      const records: WeightRecord[] = [];
-      for (const linear of group.layers)
-        records.push(
-          await treatAlone(recipe, linear, async (treatment) =>
-            first(await treater.treat([{ linear, treatment }], seen.of(recipe, linear.block))),
-          ),
-        );
-      const replaced = await replaceLayers(caller, session.blocks, group.layers, working);
-      const perplexity = await kept.score(Math.min(...group.layers.map(({ block }) => block)), replaced.blocks);
-      replaced.release();
-      for (const linear of group.layers) working.restore(linear.weight);
-      rows.push(rowOf(model, name, group, records, perplexity, dense, (performance.now() - began) / 1000));
-      done++;
-      forecast.done("score", (suffix(group.layers) + 1) * perBlock);
-      report(`${name}: ${group.name}`);
+      const rows: SensitivityRow[] = [];
+      for (const { name, recipe, group } of wanted) {
+        const began = performance.now();
+        const records: WeightRecord[] = [];
+        for (const linear of group.layers)
+          records.push(
+            await treatAlone(recipe, linear, async (treatment) =>
+              first(await treater.treat([{ linear, treatment }], seenOf(recipe, linear.block))),
+            ),
+          );
+        const perplexity = await scoped(executor, async (own) => {
+          const replaced = await replaceLayers(own, caller, session.blocks, group.layers, working);
+          return score(Math.min(...group.layers.map(({ block }) => block)), replaced);
+        });
+        for (const linear of group.layers) working.restore(linear.weight);
+        rows.push(rowOf(model, name, group, records, perplexity, dense, (performance.now() - began) / 1000));
+        done++;
+        forecast.done("score", (suffix(group.layers) + 1) * perBlock);
+        report(`${name}: ${group.name}`);
+      }
+      return {
+        perplexity: dense,
+        tokens: perBlock,
+        windows: scored.count,
+        rows: worstFirst(rows),
+        warnings: warningsOf(dense, rows, model.config.vocabSize),
+        seconds: (performance.now() - started) / 1000,
+      };
+    } finally {
+      await start.release();
     }
-    return {
-      perplexity: dense,
-      tokens: perBlock,
-      windows: scored.count,
-      rows: worstFirst(rows),
-      warnings: warningsOf(dense, rows, model.config.vocabSize),
-      seconds: (performance.now() - started) / 1000,
-    };
-  } finally {
-    for (const release of releases.reverse()) await release();
-  }
+  });
 }
 
 /** Rows by what they grow by, those without a perplexity before all others. */
@@ -256,13 +259,14 @@ async function treatAlone(
  * observed once.
  */
 async function observeAll(
+  scope: Scope,
   caller: Caller,
   model: Model,
   session: Session,
   tries: readonly Try[],
   windows: Windows,
   onBlock: (block: number) => void,
-): Promise<{ of(recipe: Recipe, block: number): Seen; readonly owned: readonly DeviceTensor[] }> {
+): Promise<(recipe: Recipe, block: number) => Seen> {
   const gram = caller.functions.get("gram");
   if (gram === undefined) throw new InternalError("the standard library has no function gram");
   const widest = Math.floor(Math.sqrt(caller.target.maxBinding / 4));
@@ -276,121 +280,97 @@ async function observeAll(
   const found: Statistics[] = [];
   try {
     for (const [at, weights] of session.blocks.entries()) {
-      found.push(
-        await passBlock(
-          caller,
-          model.config,
-          weights,
-          activations,
-          observers.map(({ graph, widest: most }, id) => ({ id, graph, widest: most })),
-          true,
-        ),
-      );
+      const watched = observers.map(({ graph, widest: most }, id) => ({ id, graph, widest: most }));
+      const advance = { advance: true };
+      found.push(await passBlock(caller, model.config, weights, activations, watched, scope, advance));
       onBlock(at);
     }
   } finally {
     await activations.release();
   }
-  return {
-    owned: found.flatMap((statistics) => [...statistics.values()].flatMap((inputs) => [...inputs.values()])),
-    of(recipe, block) {
-      const statistics = found[block] ?? new Map<number, ReadonlyMap<LinearInput, DeviceTensor>>();
-      return {
-        windows: windows.count,
-        tokens: windows.count * windows.tokens,
-        statistics: new Map(
-          observeSteps(recipe.steps).map((step) => [
-            step.id,
-            statistics.get(observerOf(step)) ?? new Map<LinearInput, DeviceTensor>(),
-          ]),
-        ),
-        gram: (input) => statistics.get(0)?.get(input) ?? null,
-      };
-    },
+  return (recipe, block) => {
+    const statistics = found[block] ?? new Map<number, ReadonlyMap<LinearInput, DeviceTensor>>();
+    return {
+      windows: windows.count,
+      tokens: windows.count * windows.tokens,
+      statistics: new Map(
+        observeSteps(recipe.steps).map((step) => [
+          step.id,
+          statistics.get(observerOf(step)) ?? new Map<LinearInput, DeviceTensor>(),
+        ]),
+      ),
+      gram: (input) => statistics.get(0)?.get(input) ?? null,
+    };
   };
 }
 
-/** The activations of the scored windows before each block, and a scorer that begins with those of any block. */
-async function keepActivations(
+/**
+ * The perplexity of the scored windows with other weights from some block on. `start` has their activations before the
+ * first block, the scope owns those before each other one.
+ */
+async function createScorer(
+  scope: Scope,
   caller: Caller,
   model: Model,
   session: Session,
   windows: ScoredWindows,
-): Promise<{ score(from: number, blocks: readonly BlockWeights[]): Promise<number>; release(): Promise<void> }> {
+  start: Activations,
+): Promise<(from: number, blocks: readonly BlockWeights[]) => Promise<number>> {
   const { config } = model;
-  const start = await embedWindows(caller, config, session.frame, windows, { dtype: "f32", memory: Infinity });
-  /** By block, then by batch; what is before the first block stays with `start`. */
+  const { executor } = caller;
+  /** By block, then by batch. */
   const before: DeviceTensor[][] = [[]];
-  const through = async (batch: ActivationBatch, weights: BlockWeights): Promise<DeviceTensor> => {
-    const x = await runBlock(caller, config, weights, batch);
-    if (x === null) throw new InternalError("a block gave nothing");
-    return x;
-  };
-  const release = async (): Promise<void> => {
-    for (const tensor of before.flat()) caller.executor.release(tensor);
-    await start.release();
-  };
-  try {
-    for (const [at, weights] of session.blocks.entries()) {
-      const next: DeviceTensor[] = [];
-      before.push(next);
-      for (let batch = 0; batch < start.batches; batch++) {
-        const { batch: given } = await start.load(batch);
-        next.push(await through({ ...given, x: before[at]?.[batch] ?? given.x }, weights));
-        await caller.executor.finish();
-      }
-    }
-  } catch (error) {
-    await release();
-    throw error;
+  for (const [at, weights] of session.blocks.entries()) {
+    const next: DeviceTensor[] = [];
+    before.push(next);
+    for (let batch = 0; batch < start.batches; batch++)
+      await scoped(executor, async (own) => {
+        const given = await start.load(batch, own);
+        const x = before[at]?.[batch] ?? given.x;
+        next.push(scope.own(await runBlock(caller, config, weights, { ...given, x })));
+        await executor.finish();
+      });
   }
-  return {
-    release,
-    async score(from, blocks) {
-      let loss = 0;
-      for (let batch = 0; batch < start.batches; batch++) {
-        const { batch: given } = await start.load(batch);
+  return async (from, blocks) => {
+    let loss = 0;
+    for (let batch = 0; batch < start.batches; batch++)
+      loss += await scoped(executor, async (own) => {
+        const given = await start.load(batch, own);
         const kept = before[from]?.[batch] ?? given.x;
         let x = kept;
         for (const weights of blocks.slice(from)) {
-          const next = await through({ ...given, x }, weights);
-          if (x !== kept) caller.executor.release(x);
+          const next = own.own(await runBlock(caller, config, weights, { ...given, x }));
+          if (x !== kept) own.release(x);
           x = next;
         }
-        loss += await batchLoss(caller, model, session.frame, { x }, windows, batch * start.batch);
-        if (x !== kept) caller.executor.release(x);
-      }
-      return Math.exp(loss / (windows.count * windows.tokens));
-    },
+        return batchLoss(caller, model, session.frame, { x }, windows, batch * start.batch);
+      });
+    return Math.exp(loss / (windows.count * windows.tokens));
   };
 }
 
-/** The blocks with the treated weights of some layers, decoded; `release` frees what was. */
+/** The blocks with the treated weights of some layers, decoded; the scope owns what was. */
 async function replaceLayers(
+  scope: Scope,
   caller: Caller,
   blocks: readonly BlockWeights[],
   layers: readonly Linear[],
   working: WorkingModel,
-): Promise<{ readonly blocks: readonly BlockWeights[]; release(): void }> {
+): Promise<readonly BlockWeights[]> {
   const replaced = blocks.map((block) => ({
     ...block,
     linears: { ...block.linears } as Record<LinearName, DeviceTensor>,
   }));
-  const own: DeviceTensor[] = [];
   for (const { name, weight, block } of layers) {
-    const now = await working.now(weight);
+    const dense = await scoped(caller.executor, async (packed) => {
+      const now = await working.now(weight, packed);
+      return now === null ? null : scope.own(first(await caller.call("dense", { w: now })));
+    });
     const target = replaced[block];
-    if (now === null || target === undefined) throw new InternalError(`${name} was not treated`);
-    const dense = first(await caller.call("dense", { w: now.tensor }));
-    own.push(dense);
+    if (dense === null || target === undefined) throw new InternalError(`${name} was not treated`);
     target.linears[linearName(name)] = dense;
   }
-  return {
-    blocks: replaced,
-    release: () => {
-      for (const tensor of own) caller.executor.release(tensor);
-    },
-  };
+  return replaced;
 }
 
 function rowOf(

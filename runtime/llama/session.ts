@@ -2,15 +2,15 @@
 import type { LlamaConfig } from "../model/config.js";
 import type { Model } from "../model/model.js";
 import type { DeviceTensor, TensorForm } from "../run/run.js";
+import { building, scoped, type Scope } from "../run/scope.js";
 import type { Caller } from "./call.js";
-import { callsAtOnce } from "./chain.js";
+import { callsIn } from "./chain.js";
 import { blockArguments, embedName, forward, headSizes, logits, type Cache, type Frame, type Layers } from "./pass.js";
 import { ropeFrequencies } from "./rope.js";
 import {
   loadBlock,
   loadTable,
   loadVector,
-  releaseBlock,
   unpackBlock,
   type ActivationDtype,
   type BlockWeights,
@@ -67,66 +67,56 @@ export function defaultDtype(caller: Caller): ActivationDtype {
 export async function openSession(caller: Caller, model: Model, options: SessionOptions = {}): Promise<Session> {
   const keep = options.weights ?? "stored";
   const { layers } = model.config;
-  const frame = await loadFrame(caller, model, keep);
-  const blocks: BlockWeights[] = [];
-  for (let at = 0; at < layers; at++) {
-    blocks.push(await loadBlock(caller, model, at, keep));
-    options.onProgress?.(at + 1, layers);
-  }
-  return makeSession(caller, model.config, frame, blocks, options.dtype ?? defaultDtype(caller));
+  return building(caller.executor, async (scope) => {
+    const frame = await loadFrame(caller, model, keep, scope);
+    const blocks: BlockWeights[] = [];
+    for (let at = 0; at < layers; at++) {
+      blocks.push(await loadBlock(caller, model, at, keep, scope));
+      options.onProgress?.(at + 1, layers);
+    }
+    return makeSession(caller, model.config, frame, blocks, options.dtype ?? defaultDtype(caller), scope.close);
+  });
 }
 
 /** Everything of a model but its blocks. */
-export async function loadFrame(caller: Caller, model: Model, keep: WeightDtype): Promise<Frame> {
-  const { config } = model;
-  const embedding = await loadTable(caller, model, "model.embed_tokens.weight", keep);
+export async function loadFrame(caller: Caller, model: Model, keep: WeightDtype, scope: Scope): Promise<Frame> {
+  const { headDim, rope, tiedEmbeddings } = model.config;
+  const embedding = await loadTable(caller, model, "model.embed_tokens.weight", keep, scope);
   return {
     embedding,
-    gain: await loadVector(caller, model, "model.norm.weight"),
-    head: config.tiedEmbeddings ? embedding : await loadTable(caller, model, "lm_head.weight", keep),
-    frequency: await caller.executor.fill(
-      "f32",
-      [config.headDim / 2],
-      ropeFrequencies(config.headDim, config.rope),
-      "rope frequencies",
+    gain: await loadVector(caller, model, "model.norm.weight", scope),
+    head: tiedEmbeddings ? embedding : await loadTable(caller, model, "lm_head.weight", keep, scope),
+    frequency: scope.own(
+      await caller.executor.fill("f32", [headDim / 2], ropeFrequencies(headDim, rope), "rope frequencies"),
     ),
   };
 }
 
-/** Gives a frame's memory back. */
-export function releaseFrame(caller: Caller, frame: Frame): void {
-  const tables = frame.head === frame.embedding ? [frame.embedding] : [frame.embedding, frame.head];
-  for (const tensor of [
-    ...tables.flatMap((table) => table.parts.map((part) => part.tensor)),
-    frame.gain,
-    frame.frequency,
-  ])
-    caller.executor.release(tensor);
-}
-
-/** A session over weights that are on the device already; `release` frees them. */
+/** A session over weights that are on the device already; `release` gives them back. */
 export function makeSession(
   caller: Caller,
   config: LlamaConfig,
   frame: Frame,
   blocks: readonly BlockWeights[],
   dtype: ActivationDtype,
+  release: () => void,
 ): Session {
   const { executor } = caller;
-  const calls = callsAtOnce(caller);
   const layers: Layers = { config, dtype, frame, blocks };
   const sizes = headSizes(config);
 
   async function allocateCache(batch: number, capacity: number): Promise<Cache> {
     const type: TensorForm = { dtype, shape: [batch, capacity, config.keyValueHeads, config.headDim], format: null };
-    const kept: { keys: DeviceTensor; values: DeviceTensor }[] = [];
-    for (let at = 0; at < blocks.length; at++) {
-      kept.push({
-        keys: await executor.allocate(type, `keys of block ${at}`),
-        values: await executor.allocate(type, `values of block ${at}`),
-      });
-    }
-    return { batch, capacity, blocks: kept };
+    return building(executor, async (scope) => {
+      const kept: { keys: DeviceTensor; values: DeviceTensor }[] = [];
+      for (let at = 0; at < blocks.length; at++) {
+        kept.push({
+          keys: scope.own(await executor.allocate(type, `keys of block ${at}`)),
+          values: scope.own(await executor.allocate(type, `values of block ${at}`)),
+        });
+      }
+      return { batch, capacity, blocks: kept };
+    });
   }
 
   async function prepare(batch: number, tokens: number, capacity: number): Promise<void> {
@@ -178,35 +168,27 @@ export function makeSession(
     dtype,
     frame,
     blocks,
-    forward: (ids, positions, cache) => forward(calls, layers, ids, positions, cache),
-    logits: (x, pick) => logits(calls, layers, x, pick),
+    forward: (ids, positions, cache) =>
+      scoped(executor, async (scope) =>
+        scope.keep(await forward(callsIn(scope, caller), layers, ids, positions, cache)),
+      ),
+    logits: (x, pick) =>
+      scoped(executor, async (scope) => scope.keep(await logits(callsIn(scope, caller), layers, x, pick))),
     allocateCache,
     releaseCache,
     prepare,
-    release() {
-      for (const block of blocks) releaseBlock(caller, block);
-      releaseFrame(caller, frame);
-    },
+    release,
   };
 }
 
 /**
  * The session with packed weights decoded to dense ones. `release` frees what was decoded; the session given lives on.
  */
-export async function unpackSession(session: Session): Promise<{ readonly session: Session; release(): void }> {
+export async function unpackSession(session: Session): Promise<Session> {
   const { caller, config, frame, dtype } = session;
-  const unpacked: Awaited<ReturnType<typeof unpackBlock>>[] = [];
-  for (const block of session.blocks) unpacked.push(await unpackBlock(caller, block, dtype));
-  return {
-    session: makeSession(
-      caller,
-      config,
-      frame,
-      unpacked.map(({ weights }) => weights),
-      dtype,
-    ),
-    release() {
-      for (const block of unpacked) block.release();
-    },
-  };
+  return building(caller.executor, async (scope) => {
+    const blocks: BlockWeights[] = [];
+    for (const block of session.blocks) blocks.push(await unpackBlock(caller, block, dtype, scope));
+    return makeSession(caller, config, frame, blocks, dtype, scope.close);
+  });
 }

@@ -7,6 +7,7 @@ import { withPivots, type WatchedGraph } from "../../compiler/graph/passes/pivot
 import { splitShared } from "../../compiler/graph/passes/split.js";
 import type { Treatment } from "../../compiler/recipe/recipe.js";
 import type { DeviceTensor } from "../run/run.js";
+import { building, type OpenScope, type Scope } from "../run/scope.js";
 import type { LinearInput } from "./calibrate.js";
 import type { Arguments, Caller } from "./call.js";
 import { foundFactors, type FoundFactor } from "./pivots.js";
@@ -42,17 +43,24 @@ export interface Need {
 export interface SharedResults {
   /**
    * The results by name, for one of the layers announced; `args` has the inputs. Factorisations are told to the first
-   * layer, which releases their pivots.
+   * layer, whose scope owns their pivots.
    */
   take(
     need: Need,
     args: Arguments,
     inputs: number,
+    scope: Scope,
   ): Promise<{ readonly results: Readonly<Record<string, DeviceTensor>>; readonly factors: readonly FoundFactor[] }>;
   /** Tells that one layer is done with its results; those that no layer will need again are freed. */
   done(need: Need): void;
   /** Frees all. */
   release(): void;
+}
+
+/** What is held for the layers that still need it. */
+interface Held {
+  readonly results: Readonly<Record<string, DeviceTensor>>;
+  readonly scope: OpenScope;
 }
 
 /** Results for the layers given, of one block and one set of statistics. */
@@ -62,27 +70,30 @@ export function createSharedResults(caller: Caller, needs: readonly Need[]): Sha
   const keyFor = (need: Need): string => keys.get(need) ?? keyOf(need);
   const left = new Map<string, number>();
   for (const key of keys.values()) left.set(key, (left.get(key) ?? 0) + 1);
-  const held = new Map<string, Readonly<Record<string, DeviceTensor>>>();
+  const held = new Map<string, Held>();
   const free = (key: string): void => {
-    for (const tensor of Object.values(held.get(key) ?? {})) caller.executor.release(tensor);
+    held.get(key)?.scope.close();
     held.delete(key);
   };
   return {
-    async take(need, args, inputs) {
+    async take(need, args, inputs, scope) {
       const key = keyFor(need);
       const known = held.get(key);
-      if (known !== undefined) return { results: known, factors: [] };
+      if (known !== undefined) return { results: known.results, factors: [] };
       const { graph, factors: watched } = need.shared;
-      const results = await caller.callGraph(graph, args, { sizes: { K: inputs } });
-      const factors = foundFactors(watched, graph.outputs, results);
-      const named = Object.fromEntries(
-        graph.outputs.flatMap(({ name }, at) => {
-          const tensor = results[at];
-          return tensor === undefined || factors.some((found) => found.tensor === tensor) ? [] : [[name, tensor]];
-        }),
-      );
-      held.set(key, named);
-      return { results: named, factors };
+      return building(caller.executor, async (own) => {
+        const results = own.ownAll(await caller.callGraph(graph, args, { sizes: { K: inputs } }));
+        const factors = foundFactors(watched, graph.outputs, results);
+        for (const { tensor } of factors) scope.own(own.keep(tensor));
+        const named = Object.fromEntries(
+          graph.outputs.flatMap(({ name }, at) => {
+            const tensor = results[at];
+            return tensor === undefined || factors.some((found) => found.tensor === tensor) ? [] : [[name, tensor]];
+          }),
+        );
+        held.set(key, { results: named, scope: own });
+        return { results: named, factors };
+      });
     },
     done(need) {
       const key = keyFor(need);

@@ -1,5 +1,6 @@
 /** What a recipe does to one layer: its graph run on the device, and the change measured. */
-import { InternalError } from "../../compiler/diagnostic.js";
+import { error, InternalError } from "../../compiler/diagnostic.js";
+import { suggest } from "../../compiler/suggest.js";
 import { CompileError, compileStages } from "../../compiler/compile.js";
 import {
   completeFormat,
@@ -9,22 +10,25 @@ import {
   printFormat,
   shapeOf,
 } from "../../compiler/formats/registry.js";
+import { withFinite } from "../../compiler/graph/passes/finite.js";
 import { withPivots } from "../../compiler/graph/passes/pivots.js";
-import { withScales } from "../../compiler/graph/scales.js";
+import { withScales } from "../../compiler/graph/passes/scales.js";
 import type { SymbolicGraph } from "../../compiler/graph/graph.js";
 import type { NamePattern, Recipe, RecipeStep, Treatment } from "../../compiler/recipe/recipe.js";
-import type { Target } from "../../compiler/target.js";
+import { baselineTarget, type Target } from "../../compiler/target.js";
 import { constantSize, sizeValue, substituteSize, type Size } from "../../compiler/types/size.js";
 import type { FormatSpec, SymbolicFormat } from "../../compiler/types/type.js";
 import type { Linear, Model } from "../model/model.js";
 import type { StoredPattern } from "../model/packed.js";
+import { allDone } from "../run/outcomes.js";
 import type { DeviceTensor } from "../run/run.js";
+import { scoped, type Scope } from "../run/scope.js";
 import { inputOf, type LinearInput, type Statistics } from "./calibrate.js";
 import type { Arguments, Caller } from "./call.js";
 import { LlamaError } from "./error.js";
 import type { WeightRecord } from "./manifest.js";
 import { isSelected, matchesName, treatmentOf } from "./names.js";
-import { layerError, relativeError } from "./measure.js";
+import { layerError, relativeError, sumOf } from "./measure.js";
 import { notFiniteWeight } from "./not-finite.js";
 import { foundFactors, readPivots, refusePivots, type FoundFactor } from "./pivots.js";
 import { first } from "./results.js";
@@ -113,13 +117,31 @@ export function checkRecipe(caller: Pick<Caller, "target">, model: Model, recipe
   return [...notes];
 }
 
+/** Whether the recipe fits the model: names and sizes, as `checkRecipe`, on a device without limits of its own. */
+export function checkAgainst(model: Model, recipe: Recipe): void {
+  checkRecipe({ target: { ...baselineTarget, f16: true, maxBinding: Infinity } }, model, recipe);
+}
+
 function requireMatch(model: Model, pattern: NamePattern): void {
   if (model.linears.some(({ name }) => matchesName(pattern, name))) return;
-  const some = [...new Set(model.linears.map(({ name }) => name.split(".").at(-1)))].join(", ");
-  throw new LlamaError(
-    "recipe",
-    `The pattern "${pattern.glob}" matches no linear layer of the model; their names look like ${model.linears[0]?.name ?? ""}, and end in ${some}.`,
-  );
+  const some = [...new Set(model.linears.map(({ name }) => name.split(".").at(-1) ?? name))];
+  const names = model.linears.map(({ name }) => name);
+  const { glob } = pattern;
+  const last = glob.slice(glob.lastIndexOf(".") + 1);
+  const meant = suggest(last, some);
+  const repaired = meant === null ? null : `${glob.slice(0, glob.length - last.length)}${meant}`;
+  const works = repaired !== null && names.some((name) => matchesName({ ...pattern, glob: repaired }, name));
+  throw new CompileError([
+    error(
+      "E605",
+      `"${glob}" matches no linear layer of the model`,
+      { span: pattern.span, message: "selects nothing" },
+      {
+        notes: [`the layers have names such as ${names[0] ?? "none"}, and end in ${some.join(", ")}`],
+        ...(works ? { help: `did you mean \`"${repaired}"\`?` } : {}),
+      },
+    ),
+  ]);
 }
 
 /** What the compiler notes of a treatment of a layer, which a refusal names. */
@@ -145,6 +167,8 @@ interface Plan extends LayerTreatment {
   readonly hostFormat: FormatSpec | null;
   /** The result that gives the scales of a packed weight; null where it has none. */
   readonly scales: string | null;
+  /** The result that counts values that are not finite and are lost in codes; null where none are. */
+  readonly notFinite: string | null;
   readonly need: Need | null;
 }
 
@@ -156,17 +180,20 @@ export function createTreater(
   options: TreaterOptions = {},
 ): Treater {
   const { executor } = caller;
-  const parts = new WeakMap<Treatment, Pick<Plan, "parts" | "hostFormat" | "scales">>();
+  const parts = new WeakMap<Treatment, Pick<Plan, "parts" | "hostFormat" | "scales" | "notFinite">>();
 
   function planOf({ linear, treatment }: LayerTreatment): Plan {
     let known = parts.get(treatment);
     if (known === undefined) {
       const host = packsOnHost(treatment);
-      const { graph, scales } = withScales(host?.graph ?? treatment.graph, treatment.stores ?? "");
+      const stores = treatment.stores ?? "";
+      const watched = withFinite(host?.graph ?? treatment.graph, stores);
+      const { graph, scales } = withScales(watched.graph, stores);
       known = {
         parts: options.share === false ? { shared: null, rest: withPivots(graph) } : partsOf(graph, treatment.inputs),
         hostFormat: host?.format ?? null,
         scales,
+        notFinite: watched.notFinite,
       };
       parts.set(treatment, known);
     }
@@ -178,12 +205,9 @@ export function createTreater(
       need: shared === null ? null : { input: inputOf(linearName(linear.name)), shared, inputs: treatment.inputs },
     };
   }
-  /** The weight as it was given, dense f32 [N, K]. */
-  async function original(linear: Linear): Promise<DeviceTensor> {
-    return densified(await working.given(linear));
-  }
-  async function densified(tensor: DeviceTensor): Promise<DeviceTensor> {
-    return first(await caller.call("dense", { w: tensor }));
+  /** A weight [N, K] as dense f32. */
+  async function densified(scope: Scope, tensor: DeviceTensor): Promise<DeviceTensor> {
+    return scope.own(first(await caller.call("dense", { w: tensor })));
   }
 
   async function treatOne(
@@ -195,12 +219,12 @@ export function createTreater(
     const { linear, treatment, need } = plan;
     const started = performance.now();
     const input = inputOf(linearName(linear.name));
-    const given = await original(linear);
-    const before = await working.now(linear.weight);
-    const weight = before === null ? given : await densified(before.tensor);
-    before?.release();
-    const own = weight === given ? [given] : [given, weight];
-    try {
+    return scoped(executor, async (scope) => {
+      const given = await densified(scope, await working.given(linear));
+      const weight = await scoped(executor, async (before) => {
+        const now = await working.now(linear.weight, before);
+        return now === null ? given : densified(scope, now);
+      });
       const args: { [name: string]: DeviceTensor | number } = {};
       for (const wanted of treatment.inputs) {
         switch (wanted.kind) {
@@ -226,23 +250,22 @@ export function createTreater(
             wanted satisfies never;
         }
       }
-      const taken = need === null ? null : await results.take(need, args, linear.inputs);
+      const taken = need === null ? null : await results.take(need, args, linear.inputs, scope);
       Object.assign(args, taken?.results);
-      const { tensor, format, factors } = await run(caller, plan, args);
-      own.push(tensor);
+      const { tensor, format, factors, notFinite } = await run(scope, caller, plan, args);
       // before the measures, which need memory of their own
       if (need !== null) results.done(need);
       // read side by side, so that the device is waited for once
-      const [change, pivots] = await Promise.all([
+      const [change, pivots, lost] = await allDone([
         relativeError(caller, tensor, given),
-        readPivots(caller, [...(taken?.factors ?? []), ...factors]),
+        readPivots(scope, caller, [...(taken?.factors ?? []), ...factors]),
+        notFinite === null ? Promise.resolve(0) : sumOf(caller, notFinite),
       ]);
       refusePivots(pivots, { layer: linear.name, tokens: seen?.tokens ?? null, parameters });
-      if (!Number.isFinite(change)) throw await notFiniteWeight(caller, linear, given, format);
+      if (lost > 0 || !Number.isFinite(change)) throw await notFiniteWeight(caller, linear, given, format);
       const gram = seen?.gram(input) ?? null;
       const error = gram === null ? null : await layerError(caller, tensor, given, gram);
       const shape = [linear.outputs, linear.inputs];
-      own.pop();
       const record: WeightRecord = {
         name: linear.weight,
         format,
@@ -253,11 +276,9 @@ export function createTreater(
         layerError: error !== null && Number.isFinite(error) ? error : null,
         seconds: (working.treated.get(linear.weight)?.seconds ?? 0) + (performance.now() - started) / 1000,
       };
-      working.replace(record, tensor);
+      working.replace(record, scope.keep(tensor));
       return record;
-    } finally {
-      for (const tensor of own) executor.release(tensor);
-    }
+    });
   }
 
   return {
@@ -282,37 +303,49 @@ export function createTreater(
   };
 }
 
-/** Runs a treatment; formats that are packed on the host only are read back dense, and encoded there. */
+/**
+ * Runs a treatment; formats that are packed on the host only are read back dense, and encoded there. The scope owns the
+ * results.
+ */
 async function run(
+  scope: Scope,
   caller: Caller,
-  { linear, treatment, parts, hostFormat, scales }: Plan,
+  { linear, treatment, parts, hostFormat, scales, notFinite }: Plan,
   args: Arguments,
-): Promise<{ readonly tensor: DeviceTensor; readonly format: FormatSpec; readonly factors: readonly FoundFactor[] }> {
+): Promise<{
+  readonly tensor: DeviceTensor;
+  readonly format: FormatSpec;
+  readonly factors: readonly FoundFactor[];
+  readonly notFinite: DeviceTensor | null;
+}> {
   const { executor } = caller;
   const { graph, factors: watched } = parts.rest;
   const outputs = graph.outputs.filter((output) => output.input === null);
-  const results = await caller.callGraph(graph, args, { sizes: sizesOf(linear) });
+  const results = scope.ownAll(await caller.callGraph(graph, args, { sizes: sizesOf(linear) }));
   const at = outputs.findIndex(({ name }) => name === treatment.stores);
   const stored = results[at];
   if (stored === undefined) throw new InternalError(`a treatment of ${linear.name} stores nothing`);
   const factors = foundFactors(watched, outputs, results);
-  const grid = results[outputs.findIndex(({ name }) => name === scales)];
-  for (const [other, tensor] of results.entries())
-    if (other !== at && tensor !== grid && !factors.some((found) => found.tensor === tensor)) executor.release(tensor);
+  const resultOf = (wanted: string | null): DeviceTensor | undefined =>
+    results[outputs.findIndex(({ name }) => name === wanted)];
+  const [grid, counted] = [resultOf(scales), resultOf(notFinite)];
+  const kept = new Set([stored, grid, counted, ...factors.map(({ tensor }) => tensor)]);
+  for (const tensor of results) if (!kept.has(tensor)) scope.release(tensor);
   if (hostFormat === null) {
-    const tensor = grid === undefined ? stored : await fitTensor(caller, stored, grid, linear.weight);
-    return { tensor, format: tensor.format ?? { name: tensor.dtype, args: {}, of: null }, factors };
+    const tensor = grid === undefined ? stored : await fitTensor(scope, caller, stored, grid, linear.weight);
+    const format = tensor.format ?? { name: tensor.dtype, args: {}, of: null };
+    return { tensor, format, factors, notFinite: counted ?? null };
   }
 
   const dense = Float32Array.from(await executor.values(stored));
-  executor.release(stored);
+  scope.release(stored);
   const dims = [linear.outputs, linear.inputs];
   const shape = shapeOf(dims);
   const format = roomier(completeFormat(hostFormat, dense), dense.length);
   const words = encoded(linear, format, dense);
   if (words.length !== formatWords(format, shape)) throw new InternalError(`${format.name} has ${words.length} words`);
-  const tensor = await executor.upload({ dtype: "f32", shape: dims, format }, words, linear.weight);
-  return { tensor, format, factors };
+  const tensor = scope.own(await executor.upload({ dtype: "f32", shape: dims, format }, words, linear.weight));
+  return { tensor, format, factors, notFinite: null };
 }
 
 /** A weight's words in a format that is packed on the host. */

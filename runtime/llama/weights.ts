@@ -5,7 +5,9 @@ import type { FormatSpec } from "../../compiler/types/type.js";
 import { formatBytes as printBytes } from "../device/error.js";
 import type { Model, ModelTensor } from "../model/model.js";
 import { denseFormat } from "../model/packed.js";
+import { allDone } from "../run/outcomes.js";
 import type { DeviceTensor, TensorForm } from "../run/run.js";
+import type { Scope } from "../run/scope.js";
 import type { Caller } from "./call.js";
 import { LlamaError } from "./error.js";
 import { largest } from "./measure.js";
@@ -48,7 +50,13 @@ const piece = 16 * 2 ** 20;
  * A weight [N, K] on the device, in the format it is stored in; dense ones are converted where `keep` asks for it.
  * @throws LlamaError unsupported-model, ModelError, DeviceError
  */
-export async function loadWeight(caller: Caller, model: Model, name: string, keep: WeightDtype): Promise<DeviceTensor> {
+export async function loadWeight(
+  caller: Caller,
+  model: Model,
+  name: string,
+  keep: WeightDtype,
+  scope: Scope,
+): Promise<DeviceTensor> {
   const stored = model.tensor(name);
   if (stored.bytes > caller.target.maxBinding) {
     throw new LlamaError(
@@ -56,18 +64,24 @@ export async function loadWeight(caller: Caller, model: Model, name: string, kee
       `The weight ${name} has ${printBytes(stored.bytes)}, but ${caller.target.name} binds at most ${printBytes(caller.target.maxBinding)} at once.`,
     );
   }
-  return convert(caller, await upload(caller, model, stored, stored.shape, 0, stored.bytes), keep);
+  return convert(caller, await upload(caller, model, stored, stored.shape, 0, stored.bytes, scope), keep, scope);
 }
 
 /**
  * A table of rows (embedding, head) in as many parts as the device needs.
  * @throws LlamaError unsupported-model, ModelError, DeviceError
  */
-export async function loadTable(caller: Caller, model: Model, name: string, keep: WeightDtype): Promise<Table> {
+export async function loadTable(
+  caller: Caller,
+  model: Model,
+  name: string,
+  keep: WeightDtype,
+  scope: Scope,
+): Promise<Table> {
   const stored = model.tensor(name);
   const [rows = 0, columns = 0] = stored.shape;
   if (!isDense(storedFormat(stored)))
-    return { parts: [{ tensor: await loadWeight(caller, model, name, keep), first: 0 }] };
+    return { parts: [{ tensor: await loadWeight(caller, model, name, keep, scope), first: 0 }] };
   const rowBytes = stored.bytes / rows;
   const largest = Math.max(rowBytes, keep === "f32" ? columns * 4 : 0);
   // a multiple of 8 rows begins at a whole word of 16 bytes whatever the columns
@@ -75,29 +89,38 @@ export async function loadTable(caller: Caller, model: Model, name: string, keep
   const parts: { tensor: DeviceTensor; first: number }[] = [];
   for (let row = 0; row < rows; row += most) {
     const count = Math.min(most, rows - row);
-    const tensor = await upload(caller, model, stored, [count, columns], row * rowBytes, count * rowBytes);
-    parts.push({ tensor: await convert(caller, tensor, keep), first: row });
+    const tensor = await upload(caller, model, stored, [count, columns], row * rowBytes, count * rowBytes, scope);
+    parts.push({ tensor: await convert(caller, tensor, keep, scope), first: row });
   }
   return { parts };
 }
 
 /** A vector (a norm's gain) as dense f32. */
-export async function loadVector(caller: Caller, model: Model, name: string): Promise<DeviceTensor> {
+export async function loadVector(caller: Caller, model: Model, name: string, scope: Scope): Promise<DeviceTensor> {
   const values = await model.floats(name);
-  return caller.executor.fill("f32", [values.length], values, name);
+  return scope.own(await caller.executor.fill("f32", [values.length], values, name));
 }
 
 /**
  * A block's weights.
  * @throws LlamaError unsupported-model, ModelError, DeviceError
  */
-export async function loadBlock(caller: Caller, model: Model, index: number, keep: WeightDtype): Promise<BlockWeights> {
+export async function loadBlock(
+  caller: Caller,
+  model: Model,
+  index: number,
+  keep: WeightDtype,
+  scope: Scope,
+): Promise<BlockWeights> {
   const block = model.blocks[index];
   if (block === undefined) throw new InternalError(`the model has no block ${index}`);
   const linears: Partial<Record<LinearName, DeviceTensor>> = {};
   for (const { name, weight } of block.linears)
-    linears[linearName(name)] = await loadWeight(caller, model, weight, keep);
-  return { ...(await loadGains(caller, model, block.name)), linears: linears as Record<LinearName, DeviceTensor> };
+    linears[linearName(name)] = await loadWeight(caller, model, weight, keep, scope);
+  return {
+    ...(await loadGains(caller, model, block.name, scope)),
+    linears: linears as Record<LinearName, DeviceTensor>,
+  };
 }
 
 /** The norms of a block. */
@@ -105,54 +128,42 @@ export async function loadGains(
   caller: Caller,
   model: Model,
   block: string,
+  scope: Scope,
 ): Promise<Pick<BlockWeights, "attentionGain" | "mlpGain">> {
   return {
-    attentionGain: await loadVector(caller, model, `${block}.input_layernorm.weight`),
-    mlpGain: await loadVector(caller, model, `${block}.post_attention_layernorm.weight`),
+    attentionGain: await loadVector(caller, model, `${block}.input_layernorm.weight`, scope),
+    mlpGain: await loadVector(caller, model, `${block}.post_attention_layernorm.weight`, scope),
   };
 }
 
 /**
  * A block with its packed weights decoded: for passes over so many tokens that decoding once is cheaper than in every
  * product. Where activations are f16, so are all weights then that f16 holds, that products may take the units made for
- * it. `release` frees what was decoded.
+ * it. The scope owns what was decoded.
  */
 export async function unpackBlock(
   caller: Caller,
   block: BlockWeights,
   dtype: ActivationDtype,
-): Promise<{ readonly weights: BlockWeights; release(): void }> {
-  const own: DeviceTensor[] = [];
+  scope: Scope,
+): Promise<BlockWeights> {
   const linears: Partial<Record<LinearName, DeviceTensor>> = {};
   const names = linearNames.filter((name) => {
     const { format } = block.linears[name];
     return format !== null && format.name !== dtype && !(dtype === "f32" && isDense(format));
   });
   // asked side by side, so that the device is waited for once
-  const halves = await Promise.all(
-    names.map((name) => (dtype === "f16" ? fitsHalf(caller, block.linears[name]) : false)),
+  const halves = await allDone(
+    names.map(async (name) => dtype === "f16" && (await fitsHalf(caller, block.linears[name]))),
   );
   for (const name of linearNames) {
     const tensor = block.linears[name];
     linears[name] = tensor;
     const at = names.indexOf(name);
     if (at < 0 || (halves[at] === false && tensor.format?.name === "f32")) continue;
-    const dense = first(await caller.call(halves[at] === true ? "dense_f16" : "dense", { w: tensor }));
-    own.push(dense);
-    linears[name] = dense;
+    linears[name] = scope.own(first(await caller.call(halves[at] === true ? "dense_f16" : "dense", { w: tensor })));
   }
-  return {
-    weights: { ...block, linears: linears as Record<LinearName, DeviceTensor> },
-    release() {
-      for (const tensor of own) caller.executor.release(tensor);
-    },
-  };
-}
-
-/** Gives a block's memory back. */
-export function releaseBlock(caller: Caller, block: BlockWeights): void {
-  for (const tensor of [block.attentionGain, block.mlpGain, ...Object.values(block.linears)])
-    caller.executor.release(tensor);
+  return { ...block, linears: linears as Record<LinearName, DeviceTensor> };
 }
 
 /** The format of a tensor's bytes. */
@@ -178,8 +189,10 @@ function upload(
   shape: readonly number[],
   begin: number,
   bytes: number,
+  scope: Scope,
 ): Promise<DeviceTensor> {
-  return uploadPieces(caller, { dtype: "f32", shape, format: storedFormat(stored) }, stored.name, bytes, (part, done) =>
+  const form: TensorForm = { dtype: "f32", shape, format: storedFormat(stored) };
+  return uploadPieces(caller, form, stored.name, bytes, scope, (part, done) =>
     model.readInto(stored.name, part, begin + done),
   );
 }
@@ -193,19 +206,15 @@ export async function uploadPieces(
   form: TensorForm,
   label: string,
   bytes: number,
+  scope: Scope,
   read: (part: Uint8Array, begin: number) => Promise<void>,
 ): Promise<DeviceTensor> {
-  const tensor = await caller.executor.allocate(form, label, bytes);
+  const tensor = scope.own(await caller.executor.allocate(form, label, bytes));
   const buffer = new Uint8Array(Math.min(piece, bytes));
-  try {
-    for (let done = 0; done < bytes; done += buffer.length) {
-      const part = buffer.subarray(0, Math.min(buffer.length, bytes - done));
-      await read(part, done);
-      await caller.executor.write(tensor, part, done);
-    }
-  } catch (error) {
-    caller.executor.release(tensor);
-    throw error;
+  for (let done = 0; done < bytes; done += buffer.length) {
+    const part = buffer.subarray(0, Math.min(buffer.length, bytes - done));
+    await read(part, done);
+    await caller.executor.write(tensor, part, done);
   }
   return tensor;
 }
@@ -217,12 +226,12 @@ export async function* downloadPieces(caller: Caller, tensor: DeviceTensor, byte
     yield caller.executor.device.read(tensor.buffer, tensor.offset + done, Math.min(piece, bytes - done));
 }
 
-async function convert(caller: Caller, tensor: DeviceTensor, keep: WeightDtype): Promise<DeviceTensor> {
+async function convert(caller: Caller, tensor: DeviceTensor, keep: WeightDtype, scope: Scope): Promise<DeviceTensor> {
   if (keep === "stored" || tensor.format === null || !isDense(tensor.format) || tensor.format.name === keep)
     return tensor;
   if (keep === "f16" && !(await fitsHalf(caller, tensor))) return tensor;
-  const converted = first(await caller.call(keep === "f32" ? "dense" : "dense_f16", { w: tensor }));
-  caller.executor.release(tensor);
+  const converted = scope.own(first(await caller.call(keep === "f32" ? "dense" : "dense_f16", { w: tensor })));
+  scope.release(tensor);
   return converted;
 }
 

@@ -8,7 +8,8 @@ import { byteCount } from "../model/elements.js";
 import type { Linear, Model } from "../model/model.js";
 import { storedLayout, type SavedRecipe } from "../model/packed.js";
 import { createModel, type OutputTensor } from "../model/write.js";
-import type { DeviceTensor } from "../run/run.js";
+import type { DeviceTensor, TensorForm } from "../run/run.js";
+import { openScope, type Scope } from "../run/scope.js";
 import { announce, type Announced } from "./announced.js";
 import type { Caller } from "./call.js";
 import type { WeightRecord } from "./manifest.js";
@@ -26,19 +27,19 @@ import {
 export interface WorkingModel {
   /** What became of the layers treated so far, by the tensor's name, in the order of treatment. */
   readonly treated: ReadonlyMap<string, WeightRecord>;
-  /** A layer's weight as it is now, where it was treated, else null. `release` ends its use. */
-  now(name: string): Promise<{ readonly tensor: DeviceTensor; release(): void } | null>;
+  /** A layer's weight as it is now, where it was treated, else null; the scope owns what was loaded for it. */
+  now(name: string, scope: Scope): Promise<DeviceTensor | null>;
   /**
    * A layer's weight as it was given, as it is stored. It stays on the device until another block's is asked for; the
    * caller does not release it.
    */
   given(linear: Linear): Promise<DeviceTensor>;
-  /** Replaces a layer's weight, and frees the one before. */
+  /** Replaces a layer's weight by one that is the model's from here on, and frees the one before. */
   replace(record: WeightRecord, tensor: DeviceTensor): void;
   /** Gives a layer that is on the device its weight of before the treatment back. */
   restore(name: string): void;
-  /** A block's weights, as they are now or as they were given; `release` frees what was loaded for it. */
-  block(index: number, of: "model" | "dense"): Promise<{ readonly weights: BlockWeights; release(): void }>;
+  /** A block's weights, as they are now or as they were given; the scope owns what was loaded for it alone. */
+  block(index: number, of: "model" | "dense", scope: Scope): Promise<BlockWeights>;
   /** Writes the weights that are on the device only to the state. */
   keep(): Promise<void>;
   /** Frees the weights on the device that the state has, and those as given. */
@@ -59,37 +60,32 @@ export function createWorkingModel(caller: Caller, model: Model, state: SavedSta
   const fresh = new Set<string>();
   /** Weights as given, of one block: what a pass over it has read, its treatments need again. */
   const givens = new Map<string, DeviceTensor>();
+  const givenScope = openScope(caller.executor);
   let givenBlock: number | null = null;
 
   function dropGivens(): void {
-    for (const tensor of givens.values()) caller.executor.release(tensor);
     givens.clear();
     givenBlock = null;
+    givenScope.clear();
   }
   async function given({ weight, block }: Linear): Promise<DeviceTensor> {
     if (givenBlock !== block) dropGivens();
     givenBlock = block;
     const known = givens.get(weight);
     if (known !== undefined) return known;
-    const tensor = await loadWeight(caller, model, weight, "stored");
+    const tensor = await loadWeight(caller, model, weight, "stored", givenScope);
     givens.set(weight, tensor);
     return tensor;
   }
 
-  async function load(name: string): Promise<{ readonly tensor: DeviceTensor; release(): void } | null> {
+  async function load(name: string, scope: Scope): Promise<DeviceTensor | null> {
     const here = onDevice.get(name);
-    if (here !== undefined) return { tensor: here, release: () => undefined };
+    if (here !== undefined) return here;
     const record = treated.get(name);
     if (record === undefined) return null;
     if (state === null) throw new InternalError(`${name} is neither on the device nor in a state`);
-    const tensor = await uploadPieces(
-      caller,
-      { dtype: "f32", shape: record.shape, format: record.format },
-      name,
-      record.bytes,
-      (part, begin) => state.read(name, part, begin),
-    );
-    return { tensor, release: () => caller.executor.release(tensor) };
+    const form: TensorForm = { dtype: "f32", shape: record.shape, format: record.format };
+    return uploadPieces(caller, form, name, record.bytes, scope, (part, begin) => state.read(name, part, begin));
   }
   function drop(name: string): void {
     const tensor = onDevice.get(name);
@@ -112,28 +108,16 @@ export function createWorkingModel(caller: Caller, model: Model, state: SavedSta
       treated.delete(name);
       fresh.delete(name);
     },
-    async block(index, of) {
+    async block(index, of, scope) {
       const block = model.blocks[index];
       if (block === undefined) throw new RangeError(`the model has no block ${index}`);
-      const releases: (() => void)[] = [];
-      const release = (): void => {
-        for (const one of releases.splice(0)) one();
-      };
-      try {
-        const linears: Partial<Record<LinearName, DeviceTensor>> = {};
-        for (const linear of block.linears) {
-          const now = of === "model" ? await load(linear.weight) : null;
-          const tensor = now?.tensor ?? (await given(linear));
-          if (now !== null) releases.push(now.release);
-          linears[linearName(linear.name)] = tensor;
-        }
-        const gains = await loadGains(caller, model, block.name);
-        for (const tensor of [gains.attentionGain, gains.mlpGain]) releases.push(() => caller.executor.release(tensor));
-        return { weights: { ...gains, linears: linears as Record<LinearName, DeviceTensor> }, release };
-      } catch (error) {
-        release();
-        throw error;
+      const linears: Partial<Record<LinearName, DeviceTensor>> = {};
+      for (const linear of block.linears) {
+        const now = of === "model" ? await load(linear.weight, scope) : null;
+        linears[linearName(linear.name)] = now ?? (await given(linear));
       }
+      const gains = await loadGains(caller, model, block.name, scope);
+      return { ...gains, linears: linears as Record<LinearName, DeviceTensor> };
     },
     async keep() {
       if (state === null) throw new InternalError("there is no state to keep weights in");

@@ -41,12 +41,14 @@ export async function companionsOf(directory: string): Promise<readonly Companio
         `${quoted(path)} has ${formatBytes(size)}; at most ${formatBytes(sizeLimits.companion)} are copied along with a model.`,
         "move it out of the model's directory, if it is no part of the model",
       );
-    // settings of generation are not needed: openModel warns of them
-    if (name.endsWith(".json") && name !== "generation_config.json") await readJson(path, sizeLimits.companion);
+    if (name.endsWith(".json") && !readElsewhere.includes(name)) await readJson(path, sizeLimits.companion);
     companions.push({ name, read: () => readBounded(path, sizeLimits.companion) });
   }
   return companions;
 }
+
+/** What is read where it is known what it has to be; settings of generation need not be right at all. */
+const readElsewhere = ["tokenizer.json", "generation_config.json"];
 
 /** A companion that is there by name only: most often a link whose file was not fetched. */
 function unreadable({ message }: ModelError): ModelError {

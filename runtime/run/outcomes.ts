@@ -37,6 +37,17 @@ export function createOutcomes(): Outcomes {
 }
 
 /**
+ * The results of work that goes on side by side, when all of it has ended: what one part uses may be given back then,
+ * also where another has failed. Throws the first failure in their order.
+ */
+export async function allDone<T extends readonly Promise<unknown>[] | []>(
+  work: T,
+): Promise<{ -readonly [At in keyof T]: Awaited<T[At]> }> {
+  await Promise.allSettled(work);
+  return Promise.all(work);
+}
+
+/**
  * A promise that may be left alone: if nobody waits for it, its failure ends nothing. Who waits for it is told of it as
  * ever.
  */

@@ -131,13 +131,22 @@ export async function createRecorder(
       });
     },
     replay(list, buffers) {
-      for (const { kernel, pipeline, group, parameters, offsets, workgroups } of list) {
+      // what a pass has set stays set: calls into the driver are most of what a replay costs
+      let open: GPUComputePassEncoder | null = null;
+      let last: GPUComputePipeline | null = null;
+      let block: BoundDispatch | null = null;
+      for (const each of list) {
         if (dispatches >= submitLimit) flush();
-        const open = begin(kernel);
-        open.setPipeline(pipeline);
-        open.setBindGroup(0, group);
-        if (parameters !== null) open.setBindGroup(1, parameters, offsets);
-        open.dispatchWorkgroups(...workgroups);
+        const current = begin(each.kernel);
+        if (current !== open) [open, last, block] = [current, null, null];
+        if (each.pipeline !== last) current.setPipeline((last = each.pipeline));
+        current.setBindGroup(0, each.group);
+        const { parameters, offsets } = each;
+        if (parameters !== null && (parameters !== block?.parameters || offsets[0] !== block.offsets[0])) {
+          current.setBindGroup(1, parameters, offsets);
+          block = each;
+        }
+        current.dispatchWorkgroups(...each.workgroups);
         end();
       }
       replayed.add(buffers);

@@ -1,5 +1,5 @@
 /** Tensors in device memory, and the bytes that dense ones have on the host. */
-import { f16Bits, f16FromBits } from "../../compiler/formats/half.js";
+import { f16Bits, f16FromBits } from "../../compiler/float.js";
 import type { Dtype } from "../../compiler/types/dtype.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
 import { DeviceError } from "../device/error.js";

@@ -114,6 +114,7 @@ commands("compress writes a model that inspect, eval and generate take", async (
   assert.equal(Object.keys(spoken).sort(), [
     "decodeTokensPerSecond",
     "device",
+    "ended",
     "ids",
     "newTokens",
     "prefillTokensPerSecond",

@@ -21,10 +21,10 @@ test("a text that writes out the token that is put before it is warned of once",
   assert.match(notes.join(), /^warning: the text `.*twice\.txt` begins with `<\|begin_of_text\|>`, and another/);
   folder.remove();
 
-  const prompt = tokenizer.encode("<|begin_of_text|>said he", { prefix: true });
+  const prompt = await tokenizer.encode("<|begin_of_text|>said he", { prefix: true });
   assert.equal([...prompt.subarray(0, 2)], [0, 0]);
   assert.match(doubledStart(tokenizer, prompt.subarray(1)) ?? "", /another `<\|begin_of_text\|>` is put before it/);
-  assert.is(doubledStart(tokenizer, tokenizer.encode("said he", { prefix: false })), null);
+  assert.is(doubledStart(tokenizer, await tokenizer.encode("said he", { prefix: false })), null);
   assert.is(doubledStart({ ...tokenizer, bos: null }, prompt), null);
 });
 

@@ -18,6 +18,18 @@ usage("help lists the commands and ends with 0", async () => {
 
 const wrong: readonly (readonly [string, readonly string[], RegExp])[] = [
   ["an unknown command", ["compres"], /unknown command 'compres'/],
+  ["a mistyped command", ["compres"], /Did you mean compress\?/],
+  ["a mistyped option", ["eval", "--model", classics, "--text", "x", "--limt", "3"], /Did you mean --limit\?/],
+  [
+    "a mistyped example",
+    ["compress", "bestt", "--model", classics, "--out", "never", "--json"],
+    /there is no recipe bestt: .*; did you mean `best`\?/,
+  ],
+  [
+    "a mistyped treatment",
+    ["sensitivity", "--model", classics, "--text", "x", "--treatments", "int44", "--json"],
+    /there is no recipe int44: .*; did you mean `int4`\?/,
+  ],
   ["a missing option", ["eval", "--model", classics], /required option '--text <file>'/],
   [
     "an option that takes other values",
@@ -45,6 +57,18 @@ for (const [name, args, message] of wrong) {
     else assert.is(stdout, "");
   });
 }
+
+usage("check --model finds a selector that matches nothing, with place and suggestion", async () => {
+  const file = folder.write(
+    "selects.esp",
+    'recipe a(model: llama) {\n  for w in model.linears matching "*.q_prj" { store w as pack w as f16 }\n}\n',
+  );
+  assert.is((await espalier("check", file)).code, 0);
+  const { code, stdout } = await espalier("check", file, "--model", classics);
+  assert.is(code, 1);
+  assert.match(stdout, /error\[E605\]: "\*\.q_prj" matches no linear layer of the model\n.*selects\.esp:2:35/);
+  assert.match(stdout, /did you mean `"\*\.q_proj"`\?/);
+});
 
 usage("check prints diagnostics and ends with 1; with none, 0", async () => {
   const bad = folder.write("bad.esp", "fn f(x: f32[N]) -> f32[N] {\n  return y where y[n] = z[n]\n}\n");
@@ -133,7 +157,7 @@ const refused: readonly (readonly [string, () => readonly string[], RegExp])[] =
           'recipe a(model: llama) {\n  for w in model.linears matching "q_prj" { store w as pack w as f16 }\n}\n',
         ),
       ),
-    /"q_prj" matches no linear layer.*q_proj/,
+    /none\.esp:2:\d+[^]*did you mean `"q_proj"`/,
   ],
   [
     "columns that the group does not divide",

@@ -3,7 +3,8 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { fitScales, holdsScales, scaleRange } from "../../compiler/formats/fit.js";
 import type { GridValues } from "../../compiler/formats/format.js";
-import { roundF16, roundSignificand, roundSignificandExpr } from "../../compiler/formats/half.js";
+import { roundF16, roundSignificand } from "../../compiler/float.js";
+import { roundSignificandExpr } from "../../compiler/formats/code/half.js";
 import {
   bitsPerWeight,
   completeFormat,

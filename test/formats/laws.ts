@@ -1,5 +1,6 @@
 /** The laws that hold the parts of a format together, as assertions about one tensor. */
 import * as assert from "uvu/assert";
+import { codeOf } from "../../compiler/formats/code/registry.js";
 import type { Format, GridValues, Shape } from "../../compiler/formats/format.js";
 import { formatOfSpec, formatWords, gridValues, scaleShape } from "../../compiler/formats/registry.js";
 import { add, div, f32, ifThen, less, mul, rem, select, store, sub, u32 } from "../../compiler/kernel/build.js";
@@ -35,10 +36,7 @@ function locateKernel(spec: FormatSpec, shape: Shape): Kernel {
     count,
     { ...wordBuffers(spec, shape), out: { element: "f32", length: count } },
     (build, id, put) =>
-      put(
-        id,
-        formatOfSpec(spec).locate(spec, shape, wordReader(build), div(id, shape.columns), rem(id, shape.columns)),
-      ),
+      put(id, codeOf(spec).locate(spec, shape, wordReader(build), div(id, shape.columns), rem(id, shape.columns))),
   );
 }
 
@@ -54,7 +52,13 @@ function storedKernel(spec: FormatSpec, shape: Shape): Kernel | null {
     shape.rows * units,
     { ...wordBuffers(spec, shape), out: { element: "f32", length: count } },
     (build, id, put) => {
-      const { entries, scale, zero } = format.stored(spec, shape, wordReader(build), div(id, units), rem(id, units));
+      const { entries, scale, zero } = codeOf(spec).stored(
+        spec,
+        shape,
+        wordReader(build),
+        div(id, units),
+        rem(id, units),
+      );
       assert.is(entries.length, unit.entries);
       for (const { column, value } of entries) {
         if (typeof column === "number") assert.ok(column >= 0 && column < unit.columns, "a column lies in its unit");
@@ -84,7 +88,7 @@ function packedKernel(spec: FormatSpec, shape: Shape): Kernel | null {
     for (const section of sections) {
       // Beyond the end of a shorter section its last word is made again, and not stored.
       const word = build.bind("word", select(less(id, section.words), id, u32(section.words - 1)));
-      const packed = format.packed(spec, shape, build, section.name, word, {
+      const packed = codeOf(spec).packed(spec, shape, build, section.name, word, {
         value: (row, column) => elementAt("dense", shape.columns, row, column),
         scale: (row, group) => elementAt("scale", grid.columns, row, group),
         zero: (row, group) => elementAt("zero", grid.columns, row, group),

@@ -4,12 +4,14 @@
  */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { lowerConcrete } from "../../compiler/compile.js";
 import { schedules } from "../../compiler/lower/schedules/choose.js";
 import type { Target } from "../../compiler/target.js";
 import { DeviceError, openDevice, type Device } from "../../runtime/device/device.js";
 import { createExecutor, type Executor } from "../../runtime/run/run.js";
 import { targetOf } from "../../runtime/run/target.js";
 import { functionNames, parametersOf, stagesOf, type Bound } from "../lower/support.js";
+import { opRanges } from "../support/op-ranges.js";
 import { formatFault, weightFormats } from "../support/packed.js";
 
 const test = suite<{ device: Device; executor: Executor; target: Target }>("kernels of a GPU compile");
@@ -66,6 +68,11 @@ test("the device has what is to be tried, and refuses what is wrong", async ({ d
     (thrown: unknown) => thrown,
   );
   assert.instance(error, DeviceError);
+});
+
+test("every op of scalars, in f32 and f16", async ({ executor, target }) => {
+  for (const f16 of [false, true])
+    for (const { graph } of opRanges({ f16 })) await executor.prepare(lowerConcrete(graph, target).program);
 });
 
 for (const dtype of ["f32", "f16"] as const) {

@@ -33,8 +33,7 @@ import {
   u32,
   vector,
 } from "../../compiler/kernel/build.js";
-import { roundHalfEven, roundToF16 } from "../../compiler/kernel/fold.js";
-import { f16Bits, f16FromBits } from "../../compiler/kernel/memory.js";
+import { f16Bits, f16FromBits, roundF16 as roundToF16, roundHalfEven } from "../../compiler/float.js";
 import { printExpr } from "../../compiler/kernel/print.js";
 import { runs } from "../support/runs.js";
 

@@ -35,7 +35,7 @@ import {
 } from "../../compiler/kernel/build.js";
 import { evaluateKernel, KernelFault } from "../../compiler/kernel/evaluate.js";
 import type { Expr, Kernel, Statement } from "../../compiler/kernel/kernel.js";
-import { f16FromBits } from "../../compiler/kernel/memory.js";
+import { f16FromBits } from "../../compiler/float.js";
 import { verifyKernel } from "../../compiler/kernel/verify.js";
 import { smallKernel } from "../support/kernels.js";
 

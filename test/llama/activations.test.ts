@@ -12,6 +12,7 @@ import { calibrationWindows } from "../../runtime/llama/windows.js";
 import { createWorkingModel } from "../../runtime/llama/working-model.js";
 import { createSpill, temporaryDisk, type SpillDisk } from "../../runtime/llama/spill.js";
 import { ModelError } from "../../runtime/model/error.js";
+import { openScope } from "../../runtime/run/scope.js";
 import { close } from "../support/tolerance.js";
 import { toyWidth } from "../support/toy-model.js";
 import { openToyWorkshop } from "./machine.js";
@@ -246,24 +247,16 @@ test("what is observed of the model as given does not see what became of the blo
   close(second.given, expected, "chain", "the model as given");
   assert.not.equal([...second.now], [...expected]);
   // where nothing is compressed there is nothing to take along
-  const { weights, release } = await untouched.block(1, "dense");
-  const unpacked = await unpackBlock(caller, weights, "f32");
-  const alone = await passBlock(
-    caller,
-    model.config,
-    unpacked.weights,
-    plain.activations,
-    steps.map(({ id, graph }) => ({ id, graph })),
-    false,
-  );
-  unpacked.release();
-  release();
+  const scope = openScope(caller.executor);
+  const weights = await unpackBlock(caller, await untouched.block(1, "dense", scope), "f32", scope);
+  const observers = steps.map(({ id, graph }) => ({ id, graph }));
+  const alone = await passBlock(caller, model.config, weights, plain.activations, observers, scope);
   const values = async (at: number): Promise<readonly number[]> => [
     ...(await caller.executor.values(alone.get(steps[at]!.id)!.get("mlp")!)),
   ];
   close(await values(1), expected, "chain", "the model as given, alone");
   assert.ok((await values(2)).every((value) => value === 0));
-  for (const inputs of alone.values()) for (const tensor of inputs.values()) caller.executor.release(tensor);
+  scope.close();
   await plain.release();
   untouched.release();
 });

@@ -4,6 +4,7 @@ import * as assert from "uvu/assert";
 import { first } from "../../runtime/llama/results.js";
 import { createDecoder, type Choose } from "../../runtime/llama/decode.js";
 import { openSession } from "../../runtime/llama/session.js";
+import { openScope } from "../../runtime/run/scope.js";
 import { openWorkshop } from "./machine.js";
 
 const test = suite("decode");
@@ -45,7 +46,8 @@ test("steps of two sequences, recorded once, give the tokens of calls one by one
   const cache = await session.allocateCache(2, 64);
   const ids = await executor.fill("i32", [2, 1], start[0]);
   const positions = await executor.fill("i32", [2], start[1]);
-  const decoder = await createDecoder(caller, session, cache, { ids, positions }, greedy);
+  const scope = openScope(executor);
+  const decoder = await createDecoder(scope, caller, session, cache, { ids, positions }, greedy);
   const found: number[][] = [];
   for (let count = 0; count < steps; count++) {
     decoder.step();
@@ -56,7 +58,7 @@ test("steps of two sequences, recorded once, give the tokens of calls one by one
     [...(await executor.values(positions))],
     start[1].map((at) => at + steps),
   );
-  decoder.release();
+  scope.close();
   for (const tensor of [ids, positions]) executor.release(tensor);
   session.releaseCache(cache);
   session.release();

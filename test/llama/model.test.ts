@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { check } from "../../compiler/check/check.js";
+import { CompileError } from "../../compiler/diagnostic.js";
 import type { Recipe } from "../../compiler/recipe/recipe.js";
 import { createHost, packageRoot, standardLibrary } from "../../runtime/library.js";
 import { createCaller } from "../../runtime/llama/call.js";
@@ -31,7 +32,7 @@ const session = await openSession(caller, model, { dtype: "f32" });
 const folder = await mkdtemp(join(tmpdir(), "espalier-test-"));
 
 async function textOf(name: string): Promise<number[]> {
-  return [...(await model.tokenizer()).encode(await readFile(join(classics, name), "utf8"), { prefix: false })];
+  return [...(await (await model.tokenizer()).encode(await readFile(join(classics, name), "utf8"), { prefix: false }))];
 }
 
 /**
@@ -153,7 +154,7 @@ for (const file of ["wanda-2of4-int4.esp", "unstructured.esp"]) {
     const stored = await openSession(caller, packed, { dtype: "f32" });
     const dense = await unpackSession(stored);
     const prompt = reference.prompt_ids.slice(0, 4);
-    const [a, b] = [await logitsOf(stored, prompt, 1), await logitsOf(dense.session, prompt, 1)];
+    const [a, b] = [await logitsOf(stored, prompt, 1), await logitsOf(dense, prompt, 1)];
     assert.ok(
       a.every((value, at) => Math.abs(value - (b[at] ?? NaN)) < 1e-3),
       "logits differ",
@@ -182,7 +183,11 @@ test("a pattern that matches nothing and a group that does not divide are refuse
     () => null,
     (thrown: unknown) => thrown,
   );
-  assert.ok(unmatched instanceof LlamaError && unmatched.code === "recipe");
+  assert.ok(unmatched instanceof CompileError);
+  assert.equal(
+    unmatched.diagnostics.map(({ code }) => code),
+    ["E605"],
+  );
   assert.is(
     await openModel(output).then(
       () => true,

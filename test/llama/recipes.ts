@@ -37,7 +37,9 @@ function only({ value, diagnostics }: ReturnType<typeof check>): Recipe {
 /** The calibration text of the small model, tokenised. */
 export async function calibrationIds(model: Model): Promise<number[]> {
   return [
-    ...(await model.tokenizer()).encode(await readFile(join(classics, "calibration.txt"), "utf8"), { prefix: false }),
+    ...(await (
+      await model.tokenizer()
+    ).encode(await readFile(join(classics, "calibration.txt"), "utf8"), { prefix: false })),
   ];
 }
 

@@ -5,11 +5,12 @@ import * as assert from "uvu/assert";
 import { bitsPerWeight, formatOfSpec, printFormat, shapeOf } from "../../compiler/formats/registry.js";
 import { compress, type Compression } from "../../runtime/llama/compress.js";
 import { LlamaError } from "../../runtime/llama/error.js";
-import { loadBlock, releaseBlock, unpackBlock } from "../../runtime/llama/weights.js";
+import { loadBlock, unpackBlock } from "../../runtime/llama/weights.js";
 import { openModel, type Model } from "../../runtime/model/model.js";
 import { createSafetensors } from "../../runtime/model/safetensors-writer.js";
 import { calibrationIds, exampleRecipe, patchedModel, writtenRecipe, type Written } from "./recipes.js";
 import { classics, openWorkshop } from "./machine.js";
+import { openScope } from "../../runtime/run/scope.js";
 
 const test = suite("weights of any size");
 const { caller, model, bos, folder } = await openWorkshop(test, "scales");
@@ -166,16 +167,15 @@ test("weights that f16 cannot hold stay in f32 where a pass decodes weights to f
     [large, ["q_proj"]],
     [small, ["q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"]],
   ] as const) {
-    const weights = await loadBlock(caller, of, 0, "stored");
-    const unpacked = await unpackBlock(caller, weights, "f16");
-    const kept = Object.entries(unpacked.weights.linears).filter(([, tensor]) => tensor.format?.name !== "f16");
+    const scope = openScope(caller.executor);
+    const unpacked = await unpackBlock(caller, await loadBlock(caller, of, 0, "stored", scope), "f16", scope);
+    const kept = Object.entries(unpacked.linears).filter(([, tensor]) => tensor.format?.name !== "f16");
     assert.equal(
       kept.map(([name]) => name),
       beyond,
     );
     assert.ok(kept.every(([, tensor]) => tensor.format === null && tensor.dtype === "f32"));
-    unpacked.release();
-    releaseBlock(caller, weights);
+    scope.close();
   }
   for (const each of [small, large]) await each.close();
 });

@@ -12,7 +12,7 @@ import { classics, openWorkshop } from "./machine.js";
 const test = suite("two fields for one thing, scored");
 const { caller, model, bos, folder } = await openWorkshop(test, "twins");
 const text = await readFile(join(classics, "eval.txt"), "utf8");
-const ids = [...(await model.tokenizer()).encode(text.slice(0, 4096), { prefix: false })];
+const ids = [...(await (await model.tokenizer()).encode(text.slice(0, 4096), { prefix: false }))];
 const config = JSON.parse(await readFile(join(classics, "config.json"), "utf8")) as {
   readonly [name: string]: unknown;
 };

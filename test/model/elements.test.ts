@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { bf16FromBits, f16FromBits } from "../../compiler/formats/half.js";
+import { bf16FromBits, f16FromBits } from "../../compiler/float.js";
 import { byteCount, countZeros, toFloats } from "../../runtime/model/elements.js";
 import { countsPatterns } from "../../runtime/model/zeros.js";
 import { runs } from "../support/runs.js";

@@ -12,6 +12,7 @@ import {
   type Device,
 } from "../../runtime/device/device.js";
 import { cpuDriverRuns, unpackCpuDriver } from "../../runtime/device/driver.js";
+import { notRun, partNotRun } from "../support/not-run.js";
 
 const test = suite<{ device: Device }>("runtime/device");
 
@@ -201,6 +202,7 @@ test("devices are listed, the first is the default, and auto opens it", async ()
     );
   }
   if (cpuDriverRuns()) assert.ok(devices.some((one) => one.kind === "cpu"));
+  else partNotRun("the CPU is among them", "the CPU driver does not run on this system");
 
   const lines: string[] = [];
   const device = await openDevice({ log: (line) => lines.push(line) });
@@ -211,6 +213,7 @@ test("devices are listed, the first is the default, and auto opens it", async ()
 
 test("asking for a GPU opens one, or says what to do", async () => {
   const hasGpu = (await listDevices()).some((one) => one.kind === "gpu");
+  partNotRun(hasGpu ? "the error without a GPU" : "opening a GPU", hasGpu ? "there is one" : "there is none");
   if (hasGpu) {
     const device = await openDevice({ kind: "gpu" });
     assert.is(device.kind, "gpu");
@@ -223,7 +226,7 @@ test("asking for a GPU opens one, or says what to do", async () => {
 });
 
 test("unpacking at the same time ends in one whole folder, and skips a cache that cannot be written", async () => {
-  if (!cpuDriverRuns()) return;
+  if (!cpuDriverRuns()) return notRun("the CPU driver does not run on this system");
   const cache = await mkdtemp(join(tmpdir(), "espalier-test-"));
   try {
     const file = join(cache, "a file");

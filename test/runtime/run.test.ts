@@ -7,6 +7,7 @@ import { sizeClass } from "../../runtime/run/pool.js";
 import { targetOf } from "../../runtime/run/target.js";
 import { denseValues, denseWords, sameForm } from "../../runtime/run/tensor.js";
 import { accumulate, dispatch, kernel, length, shifted } from "../support/toy-programs.js";
+import { notRun } from "../support/not-run.js";
 
 const test = suite<{ device: Device; executor: Executor }>("runtime/run");
 
@@ -266,7 +267,7 @@ test("a fault of recorded work is thrown by what waits for it", async ({ executo
 });
 
 test("each kernel is timed", async ({ device }) => {
-  if (!device.features.has("timestamp-query")) return;
+  if (!device.features.has("timestamp-query")) return notRun("the device has no timestamp-query");
   const executor = await createExecutor(device, { profile: true, submitLimit: 3 });
   const prepared = await executor.prepare(shifted);
   const x = await executor.fill("f32", [length], ramp);

@@ -1,6 +1,6 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { roundF16 } from "../../compiler/formats/half.js";
+import { roundF16 } from "../../compiler/float.js";
 import {
   dampedHessian,
   inverse,

@@ -118,6 +118,19 @@ test("a block gives the same token by token as all at once", () => {
   assert.ok(near(result("add_linear", { x: middle, h: gated, w: weights.down }), whole[0]!.data));
 });
 
+test("the gated unit is right over the whole range of its sum", () => {
+  const given = [0, 1, -1, 20, -20, 79, -79, 81, -81, 100, -100, 1e10, -1e10, 3e38, -3e38, NaN];
+  const x = tensor(
+    [1, given.length, 2],
+    given.flatMap((value) => [value, 1]),
+  );
+  const h = result("gated", { x, gate: tensor([1, 2], [1, 0]), up: tensor([1, 2], [0, 1]) });
+  const expected = given.map((value) => value / (1 + Math.exp(-value)));
+  // NaN is not lost, so that a result tells of it
+  assert.ok(Number.isNaN(h.at(-1)));
+  assert.ok(near(h.slice(0, -1), expected.slice(0, -1).map(Math.fround)), h.join());
+});
+
 test("loss is log-sum-exp minus the target's logit, of one part or two", () => {
   const [V, D, T] = [7, 4, 2];
   const [x, w] = [normal([1, T, D], 20), normal([V, D], 21)];

@@ -1,6 +1,6 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { f16FromBits, f16Bits } from "../../compiler/formats/half.js";
+import { f16FromBits, f16Bits } from "../../compiler/float.js";
 import { call, near, normal, result, tensor } from "./support.js";
 
 const test = suite("stdlib: prune, quantize, statistics");

@@ -5,7 +5,7 @@
  */
 import fc from "fast-check";
 import type { Shape } from "../../compiler/formats/format.js";
-import { roundF16 } from "../../compiler/formats/half.js";
+import { roundF16 } from "../../compiler/float.js";
 
 /** Columns of a block; the values of one on its grid. */
 interface Blocks {

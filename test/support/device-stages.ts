@@ -1,4 +1,5 @@
 /** Runs all stages of a compilation on a device: the third of the three ways in which a graph is computed. */
+import { parseArgs } from "node:util";
 import type { Stages } from "../../compiler/compile.js";
 import { elementCount, type TensorValue } from "../../compiler/graph/evaluate.js";
 import type { Target } from "../../compiler/target.js";
@@ -20,9 +21,12 @@ export interface Machine {
   close(): void;
 }
 
-/** Opens the CPU driver, with Dawn's checks of indices on. */
+/** Opens the CPU driver, or the device that `--device` names, with Dawn's checks of indices on. */
 export async function openMachine(): Promise<Machine> {
-  const device = await openDevice({ kind: "cpu", unchecked: false });
+  const { values } = parseArgs({ strict: false, options: { device: { type: "string" } } });
+  const kind = (["auto", "gpu", "cpu"] as const).find((one) => one === (values.device ?? "cpu"));
+  if (kind === undefined) throw new Error(`--device is auto, gpu or cpu, not ${values.device}`);
+  const device = await openDevice({ kind, unchecked: false });
   const executor = await createExecutor(device, { poison: true });
   return {
     target: targetOf(device),

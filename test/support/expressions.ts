@@ -1,7 +1,8 @@
 /**
  * Kernel expressions of formats, wrapped into the smallest kernel that stores them, and run by the kernel evaluator.
  */
-import type { Build, Section, WordReader } from "../../compiler/formats/format.js";
+import type { Build, WordReader } from "../../compiler/formats/code/code.js";
+import type { Section } from "../../compiler/formats/format.js";
 import { formatWords } from "../../compiler/formats/registry.js";
 import {
   add,

@@ -15,7 +15,7 @@ export const mutations: readonly Mutation[] = [
   // --- compiler ---
   {
     name: "an index that may equal its divisor is taken for one below it",
-    file: "compiler/graph/index-rules.ts",
+    file: "compiler/graph/passes/index-rules.ts",
     text: "if (a.low < 0 || a.high >= b.low) return null;",
     replacement: "if (a.low < 0 || a.high > b.low) return null;",
   },
@@ -27,7 +27,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "an update in place, though its base is read afterwards",
-    file: "compiler/plan/storage.ts",
+    file: "compiler/graph/passes/copies.ts",
     text: "const ends = (id: ValueId): boolean => own.has(id) && last.get(id) === at;",
     replacement: "const ends = (id: ValueId): boolean => own.has(id) && (last.get(id) ?? 0) >= at;",
   },
@@ -45,7 +45,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "of several largest elements, parts of an argmax take the last",
-    file: "compiler/lower/reduction.ts",
+    file: "compiler/lower/toolkit/reduction.ts",
     text: "k.and(k.equal(otherValue!, value!), k.less(otherBest, best))",
     replacement: "k.and(k.equal(otherValue!, value!), k.greater(otherBest, best))",
   },
@@ -70,7 +70,7 @@ export const mutations: readonly Mutation[] = [
   // --- formats ---
   {
     name: "subnormal halves round ties up",
-    file: "compiler/formats/half.ts",
+    file: "compiler/float.ts",
     text: "return sign | ((significand + (1 << (shift - 1)) - 1 + ((significand >>> shift) & 1)) >>> shift);",
     replacement: "return sign | ((significand + (1 << (shift - 1))) >>> shift);",
   },
@@ -82,13 +82,13 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "a weight that rounds to the code of zero still takes a place among the n of m",
-    file: "compiler/formats/nm.ts",
+    file: "compiler/formats/nm/meaning.ts",
     text: "for (let at = 0, fill = n - held; at < m; at += 1) {",
     replacement: "for (let at = 0, fill = n - nonzeros; at < m; at += 1) {",
   },
   {
     name: "q6_k tries a scale too few",
-    file: "compiler/formats/q6_k.ts",
+    file: "compiler/formats/q6_k/meaning.ts",
     text: "for (let shift = -9; shift <= 9; shift += 1) {",
     replacement: "for (let shift = -9; shift < 9; shift += 1) {",
   },

@@ -1,7 +1,7 @@
 /** Packed weights with their dense values, the same at each run. */
 import { completeFormat, formatOfSpec, scaleShape } from "../../compiler/formats/registry.js";
 import type { Format } from "../../compiler/formats/format.js";
-import { roundF16 } from "../../compiler/formats/half.js";
+import { roundF16 } from "../../compiler/float.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
 import { parseFormat } from "./format-text.js";
 

@@ -1,7 +1,7 @@
 /** Tensors to pack, drawn by fast-check: values on the pattern and on the grid of a format, at awkward sizes. */
 import fc from "fast-check";
 import type { Shape } from "../../compiler/formats/format.js";
-import { bf16Bits, bf16FromBits, f16FromBits, roundF16 } from "../../compiler/formats/half.js";
+import { bf16Bits, bf16FromBits, f16FromBits, roundF16 } from "../../compiler/float.js";
 import { completeFormat, formatOfSpec, normalizeFormat, scaleShape } from "../../compiler/formats/registry.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
 import { blockValues } from "./block-samples.js";

@@ -1,5 +1,5 @@
 import type { Stages } from "../../compiler/compile.js";
-import { f16Bits, f16FromBits } from "../../compiler/formats/half.js";
+import { f16Bits, f16FromBits } from "../../compiler/float.js";
 import { formatOf, shapeOf } from "../../compiler/formats/registry.js";
 import { tensorValue, type TensorValue } from "../../compiler/graph/evaluate.js";
 import { evaluateKernel } from "../../compiler/kernel/evaluate.js";

@@ -1,3 +1,5 @@
+import { notRunMark, partMark } from "./not-run.js";
+
 /** What came of a test file's process. */
 export interface Ended {
   /** What it printed, on both streams. */
@@ -10,8 +12,12 @@ export interface Ended {
 }
 
 export interface Verdict {
+  /** Those that were not run are not among them. */
   readonly passed: number;
   readonly failed: number;
+  /** What was not run on this machine, and why, a line each; `notRunCount` of them are whole tests. */
+  readonly notRun: readonly string[];
+  readonly notRunCount: number;
   /** In words, what failed besides the tests that say so themselves. */
   readonly reasons: readonly string[];
 }
@@ -46,5 +52,14 @@ export function judge({ output, code, signal, late }: Ended): Verdict {
   else if (summary === undefined) fault(1, `ended with code ${code} before its tests did`);
   else if (total === 0) fault(1, "holds no tests");
   else if (code !== 0 && failed === 0) fault(1, `ended with code ${code}`);
-  return { passed, failed, reasons };
+  const told = (mark: string): readonly string[] =>
+    plain.split("\n").flatMap((line) => (line.startsWith(mark) ? [line.slice(mark.length)] : []));
+  const [whole, parts] = [told(notRunMark), told(partMark)];
+  return {
+    passed: Math.max(0, passed - whole.length),
+    failed,
+    notRun: [...whole, ...parts.map((part) => `in part: ${part}`)],
+    notRunCount: whole.length,
+    reasons,
+  };
 }

@@ -25,6 +25,8 @@ const programs: { readonly [code: string]: readonly string[] } = {
     body("let s = ∑[k] x[0, k] @ x"),
     recipe("save 'pruned'"),
     "# a comment\n",
+    body('let y = x # don\'t "sum" {', "# and let for", "return y"),
+    body("let y = x[0, 0] > 0 ? 1 : 2"),
     "const a = 1\u0000\u001b[31m\n",
   ],
   E102: [recipe('save "pruned'), 'use "./a.esp\n'],
@@ -63,6 +65,11 @@ const programs: { readonly [code: string]: readonly string[] } = {
     body("if true let y = x"),
     body("while true { }"),
     body("let y = x ** 2"),
+    body("let mut y = 2"),
+    body("let y[n] = x[n, :]"),
+    body("let y[n] = x[:, 0]"),
+    body("let y = if x[0, 0] > 0 { 1 } else { 2 }", "return y"),
+    body("let y[n] = median[k] x[n, k]", "return y"),
     recipe("store w"),
     recipe("let s = observe model on text"),
     recipe("for w in model.linears matching k_proj { }"),
@@ -77,6 +84,8 @@ const programs: { readonly [code: string]: readonly string[] } = {
     body("let y = x[0, 0", "return y"),
     "fn f() {\n  let x = 1\n\nfn g() {\n}\n",
     "recipe r(model: llama) {\n  if a {\n",
+    `${body("for i in 0 .. 3 {", "  let z = x", "return x")}\nfn g() {\n}\n`,
+    body("if true {", "  for i in 0 .. 3 {", "    let z = x", "}", "return x"),
   ],
   E112: [`${body("return x")}}\n`, body("let y = x]"), body("let y = (x[0, 0)]")],
   E113: [
@@ -100,6 +109,8 @@ const programs: { readonly [code: string]: readonly string[] } = {
     body("let mean = 1"),
     "fn f(of: f32) { }\n",
     "use top\n",
+    "fn f(scan: f32[N]) -> f32[N] {\n  let store[n] = scan[n]\n  return store\n}\n",
+    "fn f(mean: f32[N]) -> f32[N] {\n  return y where y[n] = mean[n] - mean[k] mean[k]\n}\n",
     body("let y = sum[of] x[of, 0]"),
   ],
   E116: [body("return x where x > 0")],
@@ -152,6 +163,32 @@ test("several errors are told in one run, one for each statement", () => {
   ].join("\n");
   const { diagnostics } = parse(source, "several.esp");
   golden("syntax/several.txt", render(diagnostics, new Map([["several.esp", source]]), { color: false }));
+});
+
+test("a habit of another language is one error, whose help works", () => {
+  for (const [line, code] of [
+    ["let y = x[0, 0] > 0 ? 1 : 2", "E101"],
+    ["let y = if x[0, 0] > 0 { 1 } else { 2 }", "E110"],
+    ["let y = x # let {", "E101"],
+    ["let y[n] = median[k] x[n, k]", "E110"],
+    ["let mut y = 2", "E110"],
+    ["let y = x ** 2", "E110"],
+    ["let y[n] = x[n, :]", "E110"],
+    ["let y = a && b", "E101"],
+    ["let y = a || b", "E101"],
+    ["let y = !a", "E101"],
+    ["let y = a \u2212 b", "E101"],
+    ["for i in 0 .. 3 {", "E111"],
+    ["let store[n] = store[n]", "E115"],
+  ] as const) {
+    const { diagnostics } = parse(body(line, "return x"), "habit.esp");
+    assert.equal(
+      diagnostics.map((each) => each.code),
+      [code],
+      line,
+    );
+    assert.ok(diagnostics[0]?.help, line);
+  }
 });
 
 test("no more than 50 errors are told", () => {

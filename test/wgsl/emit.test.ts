@@ -359,6 +359,8 @@ test("names that WGSL reserves, or that would shadow what the text uses, are cha
     "override",
     "hide_u32",
     "round_f16",
+    "total_exp",
+    "turn_digits",
     "max_",
     "workgroupBarrier",
     "select",

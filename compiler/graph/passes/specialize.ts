@@ -1,7 +1,7 @@
 /** From a symbolic graph to a concrete one: parameters bound, constraints checked, every size a number. */
 import { error, InternalError } from "../../diagnostic.js";
 import type { Diagnostic, Label, Span } from "../../diagnostic.js";
-import { roundF16 } from "../../formats/half.js";
+import { roundF16 } from "../../float.js";
 import { formatOf, shapeOf } from "../../formats/registry.js";
 import type { Dtype, DtypeRef } from "../../types/dtype.js";
 import { constantSize, printSize, sizeSymbols, sizeValue, substituteSize } from "../../types/size.js";

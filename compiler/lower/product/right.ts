@@ -1,6 +1,10 @@
 import type { ProductRows } from "../../graph/analysis/product.js";
+import type { Stored } from "../../formats/code/code.js";
+import { codeOf } from "../../formats/code/registry.js";
 import type { ConcreteGraph } from "../../graph/graph.js";
 import type { Expr } from "../../kernel/kernel.js";
+import type { KernelBuilder } from "../toolkit/builder.js";
+import type { Lowering } from "../toolkit/lowering.js";
 import { flatten, lowerIndex, type Scope } from "../toolkit/scalar.js";
 
 /** The row, u32, that a scope's indices read. */
@@ -13,4 +17,26 @@ export function rowAt(graph: ConcreteGraph, rows: ProductRows, scope: Scope): Ex
       rows.load.at.slice(0, -1).map((at) => lowerIndex(scope, at)),
     ),
   );
+}
+
+/** Unit `unit`, u32, of a row as it is stored. */
+export function storedUnit(
+  lowering: Lowering,
+  build: KernelBuilder,
+  { load, spec, shape }: ProductRows,
+  row: Expr,
+  unit: Expr,
+): Stored {
+  return codeOf(spec).stored(spec, shape, build.words(lowering.storage[load.tensor]!), row, unit);
+}
+
+/** The element of a row at a column, u32; f32. */
+export function storedElement(
+  lowering: Lowering,
+  build: KernelBuilder,
+  { load, spec, shape }: ProductRows,
+  row: Expr,
+  column: Expr,
+): Expr {
+  return codeOf(spec).locate(spec, shape, build.words(lowering.storage[load.tensor]!), row, column);
 }

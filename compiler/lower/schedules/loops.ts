@@ -1,4 +1,5 @@
-import { formatOf, shapeOf } from "../../formats/registry.js";
+import { codeOf } from "../../formats/code/registry.js";
+import { formatOfSpec, shapeOf } from "../../formats/registry.js";
 import { InternalError } from "../../diagnostic.js";
 import type { Eqn } from "../../graph/graph.js";
 import * as k from "../../kernel/build.js";
@@ -62,12 +63,10 @@ function elementLoops(lowering: Lowering, eqn: Eqn<Concrete> & { readonly kind: 
 function packLoops(lowering: Lowering, eqn: Eqn<Concrete> & { readonly kind: "pack" }): readonly Kernel[] {
   const { type } = lowering.graph.values[eqn.out]!;
   const spec = type.format!;
-  const format = formatOf(spec.name);
-  if (format === null) throw new InternalError(`no format ${spec.name}`);
   const shape = shapeOf(type.shape);
   const storage = lowering.storage[eqn.out]!;
   const kernels: Kernel[] = [];
-  for (const section of format.sections(spec, shape)) {
+  for (const section of formatOfSpec(spec).sections(spec, shape)) {
     const build = lowering.builder();
     const scope = lowering.scope(build);
     const element =
@@ -81,7 +80,7 @@ function packLoops(lowering: Lowering, eqn: Eqn<Concrete> & { readonly kind: "pa
     const word = build.bind("word", k.add(k.mul(workgroupPosition(workgroups), groupSize), k.builtin("local_index")));
     build.when(k.less(word, section.words), () => {
       const none = (): Expr => k.f32(0);
-      const packed = format.packed(spec, shape, build, section.name, word, {
+      const packed = codeOf(spec).packed(spec, shape, build, section.name, word, {
         value: element(eqn.source),
         scale: eqn.scale === null ? none : element(eqn.scale),
         zero: eqn.zero === null ? none : element(eqn.zero),

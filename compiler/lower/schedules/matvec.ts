@@ -9,7 +9,7 @@ import { spread, workgroupPosition } from "../toolkit/dispatch.js";
 import type { Lowering } from "../toolkit/lowering.js";
 import { leftUnit, type LeftSource } from "../product/left.js";
 import { type Product, type ProductRows, type ProductTerm } from "../../graph/analysis/product.js";
-import { rowAt } from "../product/right.js";
+import { rowAt, storedElement, storedUnit } from "../product/right.js";
 import { lowerScalar, withIndices, withKnown, type Scope } from "../toolkit/scalar.js";
 import { storeElement } from "../toolkit/store.js";
 import { canStage, leftReduces, stageLeft } from "../product/staged.js";
@@ -313,10 +313,9 @@ function openUnit(
   unit: Expr,
   accumulators: readonly Expr[],
 ): OpenUnit {
-  const words = build.words(lowering.storage[rows.load.tensor]!);
   const row = rowAt(lowering.graph, rows, scope);
   if (rows.unit === null) {
-    const value = build.bind("w", rows.format.locate(rows.spec, rows.shape, words, row, unit));
+    const value = build.bind("w", storedElement(lowering, build, rows, row, unit));
     return {
       add: (activations) =>
         accumulators.forEach((accumulator, token) =>
@@ -325,7 +324,7 @@ function openUnit(
       close: () => {},
     };
   }
-  const stored = rows.format.stored(rows.spec, rows.shape, words, row, unit);
+  const stored = storedUnit(lowering, build, rows, row, unit);
   const pattern = rows.format.pattern(rows.spec);
   const group = pattern?.kind === "nm" ? pattern.m : rows.unit.columns;
   const entries = stored.entries.map((entry) => ({

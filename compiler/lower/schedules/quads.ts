@@ -8,11 +8,11 @@ import type { Target } from "../../target.js";
 import type { Concrete } from "../../types/type.js";
 import { leftUnit, leftValue, vectorLoads } from "../product/left.js";
 import { reachOf, type Tokens } from "../product/reach.js";
-import { rowAt } from "../product/right.js";
+import { rowAt, storedUnit } from "../product/right.js";
 import { tileInside } from "../product/tile.js";
 import { joinAxes } from "../toolkit/axes.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
-import { maxWorkgroups } from "../toolkit/dispatch.js";
+import { gridOf } from "../toolkit/dispatch.js";
 import { bindPosition, boundsOf, insideRanges } from "../toolkit/hull.js";
 import type { Lowering } from "../toolkit/lowering.js";
 import { flatten, lowerIndex, lowerRange, lowerScalar, withIndices, withKnown, type Scope } from "../toolkit/scalar.js";
@@ -43,8 +43,6 @@ export function quadsApply(product: Product, target: Target): boolean {
     target.subgroups !== null &&
     target.subgroups.min >= 4 &&
     sizes.m >= 4 &&
-    Math.ceil(sizes.m / 4) <= maxWorkgroups &&
-    sizes.batch <= maxWorkgroups &&
     terms.every(
       ({ reduce, left, rows }) =>
         constantOf(reduce.over[0]!.low) === 0 &&
@@ -71,15 +69,11 @@ export function quads(lowering: Lowering, eqn: Elements, product: Product, shape
   const bounds = boundsOf(lowering, eqn);
   const { tm, tn, lanes } = shape;
   const { sizes } = product;
-  const workgroups: [number, number, number] = [
-    Math.ceil(sizes.n / (lanes * tn)),
-    Math.ceil(sizes.m / tm),
-    sizes.batch,
-  ];
+  const grid = gridOf(build, [Math.ceil(sizes.n / (lanes * tn)), Math.ceil(sizes.m / tm), sizes.batch]);
   const local = k.builtin("local_index");
   const q = build.bind("q", k.bitAnd(local, 3));
-  const firstN = build.bind("first_n", k.mul(k.add(k.mul(k.builtin("workgroup_id.x"), lanes), local), tn));
-  const firstM = build.bind("first_m", k.mul(k.builtin("workgroup_id.y"), tm));
+  const firstN = build.bind("first_n", k.mul(k.add(k.mul(grid.x, lanes), local), tn));
+  const firstM = build.bind("first_m", k.mul(grid.y, tm));
 
   const bindAxes = (scope: Scope, at: Expr, axes: readonly number[]): Scope =>
     bindPosition(
@@ -88,7 +82,7 @@ export function quads(lowering: Lowering, eqn: Elements, product: Product, shape
       bounds,
       at,
     );
-  const batched = bindAxes(lowering.scope(build), k.builtin("workgroup_id.z"), product.batch);
+  const batched = bindAxes(lowering.scope(build), grid.z, product.batch);
   const inM = (at: Expr): Expr => k.min(at, sizes.m - 1);
   // lane q loads token 4i + q of the tile
   const loaded = range(tm / 4).map((i) =>
@@ -104,7 +98,7 @@ export function quads(lowering: Lowering, eqn: Elements, product: Product, shape
   const wanted = tileInside(batched, eqn, product, bounds, {
     firstM,
     rowsM: tm,
-    firstN: k.mul(k.builtin("workgroup_id.x"), lanes * tn),
+    firstN: k.mul(grid.x, lanes * tn),
     rowsN: lanes * tn,
   });
   const body = (): void => {
@@ -190,12 +184,13 @@ export function quads(lowering: Lowering, eqn: Elements, product: Product, shape
       }
     }
   };
-  if (wanted === null) body();
-  else build.when(wanted, body);
+  const conditions = [grid.inside, wanted].filter((condition) => condition !== null);
+  if (conditions.length === 0) body();
+  else build.when(conditions.reduce(k.and), body);
   return build.finish({
     name: lowering.nameOf(eqn),
     workgroupSize: [lanes, 1, 1],
-    workgroups,
+    workgroups: grid.workgroups,
     schedule: "quads",
     values: lowering.valuesOf(eqn),
   });
@@ -248,10 +243,10 @@ function rightColumns(
     const row = rowAt(lowering.graph, rows, scope);
     const values: Expr[] = [];
     for (let at = 0; at < step; at += unit.columns) {
-      const stored = rows.format.stored(
-        rows.spec,
-        rows.shape,
-        build.words(lowering.storage[rows.load.tensor]!),
+      const stored = storedUnit(
+        lowering,
+        build,
+        rows,
         row,
         build.bind("unit", k.add(k.div(column, unit.columns), at / unit.columns)),
       );

@@ -1,13 +1,13 @@
 import { readsAnywhere, type Product, type ProductTerm } from "../../graph/analysis/product.js";
 import type { Eqn, IndexId } from "../../graph/graph.js";
-import { constantOf, freeIndices, withoutCasts } from "../../graph/scalar.js";
+import { constantOf, withoutCasts } from "../../graph/scalar.js";
 import * as k from "../../kernel/build.js";
 import type { Expr, Kernel } from "../../kernel/kernel.js";
 import type { Target } from "../../target.js";
 import type { Concrete } from "../../types/type.js";
 import { leftValue } from "../product/left.js";
 import { dependsOnToken, isReached, reachOf, type Reach, type Tokens } from "../product/reach.js";
-import { rowAt } from "../product/right.js";
+import { rowAt, storedUnit } from "../product/right.js";
 import { tileInside } from "../product/tile.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
 import { isWanted, spread, unflatten, workgroupPosition } from "../toolkit/dispatch.js";
@@ -34,9 +34,7 @@ export function tiledApplies(lowering: Lowering, product: Product, eqn: Elements
   return product.terms.every((term) => {
     const { index, low, high } = term.reduce.over[0]!;
     if (constantOf(low) === 0 && constantOf(high) !== null) return true;
-    const perToken = product.m.some((axis) =>
-      [low, high].some((bound) => freeIndices(bound).has(eqn.indices[axis]!.index)),
-    );
+    const perToken = [low, high].some((bound) => dependsOnToken(eqn, product, bound));
     return readsAnywhere(term.right, index) && (!perToken || axisExtents(lowering, term) !== null);
   });
 }
@@ -140,8 +138,8 @@ export function tiled(lowering: Lowering, eqn: Elements, product: Product, tile:
                 const scope = withIndices(tokenScope(token), [[range.index, column]]);
                 if (!perToken) build.assign(value, leftValue(scope, group[0]!));
                 else {
-                  const { from, to } = lowerRange(scope, range);
-                  build.when(k.and(k.greaterEqual(column, from), k.less(column, to)), () =>
+                  const own = lowerRange(scope, range);
+                  build.when(isReached({ from: reach.from === null ? null : own.from, to: own.to }, column), () =>
                     build.assign(value, leftValue(scope, group[0]!)),
                   );
                 }
@@ -318,10 +316,10 @@ function stageRight(
           () => {
             const scope = columnScope(k.add(firstN, n));
             const row = rowAt(lowering.graph, rows, scope);
-            const stored = rows.format.stored(
-              rows.spec,
-              rows.shape,
-              build.words(lowering.storage[rows.load.tensor]!),
+            const stored = storedUnit(
+              lowering,
+              build,
+              rows,
               row,
               build.bind("unit", k.add(k.div(slice, unit.columns), u)),
             );

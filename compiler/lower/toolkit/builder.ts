@@ -1,5 +1,6 @@
 import { InternalError } from "../../diagnostic.js";
-import type { Build, Section, WordReader } from "../../formats/format.js";
+import type { Build, WordReader } from "../../formats/code/code.js";
+import type { Section } from "../../formats/format.js";
 import type { Storage } from "../../graph/storage.js";
 import * as k from "../../kernel/build.js";
 import type { Expr, Kernel, KernelBuffer, KernelType, ScalarType, Statement } from "../../kernel/kernel.js";

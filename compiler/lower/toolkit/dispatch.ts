@@ -1,9 +1,7 @@
 import * as k from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
+import { maxWorkgroups } from "../../kernel/verify.js";
 import type { KernelBuilder } from "./builder.js";
-
-/** The most workgroups a dispatch may have in one dimension (WebGPU). */
-export const maxWorkgroups = 65535;
 
 /** Workgroups for `count` of them: along x, and in rows of a square once x is full, since y is cheap to add. */
 export function spread(count: number): readonly [number, number, number] {
@@ -21,6 +19,29 @@ export function workgroupPosition(workgroups: readonly [number, number, number])
 /** Whether a position is one of the `count` that a dispatch was spread for; null where all are. */
 export function isWanted(workgroups: readonly [number, number, number], count: number, position: Expr): Expr | null {
   return workgroups[0] * workgroups[1] === count ? null : k.less(position, count);
+}
+
+/** The workgroups of a dispatch that are a grid, and the place of one in it, u32. */
+export interface Grid {
+  readonly workgroups: readonly [number, number, number];
+  readonly x: Expr;
+  readonly y: Expr;
+  readonly z: Expr;
+  /** Whether the place is in the grid; null where all are. */
+  readonly inside: Expr | null;
+}
+
+/** A grid of so many workgroups along x, y and z; spread in rows where one is more than a dispatch may have. */
+export function gridOf(build: KernelBuilder, sizes: readonly [number, number, number]): Grid {
+  if (sizes.every((size) => size <= maxWorkgroups)) {
+    const [x, y, z] = [k.builtin("workgroup_id.x"), k.builtin("workgroup_id.y"), k.builtin("workgroup_id.z")];
+    return { workgroups: sizes, x, y, z, inside: null };
+  }
+  const count = sizes[0] * sizes[1] * sizes[2];
+  const workgroups = spread(count);
+  const position = build.bind("workgroup", workgroupPosition(workgroups));
+  const [z, y, x] = unflatten(build, position, [sizes[2], sizes[1], sizes[0]], ["z", "y", "x"]) as [Expr, Expr, Expr];
+  return { workgroups, x, y, z, inside: isWanted(workgroups, count, position) };
 }
 
 /** Indices of the element at a flat row-major position, outermost first. */

@@ -1,5 +1,6 @@
 import { InternalError } from "../../diagnostic.js";
-import { formatOf, shapeOf } from "../../formats/registry.js";
+import { codeOf } from "../../formats/code/registry.js";
+import { shapeOf } from "../../formats/registry.js";
 import { intervalOf, type Bounds } from "../../graph/analysis/ranges.js";
 import type { ConcreteGraph, IndexId, Range, Scalar } from "../../graph/graph.js";
 import type { BinaryOp, UnaryOp } from "../../graph/ops.js";
@@ -104,7 +105,7 @@ export function lowerScalar(scope: Scope, scalar: S): Expr {
     case "unary":
       if (scalar.op === "bits") return k.bitcast("u32", lower(scalar.a));
       if (scalar.op === "from_bits") return k.bitcast("f32", lower(scalar.a));
-      return k.unary(unaryKernel[scalar.op], lower(scalar.a));
+      return lowerUnary(scalar.op, lower(scalar.a));
     case "binary": {
       const [a, b] = [lower(scalar.a), lower(scalar.b)];
       if ((scalar.op === "divide" || scalar.op === "remainder") && (a.type === "i32" || a.type === "u32"))
@@ -116,12 +117,20 @@ export function lowerScalar(scope: Scope, scalar: S): Expr {
     case "select":
       return lowerSelect(scope, scalar);
     case "cast":
-      return lowerCast(lower(scalar.a), scalar.dtype);
+      return lowerCast(scope.build, lower(scalar.a), scalar.dtype);
     case "reduce":
       return loopReduce(scope, scalar);
     default:
       return scalar satisfies never;
   }
+}
+
+/** An op of one operand; WGSL has no negation and no sign of u32. */
+function lowerUnary(op: keyof typeof unaryKernel, a: Expr): Expr {
+  if (a.type === "u32" && op === "negate") return k.sub(k.u32(0), a);
+  if (a.type === "u32" && op === "sign") return k.min(a, 1);
+  if (a.type === "f16" && op === "round_f16") return a;
+  return k.unary(unaryKernel[op], a);
 }
 
 /** Integer division that gives 0 for a divisor of 0, which a literal is known not to be. */
@@ -130,14 +139,17 @@ function divideIntegers(op: "divide" | "remainder", a: Expr, b: Expr): Expr {
   return k.select(k.equal(b, 0), 0, k.binary(op, a, k.select(k.equal(b, 0), 1, b)));
 }
 
-/** A conversion of the value; float to integer truncates and saturates, to bool compares with zero. */
-function lowerCast(a: Expr, dtype: Dtype): Expr {
-  if (dtype === "bool") return a.type === "bool" ? a : k.notEqual(a, 0);
-  const converted = k.convert(dtype, a);
-  if (a.type !== "f32" || (dtype !== "i32" && dtype !== "u32")) return converted;
-  // WGSL stops at the largest f32 that is in the range of the integers
+/** A conversion of the value; float to integer truncates and saturates, NaN to 0, to bool compares with zero. */
+function lowerCast(build: KernelBuilder, given: Expr, dtype: Dtype): Expr {
+  if (dtype === "bool") return given.type === "bool" ? given : k.notEqual(given, 0);
+  if ((given.type !== "f32" && given.type !== "f16") || (dtype !== "i32" && dtype !== "u32"))
+    return k.convert(dtype, given);
+  const value = build.bind("value", k.convert("f32", given));
+  // WGSL stops at the largest f32 that is in the range of the integers, and makes anything of NaN
   const [beyond, largest] = dtype === "i32" ? [2 ** 31, 2 ** 31 - 1] : [2 ** 32, 2 ** 32 - 1];
-  return k.select(k.greaterEqual(a, beyond), largest, converted);
+  const isNaN = k.greater(k.bitAnd(k.bitcast("u32", value), 0x7fffffff), 0x7f800000);
+  const held = k.select(k.greaterEqual(value, beyond), largest, k.convert(dtype, value));
+  return k.select(isNaN, 0, held);
 }
 
 /**
@@ -241,10 +253,8 @@ export function loadElement(
     const loaded = k.loadBuffer(scope.build.view(storage, element, "read"), element, flatten(shape, at));
     return dtype === "bool" ? k.notEqual(loaded, 0) : loaded;
   }
-  const found = formatOf(format.name);
-  if (found === null) throw new InternalError(`no format ${format.name}`);
   const row = flatten(shape.slice(0, -1), at.slice(0, -1));
-  return found.locate(
+  return codeOf(format).locate(
     format,
     shapeOf(shape),
     scope.build.words(storage),
@@ -266,7 +276,7 @@ function lowerParameter(scope: Scope, fallback: string, name: string | undefined
 
 function lowerSelect(scope: Scope, scalar: S & { readonly kind: "select" }): Expr {
   const condition = lowerScalar(scope, scalar.condition);
-  if (!isCostly(scalar.then) && !isCostly(scalar.otherwise))
+  if (!isCostly(scope, scalar.then) && !isCostly(scope, scalar.otherwise))
     return k.select(condition, lowerScalar(scope, scalar.then), lowerScalar(scope, scalar.otherwise));
   const { build } = scope;
   const result = build.variable("chosen", k.literal(scalar.dtype, 0));
@@ -279,17 +289,18 @@ function lowerSelect(scope: Scope, scalar: S & { readonly kind: "select" }): Exp
 }
 
 /** Whether computing it for nothing would be a waste that a branch saves. */
-function isCostly(scalar: S): boolean {
+function isCostly(scope: Scope, scalar: S): boolean {
+  if (scope.known.has(scalar)) return false;
   switch (scalar.kind) {
     case "reduce":
       return true;
     case "unary":
     case "cast":
-      return isCostly(scalar.a);
+      return isCostly(scope, scalar.a);
     case "binary":
-      return isCostly(scalar.a) || isCostly(scalar.b);
+      return isCostly(scope, scalar.a) || isCostly(scope, scalar.b);
     case "select":
-      return isCostly(scalar.condition) || isCostly(scalar.then) || isCostly(scalar.otherwise);
+      return isCostly(scope, scalar.condition) || isCostly(scope, scalar.then) || isCostly(scope, scalar.otherwise);
     default:
       return false;
   }

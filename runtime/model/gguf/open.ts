@@ -36,10 +36,13 @@ export async function openGguf(path: string): Promise<ModelParts> {
     const generation = parseGeneration(path, generationFile, config);
     const { weights, packed } = weightsOf(file, config);
     const { vocabSize, bosToken, eosTokens } = config;
-    const made = (): TokenizerFiles & { readonly tokenizer: Tokenizer } => {
+    let known: Promise<TokenizerFiles & { readonly tokenizer: Tokenizer }> | null = null;
+    const make = async (): Promise<TokenizerFiles & { readonly tokenizer: Tokenizer }> => {
       const { json, settings } = tokenizerOf(file);
-      return { json, settings, tokenizer: makeTokenizer(path, json, settings, { vocabSize, bosToken, eosTokens }) };
+      const tokenizer = await makeTokenizer(path, json, settings, { vocabSize, bosToken, eosTokens });
+      return { json, settings, tokenizer };
     };
+    const made = (): ReturnType<typeof make> => (known ??= make());
     return {
       path,
       config,
@@ -48,9 +51,9 @@ export async function openGguf(path: string): Promise<ModelParts> {
       generation,
       section: null,
       warnings: [...config.warnings, ...generation.warnings, ...weights.warnings, ...guessesOf(file)],
-      tokenizer: async () => made().tokenizer,
+      tokenizer: async () => (await made()).tokenizer,
       async companions() {
-        const { json, settings } = made();
+        const { json, settings } = await made();
         return [
           jsonFile("generation_config.json", generationFile),
           jsonFile("tokenizer.json", json),

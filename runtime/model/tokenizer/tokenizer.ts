@@ -1,14 +1,10 @@
 import { join } from "node:path";
+import type { Tokenizer as Rust } from "tokenizers";
 import { ModelError, problemsError, quoted } from "../error.js";
 import { Fields } from "../fields.js";
 import { exists, isObject, readJson, readJsonIfAny, sizeLimits, type JsonObject } from "../files.js";
-import { finderOf, parseAddedTokens, type AddedToken } from "./added-tokens.js";
-import { decodingSink, parseDecoder, type Decoder } from "./decoder.js";
-import { encodePiece, parseModel, type TokenModel } from "./model.js";
-import { keepsStart, makesBytes, normalize, parseNormalizer, type Normalizer } from "./normalizer.js";
-import { parsePostProcessor, type Frame } from "./post-processor.js";
-import { isId, parseVocabulary } from "./vocabulary.js";
-import { looksForStart, parsePreTokenizer, preTokenize, type PreTokenizer } from "./pre-tokenizer.js";
+import { textStream, type TextStream } from "./stream.js";
+import { isId, mostIds } from "./ids.js";
 
 /** Text to token ids and back. */
 export interface Tokenizer {
@@ -22,23 +18,15 @@ export interface Tokenizer {
   readonly special: ReadonlySet<number>;
   /**
    * Ids of a text of any length, with `prefix` before them where `prefix` is asked for.
-   * @throws ModelError M143 for text that the tokenizer has no tokens for
+   * @throws ModelError M143 for text that the tokenizer refuses, as it has no tokens for it
    */
-  encode(text: string, options: { readonly prefix: boolean }): Uint32Array<ArrayBuffer>;
+  encode(text: string, options: { readonly prefix: boolean }): Promise<Uint32Array<ArrayBuffer>>;
   /** The text of ids; special and unknown ones have none. Incomplete UTF-8 becomes U+FFFD. */
   decode(ids: Iterable<number>): string;
   /** The token as the vocabulary spells it, null for an unknown id. */
   spelling(id: number): string | null;
   /** A decoder for ids that come one by one: all that it gives together is what `decode` gives. */
   stream(): TextStream;
-}
-
-/** Decodes ids as they come. To go on after a prompt, push its ids first. */
-export interface TextStream {
-  /** The text that an id makes certain; "" while a character is unfinished, and for special tokens. */
-  push(id: number): string;
-  /** What is left at the end: an unfinished character as U+FFFD. */
-  end(): string;
 }
 
 /** What of a model's config a tokenizer has to agree with. */
@@ -80,145 +68,118 @@ export async function checkTokenizer(directory: string, expected: TokenizerExpec
   checkVocabulary(path, vocabularyIds(path, await readJson(path, sizeLimits.companion)), expected);
 }
 
-/** What `tokenizer.json` says. */
-interface Description {
-  readonly normalizer: Normalizer | null;
-  readonly preTokenizer: PreTokenizer | null;
-  readonly model: TokenModel;
-  readonly frame: Frame;
-  readonly decoder: Decoder | null;
-  readonly added: readonly AddedToken[];
-}
-
-/** As `readTokenizer`, of parsed files; `path` is for messages. */
-export function makeTokenizer(
+/**
+ * As `readTokenizer`, of parsed files; `path` is for messages. Ids are those of the Rust library, which computes them.
+ */
+export async function makeTokenizer(
   path: string,
   json: JsonObject,
   settings: JsonObject,
   expected: TokenizerExpectation,
-): Tokenizer {
+): Promise<Tokenizer> {
   checkVocabulary(path, vocabularyIds(path, json), expected);
-  const { normalizer, preTokenizer, model, frame, decoder, added } = describeTokenizer(path, json);
-  const spellings = new Map([...model.vocabulary].map(([token, id]) => [id, token]));
-  // where the normalizer makes bytes of a text, the decoder makes text of bytes
-  const written = normalizer !== null && makesBytes(normalizer) ? normalizer : null;
-  const texts = new Map(spellings);
-  for (const { id, content, normalized } of added) {
-    spellings.set(id, content);
-    texts.set(id, normalized && written !== null ? normalize(written, content) : content);
-  }
+  const added = addedTokens(path, json);
+  const whole = await load(path, json);
+  for (const { id, content } of added)
+    if (whole.tokenToId(content) !== id)
+      throw unusable(path, [
+        `\`added_tokens\` has ${quoted(content)} with the id ${id}, which the Hugging Face library gives ${whole.tokenToId(content)}`,
+      ]);
+  // special tokens in a text are text where the settings say so
+  const splits = settings["split_special_tokens"] === true && added.some(({ special }) => special);
+  const reader = splits
+    ? await load(path, { ...json, post_processor: null, added_tokens: withoutSpecial(json["added_tokens"]) })
+    : whole;
   const special = new Set(added.filter((token) => token.special).map(({ id }) => id));
-  const prefix = prefixOf(frame, settings, (token) => {
-    const found = added.find(({ content }) => content === token);
-    return found?.id ?? model.vocabulary.get(token);
-  });
-  if (prefix.some((id) => !spellings.has(id)))
-    throw new ModelError("M141", `${quoted(path)} puts a token before each text that is not in its vocabulary.`);
-  // special tokens in a text are then text
-  const found = settings["split_special_tokens"] === true ? added.filter((token) => !token.special) : added;
-  const asWritten = finderOf(
-    found.filter((token) => !token.normalized),
-    null,
-  );
-  const asNormalized = finderOf(
-    found.filter((token) => token.normalized),
-    normalizer,
-  );
-
-  function* idsOf(text: string): Generator<number> {
-    for (const section of asWritten(text)) {
-      if (section.kind === "token") yield section.id;
-      else {
-        const normalized = normalizer === null ? section.text : normalize(normalizer, section.text);
-        for (const part of asNormalized(normalized)) {
-          if (part.kind === "token") yield part.id;
-          else yield* encodeText({ text: part.text, isFirst: section.start === 0 && part.start === 0 });
-        }
-      }
-    }
-  }
-  function* encodeText(whole: { readonly text: string; readonly isFirst: boolean }): Generator<number> {
-    for (const { text } of preTokenizer === null ? [whole] : preTokenize(preTokenizer, whole))
-      yield* encodePiece(model, text);
-  }
-  function stream(): TextStream {
-    let given = "";
-    const sink = decodingSink(decoder, {
-      open: () => undefined,
-      close: () => undefined,
-      end: () => undefined,
-      text(part) {
-        given += part;
-      },
-    });
-    const taken = (): string => {
-      const text = given;
-      given = "";
-      return text;
-    };
-    return {
-      push(id) {
-        const token = special.has(id) ? undefined : texts.get(id);
-        if (token === undefined) return "";
-        sink.open();
-        sink.text(token);
-        sink.close();
-        return taken();
-      },
-      end() {
-        sink.end();
-        return taken();
-      },
-    };
-  }
+  const prefix = await prefixOf(path, whole, settings);
+  const decoder = whole.getDecoder();
+  const decode = (ids: readonly number[]): string => {
+    const tokens = ids.filter((id) => !special.has(id)).flatMap((id) => whole.idToToken(id) ?? []);
+    return decoder === null ? tokens.join(" ") : decoder.decode(tokens);
+  };
   return {
     prefix,
-    size: [...spellings.keys()].reduce((most, id) => Math.max(most, id), -1) + 1,
-    special,
-    stream,
-    encode: (text, options) => Uint32Array.from(options.prefix ? [...prefix, ...idsOf(text)] : idsOf(text)),
-    decode(ids) {
-      const { push, end } = stream();
-      let text = "";
-      for (const id of ids) text += push(id);
-      return text + end();
-    },
     bos: prefix[0] ?? null,
-    spelling: (id) => spellings.get(id) ?? null,
+    size: [...Object.values(whole.getVocab(true))].reduce((most, id) => Math.max(most, id), -1) + 1,
+    special,
+    spelling: (id) => (isId(id) ? whole.idToToken(id) : null),
+    async encode(text, options) {
+      const ids = await idsOf(reader, text, false).catch((error: unknown) => {
+        throw new ModelError("M143", `The model's tokenizer has no tokens for the text: ${messageOf(error)}.`);
+      });
+      return Uint32Array.from(options.prefix ? [...prefix, ...ids] : ids);
+    },
+    decode: (ids) => decode([...ids]),
+    stream: () =>
+      textStream(decode, {
+        isByte: (id) => /^<0x[0-9A-F]{2}>$/.test(whole.idToToken(id) ?? ""),
+        hasText: (id) => !special.has(id) && whole.idToToken(id) !== null,
+      }),
   };
 }
 
-/** @throws ModelError M141, with all that is wrong or not supported */
-function describeTokenizer(path: string, json: JsonObject): Description {
+async function idsOf(tokenizer: Rust, text: string, addSpecialTokens: boolean): Promise<readonly number[]> {
+  return (await tokenizer.encode(text, null, { addSpecialTokens })).getIds();
+}
+
+/** @throws ModelError M141 */
+async function load(path: string, json: JsonObject): Promise<Rust> {
+  const problems = [...unfitting(json["model"], "model"), ...unfitting(json["decoder"], "decoder")];
+  if (problems.length > 0) throw unusable(path, problems);
+  // native code: loaded where there is a text
+  const { Tokenizer: Native } = await import("tokenizers");
+  try {
+    // the Hugging Face library cuts and pads where its caller says so
+    return Native.fromString(JSON.stringify({ ...json, truncation: null, padding: null }));
+  } catch (error) {
+    throw unusable(path, [`the Hugging Face library says: ${messageOf(error)}`]);
+  }
+}
+
+/** What of a component, and of those in it, the Rust library takes and does not do what is wanted of it. */
+function unfitting(component: unknown, name: string): readonly string[] {
+  if (!isObject(component)) return [];
+  const { dropout, type, stop, decoders } = component;
+  return [
+    ...(typeof dropout === "number" && dropout > 0
+      ? [`it needs \`${name}.dropout\`, which is ${dropout}: the tokens of a text would be left to chance`]
+      : []),
+    // a token shorter than that ends the process
+    ...(type === "Strip" && typeof stop === "number" && stop > 0
+      ? [`it needs \`${name}.stop\`, which is ${stop}: only a \`Strip\` of the start is supported`]
+      : []),
+    ...(Array.isArray(decoders) ? decoders.flatMap((each, at) => unfitting(each, `${name}.decoders[${at}]`)) : []),
+  ];
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+interface AddedToken {
+  readonly id: number;
+  readonly content: string;
+  readonly special: boolean;
+}
+
+/** @throws ModelError M141 */
+function addedTokens(path: string, json: JsonObject): readonly AddedToken[] {
   const fields = new Fields(json);
-  if (fields.has("version") && fields.raw("version") !== "1.0")
-    fields.problem("version", `"1.0"`, fields.raw("version"));
-  // the Hugging Face library cuts and pads where its caller says so
-  for (const name of ["truncation", "padding"]) fields.raw(name);
-  const model = parseModel(fields.nested("model") ?? new Fields({}, "model.", fields.problems));
-  const part = <T>(name: string, parse: (component: Fields) => T): T | null => {
-    const component = fields.nested(name);
-    return component === null ? null : parse(component);
-  };
-  const normalizer = part("normalizer", parseNormalizer);
-  const preTokenizer = part("pre_tokenizer", parsePreTokenizer);
-  const start = preTokenizer === null ? "no" : looksForStart(preTokenizer);
-  if (start === "later" || (start === "at once" && normalizer !== null && !keepsStart(normalizer)))
-    fields.refuse(
-      "pre_tokenizer.prepend_scheme",
-      `which is "first": where the text starts is not known behind other steps that change or cut it`,
-    );
-  const description: Description = {
-    model,
-    normalizer,
-    preTokenizer,
-    frame: part("post_processor", parsePostProcessor) ?? { before: [], after: [] },
-    decoder: part("decoder", parseDecoder),
-    added: parseAddedTokens(fields, model.vocabulary, normalizer),
-  };
-  fields.refuseRest();
+  const tokens = fields.list("added_tokens").map((token): AddedToken => {
+    const [id, content] = [token.raw("id"), token.raw("content")];
+    if (typeof content !== "string") token.problem("content", "a string", content);
+    return { id: isId(id) ? id : -1, content: String(content), special: token.raw("special") === true };
+  });
   if (fields.problems.length > 0) throw unusable(path, fields.problems);
-  return description;
+  return tokens;
+}
+
+/** The same tokens with the same ids; the special ones are spelt by what is no character, which no text has. */
+function withoutSpecial(tokens: unknown): unknown {
+  if (!Array.isArray(tokens)) return tokens;
+  return tokens.map((token: unknown, at) =>
+    isObject(token) && token["special"] === true ? { ...token, content: `\u{10FFFF}${at}\u{10FFFF}` } : token,
+  );
 }
 
 function unusable(path: string, problems: readonly string[]): ModelError {
@@ -226,22 +187,23 @@ function unusable(path: string, problems: readonly string[]): ModelError {
     "M141",
     `${quoted(path)} cannot be used`,
     problems,
-    "the file may be damaged, or have parts that are not supported: spec/tokenizer.md says which are",
+    "the file may be damaged, or made for a newer version of the Hugging Face library",
   );
 }
 
 /** The special tokens before a text: the post-processor's, or as `add_bos_token` of tokenizer_config.json says. */
-function prefixOf(
-  { before }: Frame,
-  settings: JsonObject,
-  idOf: (token: string) => number | undefined,
-): readonly number[] {
+async function prefixOf(path: string, tokenizer: Rust, settings: JsonObject): Promise<readonly number[]> {
   if (settings["add_bos_token"] === false) return [];
+  const [bare, framed] = [await idsOf(tokenizer, "a", false), await idsOf(tokenizer, "a", true)];
+  const start = framed.findIndex((_, at) => bare.every((id, offset) => framed[at + offset] === id));
+  const before = framed.slice(0, Math.max(0, start));
+  if (before.some((id) => tokenizer.idToToken(id) === null))
+    throw unusable(path, ["it puts a token before each text that is not in its vocabulary"]);
   if (settings["add_bos_token"] !== true || before.length > 0) return before;
   const token = settings["bos_token"];
   const content = isObject(token) ? token["content"] : token;
-  const id = typeof content === "string" ? idOf(content) : undefined;
-  return id === undefined ? [] : [id];
+  const id = typeof content === "string" ? tokenizer.tokenToId(content) : null;
+  return id === null ? [] : [id];
 }
 
 /** Every id of the vocabulary and of added tokens. @throws ModelError M141 where there is no vocabulary */
@@ -251,7 +213,11 @@ function vocabularyIds(path: string, json: JsonObject): ReadonlySet<number> {
   if (model === null && fields.problems.length === 0) fields.problem("model", "an object", json["model"]);
   const vocabulary = model?.raw("vocab");
   const ids = new Set<number>(Array.isArray(vocabulary) ? vocabulary.keys() : []);
-  if (!Array.isArray(vocabulary) && model !== null) for (const id of parseVocabulary(model).values()) ids.add(id);
+  if (model !== null && !Array.isArray(vocabulary) && !isObject(vocabulary))
+    model.problem("vocab", "an object of ids by token", vocabulary);
+  for (const id of isObject(vocabulary) ? Object.values(vocabulary) : [])
+    if (isId(id)) ids.add(id);
+    else model?.problem("vocab", `an object of ids from 0 to ${mostIds - 1}`, id);
   for (const token of fields.list("added_tokens")) {
     const id = token.raw("id");
     if (isId(id)) ids.add(id);

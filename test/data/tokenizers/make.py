@@ -189,7 +189,8 @@ def cases():
                     "decoder": metaspace(prepend_scheme=scheme, split=splits),
                     "added_tokens": [added(len(MODELS[name]["vocab"]), "<s>", special=True)],
                 }
-    yield "Metaspace of old files", "marked", {"pre_tokenizer": typed("Metaspace", replacement="▁", add_prefix_space=True, str_rep="▁")}
+    old = typed("Metaspace", replacement="▁", add_prefix_space=True, str_rep="▁")
+    yield "Metaspace of old files", "marked", {"pre_tokenizer": old, "decoder": old}
     yield "Metaspace by another character", "plain", {"pre_tokenizer": metaspace(replacement="_")}
     for space in [False, True]:
         for regex in [False, True]:
@@ -300,31 +301,6 @@ def result(name, model, parts):
     }
 
 
-EXPRESSIONS = [
-    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
-    LLAMA3,
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s",
-    r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-    r"[\p{P}\$\+<=>\^~\|]+", r"\p{N}{1,3}", r"[一-龥぀-ゟ゠-ヿ]+", r"\s?\p{L}+", r"[0-9][0-9][0-9]",
-    r"\w", r"\W+", r"[\w]", r"[^\w\s]+", r"\s", r"\S+", r"\d+", r"\D", r"\h", r"\H+", r".", r"^.", r".$", r"\A.", r".\z",
-    r"[a-c[x-z]]", r"[\p{L}&&[^a-m]]+", r"(?>a|ab)c?", r"a++b?", r"a?+a", r"(?<=a)b|c(?=d)", r"(?<!a)b", r"(a|b){2,3}?",
-    r"(?i:k)", r"(?i:[a-t])+", r"(?i)S", r"[[:alpha:]]+", r"[[:^space:]]", r"[[:punct:]]", r"\p{Punct}", r"\p{Han}|\p{Latin}+",
-    r"\p{^L}+", r"\P{L}", r"\x{65e5}|\u0061|\x41", r"[\]\[\-]", r"a*", r"b*?", r"x{0,2}a{,2}", r"\n+|\t",
-]
-
-CHARACTERS = [*"abckmstxzABCKST 019.,!?'-_<>$^=+`|~#[]{}\\/", *"\n\r\t\x0b\x85\u00a0\u2028\u3000\ufeff\u200d\u00ad",
-              *"éßſKÅ²½٣Ⅷ日かカ한😀क्ﬁǅΣςİı€©ªʰ‿", "e\u0301", "'s", "'LL", "\U0001d7ce"]
-
-
-def expressions():
-    for source in EXPRESSIONS:
-        splitter = pre_tokenizers.Split(Regex(source), "isolated")
-        texts = ["".join(random.choice(CHARACTERS) for _ in range(random.randint(6, 24))) for _ in range(6)]
-        yield {"expression": source, "pieces": [[part for part, _ in splitter.pre_tokenize_str(text)] for text in texts]}
-
-
 def lines(values):
     return "[\n" + ",\n".join(json.dumps(value, ensure_ascii=True) for value in values) + "\n]"
 
@@ -332,4 +308,3 @@ def lines(values):
 made = {"tokenizers": tokenizers.__version__}
 head = json.dumps({**made, "texts": TEXTS, "models": MODELS})[1:-1]
 (HERE / "cases.json").write_text("{" + head + ',\n"cases": ' + lines([result(*case) for case in cases()]) + "}\n")
-(HERE / "expressions.json").write_text("{" + json.dumps(made)[1:-1] + ',\n"expressions": ' + lines(expressions()) + "}\n")

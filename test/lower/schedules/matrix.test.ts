@@ -94,7 +94,7 @@ test("whole attention: each of its products, also of values that are a product's
   const stages = agreeSimulated(given, expectedOf(given), simulated, { schedule: "matrix" });
   assert.equal(
     taken(stages).filter((each) => / matrix$/.test(each)),
-    ["y matrix", "y matrix", "y matrix", "score matrix", "mixed matrix"],
+    ["y,y,y matrix", "score matrix", "mixed matrix"],
   );
 });
 

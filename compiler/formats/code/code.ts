@@ -1,0 +1,77 @@
+import type { Expr, Statement } from "../../kernel/kernel.js";
+import type { FormatSpec } from "../../types/type.js";
+import type { Element, Section, Shape } from "../format.js";
+
+/**
+ * What kernels do with tensors of a format: the same as its meaning (`formats/format.ts`), as Kernel expressions, and
+ * all that code generation calls. `test/formats/laws.ts` holds the two together.
+ */
+export interface FormatCode {
+  /** The element at [row, column] as an f32 expression. Both are u32 expressions in range. */
+  locate(spec: FormatSpec, shape: Shape, read: WordReader, row: Expr, column: Expr): Expr;
+
+  /**
+   * Unit `unit` of row `row` (u32 expressions), as the format's `unit` says, read with the widest loads that the layout
+   * allows.
+   */
+  stored(spec: FormatSpec, shape: Shape, read: WordReader, row: Expr, unit: Expr): Stored;
+
+  /**
+   * Packing on the device: word `word` (u32 expression, within the section) of a section, from the dense elements
+   * `value(row, column)`, f32 expressions, and the grid. Null where a format packs on the host only.
+   */
+  packed(spec: FormatSpec, shape: Shape, build: Build, section: string, word: Expr, source: PackSource): Expr | null;
+
+  /** How kernels read and write single values, where the meaning has an `element`. */
+  readonly element: ((spec: FormatSpec) => ElementCode) | null;
+}
+
+/** What `Element` says, as Kernel expressions. */
+export interface ElementCode extends Pick<Element, "bits"> {
+  /** The value (f32, as `decode`) of the item that stands lowest in a word; higher bits may hold anything. */
+  read(word: Expr): Expr;
+  /** The values of the first `count` items of a word. */
+  readAll(build: Build, word: Expr, count: number): readonly Expr[];
+  /** The bits of an f32 expression, as `encode`: a u32 without higher bits. */
+  write(build: Build, value: Expr, scale: Expr | null, zero: Expr | null): Expr;
+  /** Whether bits stand for a value other than zero, as `holds`. */
+  holds(bits: Expr, zero: Expr | null): Expr;
+}
+
+/** What a unit holds: the sum over entries of (value - zero) * scale * activation[column]. */
+export interface Stored {
+  /**
+   * `column` counts from the unit's first column: a number, or a u32 expression where the position is data. `value` is
+   * f32, not yet scaled.
+   */
+  readonly entries: readonly { readonly column: number | Expr; readonly value: Expr }[];
+  /** f32, or null for 1. */
+  readonly scale: Expr | null;
+  /** f32, or null for 0. Subtracted from each value before scaling. */
+  readonly zero: Expr | null;
+}
+
+/** Where expressions can be given a name, so that they are computed once. */
+export interface Build {
+  /**
+   * Adds `let name = value` to the statements being built (a fresh name is made from the hint) and returns the local.
+   */
+  bind(hint: string, value: Expr): Expr;
+  /** Adds a statement. */
+  add(statement: Statement): void;
+}
+
+/** Reads words of the tensor: index is a u32 expression counted from the section's start. */
+export interface WordReader extends Build {
+  word(section: Section, index: Expr): Expr;
+  /** Words 4*index .. 4*index+3 as vec4<u32>. */
+  words4(section: Section, index: Expr): Expr;
+}
+
+export interface PackSource {
+  /** f32 element. */
+  value(row: Expr, column: Expr): Expr;
+  /** f32 scale and zero of a group. */
+  scale(row: Expr, group: Expr): Expr;
+  zero(row: Expr, group: Expr): Expr;
+}

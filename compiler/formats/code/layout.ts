@@ -1,0 +1,90 @@
+/** Reading and writing what `layout.ts` says of all formats: items and units of a section. */
+import {
+  add,
+  bitAnd,
+  bitOr,
+  component,
+  div,
+  less,
+  mul,
+  rem,
+  select,
+  shiftLeft,
+  shiftRight,
+  u32,
+} from "../../kernel/build.js";
+import type { Expr } from "../../kernel/kernel.js";
+import type { Section } from "../format.js";
+import { range } from "../layout.js";
+import type { Build, WordReader } from "./code.js";
+
+/** a / n for u32, n a constant; a shift where n is a power of two. */
+export function quotient(a: Expr, n: number): Expr {
+  return isPowerOfTwo(n) ? shiftRight(a, Math.log2(n)) : div(a, n);
+}
+
+/** a % n for u32, n a constant. */
+export function modulo(a: Expr, n: number): Expr {
+  return isPowerOfTwo(n) ? bitAnd(a, n - 1) : rem(a, n);
+}
+
+/** Whether n is 1, 2, 4, ... */
+export function isPowerOfTwo(n: number): boolean {
+  return Number.isInteger(n) && n > 0 && 2 ** Math.round(Math.log2(n)) === n;
+}
+
+/**
+ * The word that holds item `index` of `bits` bits (a divisor of 32), shifted so that the item stands lowest; higher
+ * bits are not cleared.
+ */
+export function readItem(read: WordReader, section: Section, bits: number, index: Expr): Expr {
+  if (bits === 32) return read.word(section, index);
+  const word = read.word(section, quotient(index, 32 / bits));
+  return shiftRight(word, mul(modulo(index, 32 / bits), bits));
+}
+
+/**
+ * The words with the `bits` bits of unit `index` of a section (as `unitColumns` allows), each a local. Below 32 bits
+ * the one word has them lowest, and other bits above.
+ */
+export function readUnit(read: WordReader, section: Section, bits: number, index: Expr): readonly Expr[] {
+  if (bits < 32) return [read.bind(section.name, readItem(read, section, bits, index))];
+  const words = bits / 32;
+  if (words % 4 !== 0)
+    return range(words).map((at) => read.bind(section.name, read.word(section, add(mul(index, words), at))));
+  return range(words / 4).flatMap((at) => {
+    const four = read.bind(section.name, read.words4(section, add(mul(index, words / 4), at)));
+    return range(4).map((part) => component(four, part));
+  });
+}
+
+/** Field `at` of `bits` bits (at most 32) of the words that `readUnit` gave; fields may straddle words. */
+export function unitField(words: readonly Expr[], bits: number, at: number): Expr {
+  const bit = (at * bits) % 32;
+  const word = words[Math.floor((at * bits) / 32)]!;
+  const low = shiftRight(word, bit);
+  if (bit + bits < 32) return bitAnd(low, 2 ** bits - 1);
+  if (bit + bits === 32) return low;
+  const high = words[Math.floor((at * bits) / 32) + 1]!;
+  return bitAnd(bitOr(low, shiftLeft(high, 32 - bit)), 2 ** bits - 1);
+}
+
+/** Word `word` of a section of `count` items of `bits` bits, a divisor of 32. Items beyond the end are zero. */
+export function packItems(build: Build, bits: number, count: number, word: Expr, item: (index: Expr) => Expr): Expr {
+  const perWord = 32 / bits;
+  const whole = count % perWord === 0;
+  const parts = range(perWord).map((at) => {
+    const index = build.bind("item", add(mul(word, perWord), at));
+    if (whole) return shiftLeft(item(index), at * bits);
+    const within = less(index, count);
+    return select(
+      within,
+      shiftLeft(item(build.bind("item", select(within, index, u32(count - 1)))), at * bits),
+      u32(0),
+    );
+  });
+  return build.bind(
+    "packed",
+    parts.reduce((all, part) => bitOr(all, part)),
+  );
+}

@@ -1,0 +1,42 @@
+/** The code of every format. */
+import { InternalError } from "../../diagnostic.js";
+import type { FormatSpec } from "../../types/type.js";
+import { bitmaskCode } from "../bitmask/code.js";
+import { bf16Code, f16Code, f32Code, i32Code, u32Code } from "../dense/code.js";
+import { int4Code, int8Code } from "../integer/code.js";
+import { nmCode } from "../nm/code.js";
+import { q4_0Code } from "../q4_0/code.js";
+import { q4_1Code } from "../q4_1/code.js";
+import { q6_kCode } from "../q6_k/code.js";
+import { q8_0Code } from "../q8_0/code.js";
+import { byName, type FormatName } from "../registry.js";
+import type { ElementCode, FormatCode } from "./code.js";
+
+const codes: { readonly [N in FormatName]: FormatCode } = {
+  f32: f32Code,
+  f16: f16Code,
+  bf16: bf16Code,
+  i32: i32Code,
+  u32: u32Code,
+  int8: int8Code,
+  int4: int4Code,
+  nm: nmCode(byName.nm, elementOf),
+  bitmask: bitmaskCode(byName.bitmask, elementOf),
+  q8_0: q8_0Code,
+  q4_0: q4_0Code,
+  q4_1: q4_1Code,
+  q6_k: q6_kCode,
+};
+
+/** The code of the format of a spec that has been normalized. */
+export function codeOf(spec: FormatSpec): FormatCode {
+  if (!Object.hasOwn(codes, spec.name)) throw new InternalError(`there is no format ${spec.name}`);
+  return codes[spec.name as FormatName];
+}
+
+/** That of the single values that a format stores. */
+function elementOf(spec: FormatSpec): ElementCode {
+  const { element } = codeOf(spec);
+  if (element === null) throw new InternalError(`${spec.name} does not store single values`);
+  return element(spec);
+}

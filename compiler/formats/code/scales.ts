@@ -1,0 +1,84 @@
+/** Reading and writing the scales and zero points of a grid, which lie as `scales.ts` says. */
+import { add, call, convert, f32, mul, round, u32 } from "../../kernel/build.js";
+import type { Expr } from "../../kernel/kernel.js";
+import type { Grid, Section, Shape } from "../format.js";
+import { sectionOf } from "../layout.js";
+import { groupColumns, groupsPerRow, scaleBits } from "../scales.js";
+import type { Build, PackSource, WordReader } from "./code.js";
+import { plainElementCodes } from "./element.js";
+import { roundSignificandExpr } from "./half.js";
+import { modulo, packItems, quotient, readItem } from "./layout.js";
+
+/** Scale and zero point (null where symmetric) of the group that `column` of `row` lies in, f32 locals. */
+export function readGrid(
+  grid: Grid,
+  shape: Shape,
+  sections: readonly Section[],
+  read: WordReader,
+  row: Expr,
+  column: Expr,
+): { readonly scale: Expr; readonly zero: Expr | null } {
+  const group =
+    grid.group === "channel"
+      ? row
+      : read.bind("group", add(mul(row, groupsPerRow(grid, shape)), quotient(column, groupColumns(grid, shape))));
+  const held = plainElementCodes[grid.scale].read(
+    readItem(read, sectionOf(sections, "scales"), scaleBits(grid), group),
+  );
+  const scale = read.bind("scale", grid.shift === 0 ? held : mul(held, f32(2 ** -grid.shift)));
+  if (grid.symmetric) return { scale, zero: null };
+  const code = readItem(read, sectionOf(sections, "zeros"), grid.bits, group);
+  return { scale, zero: read.bind("zero", convert("f32", modulo(code, 2 ** grid.bits))) };
+}
+
+/**
+ * Scale and zero point of a group as they will be stored: the scale rounded to its type, the zero point to an integer
+ * of the grid.
+ */
+export function gridSource(
+  grid: Grid,
+  shape: Shape,
+  build: Build,
+  source: PackSource,
+  row: Expr,
+  column: Expr,
+): { readonly scale: Expr; readonly zero: Expr | null } {
+  const group = grid.group === "channel" ? u32(0) : quotient(column, groupColumns(grid, shape));
+  return {
+    scale: storedScale(grid, build, source.scale(row, group)),
+    zero: grid.symmetric ? null : storedZero(grid, build, source.zero(row, group)),
+  };
+}
+
+function storedScale(grid: Grid, build: Build, scale: Expr): Expr {
+  return build.bind("scale", grid.scale === "f16" ? roundSignificandExpr(build, scale) : scale);
+}
+
+function storedZero(grid: Grid, build: Build, zero: Expr): Expr {
+  return build.bind("zero", call("clamp", [round(zero), f32(grid.low), f32(grid.high)]));
+}
+
+/** Word `word` of "scales" or "zeros"; null for another section. */
+export function packGrid(
+  grid: Grid,
+  shape: Shape,
+  build: Build,
+  section: string,
+  word: Expr,
+  source: PackSource,
+): Expr | null {
+  if (section !== "scales" && section !== "zeros") return null;
+  const bits = section === "scales" ? scaleBits(grid) : grid.bits;
+  const perRow = groupsPerRow(grid, shape);
+  return packItems(build, bits, shape.rows * perRow, word, (index) => {
+    const row = build.bind("row", quotient(index, perRow));
+    const group = modulo(index, perRow);
+    if (section === "scales") {
+      const scale = source.scale(row, group);
+      // exact, and f16 then rounds as it would round the scale: to 11 bits
+      const shifted = grid.shift === 0 ? scale : mul(scale, f32(2 ** grid.shift));
+      return plainElementCodes[grid.scale].write(build, shifted, null, null);
+    }
+    return convert("u32", storedZero(grid, build, source.zero(row, group)));
+  });
+}

@@ -1,0 +1,212 @@
+/** How kernels read and write `nm(n, m) of V`. */
+import { InternalError } from "../../diagnostic.js";
+import {
+  add,
+  and,
+  bitAnd,
+  bitOr,
+  equal,
+  f32,
+  less,
+  mul,
+  or,
+  select,
+  shiftLeft,
+  shiftRight,
+  sub,
+  u32,
+} from "../../kernel/build.js";
+import type { Expr } from "../../kernel/kernel.js";
+import type { FormatSpec } from "../../types/type.js";
+import type { Build, ElementCode, FormatCode, PackSource, Stored, WordReader } from "../code/code.js";
+import { modulo, packItems, quotient, readItem, readUnit, unitField } from "../code/layout.js";
+import { packGrid, readGrid } from "../code/scales.js";
+import type { Format, Section, Shape } from "../format.js";
+import { elementCount, range, sectionOf } from "../layout.js";
+import { gridOfWord, unitValues } from "../plain/code.js";
+import { entryCount, partsOf } from "./meaning.js";
+
+/** The code of that format; `elementOf` gives that of the values. */
+export function nmCode(format: Format, elementOf: (values: FormatSpec) => ElementCode): FormatCode {
+  function locate(spec: FormatSpec, shape: Shape, read: WordReader, row: Expr, column: Expr): Expr {
+    const { n, m, positionBits, values } = partsOf(spec);
+    const element = elementOf(values);
+    const grid = format.grid(spec);
+    const layout = format.sections(spec, shape);
+    const group = read.bind("group", add(mul(row, shape.columns / m), quotient(column, m)));
+    const position = read.bind("position", modulo(column, m));
+    const positions = readPositions(read, sectionOf(layout, "index"), n, positionBits, group);
+    const here = positions.map((candidate) => read.bind("here", equal(candidate, position)));
+    const which = here.reduceRight<Expr>((otherwise, found, j) => select(found, u32(j), otherwise), u32(0));
+    const found = here.reduce((a, b) => or(a, b));
+    const entry = read.bind("entry", add(mul(group, n), which));
+    const value = element.read(readItem(read, sectionOf(layout, "values"), element.bits, entry));
+    if (grid === null) return select(found, value, f32(0));
+    const { scale, zero } = readGrid(grid, shape, layout, read, row, column);
+    return select(found, mul(zero === null ? value : sub(value, zero), scale), f32(0));
+  }
+
+  function stored(spec: FormatSpec, shape: Shape, read: WordReader, row: Expr, at: Expr): Stored {
+    const { n, m, positionBits, values } = partsOf(spec);
+    const size = format.unit(spec, shape);
+    if (size === null)
+      throw new InternalError(`nm(${n}, ${m}) of ${values.name} has no units at ${shape.columns} columns`);
+    const grid = format.grid(spec);
+    const layout = format.sections(spec, shape);
+    const index = read.bind("unit", add(mul(row, shape.columns / size.columns), at));
+    const words = readUnit(read, sectionOf(layout, "values"), elementOf(values).bits * size.entries, index);
+    const positions = readUnit(read, sectionOf(layout, "index"), positionBits * size.entries, index);
+    const entries = unitValues(elementOf(values), read, words, size.entries).map((value, entry) => {
+      const position = unitField(positions, positionBits, entry);
+      return { column: add(position, Math.floor(entry / n) * m), value };
+    });
+    if (grid === null) return { entries, scale: null, zero: null };
+    return { entries, ...readGrid(grid, shape, layout, read, row, mul(at, size.columns)) };
+  }
+
+  function packed(
+    spec: FormatSpec,
+    shape: Shape,
+    build: Build,
+    section: string,
+    word: Expr,
+    source: PackSource,
+  ): Expr | null {
+    const parts = partsOf(spec);
+    const { n, m, positionBits, values } = parts;
+    const element = elementOf(values);
+    const grid = format.grid(spec);
+    if (section !== "values" && section !== "index")
+      return grid === null ? null : packGrid(grid, shape, build, section, word, source);
+    if (section === "index") {
+      return packFields(build, n * positionBits, elementCount(shape) / m, word, (group) => {
+        const elements = packGroup(spec, shape, build, source, group);
+        const fields = range(n).map((j) =>
+          shiftLeft(
+            chosen(
+              elements,
+              j,
+              range(m).map((at) => u32(at)),
+            ),
+            j * positionBits,
+          ),
+        );
+        return build.bind(
+          "positions",
+          fields.reduce((a, b) => bitOr(a, b)),
+        );
+      });
+    }
+    const perWord = 32 / element.bits;
+    const count = entryCount(parts, shape);
+    // The items of a word lie in groups that do not depend on the word where one number divides the other.
+    if (count % perWord === 0 && (perWord % n === 0 || n % perWord === 0)) {
+      const groupsAWord = Math.max(perWord / n, 1);
+      const wordsAGroup = Math.max(n / perWord, 1);
+      const firstGroup = build.bind("group", n > perWord ? quotient(word, wordsAGroup) : mul(word, groupsAWord));
+      const firstEntry = mul(modulo(word, wordsAGroup), perWord);
+      const groups = range(groupsAWord).map((at) => packGroup(spec, shape, build, source, add(firstGroup, at)));
+      const items = range(perWord).map((at) => {
+        const elements = groups[Math.floor(at / n)] ?? groups[0]!;
+        return shiftLeft(
+          chosen(elements, n > perWord ? add(firstEntry, at) : at % n, elements.codes),
+          at * element.bits,
+        );
+      });
+      return build.bind(
+        "packed",
+        items.reduce((a, b) => bitOr(a, b)),
+      );
+    }
+    return packItems(build, element.bits, count, word, (entry) => {
+      const elements = packGroup(spec, shape, build, source, quotient(entry, n));
+      return chosen(elements, modulo(entry, n), elements.codes);
+    });
+  }
+
+  /** Decides which of the m elements of a group are entries. */
+  function packGroup(spec: FormatSpec, shape: Shape, build: Build, source: PackSource, group: Expr): PackedGroup {
+    const { n, m, values } = partsOf(spec);
+    const element = elementOf(values);
+    const row = build.bind("row", quotient(group, shape.columns / m));
+    const first = build.bind("column", mul(modulo(group, shape.columns / m), m));
+    // A group of m never crosses a group of the grid, whose columns are a multiple of 8 or the row.
+    const { scale, zero } = gridOfWord(format.grid(spec), shape, build, source, m)(row, first);
+    const codes = range(m).map((at) =>
+      element.write(build, build.bind("value", source.value(row, add(first, at))), scale, zero),
+    );
+    const holds = codes.map((code) => build.bind("holds", element.holds(code, zero)));
+    const held = holds.map((flag) => select(flag, u32(1), u32(0))).reduce((a, b) => add(a, b));
+    const fill = build.bind("fill", sub(u32(n), select(less(held, n), held, u32(n))));
+    const kept: Expr[] = [];
+    const rank: Expr[] = [];
+    let zerosBefore: Expr = u32(0);
+    let keptBefore: Expr = u32(0);
+    for (const flag of holds) {
+      const keeps = build.bind("keeps", or(flag, less(zerosBefore, fill)));
+      kept.push(keeps);
+      rank.push(keptBefore);
+      zerosBefore = build.bind("zeros", add(zerosBefore, select(flag, u32(0), u32(1))));
+      keptBefore = build.bind("kept", add(keptBefore, select(keeps, u32(1), u32(0))));
+    }
+    return { codes, kept, rank };
+  }
+
+  return { locate, stored, packed, element: null };
+}
+
+/** The n positions of a group. */
+function readPositions(read: WordReader, section: Section, n: number, bits: number, group: Expr): readonly Expr[] {
+  if (32 % (n * bits) === 0) {
+    const field = read.bind("index", readItem(read, section, n * bits, group));
+    return range(n).map((j) => bitAnd(shiftRight(field, j * bits), 2 ** bits - 1));
+  }
+  // The fields of a group may straddle two words; the second is only looked at if it exists.
+  const bit = read.bind("bit", mul(group, n * bits));
+  const word = read.bind("word", shiftRight(bit, 5));
+  const low = read.bind("low", read.word(section, word));
+  const high = read.bind(
+    "high",
+    read.word(section, read.bind("next", select(less(word, section.words - 1), add(word, 1), word))),
+  );
+  const offset = read.bind("offset", bitAnd(bit, 31));
+  // Shifted in two steps: by 32 a shift would be none.
+  const field = read.bind("index", bitOr(shiftRight(low, offset), shiftLeft(shiftLeft(high, 1), sub(u32(31), offset))));
+  return range(n).map((j) => bitAnd(shiftRight(field, j * bits), 2 ** bits - 1));
+}
+
+/** What a group of m dense elements stores: per element its bits, whether it is an entry, and which. */
+interface PackedGroup {
+  readonly codes: readonly Expr[];
+  readonly kept: readonly Expr[];
+  readonly rank: readonly Expr[];
+}
+
+/** Of `each` (one per element of the group) that of entry `entry`; 0 if there is none. */
+function chosen(elements: PackedGroup, entry: number | Expr, each: readonly Expr[]): Expr {
+  return each.reduce<Expr>(
+    (rest, value, at) => select(and(elements.kept[at]!, equal(elements.rank[at]!, entry)), value, rest),
+    u32(0),
+  );
+}
+
+/** Word `word` of a section of `count` fields of `bits` bits that may straddle words. */
+function packFields(build: Build, bits: number, count: number, word: Expr, field: (index: Expr) => Expr): Expr {
+  if (32 % bits === 0) return packItems(build, bits, count, word, field);
+  const firstBit = build.bind("bit", mul(word, 32));
+  const first = build.bind("field", quotient(firstBit, bits));
+  // Of the first field the lowest `cut` bits stand in the word before.
+  const cut = build.bind("cut", sub(firstBit, mul(first, bits)));
+  const parts = range(Math.ceil((bits - 1 + 32) / bits)).map((at) => {
+    const index = build.bind("item", add(first, at));
+    const within = less(index, count);
+    const value = field(build.bind("item", select(within, index, u32(count - 1))));
+    if (at === 0) return select(within, shiftRight(value, cut), u32(0));
+    const shift = build.bind("shift", sub(u32(at * bits), cut));
+    return select(and(within, less(shift, 32)), shiftLeft(value, shift), u32(0));
+  });
+  return build.bind(
+    "packed",
+    parts.reduce((a, b) => bitOr(a, b)),
+  );
+}

@@ -1,0 +1,197 @@
+/**
+ * `nm(n, m) of V`: of every m neighbours of a row, n entries with their positions. V is a format of single values: f32, f16, bf16, int8 or int4.
+ *
+ * Groups of m columns are numbered along the rows, without padding between rows. Entry e = group * n + j is item e of
+ * section "values" (as V stores it), its position in the group item e of log2(m) bits of section "index"; positions
+ * rise with j. V's scales and zero points follow, per group of dense columns.
+ *
+ * The entries are the elements whose stored value is not zero. A group that has fewer than n is filled with explicit
+ * zeros at the lowest free positions. (-0.0 counts as zero: its sign is kept only where it fills.)
+ */
+import { InternalError } from "../../diagnostic.js";
+import type { FormatSpec } from "../../types/type.js";
+import { normalizeArguments } from "../arguments.js";
+import { decodeItems, valuesOf } from "../element.js";
+import { fitScales, scaleRange } from "../fit.js";
+import type { Element, Format, FormatParameter, Grid, GridValues, Section, Shape, Unit } from "../format.js";
+import {
+  elementCount,
+  getItems,
+  newWords,
+  placeSections,
+  putItem,
+  sectionOf,
+  unitColumns,
+  wordsFor,
+} from "../layout.js";
+import { storedGrid } from "../plain/meaning.js";
+import { decodeGrid, gridSections, groupColumns } from "../scales.js";
+
+const parameters: readonly FormatParameter[] = [
+  { kind: "number", name: "n", words: [] },
+  { kind: "number", name: "m", words: [] },
+];
+
+/** The facts of a normalized spec: n of m, the bits of a position, and V. */
+export interface NmParts {
+  readonly n: number;
+  readonly m: number;
+  readonly positionBits: number;
+  readonly values: FormatSpec;
+}
+
+/** Those facts. */
+export function partsOf(spec: FormatSpec): NmParts {
+  const { n, m } = spec.args;
+  if (typeof n !== "number" || typeof m !== "number" || spec.of === null)
+    throw new InternalError("an nm format that is not normalized");
+  return { n, m, positionBits: Math.log2(m), values: spec.of };
+}
+
+/** The number of stored entries. */
+export function entryCount({ n, m }: NmParts, shape: Shape): number {
+  return (elementCount(shape) / m) * n;
+}
+
+/** The format for values of these formats. */
+export function nmFormat(valueFormats: readonly Format[]): Format {
+  const elementOf = (spec: FormatSpec): Element => valuesOf(valueFormats, spec).element;
+  const gridOf = (spec: FormatSpec): Grid | null => valuesOf(valueFormats, spec).format.grid(spec);
+
+  function normalize(spec: FormatSpec): FormatSpec | string {
+    const own = normalizeArguments(spec, parameters);
+    if (typeof own === "string") return own;
+    const { n, m } = own.args;
+    if (typeof n !== "number" || (m !== 2 && m !== 4 && m !== 8))
+      return `The m of nm(n, m) must be 2, 4 or 8, and is ${String(m)}.`;
+    if (n >= m) return `The n of nm(n, m) must be less than m, and nm(${n}, ${m}) is not.`;
+    const values = valueFormats.find((format) => format.name === spec.of?.name);
+    if (spec.of === null || values === undefined)
+      return `nm(${n}, ${m}) needs \`of\` one of ${valueFormats.map((format) => format.name).join(", ")}.`;
+    const of = values.normalize(spec.of);
+    return typeof of === "string" ? of : { ...own, of };
+  }
+
+  function check(spec: FormatSpec, shape: Shape): string | null {
+    const { m, values } = partsOf(spec);
+    if (shape.columns % m !== 0) return `K = ${shape.columns} is not a multiple of ${m}`;
+    return valuesOf(valueFormats, values).format.check(values, shape);
+  }
+
+  function sections(spec: FormatSpec, shape: Shape): readonly Section[] {
+    const parts = partsOf(spec);
+    const entries = entryCount(parts, shape);
+    return placeSections([
+      { name: "values", words: wordsFor(entries, elementOf(parts.values).bits) },
+      { name: "index", words: wordsFor(entries, parts.positionBits) },
+      ...gridSections(gridOf(parts.values), shape),
+    ]);
+  }
+
+  function encode(
+    spec: FormatSpec,
+    shape: Shape,
+    dense: Float32Array,
+    values: GridValues | null,
+  ): Uint32Array<ArrayBuffer> {
+    const { n, m, positionBits, values: of } = partsOf(spec);
+    const element = elementOf(of);
+    const grid = gridOf(of);
+    const layout = sections(spec, shape);
+    const words = newWords(layout);
+    const stored = storedGrid(of.name, grid, shape, layout, words, values);
+    const scaleColumns = grid === null ? elementCount(shape) : groupColumns(grid, shape);
+    const [valuePlace, indexPlace] = [sectionOf(layout, "values"), sectionOf(layout, "index")];
+    const codes = new Array<number>(m).fill(0);
+    for (let first = 0, entry = 0; first < dense.length; first += m) {
+      let nonzeros = 0;
+      let held = 0;
+      for (let at = 0; at < m; at += 1) {
+        const value = dense[first + at]!;
+        const block = stored === null ? 0 : Math.floor((first + at) / scaleColumns);
+        const zero = stored?.zero?.[block] ?? 0;
+        const code = element.encode(value, stored?.scale[block] ?? 1, zero);
+        codes[at] = code;
+        if (value !== 0) nonzeros += 1;
+        if (element.holds(code, zero)) held += 1;
+      }
+      if (nonzeros > n) {
+        const row = Math.floor(first / shape.columns);
+        const column = first % shape.columns;
+        throw new Error(
+          `Row ${row} has ${nonzeros} values other than zero in columns ${column} to ${column + m - 1}; nm(${n}, ${m}) holds at most ${n} of every ${m}.`,
+        );
+      }
+      for (let at = 0, fill = n - held; at < m; at += 1) {
+        const block = stored === null ? 0 : Math.floor((first + at) / scaleColumns);
+        const holds = element.holds(codes[at]!, stored?.zero?.[block] ?? 0);
+        if (!holds && fill <= 0) continue;
+        if (!holds) fill -= 1;
+        putItem(words, valuePlace, element.bits, entry, codes[at]!);
+        putItem(words, indexPlace, positionBits, entry, at);
+        entry += 1;
+      }
+    }
+    return words;
+  }
+
+  function decode(spec: FormatSpec, shape: Shape, words: Uint32Array): Float32Array<ArrayBuffer> {
+    const parts = partsOf(spec);
+    const { n, m, positionBits, values: of } = parts;
+    const element = elementOf(of);
+    const grid = gridOf(of);
+    const layout = sections(spec, shape);
+    const stored = grid === null ? null : decodeGrid(grid, shape, layout, words);
+    const scaleColumns = grid === null ? elementCount(shape) : groupColumns(grid, shape);
+    const [valuePlace, indexPlace] = [sectionOf(layout, "values"), sectionOf(layout, "index")];
+    const dense = new Float32Array(elementCount(shape));
+    const entries = entryCount(parts, shape);
+    const values = decodeItems(element, getItems(words, valuePlace, element.bits, entries));
+    const positions = getItems(words, indexPlace, positionBits, entries);
+    for (let entry = 0, first = 0; entry < entries; first += m) {
+      // The groups of a scale are of multiples of 8 columns, so m neighbours have one.
+      const block = Math.floor(first / scaleColumns);
+      const scale = stored?.scale[block] ?? 1;
+      const zero = stored?.zero?.[block] ?? 0;
+      for (const end = entry + n; entry < end; entry += 1) {
+        const place = first + positions[entry]!;
+        const value = values[entry]!;
+        dense[place] = stored === null ? value : Math.fround(value - zero) * scale;
+      }
+    }
+    return dense;
+  }
+
+  function unit(spec: FormatSpec, shape: Shape): Unit | null {
+    const { n, m, positionBits, values } = partsOf(spec);
+    const grid = gridOf(values);
+    const scaleColumns = grid === null ? shape.columns : groupColumns(grid, shape);
+    const density = n / m;
+    const columns = unitColumns(
+      elementOf(values).bits * density,
+      [positionBits * density],
+      [shape.columns, scaleColumns],
+    );
+    return columns === null || columns % m !== 0 ? null : { columns, entries: columns * density, scaleColumns };
+  }
+
+  return {
+    name: "nm",
+    parameters,
+    normalize,
+    packsOnHost: false,
+    elementwise: true,
+    complete(spec, _dense, grid) {
+      const { values } = partsOf(spec);
+      return grid === null ? spec : { ...spec, of: fitScales(values, gridOf(values), scaleRange(grid.scale)) };
+    },
+    check,
+    pattern: (spec) => ({ kind: "nm", n: partsOf(spec).n, m: partsOf(spec).m }),
+    grid: (spec) => gridOf(partsOf(spec).values),
+    sections,
+    encode,
+    decode,
+    unit,
+    element: null,
+  };
+}

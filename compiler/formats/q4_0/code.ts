@@ -1,0 +1,34 @@
+/** How kernels read q4_0. */
+import { add, bitAnd, call, component, convert, f32, mul, shiftLeft, shiftRight, sub } from "../../kernel/build.js";
+import type { Expr } from "../../kernel/kernel.js";
+import { blockCode, type BlockReader } from "../block/code.js";
+import type { FormatCode } from "../code/code.js";
+import { range } from "../layout.js";
+import { q4_0Format, q4_0Layout } from "./meaning.js";
+
+export const q4_0Code: FormatCode = blockCode(q4_0Format, q4_0Layout, {
+  locate: (read, column) =>
+    mul(sub(nibbleAt(read, 2, column), f32(8)), component(call("unpack2x16float", [read.half(0)]), 0)),
+  stored: (read) => ({
+    entries: nibbleEntries(read.words(2, 4, "before")),
+    scale: read.bind("scale", component(call("unpack2x16float", [read.half(0)]), 0)),
+    zero: f32(8),
+  }),
+});
+
+/** The code of a column (u32), f32. */
+export function nibbleAt(read: BlockReader, at: number, column: Expr): Expr {
+  const byte = read.byte(add(bitAnd(column, 15), at));
+  return convert("f32", bitAnd(shiftRight(byte, shiftLeft(shiftRight(column, 4), 2)), 15));
+}
+
+/** The codes of all columns, from the four words that hold them. */
+export function nibbleEntries(words: readonly Expr[]): readonly { readonly column: number; readonly value: Expr }[] {
+  return range(32).map((column) => {
+    const byte = column & 15;
+    return {
+      column,
+      value: convert("f32", bitAnd(shiftRight(words[byte >> 2]!, (byte & 3) * 8 + (column < 16 ? 0 : 4)), 15)),
+    };
+  });
+}

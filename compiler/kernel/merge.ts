@@ -1,0 +1,246 @@
+import * as k from "./build.js";
+import {
+  byteSize,
+  type Builtin,
+  type Expr,
+  type Kernel,
+  type KernelArray,
+  type KernelBuffer,
+  type Statement,
+} from "./kernel.js";
+
+/** The most workgroups along one dimension of a dispatch (WebGPU). */
+const mostWorkgroups = 65535;
+
+/**
+ * Whether kernels can be one dispatch: workgroups of one size along x. That they are independent, that none reads or
+ * writes what another writes, is the caller's to know.
+ */
+export function canMerge(kernels: readonly Kernel[]): boolean {
+  const [head] = kernels;
+  return (
+    head !== undefined &&
+    kernels.every(
+      ({ workgroups, workgroupSize }) =>
+        workgroups[1] === 1 &&
+        workgroups[2] === 1 &&
+        workgroupSize.every((size, at) => size === head.workgroupSize[at]),
+    ) &&
+    workgroupsOf(kernels) <= mostWorkgroups
+  );
+}
+
+/** Tensors that kernels bind together: each once, whatever views there are of it. */
+export function mergedBuffers(kernels: readonly Kernel[]): readonly KernelBuffer[] {
+  const views = new Map<string, KernelBuffer>();
+  for (const { buffers } of kernels) for (const buffer of buffers) views.set(viewKey(buffer), buffer);
+  return [...views.values()];
+}
+
+/** Bytes of workgroup memory that kernels take as one. */
+export function mergedMemory(kernels: readonly Kernel[]): number {
+  return [...mergedArrays(kernels).values()].reduce((sum, { element, length }) => sum + byteSize(element) * length, 0);
+}
+
+/** Arrays of workgroup memory by element and ordinal: parts never run in one workgroup, so each has all of them. */
+function mergedArrays(kernels: readonly Kernel[]): ReadonlyMap<string, KernelArray> {
+  const arrays = new Map<string, KernelArray>();
+  for (const kernel of kernels)
+    arrayKeys(kernel).forEach((key, at) => {
+      const { name, element, length } = kernel.arrays[at]!;
+      const known = arrays.get(key);
+      arrays.set(key, {
+        name: known?.name ?? `${name}_w${arrays.size}`,
+        element,
+        length: Math.max(length, known?.length ?? 0),
+      });
+    });
+  return arrays;
+}
+
+/** For each array of a kernel its element and how many of those stand before it. */
+function arrayKeys({ arrays }: Kernel): readonly string[] {
+  return arrays.map(
+    ({ element }, at) => `${element} ${arrays.slice(0, at).filter((other) => other.element === element).length}`,
+  );
+}
+
+/**
+ * Independent kernels as one: the first workgroups are those of the first kernel, and so on. Each workgroup runs the
+ * body of one kernel only, so workgroup memory is shared between them.
+ */
+export function mergeKernels(kernels: readonly Kernel[]): Kernel {
+  const [head, ...others] = kernels;
+  if (head === undefined || others.length === 0) throw new Error("two kernels or more are merged");
+  const buffers = new Map<string, KernelBuffer>();
+  for (const { buffers: own } of kernels)
+    for (const buffer of own) {
+      const key = viewKey(buffer);
+      if (!buffers.has(key)) buffers.set(key, { ...buffer, name: `${buffer.name}_v${buffers.size}` });
+    }
+  const arrays = mergedArrays(kernels);
+  const parameters = new Map(kernels.flatMap((kernel) => kernel.parameters).map((one) => [one.name, one]));
+  const features = new Set(kernels.flatMap((kernel) => kernel.features));
+  // names of the parts end in their number, so that these are free
+  const position = "part_at";
+  const at = k.local(position, "u32");
+  const parts = kernels.map((kernel, part) => {
+    const names = new Map<string, string>();
+    for (const buffer of kernel.buffers) names.set(buffer.name, buffers.get(viewKey(buffer))!.name);
+    arrayKeys(kernel).forEach((key, array) => names.set(kernel.arrays[array]!.name, arrays.get(key)!.name));
+    const first = workgroupsOf(kernels.slice(0, part));
+    const group = `part_${part}_group`;
+    const body: readonly Statement[] = [
+      { kind: "let", name: group, value: k.sub(at, first) },
+      ...renameAll(kernel.body, { part, names, group: k.local(group, "u32"), size: kernel.workgroupSize }),
+    ];
+    return { body, end: first + kernel.workgroups[0] };
+  });
+  // the last part needs no test: there are no workgroups beyond it
+  const body = parts
+    .slice(0, -1)
+    .reduceRight<readonly Statement[]>(
+      (otherwise, { body: then, end }) => [{ kind: "if", condition: k.less(at, end), then, otherwise }],
+      parts.at(-1)!.body,
+    );
+  return {
+    name: head.name,
+    workgroupSize: head.workgroupSize,
+    workgroups: [workgroupsOf(kernels), 1, 1],
+    buffers: [...buffers.values()],
+    parameters: [...parameters.values()],
+    arrays: [...arrays.values()],
+    features: [...features].sort(),
+    body: [{ kind: "let", name: position, value: k.builtin("workgroup_id.x") }, ...body],
+    origin: {
+      schedule: [...new Set(kernels.map(({ origin }) => origin.schedule))].join("+"),
+      values: kernels.flatMap(({ origin }) => origin.values),
+    },
+  };
+}
+
+const workgroupsOf = (kernels: readonly Kernel[]): number =>
+  kernels.reduce((sum, { workgroups }) => sum + workgroups[0], 0);
+
+const viewKey = ({ tensor, element, access }: KernelBuffer): string => `${tensor} ${element} ${access}`;
+
+/** What the names of a part become, and its position among its own workgroups. */
+interface Renaming {
+  readonly part: number;
+  /** Of buffers and arrays. */
+  readonly names: ReadonlyMap<string, string>;
+  readonly group: Expr;
+  readonly size: readonly [number, number, number];
+}
+
+function renameAll(statements: readonly Statement[], to: Renaming): readonly Statement[] {
+  return statements.map((statement) => renameStatement(statement, to));
+}
+
+function renameStatement(statement: Statement, to: Renaming): Statement {
+  const local = (name: string): string => `${name}_p${to.part}`;
+  const memory = (name: string): string => to.names.get(name) ?? name;
+  const expr = (a: Expr): Expr => renameExpr(a, to);
+  switch (statement.kind) {
+    case "let":
+    case "var":
+    case "assign":
+      return { ...statement, name: local(statement.name), value: expr(statement.value) };
+    case "for":
+      return {
+        ...statement,
+        name: local(statement.name),
+        from: expr(statement.from),
+        to: expr(statement.to),
+        step: expr(statement.step),
+        body: renameAll(statement.body, to),
+      };
+    case "if":
+      return {
+        ...statement,
+        condition: expr(statement.condition),
+        then: renameAll(statement.then, to),
+        otherwise: renameAll(statement.otherwise, to),
+      };
+    case "store":
+      return {
+        ...statement,
+        buffer: memory(statement.buffer),
+        index: expr(statement.index),
+        value: expr(statement.value),
+      };
+    case "store_shared":
+      return {
+        ...statement,
+        array: memory(statement.array),
+        index: expr(statement.index),
+        value: expr(statement.value),
+      };
+    case "barrier":
+      return statement;
+    case "matrix":
+      return { ...statement, name: local(statement.name) };
+    case "load_matrix":
+    case "store_matrix":
+      return {
+        ...statement,
+        name: local(statement.name),
+        array: memory(statement.array),
+        index: expr(statement.index),
+        stride: expr(statement.stride),
+      };
+    case "multiply_matrices":
+      return {
+        ...statement,
+        result: local(statement.result),
+        left: local(statement.left),
+        right: local(statement.right),
+      };
+    default:
+      return statement satisfies never;
+  }
+}
+
+function renameExpr(a: Expr, to: Renaming): Expr {
+  const expr = (operand: Expr): Expr => renameExpr(operand, to);
+  switch (a.kind) {
+    case "literal":
+    case "parameter":
+      return a;
+    case "local":
+      return { ...a, name: `${a.name}_p${to.part}` };
+    case "builtin":
+      return builtinOf(a.name, to);
+    case "load":
+      return { ...a, buffer: to.names.get(a.buffer) ?? a.buffer, index: expr(a.index) };
+    case "shared":
+      return { ...a, array: to.names.get(a.array) ?? a.array, index: expr(a.index) };
+    case "unary":
+    case "convert":
+    case "bitcast":
+    case "component":
+      return { ...a, a: expr(a.a) };
+    case "binary":
+      return { ...a, a: expr(a.a), b: expr(a.b) };
+    case "select":
+      return { ...a, condition: expr(a.condition), then: expr(a.then), otherwise: expr(a.otherwise) };
+    case "call":
+      return { ...a, args: a.args.map(expr) };
+    case "vector":
+      return { ...a, parts: a.parts.map(expr) };
+    default:
+      return a satisfies never;
+  }
+}
+
+/** A builtin as the part alone would see it. */
+function builtinOf(name: Builtin, { group, size }: Renaming): Expr {
+  switch (name) {
+    case "workgroup_id.x":
+      return group;
+    case "global_id.x":
+      return k.add(k.mul(group, size[0]), k.builtin("local_id.x"));
+    default:
+      return k.builtin(name);
+  }
+}

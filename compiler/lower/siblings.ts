@@ -1,0 +1,96 @@
+import { canMerge, mergedBuffers, mergedMemory, mergeKernels } from "../kernel/merge.js";
+import { byteSize, type Kernel } from "../kernel/kernel.js";
+import type { Target } from "../target.js";
+import { kernelsOf, kernelStep, type Lowered, type LoweredStep } from "./lowered.js";
+
+/**
+ * Workgroups up to which a kernel is worth a dispatch together with others: it leaves much of a large GPU idle, or is over
+ * in the time that a dispatch takes to begin. More would make little of what a merge costs: registers for the largest of
+ * its parts.
+ */
+const fewWorkgroups = 4096;
+
+/**
+ * Bytes that a kernel writes up to which it may be taken forward to others: its results live longer then.
+ */
+const fewBytes = 2 ** 24;
+
+/** The most kernels that become one: what a person can still read. */
+const mostParts = 4;
+
+/** Kernels that may run in any order among each other, or one step that is not a kernel. */
+interface Group {
+  readonly members: { readonly eqn: number; readonly step: LoweredStep }[];
+  readonly reads: Set<string>;
+  readonly writes: Set<string>;
+}
+
+/**
+ * Independent kernels of a graph as one dispatch each: the products of q, k and v; their rotations and the writes to the
+ * cache. `lowered[i]` is of eqn i before and after; a merged kernel stands with the first of its equations.
+ */
+export function mergeSiblings(lowered: readonly Lowered[], target: Target): readonly Lowered[] {
+  const groups: Group[] = [];
+  lowered.forEach(({ steps }, eqn) => {
+    for (const step of steps) {
+      const { reads, writes } = uses(step);
+      const clash = (group: Group): boolean =>
+        meet(writes, group.reads) || meet(writes, group.writes) || meet(reads, group.writes);
+      const earliest = groups.findLastIndex(clash) + 1;
+      const found = groups.slice(earliest).find((group) => joins(group, step, target));
+      const group = found ?? { members: [], reads: new Set(), writes: new Set() };
+      if (found === undefined) groups.push(group);
+      group.members.push({ eqn, step });
+      for (const tensor of reads) group.reads.add(tensor);
+      for (const tensor of writes) group.writes.add(tensor);
+    }
+  });
+  return inOrder(lowered, groups);
+}
+
+/** Whether a step can be one dispatch with a group's. */
+function joins(group: Group, step: LoweredStep, target: Target): boolean {
+  if (step.kind !== "kernel" || group.members.length >= mostParts) return false;
+  const kernels: Kernel[] = [];
+  for (const member of group.members) {
+    if (member.step.kind !== "kernel") return false;
+    kernels.push(member.step.kernel);
+  }
+  const all = [...kernels, step.kernel];
+  return (
+    all.every(({ origin }) => origin.schedule === step.kernel.origin.schedule) &&
+    canMerge(all) &&
+    bytesWritten(step.kernel) <= fewBytes &&
+    all.reduce((sum, { workgroups }) => sum + workgroups[0], 0) <= fewWorkgroups &&
+    mergedBuffers(all).length <= target.maxStorageBuffers &&
+    mergedMemory(all) <= target.maxWorkgroupMemory
+  );
+}
+
+function bytesWritten({ buffers }: Kernel): number {
+  return buffers.reduce(
+    (sum, { access, element, length }) => sum + (access === "read_write" ? byteSize(element) * length : 0),
+    0,
+  );
+}
+
+/** The groups in order, each with the first of its equations: groups begin in the order of those. */
+function inOrder(lowered: readonly Lowered[], groups: readonly Group[]): readonly Lowered[] {
+  const steps = lowered.map((): LoweredStep[] => []);
+  for (const { members } of groups) {
+    const kernels = members.flatMap(({ step }) => (step.kind === "kernel" ? [step.kernel] : []));
+    steps[members[0]!.eqn]!.push(kernels.length > 1 ? kernelStep(mergeKernels(kernels)) : members[0]!.step);
+  }
+  return lowered.map((each, eqn) => ({ ...each, steps: steps[eqn]! }));
+}
+
+function uses(step: LoweredStep): { readonly reads: ReadonlySet<string>; readonly writes: ReadonlySet<string> } {
+  const buffers = kernelsOf([step]).flatMap((kernel) => kernel.buffers);
+  const of = (access: string): ReadonlySet<string> =>
+    new Set(buffers.filter((buffer) => buffer.access === access).map(({ tensor }) => tensor));
+  return { reads: of("read"), writes: of("read_write") };
+}
+
+function meet(a: ReadonlySet<string>, b: ReadonlySet<string>): boolean {
+  return [...a].some((each) => b.has(each));
+}

@@ -1,0 +1,131 @@
+/** Independent kernels as one dispatch: which are taken together, and that they compute what they did. */
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import * as k from "../../compiler/kernel/build.js";
+import type { Kernel } from "../../compiler/kernel/kernel.js";
+import { kernelStep, kernelsOf, type Lowered, type LoweredStep } from "../../compiler/lower/lowered.js";
+import { mergeSiblings } from "../../compiler/lower/siblings.js";
+import type { Target } from "../../compiler/target.js";
+import { agreeOnDevice, agreeSimulated, expectedOf } from "../support/agreement.js";
+import { openMachine, type Machine } from "../support/device-stages.js";
+import { simulated } from "../support/simulated.js";
+import { targets } from "../support/targets.js";
+import { libraryCase, stagesOf, taken } from "./support.js";
+
+const test = suite<{ machine: Machine }>("siblings");
+
+test.before(async (context) => {
+  context.machine = await openMachine();
+});
+test.after(({ machine }) => machine.close());
+
+const gpu: Target = targets["a GPU with subgroups of 32"];
+
+/** A kernel that reads some tensors and writes one. */
+function kernel(writes: string, reads: readonly string[], change: Partial<Kernel> = {}): Kernel {
+  const buffer = (tensor: string, access: "read" | "read_write"): Kernel["buffers"][number] => ({
+    name: tensor,
+    tensor,
+    element: "f32",
+    access,
+    length: 64,
+  });
+  return {
+    name: `k_${writes}`,
+    workgroupSize: [64, 1, 1],
+    workgroups: [1, 1, 1],
+    buffers: [...reads.map((tensor) => buffer(tensor, "read")), buffer(writes, "read_write")],
+    parameters: [],
+    arrays: [],
+    features: [],
+    body: [{ kind: "store", buffer: writes, index: k.builtin("global_id.x"), value: k.f32(1) }],
+    origin: { schedule: "loops", values: [writes] },
+    ...change,
+  };
+}
+
+const repeat = (...steps: readonly Kernel[]): LoweredStep => ({
+  kind: "repeat",
+  parameter: "step",
+  from: 0,
+  to: 3,
+  by: 1,
+  steps: steps.map(kernelStep),
+});
+
+/** What becomes of steps, one for each equation: the values of each kernel, by equation. */
+function merged(steps: readonly (Kernel | LoweredStep)[], target: Target = gpu): readonly string[] {
+  const lowered = steps.map((step): Lowered => {
+    return { steps: ["body" in step ? kernelStep(step) : step], scratch: [], notes: [] };
+  });
+  return mergeSiblings(lowered, target).map(({ steps: own }) =>
+    kernelsOf(own)
+      .map(({ origin }) => origin.values.join("+"))
+      .join(" "),
+  );
+}
+
+test("kernels that read the same are taken together, and those after them too", () => {
+  const chain = [
+    kernel("q", ["x"]),
+    kernel("rq", ["q"]),
+    kernel("k", ["x"]),
+    kernel("rk", ["k"]),
+    kernel("s", ["rq", "rk"]),
+  ];
+  assert.equal(merged(chain), ["q+k", "rq+rk", "", "", "s"]);
+});
+
+test("a kernel stays behind all that it reads, and all that reads or writes what it writes", () => {
+  assert.equal(merged([kernel("a", ["x"]), kernel("b", ["a"])]), ["a", "b"]);
+  assert.equal(merged([kernel("a", ["x"]), kernel("x", ["y"])]), ["a", "x"]);
+  assert.equal(merged([kernel("a", ["x"]), kernel("a", ["y"])]), ["a", "a"]);
+  // c may pass b, and not the second a
+  assert.equal(merged([kernel("a", ["x"]), kernel("b", ["a"]), kernel("c", ["x"])]), ["a+c", "b", ""]);
+  assert.equal(merged([kernel("a", ["x"]), kernel("a", ["b"]), kernel("c", ["a"])]), ["a", "a", "c"]);
+});
+
+test("repeats, other schedules and sizes, large kernels and more buffers than there are stay apart", () => {
+  assert.equal(merged([repeat(kernel("a", ["x"])), repeat(kernel("b", ["x"])), kernel("c", ["x"])]), ["a", "b", "c"]);
+  assert.equal(merged([kernel("a", ["x"]), repeat(kernel("b", ["a"])), kernel("c", ["b"])]), ["a", "b", "c"]);
+  const pair = (change: Partial<Kernel>): readonly string[] => merged([kernel("a", ["x"]), kernel("b", ["x"], change)]);
+  assert.equal(pair({}), ["a+b", ""]);
+  assert.equal(pair({ origin: { schedule: "rows", values: ["b"] } }), ["a", "b"]);
+  assert.equal(pair({ workgroupSize: [32, 2, 1] }), ["a", "b"]);
+  assert.equal(pair({ workgroups: [100, 2, 1] }), ["a", "b"]);
+  assert.equal(pair({ workgroups: [60000, 1, 1] }), ["a", "b"]);
+  assert.equal(pair({ arrays: [{ name: "large", element: "f32", length: 1 << 14 }] }), ["a", "b"]);
+  const many = Array.from({ length: 9 }, (_, at) => `x${at}`);
+  assert.equal(merged([kernel("a", many), kernel("b", ["y", "z"])], { ...gpu, maxStorageBuffers: 12 }), ["a", "b"]);
+  assert.equal(merged([kernel("a", many), kernel("b", ["x0"])], { ...gpu, maxStorageBuffers: 12 }), ["a+b", ""]);
+});
+
+const sparse = "nm(2, 4) of int4(32)";
+const formats = Object.fromEntries([..."QRSOPUW"].map((name) => [name, sparse]));
+const sizes = { D: 32, C: 11, M: 64, heads: 4, groups: 2, head: 8 };
+
+test("a block for one token takes four dispatches less", () => {
+  const bound = { sizes: { ...sizes, B: 2, T: 1 }, formats };
+  const apart = taken(stagesOf("block", bound, gpu, { merge: false }));
+  const together = taken(stagesOf("block", bound, gpu));
+  assert.is(together.length, apart.length - 4);
+  assert.equal(
+    together.filter((each) => each.includes(",")).map((each) => each.split(" ")[0]),
+    ["y,y,y", "q,keys,values"],
+  );
+});
+
+for (const T of [1, 5]) {
+  test(`a block of merged kernels computes what it means, T=${T}`, async ({ machine }) => {
+    const made = libraryCase("block", { sizes: { ...sizes, B: 2, T }, formats }, "chain", {
+      positions: [0, 6],
+      eps: [0.001],
+    });
+    const expected = expectedOf(made);
+    // the driver's own subgroups and barriers, with Dawn's checks of indices and uniformity
+    await agreeOnDevice(made, expected, machine, { merge: true });
+    for (const device of simulated) agreeSimulated(made, expected, device, { merge: true });
+  });
+}
+
+test.run();
