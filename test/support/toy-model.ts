@@ -18,7 +18,7 @@ const source = projectFile("examples/classics-3.7m");
  */
 export async function writeToyModel(directory: string, width: number = toyWidth): Promise<string> {
   await mkdir(directory, { recursive: true });
-  for (const file of ["tokenizer.json", "tokenizer_config.json", "generation_config.json"])
+  for (const file of ["tokenizer.json", "tokenizer_config.json", "generation_config.json", "calibration.txt"])
     await copyFile(join(source, file), join(directory, file));
   const config = JSON.parse(await readFile(join(source, "config.json"), "utf8")) as Record<string, unknown>;
   const heads = width / headWidth;
