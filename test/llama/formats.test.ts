@@ -114,8 +114,8 @@ test("logits are those of the reference", async () => {
 
 for (const format of [
   "nm(2, 4) of f16",
-  "int4(128)",
-  "nm(2, 4) of int4(128)",
+  "int4(64)",
+  "nm(2, 4) of int4(64)",
   "int8(channel, asymmetric)",
   "bitmask of f16",
 ]) {

@@ -76,9 +76,10 @@ function recipeOf(
 
 async function compressed(
   file: string,
+  set: Record<string, number>,
   windows = 2,
 ): Promise<{ readonly report: Compression; readonly packed: Model }> {
-  const { recipe, source } = recipeOf(file);
+  const { recipe, source } = recipeOf(file, set);
   const output = join(folder, file.replace(".esp", ""));
   const ids = recipe.needsText ? await textOf("calibration.txt") : [];
   const report = await compress(caller, toy, recipe, {
@@ -147,9 +148,12 @@ test("an embedding that is too large for one binding is split, and nothing else 
   split.release();
 });
 
-for (const file of ["wanda-2of4-int4.esp", "unstructured.esp"]) {
+for (const [file, set] of [
+  ["wanda-2of4-int4.esp", { group: 64 }], // two groups in a row
+  ["unstructured.esp", {}],
+] as const) {
   test(`${file}: what is packed computes as the same weights unpacked`, async () => {
-    const { report, packed } = await compressed(file);
+    const { report, packed } = await compressed(file, set);
     assert.is(report.tensors.length, 28);
     assert.ok(report.bytesAfter < report.bytesBefore);
     assert.ok(report.tensors.every(({ relativeError }) => relativeError > 0.01 && relativeError < 0.6));
