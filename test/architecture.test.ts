@@ -24,11 +24,12 @@ function partOf(path: string): string {
 const mayImport: { readonly [part: string]: readonly string[] } = {
   "compiler/diagnostic": [],
   "compiler/suggest": [],
+  "compiler/words": [],
   "compiler/target": [],
   "compiler/float": [],
   "compiler/render": ["compiler/diagnostic"],
   "compiler/types": [],
-  "compiler/syntax": ["compiler/diagnostic", "compiler/suggest"],
+  "compiler/syntax": ["compiler/diagnostic", "compiler/suggest", "compiler/words"],
   "compiler/kernel": ["compiler/diagnostic", "compiler/float", "compiler/target"],
   "compiler/wgsl": ["compiler/diagnostic", "compiler/kernel"],
   "compiler/formats": ["compiler/diagnostic", "compiler/float", "compiler/types"],
@@ -38,6 +39,7 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
   "compiler/check": [
     "compiler/diagnostic",
     "compiler/suggest",
+    "compiler/words",
     "compiler/types",
     "compiler/syntax",
     "compiler/formats",

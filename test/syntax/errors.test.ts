@@ -28,6 +28,7 @@ const programs: { readonly [code: string]: readonly string[] } = {
     body('let y = x # don\'t "sum" {', "# and let for", "return y"),
     body("let y = x[0, 0] > 0 ? 1 : 2"),
     "const a = 1\u0000\u001b[31m\n",
+    body("let z = x**2"),
   ],
   E102: [recipe('save "pruned'), 'use "./a.esp\n'],
   E103: [body("let y = 4294967296"), body("let y = 1e39"), body("let y = 1e-60")],
@@ -64,12 +65,12 @@ const programs: { readonly [code: string]: readonly string[] } = {
     body("else { }"),
     body("if true let y = x"),
     body("while true { }"),
-    body("let y = x ** 2"),
     body("let mut y = 2"),
     body("let y[n] = x[n, :]"),
     body("let y[n] = x[:, 0]"),
     body("let y = if x[0, 0] > 0 { 1 } else { 2 }", "return y"),
     body("let y[n] = median[k] x[n, k]", "return y"),
+    body("let y = x where m x[0, 0]"),
     recipe("store w"),
     recipe("let s = observe model on text"),
     recipe("for w in model.linears matching k_proj { }"),
@@ -82,12 +83,13 @@ const programs: { readonly [code: string]: readonly string[] } = {
     "fn f(x: f32[N, K] -> f32[N] {\n  return x\n}\n",
     body("let y = f(x, (3", "return y"),
     body("let y = x[0, 0", "return y"),
+    body("let y = (x[0, 0)]"),
     "fn f() {\n  let x = 1\n\nfn g() {\n}\n",
     "recipe r(model: llama) {\n  if a {\n",
     `${body("for i in 0 .. 3 {", "  let z = x", "return x")}\nfn g() {\n}\n`,
     body("if true {", "  for i in 0 .. 3 {", "    let z = x", "}", "return x"),
   ],
-  E112: [`${body("return x")}}\n`, body("let y = x]"), body("let y = (x[0, 0)]")],
+  E112: [`${body("return x")}}\n`, body("let y = x]")],
   E113: [
     "fn f(x: f32[K]) -> f32[K] where K % 4 = 0 {\n  return x\n}\n",
     body("if x[0, 0] = 0 { }"),
@@ -99,7 +101,6 @@ const programs: { readonly [code: string]: readonly string[] } = {
     body("x = x where m"),
     body("x"),
     body("sum[k] x[0, k]"),
-    body("let y = x where m x[0, 0]"),
     recipe("perplexity(model, text)"),
   ],
   E115: [
@@ -117,6 +118,7 @@ const programs: { readonly [code: string]: readonly string[] } = {
   E117: [body("let b = 1 < 2 < 3"), body("let b = 1 == 2 != true")],
   E118: ["const a = 1\nuse prune\n"],
   E119: ["fn f(x) { }\n"],
+  E120: ["fn f(x: f32[K // 2]) { }\n", "fn f(x: f32[K // 2], y: f32[K]) { }\nfn g(x: f32[K // K]) { } // all\n"],
 };
 
 for (const [code, sources] of Object.entries(programs)) {
