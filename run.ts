@@ -34,6 +34,7 @@ export type {
   DeviceLimits,
   DeviceMemory,
   DeviceOptions,
+  ListedDevice,
 } from "./runtime/device/device.js";
 export { createExecutor } from "./runtime/run/run.js";
 export type {

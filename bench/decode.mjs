@@ -55,7 +55,7 @@ for (const profile of [false, true]) {
       const x = await session.forward(ids, positions, cache);
       const logits = await session.logits(x, pick);
       const next = first(await caller.call("greedy", { logits }));
-      await caller.call("follow", { ids, positions, next });
+      await caller.call("follow", { ids, positions, next, logits });
       for (const tensor of [x, logits, next]) executor.release(tensor);
     },
   };

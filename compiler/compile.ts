@@ -1,5 +1,5 @@
 import { CompileError, InternalError, type Diagnostic } from "./diagnostic.js";
-import type { ConcreteGraph, SymbolicGraph, ValueId } from "./graph/graph.js";
+import type { ConcreteGraph, SymbolicGraph } from "./graph/graph.js";
 import { separate } from "./graph/passes/copies.js";
 import { expandTop } from "./graph/passes/expand.js";
 import { fuse } from "./graph/passes/fuse.js";
@@ -16,7 +16,8 @@ import type { Kernel } from "./kernel/kernel.js";
 import { printKernel } from "./kernel/print.js";
 import { verifyKernel } from "./kernel/verify.js";
 import { kernelsOf, type Lowered } from "./lower/lowered.js";
-import { cutScan, type ScanOptions } from "./lower/scan/cut.js";
+import type { ScanOptions } from "./lower/scan/blocking.js";
+import { cutScans } from "./lower/scan/cut.js";
 import type { Schedule } from "./lower/schedules/choose.js";
 import { matvecKeepsLeft } from "./lower/schedules/matvec.js";
 import { lowerSteps } from "./lower/steps.js";
@@ -107,7 +108,6 @@ export function compileStages(
 
 /** The pipeline from a concrete graph on. Throws CompileError where the device cannot hold a tensor. */
 export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: CompileOptions = {}): Stages {
-  const unblocked = new Map<ValueId, string>();
   const passes: readonly { readonly name: string; readonly run: (graph: ConcreteGraph) => ConcreteGraph }[] = [
     { name: "specialize", run: (graph) => graph },
     { name: "widen scales", run: widenScales },
@@ -128,29 +128,19 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
         ]),
     { name: "simplify", run: simplify },
     { name: "unpack for tiles", run: (graph) => unpackForTiles(graph, target) },
-    {
-      name: "separate updates",
-      run: (graph) =>
-        separate(graph, (scan) => {
-          const found = cutScan(graph, scan, target, options.scan ?? {});
-          if (typeof found === "string") unblocked.set(scan.out, found);
-          return typeof found !== "string";
-        }),
-    },
   ];
-  let fused = concrete;
-  for (const pass of passes) {
-    fused = pass.run(fused);
-    const faults = verify(fused);
-    if (faults.length > 0) throw new InternalError(`after ${pass.name}: ${faults.join("; ")}\n${printGraph(fused)}`);
-  }
+  const joined = passes.reduce((graph, { name, run }) => verified(run(graph), name), concrete);
+  // what runs in blocks keeps its body whole, and so is found before copies are made
+  const scans = cutScans(joined, target, options.scan ?? {});
+  const fused = verified(
+    separate(joined, ({ out }) => typeof scans.get(out) !== "string"),
+    "separate updates",
+  );
   const storage = assignStorage(fused);
   const tooLarge = unbindable(fused, storage, target);
   if (tooLarge.length > 0) throw new CompileError(tooLarge);
   const lowering = createLowering(fused, storage, target);
-  const each = fused.eqns.map((eqn) =>
-    lowerSteps(lowering, eqn, { schedule: options.schedule ?? null, scan: options.scan ?? {}, unblocked }),
-  );
+  const each = fused.eqns.map((eqn) => lowerSteps(lowering, eqn, { schedule: options.schedule ?? null, scans }));
   const lowered = (options.merge ?? target.kind === "gpu") ? mergeSiblings(each, target) : each;
   const kernels = lowered.map((each) => kernelsOf(each.steps));
   for (const kernel of kernels.flat()) {
@@ -166,4 +156,11 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
     notes: lowered.flatMap((each) => each.notes),
     program: plan(fused, storage, lowered),
   };
+}
+
+/** The graph, which a pass has made; throws an InternalError that names the pass where it is not well-formed. */
+function verified(graph: ConcreteGraph, pass: string): ConcreteGraph {
+  const faults = verify(graph);
+  if (faults.length > 0) throw new InternalError(`after ${pass}: ${faults.join("; ")}\n${printGraph(graph)}`);
+  return graph;
 }

@@ -27,17 +27,26 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
   "compiler/words": [],
   "compiler/target": [],
   "compiler/float": [],
+  "compiler/names": [],
   "compiler/render": ["compiler/diagnostic"],
   "compiler/types": [],
   "compiler/syntax": ["compiler/diagnostic", "compiler/suggest", "compiler/words"],
-  "compiler/kernel": ["compiler/diagnostic", "compiler/float", "compiler/target"],
+  "compiler/kernel": ["compiler/diagnostic", "compiler/float", "compiler/target", "compiler/types"],
   "compiler/wgsl": ["compiler/diagnostic", "compiler/kernel"],
   "compiler/formats": ["compiler/diagnostic", "compiler/float", "compiler/types"],
   "the code of formats": ["compiler/diagnostic", "compiler/types", "compiler/formats", "compiler/kernel"],
-  "compiler/graph": ["compiler/diagnostic", "compiler/float", "compiler/target", "compiler/types", "compiler/formats"],
+  "compiler/graph": [
+    "compiler/diagnostic",
+    "compiler/names",
+    "compiler/float",
+    "compiler/target",
+    "compiler/types",
+    "compiler/formats",
+  ],
   "compiler/recipe": ["compiler/diagnostic", "compiler/types", "compiler/graph"],
   "compiler/check": [
     "compiler/diagnostic",
+    "compiler/names",
     "compiler/suggest",
     "compiler/words",
     "compiler/types",
@@ -48,6 +57,7 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
   ],
   "compiler/lower": [
     "compiler/diagnostic",
+    "compiler/names",
     "compiler/target",
     "compiler/types",
     "compiler/formats",
@@ -165,6 +175,61 @@ test("what the parts may import has no cycle", () => {
   for (const part of Object.keys(mayImport)) visit(part, []);
 });
 
+/**
+ * Files that import each other in a circle because what they do is one recursion. All others have a place above what
+ * they import, types included: whoever reads one need not have read the next.
+ */
+const recursions: readonly { readonly why: string; readonly files: readonly string[] }[] = [
+  {
+    why: "an expression holds expressions: elements, whole tensors, calls, reductions, formats with sizes",
+    files: [
+      "compiler/check/call.ts",
+      "compiler/check/element.ts",
+      "compiler/check/factor.ts",
+      "compiler/check/formats.ts",
+      "compiler/check/free-index.ts",
+      "compiler/check/operation.ts",
+      "compiler/check/pack.ts",
+      "compiler/check/reduction.ts",
+      "compiler/check/whole.ts",
+    ],
+  },
+];
+
+test("no files import each other in a circle, but those of a recursion", () => {
+  const circles = circlesOf(new Map(sources.map(({ path, imports }) => [path, imports.map(({ target }) => target)])));
+  assert.equal(
+    circles.map((files) => files.join(", ")),
+    recursions.map(({ files }) => files.join(", ")),
+  );
+});
+
+/** The largest sets of nodes of a graph that reach each other, of two nodes and more; their nodes sorted. */
+function circlesOf(graph: ReadonlyMap<string, readonly string[]>): readonly (readonly string[])[] {
+  const circles: string[][] = [];
+  const entered = new Map<string, number>();
+  const open: string[] = [];
+  /** The first of the nodes that are open which this one reaches (Tarjan). */
+  const visit = (node: string): number => {
+    const own = entered.size;
+    entered.set(node, own);
+    open.push(node);
+    let first = own;
+    for (const next of graph.get(node) ?? []) {
+      if (!graph.has(next)) continue;
+      if (!entered.has(next)) first = Math.min(first, visit(next));
+      else if (open.includes(next)) first = Math.min(first, entered.get(next)!);
+    }
+    if (first === own) {
+      const circle = open.splice(open.indexOf(node)).sort();
+      if (circle.length > 1) circles.push(circle);
+    }
+    return first;
+  };
+  for (const node of graph.keys()) if (!entered.has(node)) visit(node);
+  return circles.sort();
+}
+
 test("the compiler knows nothing of Node, of a GPU or of the runtime", () => {
   const wrong: string[] = [];
   for (const { path, imports, code } of inside("compiler")) {
@@ -219,7 +284,7 @@ test("running a Program loads no stage of the compiler", () => {
   };
   visit("run.ts");
   // the host rounds to f16 as kernels do
-  const known = /^(?:run\.ts|runtime\/(?:device|run)\/.*|compiler\/(?:float|diagnostic|target)\.ts)$/;
+  const known = /^(?:run\.ts|runtime\/(?:device|run)\/.*|compiler\/(?:float|diagnostic|target|types\/shape)\.ts)$/;
   assert.equal(
     [...reached].filter((path) => !known.test(path)),
     [],

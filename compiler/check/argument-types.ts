@@ -1,3 +1,4 @@
+import { printFormat } from "../formats/registry.js";
 import type { Span } from "../diagnostic.js";
 import type { ValueId } from "../graph/graph.js";
 import { type DtypeRef, isFloat, printDtype, sameDtype } from "../types/dtype.js";
@@ -10,9 +11,9 @@ import {
   sizeSymbols,
   subtractSizes,
 } from "../types/size.js";
-import type { FormatRef, TensorType } from "../types/type.js";
-import { mapFormat, printFormatRef, sameFormat } from "./formats.js";
-import { type CheckedParam, fail, type Place, printType } from "./frame.js";
+import { mapFormat, sameFormat, type FormatRef, type TensorType } from "../types/type.js";
+import type { CheckedParam } from "./checked.js";
+import { fail, type Place, printType } from "./frame.js";
 import { bindDtype, bindSize, type CallBinding } from "./inline.js";
 import { impliesPattern, printPattern, whereLost } from "./pattern.js";
 import { equalSizes, soleSymbol } from "./sizes.js";
@@ -139,13 +140,15 @@ export function checkArgument(argument: TypedArgument, binding: CallBinding, nam
       : mapFormat(want.format, (size) => bindSize(size, binding, frame.builder));
   const wanted = format !== null && "parameter" in format ? (binding.formats.get(format.parameter) ?? null) : format;
   if (!sameFormat(wanted, have.format)) {
-    const [w, h] = [wanted, have.format].map((each) => (each === null ? "dense" : `stored as ${printFormatRef(each)}`));
+    const [w, h] = [wanted, have.format].map((each) =>
+      each === null ? "dense" : `stored as ${printFormat(each, "short")}`,
+    );
     fail(frame, "E503", `\`${name}\` takes ${param.name} ${w}, found it ${h}`, span, `${h}`, {
       labels: [declared],
       help:
         wanted === null
           ? "`unpack` it, or let the function take any format: `as F`"
-          : `pack it: \`pack ... as ${printFormatRef(wanted)}\``,
+          : `pack it: \`pack ... as ${printFormat(wanted, "short")}\``,
     });
     return false;
   }

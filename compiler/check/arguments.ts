@@ -1,8 +1,8 @@
 import { counted } from "../words.js";
 import type { ValueId } from "../graph/graph.js";
-import type { Expr } from "../syntax/ast.js";
-import type { CallExpr } from "./call.js";
-import { type CheckedFunction, type CheckedParam, fail, type Place, placeIn } from "./frame.js";
+import type { CallExpr, Expr } from "../syntax/ast.js";
+import type { CheckedFunction, CheckedParam } from "./checked.js";
+import { fail, type Place, placeIn } from "./frame.js";
 import { lookup, nest } from "./scope.js";
 import { suggestion } from "./suggestion.js";
 

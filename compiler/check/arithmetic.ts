@@ -1,8 +1,8 @@
 import type { Span } from "../diagnostic.js";
 import { divisibilityFacts } from "../graph/graph.js";
-import { type BinaryOp, binaryOps } from "../graph/ops.js";
 import type { BinaryOperator } from "../syntax/ast.js";
 import { type DtypeRef, isFloat, printDtype, sameDtype } from "../types/dtype.js";
+import { type BinaryOp, binaryOps } from "../types/scalar-ops.js";
 import { addSizes, divideSizes, multiplySizes, remainderSizes, subtractSizes } from "../types/size.js";
 import { elementSize, ownDtype, scalarElement, settle, sizeElement } from "./conversion.js";
 import { describe, type Element, fail, type Place, sourceOf } from "./frame.js";

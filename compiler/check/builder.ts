@@ -121,6 +121,86 @@ export function addEqn(
   return id;
 }
 
+/** A state while its scan is being built. */
+export interface OpenState {
+  readonly initial: ValueId;
+  readonly before: ValueId;
+  readonly after: ValueId;
+}
+
+/** Adds a scan, and a value for each state after the last step; those values in order. `writtenIn` as in `Eqn`. */
+export function addScan(
+  builder: Builder,
+  range: Range,
+  open: readonly OpenState[],
+  body: readonly Eqn[],
+  span: Span | null,
+  writtenIn?: string,
+): readonly ValueId[] {
+  const states = open.map((state) => ({
+    ...state,
+    out: addState(
+      builder,
+      valueOf(builder, state.before).name,
+      state.initial,
+      typeOf(builder, state.before).pattern,
+      span,
+    ),
+  }));
+  const out = states[0]?.out;
+  if (out === undefined) return [];
+  const scan: Eqn = { kind: "scan", out, ...(writtenIn === undefined ? {} : { writtenIn }), range, states, body };
+  builder.eqns.push(scan);
+  for (const state of states) {
+    builder.producer.set(state.before, scan);
+    builder.producer.set(state.out, scan);
+  }
+  return states.map((state) => state.out);
+}
+
+/** Adds a value for a state, of the type of its first. */
+export function addState(
+  builder: Builder,
+  name: string,
+  initial: ValueId,
+  pattern: Pattern,
+  span: Span | null,
+): ValueId {
+  const { type } = valueOf(builder, initial);
+  const id = builder.values.length;
+  builder.values.push({ id, name, type: { ...type, pattern }, span });
+  return id;
+}
+
+/** The pattern that a state begins with and may keep: one whose mask is known. */
+export function sharedPattern(builder: Builder, initial: ValueId): Pattern {
+  const { pattern } = typeOf(builder, initial);
+  return pattern.kind === "full" || pattern.mask === null ? full : pattern;
+}
+
+/** Whether a state has at the end of a step the pattern that it has at its start. */
+export function keepsPattern(builder: Builder, state: OpenState): boolean {
+  const [before, after] = [typeOf(builder, state.before).pattern, typeOf(builder, state.after).pattern];
+  if (before.kind === "full") return true;
+  return after.kind === before.kind && after.mask === before.mask;
+}
+
+/** The patterns of equations that are there already, inferred anew after those of what they read have changed. */
+export function inferAnew(builder: Builder, eqns: readonly Eqn[]): void {
+  for (const id of eqns.flatMap(definedBy)) {
+    const eqn = builder.producer.get(id);
+    const value = valueOf(builder, id);
+    if (eqn !== undefined)
+      builder.values[id] = {
+        ...value,
+        type: {
+          ...value.type,
+          pattern: inferPattern(eqn, builder.values, { ...value.type, pattern: full }, builder.producer),
+        },
+      };
+  }
+}
+
 /** An element of a tensor at the given indices, proved in range. */
 export function loadAt(builder: Builder, tensor: ValueId, at: readonly Scalar[]): Scalar {
   return { kind: "load", tensor, at, dtype: typeOf(builder, tensor).dtype, guarded: false };

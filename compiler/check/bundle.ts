@@ -1,4 +1,5 @@
 /** A recipe with all that it uses, so that it can be kept where its files are not. */
+import { freeName } from "../names.js";
 import { parse } from "../syntax/parse.js";
 import { resolveUse, type Host } from "./modules.js";
 
@@ -79,8 +80,11 @@ function namesOf(first: string, paths: readonly string[]): ReadonlyMap<string, s
     if (names.has(path) || standardName(path) !== null) continue;
     const own = (path.split(/[/\\]/).at(-1) ?? "").replace(/\.esp$/i, "").replace(/^recipe-/, "");
     const word = own.replace(/[^A-Za-z0-9_.-]+/g, "-").slice(0, longestName) || "module";
-    let name = `recipe-${word}.esp`;
-    for (let count = 2; taken.has(name.toLowerCase()); count += 1) name = `recipe-${word}-${count}.esp`;
+    const name = freeName(
+      `recipe-${word}.esp`,
+      (other) => taken.has(other.toLowerCase()),
+      (number) => `recipe-${word}-${number}.esp`,
+    );
     taken.add(name.toLowerCase());
     names.set(path, name);
   }

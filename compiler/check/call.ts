@@ -2,7 +2,7 @@ import { counted } from "../words.js";
 import { InternalError, type Span } from "../diagnostic.js";
 import type { Scalar, SymbolicGraph, ValueId } from "../graph/graph.js";
 import { freeIndices, treeSize } from "../graph/scalar.js";
-import type { Expr } from "../syntax/ast.js";
+import type { CallExpr } from "../syntax/ast.js";
 import { type DtypeRef, isFloat, printDtype } from "../types/dtype.js";
 import { constantSize, type Size } from "../types/size.js";
 import type { FormatRef } from "../types/type.js";
@@ -11,7 +11,8 @@ import { matchArguments, stateArgument } from "./arguments.js";
 import { typeOf } from "./builder.js";
 import { checkElement, compileTimeSize } from "./element.js";
 import { convert, ownDtype, scalarElement } from "./conversion.js";
-import { type CheckedFunction, type CheckedParam, demand, type Element, fail, type Place, printType } from "./frame.js";
+import type { CheckedFunction, CheckedParam } from "./checked.js";
+import { demand, type Element, fail, type Place, printType } from "./frame.js";
 import { bindDtype, bindSize, type CallBinding, inlineGraph, inlineScalar, isScalarFunction } from "./inline.js";
 import { peek } from "./scope.js";
 import { checkTensor, materialize } from "./whole.js";
@@ -23,7 +24,6 @@ import { checkTensor, materialize } from "./whole.js";
 const largestScalar = 10000;
 
 /** A call as it is written. */
-export type CallExpr = Extract<Expr, { kind: "call" }>;
 
 /** Checks a call outside index notation: the results, or null where it is wrong. */
 export function checkCall(expr: CallExpr, place: Place): readonly ValueId[] | null {

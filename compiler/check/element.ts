@@ -1,9 +1,9 @@
 import { counted } from "../words.js";
 import type { Span } from "../diagnostic.js";
 import type { Scalar } from "../graph/graph.js";
-import { type UnaryOp, unaryOps } from "../graph/ops.js";
 import type { Expr } from "../syntax/ast.js";
 import { type DtypeRef, isFloat, printDtype } from "../types/dtype.js";
+import { type UnaryOp, unaryOps } from "../types/scalar-ops.js";
 import { constantSize, printSize, type Size, subtractSizes } from "../types/size.js";
 import { binaryOperators, combine } from "./arithmetic.js";
 import { typeOf } from "./builder.js";

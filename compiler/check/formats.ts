@@ -1,8 +1,8 @@
 import type { Format, Grid } from "../formats/format.js";
-import { formatOf, formats } from "../formats/registry.js";
+import { formatOf, formats, printFormat } from "../formats/registry.js";
 import type { Argument, FormatExpr } from "../syntax/ast.js";
-import { constantSize, printSize, sameSize, sizeValue, type Size } from "../types/size.js";
-import type { FormatRef, FormatSpec, SymbolicFormat } from "../types/type.js";
+import { constantSize, sizeValue, type Size } from "../types/size.js";
+import type { FormatSpec, SymbolicFormat } from "../types/type.js";
 import { compileTimeSize } from "./element.js";
 import { fail, type Place } from "./frame.js";
 import { peek } from "./scope.js";
@@ -25,7 +25,7 @@ export function checkFormat(expr: FormatExpr, place: Place): SymbolicFormat | nu
     return fail(
       place.frame,
       "E501",
-      `\`${printFormatRef(written)}\` is not a format: ${lowerFirst(normal.replace(/\.$/, ""))}`,
+      `\`${printFormat(written, "short")}\` is not a format: ${lowerFirst(normal.replace(/\.$/, ""))}`,
       expr.span,
       "this format",
     );
@@ -62,46 +62,6 @@ export function shapeProblem(format: SymbolicFormat, shape: readonly Size[]): st
   if (!exact || found === null || dims.some((dim) => dim === null)) return null;
   const known = dims.map((dim) => dim ?? 0);
   return found.check(spec, { rows: known.slice(0, -1).reduce((a, b) => a * b, 1), columns: known.at(-1) ?? 1 });
-}
-
-/** Whether two formats are the same. */
-export function sameFormat(a: FormatRef | null, b: FormatRef | null): boolean {
-  if (a === null || b === null) return a === b;
-  if ("parameter" in a || "parameter" in b) return "parameter" in a && "parameter" in b && a.parameter === b.parameter;
-  const names = new Set([...Object.keys(a.args), ...Object.keys(b.args)]);
-  if (a.name !== b.name || !sameFormat(a.of, b.of)) return false;
-  return [...names].every((name) => {
-    const [x, y] = [a.args[name], b.args[name]];
-    return typeof x === "object" && typeof y === "object" ? sameSize(x, y) : x === y;
-  });
-}
-
-/** A format with the sizes in its arguments replaced. */
-export function mapFormat(format: SymbolicFormat, size: (size: Size) => Size): SymbolicFormat {
-  const args = Object.fromEntries(
-    Object.entries(format.args).map(([name, value]) => [name, typeof value === "object" ? size(value) : value]),
-  );
-  return { name: format.name, args, of: format.of === null ? null : mapFormat(format.of, size) };
-}
-
-/** A format as it is written in source. */
-export function printFormatRef(format: FormatRef): string {
-  if ("parameter" in format) return format.parameter;
-  const parameters = formatOf(format.name)?.parameters ?? [];
-  const parts = Object.entries(format.args).flatMap(([name, value]) => {
-    const parameter = parameters.find((candidate) => candidate.name === name);
-    if (typeof value === "object")
-      return [parameter?.kind === "label" ? `${name}: ${printSize(value)}` : printSize(value)];
-    if (parameter?.kind === "flag")
-      return value === parameter.fallback ? [] : [value === true ? parameter.yes : parameter.no];
-    if (parameter?.kind === "word") return value === parameter.fallback ? [] : [`${name}: ${String(value)}`];
-    return [String(value)];
-  });
-  return (
-    format.name +
-    (parts.length === 0 ? "" : `(${parts.join(", ")})`) +
-    (format.of === null ? "" : ` of ${printFormatRef(format.of)}`)
-  );
 }
 
 function readFormat(expr: FormatExpr, place: Place): SymbolicFormat | null {

@@ -1,11 +1,12 @@
+import { printFormat } from "../formats/registry.js";
 import { error, type Diagnostic, type Span } from "../diagnostic.js";
-import type { Constraint, Scalar, SymbolicGraph, ValueId } from "../graph/graph.js";
-import type { Expr, FunctionDeclaration } from "../syntax/ast.js";
+import type { Constraint, Scalar, ValueId } from "../graph/graph.js";
+import type { Expr } from "../syntax/ast.js";
 import { printDtype, type DtypeRef } from "../types/dtype.js";
 import { printSize, sameSize, type Size } from "../types/size.js";
 import type { TensorType } from "../types/type.js";
 import type { Builder } from "./builder.js";
-import { printFormatRef } from "./formats.js";
+import type { CheckedFunction } from "./checked.js";
 import type { FileScope } from "./modules.js";
 import { printPattern } from "./pattern.js";
 import { printConstraint, provable, refutable, soleSymbol } from "./sizes.js";
@@ -33,25 +34,6 @@ export interface Layer {
   readonly statistic: (observe: number) => ValueId;
   readonly count: (kind: "windows" | "tokens") => ValueId;
 }
-
-/** A function and what it means; `graph` is null where it has errors, which have been reported. */
-export interface CheckedFunction {
-  readonly declaration: FunctionDeclaration;
-  readonly params: readonly CheckedParam[];
-  readonly graph: SymbolicGraph | null;
-}
-
-/** A parameter: a `size` is a symbol of the graph, everything else an input. */
-export type CheckedParam =
-  | { readonly kind: "size"; readonly name: string; readonly fallback: Expr | null; readonly span: Span }
-  | {
-      readonly kind: "tensor";
-      readonly name: string;
-      readonly input: ValueId;
-      readonly mutable: boolean;
-      readonly fallback: Expr | null;
-      readonly span: Span;
-    };
 
 /**
  * A scalar expression as far as it is known: a number that has no dtype yet (`integer` if it was written as one), a
@@ -110,7 +92,7 @@ export function printType(type: TensorType): string {
       ? ` is ${printPattern(type.pattern)} along ${axisName(type.pattern.axis, type.shape)}`
       : "";
   const dtype = type.dtype === "bool" && type.shape.length > 0 ? "mask" : printDtype(type.dtype);
-  return dtype + shape + pattern + (type.format === null ? "" : ` as ${printFormatRef(type.format)}`);
+  return dtype + shape + pattern + (type.format === null ? "" : ` as ${printFormat(type.format, "short")}`);
 }
 
 /** An axis as a type names it: by its size, or by its number where that is no symbol, or another axis has it too. */

@@ -1,17 +1,18 @@
+import { printFormat } from "../formats/registry.js";
 import { counted } from "../words.js";
 import type { Span } from "../diagnostic.js";
 import type { Output, ValueId } from "../graph/graph.js";
 import type { Expr, FunctionDeclaration, ReturnStatement, Statement } from "../syntax/ast.js";
 import { printDtype, sameDtype } from "../types/dtype.js";
 import { constantSize, printSize } from "../types/size.js";
-import type { TensorType } from "../types/type.js";
+import { sameFormat, type TensorType } from "../types/type.js";
 import { finish, typeOf } from "./builder.js";
 import { checkDefinition } from "./definition.js";
 import { findingsFor } from "./findings.js";
 import { checkStatements } from "./statement.js";
 import { settle } from "./conversion.js";
-import { printFormatRef, sameFormat } from "./formats.js";
-import { fail, placeIn, printType, type CheckedFunction, type Frame } from "./frame.js";
+import type { CheckedFunction } from "./checked.js";
+import { fail, placeIn, printType, type Frame } from "./frame.js";
 import { impliesPattern, printPattern, whereLost } from "./pattern.js";
 import { bind, nest, type Scope } from "./scope.js";
 import { checkSignature, type Signature } from "./signature.js";
@@ -261,10 +262,10 @@ function fitsResult(value: ValueId, want: TensorType, span: Span, written: Span,
     const help =
       want.format === null
         ? "`unpack` it, or declare its format: `as ...`"
-        : `pack it: \`pack ... as ${printFormatRef(want.format)}\``;
+        : `pack it: \`pack ... as ${printFormat(want.format, "short")}\``;
     return complain(
       "E503",
-      `the result is ${want.format === null ? "dense" : `stored as ${printFormatRef(want.format)}`}, and what is returned is ${have.format === null ? "dense" : `stored as ${printFormatRef(have.format)}`}`,
+      `the result is ${want.format === null ? "dense" : `stored as ${printFormat(want.format, "short")}`}, and what is returned is ${have.format === null ? "dense" : `stored as ${printFormat(have.format, "short")}`}`,
       found,
       help,
     );

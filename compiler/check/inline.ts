@@ -3,12 +3,21 @@ import type { Eqn, IndexId, Range, Scalar, SymbolicGraph, ValueId } from "../gra
 import { mapChildren } from "../graph/scalar.js";
 import type { DtypeRef } from "../types/dtype.js";
 import { substituteSize, type Size } from "../types/size.js";
-import type { FormatRef, TensorType } from "../types/type.js";
+import { mapFormat, type FormatRef, type TensorType } from "../types/type.js";
 import { divisibilityFacts } from "../graph/graph.js";
 import { full } from "../types/type.js";
-import { addEqn, newIndex, typeOf, valueOf, type Builder } from "./builder.js";
-import { mapFormat } from "./formats.js";
-import { addScan, addState, inferAnew, keepsPattern, sharedPattern } from "./scan.js";
+import {
+  addEqn,
+  addScan,
+  addState,
+  inferAnew,
+  keepsPattern,
+  newIndex,
+  sharedPattern,
+  typeOf,
+  valueOf,
+  type Builder,
+} from "./builder.js";
 
 /** What the parameters of a function are at a call. A format of null: dense. */
 export interface CallBinding {

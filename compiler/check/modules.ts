@@ -8,7 +8,7 @@ import type {
   RecipeDeclaration,
   Use,
 } from "../syntax/ast.js";
-import type { CheckedFunction } from "./frame.js";
+import type { CheckedFunction } from "./checked.js";
 import { suggestion } from "./suggestion.js";
 
 /** Where the checker gets files from; it touches no file system itself. */

@@ -1,7 +1,7 @@
 import { counted } from "../words.js";
 import { isInteger, dtypes, type Dtype, type DtypeRef } from "../types/dtype.js";
-import { binaryOps, unaryOps, type BinaryOp, type UnaryOp } from "../graph/ops.js";
-import type { Expr } from "../syntax/ast.js";
+import type { CallExpr, Expr } from "../syntax/ast.js";
+import { binaryOps, unaryOps, type BinaryOp, type UnaryOp } from "../types/scalar-ops.js";
 import { checkScalarCall } from "./call.js";
 import { checkElement, checkUnary } from "./element.js";
 import { combine } from "./arithmetic.js";
@@ -10,8 +10,6 @@ import { isFactor } from "./factor.js";
 import { describe, fail, type Element, type Place } from "./frame.js";
 import { lookup, peek } from "./scope.js";
 import { failReductionCall, failTensorCall, isReduction } from "./unknown.js";
-
-type CallExpr = Extract<Expr, { kind: "call" }>;
 
 /** The ops that are written with operators; a function may have such a name, and then the name means it. */
 const written: ReadonlySet<string> = new Set<UnaryOp | BinaryOp>([

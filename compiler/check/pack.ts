@@ -1,10 +1,11 @@
+import { printFormat } from "../formats/registry.js";
 import type { ValueId } from "../graph/graph.js";
 import type { Expr } from "../syntax/ast.js";
 import { isFloat, printDtype } from "../types/dtype.js";
 import { constantSize, divideSizes, printSize, subtractSizes, type Size } from "../types/size.js";
 import type { Pattern, SymbolicFormat } from "../types/type.js";
 import { addEqn, addMap, indexScalar, loadAt, newAxis, typeOf, valueOf } from "./builder.js";
-import { checkFormat, needsOf, printFormatRef, shapeProblem } from "./formats.js";
+import { checkFormat, needsOf, shapeProblem } from "./formats.js";
 import { demand, fail, printType, type Place } from "./frame.js";
 import { impliesPattern, printPattern, whereLost } from "./pattern.js";
 import { equalSizes } from "./sizes.js";
@@ -35,7 +36,7 @@ export function checkPack(expr: Extract<Expr, { kind: "pack" }>, place: Place): 
     return fail(
       frame,
       "E503",
-      `this is packed already, as ${printFormatRef(type.format)}`,
+      `this is packed already, as ${printFormat(type.format, "short")}`,
       expr.value.span,
       printType(type),
       { help: "`unpack` it first" },
@@ -55,11 +56,11 @@ export function checkPack(expr: Extract<Expr, { kind: "pack" }>, place: Place): 
     return fail(
       frame,
       "E404",
-      `${printType(type)} cannot be packed as ${printFormatRef(format)}: ${problem}`,
+      `${printType(type)} cannot be packed as ${printFormat(format, "short")}: ${problem}`,
       expr.span,
       problem,
     );
-  const name = `\`${printFormatRef(format)}\``;
+  const name = `\`${printFormat(format, "short")}\``;
   const divisible = [
     ...(needs.pattern?.kind === "nm" ? [needs.pattern.m] : []),
     ...(needs.grid !== null && needs.grid.group !== "channel" ? [needs.grid.group] : []),
@@ -164,7 +165,7 @@ function checkGrid(
 ): boolean {
   const { frame } = place;
   const { grid } = needsOf(format);
-  const name = printFormatRef(format);
+  const name = printFormat(format, "short");
   const surplus = grid === null ? (expr.scale ?? expr.zero) : grid.symmetric ? expr.zero : null;
   if (surplus !== null) {
     fail(
@@ -235,7 +236,7 @@ function gridHelp(
   const [made, needed] = grid.symmetric
     ? [`with scale ${one}(${[w, ...(group === null ? [] : [group])].join(", ")})`, [one, better]]
     : [`let s, z = ${both}(${w}, ${group ?? "K"})`, [both]];
-  const generic = `write \`pack ${w} as ${printFormatRef(format)} ${grid.symmetric ? "with scale s" : "with scale s, zero z"}\``;
+  const generic = `write \`pack ${w} as ${printFormat(format, "short")} ${grid.symmetric ? "with scale s" : "with scale s, zero z"}\``;
   if (!needed.every((name) => name === "" || known.includes(name))) return generic;
   const use = needed.some((name) => frame.file.elsewhere().has(name)) ? " (`use quantize` at the top of the file)" : "";
   if (!grid.symmetric) return `write \`${made}\` before it${use}, then \`with scale s, zero z\``;

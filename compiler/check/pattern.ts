@@ -1,6 +1,6 @@
 import type { Eqn, Scalar, Value, ValueId } from "../graph/graph.js";
-import type { BinaryOp, UnaryOp } from "../graph/ops.js";
 import { substitute } from "../graph/scalar.js";
+import type { BinaryOp, UnaryOp } from "../types/scalar-ops.js";
 import { printSize, sameSize, sizeValue } from "../types/size.js";
 import { full, type Pattern, type TensorType } from "../types/type.js";
 

@@ -1,13 +1,14 @@
 import { InternalError, type Span } from "../diagnostic.js";
 
-import type { NamePattern, Recipe, RecipeStep } from "../recipe/recipe.js";
-import type { Expr, ForStatement, RecipeDeclaration, Statement, StringExpr } from "../syntax/ast.js";
+import type { Recipe, RecipeStep } from "../recipe/recipe.js";
+import type { Expr, ForStatement, RecipeDeclaration, Statement } from "../syntax/ast.js";
 import { newBuilder } from "./builder.js";
 import { checkCondition } from "./condition.js";
 import { constantCondition } from "./constant-condition.js";
 import { findingsFor } from "./findings.js";
 import { fail, type Frame } from "./frame.js";
-import { checkObserved, type Observed } from "./observe.js";
+import { checkObserved } from "./observe.js";
+import { namePattern, type RecipeContext } from "./recipe-context.js";
 import { bind, lookup, nest, type Scope } from "./scope.js";
 import { checkSettings, defaultOf, type Settings } from "./settings.js";
 import { checkLet } from "./statement.js";
@@ -19,15 +20,6 @@ import { failName } from "./unknown.js";
 import { checkTreatments } from "./treatment.js";
 
 export { checkSettings, type Settings };
-
-/** What the checking of one recipe needs all along. */
-export interface RecipeContext {
-  readonly frame: Frame;
-  readonly recipe: RecipeDeclaration;
-  readonly observed: Observed[];
-  /** Where it stands: over blocks, or outside. */
-  readonly block: string | null;
-}
 
 /**
  * Checks a recipe; null where it has an error. `settings` are the values of its parameters that are not their defaults.
@@ -350,10 +342,4 @@ function failLoop(frame: Frame, message: string, span: Span): readonly RecipeSte
     help: "write `for block in model.blocks { }`, `for w in block.linears { }` or `for w in model.linears { }`",
   });
   return [];
-}
-
-/** A name pattern; an empty one matches nothing. */
-export function namePattern(pattern: StringExpr, frame: Frame): NamePattern {
-  if (pattern.value.trim() === "") fail(frame, "E605", "an empty pattern matches no layer", pattern.span, "empty");
-  return { glob: pattern.value, span: pattern.span };
 }

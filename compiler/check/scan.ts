@@ -1,12 +1,20 @@
-import type { Diagnostic, Span } from "../diagnostic.js";
+import type { Diagnostic } from "../diagnostic.js";
 import type { Eqn, Range, ValueId } from "../graph/graph.js";
-import { definedBy, mapOperands } from "../graph/eqn.js";
+import { mapOperands } from "../graph/eqn.js";
 import type { ScanStatement, Statement } from "../syntax/ast.js";
-import { full, type Pattern } from "../types/type.js";
-import { newIndex, sizeScalar, typeOf, valueOf, type Builder } from "./builder.js";
+import { full } from "../types/type.js";
+import {
+  addScan,
+  addState,
+  keepsPattern,
+  newIndex,
+  sharedPattern,
+  sizeScalar,
+  type Builder,
+  type OpenState,
+} from "./builder.js";
 import { compileTimeSize } from "./element.js";
 import { fail, placeIn, type Frame } from "./frame.js";
-import { inferPattern } from "./pattern.js";
 import { bind, nest, type Entry, type Scope } from "./scope.js";
 import { notNegative } from "./sizes.js";
 import { warnUnused } from "./unused.js";
@@ -16,13 +24,6 @@ interface Variable {
   readonly name: string;
   readonly entry: Entry;
   readonly initial: ValueId;
-}
-
-/** A state while its scan is being built. */
-export interface OpenState {
-  readonly initial: ValueId;
-  readonly before: ValueId;
-  readonly after: ValueId;
 }
 
 /**
@@ -137,79 +138,6 @@ function finishScan(
   for (const { entry, initial } of variables) {
     const at = states.findIndex((state) => state.initial === initial);
     entry.binding = { kind: "tensor", value: outs[at] ?? initial, mutable: true };
-  }
-}
-
-/** Adds a scan, and a value for each state after the last step; those values in order. `writtenIn` as in `Eqn`. */
-export function addScan(
-  builder: Builder,
-  range: Range,
-  open: readonly OpenState[],
-  body: readonly Eqn[],
-  span: Span | null,
-  writtenIn?: string,
-): readonly ValueId[] {
-  const states = open.map((state) => ({
-    ...state,
-    out: addState(
-      builder,
-      valueOf(builder, state.before).name,
-      state.initial,
-      typeOf(builder, state.before).pattern,
-      span,
-    ),
-  }));
-  const out = states[0]?.out;
-  if (out === undefined) return [];
-  const scan: Eqn = { kind: "scan", out, ...(writtenIn === undefined ? {} : { writtenIn }), range, states, body };
-  builder.eqns.push(scan);
-  for (const state of states) {
-    builder.producer.set(state.before, scan);
-    builder.producer.set(state.out, scan);
-  }
-  return states.map((state) => state.out);
-}
-
-/** Adds a value for a state, of the type of its first. */
-export function addState(
-  builder: Builder,
-  name: string,
-  initial: ValueId,
-  pattern: Pattern,
-  span: Span | null,
-): ValueId {
-  const { type } = valueOf(builder, initial);
-  const id = builder.values.length;
-  builder.values.push({ id, name, type: { ...type, pattern }, span });
-  return id;
-}
-
-/** The pattern that a state begins with and may keep: one whose mask is known. */
-export function sharedPattern(builder: Builder, initial: ValueId): Pattern {
-  const { pattern } = typeOf(builder, initial);
-  return pattern.kind === "full" || pattern.mask === null ? full : pattern;
-}
-
-/** Whether a state has at the end of a step the pattern that it has at its start. */
-export function keepsPattern(builder: Builder, state: OpenState): boolean {
-  const [before, after] = [typeOf(builder, state.before).pattern, typeOf(builder, state.after).pattern];
-  if (before.kind === "full") return true;
-  return after.kind === before.kind && after.mask === before.mask;
-}
-
-/** The patterns of equations that are there already, inferred anew after those of what they read have changed. */
-export function inferAnew(builder: Builder, eqns: readonly Eqn[]): void {
-  for (const id of eqns.flatMap(definedBy)) {
-    const eqn = builder.producer.get(id);
-    const value = valueOf(builder, id);
-    if (eqn !== undefined)
-      builder.values[id] = {
-        ...value,
-        type: {
-          ...value.type,
-          pattern: inferPattern(eqn, builder.values, { ...value.type, pattern: full }, builder.producer),
-        },
-      };
   }
 }
 

@@ -68,9 +68,26 @@ export function checkSettings(
       );
       continue;
     }
+    const outside = typeof value === "number" ? outsideF32(value) : null;
+    if (outside !== null) {
+      report(
+        error("E210", `the parameter \`${name}\` is set to \`${String(given)}\`, which is ${outside}`, null, {
+          notes: [`its default is ${String(fallback)}`],
+        }),
+      );
+      continue;
+    }
     known.set(name, value);
   }
   return known;
+}
+
+/** Why a device cannot compute with a number, if it cannot: what is subnormal is 0 to many. */
+function outsideF32(value: number): string | null {
+  if (!Number.isFinite(Math.fround(value))) return "too large for an f32, which holds up to 3.4028235e38";
+  if (value !== 0 && Math.abs(value) < 2 ** -126)
+    return "too small for an f32: below 1.17549435e-38 a device may compute with 0";
+  return null;
 }
 
 function readSetting(given: number | boolean | string): number | boolean | null {

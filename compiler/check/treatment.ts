@@ -8,7 +8,7 @@ import { neededEqns } from "../graph/eqn.js";
 import { addInput, finish, newBuilder, typeOf, type Builder } from "./builder.js";
 import { constantCondition } from "./constant-condition.js";
 import { fail, placeIn, printType, type Frame, type Layer } from "./frame.js";
-import { namePattern, type RecipeContext } from "./recipe.js";
+import { namePattern, type RecipeContext } from "./recipe-context.js";
 import { bind, lookup, nest, type Scope } from "./scope.js";
 import { checkStatements } from "./statement.js";
 import { warnUnused } from "./unused.js";

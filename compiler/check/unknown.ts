@@ -1,6 +1,7 @@
 /** What is said of a name, function or member that is not there. */
 import { counted } from "../words.js";
-import { binaryOps, factorOps, reduceOps, unaryOps, type ReduceOp } from "../graph/ops.js";
+import { factorOps, reduceOps, type ReduceOp } from "../graph/ops.js";
+import { binaryOps, unaryOps } from "../types/scalar-ops.js";
 import type { Expr, Ident } from "../syntax/ast.js";
 import { dtypes } from "../types/dtype.js";
 import { elementText, indexNames } from "./index-names.js";

@@ -1,5 +1,6 @@
 /** The arguments of a format, checked and printed generically over its parameters. */
-import type { FormatSpec } from "../types/type.js";
+import { printSize } from "../types/size.js";
+import type { FormatSpec, SymbolicFormat } from "../types/type.js";
 import type { FormatParameter } from "./format.js";
 
 /** Fills the defaults of the parameters in; a sentence where an argument is missing, unknown or of the wrong kind. */
@@ -48,18 +49,25 @@ function argumentProblem(name: string, parameter: FormatParameter, value: number
 }
 
 /**
- * The arguments as they are written: `(128, symmetric)`; words at their default are left out; nothing at all for no
- * arguments.
+ * The arguments as they are written: `(128, symmetric)`; words at their default are left out, where it is to be short
+ * flags, too; nothing at all for no arguments.
  */
-export function printArguments(spec: FormatSpec, parameters: readonly FormatParameter[]): string {
+export function printArguments(
+  { args }: SymbolicFormat | FormatSpec,
+  parameters: readonly FormatParameter[],
+  length: "full" | "short",
+): string {
   const parts = parameters.flatMap((parameter) => {
-    const value = spec.args[parameter.name];
-    if (value === undefined) return [];
+    const given = args[parameter.name];
+    if (given === undefined) return [];
+    const value = typeof given === "object" ? printSize(given) : given;
     switch (parameter.kind) {
       case "number":
         return [String(value)];
       case "flag":
-        return [value === true ? parameter.yes : parameter.no];
+        return length === "short" && value === parameter.fallback
+          ? []
+          : [value === true ? parameter.yes : parameter.no];
       case "word":
         return value === parameter.fallback ? [] : [`${parameter.name}: ${String(value)}`];
       case "label":

@@ -37,8 +37,8 @@ export function newWords(sections: readonly Section[]): Uint32Array<ArrayBuffer>
   return new Uint32Array(totalWords(sections));
 }
 
-/** Elements of a shape. */
-export function elementCount(shape: Shape): number {
+/** Elements of a tensor. */
+export function elementsIn(shape: Shape): number {
   return shape.rows * shape.columns;
 }
 
@@ -117,9 +117,4 @@ export function unitColumns(valueBits: number, otherBits: readonly number[], wit
 
 function loadable(bits: number): boolean {
   return Number.isInteger(bits) && bits > 0 && (bits % 32 === 0 || 32 % bits === 0);
-}
-
-/** 0, 1, ..., count - 1. */
-export function range(count: number): readonly number[] {
-  return Array.from({ length: count }, (_, at) => at);
 }

@@ -1,13 +1,14 @@
 /** Every format by name, and what follows from a spec for any of them. A new format is a folder with a `meaning.ts` and a
  * `code.ts`, a line here and one in `code/registry.ts`. */
 import { InternalError } from "../diagnostic.js";
-import type { FormatSpec } from "../types/type.js";
+import { elementCount } from "../types/shape.js";
+import type { FormatRef, FormatSpec } from "../types/type.js";
 import { printArguments } from "./arguments.js";
 import { bitmaskFormat } from "./bitmask/meaning.js";
 import { bf16Format, f16Format, f32Format, i32Format, u32Format } from "./dense/meaning.js";
 import type { Format, GridValues, Shape } from "./format.js";
 import { int4Format, int8Format } from "./integer/meaning.js";
-import { elementCount, totalWords } from "./layout.js";
+import { elementsIn, totalWords } from "./layout.js";
 import { nmFormat } from "./nm/meaning.js";
 import { q4_0Format } from "./q4_0/meaning.js";
 import { q4_1Format } from "./q4_1/meaning.js";
@@ -77,7 +78,7 @@ export function roundedGrid(spec: FormatSpec, grid: GridValues): GridValues {
 
 /** Rows and columns of a tensor: the last axis is the columns. A scalar is one row of one column. */
 export function shapeOf(dims: readonly number[]): Shape {
-  return { rows: dims.slice(0, -1).reduce((product, size) => product * size, 1), columns: dims.at(-1) ?? 1 };
+  return { rows: elementCount(dims.slice(0, -1)), columns: dims.at(-1) ?? 1 };
 }
 
 /** The u32 words of a tensor, padding included: a multiple of 4. */
@@ -95,7 +96,7 @@ export function bitsPerWeight(spec: FormatSpec, shape: Shape): number {
   const words = formatOfSpec(spec)
     .sections(spec, shape)
     .reduce((sum, section) => sum + section.words, 0);
-  return (32 * words) / elementCount(shape);
+  return (32 * words) / elementsIn(shape);
 }
 
 /**
@@ -142,10 +143,10 @@ export function scaleShape(spec: FormatSpec, shape: Shape): Shape | null {
 
 /**
  * As it is written in source: `nm(2, 4) of int4(128, symmetric)`. Arguments at their default are left out where they
- * have a label.
+ * have a label; where `length` is "short", flags are, too: `int4(128)`.
  */
-export function printFormat(spec: FormatSpec): string {
-  const format = formatOf(spec.name);
-  const own = spec.name + (format === null ? "" : printArguments(spec, format.parameters));
-  return spec.of === null ? own : `${own} of ${printFormat(spec.of)}`;
+export function printFormat(format: FormatRef | FormatSpec, length: "full" | "short" = "full"): string {
+  if ("parameter" in format) return format.parameter;
+  const own = format.name + printArguments(format, formatOf(format.name)?.parameters ?? [], length);
+  return format.of === null ? own : `${own} of ${printFormat(format.of, length)}`;
 }

@@ -5,7 +5,7 @@
  */
 import { roundF16, roundHalfEven } from "../float.js";
 import type { Dtype } from "../types/dtype.js";
-import type { BinaryOp, UnaryOp } from "./ops.js";
+import type { BinaryOp, UnaryOp } from "../types/scalar-ops.js";
 
 /**
  * Brings an exact result into a dtype: floats round to nearest even, integers wrap around, bool is whether it is not 0.

@@ -1,11 +1,12 @@
 /** Small constructors of scalars and graphs, for passes and tests. Types follow from `ops.ts`. */
 import { InternalError } from "../diagnostic.js";
 import type { Span } from "../diagnostic.js";
+import { binaryOps, unaryOps, type BinaryOp, type UnaryOp } from "../types/scalar-ops.js";
 import type { Concrete, Level, Pattern, TensorType } from "../types/type.js";
 import { full } from "../types/type.js";
 import type { Constraint, Eqn, Graph, IndexId, Input, Output, Range, Scalar, Value } from "./graph.js";
-import { binaryOps, reduceOps, unaryOps } from "./ops.js";
-import type { BinaryOp, FactorOp, ReduceOp, UnaryOp } from "./ops.js";
+import { reduceOps } from "./ops.js";
+import type { FactorOp, ReduceOp } from "./ops.js";
 import { dtypeOf } from "./scalar.js";
 
 /** A literal; bool is 0 or 1. */

@@ -7,6 +7,7 @@ import { InternalError } from "../diagnostic.js";
 import type { GridValues } from "../formats/format.js";
 import { completeFormat, formatOfSpec, roundedGrid, shapeOf } from "../formats/registry.js";
 import type { Dtype } from "../types/dtype.js";
+import { elementCount } from "../types/shape.js";
 import type { Concrete, FormatSpec } from "../types/type.js";
 import { binaryFunction, castFunction, extremeIdentity, rounding, unaryFunction } from "./arithmetic.js";
 import { evaluateFactor } from "./factor.js";
@@ -49,11 +50,6 @@ export function tensorValue(dtype: Dtype, shape: readonly number[], values: Arra
   const round = rounding(dtype);
   for (let at = 0; at < count; at += 1) data[at] = round(values[at] ?? 0);
   return { dtype, shape, data };
-}
-
-/** The number of elements of a shape. */
-export function elementCount(shape: readonly number[]): number {
-  return shape.reduce((product, extent) => product * extent, 1);
 }
 
 /** Told of single elements, by their row-major offset, as an evaluation comes by them. */

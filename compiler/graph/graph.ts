@@ -1,7 +1,8 @@
 import type { Span } from "../diagnostic.js";
+import type { BinaryOp, UnaryOp } from "../types/scalar-ops.js";
 import type { Concrete, Level, Symbolic, TensorType } from "../types/type.js";
 import type { Divides, Size } from "../types/size.js";
-import type { BinaryOp, FactorOp, ReduceOp, UnaryOp } from "./ops.js";
+import type { FactorOp, ReduceOp } from "./ops.js";
 
 /**
  * What a function means: a flat list of equations over tensors, in order, each defining one new value. Index notation

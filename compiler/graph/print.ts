@@ -1,11 +1,11 @@
 /** A graph as text: stable, for goldens and for people. Reads like a program; `%3` is the value with id 3. */
 import { printDtype } from "../types/dtype.js";
 import type { DtypeRef } from "../types/dtype.js";
+import type { BinaryOp } from "../types/scalar-ops.js";
 import { printSize } from "../types/size.js";
 import type { Size } from "../types/size.js";
 import type { FormatRef, FormatSpec, Level, Pattern, TensorType } from "../types/type.js";
 import type { Constraint, Eqn, Graph, IndexId, Range, Scalar } from "./graph.js";
-import type { BinaryOp } from "./ops.js";
 
 /** The graph, an equation a line, ending in a newline. */
 export function printGraph<L extends Level>(graph: Graph<L>): string {

@@ -1,8 +1,8 @@
 /** Traversal, substitution and comparison of scalar expressions. All keep shared subtrees shared. */
+import { commutativeOps, type BinaryOp } from "../types/scalar-ops.js";
 import { printSize } from "../types/size.js";
 import type { Concrete, Level } from "../types/type.js";
 import type { IndexId, Range, Scalar } from "./graph.js";
-import { commutativeOps, type BinaryOp } from "./ops.js";
 
 /** The dtype of a scalar's value. */
 export function dtypeOf<L extends Level>(scalar: Scalar<L>): L["dtype"] | "i32" {

@@ -1,4 +1,5 @@
 import { formatWords, shapeOf } from "../formats/registry.js";
+import { elementCount } from "../types/shape.js";
 import type { Concrete, TensorType } from "../types/type.js";
 import type { ConcreteGraph, Eqn, ValueId } from "./graph.js";
 
@@ -20,7 +21,7 @@ export type StorageMap = readonly (Storage | null)[];
  * 4; a format what it says.
  */
 export function storageBytes(type: TensorType<Concrete>): number {
-  const elements = type.shape.reduce((product, size) => product * size, 1);
+  const elements = elementCount(type.shape);
   const bytes =
     type.format === null
       ? elements * (type.dtype === "f16" ? 2 : 4)

@@ -1,4 +1,5 @@
 /** What `top` does, plainly. */
+import { elementCount } from "../types/shape.js";
 
 /**
  * 1 where an element is among the n largest of its group of m neighbours along the axis; of equals the lower index; NaN
@@ -9,7 +10,7 @@ export function evaluateTop(
   { n, m, axis }: { readonly n: number; readonly m: number; readonly axis: number },
 ): Uint8Array {
   const extent = shape[axis] ?? 1;
-  const stride = shape.slice(axis + 1).reduce((product, size) => product * size, 1);
+  const stride = elementCount(shape.slice(axis + 1));
   const keep = new Uint8Array(data.length);
   for (let start = 0; start < keep.length; start += 1) {
     const position = Math.floor(start / stride) % extent;

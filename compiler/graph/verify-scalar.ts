@@ -3,11 +3,11 @@
  */
 import { isFloat, isInteger, printDtype, sameDtype } from "../types/dtype.js";
 import type { DtypeRef } from "../types/dtype.js";
+import { binaryOps, unaryOps, type TypeRule } from "../types/scalar-ops.js";
 import { sizeSymbols } from "../types/size.js";
 import type { Level } from "../types/type.js";
 import type { Graph, IndexId, Range, Scalar, ValueId } from "./graph.js";
-import { binaryOps, reduceOps, unaryOps } from "./ops.js";
-import type { TypeRule } from "./ops.js";
+import { reduceOps } from "./ops.js";
 import { printScalar } from "./print.js";
 import { children, dtypeOf } from "./scalar.js";
 

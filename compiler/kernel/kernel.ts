@@ -1,3 +1,5 @@
+import type { BinaryOp, UnaryOp } from "../types/scalar-ops.js";
+
 /**
  * How it runs: one compute kernel. Effect-free expressions beside effectful statements; scalars, short vectors and
  * words, no tensors or formats left. Names are unique within a kernel. Every `store` goes to a buffer of access
@@ -69,46 +71,8 @@ export type Builtin =
   | "subgroup_index"
   | "subgroup_size";
 
-export type KernelUnary =
-  | "negate"
-  | "not"
-  | "bit_not"
-  | "abs"
-  | "sign"
-  | "sqrt"
-  | "rsqrt"
-  | "exp"
-  | "log"
-  | "sin"
-  | "cos"
-  | "tanh"
-  | "floor"
-  | "ceil"
-  | "round"
-  | "round_f16";
-
-export type KernelBinary =
-  | "add"
-  | "subtract"
-  | "multiply"
-  | "divide"
-  | "remainder"
-  | "power"
-  | "min"
-  | "max"
-  | "equal"
-  | "not_equal"
-  | "less"
-  | "less_equal"
-  | "greater"
-  | "greater_equal"
-  | "and"
-  | "or"
-  | "bit_and"
-  | "bit_or"
-  | "bit_xor"
-  | "shift_left"
-  | "shift_right";
+export type KernelUnary = Exclude<UnaryOp, "bits" | "from_bits"> | "bit_not";
+export type KernelBinary = BinaryOp;
 
 /** Functions with more or other operands than the unary and binary ops; named as in WGSL. */
 export type KernelFunction =

@@ -1,79 +1,40 @@
 /** The type rules of the kernel's operations. */
+import { binaryOps, type TypeRule, unaryOps } from "../types/scalar-ops.js";
 import { elementType, vectorType, width } from "./kernel.js";
 import type { KernelBinary, KernelFunction, KernelType, KernelUnary, ScalarType } from "./kernel.js";
 
+const isFloat = (element: ScalarType): boolean => element === "f32" || element === "f16";
+const isInteger = (element: ScalarType): boolean => element === "i32" || element === "u32";
+
+/** The element types that ops of a rule take. */
+const takenBy: { readonly [R in TypeRule]: (element: ScalarType) => boolean } = {
+  float: isFloat,
+  numeric: (element) => element !== "bool",
+  integer: isInteger,
+  compare: (element) => element !== "bool",
+  logic: (element) => element === "bool",
+  bits: (element) => element === "f32",
+  "from-bits": (element) => element === "u32",
+};
+
 /** Whether a unary op takes elements of a type. */
 export function takesUnary(op: KernelUnary, element: ScalarType): boolean {
-  const float = element === "f32" || element === "f16";
   switch (op) {
-    case "not":
-      return element === "bool";
     case "bit_not":
-      return element === "i32" || element === "u32";
+      return isInteger(element);
     case "negate":
     case "sign":
-      return float || element === "i32";
-    case "abs":
-      return element !== "bool";
+      return element !== "bool" && element !== "u32";
     case "round_f16":
       return element === "f32";
-    case "sqrt":
-    case "rsqrt":
-    case "exp":
-    case "log":
-    case "sin":
-    case "cos":
-    case "tanh":
-    case "floor":
-    case "ceil":
-    case "round":
-      return float;
     default:
-      return op satisfies never;
+      return takenBy[unaryOps[op]](element);
   }
 }
 
-const comparisons: ReadonlySet<KernelBinary> = new Set([
-  "equal",
-  "not_equal",
-  "less",
-  "less_equal",
-  "greater",
-  "greater_equal",
-]);
-
 /** The element types that a binary op takes. */
 function takes(op: KernelBinary, element: ScalarType): boolean {
-  switch (op) {
-    case "and":
-    case "or":
-      return element === "bool";
-    case "equal":
-    case "not_equal":
-      return true;
-    case "bit_and":
-    case "bit_or":
-    case "bit_xor":
-    case "shift_left":
-    case "shift_right":
-      return element === "u32" || element === "i32";
-    case "power":
-      return element === "f32" || element === "f16";
-    case "add":
-    case "subtract":
-    case "multiply":
-    case "divide":
-    case "remainder":
-    case "min":
-    case "max":
-    case "less":
-    case "less_equal":
-    case "greater":
-    case "greater_equal":
-      return element !== "bool";
-    default:
-      return op satisfies never;
-  }
+  return op === "equal" || op === "not_equal" || takenBy[binaryOps[op]](element);
 }
 
 /** The type of a binary op's result, or a sentence saying what does not fit. */
@@ -82,7 +43,7 @@ export function binaryType(op: KernelBinary, a: KernelType, b: KernelType): { re
   const expected = shift ? vectorType("u32", width(a)) : a;
   if (b !== expected) return `${op} of ${a} and ${b}: the second must be ${expected}`;
   if (!takes(op, elementType(a))) return `${op} does not take ${a}`;
-  return { type: comparisons.has(op) ? vectorType("bool", width(a)) : a };
+  return { type: binaryOps[op] === "compare" ? vectorType("bool", width(a)) : a };
 }
 
 /** The type of a function's result, or a sentence saying what does not fit. */

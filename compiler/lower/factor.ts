@@ -100,6 +100,11 @@ function blocksOf(
   };
 }
 
+/** The kernels of an equation that the graph has not got. */
+function lowerOwn(inner: Lowering, eqn: Eqn<Concrete>): readonly Kernel[] {
+  return lowerEqn(inner.including(eqn), eqn);
+}
+
 /** `head`, then for each block `each`, with `after` for those that are not the last. */
 function repeatBlocks(
   blocks: Blocks,
@@ -133,7 +138,7 @@ function cholesky(lowering: Lowering, eqn: FactorEqn, size: number): Lowered {
   const { start, fresh, panel, rest, block } = blocks;
   const first = indexOf(start);
   const [i, j] = [range(fresh(), "i", 0, size), range(fresh(), "j", 0, size)];
-  const copy = lowerEqn(blocks.inner(0, size), {
+  const copy = lowerOwn(blocks.inner(0, size), {
     kind: "map",
     out: eqn.out,
     indices: [i, j],
@@ -155,7 +160,7 @@ function cholesky(lowering: Lowering, eqn: FactorEqn, size: number): Lowered {
       [over],
       binary("multiply", load(panel, [indexOf(row), indexOf(over)]), load(panel, [indexOf(column), indexOf(over)])),
     );
-    return lowerEqn(inner, {
+    return lowerOwn(inner, {
       kind: "update",
       out: rest.id,
       base: eqn.out,
@@ -304,7 +309,7 @@ function inverseLower(lowering: Lowering, eqn: FactorEqn, size: number): Lowered
   const source = lowering.graph.values[eqn.source]!;
   const [i, j] = [range(fresh(), "i", 0, size), range(fresh(), "j", 0, size)];
   const number = (value: number): S => ({ kind: "constant", value, dtype: "f32" });
-  const unit = lowerEqn(blocks.inner(0, size), {
+  const unit = lowerOwn(blocks.inner(0, size), {
     kind: "map",
     out: eqn.out,
     indices: [i, j],
@@ -330,7 +335,7 @@ function inverseLower(lowering: Lowering, eqn: FactorEqn, size: number): Lowered
         load(panel, [indexOf(over), indexOf(column)]),
       ),
     );
-    return lowerEqn(inner, {
+    return lowerOwn(inner, {
       kind: "update",
       out: rest.id,
       base: eqn.out,

@@ -1,25 +1,35 @@
-import type { Eqn, ValueId } from "../graph/graph.js";
+import { InternalError } from "../diagnostic.js";
+import type { Eqn } from "../graph/graph.js";
 import type { Concrete } from "../types/type.js";
-import { lowerEqn, type Schedule } from "./schedules/choose.js";
 import { lowerFactor } from "./factor.js";
 import { kernelStep, type Lowered } from "./lowered.js";
-import type { Lowering } from "./toolkit/lowering.js";
-import type { ScanOptions } from "./scan/cut.js";
+import type { CutScans } from "./scan/cut.js";
 import { lowerScan } from "./scan/scan.js";
+import { lowerEqn, type Schedule } from "./schedules/choose.js";
+import type { Lowering } from "./toolkit/lowering.js";
 
 export interface StepOptions {
   /** The schedule to take wherever it applies. */
   readonly schedule: Schedule | null;
-  readonly scan: ScanOptions;
-  /**
-   * Of scans that are not to be run in blocks, by what they define: why, as it was before their steps were taken apart.
-   */
-  readonly unblocked: ReadonlyMap<ValueId, string>;
+  /** How the scans of the graph are run. */
+  readonly scans: CutScans;
 }
 
-/** What an eqn becomes: one kernel or a few, or for scans and factorisations repeated ones. */
+/** What an equation of the lowering's graph becomes: one kernel or a few, or for scans and factorisations repeated ones. */
 export function lowerSteps(lowering: Lowering, eqn: Eqn<Concrete>, options: StepOptions): Lowered {
-  if (eqn.kind === "scan") return lowerScan(lowering, eqn, options);
-  if (eqn.kind === "factor") return lowerFactor(lowering, eqn);
-  return { steps: lowerEqn(lowering, eqn, options.schedule).map(kernelStep), scratch: [], notes: [] };
+  switch (eqn.kind) {
+    case "scan": {
+      const cut = options.scans.get(eqn.out);
+      if (cut === undefined) throw new InternalError(`nothing says how the scan ${eqn.out} is run`);
+      return lowerScan(lowering, eqn, {
+        cut,
+        schedule: options.schedule,
+        lowerStep: (inner, each) => lowerSteps(inner.including(each), each, options),
+      });
+    }
+    case "factor":
+      return lowerFactor(lowering, eqn);
+    default:
+      return { steps: lowerEqn(lowering, eqn, options.schedule).map(kernelStep), scratch: [], notes: [] };
+  }
 }

@@ -262,3 +262,6 @@ export type Expr =
   | (Node & { readonly kind: "observe"; readonly block: Expr; readonly text: Expr; readonly by: Ident })
   /** `w matches "*.q_proj"`. */
   | (Node & { readonly kind: "matches"; readonly value: Expr; readonly pattern: StringExpr });
+
+/** A call: of a function, of a built-in operation, of what recipes have. */
+export type CallExpr = Extract<Expr, { readonly kind: "call" }>;

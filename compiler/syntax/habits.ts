@@ -1,7 +1,6 @@
 /** What is said of forms of other languages that the parser stops at: `w[:, k]`, `c ? a : b`, `x.abs()`. */
 import { EOF, tokenMatcher, type IToken } from "chevrotain";
 import { error, type Diagnostic, type Span } from "../diagnostic.js";
-import type { Around } from "./messages.js";
 import {
   CloseParen,
   CloseSquare,
@@ -21,6 +20,12 @@ import {
   Text,
   Where,
 } from "./tokens.js";
+
+/** The tokens that an error is among, and at which of them. */
+export interface Around {
+  readonly list: readonly IToken[];
+  readonly at: number;
+}
 
 /** What is said of a form that is known, else null. `rule` and `expected` are those of the parser. */
 export function habit(

@@ -8,7 +8,7 @@ import {
 import { error, type Diagnostic, type Label, type Span } from "../diagnostic.js";
 import { suggest } from "../suggest.js";
 import { beginsExpression } from "./grammar-expression.js";
-import { habit } from "./habits.js";
+import { habit, type Around } from "./habits.js";
 import { reservedName } from "./misnamed.js";
 import {
   Assign,
@@ -85,11 +85,6 @@ const places: ReadonlyMap<string, string> = new Map([
 
 const statementSpellings = ["let", "var", "scan", "for", "return", "if", "store", "expect", "save"];
 const declarationSpellings = ["use", "const", "fn", "recipe"];
-/** The tokens that an error is among, and at which of them. */
-export interface Around {
-  readonly list: readonly IToken[];
-  readonly at: number;
-}
 
 /** The words for an error that the parser met. */
 export function syntaxError(

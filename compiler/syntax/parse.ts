@@ -6,7 +6,8 @@ import { readComments } from "./comments.js";
 import { balance, type Balanced } from "./delimiters.js";
 import { Grammar } from "./grammar.js";
 import { as, mendMarks, mendWords, unknownCharacters } from "./foreign.js";
-import { expectedNames, syntaxError, type Around } from "./messages.js";
+import type { Around } from "./habits.js";
+import { expectedNames, syntaxError } from "./messages.js";
 import { membersAsNames, renameReserved } from "./misnamed.js";
 import {
   BadNumeral,

@@ -1,5 +1,5 @@
 import type { Dtype, DtypeRef } from "./dtype.js";
-import type { Size } from "./size.js";
+import { sameSize, type Size } from "./size.js";
 
 /**
  * How the elements of a tensor lie in memory, as plain data: a format's name, its arguments and, for a composed
@@ -7,17 +7,16 @@ import type { Size } from "./size.js";
  * `{ name: "nm", args: { n: 2, m: 4 }, of: { name: "int4", args: { group: 128, symmetric: true }, of: null } }`.
  * Only the file of that format in `compiler/formats/` knows what the arguments mean.
  */
-export interface FormatSpec {
-  readonly name: string;
-  readonly args: { readonly [name: string]: number | string | boolean };
-  readonly of: FormatSpec | null;
-}
+export type FormatSpec = FormatOver<number>;
 
 /** A format whose arguments may still be symbolic sizes (`int4(group)` with `group: size`). */
-export interface SymbolicFormat {
+export type SymbolicFormat = FormatOver<Size>;
+
+/** A format whose numbers are these. */
+export interface FormatOver<S> {
   readonly name: string;
-  readonly args: { readonly [name: string]: Size | string | boolean };
-  readonly of: SymbolicFormat | null;
+  readonly args: { readonly [name: string]: S | string | boolean };
+  readonly of: FormatOver<S> | null;
 }
 
 /** A format, or the name of a format parameter of the enclosing function (`w: E[N, K] as F`). */
@@ -69,3 +68,27 @@ export interface TensorType<L extends Level = Symbolic> {
 }
 
 export const full: Pattern<never> = { kind: "full" };
+
+/** Whether two formats are the same. */
+export function sameFormat(a: FormatRef | null, b: FormatRef | null): boolean {
+  if (a === null || b === null) return a === b;
+  if ("parameter" in a || "parameter" in b) return "parameter" in a && "parameter" in b && a.parameter === b.parameter;
+  const names = new Set([...Object.keys(a.args), ...Object.keys(b.args)]);
+  if (a.name !== b.name || !sameFormat(a.of, b.of)) return false;
+  return [...names].every((name) => {
+    const [x, y] = [a.args[name], b.args[name]];
+    return typeof x === "object" && typeof y === "object" ? sameSize(x, y) : x === y;
+  });
+}
+
+/** A format with the sizes in its arguments replaced. */
+export function mapFormat<S>(format: SymbolicFormat, size: (size: Size) => S): FormatOver<S> {
+  const args = Object.entries(format.args).map(
+    ([name, value]) => [name, typeof value === "object" ? size(value) : value] as const,
+  );
+  return {
+    name: format.name,
+    args: Object.fromEntries(args),
+    of: format.of === null ? null : mapFormat(format.of, size),
+  };
+}

@@ -9,6 +9,7 @@ import type { FormatSpec } from "../../compiler/types/type.js";
 import { f16Bits, f16FromBits, roundF16 } from "../../compiler/float.js";
 import type { Device } from "../device/device.js";
 import { targetOf } from "../run/target.js";
+import { withBuffers } from "./buffers.js";
 import type { BenchLayer } from "./shapes.js";
 import { measureRoof } from "./roof.js";
 import { timeProgram } from "./timing.js";
@@ -109,31 +110,27 @@ async function benchOne(
     if (dtype === "f32") return new Float32Array(values).buffer;
     return Uint16Array.from(values, f16Bits).buffer;
   };
-  const input = await device.createBuffer(bytesOf(x).byteLength, "activations");
-  await device.write(input, 0, bytesOf(x));
-  const copies: GPUBuffer[] = [];
-  const copyCount = Math.max(
-    1,
-    Math.min(64, Math.ceil(coldBytes[device.kind === "cpu" ? "cpu" : "gpu"] / weights.words.byteLength)),
-  );
-  for (let at = 0; at < copyCount; at++) {
-    const copy = await device.createBuffer(weights.words.byteLength, "weights");
-    await device.write(copy, 0, weights.words);
-    copies.push(copy);
-  }
-  const [out] = program.outputs;
-  const result = await device.createBuffer(program.buffers[out!.buffer]!.bytes, "result");
-  const sets = copies.map(
-    (copy) =>
-      new Map([
-        ["x", input],
-        ["w", copy],
-      ]),
-  );
-  const { us } = await timeProgram(device, program, sets, new Map([[out!.name, result]]));
-  await checkResult(device, linear, { ...shape, x, weights, result });
-  for (const buffer of [input, result, ...copies]) device.free(buffer);
-  return { us, schedule: program.kernels.map((kernel) => kernel.schedule).join("+") };
+  return withBuffers(device, async (make) => {
+    const input = await make(bytesOf(x), "activations");
+    const copies: GPUBuffer[] = [];
+    const copyCount = Math.max(
+      1,
+      Math.min(64, Math.ceil(coldBytes[device.kind === "cpu" ? "cpu" : "gpu"] / weights.words.byteLength)),
+    );
+    for (let at = 0; at < copyCount; at++) copies.push(await make(weights.words, "weights"));
+    const [out] = program.outputs;
+    const result = await make(program.buffers[out!.buffer]!.bytes, "result");
+    const sets = copies.map(
+      (copy) =>
+        new Map([
+          ["x", input],
+          ["w", copy],
+        ]),
+    );
+    const { us } = await timeProgram(device, program, sets, new Map([[out!.name, result]]));
+    await checkResult(device, linear, { ...shape, x, weights, result });
+    return { us, schedule: program.kernels.map((kernel) => kernel.schedule).join("+") };
+  });
 }
 
 /** Compares what the timed runs left with the evaluator's result for the rows that repeat. */

@@ -3,6 +3,7 @@ import type { Kernel } from "../../compiler/kernel/kernel.js";
 import type { Program } from "../../compiler/plan/program.js";
 import { emitWgsl } from "../../compiler/wgsl/emit.js";
 import type { Device } from "../device/device.js";
+import { withBuffers } from "./buffers.js";
 import { timeProgram } from "./timing.js";
 
 /**
@@ -67,10 +68,10 @@ export async function measureRoof(device: Device): Promise<number> {
     ],
     steps: [{ kind: "dispatch", kernel: 0, buffers: [0, 1], workgroups: [groups, 1, 1] }],
   };
-  const source = await device.createBuffer(vectors * 16, "roof");
-  const sums = await device.createBuffer(groups * size * 4, "roof sums");
-  const { us } = await timeProgram(device, program, [new Map([["source", source]])], new Map([["sums", sums]]));
-  device.free(source);
-  device.free(sums);
-  return (vectors * 16) / us / 1000;
+  return withBuffers(device, async (make) => {
+    const source = await make(vectors * 16, "roof");
+    const sums = await make(groups * size * 4, "roof sums");
+    const { us } = await timeProgram(device, program, [new Map([["source", source]])], new Map([["sums", sums]]));
+    return (vectors * 16) / us / 1000;
+  });
 }

@@ -1,5 +1,6 @@
 import type { Program } from "../../compiler/plan/program.js";
 import { bufferUsage, type Device } from "../device/device.js";
+import { withBuffers, type MakeBuffer } from "./buffers.js";
 
 /** A Program made ready to be timed with several sets of inputs in turn, so that no cache holds them. */
 export interface Timed {
@@ -14,20 +15,27 @@ const warmUpMs = 200;
  * Times a Program without parameters. `inputs[i]` are the buffers of its inputs, by name; sets take turns. On a device
  * without timestamps the time is that of the host, over a whole batch of runs.
  */
-export async function timeProgram(
+export function timeProgram(
+  device: Device,
+  program: Program,
+  inputs: readonly ReadonlyMap<string, GPUBuffer>[],
+  outputs: ReadonlyMap<string, GPUBuffer>,
+): Promise<Timed> {
+  return withBuffers(device, (make) => timeWith(make, device, program, inputs, outputs));
+}
+
+async function timeWith(
+  make: MakeBuffer,
   device: Device,
   program: Program,
   inputs: readonly ReadonlyMap<string, GPUBuffer>[],
   outputs: ReadonlyMap<string, GPUBuffer>,
 ): Promise<Timed> {
   const { gpu } = device;
-  const made: GPUBuffer[] = [];
   const temporaries = new Map<number, GPUBuffer>();
   for (const buffer of program.buffers) {
     if (buffer.role !== "temporary") continue;
-    const own = await device.createBuffer(buffer.bytes, `temporary of ${program.name}`);
-    made.push(own);
-    temporaries.set(buffer.id, own);
+    temporaries.set(buffer.id, await make(buffer.bytes, `temporary of ${program.name}`));
   }
   const pipelines = await device.guarded(`compiling ${program.name}`, () =>
     program.kernels.map((kernel) =>
@@ -97,7 +105,7 @@ export async function timeProgram(
   const times: number[] = [];
   if (device.features.has("timestamp-query")) {
     const query = gpu.createQuerySet({ type: "timestamp", count: 2 });
-    const resolved = await device.createBuffer(16, "timestamps", bufferUsage.queryResolve | bufferUsage.copySrc);
+    const resolved = await make(16, "timestamps", bufferUsage.queryResolve | bufferUsage.copySrc);
     for (let pass = 0; pass < 7; pass++) {
       gpu.queue.submit([
         encode(batch, { querySet: query, beginningOfPassWriteIndex: 0, endOfPassWriteIndex: 1 }, (encoder) =>
@@ -108,7 +116,6 @@ export async function timeProgram(
       times.push(Number(stamps[1]! - stamps[0]!) / 1000 / batch);
     }
     query.destroy();
-    device.free(resolved);
   }
   if (times.length === 0 || times.every((time) => time <= 0)) {
     times.length = 0;
@@ -119,7 +126,6 @@ export async function timeProgram(
       times.push((1000 * (performance.now() - before)) / batch);
     }
   }
-  for (const buffer of made) device.free(buffer);
   times.sort((a, b) => a - b);
   return { us: times[Math.floor(times.length / 2)]! };
 }

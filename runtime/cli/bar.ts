@@ -1,6 +1,6 @@
 /** Bars on a terminal, drawn on stderr. */
 import { Presets, SingleBar } from "cli-progress";
-import { left, type Progress, type ShareProgress } from "./output.js";
+import { left, type Progress, type ShareProgress } from "./progress.js";
 
 /** A bar that shows how much is done of how much. */
 export function bar(label: string): Progress {

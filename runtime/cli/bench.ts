@@ -3,7 +3,7 @@ import { benchShapes } from "../bench/shapes.js";
 import { InternalError } from "../../compiler/diagnostic.js";
 import { standardLibrary } from "../library.js";
 import { openDevice } from "../device/device.js";
-import type { DeviceOptions } from "./options.js";
+import { chosenDevice, type DeviceOptions } from "./options.js";
 import type { Output } from "./output.js";
 import { table } from "./table.js";
 
@@ -18,7 +18,7 @@ export async function run(output: Output, options: BenchOptions): Promise<number
   const linear = standardLibrary().get("linear");
   if (layers === undefined || linear === undefined)
     throw new InternalError("bench has no layers or no product to time");
-  const device = await openDevice({ kind: options.device, log: output.note });
+  const device = await openDevice({ ...chosenDevice(options.device), log: output.note });
   try {
     const progress = output.progress("timing");
     const report = await bench(device, linear, layers, options.batch, (done, total) => progress.update(done, total));

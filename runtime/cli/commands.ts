@@ -2,15 +2,13 @@
  * The command line: every command with its options. What a command does is in the file of its name, which is loaded
  * when the command is called; so nothing that computes may be imported here but as a type.
  */
+import { stages } from "./stages.js";
 import { InvalidArgumentError, Option, type Command } from "commander";
 import { benchShapes } from "../bench/shapes.js";
 import { examples } from "../package.js";
 import { action } from "./action.js";
 import { withDtype } from "./dtype.js";
 import { byteCount, collect, integer, number, pathOf, withDevice, withJson } from "./options.js";
-
-/** What `compile --emit` prints. */
-export const stages = ["ast", "recipe", "graph", "kernel", "wgsl", "plan"] as const;
 
 const usualTreatments = ["int4", "magnitude-2of4", "wanda-2of4"];
 

@@ -12,10 +12,10 @@ import { baselineTarget, type Target } from "../../compiler/target.js";
 import type { Dtype } from "../../compiler/types/dtype.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
 import { createHost } from "../library.js";
-import type { stages } from "./commands.js";
+import type { stages } from "./stages.js";
 import { DiagnosticsError, UsageError } from "./failure.js";
 import { parseFormat } from "./format.js";
-import { settings, type DeviceOptions } from "./options.js";
+import { chosenDevice, settings, type DeviceOptions } from "./options.js";
 import type { Output } from "./output.js";
 
 interface CompileCommandOptions extends DeviceOptions {
@@ -83,7 +83,7 @@ export async function run(output: Output, file: string, options: CompileCommandO
 async function targetFor(options: DeviceOptions, output: Output): Promise<Target> {
   if (options.device === "auto") return baselineTarget;
   const [{ openDevice }, { targetOf }] = [await import("../device/device.js"), await import("../run/target.js")];
-  const device = await openDevice({ kind: options.device, log: output.note });
+  const device = await openDevice({ ...chosenDevice(options.device), log: output.note });
   const target = targetOf(device);
   device.close();
   return target;

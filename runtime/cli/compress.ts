@@ -25,7 +25,7 @@ import { onInterrupt } from "./interrupt.js";
 import { openMachine } from "./machine.js";
 import { settings, type DeviceOptions } from "./options.js";
 import type { Output } from "./output.js";
-import { stagedProgress } from "./progress.js";
+import { stagedProgress } from "./staged-progress.js";
 import { compressionPage } from "./report/compression.js";
 import { checkPage, printWithPage } from "./report/write.js";
 import { scoredText } from "./scored-text.js";

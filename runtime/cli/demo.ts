@@ -7,6 +7,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
+import { elementCount } from "../../compiler/types/shape.js";
 import { formatBytes } from "../device/error.js";
 import { compress } from "../llama/compress.js";
 import type { Compression } from "../llama/compression.js";
@@ -22,7 +23,7 @@ import { sessionOptions } from "./dtype.js";
 import { onInterrupt } from "./interrupt.js";
 import { openMachine, type Machine } from "./machine.js";
 import type { Output } from "./output.js";
-import { stagedProgress } from "./progress.js";
+import { stagedProgress } from "./staged-progress.js";
 import { table } from "./table.js";
 import { readTokens } from "./text.js";
 
@@ -195,7 +196,7 @@ function describeLayers(report: Compression, output: Output): string {
 }
 
 function parametersOf(model: Model): number {
-  return model.tensors.reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0);
+  return model.tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0);
 }
 
 function bytesOf(model: Model): number {

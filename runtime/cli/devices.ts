@@ -4,10 +4,12 @@ import type { Output } from "./output.js";
 
 /** `espalier devices`: what this machine could compute on. */
 export async function run(output: Output, _options: JsonOptions): Promise<number | void> {
-  const devices = (await listDevices()).map(({ name, kind, default: chosen, features, limits }) => ({
+  const devices = (await listDevices()).map(({ name, kind, default: chosen, reachable, features, limits }, index) => ({
+    index,
     name,
     kind,
     default: chosen,
+    reachable,
     features: [...features].sort(),
     limits,
   }));
@@ -15,9 +17,9 @@ export async function run(output: Output, _options: JsonOptions): Promise<number
     { devices },
     () =>
       devices
-        .map(({ name, kind, default: chosen, features, limits }) =>
+        .map(({ index, name, kind, default: chosen, reachable, features, limits }) =>
           [
-            `${chosen ? "*" : " "} ${kind.padEnd(4)} ${output.paint.bold(name)}`,
+            `${chosen ? "*" : " "} ${index} ${kind.padEnd(4)} ${output.paint.bold(name)}${reachable ? "" : " (cannot be chosen beside another of its name)"}`,
             `         features  ${features.join(", ") || "none"}`,
             `         limits    ${formatBytes(limits.maxStorageBufferBindingSize)} a binding, ${formatBytes(limits.maxComputeWorkgroupStorageSize)} of workgroup memory, ${limits.maxComputeInvocationsPerWorkgroup} threads a workgroup${limits.subgroupMaxSize > 1 ? `, subgroups of ${limits.subgroupMinSize} to ${limits.subgroupMaxSize}` : ""}`,
           ].join("\n"),

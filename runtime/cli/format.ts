@@ -1,8 +1,7 @@
 import { check } from "../../compiler/check/check.js";
 import { hasErrors } from "../../compiler/diagnostic.js";
-import type { FormatSpec } from "../../compiler/types/type.js";
+import { mapFormat, type FormatSpec } from "../../compiler/types/type.js";
 import { sizeValue } from "../../compiler/types/size.js";
-import type { SymbolicFormat } from "../../compiler/types/type.js";
 import { normalizeFormat } from "../../compiler/formats/registry.js";
 import { UsageError } from "./failure.js";
 
@@ -17,14 +16,7 @@ export function parseFormat(text: string): FormatSpec {
       `"${text}" is no format: ${diagnostics.find((found) => found.severity === "error")?.message ?? "expected one such as int4(128) or nm(2, 4) of f16"}`,
     );
   }
-  const normal = normalizeFormat(concrete(format));
+  const normal = normalizeFormat(mapFormat(format, (size) => sizeValue(size) ?? 0));
   if (typeof normal === "string") throw new UsageError(normal);
   return normal;
-}
-
-function concrete(format: SymbolicFormat): FormatSpec {
-  const args = Object.entries(format.args).map(
-    ([name, value]) => [name, typeof value === "object" ? (sizeValue(value) ?? 0) : value] as const,
-  );
-  return { name: format.name, args: Object.fromEntries(args), of: format.of === null ? null : concrete(format.of) };
 }

@@ -3,7 +3,7 @@ import { standardLibrary } from "../library.js";
 import { createCaller, type Caller } from "../llama/call.js";
 import { createExecutor } from "../run/run.js";
 import { targetOf } from "../run/target.js";
-import type { DeviceOptions } from "./options.js";
+import { chosenDevice, type DeviceChoice } from "./options.js";
 
 /** A device with the standard library compiled for it on demand. */
 export interface Machine {
@@ -13,11 +13,14 @@ export interface Machine {
 }
 
 /** Opens the device that was asked for; the caller closes it. */
-export async function openMachine(kind: DeviceOptions["device"], note: (line: string) => void): Promise<Machine> {
+export async function openMachine(choice: DeviceChoice, note: (line: string) => void): Promise<Machine> {
   const functions = standardLibrary();
   // every kernel is proven to stay in range when it is lowered
-  const device = await openDevice({ kind, log: note, unchecked: true });
-  const executor = await createExecutor(device);
+  const device = await openDevice({ ...chosenDevice(choice), log: note, unchecked: true });
+  const executor = await createExecutor(device).catch((error: unknown) => {
+    device.close();
+    throw error;
+  });
   return {
     device,
     caller: createCaller(executor, targetOf(device), functions),

@@ -9,15 +9,37 @@ export interface JsonOptions {
 
 /** What every computing command has. */
 export interface DeviceOptions extends JsonOptions {
-  readonly device: "auto" | "gpu" | "cpu";
+  readonly device: DeviceChoice;
+}
+
+/** A kind of device, or the number of one as `espalier devices` lists them. */
+export type DeviceChoice = "auto" | "gpu" | "cpu" | number;
+
+/** What `openDevice` is asked for. */
+export function chosenDevice(choice: DeviceChoice): {
+  readonly kind?: "auto" | "gpu" | "cpu";
+  readonly index?: number;
+} {
+  return typeof choice === "number" ? { index: choice } : { kind: choice };
+}
+
+function readDevice(text: string): DeviceChoice {
+  if (text === "auto" || text === "gpu" || text === "cpu") return text;
+  if (/^\d{1,4}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError(
+    "Allowed choices are auto, gpu, cpu, and the number of a device as `espalier devices` lists them.",
+  );
 }
 
 /** Adds `--device` and `--json`. */
 export function withDevice(command: Command): Command {
   return withJson(
     command.addOption(
-      new Option("--device <kind>", "what to compute on; auto takes a GPU where there is one")
-        .choices(["auto", "gpu", "cpu"])
+      new Option(
+        "--device <device>",
+        "what to compute on: auto (a GPU where there is one), gpu, cpu, or its number among `espalier devices`",
+      )
+        .argParser(readDevice)
         .default("auto"),
     ),
   );

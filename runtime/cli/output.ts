@@ -1,3 +1,4 @@
+import { left, type Progress, type ShareProgress } from "./progress.js";
 import { writeSync } from "node:fs";
 import { isatty } from "node:tty";
 import colors from "picocolors";
@@ -24,17 +25,6 @@ export interface Output {
   progress(label: string): Progress;
   /** The same for work of which only the share that is over is known, and the time that is left. */
   share(label: string): ShareProgress;
-}
-
-export interface Progress {
-  update(done: number, total: number, note?: string): void;
-  end(): void;
-}
-
-export interface ShareProgress {
-  /** `share` 0 to 1; `secondsLeft` null while nothing is known. */
-  update(share: number, secondsLeft: number | null, note?: string): void;
-  end(): void;
 }
 
 /** The output of one command; results go to the descriptor given. */
@@ -115,19 +105,6 @@ function deferred<Told extends readonly unknown[]>(
       bar?.end();
     },
   };
-}
-
-/** The time that is left, in words; nothing where it is not known. */
-export function left(seconds: number | null): string {
-  return seconds === null ? "" : `${duration(seconds)} left`;
-}
-
-/** A time for people: `8 s`, `3 min 20 s`, `2 h 05 min`. */
-export function duration(seconds: number): string {
-  const whole = Math.round(seconds);
-  if (whole < 100) return `${whole} s`;
-  if (whole < 6000) return `${Math.floor(whole / 60)} min ${String(whole % 60).padStart(2, "0")} s`;
-  return `${Math.floor(whole / 3600)} h ${String(Math.floor((whole % 3600) / 60)).padStart(2, "0")} min`;
 }
 
 /** Milliseconds between two lines of progress at least. */

@@ -30,30 +30,56 @@ const installHint =
   "Install the GPU's driver with Vulkan support (on Linux its ICD file in /usr/share/vulkan/icd.d, or named in VK_DRIVER_FILES), " +
   "or compute on the CPU with --device cpu.";
 
-/** Every real GPU that Dawn can use, the preferred one first. */
-export async function findGpus(unchecked = false): Promise<FoundAdapter[]> {
+/** A GPU of this machine. */
+export interface FoundGpu extends FoundAdapter {
+  /**
+   * Whether it can be opened. Dawn finds devices by their names, so that of several of one name only the first can be;
+   * what is told of the others is what is known of that one.
+   */
+  readonly reachable: boolean;
+}
+
+/** Asks Dawn for a device: the preferred one, or one whose name has this in it. Undefined where there is none. */
+export type RequestGpu = (name: string | null) => Promise<Pick<FoundAdapter, "instance" | "adapter"> | undefined>;
+
+/** Every real GPU that this machine has and Dawn can use, the preferred one first. */
+export async function findGpus(unchecked = false): Promise<readonly FoundGpu[]> {
   const names = await hardwareNames();
   if (names?.length === 0) return [];
   const dawn = await import("webgpu");
-  const found: FoundAdapter[] = [];
-  const take = async (selection: readonly string[]): Promise<void> => {
-    const instance = dawn.create([...toggles(unchecked), ...selection]);
+  return listGpus(names ?? null, async (name) => {
+    const instance = dawn.create([...toggles(unchecked), ...(name === null ? [] : [`adapter=${name}`])]);
     const adapter = await request(instance, { powerPreference: "high-performance" });
-    if (adapter === undefined || isSoftware(adapter)) return;
-    const name = displayName(adapter, names ?? []);
-    if (!found.some((other) => other.name === name)) found.push({ kind: "gpu", name, instance, adapter });
+    return adapter === undefined ? undefined : { instance, adapter };
+  });
+}
+
+/**
+ * The GPUs, by the names that the system lists, one for each device; null where it lists none, and Dawn is believed.
+ * Dawn hands out one adapter a request.
+ */
+export async function listGpus(names: readonly string[] | null, ask: RequestGpu): Promise<readonly FoundGpu[]> {
+  const found: FoundGpu[] = [];
+  const take = async (name: string | null): Promise<void> => {
+    const given = await ask(name);
+    if (given === undefined || isSoftware(given.adapter)) return;
+    const spelled = displayName(given.adapter, names ?? []);
+    if (!found.some((other) => other.name === spelled))
+      found.push({ kind: "gpu", name: spelled, ...given, reachable: true });
   };
-  await take([]);
-  // Dawn hands out one adapter a request; the others of a machine are reached by name.
-  for (const name of names ?? []) if (!found.some((other) => other.name === name)) await take([`adapter=${name}`]);
-  return found;
+  await take(null);
+  for (const name of names ?? []) if (!found.some((other) => other.name === name)) await take(name);
+  return found.flatMap((one) => {
+    const others = (names ?? []).filter((name) => name === one.name).length - 1;
+    return [one, ...Array.from({ length: Math.max(0, others) }, () => ({ ...one, reachable: false }))];
+  });
 }
 
 /** The preferred GPU, or an error that says what to do. */
 export async function findGpu(unchecked = false): Promise<FoundAdapter> {
   const [gpu] = await findGpus(unchecked);
   if (gpu !== undefined) return gpu;
-  const seen = (await hardwareNames()) ?? [];
+  const seen = [...new Set((await hardwareNames()) ?? [])];
   const refused =
     seen.length > 0 ? ` Vulkan lists ${seen.join(", ")}, but its driver is too old or incomplete for WebGPU.` : "";
   throw new DeviceError("no-gpu", `No GPU was found on this machine.${refused} ${installHint}`);
@@ -98,15 +124,14 @@ async function request(instance: GPU, options: GPURequestAdapterOptions): Promis
   }
 }
 
-/** Names of the GPUs that Vulkan lists; undefined where Vulkan is not what Dawn uses. */
+/** Names of the GPUs that Vulkan lists, one for each; undefined where Vulkan is not what Dawn uses. */
 async function hardwareNames(): Promise<readonly string[] | undefined> {
   if (process.platform !== "linux") return undefined;
   const library = await loadVulkan();
   if (library === undefined) return [];
-  const names = listVulkanDevices(library)
+  return listVulkanDevices(library)
     .filter((device) => !device.software)
     .map((device) => device.name);
-  return [...new Set(names)];
 }
 
 function isSoftware(adapter: GPUAdapter): boolean {

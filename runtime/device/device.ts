@@ -1,5 +1,5 @@
 /** A device to compute on, opened with every feature and limit it has, and with errors as rejections. */
-import { findCpu, findGpu, findGpus, findNull, type DeviceKind, type FoundAdapter } from "./adapter.js";
+import { findCpu, findGpu, findGpus, findNull, type DeviceKind, type FoundAdapter, type FoundGpu } from "./adapter.js";
 import { DeviceError, formatBytes } from "./error.js";
 import { makePatientWait, plainWait } from "./patience.js";
 import { readBuffer, writeBuffer } from "./transfer.js";
@@ -60,9 +60,15 @@ export interface Device extends DeviceDescription {
    * told, which the next operation throws. Commands are never dropped but by a device that is lost.
    */
   submit(label: string, work: () => void): Promise<void>;
-  /** Bytes `[offset, offset + bytes)`, any alignment, as a fresh array that starts its own ArrayBuffer. */
+  /**
+   * Bytes `[offset, offset + bytes)`, any alignment, as a fresh array that starts its own ArrayBuffer: as they are after
+   * all that is submitted when it is called, whatever is submitted while they travel.
+   */
   read(buffer: GPUBuffer, offset: number, bytes: number): Promise<Uint8Array<ArrayBuffer>>;
-  /** Copies `data` to byte `offset`, any alignment and size; resolves when `data` may change again. */
+  /**
+   * Copies `data` to byte `offset`, any alignment and size; resolves when `data` may change again. Whatever else uses the
+   * buffer waits for that: much data goes in several steps.
+   */
   write(buffer: GPUBuffer, offset: number, data: ArrayBufferView | ArrayBuffer): Promise<void>;
   /** Resolves when all submitted work has run. */
   finish(): Promise<void>;
@@ -73,6 +79,8 @@ export interface Device extends DeviceDescription {
 export interface DeviceOptions {
   /** `auto` (the default): a real GPU if there is one, else the CPU. */
   readonly kind?: "auto" | "gpu" | "cpu";
+  /** Which of the devices that `listDevices` gives; `kind` is then ignored. */
+  readonly index?: number | undefined;
   /** Gets one line when `auto` had to take the CPU. */
   readonly log?: (line: string) => void;
   /** `null`: a device that compiles shaders and computes nothing; `kind` is then ignored. */
@@ -121,25 +129,58 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   return makeDevice(found, gpu);
 }
 
-/** What `openDevice` could open here, best first; `default` marks the choice of `auto`. */
-export async function listDevices(): Promise<(DeviceDescription & { readonly default: boolean })[]> {
-  const cpu = await findCpu().catch((error: unknown) => {
-    if (error instanceof DeviceError) return undefined;
-    throw error;
-  });
-  const found = [...(await findGpus()), ...(cpu === undefined ? [] : [cpu])];
-  return found.map((one, index) => ({
+/** A device of this machine, not opened. */
+export interface ListedDevice extends DeviceDescription {
+  /** Whether `auto` takes it. */
+  readonly default: boolean;
+  /** Whether it can be opened; see `FoundGpu`. */
+  readonly reachable: boolean;
+}
+
+/** What this machine has, best first: `openDevice({ index })` opens one. */
+export async function listDevices(): Promise<readonly ListedDevice[]> {
+  return (await findAll(false)).map((one, index) => ({
     name: one.name,
     kind: one.kind,
     default: index === 0,
+    reachable: one.reachable,
     features: new Set(wantedFeatures.filter((name) => one.adapter.features.has(name))),
     limits: describeLimits(one.adapter.limits, one.adapter.info),
     matrices: matricesOf(one.adapter),
   }));
 }
 
-async function find({ kind = "auto", log, backend, unchecked = false }: DeviceOptions): Promise<FoundAdapter> {
+async function findAll(unchecked: boolean): Promise<readonly FoundGpu[]> {
+  const cpu = await findCpu(unchecked).catch((error: unknown) => {
+    if (error instanceof DeviceError) return undefined;
+    throw error;
+  });
+  return [...(await findGpus(unchecked)), ...(cpu === undefined ? [] : [{ ...cpu, reachable: true }])];
+}
+
+/**
+ * The device of that number, from 0.
+ * @throws DeviceError no-gpu, where there is none or it cannot be told from another
+ */
+export function deviceAt<T extends Pick<FoundGpu, "name" | "reachable">>(devices: readonly T[], index: number): T {
+  const found = devices[index];
+  const listed = devices.map(({ name }, at) => `${at} ${name}`).join(", ");
+  if (found === undefined)
+    throw new DeviceError(
+      "no-gpu",
+      `There is no device ${index} on this machine. ${devices.length === 0 ? "It has none." : `It has: ${listed}.`}`,
+    );
+  if (!found.reachable)
+    throw new DeviceError(
+      "no-gpu",
+      `Device ${index} is called ${found.name} as device ${devices.findIndex(({ name }) => name === found.name)} is, and WebGPU opens the first of that name. Let this process see only the other one, as containers do with NVIDIA_VISIBLE_DEVICES.`,
+    );
+  return found;
+}
+
+async function find({ kind = "auto", index, log, backend, unchecked = false }: DeviceOptions): Promise<FoundAdapter> {
   if (backend === "null") return findNull();
+  if (index !== undefined) return deviceAt(await findAll(unchecked), index);
   if (kind === "gpu") return findGpu(unchecked);
   if (kind === "cpu") return findCpu(unchecked);
   const [gpu] = await findGpus(unchecked);

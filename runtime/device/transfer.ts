@@ -3,45 +3,58 @@
 /** WebGPU copies whole 4-byte words. */
 const word = 4;
 /** Bytes of a staging buffer: large enough for full speed, small beside any model. */
-const piece = 32 * 2 ** 20;
-/** Bytes that may wait in Dawn's own staging memory before the queue is drained. */
-const backlog = 256 * 2 ** 20;
+const usualPiece = 32 * 2 ** 20;
+/** Pieces that may wait in Dawn's own staging memory before the queue is drained. */
+const backlog = 8;
 
-/** Bytes `[offset, offset + bytes)` of `buffer`, which needs the usage copySrc. */
+/**
+ * Bytes `[offset, offset + bytes)` of `buffer`, which needs the usage copySrc, as they are after what is submitted now:
+ * all copies are queued before anything is awaited, and take as much memory until they have arrived.
+ */
 export async function readBuffer(
   gpu: GPUDevice,
   buffer: GPUBuffer,
   offset: number,
   bytes: number,
+  piece = usualPiece,
 ): Promise<Uint8Array<ArrayBuffer>> {
   const result = new Uint8Array(bytes);
-  // The first piece is encoded before anything is awaited, so that the caller's error scopes see it.
-  for (let done = 0; done < bytes; ) {
-    const begin = offset + done;
-    const start = begin - (begin % word);
-    const end = Math.min(offset + bytes, start + piece);
-    const size = Math.ceil((end - start) / word) * word;
-    const staging = gpu.createBuffer({ size, usage: 0x1 | 0x8, label: "staging" }); // mapRead | copyDst
-    try {
-      const encoder = gpu.createCommandEncoder();
+  const staged: { readonly staging: GPUBuffer; readonly skip: number; readonly at: number; readonly bytes: number }[] =
+    [];
+  try {
+    const encoder = gpu.createCommandEncoder();
+    for (let done = 0; done < bytes; ) {
+      const begin = offset + done;
+      const start = begin - (begin % word);
+      const end = Math.min(offset + bytes, start + piece);
+      const size = Math.ceil((end - start) / word) * word;
+      const staging = gpu.createBuffer({ size, usage: 0x1 | 0x8, label: "staging" }); // mapRead | copyDst
+      staged.push({ staging, skip: begin - start, at: done, bytes: end - begin });
       encoder.copyBufferToBuffer(buffer, start, staging, 0, size);
-      gpu.queue.submit([encoder.finish()]);
+      done = end - offset;
+    }
+    gpu.queue.submit([encoder.finish()]);
+    for (const { staging, skip, at, bytes: own } of staged) {
       await staging.mapAsync(0x1); // GPUMapMode.READ
-      result.set(new Uint8Array(staging.getMappedRange()).subarray(begin - start, end - start), done);
-    } finally {
+      result.set(new Uint8Array(staging.getMappedRange()).subarray(skip, skip + own), at);
       staging.destroy();
     }
-    done = end - offset;
+  } finally {
+    for (const { staging } of staged) staging.destroy();
   }
   return result;
 }
 
-/** Writes `data` at byte `offset` of `buffer`, which needs copyDst, and copySrc if a word is written in part. */
+/**
+ * Writes `data` at byte `offset` of `buffer`, which needs copyDst, and copySrc if a word is written in part. Much data,
+ * and words in part, go in several steps: whatever else uses the buffer has to wait for the end.
+ */
 export async function writeBuffer(
   gpu: GPUDevice,
   buffer: GPUBuffer,
   offset: number,
   data: ArrayBufferView | ArrayBuffer,
+  piece = usualPiece,
 ): Promise<void> {
   let bytes =
     data instanceof ArrayBuffer ? new Uint8Array(data) : new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
@@ -60,7 +73,7 @@ export async function writeBuffer(
     gpu.queue.writeBuffer(buffer, start + done, bytes, done, size);
     done += size;
     waiting += size;
-    if (waiting >= backlog && done < bytes.length) {
+    if (waiting >= backlog * piece && done < bytes.length) {
       gpu.queue.submit([]);
       await gpu.queue.onSubmittedWorkDone();
       waiting = 0;

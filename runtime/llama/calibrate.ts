@@ -2,6 +2,7 @@
 import { InternalError } from "../../compiler/diagnostic.js";
 import { accumulating, totalName } from "../../compiler/graph/passes/accumulate.js";
 import type { SymbolicGraph } from "../../compiler/graph/graph.js";
+import { elementCount } from "../../compiler/types/shape.js";
 import { constantSize, printSize, sizeValue, substituteSize } from "../../compiler/types/size.js";
 import type { LlamaConfig } from "../model/config.js";
 import type { DeviceTensor } from "../run/run.js";
@@ -196,7 +197,7 @@ async function observe(
   let total = totals.get(input);
   if (total === undefined) {
     const shape = statisticShape(graph, width);
-    const length = shape.reduce((product, size) => product * size, 1);
+    const length = elementCount(shape);
     total = { ...scope.own(first(await caller.call("zeros", {}, { sizes: { length } }))), shape };
     totals.set(input, total);
   }

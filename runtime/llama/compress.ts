@@ -404,7 +404,8 @@ async function save(run: Run, directory: string): Promise<void> {
     directory,
     {
       recipe: savedRecipe(recipe, options.source, options.files ?? null),
-      force: options.force ?? false,
+      // a run may replace what it wrote itself: the model as it is by then
+      force: options.force === true || run.saved.includes(target),
       async announced(what) {
         run.announced = [...run.announced, what];
         await state.commit(run.unit, { ...run.known, announced: run.announced, seconds: factsOf(run).seconds });

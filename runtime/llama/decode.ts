@@ -10,7 +10,7 @@ export type Choose = <T extends TensorForm>(calls: Calls<T>, logits: T, position
 
 /** What stands on the device between two steps. */
 export interface DecodeState {
-  /** i32 [B, 1]: the tokens that the model sees next, one of each sequence. */
+  /** i32 [B, 1]: the tokens that the model sees next, one of each sequence; -1 after logits that are not all finite. */
   readonly ids: DeviceTensor;
   /** i32 [B]: where they stand. */
   readonly positions: DeviceTensor;
@@ -38,8 +38,9 @@ export async function createDecoder(
   const chain = createChain(scope, caller, "decode");
   const pick = scope.own(await caller.executor.fill("i32", [cache.batch], new Int32Array(cache.batch), "pick"));
   const x = await forward(chain, layers, ids, positions, cache);
-  const next = await choose(chain, await logits(chain, layers, x, pick), positions);
-  await chain.call("follow", { ids, positions, next });
+  const found = await logits(chain, layers, x, pick);
+  const next = await choose(chain, found, positions);
+  await chain.call("follow", { ids, positions, next, logits: found });
   const bound = await chain.bind([]);
   return { step: bound.replay };
 }

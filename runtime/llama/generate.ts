@@ -1,5 +1,4 @@
 /** Text from a prompt, token by token; the ids stay on the device, each is read back once. */
-import type { DeviceTensor } from "../run/run.js";
 import { scoped } from "../run/scope.js";
 import type { LlamaConfig } from "../model/config.js";
 import { callsIn } from "./chain.js";
@@ -66,7 +65,6 @@ export async function generate(
   return scoped(executor, async (scope) => {
     const cache = await session.allocateCache(1, capacity);
     scope.defer(() => session.releaseCache(cache));
-    await caller.prepare("not_finite", { w: { dtype: "f32", shape: [1, config.vocabSize], format: null } });
     for (const tokens of new Set(chunks.map((chunk) => chunk.padded))) await session.prepare(1, tokens, capacity);
     // the token that the model sees next, and where it stands: of the prompt's last one until the first is chosen
     const state: DecodeState = {
@@ -78,17 +76,15 @@ export async function generate(
     const started = performance.now();
     let firstAt = started;
     let ended: Generation["ended"] = "length";
-    const bad = scope.own(await prefill(session, prompt, cache, state, choose, chunks));
+    await prefill(session, prompt, cache, state, choose, chunks);
     for (let count = 1; ; count++) {
       // the read is queued before the next step is, so that the device goes on while the id travels
       const reading = executor.values(state.ids);
       if (count < most) decoder?.step();
       executor.flush();
-      const token = (await reading)[0] ?? 0;
-      if (count === 1) {
-        firstAt = performance.now();
-        if ((await executor.values(bad))[0] !== 0) throw await notFinite(session, "the prompt");
-      }
+      const token = (await reading)[0] ?? -1;
+      if (count === 1) firstAt = performance.now();
+      if (token < 0) throw await notFinite(session, afterTokens(ids.length));
       const end = options.eosTokens.includes(token);
       if (!end) ids.push(token);
       const stop = end || options.onToken?.(token) === false;
@@ -107,14 +103,26 @@ export async function generate(
   });
 }
 
+function afterTokens(count: number): string {
+  return count === 0 ? "the prompt" : `the text after ${count} new ${count === 1 ? "token" : "tokens"}`;
+}
+
+/**
+ * Below this share of a logit's unit the highest logit takes all, whatever the others are: nothing else has a probability
+ * that f32 holds. It is far above what a device computes with as with 0.
+ */
+const leastTemperature = 2 ** -100;
+
 function chooser(config: LlamaConfig, sampling: Sampling): Choose {
-  if (sampling.temperature === 0) return async (calls, logits) => first(await calls.call("greedy", { logits }));
+  const { seed = 0, temperature, topK = 0, topP = 1 } = sampling;
+  if (temperature < leastTemperature) return async (calls, logits) => first(await calls.call("greedy", { logits }));
   const scalars = {
-    seed: (sampling.seed ?? 0) >>> 0,
-    temperature: sampling.temperature,
-    top_k: sampling.topK === undefined || sampling.topK === 0 ? config.vocabSize : sampling.topK,
-    // above 1, so that rounding never cuts off the last tokens
-    top_p: sampling.topP === undefined || sampling.topP >= 1 ? 2 : sampling.topP,
+    seed: seed >>> 0,
+    // beyond it all tokens are as likely
+    temperature: Math.min(temperature, 1 / leastTemperature),
+    top_k: topK === 0 ? config.vocabSize : Math.min(topK, config.vocabSize),
+    // above 1, so that rounding never cuts off the last tokens; the likeliest token has more than the least
+    top_p: Math.fround(topP) >= 1 ? 2 : Math.max(topP, leastTemperature),
   };
   return async (calls, logits, positions) => first(await calls.call("sample", { logits, positions, ...scalars }));
 }
@@ -138,7 +146,7 @@ function chunksOf(
 
 /**
  * The prompt into the cache, and the first new token into the state. What the padding leaves in the cache is behind
- * every token's sight until it is written over. Gives how many logits of the prompt's last token are not finite.
+ * every token's sight until it is written over.
  */
 async function prefill(
   session: Session,
@@ -147,30 +155,24 @@ async function prefill(
   state: DecodeState,
   choose: Choose,
   chunks: ReturnType<typeof chunksOf>,
-): Promise<DeviceTensor> {
+): Promise<void> {
   const { caller } = session;
   const { executor } = caller;
-  return scoped(executor, async (scope) => {
-    let bad: DeviceTensor | null = null;
-    for (const { from, count, padded } of chunks)
-      await scoped(executor, async (own) => {
-        const tokens = Int32Array.from({ length: padded }, (_, at) => (at < count ? (prompt[from + at] ?? 0) : 0));
-        const ids = own.own(await executor.fill("i32", [1, padded], tokens, "prompt"));
-        const positions = own.own(await executor.fill("i32", [1], Int32Array.of(from), "position"));
-        const x = own.own(await session.forward(ids, positions, cache));
-        if (from + count === prompt.length) {
-          const calls = callsIn(own, caller);
-          const last = own.own(await executor.fill("i32", [1], Int32Array.of(count - 1), "pick"));
-          const logits = own.own(await session.logits(x, last));
-          const next = await choose(calls, logits, state.positions);
-          await calls.call("follow", { ...state, next });
-          bad = scope.own(own.keep(first(await calls.call("not_finite", { w: logits }))));
-        }
-        executor.flush();
-      });
-    if (bad === null) throw new LlamaError("prompt-empty", "The prompt has no tokens.");
-    return scope.keep(bad);
-  });
+  for (const { from, count, padded } of chunks)
+    await scoped(executor, async (scope) => {
+      const tokens = Int32Array.from({ length: padded }, (_, at) => (at < count ? (prompt[from + at] ?? 0) : 0));
+      const ids = scope.own(await executor.fill("i32", [1, padded], tokens, "prompt"));
+      const positions = scope.own(await executor.fill("i32", [1], Int32Array.of(from), "position"));
+      const x = scope.own(await session.forward(ids, positions, cache));
+      if (from + count === prompt.length) {
+        const calls = callsIn(scope, caller);
+        const last = scope.own(await executor.fill("i32", [1], Int32Array.of(count - 1), "pick"));
+        const logits = scope.own(await session.logits(x, last));
+        const next = await choose(calls, logits, state.positions);
+        await calls.call("follow", { ...state, next, logits });
+      }
+      executor.flush();
+    });
 }
 
 /**

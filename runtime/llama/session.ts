@@ -1,6 +1,7 @@
 /** A Llama on a device: its weights, and the passes over them. */
 import type { LlamaConfig } from "../model/config.js";
 import type { Model } from "../model/model.js";
+import { allDone } from "../run/outcomes.js";
 import type { DeviceTensor, TensorForm } from "../run/run.js";
 import { building, scoped, type Scope } from "../run/scope.js";
 import type { Caller } from "./call.js";
@@ -149,10 +150,14 @@ export function makeSession(
           { sizes },
         ),
       );
+    const last = { x, pick: positions, gain: frame.gain, eps: 0 };
+    const whole: TensorForm = { dtype: "f32", shape: [batch, config.vocabSize], format: null };
     const [only, ...others] = frame.head.parts;
-    if (only !== undefined && others.length === 0)
-      work.push(caller.prepare("logits", { x, pick: positions, gain: frame.gain, w: only.tensor, eps: 0 }));
-    await Promise.all(work);
+    if (only !== undefined && others.length === 0) work.push(caller.prepare("logits", { ...last, w: only.tensor }));
+    else
+      for (const { tensor } of frame.head.parts)
+        work.push(caller.prepare("logits_part", { ...last, w: tensor, whole, first: 0 }));
+    await allDone(work);
   }
 
   function releaseCache(cache: Cache): void {

@@ -17,7 +17,7 @@ import type { SymbolicGraph } from "../../compiler/graph/graph.js";
 import type { NamePattern, Recipe, RecipeStep, Treatment } from "../../compiler/recipe/recipe.js";
 import { baselineTarget, type Target } from "../../compiler/target.js";
 import { constantSize, sizeValue, substituteSize, type Size } from "../../compiler/types/size.js";
-import type { FormatSpec, SymbolicFormat } from "../../compiler/types/type.js";
+import { mapFormat, type FormatSpec, type SymbolicFormat } from "../../compiler/types/type.js";
 import type { Linear, Model } from "../model/model.js";
 import type { StoredPattern } from "../model/packed.js";
 import { allDone } from "../run/outcomes.js";
@@ -374,7 +374,7 @@ function packsOnHost(treatment: Treatment): { readonly graph: SymbolicGraph; rea
   const values = graph.values.map((value) =>
     value.id === output?.value ? { ...value, type: { ...value.type, format: dense } } : value,
   );
-  return { graph: { ...graph, values }, format: concreteFormat(format) };
+  return { graph: { ...graph, values }, format: mapFormat(format, (size) => numberOf(size, null)) };
 }
 
 /**
@@ -386,14 +386,6 @@ function roomier(format: FormatSpec, elements: number): FormatSpec {
   if (typeof nonzeros !== "number") return format;
   const step = Math.max(1, Math.floor(elements / 1024));
   return { ...format, args: { ...format.args, nonzeros: Math.min(elements, Math.ceil(nonzeros / step) * step) } };
-}
-
-/** A format without symbolic sizes. */
-function concreteFormat(format: SymbolicFormat): FormatSpec {
-  const args: { [name: string]: number | string | boolean } = {};
-  for (const [name, value] of Object.entries(format.args))
-    args[name] = typeof value === "object" ? numberOf(value, null) : value;
-  return { name: format.name, args, of: format.of === null ? null : concreteFormat(format.of) };
 }
 
 function patternOf(linear: Linear, treatment: Treatment): StoredPattern {

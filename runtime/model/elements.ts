@@ -1,3 +1,5 @@
+import { elementCount } from "../../compiler/types/shape.js";
+
 /** Bits of an element of each type that safetensors knows, by the name the files use. */
 export const elementBits = {
   BOOL: 8,
@@ -38,11 +40,6 @@ export function isElementType(name: string): name is ElementType {
 /** Whether elements of this type can be turned to f32 by `toFloats`. */
 export function isFloatType(type: string): type is FloatType {
   return type === "F32" || type === "F16" || type === "BF16";
-}
-
-/** Elements of a shape: 1 for rank 0. Infinity or a rounded value where it does not fit a number exactly. */
-export function elementCount(shape: readonly number[]): number {
-  return shape.reduce((product, size) => product * size, 1);
 }
 
 /** Bytes of a tensor, or null where they are not a whole number or not exact. */

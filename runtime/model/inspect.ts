@@ -1,7 +1,8 @@
 import { readdir, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { bitsPerWeight, formatOfSpec, printFormat, shapeOf } from "../../compiler/formats/registry.js";
-import { elementBits, elementCount, isElementType, isFloatType, type ElementType } from "./elements.js";
+import { elementCount } from "../../compiler/types/shape.js";
+import { elementBits, isElementType, isFloatType, type ElementType } from "./elements.js";
 import { ModelError } from "./error.js";
 import { parseConfig } from "./config.js";
 import { accessError, exists, readJsonIfAny, sizeLimits, type JsonObject } from "./files.js";

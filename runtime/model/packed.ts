@@ -1,6 +1,7 @@
 import { formatOfSpec, formatWords, normalizeFormat, shapeOf } from "../../compiler/formats/registry.js";
+import { elementCount } from "../../compiler/types/shape.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
-import { elementCount, isElementType, type ElementType } from "./elements.js";
+import { isElementType, type ElementType } from "./elements.js";
 import { problemsError, quoted } from "./error.js";
 import { describe, isObject, type JsonObject } from "./files.js";
 import type { TensorLayout } from "./safetensors-writer.js";

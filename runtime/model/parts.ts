@@ -1,4 +1,5 @@
 /** What a model is made of, and whether it is all there. */
+import { elementCount } from "../../compiler/types/shape.js";
 import type { Companion } from "./companions.js";
 import type { LlamaConfig } from "./config.js";
 import { isFloatType, toFloats } from "./elements.js";
@@ -156,7 +157,7 @@ const pieceElements = 2 ** 20;
 async function haveSameValues(a: WeightEntry, b: WeightEntry): Promise<boolean> {
   const [left, right] = [a.stored, b.stored];
   if (!sameShape(left.shape, right.shape) || !isFloatType(left.dtype) || !isFloatType(right.dtype)) return false;
-  const count = left.shape.reduce((product, size) => product * size, 1);
+  const count = elementCount(left.shape);
   const [leftWidth, rightWidth] = [(left.end - left.begin) / count, (right.end - right.begin) / count];
   for (let first = 0; first < count; first += pieceElements) {
     const elements = Math.min(pieceElements, count - first);

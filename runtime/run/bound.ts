@@ -6,11 +6,10 @@ import { DeviceError } from "../device/error.js";
 import type { BindGroups } from "./bind-groups.js";
 import { outputTensors, type Given } from "./bindings.js";
 import { collectBlocks } from "./constants.js";
-import type { Prepared } from "./executor.js";
 import type { Memory } from "./memory.js";
-import type { Pipelines } from "./pipelines.js";
+import type { Pipelines, Prepared } from "./pipelines.js";
 import { playDispatches, type Dispatch } from "./play.js";
-import type { Recorder } from "./recorder.js";
+import type { BoundDispatch, Recorder } from "./recorder.js";
 import type { DeviceTensor } from "./tensor.js";
 
 /** A program bound to tensors and scalars: `executor.replay` runs it. */
@@ -20,17 +19,6 @@ export interface Bound {
    * input is that input.
    */
   readonly outputs: Readonly<Record<string, DeviceTensor>>;
-}
-
-/** What a replay records. */
-export interface BoundDispatch {
-  readonly pipeline: GPUComputePipeline;
-  readonly group: GPUBindGroup;
-  /** The bind group of its parameter block; null without parameters. */
-  readonly parameters: GPUBindGroup | null;
-  readonly offsets: readonly number[];
-  readonly workgroups: readonly [number, number, number];
-  readonly kernel: Dispatch["kernel"]["kernel"];
 }
 
 /** What a bound program has. */

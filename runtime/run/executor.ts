@@ -3,30 +3,24 @@ import type { Program } from "../../compiler/plan/program.js";
 import type { Device } from "../device/device.js";
 import type { Argument } from "./bindings.js";
 import type { Bound } from "./bound.js";
-import type { CompiledKernel } from "./pipelines.js";
+import type { ExecutorMemory } from "./memory.js";
+import type { Prepared } from "./pipelines.js";
 import type { KernelTime } from "./profile.js";
 import type { DeviceTensor, HostValues, TensorForm } from "./tensor.js";
 
-/** A program whose kernels the device has compiled. */
-export interface Prepared {
-  readonly program: Program;
-  readonly kernels: readonly CompiledKernel[];
-}
-
-/** Bytes in buffers: of tensors that are not released, and kept for reuse. */
-export interface ExecutorMemory {
-  readonly live: number;
-  readonly idle: number;
-}
-
 /**
  * Records programs one after the other and submits them in order, so that a run sees what those before it wrote. Every
- * operation throws DeviceError only; a fault of recorded work is thrown by the next `read`, `values` or `finish`.
+ * operation throws DeviceError only; a fault of recorded work is thrown by the next `read`, `values` or `finish`. A
+ * promise of these that nobody waits for ends nothing when it fails.
  */
 export interface Executor {
   readonly device: Device;
   readonly memory: ExecutorMemory;
-  /** Compiles the program's kernels; those met before are taken from the cache. */
+  /**
+   * Compiles the program's kernels; those met before are taken from the cache. What is given may come from a file: all
+   * of it is checked first.
+   * @throws DeviceError validation, naming the place where it is no Program, or the line of WGSL; too-large
+   */
   prepare(program: Program): Promise<Prepared>;
   /**
    * Records a run. `inputs` gives the tensors, and may give scalars too; `parameters` gives scalars; `outputs` gives
@@ -59,7 +53,10 @@ export interface Executor {
   allocate(form: TensorForm, label: string, bytes?: number): Promise<DeviceTensor>;
   /** A tensor with these bytes: the elements of a dense one as they lie in memory, or the words of a format. */
   upload(form: TensorForm, data: ArrayBufferView | ArrayBuffer, label?: string): Promise<DeviceTensor>;
-  /** A dense tensor with these values, rounded to its dtype; bools as 0 and 1. */
+  /**
+   * A dense tensor with these values, rounded to its dtype; bools as 0 and 1.
+   * @throws DeviceError validation where there are more or fewer than the shape has; too-large, out-of-memory
+   */
   fill(
     dtype: TensorForm["dtype"],
     shape: readonly number[],
@@ -68,7 +65,7 @@ export interface Executor {
   ): Promise<DeviceTensor>;
   /** Overwrites bytes of a tensor, in order with the recorded work. */
   write(tensor: DeviceTensor, data: ArrayBufferView | ArrayBuffer, offset?: number): Promise<void>;
-  /** The tensor's bytes, padding included, after all recorded work. */
+  /** The tensor's bytes, padding included, after all work recorded so far and before what follows. */
   read(tensor: DeviceTensor): Promise<Uint8Array<ArrayBuffer>>;
   /** The values of a dense tensor, after all recorded work. */
   values(tensor: DeviceTensor): Promise<HostValues>;

@@ -3,7 +3,6 @@ import type { Program } from "../../compiler/plan/program.js";
 import type { Device } from "../device/device.js";
 import { DeviceError } from "../device/error.js";
 import type { Range } from "./bindings.js";
-import type { ExecutorMemory } from "./executor.js";
 import { createPool } from "./pool.js";
 import { isTensor, type DeviceTensor } from "./tensor.js";
 
@@ -12,6 +11,12 @@ export interface Claim {
   /** Those that it has freed again, and those that it has not, by their ids in the program. */
   readonly free: readonly GPUBuffer[];
   readonly held: ReadonlyMap<number, GPUBuffer>;
+}
+
+/** Bytes in buffers: of tensors that are not released, and kept for reuse. */
+export interface ExecutorMemory {
+  readonly live: number;
+  readonly idle: number;
 }
 
 export interface Memory {

@@ -1,5 +1,5 @@
 /** Compiled kernels, each WGSL text once. */
-import type { ProgramKernel } from "../../compiler/plan/program.js";
+import type { Program, ProgramKernel } from "../../compiler/plan/program.js";
 import type { Device } from "../device/device.js";
 import { DeviceError } from "../device/error.js";
 
@@ -11,6 +11,12 @@ export interface CompiledKernel {
   readonly layout: GPUBindGroupLayout;
   /** Bytes of the parameters' uniform block, a multiple of 16; 0 without parameters. */
   readonly parameterBytes: number;
+}
+
+/** A program whose kernels the device has compiled. */
+export interface Prepared {
+  readonly program: Program;
+  readonly kernels: readonly CompiledKernel[];
 }
 
 export interface Pipelines {

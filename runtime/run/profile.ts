@@ -57,9 +57,14 @@ export function createProfiler(device: Device): Profiler | null {
       const taken = batches;
       batches = [];
       const times = new Map<string, KernelTime>();
-      for (const { kernels, buffer } of taken) {
-        const stamps = new BigUint64Array((await device.read(buffer, 0, 16 * kernels.length)).buffer);
-        buffer.destroy();
+      const read = await Promise.allSettled(
+        taken.map(({ kernels, buffer }) => device.read(buffer, 0, 16 * kernels.length)),
+      );
+      for (const { buffer } of taken) buffer.destroy();
+      for (const [batch, { kernels }] of taken.entries()) {
+        const outcome = read[batch]!;
+        if (outcome.status === "rejected") throw outcome.reason;
+        const stamps = new BigUint64Array(outcome.value.buffer);
         kernels.forEach(({ name, schedule }, at) => {
           const before = times.get(name) ?? { kernel: name, schedule, dispatches: 0, nanoseconds: 0 };
           // Some drivers let the end fall before the beginning now and then.

@@ -3,14 +3,23 @@ import type { ProgramKernel } from "../../compiler/plan/program.js";
 import type { Device } from "../device/device.js";
 import type { BindGroups } from "./bind-groups.js";
 import type { Range } from "./bindings.js";
-import type { BoundDispatch } from "./bound.js";
-import type { Prepared } from "./executor.js";
 import type { Outcomes } from "./outcomes.js";
 import { createParameterRing } from "./parameters.js";
-import type { Pipelines } from "./pipelines.js";
+import type { Pipelines, Prepared } from "./pipelines.js";
 import { parameterBlock, playDispatches } from "./play.js";
 import type { Poison } from "./poison.js";
 import type { Profiler } from "./profile.js";
+
+/** What a replay records. */
+export interface BoundDispatch {
+  readonly pipeline: GPUComputePipeline;
+  readonly group: GPUBindGroup;
+  /** The bind group of its parameter block; null without parameters. */
+  readonly parameters: GPUBindGroup | null;
+  readonly offsets: readonly number[];
+  readonly workgroups: readonly [number, number, number];
+  readonly kernel: ProgramKernel;
+}
 
 /** What is recorded is submitted in order: when asked for, or when a submit is full. */
 export interface Recorder {

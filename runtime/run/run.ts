@@ -1,13 +1,14 @@
 /** Running programs on a device: the parts of an executor put together. */
+import { elementCount } from "../../compiler/types/shape.js";
 import type { Device } from "../device/device.js";
 import { DeviceError, formatBytes } from "../device/error.js";
 import { createBindGroups } from "./bind-groups.js";
 import { bindArguments, outputTensors, type Argument, type Given } from "./bindings.js";
 import { createBoundPrograms } from "./bound.js";
-import type { Executor, ExecutorOptions, Prepared } from "./executor.js";
+import type { Executor, ExecutorOptions } from "./executor.js";
 import { createMemory } from "./memory.js";
 import { createOutcomes, mayBeLeft } from "./outcomes.js";
-import { createPipelines } from "./pipelines.js";
+import { createPipelines, type Prepared } from "./pipelines.js";
 import { createPoison } from "./poison.js";
 import { createProfiler } from "./profile.js";
 import { createRecorder } from "./recorder.js";
@@ -17,7 +18,6 @@ import {
   denseValues,
   denseWords,
   describe,
-  elementCount,
   isTensor,
   paddedBytes,
   printForm,
@@ -30,7 +30,9 @@ import { checkProgram } from "./valid-program.js";
 export type { Argument } from "./bindings.js";
 export type { Bound } from "./bound.js";
 export type { KernelTime } from "./profile.js";
-export type { Executor, ExecutorMemory, ExecutorOptions, Prepared } from "./executor.js";
+export type { Executor, ExecutorOptions } from "./executor.js";
+export type { ExecutorMemory } from "./memory.js";
+export type { Prepared } from "./pipelines.js";
 export type { DeviceTensor, HostValues, TensorForm } from "./tensor.js";
 
 /** Makes an executor for a device. */
@@ -54,6 +56,10 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
     profiler,
     poison,
     onSubmit: () => memory.trim(),
+  }).catch((error: unknown) => {
+    profiler?.destroy();
+    poison?.destroy();
+    throw error;
   });
   const bound = createBoundPrograms({ device, pipelines, groups, memory, recorder });
   const prepared = new WeakSet<Prepared>();

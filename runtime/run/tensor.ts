@@ -1,6 +1,7 @@
 /** Tensors in device memory, and the bytes that dense ones have on the host. */
 import { f16Bits, f16FromBits } from "../../compiler/float.js";
 import type { Dtype } from "../../compiler/types/dtype.js";
+import { elementCount } from "../../compiler/types/shape.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
 import { DeviceError } from "../device/error.js";
 
@@ -85,11 +86,6 @@ export function describe(value: unknown): string {
     default:
       return `a ${typeof value}`;
   }
-}
-
-/** The number of elements. */
-export function elementCount(shape: readonly number[]): number {
-  return shape.reduce((product, size) => product * size, 1);
 }
 
 /** Bytes rounded up as device memory is: a multiple of 16, at least 16. */

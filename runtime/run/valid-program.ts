@@ -1,8 +1,9 @@
 /** Whether something read from a file is a Program that this device can run: nothing of it is trusted. */
 import type { Program, Step } from "../../compiler/plan/program.js";
+import { elementCount } from "../../compiler/types/shape.js";
 import type { Device } from "../device/device.js";
 import { DeviceError, formatBytes } from "../device/error.js";
-import { denseBytes, describe, elementCount, isDtype } from "./tensor.js";
+import { denseBytes, describe, isDtype } from "./tensor.js";
 
 /** How deep repeats and composed formats may nest, and how many dispatches a run may come to. */
 const most = { depth: 16, dispatches: 2 ** 26, kernelParameters: 1024 } as const;

@@ -2,6 +2,7 @@
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { f16FromBits } from "../../compiler/float.js";
 import { formatOfSpec } from "../../compiler/formats/registry.js";
 import { blockFormats } from "../support/block-samples.js";
 import { runs } from "../support/runs.js";
@@ -88,6 +89,50 @@ test("values beyond f16 are an error that names its place", () => {
       /^In row 2, columns \d+ to \d+, a value is not finite\.$/,
     );
   }
+});
+
+/**
+ * What q6_k looks for: of the scales x / -(32 + s / 10), x the value of largest magnitude and s from -9 to 9, each refit
+ * to the codes that it gives, that of least error, weighted by the squares of the values. The error falls with
+ * (sum x^2 x code)^2 / sum x^2 code^2.
+ */
+function fits(values: readonly number[]): readonly { readonly scale: number; readonly gain: number }[] {
+  const extreme = values.reduce((most, value) => (Math.abs(value) > Math.abs(most) ? value : most), 0);
+  return Array.from({ length: 19 }, (_, at) => {
+    const codes = values.map((value) =>
+      Math.max(-32, Math.min(31, Math.round((-(32 + (at - 9) / 10) / extreme) * value))),
+    );
+    const sum = (term: (value: number, code: number) => number): number =>
+      values.reduce((total, value, i) => total + value * value * term(value, codes[i]!), 0);
+    const [product, square] = [sum((value, code) => value * code), sum((_value, code) => code * code)];
+    return { scale: product / square, gain: product ** 2 / square };
+  });
+}
+
+test("q6_k takes the best of its nineteen scales", () => {
+  const format = spec("q6_k");
+  const chosen = new Set<number>();
+  const sixteen = fc.array(
+    fc.integer({ min: 1, max: 8000 }).map((value) => Math.fround((value % 2 === 0 ? value : -value) / 1000)),
+    { minLength: 16, maxLength: 16 },
+  );
+  fc.assert(
+    fc.property(sixteen, (drawn) => {
+      const all = fits(drawn);
+      const best = all.reduce((a, b) => (b.gain > a.gain ? b : a));
+      // f32 may find another that is as good
+      fc.pre(all.every(({ scale, gain }) => Math.abs(scale / best.scale - 1) < 1e-3 || gain < best.gain * (1 - 1e-5)));
+      chosen.add(all.indexOf(best));
+      const dense = new Float32Array(256);
+      dense.set(drawn);
+      const words = formatOfSpec(format).encode(format, { rows: 1, columns: 256 }, dense, null);
+      const bytes = new DataView(words.buffer);
+      const scale = f16FromBits(bytes.getUint16(208, true)) * bytes.getInt8(192);
+      assert.ok(Math.abs(scale / best.scale - 1) < 1.5e-3, `${scale}, expected ${best.scale}`);
+    }),
+    runs(600),
+  );
+  assert.ok(chosen.has(0) && chosen.has(12), [...chosen].join());
 });
 
 test("shapes and arguments", () => {

@@ -1,7 +1,8 @@
 import { readFileSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { binaryOps, factorOps, reduceOps, unaryOps } from "../../compiler/graph/ops.js";
+import { factorOps, reduceOps } from "../../compiler/graph/ops.js";
+import { binaryOps, unaryOps } from "../../compiler/types/scalar-ops.js";
 import { close, difference, otherwise, tolerances } from "../support/tolerance.js";
 
 const test = suite("spec/ops.md and spec/numerics.md");

@@ -63,6 +63,20 @@ test("bits, groups, patterns and parameters that are out of range are told by na
       { damp: Infinity },
       /E210 the parameter `damp` is a number, and is set to `Infinity`/,
     ],
+    [
+      { example: "gptq-int4.esp" },
+      { damp: "1e39" },
+      /E210 the parameter `damp` is set to `1e39`, which is too large for an f32/,
+    ],
+    ...["1e-50", "-1e-40", 5e-324].map(
+      (damp) =>
+        [
+          { example: "gptq-int4.esp" },
+          { damp },
+          new RegExp(`E210 the parameter \`damp\` is set to \`${damp}\`, which is too small for an f32`),
+        ] as const,
+    ),
+    [{ example: "gptq-int4.esp" }, { damp: 2 ** -126 }, /^$/],
     [{ example: "gptq-int4.esp" }, { dmap: 0.1 }, /E210 there is no parameter `dmap` to set \(did you mean `damp`/],
     [
       { stores: "store w as pack w as int3(group) with scale int4_scale(w, group)" },

@@ -3,7 +3,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { first } from "../../runtime/llama/results.js";
 import { createDecoder, type Choose } from "../../runtime/llama/decode.js";
-import { openSession } from "../../runtime/llama/session.js";
+import { openSession, type Cache, type Session } from "../../runtime/llama/session.js";
 import { openScope } from "../../runtime/run/scope.js";
 import { openWorkshop } from "./machine.js";
 
@@ -12,6 +12,16 @@ const { caller, model } = await openWorkshop(test, "decode");
 const { executor } = caller;
 
 const greedy: Choose = async (calls, logits) => first(await calls.call("greedy", { logits }));
+
+/** A cache that holds three tokens of each of two sequences: what a sequence has seen before. */
+async function cacheWithPast(session: Session): Promise<Cache> {
+  const cache = await session.allocateCache(2, 64);
+  const ids = await executor.fill("i32", [2, 3], [7, 8, 9, 10, 11, 12]);
+  const positions = await executor.fill("i32", [2], [0, 0]);
+  const x = await session.forward(ids, positions, cache);
+  for (const tensor of [ids, positions, x]) executor.release(tensor);
+  return cache;
+}
 
 test("steps of two sequences, recorded once, give the tokens of calls one by one", async () => {
   const session = await openSession(caller, model, { dtype: "f32" });
@@ -22,7 +32,7 @@ test("steps of two sequences, recorded once, give the tokens of calls one by one
   const steps = 5;
   const expected: number[][] = [];
   {
-    const cache = await session.allocateCache(2, 64);
+    const cache = await cacheWithPast(session);
     const pick = await executor.fill("i32", [2], [0, 0]);
     let ids = await executor.fill("i32", [2, 1], start[0]);
     for (let count = 0; count < steps; count++) {
@@ -43,7 +53,7 @@ test("steps of two sequences, recorded once, give the tokens of calls one by one
     session.releaseCache(cache);
   }
 
-  const cache = await session.allocateCache(2, 64);
+  const cache = await cacheWithPast(session);
   const ids = await executor.fill("i32", [2, 1], start[0]);
   const positions = await executor.fill("i32", [2], start[1]);
   const scope = openScope(executor);

@@ -2,7 +2,7 @@
  * What was on the device is given back however a run ends: each allocation fails once, and each wait for the device.
  * The device computes nothing, for what is computed does not matter here.
  */
-import { mkdir, rm } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -15,13 +15,12 @@ import { generate } from "../../runtime/llama/generate.js";
 import { findSensitivity } from "../../runtime/llama/sensitivity.js";
 import { openSession, unpackSession } from "../../runtime/llama/session.js";
 import { calibrationWindows, scoredWindows } from "../../runtime/llama/windows.js";
-import { parseConfig } from "../../runtime/model/config.js";
-import { expectedTensors } from "../../runtime/model/layout.js";
-import { openModel, type Model } from "../../runtime/model/model.js";
+import type { Model } from "../../runtime/model/model.js";
 import { createExecutor } from "../../runtime/run/run.js";
 import { targetOf } from "../../runtime/run/target.js";
-import { inDirectory, smallConfig, writeJson, writeTensors } from "../model/support.js";
+import { inDirectory } from "../model/support.js";
 import { writtenRecipe } from "./recipes.js";
+import { tinyModel } from "./tiny.js";
 
 const test = suite("ownership");
 
@@ -74,7 +73,6 @@ function makeFrail(whole: Device): Frail {
   };
 }
 
-const config = { ...smallConfig, vocab_size: 64, tie_word_embeddings: false, num_hidden_layers: 1 };
 const prompt = [3, 5, 7];
 const ids = Array.from({ length: 48 }, (_, at) => at % 64);
 const { recipe, source } = writtenRecipe(`use statistics, prune, quantize
@@ -171,15 +169,7 @@ test("each allocation that fails is a DeviceError that leaves nothing behind, an
   const target = { ...targetOf(device), kind: "cpu", f16: false, subgroups: null, matrices: false } as const;
   const caller = createCaller(executor, target, standardLibrary());
   await inDirectory(async (folder) => {
-    const directory = join(folder, "model");
-    await mkdir(directory);
-    await writeJson(join(directory, "config.json"), config);
-    const tensors = [...expectedTensors(parseConfig("c", config))];
-    await writeTensors(
-      join(directory, "model.safetensors"),
-      tensors.map(([name, shape]) => ({ name, dtype: "BF16", shape })),
-    );
-    const model = await openModel(directory);
+    const model = await tinyModel(join(folder, "model"));
     executor.trim();
     const allocated = device.memory.allocated;
     const clean = async (what: string): Promise<void> => {

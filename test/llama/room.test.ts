@@ -1,7 +1,7 @@
 /** What goes through a model at once follows the device's limits, and gives the same. */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { createCaller, type Caller } from "../../runtime/llama/call.js";
+import { createCaller } from "../../runtime/llama/call.js";
 import { LlamaError } from "../../runtime/llama/error.js";
 import { perplexity } from "../../runtime/llama/evaluate.js";
 import { generate } from "../../runtime/llama/generate.js";
@@ -15,23 +15,15 @@ const test = suite("room for a context");
 
 const { caller, close } = await openMachine();
 const model = await openModel(classics);
+const session = await openSession(caller, model, { dtype: "f32" });
 test.after(async () => {
+  session.release();
   await model.close();
   close();
 });
 
-/** The same device, that binds less at once. */
-const narrow = (maxBinding: number): Caller =>
-  createCaller(caller.executor, { ...caller.target, maxBinding }, caller.functions);
-
-async function withSession<T>(on: Caller, work: (session: Session) => Promise<T>): Promise<T> {
-  const session = await openSession(on, model, { dtype: "f32" });
-  try {
-    return await work(session);
-  } finally {
-    session.release();
-  }
-}
+/** A model of which four tokens fill the device's room, or so it says. */
+const wide: Session = { ...session, config: { ...session.config, intermediateSize: 2 ** 23 } };
 
 const codeOf = (error: unknown): string | null => (error instanceof LlamaError ? error.code : null);
 
@@ -70,31 +62,25 @@ test("a prompt's chunk shrinks as what its tokens see grows; only what not one t
   );
 });
 
-// 8 heads over 320 tokens: 10240 bytes a token, and 64 of them at once instead of 256
 test("a prompt in smaller chunks is continued alike", async () => {
-  const prompt = Array.from({ length: 300 }, (_, at) => (at === 0 ? 0 : 5 + ((at * 37) % 900)));
-  const continued = (on: Caller): Promise<readonly number[]> =>
-    withSession(
-      on,
-      async (session) => (await generate(session, prompt, { temperature: 0, maxNewTokens: 4, eosTokens: [] })).ids,
-    );
-  const small = narrow(900_000);
-  assert.is(chunkOf(small.target, model.config, "f32", { seen: 320, most: 256 }), 87);
-  assert.equal(await continued(small), await continued(caller));
+  assert.is(chunkOf(caller.target, wide.config, "f32", { seen: 64, most: 256 }), 4);
+  const prompt = [0, 5, 42, 79, 116, 153, 190, 227];
+  const continued = async (by: Session): Promise<readonly number[]> =>
+    (await generate(by, prompt, { temperature: 0, maxNewTokens: 1, eosTokens: [] })).ids;
+  assert.equal(await continued(wide), await continued(session));
 });
 
 test("a window larger than there is room for is scored alike", async () => {
-  const text = Array.from({ length: 320 }, (_, at) => 5 + ((at * 37) % 900));
-  const scored = (on: Caller): Promise<number> =>
-    withSession(on, async (session) => (await perplexity(session, text, { window: 320, bos: 0 })).perplexity);
-  const [small, usual] = [await scored(narrow(900_000)), await scored(caller)];
+  const text = Array.from({ length: 8 }, (_, at) => 5 + ((at * 37) % 900));
+  const scored = async (by: Session): Promise<number> => (await perplexity(by, text, { window: 8, bos: 0 })).perplexity;
+  const [small, usual] = [await scored(wide), await scored(session)];
   assert.ok(Math.abs(small / usual - 1) < 1e-5, `${small} instead of ${usual}`);
 });
 
 test("a context of which not one token fits is refused in words, before anything is computed", async () => {
-  const error = await withSession(caller, (session) =>
-    generate({ ...session, caller: narrow(200_000) }, [0, 5, 6], { temperature: 0, maxNewTokens: 500, eosTokens: [] }),
-  ).then(
+  const narrow = createCaller(caller.executor, { ...caller.target, maxBinding: 200_000 }, caller.functions);
+  const asked = { temperature: 0, maxNewTokens: 500, eosTokens: [] };
+  const error = await generate({ ...session, caller: narrow }, [0, 5, 6], asked).then(
     () => null,
     (thrown: unknown) => thrown,
   );

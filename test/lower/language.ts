@@ -1,6 +1,7 @@
 /** Cases from the source of a function. */
-import { elementCount, tensorValue, type TensorValue } from "../../compiler/graph/evaluate.js";
+import { tensorValue, type TensorValue } from "../../compiler/graph/evaluate.js";
 import { specialize } from "../../compiler/graph/passes/specialize.js";
+import { elementCount } from "../../compiler/types/shape.js";
 import { graphOf } from "../check/support.js";
 import type { Case } from "../support/agreement.js";
 import { numbers } from "../support/packed.js";

@@ -1,10 +1,11 @@
 /** Functions of the standard library at given sizes, with inputs made up. */
 import { compileStages, type CompileOptions, type Stages } from "../../compiler/compile.js";
-import { elementCount, tensorValue, type TensorValue } from "../../compiler/graph/evaluate.js";
+import { tensorValue, type TensorValue } from "../../compiler/graph/evaluate.js";
 import type { ConcreteGraph } from "../../compiler/graph/graph.js";
 import { specialize } from "../../compiler/graph/passes/specialize.js";
 import type { Target } from "../../compiler/target.js";
 import type { Dtype } from "../../compiler/types/dtype.js";
+import { elementCount } from "../../compiler/types/shape.js";
 import { standardLibrary } from "../../runtime/library.js";
 import type { Case } from "../support/agreement.js";
 import { parseFormat } from "../support/format-text.js";

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { lowerConcrete } from "../../compiler/compile.js";
-import type { ScanOptions } from "../../compiler/lower/scan/cut.js";
+import type { ScanOptions } from "../../compiler/lower/scan/blocking.js";
 import { programCase } from "../lower/language.js";
 import { runs } from "../support/runs.js";
 import { scanPrograms } from "../support/scan-programs.js";

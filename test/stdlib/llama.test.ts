@@ -199,4 +199,18 @@ test("sampling keeps to top k and top p, and follows the probabilities", () => {
   }
 });
 
+test("the next token is -1 where a logit is NaN or infinite, wherever it stands", () => {
+  for (const [logits, expected] of [
+    [[1, 3e38, -3e38], 7],
+    [[NaN, 1, 2], -1],
+    [[1, 2, Infinity], -1],
+    [[1, -Infinity, 2], -1],
+  ] as const) {
+    const given = { ids: ints([2, 1], [1, 2]), positions: ints([2], [4, 5]), next: ints([2, 1], [6, 7]) };
+    const [ids, positions] = call("follow", { ...given, logits: tensor([2, 3], [0, 0, 0, ...logits]) });
+    assert.equal([...ids!.data], [6, expected]);
+    assert.equal([...positions!.data], [5, 6]);
+  }
+});
+
 test.run();

@@ -18,13 +18,14 @@ import {
 } from "../../compiler/graph/build.js";
 import type { GraphBuilder } from "../../compiler/graph/build.js";
 import { eqnOperands, mapEqnScalars } from "../../compiler/graph/eqn.js";
-import { elementCount, tensorValue } from "../../compiler/graph/evaluate.js";
+import { tensorValue } from "../../compiler/graph/evaluate.js";
 import type { TensorValue } from "../../compiler/graph/evaluate.js";
 import type { ConcreteGraph, Range, Scalar, Value } from "../../compiler/graph/graph.js";
-import type { BinaryOp } from "../../compiler/graph/ops.js";
 import { printGraph } from "../../compiler/graph/print.js";
 import { mapScalar } from "../../compiler/graph/scalar.js";
 import type { Dtype } from "../../compiler/types/dtype.js";
+import type { BinaryOp } from "../../compiler/types/scalar-ops.js";
+import { elementCount } from "../../compiler/types/shape.js";
 import type { Concrete } from "../../compiler/types/type.js";
 
 /** A graph and a value for each of its inputs, by name. */

@@ -76,7 +76,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "the highest zero point is read as 0",
-    file: "compiler/formats/scales.ts",
+    file: "compiler/formats/code/scales.ts",
     text: 'convert("f32", modulo(code, 2 ** grid.bits))',
     replacement: 'convert("f32", modulo(code, 2 ** grid.bits - 1))',
   },

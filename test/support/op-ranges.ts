@@ -3,8 +3,8 @@ import { binaryFunction, castFunction, unaryFunction } from "../../compiler/grap
 import { binary, buildGraph, cast, load, unary } from "../../compiler/graph/build.js";
 import { tensorValue, type TensorValue } from "../../compiler/graph/evaluate.js";
 import type { ConcreteGraph, Scalar } from "../../compiler/graph/graph.js";
-import { binaryOps, unaryOps, type BinaryOp, type TypeRule, type UnaryOp } from "../../compiler/graph/ops.js";
 import { dtypes, type Dtype } from "../../compiler/types/dtype.js";
+import { binaryOps, unaryOps, type BinaryOp, type TypeRule, type UnaryOp } from "../../compiler/types/scalar-ops.js";
 import type { Concrete } from "../../compiler/types/type.js";
 import { difference, type ToleranceKind } from "./tolerance.js";
 

@@ -16,9 +16,10 @@ import {
   unary,
   type GraphBuilder,
 } from "../../compiler/graph/build.js";
-import { elementCount, tensorValue, type TensorValue } from "../../compiler/graph/evaluate.js";
+import { tensorValue, type TensorValue } from "../../compiler/graph/evaluate.js";
 import type { Scalar, Value } from "../../compiler/graph/graph.js";
 import { printGraph } from "../../compiler/graph/print.js";
+import { elementCount } from "../../compiler/types/shape.js";
 import type { Concrete } from "../../compiler/types/type.js";
 import type { Case } from "./agreement.js";
 import { formatFault, numbers, packed, weightFormats } from "./packed.js";

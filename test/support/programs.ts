@@ -3,8 +3,9 @@
  * list of small numbers, each a choice, so that a failing one shrinks.
  */
 import fc from "fast-check";
-import { elementCount, tensorValue, type TensorValue } from "../../compiler/graph/evaluate.js";
+import { tensorValue, type TensorValue } from "../../compiler/graph/evaluate.js";
 import type { Dtype } from "../../compiler/types/dtype.js";
+import { elementCount } from "../../compiler/types/shape.js";
 import { numbers } from "./packed.js";
 
 /** A program, and what to call its function `main` with. */

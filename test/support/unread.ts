@@ -3,9 +3,10 @@
  * are given NaN there, or integers far out of any range, so that a kernel that reads more than the program says shows.
  */
 import { allEqns } from "../../compiler/graph/eqn.js";
-import { elementCount, evaluate, type TensorValue } from "../../compiler/graph/evaluate.js";
+import { evaluate, type TensorValue } from "../../compiler/graph/evaluate.js";
 import type { ConcreteGraph, ValueId } from "../../compiler/graph/graph.js";
 import type { Dtype } from "../../compiler/types/dtype.js";
+import { elementCount } from "../../compiler/types/shape.js";
 import { poisonWord } from "../../runtime/run/poison.js";
 
 /** What an element of these bits is. */

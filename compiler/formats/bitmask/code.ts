@@ -18,11 +18,12 @@ import {
   u32,
 } from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
+import { upTo } from "../../types/shape.js";
 import type { FormatSpec } from "../../types/type.js";
 import type { ElementCode, FormatCode, Stored, WordReader } from "../code/code.js";
 import { readItem } from "../code/layout.js";
 import type { Format, Section, Shape } from "../format.js";
-import { range, sectionOf } from "../layout.js";
+import { sectionOf } from "../layout.js";
 import { nonzerosOf, unitSize, valueSpec } from "./meaning.js";
 
 /** The code of that format; `elementOf` gives that of the values. */
@@ -50,7 +51,7 @@ export function bitmaskCode(format: Format, elementOf: (values: FormatSpec) => E
     const layout = format.sections(spec, shape);
     const { bits, before } = countBefore(layout, read, add(mul(row, shape.columns / unitSize), at));
     let entry = before;
-    const entries = range(unitSize).map((column) => {
+    const entries = upTo(unitSize).map((column) => {
       const bit = read.bind("bit", bitAnd(shiftRight(bits, column), 1));
       const value = select(notEqual(bit, 0), entryValue(spec, layout, read, entry), f32(0));
       entry = read.bind("next", add(entry, bit));
@@ -74,9 +75,9 @@ function countBefore(
   const block = read.bind("block", shiftRight(word, 2));
   const four = read.bind("bits", read.words4(sectionOf(layout, "bits"), block));
   const lane = read.bind("lane", bitAnd(word, 3));
-  const parts = range(4).map((at) => component(four, at));
+  const parts = upTo(4).map((at) => component(four, at));
   const own = parts.reduceRight((otherwise, part, at) => select(equal(lane, at), part, otherwise));
-  const before = range(3).map((at) => select(greater(lane, at), countOnes(parts[at]!), u32(0)));
+  const before = upTo(3).map((at) => select(greater(lane, at), countOnes(parts[at]!), u32(0)));
   return {
     bits: read.bind("own", own),
     before: read.bind(

@@ -14,7 +14,7 @@ import type { FormatSpec } from "../../types/type.js";
 import { normalizeArguments } from "../arguments.js";
 import { decodeItems, valuesOf } from "../element.js";
 import type { Element, Format, FormatParameter, Section, Shape, Unit } from "../format.js";
-import { elementCount, getItems, newWords, placeSections, putItem, sectionOf, wordsFor } from "../layout.js";
+import { elementsIn, getItems, newWords, placeSections, putItem, sectionOf, wordsFor } from "../layout.js";
 
 const parameters: readonly FormatParameter[] = [{ kind: "label", name: "nonzeros" }];
 
@@ -61,16 +61,16 @@ export function bitmaskFormat(valueFormats: readonly Format[]): Format {
 
   function check(spec: FormatSpec, shape: Shape): string | null {
     const nonzeros = spec.args["nonzeros"];
-    if (typeof nonzeros !== "number" || nonzeros <= elementCount(shape)) return null;
-    return `${nonzeros} entries are more than the ${elementCount(shape)} elements`;
+    if (typeof nonzeros !== "number" || nonzeros <= elementsIn(shape)) return null;
+    return `${nonzeros} entries are more than the ${elementsIn(shape)} elements`;
   }
 
   function sections(spec: FormatSpec, shape: Shape): readonly Section[] {
     // Room for one value at least, so that there is one to read where nothing is kept.
     const values = Math.max(nonzerosOf(spec), 1);
     return placeSections([
-      { name: "bits", words: wordsFor(elementCount(shape), 1) },
-      { name: "counts", words: Math.ceil(elementCount(shape) / blockElements) },
+      { name: "bits", words: wordsFor(elementsIn(shape), 1) },
+      { name: "counts", words: Math.ceil(elementsIn(shape) / blockElements) },
       { name: "values", words: wordsFor(values, elementOf(spec).bits) },
     ]);
   }
@@ -105,7 +105,7 @@ export function bitmaskFormat(valueFormats: readonly Format[]): Format {
     const element = elementOf(spec);
     const layout = sections(spec, shape);
     const [bits, values] = [sectionOf(layout, "bits"), sectionOf(layout, "values")];
-    const dense = new Float32Array(elementCount(shape));
+    const dense = new Float32Array(elementsIn(shape));
     const held = getItems(words, bits, 1, dense.length);
     const entries = decodeItems(
       element,

@@ -16,11 +16,12 @@ import {
   type Operand,
 } from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
+import { upTo } from "../../types/shape.js";
 import type { FormatSpec } from "../../types/type.js";
 import type { FormatCode, Stored, WordReader } from "../code/code.js";
 import { modulo, quotient } from "../code/layout.js";
 import type { Format, Section, Shape } from "../format.js";
-import { range, sectionOf } from "../layout.js";
+import { sectionOf } from "../layout.js";
 import type { BlockLayout } from "./meaning.js";
 
 /** How kernels read what is inside of a block. */
@@ -89,13 +90,13 @@ function blockReader(read: WordReader, section: Section, block: Expr, bytes: num
     words(at, count, spare) {
       if (bytes % 4 === 0 && typeof at === "number" && at % 4 === 0) {
         const whole = read.bind("first", shiftRight(add(start, at), 2));
-        return range(count).map((k) => read.bind("codes", read.word(section, add(whole, k))));
+        return upTo(count).map((k) => read.bind("codes", read.word(section, add(whole, k))));
       }
       const begin = read.bind("begin", add(start, at));
       const aligned = read.bind("aligned", equal(bitAnd(begin, 2), 0));
       const first = read.bind("first", shiftRight(spare === "after" ? begin : sub(begin, 2), 2));
-      const loaded = range(count + 1).map((k) => read.bind("load", read.word(section, add(first, k))));
-      return range(count).map((k) => {
+      const loaded = upTo(count + 1).map((k) => read.bind("load", read.word(section, add(first, k))));
+      return upTo(count).map((k) => {
         const [low, high] = [loaded[k]!, loaded[k + 1]!];
         return read.bind(
           "codes",

@@ -7,10 +7,11 @@
  * Packing is done on the host, by the quantiser of llama.cpp: it looks at the whole block, and finds its own scale.
  */
 import { f16Bits } from "../../float.js";
+import { upTo } from "../../types/shape.js";
 import { normalizeArguments } from "../arguments.js";
 import type { FormatSpec } from "../../types/type.js";
 import type { Format, Section, Shape, Unit } from "../format.js";
-import { elementCount, newWords, placeSections, range } from "../layout.js";
+import { elementsIn, newWords, placeSections } from "../layout.js";
 
 /** What is inside of a block. */
 export interface BlockLayout {
@@ -35,13 +36,13 @@ export function blockFormat(layout: BlockLayout): Format {
   const { name, columns: span, bytes } = layout;
 
   function sections(_spec: FormatSpec, shape: Shape): readonly Section[] {
-    return placeSections([{ name: "blocks", words: Math.ceil(((elementCount(shape) / span) * bytes) / 4) }]);
+    return placeSections([{ name: "blocks", words: Math.ceil(((elementsIn(shape) / span) * bytes) / 4) }]);
   }
   function blocks(
     words: Uint32Array,
     dense: Float32Array,
   ): readonly { readonly view: DataView; readonly values: Float32Array }[] {
-    return range(dense.length / span).map((at) => ({
+    return upTo(dense.length / span).map((at) => ({
       view: new DataView(words.buffer, words.byteOffset + at * bytes, bytes),
       values: dense.subarray(at * span, (at + 1) * span),
     }));
@@ -76,7 +77,7 @@ export function blockFormat(layout: BlockLayout): Format {
       return words;
     },
     decode(_spec, shape, words) {
-      const dense = new Float32Array(elementCount(shape));
+      const dense = new Float32Array(elementsIn(shape));
       for (const { view, values } of blocks(words, dense)) layout.decode(view, values);
       return dense;
     },

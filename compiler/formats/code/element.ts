@@ -1,7 +1,7 @@
 /** How kernels read and write the single values of `element.ts`. */
 import { bitAnd, bitcast, call, component, convert, notEqual, round, shiftLeft } from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
-import { range } from "../layout.js";
+import { upTo } from "../../types/shape.js";
 import type { ElementCode } from "./code.js";
 import { bf16BitsExpr, f16BitsExpr } from "./half.js";
 
@@ -18,7 +18,7 @@ const f16Code: ElementCode = {
   read: (word) => component(unpackHalves(word), 0),
   readAll(build, word, count) {
     const pair = build.bind("pair", unpackHalves(word));
-    return range(count).map((at) => component(pair, at));
+    return upTo(count).map((at) => component(pair, at));
   },
   write: (build, value) => f16BitsExpr(build, value),
   holds: (bits) => notEqual(bitAnd(bits, 0x7fff), 0),

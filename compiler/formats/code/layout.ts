@@ -14,8 +14,8 @@ import {
   u32,
 } from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
+import { upTo } from "../../types/shape.js";
 import type { Section } from "../format.js";
-import { range } from "../layout.js";
 import type { Build, WordReader } from "./code.js";
 
 /** a / n for u32, n a constant; a shift where n is a power of two. */
@@ -51,10 +51,10 @@ export function readUnit(read: WordReader, section: Section, bits: number, index
   if (bits < 32) return [read.bind(section.name, readItem(read, section, bits, index))];
   const words = bits / 32;
   if (words % 4 !== 0)
-    return range(words).map((at) => read.bind(section.name, read.word(section, add(mul(index, words), at))));
-  return range(words / 4).flatMap((at) => {
+    return upTo(words).map((at) => read.bind(section.name, read.word(section, add(mul(index, words), at))));
+  return upTo(words / 4).flatMap((at) => {
     const four = read.bind(section.name, read.words4(section, add(mul(index, words / 4), at)));
-    return range(4).map((part) => component(four, part));
+    return upTo(4).map((part) => component(four, part));
   });
 }
 
@@ -73,7 +73,7 @@ export function unitField(words: readonly Expr[], bits: number, at: number): Exp
 export function packItems(build: Build, bits: number, count: number, word: Expr, item: (index: Expr) => Expr): Expr {
   const perWord = 32 / bits;
   const whole = count % perWord === 0;
-  const parts = range(perWord).map((at) => {
+  const parts = upTo(perWord).map((at) => {
     const index = build.bind("item", add(mul(word, perWord), at));
     if (whole) return shiftLeft(item(index), at * bits);
     const within = less(index, count);

@@ -17,9 +17,9 @@ import {
   u32,
 } from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
+import { upTo } from "../../types/shape.js";
 import type { ElementCode, FormatCode } from "../code/code.js";
 import type { Format } from "../format.js";
-import { range } from "../layout.js";
 import { plainCode } from "../plain/code.js";
 import { codeRange, int4Format, int8Format, isSymmetric } from "./meaning.js";
 
@@ -34,7 +34,7 @@ function integerElement(bits: 4 | 8, symmetric: boolean): ElementCode {
   return {
     bits,
     read: (word) => at(word, 0),
-    readAll: (_build, word, count) => range(count).map((position) => at(word, position)),
+    readAll: (_build, word, count) => upTo(count).map((position) => at(word, position)),
     write(build, value, scale, zero) {
       if (scale === null) throw new InternalError("integer codes need a scale");
       const steps = select(equal(scale, 0), f32(0), div(value, select(equal(scale, 0), f32(1), scale)));

@@ -17,12 +17,13 @@ import {
   u32,
 } from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
+import { upTo } from "../../types/shape.js";
 import type { FormatSpec } from "../../types/type.js";
 import type { Build, ElementCode, FormatCode, PackSource, Stored, WordReader } from "../code/code.js";
 import { modulo, packItems, quotient, readItem, readUnit, unitField } from "../code/layout.js";
 import { packGrid, readGrid } from "../code/scales.js";
 import type { Format, Section, Shape } from "../format.js";
-import { elementCount, range, sectionOf } from "../layout.js";
+import { elementsIn, sectionOf } from "../layout.js";
 import { gridOfWord, unitValues } from "../plain/code.js";
 import { entryCount, partsOf } from "./meaning.js";
 
@@ -79,14 +80,14 @@ export function nmCode(format: Format, elementOf: (values: FormatSpec) => Elemen
     if (section !== "values" && section !== "index")
       return grid === null ? null : packGrid(grid, shape, build, section, word, source);
     if (section === "index") {
-      return packFields(build, n * positionBits, elementCount(shape) / m, word, (group) => {
+      return packFields(build, n * positionBits, elementsIn(shape) / m, word, (group) => {
         const elements = packGroup(spec, shape, build, source, group);
-        const fields = range(n).map((j) =>
+        const fields = upTo(n).map((j) =>
           shiftLeft(
             chosen(
               elements,
               j,
-              range(m).map((at) => u32(at)),
+              upTo(m).map((at) => u32(at)),
             ),
             j * positionBits,
           ),
@@ -105,8 +106,8 @@ export function nmCode(format: Format, elementOf: (values: FormatSpec) => Elemen
       const wordsAGroup = Math.max(n / perWord, 1);
       const firstGroup = build.bind("group", n > perWord ? quotient(word, wordsAGroup) : mul(word, groupsAWord));
       const firstEntry = mul(modulo(word, wordsAGroup), perWord);
-      const groups = range(groupsAWord).map((at) => packGroup(spec, shape, build, source, add(firstGroup, at)));
-      const items = range(perWord).map((at) => {
+      const groups = upTo(groupsAWord).map((at) => packGroup(spec, shape, build, source, add(firstGroup, at)));
+      const items = upTo(perWord).map((at) => {
         const elements = groups[Math.floor(at / n)] ?? groups[0]!;
         return shiftLeft(
           chosen(elements, n > perWord ? add(firstEntry, at) : at % n, elements.codes),
@@ -132,7 +133,7 @@ export function nmCode(format: Format, elementOf: (values: FormatSpec) => Elemen
     const first = build.bind("column", mul(modulo(group, shape.columns / m), m));
     // A group of m never crosses a group of the grid, whose columns are a multiple of 8 or the row.
     const { scale, zero } = gridOfWord(format.grid(spec), shape, build, source, m)(row, first);
-    const codes = range(m).map((at) =>
+    const codes = upTo(m).map((at) =>
       element.write(build, build.bind("value", source.value(row, add(first, at))), scale, zero),
     );
     const holds = codes.map((code) => build.bind("holds", element.holds(code, zero)));
@@ -159,7 +160,7 @@ export function nmCode(format: Format, elementOf: (values: FormatSpec) => Elemen
 function readPositions(read: WordReader, section: Section, n: number, bits: number, group: Expr): readonly Expr[] {
   if (32 % (n * bits) === 0) {
     const field = read.bind("index", readItem(read, section, n * bits, group));
-    return range(n).map((j) => bitAnd(shiftRight(field, j * bits), 2 ** bits - 1));
+    return upTo(n).map((j) => bitAnd(shiftRight(field, j * bits), 2 ** bits - 1));
   }
   // The fields of a group may straddle two words; the second is only looked at if it exists.
   const bit = read.bind("bit", mul(group, n * bits));
@@ -172,7 +173,7 @@ function readPositions(read: WordReader, section: Section, n: number, bits: numb
   const offset = read.bind("offset", bitAnd(bit, 31));
   // Shifted in two steps: by 32 a shift would be none.
   const field = read.bind("index", bitOr(shiftRight(low, offset), shiftLeft(shiftLeft(high, 1), sub(u32(31), offset))));
-  return range(n).map((j) => bitAnd(shiftRight(field, j * bits), 2 ** bits - 1));
+  return upTo(n).map((j) => bitAnd(shiftRight(field, j * bits), 2 ** bits - 1));
 }
 
 /** What a group of m dense elements stores: per element its bits, whether it is an entry, and which. */
@@ -197,7 +198,7 @@ function packFields(build: Build, bits: number, count: number, word: Expr, field
   const first = build.bind("field", quotient(firstBit, bits));
   // Of the first field the lowest `cut` bits stand in the word before.
   const cut = build.bind("cut", sub(firstBit, mul(first, bits)));
-  const parts = range(Math.ceil((bits - 1 + 32) / bits)).map((at) => {
+  const parts = upTo(Math.ceil((bits - 1 + 32) / bits)).map((at) => {
     const index = build.bind("item", add(first, at));
     const within = less(index, count);
     const value = field(build.bind("item", select(within, index, u32(count - 1))));

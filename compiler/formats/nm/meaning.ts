@@ -14,16 +14,7 @@ import { normalizeArguments } from "../arguments.js";
 import { decodeItems, valuesOf } from "../element.js";
 import { fitScales, scaleRange } from "../fit.js";
 import type { Element, Format, FormatParameter, Grid, GridValues, Section, Shape, Unit } from "../format.js";
-import {
-  elementCount,
-  getItems,
-  newWords,
-  placeSections,
-  putItem,
-  sectionOf,
-  unitColumns,
-  wordsFor,
-} from "../layout.js";
+import { elementsIn, getItems, newWords, placeSections, putItem, sectionOf, unitColumns, wordsFor } from "../layout.js";
 import { storedGrid } from "../plain/meaning.js";
 import { decodeGrid, gridSections, groupColumns } from "../scales.js";
 
@@ -50,7 +41,7 @@ export function partsOf(spec: FormatSpec): NmParts {
 
 /** The number of stored entries. */
 export function entryCount({ n, m }: NmParts, shape: Shape): number {
-  return (elementCount(shape) / m) * n;
+  return (elementsIn(shape) / m) * n;
 }
 
 /** The format for values of these formats. */
@@ -100,7 +91,7 @@ export function nmFormat(valueFormats: readonly Format[]): Format {
     const layout = sections(spec, shape);
     const words = newWords(layout);
     const stored = storedGrid(of.name, grid, shape, layout, words, values);
-    const scaleColumns = grid === null ? elementCount(shape) : groupColumns(grid, shape);
+    const scaleColumns = grid === null ? elementsIn(shape) : groupColumns(grid, shape);
     const [valuePlace, indexPlace] = [sectionOf(layout, "values"), sectionOf(layout, "index")];
     const codes = new Array<number>(m).fill(0);
     for (let first = 0, entry = 0; first < dense.length; first += m) {
@@ -142,9 +133,9 @@ export function nmFormat(valueFormats: readonly Format[]): Format {
     const grid = gridOf(of);
     const layout = sections(spec, shape);
     const stored = grid === null ? null : decodeGrid(grid, shape, layout, words);
-    const scaleColumns = grid === null ? elementCount(shape) : groupColumns(grid, shape);
+    const scaleColumns = grid === null ? elementsIn(shape) : groupColumns(grid, shape);
     const [valuePlace, indexPlace] = [sectionOf(layout, "values"), sectionOf(layout, "index")];
-    const dense = new Float32Array(elementCount(shape));
+    const dense = new Float32Array(elementsIn(shape));
     const entries = entryCount(parts, shape);
     const values = decodeItems(element, getItems(words, valuePlace, element.bits, entries));
     const positions = getItems(words, indexPlace, positionBits, entries);

@@ -7,7 +7,7 @@ import type { Build, ElementCode, FormatCode, PackSource, Stored, WordReader } f
 import { modulo, packItems, quotient, readItem, readUnit } from "../code/layout.js";
 import { gridSource, packGrid, readGrid } from "../code/scales.js";
 import type { Format, Grid, Shape } from "../format.js";
-import { elementCount, sectionOf } from "../layout.js";
+import { elementsIn, sectionOf } from "../layout.js";
 import { groupColumns } from "../scales.js";
 
 /** The code of a format that `plainFormat` made, from that of its elements. */
@@ -49,7 +49,7 @@ export function plainCode(format: Format, element: (spec: FormatSpec) => Element
     const grid = format.grid(spec);
     if (section !== "values") return grid === null ? null : packGrid(grid, shape, build, section, word, source);
     const sourceAt = gridOfWord(grid, shape, build, source, 32 / one.bits);
-    return packItems(build, one.bits, elementCount(shape), word, (index) => {
+    return packItems(build, one.bits, elementsIn(shape), word, (index) => {
       const row = build.bind("row", quotient(index, shape.columns));
       const column = build.bind("column", modulo(index, shape.columns));
       const { scale, zero } = sourceAt(row, column);

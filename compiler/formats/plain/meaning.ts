@@ -7,16 +7,7 @@ import type { FormatSpec } from "../../types/type.js";
 import { decodeItems } from "../element.js";
 import { fitScales, scaleRange } from "../fit.js";
 import type { Element, Format, Grid, GridValues, Section, Shape, Unit } from "../format.js";
-import {
-  elementCount,
-  getItems,
-  newWords,
-  placeSections,
-  putItem,
-  sectionOf,
-  unitColumns,
-  wordsFor,
-} from "../layout.js";
+import { elementsIn, getItems, newWords, placeSections, putItem, sectionOf, unitColumns, wordsFor } from "../layout.js";
 import { decodeGrid, encodeGrid, gridSections, groupColumns } from "../scales.js";
 
 /** What makes such a format: what is about its arguments, its element, its grid. */
@@ -28,7 +19,7 @@ export interface PlainParts extends Pick<Format, "name" | "parameters" | "normal
 export function plainFormat({ name, parameters, normalize, check, element, grid }: PlainParts): Format {
   function sections(spec: FormatSpec, shape: Shape): readonly Section[] {
     return placeSections([
-      { name: "values", words: wordsFor(elementCount(shape), element(spec).bits) },
+      { name: "values", words: wordsFor(elementsIn(shape), element(spec).bits) },
       ...gridSections(grid(spec), shape),
     ]);
   }
@@ -62,7 +53,7 @@ export function plainFormat({ name, parameters, normalize, check, element, grid 
     const stored = own === null ? null : decodeGrid(own, shape, parts, words);
     const group = own === null ? shape.columns : groupColumns(own, shape);
     const place = sectionOf(parts, "values");
-    const dense = decodeItems(one, getItems(words, place, one.bits, elementCount(shape)));
+    const dense = decodeItems(one, getItems(words, place, one.bits, elementsIn(shape)));
     if (stored === null) return dense;
     for (let index = 0, at = 0; index < dense.length; at += 1) {
       const scale = stored.scale[at]!;

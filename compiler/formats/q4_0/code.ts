@@ -1,9 +1,9 @@
 /** How kernels read q4_0. */
 import { add, bitAnd, call, component, convert, f32, mul, shiftLeft, shiftRight, sub } from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
+import { upTo } from "../../types/shape.js";
 import { blockCode, type BlockReader } from "../block/code.js";
 import type { FormatCode } from "../code/code.js";
-import { range } from "../layout.js";
 import { q4_0Format, q4_0Layout } from "./meaning.js";
 
 export const q4_0Code: FormatCode = blockCode(q4_0Format, q4_0Layout, {
@@ -24,7 +24,7 @@ export function nibbleAt(read: BlockReader, at: number, column: Expr): Expr {
 
 /** The codes of all columns, from the four words that hold them. */
 export function nibbleEntries(words: readonly Expr[]): readonly { readonly column: number; readonly value: Expr }[] {
-  return range(32).map((column) => {
+  return upTo(32).map((column) => {
     const byte = column & 15;
     return {
       column,

@@ -12,9 +12,9 @@ import {
   shiftRight,
   sub,
 } from "../../kernel/build.js";
+import { upTo } from "../../types/shape.js";
 import { blockCode, signedByte, unsignedByte } from "../block/code.js";
 import type { FormatCode } from "../code/code.js";
-import { range } from "../layout.js";
 import { d, q6_kFormat, q6_kLayout, scales, upper } from "./meaning.js";
 
 export const q6_kCode: FormatCode = blockCode(q6_kFormat, q6_kLayout, {
@@ -41,7 +41,7 @@ export const q6_kCode: FormatCode = blockCode(q6_kFormat, q6_kLayout, {
       read.bind("shift", shiftLeft(shiftRight(quarter, 1), 2)),
       read.bind("shift", shiftLeft(quarter, 1)),
     ];
-    const codes = range(4).map((at) =>
+    const codes = upTo(4).map((at) =>
       read.bind(
         "codes",
         bitOr(
@@ -51,7 +51,7 @@ export const q6_kCode: FormatCode = blockCode(q6_kFormat, q6_kLayout, {
       ),
     );
     return {
-      entries: range(16).map((column) => ({ column, value: unsignedByte(codes[column >> 2]!, column & 3) })),
+      entries: upTo(16).map((column) => ({ column, value: unsignedByte(codes[column >> 2]!, column & 3) })),
       scale: read.bind(
         "scale",
         mul(component(call("unpack2x16float", [read.half(d)]), 0), signedByte(read.byte(add(unit, scales)), 0)),

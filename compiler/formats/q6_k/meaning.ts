@@ -10,10 +10,10 @@
  * error,
  * weighted by x^2; then scales rounded to 8 bits, codes to nearest.
  */
+import { upTo } from "../../types/shape.js";
 import { blockFormat, storedHalf, type BlockLayout } from "../block/meaning.js";
 import type { Format } from "../format.js";
 import { f16FromBits, roundHalfEven } from "../../float.js";
-import { range } from "../layout.js";
 
 const { fround } = Math;
 /** Where the upper bits, the scales and d stand in the bytes of a block. */
@@ -27,7 +27,7 @@ export const q6_kLayout: BlockLayout = {
   bytes: 210,
   unitColumns: 16,
   encode(values, bytes) {
-    const found = range(16).map((at) => bestScale(values.subarray(16 * at, 16 * at + 16)));
+    const found = upTo(16).map((at) => bestScale(values.subarray(16 * at, 16 * at + 16)));
     // Squares of large values leave f32.
     for (const { scale } of found) storedHalf("scale", fround(scale / 128));
     const largest = found.reduce((most, { scale }) => (Math.abs(scale) > Math.abs(most) ? scale : most), 0);
@@ -62,7 +62,7 @@ function nearest(steps: number): number {
  */
 function bestScale(values: Float32Array): { readonly scale: number; readonly codes: readonly number[] } {
   const extreme = values.reduce((most, value) => (Math.abs(value) > Math.abs(most) ? value : most), 0);
-  if (Math.abs(extreme) < tiny) return { scale: 0, codes: range(16).map(() => -32) };
+  if (Math.abs(extreme) < tiny) return { scale: 0, codes: upTo(16).map(() => -32) };
   const fit = (
     inverse: number,
   ): { readonly codes: readonly number[]; readonly product: number; readonly square: number } => {

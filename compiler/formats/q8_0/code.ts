@@ -1,8 +1,8 @@
 /** How kernels read q8_0. */
 import { add, call, component, mul } from "../../kernel/build.js";
+import { upTo } from "../../types/shape.js";
 import { blockCode, signedByte } from "../block/code.js";
 import type { FormatCode } from "../code/code.js";
-import { range } from "../layout.js";
 import { q8_0Format, q8_0Layout } from "./meaning.js";
 
 export const q8_0Code: FormatCode = blockCode(q8_0Format, q8_0Layout, {
@@ -13,7 +13,7 @@ export const q8_0Code: FormatCode = blockCode(q8_0Format, q8_0Layout, {
   stored(read) {
     const words = read.words(2, 8, "before");
     return {
-      entries: range(32).map((column) => ({ column, value: signedByte(words[column >> 2]!, column & 3) })),
+      entries: upTo(32).map((column) => ({ column, value: signedByte(words[column >> 2]!, column & 3) })),
       scale: read.bind("scale", component(call("unpack2x16float", [read.half(0)]), 0)),
       zero: null,
     };

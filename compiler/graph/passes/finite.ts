@@ -1,4 +1,5 @@
 /** Whether what is packed on a grid of integers is finite: the codes do not tell. */
+import { freeName } from "../../names.js";
 import { full, type Symbolic } from "../../types/type.js";
 import { binary, constant, indexOf, load, range, reduce, sizeScalar, unary } from "../build.js";
 import { freshIndices } from "../eqn.js";
@@ -35,8 +36,7 @@ export function withFinite(graph: SymbolicGraph, name: string): WatchedPack {
   )
     return { graph, notFinite: null };
   const taken = new Set(graph.outputs.map((each) => each.name));
-  let notFinite = "not_finite";
-  for (let number = 2; taken.has(notFinite); number++) notFinite = `not_finite_${number}`;
+  const notFinite = freeName("not_finite", (name) => taken.has(name));
   const fresh = freshIndices(graph);
   const [n, k] = [
     range<Symbolic>(fresh(), "n", 0, sizeScalar<Symbolic>(rows)),

@@ -2,6 +2,7 @@
  * Fewer equations that do more: a map is put in the place of the loads from it, where that is no more work and changes
  * no order that storage depends on. Each inlining keeps every rounding, so `evaluate` gives the same bits.
  */
+import { elementCount } from "../../types/shape.js";
 import type { Concrete, TensorType } from "../../types/type.js";
 import { binary, constant, integer, select } from "../build.js";
 import {
@@ -242,7 +243,7 @@ function isWorthwhile(
   const nodes = scalarNodes(producer.body);
   const ops = nodes.filter((node) => ["unary", "binary", "select", "cast"].includes(node.kind));
   const times = sites.reduce((sum, site) => sum + site.times, 0);
-  const elements = type.shape.reduce((product, extent) => product * extent, 1);
+  const elements = elementCount(type.shape);
   if (only && times <= elements) return true;
   if (options.step) return false;
   return (

@@ -1,3 +1,4 @@
+import { elementCount } from "../../types/shape.js";
 import { productOf, type Product } from "../analysis/product.js";
 import type { ConcreteGraph } from "../graph.js";
 import type { MapEqn, ScalarEqn } from "./fuse.js";
@@ -29,5 +30,5 @@ export function inlineRows(
 }
 
 function elementsOf(graph: ConcreteGraph, { out }: MapEqn | ScalarEqn): number {
-  return (graph.values[out]?.type.shape ?? []).reduce((product, extent) => product * extent, 1);
+  return elementCount(graph.values[out]?.type.shape ?? []);
 }

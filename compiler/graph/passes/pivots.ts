@@ -1,4 +1,5 @@
 /** What factorisations tell of themselves: their pivots as further results of a graph. */
+import { freeName } from "../../names.js";
 import { constantSize } from "../../types/size.js";
 import { full, type Symbolic } from "../../types/type.js";
 import { binary, indexOf, integer, load, range, select, sizeScalar } from "../build.js";
@@ -33,8 +34,7 @@ export function withPivots(graph: SymbolicGraph): WatchedGraph {
   const taken = new Set(graph.outputs.map(({ name }) => name));
 
   const watch = (factor: Value, matrix: Value): Eqn => {
-    let name = "pivots";
-    for (let number = 2; taken.has(name); number++) name = `pivots_${number}`;
+    const name = freeName("pivots", (other) => taken.has(other));
     taken.add(name);
     const size = matrix.type.shape[0] ?? constantSize(0);
     const [part, k] = [

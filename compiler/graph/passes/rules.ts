@@ -3,10 +3,10 @@
  * the
  * sign of zero), and counts on finite numbers, as the language does. Index arithmetic is in `index-rules.ts`.
  */
+import { commutativeOps } from "../../types/scalar-ops.js";
 import { extremeIdentity, binaryFunction, castFunction, rounding, unaryFunction } from "../arithmetic.js";
 import { binary, cast, constant, integer, select, unary } from "../build.js";
 import type { Scalar, ValueId } from "../graph.js";
-import { commutativeOps } from "../ops.js";
 import type { Bounds } from "../analysis/ranges.js";
 import { constantOf, dtypeOf, substitute } from "../scalar.js";
 import type { Concrete } from "../../types/type.js";

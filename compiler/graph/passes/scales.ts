@@ -1,6 +1,7 @@
 /** The scales of packed tensors: those that f16 may not hold. */
 import { wideScales } from "../../formats/fit.js";
 import { formatOfSpec } from "../../formats/registry.js";
+import { freeName } from "../../names.js";
 import type { Concrete } from "../../types/type.js";
 import { full } from "../../types/type.js";
 import { binary, constant, indexOf, load, range, sizeScalar, unary } from "../build.js";
@@ -24,8 +25,7 @@ export function withScales(graph: SymbolicGraph, name: string): ScaledGraph {
   const pack = graph.eqns.find((eqn) => eqn.kind === "pack" && eqn.out === output?.value);
   if (pack?.kind !== "pack" || pack.scale === null) return { graph, scales: null };
   const taken = new Set(graph.outputs.map((each) => each.name));
-  let scales = "scales";
-  for (let number = 2; taken.has(scales); number++) scales = `scales_${number}`;
+  const scales = freeName("scales", (name) => taken.has(name));
   return {
     graph: { ...graph, outputs: [...graph.outputs, { value: pack.scale, name: scales, input: null }] },
     scales,

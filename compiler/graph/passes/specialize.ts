@@ -4,9 +4,18 @@ import type { Diagnostic, Label, Span } from "../../diagnostic.js";
 import { roundF16 } from "../../float.js";
 import { formatOf, shapeOf } from "../../formats/registry.js";
 import type { Dtype, DtypeRef } from "../../types/dtype.js";
+import { elementCount } from "../../types/shape.js";
 import { constantSize, printSize, sizeSymbols, sizeValue, substituteSize } from "../../types/size.js";
 import type { Size } from "../../types/size.js";
-import type { Concrete, FormatRef, FormatSpec, Pattern, Symbolic, TensorType } from "../../types/type.js";
+import {
+  mapFormat,
+  type Concrete,
+  type FormatRef,
+  type FormatSpec,
+  type Pattern,
+  type Symbolic,
+  type TensorType,
+} from "../../types/type.js";
 import type { ConcreteGraph, Constraint, Eqn, Range, Scalar, SymbolicGraph, Value } from "../graph.js";
 import { allEqns } from "../eqn.js";
 import { printConstraint } from "../print.js";
@@ -216,7 +225,7 @@ function checkGrid(
     [eqn.zero, "zero"],
   ] as const) {
     const shape = id === null ? null : (values[id]?.type.shape ?? null);
-    if (shape !== null && shape.reduce((product, extent) => product * extent, 1) !== groups) {
+    if (shape !== null && elementCount(shape) !== groups) {
       faults.push(
         error(
           "E407",
@@ -241,13 +250,7 @@ function specializePattern(pattern: Pattern<Symbolic>, binding: Binding): Patter
 
 function specializeFormat(format: FormatRef, binding: Binding): FormatSpec | null {
   if ("parameter" in format) return binding.formats.get(format.parameter) ?? null;
-  const args = Object.fromEntries(
-    Object.entries(format.args).map(([name, value]) => [
-      name,
-      typeof value === "object" ? sizeNumber(value, binding) : value,
-    ]),
-  );
-  return { name: format.name, args, of: format.of === null ? null : specializeFormat(format.of, binding) };
+  return mapFormat(format, (size) => sizeNumber(size, binding));
 }
 
 function boundDtype(dtype: DtypeRef, binding: Binding): Dtype {

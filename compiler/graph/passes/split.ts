@@ -2,6 +2,7 @@
  * What many calls of a graph would compute alike, taken out of it: a layer's Hessian is factored once for all that
  * share it.
  */
+import { freeName } from "../../names.js";
 import { constantSize, sizeSymbols, sizeValue, substituteSize, type Size } from "../../types/size.js";
 import type { FormatRef, Symbolic } from "../../types/type.js";
 import { allEqns, definedBy, eqnOperands, eqnScalars, neededEqns, removeDead, scanLocals } from "../eqn.js";
@@ -45,8 +46,11 @@ export function splitShared(graph: SymbolicGraph, common: Common): Split | null 
   const taken = new Set(graph.inputs.map((input) => input.name));
   const named = crossing.map((value) => {
     const wish = graph.values[value]?.name ?? "shared";
-    let name = wish;
-    for (let number = 2; taken.has(name); number++) name = `${wish}${number}`;
+    const name = freeName(
+      wish,
+      (other) => taken.has(other),
+      (number) => `${wish}${number}`,
+    );
     taken.add(name);
     return { value, name };
   });

@@ -6,6 +6,7 @@ import { constantOf, freeIndices, withoutCasts, type Load } from "../../graph/sc
 import type { Storage } from "../../graph/storage.js";
 import * as k from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
+import { elementCount } from "../../types/shape.js";
 import type { Concrete } from "../../types/type.js";
 import { axisExtents, passes } from "../schedules/tiled.js";
 import { joinAxes } from "../toolkit/axes.js";
@@ -96,9 +97,7 @@ function operandOf(
   const strideOf = (index: IndexId): number | null =>
     at.reduce<number | null>((sum, scalar, axis) => {
       const coefficient = coefficientOf(scalar, index);
-      return sum === null || coefficient === null
-        ? null
-        : sum + coefficient * shape.slice(axis + 1).reduce((product, each) => product * each, 1);
+      return sum === null || coefficient === null ? null : sum + coefficient * elementCount(shape.slice(axis + 1));
     }, 0);
   const columnStride = strideOf(term.reduce.over[0]!.index);
   const outerStride = flatStride(

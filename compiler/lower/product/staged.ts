@@ -3,11 +3,10 @@ import { scalarReductions } from "../../graph/scalar.js";
 import * as k from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
 import type { Target } from "../../target.js";
-import { teamReduce } from "../schedules/rows.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
 import type { Lowering } from "../toolkit/lowering.js";
 import { withIndices, withKnown, type Scope } from "../toolkit/scalar.js";
-import { fixedSubgroup } from "../toolkit/team.js";
+import { fixedSubgroup, reduceByTeam, type Team } from "../toolkit/team.js";
 import { leftValue } from "./left.js";
 
 /**
@@ -56,15 +55,14 @@ export function stageLeft(
   const lane = k.builtin("local_index");
   const vectors = term.rows!.shape.columns / 4;
   const array = build.array("left", "vec4<f32>", vectors * tokens.length);
-  const arrays = new Map<string, string>();
+  const team: Team = { lanes: size, lane, among: null, hint: "partial", arrays: new Map() };
   tokens.forEach((token, t) => {
     // innermost first, so that one reduction finds those inside it
     const reductions = [...new Set(term.left.flatMap((factor) => scalarReductions(factor)))].sort(
       (a, b) => scalarReductions(a).length - scalarReductions(b).length,
     );
     let scope = token;
-    for (const reduce of reductions)
-      scope = withKnown(scope, [[reduce, teamReduce(lowering, scope, reduce, lane, size, arrays)]]);
+    for (const reduce of reductions) scope = withKnown(scope, [[reduce, reduceByTeam(scope, team, reduce)]]);
     build.loop(
       "column",
       lane,

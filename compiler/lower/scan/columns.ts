@@ -144,41 +144,41 @@ function startOfGroup(scalar: S & { readonly kind: "binary" }): { readonly of: S
 }
 
 /**
- * Calls `visit` for each load with what is known where it stands; `sure`: whether it is read whatever the conditions
+ * Calls `visit` for each load with what is known where it stands; `always`: whether it is read whatever the conditions
  * around it say.
  */
 export function visitLoads(
   scalar: S,
   facts: ColumnFacts,
-  visit: (load: Load<Concrete>, facts: ColumnFacts, sure: boolean) => void,
-  sure = true,
+  visit: (load: Load<Concrete>, facts: ColumnFacts, always: boolean) => void,
+  always = true,
 ): void {
   switch (scalar.kind) {
     case "load":
-      for (const at of scalar.at) visitLoads(at, facts, visit, sure);
-      visit(scalar, facts, sure);
+      for (const at of scalar.at) visitLoads(at, facts, visit, always);
+      visit(scalar, facts, always);
       break;
     case "reduce": {
       const inner = insideOf(facts, scalar.over);
       for (const range of scalar.over)
-        for (const bound of [range.low, range.high]) visitLoads(bound, inner, visit, sure);
-      visitLoads(scalar.body, inner, visit, sure);
+        for (const bound of [range.low, range.high]) visitLoads(bound, inner, visit, always);
+      visitLoads(scalar.body, inner, visit, always);
       break;
     }
     case "select": {
       const divisors = divisorsOf(scalar.condition, facts);
-      visitLoads(scalar.condition, facts, visit, sure);
+      visitLoads(scalar.condition, facts, visit, always);
       visitLoads(
         scalar.then,
         { ...facts, divisors: [...facts.divisors, ...divisors] },
         visit,
-        sure && divisors.length === 0,
+        always && divisors.length === 0,
       );
-      visitLoads(scalar.otherwise, facts, visit, sure);
+      visitLoads(scalar.otherwise, facts, visit, always);
       break;
     }
     default:
-      for (const child of children(scalar)) visitLoads(child, facts, visit, sure);
+      for (const child of children(scalar)) visitLoads(child, facts, visit, always);
   }
 }
 

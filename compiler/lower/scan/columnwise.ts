@@ -14,6 +14,7 @@ import {
   type Load,
 } from "../../graph/scalar.js";
 import type { Dtype } from "../../types/dtype.js";
+import { elementCount } from "../../types/shape.js";
 import type { Concrete } from "../../types/type.js";
 import { inOwnGroup, insideOf, leastMultiple, placeOf, placeOfRange, visitLoads, type ColumnFacts } from "./columns.js";
 import { addedTo, termsOf, type Term } from "./trailing.js";
@@ -53,7 +54,8 @@ export type BlockEqn =
   /** The state's new value is a value of the step. */
   | { readonly kind: "carry"; readonly slot: Slot; readonly from: Slot };
 
-export interface Columnwise {
+/** A scan whose rows are independent, seen from one of them. */
+export interface ColumnwiseScan {
   readonly rows: number;
   /** The steps. */
   readonly from: number;
@@ -67,8 +69,8 @@ export interface Columnwise {
   readonly slots: ReadonlyMap<ValueId, Slot>;
   /** What is known of the step's columns at the start of a step. */
   readonly facts: ColumnFacts;
-  /** Loads of columns that are in the block whatever conditions say. */
-  readonly sure: ReadonlySet<Load<Concrete>>;
+  /** Loads of columns that are in the block whatever conditions say, by their keys. */
+  readonly unconditional: ReadonlySet<string>;
 }
 
 /** The longest row of a state that is kept whole. */
@@ -77,7 +79,7 @@ const longestRow = 1024;
 class Unfit extends Error {}
 
 /** The scan as blocks can run it, or in words why they cannot. */
-export function columnwise(graph: ConcreteGraph, scan: ScanEqn<Concrete>): Columnwise | string {
+export function columnwiseScan(graph: ConcreteGraph, scan: ScanEqn<Concrete>): ColumnwiseScan | string {
   try {
     return recognise(graph, scan);
   } catch (error) {
@@ -86,7 +88,7 @@ export function columnwise(graph: ConcreteGraph, scan: ScanEqn<Concrete>): Colum
   }
 }
 
-function recognise(graph: ConcreteGraph, scan: ScanEqn<Concrete>): Columnwise {
+function recognise(graph: ConcreteGraph, scan: ScanEqn<Concrete>): ColumnwiseScan {
   const valueOf = (id: ValueId): ConcreteGraph["values"][number] => graph.values[id]!;
   const steps = hullOf(scan.range);
   if (!steps.exact) throw new Unfit("the range of its steps is not constant");
@@ -126,8 +128,8 @@ function recognise(graph: ConcreteGraph, scan: ScanEqn<Concrete>): Columnwise {
 
   // a state is kept by columns if all of its accesses follow the step, else whole
   let group = 1;
-  const sure = new Set<Load<Concrete>>();
-  const unsure = new Set<Load<Concrete>>();
+  const unconditional = new Set<string>();
+  const conditional = new Set<string>();
   const slotOfState = new Map<ScanState, Slot>();
   for (const state of scan.states) {
     const { type } = valueOf(state.before);
@@ -145,16 +147,16 @@ function recognise(graph: ConcreteGraph, scan: ScanEqn<Concrete>): Columnwise {
         : { group: 1, loads: [], fault: "it has more than one axis beside the rows" };
     if (accesses.fault === null) {
       group = leastMultiple(group, accesses.group);
-      for (const { load, always } of accesses.loads) (always ? sure : unsure).add(load);
+      for (const { load, always } of accesses.loads) (always ? unconditional : conditional).add(scalarKey(load));
       slotOfState.set(state, { ...common, keep: "columns" });
     } else if (
-      shape.reduce((product, size) => product * size, 1) <= longestRow &&
+      elementCount(shape) <= longestRow &&
       !elements.some(({ eqn }) => eqn.kind === "update" && stateOf.get(eqn.out) === state && isFarReaching(eqn, facts))
     ) {
       slotOfState.set(state, { ...common, keep: "row" });
     } else throw new Unfit(`of its state ${name}, ${accesses.fault}`);
   }
-  for (const load of unsure) sure.delete(load);
+  for (const key of conditional) unconditional.delete(key);
   if (steps.low % group !== 0) throw new Unfit(`its steps start at ${steps.low}, which is not a multiple of ${group}`);
 
   const slots = new Map<ValueId, Slot>();
@@ -178,8 +180,7 @@ function recognise(graph: ConcreteGraph, scan: ScanEqn<Concrete>): Columnwise {
       const { type, name } = valueOf(eqn.out);
       const shape = type.shape.slice(1);
       const slot: Slot = { name, dtype: type.dtype, keep: shape.length === 0 ? "number" : "row", shape, state: null };
-      if (shape.reduce((product, size) => product * size, 1) > longestRow)
-        throw new Unfit(`${name} has more than ${longestRow} elements a row`);
+      if (elementCount(shape) > longestRow) throw new Unfit(`${name} has more than ${longestRow} elements a row`);
       slots.set(eqn.out, slot);
       values.push(slot);
       result.push({ kind: "value", slot, eqn, row });
@@ -221,7 +222,7 @@ function recognise(graph: ConcreteGraph, scan: ScanEqn<Concrete>): Columnwise {
     body: result,
     slots,
     facts,
-    sure,
+    unconditional,
   };
 }
 

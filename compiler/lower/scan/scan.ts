@@ -1,35 +1,44 @@
 /** Scans: in blocks where rows are independent and later columns change by sums only, else step by step. */
 import { binary, indexOf, integer, load, range, reduce } from "../../graph/build.js";
 import { freshIndices, type ScanEqn } from "../../graph/eqn.js";
-import type { ConcreteGraph, Range, Scalar, Value } from "../../graph/graph.js";
+import type { ConcreteGraph, Eqn, Range, Scalar, Value } from "../../graph/graph.js";
 import { constantOf } from "../../graph/scalar.js";
 import { storageBytes, type Storage } from "../../graph/storage.js";
 import { full, type Concrete } from "../../types/type.js";
-import { lowerEqn } from "../schedules/choose.js";
+import { lowerEqn, type Schedule } from "../schedules/choose.js";
 import { hullOf } from "../../graph/analysis/ranges.js";
 import { kernelStep, type Lowered, type LoweredStep } from "../lowered.js";
 import { createLowering, parameterName, type Lowering } from "../toolkit/lowering.js";
-import { lowerSteps, type StepOptions } from "../steps.js";
 import { blockKernel } from "./block.js";
-import type { BlockEqn, Columnwise, UpdateEqn } from "./columnwise.js";
-import { cutScan, type Cut } from "./cut.js";
+import type { BlockEqn, UpdateEqn } from "./columnwise.js";
+import type { BlockedScan } from "./cut.js";
 import { masked, rightAt } from "./trailing.js";
 
 type Trailing = BlockEqn & { readonly kind: "trailing" };
 
+/** What the lowering of a scan is told. */
+export interface ScanLowering {
+  /** How it is run. */
+  readonly cut: BlockedScan | string;
+  /** The schedule to take wherever it applies. */
+  readonly schedule: Schedule | null;
+  /** Lowers an equation of its body. */
+  readonly lowerStep: (inner: Lowering, eqn: Eqn<Concrete>) => Lowered;
+}
+
 /** The steps of a scan. */
-export function lowerScan(lowering: Lowering, scan: ScanEqn<Concrete>, options: StepOptions): Lowered {
+export function lowerScan(lowering: Lowering, scan: ScanEqn<Concrete>, options: ScanLowering): Lowered {
   const { low, high } = hullOf(scan.range, lowering.bounds);
   if (high <= low) return { steps: [], scratch: [], notes: [] };
-  const found = options.unblocked.get(scan.out) ?? cutScan(lowering.graph, scan, lowering.target, options.scan);
-  if (typeof found !== "string") return blocks(lowering, scan, found.shape, found.cut, options);
+  const { cut } = options;
+  if (typeof cut !== "string") return blocks(lowering, scan, cut, options.schedule);
   const parameter = parameterName(lowering, scan.range.name);
   const inner = inside(lowering, lowering.graph, lowering.storage, scan, parameter, low, high - 1);
-  const body = scan.body.map((eqn) => lowerSteps(inner, eqn, options));
+  const body = scan.body.map((eqn) => options.lowerStep(inner, eqn));
   return {
     steps: [{ kind: "repeat", parameter, from: low, to: high, by: 1, steps: body.flatMap((each) => each.steps) }],
     scratch: body.flatMap((each) => each.scratch),
-    notes: [noteOf(lowering.graph, scan, found), ...body.flatMap((each) => each.notes)],
+    notes: [noteOf(lowering.graph, scan, cut), ...body.flatMap((each) => each.notes)],
   };
 }
 
@@ -63,12 +72,11 @@ function inside(
 function blocks(
   lowering: Lowering,
   scan: ScanEqn<Concrete>,
-  shape: Columnwise,
-  cut: Cut,
-  options: StepOptions,
+  { shape, blocking }: BlockedScan,
+  schedule: Schedule | null,
 ): Lowered {
   const { from, to } = shape;
-  const { block } = cut;
+  const { block } = blocking;
   const parameter = parameterName(lowering, `${scan.range.name}block`);
   const updates = shape.body.filter((each) => each.kind === "trailing");
 
@@ -105,11 +113,10 @@ function blocks(
     const products = updates.flatMap((each, at) => {
       const end = constantOf(each.column.high)!;
       if (low + block >= end) return [];
-      return lowerEqn(inner, product(each, after[at]!, multipliers[at]!, scan, offset, block), options.schedule).map(
-        kernelStep,
-      );
+      const eqn = product(each, after[at]!, multipliers[at]!, scan, offset, block);
+      return lowerEqn(inner.including(eqn), eqn, schedule).map(kernelStep);
     });
-    const walk = blockKernel(inner, scan, shape, cut, scratch);
+    const walk = blockKernel(inner, scan, shape, blocking, scratch);
     return [{ kind: "repeat", parameter, from: low, to: high + 1, by: block, steps: [kernelStep(walk), ...products] }];
   };
   // the last block may be shorter, and mostly has nothing after it

@@ -1,23 +1,15 @@
 /** Long reductions of a step, shared among the lanes of a row. */
 import type { Range, Scalar } from "../../graph/graph.js";
 import { intervalOf } from "../../graph/analysis/ranges.js";
-import type { ReduceOp } from "../../graph/ops.js";
 import { children, freeIndices, scalarLoads, type Reduce } from "../../graph/scalar.js";
 import * as k from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
-import type { Target } from "../../target.js";
 import type { Concrete } from "../../types/type.js";
-import {
-  accumulate,
-  finishAccumulator,
-  mergeAccumulator,
-  startAccumulator,
-  type Accumulator,
-} from "../toolkit/reduction.js";
-import { lowerRange, lowerScalar, reduceBody, withIndices, withKnown, type Scope } from "../toolkit/scalar.js";
-import { fixedSubgroup } from "../toolkit/team.js";
+import { finishAccumulator, startAccumulator } from "../toolkit/reduction.js";
+import { lowerRange, lowerScalar, reduceLoops, withKnown, type Scope } from "../toolkit/scalar.js";
+import { combineTeam, type Team } from "../toolkit/team.js";
+import type { BlockContext } from "./blocking.js";
 import { conditionOf, placeOfRange, type ColumnFacts } from "./columns.js";
-import type { BlockPlace } from "./memory.js";
 
 /** Reductions of fewer elements are done by every lane for itself. */
 const worthSharing = 16;
@@ -25,24 +17,21 @@ const worthSharing = 16;
 /** Arrays of workgroup memory for exchange, by element type and use; made once a kernel. */
 export type ExchangeArrays = Map<string, string>;
 
-/** Bytes of exchange arrays that a row may need. */
-export const exchangeBytes = (lanes: number): number => (lanes === 1 ? 0 : 4 * 4 * lanes);
-
 /**
  * The scope with the long reductions of a body known: each lane takes a part, then all have the result. Only those that
  * every lane comes to, over a range that the step alone decides. Must stand where all invocations come by.
  */
 export function shareReductions(
-  place: BlockPlace,
+  context: BlockContext,
   scope: Scope,
   body: Scalar<Concrete>,
   facts: ColumnFacts,
   arrays: ExchangeArrays,
 ): Scope {
-  if (place.cut.lanes === 1) return scope;
+  if (context.blocking.lanes === 1) return scope;
   let inner = scope;
   for (const reduce of shareable(body, facts))
-    inner = withKnown(inner, [[reduce, sharedReduce(place, inner, reduce, arrays)]]);
+    inner = withKnown(inner, [[reduce, sharedReduce(context, inner, reduce, arrays)]]);
   return inner;
 }
 
@@ -86,96 +75,25 @@ function lengthOf(range: Range<Concrete>, facts: ColumnFacts): number {
   return intervalOf(range.high, facts.bounds).high - intervalOf(range.low, facts.bounds).low;
 }
 
-function sharedReduce(place: BlockPlace, scope: Scope, reduce: Reduce<Concrete>, arrays: ExchangeArrays): Expr {
-  const { build, cut, lane } = place;
+function sharedReduce(context: BlockContext, scope: Scope, reduce: Reduce<Concrete>, arrays: ExchangeArrays): Expr {
+  const { build, lane, team: which, blocking } = context;
   const [range] = reduce.over;
+  const team: Team = {
+    lanes: blocking.lanes,
+    lane,
+    among: { team: which, teams: blocking.rows },
+    hint: "exchange",
+    arrays,
+  };
   const accumulator = startAccumulator(build, reduce);
   const bounds = lowerRange(scope, range!);
-  const [from, end] = [build.bind("from", bounds.from), build.bind("end", bounds.to)];
+  const [from, to] = [build.bind("from", bounds.from), build.bind("end", bounds.to)];
   const run = (): void => {
-    build.loop(
-      range!.name,
-      k.add(from, lane),
-      end,
-      (index) => {
-        const element = withIndices(scope, [[range!.index, index]]);
-        accumulate(build, reduce.op, accumulator, reduceBody(element, reduce, accumulator), index);
-      },
-      cut.lanes,
-    );
-    combine(place, scope.target, reduce.op, accumulator, arrays);
+    reduceLoops(scope, reduce, accumulator, team, { from, to });
+    combineTeam(build, scope.target, team, reduce.op, accumulator);
   };
   const condition = conditionOf(range!);
   if (condition === null) run();
   else build.when(lowerScalar(scope, condition), run);
-  return build.bind(reduce.op, finishAccumulator(reduce, accumulator, k.sub(k.max(end, from), from)));
-}
-
-const subgroupCalls: { readonly [K in ReduceOp]?: "subgroupAdd" | "subgroupMax" | "subgroupMin" } = {
-  sum: "subgroupAdd",
-  mean: "subgroupAdd",
-  count: "subgroupAdd",
-  max: "subgroupMax",
-  min: "subgroupMin",
-};
-
-/** Afterwards the accumulator of every lane of the row holds the whole. */
-function combine(
-  { build, cut, lane, team }: BlockPlace,
-  target: Target,
-  op: ReduceOp,
-  accumulator: Accumulator,
-  arrays: ExchangeArrays,
-): void {
-  const [value, best] = accumulator;
-  if (fixedSubgroup(target) === cut.lanes) {
-    const call = subgroupCalls[op];
-    if (call !== undefined) {
-      build.assign(value!, k.call(call, [value!]));
-      return;
-    }
-    if (op === "argmax") {
-      const largest = build.bind("largest", k.call("subgroupMax", [value!]));
-      const candidate = build.bind("candidate", k.select(k.equal(value!, largest), best!, k.u32(0xffffffff)));
-      build.assign(best!, k.call("subgroupMin", [candidate]));
-      build.assign(value!, largest);
-      return;
-    }
-  }
-  const start = build.bind("start", k.mul(team, cut.lanes));
-  const names = accumulator.map((variable, at) => {
-    const element = variable.type === "bool" ? ("u32" as const) : variable.type;
-    const key = `${element} ${at}`;
-    const name = arrays.get(key) ?? build.array("exchange", element, cut.rows * cut.lanes);
-    arrays.set(key, name);
-    return { name, element };
-  });
-  const write = (): void =>
-    accumulator.forEach((variable, at) =>
-      build.add(
-        k.storeShared(
-          names[at]!.name,
-          k.add(start, lane),
-          variable.type === "bool" ? k.select(variable, k.u32(1), k.u32(0)) : variable,
-        ),
-      ),
-    );
-  const read = (index: Expr): Expr[] =>
-    accumulator.map((variable, at) => {
-      const loaded = k.loadShared(names[at]!.name, names[at]!.element, index);
-      return build.bind("other", variable.type === "bool" ? k.notEqual(loaded, 0) : loaded);
-    });
-  write();
-  build.barrier();
-  for (let stride = cut.lanes / 2; stride >= 1; stride /= 2) {
-    build.when(k.less(lane, stride), () => {
-      mergeAccumulator(build, op, accumulator, read(k.add(start, k.add(lane, stride))));
-      write();
-    });
-    build.barrier();
-  }
-  const whole = read(start);
-  accumulator.forEach((variable, at) => build.assign(variable, whole[at]!));
-  // the arrays may be written again only when all have read
-  build.barrier();
+  return build.bind(reduce.op, finishAccumulator(reduce, accumulator, k.sub(k.max(to, from), from)));
 }

@@ -26,8 +26,7 @@ type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
 const tileWork = 1 << 14;
 
 /** The kernels of an eqn by the best schedule that applies, or by the one asked for where it applies. */
-export function lowerEqn(outer: Lowering, eqn: Eqn<Concrete>, forced: Schedule | null = null): readonly Kernel[] {
-  const lowering = outer.graph.eqns.includes(eqn) ? outer : outer.including(eqn);
+export function lowerEqn(lowering: Lowering, eqn: Eqn<Concrete>, forced: Schedule | null = null): readonly Kernel[] {
   for (const schedule of forced === null ? schedules : [forced, "loops" as const]) {
     const kernels = attempt(lowering, eqn, schedule, forced !== null);
     if (kernels !== null && kernels.every((kernel) => fits(lowering, kernel))) return kernels;

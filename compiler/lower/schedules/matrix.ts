@@ -5,6 +5,7 @@ import { constantOf } from "../../graph/scalar.js";
 import * as k from "../../kernel/build.js";
 import type { Expr, Kernel } from "../../kernel/kernel.js";
 import { matrixSize, type Target } from "../../target.js";
+import { upTo } from "../../types/shape.js";
 import type { Concrete } from "../../types/type.js";
 import { run, type MatrixProduct, type Operand } from "../product/matrix-sides.js";
 import { reachOf, type Reach } from "../product/reach.js";
@@ -226,8 +227,8 @@ function accumulate(
   const left = stagedOf(sides.left, "left_tile", rowsOf(tile, 0), firstM);
   const right = sides.right.map((side) => stagedOf(side, "right_tile", rowsOf(tile, 1), firstN));
   const results = right.map(() =>
-    range(tile.matrices[0]).map(() =>
-      range(tile.matrices[1]).map(() => {
+    upTo(tile.matrices[0]).map(() =>
+      upTo(tile.matrices[1]).map(() => {
         const name = build.fresh("sum");
         build.add({ kind: "matrix", name });
         return name;
@@ -266,9 +267,9 @@ function accumulate(
           });
           return name;
         };
-        const lefts = range(tile.matrices[0]).map((i) => load(left, "left", k.add(ownM, i * matrixSize)));
+        const lefts = upTo(tile.matrices[0]).map((i) => load(left, "left", k.add(ownM, i * matrixSize)));
         right.forEach((side, term) =>
-          range(tile.matrices[1]).forEach((j) => {
+          upTo(tile.matrices[1]).forEach((j) => {
             const name = load(side, "right", k.add(ownN, j * matrixSize));
             lefts.forEach((each, i) =>
               build.add({ kind: "multiply_matrices", result: results[term]![i]![j]!, left: each, right: name }),
@@ -333,7 +334,7 @@ function stage({ build, size }: Place, staged: Staged, from: Expr, ends: Ends | 
   return () => {
     for (const { value, at, last, left } of pieces) {
       const store = (): void =>
-        range(run / 2).forEach((pair) => {
+        upTo(run / 2).forEach((pair) => {
           const halves = build.bind("halves", k.bitcast("vec2<f16>", k.component(value, pair)));
           for (const half of [0, 1]) {
             const one = k.component(halves, half);
@@ -377,7 +378,7 @@ function writeResults(
   const arrays = results.map(() => build.array("strip", "f32", (size / lanes) * matrixSize * stride));
   const strip = build.bind("strip_start", k.mul(group, matrixSize * stride));
   const lane = build.bind("lane", k.builtin("subgroup_lane"));
-  range(tile.matrices[0]).forEach((i) => {
+  upTo(tile.matrices[0]).forEach((i) => {
     results.forEach((term, t) =>
       term[i]!.forEach((name, j) =>
         build.add({
@@ -427,8 +428,4 @@ function writeResults(
       );
     build.barrier();
   });
-}
-
-function range(count: number): readonly number[] {
-  return Array.from({ length: count }, (_, at) => at);
 }

@@ -13,7 +13,7 @@ import { rowAt, storedElement, storedUnit } from "../product/right.js";
 import { lowerScalar, withIndices, withKnown, type Scope } from "../toolkit/scalar.js";
 import { storeElement } from "../toolkit/store.js";
 import { canStage, leftReduces, stageLeft } from "../product/staged.js";
-import { combineWorkgroup, fixedSubgroup } from "../toolkit/team.js";
+import { combineTeam, fixedSubgroup, type Team } from "../toolkit/team.js";
 import { atPosition, bindPosition } from "../toolkit/hull.js";
 import { quadsApply } from "./quads.js";
 
@@ -141,7 +141,7 @@ export function matvec(lowering: Lowering, eqn: MapEqn, product: Product, shape:
         size,
       )
     : null;
-  const arrays = new Map<string, string>();
+  const own: Team = { lanes: shape.lanes, lane, among: null, hint: "partial", arrays: new Map() };
 
   // the rows of one team
   const walk = (team: Expr): void => {
@@ -207,8 +207,7 @@ export function matvec(lowering: Lowering, eqn: MapEqn, product: Product, shape:
 
     for (const accumulators of results.values()) {
       for (const row of accumulators)
-        for (const accumulator of row)
-          if (shape.lanes > 1) combineTeam(build, target, shape, size, lane, accumulator, arrays);
+        for (const accumulator of row) combineTeam(build, target, own, "sum", [accumulator]);
     }
     const inRange = k.less(team, teamCount);
     build.when(shape.lanes === 1 ? inRange : k.and(inRange, k.equal(lane, 0)), () => {
@@ -246,19 +245,6 @@ export function matvec(lowering: Lowering, eqn: MapEqn, product: Product, shape:
     schedule: "matvec",
     values: lowering.valuesOf(eqn),
   });
-}
-
-function combineTeam(
-  build: KernelBuilder,
-  target: Target,
-  shape: MatvecShape,
-  size: number,
-  lane: Expr,
-  accumulator: Expr,
-  arrays: Map<string, string>,
-): void {
-  if (fixedSubgroup(target) === shape.lanes) build.assign(accumulator, k.call("subgroupAdd", [accumulator]));
-  else combineWorkgroup(build, target, size, lane, "sum", [accumulator], arrays);
 }
 
 /** Terms whose left sides are the same and whose units are as wide, together. */

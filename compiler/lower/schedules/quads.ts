@@ -5,6 +5,7 @@ import { constantOf, withoutCasts } from "../../graph/scalar.js";
 import * as k from "../../kernel/build.js";
 import type { Expr, Kernel } from "../../kernel/kernel.js";
 import type { Target } from "../../target.js";
+import { upTo } from "../../types/shape.js";
 import type { Concrete } from "../../types/type.js";
 import { leftUnit, leftValue, vectorLoads } from "../product/left.js";
 import { reachOf, type Tokens } from "../product/reach.js";
@@ -85,14 +86,14 @@ export function quads(lowering: Lowering, eqn: Elements, product: Product, shape
   const batched = bindAxes(lowering.scope(build), grid.z, product.batch);
   const inM = (at: Expr): Expr => k.min(at, sizes.m - 1);
   // lane q loads token 4i + q of the tile
-  const loaded = range(tm / 4).map((i) =>
+  const loaded = upTo(tm / 4).map((i) =>
     bindAxes(batched, build.bind("m", inM(k.add(k.add(firstM, 4 * i), q))), product.m),
   );
-  const columns = range(tn).map((j) =>
+  const columns = upTo(tn).map((j) =>
     bindAxes(batched, build.bind("n", k.min(k.add(firstN, j), sizes.n - 1)), [product.n]),
   );
   const sums = new Map<ProductTerm, Expr[][]>(
-    product.terms.map((term) => [term, range(tm).map(() => range(tn).map(() => build.variable("acc", k.f32(0))))]),
+    product.terms.map((term) => [term, upTo(tm).map(() => upTo(tn).map(() => build.variable("acc", k.f32(0))))]),
   );
 
   const wanted = tileInside(batched, eqn, product, bounds, {
@@ -144,7 +145,7 @@ export function quads(lowering: Lowering, eqn: Elements, product: Product, shape
               for (let r = 0; r < 4; r++) {
                 const mine = r === 0 ? left : swap(build, left, r);
                 group.forEach((each, g) =>
-                  range(tn).forEach((j) => {
+                  upTo(tn).forEach((j) => {
                     const sum = sums.get(each)![4 * i + r]![j]!;
                     let value = sum;
                     for (let at = 0; at < width; at++) value = k.fma(mine[at]!, rights[g]![j]![chunk + at]!, value);
@@ -194,11 +195,6 @@ export function quads(lowering: Lowering, eqn: Elements, product: Product, shape
     schedule: "quads",
     values: lowering.valuesOf(eqn),
   });
-}
-
-/** 0, 1, ..., count - 1. */
-function range(count: number): number[] {
-  return Array.from({ length: count }, (_, at) => at);
 }
 
 /** Where the walk over k ends, the same for all lanes: a constant, or what the farthest token of the tile needs. */
@@ -260,7 +256,7 @@ function rightColumns(
     }
     return values;
   }
-  return range(step).map((at) => {
+  return upTo(step).map((at) => {
     const position = k.add(column, at);
     const inner = withIndices(scope, [
       [term.reduce.over[0]!.index, last === null ? position : build.bind("at", k.min(position, last))],
@@ -337,7 +333,7 @@ function leftChunk(
   const vectors = vectorLoads(lowering, build, scope, { term, tokens: [scope], firstColumn: column }, width);
   if (vectors !== null)
     return vectors.map((value, at) => build.bind("x", k.select(k.less(k.add(column, at), limit!), value, 0)));
-  return range(width).map((at) => {
+  return upTo(width).map((at) => {
     const position = build.bind("at", k.add(column, at));
     const inner = withIndices(scope, [[term.reduce.over[0]!.index, k.min(position, last)]]);
     return build.bind("x", k.select(k.less(position, limit!), leftValue(inner, term), 0));

@@ -4,10 +4,10 @@ import type { Expr, Kernel } from "../../kernel/kernel.js";
 import type { Concrete } from "../../types/type.js";
 import { isWanted, spread, workgroupPosition } from "../toolkit/dispatch.js";
 import type { Lowering } from "../toolkit/lowering.js";
-import { accumulate, finishAccumulator, isUnevenMean, startAccumulator } from "../toolkit/reduction.js";
-import { lowerRange, lowerScalar, reduceBody, withIndices, withKnown, type Scope } from "../toolkit/scalar.js";
+import { isUnevenMean } from "../toolkit/reduction.js";
+import { lowerScalar, withKnown } from "../toolkit/scalar.js";
 import { storeElement } from "../toolkit/store.js";
-import { combineWorkgroup } from "../toolkit/team.js";
+import { reduceByTeam, type Team } from "../toolkit/team.js";
 import { freeIndices, scalarReductions } from "../../graph/scalar.js";
 import { bindPosition } from "../toolkit/hull.js";
 import { extent } from "../../graph/analysis/ranges.js";
@@ -59,12 +59,11 @@ export function rows(lowering: Lowering, eqn: Elements, shape: RowShape, size: n
   const count = sizeOf(outer);
   const workgroups = spread(count);
   const lane = k.builtin("local_index");
-  const arrays = new Map<string, string>();
+  const team: Team = { lanes: size, lane, among: null, hint: "partial", arrays: new Map() };
 
   const body = (): void => {
     let inner = bindPosition(scope, outer, lowering.bounds, workgroupPosition(workgroups));
-    for (const reduce of shape.shared)
-      inner = withKnown(inner, [[reduce, teamReduce(lowering, inner, reduce, lane, size, arrays)]]);
+    for (const reduce of shape.shared) inner = withKnown(inner, [[reduce, reduceByTeam(inner, team, reduce)]]);
     const elements = sizeOf(own);
     const one = (position: Expr): void => {
       const element = bindPosition(inner, own, lowering.bounds, position);
@@ -83,42 +82,4 @@ export function rows(lowering: Lowering, eqn: Elements, shape: RowShape, size: n
     schedule: "rows",
     values: lowering.valuesOf(eqn),
   });
-}
-
-/**
- * A reduction whose innermost index (the last of `over`) is spread over the invocations of the workgroup; `arrays`
- * holds the kernel's workgroup memory for it.
- */
-export function teamReduce(
-  lowering: Lowering,
-  scope: Scope,
-  reduce: Reduce,
-  lane: Expr,
-  size: number,
-  arrays: Map<string, string>,
-): Expr {
-  const { build } = scope;
-  const accumulator = startAccumulator(build, reduce);
-  const last = reduce.over.length - 1;
-  let count: Expr = k.u32(1);
-  const nest = (inner: Scope, depth: number): void => {
-    const range = reduce.over[depth]!;
-    const { from, to } = lowerRange(inner, range);
-    const end = build.bind("end", to);
-    count = k.mul(count, k.sub(k.max(end, from), from));
-    build.loop(
-      range.name,
-      depth === last ? k.add(from, lane) : from,
-      end,
-      (index) => {
-        const element = withIndices(inner, [[range.index, index]]);
-        if (depth < last) nest(element, depth + 1);
-        else accumulate(build, reduce.op, accumulator, reduceBody(element, reduce, accumulator), index);
-      },
-      depth === last ? size : 1,
-    );
-  };
-  nest(scope, 0);
-  combineWorkgroup(build, lowering.target, size, lane, reduce.op, accumulator, arrays);
-  return build.bind(reduce.op, finishAccumulator(reduce, accumulator, count));
 }

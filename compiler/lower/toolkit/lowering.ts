@@ -1,6 +1,7 @@
 import { intervalsOf, type Bounds, type Interval } from "../../graph/analysis/ranges.js";
 import type { ConcreteGraph, Eqn, IndexId } from "../../graph/graph.js";
 import type { StorageMap } from "../../graph/storage.js";
+import { freeName } from "../../names.js";
 import type { Target } from "../../target.js";
 import type { Concrete } from "../../types/type.js";
 import { createBuilder, type KernelBuilder } from "./builder.js";
@@ -80,7 +81,7 @@ export function createLowering(
       indices: new Map(),
       known: new Map(),
       parameters,
-      held: new Map(),
+      readers: new Map(),
     }),
     nameOf: (eqn) => `${graph.name}_${graph.values[eqn.out]!.name}`.replace(/[^A-Za-z0-9_]/g, "_"),
     valuesOf: (eqn) => [graph.values[eqn.out]!.name],
@@ -94,7 +95,5 @@ export function parameterName(lowering: Lowering, hint: string): string {
     ...lowering.outer.map(({ parameter }) => parameter),
   ]);
   const stem = `${hint.replace(/[^A-Za-z0-9]+/g, "").replace(/^[0-9]+/, "") || "k"}_step`;
-  let name = stem;
-  for (let count = 1; taken.has(name); count++) name = `${stem}_${count}`;
-  return name;
+  return freeName(stem, (name) => taken.has(name));
 }

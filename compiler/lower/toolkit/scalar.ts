@@ -2,18 +2,17 @@ import { InternalError } from "../../diagnostic.js";
 import { codeOf } from "../../formats/code/registry.js";
 import { shapeOf } from "../../formats/registry.js";
 import { intervalOf, type Bounds } from "../../graph/analysis/ranges.js";
-import type { ConcreteGraph, IndexId, Range, Scalar } from "../../graph/graph.js";
-import type { BinaryOp, UnaryOp } from "../../graph/ops.js";
-import type { Load } from "../../graph/scalar.js";
+import type { ConcreteGraph, IndexId, Range, Scalar, ValueId } from "../../graph/graph.js";
+import { scalarKey, type Load, type Reduce } from "../../graph/scalar.js";
 import type { StorageMap } from "../../graph/storage.js";
 import * as k from "../../kernel/build.js";
-import type { Expr, KernelBinary, KernelUnary } from "../../kernel/kernel.js";
+import type { Expr, KernelUnary } from "../../kernel/kernel.js";
 import type { Target } from "../../target.js";
 import type { Dtype } from "../../types/dtype.js";
 import type { Concrete } from "../../types/type.js";
 import { joinAxes } from "./axes.js";
 import { bufferElement, type KernelBuilder } from "./builder.js";
-import { accumulate, finishAccumulator, isUnevenMean, startAccumulator } from "./reduction.js";
+import { accumulate, finishAccumulator, isUnevenMean, startAccumulator, type Accumulator } from "./reduction.js";
 
 /** What the lowering of a scalar expression needs to know of where it stands. */
 export interface Scope {
@@ -25,12 +24,12 @@ export interface Scope {
   readonly intervals: Bounds;
   /** Current value of each index, a u32 expression. */
   readonly indices: ReadonlyMap<IndexId, Expr>;
-  /** Subexpressions that a schedule has computed already, by identity. */
-  readonly known: ReadonlyMap<Scalar<Concrete>, Expr>;
+  /** Reductions that a schedule has computed already, by their keys. */
+  readonly known: ReadonlyMap<string, Expr>;
   /** Indices that are i32 parameters of the kernel, by its name. */
   readonly parameters: ReadonlyMap<IndexId, string>;
   /** Tensors whose elements a schedule keeps elsewhere than in their storage: how to read one. */
-  readonly held: ReadonlyMap<number, (scope: Scope, load: Load<Concrete>) => Expr>;
+  readonly readers: ReadonlyMap<ValueId, (scope: Scope, load: Load<Concrete>) => Expr>;
 }
 
 export type Index = Expr;
@@ -41,56 +40,31 @@ export function withIndices(scope: Scope, indices: Iterable<readonly [IndexId, E
   return { ...scope, indices: new Map([...scope.indices, ...indices]) };
 }
 
-/** The scope with more subexpressions known. */
-export function withKnown(scope: Scope, known: Iterable<readonly [S, Expr]>): Scope {
-  return { ...scope, known: new Map([...scope.known, ...known]) };
+/** The scope with more reductions known: wherever one that is the same stands, its value is taken. */
+export function withKnown(scope: Scope, known: readonly (readonly [Reduce<Concrete>, Expr])[]): Scope {
+  return {
+    ...scope,
+    known: new Map([...scope.known, ...known.map(([reduce, value]) => [keyOf(reduce), value] as const)]),
+  };
 }
 
-const unaryKernel = {
-  negate: "negate",
-  not: "not",
-  abs: "abs",
-  sign: "sign",
-  sqrt: "sqrt",
-  rsqrt: "rsqrt",
-  exp: "exp",
-  log: "log",
-  sin: "sin",
-  cos: "cos",
-  tanh: "tanh",
-  floor: "floor",
-  ceil: "ceil",
-  round: "round",
-  round_f16: "round_f16",
-} as const satisfies { [K in Exclude<UnaryOp, "bits" | "from_bits">]: KernelUnary };
+/** The keys of reductions, once asked for: every element of a tile asks. */
+const keys = new WeakMap<Reduce<Concrete>, string>();
 
-const binaryKernel = {
-  add: "add",
-  subtract: "subtract",
-  multiply: "multiply",
-  divide: "divide",
-  remainder: "remainder",
-  power: "power",
-  min: "min",
-  max: "max",
-  equal: "equal",
-  not_equal: "not_equal",
-  less: "less",
-  less_equal: "less_equal",
-  greater: "greater",
-  greater_equal: "greater_equal",
-  and: "and",
-  or: "or",
-  bit_and: "bit_and",
-  bit_or: "bit_or",
-  bit_xor: "bit_xor",
-  shift_left: "shift_left",
-  shift_right: "shift_right",
-} as const satisfies { [K in BinaryOp]: KernelBinary };
+function keyOf(reduce: Reduce<Concrete>): string {
+  let key = keys.get(reduce);
+  if (key === undefined) keys.set(reduce, (key = scalarKey(reduce)));
+  return key;
+}
+
+/** The value of a reduction that is known. */
+function knownOf(scope: Scope, scalar: S): Expr | undefined {
+  return scalar.kind === "reduce" && scope.known.size > 0 ? scope.known.get(keyOf(scalar)) : undefined;
+}
 
 /** The value of an element-wise expression, of the kernel type named like its dtype. */
 export function lowerScalar(scope: Scope, scalar: S): Expr {
-  const known = scope.known.get(scalar);
+  const known = knownOf(scope, scalar);
   if (known !== undefined) return known;
   const lower = (inner: S): Expr => lowerScalar(scope, inner);
   switch (scalar.kind) {
@@ -110,9 +84,8 @@ export function lowerScalar(scope: Scope, scalar: S): Expr {
       const [a, b] = [lower(scalar.a), lower(scalar.b)];
       if ((scalar.op === "divide" || scalar.op === "remainder") && (a.type === "i32" || a.type === "u32"))
         return divideIntegers(scalar.op, a, b);
-      if (scalar.op === "shift_left" || scalar.op === "shift_right")
-        return k.binary(binaryKernel[scalar.op], a, k.convert("u32", b));
-      return k.binary(binaryKernel[scalar.op], a, b);
+      if (scalar.op === "shift_left" || scalar.op === "shift_right") return k.binary(scalar.op, a, k.convert("u32", b));
+      return k.binary(scalar.op, a, b);
     }
     case "select":
       return lowerSelect(scope, scalar);
@@ -126,11 +99,11 @@ export function lowerScalar(scope: Scope, scalar: S): Expr {
 }
 
 /** An op of one operand; WGSL has no negation and no sign of u32. */
-function lowerUnary(op: keyof typeof unaryKernel, a: Expr): Expr {
+function lowerUnary(op: KernelUnary, a: Expr): Expr {
   if (a.type === "u32" && op === "negate") return k.sub(k.u32(0), a);
   if (a.type === "u32" && op === "sign") return k.min(a, 1);
   if (a.type === "f16" && op === "round_f16") return a;
-  return k.unary(unaryKernel[op], a);
+  return k.unary(op, a);
 }
 
 /** Integer division that gives 0 for a divisor of 0, which a literal is known not to be. */
@@ -157,7 +130,7 @@ function lowerCast(build: KernelBuilder, given: Expr, dtype: Dtype): Expr {
  * cheap. What cannot be shown non-negative goes through i32.
  */
 export function lowerIndex(scope: Scope, scalar: S): Expr {
-  const known = scope.known.get(scalar);
+  const known = knownOf(scope, scalar);
   if (known !== undefined) return k.convert("u32", known);
   if (scalar.kind === "index") {
     const local = scope.indices.get(scalar.index);
@@ -201,8 +174,8 @@ function isNatural(scope: Scope, scalar: S): boolean {
 }
 
 function lowerLoad(scope: Scope, load: S & { readonly kind: "load" }): Expr {
-  const held = scope.held.get(load.tensor);
-  if (held !== undefined) return held(scope, load);
+  const reader = scope.readers.get(load.tensor);
+  if (reader !== undefined) return reader(scope, load);
   const value = scope.graph.values[load.tensor]!;
   const storage = scope.storage[load.tensor];
   if (storage === null || storage === undefined)
@@ -290,7 +263,7 @@ function lowerSelect(scope: Scope, scalar: S & { readonly kind: "select" }): Exp
 
 /** Whether computing it for nothing would be a waste that a branch saves. */
 function isCostly(scope: Scope, scalar: S): boolean {
-  if (scope.known.has(scalar)) return false;
+  if (knownOf(scope, scalar) !== undefined) return false;
   switch (scalar.kind) {
     case "reduce":
       return true;
@@ -316,13 +289,27 @@ export function lowerRange(scope: Scope, range: Range<Concrete>): { readonly fro
 }
 
 /** A reduction as loops of one invocation. */
-export function loopReduce(scope: Scope, reduce: S & { readonly kind: "reduce" }): Expr {
+function loopReduce(scope: Scope, reduce: Reduce<Concrete>): Expr {
+  const accumulator = startAccumulator(scope.build, reduce);
+  return finishAccumulator(reduce, accumulator, reduceLoops(scope, reduce, accumulator, null));
+}
+
+/**
+ * The loops of a reduction, of which the invocation takes all, or where it is shared those steps of the innermost that
+ * are its own. `outermost`: the bounds of the first range where they are at hand. Returns the number of elements of all,
+ * u32.
+ */
+export function reduceLoops(
+  scope: Scope,
+  reduce: Reduce<Concrete>,
+  accumulator: Accumulator,
+  share: { readonly lanes: number; readonly lane: Expr } | null,
+  outermost: { readonly from: Expr; readonly to: Expr } | null = null,
+): Expr {
   const { build } = scope;
-  const accumulator = startAccumulator(build, reduce);
-  let inner = scope;
   const counted = isUnevenMean(reduce) ? build.variable("count", k.u32(0)) : null;
   let count: Expr = k.u32(1);
-  const nest = (depth: number): void => {
+  const nest = (inner: Scope, depth: number): void => {
     const range = reduce.over[depth];
     if (range === undefined) {
       if (counted !== null) build.assign(counted, k.add(counted, 1));
@@ -330,22 +317,24 @@ export function loopReduce(scope: Scope, reduce: S & { readonly kind: "reduce" }
       accumulate(build, reduce.op, accumulator, reduceBody(inner, reduce, accumulator), index);
       return;
     }
-    const { from, to } = lowerRange(inner, range);
+    const { from, to } = (depth === 0 ? outermost : null) ?? lowerRange(inner, range);
     const end = build.bind("end", to);
     if (counted === null) count = k.mul(count, k.sub(k.max(end, from), from));
-    build.loop(range.name, from, end, (index) => {
-      const before = inner;
-      inner = withIndices(inner, [[range.index, index]]);
-      nest(depth + 1);
-      inner = before;
-    });
+    const shared = depth === reduce.over.length - 1 ? share : null;
+    build.loop(
+      range.name,
+      shared === null ? from : k.add(from, shared.lane),
+      end,
+      (index) => nest(withIndices(inner, [[range.index, index]]), depth + 1),
+      shared?.lanes ?? 1,
+    );
   };
-  nest(0);
-  return finishAccumulator(reduce, accumulator, counted ?? count);
+  nest(scope, 0);
+  return counted ?? count;
 }
 
 /** The body of a reduction, converted to what its accumulator holds. */
-export function reduceBody(scope: Scope, reduce: S & { readonly kind: "reduce" }, accumulator: readonly Expr[]): Expr {
+function reduceBody(scope: Scope, reduce: S & { readonly kind: "reduce" }, accumulator: readonly Expr[]): Expr {
   const body = lowerScalar(scope, reduce.body);
   const type = accumulator[0]!.type;
   return body.type === "bool" || body.type === type ? body : k.convert(type, body);

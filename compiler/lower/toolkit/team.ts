@@ -1,89 +1,133 @@
+/** Invocations of a workgroup that compute something together. */
 import type { ReduceOp } from "../../graph/ops.js";
+import type { Reduce } from "../../graph/scalar.js";
 import * as k from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
 import type { Target } from "../../target.js";
+import type { Concrete } from "../../types/type.js";
 import type { KernelBuilder } from "./builder.js";
-import { mergeAccumulator, type Accumulator } from "./reduction.js";
+import { finishAccumulator, mergeAccumulator, startAccumulator, type Accumulator } from "./reduction.js";
+import { reduceLoops, type Scope } from "./scalar.js";
+
+/** Neighbours in a workgroup, a power of two of them. */
+export interface Team {
+  readonly lanes: number;
+  /** Which of them the invocation is, u32. */
+  readonly lane: Expr;
+  /** Where there are several teams in a workgroup: which of them it is, u32, and how many there are. */
+  readonly among: { readonly team: Expr; readonly teams: number } | null;
+  /** What its arrays of workgroup memory are called. */
+  readonly hint: string;
+  /** Those arrays by what they hold; made once a kernel. */
+  readonly arrays: Map<string, string>;
+}
 
 /** Lanes of a subgroup where the device has one size only, so that code may count on it; else null. */
 export function fixedSubgroup(target: Target): number | null {
   return target.subgroups !== null && target.subgroups.min === target.subgroups.max ? target.subgroups.min : null;
 }
 
-/**
- * Combines the partial results of all invocations of a workgroup of `size`; afterwards each one's accumulator holds
- * the whole. `lane` is the local index. Arrays are made once a kernel and kept in `arrays`.
- */
-export function combineWorkgroup(
+/** A reduction whose innermost index (the last of `over`) is spread over a team; every lane has the result. */
+export function reduceByTeam(scope: Scope, team: Team, reduce: Reduce<Concrete>): Expr {
+  const accumulator = startAccumulator(scope.build, reduce);
+  const count = reduceLoops(scope, reduce, accumulator, team);
+  combineTeam(scope.build, scope.target, team, reduce.op, accumulator);
+  return scope.build.bind(reduce.op, finishAccumulator(reduce, accumulator, count));
+}
+
+const subgroupCalls: { readonly [K in ReduceOp]?: "subgroupAdd" | "subgroupMax" | "subgroupMin" } = {
+  sum: "subgroupAdd",
+  mean: "subgroupAdd",
+  count: "subgroupAdd",
+  max: "subgroupMax",
+  min: "subgroupMin",
+};
+
+/** Combines the partial results of a team; afterwards the accumulator of every lane holds the whole. */
+export function combineTeam(
   build: KernelBuilder,
   target: Target,
-  size: number,
-  lane: Expr,
+  team: Team,
   op: ReduceOp,
   accumulator: Accumulator,
-  arrays: Map<string, string>,
 ): void {
-  if (size === 1) return;
+  const { lanes, lane, among } = team;
+  if (lanes === 1) return;
   const subgroup = fixedSubgroup(target);
-  const shuffle =
-    op === "sum" || op === "mean" || op === "count"
-      ? "subgroupAdd"
-      : op === "max"
-        ? "subgroupMax"
-        : op === "min"
-          ? "subgroupMin"
-          : null;
-  let partials = size;
-  let slot = lane;
-  if (subgroup !== null && shuffle !== null && accumulator.length === 1 && size % subgroup === 0) {
-    build.assign(accumulator[0]!, k.call(shuffle, [accumulator[0]!]));
-    if (size === subgroup) return;
-    partials = size / subgroup;
-    slot = k.div(lane, subgroup);
-  }
-  const names = accumulator.map((variable, at) => {
-    const element = variable.type === "bool" ? "u32" : variable.type;
-    const key = `${element}:${at}:${partials}`;
-    const name = arrays.get(key) ?? build.array("partial", element, partials);
-    arrays.set(key, name);
-    return { name, element };
-  });
-  const write = (): void =>
-    accumulator.forEach((variable, at) =>
-      build.add(
-        k.storeShared(
-          names[at]!.name,
-          slot,
-          variable.type === "bool" ? k.select(variable, k.u32(1), k.u32(0)) : variable,
-        ),
-      ),
-    );
-  const read = (index: Expr): Expr[] =>
-    accumulator.map((variable, at) => {
-      const loaded = k.loadShared(names[at]!.name, names[at]!.element, index);
-      return build.bind("other", variable.type === "bool" ? k.notEqual(loaded, 0) : loaded);
-    });
-  if (partials === size) {
-    write();
-    build.barrier();
-    for (let stride = size / 2; stride >= 1; stride /= 2) {
-      build.when(k.less(lane, stride), () => {
-        mergeAccumulator(build, op, accumulator, read(k.add(lane, stride)));
-        write();
-      });
-      build.barrier();
-    }
-  } else {
-    build.when(k.equal(k.rem(lane, subgroup!), 0), write);
-    build.barrier();
-    const own = read(k.u32(0));
-    accumulator.forEach((variable, at) => build.assign(variable, own[at]!));
-    for (let at = 1; at < partials; at++) mergeAccumulator(build, op, accumulator, read(k.u32(at)));
-    build.barrier();
+  const call = subgroupCalls[op];
+  const [value, best] = accumulator;
+  if (subgroup !== null && call !== undefined && (among === null ? lanes % subgroup === 0 : lanes === subgroup)) {
+    build.assign(value!, k.call(call, [value!]));
+    if (lanes > subgroup) combineSubgroups(build, team, subgroup, op, accumulator);
     return;
   }
-  const whole = read(k.u32(0));
+  if (among !== null && lanes === subgroup && op === "argmax") {
+    const largest = build.bind("largest", k.call("subgroupMax", [value!]));
+    const candidate = build.bind("candidate", k.select(k.equal(value!, largest), best!, k.u32(0xffffffff)));
+    build.assign(best!, k.call("subgroupMin", [candidate]));
+    build.assign(value!, largest);
+    return;
+  }
+  const start = among === null ? k.u32(0) : build.bind("start", k.mul(among.team, lanes));
+  const { write, read } = exchange(build, team, accumulator, lanes * (among?.teams ?? 1));
+  write(k.add(start, lane));
+  build.barrier();
+  for (let stride = lanes / 2; stride >= 1; stride /= 2) {
+    build.when(k.less(lane, stride), () => {
+      mergeAccumulator(build, op, accumulator, read(k.add(start, k.add(lane, stride))));
+      write(k.add(start, lane));
+    });
+    build.barrier();
+  }
+  const whole = read(start);
   accumulator.forEach((variable, at) => build.assign(variable, whole[at]!));
   // the arrays may be written again by the next reduction only when all have read
   build.barrier();
+}
+
+/** Combines what the subgroups of a workgroup have combined each. */
+function combineSubgroups(
+  build: KernelBuilder,
+  team: Team,
+  subgroup: number,
+  op: ReduceOp,
+  accumulator: Accumulator,
+): void {
+  const partials = team.lanes / subgroup;
+  const slot = k.div(team.lane, subgroup);
+  const { write, read } = exchange(build, team, accumulator, partials);
+  build.when(k.equal(k.rem(team.lane, subgroup), 0), () => write(slot));
+  build.barrier();
+  const own = read(k.u32(0));
+  accumulator.forEach((variable, at) => build.assign(variable, own[at]!));
+  for (let at = 1; at < partials; at++) mergeAccumulator(build, op, accumulator, read(k.u32(at)));
+  build.barrier();
+}
+
+/** Workgroup memory for `count` accumulators. */
+function exchange(
+  build: KernelBuilder,
+  { hint, arrays }: Team,
+  accumulator: Accumulator,
+  count: number,
+): { readonly write: (index: Expr) => void; readonly read: (index: Expr) => readonly Expr[] } {
+  const names = accumulator.map((variable, at) => {
+    const element = variable.type === "bool" ? ("u32" as const) : variable.type;
+    const key = `${element}:${at}:${count}`;
+    const name = arrays.get(key) ?? build.array(hint, element, count);
+    arrays.set(key, name);
+    return { name, element };
+  });
+  return {
+    write: (index) =>
+      accumulator.forEach((variable, at) => {
+        const value = variable.type === "bool" ? k.select(variable, k.u32(1), k.u32(0)) : variable;
+        build.add(k.storeShared(names[at]!.name, index, value));
+      }),
+    read: (index) =>
+      accumulator.map((variable, at) => {
+        const loaded = k.loadShared(names[at]!.name, names[at]!.element, index);
+        return build.bind("other", variable.type === "bool" ? k.notEqual(loaded, 0) : loaded);
+      }),
+  };
 }

@@ -2,7 +2,7 @@ import { formatBytes } from "../../device/device.js";
 import type { Compression, TensorReport } from "../../llama/compression.js";
 import { printPerplexity } from "../../llama/outcome.js";
 import type { Model } from "../../model/model.js";
-import { duration } from "../output.js";
+import { duration } from "../progress.js";
 import type { Chart, Figure, Page, PageCell, Section } from "./page.js";
 
 /** What a page about a compression tells besides its result. */

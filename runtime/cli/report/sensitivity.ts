@@ -1,7 +1,7 @@
 import type { Sensitivity, SensitivityRow } from "../../llama/sensitivity.js";
 import { printPerplexity } from "../../llama/outcome.js";
 import type { Model } from "../../model/model.js";
-import { duration } from "../output.js";
+import { duration } from "../progress.js";
 import { kindOf, number } from "./compression.js";
 import type { Chart, Page, PageCell, Section } from "./page.js";
 

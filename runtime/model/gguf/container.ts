@@ -1,3 +1,4 @@
+import { elementCount } from "../../../compiler/types/shape.js";
 import { formatBytes } from "../../device/error.js";
 import { ModelError, quoted } from "../error.js";
 import { openRegular, readFully } from "../files.js";
@@ -210,7 +211,7 @@ function checkTensors(path: string, infos: readonly TensorInfo[]): readonly Gguf
         "M162",
         `${quoted(path)} is damaged: the rows of the tensor ${quoted(name)} have ${columns} elements, no multiple of the ${found.columns} of a block of ${found.name}.`,
       );
-    const bytes = (shape.reduce((product, size) => product * size, 1) / found.columns) * found.bytes;
+    const bytes = (elementCount(shape) / found.columns) * found.bytes;
     if (!Number.isSafeInteger(bytes))
       throw new ModelError(
         "M162",

@@ -1,10 +1,11 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { compileStages } from "../../../compiler/compile.js";
-import { elementCount, evaluate, tensorValue } from "../../../compiler/graph/evaluate.js";
+import { evaluate, tensorValue } from "../../../compiler/graph/evaluate.js";
 import { accumulating, totalName } from "../../../compiler/graph/passes/accumulate.js";
 import { printGraph } from "../../../compiler/graph/print.js";
 import { verify } from "../../../compiler/graph/verify.js";
+import { elementCount } from "../../../compiler/types/shape.js";
 import { standardLibrary } from "../../../runtime/library.js";
 import { programCase } from "../../lower/language.js";
 import { agreeOnDevice, agreeSimulated, expectedOf, type Case } from "../../support/agreement.js";

@@ -1,12 +1,13 @@
 import { readFileSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { elementCount, evaluate, tensorValue, type TensorValue } from "../../../compiler/graph/evaluate.js";
+import { evaluate, tensorValue, type TensorValue } from "../../../compiler/graph/evaluate.js";
 import type { SymbolicGraph } from "../../../compiler/graph/graph.js";
 import { printGraph } from "../../../compiler/graph/print.js";
 import { specialize } from "../../../compiler/graph/passes/specialize.js";
 import { splitShared, type Split } from "../../../compiler/graph/passes/split.js";
 import { verify } from "../../../compiler/graph/verify.js";
+import { elementCount } from "../../../compiler/types/shape.js";
 import { graphOf } from "../../check/support.js";
 import { numbers } from "../../support/packed.js";
 import { projectFile } from "../../support/project.js";

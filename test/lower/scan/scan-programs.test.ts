@@ -2,7 +2,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { lowerConcrete } from "../../../compiler/compile.js";
-import type { ScanOptions } from "../../../compiler/lower/scan/cut.js";
+import type { ScanOptions } from "../../../compiler/lower/scan/blocking.js";
 import { evaluateStages } from "../../support/stages.js";
 import { targets } from "../../support/targets.js";
 import { close } from "../../support/tolerance.js";

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { lowerConcrete, type Stages } from "../../../compiler/compile.js";
-import type { ScanOptions } from "../../../compiler/lower/scan/cut.js";
+import type { ScanOptions } from "../../../compiler/lower/scan/blocking.js";
 import type { Target } from "../../../compiler/target.js";
 import { runs } from "../../support/runs.js";
 import { gptq, randomScan, sparseGptq, type ScanCase } from "../../support/scans.js";

@@ -1,0 +1,11 @@
+/** Shapes that are numbers. */
+
+/** Elements of a shape: 1 for rank 0. Infinity or a rounded value where it does not fit a number exactly. */
+export function elementCount(shape: readonly number[]): number {
+  return shape.reduce((product, size) => product * size, 1);
+}
+
+/** 0, 1, ..., count - 1. */
+export function upTo(count: number): readonly number[] {
+  return Array.from({ length: count }, (_, at) => at);
+}

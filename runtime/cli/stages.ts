@@ -1,0 +1,2 @@
+/** What `compile --emit` prints. */
+export const stages = ["ast", "recipe", "graph", "kernel", "wgsl", "plan"] as const;
