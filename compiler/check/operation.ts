@@ -1,5 +1,5 @@
 import { isInteger, dtypes, type Dtype, type DtypeRef } from "../types/dtype.js";
-import { factorOps } from "../graph/ops.js";
+import { factorizationOps } from "../graph/ops.js";
 import type { CallExpr, Expr } from "../syntax/ast.js";
 import { binaryOps, unaryOps, type BinaryOp, type UnaryOp } from "../types/scalar-ops.js";
 import { checkScalarCall } from "./call.js";
@@ -95,7 +95,7 @@ export function unknownFunction(name: string, span: Expr["span"], place: Pick<Pl
     ...frame.file.functions.keys(),
     ...Object.keys(unaryOps),
     ...Object.keys(binaryOps),
-    ...Object.keys(factorOps),
+    ...Object.keys(factorizationOps),
     ...dtypes,
     "select",
   ];
