@@ -1,3 +1,4 @@
+import { counted } from "../words.js";
 import type { ValueId } from "../graph/graph.js";
 import { factorizationOps, type FactorizationOp } from "../graph/ops.js";
 import type { Expr } from "../syntax/ast.js";
@@ -19,7 +20,7 @@ export function checkFactor(expr: Extract<Expr, { kind: "call" }>, op: Factoriza
     return fail(
       frame,
       "E303",
-      `\`${op}\` takes one matrix, found ${expr.args.length} arguments`,
+      `\`${op}\` takes one matrix, found ${counted(expr.args.length, "argument")}`,
       expr.span,
       "expected one matrix",
     );
@@ -33,7 +34,7 @@ export function checkFactor(expr: Extract<Expr, { kind: "call" }>, op: Factoriza
       "E303",
       `\`${op}\` takes a matrix, found ${printType(type)}`,
       argument.span,
-      `${type.shape.length} ${type.shape.length === 1 ? "axis" : "axes"}, expected 2`,
+      `${counted(type.shape.length, "axis", "axes")}, expected 2`,
     );
   if (type.dtype !== "f32")
     return fail(
