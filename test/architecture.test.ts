@@ -131,6 +131,8 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
     "compiler/wgsl",
     "runtime/device",
     "runtime/run",
+    "runtime/model",
+    "runtime/llama",
   ],
 };
 

@@ -17,7 +17,7 @@ async function factorings({ recipe, source }: Written, output: string, share?: b
   const counting: Caller = {
     ...caller,
     callGraph(graph, args, extra) {
-      count += graph.eqns.filter((eqn) => eqn.kind === "factor" && eqn.op === "cholesky").length;
+      count += graph.eqns.filter((eqn) => eqn.kind === "factorize" && eqn.op === "cholesky").length;
       return caller.callGraph(graph, args, extra);
     },
   };
