@@ -24,12 +24,13 @@ function partOf(path: string): string {
 const mayImport: { readonly [part: string]: readonly string[] } = {
   "compiler/diagnostic": [],
   "compiler/suggest": [],
+  "compiler/words": [],
   "compiler/target": [],
   "compiler/float": [],
   "compiler/names": [],
   "compiler/render": ["compiler/diagnostic"],
   "compiler/types": [],
-  "compiler/syntax": ["compiler/diagnostic", "compiler/suggest"],
+  "compiler/syntax": ["compiler/diagnostic", "compiler/suggest", "compiler/words"],
   "compiler/kernel": ["compiler/diagnostic", "compiler/float", "compiler/target", "compiler/types"],
   "compiler/wgsl": ["compiler/diagnostic", "compiler/kernel"],
   "compiler/formats": ["compiler/diagnostic", "compiler/float", "compiler/types"],
@@ -47,6 +48,7 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
     "compiler/diagnostic",
     "compiler/names",
     "compiler/suggest",
+    "compiler/words",
     "compiler/types",
     "compiler/syntax",
     "compiler/formats",
@@ -129,6 +131,8 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
     "compiler/wgsl",
     "runtime/device",
     "runtime/run",
+    "runtime/model",
+    "runtime/llama",
   ],
 };
 

@@ -1,5 +1,6 @@
+import { counted } from "../words.js";
 import type { ValueId } from "../graph/graph.js";
-import { factorOps, type FactorOp } from "../graph/ops.js";
+import { factorizationOps, type FactorizationOp } from "../graph/ops.js";
 import type { Expr } from "../syntax/ast.js";
 import { addEqn, typeOf } from "./builder.js";
 import { fail, printType, type Place } from "./frame.js";
@@ -7,19 +8,19 @@ import { equalSizes } from "./sizes.js";
 import { checkTensor } from "./whole.js";
 
 /** Whether a name is that of a function of whole square matrices. */
-export function isFactor(name: string): name is FactorOp {
-  return Object.hasOwn(factorOps, name);
+export function isFactor(name: string): name is FactorizationOp {
+  return Object.hasOwn(factorizationOps, name);
 }
 
 /** Checks `cholesky(h)` or `inverse_lower(l)`: one square matrix of f32, dense. */
-export function checkFactor(expr: Extract<Expr, { kind: "call" }>, op: FactorOp, place: Place): ValueId | null {
+export function checkFactor(expr: Extract<Expr, { kind: "call" }>, op: FactorizationOp, place: Place): ValueId | null {
   const { frame } = place;
   const [argument, ...rest] = expr.args;
   if (argument === undefined || rest.length > 0 || argument.label !== null)
     return fail(
       frame,
       "E303",
-      `\`${op}\` takes one matrix, found ${expr.args.length} arguments`,
+      `\`${op}\` takes one matrix, found ${counted(expr.args.length, "argument")}`,
       expr.span,
       "expected one matrix",
     );
@@ -33,7 +34,7 @@ export function checkFactor(expr: Extract<Expr, { kind: "call" }>, op: FactorOp,
       "E303",
       `\`${op}\` takes a matrix, found ${printType(type)}`,
       argument.span,
-      `${type.shape.length} ${type.shape.length === 1 ? "axis" : "axes"}, expected 2`,
+      `${counted(type.shape.length, "axis", "axes")}, expected 2`,
     );
   if (type.dtype !== "f32")
     return fail(
@@ -66,7 +67,7 @@ export function checkFactor(expr: Extract<Expr, { kind: "call" }>, op: FactorOp,
       help: "compute it before the `scan`",
     });
   return addEqn(frame.builder, op, expr.span, { ...type, pattern: { kind: "full" } }, (out) => ({
-    kind: "factor",
+    kind: "factorize",
     out,
     source,
     op,

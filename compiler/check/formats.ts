@@ -6,6 +6,8 @@ import type { FormatSpec, SymbolicFormat } from "../types/type.js";
 import { compileTimeSize } from "./element.js";
 import { fail, type Place } from "./frame.js";
 import { peek } from "./scope.js";
+import { formatHabits } from "./habits.js";
+import { suggest } from "../suggest.js";
 import { suggestion } from "./suggestion.js";
 
 /** What a format asks of what is packed in it, with sizes that may be symbols. */
@@ -65,11 +67,16 @@ export function shapeProblem(format: SymbolicFormat, shape: readonly Size[]): st
 function readFormat(expr: FormatExpr, place: Place): SymbolicFormat | null {
   const found = formatOf(expr.name.name);
   if (found === null) {
-    const help = suggestion(
+    const names = formats.map((format) => format.name);
+    // `int3` is no misspelt `int8`
+    const other = (name: string): string => name.replace(/\d+/g, "");
+    const near = suggest(
       expr.name.name,
-      formats.map((format) => format.name),
-      "the formats are",
+      names.filter((name) => other(name) !== other(expr.name.name)),
     );
+    const help =
+      formatHabits.get(expr.name.name) ??
+      (near === null ? `the formats are ${names.join(", ")}` : `did you mean \`${near}\`?`);
     return fail(place.frame, "E501", `there is no format \`${expr.name.name}\``, expr.name.span, "not a format", {
       help,
     });

@@ -32,7 +32,8 @@ export interface ChainValue extends TensorForm {
 /** Calls that are recorded. Device tensors among their arguments are what the program is bound to. */
 export interface Chain extends Calls<ChainValue> {
   /**
-   * The program of all calls, bound, for as long as the scope of the chain lives. Its outputs are `keep` by their names.
+   * The program of all calls, bound, for as long as the scope of the chain lives. Its outputs are `keep` by their
+   * names.
    * @throws DeviceError
    */
   bind(keep: readonly ChainValue[]): Promise<BoundChain>;
@@ -43,6 +44,7 @@ export interface BoundChain {
   tensor(value: ChainValue): DeviceTensor;
   /** Records a run. */
   replay(): void;
+  readonly dispatches: number;
 }
 
 /** Begins a chain; the scope owns what it has on the device. */
@@ -103,6 +105,7 @@ export function createChain(scope: Scope, caller: Caller, name: string): Chain {
           return tensor;
         },
         replay: () => executor.replay(bound),
+        dispatches: bound.dispatches,
       };
     },
   };

@@ -84,8 +84,8 @@ interface Run {
  * is stopped after a block is finished leaves what it has beside the output, for `resume`; a fault that it would come
  * to
  * again does not.
- * @throws LlamaError recipe, expectation-failed, error-too-large, bad-option, text-too-short, bad-window, not-finite, not-positive-definite, resume;
- * CompileError; ModelError; DeviceError
+ * @throws LlamaError recipe, expectation-failed, error-too-large, bad-option, text-too-short, bad-window, not-finite,
+ * not-positive-definite, resume; CompileError; ModelError; DeviceError
  */
 export async function compress(
   caller: Caller,

@@ -30,7 +30,7 @@ import type { WeightRecord } from "./manifest.js";
 import { isSelected, matchesName, treatmentOf } from "./names.js";
 import { layerError, relativeError, sumOf } from "./measure.js";
 import { notFiniteWeight } from "./not-finite.js";
-import { foundFactors, readPivots, refusePivots, type FoundFactor } from "./pivots.js";
+import { foundFactorizations, readPivots, refusePivots, type FoundFactorization } from "./pivots.js";
 import { first } from "./results.js";
 import { fitTensor } from "./scales.js";
 import { createSharedResults, partsOf, type Need, type Parts, type SharedResults } from "./shared.js";
@@ -252,13 +252,13 @@ export function createTreater(
       }
       const taken = need === null ? null : await results.take(need, args, linear.inputs, scope);
       Object.assign(args, taken?.results);
-      const { tensor, format, factors, notFinite } = await run(scope, caller, plan, args);
+      const { tensor, format, factorizations, notFinite } = await run(scope, caller, plan, args);
       // before the measures, which need memory of their own
       if (need !== null) results.done(need);
       // read side by side, so that the device is waited for once
       const [change, pivots, lost] = await allDone([
         relativeError(caller, tensor, given),
-        readPivots(scope, caller, [...(taken?.factors ?? []), ...factors]),
+        readPivots(scope, caller, [...(taken?.factorizations ?? []), ...factorizations]),
         notFinite === null ? Promise.resolve(0) : sumOf(caller, notFinite),
       ]);
       refusePivots(pivots, { layer: linear.name, tokens: seen?.tokens ?? null, parameters });
@@ -315,26 +315,26 @@ async function run(
 ): Promise<{
   readonly tensor: DeviceTensor;
   readonly format: FormatSpec;
-  readonly factors: readonly FoundFactor[];
+  readonly factorizations: readonly FoundFactorization[];
   readonly notFinite: DeviceTensor | null;
 }> {
   const { executor } = caller;
-  const { graph, factors: watched } = parts.rest;
+  const { graph, factorizations: watched } = parts.rest;
   const outputs = graph.outputs.filter((output) => output.input === null);
   const results = scope.ownAll(await caller.callGraph(graph, args, { sizes: sizesOf(linear) }));
   const at = outputs.findIndex(({ name }) => name === treatment.stores);
   const stored = results[at];
   if (stored === undefined) throw new InternalError(`a treatment of ${linear.name} stores nothing`);
-  const factors = foundFactors(watched, outputs, results);
+  const factorizations = foundFactorizations(watched, outputs, results);
   const resultOf = (wanted: string | null): DeviceTensor | undefined =>
     results[outputs.findIndex(({ name }) => name === wanted)];
   const [grid, counted] = [resultOf(scales), resultOf(notFinite)];
-  const kept = new Set([stored, grid, counted, ...factors.map(({ tensor }) => tensor)]);
+  const kept = new Set([stored, grid, counted, ...factorizations.map(({ tensor }) => tensor)]);
   for (const tensor of results) if (!kept.has(tensor)) scope.release(tensor);
   if (hostFormat === null) {
     const tensor = grid === undefined ? stored : await fitTensor(scope, caller, stored, grid, linear.weight);
     const format = tensor.format ?? { name: tensor.dtype, args: {}, of: null };
-    return { tensor, format, factors, notFinite: counted ?? null };
+    return { tensor, format, factorizations, notFinite: counted ?? null };
   }
 
   const dense = Float32Array.from(await executor.values(stored));
@@ -345,7 +345,7 @@ async function run(
   const words = encoded(linear, format, dense);
   if (words.length !== formatWords(format, shape)) throw new InternalError(`${format.name} has ${words.length} words`);
   const tensor = scope.own(await executor.upload({ dtype: "f32", shape: dims, format }, words, linear.weight));
-  return { tensor, format, factors, notFinite: null };
+  return { tensor, format, factorizations, notFinite: null };
 }
 
 /** A weight's words in a format that is packed on the host. */

@@ -279,7 +279,9 @@ test("equality of the two lists of results is told", () => {
 test("a range that cannot be found is told also where other indices stand in the way, and never left out in silence", () => {
   const faults = (body: string): readonly string[] =>
     codes(`fn f(x: f32[T, K]) -> f32[T, K] { return y where ${body} }`);
-  assert.equal(faults("y[n, k] = x[2 * n, 2 * k]"), ["E412", "E412"]);
+  // of several indices the first is told, for the ranges stand in one list
+  assert.equal(faults("y[n, k] = x[2 * n, 2 * k]"), ["E412"]);
+  assert.equal(faults("y[n, k] = x[2 * n, 2 * k] for n in 0 .. T"), ["E412"]);
   assert.equal(faults("y[t, k] = x[t, 0] + mean[j in 0 .. k + 1] (sum[i] x[i, j])"), ["E412"]);
   assert.equal(faults("y[t, k] = x[t, k] + sum[i, j] x[i + 1, j]"), ["E412"]);
   // what is not declared is told where it stands, and not again for what needs it

@@ -6,7 +6,7 @@ import type { Expr, Statement } from "../../kernel/kernel.js";
 import { upTo } from "../../types/shape.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
 import type { Lowering } from "../toolkit/lowering.js";
-import { withIndices, type Scope } from "../toolkit/scalar.js";
+import { withIndices, type Environment } from "../toolkit/scalar.js";
 import { halvesOf } from "./halves.js";
 import { live } from "./live.js";
 import { run, type DenseSide, type MatrixSide, type StoredSide } from "./matrix-sides.js";
@@ -34,8 +34,8 @@ export interface StagingPlace extends Slicing {
   /** Rows of the tile, and the first of them. */
   readonly rows: number;
   readonly first: Expr;
-  /** The scope of the batch. */
-  readonly scope: Scope;
+  /** The environment of the batch. */
+  readonly environment: Environment;
 }
 
 /** Where k ends before its axis does: for all of a tile, and for each row of a side. */
@@ -129,13 +129,13 @@ function denseStaging(
   { array, stride, piece: length }: Pick<Staged, "array" | "stride" | "piece">,
   ends: Ends | null,
 ): Pick<Staged, "load" | "store"> {
-  const { build, rows, slice, distance, first, scope } = place;
+  const { build, rows, slice, distance, first, environment } = place;
   const byColumns = side.along === "k";
   const vectors = upTo(byColumns ? length / run : 1);
   const [lines, runs] = byColumns ? [rows, slice / length] : [slice, rows / run];
   const buffer = build.view(side.storage, "vec4<u32>", "read");
   const step = byColumns ? k.mul(first, side.pitch) : first;
-  const start = build.bind("start", k.div(k.add(side.start(scope), step), run));
+  const start = build.bind("start", k.div(k.add(side.start(environment), step), run));
   const pieces = sharesOf(place, lines * runs).map(({ at, there }) => {
     const line = build.bind("line", k.div(at, runs));
     const inLine = build.bind("run", k.rem(at, runs));
@@ -216,7 +216,7 @@ function storedStaging(
   side: StoredSide,
   { array, stride, piece: columns }: Pick<Staged, "array" | "stride" | "piece">,
 ): Pick<Staged, "load" | "store"> {
-  const { lowering, rows, slice, first, scope } = place;
+  const { lowering, rows, slice, first, environment } = place;
   const units = slice / columns;
   const inRow = side.inner / columns;
   const pieces = sharesOf({ build, ...place }, rows * units).map(({ at, there }) => {
@@ -226,7 +226,7 @@ function storedStaging(
     return {
       there,
       unit,
-      row: rowAt(lowering.graph, side.term.rows!, withIndices(scope, [[side.index, outer]])),
+      row: rowAt(lowering.graph, side.term.rows!, withIndices(environment, [[side.index, outer]])),
       target: build.bind("target", k.add(k.mul(line, stride), k.mul(unit, vectorOf(columns, columns)))),
     };
   });

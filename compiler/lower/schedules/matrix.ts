@@ -9,12 +9,12 @@ import { upTo } from "../../types/shape.js";
 import type { Concrete } from "../../types/type.js";
 import { run, type MatrixProduct, type MatrixSide } from "../product/matrix-sides.js";
 import { stagingOf, vectorAt, vectorOf, type Staged } from "../product/matrix-staging.js";
-import { reachOf, type Reach } from "../product/reach.js";
+import { summedColumns, type SummedColumns } from "../product/summed-columns.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
 import { isWanted, spread, workgroupPosition } from "../toolkit/dispatch.js";
-import { bindPosition, boundsOf } from "../toolkit/hull.js";
+import { bindPosition, boundsOf } from "../toolkit/positions.js";
 import type { Lowering } from "../toolkit/lowering.js";
-import { lowerRange, lowerScalar, withIndices, withKnown, type Scope } from "../toolkit/scalar.js";
+import { lowerRange, lowerScalar, withIndices, withKnown, type Environment } from "../toolkit/scalar.js";
 import { storeElement } from "../toolkit/store.js";
 import { fixedSubgroup } from "../toolkit/team.js";
 
@@ -61,7 +61,7 @@ export function matrix(
     const [batchAt, tileM, tileN] = tileAt(build, position, counts);
     const work = (): void => {
       const batched = bindPosition(
-        lowering.scope(build),
+        lowering.environment(build),
         product.batch.map((axis) => eqn.indices[axis]!),
         bounds,
         batchAt,
@@ -70,7 +70,7 @@ export function matrix(
       const firstN = build.bind("first_n", k.mul(tileN, rowsN));
       const group = build.bind("group", k.builtin("subgroup_index"));
       const inPart = subgroupsK === 1 ? group : build.bind("in_part", k.rem(group, subgroupsM * subgroupsN));
-      const place: Place = {
+      const context: TileContext = {
         lowering,
         build,
         tile,
@@ -82,33 +82,34 @@ export function matrix(
         ownN: build.bind("own_n", k.mul(k.rem(inPart, subgroupsN), rowsN / subgroupsN)),
         partOfK: subgroupsK === 1 ? null : build.bind("part", k.div(group, subgroupsM * subgroupsN)),
       };
-      const tokenScope = (m: Expr): Scope =>
+      const tokenEnvironment = (m: Expr): Environment =>
         bindPosition(
           batched,
           product.m.map((axis) => eqn.indices[axis]!),
           bounds,
           m,
         );
-      const reach =
+      const summed =
         sides.bound === null
           ? null
-          : reachOf(lowering, eqn, product, sides.bound, {
+          : summedColumns(lowering, eqn, product, sides.bound, {
               first: firstM,
               count: rowsM,
               around: batched,
-              at: tokenScope,
+              at: tokenEnvironment,
             });
-      const results = accumulate(place, batched, sides, reach, tokenScope);
-      const scopeAt = (m: Expr, n: Expr): Scope => withIndices(tokenScope(m), [[eqn.indices[product.n]!.index, n]]);
+      const results = accumulate(context, batched, sides, summed, tokenEnvironment);
+      const environmentAt = (m: Expr, n: Expr): Environment =>
+        withIndices(tokenEnvironment(m), [[eqn.indices[product.n]!.index, n]]);
       const finish = (sums: readonly Expr[], m: Expr, n: Expr): void => {
-        const scope = withKnown(
-          scopeAt(m, n),
+        const environment = withKnown(
+          environmentAt(m, n),
           product.terms.map((term, at) => [term.reduce, sums[at]!] as const),
         );
-        storeElement(lowering, scope, eqn, lowerScalar(scope, eqn.body));
+        storeElement(lowering, environment, eqn, lowerScalar(environment, eqn.body));
       };
       const mirrored = symmetric ? k.notEqual(tileM, tileN) : null;
-      writeResults(place, results, { m, n, group, mirrored, finish });
+      writeResults(context, results, { m, n, group, mirrored, finish });
     };
     if (symmetric) build.when(k.lessEqual(tileN, tileM), work);
     else work();
@@ -152,7 +153,7 @@ function tileAt(
 }
 
 /** Where the kernel is: its tile, the first row and column of the subgroup's matrices in it, and its part of k. */
-interface Place {
+interface TileContext {
   readonly lowering: Lowering;
   readonly build: KernelBuilder;
   readonly tile: MatrixTile;
@@ -169,23 +170,23 @@ interface Place {
 /** Names of result matrices by term, along m, along n. */
 type Results = readonly (readonly (readonly string[])[])[];
 
-/** The walk over k, up to the end of the tile's reach. */
+/** The walk over k, up to the end of the tile's summed. */
 function accumulate(
-  place: Place,
-  scope: Scope,
+  context: TileContext,
+  environment: Environment,
   sides: MatrixProduct,
-  reach: Reach | null,
-  tokenScope: (m: Expr) => Scope,
+  summed: SummedColumns | null,
+  tokenEnvironment: (m: Expr) => Environment,
 ): Results {
-  const { lowering, build, tile, size, firstM, firstN, ownM, ownN, partOfK } = place;
+  const { lowering, build, tile, size, firstM, firstN, ownM, ownN, partOfK } = context;
   const { slice, subgroups } = tile;
   const { bound } = sides;
-  const end = reach === null ? k.u32(sides.left.inner) : build.bind("end", k.min(reach.to, sides.left.inner));
+  const end = summed === null ? k.u32(sides.left.inner) : build.bind("end", k.min(summed.to, sides.left.inner));
   const endOf = (m: Expr): Expr =>
-    k.min(lowerRange(tokenScope(k.min(m, sides.left.outer - 1)), bound!).to, sides.left.inner);
+    k.min(lowerRange(tokenEnvironment(k.min(m, sides.left.outer - 1)), bound!).to, sides.left.inner);
   const stagedOf = (side: MatrixSide, hint: string, rows: number, first: Expr): Staged =>
     stagingOf(
-      { lowering, build, size, slice, distance: sides.distance, rows, first, scope },
+      { lowering, build, size, slice, distance: sides.distance, rows, first, environment },
       side,
       hint,
       bound === null ? null : { tile: end, row: side === sides.left ? endOf : () => end },
@@ -292,7 +293,7 @@ interface Writing {
  * Subgroups that took parts of k share the strip that they all add to.
  */
 function writeResults(
-  { build, tile, size, lanes, firstM, firstN, ownM, ownN, partOfK }: Place,
+  { build, tile, size, lanes, firstM, firstN, ownM, ownN, partOfK }: TileContext,
   results: Results,
   writing: Writing,
 ): void {
