@@ -13,7 +13,6 @@ import { formatBytes, printFormat } from "../dist/compiler/formats/registry.js";
 import { f16Bits, f16FromBits, roundF16 } from "../dist/compiler/float.js";
 import { bufferUsage, openDevice } from "../dist/runtime/device/device.js";
 import { withBuffers } from "../dist/runtime/bench/buffers.js";
-import { benchShapes } from "../dist/runtime/bench/shapes.js";
 import { randomValues, repeatedWeights } from "../dist/runtime/bench/weights.js";
 import { standardLibrary } from "../dist/runtime/library.js";
 import { targetOf } from "../dist/runtime/run/target.js";
@@ -81,7 +80,13 @@ const target = flag("null")
   : targetOf(device);
 const linear = standardLibrary().get("linear");
 const tokens = list("tokens", ["8", "16", "32", "64", "512", "2048"]).map(Number);
-const layers = benchShapes["llama-3.1-8b"].filter(({ layer }) => list("layers", [layer]).includes(layer));
+const shapes = [
+  { layer: "qkv", n: 6144, k: 4096 },
+  { layer: "o", n: 4096, k: 4096 },
+  { layer: "gate+up", n: 28672, k: 4096 },
+  { layer: "down", n: 4096, k: 14336 },
+];
+const layers = shapes.filter(({ layer }) => list("layers", [layer]).includes(layer));
 const sampled = 3;
 const { gpu } = device;
 const say = (row, text) => console.log(flag("json") ? JSON.stringify(row) : text);

@@ -1,7 +1,6 @@
 import type { Expr, Statement } from "../../kernel/kernel.js";
 import type { FormatSpec } from "../../types/type.js";
 import type { Element, Section, Shape } from "../format.js";
-import type { HalfReader } from "./halves.js";
 
 /**
  * What kernels do with tensors of a format: the same as its meaning (`formats/format.ts`), as Kernel expressions, and
@@ -53,6 +52,19 @@ export interface Stored {
   readonly scale: Expr | null;
   /** f32, or null for 0. Subtracted from each value before scaling. */
   readonly zero: Expr | null;
+}
+
+/** How kernels read columns as f16, in an order that costs little. */
+export interface HalfReader {
+  /** Word i of every 2 * distance columns holds columns i and i + distance. */
+  readonly distance: number;
+  /** The fewest columns that can be read at once: a multiple of 2 * distance that divides the unit. */
+  readonly columns: number;
+  /**
+   * Columns piece * count .. of a row (u32 expressions), in words of two f16 each, rounded once. `count` is a multiple of
+   * `columns` and divides the unit.
+   */
+  read(spec: FormatSpec, shape: Shape, read: WordReader, row: Expr, piece: Expr, count: number): readonly Expr[];
 }
 
 /** Where expressions can be given a name, so that they are computed once. */

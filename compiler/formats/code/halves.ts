@@ -18,22 +18,8 @@ import {
 import * as k from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
 import { upTo } from "../../types/shape.js";
-import type { FormatSpec } from "../../types/type.js";
-import type { Grid, Shape } from "../format.js";
-import type { Build, WordReader } from "./code.js";
-
-/** How kernels read columns as f16, in an order that costs little. */
-export interface HalfReader {
-  /** Word i of every 2 * distance columns holds columns i and i + distance. */
-  readonly distance: number;
-  /** The fewest columns that can be read at once: a multiple of 2 * distance that divides the unit. */
-  readonly columns: number;
-  /**
-   * Columns piece * count .. of a row (u32 expressions), in words of two f16 each, rounded once. `count` is a multiple of
-   * `columns` and divides the unit.
-   */
-  read(spec: FormatSpec, shape: Shape, read: WordReader, row: Expr, piece: Expr, count: number): readonly Expr[];
-}
+import type { Grid } from "../format.js";
+import type { Build } from "./code.js";
 
 /** Scale and zero point of a piece, f32, and how scales are held. */
 export interface PieceGrid {

@@ -1,5 +1,5 @@
 /** Which products subgroups can do by matrices, and how their sides lie in memory. */
-import type { HalfReader } from "../../formats/code/halves.js";
+import type { HalfReader } from "../../formats/code/code.js";
 import { codeOf } from "../../formats/code/registry.js";
 import { readsAnywhere, type Product, type ProductTerm } from "../../graph/analysis/product.js";
 import { coefficientOf, extent, boundingRange, intervalOf } from "../../graph/analysis/ranges.js";

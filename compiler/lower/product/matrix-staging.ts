@@ -19,8 +19,6 @@ export interface Staged {
   readonly array: string;
   /** Vectors from row to row of what lies side by side. */
   readonly stride: number;
-  /** Columns of a piece (`vectorOf`). */
-  readonly piece: number;
   /** What an invocation loads for its share of the slice from column `from` on: values for `store`. */
   load(from: Expr): readonly Expr[];
   /** Puts them into workgroup memory. */
@@ -54,8 +52,7 @@ export interface Slicing {
 }
 
 /**
- * Columns that one invocation takes at once: their vectors lie side by side, and then comes one that is left out. Of a
- * packed side as many as give each invocation a piece.
+ * Columns that one invocation takes at once: of a packed side as many as give each invocation a piece.
  */
 export function pieceColumns(side: MatrixSide, rows: number, { slice, size, distance }: Slicing): number {
   if (side.kind === "dense") return Math.max(run, 2 * distance);
@@ -64,25 +61,32 @@ export function pieceColumns(side: MatrixSide, rows: number, { slice, size, dist
   return columns;
 }
 
+/** Vectors after which one is left out: as many as workgroup memory gives at a time. */
+const together = 8;
+
 /**
- * Vector of a column, a multiple of eight, in its row. With a vector between pieces, invocations that store theirs at
- * the same time do so to different banks.
+ * Vector of a column, a multiple of eight, in its row. With one left out after every eight, invocations that store
+ * pieces of any length at the same time do so to different banks.
  */
-export function vectorOf(piece: number, column: number): number {
-  if (piece === run) return column / run;
-  return Math.floor(column / piece) * (piece / run + 1) + (column % piece) / run;
+export function vectorOf(column: number): number {
+  const vector = column / run;
+  return vector + Math.floor(vector / together);
 }
 
-/** The same of a column that is known at run time, with no piece between it and where a part of k begins. */
-export function vectorAt(piece: number, column: Expr): Expr {
-  return piece === run
-    ? k.div(column, run)
-    : k.add(k.mul(k.div(column, piece), piece / run + 1), k.div(k.rem(column, piece), run));
+/** The same of a column that is known at run time. */
+export function vectorAt(column: Expr): Expr {
+  const vector = k.div(column, run);
+  return k.add(vector, k.div(vector, together));
+}
+
+/** Whether the vectors of every `columns` columns lie as the first do. */
+export function liesAlike(columns: number): boolean {
+  return columns % (run * together) === 0 || (run * together) % columns === 0;
 }
 
 /** Vectors from row to row: an odd number, so that neighbours of a column lie in different banks. */
 function strideOf(side: MatrixSide, rows: number, slicing: Slicing): number {
-  const length = side.along === "k" ? vectorOf(pieceColumns(side, rows, slicing), slicing.slice) : rows / run;
+  const length = side.along === "k" ? vectorOf(slicing.slice) : rows / run;
   return length % 2 === 0 ? length + 1 : length;
 }
 
@@ -97,11 +101,13 @@ export function stagingOf(place: StagingPlace, side: MatrixSide, hint: string, e
   const stride = strideOf(side, rows, place);
   const piece = pieceColumns(side, rows, place);
   const array = build.array(hint, "vec4<u32>", vectorsOf(side, rows, place));
-  const memory = { array, stride, piece };
+  const memory = { array, stride };
   return {
     side,
     ...memory,
-    ...(side.kind === "dense" ? denseStaging(place, side, memory, ends) : storedStaging(place, side, memory)),
+    ...(side.kind === "dense"
+      ? denseStaging(place, side, memory, piece, ends)
+      : storedStaging(place, side, memory, piece)),
   };
 }
 
@@ -126,7 +132,8 @@ function all(conditions: readonly (Expr | null)[]): Expr | null {
 function denseStaging(
   place: StagingPlace,
   side: DenseSide,
-  { array, stride, piece: length }: Pick<Staged, "array" | "stride" | "piece">,
+  { array, stride }: Pick<Staged, "array" | "stride">,
+  length: number,
   ends: Ends | null,
 ): Pick<Staged, "load" | "store"> {
   const { build, rows, slice, distance, first, environment } = place;
@@ -147,7 +154,7 @@ function denseStaging(
       // of a row that there is
       whole: all([there, side.outer % rows === 0 ? null : build.bind("is_row", k.less(outer, side.outer))]),
       source: build.bind("source", k.add(k.add(start, k.mul(line, side.pitch / run)), k.mul(inLine, vectors.length))),
-      target: build.bind("target", k.add(k.mul(line, stride), k.mul(inLine, byColumns ? vectorOf(length, length) : 1))),
+      target: build.bind("target", k.add(k.mul(line, stride), byColumns ? vectorAt(k.mul(inLine, length)) : inLine)),
       end: ends === null || !byColumns ? null : build.bind("own_end", ends.row(outer)),
     };
   });
@@ -179,7 +186,9 @@ function denseStaging(
         if (distance > 1) {
           const ordered = reorderHalves(build, given, distance);
           const put = (): void =>
-            ordered.forEach((four, at) => build.add(k.storeShared(array, k.add(piece.target, at), four)));
+            ordered.forEach((four, at) =>
+              build.add(k.storeShared(array, k.add(piece.target, vectorOf(run * at)), four)),
+            );
           if (piece.there === null) put();
           else build.when(piece.there, put);
           return;
@@ -214,7 +223,8 @@ function denseStaging(
 function storedStaging(
   { build, ...place }: StagingPlace,
   side: StoredSide,
-  { array, stride, piece: columns }: Pick<Staged, "array" | "stride" | "piece">,
+  { array, stride }: Pick<Staged, "array" | "stride">,
+  columns: number,
 ): Pick<Staged, "load" | "store"> {
   const { lowering, rows, slice, first, environment } = place;
   const units = slice / columns;
@@ -227,7 +237,7 @@ function storedStaging(
       there,
       unit,
       row: rowAt(lowering.graph, side.term.rows!, withIndices(environment, [[side.index, outer]])),
-      target: build.bind("target", k.add(k.mul(line, stride), k.mul(unit, vectorOf(columns, columns)))),
+      target: build.bind("target", k.add(k.mul(line, stride), vectorAt(k.mul(unit, columns)))),
     };
   });
   /** The words of f16 pairs of a piece, with words that `read` gives. */
@@ -273,7 +283,9 @@ function storedStaging(
         });
         const put = (): void => {
           addAll(build, live(statements, vectors));
-          vectors.forEach((vector, at) => build.add(k.storeShared(array, k.add(piece.target, at), vector)));
+          vectors.forEach((vector, at) =>
+            build.add(k.storeShared(array, k.add(piece.target, vectorOf(run * at)), vector)),
+          );
         };
         if (piece.there === null) put();
         else build.when(piece.there, put);

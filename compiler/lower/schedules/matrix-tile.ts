@@ -2,7 +2,7 @@
 import type { Product } from "../../graph/analysis/product.js";
 import { matrixSize, type Target } from "../../target.js";
 import type { MatrixProduct, MatrixSide } from "../product/matrix-sides.js";
-import { pieceColumns, vectorsOf, type Slicing } from "../product/matrix-staging.js";
+import { liesAlike, pieceColumns, vectorsOf, type Slicing } from "../product/matrix-staging.js";
 import { fixedSubgroup } from "../toolkit/team.js";
 
 /** What a workgroup computes, and how. */
@@ -65,19 +65,17 @@ export function tileFits(each: MatrixTile, sides: MatrixProduct, target: Target)
   const part = slice / subgroups[2];
   const cut = (side: MatrixSide, rows: number): boolean => {
     const piece = pieceColumns(side, rows, slicing);
-    return side.along !== "k" || (slice % piece === 0 && divides(piece, part));
+    return side.along !== "k" || (slice % piece === 0 && liesAlike(piece));
   };
   return (
     workgroupBytes(each, sides, slicing) <= target.maxWorkgroupMemory &&
     size <= target.maxInvocations &&
     slice % (subgroups[2] * matrixSize) === 0 &&
+    liesAlike(part) &&
     cut(sides.left, each.tokens) &&
     sides.right.every((side) => cut(side, each.rows))
   );
 }
-
-/** Whether one of two numbers divides the other. */
-const divides = (a: number, b: number): boolean => a % b === 0 || b % a === 0;
 
 /** Bytes of workgroup memory that a tile takes: slices of each side, and a strip of results a subgroup and term. */
 function workgroupBytes(each: MatrixTile, { left, right }: MatrixProduct, slicing: Slicing): number {

@@ -211,7 +211,7 @@ function accumulate(
     return build.bind(
       "own",
       staged.side.along === "k"
-        ? k.add(k.mul(own, staged.stride), vectorAt(staged.piece, column))
+        ? k.add(k.mul(own, staged.stride), vectorAt(column))
         : k.add(k.mul(column, staged.stride), k.div(own, run)),
     );
   };
@@ -222,7 +222,7 @@ function accumulate(
         const name = build.fresh(role);
         const byColumn = staged.side.along === "k";
         const offset = byColumn
-          ? matrix * matrixSize * staged.stride + vectorOf(staged.piece, column)
+          ? matrix * matrixSize * staged.stride + vectorOf(column)
           : column * staged.stride + (matrix * matrixSize) / run;
         // a left matrix has m for its rows and k for its columns, a right one k for its rows and n for its columns
         build.add({
