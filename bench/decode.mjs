@@ -8,12 +8,12 @@
  */
 import { openDevice } from "../dist/run.js";
 import { createExecutor } from "../dist/runtime/run/run.js";
-import { openScope } from "../dist/runtime/run/scope.js";
+import { openArena } from "../dist/runtime/run/arena.js";
 import { targetOf } from "../dist/runtime/run/target.js";
 import { createCaller } from "../dist/runtime/llama/call.js";
-import { createDecoder } from "../dist/runtime/llama/decode.js";
+import { createDecoder } from "../dist/runtime/llama/inference/decode.js";
 import { first } from "../dist/runtime/llama/results.js";
-import { openSession } from "../dist/runtime/llama/session.js";
+import { openSession } from "../dist/runtime/llama/inference/session.js";
 import { openModel } from "../dist/runtime/model/model.js";
 import { standardLibrary } from "../dist/runtime/library.js";
 
@@ -45,8 +45,8 @@ for (const profile of [false, true]) {
   const pick = await executor.fill("i32", [sequences], new Array(sequences).fill(0));
   const choose = async (calls, logits) => first(await calls.call("greedy", { logits }));
   const bindStart = performance.now();
-  const scope = openScope(executor);
-  const decoder = await createDecoder(scope, caller, session, cache, { ids, positions }, choose);
+  const arena = openArena(executor);
+  const decoder = await createDecoder(arena, caller, session, cache, { ids, positions }, choose);
   const bindSeconds = (performance.now() - bindStart) / 1000;
 
   const ways = {
@@ -96,7 +96,7 @@ for (const profile of [false, true]) {
         );
     }
   }
-  scope.close();
+  arena.close();
   for (const tensor of [ids, positions, pick]) executor.release(tensor);
   session.releaseCache(cache);
   session.release();

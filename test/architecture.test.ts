@@ -12,11 +12,13 @@ const inside = (folder: string): readonly SourceFile[] => sources.filter(({ path
 
 /**
  * The part of the tree that a file belongs to: a folder of `compiler/` or `runtime/`, or a file that stands there
- * alone. What formats mean and what kernels do with them are two parts.
+ * alone. What formats mean and what kernels do with them are two parts; so is each folder of `runtime/llama/`.
  */
 function partOf(path: string): string {
   const [top = "", name = ""] = path.split("/");
   if (/^compiler\/formats\/(?:code\/|\w+\/code\.ts$)/.test(path)) return "the code of formats";
+  const [, llama] = /^runtime\/llama\/([\w-]+)\//.exec(path) ?? [];
+  if (llama !== undefined) return `runtime/llama/${llama}`;
   return top === "compiler" || top === "runtime" ? `${top}/${name.replace(/\.ts$/, "")}` : top.replace(/\.ts$/, "");
 }
 
@@ -110,13 +112,43 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
     "compiler/types",
     "compiler/formats",
     "compiler/graph",
-    "compiler/plan",
-    "compiler/recipe",
-    "runtime/package",
-    "runtime/build",
     "runtime/device",
     "runtime/run",
     "runtime/model",
+  ],
+  "runtime/llama/inference": [
+    "compiler/types",
+    "compiler/formats",
+    "compiler/plan",
+    "runtime/run",
+    "runtime/model",
+    "runtime/llama",
+  ],
+  "runtime/llama/long-runs": [
+    "compiler/types",
+    "compiler/recipe",
+    "runtime/build",
+    "runtime/device",
+    "runtime/model",
+    "runtime/llama",
+    "runtime/llama/inference",
+  ],
+  "runtime/llama/compression": [
+    "compiler/compile",
+    "compiler/suggest",
+    "compiler/diagnostic",
+    "compiler/target",
+    "compiler/types",
+    "compiler/formats",
+    "compiler/graph",
+    "compiler/recipe",
+    "runtime/package",
+    "runtime/device",
+    "runtime/run",
+    "runtime/model",
+    "runtime/llama",
+    "runtime/llama/inference",
+    "runtime/llama/long-runs",
   ],
   "runtime/bench": [
     "compiler/compile",

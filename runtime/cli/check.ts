@@ -37,7 +37,7 @@ export async function run(output: Output, files: string[], options: CheckCommand
 /** What `compress` would say of the recipes and the model before it computes; no weight is read. */
 async function findUnfit(recipes: readonly Recipe[], path: string): Promise<readonly Diagnostic[]> {
   const { openModel } = await import("../model/model.js");
-  const { checkAgainst } = await import("../llama/treat.js");
+  const { checkAgainst } = await import("../llama/compression/treat.js");
   const model = await openModel(path);
   try {
     return recipes.flatMap((recipe) => {

@@ -1,6 +1,6 @@
-import { perplexity } from "../llama/evaluate.js";
-import { chanceWarning, printPerplexity } from "../llama/outcome.js";
-import { openSession } from "../llama/session.js";
+import { perplexity } from "../llama/inference/evaluate.js";
+import { chanceWarning, printPerplexity } from "../llama/compression/outcome.js";
+import { openSession } from "../llama/inference/session.js";
 import { checkContext, scoredWindows } from "../llama/windows.js";
 import { sessionOptions, type DtypeOptions } from "./dtype.js";
 import { openGiven } from "./given.js";

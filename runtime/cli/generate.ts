@@ -1,5 +1,5 @@
-import { checkGeneration, generate, type GenerateOptions } from "../llama/generate.js";
-import { openSession } from "../llama/session.js";
+import { checkGeneration, generate, type GenerateOptions } from "../llama/inference/generate.js";
+import { openSession } from "../llama/inference/session.js";
 import { sessionOptions, type DtypeOptions } from "./dtype.js";
 import { openGiven, warn } from "./given.js";
 import { openMachine } from "./machine.js";

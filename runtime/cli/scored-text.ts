@@ -1,5 +1,5 @@
 /** What compress scores a model on, before and after. */
-import type { CalibrationText } from "../llama/compression.js";
+import type { CalibrationText } from "../llama/compression/compression.js";
 import { checkContext, scoredWindows } from "../llama/windows.js";
 import type { Model } from "../model/model.js";
 import type { Output } from "./output.js";

@@ -1,4 +1,4 @@
-import type { Warning, WarningKind } from "../llama/outcome.js";
+import type { Warning, WarningKind } from "../llama/compression/outcome.js";
 import type { Output } from "./output.js";
 
 /** What can be done about it. */

@@ -6,7 +6,7 @@ import { check } from "../../compiler/check/check.js";
 import { DeviceError, openDevice, type Device } from "../../runtime/device/device.js";
 import { createHost, standardLibrary } from "../../runtime/library.js";
 import { createCaller } from "../../runtime/llama/call.js";
-import { compress } from "../../runtime/llama/compress.js";
+import { compress } from "../../runtime/llama/compression/compress.js";
 import { openModel } from "../../runtime/model/model.js";
 import { createExecutor } from "../../runtime/run/run.js";
 import { targetOf } from "../../runtime/run/target.js";

@@ -1,6 +1,6 @@
 import { formatBytes } from "../../device/device.js";
-import type { Compression, TensorReport } from "../../llama/compression.js";
-import { printPerplexity } from "../../llama/outcome.js";
+import type { Compression, TensorReport } from "../../llama/compression/compression.js";
+import { printPerplexity } from "../../llama/compression/outcome.js";
 import type { Model } from "../../model/model.js";
 import { duration } from "../progress.js";
 import type { Chart, Figure, Page, PageCell, Section } from "./page.js";

@@ -1,5 +1,5 @@
-import type { Sensitivity, SensitivityRow } from "../../llama/sensitivity.js";
-import { printPerplexity } from "../../llama/outcome.js";
+import type { Sensitivity, SensitivityRow } from "../../llama/compression/sensitivity.js";
+import { printPerplexity } from "../../llama/compression/outcome.js";
 import type { Model } from "../../model/model.js";
 import { duration } from "../progress.js";
 import { kindOf, number } from "./compression.js";
