@@ -12,7 +12,7 @@ interface CheckCommandOptions extends JsonOptions {
 
 /** `espalier check`: diagnostics of files; exit code 0 when there are none, else 1. */
 export async function run(output: Output, files: string[], options: CheckCommandOptions): Promise<number | void> {
-  // what several files use is told once
+  // what several files use is reported once
   const found = new Map<string, Diagnostic>();
   const sources = new Map<string, string>();
   for (const file of files) {

@@ -56,7 +56,7 @@ export async function run(output: Output, file: string, options: CompressCommand
   const { recipe, source, files, sources } = findRecipe(file, options, output);
   const model = await openGiven(options.model, output);
   try {
-    // whatever can be told without a device is told before one is opened, and before a weight is read
+    // whatever can be reported without a device is reported before one is opened, and before a weight is read
     requireFit(model, recipe, sources);
     const outputs = outputsOf(recipe, options.out);
     await checkOutputs(model, recipe, { ...options, output: options.out });
@@ -206,7 +206,9 @@ function requireFit(model: Model, recipe: Recipe, sources: ReadonlyMap<string, s
   }
 }
 
-/** A tokenizer that is not read is carried over whatever it is made of; one that no text can be read with is told. */
+/**
+ * A tokenizer that is not read is carried over whatever it is made of; one that no text can be read with is reported.
+ */
 async function warnOfTokenizer(model: Model, output: Output): Promise<void> {
   await model.tokenizer().catch((error: unknown) => {
     if (!(error instanceof ModelError)) throw error;

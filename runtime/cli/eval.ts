@@ -23,7 +23,7 @@ export async function run(output: Output, options: EvalOptions): Promise<number 
   try {
     const tokenizer = await model.tokenizer();
     const ids = await readTokens(options.text, tokenizer, output);
-    // what is wrong with the text is told before a device is opened
+    // what is wrong with the text is reported before a device is opened
     checkContext(scoredWindows(ids, options.window, tokenizer.bos, options.limit), model.config.contextLength);
     const { device, caller, close } = await openMachine(options.device, output.note);
     try {

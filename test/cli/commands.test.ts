@@ -134,7 +134,7 @@ commands("the same output again is refused, and replaced with --force", async ()
   assert.equal(readdirSync(folder.path), ["int4"]);
 });
 
-commands("a device that runs out of memory is told of, and nothing is written", async () => {
+commands("a device that runs out of memory is reported, and nothing is written", async () => {
   const device = await openDevice({ kind: "cpu" });
   let room = 2 ** 18;
   const small: Device = {

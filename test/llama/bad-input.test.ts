@@ -1,6 +1,6 @@
 /**
- * Input that is degenerate, which must work, and input that is wrong, which must be told. More of it is in activations,
- * pivots, resume, windows, and in model/gguf.
+ * Input that is degenerate, which must work, and input that is wrong, which must be reported. More of it is in
+ * activations, pivots, resume, windows, and in model/gguf.
  */
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
@@ -43,7 +43,7 @@ function found(recipe: { readonly example: string } | { readonly stores: string 
     .join("; ");
 }
 
-test("bits, groups, patterns and parameters that are out of range are told by name, with what is possible", () => {
+test("bits, groups, patterns and parameters that are out of range are reported by name, with what is possible", () => {
   const int4 = { example: "int4.esp" };
   const cases: readonly (readonly [Parameters<typeof found>[0], Settings, RegExp])[] = [
     ...[0, 7, 12, -8].map(

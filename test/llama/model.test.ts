@@ -96,7 +96,7 @@ test("logits are those of the reference", async () => {
     assert.ok(Math.abs((logits[id] ?? NaN) - value) < 1e-3, `logit ${id}`);
 });
 
-test("greedy text is that of the reference, and stops where told", async () => {
+test("greedy text is that of the reference, and stops where asked", async () => {
   const options = { maxNewTokens: 48, temperature: 0, eosTokens: model.generation.eosTokens };
   const whole = await generate(session, reference.prompt_ids, options);
   assert.equal([...reference.prompt_ids, ...whole.ids], reference.greedy_ids);

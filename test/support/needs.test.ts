@@ -7,7 +7,7 @@ import { filesBelow, readSources } from "./sources.js";
 const test = suite("split of the suite");
 const slow = testsWithDevice();
 
-test("files that open a device themselves, by a helper, or by a process that they start, are told from those that do not", () => {
+test("files that open a device themselves, by a helper, or by a process that they start, are distinguished from those that do not", () => {
   for (const path of [
     "runtime/device",
     "formats/device",

@@ -5,7 +5,7 @@ import { duration } from "../progress.js";
 import { kindOf, number } from "./compression.js";
 import type { Chart, Page, PageCell, Section } from "./page.js";
 
-/** What a page about sensitivities tells besides its result. */
+/** What a page about sensitivities shows besides its result. */
 export interface SensitivityContext {
   readonly model: Model;
   readonly device: string;

@@ -57,8 +57,8 @@ export interface ActivationOptions {
 }
 
 /**
- * Bytes of activations that stay on the device unless told: a quarter of the machine's memory on a CPU; 4.5 GiB on a
- * GPU, whose memory nothing tells. That is 128 sequences of 2048 tokens of 4096 values, and half a GiB.
+ * Bytes of activations that stay on the device by default: a quarter of the machine's memory on a CPU; 4.5 GiB on a
+ * GPU, whose memory is not known. That is 128 sequences of 2048 tokens of 4096 values, and half a GiB.
  */
 export function defaultMemory(target: Target): number {
   return target.kind === "gpu" ? 4.5 * 2 ** 30 : Math.floor(totalmem() / 4);

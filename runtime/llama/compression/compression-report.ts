@@ -5,7 +5,7 @@ import type { Compression, TensorReport } from "./compression.js";
 import type { WeightRecord } from "../long-runs/manifest.js";
 import { warningsOf } from "./outcome.js";
 
-/** What of a report is not told by the weights. */
+/** What of a report does not follow from the weights. */
 export interface RunFacts extends Omit<Compression, "tensors" | "bytesBefore" | "bytesAfter" | "warnings"> {
   /** Whether weights are stored after the last `save`. */
   readonly unsaved: boolean;

@@ -45,7 +45,7 @@ export interface CompressOptions {
   readonly text?: CalibrationText | null | undefined;
   /** A text to score the model on, as given and compressed, when all is done. */
   readonly evaluation?: CalibrationText | null | undefined;
-  /** What calibration activations are kept in; f32 unless told. */
+  /** What calibration activations are kept in; f32 by default. */
   readonly dtype?: ActivationDtype | undefined;
   /**
    * Bytes of calibration activations that stay on the device; the rest goes to temporary files. See `defaultMemory`.
@@ -53,20 +53,20 @@ export interface CompressOptions {
   readonly memory?: number | undefined;
   readonly disk?: SpillDisk | undefined;
   /**
-   * Whether to observe what layer errors need where the recipe does not. Unless told, where it observes anything;
+   * Whether to observe what layer errors need where the recipe does not. By default, where it observes anything;
    * `true`
    * needs a text.
    */
   readonly layerErrors?: boolean | undefined;
   /**
    * The most that a layer may lose: its layer error, or where that is not measured the error of its weight (see
-   * `TensorReport`). Layers are held to it when the step of the recipe that they belong to is done for their block, and
-   * before anything is written. A run that is refused keeps what it has finished, for `resume` with another limit or
-   * none.
+   * `TensorReport`). Layers are compared with it when the step of the recipe that they belong to is done for their
+   * block, and before anything is written. A run that is refused keeps what it has finished, for `resume` with another
+   * limit or none.
    */
   readonly maxError?: number | undefined;
   /**
-   * Whether layers that share an input share what depends on that alone; unless told, they do. For tests: the files are
+   * Whether layers that share an input share what depends on that alone; they do by default. For tests: the files are
    * the same.
    */
   readonly share?: boolean | undefined;

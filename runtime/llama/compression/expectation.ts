@@ -1,4 +1,4 @@
-/** What a recipe expects of the model, told from perplexities. */
+/** What a recipe expects of the model, decided from perplexities. */
 import type { Condition, Quantity } from "../../../compiler/recipe/recipe.js";
 
 /** A perplexity that was needed, in the words of a recipe. */

@@ -18,7 +18,7 @@ export interface Forecast<Kind extends string> {
   spent(): Work<Kind>;
 }
 
-/** The share of the work below which its pace tells nothing: what comes first is compiled first. */
+/** The share of the work below which its pace means nothing: what comes first is compiled first. */
 const early = 0.01;
 
 /**

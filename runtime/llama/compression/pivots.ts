@@ -12,7 +12,7 @@ export interface Pivots {
   /** What the matrix is called in the recipe. */
   readonly matrix: string;
   readonly size: number;
-  /** Pivots that are not positive, or that rounding cannot tell from zero. */
+  /** Pivots that are not positive, or that rounding cannot distinguish from zero. */
   readonly lost: number;
   /** The smallest pivot and its column, of those that are lost where any is; NaN comes before all numbers. */
   readonly smallest: number;
@@ -58,7 +58,7 @@ export interface FoundFactorization {
   readonly tensor: DeviceTensor;
 }
 
-/** Of the results of a graph, one for each of `outputs`, those that tell of its factorisations. */
+/** Of the results of a graph, one for each of `outputs`, those with the pivots of its factorisations. */
 export function foundFactorizations(
   factorizations: readonly WatchedFactorization[],
   outputs: readonly { readonly name: string }[],
@@ -130,7 +130,7 @@ function advice(pivots: Pivots, parameters: Recipe["parameters"]): string {
  * The share of the diagonal's mean to add to the diagonal instead of `damp`, one of 0.01, 0.02, 0.05, 0.1, ...: more
  * than
  * now, and by twice what the smallest pivot lacks. A lost pivot may be far too small, as those before it were rounding
- * that was divided by rounding: so no more than the whole mean is told, unless `damp` is as much already.
+ * that was divided by rounding: so no more than the whole mean is proposed, unless `damp` is as much already.
  */
 export function suggestedDamp({ smallest, mean }: Pick<Pivots, "smallest" | "mean">, damp: number): number {
   // less than nothing added lacks that first; the mean here has in it what `damped` of the module solve added

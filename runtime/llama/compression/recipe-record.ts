@@ -23,8 +23,8 @@ export function withoutHeading(source: string): string {
 }
 
 /**
- * What is saved: the files, the first with a line that says by which command it is run again, and what tells them, and
- * what was used of the standard library, from others. `source` is the text as it was given, `files` those of the
+ * What is saved: the files, the first with a line that says by which command it is run again, and what identifies them,
+ * and what was used of the standard library, from others. `source` is the text as it was given, `files` those of the
  * bundle; null: the text alone.
  */
 export function savedRecipe(recipe: Recipe, source: string, files: RecipeFiles | null): SavedRecipe {

@@ -1,5 +1,5 @@
 /**
- * Weights that a recipe has packed, with their scales held so that they fit: chosen by the values, which only a run
+ * Weights that a recipe has packed, with their scales stored so that they fit: chosen by the values, which only a run
  * has.
  */
 import { fitsScales } from "../../../compiler/formats/fit.js";

@@ -58,7 +58,7 @@ export async function scoreModel(
 export function lossNotFinite(of: "model" | "dense", dtype: ActivationOptions["dtype"]): LlamaError {
   const [which, why] =
     of === "dense"
-      ? ["The model as it was given", "`espalier eval` of it tells which weight is to blame"]
+      ? ["The model as it was given", "`espalier eval` of it shows which weight is to blame"]
       : [
           "The compressed model",
           "the weights that it has been given are finite, so the others are not, or the activations grow too large",

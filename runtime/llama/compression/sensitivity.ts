@@ -47,7 +47,10 @@ export interface SensitivityRow {
   readonly delta: number;
   /** ||W' - W|| / ||W||, the mean over the layers of the group. */
   readonly relativeError: number;
-  /** ||(W' - W) X|| / ||W X|| on the calibration windows, the mean over the layers; null where a device cannot tell. */
+  /**
+   * ||(W' - W) X|| / ||W X|| on the calibration windows, the mean over the layers; null where a device cannot measure
+   * it.
+   */
   readonly layerError: number | null;
   /** Of the new weight of the group's first layer. */
   readonly pattern: string;
@@ -101,7 +104,7 @@ export function groupsOf(model: Model, by: SensitivityOptions["by"]): readonly L
 }
 
 /**
- * Tries each treatment on each group alone. The model is held on the device, dense in f32, and treated weights are
+ * Tries each treatment on each group alone. The model stays on the device, dense in f32, and treated weights are
  * decoded
  * to that, so that all tries run the same kernels. A group is scored from its first block on, for
  * all before is as it was. Layers that a recipe leaves alone are left out.
@@ -202,7 +205,9 @@ export function worstFirst(rows: readonly SensitivityRow[]): readonly Sensitivit
   return [...rows].sort((a, b) => order(b) - order(a) || (order(a) === 0 ? b.delta - a.delta : 0));
 }
 
-/** What makes a search worth less than it looks: tries that cannot be told apart, and a model that is worth nothing. */
+/**
+ * What makes a search worth less than it looks: tries that cannot be distinguished, and a model that is worth nothing.
+ */
 export function warningsOf(dense: number, rows: readonly SensitivityRow[], vocabulary: number): readonly Warning[] {
   const without = rows.filter(({ perplexity }) => Number.isNaN(perplexity)).length;
   return [

@@ -42,7 +42,7 @@ export interface Need {
 /** Results that layers share, each computed when the first layer needs it. */
 export interface SharedResults {
   /**
-   * The results by name, for one of the layers announced; `args` has the inputs. Factorisations are told to the first
+   * The results by name, for one of the layers announced; `args` has the inputs. Factorisations are given to the first
    * layer, whose arena owns their pivots.
    */
   take(
@@ -60,8 +60,8 @@ export interface SharedResults {
   release(): void;
 }
 
-/** What is held for the layers that still need it. */
-interface Held {
+/** What is retained for the layers that still need it. */
+interface Retained {
   readonly results: Readonly<Record<string, DeviceTensor>>;
   readonly arena: OpenArena;
 }
@@ -73,15 +73,15 @@ export function createSharedResults(caller: Caller, needs: readonly Need[]): Sha
   const keyFor = (need: Need): string => keys.get(need) ?? keyOf(need);
   const left = new Map<string, number>();
   for (const key of keys.values()) left.set(key, (left.get(key) ?? 0) + 1);
-  const held = new Map<string, Held>();
+  const retained = new Map<string, Retained>();
   const free = (key: string): void => {
-    held.get(key)?.arena.close();
-    held.delete(key);
+    retained.get(key)?.arena.close();
+    retained.delete(key);
   };
   return {
     async take(need, args, inputs, arena) {
       const key = keyFor(need);
-      const known = held.get(key);
+      const known = retained.get(key);
       if (known !== undefined) return { results: known.results, factorizations: [] };
       const { graph, factorizations: watched } = need.shared;
       return building(caller.executor, async (own) => {
@@ -96,7 +96,7 @@ export function createSharedResults(caller: Caller, needs: readonly Need[]): Sha
               : [[name, tensor]];
           }),
         );
-        held.set(key, { results: named, arena: own });
+        retained.set(key, { results: named, arena: own });
         return { results: named, factorizations };
       });
     },
@@ -107,7 +107,7 @@ export function createSharedResults(caller: Caller, needs: readonly Need[]): Sha
       if (more <= 0) free(key);
     },
     release() {
-      for (const key of [...held.keys()]) free(key);
+      for (const key of [...retained.keys()]) free(key);
     },
   };
 }

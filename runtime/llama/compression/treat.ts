@@ -59,7 +59,7 @@ export interface Treater {
 }
 
 export interface TreaterOptions {
-  /** Whether layers of one input share anything; unless told, they do. For tests: the weights are the same. */
+  /** Whether layers of one input share anything; they do by default. For tests: the weights are the same. */
   readonly share?: boolean | undefined;
 }
 

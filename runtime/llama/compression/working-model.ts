@@ -159,7 +159,7 @@ export function storedBytes(name: string, format: FormatSpec, shape: readonly nu
 }
 
 /**
- * Writes the model as it is now; gives the directory. `announced` is told of it when all is written but the name is not
+ * Writes the model as it is now; gives the directory. `announced` receives it when all is written but the name is not
  * given.
  * @throws ModelError
  */

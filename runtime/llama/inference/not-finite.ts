@@ -1,4 +1,4 @@
-/** Where a model's numbers stop being numbers, told for people. */
+/** Where a model's numbers stop being numbers, worded for people. */
 import { mostHalf } from "../../../compiler/formats/fit.js";
 import { printFormat } from "../../../compiler/formats/registry.js";
 import type { FormatSpec } from "../../../compiler/types/type.js";

@@ -49,7 +49,7 @@ export interface Session {
 
 /** How a session is opened. */
 export interface SessionOptions {
-  /** f16 where the device has it, else f32, unless told. */
+  /** f16 where the device has it, else f32, by default. */
   readonly dtype?: ActivationDtype | undefined;
   readonly weights?: WeightDtype | undefined;
   /** After each block that is loaded. */

@@ -1,7 +1,7 @@
 /**
  * Models that a run is about to give their names. A run that is killed between that and noting that it has done it
  * would
- * else not know the directory for its own: what is told before is what will be found after.
+ * else not know the directory for its own: what is announced before is what will be found after.
  */
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";

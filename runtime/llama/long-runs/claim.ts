@@ -1,5 +1,5 @@
 /**
- * A directory held by one process at a time. Each that wants it puts a file there whose name says who it is, and only
+ * A directory locked by one process at a time. Each that wants it puts a file there whose name says who it is, and only
  * then looks for others: of two that come at once at least one sees the other. Nobody removes the claim of a process
  * that is at work, so a claim that a killed process left can be taken over without a moment in which two have it.
  */
@@ -19,7 +19,7 @@ const attempts = 6;
 /**
  * Makes a directory where there is none and claims it. With `takeOver` the claims of other machines, of which it cannot
  * be
- * told whether they are at work, count as left behind.
+ * known whether they are at work, count as left behind.
  */
 export async function claim(directory: string, takeOver: boolean): Promise<Claim> {
   const mine = claimName(thisProcess());
@@ -31,7 +31,7 @@ export async function claim(directory: string, takeOver: boolean): Promise<Claim
       names = await readdir(directory);
     } catch (error) {
       if (systemCode(error) === "EEXIST") return { owner: thisProcess(), elsewhere: false };
-      // who held it has removed it just now
+      // who had locked it has removed it just now
       if (systemCode(error) === "ENOENT" && attempt < attempts) continue;
       throw error;
     }

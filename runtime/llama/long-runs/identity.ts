@@ -28,7 +28,10 @@ export interface Origin {
   readonly dtype: ActivationDtype;
 }
 
-/** What the result of a run depends on. Files of weights are told by size and time of change, and by their headers. */
+/**
+ * What the result of a run depends on. Files of weights are identified by size and time of change, and by their
+ * headers.
+ */
 export async function identityOf(
   caller: Caller,
   model: Model,

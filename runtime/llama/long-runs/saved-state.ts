@@ -212,8 +212,8 @@ async function begun(
 }
 
 /**
- * Leaves the state of an output at once, for a process that is told to stop: what it has committed stays, anything else
- * goes. Gives the number of steps that a later run need not do again, null where nothing stays.
+ * Leaves the state of an output at once, for a process that is asked to stop: what it has committed stays, anything
+ * else goes. Gives the number of steps that a later run need not do again, null where nothing stays.
  */
 export function leaveState(path: string): number | null {
   try {

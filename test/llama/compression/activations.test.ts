@@ -59,7 +59,7 @@ test("what is spilled comes back, and leaves nothing", async () => {
   );
 });
 
-test("a disk that is full is told of before or while spilling, and nothing is written", async () => {
+test("a disk that is full is reported before or while spilling, and nothing is written", async () => {
   const { recipe, source } = exampleRecipe("wanda-2of4.esp");
   for (const disk of [smallDisk(Infinity, 1000), smallDisk(100_000)]) {
     const error = await compress(caller, model, recipe, {

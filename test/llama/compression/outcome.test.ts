@@ -92,7 +92,7 @@ test("perplexities are held against those of the model as given on the same text
   );
 });
 
-test("what the whole is to be warned of, and what is told to people of it", () => {
+test("what the whole is to be warned of, and what is reported to people of it", () => {
   const plain = { perplexities: [], vocabulary: 10, bytesBefore: 8, bytesAfter: 8, unsaved: false };
   assert.equal(warningsOf({ ...plain, treated: byName(record("a", 0.1)) }), []);
   const kinds = (outcome: Partial<Parameters<typeof warningsOf>[0]>): readonly string[] =>
@@ -122,7 +122,7 @@ test("an expectation of what is no number does not hold, whichever way it is wri
     }
 });
 
-test("of tries of sensitivity those without a perplexity come first, and are told", () => {
+test("of tries of sensitivity those without a perplexity come first, and are reported", () => {
   const row = (group: string, perplexity: number): SensitivityRow => ({
     treatment: "t",
     group,
@@ -202,7 +202,7 @@ async function run(
   }
 }
 
-test("layers that are no better than zeros are told one by one while it runs, and in the report", async () => {
+test("layers that are no better than zeros are reported one by one while it runs, and in the report", async () => {
   const { report, notes } = await run("told", { evaluation: text });
   const v = (layer: number): string => `model.layers.${layer}.self_attn.v_proj`;
   assert.equal(notes, [
@@ -270,7 +270,7 @@ recipe zeros(model: llama, group = 128) {
     assert.is((await run("zeros", { written, maxError, text: null })).error?.code, "bad-option");
 });
 
-test("a model that grows, one that is not changed, and weights that no `save` takes are told", async () => {
+test("a model that grows, one that is not changed, and weights that no `save` takes are reported", async () => {
   const kinds = async (
     statements: string,
   ): Promise<{ readonly kinds: readonly string[]; readonly notes: readonly string[] }> => {

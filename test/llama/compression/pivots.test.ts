@@ -101,7 +101,7 @@ async function refusal(work: Promise<unknown>): Promise<string> {
   return error instanceof Error ? error.message : "";
 }
 
-test("without dampening, on too few tokens, the layer, the pivot and the dampening are told; with that it works", async () => {
+test("without dampening, on too few tokens, the layer, the pivot and the dampening are reported; with that it works", async () => {
   const message = await refusal(run(walk(0), "out"));
   const [, pivot, column, lost, damp] =
     /^model\.layers\.1\.self_attn\.k_proj: the matrix `reversed` \[128, 128\] .* smallest pivot is (\S+), at column (\d+) .*; (\d+) of 128 pivots .*--set damp=(\S+) \(it is 0\)\. The calibration text has 48 tokens, fewer than the 128 columns/.exec(
@@ -120,7 +120,7 @@ test("without dampening, on too few tokens, the layer, the pivot and the dampeni
   await rm(join(folder, "out"), { recursive: true });
 });
 
-test("a negative dampening is told like none, and a result that is finite is refused all the same", async () => {
+test("a negative dampening is treated like none, and a result that is finite is refused all the same", async () => {
   assert.match(await refusal(run(walk(-1), "out")), /--set damp=0\.01 \(it is -1\)/);
   // what this makes of the factor is finite whatever the pivots are, and the format is one that the host packs
   const finite = writtenRecipe(`use statistics, prune
@@ -142,7 +142,7 @@ recipe finite(model: llama, text: tokens) {
   assert.equal(await readdir(folder), []);
 });
 
-test("sensitivity tells it, too, without an option that it does not have", async () => {
+test("sensitivity reports it, too, without an option that it does not have", async () => {
   const windows = { scored: scoredWindows(ids, 24, bos, 1), calibration: calibrationWindows(ids, 24, bos, 2) };
   const message = await refusal(
     findSensitivity(caller, model, [{ name: "walk", recipe: walk(0).recipe }], { ...windows, by: "layer" }),

@@ -114,7 +114,7 @@ test("weights times 2^-12 behind gains times 2^12 are compressed as without: the
   for (const each of [plain, small, usual.result, other.result]) await each.close();
 });
 
-test("scales too far apart or too large for f16 are held in f32, and that is told by the format", async () => {
+test("scales too far apart or too large for f16 are stored in f32, and that is reported by the format", async () => {
   const large = await withElement("large", 0x4974); // 999424
   const { report, result } = await made(large, exampleRecipe("int4.esp"), "held");
   const [first, ...rest] = report.tensors;

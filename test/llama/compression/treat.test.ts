@@ -79,7 +79,7 @@ test("a weight is treated as it is by then, beside the weight as it was given", 
   });
 });
 
-test("errors are those of the weight and of what it does to inputs whose X^T X is told", async () => {
+test("errors are those of the weight and of what it does to inputs whose X^T X is given", async () => {
   const [half] = treatments(loop("let v[n, k] = select(k < 64, 0.0, w[n, k])\n store w as v"));
   const given = await model.floats(k.weight);
   const squares = (from: number, to: number, factor: (column: number) => number): number =>
@@ -159,16 +159,16 @@ test("what is recorded is what is stored: its format, its pattern, its bytes, in
   const records = async (body: string): Promise<readonly WeightRecord[]> => {
     const found: WeightRecord[] = [];
     await treating(async (treat) => {
-      const told: (readonly [string, number])[] = [];
+      const reported: (readonly [string, number])[] = [];
       found.push(
         ...(await treat(
           [v, k].map((linear) => ({ linear, treatment: treatments(loop(body))[0]! })),
           null,
           [],
-          (record, at) => told.push([record.name, at]),
+          (record, at) => reported.push([record.name, at]),
         )),
       );
-      assert.equal(told, [
+      assert.equal(reported, [
         [v.weight, 0],
         [k.weight, 1],
       ]);
@@ -237,7 +237,7 @@ test("what is not finite is refused by the layer's name, and nothing stays on th
     });
 });
 
-/** A model of which only the shapes of its layers are told. */
+/** A model of which only the shapes of its layers are given. */
 function shapes(layers: Readonly<Record<string, readonly [number, number]>>): Model {
   const linears = Object.entries(layers).map(([name, [outputs, inputs]], at) => ({
     name: `model.layers.${at}.mlp.${name}`,

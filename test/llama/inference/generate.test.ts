@@ -137,7 +137,7 @@ test("what a listener throws comes out as it is", async () => {
   }
 });
 
-test("a text ends at a token that ends it, when it is told to, at its length, and with the context", async () => {
+test("a text ends at a token that ends it, when it is asked to, at its length, and with the context", async () => {
   const end = greedy[2]!;
   const whole = await text({});
   assert.equal([whole.ended, whole.newTokens, whole.promptTokens], ["length", 6, 3]);

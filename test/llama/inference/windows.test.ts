@@ -26,7 +26,7 @@ test("calibration windows hold the first token and the text after it", () => {
   assert.equal([...calibrationWindows(text, 4, null, undefined).ids], [10, 11, 12, 13, 14, 15, 16, 17]);
 });
 
-test("a text with fewer windows than are asked for is refused, and told how many tokens are needed", () => {
+test("a text with fewer windows than are asked for is refused with how many tokens are needed", () => {
   assert.throws(
     () => calibrationWindows(text, 4, null, 9),
     (error: unknown) =>

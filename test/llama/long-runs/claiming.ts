@@ -1,5 +1,5 @@
 /**
- * A child of saved-state.test.ts: opens a state at a given time, says whether it has it, and keeps it until it is told
+ * A child of saved-state.test.ts: opens a state at a given time, says whether it has it, and keeps it until it is asked
  * to stop.
  */
 import { openState } from "../../../runtime/llama/long-runs/saved-state.js";

@@ -103,7 +103,7 @@ test("a run whose state another has taken over, or that was removed, stops", asy
   await rm(state.directory, { recursive: true });
 });
 
-test("of a run on another machine it cannot be told: it is gone on with only where that is asked for", async () => {
+test("of a run on another machine it cannot be known: it is gone on with only where that is asked for", async () => {
   const path = join(folder, "elsewhere");
   const directory = await left(path);
   await writeFile(join(directory, claimName({ ...thisProcess(), host: "another" })), "");

@@ -8,12 +8,16 @@ import { equalSizes } from "./sizes.js";
 import { checkTensor } from "./whole.js";
 
 /** Whether a name is that of a function of whole square matrices. */
-export function isFactor(name: string): name is FactorizationOp {
+export function isFactorization(name: string): name is FactorizationOp {
   return Object.hasOwn(factorizationOps, name);
 }
 
 /** Checks `cholesky(h)` or `inverse_lower(l)`: one square matrix of f32, dense. */
-export function checkFactor(expr: Extract<Expr, { kind: "call" }>, op: FactorizationOp, place: Place): ValueId | null {
+export function checkFactorization(
+  expr: Extract<Expr, { kind: "call" }>,
+  op: FactorizationOp,
+  place: Place,
+): ValueId | null {
   const { frame } = place;
   const [argument, ...rest] = expr.args;
   if (argument === undefined || rest.length > 0 || argument.label !== null)
