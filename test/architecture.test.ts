@@ -163,6 +163,9 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
     "compiler/wgsl",
     "runtime/device",
     "runtime/run",
+    "runtime/model",
+    "runtime/llama",
+    "runtime/llama/inference",
   ],
 };
 
