@@ -57,6 +57,7 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
   ],
   "compiler/lower": [
     "compiler/diagnostic",
+    "compiler/words",
     "compiler/names",
     "compiler/target",
     "compiler/types",
@@ -91,7 +92,7 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
     "compiler/plan",
     "runtime/device",
   ],
-  "runtime/model": ["compiler/types", "compiler/formats", "runtime/device"],
+  "runtime/model": ["compiler/words", "compiler/types", "compiler/formats", "runtime/device"],
   "runtime/package": ["compiler/diagnostic"],
   "runtime/build": [],
   "runtime/known-library": ["runtime/build", "runtime/package", "compiler/check"],
@@ -103,6 +104,7 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
     "compiler/graph",
   ],
   "runtime/llama": [
+    "compiler/words",
     "compiler/compile",
     "compiler/suggest",
     "compiler/diagnostic",

@@ -1,3 +1,4 @@
+import { counted } from "../../compiler/words.js";
 import { check } from "../../compiler/check/check.js";
 import { CompileError, hasErrors, type Diagnostic } from "../../compiler/diagnostic.js";
 import type { Recipe } from "../../compiler/recipe/recipe.js";
@@ -55,13 +56,13 @@ async function findUnfit(recipes: readonly Recipe[], path: string): Promise<read
 }
 
 function summary(files: number, diagnostics: readonly Diagnostic[]): string {
-  const of = files === 1 ? "1 file" : `${files} files`;
+  const of = counted(files, "file");
   if (diagnostics.length === 0) return `${of}: nothing to report`;
   const counts = (["error", "warning", "note"] as const).map(
     (severity) => [diagnostics.filter((each) => each.severity === severity).length, severity] as const,
   );
   return `${of}: ${counts
     .filter(([count]) => count > 0)
-    .map(([count, severity]) => `${count} ${severity}${count === 1 ? "" : "s"}`)
+    .map(([count, severity]) => counted(count, severity))
     .join(", ")}`;
 }

@@ -1,4 +1,5 @@
 /** Following a recipe: statistics block by block, each layer treated on the device, the model written as it is then. */
+import { counted } from "../../compiler/words.js";
 import { join } from "node:path";
 import { CompileError } from "../../compiler/compile.js";
 import { InternalError } from "../../compiler/diagnostic.js";
@@ -147,7 +148,7 @@ export async function compress(
       note(
         state.finished === 0 && written.length === 0
           ? "There is nothing to go on with: this run begins anew."
-          : `Going on after ${state.finished} of ${unitsOf(recipe, model)} steps.`,
+          : `Going on after ${state.finished} of ${counted(unitsOf(recipe, model), "step")}.`,
       );
     if (options.maxError !== undefined && !recipe.steps.some((step) => calibrates(options, bodyOf(step) ?? [])))
       note(

@@ -1,4 +1,5 @@
 /** Which layers mind being compressed: each layer, or group of layers, treated alone, and the model scored. */
+import { counted } from "../../compiler/words.js";
 import { bitsPerWeight, printFormat, shapeOf } from "../../compiler/formats/registry.js";
 import { InternalError } from "../../compiler/diagnostic.js";
 import type { Recipe, RecipeStep } from "../../compiler/recipe/recipe.js";
@@ -214,7 +215,7 @@ export function warningsOf(dense: number, rows: readonly SensitivityRow[], vocab
             kind: "no-perplexity" as const,
             tensor: null,
             value: without,
-            message: `${without} of ${rows.length} tries ${without === 1 ? "has" : "have"} no perplexity: what the model computes then is NaN or infinite`,
+            message: `${without} of ${counted(rows.length, "try", "tries")} ${without === 1 ? "has" : "have"} no perplexity: what the model computes then is NaN or infinite`,
           },
         ]),
   ];
