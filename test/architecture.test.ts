@@ -98,6 +98,7 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
   "runtime/known-library": ["runtime/build", "runtime/package", "compiler/check"],
   "runtime/library": [
     "runtime/known-library",
+    "compiler/suggest",
     "runtime/package",
     "compiler/diagnostic",
     "compiler/check",

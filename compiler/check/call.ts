@@ -102,9 +102,9 @@ function callWhole({ expr, graph, binding, callee, states }: Prepared, place: Pl
   const barred =
     frame.builder.steps.size === 0
       ? undefined
-      : graph.eqns.find((eqn) => eqn.kind === "scan" || eqn.kind === "factor" || eqn.kind === "pack");
+      : graph.eqns.find((eqn) => eqn.kind === "scan" || eqn.kind === "factorize" || eqn.kind === "pack");
   if (barred !== undefined) {
-    const what = barred.kind === "factor" ? barred.op : barred.kind;
+    const what = barred.kind === "factorize" ? barred.op : barred.kind;
     return fail(
       frame,
       "E601",

@@ -1,6 +1,6 @@
 import { counted } from "../words.js";
 import type { ValueId } from "../graph/graph.js";
-import { factorOps, type FactorOp } from "../graph/ops.js";
+import { factorizationOps, type FactorizationOp } from "../graph/ops.js";
 import type { Expr } from "../syntax/ast.js";
 import { addEqn, typeOf } from "./builder.js";
 import { fail, printType, type Place } from "./frame.js";
@@ -8,12 +8,12 @@ import { equalSizes } from "./sizes.js";
 import { checkTensor } from "./whole.js";
 
 /** Whether a name is that of a function of whole square matrices. */
-export function isFactor(name: string): name is FactorOp {
-  return Object.hasOwn(factorOps, name);
+export function isFactor(name: string): name is FactorizationOp {
+  return Object.hasOwn(factorizationOps, name);
 }
 
 /** Checks `cholesky(h)` or `inverse_lower(l)`: one square matrix of f32, dense. */
-export function checkFactor(expr: Extract<Expr, { kind: "call" }>, op: FactorOp, place: Place): ValueId | null {
+export function checkFactor(expr: Extract<Expr, { kind: "call" }>, op: FactorizationOp, place: Place): ValueId | null {
   const { frame } = place;
   const [argument, ...rest] = expr.args;
   if (argument === undefined || rest.length > 0 || argument.label !== null)
@@ -67,7 +67,7 @@ export function checkFactor(expr: Extract<Expr, { kind: "call" }>, op: FactorOp,
       help: "compute it before the `scan`",
     });
   return addEqn(frame.builder, op, expr.span, { ...type, pattern: { kind: "full" } }, (out) => ({
-    kind: "factor",
+    kind: "factorize",
     out,
     source,
     op,

@@ -156,7 +156,7 @@ function explain(reason: NotAdditive): { readonly why: string; readonly help: st
         why: "has a part that does not grow with the tokens, which each part of a text would add again",
         help: "add it in the recipe, to what was observed of the whole text",
       };
-    case "place":
+    case "position":
       return {
         why: "depends on the places of tokens, or on how many are taken at once",
         help: "sum over all tokens, `sum[t] ...`, what each has by itself",

@@ -1,6 +1,6 @@
 /** What is said of a name, function or member that is not there. */
 import { counted } from "../words.js";
-import { factorOps, reduceOps, type ReduceOp } from "../graph/ops.js";
+import { factorizationOps, reduceOps, type ReduceOp } from "../graph/ops.js";
 import { binaryOps, unaryOps } from "../types/scalar-ops.js";
 import type { Expr, Ident } from "../syntax/ast.js";
 import { dtypes } from "../types/dtype.js";
@@ -95,7 +95,7 @@ export function failFunction(name: string, span: Expr["span"], { frame }: Pick<P
     ...frame.file.functions.keys(),
     ...Object.keys(unaryOps),
     ...Object.keys(binaryOps),
-    ...Object.keys(factorOps),
+    ...Object.keys(factorizationOps),
     ...dtypes,
     "select",
   ];

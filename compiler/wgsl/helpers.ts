@@ -1,6 +1,6 @@
 /**
- * Functions that a module carries with it, for what WGSL's own are not held to: rounding to f16 bit for bit, and the
- * ends of the range. Drivers make NaN of tanh(89), infinity of exp(NaN), -88 of log(0), and lose the sine of large
+ * Functions that a module carries with it, for what WGSL does not require of its own: rounding to f16 bit for bit, and
+ * the ends of the range. Drivers make NaN of tanh(89), infinity of exp(NaN), -88 of log(0), and lose the sine of large
  * angles; WGSL allows all of it. They look at bits, since a compiler may take it that there is no NaN.
  */
 import type { KernelBinary, KernelType, KernelUnary } from "../kernel/kernel.js";

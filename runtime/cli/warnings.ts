@@ -17,7 +17,9 @@ const advice: { readonly [Kind in WarningKind]: string } = {
   "no-perplexity": "with --by layer, each layer is tried alone",
 };
 
-/** Says on stderr what a result is to be warned of: each kind once, with what to do. `layers`: those that were treated. */
+/**
+ * Says on stderr what a result is to be warned of: each kind once, with what to do. `layers`: those that were treated.
+ */
 export function noteWarnings(output: Output, warnings: readonly Warning[], layers: number): void {
   for (const line of warningLines(warnings, layers)) output.note(`${output.alarm("warning")}: ${line}`);
 }

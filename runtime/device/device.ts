@@ -61,13 +61,13 @@ export interface Device extends DeviceDescription {
    */
   submit(label: string, work: () => void): Promise<void>;
   /**
-   * Bytes `[offset, offset + bytes)`, any alignment, as a fresh array that starts its own ArrayBuffer: as they are after
-   * all that is submitted when it is called, whatever is submitted while they travel.
+   * Bytes `[offset, offset + bytes)`, any alignment, as a fresh array that starts its own ArrayBuffer: as they are
+   * after all that is submitted when it is called, whatever is submitted while they travel.
    */
   read(buffer: GPUBuffer, offset: number, bytes: number): Promise<Uint8Array<ArrayBuffer>>;
   /**
-   * Copies `data` to byte `offset`, any alignment and size; resolves when `data` may change again. Whatever else uses the
-   * buffer waits for that: much data goes in several steps.
+   * Copies `data` to byte `offset`, any alignment and size; resolves when `data` may change again. Whatever else uses
+   * the buffer waits for that: much data goes in several steps.
    */
   write(buffer: GPUBuffer, offset: number, data: ArrayBufferView | ArrayBuffer): Promise<void>;
   /** Resolves when all submitted work has run. */

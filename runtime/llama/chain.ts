@@ -32,7 +32,8 @@ export interface ChainValue extends TensorForm {
 /** Calls that are recorded. Device tensors among their arguments are what the program is bound to. */
 export interface Chain extends Calls<ChainValue> {
   /**
-   * The program of all calls, bound, for as long as the scope of the chain lives. Its outputs are `keep` by their names.
+   * The program of all calls, bound, for as long as the scope of the chain lives. Its outputs are `keep` by their
+   * names.
    * @throws DeviceError
    */
   bind(keep: readonly ChainValue[]): Promise<BoundChain>;

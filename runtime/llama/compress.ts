@@ -23,7 +23,8 @@ import { checkOutputs, saves, storesUnsaved } from "./outputs.js";
 import { savedRecipe } from "./recipe-record.js";
 import { keptLine, openState, type SavedState } from "./saved-state.js";
 import { scoreModel } from "./score.js";
-import { checkRecipe, createTreater, type Treater } from "./treat.js";
+import { checkRecipe } from "./fit.js";
+import { createTreater, type Treater } from "./treat.js";
 import { calibrationWindows, checkContext, scoredWindows, usualWindows, type Windows } from "./windows.js";
 import {
   bodyOf,
@@ -85,8 +86,8 @@ interface Run {
  * is stopped after a block is finished leaves what it has beside the output, for `resume`; a fault that it would come
  * to
  * again does not.
- * @throws LlamaError recipe, expectation-failed, error-too-large, bad-option, text-too-short, bad-window, not-finite, not-positive-definite, resume;
- * CompileError; ModelError; DeviceError
+ * @throws LlamaError recipe, expectation-failed, error-too-large, bad-option, text-too-short, bad-window, not-finite,
+ * not-positive-definite, resume; CompileError; ModelError; DeviceError
  */
 export async function compress(
   caller: Caller,

@@ -109,8 +109,8 @@ function afterTokens(count: number): string {
 }
 
 /**
- * Below this share of a logit's unit the highest logit takes all, whatever the others are: nothing else has a probability
- * that f32 holds. It is far above what a device computes with as with 0.
+ * Below this share of a logit's unit the highest logit takes all, whatever the others are: nothing else has a
+ * probability that f32 holds. It is far above what a device computes with as with 0.
  */
 const leastTemperature = 2 ** -100;
 

@@ -44,7 +44,9 @@ async function firstNotFinite({ caller, blocks, frame }: Session): Promise<strin
 /** The largest f32 whose square is one, nearly. */
 const mostSquared = 2 ** 63;
 
-/** The error of a recipe that gave a layer a weight, stored in `format`, that is not finite; `given` is the one before. */
+/**
+ * The error of a recipe that gave a layer a weight, stored in `format`, that is not finite; `given` is the one before.
+ */
 export async function notFiniteWeight(
   caller: Caller,
   linear: Linear,

@@ -59,7 +59,10 @@ export async function embed<T extends TensorForm>(
   return { x, cosine, sine };
 }
 
-/** ids [B, T] at positions [B] and after -> activations [B, T, D] after the last block; the cache gets their keys and values. */
+/**
+ * ids [B, T] at positions [B] and after -> activations [B, T, D] after the last block; the cache gets their keys and
+ * values.
+ */
 export async function forward<T extends TensorForm>(
   calls: Calls<T>,
   layers: Layers,

@@ -1,6 +1,6 @@
 /** Whether the matrices that a treatment factors were positive definite, and what to do where one was not. */
+import type { WatchedFactorization } from "../../compiler/graph/passes/pivots.js";
 import { counted } from "../../compiler/words.js";
-import type { WatchedFactor } from "../../compiler/graph/passes/pivots.js";
 import type { Recipe } from "../../compiler/recipe/recipe.js";
 import { allDone } from "../run/outcomes.js";
 import type { DeviceTensor } from "../run/run.js";
@@ -54,25 +54,29 @@ export function pivotsOf(matrix: string, diagonals: ArrayLike<number>): Pivots {
 }
 
 /** The diagonals of a factorisation, on the device. */
-export interface FoundFactor {
-  readonly factor: WatchedFactor;
+export interface FoundFactorization {
+  readonly factor: WatchedFactorization;
   readonly tensor: DeviceTensor;
 }
 
 /** Of the results of a graph, one for each of `outputs`, those that tell of its factorisations. */
-export function foundFactors(
-  factors: readonly WatchedFactor[],
+export function foundFactorizations(
+  factorizations: readonly WatchedFactorization[],
   outputs: readonly { readonly name: string }[],
   results: readonly DeviceTensor[],
-): readonly FoundFactor[] {
-  return factors.flatMap((factor) => {
+): readonly FoundFactorization[] {
+  return factorizations.flatMap((factor) => {
     const tensor = results[outputs.findIndex(({ name }) => name === factor.output)];
     return tensor === undefined ? [] : [{ factor, tensor }];
   });
 }
 
 /** Reads the pivots of factorisations back; the tensors, which the scope owns, are released. */
-export function readPivots(scope: Scope, caller: Caller, found: readonly FoundFactor[]): Promise<readonly Pivots[]> {
+export function readPivots(
+  scope: Scope,
+  caller: Caller,
+  found: readonly FoundFactorization[],
+): Promise<readonly Pivots[]> {
   return allDone(
     found.map(async ({ factor, tensor }) => {
       const diagonals = await caller.executor.values(tensor);

@@ -1,5 +1,8 @@
-/** Weights that a recipe has packed, with their scales held so that they fit: chosen by the values, which only a run has. */
-import { holdsScales } from "../../compiler/formats/fit.js";
+/**
+ * Weights that a recipe has packed, with their scales held so that they fit: chosen by the values, which only a run
+ * has.
+ */
+import { fitsScales } from "../../compiler/formats/fit.js";
 import { completeFormat, formatOfSpec, repacked, roundedGrid, shapeOf } from "../../compiler/formats/registry.js";
 import type { DeviceTensor } from "../run/run.js";
 import type { Scope } from "../run/scope.js";
@@ -7,9 +10,9 @@ import type { Caller } from "./call.js";
 import { magnitudes } from "./measure.js";
 
 /**
- * A weight packed on `scales` [rows, groups], f32, in a format that holds them. That is the weight itself nearly always:
- * two numbers a row are read to know. Else it is the weight anew, with the same codes. The scope owns all three, and
- * releases what is not needed.
+ * A weight packed on `scales` [rows, groups], f32, in a format that holds them. That is the weight itself nearly
+ * always: two numbers a row are read to know. Else it is the weight anew, with the same codes. The scope owns all
+ * three, and releases what is not needed.
  */
 export async function fitTensor(
   scope: Scope,
@@ -21,7 +24,7 @@ export async function fitTensor(
   const { executor } = caller;
   const spec = tensor.format;
   const grid = spec === null ? null : formatOfSpec(spec).grid(spec);
-  const holds = spec === null || grid === null || holdsScales(grid, await magnitudes(caller, scales));
+  const holds = spec === null || grid === null || fitsScales(grid, await magnitudes(caller, scales));
   const values = holds ? null : Float32Array.from(await executor.values(scales));
   scope.release(scales);
   if (holds || values === null) return tensor;

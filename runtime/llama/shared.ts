@@ -4,13 +4,13 @@
  */
 import type { SymbolicGraph } from "../../compiler/graph/graph.js";
 import { withPivots, type WatchedGraph } from "../../compiler/graph/passes/pivots.js";
-import { splitShared } from "../../compiler/graph/passes/split.js";
+import { hoistShared } from "../../compiler/graph/passes/hoist.js";
 import type { Treatment } from "../../compiler/recipe/recipe.js";
 import type { DeviceTensor } from "../run/run.js";
 import { building, type OpenScope, type Scope } from "../run/scope.js";
 import type { LinearInput } from "./calibrate.js";
 import type { Arguments, Caller } from "./call.js";
-import { foundFactors, type FoundFactor } from "./pivots.js";
+import { foundFactorizations, type FoundFactorization } from "./pivots.js";
 
 /** The graph of a treatment, split where layers of one input have something costly in common. */
 export interface Parts {
@@ -25,7 +25,7 @@ export interface Parts {
  */
 export function partsOf(graph: SymbolicGraph, inputs: Treatment["inputs"]): Parts {
   const common = inputs.filter(({ kind }) => kind !== "weight" && kind !== "original").map(({ name }) => name);
-  const parts = splitShared(graph, { inputs: new Set(common), sizes: new Set(["K"]) });
+  const parts = hoistShared(graph, { inputs: new Set(common), sizes: new Set(["K"]) });
   return parts === null
     ? { shared: null, rest: withPivots(graph) }
     : { shared: withPivots(parts.shared), rest: withPivots(parts.rest) };
@@ -50,7 +50,10 @@ export interface SharedResults {
     args: Arguments,
     inputs: number,
     scope: Scope,
-  ): Promise<{ readonly results: Readonly<Record<string, DeviceTensor>>; readonly factors: readonly FoundFactor[] }>;
+  ): Promise<{
+    readonly results: Readonly<Record<string, DeviceTensor>>;
+    readonly factorizations: readonly FoundFactorization[];
+  }>;
   /** Tells that one layer is done with its results; those that no layer will need again are freed. */
   done(need: Need): void;
   /** Frees all. */
@@ -79,20 +82,22 @@ export function createSharedResults(caller: Caller, needs: readonly Need[]): Sha
     async take(need, args, inputs, scope) {
       const key = keyFor(need);
       const known = held.get(key);
-      if (known !== undefined) return { results: known.results, factors: [] };
-      const { graph, factors: watched } = need.shared;
+      if (known !== undefined) return { results: known.results, factorizations: [] };
+      const { graph, factorizations: watched } = need.shared;
       return building(caller.executor, async (own) => {
         const results = own.ownAll(await caller.callGraph(graph, args, { sizes: { K: inputs } }));
-        const factors = foundFactors(watched, graph.outputs, results);
-        for (const { tensor } of factors) scope.own(own.keep(tensor));
+        const factorizations = foundFactorizations(watched, graph.outputs, results);
+        for (const { tensor } of factorizations) scope.own(own.keep(tensor));
         const named = Object.fromEntries(
           graph.outputs.flatMap(({ name }, at) => {
             const tensor = results[at];
-            return tensor === undefined || factors.some((found) => found.tensor === tensor) ? [] : [[name, tensor]];
+            return tensor === undefined || factorizations.some((found) => found.tensor === tensor)
+              ? []
+              : [[name, tensor]];
           }),
         );
         held.set(key, { results: named, scope: own });
-        return { results: named, factors };
+        return { results: named, factorizations };
       });
     },
     done(need) {

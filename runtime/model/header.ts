@@ -16,7 +16,9 @@ export const rankLimit = 32;
 /** A tensor in a safetensors file: `begin .. end` are bytes counted from the first byte after the header. */
 export interface StoredTensor {
   readonly name: string;
-  /** An element type, or the name of one that is not known; how many bytes an element of that has is not known either. */
+  /**
+   * An element type, or the name of one that is not known; how many bytes an element of that has is not known either.
+   */
   readonly dtype: string;
   readonly shape: readonly number[];
   readonly begin: number;

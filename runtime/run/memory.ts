@@ -32,8 +32,8 @@ export interface Memory {
   /** @throws DeviceError out-of-memory, when what lay idle was freed and it was still too little; too-large */
   obtain(bytes: number, label: string): Promise<GPUBuffer>;
   /**
-   * Memory for what a program allocates, put among `ranges`; what it frees may be used again by what it allocates later.
-   * The buffers are the caller's until it recycles them.
+   * Memory for what a program allocates, put among `ranges`; what it frees may be used again by what it allocates
+   * later. The buffers are the caller's until it recycles them.
    */
   claim(program: Program, ranges: Map<number, Range>): Promise<Claim>;
   /** For buffers that are no tensor's and not needed any more; what is recorded already still finds them. */

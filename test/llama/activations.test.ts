@@ -1,5 +1,4 @@
 import { readdir, rm, mkdtemp } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -13,18 +12,15 @@ import { calibrationWindows } from "../../runtime/llama/windows.js";
 import { createWorkingModel } from "../../runtime/llama/working-model.js";
 import { createSpill, temporaryDisk, type SpillDisk } from "../../runtime/llama/spill.js";
 import { ModelError } from "../../runtime/model/error.js";
-import { openModel } from "../../runtime/model/model.js";
 import { openScope } from "../../runtime/run/scope.js";
 import { close } from "../support/tolerance.js";
-import { classics, openMachine } from "./machine.js";
+import { toyWidth } from "../support/toy-model.js";
+import { openToyWorkshop } from "./machine.js";
 import { calibrationIds, exampleRecipe, patchedModel, writtenRecipe } from "./recipes.js";
 
 const test = suite("activations and layer errors");
-const { caller, close: closeMachine } = await openMachine();
-const model = await openModel(classics);
-const { bos } = await model.tokenizer();
+const { caller, model, bos, folder } = await openToyWorkshop(test, "activations");
 const ids = await calibrationIds(model);
-const folder = await mkdtemp(join(tmpdir(), "espalier-activations-test-"));
 const text = { ids, bos, windows: 3, window: 24 };
 
 /** A disk with room for so many bytes, which it learns of only when it is full. */
@@ -85,9 +81,11 @@ test("a disk that is full is told of before or while spilling, and nothing is wr
 test("NaN in what a layer receives names the layer; NaN in a weight names the weight", async () => {
   const { recipe, source } = exampleRecipe("wanda-2of4.esp");
   const nan = Uint8Array.of(0xc0, 0x7f); // of bf16
-  const inside = await patchedModel(join(folder, "nan"), [
-    { tensor: "model.layers.1.mlp.up_proj.weight", begin: 0, bytes: nan },
-  ]);
+  const inside = await patchedModel(
+    join(folder, "nan"),
+    [{ tensor: "model.layers.1.mlp.up_proj.weight", begin: 0, bytes: nan }],
+    model.directory,
+  );
   const refusal = async (work: Promise<unknown>): Promise<string> => {
     const error = await work.then(
       () => null,
@@ -112,13 +110,17 @@ test("NaN in what a layer receives names the layer; NaN in a weight names the we
 
 test("dead features and groups of zeros are compressed like any other", async () => {
   const { recipe, source } = exampleRecipe("wanda-2of4-int4.esp");
-  const row = 2 * 256;
-  // rows of gate_proj that are zero make features of down_proj that are; a row of o_proj is two groups of zeros
-  const dead = await patchedModel(join(folder, "dead"), [
-    { tensor: "model.layers.0.mlp.gate_proj.weight", begin: 0, bytes: new Uint8Array(9 * row) },
-    { tensor: "model.layers.0.self_attn.o_proj.weight", begin: row, bytes: new Uint8Array(row) },
-    { tensor: "model.layers.1.self_attn.k_proj.weight", begin: 0, bytes: new Uint8Array(128 * row) },
-  ]);
+  const row = 2 * toyWidth;
+  // rows of gate_proj that are zero make features of down_proj that are; a row of o_proj is a group of zeros
+  const dead = await patchedModel(
+    join(folder, "dead"),
+    [
+      { tensor: "model.layers.0.mlp.gate_proj.weight", begin: 0, bytes: new Uint8Array(9 * row) },
+      { tensor: "model.layers.0.self_attn.o_proj.weight", begin: row, bytes: new Uint8Array(row) },
+      { tensor: "model.layers.1.self_attn.k_proj.weight", begin: 0, bytes: new Uint8Array(toyWidth * row) },
+    ],
+    model.directory,
+  );
   const report = await compress(caller, dead, recipe, { output: join(folder, "dead-out"), source, text });
   assert.ok(
     report.tensors.every(
@@ -210,14 +212,14 @@ test("what is observed of the model as given does not see what became of the blo
   close(first.given, first.now, "chain", "before anything is compressed");
   assert.ok(first.drift.every((value) => value === 0));
   run.forget();
-  const zeros = await caller.executor.fill("f32", [256, 768], new Float32Array(256 * 768));
+  const zeros = await caller.executor.fill("f32", [toyWidth, toyWidth], new Float32Array(toyWidth * toyWidth));
   working.replace(
     {
       name,
       format: { name: "f32", args: {}, of: null },
       pattern: { kind: "full" },
-      shape: [256, 768],
-      bytes: 4 * 256 * 768,
+      shape: [toyWidth, toyWidth],
+      bytes: 4 * toyWidth * toyWidth,
       relativeError: 1,
       layerError: null,
       seconds: 0,
@@ -293,13 +295,6 @@ test("where a recipe observes X^T X, layer errors come from that, else from the 
   });
   assert.ok(report.tensors.every((one) => one.layerError !== null));
   assert.ok(report.deviceBytesPeak > 0);
-});
-
-test.after(async () => {
-  assert.is(caller.executor.memory.live, 0);
-  await model.close();
-  await rm(folder, { recursive: true, force: true });
-  closeMachine();
 });
 
 test.run();

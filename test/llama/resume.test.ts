@@ -6,12 +6,12 @@ import { compress } from "../../runtime/llama/compress.js";
 import type { CompressOptions, CompressProgress } from "../../runtime/llama/compression.js";
 import { LlamaError } from "../../runtime/llama/error.js";
 import { leaveState, stateOf } from "../../runtime/llama/saved-state.js";
-import { openWorkshop } from "./machine.js";
-import { calibrationIds, exampleRecipe, patchedModel, type Written } from "./recipes.js";
+import { openToyWorkshop } from "./machine.js";
+import { calibrationIds, exampleRecipe, patchedModel, writtenRecipe, type Written } from "./recipes.js";
 
 const test = suite("resume");
-const { caller, model, bos, folder } = await openWorkshop(test, "resume");
-const text = { ids: await calibrationIds(model), bos, windows: 2, window: 32 };
+const { caller, model, bos, folder } = await openToyWorkshop(test, "resume");
+const text = { ids: await calibrationIds(model), bos, windows: 2, window: 8 };
 
 class Killed extends Error {}
 
@@ -79,7 +79,13 @@ test("a run that is stopped twice and gone on with gives the same files, byte fo
 });
 
 test("over all layers without blocks, and with weights that are packed on the host", async () => {
-  const written = exampleRecipe("unstructured.esp");
+  const written = writtenRecipe(`use prune
+recipe half(model: llama) {
+  for w in model.linears {
+    store w as pack (w where top 64 of 128 along k in magnitude(w)) as bitmask of f16
+  }
+}
+`);
   await run(written, "whole-linears");
   await killed(written, "linears", 2);
   const again = await run(written, "linears", { resume: true });
@@ -114,7 +120,7 @@ test("what has changed is said, and what is kept stays", async () => {
     await refusal(run(wanda, "changed", { resume: true, text: { ...text, windows: 3 } })),
     /the number of windows \(--windows\) has changed: it was 2, and is 3/,
   );
-  const touched = await patchedModel(join(folder, "model"), []);
+  const touched = await patchedModel(join(folder, "model"), [], model.directory);
   await utimes(join(folder, "model", "model.safetensors"), new Date(), new Date(86_400_000));
   assert.match(
     await refusal(run(wanda, "changed", { resume: true }, touched)),

@@ -4,11 +4,11 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Caller } from "../../runtime/llama/call.js";
 import { compress } from "../../runtime/llama/compress.js";
-import { openWorkshop } from "./machine.js";
+import { openToyWorkshop } from "./machine.js";
 import { calibrationIds, writtenRecipe, type Written } from "./recipes.js";
 
 const test = suite("layers that share an input");
-const { caller, model, bos, folder } = await openWorkshop(test, "shared");
+const { caller, model, bos, folder } = await openToyWorkshop(test, "shared");
 const text = { ids: await calibrationIds(model), bos, windows: 2, window: 32 };
 
 /** Compresses, and gives how many times a graph with a Cholesky factorisation was run. */
@@ -17,7 +17,7 @@ async function factorings({ recipe, source }: Written, output: string, share?: b
   const counting: Caller = {
     ...caller,
     callGraph(graph, args, extra) {
-      count += graph.eqns.filter((eqn) => eqn.kind === "factor" && eqn.op === "cholesky").length;
+      count += graph.eqns.filter((eqn) => eqn.kind === "factorize" && eqn.op === "cholesky").length;
       return caller.callGraph(graph, args, extra);
     },
   };

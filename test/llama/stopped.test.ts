@@ -8,11 +8,11 @@ import type { CompressOptions, CompressProgress } from "../../runtime/llama/comp
 import { LlamaError } from "../../runtime/llama/error.js";
 import { stateOf } from "../../runtime/llama/saved-state.js";
 import { ModelError } from "../../runtime/model/error.js";
-import { openWorkshop } from "./machine.js";
+import { openToyWorkshop } from "./machine.js";
 import { calibrationIds, writtenRecipe, type Written } from "./recipes.js";
 
 const test = suite("stopped");
-const { caller, model, bos, folder } = await openWorkshop(test, "stopped");
+const { caller, model, bos, folder } = await openToyWorkshop(test, "stopped");
 const evaluation = { ids: (await calibrationIds(model)).slice(0, 80), bos, windows: 1, window: 16 };
 
 /** Quick, as it observes nothing and treats little. */

@@ -7,7 +7,9 @@ import { DeviceError } from "../../runtime/device/error.js";
 
 const test = suite("adapter");
 
-/** A machine whose adapters have these names, in the order in which Dawn has them: a request takes the first that fits. */
+/**
+ * A machine whose adapters have these names, in the order in which Dawn has them: a request takes the first that fits.
+ */
 function machine(names: readonly string[], info: Partial<GPUAdapterInfo> = {}): RequestGpu {
   return (name) => {
     const at = names.findIndex((one) => name === null || one.includes(name));

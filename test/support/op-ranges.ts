@@ -101,7 +101,9 @@ function operandsOf(rule: TypeRule): readonly Dtype[] {
   }
 }
 
-/** How close results are to what is exact, by `spec/numerics.md`; those that are not here are rounded once, or exact. */
+/**
+ * How close results are to what is exact, by `spec/numerics.md`; those that are not here are rounded once, or exact.
+ */
 const closeness: { readonly [K in UnaryOp | BinaryOp]?: ToleranceKind } = {
   sqrt: "pointwise",
   rsqrt: "pointwise",

@@ -143,7 +143,7 @@ function eqnKey(graph: ConcreteGraph, eqn: Eqn<Concrete>): string | null {
     case "update":
     case "scan":
       return null;
-    case "factor":
+    case "factorize":
       return `${eqn.op} ${eqn.source}`;
     case "top":
       return `top ${eqn.score} ${eqn.n} ${eqn.m} ${eqn.axis}`;

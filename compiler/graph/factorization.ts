@@ -1,11 +1,11 @@
 /**
  * What the functions of whole square matrices do: computed in f64 in the order of the rows, each element rounded once.
  */
-import type { FactorOp } from "./ops.js";
+import type { FactorizationOp } from "./ops.js";
 
 /** The functions by name: from a matrix [n, n], row-major, to its factor or inverse. */
-export const evaluateFactor: {
-  readonly [K in FactorOp]: (source: ArrayLike<number>, n: number) => Float32Array<ArrayBuffer>;
+export const evaluateFactorization: {
+  readonly [K in FactorizationOp]: (source: ArrayLike<number>, n: number) => Float32Array<ArrayBuffer>;
 } = {
   cholesky: (source, n) => Float32Array.from(cholesky(source, n)),
   inverse_lower: (source, n) => Float32Array.from(inverseLower(source, n)),

@@ -5,7 +5,7 @@ import { evaluate, tensorValue, type TensorValue } from "../../../compiler/graph
 import type { SymbolicGraph } from "../../../compiler/graph/graph.js";
 import { printGraph } from "../../../compiler/graph/print.js";
 import { specialize } from "../../../compiler/graph/passes/specialize.js";
-import { splitShared, type Split } from "../../../compiler/graph/passes/split.js";
+import { hoistShared, type Hoisting } from "../../../compiler/graph/passes/hoist.js";
 import { verify } from "../../../compiler/graph/verify.js";
 import { elementCount } from "../../../compiler/types/shape.js";
 import { graphOf } from "../../check/support.js";
@@ -21,13 +21,13 @@ const solve = readFileSync(projectFile("stdlib/solve.esp"), "utf8");
 function splitOf(
   body: string,
   parameters = "w: f32[N, K], x2: f32[K, K], c: f32",
-): { readonly whole: SymbolicGraph; readonly split: Split | null } {
+): { readonly whole: SymbolicGraph; readonly split: Hoisting | null } {
   const main = `use solve\n\nfn main(${parameters}) -> f32[N, K] {\n${body
     .split("\n")
     .map((line) => `  ${line}\n`)
     .join("")}}\n`;
   const whole = graphOf({ "main.esp": main, "stdlib/solve.esp": solve }, "main");
-  return { whole, split: splitShared(whole, { inputs: new Set(["x2", "c"]), sizes: new Set(["K"]) }) };
+  return { whole, split: hoistShared(whole, { inputs: new Set(["x2", "c"]), sizes: new Set(["K"]) }) };
 }
 
 /** x2 is symmetric and positive definite. */
@@ -157,7 +157,7 @@ test("a number of the shared part does not cross, but what it is made of", () =>
 
 test("a name that is taken gets a number", () => {
   const { whole } = splitOf(`let u = inverse_factor(x2)\n${last}`);
-  const split = splitShared(
+  const split = hoistShared(
     { ...whole, values: whole.values.map((value) => ({ ...value, name: "w" })) },
     { inputs: new Set(["x2"]), sizes: new Set(["K"]) },
   );

@@ -1,14 +1,14 @@
 /** Which columns the tokens of a tile sum over, all together. */
 import type { Product } from "../../graph/analysis/product.js";
-import { coefficientOf, extent, hullOf } from "../../graph/analysis/ranges.js";
+import { coefficientOf, extent, boundingRange } from "../../graph/analysis/ranges.js";
 import type { Eqn, Range, Scalar } from "../../graph/graph.js";
 import { constantOf, freeIndices } from "../../graph/scalar.js";
 import * as k from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
 import type { Concrete } from "../../types/type.js";
-import { boundsOf } from "../toolkit/hull.js";
+import { boundsOf } from "../toolkit/positions.js";
 import type { Lowering } from "../toolkit/lowering.js";
-import { lowerRange, type Scope } from "../toolkit/scalar.js";
+import { lowerRange, type Environment } from "../toolkit/scalar.js";
 
 type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
 
@@ -16,7 +16,7 @@ type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
  * Columns `from` .. `to`, u32, the same for the whole tile; `from` null: 0. What lies outside of them no token of the
  * tile sums over, and it may be memory that nobody wrote: neither side may be taken from there, for 0 * NaN is NaN.
  */
-export interface Reach {
+export interface SummedColumns {
   readonly from: Expr | null;
   readonly to: Expr;
 }
@@ -25,10 +25,10 @@ export interface Reach {
 export interface Tokens {
   readonly first: Expr;
   readonly count: number;
-  /** The scope around the tile. */
-  readonly around: Scope;
-  /** The scope of the token at a position. */
-  readonly at: (position: Expr) => Scope;
+  /** The environment around the tile. */
+  readonly around: Environment;
+  /** The environment of the token at a position. */
+  readonly at: (position: Expr) => Environment;
 }
 
 /** Whether a bound is another one for other tokens. */
@@ -37,14 +37,14 @@ export function dependsOnToken(eqn: Elements, product: Product, bound: Scalar<Co
   return product.m.some((axis) => free.has(eqn.indices[axis]!.index));
 }
 
-/** The reach of a tile for sums over `range`. */
-export function reachOf(
+/** The columns that a tile sums over `range`. */
+export function summedColumns(
   lowering: Lowering,
   eqn: Elements,
   product: Product,
   range: Range<Concrete>,
   tokens: Tokens,
-): Reach {
+): SummedColumns {
   const { build } = tokens.around;
   const { count, first } = tokens;
   const bounds = boundsOf(lowering, eqn);
@@ -52,8 +52,8 @@ export function reachOf(
   /** The position itself, or the nearest of a token that there is. */
   const there = (position: Expr): Expr => {
     const last = k.min(position, product.sizes.m - 1);
-    if (sole === null || others.length > 0 || hullOf(sole, bounds).exact) return last;
-    const { low } = hullOf(sole, bounds);
+    if (sole === null || others.length > 0 || boundingRange(sole, bounds).exact) return last;
+    const { low } = boundingRange(sole, bounds);
     const { from, to } = lowerRange(tokens.around, sole);
     return k.sub(k.max(k.min(k.add(last, low), k.sub(to, 1)), from), low);
   };
@@ -81,7 +81,7 @@ export function reachOf(
   };
 }
 
-/** Whether a column is in a reach. */
-export function isReached({ from, to }: Reach, column: Expr): Expr {
+/** Whether a column is among those summed. */
+export function isSummed({ from, to }: SummedColumns, column: Expr): Expr {
   return from === null ? k.less(column, to) : k.and(k.greaterEqual(column, from), k.less(column, to));
 }

@@ -10,15 +10,15 @@ import { constantOf, dtypeOf, freeIndices } from "../scalar.js";
 type Update = Extract<Eqn<Concrete>, { kind: "update" }>;
 
 /**
- * The graph with every `+=`, those in steps of scans too, such that no two of its indices have the same place:
+ * The graph with every `+=`, those in steps of scans too, such that no two of its indices have the same target:
  *
  * w[n] += x[n, k] for n, k            =  w[n] += sum[k] x[n, k] for n
  * h[ids[t]] += x[t] for t in 0 .. T   =  h[i] += sum[t in 0 .. T] select(ids[t] == i, x[t], 0) for i
  */
-export function gatherAdditions(graph: ConcreteGraph): ConcreteGraph {
+export function scatterToGather(graph: ConcreteGraph): ConcreteGraph {
   const fresh = freshIndices(graph);
   const gather = (eqn: Eqn<Concrete>): Eqn<Concrete> =>
-    isAddition(eqn) ? gathered(graph, eqn, fresh) : mapBody(eqn, (body) => body.map(gather));
+    isAddition(eqn) ? gatherAddition(graph, eqn, fresh) : mapBody(eqn, (body) => body.map(gather));
   return { ...graph, eqns: graph.eqns.map(gather) };
 }
 
@@ -26,9 +26,9 @@ function isAddition(eqn: Eqn<Concrete>): eqn is Update {
   return eqn.kind === "update" && eqn.op === "add";
 }
 
-function gathered(graph: ConcreteGraph, eqn: Update, fresh: () => IndexId): Update {
-  const placed = placedIndices(eqn);
-  const summed = eqn.indices.filter(({ index }) => !placed.has(index));
+function gatherAddition(graph: ConcreteGraph, eqn: Update, fresh: () => IndexId): Update {
+  const determined = determinedIndices(eqn);
+  const summed = eqn.indices.filter(({ index }) => !determined.has(index));
   if (summed.length === 0) return eqn;
   if (summed.every(({ index }) => eqn.at.every((at) => !freeIndices(at).has(index)))) {
     return {
@@ -47,9 +47,9 @@ function gathered(graph: ConcreteGraph, eqn: Update, fresh: () => IndexId): Upda
       kept.set(same.index, same);
       return same;
     }
-    const place = range<Concrete>(fresh(), `at${axis}`, 0, shape[axis] ?? 0);
-    conditions.push(binary("equal", at, indexOf(place)));
-    return place;
+    const target = range<Concrete>(fresh(), `at${axis}`, 0, shape[axis] ?? 0);
+    conditions.push(binary("equal", at, indexOf(target)));
+    return target;
   });
   const over = eqn.indices.filter(({ index }) => !kept.has(index));
   const here = conditions.reduce((all, each) => binary("and", all, each));
@@ -61,30 +61,30 @@ function gathered(graph: ConcreteGraph, eqn: Update, fresh: () => IndexId): Upda
   };
 }
 
-/** The indices of an update that its place tells: two of different value never have the same place. */
-function placedIndices(eqn: Update): ReadonlySet<IndexId> {
+/** The indices of an update that its target determines: two of different value never have the same target. */
+function determinedIndices(eqn: Update): ReadonlySet<IndexId> {
   const extents = new Map(
     eqn.indices.map(({ index, low, high }) => [index, (constantOf(high) ?? Infinity) - (constantOf(low) ?? 0)]),
   );
-  const placed = new Set([...extents].filter(([, extent]) => extent <= 1).map(([index]) => index));
-  for (let before = -1; before < placed.size; ) {
-    before = placed.size;
+  const determined = new Set([...extents].filter(([, extent]) => extent <= 1).map(([index]) => index));
+  for (let before = -1; before < determined.size; ) {
+    before = determined.size;
     for (const at of eqn.at) {
-      const terms = linearTerms(at, (index) => extents.has(index) && !placed.has(index));
+      const terms = linearTerms(at, (index) => extents.has(index) && !determined.has(index));
       // as digits of a number: each coefficient is beyond what all smaller ones reach together
-      let reach = 0;
+      let largest = 0;
       const digits = [...(terms ?? [])]
         .map(([index, coefficient]) => ({ index, step: Math.abs(coefficient) }))
         .sort((a, b) => a.step - b.step);
       const distinct = digits.every(({ index, step }) => {
-        const beyond = step > reach;
-        reach += step * ((extents.get(index) ?? Infinity) - 1);
+        const beyond = step > largest;
+        largest += step * ((extents.get(index) ?? Infinity) - 1);
         return beyond;
       });
-      if (distinct) for (const { index } of digits) placed.add(index);
+      if (distinct) for (const { index } of digits) determined.add(index);
     }
   }
-  return placed;
+  return determined;
 }
 
 /** The coefficients of the indices that count in an i32 scalar; null where it is not linear in them. */

@@ -4,7 +4,7 @@ import * as assert from "uvu/assert";
 import { buildGraph } from "../../compiler/graph/build.js";
 import { evaluate, tensorValue } from "../../compiler/graph/evaluate.js";
 import type { ConcreteGraph } from "../../compiler/graph/graph.js";
-import type { FactorOp } from "../../compiler/graph/ops.js";
+import type { FactorizationOp } from "../../compiler/graph/ops.js";
 import { printGraph } from "../../compiler/graph/print.js";
 import { simplify } from "../../compiler/graph/passes/simplify.js";
 import { verify } from "../../compiler/graph/verify.js";
@@ -14,13 +14,13 @@ import { difference } from "../support/tolerance.js";
 
 const test = suite("cholesky and inverse_lower");
 
-function factor(op: FactorOp, n: number): ConcreteGraph {
+function factor(op: FactorizationOp, n: number): ConcreteGraph {
   const b = buildGraph(op);
-  b.output("y", b.factor("y", b.input("a", "f32", [n, n]), op));
+  b.output("y", b.factorize("y", b.input("a", "f32", [n, n]), op));
   return b.graph();
 }
 
-function apply(op: FactorOp, n: number, a: readonly number[]): number[] {
+function apply(op: FactorizationOp, n: number, a: readonly number[]): number[] {
   return [...evaluate(factor(op, n), new Map([["a", tensorValue("f32", [n, n], a)]])).get("y")!.data];
 }
 
@@ -73,9 +73,9 @@ test("a pivot that is not positive stands on the diagonal, with zeros below", ()
 test("a factorisation prints, is verified, and is made once where two are equal", () => {
   const b = buildGraph("twice");
   const a = b.input("a", "f32", [3, 3]);
-  const [x, y] = [b.factor("x", a, "cholesky"), b.factor("y", a, "cholesky")];
-  b.output("l", b.factor("l", x, "inverse_lower"));
-  b.output("m", b.factor("m", y, "inverse_lower"));
+  const [x, y] = [b.factorize("x", a, "cholesky"), b.factorize("y", a, "cholesky")];
+  b.output("l", b.factorize("l", x, "inverse_lower"));
+  b.output("m", b.factorize("m", y, "inverse_lower"));
   const simple = simplify(b.graph());
   assert.is(
     printGraph(simple),
@@ -88,7 +88,7 @@ test("a factorisation prints, is verified, and is made once where two are equal"
   );
   assert.equal(verify(simple), []);
   const wide = buildGraph("wide");
-  wide.output("y", wide.factor("y", wide.input("a", "f32", [3, 4]), "cholesky"));
+  wide.output("y", wide.factorize("y", wide.input("a", "f32", [3, 4]), "cholesky"));
   assert.match(verify(wide.graph()).join("\n"), /the result is not square/);
 });
 

@@ -13,7 +13,7 @@ import { scalarNodes, scalarReductions } from "../scalar.js";
  * A graph in two: `rest` takes what `shared` gives as inputs of the same names, beside inputs of the whole. What sizes
  * must satisfy is asked by `rest`, for both.
  */
-export interface Split {
+export interface Hoisting {
   readonly shared: SymbolicGraph;
   readonly rest: SymbolicGraph;
 }
@@ -34,7 +34,7 @@ const nominal = 4096;
  * results without any of these is computed again where that makes what crosses from one part to the other smaller, and
  * so is all that does not depend on them.
  */
-export function splitShared(graph: SymbolicGraph, common: Common): Split | null {
+export function hoistShared(graph: SymbolicGraph, common: Common): Hoisting | null {
   const { free, costly, producer } = commonValues(graph, common);
   const isRead = new Set(graph.outputs.map((output) => output.value));
   for (const eqn of graph.eqns)
@@ -45,11 +45,11 @@ export function splitShared(graph: SymbolicGraph, common: Common): Split | null 
 
   const taken = new Set(graph.inputs.map((input) => input.name));
   const named = crossing.map((value) => {
-    const wish = graph.values[value]?.name ?? "shared";
+    const desired = graph.values[value]?.name ?? "shared";
     const name = freeName(
-      wish,
+      desired,
       (other) => taken.has(other),
-      (number) => `${wish}${number}`,
+      (number) => `${desired}${number}`,
     );
     taken.add(name);
     return { value, name };
@@ -101,7 +101,7 @@ function commonValues(graph: SymbolicGraph, common: Common): CommonValues {
 }
 
 /**
- * The values to hand over, so that all that are wanted follow from them without anything costly, and few bytes cross.
+ * The values that cross, so that all that are wanted follow from them without anything costly, and few bytes cross.
  */
 function smallestCut(
   graph: SymbolicGraph,
@@ -145,7 +145,7 @@ function smallestCut(
 /** Whether an equation takes so long that its result is better kept than computed again. */
 function isCostly(eqn: Eqn): boolean {
   switch (eqn.kind) {
-    case "factor":
+    case "factorize":
     case "scan":
       return true;
     case "map":

@@ -4,7 +4,7 @@ import { lowerConcrete } from "../../compiler/compile.js";
 import { buildGraph } from "../../compiler/graph/build.js";
 import { tensorValue } from "../../compiler/graph/evaluate.js";
 import type { ConcreteGraph } from "../../compiler/graph/graph.js";
-import type { FactorOp } from "../../compiler/graph/ops.js";
+import type { FactorizationOp } from "../../compiler/graph/ops.js";
 import { numbers } from "../support/numbers.js";
 import { evaluateStages } from "../support/stages.js";
 import { targets } from "../support/targets.js";
@@ -13,10 +13,10 @@ import { evaluateUnread } from "../support/unread.js";
 
 const test = suite("factorisations");
 
-function factorGraph(op: FactorOp, size: number): ConcreteGraph {
+function factorGraph(op: FactorizationOp, size: number): ConcreteGraph {
   const build = buildGraph(op);
   const a = build.input("a", "f32", [size, size]);
-  build.output("l", build.factor("l", a, op));
+  build.output("l", build.factorize("l", a, op));
   return build.graph();
 }
 

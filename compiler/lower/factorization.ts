@@ -1,6 +1,6 @@
 /** Factorisations of square matrices in blocks of columns: a small problem, a panel, and a product for the rest. */
 import { binary, indexOf, integer, load, range, reduce, unary } from "../graph/build.js";
-import type { FactorOp } from "../graph/ops.js";
+import type { FactorizationOp } from "../graph/ops.js";
 import type { ConcreteGraph, Eqn, Range, Scalar, Value } from "../graph/graph.js";
 import * as k from "../kernel/build.js";
 import type { Expr, Kernel } from "../kernel/kernel.js";
@@ -13,7 +13,7 @@ import { kernelStep, type Lowered, type LoweredStep } from "./lowered.js";
 import { createLowering, parameterName, type Lowering } from "./toolkit/lowering.js";
 import { lowerIndex } from "./toolkit/scalar.js";
 
-type FactorEqn = Eqn<Concrete> & { readonly kind: "factor" };
+type FactorizationEqn = Eqn<Concrete> & { readonly kind: "factorize" };
 type S = Scalar<Concrete>;
 
 /** Invocations of a workgroup that takes a row or a column each. */
@@ -25,14 +25,16 @@ function blockSize(target: Target): number {
 }
 
 /** The steps of a factorisation. */
-export function lowerFactor(lowering: Lowering, eqn: FactorEqn): Lowered {
+export function lowerFactorization(lowering: Lowering, eqn: FactorizationEqn): Lowered {
   const size = lowering.graph.values[eqn.out]!.type.shape[0]!;
   if (size === 0) return { steps: [], scratch: [], notes: [] };
   return factors[eqn.op](lowering, eqn, size);
 }
 
 /** The steps of each factorisation of a matrix of so many rows. */
-const factors: { readonly [Op in FactorOp]: (lowering: Lowering, eqn: FactorEqn, size: number) => Lowered } = {
+const factors: {
+  readonly [Op in FactorizationOp]: (lowering: Lowering, eqn: FactorizationEqn, size: number) => Lowered;
+} = {
   cholesky,
   inverse_lower: inverseLower,
 };
@@ -58,7 +60,7 @@ interface Blocks {
 
 function blocksOf(
   lowering: Lowering,
-  eqn: FactorEqn,
+  eqn: FactorizationEqn,
   size: number,
   panelShape: (block: number) => readonly number[],
 ): Blocks {
@@ -133,7 +135,7 @@ function repeatBlocks(
  * rows below are solved for, and their products are taken off the triangle that is left. Where a pivot is not positive
  * the diagonal gets the pivot itself, and the rest of the column is zero.
  */
-function cholesky(lowering: Lowering, eqn: FactorEqn, size: number): Lowered {
+function cholesky(lowering: Lowering, eqn: FactorizationEqn, size: number): Lowered {
   const blocks = blocksOf(lowering, eqn, size, (block) => [size, block]);
   const { start, fresh, panel, rest, block } = blocks;
   const first = indexOf(start);
@@ -183,18 +185,18 @@ function cholesky(lowering: Lowering, eqn: FactorEqn, size: number): Lowered {
 }
 
 /** The diagonal block in workgroup memory: column by column, invocation i has row i. */
-function factorDiagonal(lowering: Lowering, blocks: Blocks, eqn: FactorEqn): Kernel {
+function factorDiagonal(lowering: Lowering, blocks: Blocks, eqn: FactorizationEqn): Kernel {
   const { size, block, start } = blocks;
   const build = lowering.builder();
   // on a CPU driver a barrier costs more than the whole block does one invocation
   const lanes = lowering.target.kind === "cpu" ? 1 : block;
   const lane = lanes === 1 ? k.u32(0) : k.builtin("local_index");
-  const first = build.bind("first", lowerIndex(lowering.scope(build), indexOf(start)));
+  const first = build.bind("first", lowerIndex(lowering.environment(build), indexOf(start)));
   const count = build.bind("count", k.min(k.sub(k.u32(size), first), block));
   const matrix = build.view(lowering.storage[eqn.out]!, "f32", "read_write");
   const tile = build.array("tile", "f32", block * block);
   const at = (i: Expr, j: Expr): Expr => k.add(k.mul(i, block), j);
-  const place = (i: Expr, j: Expr): Expr => k.add(k.mul(k.add(first, i), size), k.add(first, j));
+  const offset = (i: Expr, j: Expr): Expr => k.add(k.mul(k.add(first, i), size), k.add(first, j));
   const fence = (): void => {
     if (lanes > 1) build.barrier();
   };
@@ -213,7 +215,7 @@ function factorDiagonal(lowering: Lowering, blocks: Blocks, eqn: FactorEqn): Ker
       lanes,
     );
 
-  triangle((i, j) => build.add(k.storeShared(tile, at(i, j), k.loadBuffer(matrix, "f32", place(i, j)))));
+  triangle((i, j) => build.add(k.storeShared(tile, at(i, j), k.loadBuffer(matrix, "f32", offset(i, j)))));
   fence();
   build.loop("j", k.u32(0), count, (j) => {
     const pivot = build.bind("pivot", read(at(j, j)));
@@ -248,7 +250,7 @@ function factorDiagonal(lowering: Lowering, blocks: Blocks, eqn: FactorEqn): Ker
     );
     fence();
   });
-  triangle((i, j) => build.add(k.store(matrix, place(i, j), read(at(i, j)))));
+  triangle((i, j) => build.add(k.store(matrix, offset(i, j), read(at(i, j)))));
   return build.finish({
     name: `${lowering.nameOf(eqn)}_diagonal`,
     workgroupSize: [lanes, 1, 1],
@@ -259,10 +261,10 @@ function factorDiagonal(lowering: Lowering, blocks: Blocks, eqn: FactorEqn): Ker
 }
 
 /** The rows below the diagonal block, one an invocation: x l^T = a, column by column; also into the panel. */
-function solveRows(lowering: Lowering, blocks: Blocks, eqn: FactorEqn): Kernel {
+function solveRows(lowering: Lowering, blocks: Blocks, eqn: FactorizationEqn): Kernel {
   const { size, panel, block } = blocks;
   const build = lowering.builder();
-  const first = build.bind("first", lowerIndex(lowering.scope(build), indexOf(blocks.start)));
+  const first = build.bind("first", lowerIndex(lowering.environment(build), indexOf(blocks.start)));
   const matrix = build.view(lowering.storage[eqn.out]!, "f32", "read_write");
   const copy = build.view(lowering.storage[panel.id]!, "f32", "read_write");
   const workgroups = spread(Math.ceil(Math.max(1, size - block) / groupSize));
@@ -299,17 +301,17 @@ function solveRows(lowering: Lowering, blocks: Blocks, eqn: FactorEqn): Kernel {
 }
 
 /**
- * l x = 1. x starts as the unit matrix, then for each block of rows: it is solved for, every column by itself, and
+ * l x = 1. x starts as the identity matrix, then for each block of rows: it is solved for, every column by itself, and
  * its products with the columns of l below are taken off the rows below.
  */
-function inverseLower(lowering: Lowering, eqn: FactorEqn, size: number): Lowered {
+function inverseLower(lowering: Lowering, eqn: FactorizationEqn, size: number): Lowered {
   const blocks = blocksOf(lowering, eqn, size, (block) => [block, size]);
   const { start, fresh, panel, rest, block } = blocks;
   const first = indexOf(start);
   const source = lowering.graph.values[eqn.source]!;
   const [i, j] = [range(fresh(), "i", 0, size), range(fresh(), "j", 0, size)];
   const number = (value: number): S => ({ kind: "constant", value, dtype: "f32" });
-  const unit = lowerOwn(blocks.inner(0, size), {
+  const identity = lowerOwn(blocks.inner(0, size), {
     kind: "map",
     out: eqn.out,
     indices: [i, j],
@@ -346,17 +348,17 @@ function inverseLower(lowering: Lowering, eqn: FactorEqn, size: number): Lowered
     });
   };
   return {
-    steps: repeatBlocks(blocks, unit, (inner) => [solveColumns(inner, blocks, eqn)], product),
+    steps: repeatBlocks(blocks, identity, (inner) => [solveColumns(inner, blocks, eqn)], product),
     scratch: blocks.scratch,
     notes: [],
   };
 }
 
 /** A block of rows of the inverse, one column an invocation; also into the panel. */
-function solveColumns(lowering: Lowering, blocks: Blocks, eqn: FactorEqn): Kernel {
+function solveColumns(lowering: Lowering, blocks: Blocks, eqn: FactorizationEqn): Kernel {
   const { size, panel, block } = blocks;
   const build = lowering.builder();
-  const first = build.bind("first", lowerIndex(lowering.scope(build), indexOf(blocks.start)));
+  const first = build.bind("first", lowerIndex(lowering.environment(build), indexOf(blocks.start)));
   const matrix = build.view(lowering.storage[eqn.out]!, "f32", "read_write");
   const copy = build.view(lowering.storage[panel.id]!, "f32", "read_write");
   const factor = build.view(lowering.storage[eqn.source]!, "f32", "read");
