@@ -134,6 +134,8 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
     "compiler/wgsl",
     "runtime/device",
     "runtime/run",
+    "runtime/model",
+    "runtime/llama",
   ],
 };
 

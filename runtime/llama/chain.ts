@@ -44,6 +44,7 @@ export interface BoundChain {
   tensor(value: ChainValue): DeviceTensor;
   /** Records a run. */
   replay(): void;
+  readonly dispatches: number;
 }
 
 /** Begins a chain; the scope owns what it has on the device. */
@@ -104,6 +105,7 @@ export function createChain(scope: Scope, caller: Caller, name: string): Chain {
           return tensor;
         },
         replay: () => executor.replay(bound),
+        dispatches: bound.dispatches,
       };
     },
   };

@@ -20,6 +20,8 @@ export interface DecodeState {
 export interface Decoder {
   /** Records a step: the model sees the tokens of the state, which becomes the tokens chosen, one position on. */
   step(): void;
+  /** Dispatches of a step. */
+  readonly dispatches: number;
 }
 
 /**
@@ -42,5 +44,5 @@ export async function createDecoder(
   const next = await choose(chain, found, positions);
   await chain.call("follow", { ids, positions, next, logits: found });
   const bound = await chain.bind([]);
-  return { step: bound.replay };
+  return { step: bound.replay, dispatches: bound.dispatches };
 }

@@ -1,6 +1,7 @@
 /** Weights from disk to the device, a piece at a time: a model is never whole in the heap. */
 import { InternalError } from "../../compiler/diagnostic.js";
 import { mostHalf } from "../../compiler/formats/fit.js";
+import type { Target } from "../../compiler/target.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
 import { formatBytes as printBytes } from "../device/error.js";
 import type { Model, ModelTensor } from "../model/model.js";
@@ -83,9 +84,7 @@ export async function loadTable(
   if (!isDense(storedFormat(stored)))
     return { parts: [{ tensor: await loadWeight(caller, model, name, keep, scope), first: 0 }] };
   const rowBytes = stored.bytes / rows;
-  const largest = Math.max(rowBytes, keep === "f32" ? columns * 4 : 0);
-  // a multiple of 8 rows begins at a whole word of 16 bytes whatever the columns
-  const most = Math.max(8, Math.floor(caller.target.maxBinding / largest / 8) * 8);
+  const most = rowsOfPart(caller.target, Math.max(rowBytes, keep === "f32" ? columns * 4 : 0));
   const parts: { tensor: DeviceTensor; first: number }[] = [];
   for (let row = 0; row < rows; row += most) {
     const count = Math.min(most, rows - row);
@@ -93,6 +92,11 @@ export async function loadTable(
     parts.push({ tensor: await convert(caller, tensor, keep, scope), first: row });
   }
   return { parts };
+}
+
+/** The most rows of a dense table that one binding holds: a multiple of 8, so that every part begins at 16 bytes. */
+export function rowsOfPart(target: Target, rowBytes: number): number {
+  return Math.max(8, Math.floor(target.maxBinding / rowBytes / 8) * 8);
 }
 
 /** A vector (a norm's gain) as dense f32. */

@@ -19,6 +19,8 @@ export interface Bound {
    * input is that input.
    */
   readonly outputs: Readonly<Record<string, DeviceTensor>>;
+  /** Of a replay. */
+  readonly dispatches: number;
 }
 
 /** What a bound program has. */
@@ -86,6 +88,7 @@ export function createBoundPrograms({ device, pipelines, groups, memory, recorde
             made.push(tensor);
             return tensor;
           }),
+          dispatches: list.length,
         };
         memory.hold(own);
         bindings.set(bound, {
