@@ -59,6 +59,7 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
   ],
   "compiler/lower": [
     "compiler/diagnostic",
+    "compiler/words",
     "compiler/names",
     "compiler/target",
     "compiler/types",
@@ -93,18 +94,21 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
     "compiler/plan",
     "runtime/device",
   ],
-  "runtime/model": ["compiler/types", "compiler/formats", "runtime/device"],
+  "runtime/model": ["compiler/words", "compiler/types", "compiler/formats", "runtime/device"],
   "runtime/package": ["compiler/diagnostic"],
   "runtime/build": [],
   "runtime/known-library": ["runtime/build", "runtime/package", "compiler/check"],
   "runtime/library": [
     "runtime/known-library",
+    "compiler/suggest",
     "runtime/package",
     "compiler/diagnostic",
     "compiler/check",
     "compiler/graph",
   ],
   "runtime/llama": [
+    "compiler/words",
+    "compiler/words",
     "compiler/compile",
     "compiler/suggest",
     "compiler/diagnostic",
@@ -117,6 +121,7 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
     "runtime/model",
   ],
   "runtime/llama/inference": [
+    "compiler/words",
     "compiler/types",
     "compiler/formats",
     "compiler/plan",
@@ -125,6 +130,7 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
     "runtime/llama",
   ],
   "runtime/llama/long-runs": [
+    "compiler/words",
     "compiler/types",
     "compiler/recipe",
     "runtime/build",
@@ -134,6 +140,7 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
     "runtime/llama/inference",
   ],
   "runtime/llama/compression": [
+    "compiler/words",
     "compiler/compile",
     "compiler/suggest",
     "compiler/diagnostic",

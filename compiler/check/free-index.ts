@@ -69,8 +69,8 @@ export function inferRange(index: Ident, exprs: readonly Expr[], place: Place, k
 }
 
 /**
- * Adds the axes that a name stands on alone; whether some tensor that it indexes, or another name, is not known. `bound`
- * are indices.
+ * Adds the axes that a name stands on alone; whether some tensor that it indexes, or another name, is not known.
+ * `bound` are indices.
  */
 function collectAxes(name: string, expr: Expr, place: Place, found: Axis[], bound: ReadonlySet<string>): boolean {
   const visit = (inner: Expr): boolean => collectAxes(name, inner, place, found, bound);

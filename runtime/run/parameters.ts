@@ -45,7 +45,9 @@ export async function createParameterRing(device: Device, pipelines: Pipelines):
   };
 }
 
-/** The bind groups of group 1 over a buffer of parameter blocks, one for each length of a block, made when asked for. */
+/**
+ * The bind groups of group 1 over a buffer of parameter blocks, one for each length of a block, made when asked for.
+ */
 export function parameterGroups(
   device: Device,
   pipelines: Pipelines,

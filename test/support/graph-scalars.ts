@@ -1,4 +1,6 @@
-/** Random scalars over the indices of an equation, each with a bound on its magnitude: what `graphs.ts` computes with. */
+/**
+ * Random scalars over the indices of an equation, each with a bound on its magnitude: what `graphs.ts` computes with.
+ */
 import { binary, cast, constant, indexOf, integer, load, reduce, select, unary } from "../../compiler/graph/build.js";
 import type { GraphBuilder } from "../../compiler/graph/build.js";
 import type { Scalar, Value } from "../../compiler/graph/graph.js";
