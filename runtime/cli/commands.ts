@@ -230,7 +230,12 @@ function addBench(program: Command): void {
         ).choices(Object.keys(modelShapes)),
       )
       .option("--blocks <count>", "with so many blocks instead of its own", integer(1, 1024))
-      .option("--format <format>", 'of its linear layers, such as "nm(2, 4) of int4(128)"; may be repeated', collect)
+      .option(
+        "--format <format>",
+        'of its linear layers, such as "nm(2, 4) of int4(128)"; may be repeated',
+        collect,
+        [],
+      )
       .option("--sequences <list>", "sequences that are decoded at once", wholeNumbers(1024), [1])
       .option("--context <list>", "tokens that each sequence has seen", wholeNumbers(2 ** 20), [128])
       .option("--prompt <list>", "lengths of prompts to time", wholeNumbers(2 ** 20), [512])
