@@ -104,6 +104,7 @@ function addCompress(program: Command): void {
         )
         .option("--eval <file>", "score this text too, with the model as given and compressed")
         .option("--limit <n>", "score the first n windows only", integer(1))
+        .option("--verify", "also compare logits with those of plain schedules: each element by itself, nothing fused")
         .option("--report <file>", "write a page about it, HTML, with plots", pathOf)
         .option("--resume", "go on from the last block that a stopped run finished")
         .option("--force", "replace the output directory if it holds a model"),
@@ -177,7 +178,8 @@ function addGenerate(program: Command): void {
           "sample from the likeliest tokens that have this probability together",
           number((p) => p > 0 && p <= 1, "above 0, at most 1"),
         )
-        .option("--seed <s>", "seed of the random numbers", integer(0, 2 ** 32 - 1), 0),
+        .option("--seed <s>", "seed of the random numbers", integer(0, 2 ** 32 - 1), 0)
+        .option("--verify", "also compare logits with those of plain schedules: each element by itself, nothing fused"),
     ),
   ).action(action(async () => (await import("./generate.js")).run, always));
 }
@@ -191,7 +193,8 @@ function addEval(program: Command): void {
         .requiredOption("--model <path>", "model directory or GGUF file")
         .requiredOption("--text <file>", "text to score, UTF-8")
         .option("--window <n>", "tokens of a window", integer(1), 256)
-        .option("--limit <n>", "score the first n windows only", integer(1)),
+        .option("--limit <n>", "score the first n windows only", integer(1))
+        .option("--verify", "also compare logits with those of plain schedules: each element by itself, nothing fused"),
     ),
   )
     .addHelpText(

@@ -1,3 +1,4 @@
+import { printVerification, verificationFault, verifySession } from "../llama/verify.js";
 import { checkGeneration, generate, type GenerateOptions } from "../llama/generate.js";
 import { openSession } from "../llama/session.js";
 import { sessionOptions, type DtypeOptions } from "./dtype.js";
@@ -15,6 +16,7 @@ interface GenerateCommandOptions extends DeviceOptions, DtypeOptions {
   readonly topK?: number;
   readonly topP?: number;
   readonly seed: number;
+  readonly verify?: boolean;
 }
 
 /** `espalier generate`: continues a prompt, streaming the text. */
@@ -49,6 +51,8 @@ export async function run(output: Output, options: GenerateCommandOptions): Prom
         output.note(
           "note: there is no text to show: the first new token that the model chose is one that ends a text.",
         );
+      const verification = options.verify === true ? await verifySession(session, ids, prompt.length) : null;
+      const fault = verification === null ? null : verificationFault(verification);
       if (output.json)
         output.result(
           {
@@ -59,6 +63,7 @@ export async function run(output: Output, options: GenerateCommandOptions): Prom
             ended,
             prefillTokensPerSecond,
             decodeTokensPerSecond,
+            ...(verification === null ? {} : { verification }),
             device: device.name,
           },
           () => "",
@@ -67,6 +72,9 @@ export async function run(output: Output, options: GenerateCommandOptions): Prom
         output.note(
           `${promptTokens} prompt ${promptTokens === 1 ? "token" : "tokens"} at ${prefillTokensPerSecond.toFixed(1)}/s, ${newTokens} new ${newTokens === 1 ? "token" : "tokens"}${decodeTokensPerSecond === null ? "" : ` at ${decodeTokensPerSecond.toFixed(1)}/s`} on ${device.name}`,
         );
+      if (verification !== null) output.note(printVerification(verification));
+      if (fault !== null) warn(output, fault);
+      return fault === null ? undefined : 1;
     } finally {
       close();
     }
