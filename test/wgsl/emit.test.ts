@@ -11,6 +11,7 @@ import {
   call,
   component,
   convert,
+  div,
   f16,
   f32,
   forRange,
@@ -266,6 +267,29 @@ test("f16 literals and conversions", async ({ pipelines }) => {
       ],
       { features: ["f16"] },
     ),
+  );
+});
+
+test("floats are divided by WGSL's own operator where its range cannot be left", async ({ pipelines }) => {
+  const h = convert("f16", x);
+  const own = [div(x, 3), div(x, f32(2 ** -126)), div(f32(-1), x), div(x, convert("f32", n)), div(h, f16(2 ** 14))];
+  const called = [div(x, f32(2 ** 127)), div(x, 0), div(f32(2), x), div(x, x), div(h, f16(2 ** 15)), div(h, h)];
+  const others = [
+    div(splat(x, 4), splat(x, 4)),
+    div(splat(h, 2), splat(h, 2)),
+    rem(x, 3),
+    rem(splat(h, 4), splat(h, 4)),
+  ];
+  const wgsl = await compiled(pipelines, storing([...own, ...called, ...others], { features: ["f16"] }));
+  const values = [...wgsl.matchAll(/^ {2}let v\d+ = (.*);$/gm)].map(([, value = ""]) => value);
+  assert.equal(
+    values.map((value) => /^total_\w+|\/|%/.exec(value)?.[0]),
+    [
+      ...own.map(() => "/"),
+      ...["", "", "", "", "_half", "_half", "_4", "_half_2"].map((suffix) => `total_divide${suffix}`),
+      "total_remainder",
+      "total_remainder_half_4",
+    ],
   );
 });
 
