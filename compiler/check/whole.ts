@@ -15,6 +15,7 @@ import { indexNames } from "./index-names.js";
 import { checkPack } from "./pack.js";
 import { lookup, peek } from "./scope.js";
 import { equalSizes, soleSymbol } from "./sizes.js";
+import { namedValues } from "./named-values.js";
 import { failName, failStatistic } from "./unknown.js";
 
 /**
@@ -338,6 +339,7 @@ export function addTop(
       `\`top ${printSize(n)} of ${printSize(m)}\` is impossible: of each group at least one and at most all are kept`,
       expr.span,
       "not possible",
+      { labels: namedValues([expr.n, expr.m], place) },
     );
   if (
     !demand(frame, { kind: "divides", left: length, right: m }, expr.span, `\`top ${printSize(n)} of ${printSize(m)}\``)

@@ -33,8 +33,9 @@ function addCheck(program: Command): void {
     program
       .command("check")
       .description("check recipes and functions: names, types, sizes, patterns and formats")
-      .argument("<files...>", ".esp files")
-      .option("--model <path>", "model whose layers the recipes must fit: names and sizes, no weight is read"),
+      .argument("<files...>", ".esp files, or names of examples")
+      .option("--model <path>", "model whose layers the recipes must fit: names and sizes, no weight is read")
+      .option("--set <name=value...>", "a parameter of the recipes; may be repeated", collect, []),
   ).action(action(async () => (await import("./check.js")).run, never));
 }
 
@@ -43,7 +44,7 @@ function addCompile(program: Command): void {
     program
       .command("compile")
       .description("compile a function, or what a recipe does to a layer, and print a stage of it")
-      .argument("<file>", ".esp file")
+      .argument("<file>", ".esp file, or the name of an example")
       .option("--fn <name>", "function; may be left out where the file has only one")
       .option(
         "--size <name=value...>",

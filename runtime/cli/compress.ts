@@ -12,12 +12,12 @@ import type { CalibrationText, Compression } from "../llama/compression.js";
 import { printPerplexity } from "../llama/outcome.js";
 import { checkOutputs, outputsOf } from "../llama/outputs.js";
 import { keptLine, leaveState } from "../llama/saved-state.js";
-import { checkAgainst } from "../llama/treat.js";
+import { checkAgainst } from "../llama/fit.js";
 import { calibrationWindows, checkContext } from "../llama/windows.js";
 import { ModelError } from "../model/error.js";
 import { filesOf, type Model } from "../model/model.js";
 import { discardStaged, missingParents, removeEmpty } from "../model/output.js";
-import { examples, packageRoot } from "../package.js";
+import { examples, sourcePath } from "../package.js";
 import { sessionOptions, type DtypeOptions } from "./dtype.js";
 import { DiagnosticsError, noteDiagnostics, UsageError } from "./failure.js";
 import { openGiven, warn } from "./given.js";
@@ -169,7 +169,8 @@ export function findRecipe(
   output: Pick<Output, "note">,
 ): FoundRecipe {
   const host = createHost();
-  const path = recipePath(file);
+  const path = sourcePath(file);
+  if (/^[a-z0-9-]+$/i.test(path) && !existsSync(path)) throw noRecipe(file);
   const { value, diagnostics } = check(path, host, { set: settings(options.set) });
   if (value === null || hasErrors(diagnostics)) throw new DiagnosticsError(diagnostics, host.sources);
   if (diagnostics.length > 0) noteDiagnostics(output, diagnostics, host.sources);
@@ -186,13 +187,9 @@ export function findRecipe(
   return { recipe, source, files, sources: host.sources };
 }
 
-/** The file of a recipe: a bare name that is no file here is that of an example, `best` for instance. */
-function recipePath(file: string): string {
-  const example = join(packageRoot(), "examples", `${file}.esp`);
-  if (!/^[a-z0-9-]+$/i.test(file) || existsSync(file)) return file;
-  if (existsSync(example)) return example;
+function noRecipe(file: string): UsageError {
   const meant = didYouMean(file, examples());
-  throw new UsageError(
+  return new UsageError(
     `there is no recipe ${file}: neither a file nor one of ${examples().join(", ")}${meant === undefined ? "" : `; ${meant}`}`,
   );
 }

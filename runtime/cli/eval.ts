@@ -1,8 +1,9 @@
+import { counted } from "../../compiler/words.js";
 import { perplexity } from "../llama/evaluate.js";
 import { chanceWarning, printPerplexity } from "../llama/outcome.js";
 import { printVerification, verificationFault, verifySession } from "../llama/verify.js";
 import { openSession } from "../llama/session.js";
-import { checkContext, scoredWindows } from "../llama/windows.js";
+import { checkContext, scoredWindows, windowsInWords } from "../llama/windows.js";
 import { sessionOptions, type DtypeOptions } from "./dtype.js";
 import { openGiven, warn } from "./given.js";
 import { openMachine } from "./machine.js";
@@ -54,7 +55,7 @@ export async function run(output: Output, options: EvalOptions): Promise<number 
           device: device.name,
         },
         () =>
-          `perplexity ${output.paint.bold(shown(result.perplexity))} over ${tokens} tokens (${options.limit === undefined ? "" : "the first "}${windows} windows of ${options.window}) in ${seconds.toFixed(1)} s on ${device.name}`,
+          `perplexity ${output.paint.bold(shown(result.perplexity))} over ${counted(tokens, "token")} (${options.limit === undefined ? counted(windows, "window") : windowsInWords(windows, true)} of ${options.window}) in ${seconds.toFixed(1)} s on ${device.name}`,
       );
       if (verification !== null) output.note(printVerification(verification));
       noteWarnings(output, warnings, 0);

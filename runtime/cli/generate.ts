@@ -1,3 +1,4 @@
+import { counted } from "../../compiler/words.js";
 import { printVerification, verificationFault, verifySession } from "../llama/verify.js";
 import { checkGeneration, generate, type GenerateOptions } from "../llama/generate.js";
 import { openSession } from "../llama/session.js";
@@ -70,7 +71,7 @@ export async function run(output: Output, options: GenerateCommandOptions): Prom
         );
       else
         output.note(
-          `${promptTokens} prompt ${promptTokens === 1 ? "token" : "tokens"} at ${prefillTokensPerSecond.toFixed(1)}/s, ${newTokens} new ${newTokens === 1 ? "token" : "tokens"}${decodeTokensPerSecond === null ? "" : ` at ${decodeTokensPerSecond.toFixed(1)}/s`} on ${device.name}`,
+          `${counted(promptTokens, "prompt token")} at ${prefillTokensPerSecond.toFixed(1)}/s, ${counted(newTokens, "new token")}${decodeTokensPerSecond === null ? "" : ` at ${decodeTokensPerSecond.toFixed(1)}/s`} on ${device.name}`,
         );
       if (verification !== null) output.note(printVerification(verification));
       if (fault !== null) warn(output, fault);

@@ -1,4 +1,5 @@
 /** Following a recipe: statistics block by block, each layer treated on the device, the model written as it is then. */
+import { counted } from "../../compiler/words.js";
 import { join } from "node:path";
 import { CompileError } from "../../compiler/compile.js";
 import { InternalError } from "../../compiler/diagnostic.js";
@@ -22,7 +23,8 @@ import { checkOutputs, saves, storesUnsaved } from "./outputs.js";
 import { savedRecipe } from "./recipe-record.js";
 import { keptLine, openState, type SavedState } from "./saved-state.js";
 import { scoreModel } from "./score.js";
-import { checkRecipe, createTreater, type Treater } from "./treat.js";
+import { checkRecipe } from "./fit.js";
+import { createTreater, type Treater } from "./treat.js";
 import { calibrationWindows, checkContext, scoredWindows, usualWindows, type Windows } from "./windows.js";
 import {
   bodyOf,
@@ -147,7 +149,7 @@ export async function compress(
       note(
         state.finished === 0 && written.length === 0
           ? "There is nothing to go on with: this run begins anew."
-          : `Going on after ${state.finished} of ${unitsOf(recipe, model)} steps.`,
+          : `Going on after ${state.finished} of ${counted(unitsOf(recipe, model), "step")}.`,
       );
     if (options.maxError !== undefined && !recipe.steps.some((step) => calibrates(options, bodyOf(step) ?? [])))
       note(

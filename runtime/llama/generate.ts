@@ -1,4 +1,5 @@
 /** Text from a prompt, token by token; the ids stay on the device, each is read back once. */
+import { counted } from "../../compiler/words.js";
 import { scoped } from "../run/scope.js";
 import type { LlamaConfig } from "../model/config.js";
 import { callsIn } from "./chain.js";
@@ -104,7 +105,7 @@ export async function generate(
 }
 
 function afterTokens(count: number): string {
-  return count === 0 ? "the prompt" : `the text after ${count} new ${count === 1 ? "token" : "tokens"}`;
+  return count === 0 ? "the prompt" : `the text after ${counted(count, "new token")}`;
 }
 
 /**
@@ -185,7 +186,7 @@ export function checkGeneration(config: LlamaConfig, prompt: ArrayLike<number>, 
   if (prompt.length >= contextLength) {
     throw new LlamaError(
       "prompt-too-long",
-      `The prompt has ${prompt.length} tokens, but the model's context holds ${contextLength}, of which one is for the first new token.`,
+      `The prompt has ${counted(prompt.length, "token")}, but the model's context holds ${contextLength}, of which one is for the first new token.`,
     );
   }
   const rules: readonly (readonly [string, number, boolean, string])[] = [

@@ -1,5 +1,6 @@
 /** Whether the matrices that a treatment factors were positive definite, and what to do where one was not. */
 import type { WatchedFactorization } from "../../compiler/graph/passes/pivots.js";
+import { counted } from "../../compiler/words.js";
 import type { Recipe } from "../../compiler/recipe/recipe.js";
 import { allDone } from "../run/outcomes.js";
 import type { DeviceTensor } from "../run/run.js";
@@ -108,10 +109,10 @@ export function refusePivots(found: readonly Pivots[], { layer, tokens, paramete
       "not-positive-definite",
       `${what} has a diagonal that is NaN or infinite, which dampening does not help: something that it is computed of is too large, or divides by zero.`,
     );
-  const which = `its smallest pivot is ${short(smallest)}, at column ${column} (from 0), beside a diagonal with a mean of ${short(mean)}; ${lost} of ${size} pivots are zero, negative, or no more than rounding`;
+  const which = `its smallest pivot is ${short(smallest)}, at column ${column} (from 0), beside a diagonal with a mean of ${short(mean)}; ${lost} of ${counted(size, "pivot")} ${lost === 1 ? "is" : "are"} zero, negative, or no more than rounding`;
   const few =
     tokens !== null && tokens < size
-      ? ` The calibration text has ${tokens} tokens, fewer than the ${size} columns: a longer text helps, too.`
+      ? ` The calibration text has ${counted(tokens, "token")}, fewer than the ${counted(size, "column")}: a longer text helps, too.`
       : "";
   throw new LlamaError(
     "not-positive-definite",

@@ -5,6 +5,7 @@
  * where
  * finished weights lie while the rest of the model is compressed, so that no more than a block is on the device.
  */
+import { counted } from "../../compiler/words.js";
 import { existsSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { mkdir, open, readdir, rename, rm, type FileHandle } from "node:fs/promises";
 import { dirname, join } from "node:path";
@@ -193,7 +194,7 @@ async function begun(
   if (!resume) {
     if (manifest !== null)
       note(
-        `A run that was stopped had finished ${manifest === "damaged" ? "some" : manifest.finished} steps of ${path}; this one begins anew${manifest === "damaged" ? "" : " (--resume would have gone on from there)"}.`,
+        `A run that was stopped had finished ${manifest === "damaged" ? "some steps" : counted(manifest.finished, "step")} of ${path}; this one begins anew${manifest === "damaged" ? "" : " (--resume would have gone on from there)"}.`,
       );
     return null;
   }

@@ -1,4 +1,5 @@
 /** Which layers mind being compressed: each layer, or group of layers, treated alone, and the model scored. */
+import { counted } from "../../compiler/words.js";
 import { bitsPerWeight, printFormat, shapeOf } from "../../compiler/formats/registry.js";
 import { InternalError } from "../../compiler/diagnostic.js";
 import type { Recipe, RecipeStep } from "../../compiler/recipe/recipe.js";
@@ -18,7 +19,8 @@ import { first } from "./results.js";
 import { chanceWarning, type Warning } from "./outcome.js";
 import { batchLoss, lossNotFinite } from "./score.js";
 import { openSession, type Session } from "./session.js";
-import { checkRecipe, createTreater, type Seen } from "./treat.js";
+import { checkRecipe } from "./fit.js";
+import { createTreater, type Seen } from "./treat.js";
 import { linearName, type BlockWeights, type LinearName } from "./weights.js";
 import { checkContext, type ScoredWindows, type Windows } from "./windows.js";
 import { createWorkingModel, type WorkingModel } from "./working-model.js";
@@ -214,7 +216,7 @@ export function warningsOf(dense: number, rows: readonly SensitivityRow[], vocab
             kind: "no-perplexity" as const,
             tensor: null,
             value: without,
-            message: `${without} of ${rows.length} tries ${without === 1 ? "has" : "have"} no perplexity: what the model computes then is NaN or infinite`,
+            message: `${without} of ${counted(rows.length, "try", "tries")} ${without === 1 ? "has" : "have"} no perplexity: what the model computes then is NaN or infinite`,
           },
         ]),
   ];

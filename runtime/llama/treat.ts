@@ -1,7 +1,5 @@
 /** What a recipe does to one layer: its graph run on the device, and the change measured. */
-import { error, InternalError } from "../../compiler/diagnostic.js";
-import { suggest } from "../../compiler/suggest.js";
-import { CompileError, compileStages } from "../../compiler/compile.js";
+import { InternalError } from "../../compiler/diagnostic.js";
 import {
   completeFormat,
   formatOf,
@@ -14,8 +12,7 @@ import { withFinite } from "../../compiler/graph/passes/finite.js";
 import { withPivots } from "../../compiler/graph/passes/pivots.js";
 import { withScales } from "../../compiler/graph/passes/scales.js";
 import type { SymbolicGraph } from "../../compiler/graph/graph.js";
-import type { NamePattern, Recipe, RecipeStep, Treatment } from "../../compiler/recipe/recipe.js";
-import { baselineTarget, type Target } from "../../compiler/target.js";
+import type { Recipe, Treatment } from "../../compiler/recipe/recipe.js";
 import { constantSize, sizeValue, substituteSize, type Size } from "../../compiler/types/size.js";
 import { mapFormat, type FormatSpec, type SymbolicFormat } from "../../compiler/types/type.js";
 import type { Linear, Model } from "../model/model.js";
@@ -27,7 +24,6 @@ import { inputOf, type LinearInput, type Statistics } from "./calibrate.js";
 import type { Arguments, Caller } from "./call.js";
 import { LlamaError } from "./error.js";
 import type { WeightRecord } from "./manifest.js";
-import { isSelected, matchesName, treatmentOf } from "./names.js";
 import { layerError, relativeError, sumOf } from "./measure.js";
 import { notFiniteWeight } from "./not-finite.js";
 import { foundFactorizations, readPivots, refusePivots, type FoundFactorization } from "./pivots.js";
@@ -74,90 +70,8 @@ export interface Seen {
 }
 
 /** Sizes of a layer's weight, as treatments name them. */
-function sizesOf(linear: Linear): { readonly N: number; readonly K: number } {
+export function sizesOf(linear: Linear): { readonly N: number; readonly K: number } {
   return { N: linear.outputs, K: linear.inputs };
-}
-
-/**
- * Checks a recipe against a model before anything is read: each pattern matches something, each treatment compiles for
- * the shapes it will meet. What the compiler notes of them, for people, each once.
- * @throws LlamaError recipe; CompileError
- */
-export function checkRecipe(caller: Pick<Caller, "target">, model: Model, recipe: Recipe): readonly string[] {
-  const notes = new Set<string>();
-  const compiled = new Map<SymbolicGraph, Set<string>>();
-  const visit = (step: RecipeStep): void => {
-    if (step.kind === "blocks") for (const inner of step.body) visit(inner);
-    if (step.kind !== "linears") return;
-    const conditions = step.treatments.flatMap((treatment) => treatment.conditions.map(({ pattern }) => pattern));
-    for (const pattern of [...step.matching, ...step.except, ...conditions]) requireMatch(model, pattern);
-    for (const linear of model.linears.filter(({ name }) => isSelected(step, name))) {
-      const treatment = treatmentOf(step.treatments, linear.name);
-      if (treatment === null) continue;
-      const sizes = sizesOf(linear);
-      const host = packsOnHost(treatment);
-      const problem = host === null ? null : formatOfSpec(host.format).check(host.format, shapeOf([sizes.N, sizes.K]));
-      if (host !== null && problem !== null)
-        throw new LlamaError(
-          "recipe",
-          `The weight of ${linear.name}, of shape [${sizes.N}, ${sizes.K}], cannot be stored as ${host.format.name}: ${problem}.`,
-        );
-      const shapes = compiled.get(treatment.graph) ?? new Set<string>();
-      compiled.set(treatment.graph, shapes);
-      const shape = `N = ${sizes.N}, K = ${sizes.K}`;
-      if (!shapes.has(shape)) {
-        const { shared, rest } = partsOf(host?.graph ?? treatment.graph, treatment.inputs);
-        for (const { graph } of shared === null ? [rest] : [rest, shared])
-          for (const note of notesFor(linear.name, shape, graph, sizes, caller.target)) notes.add(note);
-      }
-      shapes.add(shape);
-    }
-  };
-  for (const step of recipe.steps) visit(step);
-  return [...notes];
-}
-
-/** Whether the recipe fits the model: names and sizes, as `checkRecipe`, on a device without limits of its own. */
-export function checkAgainst(model: Model, recipe: Recipe): void {
-  checkRecipe({ target: { ...baselineTarget, f16: true, maxBinding: Infinity } }, model, recipe);
-}
-
-function requireMatch(model: Model, pattern: NamePattern): void {
-  if (model.linears.some(({ name }) => matchesName(pattern, name))) return;
-  const some = [...new Set(model.linears.map(({ name }) => name.split(".").at(-1) ?? name))];
-  const names = model.linears.map(({ name }) => name);
-  const { glob } = pattern;
-  const last = glob.slice(glob.lastIndexOf(".") + 1);
-  const meant = suggest(last, some);
-  const repaired = meant === null ? null : `${glob.slice(0, glob.length - last.length)}${meant}`;
-  const works = repaired !== null && names.some((name) => matchesName({ ...pattern, glob: repaired }, name));
-  throw new CompileError([
-    error(
-      "E605",
-      `"${glob}" matches no linear layer of the model`,
-      { span: pattern.span, message: "selects nothing" },
-      {
-        notes: [`the layers have names such as ${names[0] ?? "none"}, and end in ${some.join(", ")}`],
-        ...(works ? { help: `did you mean \`"${repaired}"\`?` } : {}),
-      },
-    ),
-  ]);
-}
-
-/** What the compiler notes of a treatment of a layer, which a refusal names. */
-function notesFor(
-  layer: string,
-  shape: string,
-  graph: SymbolicGraph,
-  sizes: Readonly<Record<string, number>>,
-  target: Target,
-): readonly string[] {
-  const stages = compileStages(graph, { sizes, dtypes: {}, formats: {} }, target);
-  if ("diagnostics" in stages)
-    throw new CompileError(
-      stages.diagnostics.map((found) => ({ ...found, notes: [...found.notes, `for ${layer}, ${shape}`] })),
-    );
-  return stages.notes;
 }
 
 /** A layer's treatment as it is run. */
@@ -365,7 +279,9 @@ function encoded(linear: Linear, format: FormatSpec, dense: Float32Array): Uint3
  * For a treatment whose result has a format that is packed on the host: the graph with a dense result instead, and the
  * format. Else null.
  */
-function packsOnHost(treatment: Treatment): { readonly graph: SymbolicGraph; readonly format: FormatSpec } | null {
+export function packsOnHost(
+  treatment: Treatment,
+): { readonly graph: SymbolicGraph; readonly format: FormatSpec } | null {
   const { graph } = treatment;
   const output = graph.outputs.find(({ name }) => name === treatment.stores);
   const format = output === undefined ? null : graph.values[output.value]?.type.format;

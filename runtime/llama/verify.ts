@@ -1,4 +1,5 @@
 /** A model's results held against those of plain schedules: each element by an invocation of its own, nothing fused. */
+import { counted } from "../../compiler/words.js";
 import type { DeviceTensor } from "../run/run.js";
 import { scoped, type Scope } from "../run/scope.js";
 import { createCaller } from "./call.js";
@@ -74,7 +75,7 @@ export function verificationFault({ largestDifference, range }: Verification): s
 
 /** In words. */
 export function printVerification({ tokens, largestDifference, range, sameChoice }: Verification): string {
-  return `verified: the logits of ${tokens} ${tokens === 1 ? "token" : "tokens"} differ by at most ${largestDifference.toPrecision(3)} from those of the plain schedules, of a range of ${range.toPrecision(3)}; ${sameChoice === tokens ? "all" : sameChoice} choose the same next token`;
+  return `verified: the logits of ${counted(tokens, "token")} differ by at most ${largestDifference.toPrecision(3)} from those of the plain schedules, of a range of ${range.toPrecision(3)}; ${sameChoice === tokens ? "all" : sameChoice} choose the same next token`;
 }
 
 async function cacheOf(scope: Scope, session: Session, tokens: number): Promise<Cache> {

@@ -1,3 +1,4 @@
+import { counted } from "../../compiler/words.js";
 import { constants, realpathSync } from "node:fs";
 import { lstat, open, realpath, stat, type FileHandle } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from "node:path";
@@ -119,7 +120,7 @@ export async function readFully(handle: FileHandle, path: string, target: Uint8A
     if (bytesRead === 0)
       throw new ModelError(
         "M115",
-        `${quoted(path)} ended at byte ${position + done}, ${target.length - done} bytes early: it was changed while it was being read.`,
+        `${quoted(path)} ended at byte ${position + done}, ${counted(target.length - done, "byte")} early: it was changed while it was being read.`,
       );
     done += bytesRead;
   }

@@ -1,3 +1,4 @@
+import { counted } from "../../compiler/words.js";
 import { readdir, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { bitsPerWeight, formatOfSpec, printFormat, shapeOf } from "../../compiler/formats/registry.js";
@@ -168,7 +169,7 @@ async function reportPacked(
   if (stored.dtype !== "U32" || elementCount(stored.shape) < needed) {
     throw new ModelError(
       "M135",
-      `The tensor \`${stored.name}\`, packed as ${printFormat(packed.format)}, should be stored as U32 of ${needed} words or more, found ${stored.dtype} [${stored.shape.join(", ")}].`,
+      `The tensor \`${stored.name}\`, packed as ${printFormat(packed.format)}, should be stored as U32 of ${counted(needed, "word")} or more, found ${stored.dtype} [${stored.shape.join(", ")}].`,
     );
   }
   const words = new Uint32Array(elementCount(stored.shape));

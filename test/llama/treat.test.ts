@@ -7,7 +7,8 @@ import type { Treatment } from "../../compiler/recipe/recipe.js";
 import { baselineTarget } from "../../compiler/target.js";
 import { LlamaError } from "../../runtime/llama/error.js";
 import type { WeightRecord } from "../../runtime/llama/manifest.js";
-import { checkRecipe, createTreater, type Seen } from "../../runtime/llama/treat.js";
+import { checkRecipe } from "../../runtime/llama/fit.js";
+import { createTreater, type Seen } from "../../runtime/llama/treat.js";
 import { createWorkingModel, type WorkingModel } from "../../runtime/llama/working-model.js";
 import type { Linear, Model } from "../../runtime/model/model.js";
 import { scoped } from "../../runtime/run/scope.js";
@@ -261,9 +262,16 @@ test("before anything is read a recipe is held to the shapes that its treatments
   assert.throws(
     () => check(loop(q6), { up_proj: [4, 256], down_proj: [256, 96] }),
     (error: unknown) =>
-      error instanceof LlamaError &&
-      error.message ===
-        "The weight of model.layers.1.mlp.down_proj, of shape [256, 96], cannot be stored as q6_k: K = 96 is not a multiple of the block of 256.",
+      error instanceof CompileError &&
+      error.diagnostics.length === 1 &&
+      error.diagnostics.every(
+        ({ code, message, labels, notes }) =>
+          code === "E407" &&
+          message ===
+            "`w`, of shape [256, 96], cannot be stored as `q6_k`: K = 96 is not a multiple of the block of 256" &&
+          labels.length === 1 &&
+          notes.join() === "for model.layers.1.mlp.down_proj, N = 256, K = 96",
+      ),
   );
   // what is not treated may have any shape
   assert.equal(
@@ -280,6 +288,39 @@ test("before anything is read a recipe is held to the shapes that its treatments
       error instanceof CompileError &&
       error.diagnostics.some(({ notes }) => notes.includes("for model.layers.1.mlp.down_proj, N = 3, K = 96")),
   );
+});
+
+test("all that does not fit is told, each once, with the parameter that it is of and what would fit", () => {
+  const source = `use quantize
+recipe r(model: llama, group = 96) {
+  for w in model.linears matching "*.up_prj" { store w as pack w as q8_0 }
+  for w in model.linears { store w as pack w as int4(group) with scale int4_scale(w, group) }
+  for w in model.linears { store w as pack w as q6_k }
+}
+`;
+  const layers = shapes({ up_proj: [4, 128], gate_proj: [8, 128], down_proj: [4, 192] });
+  try {
+    checkRecipe({ target: baselineTarget }, layers, writtenRecipe(source).recipe);
+    assert.unreachable();
+  } catch (error) {
+    assert.instance(error, CompileError);
+    assert.equal(
+      (error as CompileError).diagnostics.map(({ code, notes, help }) => [code, notes.at(-1), help]),
+      [
+        [
+          "E605",
+          "the layers have names such as model.layers.0.mlp.up_proj, and end in up_proj, gate_proj, down_proj",
+          'did you mean `"*.up_proj"`?',
+        ],
+        [
+          "E404",
+          "for model.layers.0.mlp.up_proj, N = 4, K = 128, and 1 more layer",
+          "`group` is 96, and 16, 32 and 64 fit: write `group = 64`, or give `--set group=64`",
+        ],
+        ["E407", "for model.layers.0.mlp.up_proj, N = 4, K = 128, and 2 more layers", null],
+      ],
+    );
+  }
 });
 
 test("what the compiler has to say of a treatment is said once, whatever the number of layers", () => {

@@ -1,3 +1,4 @@
+import { counted } from "../../../compiler/words.js";
 import { formatBytes } from "../../device/device.js";
 import type { Compression, TensorReport } from "../../llama/compression.js";
 import { printPerplexity } from "../../llama/outcome.js";
@@ -59,7 +60,7 @@ function figuresOf(report: Compression, { evaluation }: CompressionContext): rea
       value: `${formatBytes(report.bytesBefore)} → ${formatBytes(report.bytesAfter)}`,
       note: sizeWords(report.bytesBefore, report.bytesAfter),
     },
-    { label: "Bits a weight, compressed layers", value: bits.toFixed(3), note: `${tensors.length} layers` },
+    { label: "Bits a weight, compressed layers", value: bits.toFixed(3), note: counted(tensors.length, "layer") },
     ...(before === undefined || after === undefined
       ? []
       : [
