@@ -153,7 +153,7 @@ function addSensitivity(program: Command): void {
       "after",
       () => `
 Examples that come with espalier: ${examples().join(", ")}.
-The model is held on the device. Nothing is written but the report.`,
+The model stays on the device. Nothing is written but the report.`,
     )
     .action(action(async () => (await import("./sensitivity.js")).run, always));
 }

@@ -1,8 +1,8 @@
 import { counted } from "../../compiler/words.js";
-import { perplexity } from "../llama/evaluate.js";
-import { chanceWarning, printPerplexity } from "../llama/outcome.js";
-import { printVerification, verificationFault, verifySession } from "../llama/verify.js";
-import { openSession } from "../llama/session.js";
+import { perplexity } from "../llama/inference/evaluate.js";
+import { chanceWarning, printPerplexity } from "../llama/compression/outcome.js";
+import { openSession } from "../llama/inference/session.js";
+import { printVerification, verificationFault, verifySession } from "../llama/inference/verify.js";
 import { checkContext, scoredWindows, windowsInWords } from "../llama/windows.js";
 import { sessionOptions, type DtypeOptions } from "./dtype.js";
 import { openGiven, warn } from "./given.js";
@@ -26,7 +26,7 @@ export async function run(output: Output, options: EvalOptions): Promise<number 
   try {
     const tokenizer = await model.tokenizer();
     const ids = await readTokens(options.text, tokenizer, output);
-    // what is wrong with the text is told before a device is opened
+    // what is wrong with the text is reported before a device is opened
     checkContext(scoredWindows(ids, options.window, tokenizer.bos, options.limit), model.config.contextLength);
     const { device, caller, close } = await openMachine(options.device, output.note);
     try {

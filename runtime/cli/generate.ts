@@ -1,7 +1,7 @@
 import { counted } from "../../compiler/words.js";
-import { printVerification, verificationFault, verifySession } from "../llama/verify.js";
-import { checkGeneration, generate, type GenerateOptions } from "../llama/generate.js";
-import { openSession } from "../llama/session.js";
+import { checkGeneration, generate, type GenerateOptions } from "../llama/inference/generate.js";
+import { openSession } from "../llama/inference/session.js";
+import { printVerification, verificationFault, verifySession } from "../llama/inference/verify.js";
 import { sessionOptions, type DtypeOptions } from "./dtype.js";
 import { openGiven, warn } from "./given.js";
 import { openMachine } from "./machine.js";

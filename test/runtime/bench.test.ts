@@ -1,4 +1,4 @@
-/** `bench --model-shape`: the model that is made on the device, and what is told of it. */
+/** `bench --model-shape`: the model that is made on the device, and what is reported of it. */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { formatOfSpec } from "../../compiler/formats/registry.js";
@@ -35,7 +35,7 @@ test("weights made on the device are those made on the host, in every section of
 });
 
 test("a whole model of random weights decodes and takes prompts in its format", async () => {
-  let told = 0;
+  let reported = 0;
   const report = await benchModel(
     device,
     {
@@ -50,9 +50,9 @@ test("a whole model of random weights decodes and takes prompts in its format", 
       steps: 2,
       warmUpMs: 0,
     },
-    (done) => (told = done),
+    (done) => (reported = done),
   );
-  assert.is(told, 2);
+  assert.is(reported, 2);
   assert.equal([report.shape, report.blocks, report.kernels], ["classics-3.7m", 1, []]);
   assert.equal(
     report.decode.map((row) => [row.format, row.sequences, row.context]),
