@@ -4,8 +4,8 @@ import { children, constantOf, scalarLoads, scalarReductions } from "../../graph
 import { byteSize, type Kernel } from "../../kernel/kernel.js";
 import type { Concrete } from "../../types/type.js";
 import type { Lowering } from "../toolkit/lowering.js";
-import { matrixOf } from "../product/matrix-sides.js";
-import { productOf } from "../../graph/analysis/product.js";
+import { matrixOf, type MatrixProduct } from "../product/matrix-sides.js";
+import { productOf, type Product } from "../../graph/analysis/product.js";
 import { leftReduces } from "../product/staged.js";
 import { fixedSubgroup } from "../toolkit/team.js";
 import { boundsOf } from "../toolkit/positions.js";
@@ -63,10 +63,13 @@ function attempt(
   const product = productOf(lowering.graph, eqn, bounds);
   // where a step computes a part, a tile may reach past it: its reads must be in range all the same
   if (product === null || (!whole && !loadsInside(lowering.graph, eqn, bounds))) return null;
-  if (schedule === "matvec")
+  if (schedule === "matvec") {
+    if (!forced && whole && !leftReduces(product) && matrixFor(lowering, eqn, product, "matrix", false) !== null)
+      return null;
     return eqn.kind === "map" && matvecApplies(product, lowering.target)
       ? [matvec(lowering, eqn, product, matvecShape(product, lowering.target))]
       : null;
+  }
   if (leftReduces(product)) return null;
   const work = product.sizes.m * product.sizes.n * reductionLength(product.terms[0]!.reduce);
   if (schedule === "quads")
@@ -74,19 +77,32 @@ function attempt(
       ? [quads(lowering, eqn, product, quadShape(product))]
       : null;
   if (schedule === "matrix" || typeof schedule !== "string") {
-    const found = whole ? matrixOf(lowering, eqn, product) : null;
-    if (found === null || (!forced && !matrixPays(product))) return null;
-    const tile =
-      schedule === "matrix"
-        ? tileOf(product, found, lowering.target)
-        : tileFits(schedule, found, lowering.target)
-          ? schedule
-          : null;
-    return tile === null ? null : [matrix(lowering, eqn, product, found, tile)];
+    const found = whole ? matrixFor(lowering, eqn, product, schedule, forced) : null;
+    return found === null ? null : [matrix(lowering, eqn, product, found.sides, found.tile)];
   }
   if (!forced && (product.sizes.m < 2 || work < tileWork)) return null;
   if (!tiledApplies(lowering, product, eqn)) return null;
   return [tiled(lowering, eqn, product, tileShape(product, lowering.target))];
+}
+
+/** The sides and the tile of a product by matrices, if it may be done so and, unless forced, is worth it. */
+function matrixFor(
+  lowering: Lowering,
+  eqn: Elements,
+  product: Product,
+  schedule: "matrix" | MatrixTile,
+  forced: boolean,
+): { readonly sides: MatrixProduct; readonly tile: MatrixTile } | null {
+  if (!forced && !matrixPays(product)) return null;
+  const sides = matrixOf(lowering, eqn, product);
+  if (sides === null) return null;
+  const tile =
+    schedule === "matrix"
+      ? tileOf(product, sides, lowering.target)
+      : tileFits(schedule, sides, lowering.target)
+        ? schedule
+        : null;
+  return tile === null ? null : { sides, tile };
 }
 
 /** Whether a kernel keeps to the device's limits. */

@@ -37,15 +37,16 @@ const tile = (
 
 /** From the most wanted; of a pair of terms each has so many rows. */
 function candidates(product: Product, { right }: MatrixProduct): readonly MatrixTile[] {
-  const pair = product.terms.length > 1;
   const { m } = product.sizes;
+  const terms = product.terms.length;
   const slice = Math.max(32, ...right.map((side) => (side.kind === "dense" ? 0 : side.least)));
-  const least = tile(32, 32, [2, 2, 1], slice);
-  const small = tile(64, pair ? 32 : 64, [2, 2, 1], slice);
-  const large = tile(128, pair ? 64 : 128, [2, 2, 1], slice);
-  if (m <= 16) return [tile(16, pair ? 16 : 32, [1, pair ? 1 : 2, 4], 256), tile(16, 32, [1, 2, 2], 64), least];
-  if (m <= 32) return [tile(32, pair ? 16 : 32, [1, pair ? 1 : 2, 4], 128), tile(32, 32, [1, 2, 2], 64), least];
-  return product.terms.length <= 2 && tiles(product, large) >= enoughTiles ? [large, small, least] : [small, least];
+  const small = [tile(32, 32, [1, 2, 2], 64), tile(32, 32, [2, 2, 1], slice)];
+  const middle = [terms === 1 ? tile(64, 32, [2, 1, 4], 128) : tile(64, 16, [2, 1, 4], 128), ...small];
+  if (m <= 16) return [terms === 1 ? tile(16, 32, [1, 2, 4], 256) : tile(16, 16, [1, 1, 8], 256), ...small];
+  if (m <= 32) return [terms === 1 ? tile(32, 32, [1, 2, 4], 128) : tile(32, 16, [1, 1, 8], 128), ...small];
+  const large = terms === 1 ? tile(128, 128, [2, 2, 1], 64) : tile(128, 64, [2, 2, 1], 64);
+  if (m <= 64 || terms > 2 || tiles(product, large) < enoughTiles) return middle;
+  return [large, { ...large, slice: 32 }, ...middle];
 }
 
 function tiles({ sizes }: Product, { tokens, rows }: MatrixTile): number {

@@ -22,10 +22,13 @@ import { matricesOf, stripMatrices, stripStride, type MatrixTile } from "./matri
 
 type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
 
+/** Tokens from which on a tile that is mostly padding costs less than reading the activations again for every row. */
+const leastTokens = 9;
+
 /** Products of fewer tokens are bound by memory, and of fewer outputs or columns by their start. */
 export function matrixPays(product: Product): boolean {
   return (
-    product.sizes.m >= 32 &&
+    product.sizes.m >= leastTokens &&
     product.sizes.n >= 32 &&
     product.sizes.m * product.sizes.n >= 4096 &&
     (constantOf(product.terms[0]!.reduce.over[0]!.high) ?? Infinity) >= 32

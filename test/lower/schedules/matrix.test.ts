@@ -3,6 +3,7 @@
  */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { lowerConcrete } from "../../../compiler/compile.js";
 import type { MatrixTile } from "../../../compiler/lower/schedules/matrix-tile.js";
 import type { Target } from "../../../compiler/target.js";
 import { accumulating, totalName } from "../../../compiler/graph/passes/accumulate.js";
@@ -10,6 +11,7 @@ import { tensorValue } from "../../../compiler/graph/evaluate.js";
 import { specialize } from "../../../compiler/graph/passes/specialize.js";
 import { standardLibrary } from "../../../runtime/library.js";
 import { agreeSimulated, expectedOf, schedulesOf, type Case, type Simulated } from "../../support/agreement.js";
+import { evaluateStages } from "../../support/stages.js";
 import { formatFault, numbers, weightFormats } from "../../support/packed.js";
 import { targets } from "../../support/targets.js";
 import { libraryCase, stagesOf, taken, type Bound } from "../support.js";
@@ -64,6 +66,25 @@ for (const format of weightFormats) {
     }
   });
 }
+
+test("a weight that is rounded adds 2^-11 of each term, and no more", () => {
+  for (const format of ["bf16", "int4(32)", "nm(2, 4) of int4(32)", "q8_0"]) {
+    const [T, K, N] = [4, 128, 16];
+    const given = libraryCase("linear", half({ B: 1, T, K, N }, { F: format }), "half");
+    const stages = lowerConcrete(given.graph, gpu, { schedule: "matrix" });
+    assert.equal(schedulesOf(stages), ["matrix"]);
+    const found = evaluateStages(stages, given.inputs, given.words, 32).get("y")!.data;
+    const [x, w] = [given.inputs.get("x")!.data, given.inputs.get("w")!.data];
+    for (let at = 0; at < T * N; at++) {
+      const terms = Array.from({ length: K }, (_, k) => x[Math.floor(at / N) * K + k]! * w[(at % N) * K + k]!);
+      const size = terms.reduce((sum, term) => sum + Math.abs(term), 0);
+      const exact = terms.reduce((sum, term) => sum + term, 0);
+      // weights, sums in f32, and the result in f16
+      const bound = size * (2 ** -11 + K * 2 ** -24) + Math.abs(exact) * 2 ** -11 + 2 ** -24;
+      assert.ok(Math.abs(found[at]! - exact) <= bound, `${format}: ${found[at]} for ${exact}, allowed ${bound}`);
+    }
+  }
+});
 
 test("two packed sides of a pair, and tiles of every shape", () => {
   const formats = { P: "nm(2, 4) of int4(32)", U: "bf16" };
