@@ -73,9 +73,13 @@ export function failIndex({ name, span }: Ident, { frame, scope }: Place): null 
 }
 
 /** The name of a `let` without indices whose value a place is in, if that is on one line. */
-function definedName({ start }: Span, { file: { source } }: Frame): string | null {
-  const line = source.slice(source.lastIndexOf("\n", start) + 1, start);
-  return /^\s*let\s+(\w+)\s*=/.exec(line)?.[1] ?? null;
+function definedName(at: Span, frame: Frame): string | null {
+  return /^\s*let\s+(\w+)\s*=/.exec(lineBefore(at, frame))?.[1] ?? null;
+}
+
+/** What stands on the line of a place before it. */
+function lineBefore({ start }: Span, { file: { source } }: Frame): string {
+  return source.slice(source.lastIndexOf("\n", start) + 1, start);
 }
 
 /** The indices of a line that nothing binds, among them `name`, in order. */
@@ -230,9 +234,10 @@ export function failWhole(name: Ident, place: Place): null {
   const binding = peek(scope, name.name)?.binding;
   const shape = binding?.kind === "tensor" ? typeOf(frame.builder, binding.value).shape : null;
   const element = elementText(name.name, binding, place);
-  const help = inIndexNotation(scope)
-    ? `index it: \`${element}\``
-    : `operators work on elements: write \`let ${definedName(name.span, frame) ?? "y"}${element.slice(name.name.length)} = ...\` with \`${element}\` for \`${name.name}\``;
+  const help =
+    inIndexNotation(scope) || /^\s*let\s+\w+\[/.test(lineBefore(name.span, frame))
+      ? `index it: \`${element}\``
+      : `operators work on elements: write \`let ${definedName(name.span, frame) ?? "y"}${element.slice(name.name.length)} = ...\` with \`${element}\` for \`${name.name}\``;
   return fail(
     frame,
     "E306",

@@ -10,7 +10,7 @@ import { checkCall } from "./call.js";
 import { checkElement, compileTimeSize } from "./element.js";
 import { convert, scalarElement, settle } from "./conversion.js";
 import { demand, elementOf, fail, placeIn, printType, type Element, type Place } from "./frame.js";
-import { checkFactor, isFactor } from "./factor.js";
+import { checkFactorization, isFactorization } from "./factorization.js";
 import { indexNames } from "./index-names.js";
 import { checkPack } from "./pack.js";
 import { lookup, peek } from "./scope.js";
@@ -56,7 +56,7 @@ export function checkWhole(expr: Expr, place: Place): Whole | null {
         const results = checkCall(expr, place);
         return results === null ? null : values(results);
       }
-      if (isFactor(expr.callee.name)) return oneOf(checkFactor(expr, expr.callee.name, place));
+      if (isFactorization(expr.callee.name)) return oneOf(checkFactorization(expr, expr.callee.name, place));
       break;
     case "where": {
       const value = checkWhole(expr.value, place);

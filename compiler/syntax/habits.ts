@@ -59,7 +59,7 @@ export function habit(
         : `write \`${previous?.image ?? "f"}(...)\`: functions are called without their module, and take what they work on as an argument`,
       before,
     );
-  // `c ? a : b` is told by its mark; `if c { a } else { b }` and `a if c else b`
+  // `c ? a : b` is recognised by its mark; `if c { a } else { b }` and `a if c else b`
   if (is(found, If) && (rule === "operand" || rule === "primary"))
     return say("`if` is a statement and has no value", "an expression was expected", "write `select(c, a, b)`");
   if (found?.image === "else" && expected === "OpenBrace")

@@ -17,7 +17,7 @@ interface CheckCommandOptions extends JsonOptions {
 
 /** `espalier check`: diagnostics of files; exit code 0 when there are none, else 1. */
 export async function run(output: Output, files: string[], options: CheckCommandOptions): Promise<number | void> {
-  // what several files use is told once
+  // what several files use is reported once
   const found = new Map<string, Diagnostic>();
   const sources = new Map<string, string>();
   const recipes: Recipe[] = [];
@@ -49,7 +49,7 @@ async function findUnfit(
   path: string,
 ): Promise<{ readonly unfit: readonly Diagnostic[]; readonly failure: ModelError | null }> {
   const { openModel } = await import("../model/model.js");
-  const { checkAgainst } = await import("../llama/fit.js");
+  const { checkAgainst } = await import("../llama/compression/fit.js");
   try {
     const model = await openModel(path);
     try {

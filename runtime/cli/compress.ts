@@ -7,12 +7,12 @@ import type { Recipe } from "../../compiler/recipe/recipe.js";
 import { didYouMean } from "../../compiler/suggest.js";
 import { formatBytes } from "../device/error.js";
 import { createHost } from "../library.js";
-import { compress } from "../llama/compress.js";
-import type { CalibrationText, Compression } from "../llama/compression.js";
-import { printPerplexity } from "../llama/outcome.js";
-import { checkOutputs, outputsOf } from "../llama/outputs.js";
-import { keptLine, leaveState } from "../llama/saved-state.js";
-import { checkAgainst } from "../llama/fit.js";
+import { compress } from "../llama/compression/compress.js";
+import type { CalibrationText, Compression } from "../llama/compression/compression.js";
+import { printPerplexity } from "../llama/compression/outcome.js";
+import { checkOutputs, outputsOf } from "../llama/compression/outputs.js";
+import { keptLine, leaveState } from "../llama/long-runs/saved-state.js";
+import { checkAgainst } from "../llama/compression/fit.js";
 import { calibrationWindows, checkContext } from "../llama/windows.js";
 import { ModelError } from "../model/error.js";
 import { filesOf, type Model } from "../model/model.js";
@@ -56,7 +56,7 @@ export async function run(output: Output, file: string, options: CompressCommand
   const { recipe, source, files, sources } = findRecipe(file, options, output);
   const model = await openGiven(options.model, output);
   try {
-    // whatever can be told without a device is told before one is opened, and before a weight is read
+    // whatever can be reported without a device is reported before one is opened, and before a weight is read
     requireFit(model, recipe, sources);
     const outputs = outputsOf(recipe, options.out);
     await checkOutputs(model, recipe, { ...options, output: options.out });
@@ -203,7 +203,9 @@ function requireFit(model: Model, recipe: Recipe, sources: ReadonlyMap<string, s
   }
 }
 
-/** A tokenizer that is not read is carried over whatever it is made of; one that no text can be read with is told. */
+/**
+ * A tokenizer that is not read is carried over whatever it is made of; one that no text can be read with is reported.
+ */
 async function warnOfTokenizer(model: Model, output: Output): Promise<void> {
   await model.tokenizer().catch((error: unknown) => {
     if (!(error instanceof ModelError)) throw error;

@@ -1,6 +1,6 @@
 /** What compress scores a model on, before and after. */
 import { counted } from "../../compiler/words.js";
-import type { CalibrationText } from "../llama/compression.js";
+import type { CalibrationText } from "../llama/compression/compression.js";
 import { checkContext, scoredWindows, windowsInWords } from "../llama/windows.js";
 import type { Model } from "../model/model.js";
 import type { Output } from "./output.js";

@@ -47,7 +47,7 @@ export async function openRegular(path: string): Promise<OpenFile> {
   }
 }
 
-/** Whether something, of any kind, is at the path; a dangling link is, so that opening it tells what is wrong. */
+/** Whether something, of any kind, is at the path; a dangling link is, so that opening it reports what is wrong. */
 export async function exists(path: string): Promise<boolean> {
   return lstat(path).then(
     () => true,

@@ -33,7 +33,7 @@ export interface TensorReport {
   readonly bitsPerWeight: number;
   /** In the file. */
   readonly bytes: number;
-  /** Zeros among the dense values; null where they cannot be told (types below a byte). */
+  /** Zeros among the dense values; null where they cannot be counted (types below a byte). */
   readonly zeros: number | null;
 }
 
@@ -52,7 +52,7 @@ export interface Inspection {
 /**
  * Looks at a model directory, at any safetensors file, or at a GGUF file of a Llama. Values are read through, in
  * pieces, to count zeros; a packed
- * tensor is decoded whole. `progress` is told the bytes done and the bytes of all.
+ * tensor is decoded whole. `progress` receives the bytes done and the bytes of all.
  * @throws ModelError M100 to M122 (the files), M134 (a wrong section `espalier` beside them), M135 (a GGUF file's
  * tensors are not those of its config), M160 to M164
  */

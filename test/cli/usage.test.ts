@@ -152,7 +152,7 @@ usage("compile prints what a recipe does to a layer", async () => {
   assert.is((JSON.parse(stdout) as { version: number }).version, 1);
 });
 
-/** Whatever needs no device to be told is told without one. */
+/** Whatever needs no device to be reported is reported without one. */
 const refused: readonly (readonly [string, () => readonly string[], RegExp])[] = [
   [
     "a recipe with an error",

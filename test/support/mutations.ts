@@ -101,7 +101,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "parts of a vocabulary are added without regard to their largest logits",
-    file: "runtime/llama/evaluate.ts",
+    file: "runtime/llama/inference/evaluate.ts",
     text: "sum + (part.total[at] ?? 0) * Math.exp((part.highest[at] ?? -Infinity) - highest)",
     replacement: "sum + (part.total[at] ?? 0)",
   },
@@ -113,7 +113,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "what the compiler notes of a recipe is not passed on",
-    file: "runtime/llama/compress.ts",
+    file: "runtime/llama/compression/compress.ts",
     text: "for (const line of checkRecipe(caller, model, recipe)) note(`note: ${line}`);",
     replacement: "checkRecipe(caller, model, recipe);",
   },

@@ -1,13 +1,13 @@
 import { windowsInWords } from "../../llama/windows.js";
 import { counted } from "../../../compiler/words.js";
-import type { Sensitivity, SensitivityRow } from "../../llama/sensitivity.js";
-import { printPerplexity } from "../../llama/outcome.js";
+import type { Sensitivity, SensitivityRow } from "../../llama/compression/sensitivity.js";
+import { printPerplexity } from "../../llama/compression/outcome.js";
 import type { Model } from "../../model/model.js";
 import { duration } from "../progress.js";
 import { kindOf, number } from "./compression.js";
 import type { Chart, Page, PageCell, Section } from "./page.js";
 
-/** What a page about sensitivities tells besides its result. */
+/** What a page about sensitivities shows besides its result. */
 export interface SensitivityContext {
   readonly model: Model;
   readonly device: string;
