@@ -15,8 +15,8 @@ export interface MatrixTile {
   readonly subgroups: readonly [number, number, number];
   /** Columns that are staged at once. */
   readonly slice: number;
-  /** Whether the next slice is loaded while the present one is multiplied. */
-  readonly ahead: boolean;
+  /** Slices that workgroup memory holds: of two, one is staged while the other is multiplied. */
+  readonly buffers: 1 | 2;
 }
 
 /** Matrices of a subgroup along m and, for each term, n. */
@@ -32,8 +32,8 @@ const tile = (
   rows: number,
   subgroups: MatrixTile["subgroups"],
   slice: number,
-  ahead = false,
-): MatrixTile => ({ kind: "matrix", tokens, rows, subgroups, slice, ahead });
+  buffers: MatrixTile["buffers"] = 1,
+): MatrixTile => ({ kind: "matrix", tokens, rows, subgroups, slice, buffers });
 
 /** From the most wanted; of a pair of terms each has so many rows. */
 function candidates(product: Product, { right }: MatrixProduct): readonly MatrixTile[] {
@@ -69,7 +69,7 @@ export function tileFits(each: MatrixTile, sides: MatrixProduct, target: Target)
     return side.along !== "k" || (slice % piece === 0 && liesAlike(piece));
   };
   return (
-    workgroupBytes(each, sides, slicing) <= target.maxWorkgroupMemory &&
+    16 * workgroupVectors(each, sides, slicing) <= target.maxWorkgroupMemory &&
     size <= target.maxInvocations &&
     slice % (subgroups[2] * matrixSize) === 0 &&
     liesAlike(part) &&
@@ -78,13 +78,14 @@ export function tileFits(each: MatrixTile, sides: MatrixProduct, target: Target)
   );
 }
 
-/** Bytes of workgroup memory that a tile takes: slices of each side, and a strip of results a subgroup and term. */
-function workgroupBytes(each: MatrixTile, { left, right }: MatrixProduct, slicing: Slicing): number {
-  const strips = 4 * each.subgroups.reduce((a, b) => a * b) * matrixSize * stripStride(each);
-  return (
-    16 * vectorsOf(left, each.tokens, slicing) +
-    right.reduce((sum, side) => sum + 16 * vectorsOf(side, each.rows, slicing) + strips, 0)
+/** Vectors of workgroup memory that a tile takes: slices of each side, and in the same place later the results. */
+export function workgroupVectors(each: MatrixTile, { left, right }: MatrixProduct, slicing: Slicing): number {
+  const sides = right.reduce(
+    (sum, side) => sum + vectorsOf(side, each.rows, slicing),
+    vectorsOf(left, each.tokens, slicing),
   );
+  const strips = right.length * each.subgroups.reduce((a, b) => a * b) * matrixSize * stripStride(each);
+  return Math.max(each.buffers * sides, strips);
 }
 
 /** Matrices that a strip of results is wide: as few as a subgroup's, and no more than two. */
@@ -93,5 +94,5 @@ export function stripMatrices(each: MatrixTile): number {
   return n % 2 === 0 ? 2 : 1;
 }
 
-/** Elements between the rows of a strip of results: padded to whole vectors of 16 bytes in other banks. */
-export const stripStride = (each: MatrixTile): number => stripMatrices(each) * matrixSize + 4;
+/** Vectors of four between the rows of a strip of results: an odd number, so that they lie in other banks. */
+export const stripStride = (each: MatrixTile): number => (stripMatrices(each) * matrixSize) / 4 + 1;
