@@ -15,8 +15,12 @@ export interface MatrixTile {
   readonly subgroups: readonly [number, number, number];
   /** Columns that are staged at once. */
   readonly slice: number;
-  /** Slices that workgroup memory holds: of two, one is staged while the other is multiplied. */
-  readonly buffers: 1 | 2;
+  /**
+   * Slices that are on their way while one is multiplied. 0: a slice is loaded, staged, multiplied. 1: workgroup memory
+   * holds two, and the next is loaded before this one is multiplied and staged after. 2: the next is staged, and the one
+   * after it loaded, before.
+   */
+  readonly ahead: 0 | 1 | 2;
 }
 
 /** Matrices of a subgroup along m and, for each term, n. */
@@ -32,8 +36,11 @@ const tile = (
   rows: number,
   subgroups: MatrixTile["subgroups"],
   slice: number,
-  buffers: MatrixTile["buffers"] = 1,
-): MatrixTile => ({ kind: "matrix", tokens, rows, subgroups, slice, buffers });
+  ahead: MatrixTile["ahead"] = 0,
+): MatrixTile => ({ kind: "matrix", tokens, rows, subgroups, slice, ahead });
+
+/** Slices that workgroup memory holds. */
+export const slicesHeld = ({ ahead }: MatrixTile): number => (ahead === 0 ? 1 : 2);
 
 /** From the most wanted; of a pair of terms each has so many rows. */
 function candidates(product: Product, { right }: MatrixProduct): readonly MatrixTile[] {
@@ -85,7 +92,7 @@ export function workgroupVectors(each: MatrixTile, { left, right }: MatrixProduc
     vectorsOf(left, each.tokens, slicing),
   );
   const strips = right.length * each.subgroups.reduce((a, b) => a * b) * matrixSize * stripStride(each);
-  return Math.max(each.buffers * sides, strips);
+  return Math.max(slicesHeld(each) * sides, strips);
 }
 
 /** Matrices that a strip of results is wide: as few as a subgroup's, and no more than two. */

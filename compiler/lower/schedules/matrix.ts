@@ -18,7 +18,14 @@ import { lowerRange, lowerScalar, withIndices, withKnown, type Environment } fro
 import { storeElement } from "../toolkit/store.js";
 import { fixedSubgroup } from "../toolkit/team.js";
 
-import { matricesOf, stripMatrices, stripStride, workgroupVectors, type MatrixTile } from "./matrix-tile.js";
+import {
+  matricesOf,
+  slicesHeld,
+  stripMatrices,
+  stripStride,
+  workgroupVectors,
+  type MatrixTile,
+} from "./matrix-tile.js";
 
 type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
 
@@ -202,7 +209,7 @@ function accumulate(
       base,
       bound === null ? null : { tile: end, row: side === sides.left ? endOf : () => end },
     );
-    base += tile.buffers * staged.vectors;
+    base += slicesHeld(tile) * staged.vectors;
     return staged;
   };
   const left = stagedOf(sides.left, tile.tokens, firstM);
@@ -273,8 +280,14 @@ function accumulate(
   const store = (from: Expr, loaded: readonly (readonly Expr[])[], offsetOf: (staged: Staged) => Expr): void =>
     all.forEach((staged, at) => staged.store(from, loaded[at]!, offsetOf(staged)));
   const atFirst = (): Expr => k.u32(0);
-  if (tile.buffers === 2) {
+  // beyond the last slice it is loaded again, and not stored
+  const loadFrom = (from: Expr): readonly (readonly Expr[])[] =>
+    load(build.bind("there", k.min(from, lastSlice(sides.left.inner, slice))));
+  let held: readonly (readonly Expr[])[] = [];
+  if (tile.ahead > 0) {
     store(k.u32(0), load(k.u32(0)), atFirst);
+    if (tile.ahead === 2)
+      held = loadFrom(k.u32(slice)).map((some) => some.map((value) => build.variable("held", value)));
     build.barrier();
   }
   build.loop(
@@ -282,19 +295,28 @@ function accumulate(
     k.u32(0),
     end,
     (from) => {
-      if (tile.buffers === 1) {
+      if (tile.ahead === 0) {
         store(from, load(from), atFirst);
         build.barrier();
         multiply(atFirst);
       } else {
-        // the next slice is on its way while this one is multiplied; after the last it is loaded again, and not stored
         const odd = build.bind("odd", k.rem(k.div(from, slice), 2));
         const next = build.bind("next", k.add(from, slice));
-        const loaded = load(build.bind("there", k.min(next, lastSlice(sides.left.inner, slice))));
-        multiply((staged) => k.mul(odd, staged.vectors));
-        build.when(k.less(next, end), () =>
-          store(next, loaded, (staged) => build.bind("other", k.mul(k.sub(k.u32(1), odd), staged.vectors))),
-        );
+        const storeNext = (loaded: readonly (readonly Expr[])[]): void =>
+          build.when(k.less(next, end), () =>
+            store(next, loaded, (staged) => build.bind("other", k.mul(k.sub(k.u32(1), odd), staged.vectors))),
+          );
+        const here = (staged: Staged): Expr => k.mul(odd, staged.vectors);
+        if (tile.ahead === 1) {
+          const loaded = loadFrom(next);
+          multiply(here);
+          storeNext(loaded);
+        } else {
+          storeNext(held);
+          const loaded = loadFrom(k.add(next, slice));
+          multiply(here);
+          held.forEach((some, side) => some.forEach((value, at) => build.assign(value, loaded[side]![at]!)));
+        }
       }
       build.barrier();
     },

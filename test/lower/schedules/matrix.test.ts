@@ -50,8 +50,8 @@ const tile = (
   rows: number,
   subgroups: MatrixTile["subgroups"],
   slice: number,
-  buffers: MatrixTile["buffers"] = 1,
-): MatrixTile => ({ kind: "matrix", tokens, rows, subgroups, slice, buffers });
+  ahead: MatrixTile["ahead"] = 0,
+): MatrixTile => ({ kind: "matrix", tokens, rows, subgroups, slice, ahead });
 
 for (const format of weightFormats) {
   test(`weights in ${format} are rounded to f16 on the way`, () => {
@@ -93,7 +93,7 @@ test("two packed sides of a pair, and tiles of every shape", () => {
     tile(16, 16, [1, 1, 4], 128),
     tile(32, 32, [2, 1, 2], 64, 2),
     tile(64, 32, [2, 2, 1], 64),
-    tile(32, 16, [1, 1, 4], 64, 2),
+    tile(32, 16, [1, 1, 4], 64, 1),
   ]) {
     const stages = agreeSimulated(given, expectedOf(given), simulated, { schedule });
     assert.equal(schedulesOf(stages), ["matrix"], JSON.stringify(schedule));
