@@ -31,6 +31,9 @@ export function matricesOf({ tokens, rows, subgroups }: MatrixTile): readonly [n
 /** Tiles that are enough to fill a large GPU: with fewer, smaller tiles are worth their reads. */
 const enoughTiles = 96;
 
+/** Tiles of which each processor has several, so that one loads while another multiplies. */
+const manyTiles = 384;
+
 const tile = (
   tokens: number,
   rows: number,
@@ -49,11 +52,15 @@ function candidates(product: Product, { right }: MatrixProduct): readonly Matrix
   const slice = Math.max(32, ...right.map((side) => (side.kind === "dense" ? 0 : side.least)));
   const small = [tile(32, 32, [1, 2, 2], 64), tile(32, 32, [2, 2, 1], slice)];
   const middle = [terms === 1 ? tile(64, 32, [2, 1, 4], 128) : tile(64, 16, [2, 1, 4], 128), ...small];
-  if (m <= 16) return [terms === 1 ? tile(16, 32, [1, 2, 4], 256) : tile(16, 16, [1, 1, 8], 256), ...small];
+  if (m <= 16) {
+    const wide = terms === 1 ? tile(16, 64, [1, 4, 4], 128) : tile(16, 32, [1, 2, 8], 128);
+    const narrow = terms === 1 ? tile(16, 32, [1, 2, 4], 256) : tile(16, 16, [1, 1, 8], 256);
+    return [...(tiles(product, wide) >= manyTiles ? [wide] : []), narrow, ...small];
+  }
   if (m <= 32) return [terms === 1 ? tile(32, 32, [1, 2, 4], 128) : tile(32, 16, [1, 1, 8], 128), ...small];
-  const large = terms === 1 ? tile(128, 128, [2, 2, 1], 64) : tile(128, 64, [2, 2, 1], 64);
+  const large = terms === 1 ? tile(128, 128, [2, 2, 2], 64) : tile(128, 64, [2, 2, 2], 64);
   if (m <= 64 || terms > 2 || tiles(product, large) < enoughTiles) return middle;
-  return [large, { ...large, slice: 32 }, ...middle];
+  return [large, { ...large, subgroups: [2, 2, 1], slice: 32 }, ...middle];
 }
 
 function tiles({ sizes }: Product, { tokens, rows }: MatrixTile): number {
@@ -79,7 +86,7 @@ export function tileFits(each: MatrixTile, sides: MatrixProduct, target: Target)
     16 * workgroupVectors(each, sides, slicing) <= target.maxWorkgroupMemory &&
     size <= target.maxInvocations &&
     slice % (subgroups[2] * matrixSize) === 0 &&
-    liesAlike(part) &&
+    (subgroups[2] === 1 || liesAlike(part)) &&
     cut(sides.left, each.tokens) &&
     sides.right.every((side) => cut(side, each.rows))
   );
