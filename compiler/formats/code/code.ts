@@ -1,6 +1,7 @@
 import type { Expr, Statement } from "../../kernel/kernel.js";
 import type { FormatSpec } from "../../types/type.js";
 import type { Element, Section, Shape } from "../format.js";
+import type { CodeReader } from "./codes.js";
 
 /**
  * What kernels do with tensors of a format: the same as its meaning (`formats/format.ts`), as Kernel expressions, and
@@ -24,6 +25,9 @@ export interface FormatCode {
 
   /** How kernels read and write single values, where the meaning has an `element`. */
   readonly element: ((spec: FormatSpec) => ElementCode) | null;
+
+  /** How products of integers read units; null where values are no integers on a grid. */
+  readonly codes: CodeReader | null;
 }
 
 /** What `Element` says, as Kernel expressions. */
@@ -66,6 +70,8 @@ export interface WordReader extends Build {
   word(section: Section, index: Expr): Expr;
   /** Words 4*index .. 4*index+3 as vec4<u32>. */
   words4(section: Section, index: Expr): Expr;
+  /** Words 2*index and 2*index+1 as vec2<u32>. */
+  words2(section: Section, index: Expr): Expr;
 }
 
 export interface PackSource {

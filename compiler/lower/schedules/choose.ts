@@ -9,6 +9,9 @@ import { productOf } from "../../graph/analysis/product.js";
 import { leftReduces } from "../product/staged.js";
 import { fixedSubgroup } from "../toolkit/team.js";
 import { boundsOf } from "../toolkit/hull.js";
+import { dotSides } from "../product/dot-sides.js";
+import { dot } from "./dot.js";
+import { dotCandidates, type DotSchedule } from "./dot-candidates.js";
 import { loops } from "./loops.js";
 import { matvec, matvecApplies, matvecShape } from "./matvec.js";
 import { matrix, matrixPays } from "./matrix.js";
@@ -17,8 +20,11 @@ import { rows, rowShape, type RowShape } from "./rows.js";
 import { tiled, tiledApplies, tileShape } from "./tiled.js";
 
 /** The schedules, from the most special. `loops` takes everything. */
-export const schedules = ["matvec", "quads", "matrix", "tiled", "rows", "loops"] as const;
+export const schedules = ["dot", "matvec", "quads", "matrix", "tiled", "rows", "loops"] as const;
 export type Schedule = (typeof schedules)[number];
+
+/** A schedule by its name, with the cut that it takes by itself or, where it is data, another one. */
+export type ForcedSchedule = Schedule | DotSchedule;
 
 type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
 
@@ -26,7 +32,11 @@ type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
 const tileWork = 1 << 14;
 
 /** The kernels of an eqn by the best schedule that applies, or by the one asked for where it applies. */
-export function lowerEqn(lowering: Lowering, eqn: Eqn<Concrete>, forced: Schedule | null = null): readonly Kernel[] {
+export function lowerEqn(
+  lowering: Lowering,
+  eqn: Eqn<Concrete>,
+  forced: ForcedSchedule | null = null,
+): readonly Kernel[] {
   for (const schedule of forced === null ? schedules : [forced, "loops" as const]) {
     const kernels = attempt(lowering, eqn, schedule, forced !== null);
     if (kernels !== null && kernels.every((kernel) => fits(lowering, kernel))) return kernels;
@@ -37,7 +47,7 @@ export function lowerEqn(lowering: Lowering, eqn: Eqn<Concrete>, forced: Schedul
 function attempt(
   lowering: Lowering,
   eqn: Eqn<Concrete>,
-  schedule: Schedule,
+  schedule: ForcedSchedule,
   forced: boolean,
 ): readonly Kernel[] | null {
   if (schedule === "loops") return loops(lowering, eqn);
@@ -55,6 +65,13 @@ function attempt(
   const product = productOf(lowering.graph, eqn, bounds);
   // where a step computes a part, a tile may reach past it: its reads must be in range all the same
   if (product === null || (!whole && !loadsInside(lowering.graph, eqn, bounds))) return null;
+  if (schedule === "dot" || typeof schedule !== "string") {
+    const sides = eqn.kind === "map" && whole ? dotSides(product, lowering.target) : null;
+    if (sides === null || eqn.kind !== "map") return null;
+    const [best] = dotCandidates(product, sides, lowering.target);
+    const cut = schedule === "dot" ? best : schedule;
+    return cut === undefined ? null : [dot(lowering, eqn, product, sides, cut)];
+  }
   if (schedule === "matvec")
     return eqn.kind === "map" && matvecApplies(product, lowering.target)
       ? [matvec(lowering, eqn, product, matvecShape(product, lowering.target))]

@@ -140,6 +140,10 @@ export function createBuilder(reserved: readonly string[] = [], narrow = false):
           narrow
             ? k.vector([0, 1, 2, 3].map((at) => word(section, k.add(k.mul(index, 4), at))))
             : k.loadBuffer(view(storage, "vec4<u32>", "read"), "vec4<u32>", k.add(index, section.offset / 4)),
+        words2: (section: Section, index: Expr) =>
+          narrow
+            ? k.vector([0, 1].map((at) => word(section, k.add(k.mul(index, 2), at))))
+            : k.loadBuffer(view(storage, "vec2<u32>", "read"), "vec2<u32>", k.add(index, section.offset / 2)),
       };
     },
     array(hint, element, length) {
