@@ -2,7 +2,7 @@ import { perplexity } from "../llama/evaluate.js";
 import { chanceWarning, printPerplexity } from "../llama/outcome.js";
 import { openSession } from "../llama/session.js";
 import { checkContext, scoredWindows } from "../llama/windows.js";
-import { sessionOptions, type DtypeOptions } from "./dtype.js";
+import { sessionOptions, type ActivationOptions, type DtypeOptions } from "./dtype.js";
 import { openGiven } from "./given.js";
 import { openMachine } from "./machine.js";
 import type { DeviceOptions } from "./options.js";
@@ -10,7 +10,7 @@ import type { Output } from "./output.js";
 import { readTokens } from "./text.js";
 import { noteWarnings } from "./warnings.js";
 
-interface EvalOptions extends DeviceOptions, DtypeOptions {
+interface EvalOptions extends DeviceOptions, DtypeOptions, ActivationOptions {
   readonly model: string;
   readonly text: string;
   readonly window: number;
@@ -27,7 +27,10 @@ export async function run(output: Output, options: EvalOptions): Promise<number 
     checkContext(scoredWindows(ids, options.window, tokenizer.bos, options.limit), model.config.contextLength);
     const { device, caller, close } = await openMachine(options.device, output.note);
     try {
-      const session = await openSession(caller, model, sessionOptions(options, caller.target));
+      const session = await openSession(caller, model, {
+        ...sessionOptions(options, caller.target),
+        activations: options.activations,
+      });
       const progress = output.progress("scoring windows");
       const result = await perplexity(session, ids, {
         window: options.window,

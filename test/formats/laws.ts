@@ -126,7 +126,7 @@ function codesKernel(spec: FormatSpec, shape: Shape): Kernel | null {
           const value = convert("f32", code);
           put(
             add(mul(id, unit.columns), position),
-            mul(held.zero === null ? value : sub(value, held.zero), held.scale),
+            mul(held.zero === null ? value : sub(value, held.zero), mul(held.scale, f32(layout.factor))),
           );
         }),
       );

@@ -99,6 +99,7 @@ export function wordReader(build: Build): WordReader {
   return {
     ...build,
     word: (section: Section, index: Expr) => loadBuffer("words", "u32", add(index, section.offset)),
+    half: null,
     words2: (section: Section, index: Expr) => loadBuffer("words2", "vec2<u32>", add(index, section.offset / 2)),
     words4: (section: Section, index: Expr) => loadBuffer("words4", "vec4<u32>", add(index, section.offset / 4)),
   };

@@ -34,6 +34,7 @@ export interface BlockCode {
   /** What a block holds as integer codes, where it is one unit and its values are that. */
   readonly codes: {
     readonly words: CodeLayout["words"];
+    readonly factor: number;
     read(read: BlockReader): Pick<Codes, "words" | "scale">;
   } | null;
 }
@@ -83,11 +84,11 @@ export function blockCode(format: Format, layout: BlockLayout, code: BlockCode):
 function blockCodes(
   format: Format,
   { name, columns: span }: BlockLayout,
-  { words, read: codes }: NonNullable<BlockCode["codes"]>,
+  { words, factor, read: codes }: NonNullable<BlockCode["codes"]>,
   reader: (spec: FormatSpec, shape: Shape, read: WordReader, block: Expr) => BlockReader,
 ): CodeReader {
   return {
-    layout: (spec, shape) => (format.unit(spec, shape) === null ? null : { words, dense: true, zero: false }),
+    layout: (spec, shape) => (format.unit(spec, shape) === null ? null : { words, dense: true, zero: false, factor }),
     read(spec, shape, read, row, unit) {
       if (format.unit(spec, shape) === null)
         throw new InternalError(`${name} has no codes at ${shape.columns} columns`);

@@ -70,6 +70,8 @@ export interface WordReader extends Build {
   word(section: Section, index: Expr): Expr;
   /** Words 4*index .. 4*index+3 as vec4<u32>. */
   words4(section: Section, index: Expr): Expr;
+  /** Item `index` of a section of f16, as f32, by a load of its own; null where items are taken out of words. */
+  readonly half: ((section: Section, index: Expr) => Expr) | null;
   /** Words 2*index and 2*index+1 as vec2<u32>. */
   words2(section: Section, index: Expr): Expr;
 }

@@ -13,7 +13,7 @@ type Names = Pick<Build, "bind">;
 export interface CodeReader {
   /** How the codes of a unit stand in words, the same for every unit; null where they cannot be given so. */
   layout(spec: FormatSpec, shape: Shape): CodeLayout | null;
-  /** Those of unit `unit` of row `row` (u32 expressions): the sum over entries of (code - zero) * scale * activation. */
+  /** Those of unit `unit` of row `row` (u32 expressions): the sum over entries of (code - zero) * scale * factor * activation. */
   read(spec: FormatSpec, shape: Shape, read: WordReader, row: Expr, unit: Expr): Codes;
 }
 
@@ -24,6 +24,8 @@ export interface CodeLayout {
   readonly dense: boolean;
   /** Whether there is a zero point. */
   readonly zero: boolean;
+  /** A power of two that the scale is to be multiplied by. */
+  readonly factor: number;
 }
 
 export interface Codes {
@@ -39,6 +41,9 @@ export interface Codes {
 
 /** A value is 2^4 times a code of four bits where it stands in the upper half of a signed byte. */
 const nibbleFactor = 16;
+
+/** The factor of codes of `bits` bits. */
+export const codeFactor = (bits: 4 | 8): number => (bits === 4 ? 1 / nibbleFactor : 1);
 
 /** Codes of `bits` bits in the order of the entries, from the words that have them, and what they are measured in. */
 export function elementCodes(
@@ -56,7 +61,7 @@ export function elementCodes(
   const half = 2 ** (bits - 1);
   return {
     words: bits === 4 ? signed.flatMap((word) => nibbleBytes(build, word)) : signed,
-    scale: factor === 1 ? grid.scale : build.bind("scale", mul(grid.scale, f32(1 / factor))),
+    scale: grid.scale,
     zero: grid.zero === null ? null : build.bind("zero", mul(sub(grid.zero, f32(half)), f32(factor))),
   };
 }
@@ -72,7 +77,12 @@ export function nibbleBytes(build: Names, word: Expr): readonly [Expr, Expr] {
 
 /** The entries of the words that `elementCodes` gives. */
 export function elementWords(bits: 4 | 8, entries: number): CodeLayout["words"] {
-  const four = (at: (byte: number) => number): readonly [number, number, number, number] => [at(0), at(1), at(2), at(3)];
+  const four = (at: (byte: number) => number): readonly [number, number, number, number] => [
+    at(0),
+    at(1),
+    at(2),
+    at(3),
+  ];
   return upTo(entries / 4).map((word) =>
     bits === 8 ? four((byte) => 4 * word + byte) : four((byte) => 8 * (word >> 1) + 2 * byte + (word & 1)),
   );

@@ -20,7 +20,7 @@ import type { Expr } from "../../kernel/kernel.js";
 import { upTo } from "../../types/shape.js";
 import type { FormatSpec } from "../../types/type.js";
 import type { Build, ElementCode, FormatCode, PackSource, Stored, WordReader } from "../code/code.js";
-import { elementCodes, elementWords, type CodeReader } from "../code/codes.js";
+import { codeFactor, elementCodes, elementWords, type CodeReader } from "../code/codes.js";
 import { modulo, packItems, quotient, readItem, readPair, readUnit, unitField } from "../code/layout.js";
 import { packGrid, readGrid } from "../code/scales.js";
 import type { Format, Section, Shape } from "../format.js";
@@ -167,7 +167,7 @@ function nmCodes(format: Format, elementOf: (values: FormatSpec) => ElementCode)
       const { bits } = elementOf(values);
       if (n !== 2 || m !== 4 || size === null || grid === null || (bits !== 4 && bits !== 8)) return null;
       if ((bits * size.entries) % 32 !== 0 || size.columns % 32 !== 0) return null;
-      return { words: elementWords(bits, size.entries), dense: false, zero: !grid.symmetric };
+      return { words: elementWords(bits, size.entries), dense: false, zero: !grid.symmetric, factor: codeFactor(bits) };
     },
     read(spec, shape, read, row, at) {
       const { positionBits, values } = partsOf(spec);

@@ -4,7 +4,7 @@ import { add, mul, sub } from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
 import type { FormatSpec } from "../../types/type.js";
 import type { Build, ElementCode, FormatCode, PackSource, Stored, WordReader } from "../code/code.js";
-import { elementCodes, elementWords, type CodeReader } from "../code/codes.js";
+import { codeFactor, elementCodes, elementWords, type CodeReader } from "../code/codes.js";
 import { modulo, packItems, quotient, readItem, readUnit } from "../code/layout.js";
 import { gridSource, packGrid, readGrid } from "../code/scales.js";
 import type { Format, Grid, Shape } from "../format.js";
@@ -69,7 +69,7 @@ function plainCodes(format: Format, element: (spec: FormatSpec) => ElementCode):
       const grid = format.grid(spec);
       const { bits } = element(spec);
       if (size === null || grid === null || (bits !== 4 && bits !== 8) || (bits * size.columns) % 32 !== 0) return null;
-      return { words: elementWords(bits, size.entries), dense: true, zero: !grid.symmetric };
+      return { words: elementWords(bits, size.entries), dense: true, zero: !grid.symmetric, factor: codeFactor(bits) };
     },
     read(spec, shape, read, row, at) {
       const size = format.unit(spec, shape);

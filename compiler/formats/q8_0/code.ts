@@ -21,6 +21,7 @@ export const q8_0Code: FormatCode = blockCode(q8_0Format, q8_0Layout, {
   },
   codes: {
     words: elementWords(8, 32),
+    factor: 1,
     read: (read) => ({
       words: read.words(2, 8, "before"),
       scale: read.bind("scale", component(call("unpack2x16float", [read.half(0)]), 0)),

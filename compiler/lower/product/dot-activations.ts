@@ -90,7 +90,13 @@ export function activationsOf(given: {
             build.bind("part", k.add(k.mul(unit, parts), piece)),
           );
           build.when(k.equal(piece, 0), () =>
-            build.add(k.storeShared(scales, k.add(k.add(k.mul(slot, lanes), owner), t * slots * lanes), codes.scale)),
+            build.add(
+              k.storeShared(
+                scales,
+                k.add(k.add(k.mul(slot, lanes), owner), t * slots * lanes),
+                k.mul(codes.scale, k.f32(layout.factor)),
+              ),
+            ),
           );
           if (pairs !== null) pairs.fill(codes.words, place, owner, t * perToken);
           else

@@ -1,11 +1,13 @@
 /** The sides of a product whose terms are integers on grids: both are read as words of four signed bytes. */
 import { codeOf } from "../../formats/code/registry.js";
 import type { CodeLayout } from "../../formats/code/codes.js";
+import type { Shape } from "../../formats/format.js";
+import { formatOfSpec } from "../../formats/registry.js";
 import { productOf, type Product, type ProductRows, type ProductTerm } from "../../graph/analysis/product.js";
 import type { ConcreteGraph, Eqn } from "../../graph/graph.js";
 import { constantOf } from "../../graph/scalar.js";
 import type { Target } from "../../target.js";
-import type { Concrete } from "../../types/type.js";
+import type { Concrete, FormatSpec } from "../../types/type.js";
 import { upTo } from "../../types/shape.js";
 import { fixedSubgroup } from "../toolkit/team.js";
 
@@ -47,7 +49,11 @@ export function dotSides(product: Product, target: Target): DotSides | null {
   const [own, unit] = [left.unit, first.rows.unit];
   if (leftLayout === null || layout === null || own === null || unit === null) return null;
   // activations are bytes in order, without a zero point
-  if (!leftLayout.dense || leftLayout.zero || leftLayout.words.some((word, at) => word.some((e, b) => e !== 4 * at + b)))
+  if (
+    !leftLayout.dense ||
+    leftLayout.zero ||
+    leftLayout.words.some((word, at) => word.some((e, b) => e !== 4 * at + b))
+  )
     return null;
   if (unit.columns % own.columns !== 0 || own.scaleColumns % unit.columns !== 0 || own.columns % 4 !== 0) return null;
   if (!product.terms.every((term) => alike(term, first, layout))) return null;
@@ -94,4 +100,26 @@ function alike(term: ProductTerm, first: ProductTerm, layout: CodeLayout): boole
 export function isDot(graph: ConcreteGraph, eqn: Eqn<Concrete>, target: Target): boolean {
   const product = productOf(graph, eqn);
   return product !== null && dotSides(product, target) !== null;
+}
+
+/** Columns that may share a scale of the activations, the fewest first: fewer are as fast, and more exact. */
+const activationGroups = [32, 64, 128] as const;
+
+/**
+ * The columns that share a scale of activations in int8, for products with all of these weights to be ones of integers;
+ * null where one of them has no integer codes, or the device no such products.
+ */
+export function activationGroup(
+  weights: readonly { readonly spec: FormatSpec; readonly shape: Shape }[],
+  target: Target,
+): number | null {
+  if (!hasDots(target)) return null;
+  const units = weights.map(({ spec, shape }) =>
+    (codeOf(spec).codes?.layout(spec, shape) ?? null) === null
+      ? null
+      : (formatOfSpec(spec).unit(spec, shape)?.columns ?? null),
+  );
+  const fits = (group: number): boolean =>
+    units.every((columns, at) => columns !== null && group % columns === 0 && weights[at]!.shape.columns % group === 0);
+  return activationGroups.find(fits) ?? null;
 }

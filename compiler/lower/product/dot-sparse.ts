@@ -115,7 +115,13 @@ export function pairTable(
     });
   }
 
-  function sum(codes: Codes, firstPart: number, parts: number, lane: Expr, start: number): ReturnType<PairTable["sum"]> {
+  function sum(
+    codes: Codes,
+    firstPart: number,
+    parts: number,
+    lane: Expr,
+    start: number,
+  ): ReturnType<PairTable["sum"]> {
     let total: Expr | null = null;
     let activations: Expr | null = null;
     const shift = Math.log2(lanes);

@@ -47,9 +47,11 @@ export function dotCandidates(product: Product, sides: DotSides, target: Target)
     while (!fits(Math.ceil(all / chunks)) && chunks < all) chunks++;
     if (!fits(Math.ceil(all / chunks)) || lanes * teams > target.maxInvocations) return null;
     // in several chunks a team keeps the sums of all its rows
-    const most = chunks === 1 ? workgroups : Math.max(workgroups, Math.ceil(product.sizes.n / (rows * teams * chunkTurns)));
+    const most =
+      chunks === 1 ? workgroups : Math.max(workgroups, Math.ceil(product.sizes.n / (rows * teams * chunkTurns)));
     return { kind: "dot", lanes, teams, rows, workgroups: most, slots: Math.ceil(all / chunks), early, table };
   };
+  const most = Math.min(32, Math.floor(target.maxInvocations / lanes));
   const wanted: readonly Partial<DotSchedule>[] =
     target.kind === "cpu"
       ? [
@@ -57,15 +59,13 @@ export function dotCandidates(product: Product, sides: DotSides, target: Target)
           { teams: 1, rows: 1, workgroups: 32, early: 0 },
         ]
       : [
-          { teams: Math.min(32, target.maxInvocations / lanes), workgroups: multiprocessors },
-          { teams: 32, workgroups: 2 * multiprocessors },
-          { teams: 16, workgroups: 2 * multiprocessors },
-          { teams: 16, workgroups: 4 * multiprocessors },
-          { teams: 8, workgroups: 4 * multiprocessors },
-          { teams: 8, workgroups: 8 * multiprocessors },
-          { teams: 16, rows: 2, workgroups: 2 * multiprocessors },
-          { teams: 32, rows: 2, workgroups: multiprocessors },
-          { teams: 4, workgroups: 16 * multiprocessors },
+          { teams: most, workgroups: multiprocessors, early: 2 },
+          { teams: most, workgroups: multiprocessors, early: 1 },
+          { teams: most, workgroups: 2 * multiprocessors, early: 2 },
+          { teams: most / 2, workgroups: 2 * multiprocessors, early: 2 },
+          { teams: most / 2, workgroups: 4 * multiprocessors, early: 2 },
+          { teams: most / 2, rows: 2, workgroups: 2 * multiprocessors, early: 1 },
+          { teams: most / 4, workgroups: 8 * multiprocessors, early: 2 },
         ];
   const seen = new Map<string, DotSchedule>();
   for (const each of wanted) {

@@ -22,13 +22,7 @@ type MapEqn = Eqn<Concrete> & { readonly kind: "map" };
  * the codes are multiplied and summed in integers, exactly, and what a unit gives is scaled once, by the scale of the
  * weights and that of the activations. The activations of a workgroup stand in its memory, arranged as the codes are.
  */
-export function dot(
-  lowering: Lowering,
-  eqn: MapEqn,
-  product: Product,
-  sides: DotSides,
-  schedule: DotSchedule,
-): Kernel {
+export function dot(lowering: Lowering, eqn: MapEqn, product: Product, sides: DotSides, schedule: DotSchedule): Kernel {
   const build = lowering.builder();
   const { lanes, teams, rows } = schedule;
   const { m, n: nExtent } = product.sizes;
@@ -57,14 +51,19 @@ export function dot(
 
   /** The rows of a turn: their indices, and whether there are any. */
   const rowsOf = (turn: k.Operand): Turn => {
-    const position = build.bind("position", k.add(team, k.mul(turn === 0 ? k.u32(0) : asExpr(turn), workgroups * teams)));
+    const position = build.bind(
+      "position",
+      k.add(team, k.mul(turn === 0 ? k.u32(0) : asExpr(turn), workgroups * teams)),
+    );
     const held = whole ? position : build.bind("held", k.min(position, positions - 1));
     const first = build.bind("first_row", k.mul(held, rows));
     return {
       inside: whole ? null : k.less(position, positions),
       first,
       n: upTo(rows).map((row) =>
-        nExtent % rows === 0 ? build.bind("n", k.add(first, row)) : build.bind("n", k.min(k.add(first, row), nExtent - 1)),
+        nExtent % rows === 0
+          ? build.bind("n", k.add(first, row))
+          : build.bind("n", k.min(k.add(first, row), nExtent - 1)),
       ),
     };
   };
@@ -76,13 +75,22 @@ export function dot(
   /** Reads the unit of this lane in a slot, of every row and term. */
   const open = (turn: Turn, slot: Expr): readonly OpenUnit[] => {
     const unit = build.bind("unit", k.add(k.mul(slot, lanes), lane));
-    const held = sides.units % lanes === 0 && slots % schedule.slots === 0 ? unit : build.bind("unit", k.min(unit, sides.units - 1));
+    const held =
+      sides.units % lanes === 0 && slots % schedule.slots === 0
+        ? unit
+        : build.bind("unit", k.min(unit, sides.units - 1));
     const inside = held === unit ? null : build.bind("inside", k.less(unit, sides.units));
     return product.terms.flatMap((term) =>
       turn.n.map((n, row) => {
         const { spec, shape, load } = term.rows!;
         const at = rowAt(lowering.graph, term.rows!, withIndices(around, [[eqn.indices[product.n]!.index, n]]));
-        const codes = codeOf(spec).codes!.read(spec, shape, build.words(lowering.storage[load.tensor]!), at, held);
+        const codes = codeOf(spec).codes!.read(
+          spec,
+          shape,
+          build.words(lowering.storage[load.tensor]!, lowering.target.f16),
+          at,
+          held,
+        );
         const scale = inside === null ? codes.scale : build.bind("scale", k.select(inside, codes.scale, 0));
         return { term, row, codes: { ...codes, scale } };
       }),
@@ -157,11 +165,7 @@ export function dot(
       all.forEach(({ turn, sums }, at) => {
         onlyInside(turn, () => {
           for (const slot of upTo(count))
-            addUnits(
-              sums,
-              (at === 0 ? early[slot] : undefined) ?? open(turn, slotAt(slot)),
-              activations.slot(slot),
-            );
+            addUnits(sums, (at === 0 ? early[slot] : undefined) ?? open(turn, slotAt(slot)), activations.slot(slot));
         });
       });
     });

@@ -101,7 +101,11 @@ for (const format of formats) {
         const fixed = device.target.subgroups !== null && device.target.subgroups.min === device.target.subgroups.max;
         assert.is(cuts.length > 0, fixed, device.target.name);
         for (const schedule of cuts)
-          assert.equal(schedulesOf(agreeSimulated(given, expected, device, { schedule })), ["dot"], JSON.stringify(schedule));
+          assert.equal(
+            schedulesOf(agreeSimulated(given, expected, device, { schedule })),
+            ["dot"],
+            JSON.stringify(schedule),
+          );
       }
     }
   });
