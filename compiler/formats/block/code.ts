@@ -19,7 +19,7 @@ import type { Expr } from "../../kernel/kernel.js";
 import { upTo } from "../../types/shape.js";
 import type { FormatSpec } from "../../types/type.js";
 import type { FormatCode, Stored, WordReader } from "../code/code.js";
-import type { CodeLayout, CodeReader, Codes } from "../code/codes.js";
+import type { CodeLayout, CodeReader, Codes } from "../code/code.js";
 import { modulo, quotient } from "../code/layout.js";
 import type { Format, Section, Shape } from "../format.js";
 import { sectionOf } from "../layout.js";

@@ -19,8 +19,8 @@ import {
 import type { Expr } from "../../kernel/kernel.js";
 import { upTo } from "../../types/shape.js";
 import type { FormatSpec } from "../../types/type.js";
-import type { Build, ElementCode, FormatCode, PackSource, Stored, WordReader } from "../code/code.js";
-import { codeFactor, elementCodes, elementWords, type CodeReader } from "../code/codes.js";
+import type { Build, CodeReader, ElementCode, FormatCode, PackSource, Stored, WordReader } from "../code/code.js";
+import { codeFactor, elementCodes, elementWords } from "../code/codes.js";
 import { modulo, packItems, quotient, readItem, readPair, readUnit, unitField } from "../code/layout.js";
 import { packGrid, readGrid } from "../code/scales.js";
 import type { Format, Section, Shape } from "../format.js";

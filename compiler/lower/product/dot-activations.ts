@@ -1,6 +1,6 @@
 /** Activations of a product of integers in workgroup memory, arranged as the codes of the weights are. */
 import { codeOf } from "../../formats/code/registry.js";
-import type { Codes } from "../../formats/code/codes.js";
+import type { Codes } from "../../formats/code/code.js";
 import * as k from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
 import { upTo } from "../../types/shape.js";

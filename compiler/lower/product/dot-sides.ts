@@ -1,6 +1,6 @@
 /** The sides of a product whose terms are integers on grids: both are read as words of four signed bytes. */
 import { codeOf } from "../../formats/code/registry.js";
-import type { CodeLayout } from "../../formats/code/codes.js";
+import type { CodeLayout } from "../../formats/code/code.js";
 import type { Shape } from "../../formats/format.js";
 import { formatOfSpec } from "../../formats/registry.js";
 import { productOf, type Product, type ProductRows, type ProductTerm } from "../../graph/analysis/product.js";

@@ -1,5 +1,5 @@
 /** The codes of 2:4 units and the activations that they meet: looked up, or the codes spread over the columns. */
-import type { CodeLayout, Codes } from "../../formats/code/codes.js";
+import type { CodeLayout, Codes } from "../../formats/code/code.js";
 import * as k from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
 import { upTo } from "../../types/shape.js";

@@ -1,6 +1,6 @@
 import type { Product, ProductTerm } from "../../graph/analysis/product.js";
 import { codeOf } from "../../formats/code/registry.js";
-import type { Codes } from "../../formats/code/codes.js";
+import type { Codes } from "../../formats/code/code.js";
 import type { Eqn } from "../../graph/graph.js";
 import * as k from "../../kernel/build.js";
 import type { Expr, Kernel } from "../../kernel/kernel.js";

@@ -55,19 +55,17 @@ function caseOf({ tokens, n, k, format, group, pair }: Shape): Case {
   return { graph: build.graph(), inputs, words, kind: "reduction" };
 }
 
-/** The cuts that may be tried for a case on a target, and some that are not: few lanes, few slots, several chunks. */
+/** The cut that is taken for a case on a target, and others that are awkward: several turns, rows and chunks. */
 function cutsOf(given: Case, target: Target): readonly DotSchedule[] {
   const product = productOf(given.graph, given.graph.eqns[0]!);
   const sides = product === null ? null : dotSides(product, target);
   if (product === null || sides === null) return [];
-  const candidates = dotCandidates(product, sides, target);
-  const [first] = candidates;
+  const [first] = dotCandidates(product, sides, target);
   if (first === undefined) return [];
   const small = { ...first, teams: Math.min(2, first.teams), workgroups: 3 };
   return [
-    ...candidates,
-    small,
-    { ...small, rows: 3 },
+    first,
+    { ...small, rows: 3, early: 0 },
     { ...small, slots: 1, workgroups: 8 },
     ...(sides.layout.dense ? [] : [{ ...small, table: !first.table }]),
   ];
@@ -91,12 +89,12 @@ for (const format of formats) {
   test(`${format} in the kernel evaluator, by each cut`, () => {
     const shapes: readonly Shape[] = [
       { tokens: 1, n: 7, k: 192, format, group: 64, pair: false },
-      { tokens: 3, n: 5, k: 128, format, group: 64, pair: true },
+      { tokens: 3, n: 5, k: 64, format, group: 64, pair: true },
     ];
-    for (const shape of shapes) {
+    for (const [turn, shape] of shapes.entries()) {
       const given = caseOf(shape);
       const expected = expectedOf(given);
-      for (const device of simulated) {
+      for (const device of simulated.filter((_, at) => at % 3 === turn)) {
         const cuts = cutsOf(given, device.target);
         const fixed = device.target.subgroups !== null && device.target.subgroups.min === device.target.subgroups.max;
         assert.is(cuts.length > 0, fixed, device.target.name);
@@ -113,13 +111,10 @@ for (const format of formats) {
   test(`${format} on the device`, async ({ machine }) => {
     for (const shape of [
       { tokens: 1, n: 33, k: 256, format, group: 64, pair: true },
-      { tokens: 5, n: 9, k: 192, format, group: 64, pair: false },
+      { tokens: 3, n: 9, k: 192, format, group: 64, pair: false },
     ]) {
       const given = caseOf(shape);
-      const [first, ...others] = cutsOf(given, machine.target);
-      assert.ok(first !== undefined);
-      for (const schedule of [null, others.at(-1)!])
-        assert.equal(schedulesOf(await agreeOnDevice(given, expectedOf(given), machine, { schedule })), ["dot"]);
+      assert.equal(schedulesOf(await agreeOnDevice(given, expectedOf(given), machine)), ["dot"]);
     }
   });
 }
