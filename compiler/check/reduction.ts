@@ -54,10 +54,13 @@ export function checkReduce(expr: ReduceExpr, place: Place): Element | null {
 }
 
 /** The range of a reduction's index: as given, of any i32 bounds, or that of the axes it stands on. */
-function reductionRange(range: RangeExpr, { body, over }: ReduceExpr, place: Place): Range | null {
+function reductionRange(range: RangeExpr, { op, body, over }: ReduceExpr, place: Place): Range | null {
   if (range.low === null || range.high === null) {
     const indices = over.map((each) => each.index);
-    const size = inferRange(range.index, [body], place, [], indices);
+    const size = inferRange(range.index, [body], place, {
+      together: indices,
+      written: (text) => `${op}[${text}] ...`,
+    });
     return size === null
       ? null
       : newIndex(place.frame.builder, range.index.name, sizeScalar(constantSize(0)), sizeScalar(size));

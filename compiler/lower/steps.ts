@@ -1,7 +1,7 @@
 import { InternalError } from "../diagnostic.js";
 import type { Eqn } from "../graph/graph.js";
 import type { Concrete } from "../types/type.js";
-import { lowerFactor } from "./factor.js";
+import { lowerFactorization } from "./factorization.js";
 import { kernelStep, type Lowered } from "./lowered.js";
 import type { CutScans } from "./scan/cut.js";
 import { lowerScan } from "./scan/scan.js";
@@ -15,7 +15,9 @@ export interface StepOptions {
   readonly scans: CutScans;
 }
 
-/** What an equation of the lowering's graph becomes: one kernel or a few, or for scans and factorisations repeated ones. */
+/**
+ * What an equation of the lowering's graph becomes: one kernel or a few, or for scans and factorisations repeated ones.
+ */
 export function lowerSteps(lowering: Lowering, eqn: Eqn<Concrete>, options: StepOptions): Lowered {
   switch (eqn.kind) {
     case "scan": {
@@ -27,8 +29,8 @@ export function lowerSteps(lowering: Lowering, eqn: Eqn<Concrete>, options: Step
         lowerStep: (inner, each) => lowerSteps(inner.including(each), each, options),
       });
     }
-    case "factor":
-      return lowerFactor(lowering, eqn);
+    case "factorize":
+      return lowerFactorization(lowering, eqn);
     default:
       return { steps: lowerEqn(lowering, eqn, options.schedule).map(kernelStep), scratch: [], notes: [] };
   }

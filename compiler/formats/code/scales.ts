@@ -23,11 +23,11 @@ export function readGrid(
       ? row
       : read.bind("group", add(mul(row, groupsPerRow(grid, shape)), quotient(column, groupColumns(grid, shape))));
   const place = sectionOf(sections, "scales");
-  const held =
+  const stored =
     grid.scale === "f16" && read.half !== null
       ? read.half(place, group)
       : plainElementCodes[grid.scale].read(readItem(read, place, scaleBits(grid), group));
-  const scale = read.bind("scale", grid.shift === 0 ? held : mul(held, f32(2 ** -grid.shift)));
+  const scale = read.bind("scale", grid.shift === 0 ? stored : mul(stored, f32(2 ** -grid.shift)));
   if (grid.symmetric) return { scale, zero: null };
   const code = readItem(read, sectionOf(sections, "zeros"), grid.bits, group);
   return { scale, zero: read.bind("zero", convert("f32", modulo(code, 2 ** grid.bits))) };

@@ -6,7 +6,7 @@ import type { Expr } from "../../kernel/kernel.js";
 import { upTo } from "../../types/shape.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
 import type { Lowering } from "../toolkit/lowering.js";
-import type { Scope } from "../toolkit/scalar.js";
+import type { Environment } from "../toolkit/scalar.js";
 import type { DotSides } from "./dot-sides.js";
 import { entryPlaces, pairTable, spreadCodes, tableWords } from "./dot-sparse.js";
 import { rowAt } from "./right.js";
@@ -52,7 +52,7 @@ export function activationsOf(given: {
   readonly lane: Expr;
   /** Invocations of the workgroup. */
   readonly size: number;
-  readonly tokens: readonly Scope[];
+  readonly tokens: readonly Environment[];
 }): ActivationMemory {
   const { lowering, build, sides, schedule, lane, size, tokens } = given;
   const { lanes, slots, table } = schedule;

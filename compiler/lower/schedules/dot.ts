@@ -9,9 +9,9 @@ import type { Concrete } from "../../types/type.js";
 import { activationsOf, type Activations } from "../product/dot-activations.js";
 import type { DotSides } from "../product/dot-sides.js";
 import { rowAt } from "../product/right.js";
-import { atPosition, bindPosition } from "../toolkit/hull.js";
+import { atPosition, bindPosition } from "../toolkit/positions.js";
 import type { Lowering } from "../toolkit/lowering.js";
-import { lowerScalar, withIndices, withKnown, type Scope } from "../toolkit/scalar.js";
+import { lowerScalar, withIndices, withKnown, type Environment } from "../toolkit/scalar.js";
 import { storeElement } from "../toolkit/store.js";
 import type { DotSchedule } from "./dot-candidates.js";
 
@@ -38,14 +38,14 @@ export function dot(lowering: Lowering, eqn: MapEqn, product: Product, sides: Do
   const local = k.builtin("local_index");
   const lane = lanes === 1 ? k.u32(0) : build.bind("lane", k.rem(local, lanes));
   const team = build.bind("team", k.add(k.mul(k.builtin("workgroup_id.x"), teams), k.div(local, lanes)));
-  const bindAxes = (scope: Scope, at: Expr, axes: readonly number[]): Scope =>
+  const bindAxes = (scope: Environment, at: Expr, axes: readonly number[]): Environment =>
     bindPosition(
       scope,
       axes.map((axis) => eqn.indices[axis]!),
       lowering.bounds,
       at,
     );
-  const around = bindAxes(lowering.scope(build), k.u32(0), product.batch);
+  const around = bindAxes(lowering.environment(build), k.u32(0), product.batch);
   const tokens = upTo(m).map((token) => bindAxes(around, k.u32(token), product.m));
   const activations = activationsOf({ lowering, build, sides, schedule, lane, size, tokens });
 
