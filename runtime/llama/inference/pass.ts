@@ -1,12 +1,11 @@
 /** A pass through a Llama, by calls that run at once or are recorded in a chain. */
-import type { Target } from "../../../compiler/target.js";
 import type { LlamaConfig } from "../../model/config.js";
 import type { DeviceTensor, TensorForm } from "../../run/run.js";
-import type { Arguments } from "../call.js";
+import type { Arguments, Caller } from "../call.js";
 import type { Calls } from "./chain.js";
 import { LlamaError } from "../error.js";
 import { first, many } from "../results.js";
-import { blockFunction, type ActivationChoice } from "./rounding.js";
+import { blockFunction, type ActivationChoice } from "../rounding.js";
 import type { ActivationDtype, BlockWeights, Table } from "../weights.js";
 
 /** Everything of a model but its blocks. */
@@ -23,7 +22,7 @@ export interface Layers {
   readonly config: LlamaConfig;
   readonly dtype: ActivationDtype;
   readonly activations: ActivationChoice;
-  readonly target: Target;
+  readonly target: Caller["target"];
   readonly frame: Frame;
   readonly blocks: readonly BlockWeights[];
 }

@@ -1,5 +1,4 @@
 /** A Llama on a device: its weights, and the passes over them. */
-import type { Target } from "../../../compiler/target.js";
 import type { LlamaConfig } from "../../model/config.js";
 import type { Model } from "../../model/model.js";
 import { allDone } from "../../run/outcomes.js";
@@ -9,7 +8,7 @@ import type { Caller } from "../call.js";
 import { callsIn } from "./chain.js";
 import { blockArguments, embedName, forward, headSizes, logits, type Cache, type Frame, type Layers } from "./pass.js";
 import { ropeFrequencies } from "./rope.js";
-import { blockFunction, checkActivations, type ActivationChoice } from "./rounding.js";
+import { blockFunction, checkActivations, type ActivationChoice } from "../rounding.js";
 import {
   loadBlock,
   loadTable,
@@ -32,7 +31,7 @@ export interface Session {
   readonly caller: Caller;
   readonly dtype: ActivationDtype;
   readonly activations: ActivationChoice;
-  readonly target: Target;
+  readonly target: Caller["target"];
   readonly frame: Frame;
   readonly blocks: readonly BlockWeights[];
   /** Room for the keys and values of `capacity` tokens of each of `batch` sequences. */

@@ -1,11 +1,11 @@
 /** Whether the products of a block take their activations rounded to int8. */
-import { activationGroup } from "../../../compiler/compile.js";
-import { shapeOf } from "../../../compiler/formats/registry.js";
-import type { Target } from "../../../compiler/target.js";
-import type { TensorForm } from "../../run/run.js";
-import { formatOf } from "../call.js";
-import { LlamaError } from "../error.js";
-import type { BlockWeights } from "../weights.js";
+import { activationGroup } from "../../compiler/compile.js";
+import { shapeOf } from "../../compiler/formats/registry.js";
+import type { Target } from "../../compiler/target.js";
+import type { TensorForm } from "../run/run.js";
+import { formatOf } from "./call.js";
+import { LlamaError } from "./error.js";
+import type { BlockWeights } from "./weights.js";
 
 /**
  * What products take their activations in. `auto`: int8 for up to 8 tokens, on a GPU that multiplies integers where all
