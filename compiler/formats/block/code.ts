@@ -77,6 +77,7 @@ export function blockCode(format: Format, layout: BlockLayout, code: BlockCode):
     },
     packed: () => null,
     element: null,
+    halves: () => null,
     codes: code.codes === null ? null : blockCodes(format, layout, code.codes, reader),
   };
 }

@@ -10,6 +10,7 @@ import { blockArguments, embedName, forward, headSizes, logits, type Cache, type
 import { ropeFrequencies } from "./rope.js";
 import { blockFunction, checkActivations, type ActivationChoice } from "../rounding.js";
 import {
+  heldByProducts,
   loadBlock,
   loadTable,
   loadVector,
@@ -74,22 +75,15 @@ export async function openSession(caller: Caller, model: Model, options: Session
   const keep = options.weights ?? "stored";
   const { layers } = model.config;
   return building(caller.executor, async (arena) => {
-    const frame = await loadFrame(caller, model, keep, arena);
+    const dtype = options.dtype ?? defaultDtype(caller);
+    const frame = await heldFrame(caller, await loadFrame(caller, model, keep, arena), dtype, arena);
     const blocks: BlockWeights[] = [];
     for (let at = 0; at < layers; at++) {
-      blocks.push(await loadBlock(caller, model, at, keep, arena));
+      blocks.push(await loadBlock(caller, model, at, keep, dtype, arena));
       options.onProgress?.(at + 1, layers);
     }
     checkActivations(options.activations ?? "auto", blocks, caller.target);
-    return makeSession(
-      caller,
-      model.config,
-      frame,
-      blocks,
-      options.dtype ?? defaultDtype(caller),
-      arena.close,
-      options.activations,
-    );
+    return makeSession(caller, model.config, frame, blocks, dtype, arena.close, options.activations);
   });
 }
 
@@ -105,6 +99,16 @@ export async function loadFrame(caller: Caller, model: Model, keep: WeightDtype,
       await caller.executor.fill("f32", [headDim / 2], ropeFrequencies(headDim, rope), "rope frequencies"),
     ),
   };
+}
+
+/** The same with a head that products with activations of `dtype` may take. */
+async function heldFrame(caller: Caller, frame: Frame, dtype: ActivationDtype, arena: Arena): Promise<Frame> {
+  const { parts } = frame.head;
+  const tensors = parts.map(({ tensor }) => tensor);
+  const held = await heldByProducts(caller, tensors, dtype, arena);
+  if (held.every((tensor, at) => tensor === tensors[at])) return frame;
+  const head = { parts: parts.map(({ first }, at) => ({ tensor: held[at]!, first })) };
+  return { ...frame, head, embedding: frame.embedding === frame.head ? head : frame.embedding };
 }
 
 /** A session over weights that are on the device already; `release` gives them back. */
