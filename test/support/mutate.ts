@@ -18,7 +18,7 @@ import { basename, dirname, join, sep } from "node:path";
 import { parseArgs } from "node:util";
 import { mutations, type Mutation } from "./mutations.js";
 import { projectFile } from "./project.js";
-import { filesBelow } from "./sources.js";
+import { filesBelow, readSources } from "./sources.js";
 
 /** Test files by the part of the tree that they are most concerned with: parts of their paths, in order of trial. */
 const concerned: readonly (readonly [string, readonly string[]])[] = [
@@ -53,6 +53,7 @@ interface Planted {
 const sources = filesBelow(["compiler", "runtime"], ".ts")
   .concat(filesBelow(["stdlib"], ".esp"))
   .map((file) => ({ file, text: readFileSync(projectFile(file), "utf8") }));
+const code = readSources(["compiler", "runtime", "test"]);
 const planted = mutations.map((mutation, at): Planted | string => {
   const found = sources.flatMap(({ file, text }) => [...text.matchAll(patternOf(mutation))].map(() => file));
   if (found.length === 1) return { mutation, number: at + 1, file: found[0]! };
@@ -132,18 +133,40 @@ function failureOf(root: string, file: string): string | null {
   return /^ {3}FAIL {2}(.*)$/m.exec(stdout)?.[1]?.trim() ?? "it ended before its tests did";
 }
 
-/** The tests that could notice it first. */
+/** The tests that could notice it first: of its part of the tree, and of those the nearest by imports. */
 function filesFor(root: string, { file }: Planted): readonly string[] {
   const all = readdirSync(join(root, "dist", "test"), { recursive: true, encoding: "utf8" })
     .map((path) => path.split(sep).join("/"))
     .filter((path) => path.endsWith(".test.js"))
     .sort();
-  // tests mirror the tree: the one of that name is the likeliest
-  const likeliest = `/${basename(file).replace(/\.\w+$/, "")}.`;
-  const near = patternsOf(file)
-    .flatMap((pattern) => all.filter((path) => path.startsWith(pattern)))
-    .sort((a, b) => Number(b.includes(likeliest)) - Number(a.includes(likeliest)));
-  return [...new Set(options.near ? near : [...near, ...all])];
+  const patterns = patternsOf(file);
+  const distances = distancesTo(file);
+  const base = basename(file).replace(/\.\w+$/, "");
+  const rank = (path: string): number => {
+    // tests mirror the tree: the one of that name is the likeliest
+    if (path.includes(`/${base}.`)) return 0;
+    const part = patterns.findIndex((pattern) => path.startsWith(pattern));
+    const distance = distances.get(`test/${path.replace(/\.js$/, ".ts")}`) ?? 50;
+    return part < 0 ? 1000 + distance : 1 + distance;
+  };
+  return all
+    .map((path) => ({ path, rank: rank(path) }))
+    .filter((each) => !options.near || each.rank < 1000)
+    .sort((a, b) => a.rank - b.rank)
+    .map(({ path }) => path);
+}
+
+/** How many imports lead from each source to a file; without those from which none does. */
+function distancesTo(file: string): ReadonlyMap<string, number> {
+  const importers = new Map<string, string[]>();
+  for (const { path, imports } of code)
+    for (const { target, typeOnly } of imports)
+      if (!typeOnly) importers.set(target, [...(importers.get(target) ?? []), path]);
+  const distances = new Map([[file, 0]]);
+  for (const [path, distance] of distances)
+    for (const importer of importers.get(path) ?? [])
+      if (!distances.has(importer)) distances.set(importer, distance + 1);
+  return distances;
 }
 
 function patternsOf(file: string): readonly string[] {
