@@ -6,6 +6,7 @@
  *                                                            first, and only if none of these does, all others
  *   node dist/test/support/mutate.js rotary 7                faults whose name has a word, or by number from 1
  *   node dist/test/support/mutate.js --near                  without the other tests
+ *   node dist/test/support/mutate.js --last                  only the test that noticed each last
  *   node dist/test/support/mutate.js --check                 only tells where each fault would stand
  *
  * A test notices a fault that fails with it and passes without. A fault whose text is not found exactly once, or that
@@ -40,7 +41,11 @@ const tolerated = 2;
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
-  options: { near: { type: "boolean", default: false }, check: { type: "boolean", default: false } },
+  options: {
+    near: { type: "boolean", default: false },
+    last: { type: "boolean", default: false },
+    check: { type: "boolean", default: false },
+  },
 });
 /** A fault and where it is to stand. */
 interface Planted {
@@ -107,7 +112,7 @@ function run(): number {
     if (found === null) missed += 1;
     const verdict = found === null ? "NOT NOTICED" : "noticed";
     console.log(
-      `${String(each.number).padStart(2)}  ${verdict.padEnd(11)}  ${mutation.name} (${file})\n      ${found ?? `by any test${options.near ? ` of ${patternsOf(file).join(", ")}` : ""}`}  ${((performance.now() - began) / 1000).toFixed(0)} s`,
+      `${String(each.number).padStart(2)}  ${verdict.padEnd(11)}  ${mutation.name} (${file})\n      ${found ?? `by any test${options.last ? ` of ${mutation.by}` : options.near ? ` of ${patternsOf(file).join(", ")}` : ""}`}  ${((performance.now() - began) / 1000).toFixed(0)} s`,
     );
   }
   console.log(`${chosen.length - missed} of ${chosen.length} faults noticed`);
@@ -133,8 +138,8 @@ function failureOf(root: string, file: string): string | null {
   return /^ {3}FAIL {2}(.*)$/m.exec(stdout)?.[1]?.trim() ?? "it ended before its tests did";
 }
 
-/** The tests that could notice it first: of its part of the tree, and of those the nearest by imports. */
-function filesFor(root: string, { file }: Planted): readonly string[] {
+/** The tests that could notice it first: the one that did last, those of its part of the tree, and of those the nearest by imports. */
+function filesFor(root: string, { mutation, file }: Planted): readonly string[] {
   const all = readdirSync(join(root, "dist", "test"), { recursive: true, encoding: "utf8" })
     .map((path) => path.split(sep).join("/"))
     .filter((path) => path.endsWith(".test.js"))
@@ -143,6 +148,7 @@ function filesFor(root: string, { file }: Planted): readonly string[] {
   const distances = distancesTo(file);
   const base = basename(file).replace(/\.\w+$/, "");
   const rank = (path: string): number => {
+    if (path === `${mutation.by}.test.js`) return -1;
     // tests mirror the tree: the one of that name is the likeliest
     if (path.includes(`/${base}.`)) return 0;
     const part = patterns.findIndex((pattern) => path.startsWith(pattern));
@@ -151,7 +157,7 @@ function filesFor(root: string, { file }: Planted): readonly string[] {
   };
   return all
     .map((path) => ({ path, rank: rank(path) }))
-    .filter((each) => !options.near || each.rank < 1000)
+    .filter((each) => each.rank < (options.last ? 0 : options.near ? 1000 : Infinity))
     .sort((a, b) => a.rank - b.rank)
     .map(({ path }) => path);
 }
