@@ -9,9 +9,8 @@
  *   npm test -- formats wgsl/emit     files whose path contains one of these
  *   npm test -- --jobs 4 --timeout 60 more at once, fewer seconds for each file
  *   npm test -- --runs 500 --seed 7   more cases of each property, and others
- *   npm run test:long                 files with properties only, twenty times the cases, a fresh seed, which is told
- *   npm test -- --device gpu property what computes in three ways does it on a GPU (cpu unless told; auto: what there
- * is)
+ *   npm run test:long                 files with properties only, twenty times the cases, a fresh seed (printed)
+ *   npm test -- --device gpu property what computes in three ways does it on a GPU (cpu by default; auto: any)
  */
 import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { randomInt } from "node:crypto";

@@ -17,6 +17,7 @@ import { checkFunction } from "./function.js";
 import { loadModules, type FileScope, type Host, type KnownModule } from "./modules.js";
 import { isBuiltin } from "./operation.js";
 import { quotientCode } from "../syntax/parse.js";
+import { together } from "./together.js";
 import { failFunction } from "./unknown.js";
 import { newBuilder } from "./builder.js";
 import { checkRecipe, checkSettings, type Settings } from "./recipe.js";
@@ -44,12 +45,12 @@ export interface CheckOptions {
 
 /**
  * Checks a file and everything it uses: names, types, sizes, patterns and formats. Functions become Graphs, recipes
- * their steps. Every error that can be told apart is reported. Pure: files come from the host.
+ * their steps. Every error that can be distinguished is reported. Pure: files come from the host.
  */
 export function check(file: string, host: Host, options: CheckOptions = {}): Checked<CheckedModule> {
   const diagnostics: Diagnostic[] = [];
   const seen = new Set<string>();
-  // a loop is unrolled and a treatment checked for each choice, but each finding is told once
+  // a loop is unrolled and a treatment checked for each choice, but each finding is reported once
   const report = (found: Diagnostic): void => {
     const at = found.labels[0]?.span;
     const key = `${found.code} ${at?.file} ${at?.start} ${at?.end} ${found.message}`;
@@ -84,7 +85,10 @@ export function check(file: string, host: Host, options: CheckOptions = {}): Che
   }
   missingUses(missing).forEach(report);
   if (hasErrors(diagnostics))
-    return { value: null, diagnostics: inOrder(withQuotients(diagnostics, scopes), [...scopes.keys()]) };
+    return {
+      value: null,
+      diagnostics: together(inOrder(withQuotients(diagnostics, scopes), [...scopes.keys()]), scopes),
+    };
   if (wrong.length > 0 || recipes.size < main.recipes.size)
     throw new InternalError(`nothing is said of what is wrong in ${wrong[0] ?? "a recipe"}`);
   for (const [name, recipe] of recipes) {
@@ -135,7 +139,7 @@ function open(file: string, host: Host, report: (found: Diagnostic) => void): Op
         layer: null,
       };
       if (declared === undefined) {
-        // what could not be read may declare it, and that has been told
+        // what could not be read may declare it, and that has been reported
         if (scope.incomplete) return null;
         const module = scope.elsewhere().get(name);
         if (module === undefined) return failFunction(name, at, { frame });
@@ -171,7 +175,7 @@ function missingUses(missing: readonly Missing[]): readonly Diagnostic[] {
       .sort((a, b) => a.at.start - b.at.start);
     if (first === undefined) throw new InternalError("a file without a missing use");
     const label = ({ at, module }: Missing): Label => ({ span: at, message: `of the module ${module}` });
-    const told = [...new Set([first, ...others].map(({ module }) => module))];
+    const reported = [...new Set([first, ...others].map(({ module }) => module))];
     const more = others.filter(
       ({ name, at }, i) => name !== first.name && others.findIndex((o) => o.name === name) === i && at.file === file,
     );
@@ -179,7 +183,7 @@ function missingUses(missing: readonly Missing[]): readonly Diagnostic[] {
       "E202",
       `\`${first.name}\` is declared in the module ${first.module}, which this file does not use`,
       label(first),
-      { labels: more.map(label), help: `write \`use ${told.join(", ")}\` at the top of the file` },
+      { labels: more.map(label), help: `write \`use ${reported.join(", ")}\` at the top of the file` },
     );
   });
 }

@@ -2,17 +2,18 @@ import type { Diagnostic } from "../diagnostic.js";
 import type { Frame } from "./frame.js";
 
 /**
- * What is found of one function or recipe. Of a name that is not there its first use is told; that something is never
- * used is told at the end, and only where nothing failed: what stands in a statement that failed was not looked at.
+ * What is found of one function or recipe. Of a name that is not there its first use is reported; that something is
+ * never used is reported at the end, and only where nothing failed: what stands in a statement that failed was not
+ * looked at.
  */
 export interface Findings extends Pick<Frame, "report" | "functionOf"> {
   /** Whether there was an error, here or in a function that is called. */
   readonly failed: () => boolean;
-  /** Tells what was held back. */
+  /** Reports what was held back. */
   readonly finish: () => void;
 }
 
-/** Findings that are told to another. */
+/** Findings that are reported to another. */
 export function findingsFor(rest: Pick<Frame, "report" | "functionOf">): Findings {
   let failed = false;
   const unused: Diagnostic[] = [];

@@ -5,8 +5,9 @@ import { constantSize, sizeValue, type Size } from "../types/size.js";
 import type { FormatSpec, SymbolicFormat } from "../types/type.js";
 import { compileTimeSize } from "./element.js";
 import { fail, type Place } from "./frame.js";
-import { peek } from "./scope.js";
+import { peek, visibleNames } from "./scope.js";
 import { formatHabits } from "./habits.js";
+import { argumentsOf, namedValues } from "./named-values.js";
 import { suggest } from "../suggest.js";
 import { suggestion } from "./suggestion.js";
 
@@ -28,8 +29,21 @@ export function checkFormat(expr: FormatExpr, place: Place): SymbolicFormat | nu
       `\`${printFormat(written, "short")}\` is not a format: ${lowerFirst(normal.replace(/\.$/, ""))}`,
       expr.span,
       "this format",
+      { labels: namedValues(argumentsOf(expr), place), help: groupHelp(expr, written, place) },
     );
   return restore(written, normal);
+}
+
+/** What a group could be, where it is a number that none of the format's can be. */
+function groupHelp(expr: FormatExpr, format: SymbolicFormat, place: Place): string | null {
+  const group = format.args["group"];
+  const value = typeof group === "object" ? sizeValue(group) : null;
+  if (value === null) return format.of === null || expr.of === null ? null : groupHelp(expr.of, format.of, place);
+  const written = expr.args.map((argument) => argument.value).find((each) => each.kind === "name");
+  const named = written?.kind === "name" && peek(place.scope, written.name) !== null ? written.name : null;
+  const nearest = Math.min(1024, Math.max(8, 2 ** Math.round(Math.log2(Math.max(1, value)))));
+  const whole = named === null ? `write \`${format.name}(${nearest})\`` : `let \`${named}\` be ${nearest}`;
+  return `${whole}, or another multiple of 8 that divides K`;
 }
 
 /** What a checked format asks. */
@@ -140,7 +154,11 @@ function readArgument(
     const words = format.parameters.flatMap((parameter) =>
       parameter.kind === "flag" ? [parameter.yes, parameter.no] : "words" in parameter ? parameter.words : [],
     );
-    const help = suggestion(value.name, words, "it can be");
+    const near = suggest(value.name, words) ?? suggest(value.name, visibleNames(place.scope));
+    const help =
+      near === null && words.length > 0
+        ? `no \`${value.name}\` is declared here, and the words of \`${format.name}\` are ${words.join(", ")}`
+        : suggestion(value.name, [...words, ...visibleNames(place.scope)], "it can be");
     return fail(
       place.frame,
       "E501",

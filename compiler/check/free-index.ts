@@ -69,15 +69,15 @@ export function inferRange(index: Ident, exprs: readonly Expr[], place: Place, k
 }
 
 /**
- * Adds the axes that a name stands on alone; whether some tensor that it indexes, or another name, is not known. `bound`
- * are indices.
+ * Adds the axes that a name stands on alone; whether some tensor that it indexes, or another name, is not known.
+ * `bound` are indices.
  */
 function collectAxes(name: string, expr: Expr, place: Place, found: Axis[], bound: ReadonlySet<string>): boolean {
   const visit = (inner: Expr): boolean => collectAxes(name, inner, place, found, bound);
   const all = (list: readonly Expr[]): boolean => list.map(visit).some((blocked) => blocked);
   switch (expr.kind) {
     case "index": {
-      // `x[n][k]` is told where the element is read
+      // `x[n][k]` is reported where the element is read
       if (expr.base.kind === "index" && isIndexedTensor(expr.base, place)) return true;
       const alone = expr.at.map((at) => at.kind === "name" && at.name === name);
       let blocked = all(expr.at);
@@ -87,13 +87,13 @@ function collectAxes(name: string, expr: Expr, place: Place, found: Axis[], boun
           const size = shape?.[axis];
           if (here && size !== undefined) found.push({ size, span: expr.at[axis]?.span ?? expr.span });
         }
-        // a wrong number of indices is told where the element is read
+        // a wrong number of indices is reported where the element is read
         blocked = blocked || shape === null || shape.length !== expr.at.length;
       }
       return blocked;
     }
     case "call":
-      // `x(n)` is told where it is computed with
+      // `x(n)` is reported where it is computed with
       if (peek(place.scope, expr.callee.name)?.binding.kind === "tensor") return true;
       return all(expr.args.map((argument: Argument) => argument.value));
     case "unary":
@@ -113,7 +113,7 @@ function collectAxes(name: string, expr: Expr, place: Place, found: Axis[], boun
     case "pack":
     case "unpack":
       return visit(expr.value);
-    // what is not known here is told where it is computed with
+    // what is not known here is reported where it is computed with
     case "name":
       return (
         expr.name !== name &&
@@ -148,12 +148,12 @@ export function isIndexedTensor({ base }: Extract<Expr, { kind: "index" }>, { sc
   return kind === "tensor" || kind === "layer";
 }
 
-/** The place for finding the ranges of a statement's indices: of those without a range the first is told. */
+/** The place for finding the ranges of a statement's indices: of those without a range the first is reported. */
 export function tellingOnce(place: Place): Place {
-  let told = false;
+  let reported = false;
   const report: Place["frame"]["report"] = (found) => {
-    if (found.code === "E412" && told) return;
-    told ||= found.code === "E412";
+    if (found.code === "E412" && reported) return;
+    reported ||= found.code === "E412";
     place.frame.report(found);
   };
   return { ...place, frame: { ...place.frame, report } };

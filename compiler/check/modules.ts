@@ -20,6 +20,11 @@ export interface Host {
    * can be read.
    */
   problem?(path: string): string | null;
+  /**
+   * What was most likely meant by the path of a file that is not there, or null; `at` is where it was looked for, if
+   * not there.
+   */
+  meant?(path: string, at?: string): string | null;
   /** The path of a module that the file `from` uses. Left out: `stdlib/NAME.esp`, and beside `from` where relative. */
   resolve?(from: string, path: string, relative: boolean): string;
   /** The standard modules there are, for suggestions. */
@@ -80,7 +85,12 @@ export function loadModules(
   const source = host.read(file);
   if (source === null) {
     const problem = host.problem?.(file) ?? null;
-    report(error("E204", problem === null ? `there is no file ${file}` : `the file ${file} ${problem}`, null));
+    const meant = problem === null ? (host.meant?.(file) ?? null) : null;
+    report(
+      error("E204", problem === null ? `there is no file ${file}` : `the file ${file} ${problem}`, null, {
+        ...(meant === null ? {} : { help: `did you mean \`${meant}\`?` }),
+      }),
+    );
     return null;
   }
   const queue: Parsed[] = [];
@@ -111,10 +121,13 @@ export function loadModules(
       else {
         parsed.set(path, null);
         const problem = host.problem?.(path) ?? null;
+        const meant = use.relative && problem === null ? (host.meant?.(use.path, path) ?? null) : null;
         const help =
-          use.relative || problem !== null
-            ? null
-            : suggestion(use.path, host.standardModules ?? [], "the standard modules are");
+          meant !== null
+            ? `did you mean \`use "${meant}"\`?`
+            : use.relative || problem !== null
+              ? null
+              : suggestion(use.path, host.standardModules ?? [], "the standard modules are");
         report(
           error(
             "E204",

@@ -6,7 +6,7 @@ import { checkScalarCall } from "./call.js";
 import { checkElement, checkUnary } from "./element.js";
 import { combine } from "./arithmetic.js";
 import { convert, ownDtype, scalarElement, settle } from "./conversion.js";
-import { isFactor } from "./factor.js";
+import { isFactorization } from "./factorization.js";
 import { describe, fail, type Element, type Place } from "./frame.js";
 import { lookup, peek } from "./scope.js";
 import { failReductionCall, failTensorCall, isReduction } from "./unknown.js";
@@ -36,7 +36,7 @@ export function isBuiltin(name: string): boolean {
   return (
     ((isUnary(name) || isBinary(name)) && !written.has(name)) ||
     isDtype(name) ||
-    isFactor(name) ||
+    isFactorization(name) ||
     name === "select" ||
     name === "windows" ||
     name === "perplexity"
@@ -77,7 +77,7 @@ export function checkElementCall(expr: CallExpr, place: Place): Element | null {
     const [left, right] = [checkElement(a, place), checkElement(b, place)];
     return left === null || right === null ? null : combine(name, left, right, expr.span, a.span, b.span, place);
   }
-  if (isFactor(name) && !frame.file.functions.has(name))
+  if (isFactorization(name) && !frame.file.functions.has(name))
     return fail(frame, "E306", `\`${name}\` gives a whole tensor, and an element is expected`, expr.span, "a matrix", {
       help: `give it a name first: \`let l = ${name}(...)\``,
     });

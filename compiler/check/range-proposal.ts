@@ -7,7 +7,7 @@ import { peek } from "./scope.js";
 /**
  * Where an index without a range most likely ends, as it is written: at `K / 2` where it stands in `x[2 * i + 1]`, at
  * `group` where it stands in `w[n, g * group + j]`, at the axis' size in `x[i - 1]`. Null where it stands in no axis'
- * index, or with more than this can tell. `shapeOf` gives the shape of what is indexed.
+ * index, or with more than this can decide. `shapeOf` gives the shape of what is indexed.
  */
 export function proposedEnd(
   name: string,

@@ -10,11 +10,12 @@ import { checkCall } from "./call.js";
 import { checkElement, compileTimeSize } from "./element.js";
 import { convert, scalarElement, settle } from "./conversion.js";
 import { demand, elementOf, fail, placeIn, printType, type Element, type Place } from "./frame.js";
-import { checkFactor, isFactor } from "./factor.js";
+import { checkFactorization, isFactorization } from "./factorization.js";
 import { indexNames } from "./index-names.js";
 import { checkPack } from "./pack.js";
 import { lookup, peek } from "./scope.js";
 import { equalSizes, soleSymbol } from "./sizes.js";
+import { namedValues } from "./named-values.js";
 import { failName, failStatistic } from "./unknown.js";
 
 /**
@@ -55,7 +56,7 @@ export function checkWhole(expr: Expr, place: Place): Whole | null {
         const results = checkCall(expr, place);
         return results === null ? null : values(results);
       }
-      if (isFactor(expr.callee.name)) return oneOf(checkFactor(expr, expr.callee.name, place));
+      if (isFactorization(expr.callee.name)) return oneOf(checkFactorization(expr, expr.callee.name, place));
       break;
     case "where": {
       const value = checkWhole(expr.value, place);
@@ -338,6 +339,7 @@ export function addTop(
       `\`top ${printSize(n)} of ${printSize(m)}\` is impossible: of each group at least one and at most all are kept`,
       expr.span,
       "not possible",
+      { labels: namedValues([expr.n, expr.m], place) },
     );
   if (
     !demand(frame, { kind: "divides", left: length, right: m }, expr.span, `\`top ${printSize(n)} of ${printSize(m)}\``)

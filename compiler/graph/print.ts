@@ -1,10 +1,11 @@
 /** A graph as text: stable, for goldens and for people. Reads like a program; `%3` is the value with id 3. */
+import { printFormat } from "../formats/registry.js";
 import { printDtype } from "../types/dtype.js";
 import type { DtypeRef } from "../types/dtype.js";
 import type { BinaryOp } from "../types/scalar-ops.js";
 import { printSize } from "../types/size.js";
 import type { Size } from "../types/size.js";
-import type { FormatRef, FormatSpec, Level, Pattern, TensorType } from "../types/type.js";
+import type { Level, Pattern, TensorType } from "../types/type.js";
 import type { Constraint, Eqn, Graph, IndexId, Range, Scalar } from "./graph.js";
 
 /** The graph, an equation a line, ending in a newline. */
@@ -126,21 +127,12 @@ function printPattern<L extends Level>(pattern: Pattern<L>): string {
   }
 }
 
-/** A format with its arguments sorted by name: `nm(m: 4, n: 2) of int4(group: 128, symmetric: true)`. */
-export function printFormat(format: FormatRef | FormatSpec): string {
-  if ("parameter" in format) return format.parameter;
-  const args = Object.entries(format.args)
-    .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([name, value]) => `${name}: ${typeof value === "object" ? printSize(value) : String(value)}`);
-  return `${format.name}${args.length > 0 ? `(${args.join(", ")})` : ""}${format.of === null ? "" : ` of ${printFormat(format.of)}`}`;
-}
-
 /** A size of either stage. */
 export function printAnySize(size: Size | number): string {
   return typeof size === "number" ? String(size) : printSize(size);
 }
 
-/** A scalar on its own; indices print by name, those of one name told apart by their id. */
+/** A scalar on its own; indices print by name, those of one name distinguished by their id. */
 export function printScalar<L extends Level>(scalar: Scalar<L>, indices: readonly Range<L>[] = []): string {
   return print(scalar, namesWithin(indices), 0);
 }

@@ -62,7 +62,7 @@ export interface Balanced {
   /** null where nesting is deeper than `nestingLimit`, or so many brackets do not match that the rest means nothing. */
   readonly tokens: IToken[] | null;
   readonly diagnostics: readonly Diagnostic[];
-  /** From an unclosed bracket to where it was closed: what the parser says of this place is not worth telling. */
+  /** From an unclosed bracket to where it was closed: what the parser says of this place is not worth reporting. */
   readonly mended: readonly { readonly start: number; readonly end: number }[];
 }
 
@@ -109,7 +109,7 @@ const nesting: ReadonlySet<TokenType> = new Set([Not, Top, Pack, Unpack, Observe
 const bodied: ReadonlySet<TokenType> = new Set([Fn, RecipeWord, For, Scan, If]);
 
 /**
- * What can be told from the tokens alone, before parsing: unclosed and unopened brackets, `=` where only a comparison
+ * What can be found from the tokens alone, before parsing: unclosed and unopened brackets, `=` where only a comparison
  * can stand, nesting beyond the limit. The mistakes are mended, and the name that begins an update is marked, so that
  * the parser's own recovery starts from something sound. Where braces do not match, the indentation of lines says where
  * one is missing or too many.
@@ -198,7 +198,7 @@ function match(
   const openUnopened = (head: IToken | null, found: IToken): void => {
     const last = result[result.length - 1] ?? found;
     const end = endOf(last);
-    if (!diagnostics.some((told) => told.code === "E110" && told.message.startsWith("expected `{`")))
+    if (!diagnostics.some((reported) => reported.code === "E110" && reported.message.startsWith("expected `{`")))
       diagnostics.push(
         bodiless(
           head?.tokenType ?? Else,

@@ -3,7 +3,7 @@
  * clear what they mean, so that the rest of a file is read as if it had been written so.
  */
 import { createTokenInstance, type IToken, type TokenType } from "chevrotain";
-import { error, type Diagnostic, type Span } from "../diagnostic.js";
+import { error, type Diagnostic, type Label, type Span } from "../diagnostic.js";
 import {
   And,
   Arrow,
@@ -46,7 +46,7 @@ import {
 export interface Mended {
   readonly tokens: IToken[];
   readonly diagnostics: readonly Diagnostic[];
-  /** Where something was left out: what the parser says of such a place is not worth telling. */
+  /** Where something was left out: what the parser says of such a place is not worth reporting. */
   readonly left: readonly { readonly start: number; readonly end: number }[];
 }
 
@@ -139,7 +139,12 @@ export function mendMarks(tokens: readonly IToken[], spanOf: (token: IToken) => 
   const result: IToken[] = [];
   const left: { start: number; end: number }[] = [];
   const found: { readonly diagnostic: Diagnostic; readonly kind: string }[] = [];
-  const tell = (kind: string, diagnostic: Diagnostic): void => void found.push({ kind, diagnostic });
+  const report = (kind: string, diagnostic: Diagnostic): void => void found.push({ kind, diagnostic });
+  // of a line the first mark is told, with the others beside it
+  const beside = labelsBeside(
+    tokens.filter(({ tokenType }) => tokenType === ForeignMark),
+    spanOf,
+  );
   for (const [at, token] of tokens.entries()) {
     const span = spanOf(token);
     switch (token.tokenType) {
@@ -148,16 +153,22 @@ export function mendMarks(tokens: readonly IToken[], spanOf: (token: IToken) => 
         const mark = token.tokenType === HashComment ? "#" : "/*";
         const help = mark === "#" ? "comments begin with `//`" : "each line of a comment begins with `//`";
         const start = { ...span, end: span.start + mark.length };
-        tell(mark, error("E101", `\`${mark}\` begins no comment`, { span: start, message: "no comment" }, { help }));
+        report(mark, error("E101", `\`${mark}\` begins no comment`, { span: start, message: "no comment" }, { help }));
         break;
       }
       case ForeignText:
-        tell("text", error("E101", "this is no string", { span, message: "other quotes" }, { help: quotes.help }));
+        report("text", error("E101", "this is no string", { span, message: "other quotes" }, { help: quotes.help }));
         result.push(token);
         break;
       case ForeignMark: {
         const mark = marks.get(token.image);
-        tell(mark?.help ?? token.image, meaningless(token.image, span, mark?.help, "of another language"));
+        const labels = beside.get(token);
+        const first = meaningless(token.image, span, mark?.help, "of another language");
+        if (labels !== undefined)
+          report([...new Set([mark?.help ?? token.image, ...labels.map(({ message }) => message)])].sort().join(), {
+            ...first,
+            labels: [...first.labels, ...labels],
+          });
         if (mark?.means === undefined) left.push({ start: span.start, end: span.end });
         else {
           result.push(as(token, mark.means));
@@ -172,6 +183,23 @@ export function mendMarks(tokens: readonly IToken[], spanOf: (token: IToken) => 
     }
   }
   return { tokens: result, diagnostics: onceEach(found), left };
+}
+
+/** For the first mark of each line what is said of the others. */
+function labelsBeside(
+  found: readonly IToken[],
+  spanOf: (token: IToken) => Span,
+): ReadonlyMap<IToken, readonly Label[]> {
+  return new Map(
+    found
+      .filter((token, at) => token.startLine !== found[at - 1]?.startLine)
+      .map((first) => [
+        first,
+        found
+          .filter((token) => token !== first && token.startLine === first.startLine)
+          .map((token) => ({ span: spanOf(token), message: marks.get(token.image)?.help ?? "of another language" })),
+      ]),
+  );
 }
 
 /** The first of each kind, with how many more there are. */
@@ -215,7 +243,7 @@ export function mendWords(tokens: readonly IToken[], spanOf: (token: IToken) => 
   const diagnostics: Diagnostic[] = [];
   let depth = 0;
   let brackets = 0;
-  const told = new Set<string>();
+  const reported = new Set<string>();
   for (let at = 0; at < tokens.length; at += 1) {
     const token = tokens[at];
     if (token === undefined) break;
@@ -230,7 +258,7 @@ export function mendWords(tokens: readonly IToken[], spanOf: (token: IToken) => 
     if (brackets === 0 && type === Name && word !== undefined && begins(token, previous) && goesOn(token, next)) {
       const expected = depth === 0 ? "a declaration (`use`, `const`, `fn` or `recipe`)" : "a statement";
       const key = depth === 0 ? token.image : "";
-      if (!told.has(key) || depth > 0)
+      if (!reported.has(key) || depth > 0)
         diagnostics.push(
           error(
             "E110",
@@ -239,7 +267,7 @@ export function mendWords(tokens: readonly IToken[], spanOf: (token: IToken) => 
             { help: word.help },
           ),
         );
-      told.add(key);
+      reported.add(key);
       result.push(...word.means.map((meant) => as(token, meant)));
       if (word.means[0] === Use && next !== undefined) {
         result.push(next);

@@ -32,7 +32,7 @@ import {
 export interface Renamed {
   readonly tokens: IToken[];
   readonly diagnostics: readonly Diagnostic[];
-  /** The words: where they are used as names, too, nothing more is told. */
+  /** The words: where they are used as names, too, nothing more is reported. */
   readonly words: ReadonlySet<string>;
 }
 

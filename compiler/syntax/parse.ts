@@ -27,13 +27,13 @@ import {
 
 /** The largest file that is read, in bytes of UTF-8 [L-1]. */
 export const largestFile = 1024 * 1024;
-/** No more errors than this are told of one file. */
+/** No more errors than this are reported of one file. */
 const mostErrors = 50;
 /** No more than this are looked for: a file with so many is no program. */
 const mostLexicalErrors = 200;
 
 /**
- * Of a larger file (in UTF-16 units) only the first syntax error is told: recovery would take seconds where all is
+ * Of a larger file (in UTF-16 units) only the first syntax error is reported: recovery would take seconds where all is
  * wrong.
  */
 const largestRecovered = 64 * 1024;

@@ -15,7 +15,8 @@ const Blank = createToken({ name: "Blank", pattern: /[ \t\r\n\uFEFF]+/, group: L
 export const Name = createToken({ name: "Name", pattern: /[A-Za-z_][A-Za-z0-9_]*/ });
 
 /**
- * The name that begins an update `w[n] = ...`: told from other names before parsing, so that recovery finds statements.
+ * The name that begins an update `w[n] = ...`: distinguished from other names before parsing, so that recovery finds
+ * statements.
  */
 export const UpdateName = createToken({ name: "UpdateName", pattern: Lexer.NA, categories: [Name] });
 

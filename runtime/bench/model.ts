@@ -4,12 +4,12 @@ import type { SymbolicGraph } from "../../compiler/graph/graph.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
 import type { Device } from "../device/device.js";
 import { createCaller } from "../llama/call.js";
-import { createDecoder } from "../llama/decode.js";
+import { createDecoder } from "../llama/inference/decode.js";
 import { first } from "../llama/results.js";
-import type { Session } from "../llama/session.js";
+import type { Session } from "../llama/inference/session.js";
 import type { LlamaConfig } from "../model/config.js";
 import { createExecutor, type Executor } from "../run/run.js";
-import { scoped, type Scope } from "../run/scope.js";
+import { withArena, type Arena } from "../run/arena.js";
 import { targetOf } from "../run/target.js";
 import { syntheticSession } from "./synthetic.js";
 
@@ -65,9 +65,9 @@ export interface ModelBenchOptions {
   readonly prompts: readonly number[];
   /** Also measure each kernel, with a pass of its own around each dispatch. */
   readonly profile: boolean;
-  /** Steps of decoding that are timed; 64 unless told. */
+  /** Steps of decoding that are timed; 64 by default. */
   readonly steps?: number;
-  /** Time before that, in which a GPU's clocks come up; 300 ms unless told. */
+  /** Time before that, in which a GPU's clocks come up; 300 ms by default. */
   readonly warmUpMs?: number;
 }
 
@@ -79,7 +79,7 @@ interface Pace {
 
 /**
  * Builds the model of each format from random weights on the device and times what `generate` does with a real one.
- * `progress` is told of each row.
+ * `progress` receives each row.
  * @throws DeviceError, LlamaError
  */
 export async function benchModel(
@@ -133,19 +133,19 @@ async function timeDecode(
   given: { readonly format: string; readonly sequences: number; readonly context: number },
 ): Promise<DecodeRow> {
   const { sequences, context } = given;
-  return scoped(executor, async (scope) => {
-    const cache = await filledCache(scope, session, executor, sequences, context + 1 + steps);
+  return withArena(executor, async (arena) => {
+    const cache = await filledCache(arena, session, executor, sequences, context + 1 + steps);
     const start = new Int32Array(sequences).fill(context);
-    const ids = scope.own(
+    const ids = arena.own(
       await executor.fill(
         "i32",
         [sequences, 1],
         Int32Array.from({ length: sequences }, (_, at) => 1 + at),
       ),
     );
-    const positions = scope.own(await executor.fill("i32", [sequences], start));
+    const positions = arena.own(await executor.fill("i32", [sequences], start));
     const decoder = await createDecoder(
-      scope,
+      arena,
       session.caller,
       session,
       cache,
@@ -192,16 +192,16 @@ async function timePrefill(
   given: { readonly format: string; readonly tokens: number },
 ): Promise<PrefillRow & { readonly runs: number }> {
   const { tokens } = given;
-  return scoped(executor, async (scope) => {
-    const cache = await filledCache(scope, session, executor, 1, tokens);
-    const ids = scope.own(
+  return withArena(executor, async (arena) => {
+    const cache = await filledCache(arena, session, executor, 1, tokens);
+    const ids = arena.own(
       await executor.fill(
         "i32",
         [1, tokens],
         Int32Array.from({ length: tokens }, (_, at) => 1 + (at % 1000)),
       ),
     );
-    const positions = scope.own(await executor.fill("i32", [1], [0]));
+    const positions = arena.own(await executor.fill("i32", [1], [0]));
     const once = async (): Promise<number> => {
       const begun = performance.now();
       executor.release(await session.forward(ids, positions, cache));
@@ -222,14 +222,14 @@ async function timePrefill(
 
 /** A cache of zeros, which a model reads as well as any. */
 async function filledCache(
-  scope: Scope,
+  arena: Arena,
   session: Session,
   executor: Executor,
   sequences: number,
   tokens: number,
 ): ReturnType<Session["allocateCache"]> {
   const cache = await session.allocateCache(sequences, Math.ceil(tokens / 64) * 64);
-  scope.defer(() => session.releaseCache(cache));
+  arena.defer(() => session.releaseCache(cache));
   const piece = new Uint8Array(2 ** 24);
   for (const { keys, values } of cache.blocks)
     for (const tensor of [keys, values])

@@ -2,12 +2,12 @@
 import { formatBytes } from "../../compiler/formats/registry.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
 import type { Caller } from "../llama/call.js";
-import { ropeFrequencies } from "../llama/rope.js";
-import { defaultDtype, makeSession, type Session } from "../llama/session.js";
+import { ropeFrequencies } from "../llama/inference/rope.js";
+import { defaultDtype, makeSession, type Session } from "../llama/inference/session.js";
 import { rowsOfPart, type BlockWeights, type Table } from "../llama/weights.js";
 import type { LlamaConfig } from "../model/config.js";
 import type { DeviceTensor } from "../run/run.js";
-import { building, type Scope } from "../run/scope.js";
+import { building, type Arena } from "../run/arena.js";
 import { weightsOnDevice } from "./weights.js";
 
 /**
@@ -20,16 +20,16 @@ export async function syntheticSession(caller: Caller, config: LlamaConfig, form
   const { hiddenSize, intermediateSize, heads, keyValueHeads, headDim } = config;
   const dtype = defaultDtype(caller);
   let seed = 1;
-  return building(executor, async (scope) => {
+  return building(executor, async (arena) => {
     const weight = async (n: number, k: number): Promise<DeviceTensor> =>
-      scope.own(await weightsOnDevice(executor, format, { rows: n, columns: k }, seed++));
+      arena.own(await weightsOnDevice(executor, format, { rows: n, columns: k }, seed++));
     const ones = async (label: string): Promise<DeviceTensor> =>
-      scope.own(await executor.fill("f32", [hiddenSize], new Float32Array(hiddenSize).fill(1), label));
-    const table = (): Promise<Table> => denseTable(caller, scope, { name: dtype, args: {}, of: null }, config, seed++);
+      arena.own(await executor.fill("f32", [hiddenSize], new Float32Array(hiddenSize).fill(1), label));
+    const table = (): Promise<Table> => denseTable(caller, arena, { name: dtype, args: {}, of: null }, config, seed++);
 
     const embedding = await table();
     const head = config.tiedEmbeddings ? embedding : await table();
-    const frequency = scope.own(
+    const frequency = arena.own(
       await executor.fill("f32", [headDim / 2], ropeFrequencies(headDim, config.rope), "rope frequencies"),
     );
     const frame = { embedding, head, frequency, gain: await ones("gain") };
@@ -48,13 +48,13 @@ export async function syntheticSession(caller: Caller, config: LlamaConfig, form
           down_proj: await weight(hiddenSize, intermediateSize),
         },
       });
-    return makeSession(caller, config, frame, blocks, dtype, scope.close);
+    return makeSession(caller, config, frame, blocks, dtype, arena.close);
   });
 }
 
 async function denseTable(
   caller: Caller,
-  scope: Scope,
+  arena: Arena,
   format: FormatSpec,
   { vocabSize, hiddenSize: columns }: LlamaConfig,
   seed: number,
@@ -63,7 +63,7 @@ async function denseTable(
   const parts: { tensor: DeviceTensor; first: number }[] = [];
   for (let first = 0; first < vocabSize; first += most) {
     const shape = { rows: Math.min(most, vocabSize - first), columns };
-    parts.push({ tensor: scope.own(await weightsOnDevice(caller.executor, format, shape, seed)), first });
+    parts.push({ tensor: arena.own(await weightsOnDevice(caller.executor, format, shape, seed)), first });
   }
   return { parts };
 }

@@ -2,7 +2,7 @@ import type { Shape } from "../../compiler/formats/format.js";
 import { formatBytes, formatOfSpec, formatWords } from "../../compiler/formats/registry.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
 import type { DeviceTensor, Executor } from "../run/run.js";
-import { scoped } from "../run/scope.js";
+import { withArena } from "../run/arena.js";
 
 /** Weights whose rows repeat, so that a large tensor is made and checked at the price of a small one. */
 export interface RepeatedWeights {
@@ -96,9 +96,9 @@ export async function weightsOnDevice(
   const { rows, columns } = shape;
   const tile = tileOf(spec, rows, columns, seed, weightAmplitude);
   const form = { dtype: "f32", shape: [rows, columns], format: spec } as const;
-  return scoped(executor, async (scope) => {
-    const source = scope.own(await executor.upload({ ...form, shape: [tile.shape.rows, columns] }, tile.words));
-    const tensor = scope.own(await executor.allocate(form, "random weights", formatBytes(spec, shape)));
+  return withArena(executor, async (arena) => {
+    const source = arena.own(await executor.upload({ ...form, shape: [tile.shape.rows, columns] }, tile.words));
+    const tensor = arena.own(await executor.allocate(form, "random weights", formatBytes(spec, shape)));
     await executor.finish();
     const { gpu } = executor.device;
     const encoder = gpu.createCommandEncoder();
@@ -115,6 +115,6 @@ export async function weightsOnDevice(
         );
     });
     await executor.device.guarded("copying random weights", () => gpu.queue.submit([encoder.finish()]));
-    return scope.keep(tensor);
+    return arena.keep(tensor);
   });
 }

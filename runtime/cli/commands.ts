@@ -33,8 +33,9 @@ function addCheck(program: Command): void {
     program
       .command("check")
       .description("check recipes and functions: names, types, sizes, patterns and formats")
-      .argument("<files...>", ".esp files")
-      .option("--model <path>", "model whose layers the recipes must fit: names and sizes, no weight is read"),
+      .argument("<files...>", ".esp files, or names of examples")
+      .option("--model <path>", "model whose layers the recipes must fit: names and sizes, no weight is read")
+      .option("--set <name=value...>", "a parameter of the recipes; may be repeated", collect, []),
   ).action(action(async () => (await import("./check.js")).run, never));
 }
 
@@ -43,7 +44,7 @@ function addCompile(program: Command): void {
     program
       .command("compile")
       .description("compile a function, or what a recipe does to a layer, and print a stage of it")
-      .argument("<file>", ".esp file")
+      .argument("<file>", ".esp file, or the name of an example")
       .option("--fn <name>", "function; may be left out where the file has only one")
       .option(
         "--size <name=value...>",
@@ -104,6 +105,7 @@ function addCompress(program: Command): void {
         )
         .option("--eval <file>", "score this text too, with the model as given and compressed")
         .option("--limit <n>", "score the first n windows only", integer(1))
+        .option("--verify", "also compare logits with those of plain schedules: each element by itself, nothing fused")
         .option("--report <file>", "write a page about it, HTML, with plots", pathOf)
         .option("--resume", "go on from the last block that a stopped run finished")
         .option("--force", "replace the output directory if it holds a model"),
@@ -151,7 +153,7 @@ function addSensitivity(program: Command): void {
       "after",
       () => `
 Examples that come with espalier: ${examples().join(", ")}.
-The model is held on the device. Nothing is written but the report.`,
+The model stays on the device. Nothing is written but the report.`,
     )
     .action(action(async () => (await import("./sensitivity.js")).run, always));
 }
@@ -177,7 +179,8 @@ function addGenerate(program: Command): void {
           "sample from the likeliest tokens that have this probability together",
           number((p) => p > 0 && p <= 1, "above 0, at most 1"),
         )
-        .option("--seed <s>", "seed of the random numbers", integer(0, 2 ** 32 - 1), 0),
+        .option("--seed <s>", "seed of the random numbers", integer(0, 2 ** 32 - 1), 0)
+        .option("--verify", "also compare logits with those of plain schedules: each element by itself, nothing fused"),
     ),
   ).action(action(async () => (await import("./generate.js")).run, always));
 }
@@ -191,7 +194,8 @@ function addEval(program: Command): void {
         .requiredOption("--model <path>", "model directory or GGUF file")
         .requiredOption("--text <file>", "text to score, UTF-8")
         .option("--window <n>", "tokens of a window", integer(1), 256)
-        .option("--limit <n>", "score the first n windows only", integer(1)),
+        .option("--limit <n>", "score the first n windows only", integer(1))
+        .option("--verify", "also compare logits with those of plain schedules: each element by itself, nothing fused"),
     ),
   )
     .addHelpText(
@@ -230,7 +234,12 @@ function addBench(program: Command): void {
         ).choices(Object.keys(modelShapes)),
       )
       .option("--blocks <count>", "with so many blocks instead of its own", integer(1, 1024))
-      .option("--format <format>", 'of its linear layers, such as "nm(2, 4) of int4(128)"; may be repeated', collect)
+      .option(
+        "--format <format>",
+        'of its linear layers, such as "nm(2, 4) of int4(128)"; may be repeated',
+        collect,
+        [],
+      )
       .option("--sequences <list>", "sequences that are decoded at once", wholeNumbers(1024), [1])
       .option("--context <list>", "tokens that each sequence has seen", wholeNumbers(2 ** 20), [128])
       .option("--prompt <list>", "lengths of prompts to time", wholeNumbers(2 ** 20), [512])

@@ -12,6 +12,7 @@ import { baselineTarget, type Target } from "../../compiler/target.js";
 import type { Dtype } from "../../compiler/types/dtype.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
 import { createHost } from "../library.js";
+import { sourcePath } from "../package.js";
 import type { stages } from "./stages.js";
 import { DiagnosticsError, UsageError } from "./failure.js";
 import { parseFormat } from "./format.js";
@@ -26,13 +27,17 @@ interface CompileCommandOptions extends DeviceOptions {
 }
 
 /** `espalier compile`: a function's stages, down to the Program. */
-export async function run(output: Output, file: string, options: CompileCommandOptions): Promise<number | void> {
+export async function run(output: Output, given: string, options: CompileCommandOptions): Promise<number | void> {
+  const file = sourcePath(given);
   const host = createHost();
   if (options.emit === "ast") {
     const source = host.read(file);
     if (source === null) {
       const problem = host.problem(file);
-      throw new UsageError(problem === null ? `there is no file ${file}` : `the file ${file} ${problem}`);
+      const meant = problem === null ? host.meant(file) : null;
+      throw new UsageError(
+        `${problem === null ? `there is no file ${file}` : `the file ${file} ${problem}`}${meant === null ? "" : `; did you mean \`${meant}\`?`}`,
+      );
     }
     const { value, diagnostics } = parse(source, file);
     if (value === null) throw new DiagnosticsError(diagnostics, host.sources);

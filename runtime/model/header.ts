@@ -1,3 +1,4 @@
+import { counted } from "../../compiler/words.js";
 import { byteCount, isElementType } from "./elements.js";
 import { ModelError, quoted } from "./error.js";
 
@@ -155,7 +156,7 @@ function checkOffsets(path: string, tensors: readonly StoredTensor[], bytes: num
   if (reached !== bytes)
     throw new ModelError(
       "M114",
-      `${quoted(path)}: ${bytes - reached} bytes after the last tensor belong to no tensor.`,
+      `${quoted(path)}: ${counted(bytes - reached, "byte")} after the last tensor ${bytes - reached === 1 ? "belongs" : "belong"} to no tensor.`,
       "the file may be damaged, or two files run together",
     );
 }

@@ -60,8 +60,8 @@ export function createBoundPrograms({ device, pipelines, groups, memory, recorde
   const bindings = new Map<Bound, Binding>();
   return {
     async bind({ program, kernels }, { ranges, tensors, words }) {
-      const { free, held } = await memory.claim(program, ranges);
-      const own = [...free, ...held.values()];
+      const { free, retained } = await memory.claim(program, ranges);
+      const own = [...free, ...retained.values()];
       let constants: GPUBuffer | null = null;
       try {
         const blocks = collectBlocks(device, pipelines);

@@ -1,6 +1,6 @@
 /**
- * What newcomers write: what is told of it, and that what it tells works when it is followed. `test/mistakes` has the
- * cases; with `--update` on the command line what is told is written there, to be read.
+ * What newcomers write: what is reported of it, and that what it advises works when it is followed. `test/mistakes` has
+ * the cases; with `--update` on the command line what is reported is written there, to be read.
  */
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { suite } from "uvu";
@@ -29,7 +29,7 @@ function readLibrary(path: string): string | null {
 const all = `use ${standardModules.join(", ")}\n`;
 const modules = knownModules("all.esp", { read: (path) => (path === "all.esp" ? all : readLibrary(path)) });
 
-function findings(source: string): { readonly diagnostics: readonly Diagnostic[]; readonly told: string } {
+function findings(source: string): { readonly diagnostics: readonly Diagnostic[]; readonly reported: string } {
   const host: Host = {
     read: (path) => (path === "main.esp" ? source : readLibrary(path)),
     standardModules,
@@ -37,7 +37,7 @@ function findings(source: string): { readonly diagnostics: readonly Diagnostic[]
   };
   const { diagnostics } = check("main.esp", host);
   const texts = [...library].flatMap(([path, text]) => (text === null ? [] : [[path, text] as const]));
-  return { diagnostics, told: rendered(diagnostics, { ...Object.fromEntries(texts), "main.esp": source }) };
+  return { diagnostics, reported: rendered(diagnostics, { ...Object.fromEntries(texts), "main.esp": source }) };
 }
 
 for (const file of readdirSync(projectFile("test/mistakes"))) {
@@ -47,14 +47,14 @@ for (const file of readdirSync(projectFile("test/mistakes"))) {
   for (const section of sections) {
     const title = /^## (.*)$/m.exec(section)?.[1] ?? "";
     const blocks = [...section.matchAll(/^```(?:esp)?\n(.*?)^```$/gms)];
-    const [bad, told, good] = blocks.map(([, block]) => block ?? "");
+    const [bad, reported, good] = blocks.map(([, block]) => block ?? "");
     test(`${file}: ${title}`, () => {
       const found = findings(bad ?? "");
       const { index = 0, 0: whole = "" } = blocks[1] ?? {};
-      updated.push(`${section.slice(0, index)}\`\`\`\n${found.told}\`\`\`${section.slice(index + whole.length)}`);
-      assert.is(found.diagnostics.length, Number(/\((\d+)\)$/.exec(title)?.[1] ?? 1), found.told);
-      assert.equal(findings(good ?? "").diagnostics, [], "what is told does not help");
-      if (!process.argv.includes("--update")) assert.is(found.told, told);
+      updated.push(`${section.slice(0, index)}\`\`\`\n${found.reported}\`\`\`${section.slice(index + whole.length)}`);
+      assert.is(found.diagnostics.length, Number(/\((\d+)\)$/.exec(title)?.[1] ?? 1), found.reported);
+      assert.equal(findings(good ?? "").diagnostics, [], "what is reported does not help");
+      if (!process.argv.includes("--update")) assert.is(found.reported, reported);
     });
   }
   test(`${file} has one place for each mistake`, () => {

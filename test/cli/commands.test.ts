@@ -6,7 +6,7 @@ import { check } from "../../compiler/check/check.js";
 import { DeviceError, openDevice, type Device } from "../../runtime/device/device.js";
 import { createHost, standardLibrary } from "../../runtime/library.js";
 import { createCaller } from "../../runtime/llama/call.js";
-import { compress } from "../../runtime/llama/compress.js";
+import { compress } from "../../runtime/llama/compression/compress.js";
 import { openModel } from "../../runtime/model/model.js";
 import { createExecutor } from "../../runtime/run/run.js";
 import { targetOf } from "../../runtime/run/target.js";
@@ -134,7 +134,7 @@ commands("the same output again is refused, and replaced with --force", async ()
   assert.equal(readdirSync(folder.path), ["int4"]);
 });
 
-commands("a device that runs out of memory is told of, and nothing is written", async () => {
+commands("a device that runs out of memory is reported, and nothing is written", async () => {
   const device = await openDevice({ kind: "cpu" });
   let room = 2 ** 18;
   const small: Device = {

@@ -295,7 +295,7 @@ report("compress that is stopped after a block goes on with --resume, and report
   );
 });
 
-report("sensitivity tries each group alone and tells which hurts most", async () => {
+report("sensitivity tries each group alone and shows which hurts most", async () => {
   const html = join(folder.path, "sensitivity.html");
   const { code, stdout, stderr } = await espalier(
     "sensitivity",

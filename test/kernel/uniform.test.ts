@@ -1,5 +1,5 @@
 /**
- * Which values agree over a workgroup or a subgroup: told by whether a barrier or a subgroup operation may hang on
+ * Which values agree over a workgroup or a subgroup: shown by whether a barrier or a subgroup operation may hang on
  * them.
  */
 import fc from "fast-check";

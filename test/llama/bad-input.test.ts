@@ -1,6 +1,6 @@
 /**
- * Input that is degenerate, which must work, and input that is wrong, which must be told. More of it is in activations,
- * pivots, resume, windows, and in model/gguf.
+ * Input that is degenerate, which must work, and input that is wrong, which must be reported. More of it is in
+ * activations, pivots, resume, windows, and in model/gguf.
  */
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
@@ -10,11 +10,11 @@ import { check } from "../../compiler/check/check.js";
 import type { Settings } from "../../compiler/check/settings.js";
 import { formatOfSpec, shapeOf } from "../../compiler/formats/registry.js";
 import { createHost, packageRoot } from "../../runtime/library.js";
-import { compress } from "../../runtime/llama/compress.js";
+import { compress } from "../../runtime/llama/compression/compress.js";
 import { LlamaError } from "../../runtime/llama/error.js";
-import { perplexity } from "../../runtime/llama/evaluate.js";
-import { generate } from "../../runtime/llama/generate.js";
-import { openSession } from "../../runtime/llama/session.js";
+import { perplexity } from "../../runtime/llama/inference/evaluate.js";
+import { generate } from "../../runtime/llama/inference/generate.js";
+import { openSession } from "../../runtime/llama/inference/session.js";
 import { openModel, type Model } from "../../runtime/model/model.js";
 import { openToyWorkshop } from "./machine.js";
 import { calibrationIds, exampleRecipe, patchedModel, writtenRecipe } from "./recipes.js";
@@ -43,7 +43,7 @@ function found(recipe: { readonly example: string } | { readonly stores: string 
     .join("; ");
 }
 
-test("bits, groups, patterns and parameters that are out of range are told by name, with what is possible", () => {
+test("bits, groups, patterns and parameters that are out of range are reported by name, with what is possible", () => {
   const int4 = { example: "int4.esp" };
   const cases: readonly (readonly [Parameters<typeof found>[0], Settings, RegExp])[] = [
     ...[0, 7, 12, -8].map(

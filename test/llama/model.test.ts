@@ -8,12 +8,12 @@ import { CompileError } from "../../compiler/diagnostic.js";
 import type { Recipe } from "../../compiler/recipe/recipe.js";
 import { createHost, packageRoot, standardLibrary } from "../../runtime/library.js";
 import { createCaller } from "../../runtime/llama/call.js";
-import { compress } from "../../runtime/llama/compress.js";
-import type { Compression } from "../../runtime/llama/compression.js";
+import { compress } from "../../runtime/llama/compression/compress.js";
+import type { Compression } from "../../runtime/llama/compression/compression.js";
 import { LlamaError } from "../../runtime/llama/error.js";
-import { perplexity } from "../../runtime/llama/evaluate.js";
-import { generate } from "../../runtime/llama/generate.js";
-import { openSession, unpackSession, type Session } from "../../runtime/llama/session.js";
+import { perplexity } from "../../runtime/llama/inference/evaluate.js";
+import { generate } from "../../runtime/llama/inference/generate.js";
+import { openSession, unpackSession, type Session } from "../../runtime/llama/inference/session.js";
 import { openModel, type Model } from "../../runtime/model/model.js";
 import { writeToyModel } from "../support/toy-model.js";
 import { classics, openMachine } from "./machine.js";
@@ -96,7 +96,7 @@ test("logits are those of the reference", async () => {
     assert.ok(Math.abs((logits[id] ?? NaN) - value) < 1e-3, `logit ${id}`);
 });
 
-test("greedy text is that of the reference, and stops where told", async () => {
+test("greedy text is that of the reference, and stops where asked", async () => {
   const options = { maxNewTokens: 48, temperature: 0, eosTokens: model.generation.eosTokens };
   const whole = await generate(session, reference.prompt_ids, options);
   assert.equal([...reference.prompt_ids, ...whole.ids], reference.greedy_ids);

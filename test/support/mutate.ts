@@ -1,6 +1,6 @@
 /**
- * Plants the faults of `mutations.ts`, one at a time, in a copy of the project, and tells which test notices each. Run
- * by hand; it takes half an hour or more:
+ * Plants the faults of `mutations.ts`, one at a time, in a copy of the project, and reports which test notices each.
+ * Run by hand; it takes a quarter of an hour or more on a quiet machine:
  *
  *   npm run build && node dist/test/support/mutate.js        each until a test notices: those of its part of the tree
  *                                                            first, and only if none of these does, all others

@@ -107,7 +107,7 @@ export const mutations: readonly Mutation[] = [
     name: "a token between two calibration windows is left out",
     text: "const tokens = text.slice(at * own, (at + 1) * own);",
     replacement: "const tokens = text.slice(at * window, at * window + own);",
-    by: "llama/windows",
+    by: "llama/inference/windows",
   },
   {
     name: "parts of a vocabulary are added without regard to their largest logits",
@@ -137,7 +137,7 @@ export const mutations: readonly Mutation[] = [
     name: "between the low and the high frequencies of a llama3 rotary embedding, the ends are swapped",
     text: "return ((1 - $kept) * $frequency) / $factor + $kept * $frequency;",
     replacement: "return ($kept * $frequency) / $factor + (1 - $kept) * $frequency;",
-    by: "llama/windows",
+    by: "llama/inference/windows",
   },
   // --- the standard library ---
   {

@@ -7,8 +7,15 @@ import { filesBelow, readSources } from "./sources.js";
 const test = suite("split of the suite");
 const slow = testsWithDevice();
 
-test("files that open a device themselves, by a helper, or by a process that they start, are told from those that do not", () => {
-  for (const path of ["runtime/device", "formats/device", "stdlib/reference", "llama/resume", "cli/usage", "readme"])
+test("files that open a device themselves, by a helper, or by a process that they start, are distinguished from those that do not", () => {
+  for (const path of [
+    "runtime/device",
+    "formats/device",
+    "stdlib/reference",
+    "llama/long-runs/resume",
+    "cli/usage",
+    "readme",
+  ])
     assert.ok(slow.has(`test/${path}.test.ts`), path);
   for (const path of ["types/size", "check/recipe", "graph/fuse", "model/config", "support/needs"])
     assert.not.ok(slow.has(`test/${path}.test.ts`), path);

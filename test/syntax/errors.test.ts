@@ -142,7 +142,7 @@ for (const [code, sources] of Object.entries(programs)) {
   });
 }
 
-test("several errors are told in one run, one for each statement", () => {
+test("several errors are reported in one run, one for each statement", () => {
   const source = [
     "use prune; quantize",
     "fn a(x: f32[N, K] -> f32[N] {",
@@ -193,13 +193,13 @@ test("a habit of another language is one error, whose help works", () => {
   }
 });
 
-test("no more than 50 errors are told", () => {
+test("no more than 50 errors are reported", () => {
   const { diagnostics } = parse(body(...Array.from({ length: 80 }, () => "let x 1")), "many.esp");
   assert.is(diagnostics.length, 50);
   assert.match(diagnostics.at(-1)?.notes.join() ?? "", "more errors");
 });
 
-test("spec/errors-syntax.md: a section for each code, whose program gives it, with what is told, and a way to write it that is read", () => {
+test("spec/errors-syntax.md: a section for each code, whose program gives it, with what is reported, and a way to write it that is read", () => {
   const spec = readFileSync(projectFile("spec/errors-syntax.md"), "utf8");
   const sections = spec.split(/^## /m).slice(1);
   assert.equal(
@@ -209,10 +209,10 @@ test("spec/errors-syntax.md: a section for each code, whose program gives it, wi
   for (const section of sections) {
     const code = section.slice(0, 4);
     if (code === "E106") continue;
-    const [bad, told, good] = [...section.matchAll(/^```[^\n]*\n([\s\S]*?)^```$/gm)].map(([, text]) => text);
+    const [bad, reported, good] = [...section.matchAll(/^```[^\n]*\n([\s\S]*?)^```$/gm)].map(([, text]) => text);
     const { diagnostics } = parse(bad ?? "", "main.esp");
     assert.ok(diagnostics.length > 0 && diagnostics.every((each) => each.code === code), code);
-    assert.is(render(diagnostics, new Map([["main.esp", bad ?? ""]]), { color: false }), told, code);
+    assert.is(render(diagnostics, new Map([["main.esp", bad ?? ""]]), { color: false }), reported, code);
     assert.ok(parse(good ?? "(", "main.esp").value, code);
   }
 });

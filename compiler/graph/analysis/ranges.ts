@@ -169,7 +169,7 @@ function nextMultiple(scalar: Extract<Scalar<Concrete>, { kind: "select" }>, bou
   return low < 0 ? null : { low, high: Math.max(Math.floor(high / width) * width + width, high) };
 }
 
-/** What an operation on integers gives as numbers, before it wraps around; null where that is not told. */
+/** What an operation on integers gives as numbers, before it wraps around; null where that is not known. */
 export function exactInterval(
   op: Extract<Scalar<Concrete>, { kind: "binary" }>["op"],
   a: Interval,

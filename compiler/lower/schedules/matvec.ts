@@ -14,7 +14,7 @@ import { lowerScalar, withIndices, withKnown, type Environment } from "../toolki
 import { storeElement } from "../toolkit/store.js";
 import { canStage, leftReduces, stageLeft } from "../product/staged.js";
 import { combineTeam, fixedSubgroup, type Team } from "../toolkit/team.js";
-import { atPosition, bindPosition } from "../toolkit/positions.js";
+import { atPosition, axisBinder } from "../toolkit/positions.js";
 import { quadsApply } from "./quads.js";
 
 type MapEqn = Eqn<Concrete> & { readonly kind: "map" };
@@ -122,13 +122,7 @@ export function matvec(lowering: Lowering, eqn: MapEqn, product: Product, shape:
   const lane = shape.lanes === 1 ? k.u32(0) : build.bind("lane", k.rem(local, shape.lanes));
 
   const axisIndex = (axis: number): IndexId => eqn.indices[axis]!.index;
-  const bindAxes = (environment: Environment, at: Expr, axes: readonly number[]): Environment =>
-    bindPosition(
-      environment,
-      axes.map((axis) => eqn.indices[axis]!),
-      lowering.bounds,
-      at,
-    );
+  const bindAxes = axisBinder(eqn, lowering.bounds);
   const tokensOf = (environment: Environment): readonly Environment[] =>
     Array.from({ length: product.sizes.m }, (_, token) => bindAxes(environment, k.u32(token), product.m));
 

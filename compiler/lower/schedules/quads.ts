@@ -14,7 +14,7 @@ import { tileInside } from "../product/tile.js";
 import { joinAxes } from "../toolkit/axes.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
 import { gridOf } from "../toolkit/dispatch.js";
-import { bindPosition, boundsOf, insideRanges } from "../toolkit/positions.js";
+import { axisBinder, boundsOf, insideRanges } from "../toolkit/positions.js";
 import type { Lowering } from "../toolkit/lowering.js";
 import {
   flatten,
@@ -84,13 +84,7 @@ export function quads(lowering: Lowering, eqn: Elements, product: Product, shape
   const firstN = build.bind("first_n", k.mul(k.add(k.mul(grid.x, lanes), local), tn));
   const firstM = build.bind("first_m", k.mul(grid.y, tm));
 
-  const bindAxes = (environment: Environment, at: Expr, axes: readonly number[]): Environment =>
-    bindPosition(
-      environment,
-      axes.map((axis) => eqn.indices[axis]!),
-      bounds,
-      at,
-    );
+  const bindAxes = axisBinder(eqn, bounds);
   const batched = bindAxes(lowering.environment(build), grid.z, product.batch);
   const inM = (at: Expr): Expr => k.min(at, sizes.m - 1);
   // lane q loads token 4i + q of the tile

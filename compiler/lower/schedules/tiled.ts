@@ -11,7 +11,7 @@ import { rowAt, storedUnit } from "../product/right.js";
 import { tileInside } from "../product/tile.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
 import { isWanted, spread, unflatten, workgroupPosition } from "../toolkit/dispatch.js";
-import { atPosition, bindPosition, boundsOf, insideRanges } from "../toolkit/positions.js";
+import { atPosition, axisBinder, boundsOf, insideRanges } from "../toolkit/positions.js";
 import type { Lowering } from "../toolkit/lowering.js";
 import { lowerRange, lowerScalar, withIndices, withKnown, type Environment } from "../toolkit/scalar.js";
 import { storeElement } from "../toolkit/store.js";
@@ -86,13 +86,7 @@ export function tiled(lowering: Lowering, eqn: Elements, product: Product, tile:
   const threadN = build.bind("thread_n", k.rem(local, tile.threads[0]));
   const threadM = build.bind("thread_m", k.div(local, tile.threads[0]));
 
-  const bindAxes = (environment: Environment, at: Expr, axes: readonly number[]): Environment =>
-    bindPosition(
-      environment,
-      axes.map((axis) => eqn.indices[axis]!),
-      bounds,
-      at,
-    );
+  const bindAxes = axisBinder(eqn, bounds);
   const batched = bindAxes(lowering.environment(build), batchAt, product.batch);
   const tokenEnvironment = (m: Expr): Environment => bindAxes(batched, m, product.m);
   const columnEnvironment = (n: Expr): Environment => bindAxes(batched, n, [product.n]);

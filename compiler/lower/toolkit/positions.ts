@@ -35,6 +35,20 @@ export function bindPosition(
   );
 }
 
+/** Binds the indices of some axes of an equation at a flat u32 position, as `bindPosition` does. */
+export function axisBinder(
+  eqn: Eqn<Concrete> & { readonly kind: "map" | "update" },
+  bounds: Bounds,
+): (environment: Environment, position: Expr, axes: readonly number[]) => Environment {
+  return (environment, position, axes) =>
+    bindPosition(
+      environment,
+      axes.map((axis) => eqn.indices[axis]!),
+      bounds,
+      position,
+    );
+}
+
 /**
  * Whether the indices of an environment are in the ranges that are not their whole bounding range; null where all are.
  */

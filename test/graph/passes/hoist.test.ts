@@ -46,7 +46,7 @@ function inputs(): Map<string, TensorValue> {
   ]);
 }
 
-/** The results of a graph at the sizes; it is told no size that it does not have. */
+/** The results of a graph at the sizes; it is given no size that it does not have. */
 function run(graph: SymbolicGraph, given: ReadonlyMap<string, TensorValue>): ReadonlyMap<string, TensorValue> {
   const bound = specialize(
     graph,
