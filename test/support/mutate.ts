@@ -138,7 +138,7 @@ function failureOf(root: string, file: string): string | null {
   return /^ {3}FAIL {2}(.*)$/m.exec(stdout)?.[1]?.trim() ?? "it ended before its tests did";
 }
 
-/** The tests that could notice it first: the one that did last, those of its part of the tree, and of those the nearest by imports. */
+/** The tests in the order in which they could notice it: the one that did last, then of its part the nearest by imports. */
 function filesFor(root: string, { mutation, file }: Planted): readonly string[] {
   const all = readdirSync(join(root, "dist", "test"), { recursive: true, encoding: "utf8" })
     .map((path) => path.split(sep).join("/"))

@@ -33,7 +33,7 @@ export const mutations: readonly Mutation[] = [
     name: "an update in place, though its base is read afterwards",
     text: "=> $own.has($id) && $last.get($id) === $at;",
     replacement: "=> $own.has($id) && ($last.get($id) ?? 0) >= $at;",
-    by: "graph/passes/passes",
+    by: "graph/passes/copies",
   },
   {
     name: "in a tile, tokens see columns past the end of their range",
@@ -45,7 +45,7 @@ export const mutations: readonly Mutation[] = [
     name: "in a matvec, the weight is subtracted from its zero point",
     text: '$build.bind("w", $stored.zero === null ? $entry.value : k.sub($entry.value, $stored.zero))',
     replacement: '$build.bind("w", $stored.zero === null ? $entry.value : k.sub($stored.zero, $entry.value))',
-    by: "formats/device",
+    by: "lower/product/products",
   },
   {
     name: "of several largest elements, parts of an argmax take the last",
@@ -57,7 +57,7 @@ export const mutations: readonly Mutation[] = [
     name: "columns of a smaller group are taken for fewer of a larger one than they are",
     text: "return { $group, low: $own.low, high: $own.high + $group - $own.group };",
     replacement: "return { $group, low: $own.low, high: $own.high };",
-    by: "lower/scan/library-scans",
+    by: "lower/scan/columns",
   },
   {
     name: "WGSL loses the parentheses of a - (b - c)",
