@@ -5,12 +5,12 @@ import { lowerFactorization } from "./factorization.js";
 import { kernelStep, type Lowered } from "./lowered.js";
 import type { CutScans } from "./scan/cut.js";
 import { lowerScan } from "./scan/scan.js";
-import { lowerEqn, type Schedule } from "./schedules/choose.js";
+import { lowerEqn, type ForcedSchedule } from "./schedules/choose.js";
 import type { Lowering } from "./toolkit/lowering.js";
 
 export interface StepOptions {
   /** The schedule to take wherever it applies. */
-  readonly schedule: Schedule | null;
+  readonly schedule: ForcedSchedule | null;
   /** How the scans of the graph are run. */
   readonly scans: CutScans;
 }

@@ -19,8 +19,19 @@ import {
 import type { Expr } from "../../kernel/kernel.js";
 import { upTo } from "../../types/shape.js";
 import type { FormatSpec } from "../../types/type.js";
-import type { Build, ElementCode, FormatCode, PackSource, Stored, WordReader } from "../code/code.js";
-import { modulo, packItems, quotient, readItem, readUnit, unitField } from "../code/layout.js";
+import type {
+  Build,
+  CodeReader,
+  ElementCode,
+  FormatCode,
+  HalfReader,
+  PackSource,
+  Stored,
+  WordReader,
+} from "../code/code.js";
+import { nibbleHalves, spreadPairs } from "../code/halves.js";
+import { codeFactor, elementCodes, elementWords } from "../code/codes.js";
+import { modulo, packItems, quotient, readItem, readPair, readUnit, unitField } from "../code/layout.js";
 import { packGrid, readGrid } from "../code/scales.js";
 import type { Format, Section, Shape } from "../format.js";
 import { elementsIn, sectionOf } from "../layout.js";
@@ -153,7 +164,81 @@ export function nmCode(format: Format, elementOf: (values: FormatSpec) => Elemen
     return { codes, kept, rank };
   }
 
-  return { locate, stored, packed, element: null };
+  function halves(spec: FormatSpec): HalfReader | null {
+    const { n, m, values } = partsOf(spec);
+    const { bits } = elementOf(values);
+    const grid = format.grid(spec);
+    if (n !== 2 || m !== 4) return null;
+    if (bits === 4 && grid !== null)
+      return {
+        distance: 8,
+        columns: 16,
+        read(_spec, shape, read, row, piece, count) {
+          const layout = format.sections(spec, shape);
+          const index = read.bind("piece", add(mul(row, shape.columns / count), piece));
+          const words = readUnit(read, sectionOf(layout, "values"), 2 * count, index);
+          const positions = readUnit(read, sectionOf(layout, "index"), count, index);
+          const own = { grid, ...readGrid(grid, shape, layout, read, row, mul(piece, count)) };
+          return words.flatMap((word, at) => {
+            // a word has the entries of four groups, of which 0 and 2, and 1 and 3, lie in two halves
+            const [first, second, third, fourth] = nibbleHalves(read, word, own) as [Expr, Expr, Expr, Expr];
+            const four = unitField(positions, 16, at);
+            const spread = read.bind("spread", bitOr(bitAnd(four, 0xff), shiftLeft(bitAnd(four, 0xff00), 8)));
+            return [...spreadPairs(read, first, second, spread, 0), ...spreadPairs(read, third, fourth, spread, 4)];
+          });
+        },
+      };
+    if (values.name !== "f16") return null;
+    return {
+      distance: 4,
+      columns: 8,
+      read(_spec, shape, read, row, piece, count) {
+        const layout = format.sections(spec, shape);
+        const index = read.bind("piece", add(mul(row, shape.columns / count), piece));
+        const words = readUnit(read, sectionOf(layout, "values"), 8 * count, index);
+        const positions = readUnit(read, sectionOf(layout, "index"), count, index);
+        return upTo(count / 8).flatMap((at) => {
+          const [a, b] = [words[2 * at]!, words[2 * at + 1]!];
+          const first = read.bind("first", bitOr(bitAnd(a, 0xffff), shiftLeft(b, 16)));
+          const second = read.bind("second", bitOr(shiftRight(a, 16), bitAnd(b, 0xffff0000)));
+          const two = unitField(positions, 8, at);
+          const spread = read.bind("spread", bitOr(bitAnd(two, 0xf), shiftLeft(bitAnd(two, 0xf0), 12)));
+          return spreadPairs(read, first, second, spread, 0);
+        });
+      },
+    };
+  }
+
+  return { locate, stored, packed, element: null, halves, codes: nmCodes(format, elementOf) };
+}
+
+/** Units of 2:4 integers: two neighbours of their entries are a group's, and its positions a nibble. */
+function nmCodes(format: Format, elementOf: (values: FormatSpec) => ElementCode): CodeReader {
+  return {
+    layout(spec, shape) {
+      const { n, m, values } = partsOf(spec);
+      const size = format.unit(spec, shape);
+      const grid = format.grid(spec);
+      const { bits } = elementOf(values);
+      if (n !== 2 || m !== 4 || size === null || grid === null || (bits !== 4 && bits !== 8)) return null;
+      if ((bits * size.entries) % 32 !== 0 || size.columns % 32 !== 0) return null;
+      return { words: elementWords(bits, size.entries), dense: false, zero: !grid.symmetric, factor: codeFactor(bits) };
+    },
+    read(spec, shape, read, row, at) {
+      const { positionBits, values } = partsOf(spec);
+      const size = format.unit(spec, shape);
+      const grid = format.grid(spec);
+      const { bits } = elementOf(values);
+      if (size === null || grid === null || (bits !== 4 && bits !== 8))
+        throw new InternalError(`${values.name} has no codes at ${shape.columns} columns`);
+      const layout = format.sections(spec, shape);
+      const index = read.bind("unit", add(mul(row, shape.columns / size.columns), at));
+      const words = readUnit(read, sectionOf(layout, "values"), bits * size.entries, index);
+      const positions = readPair(read, sectionOf(layout, "index"), positionBits * size.entries, index);
+      const held = readGrid(grid, shape, layout, read, row, mul(at, size.columns));
+      return { ...elementCodes(read, bits, grid.symmetric, words, held), positions };
+    },
+  };
 }
 
 /** The n positions of a group. */

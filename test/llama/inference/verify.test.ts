@@ -1,9 +1,9 @@
 /** `--verify` agrees where nothing is wrong, and notices what is. */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { openSession } from "../../runtime/llama/inference/session.js";
-import { verificationFault, verifySession } from "../../runtime/llama/inference/verify.js";
-import { openToyWorkshop } from "./machine.js";
+import { openSession } from "../../../runtime/llama/inference/session.js";
+import { verificationFault, verifySession } from "../../../runtime/llama/inference/verify.js";
+import { openToyWorkshop } from "../machine.js";
 
 const test = suite("verify");
 const { caller, model } = await openToyWorkshop(test, "verify");
