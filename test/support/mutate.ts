@@ -18,8 +18,9 @@ import { tmpdir } from "node:os";
 import { basename, dirname, join, sep } from "node:path";
 import { parseArgs } from "node:util";
 import { mutations, type Mutation } from "./mutations.js";
+import { filesWith, plant } from "./planting.js";
 import { projectFile } from "./project.js";
-import { filesBelow, readSources } from "./sources.js";
+import { readSources } from "./sources.js";
 
 /** Test files by the part of the tree that they are most concerned with: parts of their paths, in order of trial. */
 const concerned: readonly (readonly [string, readonly string[]])[] = [
@@ -55,12 +56,9 @@ interface Planted {
   readonly file: string;
 }
 
-const sources = filesBelow(["compiler", "runtime"], ".ts")
-  .concat(filesBelow(["stdlib"], ".esp"))
-  .map((file) => ({ file, text: readFileSync(projectFile(file), "utf8") }));
 const code = readSources(["compiler", "runtime", "test"]);
 const planted = mutations.map((mutation, at): Planted | string => {
-  const found = sources.flatMap(({ file, text }) => [...text.matchAll(patternOf(mutation))].map(() => file));
+  const found = filesWith(mutation);
   if (found.length === 1) return { mutation, number: at + 1, file: found[0]! };
   const places = found.length === 0 ? "" : `, in ${[...new Set(found)].join(", ")}`;
   return `"${mutation.name}": its text is found ${found.length} times, not once${places}:\n  ${mutation.text}`;
@@ -207,31 +205,4 @@ function build(root: string, mutation: Mutation | null = null): void {
 
 function node(root: string, args: readonly string[]): SpawnSyncReturns<string> {
   return spawnSync(process.execPath, args, { cwd: root, encoding: "utf8", maxBuffer: 2 ** 28 });
-}
-
-/** The mutation's text as a pattern: any spaces between its parts, and a group for each name. */
-function patternOf({ text }: Mutation): RegExp {
-  const names = new Set<string>();
-  const parts = text.match(/\$\w+|\w+|\S/g) ?? [];
-  const written = parts.map((part, at) => {
-    const space = at === 0 ? "" : /^[$\w]/.test(part) && /\w$/.test(parts[at - 1] ?? "") ? "\\s+" : "\\s*";
-    // the formatter ends a list of several lines with a comma
-    const comma = /^[)\]}]$/.test(part) ? ",?\\s*" : "";
-    if (!/^\$\w/.test(part)) return `${space}${comma}${part.replace(/\W/g, "\\$&")}`;
-    const name = part.slice(1);
-    if (names.has(name)) return `${space}\\k<${name}>\\b`;
-    names.add(name);
-    return `${space}\\b(?<${name}>\\w+)\\b`;
-  });
-  return new RegExp(written.join(""), "g");
-}
-
-/** The text with the fault. */
-function plant(mutation: Mutation, text: string): string {
-  return text.replace(patternOf(mutation), (...found) => {
-    const names = found.at(-1) as { readonly [name: string]: string } | string;
-    return mutation.replacement.replace(/\$(\w+)/g, (_, name: string) =>
-      typeof names === "string" ? `$${name}` : (names[name] ?? `$${name}`),
-    );
-  });
 }

@@ -150,7 +150,7 @@ export const mutations: readonly Mutation[] = [
     name: "GPTQ in another order takes the scales of the columns' new places",
     text: "let q[n] = nearest(w[n, k], s[n, order[k] / group], low, high)",
     replacement: "let q[n] = nearest(w[n, k], s[n, k / group], low, high)",
-    by: "stdlib/methods",
+    by: "stdlib/reference",
   },
   {
     name: "Wanda takes the squares of the features' norms",
