@@ -65,6 +65,8 @@ export function activationsOf(given: {
   // the words of a part in the order of the codes, unless those are spread
   const order = layout.dense ? sides.order : upTo(part / 4).map((word) => upTo(4).map((byte) => 4 * word + byte));
   const pairs = table ? pairTable(build, array, { lanes, layout }) : null;
+  // a table's groups are an item each, so that all invocations have as much to do
+  const groups = table ? part / 4 : 1;
   const places = layout.dense ? null : entryPlaces(layout);
 
   function stage(firstSlot: Expr): void {
@@ -74,10 +76,12 @@ export function activationsOf(given: {
       build.loop(
         "item",
         k.builtin("local_index"),
-        k.u32(slots * parts * lanes),
+        k.u32(slots * parts * lanes * groups),
         (item) => {
           const owner = build.bind("owner", k.rem(item, lanes));
-          const place = build.bind("place", k.div(item, lanes));
+          const rest = build.bind("rest", k.div(item, lanes));
+          const group = build.bind("group", k.rem(rest, groups));
+          const place = build.bind("place", k.div(rest, groups));
           const slot = build.bind("slot", k.div(place, parts));
           // where there are no more units the last one fills what is read and not counted
           const unit = build.bind("unit", k.min(k.add(k.mul(k.add(firstSlot, slot), lanes), owner), units - 1));
@@ -89,7 +93,8 @@ export function activationsOf(given: {
             row,
             build.bind("part", k.add(k.mul(unit, parts), piece)),
           );
-          build.when(k.equal(piece, 0), () =>
+          const first = groups === 1 ? k.equal(piece, 0) : k.and(k.equal(piece, 0), k.equal(group, 0));
+          build.when(first, () =>
             build.add(
               k.storeShared(
                 scales,
@@ -98,7 +103,7 @@ export function activationsOf(given: {
               ),
             ),
           );
-          if (pairs !== null) pairs.fill(codes.words, place, owner, t * perToken);
+          if (pairs !== null) pairs.fill(codes.words, group, place, owner, t * perToken);
           else
             build.add(
               k.storeShared(

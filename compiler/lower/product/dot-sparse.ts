@@ -67,8 +67,8 @@ export function tableWords(parts: number, lanes: number): number {
 
 /** Tables of what the pairs of activations of each group look like where the codes of the weights want them. */
 export interface PairTable {
-  /** Writes the tables of a part: `words` are its four groups. */
-  fill(words: readonly Expr[], place: Expr, owner: Expr, start: number): void;
+  /** Writes the table of a group, of four in a part: `words` are those of the part, `group` (u32) says which. */
+  fill(words: readonly Expr[], group: Expr, place: Expr, owner: Expr, start: number): void;
   /**
    * The sum of codes * activations over a unit whose first part is `firstPart`, i32; and that of the activations, f32,
    * where there is a zero point.
@@ -94,25 +94,27 @@ export function pairTable(
   const bytesOf = (group: number): readonly [number, number] =>
     together ? [places[2 * group]!.byte, places[2 * group + 1]!.byte] : [group, (group + 2) % 4];
 
-  function fill(words: readonly Expr[], place: Expr, owner: Expr, start: number): void {
+  function fill(words: readonly Expr[], which: Expr, place: Expr, owner: Expr, start: number): void {
     const first = build.bind("first", k.add(k.add(k.mul(place, partWords * lanes), owner), start));
-    words.forEach((word, group) => {
-      const to = bytesOf(group);
-      const moved = to.map((target) =>
-        upTo(4).map((from) => {
-          const byte = k.bitAnd(word, (0xff << (8 * from)) >>> 0);
-          return build.bind("byte", shifted(byte, 8 * (from - target)));
-        }),
-      );
-      for (const [p, q] of pairsOf)
-        build.add(
-          k.storeShared(
-            array,
-            k.add(first, (firstWords[group]! + p + 4 * q) * lanes),
-            k.bitOr(moved[0]![p]!, moved[1]![q]!),
-          ),
+    words.forEach((word, group) =>
+      build.when(k.equal(which, group), () => {
+        const to = bytesOf(group);
+        const moved = to.map((target) =>
+          upTo(4).map((from) => {
+            const byte = k.bitAnd(word, (0xff << (8 * from)) >>> 0);
+            return build.bind("byte", shifted(byte, 8 * (from - target)));
+          }),
         );
-    });
+        for (const [p, q] of pairsOf)
+          build.add(
+            k.storeShared(
+              array,
+              k.add(first, (firstWords[group]! + p + 4 * q) * lanes),
+              k.bitOr(moved[0]![p]!, moved[1]![q]!),
+            ),
+          );
+      }),
+    );
   }
 
   function sum(

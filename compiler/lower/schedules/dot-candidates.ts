@@ -19,6 +19,8 @@ export interface DotSchedule {
   readonly slots: number;
   /** Slots whose weights are loaded before the activations are arranged. */
   readonly early: number;
+  /** Slots whose weights are loaded before the first of them is multiplied. */
+  readonly ahead: number;
   /**
    * Of 2:4 codes: whether activations are looked up in a table of the pairs of each group, or the codes are spread over
    * the columns.
@@ -38,19 +40,22 @@ export function dotCandidates(product: Product, sides: DotSides, target: Target)
   let lanes = 1;
   while (lanes < subgroup && lanes < sides.units) lanes *= 2;
   const make = (wanted: Partial<DotSchedule>): DotSchedule | null => {
-    const { teams = 1, rows = 1, workgroups = multiprocessors, early = 1 } = wanted;
+    const { teams = 1, rows = 1, workgroups = multiprocessors, early = 1, ahead = 1 } = wanted;
     const table = wanted.table ?? (!sides.layout.dense && product.sizes.m === 1 && target.kind === "gpu");
     const all = Math.ceil(sides.units / lanes);
     const fits = (slots: number): boolean =>
       activationBytes(sides, { lanes, slots, table }, product.sizes.m) + reserve <= target.maxWorkgroupMemory;
-    let chunks = 1;
+    let chunks = wanted.slots === undefined ? 1 : Math.ceil(all / wanted.slots);
     while (!fits(Math.ceil(all / chunks)) && chunks < all) chunks++;
     if (!fits(Math.ceil(all / chunks)) || lanes * teams > target.maxInvocations) return null;
     // in several chunks a team keeps the sums of all its rows
     const most =
       chunks === 1 ? workgroups : Math.max(workgroups, Math.ceil(product.sizes.n / (rows * teams * chunkTurns)));
-    return { kind: "dot", lanes, teams, rows, workgroups: most, slots: Math.ceil(all / chunks), early, table };
+    return { kind: "dot", lanes, teams, rows, workgroups: most, slots: Math.ceil(all / chunks), early, ahead, table };
   };
+  const table = !sides.layout.dense && product.sizes.m === 1;
+  // few rows are better spread over many workgroups, whose activations cost little
+  const wide = product.sizes.n * product.terms.length >= 16384;
   const most = Math.min(32, Math.floor(target.maxInvocations / lanes));
   const wanted: readonly Partial<DotSchedule>[] =
     target.kind === "cpu"
@@ -59,12 +64,15 @@ export function dotCandidates(product: Product, sides: DotSides, target: Target)
           { teams: 1, rows: 1, workgroups: 32, early: 0 },
         ]
       : [
-          { teams: most, workgroups: multiprocessors, early: 2 },
-          { teams: most, workgroups: multiprocessors, early: 1 },
-          { teams: most, workgroups: 2 * multiprocessors, early: 2 },
-          { teams: most / 2, workgroups: 2 * multiprocessors, early: 2 },
-          { teams: most / 2, workgroups: 4 * multiprocessors, early: 2 },
-          { teams: most / 2, rows: 2, workgroups: 2 * multiprocessors, early: 1 },
+          ...(table || wide
+            ? [{ teams: most, workgroups: multiprocessors }]
+            : [{ teams: most / 2, workgroups: 4 * multiprocessors, early: 2 }]),
+          { teams: most, workgroups: multiprocessors, ahead: 2 },
+          { teams: most, workgroups: multiprocessors, early: 2, ahead: 2 },
+          { teams: most, workgroups: multiprocessors, slots: 1 },
+          { teams: most / 2, rows: 2, workgroups: 2 * multiprocessors, ahead: 2 },
+          { teams: most / 2, workgroups: 2 * multiprocessors, ahead: 2 },
+          { teams: most, rows: 2, workgroups: multiprocessors },
           { teams: most / 4, workgroups: 8 * multiprocessors, early: 2 },
         ];
   const seen = new Map<string, DotSchedule>();

@@ -137,6 +137,18 @@ export function dot(lowering: Lowering, eqn: MapEqn, product: Product, sides: Do
   };
 
   const count = Math.min(schedule.slots, slots);
+  /** Adds all slots, those that are not open yet opened `ahead` at a time. */
+  const inBatches = (
+    opened: readonly (readonly OpenUnit[])[],
+    openSlot: (slot: number) => readonly OpenUnit[],
+    addSlot: (slot: number, units: readonly OpenUnit[]) => void,
+  ): void => {
+    for (let from = 0; from < count; from += schedule.ahead) {
+      const batch = upTo(Math.min(schedule.ahead, count - from)).map((at) => from + at);
+      const units = batch.map((slot) => opened[slot] ?? openSlot(slot));
+      batch.forEach((slot, at) => addSlot(slot, units[at]!));
+    }
+  };
   if (chunks === 1) {
     // the first loads are under way while the activations are arranged
     const before = rowsOf(0);
@@ -145,10 +157,13 @@ export function dot(lowering: Lowering, eqn: MapEqn, product: Product, sides: Do
     const held = activations.holds ? upTo(count).map((slot) => activations.slot(slot)) : null;
     const walk = (turn: Turn, opened: readonly (readonly OpenUnit[])[]): void => {
       const sums = accumulators();
-      onlyInside(turn, () => {
-        for (const slot of upTo(count))
-          addUnits(sums, opened[slot] ?? open(turn, k.u32(slot)), held?.[slot] ?? activations.slot(slot));
-      });
+      onlyInside(turn, () =>
+        inBatches(
+          opened,
+          (slot) => open(turn, k.u32(slot)),
+          (slot, units) => addUnits(sums, units, held?.[slot] ?? activations.slot(slot)),
+        ),
+      );
       finish(turn, sums);
     };
     const from = early.length > 0 ? 1 : 0;
@@ -163,10 +178,13 @@ export function dot(lowering: Lowering, eqn: MapEqn, product: Product, sides: Do
       build.barrier();
       activations.stage(firstSlot);
       all.forEach(({ turn, sums }, at) => {
-        onlyInside(turn, () => {
-          for (const slot of upTo(count))
-            addUnits(sums, (at === 0 ? early[slot] : undefined) ?? open(turn, slotAt(slot)), activations.slot(slot));
-        });
+        onlyInside(turn, () =>
+          inBatches(
+            at === 0 ? early : [],
+            (slot) => open(turn, slotAt(slot)),
+            (slot, units) => addUnits(sums, units, activations.slot(slot)),
+          ),
+        );
       });
     });
     for (const { turn, sums } of all) finish(turn, sums);

@@ -65,7 +65,7 @@ function cutsOf(given: Case, target: Target): readonly DotSchedule[] {
   const small = { ...first, teams: Math.min(2, first.teams), workgroups: 3 };
   return [
     first,
-    { ...small, rows: 3, early: 0 },
+    { ...small, rows: 3, early: 0, ahead: 2 },
     { ...small, slots: 1, workgroups: 8 },
     ...(sides.layout.dense ? [] : [{ ...small, table: !first.table }]),
   ];
