@@ -3,6 +3,7 @@ import type { ConcreteGraph, SymbolicGraph } from "./graph/graph.js";
 import { insertCopies } from "./graph/passes/copies.js";
 import { expandTop } from "./graph/passes/expand.js";
 import { fuse } from "./graph/passes/fuse.js";
+import { stagedPacks, type StagedPacks } from "./graph/analysis/staged-packs.js";
 import { scatterToGather } from "./graph/passes/scatter-to-gather.js";
 import { inlineRows } from "./graph/passes/inline.js";
 import { simplify } from "./graph/passes/simplify.js";
@@ -20,7 +21,7 @@ import type { ScanOptions } from "./lower/scan/blocking.js";
 import { cutScans } from "./lower/scan/cut.js";
 import type { ForcedSchedule } from "./lower/schedules/choose.js";
 import { matvecKeepsLeft } from "./lower/schedules/matvec.js";
-import { dotSides } from "./lower/product/dot-sides.js";
+import { dotSides, isDot } from "./lower/product/dot-sides.js";
 import { lowerSteps } from "./lower/steps.js";
 import { mergeSiblings } from "./lower/siblings.js";
 import { createLowering } from "./lower/toolkit/lowering.js";
@@ -146,8 +147,16 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
   const storage = assignStorage(fused);
   const tooLarge = unbindable(fused, storage, target);
   if (tooLarge.length > 0) throw new CompileError(tooLarge);
-  const lowering = createLowering(fused, storage, target);
-  const each = fused.eqns.map((eqn) => lowerSteps(lowering, eqn, { schedule: options.schedule ?? null, scans }));
+  const lower = (packs: StagedPacks): readonly Lowered[] => {
+    const lowering = createLowering(fused, storage, target, [], packs);
+    const instead = new Set([...packs.values()].flatMap((pack) => pack.instead));
+    return fused.eqns.map((eqn) =>
+      instead.has(eqn.out)
+        ? { steps: [], scratch: [], notes: [] }
+        : lowerSteps(lowering, eqn, { schedule: options.schedule ?? null, scans }),
+    );
+  };
+  const each = withStagedPacks(fused, storage, target, options, lower);
   const lowered = (options.merge ?? target.kind === "gpu") ? mergeSiblings(each, target) : each;
   const kernels = lowered.map((each) => kernelsOf(each.steps));
   for (const kernel of kernels.flat()) {
@@ -163,6 +172,29 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
     notes: lowered.flatMap((each) => each.notes),
     program: plan(fused, storage, lowered),
   };
+}
+
+/**
+ * The steps with packs computed where they are read, or, where a reader has come to another schedule than was thought,
+ * by themselves.
+ */
+function withStagedPacks(
+  graph: ConcreteGraph,
+  storage: StorageMap,
+  target: Target,
+  options: CompileOptions,
+  lower: (packs: StagedPacks) => readonly Lowered[],
+): readonly Lowered[] {
+  const none: StagedPacks = new Map();
+  if (options.fuse === false || target.kind !== "gpu" || (options.schedule ?? "dot") !== "dot") return lower(none);
+  const packs = stagedPacks(graph, storage, (eqn) => isDot(graph, eqn, target));
+  if (packs.size === 0) return lower(none);
+  const lowered = lower(packs);
+  const missing = new Set([...packs.values()].flatMap(({ instead }) => instead.map((id) => storage[id]?.name)));
+  const readsMissing = lowered.some(({ steps }) =>
+    kernelsOf(steps).some(({ buffers }) => buffers.some(({ tensor }) => missing.has(tensor))),
+  );
+  return readsMissing ? lower(none) : lowered;
 }
 
 /** The graph, which a pass has made; throws an InternalError that names the pass where it is not well-formed. */

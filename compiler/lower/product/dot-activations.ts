@@ -9,6 +9,7 @@ import type { Lowering } from "../toolkit/lowering.js";
 import type { Environment } from "../toolkit/scalar.js";
 import type { DotSides } from "./dot-sides.js";
 import { entryPlaces, pairTable, spreadCodes, tableWords } from "./dot-sparse.js";
+import { roundedMemory, roundedRow, stagedBytes } from "./dot-staging.js";
 import { rowAt } from "./right.js";
 
 /** How activations are kept. */
@@ -40,7 +41,8 @@ const heldWords = 40;
 export function activationBytes(sides: DotSides, { lanes, slots, table }: Keeping, tokens: number): number {
   const parts = slots * (sides.columns / sides.part);
   const words = table ? tableWords(parts, lanes) : parts * (sides.part / 4) * lanes;
-  return 4 * tokens * (words + slots * lanes);
+  const rounded = sides.pack === null ? 0 : stagedBytes(sides.pack, slots * lanes * sides.columns);
+  return tokens * (4 * (words + slots * lanes) + rounded);
 }
 
 /** What the kernel of a product needs of its activations. */
@@ -69,10 +71,27 @@ export function activationsOf(given: {
   const groups = table ? part / 4 : 1;
   const places = layout.dense ? null : entryPlaces(layout);
 
-  function stage(firstSlot: Expr): void {
+  /** What reads a part of each token's row, `index` (u32) counted from the row's first. */
+  function readers(firstSlot: Expr): readonly ((index: Expr) => Codes)[] {
     const { spec, shape, load } = left;
-    tokens.forEach((token, t) => {
-      const row = rowAt(lowering.graph, left, token);
+    const { pack } = sides;
+    if (pack === null)
+      return tokens.map((token) => {
+        const row = rowAt(lowering.graph, left, token);
+        return (index) =>
+          codeOf(spec).codes!.read(spec, shape, build.words(lowering.storage[load.tensor]!), row, index);
+      });
+    const some = slots * lanes * columns;
+    const memory = roundedMemory(build, pack, size, some, tokens.length);
+    const first = build.bind("first_column", k.mul(firstSlot, lanes * columns));
+    const rows = tokens.map((token, at) => roundedRow({ build, pack, left, token, size, columns: some, memory, at }));
+    for (const row of rows) row.round(first);
+    build.barrier();
+    return rows.map((row) => (index) => row.read(build.bind("column", k.sub(k.mul(index, part), first)), part / 4));
+  }
+
+  function stage(firstSlot: Expr): void {
+    readers(firstSlot).forEach((read, t) => {
       build.loop(
         "item",
         k.builtin("local_index"),
@@ -86,13 +105,7 @@ export function activationsOf(given: {
           // where there are no more units the last one fills what is read and not counted
           const unit = build.bind("unit", k.min(k.add(k.mul(k.add(firstSlot, slot), lanes), owner), units - 1));
           const piece = build.bind("piece", k.rem(place, parts));
-          const codes = codeOf(spec).codes!.read(
-            spec,
-            shape,
-            build.words(lowering.storage[load.tensor]!),
-            row,
-            build.bind("part", k.add(k.mul(unit, parts), piece)),
-          );
+          const codes = read(build.bind("part", k.add(k.mul(unit, parts), piece)));
           const first = groups === 1 ? k.equal(piece, 0) : k.and(k.equal(piece, 0), k.equal(group, 0));
           build.when(first, () =>
             build.add(

@@ -3,6 +3,7 @@ import { codeOf } from "../../formats/code/registry.js";
 import type { CodeLayout } from "../../formats/code/code.js";
 import type { Shape } from "../../formats/format.js";
 import { formatOfSpec } from "../../formats/registry.js";
+import type { StagedPack, StagedPacks } from "../../graph/analysis/staged-packs.js";
 import { productOf, type Product, type ProductRows, type ProductTerm } from "../../graph/analysis/product.js";
 import type { ConcreteGraph, Eqn } from "../../graph/graph.js";
 import { constantOf } from "../../graph/scalar.js";
@@ -17,6 +18,8 @@ export const dotTokens = 8;
 /** What the terms of such a product have in common. */
 export interface DotSides {
   readonly left: ProductRows;
+  /** How the product rounds its activations itself; null where it reads what was packed. */
+  readonly pack: StagedPack | null;
   /** Columns of a unit of the weights; within it activations have one scale. */
   readonly columns: number;
   /** Units of a row. */
@@ -39,7 +42,7 @@ export function hasDots(target: Target): boolean {
 }
 
 /** The sides of a product, or null where it is none of integers or a device cannot do it so. */
-export function dotSides(product: Product, target: Target): DotSides | null {
+export function dotSides(product: Product, target: Target, packs: StagedPacks = new Map()): DotSides | null {
   const [first] = product.terms;
   const left = first?.leftRows ?? null;
   if (first === undefined || left === null || first.rows === null || !hasDots(target)) return null;
@@ -60,6 +63,7 @@ export function dotSides(product: Product, target: Target): DotSides | null {
   const parts = upTo(unit.columns / own.columns);
   const common = {
     left,
+    pack: packs.get(left.load.tensor) ?? null,
     columns: unit.columns,
     units: first.rows.shape.columns / unit.columns,
     layout,

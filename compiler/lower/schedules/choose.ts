@@ -67,7 +67,7 @@ function attempt(
   // where a step computes a part, a tile may reach past it: its reads must be in range all the same
   if (product === null || (!whole && !loadsInside(lowering.graph, eqn, bounds))) return null;
   if (schedule === "dot" || (typeof schedule !== "string" && schedule.kind === "dot")) {
-    const sides = eqn.kind === "map" && whole ? dotSides(product, lowering.target) : null;
+    const sides = eqn.kind === "map" && whole ? dotSides(product, lowering.target, lowering.packs) : null;
     if (sides === null || eqn.kind !== "map") return null;
     const [best] = dotCandidates(product, sides, lowering.target);
     const cut = schedule === "dot" ? best : schedule;

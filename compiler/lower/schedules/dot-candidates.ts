@@ -2,6 +2,7 @@ import type { Product } from "../../graph/analysis/product.js";
 import type { Target } from "../../target.js";
 import { activationBytes } from "../product/dot-activations.js";
 import type { DotSides } from "../product/dot-sides.js";
+import { canRound } from "../product/dot-staging.js";
 import { fixedSubgroup } from "../toolkit/team.js";
 
 /** How a product of integers for a few tokens is cut. */
@@ -47,6 +48,7 @@ export function dotCandidates(product: Product, sides: DotSides, target: Target)
       activationBytes(sides, { lanes, slots, table }, product.sizes.m) + reserve <= target.maxWorkgroupMemory;
     let chunks = wanted.slots === undefined ? 1 : Math.ceil(all / wanted.slots);
     while (!fits(Math.ceil(all / chunks)) && chunks < all) chunks++;
+    if (sides.pack !== null && !canRound(sides.pack, fixedSubgroup(target), lanes * teams)) return null;
     if (!fits(Math.ceil(all / chunks)) || lanes * teams > target.maxInvocations) return null;
     // in several chunks a team keeps the sums of all its rows
     const most =

@@ -1,5 +1,6 @@
 import { intervalsOf, type Bounds, type Interval } from "../../graph/analysis/ranges.js";
 import type { ConcreteGraph, Eqn, IndexId } from "../../graph/graph.js";
+import type { StagedPacks } from "../../graph/analysis/staged-packs.js";
 import type { StorageMap } from "../../graph/storage.js";
 import { freeName } from "../../names.js";
 import type { Target } from "../../target.js";
@@ -12,6 +13,8 @@ export interface Lowering {
   readonly graph: ConcreteGraph;
   readonly storage: StorageMap;
   readonly target: Target;
+  /** What is packed by those who read it. */
+  readonly packs: StagedPacks;
   /** The indices of the scans around the equations, which are parameters of the kernels. */
   readonly outer: readonly OuterIndex[];
   /** Intervals of the outer indices. */
@@ -44,6 +47,7 @@ export function createLowering(
   storage: StorageMap,
   target: Target,
   outer: readonly OuterIndex[] = [],
+  packs: StagedPacks = new Map(),
 ): Lowering {
   const parameters = new Map(outer.map(({ index, parameter }) => [index, parameter]));
   const scalars = graph.inputs.filter((input) => storage[input.value] === null).map((input) => input.name);
@@ -56,6 +60,7 @@ export function createLowering(
     graph,
     storage,
     target,
+    packs,
     outer,
     bounds,
     builder: () => createBuilder(reserved),
