@@ -12,7 +12,8 @@ import type { Concrete, FormatSpec } from "../types/type.js";
 import { binaryFunction, castFunction, extremeIdentity, rounding, unaryFunction } from "./arithmetic.js";
 import { evaluateFactor } from "./factor.js";
 import type { ConcreteGraph, Eqn, IndexId, Range, Scalar, ValueId } from "./graph.js";
-import { dtypeOf } from "./scalar.js";
+import type { ReduceOp } from "./ops.js";
+import { dtypeOf, freeIndices, type Reduce } from "./scalar.js";
 import { evaluateTop } from "./top.js";
 
 /** A dense tensor on the host, row-major. f32 and f16 values are in a Float32Array, bool as 0 and 1 in a Uint8Array. */
@@ -329,25 +330,61 @@ function compiler(
         return (frame) => apply(a(frame));
       }
       case "reduce": {
+        if (node.score !== null) return softmaxMean(node, node.score);
         const visit = loop(node.over);
         const body = scalar(node.body);
         const slot = slotOf(node.over[0]?.index ?? -1);
         return (frame) =>
-          reduced(node.op, node.dtype, (each) => visit(frame, (inner) => each(body(inner), inner[slot] ?? 0)));
+          reduced(node.op as FoldOp, node.dtype, (each) => visit(frame, (inner) => each(body(inner), inner[slot] ?? 0)));
       }
       default:
         return node satisfies never;
     }
   };
+
+  /**
+   * The exponentials of scores are kept for as long as the indices that they are of stay: an attention has the same for
+   * all elements of a head.
+   */
+  const softmaxMean = (node: Reduce<Concrete>, scoreOf: Scalar<Concrete>): Compiled => {
+    const visit = loop(node.over);
+    const score = scalar(scoreOf);
+    const body = scalar(node.body);
+    const needed = [...freeIndices({ ...node, body: scoreOf })].filter((index) => !given.has(index)).map(slotOf);
+    let at: readonly number[] | null = null;
+    let weights: readonly number[] = [];
+    return (frame) => {
+      const now = needed.map((slot) => frame[slot] ?? 0);
+      if (at === null || now.some((value, each) => value !== at?.[each])) {
+        const scores: number[] = [];
+        visit(frame, (inner) => scores.push(score(inner)));
+        const highest = scores.reduce((most, each) => (each > most ? each : most), -Infinity);
+        // of -infinity alone there is no largest to subtract: all count for nothing
+        weights = scores.map((each) => (each === -Infinity ? 0 : Math.exp(each - highest)));
+        at = now;
+      }
+      let next = 0;
+      let sum = 0;
+      visit(frame, (inner) => {
+        sum += (weights[next] ?? 0) * body(inner);
+        next += 1;
+      });
+      const total = weights.reduce((all, each) => all + each, 0);
+      return total === 0 ? 0 : Math.fround(sum / total);
+    };
+  };
   return { scalar, loop };
 }
+
+/** The reductions that fold one value after the other. */
+type FoldOp = Exclude<ReduceOp, "softmax_mean">;
 
 /**
  * Folds the values that `visit` gives in order. Sums are exact to f64 and rounded once, so that a device's error is its
  * own.
  */
 function reduced(
-  op: Extract<Scalar<Concrete>, { kind: "reduce" }>["op"],
+  op: FoldOp,
   dtype: Dtype,
   visit: (each: (value: number, index: number) => void) => void,
 ): number {

@@ -63,6 +63,7 @@ const places: ReadonlyMap<string, string> = new Map([
   ["save", "in a `save`"],
   ["reduce", "in a reduction"],
   ["reduceRange", "in a reduction"],
+  ["softmaxMean", "in `softmax_mean[c](score, value)`"],
   ["top", "in `top n of m along k in ...`"],
   ["pack", "in `pack ... as ...`"],
   ["observe", "in `observe ... on ... by ...`"],
@@ -166,6 +167,8 @@ function advice(rule: string, expected: string, found: IToken, previous: IToken 
   if (expected === "By")
     return { help: "say what is summed over the text: `observe block on text by feature_squares`" };
   if (expected === "Dots") return { help: "a range has two ends: `0 .. K`" };
+  if (rule === "softmaxMean")
+    return { help: "it takes indices, and what elements count by beside what is averaged: `softmax_mean[c](score[c], x[c])`" };
   if (rule === "reduce" && expected === "") return { help: "name the index that is reduced: `sum[k] x[k]`" };
   if (tokenMatcher(found, Reduction)) return { help: `name the index that is reduced: \`${found.image}[k] x[k]\`` };
   if (rule === "indices")
@@ -230,13 +233,14 @@ function notStatement(found: IToken, next: IToken | null, what: string, spanOf: 
 
 /** `median[k] x`: the index of an element, or a reduction that is none. */
 function noReduction(name: IToken, spanOf: (token: IToken) => Span): Diagnostic {
-  const meant = suggest(name.image, reductionWords);
+  const words = [...reductionWords, "softmax_mean"];
+  const meant = suggest(name.image, words);
   return error(
     "E110",
     `there is no reduction \`${name.image}\``,
     { span: spanOf(name), message: "an element or a reduction was read here" },
     {
-      help: `${meant ? `did you mean \`${meant}\`? ` : ""}the reductions are ${reductionWords.map((word) => `\`${word}\``).join(", ")}`,
+      help: `${meant ? `did you mean \`${meant}\`? ` : ""}the reductions are ${words.map((word) => `\`${word}\``).join(", ")}`,
     },
   );
 }

@@ -56,6 +56,15 @@ export function combineTeam(
   const subgroup = fixedSubgroup(target);
   const call = subgroupCalls[op];
   const [value, best] = accumulator;
+  if (op === "softmax_mean" && subgroup !== null && (among === null ? lanes % subgroup === 0 : lanes === subgroup)) {
+    const [highest, ...sums] = accumulator;
+    const most = build.bind("most", k.call("subgroupMax", [highest!]));
+    const below = build.bind("below", k.exp(k.sub(highest!, most)));
+    for (const sum of sums) build.assign(sum, k.call("subgroupAdd", [k.mul(sum, below)]));
+    build.assign(highest!, most);
+    if (lanes > subgroup) combineSubgroups(build, team, subgroup, op, accumulator);
+    return;
+  }
   if (subgroup !== null && call !== undefined && (among === null ? lanes % subgroup === 0 : lanes === subgroup)) {
     build.assign(value!, k.call(call, [value!]));
     if (lanes > subgroup) combineSubgroups(build, team, subgroup, op, accumulator);
