@@ -2,10 +2,11 @@ import { InternalError } from "../diagnostic.js";
 import type { Eqn } from "../graph/graph.js";
 import type { Concrete } from "../types/type.js";
 import { lowerFactor } from "./factor.js";
-import { kernelStep, type Lowered } from "./lowered.js";
+import { kernelsOf, kernelStep, type Lowered } from "./lowered.js";
 import type { CutScans } from "./scan/cut.js";
 import { lowerScan } from "./scan/scan.js";
-import { lowerEqn, type Schedule } from "./schedules/choose.js";
+import { attention } from "./schedules/attention.js";
+import { fits, lowerEqn, type Schedule } from "./schedules/choose.js";
 import type { Lowering } from "./toolkit/lowering.js";
 
 export interface StepOptions {
@@ -29,7 +30,11 @@ export function lowerSteps(lowering: Lowering, eqn: Eqn<Concrete>, options: Step
     }
     case "factor":
       return lowerFactor(lowering, eqn);
-    default:
+    default: {
+      const { schedule } = options;
+      const found = schedule === null || schedule === "attention" ? attention(lowering, eqn) : null;
+      if (found !== null && kernelsOf(found.steps).every((kernel) => fits(lowering, kernel))) return found;
       return { steps: lowerEqn(lowering, eqn, options.schedule).map(kernelStep), scratch: [], notes: [] };
+    }
   }
 }

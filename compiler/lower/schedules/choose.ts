@@ -17,7 +17,7 @@ import { rows, rowShape, type RowShape } from "./rows.js";
 import { tiled, tiledApplies, tileShape } from "./tiled.js";
 
 /** The schedules, from the most special. `loops` takes everything. */
-export const schedules = ["matvec", "quads", "matrix", "tiled", "rows", "loops"] as const;
+export const schedules = ["attention", "matvec", "quads", "matrix", "tiled", "rows", "loops"] as const;
 export type Schedule = (typeof schedules)[number];
 
 type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
@@ -41,6 +41,8 @@ function attempt(
   forced: boolean,
 ): readonly Kernel[] | null {
   if (schedule === "loops") return loops(lowering, eqn);
+  // of several kernels and memory between them: `lowerSteps` takes it
+  if (schedule === "attention") return null;
   if (eqn.kind !== "map" && eqn.kind !== "update") return null;
   const bounds = boundsOf(lowering, eqn);
   if (eqn.indices.some((range) => extent(range, bounds) === 0)) return null;
@@ -75,7 +77,7 @@ function attempt(
 }
 
 /** Whether a kernel keeps to the device's limits. */
-function fits(lowering: Lowering, kernel: Kernel): boolean {
+export function fits(lowering: Lowering, kernel: Kernel): boolean {
   const memory = kernel.arrays.reduce((sum, array) => sum + array.length * byteSize(array.element), 0);
   const invocations = kernel.workgroupSize.reduce((product, size) => product * size, 1);
   return (

@@ -44,7 +44,7 @@ export function accumulatorType(reduce: Reduce): ScalarType {
 }
 
 /** Below every finite score but one; finite itself, so that nothing is subtracted from an infinity. */
-const lowestScore = -3.4028234663852886e38;
+export const lowestScore = -3.4028234663852886e38;
 
 /** Declares the variables of a reduction with their first values. */
 export function startAccumulator(build: KernelBuilder, reduce: Reduce): Accumulator {

@@ -1,0 +1,187 @@
+/** What the schedules of attention read: rows of keys and values in vectors, queries, and where their keys begin and end. */
+import { growsWith, type Attention } from "../../graph/analysis/attention.js";
+import { coefficientOf } from "../../graph/analysis/ranges.js";
+import type { IndexId, Scalar } from "../../graph/graph.js";
+import { constantOf, freeIndices, type Load } from "../../graph/scalar.js";
+import * as k from "../../kernel/build.js";
+import type { Expr } from "../../kernel/kernel.js";
+import { elementCount, upTo } from "../../types/shape.js";
+import type { Concrete } from "../../types/type.js";
+import { joinAxes } from "../toolkit/axes.js";
+import type { KernelBuilder } from "../toolkit/builder.js";
+import { unflatten } from "../toolkit/dispatch.js";
+import type { Lowering } from "../toolkit/lowering.js";
+import { flatten, lowerIndex, lowerRange, lowerScalar, withIndices, withKnown, type Scope } from "../toolkit/scalar.js";
+
+/** The queries of one group, which read the same keys and values. */
+export interface Group {
+  /** A scope with the own indices of the query at a u32 position in the group, which is in range. */
+  readonly query: (position: Expr) => Scope;
+  /** A scope for places of keys and values: with the own indices of the group's first query. */
+  readonly first: Scope;
+}
+
+/** The group at a u32 position. */
+export function groupAt(scope: Scope, { axes }: Attention, position: Expr): Group {
+  const { build } = scope;
+  const names = axes.map(({ range }) => range.name);
+  const groups = unflatten(
+    build,
+    position,
+    axes.map((axis) => axis.extent / axis.share),
+    names,
+  );
+  const starts = axes.map(({ share }, at) => build.bind("start", k.mul(groups[at]!, share)));
+  const withAxes = (values: readonly Expr[]): Scope =>
+    withIndices(
+      scope,
+      axes.map(({ range }, at) => [range.index, values[at]!] as const),
+    );
+  return {
+    first: withAxes(starts),
+    query: (at) => {
+      const own = unflatten(
+        build,
+        at,
+        axes.map(({ share }) => share),
+        names,
+      );
+      return withAxes(
+        axes.map(({ range, share, extent }, axis) => {
+          if (share === 1) return groups[axis]!;
+          return share === extent ? own[axis]! : build.bind(range.name, k.add(starts[axis]!, own[axis]!));
+        }),
+      );
+    },
+  };
+}
+
+/** Rows of a dense float tensor, one for each key, read in vectors. */
+export interface Rows {
+  /** Elements of a vector, 4 or 8. */
+  readonly width: number;
+  /** Place of the first element of the row of a key, counted in vectors. */
+  readonly start: (key: Expr) => Expr;
+  /** The words of a vector as they lie in memory, and the f32 that they are. */
+  readonly load: (vector: Expr) => Expr;
+  readonly values: (loaded: Expr) => readonly Expr[];
+}
+
+/** Elements that a vector of a row has where rows of `length` begin at multiples of it; null where at none of 4. */
+export function rowWidth(lowering: Lowering, load: Load<Concrete>, along: IndexId, length: number): 4 | 8 | null {
+  const { type } = lowering.graph.values[load.tensor]!;
+  const { shape, at } = joinAxes(type.shape, load.at);
+  const [size, last] = [shape[shape.length - 1]!, at[at.length - 1]!];
+  const fits = (width: number): boolean =>
+    size % width === 0 && length % width === 0 && isMultiple(last, width, along);
+  return type.dtype === "f16" && fits(8) ? 8 : fits(4) ? 4 : null;
+}
+
+/** Whether an index is a multiple of a number where `zero` is 0. */
+function isMultiple(scalar: Scalar<Concrete>, of: number, zero: IndexId): boolean {
+  const value = constantOf(scalar);
+  if (value !== null) return value % of === 0;
+  if (scalar.kind === "index") return scalar.index === zero;
+  if (scalar.kind !== "binary") return false;
+  if (scalar.op === "add") return isMultiple(scalar.a, of, zero) && isMultiple(scalar.b, of, zero);
+  return scalar.op === "multiply" && [scalar.a, scalar.b].some((factor) => isMultiple(factor, of, zero));
+}
+
+/** The rows of keys or values for a group; `along` is the index that a row is read along, `key` that of the rows. */
+export function rowsOf(
+  lowering: Lowering,
+  group: Group,
+  load: Load<Concrete>,
+  { along, key, width }: { readonly along: IndexId; readonly key: IndexId; readonly width: 4 | 8 },
+): Rows {
+  const { build } = group.first;
+  const { type } = lowering.graph.values[load.tensor]!;
+  const storage = lowering.storage[load.tensor]!;
+  const { shape, at } = joinAxes(type.shape, load.at);
+  const element = width === 8 ? "vec4<u32>" : type.dtype === "f16" ? "vec4<f16>" : "vec4<f32>";
+  const buffer = build.view(storage, element, "read");
+  const place = (position: Expr): Expr => {
+    const scope = withIndices(group.first, [
+      [along, k.u32(0)],
+      [key, position],
+    ]);
+    const vectors = [...shape.slice(0, -1), shape[shape.length - 1]! / width];
+    const indices = at.map((index) => lowerIndex(scope, index));
+    return flatten(vectors, [...indices.slice(0, -1), k.div(indices[indices.length - 1]!, width)]);
+  };
+  // rows a constant apart, unless their places are data
+  const pitch = at.slice(0, -1).reduce<number | null>((sum, scalar, axis) => {
+    const coefficient = coefficientOf(scalar, key);
+    return sum === null || coefficient === null ? null : sum + coefficient * elementCount(shape.slice(axis + 1));
+  }, 0);
+  const origin =
+    pitch === null || pitch % width !== 0 || freeIndices(at[at.length - 1]!).has(key)
+      ? null
+      : build.bind("rows", place(k.u32(0)));
+  return {
+    width,
+    start: (position) => (origin === null ? place(position) : k.add(origin, k.mul(position, pitch! / width))),
+    load: (vector) => k.loadBuffer(buffer, element, vector),
+    values: (loaded) => {
+      const part = (vector: Expr, count: number): Expr[] => upTo(count).map((each) => k.component(vector, each));
+      if (width === 8)
+        return upTo(4).flatMap((word) =>
+          part(build.bind("pair", k.call("unpack2x16float", [k.component(loaded, word)])), 2),
+        );
+      return part(build.bind("four", k.convert("vec4<f32>", loaded)), 4);
+    },
+  };
+}
+
+/** Element i, a u32, of what a query's sum multiplies the keys by. */
+export function queryElement(scope: Scope, { queries, product }: Attention, i: Expr): Expr {
+  const inner = withIndices(scope, [[product.over[0]!.index, i]]);
+  return queries.map((factor) => k.convert("f32", lowerScalar(inner, factor))).reduce((a, b) => k.mul(a, b));
+}
+
+/** The score of a query for a key, given the sum of their products. */
+export function scoreOf(scope: Scope, { mean, over, product }: Attention, key: Expr, sum: Expr): Expr {
+  return lowerScalar(withKnown(withIndices(scope, [[over.index, key]]), [[product, sum]]), mean.score!);
+}
+
+/** Keys `from` .. `to`, u32. */
+export interface Keys {
+  readonly from: Expr;
+  readonly to: Expr;
+}
+
+/** The keys of one query. */
+export function keysOf(build: KernelBuilder, scope: Scope, { over }: Attention): Keys {
+  const { from, to } = lowerRange(scope, over);
+  return { from: build.bind("from", from), to: build.bind("to", to) };
+}
+
+/** Whether a key is one of a query's. */
+export function isKey({ from, to }: Keys, key: Expr): Expr {
+  return k.literalValue(from) === 0 ? k.less(key, to) : k.and(k.greaterEqual(key, from), k.less(key, to));
+}
+
+/**
+ * The keys of `count` queries from a position on, all together. What lies outside of them none of the queries reads, and
+ * it may be memory that nobody wrote.
+ */
+export function keysOfAll(group: Group, attention: Attention, first: Expr, count: number): Keys {
+  const { build } = group.first;
+  const { over, axes, queryCount } = attention;
+  const inside = (position: Expr): Expr => build.bind("position", k.min(position, queryCount - 1));
+  const of = (position: Expr): Keys => keysOf(build, group.query(inside(position)), attention);
+  const varying = axes.filter(({ share }) => share > 1);
+  /** Whether a bound never falls from one query to the next. */
+  const rises = (bound: Scalar<Concrete>): boolean =>
+    varying.every(({ range }, at) => !freeIndices(bound).has(range.index) || (at === 0 && growsWith(bound, range.index)));
+  const [early, late] = [rises(over.low), rises(over.high)];
+  const from = early ? of(first).from : build.variable("from", k.u32(0xffffffff));
+  const to = late ? of(k.add(first, count - 1)).to : build.variable("to", k.u32(0));
+  if (!early || !late)
+    build.loop("query", k.u32(0), k.u32(count), (query) => {
+      const keys = of(k.add(first, query));
+      if (!early) build.assign(from, k.min(from, keys.from));
+      if (!late) build.assign(to, k.max(to, keys.to));
+    });
+  return { from, to };
+}

@@ -1,0 +1,33 @@
+import { attentionOf, type Attention } from "../../graph/analysis/attention.js";
+import type { Eqn } from "../../graph/graph.js";
+import type { Concrete } from "../../types/type.js";
+import { quadAttention, quadAttentionApplies, type Widths } from "../attention/quads.js";
+import { rowWidth } from "../attention/sides.js";
+import { kernelStep, type Lowered } from "../lowered.js";
+import { boundsOf } from "../toolkit/hull.js";
+import type { Lowering } from "../toolkit/lowering.js";
+
+/** An eqn that is an attention, by the schedule for the device; null where there is none. */
+export function attention(lowering: Lowering, eqn: Eqn<Concrete>): Lowered | null {
+  if (eqn.kind !== "map" && eqn.kind !== "update") return null;
+  const found = attentionOf(lowering.graph, eqn, boundsOf(lowering, eqn));
+  const widths = found === null ? null : widthsOf(lowering, found);
+  if (found === null || widths === null || found.queryCount * found.groupCount * found.sizes.value === 0) return null;
+  const { target } = lowering;
+  if (target.kind === "cpu" && quadAttentionApplies(target))
+    return one(quadAttention(lowering, eqn, found, widths));
+  return null;
+}
+
+/** How keys and values are read; null where their rows are not whole vectors. */
+function widthsOf(lowering: Lowering, { key, value, product, element, sizes }: Attention): Widths | null {
+  const [a, b] = [
+    rowWidth(lowering, key, product.over[0]!.index, sizes.key),
+    rowWidth(lowering, value, element.index, sizes.value),
+  ];
+  return a === null || b === null ? null : { key: a, value: b };
+}
+
+function one(kernel: Parameters<typeof kernelStep>[0]): Lowered {
+  return { steps: [kernelStep(kernel)], scratch: [], notes: [] };
+}
