@@ -110,7 +110,12 @@ for (const { name, B, T, C, seen, A, G, H } of cases) {
         sets.map((set) => new Map(Object.entries(set))),
         new Map([[program.outputs[0].name, out]]),
       );
-      results.push({ label, us, result: await elements(out, count), kernels: program.kernels.map((each) => each.schedule) });
+      results.push({
+        label,
+        us,
+        result: await elements(out, count),
+        kernels: program.kernels.map((each) => each.schedule),
+      });
     } catch (error) {
       results.push({ label, us: null, result: null, kernels: [], error: String(error.message ?? error).slice(0, 100) });
     }

@@ -82,11 +82,7 @@ export function reduce<L extends Level>(
 }
 
 /** The mean of `body` weighted by exp(score), both f32. */
-export function softmaxMean<L extends Level>(
-  over: readonly Range<L>[],
-  score: Scalar<L>,
-  body: Scalar<L>,
-): Scalar<L> {
+export function softmaxMean<L extends Level>(over: readonly Range<L>[], score: Scalar<L>, body: Scalar<L>): Scalar<L> {
   return { kind: "reduce", op: "softmax_mean", over, score, body, dtype: "f32" };
 }
 

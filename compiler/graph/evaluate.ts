@@ -335,7 +335,9 @@ function compiler(
         const body = scalar(node.body);
         const slot = slotOf(node.over[0]?.index ?? -1);
         return (frame) =>
-          reduced(node.op as FoldOp, node.dtype, (each) => visit(frame, (inner) => each(body(inner), inner[slot] ?? 0)));
+          reduced(node.op as FoldOp, node.dtype, (each) =>
+            visit(frame, (inner) => each(body(inner), inner[slot] ?? 0)),
+          );
       }
       default:
         return node satisfies never;
@@ -383,11 +385,7 @@ type FoldOp = Exclude<ReduceOp, "softmax_mean">;
  * Folds the values that `visit` gives in order. Sums are exact to f64 and rounded once, so that a device's error is its
  * own.
  */
-function reduced(
-  op: FoldOp,
-  dtype: Dtype,
-  visit: (each: (value: number, index: number) => void) => void,
-): number {
+function reduced(op: FoldOp, dtype: Dtype, visit: (each: (value: number, index: number) => void) => void): number {
   const round = rounding(dtype);
   switch (op) {
     case "sum": {

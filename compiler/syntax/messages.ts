@@ -168,7 +168,9 @@ function advice(rule: string, expected: string, found: IToken, previous: IToken 
     return { help: "say what is summed over the text: `observe block on text by feature_squares`" };
   if (expected === "Dots") return { help: "a range has two ends: `0 .. K`" };
   if (rule === "softmaxMean")
-    return { help: "it takes indices, and what elements count by beside what is averaged: `softmax_mean[c](score[c], x[c])`" };
+    return {
+      help: "it takes indices, and what elements count by beside what is averaged: `softmax_mean[c](score[c], x[c])`",
+    };
   if (rule === "reduce" && expected === "") return { help: "name the index that is reduced: `sum[k] x[k]`" };
   if (tokenMatcher(found, Reduction)) return { help: `name the index that is reduced: \`${found.image}[k] x[k]\`` };
   if (rule === "indices")

@@ -93,13 +93,10 @@ test("reductions over a range, an empty one, and one that starts below zero", ()
 
 test("a softmax mean counts by exponentials of scores, however large; over nothing it is 0", () => {
   const mean = (scores: readonly number[], low = 0): number | undefined =>
-    run(
-      { s: tensorValue("f32", [scores.length], scores), x: tensorValue("f32", [3], [3, -1, 4]) },
-      (b, { s, x }) => {
-        const c = b.range("c", low, scores.length);
-        return b.map("y", [], () => softmaxMean([c], load(s!, [indexOf(c)]), load(x!, [indexOf(c)])));
-      },
-    )[0];
+    run({ s: tensorValue("f32", [scores.length], scores), x: tensorValue("f32", [3], [3, -1, 4]) }, (b, { s, x }) => {
+      const c = b.range("c", low, scores.length);
+      return b.map("y", [], () => softmaxMean([c], load(s!, [indexOf(c)]), load(x!, [indexOf(c)])));
+    })[0];
   assert.is(mean([0, 0, 0]), 2);
   assert.is(mean([1e30, 1e30, 1e30], -2), 2);
   assert.is(mean([Math.log(2), 0, Math.log(5)]), Math.fround(25 / 8));

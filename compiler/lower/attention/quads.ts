@@ -111,9 +111,7 @@ export function quadAttention(lowering: Lowering, eqn: AttentionEqn, attention: 
           const theirs = of(value, r);
           queries.forEach(({ sums }, j) => {
             const { below, each } = weights[j]!;
-            sums.forEach((sum, h) =>
-              build.assign(sum, k.fma(each[r]!, theirs[h]!, r === 0 ? k.mul(sum, below) : sum)),
-            );
+            sums.forEach((sum, h) => build.assign(sum, k.fma(each[r]!, theirs[h]!, r === 0 ? k.mul(sum, below) : sum)));
           });
         });
       },
@@ -148,13 +146,7 @@ function dot(a: readonly Expr[], b: readonly Expr[], bind: (value: Expr) => Expr
 }
 
 /** Stores the element of the eqn that the mean belongs to. */
-export function storeMean(
-  lowering: Lowering,
-  scope: Scope,
-  eqn: AttentionEqn,
-  { mean }: Attention,
-  value: Expr,
-): void {
+export function storeMean(lowering: Lowering, scope: Scope, eqn: AttentionEqn, { mean }: Attention, value: Expr): void {
   const inner = withKnown(scope, [[mean, scope.build.bind("mean", value)]]);
   storeElement(lowering, inner, eqn, lowerScalar(inner, eqn.body));
 }

@@ -72,8 +72,7 @@ export function rowWidth(lowering: Lowering, load: Load<Concrete>, along: IndexI
   const { type } = lowering.graph.values[load.tensor]!;
   const { shape, at } = joinAxes(type.shape, load.at);
   const [size, last] = [shape[shape.length - 1]!, at[at.length - 1]!];
-  const fits = (width: number): boolean =>
-    size % width === 0 && length % width === 0 && isMultiple(last, width, along);
+  const fits = (width: number): boolean => size % width === 0 && length % width === 0 && isMultiple(last, width, along);
   return type.dtype === "f16" && fits(8) ? 8 : fits(4) ? 4 : null;
 }
 
@@ -173,7 +172,9 @@ export function keysOfAll(group: Group, attention: Attention, first: Expr, count
   const varying = axes.filter(({ share }) => share > 1);
   /** Whether a bound never falls from one query to the next. */
   const rises = (bound: Scalar<Concrete>): boolean =>
-    varying.every(({ range }, at) => !freeIndices(bound).has(range.index) || (at === 0 && growsWith(bound, range.index)));
+    varying.every(
+      ({ range }, at) => !freeIndices(bound).has(range.index) || (at === 0 && growsWith(bound, range.index)),
+    );
   const [early, late] = [rises(over.low), rises(over.high)];
   const from = early ? of(first).from : build.variable("from", k.u32(0xffffffff));
   const to = late ? of(k.add(first, count - 1)).to : build.variable("to", k.u32(0));

@@ -1,8 +1,10 @@
 import { attentionOf, type Attention } from "../../graph/analysis/attention.js";
+import { intervalOf, withRanges } from "../../graph/analysis/ranges.js";
 import type { Eqn } from "../../graph/graph.js";
 import type { Concrete } from "../../types/type.js";
 import { quadAttention, quadAttentionApplies, type Widths } from "../attention/quads.js";
 import { rowWidth } from "../attention/sides.js";
+import { splitAttention, splitShape } from "../attention/split.js";
 import { kernelStep, type Lowered } from "../lowered.js";
 import { boundsOf } from "../toolkit/hull.js";
 import type { Lowering } from "../toolkit/lowering.js";
@@ -14,9 +16,22 @@ export function attention(lowering: Lowering, eqn: Eqn<Concrete>): Lowered | nul
   const widths = found === null ? null : widthsOf(lowering, found);
   if (found === null || widths === null || found.queryCount * found.groupCount * found.sizes.value === 0) return null;
   const { target } = lowering;
-  if (target.kind === "cpu" && quadAttentionApplies(target))
-    return one(quadAttention(lowering, eqn, found, widths));
-  return null;
+  if (target.kind === "cpu" && quadAttentionApplies(target)) return one(quadAttention(lowering, eqn, found, widths));
+  const shape = splitShape(found, widths, keysAtMost(lowering, found), target);
+  if (shape === null) return null;
+  const { kernels, scratch } = splitAttention(lowering, eqn, found, widths, shape);
+  return { steps: kernels.map(kernelStep), scratch, notes: [] };
+}
+
+/** Keys that a query may have: as many as the axes that they stand on have. */
+function keysAtMost(lowering: Lowering, { over, key, value }: Attention): number {
+  const { high } = intervalOf(over.high, withRanges(lowering.bounds, [over]));
+  const axes = [key, value].flatMap((load) =>
+    load.at.flatMap((at, axis) =>
+      at.kind === "index" && at.index === over.index ? [lowering.graph.values[load.tensor]!.type.shape[axis]!] : [],
+    ),
+  );
+  return Math.max(0, Math.min(high, ...axes));
 }
 
 /** How keys and values are read; null where their rows are not whole vectors. */

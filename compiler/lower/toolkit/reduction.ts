@@ -16,7 +16,10 @@ export type Accumulator = readonly Expr[];
 
 /** What a reduction starts from, and how two partial results become one. */
 const rules: {
-  [K in Exclude<ReduceOp, "softmax_mean">]: { readonly initial: (type: ScalarType) => number; readonly combine: (a: Expr, b: Expr) => Expr };
+  [K in Exclude<ReduceOp, "softmax_mean">]: {
+    readonly initial: (type: ScalarType) => number;
+    readonly combine: (a: Expr, b: Expr) => Expr;
+  };
 } = {
   sum: { initial: () => 0, combine: k.add },
   mean: { initial: () => 0, combine: k.add },
