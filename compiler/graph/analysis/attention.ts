@@ -4,7 +4,6 @@ import {
   children,
   constantOf,
   freeIndices,
-  scalarNodes,
   scalarReductions,
   withoutCasts,
   type Load,
@@ -159,9 +158,14 @@ export function growsWith(scalar: S, index: IndexId): boolean {
   }
 }
 
-/** Whether a scalar reads a tensor. */
-export function readsTensors(scalar: S): boolean {
-  return scalarNodes(scalar).some((node) => node.kind === "load");
+/**
+ * Whether between the keys of one query and those of another of its group there may be some that neither has: both their
+ * first and their last depend on the query.
+ */
+export function mayLeaveGaps({ over, axes }: Attention): boolean {
+  const varies = (bound: S): boolean =>
+    axes.some(({ range, share }) => share > 1 && freeIndices(bound).has(range.index));
+  return varies(over.low) && varies(over.high);
 }
 
 export type { Elements as AttentionEqn };

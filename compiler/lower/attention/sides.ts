@@ -86,6 +86,17 @@ function isMultiple(scalar: Scalar<Concrete>, of: number, zero: IndexId): boolea
   return scalar.op === "multiply" && [scalar.a, scalar.b].some((factor) => isMultiple(factor, of, zero));
 }
 
+/** The place of the row that a scope's indices read, in vectors of `width`. */
+export function rowStart(lowering: Lowering, scope: Scope, load: Load<Concrete>, along: IndexId, width: number): Expr {
+  const { shape, at } = joinAxes(lowering.graph.values[load.tensor]!.type.shape, load.at);
+  const first = withIndices(scope, [[along, k.u32(0)]]);
+  const indices = at.map((index) => lowerIndex(first, index));
+  return flatten(
+    [...shape.slice(0, -1), shape[shape.length - 1]! / width],
+    [...indices.slice(0, -1), k.div(indices[indices.length - 1]!, width)],
+  );
+}
+
 /** The rows of keys or values for a group; `along` is the index that a row is read along, `key` that of the rows. */
 export function rowsOf(
   lowering: Lowering,
@@ -99,15 +110,8 @@ export function rowsOf(
   const { shape, at } = joinAxes(type.shape, load.at);
   const element = width === 8 ? "vec4<u32>" : type.dtype === "f16" ? "vec4<f16>" : "vec4<f32>";
   const buffer = build.view(storage, element, "read");
-  const place = (position: Expr): Expr => {
-    const scope = withIndices(group.first, [
-      [along, k.u32(0)],
-      [key, position],
-    ]);
-    const vectors = [...shape.slice(0, -1), shape[shape.length - 1]! / width];
-    const indices = at.map((index) => lowerIndex(scope, index));
-    return flatten(vectors, [...indices.slice(0, -1), k.div(indices[indices.length - 1]!, width)]);
-  };
+  const place = (position: Expr): Expr =>
+    rowStart(lowering, withIndices(group.first, [[key, position]]), load, along, width);
   // rows a constant apart, unless their places are data
   const pitch = at.slice(0, -1).reduce<number | null>((sum, scalar, axis) => {
     const coefficient = coefficientOf(scalar, key);

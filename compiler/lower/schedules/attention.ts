@@ -1,7 +1,8 @@
-import { attentionOf, type Attention } from "../../graph/analysis/attention.js";
+import { attentionOf, mayLeaveGaps, type Attention } from "../../graph/analysis/attention.js";
 import { intervalOf, withRanges } from "../../graph/analysis/ranges.js";
 import type { Eqn } from "../../graph/graph.js";
 import type { Concrete } from "../../types/type.js";
+import { matrixAttention, matrixAttentionOf } from "../attention/matrix.js";
 import { quadAttention, quadAttentionApplies, type Widths } from "../attention/quads.js";
 import { rowWidth } from "../attention/sides.js";
 import { splitAttention, splitShape } from "../attention/split.js";
@@ -15,8 +16,12 @@ export function attention(lowering: Lowering, eqn: Eqn<Concrete>): Lowered | nul
   const found = attentionOf(lowering.graph, eqn, boundsOf(lowering, eqn));
   const widths = found === null ? null : widthsOf(lowering, found);
   if (found === null || widths === null || found.queryCount * found.groupCount * found.sizes.value === 0) return null;
+  // schedules walk from the first key of all to the last, and what no query reads may be memory that nobody wrote
+  if (mayLeaveGaps(found)) return null;
   const { target } = lowering;
   if (target.kind === "cpu" && quadAttentionApplies(target)) return one(quadAttention(lowering, eqn, found, widths));
+  const matrix = matrixAttentionOf(lowering, found, widths);
+  if (matrix !== null) return one(matrixAttention(lowering, eqn, found, matrix));
   const shape = splitShape(found, widths, keysAtMost(lowering, found), target);
   if (shape === null) return null;
   const { kernels, scratch } = splitAttention(lowering, eqn, found, widths, shape);

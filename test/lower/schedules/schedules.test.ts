@@ -101,24 +101,25 @@ const table: readonly Expected[] = [
     on: [plain, gpu],
     schedules: ["n rows", "logit tiled", "highest rows", "loss rows"],
   },
-  // softmax: the largest score is found once a row
+  // what one workgroup a group of heads would be too slow for is divided, and merged by a second kernel
   {
     name: "attention",
-    bound: { sizes: { B: 1, T: 1, A: 32, H: 128, C: 512, G: 8 } },
-    on: [plain, gpu],
-    schedules: ["score matvec", "weight rows", "total rows", "mixed rows", "y loops"],
+    bound: { sizes: { B: 1, T: 1, A: 32, H: 128, C: 256, G: 8 } },
+    on: [plain, gpu, cpu],
+    schedules: ["mixed attention", "y loops"],
   },
   {
     name: "attention",
-    bound: { sizes: { B: 1, T: 256, A: 32, H: 128, C: 512, G: 8 } },
+    bound: { sizes: { B: 1, T: 1, A: 32, H: 128, C: 4096, G: 8 } },
     on: [plain, gpu],
-    schedules: ["score tiled", "weight rows", "total rows", "mixed tiled", "y loops"],
+    schedules: ["mixed attention", "mixed attention", "y loops"],
   },
+  // rows of elements that are no whole vectors
   {
     name: "attention",
-    bound: { sizes: { B: 1, T: 256, A: 32, H: 128, C: 512, G: 8 } },
-    on: [cpu],
-    schedules: ["score quads", "weight rows", "total loops", "mixed quads", "y loops"],
+    bound: { sizes: { B: 1, T: 256, A: 4, H: 9, C: 512, G: 2 } },
+    on: [plain, gpu, cpu],
+    schedules: ["mixed rows", "y loops"],
   },
   { name: "gram", bound: { sizes: { T: 256, K: 4096 } }, on: [plain, gpu], schedules: ["h tiled"] },
   { name: "gram", bound: { sizes: { T: 256, K: 4096 } }, on: [cpu], schedules: ["h quads"] },
