@@ -11,8 +11,19 @@ import type { Lowering } from "../toolkit/lowering.js";
 import { lowestScore } from "../toolkit/reduction.js";
 import { withIndices } from "../toolkit/scalar.js";
 import { fixedSubgroup } from "../toolkit/team.js";
-import { storeMean, type Widths } from "./quads.js";
-import { groupAt, isKey, keysOf, keysOfAll, rowsOf, rowStart, rowWidth, scoreOf, type Rows } from "./sides.js";
+import {
+  groupAt,
+  isKey,
+  keysOf,
+  keysOfAll,
+  rowsOf,
+  rowStart,
+  rowWidth,
+  scoreOf,
+  storeMean,
+  type Rows,
+  type Widths,
+} from "./sides.js";
 
 /** An attention that subgroups can do by matrices: what the keys are multiplied by, and how many subgroups share them. */
 export interface MatrixAttention {

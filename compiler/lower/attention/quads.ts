@@ -6,15 +6,8 @@ import { upTo } from "../../types/shape.js";
 import { gridOf } from "../toolkit/dispatch.js";
 import type { Lowering } from "../toolkit/lowering.js";
 import { lowestScore } from "../toolkit/reduction.js";
-import { lowerScalar, withIndices, withKnown, type Scope } from "../toolkit/scalar.js";
-import { storeElement } from "../toolkit/store.js";
-import { groupAt, isKey, keysOf, keysOfAll, queryElement, rowsOf, scoreOf } from "./sides.js";
-
-/** How wide rows of keys and values are read. */
-export interface Widths {
-  readonly key: 4 | 8;
-  readonly value: 4 | 8;
-}
+import { withIndices } from "../toolkit/scalar.js";
+import { groupAt, isKey, keysOf, keysOfAll, queryElement, rowsOf, scoreOf, storeMean, type Widths } from "./sides.js";
 
 /** Elements of queries that a lane keeps: more would leave its registers, and make its loop too long to compile. */
 const keptElements = 64;
@@ -143,10 +136,4 @@ function dot(a: readonly Expr[], b: readonly Expr[], bind: (value: Expr) => Expr
     const next = at === 0 ? k.mul(each, b[at]!) : k.fma(each, b[at]!, sum);
     return at % 4 === 3 ? bind(next) : next;
   }, k.f32(0));
-}
-
-/** Stores the element of the eqn that the mean belongs to. */
-export function storeMean(lowering: Lowering, scope: Scope, eqn: AttentionEqn, { mean }: Attention, value: Expr): void {
-  const inner = withKnown(scope, [[mean, scope.build.bind("mean", value)]]);
-  storeElement(lowering, inner, eqn, lowerScalar(inner, eqn.body));
 }

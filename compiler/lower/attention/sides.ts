@@ -1,5 +1,5 @@
 /** What the schedules of attention read: rows of keys and values in vectors, queries, and where their keys begin and end. */
-import { growsWith, type Attention } from "../../graph/analysis/attention.js";
+import { growsWith, type Attention, type AttentionEqn } from "../../graph/analysis/attention.js";
 import { coefficientOf } from "../../graph/analysis/ranges.js";
 import type { IndexId, Scalar } from "../../graph/graph.js";
 import { constantOf, freeIndices, type Load } from "../../graph/scalar.js";
@@ -11,6 +11,7 @@ import { joinAxes } from "../toolkit/axes.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
 import { unflatten } from "../toolkit/dispatch.js";
 import type { Lowering } from "../toolkit/lowering.js";
+import { storeElement } from "../toolkit/store.js";
 import { flatten, lowerIndex, lowerRange, lowerScalar, withIndices, withKnown, type Scope } from "../toolkit/scalar.js";
 
 /** The queries of one group, which read the same keys and values. */
@@ -54,6 +55,12 @@ export function groupAt(scope: Scope, { axes }: Attention, position: Expr): Grou
       );
     },
   };
+}
+
+/** How wide rows of keys and values are read. */
+export interface Widths {
+  readonly key: 4 | 8;
+  readonly value: 4 | 8;
 }
 
 /** Rows of a dense float tensor, one for each key, read in vectors. */
@@ -189,4 +196,33 @@ export function keysOfAll(group: Group, attention: Attention, first: Expr, count
       if (!late) build.assign(to, k.max(to, keys.to));
     });
   return { from, to };
+}
+
+/** Where a lane is in rows that `lanes` of them load together. */
+export interface Side {
+  readonly lanes: number;
+  /** Rows that a workgroup loads at once. */
+  readonly rows: number;
+  readonly row: Expr;
+  /** Vector in the row. */
+  readonly column: Expr;
+  /** Whether the lane has a row; null where all have. */
+  readonly busy: Expr | null;
+}
+
+export function laneOf(build: KernelBuilder, local: Expr, size: number, lanes: number): Side {
+  const rows = Math.floor(size / lanes);
+  return {
+    lanes,
+    rows,
+    row: build.bind("row", k.div(local, lanes)),
+    column: build.bind("column", k.rem(local, lanes)),
+    busy: rows * lanes === size ? null : build.bind("busy", k.less(local, rows * lanes)),
+  };
+}
+
+/** Stores the element of the eqn that the mean belongs to. */
+export function storeMean(lowering: Lowering, scope: Scope, eqn: AttentionEqn, { mean }: Attention, value: Expr): void {
+  const inner = withKnown(scope, [[mean, scope.build.bind("mean", value)]]);
+  storeElement(lowering, inner, eqn, lowerScalar(inner, eqn.body));
 }

@@ -5,13 +5,27 @@ import type { Expr, Kernel } from "../../kernel/kernel.js";
 import type { Target } from "../../target.js";
 import { upTo } from "../../types/shape.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
-import { gridOf, isWanted, spread, workgroupPosition } from "../toolkit/dispatch.js";
+import { gridOf } from "../toolkit/dispatch.js";
 import type { Lowering } from "../toolkit/lowering.js";
 import { lowestScore } from "../toolkit/reduction.js";
 import { withIndices } from "../toolkit/scalar.js";
 import { combineTeam, type Team } from "../toolkit/team.js";
-import { storeMean, type Widths } from "./quads.js";
-import { groupAt, isKey, keysOf, keysOfAll, queryElement, rowsOf, scoreOf, type Rows } from "./sides.js";
+import { leaveState, mergeParts, partAt, type Partial } from "./parts.js";
+import {
+  groupAt,
+  isKey,
+  keysOf,
+  keysOfAll,
+  laneOf,
+  queryElement,
+  rowsOf,
+  scoreOf,
+  storeMean,
+  type Group,
+  type Rows,
+  type Side,
+  type Widths,
+} from "./sides.js";
 
 /**
  * How a workgroup takes the keys of a few queries: all its lanes load a tile of keys and values, some lanes a row; then a
@@ -32,14 +46,19 @@ const mostQueries = 4;
 
 /** Workgroups that fill a large GPU, and keys that are worth one of their own. */
 const enoughWorkgroups = 528;
-const keysOfPart = 256;
+const keysOfPart = 128;
+/** Keys up to which a second kernel, to merge two parts, costs more than it saves. */
+const fewKeys = 512;
 
 /** The shape for a device; null where its workgroup memory holds none. `keys`: as many as there can be. */
 export function splitShape(attention: Attention, widths: Widths, keys: number, target: Target): SplitShape | null {
   const lanes = Math.min(256, target.maxInvocations);
   const queries = Math.min(mostQueries, attention.queryCount);
   const workgroups = attention.groupCount * Math.ceil(attention.queryCount / queries);
-  const parts = Math.max(1, Math.min(64, Math.ceil(keys / keysOfPart), Math.ceil(enoughWorkgroups / workgroups)));
+  const parts =
+    keys <= fewKeys
+      ? 1
+      : Math.max(1, Math.min(64, Math.ceil(keys / keysOfPart), Math.ceil(enoughWorkgroups / workgroups)));
   if (Math.max(attention.sizes.key / widths.key, attention.sizes.value / widths.value) > lanes) return null;
   for (const tile of [64, 32, 16]) {
     const shape: SplitShape = { lanes, queries, tile, parts };
@@ -92,15 +111,12 @@ export function splitAttention(
     states: scratchOf("states", 2 * rows),
   };
   return {
-    kernels: [walk(lowering, eqn, attention, widths, shape, partial), merge(lowering, eqn, attention, shape, partial)],
+    kernels: [
+      walk(lowering, eqn, attention, widths, shape, partial),
+      mergeParts(lowering, eqn, attention, shape, partial),
+    ],
     scratch: [partial.sums, partial.states],
   };
-}
-
-/** What parts leave: sums [group, query, part, h], and the highest score and total [group, query, part, 2]. */
-interface Partial {
-  readonly sums: Storage;
-  readonly states: Storage;
 }
 
 function walk(
@@ -122,6 +138,27 @@ function walk(
     const first = build.bind("first", k.mul(grid.y, count));
     const all = keysOfAll(group, attention, first, count);
     const { from, to } = partOf(build, all.from, all.to, shape, grid.x);
+    if (partial === null) return part(group, first, from, to);
+    build.when(
+      k.less(from, to),
+      () => part(group, first, from, to),
+      () => {
+        for (let query = 0; query < count; query++) {
+          const position = build.bind("query", k.add(first, query));
+          build.when(k.and(k.equal(local, query), k.less(position, queryCount)), () =>
+            leaveState(
+              build,
+              partial,
+              partAt(build, attention, grid.z, position, grid.x, parts),
+              k.f32(lowestScore),
+              k.f32(0),
+            ),
+          );
+        }
+      },
+    );
+  };
+  const part = (group: Group, first: Expr, from: Expr, to: Expr): void => {
     const last = build.bind("last", k.sub(k.max(to, 1), 1));
     const exchange = build.array("exchange", "f32", exchanged(attention, widths, shape));
     const weights = build.array("weights", "f32", tile * count);
@@ -172,7 +209,7 @@ function walk(
         // loads first, so that all are under way together
         const keyRows = rowsOfTile(build, keys, keySide, { start, last, tile });
         const valueRows = rowsOfTile(build, values, valueSide, { start, last, tile });
-        const part = (): void =>
+        const multiply = (): void =>
           keyRows.forEach(({ row, loaded, inside }) => {
             const store = (): void => {
               const row4 = keys.values(loaded);
@@ -191,8 +228,8 @@ function walk(
             if (inside === null) store();
             else build.when(inside, store);
           });
-        if (keySide.busy === null) part();
-        else build.when(keySide.busy, part);
+        if (keySide.busy === null) multiply();
+        else build.when(keySide.busy, multiply);
         build.barrier();
 
         const key = build.bind("key", k.add(start, ownKey));
@@ -285,12 +322,9 @@ function walk(
             }
             const row = partAt(build, attention, grid.z, position, grid.x, parts);
             build.add(k.store(build.view(partial.sums, "f32", "read_write"), k.add(k.mul(row, sizes.value), h), sum));
-            build.when(k.equal(h, 0), () => {
-              const states = build.view(partial.states, "f32", "read_write");
-              const peak = k.loadShared(totals, "f32", k.u32(count + query));
-              build.add(k.store(states, k.mul(row, 2), peak));
-              build.add(k.store(states, k.add(k.mul(row, 2), 1), whole));
-            });
+            build.when(k.equal(h, 0), () =>
+              leaveState(build, partial, row, k.loadShared(totals, "f32", k.u32(count + query)), whole),
+            );
           },
           lanes,
         );
@@ -327,41 +361,6 @@ function partOf(
   return { from: start, to: build.bind("end", k.min(k.add(start, size), k.add(low, length))) };
 }
 
-/** The place of a query's part among all parts. */
-function partAt(
-  build: KernelBuilder,
-  { queryCount }: Attention,
-  group: Expr,
-  query: Expr,
-  part: Expr,
-  parts: number,
-): Expr {
-  return build.bind("part", k.add(k.mul(k.add(k.mul(group, queryCount), query), parts), part));
-}
-
-/** Where a lane is in rows that `lanes` of them load together. */
-interface Side {
-  readonly lanes: number;
-  /** Rows that a workgroup loads at once. */
-  readonly rows: number;
-  readonly row: Expr;
-  /** Vector in the row. */
-  readonly column: Expr;
-  /** Whether the lane has a row; null where all have. */
-  readonly busy: Expr | null;
-}
-
-function laneOf(build: KernelBuilder, local: Expr, size: number, lanes: number): Side {
-  const rows = Math.floor(size / lanes);
-  return {
-    lanes,
-    rows,
-    row: build.bind("row", k.div(local, lanes)),
-    column: build.bind("column", k.rem(local, lanes)),
-    busy: rows * lanes === size ? null : build.bind("busy", k.less(local, rows * lanes)),
-  };
-}
-
 /** A lane's vectors of the rows of a tile. Rows past the last key are the last: their weight is 0. */
 function rowsOfTile(
   build: KernelBuilder,
@@ -374,60 +373,5 @@ function rowsOfTile(
     const inside = (step + 1) * side.rows > tile ? build.bind("in_tile", k.less(row, tile)) : null;
     const key = build.bind("row_key", k.min(k.add(start, row), last));
     return { row, inside, loaded: build.bind("loaded", rows.load(k.add(rows.start(key), side.column))) };
-  });
-}
-
-/** One workgroup a query: the parts, each brought to the highest score of all, and summed. */
-function merge(
-  lowering: Lowering,
-  eqn: AttentionEqn,
-  attention: Attention,
-  { parts }: SplitShape,
-  partial: Partial,
-): Kernel {
-  const build = lowering.builder();
-  const { sizes, queryCount, groupCount, element } = attention;
-  const lanes = Math.min(sizes.value, 128, lowering.target.maxInvocations);
-  const count = groupCount * queryCount;
-  const workgroups = spread(count);
-  const position = build.bind("row", workgroupPosition(workgroups));
-  const body = (): void => {
-    const states = build.view(partial.states, "f32", "read");
-    const state = (part: Expr | number, at: 0 | 1): Expr =>
-      k.loadBuffer(states, "f32", k.add(k.mul(k.add(k.mul(position, parts), part), 2), at));
-    const group = groupAt(lowering.scope(build), attention, build.bind("group", k.div(position, queryCount)));
-    const scope = group.query(build.bind("query", k.rem(position, queryCount)));
-    const highest = build.variable("highest", k.f32(lowestScore));
-    build.loop("part", k.u32(0), k.u32(parts), (part) => build.assign(highest, k.max(highest, state(part, 0))));
-    build.loop(
-      "h",
-      k.builtin("local_index"),
-      k.u32(sizes.value),
-      (h) => {
-        const total = build.variable("total", k.f32(0));
-        const weighted = build.variable("weighted", k.f32(0));
-        build.loop("part", k.u32(0), k.u32(parts), (part) => {
-          const below = build.bind("below", k.exp(k.sub(state(part, 0), highest)));
-          const row = k.add(k.mul(position, parts), part);
-          const sum = k.loadBuffer(build.view(partial.sums, "f32", "read"), "f32", k.add(k.mul(row, sizes.value), h));
-          build.assign(total, k.fma(below, state(part, 1), total));
-          build.assign(weighted, k.fma(below, sum, weighted));
-        });
-        const own = withIndices(scope, [[element.index, h]]);
-        const mean = k.select(k.equal(total, 0), k.f32(0), k.div(weighted, total));
-        storeMean(lowering, own, eqn, attention, mean);
-      },
-      lanes,
-    );
-  };
-  const wanted = isWanted(workgroups, count, position);
-  if (wanted === null) body();
-  else build.when(wanted, body);
-  return build.finish({
-    name: `${lowering.nameOf(eqn)}_merge`,
-    workgroupSize: [lanes, 1, 1],
-    workgroups,
-    schedule: "attention",
-    values: lowering.valuesOf(eqn),
   });
 }

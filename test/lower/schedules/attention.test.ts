@@ -79,8 +79,9 @@ for (const [what, [range, score]] of Object.entries(programs)) {
     const made = programCase(source, { T: 11, A: 4, H: 8, C: 19 }, "chain", { ends });
     const expected = expectedOf(made);
     for (const device of devices) {
-      const own = what === "a window of keys" ? "rows" : "attention";
-      assert.equal(schedulesOf(agreeSimulated(made, expected, device)), [own]);
+      const [own] = schedulesOf(agreeSimulated(made, expected, device));
+      // between the keys of two queries may be some that neither has
+      assert.is(own === "attention", what !== "a window of keys", device.target.name);
       for (const schedule of ["rows", "loops"] as const)
         assert.equal(schedulesOf(agreeSimulated(made, expected, device, { schedule })), [schedule]);
     }
