@@ -84,13 +84,13 @@ export type { ModelErrorCode } from "./runtime/model/error.js";
 
 export { createCaller } from "./runtime/llama/call.js";
 export type { Arguments, Caller } from "./runtime/llama/call.js";
-export { openSession } from "./runtime/llama/session.js";
-export type { Session, SessionOptions } from "./runtime/llama/session.js";
-export { generate } from "./runtime/llama/generate.js";
-export type { GenerateOptions, Generation, Sampling } from "./runtime/llama/generate.js";
-export { perplexity } from "./runtime/llama/evaluate.js";
-export type { EvaluateOptions, Evaluation } from "./runtime/llama/evaluate.js";
-export { compress } from "./runtime/llama/compress.js";
+export { openSession } from "./runtime/llama/inference/session.js";
+export type { Session, SessionOptions } from "./runtime/llama/inference/session.js";
+export { generate } from "./runtime/llama/inference/generate.js";
+export type { GenerateOptions, Generation, Sampling } from "./runtime/llama/inference/generate.js";
+export { perplexity } from "./runtime/llama/inference/evaluate.js";
+export type { EvaluateOptions, Evaluation } from "./runtime/llama/inference/evaluate.js";
+export { compress } from "./runtime/llama/compression/compress.js";
 export type {
   CalibrationText,
   CompressOptions,
@@ -100,9 +100,9 @@ export type {
   TensorReport,
   Warning,
   WarningKind,
-} from "./runtime/llama/compress.js";
-export { findSensitivity } from "./runtime/llama/sensitivity.js";
-export type { Sensitivity, SensitivityOptions, SensitivityRow, Try } from "./runtime/llama/sensitivity.js";
+} from "./runtime/llama/compression/compress.js";
+export { findSensitivity } from "./runtime/llama/compression/sensitivity.js";
+export type { Sensitivity, SensitivityOptions, SensitivityRow, Try } from "./runtime/llama/compression/sensitivity.js";
 export { calibrationWindows, scoredWindows } from "./runtime/llama/windows.js";
 export type { ScoredWindows, Windows } from "./runtime/llama/windows.js";
 export { LlamaError } from "./runtime/llama/error.js";

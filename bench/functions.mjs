@@ -4,7 +4,7 @@
  *
  *   npm run build && node bench/functions.mjs [NAME...]
  *
- * Each is run twice, and the second run is told. FLOP/s count a multiplication and an addition as two, and symmetric
+ * Each is run twice, and the second run is reported. FLOP/s count a multiplication and an addition as two, and symmetric
  * products as if all of them were computed.
  */
 import { fileURLToPath } from "node:url";

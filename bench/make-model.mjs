@@ -3,45 +3,23 @@
  *
  *   node bench/make-model.mjs DIR [BLOCKS] [SHAPE]
  *
- * SHAPE is llama-3.1-8b (16 GB with its 32 blocks) or smollm2-135m. Weights are normal with a deviation of 0.02, in
+ * SHAPE is a name of runtime/bench/model-shapes.ts, llama-3.1-8b (16 GB with its 32 blocks) where it is left out. Weights are normal with a deviation of 0.02, in
  * bf16, in shards of eight blocks. The tokenizer is that of examples/classics-3.7m with unused tokens added;
  * calibration.txt has some 346,000 tokens of it.
  */
 import { closeSync, copyFileSync, mkdirSync, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { modelShapes } from "../dist/runtime/bench/model-shapes.js";
 
-const shapes = {
-  "llama-3.1-8b": {
-    blocks: 32,
-    hidden: 4096,
-    intermediate: 14336,
-    vocabulary: 128256,
-    heads: 32,
-    groups: 8,
-    head: 128,
-    theta: 500000,
-    tied: false,
-  },
-  "smollm2-135m": {
-    blocks: 30,
-    hidden: 576,
-    intermediate: 1536,
-    vocabulary: 49152,
-    heads: 9,
-    groups: 3,
-    head: 64,
-    theta: 100000,
-    tied: true,
-  },
-};
 const [folder, blocksText, shapeName = "llama-3.1-8b"] = process.argv.slice(2);
-const shape = shapes[shapeName];
-const blocks = Number(blocksText ?? shape?.blocks);
+const shape = modelShapes[shapeName];
+const blocks = Number(blocksText ?? shape?.num_hidden_layers);
 if (folder === undefined || shape === undefined || !Number.isInteger(blocks) || blocks < 1)
-  throw new Error(`usage: node bench/make-model.mjs DIR [BLOCKS] [${Object.keys(shapes).join("|")}]`);
-const { hidden, intermediate, vocabulary } = shape;
-const keyValues = shape.groups * shape.head;
+  throw new Error(`usage: node bench/make-model.mjs DIR [BLOCKS] [${Object.keys(modelShapes).join("|")}]`);
+const { hidden_size: hidden, intermediate_size: intermediate, vocab_size: vocabulary } = shape;
+const queries = shape.num_attention_heads * shape.head_dim;
+const keyValues = shape.num_key_value_heads * shape.head_dim;
 const source = fileURLToPath(new URL("../examples/classics-3.7m/", import.meta.url));
 const deviation = 0.02;
 
@@ -83,10 +61,10 @@ function blockTensors(index) {
   const name = (rest) => `model.layers.${index}.${rest}.weight`;
   return [
     [name("input_layernorm"), [hidden]],
-    [name("self_attn.q_proj"), [hidden, hidden]],
+    [name("self_attn.q_proj"), [queries, hidden]],
     [name("self_attn.k_proj"), [keyValues, hidden]],
     [name("self_attn.v_proj"), [keyValues, hidden]],
-    [name("self_attn.o_proj"), [hidden, hidden]],
+    [name("self_attn.o_proj"), [hidden, queries]],
     [name("post_attention_layernorm"), [hidden]],
     [name("mlp.gate_proj"), [intermediate, hidden]],
     [name("mlp.up_proj"), [intermediate, hidden]],
@@ -97,7 +75,10 @@ function blockTensors(index) {
 const shards = [[["model.embed_tokens.weight", [vocabulary, hidden]]]];
 for (let first = 0; first < blocks; first += 8)
   shards.push(Array.from({ length: Math.min(8, blocks - first) }, (_, at) => blockTensors(first + at)).flat());
-shards.push([["model.norm.weight", [hidden]], ...(shape.tied ? [] : [["lm_head.weight", [vocabulary, hidden]]])]);
+shards.push([
+  ["model.norm.weight", [hidden]],
+  ...(shape.tie_word_embeddings ? [] : [["lm_head.weight", [vocabulary, hidden]]]),
+]);
 
 mkdirSync(folder, { recursive: true });
 const weightMap = {};
@@ -132,27 +113,7 @@ shards.forEach((tensors, at) => {
 
 const json = (name, value) => writeFileSync(join(folder, name), JSON.stringify(value, null, 1));
 json("model.safetensors.index.json", { metadata: { total_size: total }, weight_map: weightMap });
-json("config.json", {
-  architectures: ["LlamaForCausalLM"],
-  model_type: "llama",
-  attention_bias: false,
-  bos_token_id: 0,
-  eos_token_id: 1,
-  head_dim: shape.head,
-  hidden_act: "silu",
-  hidden_size: hidden,
-  intermediate_size: intermediate,
-  max_position_embeddings: 131072,
-  mlp_bias: false,
-  num_attention_heads: shape.heads,
-  num_hidden_layers: blocks,
-  num_key_value_heads: shape.groups,
-  rms_norm_eps: 1e-5,
-  rope_theta: shape.theta,
-  tie_word_embeddings: shape.tied,
-  torch_dtype: "bfloat16",
-  vocab_size: vocabulary,
-});
+json("config.json", { ...shape, num_hidden_layers: blocks });
 const tokenizer = JSON.parse(readFileSync(join(source, "tokenizer.json"), "utf8"));
 const words = Object.keys(tokenizer.model.vocab)
   .filter((word) => /^\u0120?[A-Za-z]{2,}$/.test(word))

@@ -4,7 +4,7 @@
  *
  *   npm run build && node bench/startup.mjs [RUNS]
  *
- * The commands are run in turn, so that whatever else the machine does meets all of them; medians are told, the fastest
+ * The commands are run in turn, so that whatever else the machine does meets all of them; medians are reported, the fastest
  * runs, and their ratios.
  */
 import { spawnSync } from "node:child_process";

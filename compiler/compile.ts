@@ -1,9 +1,9 @@
 import { CompileError, InternalError, type Diagnostic } from "./diagnostic.js";
 import type { ConcreteGraph, SymbolicGraph } from "./graph/graph.js";
-import { separate } from "./graph/passes/copies.js";
+import { insertCopies } from "./graph/passes/copies.js";
 import { expandTop } from "./graph/passes/expand.js";
 import { fuse } from "./graph/passes/fuse.js";
-import { gatherAdditions } from "./graph/passes/gather.js";
+import { scatterToGather } from "./graph/passes/scatter-to-gather.js";
 import { inlineRows } from "./graph/passes/inline.js";
 import { simplify } from "./graph/passes/simplify.js";
 import { specialize } from "./graph/passes/specialize.js";
@@ -47,7 +47,9 @@ export interface CompileOptions {
   readonly schedule?: Schedule | null;
   /** Whether to join eqns; on by default. */
   readonly fuse?: boolean;
-  /** Whether independent kernels become one dispatch; on by default on a GPU, where a dispatch costs time of its own. */
+  /**
+   * Whether independent kernels become one dispatch; on by default on a GPU, where a dispatch costs time of its own.
+   */
   readonly merge?: boolean;
   /** How scans are cut: for tests and experiments. */
   readonly scan?: ScanOptions;
@@ -57,7 +59,7 @@ export interface CompileOptions {
 export interface Stages {
   /** Sizes, dtypes and formats bound; nothing rewritten. */
   readonly concrete: ConcreteGraph;
-  /** What is lowered: simplified, fused, in-place updates separated. */
+  /** What is lowered: simplified, fused, copies inserted before updates in place. */
   readonly fused: ConcreteGraph;
   readonly storage: StorageMap;
   /** What each eqn of `fused` becomes. */
@@ -112,7 +114,7 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
     { name: "specialize", run: (graph) => graph },
     { name: "widen scales", run: widenScales },
     { name: "expand top", run: expandTop },
-    { name: "gather additions", run: gatherAdditions },
+    { name: "gather additions", run: scatterToGather },
     { name: "simplify", run: simplify },
     ...(options.fuse === false
       ? []
@@ -133,8 +135,8 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
   // what runs in blocks keeps its body whole, and so is found before copies are made
   const scans = cutScans(joined, target, options.scan ?? {});
   const fused = verified(
-    separate(joined, ({ out }) => typeof scans.get(out) !== "string"),
-    "separate updates",
+    insertCopies(joined, ({ out }) => typeof scans.get(out) !== "string"),
+    "insert copies",
   );
   const storage = assignStorage(fused);
   const tooLarge = unbindable(fused, storage, target);

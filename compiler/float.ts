@@ -31,7 +31,10 @@ export function f16Bits(value: number): number {
   return sign | ((significand + (1 << (shift - 1)) - 1 + ((significand >>> shift) & 1)) >>> shift);
 }
 
-/** The bits of a value in f32, the last one set where it lies between two of them: rounding those again is rounding once. */
+/**
+ * The bits of a value in f32, the last one set where it lies between two of them: rounding those again is rounding
+ * once.
+ */
 function oddBits(value: number): number {
   const bits = f32Bits(value);
   const rounded = Math.abs(f32FromBits(bits));

@@ -1,10 +1,10 @@
-/** A name that is not taken: `wish` itself, else the first of `numbered`, from 2 on. */
+/** A name that is not taken: `wanted` itself, else the first of `numbered`, from 2 on. */
 export function freeName(
-  wish: string,
+  wanted: string,
   isTaken: (name: string) => boolean,
-  numbered: (number: number) => string = (number) => `${wish}_${number}`,
+  numbered: (number: number) => string = (number) => `${wanted}_${number}`,
 ): string {
-  let name = wish;
+  let name = wanted;
   for (let number = 2; isTaken(name); number += 1) name = numbered(number);
   return name;
 }

@@ -22,14 +22,14 @@ export function render(
 
 /** Line and column (from 1; columns count characters) of an offset. */
 export function position(source: string, offset: number): { readonly line: number; readonly column: number } {
-  const at = lineTable(source).place(offset);
+  const at = lineTable(source).position(offset);
   return { line: at.line, column: at.column };
 }
 
 /** A source cut into lines. */
 interface Lines {
   readonly text: (line: number) => string;
-  readonly place: (offset: number) => { readonly line: number; readonly column: number; readonly within: number };
+  readonly position: (offset: number) => { readonly line: number; readonly column: number; readonly within: number };
 }
 
 function lineTables(sources: ReadonlyMap<string, string>): (file: string) => Lines | null {
@@ -50,7 +50,7 @@ function lineTable(source: string): Lines {
     source.slice(starts[line - 1] ?? source.length, (starts[line] ?? source.length + 1) - 1).replace(/\r$/, "");
   return {
     text,
-    place(offset) {
+    position(offset) {
       const bounded = Math.min(Math.max(offset, 0), source.length);
       let [low, high] = [0, starts.length - 1];
       while (low < high) {
@@ -69,7 +69,10 @@ function renderOne(diagnostic: Diagnostic, lines: (file: string) => Lines | null
     diagnostic.severity === "error" ? colors.red : diagnostic.severity === "warning" ? colors.yellow : colors.cyan;
   const head = `${tint(colors.bold(`${diagnostic.severity}[${diagnostic.code}]`))}${colors.bold(`: ${visible(diagnostic.message)}`)}`;
   const margin = " ".repeat(
-    Math.max(1, ...diagnostic.labels.map(({ span }) => String(lines(span.file)?.place(span.start).line ?? "").length)),
+    Math.max(
+      1,
+      ...diagnostic.labels.map(({ span }) => String(lines(span.file)?.position(span.start).line ?? "").length),
+    ),
   );
   const remarks = [
     ...diagnostic.notes.map((note) => ["note", note] as const),
@@ -119,19 +122,19 @@ function excerpt(
         .filter((label) => label.message !== "")
         .map((label) => `${margin} ${colors.blue("=")} ${visible(label.message)}`),
     ];
-  const at = file.place(main.span.start);
+  const at = file.position(main.span.start);
   const rows = [`${margin}${arrow} ${visible(main.span.file)}:${at.line}:${at.column}`];
-  const byLine = [...grouped(labels, (label) => file.place(label.span.start).line)].sort(([a], [b]) => a - b);
+  const byLine = [...grouped(labels, (label) => file.position(label.span.start).line)].sort(([a], [b]) => a - b);
   let before: number | null = null;
   for (const [number, here] of byLine) {
     if (before !== null && number === before + 2)
       rows.push(sourceRow(before + 1, window(file.text(before + 1), 0).text, margin, colors));
     else if (before !== null && number > before + 2) rows.push(colors.blue(`${margin}...`));
-    const shown = window(file.text(number), Math.min(...here.map((label) => file.place(label.span.start).within)));
+    const shown = window(file.text(number), Math.min(...here.map((label) => file.position(label.span.start).within)));
     rows.push(sourceRow(number, shown.text, margin, colors));
     // from right to left, so that no line of carets is cut off from its words
     for (const label of here.toSorted((a, b) => b.span.start - a.span.start || a.span.end - b.span.end)) {
-      const start = shown.column(file.place(label.span.start).within);
+      const start = shown.column(file.position(label.span.start).within);
       const end = Math.max(start + 1, shown.column(endOnLine(label.span, file, number)));
       const mark = (label === primary ? "^" : "-").repeat(end - start);
       const words = label.message === "" ? "" : ` ${visible(label.message)}`;
@@ -150,7 +153,7 @@ function sourceRow(number: number, text: string, margin: string, colors: Colors)
 
 /** Where on the line the span ends, in UTF-16 units: the line's end where the span goes on. */
 function endOnLine(span: Span, file: Lines, line: number): number {
-  const end = file.place(span.end);
+  const end = file.position(span.end);
   return end.line === line ? end.within : file.text(line).length;
 }
 

@@ -7,7 +7,7 @@ export const matrixSize = 16;
 export interface Target {
   readonly name: string;
   readonly kind: "gpu" | "cpu";
-  /** Whether kernels may compute in f16. Without it f16 values are held as f32; casts to f16 still round. */
+  /** Whether kernels may compute in f16. Without it f16 values are stored as f32; casts to f16 still round. */
   readonly f16: boolean;
   /** Subgroup sizes the adapter may pick, or null without subgroups. */
   readonly subgroups: { readonly min: number; readonly max: number } | null;

@@ -1,11 +1,12 @@
-import { readFileSync, realpathSync, statSync } from "node:fs";
-import { dirname, isAbsolute, join, resolve } from "node:path";
+import { readdirSync, readFileSync, realpathSync, statSync } from "node:fs";
+import { basename, dirname, isAbsolute, join, resolve } from "node:path";
 import { check, knownModules } from "../compiler/check/check.js";
 import { hasErrors, InternalError } from "../compiler/diagnostic.js";
 import type { Host } from "../compiler/check/modules.js";
 import type { SymbolicGraph } from "../compiler/graph/graph.js";
+import { suggest } from "../compiler/suggest.js";
 import { knownLibrary, saveLibrary } from "./known-library.js";
-import { packageRoot } from "./package.js";
+import { examples, packageRoot } from "./package.js";
 
 export { packageRoot } from "./package.js";
 
@@ -58,6 +59,7 @@ export function createHost(): SourceHost {
       return text;
     },
     problem: (path) => problemOf(fileOf(path)),
+    meant: (path, at = path) => meantFile(path, fileOf(at)),
     resolve(from, path, relative) {
       if (!relative) return `stdlib/${path}.esp`;
       const file = isAbsolute(path) ? path : join(dirname(resolve(from)), path);
@@ -82,6 +84,23 @@ function readText(file: string): string | null {
     return found.isFile() && found.size <= largestSource ? readFileSync(file, "utf8") : null;
   } catch {
     return null;
+  }
+}
+
+/** The path with the name of a source file that is beside it, or for a bare name the name of an example. */
+function meantFile(path: string, file: string): string | null {
+  const name = basename(path);
+  const bare = name === path && !name.includes(".") ? suggest(name, examples()) : null;
+  if (bare !== null) return bare;
+  const found = suggest(`${name.replace(/\.esp$/, "")}.esp`, sourcesIn(dirname(file)));
+  return found === null ? null : path.slice(0, path.length - name.length) + found;
+}
+
+function sourcesIn(folder: string): readonly string[] {
+  try {
+    return readdirSync(folder).filter((name) => name.endsWith(".esp"));
+  } catch {
+    return [];
   }
 }
 

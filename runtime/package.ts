@@ -21,6 +21,13 @@ export function packageVersion(): string {
   return version;
 }
 
+/** What a command is given for a source file: a bare name that is no file here is that of an example, as `best`. */
+export function sourcePath(given: string): string {
+  if (!/^[a-z0-9-]+$/i.test(given) || existsSync(given)) return given;
+  const example = join(packageRoot(), "examples", `${given}.esp`);
+  return existsSync(example) ? example : given;
+}
+
 /** Names of the recipes that come with the package, without `.esp`. */
 export function examples(): readonly string[] {
   return readdirSync(join(packageRoot(), "examples"))

@@ -111,7 +111,7 @@ test("to run Programs loads no compiler, and no package before a device is opene
     without(loaded, unwanted);
 });
 
-test("what is not in the bundle is a dependency, and what is in it is told with its licence", () => {
+test("what is not in the bundle is a dependency, and what is in it is listed with its licence", () => {
   const manifest = JSON.parse(readFileSync(projectFile("package.json"), "utf8")) as {
     dependencies: Record<string, string>;
   };

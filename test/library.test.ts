@@ -1,4 +1,6 @@
-/** The standard library as it is kept when Espalier is built: it is what a check finds, and is taken only while it is. */
+/**
+ * The standard library as it is kept when Espalier is built: it is what a check finds, and is taken only while it is.
+ */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { knownModules } from "../compiler/check/check.js";

@@ -5,12 +5,12 @@
  * means for (`support/not-run.ts`) is listed before, and neither passes nor fails. Exit code 0 only without failures.
  *
  *   npm test                          everything
+ *   npm run test:fast                 what needs neither a device nor another process: for each edit
  *   npm test -- formats wgsl/emit     files whose path contains one of these
  *   npm test -- --jobs 4 --timeout 60 more at once, fewer seconds for each file
  *   npm test -- --runs 500 --seed 7   more cases of each property, and others
- *   npm run test:fast                 files that open no device, and start no command and no random programs
- *   npm run test:long                 files with properties only, twenty times the cases, a fresh seed, which is told
- *   npm test -- --device gpu property what computes in three ways does it on a GPU (cpu unless told; auto: what there is)
+ *   npm run test:long                 files with properties only, twenty times the cases, a fresh seed (printed)
+ *   npm test -- --device gpu property what computes in three ways does it on a GPU (cpu by default; auto: any)
  */
 import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { randomInt } from "node:crypto";
@@ -18,6 +18,7 @@ import { readFileSync, readdirSync, statSync } from "node:fs";
 import { dirname, join, relative, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { testsWithDevice } from "./support/needs.js";
 import { judge, type Ended, type Verdict } from "./support/verdict.js";
 
 const { values: options, positionals: patterns } = parseArgs({
@@ -49,11 +50,11 @@ const cases = [
 ];
 
 const root = dirname(fileURLToPath(import.meta.url));
+const slow = options.fast ? testsWithDevice() : new Set<string>();
 const all = readdirSync(root, { recursive: true, encoding: "utf8" })
   .map((path) => path.split(sep).join("/"))
-  .filter((path) => path.endsWith(".test.js"))
+  .filter((path) => path.endsWith(".test.js") && !slow.has(`test/${path.replace(/\.js$/, ".ts")}`))
   .filter((path) => !options.properties || readFileSync(join(root, path), "utf8").includes("support/runs.js"))
-  .filter((path) => !options.fast || isFast(path))
   .sort();
 const chosen =
   patterns.length === 0
@@ -114,21 +115,6 @@ if (notRun.length > 0)
 if (failed > 0 && seedWords !== null) console.log(seedWords);
 console.log(`${passed} passed, ${failed} failed`);
 process.exitCode = failed === 0 ? 0 : 1;
-
-/** Whether a test file is for each edit: by what it loads. */
-function isFast(path: string): boolean {
-  const slow =
-    /runtime\/device\/device\.js$|child_process|support\/(?:programs|scan-programs|simulated|agreement|stages|scans)\.js$/;
-  const seen = new Set<string>();
-  const loadsSlow = (file: string): boolean => {
-    if (seen.has(file)) return false;
-    seen.add(file);
-    return [...readFileSync(file, "utf8").matchAll(/\bfrom "(\.[^"]+\.js|node:child_process)";/g)].some(
-      ([, target = ""]) => slow.test(target) || (target.startsWith(".") && loadsSlow(join(dirname(file), target))),
-    );
-  };
-  return !loadsSlow(join(root, path));
-}
 
 /** Runs a file to its end, or until its time is up. */
 function runFile(file: string): Promise<Ended> {

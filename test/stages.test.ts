@@ -42,7 +42,7 @@ const shown: { readonly [as: string]: () => Stages } = {
   gptq: () => stagesOf("gptq", { sizes: { N: 2, K: 8, group: 4 } }, targets.baseline, { scan: { block: 4 } }),
   cholesky: () => {
     const build = buildGraph("factor");
-    build.output("l", build.factor("l", build.input("a", "f32", [40, 40]), "cholesky"));
+    build.output("l", build.factorize("l", build.input("a", "f32", [40, 40]), "cholesky"));
     return lowerConcrete(build.graph(), targets.baseline);
   },
 };

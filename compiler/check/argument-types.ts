@@ -77,7 +77,12 @@ export interface TypedArgument {
 }
 
 /** Says that an argument has another kind or rank than its parameter; gives false. */
-export function failKind(argument: TypedArgument | undefined, name: string, place: Place): boolean {
+export function failKind(
+  argument: TypedArgument | undefined,
+  name: string,
+  params: readonly CheckedParam[],
+  place: Place,
+): boolean {
   if (argument !== undefined)
     fail(
       place.frame,
@@ -85,7 +90,10 @@ export function failKind(argument: TypedArgument | undefined, name: string, plac
       `\`${name}\` takes ${argument.param.name}: ${printType(argument.want)}, found ${printType(argument.have)}`,
       argument.span,
       printType(argument.have),
-      { labels: [{ span: argument.param.span, message: "declared here" }] },
+      {
+        labels: [{ span: argument.param.span, message: "declared here" }],
+        help: `the parameters are ${params.map((param) => param.name).join(", ")}, in this order`,
+      },
     );
   return false;
 }

@@ -1,3 +1,4 @@
+import { counted } from "../words.js";
 import type { ValueId } from "../graph/graph.js";
 import type { CallExpr, Expr } from "../syntax/ast.js";
 import type { CheckedFunction, CheckedParam } from "./checked.js";
@@ -26,7 +27,7 @@ export function matchArguments(expr: CallExpr, callee: CheckedFunction, place: P
       return fail(
         frame,
         "E303",
-        `${form} takes ${callee.params.length} arguments, found ${expr.args.length}`,
+        `${form} takes ${counted(callee.params.length, "argument")}, found ${expr.args.length}`,
         argument.span,
         "one argument too many",
         { labels: [declared] },
@@ -50,7 +51,7 @@ export function matchArguments(expr: CallExpr, callee: CheckedFunction, place: P
       return fail(
         frame,
         "E303",
-        `${form} takes ${callee.params.length} arguments, found ${expr.args.length}`,
+        `${form} takes ${counted(callee.params.length, "argument")}, found ${expr.args.length}`,
         expr.span,
         `\`${param.name}\` is missing`,
         { labels: [declared] },

@@ -5,7 +5,7 @@ import { type DtypeRef, isFloat, printDtype, sameDtype } from "../types/dtype.js
 import { type BinaryOp, binaryOps } from "../types/scalar-ops.js";
 import { addSizes, divideSizes, multiplySizes, remainderSizes, subtractSizes } from "../types/size.js";
 import { elementSize, ownDtype, scalarElement, settle, sizeElement } from "./conversion.js";
-import { describe, type Element, fail, type Place } from "./frame.js";
+import { describe, type Element, fail, type Place, sourceOf } from "./frame.js";
 
 /** The op of each operator of two operands. */
 export const binaryOperators: { readonly [K in BinaryOperator]: BinaryOp } = {
@@ -67,7 +67,7 @@ export function combine(
           { span: leftSpan, message: a },
           { span: rightSpan, message: b },
         ],
-        help: `convert one: \`${widen}(...)\``,
+        help: `convert one: \`${widen}(${sourceOf(a === widen ? rightSpan : leftSpan, place).replace(/^\(([^()]*)\)$/, "$1")})\``,
       },
     );
   }

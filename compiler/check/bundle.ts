@@ -71,7 +71,7 @@ const longestName = 80;
 
 /**
  * A name for each file that is not of the standard library, made of its own, so that none leads out of the folder, and
- * no two are the same on a disk that does not tell capitals apart. Names that were given so before stay.
+ * no two are the same on a disk that does not distinguish capitals. Names that were given so before stay.
  */
 function namesOf(first: string, paths: readonly string[]): ReadonlyMap<string, string> {
   const names = new Map([[first, bundleName]]);

@@ -1,3 +1,4 @@
+import { counted } from "../words.js";
 import { InternalError, type Span } from "../diagnostic.js";
 import type { Scalar, SymbolicGraph, ValueId } from "../graph/graph.js";
 import { freeIndices, treeSize } from "../graph/scalar.js";
@@ -13,8 +14,7 @@ import { convert, ownDtype, scalarElement } from "./conversion.js";
 import type { CheckedFunction, CheckedParam } from "./checked.js";
 import { demand, type Element, fail, type Place, printType } from "./frame.js";
 import { bindDtype, bindSize, type CallBinding, inlineGraph, inlineScalar, isScalarFunction } from "./inline.js";
-import { namesIn } from "./names.js";
-import { lookup, peek } from "./scope.js";
+import { peek } from "./scope.js";
 import { checkTensor, materialize } from "./whole.js";
 
 /**
@@ -43,7 +43,7 @@ export function checkScalarCall(expr: CallExpr, place: Place): Element | null {
     return fail(
       frame,
       "E303",
-      `\`${expr.callee.name}\` has ${graph.outputs.length} results, and one is expected here`,
+      `\`${expr.callee.name}\` has ${counted(graph.outputs.length, "result")}, and one is expected here`,
       expr.span,
       "not one value",
       { help: "name them first: `let a, b = ...`" },
@@ -102,9 +102,9 @@ function callWhole({ expr, graph, binding, callee, states }: Prepared, place: Pl
   const barred =
     frame.builder.steps.size === 0
       ? undefined
-      : graph.eqns.find((eqn) => eqn.kind === "scan" || eqn.kind === "factor" || eqn.kind === "pack");
+      : graph.eqns.find((eqn) => eqn.kind === "scan" || eqn.kind === "factorize" || eqn.kind === "pack");
   if (barred !== undefined) {
-    const what = barred.kind === "factor" ? barred.op : barred.kind;
+    const what = barred.kind === "factorize" ? barred.op : barred.kind;
     return fail(
       frame,
       "E601",
@@ -159,11 +159,7 @@ function prepare(expr: CallExpr, place: Place): Prepared | null {
   const callee = frame.functionOf(name, expr.callee.span);
   const matched = callee === null ? null : matchArguments(expr, callee, place);
   const graph = callee?.graph ?? null;
-  if (callee === null || matched === null || graph === null) {
-    // the arguments are not unused because the function is wrong
-    for (const argument of expr.args) for (const used of namesIn(argument.value)) lookup(place.scope, used.name);
-    return null;
-  }
+  if (callee === null || matched === null || graph === null) return null;
   const sizes = new Map<string, Size>();
   const dtypes = new Map<string, DtypeRef>();
   const formats = new Map<string, FormatRef | null>();
@@ -220,7 +216,7 @@ function prepare(expr: CallExpr, place: Place): Prepared | null {
   }));
   // the first argument that has an axis of that size decides what a size symbol is
   const bound = types.map((each) => bindParameters(each.want, each.have, sizes, dtypes, formats));
-  if (!bound.every((fits, at) => fits || failKind(types[at], name, place))) return null;
+  if (!bound.every((fits, at) => fits || failKind(types[at], name, callee.params, place))) return null;
   for (const each of types) solveSizes(each.want, each.have, sizes, place);
   for (const scalar of scalars) {
     const want = graph.values[scalar.input]?.type.dtype ?? "f32";

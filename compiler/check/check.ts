@@ -1,4 +1,12 @@
-import { hasErrors, InternalError, type Checked, type Diagnostic, type Span } from "../diagnostic.js";
+import {
+  error,
+  hasErrors,
+  InternalError,
+  type Checked,
+  type Diagnostic,
+  type Label,
+  type Span,
+} from "../diagnostic.js";
 import type { SymbolicGraph } from "../graph/graph.js";
 import type { Recipe } from "../recipe/recipe.js";
 import { verifyRecipe } from "../recipe/verify.js";
@@ -7,7 +15,9 @@ import type { CheckedFunction } from "./checked.js";
 import { fail } from "./frame.js";
 import { checkFunction } from "./function.js";
 import { loadModules, type FileScope, type Host, type KnownModule } from "./modules.js";
-import { isBuiltin, unknownFunction } from "./operation.js";
+import { isBuiltin } from "./operation.js";
+import { quotientCode } from "../syntax/parse.js";
+import { failFunction } from "./unknown.js";
 import { newBuilder } from "./builder.js";
 import { checkRecipe, checkSettings, type Settings } from "./recipe.js";
 import type { Scope } from "./scope.js";
@@ -34,12 +44,12 @@ export interface CheckOptions {
 
 /**
  * Checks a file and everything it uses: names, types, sizes, patterns and formats. Functions become Graphs, recipes
- * their steps. Every error that can be told apart is reported. Pure: files come from the host.
+ * their steps. Every error that can be distinguished is reported. Pure: files come from the host.
  */
 export function check(file: string, host: Host, options: CheckOptions = {}): Checked<CheckedModule> {
   const diagnostics: Diagnostic[] = [];
   const seen = new Set<string>();
-  // a loop is unrolled and a treatment checked for each choice, but each finding is told once
+  // a loop is unrolled and a treatment checked for each choice, but each finding is reported once
   const report = (found: Diagnostic): void => {
     const at = found.labels[0]?.span;
     const key = `${found.code} ${at?.file} ${at?.start} ${at?.end} ${found.message}`;
@@ -49,14 +59,16 @@ export function check(file: string, host: Host, options: CheckOptions = {}): Che
   };
   const opened = open(file, host, report);
   if (opened === null) return { value: null, diagnostics };
-  const { main, scopes, constants, functionIn } = opened;
+  const { main, scopes, constants, functionIn, missing } = opened;
 
   const functions = new Map<string, SymbolicGraph>();
+  const wrong: string[] = [];
   for (const scope of scopes.values()) {
     for (const [name, declared] of scope.functions) {
       if (declared.file !== scope.file) continue;
       const { graph } = functionIn(scope)(name, declared.declaration.name.span) ?? { graph: null };
-      if (graph !== null && !functions.has(name)) functions.set(name, graph);
+      if (graph === null) wrong.push(name);
+      else if (!functions.has(name)) functions.set(name, graph);
     }
   }
   const settings = checkSettings(main, options.set ?? {}, report);
@@ -70,7 +82,11 @@ export function check(file: string, host: Host, options: CheckOptions = {}): Che
     );
     if (recipe !== null) recipes.set(name, recipe);
   }
-  if (hasErrors(diagnostics)) return { value: null, diagnostics: inOrder(diagnostics, [...scopes.keys()]) };
+  missingUses(missing).forEach(report);
+  if (hasErrors(diagnostics))
+    return { value: null, diagnostics: inOrder(withQuotients(diagnostics, scopes), [...scopes.keys()]) };
+  if (wrong.length > 0 || recipes.size < main.recipes.size)
+    throw new InternalError(`nothing is said of what is wrong in ${wrong[0] ?? "a recipe"}`);
   for (const [name, recipe] of recipes) {
     const faults = verifyRecipe(recipe);
     if (faults.length > 0) throw new InternalError(`the recipe ${name}: ${faults.join("; ")}`);
@@ -85,6 +101,14 @@ interface Opened {
   readonly constants: ReadonlyMap<string, Scope>;
   /** Checks a function that can be called in a file, once. */
   readonly functionIn: (scope: FileScope) => (name: string, at: Span) => CheckedFunction | null;
+  /** Functions that were called and are of standard modules that the file does not use. */
+  readonly missing: Missing[];
+}
+
+interface Missing {
+  readonly name: string;
+  readonly at: Span;
+  readonly module: string;
 }
 
 /** Reads a file and everything that it uses; functions are checked when they are asked for. */
@@ -95,6 +119,7 @@ function open(file: string, host: Host, report: (found: Diagnostic) => void): Op
 
   const constants = checkConstants(scopes, report);
 
+  const missing: Missing[] = [];
   const done = new Map<string, CheckedFunction | "checking">();
   const functionIn =
     (scope: FileScope) =>
@@ -109,7 +134,14 @@ function open(file: string, host: Host, report: (found: Diagnostic) => void): Op
         functionOf: () => null,
         layer: null,
       };
-      if (declared === undefined) return unknownFunction(name, at, { frame });
+      if (declared === undefined) {
+        // what could not be read may declare it, and that has been reported
+        if (scope.incomplete) return null;
+        const module = scope.elsewhere().get(name);
+        if (module === undefined) return failFunction(name, at, { frame });
+        missing.push({ name, at, module });
+        return null;
+      }
       const key = `${declared.file} ${name}`;
       const known = done.get(key) ?? host.known?.(declared.file)?.functions.get(name);
       if (known === "checking")
@@ -128,7 +160,28 @@ function open(file: string, host: Host, report: (found: Diagnostic) => void): Op
       done.set(key, checked);
       return checked;
     };
-  return { main, scopes, constants, functionIn };
+  return { main, scopes, constants, functionIn, missing };
+}
+
+/** One error for each file that does not use the modules whose functions it calls: all of them are one line. */
+function missingUses(missing: readonly Missing[]): readonly Diagnostic[] {
+  return [...new Set(missing.map(({ at }) => at.file))].map((file) => {
+    const [first, ...others] = [...missing]
+      .filter(({ at }) => at.file === file)
+      .sort((a, b) => a.at.start - b.at.start);
+    if (first === undefined) throw new InternalError("a file without a missing use");
+    const label = ({ at, module }: Missing): Label => ({ span: at, message: `of the module ${module}` });
+    const reported = [...new Set([first, ...others].map(({ module }) => module))];
+    const more = others.filter(
+      ({ name, at }, i) => name !== first.name && others.findIndex((o) => o.name === name) === i && at.file === file,
+    );
+    return error(
+      "E202",
+      `\`${first.name}\` is declared in the module ${first.module}, which this file does not use`,
+      label(first),
+      { labels: more.map(label), help: `write \`use ${reported.join(", ")}\` at the top of the file` },
+    );
+  });
 }
 
 /**
@@ -150,7 +203,34 @@ export function knownModules(file: string, host: Host): ReadonlyMap<string, Know
     });
     modules.set(scope.file, { ast: { ...scope.ast, declarations }, functions });
   }
-  return found.length === 0 ? modules : null;
+  return found.length === 0 && opened.missing.length === 0 ? modules : null;
+}
+
+/**
+ * A comment that was most likely meant as a quotient is the error where there is one on its line, for that one follows
+ * from it.
+ */
+function withQuotients(
+  diagnostics: readonly Diagnostic[],
+  scopes: ReadonlyMap<string, FileScope>,
+): readonly Diagnostic[] {
+  const quotients = diagnostics
+    .filter(({ code }) => code === quotientCode)
+    .flatMap(({ labels }) => labels[0]?.span ?? []);
+  const onOneLine = (span: Span): Span | undefined =>
+    quotients.find(({ file, start }) => {
+      const [from, to] = [span.start, start].sort((a, b) => a - b);
+      return file === span.file && !(scopes.get(file)?.source.slice(from, to) ?? "\n").includes("\n");
+    });
+  const wrong = diagnostics.filter(
+    ({ code, labels }) => code !== quotientCode && labels[0] !== undefined && onOneLine(labels[0].span),
+  );
+  const meant = wrong.map(({ labels }) => labels[0] && onOneLine(labels[0].span));
+  return diagnostics
+    .filter((found) => !wrong.includes(found))
+    .map((found) =>
+      found.code === quotientCode && meant.includes(found.labels[0]?.span) ? { ...found, severity: "error" } : found,
+    );
 }
 
 /** By file, then by place. */

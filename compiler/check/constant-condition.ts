@@ -1,15 +1,88 @@
 import type { Expr } from "../syntax/ast.js";
 import { checkElement } from "./element.js";
 import { fail, placeIn, type Element, type Frame } from "./frame.js";
-import type { Scope } from "./scope.js";
+import { peek, type Scope } from "./scope.js";
 
-/** The truth of a condition on parameters and constants; null where it is none, which is reported. */
-export function constantCondition(expr: Expr, frame: Frame, scope: Scope): boolean | null {
+/**
+ * The truth of a condition on parameters and constants; null where it is none, which is reported. `computed` are names
+ * that are declared there and known only when the recipe runs.
+ */
+export function constantCondition(
+  expr: Expr,
+  frame: Frame,
+  scope: Scope,
+  computed: ReadonlySet<string> = new Set(),
+): boolean | null {
+  return failData(expr, frame, scope, computed) ? null : truthOf(expr, frame, scope);
+}
+
+const onData = "`if` chooses by parameters or by the name of a layer";
+
+/** Tells of a condition on what only a run computes, or on a layer's name but not by `matches` alone. */
+function failData(expr: Expr, frame: Frame, scope: Scope, computed: ReadonlySet<string>): boolean {
+  const test = namesLayer(expr);
+  if (test !== null) {
+    fail(frame, "E606", "the name of a layer is tested by `matches`", expr.span, "not a test of its name", {
+      help: `write \`if ${test}\``,
+    });
+    return true;
+  }
+  if (expr.kind === "binary" && (expr.op === "and" || expr.op === "or") && hasMatches(expr)) {
+    const globs = [...matchesIn(expr)].map((each) => `"${each.pattern.value}"`);
+    fail(frame, "E606", "`matches` stands alone, or after `not`", expr.span, "joined with another condition", {
+      help:
+        expr.op === "or" && globs.length > 1
+          ? `take these layers by \`for w in ...linears matching ${globs.join(", ")}\`, or write \`else if\``
+          : "nest the conditions: an `if` inside an `if`",
+    });
+    return true;
+  }
+  const { start, end } = expr.span;
+  const found = /[A-Za-z_]\w*/g;
+  for (const { 0: name, index } of frame.file.source
+    .slice(start, end)
+    .replace(/"[^"\n]*"/g, (text) => " ".repeat(text.length))
+    .matchAll(found)) {
+    const kind = peek(scope, name)?.binding.kind;
+    const runs = kind === "tensor" || kind === "layer" || kind === "statistic";
+    if (!runs && !(kind === undefined && computed.has(name))) continue;
+    if (expr.kind === "matches") continue;
+    const span = { file: expr.span.file, start: start + index, end: start + index + name.length };
+    fail(frame, "E606", `${onData}, and \`${name}\` is known only when the recipe runs`, span, "known only at a run", {
+      help: "element by element `select(condition, a, b)` chooses",
+    });
+    return true;
+  }
+  return false;
+}
+
+/** `w matches "k_proj"` for `w.name == "k_proj"`. */
+function namesLayer(expr: Expr): string | null {
+  if (expr.kind !== "binary" || (expr.op !== "==" && expr.op !== "!=")) return null;
+  const text = [expr.left, expr.right].find((side) => side.kind === "string");
+  const other = text === expr.left ? expr.right : expr.left;
+  if (text?.kind !== "string") return null;
+  const base = other.kind === "member" ? other.base : other;
+  const layer = base.kind === "name" ? base.name : "w";
+  return `${expr.op === "!=" ? "not " : ""}${layer} matches "${text.value}"`;
+}
+
+function* matchesIn(expr: Expr): Generator<Extract<Expr, { kind: "matches" }>> {
+  if (expr.kind === "matches") yield expr;
+  if (expr.kind === "unary") yield* matchesIn(expr.operand);
+  if (expr.kind === "binary") for (const side of [expr.left, expr.right]) yield* matchesIn(side);
+}
+
+function hasMatches(expr: Expr): boolean {
+  return !matchesIn(expr).next().done;
+}
+
+function truthOf(expr: Expr, frame: Frame, scope: Scope): boolean | null {
   switch (expr.kind) {
     case "binary": {
       if (expr.op === "and" || expr.op === "or") {
-        const left = constantCondition(expr.left, frame, scope);
-        const right = constantCondition(expr.right, frame, scope);
+        const left = truthOf(expr.left, frame, scope);
+        const right = truthOf(expr.right, frame, scope);
         if (left === null || right === null) return null;
         return expr.op === "and" ? left && right : left || right;
       }
@@ -44,7 +117,7 @@ export function constantCondition(expr: Expr, frame: Frame, scope: Scope): boole
       break;
     }
     case "unary": {
-      const inner = expr.op === "not" ? constantCondition(expr.operand, frame, scope) : null;
+      const inner = expr.op === "not" ? truthOf(expr.operand, frame, scope) : null;
       if (expr.op !== "not") break;
       return inner === null ? null : !inner;
     }
@@ -63,14 +136,9 @@ export function constantCondition(expr: Expr, frame: Frame, scope: Scope): boole
     default:
       break;
   }
-  return fail(
-    frame,
-    "E606",
-    "this condition is not decided by the parameters of the recipe",
-    expr.span,
-    "not known before the recipe runs",
-    { help: 'compare parameters: `if group > 0 { }`, or test the layer\'s name: `if w matches "*.down_proj" { }`' },
-  );
+  return fail(frame, "E606", `${onData}, and this is neither`, expr.span, "no comparison of parameters", {
+    help: 'compare parameters, `if group > 0 { }`, or test the layer\'s name, `if w matches "*.down_proj" { }`',
+  });
 }
 
 function numberOf(element: Element): number | null {

@@ -3,7 +3,7 @@ import type { Scalar } from "../graph/graph.js";
 import { type DtypeRef, isFloat, printDtype, sameDtype } from "../types/dtype.js";
 import { constantSize, type Size, sizeValue } from "../types/size.js";
 import { sizeScalar } from "./builder.js";
-import { type Element, fail, type Place } from "./frame.js";
+import { type Element, fail, type Place, sourceOf } from "./frame.js";
 
 /** An element that is a scalar of the Graph. */
 export function scalarElement(scalar: Scalar, dtype: DtypeRef): Element {
@@ -54,7 +54,7 @@ export function convert(element: Element, dtype: DtypeRef, span: Span, place: Pl
         `expected ${printDtype(dtype)}, found a size, which is i32`,
         span,
         `i32, expected ${printDtype(dtype)}`,
-        { help: castHelp(dtype) },
+        { help: castHelp(dtype, span, place) },
       );
     case "scalar":
       if (sameDtype(element.dtype, dtype)) return element.scalar;
@@ -64,15 +64,16 @@ export function convert(element: Element, dtype: DtypeRef, span: Span, place: Pl
         `expected ${printDtype(dtype)}, found ${printDtype(element.dtype)}`,
         span,
         `${printDtype(element.dtype)}, expected ${printDtype(dtype)}`,
-        { help: castHelp(dtype) },
+        { help: castHelp(dtype, span, place) },
       );
     default:
       return element satisfies never;
   }
 }
 
-function castHelp(dtype: DtypeRef): string {
-  return dtype === "bool" ? "compare it: `x != 0`" : `convert it: \`${printDtype(dtype)}(...)\``;
+function castHelp(dtype: DtypeRef, span: Span, place: Place): string {
+  const text = sourceOf(span, place);
+  return dtype === "bool" ? `compare it: \`${text} != 0\`` : `convert it: \`${printDtype(dtype)}(${text})\``;
 }
 
 /**

@@ -1,13 +1,13 @@
 import type { Span } from "../diagnostic.js";
 import type { Range, ValueId } from "../graph/graph.js";
 import type { Expr, Ident, RangeExpr } from "../syntax/ast.js";
-import type { DtypeRef } from "../types/dtype.js";
 import { printSize, sizeValue } from "../types/size.js";
+import type { TensorType } from "../types/type.js";
 import { addMap, newAxis, typeOf } from "./builder.js";
 import { checkElement, compileTimeSize } from "./element.js";
 import { settle } from "./conversion.js";
 import { fail, type Frame, type Place, placeIn } from "./frame.js";
-import { inferRange } from "./free-index.js";
+import { afterRanges, inferRange, tellingOnce } from "./free-index.js";
 import { bind, nest, type Scope } from "./scope.js";
 import { suggestion } from "./suggestion.js";
 import { addTop, axisOf } from "./whole.js";
@@ -22,13 +22,14 @@ export interface Definition {
 }
 
 /**
- * Checks a definition by index notation; the tensor, or null where it is wrong. `dtype`: what a literal alone becomes.
+ * Checks a definition by index notation; the tensor, or null where it is wrong. `want`: the type that it should
+ * have, if that is known: a literal alone becomes of its dtype.
  */
 export function checkDefinition(
   definition: Definition,
   frame: Frame,
   outer: Scope,
-  dtype: DtypeRef | null,
+  want: TensorType | null,
 ): ValueId | null {
   const scope = nest(outer);
   const place = placeIn(frame, scope);
@@ -58,10 +59,15 @@ export function checkDefinition(
         help: "for a diagonal, give the second another name",
       });
   }
-  const inferred = definition.indices.map((index) => {
+  const once = tellingOnce(place);
+  const inferred = definition.indices.map((index, axis) => {
     const given = known.get(index.name);
     if (given !== undefined) return given;
-    const size = inferRange(index, [definition.value], place, [], definition.indices);
+    const size = inferRange(index, [definition.value], once, {
+      together: definition.indices,
+      wanted: want?.shape[axis],
+      written: afterRanges(definition.ranges, place),
+    });
     return size === null ? null : newAxis(frame.builder, index.name, size);
   });
   for (const [at, index] of definition.indices.entries()) {
@@ -73,7 +79,12 @@ export function checkDefinition(
   if (definition.value.kind === "top") return checkTopDefinition(definition, definition.value, axes, complete, place);
   const element = checkElement(definition.value, place);
   if (element === null || !complete) return null;
-  const settled = settle(element, element.kind === "number" ? dtype : null, definition.value.span, place);
+  const settled = settle(
+    element,
+    element.kind === "number" ? (want?.dtype ?? null) : null,
+    definition.value.span,
+    place,
+  );
   return settled === null
     ? null
     : addMap(frame.builder, definition.name.name, definition.span, settled.dtype, axes, settled.scalar);

@@ -1,3 +1,4 @@
+import { counted } from "../words.js";
 import type { Span } from "../diagnostic.js";
 import type { Scalar } from "../graph/graph.js";
 import type { Expr } from "../syntax/ast.js";
@@ -7,12 +8,14 @@ import { constantSize, printSize, type Size, subtractSizes } from "../types/size
 import { binaryOperators, combine } from "./arithmetic.js";
 import { typeOf } from "./builder.js";
 import { convert, elementSize, scalarElement, settle, sizeElement, textOf } from "./conversion.js";
-import { type Element, elementOf, fail, type Place } from "./frame.js";
+import { elementText } from "./index-names.js";
+import { isIndexedTensor } from "./free-index.js";
+import { type Element, elementOf, fail, sourceOf, type Place } from "./frame.js";
 import { inRange, outOfRange } from "./interval.js";
 import { checkElementCall } from "./operation.js";
 import { checkReduce } from "./reduction.js";
-import { lookup, visibleNames } from "./scope.js";
-import { suggestion } from "./suggestion.js";
+import { lookup, peek } from "./scope.js";
+import { failIndex, failMember, failName, failStatistic, failWhole } from "./unknown.js";
 import { wholeBase } from "./whole.js";
 
 /** Checks a scalar expression: of index notation, or one without indices. Null where it is wrong, which is reported. */
@@ -28,7 +31,7 @@ export function checkElement(expr: Expr, place: Place): Element | null {
     case "name":
       return checkName(expr.name, expr.span, place);
     case "member":
-      return fail(frame, "E305", `\`.${expr.field.name}\` is not a value to compute with`, expr.span, "not a number");
+      return failMember(expr, place);
     case "index":
       return checkLoad(expr, place);
     case "call":
@@ -93,39 +96,12 @@ export function checkElement(expr: Expr, place: Place): Element | null {
 function checkName(name: string, span: Span, place: Place): Element | null {
   const { frame, scope } = place;
   const binding = lookup(scope, name);
-  if (binding === null) {
-    const functions = [...frame.file.functions.keys()];
-    const help = functions.includes(name)
-      ? `\`${name}\` is a function: call it`
-      : suggestion(name, visibleNames(scope), "the names here are");
-    return fail(frame, "E201", `there is no \`${name}\` here`, span, "not declared", { help });
-  }
+  if (binding === null) return failName({ name, span }, place);
   if (binding.kind === "unknown") return null;
   const element = elementOf(binding, frame.builder);
   if (element !== null) return element;
-  if (binding.kind === "tensor" || binding.kind === "layer" || binding.kind === "statistic") {
-    const type = binding.kind === "tensor" ? typeOf(frame.builder, binding.value) : null;
-    const holes =
-      type === null
-        ? "..."
-        : type.shape
-            .map(
-              (size) =>
-                printSize(size)
-                  .toLowerCase()
-                  .replace(/[^a-z]/g, "")
-                  .charAt(0) || "i",
-            )
-            .join(", ");
-    return fail(
-      frame,
-      "E306",
-      `\`${name}\` is a whole tensor, and an element is expected`,
-      span,
-      type === null ? "a tensor" : `has ${type.shape.length} ${type.shape.length === 1 ? "axis" : "axes"}`,
-      { help: `index it: \`${name}[${holes}]\`` },
-    );
-  }
+  if (binding.kind === "tensor" || binding.kind === "layer") return failWhole({ name, span }, place);
+  if (binding.kind === "statistic") return failStatistic({ name, span }, place);
   return fail(
     frame,
     "E305",
@@ -137,17 +113,21 @@ function checkName(name: string, span: Span, place: Place): Element | null {
 
 function checkLoad(expr: Extract<Expr, { kind: "index" }>, place: Place): Element | null {
   const { frame } = place;
+  if (expr.base.kind === "index" && isIndexedTensor(expr.base, place)) return failNested(expr, expr.base, place);
   const value = wholeBase(expr.base, place);
   if (value === null) return null;
   const at: (Scalar | null)[] = expr.at.map((index) => checkIndex(index, place));
   const type = typeOf(frame.builder, value);
   if (type.shape.length !== at.length) {
+    const element =
+      expr.base.kind === "name" ? elementText(expr.base.name, peek(place.scope, expr.base.name)?.binding, place) : null;
     return fail(
       frame,
       "E303",
-      `${named(expr.base)} has ${type.shape.length} ${type.shape.length === 1 ? "axis" : "axes"}, and is indexed with ${at.length}`,
+      `${named(expr.base)} has ${counted(type.shape.length, "axis", "axes")}, and is indexed with ${at.length}`,
       expr.span,
       `expected ${type.shape.length}, found ${at.length}`,
+      { help: element === null ? null : `write \`${type.shape.length === 0 ? element.replace("[]", "") : element}\`` },
     );
   }
   const known = { ranges: frame.builder.ranges, constraints: frame.builder.constraints };
@@ -159,12 +139,15 @@ function checkLoad(expr: Extract<Expr, { kind: "index" }>, place: Place): Elemen
     if (!inRange(index, size, known)) {
       if (outOfRange(index, size, known)) {
         const where = expr.at[axis]?.span ?? expr.span;
+        const back = index.kind === "constant" && index.value < 0 ? -index.value : null;
+        const last = back === null ? null : `counted from the end it is \`${printSize(size)} - ${back}\``;
         return fail(
           frame,
           "E416",
           `this index is always out of range: axis ${axis} of ${named(expr.base)} is 0 .. ${printSize(size)}`,
           where,
-          `not below ${printSize(size)}`,
+          last === null ? `not below ${printSize(size)}` : "below 0",
+          { help: last },
         );
       }
       guarded = true;
@@ -174,8 +157,24 @@ function checkLoad(expr: Extract<Expr, { kind: "index" }>, place: Place): Elemen
   return scalarElement({ kind: "load", tensor: value, at: indices, dtype: type.dtype, guarded }, type.dtype);
 }
 
+/** `x[n][k]`: all indices stand in one pair of brackets. A statistic has two, `x2[w][k]`. */
+function failNested(
+  expr: Extract<Expr, { kind: "index" }>,
+  inner: Extract<Expr, { kind: "index" }>,
+  place: Place,
+): Element | null {
+  const { frame } = place;
+  const text = (span: Span): string => sourceOf(span, place);
+  const at = [...inner.at, ...expr.at].map((index) => text(index.span)).join(", ");
+  return fail(frame, "E303", "all indices of an element stand in one pair of brackets", expr.span, "two pairs", {
+    help: `write \`${text(inner.base.span)}[${at}]\``,
+  });
+}
+
 /** Checks an index of a tensor: an i32, or an u32 that is converted. */
 export function checkIndex(expr: Expr, place: Place): Scalar | null {
+  if (expr.kind === "name" && peek(place.scope, expr.name) === null && !place.frame.file.functions.has(expr.name))
+    return failIndex(expr, place);
   const element = checkElement(expr, place);
   if (element === null) return null;
   if (element.kind === "scalar" && element.dtype === "u32") return { kind: "cast", a: element.scalar, dtype: "i32" };
@@ -213,7 +212,7 @@ export function checkUnary(op: UnaryOp, operand: Expr, place: Place): Element | 
       `\`${op}\` takes floating point numbers, found ${printDtype(settled.dtype)}`,
       operand.span,
       `this is ${printDtype(settled.dtype)}`,
-      { help: "convert it: `f32(...)`" },
+      { help: `convert it: \`f32(${sourceOf(operand.span, place)})\`` },
     );
   if (rule === "numeric" && settled.dtype === "bool")
     return fail(place.frame, "E304", `\`${op}\` takes numbers, found bool`, operand.span, "this is bool");
@@ -236,6 +235,11 @@ export function notASize(element: Element, expr: Expr, place: Place): null {
     `a size is expected here, and this is ${element.kind === "number" ? textOf(element) : `known only when the program runs`}`,
     expr.span,
     "not a compile-time integer",
-    { help: "sizes are made of integers, size symbols and `size` parameters" },
+    {
+      help:
+        element.kind === "number" && Number.isInteger(element.value)
+          ? `write it as an integer: \`${element.value}\``
+          : "sizes are made of integers, size symbols and `size` parameters",
+    },
   );
 }

@@ -6,6 +6,9 @@ import type { FormatSpec, SymbolicFormat } from "../types/type.js";
 import { compileTimeSize } from "./element.js";
 import { fail, type Place } from "./frame.js";
 import { peek } from "./scope.js";
+import { formatHabits } from "./habits.js";
+import { argumentsOf, namedValues } from "./named-values.js";
+import { suggest } from "../suggest.js";
 import { suggestion } from "./suggestion.js";
 
 /** What a format asks of what is packed in it, with sizes that may be symbols. */
@@ -26,8 +29,21 @@ export function checkFormat(expr: FormatExpr, place: Place): SymbolicFormat | nu
       `\`${printFormat(written, "short")}\` is not a format: ${lowerFirst(normal.replace(/\.$/, ""))}`,
       expr.span,
       "this format",
+      { labels: namedValues(argumentsOf(expr), place), help: groupHelp(expr, written, place) },
     );
   return restore(written, normal);
+}
+
+/** What a group could be, where it is a number that none of the format's can be. */
+function groupHelp(expr: FormatExpr, format: SymbolicFormat, place: Place): string | null {
+  const group = format.args["group"];
+  const value = typeof group === "object" ? sizeValue(group) : null;
+  if (value === null) return format.of === null || expr.of === null ? null : groupHelp(expr.of, format.of, place);
+  const written = expr.args.map((argument) => argument.value).find((each) => each.kind === "name");
+  const named = written?.kind === "name" && peek(place.scope, written.name) !== null ? written.name : null;
+  const nearest = Math.min(1024, Math.max(8, 2 ** Math.round(Math.log2(Math.max(1, value)))));
+  const whole = named === null ? `write \`${format.name}(${nearest})\`` : `let \`${named}\` be ${nearest}`;
+  return `${whole}, or another multiple of 8 that divides K`;
 }
 
 /** What a checked format asks. */
@@ -65,11 +81,16 @@ export function shapeProblem(format: SymbolicFormat, shape: readonly Size[]): st
 function readFormat(expr: FormatExpr, place: Place): SymbolicFormat | null {
   const found = formatOf(expr.name.name);
   if (found === null) {
-    const help = suggestion(
+    const names = formats.map((format) => format.name);
+    // `int3` is no misspelt `int8`
+    const other = (name: string): string => name.replace(/\d+/g, "");
+    const near = suggest(
       expr.name.name,
-      formats.map((format) => format.name),
-      "the formats are",
+      names.filter((name) => other(name) !== other(expr.name.name)),
     );
+    const help =
+      formatHabits.get(expr.name.name) ??
+      (near === null ? `the formats are ${names.join(", ")}` : `did you mean \`${near}\`?`);
     return fail(place.frame, "E501", `there is no format \`${expr.name.name}\``, expr.name.span, "not a format", {
       help,
     });

@@ -78,6 +78,12 @@ export function fail(
   return null;
 }
 
+/** What is written at a place, for a suggestion; `...` where that is long. */
+export function sourceOf({ file, start, end }: Span, { frame }: Pick<Place, "frame">): string {
+  const text = file === frame.file.file ? frame.file.source.slice(start, end) : "...";
+  return text.length > 40 || text.includes("\n") ? "..." : text;
+}
+
 /** A type as it is written: `f32[N, K] is 2:4 along K as int4(128)`. */
 export function printType(type: TensorType): string {
   const shape = type.shape.length === 0 ? "" : `[${type.shape.map(printSize).join(", ")}]`;

@@ -1,8 +1,9 @@
 import type { Span } from "../diagnostic.js";
-import type { Argument, Expr, Ident } from "../syntax/ast.js";
+import type { Argument, Expr, Ident, RangeExpr } from "../syntax/ast.js";
 import { printSize, type Size } from "../types/size.js";
 import { typeOf } from "./builder.js";
 import { fail, type Place } from "./frame.js";
+import { proposedEnd } from "./range-proposal.js";
 import { peek } from "./scope.js";
 import { equalSizes } from "./sizes.js";
 import { wholeBase } from "./whole.js";
@@ -13,32 +14,42 @@ export interface Axis {
   readonly span: Span;
 }
 
+/** What is known of an index beside the expressions that it stands in. */
+export interface Known {
+  /** Other axes that it stands on. */
+  readonly axes?: readonly Axis[];
+  /** The indices whose ranges are found with it, which are not known yet. */
+  readonly together: readonly Ident[];
+  /** The size that its axis must have in the end. */
+  readonly wanted?: Size | undefined;
+  /** A range as it is written there: `for i in 0 .. K`. */
+  readonly written: (range: string) => string;
+}
+
 /**
  * The range `0 .. size` of an index without bounds: that of the axes on which it stands alone in the expressions, which
  * must agree. Null where there is none or they do not; that is reported, unless it follows from another error.
- * `together` are the indices whose ranges are found with it, which are not known yet.
  */
-export function inferRange(
-  index: Ident,
-  exprs: readonly Expr[],
-  place: Place,
-  more: readonly Axis[] = [],
-  together: readonly Ident[] = [],
-): Size | null {
-  const found: Axis[] = [...more];
-  const bound = new Set(together.map((each) => each.name));
+export function inferRange(index: Ident, exprs: readonly Expr[], place: Place, known: Known): Size | null {
+  const found: Axis[] = [...(known.axes ?? [])];
+  const bound = new Set(known.together.map((each) => each.name));
   let blocked = false;
   for (const expr of exprs) blocked = collectAxes(index.name, expr, place, found, bound) || blocked;
   const [first, ...rest] = found;
   if (first === undefined) {
     if (blocked) return null;
+    const end =
+      known.wanted === undefined
+        ? proposedEnd(index.name, exprs, bound, place, (base) => shapeOfBase(base, place))
+        : printSize(known.wanted).replace(/^\(([^()]*)\)$/, "$1");
+    const range = known.written(`${index.name} in 0 .. ${end ?? "N"}`);
     return fail(
       place.frame,
       "E412",
       `the range of the index \`${index.name}\` is not known`,
       index.span,
       "stands alone on no axis",
-      { help: `give it: \`${index.name} in 0 .. N\`, after \`for\` or in the brackets of a reduction` },
+      { help: end === null ? `say how far it runs: \`${range}\`` : `write \`${range}\`` },
     );
   }
   const other = rest.find((axis) => !equalSizes(first.size, axis.size, place.frame.builder.constraints));
@@ -52,20 +63,22 @@ export function inferRange(
     `here over ${b}`,
     {
       labels: [{ span: first.span, message: `here over ${a}` }],
-      help: `if they are always the same, declare \`where ${a} == ${b}\`; else give the range: \`${index.name} in 0 .. ${a}\``,
+      help: `if they are always the same, declare \`where ${a} == ${b}\`; else give the range: \`${known.written(`${index.name} in 0 .. ${a}`)}\``,
     },
   );
 }
 
 /**
- * Adds the axes that a name stands on alone; whether some tensor that it indexes, or another name, is not known. `bound`
- * are indices.
+ * Adds the axes that a name stands on alone; whether some tensor that it indexes, or another name, is not known.
+ * `bound` are indices.
  */
 function collectAxes(name: string, expr: Expr, place: Place, found: Axis[], bound: ReadonlySet<string>): boolean {
   const visit = (inner: Expr): boolean => collectAxes(name, inner, place, found, bound);
   const all = (list: readonly Expr[]): boolean => list.map(visit).some((blocked) => blocked);
   switch (expr.kind) {
     case "index": {
+      // `x[n][k]` is reported where the element is read
+      if (expr.base.kind === "index" && isIndexedTensor(expr.base, place)) return true;
       const alone = expr.at.map((at) => at.kind === "name" && at.name === name);
       let blocked = all(expr.at);
       if (alone.includes(true) || expr.base.kind === "name") {
@@ -74,12 +87,14 @@ function collectAxes(name: string, expr: Expr, place: Place, found: Axis[], boun
           const size = shape?.[axis];
           if (here && size !== undefined) found.push({ size, span: expr.at[axis]?.span ?? expr.span });
         }
-        // a wrong number of indices is told where the element is read
+        // a wrong number of indices is reported where the element is read
         blocked = blocked || shape === null || shape.length !== expr.at.length;
       }
       return blocked;
     }
     case "call":
+      // `x(n)` is reported where it is computed with
+      if (peek(place.scope, expr.callee.name)?.binding.kind === "tensor") return true;
       return all(expr.args.map((argument: Argument) => argument.value));
     case "unary":
       return visit(expr.operand);
@@ -99,7 +114,7 @@ function collectAxes(name: string, expr: Expr, place: Place, found: Axis[], boun
     case "pack":
     case "unpack":
       return visit(expr.value);
-    // what is not known here is told where it is computed with
+    // what is not known here is reported where it is computed with
     case "name":
       return (
         expr.name !== name &&
@@ -126,4 +141,27 @@ function shapeOfBase(base: Expr, place: Place): readonly Size[] | null {
   }
   const value = wholeBase(base, place);
   return value === null ? null : typeOf(place.frame.builder, value).shape;
+}
+
+/** Whether an indexed expression is an element of a tensor, not the statistic of a layer. */
+export function isIndexedTensor({ base }: Extract<Expr, { kind: "index" }>, { scope }: Place): boolean {
+  const kind = base.kind === "name" ? peek(scope, base.name)?.binding.kind : undefined;
+  return kind === "tensor" || kind === "layer";
+}
+
+/** The place for finding the ranges of a statement's indices: of those without a range the first is reported. */
+export function tellingOnce(place: Place): Place {
+  let reported = false;
+  const report: Place["frame"]["report"] = (found) => {
+    if (found.code === "E412" && reported) return;
+    reported ||= found.code === "E412";
+    place.frame.report(found);
+  };
+  return { ...place, frame: { ...place.frame, report } };
+}
+
+/** How a range is written after a definition or an update that has others. */
+export function afterRanges(ranges: readonly RangeExpr[], { frame }: Place): (range: string) => string {
+  const given = ranges.map(({ span }) => frame.file.source.slice(span.start, span.end));
+  return (range) => `... for ${[...given, range].join(", ")}`;
 }

@@ -1,4 +1,5 @@
 import { printFormat } from "../formats/registry.js";
+import { counted } from "../words.js";
 import type { Span } from "../diagnostic.js";
 import type { Output, ValueId } from "../graph/graph.js";
 import type { Expr, FunctionDeclaration, ReturnStatement, Statement } from "../syntax/ast.js";
@@ -7,6 +8,7 @@ import { constantSize, printSize } from "../types/size.js";
 import { sameFormat, type TensorType } from "../types/type.js";
 import { finish, typeOf } from "./builder.js";
 import { checkDefinition } from "./definition.js";
+import { findingsFor } from "./findings.js";
 import { checkStatements } from "./statement.js";
 import { settle } from "./conversion.js";
 import type { CheckedFunction } from "./checked.js";
@@ -24,12 +26,9 @@ export function checkFunction(
   rest: Pick<Frame, "file" | "report" | "functionOf">,
   constants: Scope,
 ): CheckedFunction {
-  let failed = false;
-  const report: Frame["report"] = (found) => {
-    if (found.severity === "error") failed = true;
-    rest.report(found);
-  };
-  const signature = checkSignature(declaration, { ...rest, report }, constants);
+  const findings = findingsFor(rest);
+  const { report, functionOf } = findings;
+  const signature = checkSignature(declaration, { ...rest, report, functionOf }, constants);
   if (signature === null)
     return {
       declaration,
@@ -43,7 +42,8 @@ export function checkFunction(
     };
   const results = checkBody(declaration, signature);
   const { frame } = signature;
-  if (failed || results === null) return { declaration, params: signature.params, graph: null };
+  findings.finish();
+  if (findings.failed() || results === null) return { declaration, params: signature.params, graph: null };
   const outputs = [...results, ...finalStates(signature)];
   return {
     declaration,
@@ -77,7 +77,8 @@ function checkBody(declaration: FunctionDeclaration, signature: Signature): read
   let done: Span | null = null;
   const other = (statement: Statement, inner: Scope): void => {
     if (statement.kind === "return") {
-      if (inner !== body)
+      if (inner !== body) {
+        done = statement.span;
         return void fail(
           frame,
           "E308",
@@ -85,15 +86,23 @@ function checkBody(declaration: FunctionDeclaration, signature: Signature): read
           statement.span,
           "inside a loop",
         );
+      }
       done = statement.span;
       returned = checkReturn(statement, declaration, signature, inner);
       return;
     }
-    const help =
-      statement.kind === "if"
-        ? "in a function values are chosen by `select(condition, a, b)`"
-        : "it belongs into a recipe";
-    fail(frame, "E602", `\`${statement.kind}\` is for recipes`, statement.span, "not in a function", { help });
+    if (statement.kind === "if")
+      return void fail(
+        frame,
+        "E602",
+        "`if` is for recipes, where it chooses by parameters or by the name of a layer",
+        statement.condition.span,
+        "not in a function",
+        { help: "a function chooses element by element: `select(condition, a, b)`" },
+      );
+    fail(frame, "E602", `\`${statement.kind}\` is for recipes`, statement.span, "not in a function", {
+      help: "it belongs into a recipe",
+    });
   };
   for (const statement of declaration.body) {
     if (done !== null) {
@@ -122,7 +131,7 @@ function checkBody(declaration: FunctionDeclaration, signature: Signature): read
       "E308",
       `\`${declaration.name.name}\` ends without \`return\``,
       declaration.name.span,
-      `has ${declaration.results.length} ${declaration.results.length === 1 ? "result" : "results"}`,
+      `has ${counted(declaration.results.length, "result")}`,
       { help: "end it with `return ...`" },
     );
   }
@@ -140,7 +149,7 @@ function checkReturn(
   let failed = false;
   for (const definition of statement.definitions) {
     const at = statement.values.findIndex((value) => value.kind === "name" && value.name === definition.name.name);
-    const value = checkDefinition(definition, frame, scope, results[at]?.dtype ?? null);
+    const value = checkDefinition(definition, frame, scope, results[at] ?? null);
     if (value === null) failed = true;
     const known = scope.entries.get(definition.name.name);
     if (known !== undefined)
@@ -196,9 +205,15 @@ function returnedValues(
     return fail(
       frame,
       "E303",
-      `\`${declaration.name.name}\` has ${count(results.length, "result")}, and ${count(found.length, "value")} ${found.length === 1 ? "is" : "are"} returned`,
+      `\`${declaration.name.name}\` has ${counted(results.length, "result")}, and ${counted(found.length, "value")} ${found.length === 1 ? "is" : "are"} returned`,
       statement.span,
       `expected ${results.length}, found ${found.length}`,
+      {
+        help:
+          results.length === 0
+            ? `declare the result after the parameters: \`-> ${found.map(({ value }) => printType(typeOf(frame.builder, value))).join(", ")}\``
+            : null,
+      },
     );
   }
   const outputs = found.map(({ value, expr }, at): Output | null => {
@@ -215,10 +230,6 @@ function returnedValues(
   return complete.length === outputs.length ? complete : null;
 }
 
-function count(number: number, what: string): string {
-  return `${number} ${what}${number === 1 ? "" : "s"}`;
-}
-
 /** Whether a returned value has the declared type: dtype, shape and format equal, the pattern proved. */
 function fitsResult(value: ValueId, want: TensorType, span: Span, written: Span, frame: Frame): boolean {
   const { builder } = frame;
@@ -232,7 +243,7 @@ function fitsResult(value: ValueId, want: TensorType, span: Span, written: Span,
     return complain(
       "E303",
       `the result is ${expected}, and ${found} is returned`,
-      `${have.shape.length} axes, expected ${want.shape.length}`,
+      `${counted(have.shape.length, "axis", "axes")}, expected ${want.shape.length}`,
     );
   if (!sameDtype(have.dtype, want.dtype))
     return complain(

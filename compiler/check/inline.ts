@@ -226,8 +226,8 @@ function bindEqn(
         m: bindSize(eqn.m, binding, builder),
         axis: eqn.axis,
       };
-    case "factor":
-      return { kind: "factor", out, source: tensorOf(rename, eqn.source), op: eqn.op };
+    case "factorize":
+      return { kind: "factorize", out, source: tensorOf(rename, eqn.source), op: eqn.op };
     case "pack":
       return {
         kind: "pack",

@@ -20,6 +20,11 @@ export interface Host {
    * can be read.
    */
   problem?(path: string): string | null;
+  /**
+   * What was most likely meant by the path of a file that is not there, or null; `at` is where it was looked for, if
+   * not there.
+   */
+  meant?(path: string, at?: string): string | null;
   /** The path of a module that the file `from` uses. Left out: `stdlib/NAME.esp`, and beside `from` where relative. */
   resolve?(from: string, path: string, relative: boolean): string;
   /** The standard modules there are, for suggestions. */
@@ -53,6 +58,10 @@ export interface FileScope {
   readonly constants: ReadonlyMap<string, Declared<ConstantDeclaration>>;
   readonly functions: ReadonlyMap<string, Declared<FunctionDeclaration>>;
   readonly recipes: ReadonlyMap<string, RecipeDeclaration>;
+  /** Whether a module that it uses could not be read: then names that are not there may be of that module. */
+  readonly incomplete: boolean;
+  /** Functions and constants of standard modules that it does not use, with their module; read when asked for. */
+  readonly elsewhere: () => ReadonlyMap<string, string>;
 }
 
 interface Parsed {
@@ -76,7 +85,12 @@ export function loadModules(
   const source = host.read(file);
   if (source === null) {
     const problem = host.problem?.(file) ?? null;
-    report(error("E204", problem === null ? `there is no file ${file}` : `the file ${file} ${problem}`, null));
+    const meant = problem === null ? (host.meant?.(file) ?? null) : null;
+    report(
+      error("E204", problem === null ? `there is no file ${file}` : `the file ${file} ${problem}`, null, {
+        ...(meant === null ? {} : { help: `did you mean \`${meant}\`?` }),
+      }),
+    );
     return null;
   }
   const queue: Parsed[] = [];
@@ -107,10 +121,13 @@ export function loadModules(
       else {
         parsed.set(path, null);
         const problem = host.problem?.(path) ?? null;
+        const meant = use.relative && problem === null ? (host.meant?.(use.path, path) ?? null) : null;
         const help =
-          use.relative || problem !== null
-            ? null
-            : suggestion(use.path, host.standardModules ?? [], "the standard modules are");
+          meant !== null
+            ? `did you mean \`use "${meant}"\`?`
+            : use.relative || problem !== null
+              ? null
+              : suggestion(use.path, host.standardModules ?? [], "the standard modules are");
         report(
           error(
             "E204",
@@ -124,7 +141,8 @@ export function loadModules(
   }
   if (parsed.get(file) == null) return null;
   const scopes = new Map<string, FileScope>();
-  for (const item of queue) scopes.set(item.file, fileScope(item, parsed, report, isBuiltin));
+  const standard = once(() => standardNames(host));
+  for (const item of queue) scopes.set(item.file, fileScope(item, parsed, standard, report, isBuiltin));
   return scopes;
 }
 
@@ -144,6 +162,7 @@ export function resolveUse(host: Host, from: string, use: Use["modules"][number]
 function fileScope(
   item: Parsed,
   parsed: ReadonlyMap<string, Parsed | null>,
+  standard: () => ReadonlyMap<string, string>,
   report: (found: Diagnostic) => void,
   isBuiltin: (name: string) => boolean,
 ): FileScope {
@@ -206,5 +225,22 @@ function fileScope(
         });
     }
   }
-  return { file: item.file, source: item.source, ast: item.ast, constants, functions, recipes };
+  const incomplete = item.uses.some(({ file }) => parsed.get(file) == null);
+  const elsewhere = once(() => new Map([...standard()].filter(([name]) => !first.has(name))));
+  const { file, source, ast } = item;
+  return { file, source, ast, constants, functions, recipes, incomplete, elsewhere };
+}
+
+/** What the standard modules declare, with the module: found by the words that begin declarations. */
+function standardNames(host: Host): ReadonlyMap<string, string> {
+  const names = new Map<string, string>();
+  for (const module of host.standardModules ?? [])
+    for (const [, name = ""] of (host.read(`stdlib/${module}.esp`) ?? "").matchAll(/^(?:fn|const) +(\w+)/gm))
+      if (!names.has(name)) names.set(name, module);
+  return names;
+}
+
+function once<T>(make: () => T): () => T {
+  let made: { readonly value: T } | null = null;
+  return () => (made ??= { value: make() }).value;
 }

@@ -1,3 +1,4 @@
+import { counted } from "../words.js";
 import { lostAdditivity, type LostAdditivity, type NotAdditive } from "../graph/analysis/additivity.js";
 import type { SymbolicGraph } from "../graph/graph.js";
 import type { Ident } from "../syntax/ast.js";
@@ -39,7 +40,7 @@ export function checkObserved(by: Ident, frame: Frame): Omit<Observed, "name"> |
   const [output, ...moreOutputs] = graph.outputs;
   const type = input === undefined ? undefined : graph.values[input.value]?.type;
   if (input === undefined || type === undefined || moreInputs.length > 0 || graph.inputs.some(({ mutable }) => mutable))
-    return wrong(`takes ${graph.inputs.length} tensors`);
+    return wrong(`takes ${counted(graph.inputs.length, "tensor")}`);
   const [tokens, features, ...more] = type.shape;
   if (
     tokens === undefined ||
@@ -56,7 +57,7 @@ export function checkObserved(by: Ident, frame: Frame): Omit<Observed, "name"> |
   const same = dense === undefined ? type : graph.values[dense.value]?.type;
   if (same === undefined || printType(same) !== printType(type))
     return wrong(`takes ${printType(type)} and ${same === undefined ? "nothing" : printType(same)}`);
-  if (output === undefined || moreOutputs.length > 0) return wrong(`gives ${graph.outputs.length} tensors`);
+  if (output === undefined || moreOutputs.length > 0) return wrong(`gives ${counted(graph.outputs.length, "tensor")}`);
   const result = graph.values[output.value]?.type;
   if (
     result === undefined ||
@@ -155,7 +156,7 @@ function explain(reason: NotAdditive): { readonly why: string; readonly help: st
         why: "has a part that does not grow with the tokens, which each part of a text would add again",
         help: "add it in the recipe, to what was observed of the whole text",
       };
-    case "place":
+    case "position":
       return {
         why: "depends on the places of tokens, or on how many are taken at once",
         help: "sum over all tokens, `sum[t] ...`, what each has by itself",

@@ -1,15 +1,15 @@
+import { counted } from "../words.js";
 import { isInteger, dtypes, type Dtype, type DtypeRef } from "../types/dtype.js";
-import { factorOps } from "../graph/ops.js";
 import type { CallExpr, Expr } from "../syntax/ast.js";
 import { binaryOps, unaryOps, type BinaryOp, type UnaryOp } from "../types/scalar-ops.js";
 import { checkScalarCall } from "./call.js";
 import { checkElement, checkUnary } from "./element.js";
 import { combine } from "./arithmetic.js";
 import { convert, ownDtype, scalarElement, settle } from "./conversion.js";
-import { isFactor } from "./factor.js";
+import { isFactorization } from "./factorization.js";
 import { describe, fail, type Element, type Place } from "./frame.js";
-import { lookup } from "./scope.js";
-import { suggestion } from "./suggestion.js";
+import { lookup, peek } from "./scope.js";
+import { failReductionCall, failTensorCall, isReduction } from "./unknown.js";
 
 /** The ops that are written with operators; a function may have such a name, and then the name means it. */
 const written: ReadonlySet<string> = new Set<UnaryOp | BinaryOp>([
@@ -36,7 +36,7 @@ export function isBuiltin(name: string): boolean {
   return (
     ((isUnary(name) || isBinary(name)) && !written.has(name)) ||
     isDtype(name) ||
-    isFactor(name) ||
+    isFactorization(name) ||
     name === "select" ||
     name === "windows" ||
     name === "perplexity"
@@ -64,6 +64,10 @@ export function checkElementCall(expr: CallExpr, place: Place): Element | null {
   if (name === "select") return checkSelect(expr, place);
   if (frame.layer !== null && (name === "windows" || name === "tokens") && !frame.file.functions.has(name))
     return checkCount(expr, name, place);
+  const called = frame.file.functions.has(name) ? undefined : peek(place.scope, name)?.binding.kind;
+  if (called === "tensor" || called === "layer") return failTensorCall(expr, place);
+  const reduces = isReduction(name) && (!isBinary(name) || expr.args.length < 2);
+  if (reduces && !frame.file.functions.has(name)) return failReductionCall(expr, place);
   if ((isUnary(name) || isBinary(name)) && !frame.file.functions.has(name)) {
     const args = operands(expr, isUnary(name) ? 1 : 2, place);
     const [a, b] = args ?? [];
@@ -73,35 +77,11 @@ export function checkElementCall(expr: CallExpr, place: Place): Element | null {
     const [left, right] = [checkElement(a, place), checkElement(b, place)];
     return left === null || right === null ? null : combine(name, left, right, expr.span, a.span, b.span, place);
   }
-  if (isFactor(name) && !frame.file.functions.has(name))
+  if (isFactorization(name) && !frame.file.functions.has(name))
     return fail(frame, "E306", `\`${name}\` gives a whole tensor, and an element is expected`, expr.span, "a matrix", {
       help: `give it a name first: \`let l = ${name}(...)\``,
     });
   return checkScalarCall(expr, place);
-}
-
-/** What to say of a function that is not there. */
-export function unknownFunction(name: string, span: Expr["span"], place: Pick<Place, "frame">): null {
-  const { frame } = place;
-  if (name === "perplexity" || name === "windows" || name === "tokens")
-    return fail(
-      frame,
-      "E602",
-      `\`${name}\` is for recipes`,
-      span,
-      name === "perplexity" ? "only in `expect`" : "only inside `for w in ...linears`",
-    );
-  const names = [
-    ...frame.file.functions.keys(),
-    ...Object.keys(unaryOps),
-    ...Object.keys(binaryOps),
-    ...Object.keys(factorOps),
-    ...dtypes,
-    "select",
-  ];
-  return fail(frame, "E202", `there is no function \`${name}\``, span, "not declared", {
-    help: suggestion(name, names, "the functions are"),
-  });
 }
 
 function operands(expr: CallExpr, count: number, place: Place): readonly Expr[] | null {
@@ -110,17 +90,13 @@ function operands(expr: CallExpr, count: number, place: Place): readonly Expr[] 
   if (labelled !== undefined)
     return fail(place.frame, "E303", `\`${name}\` takes no named arguments`, labelled.span, "named");
   if (expr.args.length === count) return expr.args.map((argument) => argument.value);
-  const help =
-    expr.args.length === 1 && (name === "min" || name === "max")
-      ? `the ${name} over an index is \`${name}[k] ...\``
-      : null;
   return fail(
     place.frame,
     "E303",
-    `\`${name}\` takes ${count} ${count === 1 ? "argument" : "arguments"}, found ${expr.args.length}`,
+    `\`${name}\` takes ${counted(count, "argument")}, found ${expr.args.length}`,
     expr.span,
     `expected ${count}, found ${expr.args.length}`,
-    { help },
+    { help: count === 2 && expr.args.length > 2 ? `nest it: \`${name}(${name}(a, b), c)\`` : null },
   );
 }
 

@@ -146,6 +146,11 @@ function mayMask(source: ValueId, want: Pattern, place: Place): string {
       impliesPattern(value.type.pattern, want),
   );
   if (mask !== undefined) return `keep the mask: \`... where ${mask.name}\``;
+  const { functions, elsewhere } = place.frame.file;
+  const maker = want.kind === "nm" ? `mask_${printSize(want.n)}of${printSize(want.m)}` : "";
+  const module = elsewhere().get(maker);
+  if (functions.has(maker) || module !== undefined)
+    return `mask it: \`... where ${maker}(score)\`, where the score of a weight may be \`magnitude(w)\`${module === undefined ? "" : ` (\`use ${module}\` at the top of the file)`}`;
   return want.kind === "nm"
     ? `make a mask with \`top ${printSize(want.n)} of ${printSize(want.m)} along ...\` and keep it: \`... where keep\``
     : "say which elements are kept: `... where keep`";
@@ -177,14 +182,14 @@ function checkGrid(
   if (grid === null) return true;
   const missing = given.scale === null ? "scale" : !grid.symmetric && given.zero === null ? "zero" : null;
   if (missing !== null) {
-    const all = grid.symmetric ? "with scale s" : "with scale s, zero z";
+    const help = gridHelp(expr, format, grid, place);
     fail(
       frame,
       "E504",
       `${name} needs ${missing === "scale" ? "a scale" : "a zero point"} for each ${grid.group === "channel" ? "row" : "group"}`,
       expr.span,
       `no ${missing}`,
-      { help: `write \`pack ... as ${name} ${all}\`` },
+      { help },
     );
     return false;
   }
@@ -213,6 +218,30 @@ function checkGrid(
     return false;
   };
   return [[given.scale, expr.scale] as const, [given.zero, expr.zero] as const].map(fits).every((fit) => fit);
+}
+
+/** How the grid of a format is made by the functions of `quantize`. */
+function gridHelp(
+  { value }: Extract<Expr, { kind: "pack" }>,
+  format: SymbolicFormat,
+  grid: NonNullable<ReturnType<typeof needsOf>["grid"]>,
+  { frame }: Place,
+): string {
+  const integer = format.of?.name ?? format.name;
+  const w = value.kind === "name" ? value.name : "...";
+  const known = [...frame.file.functions.keys(), ...frame.file.elsewhere().keys()];
+  const group = grid.group === "channel" ? null : printSize(grid.group);
+  const [one, better] = group === null ? [`${integer}_channel_scale`, ""] : [`${integer}_scale`, `${integer}_search`];
+  const both = `${integer}_grid`;
+  const [made, needed] = grid.symmetric
+    ? [`with scale ${one}(${[w, ...(group === null ? [] : [group])].join(", ")})`, [one, better]]
+    : [`let s, z = ${both}(${w}, ${group ?? "K"})`, [both]];
+  const generic = `write \`pack ${w} as ${printFormat(format, "short")} ${grid.symmetric ? "with scale s" : "with scale s, zero z"}\``;
+  if (!needed.every((name) => name === "" || known.includes(name))) return generic;
+  const use = needed.some((name) => frame.file.elsewhere().has(name)) ? " (`use quantize` at the top of the file)" : "";
+  if (!grid.symmetric) return `write \`${made}\` before it${use}, then \`with scale s, zero z\``;
+  const search = better === "" ? "" : `, or \`${better}\`, which looks for a better one`;
+  return `write \`${made}\`${search}${use}`;
 }
 
 /** A grid of one value a row is given the axis of groups, of size 1. */

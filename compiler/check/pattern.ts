@@ -53,7 +53,7 @@ export function inferPattern(
       return list[eqn.source]?.type.pattern ?? full;
     // the states of a scan are settled by `scan.ts`; a factor is zero above the diagonal, which no pattern says
     case "scan":
-    case "factor":
+    case "factorize":
       return full;
     default:
       return eqn satisfies never;
@@ -152,7 +152,7 @@ function aligned(eqn: Eqn, id: ValueId): readonly ValueId[] {
     return eqn.states.flatMap((state) =>
       state.out === id ? [state.after] : state.before === id ? [state.initial] : [],
     );
-  if (eqn.kind === "top" || eqn.kind === "factor") return [];
+  if (eqn.kind === "top" || eqn.kind === "factorize") return [];
   const at: readonly Scalar[] =
     eqn.kind === "update"
       ? eqn.at

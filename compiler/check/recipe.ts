@@ -5,14 +5,18 @@ import type { Expr, ForStatement, RecipeDeclaration, Statement } from "../syntax
 import { newBuilder } from "./builder.js";
 import { checkCondition } from "./condition.js";
 import { constantCondition } from "./constant-condition.js";
+import { findingsFor } from "./findings.js";
 import { fail, type Frame } from "./frame.js";
 import { checkObserved } from "./observe.js";
 import { namePattern, type RecipeContext } from "./recipe-context.js";
-import { bind, lookup, nest, visibleNames, type Scope } from "./scope.js";
+import { bind, lookup, nest, type Scope } from "./scope.js";
 import { checkSettings, defaultOf, type Settings } from "./settings.js";
 import { checkLet } from "./statement.js";
 import { warnUnused } from "./unused.js";
+import { suggest } from "../suggest.js";
+import { nameHabits } from "./habits.js";
 import { suggestion } from "./suggestion.js";
+import { failName } from "./unknown.js";
 import { checkTreatments } from "./treatment.js";
 
 export { checkSettings, type Settings };
@@ -26,17 +30,23 @@ export function checkRecipe(
   constants: Scope,
   settings: ReadonlyMap<string, number | boolean>,
 ): Recipe | null {
-  let failed = false;
-  const report: Frame["report"] = (found) => {
-    if (found.severity === "error") failed = true;
-    rest.report(found);
+  const findings = findingsFor(rest);
+  const { report, functionOf } = findings;
+  const frame: Frame = {
+    ...rest,
+    report,
+    functionOf,
+    builder: newBuilder(),
+    dtypes: new Set(),
+    formats: new Set(),
+    layer: null,
   };
-  const frame: Frame = { ...rest, report, builder: newBuilder(), dtypes: new Set(), formats: new Set(), layer: null };
   const scope = nest(constants);
   const parameters = checkParameters(recipe, frame, scope, settings);
   const context: RecipeContext = { frame, recipe, observed: [], block: null };
   const steps = checkSteps(recipe.body, context, nest(scope));
-  if (failed) return null;
+  findings.finish();
+  if (findings.failed()) return null;
   return { name: recipe.name.name, span: recipe.name.span, parameters, needsText: steps.some(needsText), steps };
 }
 
@@ -77,7 +87,7 @@ function checkParameters(
           `\`${name}\` has neither a default nor one of the types llama and tokens`,
           param.span,
           "what is it?",
-          { help: `write \`${name}: llama\`, \`${name}: tokens\`, or a default: \`${name} = 0.01\`` },
+          { help: parameterHelp(name, type) },
         );
       else
         fail(
@@ -86,6 +96,7 @@ function checkParameters(
           `the default of \`${name}\` must be a number, \`true\` or \`false\``,
           param.fallback.span,
           "not a plain constant",
+          { help: fallbackHelp(param.fallback) },
         );
       continue;
     }
@@ -114,6 +125,24 @@ function checkParameters(
       );
   }
   return parameters;
+}
+
+function fallbackHelp(expr: Expr): string | null {
+  if (expr.kind === "name") return nameHabits.get(expr.name) ?? null;
+  if (expr.kind !== "binary" || expr.left.kind !== "number" || expr.right.kind !== "number") return null;
+  const [a, b] = [expr.left.value, expr.right.value];
+  const value = expr.op === "/" ? a / b : expr.op === "*" ? a * b : expr.op === "+" ? a + b : a - b;
+  return `write \`${value}\``;
+}
+
+function parameterHelp(name: string, type: string | null): string {
+  const near = type === null ? null : suggest(type, ["llama", "tokens"]);
+  if (near !== null) return `did you mean \`${name}: ${near}\`?`;
+  if (type === "size" || type === "i32") return `give it a default: \`${name} = 128\``;
+  if (type === "f32" || type === "bool") return `give it a default: \`${name} = ${type === "f32" ? "0.01" : "true"}\``;
+  if (name === "model") return "write `model: llama`";
+  if (name === "text") return "write `text: tokens`";
+  return `write \`${name}: llama\`, \`${name}: tokens\`, or a default: \`${name} = 0.01\``;
 }
 
 function needsText(step: RecipeStep): boolean {
@@ -262,9 +291,7 @@ function checkLoop(statement: ForStatement, context: RecipeContext, scope: Scope
   const base = lookup(scope, over.base.name);
   if (base?.kind === "unknown") return [];
   if (base === null) {
-    fail(frame, "E201", `there is no \`${over.base.name}\` here`, over.base.span, "not declared", {
-      help: suggestion(over.base.name, visibleNames(scope), "the names here are"),
-    });
+    failName(over.base, { frame, scope });
     return [];
   }
   const member = over.field.name;
@@ -272,7 +299,7 @@ function checkLoop(statement: ForStatement, context: RecipeContext, scope: Scope
   if (members.length === 0) return failLoop(frame, `\`${over.base.name}\` has no modules`, over.base.span);
   if (!members.includes(member)) {
     fail(frame, "E207", `a ${base.kind} has no \`${member}\``, over.field.span, "no such member", {
-      help: suggestion(member, members, `a ${base.kind} has`),
+      help: memberHelp(base.kind, member, members),
     });
     return [];
   }
@@ -302,6 +329,12 @@ function checkLoop(statement: ForStatement, context: RecipeContext, scope: Scope
   const except = statement.except.map((pattern) => namePattern(pattern, frame));
   const treatments = checkTreatments(statement, context, scope);
   return treatments === null ? [] : [{ kind: "linears", matching, except, treatments, span: statement.span }];
+}
+
+function memberHelp(base: string, member: string, members: readonly string[]): string | null {
+  if (base === "model" && ["layers", "modules", "parameters"].includes(member))
+    return "`model.blocks` are the transformer blocks, `model.linears` the linear layers of all of them";
+  return suggestion(member, members, `a ${base} has`);
 }
 
 function failLoop(frame: Frame, message: string, span: Span): readonly RecipeStep[] {

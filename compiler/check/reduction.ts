@@ -65,10 +65,13 @@ function checkSoftmaxMean(expr: ReduceExpr, score: Expr, over: readonly Range[],
 }
 
 /** The range of a reduction's index: as given, of any i32 bounds, or that of the axes it stands on. */
-function reductionRange(range: RangeExpr, { score, body, over }: ReduceExpr, place: Place): Range | null {
+function reductionRange(range: RangeExpr, { op, score, body, over }: ReduceExpr, place: Place): Range | null {
   if (range.low === null || range.high === null) {
     const indices = over.map((each) => each.index);
-    const size = inferRange(range.index, score === null ? [body] : [score, body], place, [], indices);
+    const size = inferRange(range.index, score === null ? [body] : [score, body], place, {
+      together: indices,
+      written: (text) => `${op}[${text}]${score === null ? " ..." : "(...)"}`,
+    });
     return size === null
       ? null
       : newIndex(place.frame.builder, range.index.name, sizeScalar(constantSize(0)), sizeScalar(size));

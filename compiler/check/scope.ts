@@ -23,7 +23,7 @@ export type Binding =
   /** Something that has been reported already: whatever uses it stays silent. */
   | { readonly kind: "unknown" };
 
-/** A name in a scope. `warn`: an unused `let`, to be told of. */
+/** A name in a scope. `warn`: an unused `let`, to be reported. */
 export interface Entry {
   binding: Binding;
   readonly span: Span | null;

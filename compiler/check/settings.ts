@@ -22,8 +22,8 @@ function settable(recipe: RecipeDeclaration): readonly string[] {
 }
 
 /**
- * The settings as numbers and truth values. Those that no recipe of the file has, or of the wrong type, are told and
- * left out.
+ * The settings as numbers and truth values. Those that no recipe of the file has, or of the wrong type, are reported
+ * and left out.
  */
 export function checkSettings(
   file: FileScope,

@@ -11,6 +11,7 @@ import type { CheckedParam } from "./checked.js";
 import { fail, placeIn, type Frame, type Place } from "./frame.js";
 import { bind, lookup, nest, peek, type Scope } from "./scope.js";
 import { refutable, soleSymbol } from "./sizes.js";
+import { typeHabits } from "./habits.js";
 import { suggestion } from "./suggestion.js";
 import { axisOf } from "./whole.js";
 import { formatOf } from "../formats/registry.js";
@@ -196,7 +197,7 @@ function checkType(expr: TypeExpr, place: Place): TensorType | null {
         help: "a computed integer is `i32`",
       });
     return fail(frame, "E206", `there is no type \`${name}\``, expr.dtype.span, "not a type", {
-      help: suggestion(name, [...dtypeNames, "mask", "size"], "the types are"),
+      help: typeHabits.get(name) ?? suggestion(name, [...dtypeNames, "mask", "size"], "the types are"),
     });
   }
   if (name === "mask" && expr.shape === null)

@@ -1,3 +1,4 @@
+import { counted } from "../words.js";
 import { InternalError } from "../diagnostic.js";
 import type { Scalar, ValueId } from "../graph/graph.js";
 import { scalarNodes } from "../graph/scalar.js";
@@ -51,14 +52,19 @@ export function checkLet(statement: Extract<Statement, { kind: "let" }>, frame: 
   }
   const values = whole.kind === "values" ? whole.values : [];
   if (values.length !== statement.names.length) {
-    const found =
-      whole.kind === "element" ? "one value" : `${values.length} ${values.length === 1 ? "value" : "values"}`;
+    const found = whole.kind === "element" ? "one value" : counted(values.length, "value");
     fail(
       frame,
       "E303",
-      `${statement.names.length} ${statement.names.length === 1 ? "name is" : "names are"} bound to ${found}`,
+      `${counted(statement.names.length, "name is", "names are")} bound to ${found}`,
       statement.value.span,
       found,
+      {
+        help:
+          values.length > statement.names.length
+            ? `name them all: \`let ${[...statement.names.map((name) => name.name), "b", "c", "d"].slice(0, values.length).join(", ")} = ...\``
+            : null,
+      },
     );
     return unknown();
   }
@@ -150,9 +156,18 @@ function unrolledBounds(
       `inside a loop over \`${frame.layer.name}\``,
     );
   if (statement.to === null)
-    return fail(frame, "E602", "a loop over modules belongs into a recipe", statement.over.span, "not in a function", {
-      help: "in a function a `for` counts: `for i in 0 .. 8`",
-    });
+    return fail(
+      frame,
+      "E602",
+      statement.over.kind === "call"
+        ? "a `for` in a function counts between two numbers"
+        : "a loop over modules belongs into a recipe",
+      statement.over.span,
+      "not in a function",
+      {
+        help: `write \`for ${statement.name.name} in 0 .. 8\`; for each element of an axis no loop is needed: \`y[${statement.name.name}] = ...\` is for all \`${statement.name.name}\``,
+      },
+    );
   if (statement.matching.length + statement.except.length > 0)
     fail(
       frame,
@@ -172,7 +187,9 @@ function unrolledBounds(
       `the bounds of \`for\` must be numbers, and this one is ${printSize(a === null ? low : high)}`,
       (a === null ? statement.over : statement.to).span,
       "known only when the sizes are",
-      { help: "`for` is unrolled; over an axis use index notation" },
+      {
+        help: `leave out the loop: \`y[${statement.name.name}] = ...\` is for all \`${statement.name.name}\` of an axis; one after another goes \`scan ${statement.name.name} in ...\``,
+      },
     );
   if (b - a > mostSteps)
     return fail(

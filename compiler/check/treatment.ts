@@ -41,7 +41,8 @@ export function checkTreatments(
   };
   const inside = nest(scope);
   bind(inside, statement.name.name, { kind: "layer" }, statement.name.span);
-  const ways = waysThrough(statement.body, statement.name.name, { ...frame, report }, inside);
+  const computed = new Set(["N", "K", ...declaredIn(statement.body)]);
+  const ways = waysThrough(statement.body, statement.name.name, { ...frame, report }, inside, computed);
   if (ways.length > mostWays)
     return fail(
       frame,
@@ -66,7 +67,13 @@ export function checkTreatments(
 }
 
 /** Every way through the branches on the layer's name; branches on parameters are decided. */
-function waysThrough(statements: readonly Statement[], layer: string, frame: Frame, scope: Scope): readonly Way[] {
+function waysThrough(
+  statements: readonly Statement[],
+  layer: string,
+  frame: Frame,
+  scope: Scope,
+  computed: ReadonlySet<string>,
+): readonly Way[] {
   let ways: readonly Way[] = [{ conditions: [], statements: [] }];
   for (const statement of statements) {
     if (statement.kind !== "if") {
@@ -77,21 +84,30 @@ function waysThrough(statements: readonly Statement[], layer: string, frame: Fra
     if (pattern === "wrong") continue;
     if (pattern === null) {
       // what a parameter decides is known now; a parameter is never declared in the loop itself
-      const chosen = constantCondition(statement.condition, frame, scope);
+      const chosen = constantCondition(statement.condition, frame, scope, computed);
       if (chosen === null) continue;
-      ways = join(ways, waysThrough(chosen ? statement.then : statement.otherwise, layer, frame, scope), []);
+      ways = join(ways, waysThrough(chosen ? statement.then : statement.otherwise, layer, frame, scope, computed), []);
       continue;
     }
-    const then = join(ways, waysThrough(statement.then, layer, frame, scope), [
+    const then = join(ways, waysThrough(statement.then, layer, frame, scope, computed), [
       { pattern: pattern.pattern, negate: pattern.negate },
     ]);
-    const otherwise = join(ways, waysThrough(statement.otherwise, layer, frame, scope), [
+    const otherwise = join(ways, waysThrough(statement.otherwise, layer, frame, scope, computed), [
       { pattern: pattern.pattern, negate: !pattern.negate },
     ]);
     ways = [...then, ...otherwise];
     if (ways.length > mostWays) return ways;
   }
   return ways;
+}
+
+/** The names that statements declare, those in branches too. */
+function declaredIn(statements: readonly Statement[]): readonly string[] {
+  return statements.flatMap((statement) => {
+    if (statement.kind === "let") return statement.names.map((name) => name.name);
+    if (statement.kind === "var") return [statement.name.name];
+    return statement.kind === "if" ? declaredIn([...statement.then, ...statement.otherwise]) : [];
+  });
 }
 
 /** Each way continued by each other; those whose conditions contradict are left out. */
@@ -204,6 +220,12 @@ function checkTreatment(
         `the weight of a layer is f32[N, K], and ${printType(type)} is stored`,
         each.value.span,
         printType(type),
+        {
+          help:
+            type.dtype === "bool"
+              ? `mask the weight: \`store ${layer.name} as pack (${layer.name} where ...) as ...\``
+              : null,
+        },
       );
     stored.push({ value, span: each.span });
   });

@@ -1,13 +1,14 @@
+import { counted } from "../words.js";
 import type { IndexId, Range, Scalar, ValueId } from "../graph/graph.js";
 import type { Expr, Ident, RangeExpr, UpdateStatement } from "../syntax/ast.js";
 import { addEqn, newAxis, newIndex, sizeScalar, typeOf } from "./builder.js";
 import { checkElement, checkIndex, notASize } from "./element.js";
 import { convert, elementSize } from "./conversion.js";
 import { fail, type Frame, type Place, placeIn } from "./frame.js";
-import { type Axis, inferRange } from "./free-index.js";
+import { afterRanges, type Axis, inferRange, tellingOnce } from "./free-index.js";
 import { namesIn } from "./names.js";
 import { bind, nest, peek, type Scope, visibleNames } from "./scope.js";
-import { suggestion } from "./suggestion.js";
+import { didYouMean } from "../suggest.js";
 
 /** `w[n, j] -= e for j in a .. b`: binds the `var` anew. */
 export function checkUpdate(statement: UpdateStatement, frame: Frame, outer: Scope): void {
@@ -21,7 +22,11 @@ export function checkUpdate(statement: UpdateStatement, frame: Frame, outer: Sco
       `there is no \`${statement.name.name}\` here`,
       statement.name.span,
       "not declared",
-      { help: suggestion(statement.name.name, visibleNames(outer), "the names here are") },
+      {
+        help:
+          didYouMean(statement.name.name, visibleNames(outer)) ??
+          `write \`let\` before it to define a new tensor; what is updated is declared first: \`var ${statement.name.name} = ...\``,
+      },
     );
   if (binding.kind === "unknown") return;
   if (binding.kind !== "tensor" || !binding.mutable) {
@@ -32,7 +37,7 @@ export function checkUpdate(statement: UpdateStatement, frame: Frame, outer: Sco
       `\`${statement.name.name}\` cannot be updated: it is not a \`var\``,
       statement.name.span,
       "not a `var`",
-      { labels, help: `declare it: \`var ${statement.name.name} = ...\`` },
+      { labels, help: `what is updated is a \`var\`, made of a whole tensor: \`var ${statement.name.name} = ...\`` },
     );
   }
   const base = binding.value;
@@ -41,7 +46,7 @@ export function checkUpdate(statement: UpdateStatement, frame: Frame, outer: Sco
     return void fail(
       frame,
       "E303",
-      `\`${statement.name.name}\` has ${type.shape.length} ${type.shape.length === 1 ? "axis" : "axes"}, and is indexed with ${statement.at.length}`,
+      `\`${statement.name.name}\` has ${counted(type.shape.length, "axis", "axes")}, and is indexed with ${statement.at.length}`,
       statement.name.span,
       `expected ${type.shape.length}, found ${statement.at.length}`,
     );
@@ -102,16 +107,18 @@ function updateRanges(statement: UpdateStatement, axes: readonly Axis[], place: 
     for (const index of namesIn(expr))
       if (!explicit.has(index.name) && peek(scope, index.name) === null && !free.has(index.name))
         free.set(index.name, index);
+  const once = tellingOnce(place);
   const inferred = [...free.values()].map((index) => {
     const own = statement.at
       .flatMap((at, axis) => (at.kind === "name" && at.name === index.name ? [axes[axis]] : []))
       .filter((axis) => axis !== undefined);
     return {
       index,
-      size: inferRange(index, [statement.value], place, own, [
-        ...free.values(),
-        ...statement.ranges.map((range) => range.index),
-      ]),
+      size: inferRange(index, [statement.value], once, {
+        axes: own,
+        together: [...free.values(), ...statement.ranges.map((range) => range.index)],
+        written: afterRanges(statement.ranges, place),
+      }),
     };
   });
   for (const range of statement.ranges) add(range.index, rangeOf(range, place));

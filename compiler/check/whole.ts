@@ -10,11 +10,13 @@ import { checkCall } from "./call.js";
 import { checkElement, compileTimeSize } from "./element.js";
 import { convert, scalarElement, settle } from "./conversion.js";
 import { demand, elementOf, fail, placeIn, printType, type Element, type Place } from "./frame.js";
-import { checkFactor, isFactor } from "./factor.js";
+import { checkFactorization, isFactorization } from "./factorization.js";
+import { indexNames } from "./index-names.js";
 import { checkPack } from "./pack.js";
-import { lookup, peek, visibleNames } from "./scope.js";
+import { lookup, peek } from "./scope.js";
 import { equalSizes, soleSymbol } from "./sizes.js";
-import { suggestion } from "./suggestion.js";
+import { namedValues } from "./named-values.js";
+import { failName, failStatistic } from "./unknown.js";
 
 /**
  * What an expression outside index notation gives: tensors (several, of a function with several results), or a scalar.
@@ -31,14 +33,8 @@ export function checkWhole(expr: Expr, place: Place): Whole | null {
       const binding = lookup(scope, expr.name);
       if (binding?.kind === "tensor") return values([binding.value]);
       if (binding?.kind === "layer" && frame.layer !== null) return values([frame.layer.weight()]);
-      if (binding?.kind === "statistic")
-        return fail(frame, "E305", `\`${expr.name}\` has a statistic for each layer`, expr.span, "of which layer?", {
-          help: `write \`${expr.name}[${frame.layer?.name ?? "w"}]\``,
-        });
-      if (binding === null && !frame.file.functions.has(expr.name))
-        return fail(frame, "E201", `there is no \`${expr.name}\` here`, expr.span, "not declared", {
-          help: suggestion(expr.name, visibleNames(scope), "the names here are"),
-        });
+      if (binding?.kind === "statistic") return failStatistic(expr, place);
+      if (binding === null && !frame.file.functions.has(expr.name)) return failName(expr, place);
       break;
     }
     case "member":
@@ -60,7 +56,7 @@ export function checkWhole(expr: Expr, place: Place): Whole | null {
         const results = checkCall(expr, place);
         return results === null ? null : values(results);
       }
-      if (isFactor(expr.callee.name)) return oneOf(checkFactor(expr, expr.callee.name, place));
+      if (isFactorization(expr.callee.name)) return oneOf(checkFactorization(expr, expr.callee.name, place));
       break;
     case "where": {
       const value = checkWhole(expr.value, place);
@@ -89,10 +85,15 @@ export function checkWhole(expr: Expr, place: Place): Whole | null {
       return fail(
         frame,
         "E602",
-        "`observe` stands alone: `let x2 = observe block on text by feature_squares`",
+        "`observe` stands alone, in a loop over blocks: `let x2 = observe block on text by feature_squares`",
         expr.span,
         "not here",
-        { help: "in a recipe, inside `for block in model.blocks`" },
+        {
+          help:
+            frame.layer === null
+              ? "in a recipe, inside `for block in model.blocks { }`"
+              : `put it before the loop over \`${frame.layer.name}\`: it observes a block, and \`x2[${frame.layer.name}]\` is what the layer receives`,
+        },
       );
     case "string":
     case "number":
@@ -147,12 +148,9 @@ export function wholeBase(base: Expr, place: Place): ValueId | null {
   }
   const binding = lookup(scope, base.name);
   if (binding === null) {
-    const functions = [...frame.file.functions.keys()];
-    if (functions.includes(base.name))
+    if (frame.file.functions.has(base.name))
       return fail(frame, "E305", `\`${base.name}\` is a function, not a tensor`, base.span, "call it with `(...)`");
-    return fail(frame, "E201", `there is no \`${base.name}\` here`, base.span, "not declared", {
-      help: suggestion(base.name, visibleNames(scope), "the names here are"),
-    });
+    return failName(base, place);
   }
   switch (binding.kind) {
     case "tensor":
@@ -270,14 +268,12 @@ function maskTensor(
     return fail(
       frame,
       "E413",
-      `the mask has another shape: ${printType(maskType)} for ${printType(type)}`,
-      expr.span,
-      "shapes differ",
+      `a mask has the shape of what it masks, [${type.shape.map(printSize).join(", ")}], and this one is ${printType(maskType)}`,
+      expr.mask.span,
+      printType(maskType),
       {
-        labels: [
-          { span: expr.value.span, message: printType(type) },
-          { span: expr.mask.span, message: printType(maskType) },
-        ],
+        labels: [{ span: expr.value.span, message: printType(type) }],
+        help: broadcastHelp(expr, type.shape, maskType.shape, place),
       },
     );
   const axes = type.shape.map((size, axis) => newAxis(builder, `i${axis}`, size));
@@ -290,6 +286,23 @@ function maskTensor(
     dtype: type.dtype,
   };
   return addMap(builder, "masked", expr.span, type.dtype, axes, body);
+}
+
+/** How a mask of other axes is meant, where each of them is one of the tensor's: element by element. */
+function broadcastHelp(
+  { value, mask }: Extract<Expr, { kind: "where" }>,
+  shape: readonly Size[],
+  maskShape: readonly Size[],
+  place: Place,
+): string | null {
+  const names = indexNames(shape);
+  const axes = maskShape.map((size) =>
+    shape.findIndex((other) => equalSizes(size, other, place.frame.builder.constraints)),
+  );
+  if (axes.includes(-1) || new Set(axes).size < axes.length) return null;
+  const [w, keep] = [value, mask].map((expr) => (expr.kind === "name" ? expr.name : "..."));
+  const at = axes.map((axis) => names[axis]).join(", ");
+  return `say which element it masks: \`let kept[${names.join(", ")}] = ${w}[${names.join(", ")}] where ${keep}[${at}]\``;
 }
 
 /** The dense values of a tensor; itself where it is dense already. */
@@ -326,6 +339,7 @@ export function addTop(
       `\`top ${printSize(n)} of ${printSize(m)}\` is impossible: of each group at least one and at most all are kept`,
       expr.span,
       "not possible",
+      { labels: namedValues([expr.n, expr.m], place) },
     );
   if (
     !demand(frame, { kind: "divides", left: length, right: m }, expr.span, `\`top ${printSize(n)} of ${printSize(m)}\``)
@@ -358,14 +372,9 @@ export function axisOf(axis: Ident, shape: readonly Size[], place: Place): numbe
   const found = shape.flatMap((size, at) => (soleSymbol(size)?.toLowerCase() === axis.name.toLowerCase() ? [at] : []));
   const [first, ...others] = found;
   if (first === undefined)
-    return fail(
-      frame,
-      "E417",
-      `no axis has the size \`${axis.name.toUpperCase()}\``,
-      axis.span,
-      `the shape is [${printed}]`,
-      { help: "name an axis by its size, or by its number: `along 1`" },
-    );
+    return fail(frame, "E417", `no axis has the size \`${axis.name}\``, axis.span, `the shape is [${printed}]`, {
+      help: "name an axis by its size, or by its number: `along 1`",
+    });
   if (others.length > 0)
     return fail(
       frame,

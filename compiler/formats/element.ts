@@ -28,35 +28,35 @@ const f32Element: Element = {
   bits: 32,
   encode: f32Bits,
   decode: f32FromBits,
-  holds: (bits) => bits << 1 !== 0,
+  isNonzero: (bits) => bits << 1 !== 0,
 };
 
 const f16Element: Element = {
   bits: 16,
   encode: f16Bits,
   decode: f16FromBits,
-  holds: (bits) => (bits & 0x7fff) !== 0,
+  isNonzero: (bits) => (bits & 0x7fff) !== 0,
 };
 
 const bf16Element: Element = {
   bits: 16,
   encode: bf16Bits,
   decode: bf16FromBits,
-  holds: f16Element.holds,
+  isNonzero: f16Element.isNonzero,
 };
 
 const i32Element: Element = {
   bits: 32,
   encode: (value) => saturate(value, -0x80000000, 0x7fffffff) >>> 0,
   decode: (bits) => bits | 0,
-  holds: (bits) => bits !== 0,
+  isNonzero: (bits) => bits !== 0,
 };
 
 const u32Element: Element = {
   bits: 32,
   encode: (value) => saturate(value, 0, 0xffffffff),
   decode: (bits) => bits,
-  holds: (bits) => bits !== 0,
+  isNonzero: (bits) => bits !== 0,
 };
 
 function saturate(value: number, low: number, high: number): number {

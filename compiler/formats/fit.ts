@@ -1,7 +1,8 @@
 /**
- * How the scales of a tensor are held: as f16; where some lie outside of its normal range, 2^-14 to 65504, as f16 times
- * one power of two for the whole tensor; and where none brings them all into that range, as f32. Subnormals of f16 are
- * avoided, as they have fewer digits and a device may read them as zero. (`spec/decisions/0015-scales-of-any-size.md`)
+ * How the scales of a tensor are stored: as f16; where some lie outside of its normal range, 2^-14 to 65504, as f16
+ * times one power of two for the whole tensor; and where none brings them all into that range, as f32. Subnormals of
+ * f16 are avoided, as they have fewer digits and a device may read them as zero.
+ * (`spec/decisions/0015-scales-of-any-size.md`)
  */
 import type { FormatSpec } from "../types/type.js";
 import type { Grid } from "./format.js";
@@ -38,20 +39,20 @@ export function scaleRange(scales: Float32Array): ScaleRange {
 }
 
 /** Whether a grid can hold scales of this range, as they are once rounded, in numbers that every device reads. */
-export function holdsScales(grid: Grid, { least, most }: ScaleRange): boolean {
+export function fitsScales(grid: Grid, { least, most }: ScaleRange): boolean {
   const factor = 2 ** grid.shift;
   return grid.scale === "f32" || (least * factor >= leastHalf && most * factor <= mostHalf);
 }
 
 /**
- * An integer spec with its scales held so that they fit: as it is where they do, else with the smallest shift, else with
- * scales of f32. Of scales that are not finite the spec stays, and `encode` refuses.
+ * An integer spec with its scales stored so that they fit: as it is where they do, else with the smallest shift, else
+ * with scales of f32. Of scales that are not finite the spec stays, and `encode` refuses.
  */
 export function fitScales(spec: FormatSpec, grid: Grid | null, range: ScaleRange): FormatSpec {
-  if (grid === null || !Number.isFinite(range.most) || holdsScales(grid, range)) return spec;
+  if (grid === null || !Number.isFinite(range.most) || fitsScales(grid, range)) return spec;
   const { shift: _, ...args } = spec.args;
   for (let shift = 0; range.most * 2 ** shift <= mostHalf && shift <= mostShift; shift += shiftStep)
-    if (holdsScales({ ...grid, shift }, range)) return { ...spec, args: shift === 0 ? args : { ...args, shift } };
+    if (fitsScales({ ...grid, shift }, range)) return { ...spec, args: shift === 0 ? args : { ...args, shift } };
   return wideScales(spec);
 }
 

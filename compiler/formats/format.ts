@@ -1,9 +1,9 @@
 import type { FormatSpec } from "../types/type.js";
 
 /**
- * What a storage format means: `meaning.ts` of a folder each, listed in `registry.ts`. A tensor of any format is ONE run
- * of u32 words ("the words"), made of sections that each start at a multiple of 4 words, so that any section can be read
- * as vec4<u32>. Rank above 2 is stored as [rows, columns] with the last axis as columns.
+ * What a storage format means: `meaning.ts` of a folder each, listed in `registry.ts`. A tensor of any format is ONE
+ * run of u32 words ("the words"), made of sections that each start at a multiple of 4 words, so that any section can be
+ * read as vec4<u32>. Rank above 2 is stored as [rows, columns] with the last axis as columns.
  *
  * `encode` and `decode` say what the words stand for, on the host. How kernels read and write them stands beside it, in
  * the folder's `code.ts`. The laws that hold the two together are in `test/formats/laws.ts`.
@@ -27,7 +27,7 @@ export interface Format {
   normalize(spec: FormatSpec): FormatSpec | string;
 
   /**
-   * Fills in what only the values decide: the count of entries of a bitmask; how the scales of a grid are held, where
+   * Fills in what only the values decide: the count of entries of a bitmask; how the scales of a grid are stored, where
    * f16 alone cannot (`fitScales`). Every other format gives `spec` back.
    */
   complete(spec: FormatSpec, dense: Float32Array, grid: GridValues | null): FormatSpec;
@@ -63,7 +63,9 @@ export interface Format {
    */
   unit(spec: FormatSpec, shape: Shape): Unit | null;
 
-  /** How single values are stored, where the format is no more than that and a grid: then others may hold its values. */
+  /**
+   * How single values are stored, where the format is no more than that and a grid: then others may hold its values.
+   */
   readonly element: ((spec: FormatSpec) => Element) | null;
 }
 
@@ -76,7 +78,7 @@ export interface Element {
   /** The value of bits before the zero point is taken off and the scale applied. */
   decode(bits: number): number;
   /** Whether bits stand for a value other than zero (-0.0 is zero). */
-  holds(bits: number, zero: number): boolean;
+  isNonzero(bits: number, zero: number): boolean;
 }
 
 /**

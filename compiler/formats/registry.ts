@@ -1,5 +1,7 @@
-/** Every format by name, and what follows from a spec for any of them. A new format is a folder with a `meaning.ts` and a
- * `code.ts`, a line here and one in `code/registry.ts`. */
+/**
+ * Every format by name, and what follows from a spec for any of them. A new format is a folder with a `meaning.ts` and
+ * a `code.ts`, a line here and one in `code/registry.ts`.
+ */
 import { InternalError } from "../diagnostic.js";
 import { elementCount } from "../types/shape.js";
 import type { FormatRef, FormatSpec } from "../types/type.js";
@@ -62,7 +64,7 @@ export function normalizeFormat(spec: FormatSpec): FormatSpec | string {
 }
 
 /**
- * The spec with what only the values decide: the count of entries of a bitmask, how scales are held where f16 alone
+ * The spec with what only the values decide: the count of entries of a bitmask, how scales are stored where f16 alone
  * cannot hold them. The identity else. `grid` is the one that they are to be packed on, with scales as `roundedGrid`
  * has them.
  */
@@ -70,7 +72,7 @@ export function completeFormat(spec: FormatSpec, dense: Float32Array, grid: Grid
   return formatOfSpec(spec).complete(spec, dense, grid);
 }
 
-/** A grid with its scales as packing in this format rounds them, before it is said how they are held. */
+/** A grid with its scales as packing in this format rounds them, before it is said how they are stored. */
 export function roundedGrid(spec: FormatSpec, grid: GridValues): GridValues {
   const own = formatOfSpec(spec).grid(spec);
   return own === null ? grid : { ...grid, scale: grid.scale.map((scale) => roundScale(own, scale)) };
@@ -100,8 +102,8 @@ export function bitsPerWeight(spec: FormatSpec, shape: Shape): number {
 }
 
 /**
- * The words of a tensor in a format that differs in how scales are held, from those in another: the codes stay. `scale`
- * are the scales that it was packed with, as `roundedGrid` has them.
+ * The words of a tensor in a format that differs in how scales are stored, from those in another: the codes stay.
+ * `scale` are the scales that it was packed with, as `roundedGrid` has them.
  */
 export function repacked(
   from: FormatSpec,

@@ -41,7 +41,7 @@ export function roundScale(grid: Grid, scale: number): number {
 }
 
 /**
- * Writes scales and zero points, and gives them back as they are stored. Throws an Error naming the place of a scale
+ * Writes scales and zero points, and gives them back as they are stored. Throws an Error naming the index of a scale
  * that is not finite, or that the format cannot hold.
  */
 export function encodeGrid(
@@ -90,8 +90,8 @@ function putScale(
 }
 
 /**
- * The words of a tensor whose scales are to be held otherwise, from those that were packed with the same scales: codes,
- * positions and zero points stay, for they were made with scales as they are rounded and not as they are held.
+ * The words of a tensor whose scales are to be stored otherwise, from those that were packed with the same scales:
+ * codes, positions and zero points stay, for they were made with scales as they are rounded and not as they are stored.
  */
 export function withScales(
   words: Uint32Array,
@@ -114,8 +114,8 @@ export function decodeGrid(grid: Grid, shape: Shape, sections: readonly Section[
   const groups = shape.rows * groupsPerRow(grid, shape);
   const element = plainElements[grid.scale];
   const scales = sectionOf(sections, "scales");
-  const held = decodeItems(element, getItems(words, scales, element.bits, groups));
-  const scale = grid.shift === 0 ? held : held.map((value) => value / 2 ** grid.shift);
+  const stored = decodeItems(element, getItems(words, scales, element.bits, groups));
+  const scale = grid.shift === 0 ? stored : stored.map((value) => value / 2 ** grid.shift);
   if (grid.symmetric) return { scale, zero: null };
   const zeros = sectionOf(sections, "zeros");
   return { scale, zero: Float32Array.from(getItems(words, zeros, grid.bits, groups)) };

@@ -6,7 +6,7 @@ import type { Concrete, Level, Pattern, TensorType } from "../types/type.js";
 import { full } from "../types/type.js";
 import type { Constraint, Eqn, Graph, IndexId, Input, Output, Range, Scalar, Value } from "./graph.js";
 import { reduceOps } from "./ops.js";
-import type { FactorOp, ReduceOp } from "./ops.js";
+import type { FactorizationOp, ReduceOp } from "./ops.js";
 import { dtypeOf } from "./scalar.js";
 
 /** A literal; bool is 0 or 1. */
@@ -138,7 +138,7 @@ export interface GraphBuilder<L extends Level = Concrete> {
     initial: readonly Value<L>[],
     body: (step: Scalar<L>, before: readonly Value<L>[]) => readonly Value<L>[],
   ): readonly Value<L>[];
-  factor(name: string, source: Value<L>, op: FactorOp): Value<L>;
+  factorize(name: string, source: Value<L>, op: FactorizationOp): Value<L>;
   top(name: string, score: Value<L>, n: L["size"], m: L["size"], axis: number): Value<L>;
   pack(
     name: string,
@@ -211,9 +211,9 @@ export function buildGraph<L extends Level = Concrete>(name: string): GraphBuild
       eqns.push({ kind: "scan", out: states[0]?.out ?? -1, range: over, states, body: inside });
       return out;
     },
-    factor(valueName, source, op) {
+    factorize(valueName, source, op) {
       const value = define(valueName, { ...source.type, pattern: full });
-      eqns.push({ kind: "factor", out: value.id, source: source.id, op });
+      eqns.push({ kind: "factorize", out: value.id, source: source.id, op });
       return value;
     },
     top(valueName, score, n, m, axis) {

@@ -44,7 +44,7 @@ export function eqnScalars<L extends Level>(eqn: Eqn<L>): readonly Scalar<L>[] {
     case "scan":
       return [...bounds([eqn.range]), ...eqn.body.flatMap(eqnScalars)];
     case "top":
-    case "factor":
+    case "factorize":
     case "pack":
       return [];
     default:
@@ -74,7 +74,7 @@ export function mapEqnScalars<L extends Level>(eqn: Eqn<L>, replace: (scalar: Sc
     case "scan":
       return mapBody(eqn, (body) => mapList(body, (each) => mapEqnScalars(each, replace)));
     case "top":
-    case "factor":
+    case "factorize":
     case "pack":
       return eqn;
     default:
@@ -96,7 +96,7 @@ export function wholeOperands<L extends Level>(eqn: Eqn<L>): readonly ValueId[] 
       return [eqn.score];
     case "scan":
       return [...eqnOperands(eqn)];
-    case "factor":
+    case "factorize":
       return [eqn.source];
     case "pack":
       return [eqn.source, eqn.scale, eqn.zero].filter((id) => id !== null);
@@ -147,7 +147,7 @@ export function mapOperands<L extends Level>(eqn: Eqn<L>, replace: (id: ValueId)
       return { ...mapped, base: replace(mapped.base) };
     case "top":
       return { ...mapped, score: replace(mapped.score) };
-    case "factor":
+    case "factorize":
       return { ...mapped, source: replace(mapped.source) };
     case "pack":
       return { ...mapped, source: replace(mapped.source), scale: orNull(mapped.scale), zero: orNull(mapped.zero) };

@@ -10,7 +10,7 @@ import type { Dtype } from "../types/dtype.js";
 import { elementCount } from "../types/shape.js";
 import type { Concrete, FormatSpec } from "../types/type.js";
 import { binaryFunction, castFunction, extremeIdentity, rounding, unaryFunction } from "./arithmetic.js";
-import { evaluateFactor } from "./factor.js";
+import { evaluateFactorization } from "./factorization.js";
 import type { ConcreteGraph, Eqn, IndexId, Range, Scalar, ValueId } from "./graph.js";
 import type { ReduceOp } from "./ops.js";
 import { dtypeOf, freeIndices, type Reduce } from "./scalar.js";
@@ -53,7 +53,7 @@ export function tensorValue(dtype: Dtype, shape: readonly number[], values: Arra
   return { dtype, shape, data };
 }
 
-/** Told of single elements, by their row-major offset, as an evaluation comes by them. */
+/** Receives single elements, by their row-major offset, as an evaluation comes by them. */
 export interface Observer {
   /** A load, or an addition of an update to its base, looks at an element. */
   readonly reads: (value: ValueId, offset: number) => void;
@@ -102,7 +102,7 @@ export function evaluateValues(
   return values;
 }
 
-/** What stands around equations: the indices of scans with their values, and who is told of elements. */
+/** What stands around equations: the indices of scans with their values, and what receives elements. */
 interface Around {
   readonly indices: ReadonlyMap<IndexId, number>;
   readonly observer: Observer | null;
@@ -197,8 +197,8 @@ function evaluateEqn(
     }
     case "top":
       return evaluateTop(valueAt(values, eqn.score), eqn);
-    case "factor":
-      return evaluateFactor[eqn.op](valueAt(values, eqn.source).data, shape[0] ?? 0);
+    case "factorize":
+      return evaluateFactorization[eqn.op](valueAt(values, eqn.source).data, shape[0] ?? 0);
     case "pack": {
       if (format === null) throw new InternalError("evaluate: pack to a value without a format");
       const scale = eqn.scale === null ? null : floats(valueAt(values, eqn.scale).data);
@@ -443,13 +443,13 @@ function reduced(op: FoldOp, dtype: Dtype, visit: (each: (value: number, index: 
     }
     case "argmax": {
       let best: number | null = null;
-      let place = 0;
+      let position = 0;
       visit((value, index) => {
         if (best !== null && !(value > best || (Number.isNaN(best) && !Number.isNaN(value)))) return;
         best = value;
-        place = index;
+        position = index;
       });
-      return place;
+      return position;
     }
     default:
       return op satisfies never;

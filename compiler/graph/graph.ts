@@ -2,7 +2,7 @@ import type { Span } from "../diagnostic.js";
 import type { BinaryOp, UnaryOp } from "../types/scalar-ops.js";
 import type { Concrete, Level, Symbolic, TensorType } from "../types/type.js";
 import type { Divides, Size } from "../types/size.js";
-import type { FactorOp, ReduceOp } from "./ops.js";
+import type { FactorizationOp, ReduceOp } from "./ops.js";
 
 /**
  * What a function means: a flat list of equations over tensors, in order, each defining one new value. Index notation
@@ -177,7 +177,7 @@ export type Eqn<L extends Level = Symbolic> =
       readonly body: readonly Eqn<L>[];
     }
   /** A factorisation or inverse of a square f32 matrix [K, K]; `ops.ts` lists them. */
-  | { readonly kind: "factor"; readonly out: ValueId; readonly source: ValueId; readonly op: FactorOp }
+  | { readonly kind: "factorize"; readonly out: ValueId; readonly source: ValueId; readonly op: FactorizationOp }
   /** The tensor in the format of out's type. Quantised formats round `source / scale (+ zero)` to the grid. */
   | {
       readonly kind: "pack";

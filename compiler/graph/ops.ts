@@ -1,4 +1,6 @@
-/** The operations on tensors that are no scalar ones, which are in `types/scalar-ops.ts`; `spec/ops.md` has them all. */
+/**
+ * The operations on tensors that are no scalar ones, which are in `types/scalar-ops.ts`; `spec/ops.md` has them all.
+ */
 
 /** Reductions and the dtype of their result: that of the body, or as said. */
 export const reduceOps = {
@@ -19,7 +21,7 @@ export const reduceOps = {
 export type ReduceOp = keyof typeof reduceOps;
 
 /** Functions of whole square matrices. */
-export const factorOps = {
+export const factorizationOps = {
   /**
    * The lower triangular l with l l^T = a, for a symmetric positive definite a, of which the lower triangle is read.
    */
@@ -28,4 +30,4 @@ export const factorOps = {
   inverse_lower: "matrix",
 } as const;
 
-export type FactorOp = keyof typeof factorOps;
+export type FactorizationOp = keyof typeof factorizationOps;

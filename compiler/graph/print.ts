@@ -1,10 +1,11 @@
 /** A graph as text: stable, for goldens and for people. Reads like a program; `%3` is the value with id 3. */
+import { printFormat } from "../formats/registry.js";
 import { printDtype } from "../types/dtype.js";
 import type { DtypeRef } from "../types/dtype.js";
 import type { BinaryOp } from "../types/scalar-ops.js";
 import { printSize } from "../types/size.js";
 import type { Size } from "../types/size.js";
-import type { FormatRef, FormatSpec, Level, Pattern, TensorType } from "../types/type.js";
+import type { Level, Pattern, TensorType } from "../types/type.js";
 import type { Constraint, Eqn, Graph, IndexId, Range, Scalar } from "./graph.js";
 
 /** The graph, an equation a line, ending in a newline. */
@@ -58,30 +59,34 @@ function indent(text: string): string {
  * the states after it. `outer`: the range of the scan that the equation stands in.
  */
 export function printEqn<L extends Level>(graph: Graph<L>, eqn: Eqn<L>, outer: readonly Range<L>[] = []): string {
-  const around = scopeOf(outer);
+  const around = namesWithin(outer);
   if (eqn.kind !== "scan") return `${printValue(graph, eqn.out)} = ${printRight(graph, eqn, around)}`;
   const inside = [...outer, eqn.range];
   return [
-    `${eqn.states.map((state) => printValue(graph, state.out)).join(", ")} = scan ${printRanges([eqn.range], scopeOf(inside))} from ${eqn.states.map((state) => `%${state.before} = %${state.initial}`).join(", ")}:`,
+    `${eqn.states.map((state) => printValue(graph, state.out)).join(", ")} = scan ${printRanges([eqn.range], namesWithin(inside))} from ${eqn.states.map((state) => `%${state.before} = %${state.initial}`).join(", ")}:`,
     ...eqn.body.map((each) => indent(printEqn(graph, each, inside))),
     `  next ${eqn.states.map((state) => `%${state.after}`).join(", ")}`,
   ].join("\n");
 }
 
-function printRight<L extends Level>(graph: Graph<L>, eqn: Exclude<Eqn<L>, { kind: "scan" }>, outer: Scope): string {
+function printRight<L extends Level>(
+  graph: Graph<L>,
+  eqn: Exclude<Eqn<L>, { kind: "scan" }>,
+  outer: IndexNames,
+): string {
   switch (eqn.kind) {
     case "map": {
-      const scope = scopeOf(eqn.indices, outer);
-      return `map${eqn.indices.length > 0 ? ` ${eqn.indices.map((range) => scope.get(range.index)).join(", ")}` : ""}: ${print(eqn.body, scope, 0)}`;
+      const names = namesWithin(eqn.indices, outer);
+      return `map${eqn.indices.length > 0 ? ` ${eqn.indices.map((range) => names.get(range.index)).join(", ")}` : ""}: ${print(eqn.body, names, 0)}`;
     }
     case "update": {
-      const scope = scopeOf(eqn.indices, outer);
-      const ranges = eqn.indices.length > 0 ? ` for ${printRanges(eqn.indices, scope)}` : "";
-      return `update %${eqn.base}[${eqn.at.map((at) => print(at, scope, 0)).join(", ")}] ${eqn.op === "add" ? "+=" : "="} ${print(eqn.body, scope, 0)}${ranges}`;
+      const names = namesWithin(eqn.indices, outer);
+      const ranges = eqn.indices.length > 0 ? ` for ${printRanges(eqn.indices, names)}` : "";
+      return `update %${eqn.base}[${eqn.at.map((at) => print(at, names, 0)).join(", ")}] ${eqn.op === "add" ? "+=" : "="} ${print(eqn.body, names, 0)}${ranges}`;
     }
     case "top":
       return `top ${printAnySize(eqn.n)} of ${printAnySize(eqn.m)} along ${eqn.axis} in %${eqn.score}`;
-    case "factor":
+    case "factorize":
       return `${eqn.op} %${eqn.source}`;
     case "pack": {
       const format = graph.values[eqn.out]?.type.format ?? null;
@@ -122,38 +127,29 @@ function printPattern<L extends Level>(pattern: Pattern<L>): string {
   }
 }
 
-/** A format with its arguments sorted by name: `nm(m: 4, n: 2) of int4(group: 128, symmetric: true)`. */
-export function printFormat(format: FormatRef | FormatSpec): string {
-  if ("parameter" in format) return format.parameter;
-  const args = Object.entries(format.args)
-    .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([name, value]) => `${name}: ${typeof value === "object" ? printSize(value) : String(value)}`);
-  return `${format.name}${args.length > 0 ? `(${args.join(", ")})` : ""}${format.of === null ? "" : ` of ${printFormat(format.of)}`}`;
-}
-
 /** A size of either stage. */
 export function printAnySize(size: Size | number): string {
   return typeof size === "number" ? String(size) : printSize(size);
 }
 
-/** A scalar on its own; indices print by name, those of one name told apart by their id. */
+/** A scalar on its own; indices print by name, those of one name distinguished by their id. */
 export function printScalar<L extends Level>(scalar: Scalar<L>, indices: readonly Range<L>[] = []): string {
-  return print(scalar, scopeOf(indices), 0);
+  return print(scalar, namesWithin(indices), 0);
 }
 
 /** What each index in scope is called. */
-type Scope = ReadonlyMap<IndexId, string>;
+type IndexNames = ReadonlyMap<IndexId, string>;
 
-function scopeOf<L extends Level>(ranges: readonly Range<L>[], outer: Scope = new Map()): Scope {
-  const scope = new Map(outer);
+function namesWithin<L extends Level>(ranges: readonly Range<L>[], outer: IndexNames = new Map()): IndexNames {
+  const names = new Map(outer);
   for (const range of ranges)
-    scope.set(range.index, [...scope.values()].includes(range.name) ? `${range.name}.${range.index}` : range.name);
-  return scope;
+    names.set(range.index, [...names.values()].includes(range.name) ? `${range.name}.${range.index}` : range.name);
+  return names;
 }
 
-function printRanges<L extends Level>(ranges: readonly Range<L>[], scope: Scope): string {
+function printRanges<L extends Level>(ranges: readonly Range<L>[], names: IndexNames): string {
   return ranges
-    .map((range) => `${scope.get(range.index)} in ${print(range.low, scope, 4)}..${print(range.high, scope, 4)}`)
+    .map((range) => `${names.get(range.index)} in ${print(range.low, names, 4)}..${print(range.high, names, 4)}`)
     .join(", ");
 }
 
@@ -182,14 +178,14 @@ const infix: { readonly [K in BinaryOp]: readonly [symbol: string, precedence: n
 };
 
 /** `least`: an expression that binds more loosely is put in parentheses. */
-function print<L extends Level>(scalar: Scalar<L>, scope: Scope, least: number): string {
+function print<L extends Level>(scalar: Scalar<L>, names: IndexNames, least: number): string {
   const wrap = (text: string, precedence: number): string => (precedence < least ? `(${text})` : text);
-  const list = (items: readonly Scalar<L>[]): string => items.map((item) => print(item, scope, 0)).join(", ");
+  const list = (items: readonly Scalar<L>[]): string => items.map((item) => print(item, names, 0)).join(", ");
   switch (scalar.kind) {
     case "constant":
       return printConstant(scalar.value, scalar.dtype);
     case "index":
-      return scope.get(scalar.index) ?? `${scalar.name}.${scalar.index}`;
+      return names.get(scalar.index) ?? `${scalar.name}.${scalar.index}`;
     case "size":
       return typeof scalar.size === "number" || scalar.size.terms.length <= 1
         ? printAnySize(scalar.size)
@@ -197,24 +193,24 @@ function print<L extends Level>(scalar: Scalar<L>, scope: Scope, least: number):
     case "load":
       return `%${scalar.tensor}${scalar.at.length === 0 ? "" : `[${list(scalar.at)}]`}${scalar.guarded ? "?" : ""}`;
     case "unary":
-      if (scalar.op === "negate") return wrap(`-${print(scalar.a, scope, 6)}`, 6);
-      if (scalar.op === "not") return wrap(`not ${print(scalar.a, scope, 6)}`, 6);
-      return `${scalar.op}(${print(scalar.a, scope, 0)})`;
+      if (scalar.op === "negate") return wrap(`-${print(scalar.a, names, 6)}`, 6);
+      if (scalar.op === "not") return wrap(`not ${print(scalar.a, names, 6)}`, 6);
+      return `${scalar.op}(${print(scalar.a, names, 0)})`;
     case "binary": {
       const form = infix[scalar.op];
       if (form === null) return `${scalar.op}(${list([scalar.a, scalar.b])})`;
       const [symbol, precedence] = form;
       return wrap(
-        `${print(scalar.a, scope, precedence === 3 ? 4 : precedence)} ${symbol} ${print(scalar.b, scope, precedence + 1)}`,
+        `${print(scalar.a, names, precedence === 3 ? 4 : precedence)} ${symbol} ${print(scalar.b, names, precedence + 1)}`,
         precedence,
       );
     }
     case "select":
       return `select(${list([scalar.condition, scalar.then, scalar.otherwise])})`;
     case "cast":
-      return `${printDtype(scalar.dtype)}(${print(scalar.a, scope, 0)})`;
+      return `${printDtype(scalar.dtype)}(${print(scalar.a, names, 0)})`;
     case "reduce": {
-      const inner = scopeOf(scalar.over, scope);
+      const inner = namesWithin(scalar.over, names);
       if (scalar.score !== null)
         return `${scalar.op}(${printRanges(scalar.over, inner)}: ${print(scalar.score, inner, 0)}; ${print(scalar.body, inner, 0)})`;
       // as loose as can be: everything to its right is its body

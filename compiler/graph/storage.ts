@@ -5,7 +5,7 @@ import type { ConcreteGraph, Eqn, ValueId } from "./graph.js";
 
 /**
  * Where values live. Each value of a graph has a storage; an `update` shares that of its base, which is why
- * `separate` first gives every update a base that nothing else needs.
+ * `insertCopies` first gives every update a base that nothing else needs.
  */
 export interface Storage {
   readonly name: string;
@@ -29,7 +29,7 @@ export function storageBytes(type: TensorType<Concrete>): number {
   return Math.max(16, Math.ceil(bytes / 16) * 16);
 }
 
-/** Storage for every value of a separated graph, those of the bodies of scans included. */
+/** Storage for every value of a graph with its copies inserted, those of the bodies of scans included. */
 export function assignStorage(graph: ConcreteGraph): StorageMap {
   const storage: (Storage | null)[] = graph.values.map(() => null);
   const outputs = new Set(graph.outputs.map((output) => output.value));

@@ -38,7 +38,7 @@ export function verify<L extends Level>(graph: Graph<L>): readonly string[] {
 }
 
 /** Where equations stand. */
-interface Scope<L extends Level> {
+interface Definitions<L extends Level> {
   /** What may be read. */
   readonly defined: Set<ValueId>;
   /** What was defined in the body of a scan, and cannot be read after it. */
@@ -50,7 +50,7 @@ interface Scope<L extends Level> {
 function verifyEqns<L extends Level>(
   graph: Graph<L>,
   eqns: readonly Eqn<L>[],
-  scope: Scope<L>,
+  definitions: Definitions<L>,
   faults: string[],
 ): void {
   for (const eqn of eqns) {
@@ -59,13 +59,14 @@ function verifyEqns<L extends Level>(
       faults.push(...missing.map((id) => `a ${eqn.kind} defines the value ${id}, which is not there`));
       continue;
     }
-    const found = eqn.kind === "scan" ? verifyScan(graph, eqn, scope, faults) : verifyEqn(graph, eqn, scope);
+    const found =
+      eqn.kind === "scan" ? verifyScan(graph, eqn, definitions, faults) : verifyEqn(graph, eqn, definitions);
     for (const id of definedBy(eqn)) {
-      if (scope.defined.has(id) || scope.local.has(id)) found.push(`%${id} is defined twice`);
-      scope.defined.add(id);
+      if (definitions.defined.has(id) || definitions.local.has(id)) found.push(`%${id} is defined twice`);
+      definitions.defined.add(id);
     }
     if (found.length > 0) {
-      const text = printEqn(graph, eqn, scope.outer);
+      const text = printEqn(graph, eqn, definitions.outer);
       faults.push(...found.map((fault) => `${fault}\n  in ${text}`));
     }
   }
@@ -75,20 +76,21 @@ function verifyEqns<L extends Level>(
 function verifyScan<L extends Level>(
   graph: Graph<L>,
   scan: Extract<Eqn<L>, { kind: "scan" }>,
-  scope: Scope<L>,
+  definitions: Definitions<L>,
   faults: string[],
 ): string[] {
   const found: string[] = [];
   const [first] = scan.states;
-  if (scope.outer.length > 0) found.push("a scan in the body of a scan");
+  if (definitions.outer.length > 0) found.push("a scan in the body of a scan");
   if (first === undefined) found.push("a scan without states");
   else if (first.out !== scan.out) found.push(`the result is %${scan.out}, not that of the first state`);
   found.push(...verifyRanges([scan.range], []));
-  const inside = new Set(scope.defined);
+  const inside = new Set(definitions.defined);
   for (const state of scan.states) {
     const type = graph.values[state.out]?.type;
-    if (!scope.defined.has(state.initial)) found.push(`state %${state.initial} is not defined before`);
-    if (inside.has(state.before) || scope.local.has(state.before)) found.push(`%${state.before} is defined twice`);
+    if (!definitions.defined.has(state.initial)) found.push(`state %${state.initial} is not defined before`);
+    if (inside.has(state.before) || definitions.local.has(state.before))
+      found.push(`%${state.before} is defined twice`);
     inside.add(state.before);
     for (const id of [state.initial, state.before, state.after]) {
       const other = graph.values[id]?.type;
@@ -105,13 +107,18 @@ function verifyScan<L extends Level>(
     }
   }
   for (const eqn of scan.body)
-    if (eqn.kind === "pack" || eqn.kind === "factor") found.push(`a ${eqn.kind} in the body of a scan`);
-  verifyEqns(graph, scan.body, { defined: inside, local: scope.local, outer: [...scope.outer, scan.range] }, faults);
+    if (eqn.kind === "pack" || eqn.kind === "factorize") found.push(`a ${eqn.kind} in the body of a scan`);
+  verifyEqns(
+    graph,
+    scan.body,
+    { defined: inside, local: definitions.local, outer: [...definitions.outer, scan.range] },
+    faults,
+  );
   for (const state of scan.states) {
     const own = state.after === state.before || scan.body.some((eqn) => definedBy(eqn).includes(state.after));
     if (!own) found.push(`the state %${state.out} ends a step as %${state.after}, which its body does not define`);
   }
-  for (const id of inside) if (!scope.defined.has(id)) scope.local.add(id);
+  for (const id of inside) if (!definitions.defined.has(id)) definitions.local.add(id);
   return found;
 }
 
@@ -190,7 +197,7 @@ function verifyFormat<L extends Level>(graph: Graph<L>, format: FormatRef | Form
 function verifyEqn<L extends Level>(
   graph: Graph<L>,
   eqn: Exclude<Eqn<L>, { kind: "scan" }>,
-  { defined, outer }: Scope<L>,
+  { defined, outer }: Definitions<L>,
 ): string[] {
   const faults: string[] = [];
   const out = (graph.values[eqn.out] as Value<L>).type;
@@ -249,7 +256,7 @@ function verifyEqn<L extends Level>(
       if (out.format !== null) faults.push("only pack defines a packed value");
       break;
     }
-    case "factor": {
+    case "factorize": {
       const source = operand(eqn.source, "source");
       if (source && (!sameDtype(source.dtype, out.dtype) || !sameShape(source.shape, out.shape)))
         faults.push(`the source is ${printType(source)}`);

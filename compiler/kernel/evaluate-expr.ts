@@ -115,15 +115,15 @@ export class Compiler {
       case "store_shared": {
         const shared = s.kind === "store_shared";
         const memory = shared ? this.#shared.get(s.array) : this.memories.get(s.buffer);
-        if (memory === undefined) throw new InternalError(`kernel ${this.kernel.name} stores to an unknown place`);
+        if (memory === undefined) throw new InternalError(`kernel ${this.kernel.name} stores to unknown memory`);
         const index = this.scalar(s.index);
         const who = shared ? builtinSlots.local_index : builtinSlots.invocation;
         if (values.length === 1) return (frame) => memory.store(index(frame), 0, value(frame), frame[who] ?? 0);
         return (frame) => {
-          const place = index(frame);
+          const offset = index(frame);
           const invocation = frame[who] ?? 0;
           // All components are taken before any is stored.
-          values.map((one) => one(frame)).forEach((one, at) => memory.store(place, at, one, invocation));
+          values.map((one) => one(frame)).forEach((one, at) => memory.store(offset, at, one, invocation));
         };
       }
       default:

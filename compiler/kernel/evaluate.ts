@@ -24,7 +24,7 @@ export interface EvaluateOptions {
 /**
  * Runs the kernel's whole dispatch over `buffers`, the memory of each tensor by its name, which it overwrites as the
  * kernel says. `parameters` gives each of the kernel's parameters.
- * @throws KernelFault naming the kernel, the place and the index, when the kernel does what no kernel may
+ * @throws KernelFault naming the kernel, the memory and the index, when the kernel does what no kernel may
  */
 export function evaluateKernel(
   kernel: Kernel,

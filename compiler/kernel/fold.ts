@@ -26,7 +26,8 @@ export function roundTo(type: ScalarType, value: number): number {
 
 /**
  * A value as another type, as WGSL's conversions: float to integer truncates and stops at the last f32 in the range
- * (what NaN gives is free, here 0); between integers the bits stay. Without `from` the value must be one of `type`, but for rounding.
+ * (what NaN gives is free, here 0); between integers the bits stay. Without `from` the value must be one of `type`, but
+ * for rounding.
  */
 export function convertScalar(type: ScalarType, value: number, from?: ScalarType): number {
   if (from === undefined) {

@@ -1,4 +1,4 @@
-/** The memory that the evaluator runs on, and the rules that accesses to it are held to. */
+/** The memory that the evaluator runs on, and the rules that accesses to it must keep. */
 import { f16Bits, f16FromBits } from "../float.js";
 import { byteSize, elementType, width } from "./kernel.js";
 import type { Kernel, KernelBuffer, ScalarType } from "./kernel.js";
@@ -57,26 +57,26 @@ export function bufferMemory(kernel: string, buffer: KernelBuffer, bytes: ArrayB
   return {
     load(index, at, invocation) {
       checked(index, "reads");
-      const place = index * components + at;
-      const writer = writers[place];
+      const offset = index * components + at;
+      const writer = writers[offset];
       if (writer !== 0 && writer !== invocation + 1)
         throw race(index, "one invocation reads what another has written,");
-      const reader = readers[place];
-      readers[place] = reader === 0 || reader === invocation + 1 ? invocation + 1 : several;
-      return scalars.get(place);
+      const reader = readers[offset];
+      readers[offset] = reader === 0 || reader === invocation + 1 ? invocation + 1 : several;
+      return scalars.get(offset);
     },
     store(index, at, value, invocation) {
       checked(index, "writes");
-      const place = index * components + at;
-      const writer = writers[place];
-      const reader = readers[place];
-      const same = scalars.same(place, value);
+      const offset = index * components + at;
+      const writer = writers[offset];
+      const reader = readers[offset];
+      const same = scalars.same(offset, value);
       if (writer !== 0 && writer !== invocation + 1 && !same)
-        throw race(index, `two invocations write different values (${scalars.get(place)} and ${value}) to`);
+        throw race(index, `two invocations write different values (${scalars.get(offset)} and ${value}) to`);
       if (reader !== 0 && reader !== invocation + 1 && !same)
         throw race(index, "one invocation writes what another has read,");
-      writers[place] = invocation + 1;
-      scalars.set(place, value);
+      writers[offset] = invocation + 1;
+      scalars.set(offset, value);
     },
   };
 }
@@ -181,29 +181,29 @@ export class SharedMemory {
     return {
       load: (index, at, invocation) => {
         if (!(index >= 0 && index < length)) throw fault("reads", index);
-        const place = index * components + at;
-        const written = writtenIn[place] ?? 0;
+        const offset = index * components + at;
+        const written = writtenIn[offset] ?? 0;
         if (written < this.#workgroupStart) throw fault("reads the never written", index);
-        if (written === this.#phase && writer[place] !== invocation)
+        if (written === this.#phase && writer[offset] !== invocation)
           throw fault("race: without a barrier between, one invocation reads what another writes,", index);
-        if (readIn[place] !== this.#phase) {
-          readIn[place] = this.#phase;
-          reader[place] = invocation;
-        } else if (reader[place] !== invocation) {
-          reader[place] = several;
+        if (readIn[offset] !== this.#phase) {
+          readIn[offset] = this.#phase;
+          reader[offset] = invocation;
+        } else if (reader[offset] !== invocation) {
+          reader[offset] = several;
         }
-        return values[place] ?? 0;
+        return values[offset] ?? 0;
       },
       store: (index, at, value, invocation) => {
         if (!(index >= 0 && index < length)) throw fault("writes", index);
-        const place = index * components + at;
-        if (writtenIn[place] === this.#phase && writer[place] !== invocation)
+        const offset = index * components + at;
+        if (writtenIn[offset] === this.#phase && writer[offset] !== invocation)
           throw fault("race: without a barrier between, two invocations write", index);
-        if (readIn[place] === this.#phase && reader[place] !== invocation)
+        if (readIn[offset] === this.#phase && reader[offset] !== invocation)
           throw fault("race: without a barrier between, one invocation writes what another reads,", index);
-        writtenIn[place] = this.#phase;
-        writer[place] = invocation;
-        values[place] = value;
+        writtenIn[offset] = this.#phase;
+        writer[offset] = invocation;
+        values[offset] = value;
       },
     };
   }

@@ -7,7 +7,7 @@ import type { Expr, Kernel, Statement } from "./kernel.js";
 import { hasSubgroupCall, isSubgroupCall, operands } from "./walk.js";
 
 /** How far a value agrees: over the workgroup (2), over each subgroup (1), not at all (0). */
-type Level = 0 | 1 | 2;
+type Uniformity = 0 | 1 | 2;
 
 const workgroup = 2;
 const subgroup = 1;
@@ -18,12 +18,12 @@ export function uniformityFaults(kernel: Kernel): readonly string[] {
   const writable = new Set(
     kernel.buffers.filter((buffer) => buffer.access === "read_write").map((buffer) => buffer.name),
   );
-  /** Levels of `let`s, `var`s and loop variables. They only ever fall, so loops settle. */
-  const locals = new Map<string, Level>();
+  /** Uniformity of `let`s, `var`s and loop variables. They only ever fall, so loops settle. */
+  const locals = new Map<string, Uniformity>();
 
-  const lowest = (...levels: readonly Level[]): Level => Math.min(workgroup, ...levels) as Level;
+  const lowest = (...values: readonly Uniformity[]): Uniformity => Math.min(workgroup, ...values) as Uniformity;
 
-  function level(a: Expr, flow: Level): Level {
+  function uniformityOf(a: Expr, flow: Uniformity): Uniformity {
     switch (a.kind) {
       case "literal":
       case "parameter":
@@ -35,51 +35,51 @@ export function uniformityFaults(kernel: Kernel): readonly string[] {
         if (a.name === "subgroup_size") return workgroup;
         return a.name === "subgroup_index" ? subgroup : 0;
       case "load": {
-        const index = level(a.index, flow);
+        const index = uniformityOf(a.index, flow);
         return writable.has(a.buffer) ? 0 : index;
       }
       case "shared":
-        level(a.index, flow);
+        uniformityOf(a.index, flow);
         return 0;
       case "binary":
         if ((a.op === "and" || a.op === "or") && hasSubgroupCall(a.b))
           faults.add(`A subgroup operation stands in the second operand of \`${a.op}\`, which may be skipped.`);
-        return lowest(level(a.a, flow), level(a.b, flow));
+        return lowest(uniformityOf(a.a, flow), uniformityOf(a.b, flow));
       case "call": {
-        const inputs = lowest(...a.args.map((arg) => level(arg, flow)));
+        const inputs = lowest(...a.args.map((arg) => uniformityOf(arg, flow)));
         if (!isSubgroupCall(a.name)) return inputs;
         if (flow < subgroup) faults.add(`${a.name} stands in control flow that differs within a subgroup.`);
         if (a.name === "subgroupShuffleXor") {
           const mask = a.args[1];
-          if (mask && level(mask, flow) < subgroup)
+          if (mask && uniformityOf(mask, flow) < subgroup)
             faults.add("subgroupShuffleXor has a mask that differs within a subgroup.");
           return 0;
         }
         return subgroup;
       }
       default:
-        return lowest(...operands(a).map((operand) => level(operand, flow)));
+        return lowest(...operands(a).map((operand) => uniformityOf(operand, flow)));
     }
   }
 
-  function fall(name: string, to: Level): void {
+  function fall(name: string, to: Uniformity): void {
     locals.set(name, lowest(locals.get(name) ?? workgroup, to));
   }
 
-  function run(statements: readonly Statement[], flow: Level): void {
+  function run(statements: readonly Statement[], flow: Uniformity): void {
     for (const s of statements) {
       switch (s.kind) {
         case "let":
-          fall(s.name, level(s.value, flow));
+          fall(s.name, uniformityOf(s.value, flow));
           break;
         case "var":
         case "assign":
-          fall(s.name, lowest(level(s.value, flow), flow));
+          fall(s.name, lowest(uniformityOf(s.value, flow), flow));
           break;
         case "store":
         case "store_shared":
-          level(s.index, flow);
-          level(s.value, flow);
+          uniformityOf(s.index, flow);
+          uniformityOf(s.value, flow);
           break;
         case "matrix":
         case "multiply_matrices":
@@ -88,14 +88,14 @@ export function uniformityFaults(kernel: Kernel): readonly string[] {
           break;
         case "load_matrix":
         case "store_matrix":
-          if (lowest(flow, level(s.index, flow), level(s.stride, flow)) < subgroup)
+          if (lowest(flow, uniformityOf(s.index, flow), uniformityOf(s.stride, flow)) < subgroup)
             faults.add(`The place of the matrix ${s.name}, or the control flow around it, differs within a subgroup.`);
           break;
         case "barrier":
           if (flow < workgroup) faults.add("A barrier stands in control flow that differs within a workgroup.");
           break;
         case "if": {
-          const inside = lowest(flow, level(s.condition, flow));
+          const inside = lowest(flow, uniformityOf(s.condition, flow));
           run(s.then, inside);
           run(s.otherwise, inside);
           break;
@@ -103,13 +103,13 @@ export function uniformityFaults(kernel: Kernel): readonly string[] {
         case "for": {
           if (hasSubgroupCall(s.to) || hasSubgroupCall(s.step))
             faults.add(`A subgroup operation stands in the bound or step of the loop over ${s.name}.`);
-          level(s.from, flow);
+          uniformityOf(s.from, flow);
           for (let before = ""; ; ) {
             const inside = lowest(
               flow,
-              level(s.from, flow),
-              level(s.to, flow),
-              level(s.step, flow),
+              uniformityOf(s.from, flow),
+              uniformityOf(s.to, flow),
+              uniformityOf(s.step, flow),
               locals.get(s.name) ?? workgroup,
             );
             fall(s.name, inside);
@@ -126,7 +126,7 @@ export function uniformityFaults(kernel: Kernel): readonly string[] {
     }
   }
 
-  // Faults that an early, too optimistic round missed show in the next; those it found are real, for levels only fall.
+  // Faults that an early, too optimistic round missed show in the next; those it found are real, for values only fall.
   run(kernel.body, workgroup);
   return [...faults];
 }

@@ -4,9 +4,9 @@ import type { Target } from "../target.js";
 import { kernelsOf, kernelStep, type Lowered, type LoweredStep } from "./lowered.js";
 
 /**
- * Workgroups up to which a kernel is worth a dispatch together with others: it leaves much of a large GPU idle, or is over
- * in the time that a dispatch takes to begin. More would make little of what a merge costs: registers for the largest of
- * its parts.
+ * Workgroups up to which a kernel is worth a dispatch together with others: it leaves much of a large GPU idle, or is
+ * over in the time that a dispatch takes to begin. More would make little of what a merge costs: registers for the
+ * largest of its parts.
  */
 const fewWorkgroups = 4096;
 
@@ -26,8 +26,8 @@ interface Group {
 }
 
 /**
- * Independent kernels of a graph as one dispatch each: the products of q, k and v; their rotations and the writes to the
- * cache. `lowered[i]` is of eqn i before and after; a merged kernel stands with the first of its equations.
+ * Independent kernels of a graph as one dispatch each: the products of q, k and v; their rotations and the writes to
+ * the cache. `lowered[i]` is of eqn i before and after; a merged kernel stands with the first of its equations.
  */
 export function mergeSiblings(lowered: readonly Lowered[], target: Target): readonly Lowered[] {
   const groups: Group[] = [];

@@ -1,7 +1,7 @@
 import { InternalError } from "../diagnostic.js";
 import type { Eqn } from "../graph/graph.js";
 import type { Concrete } from "../types/type.js";
-import { lowerFactor } from "./factor.js";
+import { lowerFactorization } from "./factorization.js";
 import { kernelsOf, kernelStep, type Lowered } from "./lowered.js";
 import type { CutScans } from "./scan/cut.js";
 import { lowerScan } from "./scan/scan.js";
@@ -16,7 +16,9 @@ export interface StepOptions {
   readonly scans: CutScans;
 }
 
-/** What an equation of the lowering's graph becomes: one kernel or a few, or for scans and factorisations repeated ones. */
+/**
+ * What an equation of the lowering's graph becomes: one kernel or a few, or for scans and factorisations repeated ones.
+ */
 export function lowerSteps(lowering: Lowering, eqn: Eqn<Concrete>, options: StepOptions): Lowered {
   switch (eqn.kind) {
     case "scan": {
@@ -28,8 +30,8 @@ export function lowerSteps(lowering: Lowering, eqn: Eqn<Concrete>, options: Step
         lowerStep: (inner, each) => lowerSteps(inner.including(each), each, options),
       });
     }
-    case "factor":
-      return lowerFactor(lowering, eqn);
+    case "factorize":
+      return lowerFactorization(lowering, eqn);
     default: {
       const { schedule } = options;
       const found = schedule === null || schedule === "attention" ? attention(lowering, eqn) : null;

@@ -15,35 +15,36 @@ const deviceFeatures = {
 } as const satisfies { readonly [F in KernelFeature]: string };
 
 /**
- * The Program of a separated graph: `lowered[i]` computes eqn i. Temporaries live from their first to their last use.
+ * The Program of a graph with its copies inserted: `lowered[i]` computes eqn i. Temporaries live from their first to
+ * their last use.
  */
 export function plan(graph: ConcreteGraph, storage: StorageMap, lowered: readonly Lowered[]): Program {
   const buffers: ProgramBuffer[] = [];
   const ids = new Map<Storage, number>();
   const byName = new Map<string, Storage>();
-  for (const place of [...storage, ...lowered.flatMap((each) => each.scratch)])
-    if (place !== null) byName.set(place.name, place);
-  const idOf = (place: Storage): number => {
-    const known = ids.get(place);
+  for (const buffer of [...storage, ...lowered.flatMap((each) => each.scratch)])
+    if (buffer !== null) byName.set(buffer.name, buffer);
+  const idOf = (buffer: Storage): number => {
+    const known = ids.get(buffer);
     if (known !== undefined) return known;
     const id = buffers.length;
-    buffers.push({ id, bytes: place.bytes, role: place.role });
-    ids.set(place, id);
+    buffers.push({ id, bytes: buffer.bytes, role: buffer.role });
+    ids.set(buffer, id);
     return id;
   };
-  const placeOf = (value: number): Storage => {
-    const place = storage[value];
-    if (place === null || place === undefined) throw new InternalError(`value ${value} has no storage`);
-    return place;
+  const storageOf = (value: number): Storage => {
+    const buffer = storage[value];
+    if (buffer === null || buffer === undefined) throw new InternalError(`value ${value} has no storage`);
+    return buffer;
   };
   const named = (name: string): Storage => {
-    const place = byName.get(name);
-    if (place === undefined) throw new InternalError(`a kernel uses ${name}, which is no storage`);
-    return place;
+    const buffer = byName.get(name);
+    if (buffer === undefined) throw new InternalError(`a kernel uses ${name}, which is no storage`);
+    return buffer;
   };
   const tensor = (value: number, name: string, mutable: boolean): ProgramTensor => {
     const { dtype, shape, format } = graph.values[value]!.type;
-    return { name, dtype, shape, format, buffer: idOf(placeOf(value)), mutable };
+    return { name, dtype, shape, format, buffer: idOf(storageOf(value)), mutable };
   };
   const inputs = graph.inputs
     .filter((input) => storage[input.value] !== null)
@@ -53,13 +54,13 @@ export function plan(graph: ConcreteGraph, storage: StorageMap, lowered: readonl
   const used = graph.eqns.map(
     (eqn, at) =>
       new Set([
-        ...definedBy(eqn).map(placeOf),
+        ...definedBy(eqn).map(storageOf),
         ...kernelsOf(lowered[at]!.steps).flatMap((kernel) => kernel.buffers.map((buffer) => named(buffer.tensor))),
       ]),
   );
   const lastUse = new Map<Storage, number>();
-  used.forEach((places, at) => {
-    for (const place of places) lastUse.set(place, at);
+  used.forEach((buffers, at) => {
+    for (const buffer of buffers) lastUse.set(buffer, at);
   });
 
   const programKernels: ProgramKernel[] = [];
@@ -77,15 +78,15 @@ export function plan(graph: ConcreteGraph, storage: StorageMap, lowered: readonl
   const steps: Step[] = [];
   const allocated = new Set<number>(inputs.map((input) => input.buffer));
   graph.eqns.forEach((_, at) => {
-    for (const place of used[at]!) {
-      const id = idOf(place);
+    for (const buffer of used[at]!) {
+      const id = idOf(buffer);
       if (allocated.has(id)) continue;
       allocated.add(id);
       steps.push({ kind: "alloc", buffer: id });
     }
     steps.push(...lowered[at]!.steps.map(stepOf));
-    for (const [place, last] of lastUse)
-      if (last === at && place.role === "temporary") steps.push({ kind: "free", buffer: idOf(place) });
+    for (const [buffer, last] of lastUse)
+      if (last === at && buffer.role === "temporary") steps.push({ kind: "free", buffer: idOf(buffer) });
   });
 
   const parameters = graph.inputs

@@ -1,3 +1,4 @@
+import { counted } from "../words.js";
 import type { CstNode } from "chevrotain";
 import { error, InternalError } from "../diagnostic.js";
 import type {
@@ -172,7 +173,7 @@ function statement(context: BuildContext, choice: CstNode): Statement {
           error(
             "E110",
             "indices belong to one name, and several names take the results of a function",
-            { span: spanOfNode(context, indices), message: `indices after ${names.length} names` },
+            { span: spanOfNode(context, indices), message: `indices after ${counted(names.length, "name")}` },
             { help: "define each tensor with a `let` of its own" },
           ),
         );

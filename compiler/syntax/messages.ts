@@ -5,10 +5,23 @@ import {
   type IRecognitionException,
   type IToken,
 } from "chevrotain";
-import { error, type Diagnostic, type Span } from "../diagnostic.js";
+import { error, type Diagnostic, type Label, type Span } from "../diagnostic.js";
 import { suggest } from "../suggest.js";
 import { beginsExpression } from "./grammar-expression.js";
-import { Define, Equal, Infix, Name, Reduction, reductionWords, reservedWords, tokens } from "./tokens.js";
+import { habit, type Around } from "./habits.js";
+import { reservedName } from "./misnamed.js";
+import {
+  Assign,
+  CloseParen,
+  CloseSquare,
+  Equal,
+  Infix,
+  Name,
+  Numeral,
+  Reduction,
+  reservedWords,
+  tokens,
+} from "./tokens.js";
 
 /** The parser's messages carry only the name of the token it expected; `syntaxError` words them. */
 export const expectedNames: IParserErrorMessageProvider = {
@@ -73,35 +86,14 @@ const places: ReadonlyMap<string, string> = new Map([
 
 const statementSpellings = ["let", "var", "scan", "for", "return", "if", "store", "expect", "save"];
 const declarationSpellings = ["use", "const", "fn", "recipe"];
-/** What other languages call things. */
-const foreign: ReadonlyMap<string, string> = new Map([
-  ["def", "fn"],
-  ["func", "fn"],
-  ["function", "fn"],
-  ["fun", "fn"],
-  ["import", "use"],
-  ["mut", "var"],
-  ["while", "for"],
-  ["elif", "else if"],
-]);
 
-/** The tokens around the one that an error is at. */
-export interface Neighbours {
-  readonly previous: IToken | null;
-  readonly next: IToken | null;
-  /** The name in `median[k] x`, where the error is at `x`. */
-  readonly reduction: IToken | null;
-}
-
-/**
- * The words for an error that the parser met between two tokens of the file: `next` is the token after the one it
- * stopped at.
- */
+/** The words for an error that the parser met. */
 export function syntaxError(
   exception: IRecognitionException,
-  { previous, next, reduction }: Neighbours,
+  around: Around,
   spanOf: (token: IToken) => Span,
 ): Diagnostic {
+  const previous = around.list[around.at - 1] ?? null;
   const found = exception.token;
   const expected = exception.message;
   const stack = exception.context.ruleStack;
@@ -118,34 +110,28 @@ export function syntaxError(
   const where = before ? { ...before, start: before.end } : spanOf(found);
   const at = (message: string): { readonly span: Span; readonly message: string } => ({ span: where, message });
 
+  const known = habit(rule, expected, around, spanOf);
+  if (known) return known;
   if (rule === "module" || rule === "declaration") return notDeclaration(found, what, spanOf);
-  if (rule === "block" && expected === "CloseBrace" && reduction && beginsExpression(found))
-    return noReduction(reduction, spanOf);
-  const statement = rule === "block" && expected === "CloseBrace" ? notStatement(found, next, what, spanOf) : null;
+  const statement = rule === "block" && expected === "CloseBrace" ? notStatement(found, around, what, spanOf) : null;
   if (statement) return statement;
-  if (
-    (["a name", "the name of an index"].includes(expectation(rule, expected)) ||
-      rule === "usePath" ||
-      rule === "parameters") &&
-    reservedWords.has(found.image)
-  ) {
-    return error(
-      "E115",
-      `\`${found.image}\` is a word of the language and cannot be a name`,
-      { span: spanOf(found), message: "a reserved word" },
-      { help: "choose another name" },
-    );
-  }
   const words = expectation(rule, expected);
+  if (
+    (["a name", "the name of an index"].includes(words) || rule === "usePath" || rule === "parameters") &&
+    reservedWords.has(found.image) &&
+    !endOfLine
+  )
+    return reservedName(found, spanOf(found));
   return error(
     "E110",
     `expected ${words}${place ? ` ${place}` : ""}, found ${what}`,
     at(`expected ${words}`),
-    advice(rule, expected, found, previous),
+    advice(stack, expected, found),
   );
 }
 
 function expectation(rule: string, expected: string): string {
+  if (expected === "" && (rule === "function" || rule === "type")) return "a type";
   if (expected === "" && rule === "usePath") return "a module's name or a path in quotes";
   if (expected === "" && rule === "top") return "the name of an index or size, or the number of an axis";
   if (expected === "" && rule === "if") return "`{` or `if`";
@@ -158,41 +144,43 @@ function expectation(rule: string, expected: string): string {
   return described.get(expected) ?? `\`${spelling.get(expected) ?? expected}\``;
 }
 
-function advice(rule: string, expected: string, found: IToken, previous: IToken | null): { readonly help?: string } {
-  if (expected === "Define" && rule === "let" && previous?.image === "mut")
-    return { help: `write \`var ${found.image} = ...\` for what is updated` };
+function advice(stack: readonly string[], expected: string, found: IToken): { readonly help?: string } {
+  const rule = stack.at(-1) ?? "module";
   if (expected === "Define" && tokenMatcher(found, Equal)) return { help: "replace `==` by `=`: this defines" };
+  if (expected === "OpenBrace" && found.image === "=")
+    return { help: "a body stands in braces, and a function's ends in `return`: `{ return ... }`" };
+  if (expected === "OpenBrace" && stack.at(-2) === "function" && (found.image === ":" || tokenMatcher(found, Name)))
+    return { help: "the type of the result stands after `->`" };
   if (expected === "OpenBrace" && rule === "block") return { help: "a body stands in braces: `{ ... }`" };
   if (expected === "As" && rule === "pack") return { help: "say the format: `pack w as f16`" };
+  if (expected === "As" && rule === "store") return { help: "say of which layer: `store w as ...`" };
   if (expected === "By")
     return { help: "say what is summed over the text: `observe block on text by feature_squares`" };
+  if (rule === "observe") return { help: "write `observe block on text by feature_squares`" };
+  if (expected === "Along" || (rule === "top" && expected === "Of"))
+    return { help: "write `top 2 of 4 along k in score`" };
+  if (expected === "Dots" && found.image === ":") return { help: "write `..` for `:`: `0 .. K`" };
   if (expected === "Dots") return { help: "a range has two ends: `0 .. K`" };
   if (rule === "softmaxMean")
     return {
       help: "it takes indices, and what elements count by beside what is averaged: `softmax_mean[c](score[c], x[c])`",
     };
+  if ((rule === "globs" || rule === "save" || expected === "Text") && tokenMatcher(found, Name))
+    return { help: `write \`"${found.image}"\`` };
+  if (rule === "format" && tokenMatcher(found, Numeral))
+    return { help: "2 of every 4 values are stored as `nm(2, 4) of f16`, or `of int4(128)`" };
   if (rule === "reduce" && expected === "") return { help: "name the index that is reduced: `sum[k] x[k]`" };
   if (tokenMatcher(found, Reduction)) return { help: `name the index that is reduced: \`${found.image}[k] x[k]\`` };
   if (rule === "indices")
     return { help: "the indices of a definition are names, and an update `w[2 * n] = ...` needs a `var`" };
-  if ((rule === "operand" || rule === "primary") && found.image === "if")
-    return { help: "`if` is a statement: write `select(c, a, b)` to choose between values" };
-  if (expected !== "Colon" && found.image === ":" && (previous?.image === "[" || previous?.image === ","))
-    return { help: "name the index that runs over the whole axis: `let y[n] = w[n, k]` takes column `k`" };
-  if (rule === "operand" || rule === "primary")
-    return found.image === "*"
-      ? { help: "write `x^2` for a power" }
-      : found.image === "."
-        ? { help: "write `0.5` for `.5`" }
-        : found.image === "["
-          ? { help: "there are no array literals: define elements with `let y[n] = ...`" }
-          : {};
+  if (expectation(rule, expected) !== "an expression") return {};
+  if (found.image === ".") return { help: "write `0.5` for `.5`" };
+  if (found.image === "[") return { help: "there are no array literals: define elements with `let y[n] = ...`" };
   return {};
 }
 
 function notDeclaration(found: IToken, what: string, spanOf: (token: IToken) => Span): Diagnostic {
-  const meant =
-    foreign.get(found.image) ?? (tokenMatcher(found, Name) ? suggest(found.image, declarationSpellings) : null);
+  const meant = tokenMatcher(found, Name) ? suggest(found.image, declarationSpellings) : null;
   const help = meant
     ? `did you mean \`${meant}\`?`
     : statementSpellings.includes(found.image)
@@ -207,14 +195,19 @@ function notDeclaration(found: IToken, what: string, spanOf: (token: IToken) => 
 }
 
 /** Something else where a statement should stand: most often a forgotten `return` or `let`. */
-function notStatement(found: IToken, next: IToken | null, what: string, spanOf: (token: IToken) => Span): Diagnostic {
-  const at = (message: string): { readonly span: Span; readonly message: string } => ({ span: spanOf(found), message });
-  if (found.image === "else") return error("E110", "`else` without an `if` before it", at("no `if` ends here"));
+function notStatement(found: IToken, { list, at }: Around, what: string, spanOf: (token: IToken) => Span): Diagnostic {
+  const label = (message: string): Label => ({ span: spanOf(found), message });
+  const [previous, next] = [list[at - 1], list[at + 1] ?? null];
+  if (found.image === "else") return error("E110", "`else` without an `if` before it", label("no `if` ends here"));
   if (!beginsExpression(found))
-    return error("E110", `expected a statement or \`}\`, found ${what}`, at("not a statement"));
-  if (tokenMatcher(found, Name) && next && tokenMatcher(next, Define)) {
-    return error("E114", `\`${found.image}\` is assigned as a whole`, at("neither a new name nor an element"), {
-      help: `write \`let ${found.image} = ...\` for a new value, or \`${found.image}[n] = ...\` to update elements of a \`var\``,
+    return error("E110", `expected a statement or \`}\`, found ${what}`, label("not a statement"));
+  if (tokenMatcher(found, Name) && next && tokenMatcher(next, Assign)) {
+    const help =
+      next.image === "="
+        ? `write \`let ${found.image} = ...\` for a new value, or \`${found.image}[n] = ...\` to update elements of a \`var\``
+        : `a single value never changes: give the sum a name of its own, \`let ${found.image}_2 = ...\`, or reduce, \`sum[k] ...\``;
+    return error("E114", `\`${found.image}\` is assigned as a whole`, label("neither a new name nor an element"), {
+      help,
     });
   }
   const runsOn =
@@ -222,64 +215,28 @@ function notStatement(found: IToken, next: IToken | null, what: string, spanOf: 
     (beginsExpression(next) || reservedWords.has(next.image)) &&
     !tokenMatcher(next, Infix) &&
     next.image !== "(";
-  const meant =
-    tokenMatcher(found, Name) && runsOn ? (foreign.get(found.image) ?? suggest(found.image, statementSpellings)) : null;
+  const meant = tokenMatcher(found, Name) && runsOn ? suggest(found.image, statementSpellings) : null;
   if (meant)
-    return error("E110", `expected a statement, found \`${found.image}\``, at("not a statement"), {
+    return error("E110", `expected a statement, found \`${found.image}\``, label("not a statement"), {
       help: `did you mean \`${meant}\`?`,
     });
-  return error("E114", "this is an expression, and a statement was expected", at("nothing is done with this value"), {
-    help: "write `return` before it to make it the result, or `let name =` to name it",
-  });
-}
-
-/** `median[k] x`: the index of an element, or a reduction that is none. */
-function noReduction(name: IToken, spanOf: (token: IToken) => Span): Diagnostic {
-  const words = [...reductionWords, "softmax_mean"];
-  const meant = suggest(name.image, words);
+  if (previous !== undefined && endsExpression(previous) && previous.endLine === found.startLine)
+    return error("E110", `expected an operator before ${what}`, label("two expressions side by side"), {
+      help: "a product is written with `*`, and a call with `(...)` behind the function's name",
+    });
   return error(
-    "E110",
-    `there is no reduction \`${name.image}\``,
-    { span: spanOf(name), message: "an element or a reduction was read here" },
+    "E114",
+    "this is an expression, and a statement was expected",
+    label("nothing is done with this value"),
     {
-      help: `${meant ? `did you mean \`${meant}\`? ` : ""}the reductions are ${words.map((word) => `\`${word}\``).join(", ")}`,
+      help: "write `return` before it to make it the result, or `let name =` to name it",
     },
   );
 }
 
-/** The words for characters that are no part of the language. */
-export function unknownCharacters(text: string, span: Span): Diagnostic {
-  const hints: readonly (readonly [RegExp, string])[] = [
-    [/^;/, "a statement ends with its line: remove `;`"],
-    [/^&&?/, "write `and`, or `bit_and(a, b)` for bits"],
-    [/^\|\|?/, "write `or`, or `bit_or(a, b)` for bits"],
-    [/^!/, "write `not`"],
-    [/^'/, 'strings stand in double quotes: "text"'],
-    [/^[“”‘’«»„]/, 'strings stand in straight double quotes: "text"'],
-    [/^≤/, "write `<=`"],
-    [/^≥/, "write `>=`"],
-    [/^≠/, "write `!=`"],
-    [/^[×·⋅]/, "write `*`"],
-    [/^÷/, "write `/`"],
-    [/^−/, "write `-`"],
-    [/^[∑Σ]/, "write `sum[k] ...`"],
-    [/^√/, "write `sqrt(x)`"],
-    [/^\?/, "write `select(c, a, b)` for `c ? a : b`"],
-    [/^#/, "comments begin with `//`"],
-    [/^→/, "write `->`"],
-    [/^@/, "write `sum[k] a[n, k] * b[k, m]` for a matrix product"],
-    [/^[\p{L}\p{N}]/u, "names are made of the letters A to Z, digits and `_`"],
-  ];
-  const help = hints.find(([pattern]) => pattern.test(text))?.[1];
-  const first = String.fromCodePoint(text.codePointAt(0) ?? 0);
-  const shown = /^[\p{L}\p{N}\p{P}\p{S}]$/u.test(first) ? `\`${first}\`` : "a character";
-  const code = `U+${(text.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, "0")}`;
-  return error(
-    "E101",
-    `${shown} (${code}) has no meaning here`,
-    { span, message: "unknown character" },
-    help ? { help } : {},
-  );
+/** Whether an expression can end with this token. */
+function endsExpression(token: IToken): boolean {
+  return [Name, Numeral, CloseParen, CloseSquare].some((type) => tokenMatcher(token, type));
 }
 
 function shorten(text: string): string {

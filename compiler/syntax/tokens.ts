@@ -15,7 +15,8 @@ const Blank = createToken({ name: "Blank", pattern: /[ \t\r\n\uFEFF]+/, group: L
 export const Name = createToken({ name: "Name", pattern: /[A-Za-z_][A-Za-z0-9_]*/ });
 
 /**
- * The name that begins an update `w[n] = ...`: told from other names before parsing, so that recovery finds statements.
+ * The name that begins an update `w[n] = ...`: distinguished from other names before parsing, so that recovery finds
+ * statements.
  */
 export const UpdateName = createToken({ name: "UpdateName", pattern: Lexer.NA, categories: [Name] });
 
@@ -38,6 +39,25 @@ export const BadText = createToken({
   name: "BadText",
   pattern: /"(?:[^"\\\r\n]|\\[^\r\n])*(?:"|\\?(?=[\r\n]|$))/,
   categories: [Text],
+});
+
+/**
+ * Comments, strings and marks of other languages: reported, then left out or read as what they mean, before parsing.
+ */
+export const HashComment = createToken({ name: "HashComment", pattern: /#[^\r\n]*/ });
+export const BlockComment = createToken({
+  name: "BlockComment",
+  pattern: /\/\*(?:[^*]|\*(?!\/))*(?:\*\/)?/,
+  line_breaks: true,
+});
+export const ForeignText = createToken({
+  name: "ForeignText",
+  pattern: /'[^'\r\n]*'|[“”„«][^“”»"\r\n]*[“”»"]|[‘’][^‘’'\r\n]*[‘’']/,
+  categories: [Text],
+});
+export const ForeignMark = createToken({
+  name: "ForeignMark",
+  pattern: /&&?|\|\|?|!==|!(?!=)|\*\*|===|=>|<>|::|:=|\.\.[.=<]|[;?@~≤≥≠×·⋅÷−–→]/,
 });
 
 /** Any operator between two operands. */
@@ -107,18 +127,17 @@ export const SubtractFrom = mark("SubtractFrom", "-=", { categories: [Assign] })
 export const Equal = mark("Equal", "==", { categories: [Infix] });
 export const Define = mark("Define", "=", { categories: [Assign] });
 export const Minus = mark("Minus", "-", { categories: [Infix] });
-const marks = [
-  mark("NotEqual", "!=", { categories: [Infix] }),
-  mark("LessEqual", "<=", { categories: [Infix] }),
-  mark("Less", "<", { categories: [Infix] }),
-  mark("GreaterEqual", ">=", { categories: [Infix] }),
-  mark("Greater", ">", { categories: [Infix] }),
-  mark("Plus", "+", { categories: [Infix] }),
-  mark("Times", "*", { categories: [Infix] }),
-  mark("Divide", "/", { categories: [Infix] }),
-  mark("Remainder", "%", { categories: [Infix] }),
-  mark("Power", "^", { categories: [Infix] }),
-];
+export const NotEqual = mark("NotEqual", "!=", { categories: [Infix] });
+export const LessEqual = mark("LessEqual", "<=", { categories: [Infix] });
+const Less = mark("Less", "<", { categories: [Infix] });
+export const GreaterEqual = mark("GreaterEqual", ">=", { categories: [Infix] });
+const Greater = mark("Greater", ">", { categories: [Infix] });
+const Plus = mark("Plus", "+", { categories: [Infix] });
+export const Times = mark("Times", "*", { categories: [Infix] });
+export const Divide = mark("Divide", "/", { categories: [Infix] });
+const Remainder = mark("Remainder", "%", { categories: [Infix] });
+export const Power = mark("Power", "^", { categories: [Infix] });
+const marks = [NotEqual, LessEqual, Less, GreaterEqual, Greater, Plus, Times, Divide, Remainder, Power];
 export const Dots = mark("Dots", "..");
 export const Dot = mark("Dot", ".");
 export const Comma = mark("Comma", ",");
@@ -182,10 +201,14 @@ export const declarationWords: readonly TokenType[] = [Use, Const, Fn, RecipeWor
 export const tokens: readonly TokenType[] = [
   Blank,
   Comment,
+  HashComment,
+  BlockComment,
   Numeral,
   BadNumeral,
   Text,
   BadText,
+  ForeignText,
+  ForeignMark,
   ...keywords,
   Name,
   Arrow,

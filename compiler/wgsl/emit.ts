@@ -13,7 +13,7 @@ import type {
   Statement,
 } from "../kernel/kernel.js";
 import { operands, visitStatements } from "../kernel/walk.js";
-import { createHelpers, isHelperOp, type HelperOp } from "./helpers.js";
+import { createHelpers, isHelperBinary, isHelperUnary, type HelperOp } from "./helpers.js";
 import { wgslLiteral } from "./literal.js";
 import { wgslNames } from "./names.js";
 
@@ -99,7 +99,7 @@ function builtinArguments(kernel: Kernel): string {
 const baseName = (name: Builtin): string => name.replace(/\.[xyz]$/, "");
 
 /** How a binary op is written; `null` as a function call. */
-const operators: { readonly [Op in Exclude<KernelBinary, HelperOp>]: string | null } = {
+const operators: { readonly [Op in Exclude<KernelBinary, "power">]: string | null } = {
   add: "+",
   subtract: "-",
   multiply: "*",
@@ -286,7 +286,7 @@ class Writer {
     switch (a.kind) {
       case "unary": {
         const operand = this.#expr(a.a, hide);
-        if (isHelperOp(a.op)) return primary(`${this.#helpers.call(a.op, a.type)}(${operand.text})`);
+        if (isHelperUnary(a.op)) return primary(`${this.#helpers.call(a.op, a.type)}(${operand.text})`);
         const form = unaryForms[a.op];
         return "operator" in form
           ? { text: form.operator + wrap(operand, 4), strength: 3 }
@@ -327,7 +327,8 @@ class Writer {
     const hideRight = hide || ((op === "divide" || op === "remainder") && integer && hasZero(b));
     const left = this.#expr(a, hide);
     const right = this.#expr(b, hideRight);
-    if (isHelperOp(op)) return primary(`${this.#helpers.call(op, a.type)}(${inList(left)}, ${inList(right)})`);
+    if (isHelperBinary(op, a, b))
+      return primary(`${this.#helpers.call(op, a.type)}(${inList(left)}, ${inList(right)})`);
     // drivers find NaN equal to nothing, but also different from nothing
     const float = elementType(a.type) === "f32" || elementType(a.type) === "f16";
     if (op === "not_equal" && float) return { text: `!(${wrap(left, 1)} == ${wrap(right, 1)})`, strength: 3 };

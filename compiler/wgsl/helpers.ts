@@ -1,13 +1,16 @@
 /**
- * Functions that a module carries with it, for what WGSL's own are not held to: rounding to f16 bit for bit, and the
- * ends of the range. Drivers make NaN of tanh(89), infinity of exp(NaN), -88 of log(0), and lose the sine of large
- * angles; WGSL allows all of it. They look at bits, since a compiler may take it that there is no NaN.
+ * Functions that a module carries with it, for what WGSL does not require of its own: rounding to f16 bit for bit, and
+ * the ends of the range. Drivers make NaN of tanh(89) and of infinity / 2^127, infinity of exp(NaN), -88 of log(0),
+ * -6e-8 of 1.5 % 0.3, and lose the sine of large angles; WGSL allows all of it. They look at bits, since a compiler may
+ * take it that there is no NaN.
  */
-import type { KernelBinary, KernelType, KernelUnary } from "../kernel/kernel.js";
+import type { Expr, KernelBinary, KernelType, KernelUnary } from "../kernel/kernel.js";
 import { elementType, width } from "../kernel/kernel.js";
 
-/** Ops that are written as a call of a function of the module. */
-export type HelperOp = Extract<KernelUnary, "round_f16" | "exp" | "log" | "sin" | "cos" | "tanh"> | "power";
+/** Ops that are written as a call of a function of the module, some of them only of floats. */
+export type HelperOp =
+  | Extract<KernelUnary, "round_f16" | "exp" | "log" | "sin" | "cos" | "tanh">
+  | Extract<KernelBinary, "power" | "divide" | "remainder">;
 
 /** A function of its own for each of them, and the one that the sine and the cosine call. */
 type HelperName = HelperOp | "turned";
@@ -144,6 +147,42 @@ fn total_power(x: f32, y: f32) -> f32 {
   return pow(x, y);
 }`,
   },
+  divide: {
+    name: "total_divide",
+    operands: ["x", "y"],
+    text: `// The reciprocal of what is larger than 2^126 would be subnormal: of those, a quarter divides.
+fn total_divide(x: f32, y: f32) -> f32 {
+  let scale = select(1.0f, 0.25f, abs(y) > 8.507059173023462e37f);
+  return x / (y * scale) * scale;
+}`,
+  },
+  remainder: {
+    name: "total_remainder",
+    operands: ["x", "y"],
+    // by integers, since x - y * trunc(x / y) has the error of the quotient, which may be a whole one
+    text: `// Exact: long division of the significands. NaN of infinity and NaN, and by NaN, zeros and what is flushed to them.
+fn total_remainder(x: f32, y: f32) -> f32 {
+  let bits = bitcast<u32>(x);
+  let size = bits & 0x7fffffffu;
+  let by = bitcast<u32>(y) & 0x7fffffffu;
+  if (size >= 0x7f800000u || by < 0x800000u || by > 0x7f800000u) {
+    return bitcast<f32>(hide_u32(0x7fc00000u));
+  }
+  if (size < by) {
+    return x;
+  }
+  let exponent = by >> 23u;
+  let m = (by & 0x7fffffu) | 0x800000u;
+  var rest = ((size & 0x7fffffu) | 0x800000u) % m;
+  for (var left = (size >> 23u) - exponent; left > 0u && rest > 0u; left -= min(left, 8u)) {
+    rest = (rest << min(left, 8u)) % m;
+  }
+  // rest 2^(exponent - 150), which may be subnormal or zero
+  let normal = bitcast<u32>(f32(rest));
+  let held = rest > 0u && (normal >> 23u) + exponent > 150u;
+  return bitcast<f32>((bits & 0x80000000u) | select(rest << ((exponent - 1u) & 31u), normal + ((exponent - 150u) << 23u), held));
+}`,
+  },
 };
 
 /** The functions that a module turns out to need. */
@@ -156,9 +195,27 @@ export interface Helpers {
   lines(): readonly string[];
 }
 
-/** Whether an op is written as a call of a helper. */
-export function isHelperOp(op: KernelUnary | KernelBinary): op is HelperOp {
+/** Whether an op of one operand is written as a call of a helper. */
+export function isHelperUnary(op: KernelUnary): op is Extract<HelperOp, KernelUnary> {
   return op in helpers;
+}
+
+/** Whether an op of two operands is written as a call of a helper: WGSL's own is right for integers and near 1. */
+export function isHelperBinary(op: KernelBinary, a: Expr, b: Expr): op is Extract<HelperOp, KernelBinary> {
+  const type = elementType(a.type);
+  if (type !== "f32" && type !== "f16") return false;
+  return op === "power" || op === "remainder" || (op === "divide" && !dividesInRange(a, b, type));
+}
+
+/**
+ * Whether nothing is divided by that has a subnormal reciprocal, or at most 1 is, so that the quotient is subnormal,
+ * too. For f16 WGSL has the limits of f32 at 2^14.
+ */
+function dividesInRange(a: Expr, b: Expr, type: "f32" | "f16"): boolean {
+  if (a.kind === "literal" && Math.abs(a.value) <= 1) return true;
+  const limit = type === "f32" ? 2 ** 126 : 2 ** 14;
+  if (b.kind === "literal") return Math.abs(b.value) >= 1 / limit && Math.abs(b.value) <= limit;
+  return type === "f32" && b.kind === "convert" && elementType(b.a.type) !== "f32";
 }
 
 /** The functions of one module: none at first. */

@@ -55,7 +55,7 @@ const coldBytes = { gpu: 2 ** 28, cpu: 2 ** 24 } as const;
 
 /**
  * Times y = x w^T of the standard library for each layer, batch and format. Each program is first checked against the
- * evaluator. `progress` is told of each row.
+ * evaluator. `progress` receives each row.
  */
 export async function bench(
   device: Device,

@@ -1,8 +1,12 @@
-import { bench } from "../bench/bench.js";
-import { benchShapes } from "../bench/shapes.js";
 import { InternalError } from "../../compiler/diagnostic.js";
-import { standardLibrary } from "../library.js";
+import { bench } from "../bench/bench.js";
+import { benchModel, type ModelBenchReport } from "../bench/model.js";
+import { shapeOfModel } from "../bench/model-shapes.js";
+import { benchLayers } from "../bench/shapes.js";
 import { openDevice } from "../device/device.js";
+import { standardLibrary } from "../library.js";
+import { UsageError } from "./failure.js";
+import { parseFormat } from "./format.js";
 import { chosenDevice, type DeviceOptions } from "./options.js";
 import type { Output } from "./output.js";
 import { table } from "./table.js";
@@ -10,14 +14,27 @@ import { table } from "./table.js";
 interface BenchOptions extends DeviceOptions {
   readonly shapes: string;
   readonly batch: readonly number[];
+  readonly modelShape?: string;
+  readonly blocks?: number;
+  readonly format?: readonly string[];
+  readonly sequences: readonly number[];
+  readonly context: readonly number[];
+  readonly prompt: readonly number[];
+  readonly profile?: boolean;
 }
 
-/** `espalier bench`: products of a model's linear layers, each format against dense. */
-export async function run(output: Output, options: BenchOptions): Promise<number | void> {
-  const layers = benchShapes[options.shapes];
+/** `espalier bench`: products of a model's linear layers, each format against dense; or a whole model. */
+export function run(output: Output, options: BenchOptions): Promise<number | void> {
+  if (options.modelShape !== undefined) return wholeModel(output, options, options.modelShape);
+  const alone = (["blocks", "format", "profile"] as const).find((name) => options[name] !== undefined);
+  if (alone !== undefined) throw new UsageError(`--${alone} belongs to --model-shape, which was not given.`);
+  return products(output, options);
+}
+
+async function products(output: Output, options: BenchOptions): Promise<void> {
   const linear = standardLibrary().get("linear");
-  if (layers === undefined || linear === undefined)
-    throw new InternalError("bench has no layers or no product to time");
+  if (linear === undefined) throw new InternalError("the library has no product to time");
+  const layers = benchLayers(shapeOfModel(options.shapes));
   const device = await openDevice({ ...chosenDevice(options.device), log: output.note });
   try {
     const progress = output.progress("timing");
@@ -47,4 +64,73 @@ export async function run(output: Output, options: BenchOptions): Promise<number
   } finally {
     device.close();
   }
+}
+
+/** The formats that are compared where none is asked for. */
+const usualFormats = ["dense", "int4(128)", "nm(2, 4) of int4(128)"];
+
+async function wholeModel(output: Output, options: BenchOptions, shape: string): Promise<void> {
+  const config = shapeOfModel(shape, options.blocks ?? null);
+  const device = await openDevice({ ...chosenDevice(options.device), log: output.note });
+  try {
+    const dense = device.kind === "gpu" && device.features.has("shader-f16") ? "f16" : "f32";
+    const formats = (options.format ?? usualFormats).map((text) => parseFormat(text === "dense" ? dense : text));
+    const progress = output.progress("timing");
+    const report = await benchModel(
+      device,
+      {
+        shape,
+        config,
+        functions: standardLibrary(),
+        formats,
+        sequences: options.sequences,
+        contexts: options.context,
+        prompts: options.prompt,
+        profile: options.profile === true,
+      },
+      (done, total) => progress.update(done, total),
+    );
+    progress.end();
+    output.result(report, () => printed(report, output));
+  } finally {
+    device.close();
+  }
+}
+
+function printed({ device, shape, blocks, decode, prefill, kernels }: ModelBenchReport, { paint }: Output): string {
+  const tables = [
+    table(
+      ["format", "sequences", "context", "tokens/s", "ms a step", "of it host", "dispatches"],
+      decode.map((row) => [
+        row.format,
+        row.sequences,
+        row.context,
+        { number: row.tokensPerSecond, digits: 1 },
+        { number: row.msPerStep, digits: 3 },
+        { number: row.hostMsPerStep, digits: 3 },
+        row.dispatchesPerStep,
+      ]),
+      paint,
+    ),
+    table(
+      ["format", "prompt", "tokens/s", "ms"],
+      prefill.map((row) => [
+        row.format,
+        row.tokens,
+        { number: row.tokensPerSecond, digits: 0 },
+        { number: row.ms, digits: 2 },
+      ]),
+      paint,
+    ),
+    ...(kernels.length === 0
+      ? []
+      : [
+          table(
+            ["of", "kernel", "schedule", "dispatches", "us"],
+            kernels.map((row) => [row.row, row.kernel, row.schedule, row.dispatches, { number: row.us, digits: 1 }]),
+            paint,
+          ),
+        ]),
+  ];
+  return [`${paint.bold(shape)} with ${blocks} blocks on ${device}`, ...tables].join("\n\n");
 }

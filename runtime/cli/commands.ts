@@ -4,7 +4,7 @@
  */
 import { stages } from "./stages.js";
 import { InvalidArgumentError, Option, type Command } from "commander";
-import { benchShapes } from "../bench/shapes.js";
+import { modelShapes } from "../bench/model-shapes.js";
 import { examples } from "../package.js";
 import { action } from "./action.js";
 import { withDtype } from "./dtype.js";
@@ -33,8 +33,9 @@ function addCheck(program: Command): void {
     program
       .command("check")
       .description("check recipes and functions: names, types, sizes, patterns and formats")
-      .argument("<files...>", ".esp files")
-      .option("--model <path>", "model whose layers the recipes must fit: names and sizes, no weight is read"),
+      .argument("<files...>", ".esp files, or names of examples")
+      .option("--model <path>", "model whose layers the recipes must fit: names and sizes, no weight is read")
+      .option("--set <name=value...>", "a parameter of the recipes; may be repeated", collect, []),
   ).action(action(async () => (await import("./check.js")).run, never));
 }
 
@@ -43,7 +44,7 @@ function addCompile(program: Command): void {
     program
       .command("compile")
       .description("compile a function, or what a recipe does to a layer, and print a stage of it")
-      .argument("<file>", ".esp file")
+      .argument("<file>", ".esp file, or the name of an example")
       .option("--fn <name>", "function; may be left out where the file has only one")
       .option(
         "--size <name=value...>",
@@ -151,7 +152,7 @@ function addSensitivity(program: Command): void {
       "after",
       () => `
 Examples that come with espalier: ${examples().join(", ")}.
-The model is held on the device. Nothing is written but the report.`,
+The model stays on the device. Nothing is written but the report.`,
     )
     .action(action(async () => (await import("./sensitivity.js")).run, always));
 }
@@ -216,13 +217,25 @@ function addBench(program: Command): void {
   withDevice(
     program
       .command("bench")
-      .description("time the products of a model's linear layers, each checked against the evaluator before")
+      .description("time the products of a model's linear layers, or a whole model of random weights")
       .addOption(
-        new Option("--shapes <name>", "the model whose layers are taken")
-          .choices(Object.keys(benchShapes))
+        new Option("--shapes <name>", "the model whose layers are taken, each product checked against the evaluator")
+          .choices(Object.keys(modelShapes))
           .default("llama-3.1-8b"),
       )
-      .option("--batch <list>", "tokens of a product, such as 1,16", batches, [1, 16]),
+      .option("--batch <list>", "tokens of a product, such as 1,16", wholeNumbers(4096), [1, 16])
+      .addOption(
+        new Option(
+          "--model-shape <name>",
+          "time a whole model of this shape, with random weights made on the device",
+        ).choices(Object.keys(modelShapes)),
+      )
+      .option("--blocks <count>", "with so many blocks instead of its own", integer(1, 1024))
+      .option("--format <format>", 'of its linear layers, such as "nm(2, 4) of int4(128)"; may be repeated', collect)
+      .option("--sequences <list>", "sequences that are decoded at once", wholeNumbers(1024), [1])
+      .option("--context <list>", "tokens that each sequence has seen", wholeNumbers(2 ** 20), [128])
+      .option("--prompt <list>", "lengths of prompts to time", wholeNumbers(2 ** 20), [512])
+      .option("--profile", "show the GPU's time by kernel, too"),
   ).action(action(async () => (await import("./bench.js")).run, always));
 }
 
@@ -237,11 +250,14 @@ function addDevices(program: Command): void {
 const always = (): boolean => true;
 const never = (): boolean => false;
 
-function batches(text: string): readonly number[] {
-  const list = text.split(",").map((part) => (/^\s*\d+\s*$/.test(part) ? Number(part) : 0));
-  if (list.some((batch) => batch < 1 || batch > 4096))
-    throw new InvalidArgumentError("Expected whole numbers from 1 to 4096 with commas between.");
-  return list;
+/** Reads whole numbers from 1 to `most` with commas between. */
+function wholeNumbers(most: number): (text: string) => readonly number[] {
+  return (text) => {
+    const list = text.split(",").map((part) => (/^\s*\d+\s*$/.test(part) ? Number(part) : 0));
+    if (list.some((each) => each < 1 || each > most))
+      throw new InvalidArgumentError(`Expected whole numbers from 1 to ${most} with commas between.`);
+    return list;
+  };
 }
 
 function list(text: string): readonly string[] {

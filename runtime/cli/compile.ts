@@ -12,6 +12,7 @@ import { baselineTarget, type Target } from "../../compiler/target.js";
 import type { Dtype } from "../../compiler/types/dtype.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
 import { createHost } from "../library.js";
+import { sourcePath } from "../package.js";
 import type { stages } from "./stages.js";
 import { DiagnosticsError, UsageError } from "./failure.js";
 import { parseFormat } from "./format.js";
@@ -26,7 +27,8 @@ interface CompileCommandOptions extends DeviceOptions {
 }
 
 /** `espalier compile`: a function's stages, down to the Program. */
-export async function run(output: Output, file: string, options: CompileCommandOptions): Promise<number | void> {
+export async function run(output: Output, given: string, options: CompileCommandOptions): Promise<number | void> {
+  const file = sourcePath(given);
   const host = createHost();
   if (options.emit === "ast") {
     const source = host.read(file);

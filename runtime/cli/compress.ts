@@ -7,17 +7,17 @@ import type { Recipe } from "../../compiler/recipe/recipe.js";
 import { didYouMean } from "../../compiler/suggest.js";
 import { formatBytes } from "../device/error.js";
 import { createHost } from "../library.js";
-import { compress } from "../llama/compress.js";
-import type { CalibrationText, Compression } from "../llama/compression.js";
-import { printPerplexity } from "../llama/outcome.js";
-import { checkOutputs, outputsOf } from "../llama/outputs.js";
-import { keptLine, leaveState } from "../llama/saved-state.js";
-import { checkAgainst } from "../llama/treat.js";
+import { compress } from "../llama/compression/compress.js";
+import type { CalibrationText, Compression } from "../llama/compression/compression.js";
+import { printPerplexity } from "../llama/compression/outcome.js";
+import { checkOutputs, outputsOf } from "../llama/compression/outputs.js";
+import { keptLine, leaveState } from "../llama/long-runs/saved-state.js";
+import { checkAgainst } from "../llama/compression/fit.js";
 import { calibrationWindows, checkContext } from "../llama/windows.js";
 import { ModelError } from "../model/error.js";
 import { filesOf, type Model } from "../model/model.js";
 import { discardStaged, missingParents, removeEmpty } from "../model/output.js";
-import { examples, packageRoot } from "../package.js";
+import { examples, sourcePath } from "../package.js";
 import { sessionOptions, type DtypeOptions } from "./dtype.js";
 import { DiagnosticsError, noteDiagnostics, UsageError } from "./failure.js";
 import { openGiven, warn } from "./given.js";
@@ -56,7 +56,7 @@ export async function run(output: Output, file: string, options: CompressCommand
   const { recipe, source, files, sources } = findRecipe(file, options, output);
   const model = await openGiven(options.model, output);
   try {
-    // whatever can be told without a device is told before one is opened, and before a weight is read
+    // whatever can be reported without a device is reported before one is opened, and before a weight is read
     requireFit(model, recipe, sources);
     const outputs = outputsOf(recipe, options.out);
     await checkOutputs(model, recipe, { ...options, output: options.out });
@@ -169,7 +169,8 @@ export function findRecipe(
   output: Pick<Output, "note">,
 ): FoundRecipe {
   const host = createHost();
-  const path = recipePath(file);
+  const path = sourcePath(file);
+  if (/^[a-z0-9-]+$/i.test(path) && !existsSync(path)) throw noRecipe(file);
   const { value, diagnostics } = check(path, host, { set: settings(options.set) });
   if (value === null || hasErrors(diagnostics)) throw new DiagnosticsError(diagnostics, host.sources);
   if (diagnostics.length > 0) noteDiagnostics(output, diagnostics, host.sources);
@@ -186,13 +187,9 @@ export function findRecipe(
   return { recipe, source, files, sources: host.sources };
 }
 
-/** The file of a recipe: a bare name that is no file here is that of an example, `best` for instance. */
-function recipePath(file: string): string {
-  const example = join(packageRoot(), "examples", `${file}.esp`);
-  if (!/^[a-z0-9-]+$/i.test(file) || existsSync(file)) return file;
-  if (existsSync(example)) return example;
+function noRecipe(file: string): UsageError {
   const meant = didYouMean(file, examples());
-  throw new UsageError(
+  return new UsageError(
     `there is no recipe ${file}: neither a file nor one of ${examples().join(", ")}${meant === undefined ? "" : `; ${meant}`}`,
   );
 }
@@ -206,7 +203,9 @@ function requireFit(model: Model, recipe: Recipe, sources: ReadonlyMap<string, s
   }
 }
 
-/** A tokenizer that is not read is carried over whatever it is made of; one that no text can be read with is told. */
+/**
+ * A tokenizer that is not read is carried over whatever it is made of; one that no text can be read with is reported.
+ */
 async function warnOfTokenizer(model: Model, output: Output): Promise<void> {
   await model.tokenizer().catch((error: unknown) => {
     if (!(error instanceof ModelError)) throw error;

@@ -4,16 +4,18 @@
  * has. `npm run demo -- DIR` keeps the compressed model in DIR; else it goes with the temporary folder it was written
  * to.
  */
+import { windowsInWords } from "../llama/windows.js";
+import { counted } from "../../compiler/words.js";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { elementCount } from "../../compiler/types/shape.js";
 import { formatBytes } from "../device/error.js";
-import { compress } from "../llama/compress.js";
-import type { Compression } from "../llama/compression.js";
-import { perplexity } from "../llama/evaluate.js";
-import { generate } from "../llama/generate.js";
-import { openSession } from "../llama/session.js";
+import { compress } from "../llama/compression/compress.js";
+import type { Compression } from "../llama/compression/compression.js";
+import { perplexity } from "../llama/inference/evaluate.js";
+import { generate } from "../llama/inference/generate.js";
+import { openSession } from "../llama/inference/session.js";
 import { openModel, type Model } from "../model/model.js";
 import { checkOutput, discardStaged } from "../model/output.js";
 import { packageRoot } from "../package.js";
@@ -66,7 +68,7 @@ async function demo(output: Output, kept: string | undefined): Promise<void> {
     say(`${paint.bold(paint.green("espalier"))}  compresses Llama models by recipes, in a language of its own`);
     say();
     say(
-      `${paint.bold("model")}     ${here(folder)}: ${dense.config.layers} blocks, ${(parametersOf(dense) / 1e6).toFixed(1)} million parameters, ${formatBytes(bytesOf(dense))}`,
+      `${paint.bold("model")}     ${here(folder)}: ${counted(dense.config.layers, "block")}, ${(parametersOf(dense) / 1e6).toFixed(1)} million parameters, ${formatBytes(bytesOf(dense))}`,
     );
     machine = await openMachine("auto", () => undefined);
     const { device } = machine;
@@ -98,7 +100,7 @@ async function demo(output: Output, kept: string | undefined): Promise<void> {
     });
     progress.end();
     say(indented(describeLayers(report, output), ""));
-    say(`   calibrated on ${calibration} windows of calibration.txt, ${report.seconds.toFixed(1)} s`);
+    say(`   calibrated on ${counted(calibration, "window")} of calibration.txt, ${report.seconds.toFixed(1)} s`);
     say();
 
     say(paint.bold("3. The model that was written, read back from the disk"));
@@ -159,7 +161,7 @@ async function meet(machine: Machine, model: Model, output: Output): Promise<Imp
       onProgress: (done, total) => progress.update(done, total),
     });
     progress.end();
-    const of = `${scored === undefined ? "all" : "the first"} ${result.windows} windows of eval.txt (${result.tokens} tokens)`;
+    const of = `${windowsInWords(result.windows, scored !== undefined)} of eval.txt (${counted(result.tokens, "token")})`;
     output.stream(
       `   perplexity ${output.paint.bold(result.perplexity.toFixed(2))} on ${of}, ${result.seconds.toFixed(1)} s\n`,
     );
@@ -171,7 +173,7 @@ async function meet(machine: Machine, model: Model, output: Output): Promise<Imp
     });
     const sample = tokenizer.decode([...ids, ...fresh]).slice(prompt.length);
     output.stream(
-      `${indented(`${output.paint.dim(prompt)}${sample}`, "")}\n   ${fresh.length} tokens, ${(decodeTokensPerSecond ?? 0).toFixed(0)} a second\n\n`,
+      `${indented(`${output.paint.dim(prompt)}${sample}`, "")}\n   ${counted(fresh.length, "token")}, ${(decodeTokensPerSecond ?? 0).toFixed(0)} a second\n\n`,
     );
     return { perplexity: result.perplexity, sample };
   } finally {

@@ -1,6 +1,6 @@
 import { Option, type Command } from "commander";
 import type { Target } from "../../compiler/target.js";
-import type { SessionOptions } from "../llama/session.js";
+import type { SessionOptions } from "../llama/inference/session.js";
 import { UsageError } from "./failure.js";
 
 /** What activations and dense weights are kept in. */

@@ -1,7 +1,8 @@
-import { perplexity } from "../llama/evaluate.js";
-import { chanceWarning, printPerplexity } from "../llama/outcome.js";
-import { openSession } from "../llama/session.js";
-import { checkContext, scoredWindows } from "../llama/windows.js";
+import { counted } from "../../compiler/words.js";
+import { perplexity } from "../llama/inference/evaluate.js";
+import { chanceWarning, printPerplexity } from "../llama/compression/outcome.js";
+import { openSession } from "../llama/inference/session.js";
+import { checkContext, scoredWindows, windowsInWords } from "../llama/windows.js";
 import { sessionOptions, type DtypeOptions } from "./dtype.js";
 import { openGiven } from "./given.js";
 import { openMachine } from "./machine.js";
@@ -23,7 +24,7 @@ export async function run(output: Output, options: EvalOptions): Promise<number 
   try {
     const tokenizer = await model.tokenizer();
     const ids = await readTokens(options.text, tokenizer, output);
-    // what is wrong with the text is told before a device is opened
+    // what is wrong with the text is reported before a device is opened
     checkContext(scoredWindows(ids, options.window, tokenizer.bos, options.limit), model.config.contextLength);
     const { device, caller, close } = await openMachine(options.device, output.note);
     try {
@@ -42,7 +43,7 @@ export async function run(output: Output, options: EvalOptions): Promise<number 
       output.result(
         { perplexity: result.perplexity, tokens, windows, seconds, warnings, device: device.name },
         () =>
-          `perplexity ${output.paint.bold(shown(result.perplexity))} over ${tokens} tokens (${options.limit === undefined ? "" : "the first "}${windows} windows of ${options.window}) in ${seconds.toFixed(1)} s on ${device.name}`,
+          `perplexity ${output.paint.bold(shown(result.perplexity))} over ${counted(tokens, "token")} (${options.limit === undefined ? counted(windows, "window") : windowsInWords(windows, true)} of ${options.window}) in ${seconds.toFixed(1)} s on ${device.name}`,
       );
       noteWarnings(output, warnings, 0);
     } finally {

@@ -77,7 +77,7 @@ export function noteDiagnostics(
   output.note(render(diagnostics, sources, { color: hasColors(2) }).trimEnd());
 }
 
-/** An error as it is told. */
+/** An error as it is reported. */
 export function failureOf(error: unknown): Failure {
   if (error instanceof ModelError) return { code: error.code, message: error.message, help: error.help };
   if (error instanceof LlamaError || error instanceof DeviceError)

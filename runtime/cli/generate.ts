@@ -1,5 +1,6 @@
-import { checkGeneration, generate, type GenerateOptions } from "../llama/generate.js";
-import { openSession } from "../llama/session.js";
+import { counted } from "../../compiler/words.js";
+import { checkGeneration, generate, type GenerateOptions } from "../llama/inference/generate.js";
+import { openSession } from "../llama/inference/session.js";
 import { sessionOptions, type DtypeOptions } from "./dtype.js";
 import { openGiven, warn } from "./given.js";
 import { openMachine } from "./machine.js";
@@ -65,7 +66,7 @@ export async function run(output: Output, options: GenerateCommandOptions): Prom
         );
       else
         output.note(
-          `${promptTokens} prompt ${promptTokens === 1 ? "token" : "tokens"} at ${prefillTokensPerSecond.toFixed(1)}/s, ${newTokens} new ${newTokens === 1 ? "token" : "tokens"}${decodeTokensPerSecond === null ? "" : ` at ${decodeTokensPerSecond.toFixed(1)}/s`} on ${device.name}`,
+          `${counted(promptTokens, "prompt token")} at ${prefillTokensPerSecond.toFixed(1)}/s, ${counted(newTokens, "new token")}${decodeTokensPerSecond === null ? "" : ` at ${decodeTokensPerSecond.toFixed(1)}/s`} on ${device.name}`,
         );
     } finally {
       close();

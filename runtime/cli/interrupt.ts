@@ -1,9 +1,9 @@
-/** Ending a command that is told to stop. */
+/** Ending a command that is asked to stop. */
 
 const signals = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
 
 /**
- * Runs `clean` (at once and to its end, so without promises) when the process is told to stop, then ends it with the
+ * Runs `clean` (at once and to its end, so without promises) when the process is asked to stop, then ends it with the
  * code that shells give to such an end. The function returned takes this back.
  */
 export function onInterrupt(clean: () => void, note: (line: string) => void): () => void {

@@ -34,7 +34,7 @@ export function createOutput(json: boolean, descriptor: number = 1): Output {
   const write = (text: string): void => writeAll(descriptor, text);
   /** Bars that are drawn now. */
   const bars = new Set<object>();
-  const drawn = <Told extends readonly unknown[]>(load: Parameters<typeof deferred<Told>>[0]) => {
+  const drawn = <Arguments extends readonly unknown[]>(load: Parameters<typeof deferred<Arguments>>[0]) => {
     const made = deferred(load);
     bars.add(made);
     return {
@@ -83,12 +83,12 @@ function writeAll(descriptor: number, text: string): void {
   }
 }
 
-/** A bar that is loaded while the work begins; what it is told before is shown when it is there. */
-function deferred<Told extends readonly unknown[]>(
-  load: () => Promise<{ update(...told: Told): void; end(): void }>,
-): { update(...told: Told): void; end(): void } {
-  let bar: { update(...told: Told): void; end(): void } | null = null;
-  let last: Told | null = null;
+/** A bar that is loaded while the work begins; what it is given before is shown when it is there. */
+function deferred<Arguments extends readonly unknown[]>(
+  load: () => Promise<{ update(...args: Arguments): void; end(): void }>,
+): { update(...args: Arguments): void; end(): void } {
+  let bar: { update(...args: Arguments): void; end(): void } | null = null;
+  let last: Arguments | null = null;
   let over = false;
   void load().then((loaded) => {
     if (over) return;
@@ -96,9 +96,9 @@ function deferred<Told extends readonly unknown[]>(
     if (last !== null) bar.update(...last);
   });
   return {
-    update(...told) {
-      last = told;
-      bar?.update(...told);
+    update(...args) {
+      last = args;
+      bar?.update(...args);
     },
     end() {
       over = true;

@@ -1,4 +1,4 @@
-/** How far work is: what a bar or a line of progress is told, and times in words. */
+/** How far work is: what a bar or a line of progress is given, and times in words. */
 
 /** Work of so many parts. */
 export interface Progress {

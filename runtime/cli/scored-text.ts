@@ -1,6 +1,7 @@
 /** What compress scores a model on, before and after. */
-import type { CalibrationText } from "../llama/compression.js";
-import { checkContext, scoredWindows } from "../llama/windows.js";
+import { counted } from "../../compiler/words.js";
+import type { CalibrationText } from "../llama/compression/compression.js";
+import { checkContext, scoredWindows, windowsInWords } from "../llama/windows.js";
 import type { Model } from "../model/model.js";
 import type { Output } from "./output.js";
 import { readTokens } from "./text.js";
@@ -40,6 +41,6 @@ export async function scoredText(
   checkContext(windows, model.config.contextLength);
   return {
     text: { ids, bos: tokenizer.bos, window: options.window, windows: windows.count },
-    words: `${limit === undefined ? "all" : "the first"} ${windows.count} windows of ${options.window} tokens of ${path}`,
+    words: `${windowsInWords(windows.count, limit !== undefined)} of ${counted(options.window, "token")} of ${path}`,
   };
 }

@@ -2,8 +2,8 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 
 import { didYouMean } from "../../compiler/suggest.js";
-import { groupsOf, findSensitivity, type Sensitivity, type Try } from "../llama/sensitivity.js";
-import { printPerplexity } from "../llama/outcome.js";
+import { groupsOf, findSensitivity, type Sensitivity, type Try } from "../llama/compression/sensitivity.js";
+import { printPerplexity } from "../llama/compression/outcome.js";
 import { calibrationWindows, checkContext, scoredWindows } from "../llama/windows.js";
 import { filesOf } from "../model/model.js";
 import { examples, packageRoot } from "../package.js";

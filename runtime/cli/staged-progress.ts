@@ -1,4 +1,4 @@
-import type { CompressProgress } from "../llama/compression.js";
+import type { CompressProgress } from "../llama/compression/compression.js";
 import type { Output } from "./output.js";
 
 const words: { readonly [Stage in CompressProgress["stage"]]: string } = {

@@ -1,4 +1,4 @@
-import type { Warning, WarningKind } from "../llama/outcome.js";
+import type { Warning, WarningKind } from "../llama/compression/outcome.js";
 import type { Output } from "./output.js";
 
 /** What can be done about it. */
@@ -17,19 +17,21 @@ const advice: { readonly [Kind in WarningKind]: string } = {
   "no-perplexity": "with --by layer, each layer is tried alone",
 };
 
-/** Says on stderr what a result is to be warned of: each kind once, with what to do. `layers`: those that were treated. */
+/**
+ * Says on stderr what a result is to be warned of: each kind once, with what to do. `layers`: those that were treated.
+ */
 export function noteWarnings(output: Output, warnings: readonly Warning[], layers: number): void {
   for (const line of warningLines(warnings, layers)) output.note(`${output.alarm("warning")}: ${line}`);
 }
 
-/** The lines for people: what of layers was told one by one is told together. */
+/** The lines for people: what was reported of layers one by one is reported together. */
 export function warningLines(warnings: readonly Warning[], layers: number): readonly string[] {
   const kinds = [...new Set(warnings.map(({ kind }) => kind))];
   return kinds.flatMap((kind) => {
     const own = warnings.filter((warning) => warning.kind === kind);
-    const told =
+    const reported =
       kind === "layer-lost" || kind === "weight-lost" ? [together(own, layers)] : own.map(({ message }) => message);
-    return told.map((message, at) => `${message}${at < told.length - 1 ? "" : `\n  = help: ${advice[kind]}`}`);
+    return reported.map((message, at) => `${message}${at < reported.length - 1 ? "" : `\n  = help: ${advice[kind]}`}`);
   });
 }
 

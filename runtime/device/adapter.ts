@@ -6,7 +6,7 @@ import { listVulkanDevices, loadVulkan, withOnlyDriver } from "./vulkan.js";
 /** `null`: Dawn's backend that computes nothing, for checking WGSL that this machine lacks features for. */
 export type DeviceKind = "gpu" | "cpu" | "null";
 
-/** An adapter, and the Dawn instance that must be held for as long as its device is in use. */
+/** An adapter, and the Dawn instance that must be kept alive for as long as its device is in use. */
 export interface FoundAdapter {
   readonly kind: DeviceKind;
   /** For people, e.g. `NVIDIA H100 80GB HBM3`. */
@@ -34,7 +34,7 @@ const installHint =
 export interface FoundGpu extends FoundAdapter {
   /**
    * Whether it can be opened. Dawn finds devices by their names, so that of several of one name only the first can be;
-   * what is told of the others is what is known of that one.
+   * what is reported of the others is what is known of that one.
    */
   readonly reachable: boolean;
 }

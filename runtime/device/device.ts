@@ -21,7 +21,7 @@ export interface DeviceMemory {
   readonly peak: number;
 }
 
-/** A product of a matrix of M x K and one of K x N, as Dawn tells of it; types as in WGSL. */
+/** A product of a matrix of M x K and one of K x N, as Dawn reports it; types as in WGSL. */
 export interface MatrixShape {
   readonly componentType: string;
   readonly resultComponentType: string;
@@ -57,17 +57,17 @@ export interface Device extends DeviceDescription {
   guarded<T>(label: string, work: () => T | Promise<T>): Promise<T>;
   /**
    * The same for work that hands recorded commands to the queue: it is done also where an earlier error is still to be
-   * told, which the next operation throws. Commands are never dropped but by a device that is lost.
+   * reported, which the next operation throws. Commands are never dropped but by a device that is lost.
    */
   submit(label: string, work: () => void): Promise<void>;
   /**
-   * Bytes `[offset, offset + bytes)`, any alignment, as a fresh array that starts its own ArrayBuffer: as they are after
-   * all that is submitted when it is called, whatever is submitted while they travel.
+   * Bytes `[offset, offset + bytes)`, any alignment, as a fresh array that starts its own ArrayBuffer: as they are
+   * after all that is submitted when it is called, whatever is submitted while they travel.
    */
   read(buffer: GPUBuffer, offset: number, bytes: number): Promise<Uint8Array<ArrayBuffer>>;
   /**
-   * Copies `data` to byte `offset`, any alignment and size; resolves when `data` may change again. Whatever else uses the
-   * buffer waits for that: much data goes in several steps.
+   * Copies `data` to byte `offset`, any alignment and size; resolves when `data` may change again. Whatever else uses
+   * the buffer waits for that: much data goes in several steps.
    */
   write(buffer: GPUBuffer, offset: number, data: ArrayBufferView | ArrayBuffer): Promise<void>;
   /** Resolves when all submitted work has run. */
@@ -160,7 +160,7 @@ async function findAll(unchecked: boolean): Promise<readonly FoundGpu[]> {
 
 /**
  * The device of that number, from 0.
- * @throws DeviceError no-gpu, where there is none or it cannot be told from another
+ * @throws DeviceError no-gpu, where there is none or it cannot be distinguished from another
  */
 export function deviceAt<T extends Pick<FoundGpu, "name" | "reachable">>(devices: readonly T[], index: number): T {
   const found = devices[index];
@@ -245,11 +245,11 @@ function makeDevice(found: FoundAdapter, gpu: GPUDevice): Device {
     const text = error.message.trim();
     if (error.constructor.name !== "GPUOutOfMemoryError")
       return new DeviceError("validation", `${name} refused ${label}: ${text}`);
-    const held = `${formatBytes(memory.allocated)} are allocated already`;
+    const inUse = `${formatBytes(memory.allocated)} are allocated already`;
     // Only the first line: Dawn's second is where in its own source it gave up.
     return new DeviceError(
       "out-of-memory",
-      `${name} has no memory left for ${label} (${held}): ${text.split("\n")[0]}.`,
+      `${name} has no memory left for ${label} (${inUse}): ${text.split("\n")[0]}.`,
     );
   }
 

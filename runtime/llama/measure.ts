@@ -3,7 +3,7 @@ import type { ScaleRange } from "../../compiler/formats/fit.js";
 import { shapeOf } from "../../compiler/formats/registry.js";
 import { allDone } from "../run/outcomes.js";
 import type { DeviceTensor } from "../run/run.js";
-import { scoped } from "../run/scope.js";
+import { withArena } from "../run/arena.js";
 import type { Arguments, Caller } from "./call.js";
 import { first, many } from "./results.js";
 
@@ -51,8 +51,8 @@ async function extreme(
   tensor: DeviceTensor,
   of: (a: number, b: number) => number,
 ): Promise<number> {
-  return scoped(caller.executor, async (scope) => {
-    const rows = scope.own(first(await caller.call(name, { w: asMatrix(tensor) })));
+  return withArena(caller.executor, async (arena) => {
+    const rows = arena.own(first(await caller.call(name, { w: asMatrix(tensor) })));
     const values = await caller.executor.values(rows);
     let found = values[0] ?? 0;
     for (const value of values) found = of(found, value);
@@ -67,16 +67,16 @@ function asMatrix(tensor: DeviceTensor): DeviceTensor {
 
 /** Whether all elements of a tensor are finite, however they are stored. */
 export async function isFinite(caller: Caller, tensor: DeviceTensor): Promise<boolean> {
-  return scoped(caller.executor, async (scope) => {
-    const found = scope.own(first(await caller.call("not_finite", { w: asMatrix(tensor) })));
+  return withArena(caller.executor, async (arena) => {
+    const found = arena.own(first(await caller.call("not_finite", { w: asMatrix(tensor) })));
     return (await sumOf(caller, found)) === 0;
   });
 }
 
 /** The square root of the quotient of the sums of what a function gives. */
 async function quotient(caller: Caller, name: string, args: Arguments): Promise<number> {
-  return scoped(caller.executor, async (scope) => {
-    const [change, whole] = many(scope.ownAll(await caller.call(name, args)), 2);
+  return withArena(caller.executor, async (arena) => {
+    const [change, whole] = many(arena.ownAll(await caller.call(name, args)), 2);
     const [difference, size] = [await sumOf(caller, change), await sumOf(caller, whole)];
     // a product of rounded sums may come out a little below zero where nothing has changed
     return size === 0 ? (difference > 0 ? Infinity : 0) : Math.sqrt(Math.max(0, difference) / size);

@@ -1,4 +1,5 @@
 /** How much goes through a model at once, so that no tensor on the way is larger than the device has room for. */
+import { counted } from "../../compiler/words.js";
 import type { Target } from "../../compiler/target.js";
 import type { LlamaConfig } from "../model/config.js";
 import { formatBytes } from "../device/error.js";
@@ -42,14 +43,14 @@ export function chunkOf(
 ): number {
   const { heads, keyValueHeads, headDim } = config;
   const tensors: readonly (readonly [string, number])[] = [
-    [`the scores of a token in ${heads} heads take`, 4 * batch * heads * seen],
+    [`the scores of a token in ${counted(heads, "head")} take`, 4 * batch * heads * seen],
     [`the keys of a block take`, (dtype === "f16" ? 2 : 4) * batch * seen * keyValueHeads * headDim],
   ];
   const tooLarge = tensors.find(([, bytes]) => bytes > target.maxBinding);
   if (tooLarge !== undefined)
     throw new LlamaError(
       "context-too-large",
-      `With ${seen} tokens in sight, ${tooLarge[0]} ${formatBytes(tooLarge[1])}, and ${target.name} binds at most ${formatBytes(target.maxBinding)} at once. Ask for fewer tokens, or use a device that binds more.`,
+      `With ${counted(seen, "token")} in sight, ${tooLarge[0]} ${formatBytes(tooLarge[1])}, and ${target.name} binds at most ${formatBytes(target.maxBinding)} at once. Ask for fewer tokens, or use a device that binds more.`,
     );
   const fit = Math.floor(roomOf(target) / (batch * bytesOfToken(config, seen)));
   return Math.max(1, Math.min(most, fit));

@@ -1,13 +1,14 @@
 /** Weights from disk to the device, a piece at a time: a model is never whole in the heap. */
 import { InternalError } from "../../compiler/diagnostic.js";
 import { mostHalf } from "../../compiler/formats/fit.js";
+import type { Target } from "../../compiler/target.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
 import { formatBytes as printBytes } from "../device/error.js";
 import type { Model, ModelTensor } from "../model/model.js";
 import { denseFormat } from "../model/packed.js";
 import { allDone } from "../run/outcomes.js";
 import type { DeviceTensor, TensorForm } from "../run/run.js";
-import type { Scope } from "../run/scope.js";
+import type { Arena } from "../run/arena.js";
 import type { Caller } from "./call.js";
 import { LlamaError } from "./error.js";
 import { largest } from "./measure.js";
@@ -55,7 +56,7 @@ export async function loadWeight(
   model: Model,
   name: string,
   keep: WeightDtype,
-  scope: Scope,
+  arena: Arena,
 ): Promise<DeviceTensor> {
   const stored = model.tensor(name);
   if (stored.bytes > caller.target.maxBinding) {
@@ -64,7 +65,7 @@ export async function loadWeight(
       `The weight ${name} has ${printBytes(stored.bytes)}, but ${caller.target.name} binds at most ${printBytes(caller.target.maxBinding)} at once.`,
     );
   }
-  return convert(caller, await upload(caller, model, stored, stored.shape, 0, stored.bytes, scope), keep, scope);
+  return convert(caller, await upload(caller, model, stored, stored.shape, 0, stored.bytes, arena), keep, arena);
 }
 
 /**
@@ -76,29 +77,32 @@ export async function loadTable(
   model: Model,
   name: string,
   keep: WeightDtype,
-  scope: Scope,
+  arena: Arena,
 ): Promise<Table> {
   const stored = model.tensor(name);
   const [rows = 0, columns = 0] = stored.shape;
   if (!isDense(storedFormat(stored)))
-    return { parts: [{ tensor: await loadWeight(caller, model, name, keep, scope), first: 0 }] };
+    return { parts: [{ tensor: await loadWeight(caller, model, name, keep, arena), first: 0 }] };
   const rowBytes = stored.bytes / rows;
-  const largest = Math.max(rowBytes, keep === "f32" ? columns * 4 : 0);
-  // a multiple of 8 rows begins at a whole word of 16 bytes whatever the columns
-  const most = Math.max(8, Math.floor(caller.target.maxBinding / largest / 8) * 8);
+  const most = rowsOfPart(caller.target, Math.max(rowBytes, keep === "f32" ? columns * 4 : 0));
   const parts: { tensor: DeviceTensor; first: number }[] = [];
   for (let row = 0; row < rows; row += most) {
     const count = Math.min(most, rows - row);
-    const tensor = await upload(caller, model, stored, [count, columns], row * rowBytes, count * rowBytes, scope);
-    parts.push({ tensor: await convert(caller, tensor, keep, scope), first: row });
+    const tensor = await upload(caller, model, stored, [count, columns], row * rowBytes, count * rowBytes, arena);
+    parts.push({ tensor: await convert(caller, tensor, keep, arena), first: row });
   }
   return { parts };
 }
 
+/** The most rows of a dense table that one binding holds: a multiple of 8, so that every part begins at 16 bytes. */
+export function rowsOfPart(target: Target, rowBytes: number): number {
+  return Math.max(8, Math.floor(target.maxBinding / rowBytes / 8) * 8);
+}
+
 /** A vector (a norm's gain) as dense f32. */
-export async function loadVector(caller: Caller, model: Model, name: string, scope: Scope): Promise<DeviceTensor> {
+export async function loadVector(caller: Caller, model: Model, name: string, arena: Arena): Promise<DeviceTensor> {
   const values = await model.floats(name);
-  return scope.own(await caller.executor.fill("f32", [values.length], values, name));
+  return arena.own(await caller.executor.fill("f32", [values.length], values, name));
 }
 
 /**
@@ -110,15 +114,15 @@ export async function loadBlock(
   model: Model,
   index: number,
   keep: WeightDtype,
-  scope: Scope,
+  arena: Arena,
 ): Promise<BlockWeights> {
   const block = model.blocks[index];
   if (block === undefined) throw new InternalError(`the model has no block ${index}`);
   const linears: Partial<Record<LinearName, DeviceTensor>> = {};
   for (const { name, weight } of block.linears)
-    linears[linearName(name)] = await loadWeight(caller, model, weight, keep, scope);
+    linears[linearName(name)] = await loadWeight(caller, model, weight, keep, arena);
   return {
-    ...(await loadGains(caller, model, block.name, scope)),
+    ...(await loadGains(caller, model, block.name, arena)),
     linears: linears as Record<LinearName, DeviceTensor>,
   };
 }
@@ -128,24 +132,24 @@ export async function loadGains(
   caller: Caller,
   model: Model,
   block: string,
-  scope: Scope,
+  arena: Arena,
 ): Promise<Pick<BlockWeights, "attentionGain" | "mlpGain">> {
   return {
-    attentionGain: await loadVector(caller, model, `${block}.input_layernorm.weight`, scope),
-    mlpGain: await loadVector(caller, model, `${block}.post_attention_layernorm.weight`, scope),
+    attentionGain: await loadVector(caller, model, `${block}.input_layernorm.weight`, arena),
+    mlpGain: await loadVector(caller, model, `${block}.post_attention_layernorm.weight`, arena),
   };
 }
 
 /**
  * A block with its packed weights decoded: for passes over so many tokens that decoding once is cheaper than in every
  * product. Where activations are f16, so are all weights then that f16 holds, that products may take the units made for
- * it. The scope owns what was decoded.
+ * it. The arena owns what was decoded.
  */
 export async function unpackBlock(
   caller: Caller,
   block: BlockWeights,
   dtype: ActivationDtype,
-  scope: Scope,
+  arena: Arena,
 ): Promise<BlockWeights> {
   const linears: Partial<Record<LinearName, DeviceTensor>> = {};
   const names = linearNames.filter((name) => {
@@ -161,7 +165,7 @@ export async function unpackBlock(
     linears[name] = tensor;
     const at = names.indexOf(name);
     if (at < 0 || (halves[at] === false && tensor.format?.name === "f32")) continue;
-    linears[name] = scope.own(first(await caller.call(halves[at] === true ? "dense_f16" : "dense", { w: tensor })));
+    linears[name] = arena.own(first(await caller.call(halves[at] === true ? "dense_f16" : "dense", { w: tensor })));
   }
   return { ...block, linears: linears as Record<LinearName, DeviceTensor> };
 }
@@ -189,10 +193,10 @@ function upload(
   shape: readonly number[],
   begin: number,
   bytes: number,
-  scope: Scope,
+  arena: Arena,
 ): Promise<DeviceTensor> {
   const form: TensorForm = { dtype: "f32", shape, format: storedFormat(stored) };
-  return uploadPieces(caller, form, stored.name, bytes, scope, (part, done) =>
+  return uploadPieces(caller, form, stored.name, bytes, arena, (part, done) =>
     model.readInto(stored.name, part, begin + done),
   );
 }
@@ -206,10 +210,10 @@ export async function uploadPieces(
   form: TensorForm,
   label: string,
   bytes: number,
-  scope: Scope,
+  arena: Arena,
   read: (part: Uint8Array, begin: number) => Promise<void>,
 ): Promise<DeviceTensor> {
-  const tensor = scope.own(await caller.executor.allocate(form, label, bytes));
+  const tensor = arena.own(await caller.executor.allocate(form, label, bytes));
   const buffer = new Uint8Array(Math.min(piece, bytes));
   for (let done = 0; done < bytes; done += buffer.length) {
     const part = buffer.subarray(0, Math.min(buffer.length, bytes - done));
@@ -226,18 +230,18 @@ export async function* downloadPieces(caller: Caller, tensor: DeviceTensor, byte
     yield caller.executor.device.read(tensor.buffer, tensor.offset + done, Math.min(piece, bytes - done));
 }
 
-async function convert(caller: Caller, tensor: DeviceTensor, keep: WeightDtype, scope: Scope): Promise<DeviceTensor> {
+async function convert(caller: Caller, tensor: DeviceTensor, keep: WeightDtype, arena: Arena): Promise<DeviceTensor> {
   if (keep === "stored" || tensor.format === null || !isDense(tensor.format) || tensor.format.name === keep)
     return tensor;
   if (keep === "f16" && !(await fitsHalf(caller, tensor))) return tensor;
-  const converted = scope.own(first(await caller.call(keep === "f32" ? "dense" : "dense_f16", { w: tensor })));
-  scope.release(tensor);
+  const converted = arena.own(first(await caller.call(keep === "f32" ? "dense" : "dense_f16", { w: tensor })));
+  arena.release(tensor);
   return converted;
 }
 
 /**
- * Whether a weight may be held in f16: none of its values is beyond f16, nor are all of them so small that most would be
- * subnormal there, which have fewer digits and which a device may read as zero.
+ * Whether a weight may be stored in f16: none of its values is beyond f16, nor are all of them so small that most would
+ * be subnormal there, which have fewer digits and which a device may read as zero.
  */
 async function fitsHalf(caller: Caller, tensor: DeviceTensor): Promise<boolean> {
   const most = await largest(caller, tensor);

@@ -1,4 +1,5 @@
 /** Cutting a tokenised text in windows, for scoring and for calibration. */
+import { counted } from "../../compiler/words.js";
 import { LlamaError } from "./error.js";
 
 /** Windows of equal length, end to end: window i is `ids[i * tokens .. (i + 1) * tokens)`. */
@@ -61,7 +62,7 @@ export function calibrationWindows(
     const wanted = windows ?? 1;
     throw new LlamaError(
       "text-too-short",
-      `The calibration text has ${text.length} tokens, but ${wanted === 1 ? "a window" : `${wanted} windows`} of ${window} ${wanted === 1 ? "needs" : "need"} ${wanted * own}${there === 0 ? "" : `; it is enough for ${there}`}.`,
+      `The calibration text has ${counted(text.length, "token")}, but ${wanted === 1 ? "a window" : `${wanted} windows`} of ${window} ${wanted === 1 ? "needs" : "need"} ${wanted * own}${there === 0 ? "" : `; it is enough for ${there}`}.`,
     );
   }
   const count = Math.min(there, windows ?? usualWindows);
@@ -73,6 +74,12 @@ export function calibrationWindows(
   return { count, tokens: window, ids };
 }
 
+/** So many windows of a text, in words; `limited`: there may be more in it. */
+export function windowsInWords(count: number, limited: boolean): string {
+  if (count === 1) return limited ? "the first window" : "the only window";
+  return `${limited ? "the first" : "all"} ${count} windows`;
+}
+
 /**
  * That windows of so many tokens fit a model's context.
  * @throws LlamaError bad-window
@@ -81,18 +88,24 @@ export function checkContext(windows: Windows, contextLength: number): void {
   if (windows.tokens > contextLength)
     throw new LlamaError(
       "bad-window",
-      `Windows of ${windows.tokens} tokens do not fit the model's context of ${contextLength}.`,
+      `Windows of ${counted(windows.tokens, "token")} do not fit the model's context of ${contextLength}.`,
     );
 }
 
 function checkWindow(window: number, least: number): void {
   if (!Number.isInteger(window) || window < least)
-    throw new LlamaError("bad-window", `A window must be a whole number of at least ${least} tokens, not ${window}.`);
+    throw new LlamaError(
+      "bad-window",
+      `A window must be a whole number of at least ${counted(least, "token")}, not ${window}.`,
+    );
 }
 
 function countWindows(text: readonly number[], window: number, limit: number): number {
   const count = Math.min(Math.floor(text.length / window), limit);
   if (count < 1)
-    throw new LlamaError("text-too-short", `The text has ${text.length} tokens, but one window needs ${window}.`);
+    throw new LlamaError(
+      "text-too-short",
+      `The text has ${counted(text.length, "token")}, but one window needs ${window}.`,
+    );
   return count;
 }

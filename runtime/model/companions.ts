@@ -13,7 +13,7 @@ export interface Companion {
 
 /**
  * Files beside the weights that make a model whole: tokenizer, generation settings, chat template, licence. Each is
- * opened once, and those that are JSON are read, so that what is wrong is told before a long work is done.
+ * opened once, and those that are JSON are read, so that what is wrong is reported before a long work is done.
  * @throws ModelError M100 (the directory or a file cannot be read), M102 (a file is larger than such files are), M104
  * (cut short)
  */

@@ -1,3 +1,4 @@
+import { counted } from "../../compiler/words.js";
 import { constants, realpathSync } from "node:fs";
 import { lstat, open, realpath, stat, type FileHandle } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from "node:path";
@@ -46,7 +47,7 @@ export async function openRegular(path: string): Promise<OpenFile> {
   }
 }
 
-/** Whether something, of any kind, is at the path; a dangling link is, so that opening it tells what is wrong. */
+/** Whether something, of any kind, is at the path; a dangling link is, so that opening it reports what is wrong. */
 export async function exists(path: string): Promise<boolean> {
   return lstat(path).then(
     () => true,
@@ -119,7 +120,7 @@ export async function readFully(handle: FileHandle, path: string, target: Uint8A
     if (bytesRead === 0)
       throw new ModelError(
         "M115",
-        `${quoted(path)} ended at byte ${position + done}, ${target.length - done} bytes early: it was changed while it was being read.`,
+        `${quoted(path)} ended at byte ${position + done}, ${counted(target.length - done, "byte")} early: it was changed while it was being read.`,
       );
     done += bytesRead;
   }

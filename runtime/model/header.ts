@@ -1,3 +1,4 @@
+import { counted } from "../../compiler/words.js";
 import { byteCount, isElementType } from "./elements.js";
 import { ModelError, quoted } from "./error.js";
 
@@ -15,7 +16,9 @@ export const rankLimit = 32;
 /** A tensor in a safetensors file: `begin .. end` are bytes counted from the first byte after the header. */
 export interface StoredTensor {
   readonly name: string;
-  /** An element type, or the name of one that is not known; how many bytes an element of that has is not known either. */
+  /**
+   * An element type, or the name of one that is not known; how many bytes an element of that has is not known either.
+   */
   readonly dtype: string;
   readonly shape: readonly number[];
   readonly begin: number;
@@ -153,7 +156,7 @@ function checkOffsets(path: string, tensors: readonly StoredTensor[], bytes: num
   if (reached !== bytes)
     throw new ModelError(
       "M114",
-      `${quoted(path)}: ${bytes - reached} bytes after the last tensor belong to no tensor.`,
+      `${quoted(path)}: ${counted(bytes - reached, "byte")} after the last tensor ${bytes - reached === 1 ? "belongs" : "belong"} to no tensor.`,
       "the file may be damaged, or two files run together",
     );
 }

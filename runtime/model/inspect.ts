@@ -1,3 +1,4 @@
+import { counted } from "../../compiler/words.js";
 import { readdir, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { bitsPerWeight, formatOfSpec, printFormat, shapeOf } from "../../compiler/formats/registry.js";
@@ -32,7 +33,7 @@ export interface TensorReport {
   readonly bitsPerWeight: number;
   /** In the file. */
   readonly bytes: number;
-  /** Zeros among the dense values; null where they cannot be told (types below a byte). */
+  /** Zeros among the dense values; null where they cannot be counted (types below a byte). */
   readonly zeros: number | null;
 }
 
@@ -51,7 +52,7 @@ export interface Inspection {
 /**
  * Looks at a model directory, at any safetensors file, or at a GGUF file of a Llama. Values are read through, in
  * pieces, to count zeros; a packed
- * tensor is decoded whole. `progress` is told the bytes done and the bytes of all.
+ * tensor is decoded whole. `progress` receives the bytes done and the bytes of all.
  * @throws ModelError M100 to M122 (the files), M134 (a wrong section `espalier` beside them), M135 (a GGUF file's
  * tensors are not those of its config), M160 to M164
  */
@@ -168,7 +169,7 @@ async function reportPacked(
   if (stored.dtype !== "U32" || elementCount(stored.shape) < needed) {
     throw new ModelError(
       "M135",
-      `The tensor \`${stored.name}\`, packed as ${printFormat(packed.format)}, should be stored as U32 of ${needed} words or more, found ${stored.dtype} [${stored.shape.join(", ")}].`,
+      `The tensor \`${stored.name}\`, packed as ${printFormat(packed.format)}, should be stored as U32 of ${counted(needed, "word")} or more, found ${stored.dtype} [${stored.shape.join(", ")}].`,
     );
   }
   const words = new Uint32Array(elementCount(stored.shape));

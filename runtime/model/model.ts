@@ -68,8 +68,8 @@ export interface Model {
   /** The tokenizer, loaded at the first call. */
   tokenizer(): Promise<Tokenizer>;
   /**
-   * The files that make a model whole beside config and weights, by name. What cannot be read, or is no tokenizer of the
-   * model, is found at the first call, so that it is told before a long work is done.
+   * The files that make a model whole beside config and weights, by name. What cannot be read, or is no tokenizer of
+   * the model, is found at the first call, so that it is reported before a long work is done.
    * @throws ModelError M100, M102, M104, M141, M142
    */
   companions(): Promise<readonly Companion[]>;

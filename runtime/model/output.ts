@@ -109,7 +109,7 @@ export async function stageDirectory(path: string, rules: OutputRules): Promise<
 
 /**
  * Removes at once what this process has staged for a path, and brings a model back that it was just replacing: for a
- * process that is told to stop and has no time for `discard`. Completed directories stay.
+ * process that is asked to stop and has no time for `discard`. Completed directories stay.
  */
 export function discardStaged(path: string): void {
   let target: string;
@@ -164,7 +164,7 @@ async function checkReplaceable(path: string, target: string, force: boolean): P
 }
 
 /**
- * Whether a directory can be made at a place is best found out by making one: permissions do not tell of read-only
+ * Whether a directory can be made at a place is best found out by making one: permissions do not show read-only
  * disks.
  */
 async function probe(path: string, parent: string): Promise<void> {

@@ -1,4 +1,5 @@
 /** What a model is made of, and whether it is all there. */
+import { counted } from "../../compiler/words.js";
 import { elementCount } from "../../compiler/types/shape.js";
 import type { Companion } from "./companions.js";
 import type { LlamaConfig } from "./config.js";
@@ -95,7 +96,7 @@ export function unknownWarning(config: LlamaConfig, unused: readonly UnusedTenso
 
 /** That these tensors, one or more, are no part of a model. */
 export function unknownTensors(config: LlamaConfig, unknown: readonly string[]): string {
-  const place = `no place in a Llama with ${config.layers === 1 ? "1 block" : `${config.layers} blocks`}`;
+  const place = `no place in a Llama with ${counted(config.layers, "block")}`;
   return unknown.length === 1
     ? `the tensor ${listNames(unknown)} has ${place} and is left out`
     : `${unknown.length} tensors have ${place} and are left out: ${listNames(unknown)}`;

@@ -1,12 +1,12 @@
-/** Processes, told apart in the names of what they leave on a disk. */
+/** Processes, distinguished in the names of what they leave on a disk. */
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { systemCode } from "./error.js";
 
 /**
- * A process of a machine. `mark` tells it from others that had its number before: a container's first process is always
- * 1.
+ * A process of a machine. `mark` distinguishes it from others that had its number before: a container's first process
+ * is always 1.
  */
 export interface Owner {
   readonly host: string;
@@ -50,7 +50,7 @@ function host(): string {
 
 /**
  * When a process began, in the kernel's ticks since this start of the machine; `ended` for one that only waits for its
- * parent to notice. Null where the system does not tell.
+ * parent to notice. Null where the system does not say.
  */
 function markOf(pid: number): string | null {
   try {

@@ -29,7 +29,7 @@ type Where = "rope_scaling" | "rope_parameters";
 /**
  * The rotary embedding of a config. The old form has `rope_theta` and `rope_scaling`, the new one all of it in
  * `rope_parameters`. Where a file has several, that counts which counts for the Hugging Face library, and `warnings`
- * are told of what does not: `rope_scaling`, unless it is empty, before `rope_parameters`, all of it; what is inside
+ * report what does not: `rope_scaling`, unless it is empty, before `rope_parameters`, all of it; what is inside
  * of them before what stands beside. Problems are left with `fields`.
  * @throws ModelError M132 (a kind that is not supported)
  */

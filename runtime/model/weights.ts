@@ -1,3 +1,4 @@
+import { counted } from "../../compiler/words.js";
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { ModelError, problemsError, quoted } from "./error.js";
@@ -96,7 +97,7 @@ async function openShards(directory: string, index: string, needed: (name: strin
   if (missing.length > 0)
     throw problemsError(
       "M122",
-      `${quoted(directory)} lacks ${missing.length} of the ${names.length} shards that its index names`,
+      `${quoted(directory)} lacks ${missing.length} of the ${counted(names.length, "shard")} that its index names`,
       missing,
       "the download may be incomplete",
     );

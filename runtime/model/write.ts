@@ -47,7 +47,7 @@ export interface OutputPlan {
 export interface ModelWriter {
   /** Bytes of data of all tensors. */
   readonly bytes: number;
-  /** Where files are written meanwhile, for a caller that is told to stop at once and has no time for `discard`. */
+  /** Where files are written meanwhile, for a caller that is asked to stop at once and has no time for `discard`. */
   readonly staging: string;
   /**
    * Adds the next bytes of a tensor: of a packed one its words, padding included, of a dense one its elements.
@@ -57,9 +57,8 @@ export interface ModelWriter {
   /** Adds a whole tensor as it is in the source model. */
   copy(name: string): Promise<void>;
   /**
-   * Completes the directory. A tensor that lacks bytes is a RangeError, and nothing is kept. `before` is told when all
-   * is
-   * written, just before what lies in `staging` gets the name `directory`.
+   * Completes the directory. A tensor that lacks bytes is a RangeError, and nothing is kept. `before` is called when
+   * all is written, just before what lies in `staging` gets the name `directory`.
    */
   finish(
     before?: (directory: string, staging: string) => Promise<void>,

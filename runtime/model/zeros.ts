@@ -2,7 +2,7 @@ import { countZeros, elementBits, type ElementType } from "./elements.js";
 
 /** What was found in the elements of a tensor. */
 export interface PatternCounts {
-  /** Null for types whose zeros cannot be told. */
+  /** Null for types whose zeros cannot be counted. */
   readonly zeros: number | null;
   /** The most non-zeros in an aligned group of 4 (of 8) along the last axis; null where groups do not divide it. */
   readonly mostOf4: number | null;

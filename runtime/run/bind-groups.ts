@@ -13,7 +13,7 @@ export interface BindGroups {
 /** Groups of buffers that are gone stay until there are so many. */
 const most = 8192;
 
-/** Makes a cache of bind groups, empty. What the device has against a group is told to `outcomes`. */
+/** Makes a cache of bind groups, empty. What the device has against a group is reported to `outcomes`. */
 export function createBindGroups(device: Device, outcomes: Outcomes): BindGroups {
   const { gpu } = device;
   const groups = new Map<string, GPUBindGroup>();
@@ -46,7 +46,7 @@ export function createBindGroups(device: Device, outcomes: Outcomes): BindGroups
           group = gpu.createBindGroup(descriptor);
         }),
       );
-      // Where an earlier error is told of instead, or the device is lost, the work above was not done.
+      // Where an earlier error is reported instead, or the device is lost, the work above was not done.
       group ??= gpu.createBindGroup(descriptor);
       groups.set(key, group);
       return group;

@@ -19,6 +19,8 @@ export interface Bound {
    * input is that input.
    */
   readonly outputs: Readonly<Record<string, DeviceTensor>>;
+  /** Of a replay. */
+  readonly dispatches: number;
 }
 
 /** What a bound program has. */
@@ -58,8 +60,8 @@ export function createBoundPrograms({ device, pipelines, groups, memory, recorde
   const bindings = new Map<Bound, Binding>();
   return {
     async bind({ program, kernels }, { ranges, tensors, words }) {
-      const { free, held } = await memory.claim(program, ranges);
-      const own = [...free, ...held.values()];
+      const { free, retained } = await memory.claim(program, ranges);
+      const own = [...free, ...retained.values()];
       let constants: GPUBuffer | null = null;
       try {
         const blocks = collectBlocks(device, pipelines);
@@ -86,6 +88,7 @@ export function createBoundPrograms({ device, pipelines, groups, memory, recorde
             made.push(tensor);
             return tensor;
           }),
+          dispatches: list.length,
         };
         memory.hold(own);
         bindings.set(bound, {

@@ -1,5 +1,6 @@
 /** The parameters of dispatches that are bound for good: blocks of a uniform buffer that is written once. */
 import { bufferUsage, type Device } from "../device/device.js";
+import { parameterGroups } from "./parameters.js";
 import { parameterBlock, type Dispatch } from "./play.js";
 import type { Pipelines } from "./pipelines.js";
 
@@ -46,21 +47,7 @@ export function collectBlocks(device: Device, pipelines: Pipelines): ConstantBlo
         device.free(buffer);
         throw error;
       }
-      const groups = new Map<number, GPUBindGroup>();
-      return {
-        buffer,
-        group(bytes) {
-          let group = groups.get(bytes);
-          if (group === undefined) {
-            group = device.gpu.createBindGroup({
-              layout: pipelines.parameterLayout(bytes),
-              entries: [{ binding: 0, resource: { buffer, size: bytes } }],
-            });
-            groups.set(bytes, group);
-          }
-          return group;
-        },
-      };
+      return { buffer, group: parameterGroups(device, pipelines, buffer) };
     },
   };
 }

@@ -10,7 +10,7 @@ import { isTensor, type DeviceTensor } from "./tensor.js";
 export interface Claim {
   /** Those that it has freed again, and those that it has not, by their ids in the program. */
   readonly free: readonly GPUBuffer[];
-  readonly held: ReadonlyMap<number, GPUBuffer>;
+  readonly retained: ReadonlyMap<number, GPUBuffer>;
 }
 
 /** Bytes in buffers: of tensors that are not released, and kept for reuse. */
@@ -32,8 +32,8 @@ export interface Memory {
   /** @throws DeviceError out-of-memory, when what lay idle was freed and it was still too little; too-large */
   obtain(bytes: number, label: string): Promise<GPUBuffer>;
   /**
-   * Memory for what a program allocates, put among `ranges`; what it frees may be used again by what it allocates later.
-   * The buffers are the caller's until it recycles them.
+   * Memory for what a program allocates, put among `ranges`; what it frees may be used again by what it allocates
+   * later. The buffers are the caller's until it recycles them.
    */
   claim(program: Program, ranges: Map<number, Range>): Promise<Claim>;
   /** For buffers that are no tensor's and not needed any more; what is recorded already still finds them. */
@@ -113,30 +113,30 @@ export function createMemory(device: Device, { idleLimit, reuse, drain }: Memory
     recycle,
     async claim(program, ranges) {
       const free: GPUBuffer[] = [];
-      const held = new Map<number, GPUBuffer>();
+      const retained = new Map<number, GPUBuffer>();
       try {
         for (const step of program.steps) {
           if (step.kind === "dispatch" || step.kind === "repeat") continue;
           const wanted = program.buffers[step.buffer];
-          if (wanted === undefined || ranges.has(step.buffer) !== held.has(step.buffer)) continue; // given by the caller
+          if (wanted === undefined || ranges.has(step.buffer) !== retained.has(step.buffer)) continue; // given by the caller
           if (step.kind === "alloc") {
             const fit = reuse ? free.findIndex((buffer) => buffer.size === pool.sizeOf(wanted.bytes)) : -1;
             const buffer =
               free.splice(fit, fit < 0 ? 0 : 1)[0] ??
               (await obtain(wanted.bytes, `${program.name}, buffer ${step.buffer}`));
-            held.set(step.buffer, buffer);
+            retained.set(step.buffer, buffer);
             ranges.set(step.buffer, { buffer, offset: 0, bytes: wanted.bytes });
           } else {
-            const buffer = held.get(step.buffer);
+            const buffer = retained.get(step.buffer);
             if (buffer !== undefined) free.push(buffer);
-            held.delete(step.buffer);
+            retained.delete(step.buffer);
           }
         }
       } catch (error) {
-        recycle([...free, ...held.values()]);
+        recycle([...free, ...retained.values()]);
         throw error;
       }
-      return { free, held };
+      return { free, retained };
     },
     trim: (keep = idleLimit) => pool.trim(keep),
   };

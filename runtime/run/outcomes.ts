@@ -5,7 +5,7 @@ export interface Outcomes {
   watch(work: Promise<unknown>): void;
   /**
    * What waits for the work begun so far, not for what follows meanwhile, and throws the first fault that nobody has
-   * been told of.
+   * been notified of.
    */
   mark(): () => Promise<void>;
 }
@@ -48,8 +48,8 @@ export async function allDone<T extends readonly Promise<unknown>[] | []>(
 }
 
 /**
- * A promise that may be left alone: if nobody waits for it, its failure ends nothing. Who waits for it is told of it as
- * ever.
+ * A promise that may be left alone: if nobody waits for it, its failure ends nothing. Who waits for it is notified of
+ * it as ever.
  */
 export function mayBeLeft<T>(promise: Promise<T>): Promise<T> {
   promise.catch(() => undefined);

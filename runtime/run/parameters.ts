@@ -23,7 +23,7 @@ export async function createParameterRing(device: Device, pipelines: Pipelines):
   const alignment = device.limits.minUniformBufferOffsetAlignment;
   const buffer = await device.createBuffer(ringBytes, "parameters", bufferUsage.uniform | bufferUsage.copyDst);
   const staging = new Uint32Array(ringBytes / 4);
-  const groups = new Map<number, GPUBindGroup>();
+  const group = parameterGroups(device, pipelines, buffer);
   let used = 0;
   const slot = (bytes: number): number => Math.ceil(Math.max(bytes, 16) / alignment) * alignment;
   return {
@@ -34,17 +34,7 @@ export async function createParameterRing(device: Device, pipelines: Pipelines):
       used += slot(words.byteLength);
       return offset;
     },
-    group(bytes) {
-      let group = groups.get(bytes);
-      if (group === undefined) {
-        group = device.gpu.createBindGroup({
-          layout: pipelines.parameterLayout(bytes),
-          entries: [{ binding: 0, resource: { buffer, size: bytes } }],
-        });
-        groups.set(bytes, group);
-      }
-      return group;
-    },
+    group,
     write() {
       if (used > 0) device.gpu.queue.writeBuffer(buffer, 0, staging, 0, used / 4);
     },
@@ -52,5 +42,27 @@ export async function createParameterRing(device: Device, pipelines: Pipelines):
       used = 0;
     },
     destroy: () => device.free(buffer),
+  };
+}
+
+/**
+ * The bind groups of group 1 over a buffer of parameter blocks, one for each length of a block, made when asked for.
+ */
+export function parameterGroups(
+  device: Device,
+  pipelines: Pipelines,
+  buffer: GPUBuffer,
+): (bytes: number) => GPUBindGroup {
+  const groups = new Map<number, GPUBindGroup>();
+  return (bytes) => {
+    let group = groups.get(bytes);
+    if (group === undefined) {
+      group = device.gpu.createBindGroup({
+        layout: pipelines.parameterLayout(bytes),
+        entries: [{ binding: 0, resource: { buffer, size: bytes } }],
+      });
+      groups.set(bytes, group);
+    }
+    return group;
   };
 }

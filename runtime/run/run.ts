@@ -95,10 +95,10 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
     const { program } = ready;
     // First all memory, which may have to be waited for; then everything is recorded at once. Buffers freed on the way
     // stay with this run until then, as another run may come between.
-    const { free, held } = await memory.claim(program, ranges);
-    const left = new Map(held);
+    const { free, retained } = await memory.claim(program, ranges);
+    const left = new Map(retained);
     try {
-      recorder.spoil([...free, ...held.values()]);
+      recorder.spoil([...free, ...retained.values()]);
       recorder.run(ready, ranges, words);
       return outputTensors(program, ranges, tensors, (tensor, buffer) => {
         left.delete(buffer);

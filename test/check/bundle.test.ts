@@ -79,7 +79,7 @@ test("modules beside, above, absolute and far away come into one folder; only th
   assert.match(files.get("recipe-up.esp")!, /^use "\.\/recipe-mine\.esp", quantize\n/);
 });
 
-test("names that clash, by capitals too, and names that no file should have, are told apart", () => {
+test("names that clash, by capitals too, and names that no file should have, are distinguished", () => {
   const at = write("clash", {
     "r.esp": stores(
       'use "./m/x.esp", "./n/X.esp", "./recipe.esp", "./o/é ü.esp", "./recipe-x.esp"',

@@ -12,8 +12,8 @@ import { projectFile } from "../support/project.js";
 const test = suite("errors");
 
 /**
- * The findings of a program of `test/errors` or `spec/errors.md`, and how they are told. Lines `// --set` and `// bind`
- * are read.
+ * The findings of a program of `test/errors` or `spec/errors.md`, and how they are printed. Lines `// --set` and `//
+ * bind` are read.
  */
 function findings(source: string): { readonly diagnostics: readonly Diagnostic[]; readonly text: string } {
   const sources = new Map<string, string>([["main.esp", source]]);
@@ -76,21 +76,21 @@ function emitted(): readonly string[] {
 
 interface Section {
   readonly bad: string;
-  readonly told: string;
+  readonly reported: string;
   readonly good: string;
 }
 
-/** The sections of `spec/errors.md` by code: a bad program, what is told, and a good one. */
+/** The sections of `spec/errors.md` by code: a bad program, what is reported, and a good one. */
 function sections(): ReadonlyMap<string, Section> {
   const text = readFileSync(projectFile("spec/errors.md"), "utf8");
   const found = new Map<string, Section>();
   for (const part of text.split(/^(?=#{1,2} )/m)) {
     const code = /^## (E\d{3}) \S/.exec(part)?.[1];
-    const [bad, told, good] = [...part.matchAll(/^```(?:esp(?:-error E\d{3})?)?\n(.*?)^```$/gms)].map(
+    const [bad, reported, good] = [...part.matchAll(/^```(?:esp(?:-error E\d{3})?)?\n(.*?)^```$/gms)].map(
       ([, block]) => block ?? "",
     );
-    if (code !== undefined && bad !== undefined && told !== undefined && good !== undefined)
-      found.set(code, { bad, told, good });
+    if (code !== undefined && bad !== undefined && reported !== undefined && good !== undefined)
+      found.set(code, { bad, reported, good });
   }
   return found;
 }
@@ -99,7 +99,7 @@ test("every code has a section and a golden", () => {
   const known = sections();
   const goldens = readdirSync(projectFile("test/errors"));
   for (const code of emitted()) {
-    assert.ok(known.has(code), `spec/errors.md has no section ## ${code} with a program, what is told, and a fix`);
+    assert.ok(known.has(code), `spec/errors.md has no section ## ${code} with a program, what is reported, and a fix`);
     assert.ok(
       goldens.includes(`${code}.esp`) && goldens.includes(`${code}.txt`),
       `test/errors has no ${code}.esp and ${code}.txt`,
@@ -116,7 +116,7 @@ for (const code of emitted()) {
     assert.fixture(text, readFileSync(projectFile(`test/errors/${code}.txt`), "utf8"));
     const section = sections().get(code);
     assert.is(section?.bad, source, "spec/errors.md has another program");
-    assert.fixture(section?.told ?? "", text, "spec/errors.md tells something else");
+    assert.fixture(section?.reported ?? "", text, "spec/errors.md says something else");
     assert.equal(findings(section?.good ?? "").diagnostics, []);
   });
 }

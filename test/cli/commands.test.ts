@@ -6,16 +6,17 @@ import { check } from "../../compiler/check/check.js";
 import { DeviceError, openDevice, type Device } from "../../runtime/device/device.js";
 import { createHost, standardLibrary } from "../../runtime/library.js";
 import { createCaller } from "../../runtime/llama/call.js";
-import { compress } from "../../runtime/llama/compress.js";
+import { compress } from "../../runtime/llama/compression/compress.js";
 import { openModel } from "../../runtime/model/model.js";
 import { createExecutor } from "../../runtime/run/run.js";
 import { targetOf } from "../../runtime/run/target.js";
-import { classics, espalier, temporaryFolder, type Ended } from "./support.js";
+import { classics, espalier, temporaryFolder, toyModel, type Ended } from "./support.js";
 
 const commands = suite("commands");
 const folder = temporaryFolder();
 commands.after(() => folder.remove());
 const out = join(folder.path, "int4");
+const toy = await toyModel(commands);
 
 /** The one document on stdout. */
 function documentOf<T>({ code, stdout, stderr }: Ended): T {
@@ -46,7 +47,7 @@ commands("compress writes a model that inspect, eval and generate take", async (
     bytesBefore: number;
     bytesAfter: number;
     seconds: number;
-  }>(await espalier("compress", "examples/int4.esp", "--model", classics, "--out", out, "--device", "cpu", "--json"));
+  }>(await espalier("compress", "examples/int4.esp", "--model", toy, "--out", out, "--device", "cpu", "--json"));
   assert.is(report.tensors.length, 28);
   assert.equal(Object.keys(report.tensors[0] ?? {}).sort(), [
     "bitsPerWeight",
@@ -58,7 +59,7 @@ commands("compress writes a model that inspect, eval and generate take", async (
     "relativeError",
     "seconds",
   ]);
-  assert.ok(report.bytesAfter < 0.5 * report.bytesBefore);
+  assert.ok(report.bytesAfter < 0.6 * report.bytesBefore);
 
   const inspected = documentOf<{
     tensors: readonly Record<string, unknown>[];
@@ -86,7 +87,7 @@ commands("compress writes a model that inspect, eval and generate take", async (
       "--text",
       join(classics, "eval.txt"),
       "--window",
-      "64",
+      "16",
       "--limit",
       "1",
       "--device",
@@ -95,7 +96,7 @@ commands("compress writes a model that inspect, eval and generate take", async (
     ),
   );
   assert.equal(Object.keys(scored).sort(), ["device", "perplexity", "seconds", "tokens", "warnings", "windows"]);
-  assert.is(scored["tokens"], 64);
+  assert.is(scored["tokens"], 16);
 
   const spoken = documentOf<Record<string, unknown>>(
     await espalier(
@@ -125,7 +126,7 @@ commands("compress writes a model that inspect, eval and generate take", async (
 });
 
 commands("the same output again is refused, and replaced with --force", async () => {
-  const line = ["compress", "examples/int4.esp", "--model", classics, "--out", out, "--device", "cpu", "--json"];
+  const line = ["compress", "examples/int4.esp", "--model", toy, "--out", out, "--device", "cpu", "--json"];
   const refused = await espalier(...line);
   assert.is(refused.code, 1);
   assert.is((JSON.parse(refused.stdout) as { error: { code: string } }).error.code, "M150");
@@ -133,9 +134,9 @@ commands("the same output again is refused, and replaced with --force", async ()
   assert.equal(readdirSync(folder.path), ["int4"]);
 });
 
-commands("a device that runs out of memory is told of, and nothing is written", async () => {
+commands("a device that runs out of memory is reported, and nothing is written", async () => {
   const device = await openDevice({ kind: "cpu" });
-  let room = 2 ** 20;
+  let room = 2 ** 18;
   const small: Device = {
     ...device,
     async createBuffer(bytes, label, usage) {
@@ -144,7 +145,7 @@ commands("a device that runs out of memory is told of, and nothing is written", 
       return device.createBuffer(bytes, label, usage);
     },
   };
-  const model = await openModel(classics);
+  const model = await openModel(toy);
   try {
     const caller = createCaller(await createExecutor(small), targetOf(small), standardLibrary());
     const recipe = check("examples/int4.esp", createHost()).value?.recipes.get("int4_nearest");

@@ -58,7 +58,7 @@ interrupt(
 );
 
 interrupt(
-  "compress that is told to stop while it computes leaves nothing, nor the directories that it made on the way",
+  "compress that is asked to stop while it computes leaves nothing, nor the directories that it made on the way",
   async () => {
     const out = join(folder.path, "new", "deep", "stopped");
     const child = start(command, [

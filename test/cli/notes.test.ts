@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { classics, espalier, temporaryFolder } from "./support.js";
+import { espalier, temporaryFolder, toyModel } from "./support.js";
 
 const notes = suite("notes");
 const folder = temporaryFolder();
@@ -89,7 +89,7 @@ notes("compress says it once, however many layers it is true of", async () => {
     "compress",
     file,
     "--model",
-    classics,
+    await toyModel(notes),
     "--out",
     join(folder.path, "out"),
     "--device",

@@ -18,7 +18,7 @@ import { renderPage, type Page } from "../../runtime/cli/report/page.js";
 import { checkPage, printWithPage, writePage } from "../../runtime/cli/report/write.js";
 import { ModelError } from "../../runtime/model/error.js";
 import { projectFile } from "../support/project.js";
-import { classics, command, ended, espalier, start, temporaryFolder } from "./support.js";
+import { classics, command, ended, espalier, start, temporaryFolder, toyModel } from "./support.js";
 
 const report = suite("report");
 const folder = temporaryFolder();
@@ -238,6 +238,8 @@ async function firstStepKept(child: ReturnType<typeof start>): Promise<void> {
   }
 }
 
+const toy = await toyModel(report);
+
 report("compress that is stopped after a block goes on with --resume, and reports", async () => {
   const out = join(folder.path, "resumed");
   const html = join(folder.path, "resumed.html");
@@ -245,13 +247,13 @@ report("compress that is stopped after a block goes on with --resume, and report
     "compress",
     "examples/wanda-2of4-int4.esp",
     "--model",
-    classics,
+    toy,
     "--out",
     out,
     "--device",
     "cpu",
     "--window",
-    "64",
+    "16",
     "--windows",
     "4",
     "--json",
@@ -293,12 +295,12 @@ report("compress that is stopped after a block goes on with --resume, and report
   );
 });
 
-report("sensitivity tries each group alone and tells which hurts most", async () => {
+report("sensitivity tries each group alone and shows which hurts most", async () => {
   const html = join(folder.path, "sensitivity.html");
   const { code, stdout, stderr } = await espalier(
     "sensitivity",
     "--model",
-    classics,
+    toy,
     "--text",
     join(classics, "eval.txt"),
     "--treatments",
@@ -306,7 +308,7 @@ report("sensitivity tries each group alone and tells which hurts most", async ()
     "--by",
     "block",
     "--window",
-    "32",
+    "16",
     "--limit",
     "2",
     "--windows",
@@ -340,7 +342,11 @@ report("sensitivity tries each group alone and tells which hurts most", async ()
     [...result.rows].sort((a, b) => b.delta - a.delta),
     result.rows,
   );
-  assert.is(result.rows[0]?.treatment, "magnitude-2of4");
+  for (const { group, layerError } of result.rows.filter(({ treatment }) => treatment === "magnitude-2of4"))
+    assert.ok(
+      result.rows.every((row) => row.group !== group || row.layerError <= layerError),
+      "half of a layer is more",
+    );
   alone(readFileSync(html, "utf8"));
   const unknown = await espalier(
     "sensitivity",

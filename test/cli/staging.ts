@@ -1,4 +1,6 @@
-/** A child of interrupt.test.ts: as `compress` does, it writes to a path until it is told to stop; it is never done. */
+/**
+ * A child of interrupt.test.ts: as `compress` does, it writes to a path until it is asked to stop; it is never done.
+ */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { onInterrupt } from "../../runtime/cli/interrupt.js";

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { projectFile } from "../support/project.js";
+import { writeToyModel } from "../support/toy-model.js";
 
 /** What came of a process. */
 export interface Ended {
@@ -15,6 +16,13 @@ export interface Ended {
 
 /** The small model of the project. */
 export const classics = projectFile("examples/classics-3.7m");
+
+/** The model of support/toy-model.ts, in a folder of its own. */
+export async function toyModel(suite: { after(work: () => void): void }): Promise<string> {
+  const folder = temporaryFolder();
+  suite.after(() => folder.remove());
+  return writeToyModel(join(folder.path, "toy"));
+}
 
 /** The command that is shipped. */
 export const command = "bundle/main.js";

@@ -58,16 +58,44 @@ for (const [name, args, message] of wrong) {
   });
 }
 
-usage("check --model finds a selector that matches nothing, with place and suggestion", async () => {
+usage("check --model tells all that does not fit the model, and --set what is checked", async () => {
   const file = folder.write(
     "selects.esp",
-    'recipe a(model: llama) {\n  for w in model.linears matching "*.q_prj" { store w as pack w as f16 }\n}\n',
+    `use quantize
+recipe a(model: llama, group = 96) {
+  for w in model.linears matching "*.q_prj" { store w as pack w as int4(group) with scale int4_scale(w, group) }
+  for w in model.linears { store w as pack w as int4(group) with scale int4_scale(w, group) }
+}
+`,
   );
-  assert.is((await espalier("check", file)).code, 0);
-  const { code, stdout } = await espalier("check", file, "--model", classics);
+  const given = await espalier("check", file, "--model", classics);
+  assert.is(given.code, 1);
+  assert.match(given.stdout, /error\[E605\]: "\*\.q_prj" matches no linear layer of the model\n.*selects\.esp:3:35/);
+  assert.match(given.stdout, /did you mean `"\*\.q_proj"`\?/);
+  assert.match(given.stdout, /error\[E404\]: K = 256 is not a multiple of 96.*\n.*selects\.esp:4:72/);
+  assert.match(given.stdout, /`group` is 96, and 64, 128 and 256 fit/);
+  const set = await espalier("check", file, "--model", classics, "--set", "group=128", "--json");
+  assert.is(set.code, 1);
+  const { diagnostics } = JSON.parse(set.stdout) as { diagnostics: readonly { code: string }[] };
+  assert.equal(
+    diagnostics.map(({ code }) => code),
+    ["E605"],
+  );
+});
+
+usage("check tells of the files also where the model cannot be read, and takes examples", async () => {
+  const { code, stdout, stderr } = await espalier("check", "best", "bestt", "--model", "nowhere", "--json");
   assert.is(code, 1);
-  assert.match(stdout, /error\[E605\]: "\*\.q_prj" matches no linear layer of the model\n.*selects\.esp:2:35/);
-  assert.match(stdout, /did you mean `"\*\.q_proj"`\?/);
+  const { diagnostics, error } = JSON.parse(stdout) as {
+    diagnostics: readonly { code: string; help: string }[];
+    error: { code: string };
+  };
+  assert.equal(
+    diagnostics.map(({ code, help }) => [code, help]),
+    [["E204", "did you mean `best`?"]],
+  );
+  assert.is(error.code, "M100");
+  assert.match(stderr, /nowhere/);
 });
 
 usage("check prints diagnostics and ends with 1; with none, 0", async () => {
@@ -124,7 +152,7 @@ usage("compile prints what a recipe does to a layer", async () => {
   assert.is((JSON.parse(stdout) as { version: number }).version, 1);
 });
 
-/** Whatever needs no device to be told is told without one. */
+/** Whatever needs no device to be reported is reported without one. */
 const refused: readonly (readonly [string, () => readonly string[], RegExp])[] = [
   [
     "a recipe with an error",

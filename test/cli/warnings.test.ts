@@ -95,12 +95,12 @@ warnings("eval warns of a model that guessing would beat", async () => {
     "--json",
   );
   assert.is(scored.code, 0, scored.stderr);
-  const { perplexity, warnings: told } = JSON.parse(scored.stdout) as {
+  const { perplexity, warnings: reported } = JSON.parse(scored.stdout) as {
     perplexity: number;
     warnings: readonly { kind: string; value: number }[];
   };
   assert.equal(
-    told.map(({ kind, value }) => [kind, value]),
+    reported.map(({ kind, value }) => [kind, value]),
     [["worse-than-chance", perplexity]],
   );
   assert.match(

@@ -92,8 +92,8 @@ test("values beyond f16 are an error that names its place", () => {
 });
 
 /**
- * What q6_k looks for: of the scales x / -(32 + s / 10), x the value of largest magnitude and s from -9 to 9, each refit
- * to the codes that it gives, that of least error, weighted by the squares of the values. The error falls with
+ * What q6_k looks for: of the scales x / -(32 + s / 10), x the value of largest magnitude and s from -9 to 9, each
+ * refit to the codes that it gives, that of least error, weighted by the squares of the values. The error falls with
  * (sum x^2 x code)^2 / sum x^2 code^2.
  */
 function fits(values: readonly number[]): readonly { readonly scale: number; readonly gain: number }[] {

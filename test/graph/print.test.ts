@@ -75,7 +75,7 @@ test("a symbolic graph reads like its program", () => {
   %4 y: E[T, N] = map t, n: sum k in 0..K: %0[t, k] * %1[n, k]
   %5 keep: bool[N, K] is 2:4 along 1 by %5 = top 2 of 4 along 1 in %1
   %6 sparse: E[N, K] is 2:4 along 1 by %5 = map n, k: select(%5[n, k], %1[n, k], E(0.0))
-  %7 packed: E[N, K] is 2:4 along 1 by %5 as nm(m: 4, n: 2) of int4(group: 128) = pack %6 as nm(m: 4, n: 2) of int4(group: 128) with scale %3
+  %7 packed: E[N, K] is 2:4 along 1 by %5 as nm(2, 4) of int4(128) = pack %6 as nm(2, 4) of int4(128) with scale %3
   %8 next: f32[N] = update %2[n] += f32(%4[0, n]) for n in 0..N
   return %4 y, %7 packed, %8 cache in place of %2
 `,
@@ -107,7 +107,7 @@ const table: readonly (readonly [Scalar<Concrete>, string])[] = [
 ];
 for (const [scalar, text] of table) test(text, () => assert.is(printScalar(scalar), text));
 
-test("a reduction is put in parentheses where something follows, and indices of one name are told apart", () => {
+test("a reduction is put in parentheses where something follows, and indices of one name are distinguished", () => {
   const g = buildGraph("g");
   const x = g.input("x", "f32", [4]);
   const [outer, inner] = [g.range("k", 0, 4), g.range("k", 0, 2)];

@@ -286,8 +286,8 @@ const broken: readonly (readonly [fault: string, change: (scan: Scan) => Eqn<Con
     }),
   ],
   [
-    "a factor in the body of a scan",
-    (scan) => ({ ...scan, body: [...scan.body, { kind: "factor", out: 8, source: 1, op: "cholesky" }] }),
+    "a factorize in the body of a scan",
+    (scan) => ({ ...scan, body: [...scan.body, { kind: "factorize", out: 8, source: 1, op: "cholesky" }] }),
   ],
   ["%3 is defined twice", (scan) => ({ ...scan, body: [scan.body[0]!, ...scan.body] })],
   [

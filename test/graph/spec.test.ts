@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { factorOps, reduceOps } from "../../compiler/graph/ops.js";
+import { factorizationOps, reduceOps } from "../../compiler/graph/ops.js";
 import { binaryOps, unaryOps } from "../../compiler/types/scalar-ops.js";
 import { close, difference, otherwise, tolerances } from "../support/tolerance.js";
 
@@ -47,10 +47,10 @@ test("ops.md lists the reductions with their type rules, in order", () => {
   );
 });
 
-test("ops.md lists the factors with their type rules, in order", () => {
+test("ops.md lists the factorisations with their type rules, in order", () => {
   assert.equal(
-    rules("Factors").map(([op, rule]) => [op, rule]),
-    Object.entries(factorOps),
+    rules("Factorisations").map(([op, rule]) => [op, rule]),
+    Object.entries(factorizationOps),
   );
 });
 
@@ -61,7 +61,7 @@ test("ops.md explains every type rule", () => {
     ...Object.values(unaryOps),
     ...Object.values(binaryOps),
     ...Object.values(reduceOps),
-    ...Object.values(factorOps),
+    ...Object.values(factorizationOps),
   ])
     assert.ok(explained.includes(rule), rule);
 });

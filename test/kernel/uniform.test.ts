@@ -1,4 +1,7 @@
-/** Which values agree over a workgroup or a subgroup: told by whether a barrier or a subgroup operation may hang on them. */
+/**
+ * Which values agree over a workgroup or a subgroup: shown by whether a barrier or a subgroup operation may hang on
+ * them.
+ */
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -52,10 +55,10 @@ const lane = builtin("local_index");
 const load = (index: Expr | number): Expr => loadBuffer("input", "u32", index);
 const join = (value: Expr): Expr => call("subgroupAdd", [value]);
 
-type Level = "workgroup" | "subgroup" | "none";
+type Uniformity = "workgroup" | "subgroup" | "none";
 
 /** How far a value agrees after some statements. */
-function levelOf(value: Expr, before: readonly Statement[] = []): Level {
+function uniformityOf(value: Expr, before: readonly Statement[] = []): Uniformity {
   const allows = (inside: Statement): boolean => {
     const faults = uniformityFaults(smallKernel([...before, ifThen(less(value, 2), [inside])], change));
     assert.ok(
@@ -70,7 +73,7 @@ function levelOf(value: Expr, before: readonly Statement[] = []): Level {
 
 test("values agree as far as what they are made of", () => {
   const wide = vector([builtin("workgroup_id.x"), lane]);
-  const cases: readonly (readonly [string, Expr, Level])[] = [
+  const cases: readonly (readonly [string, Expr, Uniformity])[] = [
     ["a literal", u32(7), "workgroup"],
     ["a parameter", parameter("n", "u32"), "workgroup"],
     ["the workgroup's place", builtin("workgroup_id.y"), "workgroup"],
@@ -97,14 +100,14 @@ test("values agree as far as what they are made of", () => {
     ["another type", convert("u32", convert("f32", builtin("subgroup_index"))), "subgroup"],
     ["the same bits", bitcast("u32", bitcast("i32", lane)), "none"],
   ];
-  for (const [what, value, level] of cases) assert.is(levelOf(value), level, what);
+  for (const [what, value, uniformity] of cases) assert.is(uniformityOf(value), uniformity, what);
 });
 
 const x = local("x", "u32");
 const y = local("y", "u32");
 
 test("a variable agrees as far as the least of all that it is given, and of where", () => {
-  const cases: readonly (readonly [string, readonly Statement[], Level])[] = [
+  const cases: readonly (readonly [string, readonly Statement[], Uniformity])[] = [
     ["given what agrees", [variable("x", u32(1)), assign("x", add(x, 1))], "workgroup"],
     ["given what differs", [variable("x", u32(1)), assign("x", lane)], "none"],
     ["given it back", [variable("x", lane), assign("x", u32(1))], "none"],
@@ -137,7 +140,7 @@ test("a variable agrees as far as the least of all that it is given, and of wher
       "none",
     ],
   ];
-  for (const [what, statements, level] of cases) assert.is(levelOf(x, statements), level, what);
+  for (const [what, statements, uniformity] of cases) assert.is(uniformityOf(x, statements), uniformity, what);
 });
 
 test("a loop's variable agrees as far as where it begins, ends and steps", () => {
@@ -251,10 +254,10 @@ test("what is said to agree does, in kernels that are run", () => {
         ]),
         { n: 2 },
       );
-      const level = levelOf(result, body);
-      const size = { workgroup: 8, subgroup: 4, none: 1 }[level];
+      const uniformity = uniformityOf(result, body);
+      const size = { workgroup: 8, subgroup: 4, none: 1 }[uniformity];
       if (size > 1) held += 1;
-      for (let at = 0; at < 16; at += 1) assert.is(output[at], output[at - (at % size)], level);
+      for (let at = 0; at < 16; at += 1) assert.is(output[at], output[at - (at % size)], uniformity);
     }),
     runs(300),
   );

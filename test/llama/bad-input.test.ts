@@ -1,6 +1,6 @@
 /**
- * Input that is degenerate, which must work, and input that is wrong, which must be told. More of it is in activations,
- * pivots, resume, windows, and in model/gguf.
+ * Input that is degenerate, which must work, and input that is wrong, which must be reported. More of it is in
+ * activations, pivots, resume, windows, and in model/gguf.
  */
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
@@ -10,17 +10,19 @@ import { check } from "../../compiler/check/check.js";
 import type { Settings } from "../../compiler/check/settings.js";
 import { formatOfSpec, shapeOf } from "../../compiler/formats/registry.js";
 import { createHost, packageRoot } from "../../runtime/library.js";
-import { compress } from "../../runtime/llama/compress.js";
+import { compress } from "../../runtime/llama/compression/compress.js";
 import { LlamaError } from "../../runtime/llama/error.js";
-import { perplexity } from "../../runtime/llama/evaluate.js";
-import { generate } from "../../runtime/llama/generate.js";
-import { openSession } from "../../runtime/llama/session.js";
+import { perplexity } from "../../runtime/llama/inference/evaluate.js";
+import { generate } from "../../runtime/llama/inference/generate.js";
+import { openSession } from "../../runtime/llama/inference/session.js";
 import { openModel, type Model } from "../../runtime/model/model.js";
-import { openWorkshop } from "./machine.js";
+import { openToyWorkshop } from "./machine.js";
 import { calibrationIds, exampleRecipe, patchedModel, writtenRecipe } from "./recipes.js";
 
 const test = suite("bad input");
-const { caller, model, bos, folder } = await openWorkshop(test, "bad-input");
+/** Features: q6_k takes 256 at once. */
+const width = 256;
+const { caller, model, bos, folder } = await openToyWorkshop(test, "bad-input", width);
 const text = { ids: await calibrationIds(model), bos, windows: 3, window: 24 };
 
 /** The codes and messages of what is wrong with an example, or with a recipe that stores one tensor. */
@@ -41,7 +43,7 @@ function found(recipe: { readonly example: string } | { readonly stores: string 
     .join("; ");
 }
 
-test("bits, groups, patterns and parameters that are out of range are told by name, with what is possible", () => {
+test("bits, groups, patterns and parameters that are out of range are reported by name, with what is possible", () => {
   const int4 = { example: "int4.esp" };
   const cases: readonly (readonly [Parameters<typeof found>[0], Settings, RegExp])[] = [
     ...[0, 7, 12, -8].map(
@@ -129,7 +131,7 @@ test("a model whose results are not finite has no perplexity and no text, and th
     ["model.layers.0.post_attention_layernorm.weight", "post_attention_layernorm of block 0"],
   ] as const) {
     const directory = join(folder, "nan");
-    const broken = await patchedModel(directory, [{ tensor, begin: 6, bytes: nan }]);
+    const broken = await patchedModel(directory, [{ tensor, begin: 6, bytes: nan }], model.directory);
     const session = await openSession(caller, broken);
     try {
       const why = new RegExp(`is NaN or infinite: ${named} holds values`);
@@ -151,9 +153,11 @@ test("a model whose results are not finite has no perplexity and no text, and th
 
 test("infinite activations name the layers that receive them, whatever is observed, and nothing is written", async () => {
   const infinite = Uint8Array.of(0x80, 0x7f); // of bf16
-  const inside = await patchedModel(join(folder, "infinite"), [
-    { tensor: "model.layers.0.input_layernorm.weight", begin: 6, bytes: infinite },
-  ]);
+  const inside = await patchedModel(
+    join(folder, "infinite"),
+    [{ tensor: "model.layers.0.input_layernorm.weight", begin: 6, bytes: infinite }],
+    model.directory,
+  );
   const [wanda, gptq] = [exampleRecipe("wanda-2of4.esp"), exampleRecipe("gptq-int4.esp")];
   for (const { recipe, source } of [wanda, gptq]) {
     const message = await refusal(
@@ -195,15 +199,15 @@ test("a text without a whole window says how many tokens it needs, before anythi
 });
 
 /** Dead input features, rows of zeros, and whole groups of zeros, in the layers that `degenerate` treats. */
-const row = 2 * 256;
+const row = 2 * width;
 const zeros = (bytes: number): Uint8Array => new Uint8Array(bytes);
 const patches = [
   // features 0 .. 8 of down_proj are never seen
   { tensor: "model.layers.0.mlp.gate_proj.weight", begin: 0, bytes: zeros(9 * row) },
-  { tensor: "model.layers.0.mlp.down_proj.weight", begin: 2 * 768 * 3, bytes: zeros(2 * 768) },
+  { tensor: "model.layers.0.mlp.down_proj.weight", begin: row * 3, bytes: zeros(row) },
   { tensor: "model.layers.0.self_attn.q_proj.weight", begin: 0, bytes: zeros(row) },
   { tensor: "model.layers.0.self_attn.k_proj.weight", begin: row / 2, bytes: zeros(row / 2) },
-  { tensor: "model.layers.0.self_attn.v_proj.weight", begin: 0, bytes: zeros(128 * row) },
+  { tensor: "model.layers.0.self_attn.v_proj.weight", begin: 0, bytes: zeros(width * row) },
   { tensor: "model.layers.0.self_attn.o_proj.weight", begin: row, bytes: zeros(row) },
   { tensor: "model.layers.1.self_attn.k_proj.weight", begin: 0, bytes: zeros(row) },
   { tensor: "model.layers.1.self_attn.v_proj.weight", begin: 0, bytes: zeros(row) },
@@ -249,7 +253,7 @@ async function decoded(from: Model, name: string): Promise<Float32Array> {
 }
 
 test("dead input features, and rows and groups of zeros, go through every kind of method and grid without a NaN", async () => {
-  const dead = await patchedModel(join(folder, "dead"), patches);
+  const dead = await patchedModel(join(folder, "dead"), patches, model.directory);
   const report = await compress(caller, dead, degenerate.recipe, {
     output: join(folder, "out"),
     source: degenerate.source,
@@ -263,7 +267,7 @@ test("dead input features, and rows and groups of zeros, go through every kind o
   for (const { tensor, begin, bytes } of patches.slice(1)) {
     const values = await decoded(written, tensor);
     assert.ok(values.every(Number.isFinite), tensor);
-    assert.ok(values.some((value) => value !== 0) || bytes.length === 128 * row, tensor);
+    assert.ok(values.some((value) => value !== 0) || bytes.length === width * row, tensor);
     // zeros stay zeros, but where a walk spreads the error of other columns over them
     if (/layers\.1|[kv]_proj/.test(tensor))
       assert.ok(
@@ -273,7 +277,7 @@ test("dead input features, and rows and groups of zeros, go through every kind o
   }
   // no weight of a feature that was never seen is kept
   const down = await decoded(written, "model.layers.0.mlp.down_proj.weight");
-  assert.ok(down.every((value, at) => at % 768 > 8 || value === 0));
+  assert.ok(down.every((value, at) => at % width > 8 || value === 0));
   await written.close();
   await dead.close();
   for (const name of ["dead", "out"]) await rm(join(folder, name), { recursive: true });

@@ -44,14 +44,15 @@ export async function calibrationIds(model: Model): Promise<number[]> {
 }
 
 /**
- * A copy of the small model in which bytes of tensors are overwritten: `patches` gives bytes of a tensor, from a byte
- * on.
+ * A copy of a model, of the small one where none is named, in which bytes of tensors are overwritten: `patches` gives
+ * bytes of a tensor, from a byte on.
  */
 export async function patchedModel(
   directory: string,
   patches: readonly { readonly tensor: string; readonly begin: number; readonly bytes: Uint8Array }[],
+  from: string = classics,
 ): Promise<Model> {
-  await cp(classics, directory, { recursive: true });
+  await cp(from, directory, { recursive: true });
   const model = await openModel(directory);
   const file = await open(join(directory, "model.safetensors"), "r+");
   for (const { tensor, begin, bytes } of patches)

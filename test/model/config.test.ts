@@ -139,7 +139,9 @@ test("what cannot be run is refused by field, several at once", async () => {
 const scaled = { kind: "llama3", factor: 8, lowFrequencyFactor: 1, highFrequencyFactor: 4, originalContext: 8192 };
 const plain = { rope_type: "default", rope_theta: 500000 };
 
-/** Configs with several fields for one thing: the embedding that transformers 5.24 makes of them, and what is told. */
+/**
+ * Configs with several fields for one thing: the embedding that transformers 5.24 makes of them, and what is reported.
+ */
 const twins: readonly (readonly [{ readonly [name: string]: unknown }, object, ...RegExp[]])[] = [
   [
     { rope_scaling: llama3, rope_parameters: { ...llama3, rope_theta: 10000 } },
@@ -190,12 +192,12 @@ const twins: readonly (readonly [{ readonly [name: string]: unknown }, object, .
   ],
 ];
 
-test("of several fields for one thing that one counts that counts for the Hugging Face library, and it is told", () => {
-  for (const [change, rope, ...told] of twins) {
+test("of several fields for one thing that one counts that counts for the Hugging Face library, and it is reported", () => {
+  for (const [change, rope, ...reported] of twins) {
     const config = parseConfig("c", { ...smallConfig, ...change });
     assert.equal(config.rope, rope, JSON.stringify(change));
-    assert.is(config.warnings.length, told.length, config.warnings.join("; "));
-    for (const [at, one] of told.entries()) assert.match(config.warnings[at] ?? "", one);
+    assert.is(config.warnings.length, reported.length, config.warnings.join("; "));
+    for (const [at, one] of reported.entries()) assert.match(config.warnings[at] ?? "", one);
   }
 });
 
@@ -213,7 +215,7 @@ test("what nothing rests on may be wrong: types, ids that the vocabulary has not
   assert.is(parseConfig("c", { ...smallConfig, torch_dtype: "float8" }).dtype, null);
 });
 
-test("generation_config.json: what cannot be used of it is as if it were not there, and is told", async () => {
+test("generation_config.json: what cannot be used of it is as if it were not there, and is reported", async () => {
   await inDirectory(async (directory) => {
     const config = parseConfig("c", smallConfig);
     const path = join(directory, "generation_config.json");

@@ -114,7 +114,7 @@ async function opened(
 
 const head: Tensor = { name: "lm_head.weight", dtype: "BF16", shape: [2048, 8] };
 
-test("what a Llama has no place for is left out, and told", async () => {
+test("what a Llama has no place for is left out, and reported", async () => {
   await inDirectory(async (directory) => {
     const extra: Tensor[] = [
       { name: "model.layers.0.self_attn.rotary_emb.inv_freq", dtype: "F32", shape: [2] },

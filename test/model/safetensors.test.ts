@@ -257,7 +257,7 @@ test("a writer keeps nothing of a file that is not completed", async () => {
   });
 });
 
-test("system errors while writing are told apart", () => {
+test("system errors while writing are distinguished", () => {
   const codeOf = (code: string): string => writeError("f", Object.assign(new Error(code), { code })).code;
   assert.equal(["ENOSPC", "EDQUOT", "EFBIG", "EACCES", "EROFS", "EIO"].map(codeOf), [
     "M153",

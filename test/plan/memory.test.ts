@@ -6,7 +6,7 @@ import { memoryOf } from "../support/program-memory.js";
 import type { Program, Step } from "../../compiler/plan/program.js";
 import type { RecipeStep, Treatment } from "../../compiler/recipe/recipe.js";
 import { standardLibrary } from "../../runtime/library.js";
-import { partsOf } from "../../runtime/llama/shared.js";
+import { partsOf } from "../../runtime/llama/compression/shared.js";
 import { exampleRecipe } from "../llama/recipes.js";
 import { targets } from "../support/targets.js";
 

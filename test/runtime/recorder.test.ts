@@ -23,11 +23,13 @@ async function failure(work: Promise<unknown>): Promise<DeviceError> {
   return error as DeviceError;
 }
 
-/** Makes an error that no scope catches, and waits until the device has told of it. */
+/** Makes an error that no scope catches, and waits until the device has reported it. */
 async function uncaptured({ gpu }: Device): Promise<void> {
-  const told = new Promise<void>((resolve) => gpu.addEventListener("uncapturederror", () => resolve(), { once: true }));
+  const reported = new Promise<void>((resolve) =>
+    gpu.addEventListener("uncapturederror", () => resolve(), { once: true }),
+  );
   gpu.createBuffer({ size: 16, usage: bufferUsage.mapRead | bufferUsage.storage });
-  await told;
+  await reported;
 }
 
 /** Runs with as many parameter blocks as two rings hold; gives the results. */
@@ -38,7 +40,7 @@ async function manyRuns(executor: Executor, x: DeviceTensor): Promise<readonly D
   return results;
 }
 
-test("an earlier error that nobody awaited drops no command, and is told of once", async ({ device }) => {
+test("an earlier error that nobody awaited drops no command, and is reported once", async ({ device }) => {
   const executor = await createExecutor(device, { submitLimit: 10_000 });
   const x = await executor.fill("f32", [length], ramp);
   const prepared = await executor.prepare(shifted);
@@ -91,7 +93,7 @@ test("work that was begun and is not awaited does not end the process when it fa
     void executor.read(x);
     void executor.values(x);
     assert.is((await waited).code, "device-lost");
-    // rejections that nobody handles are told of when the queue of promises has run dry
+    // rejections that nobody handles are reported when the queue of promises has run dry
     await new Promise((resolve) => setImmediate(resolve));
     assert.equal(rejected, []);
   } finally {

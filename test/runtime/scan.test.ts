@@ -59,7 +59,7 @@ test("factorisations", async (context) => {
   for (const size of [5, 100]) {
     for (const op of ["cholesky", "inverse_lower"] as const) {
       const build = buildGraph(op);
-      build.output("l", build.factor("l", build.input("a", "f32", [size, size]), op));
+      build.output("l", build.factorize("l", build.input("a", "f32", [size, size]), op));
       const a = Float32Array.from({ length: size * size }, (_, at) =>
         at % size === Math.floor(at / size) ? 3 : Math.exp(-Math.abs((at % size) - Math.floor(at / size)) / 3),
       );

@@ -1,4 +1,7 @@
-/** Programs read from a file: what is none is refused by the place that is wrong, and nothing else than a DeviceError comes. */
+/**
+ * Programs read from a file: what is none is refused by the place that is wrong, and nothing else than a DeviceError
+ * comes.
+ */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Program } from "../../compiler/plan/program.js";

@@ -126,7 +126,7 @@ test("the gated unit is right over the whole range of its sum", () => {
   );
   const h = result("gated", { x, gate: tensor([1, 2], [1, 0]), up: tensor([1, 2], [0, 1]) });
   const expected = given.map((value) => value / (1 + Math.exp(-value)));
-  // NaN is not lost, so that a result tells of it
+  // NaN is not lost, so that a result shows it
   assert.ok(Number.isNaN(h.at(-1)));
   assert.ok(near(h.slice(0, -1), expected.slice(0, -1).map(Math.fround)), h.join());
 });

@@ -70,8 +70,8 @@ function treated(treatment: Treatment, exponent: number): readonly number[] {
 const examples = readdirSync(join(packageRoot(), "examples")).filter((name) => name.endsWith(".esp"));
 let found = 0;
 
-// q, k, v, gate and up times 2^-12, the gains before them times 2^12: that is the same model, and int4 made 58141 of the
-// perplexity 131.2, where 131.9 is right
+// q, k, v, gate and up times 2^-12, the gains before them times 2^12: that is the same model, and int4 made 58141 of
+// the perplexity 131.2, where 131.9 is right
 for (const name of examples) {
   const grouped = readFileSync(join(packageRoot(), "examples", name), "utf8").includes("group = 128");
   const set: Record<string, number> = grouped ? { group: 8 } : {};

@@ -26,8 +26,8 @@ function codes(count: number, low: number, high: number, held: readonly number[]
 }
 
 /**
- * Sixteen scales of which one is -128, and sixteen codes for each: -32 and 31 tell the scale, 5 and -17 that no other
- * has the same quotients.
+ * Sixteen scales of which one is -128, and sixteen codes for each: -32 and 31 determine the scale, 5 and -17 that no
+ * other has the same quotients.
  */
 const superBlock = fc
   .tuple(

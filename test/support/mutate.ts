@@ -1,6 +1,6 @@
 /**
- * Plants the faults of `mutations.ts`, one at a time, in a copy of the project, and tells which test notices each. Run
- * by hand; it takes a quarter of an hour or more:
+ * Plants the faults of `mutations.ts`, one at a time, in a copy of the project, and reports which test notices each.
+ * Run by hand; it takes a quarter of an hour or more:
  *
  *   npm run build && node dist/test/support/mutate.js            all, each until a test of its part of the tree notices
  *   node dist/test/support/mutate.js rotary 7                    those whose name has a word, or by number from 1

@@ -34,8 +34,8 @@ export const mutations: readonly Mutation[] = [
   {
     name: "in a tile, tokens see columns past the end of their range",
     file: "compiler/lower/schedules/tiled.ts",
-    text: "build.when(k.and(k.greaterEqual(column, from), k.less(column, to)), () =>",
-    replacement: "build.when(k.greaterEqual(column, from), () =>",
+    text: "{ from: summed.from === null ? null : own.from, to: own.to }",
+    replacement: "{ from: summed.from === null ? null : own.from, to: summed.to }",
   },
   {
     name: "in a matvec, the weight is subtracted from its zero point",
@@ -52,8 +52,8 @@ export const mutations: readonly Mutation[] = [
   {
     name: "columns of a smaller group are taken for fewer of a larger one than they are",
     file: "compiler/lower/scan/columns.ts",
-    text: "return { group, low: place.low, high: place.high + group - place.group };",
-    replacement: "return { group, low: place.low, high: place.high };",
+    text: "return { group, low: relative.low, high: relative.high + group - relative.group };",
+    replacement: "return { group, low: relative.low, high: relative.high };",
   },
   {
     name: "WGSL loses the parentheses of a - (b - c)",
@@ -83,7 +83,7 @@ export const mutations: readonly Mutation[] = [
   {
     name: "a weight that rounds to the code of zero still takes a place among the n of m",
     file: "compiler/formats/nm/meaning.ts",
-    text: "for (let at = 0, fill = n - held; at < m; at += 1) {",
+    text: "for (let at = 0, fill = n - kept; at < m; at += 1) {",
     replacement: "for (let at = 0, fill = n - nonzeros; at < m; at += 1) {",
   },
   {
@@ -101,7 +101,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "parts of a vocabulary are added without regard to their largest logits",
-    file: "runtime/llama/evaluate.ts",
+    file: "runtime/llama/inference/evaluate.ts",
     text: "sum + (part.total[at] ?? 0) * Math.exp((part.highest[at] ?? -Infinity) - highest)",
     replacement: "sum + (part.total[at] ?? 0)",
   },
@@ -113,7 +113,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "what the compiler notes of a recipe is not passed on",
-    file: "runtime/llama/compress.ts",
+    file: "runtime/llama/compression/compress.ts",
     text: "for (const line of checkRecipe(caller, model, recipe)) note(`note: ${line}`);",
     replacement: "checkRecipe(caller, model, recipe);",
   },

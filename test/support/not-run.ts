@@ -11,8 +11,8 @@ export function partNotRun(part: string, reason: string): void {
   console.log(`\n${partMark}${part}: ${reason}`);
 }
 
-/** How the lines begin that tell of whole tests. */
+/** How the lines begin that report whole tests. */
 export const notRunMark = "not run: ";
 
-/** How the lines begin that tell of parts of tests. */
+/** How the lines begin that report parts of tests. */
 export const partMark = "not run, in part: ";

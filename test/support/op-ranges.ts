@@ -101,7 +101,9 @@ function operandsOf(rule: TypeRule): readonly Dtype[] {
   }
 }
 
-/** How close results are to what is exact, by `spec/numerics.md`; those that are not here are rounded once, or exact. */
+/**
+ * How close results are to what is exact, by `spec/numerics.md`; those that are not here are rounded once, or exact.
+ */
 const closeness: { readonly [K in UnaryOp | BinaryOp]?: ToleranceKind } = {
   sqrt: "pointwise",
   rsqrt: "pointwise",
@@ -114,21 +116,16 @@ const closeness: { readonly [K in UnaryOp | BinaryOp]?: ToleranceKind } = {
   subtract: "pointwise",
   multiply: "pointwise",
   divide: "pointwise",
-  remainder: "pointwise",
   power: "pointwise",
 };
 
 /** Whether an op on these operands is among those that have a meaning that a device is held to. */
 function isHeld(op: UnaryOp | BinaryOp, dtype: Dtype, a: number, b: number): boolean {
   if (!isFloat(dtype)) return true;
-  // what `a - b * trunc(a / b)` loses grows with the quotient; of infinity there is none
-  if (op === "remainder")
-    return Math.abs(a / b) < 2 ** 10 && Number.isFinite(b) && Math.abs(b) >= floatLimits[dtype].smallest;
   // a logarithm near 1 has an absolute error, which the exponent multiplies
-  if (op === "power")
-    return !(a < 0) && !(a > 0.5 && a < 2 && Math.abs(b) > 32) && !(a === 1 && Math.abs(b) === Infinity);
-  // the reciprocal of a larger divisor is flushed
-  return op !== "divide" || !Number.isFinite(b) || !Number.isFinite(a) || Math.abs(b) <= floatLimits[dtype].largest / 4;
+  return (
+    op !== "power" || (!(a < 0) && !(a > 0.5 && a < 2 && Math.abs(b) > 32) && !(a === 1 && Math.abs(b) === Infinity))
+  );
 }
 
 /** What an operand may be taken for: a subnormal number is flushed, the sign of zero lost. */

@@ -46,13 +46,19 @@ const sizes: readonly Readonly<Record<string, number>>[] = [
 
 const folder = process.argv[2] ?? null;
 if (folder !== null) mkdirSync(folder, { recursive: true });
-const told = new Set<string>();
+const reported = new Set<string>();
 
 /** Prints the digest of one compilation, of its diagnostics where it is refused. */
-function tell(label: string, graph: SymbolicGraph, binding: CompileBinding, target: Target, options?: CompileOptions) {
+function report(
+  label: string,
+  graph: SymbolicGraph,
+  binding: CompileBinding,
+  target: Target,
+  options?: CompileOptions,
+) {
   const whole = `${target.name}: ${label}`;
-  if (told.has(whole)) return;
-  told.add(whole);
+  if (reported.has(whole)) return;
+  reported.add(whole);
   let text: string;
   try {
     text = JSON.stringify(compileFunction(graph, binding, target, options), null, 1);
@@ -80,7 +86,7 @@ function tellFunction(
   };
   const shown = Object.entries(binding.sizes).map(([name, value]) => `${name}=${value}`);
   const forced = options === undefined ? [] : [JSON.stringify(options)];
-  tell(
+  report(
     [graph.name, ...shown, dtype, ...(formats.length > 0 ? [format] : []), ...forced].join(" "),
     graph,
     binding,
@@ -146,9 +152,9 @@ for (const file of readdirSync(examples)
           const bound = Object.fromEntries(Object.entries({ N, K, T: 512 }).filter(([name]) => names.includes(name)));
           const dtypes = Object.fromEntries(graph.parameters.dtypes.map((name) => [name, "f32" as const]));
           const label = `${file} ${recipe.name} ${at} N=${N} K=${K}`;
-          tell(label, graph, { sizes: bound, dtypes }, target);
+          report(label, graph, { sizes: bound, dtypes }, target);
           if (K === 256)
-            tell(`${label} by columns`, graph, { sizes: bound, dtypes }, target, { scan: { blocked: false } });
+            report(`${label} by columns`, graph, { sizes: bound, dtypes }, target, { scan: { blocked: false } });
         }
     });
 }

@@ -7,6 +7,16 @@ import { tensorValue, type TensorValue } from "../../compiler/graph/evaluate.js"
 import type { Dtype } from "../../compiler/types/dtype.js";
 import { elementCount } from "../../compiler/types/shape.js";
 import { numbers } from "./packed.js";
+import {
+  expression,
+  reduction,
+  tame,
+  type Bounded,
+  type Index,
+  type Known,
+  type Size,
+  type ExpressionState,
+} from "./program-expressions.js";
 
 /** A program, and what to call its function `main` with. */
 export interface ProgramCase {
@@ -23,33 +33,9 @@ export interface ProgramOptions {
   readonly values: "exact" | "smooth";
 }
 
-type Size = "T" | "N" | "K";
 const indexNames = { T: "t", N: "n", K: "k" } as const;
 const awkwardSizes = [1, 3, 2, 5, 4, 8, 7, 16, 17, 9, 33] as const;
 const multiplesOfFour = [4, 8, 12, 20, 32, 36] as const;
-
-/** A tensor in scope; of a packed one elements are f32. */
-interface Known {
-  readonly name: string;
-  readonly dtype: Dtype;
-  readonly shape: readonly Size[];
-  /** Bound on the magnitude of its elements. */
-  readonly peak: number;
-  /** Whether its pattern is 2:4 along K. */
-  readonly sparse?: boolean;
-}
-
-interface Bounded {
-  readonly text: string;
-  readonly peak: number;
-}
-
-/** An index in scope with what it runs below. */
-interface Index {
-  readonly name: string;
-  readonly size: Size | null;
-  readonly extent: number;
-}
 
 /** Random programs. Printed as their source where a property fails. */
 export function programCases(options: ProgramOptions): fc.Arbitrary<ProgramCase> {
@@ -133,7 +119,9 @@ class Writer {
     for (let at = 0; at < steps; at++) this.#statement();
     if (mutable) this.#update({ name: "cache", dtype: "f32", shape: ["T", "N"], peak: 8 });
     const results = this.#known.filter(({ name, dtype }) => /^y\d+$/.test(name) && dtype !== "bool").slice(-2);
-    const last = results.at(-1) ?? this.#define(["T"], "f32", (scope) => this.#tame(this.#expression("f32", scope, 1)));
+    const last =
+      results.at(-1) ??
+      this.#define(["T"], "f32", (scope) => tame(this.#state, expression(this.#state, "f32", scope, 1)));
     const returned = results.length > 1 ? results : [last];
     const constraint = this.#fours ? " where K % 4 == 0" : "";
     const types = returned.map(({ dtype, shape }) => `${dtype}[${shape.join(", ")}]`).join(", ");
@@ -147,6 +135,16 @@ class Writer {
 
   #pick<T>(list: readonly T[]): T {
     return list[this.#choose(list.length)] as T;
+  }
+
+  get #state(): ExpressionState {
+    return {
+      choose: (count) => this.#choose(count),
+      pick: (list) => this.#pick(list),
+      exact: this.#exact,
+      extents: this.#extents,
+      known: this.#known,
+    };
   }
 
   #name(): string {
@@ -170,13 +168,13 @@ class Writer {
       case 1: {
         const shape = this.#shape();
         const dtype = this.#pick(["f32", "f32", "i32"] as const);
-        this.#define(shape, dtype, (scope) => this.#tame(this.#expression(dtype, scope, 2), dtype));
+        this.#define(shape, dtype, (scope) => tame(this.#state, expression(this.#state, dtype, scope, 2), dtype));
         return;
       }
       case 2:
       case 3: {
         const shape = this.#shape().slice(0, 2);
-        this.#define(shape, "f32", (scope) => this.#tame(this.#reduction(scope)));
+        this.#define(shape, "f32", (scope) => tame(this.#state, reduction(this.#state, scope)));
         return;
       }
       case 4: {
@@ -187,7 +185,10 @@ class Writer {
         if (x.shape[0] === "N")
           return this.#whole(`linear(${x.name}, ${w.name})`, ["N", "N"], x.peak * w.peak * this.#extents.K);
         this.#define(["T", "N"], "f32", () =>
-          this.#tame({ text: `(sum[k] ${x.name}[t, k] * ${w.name}[n, k])`, peak: x.peak * w.peak * this.#extents.K }),
+          tame(this.#state, {
+            text: `(sum[k] ${x.name}[t, k] * ${w.name}[n, k])`,
+            peak: x.peak * w.peak * this.#extents.K,
+          }),
         );
         return;
       }
@@ -323,7 +324,7 @@ class Writer {
       size,
       extent: this.#extents[size],
     }));
-    const body = this.#tame(this.#expression("f32", own, 1));
+    const body = tame(this.#state, expression(this.#state, "f32", own, 1));
     const op = this.#pick(["=", "+=", "-="]);
     const ranges = (low: number): string => own.map((index) => `${index.name} in ${low} .. ${index.size}`).join(", ");
     switch (this.#choose(op === "=" ? 3 : 5)) {
@@ -353,162 +354,5 @@ class Writer {
         shape: known.shape,
         peak: known.peak + Math.max(body.peak, base.shape[1] === undefined ? 1 : this.#extents[base.shape[1]]),
       };
-  }
-
-  #reduction(own: readonly Index[]): Bounded {
-    const size = this.#pick<Size>(["K", "N", "T"]);
-    const name = `r${this.#choose(2)}`;
-    const extent = this.#extents[size];
-    const outer = own.at(-1)!;
-    const high = this.#pick([
-      `${size}`,
-      `${size}`,
-      `min(${outer.name} + 1, ${size})`,
-      this.#exact && own.some((index) => index.size === "T") ? `p[t]` : `${size}`,
-    ]);
-    const index: Index = { name, size: high === size ? size : null, extent };
-    const over = `${name} in ${this.#choose(4) === 3 ? 1 : 0} .. ${high}`;
-    const second: Index | null = this.#choose(4) === 3 ? { name: "s", size: null, extent: 3 } : null;
-    const scope = [...own, index, ...(second === null ? [] : [second])];
-    const ranges = second === null ? over : `${over}, s in 0 .. ${this.#choose(2) === 1 ? 3 : `min(${name}, 3)`}`;
-    const length = extent * (second === null ? 1 : 3);
-    const op = this.#pick(
-      this.#exact
-        ? (["sum", "max", "min", "any", "all", "count", "argmax"] as const)
-        : (["sum", "mean", "max", "min"] as const),
-    );
-    const float = (depth: number): Bounded => this.#expression("f32", scope, depth);
-    switch (op) {
-      case "sum":
-      case "mean": {
-        const body = float(2);
-        return { text: `(${op}[${ranges}] (${body.text}))`, peak: body.peak * (op === "sum" ? length : 1) };
-      }
-      case "max":
-      case "min": {
-        const integer = this.#exact && this.#choose(2) === 1;
-        const body = integer ? this.#expression("i32", scope, 1) : float(1);
-        // a range may be empty: what is large or infinite then is cut off
-        const cut = `max(min(${op}[${ranges}] (${body.text}), ${integer ? "100" : "100.0"}), ${integer ? "-100" : "-100.0"})`;
-        return { text: integer ? `f32(${cut})` : cut, peak: 100 };
-      }
-      case "any":
-      case "all":
-        return { text: `select(${op}[${ranges}] (${this.#condition(scope, 1)}), 1.0, 0.0)`, peak: 1 };
-      case "count":
-        return { text: `f32(count[${ranges}] (${this.#condition(scope, 1)}))`, peak: length };
-      case "argmax":
-        return {
-          text: `f32(argmax[${over}] (${this.#expression(this.#pick(["f32", "i32"]), [...own, index], 1).text}))`,
-          peak: extent,
-        };
-      default:
-        return op satisfies never;
-    }
-  }
-
-  #expression(dtype: "f32" | "i32", scope: readonly Index[], depth: number): Bounded {
-    if (depth === 0 || this.#choose(5) === 4) return this.#leaf(dtype, scope);
-    const a = this.#expression(dtype, scope, depth - 1);
-    if (this.#choose(3) === 2) return this.#transformed(dtype, a);
-    const b = this.#expression(dtype, scope, depth - 1);
-    switch (this.#choose(7)) {
-      case 0:
-        return { text: `(${a.text} * ${b.text})`, peak: a.peak * b.peak };
-      case 1:
-        return { text: `(${a.text} + ${b.text})`, peak: a.peak + b.peak };
-      case 2:
-        return { text: `(${a.text} - ${b.text})`, peak: a.peak + b.peak };
-      case 3:
-        return { text: `min(${a.text}, ${b.text})`, peak: Math.max(a.peak, b.peak) };
-      case 4:
-        return { text: `max(${a.text}, ${b.text})`, peak: Math.max(a.peak, b.peak) };
-      case 5:
-        return { text: `select(${this.#condition(scope, 0)}, ${a.text}, ${b.text})`, peak: Math.max(a.peak, b.peak) };
-      default:
-        return { text: `(${a.text} where (${this.#condition(scope, 0)}))`, peak: a.peak };
-    }
-  }
-
-  #transformed(dtype: "f32" | "i32", a: Bounded): Bounded {
-    const with_ = (text: string, peak = a.peak): Bounded => ({ text, peak });
-    if (dtype === "i32")
-      return this.#pick([
-        with_(`abs(${a.text})`),
-        with_(`(${a.text} % 3)`, 2),
-        with_(`(${a.text} / 2)`),
-        with_(`bit_and(${a.text}, 7)`, 7),
-        with_(`i32(shift_right(u32(abs(${a.text})), 1))`),
-      ]);
-    if (this.#exact)
-      return this.#pick([
-        with_(`abs(${a.text})`),
-        with_(`(-${a.text})`),
-        with_(`round(${a.text} / 2.0)`),
-        with_(`f32(i32(${a.text}))`),
-        with_(`floor(${a.text})`),
-        with_(`clip(${a.text}, 2.0)`, 2),
-        a.peak > 64 ? a : with_(`(${a.text})^2`, a.peak ** 2),
-        with_(`sign(${a.text})`, 1),
-      ]);
-    return this.#pick([
-      with_(`abs(${a.text})`),
-      with_(`exp(-abs(${a.text}))`, 1),
-      with_(`sqrt(abs(${a.text}) + 1.0)`, a.peak + 1),
-      with_(`rsqrt(abs(${a.text}) + 1.0)`, 1),
-      with_(`tanh(${a.text})`, 1),
-      with_(`(${a.text} / (abs(${a.text}) + 1.0))`, 1),
-      with_(`clip(${a.text}, 2.0)`, 2),
-      with_(`log(abs(${a.text}) + 1.0)`, Math.log(a.peak + 1)),
-    ]);
-  }
-
-  /** Of integers, or of what is exact: nothing that rounding could turn. */
-  #condition(scope: readonly Index[], depth: number): string {
-    const op = this.#pick(["<", ">=", "==", "!=", "<=", ">"]);
-    const dtype = this.#exact ? this.#pick(["f32", "i32"] as const) : "i32";
-    const compared = `${this.#expression(dtype, scope, depth).text} ${op} ${this.#leaf(dtype, scope).text}`;
-    const mask = this.#known.findLast(
-      (known) => known.dtype === "bool" && known.shape.every((size) => scope.some((index) => index.size === size)),
-    );
-    switch (this.#choose(5)) {
-      case 0:
-        return `not (${compared})`;
-      case 1:
-        return mask === undefined
-          ? compared
-          : `${mask.name}[${mask.shape.map((size) => scope.find((index) => index.size === size)!.name).join(", ")}] ${this.#pick(["and", "or"])} (${compared})`;
-      default:
-        return compared;
-    }
-  }
-
-  #leaf(dtype: "f32" | "i32", scope: readonly Index[]): Bounded {
-    const kind = this.#choose(6);
-    const index = this.#pick(scope);
-    if (kind === 5) return { text: dtype === "i32" ? `i32(${this.#choose(4)})` : `${this.#choose(4)}.0`, peak: 3 };
-    if (dtype === "i32" && kind > 1)
-      return kind === 2 && index.size !== null
-        ? { text: index.size, peak: index.extent }
-        : { text: index.name, peak: index.extent };
-    const sources = this.#known.filter((known) => known.dtype === dtype);
-    const source = this.#choose(2) === 1 ? sources.at(-1)! : this.#pick(sources);
-    if (source.shape.length === 0) return { text: source.name, peak: source.peak };
-    const at = source.shape.map((size) => {
-      const fitting = scope.filter((each) => each.size === size);
-      if (fitting.length > 0 && this.#choose(6) < 5) return this.#pick(fitting).name;
-      const some = this.#pick(scope).name;
-      return this.#pick([`${some} % ${size}`, some, `${some} - 1`, `(2 * ${some} + 1) % ${size}`, "0"]);
-    });
-    return { text: `${source.name}[${at.join(", ")}]`, peak: source.peak };
-  }
-
-  /** Keeps a value small enough that what follows stays exact, or finite. */
-  #tame({ text, peak }: Bounded, dtype: "f32" | "i32" = "f32"): Bounded {
-    if (peak <= 8) return { text, peak };
-    if (dtype === "i32") return { text: `max(min(${text}, 4), -4)`, peak: 4 };
-    return this.#exact
-      ? { text: `clip(${text}, 4.0)`, peak: 4 }
-      : { text: `${text} / ${2 ** Math.ceil(Math.log2(peak / 4))}.0`, peak: 4 };
   }
 }

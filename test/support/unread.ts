@@ -26,8 +26,8 @@ export interface Evaluated {
 }
 
 /**
- * Evaluates a graph, watching what it reads. An element of an input that ends up in an output as it was given has a part
- * in nothing else, and is poison there, too.
+ * Evaluates a graph, watching what it reads. An element of an input that ends up in an output as it was given has a
+ * part in nothing else, and is poison there, too.
  */
 export function evaluateUnread(graph: ConcreteGraph, inputs: ReadonlyMap<string, TensorValue>): Evaluated {
   const read = new Map<ValueId, Uint8Array>();
@@ -58,7 +58,7 @@ export function evaluateUnread(graph: ConcreteGraph, inputs: ReadonlyMap<string,
   for (const eqn of eqns) {
     if (eqn.kind === "top") whole(eqn.score);
     if (eqn.kind === "pack") for (const id of [eqn.source, eqn.scale, eqn.zero]) if (id !== null) whole(id);
-    if (eqn.kind === "factor") {
+    if (eqn.kind === "factorize") {
       const size = graph.values[eqn.source]!.type.shape[0]!;
       const marks = marksOf(read, eqn.source);
       marks.forEach((_, at) => {

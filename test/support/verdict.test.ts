@@ -43,7 +43,7 @@ test("what uvu passes over is a failure", () => {
   assert.equal(judge(ended(summary(0, 0))), { ...none, passed: 0, failed: 1, reasons: ["holds no tests"] });
 });
 
-test("what is not run on this machine is told, and has not passed", () => {
+test("what is not run on this machine is reported, and has not passed", () => {
   const output = ` x • \nnot run: the device has no timestamps\n• \nnot run, in part: a locked folder: this is root\n`;
   assert.equal(judge(ended(output + summary(5, 5))), {
     passed: 4,

@@ -52,9 +52,9 @@ export function judge({ output, code, signal, late }: Ended): Verdict {
   else if (summary === undefined) fault(1, `ended with code ${code} before its tests did`);
   else if (total === 0) fault(1, "holds no tests");
   else if (code !== 0 && failed === 0) fault(1, `ended with code ${code}`);
-  const told = (mark: string): readonly string[] =>
+  const reported = (mark: string): readonly string[] =>
     plain.split("\n").flatMap((line) => (line.startsWith(mark) ? [line.slice(mark.length)] : []));
-  const [whole, parts] = [told(notRunMark), told(partMark)];
+  const [whole, parts] = [reported(notRunMark), reported(partMark)];
   return {
     passed: Math.max(0, passed - whole.length),
     failed,

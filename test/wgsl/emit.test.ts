@@ -1,4 +1,3 @@
-import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import {
   add,
@@ -11,6 +10,7 @@ import {
   call,
   component,
   convert,
+  div,
   f16,
   f32,
   forRange,
@@ -44,36 +44,11 @@ import {
   vector,
 } from "../../compiler/kernel/build.js";
 import type { Expr, Kernel, Statement } from "../../compiler/kernel/kernel.js";
-import { verifyKernel } from "../../compiler/kernel/verify.js";
-import { emitWgsl } from "../../compiler/wgsl/emit.js";
-import { openDevice, type Device } from "../../runtime/device/device.js";
-import { createPipelines, type Pipelines } from "../../runtime/run/pipelines.js";
 import { golden } from "../support/golden.js";
 import { smallKernel } from "../support/kernels.js";
+import { compiled, onNullBackend } from "./support.js";
 
-/** The null backend has every feature, so all of WGSL can be compiled there. */
-const test = suite<{ device: Device; pipelines: Pipelines }>("wgsl/emit");
-
-test.before(async (context) => {
-  context.device = await openDevice({ backend: "null" });
-  context.pipelines = createPipelines(context.device);
-});
-test.after(({ device }) => device.close());
-
-/** The kernel's text, which the device has accepted. */
-async function compiled(pipelines: Pipelines, kernel: Kernel): Promise<string> {
-  assert.equal(verifyKernel(kernel), []);
-  const wgsl = emitWgsl(kernel);
-  await pipelines.compile({
-    name: kernel.name,
-    wgsl,
-    workgroupSize: kernel.workgroupSize,
-    bindings: kernel.buffers.map(({ access }) => ({ access })),
-    parameters: kernel.parameters.map(({ name }) => name),
-    schedule: kernel.origin.schedule,
-  });
-  return wgsl;
-}
+const test = onNullBackend("wgsl/emit");
 
 const lane = builtin("local_index");
 const u = (name: string): Expr => local(name, "u32");
@@ -269,6 +244,29 @@ test("f16 literals and conversions", async ({ pipelines }) => {
   );
 });
 
+test("floats are divided by WGSL's own operator where its range cannot be left", async ({ pipelines }) => {
+  const h = convert("f16", x);
+  const own = [div(x, 3), div(x, f32(2 ** -126)), div(f32(-1), x), div(x, convert("f32", n)), div(h, f16(2 ** 14))];
+  const called = [div(x, f32(2 ** 127)), div(x, 0), div(f32(2), x), div(x, x), div(h, f16(2 ** 15)), div(h, h)];
+  const others = [
+    div(splat(x, 4), splat(x, 4)),
+    div(splat(h, 2), splat(h, 2)),
+    rem(x, 3),
+    rem(splat(h, 4), splat(h, 4)),
+  ];
+  const wgsl = await compiled(pipelines, storing([...own, ...called, ...others], { features: ["f16"] }));
+  const values = [...wgsl.matchAll(/^ {2}let v\d+ = (.*);$/gm)].map(([, value = ""]) => value);
+  assert.equal(
+    values.map((value) => /^total_\w+|\/|%/.exec(value)?.[0]),
+    [
+      ...own.map(() => "/"),
+      ...["", "", "", "", "_half", "_half", "_4", "_half_2"].map((suffix) => `total_divide${suffix}`),
+      "total_remainder",
+      "total_remainder_half_4",
+    ],
+  );
+});
+
 test("every operation compiles", async ({ pipelines }) => {
   const unaries = [
     "sqrt",
@@ -343,61 +341,6 @@ test("every operation compiles", async ({ pipelines }) => {
       { features: ["subgroups"] },
     ),
   );
-});
-
-test("names that WGSL reserves, or that would shadow what the text uses, are changed", async ({ pipelines }) => {
-  const names = [
-    "loop",
-    "abs",
-    "f32",
-    "vec4",
-    "max",
-    "main",
-    "parameters",
-    "local_index",
-    "self",
-    "override",
-    "hide_u32",
-    "round_f16",
-    "total_exp",
-    "turn_digits",
-    "max_",
-    "workgroupBarrier",
-    "select",
-    "array",
-  ];
-  const body: Statement[] = names.map((name, at) =>
-    letIs(name, unary("abs", unary("negate", roundF16(convert("f32", add(lane, at)))))),
-  );
-  body.push(
-    store(
-      "output",
-      lane,
-      call("fma", [
-        f("loop"),
-        raw({ kind: "binary", op: "max", a: f("abs"), b: f("max"), type: "f32" }),
-        f32(Infinity),
-      ]),
-    ),
-  );
-  const wgsl = await compiled(
-    pipelines,
-    smallKernel(body, {
-      parameters: [{ name: "struct", type: "f32" }],
-      buffers: [
-        { name: "function", tensor: "x", element: "f32", access: "read", length: 64 },
-        { name: "output", tensor: "y", element: "f32", access: "read_write", length: 64 },
-      ],
-    }),
-  );
-  for (const line of [
-    "let loop_ =",
-    "let max__ =",
-    "let v_hide_u32 =",
-    "var<storage, read> function_:",
-    "struct_: f32",
-  ])
-    assert.ok(wgsl.includes(line), `${line}\n${wgsl}`);
 });
 
 test("what the verifier lets pass of control flow, WGSL does too", async ({ pipelines }) => {

@@ -55,7 +55,10 @@ export function bitmaskFormat(valueFormats: readonly Format[]): Format {
   function complete(spec: FormatSpec, dense: Float32Array): FormatSpec {
     if (spec.args["nonzeros"] !== undefined) return spec;
     const element = elementOf(spec);
-    const nonzeros = dense.reduce((count, value) => count + (element.holds(element.encode(value, 1, 0), 0) ? 1 : 0), 0);
+    const nonzeros = dense.reduce(
+      (count, value) => count + (element.isNonzero(element.encode(value, 1, 0), 0) ? 1 : 0),
+      0,
+    );
     return { ...spec, args: { ...spec.args, nonzeros } };
   }
 
@@ -89,7 +92,7 @@ export function bitmaskFormat(valueFormats: readonly Format[]): Format {
     for (let index = 0; index < dense.length; index += 1) {
       if (index % blockElements === 0) words[counts.offset + index / blockElements] = entry;
       const value = element.encode(dense[index]!, 1, 0);
-      if (!element.holds(value, 0)) continue;
+      if (!element.isNonzero(value, 0)) continue;
       if (entry === room)
         throw new Error(
           `Row ${Math.floor(index / shape.columns)}, column ${index % shape.columns} holds a value when the ${room} entries of the bitmask are already taken.`,
@@ -106,13 +109,13 @@ export function bitmaskFormat(valueFormats: readonly Format[]): Format {
     const layout = sections(spec, shape);
     const [bits, values] = [sectionOf(layout, "bits"), sectionOf(layout, "values")];
     const dense = new Float32Array(elementsIn(shape));
-    const held = getItems(words, bits, 1, dense.length);
+    const mask = getItems(words, bits, 1, dense.length);
     const entries = decodeItems(
       element,
       getItems(words, values, element.bits, Math.floor((values.words * 32) / element.bits)),
     );
     for (let index = 0, entry = 0; index < dense.length; index += 1) {
-      if (held[index] === 0) continue;
+      if (mask[index] === 0) continue;
       dense[index] = entries[entry] ?? 0;
       entry += 1;
     }

@@ -34,8 +34,8 @@ export interface ElementCode extends Pick<Element, "bits"> {
   readAll(build: Build, word: Expr, count: number): readonly Expr[];
   /** The bits of an f32 expression, as `encode`: a u32 without higher bits. */
   write(build: Build, value: Expr, scale: Expr | null, zero: Expr | null): Expr;
-  /** Whether bits stand for a value other than zero, as `holds`. */
-  holds(bits: Expr, zero: Expr | null): Expr;
+  /** Whether bits stand for a value other than zero, as `isNonzero`. */
+  isNonzero(bits: Expr, zero: Expr | null): Expr;
 }
 
 /** What a unit holds: the sum over entries of (value - zero) * scale * activation[column]. */

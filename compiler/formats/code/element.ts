@@ -10,7 +10,7 @@ const f32Code: ElementCode = {
   read: (word) => bitcast("f32", word),
   readAll: (_build, word) => [bitcast("f32", word)],
   write: (_build, value) => bitcast("u32", value),
-  holds: (bits) => notEqual(shiftLeft(bits, 1), 0),
+  isNonzero: (bits) => notEqual(shiftLeft(bits, 1), 0),
 };
 
 const f16Code: ElementCode = {
@@ -21,7 +21,7 @@ const f16Code: ElementCode = {
     return upTo(count).map((at) => component(pair, at));
   },
   write: (build, value) => f16BitsExpr(build, value),
-  holds: (bits) => notEqual(bitAnd(bits, 0x7fff), 0),
+  isNonzero: (bits) => notEqual(bitAnd(bits, 0x7fff), 0),
 };
 
 const bf16Code: ElementCode = {
@@ -30,7 +30,7 @@ const bf16Code: ElementCode = {
   readAll: (_build, word, count) =>
     [bitcast("f32", shiftLeft(word, 16)), bitcast("f32", bitAnd(word, 0xffff0000))].slice(0, count),
   write: (build, value) => bf16BitsExpr(build, value),
-  holds: f16Code.holds,
+  isNonzero: f16Code.isNonzero,
 };
 
 const i32Code: ElementCode = {
@@ -38,7 +38,7 @@ const i32Code: ElementCode = {
   read: (word) => convert("f32", bitcast("i32", word)),
   readAll: (_build, word) => [convert("f32", bitcast("i32", word))],
   write: (_build, value) => bitcast("u32", convert("i32", round(value))),
-  holds: (bits) => notEqual(bits, 0),
+  isNonzero: (bits) => notEqual(bits, 0),
 };
 
 const u32Code: ElementCode = {
@@ -46,7 +46,7 @@ const u32Code: ElementCode = {
   read: (word) => convert("f32", word),
   readAll: (_build, word) => [convert("f32", word)],
   write: (_build, value) => convert("u32", round(value)),
-  holds: i32Code.holds,
+  isNonzero: i32Code.isNonzero,
 };
 
 /** The code of the elements without a grid, by the name of their dense format. */

@@ -22,10 +22,10 @@ export function readGrid(
     grid.group === "channel"
       ? row
       : read.bind("group", add(mul(row, groupsPerRow(grid, shape)), quotient(column, groupColumns(grid, shape))));
-  const held = plainElementCodes[grid.scale].read(
+  const stored = plainElementCodes[grid.scale].read(
     readItem(read, sectionOf(sections, "scales"), scaleBits(grid), group),
   );
-  const scale = read.bind("scale", grid.shift === 0 ? held : mul(held, f32(2 ** -grid.shift)));
+  const scale = read.bind("scale", grid.shift === 0 ? stored : mul(stored, f32(2 ** -grid.shift)));
   if (grid.symmetric) return { scale, zero: null };
   const code = readItem(read, sectionOf(sections, "zeros"), grid.bits, group);
   return { scale, zero: read.bind("zero", convert("f32", modulo(code, 2 ** grid.bits))) };

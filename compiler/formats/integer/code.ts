@@ -41,7 +41,7 @@ function integerElement(bits: 4 | 8, symmetric: boolean): ElementCode {
       const code = call("clamp", [round(zero === null ? steps : add(steps, zero)), f32(low), f32(high)]);
       return build.bind("code", bitAnd(bitcast("u32", convert("i32", code)), mask));
     },
-    holds: (code, zero) => notEqual(code, zero === null ? u32(0) : convert("u32", zero)),
+    isNonzero: (code, zero) => notEqual(code, zero === null ? u32(0) : convert("u32", zero)),
   };
 }
 

@@ -1,8 +1,8 @@
 /**
  * int8 and int4: codes on a grid per row and group of columns, or per row (`channel`). Symmetric: value = code * scale,
  * codes in two's complement. Asymmetric: value = (code - zero) * scale, codes and zero points unsigned. The scale is
- * stored as f16, or as f32 by `scale: f32`; with `shift: 16` as f16 times 2^16. A code is round(value / scale + zero) to
- * nearest, halves to even, saturating; where the scale is zero, the code of zero.
+ * stored as f16, or as f32 by `scale: f32`; with `shift: 16` as f16 times 2^16. A code is round(value / scale + zero)
+ * to nearest, halves to even, saturating; where the scale is zero, the code of zero.
  */
 import { roundHalfEven } from "../../float.js";
 import type { FormatSpec } from "../../types/type.js";
@@ -48,7 +48,7 @@ function integerElement(bits: 4 | 8, symmetric: boolean): Element {
       return Math.min(Math.max(roundHalfEven(Math.fround(steps + zero)), low), high) & mask;
     },
     decode: (code) => (symmetric && code > high ? code - mask - 1 : code),
-    holds: (code, zero) => code !== zero,
+    isNonzero: (code, zero) => code !== zero,
   };
 }
 

@@ -136,14 +136,14 @@ export function nmCode(format: Format, elementOf: (values: FormatSpec) => Elemen
     const codes = upTo(m).map((at) =>
       element.write(build, build.bind("value", source.value(row, add(first, at))), scale, zero),
     );
-    const holds = codes.map((code) => build.bind("holds", element.holds(code, zero)));
-    const held = holds.map((flag) => select(flag, u32(1), u32(0))).reduce((a, b) => add(a, b));
-    const fill = build.bind("fill", sub(u32(n), select(less(held, n), held, u32(n))));
+    const isNonzero = codes.map((code) => build.bind("holds", element.isNonzero(code, zero)));
+    const nonzeros = isNonzero.map((flag) => select(flag, u32(1), u32(0))).reduce((a, b) => add(a, b));
+    const fill = build.bind("fill", sub(u32(n), select(less(nonzeros, n), nonzeros, u32(n))));
     const kept: Expr[] = [];
     const rank: Expr[] = [];
     let zerosBefore: Expr = u32(0);
     let keptBefore: Expr = u32(0);
-    for (const flag of holds) {
+    for (const flag of isNonzero) {
       const keeps = build.bind("keeps", or(flag, less(zerosBefore, fill)));
       kept.push(keeps);
       rank.push(keptBefore);

@@ -1,9 +1,10 @@
 /**
- * `nm(n, m) of V`: of every m neighbours of a row, n entries with their positions. V is a format of single values: f32, f16, bf16, int8 or int4.
+ * `nm(n, m) of V`: of every m neighbours of a row, n entries with their positions. V is a format of single values: f32,
+ * f16, bf16, int8 or int4.
  *
  * Groups of m columns are numbered along the rows, without padding between rows. Entry e = group * n + j is item e of
  * section "values" (as V stores it), its position in the group item e of log2(m) bits of section "index"; positions
- * rise with j. V's scales and zero points follow, per group of dense columns.
+ * increase with j. V's scales and zero points follow, per group of dense columns.
  *
  * The entries are the elements whose stored value is not zero. A group that has fewer than n is filled with explicit
  * zeros at the lowest free positions. (-0.0 counts as zero: its sign is kept only where it fills.)
@@ -96,7 +97,7 @@ export function nmFormat(valueFormats: readonly Format[]): Format {
     const codes = new Array<number>(m).fill(0);
     for (let first = 0, entry = 0; first < dense.length; first += m) {
       let nonzeros = 0;
-      let held = 0;
+      let kept = 0;
       for (let at = 0; at < m; at += 1) {
         const value = dense[first + at]!;
         const block = stored === null ? 0 : Math.floor((first + at) / scaleColumns);
@@ -104,7 +105,7 @@ export function nmFormat(valueFormats: readonly Format[]): Format {
         const code = element.encode(value, stored?.scale[block] ?? 1, zero);
         codes[at] = code;
         if (value !== 0) nonzeros += 1;
-        if (element.holds(code, zero)) held += 1;
+        if (element.isNonzero(code, zero)) kept += 1;
       }
       if (nonzeros > n) {
         const row = Math.floor(first / shape.columns);
@@ -113,11 +114,11 @@ export function nmFormat(valueFormats: readonly Format[]): Format {
           `Row ${row} has ${nonzeros} values other than zero in columns ${column} to ${column + m - 1}; nm(${n}, ${m}) holds at most ${n} of every ${m}.`,
         );
       }
-      for (let at = 0, fill = n - held; at < m; at += 1) {
+      for (let at = 0, fill = n - kept; at < m; at += 1) {
         const block = stored === null ? 0 : Math.floor((first + at) / scaleColumns);
-        const holds = element.holds(codes[at]!, stored?.zero?.[block] ?? 0);
-        if (!holds && fill <= 0) continue;
-        if (!holds) fill -= 1;
+        const isNonzero = element.isNonzero(codes[at]!, stored?.zero?.[block] ?? 0);
+        if (!isNonzero && fill <= 0) continue;
+        if (!isNonzero) fill -= 1;
         putItem(words, valuePlace, element.bits, entry, codes[at]!);
         putItem(words, indexPlace, positionBits, entry, at);
         entry += 1;
@@ -145,9 +146,9 @@ export function nmFormat(valueFormats: readonly Format[]): Format {
       const scale = stored?.scale[block] ?? 1;
       const zero = stored?.zero?.[block] ?? 0;
       for (const end = entry + n; entry < end; entry += 1) {
-        const place = first + positions[entry]!;
+        const index = first + positions[entry]!;
         const value = values[entry]!;
-        dense[place] = stored === null ? value : Math.fround(value - zero) * scale;
+        dense[index] = stored === null ? value : Math.fround(value - zero) * scale;
       }
     }
     return dense;

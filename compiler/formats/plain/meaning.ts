@@ -36,12 +36,12 @@ export function plainFormat({ name, parameters, normalize, check, element, grid 
     const words = newWords(parts);
     const stored = storedGrid(name, own, shape, parts, words, values);
     const group = own === null ? shape.columns : groupColumns(own, shape);
-    const place = sectionOf(parts, "values");
+    const section = sectionOf(parts, "values");
     for (let index = 0, at = 0; index < dense.length; at += 1) {
       const scale = stored?.scale[at] ?? 1;
       const zero = stored?.zero?.[at] ?? 0;
       for (const end = index + group; index < end; index += 1)
-        putItem(words, place, one.bits, index, one.encode(dense[index]!, scale, zero));
+        putItem(words, section, one.bits, index, one.encode(dense[index]!, scale, zero));
     }
     return words;
   }
@@ -52,8 +52,8 @@ export function plainFormat({ name, parameters, normalize, check, element, grid 
     const parts = sections(spec, shape);
     const stored = own === null ? null : decodeGrid(own, shape, parts, words);
     const group = own === null ? shape.columns : groupColumns(own, shape);
-    const place = sectionOf(parts, "values");
-    const dense = decodeItems(one, getItems(words, place, one.bits, elementsIn(shape)));
+    const section = sectionOf(parts, "values");
+    const dense = decodeItems(one, getItems(words, section, one.bits, elementsIn(shape)));
     if (stored === null) return dense;
     for (let index = 0, at = 0; index < dense.length; at += 1) {
       const scale = stored.scale[at]!;

@@ -1,10 +1,10 @@
 /**
- * Whether what a function gives of T tokens is a sum over them: f(a followed by b) = f(a) + f(b), for any a and b, but for
- * rounding. Then a text may be taken in parts of any size, and what they give be added up.
+ * Whether what a function gives of T tokens is a sum over them: f(a followed by b) = f(a) + f(b), for any a and b, but
+ * for rounding. Then a text may be taken in parts of any size, and what they give be added up.
  *
- * The proof goes through the equations in order and knows four things of a value or scalar: that it is *fixed* (no token
- * decides it), *zero*, that it is of *one token* (a function of what that token has, not of its place or of another), or
- * a *sum* over tokens. What is none of these is refused, with the reason where it first came about.
+ * The proof goes through the equations in order and knows four things of a value or scalar: that it is *fixed* (no
+ * token decides it), *zero*, that it is of *one token* (a function of what that token has, not of its position or of
+ * another), or a *sum* over tokens. What is none of these is refused, with the reason where it first came about.
  */
 import { constantSize, sameSize, sizeSymbols, symbolSize, type Size } from "../../types/size.js";
 import type { Eqn, IndexId, Range, Scalar, SymbolicGraph, Value, ValueId } from "../graph.js";
@@ -19,8 +19,8 @@ export type NotAdditive =
   | { readonly kind: "op"; readonly op: string }
   /** Something that no token decides beside a sum, or alone: each part of a text would add it again. */
   | { readonly kind: "offset" }
-  /** The place of a token, or how many there are. */
-  | { readonly kind: "place" }
+  /** The position of a token, or how many there are. */
+  | { readonly kind: "position" }
   /** Tokens together that do not stand in one sum. */
   | { readonly kind: "others" };
 
@@ -108,7 +108,7 @@ function proveEqn(eqn: Eqn, proof: Proof): void {
       else known.set(eqn.out, score.kind === "token" ? score : { kind: "fixed" });
       return;
     }
-    case "factor": {
+    case "factorize": {
       const source = of(eqn.source);
       if (source.kind === "lost" || source.kind === "fixed") known.set(eqn.out, source);
       else known.set(eqn.out, lost(eqn.out, { kind: "op", op: eqn.op }));
@@ -218,9 +218,9 @@ function proveScan(scan: Extract<Eqn, { kind: "scan" }>, proof: Proof): void {
   scan.states.forEach((state, at) => {
     const found = states[at]!;
     const moves = state.after !== state.before;
-    if (found.kind !== "lost" && moves && overTokens) known.set(state.out, lost(state.out, { kind: "place" }));
+    if (found.kind !== "lost" && moves && overTokens) known.set(state.out, lost(state.out, { kind: "position" }));
     else if (range.some((bound) => bound.kind === "lost") && moves)
-      known.set(state.out, lost(state.out, { kind: "place" }));
+      known.set(state.out, lost(state.out, { kind: "position" }));
     else known.set(state.out, found);
   });
 }
@@ -285,7 +285,7 @@ function proveScalars(out: ValueId, indices: readonly Range[], { tokens, known }
       case "constant":
         return { kind: scalar.value === 0 ? "zero" : "fixed" };
       case "index":
-        return overTokens.has(scalar.index) ? no({ kind: "place" }) : { kind: "fixed" };
+        return overTokens.has(scalar.index) ? no({ kind: "position" }) : { kind: "fixed" };
       case "size":
         return sizeOf(scalar.size);
       case "load":
@@ -322,7 +322,7 @@ function proveScalars(out: ValueId, indices: readonly Range[], { tokens, known }
       const own = factors.filter((atom) => atom.kind !== "symbol" || atom.name === tokens);
       return own.length === 1 && own[0]?.kind === "symbol";
     });
-    return isCount ? { kind: "sum" } : no({ kind: "place" });
+    return isCount ? { kind: "sum" } : no({ kind: "position" });
   };
   const loaded = (scalar: Extract<Scalar, { kind: "load" }>): Known => {
     const tensor = known.get(scalar.tensor) ?? lost(scalar.tensor, { kind: "others" });
@@ -356,10 +356,10 @@ function proveScalars(out: ValueId, indices: readonly Range[], { tokens, known }
     const whole = over.filter((range) => isWhole(range, tokens));
     for (const range of whole) overTokens.add(range.index);
     const rest = over.filter((range) => !whole.includes(range));
-    if (rest.some((range) => overTokens.has(range.index))) return no({ kind: "place" });
+    if (rest.some((range) => overTokens.has(range.index))) return no({ kind: "position" });
     const ends = computed(
       rest.flatMap(({ low, high }) => [visit(low), visit(high)]),
-      { kind: "place" },
+      { kind: "position" },
     );
     const value = score === null ? visit(body) : computed([visit(score), visit(body)], { kind: "op", op });
     if (ends.kind === "lost" || value.kind === "lost") return ends.kind === "lost" ? ends : value;

@@ -9,7 +9,7 @@ import {
   type Load,
   type Reduce,
 } from "../scalar.js";
-import { extent, hullOf, isIdentity, type Bounds } from "./ranges.js";
+import { extent, boundingRange, isIdentity, type Bounds } from "./ranges.js";
 
 type S = Scalar<Concrete>;
 type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
@@ -51,7 +51,8 @@ export interface QueryAxis {
 export function attentionOf(graph: ConcreteGraph, eqn: Eqn<Concrete>, bounds: Bounds = new Map()): Attention | null {
   if ((eqn.kind !== "map" && eqn.kind !== "update") || eqn.indices.length < 2) return null;
   if (eqn.kind === "update" && !isIdentity(eqn.at, eqn.indices)) return null;
-  if (eqn.indices.some((range) => !hullOf(range, bounds).exact || hullOf(range, bounds).low !== 0)) return null;
+  if (eqn.indices.some((range) => !boundingRange(range, bounds).exact || boundingRange(range, bounds).low !== 0))
+    return null;
   const means = scalarReductions(eqn.body).filter((reduce) => reduce.op === "softmax_mean");
   const [mean, ...others] = means;
   if (mean === undefined || others.length > 0 || mean.score === null || mean.over.length !== 1) return null;

@@ -129,8 +129,8 @@ export function intervalOf(scalar: Scalar<Concrete>, bounds: Bounds): Interval {
     case "reduce":
       return scalar.op === "count" ? { low: 0, high: all.high } : all;
     case "binary": {
-      const reach = reachOf(scalar.op, intervalOf(scalar.a, bounds), intervalOf(scalar.b, bounds));
-      return reach !== null && isWithin(reach, all) ? reach : all;
+      const exact = exactInterval(scalar.op, intervalOf(scalar.a, bounds), intervalOf(scalar.b, bounds));
+      return exact !== null && isWithin(exact, all) ? exact : all;
     }
     default:
       return all;
@@ -169,8 +169,8 @@ function nextMultiple(scalar: Extract<Scalar<Concrete>, { kind: "select" }>, bou
   return low < 0 ? null : { low, high: Math.max(Math.floor(high / width) * width + width, high) };
 }
 
-/** What an operation on integers gives as numbers, before it wraps around; null where that is not told. */
-export function reachOf(
+/** What an operation on integers gives as numbers, before it wraps around; null where that is not known. */
+export function exactInterval(
   op: Extract<Scalar<Concrete>, { kind: "binary" }>["op"],
   a: Interval,
   b: Interval,
@@ -201,22 +201,22 @@ export function reachOf(
 const none: Bounds = new Map();
 
 /** The constants that a range lies between: `low .. high`, high excluded. */
-export interface Hull {
+export interface BoundingRange {
   readonly low: number;
   readonly high: number;
   /** Whether the range is all of it, at every step. */
   readonly exact: boolean;
 }
 
-/** The hull of a range. `bounds`: intervals of the indices around the equation. */
-export function hullOf(range: Range<Concrete>, bounds: Bounds = none): Hull {
+/** The bounding range of a range. `bounds`: intervals of the indices around the equation. */
+export function boundingRange(range: Range<Concrete>, bounds: Bounds = none): BoundingRange {
   const [low, high] = [intervalOf(range.low, bounds), intervalOf(range.high, bounds)];
   return { low: Math.max(0, low.low), high: high.high, exact: low.low === low.high && high.low === high.high };
 }
 
 /** The number of values of an equation's own index, at most. */
 export function extent(range: Range<Concrete>, bounds: Bounds = none): number {
-  const { low, high } = hullOf(range, bounds);
+  const { low, high } = boundingRange(range, bounds);
   return Math.max(0, high - low);
 }
 

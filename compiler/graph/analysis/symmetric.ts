@@ -11,7 +11,7 @@ import { scalarKey, unorderedKey } from "../scalar.js";
  * ranges
  * where the body is the same after i and j have changed places, up to the order of commutative operands. False where
  * that
- * cannot be told.
+ * cannot be decided.
  */
 export function hasSymmetricBody<L extends Level>(eqn: Eqn<L>): boolean {
   if (eqn.kind !== "map" && eqn.kind !== "update") return false;

@@ -11,7 +11,7 @@ import { scalarLoads } from "../scalar.js";
  * in its storage. In the body of a scan the new states end up in the storage of the old ones. `keeps` says of which
  * scans the body is lowered as a whole and stays as it is.
  */
-export function separate(
+export function insertCopies(
   graph: ConcreteGraph,
   keeps: (scan: ScanEqn<Concrete>) => boolean = () => false,
 ): ConcreteGraph {
@@ -50,7 +50,7 @@ export function separate(
    * Equations in order; `free`: values that may be written over, besides those defined here; `last`: the last uses of
    * all.
    */
-  const separateEqns = (
+  const copyInEqns = (
     list: readonly Eqn<Concrete>[],
     free: ReadonlySet<ValueId>,
     last: ReadonlyMap<ValueId, number>,
@@ -78,15 +78,15 @@ export function separate(
           if (origin !== undefined) home.set(state.out, origin);
           return inPlace ? state : { ...state, initial: copy(eqns, state.initial, "state") };
         });
-        eqns.push(keeps(eqn) ? { ...eqn, states } : separateBody({ ...eqn, states }));
+        eqns.push(keeps(eqn) ? { ...eqn, states } : copyInBody({ ...eqn, states }));
       } else eqns.push(eqn);
     });
     return eqns;
   };
 
-  const separateBody = (scan: ScanEqn<Concrete>): ScanEqn<Concrete> => {
+  const copyInBody = (scan: ScanEqn<Concrete>): ScanEqn<Concrete> => {
     const before = new Set(scan.states.map((state) => state.before));
-    const body = separateEqns(
+    const body = copyInEqns(
       scan.body,
       before,
       lastUsesOf(
@@ -95,21 +95,22 @@ export function separate(
       ),
     );
     // the state whose storage a value lives in
-    const place = new Map<ValueId, ValueId>([...before].map((id) => [id, id]));
+    const storage = new Map<ValueId, ValueId>([...before].map((id) => [id, id]));
     for (const eqn of body) {
-      if (eqn.kind === "update" && place.has(eqn.base)) place.set(eqn.out, place.get(eqn.base)!);
+      if (eqn.kind === "update" && storage.has(eqn.base)) storage.set(eqn.out, storage.get(eqn.base)!);
       if (eqn.kind === "scan")
-        for (const state of eqn.states) if (place.has(state.initial)) place.set(state.out, place.get(state.initial)!);
+        for (const state of eqn.states)
+          if (storage.has(state.initial)) storage.set(state.out, storage.get(state.initial)!);
     }
     // first out of the way what stands where another state's new value goes, then all into their places
     const moved = scan.states.map((state) => {
-      const elsewhere = place.get(state.after);
+      const elsewhere = storage.get(state.after);
       return elsewhere === undefined || elsewhere === state.before
         ? state
         : { ...state, after: copy(body, state.after, "moved") };
     });
     const states = moved.map((state) =>
-      place.get(state.after) === state.before
+      storage.get(state.after) === state.before
         ? state
         : { ...state, after: writeOver(body, state.before, state.after, "next") },
     );
@@ -117,7 +118,7 @@ export function separate(
   };
 
   const free = new Set([...mutableInputs]);
-  const eqns = separateEqns(graph.eqns, free, lastUses(graph));
+  const eqns = copyInEqns(graph.eqns, free, lastUses(graph));
   const taken = new Set<ValueId>();
   const outputs: Output[] = graph.outputs.map((output) => {
     if (output.input !== null) {

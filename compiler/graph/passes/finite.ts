@@ -1,11 +1,11 @@
-/** Whether what is packed on a grid of integers is finite: the codes do not tell. */
+/** Whether what is packed on a grid of integers is finite; the codes do not show it. */
 import { freeName } from "../../names.js";
 import { full, type Symbolic } from "../../types/type.js";
 import { binary, constant, indexOf, load, range, reduce, sizeScalar, unary } from "../build.js";
 import { freshIndices } from "../eqn.js";
 import type { Eqn, SymbolicGraph, Value } from "../graph.js";
 
-/** A graph whose result is packed, and how it is told of values that are not finite. */
+/** A graph whose result is packed, and the output that counts values that are not finite. */
 export interface WatchedPack {
   readonly graph: SymbolicGraph;
   /** The output that counts them, i32 by row; null where the result itself would show them, or none can come about. */

@@ -316,7 +316,7 @@ function inline(
   return mapEqnScalars(consumer, visitor(withRanges(outer, consumer.indices))) as ScalarEqn;
 }
 
-/** The conditions under which an index is in range, none for ends that are sure. */
+/** The conditions under which an index is in range, none for ends that are proven. */
 function outOfRange(at: Scalar<Concrete>, extent: number, bounds: Bounds): readonly Scalar<Concrete>[] {
   const { low, high } = intervalOf(at, bounds);
   return [

@@ -15,7 +15,7 @@ function isI32(node: Node): node is Binary {
 }
 
 /**
- * The multiple and the rest of `x * m + r`, if m is a multiple of c, all of it is sure not to be negative or to wrap
+ * The multiple and the rest of `x * m + r`, if m is a multiple of c, all of it is proven not to be negative or to wrap
  * around, and r is not negative.
  */
 function splitMultiple(

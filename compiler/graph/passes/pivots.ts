@@ -1,4 +1,4 @@
-/** What factorisations tell of themselves: their pivots as further results of a graph. */
+/** The pivots of factorisations as further results of a graph. */
 import { freeName } from "../../names.js";
 import { constantSize } from "../../types/size.js";
 import { full, type Symbolic } from "../../types/type.js";
@@ -7,7 +7,7 @@ import { freshIndices } from "../eqn.js";
 import type { Eqn, Output, SymbolicGraph, Value } from "../graph.js";
 
 /** A Cholesky factorisation of a graph, and where its pivots are found. */
-export interface WatchedFactor {
+export interface WatchedFactorization {
   /** The output of the graph, f32 [2, K]: the diagonal of the factor, and that of the matrix. */
   readonly output: string;
   /** What the matrix is called. */
@@ -17,7 +17,7 @@ export interface WatchedFactor {
 /** A graph with the pivots of its factorisations among its results. */
 export interface WatchedGraph {
   readonly graph: SymbolicGraph;
-  readonly factors: readonly WatchedFactor[];
+  readonly factorizations: readonly WatchedFactorization[];
 }
 
 /**
@@ -29,7 +29,7 @@ export interface WatchedGraph {
 export function withPivots(graph: SymbolicGraph): WatchedGraph {
   const values = [...graph.values];
   const outputs: Output[] = [];
-  const factors: WatchedFactor[] = [];
+  const factorizations: WatchedFactorization[] = [];
   const fresh = freshIndices(graph);
   const taken = new Set(graph.outputs.map(({ name }) => name));
 
@@ -50,7 +50,7 @@ export function withPivots(graph: SymbolicGraph): WatchedGraph {
     };
     values.push(value);
     outputs.push({ value: value.id, name, input: null });
-    factors.push({ output: name, matrix: matrix.name });
+    factorizations.push({ output: name, matrix: matrix.name });
     return {
       kind: "map",
       out: value.id,
@@ -60,11 +60,11 @@ export function withPivots(graph: SymbolicGraph): WatchedGraph {
   };
 
   const eqns = graph.eqns.flatMap((eqn): readonly Eqn[] => {
-    if (eqn.kind !== "factor" || eqn.op !== "cholesky") return [eqn];
+    if (eqn.kind !== "factorize" || eqn.op !== "cholesky") return [eqn];
     const [factor, matrix] = [graph.values[eqn.out], graph.values[eqn.source]];
     return factor === undefined || matrix === undefined ? [eqn] : [eqn, watch(factor, matrix)];
   });
-  return factors.length === 0
-    ? { graph, factors }
-    : { graph: { ...graph, values, eqns, outputs: [...graph.outputs, ...outputs] }, factors };
+  return factorizations.length === 0
+    ? { graph, factorizations }
+    : { graph: { ...graph, values, eqns, outputs: [...graph.outputs, ...outputs] }, factorizations };
 }

@@ -8,7 +8,7 @@ import { binary, constant, indexOf, load, range, sizeScalar, unary } from "../bu
 import { freshIndices } from "../eqn.js";
 import type { ConcreteGraph, Eqn, Scalar, SymbolicGraph, Value } from "../graph.js";
 
-/** A graph whose result is packed, and how its scales are told. */
+/** A graph whose result is packed, and the output that reports its scales. */
 export interface ScaledGraph {
   readonly graph: SymbolicGraph;
   /** The output that gives them, as they were given to `pack`; null where the result has none. */

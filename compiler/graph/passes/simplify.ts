@@ -3,7 +3,8 @@ import type { Concrete } from "../../types/type.js";
 import { mapBody, mapEqnScalars, mapOperands, removeDead } from "../eqn.js";
 import type { ConcreteGraph, Eqn, Range, Scalar, ValueId } from "../graph.js";
 import { indexRules } from "./index-rules.js";
-import { printFormat, printType } from "../print.js";
+import { printFormat } from "../../formats/registry.js";
+import { printType } from "../print.js";
 import { isIdentity, withRanges } from "../analysis/ranges.js";
 import type { Bounds } from "../analysis/ranges.js";
 import { scalarRules } from "./rules.js";
@@ -142,7 +143,7 @@ function eqnKey(graph: ConcreteGraph, eqn: Eqn<Concrete>): string | null {
     case "update":
     case "scan":
       return null;
-    case "factor":
+    case "factorize":
       return `${eqn.op} ${eqn.source}`;
     case "top":
       return `top ${eqn.score} ${eqn.n} ${eqn.m} ${eqn.axis}`;

@@ -285,7 +285,7 @@ function specializeEqn(eqn: Eqn<Symbolic>, binding: Binding, options: Specialize
         range: scalar.range(eqn.range),
         body: eqn.body.map((each) => specializeEqn(each, binding, options)),
       };
-    case "factor":
+    case "factorize":
     case "pack":
       return eqn;
     default:

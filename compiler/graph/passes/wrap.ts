@@ -5,15 +5,15 @@
 import type { Concrete } from "../../types/type.js";
 import { mapBody, mapEqnScalars } from "../eqn.js";
 import type { ConcreteGraph, Eqn, IndexId, Range, Scalar } from "../graph.js";
-import { allValues, intervalOf, isWithin, reachOf, withRanges, type Bounds } from "../analysis/ranges.js";
+import { allValues, intervalOf, isWithin, exactInterval, withRanges, type Bounds } from "../analysis/ranges.js";
 import { children, constantOf, dtypeOf, mapChildren } from "../scalar.js";
 
 type S = Scalar<Concrete>;
 
-interface Scope {
+interface IndexFacts {
   readonly bounds: Bounds;
   /** Indices whose ranges are not what they are as numbers. */
-  readonly astray: ReadonlySet<IndexId>;
+  readonly incongruent: ReadonlySet<IndexId>;
 }
 
 /**
@@ -24,7 +24,7 @@ interface Scope {
  * x[k * 65536 / 65536] for k in 0 .. 40000   =  x[k * 65536 / 65536]?
  */
 export function guardWraps(graph: ConcreteGraph): ConcreteGraph {
-  const guardEqn = (eqn: Eqn<Concrete>, outer: Scope): Eqn<Concrete> => {
+  const guardEqn = (eqn: Eqn<Concrete>, outer: IndexFacts): Eqn<Concrete> => {
     if (eqn.kind === "scan") {
       const inner = inside(outer, [eqn.range]);
       return mapBody(eqn, (body) => body.map((each) => guardEqn(each, inner)));
@@ -33,27 +33,27 @@ export function guardWraps(graph: ConcreteGraph): ConcreteGraph {
     const inner = inside(outer, eqn.indices);
     return mapEqnScalars(eqn, (scalar) => guardScalar(scalar, inner));
   };
-  const nothing: Scope = { bounds: new Map(), astray: new Set() };
+  const nothing: IndexFacts = { bounds: new Map(), incongruent: new Set() };
   return { ...graph, eqns: graph.eqns.map((eqn) => guardEqn(eqn, nothing)) };
 }
 
-function guardScalar(scalar: S, scope: Scope): S {
-  const own = scalar.kind === "reduce" ? inside(scope, scalar.over) : scope;
+function guardScalar(scalar: S, facts: IndexFacts): S {
+  const own = scalar.kind === "reduce" ? inside(facts, scalar.over) : facts;
   const mapped = mapChildren(scalar, (child) => guardScalar(child, own));
-  if (mapped.kind !== "load" || mapped.guarded || !mapped.at.some((at) => isAstray(at, own))) return mapped;
+  if (mapped.kind !== "load" || mapped.guarded || !mapped.at.some((at) => isIncongruent(at, own))) return mapped;
   return { ...mapped, guarded: true };
 }
 
-function inside(outer: Scope, ranges: readonly Range<Concrete>[]): Scope {
-  let scope = outer;
+function inside(outer: IndexFacts, ranges: readonly Range<Concrete>[]): IndexFacts {
+  let facts = outer;
   for (const range of ranges) {
-    const wrong = [range.low, range.high].some((bound) => wraps(bound, scope) || isAstray(bound, scope));
-    scope = {
-      bounds: withRanges(scope.bounds, [range]),
-      astray: wrong ? new Set([...scope.astray, range.index]) : scope.astray,
+    const wrong = [range.low, range.high].some((bound) => wraps(bound, facts) || isIncongruent(bound, facts));
+    facts = {
+      bounds: withRanges(facts.bounds, [range]),
+      incongruent: wrong ? new Set([...facts.incongruent, range.index]) : facts.incongruent,
     };
   }
-  return scope;
+  return facts;
 }
 
 /** Whether the operands of an operation and its result are the same modulo 2^32 as those of the numbers. */
@@ -85,16 +85,16 @@ function isInteger(scalar: S): boolean {
 }
 
 /** Whether the value of an integer scalar may be another than that of the numbers, though the same modulo 2^32. */
-function wraps(scalar: S, scope: Scope): boolean {
+function wraps(scalar: S, facts: IndexFacts): boolean {
   const value = constantOf(scalar);
   if (value !== null) return !isWithin({ low: value, high: value }, allValues(scalar));
   if (!isRing(scalar)) return false;
-  if (integers(scalar).some((operand) => wraps(operand, scope))) return true;
-  const of = (operand: S) => intervalOf(operand, scope.bounds);
+  if (integers(scalar).some((operand) => wraps(operand, facts))) return true;
+  const of = (operand: S) => intervalOf(operand, facts.bounds);
   switch (scalar.kind) {
     case "binary": {
-      const reach = reachOf(scalar.op, of(scalar.a), of(scalar.b));
-      return reach === null || !isWithin(reach, allValues(scalar));
+      const exact = exactInterval(scalar.op, of(scalar.a), of(scalar.b));
+      return exact === null || !isWithin(exact, allValues(scalar));
     }
     case "unary": {
       const { low, high } = of(scalar.a);
@@ -108,13 +108,13 @@ function wraps(scalar: S, scope: Scope): boolean {
 }
 
 /** Whether the value of an integer scalar may be another than that of the numbers, even modulo 2^32. */
-function isAstray(scalar: S, scope: Scope): boolean {
-  if (scalar.kind === "index") return scope.astray.has(scalar.index);
+function isIncongruent(scalar: S, facts: IndexFacts): boolean {
+  if (scalar.kind === "index") return facts.incongruent.has(scalar.index);
   // of a reduction the checker's proofs use only that it counts, or which of its indices it names
-  if (scalar.kind === "reduce") return inside(scope, scalar.over).astray.size > scope.astray.size;
+  if (scalar.kind === "reduce") return inside(facts, scalar.over).incongruent.size > facts.incongruent.size;
   const operands = integers(scalar);
   return (
-    operands.some((operand) => isAstray(operand, scope)) ||
-    (!isRing(scalar) && operands.some((operand) => wraps(operand, scope)))
+    operands.some((operand) => isIncongruent(operand, facts)) ||
+    (!isRing(scalar) && operands.some((operand) => wraps(operand, facts)))
   );
 }

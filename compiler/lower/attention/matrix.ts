@@ -105,7 +105,7 @@ export function matrixAttention(
     const weights = build.array("weights", "f16", rows * weightStride);
     const scores = build.array("scores", "f32", rows * scoreStride);
     const scales = build.array("scales", "f32", rows);
-    const group = groupAt(lowering.scope(build), attention, grid.y);
+    const group = groupAt(lowering.environment(build), attention, grid.y);
     // late queries have the most keys: their workgroups begin first
     const first = build.bind("first", k.mul(k.sub(k.u32(tiles - 1), grid.x), rows));
     const all = keysOfAll(group, attention, first, rows);
@@ -118,8 +118,8 @@ export function matrixAttention(
     const ownRow = build.bind("own_row", k.add(strip, k.rem(lane, matrixSize)));
     const share = build.bind("share", k.div(lane, matrixSize));
     const shares = lanes / matrixSize;
-    const ownScope = there(k.add(first, ownRow));
-    const ownKeys = keysOf(build, ownScope, attention);
+    const ownEnvironment = there(k.add(first, ownRow));
+    const ownKeys = keysOf(build, ownEnvironment, attention);
     const along = product.over[0]!.index;
     const keys = rowsOf(lowering, group, attention.key, { along, key: over.index, width: 8 });
     const values = rowsOf(lowering, group, attention.value, { along: element.index, key: over.index, width: 8 });
@@ -159,7 +159,12 @@ export function matrixAttention(
         const key = build.bind("key", k.add(start, column));
         const inside = build.bind("inside", isKey(ownKeys, key));
         const sum = k.loadShared(scores, "f32", k.add(k.mul(ownRow, scoreStride), column));
-        const score = scoreOf(ownScope, attention, build.bind("key_at", k.min(key, last)), build.bind("sum", sum));
+        const score = scoreOf(
+          ownEnvironment,
+          attention,
+          build.bind("key_at", k.min(key, last)),
+          build.bind("sum", sum),
+        );
         return { column, inside, score: build.bind("score", k.select(inside, score, lowestScore)) };
       });
 
@@ -246,9 +251,9 @@ export function matrixAttention(
           const column = build.bind("column", k.rem(at, width));
           const position = build.bind("query", k.add(first, row));
           const store = (): void => {
-            const scope = withIndices(group.query(position), [[element.index, k.add(column, head * matrixSize)]]);
+            const environment = withIndices(group.query(position), [[element.index, k.add(column, head * matrixSize)]]);
             const sum = k.loadShared(scores, "f32", k.add(k.mul(row, scoreStride), column));
-            storeMean(lowering, scope, eqn, attention, k.mul(sum, k.loadShared(scales, "f32", row)));
+            storeMean(lowering, environment, eqn, attention, k.mul(sum, k.loadShared(scales, "f32", row)));
           };
           if (queryCount % rows === 0) store();
           else build.when(k.less(position, queryCount), store);

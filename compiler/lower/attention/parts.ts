@@ -96,8 +96,8 @@ export function mergeParts(
     if (side.busy === null) add();
     else build.when(side.busy, add);
     build.barrier();
-    const group = groupAt(lowering.scope(build), attention, build.bind("group", k.div(position, queryCount)));
-    const scope = group.query(build.bind("query", k.rem(position, queryCount)));
+    const group = groupAt(lowering.environment(build), attention, build.bind("group", k.div(position, queryCount)));
+    const environment = group.query(build.bind("query", k.rem(position, queryCount)));
     build.loop(
       "h",
       local,
@@ -107,7 +107,7 @@ export function mergeParts(
         for (let row = 0; row < side.rows; row++)
           build.assign(sum, k.add(sum, k.loadShared(exchange, "f32", k.add(h, row * sizes.value))));
         const mean = k.select(k.equal(total, 0), k.f32(0), k.div(sum, total));
-        storeMean(lowering, withIndices(scope, [[element.index, h]]), eqn, attention, mean);
+        storeMean(lowering, withIndices(environment, [[element.index, h]]), eqn, attention, mean);
       },
       lanes,
     );

@@ -32,19 +32,19 @@ export function quadAttention(lowering: Lowering, eqn: AttentionEqn, attention: 
   const lane = build.bind("q", k.builtin("local_index"));
 
   const body = (): void => {
-    const group = groupAt(lowering.scope(build), attention, grid.y);
+    const group = groupAt(lowering.environment(build), attention, grid.y);
     const first = build.bind("first", k.mul(grid.x, tile));
     const all = keysOfAll(group, attention, first, tile);
     const end = build.bind("end", all.to);
     const last = build.bind("last", k.sub(k.max(end, 1), 1));
     const queries = upTo(count).map((at) => {
       const position = build.bind("query", k.add(k.add(first, 4 * at), lane));
-      const scope = group.query(build.bind("there", k.min(position, queryCount - 1)));
+      const environment = group.query(build.bind("there", k.min(position, queryCount - 1)));
       return {
         position,
-        scope,
-        keys: keysOf(build, scope, attention),
-        elements: upTo(sizes.key).map((i) => build.bind("x", queryElement(scope, attention, k.u32(i)))),
+        environment,
+        keys: keysOf(build, environment, attention),
+        elements: upTo(sizes.key).map((i) => build.bind("x", queryElement(environment, attention, k.u32(i)))),
         highest: build.variable("highest", k.f32(lowestScore)),
         total: build.variable("total", k.f32(0)),
         sums: upTo(sizes.value).map(() => build.variable("sum", k.f32(0))),
@@ -82,7 +82,7 @@ export function quadAttention(lowering: Lowering, eqn: AttentionEqn, attention: 
           return queries.map((query) => {
             const sum = dot(theirs, query.elements, (value) => build.bind("dot", value));
             const inside = build.bind("inside", isKey(query.keys, at));
-            const score = scoreOf(query.scope, attention, build.bind("key_at", k.min(at, last)), sum);
+            const score = scoreOf(query.environment, attention, build.bind("key_at", k.min(at, last)), sum);
             return { inside, score: build.bind("score", k.select(inside, score, lowestScore)) };
           });
         });
@@ -110,11 +110,11 @@ export function quadAttention(lowering: Lowering, eqn: AttentionEqn, attention: 
       },
       4,
     );
-    for (const { position, scope, total, sums } of queries)
+    for (const { position, environment, total, sums } of queries)
       build.when(k.less(position, queryCount), () => {
         const scale = build.bind("scale", k.select(k.equal(total, 0), k.f32(0), k.div(k.f32(1), total)));
         sums.forEach((sum, h) => {
-          const own = withIndices(scope, [[element.index, k.u32(h)]]);
+          const own = withIndices(environment, [[element.index, k.u32(h)]]);
           storeMean(lowering, own, eqn, attention, k.mul(sum, scale));
         });
       });

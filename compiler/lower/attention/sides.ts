@@ -12,19 +12,27 @@ import type { KernelBuilder } from "../toolkit/builder.js";
 import { unflatten } from "../toolkit/dispatch.js";
 import type { Lowering } from "../toolkit/lowering.js";
 import { storeElement } from "../toolkit/store.js";
-import { flatten, lowerIndex, lowerRange, lowerScalar, withIndices, withKnown, type Scope } from "../toolkit/scalar.js";
+import {
+  flatten,
+  lowerIndex,
+  lowerRange,
+  lowerScalar,
+  withIndices,
+  withKnown,
+  type Environment,
+} from "../toolkit/scalar.js";
 
 /** The queries of one group, which read the same keys and values. */
 export interface Group {
-  /** A scope with the own indices of the query at a u32 position in the group, which is in range. */
-  readonly query: (position: Expr) => Scope;
-  /** A scope for places of keys and values: with the own indices of the group's first query. */
-  readonly first: Scope;
+  /** An environment with the own indices of the query at a u32 position in the group, which is in range. */
+  readonly query: (position: Expr) => Environment;
+  /** An environment for places of keys and values: with the own indices of the group's first query. */
+  readonly first: Environment;
 }
 
 /** The group at a u32 position. */
-export function groupAt(scope: Scope, { axes }: Attention, position: Expr): Group {
-  const { build } = scope;
+export function groupAt(environment: Environment, { axes }: Attention, position: Expr): Group {
+  const { build } = environment;
   const names = axes.map(({ range }) => range.name);
   const groups = unflatten(
     build,
@@ -33,9 +41,9 @@ export function groupAt(scope: Scope, { axes }: Attention, position: Expr): Grou
     names,
   );
   const starts = axes.map(({ share }, at) => build.bind("start", k.mul(groups[at]!, share)));
-  const withAxes = (values: readonly Expr[]): Scope =>
+  const withAxes = (values: readonly Expr[]): Environment =>
     withIndices(
-      scope,
+      environment,
       axes.map(({ range }, at) => [range.index, values[at]!] as const),
     );
   return {
@@ -93,10 +101,16 @@ function isMultiple(scalar: Scalar<Concrete>, of: number, zero: IndexId): boolea
   return scalar.op === "multiply" && [scalar.a, scalar.b].some((factor) => isMultiple(factor, of, zero));
 }
 
-/** The place of the row that a scope's indices read, in vectors of `width`. */
-export function rowStart(lowering: Lowering, scope: Scope, load: Load<Concrete>, along: IndexId, width: number): Expr {
+/** The place of the row that an environment's indices read, in vectors of `width`. */
+export function rowStart(
+  lowering: Lowering,
+  environment: Environment,
+  load: Load<Concrete>,
+  along: IndexId,
+  width: number,
+): Expr {
   const { shape, at } = joinAxes(lowering.graph.values[load.tensor]!.type.shape, load.at);
-  const first = withIndices(scope, [[along, k.u32(0)]]);
+  const first = withIndices(environment, [[along, k.u32(0)]]);
   const indices = at.map((index) => lowerIndex(first, index));
   return flatten(
     [...shape.slice(0, -1), shape[shape.length - 1]! / width],
@@ -144,14 +158,14 @@ export function rowsOf(
 }
 
 /** Element i, a u32, of what a query's sum multiplies the keys by. */
-export function queryElement(scope: Scope, { queries, product }: Attention, i: Expr): Expr {
-  const inner = withIndices(scope, [[product.over[0]!.index, i]]);
+export function queryElement(environment: Environment, { queries, product }: Attention, i: Expr): Expr {
+  const inner = withIndices(environment, [[product.over[0]!.index, i]]);
   return queries.map((factor) => k.convert("f32", lowerScalar(inner, factor))).reduce((a, b) => k.mul(a, b));
 }
 
 /** The score of a query for a key, given the sum of their products. */
-export function scoreOf(scope: Scope, { mean, over, product }: Attention, key: Expr, sum: Expr): Expr {
-  return lowerScalar(withKnown(withIndices(scope, [[over.index, key]]), [[product, sum]]), mean.score!);
+export function scoreOf(environment: Environment, { mean, over, product }: Attention, key: Expr, sum: Expr): Expr {
+  return lowerScalar(withKnown(withIndices(environment, [[over.index, key]]), [[product, sum]]), mean.score!);
 }
 
 /** Keys `from` .. `to`, u32. */
@@ -161,8 +175,8 @@ export interface Keys {
 }
 
 /** The keys of one query. */
-export function keysOf(build: KernelBuilder, scope: Scope, { over }: Attention): Keys {
-  const { from, to } = lowerRange(scope, over);
+export function keysOf(build: KernelBuilder, environment: Environment, { over }: Attention): Keys {
+  const { from, to } = lowerRange(environment, over);
   return { from: build.bind("from", from), to: build.bind("to", to) };
 }
 
@@ -222,7 +236,13 @@ export function laneOf(build: KernelBuilder, local: Expr, size: number, lanes: n
 }
 
 /** Stores the element of the eqn that the mean belongs to. */
-export function storeMean(lowering: Lowering, scope: Scope, eqn: AttentionEqn, { mean }: Attention, value: Expr): void {
-  const inner = withKnown(scope, [[mean, scope.build.bind("mean", value)]]);
+export function storeMean(
+  lowering: Lowering,
+  environment: Environment,
+  eqn: AttentionEqn,
+  { mean }: Attention,
+  value: Expr,
+): void {
+  const inner = withKnown(environment, [[mean, environment.build.bind("mean", value)]]);
   storeElement(lowering, inner, eqn, lowerScalar(inner, eqn.body));
 }

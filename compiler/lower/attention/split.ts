@@ -134,7 +134,7 @@ function walk(
   const local = build.bind("lane", k.builtin("local_index"));
 
   const body = (): void => {
-    const group = groupAt(lowering.scope(build), attention, grid.z);
+    const group = groupAt(lowering.environment(build), attention, grid.z);
     const first = build.bind("first", k.mul(grid.y, count));
     const all = keysOfAll(group, attention, first, count);
     const { from, to } = partOf(build, all.from, all.to, shape, grid.x);
@@ -169,15 +169,15 @@ function walk(
     const valueSide = laneOf(build, local, lanes, sizes.value / widths.value);
     const own = build.bind("own", k.div(local, tile));
     const ownKey = build.bind("own_key", k.rem(local, tile));
-    const scopeAt = (position: Expr) => group.query(build.bind("there", k.min(position, queryCount - 1)));
-    const ownScope = scopeAt(k.add(first, k.min(own, count - 1)));
-    const ownKeys = keysOf(build, ownScope, attention);
+    const environmentAt = (position: Expr) => group.query(build.bind("there", k.min(position, queryCount - 1)));
+    const ownEnvironment = environmentAt(k.add(first, k.min(own, count - 1)));
+    const ownKeys = keysOf(build, ownEnvironment, attention);
     const isPair = tile * count === lanes ? null : build.bind("is_pair", k.less(local, tile * count));
 
     const elements = upTo(count).map((query) => {
-      const scope = scopeAt(k.add(first, query));
+      const environment = environmentAt(k.add(first, query));
       return upTo(widths.key).map((i) =>
-        build.bind("x", queryElement(scope, attention, k.add(k.mul(keySide.column, widths.key), i))),
+        build.bind("x", queryElement(environment, attention, k.add(k.mul(keySide.column, widths.key), i))),
       );
     });
     const sums = upTo(count).map(() => upTo(widths.value).map(() => build.variable("sum", k.f32(0))));
@@ -241,7 +241,11 @@ function walk(
         const inside = isPair === null ? inPart : build.bind("inside", k.and(isPair, inPart));
         const score = build.bind(
           "score",
-          k.select(inside, scoreOf(ownScope, attention, build.bind("key_at", k.min(key, last)), sum), lowestScore),
+          k.select(
+            inside,
+            scoreOf(ownEnvironment, attention, build.bind("key_at", k.min(key, last)), sum),
+            lowestScore,
+          ),
         );
         const peak = build.variable("peak", score);
         combineTeam(build, lowering.target, team, "max", [peak]);
@@ -315,9 +319,9 @@ function walk(
             for (let row = 0; row < valueSide.rows; row++)
               build.assign(sum, k.add(sum, k.loadShared(exchange, "f32", k.add(h, row * sizes.value))));
             if (partial === null) {
-              const scope = withIndices(scopeAt(position), [[element.index, h]]);
+              const environment = withIndices(environmentAt(position), [[element.index, h]]);
               const mean = k.select(k.equal(whole, 0), k.f32(0), k.div(sum, whole));
-              storeMean(lowering, scope, eqn, attention, mean);
+              storeMean(lowering, environment, eqn, attention, mean);
               return;
             }
             const row = partAt(build, attention, grid.z, position, grid.x, parts);

@@ -5,13 +5,13 @@ import type { Expr } from "../../kernel/kernel.js";
 import { joinAxes } from "../toolkit/axes.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
 import type { Lowering } from "../toolkit/lowering.js";
-import { flatten, lowerIndex, lowerScalar, withIndices, type Scope } from "../toolkit/scalar.js";
+import { flatten, lowerIndex, lowerScalar, withIndices, type Environment } from "../toolkit/scalar.js";
 
 /** The left side of a product (activations) for some tokens, around a unit of columns. */
 export interface LeftSource {
   readonly term: ProductTerm;
-  /** A scope with the own indices of each token bound. */
-  readonly tokens: readonly Scope[];
+  /** An environment with the own indices of each token bound. */
+  readonly tokens: readonly Environment[];
   /** u32. */
   readonly firstColumn: Expr;
 }
@@ -25,19 +25,19 @@ export function leftElement(
   column: number | Expr,
 ): Expr {
   const { term, tokens, firstColumn } = source;
-  const scope = withIndices(tokens[token]!, [[term.reduce.over[0]!.index, k.add(firstColumn, column)]]);
-  return build.bind("x", leftValue(scope, term));
+  const environment = withIndices(tokens[token]!, [[term.reduce.over[0]!.index, k.add(firstColumn, column)]]);
+  return build.bind("x", leftValue(environment, term));
 }
 
 /** The product of the left factors, f32. */
-export function leftValue(scope: Scope, term: ProductTerm): Expr {
-  return term.left.map((factor) => k.convert("f32", lowerScalar(scope, factor))).reduce((a, b) => k.mul(a, b));
+export function leftValue(environment: Environment, term: ProductTerm): Expr {
+  return term.left.map((factor) => k.convert("f32", lowerScalar(environment, factor))).reduce((a, b) => k.mul(a, b));
 }
 
 /** The left side at every column of a unit, for each token: with vector loads where it is a tensor read along k. */
 export function leftUnit(lowering: Lowering, build: KernelBuilder, source: LeftSource, columns: number): Expr[][] {
-  return source.tokens.map((scope, token) => {
-    const vectors = vectorLoads(lowering, build, scope, source, columns);
+  return source.tokens.map((environment, token) => {
+    const vectors = vectorLoads(lowering, build, environment, source, columns);
     return (
       vectors ?? Array.from({ length: columns }, (_, column) => leftElement(lowering, build, source, token, column))
     );
@@ -48,7 +48,7 @@ export function leftUnit(lowering: Lowering, build: KernelBuilder, source: LeftS
 export function vectorLoads(
   lowering: Lowering,
   build: KernelBuilder,
-  scope: Scope,
+  environment: Environment,
   source: LeftSource,
   columns: number,
 ): Expr[] | null {
@@ -78,7 +78,7 @@ export function vectorLoads(
     k.add(
       flatten(
         [...shape.slice(0, -1), shape[shape.length - 1]! / 4],
-        [...at.slice(0, -1).map((index) => lowerIndex(scope, index)), k.u32(0)],
+        [...at.slice(0, -1).map((index) => lowerIndex(environment, index)), k.u32(0)],
       ),
       k.div(firstColumn, 4),
     ),

@@ -1,6 +1,6 @@
 /** Which products subgroups can do by matrices, and how their sides lie in memory. */
 import { readsAnywhere, type Product, type ProductTerm } from "../../graph/analysis/product.js";
-import { coefficientOf, extent, hullOf, intervalOf } from "../../graph/analysis/ranges.js";
+import { coefficientOf, extent, boundingRange, intervalOf } from "../../graph/analysis/ranges.js";
 import type { Eqn, IndexId, Range, Scalar } from "../../graph/graph.js";
 import { constantOf, freeIndices, withoutCasts, type Load } from "../../graph/scalar.js";
 import type { Storage } from "../../graph/storage.js";
@@ -10,9 +10,9 @@ import { elementCount } from "../../types/shape.js";
 import type { Concrete } from "../../types/type.js";
 import { axisExtents, passes } from "../schedules/tiled.js";
 import { joinAxes } from "../toolkit/axes.js";
-import { boundsOf } from "../toolkit/hull.js";
+import { boundsOf } from "../toolkit/positions.js";
 import type { Lowering } from "../toolkit/lowering.js";
-import { flatten, lowerIndex, withIndices, type Scope } from "../toolkit/scalar.js";
+import { flatten, lowerIndex, withIndices, type Environment } from "../toolkit/scalar.js";
 import { fixedSubgroup } from "../toolkit/team.js";
 
 type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
@@ -30,8 +30,8 @@ export interface Operand {
   readonly pitch: number;
   readonly outer: number;
   readonly inner: number;
-  /** Place of the first element, for the batch indices of a scope. */
-  start(scope: Scope): Expr;
+  /** Offset of the first element, for the batch indices of an environment. */
+  start(environment: Environment): Expr;
 }
 
 /** A product that subgroups can do by matrices: both sides of every term. */
@@ -50,7 +50,7 @@ export function matrixOf(lowering: Lowering, eqn: Elements, product: Product): M
   const { target } = lowering;
   if (!target.matrices || !target.f16 || fixedSubgroup(target) === null) return null;
   const [first] = product.terms;
-  if (first === undefined || eqn.indices.some((range) => hullOf(range).low !== 0)) return null;
+  if (first === undefined || eqn.indices.some((range) => boundingRange(range).low !== 0)) return null;
   if (passes(lowering, product.terms).length > 1 || product.terms.some((term) => term.reduce.dtype !== "f32"))
     return null;
   const range = first.reduce.over[0]!;
@@ -104,9 +104,9 @@ function operandOf(
     axes.map((axis) => ({ stride: strideOf(eqn.indices[axis]!.index), extent: extent(eqn.indices[axis]!) })),
   );
   if (columnStride === null || outerStride === null) return null;
-  const start = (scope: Scope): Expr => {
+  const start = (environment: Environment): Expr => {
     const zero = withIndices(
-      scope,
+      environment,
       own.map((index) => [index, k.u32(0)] as const),
     );
     return flatten(

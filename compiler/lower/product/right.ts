@@ -5,16 +5,16 @@ import type { ConcreteGraph } from "../../graph/graph.js";
 import type { Expr } from "../../kernel/kernel.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
 import type { Lowering } from "../toolkit/lowering.js";
-import { flatten, lowerIndex, type Scope } from "../toolkit/scalar.js";
+import { flatten, lowerIndex, type Environment } from "../toolkit/scalar.js";
 
-/** The row, u32, that a scope's indices read. */
-export function rowAt(graph: ConcreteGraph, rows: ProductRows, scope: Scope): Expr {
+/** The row, u32, that an environment's indices read. */
+export function rowAt(graph: ConcreteGraph, rows: ProductRows, environment: Environment): Expr {
   const { shape } = graph.values[rows.load.tensor]!.type;
-  return scope.build.bind(
+  return environment.build.bind(
     "row",
     flatten(
       shape.slice(0, -1),
-      rows.load.at.slice(0, -1).map((at) => lowerIndex(scope, at)),
+      rows.load.at.slice(0, -1).map((at) => lowerIndex(environment, at)),
     ),
   );
 }

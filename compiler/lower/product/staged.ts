@@ -5,7 +5,7 @@ import type { Expr } from "../../kernel/kernel.js";
 import type { Target } from "../../target.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
 import type { Lowering } from "../toolkit/lowering.js";
-import { withIndices, withKnown, type Scope } from "../toolkit/scalar.js";
+import { withIndices, withKnown, type Environment } from "../toolkit/scalar.js";
 import { fixedSubgroup, reduceByTeam, type Team } from "../toolkit/team.js";
 import { leftValue } from "./left.js";
 
@@ -49,7 +49,7 @@ export function stageLeft(
   lowering: Lowering,
   build: KernelBuilder,
   term: ProductTerm,
-  tokens: readonly Scope[],
+  tokens: readonly Environment[],
   size: number,
 ): (unit: Expr, columns: number) => Expr[][] {
   const lane = k.builtin("local_index");
@@ -61,8 +61,9 @@ export function stageLeft(
     const reductions = [...new Set(term.left.flatMap((factor) => scalarReductions(factor)))].sort(
       (a, b) => scalarReductions(a).length - scalarReductions(b).length,
     );
-    let scope = token;
-    for (const reduce of reductions) scope = withKnown(scope, [[reduce, reduceByTeam(scope, team, reduce)]]);
+    let environment = token;
+    for (const reduce of reductions)
+      environment = withKnown(environment, [[reduce, reduceByTeam(environment, team, reduce)]]);
     build.loop(
       "column",
       lane,
@@ -71,7 +72,7 @@ export function stageLeft(
         const parts = [0, 1, 2, 3].map((at) =>
           build.bind(
             "x",
-            leftValue(withIndices(scope, [[term.reduce.over[0]!.index, k.add(k.mul(vector, 4), at)]]), term),
+            leftValue(withIndices(environment, [[term.reduce.over[0]!.index, k.add(k.mul(vector, 4), at)]]), term),
           ),
         );
         build.add(k.storeShared(array, k.add(vector, t * vectors), k.vector(parts)));

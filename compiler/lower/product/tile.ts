@@ -1,13 +1,13 @@
 import type { Product } from "../../graph/analysis/product.js";
-import { hullOf, type Bounds } from "../../graph/analysis/ranges.js";
+import { boundingRange, type Bounds } from "../../graph/analysis/ranges.js";
 import type { Eqn } from "../../graph/graph.js";
 import * as k from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
 import type { Concrete } from "../../types/type.js";
-import { atPosition } from "../toolkit/hull.js";
-import { lowerRange, withIndices, type Scope } from "../toolkit/scalar.js";
+import { atPosition } from "../toolkit/positions.js";
+import { lowerRange, withIndices, type Environment } from "../toolkit/scalar.js";
 
-/** A tile of a product: positions from `firstM` and `firstN` on, of the hulls of its axes. */
+/** A tile of a product: positions from `firstM` and `firstN` on, of the bounding ranges of its axes. */
 export interface Tile {
   readonly firstM: Expr;
   readonly rowsM: number;
@@ -20,7 +20,7 @@ export interface Tile {
  * tiles have. A bound of n may depend on m, and then grows with it.
  */
 export function tileInside(
-  scope: Scope,
+  environment: Environment,
   eqn: Eqn<Concrete> & { readonly kind: "map" | "update" },
   product: Product,
   bounds: Bounds,
@@ -32,16 +32,16 @@ export function tileInside(
   const mRange = mAxis === undefined ? null : eqn.indices[mAxis]!;
   const conditions: Expr[] = [];
   const lastM = k.add(tile.firstM, tile.rowsM - 1);
-  const at = (position: Expr): Scope =>
-    mRange === null ? scope : withIndices(scope, [[mRange.index, atPosition(mRange, bounds, position)]]);
-  if (mRange !== null && !hullOf(mRange, bounds).exact) {
-    const { from, to } = lowerRange(scope, mRange);
+  const at = (position: Expr): Environment =>
+    mRange === null ? environment : withIndices(environment, [[mRange.index, atPosition(mRange, bounds, position)]]);
+  if (mRange !== null && !boundingRange(mRange, bounds).exact) {
+    const { from, to } = lowerRange(environment, mRange);
     conditions.push(
       k.greaterEqual(atPosition(mRange, bounds, lastM), from),
       k.less(atPosition(mRange, bounds, tile.firstM), to),
     );
   }
-  if (!hullOf(nRange, bounds).exact) {
+  if (!boundingRange(nRange, bounds).exact) {
     conditions.push(
       k.greaterEqual(
         atPosition(nRange, bounds, k.add(tile.firstN, tile.rowsN - 1)),

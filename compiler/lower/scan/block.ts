@@ -2,7 +2,7 @@
 import type { ScanEqn } from "../../graph/eqn.js";
 import type { Range } from "../../graph/graph.js";
 import { eqnScalars } from "../../graph/eqn.js";
-import { extent, hullOf, intervalOf, withRanges } from "../../graph/analysis/ranges.js";
+import { extent, boundingRange, intervalOf, withRanges } from "../../graph/analysis/ranges.js";
 import { scalarLoads } from "../../graph/scalar.js";
 import * as k from "../../kernel/build.js";
 import type { Expr, Kernel } from "../../kernel/kernel.js";
@@ -11,7 +11,7 @@ import { elementCount } from "../../types/shape.js";
 import type { Concrete } from "../../types/type.js";
 import { spread, unflatten, workgroupPosition } from "../toolkit/dispatch.js";
 import type { Lowering } from "../toolkit/lowering.js";
-import { lowerIndex, lowerRange, lowerScalar, withIndices, type Scope } from "../toolkit/scalar.js";
+import { lowerIndex, lowerRange, lowerScalar, withIndices, type Environment } from "../toolkit/scalar.js";
 import type { BlockContext, Blocking } from "./blocking.js";
 import type { BlockEqn, ColumnwiseScan, Slot, UpdateEqn } from "./columnwise.js";
 import { shareReductions, type ExchangeArrays } from "./shared.js";
@@ -29,7 +29,7 @@ export function blockKernel(
   multipliers: readonly Storage[],
 ): Kernel {
   const build = lowering.builder();
-  const base = lowering.scope(build);
+  const base = lowering.environment(build);
   const step = scan.range;
   const first = build.bind("first", lowerIndex(base, { kind: "index", index: step.index, name: step.name }));
   const count = Math.ceil(shape.rows / blocking.rows);
@@ -49,13 +49,13 @@ export function blockKernel(
     const arrays: ExchangeArrays = new Map();
     const changed = new Set(shape.body.filter((each) => each.kind !== "value").map((each) => each.slot));
     memory.walk(changed, (column, step) => {
-      const scope = withIndices(base, [[scan.range.index, build.bind(scan.range.name, k.add(first, column))]]);
+      const environment = withIndices(base, [[scan.range.index, build.bind(scan.range.name, k.add(first, column))]]);
       let term = 0;
       for (const each of shape.body) {
         if (each.kind === "trailing") {
-          trailing(scope, context, step, each, column, multipliers.slice(term, term + each.terms.length));
+          trailing(environment, context, step, each, column, multipliers.slice(term, term + each.terms.length));
           term += each.terms.length;
-        } else lowerOne(scope, context, step, each, arrays);
+        } else lowerOne(environment, context, step, each, arrays);
       }
     });
   };
@@ -75,7 +75,7 @@ export function blockKernel(
 
 /** Any equation of a step but a trailing update. */
 function lowerOne(
-  outer: Scope,
+  outer: Environment,
   context: BlockContext,
   memory: StepMemory,
   each: Exclude<BlockEqn, { kind: "trailing" }>,
@@ -91,22 +91,22 @@ function lowerOne(
     return;
   }
   const reads = readBy(shape, each);
-  const scopeOf = ({ readers }: SlotReader): Scope => withIndices({ ...outer, readers }, [[each.row, row]]);
+  const environmentOf = ({ readers }: SlotReader): Environment => withIndices({ ...outer, readers }, [[each.row, row]]);
   if (slot.keep === "number") {
     memory.writing(slot, reads, (writer) => {
       const { eqn } = each;
-      const scope = scopeOf(writer);
-      const value = lowerScalar(shareReductions(context, scope, eqn.body, shape.facts, arrays), eqn.body);
+      const environment = environmentOf(writer);
+      const value = lowerScalar(shareReductions(context, environment, eqn.body, shape.facts, arrays), eqn.body);
       writer.define(eqn.kind === "update" && eqn.op === "add" ? k.add(writer.element(slot, []), value) : value);
     });
     return;
   }
   if (each.kind === "value") {
     memory.writing(slot, reads, (writer) => {
-      const scope = scopeOf(writer);
+      const environment = environmentOf(writer);
       overRow(context, slot, (at) => {
         const indices = each.eqn.indices.slice(1).map((range, axis) => [range.index, at[axis]!] as const);
-        writer.store(at, lowerScalar(withIndices(scope, indices), each.eqn.body));
+        writer.store(at, lowerScalar(withIndices(environment, indices), each.eqn.body));
       });
     });
     return;
@@ -115,10 +115,10 @@ function lowerOne(
   // of all steps: what is known of the step's index outside is where blocks start
   const bounds = withRanges(shape.facts.bounds, update.indices);
   const others = update.indices.filter((range) => range.index !== each.row);
-  if (others.every((range) => hullOf(range, bounds).exact && extent(range, bounds) === 1)) {
+  if (others.every((range) => boundingRange(range, bounds).exact && extent(range, bounds) === 1)) {
     const indices = others.map((range) => [range.index, k.u32(intervalOf(range.low, bounds).low)] as const);
-    writeOne(context, memory, update, slot, reads, (reader) => withIndices(scopeOf(reader), indices));
-  } else writeMany(context, memory, update, slot, reads, others, scopeOf);
+    writeOne(context, memory, update, slot, reads, (reader) => withIndices(environmentOf(reader), indices));
+  } else writeMany(context, memory, update, slot, reads, others, environmentOf);
 }
 
 /** An update of one element: computed by all lanes, stored by the first. */
@@ -128,15 +128,15 @@ function writeOne(
   update: UpdateEqn,
   slot: Slot,
   reads: readonly Slot[],
-  scopeOf: (reader: SlotReader) => Scope,
+  environmentOf: (reader: SlotReader) => Environment,
 ): void {
   const { value, at } = memory.reading(reads, (reader) => {
-    const scope = scopeOf(reader);
+    const environment = environmentOf(reader);
     const name = build.fresh(slot.name);
-    build.add(k.letIs(name, lowerScalar(scope, update.body)));
+    build.add(k.letIs(name, lowerScalar(environment, update.body)));
     return {
       value: k.local(name, slot.dtype),
-      at: update.at.slice(1).map((index) => build.bind("at", lowerIndex(scope, index))),
+      at: update.at.slice(1).map((index) => build.bind("at", lowerIndex(environment, index))),
     };
   });
   memory.writing(slot, [], (writer) => {
@@ -154,11 +154,11 @@ function writeMany(
   slot: Slot,
   reads: readonly Slot[],
   ranges: readonly Range<Concrete>[],
-  scopeOf: (reader: SlotReader) => Scope,
+  environmentOf: (reader: SlotReader) => Environment,
 ): void {
   const others = reads.filter((other) => other !== slot);
   memory.writing(slot, others, (writer) => {
-    const nest = (inner: Scope, depth: number): void => {
+    const nest = (inner: Environment, depth: number): void => {
       const range = ranges[depth];
       if (range === undefined) {
         writer.store(
@@ -178,7 +178,7 @@ function writeMany(
         shared ? blocking.lanes : 1,
       );
     };
-    nest(scopeOf(writer), 0);
+    nest(environmentOf(writer), 0);
   });
 }
 
@@ -187,7 +187,7 @@ function writeMany(
  * once.
  */
 function trailing(
-  outer: Scope,
+  outer: Environment,
   context: BlockContext,
   memory: StepMemory,
   each: BlockEqn & { readonly kind: "trailing" },
@@ -195,10 +195,10 @@ function trailing(
   multipliers: readonly Storage[],
 ): void {
   const { build, blocking, lane, row, first, inside } = context;
-  const scopeOf = ({ readers }: SlotReader): Scope => withIndices({ ...outer, readers }, [[each.row, row]]);
+  const environmentOf = ({ readers }: SlotReader): Environment => withIndices({ ...outer, readers }, [[each.row, row]]);
   const factors = memory.reading(readBy(context.shape, each), (reader) =>
     each.terms.map((term, at) => {
-      const value = build.bind("multiplier", lowerScalar(scopeOf(reader), term.multiplier));
+      const value = build.bind("multiplier", lowerScalar(environmentOf(reader), term.multiplier));
       const store = (): void =>
         build.add(
           k.store(build.view(multipliers[at]!, "f32", "read_write"), k.add(k.mul(row, blocking.block), column), value),
@@ -210,15 +210,15 @@ function trailing(
     }),
   );
   memory.writing(each.slot, [], (writer) => {
-    const scope = scopeOf(writer);
-    const { from, to } = lowerRange(scope, each.column);
+    const environment = environmentOf(writer);
+    const { from, to } = lowerRange(environment, each.column);
     const end = build.bind("end", k.min(to, k.add(first, blocking.block)));
     build.loop(
       each.column.name,
       blocking.lanes === 1 ? from : k.add(from, lane),
       end,
       (at) => {
-        const inner = withIndices(scope, [[each.column.index, at]]);
+        const inner = withIndices(environment, [[each.column.index, at]]);
         const sum = each.terms
           .map((term, i) => {
             const product = k.mul(factors[i]!, lowerScalar(inner, term.right));

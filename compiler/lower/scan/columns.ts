@@ -7,7 +7,7 @@ import type { Concrete } from "../../types/type.js";
 type S = Scalar<Concrete>;
 
 /** Columns `k / group * group + low` to `+ high`, both included, of step k; `high` may be infinite. */
-export interface ColumnPlace {
+export interface RelativeColumns {
   readonly group: number;
   readonly low: number;
   readonly high: number;
@@ -44,11 +44,15 @@ export function conditionOf(range: Range<Concrete>): S | null {
   return empty ? high.condition : null;
 }
 
-/** The place of a range's index, or null where it does not start at the step's column or in its group. */
-export function placeOfRange(range: Range<Concrete>, facts: ColumnFacts, aligned = 1): ColumnPlace | null {
-  const low = placeOf(range.low, facts, aligned);
+/** The columns of a range's index, or null where it does not start at the step's column or in its group. */
+export function relativeColumnsOfRange(
+  range: Range<Concrete>,
+  facts: ColumnFacts,
+  aligned = 1,
+): RelativeColumns | null {
+  const low = relativeColumns(range.low, facts, aligned);
   if (low === null) return null;
-  const high = placeOf(
+  const high = relativeColumns(
     conditionOf(range) !== null && range.high.kind === "select" ? range.high.then : range.high,
     facts,
     aligned,
@@ -58,34 +62,34 @@ export function placeOfRange(range: Range<Concrete>, facts: ColumnFacts, aligned
   return { group, low: inGroup(low, group).low, high: inGroup(high, group).high - 1 };
 }
 
-/** The place of a column, or null where it does not follow the step, which is a multiple of `aligned`. */
-export function placeOf(scalar: S, facts: ColumnFacts, aligned = 1): ColumnPlace | null {
+/** The column seen from the step, or null where it does not follow the step, which is a multiple of `aligned`. */
+export function relativeColumns(scalar: S, facts: ColumnFacts, aligned = 1): RelativeColumns | null {
   if (scalar.kind === "index") {
     if (scalar.index === facts.step) return { group: aligned, low: 0, high: 0 };
     const range = facts.ranges.get(scalar.index);
-    return range === undefined ? null : placeOfRange(range, facts, aligned);
+    return range === undefined ? null : relativeColumnsOfRange(range, facts, aligned);
   }
   if (scalar.kind !== "binary") return null;
   const start = startOfGroup(scalar);
   // a quotient is cut off towards zero, so below zero this would be the start of the group after
   if (start !== null && intervalOf(start.of, facts.bounds).low >= 0) {
-    const place = placeOf(start.of, facts, aligned);
-    if (place === null) return null;
-    const group = leastMultiple(place.group, start.group);
-    const { low, high } = inGroup(place, group);
+    const relative = relativeColumns(start.of, facts, aligned);
+    if (relative === null) return null;
+    const group = leastMultiple(relative.group, start.group);
+    const { low, high } = inGroup(relative, group);
     return {
       group,
       low: Math.floor(low / start.group) * start.group,
       high: Math.floor(high / start.group) * start.group,
     };
   }
-  const [a, b] = [placeOf(scalar.a, facts, aligned), placeOf(scalar.b, facts, aligned)];
+  const [a, b] = [relativeColumns(scalar.a, facts, aligned), relativeColumns(scalar.b, facts, aligned)];
   switch (scalar.op) {
     case "add": {
-      const [place, other] = a !== null ? [a, scalar.b] : [b, scalar.a];
-      if (place === null) return null;
+      const [relative, other] = a !== null ? [a, scalar.b] : [b, scalar.a];
+      if (relative === null) return null;
       const { low, high } = intervalOf(other, facts.bounds);
-      return { ...place, low: place.low + low, high: place.high + high };
+      return { ...relative, low: relative.low + low, high: relative.high + high };
     }
     case "subtract": {
       if (a === null) return null;
@@ -93,26 +97,26 @@ export function placeOf(scalar: S, facts: ColumnFacts, aligned = 1): ColumnPlace
       return { ...a, low: a.low - high, high: a.high - low };
     }
     case "min": {
-      const place = a ?? b;
-      return place === null ? null : { ...place, low: -Infinity };
+      const relative = a ?? b;
+      return relative === null ? null : { ...relative, low: -Infinity };
     }
     case "max": {
-      const place = a ?? b;
-      return place === null ? null : { ...place, high: Infinity };
+      const relative = a ?? b;
+      return relative === null ? null : { ...relative, high: Infinity };
     }
     default:
       return null;
   }
 }
 
-/** Whether a column is in the group of the step that its place names. */
-export function inOwnGroup(place: ColumnPlace): boolean {
-  return place.low >= 0 && place.high < place.group;
+/** Whether a column is in the group of the step that the relative columns name. */
+export function inOwnGroup(relative: RelativeColumns): boolean {
+  return relative.low >= 0 && relative.high < relative.group;
 }
 
-/** The same columns seen from a larger group, a multiple of the place's own. */
-export function inGroup(place: ColumnPlace, group: number): ColumnPlace {
-  return { group, low: place.low, high: place.high + group - place.group };
+/** The same columns seen from a larger group, a multiple of their own. */
+export function inGroup(relative: RelativeColumns, group: number): RelativeColumns {
+  return { group, low: relative.low, high: relative.high + group - relative.group };
 }
 
 /** The smallest common multiple. */

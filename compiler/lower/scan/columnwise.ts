@@ -3,7 +3,7 @@
  */
 import type { ConcreteGraph, Eqn, IndexId, Range, Scalar, ScanState, ValueId } from "../../graph/graph.js";
 import { eqnOperands, eqnScalars, type ScanEqn } from "../../graph/eqn.js";
-import { hullOf, intervalOf, withRanges } from "../../graph/analysis/ranges.js";
+import { boundingRange, intervalOf, withRanges } from "../../graph/analysis/ranges.js";
 import {
   constantOf,
   mapScalar,
@@ -16,7 +16,15 @@ import {
 import type { Dtype } from "../../types/dtype.js";
 import { elementCount } from "../../types/shape.js";
 import type { Concrete } from "../../types/type.js";
-import { inOwnGroup, insideOf, leastMultiple, placeOf, placeOfRange, visitLoads, type ColumnFacts } from "./columns.js";
+import {
+  inOwnGroup,
+  insideOf,
+  leastMultiple,
+  relativeColumns,
+  relativeColumnsOfRange,
+  visitLoads,
+  type ColumnFacts,
+} from "./columns.js";
 import { addedTo, termsOf, type Term } from "./trailing.js";
 
 type S = Scalar<Concrete>;
@@ -90,7 +98,7 @@ export function columnwiseScan(graph: ConcreteGraph, scan: ScanEqn<Concrete>): C
 
 function recognise(graph: ConcreteGraph, scan: ScanEqn<Concrete>): ColumnwiseScan {
   const valueOf = (id: ValueId): ConcreteGraph["values"][number] => graph.values[id]!;
-  const steps = hullOf(scan.range);
+  const steps = boundingRange(scan.range);
   if (!steps.exact) throw new Unfit("the range of its steps is not constant");
   const rows = valueOf(scan.states[0]!.before).type.shape[0];
   if (rows === undefined || rows === 0) throw new Unfit(`its state ${valueOf(scan.out).name} has no rows`);
@@ -198,7 +206,7 @@ function recognise(graph: ConcreteGraph, scan: ScanEqn<Concrete>): ColumnwiseSca
     const single = eqn.indices.every(
       (range) =>
         range.index === row ||
-        (hullOf(range, facts.bounds).exact &&
+        (boundingRange(range, facts.bounds).exact &&
           intervalOf(range.high, facts.bounds).high - intervalOf(range.low, facts.bounds).low === 1),
     );
     if (!single && readsBaseElsewhere(eqn))
@@ -299,10 +307,10 @@ function trailingOf(
     last.index !== column.index
   )
     return "an update is not one of whole columns";
-  const place = placeOfRange(column, facts);
-  if (place === null || place.low < 0 || place.high !== Infinity)
+  const relative = relativeColumnsOfRange(column, facts);
+  if (relative === null || relative.low < 0 || relative.high !== Infinity)
     return "the columns of an update do not start at the step's";
-  if ((placeOf(column.low, facts)?.high ?? Infinity) > place.group)
+  if ((relativeColumns(column.low, facts)?.high ?? Infinity) > relative.group)
     return "an update leaves out columns after the step's";
   if (constantOf(column.high) === null) return "an update ends at a column that is not constant";
   const body = eqn.op === "add" ? eqn.body : addedTo(eqn.body, eqn.base, eqn.at);
@@ -321,7 +329,7 @@ function trailingOf(
 /** Whether an update of one axis beside the rows goes on beyond the step's group. */
 function isFarReaching(eqn: UpdateEqn, facts: ColumnFacts): boolean {
   const inner = insideOf(facts, eqn.indices);
-  return eqn.at.slice(1).some((at) => placeOf(at, inner)?.high === Infinity);
+  return eqn.at.slice(1).some((at) => relativeColumns(at, inner)?.high === Infinity);
 }
 
 interface Accesses {
@@ -343,10 +351,12 @@ function columnAccesses(
   const loads: { load: Load<Concrete>; always: boolean }[] = [];
   const access = (at: S | undefined, inner: ColumnFacts, what: string): void => {
     // what a condition says of the step is used only where it is needed, for it asks for whole groups
-    const places =
-      at === undefined ? [] : [...inner.divisors].sort((a, b) => a - b).map((aligned) => placeOf(at, inner, aligned));
-    const place = places.find((each) => each !== null && inOwnGroup(each));
-    if (place !== null && place !== undefined) group = leastMultiple(group, place.group);
+    const candidates =
+      at === undefined
+        ? []
+        : [...inner.divisors].sort((a, b) => a - b).map((aligned) => relativeColumns(at, inner, aligned));
+    const relative = candidates.find((each) => each !== null && inOwnGroup(each));
+    if (relative !== null && relative !== undefined) group = leastMultiple(group, relative.group);
     else fault ??= what;
   };
   for (const { eqn } of elements) {
@@ -356,15 +366,17 @@ function columnAccesses(
       if (isTrailing)
         group = leastMultiple(
           group,
-          placeOfRange(eqn.indices.find((range) => range.index !== (eqn.at[0] as { index?: IndexId }).index)!, facts)!
-            .group,
+          relativeColumnsOfRange(
+            eqn.indices.find((range) => range.index !== (eqn.at[0] as { index?: IndexId }).index)!,
+            facts,
+          )!.group,
         );
       else {
         const why = trailing.get(eqn);
         access(
           eqn.at[1],
           inner,
-          typeof why === "string" && placeOf(eqn.at[1]!, inner)?.high === Infinity
+          typeof why === "string" && relativeColumns(eqn.at[1]!, inner)?.high === Infinity
             ? why
             : "columns are written that are not in the group of the step",
         );

@@ -1,3 +1,4 @@
+import { counted } from "../../words.js";
 import { allEqns, eqnScalars, type ScanEqn } from "../../graph/eqn.js";
 import type { ConcreteGraph, ValueId } from "../../graph/graph.js";
 import { scalarLoads } from "../../graph/scalar.js";
@@ -44,7 +45,7 @@ function cutScan(
   const arrays = memory === "storage" ? shape.values.filter((slot) => slot.keep === "row").length : 0;
   const bindings = outer + shape.states.length + terms + arrays;
   if (bindings > target.maxStorageBuffers)
-    return `a step uses ${bindings} tensors, and the device binds ${target.maxStorageBuffers}`;
+    return `a step uses ${counted(bindings, "tensor")}, and the device binds ${target.maxStorageBuffers}`;
   // on a CPU driver the walk costs far more than the product: short blocks, as long as they hold whole groups
   const wanted = options.block ?? (memory === "storage" ? 64 : 128);
   const block = Math.ceil(Math.max(1, Math.min(wanted, shape.to - shape.from)) / shape.group) * shape.group;
@@ -56,7 +57,7 @@ function cutScan(
         return { shape, blocking: { block: length, rows, lanes: rowLanes, memory } };
     }
   }
-  return `a row takes ${workgroupBytes(shape, shape.group)} bytes of workgroup memory, and the device has ${target.maxWorkgroupMemory}`;
+  return `a row takes ${counted(workgroupBytes(shape, shape.group), "byte")} of workgroup memory, and the device has ${target.maxWorkgroupMemory}`;
 }
 
 /** Half the length in whole groups; 0 where there is less than a group left. */

@@ -6,7 +6,7 @@ import type { Storage } from "../../graph/storage.js";
 import { elementCount } from "../../types/shape.js";
 import type { Concrete } from "../../types/type.js";
 import { bufferElement } from "../toolkit/builder.js";
-import { flatten, lowerIndex, type Scope } from "../toolkit/scalar.js";
+import { flatten, lowerIndex, type Environment } from "../toolkit/scalar.js";
 import type { Slot } from "./columnwise.js";
 import { keptElements, type BlockContext } from "./blocking.js";
 
@@ -33,7 +33,7 @@ export interface StepMemory {
 /** Reads the slots that were asked for. */
 export interface SlotReader {
   /** How loads from slots are lowered. */
-  readonly readers: Scope["readers"];
+  readonly readers: Environment["readers"];
   /** An element at indices beside the row, which are in range. */
   element(slot: Slot, at: readonly Expr[]): Expr;
 }
@@ -75,7 +75,7 @@ export function createMemory(context: BlockContext, storageOf: (slot: Slot) => S
   const global = (slot: Slot, access: "read" | "read_write"): string =>
     build.view(storageOf(slot), elementOf(slot), access);
   const globalAt = (slot: Slot, position: Expr): Expr => k.add(k.mul(row, size(slot)), position);
-  /** The place of an element in the array of a slot; `column` is in the block. */
+  /** The offset of an element in the array of a slot; `column` is in the block. */
   const arrayAt = (slot: Slot, position: Expr): Expr =>
     k.add(k.mul(team, keptElements(slot, blocking.block)), position);
   const read = (slot: Slot, position: Expr): Expr => {
@@ -87,13 +87,13 @@ export function createMemory(context: BlockContext, storageOf: (slot: Slot) => S
 
   const readerOf =
     (slot: Slot) =>
-    (scope: Scope, load: Load<Concrete>): Expr => {
+    (environment: Environment, load: Load<Concrete>): Expr => {
       if (slot.keep === "number") return numbers.get(slot)!;
       let within: Expr | null = null;
       const at = load.at.slice(1).map((scalar, axis) => {
-        let index = lowerIndex(scope, scalar);
+        let index = lowerIndex(environment, scalar);
         if (load.guarded) {
-          index = scope.build.bind("at", index);
+          index = environment.build.bind("at", index);
           const inside = k.less(index, slot.shape[axis]!);
           within = within === null ? inside : k.and(within, inside);
           index = k.select(inside, index, 0);
@@ -121,7 +121,7 @@ export function createMemory(context: BlockContext, storageOf: (slot: Slot) => S
   const inTensor = (slot: Slot, local: Expr): Expr | null =>
     slot.keep === "columns" ? k.less(k.add(first, local), slot.shape[0]!) : null;
 
-  const readers: Scope["readers"] = new Map(
+  const readers: Environment["readers"] = new Map(
     [...shape.slots].flatMap(([id, slot]) =>
       inArray(slot) || slot.keep === "number" ? [[id, readerOf(slot)] as const] : [],
     ),

@@ -6,7 +6,7 @@ import { constantOf } from "../../graph/scalar.js";
 import { storageBytes, type Storage } from "../../graph/storage.js";
 import { full, type Concrete } from "../../types/type.js";
 import { lowerEqn, type Schedule } from "../schedules/choose.js";
-import { hullOf } from "../../graph/analysis/ranges.js";
+import { boundingRange } from "../../graph/analysis/ranges.js";
 import { kernelStep, type Lowered, type LoweredStep } from "../lowered.js";
 import { createLowering, parameterName, type Lowering } from "../toolkit/lowering.js";
 import { blockKernel } from "./block.js";
@@ -16,7 +16,7 @@ import { masked, rightAt } from "./trailing.js";
 
 type Trailing = BlockEqn & { readonly kind: "trailing" };
 
-/** What the lowering of a scan is told. */
+/** Options of the lowering of a scan. */
 export interface ScanLowering {
   /** How it is run. */
   readonly cut: BlockedScan | string;
@@ -28,7 +28,7 @@ export interface ScanLowering {
 
 /** The steps of a scan. */
 export function lowerScan(lowering: Lowering, scan: ScanEqn<Concrete>, options: ScanLowering): Lowered {
-  const { low, high } = hullOf(scan.range, lowering.bounds);
+  const { low, high } = boundingRange(scan.range, lowering.bounds);
   if (high <= low) return { steps: [], scratch: [], notes: [] };
   const { cut } = options;
   if (typeof cut !== "string") return blocks(lowering, scan, cut, options.schedule);
@@ -83,7 +83,7 @@ function blocks(
   // the graph with the multipliers of a block as tensors, and the states after its product
   const values: Value<Concrete>[] = [...lowering.graph.values];
   const storage: (Storage | null)[] = [...lowering.storage];
-  const define = (name: string, shapeOf: readonly number[], place: Storage | null): Value<Concrete> => {
+  const define = (name: string, shapeOf: readonly number[], given: Storage | null): Value<Concrete> => {
     const value: Value<Concrete> = {
       id: values.length,
       name,
@@ -92,7 +92,7 @@ function blocks(
     };
     values.push(value);
     storage.push(
-      place ?? { name: `${name}.${value.id}.${scan.out}`, bytes: storageBytes(value.type), role: "temporary" },
+      given ?? { name: `${name}.${value.id}.${scan.out}`, bytes: storageBytes(value.type), role: "temporary" },
     );
     return value;
   };

@@ -6,10 +6,10 @@ import * as k from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
 import type { Concrete } from "../../types/type.js";
 import { finishAccumulator, startAccumulator } from "../toolkit/reduction.js";
-import { lowerRange, lowerScalar, reduceLoops, withKnown, type Scope } from "../toolkit/scalar.js";
+import { lowerRange, lowerScalar, reduceLoops, withKnown, type Environment } from "../toolkit/scalar.js";
 import { combineTeam, type Team } from "../toolkit/team.js";
 import type { BlockContext } from "./blocking.js";
-import { conditionOf, placeOfRange, type ColumnFacts } from "./columns.js";
+import { conditionOf, relativeColumnsOfRange, type ColumnFacts } from "./columns.js";
 
 /** Reductions of fewer elements are done by every lane for itself. */
 const worthSharing = 16;
@@ -18,18 +18,18 @@ const worthSharing = 16;
 export type ExchangeArrays = Map<string, string>;
 
 /**
- * The scope with the long reductions of a body known: each lane takes a part, then all have the result. Only those that
- * every lane comes to, over a range that the step alone decides. Must stand where all invocations come by.
+ * The environment with the long reductions of a body known: each lane takes a part, then all have the result. Only
+ * those that every lane comes to, over a range that the step alone decides. Must stand where all invocations come by.
  */
 export function shareReductions(
   context: BlockContext,
-  scope: Scope,
+  environment: Environment,
   body: Scalar<Concrete>,
   facts: ColumnFacts,
   arrays: ExchangeArrays,
-): Scope {
-  if (context.blocking.lanes === 1) return scope;
-  let inner = scope;
+): Environment {
+  if (context.blocking.lanes === 1) return environment;
+  let inner = environment;
   for (const reduce of shareable(body, facts))
     inner = withKnown(inner, [[reduce, sharedReduce(context, inner, reduce, arrays)]]);
   return inner;
@@ -70,12 +70,17 @@ function isOfStep(range: Range<Concrete>, facts: ColumnFacts): boolean {
 
 /** The most elements of a range. */
 function lengthOf(range: Range<Concrete>, facts: ColumnFacts): number {
-  const place = placeOfRange(range, facts);
-  if (place !== null && place.high !== Infinity) return place.high - place.low + 1;
+  const relative = relativeColumnsOfRange(range, facts);
+  if (relative !== null && relative.high !== Infinity) return relative.high - relative.low + 1;
   return intervalOf(range.high, facts.bounds).high - intervalOf(range.low, facts.bounds).low;
 }
 
-function sharedReduce(context: BlockContext, scope: Scope, reduce: Reduce<Concrete>, arrays: ExchangeArrays): Expr {
+function sharedReduce(
+  context: BlockContext,
+  environment: Environment,
+  reduce: Reduce<Concrete>,
+  arrays: ExchangeArrays,
+): Expr {
   const { build, lane, team: which, blocking } = context;
   const [range] = reduce.over;
   const team: Team = {
@@ -86,14 +91,14 @@ function sharedReduce(context: BlockContext, scope: Scope, reduce: Reduce<Concre
     arrays,
   };
   const accumulator = startAccumulator(build, reduce);
-  const bounds = lowerRange(scope, range!);
+  const bounds = lowerRange(environment, range!);
   const [from, to] = [build.bind("from", bounds.from), build.bind("end", bounds.to)];
   const run = (): void => {
-    reduceLoops(scope, reduce, accumulator, team, { from, to });
-    combineTeam(build, scope.target, team, reduce.op, accumulator);
+    reduceLoops(environment, reduce, accumulator, team, { from, to });
+    combineTeam(build, environment.target, team, reduce.op, accumulator);
   };
   const condition = conditionOf(range!);
   if (condition === null) run();
-  else build.when(lowerScalar(scope, condition), run);
+  else build.when(lowerScalar(environment, condition), run);
   return build.bind(reduce.op, finishAccumulator(reduce, accumulator, k.sub(k.max(to, from), from)));
 }

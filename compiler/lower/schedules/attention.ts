@@ -7,7 +7,7 @@ import { quadAttention, quadAttentionApplies } from "../attention/quads.js";
 import { rowWidth, type Widths } from "../attention/sides.js";
 import { splitAttention, splitShape } from "../attention/split.js";
 import { kernelStep, type Lowered } from "../lowered.js";
-import { boundsOf } from "../toolkit/hull.js";
+import { boundsOf } from "../toolkit/positions.js";
 import type { Lowering } from "../toolkit/lowering.js";
 
 /** An eqn that is an attention, by the schedule for the device; null where there is none. */

@@ -1,5 +1,5 @@
 import type { ConcreteGraph, Eqn, Scalar } from "../../graph/graph.js";
-import { extent, hullOf, intervalOf, withRanges, type Bounds } from "../../graph/analysis/ranges.js";
+import { extent, boundingRange, intervalOf, withRanges, type Bounds } from "../../graph/analysis/ranges.js";
 import { children, constantOf, scalarLoads, scalarReductions } from "../../graph/scalar.js";
 import { byteSize, type Kernel } from "../../kernel/kernel.js";
 import type { Concrete } from "../../types/type.js";
@@ -8,7 +8,7 @@ import { matrixOf } from "../product/matrix-sides.js";
 import { productOf } from "../../graph/analysis/product.js";
 import { leftReduces } from "../product/staged.js";
 import { fixedSubgroup } from "../toolkit/team.js";
-import { boundsOf } from "../toolkit/hull.js";
+import { boundsOf } from "../toolkit/positions.js";
 import { loops } from "./loops.js";
 import { matvec, matvecApplies, matvecShape } from "./matvec.js";
 import { matrix, matrixPays } from "./matrix.js";
@@ -46,10 +46,10 @@ function attempt(
   if (eqn.kind !== "map" && eqn.kind !== "update") return null;
   const bounds = boundsOf(lowering, eqn);
   if (eqn.indices.some((range) => extent(range, bounds) === 0)) return null;
-  const whole = eqn.indices.every((range) => hullOf(range, bounds).exact);
+  const whole = eqn.indices.every((range) => boundingRange(range, bounds).exact);
   if (schedule === "rows") {
     // its rows are counted without the step of a scan around
-    if (!eqn.indices.every((range) => hullOf(range).exact)) return null;
+    if (!eqn.indices.every((range) => boundingRange(range).exact)) return null;
     const shape = rowShape(eqn);
     if (shape === null || shape.shared.length === 0 || (!forced && !rowsPay(lowering, eqn, shape))) return null;
     return [rows(lowering, eqn, shape, rowSize(lowering, shape))];
@@ -127,7 +127,7 @@ function rowSize(lowering: Lowering, shape: RowShape): number {
   return Math.min(size, lowering.target.maxInvocations);
 }
 
-/** Whether every load that is not guarded is in range for all indices in their hulls. */
+/** Whether every load that is not guarded is in range for all indices in their bounding ranges. */
 function loadsInside(graph: ConcreteGraph, eqn: Elements, bounds: Bounds): boolean {
   const visit = (scalar: Scalar<Concrete>, inner: Bounds): boolean => {
     if (scalar.kind === "reduce") {

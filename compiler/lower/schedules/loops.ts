@@ -7,7 +7,7 @@ import type { Expr, Kernel } from "../../kernel/kernel.js";
 import type { Concrete } from "../../types/type.js";
 import { spread, workgroupPosition } from "../toolkit/dispatch.js";
 import { storeElement } from "../toolkit/store.js";
-import { bindPosition, boundsOf, insideRanges } from "../toolkit/hull.js";
+import { bindPosition, boundsOf, insideRanges } from "../toolkit/positions.js";
 import { extent } from "../../graph/analysis/ranges.js";
 import { loadElement, lowerScalar } from "../toolkit/scalar.js";
 import type { Lowering } from "../toolkit/lowering.js";
@@ -26,7 +26,7 @@ export function loops(lowering: Lowering, eqn: Eqn<Concrete>): readonly Kernel[]
     case "top":
       throw new InternalError("top is expanded before it is lowered");
     case "scan":
-    case "factor":
+    case "factorize":
       throw new InternalError(`a ${eqn.kind} is several kernels`);
     default:
       return eqn satisfies never;
@@ -35,7 +35,7 @@ export function loops(lowering: Lowering, eqn: Eqn<Concrete>): readonly Kernel[]
 
 function elementLoops(lowering: Lowering, eqn: Eqn<Concrete> & { readonly kind: "map" | "update" }): Kernel {
   const build = lowering.builder();
-  const scope = lowering.scope(build);
+  const environment = lowering.environment(build);
   const bounds = boundsOf(lowering, eqn);
   const count = eqn.indices.reduce((product, range) => product * extent(range, bounds), 1);
   const workgroups = spread(Math.ceil(count / groupSize));
@@ -44,7 +44,7 @@ function elementLoops(lowering: Lowering, eqn: Eqn<Concrete> & { readonly kind: 
     k.add(k.mul(workgroupPosition(workgroups), groupSize), k.builtin("local_index")),
   );
   build.when(k.less(position, count), () => {
-    const inner = bindPosition(scope, eqn.indices, bounds, position);
+    const inner = bindPosition(environment, eqn.indices, bounds, position);
     const inside = insideRanges(inner, eqn.indices, bounds);
     const store = (): void => storeElement(lowering, inner, eqn, lowerScalar(inner, eqn.body));
     if (inside === null) store();
@@ -68,13 +68,17 @@ function packLoops(lowering: Lowering, eqn: Eqn<Concrete> & { readonly kind: "pa
   const kernels: Kernel[] = [];
   for (const section of formatOfSpec(spec).sections(spec, shape)) {
     const build = lowering.builder();
-    const scope = lowering.scope(build);
+    const environment = lowering.environment(build);
     const element =
       (tensor: number) =>
       (row: Expr, column: Expr): Expr =>
         k.convert(
           "f32",
-          loadElement(scope, tensor, matrixIndices(lowering.graph.values[tensor]!.type.shape, build, row, column)),
+          loadElement(
+            environment,
+            tensor,
+            matrixIndices(lowering.graph.values[tensor]!.type.shape, build, row, column),
+          ),
         );
     const workgroups = spread(Math.ceil(section.words / groupSize));
     const word = build.bind("word", k.add(k.mul(workgroupPosition(workgroups), groupSize), k.builtin("local_index")));

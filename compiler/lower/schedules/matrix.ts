@@ -8,12 +8,12 @@ import { matrixSize, type Target } from "../../target.js";
 import { upTo } from "../../types/shape.js";
 import type { Concrete } from "../../types/type.js";
 import { run, type MatrixProduct, type Operand } from "../product/matrix-sides.js";
-import { reachOf, type Reach } from "../product/reach.js";
+import { summedColumns, type SummedColumns } from "../product/summed-columns.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
 import { isWanted, spread, workgroupPosition } from "../toolkit/dispatch.js";
-import { bindPosition, boundsOf } from "../toolkit/hull.js";
+import { bindPosition, boundsOf } from "../toolkit/positions.js";
 import type { Lowering } from "../toolkit/lowering.js";
-import { lowerRange, lowerScalar, withIndices, withKnown, type Scope } from "../toolkit/scalar.js";
+import { lowerRange, lowerScalar, withIndices, withKnown, type Environment } from "../toolkit/scalar.js";
 import { storeElement } from "../toolkit/store.js";
 import { fixedSubgroup } from "../toolkit/team.js";
 
@@ -96,7 +96,7 @@ export function matrix(lowering: Lowering, eqn: Elements, product: Product, side
     const [batchAt, tileM, tileN] = tileAt(build, position, counts);
     const work = (): void => {
       const batched = bindPosition(
-        lowering.scope(build),
+        lowering.environment(build),
         product.batch.map((axis) => eqn.indices[axis]!),
         bounds,
         batchAt,
@@ -104,7 +104,7 @@ export function matrix(lowering: Lowering, eqn: Elements, product: Product, side
       const firstM = build.bind("first_m", k.mul(tileM, rowsM));
       const firstN = build.bind("first_n", k.mul(tileN, rowsN));
       const group = build.bind("group", k.builtin("subgroup_index"));
-      const place: Place = {
+      const context: TileContext = {
         build,
         tile,
         size,
@@ -114,33 +114,34 @@ export function matrix(lowering: Lowering, eqn: Elements, product: Product, side
         ownM: build.bind("own_m", k.mul(k.div(group, tile.subgroups[1]), tile.matrices[0] * matrixSize)),
         ownN: build.bind("own_n", k.mul(k.rem(group, tile.subgroups[1]), tile.matrices[1] * matrixSize)),
       };
-      const tokenScope = (m: Expr): Scope =>
+      const tokenEnvironment = (m: Expr): Environment =>
         bindPosition(
           batched,
           product.m.map((axis) => eqn.indices[axis]!),
           bounds,
           m,
         );
-      const reach =
+      const summed =
         sides.bound === null
           ? null
-          : reachOf(lowering, eqn, product, sides.bound, {
+          : summedColumns(lowering, eqn, product, sides.bound, {
               first: firstM,
               count: rowsM,
               around: batched,
-              at: tokenScope,
+              at: tokenEnvironment,
             });
-      const results = accumulate(place, batched, sides, reach, tokenScope);
-      const scopeAt = (m: Expr, n: Expr): Scope => withIndices(tokenScope(m), [[eqn.indices[product.n]!.index, n]]);
+      const results = accumulate(context, batched, sides, summed, tokenEnvironment);
+      const environmentAt = (m: Expr, n: Expr): Environment =>
+        withIndices(tokenEnvironment(m), [[eqn.indices[product.n]!.index, n]]);
       const finish = (sums: readonly Expr[], m: Expr, n: Expr): void => {
-        const scope = withKnown(
-          scopeAt(m, n),
+        const environment = withKnown(
+          environmentAt(m, n),
           product.terms.map((term, at) => [term.reduce, sums[at]!] as const),
         );
-        storeElement(lowering, scope, eqn, lowerScalar(scope, eqn.body));
+        storeElement(lowering, environment, eqn, lowerScalar(environment, eqn.body));
       };
       const mirrored = symmetric ? k.notEqual(tileM, tileN) : null;
-      writeResults(place, results, { m, n, group, mirrored, finish });
+      writeResults(context, results, { m, n, group, mirrored, finish });
     };
     if (symmetric) build.when(k.lessEqual(tileN, tileM), work);
     else work();
@@ -184,7 +185,7 @@ function tileAt(
 }
 
 /** Where the kernel is: its tile, and the first row and column of the subgroup's matrices in it. */
-interface Place {
+interface TileContext {
   readonly build: KernelBuilder;
   readonly tile: MatrixTile;
   readonly size: number;
@@ -201,7 +202,7 @@ interface Staged {
   readonly array: string;
   readonly stride: number;
   readonly rows: number;
-  /** Place of the tile's first element, and its first row in the tensor. */
+  /** Position of the tile's first element, and its first row in the tensor. */
   readonly start: Expr;
   readonly first: Expr;
 }
@@ -209,20 +210,27 @@ interface Staged {
 /** Names of result matrices by term, along m, along n. */
 type Results = readonly (readonly (readonly string[])[])[];
 
-/** The walk over k, up to the end of the tile's reach. */
+/** The walk over k, up to the end of the columns that the tile sums over. */
 function accumulate(
-  place: Place,
-  scope: Scope,
+  context: TileContext,
+  environment: Environment,
   sides: MatrixProduct,
-  reach: Reach | null,
-  tokenScope: (m: Expr) => Scope,
+  summed: SummedColumns | null,
+  tokenEnvironment: (m: Expr) => Environment,
 ): Results {
-  const { build, tile, firstM, firstN, ownM, ownN } = place;
+  const { build, tile, firstM, firstN, ownM, ownN } = context;
   const stagedOf = (side: Operand, hint: string, rows: number, first: Expr): Staged => {
     const stride = (side.along === "k" ? slice : rows) + pad;
     const array = build.array(hint, "f16", (side.along === "k" ? rows : slice) * stride);
     const step = side.along === "k" ? k.mul(first, side.pitch) : first;
-    return { side, array, stride, rows, start: build.bind("start", k.div(k.add(side.start(scope), step), run)), first };
+    return {
+      side,
+      array,
+      stride,
+      rows,
+      start: build.bind("start", k.div(k.add(side.start(environment), step), run)),
+      first,
+    };
   };
   const left = stagedOf(sides.left, "left_tile", rowsOf(tile, 0), firstM);
   const right = sides.right.map((side) => stagedOf(side, "right_tile", rowsOf(tile, 1), firstN));
@@ -237,8 +245,8 @@ function accumulate(
   );
   const { bound } = sides;
   const endOf = (m: Expr): Expr =>
-    k.min(lowerRange(tokenScope(k.min(m, sides.left.outer - 1)), bound!).to, sides.left.inner);
-  const end = reach === null ? k.u32(sides.left.inner) : build.bind("end", k.min(reach.to, sides.left.inner));
+    k.min(lowerRange(tokenEnvironment(k.min(m, sides.left.outer - 1)), bound!).to, sides.left.inner);
+  const end = summed === null ? k.u32(sides.left.inner) : build.bind("end", k.min(summed.to, sides.left.inner));
   build.loop(
     "slice",
     k.u32(0),
@@ -246,7 +254,7 @@ function accumulate(
     (from) => {
       // all loads first, so that they are under way together
       const stores = [left, ...right].map((side) =>
-        stage(place, side, from, bound === null ? null : { tile: end, row: side === left ? endOf : () => end }),
+        stage(context, side, from, bound === null ? null : { tile: end, row: side === left ? endOf : () => end }),
       );
       for (const store of stores) store();
       build.barrier();
@@ -294,7 +302,7 @@ interface Ends {
  * Loads an invocation's share of a slice, of each row up to its end; the function returned puts it into workgroup
  * memory.
  */
-function stage({ build, size }: Place, staged: Staged, from: Expr, ends: Ends | null): () => void {
+function stage({ build, size }: TileContext, staged: Staged, from: Expr, ends: Ends | null): () => void {
   const { side, array, stride, rows, start, first } = staged;
   const local = k.builtin("local_index");
   const [lines, runs] = side.along === "k" ? [rows, slice / run] : [slice, rows / run];
@@ -358,7 +366,7 @@ interface Writing {
   readonly n: number;
   /** Index of the subgroup. */
   readonly group: Expr;
-  /** Whether each element stands at its mirror place, too; null for never. */
+  /** Whether each element stands at its mirrored position, too; null for never. */
   readonly mirrored: Expr | null;
   /** Stores the element of row m and column n, given the sums of all terms. */
   readonly finish: (sums: readonly Expr[], m: Expr, n: Expr) => void;
@@ -368,7 +376,7 @@ interface Writing {
  * The results through workgroup memory, a row of each subgroup's matrices at a time, and from there to their places.
  */
 function writeResults(
-  { build, tile, size, lanes, firstM, firstN, ownM, ownN }: Place,
+  { build, tile, size, lanes, firstM, firstN, ownM, ownN }: TileContext,
   results: Results,
   writing: Writing,
 ): void {

@@ -10,11 +10,11 @@ import type { Lowering } from "../toolkit/lowering.js";
 import { leftUnit, type LeftSource } from "../product/left.js";
 import { type Product, type ProductRows, type ProductTerm } from "../../graph/analysis/product.js";
 import { rowAt, storedElement, storedUnit } from "../product/right.js";
-import { lowerScalar, withIndices, withKnown, type Scope } from "../toolkit/scalar.js";
+import { lowerScalar, withIndices, withKnown, type Environment } from "../toolkit/scalar.js";
 import { storeElement } from "../toolkit/store.js";
 import { canStage, leftReduces, stageLeft } from "../product/staged.js";
 import { combineTeam, fixedSubgroup, type Team } from "../toolkit/team.js";
-import { atPosition, bindPosition } from "../toolkit/hull.js";
+import { atPosition, axisBinder } from "../toolkit/positions.js";
 import { quadsApply } from "./quads.js";
 
 type MapEqn = Eqn<Concrete> & { readonly kind: "map" };
@@ -43,7 +43,7 @@ const stagedWorkgroups = 528;
 const matvecTokens = 16;
 
 /** Activations that a lane can hold in registers: those of a unit, or of a part of it, for every token. */
-const heldActivations = 256;
+const registerActivations = 256;
 
 /** From more tokens than this on, a unit's activations are read this many columns at a time. */
 const chunkedTokens = 2;
@@ -68,7 +68,7 @@ export function matvecApplies(product: Product, target: Target): boolean {
         term.rows !== null &&
         !term.rows.load.guarded &&
         wholeRange(term) &&
-        m * Math.min(m > chunkedTokens ? chunkColumns : Infinity, term.rows.unit?.columns ?? 1) <= heldActivations,
+        m * Math.min(m > chunkedTokens ? chunkColumns : Infinity, term.rows.unit?.columns ?? 1) <= registerActivations,
     )
   );
 }
@@ -122,22 +122,16 @@ export function matvec(lowering: Lowering, eqn: MapEqn, product: Product, shape:
   const lane = shape.lanes === 1 ? k.u32(0) : build.bind("lane", k.rem(local, shape.lanes));
 
   const axisIndex = (axis: number): IndexId => eqn.indices[axis]!.index;
-  const bindAxes = (scope: Scope, at: Expr, axes: readonly number[]): Scope =>
-    bindPosition(
-      scope,
-      axes.map((axis) => eqn.indices[axis]!),
-      lowering.bounds,
-      at,
-    );
-  const tokensOf = (scope: Scope): readonly Scope[] =>
-    Array.from({ length: product.sizes.m }, (_, token) => bindAxes(scope, k.u32(token), product.m));
+  const bindAxes = axisBinder(eqn, lowering.bounds);
+  const tokensOf = (environment: Environment): readonly Environment[] =>
+    Array.from({ length: product.sizes.m }, (_, token) => bindAxes(environment, k.u32(token), product.m));
 
   const staged = leftReduces(product)
     ? stageLeft(
         lowering,
         build,
         product.terms[0]!,
-        tokensOf(bindAxes(lowering.scope(build), k.u32(0), product.batch)),
+        tokensOf(bindAxes(lowering.environment(build), k.u32(0), product.batch)),
         size,
       )
     : null;
@@ -152,7 +146,7 @@ export function matvec(lowering: Lowering, eqn: MapEqn, product: Product, shape:
       "first_row",
       k.mul(product.sizes.batch === 1 ? teamAt : k.rem(teamAt, rowTeams), shape.rows),
     );
-    const batched = bindAxes(lowering.scope(build), batchPosition, product.batch);
+    const batched = bindAxes(lowering.environment(build), batchPosition, product.batch);
     const tokens = tokensOf(batched);
     const rowIndices = Array.from({ length: shape.rows }, (_, row) =>
       build.bind("n", k.min(k.add(first, row), nExtent - 1)),
@@ -214,13 +208,13 @@ export function matvec(lowering: Lowering, eqn: MapEqn, product: Product, shape:
       rowIndices.forEach((n, r) => {
         const finish = (): void =>
           tokens.forEach((token, t) => {
-            const scope = withKnown(
+            const environment = withKnown(
               withIndices(token, [[axisIndex(product.n), atPosition(eqn.indices[product.n]!, lowering.bounds, n)]]),
               product.terms.map(
                 (term) => [term.reduce, k.convert(term.reduce.dtype, results.get(term)![r]![t]!)] as const,
               ),
             );
-            storeElement(lowering, scope, eqn, lowerScalar(scope, eqn.body));
+            storeElement(lowering, environment, eqn, lowerScalar(environment, eqn.body));
           });
         if (nExtent % shape.rows === 0) finish();
         else build.when(k.less(k.add(first, r), nExtent), finish);
@@ -295,11 +289,11 @@ function openUnit(
   lowering: Lowering,
   build: KernelBuilder,
   rows: ProductRows,
-  scope: Scope,
+  environment: Environment,
   unit: Expr,
   accumulators: readonly Expr[],
 ): OpenUnit {
-  const row = rowAt(lowering.graph, rows, scope);
+  const row = rowAt(lowering.graph, rows, environment);
   if (rows.unit === null) {
     const value = build.bind("w", storedElement(lowering, build, rows, row, unit));
     return {

@@ -1,5 +1,5 @@
 import { readsAnywhere, type Product, type ProductTerm } from "../../graph/analysis/product.js";
-import { hullOf } from "../../graph/analysis/ranges.js";
+import { boundingRange } from "../../graph/analysis/ranges.js";
 import type { Eqn } from "../../graph/graph.js";
 import { constantOf, withoutCasts } from "../../graph/scalar.js";
 import * as k from "../../kernel/build.js";
@@ -8,15 +8,23 @@ import type { Target } from "../../target.js";
 import { upTo } from "../../types/shape.js";
 import type { Concrete } from "../../types/type.js";
 import { leftUnit, leftValue, vectorLoads } from "../product/left.js";
-import { reachOf, type Tokens } from "../product/reach.js";
+import { summedColumns, type Tokens } from "../product/summed-columns.js";
 import { rowAt, storedUnit } from "../product/right.js";
 import { tileInside } from "../product/tile.js";
 import { joinAxes } from "../toolkit/axes.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
 import { gridOf } from "../toolkit/dispatch.js";
-import { bindPosition, boundsOf, insideRanges } from "../toolkit/hull.js";
+import { axisBinder, boundsOf, insideRanges } from "../toolkit/positions.js";
 import type { Lowering } from "../toolkit/lowering.js";
-import { flatten, lowerIndex, lowerRange, lowerScalar, withIndices, withKnown, type Scope } from "../toolkit/scalar.js";
+import {
+  flatten,
+  lowerIndex,
+  lowerRange,
+  lowerScalar,
+  withIndices,
+  withKnown,
+  type Environment,
+} from "../toolkit/scalar.js";
 import { storeElement } from "../toolkit/store.js";
 import { axisExtents, passes } from "./tiled.js";
 
@@ -76,14 +84,8 @@ export function quads(lowering: Lowering, eqn: Elements, product: Product, shape
   const firstN = build.bind("first_n", k.mul(k.add(k.mul(grid.x, lanes), local), tn));
   const firstM = build.bind("first_m", k.mul(grid.y, tm));
 
-  const bindAxes = (scope: Scope, at: Expr, axes: readonly number[]): Scope =>
-    bindPosition(
-      scope,
-      axes.map((axis) => eqn.indices[axis]!),
-      bounds,
-      at,
-    );
-  const batched = bindAxes(lowering.scope(build), grid.z, product.batch);
+  const bindAxes = axisBinder(eqn, bounds);
+  const batched = bindAxes(lowering.environment(build), grid.z, product.batch);
   const inM = (at: Expr): Expr => k.min(at, sizes.m - 1);
   // lane q loads token 4i + q of the tile
   const loaded = upTo(tm / 4).map((i) =>
@@ -115,19 +117,22 @@ export function quads(lowering: Lowering, eqn: Elements, product: Product, shape
       const limits =
         bound.exact !== null
           ? null
-          : loaded.map((scope) => build.bind("limit", k.min(lowerRange(scope, term.reduce.over[0]!).to, bound.end)));
+          : loaded.map((environment) =>
+              build.bind("limit", k.min(lowerRange(environment, term.reduce.over[0]!).to, bound.end)),
+            );
       const last = bound.exact === null ? build.bind("last", k.sub(k.max(bound.end, 1), 1)) : null;
       build.loop(
         "column",
         k.u32(0),
         bound.end,
         (column) => {
-          const aligned = hullOf(eqn.indices[product.n]!, bounds).low % 4 === 0;
+          const aligned = boundingRange(eqn.indices[product.n]!, bounds).low % 4 === 0;
           const rights = group.map(
             (each) =>
               (aligned
                 ? acrossColumns(lowering, build, each, columns, eqn.indices[product.n]!.index, column, step, last)
-                : null) ?? columns.map((scope) => rightColumns(lowering, build, each, scope, column, step, last)),
+                : null) ??
+              columns.map((environment) => rightColumns(lowering, build, each, environment, column, step, last)),
           );
           for (let chunk = 0; chunk < step; chunk += 4) {
             const width = Math.min(4, step - chunk);
@@ -167,14 +172,14 @@ export function quads(lowering: Lowering, eqn: Elements, product: Product, shape
           const token = bindAxes(batched, m, product.m);
           for (let j = 0; j < tn; j++) {
             const finish = (): void => {
-              const scope = withKnown(
+              const environment = withKnown(
                 bindAxes(token, k.add(firstN, j), [product.n]),
                 product.terms.map(
                   (term) => [term.reduce, k.convert(term.reduce.dtype, sums.get(term)![4 * i + r]![j]!)] as const,
                 ),
               );
-              const store = (): void => storeElement(lowering, scope, eqn, lowerScalar(scope, eqn.body));
-              const inside = insideRanges(scope, eqn.indices, bounds);
+              const store = (): void => storeElement(lowering, environment, eqn, lowerScalar(environment, eqn.body));
+              const inside = insideRanges(environment, eqn.indices, bounds);
               if (inside === null) store();
               else build.when(inside, store);
             };
@@ -208,7 +213,7 @@ function loopBound(
   const range = term.reduce.over[0]!;
   const high = constantOf(range.high);
   if (high !== null) return { end: k.u32(high), exact: high };
-  const { to } = reachOf(lowering, eqn, product, range, tokens);
+  const { to } = summedColumns(lowering, eqn, product, range, tokens);
   const size = axisExtents(lowering, term);
   return { end: size === null ? to : tokens.around.build.bind("end", k.min(to, size)), exact: null };
 }
@@ -223,12 +228,12 @@ function stepOf(group: readonly ProductTerm[], length: number | null): number {
   return length % unit === 0 ? unit : 1;
 }
 
-/** The right side at `step` columns from `column` on, for the output of a scope. */
+/** The right side at `step` columns from `column` on, for the output of an environment. */
 function rightColumns(
   lowering: Lowering,
   build: KernelBuilder,
   term: ProductTerm,
-  scope: Scope,
+  environment: Environment,
   column: Expr,
   step: number,
   last: Expr | null,
@@ -236,7 +241,7 @@ function rightColumns(
   const { rows } = term;
   const unit = rows?.unit ?? null;
   if (rows !== null && unit !== null && last === null && !rows.load.guarded && step % unit.columns === 0) {
-    const row = rowAt(lowering.graph, rows, scope);
+    const row = rowAt(lowering.graph, rows, environment);
     const values: Expr[] = [];
     for (let at = 0; at < step; at += unit.columns) {
       const stored = storedUnit(
@@ -258,7 +263,7 @@ function rightColumns(
   }
   return upTo(step).map((at) => {
     const position = k.add(column, at);
-    const inner = withIndices(scope, [
+    const inner = withIndices(environment, [
       [term.reduce.over[0]!.index, last === null ? position : build.bind("at", k.min(position, last))],
     ]);
     return build.bind(
@@ -276,7 +281,7 @@ function acrossColumns(
   lowering: Lowering,
   build: KernelBuilder,
   term: ProductTerm,
-  columns: readonly Scope[],
+  columns: readonly Environment[],
   n: number,
   column: Expr,
   step: number,
@@ -303,13 +308,13 @@ function acrossColumns(
   const result: Expr[][] = columns.map(() => []);
   for (let each = 0; each < step; each++) {
     const position = k.add(column, each);
-    const scope = withIndices(columns[0]!, [
+    const environment = withIndices(columns[0]!, [
       [term.reduce.over[0]!.index, last === null ? position : build.bind("at", k.min(position, last))],
     ]);
     // the size is a multiple of four, so the four of a lane are in range or all past the end, and then clamped
     const start = flatten(
       [...shape.slice(0, -1), size / 4],
-      [...at.slice(0, -1).map((index) => lowerIndex(scope, index)), k.div(lowerIndex(scope, end), 4)],
+      [...at.slice(0, -1).map((index) => lowerIndex(environment, index)), k.div(lowerIndex(environment, end), 4)],
     );
     const four = build.bind("w4", k.convert("vec4<f32>", k.loadBuffer(buffer, element, start)));
     result.forEach((row, j) => row.push(k.component(four, j)));
@@ -322,20 +327,26 @@ function leftChunk(
   lowering: Lowering,
   build: KernelBuilder,
   term: ProductTerm,
-  scope: Scope,
+  environment: Environment,
   column: Expr,
   width: number,
   last: Expr | null,
   limit: Expr | null,
 ): Expr[] {
-  if (last === null) return leftUnit(lowering, build, { term, tokens: [scope], firstColumn: column }, width)[0]!;
+  if (last === null) return leftUnit(lowering, build, { term, tokens: [environment], firstColumn: column }, width)[0]!;
   // the walk ends at a multiple of the width or before the axis does, so a whole vector is in range
-  const vectors = vectorLoads(lowering, build, scope, { term, tokens: [scope], firstColumn: column }, width);
+  const vectors = vectorLoads(
+    lowering,
+    build,
+    environment,
+    { term, tokens: [environment], firstColumn: column },
+    width,
+  );
   if (vectors !== null)
     return vectors.map((value, at) => build.bind("x", k.select(k.less(k.add(column, at), limit!), value, 0)));
   return upTo(width).map((at) => {
     const position = build.bind("at", k.add(column, at));
-    const inner = withIndices(scope, [[term.reduce.over[0]!.index, k.min(position, last)]]);
+    const inner = withIndices(environment, [[term.reduce.over[0]!.index, k.min(position, last)]]);
     return build.bind("x", k.select(k.less(position, limit!), leftValue(inner, term), 0));
   });
 }

@@ -9,7 +9,7 @@ import { lowerScalar, withKnown } from "../toolkit/scalar.js";
 import { storeElement } from "../toolkit/store.js";
 import { reduceByTeam, type Team } from "../toolkit/team.js";
 import { freeIndices, scalarReductions } from "../../graph/scalar.js";
-import { bindPosition } from "../toolkit/hull.js";
+import { bindPosition } from "../toolkit/positions.js";
 import { extent } from "../../graph/analysis/ranges.js";
 
 type Reduce = Scalar<Concrete> & { readonly kind: "reduce" };
@@ -51,7 +51,7 @@ export function rowShape(eqn: Elements): RowShape | null {
 /** The kernel of an eqn in rows. */
 export function rows(lowering: Lowering, eqn: Elements, shape: RowShape, size: number): Kernel {
   const build = lowering.builder();
-  const scope = lowering.scope(build);
+  const environment = lowering.environment(build);
   const outer = shape.outer.map((axis) => eqn.indices[axis]!);
   const own = shape.inner.map((axis) => eqn.indices[axis]!);
   const sizeOf = (ranges: Elements["indices"]): number =>
@@ -62,7 +62,7 @@ export function rows(lowering: Lowering, eqn: Elements, shape: RowShape, size: n
   const team: Team = { lanes: size, lane, among: null, hint: "partial", arrays: new Map() };
 
   const body = (): void => {
-    let inner = bindPosition(scope, outer, lowering.bounds, workgroupPosition(workgroups));
+    let inner = bindPosition(environment, outer, lowering.bounds, workgroupPosition(workgroups));
     for (const reduce of shape.shared) inner = withKnown(inner, [[reduce, reduceByTeam(inner, team, reduce)]]);
     const elements = sizeOf(own);
     const one = (position: Expr): void => {

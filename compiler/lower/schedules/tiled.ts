@@ -6,14 +6,14 @@ import type { Expr, Kernel } from "../../kernel/kernel.js";
 import type { Target } from "../../target.js";
 import type { Concrete } from "../../types/type.js";
 import { leftValue } from "../product/left.js";
-import { dependsOnToken, isReached, reachOf, type Reach, type Tokens } from "../product/reach.js";
+import { dependsOnToken, isSummed, summedColumns, type SummedColumns, type Tokens } from "../product/summed-columns.js";
 import { rowAt, storedUnit } from "../product/right.js";
 import { tileInside } from "../product/tile.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
 import { isWanted, spread, unflatten, workgroupPosition } from "../toolkit/dispatch.js";
-import { atPosition, bindPosition, boundsOf, insideRanges } from "../toolkit/hull.js";
+import { atPosition, axisBinder, boundsOf, insideRanges } from "../toolkit/positions.js";
 import type { Lowering } from "../toolkit/lowering.js";
-import { lowerRange, lowerScalar, withIndices, withKnown, type Scope } from "../toolkit/scalar.js";
+import { lowerRange, lowerScalar, withIndices, withKnown, type Environment } from "../toolkit/scalar.js";
 import { storeElement } from "../toolkit/store.js";
 
 type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
@@ -86,16 +86,10 @@ export function tiled(lowering: Lowering, eqn: Elements, product: Product, tile:
   const threadN = build.bind("thread_n", k.rem(local, tile.threads[0]));
   const threadM = build.bind("thread_m", k.div(local, tile.threads[0]));
 
-  const bindAxes = (scope: Scope, at: Expr, axes: readonly number[]): Scope =>
-    bindPosition(
-      scope,
-      axes.map((axis) => eqn.indices[axis]!),
-      bounds,
-      at,
-    );
-  const batched = bindAxes(lowering.scope(build), batchAt, product.batch);
-  const tokenScope = (m: Expr): Scope => bindAxes(batched, m, product.m);
-  const columnScope = (n: Expr): Scope => bindAxes(batched, n, [product.n]);
+  const bindAxes = axisBinder(eqn, bounds);
+  const batched = bindAxes(lowering.environment(build), batchAt, product.batch);
+  const tokenEnvironment = (m: Expr): Environment => bindAxes(batched, m, product.m);
+  const columnEnvironment = (n: Expr): Environment => bindAxes(batched, n, [product.n]);
 
   const accumulators = new Map<ProductTerm, Expr[][]>(
     product.terms.map((term) => [
@@ -111,17 +105,17 @@ export function tiled(lowering: Lowering, eqn: Elements, product: Product, tile:
     // terms that share their left side and range are summed in one pass over k
     for (const group of passes(lowering, product.terms)) {
       const range = group[0]!.reduce.over[0]!;
-      const reach = termReach(lowering, eqn, product, group[0]!, {
+      const summed = termColumns(lowering, eqn, product, group[0]!, {
         first: firstM,
         count: rowsM,
         around: batched,
-        at: tokenScope,
+        at: tokenEnvironment,
       });
       const perToken = [range.low, range.high].some((bound) => dependsOnToken(eqn, product, bound));
       build.loop(
         "slice",
-        reach.from === null ? k.u32(0) : k.mul(k.div(reach.from, tile.k), tile.k),
-        reach.to,
+        summed.from === null ? k.u32(0) : k.mul(k.div(summed.from, tile.k), tile.k),
+        summed.to,
         (slice) => {
           // left[kk][m]
           build.loop(
@@ -134,13 +128,13 @@ export function tiled(lowering: Lowering, eqn: Elements, product: Product, tile:
               const column = build.bind("column", k.add(slice, kk));
               const token = build.bind("token", k.add(firstM, m));
               const value = build.variable("left", k.f32(0));
-              build.when(k.and(k.less(token, product.sizes.m), isReached(reach, column)), () => {
-                const scope = withIndices(tokenScope(token), [[range.index, column]]);
-                if (!perToken) build.assign(value, leftValue(scope, group[0]!));
+              build.when(k.and(k.less(token, product.sizes.m), isSummed(summed, column)), () => {
+                const environment = withIndices(tokenEnvironment(token), [[range.index, column]]);
+                if (!perToken) build.assign(value, leftValue(environment, group[0]!));
                 else {
-                  const own = lowerRange(scope, range);
-                  build.when(isReached({ from: reach.from === null ? null : own.from, to: own.to }, column), () =>
-                    build.assign(value, leftValue(scope, group[0]!)),
+                  const own = lowerRange(environment, range);
+                  build.when(isSummed({ from: summed.from === null ? null : own.from, to: own.to }, column), () =>
+                    build.assign(value, leftValue(environment, group[0]!)),
                   );
                 }
               });
@@ -154,10 +148,10 @@ export function tiled(lowering: Lowering, eqn: Elements, product: Product, tile:
               rowsN,
               size,
               slice,
-              reach,
+              summed,
               firstN,
               array: rightTiles[product.terms.indexOf(term)]!,
-              columnScope,
+              columnEnvironment,
               local,
             }),
           );
@@ -195,17 +189,17 @@ export function tiled(lowering: Lowering, eqn: Elements, product: Product, tile:
         const m = build.bind("m", k.add(firstM, k.add(k.mul(threadM, tile.tm), i)));
         const n = build.bind("n", k.add(firstN, k.add(threadN, j * tile.threads[0])));
         build.when(k.and(k.less(m, product.sizes.m), k.less(n, product.sizes.n)), () => {
-          const scope = withIndices(tokenScope(m), [
+          const environment = withIndices(tokenEnvironment(m), [
             [eqn.indices[product.n]!.index, atPosition(eqn.indices[product.n]!, bounds, n)],
           ]);
           const known = withKnown(
-            scope,
+            environment,
             product.terms.map(
               (term) => [term.reduce, k.convert(term.reduce.dtype, accumulators.get(term)![i]![j]!)] as const,
             ),
           );
           const store = (): void => storeElement(lowering, known, eqn, lowerScalar(known, eqn.body));
-          const inside = insideRanges(scope, eqn.indices, bounds);
+          const inside = insideRanges(environment, eqn.indices, bounds);
           if (inside === null) store();
           else build.when(inside, store);
         });
@@ -235,12 +229,18 @@ export function passes(lowering: Lowering, terms: readonly ProductTerm[]): reado
   return [...groups.values()];
 }
 
-/** The reach of a tile for a term, which ends with the axes that its k stands on alone. */
-function termReach(lowering: Lowering, eqn: Elements, product: Product, term: ProductTerm, tokens: Tokens): Reach {
+/** The columns that a tile sums over for a term, which end with the axes that its k stands on alone. */
+function termColumns(
+  lowering: Lowering,
+  eqn: Elements,
+  product: Product,
+  term: ProductTerm,
+  tokens: Tokens,
+): SummedColumns {
   const range = term.reduce.over[0]!;
-  const reach = reachOf(lowering, eqn, product, range, tokens);
+  const summed = summedColumns(lowering, eqn, product, range, tokens);
   const size = constantOf(range.high) === null ? axisExtents(lowering, term) : null;
-  return size === null ? reach : { ...reach, to: tokens.around.build.bind("end", k.min(reach.to, size)) };
+  return size === null ? summed : { ...summed, to: tokens.around.build.bind("end", k.min(summed.to, size)) };
 }
 
 /** The smallest extent of an axis on which the term's k stands alone, or null: past it, every product is zero. */
@@ -264,10 +264,10 @@ interface RightStage {
   readonly rowsN: number;
   readonly size: number;
   readonly slice: Expr;
-  readonly reach: Reach;
+  readonly summed: SummedColumns;
   readonly firstN: Expr;
   readonly array: string;
-  readonly columnScope: (n: Expr) => Scope;
+  readonly columnEnvironment: (n: Expr) => Environment;
   readonly local: Expr;
 }
 
@@ -279,7 +279,7 @@ function stageRight(
   term: ProductTerm,
   stage: RightStage,
 ): void {
-  const { tile, rowsN, size, slice, reach, firstN, array, columnScope, local } = stage;
+  const { tile, rowsN, size, slice, summed, firstN, array, columnEnvironment, local } = stage;
   const rows = term.rows;
   const unit = rows?.unit ?? null;
   const range = term.reduce.over[0]!;
@@ -300,22 +300,22 @@ function stageRight(
         // neighbours read neighbouring units of a row
         const n = build.bind("n", k.div(at, units));
         const u = build.bind("u", k.rem(at, units));
-        const place = (column: number | Expr): Expr => k.add(k.mul(k.add(k.mul(u, unit.columns), column), rowsN), n);
+        const offset = (column: number | Expr): Expr => k.add(k.mul(k.add(k.mul(u, unit.columns), column), rowsN), n);
         for (let column = 0; column < unit.columns; column++)
-          if (unit.entries !== unit.columns) build.add(k.storeShared(array, place(column), k.f32(0)));
+          if (unit.entries !== unit.columns) build.add(k.storeShared(array, offset(column), k.f32(0)));
         const inside = k.and(
           k.less(k.add(firstN, n), product.sizes.n),
-          k.less(k.add(slice, k.mul(u, unit.columns)), reach.to),
+          k.less(k.add(slice, k.mul(u, unit.columns)), summed.to),
         );
         const zero = (): void => {
           for (let column = 0; column < unit.columns; column++)
-            build.add(k.storeShared(array, place(column), k.f32(0)));
+            build.add(k.storeShared(array, offset(column), k.f32(0)));
         };
         build.when(
           build.bind("inside", inside),
           () => {
-            const scope = columnScope(k.add(firstN, n));
-            const row = rowAt(lowering.graph, rows, scope);
+            const environment = columnEnvironment(k.add(firstN, n));
+            const row = rowAt(lowering.graph, rows, environment);
             const stored = storedUnit(
               lowering,
               build,
@@ -326,7 +326,7 @@ function stageRight(
             const scale = stored.scale === null ? null : build.bind("scale", stored.scale);
             for (const entry of stored.entries) {
               const shifted = stored.zero === null ? entry.value : k.sub(entry.value, stored.zero);
-              build.add(k.storeShared(array, place(entry.column), scale === null ? shifted : k.mul(shifted, scale)));
+              build.add(k.storeShared(array, offset(entry.column), scale === null ? shifted : k.mul(shifted, scale)));
             }
           },
           unit.entries === unit.columns ? zero : undefined,
@@ -347,11 +347,11 @@ function stageRight(
       const n = build.bind("n", contiguous ? k.div(at, tile.k) : k.rem(at, rowsN));
       const column = build.bind("column", k.add(slice, kk));
       const value = build.variable("right", k.f32(0));
-      build.when(k.and(k.less(k.add(firstN, n), product.sizes.n), isReached(reach, column)), () => {
-        const scope = withIndices(columnScope(k.add(firstN, n)), [[range.index, column]]);
+      build.when(k.and(k.less(k.add(firstN, n), product.sizes.n), isSummed(summed, column)), () => {
+        const environment = withIndices(columnEnvironment(k.add(firstN, n)), [[range.index, column]]);
         build.assign(
           value,
-          term.right.map((factor) => k.convert("f32", lowerScalar(scope, factor))).reduce((a, b) => k.mul(a, b)),
+          term.right.map((factor) => k.convert("f32", lowerScalar(environment, factor))).reduce((a, b) => k.mul(a, b)),
         );
       });
       build.add(k.storeShared(array, k.add(k.mul(kk, rowsN), n), value));

@@ -5,16 +5,16 @@ import type { Concrete } from "../../types/type.js";
 type S = Scalar<Concrete>;
 
 /** Indices into a row-major tensor, with the shape they are into. */
-export interface Place {
+export interface Access {
   readonly shape: readonly number[];
   readonly at: readonly S[];
 }
 
 /**
- * The same place with neighbouring axes joined where their indices are the parts of one: x[k / H, k % H] of [A, H] is
+ * The same access with neighbouring axes joined where their indices are the parts of one: x[k / H, k % H] of [A, H] is
  * x[k] of [A * H]. A change of shape then costs no division, and a row is seen to be read in order.
  */
-export function joinAxes(shape: readonly number[], at: readonly S[]): Place {
+export function joinAxes(shape: readonly number[], at: readonly S[]): Access {
   const sizes = [...shape];
   const indices = [...at];
   for (let axis = indices.length - 2; axis >= 0; axis--) {

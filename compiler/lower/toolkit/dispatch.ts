@@ -21,13 +21,13 @@ export function isWanted(workgroups: readonly [number, number, number], count: n
   return workgroups[0] * workgroups[1] === count ? null : k.less(position, count);
 }
 
-/** The workgroups of a dispatch that are a grid, and the place of one in it, u32. */
+/** The workgroups of a dispatch that are a grid, and the position of one in it, u32. */
 export interface Grid {
   readonly workgroups: readonly [number, number, number];
   readonly x: Expr;
   readonly y: Expr;
   readonly z: Expr;
-  /** Whether the place is in the grid; null where all are. */
+  /** Whether the position is in the grid; null where all are. */
   readonly inside: Expr | null;
 }
 

@@ -5,7 +5,7 @@ import { freeName } from "../../names.js";
 import type { Target } from "../../target.js";
 import type { Concrete } from "../../types/type.js";
 import { createBuilder, type KernelBuilder } from "./builder.js";
-import type { Scope } from "./scalar.js";
+import type { Environment } from "./scalar.js";
 
 /** What every schedule is given: the graph, where its values live, and the device it is for. */
 export interface Lowering {
@@ -22,8 +22,8 @@ export interface Lowering {
   narrow(): Lowering;
   /** The same for an equation that the graph has not got, but a scan of it, or a schedule. */
   including(eqn: Eqn<Concrete>): Lowering;
-  /** A scope with no index bound but the outer ones. */
-  scope(build: KernelBuilder): Scope;
+  /** An environment with no index bound but the outer ones. */
+  environment(build: KernelBuilder): Environment;
   /** Name of the kernel of an eqn. */
   nameOf(eqn: Eqn<Concrete>): string;
   valuesOf(eqn: Eqn<Concrete>): readonly string[];
@@ -66,13 +66,13 @@ export function createLowering(
       const own = intervalsOf([eqn], bounds);
       return {
         ...this,
-        scope: (build) => {
-          const scope = this.scope(build);
-          return { ...scope, intervals: new Map([...scope.intervals, ...own]) };
+        environment: (build) => {
+          const environment = this.environment(build);
+          return { ...environment, intervals: new Map([...environment.intervals, ...own]) };
         },
       };
     },
-    scope: (build) => ({
+    environment: (build) => ({
       graph,
       storage,
       target,

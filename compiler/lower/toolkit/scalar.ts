@@ -14,8 +14,8 @@ import { joinAxes } from "./axes.js";
 import { bufferElement, type KernelBuilder } from "./builder.js";
 import { accumulate, finishAccumulator, isUnevenMean, startAccumulator, type Accumulator } from "./reduction.js";
 
-/** What the lowering of a scalar expression needs to know of where it stands. */
-export interface Scope {
+/** What the lowering of a scalar expression depends on beside the expression. */
+export interface Environment {
   readonly graph: ConcreteGraph;
   readonly storage: StorageMap;
   readonly target: Target;
@@ -29,22 +29,25 @@ export interface Scope {
   /** Indices that are i32 parameters of the kernel, by its name. */
   readonly parameters: ReadonlyMap<IndexId, string>;
   /** Tensors whose elements a schedule keeps elsewhere than in their storage: how to read one. */
-  readonly readers: ReadonlyMap<ValueId, (scope: Scope, load: Load<Concrete>) => Expr>;
+  readonly readers: ReadonlyMap<ValueId, (environment: Environment, load: Load<Concrete>) => Expr>;
 }
 
 export type Index = Expr;
 type S = Scalar<Concrete>;
 
-/** The scope with more indices bound. */
-export function withIndices(scope: Scope, indices: Iterable<readonly [IndexId, Expr]>): Scope {
-  return { ...scope, indices: new Map([...scope.indices, ...indices]) };
+/** The environment with more indices bound. */
+export function withIndices(environment: Environment, indices: Iterable<readonly [IndexId, Expr]>): Environment {
+  return { ...environment, indices: new Map([...environment.indices, ...indices]) };
 }
 
-/** The scope with more reductions known: wherever one that is the same stands, its value is taken. */
-export function withKnown(scope: Scope, known: readonly (readonly [Reduce<Concrete>, Expr])[]): Scope {
+/** The environment with more reductions known: wherever one that is the same stands, its value is taken. */
+export function withKnown(
+  environment: Environment,
+  known: readonly (readonly [Reduce<Concrete>, Expr])[],
+): Environment {
   return {
-    ...scope,
-    known: new Map([...scope.known, ...known.map(([reduce, value]) => [keyOf(reduce), value] as const)]),
+    ...environment,
+    known: new Map([...environment.known, ...known.map(([reduce, value]) => [keyOf(reduce), value] as const)]),
   };
 }
 
@@ -58,24 +61,24 @@ function keyOf(reduce: Reduce<Concrete>): string {
 }
 
 /** The value of a reduction that is known. */
-function knownOf(scope: Scope, scalar: S): Expr | undefined {
-  return scalar.kind === "reduce" && scope.known.size > 0 ? scope.known.get(keyOf(scalar)) : undefined;
+function knownOf(environment: Environment, scalar: S): Expr | undefined {
+  return scalar.kind === "reduce" && environment.known.size > 0 ? environment.known.get(keyOf(scalar)) : undefined;
 }
 
 /** The value of an element-wise expression, of the kernel type named like its dtype. */
-export function lowerScalar(scope: Scope, scalar: S): Expr {
-  const known = knownOf(scope, scalar);
+export function lowerScalar(environment: Environment, scalar: S): Expr {
+  const known = knownOf(environment, scalar);
   if (known !== undefined) return known;
-  const lower = (inner: S): Expr => lowerScalar(scope, inner);
+  const lower = (inner: S): Expr => lowerScalar(environment, inner);
   switch (scalar.kind) {
     case "constant":
       return k.literal(scalar.dtype, scalar.value);
     case "size":
       return k.i32(scalar.size);
     case "index":
-      return k.convert("i32", lowerIndex(scope, scalar));
+      return k.convert("i32", lowerIndex(environment, scalar));
     case "load":
-      return lowerLoad(scope, scalar);
+      return lowerLoad(environment, scalar);
     case "unary":
       if (scalar.op === "bits") return k.bitcast("u32", lower(scalar.a));
       if (scalar.op === "from_bits") return k.bitcast("f32", lower(scalar.a));
@@ -88,11 +91,11 @@ export function lowerScalar(scope: Scope, scalar: S): Expr {
       return k.binary(scalar.op, a, b);
     }
     case "select":
-      return lowerSelect(scope, scalar);
+      return lowerSelect(environment, scalar);
     case "cast":
-      return lowerCast(scope.build, lower(scalar.a), scalar.dtype);
+      return lowerCast(environment.build, lower(scalar.a), scalar.dtype);
     case "reduce":
-      return loopReduce(scope, scalar);
+      return loopReduce(environment, scalar);
     default:
       return scalar satisfies never;
   }
@@ -121,33 +124,33 @@ function lowerCast(build: KernelBuilder, given: Expr, dtype: Dtype): Expr {
   // WGSL stops at the largest f32 that is in the range of the integers, and makes anything of NaN
   const [beyond, largest] = dtype === "i32" ? [2 ** 31, 2 ** 31 - 1] : [2 ** 32, 2 ** 32 - 1];
   const isNaN = k.greater(k.bitAnd(k.bitcast("u32", value), 0x7fffffff), 0x7f800000);
-  const held = k.select(k.greaterEqual(value, beyond), largest, k.convert(dtype, value));
-  return k.select(isNaN, 0, held);
+  const saturated = k.select(k.greaterEqual(value, beyond), largest, k.convert(dtype, value));
+  return k.select(isNaN, 0, saturated);
 }
 
 /**
  * A non-negative i32 expression as u32: addresses are computed in u32 throughout, where division by a constant is
  * cheap. What cannot be shown non-negative goes through i32.
  */
-export function lowerIndex(scope: Scope, scalar: S): Expr {
-  const known = knownOf(scope, scalar);
+export function lowerIndex(environment: Environment, scalar: S): Expr {
+  const known = knownOf(environment, scalar);
   if (known !== undefined) return k.convert("u32", known);
   if (scalar.kind === "index") {
-    const local = scope.indices.get(scalar.index);
+    const local = environment.indices.get(scalar.index);
     if (local !== undefined) return local;
-    const parameter = scope.parameters.get(scalar.index);
+    const parameter = environment.parameters.get(scalar.index);
     if (parameter === undefined) throw new InternalError(`index ${scalar.name} has no value here`);
-    return k.convert("u32", scope.build.parameter(parameter, "i32"));
+    return k.convert("u32", environment.build.parameter(parameter, "i32"));
   }
   if (scalar.kind === "constant" && scalar.value >= 0) return k.u32(scalar.value);
   if (scalar.kind === "size") return k.u32(scalar.size);
-  if (scalar.kind === "binary" && isNatural(scope, scalar)) {
-    const [a, b] = [lowerIndex(scope, scalar.a), lowerIndex(scope, scalar.b)];
+  if (scalar.kind === "binary" && isNatural(environment, scalar)) {
+    const [a, b] = [lowerIndex(environment, scalar.a), lowerIndex(environment, scalar.b)];
     if (scalar.op === "add") return k.add(a, b);
     if (scalar.op === "multiply") return k.mul(a, b);
     if (scalar.op === "divide" || scalar.op === "remainder") return divideIntegers(scalar.op, a, b);
   }
-  return k.convert("u32", lowerScalar(scope, scalar));
+  return k.convert("u32", lowerScalar(environment, scalar));
 }
 
 /**
@@ -155,7 +158,7 @@ export function lowerIndex(scope: Scope, scalar: S): Expr {
  * has
  * not become negative by wrapping around. Indices start at constants that are not negative, or are treated as data.
  */
-function isNatural(scope: Scope, scalar: S): boolean {
+function isNatural(environment: Environment, scalar: S): boolean {
   switch (scalar.kind) {
     case "constant":
       return scalar.value >= 0 && scalar.dtype === "i32";
@@ -163,9 +166,12 @@ function isNatural(scope: Scope, scalar: S): boolean {
     case "index":
       return true;
     case "binary": {
-      if (scalar.dtype !== "i32" || !isNatural(scope, scalar.a) || !isNatural(scope, scalar.b)) return false;
+      if (scalar.dtype !== "i32" || !isNatural(environment, scalar.a) || !isNatural(environment, scalar.b))
+        return false;
       if (scalar.op === "divide" || scalar.op === "remainder")
-        return intervalOf(scalar.a, scope.intervals).low >= 0 && intervalOf(scalar.b, scope.intervals).low >= 0;
+        return (
+          intervalOf(scalar.a, environment.intervals).low >= 0 && intervalOf(scalar.b, environment.intervals).low >= 0
+        );
       return scalar.op === "add" || scalar.op === "multiply";
     }
     default:
@@ -173,16 +179,16 @@ function isNatural(scope: Scope, scalar: S): boolean {
   }
 }
 
-function lowerLoad(scope: Scope, load: S & { readonly kind: "load" }): Expr {
-  const reader = scope.readers.get(load.tensor);
-  if (reader !== undefined) return reader(scope, load);
-  const value = scope.graph.values[load.tensor]!;
-  const storage = scope.storage[load.tensor];
+function lowerLoad(environment: Environment, load: S & { readonly kind: "load" }): Expr {
+  const reader = environment.readers.get(load.tensor);
+  if (reader !== undefined) return reader(environment, load);
+  const value = environment.graph.values[load.tensor]!;
+  const storage = environment.storage[load.tensor];
   if (storage === null || storage === undefined)
     return lowerParameter(
-      scope,
+      environment,
       value.name,
-      scope.graph.inputs.find((input) => input.value === load.tensor)?.name,
+      environment.graph.inputs.find((input) => input.value === load.tensor)?.name,
       load.dtype,
     );
   const { format } = value.type;
@@ -191,18 +197,18 @@ function lowerLoad(scope: Scope, load: S & { readonly kind: "load" }): Expr {
   const at: Expr[] = [];
   let inside: Expr | null = null;
   indices.forEach((scalar, axis) => {
-    let index = lowerIndex(scope, scalar);
-    const isSure = scalar.kind === "constant" && scalar.value >= 0 && scalar.value < shape[axis]!;
-    if (load.guarded && !isSure) {
+    let index = lowerIndex(environment, scalar);
+    const inBounds = scalar.kind === "constant" && scalar.value >= 0 && scalar.value < shape[axis]!;
+    if (load.guarded && !inBounds) {
       // a negative i32 becomes a large u32, so one comparison serves both ends
-      index = scope.build.bind("at", index);
+      index = environment.build.bind("at", index);
       const within = k.less(index, shape[axis]!);
       inside = inside === null ? within : k.and(inside, within);
       index = k.select(within, index, 0);
     }
     at.push(index);
   });
-  const loaded = loadElement(scope, load.tensor, at, shape);
+  const loaded = loadElement(environment, load.tensor, at, shape);
   const element = format === null ? loaded : k.convert(value.type.dtype, loaded);
   if (inside === null) return element;
   return k.select(inside, element, k.literal(load.dtype, 0));
@@ -213,26 +219,26 @@ function lowerLoad(scope: Scope, load: S & { readonly kind: "load" }): Expr {
  * perhaps with axes joined.
  */
 export function loadElement(
-  scope: Scope,
+  environment: Environment,
   tensor: number,
   at: readonly Expr[],
-  shape: readonly number[] = scope.graph.values[tensor]!.type.shape,
+  shape: readonly number[] = environment.graph.values[tensor]!.type.shape,
 ): Expr {
-  const value = scope.graph.values[tensor]!;
-  const storage = scope.storage[tensor]!;
+  const value = environment.graph.values[tensor]!;
+  const storage = environment.storage[tensor]!;
   const { dtype, format } = value.type;
   if (format === null) {
     const element = bufferElement(dtype);
-    const loaded = k.loadBuffer(scope.build.view(storage, element, "read"), element, flatten(shape, at));
+    const loaded = k.loadBuffer(environment.build.view(storage, element, "read"), element, flatten(shape, at));
     return dtype === "bool" ? k.notEqual(loaded, 0) : loaded;
   }
   const row = flatten(shape.slice(0, -1), at.slice(0, -1));
   return codeOf(format).locate(
     format,
     shapeOf(shape),
-    scope.build.words(storage),
-    scope.build.bind("row", row),
-    scope.build.bind("column", at[at.length - 1] ?? k.u32(0)),
+    environment.build.words(storage),
+    environment.build.bind("row", row),
+    environment.build.bind("column", at[at.length - 1] ?? k.u32(0)),
   );
 }
 
@@ -241,75 +247,83 @@ export function flatten(shape: readonly number[], at: readonly Expr[]): Expr {
   return at.reduce((sum, index, axis) => k.add(k.mul(sum, shape[axis]!), index), k.u32(0) as Expr);
 }
 
-function lowerParameter(scope: Scope, fallback: string, name: string | undefined, dtype: Dtype): Expr {
+function lowerParameter(environment: Environment, fallback: string, name: string | undefined, dtype: Dtype): Expr {
   const type = dtype === "f16" ? "f32" : dtype === "bool" ? "u32" : dtype;
-  const parameter = scope.build.parameter(name ?? fallback, type);
+  const parameter = environment.build.parameter(name ?? fallback, type);
   return dtype === "bool" ? k.notEqual(parameter, 0) : k.convert(dtype, parameter);
 }
 
-function lowerSelect(scope: Scope, scalar: S & { readonly kind: "select" }): Expr {
-  const condition = lowerScalar(scope, scalar.condition);
-  if (!isCostly(scope, scalar.then) && !isCostly(scope, scalar.otherwise))
-    return k.select(condition, lowerScalar(scope, scalar.then), lowerScalar(scope, scalar.otherwise));
-  const { build } = scope;
+function lowerSelect(environment: Environment, scalar: S & { readonly kind: "select" }): Expr {
+  const condition = lowerScalar(environment, scalar.condition);
+  if (!isCostly(environment, scalar.then) && !isCostly(environment, scalar.otherwise))
+    return k.select(condition, lowerScalar(environment, scalar.then), lowerScalar(environment, scalar.otherwise));
+  const { build } = environment;
   const result = build.variable("chosen", k.literal(scalar.dtype, 0));
   build.when(
     condition,
-    () => build.assign(result, lowerScalar(scope, scalar.then)),
-    () => build.assign(result, lowerScalar(scope, scalar.otherwise)),
+    () => build.assign(result, lowerScalar(environment, scalar.then)),
+    () => build.assign(result, lowerScalar(environment, scalar.otherwise)),
   );
   return result;
 }
 
 /** Whether computing it for nothing would be a waste that a branch saves. */
-function isCostly(scope: Scope, scalar: S): boolean {
-  if (knownOf(scope, scalar) !== undefined) return false;
+function isCostly(environment: Environment, scalar: S): boolean {
+  if (knownOf(environment, scalar) !== undefined) return false;
   switch (scalar.kind) {
     case "reduce":
       return true;
     case "unary":
     case "cast":
-      return isCostly(scope, scalar.a);
+      return isCostly(environment, scalar.a);
     case "binary":
-      return isCostly(scope, scalar.a) || isCostly(scope, scalar.b);
+      return isCostly(environment, scalar.a) || isCostly(environment, scalar.b);
     case "select":
-      return isCostly(scope, scalar.condition) || isCostly(scope, scalar.then) || isCostly(scope, scalar.otherwise);
+      return (
+        isCostly(environment, scalar.condition) ||
+        isCostly(environment, scalar.then) ||
+        isCostly(environment, scalar.otherwise)
+      );
     default:
       return false;
   }
 }
 
 /** The bounds of a range as u32 expressions; a bound that is data and negative counts as 0. */
-export function lowerRange(scope: Scope, range: Range<Concrete>): { readonly from: Expr; readonly to: Expr } {
+export function lowerRange(
+  environment: Environment,
+  range: Range<Concrete>,
+): { readonly from: Expr; readonly to: Expr } {
   const bound = (scalar: S): Expr => {
-    if (isNatural(scope, scalar) && intervalOf(scalar, scope.intervals).low >= 0) return lowerIndex(scope, scalar);
-    return k.convert("u32", k.max(lowerScalar(scope, scalar), 0));
+    if (isNatural(environment, scalar) && intervalOf(scalar, environment.intervals).low >= 0)
+      return lowerIndex(environment, scalar);
+    return k.convert("u32", k.max(lowerScalar(environment, scalar), 0));
   };
   return { from: bound(range.low), to: bound(range.high) };
 }
 
 /** A reduction as loops of one invocation. */
-function loopReduce(scope: Scope, reduce: Reduce<Concrete>): Expr {
-  const accumulator = startAccumulator(scope.build, reduce);
-  return finishAccumulator(reduce, accumulator, reduceLoops(scope, reduce, accumulator, null));
+function loopReduce(environment: Environment, reduce: Reduce<Concrete>): Expr {
+  const accumulator = startAccumulator(environment.build, reduce);
+  return finishAccumulator(reduce, accumulator, reduceLoops(environment, reduce, accumulator, null));
 }
 
 /**
  * The loops of a reduction, of which the invocation takes all, or where it is shared those steps of the innermost that
- * are its own. `outermost`: the bounds of the first range where they are at hand. Returns the number of elements of all,
- * u32.
+ * are its own. `outermost`: the bounds of the first range where they are at hand. Returns the number of elements of
+ * all, u32.
  */
 export function reduceLoops(
-  scope: Scope,
+  environment: Environment,
   reduce: Reduce<Concrete>,
   accumulator: Accumulator,
   share: { readonly lanes: number; readonly lane: Expr } | null,
   outermost: { readonly from: Expr; readonly to: Expr } | null = null,
 ): Expr {
-  const { build } = scope;
+  const { build } = environment;
   const counted = isUnevenMean(reduce) ? build.variable("count", k.u32(0)) : null;
   let count: Expr = k.u32(1);
-  const nest = (inner: Scope, depth: number): void => {
+  const nest = (inner: Environment, depth: number): void => {
     const range = reduce.over[depth];
     if (range === undefined) {
       if (counted !== null) build.assign(counted, k.add(counted, 1));
@@ -330,13 +344,17 @@ export function reduceLoops(
       shared?.lanes ?? 1,
     );
   };
-  nest(scope, 0);
+  nest(environment, 0);
   return counted ?? count;
 }
 
 /** The body of a reduction, converted to what its accumulator holds. */
-function reduceBody(scope: Scope, reduce: S & { readonly kind: "reduce" }, accumulator: readonly Expr[]): Expr {
-  const body = lowerScalar(scope, reduce.body);
+function reduceBody(
+  environment: Environment,
+  reduce: S & { readonly kind: "reduce" },
+  accumulator: readonly Expr[],
+): Expr {
+  const body = lowerScalar(environment, reduce.body);
   const type = accumulator[0]!.type;
   return body.type === "bool" || body.type === type ? body : k.convert(type, body);
 }

@@ -7,7 +7,7 @@ import type { Target } from "../../target.js";
 import type { Concrete } from "../../types/type.js";
 import type { KernelBuilder } from "./builder.js";
 import { finishAccumulator, mergeAccumulator, startAccumulator, type Accumulator } from "./reduction.js";
-import { reduceLoops, type Scope } from "./scalar.js";
+import { reduceLoops, type Environment } from "./scalar.js";
 
 /** Neighbours in a workgroup, a power of two of them. */
 export interface Team {
@@ -28,11 +28,11 @@ export function fixedSubgroup(target: Target): number | null {
 }
 
 /** A reduction whose innermost index (the last of `over`) is spread over a team; every lane has the result. */
-export function reduceByTeam(scope: Scope, team: Team, reduce: Reduce<Concrete>): Expr {
-  const accumulator = startAccumulator(scope.build, reduce);
-  const count = reduceLoops(scope, reduce, accumulator, team);
-  combineTeam(scope.build, scope.target, team, reduce.op, accumulator);
-  return scope.build.bind(reduce.op, finishAccumulator(reduce, accumulator, count));
+export function reduceByTeam(environment: Environment, team: Team, reduce: Reduce<Concrete>): Expr {
+  const accumulator = startAccumulator(environment.build, reduce);
+  const count = reduceLoops(environment, reduce, accumulator, team);
+  combineTeam(environment.build, environment.target, team, reduce.op, accumulator);
+  return environment.build.bind(reduce.op, finishAccumulator(reduce, accumulator, count));
 }
 
 const subgroupCalls: { readonly [K in ReduceOp]?: "subgroupAdd" | "subgroupMax" | "subgroupMin" } = {

@@ -1,11 +1,12 @@
+import { counted } from "../../../compiler/words.js";
 import { formatBytes } from "../../device/device.js";
-import type { Compression, TensorReport } from "../../llama/compression.js";
-import { printPerplexity } from "../../llama/outcome.js";
+import type { Compression, TensorReport } from "../../llama/compression/compression.js";
+import { printPerplexity } from "../../llama/compression/outcome.js";
 import type { Model } from "../../model/model.js";
 import { duration } from "../progress.js";
 import type { Chart, Figure, Page, PageCell, Section } from "./page.js";
 
-/** What a page about a compression tells besides its result. */
+/** What a page about a compression shows besides its result. */
 export interface CompressionContext {
   readonly model: Model;
   readonly device: string;
@@ -59,7 +60,7 @@ function figuresOf(report: Compression, { evaluation }: CompressionContext): rea
       value: `${formatBytes(report.bytesBefore)} → ${formatBytes(report.bytesAfter)}`,
       note: sizeWords(report.bytesBefore, report.bytesAfter),
     },
-    { label: "Bits a weight, compressed layers", value: bits.toFixed(3), note: `${tensors.length} layers` },
+    { label: "Bits a weight, compressed layers", value: bits.toFixed(3), note: counted(tensors.length, "layer") },
     ...(before === undefined || after === undefined
       ? []
       : [
@@ -254,7 +255,7 @@ export function kindOf(name: string): string {
   return name.split(".").at(-1) ?? name;
 }
 
-/** A perplexity with two digits, or as it is told elsewhere where it is huge. */
+/** A perplexity with two digits, or as it is printed elsewhere where it is huge. */
 function shortPerplexity(value: number): string {
   return value < 1e6 ? value.toFixed(2) : printPerplexity(value);
 }

@@ -1,11 +1,13 @@
-import type { Sensitivity, SensitivityRow } from "../../llama/sensitivity.js";
-import { printPerplexity } from "../../llama/outcome.js";
+import { windowsInWords } from "../../llama/windows.js";
+import { counted } from "../../../compiler/words.js";
+import type { Sensitivity, SensitivityRow } from "../../llama/compression/sensitivity.js";
+import { printPerplexity } from "../../llama/compression/outcome.js";
 import type { Model } from "../../model/model.js";
 import { duration } from "../progress.js";
 import { kindOf, number } from "./compression.js";
 import type { Chart, Page, PageCell, Section } from "./page.js";
 
-/** What a page about sensitivities tells besides its result. */
+/** What a page about sensitivities shows besides its result. */
 export interface SensitivityContext {
   readonly model: Model;
   readonly device: string;
@@ -28,10 +30,14 @@ export function sensitivityPage(result: Sensitivity, context: SensitivityContext
         .filter((part) => part !== "")
         .at(-1) ?? ""
     }`,
-    subtitle: `Each ${by === "layer" ? "layer" : by === "block" ? "block" : "kind of layer"} compressed alone, all else as given. Scored on the first ${result.windows} windows of ${context.text}, observed on ${context.calibration}, on ${context.device}.`,
+    subtitle: `Each ${by === "layer" ? "layer" : by === "block" ? "block" : "kind of layer"} compressed alone, all else as given. Scored on ${windowsInWords(result.windows, true)} of ${context.text}, observed on ${context.calibration}, on ${context.device}.`,
     warnings: result.warnings.map(({ message }) => message),
     figures: [
-      { label: "Perplexity as given", value: printPerplexity(result.perplexity), note: `${result.tokens} tokens` },
+      {
+        label: "Perplexity as given",
+        value: printPerplexity(result.perplexity),
+        note: counted(result.tokens, "token"),
+      },
       ...(worst === undefined
         ? []
         : [{ label: "Hurts most", value: growth(worst.delta), note: `${worst.group}, ${worst.treatment}` }]),

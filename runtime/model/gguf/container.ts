@@ -1,3 +1,4 @@
+import { counted } from "../../../compiler/words.js";
 import { elementCount } from "../../../compiler/types/shape.js";
 import { formatBytes } from "../../device/error.js";
 import { ModelError, quoted } from "../error.js";
@@ -65,7 +66,7 @@ export async function openContainer(path: string): Promise<GgufFile> {
     const entryCount = await reader.count("the count of metadata entries", limits.entries);
     if (tensorCount * least.tensor + entryCount * least.entry > reader.remaining()) {
       reader.fail(
-        `it declares ${entryCount} metadata entries and ${tensorCount} tensors, but only ${reader.remaining()} bytes follow`,
+        `it declares ${counted(entryCount, "metadata entry", "metadata entries")} and ${counted(tensorCount, "tensor")}, but ${follow(reader.remaining())}`,
       );
     }
     const metadata = await readMetadata(reader, entryCount);
@@ -152,7 +153,7 @@ async function readList(reader: ByteReader, what: string): Promise<MetadataList>
   const count = await reader.count(`the length of the list ${what}`, 2 ** 32);
   const bytes = count * (number?.bytes ?? 8);
   if (bytes > reader.remaining())
-    reader.fail(`the list ${what} declares ${count} elements, but only ${reader.remaining()} bytes follow`);
+    reader.fail(`the list ${what} declares ${counted(count, "element")}, but ${follow(reader.remaining())}`);
   if (number !== undefined) return number.list((await reader.take(bytes, what)).buffer);
   const items: string[] = [];
   for (let i = 0; i < count; i++)
@@ -248,4 +249,8 @@ function checkOffsets(path: string, tensors: readonly GgufTensor[], alignment: n
 
 function viewOf(bytes: Uint8Array<ArrayBuffer>): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+}
+
+function follow(bytes: number): string {
+  return `only ${counted(bytes, "byte")} ${bytes === 1 ? "follows" : "follow"}`;
 }

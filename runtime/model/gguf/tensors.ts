@@ -70,7 +70,8 @@ export async function readFrequencyFactors(file: GgufFile): Promise<Float32Array
  * has
  * the two halves of each head interleaved (row 2 i + j of a head for row j * headDim / 2 + i). Tensors in block formats
  * are followed by the zeros that fill their last words up.
- * @throws ModelError M135 (a block format where none can be), M163 (types that are not read, of tensors that are needed)
+ * @throws ModelError M135 (a block format where none can be), M163 (types that are not read, of tensors that are
+ * needed)
  */
 export function weightsOf(file: GgufFile, config: LlamaConfig): GgufWeights {
   const packed = new Map<string, PackedTensor>();

@@ -1,3 +1,4 @@
+import { counted } from "../../../compiler/words.js";
 import { ModelError, quoted } from "../error.js";
 import { describe, type JsonObject } from "../files.js";
 import type { GgufFile } from "./container.js";
@@ -130,7 +131,7 @@ function sentencePieceModel(file: GgufFile, vocabulary: Vocabulary): Parts {
   if (scores?.kind !== "numbers" || scores.items.length !== tokens.length)
     throw unusable(
       path,
-      `\`tokenizer.ggml.scores\` should be ${tokens.length} numbers, found ${scores === null ? "nothing" : `${scores.items.length} ${scores.kind}`}`,
+      `\`tokenizer.ggml.scores\` should be ${counted(tokens.length, "number")}, found ${scores === null ? "nothing" : `${counted(scores.items.length, scores.kind.slice(0, -1))}`}`,
     );
   const spaced = flag(file, "tokenizer.ggml.add_space_prefix", true);
   const spaces = { type: "Replace", pattern: { String: " " }, content: "▁" };
@@ -254,7 +255,7 @@ function readVocabulary(file: GgufFile): Vocabulary {
   if (types !== null && (types.kind !== "numbers" || types.items.length !== tokens.length))
     throw unusable(
       path,
-      `\`tokenizer.ggml.token_type\` should be ${tokens.length} numbers, found ${types.items.length} ${types.kind}`,
+      `\`tokenizer.ggml.token_type\` should be ${counted(tokens.length, "number")}, found ${counted(types.items.length, types.kind.slice(0, -1))}`,
     );
   const seen = new Map<string, number>();
   for (const [id, token] of tokens.entries()) {
@@ -282,7 +283,7 @@ function tokenText(file: GgufFile, { path, tokens }: Vocabulary, name: string): 
   if (token === undefined)
     throw unusable(
       path,
-      `\`${key}\` should be the id of one of ${tokens.length} tokens, found ${typeof id === "object" ? "a list" : String(id)}`,
+      `\`${key}\` should be the id of one of ${counted(tokens.length, "token")}, found ${typeof id === "object" ? "a list" : String(id)}`,
     );
   return token;
 }

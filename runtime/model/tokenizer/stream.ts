@@ -9,7 +9,9 @@ export interface TextStream {
 /** Ids that stand before those that are decoded: what a token's text may depend on (a space that is left out first). */
 const context = 8;
 
-/** Ids that are decoded again before some of them become context: an unfinished row of bytes may be as long as it likes. */
+/**
+ * Ids that are decoded again before some of them become context: an unfinished row of bytes may be as long as it likes.
+ */
 const window = 64;
 
 /**

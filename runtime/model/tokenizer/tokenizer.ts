@@ -1,3 +1,4 @@
+import { counted } from "../../../compiler/words.js";
 import { join } from "node:path";
 import type { Tokenizer as Rust } from "tokenizers";
 import { ModelError, problemsError, quoted } from "../error.js";
@@ -237,10 +238,10 @@ function checkVocabulary(path: string, ids: ReadonlySet<number>, expected: Token
   const beyond = [...ids].filter((id) => id >= vocabSize);
   if (beyond.length > 0)
     problems.push(
-      `it has ${ids.size} tokens, ${beyond.length} of them with ids of ${vocabSize} and above, but the model's vocab_size is ${vocabSize}`,
+      `it has ${counted(ids.size, "token")}, ${beyond.length} of them with ${beyond.length === 1 ? "an id" : "ids"} of ${vocabSize} and above, but the model's vocab_size is ${vocabSize}`,
     );
   else if (ids.size < vocabSize - Math.max(1024, vocabSize / 10))
-    problems.push(`it has only ${ids.size} tokens, but the model's vocab_size is ${vocabSize}`);
+    problems.push(`it has only ${counted(ids.size, "token")}, but the model's vocab_size is ${vocabSize}`);
   const named = [
     ...(expected.bosToken === null ? [] : [["bos_token_id", expected.bosToken] as const]),
     ...expected.eosTokens.map((id) => ["eos_token_id", id] as const),

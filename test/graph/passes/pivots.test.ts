@@ -16,15 +16,15 @@ function twoFactors(): SymbolicGraph {
   const b = buildGraph<Symbolic>("two");
   const k = symbolSize("K");
   const [x, y] = [b.input("x", "f32", [k, k]), b.input("y", "f32", [k, k])];
-  b.output("pivots", b.factor("inverse", b.factor("l", x, "cholesky"), "inverse_lower"));
-  b.output("m", b.factor("m", y, "cholesky"));
+  b.output("pivots", b.factorize("inverse", b.factorize("l", x, "cholesky"), "inverse_lower"));
+  b.output("m", b.factorize("m", y, "cholesky"));
   return b.graph({ sizes: ["K"], dtypes: [], formats: [] });
 }
 
 test("each Cholesky factorisation gives its diagonal and its matrix's, and nothing else changes", () => {
   const graph = twoFactors();
-  const { graph: watched, factors } = withPivots(graph);
-  assert.equal(factors, [
+  const { graph: watched, factorizations } = withPivots(graph);
+  assert.equal(factorizations, [
     { output: "pivots_2", matrix: "x" },
     { output: "pivots_3", matrix: "y" },
   ]);
@@ -32,10 +32,10 @@ test("each Cholesky factorisation gives its diagonal and its matrix's, and nothi
   // each right after its factorisation, so that no matrix is kept for it
   assert.equal(
     watched.eqns.map((eqn) => eqn.kind),
-    ["factor", "map", "factor", "factor", "map"],
+    ["factorize", "map", "factorize", "factorize", "map"],
   );
   assert.equal(
-    watched.eqns.filter((eqn) => eqn.kind === "factor"),
+    watched.eqns.filter((eqn) => eqn.kind === "factorize"),
     graph.eqns,
   );
 
@@ -59,11 +59,11 @@ test("each Cholesky factorisation gives its diagonal and its matrix's, and nothi
 test("a graph without one is the same object", () => {
   const b = buildGraph<Symbolic>("none");
   const x = b.input("x", "f32", [symbolSize("K"), symbolSize("K")]);
-  b.output("y", b.factor("y", x, "inverse_lower"));
+  b.output("y", b.factorize("y", x, "inverse_lower"));
   const graph = b.graph({ sizes: ["K"], dtypes: [], formats: [] });
-  const { graph: watched, factors } = withPivots(graph);
+  const { graph: watched, factorizations } = withPivots(graph);
   assert.is(watched, graph);
-  assert.equal(factors, []);
+  assert.equal(factorizations, []);
 });
 
 test.run();

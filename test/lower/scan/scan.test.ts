@@ -94,7 +94,7 @@ for (const [name, target] of Object.entries(targets)) {
             { block },
             JSON.stringify({ ...choices, length, block }),
           );
-          // in the first group, k / 4 * 4 is 0: nothing tells that its columns follow the step
+          // in the first group, k / 4 * 4 is 0: nothing shows that its columns follow the step
           if (to > choices.group) assert.equal(stages.notes, []);
         },
       ),

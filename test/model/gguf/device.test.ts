@@ -2,8 +2,8 @@
 import { readFile } from "node:fs/promises";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { generate } from "../../../runtime/llama/generate.js";
-import { openSession } from "../../../runtime/llama/session.js";
+import { generate } from "../../../runtime/llama/inference/generate.js";
+import { openSession } from "../../../runtime/llama/inference/session.js";
 import { openModel } from "../../../runtime/model/model.js";
 import { openMachine } from "../../llama/machine.js";
 import { fixture, type Expected } from "./support.js";

@@ -45,7 +45,7 @@ async function refused(
 }
 
 /** What a file that opens warns of. */
-async function told(changes: Parameters<typeof small>[0], message: RegExp, tensors = smallTensors): Promise<void> {
+async function reported(changes: Parameters<typeof small>[0], message: RegExp, tensors = smallTensors): Promise<void> {
   await inDirectory(async (directory) => {
     const model = await openModel(await writeGguf(join(directory, "m.gguf"), small(changes, tensors)));
     await model.close();
@@ -214,7 +214,7 @@ test("entries that are missing or wrong, all of them", async () => {
     /`llama.rope.freq_base` should be a number from .*, found NaN/,
   );
   await refused("M131", { "llama.attention.head_count": { type: "u32", value: 0 } }, /head_count/);
-  await told({ "tokenizer.ggml.eos_token_id": { type: "u32", value: 5000 } }, /`eos_token_id`.*5000 is not used/);
+  await reported({ "tokenizer.ggml.eos_token_id": { type: "u32", value: 5000 } }, /`eos_token_id`.*5000 is not used/);
 });
 
 test("what does not fit the config is refused also where a file is only looked at, and not read beyond a tensor", async () => {
@@ -247,7 +247,7 @@ test("tensors of another model", async () => {
   );
   for (const name of ["blk.7.ffn_up.weight", "constructor.weight"])
     for (const type of [0, 99])
-      await told({}, new RegExp(`the tensor \`${name}\` has no place in a Llama with 1 block and is left out`), [
+      await reported({}, new RegExp(`the tensor \`${name}\` has no place in a Llama with 1 block and is left out`), [
         ...smallTensors,
         { name, shape: [32, 32], type, bytes: 4096 },
       ]);

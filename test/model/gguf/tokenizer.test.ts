@@ -225,7 +225,7 @@ test("tokenizers that cannot be used", async () => {
   await refused(sentencePiece({ "tokenizer.ggml.scores": { type: "f32s", value: [1, 2] } }), /found 2 numbers/);
 });
 
-test("what a file does not say of its tokenizer is guessed, and told", async () => {
+test("what a file does not say of its tokenizer is guessed, and reported", async () => {
   await inDirectory(async (directory) => {
     const warnings = async (changes: Readonly<Record<string, Value | null>>): Promise<string> => {
       const model = await openModel(await writeGguf(join(directory, "m.gguf"), small(changes)));

@@ -1,0 +1,69 @@
+/** A model of random weights, made on the device: what a real one of its shape takes, without its files. */
+import { formatBytes } from "../../compiler/formats/registry.js";
+import type { FormatSpec } from "../../compiler/types/type.js";
+import type { Caller } from "../llama/call.js";
+import { ropeFrequencies } from "../llama/inference/rope.js";
+import { defaultDtype, makeSession, type Session } from "../llama/inference/session.js";
+import { rowsOfPart, type BlockWeights, type Table } from "../llama/weights.js";
+import type { LlamaConfig } from "../model/config.js";
+import type { DeviceTensor } from "../run/run.js";
+import { building, type Arena } from "../run/arena.js";
+import { weightsOnDevice } from "./weights.js";
+
+/**
+ * A session over random weights: the linear layers of the blocks in `format`, embedding and head in the dtype of
+ * activations, gains of 1. The same weights for the same shape and format.
+ * @throws DeviceError
+ */
+export async function syntheticSession(caller: Caller, config: LlamaConfig, format: FormatSpec): Promise<Session> {
+  const { executor } = caller;
+  const { hiddenSize, intermediateSize, heads, keyValueHeads, headDim } = config;
+  const dtype = defaultDtype(caller);
+  let seed = 1;
+  return building(executor, async (arena) => {
+    const weight = async (n: number, k: number): Promise<DeviceTensor> =>
+      arena.own(await weightsOnDevice(executor, format, { rows: n, columns: k }, seed++));
+    const ones = async (label: string): Promise<DeviceTensor> =>
+      arena.own(await executor.fill("f32", [hiddenSize], new Float32Array(hiddenSize).fill(1), label));
+    const table = (): Promise<Table> => denseTable(caller, arena, { name: dtype, args: {}, of: null }, config, seed++);
+
+    const embedding = await table();
+    const head = config.tiedEmbeddings ? embedding : await table();
+    const frequency = arena.own(
+      await executor.fill("f32", [headDim / 2], ropeFrequencies(headDim, config.rope), "rope frequencies"),
+    );
+    const frame = { embedding, head, frequency, gain: await ones("gain") };
+    const blocks: BlockWeights[] = [];
+    for (let at = 0; at < config.layers; at++)
+      blocks.push({
+        attentionGain: await ones(`attention gain ${at}`),
+        mlpGain: await ones(`MLP gain ${at}`),
+        linears: {
+          q_proj: await weight(heads * headDim, hiddenSize),
+          k_proj: await weight(keyValueHeads * headDim, hiddenSize),
+          v_proj: await weight(keyValueHeads * headDim, hiddenSize),
+          o_proj: await weight(hiddenSize, heads * headDim),
+          gate_proj: await weight(intermediateSize, hiddenSize),
+          up_proj: await weight(intermediateSize, hiddenSize),
+          down_proj: await weight(hiddenSize, intermediateSize),
+        },
+      });
+    return makeSession(caller, config, frame, blocks, dtype, arena.close);
+  });
+}
+
+async function denseTable(
+  caller: Caller,
+  arena: Arena,
+  format: FormatSpec,
+  { vocabSize, hiddenSize: columns }: LlamaConfig,
+  seed: number,
+): Promise<Table> {
+  const most = rowsOfPart(caller.target, formatBytes(format, { rows: 8, columns }) / 8);
+  const parts: { tensor: DeviceTensor; first: number }[] = [];
+  for (let first = 0; first < vocabSize; first += most) {
+    const shape = { rows: Math.min(most, vocabSize - first), columns };
+    parts.push({ tensor: arena.own(await weightsOnDevice(caller.executor, format, shape, seed)), first });
+  }
+  return { parts };
+}

@@ -1,0 +1,424 @@
+/** Following a recipe: statistics block by block, each layer treated on the device, the model written as it is then. */
+import { counted } from "../../../compiler/words.js";
+import { join } from "node:path";
+import { CompileError } from "../../../compiler/compile.js";
+import { InternalError } from "../../../compiler/diagnostic.js";
+import type { Condition, Recipe, RecipeStep } from "../../../compiler/recipe/recipe.js";
+import type { Model } from "../../model/model.js";
+import { realpathOfNew } from "../../model/files.js";
+import { leftOut } from "../../model/parts.js";
+import { stands, type Announced } from "../long-runs/announced.js";
+import { calibrationRun, type CalibrationRun } from "./calibration-run.js";
+import type { Caller } from "../call.js";
+import type { CalibrationText, Compression, CompressOptions, PerplexityReport } from "./compression.js";
+import { reportOf } from "./compression-report.js";
+import { LlamaError } from "../error.js";
+import { holds, type FoundPerplexity } from "./expectation.js";
+import { createForecast, type Forecast } from "./forecast.js";
+import { identityOf } from "../long-runs/identity.js";
+import type { Facts } from "../long-runs/manifest.js";
+import { isSelected, treatmentOf } from "./names.js";
+import { beyond, layerWarning, printPerplexity, unsavedWarning } from "./outcome.js";
+import { checkOutputs, saves, storesUnsaved } from "./outputs.js";
+import { savedRecipe } from "./recipe-record.js";
+import { keptLine, openState, type SavedState } from "../long-runs/saved-state.js";
+import { scoreModel } from "./score.js";
+import { checkRecipe } from "./fit.js";
+import { createTreater, type Treater } from "./treat.js";
+import { calibrationWindows, checkContext, scoredWindows, usualWindows, type Windows } from "../windows.js";
+import {
+  bodyOf,
+  calibrates,
+  costsOf,
+  evaluateCost,
+  observationsOf,
+  observeCost,
+  stepsOf,
+  withDense,
+  workLeft,
+  type Costs,
+  type Stage,
+} from "./workload.js";
+import { createWorkingModel, saveModel, type WorkingModel } from "./working-model.js";
+
+export type {
+  CalibrationText,
+  Compression,
+  CompressOptions,
+  CompressProgress,
+  PerplexityReport,
+  TensorReport,
+  Warning,
+  WarningKind,
+} from "./compression.js";
+
+/** The state of a run. */
+interface Run {
+  readonly caller: Caller;
+  readonly model: Model;
+  readonly recipe: Recipe;
+  readonly options: CompressOptions;
+  readonly windows: Windows | null;
+  readonly costs: Costs;
+  readonly forecast: Forecast<Stage>;
+  readonly state: SavedState;
+  readonly working: WorkingModel;
+  readonly treater: Treater;
+  readonly started: number;
+  readonly saved: string[];
+  readonly perplexities: PerplexityReport[];
+  /** Perplexity of the model as given, once it was computed. */
+  dense: number | null;
+  /** Steps of work done so far: blocks of a body, an expectation, a save. */
+  step: number;
+  /** What was known when the last step was finished. */
+  known: Facts;
+  /** Models that this step has written, in order, and those that a stopped run had written of it. */
+  announced: readonly Announced[];
+  before: readonly Announced[];
+  /** Whether all models are written, so that a fault cannot be the recipe's. */
+  isWritten: boolean;
+}
+
+/**
+ * Compresses a model by a recipe. The recipe is checked against the model before any weight is read. A run that fails
+ * or
+ * is stopped after a block is finished leaves what it has beside the output, for `resume`; a fault that it would come
+ * to
+ * again does not.
+ * @throws LlamaError recipe, expectation-failed, error-too-large, bad-option, text-too-short, bad-window, not-finite,
+ * not-positive-definite, resume; CompileError; ModelError; DeviceError
+ */
+export async function compress(
+  caller: Caller,
+  model: Model,
+  recipe: Recipe,
+  options: CompressOptions,
+): Promise<Compression> {
+  const started = performance.now();
+  const text = recipe.needsText || options.layerErrors === true ? (options.text ?? null) : null;
+  const note = options.note ?? ((): void => {});
+  if ((recipe.needsText || options.layerErrors === true) && text === null)
+    throw new LlamaError("recipe", `The recipe ${recipe.name} needs a calibration text.`);
+  if (options.maxError !== undefined && !(options.maxError >= 0 && options.maxError < Infinity))
+    throw new LlamaError("bad-option", `maxError should be a number, 0 or more, found ${options.maxError}.`);
+  for (const line of checkRecipe(caller, model, recipe)) note(`note: ${line}`);
+  if (storesUnsaved(recipe)) note(`warning: ${unsavedWarning.message}.`);
+  const left = leftOut(model.unused);
+  if (left !== null) note(`note: ${left}`);
+  const windows = text === null ? null : calibrationWindows(text.ids, text.window ?? 256, text.bos, text.windows);
+  if (windows !== null) checkContext(windows, model.config.contextLength);
+  // what would be found wrong when the model is written, before what a stopped run has kept is touched
+  await model.companions();
+  const written = await checkOutputs(model, recipe, options);
+  const identity = await identityOf(caller, model, {
+    recipe,
+    source: options.source,
+    modules: options.files?.modules,
+    text,
+    dtype: options.dtype ?? "f32",
+  });
+  const state = await openState(options.output, identity, { resume: options.resume === true, note });
+  const working = createWorkingModel(caller, model, state);
+  let run: Run | null = null;
+  try {
+    const { facts } = state;
+    const costs = costsOf(model, windows === null ? 0 : windows.count * windows.tokens, windows?.tokens ?? 0);
+    run = {
+      caller,
+      model,
+      recipe,
+      options,
+      windows,
+      costs,
+      state,
+      working,
+      started,
+      forecast: createForecast(workLeft(recipe, model, costs, options, state.finished)),
+      treater: createTreater(caller, model, working, { share: options.share }),
+      saved: [...facts.saved],
+      perplexities: facts.perplexities.map(({ of, value }) => ({ text: "calibration", of, value: value ?? Infinity })),
+      dense: facts.dense,
+      step: 0,
+      known: facts,
+      announced: [],
+      before: facts.announced,
+      isWritten: false,
+    };
+    if (options.resume === true)
+      note(
+        state.finished === 0 && written.length === 0
+          ? "There is nothing to go on with: this run begins anew."
+          : `Going on after ${state.finished} of ${counted(stepsOf(recipe, model), "step")}.`,
+      );
+    if (options.maxError !== undefined && !recipe.steps.some((step) => calibrates(options, bodyOf(step) ?? [])))
+      note(
+        `note: layer errors are not measured, so the limit of ${options.maxError} is for the errors of weights; --layer-errors measures them.`,
+      );
+    // what was finished under another limit
+    refuseLost(run);
+    for (const step of recipe.steps) await follow(run, step);
+    if (!recipe.steps.some((step) => saves(step))) await save(run, options.output);
+    run.isWritten = true;
+    await evaluateBoth(run);
+    const report = reportOf(model, working.treated, {
+      seconds: factsOf(run).seconds,
+      stageSeconds: run.forecast.spent(),
+      saved: run.saved,
+      perplexities: run.perplexities,
+      unsaved: storesUnsaved(recipe),
+      deviceBytesPeak: caller.executor.device.memory.peak,
+    });
+    await state.remove();
+    return report;
+  } catch (error) {
+    // the same run would come to the same fault, and another recipe is another run; a text to evaluate on can be
+    // another, and so can the limit of errors
+    const isFinal = error instanceof LlamaError ? error.code !== "error-too-large" : error instanceof CompileError;
+    if (isFinal && run?.isWritten !== true) await state.remove();
+    const left = await state.leave();
+    if (left !== null) note(keptLine(left, stepsOf(recipe, model)));
+    throw error;
+  } finally {
+    working.release();
+  }
+}
+
+/** @throws LlamaError error-too-large where a layer has lost more than the run allows */
+function refuseLost({ options: { maxError }, working, saved, step, state }: Run): void {
+  const found = maxError === undefined ? null : beyond(working.treated, maxError);
+  if (found === null) return;
+  throw new LlamaError(
+    "error-too-large",
+    `${found} ${writtenWords(saved)}${Math.max(step, state.finished) === 0 ? "" : " What is finished is kept for --resume with another limit, or with none."}`,
+  );
+}
+
+/** What a run that is refused has left. */
+function writtenWords(saved: readonly string[]): string {
+  return saved.length === 0 ? "Nothing was written." : `Written before: ${saved.join(", ")}.`;
+}
+
+async function follow(run: Run, step: RecipeStep): Promise<void> {
+  const body = bodyOf(step);
+  if (body !== null) return followBlocks(run, body);
+  if (run.step < run.state.finished) {
+    run.step++;
+    return;
+  }
+  if (step.kind === "expect") await expect(run, step.condition, step.text);
+  else if (step.kind === "save") await save(run, join(run.options.output, step.name));
+  else throw new InternalError(`${step.kind} outside of blocks`);
+  await finishStep(run);
+}
+
+/** What is done to each block in turn. Blocks that are finished already only take the calibration activations on. */
+async function followBlocks(run: Run, body: readonly RecipeStep[]): Promise<void> {
+  const { model, caller, options, windows, working, state } = run;
+  const { blocks } = model;
+  const from = Math.min(blocks.length, Math.max(0, state.finished - run.step));
+  run.step += from;
+  if (from === blocks.length) return;
+  const calibration =
+    windows === null || !calibrates(options, body)
+      ? null
+      : await calibrationRun(caller, model, working, windows, {
+          dtype: options.dtype ?? "f32",
+          memory: options.memory,
+          disk: options.disk,
+          ownGram: options.layerErrors !== false,
+          withDense: withDense(body),
+          onProgress: (done, total) =>
+            report(run, "embed", "the calibration text", done, total, run.costs.embed / total),
+          onPass: (pass, block, done, total) =>
+            report(
+              run,
+              pass,
+              `block ${block}`,
+              done,
+              total,
+              (pass === "advance"
+                ? run.costs.pass
+                : observeCost(
+                    run.costs,
+                    body.filter((step) => step.kind === "observe"),
+                  )) / total,
+            ),
+        });
+  try {
+    for (let at = 0; at < from; at++) await calibration?.advance(at);
+    for (const block of blocks.slice(from)) {
+      if (calibration !== null && observationsOf(body).length === 0) await calibration.observe(block.index, []);
+      await followBody(run, body, block.index, calibration);
+      await finishStep(run);
+      calibration?.forget();
+      if (block.index + 1 < blocks.length) await calibration?.advance(block.index);
+      working.unload();
+    }
+  } finally {
+    await calibration?.release();
+  }
+}
+
+async function followBody(
+  run: Run,
+  body: readonly RecipeStep[],
+  index: number,
+  calibration: CalibrationRun | null,
+): Promise<void> {
+  const groups = observationsOf(body);
+  for (const step of body) {
+    switch (step.kind) {
+      case "observe": {
+        // those that stand together share a pass
+        const group = groups.find(([head]) => head === step);
+        if (group !== undefined) await calibration?.observe(index, group);
+        break;
+      }
+      case "linears": {
+        const chosen = run.model.blocks[index]?.linears.filter(({ name }) => isSelected(step, name)) ?? [];
+        const layers = chosen.flatMap((linear) => {
+          const treatment = treatmentOf(step.treatments, linear.name);
+          return treatment === null ? [] : [{ linear, treatment }];
+        });
+        await run.treater.treat(layers, calibration?.seen() ?? null, run.recipe.parameters, (record, at) => {
+          const warning = layerWarning(record);
+          if (warning !== null) run.options.note?.(`warning: ${warning.message}.`);
+          const { linear } = layers[at]!;
+          report(run, "compress", linear.name, chosen.indexOf(linear) + 1, chosen.length, run.costs.treat(linear));
+        });
+        break;
+      }
+      case "expect":
+        await expect(run, step.condition, step.text);
+        break;
+      case "save":
+        await save(run, join(run.options.output, step.name));
+        break;
+      case "blocks":
+        throw new InternalError("blocks inside of blocks");
+      default:
+        step satisfies never;
+    }
+  }
+}
+
+/** Puts what a step of work has made where a later run finds it. */
+async function finishStep(run: Run): Promise<void> {
+  run.step++;
+  [run.announced, run.before] = [[], []];
+  await run.working.keep();
+  run.known = factsOf(run);
+  await run.state.commit(run.step, run.known);
+  // what is refused is kept: another limit may take it
+  refuseLost(run);
+}
+
+function factsOf(run: Run): Facts {
+  return {
+    dense: run.dense,
+    saved: [...run.saved],
+    announced: run.announced,
+    seconds: run.state.facts.seconds + (performance.now() - run.started) / 1000,
+    perplexities: run.perplexities
+      .filter(({ text }) => text === "calibration")
+      .map(({ of, value }) => ({ of, value: Number.isFinite(value) ? value : null })),
+  };
+}
+
+async function expect(run: Run, condition: Condition, text: string): Promise<void> {
+  const found: FoundPerplexity[] = [];
+  const given = run.options.text;
+  if (!given) throw new LlamaError("recipe", `The recipe ${run.recipe.name} needs a text to expect anything of.`);
+  const asWritten = await holds(
+    condition,
+    async (of) => {
+      if (of === "dense" && run.dense !== null) return run.dense;
+      const value = await score(run, of, given);
+      if (of === "dense") run.dense = value;
+      run.perplexities.push({ text: "calibration", of: of === "dense" ? "given" : "compressed", value });
+      return value;
+    },
+    found,
+  );
+  if (asWritten) return;
+  const values = found
+    .map(({ of, value }) => `perplexity(${of === "dense" ? "model.dense" : "model"}) is ${printPerplexity(value)}`)
+    .join(", ");
+  throw new LlamaError(
+    "expectation-failed",
+    `The recipe expects ${text}, which does not hold: ${values}. ${writtenWords(run.saved)}`,
+  );
+}
+
+/** Perplexity of a text's windows under the model as it is, or as it was given. */
+function score(run: Run, of: "model" | "dense", text: CalibrationText): Promise<number> {
+  const windows = scoredWindows(text.ids, text.window ?? 256, text.bos, text.windows ?? usualWindows);
+  const { dtype = "f32", memory, disk } = run.options;
+  return scoreModel(run.caller, run.model, run.working, of, windows, { dtype, memory, disk }, (done, total) =>
+    report(
+      run,
+      "evaluate",
+      of === "dense" ? "the model as given" : "the model as it is",
+      done,
+      total,
+      evaluateCost(run.model, run.costs, text) / total,
+    ),
+  );
+}
+
+async function evaluateBoth(run: Run): Promise<void> {
+  const { evaluation } = run.options;
+  if (!evaluation) return;
+  try {
+    for (const of of ["given", "compressed"] as const)
+      run.perplexities.push({
+        text: "evaluation",
+        of,
+        value: await score(run, of === "given" ? "dense" : "model", evaluation),
+      });
+  } catch (error) {
+    if (!(error instanceof LlamaError)) throw error;
+    throw new LlamaError(
+      error.code,
+      `${error.message} What was compressed is written all the same: --resume without --eval reports on it.`,
+    );
+  }
+}
+
+/**
+ * Writes the model as it is. Before it gets its name it is noted, for a run that is stopped after that to find it: one
+ * that goes on comes here again, and takes what it finds as it was noted for its own.
+ */
+async function save(run: Run, directory: string): Promise<void> {
+  const { recipe, options, state } = run;
+  refuseLost(run);
+  const target = await realpathOfNew(directory);
+  for (const [at, one] of run.before.entries()) {
+    if (at < run.announced.length || one.directory !== target || !(await stands(one))) continue;
+    run.announced = [...run.announced, run.before[run.announced.length] ?? one];
+    run.saved.push(target);
+    return;
+  }
+  const written = await saveModel(
+    run.model,
+    run.working,
+    directory,
+    {
+      recipe: savedRecipe(recipe, options.source, options.files ?? null),
+      // a run may replace what it wrote itself: the model as it is by then
+      force: options.force === true || run.saved.includes(target),
+      async announced(what) {
+        run.announced = [...run.announced, what];
+        await state.commit(run.step, { ...run.known, announced: run.announced, seconds: factsOf(run).seconds });
+      },
+    },
+    (name, done, total, bytes) => report(run, "save", name, done, total, run.costs.save(bytes)),
+  );
+  run.saved.push(written);
+}
+
+function report(run: Run, stage: Stage, subject: string, done: number, total: number, work: number): void {
+  run.forecast.done(stage, work);
+  run.options.onProgress?.({ stage, subject, done, total, ...run.forecast.now() });
+}

@@ -1,0 +1,48 @@
+import { bitsPerWeight, printFormat, shapeOf } from "../../../compiler/formats/registry.js";
+import type { Model } from "../../model/model.js";
+import { printPattern } from "../../model/packed.js";
+import type { Compression, TensorReport } from "./compression.js";
+import type { WeightRecord } from "../long-runs/manifest.js";
+import { warningsOf } from "./outcome.js";
+
+/** What of a report does not follow from the weights. */
+export interface RunFacts extends Omit<Compression, "tensors" | "bytesBefore" | "bytesAfter" | "warnings"> {
+  /** Whether weights are stored after the last `save`. */
+  readonly unsaved: boolean;
+}
+
+/** The report on a compression that is done. */
+export function reportOf(
+  model: Model,
+  treated: ReadonlyMap<string, WeightRecord>,
+  { unsaved, ...facts }: RunFacts,
+): Compression {
+  const tensors = [...treated.values()].map(
+    ({ name, format, pattern, shape, bytes, relativeError, layerError, seconds }): TensorReport => ({
+      name,
+      pattern: printPattern(pattern),
+      format: printFormat(format),
+      bitsPerWeight: bitsPerWeight(format, shapeOf(shape)),
+      bytes,
+      relativeError,
+      layerError,
+      seconds,
+    }),
+  );
+  const bytesBefore = model.tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
+  const bytesAfter = model.tensors.reduce((sum, tensor) => sum + (treated.get(tensor.name)?.bytes ?? tensor.bytes), 0);
+  return {
+    tensors,
+    bytesBefore,
+    bytesAfter,
+    ...facts,
+    warnings: warningsOf({
+      treated,
+      perplexities: facts.perplexities,
+      vocabulary: model.config.vocabSize,
+      bytesBefore,
+      bytesAfter,
+      unsaved,
+    }),
+  };
+}

@@ -1,0 +1,33 @@
+import type { NamePattern, Treatment } from "../../../compiler/recipe/recipe.js";
+
+/**
+ * Whether a module's name matches a glob: `*` is any run of characters; a glob without a dot is for the last component.
+ */
+export function matchesName(pattern: NamePattern, name: string): boolean {
+  const { glob } = pattern;
+  const subject = glob.includes(".") ? name : (name.split(".").at(-1) ?? name);
+  const source = glob
+    .split("*")
+    .map((part) => part.replace(/[.+?^${}()|[\]\\]/g, "\\$&"))
+    .join(".*");
+  return new RegExp(`^${source}$`, "s").test(subject);
+}
+
+/** Whether a step over linear layers takes the layer of this name. */
+export function isSelected(
+  step: { readonly matching: readonly NamePattern[]; readonly except: readonly NamePattern[] },
+  name: string,
+): boolean {
+  const wanted = step.matching.length === 0 || step.matching.some((pattern) => matchesName(pattern, name));
+  return wanted && !step.except.some((pattern) => matchesName(pattern, name));
+}
+
+/** The treatment whose conditions hold for the layer of this name and that stores something, or null. */
+export function treatmentOf(treatments: readonly Treatment[], name: string): Treatment | null {
+  return (
+    treatments.find(
+      ({ stores, conditions }) =>
+        stores !== null && conditions.every(({ pattern, negate }) => matchesName(pattern, name) !== negate),
+    ) ?? null
+  );
+}

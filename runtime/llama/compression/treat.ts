@@ -1,0 +1,335 @@
+/** What a recipe does to one layer: its graph run on the device, and the change measured. */
+import { InternalError } from "../../../compiler/diagnostic.js";
+import {
+  completeFormat,
+  formatOf,
+  formatOfSpec,
+  formatWords,
+  printFormat,
+  shapeOf,
+} from "../../../compiler/formats/registry.js";
+import { withFinite } from "../../../compiler/graph/passes/finite.js";
+import { withPivots } from "../../../compiler/graph/passes/pivots.js";
+import { withScales } from "../../../compiler/graph/passes/scales.js";
+import type { SymbolicGraph } from "../../../compiler/graph/graph.js";
+import type { Recipe, Treatment } from "../../../compiler/recipe/recipe.js";
+import { constantSize, sizeValue, substituteSize, type Size } from "../../../compiler/types/size.js";
+import { mapFormat, type FormatSpec, type SymbolicFormat } from "../../../compiler/types/type.js";
+import type { Linear, Model } from "../../model/model.js";
+import type { StoredPattern } from "../../model/packed.js";
+import { allDone } from "../../run/outcomes.js";
+import type { DeviceTensor } from "../../run/run.js";
+import { withArena, type Arena } from "../../run/arena.js";
+import { inputOf, type LinearInput, type Statistics } from "./calibrate.js";
+import type { Arguments, Caller } from "../call.js";
+import { LlamaError } from "../error.js";
+import type { WeightRecord } from "../long-runs/manifest.js";
+import { layerError, relativeError, sumOf } from "../measure.js";
+import { notFiniteWeight } from "../inference/not-finite.js";
+import { foundFactorizations, readPivots, refusePivots, type FoundFactorization } from "./pivots.js";
+import { first } from "../results.js";
+import { fitTensor } from "./scales.js";
+import { createSharedResults, partsOf, type Need, type Parts, type SharedResults } from "./shared.js";
+import { linearName } from "../weights.js";
+import { storedBytes, type WorkingModel } from "./working-model.js";
+
+/** A layer and what is done to it. */
+export interface LayerTreatment {
+  readonly linear: Linear;
+  readonly treatment: Treatment;
+}
+
+export interface Treater {
+  /**
+   * Gives layers, each once, the weights that their treatments make for them, in order; `onDone` hears of each. Those
+   * of
+   * one input share what depends on that alone. `parameters` are those that a user may set.
+   * @throws LlamaError not-finite, not-positive-definite; DeviceError
+   */
+  treat(
+    layers: readonly LayerTreatment[],
+    seen: Seen | null,
+    parameters?: Recipe["parameters"],
+    onDone?: (record: WeightRecord, at: number) => void,
+  ): Promise<readonly WeightRecord[]>;
+}
+
+export interface TreaterOptions {
+  /** Whether layers of one input share anything; they do by default. For tests: the weights are the same. */
+  readonly share?: boolean | undefined;
+}
+
+/** What was seen of the calibration text. */
+export interface Seen {
+  readonly windows: number;
+  /** Of all windows. */
+  readonly tokens: number;
+  readonly statistics: Statistics;
+  /** X^T X of what layers with this input receive, where that is known. */
+  gram(input: LinearInput): DeviceTensor | null;
+}
+
+/** Sizes of a layer's weight, as treatments name them. */
+export function sizesOf(linear: Linear): { readonly N: number; readonly K: number } {
+  return { N: linear.outputs, K: linear.inputs };
+}
+
+/** A layer's treatment as it is run. */
+interface Plan extends LayerTreatment {
+  readonly parts: Parts;
+  /** The format of the result, where that is packed on the host. */
+  readonly hostFormat: FormatSpec | null;
+  /** The result that gives the scales of a packed weight; null where it has none. */
+  readonly scales: string | null;
+  /** The result that counts values that are not finite and are lost in codes; null where none are. */
+  readonly notFinite: string | null;
+  readonly need: Need | null;
+}
+
+/** Makes a treater over a working model. */
+export function createTreater(
+  caller: Caller,
+  model: Model,
+  working: WorkingModel,
+  options: TreaterOptions = {},
+): Treater {
+  const { executor } = caller;
+  const parts = new WeakMap<Treatment, Pick<Plan, "parts" | "hostFormat" | "scales" | "notFinite">>();
+
+  function planOf({ linear, treatment }: LayerTreatment): Plan {
+    let known = parts.get(treatment);
+    if (known === undefined) {
+      const host = packsOnHost(treatment);
+      const stores = treatment.stores ?? "";
+      const watched = withFinite(host?.graph ?? treatment.graph, stores);
+      const { graph, scales } = withScales(watched.graph, stores);
+      known = {
+        parts: options.share === false ? { shared: null, rest: withPivots(graph) } : partsOf(graph, treatment.inputs),
+        hostFormat: host?.format ?? null,
+        scales,
+        notFinite: watched.notFinite,
+      };
+      parts.set(treatment, known);
+    }
+    const { shared } = known.parts;
+    return {
+      linear,
+      treatment,
+      ...known,
+      need: shared === null ? null : { input: inputOf(linearName(linear.name)), shared, inputs: treatment.inputs },
+    };
+  }
+  /** A weight [N, K] as dense f32. */
+  async function densified(arena: Arena, tensor: DeviceTensor): Promise<DeviceTensor> {
+    return arena.own(first(await caller.call("dense", { w: tensor })));
+  }
+
+  async function treatOne(
+    plan: Plan,
+    seen: Seen | null,
+    results: SharedResults,
+    parameters: Recipe["parameters"],
+  ): Promise<WeightRecord> {
+    const { linear, treatment, need } = plan;
+    const started = performance.now();
+    const input = inputOf(linearName(linear.name));
+    return withArena(executor, async (arena) => {
+      const given = await densified(arena, await working.given(linear));
+      const weight = await withArena(executor, async (before) => {
+        const now = await working.now(linear.weight, before);
+        return now === null ? given : densified(arena, now);
+      });
+      const args: { [name: string]: DeviceTensor | number } = {};
+      for (const wanted of treatment.inputs) {
+        switch (wanted.kind) {
+          case "weight":
+            args[wanted.name] = weight;
+            break;
+          case "original":
+            args[wanted.name] = given;
+            break;
+          case "windows":
+            args[wanted.name] = seen?.windows ?? 0;
+            break;
+          case "tokens":
+            args[wanted.name] = seen?.tokens ?? 0;
+            break;
+          case "statistic": {
+            const statistic = seen?.statistics.get(wanted.observe)?.get(input);
+            if (statistic === undefined) throw new InternalError(`nothing was observed for ${linear.name}`);
+            args[wanted.name] = statistic;
+            break;
+          }
+          default:
+            wanted satisfies never;
+        }
+      }
+      const taken = need === null ? null : await results.take(need, args, linear.inputs, arena);
+      Object.assign(args, taken?.results);
+      const { tensor, format, factorizations, notFinite } = await run(arena, caller, plan, args);
+      // before the measures, which need memory of their own
+      if (need !== null) results.done(need);
+      // read side by side, so that the device is waited for once
+      const [change, pivots, lost] = await allDone([
+        relativeError(caller, tensor, given),
+        readPivots(arena, caller, [...(taken?.factorizations ?? []), ...factorizations]),
+        notFinite === null ? Promise.resolve(0) : sumOf(caller, notFinite),
+      ]);
+      refusePivots(pivots, { layer: linear.name, tokens: seen?.tokens ?? null, parameters });
+      if (lost > 0 || !Number.isFinite(change)) throw await notFiniteWeight(caller, linear, given, format);
+      const gram = seen?.gram(input) ?? null;
+      const error = gram === null ? null : await layerError(caller, tensor, given, gram);
+      const shape = [linear.outputs, linear.inputs];
+      const record: WeightRecord = {
+        name: linear.weight,
+        format,
+        shape,
+        pattern: patternOf(linear, treatment),
+        bytes: storedBytes(linear.weight, format, shape),
+        relativeError: change,
+        layerError: error !== null && Number.isFinite(error) ? error : null,
+        seconds: (working.treated.get(linear.weight)?.seconds ?? 0) + (performance.now() - started) / 1000,
+      };
+      working.replace(record, arena.keep(tensor));
+      return record;
+    });
+  }
+
+  return {
+    async treat(layers, seen, parameters = [], onDone = () => {}) {
+      const plans = layers.map(planOf);
+      const results = createSharedResults(
+        caller,
+        plans.flatMap(({ need }) => need ?? []),
+      );
+      const records: WeightRecord[] = [];
+      try {
+        for (const plan of plans) {
+          const record = await treatOne(plan, seen, results, parameters);
+          records.push(record);
+          onDone(record, records.length - 1);
+        }
+      } finally {
+        results.release();
+      }
+      return records;
+    },
+  };
+}
+
+/**
+ * Runs a treatment; formats that are packed on the host only are read back dense, and encoded there. The arena owns the
+ * results.
+ */
+async function run(
+  arena: Arena,
+  caller: Caller,
+  { linear, treatment, parts, hostFormat, scales, notFinite }: Plan,
+  args: Arguments,
+): Promise<{
+  readonly tensor: DeviceTensor;
+  readonly format: FormatSpec;
+  readonly factorizations: readonly FoundFactorization[];
+  readonly notFinite: DeviceTensor | null;
+}> {
+  const { executor } = caller;
+  const { graph, factorizations: watched } = parts.rest;
+  const outputs = graph.outputs.filter((output) => output.input === null);
+  const results = arena.ownAll(await caller.callGraph(graph, args, { sizes: sizesOf(linear) }));
+  const at = outputs.findIndex(({ name }) => name === treatment.stores);
+  const stored = results[at];
+  if (stored === undefined) throw new InternalError(`a treatment of ${linear.name} stores nothing`);
+  const factorizations = foundFactorizations(watched, outputs, results);
+  const resultOf = (wanted: string | null): DeviceTensor | undefined =>
+    results[outputs.findIndex(({ name }) => name === wanted)];
+  const [grid, counted] = [resultOf(scales), resultOf(notFinite)];
+  const kept = new Set([stored, grid, counted, ...factorizations.map(({ tensor }) => tensor)]);
+  for (const tensor of results) if (!kept.has(tensor)) arena.release(tensor);
+  if (hostFormat === null) {
+    const tensor = grid === undefined ? stored : await fitTensor(arena, caller, stored, grid, linear.weight);
+    const format = tensor.format ?? { name: tensor.dtype, args: {}, of: null };
+    return { tensor, format, factorizations, notFinite: counted ?? null };
+  }
+
+  const dense = Float32Array.from(await executor.values(stored));
+  arena.release(stored);
+  const dims = [linear.outputs, linear.inputs];
+  const shape = shapeOf(dims);
+  const format = roomier(completeFormat(hostFormat, dense), dense.length);
+  const words = encoded(linear, format, dense);
+  if (words.length !== formatWords(format, shape)) throw new InternalError(`${format.name} has ${words.length} words`);
+  const tensor = arena.own(await executor.upload({ dtype: "f32", shape: dims, format }, words, linear.weight));
+  return { tensor, format, factorizations, notFinite: null };
+}
+
+/** A weight's words in a format that is packed on the host. */
+function encoded(linear: Linear, format: FormatSpec, dense: Float32Array): Uint32Array<ArrayBuffer> {
+  try {
+    return formatOfSpec(format).encode(format, shapeOf([linear.outputs, linear.inputs]), dense, null);
+  } catch (error) {
+    if (error instanceof InternalError || !(error instanceof Error)) throw error;
+    throw new LlamaError(
+      "not-finite",
+      `The weight ${linear.weight} cannot be stored as ${printFormat(format)}: ${error.message}`,
+    );
+  }
+}
+
+/**
+ * For a treatment whose result has a format that is packed on the host: the graph with a dense result instead, and the
+ * format. Else null.
+ */
+export function packsOnHost(
+  treatment: Treatment,
+): { readonly graph: SymbolicGraph; readonly format: FormatSpec } | null {
+  const { graph } = treatment;
+  const output = graph.outputs.find(({ name }) => name === treatment.stores);
+  const format = output === undefined ? null : graph.values[output.value]?.type.format;
+  if (!format || "parameter" in format || formatOf(format.name)?.packsOnHost !== true) return null;
+  const dense: SymbolicFormat = { name: "f32", args: {}, of: null };
+  const values = graph.values.map((value) =>
+    value.id === output?.value ? { ...value, type: { ...value.type, format: dense } } : value,
+  );
+  return { graph: { ...graph, values }, format: mapFormat(format, (size) => numberOf(size, null)) };
+}
+
+/**
+ * A bitmask with room for up to a thousandth more entries, so that layers of nearly as many share a format, and
+ * kernels.
+ */
+function roomier(format: FormatSpec, elements: number): FormatSpec {
+  const { nonzeros } = format.args;
+  if (typeof nonzeros !== "number") return format;
+  const step = Math.max(1, Math.floor(elements / 1024));
+  return { ...format, args: { ...format.args, nonzeros: Math.min(elements, Math.ceil(nonzeros / step) * step) } };
+}
+
+function patternOf(linear: Linear, treatment: Treatment): StoredPattern {
+  const output = treatment.graph.outputs.find(({ name }) => name === treatment.stores);
+  const type = output === undefined ? undefined : treatment.graph.values[output.value]?.type;
+  if (type === undefined) throw new InternalError(`a treatment of ${linear.name} stores nothing`);
+  const { pattern } = type;
+  const format = type.format !== null && "name" in type.format ? type.format : null;
+  switch (pattern.kind) {
+    case "full":
+      return { kind: "full" };
+    case "masked":
+      return { kind: "masked" };
+    // half of each row, say, is no pattern that hardware knows
+    case "nm":
+      return format?.name === "bitmask"
+        ? { kind: "masked" }
+        : { kind: "nm", n: numberOf(pattern.n, linear), m: numberOf(pattern.m, linear), axis: pattern.axis };
+    default:
+      return pattern satisfies never;
+  }
+}
+
+function numberOf(size: Size, linear: Linear | null): number {
+  const sizes: { readonly [name: string]: number } = linear === null ? {} : sizesOf(linear);
+  const value = sizeValue(
+    substituteSize(size, (symbol) => (sizes[symbol] === undefined ? null : constantSize(sizes[symbol]))),
+  );
+  if (value === null) throw new InternalError("a size of a treatment is not known");
+  return value;
+}

@@ -1,0 +1,196 @@
+/**
+ * A model while it is being compressed: the layers treated last on the device, those finished in files of a state, all
+ * else on disk.
+ */
+import { InternalError } from "../../../compiler/diagnostic.js";
+import type { FormatSpec } from "../../../compiler/types/type.js";
+import { byteCount } from "../../model/elements.js";
+import type { Linear, Model } from "../../model/model.js";
+import { storedLayout, type SavedRecipe } from "../../model/packed.js";
+import { createModel, type OutputTensor } from "../../model/write.js";
+import type { DeviceTensor, TensorForm } from "../../run/run.js";
+import { openArena, type Arena } from "../../run/arena.js";
+import { announce, type Announced } from "../long-runs/announced.js";
+import type { Caller } from "../call.js";
+import type { WeightRecord } from "../long-runs/manifest.js";
+import type { SavedState } from "../long-runs/saved-state.js";
+import {
+  downloadPieces,
+  linearName,
+  loadGains,
+  loadWeight,
+  uploadPieces,
+  type BlockWeights,
+  type LinearName,
+} from "../weights.js";
+
+export interface WorkingModel {
+  /** What became of the layers treated so far, by the tensor's name, in the order of treatment. */
+  readonly treated: ReadonlyMap<string, WeightRecord>;
+  /** A layer's weight as it is now, where it was treated, else null; the arena owns what was loaded for it. */
+  now(name: string, arena: Arena): Promise<DeviceTensor | null>;
+  /**
+   * A layer's weight as it was given, as it is stored. It stays on the device until another block's is asked for; the
+   * caller does not release it.
+   */
+  given(linear: Linear): Promise<DeviceTensor>;
+  /** Replaces a layer's weight by one that is the model's from here on, and frees the one before. */
+  replace(record: WeightRecord, tensor: DeviceTensor): void;
+  /** Gives a layer that is on the device its weight of before the treatment back. */
+  restore(name: string): void;
+  /** A block's weights, as they are now or as they were given; the arena owns what was loaded for it alone. */
+  block(index: number, of: "model" | "dense", arena: Arena): Promise<BlockWeights>;
+  /** Writes the weights that are on the device only to the state. */
+  keep(): Promise<void>;
+  /** Frees the weights on the device that the state has, and those as given. */
+  unload(): void;
+  /** The bytes of a treated weight, a piece at a time. */
+  pieces(name: string): AsyncIterable<Uint8Array>;
+  release(): void;
+}
+
+/** Bytes that are read from a state at once. */
+const piece = 16 * 2 ** 20;
+
+/** A model of which nothing is treated yet but what the state has. Without a state weights stay on the device. */
+export function createWorkingModel(caller: Caller, model: Model, state: SavedState | null = null): WorkingModel {
+  const treated = new Map<string, WeightRecord>(state?.weights);
+  const onDevice = new Map<string, DeviceTensor>();
+  /** Names of weights that the state has not got as they are. */
+  const fresh = new Set<string>();
+  /** Weights as given, of one block: what a pass over it has read, its treatments need again. */
+  const givens = new Map<string, DeviceTensor>();
+  const givenArena = openArena(caller.executor);
+  let givenBlock: number | null = null;
+
+  function dropGivens(): void {
+    givens.clear();
+    givenBlock = null;
+    givenArena.clear();
+  }
+  async function given({ weight, block }: Linear): Promise<DeviceTensor> {
+    if (givenBlock !== block) dropGivens();
+    givenBlock = block;
+    const known = givens.get(weight);
+    if (known !== undefined) return known;
+    const tensor = await loadWeight(caller, model, weight, "stored", givenArena);
+    givens.set(weight, tensor);
+    return tensor;
+  }
+
+  async function load(name: string, arena: Arena): Promise<DeviceTensor | null> {
+    const here = onDevice.get(name);
+    if (here !== undefined) return here;
+    const record = treated.get(name);
+    if (record === undefined) return null;
+    if (state === null) throw new InternalError(`${name} is neither on the device nor in a state`);
+    const form: TensorForm = { dtype: "f32", shape: record.shape, format: record.format };
+    return uploadPieces(caller, form, name, record.bytes, arena, (part, begin) => state.read(name, part, begin));
+  }
+  function drop(name: string): void {
+    const tensor = onDevice.get(name);
+    if (tensor !== undefined) caller.executor.release(tensor);
+    onDevice.delete(name);
+  }
+
+  return {
+    treated,
+    given,
+    now: load,
+    replace(record, tensor) {
+      drop(record.name);
+      treated.set(record.name, record);
+      onDevice.set(record.name, tensor);
+      fresh.add(record.name);
+    },
+    restore(name) {
+      drop(name);
+      treated.delete(name);
+      fresh.delete(name);
+    },
+    async block(index, of, arena) {
+      const block = model.blocks[index];
+      if (block === undefined) throw new RangeError(`the model has no block ${index}`);
+      const linears: Partial<Record<LinearName, DeviceTensor>> = {};
+      for (const linear of block.linears) {
+        const now = of === "model" ? await load(linear.weight, arena) : null;
+        linears[linearName(linear.name)] = now ?? (await given(linear));
+      }
+      const gains = await loadGains(caller, model, block.name, arena);
+      return { ...gains, linears: linears as Record<LinearName, DeviceTensor> };
+    },
+    async keep() {
+      if (state === null) throw new InternalError("there is no state to keep weights in");
+      for (const name of fresh) {
+        const [record, tensor] = [treated.get(name), onDevice.get(name)];
+        if (record !== undefined && tensor !== undefined)
+          await state.add(record, downloadPieces(caller, tensor, record.bytes));
+      }
+      fresh.clear();
+    },
+    unload() {
+      for (const name of [...onDevice.keys()]) if (!fresh.has(name)) drop(name);
+      dropGivens();
+    },
+    async *pieces(name) {
+      const record = treated.get(name);
+      if (record === undefined) throw new RangeError(`${name} was not treated`);
+      const here = onDevice.get(name);
+      if (here !== undefined) return yield* downloadPieces(caller, here, record.bytes);
+      for (let done = 0; done < record.bytes; done += piece) {
+        const part = new Uint8Array(Math.min(piece, record.bytes - done));
+        await state?.read(name, part, done);
+        yield part;
+      }
+    },
+    release() {
+      for (const name of [...onDevice.keys()]) drop(name);
+      dropGivens();
+      treated.clear();
+      fresh.clear();
+    },
+  };
+}
+
+/** Bytes that a tensor in this format takes in a file. */
+export function storedBytes(name: string, format: FormatSpec, shape: readonly number[]): number {
+  const layout = storedLayout(name, format, shape);
+  return byteCount(layout.dtype, layout.shape) ?? 0;
+}
+
+/**
+ * Writes the model as it is now; gives the directory. `announced` receives it when all is written but the name is not
+ * given.
+ * @throws ModelError
+ */
+export async function saveModel(
+  model: Model,
+  working: WorkingModel,
+  directory: string,
+  options: {
+    readonly recipe: SavedRecipe;
+    readonly force: boolean;
+    readonly announced: (what: Announced) => Promise<void>;
+  },
+  onProgress: (name: string, done: number, total: number, bytes: number) => void,
+): Promise<string> {
+  const tensors = model.tensors.map((stored): OutputTensor => {
+    const now = working.treated.get(stored.name);
+    const { format, pattern } = now ?? stored;
+    return { name: stored.name, shape: stored.shape, dtype: stored.dtype, format, pattern };
+  });
+  const writer = await createModel(directory, { source: model, tensors, recipe: options.recipe, force: options.force });
+  try {
+    for (const [at, { name }] of tensors.entries()) {
+      const now = working.treated.get(name);
+      if (now === undefined) await writer.copy(name);
+      else for await (const part of working.pieces(name)) await writer.append(name, part);
+      onProgress(name, at + 1, tensors.length, now?.bytes ?? model.tensor(name).bytes);
+    }
+    return (await writer.finish(async (target, staging) => options.announced(await announce(target, staging))))
+      .directory;
+  } catch (error) {
+    await writer.discard();
+    throw error;
+  }
+}

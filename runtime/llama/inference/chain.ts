@@ -1,0 +1,112 @@
+/** Calls that are linked to one program, bound once and replayed: for a pass that is made again and again. */
+import { linkPrograms, type Link } from "../../../compiler/plan/link.js";
+import type { DeviceTensor, TensorForm } from "../../run/run.js";
+import type { Arena } from "../../run/arena.js";
+import type { Arguments, Caller, Extra } from "../call.js";
+
+/** Where calls go: to the device at once, or into a program that is linked of them. */
+export interface Calls<T extends TensorForm> {
+  /** As `Caller.call`. */
+  call(name: string, args: Arguments<T | DeviceTensor>, extra?: Extra): Promise<readonly T[]>;
+  /** A tensor that is written before it is read. */
+  empty(form: TensorForm, label: string): Promise<T>;
+  /** For a result that is not needed any more. */
+  release(value: T): void;
+}
+
+/** Calls that run at once; the arena owns their results. */
+export function callsIn(arena: Arena, caller: Caller): Calls<DeviceTensor> {
+  return {
+    call: async (name, args, extra) => arena.ownAll(await caller.call(name, args, extra)),
+    empty: async (form, label) => arena.own(await caller.executor.allocate(form, label)),
+    release: (value) => arena.release(value),
+  };
+}
+
+/** A tensor between the calls of a chain. */
+export interface ChainValue extends TensorForm {
+  /** What it is called in the program that is linked. */
+  readonly name: string;
+}
+
+/** Calls that are recorded. Device tensors among their arguments are what the program is bound to. */
+export interface Chain extends Calls<ChainValue> {
+  /**
+   * The program of all calls, bound, for as long as the arena of the chain lives. Its outputs are `keep` by their
+   * names.
+   * @throws DeviceError
+   */
+  bind(keep: readonly ChainValue[]): Promise<BoundChain>;
+}
+
+export interface BoundChain {
+  /** The tensor that a value kept has, the same at every replay. */
+  tensor(value: ChainValue): DeviceTensor;
+  /** Records a run. */
+  replay(): void;
+  readonly dispatches: number;
+}
+
+/** Begins a chain; the arena owns what it has on the device. */
+export function createChain(arena: Arena, caller: Caller, name: string): Chain {
+  const { executor } = caller;
+  const links: Link[] = [];
+  const inputs = new Map<DeviceTensor, string>();
+  const scalars: Record<string, number> = {};
+
+  const isValue = (argument: ChainValue | DeviceTensor): argument is ChainValue => !("buffer" in argument);
+
+  function nameOf(parameter: string, argument: ChainValue | DeviceTensor | number): string {
+    if (typeof argument === "number") {
+      const whole = `${parameter}=${argument}`;
+      scalars[whole] = argument;
+      return whole;
+    }
+    if (isValue(argument)) return argument.name;
+    const known = inputs.get(argument) ?? `given ${inputs.size}`;
+    inputs.set(argument, known);
+    return known;
+  }
+
+  return {
+    async call(called, args, extra) {
+      const { program } = await caller.prepared(called, args, extra);
+      const at = links.length;
+      const names = Object.fromEntries(
+        Object.entries(args).map(([parameter, argument]) => [parameter, nameOf(parameter, argument)]),
+      );
+      // the final state of a `var` parameter is the tensor that was given for it
+      const results = program.outputs.filter(
+        (output) => !program.inputs.some(({ buffer }) => buffer === output.buffer),
+      );
+      const values = results.map(({ name: own, dtype, shape, format }): ChainValue => {
+        const whole = `${at} ${called} ${own}`;
+        names[own] = whole;
+        return { name: whole, dtype, shape, format };
+      });
+      links.push({ program, names });
+      return values;
+    },
+    async empty(form, label) {
+      const tensor = arena.own(await executor.allocate(form, label));
+      return { ...form, name: nameOf(label, tensor) };
+    },
+    release: () => {},
+    async bind(keep) {
+      const names = keep.map((value) => value.name);
+      const program = linkPrograms(name, links, names);
+      const given = Object.fromEntries([...inputs].map(([tensor, whole]) => [whole, tensor]));
+      const bound = await executor.bind(await executor.prepare(program), given, scalars);
+      arena.defer(() => executor.unbind(bound));
+      return {
+        tensor(value) {
+          const tensor = bound.outputs[value.name];
+          if (tensor === undefined) throw new Error(`the chain ${name} does not keep ${value.name}`);
+          return tensor;
+        },
+        replay: () => executor.replay(bound),
+        dispatches: bound.dispatches,
+      };
+    },
+  };
+}

@@ -1,0 +1,48 @@
+/** Decoding one token after the other: the pass, the choice of the next token and where it stands, as one program. */
+import type { DeviceTensor, TensorForm } from "../../run/run.js";
+import type { Arena } from "../../run/arena.js";
+import type { Caller } from "../call.js";
+import { createChain, type Calls } from "./chain.js";
+import { forward, logits, type Cache, type Layers } from "./pass.js";
+
+/** Logits f32 [B, V], and the positions [B] of the tokens they follow -> the next tokens, i32 [B, 1]. */
+export type Choose = <T extends TensorForm>(calls: Calls<T>, logits: T, positions: T | DeviceTensor) => Promise<T>;
+
+/** What stands on the device between two steps. */
+export interface DecodeState {
+  /** i32 [B, 1]: the tokens that the model sees next, one of each sequence; -1 after logits that are not all finite. */
+  readonly ids: DeviceTensor;
+  /** i32 [B]: where they stand. */
+  readonly positions: DeviceTensor;
+}
+
+/** Steps of one token of each sequence. */
+export interface Decoder {
+  /** Records a step: the model sees the tokens of the state, which becomes the tokens chosen, one position on. */
+  step(): void;
+  /** Dispatches of a step. */
+  readonly dispatches: number;
+}
+
+/**
+ * Binds a step of decoding to a model's weights, a cache and a state, for as long as the arena lives. Nothing is
+ * allocated, compiled or bound at a step.
+ * @throws DeviceError
+ */
+export async function createDecoder(
+  arena: Arena,
+  caller: Caller,
+  layers: Layers,
+  cache: Cache,
+  { ids, positions }: DecodeState,
+  choose: Choose,
+): Promise<Decoder> {
+  const chain = createChain(arena, caller, "decode");
+  const pick = arena.own(await caller.executor.fill("i32", [cache.batch], new Int32Array(cache.batch), "pick"));
+  const x = await forward(chain, layers, ids, positions, cache);
+  const found = await logits(chain, layers, x, pick);
+  const next = await choose(chain, found, positions);
+  await chain.call("follow", { ids, positions, next, logits: found });
+  const bound = await chain.bind([]);
+  return { step: bound.replay, dispatches: bound.dispatches };
+}

@@ -1,0 +1,216 @@
+/** Text from a prompt, token by token; the ids stay on the device, each is read back once. */
+import { counted } from "../../../compiler/words.js";
+import { withArena } from "../../run/arena.js";
+import type { LlamaConfig } from "../../model/config.js";
+import { callsIn } from "./chain.js";
+import { createDecoder, type Choose, type DecodeState } from "./decode.js";
+import { LlamaError } from "../error.js";
+import { notFinite } from "./not-finite.js";
+import { first } from "../results.js";
+import { chunkOf } from "../room.js";
+import type { Cache, Session } from "./session.js";
+
+/** How the next token is chosen. */
+export interface Sampling {
+  /** 0: the likeliest token. */
+  readonly temperature: number;
+  /** Keep so many of the likeliest; 0 or none: all. */
+  readonly topK?: number | undefined;
+  /** Keep the likeliest with this much of the probability together; 1 or none: all. */
+  readonly topP?: number | undefined;
+  readonly seed?: number | undefined;
+}
+
+export interface GenerateOptions extends Sampling {
+  readonly maxNewTokens: number;
+  /** Tokens that end the text; the one that did is not among the ids. */
+  readonly eosTokens: readonly number[];
+  /** Called with each new token; false ends the text. */
+  readonly onToken?: ((id: number) => boolean | void) | undefined;
+}
+
+export interface Generation {
+  /** The new tokens. */
+  readonly ids: readonly number[];
+  readonly ended: "eos" | "length" | "stopped";
+  readonly promptTokens: number;
+  readonly newTokens: number;
+  /** Prompt tokens over the time until the first new token is known. */
+  readonly prefillTokensPerSecond: number;
+  /** Further tokens over the time they took; null where there is only one. */
+  readonly decodeTokensPerSecond: number | null;
+}
+
+/** Prompt tokens that go through the model at once, where there is room for what they see. */
+const prefillTokens = 256;
+
+/**
+ * Continues a prompt. A text that fills the model's context ends there.
+ * @throws LlamaError prompt-too-long, context-too-large, prompt-empty, bad-option, not-finite; DeviceError
+ */
+export async function generate(
+  session: Session,
+  prompt: ArrayLike<number>,
+  options: GenerateOptions,
+): Promise<Generation> {
+  checkGeneration(session.config, prompt, options);
+  const { caller, config } = session;
+  const { executor } = caller;
+  const most = Math.min(options.maxNewTokens, config.contextLength - prompt.length);
+  const capacity = Math.ceil((prompt.length + most) / 64) * 64;
+  const choose = chooser(config, options);
+  const chunks = chunksOf(
+    prompt.length,
+    chunkOf(caller.target, config, session.dtype, { seen: capacity, most: prefillTokens }),
+  );
+  return withArena(executor, async (arena) => {
+    const cache = await session.allocateCache(1, capacity);
+    arena.defer(() => session.releaseCache(cache));
+    for (const tokens of new Set(chunks.map((chunk) => chunk.padded))) await session.prepare(1, tokens, capacity);
+    // the token that the model sees next, and where it stands: of the prompt's last one until the first is chosen
+    const state: DecodeState = {
+      ids: arena.own(await executor.fill("i32", [1, 1], [0], "token")),
+      positions: arena.own(await executor.fill("i32", [1], [prompt.length - 1], "position")),
+    };
+    const decoder = most > 1 ? await createDecoder(arena, caller, session, cache, state, choose) : null;
+    const ids: number[] = [];
+    const started = performance.now();
+    let firstAt = started;
+    let ended: Generation["ended"] = "length";
+    await prefill(session, prompt, cache, state, choose, chunks);
+    for (let count = 1; ; count++) {
+      // the read is queued before the next step is, so that the device goes on while the id travels
+      const reading = executor.values(state.ids);
+      if (count < most) decoder?.step();
+      executor.flush();
+      const token = (await reading)[0] ?? -1;
+      if (count === 1) firstAt = performance.now();
+      if (token < 0) throw await notFinite(session, afterTokens(ids.length));
+      const end = options.eosTokens.includes(token);
+      if (!end) ids.push(token);
+      const stop = end || options.onToken?.(token) === false;
+      if (stop) ended = end ? "eos" : "stopped";
+      if (stop || count >= most) break;
+    }
+    const seconds = (performance.now() - firstAt) / 1000;
+    return {
+      ids,
+      ended,
+      promptTokens: prompt.length,
+      newTokens: ids.length,
+      prefillTokensPerSecond: prompt.length / ((firstAt - started) / 1000),
+      decodeTokensPerSecond: ids.length > 1 ? (ids.length - 1) / seconds : null,
+    };
+  });
+}
+
+function afterTokens(count: number): string {
+  return count === 0 ? "the prompt" : `the text after ${counted(count, "new token")}`;
+}
+
+/**
+ * Below this share of a logit's unit the highest logit takes all, whatever the others are: nothing else has a
+ * probability that f32 holds. It is far above what a device computes with as with 0.
+ */
+const leastTemperature = 2 ** -100;
+
+function chooser(config: LlamaConfig, sampling: Sampling): Choose {
+  const { seed = 0, temperature, topK = 0, topP = 1 } = sampling;
+  if (temperature < leastTemperature) return async (calls, logits) => first(await calls.call("greedy", { logits }));
+  const scalars = {
+    seed: seed >>> 0,
+    // beyond it all tokens are as likely
+    temperature: Math.min(temperature, 1 / leastTemperature),
+    top_k: topK === 0 ? config.vocabSize : Math.min(topK, config.vocabSize),
+    // above 1, so that rounding never cuts off the last tokens; the likeliest token has more than the least
+    top_p: Math.fround(topP) >= 1 ? 2 : Math.max(topP, leastTemperature),
+  };
+  return async (calls, logits, positions) => first(await calls.call("sample", { logits, positions, ...scalars }));
+}
+
+/**
+ * Pieces of a prompt of at most `most` tokens, each padded to a power of two or one to begin with, so that few programs
+ * serve all lengths.
+ */
+function chunksOf(
+  length: number,
+  most: number,
+): readonly { readonly from: number; readonly count: number; readonly padded: number }[] {
+  const chunks: { from: number; count: number; padded: number }[] = [];
+  const whole = 2 ** Math.floor(Math.log2(most));
+  for (let from = 0; from < length; from += whole) {
+    const count = Math.min(whole, length - from);
+    chunks.push({ from, count, padded: 2 ** Math.ceil(Math.log2(count)) });
+  }
+  return chunks;
+}
+
+/**
+ * The prompt into the cache, and the first new token into the state. What the padding leaves in the cache is behind
+ * every token's sight until it is written over.
+ */
+async function prefill(
+  session: Session,
+  prompt: ArrayLike<number>,
+  cache: Cache,
+  state: DecodeState,
+  choose: Choose,
+  chunks: ReturnType<typeof chunksOf>,
+): Promise<void> {
+  const { caller } = session;
+  const { executor } = caller;
+  for (const { from, count, padded } of chunks)
+    await withArena(executor, async (arena) => {
+      const tokens = Int32Array.from({ length: padded }, (_, at) => (at < count ? (prompt[from + at] ?? 0) : 0));
+      const ids = arena.own(await executor.fill("i32", [1, padded], tokens, "prompt"));
+      const positions = arena.own(await executor.fill("i32", [1], Int32Array.of(from), "position"));
+      const x = arena.own(await session.forward(ids, positions, cache));
+      if (from + count === prompt.length) {
+        const calls = callsIn(arena, caller);
+        const last = arena.own(await executor.fill("i32", [1], Int32Array.of(count - 1), "pick"));
+        const logits = arena.own(await session.logits(x, last));
+        const next = await choose(calls, logits, state.positions);
+        await calls.call("follow", { ...state, next, logits });
+      }
+      executor.flush();
+    });
+}
+
+/**
+ * Checks a prompt and options before anything is loaded.
+ * @throws LlamaError prompt-too-long, prompt-empty, bad-option
+ */
+export function checkGeneration(config: LlamaConfig, prompt: ArrayLike<number>, options: GenerateOptions): void {
+  const { contextLength } = config;
+  if (prompt.length === 0) throw new LlamaError("prompt-empty", "The prompt has no tokens.");
+  if (prompt.length >= contextLength) {
+    throw new LlamaError(
+      "prompt-too-long",
+      `The prompt has ${counted(prompt.length, "token")}, but the model's context holds ${contextLength}, of which one is for the first new token.`,
+    );
+  }
+  const rules: readonly (readonly [string, number, boolean, string])[] = [
+    [
+      "maxNewTokens",
+      options.maxNewTokens,
+      Number.isInteger(options.maxNewTokens) && options.maxNewTokens > 0,
+      "a whole number above 0",
+    ],
+    ["temperature", options.temperature, options.temperature >= 0 && options.temperature < Infinity, "0 or more"],
+    [
+      "topK",
+      options.topK ?? 0,
+      Number.isInteger(options.topK ?? 0) && (options.topK ?? 0) >= 0,
+      "a whole number, 0 or more",
+    ],
+    ["topP", options.topP ?? 1, (options.topP ?? 1) > 0 && (options.topP ?? 1) <= 1, "above 0, at most 1"],
+    [
+      "seed",
+      options.seed ?? 0,
+      Number.isInteger(options.seed ?? 0) && (options.seed ?? 0) >= 0 && (options.seed ?? 0) < 2 ** 32,
+      "a whole number from 0 to 4294967295",
+    ],
+  ];
+  for (const [name, value, holds, expected] of rules)
+    if (!holds) throw new LlamaError("bad-option", `${name} should be ${expected}, found ${value}.`);
+}

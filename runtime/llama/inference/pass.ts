@@ -1,0 +1,136 @@
+/** A pass through a Llama, by calls that run at once or are recorded in a chain. */
+import type { LlamaConfig } from "../../model/config.js";
+import type { DeviceTensor, TensorForm } from "../../run/run.js";
+import type { Arguments } from "../call.js";
+import type { Calls } from "./chain.js";
+import { LlamaError } from "../error.js";
+import { first, many } from "../results.js";
+import type { ActivationDtype, BlockWeights, Table } from "../weights.js";
+
+/** Everything of a model but its blocks. */
+export interface Frame {
+  readonly embedding: Table;
+  readonly gain: DeviceTensor;
+  /** The output head; the embedding itself where they are tied. */
+  readonly head: Table;
+  readonly frequency: DeviceTensor;
+}
+
+/** What a pass goes through. */
+export interface Layers {
+  readonly config: LlamaConfig;
+  readonly dtype: ActivationDtype;
+  readonly frame: Frame;
+  readonly blocks: readonly BlockWeights[];
+}
+
+/** Keys and values of the tokens seen, for each block: [B, capacity, groups, head]. */
+export interface Cache {
+  readonly batch: number;
+  readonly capacity: number;
+  readonly blocks: readonly { readonly keys: DeviceTensor; readonly values: DeviceTensor }[];
+}
+
+/** Activations [B, T, D] of tokens and the angles [B, T, head / 2] of their positions. */
+export async function embed<T extends TensorForm>(
+  calls: Calls<T>,
+  { frame, dtype }: Pick<Layers, "frame" | "dtype">,
+  ids: T | DeviceTensor,
+  positions: T | DeviceTensor,
+): Promise<{ readonly x: T; readonly cosine: T; readonly sine: T }> {
+  let x: T | null = null;
+  for (const { tensor, first: row } of frame.embedding.parts) {
+    const args: Arguments<T | DeviceTensor> = { ids, table: tensor, first: row };
+    const y: T = first(
+      await (x === null ? calls.call(embedName(dtype), args) : calls.call("embed_more", { ...args, x })),
+    );
+    if (x !== null) calls.release(x);
+    x = y;
+  }
+  if (x === null) throw new LlamaError("unsupported-model", "The model's embedding table is empty.");
+  const [cosine, sine] = many(
+    await calls.call(
+      "rope_angles",
+      { positions, frequency: frame.frequency },
+      { sizes: { tokens: ids.shape[1] ?? 0 } },
+    ),
+    2,
+  );
+  return { x, cosine, sine };
+}
+
+/**
+ * ids [B, T] at positions [B] and after -> activations [B, T, D] after the last block; the cache gets their keys and
+ * values.
+ */
+export async function forward<T extends TensorForm>(
+  calls: Calls<T>,
+  layers: Layers,
+  ids: T | DeviceTensor,
+  positions: T | DeviceTensor,
+  cache: Cache,
+): Promise<T> {
+  const { config, blocks } = layers;
+  const { x: start, cosine, sine } = await embed(calls, layers, ids, positions);
+  let x = start;
+  for (const [at, weights] of blocks.entries()) {
+    const kept = cache.blocks[at];
+    if (kept === undefined) throw new Error(`the cache has no block ${at}`);
+    const own = { x, positions, cosine, sine, ...kept };
+    const y = first(await calls.call("block", blockArguments(config, weights, own), { sizes: headSizes(config) }));
+    calls.release(x);
+    x = y;
+  }
+  calls.release(cosine);
+  calls.release(sine);
+  return x;
+}
+
+/** Logits f32 [B, V] of token pick[b] of each sequence. */
+export async function logits<T extends TensorForm>(
+  calls: Calls<T>,
+  { config, frame }: Layers,
+  x: T | DeviceTensor,
+  pick: T | DeviceTensor,
+): Promise<T> {
+  const { head, gain } = frame;
+  const args = { x, pick, gain, eps: config.normEpsilon };
+  const [only, ...others] = head.parts;
+  if (only !== undefined && others.length === 0) return first(await calls.call("logits", { ...args, w: only.tensor }));
+  const shape = [x.shape[0] ?? 0, config.vocabSize];
+  const whole = await calls.empty({ dtype: "f32", shape, format: null }, "logits");
+  for (const part of head.parts) await calls.call("logits_part", { ...args, w: part.tensor, whole, first: part.first });
+  return whole;
+}
+
+/** The function of the language that begins a pass. */
+export function embedName(dtype: ActivationDtype): string {
+  return dtype === "f16" ? "embed_f16" : "embed";
+}
+
+/** The size parameters of a block that its tensors do not show. */
+export function headSizes(config: LlamaConfig): { readonly [name: string]: number } {
+  return { heads: config.heads, groups: config.keyValueHeads, head: config.headDim };
+}
+
+/** The arguments of a block: its weights, and what is the pass's own. */
+export function blockArguments<T extends TensorForm>(
+  config: LlamaConfig,
+  weights: BlockWeights,
+  own: { readonly [name: string]: T },
+): Arguments<T | DeviceTensor> {
+  const { linears } = weights;
+  return {
+    ...own,
+    eps: config.normEpsilon,
+    attention_gain: weights.attentionGain,
+    mlp_gain: weights.mlpGain,
+    wq: linears.q_proj,
+    wk: linears.k_proj,
+    wv: linears.v_proj,
+    wo: linears.o_proj,
+    gate: linears.gate_proj,
+    up: linears.up_proj,
+    down: linears.down_proj,
+  };
+}

@@ -1,0 +1,199 @@
+/** A Llama on a device: its weights, and the passes over them. */
+import type { LlamaConfig } from "../../model/config.js";
+import type { Model } from "../../model/model.js";
+import { allDone } from "../../run/outcomes.js";
+import type { DeviceTensor, TensorForm } from "../../run/run.js";
+import { building, withArena, type Arena } from "../../run/arena.js";
+import type { Caller } from "../call.js";
+import { callsIn } from "./chain.js";
+import { blockArguments, embedName, forward, headSizes, logits, type Cache, type Frame, type Layers } from "./pass.js";
+import { ropeFrequencies } from "./rope.js";
+import {
+  loadBlock,
+  loadTable,
+  loadVector,
+  unpackBlock,
+  type ActivationDtype,
+  type BlockWeights,
+  type WeightDtype,
+} from "../weights.js";
+
+export type { Cache, Frame, Layers } from "./pass.js";
+export type { ActivationDtype } from "../weights.js";
+
+/**
+ * Passes through a model. Every function records; `executor.read` or `flush` makes the device compute. Tensors given
+ * stay the caller's, results become the caller's.
+ */
+export interface Session {
+  readonly config: LlamaConfig;
+  readonly caller: Caller;
+  readonly dtype: ActivationDtype;
+  readonly frame: Frame;
+  readonly blocks: readonly BlockWeights[];
+  /** Room for the keys and values of `capacity` tokens of each of `batch` sequences. */
+  allocateCache(batch: number, capacity: number): Promise<Cache>;
+  releaseCache(cache: Cache): void;
+  /**
+   * ids [B, T] at positions [B] and after -> activations [B, T, D] after the last block. The cache gets their keys and
+   * values.
+   */
+  forward(ids: DeviceTensor, positions: DeviceTensor, cache: Cache): Promise<DeviceTensor>;
+  /** Logits f32 [B, V] of token pick[b] of each sequence. */
+  logits(x: DeviceTensor, pick: DeviceTensor): Promise<DeviceTensor>;
+  /** Compiles what `forward` and `logits` need for B sequences of T tokens. */
+  prepare(batch: number, tokens: number, capacity: number): Promise<void>;
+  /** Gives all of its memory back. */
+  release(): void;
+}
+
+/** How a session is opened. */
+export interface SessionOptions {
+  /** f16 where the device has it, else f32, by default. */
+  readonly dtype?: ActivationDtype | undefined;
+  readonly weights?: WeightDtype | undefined;
+  /** After each block that is loaded. */
+  readonly onProgress?: ((done: number, total: number) => void) | undefined;
+}
+
+/** f16 on a GPU that has it; a CPU gains nothing from it. */
+export function defaultDtype(caller: Caller): ActivationDtype {
+  return caller.target.f16 && caller.target.kind === "gpu" ? "f16" : "f32";
+}
+
+/**
+ * Loads a model.
+ * @throws LlamaError unsupported-model, ModelError, DeviceError
+ */
+export async function openSession(caller: Caller, model: Model, options: SessionOptions = {}): Promise<Session> {
+  const keep = options.weights ?? "stored";
+  const { layers } = model.config;
+  return building(caller.executor, async (arena) => {
+    const frame = await loadFrame(caller, model, keep, arena);
+    const blocks: BlockWeights[] = [];
+    for (let at = 0; at < layers; at++) {
+      blocks.push(await loadBlock(caller, model, at, keep, arena));
+      options.onProgress?.(at + 1, layers);
+    }
+    return makeSession(caller, model.config, frame, blocks, options.dtype ?? defaultDtype(caller), arena.close);
+  });
+}
+
+/** Everything of a model but its blocks. */
+export async function loadFrame(caller: Caller, model: Model, keep: WeightDtype, arena: Arena): Promise<Frame> {
+  const { headDim, rope, tiedEmbeddings } = model.config;
+  const embedding = await loadTable(caller, model, "model.embed_tokens.weight", keep, arena);
+  return {
+    embedding,
+    gain: await loadVector(caller, model, "model.norm.weight", arena),
+    head: tiedEmbeddings ? embedding : await loadTable(caller, model, "lm_head.weight", keep, arena),
+    frequency: arena.own(
+      await caller.executor.fill("f32", [headDim / 2], ropeFrequencies(headDim, rope), "rope frequencies"),
+    ),
+  };
+}
+
+/** A session over weights that are on the device already; `release` gives them back. */
+export function makeSession(
+  caller: Caller,
+  config: LlamaConfig,
+  frame: Frame,
+  blocks: readonly BlockWeights[],
+  dtype: ActivationDtype,
+  release: () => void,
+): Session {
+  const { executor } = caller;
+  const layers: Layers = { config, dtype, frame, blocks };
+  const sizes = headSizes(config);
+
+  async function allocateCache(batch: number, capacity: number): Promise<Cache> {
+    const type: TensorForm = { dtype, shape: [batch, capacity, config.keyValueHeads, config.headDim], format: null };
+    return building(executor, async (arena) => {
+      const kept: { keys: DeviceTensor; values: DeviceTensor }[] = [];
+      for (let at = 0; at < blocks.length; at++) {
+        kept.push({
+          keys: arena.own(await executor.allocate(type, `keys of block ${at}`)),
+          values: arena.own(await executor.allocate(type, `values of block ${at}`)),
+        });
+      }
+      return { batch, capacity, blocks: kept };
+    });
+  }
+
+  async function prepare(batch: number, tokens: number, capacity: number): Promise<void> {
+    const x: TensorForm = { dtype, shape: [batch, tokens, config.hiddenSize], format: null };
+    const angle: TensorForm = { dtype: "f32", shape: [batch, tokens, config.headDim / 2], format: null };
+    const ids: TensorForm = { dtype: "i32", shape: [batch, tokens], format: null };
+    const positions: TensorForm = { dtype: "i32", shape: [batch], format: null };
+    const kept: TensorForm = { dtype, shape: [batch, capacity, config.keyValueHeads, config.headDim], format: null };
+    const work: Promise<void>[] = [];
+    for (const [at, { tensor }] of frame.embedding.parts.entries()) {
+      work.push(
+        at === 0
+          ? caller.prepare(embedName(dtype), { ids, table: tensor, first: 0 })
+          : caller.prepare("embed_more", { x, ids, table: tensor, first: 0 }),
+      );
+    }
+    work.push(caller.prepare("rope_angles", { positions, frequency: frame.frequency }, { sizes: { tokens } }));
+    for (const weights of blocks)
+      work.push(
+        caller.prepare(
+          "block",
+          blockArguments<TensorForm>(config, weights, {
+            x,
+            positions,
+            cosine: angle,
+            sine: angle,
+            keys: kept,
+            values: kept,
+          }),
+          { sizes },
+        ),
+      );
+    const last = { x, pick: positions, gain: frame.gain, eps: 0 };
+    const whole: TensorForm = { dtype: "f32", shape: [batch, config.vocabSize], format: null };
+    const [only, ...others] = frame.head.parts;
+    if (only !== undefined && others.length === 0) work.push(caller.prepare("logits", { ...last, w: only.tensor }));
+    else
+      for (const { tensor } of frame.head.parts)
+        work.push(caller.prepare("logits_part", { ...last, w: tensor, whole, first: 0 }));
+    await allDone(work);
+  }
+
+  function releaseCache(cache: Cache): void {
+    for (const { keys, values } of cache.blocks) {
+      executor.release(keys);
+      executor.release(values);
+    }
+  }
+
+  return {
+    config,
+    caller,
+    dtype,
+    frame,
+    blocks,
+    forward: (ids, positions, cache) =>
+      withArena(executor, async (arena) =>
+        arena.keep(await forward(callsIn(arena, caller), layers, ids, positions, cache)),
+      ),
+    logits: (x, pick) =>
+      withArena(executor, async (arena) => arena.keep(await logits(callsIn(arena, caller), layers, x, pick))),
+    allocateCache,
+    releaseCache,
+    prepare,
+    release,
+  };
+}
+
+/**
+ * The session with packed weights decoded to dense ones. `release` frees what was decoded; the session given lives on.
+ */
+export async function unpackSession(session: Session): Promise<Session> {
+  const { caller, config, frame, dtype } = session;
+  return building(caller.executor, async (arena) => {
+    const blocks: BlockWeights[] = [];
+    for (const block of session.blocks) blocks.push(await unpackBlock(caller, block, dtype, arena));
+    return makeSession(caller, config, frame, blocks, dtype, arena.close);
+  });
+}

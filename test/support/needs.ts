@@ -1,0 +1,21 @@
+/** What a test file needs beyond this process: by that the suite is split. */
+import { readSources, type SourceFile } from "./sources.js";
+
+/** What opens a device, and what starts another Espalier, which may open one. */
+const opens = /\b(?:openDevice|listDevices|find(?:Gpus?|Cpu|Null))\(|\bprocess\.execPath\b/;
+
+/** The test files that need a device or another process, they or a helper in `test/` that they import. */
+export function testsWithDevice(): ReadonlySet<string> {
+  const sources = new Map(readSources(["test"]).map((source) => [source.path, source]));
+  const needs = (path: string, seen: Set<string>): boolean => {
+    const source = sources.get(path);
+    if (source === undefined || seen.has(path)) return false;
+    seen.add(path);
+    return opens.test(source.code) || helpersOf(source).some((helper) => needs(helper, seen));
+  };
+  return new Set([...sources.keys()].filter((path) => path.endsWith(".test.ts") && needs(path, new Set())));
+}
+
+function helpersOf({ imports }: SourceFile): readonly string[] {
+  return imports.filter(({ local, typeOnly }) => local && !typeOnly).map(({ target }) => target);
+}
