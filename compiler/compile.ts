@@ -18,7 +18,7 @@ import { verifyKernel } from "./kernel/verify.js";
 import { kernelsOf, type Lowered } from "./lower/lowered.js";
 import type { ScanOptions } from "./lower/scan/blocking.js";
 import { cutScans } from "./lower/scan/cut.js";
-import type { Schedule } from "./lower/schedules/choose.js";
+import type { ForcedSchedule } from "./lower/schedules/choose.js";
 import { matvecKeepsLeft } from "./lower/schedules/matvec.js";
 import { lowerSteps } from "./lower/steps.js";
 import { mergeSiblings } from "./lower/siblings.js";
@@ -44,7 +44,7 @@ export interface CompileBinding {
 
 export interface CompileOptions {
   /** Take this schedule wherever it applies: for tests and experiments. */
-  readonly schedule?: Schedule | null;
+  readonly schedule?: ForcedSchedule | null;
   /** Whether to join eqns; on by default. */
   readonly fuse?: boolean;
   /**

@@ -30,6 +30,7 @@ const largestSource = 1024 * 1024;
 export interface SourceHost extends Host {
   readonly sources: ReadonlyMap<string, string>;
   problem(path: string): string | null;
+  meant(path: string, at?: string): string | null;
 }
 
 /** Reads sources from disk; the standard library from the package. */

@@ -67,7 +67,9 @@ export function combine(
           { span: leftSpan, message: a },
           { span: rightSpan, message: b },
         ],
-        help: `convert one: \`${widen}(${sourceOf(a === widen ? rightSpan : leftSpan, place).replace(/^\(([^()]*)\)$/, "$1")})\``,
+        help:
+          maskHelp(op, [left, leftSpan], [right, rightSpan], place) ??
+          `convert one: \`${widen}(${sourceOf(a === widen ? rightSpan : leftSpan, place).replace(/^\(([^()]*)\)$/, "$1")})\``,
       },
     );
   }
@@ -143,4 +145,16 @@ function foldSizes(op: BinaryOp, left: Element, right: Element, place: Place): E
     default:
       return null;
   }
+}
+
+/** What is written for the product of a value and a mask. */
+function maskHelp(
+  op: BinaryOp,
+  ...sides: readonly [readonly [Element, Span], readonly [Element, Span], Place]
+): string | null {
+  const [left, right, place] = sides;
+  const mask = [left, right].find(([element]) => ownDtype(element) === "bool");
+  const value = [left, right].find(([element]) => ownDtype(element) !== "bool");
+  if (op !== "multiply" || mask === undefined || value === undefined) return null;
+  return `a mask is applied by \`where\`: \`${sourceOf(value[1], place)} where ${sourceOf(mask[1], place)}\``;
 }

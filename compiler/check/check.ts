@@ -17,6 +17,7 @@ import { checkFunction } from "./function.js";
 import { loadModules, type FileScope, type Host, type KnownModule } from "./modules.js";
 import { isBuiltin } from "./operation.js";
 import { quotientCode } from "../syntax/parse.js";
+import { together } from "./together.js";
 import { failFunction } from "./unknown.js";
 import { newBuilder } from "./builder.js";
 import { checkRecipe, checkSettings, type Settings } from "./recipe.js";
@@ -84,7 +85,10 @@ export function check(file: string, host: Host, options: CheckOptions = {}): Che
   }
   missingUses(missing).forEach(report);
   if (hasErrors(diagnostics))
-    return { value: null, diagnostics: inOrder(withQuotients(diagnostics, scopes), [...scopes.keys()]) };
+    return {
+      value: null,
+      diagnostics: together(inOrder(withQuotients(diagnostics, scopes), [...scopes.keys()]), scopes),
+    };
   if (wrong.length > 0 || recipes.size < main.recipes.size)
     throw new InternalError(`nothing is said of what is wrong in ${wrong[0] ?? "a recipe"}`);
   for (const [name, recipe] of recipes) {

@@ -73,7 +73,7 @@ export function convert(element: Element, dtype: DtypeRef, span: Span, place: Pl
 
 function castHelp(dtype: DtypeRef, span: Span, place: Place): string {
   const text = sourceOf(span, place);
-  return dtype === "bool" ? `compare it: \`${text} != 0\`` : `convert it: \`${printDtype(dtype)}(${text})\``;
+  return dtype === "bool" ? `compare it: \`(${text} != 0)\`` : `convert it: \`${printDtype(dtype)}(${text})\``;
 }
 
 /**

@@ -5,7 +5,7 @@ import { constantSize, sizeValue, type Size } from "../types/size.js";
 import type { FormatSpec, SymbolicFormat } from "../types/type.js";
 import { compileTimeSize } from "./element.js";
 import { fail, type Place } from "./frame.js";
-import { peek } from "./scope.js";
+import { peek, visibleNames } from "./scope.js";
 import { formatHabits } from "./habits.js";
 import { argumentsOf, namedValues } from "./named-values.js";
 import { suggest } from "../suggest.js";
@@ -154,7 +154,11 @@ function readArgument(
     const words = format.parameters.flatMap((parameter) =>
       parameter.kind === "flag" ? [parameter.yes, parameter.no] : "words" in parameter ? parameter.words : [],
     );
-    const help = suggestion(value.name, words, "it can be");
+    const near = suggest(value.name, words) ?? suggest(value.name, visibleNames(place.scope));
+    const help =
+      near === null && words.length > 0
+        ? `no \`${value.name}\` is declared here, and the words of \`${format.name}\` are ${words.join(", ")}`
+        : suggestion(value.name, [...words, ...visibleNames(place.scope)], "it can be");
     return fail(
       place.frame,
       "E501",

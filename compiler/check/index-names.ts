@@ -24,10 +24,12 @@ export function elementText(name: string, binding: Binding | undefined, place: P
   const { shape } = typeOf(place.frame.builder, binding.value);
   const bound = boundIndices(place.scope);
   const used: string[] = [];
-  const free = indexNames(shape);
+  const usual = indexNames(shape);
+  const kinds = usual.map((each) => peek(place.scope, each)?.binding.kind);
+  if (kinds.every((kind) => kind === "index" || kind === "unknown")) return `${name}[${usual.join(", ")}]`;
   const names = shape.map((size, axis) => {
     const found = bound.find((index) => sameSize(index.size, size) && !used.includes(index.name))?.name;
-    const chosen = found ?? free[axis] ?? "i";
+    const chosen = found ?? [usual[axis] ?? "i", ...usual, "i", "j"].find((each) => !used.includes(each)) ?? "i";
     used.push(chosen);
     return chosen;
   });

@@ -287,7 +287,14 @@ function checkLoop(statement: ForStatement, context: RecipeContext, scope: Scope
   if (statement.to !== null)
     return failLoop(frame, "a recipe loops over the modules of a model, not over numbers", statement.span);
   if (over.kind !== "member" || over.base.kind !== "name")
-    return failLoop(frame, "a recipe loops over the modules of a model", over.span);
+    return failLoop(
+      frame,
+      "a recipe loops over the modules of a model",
+      over.span,
+      ofOneBlock(over)
+        ? 'the layers of one block are chosen by their names: `for w in model.linears matching "model.layers.0.*"`'
+        : undefined,
+    );
   const base = lookup(scope, over.base.name);
   if (base?.kind === "unknown") return [];
   if (base === null) {
@@ -337,9 +344,18 @@ function memberHelp(base: string, member: string, members: readonly string[]): s
   return suggestion(member, members, `a ${base} has`);
 }
 
-function failLoop(frame: Frame, message: string, span: Span): readonly RecipeStep[] {
-  fail(frame, "E602", message, span, "not a loop of a recipe", {
-    help: "write `for block in model.blocks { }`, `for w in block.linears { }` or `for w in model.linears { }`",
-  });
+/** `model.blocks[0].linears` */
+function ofOneBlock(over: Expr): boolean {
+  const base = over.kind === "member" ? over.base : over;
+  return base.kind === "index" && base.base.kind === "member" && base.base.field.name === "blocks";
+}
+
+function failLoop(
+  frame: Frame,
+  message: string,
+  span: Span,
+  help = "write `for block in model.blocks { }`, `for w in block.linears { }` or `for w in model.linears { }`",
+): readonly RecipeStep[] {
+  fail(frame, "E602", message, span, "not a loop of a recipe", { help });
   return [];
 }

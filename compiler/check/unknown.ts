@@ -9,6 +9,7 @@ import { typeOf } from "./builder.js";
 import { fail, sourceOf, type Frame, type Place } from "./frame.js";
 import type { Span } from "../diagnostic.js";
 import { functionHabits, memberHabits, nameHabits } from "./habits.js";
+import { namesIn } from "./names.js";
 import { peek, visibleNames, type Scope } from "./scope.js";
 import { suggestion } from "./suggestion.js";
 import { suggest } from "../suggest.js";
@@ -36,8 +37,19 @@ export function failName({ name, span }: Ident, { frame, scope }: Pick<Place, "f
 function packHelp(format: string): string {
   if ((dtypes as readonly string[]).includes(format))
     return `\`${format}(x)\` converts an element, and \`pack w as ${format}\` stores a tensor`;
-  return `\`${format}\` is a format, in which a tensor is stored: \`pack w as ${format}\``;
+  const parameters = formatOf(format)?.parameters.map(({ name }) => name) ?? [];
+  const written = parameters.includes("group")
+    ? `${format}(128) with scale ${format}_scale(w, 128)`
+    : format === "nm"
+      ? "nm(2, 4) of f16"
+      : format === "bitmask"
+        ? "bitmask of f16"
+        : format;
+  return `\`${format}\` is a format, in which a tensor is stored: \`pack w as ${written}\``;
 }
+
+/** The label of an index that nothing binds. */
+export const unboundIndex = "an index that nothing binds";
 
 /** E201: a name that stands for an index and that nothing binds. */
 export function failIndex({ name, span }: Ident, { frame, scope }: Place): null {
@@ -51,11 +63,42 @@ export function failIndex({ name, span }: Ident, { frame, scope }: Place): null 
       : inIndexNotation(scope)
         ? reducedBefore(name, span, frame)
           ? `a reduction reaches over products only: write \`sum[${name}] (a - b)\``
-          : `name it on the left, \`y[..., ${name}] = ...\`, or reduce over it: \`sum[${name}] ...\``
+          : definedName(span, frame) !== null
+            ? `name it on the left, \`let ${definedName(span, frame) ?? "y"}[${openIndices(name, span, { frame, scope }).join(", ")}] = ...\`, or reduce over it: \`sum[${name}] ...\``
+            : `name it on the left, \`y[..., ${name}] = ...\`, or reduce over it: \`sum[${name}] ...\``
         : reducedBefore(name, span, frame)
           ? `a reduction reaches over products only: write \`sum[${name}] (a - b)\``
-          : `elements are defined by name, \`let y[${name}] = ...\`, or reduced: \`sum[${name}] ...\``;
-  return fail(frame, "E201", `there is no \`${name}\` here`, span, "an index that nothing binds", { help });
+          : `elements are defined by name, \`let ${definedName(span, frame) ?? "y"}[${openIndices(name, span, { frame, scope }).join(", ")}] = ...\`, or reduced: \`sum[${name}] ...\``;
+  return fail(frame, "E201", `there is no \`${name}\` here`, span, unboundIndex, { help });
+}
+
+/** The name of a `let` without indices whose value a place is in, if that is on one line. */
+function definedName(at: Span, frame: Frame): string | null {
+  return /^\s*let\s+(\w+)\s*=/.exec(lineBefore(at, frame))?.[1] ?? null;
+}
+
+/** What stands on the line of a place before it. */
+function lineBefore({ start }: Span, { file: { source } }: Frame): string {
+  return source.slice(source.lastIndexOf("\n", start) + 1, start);
+}
+
+/** The indices of a line that nothing binds, among them `name`, in order. */
+function openIndices(
+  name: string,
+  { start }: Span,
+  { frame, scope }: Pick<Place, "frame" | "scope">,
+): readonly string[] {
+  const { source } = frame.file;
+  const end = source.indexOf("\n", start);
+  const line = source.slice(source.lastIndexOf("\n", start) + 1, end < 0 ? source.length : end);
+  const brackets = [...line.matchAll(/(\w+)\[([^\]]*)\]/g)].map(([, before = "", inner = ""]) => ({
+    reduces: isReduction(before),
+    names: inner.match(/[A-Za-z_]\w*/g) ?? [],
+  }));
+  const reduced = new Set(brackets.filter(({ reduces }) => reduces).flatMap(({ names }) => names));
+  const used = brackets.filter(({ reduces }) => !reduces).flatMap(({ names }) => names);
+  const open = used.filter((each) => each === name || (!reduced.has(each) && peek(scope, each) === null));
+  return [...new Set(open)];
 }
 
 /** Whether a reduction over the index ends before a place, on its line. */
@@ -105,10 +148,23 @@ export function failFunction(name: string, span: Expr["span"], { frame }: Pick<P
   const help =
     functionHabits.get(name) ??
     (formatOf(name) === null ? undefined : packHelp(name)) ??
+    moduleHelp(name, frame) ??
     (module === undefined
       ? suggestion(name, own, "the functions are")
       : `did you mean \`${near}\`, of the module ${module}? Write \`use ${module}\` at the top of the file`);
   return fail(frame, "E202", `there is no function \`${name}\``, span, "not declared", { help });
+}
+
+/** What a module has, for its name where a function is called. */
+function moduleHelp(name: string, { file }: Frame): string | undefined {
+  const own = [...file.functions]
+    .filter(([, declared]) => declared.file.endsWith(`/${name}.esp`))
+    .map(([each]) => each);
+  const others = [...file.elsewhere()].filter(([, module]) => module === name).map(([each]) => each);
+  const found = [...own, ...others];
+  if (found.length === 0) return undefined;
+  const more = found.length > 6 ? ", ..." : "";
+  return `\`${name}\` is a module, and its functions are called by their own names: ${found.slice(0, 6).join(", ")}${more}`;
 }
 
 /** Whether a name is that of a reduction. */
@@ -134,6 +190,14 @@ export function failReductionCall(expr: Extract<Expr, { kind: "call" }>, place: 
 
 /** `sum[k] w[n, k]` for `sum(w[n])`. */
 function reductionText(name: string, operand: Expr | null, place: Place): string {
+  if (operand?.kind === "binary") {
+    const free = [...new Set(namesIn(operand).map((each) => each.name))].filter(
+      (each) => peek(place.scope, each) === null,
+    );
+    const text = sourceOf(operand.span, place);
+    if (free.length === 0 || text === "...") return `${name}[k] ...`;
+    return `${name}[${free.join(", ")}] ${["*", "/", "^"].includes(operand.op) ? text : `(${text})`}`;
+  }
   const base = operand?.kind === "index" ? operand.base : operand;
   const binding = base?.kind === "name" ? (peek(place.scope, base.name)?.binding ?? null) : null;
   const builder = place.frame.builder;
@@ -170,9 +234,10 @@ export function failWhole(name: Ident, place: Place): null {
   const binding = peek(scope, name.name)?.binding;
   const shape = binding?.kind === "tensor" ? typeOf(frame.builder, binding.value).shape : null;
   const element = elementText(name.name, binding, place);
-  const help = inIndexNotation(scope)
-    ? `index it: \`${element}\``
-    : `operators take elements: define them, \`let y${element.slice(name.name.length)} = ...\`, with \`${element}\` for \`${name.name}\``;
+  const help =
+    inIndexNotation(scope) || /^\s*let\s+\w+\[/.test(lineBefore(name.span, frame))
+      ? `index it: \`${element}\``
+      : `operators work on elements: write \`let ${definedName(name.span, frame) ?? "y"}${element.slice(name.name.length)} = ...\` with \`${element}\` for \`${name.name}\``;
   return fail(
     frame,
     "E306",

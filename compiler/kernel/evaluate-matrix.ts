@@ -1,5 +1,6 @@
 /** Operations on matrices, by the evaluator: each subgroup has its own, and its first invocation does the work. */
 import { InternalError } from "../diagnostic.js";
+import { f16FromBits } from "../float.js";
 import type { Compiler, Together } from "./evaluate-expr.js";
 import type { Frame } from "./evaluate-ops.js";
 import { matrixSize } from "./kernel.js";
@@ -39,15 +40,15 @@ export class Matrices {
           this.#of(s.name).set(group, new Float64Array(matrixSize * matrixSize));
         };
       case "load_matrix": {
-        const memory = shared.array(s.array);
+        const memory = this.#halves(s.array);
         const [index, stride] = [compiler.scalar(s.index), compiler.scalar(s.stride)];
         return (frame, group) => {
-          const [start, pitch] = [index(frame), stride(frame)];
+          const [start, pitch] = [index(frame) * memory.each, stride(frame) * memory.each];
           this.#of(s.name).set(
             group,
             Float64Array.from({ length: matrixSize * matrixSize }, (_, at) => {
               const [row, column] = [Math.floor(at / matrixSize), at % matrixSize];
-              return memory.load(start + (s.columns ? column * pitch + row : row * pitch + column), 0, frame[who] ?? 0);
+              return memory.load(start + (s.columns ? column * pitch + row : row * pitch + column), frame[who] ?? 0);
             }),
           );
         };
@@ -75,6 +76,20 @@ export class Matrices {
       default:
         return s satisfies never;
     }
+  }
+
+  /** Workgroup memory as f16: how many an element holds, and the one at a place. */
+  #halves(name: string): { readonly each: number; load(place: number, invocation: number): number } {
+    const memory = this.shared.array(name);
+    if (this.shared.components(name) === 1)
+      return { each: 1, load: (place, invocation) => memory.load(place, 0, invocation) };
+    return {
+      each: 8,
+      load: (place, invocation) => {
+        const word = memory.load(place >>> 3, (place >>> 1) & 3, invocation);
+        return f16FromBits((word >>> (16 * (place & 1))) & 0xffff);
+      },
+    };
   }
 
   #of(name: string): Map<number, Float64Array> {

@@ -158,8 +158,8 @@ export type Statement =
   /** A result matrix of zeros that products are added to. */
   | { readonly kind: "matrix"; readonly name: string }
   /**
-   * A left or right matrix from workgroup memory of f16: row r, column c at index + r * stride + c, or with `columns`
-   * at index + c * stride + r.
+   * A left or right matrix from workgroup memory, of f16 or of vec4<u32> that hold eight f16 each. Rows are neighbours,
+   * from index + r * stride on for row r, or with `columns` columns are; both count elements of the array.
    */
   | {
       readonly kind: "load_matrix";

@@ -169,11 +169,20 @@ export class SharedMemory {
     this.#phase++;
   }
 
-  /** The array; `invocation` of its accesses need only be unique in the workgroup. */
-  array(name: string): BufferMemory {
+  /** Scalars of an element of the array. */
+  components(name: string): number {
+    return this.#found(name).components;
+  }
+
+  #found(name: string): SharedArray {
     const array = this.#arrays.get(name);
     if (array === undefined) throw new KernelFault(`kernel ${this.#kernel}: no array ${name}`);
-    const { length, components, values, writtenIn, writer, readIn, reader } = array;
+    return array;
+  }
+
+  /** The array; `invocation` of its accesses need only be unique in the workgroup. */
+  array(name: string): BufferMemory {
+    const { length, components, values, writtenIn, writer, readIn, reader } = this.#found(name);
     const fault = (what: string, index: number): KernelFault =>
       new KernelFault(
         `kernel ${this.#kernel}: ${what} element ${index} of array ${name}, which has ${length} elements`,

@@ -191,7 +191,10 @@ function verifyBody(kernel: Kernel, fault: Fault): void {
     else if (found !== role) fault(`the matrix ${name} is a ${found} one, and is used as a ${role} one.`);
   }
 
-  function matrixMemory(s: Extract<Statement, { kind: "load_matrix" | "store_matrix" }>, element: "f16" | "f32"): void {
+  function matrixMemory(
+    s: Extract<Statement, { kind: "load_matrix" | "store_matrix" }>,
+    elements: readonly [KernelType, ...KernelType[]],
+  ): void {
     expr(s.index);
     expr(s.stride);
     expect(`the stride of ${s.name}`, s.stride.type, "u32");
@@ -201,7 +204,7 @@ function verifyBody(kernel: Kernel, fault: Fault): void {
       return;
     }
     index(`array ${s.array}`, s.index, array.length);
-    expect(`array ${s.array}, where a matrix lies,`, array.element, element);
+    if (!elements.includes(array.element)) expect(`array ${s.array}, where a matrix lies,`, array.element, elements[0]);
   }
 
   function block(statements: readonly Statement[], before: readonly string[] = []): void {
@@ -280,7 +283,7 @@ function verifyBody(kernel: Kernel, fault: Fault): void {
           here.push(s.name);
           break;
         case "load_matrix":
-          matrixMemory(s, "f16");
+          matrixMemory(s, ["f16", "vec4<u32>"]);
           define(names, s.name, fault);
           matrices.set(s.name, s.role);
           here.push(s.name);
@@ -289,7 +292,7 @@ function verifyBody(kernel: Kernel, fault: Fault): void {
           for (const role of ["result", "left", "right"] as const) matrixOf(s[role], role);
           break;
         case "store_matrix":
-          matrixMemory(s, "f32");
+          matrixMemory(s, ["f32"]);
           matrixOf(s.name, "result");
           break;
         default:

@@ -6,12 +6,12 @@ import { kernelsOf, kernelStep, type Lowered } from "./lowered.js";
 import type { CutScans } from "./scan/cut.js";
 import { lowerScan } from "./scan/scan.js";
 import { attention } from "./schedules/attention.js";
-import { fits, lowerEqn, type Schedule } from "./schedules/choose.js";
+import { fits, lowerEqn, type ForcedSchedule } from "./schedules/choose.js";
 import type { Lowering } from "./toolkit/lowering.js";
 
 export interface StepOptions {
   /** The schedule to take wherever it applies. */
-  readonly schedule: Schedule | null;
+  readonly schedule: ForcedSchedule | null;
   /** How the scans of the graph are run. */
   readonly scans: CutScans;
 }

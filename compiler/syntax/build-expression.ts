@@ -73,7 +73,10 @@ function infix(context: Context, left: Expr, operator: IToken, right: Expr, befo
     } else if (before.image === "where") {
       context.report(
         error("E116", `\`where\` binds tighter than \`${text}\`, so this compares the masked value`, at, {
-          help: `put the condition in parentheses: \`... where (... ${text} ...)\``,
+          help:
+            text === "matches" && right.kind === "string"
+              ? `layers are chosen by \`matching\`: \`for w in model.linears matching "${right.value}"\``
+              : `put the condition in parentheses: \`... where (... ${text} ...)\``,
         }),
       );
     }

@@ -3,7 +3,7 @@
  * clear what they mean, so that the rest of a file is read as if it had been written so.
  */
 import { createTokenInstance, type IToken, type TokenType } from "chevrotain";
-import { error, type Diagnostic, type Span } from "../diagnostic.js";
+import { error, type Diagnostic, type Label, type Span } from "../diagnostic.js";
 import {
   And,
   Arrow,
@@ -140,6 +140,11 @@ export function mendMarks(tokens: readonly IToken[], spanOf: (token: IToken) => 
   const left: { start: number; end: number }[] = [];
   const found: { readonly diagnostic: Diagnostic; readonly kind: string }[] = [];
   const report = (kind: string, diagnostic: Diagnostic): void => void found.push({ kind, diagnostic });
+  // of a line the first mark is told, with the others beside it
+  const beside = labelsBeside(
+    tokens.filter(({ tokenType }) => tokenType === ForeignMark),
+    spanOf,
+  );
   for (const [at, token] of tokens.entries()) {
     const span = spanOf(token);
     switch (token.tokenType) {
@@ -157,7 +162,13 @@ export function mendMarks(tokens: readonly IToken[], spanOf: (token: IToken) => 
         break;
       case ForeignMark: {
         const mark = marks.get(token.image);
-        report(mark?.help ?? token.image, meaningless(token.image, span, mark?.help, "of another language"));
+        const labels = beside.get(token);
+        const first = meaningless(token.image, span, mark?.help, "of another language");
+        if (labels !== undefined)
+          report([...new Set([mark?.help ?? token.image, ...labels.map(({ message }) => message)])].sort().join(), {
+            ...first,
+            labels: [...first.labels, ...labels],
+          });
         if (mark?.means === undefined) left.push({ start: span.start, end: span.end });
         else {
           result.push(as(token, mark.means));
@@ -172,6 +183,23 @@ export function mendMarks(tokens: readonly IToken[], spanOf: (token: IToken) => 
     }
   }
   return { tokens: result, diagnostics: onceEach(found), left };
+}
+
+/** For the first mark of each line what is said of the others. */
+function labelsBeside(
+  found: readonly IToken[],
+  spanOf: (token: IToken) => Span,
+): ReadonlyMap<IToken, readonly Label[]> {
+  return new Map(
+    found
+      .filter((token, at) => token.startLine !== found[at - 1]?.startLine)
+      .map((first) => [
+        first,
+        found
+          .filter((token) => token !== first && token.startLine === first.startLine)
+          .map((token) => ({ span: spanOf(token), message: marks.get(token.image)?.help ?? "of another language" })),
+      ]),
+  );
 }
 
 /** The first of each kind, with how many more there are. */

@@ -92,6 +92,63 @@ export function habit(
       "no index",
       `write \`${found?.image ?? "sum"}[k] x[k]\``,
     );
+  // `pack w as int8(64), scale = s`, `with scale = s`
+  const grid = previous?.image === "scale" || previous?.image === "zero";
+  if (found?.image === "=" && grid && begins(list, at) !== null && (before?.image === "," || before?.image === "with"))
+    return say(
+      "a scale and a zero stand after `with`, without `=`",
+      "not here",
+      `write \`with ${previous.image} ${next?.image ?? "s"}\``,
+    );
+  // `with scale s and zero z`
+  if (rule === "block" && is(found, Name) && previous?.image === "zero" && before?.image === "and")
+    return say("between a scale and a zero stands a `,`", "not here", "write `with scale s, zero z`", before);
+  if (rule === "block" && found?.image === "with")
+    return say(
+      "`with` belongs to a `pack` and stands behind its format",
+      "no format ends here",
+      "write `pack w as int4(128) with scale s`",
+    );
+  // `return (a, b)`
+  if (
+    is(found, Comma) &&
+    expected === "CloseParen" &&
+    bracket !== null &&
+    list[list.indexOf(bracket) - 1]?.tokenType === Return
+  )
+    return say(
+      "the values of a `return` stand without parentheses",
+      "no parentheses here",
+      "write `return a, b`",
+      bracket,
+    );
+  // `var y[n] = 0`
+  if (rule === "var" && expected === "Define" && is(found, OpenSquare))
+    return say(
+      "a `var` begins as a whole tensor",
+      "no index here",
+      `define that first, \`let start[n] = ...\`, then write \`var ${previous?.image ?? "y"} = start\``,
+    );
+  // `nm(2:4)`
+  if (rule === "arguments" && is(found, Colon) && is(previous, Numeral) && is(next, Numeral))
+    return say(
+      "arguments stand with `,` between",
+      "not here",
+      `write \`${previous?.image ?? "2"}, ${next?.image ?? "4"}\``,
+    );
+  // `sparsity = 50%`
+  if (
+    previous?.image === "%" &&
+    is(before, Numeral) &&
+    found?.image !== "along" &&
+    (rule === "operand" || rule === "primary")
+  )
+    return say(
+      "`%` is the remainder of a division",
+      "no percentage",
+      `write \`${Number(before?.image) / 100}\` for \`${before?.image ?? "50"}%\``,
+      previous,
+    );
   // `return y[n] = e`
   if (found?.image === "=" && rule === "block" && begins(list, at)?.tokenType === Return)
     return say(

@@ -126,7 +126,7 @@ export function syntaxError(
     "E110",
     `expected ${words}${place ? ` ${place}` : ""}, found ${what}`,
     at(`expected ${words}`),
-    advice(stack, expected, found),
+    advice(stack, expected, found, previous),
   );
 }
 
@@ -144,7 +144,12 @@ function expectation(rule: string, expected: string): string {
   return described.get(expected) ?? `\`${spelling.get(expected) ?? expected}\``;
 }
 
-function advice(stack: readonly string[], expected: string, found: IToken): { readonly help?: string } {
+function advice(
+  stack: readonly string[],
+  expected: string,
+  found: IToken,
+  previous: IToken | null,
+): { readonly help?: string } {
   const rule = stack.at(-1) ?? "module";
   if (expected === "Define" && tokenMatcher(found, Equal)) return { help: "replace `==` by `=`: this defines" };
   if (expected === "OpenBrace" && found.image === "=")
@@ -157,10 +162,15 @@ function advice(stack: readonly string[], expected: string, found: IToken): { re
   if (expected === "By")
     return { help: "say what is summed over the text: `observe block on text by feature_squares`" };
   if (rule === "observe") return { help: "write `observe block on text by feature_squares`" };
+  if (expected === "Along" && rule === "pattern") return { help: "write `is 2:4 along K`" };
   if (expected === "Along" || (rule === "top" && expected === "Of"))
     return { help: "write `top 2 of 4 along k in score`" };
   if (expected === "Dots" && found.image === ":") return { help: "write `..` for `:`: `0 .. K`" };
-  if (expected === "Dots") return { help: "a range has two ends: `0 .. K`" };
+  if (expected === "Dots") {
+    const end =
+      previous !== null && (tokenMatcher(previous, Name) || tokenMatcher(previous, Numeral)) ? previous.image : "K";
+    return { help: `a range has two ends: \`0 .. ${end}\`` };
+  }
   if (rule === "softmaxMean")
     return {
       help: "it takes indices, and what elements count by beside what is averaged: `softmax_mean[c](score[c], x[c])`",
@@ -202,8 +212,9 @@ function notStatement(found: IToken, { list, at }: Around, what: string, spanOf:
   if (!beginsExpression(found))
     return error("E110", `expected a statement or \`}\`, found ${what}`, label("not a statement"));
   if (tokenMatcher(found, Name) && next && tokenMatcher(next, Assign)) {
-    const help =
-      next.image === "="
+    const help = isLayer(found.image, list, at)
+      ? `a layer is given a new weight by \`store ${found.image} as ...\``
+      : next.image === "="
         ? `write \`let ${found.image} = ...\` for a new value, or \`${found.image}[n] = ...\` to update elements of a \`var\``
         : `a single value never changes: give the sum a name of its own, \`let ${found.image}_2 = ...\`, or reduce, \`sum[k] ...\``;
     return error("E114", `\`${found.image}\` is assigned as a whole`, label("neither a new name nor an element"), {
@@ -229,7 +240,9 @@ function notStatement(found: IToken, { list, at }: Around, what: string, spanOf:
     "this is an expression, and a statement was expected",
     label("nothing is done with this value"),
     {
-      help: "write `return` before it to make it the result, or `let name =` to name it",
+      help: ["print", "println", "assert"].includes(found.image)
+        ? "leave it out: a function only computes, and what it gives is seen as its result"
+        : "write `return` before it to make it the result, or `let name =` to name it",
     },
   );
 }
@@ -241,4 +254,13 @@ function endsExpression(token: IToken): boolean {
 
 function shorten(text: string): string {
   return text.length > 40 ? `${text.slice(0, 37)}...` : text;
+}
+
+/** Whether a name is that of a loop over linear layers which a place is after. */
+function isLayer(name: string, list: readonly IToken[], at: number): boolean {
+  return list
+    .slice(0, at)
+    .some(
+      (token, from) => token.image === "for" && list[from + 1]?.image === name && list[from + 5]?.image === "linears",
+    );
 }

@@ -16,7 +16,7 @@ interface BenchOptions extends DeviceOptions {
   readonly batch: readonly number[];
   readonly modelShape?: string;
   readonly blocks?: number;
-  readonly format?: readonly string[];
+  readonly format: readonly string[];
   readonly sequences: readonly number[];
   readonly context: readonly number[];
   readonly prompt: readonly number[];
@@ -26,7 +26,8 @@ interface BenchOptions extends DeviceOptions {
 /** `espalier bench`: products of a model's linear layers, each format against dense; or a whole model. */
 export function run(output: Output, options: BenchOptions): Promise<number | void> {
   if (options.modelShape !== undefined) return wholeModel(output, options, options.modelShape);
-  const alone = (["blocks", "format", "profile"] as const).find((name) => options[name] !== undefined);
+  const alone =
+    options.format.length > 0 ? "format" : (["blocks", "profile"] as const).find((name) => options[name] !== undefined);
   if (alone !== undefined) throw new UsageError(`--${alone} belongs to --model-shape, which was not given.`);
   return products(output, options);
 }
@@ -74,7 +75,9 @@ async function wholeModel(output: Output, options: BenchOptions, shape: string):
   const device = await openDevice({ ...chosenDevice(options.device), log: output.note });
   try {
     const dense = device.kind === "gpu" && device.features.has("shader-f16") ? "f16" : "f32";
-    const formats = (options.format ?? usualFormats).map((text) => parseFormat(text === "dense" ? dense : text));
+    const formats = (options.format.length > 0 ? options.format : usualFormats).map((text) =>
+      parseFormat(text === "dense" ? dense : text),
+    );
     const progress = output.progress("timing");
     const report = await benchModel(
       device,

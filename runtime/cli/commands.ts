@@ -105,6 +105,7 @@ function addCompress(program: Command): void {
         )
         .option("--eval <file>", "score this text too, with the model as given and compressed")
         .option("--limit <n>", "score the first n windows only", integer(1))
+        .option("--verify", "also compare logits with those of plain schedules: each element by itself, nothing fused")
         .option("--report <file>", "write a page about it, HTML, with plots", pathOf)
         .option("--resume", "go on from the last block that a stopped run finished")
         .option("--force", "replace the output directory if it holds a model"),
@@ -178,7 +179,8 @@ function addGenerate(program: Command): void {
           "sample from the likeliest tokens that have this probability together",
           number((p) => p > 0 && p <= 1, "above 0, at most 1"),
         )
-        .option("--seed <s>", "seed of the random numbers", integer(0, 2 ** 32 - 1), 0),
+        .option("--seed <s>", "seed of the random numbers", integer(0, 2 ** 32 - 1), 0)
+        .option("--verify", "also compare logits with those of plain schedules: each element by itself, nothing fused"),
     ),
   ).action(action(async () => (await import("./generate.js")).run, always));
 }
@@ -192,7 +194,8 @@ function addEval(program: Command): void {
         .requiredOption("--model <path>", "model directory or GGUF file")
         .requiredOption("--text <file>", "text to score, UTF-8")
         .option("--window <n>", "tokens of a window", integer(1), 256)
-        .option("--limit <n>", "score the first n windows only", integer(1)),
+        .option("--limit <n>", "score the first n windows only", integer(1))
+        .option("--verify", "also compare logits with those of plain schedules: each element by itself, nothing fused"),
     ),
   )
     .addHelpText(
@@ -231,7 +234,12 @@ function addBench(program: Command): void {
         ).choices(Object.keys(modelShapes)),
       )
       .option("--blocks <count>", "with so many blocks instead of its own", integer(1, 1024))
-      .option("--format <format>", 'of its linear layers, such as "nm(2, 4) of int4(128)"; may be repeated', collect)
+      .option(
+        "--format <format>",
+        'of its linear layers, such as "nm(2, 4) of int4(128)"; may be repeated',
+        collect,
+        [],
+      )
       .option("--sequences <list>", "sequences that are decoded at once", wholeNumbers(1024), [1])
       .option("--context <list>", "tokens that each sequence has seen", wholeNumbers(2 ** 20), [128])
       .option("--prompt <list>", "lengths of prompts to time", wholeNumbers(2 ** 20), [512])

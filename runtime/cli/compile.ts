@@ -34,7 +34,10 @@ export async function run(output: Output, given: string, options: CompileCommand
     const source = host.read(file);
     if (source === null) {
       const problem = host.problem(file);
-      throw new UsageError(problem === null ? `there is no file ${file}` : `the file ${file} ${problem}`);
+      const meant = problem === null ? host.meant(file) : null;
+      throw new UsageError(
+        `${problem === null ? `there is no file ${file}` : `the file ${file} ${problem}`}${meant === null ? "" : `; did you mean \`${meant}\`?`}`,
+      );
     }
     const { value, diagnostics } = parse(source, file);
     if (value === null) throw new DiagnosticsError(diagnostics, host.sources);

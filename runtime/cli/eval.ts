@@ -2,9 +2,10 @@ import { counted } from "../../compiler/words.js";
 import { perplexity } from "../llama/inference/evaluate.js";
 import { chanceWarning, printPerplexity } from "../llama/compression/outcome.js";
 import { openSession } from "../llama/inference/session.js";
+import { printVerification, verificationFault, verifySession } from "../llama/inference/verify.js";
 import { checkContext, scoredWindows, windowsInWords } from "../llama/windows.js";
 import { sessionOptions, type DtypeOptions } from "./dtype.js";
-import { openGiven } from "./given.js";
+import { openGiven, warn } from "./given.js";
 import { openMachine } from "./machine.js";
 import type { DeviceOptions } from "./options.js";
 import type { Output } from "./output.js";
@@ -16,6 +17,7 @@ interface EvalOptions extends DeviceOptions, DtypeOptions {
   readonly text: string;
   readonly window: number;
   readonly limit?: number;
+  readonly verify?: boolean;
 }
 
 /** `espalier eval`: perplexity of a text. */
@@ -39,13 +41,26 @@ export async function run(output: Output, options: EvalOptions): Promise<number 
       progress.end();
       const { tokens, windows, seconds } = result;
       const found = chanceWarning(result.perplexity, model.config.vocabSize, "the model", "given");
+      const verification = options.verify === true ? await verifySession(session, ids, options.window) : null;
+      const fault = verification === null ? null : verificationFault(verification);
       const warnings = found === null ? [] : [found];
       output.result(
-        { perplexity: result.perplexity, tokens, windows, seconds, warnings, device: device.name },
+        {
+          perplexity: result.perplexity,
+          tokens,
+          windows,
+          seconds,
+          ...(verification === null ? {} : { verification }),
+          warnings,
+          device: device.name,
+        },
         () =>
           `perplexity ${output.paint.bold(shown(result.perplexity))} over ${counted(tokens, "token")} (${options.limit === undefined ? counted(windows, "window") : windowsInWords(windows, true)} of ${options.window}) in ${seconds.toFixed(1)} s on ${device.name}`,
       );
+      if (verification !== null) output.note(printVerification(verification));
       noteWarnings(output, warnings, 0);
+      if (fault !== null) warn(output, fault);
+      return fault === null ? undefined : 1;
     } finally {
       close();
     }

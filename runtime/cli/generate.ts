@@ -1,6 +1,7 @@
 import { counted } from "../../compiler/words.js";
 import { checkGeneration, generate, type GenerateOptions } from "../llama/inference/generate.js";
 import { openSession } from "../llama/inference/session.js";
+import { printVerification, verificationFault, verifySession } from "../llama/inference/verify.js";
 import { sessionOptions, type DtypeOptions } from "./dtype.js";
 import { openGiven, warn } from "./given.js";
 import { openMachine } from "./machine.js";
@@ -16,6 +17,7 @@ interface GenerateCommandOptions extends DeviceOptions, DtypeOptions {
   readonly topK?: number;
   readonly topP?: number;
   readonly seed: number;
+  readonly verify?: boolean;
 }
 
 /** `espalier generate`: continues a prompt, streaming the text. */
@@ -50,6 +52,8 @@ export async function run(output: Output, options: GenerateCommandOptions): Prom
         output.note(
           "note: there is no text to show: the first new token that the model chose is one that ends a text.",
         );
+      const verification = options.verify === true ? await verifySession(session, ids, prompt.length) : null;
+      const fault = verification === null ? null : verificationFault(verification);
       if (output.json)
         output.result(
           {
@@ -60,6 +64,7 @@ export async function run(output: Output, options: GenerateCommandOptions): Prom
             ended,
             prefillTokensPerSecond,
             decodeTokensPerSecond,
+            ...(verification === null ? {} : { verification }),
             device: device.name,
           },
           () => "",
@@ -68,6 +73,9 @@ export async function run(output: Output, options: GenerateCommandOptions): Prom
         output.note(
           `${counted(promptTokens, "prompt token")} at ${prefillTokensPerSecond.toFixed(1)}/s, ${counted(newTokens, "new token")}${decodeTokensPerSecond === null ? "" : ` at ${decodeTokensPerSecond.toFixed(1)}/s`} on ${device.name}`,
         );
+      if (verification !== null) output.note(printVerification(verification));
+      if (fault !== null) warn(output, fault);
+      return fault === null ? undefined : 1;
     } finally {
       close();
     }

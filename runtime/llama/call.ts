@@ -2,7 +2,7 @@
  * Calling functions of the language on tensors of the device: each is compiled once for the sizes, dtypes and formats
  * it meets.
  */
-import { compileFunction } from "../../compiler/compile.js";
+import { compileFunction, type CompileOptions } from "../../compiler/compile.js";
 import type { SymbolicGraph } from "../../compiler/graph/graph.js";
 import type { Target } from "../../compiler/target.js";
 import type { Dtype } from "../../compiler/types/dtype.js";
@@ -52,11 +52,14 @@ export function formatOf(tensor: TensorForm): FormatSpec {
   return tensor.format ?? { name: tensor.dtype, args: {}, of: null };
 }
 
-/** Makes a caller of the functions given, usually those of the standard library. */
+/**
+ * Makes a caller of the functions given, usually those of the standard library; `options` is how they are compiled.
+ */
 export function createCaller(
   executor: Executor,
   target: Target,
   functions: ReadonlyMap<string, SymbolicGraph>,
+  options: CompileOptions = {},
 ): Caller {
   const prepared = new Map<string, Promise<Prepared>>();
   // by what a graph is, not by what it is called: two treatments of one recipe have one name
@@ -85,7 +88,7 @@ export function createCaller(
     const whole = `${idOf(graph)} ${JSON.stringify(binding)}`;
     let ready = prepared.get(whole);
     if (ready === undefined) {
-      ready = executor.prepare(compileFunction(graph, binding, target));
+      ready = executor.prepare(compileFunction(graph, binding, target, options));
       prepared.set(whole, ready);
       // what failed is tried again by the next call: a device may have had no memory left just then
       ready.catch(() => prepared.delete(whole));

@@ -106,7 +106,7 @@ export async function loadVector(caller: Caller, model: Model, name: string, are
 }
 
 /**
- * A block's weights.
+ * A block's weights, for activations of `dtype`.
  * @throws LlamaError unsupported-model, ModelError, DeviceError
  */
 export async function loadBlock(
@@ -114,6 +114,7 @@ export async function loadBlock(
   model: Model,
   index: number,
   keep: WeightDtype,
+  dtype: ActivationDtype,
   arena: Arena,
 ): Promise<BlockWeights> {
   const block = model.blocks[index];
@@ -121,6 +122,16 @@ export async function loadBlock(
   const linears: Partial<Record<LinearName, DeviceTensor>> = {};
   for (const { name, weight } of block.linears)
     linears[linearName(name)] = await loadWeight(caller, model, weight, keep, arena);
+  const names = block.linears.map(({ name }) => linearName(name));
+  const held = await heldByProducts(
+    caller,
+    names.map((name) => linears[name]!),
+    dtype,
+    arena,
+  );
+  names.forEach((name, at) => {
+    linears[name] = held[at]!;
+  });
   return {
     ...(await loadGains(caller, model, block.name, arena)),
     linears: linears as Record<LinearName, DeviceTensor>,
@@ -168,6 +179,38 @@ export async function unpackBlock(
     linears[name] = arena.own(first(await caller.call(halves[at] === true ? "dense_f16" : "dense", { w: tensor })));
   }
   return { ...block, linears: linears as Record<LinearName, DeviceTensor> };
+}
+
+/**
+ * Weights as products with activations of `dtype` may take them. Products by matrices round weights to f16 where the
+ * activations are f16 (spec/numerics.md); one that f16 does not hold is decoded to f32, which stays as it is, and
+ * released. The arena owns the weights.
+ */
+export async function heldByProducts(
+  caller: Caller,
+  tensors: readonly DeviceTensor[],
+  dtype: ActivationDtype,
+  arena: Arena,
+): Promise<readonly DeviceTensor[]> {
+  if (dtype !== "f16" || !caller.target.matrices) return tensors;
+  const fits = await allDone(
+    tensors.map(async (tensor) => plainDtype(tensor.format) !== null || (await fitsHalf(caller, tensor))),
+  );
+  const held: DeviceTensor[] = [];
+  for (const [at, tensor] of tensors.entries()) {
+    if (fits[at] === true) held.push(tensor);
+    else {
+      held.push(arena.own(first(await caller.call("dense", { w: tensor }))));
+      arena.release(tensor);
+    }
+  }
+  return held;
+}
+
+/** The dtype of a tensor's values if that is f16 or f32, in whatever pattern; else null. */
+function plainDtype(format: FormatSpec | null): "f16" | "f32" | null {
+  if (format?.of != null) return plainDtype(format.of);
+  return format === null || format.name === "f32" ? "f32" : format.name === "f16" ? "f16" : null;
 }
 
 /** The format of a tensor's bytes. */

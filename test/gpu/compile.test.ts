@@ -101,6 +101,7 @@ for (const dtype of ["f32", "f16"] as const) {
       for (const T of [1, 40]) {
         const given = bound("gated", { dtype, formats: { P: text, U: text }, sizes: { B: 1, T, D: K, M: 40 } });
         await executor.prepare(stagesOf("gated", given, target).program);
+        if (T > 1) await executor.prepare(stagesOf("gated", given, target, { schedule: "matrix" }).program);
       }
     }
     for (const schedule of schedules) {

@@ -83,7 +83,7 @@ test("bits, groups, patterns and parameters that are out of range are reported b
     [
       { stores: "store w as pack w as int3(group) with scale int4_scale(w, group)" },
       {},
-      /E501 there is no format `int3` \(did you mean `int/,
+      /E501 there is no format `int3` \(the formats are .*int8, int4,/,
     ],
     [{ stores: "store w as pack w as int4(group, bits: 3) with scale int4_scale(w, group)" }, {}, /E501 .*int4/],
     [

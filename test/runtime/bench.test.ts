@@ -34,7 +34,7 @@ test("weights made on the device are those made on the host, in every section of
   executor.close();
 });
 
-test("a whole model of random weights decodes and takes prompts in each format", async () => {
+test("a whole model of random weights decodes and takes prompts in its format", async () => {
   let reported = 0;
   const report = await benchModel(
     device,
@@ -42,7 +42,7 @@ test("a whole model of random weights decodes and takes prompts in each format",
       shape: "classics-3.7m",
       functions: standardLibrary(),
       config: shapeOfModel("classics-3.7m", 1),
-      formats: [parseFormat("f32"), parseFormat("nm(2, 4) of int4(128)")],
+      formats: [parseFormat("nm(2, 4) of int4(128)")],
       sequences: [2],
       contexts: [16],
       prompts: [8],
@@ -52,14 +52,11 @@ test("a whole model of random weights decodes and takes prompts in each format",
     },
     (done) => (reported = done),
   );
-  assert.is(reported, 4);
+  assert.is(reported, 2);
   assert.equal([report.shape, report.blocks, report.kernels], ["classics-3.7m", 1, []]);
   assert.equal(
     report.decode.map((row) => [row.format, row.sequences, row.context]),
-    [
-      ["f32", 2, 16],
-      ["nm(2, 4) of int4(128)", 2, 16],
-    ],
+    [["nm(2, 4) of int4(128)", 2, 16]],
   );
   for (const row of report.decode) {
     assert.ok(row.tokensPerSecond > 0 && row.dispatchesPerStep > 8);

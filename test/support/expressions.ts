@@ -38,6 +38,7 @@ export function elementKernel(
   count: number,
   buffers: Buffers,
   body: (build: Build, id: Expr, put: (index: Expr, value: Expr) => void) => void,
+  features: Kernel["features"] = [],
 ): Kernel {
   const statements: Statement[] = [];
   const build: Build = {
@@ -66,7 +67,7 @@ export function elementKernel(
     })),
     parameters: [],
     arrays: [],
-    features: [],
+    features,
     body: [letIs("id", builtin("global_id.x")), ifThen(less(id, count), statements)],
     origin: { schedule: "law", values: [] },
   };

@@ -70,6 +70,7 @@ export function blockCode(format: Format, layout: BlockLayout, code: BlockCode):
     },
     packed: () => null,
     element: null,
+    halves: () => null,
   };
 }
 

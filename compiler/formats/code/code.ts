@@ -24,6 +24,9 @@ export interface FormatCode {
 
   /** How kernels read and write single values, where the meaning has an `element`. */
   readonly element: ((spec: FormatSpec) => ElementCode) | null;
+
+  /** How products by matrices read units of a spec; null where they go by `stored`. */
+  halves(spec: FormatSpec): HalfReader | null;
 }
 
 /** What `Element` says, as Kernel expressions. */
@@ -49,6 +52,19 @@ export interface Stored {
   readonly scale: Expr | null;
   /** f32, or null for 0. Subtracted from each value before scaling. */
   readonly zero: Expr | null;
+}
+
+/** How kernels read columns as f16, in an order that costs little. */
+export interface HalfReader {
+  /** Word i of every 2 * distance columns holds columns i and i + distance. */
+  readonly distance: number;
+  /** The fewest columns that can be read at once: a multiple of 2 * distance that divides the unit. */
+  readonly columns: number;
+  /**
+   * Columns piece * count .. of a row (u32 expressions), in words of two f16 each, rounded once. `count` is a multiple of
+   * `columns` and divides the unit.
+   */
+  read(spec: FormatSpec, shape: Shape, read: WordReader, row: Expr, piece: Expr, count: number): readonly Expr[];
 }
 
 /** Where expressions can be given a name, so that they are computed once. */

@@ -19,7 +19,8 @@ import {
 import type { Expr } from "../../kernel/kernel.js";
 import { upTo } from "../../types/shape.js";
 import type { FormatSpec } from "../../types/type.js";
-import type { Build, ElementCode, FormatCode, PackSource, Stored, WordReader } from "../code/code.js";
+import type { Build, ElementCode, FormatCode, HalfReader, PackSource, Stored, WordReader } from "../code/code.js";
+import { nibbleHalves, spreadPairs } from "../code/halves.js";
 import { modulo, packItems, quotient, readItem, readUnit, unitField } from "../code/layout.js";
 import { packGrid, readGrid } from "../code/scales.js";
 import type { Format, Section, Shape } from "../format.js";
@@ -153,7 +154,52 @@ export function nmCode(format: Format, elementOf: (values: FormatSpec) => Elemen
     return { codes, kept, rank };
   }
 
-  return { locate, stored, packed, element: null };
+  function halves(spec: FormatSpec): HalfReader | null {
+    const { n, m, values } = partsOf(spec);
+    const { bits } = elementOf(values);
+    const grid = format.grid(spec);
+    if (n !== 2 || m !== 4) return null;
+    if (bits === 4 && grid !== null)
+      return {
+        distance: 8,
+        columns: 16,
+        read(_spec, shape, read, row, piece, count) {
+          const layout = format.sections(spec, shape);
+          const index = read.bind("piece", add(mul(row, shape.columns / count), piece));
+          const words = readUnit(read, sectionOf(layout, "values"), 2 * count, index);
+          const positions = readUnit(read, sectionOf(layout, "index"), count, index);
+          const own = { grid, ...readGrid(grid, shape, layout, read, row, mul(piece, count)) };
+          return words.flatMap((word, at) => {
+            // a word has the entries of four groups, of which 0 and 2, and 1 and 3, lie in two halves
+            const [first, second, third, fourth] = nibbleHalves(read, word, own) as [Expr, Expr, Expr, Expr];
+            const four = unitField(positions, 16, at);
+            const spread = read.bind("spread", bitOr(bitAnd(four, 0xff), shiftLeft(bitAnd(four, 0xff00), 8)));
+            return [...spreadPairs(read, first, second, spread, 0), ...spreadPairs(read, third, fourth, spread, 4)];
+          });
+        },
+      };
+    if (values.name !== "f16") return null;
+    return {
+      distance: 4,
+      columns: 8,
+      read(_spec, shape, read, row, piece, count) {
+        const layout = format.sections(spec, shape);
+        const index = read.bind("piece", add(mul(row, shape.columns / count), piece));
+        const words = readUnit(read, sectionOf(layout, "values"), 8 * count, index);
+        const positions = readUnit(read, sectionOf(layout, "index"), count, index);
+        return upTo(count / 8).flatMap((at) => {
+          const [a, b] = [words[2 * at]!, words[2 * at + 1]!];
+          const first = read.bind("first", bitOr(bitAnd(a, 0xffff), shiftLeft(b, 16)));
+          const second = read.bind("second", bitOr(shiftRight(a, 16), bitAnd(b, 0xffff0000)));
+          const two = unitField(positions, 8, at);
+          const spread = read.bind("spread", bitOr(bitAnd(two, 0xf), shiftLeft(bitAnd(two, 0xf0), 12)));
+          return spreadPairs(read, first, second, spread, 0);
+        });
+      },
+    };
+  }
+
+  return { locate, stored, packed, element: null, halves };
 }
 
 /** The n positions of a group. */

@@ -3,7 +3,8 @@ import { InternalError } from "../../diagnostic.js";
 import { add, mul, sub } from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
 import type { FormatSpec } from "../../types/type.js";
-import type { Build, ElementCode, FormatCode, PackSource, Stored, WordReader } from "../code/code.js";
+import type { Build, ElementCode, FormatCode, HalfReader, PackSource, Stored, WordReader } from "../code/code.js";
+import { nibbleHalves } from "../code/halves.js";
 import { modulo, packItems, quotient, readItem, readUnit } from "../code/layout.js";
 import { gridSource, packGrid, readGrid } from "../code/scales.js";
 import type { Format, Grid, Shape } from "../format.js";
@@ -57,7 +58,23 @@ export function plainCode(format: Format, element: (spec: FormatSpec) => Element
     });
   }
 
-  return { locate, stored, packed, element };
+  function halves(spec: FormatSpec): HalfReader | null {
+    const grid = format.grid(spec);
+    if (grid === null || element(spec).bits !== 4) return null;
+    return {
+      distance: 4,
+      columns: 8,
+      read(_spec, shape, read, row, piece, count) {
+        const parts = format.sections(spec, shape);
+        const index = read.bind("piece", add(mul(row, shape.columns / count), piece));
+        const words = readUnit(read, sectionOf(parts, "values"), 4 * count, index);
+        const own = { grid, ...readGrid(grid, shape, parts, read, row, mul(piece, count)) };
+        return words.flatMap((word) => nibbleHalves(read, word, own));
+      },
+    };
+  }
+
+  return { locate, stored, packed, element, halves };
 }
 
 /** The values of the first `count` items of the words of a unit. */

@@ -1,4 +1,6 @@
 /** Which products subgroups can do by matrices, and how their sides lie in memory. */
+import type { HalfReader } from "../../formats/code/code.js";
+import { codeOf } from "../../formats/code/registry.js";
 import { readsAnywhere, type Product, type ProductTerm } from "../../graph/analysis/product.js";
 import { coefficientOf, extent, boundingRange, intervalOf } from "../../graph/analysis/ranges.js";
 import type { Eqn, IndexId, Range, Scalar } from "../../graph/graph.js";
@@ -7,7 +9,7 @@ import type { Storage } from "../../graph/storage.js";
 import * as k from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
 import { elementCount } from "../../types/shape.js";
-import type { Concrete } from "../../types/type.js";
+import type { Concrete, FormatSpec } from "../../types/type.js";
 import { axisExtents, passes } from "../schedules/tiled.js";
 import { joinAxes } from "../toolkit/axes.js";
 import { boundsOf } from "../toolkit/positions.js";
@@ -20,8 +22,28 @@ type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
 /** Elements of f16 that one load takes: runs of neighbours start at multiples of it. */
 export const run = 8;
 
-/** A side of a product that is an f16 tensor: where the element of row `outer` (m or n) and column k lies. */
-export interface Operand {
+/** A side of a product: `outer` rows (m or n) of `inner` columns k. */
+export type MatrixSide = DenseSide | StoredSide;
+
+/** A packed tensor, or one of bf16, that is read along k. */
+export interface StoredSide {
+  readonly kind: "stored";
+  readonly term: ProductTerm;
+  readonly along: "k";
+  /** Index of the outer axis. */
+  readonly index: IndexId;
+  /** Columns that an invocation unpacks at once: at least, and at most. */
+  readonly least: number;
+  readonly most: number;
+  /** The reader of its halves, if it is read by that. */
+  readonly reader: HalfReader | null;
+  readonly outer: number;
+  readonly inner: number;
+}
+
+/** A tensor of f16: where the element of row `outer` and column k lies. */
+export interface DenseSide {
+  readonly kind: "dense";
   readonly term: ProductTerm;
   readonly storage: Storage;
   /** The axis along which neighbours lie side by side. */
@@ -36,15 +58,21 @@ export interface Operand {
 
 /** A product that subgroups can do by matrices: both sides of every term. */
 export interface MatrixProduct {
-  readonly left: Operand;
-  readonly right: readonly Operand[];
+  readonly left: DenseSide;
+  readonly right: readonly MatrixSide[];
+  /**
+   * How far apart the columns are that share a word in workgroup memory: 1 for neighbours. Both sides have the same, and so
+   * each product its own columns.
+   */
+  readonly distance: number;
   /** Where k ends for each token, if not at the end of its axis. */
   readonly bound: Range<Concrete> | null;
 }
 
 /**
- * The sides of a product whose terms are all products of two f16 tensors, summed over the whole of k; else null. Only
- * such products may be done by matrices: a product of two f16 is exact in f32, and sums may be taken in any order.
+ * The sides of a product whose terms are all products of an f16 tensor with one of f16 or of a format that may be
+ * rounded to f16, summed over the whole of k; else null. Only such products may be done by matrices: a product of two
+ * f16 is exact in f32, and sums may be taken in any order (spec/numerics.md).
  */
 export function matrixOf(lowering: Lowering, eqn: Elements, product: Product): MatrixProduct | null {
   const { target } = lowering;
@@ -57,8 +85,10 @@ export function matrixOf(lowering: Lowering, eqn: Elements, product: Product): M
   const inner = Math.min(constantOf(range.high) ?? Infinity, axisExtents(lowering, first) ?? Infinity);
   if (constantOf(range.low) !== 0 || inner === Infinity) return null;
   const left = operandOf(lowering, eqn, first, first.left, { axes: product.m, outer: product.sizes.m, inner });
-  const right = product.terms.map((term) =>
-    operandOf(lowering, eqn, term, term.right, { axes: [product.n], outer: product.sizes.n, inner }),
+  const right = product.terms.map(
+    (term) =>
+      operandOf(lowering, eqn, term, term.right, { axes: [product.n], outer: product.sizes.n, inner }) ??
+      storedOf(term, eqn.indices[product.n]!.index, product.sizes.n),
   );
   if (left === null || right.some((side) => side === null)) return null;
   const bound = constantOf(range.high) === null ? range : null;
@@ -69,7 +99,33 @@ export function matrixOf(lowering: Lowering, eqn: Elements, product: Product): M
       product.terms.some((term) => !readsAnywhere([...term.left, ...term.right], term.reduce.over[0]!.index)))
   )
     return null;
-  return { left, right: right.filter((side) => side !== null), bound };
+  return arranged({ left, right: right.filter((side) => side !== null), bound, distance: 1 });
+}
+
+/** The sides with columns in the order that the packed ones are read in with least work, where they agree. */
+function arranged(sides: MatrixProduct): MatrixProduct {
+  const readers = sides.right.flatMap((side) => (side.kind === "dense" ? [] : [halfReader(side)]));
+  const [first, ...others] = readers;
+  const agreed =
+    first != null &&
+    others.every((reader) => reader?.distance === first.distance) &&
+    sides.bound === null &&
+    [sides.left, ...sides.right].every((side) => side.along === "k" && side.inner % (2 * first.distance) === 0);
+  if (!agreed) return sides;
+  return {
+    ...sides,
+    distance: first.distance,
+    right: sides.right.map((side) => {
+      const reader = side.kind === "dense" ? null : halfReader(side);
+      return side.kind === "dense" || reader === null ? side : { ...side, reader, least: reader.columns };
+    }),
+  };
+}
+
+function halfReader({ term, most }: StoredSide): HalfReader | null {
+  const { spec } = term.rows!;
+  const reader = codeOf(spec).halves(spec);
+  return reader !== null && most % reader.columns === 0 ? reader : null;
 }
 
 function operandOf(
@@ -78,7 +134,7 @@ function operandOf(
   term: ProductTerm,
   factors: readonly Scalar<Concrete>[],
   { axes, outer, inner }: { readonly axes: readonly number[]; readonly outer: number; readonly inner: number },
-): Operand | null {
+): DenseSide | null {
   const [only, ...rest] = factors;
   if (only === undefined || rest.length > 0) return null;
   const load = insideAxis(withoutCasts(only), term.reduce.over[0]!.index, inner);
@@ -115,10 +171,34 @@ function operandOf(
     );
   };
   if (columnStride === 1 && inner % run === 0 && outerStride % run === 0)
-    return { term, storage, along: "k", pitch: outerStride, outer, inner, start };
+    return { kind: "dense", term, storage, along: "k", pitch: outerStride, outer, inner, start };
   if (outerStride === 1 && outer % run === 0 && columnStride % run === 0)
-    return { term, storage, along: "outer", pitch: columnStride, outer, inner, start };
+    return { kind: "dense", term, storage, along: "outer", pitch: columnStride, outer, inner, start };
   return null;
+}
+
+/** The right side of a term as units of a format whose values may be rounded to f16, over all of its columns. */
+function storedOf({ reduce, rows, ...term }: ProductTerm, index: IndexId, outer: number): StoredSide | null {
+  const { low, high } = reduce.over[0]!;
+  if (rows === null || rows.unit === null || rows.load.guarded || !roundsToHalf(rows.spec)) return null;
+  const { columns } = rows.unit;
+  if (columns % run !== 0 || constantOf(low) !== 0 || constantOf(high) !== rows.shape.columns) return null;
+  return {
+    kind: "stored",
+    term: { reduce, rows, ...term },
+    along: "k",
+    index,
+    least: columns,
+    most: columns,
+    reader: null,
+    outer,
+    inner: rows.shape.columns,
+  };
+}
+
+/** Whether values of a format may be rounded to f16 where the other side is f16: not what is written in f32. */
+function roundsToHalf(spec: FormatSpec): boolean {
+  return spec.of === null ? spec.name !== "f32" : roundsToHalf(spec.of);
 }
 
 /** What is left of a guard `select(k < size, x, 0)` where k stays below the size: x. */

@@ -5,7 +5,7 @@ import type { ConcreteGraph, Eqn, Range, Scalar, Value } from "../../graph/graph
 import { constantOf } from "../../graph/scalar.js";
 import { storageBytes, type Storage } from "../../graph/storage.js";
 import { full, type Concrete } from "../../types/type.js";
-import { lowerEqn, type Schedule } from "../schedules/choose.js";
+import { lowerEqn, type ForcedSchedule } from "../schedules/choose.js";
 import { boundingRange } from "../../graph/analysis/ranges.js";
 import { kernelStep, type Lowered, type LoweredStep } from "../lowered.js";
 import { createLowering, parameterName, type Lowering } from "../toolkit/lowering.js";
@@ -21,7 +21,7 @@ export interface ScanLowering {
   /** How it is run. */
   readonly cut: BlockedScan | string;
   /** The schedule to take wherever it applies. */
-  readonly schedule: Schedule | null;
+  readonly schedule: ForcedSchedule | null;
   /** Lowers an equation of its body. */
   readonly lowerStep: (inner: Lowering, eqn: Eqn<Concrete>) => Lowered;
 }
@@ -73,7 +73,7 @@ function blocks(
   lowering: Lowering,
   scan: ScanEqn<Concrete>,
   { shape, blocking }: BlockedScan,
-  schedule: Schedule | null,
+  schedule: ForcedSchedule | null,
 ): Lowered {
   const { from, to } = shape;
   const { block } = blocking;

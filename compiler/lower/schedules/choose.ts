@@ -4,14 +4,15 @@ import { children, constantOf, scalarLoads, scalarReductions } from "../../graph
 import { byteSize, type Kernel } from "../../kernel/kernel.js";
 import type { Concrete } from "../../types/type.js";
 import type { Lowering } from "../toolkit/lowering.js";
-import { matrixOf } from "../product/matrix-sides.js";
-import { productOf } from "../../graph/analysis/product.js";
+import { matrixOf, type MatrixProduct } from "../product/matrix-sides.js";
+import { productOf, type Product } from "../../graph/analysis/product.js";
 import { leftReduces } from "../product/staged.js";
 import { fixedSubgroup } from "../toolkit/team.js";
 import { boundsOf } from "../toolkit/positions.js";
 import { loops } from "./loops.js";
 import { matvec, matvecApplies, matvecShape } from "./matvec.js";
 import { matrix, matrixPays } from "./matrix.js";
+import { tileFits, tileOf, type MatrixTile } from "./matrix-tile.js";
 import { quads, quadsApply, quadShape } from "./quads.js";
 import { rows, rowShape, type RowShape } from "./rows.js";
 import { tiled, tiledApplies, tileShape } from "./tiled.js";
@@ -20,13 +21,20 @@ import { tiled, tiledApplies, tileShape } from "./tiled.js";
 export const schedules = ["attention", "matvec", "quads", "matrix", "tiled", "rows", "loops"] as const;
 export type Schedule = (typeof schedules)[number];
 
+/** A schedule by its name, with the cut that it takes by itself or, where it is data, another one. */
+export type ForcedSchedule = Schedule | MatrixTile;
+
 type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
 
 /** Products of fewer multiplications than this are not worth a tile. */
 const tileWork = 1 << 14;
 
 /** The kernels of an eqn by the best schedule that applies, or by the one asked for where it applies. */
-export function lowerEqn(lowering: Lowering, eqn: Eqn<Concrete>, forced: Schedule | null = null): readonly Kernel[] {
+export function lowerEqn(
+  lowering: Lowering,
+  eqn: Eqn<Concrete>,
+  forced: ForcedSchedule | null = null,
+): readonly Kernel[] {
   for (const schedule of forced === null ? schedules : [forced, "loops" as const]) {
     const kernels = attempt(lowering, eqn, schedule, forced !== null);
     if (kernels !== null && kernels.every((kernel) => fits(lowering, kernel))) return kernels;
@@ -37,7 +45,7 @@ export function lowerEqn(lowering: Lowering, eqn: Eqn<Concrete>, forced: Schedul
 function attempt(
   lowering: Lowering,
   eqn: Eqn<Concrete>,
-  schedule: Schedule,
+  schedule: ForcedSchedule,
   forced: boolean,
 ): readonly Kernel[] | null {
   if (schedule === "loops") return loops(lowering, eqn);
@@ -57,23 +65,46 @@ function attempt(
   const product = productOf(lowering.graph, eqn, bounds);
   // where a step computes a part, a tile may reach past it: its reads must be in range all the same
   if (product === null || (!whole && !loadsInside(lowering.graph, eqn, bounds))) return null;
-  if (schedule === "matvec")
+  if (schedule === "matvec") {
+    if (!forced && whole && !leftReduces(product) && matrixFor(lowering, eqn, product, "matrix", false) !== null)
+      return null;
     return eqn.kind === "map" && matvecApplies(product, lowering.target)
       ? [matvec(lowering, eqn, product, matvecShape(product, lowering.target))]
       : null;
+  }
   if (leftReduces(product)) return null;
   const work = product.sizes.m * product.sizes.n * reductionLength(product.terms[0]!.reduce);
   if (schedule === "quads")
     return quadsApply(product, lowering.target) && (forced || work >= tileWork)
       ? [quads(lowering, eqn, product, quadShape(product))]
       : null;
-  if (schedule === "matrix") {
-    const found = whole ? matrixOf(lowering, eqn, product) : null;
-    return found !== null && (forced || matrixPays(product)) ? [matrix(lowering, eqn, product, found)] : null;
+  if (schedule === "matrix" || typeof schedule !== "string") {
+    const found = whole ? matrixFor(lowering, eqn, product, schedule, forced) : null;
+    return found === null ? null : [matrix(lowering, eqn, product, found.sides, found.tile)];
   }
   if (!forced && (product.sizes.m < 2 || work < tileWork)) return null;
   if (!tiledApplies(lowering, product, eqn)) return null;
   return [tiled(lowering, eqn, product, tileShape(product, lowering.target))];
+}
+
+/** The sides and the tile of a product by matrices, if it may be done so and, unless forced, is worth it. */
+function matrixFor(
+  lowering: Lowering,
+  eqn: Elements,
+  product: Product,
+  schedule: "matrix" | MatrixTile,
+  forced: boolean,
+): { readonly sides: MatrixProduct; readonly tile: MatrixTile } | null {
+  if (!forced && !matrixPays(product)) return null;
+  const sides = matrixOf(lowering, eqn, product);
+  if (sides === null) return null;
+  const tile =
+    schedule === "matrix"
+      ? tileOf(product, sides, lowering.target)
+      : tileFits(schedule, sides, lowering.target)
+        ? schedule
+        : null;
+  return tile === null ? null : { sides, tile };
 }
 
 /** Whether a kernel keeps to the device's limits. */

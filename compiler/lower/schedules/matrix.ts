@@ -4,10 +4,11 @@ import type { Eqn } from "../../graph/graph.js";
 import { constantOf } from "../../graph/scalar.js";
 import * as k from "../../kernel/build.js";
 import type { Expr, Kernel } from "../../kernel/kernel.js";
-import { matrixSize, type Target } from "../../target.js";
+import { matrixSize } from "../../target.js";
 import { upTo } from "../../types/shape.js";
 import type { Concrete } from "../../types/type.js";
-import { run, type MatrixProduct, type Operand } from "../product/matrix-sides.js";
+import { run, type MatrixProduct, type MatrixSide } from "../product/matrix-sides.js";
+import { stagingOf, vectorAt, vectorOf, type Staged } from "../product/matrix-staging.js";
 import { summedColumns, type SummedColumns } from "../product/summed-columns.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
 import { isWanted, spread, workgroupPosition } from "../toolkit/dispatch.js";
@@ -17,73 +18,40 @@ import { lowerRange, lowerScalar, withIndices, withKnown, type Environment } fro
 import { storeElement } from "../toolkit/store.js";
 import { fixedSubgroup } from "../toolkit/team.js";
 
+import { matricesOf, stripMatrices, stripStride, type MatrixTile } from "./matrix-tile.js";
+
 type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
 
-/** Subgroups of a workgroup along m and n, and matrices of each along m and, for each term, n. */
-interface MatrixTile {
-  readonly subgroups: readonly [number, number];
-  readonly matrices: readonly [number, number];
-}
-
-/** Columns of a slice that is staged at once. */
-const slice = 32;
-
-/** Elements between the ends of staged rows, so that neighbours of a column lie in different banks. */
-const pad = 8;
-
-/** Tiles that are enough to fill a large GPU: with fewer, smaller tiles are worth their reads. */
-const enoughTiles = 96;
+/** Tokens from which on a tile that is mostly padding costs less than reading the activations again for every row. */
+const leastTokens = 9;
 
 /** Products of fewer tokens are bound by memory, and of fewer outputs or columns by their start. */
 export function matrixPays(product: Product): boolean {
   return (
-    product.sizes.m >= 32 &&
+    product.sizes.m >= leastTokens &&
     product.sizes.n >= 32 &&
     product.sizes.m * product.sizes.n >= 4096 &&
     (constantOf(product.terms[0]!.reduce.over[0]!.high) ?? Infinity) >= 32
   );
 }
 
-/** The largest tile that the device has memory for and of which there are enough. */
-function tileOf(product: Product, sides: MatrixProduct, target: Target): MatrixTile {
-  const pair = product.terms.length > 1;
-  const tiles = (tile: MatrixTile): number =>
-    product.sizes.batch * Math.ceil(product.sizes.m / rowsOf(tile, 0)) * Math.ceil(product.sizes.n / rowsOf(tile, 1));
-  const least: MatrixTile = { subgroups: [2, 2], matrices: [1, 1] };
-  const small: MatrixTile = { subgroups: [2, 2], matrices: pair ? [2, 1] : [2, 2] };
-  const large: MatrixTile = { subgroups: [2, 2], matrices: pair ? [4, 2] : [4, 4] };
-  const wanted = product.terms.length <= 2 && tiles(large) >= enoughTiles ? [large, small, least] : [small, least];
-  return wanted.find((tile) => workgroupBytes(tile, sides) <= target.maxWorkgroupMemory) ?? least;
-}
-
-/** Bytes of workgroup memory that a tile takes: slices of each side, and a strip of results a subgroup and term. */
-function workgroupBytes(tile: MatrixTile, { left, right }: MatrixProduct): number {
-  const sliceBytes = (side: Operand, rows: number): number =>
-    2 * (side.along === "k" ? rows * (slice + pad) : slice * (rows + pad));
-  const stripBytes = 4 * tile.subgroups[0] * tile.subgroups[1] * matrixSize * stripStride(tile);
-  return (
-    sliceBytes(left, rowsOf(tile, 0)) +
-    right.reduce((sum, side) => sum + sliceBytes(side, rowsOf(tile, 1)) + stripBytes, 0)
-  );
-}
-
-/** Elements between the rows of a strip of results: padded to whole vectors of 16 bytes in other banks. */
-const stripStride = (tile: MatrixTile): number => tile.matrices[1] * matrixSize + 4;
-
-const rowsOf = (tile: MatrixTile, axis: 0 | 1): number => tile.subgroups[axis] * tile.matrices[axis] * matrixSize;
-
 /**
- * A product by matrices of 16 x 16: slices of both sides are staged in workgroup memory as they lie, each subgroup
- * keeps
- * a few result matrices. Where the result is symmetric, tiles above the diagonal are left to those below it.
+ * A product by matrices of 16 x 16: slices of both sides are staged in workgroup memory as they lie, packed ones
+ * unpacked to f16, and each subgroup keeps a few result matrices. Where the result is symmetric, tiles above the diagonal are left to those below it.
  */
-export function matrix(lowering: Lowering, eqn: Elements, product: Product, sides: MatrixProduct): Kernel {
+export function matrix(
+  lowering: Lowering,
+  eqn: Elements,
+  product: Product,
+  sides: MatrixProduct,
+  tile: MatrixTile,
+): Kernel {
   const build = lowering.builder();
-  const tile = tileOf(product, sides, lowering.target);
   const bounds = boundsOf(lowering, eqn);
   const lanes = fixedSubgroup(lowering.target)!;
-  const size = lanes * tile.subgroups[0] * tile.subgroups[1];
-  const [rowsM, rowsN] = [rowsOf(tile, 0), rowsOf(tile, 1)];
+  const [subgroupsM, subgroupsN, subgroupsK] = tile.subgroups;
+  const size = lanes * subgroupsM * subgroupsN * subgroupsK;
+  const [rowsM, rowsN] = [tile.tokens, tile.rows];
   const { m, n, batch } = product.sizes;
   const counts = [batch, Math.ceil(m / rowsM), Math.ceil(n / rowsN)];
   const count = counts.reduce((a, b) => a * b, 1);
@@ -104,15 +72,18 @@ export function matrix(lowering: Lowering, eqn: Elements, product: Product, side
       const firstM = build.bind("first_m", k.mul(tileM, rowsM));
       const firstN = build.bind("first_n", k.mul(tileN, rowsN));
       const group = build.bind("group", k.builtin("subgroup_index"));
+      const inPart = subgroupsK === 1 ? group : build.bind("in_part", k.rem(group, subgroupsM * subgroupsN));
       const context: TileContext = {
+        lowering,
         build,
         tile,
         size,
         lanes,
         firstM,
         firstN,
-        ownM: build.bind("own_m", k.mul(k.div(group, tile.subgroups[1]), tile.matrices[0] * matrixSize)),
-        ownN: build.bind("own_n", k.mul(k.rem(group, tile.subgroups[1]), tile.matrices[1] * matrixSize)),
+        ownM: build.bind("own_m", k.mul(k.div(inPart, subgroupsN), rowsM / subgroupsM)),
+        ownN: build.bind("own_n", k.mul(k.rem(inPart, subgroupsN), rowsN / subgroupsN)),
+        partOfK: subgroupsK === 1 ? null : build.bind("part", k.div(group, subgroupsM * subgroupsN)),
       };
       const tokenEnvironment = (m: Expr): Environment =>
         bindPosition(
@@ -184,8 +155,9 @@ function tileAt(
   ];
 }
 
-/** Where the kernel is: its tile, and the first row and column of the subgroup's matrices in it. */
+/** Where the kernel is: its tile, the first row and column of the subgroup's matrices in it, and its part of k. */
 interface TileContext {
+  readonly lowering: Lowering;
   readonly build: KernelBuilder;
   readonly tile: MatrixTile;
   readonly size: number;
@@ -194,23 +166,14 @@ interface TileContext {
   readonly firstN: Expr;
   readonly ownM: Expr;
   readonly ownN: Expr;
-}
-
-/** A side's slice in workgroup memory: rows of `along` neighbours, `stride` apart. */
-interface Staged {
-  readonly side: Operand;
-  readonly array: string;
-  readonly stride: number;
-  readonly rows: number;
-  /** Position of the tile's first element, and its first row in the tensor. */
-  readonly start: Expr;
-  readonly first: Expr;
+  /** Null where each subgroup takes all of k. */
+  readonly partOfK: Expr | null;
 }
 
 /** Names of result matrices by term, along m, along n. */
 type Results = readonly (readonly (readonly string[])[])[];
 
-/** The walk over k, up to the end of the columns that the tile sums over. */
+/** The walk over k, up to the end of the tile's summed. */
 function accumulate(
   context: TileContext,
   environment: Environment,
@@ -218,73 +181,95 @@ function accumulate(
   summed: SummedColumns | null,
   tokenEnvironment: (m: Expr) => Environment,
 ): Results {
-  const { build, tile, firstM, firstN, ownM, ownN } = context;
-  const stagedOf = (side: Operand, hint: string, rows: number, first: Expr): Staged => {
-    const stride = (side.along === "k" ? slice : rows) + pad;
-    const array = build.array(hint, "f16", (side.along === "k" ? rows : slice) * stride);
-    const step = side.along === "k" ? k.mul(first, side.pitch) : first;
-    return {
+  const { lowering, build, tile, size, firstM, firstN, ownM, ownN, partOfK } = context;
+  const { slice, subgroups } = tile;
+  const { bound } = sides;
+  const end = summed === null ? k.u32(sides.left.inner) : build.bind("end", k.min(summed.to, sides.left.inner));
+  const endOf = (m: Expr): Expr =>
+    k.min(lowerRange(tokenEnvironment(k.min(m, sides.left.outer - 1)), bound!).to, sides.left.inner);
+  const stagedOf = (side: MatrixSide, hint: string, rows: number, first: Expr): Staged =>
+    stagingOf(
+      { lowering, build, size, slice, distance: sides.distance, rows, first, environment },
       side,
-      array,
-      stride,
-      rows,
-      start: build.bind("start", k.div(k.add(side.start(environment), step), run)),
-      first,
-    };
-  };
-  const left = stagedOf(sides.left, "left_tile", rowsOf(tile, 0), firstM);
-  const right = sides.right.map((side) => stagedOf(side, "right_tile", rowsOf(tile, 1), firstN));
+      hint,
+      bound === null ? null : { tile: end, row: side === sides.left ? endOf : () => end },
+    );
+  const left = stagedOf(sides.left, "left_tile", tile.tokens, firstM);
+  const right = sides.right.map((side) => stagedOf(side, "right_tile", tile.rows, firstN));
+  const all = [left, ...right];
+  const [matricesM, matricesN] = matricesOf(tile);
   const results = right.map(() =>
-    upTo(tile.matrices[0]).map(() =>
-      upTo(tile.matrices[1]).map(() => {
+    upTo(matricesM).map(() =>
+      upTo(matricesN).map(() => {
         const name = build.fresh("sum");
         build.add({ kind: "matrix", name });
         return name;
       }),
     ),
   );
-  const { bound } = sides;
-  const endOf = (m: Expr): Expr =>
-    k.min(lowerRange(tokenEnvironment(k.min(m, sides.left.outer - 1)), bound!).to, sides.left.inner);
-  const end = summed === null ? k.u32(sides.left.inner) : build.bind("end", k.min(summed.to, sides.left.inner));
+  // where the subgroup's part of a slice begins, and its first row of each side, in vectors
+  const part = slice / subgroups[2];
+  const startOf = (staged: Staged, own: Expr): Expr => {
+    const column = partOfK === null ? k.u32(0) : build.bind("own_k", k.mul(partOfK, part));
+    return build.bind(
+      "own",
+      staged.side.along === "k"
+        ? k.add(k.mul(own, staged.stride), vectorAt(column))
+        : k.add(k.mul(column, staged.stride), k.div(own, run)),
+    );
+  };
+  const starts = new Map(all.map((staged) => [staged, startOf(staged, staged === left ? ownM : ownN)]));
+  const multiply = (): void => {
+    for (let column = 0; column < part; column += matrixSize) {
+      const load = (staged: Staged, role: "left" | "right", matrix: number): string => {
+        const name = build.fresh(role);
+        const byColumn = staged.side.along === "k";
+        const offset = byColumn
+          ? matrix * matrixSize * staged.stride + vectorOf(column)
+          : column * staged.stride + (matrix * matrixSize) / run;
+        // a left matrix has m for its rows and k for its columns, a right one k for its rows and n for its columns
+        build.add({
+          kind: "load_matrix",
+          name,
+          role,
+          array: staged.array,
+          index: k.add(starts.get(staged)!, offset),
+          stride: k.u32(staged.stride),
+          columns: (role === "left") !== byColumn,
+        });
+        return name;
+      };
+      const lefts = upTo(matricesM).map((i) => load(left, "left", i));
+      right.forEach((side, term) =>
+        upTo(matricesN).forEach((j) => {
+          const name = load(side, "right", j);
+          lefts.forEach((each, i) =>
+            build.add({ kind: "multiply_matrices", result: results[term]![i]![j]!, left: each, right: name }),
+          );
+        }),
+      );
+    }
+  };
+  // all loads first, so that they are under way together
+  const load = (from: Expr): readonly (readonly Expr[])[] => all.map((staged) => staged.load(from));
+  const store = (from: Expr, loaded: readonly (readonly Expr[])[]): void => {
+    all.forEach((staged, at) => staged.store(from, loaded[at]!));
+    build.barrier();
+  };
+  const held = tile.ahead ? load(k.u32(0)).map((some) => some.map((value) => build.variable("held", value))) : null;
   build.loop(
     "slice",
     k.u32(0),
     end,
     (from) => {
-      // all loads first, so that they are under way together
-      const stores = [left, ...right].map((side) =>
-        stage(context, side, from, bound === null ? null : { tile: end, row: side === left ? endOf : () => end }),
-      );
-      for (const store of stores) store();
-      build.barrier();
-      for (let column = 0; column < slice; column += matrixSize) {
-        const load = (staged: Staged, role: "left" | "right", row: Expr): string => {
-          const name = build.fresh(role);
-          const byColumn = staged.side.along === "k";
-          const index = byColumn ? k.add(k.mul(row, staged.stride), column) : k.add(row, column * staged.stride);
-          // a left matrix has m for its rows and k for its columns, a right one k for its rows and n for its columns
-          build.add({
-            kind: "load_matrix",
-            name,
-            role,
-            array: staged.array,
-            index: build.bind("at", index),
-            stride: k.u32(staged.stride),
-            columns: (role === "left") !== byColumn,
-          });
-          return name;
-        };
-        const lefts = upTo(tile.matrices[0]).map((i) => load(left, "left", k.add(ownM, i * matrixSize)));
-        right.forEach((side, term) =>
-          upTo(tile.matrices[1]).forEach((j) => {
-            const name = load(side, "right", k.add(ownN, j * matrixSize));
-            lefts.forEach((each, i) =>
-              build.add({ kind: "multiply_matrices", result: results[term]![i]![j]!, left: each, right: name }),
-            );
-          }),
-        );
+      if (held === null) store(from, load(from));
+      else {
+        store(from, held);
+        // after the last slice it is loaded once more, and not stored
+        const next = load(build.bind("next", k.min(k.add(from, slice), lastSlice(sides.left.inner, slice))));
+        held.forEach((some, side) => some.forEach((value, at) => build.assign(value, next[side]![at]!)));
       }
+      multiply();
       build.barrier();
     },
     slice,
@@ -292,148 +277,96 @@ function accumulate(
   return results;
 }
 
-/** Where k ends before its axis does: for all of a tile, and for each row of a side. */
-interface Ends {
-  readonly tile: Expr;
-  readonly row: (outer: Expr) => Expr;
-}
-
-/**
- * Loads an invocation's share of a slice, of each row up to its end; the function returned puts it into workgroup
- * memory.
- */
-function stage({ build, size }: TileContext, staged: Staged, from: Expr, ends: Ends | null): () => void {
-  const { side, array, stride, rows, start, first } = staged;
-  const local = k.builtin("local_index");
-  const [lines, runs] = side.along === "k" ? [rows, slice / run] : [slice, rows / run];
-  const buffer = build.view(side.storage, "vec4<u32>", "read");
-  const pieces: { readonly value: Expr; readonly at: Expr; readonly last: Expr | null; readonly left: Expr | null }[] =
-    [];
-  for (let piece = 0; piece * size < lines * runs; piece++) {
-    const element = build.bind("element", k.add(local, piece * size));
-    const last = (piece + 1) * size > lines * runs ? k.less(element, lines * runs) : null;
-    const line = build.bind("line", k.div(element, runs));
-    const at = build.bind("run", k.rem(element, runs));
-    const [outer, column] =
-      side.along === "k"
-        ? [k.add(first, line), k.add(from, k.mul(at, run))]
-        : [k.add(first, k.mul(at, run)), k.add(from, line)];
-    const inside = [
-      ...(last === null ? [] : [last]),
-      ...(side.outer % rows === 0 ? [] : [k.less(outer, side.outer)]),
-      ...(ends !== null ? [k.less(column, ends.tile)] : side.inner % slice === 0 ? [] : [k.less(column, side.inner)]),
-    ];
-    const address =
-      side.along === "k"
-        ? k.add(k.add(start, k.mul(line, side.pitch / run)), k.add(k.div(from, run), at))
-        : k.add(k.add(start, k.mul(k.add(from, line), side.pitch / run)), at);
-    let value: Expr;
-    if (inside.length === 0) value = build.bind("values", k.loadBuffer(buffer, "vec4<u32>", address));
-    else {
-      const some = build.bind("inside", inside.reduce(k.and));
-      const loaded = build.bind("values", k.loadBuffer(buffer, "vec4<u32>", k.select(some, address, 0)));
-      value = build.bind("values", k.select(some, loaded, k.constant("vec4<u32>", 0)));
-    }
-    // columns of the run that are before the row's end, counted so that a run past it has none
-    const left =
-      ends === null || side.along !== "k" ? null : build.bind("left", k.sub(k.max(ends.row(outer), column), column));
-    pieces.push({ value, left, at: build.bind("at", k.add(k.mul(line, stride), k.mul(at, run))), last });
-  }
-  return () => {
-    for (const { value, at, last, left } of pieces) {
-      const store = (): void =>
-        upTo(run / 2).forEach((pair) => {
-          const halves = build.bind("halves", k.bitcast("vec2<f16>", k.component(value, pair)));
-          for (const half of [0, 1]) {
-            const one = k.component(halves, half);
-            build.add(
-              k.storeShared(
-                array,
-                k.add(at, 2 * pair + half),
-                left === null ? one : k.select(k.greater(left, 2 * pair + half), one, k.f16(0)),
-              ),
-            );
-          }
-        });
-      if (last === null) store();
-      else build.when(last, store);
-    }
-  };
-}
+/** First column of the last slice. */
+const lastSlice = (inner: number, slice: number): number => (Math.ceil(inner / slice) - 1) * slice;
 
 interface Writing {
   readonly m: number;
   readonly n: number;
   /** Index of the subgroup. */
   readonly group: Expr;
-  /** Whether each element stands at its mirrored position, too; null for never. */
+  /** Whether each element stands at its mirror place, too; null for never. */
   readonly mirrored: Expr | null;
   /** Stores the element of row m and column n, given the sums of all terms. */
   readonly finish: (sums: readonly Expr[], m: Expr, n: Expr) => void;
 }
 
 /**
- * The results through workgroup memory, a row of each subgroup's matrices at a time, and from there to their places.
+ * The results through workgroup memory, a strip of each subgroup's matrices at a time, and from there to their places.
+ * Subgroups that took parts of k share the strip that they all add to.
  */
 function writeResults(
-  { build, tile, size, lanes, firstM, firstN, ownM, ownN }: TileContext,
+  { build, tile, size, lanes, firstM, firstN, ownM, ownN, partOfK }: TileContext,
   results: Results,
   writing: Writing,
 ): void {
   const { m, n, group, mirrored, finish } = writing;
-  const width = tile.matrices[1] * matrixSize;
+  const together = stripMatrices(tile);
+  const width = together * matrixSize;
   const stride = stripStride(tile);
+  const parts = tile.subgroups[2];
+  const alike = tile.subgroups[0] * tile.subgroups[1];
+  const [matricesM, matricesN] = matricesOf(tile);
   const arrays = results.map(() => build.array("strip", "f32", (size / lanes) * matrixSize * stride));
   const strip = build.bind("strip_start", k.mul(group, matrixSize * stride));
+  const shared = partOfK === null ? strip : build.bind("shared_strip", k.mul(k.rem(group, alike), matrixSize * stride));
   const lane = build.bind("lane", k.builtin("subgroup_lane"));
-  upTo(tile.matrices[0]).forEach((i) => {
-    results.forEach((term, t) =>
-      term[i]!.forEach((name, j) =>
-        build.add({
-          kind: "store_matrix",
-          name,
-          array: arrays[t]!,
-          index: build.bind("at", k.add(strip, j * matrixSize)),
-          stride: k.u32(stride),
-        }),
-      ),
-    );
-    build.barrier();
-    const top = build.bind("top", k.add(k.add(firstM, ownM), i * matrixSize));
-    const side = build.bind("side", k.add(firstN, ownN));
-    const each = (rowOf: (element: Expr) => Expr, columnOf: (element: Expr) => Expr, swap: boolean): void => {
-      build.loop(
-        "element",
-        lane,
-        k.u32(matrixSize * width),
-        (element) => {
-          const [row, column] = [build.bind("row", rowOf(element)), build.bind("column", columnOf(element))];
-          const [atM, atN] = [build.bind("m", k.add(top, row)), build.bind("n", k.add(side, column))];
-          build.when(k.and(k.less(atM, m), k.less(atN, n)), () => {
-            const sums = arrays.map((array) =>
-              build.bind("sum", k.loadShared(array, "f32", k.add(strip, k.add(k.mul(row, stride), column)))),
-            );
-            if (swap) finish(sums, atN, atM);
-            else finish(sums, atM, atN);
-          });
-        },
-        lanes,
-      );
-    };
-    each(
-      (element) => k.div(element, width),
-      (element) => k.rem(element, width),
-      false,
-    );
-    // neighbours write neighbours there, too
-    if (mirrored !== null)
-      build.when(mirrored, () =>
-        each(
-          (element) => k.rem(element, matrixSize),
-          (element) => k.div(element, matrixSize),
-          true,
+  const first = partOfK === null ? lane : build.bind("first", k.add(lane, k.mul(partOfK, lanes)));
+  for (const i of upTo(matricesM))
+    for (let j = 0; j < matricesN; j += together) {
+      results.forEach((term, t) =>
+        upTo(together).forEach((next) =>
+          build.add({
+            kind: "store_matrix",
+            name: term[i]![j + next]!,
+            array: arrays[t]!,
+            index: build.bind("at", k.add(strip, next * matrixSize)),
+            stride: k.u32(stride),
+          }),
         ),
       );
-    build.barrier();
-  });
+      build.barrier();
+      const top = build.bind("top", k.add(k.add(firstM, ownM), i * matrixSize));
+      const side = build.bind("side", k.add(k.add(firstN, ownN), j * matrixSize));
+      const each = (rowOf: (element: Expr) => Expr, columnOf: (element: Expr) => Expr, swap: boolean): void => {
+        build.loop(
+          "element",
+          first,
+          k.u32(matrixSize * width),
+          (element) => {
+            const [row, column] = [build.bind("row", rowOf(element)), build.bind("column", columnOf(element))];
+            const [atM, atN] = [build.bind("m", k.add(top, row)), build.bind("n", k.add(side, column))];
+            build.when(k.and(k.less(atM, m), k.less(atN, n)), () => {
+              const at = build.bind("at", k.add(shared, k.add(k.mul(row, stride), column)));
+              const sums = arrays.map((array) =>
+                build.bind(
+                  "sum",
+                  upTo(parts)
+                    .map((part) => k.loadShared(array, "f32", k.add(at, part * alike * matrixSize * stride)))
+                    .reduce((a, b) => k.add(a, b)),
+                ),
+              );
+              if (swap) finish(sums, atN, atM);
+              else finish(sums, atM, atN);
+            });
+          },
+          lanes * parts,
+        );
+      };
+      each(
+        (element) => k.div(element, width),
+        (element) => k.rem(element, width),
+        false,
+      );
+      // neighbours write neighbours there, too
+      if (mirrored !== null)
+        build.when(mirrored, () =>
+          each(
+            (element) => k.rem(element, matrixSize),
+            (element) => k.div(element, matrixSize),
+            true,
+          ),
+        );
+      build.barrier();
+    }
 }

@@ -154,10 +154,13 @@ export function createBuilder(reserved: readonly string[] = [], narrow = false):
     finish(shape) {
       if (blocks.length !== 1) throw new InternalError("a kernel was finished inside a block");
       const body = blocks[0]!;
+      const matrices = mentionsMatrices(body);
       const f16 =
+        matrices ||
         [...buffers.map((buffer) => buffer.element), ...arrays.map((array) => array.element)].some(
           (type) => elementType(type) === "f16",
-        ) || mentionsF16(body);
+        ) ||
+        mentionsF16(body);
       return {
         name: shape.name,
         workgroupSize: shape.workgroupSize,
@@ -169,7 +172,7 @@ export function createBuilder(reserved: readonly string[] = [], narrow = false):
         features: [
           ...(f16 ? ["f16" as const] : []),
           ...(mentionsSubgroups(body) ? ["subgroups" as const] : []),
-          ...(mentionsMatrices(body) ? ["matrices" as const] : []),
+          ...(matrices ? ["matrices" as const] : []),
         ],
         origin: { schedule: shape.schedule, values: shape.values },
       };

@@ -65,7 +65,11 @@ function unmatched(model: Model, pattern: NamePattern): readonly Diagnostic[] {
       { span: pattern.span, message: "selects nothing" },
       {
         notes: [`the layers have names such as ${names[0] ?? "none"}, and end in ${some.join(", ")}`],
-        ...(works ? { help: `did you mean \`"${repaired}"\`?` } : {}),
+        ...(works
+          ? { help: `did you mean \`"${repaired}"\`?` }
+          : glob.includes("|")
+            ? { help: `several patterns stand with \`,\` between: \`matching "${glob.split("|").join('", "')}"\`` }
+            : {}),
       },
     ),
   ];

@@ -9,6 +9,7 @@ import { callsIn } from "./chain.js";
 import { blockArguments, embedName, forward, headSizes, logits, type Cache, type Frame, type Layers } from "./pass.js";
 import { ropeFrequencies } from "./rope.js";
 import {
+  heldByProducts,
   loadBlock,
   loadTable,
   loadVector,
@@ -69,13 +70,14 @@ export async function openSession(caller: Caller, model: Model, options: Session
   const keep = options.weights ?? "stored";
   const { layers } = model.config;
   return building(caller.executor, async (arena) => {
-    const frame = await loadFrame(caller, model, keep, arena);
+    const dtype = options.dtype ?? defaultDtype(caller);
+    const frame = await heldFrame(caller, await loadFrame(caller, model, keep, arena), dtype, arena);
     const blocks: BlockWeights[] = [];
     for (let at = 0; at < layers; at++) {
-      blocks.push(await loadBlock(caller, model, at, keep, arena));
+      blocks.push(await loadBlock(caller, model, at, keep, dtype, arena));
       options.onProgress?.(at + 1, layers);
     }
-    return makeSession(caller, model.config, frame, blocks, options.dtype ?? defaultDtype(caller), arena.close);
+    return makeSession(caller, model.config, frame, blocks, dtype, arena.close);
   });
 }
 
@@ -91,6 +93,16 @@ export async function loadFrame(caller: Caller, model: Model, keep: WeightDtype,
       await caller.executor.fill("f32", [headDim / 2], ropeFrequencies(headDim, rope), "rope frequencies"),
     ),
   };
+}
+
+/** The same with a head that products with activations of `dtype` may take. */
+async function heldFrame(caller: Caller, frame: Frame, dtype: ActivationDtype, arena: Arena): Promise<Frame> {
+  const { parts } = frame.head;
+  const tensors = parts.map(({ tensor }) => tensor);
+  const held = await heldByProducts(caller, tensors, dtype, arena);
+  if (held.every((tensor, at) => tensor === tensors[at])) return frame;
+  const head = { parts: parts.map(({ first }, at) => ({ tensor: held[at]!, first })) };
+  return { ...frame, head, embedding: frame.embedding === frame.head ? head : frame.embedding };
 }
 
 /** A session over weights that are on the device already; `release` gives them back. */

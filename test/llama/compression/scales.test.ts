@@ -168,7 +168,7 @@ test("weights that f16 cannot hold stay in f32 where a pass decodes weights to f
     [small, ["q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"]],
   ] as const) {
     const arena = openArena(caller.executor);
-    const unpacked = await unpackBlock(caller, await loadBlock(caller, of, 0, "stored", arena), "f16", arena);
+    const unpacked = await unpackBlock(caller, await loadBlock(caller, of, 0, "stored", "f16", arena), "f16", arena);
     const kept = Object.entries(unpacked.linears).filter(([, tensor]) => tensor.format?.name !== "f16");
     assert.equal(
       kept.map(([name]) => name),
@@ -178,6 +178,26 @@ test("weights that f16 cannot hold stay in f32 where a pass decodes weights to f
     arena.close();
   }
   for (const each of [small, large]) await each.close();
+});
+
+test("products by matrices are not given a weight that f16 cannot hold", async () => {
+  const large = await withElement("matrices", 0x47c3);
+  const withMatrices = { ...caller, target: { ...caller.target, matrices: true } };
+  for (const [of, dtype, decoded] of [
+    [withMatrices, "f16", ["q_proj"]],
+    [withMatrices, "f32", []],
+    [caller, "f16", []],
+  ] as const) {
+    const arena = openArena(caller.executor);
+    const { linears } = await loadBlock(of, large, 0, "stored", dtype, arena);
+    const kept = Object.entries(linears).filter(([, tensor]) => tensor.format === null);
+    assert.equal(
+      kept.map(([name]) => name),
+      decoded,
+    );
+    arena.close();
+  }
+  await large.close();
 });
 
 test.run();

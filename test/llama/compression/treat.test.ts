@@ -294,6 +294,7 @@ test("all that does not fit is reported, each once, with the parameter that it i
   const source = `use quantize
 recipe r(model: llama, group = 96) {
   for w in model.linears matching "*.up_prj" { store w as pack w as q8_0 }
+  for w in model.linears matching "up_proj|down_proj" { store w as pack w as q8_0 }
   for w in model.linears { store w as pack w as int4(group) with scale int4_scale(w, group) }
   for w in model.linears { store w as pack w as q6_k }
 }
@@ -311,6 +312,11 @@ recipe r(model: llama, group = 96) {
           "E605",
           "the layers have names such as model.layers.0.mlp.up_proj, and end in up_proj, gate_proj, down_proj",
           'did you mean `"*.up_proj"`?',
+        ],
+        [
+          "E605",
+          "the layers have names such as model.layers.0.mlp.up_proj, and end in up_proj, gate_proj, down_proj",
+          'several patterns stand with `,` between: `matching "up_proj", "down_proj"`',
         ],
         [
           "E404",

@@ -134,7 +134,7 @@ test("without resume a run begins anew, and says so; a damaged state is refused"
   await killed(wanda, "anew", 1);
   const notes: string[] = [];
   await killed(wanda, "anew", 2, { note: (line) => notes.push(line) });
-  assert.match(notes[0] ?? "", /A run that was stopped had finished 1 steps/);
+  assert.match(notes[0] ?? "", /A run that was stopped had finished 1 step\b/);
   const [state = ""] = (await readdir(folder))
     .filter((name) => name.startsWith("."))
     .filter((name) => name.endsWith("state"));

@@ -3,6 +3,8 @@
  */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { lowerConcrete } from "../../../compiler/compile.js";
+import type { MatrixTile } from "../../../compiler/lower/schedules/matrix-tile.js";
 import type { Target } from "../../../compiler/target.js";
 import { accumulating, totalName } from "../../../compiler/graph/passes/accumulate.js";
 import { tensorValue } from "../../../compiler/graph/evaluate.js";
@@ -10,7 +12,8 @@ import { specialize } from "../../../compiler/graph/passes/specialize.js";
 import { standardLibrary } from "../../../runtime/library.js";
 import { agreeSimulated, expectedOf, schedulesOf, type Case, type Simulated } from "../../support/agreement.js";
 import { fiveEquations } from "../../support/five-equations.js";
-import { numbers } from "../../support/packed.js";
+import { evaluateStages } from "../../support/stages.js";
+import { formatFault, numbers, weightFormats } from "../../support/packed.js";
 import { targets } from "../../support/targets.js";
 import { programCase } from "../language.js";
 import { libraryCase, stagesOf, taken, type Bound } from "../support.js";
@@ -43,6 +46,61 @@ for (const [name, bound] of cases) {
     assert.equal(schedulesOf(stages), ["matrix"]);
   });
 }
+
+const tile = (
+  tokens: number,
+  rows: number,
+  subgroups: MatrixTile["subgroups"],
+  slice: number,
+  ahead = false,
+): MatrixTile => ({ kind: "matrix", tokens, rows, subgroups, slice, ahead });
+
+for (const format of weightFormats) {
+  test(`weights in ${format} are rounded to f16 on the way`, () => {
+    const text = format.replace("bitmask", "bitmask(nonzeros: 2500)");
+    const K = formatFault(text, 18, 192) === null ? 192 : 256;
+    const given = libraryCase("linear", half({ B: 1, T: 9, K, N: 18 }, { F: text }), "half");
+    for (const schedule of ["matrix", tile(16, 16, [1, 1, 2], 128, true)] as const) {
+      const stages = agreeSimulated(given, expectedOf(given), simulated, { schedule });
+      // what is written in f32 stays f32, and positions of three bits have no units in groups of 32
+      const left = format.endsWith("f32") || format === "nm(4, 8) of int4(32)";
+      assert.equal(schedulesOf(stages), [left ? "loops" : "matrix"]);
+    }
+  });
+}
+
+test("a weight that is rounded adds 2^-11 of each term, and no more", () => {
+  for (const format of ["bf16", "int4(32)", "nm(2, 4) of int4(32)", "q8_0"]) {
+    const [T, K, N] = [4, 128, 16];
+    const given = libraryCase("linear", half({ B: 1, T, K, N }, { F: format }), "half");
+    const stages = lowerConcrete(given.graph, gpu, { schedule: "matrix" });
+    assert.equal(schedulesOf(stages), ["matrix"]);
+    const found = evaluateStages(stages, given.inputs, given.words, 32).get("y")!.data;
+    const [x, w] = [given.inputs.get("x")!.data, given.inputs.get("w")!.data];
+    for (let at = 0; at < T * N; at++) {
+      const terms = Array.from({ length: K }, (_, k) => x[Math.floor(at / N) * K + k]! * w[(at % N) * K + k]!);
+      const size = terms.reduce((sum, term) => sum + Math.abs(term), 0);
+      const exact = terms.reduce((sum, term) => sum + term, 0);
+      // weights, sums in f32, and the result in f16
+      const bound = size * (2 ** -11 + K * 2 ** -24) + Math.abs(exact) * 2 ** -11 + 2 ** -24;
+      assert.ok(Math.abs(found[at]! - exact) <= bound, `${format}: ${found[at]} for ${exact}, allowed ${bound}`);
+    }
+  }
+});
+
+test("two packed sides of a pair, and tiles of every shape", () => {
+  const formats = { P: "nm(2, 4) of int4(32)", U: "bf16" };
+  const given = libraryCase("gated", half({ B: 1, T: 35, D: 160, M: 33 }, formats), "half");
+  for (const schedule of [
+    tile(16, 16, [1, 1, 4], 128),
+    tile(32, 32, [2, 1, 2], 64, true),
+    tile(64, 32, [2, 2, 1], 64),
+    tile(32, 16, [1, 1, 4], 64, true),
+  ]) {
+    const stages = agreeSimulated(given, expectedOf(given), simulated, { schedule });
+    assert.equal(schedulesOf(stages), ["matrix"], JSON.stringify(schedule));
+  }
+});
 
 test("a symmetric sum is added to a total that need not be", () => {
   const [T, K] = [35, 136];
@@ -99,10 +157,12 @@ test("large products take them, where both sides are f16 and the device can", ()
   assert.equal(taken(stagesOf("gated", half({ B: 1, T: 2048, D: 4096, M: 14336 }, { P: "f16", U: "f16" }), gpu)), [
     "h matrix",
   ]);
-  // a product of other numbers is not exact in f16
+  // activations and weights of f32 stay so; others may be rounded to f16, once the activations are
   assert.equal(taken(stagesOf("linear", { ...large, dtype: "f32" }, gpu)), ["y tiled"]);
-  assert.equal(taken(stagesOf("linear", { ...large, formats: { F: "bf16" } }, gpu)), ["y tiled"]);
-  assert.equal(taken(stagesOf("linear", { ...large, formats: { F: "int4(128)" } }, gpu)), ["y tiled"]);
+  assert.equal(taken(stagesOf("linear", { ...large, formats: { F: "f32" } }, gpu)), ["y tiled"]);
+  assert.equal(taken(stagesOf("linear", { ...large, formats: { F: "nm(2, 4) of f32" } }, gpu)), ["y tiled"]);
+  for (const F of ["bf16", "int4(128)", "nm(2, 4) of int4(128)", "q4_0"])
+    assert.equal(taken(stagesOf("linear", { ...large, formats: { F } }, gpu)), ["y matrix"]);
   assert.equal(taken(stagesOf("linear", large, { ...gpu, matrices: false })), ["y tiled"]);
   // few tokens are bound by memory
   assert.equal(taken(stagesOf("linear", half({ B: 1, T: 1, K: 4096, N: 4096 }, { F: "f16" }), gpu)), ["y matvec"]);

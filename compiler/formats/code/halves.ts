@@ -1,0 +1,100 @@
+/** Units as f16, two a word, for products by matrices: with less work than by way of f32. */
+import {
+  add,
+  bitAnd,
+  bitOr,
+  bitXor,
+  bitcast,
+  call,
+  component,
+  convert,
+  mul,
+  shiftLeft,
+  shiftRight,
+  splat,
+  sub,
+  vector,
+} from "../../kernel/build.js";
+import * as k from "../../kernel/build.js";
+import type { Expr } from "../../kernel/kernel.js";
+import { upTo } from "../../types/shape.js";
+import type { Grid } from "../format.js";
+import type { Build } from "./code.js";
+
+/** Scale and zero point of a piece, f32, and how scales are held. */
+export interface PieceGrid {
+  readonly grid: Grid;
+  readonly scale: Expr;
+  readonly zero: Expr | null;
+}
+
+/**
+ * The eight codes of a word of int4, scaled: word s holds those of items s and s + 4. The bits of a code c beside those of
+ * 1024 are the f16 1024 + c.
+ */
+export function nibbleHalves(build: Build, word: Expr, { grid, scale, zero }: PieceGrid): readonly Expr[] {
+  // two's complement to codes from 0 up
+  const codes = build.bind("codes", grid.symmetric ? bitXor(word, 0x88888888) : word);
+  const base =
+    zero === null
+      ? k.constant("vec2<f16>", 1024 + 8)
+      : build.bind("base", splat(convert("f16", add(zero, k.f32(1024))), 2));
+  return upTo(4).map((at) => {
+    const pair = bitOr(bitAnd(shiftRight(codes, 4 * at), 0x000f000f), 0x64006400);
+    const values = build.bind("pair", sub(bitcast("vec2<f16>", pair), base));
+    return scaledHalves(build, values, grid, scale);
+  });
+}
+
+/**
+ * Two f16 codes times the scale, as bits. A scale of f16 multiplies them as they are: the product of a code and a scale is
+ * exact in f32, and so is rounded once either way.
+ */
+function scaledHalves(build: Build, values: Expr, grid: Grid, scale: Expr): Expr {
+  if (grid.scale === "f16" && grid.shift === 0)
+    return build.bind("halves", bitcast("u32", mul(values, splat(build.bind("scale", convert("f16", scale)), 2))));
+  const wide = build.bind("wide", convert("vec2<f32>", values));
+  return build.bind("halves", call("pack2x16float", [mul(wide, splat(scale, 2))]));
+}
+
+/**
+ * Two groups of 2:4 side by side as dense columns: `first` and `second` hold the first and the second entries of both, one
+ * group in the low half and one in the high. The positions of the group in the low half stand at bit `at` of `positions`,
+ * those of the other 16 bits higher. Word c holds column c of both.
+ */
+export function spreadPairs(
+  build: Build,
+  first: Expr,
+  second: Expr,
+  positions: Expr,
+  at: number,
+): readonly [Expr, Expr, Expr, Expr] {
+  /** All bits of a half where that bit of its group's positions is set. */
+  const where = (bit: number): Expr =>
+    build.bind("where", mul(bitAnd(shiftRight(positions, at + bit), 0x00010001), 0xffff));
+  // the first position is 0, 1 or 2, the second 1, 2 or 3
+  const [first1, first2, low, high] = upTo(4).map(where) as [Expr, Expr, Expr, Expr];
+  const not = (mask: Expr): Expr => k.unary("bit_not", mask);
+  return [
+    bitAnd(first, not(bitOr(first1, first2))),
+    bitOr(bitAnd(first, first1), bitAnd(second, bitAnd(low, not(high)))),
+    bitOr(bitAnd(first, first2), bitAnd(second, bitAnd(high, not(low)))),
+    bitAnd(second, bitAnd(low, high)),
+  ].map((word) => build.bind("columns", word)) as [Expr, Expr, Expr, Expr];
+}
+
+/** Vectors of eight columns side by side in another order: word i of every 2 * distance columns has i and i + distance. */
+export function reorderHalves(build: Build, vectors: readonly Expr[], distance: number): readonly Expr[] {
+  if (distance === 1) return vectors;
+  const words = vectors.flatMap((four) => upTo(4).map((at) => component(four, at)));
+  const made: Expr[] = [];
+  for (let start = 0; start < words.length; start += distance)
+    for (let at = 0; at < distance / 2; at++) {
+      const [a, b] = [words[start + at]!, words[start + distance / 2 + at]!];
+      made.push(
+        build.bind("halves", bitOr(bitAnd(a, 0xffff), shiftLeft(b, 16))),
+        build.bind("halves", bitOr(shiftRight(a, 16), bitAnd(b, 0xffff0000))),
+      );
+    }
+  return upTo(made.length / 4).map((at) => vector(made.slice(4 * at, 4 * at + 4)));
+}

@@ -1,0 +1,97 @@
+/** Tiles of products by matrices: their shapes as data, and which is taken. */
+import type { Product } from "../../graph/analysis/product.js";
+import { matrixSize, type Target } from "../../target.js";
+import type { MatrixProduct, MatrixSide } from "../product/matrix-sides.js";
+import { liesAlike, pieceColumns, vectorsOf, type Slicing } from "../product/matrix-staging.js";
+import { fixedSubgroup } from "../toolkit/team.js";
+
+/** What a workgroup computes, and how. */
+export interface MatrixTile {
+  readonly kind: "matrix";
+  /** Results of a tile along m and, for each term, along n. */
+  readonly tokens: number;
+  readonly rows: number;
+  /** Subgroups along m, n and k: those along k take a part each of every slice, and their sums are added at the end. */
+  readonly subgroups: readonly [number, number, number];
+  /** Columns that are staged at once. */
+  readonly slice: number;
+  /** Whether the next slice is loaded while the present one is multiplied. */
+  readonly ahead: boolean;
+}
+
+/** Matrices of a subgroup along m and, for each term, n. */
+export function matricesOf({ tokens, rows, subgroups }: MatrixTile): readonly [number, number] {
+  return [tokens / (matrixSize * subgroups[0]), rows / (matrixSize * subgroups[1])];
+}
+
+/** Tiles that are enough to fill a large GPU: with fewer, smaller tiles are worth their reads. */
+const enoughTiles = 96;
+
+const tile = (
+  tokens: number,
+  rows: number,
+  subgroups: MatrixTile["subgroups"],
+  slice: number,
+  ahead = false,
+): MatrixTile => ({ kind: "matrix", tokens, rows, subgroups, slice, ahead });
+
+/** From the most wanted; of a pair of terms each has so many rows. */
+function candidates(product: Product, { right }: MatrixProduct): readonly MatrixTile[] {
+  const { m } = product.sizes;
+  const terms = product.terms.length;
+  const slice = Math.max(32, ...right.map((side) => (side.kind === "dense" ? 0 : side.least)));
+  const small = [tile(32, 32, [1, 2, 2], 64), tile(32, 32, [2, 2, 1], slice)];
+  const middle = [terms === 1 ? tile(64, 32, [2, 1, 4], 128) : tile(64, 16, [2, 1, 4], 128), ...small];
+  if (m <= 16) return [terms === 1 ? tile(16, 32, [1, 2, 4], 256) : tile(16, 16, [1, 1, 8], 256), ...small];
+  if (m <= 32) return [terms === 1 ? tile(32, 32, [1, 2, 4], 128) : tile(32, 16, [1, 1, 8], 128), ...small];
+  const large = terms === 1 ? tile(128, 128, [2, 2, 1], 64) : tile(128, 64, [2, 2, 1], 64);
+  if (m <= 64 || terms > 2 || tiles(product, large) < enoughTiles) return middle;
+  return [large, { ...large, slice: 32 }, ...middle];
+}
+
+function tiles({ sizes }: Product, { tokens, rows }: MatrixTile): number {
+  return sizes.batch * Math.ceil(sizes.m / tokens) * Math.ceil(sizes.n / rows);
+}
+
+/** The tile for a product on a device; null where none fits. */
+export function tileOf(product: Product, sides: MatrixProduct, target: Target): MatrixTile | null {
+  return candidates(product, sides).find((each) => tileFits(each, sides, target)) ?? null;
+}
+
+/** Whether a device has room for a tile, and the sides can be staged in its slices. */
+export function tileFits(each: MatrixTile, sides: MatrixProduct, target: Target): boolean {
+  const { slice, subgroups } = each;
+  const size = (fixedSubgroup(target) ?? 0) * subgroups.reduce((a, b) => a * b);
+  const slicing = { slice, size, distance: sides.distance };
+  const part = slice / subgroups[2];
+  const cut = (side: MatrixSide, rows: number): boolean => {
+    const piece = pieceColumns(side, rows, slicing);
+    return side.along !== "k" || (slice % piece === 0 && liesAlike(piece));
+  };
+  return (
+    workgroupBytes(each, sides, slicing) <= target.maxWorkgroupMemory &&
+    size <= target.maxInvocations &&
+    slice % (subgroups[2] * matrixSize) === 0 &&
+    liesAlike(part) &&
+    cut(sides.left, each.tokens) &&
+    sides.right.every((side) => cut(side, each.rows))
+  );
+}
+
+/** Bytes of workgroup memory that a tile takes: slices of each side, and a strip of results a subgroup and term. */
+function workgroupBytes(each: MatrixTile, { left, right }: MatrixProduct, slicing: Slicing): number {
+  const strips = 4 * each.subgroups.reduce((a, b) => a * b) * matrixSize * stripStride(each);
+  return (
+    16 * vectorsOf(left, each.tokens, slicing) +
+    right.reduce((sum, side) => sum + 16 * vectorsOf(side, each.rows, slicing) + strips, 0)
+  );
+}
+
+/** Matrices that a strip of results is wide: as few as a subgroup's, and no more than two. */
+export function stripMatrices(each: MatrixTile): number {
+  const [, n] = matricesOf(each);
+  return n % 2 === 0 ? 2 : 1;
+}
+
+/** Elements between the rows of a strip of results: padded to whole vectors of 16 bytes in other banks. */
+export const stripStride = (each: MatrixTile): number => stripMatrices(each) * matrixSize + 4;

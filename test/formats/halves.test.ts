@@ -1,0 +1,57 @@
+/** Units as f16, as products by matrices read them: each element rounded once, in the order that is told. */
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { f16FromBits, roundF16 } from "../../compiler/float.js";
+import { codeOf } from "../../compiler/formats/code/registry.js";
+import { formatOfSpec } from "../../compiler/formats/registry.js";
+import { add, div, mul, rem } from "../../compiler/kernel/build.js";
+import { elementKernel, runKernel, wordBuffers, wordReader } from "../support/expressions.js";
+import { packed } from "../support/packed.js";
+
+const test = suite("units as f16");
+
+const shape = { rows: 6, columns: 128 };
+
+for (const format of [
+  "int4(32)",
+  "int4(8, asymmetric)",
+  "int4(channel, scale: f32)",
+  "nm(2, 4) of f16",
+  "nm(2, 4) of int4(32)",
+  "nm(2, 4) of int4(16, asymmetric)",
+  "nm(2, 4) of int4(64, scale: f32)",
+]) {
+  test(format, () => {
+    const { spec, words, dense } = packed(format, shape.rows, shape.columns, 3);
+    const reader = codeOf(spec).halves(spec);
+    const unit = formatOfSpec(spec).unit(spec, shape);
+    assert.ok(reader !== null && unit !== null);
+    const { distance, columns } = reader!;
+    for (let count = columns; count <= unit!.columns; count *= 2) {
+      const pieces = shape.columns / count;
+      const kernel = elementKernel(
+        shape.rows * pieces,
+        { ...wordBuffers(spec, shape), out: { element: "u32", length: (shape.rows * shape.columns) / 2 } },
+        (build, id, put) =>
+          reader!
+            .read(spec, shape, wordReader(build), div(id, pieces), rem(id, pieces), count)
+            .forEach((word, at) => put(add(mul(id, count / 2), at), word)),
+        ["f16"],
+      );
+      const found = new Uint32Array(runKernel(kernel, { words }));
+      const values = Float32Array.from(dense, (_, at) => {
+        // word i of every run has columns i and i + distance
+        const inRun = at % (2 * distance);
+        const word = found[(at - inRun) / 2 + (inRun % distance)]!;
+        return f16FromBits(inRun < distance ? word & 0xffff : word >>> 16) + 0;
+      });
+      assert.equal(
+        [...values],
+        [...dense].map((value) => roundF16(value) + 0),
+        `${count} columns at once`,
+      );
+    }
+  });
+}
+
+test.run();

@@ -1,0 +1,139 @@
+// linear_y: matrix of y
+enable f16;
+enable subgroups;
+diagnostic(off, subgroup_uniformity);
+enable chromium_experimental_subgroup_matrix;
+diagnostic(off, chromium.subgroup_matrix_uniformity);
+
+@group(0) @binding(0) var<storage, read> x: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read> w: array<u32>;
+@group(0) @binding(2) var<storage, read_write> y_2: array<f16>;
+var<workgroup> left_tile: array<vec4<u32>, 80>;
+var<workgroup> right_tile: array<vec4<u32>, 160>;
+var<workgroup> strip: array<f32, 1152>;
+
+@compute @workgroup_size(64, 1, 1)
+fn main(@builtin(local_invocation_index) local_index: u32, @builtin(subgroup_invocation_id) subgroup_lane: u32, @builtin(subgroup_id) subgroup_index: u32) {
+  let there = local_index < 32u;
+  let line = local_index / 2u;
+  let run = local_index % 2u;
+  let column = run * 16u;
+  let source = line * 8u + run * 2u;
+  let target_ = line * 5u + (run * 16u / 8u + run * 16u / 8u / 8u);
+  let line_1 = local_index / 2u;
+  let in_slice = local_index % 2u;
+  let outer = min(line_1, 31u);
+  let target_1 = line_1 * 5u + (in_slice * 16u / 8u + in_slice * 16u / 8u / 8u);
+  var sum: subgroup_matrix_result<f32, 16, 16>;
+  var sum_1: subgroup_matrix_result<f32, 16, 16>;
+  let own_k = subgroup_index * 16u;
+  let own = own_k / 8u + own_k / 8u / 8u;
+  let own_k_1 = subgroup_index * 16u;
+  let own_1 = own_k_1 / 8u + own_k_1 / 8u / 8u;
+  let address = select(0u, source, there);
+  let values = x[address];
+  let values_1 = x[address + 1u];
+  let piece = outer * 4u + in_slice;
+  let stored = w[piece];
+  let stored_1 = w[(piece >> 1u) + 128u];
+  let group = outer + ((in_slice * 16u) >> 6u);
+  let stored_2 = w[(group >> 1u) + 192u];
+  var held: vec4<u32> = values;
+  var held_1: vec4<u32> = values_1;
+  var held_2: u32 = stored;
+  var held_3: u32 = stored_1;
+  var held_4: u32 = stored_2;
+  for (var slice: u32 = 0u; slice < 64u; slice += 32u) {
+    let values_2 = select(vec4<u32>(0u, 0u, 0u, 0u), held, there);
+    let values_3 = select(vec4<u32>(0u, 0u, 0u, 0u), held_1, there);
+    let halves_4 = (values_2.x & 65535u) | (values_3.x << 16u);
+    let halves_5 = (values_2.x >> 16u) | (values_3.x & 4294901760u);
+    let halves_6 = (values_2.y & 65535u) | (values_3.y << 16u);
+    let halves_7 = (values_2.y >> 16u) | (values_3.y & 4294901760u);
+    let halves_8 = (values_2.z & 65535u) | (values_3.z << 16u);
+    let halves_9 = (values_2.z >> 16u) | (values_3.z & 4294901760u);
+    let halves_10 = (values_2.w & 65535u) | (values_3.w << 16u);
+    let halves_11 = (values_2.w >> 16u) | (values_3.w & 4294901760u);
+    if (there) {
+      left_tile[target_] = vec4<u32>(halves_4, halves_5, halves_6, halves_7);
+      left_tile[target_ + 1u] = vec4<u32>(halves_8, halves_9, halves_10, halves_11);
+    }
+    let unit = slice / 16u + in_slice;
+    let piece_1 = outer * 4u + unit;
+    let index_1 = held_3 >> ((piece_1 & 1u) * 16u);
+    let group_1 = outer + ((unit * 16u) >> 6u);
+    let scale_5 = unpack2x16float((held_4 >> ((group_1 & 1u) * 16u))).x;
+    let codes_1 = held_2 ^ 2290649224u;
+    let pair_4 = bitcast<vec2<f16>>((codes_1 & 983055u) | 1677747200u) - vec2<f16>(1032.0h, 1032.0h);
+    let scale_6 = f16(scale_5);
+    let halves_12 = bitcast<u32>(pair_4 * vec2<f16>(scale_6, scale_6));
+    let pair_5 = bitcast<vec2<f16>>(((codes_1 >> 4u) & 983055u) | 1677747200u) - vec2<f16>(1032.0h, 1032.0h);
+    let scale_7 = f16(scale_5);
+    let halves_13 = bitcast<u32>(pair_5 * vec2<f16>(scale_7, scale_7));
+    let pair_6 = bitcast<vec2<f16>>(((codes_1 >> 8u) & 983055u) | 1677747200u) - vec2<f16>(1032.0h, 1032.0h);
+    let scale_8 = f16(scale_5);
+    let halves_14 = bitcast<u32>(pair_6 * vec2<f16>(scale_8, scale_8));
+    let pair_7 = bitcast<vec2<f16>>(((codes_1 >> 12u) & 983055u) | 1677747200u) - vec2<f16>(1032.0h, 1032.0h);
+    let scale_9 = f16(scale_5);
+    let halves_15 = bitcast<u32>(pair_7 * vec2<f16>(scale_9, scale_9));
+    let spread_1 = ((index_1 & 65535u) & 255u) | (((index_1 & 65535u) & 65280u) << 8u);
+    let where_8 = (spread_1 & 65537u) * 65535u;
+    let where_9 = ((spread_1 >> 1u) & 65537u) * 65535u;
+    let where_10 = ((spread_1 >> 2u) & 65537u) * 65535u;
+    let where_11 = ((spread_1 >> 3u) & 65537u) * 65535u;
+    let columns_8 = halves_12 & ~(where_8 | where_9);
+    let columns_9 = (halves_12 & where_8) | (halves_13 & (where_10 & ~where_11));
+    let columns_10 = (halves_12 & where_9) | (halves_13 & (where_11 & ~where_10));
+    let columns_11 = halves_13 & (where_10 & where_11);
+    let where_12 = ((spread_1 >> 4u) & 65537u) * 65535u;
+    let where_13 = ((spread_1 >> 5u) & 65537u) * 65535u;
+    let where_14 = ((spread_1 >> 6u) & 65537u) * 65535u;
+    let where_15 = ((spread_1 >> 7u) & 65537u) * 65535u;
+    let columns_12 = halves_14 & ~(where_12 | where_13);
+    let columns_13 = (halves_14 & where_12) | (halves_15 & (where_14 & ~where_15));
+    let columns_14 = (halves_14 & where_13) | (halves_15 & (where_15 & ~where_14));
+    let columns_15 = halves_15 & (where_14 & where_15);
+    right_tile[target_1] = vec4<u32>(columns_8, columns_9, columns_10, columns_11);
+    right_tile[target_1 + 1u] = vec4<u32>(columns_12, columns_13, columns_14, columns_15);
+    workgroupBarrier();
+    let next = min(slice + 32u, 32u);
+    let address_1 = select(0u, source + next / 8u, there);
+    let values_4 = x[address_1];
+    let values_5 = x[address_1 + 1u];
+    let unit_1 = next / 16u + in_slice;
+    let piece_2 = outer * 4u + unit_1;
+    let stored_3 = w[piece_2];
+    let stored_4 = w[(piece_2 >> 1u) + 128u];
+    let group_2 = outer + ((unit_1 * 16u) >> 6u);
+    let stored_5 = w[(group_2 >> 1u) + 192u];
+    held = values_4;
+    held_1 = values_5;
+    held_2 = stored_3;
+    held_3 = stored_4;
+    held_4 = stored_5;
+    let left = subgroupMatrixLoad<subgroup_matrix_left<f16, 16, 16>, row_major>(&left_tile, own, 5u);
+    let right = subgroupMatrixLoad<subgroup_matrix_right<f16, 16, 16>, col_major>(&right_tile, own_1, 5u);
+    sum = subgroupMatrixMultiplyAccumulate(left, right, sum);
+    let right_1 = subgroupMatrixLoad<subgroup_matrix_right<f16, 16, 16>, col_major>(&right_tile, own_1 + 80u, 5u);
+    sum_1 = subgroupMatrixMultiplyAccumulate(left, right_1, sum_1);
+    workgroupBarrier();
+  }
+  let strip_start = subgroup_index * 576u;
+  let first = subgroup_lane + subgroup_index * 32u;
+  subgroupMatrixStore<row_major>(&strip, strip_start, sum, 36u);
+  let at = strip_start + 16u;
+  subgroupMatrixStore<row_major>(&strip, at, sum_1, 36u);
+  workgroupBarrier();
+  for (var element: u32 = first; element < 512u; element += 64u) {
+    let row = element / 32u;
+    let column_1 = element % 32u;
+    if ((row < 16u) && (column_1 < 32u)) {
+      let at_1 = row * 36u + column_1;
+      let sum_2 = strip[at_1] + strip[at_1 + 576u];
+      let t = row % 16u;
+      let b = row / 16u;
+      y_2[(b * 16u + t) * 32u + column_1] = f16(sum_2);
+    }
+  }
+  workgroupBarrier();
+}
