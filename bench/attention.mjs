@@ -38,10 +38,12 @@ const cases =
       ]
     : [
         { name: "decode 128", B: 1, T: 1, C: 128, seen: 127, ...big },
+        { name: "decode 128 of 1024", B: 1, T: 1, C: 1024, seen: 127, ...big },
         { name: "decode 128 of 32768", B: 1, T: 1, C: 32768, seen: 127, ...big },
         { name: "decode 2048", B: 1, T: 1, C: 2048, seen: 2047, ...big },
         { name: "decode 32768", B: 1, T: 1, C: 32768, seen: 32767, ...big },
         { name: "decode 512 x 16", B: 16, T: 1, C: 512, seen: 511, ...big },
+        { name: "prefill 64", B: 1, T: 64, C: 64, seen: 0, ...big },
         { name: "prefill 512", B: 1, T: 512, C: 512, seen: 0, ...big },
         { name: "prefill 4096", B: 1, T: 4096, C: 4096, seen: 0, ...big },
         { name: "chunk 512 after 31k", B: 1, T: 512, C: 32768, seen: 32256, ...big },
@@ -82,6 +84,12 @@ async function elements(buffer, count) {
     : new Float32Array(memory, byteOffset, count);
 }
 
+/** The largest difference; where it is not small, with the first element that has one. */
+function farthest(a, b) {
+  const most = a.reduce((most, each, at) => Math.max(most, Math.abs(each - b[at])), 0);
+  return most < 1e-2 ? most : `${most} from ${a.findIndex((each, at) => Math.abs(each - b[at]) >= 1e-2)} on`;
+}
+
 for (const { name, B, T, C, seen, A, G, H } of cases) {
   if (positionals.length > 0 && !positionals.some((each) => name.includes(each))) continue;
   const count = B * T * A * H;
@@ -98,7 +106,7 @@ for (const { name, B, T, C, seen, A, G, H } of cases) {
   for (const [variant, options] of [
     ["attention_of_one", {}],
     ["attention_of_five", {}],
-    ...(T === 1 ? [["attention_of_one", { schedule: "rows" }]] : []),
+    ...(T === 1 ? [["attention_of_one", { schedule: "rows" }]] : [["attention_of_one", { schedule: "attention" }]]),
   ]) {
     const label = options.schedule ?? variant;
     try {
@@ -110,21 +118,27 @@ for (const { name, B, T, C, seen, A, G, H } of cases) {
         sets.map((set) => new Map(Object.entries(set))),
         new Map([[program.outputs[0].name, out]]),
       );
-      results.push({
-        label,
-        us,
-        result: await elements(out, count),
-        kernels: program.kernels.map((each) => each.schedule),
-      });
+      const result = await elements(out, count);
+      // each kernel alone, on what the others have left
+      const alone = [];
+      if (program.steps.length > 1 && variant === "attention_of_one")
+        for (const step of program.steps.filter((each) => each.kind === "dispatch")) {
+          const one = await timeProgram(
+            device,
+            { ...program, steps: [step] },
+            sets.map((set) => new Map(Object.entries(set))),
+            new Map([[program.outputs[0].name, out]]),
+          );
+          alone.push(one.us.toFixed(1));
+        }
+      results.push({ label, us, result, kernels: [...program.kernels.map((each) => each.schedule), ...alone] });
     } catch (error) {
       results.push({ label, us: null, result: null, kernels: [], error: String(error.message ?? error).slice(0, 100) });
     }
   }
   const [one, ...others] = results;
   const differences = others.flatMap(({ label, result }) =>
-    result === null || one.result === null
-      ? []
-      : [[label, result.reduce((most, each, at) => Math.max(most, Math.abs(each - one.result[at])), 0)]],
+    result === null || one.result === null ? [] : [[label, farthest(result, one.result)]],
   );
   const pairs = B * (T * seen + (T * (T + 1)) / 2);
   for (const { label, us, kernels, error } of results) {

@@ -20,6 +20,7 @@ import type { ScanOptions } from "./lower/scan/blocking.js";
 import { cutScans } from "./lower/scan/cut.js";
 import type { ForcedSchedule } from "./lower/schedules/choose.js";
 import { matvecKeepsLeft } from "./lower/schedules/matvec.js";
+import { dotSides } from "./lower/product/dot-sides.js";
 import { lowerSteps } from "./lower/steps.js";
 import { mergeSiblings } from "./lower/siblings.js";
 import { createLowering } from "./lower/toolkit/lowering.js";
@@ -31,6 +32,7 @@ import type { Dtype } from "./types/dtype.js";
 import type { FormatSpec } from "./types/type.js";
 
 export { CompileError } from "./diagnostic.js";
+export { activationGroup } from "./lower/product/dot-sides.js";
 
 /**
  * What the parameters of a function are for one compilation, by name. A format of null: dense elements of the tensor's
@@ -129,7 +131,10 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
           },
         ]),
     { name: "simplify", run: simplify },
-    { name: "unpack for tiles", run: (graph) => unpackForTiles(graph, target) },
+    {
+      name: "unpack for tiles",
+      run: (graph) => unpackForTiles(graph, target, (product) => dotSides(product, target) !== null),
+    },
   ];
   const joined = passes.reduce((graph, { name, run }) => verified(run(graph), name), concrete);
   // what runs in blocks keeps its body whole, and so is found before copies are made

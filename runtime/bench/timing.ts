@@ -9,19 +9,20 @@ export interface Timed {
 }
 
 /** Time that the clocks of an idle GPU need to come up. */
-const warmUpMs = 200;
+const longWarmUpMs = 200;
 
 /**
  * Times a Program without parameters. `inputs[i]` are the buffers of its inputs, by name; sets take turns. On a device
- * without timestamps the time is that of the host, over a whole batch of runs.
+ * without timestamps the time is that of the host, over a whole batch of runs. `warmUpMs`: how long it is run before.
  */
 export function timeProgram(
   device: Device,
   program: Program,
   inputs: readonly ReadonlyMap<string, GPUBuffer>[],
   outputs: ReadonlyMap<string, GPUBuffer>,
+  { warmUpMs = longWarmUpMs }: { readonly warmUpMs?: number } = {},
 ): Promise<Timed> {
-  return withBuffers(device, (make) => timeWith(make, device, program, inputs, outputs));
+  return withBuffers(device, (make) => timeWith(make, device, program, inputs, outputs, warmUpMs));
 }
 
 async function timeWith(
@@ -30,6 +31,7 @@ async function timeWith(
   program: Program,
   inputs: readonly ReadonlyMap<string, GPUBuffer>[],
   outputs: ReadonlyMap<string, GPUBuffer>,
+  warmUpMs: number,
 ): Promise<Timed> {
   const { gpu } = device;
   const temporaries = new Map<number, GPUBuffer>();

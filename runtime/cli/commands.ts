@@ -7,7 +7,7 @@ import { InvalidArgumentError, Option, type Command } from "commander";
 import { modelShapes } from "../bench/model-shapes.js";
 import { examples } from "../package.js";
 import { action } from "./action.js";
-import { withDtype } from "./dtype.js";
+import { withActivations, withDtype } from "./dtype.js";
 import { byteCount, collect, integer, number, pathOf, withDevice, withJson } from "./options.js";
 
 const usualTreatments = ["int4", "magnitude-2of4", "wanda-2of4"];
@@ -161,26 +161,31 @@ The model stays on the device. Nothing is written but the report.`,
 function addGenerate(program: Command): void {
   withDevice(
     withDtype(
-      program
-        .command("generate")
-        .description("continue a prompt; the text is streamed")
-        .requiredOption("--model <path>", "model directory or GGUF file")
-        .requiredOption("--prompt <text>", "text to continue")
-        .option("--max-tokens <n>", "new tokens at most", integer(1), 48)
-        .option(
-          "--temperature <t>",
-          "0 takes the likeliest token",
-          number((t) => t >= 0 && t <= 100, "from 0 to 100"),
-          0,
-        )
-        .option("--top-k <k>", "sample from the k likeliest tokens", integer(1))
-        .option(
-          "--top-p <p>",
-          "sample from the likeliest tokens that have this probability together",
-          number((p) => p > 0 && p <= 1, "above 0, at most 1"),
-        )
-        .option("--seed <s>", "seed of the random numbers", integer(0, 2 ** 32 - 1), 0)
-        .option("--verify", "also compare logits with those of plain schedules: each element by itself, nothing fused"),
+      withActivations(
+        program
+          .command("generate")
+          .description("continue a prompt; the text is streamed")
+          .requiredOption("--model <path>", "model directory or GGUF file")
+          .requiredOption("--prompt <text>", "text to continue")
+          .option("--max-tokens <n>", "new tokens at most", integer(1), 48)
+          .option(
+            "--temperature <t>",
+            "0 takes the likeliest token",
+            number((t) => t >= 0 && t <= 100, "from 0 to 100"),
+            0,
+          )
+          .option("--top-k <k>", "sample from the k likeliest tokens", integer(1))
+          .option(
+            "--top-p <p>",
+            "sample from the likeliest tokens that have this probability together",
+            number((p) => p > 0 && p <= 1, "above 0, at most 1"),
+          )
+          .option("--seed <s>", "seed of the random numbers", integer(0, 2 ** 32 - 1), 0)
+          .option(
+            "--verify",
+            "also compare logits with those of plain schedules: each element by itself, nothing fused",
+          ),
+      ),
     ),
   ).action(action(async () => (await import("./generate.js")).run, always));
 }
@@ -188,14 +193,19 @@ function addGenerate(program: Command): void {
 function addEval(program: Command): void {
   withDevice(
     withDtype(
-      program
-        .command("eval")
-        .description("score a text: the perplexity of a model, over windows that stand alone")
-        .requiredOption("--model <path>", "model directory or GGUF file")
-        .requiredOption("--text <file>", "text to score, UTF-8")
-        .option("--window <n>", "tokens of a window", integer(1), 256)
-        .option("--limit <n>", "score the first n windows only", integer(1))
-        .option("--verify", "also compare logits with those of plain schedules: each element by itself, nothing fused"),
+      withActivations(
+        program
+          .command("eval")
+          .description("score a text: the perplexity of a model, over windows that stand alone")
+          .requiredOption("--model <path>", "model directory or GGUF file")
+          .requiredOption("--text <file>", "text to score, UTF-8")
+          .option("--window <n>", "tokens of a window", integer(1), 256)
+          .option("--limit <n>", "score the first n windows only", integer(1))
+          .option(
+            "--verify",
+            "also compare logits with those of plain schedules: each element by itself, nothing fused",
+          ),
+      ),
     ),
   )
     .addHelpText(

@@ -1,5 +1,6 @@
 import { Option, type Command } from "commander";
 import type { Target } from "../../compiler/target.js";
+import type { ActivationChoice } from "../llama/rounding.js";
 import type { SessionOptions } from "../llama/inference/session.js";
 import { UsageError } from "./failure.js";
 
@@ -13,6 +14,23 @@ export function withDtype(command: Command): Command {
   return command.addOption(
     new Option("--dtype <dtype>", "activations and dense weights; auto is f16 on a GPU that has it, else f32")
       .choices(["auto", "f32", "f16"])
+      .default("auto"),
+  );
+}
+
+/** What products take their activations in. */
+export interface ActivationOptions {
+  readonly activations: ActivationChoice;
+}
+
+/** Adds `--activations`. */
+export function withActivations(command: Command): Command {
+  return command.addOption(
+    new Option(
+      "--activations <kind>",
+      "what products take activations in: auto is int8 for up to 8 tokens on a GPU, where all weights of a block are integers; int8, for any number of tokens; f16, as they are kept",
+    )
+      .choices(["auto", "int8", "f16"])
       .default("auto"),
   );
 }

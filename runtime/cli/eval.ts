@@ -4,7 +4,7 @@ import { chanceWarning, printPerplexity } from "../llama/compression/outcome.js"
 import { openSession } from "../llama/inference/session.js";
 import { printVerification, verificationFault, verifySession } from "../llama/inference/verify.js";
 import { checkContext, scoredWindows, windowsInWords } from "../llama/windows.js";
-import { sessionOptions, type DtypeOptions } from "./dtype.js";
+import { sessionOptions, type ActivationOptions, type DtypeOptions } from "./dtype.js";
 import { openGiven, warn } from "./given.js";
 import { openMachine } from "./machine.js";
 import type { DeviceOptions } from "./options.js";
@@ -12,7 +12,7 @@ import type { Output } from "./output.js";
 import { readTokens } from "./text.js";
 import { noteWarnings } from "./warnings.js";
 
-interface EvalOptions extends DeviceOptions, DtypeOptions {
+interface EvalOptions extends DeviceOptions, DtypeOptions, ActivationOptions {
   readonly model: string;
   readonly text: string;
   readonly window: number;
@@ -30,7 +30,10 @@ export async function run(output: Output, options: EvalOptions): Promise<number 
     checkContext(scoredWindows(ids, options.window, tokenizer.bos, options.limit), model.config.contextLength);
     const { device, caller, close } = await openMachine(options.device, output.note);
     try {
-      const session = await openSession(caller, model, sessionOptions(options, caller.target));
+      const session = await openSession(caller, model, {
+        ...sessionOptions(options, caller.target),
+        activations: options.activations,
+      });
       const progress = output.progress("scoring windows");
       const result = await perplexity(session, ids, {
         window: options.window,

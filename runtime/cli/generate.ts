@@ -2,14 +2,14 @@ import { counted } from "../../compiler/words.js";
 import { checkGeneration, generate, type GenerateOptions } from "../llama/inference/generate.js";
 import { openSession } from "../llama/inference/session.js";
 import { printVerification, verificationFault, verifySession } from "../llama/inference/verify.js";
-import { sessionOptions, type DtypeOptions } from "./dtype.js";
+import { sessionOptions, type ActivationOptions, type DtypeOptions } from "./dtype.js";
 import { openGiven, warn } from "./given.js";
 import { openMachine } from "./machine.js";
 import type { DeviceOptions } from "./options.js";
 import type { Output } from "./output.js";
 import { doubledStart } from "./text.js";
 
-interface GenerateCommandOptions extends DeviceOptions, DtypeOptions {
+interface GenerateCommandOptions extends DeviceOptions, DtypeOptions, ActivationOptions {
   readonly model: string;
   readonly prompt: string;
   readonly maxTokens: number;
@@ -41,7 +41,10 @@ export async function run(output: Output, options: GenerateCommandOptions): Prom
     checkGeneration(model.config, prompt, how);
     const { device, caller, close } = await openMachine(options.device, output.note);
     try {
-      const session = await openSession(caller, model, sessionOptions(options, caller.target));
+      const session = await openSession(caller, model, {
+        ...sessionOptions(options, caller.target),
+        activations: options.activations,
+      });
       // the text of the first new token depends on those before it
       for (const id of prompt) output.stream(stream.push(id));
       const result = await generate(session, prompt, how);

@@ -3,7 +3,24 @@ import * as assert from "uvu/assert";
 import { codeOf } from "../../compiler/formats/code/registry.js";
 import type { Format, GridValues, Shape } from "../../compiler/formats/format.js";
 import { formatOfSpec, formatWords, gridValues, scaleShape } from "../../compiler/formats/registry.js";
-import { add, div, f32, ifThen, less, mul, rem, select, store, sub, u32 } from "../../compiler/kernel/build.js";
+import {
+  add,
+  bitAnd,
+  bitcast,
+  convert,
+  div,
+  f32,
+  ifThen,
+  less,
+  mul,
+  rem,
+  select,
+  shiftLeft,
+  shiftRight,
+  store,
+  sub,
+  u32,
+} from "../../compiler/kernel/build.js";
 import type { Kernel } from "../../compiler/kernel/kernel.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
 import { elementAt, elementKernel, runKernel, wordBuffers, wordReader } from "../support/expressions.js";
@@ -21,13 +38,20 @@ export interface LawKernels {
   readonly locate: Kernel;
   /** Null where the shape has no units. */
   readonly stored: Kernel | null;
+  /** Null where units are no integer codes. */
+  readonly codes: Kernel | null;
   /** Null where the format packs on the host only. */
   readonly packed: Kernel | null;
 }
 
 /** Makes them. */
 export function lawKernels(spec: FormatSpec, shape: Shape): LawKernels {
-  return { locate: locateKernel(spec, shape), stored: storedKernel(spec, shape), packed: packedKernel(spec, shape) };
+  return {
+    locate: locateKernel(spec, shape),
+    stored: storedKernel(spec, shape),
+    codes: codesKernel(spec, shape),
+    packed: packedKernel(spec, shape),
+  };
 }
 
 function locateKernel(spec: FormatSpec, shape: Shape): Kernel {
@@ -67,6 +91,45 @@ function storedKernel(spec: FormatSpec, shape: Shape): Kernel | null {
           mul(sub(value, zero ?? f32(0)), scale ?? f32(1)),
         );
       }
+    },
+  );
+}
+
+function codesKernel(spec: FormatSpec, shape: Shape): Kernel | null {
+  const { codes } = codeOf(spec);
+  const layout = codes?.layout(spec, shape) ?? null;
+  const unit = formatOfSpec(spec).unit(spec, shape);
+  if (codes === null || layout === null || unit === null) return null;
+  const units = shape.columns / unit.columns;
+  const count = shape.rows * shape.columns;
+  assert.equal(
+    layout.words.flat().sort((a, b) => a - b),
+    Array.from({ length: unit.entries }, (_, at) => at),
+    "each entry is a byte of a word",
+  );
+  return elementKernel(
+    shape.rows * units,
+    { ...wordBuffers(spec, shape), out: { element: "f32", length: count } },
+    (build, id, put) => {
+      const held = codes.read(spec, shape, wordReader(build), div(id, units), rem(id, units));
+      assert.is(held.words.length, layout.words.length);
+      assert.is(held.positions === null, layout.dense);
+      assert.is(held.zero !== null, layout.zero);
+      layout.words.forEach((entries, word) =>
+        entries.forEach((entry, byte) => {
+          const code = shiftRight(bitcast("i32", shiftLeft(held.words[word]!, 24 - 8 * byte)), 24);
+          // nibble g has the two positions of group g
+          const position =
+            held.positions === null
+              ? u32(entry)
+              : add(bitAnd(shiftRight(held.positions[entry >> 4]!, 2 * (entry & 15)), 3), 4 * (entry >> 1));
+          const value = convert("f32", code);
+          put(
+            add(mul(id, unit.columns), position),
+            mul(held.zero === null ? value : sub(value, held.zero), mul(held.scale, f32(layout.factor))),
+          );
+        }),
+      );
     },
   );
 }
@@ -119,11 +182,12 @@ export function packsAgain(format: Format, spec: FormatSpec, shape: Shape, words
   );
 }
 
-/** `locate` at every index, and scattering `stored` over all units, give `decode`. */
+/** `locate` at every index, and scattering `stored` and `codes` over all units, give `decode`. */
 export function readsAlike(kernels: LawKernels, spec: FormatSpec, shape: Shape, words: Uint32Array): void {
   const decoded = formatOfSpec(spec).decode(spec, shape, words);
   sameValues(new Float32Array(runKernel(kernels.locate, { words })), decoded, "locate");
   if (kernels.stored !== null) sameValues(new Float32Array(runKernel(kernels.stored, { words })), decoded, "stored");
+  if (kernels.codes !== null) sameValues(new Float32Array(runKernel(kernels.codes, { words })), decoded, "codes");
 }
 
 /** `packed` gives every word of every section, the padding left alone. */

@@ -273,7 +273,7 @@ test("a tokenizer that is cut off, or another model's, is found before anything 
     await truncate(path, 1000);
     assert.match((await failure("M104", companions())).message, /tokenizer\.json` is not valid JSON/);
     await writeJson(path, { model: { vocab: { ...vocab, beyond: 2048 } } });
-    assert.match((await failure("M142", companions())).message, /1 of them with ids of 2048 and above/);
+    assert.match((await failure("M142", companions())).message, /1 of them with an id of 2048 and above/);
     await writeJson(path, { model: { vocab: 3 } });
     await failure("M141", companions());
     await writeJson(path, tokenizer);

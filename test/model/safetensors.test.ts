@@ -45,7 +45,7 @@ const refused: readonly (readonly [ModelErrorCode, string, number, RegExp])[] = 
   ["M112", `{"a":{"dtype":"F17","shape":[1],"data_offsets":[2,0]}}`, 2, /end before they begin/],
   ["M114", `{${a},"b":{"dtype":"F17","shape":[1],"data_offsets":[6,10]}}`, 10, /`a` and `b` overlap at byte 6/],
   ["M114", `{${a}}`, 7, /ends at byte 8 of the data, but the file holds 7/],
-  ["M114", `{${a}}`, 9, /1 bytes after the last tensor/],
+  ["M114", `{${a}}`, 9, /1 byte after the last tensor belongs to no tensor/],
   [
     "M114",
     `{"a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,8]}}`,

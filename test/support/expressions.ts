@@ -85,11 +85,12 @@ export function runKernel(kernel: Kernel, tensors: Readonly<Record<string, Uint3
   return memory.get("out")!;
 }
 
-/** The two views that a packed tensor "words" is read through. */
+/** The views that a packed tensor "words" is read through. */
 export function wordBuffers(spec: FormatSpec, shape: Shape): Buffers {
   const words = formatWords(spec, shape);
   return {
     words: { element: "u32", length: words },
+    words2: { element: "vec2<u32>", length: words / 2, tensor: "words" },
     words4: { element: "vec4<u32>", length: words / 4, tensor: "words" },
   };
 }
@@ -99,6 +100,8 @@ export function wordReader(build: Build): WordReader {
   return {
     ...build,
     word: (section: Section, index: Expr) => loadBuffer("words", "u32", add(index, section.offset)),
+    half: null,
+    words2: (section: Section, index: Expr) => loadBuffer("words2", "vec2<u32>", add(index, section.offset / 2)),
     words4: (section: Section, index: Expr) => loadBuffer("words4", "vec4<u32>", add(index, section.offset / 4)),
   };
 }

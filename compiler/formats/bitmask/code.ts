@@ -60,7 +60,7 @@ export function bitmaskCode(format: Format, elementOf: (values: FormatSpec) => E
     return { entries, scale: null, zero: null };
   }
 
-  return { locate, stored, packed: () => null, element: null, halves: () => null };
+  return { locate, stored, packed: () => null, element: null, codes: null, halves: () => null };
 }
 
 /**

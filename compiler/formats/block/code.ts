@@ -19,6 +19,7 @@ import type { Expr } from "../../kernel/kernel.js";
 import { upTo } from "../../types/shape.js";
 import type { FormatSpec } from "../../types/type.js";
 import type { FormatCode, Stored, WordReader } from "../code/code.js";
+import type { CodeLayout, CodeReader, Codes } from "../code/code.js";
 import { modulo, quotient } from "../code/layout.js";
 import type { Format, Section, Shape } from "../format.js";
 import { sectionOf } from "../layout.js";
@@ -30,6 +31,12 @@ export interface BlockCode {
   locate(read: BlockReader, column: Expr): Expr;
   /** What unit `unit` (u32) of the block holds. */
   stored(read: BlockReader, unit: Expr): Stored;
+  /** What a block holds as integer codes, where it is one unit and its values are that. */
+  readonly codes: {
+    readonly words: CodeLayout["words"];
+    readonly factor: number;
+    read(read: BlockReader): Pick<Codes, "words" | "scale">;
+  } | null;
 }
 
 /** Reads the bytes of one block. */
@@ -71,6 +78,24 @@ export function blockCode(format: Format, layout: BlockLayout, code: BlockCode):
     packed: () => null,
     element: null,
     halves: () => null,
+    codes: code.codes === null ? null : blockCodes(format, layout, code.codes, reader),
+  };
+}
+
+function blockCodes(
+  format: Format,
+  { name, columns: span }: BlockLayout,
+  { words, factor, read: codes }: NonNullable<BlockCode["codes"]>,
+  reader: (spec: FormatSpec, shape: Shape, read: WordReader, block: Expr) => BlockReader,
+): CodeReader {
+  return {
+    layout: (spec, shape) => (format.unit(spec, shape) === null ? null : { words, dense: true, zero: false, factor }),
+    read(spec, shape, read, row, unit) {
+      if (format.unit(spec, shape) === null)
+        throw new InternalError(`${name} has no codes at ${shape.columns} columns`);
+      const block = read.bind("block", add(mul(row, shape.columns / span), unit));
+      return { ...codes(reader(spec, shape, read, block)), positions: null, zero: null };
+    },
   };
 }
 

@@ -25,6 +25,9 @@ export interface FormatCode {
   /** How kernels read and write single values, where the meaning has an `element`. */
   readonly element: ((spec: FormatSpec) => ElementCode) | null;
 
+  /** How products of integers read units; null where values are no integers on a grid. */
+  readonly codes: CodeReader | null;
+
   /** How products by matrices read units of a spec; null where they go by `stored`. */
   halves(spec: FormatSpec): HalfReader | null;
 }
@@ -51,6 +54,36 @@ export interface Stored {
   /** f32, or null for 1. */
   readonly scale: Expr | null;
   /** f32, or null for 0. Subtracted from each value before scaling. */
+  readonly zero: Expr | null;
+}
+
+/** How a format gives its units as integer codes. */
+export interface CodeReader {
+  /** How the codes of a unit stand in words, the same for every unit; null where they cannot be given so. */
+  layout(spec: FormatSpec, shape: Shape): CodeLayout | null;
+  /** Those of unit `unit` of row `row` (u32 expressions): the sum over entries of (code - zero) * scale * factor * activation. */
+  read(spec: FormatSpec, shape: Shape, read: WordReader, row: Expr, unit: Expr): Codes;
+}
+
+export interface CodeLayout {
+  /** For each word the entries of the unit whose codes are its bytes, the lowest first. */
+  readonly words: readonly (readonly [number, number, number, number])[];
+  /** Whether entry e is column e; else entries 2g and 2g + 1 are columns of group g of four neighbours. */
+  readonly dense: boolean;
+  /** Whether there is a zero point. */
+  readonly zero: boolean;
+  /** A power of two that the scale is to be multiplied by. */
+  readonly factor: number;
+}
+
+export interface Codes {
+  /** Words of four signed bytes. */
+  readonly words: readonly Expr[];
+  /** Where entries are not columns: words in which group g of the unit has nibble g, two positions of two bits. */
+  readonly positions: readonly Expr[] | null;
+  /** f32. */
+  readonly scale: Expr;
+  /** f32, of the codes as the words have them; null for 0. */
   readonly zero: Expr | null;
 }
 
@@ -82,6 +115,10 @@ export interface WordReader extends Build {
   word(section: Section, index: Expr): Expr;
   /** Words 4*index .. 4*index+3 as vec4<u32>. */
   words4(section: Section, index: Expr): Expr;
+  /** Item `index` of a section of f16, as f32, by a load of its own; null where items are taken out of words. */
+  readonly half: ((section: Section, index: Expr) => Expr) | null;
+  /** Words 2*index and 2*index+1 as vec2<u32>. */
+  words2(section: Section, index: Expr): Expr;
 }
 
 export interface PackSource {

@@ -58,6 +58,13 @@ export function readUnit(read: WordReader, section: Section, bits: number, index
   });
 }
 
+/** As `readUnit`; two words are one load. */
+export function readPair(read: WordReader, section: Section, bits: number, index: Expr): readonly Expr[] {
+  if (bits !== 64) return readUnit(read, section, bits, index);
+  const pair = read.bind(section.name, read.words2(section, index));
+  return upTo(2).map((part) => component(pair, part));
+}
+
 /** Field `at` of `bits` bits (at most 32) of the words that `readUnit` gave; fields may straddle words. */
 export function unitField(words: readonly Expr[], bits: number, at: number): Expr {
   const bit = (at * bits) % 32;

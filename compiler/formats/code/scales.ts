@@ -22,9 +22,11 @@ export function readGrid(
     grid.group === "channel"
       ? row
       : read.bind("group", add(mul(row, groupsPerRow(grid, shape)), quotient(column, groupColumns(grid, shape))));
-  const stored = plainElementCodes[grid.scale].read(
-    readItem(read, sectionOf(sections, "scales"), scaleBits(grid), group),
-  );
+  const place = sectionOf(sections, "scales");
+  const stored =
+    grid.scale === "f16" && read.half !== null
+      ? read.half(place, group)
+      : plainElementCodes[grid.scale].read(readItem(read, place, scaleBits(grid), group));
   const scale = read.bind("scale", grid.shift === 0 ? stored : mul(stored, f32(2 ** -grid.shift)));
   if (grid.symmetric) return { scale, zero: null };
   const code = readItem(read, sectionOf(sections, "zeros"), grid.bits, group);

@@ -19,9 +19,19 @@ import {
 import type { Expr } from "../../kernel/kernel.js";
 import { upTo } from "../../types/shape.js";
 import type { FormatSpec } from "../../types/type.js";
-import type { Build, ElementCode, FormatCode, HalfReader, PackSource, Stored, WordReader } from "../code/code.js";
+import type {
+  Build,
+  CodeReader,
+  ElementCode,
+  FormatCode,
+  HalfReader,
+  PackSource,
+  Stored,
+  WordReader,
+} from "../code/code.js";
 import { nibbleHalves, spreadPairs } from "../code/halves.js";
-import { modulo, packItems, quotient, readItem, readUnit, unitField } from "../code/layout.js";
+import { codeFactor, elementCodes, elementWords } from "../code/codes.js";
+import { modulo, packItems, quotient, readItem, readPair, readUnit, unitField } from "../code/layout.js";
 import { packGrid, readGrid } from "../code/scales.js";
 import type { Format, Section, Shape } from "../format.js";
 import { elementsIn, sectionOf } from "../layout.js";
@@ -199,7 +209,36 @@ export function nmCode(format: Format, elementOf: (values: FormatSpec) => Elemen
     };
   }
 
-  return { locate, stored, packed, element: null, halves };
+  return { locate, stored, packed, element: null, halves, codes: nmCodes(format, elementOf) };
+}
+
+/** Units of 2:4 integers: two neighbours of their entries are a group's, and its positions a nibble. */
+function nmCodes(format: Format, elementOf: (values: FormatSpec) => ElementCode): CodeReader {
+  return {
+    layout(spec, shape) {
+      const { n, m, values } = partsOf(spec);
+      const size = format.unit(spec, shape);
+      const grid = format.grid(spec);
+      const { bits } = elementOf(values);
+      if (n !== 2 || m !== 4 || size === null || grid === null || (bits !== 4 && bits !== 8)) return null;
+      if ((bits * size.entries) % 32 !== 0 || size.columns % 32 !== 0) return null;
+      return { words: elementWords(bits, size.entries), dense: false, zero: !grid.symmetric, factor: codeFactor(bits) };
+    },
+    read(spec, shape, read, row, at) {
+      const { positionBits, values } = partsOf(spec);
+      const size = format.unit(spec, shape);
+      const grid = format.grid(spec);
+      const { bits } = elementOf(values);
+      if (size === null || grid === null || (bits !== 4 && bits !== 8))
+        throw new InternalError(`${values.name} has no codes at ${shape.columns} columns`);
+      const layout = format.sections(spec, shape);
+      const index = read.bind("unit", add(mul(row, shape.columns / size.columns), at));
+      const words = readUnit(read, sectionOf(layout, "values"), bits * size.entries, index);
+      const positions = readPair(read, sectionOf(layout, "index"), positionBits * size.entries, index);
+      const held = readGrid(grid, shape, layout, read, row, mul(at, size.columns));
+      return { ...elementCodes(read, bits, grid.symmetric, words, held), positions };
+    },
+  };
 }
 
 /** The n positions of a group. */

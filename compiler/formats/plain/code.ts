@@ -3,8 +3,18 @@ import { InternalError } from "../../diagnostic.js";
 import { add, mul, sub } from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
 import type { FormatSpec } from "../../types/type.js";
-import type { Build, ElementCode, FormatCode, HalfReader, PackSource, Stored, WordReader } from "../code/code.js";
+import type {
+  Build,
+  CodeReader,
+  ElementCode,
+  FormatCode,
+  HalfReader,
+  PackSource,
+  Stored,
+  WordReader,
+} from "../code/code.js";
 import { nibbleHalves } from "../code/halves.js";
+import { codeFactor, elementCodes, elementWords } from "../code/codes.js";
 import { modulo, packItems, quotient, readItem, readUnit } from "../code/layout.js";
 import { gridSource, packGrid, readGrid } from "../code/scales.js";
 import type { Format, Grid, Shape } from "../format.js";
@@ -74,7 +84,32 @@ export function plainCode(format: Format, element: (spec: FormatSpec) => Element
     };
   }
 
-  return { locate, stored, packed, element, halves };
+  return { locate, stored, packed, element, halves, codes: plainCodes(format, element) };
+}
+
+/** Units of integers as they stand. */
+function plainCodes(format: Format, element: (spec: FormatSpec) => ElementCode): CodeReader {
+  return {
+    layout(spec, shape) {
+      const size = format.unit(spec, shape);
+      const grid = format.grid(spec);
+      const { bits } = element(spec);
+      if (size === null || grid === null || (bits !== 4 && bits !== 8) || (bits * size.columns) % 32 !== 0) return null;
+      return { words: elementWords(bits, size.entries), dense: true, zero: !grid.symmetric, factor: codeFactor(bits) };
+    },
+    read(spec, shape, read, row, at) {
+      const size = format.unit(spec, shape);
+      const grid = format.grid(spec);
+      const { bits } = element(spec);
+      if (size === null || grid === null || (bits !== 4 && bits !== 8))
+        throw new InternalError(`${spec.name} has no codes at ${shape.columns} columns`);
+      const parts = format.sections(spec, shape);
+      const index = read.bind("unit", add(mul(row, shape.columns / size.columns), at));
+      const words = readUnit(read, sectionOf(parts, "values"), bits * size.columns, index);
+      const held = readGrid(grid, shape, parts, read, row, mul(at, size.columns));
+      return { ...elementCodes(read, bits, grid.symmetric, words, held), positions: null };
+    },
+  };
 }
 
 /** The values of the first `count` items of the words of a unit. */

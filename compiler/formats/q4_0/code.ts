@@ -3,6 +3,7 @@ import { add, bitAnd, call, component, convert, f32, mul, shiftLeft, shiftRight,
 import type { Expr } from "../../kernel/kernel.js";
 import { upTo } from "../../types/shape.js";
 import { blockCode, type BlockReader } from "../block/code.js";
+import { codeFactor, elementCodes } from "../code/codes.js";
 import type { FormatCode } from "../code/code.js";
 import { q4_0Format, q4_0Layout } from "./meaning.js";
 
@@ -14,6 +15,19 @@ export const q4_0Code: FormatCode = blockCode(q4_0Format, q4_0Layout, {
     scale: read.bind("scale", component(call("unpack2x16float", [read.half(0)]), 0)),
     zero: f32(8),
   }),
+  codes: {
+    // a byte has column j low and column j + 16 high
+    words: upTo(8).map((word) => {
+      const first = 4 * (word >> 1) + 16 * (word & 1);
+      return [first, first + 1, first + 2, first + 3] as const;
+    }),
+    factor: codeFactor(4),
+    read(read) {
+      const scale = read.bind("scale", component(call("unpack2x16float", [read.half(0)]), 0));
+      const codes = elementCodes(read, 4, false, read.words(2, 4, "before"), { scale, zero: null });
+      return { words: codes.words, scale: codes.scale };
+    },
+  },
 });
 
 /** The code of a column (u32), f32. */

@@ -23,4 +23,5 @@ export const q4_1Code: FormatCode = blockCode(q4_1Format, q4_1Layout, {
       zero: null,
     };
   },
+  codes: null,
 });

@@ -59,4 +59,5 @@ export const q6_kCode: FormatCode = blockCode(q6_kFormat, q6_kLayout, {
       zero: f32(32),
     };
   },
+  codes: null,
 });

@@ -36,6 +36,8 @@ export interface ProductTerm {
   readonly right: readonly S[];
   /** Where right is one tensor read along k: the weights in their format. */
   readonly rows: ProductRows | null;
+  /** The same of left: activations, perhaps in a format of theirs. */
+  readonly leftRows: ProductRows | null;
   /** The same text for terms whose left side is the same. */
   readonly leftKey: string;
 }
@@ -88,6 +90,7 @@ export function productOf(graph: ConcreteGraph, eqn: Eqn<Concrete>, bounds: Boun
       left,
       right,
       rows: rowsOf(graph, right, kIndex),
+      leftRows: rowsOf(graph, left, kIndex),
       leftKey: left
         .map((factor) => scalarKey(factor, new Map([[kIndex, "k"]])))
         .sort()
@@ -114,9 +117,9 @@ function factorsOf(scalar: S): readonly S[] {
   return [scalar];
 }
 
-/** The tensor read along k, when right is that and nothing else (but conversions). */
-function rowsOf(graph: ConcreteGraph, right: readonly S[], kIndex: IndexId): ProductRows | null {
-  const [only, ...rest] = right;
+/** The tensor read along k, when a side is that and nothing else (but conversions). */
+function rowsOf(graph: ConcreteGraph, factors: readonly S[], kIndex: IndexId): ProductRows | null {
+  const [only, ...rest] = factors;
   if (only === undefined || rest.length > 0) return null;
   const load = withoutCasts(only);
   if (load.kind !== "load") return null;

@@ -9,6 +9,9 @@ import { productOf, type Product } from "../../graph/analysis/product.js";
 import { leftReduces } from "../product/staged.js";
 import { fixedSubgroup } from "../toolkit/team.js";
 import { boundsOf } from "../toolkit/positions.js";
+import { dotSides } from "../product/dot-sides.js";
+import { dot } from "./dot.js";
+import { dotCandidates, type DotSchedule } from "./dot-candidates.js";
 import { loops } from "./loops.js";
 import { matvec, matvecApplies, matvecShape } from "./matvec.js";
 import { matrix, matrixPays } from "./matrix.js";
@@ -18,11 +21,11 @@ import { rows, rowShape, type RowShape } from "./rows.js";
 import { tiled, tiledApplies, tileShape } from "./tiled.js";
 
 /** The schedules, from the most special. `loops` takes everything. */
-export const schedules = ["attention", "matvec", "quads", "matrix", "tiled", "rows", "loops"] as const;
+export const schedules = ["attention", "dot", "matvec", "quads", "matrix", "tiled", "rows", "loops"] as const;
 export type Schedule = (typeof schedules)[number];
 
 /** A schedule by its name, with the cut that it takes by itself or, where it is data, another one. */
-export type ForcedSchedule = Schedule | MatrixTile;
+export type ForcedSchedule = Schedule | MatrixTile | DotSchedule;
 
 type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
 
@@ -65,6 +68,13 @@ function attempt(
   const product = productOf(lowering.graph, eqn, bounds);
   // where a step computes a part, a tile may reach past it: its reads must be in range all the same
   if (product === null || (!whole && !loadsInside(lowering.graph, eqn, bounds))) return null;
+  if (schedule === "dot" || (typeof schedule !== "string" && schedule.kind === "dot")) {
+    const sides = eqn.kind === "map" && whole ? dotSides(product, lowering.target) : null;
+    if (sides === null || eqn.kind !== "map") return null;
+    const [best] = dotCandidates(product, sides, lowering.target);
+    const cut = schedule === "dot" ? best : schedule;
+    return cut === undefined ? null : [dot(lowering, eqn, product, sides, cut)];
+  }
   if (schedule === "matvec") {
     if (!forced && whole && !leftReduces(product) && matrixFor(lowering, eqn, product, "matrix", false) !== null)
       return null;

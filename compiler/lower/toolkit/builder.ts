@@ -21,8 +21,8 @@ export interface KernelBuilder extends Build {
   barrier(): void;
   /** The view of a storage with elements of that type; made at first use. */
   view(storage: Storage, element: KernelType, access: "read" | "read_write"): string;
-  /** Reads words of a storage. */
-  words(storage: Storage): WordReader;
+  /** Reads words of a storage; `halves`: items of f16 by loads of their own. */
+  words(storage: Storage, halves?: boolean): WordReader;
   /** Workgroup memory. */
   array(hint: string, element: KernelType, length: number): string;
   parameter(name: string, type: "f32" | "i32" | "u32"): Expr;
@@ -129,17 +129,26 @@ export function createBuilder(reserved: readonly string[] = [], narrow = false):
     barrier() {
       add(k.barrier);
     },
-    words(storage) {
+    words(storage, halves = false) {
       const word = (section: Section, index: Expr): Expr =>
         k.loadBuffer(view(storage, "u32", "read"), "u32", k.add(index, section.offset));
       return {
         bind,
         add,
         word,
+        half:
+          halves && !narrow
+            ? (section, index) =>
+                k.convert("f32", k.loadBuffer(view(storage, "f16", "read"), "f16", k.add(index, 2 * section.offset)))
+            : null,
         words4: (section: Section, index: Expr) =>
           narrow
             ? k.vector([0, 1, 2, 3].map((at) => word(section, k.add(k.mul(index, 4), at))))
             : k.loadBuffer(view(storage, "vec4<u32>", "read"), "vec4<u32>", k.add(index, section.offset / 4)),
+        words2: (section: Section, index: Expr) =>
+          narrow
+            ? k.vector([0, 1].map((at) => word(section, k.add(k.mul(index, 2), at))))
+            : k.loadBuffer(view(storage, "vec2<u32>", "read"), "vec2<u32>", k.add(index, section.offset / 2)),
       };
     },
     array(hint, element, length) {

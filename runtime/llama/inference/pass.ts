@@ -1,10 +1,11 @@
 /** A pass through a Llama, by calls that run at once or are recorded in a chain. */
 import type { LlamaConfig } from "../../model/config.js";
 import type { DeviceTensor, TensorForm } from "../../run/run.js";
-import type { Arguments } from "../call.js";
+import type { Arguments, Caller } from "../call.js";
 import type { Calls } from "./chain.js";
 import { LlamaError } from "../error.js";
 import { first, many } from "../results.js";
+import { blockFunction, type ActivationChoice } from "../rounding.js";
 import type { ActivationDtype, BlockWeights, Table } from "../weights.js";
 
 /** Everything of a model but its blocks. */
@@ -20,6 +21,8 @@ export interface Frame {
 export interface Layers {
   readonly config: LlamaConfig;
   readonly dtype: ActivationDtype;
+  readonly activations: ActivationChoice;
+  readonly target: Caller["target"];
   readonly frame: Frame;
   readonly blocks: readonly BlockWeights[];
 }
@@ -70,14 +73,18 @@ export async function forward<T extends TensorForm>(
   positions: T | DeviceTensor,
   cache: Cache,
 ): Promise<T> {
-  const { config, blocks } = layers;
+  const { config, blocks, activations, target } = layers;
+  const tokens = (ids.shape[0] ?? 0) * (ids.shape[1] ?? 0);
   const { x: start, cosine, sine } = await embed(calls, layers, ids, positions);
   let x = start;
   for (const [at, weights] of blocks.entries()) {
     const kept = cache.blocks[at];
     if (kept === undefined) throw new Error(`the cache has no block ${at}`);
     const own = { x, positions, cosine, sine, ...kept };
-    const y = first(await calls.call("block", blockArguments(config, weights, own), { sizes: headSizes(config) }));
+    const { name, sizes } = blockFunction(activations, weights, target, tokens);
+    const y = first(
+      await calls.call(name, blockArguments(config, weights, own), { sizes: { ...headSizes(config), ...sizes } }),
+    );
     calls.release(x);
     x = y;
   }

@@ -8,6 +8,7 @@ import type { Caller } from "../call.js";
 import { callsIn } from "./chain.js";
 import { blockArguments, embedName, forward, headSizes, logits, type Cache, type Frame, type Layers } from "./pass.js";
 import { ropeFrequencies } from "./rope.js";
+import { blockFunction, checkActivations, type ActivationChoice } from "../rounding.js";
 import {
   heldByProducts,
   loadBlock,
@@ -30,6 +31,8 @@ export interface Session {
   readonly config: LlamaConfig;
   readonly caller: Caller;
   readonly dtype: ActivationDtype;
+  readonly activations: ActivationChoice;
+  readonly target: Caller["target"];
   readonly frame: Frame;
   readonly blocks: readonly BlockWeights[];
   /** Room for the keys and values of `capacity` tokens of each of `batch` sequences. */
@@ -53,6 +56,8 @@ export interface SessionOptions {
   /** f16 where the device has it, else f32, by default. */
   readonly dtype?: ActivationDtype | undefined;
   readonly weights?: WeightDtype | undefined;
+  /** `auto` unless told. */
+  readonly activations?: ActivationChoice | undefined;
   /** After each block that is loaded. */
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
 }
@@ -64,7 +69,7 @@ export function defaultDtype(caller: Caller): ActivationDtype {
 
 /**
  * Loads a model.
- * @throws LlamaError unsupported-model, ModelError, DeviceError
+ * @throws LlamaError unsupported-model, bad-option, ModelError, DeviceError
  */
 export async function openSession(caller: Caller, model: Model, options: SessionOptions = {}): Promise<Session> {
   const keep = options.weights ?? "stored";
@@ -77,7 +82,8 @@ export async function openSession(caller: Caller, model: Model, options: Session
       blocks.push(await loadBlock(caller, model, at, keep, dtype, arena));
       options.onProgress?.(at + 1, layers);
     }
-    return makeSession(caller, model.config, frame, blocks, dtype, arena.close);
+    checkActivations(options.activations ?? "auto", blocks, caller.target);
+    return makeSession(caller, model.config, frame, blocks, dtype, arena.close, options.activations);
   });
 }
 
@@ -113,9 +119,10 @@ export function makeSession(
   blocks: readonly BlockWeights[],
   dtype: ActivationDtype,
   release: () => void,
+  activations: ActivationChoice = "auto",
 ): Session {
   const { executor } = caller;
-  const layers: Layers = { config, dtype, frame, blocks };
+  const layers: Layers = { config, dtype, activations, target: caller.target, frame, blocks };
   const sizes = headSizes(config);
 
   async function allocateCache(batch: number, capacity: number): Promise<Cache> {
@@ -147,10 +154,11 @@ export function makeSession(
       );
     }
     work.push(caller.prepare("rope_angles", { positions, frequency: frame.frequency }, { sizes: { tokens } }));
-    for (const weights of blocks)
+    for (const weights of blocks) {
+      const { name, sizes: own } = blockFunction(activations, weights, caller.target, batch * tokens);
       work.push(
         caller.prepare(
-          "block",
+          name,
           blockArguments<TensorForm>(config, weights, {
             x,
             positions,
@@ -159,9 +167,10 @@ export function makeSession(
             keys: kept,
             values: kept,
           }),
-          { sizes },
+          { sizes: { ...sizes, ...own } },
         ),
       );
+    }
     const last = { x, pick: positions, gain: frame.gain, eps: 0 };
     const whole: TensorForm = { dtype: "f32", shape: [batch, config.vocabSize], format: null };
     const [only, ...others] = frame.head.parts;
@@ -183,6 +192,8 @@ export function makeSession(
     config,
     caller,
     dtype,
+    activations,
+    target: caller.target,
     frame,
     blocks,
     forward: (ids, positions, cache) =>

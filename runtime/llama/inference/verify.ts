@@ -40,6 +40,7 @@ export async function verifySession(session: Session, ids: readonly number[], pr
     blocks,
     dtype,
     () => {},
+    session.activations,
   );
   const start = Math.max(1, Math.min(prompt, mostAtOnce, ids.length));
   const total = Math.min(ids.length, start + mostSteps);

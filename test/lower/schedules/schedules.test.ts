@@ -54,6 +54,23 @@ const table: readonly Expected[] = [
       schedules: ["y tiled"],
     },
   ]),
+  // activations in int8 meet codes as integers, for a few tokens
+  ...["int4(128)", "int4(channel)", "int8(128)", sparse, "nm(2, 4) of int8(128)", "q8_0", "q4_0"].flatMap(
+    (format): Expected[] => [
+      {
+        name: "linear_int8",
+        bound: { sizes: { B: 1, T: 8, K: 4096, N: 4096, group: 64 }, formats: { F: format } },
+        on: [gpu],
+        schedules: ["s rows", "q pack", "q pack", "y dot"],
+      },
+      {
+        name: "linear_int8",
+        bound: { sizes: { B: 1, T: 9, K: 4096, N: 4096, group: 64 }, formats: { F: format } },
+        on: [gpu],
+        schedules: ["s rows", "q pack", "q pack", "q_dense loops", "y matvec"],
+      },
+    ],
+  ),
   { name: "linear", bound: { sizes: { B: 16, T: 1, K: 4096, N: 4096 } }, on: [plain, gpu], schedules: ["y matvec"] },
   { name: "linear", bound: { sizes: { B: 1, T: 256, K: 4096, N: 4096 } }, on: [cpu], schedules: ["y quads"] },
   // lanes of a CPU cannot share what they unpack

@@ -206,7 +206,7 @@ test("tokenizers that cannot be used", async () => {
   await refused({ "tokenizer.ggml.merges": { type: "f32s", value: [1] } }, /found a list of numbers/);
   await refused(
     { "tokenizer.ggml.token_type": { type: "i32s", value: [1] } },
-    /token_type` should be 32 numbers, found 1 numbers/,
+    /token_type` should be 32 numbers, found 1 number/,
   );
   await refused(
     { "tokenizer.ggml.tokens": { type: "strings", value: ["a", "b", "a"] }, "tokenizer.ggml.token_type": null },

@@ -1,0 +1,156 @@
+/**
+ * Products of one layer for one to eight tokens: those of integers (activations in int8), cut in every way that may be
+ * tried, against those of floats, in one run:
+ *
+ *   npm run build && node bench/dot.mjs [--json] [--tokens 1,2,4,8] [--formats int4,sparse] [--shapes qkv,o,gate+up,down] [--quick]
+ *
+ * Weights take turns over more memory than any cache holds. What a program leaves is compared with sums on the host
+ * before it is timed; WRONG marks what differs. `--quick` times the first cut only.
+ */
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { check } from "../dist/compiler/check/check.js";
+import { compileStages } from "../dist/compiler/compile.js";
+import { f16Bits, f16FromBits } from "../dist/compiler/float.js";
+import { formatOfSpec, formatBytes } from "../dist/compiler/formats/registry.js";
+import { productOf } from "../dist/compiler/graph/analysis/product.js";
+import { dotSides } from "../dist/compiler/lower/product/dot-sides.js";
+import { dotCandidates } from "../dist/compiler/lower/schedules/dot-candidates.js";
+import { timeProgram } from "../dist/runtime/bench/timing.js";
+import { withBuffers } from "../dist/runtime/bench/buffers.js";
+import { randomValues, repeatedWeights } from "../dist/runtime/bench/weights.js";
+import { benchShapes } from "../dist/runtime/bench/shapes.js";
+import { openDevice } from "../dist/runtime/device/device.js";
+import { createHost, standardLibrary } from "../dist/runtime/library.js";
+import { targetOf } from "../dist/runtime/run/target.js";
+
+const { values: options } = parseArgs({
+  options: {
+    json: { type: "boolean" },
+    quick: { type: "boolean" },
+    device: { type: "string", default: "auto" },
+    model: { type: "string", default: "llama-3.1-8b" },
+    tokens: { type: "string", default: "1" },
+    formats: { type: "string", default: "int4,sparse" },
+    shapes: { type: "string" },
+    group: { type: "string", default: "128" },
+  },
+});
+const int4 = { name: "int4", args: { group: 128, symmetric: true, scale: "f16" }, of: null };
+const formats = { int4, sparse: { name: "nm", args: { n: 2, m: 4 }, of: int4 } };
+const { value, diagnostics } = check(fileURLToPath(new URL("dot.esp", import.meta.url)), createHost());
+if (value === null) throw new Error(diagnostics.map(({ message }) => message).join("\n"));
+const library = standardLibrary();
+const device = await openDevice({ kind: options.device, unchecked: true });
+const target = targetOf(device);
+const half = device.features.has("shader-f16");
+const say = (row) => {
+  if (options.json) console.log(JSON.stringify(row));
+  else
+    console.log(
+      `${row.shape.padEnd(8)} ${String(row.tokens).padStart(2)} ${row.format.padEnd(8)} ${row.us.toFixed(2).padStart(9)} us ${row.gbs.toFixed(0).padStart(6)} GB/s ${row.right ? "     " : "WRONG"} ${row.cut}`,
+    );
+};
+const silu = (x) => x / (1 + Math.exp(-x));
+/**
+ * Times a program over copies of weights, each a buffer a tensor, after comparing what it leaves with `expected`,
+ * [token][row of those that repeat]. The clocks of an idle GPU fall within milliseconds, so each is warmed up anew.
+ */
+async function time(program, x, tensors, copies, expected, rows) {
+  return withBuffers(device, async (make) => {
+    const input = await make(x, "activations");
+    const sets = copies.map((buffers) => new Map([["x", input], ...tensors.map((name, at) => [name, buffers[at]])]));
+    const [out] = program.outputs;
+    const result = await make(program.buffers[out.buffer].bytes, "result");
+    const { us } = await timeProgram(device, program, sets, new Map([[out.name, result]]), { warmUpMs: 150 });
+    const [tokens, n] = [out.shape.at(-2), out.shape.at(-1)];
+    const f16 = program.buffers[out.buffer].bytes < 4 * tokens * n;
+    const read = await device.read(result, 0, tokens * n * (f16 ? 2 : 4));
+    const found = f16 ? Float32Array.from(new Uint16Array(read.buffer), f16FromBits) : new Float32Array(read.buffer);
+    let [error, norm] = [0, 0];
+    for (let t = 0; t < tokens; t++)
+      for (let row = 0; row < n; row++) {
+        const want = expected[t][row % rows];
+        error += (found[t * n + row] - want) ** 2;
+        norm += want ** 2;
+      }
+    return { us, off: Math.sqrt(error / norm) };
+  });
+}
+
+const totals = new Map();
+const note = (key, us) => totals.set(key, (totals.get(key) ?? 0) + us);
+const wanted = options.shapes?.split(",");
+for (const { layer, n: outputs, k } of benchShapes[options.model]) {
+  if (wanted !== undefined && !wanted.includes(layer)) continue;
+  const pair = layer === "gate+up";
+  const n = pair ? outputs / 2 : outputs;
+  const tensors = pair ? ["gate", "up"] : ["w"];
+  for (const name of options.formats.split(",")) {
+    const spec = formats[name];
+    const weights = repeatedWeights(spec, n, k, n + k);
+    const bytes = tensors.length * formatBytes(spec, { rows: n, columns: k });
+    await withBuffers(device, async (make) => {
+      const copies = [];
+      for (let taken = 0; taken === 0 || taken < (device.kind === "cpu" ? 2 ** 24 : 2 ** 28); taken += bytes) {
+        const buffers = [];
+        for (const tensor of tensors) buffers.push(await make(weights.words, tensor));
+        copies.push(buffers);
+      }
+      for (const tokens of options.tokens.split(",").map(Number)) {
+        const group = Math.min(Number(options.group), k);
+        const int8 = { name: "int8", args: { group, symmetric: true, scale: "f32" }, of: null };
+        const scale = new Float32Array((tokens * k) / group).fill(1 / 127);
+        const shape = { rows: tokens, columns: k };
+        const packed = formatOfSpec(int8).encode(int8, shape, randomValues(tokens * k, 7), { scale, zero: null });
+        const x = formatOfSpec(int8).decode(int8, shape, packed);
+        const expected = Array.from({ length: tokens }, (_, t) =>
+          Array.from({ length: weights.rows }, (__, row) => {
+            let sum = 0;
+            for (let at = 0; at < k; at++) sum += x[t * k + at] * weights.values[row * k + at];
+            return pair ? silu(sum) * sum : sum;
+          }),
+        );
+        const run = async (program, given, most, what, cut) => {
+          const { us, off } = await time(program, given, tensors, copies, expected, weights.rows);
+          say({ shape: layer, tokens, format: name, us, gbs: bytes / us / 1000, right: off <= most, off, what, cut });
+          return us;
+        };
+        const formatsOf = pair ? { P: spec, U: spec } : { F: spec };
+        const floats = compileStages(
+          library.get(pair ? "gated" : "linear"),
+          {
+            sizes: { B: 1, T: tokens, ...(pair ? { M: n, D: k } : { N: n, K: k }) },
+            dtypes: { E: half ? "f16" : "f32" },
+            formats: formatsOf,
+          },
+          target,
+        ).program;
+        const schedules = floats.kernels.map(({ schedule }) => schedule).join("+");
+        note(
+          `${tokens} ${name} floats`,
+          await run(floats, half ? Uint16Array.from(x, f16Bits) : x, half ? 4e-3 : 1e-5, "floats", schedules),
+        );
+        const graph = value.functions.get(pair ? "gated_product" : "product");
+        const binding = { sizes: { T: tokens, N: n, K: k, group }, formats: formatsOf };
+        const plain = compileStages(graph, binding, target);
+        if ("diagnostics" in plain) throw new Error(plain.diagnostics.map(({ message }) => message).join("\n"));
+        const product = productOf(plain.fused, plain.fused.eqns[0]);
+        const sides = dotSides(product, target);
+        const cuts = sides === null ? [] : dotCandidates(product, sides, target);
+        const times = [];
+        for (const schedule of options.quick ? cuts.slice(0, 1) : cuts) {
+          const { program } = compileStages(graph, binding, target, { schedule });
+          const cut = Object.entries(schedule).map(([key, value]) => `${key}=${value}`);
+          times.push(await run(program, packed, 1e-5, "integers", cut.slice(1).join(" ")));
+        }
+        note(`${tokens} ${name} integers, first cut`, times[0] ?? Infinity);
+        if (!options.quick) note(`${tokens} ${name} integers, best cut`, Math.min(...times));
+      }
+    });
+  }
+}
+for (const [what, us] of totals)
+  console.log(options.json ? JSON.stringify({ layer: what, us }) : `one layer, ${what}: ${us.toFixed(1)} us`);
+console.log(options.json ? JSON.stringify({ device: device.name }) : device.name);
+device.close();

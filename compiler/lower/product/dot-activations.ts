@@ -1,0 +1,191 @@
+/** Activations of a product of integers in workgroup memory, arranged as the codes of the weights are. */
+import { codeOf } from "../../formats/code/registry.js";
+import type { Codes } from "../../formats/code/code.js";
+import * as k from "../../kernel/build.js";
+import type { Expr } from "../../kernel/kernel.js";
+import { upTo } from "../../types/shape.js";
+import type { KernelBuilder } from "../toolkit/builder.js";
+import type { Lowering } from "../toolkit/lowering.js";
+import type { Environment } from "../toolkit/scalar.js";
+import type { DotSides } from "./dot-sides.js";
+import { entryPlaces, pairTable, spreadCodes, tableWords } from "./dot-sparse.js";
+import { rowAt } from "./right.js";
+
+/** How activations are kept. */
+interface Keeping {
+  readonly lanes: number;
+  readonly slots: number;
+  readonly table: boolean;
+}
+
+/** The activations of the units that the lanes have in a slot. */
+export interface Activations {
+  /** Adds a unit of a row to the sum of each token. */
+  add(codes: Codes, sums: readonly Expr[]): void;
+}
+
+export interface ActivationMemory {
+  /** Puts those of `slots` slots from `firstSlot` (u32) on into workgroup memory, for all to read. */
+  stage(firstSlot: Expr): void;
+  /** Whether a lane may keep all of its own in registers. */
+  readonly holds: boolean;
+  /** Those of slot `slot`, counted from the first that is staged. */
+  slot(slot: number): Activations;
+}
+
+/** Words that a lane can keep in registers besides all else. */
+const heldWords = 40;
+
+/** Bytes of workgroup memory. */
+export function activationBytes(sides: DotSides, { lanes, slots, table }: Keeping, tokens: number): number {
+  const parts = slots * (sides.columns / sides.part);
+  const words = table ? tableWords(parts, lanes) : parts * (sides.part / 4) * lanes;
+  return 4 * tokens * (words + slots * lanes);
+}
+
+/** What the kernel of a product needs of its activations. */
+export function activationsOf(given: {
+  readonly lowering: Lowering;
+  readonly build: KernelBuilder;
+  readonly sides: DotSides;
+  readonly schedule: Keeping;
+  readonly lane: Expr;
+  /** Invocations of the workgroup. */
+  readonly size: number;
+  readonly tokens: readonly Environment[];
+}): ActivationMemory {
+  const { lowering, build, sides, schedule, lane, size, tokens } = given;
+  const { lanes, slots, table } = schedule;
+  const { left, columns, part, units, layout } = sides;
+  const parts = columns / part;
+  const perToken = table ? tableWords(slots * parts, lanes) : slots * parts * lanes;
+  const vector = `vec${(part / 4) as 2 | 3 | 4}<u32>` as const;
+  const array = build.array("left", table ? "u32" : vector, perToken * tokens.length);
+  const scales = build.array("left_scale", "f32", slots * lanes * tokens.length);
+  // the words of a part in the order of the codes, unless those are spread
+  const order = layout.dense ? sides.order : upTo(part / 4).map((word) => upTo(4).map((byte) => 4 * word + byte));
+  const pairs = table ? pairTable(build, array, { lanes, layout }) : null;
+  const places = layout.dense ? null : entryPlaces(layout);
+
+  function stage(firstSlot: Expr): void {
+    const { spec, shape, load } = left;
+    tokens.forEach((token, t) => {
+      const row = rowAt(lowering.graph, left, token);
+      build.loop(
+        "item",
+        k.builtin("local_index"),
+        k.u32(slots * parts * lanes),
+        (item) => {
+          const owner = build.bind("owner", k.rem(item, lanes));
+          const place = build.bind("place", k.div(item, lanes));
+          const slot = build.bind("slot", k.div(place, parts));
+          // where there are no more units the last one fills what is read and not counted
+          const unit = build.bind("unit", k.min(k.add(k.mul(k.add(firstSlot, slot), lanes), owner), units - 1));
+          const piece = build.bind("piece", k.rem(place, parts));
+          const codes = codeOf(spec).codes!.read(
+            spec,
+            shape,
+            build.words(lowering.storage[load.tensor]!),
+            row,
+            build.bind("part", k.add(k.mul(unit, parts), piece)),
+          );
+          build.when(k.equal(piece, 0), () =>
+            build.add(
+              k.storeShared(
+                scales,
+                k.add(k.add(k.mul(slot, lanes), owner), t * slots * lanes),
+                k.mul(codes.scale, k.f32(layout.factor)),
+              ),
+            ),
+          );
+          if (pairs !== null) pairs.fill(codes.words, place, owner, t * perToken);
+          else
+            build.add(
+              k.storeShared(
+                array,
+                k.add(item, t * perToken),
+                k.vector(order.map((bytes) => gather(build, codes.words, bytes))),
+              ),
+            );
+        },
+        size,
+      );
+    });
+    build.barrier();
+  }
+
+  function slot(at: number): Activations {
+    const scale = tokens.map((_, t) =>
+      build.bind("x_scale", k.loadShared(scales, "f32", k.add(lane, (at + t * slots) * lanes))),
+    );
+    const add = (total: Expr, t: number, codes: Codes, sum: Expr, weights: Expr | null): void => {
+      const value = k.convert("f32", total);
+      const shifted = codes.zero === null || weights === null ? value : k.sub(value, k.mul(codes.zero, weights));
+      build.assign(sum, k.fma(shifted, k.mul(codes.scale, scale[t]!), sum));
+    };
+    if (pairs !== null)
+      return {
+        add(codes, sums) {
+          sums.forEach((sum, t) => {
+            const { total, activations } = pairs.sum(codes, at * parts, parts, lane, t * perToken);
+            add(total, t, codes, sum, activations);
+          });
+        },
+      };
+    const words = tokens.map((_, t) =>
+      upTo(parts).flatMap((piece) => {
+        const four = build.bind(
+          "x4",
+          k.loadShared(array, vector, k.add(lane, (at * parts + piece) * lanes + t * perToken)),
+        );
+        return upTo(part / 4).map((word) => k.component(four, word));
+      }),
+    );
+    const totals = words.map((some) => (layout.zero && layout.dense ? sumOf(build, some) : null));
+    return {
+      add(codes, sums) {
+        const own =
+          places === null
+            ? sides.words.flat().map((word) => codes.words[word]!)
+            : spreadCodes(build, codes, places, columns / 4);
+        // a zero point is taken off where there is an entry, and nowhere else
+        const kept =
+          places === null || codes.zero === null
+            ? null
+            : spreadCodes(build, { ...codes, words: codes.words.map(() => k.u32(ones)) }, places, columns / 4);
+        sums.forEach((sum, t) => {
+          const total = own.reduce<Expr | null>((all, word, at) => {
+            const one = k.call("dot4I8Packed", [word, words[t]![at]!]);
+            return all === null ? one : k.add(all, one);
+          }, null)!;
+          add(total, t, codes, sum, kept === null ? totals[t]! : sumOf(build, words[t]!, kept));
+        });
+      },
+    };
+  }
+
+  const words = slots * parts * (part / 4) * tokens.length;
+  return { stage, slot, holds: !table && words + slots <= heldWords };
+}
+
+/** Four bytes of 1. */
+const ones = 0x01010101;
+
+/** The sum of all bytes, each as often as `times` says, f32. */
+function sumOf(build: KernelBuilder, words: readonly Expr[], times: readonly Expr[] = []): Expr {
+  const total = words
+    .map((word, at) => k.call("dot4I8Packed", [word, times[at] ?? k.u32(ones)]))
+    .reduce((all, one) => k.add(all, one));
+  return build.bind("x_sum", k.convert("f32", total));
+}
+
+/** A word of some bytes of others. */
+function gather(build: KernelBuilder, words: readonly Expr[], bytes: readonly number[]): Expr {
+  if (bytes.every((byte, at) => byte === bytes[0]! + at) && bytes[0]! % 4 === 0) return words[bytes[0]! / 4]!;
+  const parts = bytes.map((byte, at) => {
+    const [word, from] = [words[byte >> 2]!, byte & 3];
+    const masked = k.bitAnd(word, (0xff << (8 * from)) >>> 0);
+    return from > at ? k.shiftRight(masked, 8 * (from - at)) : k.shiftLeft(masked, 8 * (at - from));
+  });
+  return build.bind("gathered", parts.reduce(k.bitOr));
+}

@@ -1,0 +1,79 @@
+import type { Product } from "../../graph/analysis/product.js";
+import type { Target } from "../../target.js";
+import { activationBytes } from "../product/dot-activations.js";
+import type { DotSides } from "../product/dot-sides.js";
+import { fixedSubgroup } from "../toolkit/team.js";
+
+/** How a product of integers for a few tokens is cut. */
+export interface DotSchedule {
+  readonly kind: "dot";
+  /** Invocations of a team: a power of two, at most a subgroup. */
+  readonly lanes: number;
+  /** Teams of a workgroup. */
+  readonly teams: number;
+  /** Rows a team has under way together. */
+  readonly rows: number;
+  /** Workgroups at most; they take the rows in turns. */
+  readonly workgroups: number;
+  /** Slots (a unit for each lane of a team) whose activations stand in workgroup memory at once. */
+  readonly slots: number;
+  /** Slots whose weights are loaded before the activations are arranged. */
+  readonly early: number;
+  /**
+   * Of 2:4 codes: whether activations are looked up in a table of the pairs of each group, or the codes are spread over
+   * the columns.
+   */
+  readonly table: boolean;
+}
+
+/** Bytes of workgroup memory left to others. */
+const reserve = 512;
+
+/** Multiprocessors of a large GPU, all of which should have as much to do. */
+const multiprocessors = 132;
+
+/** What may be tried for a product, the best guess first. */
+export function dotCandidates(product: Product, sides: DotSides, target: Target): readonly DotSchedule[] {
+  const subgroup = fixedSubgroup(target) ?? 1;
+  let lanes = 1;
+  while (lanes < subgroup && lanes < sides.units) lanes *= 2;
+  const make = (wanted: Partial<DotSchedule>): DotSchedule | null => {
+    const { teams = 1, rows = 1, workgroups = multiprocessors, early = 1 } = wanted;
+    const table = wanted.table ?? (!sides.layout.dense && product.sizes.m === 1 && target.kind === "gpu");
+    const all = Math.ceil(sides.units / lanes);
+    const fits = (slots: number): boolean =>
+      activationBytes(sides, { lanes, slots, table }, product.sizes.m) + reserve <= target.maxWorkgroupMemory;
+    let chunks = 1;
+    while (!fits(Math.ceil(all / chunks)) && chunks < all) chunks++;
+    if (!fits(Math.ceil(all / chunks)) || lanes * teams > target.maxInvocations) return null;
+    // in several chunks a team keeps the sums of all its rows
+    const most =
+      chunks === 1 ? workgroups : Math.max(workgroups, Math.ceil(product.sizes.n / (rows * teams * chunkTurns)));
+    return { kind: "dot", lanes, teams, rows, workgroups: most, slots: Math.ceil(all / chunks), early, table };
+  };
+  const most = Math.min(32, Math.floor(target.maxInvocations / lanes));
+  const wanted: readonly Partial<DotSchedule>[] =
+    target.kind === "cpu"
+      ? [
+          { teams: 4, rows: 1, workgroups: 16, early: 0 },
+          { teams: 1, rows: 1, workgroups: 32, early: 0 },
+        ]
+      : [
+          { teams: most, workgroups: multiprocessors, early: 2 },
+          { teams: most, workgroups: multiprocessors, early: 1 },
+          { teams: most, workgroups: 2 * multiprocessors, early: 2 },
+          { teams: most / 2, workgroups: 2 * multiprocessors, early: 2 },
+          { teams: most / 2, workgroups: 4 * multiprocessors, early: 2 },
+          { teams: most / 2, rows: 2, workgroups: 2 * multiprocessors, early: 1 },
+          { teams: most / 4, workgroups: 8 * multiprocessors, early: 2 },
+        ];
+  const seen = new Map<string, DotSchedule>();
+  for (const each of wanted) {
+    const made = make(each);
+    if (made !== null) seen.set(JSON.stringify(made), made);
+  }
+  return [...seen.values()];
+}
+
+/** The most turns of rows whose sums a team keeps. */
+const chunkTurns = 4;

@@ -1,0 +1,61 @@
+/** Whether the products of a block take their activations rounded to int8. */
+import { activationGroup } from "../../compiler/compile.js";
+import { shapeOf } from "../../compiler/formats/registry.js";
+import type { Target } from "../../compiler/target.js";
+import type { TensorForm } from "../run/run.js";
+import { formatOf } from "./call.js";
+import { LlamaError } from "./error.js";
+import type { BlockWeights } from "./weights.js";
+
+/**
+ * What products take their activations in. `auto`: int8 for up to 8 tokens, on a GPU that multiplies integers where all
+ * weights of a block are integers on a grid; `int8`: that for any number of tokens; `f16`: as they are kept, f16 or f32.
+ */
+export type ActivationChoice = "auto" | "int8" | "f16";
+
+/** The most tokens for which products of integers are the faster ones. */
+const fewTokens = 8;
+
+/** The function of the language that is a block, and the sizes that only it has. */
+export interface BlockFunction {
+  readonly name: "block" | "block_int8";
+  readonly sizes: { readonly group?: number };
+}
+
+/** That of a block of these weights for so many tokens in all. */
+export function blockFunction(
+  choice: ActivationChoice,
+  weights: Pick<BlockWeights, "linears">,
+  target: Target,
+  tokens: number,
+): BlockFunction {
+  const wanted = choice === "int8" || (choice === "auto" && tokens <= fewTokens && target.kind === "gpu");
+  const group = wanted ? groupOf(weights, target) : null;
+  return group === null ? { name: "block", sizes: {} } : { name: "block_int8", sizes: { group } };
+}
+
+/**
+ * Throws where int8 is asked for, and no block can have it.
+ * @throws LlamaError bad-option
+ */
+export function checkActivations(choice: ActivationChoice, blocks: readonly BlockWeights[], target: Target): void {
+  if (choice !== "int8" || blocks.some((weights) => groupOf(weights, target) !== null)) return;
+  throw new LlamaError(
+    "bad-option",
+    `Activations in int8 need blocks whose linear layers are all integers on a grid (int4, int8, 2:4 of those, q4_0, q8_0) and a device with subgroups of one size; found none on ${target.name}. Leave it out, or take f16.`,
+  );
+}
+
+const groups = new WeakMap<object, number | null>();
+
+function groupOf({ linears }: Pick<BlockWeights, "linears">, target: Target): number | null {
+  const known = groups.get(linears);
+  if (known !== undefined) return known;
+  const weights = Object.values(linears).map((tensor: TensorForm) => ({
+    spec: formatOf(tensor),
+    shape: shapeOf(tensor.shape),
+  }));
+  const group = activationGroup(weights, target);
+  groups.set(linears, group);
+  return group;
+}
