@@ -45,7 +45,8 @@ for (const [T, C] of [
       );
     assert.not.ok([...expected.outputs.get("y")!.data].some(Number.isNaN));
     for (const device of f32) agreeSimulated(given, expected, device);
-    await agreeOnDevice(given, expected, machine);
+    // the driver's schedule is the same for all
+    if (T === 40) await agreeOnDevice(given, expected, machine);
   });
 
   test(`attention of ${T} tokens with a cache of ${C} in f16, by matrices and by tiles`, () => {
