@@ -9,10 +9,10 @@ import { completeFormat, formatOfSpec, roundedGrid, shapeOf } from "../formats/r
 import type { Dtype } from "../types/dtype.js";
 import { elementCount } from "../types/shape.js";
 import type { Concrete, FormatSpec } from "../types/type.js";
-import { binaryFunction, castFunction, extremeIdentity, rounding, unaryFunction } from "./arithmetic.js";
+import { binaryFunction, castFunction, rounding, unaryFunction } from "./arithmetic.js";
 import { evaluateFactorization } from "./factorization.js";
 import type { ConcreteGraph, Eqn, IndexId, Range, Scalar, ValueId } from "./graph.js";
-import type { ReduceOp } from "./ops.js";
+import { exponentials, fold, type FoldOp } from "./reduction.js";
 import { dtypeOf, freeIndices, type Reduce } from "./scalar.js";
 import { evaluateTop } from "./top.js";
 
@@ -335,9 +335,7 @@ function compiler(
         const body = scalar(node.body);
         const slot = slotOf(node.over[0]?.index ?? -1);
         return (frame) =>
-          reduced(node.op as FoldOp, node.dtype, (each) =>
-            visit(frame, (inner) => each(body(inner), inner[slot] ?? 0)),
-          );
+          fold(node.op as FoldOp, node.dtype, (each) => visit(frame, (inner) => each(body(inner), inner[slot] ?? 0)));
       }
       default:
         return node satisfies never;
@@ -360,9 +358,7 @@ function compiler(
       if (at === null || now.some((value, each) => value !== at?.[each])) {
         const scores: number[] = [];
         visit(frame, (inner) => scores.push(score(inner)));
-        const highest = scores.reduce((most, each) => (each > most ? each : most), -Infinity);
-        // of -infinity alone there is no largest to subtract: all count for nothing
-        weights = scores.map((each) => (each === -Infinity ? 0 : Math.exp(each - highest)));
+        weights = exponentials(scores);
         at = now;
       }
       let next = 0;
@@ -376,84 +372,6 @@ function compiler(
     };
   };
   return { scalar, loop };
-}
-
-/** The reductions that fold one value after the other. */
-type FoldOp = Exclude<ReduceOp, "softmax_mean">;
-
-/**
- * Folds the values that `visit` gives in order. Sums are exact to f64 and rounded once, so that a device's error is its
- * own.
- */
-function reduced(op: FoldOp, dtype: Dtype, visit: (each: (value: number, index: number) => void) => void): number {
-  const round = rounding(dtype);
-  switch (op) {
-    case "sum": {
-      let sum = 0;
-      // integers wrap around at each step, which is the same as once at the end, but stays exact
-      visit(
-        dtype === "f32" || dtype === "f16"
-          ? (value) => {
-              sum += value;
-            }
-          : (value) => {
-              sum = round(sum + value);
-            },
-      );
-      return round(sum);
-    }
-    case "mean": {
-      let sum = 0;
-      let count = 0;
-      visit((value) => {
-        sum += value;
-        count += 1;
-      });
-      return count === 0 ? 0 : round(sum / count);
-    }
-    case "max":
-    case "min": {
-      let best = extremeIdentity(op, dtype);
-      const choose = binaryFunction(op, dtype);
-      visit((value) => {
-        best = choose(best, value);
-      });
-      return best;
-    }
-    case "any": {
-      let found = 0;
-      visit((value) => {
-        if (value !== 0) found = 1;
-      });
-      return found;
-    }
-    case "all": {
-      let holds = 1;
-      visit((value) => {
-        if (value === 0) holds = 0;
-      });
-      return holds;
-    }
-    case "count": {
-      let count = 0;
-      visit((value) => {
-        if (value !== 0) count += 1;
-      });
-      return round(count);
-    }
-    case "argmax": {
-      let best: number | null = null;
-      let position = 0;
-      visit((value, index) => {
-        if (best !== null && !(value > best || (Number.isNaN(best) && !Number.isNaN(value)))) return;
-        best = value;
-        position = index;
-      });
-      return position;
-    }
-    default:
-      return op satisfies never;
-  }
 }
 
 /** Row-major offset of an element, or null where an index is out of range. */

@@ -224,6 +224,7 @@ export interface Side {
   readonly busy: Expr | null;
 }
 
+/** Where a lane of `size` is, `lanes` of which load a row together. */
 export function laneOf(build: KernelBuilder, local: Expr, size: number, lanes: number): Side {
   const rows = Math.floor(size / lanes);
   return {
