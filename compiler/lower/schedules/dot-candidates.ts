@@ -26,6 +26,8 @@ export interface DotSchedule {
    * the columns.
    */
   readonly table: boolean;
+  /** Whether activations are arranged in workgroup memory for all of its teams, or by each lane for itself. */
+  readonly shared: boolean;
 }
 
 /** Bytes of workgroup memory left to others. */
@@ -40,18 +42,29 @@ export function dotCandidates(product: Product, sides: DotSides, target: Target)
   let lanes = 1;
   while (lanes < subgroup && lanes < sides.units) lanes *= 2;
   const make = (wanted: Partial<DotSchedule>): DotSchedule | null => {
-    const { teams = 1, rows = 1, workgroups = multiprocessors, early = 1, ahead = 1 } = wanted;
+    const { teams = 1, rows = 1, workgroups = multiprocessors, early = 1, ahead = 1, shared = true } = wanted;
     const table = wanted.table ?? (!sides.layout.dense && product.sizes.m === 1 && target.kind === "gpu");
     const all = Math.ceil(sides.units / lanes);
     const fits = (slots: number): boolean =>
-      activationBytes(sides, { lanes, slots, table }, product.sizes.m) + reserve <= target.maxWorkgroupMemory;
+      activationBytes(sides, { lanes, slots, table, shared }, product.sizes.m) + reserve <= target.maxWorkgroupMemory;
     let chunks = wanted.slots === undefined ? 1 : Math.ceil(all / wanted.slots);
     while (!fits(Math.ceil(all / chunks)) && chunks < all) chunks++;
     if (!fits(Math.ceil(all / chunks)) || lanes * teams > target.maxInvocations) return null;
     // in several chunks a team keeps the sums of all its rows
     const most =
       chunks === 1 ? workgroups : Math.max(workgroups, Math.ceil(product.sizes.n / (rows * teams * chunkTurns)));
-    return { kind: "dot", lanes, teams, rows, workgroups: most, slots: Math.ceil(all / chunks), early, ahead, table };
+    return {
+      kind: "dot",
+      lanes,
+      teams,
+      rows,
+      workgroups: most,
+      slots: Math.ceil(all / chunks),
+      early,
+      ahead,
+      table,
+      shared,
+    };
   };
   const table = !sides.layout.dense && product.sizes.m === 1;
   // few rows are better spread over many workgroups, whose activations cost little
@@ -60,7 +73,11 @@ export function dotCandidates(product: Product, sides: DotSides, target: Target)
   const wanted: readonly Partial<DotSchedule>[] =
     target.kind === "cpu"
       ? [
-          { teams: 4, rows: 1, workgroups: 16, early: 0 },
+          { teams: 1, rows: 1, workgroups: 16, early: 0, shared: false },
+          { teams: 4, rows: 1, workgroups: 8, early: 0, shared: false },
+          { teams: 1, rows: 2, workgroups: 16, early: 0, shared: false },
+          { teams: 1, rows: 4, workgroups: 16, early: 0, shared: false },
+          { teams: 1, rows: 1, workgroups: 64, early: 0, shared: false },
           { teams: 1, rows: 1, workgroups: 32, early: 0 },
         ]
       : [
