@@ -15,8 +15,7 @@ import { rowAt } from "./right.js";
 interface Keeping {
   readonly lanes: number;
   readonly slots: number;
-  readonly table: boolean;
-  readonly shared: boolean;
+  readonly keeps: "lanes" | "workgroup" | "table";
 }
 
 /** The activations of the units that the lanes have in a slot. */
@@ -38,10 +37,10 @@ export interface ActivationMemory {
 const heldWords = 40;
 
 /** Bytes of workgroup memory. */
-export function activationBytes(sides: DotSides, { lanes, slots, table, shared }: Keeping, tokens: number): number {
-  if (!shared) return 0;
+export function activationBytes(sides: DotSides, { lanes, slots, keeps }: Keeping, tokens: number): number {
+  if (keeps === "lanes") return 0;
   const parts = slots * (sides.columns / sides.part);
-  const words = table ? tableWords(parts, lanes) : parts * (sides.part / 4) * lanes;
+  const words = keeps === "table" ? tableWords(parts, lanes) : parts * (sides.part / 4) * lanes;
   return 4 * tokens * (words + slots * lanes);
 }
 
@@ -57,7 +56,8 @@ export function activationsOf(given: {
   readonly tokens: readonly Environment[];
 }): ActivationMemory {
   const { lowering, build, sides, schedule, lane, size, tokens } = given;
-  const { lanes, slots, table, shared } = schedule;
+  const { lanes, slots, keeps } = schedule;
+  const [table, shared] = [keeps === "table", keeps !== "lanes"];
   const { left, columns, part, units, layout } = sides;
   const parts = columns / part;
   const perToken = table ? tableWords(slots * parts, lanes) : slots * parts * lanes;
