@@ -24,7 +24,7 @@ fn main(@builtin(local_invocation_index) local_index: u32, @builtin(subgroup_inv
   let column_1 = run_1 * 8u;
   let source_1 = line_1 * 4u + run_1;
   let target_1 = line_1 * 5u + 160u + (run_1 * 8u / 8u + run_1 * 8u / 8u / 8u);
-  var sum: subgroup_matrix_result<f32, 16, 16>;
+  var sum = subgroup_matrix_result<f32, 16, 16>();
   let own = own_m * 5u;
   let own_1 = own_n * 5u + 160u;
   for (var slice: u32 = 0u; slice < 32u; slice += 32u) {

@@ -22,8 +22,8 @@ fn main(@builtin(local_invocation_index) local_index: u32, @builtin(subgroup_inv
   let in_slice = local_index % 2u;
   let outer = min(line_1, 31u);
   let target_1 = line_1 * 5u + 160u + (in_slice * 16u / 8u + in_slice * 16u / 8u / 8u);
-  var sum: subgroup_matrix_result<f32, 16, 16>;
-  var sum_1: subgroup_matrix_result<f32, 16, 16>;
+  var sum = subgroup_matrix_result<f32, 16, 16>();
+  var sum_1 = subgroup_matrix_result<f32, 16, 16>();
   let own_k = subgroup_index * 16u;
   let own = own_k / 8u + own_k / 8u / 8u;
   let own_k_1 = subgroup_index * 16u;
