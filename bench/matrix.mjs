@@ -33,7 +33,7 @@ const formats = {
   "2:4-int4": { name: "nm", args: { n: 2, m: 4 }, of: int4 },
 };
 
-const tile = (tokens, rows, subgroups, slice, ahead = false) => ({
+const tile = (tokens, rows, subgroups, slice, ahead = 0) => ({
   kind: "matrix",
   tokens,
   rows,
@@ -44,25 +44,37 @@ const tile = (tokens, rows, subgroups, slice, ahead = false) => ({
 /** What is tried beside the compiler's choice. */
 const variants = (m) =>
   m <= 16
-    ? [false, true].flatMap((ahead) => [
-        tile(16, 32, [1, 2, 4], 256, ahead),
-        tile(16, 64, [1, 4, 2], 128, ahead),
-        tile(16, 64, [1, 4, 1], 128, ahead),
-        tile(16, 32, [1, 2, 2], 128, ahead),
-      ])
+    ? [
+        tile(16, 32, [1, 2, 4], 256),
+        tile(16, 32, [1, 2, 4], 128, 2),
+        tile(16, 32, [1, 2, 8], 256),
+        tile(16, 64, [1, 4, 4], 128),
+        tile(16, 64, [1, 4, 4], 128, 2),
+        tile(16, 64, [1, 4, 2], 256),
+        tile(16, 64, [1, 4, 4], 256),
+        tile(16, 128, [1, 8, 1], 128),
+        tile(16, 128, [1, 8, 2], 128),
+      ]
     : m <= 64
-      ? [false, true].flatMap((ahead) => [
-          tile(64, 32, [2, 1, 4], 128, ahead),
-          tile(64, 64, [2, 2, 2], 64, ahead),
-          tile(64, 64, [2, 2, 1], 64, ahead),
-        ])
+      ? [
+          tile(64, 32, [2, 1, 4], 128),
+          tile(64, 32, [2, 1, 4], 64, 2),
+          tile(64, 64, [2, 2, 2], 64, 2),
+          tile(64, 64, [2, 2, 2], 128),
+          tile(64, 64, [2, 2, 4], 128),
+          tile(64, 64, [2, 2, 4], 64, 1),
+          tile(64, 128, [2, 4, 2], 64),
+          tile(64, 128, [1, 4, 2], 64),
+        ]
       : [
-          ...[false, true].flatMap((ahead) => [
-            tile(128, 128, [2, 2, 1], 32, ahead),
-            tile(128, 128, [2, 2, 1], 64, ahead),
-            tile(128, 128, [4, 2, 1], 32, ahead),
-            tile(128, 256, [2, 4, 1], 32, ahead),
-          ]),
+          tile(128, 128, [2, 2, 1], 64),
+          tile(128, 128, [2, 2, 1], 32, 2),
+          tile(128, 128, [2, 4, 1], 32, 2),
+          tile(128, 128, [2, 2, 2], 64),
+          tile(128, 128, [2, 4, 2], 64),
+          tile(256, 128, [4, 2, 1], 48),
+          tile(128, 256, [2, 4, 1], 48),
+          tile(256, 64, [4, 1, 2], 64),
         ];
 
 const device = flag("null")
@@ -212,7 +224,7 @@ for (const m of tokens) {
           const shape =
             schedule === null
               ? taken
-              : `${schedule.tokens}x${schedule.rows} ${schedule.subgroups} ${schedule.slice}${schedule.ahead ? " ahead" : ""}`;
+              : `${schedule.tokens}x${schedule.rows} ${schedule.subgroups} ${schedule.slice}${schedule.ahead > 0 ? ` ahead ${schedule.ahead}` : ""}`;
           say(
             row,
             `${String(m).padStart(5)} ${layer.padEnd(8)} ${name.padEnd(9)} ${shape.padEnd(28)} ${us.toFixed(1).padStart(8)} us ${row.tflops.toFixed(1).padStart(6)} TFLOP/s ${row.gbs.toFixed(0).padStart(5)} GB/s  error ${error.toExponential(1)}${error < 0.01 ? "" : " WRONG"}  (${((performance.now() - before) / 1000).toFixed(1)} s)`,

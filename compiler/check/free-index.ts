@@ -104,7 +104,8 @@ function collectAxes(name: string, expr: Expr, place: Place, found: Axis[], boun
       const bounds = expr.over.flatMap((range) => [range.low, range.high]).filter((bound) => bound !== null);
       if (expr.over.some((range) => range.index.name === name)) return all(bounds);
       const inner = new Set([...bound, ...expr.over.map((range) => range.index.name)]);
-      return [all(bounds), collectAxes(name, expr.body, place, found, inner)].includes(true);
+      const operands = expr.score === null ? [expr.body] : [expr.score, expr.body];
+      return [all(bounds), ...operands.map((each) => collectAxes(name, each, place, found, inner))].includes(true);
     }
     case "where":
       return all([expr.value, expr.mask]);

@@ -158,7 +158,8 @@ function renaming(binding: CallBinding, builder: Builder): Renaming {
       }
       case "reduce": {
         const over = node.over.map(range);
-        return { ...node, over, body: visit(node.body), dtype: bindDtype(node.dtype, binding) };
+        const score = node.score === null ? null : visit(node.score);
+        return { ...node, over, score, body: visit(node.body), dtype: bindDtype(node.dtype, binding) };
       }
       case "unary":
       case "binary":

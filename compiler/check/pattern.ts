@@ -274,7 +274,7 @@ function zerosOf(scalar: Scalar, at: readonly Scalar[], values: Known, depth = 0
     }
     // a sum of zeros; the largest of an empty range is no zero, so max and min are left out
     case "reduce":
-      return scalar.op === "sum" || scalar.op === "mean" || scalar.op === "any" || scalar.op === "count"
+      return ["sum", "mean", "any", "count", "softmax_mean"].includes(scalar.op)
         ? zerosOf(scalar.body, at, values, depth)
         : [];
     default:

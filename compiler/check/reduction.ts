@@ -23,6 +23,7 @@ export function checkReduce(expr: ReduceExpr, place: Place): Element | null {
     bind(inner.scope, range.index.name, made === null ? { kind: "unknown" } : { kind: "index", range: made });
     if (made !== null) over.push(made);
   }
+  if (expr.score !== null) return checkSoftmaxMean(expr, expr.score, over, inner);
   const body = checkElement(expr.body, inner);
   if (body === null || over.length !== expr.over.length) return null;
   const rule = expr.op === "any" || expr.op === "all" || expr.op === "count" ? "bool" : null;
@@ -50,16 +51,26 @@ export function checkReduce(expr: ReduceExpr, place: Place): Element | null {
       "its result is the value of one index",
     );
   const dtype: DtypeRef = reduceOps[expr.op] === "i32" ? "i32" : settled.dtype;
-  return scalarElement({ kind: "reduce", op: expr.op, over, body: settled.scalar, dtype }, dtype);
+  return scalarElement({ kind: "reduce", op: expr.op, over, score: null, body: settled.scalar, dtype }, dtype);
+}
+
+/** `softmax_mean[c](score, value)`: both are f32. */
+function checkSoftmaxMean(expr: ReduceExpr, score: Expr, over: readonly Range[], inner: Place): Element | null {
+  const [weight = null, body = null] = [score, expr.body].map((operand) => {
+    const element = checkElement(operand, inner);
+    return element === null ? null : convert(element, "f32", operand.span, inner);
+  });
+  if (weight === null || body === null || over.length !== expr.over.length) return null;
+  return scalarElement({ kind: "reduce", op: "softmax_mean", over, score: weight, body, dtype: "f32" }, "f32");
 }
 
 /** The range of a reduction's index: as given, of any i32 bounds, or that of the axes it stands on. */
-function reductionRange(range: RangeExpr, { op, body, over }: ReduceExpr, place: Place): Range | null {
+function reductionRange(range: RangeExpr, { op, score, body, over }: ReduceExpr, place: Place): Range | null {
   if (range.low === null || range.high === null) {
     const indices = over.map((each) => each.index);
-    const size = inferRange(range.index, [body], place, {
+    const size = inferRange(range.index, score === null ? [body] : [score, body], place, {
       together: indices,
-      written: (text) => `${op}[${text}] ...`,
+      written: (text) => `${op}[${text}]${score === null ? " ..." : "(...)"}`,
     });
     return size === null
       ? null

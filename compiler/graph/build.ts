@@ -72,8 +72,18 @@ export function cast<L extends Level>(a: Scalar<L>, dtype: L["dtype"]): Scalar<L
 }
 
 /** A reduction; i32 for count and argmax, else the dtype of the body. */
-export function reduce<L extends Level>(op: ReduceOp, over: readonly Range<L>[], body: Scalar<L>): Scalar<L> {
-  return { kind: "reduce", op, over, body, dtype: (reduceOps[op] === "i32" ? "i32" : dtypeOf(body)) as L["dtype"] };
+export function reduce<L extends Level>(
+  op: Exclude<ReduceOp, "softmax_mean">,
+  over: readonly Range<L>[],
+  body: Scalar<L>,
+): Scalar<L> {
+  const dtype = (reduceOps[op] === "i32" ? "i32" : dtypeOf(body)) as L["dtype"];
+  return { kind: "reduce", op, over, score: null, body, dtype };
+}
+
+/** The mean of `body` weighted by exp(score), both f32. */
+export function softmaxMean<L extends Level>(over: readonly Range<L>[], score: Scalar<L>, body: Scalar<L>): Scalar<L> {
+  return { kind: "reduce", op: "softmax_mean", over, score, body, dtype: "f32" };
 }
 
 /** What a tensor type has beside its dtype and shape; dense and full unless given. */

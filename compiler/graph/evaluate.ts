@@ -9,10 +9,11 @@ import { completeFormat, formatOfSpec, roundedGrid, shapeOf } from "../formats/r
 import type { Dtype } from "../types/dtype.js";
 import { elementCount } from "../types/shape.js";
 import type { Concrete, FormatSpec } from "../types/type.js";
-import { binaryFunction, castFunction, extremeIdentity, rounding, unaryFunction } from "./arithmetic.js";
+import { binaryFunction, castFunction, rounding, unaryFunction } from "./arithmetic.js";
 import { evaluateFactorization } from "./factorization.js";
 import type { ConcreteGraph, Eqn, IndexId, Range, Scalar, ValueId } from "./graph.js";
-import { dtypeOf } from "./scalar.js";
+import { exponentials, fold, type FoldOp } from "./reduction.js";
+import { dtypeOf, freeIndices, type Reduce } from "./scalar.js";
 import { evaluateTop } from "./top.js";
 
 /** A dense tensor on the host, row-major. f32 and f16 values are in a Float32Array, bool as 0 and 1 in a Uint8Array. */
@@ -329,96 +330,48 @@ function compiler(
         return (frame) => apply(a(frame));
       }
       case "reduce": {
+        if (node.score !== null) return softmaxMean(node, node.score);
         const visit = loop(node.over);
         const body = scalar(node.body);
         const slot = slotOf(node.over[0]?.index ?? -1);
         return (frame) =>
-          reduced(node.op, node.dtype, (each) => visit(frame, (inner) => each(body(inner), inner[slot] ?? 0)));
+          fold(node.op as FoldOp, node.dtype, (each) => visit(frame, (inner) => each(body(inner), inner[slot] ?? 0)));
       }
       default:
         return node satisfies never;
     }
   };
-  return { scalar, loop };
-}
 
-/**
- * Folds the values that `visit` gives in order. Sums are exact to f64 and rounded once, so that a device's error is its
- * own.
- */
-function reduced(
-  op: Extract<Scalar<Concrete>, { kind: "reduce" }>["op"],
-  dtype: Dtype,
-  visit: (each: (value: number, index: number) => void) => void,
-): number {
-  const round = rounding(dtype);
-  switch (op) {
-    case "sum": {
+  /**
+   * The exponentials of scores are kept for as long as the indices that they are of stay: an attention has the same for
+   * all elements of a head.
+   */
+  const softmaxMean = (node: Reduce<Concrete>, scoreOf: Scalar<Concrete>): Compiled => {
+    const visit = loop(node.over);
+    const score = scalar(scoreOf);
+    const body = scalar(node.body);
+    const needed = [...freeIndices({ ...node, body: scoreOf })].filter((index) => !given.has(index)).map(slotOf);
+    let at: readonly number[] | null = null;
+    let weights: readonly number[] = [];
+    return (frame) => {
+      const now = needed.map((slot) => frame[slot] ?? 0);
+      if (at === null || now.some((value, each) => value !== at?.[each])) {
+        const scores: number[] = [];
+        visit(frame, (inner) => scores.push(score(inner)));
+        weights = exponentials(scores);
+        at = now;
+      }
+      let next = 0;
       let sum = 0;
-      // integers wrap around at each step, which is the same as once at the end, but stays exact
-      visit(
-        dtype === "f32" || dtype === "f16"
-          ? (value) => {
-              sum += value;
-            }
-          : (value) => {
-              sum = round(sum + value);
-            },
-      );
-      return round(sum);
-    }
-    case "mean": {
-      let sum = 0;
-      let count = 0;
-      visit((value) => {
-        sum += value;
-        count += 1;
+      visit(frame, (inner) => {
+        sum += (weights[next] ?? 0) * body(inner);
+        next += 1;
       });
-      return count === 0 ? 0 : round(sum / count);
-    }
-    case "max":
-    case "min": {
-      let best = extremeIdentity(op, dtype);
-      const choose = binaryFunction(op, dtype);
-      visit((value) => {
-        best = choose(best, value);
-      });
-      return best;
-    }
-    case "any": {
-      let found = 0;
-      visit((value) => {
-        if (value !== 0) found = 1;
-      });
-      return found;
-    }
-    case "all": {
-      let holds = 1;
-      visit((value) => {
-        if (value === 0) holds = 0;
-      });
-      return holds;
-    }
-    case "count": {
-      let count = 0;
-      visit((value) => {
-        if (value !== 0) count += 1;
-      });
-      return round(count);
-    }
-    case "argmax": {
-      let best: number | null = null;
-      let position = 0;
-      visit((value, index) => {
-        if (best !== null && !(value > best || (Number.isNaN(best) && !Number.isNaN(value)))) return;
-        best = value;
-        position = index;
-      });
-      return position;
-    }
-    default:
-      return op satisfies never;
-  }
+      const total = weights.reduce((all, each) => all + each, 0);
+      return total === 0 ? 0 : Math.fround(sum / total);
+    };
+  };
+  return { scalar, loop };
 }
 
 /** Row-major offset of an element, or null where an index is out of range. */

@@ -121,12 +121,14 @@ export type Scalar<L extends Level = Symbolic> =
   | { readonly kind: "cast"; readonly a: Scalar<L>; readonly dtype: L["dtype"] }
   /**
    * A reduction over one or more indices. Over an empty range: sum, count 0; any false; all true; max -inf; min +inf;
-   * mean 0; argmax 0.
+   * mean 0; argmax 0; softmax_mean 0. Of a softmax_mean the body is the value that is averaged, and `score` what it
+   * counts by; of all others there is no score.
    */
   | {
       readonly kind: "reduce";
       readonly op: ReduceOp;
       readonly over: readonly Range<L>[];
+      readonly score: Scalar<L> | null;
       readonly body: Scalar<L>;
       readonly dtype: L["dtype"];
     };

@@ -14,6 +14,8 @@ export const reduceOps = {
   count: "i32",
   /** Body numeric, over one index; result the i32 index of the largest, the lowest of equals. */
   argmax: "i32",
+  /** Body and score f32, result f32: the mean of the body, weighted by the exponentials of the scores. */
+  softmax_mean: "f32",
 } as const;
 
 export type ReduceOp = keyof typeof reduceOps;

@@ -211,6 +211,8 @@ function print<L extends Level>(scalar: Scalar<L>, names: IndexNames, least: num
       return `${printDtype(scalar.dtype)}(${print(scalar.a, names, 0)})`;
     case "reduce": {
       const inner = namesWithin(scalar.over, names);
+      if (scalar.score !== null)
+        return `${scalar.op}(${printRanges(scalar.over, inner)}: ${print(scalar.score, inner, 0)}; ${print(scalar.body, inner, 0)})`;
       // as loose as can be: everything to its right is its body
       return wrap(`${scalar.op} ${printRanges(scalar.over, inner)}: ${print(scalar.body, inner, 0)}`, 0.5);
     }

@@ -9,7 +9,7 @@ export function dtypeOf<L extends Level>(scalar: Scalar<L>): L["dtype"] | "i32" 
   return scalar.kind === "index" || scalar.kind === "size" ? "i32" : scalar.dtype;
 }
 
-/** The operands of a scalar; of a reduction, the bounds first, then the body. */
+/** The operands of a scalar; of a reduction, the bounds first, then what is reduced. */
 export function children<L extends Level>(scalar: Scalar<L>): readonly Scalar<L>[] {
   switch (scalar.kind) {
     case "constant":
@@ -26,10 +26,15 @@ export function children<L extends Level>(scalar: Scalar<L>): readonly Scalar<L>
     case "select":
       return [scalar.condition, scalar.then, scalar.otherwise];
     case "reduce":
-      return [...scalar.over.flatMap((range) => [range.low, range.high]), scalar.body];
+      return [...scalar.over.flatMap((range) => [range.low, range.high]), ...reduced(scalar)];
     default:
       return scalar satisfies never;
   }
+}
+
+/** What a reduction computes for each of its elements: the score, where there is one, and the body. */
+export function reduced<L extends Level>({ score, body }: Reduce<L>): readonly Scalar<L>[] {
+  return score === null ? [body] : [score, body];
 }
 
 /** The scalar with each operand replaced; itself where none changes. */
@@ -63,12 +68,24 @@ export function mapChildren<L extends Level>(scalar: Scalar<L>, replace: (child:
     }
     case "reduce": {
       const over = mapList(scalar.over, (range) => mapRange(range, replace));
-      const body = replace(scalar.body);
-      return over === scalar.over && body === scalar.body ? scalar : { ...scalar, over, body };
+      return mapReduced(scalar, over, replace);
     }
     default:
       return scalar satisfies never;
   }
+}
+
+/** A reduction with other ranges, and what it reduces replaced; itself where nothing changes. */
+export function mapReduced<L extends Level>(
+  reduce: Reduce<L>,
+  over: readonly Range<L>[],
+  replace: (child: Scalar<L>) => Scalar<L>,
+): Reduce<L> {
+  const score = reduce.score === null ? null : replace(reduce.score);
+  const body = replace(reduce.body);
+  return over === reduce.over && score === reduce.score && body === reduce.body
+    ? reduce
+    : { ...reduce, over, score, body };
 }
 
 /** A range with its bounds replaced; itself where neither changes. */
@@ -146,7 +163,7 @@ export function freeIndices<L extends Level>(scalar: Scalar<L>): ReadonlySet<Ind
         visit(range.high, inner);
         inner.add(range.index);
       }
-      visit(node.body, inner);
+      for (const each of reduced(node)) visit(each, inner);
     } else {
       for (const child of children(node)) visit(child, bound);
     }
@@ -239,7 +256,9 @@ function keyOf<L extends Level>(
         inner.set(range.index, `@${inner.size}`);
         return bounds;
       });
-      return `${scalar.op}{${over.join(",")}}(${keyOf(scalar.body, inner, sorts)})`;
+      return `${scalar.op}{${over.join(",")}}(${reduced(scalar)
+        .map((each) => keyOf(each, inner, sorts))
+        .join(";")})`;
     }
     default:
       return scalar satisfies never;

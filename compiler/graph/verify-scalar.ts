@@ -9,7 +9,7 @@ import type { Level } from "../types/type.js";
 import type { Graph, IndexId, Range, Scalar, ValueId } from "./graph.js";
 import { reduceOps } from "./ops.js";
 import { printScalar } from "./print.js";
-import { children, dtypeOf } from "./scalar.js";
+import { children, dtypeOf, reduced } from "./scalar.js";
 
 /** The faults of a scalar in the scope of an equation's ranges. `defined` are the tensors it may load from. */
 export function verifyScalar<L extends Level>(
@@ -38,7 +38,7 @@ export function verifyScalar<L extends Level>(
       if (inner.has(range.index)) fault(`index ${range.name} (${range.index}) is bound while it is in scope`, node);
       inner.add(range.index);
     }
-    visit(node.body, inner);
+    for (const each of reduced(node)) visit(each, inner);
   };
 
   const checkNode = (node: Scalar<L>, scope: ReadonlySet<IndexId>): void => {
@@ -93,7 +93,11 @@ export function verifyScalar<L extends Level>(
         const body = dtypeOf(node.body);
         if (node.over.length === 0) fault("a reduction over nothing", node);
         if (node.op === "argmax" && node.over.length !== 1) fault("argmax over more than one index", node);
-        if (rule === "i32") {
+        if ((node.op === "softmax_mean") !== (node.score !== null)) fault("a score where none belongs, or none", node);
+        if (rule === "f32") {
+          if (node.dtype !== "f32" || reduced(node).some((each) => dtypeOf(each) !== "f32"))
+            fault("a softmax_mean that is not of f32", node);
+        } else if (rule === "i32") {
           if (node.dtype !== "i32") fault("a result that is not i32", node);
           if ((node.op === "count") !== (body === "bool")) fault(`a body of ${printDtype(body)}`, node);
         } else {

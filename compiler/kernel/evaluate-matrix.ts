@@ -1,6 +1,6 @@
 /** Operations on matrices, by the evaluator: each subgroup has its own, and its first invocation does the work. */
 import { InternalError } from "../diagnostic.js";
-import { f16FromBits } from "../float.js";
+import { f16FromBits, f32Bits } from "../float.js";
 import type { Compiler, Together } from "./evaluate-expr.js";
 import type { Frame } from "./evaluate-ops.js";
 import { matrixSize } from "./kernel.js";
@@ -33,7 +33,7 @@ export class Matrices {
 
   #effect(s: MatrixStatement): (frame: Frame, group: number) => void {
     const { compiler, shared } = this;
-    const who = compiler.builtins.local_index;
+    const local = compiler.builtins.local_index;
     switch (s.kind) {
       case "matrix":
         return (_, group) => {
@@ -48,7 +48,7 @@ export class Matrices {
             group,
             Float64Array.from({ length: matrixSize * matrixSize }, (_, at) => {
               const [row, column] = [Math.floor(at / matrixSize), at % matrixSize];
-              return memory.load(start + (s.columns ? column * pitch + row : row * pitch + column), frame[who] ?? 0);
+              return memory.load(start + (s.columns ? column * pitch + row : row * pitch + column), frame[local] ?? 0);
             }),
           );
         };
@@ -65,12 +65,17 @@ export class Matrices {
         };
       case "store_matrix": {
         const memory = shared.array(s.array);
+        const bits = shared.components(s.array) > 1;
         const [index, stride] = [compiler.scalar(s.index), compiler.scalar(s.stride)];
         return (frame, group) => {
-          const [start, pitch] = [index(frame), stride(frame)];
-          this.#at(s.name, group).forEach((value, at) =>
-            memory.store(start + Math.floor(at / matrixSize) * pitch + (at % matrixSize), 0, value, frame[who] ?? 0),
-          );
+          const each = bits ? 4 : 1;
+          const [start, pitch] = [index(frame) * each, stride(frame) * each];
+          this.#at(s.name, group).forEach((value, at) => {
+            const place = start + Math.floor(at / matrixSize) * pitch + (at % matrixSize);
+            const who = frame[local] ?? 0;
+            if (bits) memory.store(place >>> 2, place & 3, f32Bits(value), who);
+            else memory.store(place, 0, value, who);
+          });
         };
       }
       default:

@@ -172,7 +172,10 @@ export type Statement =
     }
   /** result += left * right, summed in f32 in any order. */
   | { readonly kind: "multiply_matrices"; readonly result: string; readonly left: string; readonly right: string }
-  /** A result matrix to workgroup memory of f32: row r, column c to index + r * stride + c. */
+  /**
+   * A result matrix to workgroup memory, of f32 or of vec4<u32> that hold the bits of four f32 each: row r from
+   * index + r * stride on, both counting elements of the array.
+   */
   | {
       readonly kind: "store_matrix";
       readonly name: string;

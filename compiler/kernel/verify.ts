@@ -292,7 +292,7 @@ function verifyBody(kernel: Kernel, fault: Fault): void {
           for (const role of ["result", "left", "right"] as const) matrixOf(s[role], role);
           break;
         case "store_matrix":
-          matrixMemory(s, ["f32"]);
+          matrixMemory(s, ["f32", "vec4<u32>"]);
           matrixOf(s.name, "result");
           break;
         default:

@@ -2,10 +2,11 @@ import { InternalError } from "../diagnostic.js";
 import type { Eqn } from "../graph/graph.js";
 import type { Concrete } from "../types/type.js";
 import { lowerFactorization } from "./factorization.js";
-import { kernelStep, type Lowered } from "./lowered.js";
+import { kernelsOf, kernelStep, type Lowered } from "./lowered.js";
 import type { CutScans } from "./scan/cut.js";
 import { lowerScan } from "./scan/scan.js";
-import { lowerEqn, type ForcedSchedule } from "./schedules/choose.js";
+import { attention } from "./schedules/attention.js";
+import { fits, lowerEqn, type ForcedSchedule } from "./schedules/choose.js";
 import type { Lowering } from "./toolkit/lowering.js";
 
 export interface StepOptions {
@@ -31,7 +32,11 @@ export function lowerSteps(lowering: Lowering, eqn: Eqn<Concrete>, options: Step
     }
     case "factorize":
       return lowerFactorization(lowering, eqn);
-    default:
+    default: {
+      const { schedule } = options;
+      const found = schedule === null || schedule === "attention" ? attention(lowering, eqn, schedule !== null) : null;
+      if (found !== null && kernelsOf(found.steps).every((kernel) => fits(lowering, kernel))) return found;
       return { steps: lowerEqn(lowering, eqn, options.schedule).map(kernelStep), scratch: [], notes: [] };
+    }
   }
 }

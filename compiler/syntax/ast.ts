@@ -213,7 +213,7 @@ export interface SaveStatement extends Commented {
 }
 
 export type BinaryOperator = "+" | "-" | "*" | "/" | "%" | "^" | "==" | "!=" | "<" | "<=" | ">" | ">=" | "and" | "or";
-export type ReduceOperator = "sum" | "max" | "min" | "mean" | "any" | "all" | "argmax" | "count";
+export type ReduceOperator = "sum" | "max" | "min" | "mean" | "any" | "all" | "argmax" | "count" | "softmax_mean";
 
 export interface StringExpr extends Node {
   readonly kind: "string";
@@ -232,11 +232,15 @@ export type Expr =
   | (Node & { readonly kind: "call"; readonly callee: Ident; readonly args: readonly Argument[] })
   | (Node & { readonly kind: "unary"; readonly op: "-" | "not"; readonly operand: Expr })
   | (Node & { readonly kind: "binary"; readonly op: BinaryOperator; readonly left: Expr; readonly right: Expr })
-  /** `sum[k] x[k] * w[k]`: binds looser than `*`, tighter than `+`. */
+  /**
+   * `sum[k] x[k] * w[k]`: binds looser than `*`, tighter than `+`. `softmax_mean[c](score, body)`, closed like a call,
+   * has a score, and no other has one.
+   */
   | (Node & {
       readonly kind: "reduce";
       readonly op: ReduceOperator;
       readonly over: readonly RangeExpr[];
+      readonly score: Expr | null;
       readonly body: Expr;
     })
   /** `w where keep` on whole tensors, `x[n] where keep[n]` on elements: zero where the mask is false. */

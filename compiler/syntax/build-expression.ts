@@ -113,6 +113,7 @@ function operand(context: Context, node: CstNode): Expr {
         kind: "reduce",
         op: token(inner, "Reduction").image as ReduceOperator,
         over: nodes(inner, "reduceRange").map((each) => range(context, each)),
+        score: null,
         body: expression(context, child(inner, "expression")),
         span,
       };
@@ -219,6 +220,16 @@ function primary(context: Context, node: CstNode): Expr {
   const span = spanOfNode(context, node);
   const inner = optionalNode(node, "expression");
   if (inner) return { ...expression(context, inner), span };
+  const mean = optionalNode(node, "softmaxMean");
+  if (mean)
+    return {
+      kind: "reduce",
+      op: "softmax_mean",
+      over: nodes(mean, "reduceRange").map((each) => range(context, each)),
+      score: expression(context, child(mean, "score")),
+      body: expression(context, child(mean, "value")),
+      span,
+    };
   const callee = optionalToken(node, "Name") ?? optionalToken(node, "Reduction");
   if (callee) {
     const args = optionalNode(node, "arguments");

@@ -37,6 +37,7 @@ import {
   Pack,
   precedence,
   Reduction,
+  SoftmaxMean,
   Text,
   tokens,
   Top,
@@ -113,6 +114,18 @@ export abstract class ExpressionGrammar extends CstParser {
     this.AT_LEAST_ONE_SEP({ SEP: Comma, DEF: () => this.SUBRULE(this.reduceRange) });
     this.CONSUME(CloseSquare);
     this.SUBRULE(this.expression, { ARGS: [precedence.reduce] });
+  });
+
+  private readonly softmaxMean = this.RULE("softmaxMean", () => {
+    this.CONSUME(SoftmaxMean);
+    this.CONSUME(OpenSquare);
+    this.AT_LEAST_ONE_SEP({ SEP: Comma, DEF: () => this.SUBRULE(this.reduceRange) });
+    this.CONSUME(CloseSquare);
+    this.CONSUME(OpenParen);
+    this.SUBRULE(this.expression, { LABEL: "score" });
+    this.CONSUME2(Comma);
+    this.SUBRULE2(this.expression, { LABEL: "value" });
+    this.CONSUME(CloseParen);
   });
 
   private readonly reduceRange = this.RULE("reduceRange", () => {
@@ -205,6 +218,7 @@ export abstract class ExpressionGrammar extends CstParser {
           this.OPTION(() => this.SUBRULE(this.arguments));
         },
       },
+      { ALT: () => this.SUBRULE(this.softmaxMean) },
       // `max(a, b)`: two operands, not a reduction
       {
         ALT: () => {
@@ -280,6 +294,7 @@ const expressionStarts: readonly TokenType[] = [
   Minus,
   Not,
   Reduction,
+  SoftmaxMean,
   Top,
   Pack,
   Unpack,

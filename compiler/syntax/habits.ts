@@ -262,7 +262,7 @@ const reductions: ReadonlyMap<string, string> = new Map<string, string>([
 ]);
 
 function reductionHelp(name: string): string {
-  return reductions.get(name) ?? `the reductions are ${reductionWords.join(", ")}`;
+  return reductions.get(name) ?? `the reductions are ${[...reductionWords, "softmax_mean"].join(", ")}`;
 }
 
 /** The innermost bracket that is open at a place. */

@@ -76,6 +76,7 @@ const places: ReadonlyMap<string, string> = new Map([
   ["save", "in a `save`"],
   ["reduce", "in a reduction"],
   ["reduceRange", "in a reduction"],
+  ["softmaxMean", "in `softmax_mean[c](score, value)`"],
   ["top", "in `top n of m along k in ...`"],
   ["pack", "in `pack ... as ...`"],
   ["observe", "in `observe ... on ... by ...`"],
@@ -170,6 +171,10 @@ function advice(
       previous !== null && (tokenMatcher(previous, Name) || tokenMatcher(previous, Numeral)) ? previous.image : "K";
     return { help: `a range has two ends: \`0 .. ${end}\`` };
   }
+  if (rule === "softmaxMean")
+    return {
+      help: "it takes indices, and what elements count by beside what is averaged: `softmax_mean[c](score[c], x[c])`",
+    };
   if ((rule === "globs" || rule === "save" || expected === "Text") && tokenMatcher(found, Name))
     return { help: `write \`"${found.image}"\`` };
   if (rule === "format" && tokenMatcher(found, Numeral))

@@ -26,7 +26,7 @@ function binding(value: Expr): number {
     case "binary":
       return operatorBinding(value.op);
     case "reduce":
-      return precedence.reduce;
+      return value.score === null ? precedence.reduce : closed;
     case "where":
       return precedence.where;
     case "matches":
@@ -70,8 +70,12 @@ function bare(value: Expr): Layout {
         : ["not ", expression(value.operand, precedence.not)];
     case "binary":
       return binary(value);
-    case "reduce":
-      return [value.op, bracketed("[", value.over.map(range), "]"), " ", expression(value.body, precedence.reduce)];
+    case "reduce": {
+      const over = bracketed("[", value.over.map(range), "]");
+      return value.score === null
+        ? [value.op, over, " ", expression(value.body, precedence.reduce)]
+        : [value.op, over, bracketed("(", expressions([value.score, value.body]), ")")];
+    }
     case "where":
       return group(
         expression(value.value, precedence.where),

@@ -117,6 +117,8 @@ export const Matching = keyword("matching");
 export const Except = keyword("except");
 /** The reductions, by their words. */
 export const reductionWords: readonly string[] = ["sum", "max", "min", "mean", "any", "all", "argmax", "count"];
+/** The reduction of two operands. */
+export const SoftmaxMean = keyword("softmax_mean");
 const reductions = reductionWords.map((word) => keyword(word, [Reduction]));
 
 export const Arrow = mark("Arrow", "->");
@@ -183,6 +185,7 @@ const keywords = [
   By,
   Is,
   Except,
+  SoftmaxMean,
   ...reductions,
 ];
 

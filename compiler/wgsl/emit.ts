@@ -221,7 +221,8 @@ class Writer {
       case "barrier":
         return [`${indent}workgroupBarrier();`];
       case "matrix":
-        return [`${indent}var ${this.name(s.name)}: ${matrixType("result")};`];
+        // with a value: what a loop declares without one keeps what the turn before left, on some drivers
+        return [`${indent}var ${this.name(s.name)} = ${matrixType("result")}();`];
       case "load_matrix": {
         const order = s.columns ? "col_major" : "row_major";
         return [

@@ -204,6 +204,8 @@ test("a pattern implies weaker ones", () => {
   assert.equal(pack(1, 4, "nm(2, 4) of f16"), []);
   assert.equal(pack(2, 4, "nm(4, 8) of f16"), []);
   assert.equal(pack(4, 8, "nm(2, 4) of f16"), ["E502"]);
+  // two of each four may be four of the eight
+  assert.equal(pack(2, 4, "nm(2, 8) of f16"), ["E502"]);
 });
 
 test.run();

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { suite } from "uvu";
+import * as assert from "uvu/assert";
 import type { Shape } from "../../compiler/formats/format.js";
 import { formatOfSpec, printFormat } from "../../compiler/formats/registry.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
@@ -94,5 +95,13 @@ for (const format of bitmasks) {
     );
   });
 }
+
+laws("a weight that is kept and rounds to the code of zero takes no place: a zero at the lowest free one does", () => {
+  const format = spec("nm", { n: 2, m: 4 }, spec("int4", { group: 8 }));
+  const shape = { rows: 1, columns: 8 };
+  const given = Float32Array.of(1, 0, 0, 0.01, 0.5, 0, -1, 0);
+  const words = formatOfSpec(format).encode(format, shape, given, { scale: Float32Array.of(0.25), zero: null });
+  assert.equal([...formatOfSpec(format).decode(format, shape, words)], [1, 0, 0, 0, 0.5, 0, -1, 0]);
+});
 
 laws.run();

@@ -86,6 +86,14 @@ for (const dtype of ["f32", "f16"] as const) {
     }
   });
 
+  test(`attention of few queries and of many, ${dtype}`, async ({ executor, target }) => {
+    for (const sizes of [
+      { B: 1, T: 1, A: 8, C: 2048, G: 2, H: 64 },
+      { B: 2, T: 40, A: 6, C: 300, G: 2, H: 128 },
+    ])
+      await executor.prepare(stagesOf("attention", bound("attention", { dtype, sizes }), target).program);
+  });
+
   test(`products of every format and schedule, ${dtype}`, async ({ executor, target }) => {
     for (const format of weightFormats) {
       const text = format.replace("bitmask", "bitmask(nonzeros: 400)");

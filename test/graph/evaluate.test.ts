@@ -12,6 +12,7 @@ import {
   load,
   reduce,
   select,
+  softmaxMean,
 } from "../../compiler/graph/build.js";
 import type { GraphBuilder } from "../../compiler/graph/build.js";
 import { evaluate, tensorValue } from "../../compiler/graph/evaluate.js";
@@ -61,7 +62,7 @@ test("a scalar input, and a rank-0 result", () => {
 
 test("reductions over a range, an empty one, and one that starts below zero", () => {
   const over = (
-    op: ReduceOp,
+    op: Exclude<ReduceOp, "softmax_mean">,
     low: number,
     high: number,
     body: (k: Scalar<Concrete>, x: Value<Concrete>) => Scalar<Concrete>,
@@ -73,7 +74,7 @@ test("reductions over a range, an empty one, and one that starts below zero", ()
   const element = (k: Scalar<Concrete>, x: Value<Concrete>): Scalar<Concrete> => load(x, [k]);
   const positive = (k: Scalar<Concrete>, x: Value<Concrete>): Scalar<Concrete> =>
     binary("greater", load(x, [k]), constant(0));
-  const table: readonly (readonly [ReduceOp, typeof element, number, number])[] = [
+  const table: readonly (readonly [Exclude<ReduceOp, "softmax_mean">, typeof element, number, number])[] = [
     ["sum", element, 10, 0],
     ["mean", element, 2.5, 0],
     ["max", element, 4, -Infinity],
@@ -88,6 +89,41 @@ test("reductions over a range, an empty one, and one that starts below zero", ()
     assert.is(over(op, 2, 2, body), empty, `${op} over nothing`);
     assert.is(over(op, -3, 4, body), full, `${op} from below zero`);
   }
+});
+
+test("a softmax mean counts by exponentials of scores, however large; over nothing it is 0", () => {
+  const mean = (scores: readonly number[], low = 0): number | undefined =>
+    run({ s: tensorValue("f32", [scores.length], scores), x: tensorValue("f32", [3], [3, -1, 4]) }, (b, { s, x }) => {
+      const c = b.range("c", low, scores.length);
+      return b.map("y", [], () => softmaxMean([c], load(s!, [indexOf(c)]), load(x!, [indexOf(c)])));
+    })[0];
+  assert.is(mean([0, 0, 0]), 2);
+  assert.is(mean([1e30, 1e30, 1e30], -2), 2);
+  assert.is(mean([Math.log(2), 0, Math.log(5)]), Math.fround(25 / 8));
+  assert.is(mean([-3e38, 3e38, -3e38]), -1);
+  assert.is(mean([-Infinity, -200, -Infinity]), -1);
+  assert.is(mean([-Infinity, -Infinity, -Infinity]), 0);
+  assert.is(mean([0, 0, 0], 3), 0);
+  assert.ok(Number.isNaN(mean([0, NaN, 0])));
+});
+
+test("scores of a softmax mean that an index does not reach are computed once for all of it", () => {
+  const reads: number[] = [];
+  const b = buildGraph("g");
+  const s = b.input("s", "f32", [2, 3]);
+  const x = b.input("x", "f32", [3, 8]);
+  const c = b.range("c", 0, 3);
+  const y = b.map("y", [2, 8], (n, h) => softmaxMean([c], load(s, [n!, indexOf(c)]), load(x, [indexOf(c), h!])));
+  b.output("y", y);
+  const inputs = new Map([
+    ["s", tensorValue("f32", [2, 3], [1, 2, 3, 4, 5, 6])],
+    ["x", tensorValue("f32", [3, 8], new Array<number>(24).fill(1))],
+  ]);
+  evaluate(b.graph(), inputs, {
+    reads: (value, offset) => void (value === s.id && reads.push(offset)),
+    replaces: () => {},
+  });
+  assert.equal(reads, [0, 1, 2, 3, 4, 5]);
 });
 
 test("a sum is rounded once", () => {

@@ -9,18 +9,19 @@ import type { ToleranceKind } from "../support/tolerance.js";
 
 /**
  * The function `main` of a program at these sizes. Inputs that are not given are random; scalars are given as one
- * number.
+ * number. Without `f16` tensors of f16 are held as f32.
  */
 export function programCase(
   source: string,
   sizes: Readonly<Record<string, number>>,
   kind: ToleranceKind,
   given: Readonly<Record<string, ArrayLike<number>>> = {},
+  f16 = false,
 ): Case {
   const bound = specialize(
     graphOf(source, "main"),
     { sizes: new Map(Object.entries(sizes)), dtypes: new Map(), formats: new Map() },
-    { f16: false },
+    { f16 },
   );
   if (!("graph" in bound)) throw new Error(bound.map(({ message }) => message).join("\n"));
   const inputs = new Map<string, TensorValue>(

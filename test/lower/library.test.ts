@@ -99,7 +99,8 @@ for (const { name, bound, given } of calls) {
     const expected = expectedOf(made);
     for (const device of devices) agreeSimulated(made, expected, device);
     agreeSimulated(made, expected, least, { fuse: false });
-    await agreeOnDevice(made, expected, machine);
+    // a block takes the driver long to compile; for one token the test of siblings does it
+    if (name !== "block" || bound.sizes["T"] !== 1) await agreeOnDevice(made, expected, machine);
   });
 }
 

@@ -6,6 +6,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Target } from "../../compiler/target.js";
 import { agreeOnDevice, agreeSimulated, expectedOf, type Simulated } from "../support/agreement.js";
+import { fiveEquations } from "../support/five-equations.js";
 import { openMachine, type Machine } from "../support/device-stages.js";
 import { targets } from "../support/targets.js";
 import { programCase } from "./language.js";
@@ -44,11 +45,12 @@ for (const [T, C] of [
       );
     assert.not.ok([...expected.outputs.get("y")!.data].some(Number.isNaN));
     for (const device of f32) agreeSimulated(given, expected, device);
-    await agreeOnDevice(given, expected, machine);
+    // the driver's schedule is the same for all
+    if (T === 40) await agreeOnDevice(given, expected, machine);
   });
 
   test(`attention of ${T} tokens with a cache of ${C} in f16, by matrices and by tiles`, () => {
-    const given = libraryCase("attention", { sizes, dtype: "f16" }, "half", { positions: [0] });
+    const given = programCase(fiveEquations, sizes, "half", { positions: [0] }, true);
     const expected = expectedOf(given);
     for (const schedule of ["matrix", "tiled"] as const) {
       const stages = agreeSimulated(given, expected, { target: matrices, subgroupSize: 32 }, { schedule });

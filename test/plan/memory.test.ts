@@ -1,6 +1,6 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { compileFunction } from "../../compiler/compile.js";
+import { compileFunction, lowerConcrete } from "../../compiler/compile.js";
 import type { SymbolicGraph } from "../../compiler/graph/graph.js";
 import { memoryOf } from "../support/program-memory.js";
 import type { Program, Step } from "../../compiler/plan/program.js";
@@ -8,6 +8,7 @@ import type { RecipeStep, Treatment } from "../../compiler/recipe/recipe.js";
 import { standardLibrary } from "../../runtime/library.js";
 import { partsOf } from "../../runtime/llama/compression/shared.js";
 import { exampleRecipe } from "../llama/recipes.js";
+import { programCase } from "../lower/language.js";
 import { targets } from "../support/targets.js";
 
 const test = suite("memory");
@@ -36,6 +37,31 @@ test("what lives at once, and what memory that takes", () => {
   assert.equal(memoryOf(programOf([16, 32, 32], [1, -1, 2, -2])), { inputs: 16, live: 32, taken: 32 });
   assert.equal(memoryOf(programOf([16, 32, 48], [1, -1, 2, -2])), { inputs: 16, live: 48, taken: 80 });
   assert.equal(memoryOf(programOf([16, 32, 32], [1, 2, -1, -2])), { inputs: 16, live: 64, taken: 64 });
+});
+
+test("memory is taken before it is used first, and free for others only when it has been used last", () => {
+  const { graph } = programCase(
+    `fn main(x: f32[N]) -> f32[N] {
+  let a[n] = sum[m in 0 .. N] x[m] * x[n]
+  let b[n] = sum[m in 0 .. N] a[m] * x[n]
+  let c[n] = sum[m in 0 .. N] b[m] * a[n]
+  return y where y[n] = sum[m in 0 .. N] c[m] * b[n]
+}`,
+    { N: 70 },
+    "chain",
+  );
+  const { inputs, steps, buffers } = lowerConcrete(graph, targets.baseline).program;
+  const held = new Set(inputs.map(({ buffer }) => buffer));
+  for (const step of steps) {
+    if (step.kind === "alloc") held.add(step.buffer);
+    else if (step.kind === "free") held.delete(step.buffer);
+    else if (step.kind === "dispatch") for (const buffer of step.buffers) assert.ok(held.has(buffer), `${buffer}`);
+  }
+  assert.equal(
+    buffers.filter(({ id, role }) => role === "temporary" && held.has(id)),
+    [],
+  );
+  assert.is(buffers.filter(({ role }) => role === "temporary").length, 3);
 });
 
 const gpu = { ...targets["a GPU with subgroups of 32"], f16: true, maxBinding: 2 ** 32 - 4 };

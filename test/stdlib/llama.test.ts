@@ -191,6 +191,11 @@ test("sampling keeps to top k and top p, and follows the probabilities", () => {
     Math.abs(share(1) - 0.665) < 0.08 && Math.abs(share(2) - 0.245) < 0.075 && Math.abs(share(0) - 0.09) < 0.05,
   );
   assert.is(draw(5, 4, 2), draw(5, 4, 2));
+  // one seed draws anew at each position
+  const places = Array.from({ length: 40 }, (_, at) =>
+    result("sample", { logits, positions: ints([1], [at]), seed: 1, temperature: 1, top_k: 4, top_p: 2 }),
+  );
+  assert.ok(new Set(places.map(([id]) => id)).size > 1);
   for (let seed = 0; seed < 40; seed++) {
     assert.is(draw(seed, 1, 2), 1);
     assert.ok([1, 2].includes(draw(seed, 2, 2)));

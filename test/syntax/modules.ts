@@ -108,7 +108,10 @@ const { expr } = fc.letrec<{
       .map((each): Expr => ({ kind: "binary", ...each, span })),
     fc
       .record({ op: fc.constantFrom(...reductions), over: fc.array(tie("range"), short), body: tie("expr") })
-      .map((each): Expr => ({ kind: "reduce", ...each, span })),
+      .map((each): Expr => ({ kind: "reduce", score: null, ...each, span })),
+    fc
+      .record({ over: fc.array(tie("range"), short), score: tie("expr"), body: tie("expr") })
+      .map((each): Expr => ({ kind: "reduce", op: "softmax_mean", ...each, span })),
     fc.record({ value: tie("expr"), mask: tie("expr") }).map((each): Expr => ({ kind: "where", ...each, span })),
     fc
       .record({

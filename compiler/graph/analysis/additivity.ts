@@ -352,7 +352,7 @@ function proveScalars(out: ValueId, indices: readonly Range[], { tokens, known }
     }
     return computed([a, b], { kind: "op", op });
   };
-  const reduced = ({ op, over, body }: Extract<Scalar, { kind: "reduce" }>): Known => {
+  const reduced = ({ op, over, score, body }: Extract<Scalar, { kind: "reduce" }>): Known => {
     const whole = over.filter((range) => isWhole(range, tokens));
     for (const range of whole) overTokens.add(range.index);
     const rest = over.filter((range) => !whole.includes(range));
@@ -361,7 +361,7 @@ function proveScalars(out: ValueId, indices: readonly Range[], { tokens, known }
       rest.flatMap(({ low, high }) => [visit(low), visit(high)]),
       { kind: "position" },
     );
-    const value = visit(body);
+    const value = score === null ? visit(body) : computed([visit(score), visit(body)], { kind: "op", op });
     if (ends.kind === "lost" || value.kind === "lost") return ends.kind === "lost" ? ends : value;
     const [range, ...more] = whole;
     if (range === undefined) {

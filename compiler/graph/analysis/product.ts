@@ -60,7 +60,7 @@ export function productOf(graph: ConcreteGraph, eqn: Eqn<Concrete>, bounds: Boun
   const n = own.length - 1;
   const nIndex = own[n]!;
   const outermost = reductions.filter(
-    (reduce) => !reductions.some((other) => other !== reduce && scalarReductions(other.body).includes(reduce)),
+    (reduce) => !reductions.some((other) => other !== reduce && scalarReductions(other).includes(reduce)),
   );
   const candidates = outermost.filter((reduce) => freeIndices(reduce).has(nIndex));
   if (

@@ -24,6 +24,7 @@ import {
   children,
   mapChildren,
   mapScalar,
+  reduced,
   renumber,
   scalarKey,
   scalarLoads,
@@ -204,7 +205,7 @@ function sitesOf(eqn: ScalarEqn, tensor: ValueId, outer: Bounds = new Map()): re
     }
     for (const range of node.over) for (const bound of [range.low, range.high]) visit(bound, bounds, times);
     const inner = withRanges(bounds, node.over);
-    visit(node.body, inner, times * lengthOf(node.over, bounds));
+    for (const each of reduced(node)) visit(each, inner, times * lengthOf(node.over, bounds));
   };
   const bounds = withRanges(outer, eqn.indices);
   for (const scalar of eqnScalars(eqn))

@@ -284,7 +284,7 @@ export const scalarRules: readonly ScalarRule[] = [
     },
   },
 
-  // sum 0 = mean 0 = 0; any false = false; all true = true; count false = 0
+  // sum 0 = mean 0 = softmax_mean 0 = 0; any false = false; all true = true; count false = 0
   {
     name: "reduce-nothing",
     rewrite: (node) => {
@@ -292,13 +292,13 @@ export const scalarRules: readonly ScalarRule[] = [
       const body = constantOf(node.body);
       if (body === null) return null;
       const neutral = node.op === "all" ? 1 : 0;
-      return ["sum", "mean", "any", "all", "count"].includes(node.op) && body === neutral
+      return ["sum", "mean", "any", "all", "count", "softmax_mean"].includes(node.op) && body === neutral
         ? constant(neutral, node.dtype)
         : null;
     },
   },
 
-  // over an empty range: sum, count, mean, argmax 0; any false; all true; integer max and min the last there is
+  // over an empty range: sum, count, mean, argmax, softmax_mean 0; any false; all true; integer max and min the last there is
   {
     name: "reduce-empty",
     rewrite: (node) => {
@@ -329,10 +329,11 @@ export const scalarRules: readonly ScalarRule[] = [
       if (node.op === "argmax") return value;
       const replace = new Map([[single.index, value]]);
       const body = substitute(node.body, replace);
+      const score = node.score === null ? null : substitute(node.score, replace);
       const over = node.over
         .filter((range) => range !== single)
         .map((range) => ({ ...range, low: substitute(range.low, replace), high: substitute(range.high, replace) }));
-      if (over.length > 0) return { ...node, over, body };
+      if (over.length > 0) return { ...node, over, score, body };
       return node.op === "count" ? cast(body, "i32") : body;
     },
   },

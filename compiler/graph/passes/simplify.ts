@@ -9,7 +9,7 @@ import { isIdentity, withRanges } from "../analysis/ranges.js";
 import type { Bounds } from "../analysis/ranges.js";
 import { scalarRules } from "./rules.js";
 import type { Facts, ScalarRule } from "./rules.js";
-import { mapChildren, mapList, mapRange, scalarKey } from "../scalar.js";
+import { mapChildren, mapList, mapRange, mapReduced, scalarKey } from "../scalar.js";
 import { sharing } from "./share.js";
 
 /** A rewrite of a whole graph; the graph itself where it does not apply. */
@@ -85,8 +85,7 @@ export function rewriteScalar(scalar: Scalar<Concrete>, facts: Facts, rules: rea
         inner = withRanges(inner, [next]);
         rewrite = inScope(inner);
       }
-      const body = rewrite(node.body);
-      return body === node.body && over.every((range, at) => range === node.over[at]) ? node : { ...node, over, body };
+      return mapReduced(node, over.every((range, at) => range === node.over[at]) ? node.over : over, rewrite);
     };
     const settle = (node: Scalar<Concrete>): Scalar<Concrete> => {
       for (const rule of rules) {

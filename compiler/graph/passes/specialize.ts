@@ -344,7 +344,13 @@ function scalarSpecializer(
         return { kind: "unary", op: "round_f16", a: "dtype" in a && a.dtype === "f32" ? a : wide, dtype: "f32" };
       }
       case "reduce":
-        return { ...node, over: node.over.map(range), body: scalar(node.body), dtype: dtype(node.dtype) };
+        return {
+          ...node,
+          over: node.over.map(range),
+          score: node.score === null ? null : scalar(node.score),
+          body: scalar(node.body),
+          dtype: dtype(node.dtype),
+        };
       default:
         return node satisfies never;
     }

@@ -15,18 +15,22 @@ import { rowAt } from "./right.js";
 /** A side's slices in workgroup memory. */
 export interface Staged {
   readonly side: MatrixSide;
-  /** An array of vec4<u32>. */
-  readonly array: string;
+  /** First vector of the side in the array of all sides. */
+  readonly base: number;
   /** Vectors from row to row of what lies side by side. */
   readonly stride: number;
   /** What an invocation loads for its share of the slice from column `from` on: values for `store`. */
   load(from: Expr): readonly Expr[];
-  /** Puts them into workgroup memory. */
-  store(from: Expr, loaded: readonly Expr[]): void;
+  /** Vectors of a slice. */
+  readonly vectors: number;
+  /** Puts them into workgroup memory, from vector `offset` (u32) of the array on. */
+  store(from: Expr, loaded: readonly Expr[], offset: Expr): void;
 }
 
 /** Where a slice is staged: by which invocations, and whose rows. */
 export interface StagingPlace extends Slicing {
+  /** Workgroup memory of vec4<u32> for all sides. */
+  readonly array: string;
   readonly lowering: Lowering;
   readonly build: KernelBuilder;
   /** Rows of the tile, and the first of them. */
@@ -96,14 +100,15 @@ export function vectorsOf(side: MatrixSide, rows: number, slicing: Slicing): num
 }
 
 /** Prepares the staging of a side; what does not change from slice to slice is computed here. */
-export function stagingOf(place: StagingPlace, side: MatrixSide, hint: string, ends: Ends | null): Staged {
-  const { build, rows } = place;
+export function stagingOf(place: StagingPlace, side: MatrixSide, base: number, ends: Ends | null): Staged {
+  const { rows } = place;
   const stride = strideOf(side, rows, place);
   const piece = pieceColumns(side, rows, place);
-  const array = build.array(hint, "vec4<u32>", vectorsOf(side, rows, place));
-  const memory = { array, stride };
+  const vectors = vectorsOf(side, rows, place);
+  const memory = { base, stride };
   return {
     side,
+    vectors,
     ...memory,
     ...(side.kind === "dense"
       ? denseStaging(place, side, memory, piece, ends)
@@ -132,11 +137,11 @@ function all(conditions: readonly (Expr | null)[]): Expr | null {
 function denseStaging(
   place: StagingPlace,
   side: DenseSide,
-  { array, stride }: Pick<Staged, "array" | "stride">,
+  { base, stride }: Pick<Staged, "base" | "stride">,
   length: number,
   ends: Ends | null,
 ): Pick<Staged, "load" | "store"> {
-  const { build, rows, slice, distance, first, environment } = place;
+  const { build, array, rows, slice, distance, first, environment } = place;
   const byColumns = side.along === "k";
   const vectors = upTo(byColumns ? length / run : 1);
   const [lines, runs] = byColumns ? [rows, slice / length] : [slice, rows / run];
@@ -154,7 +159,10 @@ function denseStaging(
       // of a row that there is
       whole: all([there, side.outer % rows === 0 ? null : build.bind("is_row", k.less(outer, side.outer))]),
       source: build.bind("source", k.add(k.add(start, k.mul(line, side.pitch / run)), k.mul(inLine, vectors.length))),
-      target: build.bind("target", k.add(k.mul(line, stride), byColumns ? vectorAt(k.mul(inLine, length)) : inLine)),
+      target: build.bind(
+        "target",
+        k.add(k.add(k.mul(line, stride), base), byColumns ? vectorAt(k.mul(inLine, length)) : inLine),
+      ),
       end: ends === null || !byColumns ? null : build.bind("own_end", ends.row(outer)),
     };
   });
@@ -175,7 +183,7 @@ function denseStaging(
         const place = build.bind("address", inside === null ? address : k.select(inside, address, 0));
         return vectors.map((at) => build.bind("values", k.loadBuffer(buffer, "vec4<u32>", k.add(place, at))));
       }),
-    store(from, loaded) {
+    store(from, loaded, offset) {
       pieces.forEach((piece, which) => {
         const inside = insideOf(piece, from);
         const zero = k.constant("vec4<u32>", 0);
@@ -187,7 +195,7 @@ function denseStaging(
           const ordered = reorderHalves(build, given, distance);
           const put = (): void =>
             ordered.forEach((four, at) =>
-              build.add(k.storeShared(array, k.add(piece.target, vectorOf(run * at)), four)),
+              build.add(k.storeShared(array, k.add(k.add(piece.target, offset), vectorOf(run * at)), four)),
             );
           if (piece.there === null) put();
           else build.when(piece.there, put);
@@ -211,7 +219,7 @@ function denseStaging(
             ),
           );
         }
-        const put = (): void => build.add(k.storeShared(array, piece.target, value));
+        const put = (): void => build.add(k.storeShared(array, k.add(piece.target, offset), value));
         if (piece.there === null) put();
         else build.when(piece.there, put);
       });
@@ -223,10 +231,10 @@ function denseStaging(
 function storedStaging(
   { build, ...place }: StagingPlace,
   side: StoredSide,
-  { array, stride }: Pick<Staged, "array" | "stride">,
+  { base, stride }: Pick<Staged, "base" | "stride">,
   columns: number,
 ): Pick<Staged, "load" | "store"> {
-  const { lowering, rows, slice, first, environment } = place;
+  const { lowering, array, rows, slice, first, environment } = place;
   const units = slice / columns;
   const inRow = side.inner / columns;
   const pieces = sharesOf({ build, ...place }, rows * units).map(({ at, there }) => {
@@ -237,7 +245,7 @@ function storedStaging(
       there,
       unit,
       row: rowAt(lowering.graph, side.term.rows!, withIndices(environment, [[side.index, outer]])),
-      target: build.bind("target", k.add(k.mul(line, stride), vectorAt(k.mul(unit, columns)))),
+      target: build.bind("target", k.add(k.add(k.mul(line, stride), base), vectorAt(k.mul(unit, columns)))),
     };
   });
   /** The words of f16 pairs of a piece, with words that `read` gives. */
@@ -270,7 +278,7 @@ function storedStaging(
         addAll(build, live(statements, loads));
         return loads;
       }),
-    store(from, loaded) {
+    store(from, loaded, offset) {
       let next = 0;
       for (const piece of pieces) {
         const vectors: Expr[] = [];
@@ -284,7 +292,7 @@ function storedStaging(
         const put = (): void => {
           addAll(build, live(statements, vectors));
           vectors.forEach((vector, at) =>
-            build.add(k.storeShared(array, k.add(piece.target, vectorOf(run * at)), vector)),
+            build.add(k.storeShared(array, k.add(k.add(piece.target, offset), vectorOf(run * at)), vector)),
           );
         };
         if (piece.there === null) put();

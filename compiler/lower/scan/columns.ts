@@ -1,7 +1,7 @@
 /** Where the columns that a step of a scan reads and writes lie, seen from the step's own. */
 import type { IndexId, Range, Scalar } from "../../graph/graph.js";
 import { intervalOf, withRanges, type Bounds } from "../../graph/analysis/ranges.js";
-import { children, constantOf, scalarKey, type Load } from "../../graph/scalar.js";
+import { children, constantOf, reduced, scalarKey, type Load } from "../../graph/scalar.js";
 import type { Concrete } from "../../types/type.js";
 
 type S = Scalar<Concrete>;
@@ -166,7 +166,7 @@ export function visitLoads(
       const inner = insideOf(facts, scalar.over);
       for (const range of scalar.over)
         for (const bound of [range.low, range.high]) visitLoads(bound, inner, visit, always);
-      visitLoads(scalar.body, inner, visit, always);
+      for (const each of reduced(scalar)) visitLoads(each, inner, visit, always);
       break;
     }
     case "select": {

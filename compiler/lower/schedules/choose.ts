@@ -21,7 +21,7 @@ import { rows, rowShape, type RowShape } from "./rows.js";
 import { tiled, tiledApplies, tileShape } from "./tiled.js";
 
 /** The schedules, from the most special. `loops` takes everything. */
-export const schedules = ["dot", "matvec", "quads", "matrix", "tiled", "rows", "loops"] as const;
+export const schedules = ["attention", "dot", "matvec", "quads", "matrix", "tiled", "rows", "loops"] as const;
 export type Schedule = (typeof schedules)[number];
 
 /** A schedule by its name, with the cut that it takes by itself or, where it is data, another one. */
@@ -52,6 +52,8 @@ function attempt(
   forced: boolean,
 ): readonly Kernel[] | null {
   if (schedule === "loops") return loops(lowering, eqn);
+  // of several kernels and memory between them: `lowerSteps` takes it
+  if (schedule === "attention") return null;
   if (eqn.kind !== "map" && eqn.kind !== "update") return null;
   const bounds = boundsOf(lowering, eqn);
   if (eqn.indices.some((range) => extent(range, bounds) === 0)) return null;
@@ -116,7 +118,7 @@ function matrixFor(
 }
 
 /** Whether a kernel keeps to the device's limits. */
-function fits(lowering: Lowering, kernel: Kernel): boolean {
+export function fits(lowering: Lowering, kernel: Kernel): boolean {
   const memory = kernel.arrays.reduce((sum, array) => sum + array.length * byteSize(array.element), 0);
   const invocations = kernel.workgroupSize.reduce((product, size) => product * size, 1);
   return (

@@ -15,8 +15,12 @@ export interface MatrixTile {
   readonly subgroups: readonly [number, number, number];
   /** Columns that are staged at once. */
   readonly slice: number;
-  /** Whether the next slice is loaded while the present one is multiplied. */
-  readonly ahead: boolean;
+  /**
+   * Slices that are on their way while one is multiplied. 0: a slice is loaded, staged, multiplied. 1: workgroup memory
+   * holds two, and the next is loaded before this one is multiplied and staged after. 2: the next is staged, and the one
+   * after it loaded, before.
+   */
+  readonly ahead: 0 | 1 | 2;
 }
 
 /** Matrices of a subgroup along m and, for each term, n. */
@@ -27,13 +31,19 @@ export function matricesOf({ tokens, rows, subgroups }: MatrixTile): readonly [n
 /** Tiles that are enough to fill a large GPU: with fewer, smaller tiles are worth their reads. */
 const enoughTiles = 96;
 
+/** Tiles of which each processor has several, so that one loads while another multiplies. */
+const manyTiles = 384;
+
 const tile = (
   tokens: number,
   rows: number,
   subgroups: MatrixTile["subgroups"],
   slice: number,
-  ahead = false,
+  ahead: MatrixTile["ahead"] = 0,
 ): MatrixTile => ({ kind: "matrix", tokens, rows, subgroups, slice, ahead });
+
+/** Slices that workgroup memory holds. */
+export const slicesHeld = ({ ahead }: MatrixTile): number => (ahead === 0 ? 1 : 2);
 
 /** From the most wanted; of a pair of terms each has so many rows. */
 function candidates(product: Product, { right }: MatrixProduct): readonly MatrixTile[] {
@@ -42,11 +52,15 @@ function candidates(product: Product, { right }: MatrixProduct): readonly Matrix
   const slice = Math.max(32, ...right.map((side) => (side.kind === "dense" ? 0 : side.least)));
   const small = [tile(32, 32, [1, 2, 2], 64), tile(32, 32, [2, 2, 1], slice)];
   const middle = [terms === 1 ? tile(64, 32, [2, 1, 4], 128) : tile(64, 16, [2, 1, 4], 128), ...small];
-  if (m <= 16) return [terms === 1 ? tile(16, 32, [1, 2, 4], 256) : tile(16, 16, [1, 1, 8], 256), ...small];
+  if (m <= 16) {
+    const wide = terms === 1 ? tile(16, 64, [1, 4, 4], 128) : tile(16, 32, [1, 2, 8], 128);
+    const narrow = terms === 1 ? tile(16, 32, [1, 2, 4], 256) : tile(16, 16, [1, 1, 8], 256);
+    return [...(tiles(product, wide) >= manyTiles ? [wide] : []), narrow, ...small];
+  }
   if (m <= 32) return [terms === 1 ? tile(32, 32, [1, 2, 4], 128) : tile(32, 16, [1, 1, 8], 128), ...small];
-  const large = terms === 1 ? tile(128, 128, [2, 2, 1], 64) : tile(128, 64, [2, 2, 1], 64);
+  const large = terms === 1 ? tile(128, 128, [2, 2, 2], 64) : tile(128, 64, [2, 2, 2], 64);
   if (m <= 64 || terms > 2 || tiles(product, large) < enoughTiles) return middle;
-  return [large, { ...large, slice: 32 }, ...middle];
+  return [large, { ...large, subgroups: [2, 2, 1], slice: 32 }, ...middle];
 }
 
 function tiles({ sizes }: Product, { tokens, rows }: MatrixTile): number {
@@ -69,22 +83,23 @@ export function tileFits(each: MatrixTile, sides: MatrixProduct, target: Target)
     return side.along !== "k" || (slice % piece === 0 && liesAlike(piece));
   };
   return (
-    workgroupBytes(each, sides, slicing) <= target.maxWorkgroupMemory &&
+    16 * workgroupVectors(each, sides, slicing) <= target.maxWorkgroupMemory &&
     size <= target.maxInvocations &&
     slice % (subgroups[2] * matrixSize) === 0 &&
-    liesAlike(part) &&
+    (subgroups[2] === 1 || liesAlike(part)) &&
     cut(sides.left, each.tokens) &&
     sides.right.every((side) => cut(side, each.rows))
   );
 }
 
-/** Bytes of workgroup memory that a tile takes: slices of each side, and a strip of results a subgroup and term. */
-function workgroupBytes(each: MatrixTile, { left, right }: MatrixProduct, slicing: Slicing): number {
-  const strips = 4 * each.subgroups.reduce((a, b) => a * b) * matrixSize * stripStride(each);
-  return (
-    16 * vectorsOf(left, each.tokens, slicing) +
-    right.reduce((sum, side) => sum + 16 * vectorsOf(side, each.rows, slicing) + strips, 0)
+/** Vectors of workgroup memory that a tile takes: slices of each side, and in the same place later the results. */
+export function workgroupVectors(each: MatrixTile, { left, right }: MatrixProduct, slicing: Slicing): number {
+  const sides = right.reduce(
+    (sum, side) => sum + vectorsOf(side, each.rows, slicing),
+    vectorsOf(left, each.tokens, slicing),
   );
+  const strips = right.length * each.subgroups.reduce((a, b) => a * b) * matrixSize * stripStride(each);
+  return Math.max(slicesHeld(each) * sides, strips);
 }
 
 /** Matrices that a strip of results is wide: as few as a subgroup's, and no more than two. */
@@ -93,5 +108,5 @@ export function stripMatrices(each: MatrixTile): number {
   return n % 2 === 0 ? 2 : 1;
 }
 
-/** Elements between the rows of a strip of results: padded to whole vectors of 16 bytes in other banks. */
-export const stripStride = (each: MatrixTile): number => stripMatrices(each) * matrixSize + 4;
+/** Vectors of four between the rows of a strip of results: an odd number, so that they lie in other banks. */
+export const stripStride = (each: MatrixTile): number => (stripMatrices(each) * matrixSize) / 4 + 1;

@@ -18,7 +18,14 @@ import { lowerRange, lowerScalar, withIndices, withKnown, type Environment } fro
 import { storeElement } from "../toolkit/store.js";
 import { fixedSubgroup } from "../toolkit/team.js";
 
-import { matricesOf, stripMatrices, stripStride, type MatrixTile } from "./matrix-tile.js";
+import {
+  matricesOf,
+  slicesHeld,
+  stripMatrices,
+  stripStride,
+  workgroupVectors,
+  type MatrixTile,
+} from "./matrix-tile.js";
 
 type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
 
@@ -76,6 +83,11 @@ export function matrix(
       const context: TileContext = {
         lowering,
         build,
+        array: build.array(
+          "tiles",
+          "vec4<u32>",
+          workgroupVectors(tile, sides, { slice: tile.slice, size, distance: sides.distance }),
+        ),
         tile,
         size,
         lanes,
@@ -159,6 +171,8 @@ function tileAt(
 interface TileContext {
   readonly lowering: Lowering;
   readonly build: KernelBuilder;
+  /** Workgroup memory of vec4<u32>: the slices, and after them the results. */
+  readonly array: string;
   readonly tile: MatrixTile;
   readonly size: number;
   readonly lanes: number;
@@ -173,7 +187,7 @@ interface TileContext {
 /** Names of result matrices by term, along m, along n. */
 type Results = readonly (readonly (readonly string[])[])[];
 
-/** The walk over k, up to the end of the tile's summed. */
+/** The walk over k, up to the end of the columns that the tile sums over. */
 function accumulate(
   context: TileContext,
   environment: Environment,
@@ -181,21 +195,25 @@ function accumulate(
   summed: SummedColumns | null,
   tokenEnvironment: (m: Expr) => Environment,
 ): Results {
-  const { lowering, build, tile, size, firstM, firstN, ownM, ownN, partOfK } = context;
+  const { lowering, build, array, tile, size, firstM, firstN, ownM, ownN, partOfK } = context;
   const { slice, subgroups } = tile;
   const { bound } = sides;
   const end = summed === null ? k.u32(sides.left.inner) : build.bind("end", k.min(summed.to, sides.left.inner));
   const endOf = (m: Expr): Expr =>
     k.min(lowerRange(tokenEnvironment(k.min(m, sides.left.outer - 1)), bound!).to, sides.left.inner);
-  const stagedOf = (side: MatrixSide, hint: string, rows: number, first: Expr): Staged =>
-    stagingOf(
-      { lowering, build, size, slice, distance: sides.distance, rows, first, environment },
+  let base = 0;
+  const stagedOf = (side: MatrixSide, rows: number, first: Expr): Staged => {
+    const staged = stagingOf(
+      { lowering, build, array, size, slice, distance: sides.distance, rows, first, environment },
       side,
-      hint,
+      base,
       bound === null ? null : { tile: end, row: side === sides.left ? endOf : () => end },
     );
-  const left = stagedOf(sides.left, "left_tile", tile.tokens, firstM);
-  const right = sides.right.map((side) => stagedOf(side, "right_tile", tile.rows, firstN));
+    base += slicesHeld(tile) * staged.vectors;
+    return staged;
+  };
+  const left = stagedOf(sides.left, tile.tokens, firstM);
+  const right = sides.right.map((side) => stagedOf(side, tile.rows, firstN));
   const all = [left, ...right];
   const [matricesM, matricesN] = matricesOf(tile);
   const results = right.map(() =>
@@ -213,13 +231,20 @@ function accumulate(
     const column = partOfK === null ? k.u32(0) : build.bind("own_k", k.mul(partOfK, part));
     return build.bind(
       "own",
-      staged.side.along === "k"
-        ? k.add(k.mul(own, staged.stride), vectorAt(column))
-        : k.add(k.mul(column, staged.stride), k.div(own, run)),
+      k.add(
+        staged.side.along === "k"
+          ? k.add(k.mul(own, staged.stride), vectorAt(column))
+          : k.add(k.mul(column, staged.stride), k.div(own, run)),
+        staged.base,
+      ),
     );
   };
   const starts = new Map(all.map((staged) => [staged, startOf(staged, staged === left ? ownM : ownN)]));
-  const multiply = (): void => {
+  /** The slice in workgroup memory; of two, that whose vectors come so far after the first's. */
+  const multiply = (offsetOf: (staged: Staged) => Expr): void => {
+    const here = new Map(
+      all.map((staged) => [staged, build.bind("from", k.add(starts.get(staged)!, offsetOf(staged)))]),
+    );
     for (let column = 0; column < part; column += matrixSize) {
       const load = (staged: Staged, role: "left" | "right", matrix: number): string => {
         const name = build.fresh(role);
@@ -232,8 +257,8 @@ function accumulate(
           kind: "load_matrix",
           name,
           role,
-          array: staged.array,
-          index: k.add(starts.get(staged)!, offset),
+          array,
+          index: k.add(here.get(staged)!, offset),
           stride: k.u32(staged.stride),
           columns: (role === "left") !== byColumn,
         });
@@ -252,24 +277,47 @@ function accumulate(
   };
   // all loads first, so that they are under way together
   const load = (from: Expr): readonly (readonly Expr[])[] => all.map((staged) => staged.load(from));
-  const store = (from: Expr, loaded: readonly (readonly Expr[])[]): void => {
-    all.forEach((staged, at) => staged.store(from, loaded[at]!));
+  const store = (from: Expr, loaded: readonly (readonly Expr[])[], offsetOf: (staged: Staged) => Expr): void =>
+    all.forEach((staged, at) => staged.store(from, loaded[at]!, offsetOf(staged)));
+  const atFirst = (): Expr => k.u32(0);
+  // beyond the last slice it is loaded again, and not stored
+  const loadFrom = (from: Expr): readonly (readonly Expr[])[] =>
+    load(build.bind("there", k.min(from, lastSlice(sides.left.inner, slice))));
+  let held: readonly (readonly Expr[])[] = [];
+  if (tile.ahead > 0) {
+    store(k.u32(0), load(k.u32(0)), atFirst);
+    if (tile.ahead === 2)
+      held = loadFrom(k.u32(slice)).map((some) => some.map((value) => build.variable("held", value)));
     build.barrier();
-  };
-  const held = tile.ahead ? load(k.u32(0)).map((some) => some.map((value) => build.variable("held", value))) : null;
+  }
   build.loop(
     "slice",
     k.u32(0),
     end,
     (from) => {
-      if (held === null) store(from, load(from));
-      else {
-        store(from, held);
-        // after the last slice it is loaded once more, and not stored
-        const next = load(build.bind("next", k.min(k.add(from, slice), lastSlice(sides.left.inner, slice))));
-        held.forEach((some, side) => some.forEach((value, at) => build.assign(value, next[side]![at]!)));
+      if (tile.ahead === 0) {
+        store(from, load(from), atFirst);
+        build.barrier();
+        multiply(atFirst);
+      } else {
+        const odd = build.bind("odd", k.rem(k.div(from, slice), 2));
+        const next = build.bind("next", k.add(from, slice));
+        const storeNext = (loaded: readonly (readonly Expr[])[]): void =>
+          build.when(k.less(next, end), () =>
+            store(next, loaded, (staged) => build.bind("other", k.mul(k.sub(k.u32(1), odd), staged.vectors))),
+          );
+        const here = (staged: Staged): Expr => k.mul(odd, staged.vectors);
+        if (tile.ahead === 1) {
+          const loaded = loadFrom(next);
+          multiply(here);
+          storeNext(loaded);
+        } else {
+          storeNext(held);
+          const loaded = loadFrom(k.add(next, slice));
+          multiply(here);
+          held.forEach((some, side) => some.forEach((value, at) => build.assign(value, loaded[side]![at]!)));
+        }
       }
-      multiply();
       build.barrier();
     },
     slice,
@@ -296,7 +344,7 @@ interface Writing {
  * Subgroups that took parts of k share the strip that they all add to.
  */
 function writeResults(
-  { build, tile, size, lanes, firstM, firstN, ownM, ownN, partOfK }: TileContext,
+  { build, array, tile, size, lanes, firstM, firstN, ownM, ownN, partOfK }: TileContext,
   results: Results,
   writing: Writing,
 ): void {
@@ -307,7 +355,7 @@ function writeResults(
   const parts = tile.subgroups[2];
   const alike = tile.subgroups[0] * tile.subgroups[1];
   const [matricesM, matricesN] = matricesOf(tile);
-  const arrays = results.map(() => build.array("strip", "f32", (size / lanes) * matrixSize * stride));
+  const strips = upTo(results.length).map((term) => term * (size / lanes) * matrixSize * stride);
   const strip = build.bind("strip_start", k.mul(group, matrixSize * stride));
   const shared = partOfK === null ? strip : build.bind("shared_strip", k.mul(k.rem(group, alike), matrixSize * stride));
   const lane = build.bind("lane", k.builtin("subgroup_lane"));
@@ -319,8 +367,8 @@ function writeResults(
           build.add({
             kind: "store_matrix",
             name: term[i]![j + next]!,
-            array: arrays[t]!,
-            index: build.bind("at", k.add(strip, next * matrixSize)),
+            array,
+            index: build.bind("at", k.add(strip, strips[t]! + (next * matrixSize) / 4)),
             stride: k.u32(stride),
           }),
         ),
@@ -337,12 +385,20 @@ function writeResults(
             const [row, column] = [build.bind("row", rowOf(element)), build.bind("column", columnOf(element))];
             const [atM, atN] = [build.bind("m", k.add(top, row)), build.bind("n", k.add(side, column))];
             build.when(k.and(k.less(atM, m), k.less(atN, n)), () => {
-              const at = build.bind("at", k.add(shared, k.add(k.mul(row, stride), column)));
-              const sums = arrays.map((array) =>
+              const at = build.bind("at", k.add(shared, k.add(k.mul(row, stride), k.div(column, 4))));
+              const which = build.bind("which", k.rem(column, 4));
+              const sums = strips.map((start) =>
                 build.bind(
                   "sum",
                   upTo(parts)
-                    .map((part) => k.loadShared(array, "f32", k.add(at, part * alike * matrixSize * stride)))
+                    .map((part) => {
+                      const index = k.add(at, start + part * alike * matrixSize * stride);
+                      const four = build.bind("four", k.loadShared(array, "vec4<u32>", index));
+                      const [a, b, c, d] = upTo(4).map((at) => k.component(four, at)) as [Expr, Expr, Expr, Expr];
+                      const low = k.select(k.equal(which, 0), a, b);
+                      const high = k.select(k.equal(which, 2), c, d);
+                      return k.bitcast("f32", k.select(k.less(which, 2), low, high));
+                    })
                     .reduce((a, b) => k.add(a, b)),
                 ),
               );

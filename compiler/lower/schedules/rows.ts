@@ -36,7 +36,7 @@ export function rowShape(eqn: Elements): RowShape | null {
     (a, b) => scalarReductions(a).length - scalarReductions(b).length,
   );
   const outermost = reductions.filter(
-    (reduce) => !reductions.some((other) => other !== reduce && scalarReductions(other.body).includes(reduce)),
+    (reduce) => !reductions.some((other) => other !== reduce && scalarReductions(other).includes(reduce)),
   );
   if (outermost.length === 0) return null;
   const rowIndices = new Set(outermost.flatMap((reduce) => [...freeIndices(reduce)]).filter((index) => own.has(index)));

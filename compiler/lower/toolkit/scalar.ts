@@ -328,7 +328,8 @@ export function reduceLoops(
     if (range === undefined) {
       if (counted !== null) build.assign(counted, k.add(counted, 1));
       const index = inner.indices.get(reduce.over[0]!.index)!;
-      accumulate(build, reduce.op, accumulator, reduceBody(inner, reduce, accumulator), index);
+      const score = reduce.score === null ? null : build.bind("score", lowerScalar(inner, reduce.score));
+      accumulate(build, reduce.op, accumulator, reduceBody(inner, reduce, accumulator), index, score);
       return;
     }
     const { from, to } = (depth === 0 ? outermost : null) ?? lowerRange(inner, range);

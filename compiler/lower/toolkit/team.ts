@@ -56,7 +56,16 @@ export function combineTeam(
   const subgroup = fixedSubgroup(target);
   const call = subgroupCalls[op];
   const [value, best] = accumulator;
-  if (subgroup !== null && call !== undefined && (among === null ? lanes % subgroup === 0 : lanes === subgroup)) {
+  if (op === "softmax_mean" && subgroup !== null && lanes % subgroup === 0) {
+    const [highest, ...sums] = accumulator;
+    const most = build.bind("most", k.call("subgroupMax", [highest!]));
+    const below = build.bind("below", k.exp(k.sub(highest!, most)));
+    for (const sum of sums) build.assign(sum, k.call("subgroupAdd", [k.mul(sum, below)]));
+    build.assign(highest!, most);
+    if (lanes > subgroup) combineSubgroups(build, team, subgroup, op, accumulator);
+    return;
+  }
+  if (subgroup !== null && call !== undefined && lanes % subgroup === 0) {
     build.assign(value!, k.call(call, [value!]));
     if (lanes > subgroup) combineSubgroups(build, team, subgroup, op, accumulator);
     return;
@@ -85,7 +94,7 @@ export function combineTeam(
   build.barrier();
 }
 
-/** Combines what the subgroups of a workgroup have combined each. */
+/** Combines what the subgroups of a team have combined each. */
 function combineSubgroups(
   build: KernelBuilder,
   team: Team,
@@ -94,13 +103,14 @@ function combineSubgroups(
   accumulator: Accumulator,
 ): void {
   const partials = team.lanes / subgroup;
-  const slot = k.div(team.lane, subgroup);
-  const { write, read } = exchange(build, team, accumulator, partials);
+  const start = team.among === null ? k.u32(0) : build.bind("start", k.mul(team.among.team, partials));
+  const slot = k.add(start, k.div(team.lane, subgroup));
+  const { write, read } = exchange(build, team, accumulator, partials * (team.among?.teams ?? 1));
   build.when(k.equal(k.rem(team.lane, subgroup), 0), () => write(slot));
   build.barrier();
-  const own = read(k.u32(0));
+  const own = read(start);
   accumulator.forEach((variable, at) => build.assign(variable, own[at]!));
-  for (let at = 1; at < partials; at++) mergeAccumulator(build, op, accumulator, read(k.u32(at)));
+  for (let at = 1; at < partials; at++) mergeAccumulator(build, op, accumulator, read(k.add(start, at)));
   build.barrier();
 }
 

@@ -8,9 +8,7 @@ diagnostic(off, chromium.subgroup_matrix_uniformity);
 @group(0) @binding(0) var<storage, read> x: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> w: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read_write> y_2: array<f16>;
-var<workgroup> left_tile: array<vec4<u32>, 160>;
-var<workgroup> right_tile: array<vec4<u32>, 160>;
-var<workgroup> strip: array<f32, 1280>;
+var<workgroup> tiles: array<vec4<u32>, 320>;
 
 @compute @workgroup_size(128, 1, 1)
 fn main(@builtin(local_invocation_index) local_index: u32, @builtin(subgroup_invocation_id) subgroup_lane: u32, @builtin(subgroup_id) subgroup_index: u32) {
@@ -25,28 +23,28 @@ fn main(@builtin(local_invocation_index) local_index: u32, @builtin(subgroup_inv
   let run_1 = local_index % 4u;
   let column_1 = run_1 * 8u;
   let source_1 = line_1 * 4u + run_1;
-  let target_1 = line_1 * 5u + (run_1 * 8u / 8u + run_1 * 8u / 8u / 8u);
-  var sum: subgroup_matrix_result<f32, 16, 16>;
+  let target_1 = line_1 * 5u + 160u + (run_1 * 8u / 8u + run_1 * 8u / 8u / 8u);
+  var sum = subgroup_matrix_result<f32, 16, 16>();
   let own = own_m * 5u;
-  let own_1 = own_n * 5u;
+  let own_1 = own_n * 5u + 160u;
   for (var slice: u32 = 0u; slice < 32u; slice += 32u) {
     let address = source + slice / 8u;
     let values = x[address];
     let address_1 = source_1 + slice / 8u;
     let values_1 = w[address_1];
-    left_tile[target_] = values;
-    right_tile[target_1] = values_1;
+    tiles[target_] = values;
+    tiles[target_1] = values_1;
     workgroupBarrier();
-    let left = subgroupMatrixLoad<subgroup_matrix_left<f16, 16, 16>, row_major>(&left_tile, own, 5u);
-    let right = subgroupMatrixLoad<subgroup_matrix_right<f16, 16, 16>, col_major>(&right_tile, own_1, 5u);
+    let left = subgroupMatrixLoad<subgroup_matrix_left<f16, 16, 16>, row_major>(&tiles, own, 5u);
+    let right = subgroupMatrixLoad<subgroup_matrix_right<f16, 16, 16>, col_major>(&tiles, own_1, 5u);
     sum = subgroupMatrixMultiplyAccumulate(left, right, sum);
-    let left_1 = subgroupMatrixLoad<subgroup_matrix_left<f16, 16, 16>, row_major>(&left_tile, own + 2u, 5u);
-    let right_1 = subgroupMatrixLoad<subgroup_matrix_right<f16, 16, 16>, col_major>(&right_tile, own_1 + 2u, 5u);
+    let left_1 = subgroupMatrixLoad<subgroup_matrix_left<f16, 16, 16>, row_major>(&tiles, own + 2u, 5u);
+    let right_1 = subgroupMatrixLoad<subgroup_matrix_right<f16, 16, 16>, col_major>(&tiles, own_1 + 2u, 5u);
     sum = subgroupMatrixMultiplyAccumulate(left_1, right_1, sum);
     workgroupBarrier();
   }
-  let strip_start = subgroup_index * 320u;
-  subgroupMatrixStore<row_major>(&strip, strip_start, sum, 20u);
+  let strip_start = subgroup_index * 80u;
+  subgroupMatrixStore<row_major>(&tiles, strip_start, sum, 5u);
   workgroupBarrier();
   for (var element: u32 = subgroup_lane; element < 256u; element += 32u) {
     let row = element / 16u;
@@ -54,8 +52,10 @@ fn main(@builtin(local_invocation_index) local_index: u32, @builtin(subgroup_inv
     let m = own_m + row;
     let n = own_n + column_2;
     if ((m < 32u) && (n < 32u)) {
-      let at = strip_start + (row * 20u + column_2);
-      let sum_1 = strip[at];
+      let at = strip_start + (row * 5u + column_2 / 4u);
+      let which = column_2 % 4u;
+      let four = tiles[at];
+      let sum_1 = bitcast<f32>(select(select(four.w, four.z, (which == 2u)), select(four.y, four.x, (which == 0u)), (which < 2u)));
       let t = m % 32u;
       let b = m / 32u;
       y_2[(b * 32u + t) * 32u + n] = f16(sum_1);

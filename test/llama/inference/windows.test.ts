@@ -79,6 +79,9 @@ test("Llama 3 scaling keeps short wavelengths, stretches long ones, and blends b
   assert.ok(Math.abs(scaled[63]! * 8 - plain[63]!) < 1e-12);
   const between = [...scaled].filter((value, pair) => value < plain[pair]! * 0.999 && value > plain[pair]! * 0.126);
   assert.ok(between.length > 0 && between.length < 12);
+  // the longer the wavelength, the more it is stretched
+  const stretched = [...scaled].map((value, pair) => plain[pair]! / value);
+  assert.ok(stretched.every((factor, pair) => pair === 0 || factor > stretched[pair - 1]! * (1 - 1e-6)));
 });
 
 test.run();

@@ -1,0 +1,125 @@
+/** Attention as one reduction, by its own schedules and by those of all reductions, at awkward sizes. */
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import type { Target } from "../../../compiler/target.js";
+import { agreeOnDevice, agreeSimulated, expectedOf, schedulesOf, type Simulated } from "../../support/agreement.js";
+import { openMachine, type Machine } from "../../support/device-stages.js";
+import { targets } from "../../support/targets.js";
+import { programCase } from "../language.js";
+import { libraryCase, stagesOf } from "../support.js";
+
+const test = suite<{ machine: Machine }>("attention");
+
+test.before(async (context) => {
+  context.machine = await openMachine();
+});
+test.after(({ machine }) => machine.close());
+
+const gpu = targets["a GPU with subgroups of 32"];
+const half: Target = { ...gpu, name: "f16", f16: true };
+const matrices: Target = { ...half, name: "matrices", matrices: true };
+const cpu: Simulated = { target: targets["a CPU driver"], subgroupSize: 4 };
+const devices: readonly Simulated[] = [
+  cpu,
+  { target: targets.baseline, subgroupSize: 1 },
+  { target: gpu, subgroupSize: 32 },
+];
+
+const sizes: readonly (readonly [Readonly<Record<string, number>>, readonly number[]])[] = [
+  // one token, with all and with one of the keys
+  [{ B: 2, T: 1, A: 4, H: 8, C: 13, G: 2 }, [0, 12]],
+  // three heads a group, and rows that no power of two divides
+  [{ B: 1, T: 2, A: 6, H: 12, C: 70, G: 2 }, [66]],
+  // tokens past the end of the cache see all of it
+  [{ B: 1, T: 5, A: 3, H: 16, C: 19, G: 3 }, [16]],
+  // more queries than a tile of any schedule, of several groups
+  [{ B: 2, T: 23, A: 4, H: 16, C: 40, G: 2 }, [17, 0]],
+  // keys of several workgroups, and fewer than that has been made for
+  [{ B: 2, T: 1, A: 2, H: 16, C: 600, G: 1 }, [599, 70]],
+];
+
+for (const [bound, positions] of sizes) {
+  const given = Object.entries(bound).map(([name, size]) => `${name}=${size}`);
+  test(given.join(" "), async ({ machine }) => {
+    const made = libraryCase("attention", { sizes: bound }, "chain", { positions });
+    const expected = expectedOf(made);
+    for (const device of devices) {
+      const stages = agreeSimulated(made, expected, device);
+      assert.is(schedulesOf(stages)[0], "attention", device.target.name);
+    }
+    await agreeOnDevice(made, expected, machine);
+  });
+
+  test(`${given.join(" ")} in f16`, () => {
+    const made = libraryCase("attention", { sizes: bound, dtype: "f16" }, "half", { positions });
+    const expected = expectedOf(made);
+    for (const target of [half, matrices]) {
+      const stages = agreeSimulated(made, expected, { target, subgroupSize: 32 }, { schedule: "attention" });
+      assert.is(schedulesOf(stages)[0], "attention", target.name);
+    }
+  });
+}
+
+const ends = Array.from({ length: 11 }, (_, at) => (at * 7) % 19);
+const product = "sum[i] q[t, a, i] * k[c, a / 2, i]";
+const programs: { readonly [what: string]: readonly [ranges: string, score: string] } = {
+  "a window of keys": ["c in max(t - 3, 0) .. t + 1", product],
+  "ends that are data, some of them 0": ["c in 0 .. min(ends[t], C)", product],
+  "starts that are data": ["c in min(ends[t], C) .. C", `0.5 * (${product})`],
+  "a score that has the key's place": ["c in 0 .. t + 1", `(${product}) - 0.1 * f32(t - c)`],
+  // the logarithm of 0 is -infinity: some keys count for nothing, and for the first token all
+  "a mask of -infinity": ["c in 0 .. C", `(${product}) + log(select((c + t) % 3 == 1 and t > 0, 1.0, 0.0))`],
+};
+
+for (const [what, [range, score]] of Object.entries(programs)) {
+  test(what, async ({ machine }) => {
+    const source = `fn main(q: f32[T, A, H], k: f32[C, A / 2, H], v: f32[C, A / 2, H], ends: i32[T]) -> f32[T, A, H] where A % 2 == 0, C >= T {
+  return y where y[t, a, h] = softmax_mean[${range}](${score}, v[c, a / 2, h])
+}`;
+    const made = programCase(source, { T: 11, A: 4, H: 8, C: 19 }, "chain", { ends });
+    const expected = expectedOf(made);
+    for (const device of devices) {
+      const [own] = schedulesOf(agreeSimulated(made, expected, device));
+      // between the keys of two queries may be some that neither has
+      assert.is(own === "attention", what !== "a window of keys", device.target.name);
+      for (const schedule of ["rows", "loops"] as const)
+        assert.equal(schedulesOf(agreeSimulated(made, expected, device, { schedule })), [schedule]);
+    }
+    await agreeOnDevice(made, expected, machine);
+  });
+}
+
+test("means of several indices, of few and of many elements, and within other expressions", async ({ machine }) => {
+  const source = `fn main(s: f32[N, K], x: f32[N, K], n: i32[N]) -> f32[N], f32[N], f32[N] {
+  let plain[r] = softmax_mean[j](100.0 * s[r, j], x[r, j])
+  let part[r] = 2.0 - softmax_mean[j in 0 .. min(n[r], K)](s[r, j], x[r, j]) * 3.0
+  let both[r] = softmax_mean[i in 0 .. 3, j in 0 .. i](s[i, j], x[r, j])
+  return plain, part, both
+}`;
+  for (const K of [5, 300]) {
+    const made = programCase(source, { N: 4, K }, "chain", { n: [0, 1, 5, 200] });
+    const expected = expectedOf(made);
+    for (const device of devices) {
+      agreeSimulated(made, expected, device);
+      agreeSimulated(made, expected, device, { schedule: "loops" });
+    }
+    await agreeOnDevice(made, expected, machine);
+  }
+});
+
+test("a prompt of 32,768 tokens keeps no scores", () => {
+  const bound = { B: 1, T: 512, A: 32, H: 128, C: 32768, G: 8 };
+  for (const target of [gpu, { ...matrices, maxBinding: 2 ** 31 - 4 }]) {
+    const { program } = stagesOf(
+      "attention",
+      { sizes: bound, dtype: target.f16 ? "f16" : "f32" },
+      { ...target, maxBinding: 2 ** 31 - 4 },
+    );
+    const between = program.buffers
+      .filter(({ role }) => role === "temporary")
+      .reduce((sum, { bytes }) => sum + bytes, 0);
+    assert.ok(between <= 2 ** 25, `${between} bytes between`);
+  }
+});
+
+test.run();
