@@ -19,7 +19,7 @@ import { dotCandidates } from "../dist/compiler/lower/schedules/dot-candidates.j
 import { timeProgram } from "../dist/runtime/bench/timing.js";
 import { withBuffers } from "../dist/runtime/bench/buffers.js";
 import { randomValues, repeatedWeights } from "../dist/runtime/bench/weights.js";
-import { benchShapes } from "../dist/runtime/bench/shapes.js";
+import { benchLayers } from "../dist/runtime/bench/shapes.js";
 import { openDevice } from "../dist/runtime/device/device.js";
 import { createHost, standardLibrary } from "../dist/runtime/library.js";
 import { targetOf } from "../dist/runtime/run/target.js";
@@ -36,6 +36,11 @@ const { values: options } = parseArgs({
     group: { type: "string", default: "128" },
   },
 });
+const models = {
+  "llama-3.1-8b": { hiddenSize: 4096, intermediateSize: 14336, heads: 32, keyValueHeads: 8, headDim: 128 },
+  // the model of examples/: small enough for a CPU
+  "classics-3.7m": { hiddenSize: 256, intermediateSize: 768, heads: 4, keyValueHeads: 2, headDim: 64 },
+};
 const int4 = { name: "int4", args: { group: 128, symmetric: true, scale: "f16" }, of: null };
 const formats = { int4, sparse: { name: "nm", args: { n: 2, m: 4 }, of: int4 } };
 const { value, diagnostics } = check(fileURLToPath(new URL("dot.esp", import.meta.url)), createHost());
@@ -81,7 +86,7 @@ async function time(program, x, tensors, copies, expected, rows) {
 const totals = new Map();
 const note = (key, us) => totals.set(key, (totals.get(key) ?? 0) + us);
 const wanted = options.shapes?.split(",");
-for (const { layer, n: outputs, k } of benchShapes[options.model]) {
+for (const { layer, n: outputs, k } of benchLayers(models[options.model])) {
   if (wanted !== undefined && !wanted.includes(layer)) continue;
   const pair = layer === "gate+up";
   const n = pair ? outputs / 2 : outputs;

@@ -9,30 +9,27 @@ import type { ActivationDtype } from "./weights.js";
 /** Tokens worth giving a device at once: a GPU is filled by some thousands, a CPU reports its progress. */
 const tokensAtOnce = { gpu: 4096, cpu: 2048 } as const;
 
-/**
- * Bytes of the largest tensor between that is worth it: on a GPU two windows of 2048 tokens of 32 heads, with scores in
- * f32.
- */
+/** Bytes of the largest tensor between that is worth it. */
 const roomAtOnce = { gpu: 2 ** 30, cpu: 2 ** 28 } as const;
 
 function roomOf(target: Target): number {
   return Math.min(target.maxBinding, roomAtOnce[target.kind]);
 }
 
-/** Bytes of the largest tensor between, a token of one sequence: scores of what it sees, or activations of an MLP. */
-function bytesOfToken({ heads, intermediateSize, hiddenSize }: LlamaConfig, seen: number): number {
-  return 4 * Math.max(heads * seen, 2 * intermediateSize, hiddenSize);
+/** Bytes of the largest tensor between, a token of one sequence: activations of an MLP. Attention keeps no scores. */
+function bytesOfToken({ intermediateSize, hiddenSize }: LlamaConfig): number {
+  return 4 * Math.max(2 * intermediateSize, hiddenSize);
 }
 
 /** Windows for one batch, so that no tensor between is larger than there is room for, or a binding. */
 export function windowsAtOnce(target: Target, config: LlamaConfig, tokens: number): number {
-  const largest = tokens * bytesOfToken(config, tokens);
+  const largest = tokens * bytesOfToken(config);
   return Math.max(1, Math.min(Math.floor(tokensAtOnce[target.kind] / tokens), Math.floor(roomOf(target) / largest)));
 }
 
 /**
  * Tokens of each of `batch` sequences that go through the model at once, at most `most`, where each sees up to `seen`
- * others: fewer the more that is. At least one, if the device can bind what that takes.
+ * others. At least one, if the device can bind their keys.
  * @throws LlamaError context-too-large
  */
 export function chunkOf(
@@ -41,17 +38,13 @@ export function chunkOf(
   dtype: ActivationDtype,
   { seen, most, batch = 1 }: { readonly seen: number; readonly most: number; readonly batch?: number },
 ): number {
-  const { heads, keyValueHeads, headDim } = config;
-  const tensors: readonly (readonly [string, number])[] = [
-    [`the scores of a token in ${counted(heads, "head")} take`, 4 * batch * heads * seen],
-    [`the keys of a block take`, (dtype === "f16" ? 2 : 4) * batch * seen * keyValueHeads * headDim],
-  ];
-  const tooLarge = tensors.find(([, bytes]) => bytes > target.maxBinding);
-  if (tooLarge !== undefined)
+  const { keyValueHeads, headDim } = config;
+  const bytes = (dtype === "f16" ? 2 : 4) * batch * seen * keyValueHeads * headDim;
+  if (bytes > target.maxBinding)
     throw new LlamaError(
       "context-too-large",
-      `With ${counted(seen, "token")} in sight, ${tooLarge[0]} ${formatBytes(tooLarge[1])}, and ${target.name} binds at most ${formatBytes(target.maxBinding)} at once. Ask for fewer tokens, or use a device that binds more.`,
+      `With ${counted(seen, "token")} in sight, the keys of a block take ${formatBytes(bytes)}, and ${target.name} binds at most ${formatBytes(target.maxBinding)} at once. Ask for fewer tokens, or use a device that binds more.`,
     );
-  const fit = Math.floor(roomOf(target) / (batch * bytesOfToken(config, seen)));
+  const fit = Math.floor(roomOf(target) / (batch * bytesOfToken(config)));
   return Math.max(1, Math.min(most, fit));
 }

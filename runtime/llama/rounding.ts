@@ -8,7 +8,7 @@ import { LlamaError } from "./error.js";
 import type { BlockWeights } from "./weights.js";
 
 /**
- * What products take their activations in. `auto`: int8 for up to 8 tokens, on a GPU that multiplies integers where all
+ * What products take their activations in. `auto`: int8 for up to 8 tokens, on a device that multiplies integers, where all
  * weights of a block are integers on a grid; `int8`: that for any number of tokens; `f16`: as they are kept, f16 or f32.
  */
 export type ActivationChoice = "auto" | "int8" | "f16";
@@ -29,7 +29,7 @@ export function blockFunction(
   target: Target,
   tokens: number,
 ): BlockFunction {
-  const wanted = choice === "int8" || (choice === "auto" && tokens <= fewTokens && target.kind === "gpu");
+  const wanted = choice === "int8" || (choice === "auto" && tokens <= fewTokens);
   const group = wanted ? groupOf(weights, target) : null;
   return group === null ? { name: "block", sizes: {} } : { name: "block_int8", sizes: { group } };
 }

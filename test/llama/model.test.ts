@@ -157,7 +157,7 @@ for (const [file, set] of [
     assert.is(report.tensors.length, 28);
     assert.ok(report.bytesAfter < report.bytesBefore);
     assert.ok(report.tensors.every(({ relativeError }) => relativeError > 0.01 && relativeError < 0.6));
-    const stored = await openSession(caller, packed, { dtype: "f32" });
+    const stored = await openSession(caller, packed, { dtype: "f32", activations: "f16" });
     const dense = await unpackSession(stored);
     const prompt = reference.prompt_ids.slice(0, 4);
     const [a, b] = [await logitsOf(stored, prompt, 1), await logitsOf(dense, prompt, 1)];

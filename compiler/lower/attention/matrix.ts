@@ -32,6 +32,9 @@ export interface MatrixAttention {
   readonly lanes: number;
 }
 
+/** Vectors of 8 elements in the row of a matrix. */
+const matrixVectors = matrixSize / 8;
+
 /** Keys of a tile. */
 const tile = 64;
 
@@ -71,14 +74,15 @@ export function matrixAttentionOf(lowering: Lowering, attention: Attention, widt
     : null;
 }
 
-const rowStride = ({ sizes }: Attention): number => Math.max(sizes.key, sizes.value) + pad;
+/** In vectors of 8 elements: odd, as sizes are multiples of 16. */
+const rowStride = ({ sizes }: Attention): number => (Math.max(sizes.key, sizes.value) + pad) / 8;
 const weightStride = tile + pad;
 /** Whole vectors of 16 bytes. */
 const scoreStride = tile + 4;
 
 function bytesOf(attention: Attention, { subgroups }: MatrixAttention): number {
   const rows = subgroups * matrixSize;
-  return 2 * tile * rowStride(attention) + 2 * rows * weightStride + 4 * rows * scoreStride + 4 * rows;
+  return 16 * tile * rowStride(attention) + 2 * rows * weightStride + 4 * rows * scoreStride + 4 * rows;
 }
 
 /**
@@ -101,7 +105,7 @@ export function matrixAttention(
   const stride = rowStride(attention);
 
   const body = (): void => {
-    const staged = build.array("staged", "f16", tile * stride);
+    const staged = build.array("staged", "vec4<u32>", tile * stride);
     const weights = build.array("weights", "f16", rows * weightStride);
     const scores = build.array("scores", "f32", rows * scoreStride);
     const scales = build.array("scales", "f32", rows);
@@ -132,7 +136,7 @@ export function matrixAttention(
     })();
     build.barrier();
     const queries = upTo(sizes.key / matrixSize).map((at) =>
-      loadMatrix(build, "left", staged, k.add(k.mul(strip, stride), at * matrixSize), stride, false),
+      loadMatrix(build, "left", staged, k.add(k.mul(strip, stride), at * matrixVectors), stride, false),
     );
     build.barrier();
 
@@ -146,7 +150,7 @@ export function matrixAttention(
       for (let j = 0; j < tile; j += matrixSize) {
         const sum = zeroMatrix(build);
         queries.forEach((left, at) => {
-          const right = loadMatrix(build, "right", staged, k.u32(j * stride + at * matrixSize), stride, true);
+          const right = loadMatrix(build, "right", staged, k.u32(j * stride + at * matrixVectors), stride, true);
           build.add({ kind: "multiply_matrices", result: sum, left, right });
         });
         storeMatrix(build, sum, scores, k.add(k.mul(strip, scoreStride), j), scoreStride);
@@ -220,7 +224,7 @@ export function matrixAttention(
         for (let key = 0; key < tile; key += matrixSize) {
           const left = loadMatrix(build, "left", weights, k.add(k.mul(strip, weightStride), key), weightStride, false);
           sums.forEach((result, at) => {
-            const right = loadMatrix(build, "right", staged, k.u32(key * stride + at * matrixSize), stride, false);
+            const right = loadMatrix(build, "right", staged, k.u32(key * stride + at * matrixVectors), stride, false);
             build.add({ kind: "multiply_matrices", result, left, right });
           });
         }
@@ -299,13 +303,7 @@ function stageRows(
   });
   return () => {
     for (const { row, vector, inside, loaded } of pieces) {
-      const start = build.bind("at", k.add(k.mul(row, stride), k.mul(vector, 8)));
-      const put = (): void =>
-        upTo(4).forEach((pair) => {
-          const halves = build.bind("halves", k.bitcast("vec2<f16>", k.component(loaded, pair)));
-          for (const half of [0, 1])
-            build.add(k.storeShared(array, k.add(start, 2 * pair + half), k.component(halves, half)));
-        });
+      const put = (): void => build.add(k.storeShared(array, k.add(k.mul(row, stride), vector), loaded));
       if (inside === null) put();
       else build.when(inside, put);
     }

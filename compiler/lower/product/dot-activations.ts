@@ -16,7 +16,7 @@ import { rowAt } from "./right.js";
 interface Keeping {
   readonly lanes: number;
   readonly slots: number;
-  readonly table: boolean;
+  readonly keeps: "lanes" | "workgroup" | "table";
 }
 
 /** The activations of the units that the lanes have in a slot. */
@@ -38,9 +38,10 @@ export interface ActivationMemory {
 const heldWords = 40;
 
 /** Bytes of workgroup memory. */
-export function activationBytes(sides: DotSides, { lanes, slots, table }: Keeping, tokens: number): number {
+export function activationBytes(sides: DotSides, { lanes, slots, keeps }: Keeping, tokens: number): number {
+  if (keeps === "lanes") return 0;
   const parts = slots * (sides.columns / sides.part);
-  const words = table ? tableWords(parts, lanes) : parts * (sides.part / 4) * lanes;
+  const words = keeps === "table" ? tableWords(parts, lanes) : parts * (sides.part / 4) * lanes;
   const rounded = sides.pack === null ? 0 : stagedBytes(sides.pack, slots * lanes * sides.columns);
   return tokens * (4 * (words + slots * lanes) + rounded);
 }
@@ -57,13 +58,14 @@ export function activationsOf(given: {
   readonly tokens: readonly Environment[];
 }): ActivationMemory {
   const { lowering, build, sides, schedule, lane, size, tokens } = given;
-  const { lanes, slots, table } = schedule;
+  const { lanes, slots, keeps } = schedule;
+  const [table, shared] = [keeps === "table", keeps !== "lanes"];
   const { left, columns, part, units, layout } = sides;
   const parts = columns / part;
   const perToken = table ? tableWords(slots * parts, lanes) : slots * parts * lanes;
   const vector = `vec${(part / 4) as 2 | 3 | 4}<u32>` as const;
-  const array = build.array("left", table ? "u32" : vector, perToken * tokens.length);
-  const scales = build.array("left_scale", "f32", slots * lanes * tokens.length);
+  const array = !shared ? "" : build.array("left", table ? "u32" : vector, perToken * tokens.length);
+  const scales = !shared ? "" : build.array("left_scale", "f32", slots * lanes * tokens.length);
   // the words of a part in the order of the codes, unless those are spread
   const order = layout.dense ? sides.order : upTo(part / 4).map((word) => upTo(4).map((byte) => 4 * word + byte));
   const pairs = table ? pairTable(build, array, { lanes, layout }) : null;
@@ -71,15 +73,23 @@ export function activationsOf(given: {
   const groups = table ? part / 4 : 1;
   const places = layout.dense ? null : entryPlaces(layout);
 
+  /** A part of a token's activations as they are stored, at `index` (u32) among those of its row. */
+  const read = (row: Expr, index: Expr): Codes =>
+    codeOf(left.spec).codes!.read(
+      left.spec,
+      left.shape,
+      build.words(lowering.storage[left.load.tensor]!),
+      row,
+      build.bind("part", index),
+    );
+
   /** What reads a part of each token's row, `index` (u32) counted from the row's first. */
   function readers(firstSlot: Expr): readonly ((index: Expr) => Codes)[] {
-    const { spec, shape, load } = left;
     const { pack } = sides;
     if (pack === null)
       return tokens.map((token) => {
         const row = rowAt(lowering.graph, left, token);
-        return (index) =>
-          codeOf(spec).codes!.read(spec, shape, build.words(lowering.storage[load.tensor]!), row, index);
+        return (index) => read(row, index);
       });
     const some = slots * lanes * columns;
     const memory = roundedMemory(build, pack, size, some, tokens.length);
@@ -91,7 +101,8 @@ export function activationsOf(given: {
   }
 
   function stage(firstSlot: Expr): void {
-    readers(firstSlot).forEach((read, t) => {
+    if (!shared) return;
+    readers(firstSlot).forEach((readPart, t) => {
       build.loop(
         "item",
         k.builtin("local_index"),
@@ -105,7 +116,7 @@ export function activationsOf(given: {
           // where there are no more units the last one fills what is read and not counted
           const unit = build.bind("unit", k.min(k.add(k.mul(k.add(firstSlot, slot), lanes), owner), units - 1));
           const piece = build.bind("piece", k.rem(place, parts));
-          const codes = read(build.bind("part", k.add(k.mul(unit, parts), piece)));
+          const codes = readPart(k.add(k.mul(unit, parts), piece));
           const first = groups === 1 ? k.equal(piece, 0) : k.and(k.equal(piece, 0), k.equal(group, 0));
           build.when(first, () =>
             build.add(
@@ -133,8 +144,11 @@ export function activationsOf(given: {
   }
 
   function slot(at: number): Activations {
+    const own = shared ? null : ownParts(at);
     const scale = tokens.map((_, t) =>
-      build.bind("x_scale", k.loadShared(scales, "f32", k.add(lane, (at + t * slots) * lanes))),
+      own !== null
+        ? build.bind("x_scale", k.mul(own[t]![0]!.scale, k.f32(layout.factor)))
+        : build.bind("x_scale", k.loadShared(scales, "f32", k.add(lane, (at + t * slots) * lanes))),
     );
     const add = (total: Expr, t: number, codes: Codes, sum: Expr, weights: Expr | null): void => {
       const value = k.convert("f32", total);
@@ -152,6 +166,7 @@ export function activationsOf(given: {
       };
     const words = tokens.map((_, t) =>
       upTo(parts).flatMap((piece) => {
+        if (own !== null) return order.map((bytes) => gather(build, own[t]![piece]!.words, bytes));
         const four = build.bind(
           "x4",
           k.loadShared(array, vector, k.add(lane, (at * parts + piece) * lanes + t * perToken)),
@@ -162,7 +177,7 @@ export function activationsOf(given: {
     const totals = words.map((some) => (layout.zero && layout.dense ? sumOf(build, some) : null));
     return {
       add(codes, sums) {
-        const own =
+        const weights =
           places === null
             ? sides.words.flat().map((word) => codes.words[word]!)
             : spreadCodes(build, codes, places, columns / 4);
@@ -172,7 +187,7 @@ export function activationsOf(given: {
             ? null
             : spreadCodes(build, { ...codes, words: codes.words.map(() => k.u32(ones)) }, places, columns / 4);
         sums.forEach((sum, t) => {
-          const total = own.reduce<Expr | null>((all, word, at) => {
+          const total = weights.reduce<Expr | null>((all, word, at) => {
             const one = k.call("dot4I8Packed", [word, words[t]![at]!]);
             return all === null ? one : k.add(all, one);
           }, null)!;
@@ -182,8 +197,17 @@ export function activationsOf(given: {
     };
   }
 
+  /** The parts of this lane's unit in a slot, of each token. */
+  function ownParts(at: number): readonly (readonly Codes[])[] {
+    const unit = build.bind("unit", k.min(k.add(lane, at * lanes), units - 1));
+    return tokens.map((token) => {
+      const row = rowAt(lowering.graph, left, token);
+      return upTo(parts).map((piece) => read(row, k.add(k.mul(unit, parts), piece)));
+    });
+  }
+
   const words = slots * parts * (part / 4) * tokens.length;
-  return { stage, slot, holds: !table && words + slots <= heldWords };
+  return { stage, slot, holds: !table && (!shared || words + slots <= heldWords) };
 }
 
 /** Four bytes of 1. */

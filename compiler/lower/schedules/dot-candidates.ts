@@ -23,10 +23,10 @@ export interface DotSchedule {
   /** Slots whose weights are loaded before the first of them is multiplied. */
   readonly ahead: number;
   /**
-   * Of 2:4 codes: whether activations are looked up in a table of the pairs of each group, or the codes are spread over
-   * the columns.
+   * Where activations are arranged as the codes are: in the registers of each lane, in workgroup memory for all teams, or
+   * there as a table of the pairs of each group, in which 2:4 codes look theirs up; else those are spread over the columns.
    */
-  readonly table: boolean;
+  readonly keeps: "lanes" | "workgroup" | "table";
 }
 
 /** Bytes of workgroup memory left to others. */
@@ -40,12 +40,19 @@ export function dotCandidates(product: Product, sides: DotSides, target: Target)
   const subgroup = fixedSubgroup(target) ?? 1;
   let lanes = 1;
   while (lanes < subgroup && lanes < sides.units) lanes *= 2;
+  const table = !sides.layout.dense && product.sizes.m === 1 && target.kind === "gpu";
   const make = (wanted: Partial<DotSchedule>): DotSchedule | null => {
-    const { teams = 1, rows = 1, workgroups = multiprocessors, early = 1, ahead = 1 } = wanted;
-    const table = wanted.table ?? (!sides.layout.dense && product.sizes.m === 1 && target.kind === "gpu");
+    const {
+      teams = 1,
+      rows = 1,
+      workgroups = multiprocessors,
+      early = 1,
+      ahead = 1,
+      keeps = table ? "table" : "workgroup",
+    } = wanted;
     const all = Math.ceil(sides.units / lanes);
     const fits = (slots: number): boolean =>
-      activationBytes(sides, { lanes, slots, table }, product.sizes.m) + reserve <= target.maxWorkgroupMemory;
+      activationBytes(sides, { lanes, slots, keeps }, product.sizes.m) + reserve <= target.maxWorkgroupMemory;
     let chunks = wanted.slots === undefined ? 1 : Math.ceil(all / wanted.slots);
     while (!fits(Math.ceil(all / chunks)) && chunks < all) chunks++;
     if (sides.pack !== null && !canRound(sides.pack, fixedSubgroup(target), lanes * teams)) return null;
@@ -53,16 +60,29 @@ export function dotCandidates(product: Product, sides: DotSides, target: Target)
     // in several chunks a team keeps the sums of all its rows
     const most =
       chunks === 1 ? workgroups : Math.max(workgroups, Math.ceil(product.sizes.n / (rows * teams * chunkTurns)));
-    return { kind: "dot", lanes, teams, rows, workgroups: most, slots: Math.ceil(all / chunks), early, ahead, table };
+    return {
+      kind: "dot",
+      lanes,
+      teams,
+      rows,
+      workgroups: most,
+      slots: Math.ceil(all / chunks),
+      early,
+      ahead,
+      keeps,
+    };
   };
-  const table = !sides.layout.dense && product.sizes.m === 1;
   // few rows are better spread over many workgroups, whose activations cost little
   const wide = product.sizes.n * product.terms.length >= 16384;
   const most = Math.min(32, Math.floor(target.maxInvocations / lanes));
   const wanted: readonly Partial<DotSchedule>[] =
     target.kind === "cpu"
       ? [
-          { teams: 4, rows: 1, workgroups: 16, early: 0 },
+          { teams: 1, rows: 1, workgroups: 16, early: 0, keeps: "lanes" },
+          { teams: 4, rows: 1, workgroups: 8, early: 0, keeps: "lanes" },
+          { teams: 1, rows: 2, workgroups: 16, early: 0, keeps: "lanes" },
+          { teams: 1, rows: 4, workgroups: 16, early: 0, keeps: "lanes" },
+          { teams: 1, rows: 1, workgroups: 64, early: 0, keeps: "lanes" },
           { teams: 1, rows: 1, workgroups: 32, early: 0 },
         ]
       : [

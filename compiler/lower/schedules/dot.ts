@@ -29,7 +29,8 @@ export function dot(lowering: Lowering, eqn: MapEqn, product: Product, sides: Do
   const size = lanes * teams;
   // all units of a row take so many turns of the lanes; in each chunk as many as the activations have room for
   const slots = Math.ceil(sides.units / lanes);
-  const chunks = Math.ceil(slots / schedule.slots);
+  const inChunk = schedule.keeps !== "lanes" ? Math.min(schedule.slots, slots) : slots;
+  const chunks = Math.ceil(slots / inChunk);
   const positions = Math.ceil(nExtent / rows);
   const workgroups = Math.min(schedule.workgroups, Math.ceil(positions / teams));
   const turns = Math.ceil(positions / (workgroups * teams));
@@ -76,9 +77,7 @@ export function dot(lowering: Lowering, eqn: MapEqn, product: Product, sides: Do
   const open = (turn: Turn, slot: Expr): readonly OpenUnit[] => {
     const unit = build.bind("unit", k.add(k.mul(slot, lanes), lane));
     const held =
-      sides.units % lanes === 0 && slots % schedule.slots === 0
-        ? unit
-        : build.bind("unit", k.min(unit, sides.units - 1));
+      sides.units % lanes === 0 && slots % inChunk === 0 ? unit : build.bind("unit", k.min(unit, sides.units - 1));
     const inside = held === unit ? null : build.bind("inside", k.less(unit, sides.units));
     return product.terms.flatMap((term) =>
       turn.n.map((n, row) => {
@@ -136,7 +135,7 @@ export function dot(lowering: Lowering, eqn: MapEqn, product: Product, sides: Do
     else build.when(turn.inside, work);
   };
 
-  const count = Math.min(schedule.slots, slots);
+  const count = inChunk;
   /** Adds all slots, those that are not open yet opened `ahead` at a time. */
   const inBatches = (
     opened: readonly (readonly OpenUnit[])[],
@@ -172,7 +171,7 @@ export function dot(lowering: Lowering, eqn: MapEqn, product: Product, sides: Do
   } else {
     const all = upTo(turns).map((turn) => ({ turn: rowsOf(turn), sums: accumulators() }));
     build.loop("chunk", k.u32(0), k.u32(chunks), (chunk) => {
-      const firstSlot = build.bind("first_slot", k.mul(chunk, schedule.slots));
+      const firstSlot = build.bind("first_slot", k.mul(chunk, inChunk));
       const slotAt = (slot: number): Expr => build.bind("slot", k.add(firstSlot, slot));
       const early = upTo(Math.min(count, schedule.early)).map((slot) => open(all[0]!.turn, slotAt(slot)));
       build.barrier();

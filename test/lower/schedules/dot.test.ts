@@ -66,8 +66,10 @@ function cutsOf(given: Case, target: Target): readonly DotSchedule[] {
   return [
     first,
     { ...small, rows: 3, early: 0, ahead: 2 },
-    { ...small, slots: 1, workgroups: 8 },
-    ...(sides.layout.dense ? [] : [{ ...small, table: !first.table }]),
+    { ...small, slots: 1, workgroups: 8, keeps: first.keeps === "lanes" ? ("workgroup" as const) : first.keeps },
+    ...(sides.layout.dense
+      ? []
+      : [{ ...small, keeps: first.keeps === "table" ? ("workgroup" as const) : ("table" as const) }]),
   ];
 }
 

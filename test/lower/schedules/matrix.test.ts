@@ -143,8 +143,11 @@ test("a sum ends where its token's range does", () => {
   ] as const) {
     const sizes = { B: 2, T, A: 2, H: 16, C, G: 1 };
     const given = programCase(fiveEquations, sizes, "half", { positions: [C - T, 1] }, true);
-    const stages = agreeSimulated(given, expectedOf(given), simulated, { schedule: "matrix" });
-    assert.is(taken(stages)[3], "mixed matrix");
+    // also where slices are on their way that lie past that end
+    for (const schedule of ["matrix", tile(16, 16, [1, 1, 1], 16, 1), tile(16, 16, [1, 1, 1], 16, 2)] as const) {
+      const stages = agreeSimulated(given, expectedOf(given), simulated, { schedule });
+      assert.is(taken(stages)[3], "mixed matrix");
+    }
   }
 });
 

@@ -18,7 +18,7 @@ test("greedy text, with weights in q4_0 and an embedding in q6_k", async () => {
   const { model: path, expected } = fixture("classics-4l-q4_0");
   const { greedy_ids: ids } = JSON.parse(await readFile(expected, "utf8")) as Expected;
   const model = await openModel(path);
-  const session = await openSession(caller, model, { dtype: "f32" });
+  const session = await openSession(caller, model, { dtype: "f32", activations: "f16" });
   const given = ids.slice(0, prompt);
   const made = await generate(session, given, { maxNewTokens: 8, temperature: 0, eosTokens: [] });
   assert.equal([...given, ...made.ids], ids.slice(0, prompt + 8));
