@@ -56,7 +56,8 @@ export function createProfiler(device: Device): Profiler | null {
     async take() {
       const taken = batches;
       batches = [];
-      const times = new Map<string, KernelTime>();
+      // kernels of one name are told apart, as the products of a block
+      const times = new Map<Timed, KernelTime>();
       const read = await Promise.allSettled(
         taken.map(({ kernels, buffer }) => device.read(buffer, 0, 16 * kernels.length)),
       );
@@ -65,11 +66,12 @@ export function createProfiler(device: Device): Profiler | null {
         const outcome = read[batch]!;
         if (outcome.status === "rejected") throw outcome.reason;
         const stamps = new BigUint64Array(outcome.value.buffer);
-        kernels.forEach(({ name, schedule }, at) => {
-          const before = times.get(name) ?? { kernel: name, schedule, dispatches: 0, nanoseconds: 0 };
+        kernels.forEach((kernel, at) => {
+          const { name, schedule } = kernel;
+          const before = times.get(kernel) ?? { kernel: name, schedule, dispatches: 0, nanoseconds: 0 };
           // Some drivers let the end fall before the beginning now and then.
           const spent = Math.max(0, Number((stamps[2 * at + 1] ?? 0n) - (stamps[2 * at] ?? 0n)));
-          times.set(name, { ...before, dispatches: before.dispatches + 1, nanoseconds: before.nanoseconds + spent });
+          times.set(kernel, { ...before, dispatches: before.dispatches + 1, nanoseconds: before.nanoseconds + spent });
         });
       }
       return [...times.values()].sort((a, b) => b.nanoseconds - a.nanoseconds);

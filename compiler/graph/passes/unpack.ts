@@ -51,7 +51,9 @@ export function unpackForTiles(
 function sidesOf({ sizes, terms }: Product, target: Target): readonly ValueId[] {
   const weights = target.kind === "cpu" && sizes.m >= worthwhileTokens ? terms : [];
   return [
-    ...terms.flatMap(({ leftRows }) => (leftRows === null ? [] : [leftRows.load.tensor])),
+    ...terms.flatMap(({ leftRows }) =>
+      leftRows === null || leftRows.format.grid(leftRows.spec) === null ? [] : [leftRows.load.tensor],
+    ),
     ...weights.flatMap(({ rows }) =>
       rows === null ||
       rows.unit === null ||
