@@ -1,5 +1,4 @@
 /** Models that are known by name: their `config.json`, as far as it says what shape they have. */
-import { parseConfig, type LlamaConfig } from "../model/config.js";
 import type { JsonObject } from "../model/files.js";
 
 const common = {
@@ -72,9 +71,3 @@ export const modelShapes: { readonly [name: string]: JsonObject } = {
     vocab_size: 2048,
   },
 };
-
-/** The shape of that name, with so many blocks where it is said. */
-export function shapeOfModel(name: string, blocks: number | null = null): LlamaConfig {
-  const raw = modelShapes[name] ?? {};
-  return parseConfig(`the shape ${name}`, blocks === null ? raw : { ...raw, num_hidden_layers: blocks });
-}

@@ -1,4 +1,11 @@
-import type { LlamaConfig } from "../model/config.js";
+import { parseConfig, type LlamaConfig } from "../model/config.js";
+import { modelShapes } from "./model-shapes.js";
+
+/** The shape of a model of that name, with so many blocks where it is said. */
+export function shapeOfModel(name: string, blocks: number | null = null): LlamaConfig {
+  const raw = modelShapes[name] ?? {};
+  return parseConfig(`the shape ${name}`, blocks === null ? raw : { ...raw, num_hidden_layers: blocks });
+}
 
 /** Linear layers of a model as products that a runtime makes: layers that share an input are one. */
 export interface BenchLayer {

@@ -1,8 +1,7 @@
 import { InternalError } from "../../compiler/diagnostic.js";
 import { bench } from "../bench/bench.js";
 import { benchModel, type ModelBenchReport } from "../bench/model.js";
-import { shapeOfModel } from "../bench/model-shapes.js";
-import { benchLayers } from "../bench/shapes.js";
+import { benchLayers, shapeOfModel } from "../bench/shapes.js";
 import { openDevice } from "../device/device.js";
 import { standardLibrary } from "../library.js";
 import { UsageError } from "./failure.js";

@@ -3,7 +3,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { formatOfSpec } from "../../compiler/formats/registry.js";
 import { benchModel } from "../../runtime/bench/model.js";
-import { shapeOfModel } from "../../runtime/bench/model-shapes.js";
+import { shapeOfModel } from "../../runtime/bench/shapes.js";
 import { repeatedWeights, weightsOnDevice } from "../../runtime/bench/weights.js";
 import { parseFormat } from "../../runtime/cli/format.js";
 import { openDevice } from "../../runtime/device/device.js";
