@@ -34,7 +34,7 @@ export function lowerSteps(lowering: Lowering, eqn: Eqn<Concrete>, options: Step
       return lowerFactorization(lowering, eqn);
     default: {
       const { schedule } = options;
-      const found = schedule === null || schedule === "attention" ? attention(lowering, eqn, schedule !== null) : null;
+      const found = schedule === null || schedule === "attention" ? attention(lowering, eqn) : null;
       if (found !== null && kernelsOf(found.steps).every((kernel) => fits(lowering, kernel))) return found;
       return { steps: lowerEqn(lowering, eqn, options.schedule).map(kernelStep), scratch: [], notes: [] };
     }

@@ -90,7 +90,7 @@ export async function benchModel(
   const decode: DecodeRow[] = [];
   const prefill: PrefillRow[] = [];
   const kernels: ModelKernelRow[] = [];
-  const pace: Pace = { steps: options.steps ?? 64, warmUpMs: options.warmUpMs ?? 300 };
+  const pace: Pace = { steps: options.steps ?? 64, warmUpMs: options.warmUpMs ?? 1000 };
   const total = options.formats.length * (options.sequences.length * options.contexts.length + options.prompts.length);
   for (const spec of options.formats) {
     const format = printFormat(spec, "short");

@@ -10,11 +10,8 @@ import { kernelStep, type Lowered } from "../lowered.js";
 import { boundsOf } from "../toolkit/positions.js";
 import type { Lowering } from "../toolkit/lowering.js";
 
-/**
- * An eqn that is an attention, by the schedule for the device; null where there is none. `forced`: also by what is not
- * taken by itself.
- */
-export function attention(lowering: Lowering, eqn: Eqn<Concrete>, forced: boolean): Lowered | null {
+/** An eqn that is an attention, by the schedule for the device; null where there is none. */
+export function attention(lowering: Lowering, eqn: Eqn<Concrete>): Lowered | null {
   if (eqn.kind !== "map" && eqn.kind !== "update") return null;
   const found = attentionOf(lowering.graph, eqn, boundsOf(lowering, eqn));
   const widths = found === null ? null : widthsOf(lowering, found);
@@ -23,8 +20,7 @@ export function attention(lowering: Lowering, eqn: Eqn<Concrete>, forced: boolea
   if (mayLeaveGaps(found)) return null;
   const { target } = lowering;
   if (target.kind === "cpu" && quadAttentionApplies(target)) return one(quadAttention(lowering, eqn, found, widths));
-  // on an H100 it was wrong where the kernel evaluator is right: not by itself until that is found
-  const matrix = !forced ? null : matrixAttentionOf(lowering, found, widths);
+  const matrix = matrixAttentionOf(lowering, found, widths);
   if (matrix !== null) return one(matrixAttention(lowering, eqn, found, matrix));
   const shape = splitShape(found, widths, keysAtMost(lowering, found), target);
   if (shape === null) return null;

@@ -42,7 +42,7 @@ export interface Generation {
 }
 
 /** Prompt tokens that go through the model at once, where there is room for what they see. */
-const prefillTokens = 256;
+const prefillTokens = 512;
 
 /**
  * Continues a prompt. A text that fills the model's context ends there.
