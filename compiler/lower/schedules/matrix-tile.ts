@@ -51,9 +51,9 @@ function candidates(product: Product, { right }: MatrixProduct): readonly Matrix
   const terms = product.terms.length;
   const slice = Math.max(32, ...right.map((side) => (side.kind === "dense" ? 0 : side.least)));
   const small = [tile(32, 32, [1, 2, 2], 64), tile(32, 32, [2, 2, 1], slice)];
-  const middle = [terms === 1 ? tile(64, 32, [2, 1, 4], 128) : tile(64, 16, [2, 1, 4], 128), ...small];
+  const middle = [terms === 1 ? tile(64, 32, [2, 1, 4], 128) : tile(64, 32, [2, 2, 2], 64), ...small];
   if (m <= 16) {
-    const wide = terms === 1 ? tile(16, 64, [1, 4, 4], 128) : tile(16, 32, [1, 2, 8], 128);
+    const wide = terms === 1 ? tile(16, 64, [1, 4, 4], 128) : tile(16, 32, [1, 2, 4], 128);
     const narrow = terms === 1 ? tile(16, 32, [1, 2, 4], 256) : tile(16, 16, [1, 1, 8], 256);
     return [...(tiles(product, wide) >= manyTiles ? [wide] : []), narrow, ...small];
   }
