@@ -6,6 +6,7 @@ import type { Device } from "../device/device.js";
 import { createCaller } from "../llama/call.js";
 import { createDecoder } from "../llama/inference/decode.js";
 import { first } from "../llama/results.js";
+import type { ActivationChoice } from "../llama/rounding.js";
 import type { Session } from "../llama/inference/session.js";
 import type { LlamaConfig } from "../model/config.js";
 import { createExecutor, type Executor } from "../run/run.js";
@@ -59,6 +60,7 @@ export interface ModelBenchOptions {
   /** Those of the standard library. */
   readonly functions: ReadonlyMap<string, SymbolicGraph>;
   readonly formats: readonly FormatSpec[];
+  readonly activations: ActivationChoice;
   readonly sequences: readonly number[];
   readonly contexts: readonly number[];
   /** Lengths of prompts. */
@@ -98,7 +100,7 @@ export async function benchModel(
       const executor = await createExecutor(device, { profile });
       try {
         const caller = createCaller(executor, targetOf(device), options.functions);
-        const session = await syntheticSession(caller, options.config, spec);
+        const session = await syntheticSession(caller, options.config, spec, options.activations);
         try {
           const noted = async (row: string, runs: number): Promise<void> => {
             for (const { kernel, schedule, dispatches, nanoseconds } of await executor.profile())

@@ -2,6 +2,7 @@
 import { formatBytes } from "../../compiler/formats/registry.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
 import type { Caller } from "../llama/call.js";
+import { checkActivations, type ActivationChoice } from "../llama/rounding.js";
 import { ropeFrequencies } from "../llama/inference/rope.js";
 import { defaultDtype, makeSession, type Session } from "../llama/inference/session.js";
 import { rowsOfPart, type BlockWeights, type Table } from "../llama/weights.js";
@@ -15,7 +16,12 @@ import { weightsOnDevice } from "./weights.js";
  * activations, gains of 1. The same weights for the same shape and format.
  * @throws DeviceError
  */
-export async function syntheticSession(caller: Caller, config: LlamaConfig, format: FormatSpec): Promise<Session> {
+export async function syntheticSession(
+  caller: Caller,
+  config: LlamaConfig,
+  format: FormatSpec,
+  activations: ActivationChoice,
+): Promise<Session> {
   const { executor } = caller;
   const { hiddenSize, intermediateSize, heads, keyValueHeads, headDim } = config;
   const dtype = defaultDtype(caller);
@@ -48,7 +54,8 @@ export async function syntheticSession(caller: Caller, config: LlamaConfig, form
           down_proj: await weight(hiddenSize, intermediateSize),
         },
       });
-    return makeSession(caller, config, frame, blocks, dtype, arena.close);
+    checkActivations(activations, blocks, caller.target);
+    return makeSession(caller, config, frame, blocks, dtype, arena.close, activations);
   });
 }
 

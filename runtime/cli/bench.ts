@@ -4,6 +4,7 @@ import { benchModel, type ModelBenchReport } from "../bench/model.js";
 import { benchLayers, shapeOfModel } from "../bench/shapes.js";
 import { openDevice } from "../device/device.js";
 import { standardLibrary } from "../library.js";
+import type { ActivationChoice } from "../llama/rounding.js";
 import { UsageError } from "./failure.js";
 import { parseFormat } from "./format.js";
 import { chosenDevice, type DeviceOptions } from "./options.js";
@@ -19,6 +20,7 @@ interface BenchOptions extends DeviceOptions {
   readonly sequences: readonly number[];
   readonly context: readonly number[];
   readonly prompt: readonly number[];
+  readonly activations?: ActivationChoice;
   readonly profile?: boolean;
 }
 
@@ -28,7 +30,9 @@ interface BenchOptions extends DeviceOptions {
 export function run(output: Output, options: BenchOptions): Promise<number | void> {
   if (options.modelShape !== undefined) return wholeModel(output, options, options.modelShape);
   const alone =
-    options.format.length > 0 ? "format" : (["blocks", "profile"] as const).find((name) => options[name] !== undefined);
+    options.format.length > 0
+      ? "format"
+      : (["blocks", "activations", "profile"] as const).find((name) => options[name] !== undefined);
   if (alone !== undefined) throw new UsageError(`--${alone} belongs to --model-shape, which was not given.`);
   return products(output, options);
 }
@@ -87,6 +91,7 @@ async function wholeModel(output: Output, options: BenchOptions, shape: string):
         config,
         functions: standardLibrary(),
         formats,
+        activations: options.activations ?? "auto",
         sequences: options.sequences,
         contexts: options.context,
         prompts: options.prompt,

@@ -253,6 +253,12 @@ function addBench(program: Command): void {
       .option("--sequences <list>", "sequences that are decoded at once", wholeNumbers(1024), [1])
       .option("--context <list>", "tokens that each sequence has seen", wholeNumbers(2 ** 20), [128])
       .option("--prompt <list>", "lengths of prompts to time", wholeNumbers(2 ** 20), [512])
+      .addOption(
+        new Option(
+          "--activations <kind>",
+          "of a whole model, as for generate: auto (the default), int8 or f16",
+        ).choices(["auto", "int8", "f16"]),
+      )
       .option("--profile", "show the GPU's time by kernel, too"),
   ).action(action(async () => (await import("./bench.js")).run, always));
 }

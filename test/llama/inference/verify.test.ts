@@ -37,7 +37,7 @@ test("a pass that goes wrong only where tokens come one by one is a fault", asyn
 });
 
 test("logits that are not finite never pass", () => {
-  const found = { tokens: 1, largestDifference: NaN, range: 3, sameChoice: 0 };
+  const found = { tokens: 1, largestDifference: NaN, range: 3, sameChoice: 0, int8: true };
   assert.ok(verificationFault(found) !== null);
 });
 
