@@ -128,19 +128,25 @@ function chooser(config: LlamaConfig, sampling: Sampling): Choose {
   return async (calls, logits, positions) => first(await calls.call("sample", { logits, positions, ...scalars }));
 }
 
+/** Tokens that are not worth a pass of their own. */
+const fewTokens = 64;
+
 /**
  * Pieces of a prompt of at most `most` tokens, each padded to a power of two or one to begin with, so that few programs
- * serve all lengths.
+ * serve all lengths. Where padding would be more than a quarter of a piece, it is two.
  */
-function chunksOf(
+export function chunksOf(
   length: number,
   most: number,
 ): readonly { readonly from: number; readonly count: number; readonly padded: number }[] {
   const chunks: { from: number; count: number; padded: number }[] = [];
   const whole = 2 ** Math.floor(Math.log2(most));
-  for (let from = 0; from < length; from += whole) {
-    const count = Math.min(whole, length - from);
-    chunks.push({ from, count, padded: 2 ** Math.ceil(Math.log2(count)) });
+  for (let from = 0; from < length; ) {
+    const rest = Math.min(whole, length - from);
+    const padded = 2 ** Math.ceil(Math.log2(rest));
+    const count = rest > fewTokens && rest < 0.75 * padded ? padded / 2 : rest;
+    chunks.push({ from, count, padded: count === rest ? padded : count });
+    from += count;
   }
   return chunks;
 }
