@@ -14,22 +14,10 @@ import { randomValues, repeatedWeights } from "../dist/runtime/bench/weights.js"
 import { openDevice } from "../dist/runtime/device/device.js";
 import { standardLibrary } from "../dist/runtime/library.js";
 import { targetOf } from "../dist/runtime/run/target.js";
+import { formats, tile } from "./tiles.mjs";
 
 const at = process.argv.indexOf("--tokens");
 const tokens = at < 0 ? [16, 64, 512] : process.argv[at + 1].split(",").map(Number);
-const int4 = { name: "int4", args: { group: 128, symmetric: true, scale: "f16" }, of: null };
-const formats = [
-  { name: "f16", args: {}, of: null },
-  { name: "nm", args: { n: 2, m: 4 }, of: int4 },
-];
-const tile = (rowsOfTokens, rows, subgroups, slice, ahead = 0) => ({
-  kind: "matrix",
-  tokens: rowsOfTokens,
-  rows,
-  subgroups,
-  slice,
-  ahead,
-});
 const variants = (m) =>
   m <= 16
     ? [
@@ -60,7 +48,7 @@ const target = targetOf(device);
 const gated = standardLibrary().get("gated");
 console.log(device.name);
 for (const m of tokens)
-  for (const spec of formats) {
+  for (const spec of [formats.f16, formats["2:4-int4"]]) {
     const weights = repeatedWeights(spec, n, k, 3);
     const x = Uint16Array.from(
       randomValues(m * k, 7).map((value) => value / 8),

@@ -16,6 +16,7 @@ import { withBuffers } from "../dist/runtime/bench/buffers.js";
 import { randomValues, repeatedWeights } from "../dist/runtime/bench/weights.js";
 import { standardLibrary } from "../dist/runtime/library.js";
 import { targetOf } from "../dist/runtime/run/target.js";
+import { formats, tile } from "./tiles.mjs";
 
 const option = (name) => {
   const at = process.argv.indexOf(`--${name}`);
@@ -24,23 +25,6 @@ const option = (name) => {
 const flag = (name) => process.argv.includes(`--${name}`);
 const list = (name, all) => option(name)?.split(",") ?? all;
 
-const none = { args: {}, of: null };
-const int4 = { name: "int4", args: { group: 128, symmetric: true, scale: "f16" }, of: null };
-const formats = {
-  f16: { name: "f16", ...none },
-  bf16: { name: "bf16", ...none },
-  int4,
-  "2:4-int4": { name: "nm", args: { n: 2, m: 4 }, of: int4 },
-};
-
-const tile = (tokens, rows, subgroups, slice, ahead = 0) => ({
-  kind: "matrix",
-  tokens,
-  rows,
-  subgroups,
-  slice,
-  ahead,
-});
 /** What is tried beside the compiler's choice. */
 const variants = (m) =>
   m <= 16

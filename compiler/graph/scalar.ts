@@ -150,6 +150,11 @@ export function scalarReductions<L extends Level>(scalar: Scalar<L>): readonly R
   return scalarNodes(scalar).filter((node) => node.kind === "reduce");
 }
 
+/** Reductions with those that stand in others before them, so that each finds the value of what is inside it. */
+export function innermostFirst<L extends Level>(reductions: Iterable<Reduce<L>>): readonly Reduce<L>[] {
+  return [...reductions].sort((a, b) => scalarReductions(a).length - scalarReductions(b).length);
+}
+
 /** The indices that a scalar uses without binding them. */
 export function freeIndices<L extends Level>(scalar: Scalar<L>): ReadonlySet<IndexId> {
   const free = new Set<IndexId>();

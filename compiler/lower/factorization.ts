@@ -107,6 +107,25 @@ function lowerOwn(inner: Lowering, eqn: Eqn<Concrete>): readonly Kernel[] {
   return lowerEqn(inner.including(eqn), eqn);
 }
 
+/** Takes a value off the elements that the blocks to come begin with. */
+function subtract(
+  inner: Lowering,
+  { rest }: Blocks,
+  eqn: FactorizationEqn,
+  indices: readonly Range<Concrete>[],
+  value: Scalar<Concrete>,
+): readonly Kernel[] {
+  return lowerOwn(inner, {
+    kind: "update",
+    out: rest.id,
+    base: eqn.out,
+    indices,
+    at: indices.map((each) => indexOf(each)),
+    body: unary("negate", value),
+    op: "add",
+  });
+}
+
 /** `head`, then for each block `each`, with `after` for those that are not the last. */
 function repeatBlocks(
   blocks: Blocks,
@@ -137,7 +156,7 @@ function repeatBlocks(
  */
 function cholesky(lowering: Lowering, eqn: FactorizationEqn, size: number): Lowered {
   const blocks = blocksOf(lowering, eqn, size, (block) => [size, block]);
-  const { start, fresh, panel, rest, block } = blocks;
+  const { start, fresh, panel, block } = blocks;
   const first = indexOf(start);
   const [i, j] = [range(fresh(), "i", 0, size), range(fresh(), "j", 0, size)];
   const copy = lowerOwn(blocks.inner(0, size), {
@@ -162,15 +181,7 @@ function cholesky(lowering: Lowering, eqn: FactorizationEqn, size: number): Lowe
       [over],
       binary("multiply", load(panel, [indexOf(row), indexOf(over)]), load(panel, [indexOf(column), indexOf(over)])),
     );
-    return lowerOwn(inner, {
-      kind: "update",
-      out: rest.id,
-      base: eqn.out,
-      indices: [row, column],
-      at: [indexOf(row), indexOf(column)],
-      body: unary<Concrete>("negate", sum),
-      op: "add",
-    });
+    return subtract(inner, blocks, eqn, [row, column], sum);
   };
   return {
     steps: repeatBlocks(
@@ -306,7 +317,7 @@ function solveRows(lowering: Lowering, blocks: Blocks, eqn: FactorizationEqn): K
  */
 function inverseLower(lowering: Lowering, eqn: FactorizationEqn, size: number): Lowered {
   const blocks = blocksOf(lowering, eqn, size, (block) => [block, size]);
-  const { start, fresh, panel, rest, block } = blocks;
+  const { start, fresh, panel, block } = blocks;
   const first = indexOf(start);
   const source = lowering.graph.values[eqn.source]!;
   const [i, j] = [range(fresh(), "i", 0, size), range(fresh(), "j", 0, size)];
@@ -337,15 +348,7 @@ function inverseLower(lowering: Lowering, eqn: FactorizationEqn, size: number): 
         load(panel, [indexOf(over), indexOf(column)]),
       ),
     );
-    return lowerOwn(inner, {
-      kind: "update",
-      out: rest.id,
-      base: eqn.out,
-      indices: [row, column],
-      at: [indexOf(row), indexOf(column)],
-      body: unary<Concrete>("negate", sum),
-      op: "add",
-    });
+    return subtract(inner, blocks, eqn, [row, column], sum);
   };
   return {
     steps: repeatBlocks(blocks, identity, (inner) => [solveColumns(inner, blocks, eqn)], product),

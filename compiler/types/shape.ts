@@ -9,3 +9,8 @@ export function elementCount(shape: readonly number[]): number {
 export function upTo(count: number): readonly number[] {
   return Array.from({ length: count }, (_, at) => at);
 }
+
+/** Whether n is 1, 2, 4, ... */
+export function isPowerOfTwo(n: number): boolean {
+  return Number.isInteger(n) && n > 0 && 2 ** Math.round(Math.log2(n)) === n;
+}

@@ -2,12 +2,12 @@ import { InternalError } from "../../compiler/diagnostic.js";
 import { bench } from "../bench/bench.js";
 import { benchModel, type ModelBenchReport } from "../bench/model.js";
 import { benchLayers, shapeOfModel } from "../bench/shapes.js";
-import { openDevice } from "../device/device.js";
 import { standardLibrary } from "../library.js";
 import type { ActivationChoice } from "../llama/rounding.js";
 import { UsageError } from "./failure.js";
 import { parseFormat } from "./format.js";
-import { chosenDevice, type DeviceOptions } from "./options.js";
+import { openUnchecked } from "./machine.js";
+import type { DeviceOptions } from "./options.js";
 import type { Output } from "./output.js";
 import { table } from "./table.js";
 
@@ -24,8 +24,6 @@ interface BenchOptions extends DeviceOptions {
   readonly profile?: boolean;
 }
 
-// as for `generate`: every kernel is proven to stay in range when it is lowered
-
 /** `espalier bench`: products of a model's linear layers, each format against dense; or a whole model. */
 export function run(output: Output, options: BenchOptions): Promise<number | void> {
   if (options.modelShape !== undefined) return wholeModel(output, options, options.modelShape);
@@ -41,7 +39,7 @@ async function products(output: Output, options: BenchOptions): Promise<void> {
   const linear = standardLibrary().get("linear");
   if (linear === undefined) throw new InternalError("the library has no product to time");
   const layers = benchLayers(shapeOfModel(options.shapes));
-  const device = await openDevice({ ...chosenDevice(options.device), log: output.note, unchecked: true });
+  const device = await openUnchecked(options.device, output.note);
   try {
     const progress = output.progress("timing");
     const report = await bench(device, linear, layers, options.batch, (done, total) => progress.update(done, total));
@@ -77,7 +75,7 @@ const usualFormats = ["dense", "int4(128)", "nm(2, 4) of int4(128)"];
 
 async function wholeModel(output: Output, options: BenchOptions, shape: string): Promise<void> {
   const config = shapeOfModel(shape, options.blocks ?? null);
-  const device = await openDevice({ ...chosenDevice(options.device), log: output.note, unchecked: true });
+  const device = await openUnchecked(options.device, output.note);
   try {
     const dense = device.kind === "gpu" && device.features.has("shader-f16") ? "f16" : "f32";
     const formats = (options.format.length > 0 ? options.format : usualFormats).map((text) =>

@@ -14,7 +14,7 @@ import {
   u32,
 } from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
-import { upTo } from "../../types/shape.js";
+import { isPowerOfTwo, upTo } from "../../types/shape.js";
 import type { Section } from "../format.js";
 import type { Build, WordReader } from "./code.js";
 
@@ -26,11 +26,6 @@ export function quotient(a: Expr, n: number): Expr {
 /** a % n for u32, n a constant. */
 export function modulo(a: Expr, n: number): Expr {
   return isPowerOfTwo(n) ? bitAnd(a, n - 1) : rem(a, n);
-}
-
-/** Whether n is 1, 2, 4, ... */
-export function isPowerOfTwo(n: number): boolean {
-  return Number.isInteger(n) && n > 0 && 2 ** Math.round(Math.log2(n)) === n;
 }
 
 /**

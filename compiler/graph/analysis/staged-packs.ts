@@ -1,6 +1,7 @@
 /** Packs that their readers compute for themselves: activations that a product of integers rounds as it begins. */
 import { formatOfSpec } from "../../formats/registry.js";
 import { InternalError } from "../../diagnostic.js";
+import { isPowerOfTwo } from "../../types/shape.js";
 import type { Concrete, FormatSpec } from "../../types/type.js";
 import { eqnOperands, freshIndices } from "../eqn.js";
 import { integer } from "../build.js";
@@ -9,9 +10,11 @@ import {
   boundIndices,
   constantOf,
   freeIndices,
+  innermostFirst,
   mapScalar,
   renumber,
   scalarKey,
+  scalarLoads,
   scalarReductions,
   substitute,
   type Reduce,
@@ -77,7 +80,7 @@ function stagedPack(graph: ConcreteGraph, eqn: PackEqn, fresh: () => IndexId): S
   if (spec === null || grid === null || grid.group === "channel" || spec.of !== null) return null;
   const { group } = grid;
   if (grid.bits !== 8 || !grid.symmetric || grid.scale !== "f32" || grid.shift !== 0) return null;
-  if (group < 4 || 2 ** Math.round(Math.log2(group)) !== group || columns % group !== 0) return null;
+  if (group < 4 || !isPowerOfTwo(group) || columns % group !== 0) return null;
 
   const sole = (id: ValueId, readers: readonly ValueId[]): MapEqn | null => {
     const made = graph.eqns.find((other) => other.out === id);
@@ -121,8 +124,7 @@ function stagedPack(graph: ConcreteGraph, eqn: PackEqn, fresh: () => IndexId): S
   );
 
   const rowIndices = new Set(row);
-  const sorted = (scalar: S): Reduce<Concrete>[] =>
-    [...scalarReductions(scalar)].sort((a, b) => scalarReductions(a).length - scalarReductions(b).length);
+  const sorted = (scalar: S): readonly Reduce<Concrete>[] => innermostFirst(scalarReductions(scalar));
   const isOfRow = (reduce: Reduce<Concrete>): boolean => [...freeIndices(reduce)].every((free) => rowIndices.has(free));
   const ofRow = [
     ...new Map([...sorted(value), ...sorted(scale)].filter(isOfRow).map((each) => [scalarKey(each), each])).values(),
@@ -137,7 +139,7 @@ function stagedPack(graph: ConcreteGraph, eqn: PackEqn, fresh: () => IndexId): S
       more.length === 0 &&
       constantOf(range.low) === 0 &&
       constantOf(range.high) === group &&
-      scalarReductions(body).every((inner) => isOfRow(inner as Reduce<Concrete>)),
+      scalarReductions(body).every((inner) => isOfRow(inner)),
   );
   if (!whole || boundIndices(value).has(column)) return null;
   const instead = [eqn.out, scaleEqn.out, ...(sourceEqn === null ? [] : [sourceEqn.out])];
@@ -163,13 +165,9 @@ function staysAsItWas(graph: ConcreteGraph, storage: StorageMap, { value, scale 
   const written = new Set(
     graph.eqns.flatMap((eqn) => (eqn.kind === "update" || eqn.kind === "scan" ? [nameOf(storage, eqn.out)] : [])),
   );
-  const read = new Set<ValueId>();
-  for (const scalar of [value, scale])
-    mapScalar(scalar, (node) => {
-      if (node.kind === "load") read.add(node.tensor);
-      return node;
-    });
-  return [...read].every((id) => !written.has(nameOf(storage, id)));
+  return [value, scale].every((scalar) =>
+    scalarLoads(scalar).every((load) => !written.has(nameOf(storage, load.tensor))),
+  );
 }
 
 function nameOf(storage: StorageMap, id: ValueId): unknown {

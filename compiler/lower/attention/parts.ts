@@ -8,7 +8,7 @@ import type { KernelBuilder } from "../toolkit/builder.js";
 import { isWanted, spread, workgroupPosition } from "../toolkit/dispatch.js";
 import type { Lowering } from "../toolkit/lowering.js";
 import { withIndices } from "../toolkit/scalar.js";
-import { combineTeam, type Team } from "../toolkit/team.js";
+import { combineTeam, soleTeam } from "../toolkit/team.js";
 import { groupAt, laneOf, storeMean } from "./sides.js";
 
 /** What parts leave: sums [group, query, part, h], and the highest score and total [group, query, part, 2]. */
@@ -59,7 +59,7 @@ export function mergeParts(
     const states = build.view(partial.states, "f32", "read");
     const shares = build.array("shares", "f32", parts);
     const exchange = build.array("exchange", "f32", Math.floor(lanes / vectors) * sizes.value);
-    const team: Team = { lanes, lane: local, among: null, hint: "partial", arrays: new Map() };
+    const team = soleTeam(lanes, local);
     const part = build.bind("part", k.add(k.mul(position, parts), k.min(local, parts - 1)));
     const isPart = build.bind("is_part", k.less(local, parts));
     const own = build.bind("own", k.loadBuffer(states, "f32", k.mul(part, 2)));

@@ -9,7 +9,7 @@ import { upTo } from "../../types/shape.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
 import { accumulate, finishAccumulator, mergeAccumulator, startAccumulator } from "../toolkit/reduction.js";
 import { lowerIndex, lowerScalar, withIndices, withKnown, type Environment } from "../toolkit/scalar.js";
-import { reduceByTeam, type Team } from "../toolkit/team.js";
+import { reduceByTeam, soleTeam, type Team } from "../toolkit/team.js";
 
 /** Columns that an invocation rounds: those of a word of codes. */
 const perWord = 4;
@@ -76,8 +76,7 @@ export function roundedRow(given: {
         total % columns === 0
           ? wanted
           : build.bind("column", k.select(k.less(wanted, total), wanted, k.add(k.u32(total - group), inGroup)));
-      const groupAt = withIndices(around, [[pack.groupIndex, build.bind("group", k.div(base, group))]]);
-      let scaled = groupAt;
+      let scaled = withIndices(around, [[pack.groupIndex, build.bind("group", k.div(base, group))]]);
       for (const reduce of pack.ofGroup) {
         const accumulator = startAccumulator(build, reduce);
         const { index } = reduce.over[0]!;
@@ -151,6 +150,6 @@ export function roundedMemory(
   return {
     words: build.array("codes", "u32", (columns / perWord) * tokens),
     scales: build.array("code_scale", "f32", (columns / group) * tokens),
-    team: { lanes: size, lane: k.builtin("local_index"), among: null, hint: "partial", arrays: new Map() },
+    team: soleTeam(size, k.builtin("local_index")),
   };
 }

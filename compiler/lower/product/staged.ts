@@ -1,12 +1,12 @@
 import type { Product, ProductTerm } from "../../graph/analysis/product.js";
-import { scalarReductions } from "../../graph/scalar.js";
+import { innermostFirst, scalarReductions } from "../../graph/scalar.js";
 import * as k from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
 import type { Target } from "../../target.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
 import type { Lowering } from "../toolkit/lowering.js";
 import { withIndices, withKnown, type Environment } from "../toolkit/scalar.js";
-import { fixedSubgroup, reduceByTeam, type Team } from "../toolkit/team.js";
+import { fixedSubgroup, reduceByTeam, soleTeam } from "../toolkit/team.js";
 import { leftValue } from "./left.js";
 
 /**
@@ -55,12 +55,9 @@ export function stageLeft(
   const lane = k.builtin("local_index");
   const vectors = term.rows!.shape.columns / 4;
   const array = build.array("left", "vec4<f32>", vectors * tokens.length);
-  const team: Team = { lanes: size, lane, among: null, hint: "partial", arrays: new Map() };
+  const team = soleTeam(size, lane);
   tokens.forEach((token, t) => {
-    // innermost first, so that one reduction finds those inside it
-    const reductions = [...new Set(term.left.flatMap((factor) => scalarReductions(factor)))].sort(
-      (a, b) => scalarReductions(a).length - scalarReductions(b).length,
-    );
+    const reductions = innermostFirst(new Set(term.left.flatMap((factor) => scalarReductions(factor))));
     let environment = token;
     for (const reduce of reductions)
       environment = withKnown(environment, [[reduce, reduceByTeam(environment, team, reduce)]]);

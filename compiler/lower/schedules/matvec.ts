@@ -13,7 +13,7 @@ import { rowAt, storedElement, storedUnit } from "../product/right.js";
 import { lowerScalar, withIndices, withKnown, type Environment } from "../toolkit/scalar.js";
 import { storeElement } from "../toolkit/store.js";
 import { canStage, leftReduces, stageLeft } from "../product/staged.js";
-import { combineTeam, fixedSubgroup, type Team } from "../toolkit/team.js";
+import { combineTeam, fixedSubgroup, soleTeam } from "../toolkit/team.js";
 import { atPosition, axisBinder } from "../toolkit/positions.js";
 import { quadsApply } from "./quads.js";
 
@@ -135,7 +135,7 @@ export function matvec(lowering: Lowering, eqn: MapEqn, product: Product, shape:
         size,
       )
     : null;
-  const own: Team = { lanes: shape.lanes, lane, among: null, hint: "partial", arrays: new Map() };
+  const own = soleTeam(shape.lanes, lane);
 
   // the rows of one team
   const walk = (team: Expr): void => {

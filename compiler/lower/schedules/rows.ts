@@ -7,8 +7,8 @@ import type { Lowering } from "../toolkit/lowering.js";
 import { isUnevenMean } from "../toolkit/reduction.js";
 import { lowerScalar, withKnown } from "../toolkit/scalar.js";
 import { storeElement } from "../toolkit/store.js";
-import { reduceByTeam, type Team } from "../toolkit/team.js";
-import { freeIndices, scalarReductions } from "../../graph/scalar.js";
+import { reduceByTeam, soleTeam } from "../toolkit/team.js";
+import { freeIndices, innermostFirst, scalarReductions } from "../../graph/scalar.js";
 import { bindPosition } from "../toolkit/positions.js";
 import { extent } from "../../graph/analysis/ranges.js";
 
@@ -31,10 +31,7 @@ export interface RowShape {
 /** How an eqn falls into rows, or null where no reduction could be shared. */
 export function rowShape(eqn: Elements): RowShape | null {
   const own = new Set<IndexId>(eqn.indices.map((range) => range.index));
-  // innermost first: one that contains fewer others
-  const reductions = [...scalarReductions(eqn.body)].sort(
-    (a, b) => scalarReductions(a).length - scalarReductions(b).length,
-  );
+  const reductions = innermostFirst(scalarReductions(eqn.body));
   const outermost = reductions.filter(
     (reduce) => !reductions.some((other) => other !== reduce && scalarReductions(other).includes(reduce)),
   );
@@ -59,7 +56,7 @@ export function rows(lowering: Lowering, eqn: Elements, shape: RowShape, size: n
   const count = sizeOf(outer);
   const workgroups = spread(count);
   const lane = k.builtin("local_index");
-  const team: Team = { lanes: size, lane, among: null, hint: "partial", arrays: new Map() };
+  const team = soleTeam(size, lane);
 
   const body = (): void => {
     let inner = bindPosition(environment, outer, lowering.bounds, workgroupPosition(workgroups));

@@ -22,6 +22,11 @@ export interface Team {
   readonly arrays: Map<string, string>;
 }
 
+/** A team that shares its arrays of workgroup memory with no other. */
+export function soleTeam(lanes: number, lane: Expr): Team {
+  return { lanes, lane, among: null, hint: "partial", arrays: new Map() };
+}
+
 /** Lanes of a subgroup where the device has one size only, so that code may count on it; else null. */
 export function fixedSubgroup(target: Target): number | null {
   return target.subgroups !== null && target.subgroups.min === target.subgroups.max ? target.subgroups.min : null;
