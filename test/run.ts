@@ -5,7 +5,7 @@
  * means for (`support/not-run.ts`) is listed before, and neither passes nor fails. Exit code 0 only without failures.
  *
  *   npm test                          everything
- *   npm run test:fast                 what needs neither a device nor another process: for each edit
+ *   npm run test:fast                 what needs neither a device nor another process, and not long: for each edit
  *   npm test -- formats wgsl/emit     files whose path contains one of these
  *   npm test -- --jobs 4 --timeout 60 more at once, fewer seconds for each file
  *   npm test -- --runs 500 --seed 7   more cases of each property, and others
@@ -18,7 +18,7 @@ import { readFileSync, readdirSync, statSync } from "node:fs";
 import { dirname, join, relative, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { testsWithDevice } from "./support/needs.js";
+import { longTests, testsWithDevice } from "./support/needs.js";
 import { judge, type Ended, type Verdict } from "./support/verdict.js";
 
 const { values: options, positionals: patterns } = parseArgs({
@@ -50,7 +50,7 @@ const cases = [
 ];
 
 const root = dirname(fileURLToPath(import.meta.url));
-const slow = options.fast ? testsWithDevice() : new Set<string>();
+const slow = new Set(options.fast ? [...testsWithDevice(), ...longTests] : []);
 const all = readdirSync(root, { recursive: true, encoding: "utf8" })
   .map((path) => path.split(sep).join("/"))
   .filter((path) => path.endsWith(".test.js") && !slow.has(`test/${path.replace(/\.js$/, ".ts")}`))

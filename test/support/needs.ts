@@ -16,6 +16,18 @@ export function testsWithDevice(): ReadonlySet<string> {
   return new Set([...sources.keys()].filter((path) => path.endsWith(".test.ts") && needs(path, new Set())));
 }
 
+/** Test files that take the kernel evaluator, or a property, some ten seconds by themselves: not for each edit. */
+export const longTests: ReadonlySet<string> = new Set([
+  "test/formats/laws.test.ts",
+  "test/lower/scan/library-scans.test.ts",
+  "test/lower/scan/scan.test.ts",
+  "test/lower/scan/scan-programs.test.ts",
+  "test/lower/schedules/matrix.test.ts",
+  "test/lower/staged-packs.test.ts",
+  "test/model/gguf/tensors.test.ts",
+  "test/property/scans.test.ts",
+]);
+
 function helpersOf({ imports }: SourceFile): readonly string[] {
   return imports.filter(({ local, typeOnly }) => local && !typeOnly).map(({ target }) => target);
 }
