@@ -88,7 +88,10 @@ export function gradientError(
     for (let turn = 0; turn < 3; turn += 1) {
       const direction = at.data.map((_, place) => wave(turn + 5, place));
       const moved = (by: number): ReadonlyMap<string, RealTensor> =>
-        new Map([...inputs, [name, { ...at, data: at.data.map((each, place) => each + by * (direction[place] ?? 0)) }]]);
+        new Map([
+          ...inputs,
+          [name, { ...at, data: at.data.map((each, place) => each + by * (direction[place] ?? 0)) }],
+        ]);
       const quotient = (loss(moved(step)) - loss(moved(-step))) / (2 * step);
       const size = Math.sqrt(dot(slope.data, slope.data)) * Math.sqrt(dot(direction, direction)) + 1e-9;
       const error = Math.abs(dot(slope.data, direction) - quotient) / size;

@@ -47,7 +47,10 @@ function evaluateEqn(graph: ConcreteGraph, eqn: Eqn<Concrete>, values: Values): 
     case "update":
       result.data.set(values.get(eqn.base)?.data ?? []);
       for (const frame of frames(eqn.indices, new Map(), values)) {
-        const at = offset(result.shape, eqn.at.map((each) => real(each, frame, values)));
+        const at = offset(
+          result.shape,
+          eqn.at.map((each) => real(each, frame, values)),
+        );
         if (at === null) continue;
         const body = real(eqn.body, frame, values);
         result.data[at] = eqn.op === "add" ? (result.data[at] ?? 0) + body : body;
@@ -203,7 +206,9 @@ function topOf({ shape, data }: RealTensor, n: number, m: number, axis: number):
     const along = Math.floor(start / stride) % size;
     const first = start - (along % m) * stride;
     const group = Array.from({ length: Math.min(m, size - (along - (along % m))) }, (_, at) => first + at * stride);
-    const larger = group.filter((at) => (data[at] ?? 0) > (data[start] ?? 0) || (data[at] === data[start] && at < start));
+    const larger = group.filter(
+      (at) => (data[at] ?? 0) > (data[start] ?? 0) || (data[at] === data[start] && at < start),
+    );
     result.data[start] = larger.length < n ? 1 : 0;
   }
   return result;

@@ -30,11 +30,12 @@ export function adjointOf<L extends Level>(derivation: Derivation<L>, value: Val
   const axes = type.shape.map((size, axis) => host.range(`i${axis}`, integer<L>(0), sizeScalar<L>(size)));
   const here = axes.map((axis) => indexOf<L>(axis));
   const define = (body: Scalar<L>, last: boolean): ValueId =>
-    host.define(
-      title,
-      { dtype: last ? dtype : f32, shape: type.shape, pattern: full, format: null },
-      (out) => ({ kind: "map", out, indices: axes, body: last && dtype !== "f32" ? cast(body, dtype) : body }),
-    );
+    host.define(title, { dtype: last ? dtype : f32, shape: type.shape, pattern: full, format: null }, (out) => ({
+      kind: "map",
+      out,
+      indices: axes,
+      body: last && dtype !== "f32" ? cast(body, dtype) : body,
+    }));
 
   const whole: Whole<L>[] = [];
   const scattered: Contribution<L>[] = [];

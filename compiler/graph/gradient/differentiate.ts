@@ -1,8 +1,7 @@
 /** A function's gradient as a function. */
-import type { DtypeRef } from "../../types/dtype.js";
 import { freeName } from "../../names.js";
 import { full, type Level } from "../../types/type.js";
-import { freshIndices, removeDead } from "../eqn.js";
+import { eqnOperands, freshIndices, removeDead } from "../eqn.js";
 import type { Graph, Output, Value, ValueId } from "../graph.js";
 import type { GradientFault } from "./derivation.js";
 import { deriveGradients } from "./gradient.js";
@@ -32,65 +31,53 @@ export function differentiate<L extends Level>(
   const inputs = by.map((name) => graph.inputs.find((each) => each.name === name));
   if (output === undefined) return { faults: [missing(`\`${graph.name}\` has no output \`${of}\``)] };
   const absent = by.filter((_, at) => inputs[at] === undefined);
-  if (absent.length > 0)
-    return { faults: absent.map((name) => missing(`\`${graph.name}\` has no input \`${name}\``)) };
+  if (absent.length > 0) return { faults: absent.map((name) => missing(`\`${graph.name}\` has no input \`${name}\``)) };
 
   const seedName = freeName(
     `d_${of}`,
     (name) => graph.inputs.some((input) => input.name === name),
     (number) => `d_${of}${number}`,
   );
-  const seeded = withInput(graph, seedName, output.value);
-  const host = copyHost(seeded.graph, freshIndices(seeded.graph));
+  const { graph: whole, seed } = withSeed(graph, seedName, output.value);
+  const host = copyHost(whole, freshIndices(whole));
   const found = deriveGradients(host, {
-    of: seeded.renamed(output.value),
-    seed: seeded.seed,
-    by: inputs.map((input) => seeded.renamed(input?.value ?? -1)),
+    of: output.value,
+    seed,
+    by: inputs.flatMap((input) => (input === undefined ? [] : [input.value])),
     packs,
     span: graph.span,
   });
   if ("faults" in found) return found;
-  const whole = host.graph();
   const outputs: readonly Output[] = [
-    ...seeded.graph.outputs.filter((each) => keep.includes(each.name)).map((each) => ({ ...each, input: null })),
+    ...graph.outputs.filter((each) => keep.includes(each.name)).map((each) => ({ ...each, input: null })),
     ...found.gradients.map((value, at) => ({ value, name: `d_${by[at]}`, input: null })),
   ];
-  return { graph: withoutUnread(removeDead({ ...whole, name: `${graph.name}_gradient`, outputs })) };
+  return { graph: withoutUnread(removeDead({ ...host.graph(), name: `${graph.name}_gradient`, outputs })) };
 }
 
-/** The graph with one more input, of the type of a value but dense; inputs come first, so that ids move. */
-function withInput<L extends Level>(
+/** The graph with one more input, of the dtype and shape of a value, dense. */
+function withSeed<L extends Level>(
   graph: Graph<L>,
   name: string,
   like: ValueId,
-): { readonly graph: Graph<L>; readonly seed: ValueId; readonly renamed: (id: ValueId) => ValueId } {
-  const type = graph.values[like]?.type;
-  const id = graph.values.length;
-  const seed: Value<L> = {
-    id,
-    name,
-    type: {
-      dtype: (type?.dtype ?? ("f32" as DtypeRef)) as L["dtype"],
-      shape: type?.shape ?? [],
-      pattern: full,
-      format: null,
-    },
-    span: null,
-  };
+): { readonly graph: Graph<L>; readonly seed: ValueId } {
+  const seed = graph.values.length;
+  const { dtype, shape } = graph.values[like]?.type ?? { dtype: "f32" as L["dtype"], shape: [] };
+  const value: Value<L> = { id: seed, name, type: { dtype, shape, pattern: full, format: null }, span: null };
+  // what the function changes in place, its gradient only reads
+  const inputs = graph.inputs.map((input) => ({ ...input, mutable: false }));
   return {
-    graph: {
-      ...graph,
-      values: [...graph.values, seed],
-      inputs: [...graph.inputs.map((input) => ({ ...input, mutable: false })), { value: id, name, mutable: false }],
-    },
-    seed: id,
-    renamed: (value) => value,
+    graph: { ...graph, values: [...graph.values, value], inputs: [...inputs, { value: seed, name, mutable: false }] },
+    seed,
   };
 }
 
 /** The graph without the inputs that nothing reads. */
 function withoutUnread<L extends Level>(graph: Graph<L>): Graph<L> {
-  return graph;
+  const read = new Set(graph.eqns.flatMap((eqn) => [...eqnOperands(eqn)]));
+  for (const { value } of graph.outputs) read.add(value);
+  const inputs = graph.inputs.filter(({ value }) => read.has(value));
+  return removeDead({ ...graph, inputs });
 }
 
 function missing(message: string): GradientFault {

@@ -205,7 +205,8 @@ function independent<L extends Level>(
       ops.length > 0
         ? "let the gradient through with `straight_through(x, y)`: the value of y, the gradient of x"
         : "ask for the gradient by what it is computed from",
-    labels: ends.flatMap((stop) => (stop.span === null ? [] : [{ span: stop.span, message: "the gradient ends here" }])),
+    labels: ends.flatMap((stop) =>
+      stop.span === null ? [] : [{ span: stop.span, message: "the gradient ends here" }],
+    ),
   };
 }
-

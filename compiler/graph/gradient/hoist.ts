@@ -100,11 +100,7 @@ function hoistFrom<L extends Level>(
 }
 
 /** A reduction with the reductions in its body hoisted. */
-function withoutInner<L extends Level>(
-  derivation: Derivation<L>,
-  node: Reduce<L>,
-  around: Surroundings<L>,
-): Scalar<L> {
+function withoutInner<L extends Level>(derivation: Derivation<L>, node: Reduce<L>, around: Surroundings<L>): Scalar<L> {
   const inner = { ...around, ranges: [...around.ranges, ...node.over] };
   const body = hoistInside(derivation, node.body, inner);
   return body === node.body ? node : { ...node, body };
@@ -124,8 +120,7 @@ export function hoistInside<L extends Level>(
     around.named.set(key, found);
     return found;
   }
-  if (node.kind === "select")
-    return mapBranches(node, around, (each, inner) => hoistInside(derivation, each, inner));
+  if (node.kind === "select") return mapBranches(node, around, (each, inner) => hoistInside(derivation, each, inner));
   return mapChildren(node, (each) => hoistInside(derivation, each, around));
 }
 

@@ -10,12 +10,7 @@ export interface GradientHost<L extends Level> {
   /** A fresh index. */
   readonly range: (name: string, low: Scalar<L>, high: Scalar<L>) => Range<L>;
   /** Adds an equation that defines a new value: after all others, or right before the one that defines `before`. */
-  readonly define: (
-    name: string,
-    type: TensorType<L>,
-    make: (out: ValueId) => Eqn<L>,
-    before?: ValueId,
-  ) => ValueId;
+  readonly define: (name: string, type: TensorType<L>, make: (out: ValueId) => Eqn<L>, before?: ValueId) => ValueId;
   /** Replaces the equation that defines a value by one that gives the same. */
   readonly replace: (out: ValueId, eqn: Eqn<L>) => void;
 }

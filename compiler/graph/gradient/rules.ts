@@ -98,11 +98,7 @@ function powerSlope(a: S, b: S): S {
 
 /** a^b log a; 0 where a is 0, as the power of a positive exponent is there for all exponents near. */
 function exponentSlope(a: S, b: S): S {
-  return select(
-    binary("equal", a, number(0)),
-    number(0),
-    times(binary("power", a, b), unary("log", a)),
-  );
+  return select(binary("equal", a, number(0)), number(0), times(binary("power", a, b), unary("log", a)));
 }
 
 /** The sum of some scalars; null of none. */

@@ -80,7 +80,12 @@ function noteStops<L extends Level>(derivation: Derivation<L>, node: Scalar<L>, 
     const operands = smoothOperands(each);
     const all = each.kind === "unary" || each.kind === "binary" || each.kind === "cast" || each.kind === "reduce";
     if (all && operands.length === 0) {
-      const inside = each.kind === "unary" || each.kind === "cast" ? [each.a] : each.kind === "binary" ? [each.a, each.b] : [each.body];
+      const inside =
+        each.kind === "unary" || each.kind === "cast"
+          ? [each.a]
+          : each.kind === "binary"
+            ? [each.a, each.b]
+            : [each.body];
       if (inside.some((operand) => isSmooth(operand) && touches(derivation, operand)))
         derivation.stops.push({
           op: each.kind === "cast" ? printDtype(each.dtype as DtypeRef) : each.op,
@@ -187,7 +192,10 @@ function reverseExtreme<L extends Level>(
   inner: Surroundings<L>,
 ): readonly ValueId[] {
   const { host } = derivation;
-  const found = load<L>(host.value(around.out), around.ranges.map((range) => indexOf<L>(range)));
+  const found = load<L>(
+    host.value(around.out),
+    around.ranges.map((range) => indexOf<L>(range)),
+  );
   const isBest = binary("equal", node.body, found);
   const ties = nameScalar(
     derivation,

@@ -69,8 +69,7 @@ const cases: Readonly<Record<string, Case>> = {
     by: ["x"],
   },
   "rows that data chooses": {
-    source:
-      "fn f(ids: i32[T], table: f32[V, D]) -> f32[T, D] {\n  return y where y[t, d] = table[ids[t], d]^2\n}",
+    source: "fn f(ids: i32[T], table: f32[V, D]) -> f32[T, D] {\n  return y where y[t, d] = table[ids[t], d]^2\n}",
     sizes: { T: 5, V: 4, D: 3 },
     integers: { ids: [1, 3, 1, 1, 0] },
     by: ["table"],
@@ -82,7 +81,7 @@ const cases: Readonly<Record<string, Case>> = {
     integers: { n: [0, 2, 9, 3] },
     by: ["x"],
   },
-  "updates": {
+  updates: {
     source: `fn f(x: f32[N], z: f32[M], p: i32[M]) -> f32[N] where N >= M {
   var y = x
   y[p[m]] = z[m] * z[m] for m in 0 .. M
