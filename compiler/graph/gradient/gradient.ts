@@ -183,4 +183,3 @@ function reverseInside<L extends Level>(derivation: Derivation<L>, made: readonl
     if (adjoint !== null) reverseEqn(derivation, out, adjoint);
   }
 }
-

@@ -65,7 +65,8 @@ function stopIn<L extends Level>(eqn: Eqn<L>, depends: ReadonlySet<ValueId>): st
     if (!reads(node) || node.kind === "load") return null;
     const smooth = smoothOperands(node);
     const cut = children(node).find((each) => !smooth.includes(each) && reads(each) && isSmooth(each));
-    if (cut !== undefined && (node.kind === "unary" || node.kind === "binary" || node.kind === "reduce")) return node.op;
+    if (cut !== undefined && (node.kind === "unary" || node.kind === "binary" || node.kind === "reduce"))
+      return node.op;
     if (cut !== undefined && node.kind === "cast") return printDtype(node.dtype as DtypeRef);
     for (const each of children(node)) {
       const found = visit(each);

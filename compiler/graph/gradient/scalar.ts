@@ -3,14 +3,7 @@ import { full, type Level } from "../../types/type.js";
 import { binary, cast, constant, indexOf, integer, load, reduce, select } from "../build.js";
 import type { Range, Scalar, ValueId } from "../graph.js";
 import { freeIndices, reduced, scalarKey, substitute, type Reduce } from "../scalar.js";
-import {
-  asF32,
-  not,
-  touches,
-  under,
-  type Contribution,
-  type Derivation,
-} from "./derivation.js";
+import { asF32, not, touches, under, type Contribution, type Derivation } from "./derivation.js";
 import { isZero, sizeOf, widen } from "./extent.js";
 import { hoistInside, isPolynomial, nameScalar, refuseUnbounded, type Surroundings } from "./hoist.js";
 import { binaryRules, times, unaryRules } from "./rules.js";
