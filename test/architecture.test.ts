@@ -225,13 +225,14 @@ test("what the parts may import has no cycle", () => {
  */
 const recursions: readonly { readonly why: string; readonly files: readonly string[] }[] = [
   {
-    why: "an expression holds expressions: elements, whole tensors, calls, reductions, formats with sizes",
+    why: "an expression holds expressions: elements, whole tensors, calls, reductions, gradients, formats with sizes",
     files: [
       "compiler/check/call.ts",
       "compiler/check/element.ts",
       "compiler/check/factorization.ts",
       "compiler/check/formats.ts",
       "compiler/check/free-index.ts",
+      "compiler/check/gradient.ts",
       "compiler/check/operation.ts",
       "compiler/check/pack.ts",
       "compiler/check/reduction.ts",

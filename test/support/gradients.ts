@@ -93,7 +93,7 @@ export function gradientError(
           [name, { ...at, data: at.data.map((each, place) => each + by * (direction[place] ?? 0)) }],
         ]);
       const quotient = (loss(moved(step)) - loss(moved(-step))) / (2 * step);
-      const size = Math.sqrt(dot(slope.data, slope.data)) * Math.sqrt(dot(direction, direction)) + 1e-9;
+      const size = Math.sqrt(dot(slope.data, slope.data)) * Math.sqrt(dot(direction, direction)) + 1e-3;
       const error = Math.abs(dot(slope.data, direction) - quotient) / size;
       worst = Math.max(worst, Number.isFinite(error) ? error : Infinity);
     }
