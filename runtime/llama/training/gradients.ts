@@ -11,12 +11,22 @@ import type { ActivationDtype } from "../weights.js";
 
 const codes = { independent: "E701", refused: "E702", unbounded: "E703" } as const;
 
+/** What was derived of a graph, which never changes: blocks and layers ask for the same again and again. */
+const known = new WeakMap<SymbolicGraph, Map<string, unknown>>();
+
+function derived<T>(graph: SymbolicGraph, what: string, derive: () => T): T {
+  const own = known.get(graph) ?? new Map<string, unknown>();
+  known.set(graph, own);
+  if (!own.has(what)) own.set(what, derive());
+  return own.get(what) as T;
+}
+
 /**
  * A function's gradient.
  * @throws CompileError E701 to E703 where there is none
  */
 export function gradientOf(graph: SymbolicGraph, asked: Differentiation, at: Span | null = graph.span): SymbolicGraph {
-  const found = differentiate(graph, asked);
+  const found = derived(graph, JSON.stringify(asked), () => differentiate(graph, asked));
   if ("graph" in found) return found.graph;
   throw new CompileError(
     found.faults.map((fault) => {
@@ -46,8 +56,12 @@ export function totalOf(input: string): string {
  * totals. The adjoint of the result is `d_<result>`.
  */
 export function backward(graph: SymbolicGraph, through: readonly string[], by: readonly string[]): SymbolicGraph {
-  const gradient = gradientOf(graph, { of: resultOf(graph), by: [...through, ...by] });
-  return adding(gradient, new Map(by.map((name) => [`d_${name}`, totalOf(name)])));
+  return derived(graph, `back ${through.join()} ${by.join()}`, () =>
+    adding(
+      gradientOf(graph, { of: resultOf(graph), by: [...through, ...by] }),
+      new Map(by.map((name) => [`d_${name}`, totalOf(name)])),
+    ),
+  );
 }
 
 /** The gradient of a loss by what it takes from the model, of the dtype that activations are kept in. */
@@ -55,7 +69,8 @@ export function lossGradient(loss: SymbolicGraph, by: string, dtype: ActivationD
   const gradient = gradientOf(loss, { of: resultOf(loss), by: [by] });
   const value = gradient.values[gradient.outputs[0]?.value ?? -1];
   if (value === undefined) throw new InternalError(`${gradient.name} gives nothing`);
-  return value.type.dtype === "f32" && dtype === "f16" ? inHalves(gradient, value) : gradient;
+  if (value.type.dtype !== "f32" || dtype !== "f16") return gradient;
+  return derived(gradient, "in halves", () => inHalves(gradient, value));
 }
 
 /** A graph whose one result is rounded to f16. */
@@ -91,6 +106,8 @@ export function treatmentGraphs(
   const weight = weightInput(treatment);
   const output = graph.outputs.find(({ name }) => name === stores);
   if (output === undefined || weight === null) throw new InternalError(`${graph.name} stores nothing of a weight`);
-  const stored = { ...graph, outputs: [output] };
-  return { stored, gradient: gradientOf(stored, { of: output.name, by: [weight], packs: "through" }, at) };
+  return derived(graph, `what ${output.name} is stored of ${weight}`, () => {
+    const stored = { ...graph, outputs: [output] };
+    return { stored, gradient: gradientOf(stored, { of: output.name, by: [weight], packs: "through" }, at) };
+  });
 }

@@ -6,7 +6,7 @@ import type { BoundChain } from "../inference/chain.js";
 import type { ActivationDtype } from "../weights.js";
 import type { Learner } from "./loop.js";
 import type { BatchTensors } from "./passes.js";
-import type { TrainSettings } from "./settings.js";
+import type { TrainSettings } from "../../../compiler/recipe/recipe.js";
 import { batchOf, countScored, type TrainingWindows } from "./text.js";
 import type { Trained } from "./trained.js";
 import { createCopies, createRefresh, createUpdate, type Optimizer } from "./update.js";

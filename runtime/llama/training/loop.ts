@@ -1,7 +1,8 @@
 /** The steps of a training: rates, losses, what is watched, the best that is kept, and when to stop. */
 import { counted } from "../../../compiler/words.js";
 import { LlamaError } from "../error.js";
-import { rateOf, type TrainSettings } from "./settings.js";
+import type { TrainSettings } from "../../../compiler/recipe/recipe.js";
+import { rateOf } from "./settings.js";
 import type { Split } from "./draw.js";
 
 /** What a step told, a little later. */
@@ -100,9 +101,11 @@ export async function trainingLoop(learner: Learner, options: LoopOptions): Prom
     skipped = report.skipped;
     options.onStep(at, report);
     if (!Number.isFinite(report.loss)) return `the loss is not finite at step ${at}`;
-    const mean = (some: readonly LossAt[]): number => some.reduce((sum, { loss }) => sum + loss, 0) / some.length;
-    const [before, now] = [mean(losses.slice(0, span)), mean(losses.slice(-span))];
-    if (now > 4 * before + 1) return `the loss has grown from ${print(before)} to ${print(now)} by step ${at}`;
+    const recent = losses.slice(-span);
+    const now = recent.reduce((sum, { loss }) => sum + loss, 0) / recent.length;
+    const before = (watched[0] ?? losses[0])?.loss ?? 0;
+    if (recent.length >= span / 2 && now > 4 * before + 0.1)
+      return `the loss has grown from ${print(before)} to ${print(now)} by step ${at}`;
     if (report.skipped > patience && report.skipped >= at / 2)
       return `gradients were not finite in ${report.skipped} of ${counted(at, "step")}`;
     return null;

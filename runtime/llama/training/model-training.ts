@@ -14,8 +14,16 @@ import { trainingLoop, type LoopOptions, type TrainingOutcome } from "./loop.js"
 import type { Loss } from "./loss.js";
 import { createBatch, createModelPass } from "./passes.js";
 import { bytesOfPass, memoryInWords, rowsOfHead, windowsOfPass } from "./room.js";
-import { stepsFor, type TrainSettings } from "./settings.js";
-import { beginBlock, loadStates, type BlockStudent, type TreatedLayers, type TrainedGain, type TrainedLayer } from "./students.js";
+import type { TrainSettings } from "../../../compiler/recipe/recipe.js";
+import { stepsFor } from "./settings.js";
+import {
+  beginBlock,
+  loadStates,
+  type BlockStudent,
+  type TreatedLayers,
+  type TrainedGain,
+  type TrainedLayer,
+} from "./students.js";
 import type { TrainingWindows } from "./text.js";
 import { beginTraining, bytesOfTrained, type Trained } from "./trained.js";
 import { createOptimizer } from "./update.js";

@@ -45,7 +45,12 @@ export interface BatchTensors {
 }
 
 /** Makes the tensors of a batch, which the arena owns. */
-export async function createBatch(arena: Arena, caller: Caller, windows: number, tokens: number): Promise<BatchTensors> {
+export async function createBatch(
+  arena: Arena,
+  caller: Caller,
+  windows: number,
+  tokens: number,
+): Promise<BatchTensors> {
   const fill = async (dtype: "i32" | "f32", shape: readonly number[], label: string): Promise<DeviceTensor> => {
     const count = shape.reduce((product, size) => product * size, 1);
     return arena.own(await caller.executor.fill(dtype, shape, new Float32Array(count), label));
@@ -110,7 +115,11 @@ async function headOf(
   { config, dtype, loss, optimizer, total, learns }: PassParts,
   { gain, head, frame, batch }: Pick<ModelParts, "gain" | "head" | "frame"> & { readonly batch: BatchTensors },
   { start, tokens }: { readonly start: number; readonly tokens: number },
-  { x, dense, adjoint }: { readonly x: ChainValue; readonly dense: ChainValue | null; readonly adjoint: ChainValue | null },
+  {
+    x,
+    dense,
+    adjoint,
+  }: { readonly x: ChainValue; readonly dense: ChainValue | null; readonly adjoint: ChainValue | null },
 ): Promise<void> {
   const eps = config.normEpsilon;
   const sizes = { tokens };
@@ -209,7 +218,10 @@ export async function createBlockPass(
   const [windows = 0, length = 0] = batch.ids.shape;
   const tokens = windows * length;
   const { positions, frequency } = batch;
-  const [cosine, sine] = many(await chain.call("rope_angles", { positions, frequency }, { sizes: { tokens: length } }), 2);
+  const [cosine, sine] = many(
+    await chain.call("rope_angles", { positions, frequency }, { sizes: { tokens: length } }),
+    2,
+  );
   const around = { positions, cosine, sine };
   const rowsOf = async (x: ChainValue): Promise<ChainValue> =>
     first(await chain.call("token_rows", { x, start: 0 }, { sizes: { tokens } }));

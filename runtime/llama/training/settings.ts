@@ -1,23 +1,6 @@
 /** What a recipe says of a training, and what follows from it: how many steps, at which rates. */
 
-export interface TrainSettings {
-  readonly steps: number | null;
-  readonly epochs: number | null;
-  readonly rate: number;
-  readonly warmup: number;
-  readonly batch: number;
-  readonly clip: number;
-  readonly beta1: number;
-  readonly beta2: number;
-  readonly epsilon: number;
-  readonly decay: number;
-  readonly final: number;
-  readonly seed: number;
-  readonly norms: boolean;
-  readonly held_out: number;
-  readonly watch: number;
-  readonly dense_inputs: boolean;
-}
+import type { TrainSettings } from "../../../compiler/recipe/recipe.js";
 
 /** How many steps are made over so many windows. */
 export function stepsFor({ steps, epochs, batch }: TrainSettings, windows: number): number {

@@ -10,7 +10,16 @@ import { packsOnHost, sizesOf, type Seen } from "../compression/treat.js";
 import type { WorkingModel } from "../compression/working-model.js";
 import { inputOf } from "../compression/calibrate.js";
 import { blockArguments } from "../inference/pass.js";
-import { linearName, linearNames, loadGains, loadWeight, unpackBlock, type ActivationDtype, type BlockWeights, type LinearName } from "../weights.js";
+import {
+  linearName,
+  linearNames,
+  loadGains,
+  loadWeight,
+  unpackBlock,
+  type ActivationDtype,
+  type BlockWeights,
+  type LinearName,
+} from "../weights.js";
 import { treatmentGraphs, weightInput } from "./gradients.js";
 import type { Student } from "./passes.js";
 import { beginTraining, type Rounding, type Trained } from "./trained.js";
@@ -130,7 +139,13 @@ export async function beginBlock(
   const gains: TrainedGain[] = [];
   const gainOf = async (parameter: string, tensor: DeviceTensor, name: string): Promise<DeviceTensor> => {
     if (!options.norms) return tensor;
-    const trained = await beginTraining(arena, caller, { name, parameter, start: tensor, rounding: null }, dtype, keepsBest);
+    const trained = await beginTraining(
+      arena,
+      caller,
+      { name, parameter, start: tensor, rounding: null },
+      dtype,
+      keepsBest,
+    );
     gains.push({ name, trained });
     return trained.forward;
   };
@@ -139,7 +154,10 @@ export async function beginBlock(
     mlpGain: await gainOf("mlp_gain", now.mlpGain, `${block.name}.post_attention_layernorm.weight`),
   };
   const rest = await decoded(arena, caller, now, dtype, (name) => forward[name] === undefined);
-  const weights: BlockWeights = { ...gainWeights, linears: { ...rest, ...forward } as Record<LinearName, DeviceTensor> };
+  const weights: BlockWeights = {
+    ...gainWeights,
+    linears: { ...rest, ...forward } as Record<LinearName, DeviceTensor>,
+  };
   const whole = options.dense ? await decoded(arena, caller, given, dtype, () => true) : null;
   const dense = whole === null ? null : { ...given, linears: whole as Record<LinearName, DeviceTensor> };
   return {

@@ -6,7 +6,7 @@ import type { Arguments, Caller } from "../call.js";
 import { createChain, type BoundChain, type Chain, type ChainValue } from "../inference/chain.js";
 import { first } from "../results.js";
 import type { ActivationDtype } from "../weights.js";
-import type { TrainSettings } from "./settings.js";
+import type { TrainSettings } from "../../../compiler/recipe/recipe.js";
 import type { Rounding, Trained } from "./trained.js";
 
 /** What a training keeps on the device beside the tensors that it trains. See `next_state` and `report_step`. */
