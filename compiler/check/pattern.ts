@@ -206,10 +206,11 @@ const keepsZero: { readonly [K in UnaryOp]: boolean } = {
   round_f16: true,
   bits: false,
   from_bits: true,
+  stop: true,
 };
 
-/** How zeros of the operands make zeros of the result: where either is zero, where both are, where the left one is. */
-const zeroRule: { readonly [K in BinaryOp]: "either" | "both" | "left" | "none" } = {
+/** How zeros of the operands make zeros of the result: where either is zero, where both are, where the left or the right one is. */
+const zeroRule: { readonly [K in BinaryOp]: "either" | "both" | "left" | "right" | "none" } = {
   add: "both",
   subtract: "both",
   multiply: "either",
@@ -231,6 +232,7 @@ const zeroRule: { readonly [K in BinaryOp]: "either" | "both" | "left" | "none" 
   bit_xor: "both",
   shift_left: "left",
   shift_right: "left",
+  straight_through: "right",
 };
 
 /**
@@ -269,6 +271,7 @@ function zerosOf(scalar: Scalar, at: readonly Scalar[], values: Known, depth = 0
       if (rule === "left") return a;
       // min and max of a number with itself or of two zeros; with a zero constant nothing is known of the sign
       const b = zerosOf(scalar.b, at, values, depth);
+      if (rule === "right") return b;
       if (rule === "either") return union(a, b);
       return isZero(scalar.a) ? b : isZero(scalar.b) ? a : intersect(a, b);
     }

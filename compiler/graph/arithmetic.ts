@@ -44,6 +44,7 @@ const exactUnary: { readonly [K in UnaryOp]: (a: number) => number } = {
   round: roundHalfEven,
   round_f16: roundF16,
   bits: (a) => new Uint32Array(new Float32Array([a]).buffer)[0] ?? 0,
+  stop: (a) => a,
   from_bits: (a) => new Float32Array(new Uint32Array([a]).buffer)[0] ?? 0,
 };
 
@@ -80,6 +81,7 @@ const exactBinary: { readonly [K in BinaryOp]: BinaryFunction } = {
   bit_xor: (a, b) => a ^ b,
   shift_left: (a, b) => a << (b & 31),
   shift_right: (a, b) => a >> (b & 31),
+  straight_through: (_, b) => b,
 };
 
 const integerBinary: { readonly [K in BinaryOp]?: BinaryFunction } = {

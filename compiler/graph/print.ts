@@ -175,6 +175,7 @@ const infix: { readonly [K in BinaryOp]: readonly [symbol: string, precedence: n
   bit_xor: null,
   shift_left: null,
   shift_right: null,
+  straight_through: null,
 };
 
 /** `least`: an expression that binds more loosely is put in parentheses. */

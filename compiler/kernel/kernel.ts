@@ -71,8 +71,8 @@ export type Builtin =
   | "subgroup_index"
   | "subgroup_size";
 
-export type KernelUnary = Exclude<UnaryOp, "bits" | "from_bits"> | "bit_not";
-export type KernelBinary = BinaryOp;
+export type KernelUnary = Exclude<UnaryOp, "bits" | "from_bits" | "stop"> | "bit_not";
+export type KernelBinary = Exclude<BinaryOp, "straight_through">;
 
 /** Functions with more or other operands than the unary and binary ops; named as in WGSL. */
 export type KernelFunction =

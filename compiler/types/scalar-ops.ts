@@ -42,6 +42,8 @@ export const unaryOps = {
   round_f16: "float",
   bits: "bits",
   from_bits: "from-bits",
+  /** The operand, whose gradient ends here. */
+  stop: "numeric",
 } as const satisfies Record<string, TypeRule>;
 
 /** Operations of two. */
@@ -69,6 +71,8 @@ export const binaryOps = {
   bit_xor: "integer",
   shift_left: "integer",
   shift_right: "integer",
+  /** The second operand; its gradient is the first one's. */
+  straight_through: "float",
 } as const satisfies Record<string, TypeRule>;
 
 export type UnaryOp = keyof typeof unaryOps;

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { binaryRules, unaryRules } from "../../compiler/graph/gradient/rules.js";
 import { factorizationOps, reduceOps } from "../../compiler/graph/ops.js";
 import { binaryOps, unaryOps } from "../../compiler/types/scalar-ops.js";
 import { close, difference, otherwise, tolerances } from "../support/tolerance.js";
@@ -45,6 +46,26 @@ test("ops.md lists the reductions with their type rules, in order", () => {
     rules("Reductions").map(([op, rule]) => [op, rule]),
     Object.entries(reduceOps),
   );
+});
+
+test("ops.md has the adjoints of every op and reduction, and says where there is none", () => {
+  const table = rows("ops.md", "Gradients").filter(
+    ([op]) => !/^`(map|update|pack|top|scan)/.test(op ?? "") && op !== "op" && !/^-+$/.test(op ?? ""),
+  );
+  const names = [...Object.keys(unaryOps), ...Object.keys(binaryOps), ...Object.keys(reduceOps)];
+  assert.equal(
+    table.map(([op]) => (op ?? "").replaceAll(/[`[\]]/g, "")),
+    names,
+  );
+  const rules: Readonly<Record<string, unknown>> = { ...unaryRules, ...binaryRules };
+  const none = table.filter(([, adjoints]) => adjoints === "none").map(([op]) => (op ?? "").replaceAll("`", ""));
+  const flat = ["any", "all", "count", "argmax"];
+  assert.equal(none, [
+    ...Object.keys(rules)
+      .filter((op) => rules[op] === null)
+      .sort((a, b) => names.indexOf(a) - names.indexOf(b)),
+    ...flat,
+  ]);
 });
 
 test("ops.md lists the factorisations with their type rules, in order", () => {

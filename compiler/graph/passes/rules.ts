@@ -149,6 +149,15 @@ export const scalarRules: readonly ScalarRule[] = [
         : null,
   },
 
+  // what is said to gradients alone: stop(x) = x; straight_through(x, y) = y
+  {
+    name: "told-to-gradients",
+    rewrite: (node) => {
+      if (node.kind === "unary" && node.op === "stop") return node.a;
+      return node.kind === "binary" && node.op === "straight_through" ? node.b : null;
+    },
+  },
+
   // -(-x) = x; not not x = x; abs(abs(x)) = abs(-x) = abs(x); round(round(x)) = round(x)
   {
     name: "twice",

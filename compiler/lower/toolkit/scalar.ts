@@ -82,8 +82,10 @@ export function lowerScalar(environment: Environment, scalar: S): Expr {
     case "unary":
       if (scalar.op === "bits") return k.bitcast("u32", lower(scalar.a));
       if (scalar.op === "from_bits") return k.bitcast("f32", lower(scalar.a));
+      if (scalar.op === "stop") return lower(scalar.a);
       return lowerUnary(scalar.op, lower(scalar.a));
     case "binary": {
+      if (scalar.op === "straight_through") return lower(scalar.b);
       const [a, b] = [lower(scalar.a), lower(scalar.b)];
       if ((scalar.op === "divide" || scalar.op === "remainder") && (a.type === "i32" || a.type === "u32"))
         return divideIntegers(scalar.op, a, b);
