@@ -9,13 +9,13 @@ import { sessionOptions, type ActivationOptions, type DtypeOptions } from "./dty
 import { UsageError } from "./failure.js";
 import { openGiven, warn } from "./given.js";
 import { openMachine } from "./machine.js";
-import type { DeviceOptions } from "./options.js";
+import type { DeviceOptions, TunedOptions } from "./options.js";
 import type { Output } from "./output.js";
 import { answerWithBar, readTasks, scoreTable, tokenizeTasks } from "./tasks.js";
 import { readTokens } from "./text.js";
 import { noteWarnings } from "./warnings.js";
 
-interface EvalOptions extends DeviceOptions, DtypeOptions, ActivationOptions {
+interface EvalOptions extends DeviceOptions, DtypeOptions, ActivationOptions, TunedOptions {
   readonly model: string;
   readonly text?: string;
   readonly tasks?: readonly string[];
@@ -38,7 +38,7 @@ export async function run(output: Output, options: EvalOptions): Promise<number 
     if (ids !== null)
       checkContext(scoredWindows(ids, options.window, tokenizer.bos, limit), model.config.contextLength);
     const tasks = await tokenizeTasks(given, model, output);
-    const { device, caller, close } = await openMachine(options.device, output.note);
+    const { device, caller, close } = await openMachine(options, output.note);
     try {
       const session = await openSession(caller, model, {
         ...sessionOptions(options, caller.target),

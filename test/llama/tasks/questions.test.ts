@@ -145,11 +145,7 @@ test("damaged and oversized files: M170, with the line", () =>
         /line \d+: the compressed file is damaged here/,
       ],
       [Buffer.from([...Buffer.from(`${good}\n`), 0xff, 0xfe]), {}, /line 2: it is not text in UTF-8/],
-      [
-        `${good}\n${line(0, 1, 1, "c".repeat(1000), " b")}`,
-        { line: 1000 },
-        /line 2: the line has more than 1000 B/,
-      ],
+      [`${good}\n${line(0, 1, 1, "c".repeat(1000), " b")}`, { line: 1000 }, /line 2: the line has more than 1000 B/],
       // a small file that becomes a large one
       [gzipSync("\n".repeat(100_000)), { file: 5000 }, /the file has more than 4.88 KiB of text/],
       [`${good}\n${good}\n${good}`, { requests: 2 }, /line 3: the file has more than 2 lines/],
