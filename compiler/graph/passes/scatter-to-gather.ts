@@ -3,7 +3,7 @@
  * and where it begins with zeros it is a map.
  */
 import type { Concrete } from "../../types/type.js";
-import { isIdentity, withRanges } from "../analysis/ranges.js";
+import { withRanges } from "../analysis/ranges.js";
 import { binary, cast, constant, indexOf, integer, load, range, reduce, select } from "../build.js";
 import { freshIndices, mapBody } from "../eqn.js";
 import type { ConcreteGraph, Eqn, IndexId, Range, Scalar, ValueId } from "../graph.js";
@@ -20,8 +20,7 @@ type S = Scalar<Concrete>;
  * s[k / 4] += x[k] for k in 0 .. 8    =  s[i] += sum[j in 0 .. 4] x[i * 4 + j] for i
  * h[ids[t]] += x[t] for t in 0 .. T   =  h[i] += sum[t in 0 .. T] select(ids[t] == i, x[t], 0) for i
  *
- * What is added to one number everywhere, or to what has become so, is no update but a map; and so is what is set
- * everywhere.
+ * What is added to one number everywhere, or to what has become so, is no update but a map.
  */
 export function scatterToGather(graph: ConcreteGraph): ConcreteGraph {
   const fresh = freshIndices(graph);
@@ -33,13 +32,11 @@ export function scatterToGather(graph: ConcreteGraph): ConcreteGraph {
   const gather = (eqn: Eqn<Concrete>): Eqn<Concrete> => {
     const number = eqn.kind === "map" ? constantOf(eqn.body) : null;
     if (number !== null) begun.set(eqn.out, number);
-    if (eqn.kind !== "update") return inStep(eqn);
+    if (!isAddition(eqn)) return inStep(eqn);
     const base = begun.get(eqn.base);
     if (base === undefined || state.has(eqn.out) || !hasConstantRanges(eqn)) return inStep(eqn);
-    const map = isAddition(eqn) ? mapOfAddition(graph, eqn, base === 0, fresh) : mapOfWhole(graph, eqn);
-    if (map === null) return inStep(eqn);
     begun.set(eqn.out, "sums");
-    return map;
+    return mapOfAddition(graph, eqn, base === 0, fresh);
   };
   return { ...graph, eqns: graph.eqns.map(gather) };
 }
@@ -69,13 +66,6 @@ function gatherAddition(graph: ConcreteGraph, eqn: Update, fresh: () => IndexId)
 
 function isWholeAxis(graph: ConcreteGraph, eqn: Update, { low, high }: Range<Concrete>, axis: number): boolean {
   return constantOf(low) === 0 && constantOf(high) === graph.values[eqn.out]?.type.shape[axis];
-}
-
-/** The map that an update is which sets every element; null for any other. */
-function mapOfWhole(graph: ConcreteGraph, eqn: Update): Eqn<Concrete> | null {
-  if (!isIdentity(eqn.at, eqn.indices) || !eqn.indices.every((each, axis) => isWholeAxis(graph, eqn, each, axis)))
-    return null;
-  return { kind: "map", out: eqn.out, indices: eqn.indices, body: eqn.body };
 }
 
 /** The addition to a base that nothing else changes in place. */
