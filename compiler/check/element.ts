@@ -85,6 +85,15 @@ export function checkElement(expr: Expr, place: Place): Element | null {
         "inside an expression of elements",
         { help: "give its result a name first" },
       );
+    case "gradient":
+      return fail(
+        frame,
+        "E306",
+        "`gradient` gives whole tensors, not an element",
+        expr.span,
+        "inside an expression of elements",
+        { help: "give it a name first: `let dx = gradient of ...`" },
+      );
     case "observe":
     case "matches":
       return fail(frame, "E602", `\`${expr.kind}\` is not a value to compute with`, expr.span, "not a number");

@@ -126,6 +126,7 @@ function collectAxes(name: string, expr: Expr, place: Place, found: Axis[], boun
     case "boolean":
     case "member":
     case "observe":
+    case "gradient":
     case "matches":
       return false;
     default:

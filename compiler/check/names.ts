@@ -24,6 +24,7 @@ export function namesIn(expr: Expr): readonly Ident[] {
     case "pack":
     case "unpack":
     case "observe":
+    case "gradient":
     case "matches":
       return [];
     default:

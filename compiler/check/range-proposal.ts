@@ -86,6 +86,7 @@ function indexedIn(expr: Expr): readonly Extract<Expr, { kind: "index" }>[] {
     case "boolean":
     case "member":
     case "observe":
+    case "gradient":
     case "matches":
       return [];
     default:

@@ -11,6 +11,7 @@ import { checkElement, compileTimeSize } from "./element.js";
 import { convert, scalarElement, settle } from "./conversion.js";
 import { demand, elementOf, fail, placeIn, printType, type Element, type Place } from "./frame.js";
 import { checkFactorization, isFactorization } from "./factorization.js";
+import { checkGradient } from "./gradient.js";
 import { indexNames } from "./index-names.js";
 import { checkPack } from "./pack.js";
 import { lookup, peek } from "./scope.js";
@@ -80,6 +81,10 @@ export function checkWhole(expr: Expr, place: Place): Whole | null {
     case "unpack": {
       const packed = checkTensor(expr.value, place);
       return packed === null ? null : values([unpack(packed, expr.span, place)]);
+    }
+    case "gradient": {
+      const found = checkGradient(expr, place);
+      return found === null ? null : values(found);
     }
     case "observe":
       return fail(

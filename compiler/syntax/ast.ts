@@ -264,6 +264,13 @@ export type Expr =
    * input.
    */
   | (Node & { readonly kind: "observe"; readonly block: Expr; readonly text: Expr; readonly by: Ident })
+  /** `gradient of y by a, b with dy`: one tensor for each of `by`; `adjoint` null: of the sum of y's elements. */
+  | (Node & {
+      readonly kind: "gradient";
+      readonly of: Expr;
+      readonly by: readonly Ident[];
+      readonly adjoint: Expr | null;
+    })
   /** `w matches "*.q_proj"`. */
   | (Node & { readonly kind: "matches"; readonly value: Expr; readonly pattern: StringExpr });
 

@@ -138,6 +138,16 @@ function operand(context: Context, node: CstNode): Expr {
         by: ident(context, token(inner, "Name")),
         span,
       };
+    case "gradient": {
+      const [adjoint] = nodes(inner, "adjoint");
+      return {
+        kind: "gradient",
+        of: postfix(context, child(inner, "of")),
+        by: tokensOf(inner, "Name").map((each) => ident(context, each)),
+        adjoint: adjoint === undefined ? null : postfix(context, adjoint),
+        span,
+      };
+    }
     case "postfix":
       return postfix(context, inner);
     default:

@@ -28,6 +28,7 @@ import {
   Expect,
   Fn,
   For,
+  Gradient,
   If,
   Infix,
   Let,
@@ -104,7 +105,7 @@ const resets: ReadonlySet<TokenType> = new Set([
   AddTo,
   SubtractFrom,
 ]);
-const nesting: ReadonlySet<TokenType> = new Set([Not, Top, Pack, Unpack, Observe, Of, Dot, Else]);
+const nesting: ReadonlySet<TokenType> = new Set([Not, Top, Pack, Unpack, Observe, Gradient, Of, Dot, Else]);
 /** The words after whose head a body stands in braces. */
 const bodied: ReadonlySet<TokenType> = new Set([Fn, RecipeWord, For, Scan, If]);
 

@@ -22,6 +22,7 @@ import {
   Dots,
   False,
   In,
+  Gradient,
   Infix,
   infixOperators,
   Minus,
@@ -94,6 +95,7 @@ export abstract class ExpressionGrammar extends CstParser {
       { ALT: () => this.SUBRULE(this.pack) },
       { ALT: () => this.SUBRULE(this.unpack) },
       { ALT: () => this.SUBRULE(this.observe) },
+      { ALT: () => this.SUBRULE(this.gradient) },
       { ALT: () => this.SUBRULE(this.postfix) },
     ]);
   });
@@ -181,6 +183,18 @@ export abstract class ExpressionGrammar extends CstParser {
     this.SUBRULE2(this.postfix, { LABEL: "text" });
     this.CONSUME(By);
     this.CONSUME(Name);
+  });
+
+  private readonly gradient = this.RULE("gradient", () => {
+    this.CONSUME(Gradient);
+    this.CONSUME(Of);
+    this.SUBRULE(this.postfix, { LABEL: "of" });
+    this.CONSUME(By);
+    this.AT_LEAST_ONE_SEP({ SEP: Comma, DEF: () => this.CONSUME(Name) });
+    this.OPTION(() => {
+      this.CONSUME(With);
+      this.SUBRULE2(this.postfix, { LABEL: "adjoint" });
+    });
   });
 
   protected readonly postfix = this.RULE("postfix", () => {
@@ -299,6 +313,7 @@ const expressionStarts: readonly TokenType[] = [
   Pack,
   Unpack,
   Observe,
+  Gradient,
 ];
 
 /** Whether an expression can begin with this token. */

@@ -80,6 +80,7 @@ const places: ReadonlyMap<string, string> = new Map([
   ["top", "in `top n of m along k in ...`"],
   ["pack", "in `pack ... as ...`"],
   ["observe", "in `observe ... on ... by ...`"],
+  ["gradient", "in `gradient of ... by ...`"],
   ["suffix", "after an expression"],
   ["constraints", "in the constraints of a function"],
 ]);
@@ -159,6 +160,7 @@ function advice(
   if (expected === "OpenBrace" && rule === "block") return { help: "a body stands in braces: `{ ... }`" };
   if (expected === "As" && rule === "pack") return { help: "say the format: `pack w as f16`" };
   if (expected === "As" && rule === "store") return { help: "say of which layer: `store w as ...`" };
+  if (rule === "gradient") return { help: "write `gradient of loss by w`, or `gradient of y by x, w with dy`" };
   if (expected === "By")
     return { help: "say what is summed over the text: `observe block on text by feature_squares`" };
   if (rule === "observe") return { help: "write `observe block on text by feature_squares`" };

@@ -38,6 +38,7 @@ function binding(value: Expr): number {
       return precedence.where + 0.5;
     case "pack":
     case "observe":
+    case "gradient":
       return 0;
     default:
       return value satisfies never;
@@ -101,6 +102,11 @@ function bare(value: Expr): Layout {
         " by ",
         value.by.name,
       ];
+    case "gradient": {
+      const adjoint = value.adjoint === null ? [] : [" with ", expression(value.adjoint, closed)];
+      const by = value.by.map((each) => each.name).join(", ");
+      return ["gradient of ", expression(value.of, closed), ` by ${by}`, ...adjoint];
+    }
     case "matches":
       return [expression(value.value, precedence.sum), " matches ", quoted(value.pattern.value)];
     default:
@@ -130,11 +136,14 @@ function chain(value: Expr, binds: number): Layout {
   return [chain(value.left, binds), nest(line, value.op, " ", expression(value.right, binds + 1))];
 }
 
-/** Expressions separated by commas. A `pack` with a scale would take a following `zero` for its own. */
+/** Expressions separated by commas. */
 export function expressions(values: readonly Expr[]): readonly Layout[] {
-  return values.map((value, at) =>
-    expression(value, at < values.length - 1 && value.kind === "pack" ? precedence.or : 0),
-  );
+  return values.map((value, at) => (at < values.length - 1 ? beforeComma(value) : expression(value)));
+}
+
+/** An expression that a comma may follow: a `pack` would take a `zero`, a gradient a name for its own. */
+export function beforeComma(value: Expr): Layout {
+  return expression(value, value.kind === "pack" || value.kind === "gradient" ? precedence.or : 0);
 }
 
 function argumentList(args: readonly Argument[]): Layout {
@@ -158,7 +167,7 @@ export function format(value: FormatExpr): Layout {
 /** `k`, or `k in 0 .. K`. */
 export function range(value: RangeExpr): Layout {
   return value.low && value.high
-    ? [value.index.name, " in ", expression(value.low), " .. ", expression(value.high)]
+    ? [value.index.name, " in ", expression(value.low), " .. ", beforeComma(value.high)]
     : value.index.name;
 }
 

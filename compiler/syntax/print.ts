@@ -1,7 +1,7 @@
 import type { Declaration, Expr, Module, Param, RangeExpr, ReturnStatement, Statement, TypeExpr, Use } from "./ast.js";
 import { alwaysApart } from "./build.js";
 import { bracketed, group, line, list, nest, render, softLine, type Layout } from "./layout.js";
-import { expression, expressions, format, quoted, range } from "./print-expression.js";
+import { beforeComma, expression, expressions, format, quoted, range } from "./print-expression.js";
 import { precedence } from "./tokens.js";
 
 /** Columns of a line, where it can be broken. */
@@ -189,7 +189,7 @@ function ifStatement(value: Extract<Statement, { kind: "if" }>, indent: number):
 }
 
 function definition(value: ReturnStatement["definitions"][number]): Layout {
-  return group(value.name.name, indices(value.indices), " = ", expression(value.value), ranges(value.ranges));
+  return group(value.name.name, indices(value.indices), " = ", beforeComma(value.value), ranges(value.ranges));
 }
 
 function indices(names: readonly { readonly name: string }[] | null): Layout {

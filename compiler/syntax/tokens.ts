@@ -109,6 +109,7 @@ export const Along = keyword("along");
 export const Pack = keyword("pack");
 export const Unpack = keyword("unpack");
 export const With = keyword("with");
+export const Gradient = keyword("gradient");
 export const Observe = keyword("observe");
 export const On = keyword("on");
 export const By = keyword("by");
@@ -180,6 +181,7 @@ const keywords = [
   Pack,
   Unpack,
   With,
+  Gradient,
   Observe,
   On,
   By,

@@ -7,12 +7,12 @@ import { checkContext, scoredWindows, windowsInWords } from "../llama/windows.js
 import { sessionOptions, type ActivationOptions, type DtypeOptions } from "./dtype.js";
 import { openGiven, warn } from "./given.js";
 import { openMachine } from "./machine.js";
-import type { DeviceOptions } from "./options.js";
+import type { DeviceOptions, TunedOptions } from "./options.js";
 import type { Output } from "./output.js";
 import { readTokens } from "./text.js";
 import { noteWarnings } from "./warnings.js";
 
-interface EvalOptions extends DeviceOptions, DtypeOptions, ActivationOptions {
+interface EvalOptions extends DeviceOptions, DtypeOptions, ActivationOptions, TunedOptions {
   readonly model: string;
   readonly text: string;
   readonly window: number;
@@ -28,7 +28,7 @@ export async function run(output: Output, options: EvalOptions): Promise<number 
     const ids = await readTokens(options.text, tokenizer, output);
     // what is wrong with the text is reported before a device is opened
     checkContext(scoredWindows(ids, options.window, tokenizer.bos, options.limit), model.config.contextLength);
-    const { device, caller, close } = await openMachine(options.device, output.note);
+    const { device, caller, close } = await openMachine(options, output.note);
     try {
       const session = await openSession(caller, model, {
         ...sessionOptions(options, caller.target),

@@ -12,7 +12,7 @@ usage.after(() => folder.remove());
 usage("help lists the commands and ends with 0", async () => {
   const { code, stdout } = await espalier("--help");
   assert.is(code, 0);
-  for (const command of ["check", "compile", "compress", "generate", "eval", "inspect", "bench", "devices"])
+  for (const command of ["check", "compile", "compress", "generate", "eval", "inspect", "bench", "tune", "devices"])
     assert.match(stdout, new RegExp(`^ {2}${command} `, "m"));
 });
 
@@ -41,6 +41,7 @@ const wrong: readonly (readonly [string, readonly string[], RegExp])[] = [
     ["sensitivity", "--model", classics, "--text", "x", "--treatments", ",", "--json"],
     /Expected recipes with commas between/,
   ],
+  ["nothing to tune for", ["tune", "--json"], /Either --model or --model-shape/],
   [
     "a number out of range",
     ["generate", "--model", classics, "--prompt", "x", "--top-p", "0"],

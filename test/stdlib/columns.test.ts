@@ -379,7 +379,7 @@ test("sweeps never make the error larger, and many end at the least squares solu
     error = next;
   }
   // at the solution the gradient of every kept weight is zero
-  const gradient = result("gradient", { w0: w, w: now, h: hTensor });
+  const gradient = result("error_slope", { w0: w, w: now, h: hTensor });
   const peak = Math.max(...flat(h).map(Math.abs));
   assert.ok(gradient.every((value, at) => mask.data[at] === 0 || Math.abs(value) < 1e-3 * peak));
 

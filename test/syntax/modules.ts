@@ -136,6 +136,9 @@ const { expr } = fc.letrec<{
     fc
       .record({ block: tie("expr"), text: tie("expr"), by: ident })
       .map((each): Expr => ({ kind: "observe", ...each, span })),
+    fc
+      .record({ of: tie("expr"), by: fc.array(ident, { minLength: 1, maxLength: 3 }), adjoint: fc.option(tie("expr")) })
+      .map((each): Expr => ({ kind: "gradient", ...each, span })),
     fc.record({ value: tie("expr"), pattern: stringExpr }).map((each): Expr => ({ kind: "matches", ...each, span })),
   ),
 }));

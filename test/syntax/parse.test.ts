@@ -63,6 +63,7 @@ function shown(expr: Expr): string {
     case "string":
     case "boolean":
     case "observe":
+    case "gradient":
       return expr.kind;
     default:
       return expr satisfies never;

@@ -17,12 +17,6 @@ export interface Contribution<L extends Level> {
   readonly body: Scalar<L>;
 }
 
-/** Where a gradient ends though values depend on each other: an op without a slope, or one that says so. */
-export interface Stop {
-  readonly op: string;
-  readonly span: Span | null;
-}
-
 /** Why there is no gradient: for a diagnostic. */
 export interface GradientFault {
   readonly kind: "refused" | "independent" | "unbounded";
@@ -42,7 +36,6 @@ export interface Derivation<L extends Level> {
   readonly contributions: Map<ValueId, Contribution<L>[]>;
   /** The dtype in which the adjoint of a value is kept, where that is another than its own. */
   readonly kept: Map<ValueId, L["dtype"]>;
-  readonly stops: Stop[];
   readonly faults: GradientFault[];
   /** Conditions that say no more than that an index is within its range: beyond it nothing counts. */
   readonly ofRanges: Set<Scalar<L>>;

@@ -8,6 +8,7 @@ import { adjointOf } from "./adjoint.js";
 import { asF32, smoothOperands, touches, type Derivation, type GradientFault } from "./derivation.js";
 import { definition, hoistReductions, surroundings } from "./hoist.js";
 import type { GradientHost } from "./host.js";
+import { independent } from "./independent.js";
 import { contribute, reverseScalar } from "./scalar.js";
 
 /** What is asked. */
@@ -36,7 +37,6 @@ export function deriveGradients<L extends Level>(
     active: new Set(by),
     contributions: new Map(),
     kept: new Map(),
-    stops: [],
     faults: [],
     ofRanges: new Set(),
     touched: new Map(),
@@ -68,7 +68,7 @@ export function deriveGradients<L extends Level>(
   }
   const gradients = by.map((id) => {
     const adjoint = found.has(id) ? found.get(id) : adjointOf(derivation, id);
-    if (adjoint == null) derivation.faults.push(independent(derivation, of, id, span));
+    if (adjoint == null) derivation.faults.push(independent(host, of, id, span));
     return adjoint ?? -1;
   });
   return derivation.faults.length > 0 ? { faults: derivation.faults } : { gradients };
@@ -182,31 +182,4 @@ function reverseInside<L extends Level>(derivation: Derivation<L>, made: readonl
     const adjoint = adjointOf(derivation, out);
     if (adjoint !== null) reverseEqn(derivation, out, adjoint);
   }
-}
-
-function independent<L extends Level>(
-  derivation: Derivation<L>,
-  of: ValueId,
-  by: ValueId,
-  span: Span | null,
-): GradientFault {
-  const { host, stops } = derivation;
-  const [result, name] = [host.value(of), host.value(by)];
-  const ends = stops.filter((stop) => stop.span !== null);
-  const ops = [...new Set(stops.map((stop) => stop.op))];
-  return {
-    kind: "independent",
-    message:
-      ops.length > 0
-        ? `\`${result.name}\` depends on \`${name.name}\` only through ${ops.map((op) => `\`${op}\``).join(", ")}, which has no slope`
-        : `\`${result.name}\` does not depend on \`${name.name}\``,
-    span: span ?? result.span,
-    help:
-      ops.length > 0
-        ? "let the gradient through with `straight_through(x, y)`: the value of y, the gradient of x"
-        : "ask for the gradient by what it is computed from",
-    labels: ends.flatMap((stop) =>
-      stop.span === null ? [] : [{ span: stop.span, message: "the gradient ends here" }],
-    ),
-  };
 }

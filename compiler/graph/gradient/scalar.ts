@@ -1,19 +1,9 @@
 /** The reverse of a scalar: what an adjoint of it adds to the adjoints of the elements that it loads. */
-import { printDtype, type DtypeRef } from "../../types/dtype.js";
 import { full, type Level } from "../../types/type.js";
 import { binary, cast, constant, indexOf, integer, load, reduce, select } from "../build.js";
 import type { Range, Scalar, ValueId } from "../graph.js";
 import { freeIndices, reduced, scalarKey, substitute, type Reduce } from "../scalar.js";
-import {
-  asF32,
-  isSmooth,
-  not,
-  smoothOperands,
-  touches,
-  under,
-  type Contribution,
-  type Derivation,
-} from "./derivation.js";
+import { asF32, not, touches, under, type Contribution, type Derivation } from "./derivation.js";
 import { isZero, sizeOf, widen } from "./extent.js";
 import { hoistInside, isPolynomial, nameScalar, refuseUnbounded, type Surroundings } from "./hoist.js";
 import { binaryRules, times, unaryRules } from "./rules.js";
@@ -29,10 +19,7 @@ export function reverseScalar<L extends Level>(
   adjoint: Scalar<L>,
   around: Surroundings<L>,
 ): readonly ValueId[] {
-  if (!touches(derivation, node)) {
-    noteStops(derivation, node, around);
-    return [];
-  }
+  if (!touches(derivation, node)) return [];
   const go = (each: Scalar<L>, to: Scalar<L>, inner: Surroundings<L> = around): readonly ValueId[] =>
     reverseScalar(derivation, each, to, inner);
   switch (node.kind) {
@@ -71,30 +58,6 @@ export function reverseScalar<L extends Level>(
     default:
       return node satisfies never;
   }
-}
-
-/** Where a scalar depends on what counts, but by an op that has no slope. */
-function noteStops<L extends Level>(derivation: Derivation<L>, node: Scalar<L>, around: Surroundings<L>): void {
-  const span = derivation.host.value(around.out).span;
-  const visit = (each: Scalar<L>): void => {
-    const operands = smoothOperands(each);
-    const all = each.kind === "unary" || each.kind === "binary" || each.kind === "cast" || each.kind === "reduce";
-    if (all && operands.length === 0) {
-      const inside =
-        each.kind === "unary" || each.kind === "cast"
-          ? [each.a]
-          : each.kind === "binary"
-            ? [each.a, each.b]
-            : [each.body];
-      if (inside.some((operand) => isSmooth(operand) && touches(derivation, operand)))
-        derivation.stops.push({
-          op: each.kind === "cast" ? printDtype(each.dtype as DtypeRef) : each.op,
-          span,
-        });
-    }
-    for (const operand of operands) visit(operand);
-  };
-  visit(node);
 }
 
 /** Adds to the adjoint of a value. */
