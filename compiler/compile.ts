@@ -19,7 +19,10 @@ import { verifyKernel } from "./kernel/verify.js";
 import { kernelsOf, type Lowered } from "./lower/lowered.js";
 import type { ScanOptions } from "./lower/scan/blocking.js";
 import { cutScans } from "./lower/scan/cut.js";
-import type { ForcedSchedule } from "./lower/schedules/choose.js";
+import { attentionCandidates } from "./lower/schedules/attention.js";
+import type { Cut, ScheduleChoices } from "./lower/schedules/choices.js";
+import { productCandidates, type ForcedSchedule } from "./lower/schedules/choose.js";
+import type { ScheduleKey } from "./lower/schedules/key.js";
 import { matvecKeepsLeft } from "./lower/schedules/matvec.js";
 import { dotSides, isDot } from "./lower/product/dot-sides.js";
 import { lowerSteps } from "./lower/steps.js";
@@ -33,6 +36,7 @@ import type { Dtype } from "./types/dtype.js";
 import type { FormatSpec } from "./types/type.js";
 
 export { CompileError } from "./diagnostic.js";
+export { written, type ChosenCut, type Cut, type ScheduleChoices } from "./lower/schedules/choices.js";
 export { activationGroup } from "./lower/product/dot-sides.js";
 
 /**
@@ -48,6 +52,11 @@ export interface CompileBinding {
 export interface CompileOptions {
   /** Take this schedule wherever it applies: for tests and experiments. */
   readonly schedule?: ForcedSchedule | null;
+  /**
+   * Cuts for products and attentions, by their keys, instead of those that are taken by themselves: what was found to be
+   * fast on a device. What is none of the candidates of a key is left.
+   */
+  readonly choices?: ScheduleChoices;
   /** Whether to join eqns; on by default. */
   readonly fuse?: boolean;
   /**
@@ -65,6 +74,8 @@ export interface Stages {
   /** What is lowered: simplified, fused, copies inserted before updates in place. */
   readonly fused: ConcreteGraph;
   readonly storage: StorageMap;
+  /** What is packed by those who read it. */
+  readonly packs: StagedPacks;
   /** What each eqn of `fused` becomes. */
   readonly lowered: readonly Lowered[];
   /** Kernels of each eqn of `fused`, those that are repeated once. */
@@ -153,10 +164,10 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
     return fused.eqns.map((eqn) =>
       instead.has(eqn.out)
         ? { steps: [], scratch: [], notes: [] }
-        : lowerSteps(lowering, eqn, { schedule: options.schedule ?? null, scans }),
+        : lowerSteps(lowering, eqn, { schedule: options.schedule ?? null, choices: options.choices ?? {}, scans }),
     );
   };
-  const each = withStagedPacks(fused, storage, target, options, lower);
+  const { packs, lowered: each } = withStagedPacks(fused, storage, target, options, lower);
   const lowered = (options.merge ?? target.kind === "gpu") ? mergeSiblings(each, target) : each;
   const kernels = lowered.map((each) => kernelsOf(each.steps));
   for (const kernel of kernels.flat()) {
@@ -167,6 +178,7 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
     concrete,
     fused,
     storage,
+    packs,
     lowered,
     kernels,
     notes: lowered.flatMap((each) => each.notes),
@@ -184,17 +196,37 @@ function withStagedPacks(
   target: Target,
   options: CompileOptions,
   lower: (packs: StagedPacks) => readonly Lowered[],
-): readonly Lowered[] {
+): { readonly packs: StagedPacks; readonly lowered: readonly Lowered[] } {
   const none: StagedPacks = new Map();
-  if (options.fuse === false || target.kind !== "gpu" || (options.schedule ?? "dot") !== "dot") return lower(none);
+  const plain = () => ({ packs: none, lowered: lower(none) });
+  if (options.fuse === false || target.kind !== "gpu" || (options.schedule ?? "dot") !== "dot") return plain();
   const packs = stagedPacks(graph, storage, (eqn) => isDot(graph, eqn, target));
-  if (packs.size === 0) return lower(none);
+  if (packs.size === 0) return plain();
   const lowered = lower(packs);
   const missing = new Set([...packs.values()].flatMap(({ instead }) => instead.map((id) => storage[id]?.name)));
   const readsMissing = lowered.some(({ steps }) =>
     kernelsOf(steps).some(({ buffers }) => buffers.some(({ tensor }) => missing.has(tensor))),
   );
-  return readsMissing ? lower(none) : lowered;
+  return readsMissing ? plain() : { packs, lowered };
+}
+
+/** What has a choice of cuts: its key, and its candidates, of which the first is taken by itself. */
+export interface Tunable {
+  readonly key: ScheduleKey;
+  readonly cuts: readonly Cut[];
+}
+
+/** The products and attentions of a compilation that have a choice, in order, each key once. */
+export function tunables({ fused, storage, packs }: Stages, target: Target): readonly Tunable[] {
+  const lowering = createLowering(fused, storage, target, [], packs);
+  const instead = new Set([...packs.values()].flatMap((pack) => pack.instead));
+  const found = new Map<string, Tunable>();
+  for (const eqn of fused.eqns) {
+    if (instead.has(eqn.out)) continue;
+    const each = attentionCandidates(lowering, eqn) ?? productCandidates(lowering, eqn);
+    if (each !== null && !found.has(each.key.text)) found.set(each.key.text, each);
+  }
+  return [...found.values()];
 }
 
 /** The graph, which a pass has made; throws an InternalError that names the pass where it is not well-formed. */

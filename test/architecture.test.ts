@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { circlesOf } from "./support/circles.js";
 import { projectFile } from "./support/project.js";
 import { filesBelow, readSources, type SourceFile } from "./support/sources.js";
 
@@ -120,6 +121,14 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
     "runtime/model",
     "runtime/llama",
   ],
+  "runtime/llama/tasks": [
+    "compiler/words",
+    "runtime/device",
+    "runtime/run",
+    "runtime/model",
+    "runtime/llama",
+    "runtime/llama/inference",
+  ],
   "runtime/llama/long-runs": [
     "compiler/words",
     "compiler/types",
@@ -147,6 +156,19 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
     "runtime/llama",
     "runtime/llama/inference",
     "runtime/llama/long-runs",
+  ],
+  "runtime/tune": [
+    "compiler/compile",
+    "compiler/diagnostic",
+    "compiler/float",
+    "compiler/types",
+    "compiler/formats",
+    "runtime/package",
+    "runtime/device",
+    "runtime/run",
+    "runtime/model",
+    "runtime/llama",
+    "runtime/llama/inference",
   ],
   "runtime/bench": [
     "compiler/compile",
@@ -248,32 +270,6 @@ test("no files import each other in a circle, but those of a recursion", () => {
     recursions.map(({ files }) => files.join(", ")),
   );
 });
-
-/** The largest sets of nodes of a graph that reach each other, of two nodes and more; their nodes sorted. */
-function circlesOf(graph: ReadonlyMap<string, readonly string[]>): readonly (readonly string[])[] {
-  const circles: string[][] = [];
-  const entered = new Map<string, number>();
-  const open: string[] = [];
-  /** The first of the nodes that are open which this one reaches (Tarjan). */
-  const visit = (node: string): number => {
-    const own = entered.size;
-    entered.set(node, own);
-    open.push(node);
-    let first = own;
-    for (const next of graph.get(node) ?? []) {
-      if (!graph.has(next)) continue;
-      if (!entered.has(next)) first = Math.min(first, visit(next));
-      else if (open.includes(next)) first = Math.min(first, entered.get(next)!);
-    }
-    if (first === own) {
-      const circle = open.splice(open.indexOf(node)).sort();
-      if (circle.length > 1) circles.push(circle);
-    }
-    return first;
-  };
-  for (const node of graph.keys()) if (!entered.has(node)) visit(node);
-  return circles.sort();
-}
 
 test("the compiler knows nothing of Node, of a GPU or of the runtime", () => {
   const wrong: string[] = [];

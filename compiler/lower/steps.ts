@@ -6,12 +6,10 @@ import { kernelsOf, kernelStep, type Lowered } from "./lowered.js";
 import type { CutScans } from "./scan/cut.js";
 import { lowerScan } from "./scan/scan.js";
 import { attention } from "./schedules/attention.js";
-import { fits, lowerEqn, type ForcedSchedule } from "./schedules/choose.js";
+import { fits, lowerEqn, type Wanted } from "./schedules/choose.js";
 import type { Lowering } from "./toolkit/lowering.js";
 
-export interface StepOptions {
-  /** The schedule to take wherever it applies. */
-  readonly schedule: ForcedSchedule | null;
+export interface StepOptions extends Wanted {
   /** How the scans of the graph are run. */
   readonly scans: CutScans;
 }
@@ -26,7 +24,7 @@ export function lowerSteps(lowering: Lowering, eqn: Eqn<Concrete>, options: Step
       if (cut === undefined) throw new InternalError(`nothing says how the scan ${eqn.out} is run`);
       return lowerScan(lowering, eqn, {
         cut,
-        schedule: options.schedule,
+        wanted: options,
         lowerStep: (inner, each) => lowerSteps(inner.including(each), each, options),
       });
     }
@@ -34,9 +32,10 @@ export function lowerSteps(lowering: Lowering, eqn: Eqn<Concrete>, options: Step
       return lowerFactorization(lowering, eqn);
     default: {
       const { schedule } = options;
-      const found = schedule === null || schedule === "attention" ? attention(lowering, eqn) : null;
+      const kind = typeof schedule === "string" ? schedule : schedule?.kind;
+      const found = kind === undefined || kind === "attention" ? attention(lowering, eqn, options) : null;
       if (found !== null && kernelsOf(found.steps).every((kernel) => fits(lowering, kernel))) return found;
-      return { steps: lowerEqn(lowering, eqn, options.schedule).map(kernelStep), scratch: [], notes: [] };
+      return { steps: lowerEqn(lowering, eqn, options).map(kernelStep), scratch: [], notes: [] };
     }
   }
 }

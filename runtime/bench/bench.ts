@@ -1,4 +1,4 @@
-import { compileStages } from "../../compiler/compile.js";
+import { compileStages, type ScheduleChoices } from "../../compiler/compile.js";
 import { InternalError } from "../../compiler/diagnostic.js";
 import { formatBytes, printFormat } from "../../compiler/formats/registry.js";
 import { evaluate, tensorValue } from "../../compiler/graph/evaluate.js";
@@ -62,6 +62,7 @@ export async function bench(
   linear: SymbolicGraph,
   layers: readonly BenchLayer[],
   batches: readonly number[],
+  choices: ScheduleChoices,
   progress: (done: number, total: number) => void,
 ): Promise<BenchReport> {
   const dense = device.features.has("shader-f16") ? "f16" : "f32";
@@ -73,7 +74,7 @@ export async function bench(
     for (const batch of batches) {
       let denseUs = 0;
       for (const spec of formats) {
-        const { us, schedule } = await benchOne(device, linear, { n, k, batch, spec, dtype: dense });
+        const { us, schedule } = await benchOne(device, linear, choices, { n, k, batch, spec, dtype: dense });
         if (spec === formats[0]) denseUs = us;
         rows.push({
           layer,
@@ -96,12 +97,13 @@ export async function bench(
 async function benchOne(
   device: Device,
   linear: SymbolicGraph,
+  choices: ScheduleChoices,
   shape: { n: number; k: number; batch: number; spec: FormatSpec; dtype: "f32" | "f16" },
 ): Promise<{ us: number; schedule: string }> {
   const { n, k, batch, spec, dtype } = shape;
   const target = targetOf(device);
   const binding = { sizes: { B: 1, T: batch, N: n, K: k }, dtypes: { E: dtype as Dtype }, formats: { F: spec } };
-  const stages = compileStages(linear, binding, target);
+  const stages = compileStages(linear, binding, target, { choices });
   if ("diagnostics" in stages) throw new InternalError(stages.diagnostics.map((found) => found.message).join("; "));
   const { program } = stages;
   const weights = repeatedWeights(spec, n, k, n + k);

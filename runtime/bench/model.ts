@@ -1,4 +1,5 @@
 /** What a whole model takes: tokens a second of decoding and of prompts, the host's share included. */
+import type { ScheduleChoices } from "../../compiler/compile.js";
 import { printFormat } from "../../compiler/formats/registry.js";
 import type { SymbolicGraph } from "../../compiler/graph/graph.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
@@ -59,6 +60,8 @@ export interface ModelBenchOptions {
   readonly config: LlamaConfig;
   /** Those of the standard library. */
   readonly functions: ReadonlyMap<string, SymbolicGraph>;
+  /** The schedules that were found for the device. */
+  readonly choices: ScheduleChoices;
   readonly formats: readonly FormatSpec[];
   readonly activations: ActivationChoice;
   readonly sequences: readonly number[];
@@ -99,7 +102,7 @@ export async function benchModel(
     for (const profile of options.profile ? [false, true] : [false]) {
       const executor = await createExecutor(device, { profile });
       try {
-        const caller = createCaller(executor, targetOf(device), options.functions);
+        const caller = createCaller(executor, targetOf(device), options.functions, { choices: options.choices });
         const session = await syntheticSession(caller, options.config, spec, options.activations);
         try {
           const noted = async (row: string, runs: number): Promise<void> => {

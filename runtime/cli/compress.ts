@@ -23,7 +23,7 @@ import { DiagnosticsError, noteDiagnostics, UsageError } from "./failure.js";
 import { openGiven, warn } from "./given.js";
 import { onInterrupt } from "./interrupt.js";
 import { openMachine } from "./machine.js";
-import { settings, type DeviceOptions } from "./options.js";
+import { settings, type DeviceOptions, type TunedOptions } from "./options.js";
 import type { Output } from "./output.js";
 import { stagedProgress } from "./staged-progress.js";
 import { compressionPage } from "./report/compression.js";
@@ -33,7 +33,7 @@ import { table } from "./table.js";
 import { readTokens } from "./text.js";
 import { noteWarnings } from "./warnings.js";
 
-interface CompressCommandOptions extends DeviceOptions, DtypeOptions {
+interface CompressCommandOptions extends DeviceOptions, DtypeOptions, TunedOptions {
   readonly model: string;
   readonly out: string;
   readonly text?: string;
@@ -74,7 +74,7 @@ export async function run(output: Output, file: string, options: CompressCommand
       recipe.needsText || options.layerErrors === true ? await calibrationText(model, options, output) : null;
     const evaluation = await scoredText(model, options, output);
     if (text === null && evaluation === null) await warnOfTokenizer(model, output);
-    const { device, caller, close } = await openMachine(options.device, output.note);
+    const { device, caller, close } = await openMachine(options, output.note);
     const parents = [options.out, ...outputs].flatMap(missingParents);
     const forget = onInterrupt(() => {
       outputs.forEach(discardStaged);

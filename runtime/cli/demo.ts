@@ -70,7 +70,7 @@ async function demo(output: Output, kept: string | undefined): Promise<void> {
     say(
       `${paint.bold("model")}     ${here(folder)}: ${counted(dense.config.layers, "block")}, ${(parametersOf(dense) / 1e6).toFixed(1)} million parameters, ${formatBytes(bytesOf(dense))}`,
     );
-    machine = await openMachine("auto", () => undefined);
+    machine = await openMachine({ device: "auto", tune: false }, () => undefined);
     const { device } = machine;
     say(
       `${paint.bold("device")}    ${device.name}${device.kind === "cpu" ? ": there is no GPU here, so only the first windows of each text are taken" : ""}`,

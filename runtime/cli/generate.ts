@@ -5,11 +5,11 @@ import { printVerification, verificationFault, verifySession } from "../llama/in
 import { sessionOptions, type ActivationOptions, type DtypeOptions } from "./dtype.js";
 import { openGiven, warn } from "./given.js";
 import { openMachine } from "./machine.js";
-import type { DeviceOptions } from "./options.js";
+import type { DeviceOptions, TunedOptions } from "./options.js";
 import type { Output } from "./output.js";
 import { doubledStart } from "./text.js";
 
-interface GenerateCommandOptions extends DeviceOptions, DtypeOptions, ActivationOptions {
+interface GenerateCommandOptions extends DeviceOptions, DtypeOptions, ActivationOptions, TunedOptions {
   readonly model: string;
   readonly prompt: string;
   readonly maxTokens: number;
@@ -39,7 +39,7 @@ export async function run(output: Output, options: GenerateCommandOptions): Prom
       onToken: (id) => output.stream(stream.push(id)),
     };
     checkGeneration(model.config, prompt, how);
-    const { device, caller, close } = await openMachine(options.device, output.note);
+    const { device, caller, close } = await openMachine(options, output.note);
     try {
       const session = await openSession(caller, model, {
         ...sessionOptions(options, caller.target),

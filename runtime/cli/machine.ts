@@ -3,7 +3,8 @@ import { standardLibrary } from "../library.js";
 import { createCaller, type Caller } from "../llama/call.js";
 import { createExecutor } from "../run/run.js";
 import { targetOf } from "../run/target.js";
-import { chosenDevice, type DeviceChoice } from "./options.js";
+import { chosenDevice, type DeviceChoice, type TunedOptions } from "./options.js";
+import { tunedChoices } from "./tuned.js";
 
 /** A device with the standard library compiled for it on demand. */
 export interface Machine {
@@ -20,17 +21,24 @@ export function openUnchecked(choice: DeviceChoice, note: (line: string) => void
   return openDevice({ ...chosenDevice(choice), log: note, unchecked: true });
 }
 
-/** The same, with the standard library; the caller closes it. */
-export async function openMachine(choice: DeviceChoice, note: (line: string) => void): Promise<Machine> {
+/**
+ * The same, with the standard library, and with the schedules that were found for the device where those are wanted; the
+ * caller closes it.
+ */
+export async function openMachine(
+  { device: choice, tune }: { readonly device: DeviceChoice } & TunedOptions,
+  note: (line: string) => void,
+): Promise<Machine> {
   const functions = standardLibrary();
   const device = await openUnchecked(choice, note);
+  const choices = tunedChoices(device, tune, note);
   const executor = await createExecutor(device).catch((error: unknown) => {
     device.close();
     throw error;
   });
   return {
     device,
-    caller: createCaller(executor, targetOf(device), functions),
+    caller: createCaller(executor, targetOf(device), functions, { choices }),
     close() {
       executor.close();
       device.close();

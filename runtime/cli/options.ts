@@ -45,6 +45,17 @@ export function withDevice(command: Command): Command {
   );
 }
 
+/** What every command has that runs a model. */
+export interface TunedOptions {
+  /** False with `--no-tune`. */
+  readonly tune: boolean;
+}
+
+/** Adds `--no-tune`. */
+export function withTuned(command: Command): Command {
+  return command.option("--no-tune", "leave the schedules that `espalier tune` has found for this device");
+}
+
 /** Adds `--json`. */
 export function withJson(command: Command): Command {
   return command.option("--json", "print the result as one JSON document on stdout, all else on stderr");

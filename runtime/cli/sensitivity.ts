@@ -11,7 +11,7 @@ import { findRecipe } from "./compress.js";
 import { UsageError } from "./failure.js";
 import { openGiven } from "./given.js";
 import { openMachine } from "./machine.js";
-import type { DeviceOptions } from "./options.js";
+import type { DeviceOptions, TunedOptions } from "./options.js";
 import type { Output } from "./output.js";
 import { sensitivityPage } from "./report/sensitivity.js";
 import { checkPage, printWithPage } from "./report/write.js";
@@ -19,7 +19,7 @@ import { table } from "./table.js";
 import { readTokens } from "./text.js";
 import { noteWarnings } from "./warnings.js";
 
-interface SensitivityCommandOptions extends DeviceOptions {
+interface SensitivityCommandOptions extends DeviceOptions, TunedOptions {
   readonly model: string;
   readonly text: string;
   readonly calibration?: string;
@@ -63,7 +63,7 @@ export async function run(output: Output, options: SensitivityCommandOptions): P
       options.windows,
     );
     for (const windows of [scored, calibration]) checkContext(windows, model.config.contextLength);
-    const { device, caller, close } = await openMachine(options.device, output.note);
+    const { device, caller, close } = await openMachine(options, output.note);
     try {
       const bar = output.share("trying");
       const result = await findSensitivity(caller, model, tries, {

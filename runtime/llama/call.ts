@@ -34,6 +34,8 @@ export interface Caller {
   readonly target: Target;
   /** What `call` finds by name. */
   readonly functions: ReadonlyMap<string, SymbolicGraph>;
+  /** How what is called is compiled. */
+  readonly options: CompileOptions;
   /**
    * Runs a function of the standard library by its name; gives its results in order, without the final states of `var`
    * parameters.
@@ -114,6 +116,7 @@ export function createCaller(
     executor,
     target,
     functions,
+    options,
     callGraph,
     call: (name, args, extra) => callGraph(find(name), args, extra),
     prepared: (name, args, extra = {}) => compile(find(name), args, extra),

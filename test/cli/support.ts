@@ -28,9 +28,17 @@ export async function toyModel(suite: { after(work: () => void): void }): Promis
 export const command = "bundle/main.js";
 
 /** Starts a built script of the project, given from the folder it was built to. */
-export function start(script: string, args: readonly string[]): ChildProcess {
+export function start(
+  script: string,
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): ChildProcess {
   const path = fileURLToPath(new URL(`../../${script}`, import.meta.url));
-  return spawn(process.execPath, [path, ...args], { stdio: ["ignore", "pipe", "pipe"], cwd: projectFile(".") });
+  return spawn(process.execPath, [path, ...args], {
+    stdio: ["ignore", "pipe", "pipe"],
+    cwd: projectFile("."),
+    env: { ...process.env, ...env },
+  });
 }
 
 /** What a process prints until it ends, and how it ends. */

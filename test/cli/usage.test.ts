@@ -12,7 +12,7 @@ usage.after(() => folder.remove());
 usage("help lists the commands and ends with 0", async () => {
   const { code, stdout } = await espalier("--help");
   assert.is(code, 0);
-  for (const command of ["check", "compile", "compress", "generate", "eval", "inspect", "bench", "devices"])
+  for (const command of ["check", "compile", "compress", "generate", "eval", "inspect", "bench", "tune", "devices"])
     assert.match(stdout, new RegExp(`^ {2}${command} `, "m"));
 });
 
@@ -30,7 +30,8 @@ const wrong: readonly (readonly [string, readonly string[], RegExp])[] = [
     ["sensitivity", "--model", classics, "--text", "x", "--treatments", "int44", "--json"],
     /there is no recipe int44: .*; did you mean `int4`\?/,
   ],
-  ["a missing option", ["eval", "--model", classics], /required option '--text <file>'/],
+  ["a missing option", ["eval", "--text", "x"], /required option '--model <path>'/],
+  ["nothing to score", ["eval", "--model", classics, "--json"], /something to score: --text FILE, --tasks FILE\.\.\./],
   [
     "an option that takes other values",
     ["eval", "--model", classics, "--text", "x", "--device", "tpu", "--json"],
@@ -41,6 +42,7 @@ const wrong: readonly (readonly [string, readonly string[], RegExp])[] = [
     ["sensitivity", "--model", classics, "--text", "x", "--treatments", ",", "--json"],
     /Expected recipes with commas between/,
   ],
+  ["nothing to tune for", ["tune", "--json"], /Either --model or --model-shape/],
   [
     "a number out of range",
     ["generate", "--model", classics, "--prompt", "x", "--top-p", "0"],

@@ -71,13 +71,14 @@ for (const [name, arbitrary] of Object.entries(cases)) {
         const inputs = new Map(
           [...given.inputs].map(([key, value]) => [key, { shape: value.shape, data: Float64Array.from(value.data) }]),
         );
+        const errorOf = (step: number): number =>
+          gradientError(given.graph, gradient.graph, gradient.of, gradient.by, inputs, step);
         // a step over a kink is no slope: of two steps one is good
-        const errors = [1e-6, 1e-7].map((step) =>
-          gradientError(given.graph, gradient.graph, gradient.of, gradient.by, inputs, step),
-        );
-        assert.ok(Math.min(...errors) < 1e-4, `${errors.join()}\n${printGraph(gradient.graph)}`);
+        const first = errorOf(1e-6);
+        const error = first < 1e-4 ? first : errorOf(1e-7);
+        assert.ok(error < 1e-4, `${error}\n${printGraph(gradient.graph)}`);
       }),
-      runs(150),
+      runs(100),
     );
     assert.ok(tried > 20, `only ${tried} graphs had gradients`);
   });
@@ -93,7 +94,7 @@ for (const [name, arbitrary] of Object.entries(cases)) {
         agreeSimulated(again, expected, simulated[turn % simulated.length]!, { schedule, fuse: turn % 2 === 0 });
         await agreeOnDevice(again, expected, machine, { schedule, fuse: turn % 3 !== 0 });
       }),
-      runs(25),
+      runs(12),
     );
   });
 }

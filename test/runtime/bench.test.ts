@@ -40,6 +40,7 @@ test("a whole model of random weights decodes and takes prompts in its format", 
     device,
     {
       shape: "classics-3.7m",
+      choices: {},
       functions: standardLibrary(),
       config: shapeOfModel("classics-3.7m", 1),
       formats: [parseFormat("nm(2, 4) of int4(128)")],

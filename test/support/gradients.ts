@@ -85,7 +85,7 @@ export function gradientError(
   let worst = 0;
   for (const name of by) {
     const [at, slope] = [inputs.get(name) as RealTensor, found.get(`d_${name}`) as RealTensor];
-    for (let turn = 0; turn < 3; turn += 1) {
+    for (let turn = 0; turn < 2; turn += 1) {
       const direction = at.data.map((_, place) => wave(turn + 5, place));
       const moved = (by: number): ReadonlyMap<string, RealTensor> =>
         new Map([

@@ -32,6 +32,7 @@ import {
  * lane has the score of each query for a key of the tile; then each adds up what it loaded of the values.
  */
 export interface SplitShape {
+  readonly kind: "attention";
   readonly lanes: number;
   /** Queries of one group that a workgroup takes. */
   readonly queries: number;
@@ -50,21 +51,29 @@ const keysOfPart = 128;
 /** Keys up to which a second kernel, to merge two parts, costs more than it saves. */
 const fewKeys = 512;
 
-/** The shape for a device; null where its workgroup memory holds none. `keys`: as many as there can be. */
-export function splitShape(attention: Attention, widths: Widths, keys: number, target: Target): SplitShape | null {
+/**
+ * What may be tried on a device, the best guess first; empty where its workgroup memory holds none. `keys`: as many as
+ * there can be.
+ */
+export function splitCuts(attention: Attention, widths: Widths, keys: number, target: Target): readonly SplitShape[] {
   const lanes = Math.min(256, target.maxInvocations);
+  if (Math.max(attention.sizes.key / widths.key, attention.sizes.value / widths.value) > lanes) return [];
   const queries = Math.min(mostQueries, attention.queryCount);
   const workgroups = attention.groupCount * Math.ceil(attention.queryCount / queries);
-  const parts =
-    keys <= fewKeys
-      ? 1
-      : Math.max(1, Math.min(64, Math.ceil(keys / keysOfPart), Math.ceil(enoughWorkgroups / workgroups)));
-  if (Math.max(attention.sizes.key / widths.key, attention.sizes.value / widths.value) > lanes) return null;
-  for (const tile of [64, 32, 16]) {
-    const shape: SplitShape = { lanes, queries, tile, parts };
-    if (tile * queries <= lanes && bytesOf(attention, widths, shape) <= target.maxWorkgroupMemory) return shape;
-  }
-  return null;
+  const most = Math.max(1, Math.min(64, Math.ceil(keys / keysOfPart)));
+  const parts = keys <= fewKeys ? 1 : Math.max(1, Math.min(most, Math.ceil(enoughWorkgroups / workgroups)));
+  const fits = (shape: SplitShape): boolean =>
+    shape.tile * shape.queries <= lanes && bytesOf(attention, widths, shape) <= target.maxWorkgroupMemory;
+  const tiles = [64, 32, 16].map((tile): SplitShape => ({ kind: "attention", lanes, queries, tile, parts }));
+  const best = tiles.find(fits);
+  if (best === undefined) return [];
+  const others = [
+    ...tiles,
+    ...[1, 2, 4, 8, 16, 32, 64].filter((each) => each <= most).map((each) => ({ ...best, parts: each })),
+    ...[1, 2].filter((each) => each < queries).map((each) => ({ ...best, queries: each })),
+  ];
+  const texts = [best, ...others].map((shape) => JSON.stringify(shape));
+  return [best, ...others].filter((shape, at) => fits(shape) && texts.indexOf(texts[at]!) === at);
 }
 
 /** Elements of the array that partial sums of scores, and at the end of values, are exchanged through. */

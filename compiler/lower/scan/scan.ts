@@ -5,7 +5,7 @@ import type { ConcreteGraph, Eqn, Range, Scalar, Value } from "../../graph/graph
 import { constantOf } from "../../graph/scalar.js";
 import { storageBytes, type Storage } from "../../graph/storage.js";
 import { full, type Concrete } from "../../types/type.js";
-import { lowerEqn, type ForcedSchedule } from "../schedules/choose.js";
+import { lowerEqn, type Wanted } from "../schedules/choose.js";
 import { boundingRange } from "../../graph/analysis/ranges.js";
 import { kernelStep, type Lowered, type LoweredStep } from "../lowered.js";
 import { createLowering, parameterName, type Lowering } from "../toolkit/lowering.js";
@@ -20,8 +20,8 @@ type Trailing = BlockEqn & { readonly kind: "trailing" };
 export interface ScanLowering {
   /** How it is run. */
   readonly cut: BlockedScan | string;
-  /** The schedule to take wherever it applies. */
-  readonly schedule: ForcedSchedule | null;
+  /** The schedules to take where they apply. */
+  readonly wanted: Wanted;
   /** Lowers an equation of its body. */
   readonly lowerStep: (inner: Lowering, eqn: Eqn<Concrete>) => Lowered;
 }
@@ -31,7 +31,7 @@ export function lowerScan(lowering: Lowering, scan: ScanEqn<Concrete>, options: 
   const { low, high } = boundingRange(scan.range, lowering.bounds);
   if (high <= low) return { steps: [], scratch: [], notes: [] };
   const { cut } = options;
-  if (typeof cut !== "string") return blocks(lowering, scan, cut, options.schedule);
+  if (typeof cut !== "string") return blocks(lowering, scan, cut, options.wanted);
   const parameter = parameterName(lowering, scan.range.name);
   const inner = inside(lowering, lowering.graph, lowering.storage, scan, parameter, low, high - 1);
   const body = scan.body.map((eqn) => options.lowerStep(inner, eqn));
@@ -73,7 +73,7 @@ function blocks(
   lowering: Lowering,
   scan: ScanEqn<Concrete>,
   { shape, blocking }: BlockedScan,
-  schedule: ForcedSchedule | null,
+  wanted: Wanted,
 ): Lowered {
   const { from, to } = shape;
   const { block } = blocking;
@@ -114,7 +114,7 @@ function blocks(
       const end = constantOf(each.column.high)!;
       if (low + block >= end) return [];
       const eqn = product(each, after[at]!, multipliers[at]!, scan, offset, block);
-      return lowerEqn(inner.including(eqn), eqn, schedule).map(kernelStep);
+      return lowerEqn(inner.including(eqn), eqn, wanted).map(kernelStep);
     });
     const walk = blockKernel(inner, scan, shape, blocking, scratch);
     return [{ kind: "repeat", parameter, from: low, to: high + 1, by: block, steps: [kernelStep(walk), ...products] }];

@@ -1,31 +1,80 @@
-import { attentionOf, mayLeaveGaps, type Attention } from "../../graph/analysis/attention.js";
+import { attentionOf, mayLeaveGaps, type Attention, type AttentionEqn } from "../../graph/analysis/attention.js";
 import { intervalOf, withRanges } from "../../graph/analysis/ranges.js";
 import type { Eqn } from "../../graph/graph.js";
 import type { Concrete } from "../../types/type.js";
 import { matrixAttention, matrixAttentionOf } from "../attention/matrix.js";
 import { quadAttention, quadAttentionApplies } from "../attention/quads.js";
 import { rowWidth, type Widths } from "../attention/sides.js";
-import { splitAttention, splitShape } from "../attention/split.js";
+import { splitAttention, splitCuts, type SplitKernels, type SplitShape } from "../attention/split.js";
 import { kernelStep, type Lowered } from "../lowered.js";
 import { boundsOf } from "../toolkit/positions.js";
 import type { Lowering } from "../toolkit/lowering.js";
+import { cutOf, type Cut } from "./choices.js";
+import { fits, type Wanted } from "./choose.js";
+import { attentionKey, type ScheduleKey } from "./key.js";
 
-/** An eqn that is an attention, by the schedule for the device; null where there is none. */
-export function attention(lowering: Lowering, eqn: Eqn<Concrete>): Lowered | null {
+/**
+ * An eqn that is an attention, by the schedule for the device; null where there is none. A cut that is forced, or that
+ * a table has for it, is taken where it is one that might be tried.
+ */
+export function attention(lowering: Lowering, eqn: Eqn<Concrete>, wanted: Wanted): Lowered | null {
+  const found = attentionIn(lowering, eqn);
+  if (found === null) return null;
+  const { target } = lowering;
+  const { attention, widths } = found;
+  if (target.kind === "cpu" && quadAttentionApplies(target))
+    return one(quadAttention(lowering, found.eqn, attention, widths));
+  const matrix = matrixAttentionOf(lowering, attention, widths);
+  if (matrix !== null) return one(matrixAttention(lowering, found.eqn, attention, matrix));
+  const [best, ...others] = splitCuts(attention, widths, found.keys, target);
+  if (best === undefined) return null;
+  const { schedule, choices } = wanted;
+  const chosen =
+    schedule === null
+      ? cutOf(choices, keyOf(lowering, found).text, [best, ...others])
+      : typeof schedule !== "string" && schedule.kind === "attention"
+        ? schedule
+        : null;
+  const by = (shape: SplitShape): SplitKernels => splitAttention(lowering, found.eqn, attention, widths, shape);
+  const made = chosen === null ? null : by(chosen);
+  const { kernels, scratch } = made?.kernels.every((kernel) => fits(lowering, kernel)) === true ? made : by(best);
+  return { steps: kernels.map(kernelStep), scratch, notes: [] };
+}
+
+/** What may be tried for an attention, the cut that is taken by itself first; null where an eqn has no choice. */
+export function attentionCandidates(
+  lowering: Lowering,
+  eqn: Eqn<Concrete>,
+): { readonly key: ScheduleKey; readonly cuts: readonly Cut[] } | null {
+  const found = attentionIn(lowering, eqn);
+  if (found === null) return null;
+  const { target } = lowering;
+  if (target.kind === "cpu" && quadAttentionApplies(target)) return null;
+  if (matrixAttentionOf(lowering, found.attention, found.widths) !== null) return null;
+  const cuts = splitCuts(found.attention, found.widths, found.keys, target);
+  return cuts.length < 2 ? null : { key: keyOf(lowering, found), cuts };
+}
+
+interface FoundAttention {
+  readonly eqn: AttentionEqn;
+  readonly attention: Attention;
+  readonly widths: Widths;
+  /** As many as there can be. */
+  readonly keys: number;
+}
+
+function attentionIn(lowering: Lowering, eqn: Eqn<Concrete>): FoundAttention | null {
   if (eqn.kind !== "map" && eqn.kind !== "update") return null;
   const found = attentionOf(lowering.graph, eqn, boundsOf(lowering, eqn));
   const widths = found === null ? null : widthsOf(lowering, found);
   if (found === null || widths === null || found.queryCount * found.groupCount * found.sizes.value === 0) return null;
   // schedules walk from the first key of all to the last, and what no query reads may be memory that nobody wrote
   if (mayLeaveGaps(found)) return null;
-  const { target } = lowering;
-  if (target.kind === "cpu" && quadAttentionApplies(target)) return one(quadAttention(lowering, eqn, found, widths));
-  const matrix = matrixAttentionOf(lowering, found, widths);
-  if (matrix !== null) return one(matrixAttention(lowering, eqn, found, matrix));
-  const shape = splitShape(found, widths, keysAtMost(lowering, found), target);
-  if (shape === null) return null;
-  const { kernels, scratch } = splitAttention(lowering, eqn, found, widths, shape);
-  return { steps: kernels.map(kernelStep), scratch, notes: [] };
+  return { eqn, attention: found, widths, keys: keysAtMost(lowering, found) };
+}
+
+function keyOf({ graph }: Lowering, { attention, keys }: FoundAttention): ScheduleKey {
+  return attentionKey(attention, keys, graph.values[attention.key.tensor]!.type.dtype);
 }
 
 /** Keys that a query may have: as many as the axes that they stand on have. */

@@ -4,45 +4,130 @@ import { children, constantOf, scalarLoads, scalarReductions } from "../../graph
 import { byteSize, type Kernel } from "../../kernel/kernel.js";
 import type { Concrete } from "../../types/type.js";
 import type { Lowering } from "../toolkit/lowering.js";
-import { matrixOf, type MatrixProduct } from "../product/matrix-sides.js";
+import { matrixOf } from "../product/matrix-sides.js";
 import { productOf, type Product } from "../../graph/analysis/product.js";
 import { leftReduces } from "../product/staged.js";
 import { fixedSubgroup } from "../toolkit/team.js";
 import { boundsOf } from "../toolkit/positions.js";
 import { dotSides } from "../product/dot-sides.js";
+import { cutOf, type Cut, type ScheduleChoices } from "./choices.js";
 import { dot } from "./dot.js";
-import { dotCandidates, type DotSchedule } from "./dot-candidates.js";
+import { dotCandidates } from "./dot-candidates.js";
+import { productKey, type ScheduleKey } from "./key.js";
 import { loops } from "./loops.js";
-import { matvec, matvecApplies, matvecShape } from "./matvec.js";
+import { matvec, matvecApplies, matvecCuts } from "./matvec.js";
 import { matrix, matrixPays } from "./matrix.js";
-import { tileFits, tileOf, type MatrixTile } from "./matrix-tile.js";
-import { quads, quadsApply, quadShape } from "./quads.js";
+import { matrixCuts, tileFits } from "./matrix-tile.js";
+import { quads, quadsApply, quadCuts } from "./quads.js";
 import { rows, rowShape, type RowShape } from "./rows.js";
-import { tiled, tiledApplies, tileShape } from "./tiled.js";
+import { tiled, tiledApplies, tiledCuts } from "./tiled.js";
 
 /** The schedules, from the most special. `loops` takes everything. */
 export const schedules = ["attention", "dot", "matvec", "quads", "matrix", "tiled", "rows", "loops"] as const;
 export type Schedule = (typeof schedules)[number];
 
-/** A schedule by its name, with the cut that it takes by itself or, where it is data, another one. */
-export type ForcedSchedule = Schedule | MatrixTile | DotSchedule;
+/** A schedule by its name, with the cut that it takes by itself, or by another cut. */
+export type ForcedSchedule = Schedule | Cut;
 
 type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
+
+/** Schedules of products, whose cuts are data. */
+type ProductSchedule = Exclude<Schedule, "attention" | "rows" | "loops">;
+type ProductCut = Exclude<Cut, { readonly kind: "attention" }>;
 
 /** Products of fewer multiplications than this are not worth a tile. */
 const tileWork = 1 << 14;
 
+/** How an eqn is lowered: what tests force, and what was found to be fast on a device. */
+export interface Wanted {
+  readonly schedule: ForcedSchedule | null;
+  readonly choices: ScheduleChoices;
+}
+
+const nothingWanted: Wanted = { schedule: null, choices: {} };
+
 /** The kernels of an eqn by the best schedule that applies, or by the one asked for where it applies. */
-export function lowerEqn(
+export function lowerEqn(lowering: Lowering, eqn: Eqn<Concrete>, wanted: Wanted = nothingWanted): readonly Kernel[] {
+  return kernelsOf(lowering, eqn, wanted).kernels;
+}
+
+/** The same with the cut that was taken; null of a schedule that has none. */
+function kernelsOf(
   lowering: Lowering,
   eqn: Eqn<Concrete>,
-  forced: ForcedSchedule | null = null,
-): readonly Kernel[] {
+  { schedule: forced, choices }: Wanted,
+): { readonly kernels: readonly Kernel[]; readonly cut: ProductCut | null } {
+  const chosen = forced === null ? chosenKernels(lowering, eqn, choices) : null;
+  if (chosen !== null) return chosen;
   for (const schedule of forced === null ? schedules : [forced, "loops" as const]) {
-    const kernels = attempt(lowering, eqn, schedule, forced !== null);
-    if (kernels !== null && kernels.every((kernel) => fits(lowering, kernel))) return kernels;
+    const made = attempt(lowering, eqn, schedule, forced !== null);
+    if (made !== null && made.kernels.every((kernel) => fits(lowering, kernel))) return made;
   }
-  return loops(lowering.narrow(), eqn);
+  return { kernels: loops(lowering.narrow(), eqn), cut: null };
+}
+
+/** By the cut that a table has for a product; null where it has none, or one that is not among those to choose from. */
+function chosenKernels(
+  lowering: Lowering,
+  eqn: Eqn<Concrete>,
+  choices: ScheduleChoices,
+): { readonly kernels: readonly Kernel[]; readonly cut: ProductCut } | null {
+  if (Object.keys(choices).length === 0 || lowering.outer.length > 0) return null;
+  const found = productIn(lowering, eqn);
+  if (found === null) return null;
+  const cuts = productSchedules.flatMap((schedule) => cutsOf(found, schedule, true));
+  const cut = cutOf(choices, productKey(lowering, found.product).text, cuts);
+  const kernel = cut === null ? null : kernelOf(found, cut);
+  return cut !== null && kernel !== null && fits(lowering, kernel) ? { kernels: [kernel], cut } : null;
+}
+
+/** Cuts of other schedules than the one that is taken that are worth a trial. */
+const othersTried = 2;
+
+/**
+ * What may be tried for a product, the cut that is taken by itself first; null where an eqn is none or has no choice.
+ */
+export function productCandidates(
+  lowering: Lowering,
+  eqn: Eqn<Concrete>,
+): { readonly key: ScheduleKey; readonly cuts: readonly Cut[] } | null {
+  const found = lowering.outer.length > 0 ? null : productIn(lowering, eqn);
+  const { cut: taken } = found === null ? { cut: null } : kernelsOf(lowering, eqn, nothingWanted);
+  if (found === null || taken === null) return null;
+  const own = cutsOf(found, taken.kind, true);
+  // nothing else reads activations that a product of integers rounds itself, and one token fills no tile
+  const others =
+    taken.kind === "dot" || found.product.sizes.m === 1
+      ? []
+      : productSchedules
+          .filter((schedule) => schedule !== taken.kind && schedule !== "dot")
+          .flatMap((schedule) => cutsOf(found, schedule, true).slice(0, othersTried));
+  const cuts = [taken, ...own, ...others];
+  const texts = cuts.map((cut) => JSON.stringify(cut));
+  const different = cuts.filter((_, at) => texts.indexOf(texts[at]!) === at);
+  return different.length < 2 ? null : { key: productKey(lowering, found.product), cuts: different };
+}
+
+/** A product of an eqn, whose tiles may reach past the end of an axis. */
+interface FoundProduct {
+  readonly lowering: Lowering;
+  readonly eqn: Elements;
+  readonly product: Product;
+  /** Whether its axes are as long at every step of a scan around it. */
+  readonly whole: boolean;
+}
+
+const productSchedules = ["dot", "matvec", "quads", "matrix", "tiled"] as const satisfies readonly ProductSchedule[];
+
+function productIn(lowering: Lowering, eqn: Eqn<Concrete>): FoundProduct | null {
+  if (eqn.kind !== "map" && eqn.kind !== "update") return null;
+  const bounds = boundsOf(lowering, eqn);
+  if (eqn.indices.some((range) => extent(range, bounds) === 0)) return null;
+  const whole = eqn.indices.every((range) => boundingRange(range, bounds).exact);
+  const product = productOf(lowering.graph, eqn, bounds);
+  // where a step computes a part, a tile may reach past it: its reads must be in range all the same
+  if (product === null || (!whole && !loadsInside(lowering.graph, eqn, bounds))) return null;
+  return { lowering, eqn, product, whole };
 }
 
 function attempt(
@@ -50,71 +135,74 @@ function attempt(
   eqn: Eqn<Concrete>,
   schedule: ForcedSchedule,
   forced: boolean,
-): readonly Kernel[] | null {
-  if (schedule === "loops") return loops(lowering, eqn);
+): { readonly kernels: readonly Kernel[]; readonly cut: ProductCut | null } | null {
+  if (schedule === "loops") return { kernels: loops(lowering, eqn), cut: null };
   // of several kernels and memory between them: `lowerSteps` takes it
-  if (schedule === "attention") return null;
-  if (eqn.kind !== "map" && eqn.kind !== "update") return null;
-  const bounds = boundsOf(lowering, eqn);
-  if (eqn.indices.some((range) => extent(range, bounds) === 0)) return null;
-  const whole = eqn.indices.every((range) => boundingRange(range, bounds).exact);
+  if (schedule === "attention" || (typeof schedule !== "string" && schedule.kind === "attention")) return null;
   if (schedule === "rows") {
+    if (eqn.kind !== "map" && eqn.kind !== "update") return null;
     // its rows are counted without the step of a scan around
-    if (!eqn.indices.every((range) => boundingRange(range).exact)) return null;
+    if (!eqn.indices.every((range) => boundingRange(range).exact && extent(range) > 0)) return null;
     const shape = rowShape(eqn);
     if (shape === null || shape.shared.length === 0 || (!forced && !rowsPay(lowering, eqn, shape))) return null;
-    return [rows(lowering, eqn, shape, rowSize(lowering, shape))];
+    return { kernels: [rows(lowering, eqn, shape, rowSize(lowering, shape))], cut: null };
   }
-  const product = productOf(lowering.graph, eqn, bounds);
-  // where a step computes a part, a tile may reach past it: its reads must be in range all the same
-  if (product === null || (!whole && !loadsInside(lowering.graph, eqn, bounds))) return null;
-  if (schedule === "dot" || (typeof schedule !== "string" && schedule.kind === "dot")) {
-    const sides = eqn.kind === "map" && whole ? dotSides(product, lowering.target, lowering.packs) : null;
-    if (sides === null || eqn.kind !== "map") return null;
-    const [best] = dotCandidates(product, sides, lowering.target);
-    const cut = schedule === "dot" ? best : schedule;
-    return cut === undefined ? null : [dot(lowering, eqn, product, sides, cut)];
-  }
-  if (schedule === "matvec") {
-    if (!forced && whole && !leftReduces(product) && matrixFor(lowering, eqn, product, "matrix", false) !== null)
-      return null;
-    return eqn.kind === "map" && matvecApplies(product, lowering.target)
-      ? [matvec(lowering, eqn, product, matvecShape(product, lowering.target))]
-      : null;
-  }
-  if (leftReduces(product)) return null;
-  const work = product.sizes.m * product.sizes.n * reductionLength(product.terms[0]!.reduce);
-  if (schedule === "quads")
-    return quadsApply(product, lowering.target) && (forced || work >= tileWork)
-      ? [quads(lowering, eqn, product, quadShape(product))]
-      : null;
-  if (schedule === "matrix" || typeof schedule !== "string") {
-    const found = whole ? matrixFor(lowering, eqn, product, schedule, forced) : null;
-    return found === null ? null : [matrix(lowering, eqn, product, found.sides, found.tile)];
-  }
-  if (!forced && (product.sizes.m < 2 || work < tileWork)) return null;
-  if (!tiledApplies(lowering, product, eqn)) return null;
-  return [tiled(lowering, eqn, product, tileShape(product, lowering.target))];
+  const found = productIn(lowering, eqn);
+  if (found === null) return null;
+  const cut = typeof schedule === "string" ? (cutsOf(found, schedule, forced)[0] ?? null) : schedule;
+  const kernel = cut === null ? null : kernelOf(found, cut);
+  return kernel === null ? null : { kernels: [kernel], cut };
 }
 
-/** The sides and the tile of a product by matrices, if it may be done so and, unless forced, is worth it. */
-function matrixFor(
-  lowering: Lowering,
-  eqn: Elements,
-  product: Product,
-  schedule: "matrix" | MatrixTile,
+/** The cuts of a schedule for a product, the best guess first; none where it does not apply or, unless forced, pay. */
+function cutsOf(
+  { lowering, eqn, product, whole }: FoundProduct,
+  schedule: ProductSchedule,
   forced: boolean,
-): { readonly sides: MatrixProduct; readonly tile: MatrixTile } | null {
-  if (!forced && !matrixPays(product)) return null;
-  const sides = matrixOf(lowering, eqn, product);
-  if (sides === null) return null;
-  const tile =
-    schedule === "matrix"
-      ? tileOf(product, sides, lowering.target)
-      : tileFits(schedule, sides, lowering.target)
-        ? schedule
-        : null;
-  return tile === null ? null : { sides, tile };
+): readonly ProductCut[] {
+  const { target } = lowering;
+  if (schedule === "dot") {
+    const sides = eqn.kind === "map" && whole ? dotSides(product, target, lowering.packs) : null;
+    return sides === null ? [] : dotCandidates(product, sides, target);
+  }
+  const matrices = (): readonly ProductCut[] => {
+    if (!whole || leftReduces(product) || (!forced && !matrixPays(product))) return [];
+    const sides = matrixOf(lowering, eqn, product);
+    return sides === null ? [] : matrixCuts(product, sides, target);
+  };
+  if (schedule === "matvec") {
+    if (eqn.kind !== "map" || (!forced && matrices().length > 0)) return [];
+    return matvecApplies(product, target) ? matvecCuts(product, target) : [];
+  }
+  if (leftReduces(product)) return [];
+  const work = product.sizes.m * product.sizes.n * reductionLength(product.terms[0]!.reduce);
+  if (schedule === "quads") return quadsApply(product, target) && (forced || work >= tileWork) ? quadCuts(product) : [];
+  if (schedule === "matrix") return matrices();
+  if (!forced && (product.sizes.m < 2 || work < tileWork)) return [];
+  return tiledApplies(lowering, product, eqn) ? tiledCuts(product, target) : [];
+}
+
+/** The kernel of a cut; null where its schedule does not apply. */
+function kernelOf({ lowering, eqn, product, whole }: FoundProduct, cut: ProductCut): Kernel | null {
+  const { target } = lowering;
+  switch (cut.kind) {
+    case "dot": {
+      const sides = eqn.kind === "map" && whole ? dotSides(product, target, lowering.packs) : null;
+      return sides === null || eqn.kind !== "map" ? null : dot(lowering, eqn, product, sides, cut);
+    }
+    case "matvec":
+      return eqn.kind === "map" && matvecApplies(product, target) ? matvec(lowering, eqn, product, cut) : null;
+    case "quads":
+      return !leftReduces(product) && quadsApply(product, target) ? quads(lowering, eqn, product, cut) : null;
+    case "matrix": {
+      const sides = whole && !leftReduces(product) ? matrixOf(lowering, eqn, product) : null;
+      return sides === null || !tileFits(cut, sides, target) ? null : matrix(lowering, eqn, product, sides, cut);
+    }
+    case "tiled":
+      return !leftReduces(product) && tiledApplies(lowering, product, eqn) ? tiled(lowering, eqn, product, cut) : null;
+    default:
+      return cut satisfies never;
+  }
 }
 
 /** Whether a kernel keeps to the device's limits. */

@@ -45,8 +45,8 @@ const tile = (
 /** Slices that workgroup memory holds. */
 export const slicesHeld = ({ ahead }: MatrixTile): number => (ahead === 0 ? 1 : 2);
 
-/** From the most wanted; of a pair of terms each has so many rows. */
-function candidates(product: Product, { right }: MatrixProduct): readonly MatrixTile[] {
+/** The usual ones, from the most wanted; of a pair of terms each has so many rows. */
+function usual(product: Product, { right }: MatrixProduct): readonly MatrixTile[] {
   const { m } = product.sizes;
   const terms = product.terms.length;
   const slice = Math.max(32, ...right.map((side) => (side.kind === "dense" ? 0 : side.least)));
@@ -67,9 +67,39 @@ function tiles({ sizes }: Product, { tokens, rows }: MatrixTile): number {
   return sizes.batch * Math.ceil(sizes.m / tokens) * Math.ceil(sizes.n / rows);
 }
 
-/** The tile for a product on a device; null where none fits. */
-export function tileOf(product: Product, sides: MatrixProduct, target: Target): MatrixTile | null {
-  return candidates(product, sides).find((each) => tileFits(each, sides, target)) ?? null;
+/** What may be tried beside them: for as many tokens, measured on some device the best of some product. */
+function others({ sizes }: Product): readonly MatrixTile[] {
+  if (sizes.m <= 16)
+    return [
+      tile(16, 32, [1, 2, 4], 128, 2),
+      tile(16, 32, [1, 2, 8], 256),
+      tile(16, 64, [1, 4, 4], 128, 2),
+      tile(16, 64, [1, 4, 2], 256),
+      tile(16, 128, [1, 8, 1], 128),
+      tile(16, 128, [1, 8, 2], 128),
+    ];
+  if (sizes.m <= 64)
+    return [
+      tile(64, 32, [2, 1, 4], 64, 2),
+      tile(64, 64, [2, 2, 2], 64, 2),
+      tile(64, 64, [2, 2, 2], 128),
+      tile(64, 64, [2, 2, 4], 128),
+      tile(64, 128, [2, 4, 2], 64),
+      tile(32, 64, [1, 4, 2], 64),
+    ];
+  return [
+    tile(128, 128, [2, 2, 1], 32, 2),
+    tile(128, 128, [2, 4, 1], 32, 2),
+    tile(128, 128, [2, 4, 2], 64),
+    tile(128, 64, [4, 1, 2], 64),
+    tile(256, 64, [4, 1, 2], 64),
+    tile(64, 128, [2, 4, 1], 64),
+  ];
+}
+
+/** What may be tried for a product on a device, the best guess first; empty where none fits. */
+export function matrixCuts(product: Product, sides: MatrixProduct, target: Target): readonly MatrixTile[] {
+  return [...usual(product, sides), ...others(product)].filter((each) => tileFits(each, sides, target));
 }
 
 /** Whether a device has room for a tile, and the sides can be staged in its slices. */

@@ -21,6 +21,7 @@ type MapEqn = Eqn<Concrete> & { readonly kind: "map" };
 
 /** How a matvec is cut: a team of invocations shares `rows` weight rows; teams of one workgroup are independent. */
 export interface MatvecShape {
+  readonly kind: "matvec";
   readonly lanes: number;
   readonly teams: number;
   readonly rows: number;
@@ -89,24 +90,46 @@ function wholeRange(term: ProductTerm): boolean {
   );
 }
 
-/** The cut for a device. */
-export function matvecShape(product: Product, target: Target): MatvecShape {
+/** What may be tried for a product, the best guess first. */
+export function matvecCuts(product: Product, target: Target): readonly MatvecShape[] {
   const subgroup = fixedSubgroup(target);
+  const staged = leftReduces(product);
+  const accumulators = product.sizes.m * product.terms.length;
+  const most = Math.max(1, Math.floor(32 / accumulators));
+  const make = (lanes: number, teams: number, rows: number, unroll: number): MatvecShape => ({
+    kind: "matvec",
+    lanes,
+    teams,
+    rows,
+    unroll,
+    turns: staged ? Math.max(1, Math.floor(product.sizes.n / (rows * teams * stagedWorkgroups))) : 1,
+  });
   // one invocation a row where invocations are SIMD lanes of a CPU: combining them costs more than it saves
-  if (target.kind === "cpu") return { lanes: 1, teams: 16, rows: 1, unroll: 1, turns: 1 };
+  if (target.kind === "cpu")
+    return [
+      { kind: "matvec", lanes: 1, teams: 16, rows: 1, unroll: 1, turns: 1 },
+      ...[4, 8, 32, 64].map((teams) => make(1, teams, 1, 1)),
+      ...[2, 4].filter((rows) => rows <= most).map((rows) => make(1, 16, rows, 1)),
+    ];
   const lanes = subgroup !== null && subgroup >= 8 ? subgroup : 64;
   // measured on an H100 (bench/h100.md): a unit of many columns needs many activations, which rows then share; dense
   // floats are bound by memory and want many small teams with two loads under way each
   const columns = Math.max(...product.terms.map((term) => term.rows?.unit?.columns ?? 1));
   const wanted = columns <= 16 ? (product.sizes.m > 4 ? 2 : 1) : columns <= 32 ? (product.sizes.n >= 16384 ? 4 : 2) : 4;
-  const accumulators = product.sizes.m * product.terms.length;
-  const rows = Math.max(1, Math.min(wanted, Math.floor(32 / accumulators)));
+  const rows = Math.min(wanted, most);
   // without subgroups of that size a team is the workgroup
-  const staged = leftReduces(product);
-  const teams =
-    subgroup !== lanes ? 1 : Math.max(1, Math.floor(Math.min(staged ? 256 : 128, target.maxInvocations) / lanes));
-  const turns = staged ? Math.max(1, Math.floor(product.sizes.n / (rows * teams * stagedWorkgroups))) : 1;
-  return { lanes, teams, rows, unroll: columns <= 32 && product.sizes.m === 1 ? 2 : 1, turns };
+  const alone = subgroup !== lanes;
+  const teams = alone ? 1 : Math.max(1, Math.floor(Math.min(staged ? 256 : 128, target.maxInvocations) / lanes));
+  const unroll = columns <= 32 && product.sizes.m === 1 ? 2 : 1;
+  const mostTeams = alone ? 1 : Math.floor(target.maxInvocations / lanes);
+  return [
+    make(lanes, teams, rows, unroll),
+    ...[1, 2, 4, 8].filter((each) => each !== rows && each <= most).map((each) => make(lanes, teams, each, unroll)),
+    ...[1, 2, 4, 8, 16]
+      .filter((each) => each !== teams && each <= mostTeams)
+      .map((each) => make(lanes, each, rows, unroll)),
+    ...(product.sizes.m === 1 ? [make(lanes, teams, rows, 3 - unroll)] : []),
+  ];
 }
 
 /** A product for a few tokens: weights are read once, each unit by one lane, neighbours by neighbours. */

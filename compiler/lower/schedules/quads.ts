@@ -36,6 +36,7 @@ type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
  * a quad work on the same tokens: each loads a quarter of their activations and passes them on by quad swaps.
  */
 export interface QuadShape {
+  readonly kind: "quads";
   /** Tokens a lane; a multiple of 4. */
   readonly tm: number;
   /** Neighbouring outputs a lane. */
@@ -62,14 +63,20 @@ export function quadsApply(product: Product, target: Target): boolean {
   );
 }
 
-/** The cut of a product. */
-export function quadShape(product: Product): QuadShape {
+/** What may be tried for a product, the best guess first. */
+export function quadCuts(product: Product): readonly QuadShape[] {
   // registers are few: a gate and its product together take two outputs a lane instead of four
   const pair = product.terms.length > 1;
   const tn = pair ? 2 : product.sizes.n % 4 === 0 || product.sizes.n > 16 ? 4 : 1;
   let lanes = 4;
   while (lanes < 16 && lanes * tn < product.sizes.n) lanes *= 2;
-  return { tm: product.sizes.m <= 4 ? 4 : 8, tn, lanes };
+  const best: QuadShape = { kind: "quads", tm: product.sizes.m <= 4 ? 4 : 8, tn, lanes };
+  return [
+    best,
+    { ...best, tm: 12 - best.tm },
+    ...[1, 2, 4].filter((each) => each !== tn).map((each) => ({ ...best, tn: each })),
+    ...[4, 8, 16, 32].filter((each) => each !== lanes).map((each) => ({ ...best, lanes: each })),
+  ];
 }
 
 /** The kernel. */

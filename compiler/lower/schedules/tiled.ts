@@ -23,6 +23,7 @@ type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
  * staged in workgroup memory as f32, where a packed weight is unpacked once for the whole tile.
  */
 export interface TileShape {
+  readonly kind: "tiled";
   readonly threads: readonly [number, number];
   readonly tm: number;
   readonly tn: number;
@@ -39,27 +40,40 @@ export function tiledApplies(lowering: Lowering, product: Product, eqn: Elements
   });
 }
 
-/** The tile for a device and a size. */
-export function tileShape(product: Product, target: Target): TileShape {
+/** What may be tried for a product on a device, the best guess first. */
+export function tiledCuts(product: Product, target: Target): readonly TileShape[] {
   const columns = Math.max(...product.terms.map((term) => term.rows?.unit?.columns ?? 1));
   const pair = product.terms.length > 1;
   const { m, n } = product.sizes;
   // few tokens: all of them in one tile, so that a weight is unpacked once; many: 64 sums an invocation, and slices as
   // short as a unit allows, for workgroup memory decides how many tiles are under way (bench/h100.md)
-  const wanted: TileShape =
+  const few: readonly TileShape[] = [
+    { kind: "tiled", threads: [32, 4], tm: 4, tn: 2, k: 64 },
+    { kind: "tiled", threads: [64, 2], tm: 8, tn: 2, k: 32 },
+  ];
+  const k = Math.max(16, columns);
+  const narrow: TileShape = { kind: "tiled", threads: [8, 16], tm: 4, tn: 4, k };
+  const wide: TileShape = { kind: "tiled", threads: [16, 8], tm: 8, tn: pair ? 4 : 8, k };
+  const others: readonly TileShape[] = [
+    { ...wide, threads: [8, 8] },
+    { ...wide, threads: [16, 16] },
+    { ...wide, threads: [16, 16], tm: 4, tn: 4 },
+    { ...wide, tm: 4 },
+  ];
+  const wanted =
     m <= 16
-      ? columns > 32
-        ? { threads: [32, 4], tm: 4, tn: 2, k: 64 }
-        : { threads: [64, 2], tm: 8, tn: 2, k: 32 }
+      ? [...(columns > 32 ? few : few.toReversed()), narrow]
       : n <= 32
-        ? { threads: [8, 16], tm: 4, tn: 4, k: Math.max(16, columns) }
-        : { threads: [16, 8], tm: 8, tn: pair ? 4 : 8, k: Math.max(16, columns) };
+        ? [narrow, wide]
+        : [wide, ...others, narrow];
   const words = (tile: TileShape): number =>
     tile.k * (tile.threads[1] * tile.tm + product.terms.length * tile.threads[0] * tile.tn);
-  let tile = wanted;
-  while (4 * words(tile) > target.maxWorkgroupMemory && tile.tm * tile.tn > 1)
-    tile = tile.tm >= tile.tn ? { ...tile, tm: tile.tm / 2 } : { ...tile, tn: tile.tn / 2 };
-  return tile;
+  return wanted.map((each) => {
+    let tile = each;
+    while (4 * words(tile) > target.maxWorkgroupMemory && tile.tm * tile.tn > 1)
+      tile = tile.tm >= tile.tn ? { ...tile, tm: tile.tm / 2 } : { ...tile, tn: tile.tn / 2 };
+    return tile;
+  });
 }
 
 /** A product for many tokens. */

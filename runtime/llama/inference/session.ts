@@ -1,4 +1,5 @@
 /** A Llama on a device: its weights, and the passes over them. */
+import { upTo } from "../../../compiler/types/shape.js";
 import type { LlamaConfig } from "../../model/config.js";
 import type { Model } from "../../model/model.js";
 import { allDone } from "../../run/outcomes.js";
@@ -58,6 +59,8 @@ export interface SessionOptions {
   readonly weights?: WeightDtype | undefined;
   /** `auto` unless told. */
   readonly activations?: ActivationChoice | undefined;
+  /** The blocks that are loaded, by their numbers; all of the model by default. */
+  readonly blocks?: readonly number[] | undefined;
   /** After each block that is loaded. */
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
 }
@@ -73,14 +76,14 @@ export function defaultDtype(caller: Caller): ActivationDtype {
  */
 export async function openSession(caller: Caller, model: Model, options: SessionOptions = {}): Promise<Session> {
   const keep = options.weights ?? "stored";
-  const { layers } = model.config;
+  const wanted = options.blocks ?? upTo(model.config.layers);
   return building(caller.executor, async (arena) => {
     const dtype = options.dtype ?? defaultDtype(caller);
     const frame = await heldFrame(caller, await loadFrame(caller, model, keep, arena), dtype, arena);
     const blocks: BlockWeights[] = [];
-    for (let at = 0; at < layers; at++) {
+    for (const at of wanted) {
       blocks.push(await loadBlock(caller, model, at, keep, dtype, arena));
-      options.onProgress?.(at + 1, layers);
+      options.onProgress?.(blocks.length, wanted.length);
     }
     checkActivations(options.activations ?? "auto", blocks, caller.target);
     return makeSession(caller, model.config, frame, blocks, dtype, arena.close, options.activations);

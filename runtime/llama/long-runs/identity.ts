@@ -61,6 +61,8 @@ export async function identityOf(
     "the device": device.name,
     "what the device can do": digest({ ...caller.target, name: "" }),
   };
+  const { choices = {} } = caller.options;
+  if (Object.keys(choices).length > 0) identity["the schedules that were found for the device"] = digest(choices);
   if (device.name.startsWith("SwiftShader"))
     identity["the package @sparticuz/chromium, whose driver computes on the CPU"] =
       installedVersion("@sparticuz/chromium");
