@@ -121,6 +121,14 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
     "runtime/model",
     "runtime/llama",
   ],
+  "runtime/llama/tasks": [
+    "compiler/words",
+    "runtime/device",
+    "runtime/run",
+    "runtime/model",
+    "runtime/llama",
+    "runtime/llama/inference",
+  ],
   "runtime/llama/long-runs": [
     "compiler/words",
     "compiler/types",
