@@ -255,6 +255,7 @@ export function checkStatements(
       case "return":
       case "if":
       case "store":
+      case "train":
       case "expect":
       case "save":
         other(statement, scope);

@@ -117,6 +117,7 @@ export type Statement =
   | ReturnStatement
   | IfStatement
   | StoreStatement
+  | TrainStatement
   | ExpectStatement
   | SaveStatement;
 
@@ -197,6 +198,26 @@ export interface IfStatement extends Bodied {
 export interface StoreStatement extends Commented {
   readonly kind: "store";
   readonly target: Expr;
+  readonly value: Expr;
+}
+
+/**
+ * `train model on text by kl(steps = 600, rate = 3e-4) { ... }`: the body says what is stored of each layer while it is
+ * trained, and in the end.
+ */
+export interface TrainStatement extends Bodied {
+  readonly kind: "train";
+  /** The model, or a block of it. */
+  readonly target: Expr;
+  readonly text: Expr;
+  readonly by: Ident;
+  readonly settings: readonly Setting[];
+  readonly body: readonly Statement[];
+}
+
+/** `rate = 3e-4`. */
+export interface Setting extends Node {
+  readonly name: Ident;
   readonly value: Expr;
 }
 

@@ -214,7 +214,8 @@ export function range(context: Context, node: CstNode): RangeExpr {
   };
 }
 
-function postfix(context: Context, node: CstNode): Expr {
+/** A name, a member or a call. */
+export function postfix(context: Context, node: CstNode): Expr {
   let base = primary(context, child(node, "primary"));
   for (const suffix of nodes(node, "suffix")) {
     const span: Span = { file: context.file, start: base.span.start, end: extent(suffix).end };

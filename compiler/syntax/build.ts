@@ -8,11 +8,22 @@ import type {
   PatternExpr,
   RangeExpr,
   ReturnStatement,
+  Setting,
   Statement,
   TypeExpr,
   Use,
 } from "./ast.js";
-import { expression, format, ident, range, spanOfNode, string, stringValue, type Context } from "./build-expression.js";
+import {
+  expression,
+  format,
+  ident,
+  postfix,
+  range,
+  spanOfNode,
+  string,
+  stringValue,
+  type Context,
+} from "./build-expression.js";
 import { withoutFirstBlanks, withoutLastBlanks, type CommentReader } from "./comments.js";
 import { child, extent, nodes, only, optionalNode, optionalToken, token, tokensOf } from "./cst.js";
 
@@ -247,6 +258,18 @@ function statement(context: BuildContext, choice: CstNode): Statement {
         span,
         ...commented(context, leading, span.end),
       };
+    case "train": {
+      const settings = optionalNode(node, "settings");
+      return {
+        kind: "train",
+        target: postfix(context, child(node, "target")),
+        text: postfix(context, child(node, "text")),
+        by: ident(context, token(node, "Name")),
+        settings: settings === null ? [] : nodes(settings, "setting").map((each) => setting(context, each)),
+        span,
+        ...bodied(context, leading, child(node, "block")),
+      };
+    }
     case "expect":
       return {
         kind: "expect",
@@ -264,6 +287,14 @@ function statement(context: BuildContext, choice: CstNode): Statement {
     default:
       throw new InternalError(`no statement \`${node.name}\``);
   }
+}
+
+function setting(context: Context, node: CstNode): Setting {
+  return {
+    name: ident(context, token(node, "Name")),
+    value: expression(context, child(node, "expression")),
+    span: spanOfNode(context, node),
+  };
 }
 
 function indexNames(context: Context, node: CstNode): ReturnType<typeof ident>[] {

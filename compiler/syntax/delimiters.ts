@@ -15,6 +15,7 @@ import {
   AddTo,
   Arrow,
   Assign,
+  By,
   CloseBrace,
   CloseParen,
   CloseSquare,
@@ -46,6 +47,7 @@ import {
   statementWords,
   SubtractFrom,
   Top,
+  Train,
   Unpack,
   UpdateName,
   Var,
@@ -71,7 +73,7 @@ export interface Balanced {
 interface Open {
   readonly token: IToken | null;
   readonly close: TokenType | null;
-  /** Whether it is the list of parameters of a function or recipe. */
+  /** Whether it is the list of parameters of a function or recipe, or of settings of a training: `=` stands in it. */
   readonly parameters: boolean;
   /** Whether it is the list of arguments of a call. */
   readonly call: boolean;
@@ -107,7 +109,7 @@ const resets: ReadonlySet<TokenType> = new Set([
 ]);
 const nesting: ReadonlySet<TokenType> = new Set([Not, Top, Pack, Unpack, Observe, Gradient, Of, Dot, Else]);
 /** The words after whose head a body stands in braces. */
-const bodied: ReadonlySet<TokenType> = new Set([Fn, RecipeWord, For, Scan, If]);
+const bodied: ReadonlySet<TokenType> = new Set([Fn, RecipeWord, For, Scan, If, Train]);
 
 /**
  * What can be found from the tokens alone, before parsing: unclosed and unopened brackets, `=` where only a comparison
@@ -271,7 +273,9 @@ function match(
 
     const close = closers.get(type);
     if (close) {
-      const declares = [Fn, RecipeWord].some((word) => result[result.length - 2]?.tokenType === word);
+      const after = result[result.length - 2]?.tokenType;
+      const declares =
+        [Fn, RecipeWord].some((word) => after === word) || (after === By && top().head?.tokenType === Train);
       const call = type === OpenParen && !declares && (previous === Name || categories(previous).includes(Reduction));
       push(token, close, { parameters: type === OpenParen && declares, call });
     } else if (closing.has(type)) {

@@ -5,6 +5,7 @@ import {
   Arrow,
   As,
   Assign,
+  By,
   CloseBrace,
   CloseParen,
   CloseSquare,
@@ -28,6 +29,7 @@ import {
   Numeral,
   OpenBrace,
   OpenParen,
+  On,
   OpenSquare,
   precedence,
   RecipeWord,
@@ -37,6 +39,7 @@ import {
   statementWords,
   Store,
   Text,
+  Train,
   UpdateName,
   Use,
   Var,
@@ -165,6 +168,7 @@ export class Grammar extends ExpressionGrammar {
       { ALT: () => this.SUBRULE(this.return) },
       { ALT: () => this.SUBRULE(this.if) },
       { ALT: () => this.SUBRULE(this.store) },
+      { ALT: () => this.SUBRULE(this.train) },
       { ALT: () => this.SUBRULE(this.expect) },
       { ALT: () => this.SUBRULE(this.save) },
     ]);
@@ -285,6 +289,29 @@ export class Grammar extends ExpressionGrammar {
     this.SUBRULE(this.expression, { LABEL: "target" });
     this.CONSUME(As);
     this.SUBRULE2(this.expression, { LABEL: "value" });
+  });
+
+  private readonly train = this.RULE("train", () => {
+    this.CONSUME(Train);
+    this.SUBRULE(this.postfix, { LABEL: "target" });
+    this.CONSUME(On);
+    this.SUBRULE2(this.postfix, { LABEL: "text" });
+    this.CONSUME(By);
+    this.CONSUME(Name);
+    this.OPTION(() => this.SUBRULE(this.settings));
+    this.SUBRULE(this.block);
+  });
+
+  private readonly settings = this.RULE("settings", () => {
+    this.CONSUME(OpenParen);
+    this.MANY_SEP({ SEP: Comma, DEF: () => this.SUBRULE(this.setting) });
+    this.CONSUME(CloseParen);
+  });
+
+  private readonly setting = this.RULE("setting", () => {
+    this.CONSUME(Name);
+    this.CONSUME(Define);
+    this.SUBRULE(this.expression);
   });
 
   private readonly expect = this.RULE("expect", () => {

@@ -298,6 +298,7 @@ const statementSpellings: ReadonlySet<string> = new Set([
   "return",
   "if",
   "store",
+  "train",
   "expect",
   "save",
 ]);

@@ -33,6 +33,7 @@ const word = fc
 const ident: fc.Arbitrary<Ident> = word.map((name) => ({ name, span }));
 /** After a dot keywords are names too. */
 const field: fc.Arbitrary<Ident> = fc.oneof(word, fc.constantFrom(...reservedWords)).map((name) => ({ name, span }));
+const nameExpr = word.map((name): Expr => ({ kind: "name", name, span }));
 const text = fc.string({ maxLength: 8 }).map((value) => value.replace(/[\r\n]/g, " "));
 const stringExpr = text.map((value) => ({ kind: "string" as const, value, span }));
 
@@ -247,6 +248,19 @@ const { block } = fc.letrec<{ block: Block; statement: Statement }>((tie) => ({
         block: tie("block"),
       })
       .map(({ block: inner, ...each }): Statement => ({ kind: "for", ...each, ...inner })),
+    fc
+      .record({
+        ...commented,
+        target: fc.oneof(
+          nameExpr,
+          fc.record({ base: nameExpr, field }).map((each): Expr => ({ kind: "member", ...each, span })),
+        ),
+        text: expr,
+        by: ident,
+        settings: fc.array(fc.record({ name: ident, value: expr, span: fc.constant(span) }), { maxLength: 3 }),
+        block: tie("block"),
+      })
+      .map(({ block: inner, ...each }): Statement => ({ kind: "train", ...each, ...inner })),
     fc.record({ ...commented, condition: expr, first: tie("block"), second: tie("block") }).map(
       ({ first, second, ...each }): Statement => ({
         kind: "if",

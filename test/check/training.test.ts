@@ -1,0 +1,170 @@
+/** Recipes that train: what is made of a `train`, and where the word is a name. */
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import type { Recipe, TrainStep } from "../../compiler/recipe/recipe.js";
+import { printRecipe } from "../../compiler/recipe/print.js";
+import { verifyRecipe } from "../../compiler/recipe/verify.js";
+import { parse } from "../../compiler/syntax/parse.js";
+import { print } from "../../compiler/syntax/print.js";
+import { checked, codes } from "./support.js";
+
+const test = suite("trainings");
+
+const losses = `
+fn near(y: E[T, D], target: E[T, D]) -> f32[T] { return e where e[t] = mean[d] (f32(y[t, d]) - f32(target[t, d]))^2 }
+fn ahead(logits: f32[P, Q], next: i32[P]) -> f32[P] { return e where e[p] = -logits[p, next[p]] }
+fn both(logits: f32[T, V], next: i32[T], dense: f32[T, V]) -> f32[T] { return e where e[t] = logits[t, next[t]] - dense[t, next[t]] }
+`;
+
+function recipeOf(body: string, set: Record<string, string> = {}): Recipe {
+  const source = `${losses}recipe r(model: llama, text: tokens, steps = 12, rate = 1e-3, deep = true) {\n${body}\n}`;
+  const recipe = checked(source, { set }).recipes.get("r");
+  if (recipe === undefined) throw new Error("no recipe");
+  return recipe;
+}
+
+function trainIn(recipe: Recipe): TrainStep {
+  const found = recipe.steps
+    .flatMap((step) => (step.kind === "blocks" ? step.body : [step]))
+    .find((step) => step.kind === "train");
+  if (found === undefined) throw new Error("no training");
+  return found;
+}
+
+const loop = `for w in model.linears {
+  let keep = top 2 of 4 along k in w.start
+  store w as pack w where keep as nm(2, 4) of f16
+}`;
+
+test("a training has all its settings, of parameters and defaults", () => {
+  const recipe = recipeOf(
+    `train model on text by ahead(steps = 2 * steps, rate = rate, norms = not deep, seed = 7) {\n${loop}\n}`,
+    { steps: "20" },
+  );
+  assert.is(recipe.needsText, true);
+  assert.equal(verifyRecipe(recipe), []);
+  const step = trainIn(recipe);
+  assert.is(step.scope, "model");
+  assert.is(step.function, "ahead");
+  assert.equal(step.settings, {
+    steps: 40,
+    epochs: null,
+    rate: 1e-3,
+    warmup: 0,
+    batch: 8,
+    clip: 1,
+    beta1: 0.9,
+    beta2: 0.95,
+    epsilon: 1e-8,
+    decay: 0,
+    final: 0,
+    seed: 7,
+    norms: false,
+    held_out: 0.05,
+    watch: 50,
+    dense_inputs: false,
+  });
+});
+
+test("within, `w` is the weight that is trained, and `w.start` another input", () => {
+  const step = trainIn(recipeOf(`train model on text by both(steps = steps, rate = rate) {\n${loop}\n}`));
+  const [layers, ...more] = step.layers;
+  assert.equal(more, []);
+  assert.equal(layers?.treatments[0]?.inputs, [
+    { name: "w_start", kind: "start" },
+    { name: "w", kind: "weight" },
+  ]);
+  const stored = layers?.treatments[0];
+  const value = stored?.graph.values[stored.graph.outputs[0]?.value ?? -1];
+  assert.equal(value?.type.pattern.kind, "nm", "the pattern is proved");
+});
+
+test("a block is trained in its loop, with several loops over its layers, and branches", () => {
+  const recipe = recipeOf(`for block in model.blocks {
+    train block on text by near(epochs = 0.5, rate = rate, dense_inputs = true) {
+      let few = 2 * steps
+      for w in block.linears matching "*.mlp.*" { store w as pack w as f16 }
+      if deep and few > 3 {
+        for w in block.linears except "*.mlp.*" {
+          if w matches "q_proj" { store w as pack w as bf16 } else { store w as pack w as f16 }
+        }
+      }
+    }
+  }`);
+  assert.equal(verifyRecipe(recipe), []);
+  const step = trainIn(recipe);
+  assert.is(step.scope, "block");
+  assert.equal([step.settings.steps, step.settings.epochs, step.settings.dense_inputs], [null, 0.5, true]);
+  assert.equal(
+    step.layers.map(({ treatments }) => treatments.length),
+    [1, 2],
+  );
+  assert.match(printRecipe(recipe), /train the block by near\(epochs = 0\.5, rate = 0\.001, .*dense_inputs = true\)/);
+});
+
+test("a recipe whose training was taken apart is refused", () => {
+  const recipe = recipeOf(`train model on text by ahead(steps = steps, rate = rate) {\n${loop}\n}`);
+  const step = trainIn(recipe);
+  const faults = (changed: Partial<TrainStep>): string =>
+    verifyRecipe({ ...recipe, steps: [{ ...step, ...changed }] }).join("; ");
+  assert.match(faults({ scope: "block" }), /at another place/);
+  assert.match(faults({ layers: [] }), /trains no layer/);
+  assert.match(faults({ settings: { ...step.settings, epochs: 2 } }), /steps and epochs/);
+  assert.match(verifyRecipe({ ...recipe, steps: step.layers }).join("; "), /as a training began, and there is none/);
+});
+
+test("a loss of another form is refused", () => {
+  const refused = (loss: string, by: string): readonly string[] =>
+    codes(
+      `${loss}\nrecipe r(model: llama, text: tokens) { train model on text by ${by}(steps = 1, rate = 1) { for w in model.linears { store w as w } } }`,
+    );
+  const returns = "{ return e where e[t] = logits[t, 0] }";
+  for (const loss of [
+    `fn f(logits: f32[T, V], dense: f32[T, V], more: f32[T, V]) -> f32[T] ${returns}`,
+    `fn f(logits: f32[T, V], dense: f32[V, T]) -> f32[T] ${returns}`,
+    `fn f(logits: f32[T, V], next: i32[V]) -> f32[T] ${returns}`,
+    `fn f(logits: f32[T, V], next: i32[T], group: size = 4) -> f32[T] ${returns}`,
+    `fn f(logits: f32[T, V], next: i32[T]) -> f32[V] { return e where e[v] = logits[0, v] }`,
+    `fn f(logits: f32[T, T], next: i32[T]) -> f32[T] ${returns}`,
+    `fn f(var logits: f32[T, V], next: i32[T]) -> f32[T] { logits[t, v] = 0.0  return e where e[t] = logits[t, 0] }`,
+  ])
+    assert.equal([...new Set(refused(loss, "f"))], ["E612"], loss);
+  assert.equal(
+    refused(`fn f(logits: E[T, V], next: i32[T]) -> f32[T] { return e where e[t] = f32(logits[t, 0]) }`, "f"),
+    [],
+  );
+});
+
+test("`train` is a name elsewhere", () => {
+  const source = `fn train(train: f32[N]) -> f32[N] {
+  return y where y[n] = 2 * train[n]
+}
+
+fn twice(x: f32[N]) -> f32[N] {
+  let train = train(x)
+  return train
+}
+`;
+  const { value, diagnostics } = parse(source, "main.esp");
+  assert.equal(diagnostics, []);
+  assert.is(print(value!), source);
+  assert.equal(codes(source), []);
+});
+
+test("a head that does not fit one line has its settings a line each", () => {
+  const source = `recipe r(model: llama, text: tokens) {
+  train model on text by f(steps = 500, rate = 3e-4, warmup = 50, batch = 32, clip = 1.0, beta1 = 0.9, beta2 = 0.99, final = 0.1) { // long
+    for w in model.linears {
+      store w as w
+    }
+    // nothing more
+  }
+}
+`;
+  const printed = print(parse(source, "main.esp").value!);
+  assert.match(printed, /by f\(\n {4}steps = 500,\n {4}rate = 3e-4,\n[^{]*final = 0\.1\n {2}\) \{/);
+  assert.is(print(parse(printed, "main.esp").value!), printed);
+  assert.ok(printed.includes("// long") && printed.includes("// nothing more"));
+});
+
+test.run();
