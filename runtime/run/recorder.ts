@@ -134,7 +134,7 @@ export async function createRecorder(
         open.setPipeline(kernel.pipeline);
         open.setBindGroup(0, group);
         if (offset !== null) open.setBindGroup(1, ring.group(kernel.parameterBytes), [offset]);
-        open.dispatchWorkgroups(...workgroups);
+        dispatch(open, workgroups);
         end();
         for (const { buffer } of each.ranges) recorded.add(buffer);
       });
@@ -155,7 +155,7 @@ export async function createRecorder(
           current.setBindGroup(1, parameters, offsets);
           block = each;
         }
-        current.dispatchWorkgroups(...each.workgroups);
+        dispatch(current, each.workgroups);
         end();
       }
       replayed.add(buffers);
@@ -175,4 +175,10 @@ export async function createRecorder(
       ring.destroy();
     },
   };
+}
+
+/** Each number takes time of its own on its way into Dawn; those that are left out are 1. */
+function dispatch(pass: GPUComputePassEncoder, [x, y, z]: readonly [number, number, number]): void {
+  if (y === 1 && z === 1) pass.dispatchWorkgroups(x);
+  else pass.dispatchWorkgroups(x, y, z);
 }
