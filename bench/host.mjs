@@ -5,9 +5,9 @@
  *   npm run build && node bench/host.mjs [--device null|gpu|cpu] [--blocks 32] [--format FORMAT] [--steps 400] [--json]
  *
  * On Dawn's backend that computes nothing, the default, all of it is the binding's and Dawn's own time; on a GPU also
- * its driver's. `record`: the calls of a step into Dawn; `submit`: its commands go to the queue, where Dawn makes them
- * the driver's; `token`: all of a step, the read of its token included. Of all steps the tenth that takes least, in us:
- * what else the machine does only adds to it.
+ * its driver's. `record`: the calls of a step into Dawn; `submit`: its commands and the read of its token go to the
+ * queue, where Dawn makes them the driver's; `token`: all of a step, the wait for the token before it included. Of all
+ * steps the tenth that takes least, in us: what else the machine does only adds to it.
  */
 import { parseFormat } from "../dist/runtime/cli/format.js";
 import { openDevice } from "../dist/runtime/device/device.js";
@@ -63,10 +63,10 @@ await withArena(executor, async (arena) => {
     const begun = performance.now();
     decoder.step();
     const recorded = performance.now();
-    executor.flush();
+    const next = executor.values(ids);
     const submitted = performance.now();
     await reading;
-    reading = executor.values(ids);
+    reading = next;
     if (step < warmUp) continue;
     record.push(1000 * (recorded - begun));
     submit.push(1000 * (submitted - recorded));

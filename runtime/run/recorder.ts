@@ -31,6 +31,8 @@ export interface Recorder {
   run(prepared: Prepared, ranges: ReadonlyMap<number, Range>, parameters: ReadonlyMap<string, number>): void;
   /** Records dispatches that are bound already, and what buffers they use. */
   replay(list: readonly BoundDispatch[], buffers: ReadonlySet<GPUBuffer>): void;
+  /** Records a copy of bytes, multiples of 4. */
+  copy(from: GPUBuffer, offset: number, to: GPUBuffer, bytes: number): void;
   /** Records that buffers which nothing has written yet are filled with poison, where that is asked for. */
   spoil(buffers: Iterable<GPUBuffer>): void;
   /** Submits what is recorded; `outcomes` hears what came of it. */
@@ -159,6 +161,12 @@ export async function createRecorder(
         end();
       }
       replayed.add(buffers);
+    },
+    copy(from, offset, to, bytes) {
+      pass?.end();
+      pass = null;
+      encoder ??= gpu.createCommandEncoder();
+      encoder.copyBufferToBuffer(from, offset, to, 0, bytes);
     },
     spoil(buffers) {
       if (poison === null) return;
