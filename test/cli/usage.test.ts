@@ -30,7 +30,8 @@ const wrong: readonly (readonly [string, readonly string[], RegExp])[] = [
     ["sensitivity", "--model", classics, "--text", "x", "--treatments", "int44", "--json"],
     /there is no recipe int44: .*; did you mean `int4`\?/,
   ],
-  ["a missing option", ["eval", "--model", classics], /required option '--text <file>'/],
+  ["a missing option", ["eval", "--text", "x"], /required option '--model <path>'/],
+  ["nothing to score", ["eval", "--model", classics, "--json"], /something to score: --text FILE, --tasks FILE\.\.\./],
   [
     "an option that takes other values",
     ["eval", "--model", classics, "--text", "x", "--device", "tpu", "--json"],

@@ -105,20 +105,28 @@ async function lossOf(
   return losses.reduce((sum, loss) => sum + loss, 0);
 }
 
-/** Losses of the tokens of x [B, T, D], unordered; logits are made for as many tokens at once as there is room for. */
+/**
+ * Losses [B, T] of the tokens of x [B, T, D]; logits are made for as many tokens at once as there is room for, and do
+ * not leave the device.
+ */
 export async function tokenLosses(
   session: Pick<Session, "caller" | "config" | "frame">,
   x: DeviceTensor,
   targets: DeviceTensor,
-): Promise<readonly number[]> {
+): Promise<Float64Array> {
   const { caller, config, frame } = session;
   const { executor } = caller;
   const [batch = 0, tokens = 0] = x.shape;
   const room = Math.min(caller.target.maxBinding, 2 ** 28);
   const step = Math.max(1, Math.min(tokens, Math.floor(room / (4 * batch * config.vocabSize))));
-  const losses: number[] = [];
+  const losses = new Float64Array(batch * tokens);
   for (let start = 0; start < tokens; start += step) {
     const sizes = { tokens: Math.min(step, tokens - start) };
+    /** Puts what came of a step, [B, step], where it belongs. */
+    const put = (some: ArrayLike<number>): void => {
+      for (let at = 0; at < some.length; at++)
+        losses[Math.floor(at / sizes.tokens) * tokens + start + (at % sizes.tokens)] = some[at] ?? NaN;
+    };
     const args = { x, targets, gain: frame.gain, eps: config.normEpsilon, start };
     /** What a function gives for a part of the head. */
     const values = (name: string, own: Arguments): Promise<readonly HostValues[]> =>
@@ -128,7 +136,7 @@ export async function tokenLosses(
       });
     const [only, ...others] = frame.head.parts;
     if (only !== undefined && others.length === 0) {
-      losses.push(...first(await values("token_loss", { w: only.tensor })));
+      put(first(await values("token_loss", { w: only.tensor })));
       continue;
     }
     const parts: LossPart[] = [];
@@ -136,7 +144,7 @@ export async function tokenLosses(
       const [highest, total, target] = many(await values("loss_part", { w: part.tensor, first: part.first }), 3);
       parts.push({ highest, total, target });
     }
-    losses.push(...joinParts(parts));
+    put(joinParts(parts));
   }
   return losses;
 }

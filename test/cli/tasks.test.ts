@@ -1,0 +1,80 @@
+/** Tasks on the command line: what is printed, and what is wrong before a device is opened. */
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { line, lines } from "../llama/tasks/requests.js";
+import { espalier, temporaryFolder, toyModel } from "./support.js";
+
+const test = suite("cli: tasks");
+const folder = temporaryFolder();
+test.after(() => folder.remove());
+const toy = await toyModel(test);
+
+const question = (document: number, label: number, context: string, ...continuations: readonly string[]): string =>
+  lines(continuations.map((continuation, index) => line(document, index, label, context, continuation)));
+
+const first = folder.write(
+  "first.jsonl",
+  question(0, 0, "He was", " there", " and", " not") +
+    question(1, 1, "It is", " a", " so") +
+    question(2, 1, "I", " am", " had"),
+);
+const second = folder.write("second.jsonl", question(0, 1, "She said", " no", " yes"));
+
+interface Document {
+  readonly tasks: readonly Readonly<Record<string, number | string>>[];
+  readonly mean: Readonly<Record<string, number>>;
+  readonly perplexity?: number;
+  readonly seconds: number;
+  readonly device: string;
+}
+
+test("eval --tasks: accuracies, standard errors, how many of how many; --text beside them", async () => {
+  const text = folder.write("text.txt", "He was not there and so it was said that she had been there. ".repeat(20));
+  const args = ["eval", "--model", toy, "--tasks", first, second, "--limit", "2", "--device", "cpu"];
+  const { code, stdout, stderr } = await espalier(...args, "--text", text, "--window", "16", "--json");
+  assert.is(code, 0, stderr);
+  const { tasks, mean, perplexity, seconds, device } = JSON.parse(stdout) as Document;
+  assert.equal(
+    tasks.map(({ name, questions, available, truncated }) => [name, questions, available, truncated]),
+    [
+      ["first", 2, 3, 0],
+      ["second", 1, 1, 0],
+    ],
+  );
+  for (const { questions, accuracy, standardError, accuracyByLength, standardErrorByLength } of tasks)
+    for (const [share, error] of [
+      [accuracy, standardError],
+      [accuracyByLength, standardErrorByLength],
+    ] as const) {
+      const p = Number(share);
+      assert.ok(Number.isInteger(p * Number(questions)));
+      // of one question there is none
+      assert.is(error, questions === 1 ? null : Math.sqrt((p * (1 - p)) / (Number(questions) - 1)));
+    }
+  assert.is(mean["questions"], 3);
+  assert.ok((perplexity ?? 0) > 1 && seconds > 0 && /CPU/.test(device));
+  const words = await espalier(...args);
+  assert.is(words.code, 0, words.stderr);
+  assert.match(words.stdout, /^first +2 of 3 +\d/m);
+  assert.match(words.stdout, /^second +1 +\d+\.00 +- /m);
+  assert.match(words.stdout, /^mean +3 /m);
+  assert.not.match(words.stdout, /perplexity/);
+});
+
+test("what is wrong with a file is said with its line, before a device is opened", async () => {
+  const broken = folder.write("broken.jsonl", question(0, 0, "a", " b", " c") + question(1, 2, "a", " b", " c"));
+  const far = folder.write("far.jsonl", question(0, 0, "a", ` ${"b ".repeat(600)}`, " c"));
+  for (const [path, message] of [
+    [broken, /error\[M172\]: .*broken\.jsonl`, line 3: question 1 has the label 2/],
+    [far, /error\[M174\]: .*far\.jsonl`, line 1: the continuation has \d+ tokens, which the model's context of 512/],
+  ] as const) {
+    const { code, stderr } = await espalier("eval", "--model", toy, "--tasks", path, "--device", "99");
+    assert.is(code, 1);
+    assert.match(stderr, message);
+  }
+  const long = folder.write("long.jsonl", question(0, 0, "a ".repeat(600), " b", " c"));
+  const cut = await espalier("eval", "--model", toy, "--tasks", long, "--device", "99");
+  assert.match(cut.stderr, /warning: long: 2 choices of 2 have more tokens than the model's context of 512/);
+});
+
+test.run();
