@@ -22,6 +22,7 @@ export const standardModules = [
   "llama",
   "sampling",
   "compare",
+  "train",
 ] as const;
 
 /** Source files of recipes are small; more is a mistake, and is not read. */

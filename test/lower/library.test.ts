@@ -80,7 +80,7 @@ const calls: readonly Called[] = [
     given: { targets: [1, 2, 3, 4, 5, 6, 32, 0, 9, 8, 7, 6], start: [2], eps: [0.001] },
   },
   {
-    name: "token_logits",
+    name: "span_logits",
     bound: { sizes: { B: 2, T: 6, V: 33, D: 32, tokens: 4 }, formats: { F: "f16" } },
     given: { start: [2], eps: [0.001] },
   },

@@ -16,14 +16,14 @@ test("logits of some tokens are those of each, of one part or two", () => {
   // [B, tokens, V] of [B, V] a token
   const expected = [0, 1].flatMap((b) => picked.flatMap((row) => row.slice(b * V, (b + 1) * V)));
   const sizes = { tokens: 2 };
-  assert.ok(near(result("token_logits", { ...args, w }, { sizes }), expected));
+  assert.ok(near(result("span_logits", { ...args, w }, { sizes }), expected));
   let whole = tensor([2, 2, V], new Array(4 * V).fill(0));
   for (const [from, to] of [
     [0, 4],
     [4, 7],
   ] as const) {
     const part = tensor([to - from, D], [...w.data].slice(from * D, to * D));
-    whole = call("token_logits_part", { ...args, w: part, whole, first: from }, { sizes }).at(-1)!;
+    whole = call("span_logits_part", { ...args, w: part, whole, first: from }, { sizes }).at(-1)!;
   }
   assert.ok(near(whole.data, expected));
 });

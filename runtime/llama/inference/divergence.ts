@@ -170,10 +170,10 @@ async function tokenLogits(
   const sizes = { tokens };
   const [only, ...others] = head.parts;
   if (only !== undefined && others.length === 0)
-    return arena.own(first(await caller.call("token_logits", { ...args, w: only.tensor }, { sizes })));
+    return arena.own(first(await caller.call("span_logits", { ...args, w: only.tensor }, { sizes })));
   const shape = [x.shape[0] ?? 0, tokens, config.vocabSize];
   const whole = arena.own(await caller.executor.allocate({ dtype: "f32", shape, format: null }, "logits"));
   for (const part of head.parts)
-    await caller.call("token_logits_part", { ...args, w: part.tensor, whole, first: part.first }, { sizes });
+    await caller.call("span_logits_part", { ...args, w: part.tensor, whole, first: part.first }, { sizes });
   return whole;
 }
