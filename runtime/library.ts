@@ -21,6 +21,7 @@ export const standardModules = [
   "refine",
   "llama",
   "sampling",
+  "train",
 ] as const;
 
 /** Source files of recipes are small; more is a mistake, and is not read. */

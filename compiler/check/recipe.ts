@@ -156,6 +156,8 @@ function needsText(step: RecipeStep): boolean {
       return step.treatments.some((treatment) =>
         treatment.inputs.some((input) => input.kind === "windows" || input.kind === "tokens"),
       );
+    case "train":
+      return true;
     case "save":
       return false;
     default:
