@@ -89,10 +89,17 @@ export function checkTraining(
   for (const loop of loops)
     for (const { inputs } of loop.treatments)
       if (inputs.some(({ kind }) => kind === "statistic" || kind === "windows" || kind === "tokens"))
-        fail(frame, "E602", "what a training stores is made anew at each step, of weights alone", loop.span, "of more", {
-          help: "`w` is the weight that is trained, `w.start` what it began with, `w.dense` the weight as it was given",
-        });
-  if (layers.length === 0)
+        fail(
+          frame,
+          "E602",
+          "what a training stores is made anew at each step, of weights alone",
+          loop.span,
+          "of more",
+          {
+            help: "`w` is the weight that is trained, `w.start` what it began with, `w.dense` the weight as it was given",
+          },
+        );
+  if (statement.body.length === 0)
     fail(frame, "E604", "this training stores nothing", statement.span, "no layer is trained", {
       help: `say what is stored of each layer: \`for w in ${scopeOf === "block" ? (context.block ?? "block") : "model"}.linears { store w as ... }\``,
     });
@@ -121,9 +128,16 @@ function checkTarget(statement: TrainStatement, context: RecipeContext, scope: S
   if (bound?.kind === "block") return "block";
   if (bound?.kind === "model") {
     if (context.block === null) return "model";
-    return fail(frame, "E602", "the whole model is trained outside of loops over its blocks", target.span, "in a loop", {
-      help: `write \`train ${context.block} on ...\`, or put it after the loop`,
-    });
+    return fail(
+      frame,
+      "E602",
+      "the whole model is trained outside of loops over its blocks",
+      target.span,
+      "in a loop",
+      {
+        help: `write \`train ${context.block} on ...\`, or put it after the loop`,
+      },
+    );
   }
   return fail(frame, "E605", "what is trained is the model or a block of it", target.span, "neither", {
     help: "write `train model on text by ...`, or inside `for block in model.blocks { }` `train block on text by ...`",
@@ -147,7 +161,9 @@ function readSettings(statement: TrainStatement, context: RecipeContext, scope: 
       has.length === 0
         ? ["neither", "say how long: `steps: 600`, or `epochs: 4` for passes over the text"]
         : ["both", "leave one of them away"];
-    fail(frame, "E605", `a training takes \`steps\` or \`epochs\`, and this one ${which}`, at, `has ${which}`, { help });
+    fail(frame, "E605", `a training takes \`steps\` or \`epochs\`, and this one ${which}`, at, `has ${which}`, {
+      help,
+    });
   }
   if (!failed && !given.has("rate")) {
     failed = true;
@@ -218,14 +234,9 @@ function checkLoss(by: Ident, scope: "block" | "model", frame: Frame): SymbolicG
       ? "`fn loss(y: E[T, D], target: E[T, D]) -> f32[T]`"
       : "`fn loss(logits: f32[T, V], dense: f32[T, V]) -> f32[T]`, with `next: i32[T]` beside the second or in its place";
   const wrong = (label: string): null =>
-    fail(
-      frame,
-      "E605",
-      `\`${by.name}\` is no loss of a ${scope}: it must have the form ${form}`,
-      by.span,
-      label,
-      { labels: [{ span: callee.declaration.name.span, message: "declared here" }] },
-    );
+    fail(frame, "E605", `\`${by.name}\` is no loss of a ${scope}: it must have the form ${form}`, by.span, label, {
+      labels: [{ span: callee.declaration.name.span, message: "declared here" }],
+    });
   const types = graph.inputs.map(({ value }) => graph.values[value]?.type);
   const [own, ...others] = types;
   const [output, ...more] = graph.outputs;
@@ -238,14 +249,21 @@ function checkLoss(by: Ident, scope: "block" | "model", frame: Frame): SymbolicG
     own.format === null &&
     own.pattern.kind === "full" &&
     (scope === "block" ? own.dtype === "f32" || typeof own.dtype !== "string" : own.dtype === "f32");
-  if (!isOwn || tokens === undefined || features === undefined || soleSymbol(tokens) === null || soleSymbol(features) === null)
+  if (
+    !isOwn ||
+    tokens === undefined ||
+    features === undefined ||
+    soleSymbol(tokens) === null ||
+    soleSymbol(features) === null
+  )
     return wrong(`takes ${printType(own)}`);
   const dense = others.filter((type) => type !== undefined && type.dtype !== "i32");
   const next = others.filter((type) => type?.dtype === "i32");
   if (dense.length > 1 || next.length > (scope === "model" ? 1 : 0) || dense.length + next.length === 0)
     return wrong(`takes ${types.map((type) => (type === undefined ? "nothing" : printType(type))).join(", ")}`);
   for (const type of dense)
-    if (type === undefined || printType(type) !== printType(own)) return wrong(`takes ${type === undefined ? "nothing" : printType(type)} as the second`);
+    if (type === undefined || printType(type) !== printType(own))
+      return wrong(`takes ${type === undefined ? "nothing" : printType(type)} as the second`);
   for (const type of next)
     if (type?.shape.length !== 1 || type.shape[0] === undefined || !sameSize(type.shape[0], tokens))
       return wrong(`takes ${type === undefined ? "nothing" : printType(type)}`);
@@ -255,7 +273,14 @@ function checkLoss(by: Ident, scope: "block" | "model", frame: Frame): SymbolicG
   const gradient = differentiate(graph, { of: output?.name ?? "", by: [first?.name ?? ""] });
   if (!("faults" in gradient)) return graph;
   const [fault] = gradient.faults;
-  return fail(frame, "E701", `\`${by.name}\` cannot be minimised: ${fault?.message ?? "it has no gradient"}`, by.span, `of ${printDtype(result.dtype)}`, {
-    help: fault?.help ?? null,
-  });
+  return fail(
+    frame,
+    "E701",
+    `\`${by.name}\` cannot be minimised: ${fault?.message ?? "it has no gradient"}`,
+    by.span,
+    `of ${printDtype(result.dtype)}`,
+    {
+      help: fault?.help ?? null,
+    },
+  );
 }

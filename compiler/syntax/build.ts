@@ -12,7 +12,18 @@ import type {
   TypeExpr,
   Use,
 } from "./ast.js";
-import { argumentsOf, expression, format, ident, postfix, range, spanOfNode, string, stringValue, type Context } from "./build-expression.js";
+import {
+  argumentsOf,
+  expression,
+  format,
+  ident,
+  postfix,
+  range,
+  spanOfNode,
+  string,
+  stringValue,
+  type Context,
+} from "./build-expression.js";
 import { withoutFirstBlanks, withoutLastBlanks, type CommentReader } from "./comments.js";
 import { child, extent, nodes, only, optionalNode, optionalToken, token, tokensOf } from "./cst.js";
 

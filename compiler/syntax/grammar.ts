@@ -77,11 +77,7 @@ export class Grammar extends ExpressionGrammar {
 
   private readonly usePath = this.RULE("usePath", () => {
     // the module of what trains has the name of a word
-    this.OR([
-      { ALT: () => this.CONSUME(Name) },
-      { ALT: () => this.CONSUME(Train) },
-      { ALT: () => this.CONSUME(Text) },
-    ]);
+    this.OR([{ ALT: () => this.CONSUME(Name) }, { ALT: () => this.CONSUME(Train) }, { ALT: () => this.CONSUME(Text) }]);
   });
 
   private readonly constant = this.RULE("constant", () => {

@@ -162,8 +162,7 @@ function advice(
   if (expected === "As" && rule === "pack") return { help: "say the format: `pack w as f16`" };
   if (expected === "As" && rule === "store") return { help: "say of which layer: `store w as ...`" };
   if (rule === "gradient") return { help: "write `gradient of loss by w`, or `gradient of y by x, w with dy`" };
-  if (rule === "train")
-    return { help: "write `train model on text by kl(steps: 600, rate: 3e-4) { ... }`" };
+  if (rule === "train") return { help: "write `train model on text by kl(steps: 600, rate: 3e-4) { ... }`" };
   if (expected === "By")
     return { help: "say what is summed over the text: `observe block on text by feature_squares`" };
   if (rule === "observe") return { help: "write `observe block on text by feature_squares`" };

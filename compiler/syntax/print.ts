@@ -1,7 +1,16 @@
 import type { Declaration, Expr, Module, Param, RangeExpr, ReturnStatement, Statement, TypeExpr, Use } from "./ast.js";
 import { alwaysApart } from "./build.js";
 import { bracketed, group, line, list, nest, render, softLine, type Layout } from "./layout.js";
-import { argumentList, beforeComma, closed, expression, expressions, format, quoted, range } from "./print-expression.js";
+import {
+  argumentList,
+  beforeComma,
+  closed,
+  expression,
+  expressions,
+  format,
+  quoted,
+  range,
+} from "./print-expression.js";
 import { precedence } from "./tokens.js";
 
 /** Columns of a line, where it can be broken. */

@@ -248,10 +248,17 @@ const { block } = fc.letrec<{ block: Block; statement: Statement }>((tie) => ({
       })
       .map(({ block: inner, ...each }): Statement => ({ kind: "for", ...each, ...inner })),
     fc
-      .record({ ...commented, target: expr, text: expr, by: ident, settings: fc.array(
+      .record({
+        ...commented,
+        target: expr,
+        text: expr,
+        by: ident,
+        settings: fc.array(
           expr.map((value): Argument => ({ label: null, value, span })),
           { maxLength: 2 },
-        ), block: tie("block") })
+        ),
+        block: tie("block"),
+      })
       .map(({ block: inner, ...each }): Statement => ({ kind: "train", ...each, ...inner })),
     fc.record({ ...commented, condition: expr, first: tie("block"), second: tie("block") }).map(
       ({ first, second, ...each }): Statement => ({
