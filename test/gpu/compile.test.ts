@@ -10,7 +10,9 @@ import type { Target } from "../../compiler/target.js";
 import { DeviceError, openDevice, type Device } from "../../runtime/device/device.js";
 import { createExecutor, type Executor } from "../../runtime/run/run.js";
 import { targetOf } from "../../runtime/run/target.js";
+import { programCase } from "../lower/language.js";
 import { functionNames, parametersOf, stagesOf, type Bound } from "../lower/support.js";
+import { gradientProducts } from "../support/gradient-products.js";
 import { opRanges } from "../support/op-ranges.js";
 import { formatFault, weightFormats } from "../support/packed.js";
 
@@ -110,5 +112,13 @@ for (const dtype of ["f32", "f16"] as const) {
     }
   });
 }
+
+for (const [name, { source, sizes }] of Object.entries(gradientProducts))
+  test(`the gradient ${name}`, async ({ executor, target }) => {
+    for (const schedule of ["matrix", "tiled"] as const)
+      await executor.prepare(
+        lowerConcrete(programCase(source, sizes, "half", {}, true).graph, target, { schedule }).program,
+      );
+  });
 
 test.run();

@@ -24,7 +24,7 @@ import { savedRecipe } from "./recipe-record.js";
 import { keptLine, openState } from "../long-runs/saved-state.js";
 import { checkRecipe } from "./fit.js";
 import { createTreater } from "./treat.js";
-import { runTraining, type TrainedBlock } from "../training/training.js";
+import { runTraining, type TrainedBlock } from "./training.js";
 import { calibrationWindows, checkContext, trainingWindows } from "../windows.js";
 import { bodyOf, calibrates, costsOf, observationsOf, observeCost, stepsOf, withDense, workLeft } from "./workload.js";
 import { createWorkingModel, saveModel } from "./working-model.js";

@@ -9,7 +9,7 @@ import type { Facts, WeightRecord } from "../long-runs/manifest.js";
 import { layerWarning } from "./outcome.js";
 import type { SavedState } from "../long-runs/saved-state.js";
 import type { Treater } from "./treat.js";
-import type { TrainingReport } from "../training/training.js";
+import type { TrainingReport } from "../training/report.js";
 import type { Windows } from "../windows.js";
 import type { Costs, Stage } from "./workload.js";
 import type { WorkingModel } from "./working-model.js";

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import type { FormatSpec } from "../../../compiler/types/type.js";
 import { systemCode } from "../../model/error.js";
 import type { StoredPattern } from "../../model/packed.js";
-import type { TrainingReport } from "../training/training.js";
+import type { TrainingReport } from "../training/report.js";
 import type { Announced } from "./announced.js";
 import type { Identity } from "./identity.js";
 

@@ -4,6 +4,7 @@ import { LlamaError } from "../error.js";
 import type { TrainSettings } from "../../../compiler/recipe/recipe.js";
 import { rateOf } from "./settings.js";
 import type { Split } from "./draw.js";
+import type { LossAt } from "./report.js";
 
 /** What a step told, a little later. */
 export interface StepReport {
@@ -26,12 +27,6 @@ export interface Learner {
   /** Keeps the weights as the best, and puts the best back. */
   keep(): void;
   restore(): void;
-}
-
-/** A loss at a step: before the first it is 0. */
-export interface LossAt {
-  readonly step: number;
-  readonly loss: number;
 }
 
 /** What has come of a training so far. */

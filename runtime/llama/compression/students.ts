@@ -5,10 +5,10 @@ import type { Linear, Model } from "../../model/model.js";
 import type { DeviceTensor } from "../../run/run.js";
 import type { Arena } from "../../run/arena.js";
 import type { Caller } from "../call.js";
-import { isSelected, treatmentOf } from "../compression/names.js";
-import { packsOnHost, sizesOf, type Seen } from "../compression/treat.js";
-import type { WorkingModel } from "../compression/working-model.js";
-import { inputOf } from "../compression/calibrate.js";
+import { isSelected, treatmentOf } from "./names.js";
+import { packsOnHost, sizesOf, type Seen } from "./treat.js";
+import type { WorkingModel } from "./working-model.js";
+import { inputOf } from "./calibrate.js";
 import { blockArguments } from "../inference/pass.js";
 import {
   linearName,
@@ -20,9 +20,9 @@ import {
   type BlockWeights,
   type LinearName,
 } from "../weights.js";
-import { treatmentGraphs, weightInput } from "./gradients.js";
-import type { Student } from "./passes.js";
-import { beginTraining, type Rounding, type Trained } from "./trained.js";
+import { treatmentGraphs, weightInput } from "../training/gradients.js";
+import type { Student } from "../training/passes.js";
+import { beginTraining, type Rounding, type Trained } from "../training/trained.js";
 
 /** What a training treats. */
 export type TreatedLayers = readonly Extract<RecipeStep, { kind: "linears" }>[];

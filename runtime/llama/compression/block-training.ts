@@ -3,20 +3,20 @@ import { InternalError } from "../../../compiler/diagnostic.js";
 import type { Model } from "../../model/model.js";
 import { withArena } from "../../run/arena.js";
 import type { TensorForm } from "../../run/run.js";
-import type { Activations } from "../compression/activations.js";
+import type { Activations } from "./activations.js";
 import type { Caller } from "../call.js";
-import type { Seen } from "../compression/treat.js";
-import type { WorkingModel } from "../compression/working-model.js";
+import type { Seen } from "./treat.js";
+import type { WorkingModel } from "./working-model.js";
 import { ropeFrequencies } from "../inference/rope.js";
-import { createDraw } from "./draw.js";
-import { createLearner } from "./learner.js";
-import { trainingLoop, type TrainingOutcome } from "./loop.js";
+import { createDraw } from "../training/draw.js";
+import { createLearner } from "../training/learner.js";
+import { trainingLoop, type TrainingOutcome } from "../training/loop.js";
 import { splitWindows, type TrainedWeights, type TrainingHooks, type TrainingTask } from "./model-training.js";
-import { createBatch, createBlockPass } from "./passes.js";
-import { windowsOfPass } from "./room.js";
-import { stepsFor } from "./settings.js";
+import { createBatch, createBlockPass } from "../training/passes.js";
+import { windowsOfPass } from "../training/room.js";
+import { stepsFor } from "../training/settings.js";
 import { beginBlock, loadStates } from "./students.js";
-import { createOptimizer } from "./update.js";
+import { createOptimizer } from "../training/update.js";
 
 /** What a block receives. */
 export interface BlockInputs {

@@ -3,19 +3,19 @@ import type { Model } from "../../model/model.js";
 import type { DeviceTensor } from "../../run/run.js";
 import { withArena, type Arena } from "../../run/arena.js";
 import type { Caller } from "../call.js";
-import type { WorkingModel } from "../compression/working-model.js";
+import type { WorkingModel } from "./working-model.js";
 import { LlamaError } from "../error.js";
 import { loadFrame, type Frame } from "../inference/session.js";
 import { first } from "../results.js";
 import type { ActivationDtype } from "../weights.js";
-import { createDraw, holdOut } from "./draw.js";
-import { createLearner } from "./learner.js";
-import { trainingLoop, type LoopOptions, type TrainingOutcome } from "./loop.js";
-import type { Loss } from "./loss.js";
-import { createBatch, createModelPass } from "./passes.js";
-import { bytesOfPass, memoryInWords, rowsOfHead, windowsOfPass } from "./room.js";
+import { createDraw, holdOut } from "../training/draw.js";
+import { createLearner } from "../training/learner.js";
+import { trainingLoop, type LoopOptions, type TrainingOutcome } from "../training/loop.js";
+import type { Loss } from "../training/loss.js";
+import { createBatch, createModelPass } from "../training/passes.js";
+import { bytesOfPass, memoryInWords, rowsOfHead, windowsOfPass } from "../training/room.js";
 import type { TrainSettings } from "../../../compiler/recipe/recipe.js";
-import { stepsFor } from "./settings.js";
+import { stepsFor } from "../training/settings.js";
 import {
   beginBlock,
   loadStates,
@@ -24,9 +24,9 @@ import {
   type TrainedGain,
   type TrainedLayer,
 } from "./students.js";
-import type { TrainingWindows } from "./text.js";
-import { beginTraining, bytesOfTrained, type Trained } from "./trained.js";
-import { createOptimizer } from "./update.js";
+import type { TrainingWindows } from "../training/text.js";
+import { beginTraining, bytesOfTrained, type Trained } from "../training/trained.js";
+import { createOptimizer } from "../training/update.js";
 
 /** What is trained, on what, towards what. */
 export interface TrainingTask {

@@ -3,15 +3,16 @@ import { counted } from "../../../compiler/words.js";
 import type { Recipe, TrainStep } from "../../../compiler/recipe/recipe.js";
 import type { Model } from "../../model/model.js";
 import type { DeviceTensor, TensorForm } from "../../run/run.js";
-import type { CalibrationRun } from "../compression/calibration-run.js";
-import type { Treater } from "../compression/treat.js";
-import type { WorkingModel } from "../compression/working-model.js";
+import type { CalibrationRun } from "./calibration-run.js";
+import type { Treater } from "./treat.js";
+import type { WorkingModel } from "./working-model.js";
 import type { Caller } from "../call.js";
 import type { WeightRecord } from "../long-runs/manifest.js";
 import type { ActivationDtype } from "../weights.js";
 import { trainBlock } from "./block-training.js";
-import type { LossAt, StepReport } from "./loop.js";
-import { lossOf } from "./loss.js";
+import type { StepReport } from "../training/loop.js";
+import type { TrainingReport } from "../training/report.js";
+import { lossOf } from "../training/loss.js";
 import {
   splitWindows,
   trainModel,
@@ -19,30 +20,8 @@ import {
   type TrainingHooks,
   type TrainingTask,
 } from "./model-training.js";
-import { stepsFor } from "./settings.js";
-import type { TrainingWindows } from "./text.js";
-
-/** How a training went, for people and for programs. */
-export interface TrainingReport {
-  /** `the model`, or `block 3`. */
-  readonly what: string;
-  /** The name of the loss. */
-  readonly loss: string;
-  /** Steps that were made, of so many, of so many tokens. */
-  readonly steps: number;
-  readonly planned: number;
-  readonly tokensPerStep: number;
-  /** The loss of each step, and of the windows that are held out at some. */
-  readonly losses: readonly LossAt[];
-  readonly watched: readonly LossAt[];
-  /** The step whose weights were taken, 0: those before the first. Null: those after the last. */
-  readonly best: LossAt | null;
-  /** Steps that were left out since gradients were not finite: usual where activations are f16. */
-  readonly skipped: number;
-  /** Why it ended before its time, or null. */
-  readonly stopped: string | null;
-  readonly seconds: number;
-}
+import { stepsFor } from "../training/settings.js";
+import type { TrainingWindows } from "../training/text.js";
 
 /** What a training step works with. */
 export interface TrainingContext {
