@@ -254,8 +254,8 @@ export function checkStatements(
       }
       case "return":
       case "if":
-      case "store":
       case "train":
+      case "store":
       case "expect":
       case "save":
         other(statement, scope);

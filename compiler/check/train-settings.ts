@@ -1,7 +1,7 @@
 /** The settings of a `train`, by name: what they are without being given, and which values they take. */
 import type { TrainSettings } from "../recipe/recipe.js";
 import { suggest } from "../suggest.js";
-import type { Setting, TrainStatement } from "../syntax/ast.js";
+import type { Argument, TrainStatement } from "../syntax/ast.js";
 import { constantCondition } from "./constant-condition.js";
 import { checkElement } from "./element.js";
 import { fail, placeIn, type Frame } from "./frame.js";
@@ -16,7 +16,10 @@ interface NumberRule {
 
 type Rule = NumberRule | { readonly fallback: boolean };
 
-const positive: Pick<NumberRule, "holds" | "expected"> = { holds: (value) => value > 0, expected: "above 0" };
+const small: Pick<NumberRule, "holds" | "expected"> = {
+  holds: (value) => value > 0 && value <= 1,
+  expected: "above 0, at most 1",
+};
 const notNegative: Pick<NumberRule, "holds" | "expected"> = { holds: (value) => value >= 0, expected: "0 or more" };
 const share: Pick<NumberRule, "holds" | "expected"> = {
   holds: (value) => value >= 0 && value < 1,
@@ -29,13 +32,13 @@ const most = 2 ** 24;
 const rules: { readonly [K in keyof TrainSettings]: Rule } = {
   steps: { fallback: null, whole: true, holds: (value) => value >= 1 && value <= most, expected: `from 1 to ${most}` },
   epochs: { fallback: null, holds: (value) => value > 0 && value <= most, expected: `above 0, at most ${most}` },
-  rate: { fallback: null, ...positive },
+  rate: { fallback: null, ...small },
   warmup: { fallback: 0, whole: true, ...notNegative },
   batch: { fallback: 8, whole: true, holds: (value) => value >= 1 && value <= 65536, expected: "from 1 to 65536" },
   clip: { fallback: 1, ...notNegative },
   beta1: { fallback: 0.9, ...share },
   beta2: { fallback: 0.95, ...share },
-  epsilon: { fallback: 1e-8, ...positive },
+  epsilon: { fallback: 1e-8, ...small },
   decay: { fallback: 0, ...notNegative },
   final: { fallback: 0, holds: (value) => value >= 0 && value <= 1, expected: "from 0 to 1" },
   seed: {
@@ -78,20 +81,27 @@ export function checkTrainSettings(
   scope: Scope,
 ): TrainSettings | null {
   let failed = false;
-  const refuse = (setting: Setting, message: string, label: string, help: string | null = null): void => {
+  let named = true;
+  const refuse = (setting: Argument, message: string, label: string, help: string | null = null): void => {
     failed = true;
     fail(frame, "E611", message, setting.span, label, { help });
   };
-  const given = new Map<keyof TrainSettings, Setting>();
+  const given = new Map<keyof TrainSettings, Argument>();
   const values = new Map<keyof TrainSettings, number | boolean>();
   for (const setting of statement.settings) {
-    const name = names.find((each) => each === setting.name.name);
+    const { label } = setting;
+    if (label === null) {
+      if (named) refuse(setting, "settings of a training are given by name", "which one?", "write `rate: 3e-4`");
+      named = false;
+      continue;
+    }
+    const name = names.find((each) => each === label.name);
     if (name === undefined) {
       failed = true;
-      const meant = meantBy(setting.name.name);
+      const meant = meantBy(label.name);
       if (meant !== null) given.set(meant, setting);
-      fail(frame, "E611", `a training has no setting \`${setting.name.name}\``, setting.name.span, "no such setting", {
-        help: namedLike(setting.name.name),
+      fail(frame, "E611", `a training has no setting \`${label.name}\``, label.span, "no such setting", {
+        help: namedLike(label.name),
       });
       continue;
     }
@@ -109,7 +119,7 @@ export function checkTrainSettings(
       );
       continue;
     }
-    const value = valueOf(setting, frame, scope);
+    const value = valueOf(setting, name, frame, scope);
     if (value === null) failed = true;
     else if (fits(name, value)) values.set(name, value);
     else refuse(setting, outside(name, value), `is ${String(value)}`, helpFor(name, value, setting));
@@ -118,16 +128,16 @@ export function checkTrainSettings(
   if (steps !== undefined && epochs !== undefined)
     refuse(epochs, "a training goes on for so many steps or for so many epochs, not both", "beside `steps`");
   const { by } = statement;
-  if (steps === undefined && epochs === undefined) {
+  if (named && steps === undefined && epochs === undefined) {
     failed = true;
     fail(frame, "E611", "how long is trained is not said", by.span, "neither `steps` nor `epochs`", {
-      help: `write \`${by.name}(steps = 500, ...)\`, or \`epochs = 4\` for passes over the text`,
+      help: `write \`${by.name}(steps: 500, ...)\`, or \`epochs: 4\` for passes over the text`,
     });
   }
-  if (!given.has("rate")) {
+  if (named && !given.has("rate")) {
     failed = true;
     fail(frame, "E611", "the learning rate is not said", by.span, "without a `rate`", {
-      help: `write \`${by.name}(rate = 3e-4, ...)\``,
+      help: `write \`${by.name}(rate: 3e-4, ...)\``,
     });
   }
   if (failed) return null;
@@ -147,9 +157,10 @@ function outside(name: keyof TrainSettings, value: number | boolean): string {
   return `\`${name}\` is ${expected}, and is set to ${String(value)}`;
 }
 
-function helpFor(name: keyof TrainSettings, value: number | boolean, setting: Setting): string | null {
+function helpFor(name: keyof TrainSettings, value: number | boolean, setting: Argument): string | null {
   if (name === "steps" && value === 0 && setting.value.kind === "name")
     return `to leave the training out, put \`if ${setting.value.name} > 0 { }\` around it`;
+  if (name === "rate") return "rates from 1e-5, for large models, to 1e-3 are usual";
   return name === "steps" && typeof value === "number" && !Number.isInteger(value)
     ? "passes over the text are `epochs`"
     : null;
@@ -167,7 +178,7 @@ function namedLike(name: string): string {
 
 const conditions: ReadonlySet<string> = new Set(["and", "or", "==", "!=", "<", "<=", ">", ">="]);
 
-function valueOf({ value, name }: Setting, frame: Frame, scope: Scope): number | boolean | null {
+function valueOf({ value }: Argument, name: string, frame: Frame, scope: Scope): number | boolean | null {
   // what is computed of truth values is a condition, as after `if`
   if ((value.kind === "unary" && value.op === "not") || (value.kind === "binary" && conditions.has(value.op)))
     return constantCondition(value, frame, scope);
@@ -176,7 +187,7 @@ function valueOf({ value, name }: Setting, frame: Frame, scope: Scope): number |
   if (element.kind === "number") return element.value;
   if (element.kind === "scalar" && element.scalar.kind === "constant" && element.dtype === "bool")
     return element.scalar.value !== 0;
-  return fail(frame, "E611", `\`${name.name}\` is no constant`, value.span, "known only at a run", {
+  return fail(frame, "E611", `\`${name}\` is no constant`, value.span, "known only at a run", {
     help: "a setting is made of numbers, `true` and `false`, constants and parameters of the recipe",
   });
 }

@@ -1,4 +1,4 @@
-/** Checking `train model on text by kl(steps = 600, rate = 3e-4) { ... }`. */
+/** Checking `train model on text by kl(steps: 600, rate: 3e-4) { ... }`. */
 import { differentiate } from "../graph/gradient/differentiate.js";
 import type { SymbolicGraph } from "../graph/graph.js";
 import type { RecipeStep, TrainStep } from "../recipe/recipe.js";
@@ -119,6 +119,7 @@ function checkLoss(by: Ident, target: TrainStep["scope"], frame: Frame): Symboli
   if (graph.inputs.some(({ mutable }) => mutable)) return wrong("changes what it is given");
   if (own === undefined) return wrong("takes nothing");
   if (!isActivations(own)) return wrong(`takes ${printType(own)}`);
+  if (target === "model" && own.dtype !== "f32") return wrong(`takes ${printType(own)}`);
   if (target === "block" && own.dtype === "f32")
     return wrong(
       `takes ${printType(own)}`,

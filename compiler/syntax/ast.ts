@@ -116,8 +116,8 @@ export type Statement =
   | ForStatement
   | ReturnStatement
   | IfStatement
-  | StoreStatement
   | TrainStatement
+  | StoreStatement
   | ExpectStatement
   | SaveStatement;
 
@@ -171,6 +171,16 @@ export interface ForStatement extends Bodied {
   readonly body: readonly Statement[];
 }
 
+/** `train block on text by block_error(epochs: 4, rate: 1e-4) { }`: loops over layers that say what is stored. */
+export interface TrainStatement extends Bodied {
+  readonly kind: "train";
+  readonly target: Expr;
+  readonly text: Expr;
+  readonly by: Ident;
+  readonly settings: readonly Argument[];
+  readonly body: readonly Statement[];
+}
+
 export interface ReturnStatement extends Commented {
   readonly kind: "return";
   readonly values: readonly Expr[];
@@ -198,26 +208,6 @@ export interface IfStatement extends Bodied {
 export interface StoreStatement extends Commented {
   readonly kind: "store";
   readonly target: Expr;
-  readonly value: Expr;
-}
-
-/**
- * `train model on text by kl(steps = 600, rate = 3e-4) { ... }`: the body says what is stored of each layer while it is
- * trained, and in the end.
- */
-export interface TrainStatement extends Bodied {
-  readonly kind: "train";
-  /** The model, or a block of it. */
-  readonly target: Expr;
-  readonly text: Expr;
-  readonly by: Ident;
-  readonly settings: readonly Setting[];
-  readonly body: readonly Statement[];
-}
-
-/** `rate = 3e-4`. */
-export interface Setting extends Node {
-  readonly name: Ident;
   readonly value: Expr;
 }
 

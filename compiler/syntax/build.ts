@@ -8,12 +8,12 @@ import type {
   PatternExpr,
   RangeExpr,
   ReturnStatement,
-  Setting,
   Statement,
   TypeExpr,
   Use,
 } from "./ast.js";
 import {
+  argumentsOf,
   expression,
   format,
   ident,
@@ -84,7 +84,7 @@ function use(context: BuildContext, node: CstNode): Use {
   const modules = nodes(node, "usePath").map((each) => {
     const text = optionalToken(each, "Text");
     return {
-      path: text ? stringValue(text) : token(each, "Name").image,
+      path: text ? stringValue(text) : (optionalToken(each, "Name") ?? token(each, "Train")).image,
       relative: text !== null,
       span: spanOfNode(context, each),
     };
@@ -240,6 +240,18 @@ function statement(context: BuildContext, choice: CstNode): Statement {
         ...bodied(context, leading, child(node, "block")),
       };
     }
+    case "train": {
+      const settings = optionalNode(node, "arguments");
+      return {
+        kind: "train",
+        target: postfix(context, child(node, "target")),
+        text: postfix(context, child(node, "text")),
+        by: ident(context, token(node, "Name")),
+        settings: settings === null ? [] : argumentsOf(context, settings),
+        span,
+        ...bodied(context, leading, child(node, "block")),
+      };
+    }
     case "return":
       return {
         kind: "return",
@@ -258,18 +270,6 @@ function statement(context: BuildContext, choice: CstNode): Statement {
         span,
         ...commented(context, leading, span.end),
       };
-    case "train": {
-      const settings = optionalNode(node, "settings");
-      return {
-        kind: "train",
-        target: postfix(context, child(node, "target")),
-        text: postfix(context, child(node, "text")),
-        by: ident(context, token(node, "Name")),
-        settings: settings === null ? [] : nodes(settings, "setting").map((each) => setting(context, each)),
-        span,
-        ...bodied(context, leading, child(node, "block")),
-      };
-    }
     case "expect":
       return {
         kind: "expect",
@@ -287,14 +287,6 @@ function statement(context: BuildContext, choice: CstNode): Statement {
     default:
       throw new InternalError(`no statement \`${node.name}\``);
   }
-}
-
-function setting(context: Context, node: CstNode): Setting {
-  return {
-    name: ident(context, token(node, "Name")),
-    value: expression(context, child(node, "expression")),
-    span: spanOfNode(context, node),
-  };
 }
 
 function indexNames(context: Context, node: CstNode): ReturnType<typeof ident>[] {

@@ -1,7 +1,7 @@
 /** The words for brackets that do not match, bodies without braces, and `=` where nothing is defined. */
 import type { IToken, TokenType } from "chevrotain";
 import { error, type Diagnostic, type Span } from "../diagnostic.js";
-import { Else, Fn, For, If, RecipeWord, Scan, Train } from "./tokens.js";
+import { Else, Fn, For, If, RecipeWord, Scan } from "./tokens.js";
 
 const headNames: ReadonlyMap<TokenType, string> = new Map([
   [Fn, "in the head of a function"],
@@ -9,7 +9,6 @@ const headNames: ReadonlyMap<TokenType, string> = new Map([
   [For, "in the head of a `for`"],
   [Scan, "in the head of a `scan`"],
   [If, "in an `if`"],
-  [Train, "in the head of a `train`"],
   [Else, "after `else`"],
 ]);
 

@@ -15,7 +15,6 @@ import {
   AddTo,
   Arrow,
   Assign,
-  By,
   CloseBrace,
   CloseParen,
   CloseSquare,
@@ -44,10 +43,10 @@ import {
   RecipeWord,
   Reduction,
   Scan,
+  Train,
   statementWords,
   SubtractFrom,
   Top,
-  Train,
   Unpack,
   UpdateName,
   Var,
@@ -73,7 +72,7 @@ export interface Balanced {
 interface Open {
   readonly token: IToken | null;
   readonly close: TokenType | null;
-  /** Whether it is the list of parameters of a function or recipe, or of settings of a training: `=` stands in it. */
+  /** Whether it is the list of parameters of a function or recipe. */
   readonly parameters: boolean;
   /** Whether it is the list of arguments of a call. */
   readonly call: boolean;
@@ -273,9 +272,7 @@ function match(
 
     const close = closers.get(type);
     if (close) {
-      const after = result[result.length - 2]?.tokenType;
-      const declares =
-        [Fn, RecipeWord].some((word) => after === word) || (after === By && top().head?.tokenType === Train);
+      const declares = [Fn, RecipeWord].some((word) => result[result.length - 2]?.tokenType === word);
       const call = type === OpenParen && !declares && (previous === Name || categories(previous).includes(Reduction));
       push(token, close, { parameters: type === OpenParen && declares, call });
     } else if (closing.has(type)) {

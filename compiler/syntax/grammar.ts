@@ -27,9 +27,9 @@ import {
   Matching,
   Name,
   Numeral,
+  On,
   OpenBrace,
   OpenParen,
-  On,
   OpenSquare,
   precedence,
   RecipeWord,
@@ -76,7 +76,8 @@ export class Grammar extends ExpressionGrammar {
   });
 
   private readonly usePath = this.RULE("usePath", () => {
-    this.OR([{ ALT: () => this.CONSUME(Name) }, { ALT: () => this.CONSUME(Text) }]);
+    // the module of what trains has the name of a word
+    this.OR([{ ALT: () => this.CONSUME(Name) }, { ALT: () => this.CONSUME(Train) }, { ALT: () => this.CONSUME(Text) }]);
   });
 
   private readonly constant = this.RULE("constant", () => {
@@ -167,8 +168,8 @@ export class Grammar extends ExpressionGrammar {
       { ALT: () => this.SUBRULE(this.for) },
       { ALT: () => this.SUBRULE(this.return) },
       { ALT: () => this.SUBRULE(this.if) },
-      { ALT: () => this.SUBRULE(this.store) },
       { ALT: () => this.SUBRULE(this.train) },
+      { ALT: () => this.SUBRULE(this.store) },
       { ALT: () => this.SUBRULE(this.expect) },
       { ALT: () => this.SUBRULE(this.save) },
     ]);
@@ -284,13 +285,6 @@ export class Grammar extends ExpressionGrammar {
     });
   });
 
-  private readonly store = this.RULE("store", () => {
-    this.CONSUME(Store);
-    this.SUBRULE(this.expression, { LABEL: "target" });
-    this.CONSUME(As);
-    this.SUBRULE2(this.expression, { LABEL: "value" });
-  });
-
   private readonly train = this.RULE("train", () => {
     this.CONSUME(Train);
     this.SUBRULE(this.postfix, { LABEL: "target" });
@@ -298,20 +292,15 @@ export class Grammar extends ExpressionGrammar {
     this.SUBRULE2(this.postfix, { LABEL: "text" });
     this.CONSUME(By);
     this.CONSUME(Name);
-    this.OPTION(() => this.SUBRULE(this.settings));
+    this.OPTION(() => this.SUBRULE(this.arguments));
     this.SUBRULE(this.block);
   });
 
-  private readonly settings = this.RULE("settings", () => {
-    this.CONSUME(OpenParen);
-    this.MANY_SEP({ SEP: Comma, DEF: () => this.SUBRULE(this.setting) });
-    this.CONSUME(CloseParen);
-  });
-
-  private readonly setting = this.RULE("setting", () => {
-    this.CONSUME(Name);
-    this.CONSUME(Define);
-    this.SUBRULE(this.expression);
+  private readonly store = this.RULE("store", () => {
+    this.CONSUME(Store);
+    this.SUBRULE(this.expression, { LABEL: "target" });
+    this.CONSUME(As);
+    this.SUBRULE2(this.expression, { LABEL: "value" });
   });
 
   private readonly expect = this.RULE("expect", () => {

@@ -297,8 +297,8 @@ const statementSpellings: ReadonlySet<string> = new Set([
   "for",
   "return",
   "if",
-  "store",
   "train",
+  "store",
   "expect",
   "save",
 ]);

@@ -18,14 +18,12 @@ import {
   Let,
   Minus,
   Name,
-  OpenBrace,
   OpenParen,
   OpenSquare,
   RecipeWord,
   Reduction,
   reservedWords,
   Scan,
-  Train,
   Var,
   Where,
 } from "./tokens.js";
@@ -58,20 +56,6 @@ export function membersAsNames(tokens: readonly IToken[]): readonly IToken[] {
   return tokens.map((token, at) =>
     tokens[at - 1]?.tokenType === Dot && reservedWords.has(token.image) ? asName(token) : token,
   );
-}
-
-/** The name `train` begins a training where another name follows it in a body: no other two names stand together. */
-export function markTrainings(tokens: readonly IToken[]): readonly IToken[] {
-  let depth = 0;
-  return tokens.map((token, at) => {
-    if (token.tokenType === OpenBrace) depth += 1;
-    if (token.tokenType === CloseBrace) depth -= 1;
-    const begins = token.image === "train" && token.tokenType === Name && depth > 0;
-    const declared = declaring.has(tokens[at - 1]?.tokenType ?? Name) || tokens[at - 1]?.tokenType === Dot;
-    return begins && !declared && tokens[at + 1]?.tokenType === Name
-      ? { ...token, tokenType: Train, tokenTypeIdx: Train.tokenTypeIdx ?? 0 }
-      : token;
-  });
 }
 
 function asName(token: IToken): IToken {

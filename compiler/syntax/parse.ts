@@ -8,7 +8,7 @@ import { Grammar } from "./grammar.js";
 import { as, mendMarks, mendWords, unknownCharacters } from "./foreign.js";
 import type { Around } from "./habits.js";
 import { expectedNames, syntaxError } from "./messages.js";
-import { markTrainings, membersAsNames, renameReserved } from "./misnamed.js";
+import { membersAsNames, renameReserved } from "./misnamed.js";
 import {
   BadNumeral,
   BadText,
@@ -114,7 +114,7 @@ function readTokens(source: string, spanOf: SpanOf, span: SpanFrom): Read {
   const unknown = lexed.errors
     .slice(0, mostLexicalErrors)
     .map((each) => ({ start: each.offset, end: each.offset + each.length }));
-  const marks = mendMarks(markTrainings(membersAsNames(openTexts(lexed.tokens))), spanOf);
+  const marks = mendMarks(membersAsNames(openTexts(lexed.tokens)), spanOf);
   const lexical = [
     ...unknownCharacters(unknown.map(({ start, end }) => ({ text: source.slice(start, end), span: span(start, end) }))),
     ...marks.diagnostics,

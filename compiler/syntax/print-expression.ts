@@ -146,7 +146,8 @@ export function beforeComma(value: Expr): Layout {
   return expression(value, value.kind === "pack" || value.kind === "gradient" ? precedence.or : 0);
 }
 
-function argumentList(args: readonly Argument[]): Layout {
+/** Arguments in parentheses. */
+export function argumentList(args: readonly Argument[]): Layout {
   const values = expressions(args.map((each) => each.value));
   return bracketed(
     "(",

@@ -1,18 +1,16 @@
-import type {
-  Declaration,
-  Expr,
-  Module,
-  Param,
-  RangeExpr,
-  ReturnStatement,
-  Setting,
-  Statement,
-  TypeExpr,
-  Use,
-} from "./ast.js";
+import type { Declaration, Expr, Module, Param, RangeExpr, ReturnStatement, Statement, TypeExpr, Use } from "./ast.js";
 import { alwaysApart } from "./build.js";
 import { bracketed, group, line, list, nest, render, softLine, type Layout } from "./layout.js";
-import { beforeComma, closed, expression, expressions, format, quoted, range } from "./print-expression.js";
+import {
+  argumentList,
+  beforeComma,
+  closed,
+  expression,
+  expressions,
+  format,
+  quoted,
+  range,
+} from "./print-expression.js";
 import { precedence } from "./tokens.js";
 
 /** Columns of a line, where it can be broken. */
@@ -160,6 +158,17 @@ function statement(value: Statement, indent: number): readonly string[] {
       );
       return bodied(value, head, indent, [{ body: value.body, closing: value.closing }]);
     }
+    case "train": {
+      const head = group(
+        "train ",
+        expression(value.target, closed),
+        " on ",
+        expression(value.text, closed),
+        ` by ${value.by.name}`,
+        value.settings.length > 0 ? argumentList(value.settings) : "",
+      );
+      return bodied(value, head, indent, [{ body: value.body, closing: value.closing }]);
+    }
     case "return": {
       const definitions =
         value.definitions.length > 0 ? [" where ", nest(list(value.definitions.map(definition), ","))] : [];
@@ -169,17 +178,6 @@ function statement(value: Statement, indent: number): readonly string[] {
       return ifStatement(value, indent);
     case "store":
       return commented(value, ["store ", expression(value.target), " as ", expression(value.value)], indent);
-    case "train": {
-      const head = group(
-        "train ",
-        expression(value.target, closed),
-        " on ",
-        expression(value.text, closed),
-        ` by ${value.by.name}`,
-        settings(value.settings),
-      );
-      return bodied(value, head, indent, [{ body: value.body, closing: value.closing }]);
-    }
     case "expect":
       return commented(value, ["expect ", expression(value.condition)], indent);
     case "save":
@@ -187,11 +185,6 @@ function statement(value: Statement, indent: number): readonly string[] {
     default:
       return value satisfies never;
   }
-}
-
-function settings(values: readonly Setting[]): Layout {
-  const each = values.map((value): Layout => [`${value.name.name} = `, expression(value.value, precedence.or)]);
-  return each.length > 0 ? bracketed("(", each, ")") : "";
 }
 
 function ifStatement(value: Extract<Statement, { kind: "if" }>, indent: number): readonly string[] {

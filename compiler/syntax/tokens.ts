@@ -20,12 +20,6 @@ export const Name = createToken({ name: "Name", pattern: /[A-Za-z_][A-Za-z0-9_]*
  */
 export const UpdateName = createToken({ name: "UpdateName", pattern: Lexer.NA, categories: [Name] });
 
-/**
- * `train` before a name: the word that begins a training. Distinguished before parsing, for elsewhere it is a name, such
- * as that of a module.
- */
-export const Train = createToken({ name: "Train", pattern: Lexer.NA, categories: [Name] });
-
 /** A number run together with letters, `1.0f` or `1_000`: reported, then read as a number. */
 export const BadNumeral = createToken({
   name: "BadNumeral",
@@ -98,6 +92,7 @@ export const In = keyword("in");
 export const Return = keyword("return");
 export const If = keyword("if");
 export const Else = keyword("else");
+export const Train = keyword("train");
 export const Store = keyword("store");
 export const As = keyword("as");
 export const Expect = keyword("expect");
@@ -169,6 +164,7 @@ const keywords = [
   Return,
   If,
   Else,
+  Train,
   Store,
   As,
   Expect,
@@ -201,7 +197,7 @@ const keywords = [
 export const reservedWords: ReadonlySet<string> = new Set(keywords.map((word) => String(word.PATTERN)));
 
 /** The tokens that begin a statement by themselves; an update begins with `UpdateName`. */
-export const statementWords: readonly TokenType[] = [Let, Var, Scan, For, Return, If, Store, Train, Expect, Save];
+export const statementWords: readonly TokenType[] = [Let, Var, Scan, For, Return, If, Train, Store, Expect, Save];
 /** The tokens that begin a declaration. */
 export const declarationWords: readonly TokenType[] = [Use, Const, Fn, RecipeWord];
 
@@ -240,7 +236,6 @@ export const tokens: readonly TokenType[] = [
   Assign,
   Reduction,
   UpdateName,
-  Train,
 ];
 
 /**

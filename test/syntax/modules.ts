@@ -33,7 +33,6 @@ const word = fc
 const ident: fc.Arbitrary<Ident> = word.map((name) => ({ name, span }));
 /** After a dot keywords are names too. */
 const field: fc.Arbitrary<Ident> = fc.oneof(word, fc.constantFrom(...reservedWords)).map((name) => ({ name, span }));
-const nameExpr = word.map((name): Expr => ({ kind: "name", name, span }));
 const text = fc.string({ maxLength: 8 }).map((value) => value.replace(/[\r\n]/g, " "));
 const stringExpr = text.map((value) => ({ kind: "string" as const, value, span }));
 
@@ -251,13 +250,13 @@ const { block } = fc.letrec<{ block: Block; statement: Statement }>((tie) => ({
     fc
       .record({
         ...commented,
-        target: fc.oneof(
-          nameExpr,
-          fc.record({ base: nameExpr, field }).map((each): Expr => ({ kind: "member", ...each, span })),
-        ),
+        target: expr,
         text: expr,
         by: ident,
-        settings: fc.array(fc.record({ name: ident, value: expr, span: fc.constant(span) }), { maxLength: 3 }),
+        settings: fc.array(
+          expr.map((value): Argument => ({ label: null, value, span })),
+          { maxLength: 2 },
+        ),
         block: tie("block"),
       })
       .map(({ block: inner, ...each }): Statement => ({ kind: "train", ...each, ...inner })),
