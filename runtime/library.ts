@@ -21,6 +21,7 @@ export const standardModules = [
   "refine",
   "llama",
   "sampling",
+  "compare",
   "train",
 ] as const;
 
