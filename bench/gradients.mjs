@@ -4,7 +4,7 @@
  *
  *   npm run build && node bench/gradients.mjs [--tiles] [PART OF A NAME...]
  *
- * `--tiles`: each product of weights also by other tiles, which are held to the result of the compiler's own choice
+ * Sums over tokens for a weight are taken in parts (`parts`), and beside it whole. `--tiles`: each product of weights also by other tiles, which are held to the result of the compiler's own choice
  * before their time is told.
  */
 import { check } from "../dist/compiler/check/check.js";
@@ -88,9 +88,12 @@ for (const [name, sizes, operations, others] of cases) {
     let set = null;
     let result = null;
     let wanted = null;
-    for (const schedule of [null, ...(withTiles ? others : [])]) {
+    const whole = name === "by_weight" ? [{ schedule: null, parts: false }] : [];
+    const ways = [{ schedule: null }, ...whole, ...(withTiles ? others.map((schedule) => ({ schedule })) : [])];
+    for (const options of ways) {
+      const { schedule, parts: split = true } = options;
       const named = Object.fromEntries(graph.parameters.sizes.map((size) => [size, sizes[size]]));
-      const stages = compileStages(graph, { sizes: named }, target, { schedule });
+      const stages = compileStages(graph, { sizes: named }, target, options);
       if (!("program" in stages)) throw new Error(stages.diagnostics.map(({ message }) => message).join("\n"));
       const { program } = stages;
       const { concrete } = stages;
@@ -119,7 +122,7 @@ for (const [name, sizes, operations, others] of cases) {
       });
       const way =
         schedule === null
-          ? `chosen: ${program.kernels.map((kernel) => kernel.schedule).join(" ")}`
+          ? `${split ? "chosen" : "whole"}: ${program.kernels.map((kernel) => kernel.schedule).join(" ")}`
           : `${schedule.tokens}x${schedule.rows} ${schedule.subgroups} ${schedule.slice} ahead ${schedule.ahead}`;
       console.log(
         `${label.padEnd(28)} ${way.padEnd(28)} ${us.toFixed(1).padStart(9)} us ` +
