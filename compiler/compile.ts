@@ -9,6 +9,7 @@ import { inlineRows } from "./graph/passes/inline.js";
 import { simplify } from "./graph/passes/simplify.js";
 import { specialize } from "./graph/passes/specialize.js";
 import { shortenSums } from "./graph/passes/shorten-sums.js";
+import { sortPlaces } from "./graph/passes/sort-places.js";
 import { splitSums } from "./graph/passes/split-sums.js";
 import { unpackForTiles } from "./graph/passes/unpack.js";
 import { printGraph } from "./graph/print.js";
@@ -133,6 +134,7 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
     { name: "widen scales", run: widenScales },
     { name: "expand top", run: expandTop },
     { name: "gather additions", run: scatterToGather },
+    { name: "sort places", run: sortPlaces },
     { name: "shorten sums", run: shortenSums },
     { name: "simplify", run: simplify },
     ...(options.fuse === false
