@@ -116,6 +116,7 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
     "compiler/words",
     "compiler/types",
     "compiler/formats",
+    "compiler/graph",
     "compiler/plan",
     "runtime/run",
     "runtime/model",
@@ -123,6 +124,19 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
   ],
   "runtime/llama/tasks": [
     "compiler/words",
+    "runtime/device",
+    "runtime/run",
+    "runtime/model",
+    "runtime/llama",
+    "runtime/llama/inference",
+  ],
+  "runtime/llama/training": [
+    "compiler/words",
+    "compiler/diagnostic",
+    "compiler/target",
+    "compiler/types",
+    "compiler/graph",
+    "compiler/recipe",
     "runtime/device",
     "runtime/run",
     "runtime/model",
@@ -138,6 +152,7 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
     "runtime/model",
     "runtime/llama",
     "runtime/llama/inference",
+    "runtime/llama/training",
   ],
   "runtime/llama/compression": [
     "compiler/words",
@@ -156,6 +171,7 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
     "runtime/llama",
     "runtime/llama/inference",
     "runtime/llama/long-runs",
+    "runtime/llama/training",
   ],
   "runtime/tune": [
     "compiler/compile",
