@@ -50,16 +50,7 @@ const file = "gradients.esp";
 const { value, diagnostics } = check(file, { read: (path) => (path === file ? source : null) });
 if (value === null) throw new Error(diagnostics.map(({ message }) => message).join("\n"));
 
-const tiles = [
-  tile(128, 128, [2, 2, 2], 64),
-  tile(128, 128, [2, 4, 1], 32, 2),
-  tile(128, 64, [2, 2, 2], 64),
-  tile(128, 64, [4, 1, 2], 64),
-  tile(64, 64, [2, 2, 2], 64),
-  tile(64, 64, [2, 2, 2], 64, 2),
-  tile(64, 64, [2, 2, 4], 128),
-  tile(64, 32, [2, 1, 4], 128),
-];
+const tiles = [tile(128, 128, [2, 2, 2], 64), tile(128, 64, [2, 2, 2], 64), tile(64, 64, [2, 2, 2], 64)];
 const [B, T, D, M, heads, groups, head] = [32, 512, 576, 1536, 9, 3, 64];
 const products = (N, K) => [
   ["forward", { B, T, N, K }, 2 * B * T * N * K, tiles],
@@ -88,10 +79,11 @@ for (const [name, sizes, operations, others] of cases) {
     let set = null;
     let result = null;
     let wanted = null;
-    const whole = name === "by_weight" ? [{ schedule: null, parts: false }] : [];
-    const ways = [{ schedule: null }, ...whole, ...(withTiles ? others.map((schedule) => ({ schedule })) : [])];
+    const splits = name === "by_weight" ? [true, false] : [true];
+    const schedules = [null, ...(withTiles ? others : [])];
+    const ways = schedules.flatMap((schedule) => splits.map((parts) => ({ schedule, parts })));
     for (const options of ways) {
-      const { schedule, parts: split = true } = options;
+      const { schedule, parts: split } = options;
       const named = Object.fromEntries(graph.parameters.sizes.map((size) => [size, sizes[size]]));
       const stages = compileStages(graph, { sizes: named }, target, options);
       if (!("program" in stages)) throw new Error(stages.diagnostics.map(({ message }) => message).join("\n"));
@@ -123,7 +115,7 @@ for (const [name, sizes, operations, others] of cases) {
       const way =
         schedule === null
           ? `${split ? "chosen" : "whole"}: ${program.kernels.map((kernel) => kernel.schedule).join(" ")}`
-          : `${schedule.tokens}x${schedule.rows} ${schedule.subgroups} ${schedule.slice} ahead ${schedule.ahead}`;
+          : `${schedule.tokens}x${schedule.rows} ${schedule.subgroups} ${schedule.slice} ${split ? "in parts" : "whole"}`;
       console.log(
         `${label.padEnd(28)} ${way.padEnd(28)} ${us.toFixed(1).padStart(9)} us ` +
           `${(operations / us / 1e6).toFixed(1).padStart(7)} TFLOP/s  differs by ${Math.sqrt(error / norm).toExponential(1)}`,
