@@ -1,9 +1,8 @@
 /** Long sums for few elements, taken in parts that a large device works on at once. */
-import { elementCount } from "../../types/shape.js";
 import { full, type Concrete } from "../../types/type.js";
 import type { Target } from "../../target.js";
 import { productOf } from "../analysis/product.js";
-import { extent } from "../analysis/ranges.js";
+import { extent, isIdentity } from "../analysis/ranges.js";
 import { binary, indexOf, integer, load, range, reduce } from "../build.js";
 import { freshIndices } from "../eqn.js";
 import type { ConcreteGraph, Eqn, IndexId, Range, Value } from "../graph.js";
@@ -18,7 +17,7 @@ import {
   type Reduce,
 } from "../scalar.js";
 
-type MapEqn = Extract<Eqn<Concrete>, { kind: "map" }>;
+type Elements = Extract<Eqn<Concrete>, { kind: "map" | "update" }>;
 
 /** Terms that a sum has at least. */
 const longSum = 4096;
@@ -43,10 +42,11 @@ export function splitSums(graph: ConcreteGraph, target: Target): ConcreteGraph {
   const fresh = freshIndices(graph);
   const values: Value<Concrete>[] = [...graph.values];
   const eqns = graph.eqns.flatMap((eqn) => {
-    const split = eqn.kind === "map" ? splitOf(graph, eqn) : null;
-    if (eqn.kind !== "map" || split === null) return [eqn];
+    if (eqn.kind !== "map" && eqn.kind !== "update") return [eqn];
+    const split = splitOf(graph, eqn);
+    if (split === null) return [eqn];
     const name = `${graph.values[eqn.out]?.name ?? "sum"}_parts`;
-    const shape = [split.parts, ...(graph.values[eqn.out]?.type.shape ?? [])];
+    const shape = [split.parts, ...eqn.indices.map((each) => constantOf(each.high) ?? 0)];
     const parts: Value<Concrete> = {
       id: values.length,
       name,
@@ -66,16 +66,18 @@ interface Split {
   readonly parts: number;
 }
 
-function splitOf(graph: ConcreteGraph, eqn: MapEqn): Split | null {
+function splitOf(graph: ConcreteGraph, eqn: Elements): Split | null {
+  if (eqn.kind === "update" && !isIdentity(eqn.at, eqn.indices)) return null;
   const [sum, ...others] = scalarReductions(eqn.body);
   if (sum === undefined || others.length > 0 || sum.op !== "sum" || sum.dtype !== "f32" || sum.over.length < 2)
     return null;
-  if (!sum.over.every(({ low, high }) => constantOf(low) === 0 && constantOf(high) !== null)) return null;
+  if (![...eqn.indices, ...sum.over].every(({ low, high }) => constantOf(low) === 0 && constantOf(high) !== null))
+    return null;
   const length = sum.over.reduce((product, each) => product * extent(each), 1);
   if (length < longSum) return null;
   const found = productOf(graph, eqn, new Map(), true);
   const product = found !== null && found.sizes.m > 1 ? found : null;
-  const elements = elementCount(graph.values[eqn.out]?.type.shape ?? []);
+  const elements = eqn.indices.reduce((count, each) => count * extent(each), 1);
   const [busy, least] =
     product === null
       ? [Math.ceil(wantedInvocations / elements), leastOfSum]
@@ -104,7 +106,7 @@ function splitOf(graph: ConcreteGraph, eqn: MapEqn): Split | null {
 }
 
 /** Whether neighbouring elements read neighbours in memory at each term. */
-function readsAcross(eqn: MapEqn, sum: Reduce<Concrete>): boolean {
+function readsAcross(eqn: Elements, sum: Reduce<Concrete>): boolean {
   const own = eqn.indices.at(-1)?.index;
   if (own === undefined) return false;
   const across = scalarLoads(sum.body).filter(({ at }) => at.some((each) => freeIndices(each).has(own)));
@@ -118,7 +120,7 @@ function readsAcross(eqn: MapEqn, sum: Reduce<Concrete>): boolean {
 }
 
 function inParts(
-  eqn: MapEqn,
+  eqn: Elements,
   { sum, along, parts }: Split,
   value: Value<Concrete>,
   fresh: () => IndexId,

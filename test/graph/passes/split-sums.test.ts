@@ -9,8 +9,10 @@ import { splitSums } from "../../../compiler/graph/passes/split-sums.js";
 import { printGraph } from "../../../compiler/graph/print.js";
 import { verify } from "../../../compiler/graph/verify.js";
 import type { Target } from "../../../compiler/target.js";
+import { graphOf } from "../../check/support.js";
 import { programCase } from "../../lower/language.js";
 import { agreeSimulated, expectedOf, schedulesOf, type Case } from "../../support/agreement.js";
+import { bound } from "../../support/gradients.js";
 import { gradientProducts } from "../../support/gradient-products.js";
 import { targets } from "../../support/targets.js";
 import { difference } from "../../support/tolerance.js";
@@ -32,9 +34,10 @@ function gain(sizes: Readonly<Record<string, number>>): Case {
   );
 }
 
+const { source: weightSource } = gradientProducts["of a product by its weight: a sum over sequences and tokens"]!;
+
 function weight(sizes: Readonly<Record<string, number>>): Case {
-  const { source } = gradientProducts["of a product by its weight: a sum over sequences and tokens"]!;
-  return programCase(source, sizes, "half", {}, true);
+  return programCase(weightSource, sizes, "half", {}, true);
 }
 
 /** The equations of the graph after the pass, without their names. */
@@ -65,10 +68,23 @@ test("a weight: over sequences, so that tokens stay the columns of a product", (
   ]);
 });
 
+test("what is added to a total", () => {
+  const given = programCase(
+    "fn main(var total: f32[N], x: f32[B, T, N]) {\n  total[n] += x[b, t, n] for b in 0 .. B, t in 0 .. T, n in 0 .. N\n}",
+    { B: 2, T: 2400, N: 5 },
+    "reduction",
+  );
+  assert.equal(linesAfter(given), [
+    "%3 total_parts: f32[100, 5] = map part, n: sum b in 0..2, t in 0..24: %1[b, part * 24 + t, n]",
+    "%2 total: f32[5] = update %0[n] += sum part in 0..100: %3[part, n] for n in 0..5",
+  ]);
+});
+
 test("short ones, those of many elements and those over one index stay whole", () => {
   assert.is(linesAfter(gain({ B: 2, T: 800, N: 5 })).length, 2);
   assert.is(linesAfter(weight({ B: 1, T: 5000, N: 3, K: 2 })).length, 1);
-  const many = simplify(scatterToGather(weight({ B: 8, T: 1024, N: 2048, K: 2048 }).graph));
+  const large = bound(graphOf(weightSource, "main"), { B: 8, T: 1024, N: 2048, K: 2048 });
+  const many = simplify(scatterToGather(large));
   assert.is(splitSums(many, gpu), many);
   const whole = simplify(scatterToGather(gain({ B: 2, T: 2400, N: 5 }).graph));
   assert.is(splitSums(whole, targets["a CPU driver"]), whole);
