@@ -177,8 +177,6 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
     "compiler/compile",
     "compiler/diagnostic",
     "compiler/float",
-    "compiler/types",
-    "compiler/formats",
     "runtime/package",
     "runtime/device",
     "runtime/run",

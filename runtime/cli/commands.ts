@@ -318,7 +318,9 @@ function addBench(program: Command): void {
             "of a whole model, as for generate: auto (the default), int8 or f16",
           ).choices(["auto", "int8", "f16"]),
         )
-        .option("--profile", "show the GPU's time by kernel, too"),
+        .option("--profile", "show the GPU's time by kernel, too")
+        .option("--plot <file>", "write a roofline of it, SVG", pathOf)
+        .option("--peers <file>", "show what others take in the plot, too: JSON, as bench/peers.md tells", pathOf),
     ),
   ).action(action(async () => (await import("./bench.js")).run, always));
 }

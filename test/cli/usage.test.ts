@@ -54,6 +54,7 @@ const wrong: readonly (readonly [string, readonly string[], RegExp])[] = [
     ["sensitivity", "--model", classics, "--text", "x", "--treatments", ",", "--json"],
     /Expected recipes with commas between/,
   ],
+  ["peers without a plot", ["bench", "--peers", "x.json", "--json"], /--peers belongs to --plot/],
   ["nothing to tune for", ["tune", "--json"], /Either --model or --model-shape/],
   [
     "a number out of range",
