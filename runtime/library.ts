@@ -21,6 +21,8 @@ export const standardModules = [
   "refine",
   "llama",
   "sampling",
+  "compare",
+  "train",
 ] as const;
 
 /** Source files of recipes are small; more is a mistake, and is not read. */

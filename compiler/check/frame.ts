@@ -31,6 +31,8 @@ export interface Layer {
   readonly name: string;
   readonly weight: () => ValueId;
   readonly original: () => ValueId;
+  /** In a training, the weight that it began with. */
+  readonly start: (() => ValueId) | null;
   readonly statistic: (observe: number) => ValueId;
   readonly count: (kind: "windows" | "tokens") => ValueId;
 }

@@ -10,6 +10,8 @@ export interface RecipeContext {
   readonly observed: Observed[];
   /** Where it stands: over blocks, or outside. */
   readonly block: string | null;
+  /** Whether it stands in a training: there a layer has what it began with, and its loops say what is stored. */
+  readonly training: boolean;
 }
 
 /** A name pattern; an empty one matches nothing. */

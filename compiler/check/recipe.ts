@@ -16,6 +16,7 @@ import { warnUnused } from "./unused.js";
 import { suggest } from "../suggest.js";
 import { nameHabits } from "./habits.js";
 import { suggestion } from "./suggestion.js";
+import { checkTraining } from "./training.js";
 import { failName } from "./unknown.js";
 import { checkTreatments } from "./treatment.js";
 
@@ -43,7 +44,7 @@ export function checkRecipe(
   };
   const scope = nest(constants);
   const parameters = checkParameters(recipe, frame, scope, settings);
-  const context: RecipeContext = { frame, recipe, observed: [], block: null };
+  const context: RecipeContext = { frame, recipe, observed: [], block: null, training: false };
   const steps = checkSteps(recipe.body, context, nest(scope));
   findings.finish();
   if (findings.failed()) return null;
@@ -156,6 +157,8 @@ function needsText(step: RecipeStep): boolean {
       return step.treatments.some((treatment) =>
         treatment.inputs.some((input) => input.kind === "windows" || input.kind === "tokens"),
       );
+    case "train":
+      return true;
     case "save":
       return false;
     default:
@@ -192,6 +195,8 @@ function checkStep(statement: Statement, context: RecipeContext, scope: Scope): 
     }
     case "for":
       return checkLoop(statement, context, scope);
+    case "train":
+      return checkTraining(statement, context, scope, checkSteps);
     case "if": {
       const chosen = constantCondition(statement.condition, frame, scope);
       if (chosen === null) return [];

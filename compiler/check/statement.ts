@@ -254,6 +254,7 @@ export function checkStatements(
       }
       case "return":
       case "if":
+      case "train":
       case "store":
       case "expect":
       case "save":

@@ -279,6 +279,9 @@ function layerOf(
   return {
     name,
     weight: () => once("weight", name, weight, (unique) => ({ name: unique, kind: "weight" })),
+    start: context.training
+      ? () => once("start", `${name}_start`, weight, (unique) => ({ name: unique, kind: "start" }))
+      : null,
     original: () => once("original", `${name}_dense`, weight, (unique) => ({ name: unique, kind: "original" })),
     statistic: (observe) =>
       once(

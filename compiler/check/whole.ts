@@ -42,8 +42,24 @@ export function checkWhole(expr: Expr, place: Place): Whole | null {
       if (expr.base.kind === "name" && peek(scope, expr.base.name)?.binding.kind === "layer" && frame.layer !== null) {
         lookup(scope, expr.base.name);
         if (expr.field.name === "dense") return values([frame.layer.original()]);
+        if (expr.field.name === "start") {
+          if (frame.layer.start !== null) return values([frame.layer.start()]);
+          return fail(
+            frame,
+            "E207",
+            "only in a training has a layer a weight that it began with",
+            expr.field.span,
+            "not here",
+            {
+              help: "inside `train ... { }`; `.dense` is the weight as it was given",
+            },
+          );
+        }
         return fail(frame, "E207", `a layer has no \`${expr.field.name}\``, expr.field.span, "no such member", {
-          help: "`.dense` is its weight as it was given",
+          help:
+            frame.layer.start === null
+              ? "`.dense` is its weight as it was given"
+              : "`.dense` is its weight as it was given, `.start` as it was when the training began",
         });
       }
       break;

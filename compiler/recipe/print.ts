@@ -25,6 +25,14 @@ function printStep(step: RecipeStep): readonly string[] {
         ...step.treatments.flatMap((treatment) => indent(printTreatment(treatment))),
       ];
     }
+    case "train":
+      return [
+        `train ${step.scope === "block" ? "the block" : "the model"} by ${step.function}(${Object.entries(step.settings)
+          .flatMap(([name, value]) => (value === null ? [] : [`${name} = ${String(value)}`]))
+          .join(", ")})`,
+        ...indent(lines(printGraph(step.loss))),
+        ...step.layers.flatMap((inner) => indent(printStep(inner))),
+      ];
     case "expect":
       return [`expect ${printCondition(step.condition)}`];
     case "save":

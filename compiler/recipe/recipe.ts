@@ -53,8 +53,55 @@ export type RecipeStep =
       readonly treatments: readonly Treatment[];
       readonly span: Span;
     }
+  /**
+   * Trains a block, inside of `blocks`, or the whole model. What its layers store is what every pass uses, and what is
+   * stored in the end.
+   */
+  | TrainStep
   | { readonly kind: "expect"; readonly condition: Condition; readonly text: string; readonly span: Span }
   | { readonly kind: "save"; readonly name: string; readonly span: Span };
+
+export interface TrainStep {
+  readonly kind: "train";
+  readonly scope: "block" | "model";
+  /** The name of the loss. */
+  readonly function: string;
+  /** Gives the loss of each token, of what the block or the model gives and what it should. */
+  readonly loss: SymbolicGraph;
+  readonly settings: TrainSettings;
+  readonly layers: readonly Extract<RecipeStep, { kind: "linears" }>[];
+  readonly span: Span;
+}
+
+/** The settings of a training, all filled in. */
+export interface TrainSettings {
+  /** Steps, or passes over the text: one of both is null. */
+  readonly steps: number | null;
+  readonly epochs: number | null;
+  /** The learning rate. */
+  readonly rate: number;
+  /** Steps over which the rate grows. */
+  readonly warmup: number;
+  /** Windows a step. */
+  readonly batch: number;
+  /** The norm that gradients are clipped to; 0: none. */
+  readonly clip: number;
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly epsilon: number;
+  readonly decay: number;
+  /** The rate at the end over that at the beginning. */
+  readonly final: number;
+  readonly seed: number;
+  /** Whether the gains of norms are trained, too. */
+  readonly norms: boolean;
+  /** The part of the text's windows that is watched, and not trained on. */
+  readonly held_out: number;
+  /** Steps from one look at them to the next. */
+  readonly watch: number;
+  /** In a block: whether it receives what the blocks before it gave in the model as it was given. */
+  readonly dense_inputs: boolean;
+}
 
 /**
  * A glob over module names such as `model.layers.3.self_attn.q_proj`: `*` stands for any run of characters. A pattern
@@ -81,6 +128,8 @@ export interface Treatment {
 export type TreatmentInput =
   /** The weight as it is now, dense f32 [N, K]. */
   | { readonly name: string; readonly kind: "weight" }
+  /** Within a training, the weight as it was when that began, dense f32 [N, K]; there, `weight` is the one trained. */
+  | { readonly name: string; readonly kind: "start" }
   /** The weight of the model as it was given, dense f32 [N, K]. */
   | { readonly name: string; readonly kind: "original" }
   | { readonly name: string; readonly kind: "statistic"; readonly observe: number }

@@ -31,6 +31,11 @@ export function verifyRecipe(recipe: Recipe): readonly string[] {
           faults.push(...verifyTreatment(treatment, ids).map((fault) => `treatment ${at}: ${fault}`)),
         );
         return;
+      case "train":
+        if (inBlock !== (step.scope === "block")) faults.push(`a training of the ${step.scope} at another place`);
+        if (!recipe.needsText) faults.push("trains without needing a text");
+        faults.push(...verify(step.loss).map((fault) => `the loss ${step.function}: ${fault}`));
+        return steps(step.layers, inBlock);
       case "expect":
         if (!recipe.needsText) faults.push("expects without needing a text");
         return;

@@ -116,6 +116,7 @@ export type Statement =
   | ForStatement
   | ReturnStatement
   | IfStatement
+  | TrainStatement
   | StoreStatement
   | ExpectStatement
   | SaveStatement;
@@ -167,6 +168,16 @@ export interface ForStatement extends Bodied {
   readonly to: Expr | null;
   readonly matching: readonly StringExpr[];
   readonly except: readonly StringExpr[];
+  readonly body: readonly Statement[];
+}
+
+/** `train block on text by block_error(epochs: 4, rate: 1e-4) { }`: loops over layers that say what is stored. */
+export interface TrainStatement extends Bodied {
+  readonly kind: "train";
+  readonly target: Expr;
+  readonly text: Expr;
+  readonly by: Ident;
+  readonly settings: readonly Argument[];
   readonly body: readonly Statement[];
 }
 

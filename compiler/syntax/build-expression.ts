@@ -192,7 +192,8 @@ export function format(context: Context, node: CstNode): FormatExpr {
   };
 }
 
-function argumentsOf(context: Context, node: CstNode): readonly Argument[] {
+/** The arguments of a call or of a training. */
+export function argumentsOf(context: Context, node: CstNode): readonly Argument[] {
   return nodes(node, "argument").map((each) => {
     const label = optionalToken(each, "Name");
     return {
@@ -214,7 +215,8 @@ export function range(context: Context, node: CstNode): RangeExpr {
   };
 }
 
-function postfix(context: Context, node: CstNode): Expr {
+/** An expression that holds together by itself. */
+export function postfix(context: Context, node: CstNode): Expr {
   let base = primary(context, child(node, "primary"));
   for (const suffix of nodes(node, "suffix")) {
     const span: Span = { file: context.file, start: base.span.start, end: extent(suffix).end };

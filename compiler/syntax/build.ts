@@ -12,7 +12,18 @@ import type {
   TypeExpr,
   Use,
 } from "./ast.js";
-import { expression, format, ident, range, spanOfNode, string, stringValue, type Context } from "./build-expression.js";
+import {
+  argumentsOf,
+  expression,
+  format,
+  ident,
+  postfix,
+  range,
+  spanOfNode,
+  string,
+  stringValue,
+  type Context,
+} from "./build-expression.js";
 import { withoutFirstBlanks, withoutLastBlanks, type CommentReader } from "./comments.js";
 import { child, extent, nodes, only, optionalNode, optionalToken, token, tokensOf } from "./cst.js";
 
@@ -73,7 +84,7 @@ function use(context: BuildContext, node: CstNode): Use {
   const modules = nodes(node, "usePath").map((each) => {
     const text = optionalToken(each, "Text");
     return {
-      path: text ? stringValue(text) : token(each, "Name").image,
+      path: text ? stringValue(text) : (optionalToken(each, "Name") ?? token(each, "Train")).image,
       relative: text !== null,
       span: spanOfNode(context, each),
     };
@@ -225,6 +236,18 @@ function statement(context: BuildContext, choice: CstNode): Statement {
         to: to && expression(context, to),
         matching: matching ? tokensOf(matching, "Text").map((each) => string(context, each)) : [],
         except: except ? tokensOf(except, "Text").map((each) => string(context, each)) : [],
+        span,
+        ...bodied(context, leading, child(node, "block")),
+      };
+    }
+    case "train": {
+      const settings = optionalNode(node, "arguments");
+      return {
+        kind: "train",
+        target: postfix(context, child(node, "target")),
+        text: postfix(context, child(node, "text")),
+        by: ident(context, token(node, "Name")),
+        settings: settings === null ? [] : argumentsOf(context, settings),
         span,
         ...bodied(context, leading, child(node, "block")),
       };

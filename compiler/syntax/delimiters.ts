@@ -43,6 +43,7 @@ import {
   RecipeWord,
   Reduction,
   Scan,
+  Train,
   statementWords,
   SubtractFrom,
   Top,
@@ -107,7 +108,7 @@ const resets: ReadonlySet<TokenType> = new Set([
 ]);
 const nesting: ReadonlySet<TokenType> = new Set([Not, Top, Pack, Unpack, Observe, Gradient, Of, Dot, Else]);
 /** The words after whose head a body stands in braces. */
-const bodied: ReadonlySet<TokenType> = new Set([Fn, RecipeWord, For, Scan, If]);
+const bodied: ReadonlySet<TokenType> = new Set([Fn, RecipeWord, For, Scan, If, Train]);
 
 /**
  * What can be found from the tokens alone, before parsing: unclosed and unopened brackets, `=` where only a comparison

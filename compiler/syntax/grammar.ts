@@ -5,6 +5,7 @@ import {
   Arrow,
   As,
   Assign,
+  By,
   CloseBrace,
   CloseParen,
   CloseSquare,
@@ -26,6 +27,7 @@ import {
   Matching,
   Name,
   Numeral,
+  On,
   OpenBrace,
   OpenParen,
   OpenSquare,
@@ -37,6 +39,7 @@ import {
   statementWords,
   Store,
   Text,
+  Train,
   UpdateName,
   Use,
   Var,
@@ -73,7 +76,8 @@ export class Grammar extends ExpressionGrammar {
   });
 
   private readonly usePath = this.RULE("usePath", () => {
-    this.OR([{ ALT: () => this.CONSUME(Name) }, { ALT: () => this.CONSUME(Text) }]);
+    // the module of what trains has the name of a word
+    this.OR([{ ALT: () => this.CONSUME(Name) }, { ALT: () => this.CONSUME(Train) }, { ALT: () => this.CONSUME(Text) }]);
   });
 
   private readonly constant = this.RULE("constant", () => {
@@ -164,6 +168,7 @@ export class Grammar extends ExpressionGrammar {
       { ALT: () => this.SUBRULE(this.for) },
       { ALT: () => this.SUBRULE(this.return) },
       { ALT: () => this.SUBRULE(this.if) },
+      { ALT: () => this.SUBRULE(this.train) },
       { ALT: () => this.SUBRULE(this.store) },
       { ALT: () => this.SUBRULE(this.expect) },
       { ALT: () => this.SUBRULE(this.save) },
@@ -278,6 +283,17 @@ export class Grammar extends ExpressionGrammar {
       this.CONSUME(Else);
       this.OR([{ ALT: () => this.SUBRULE(this.if) }, { ALT: () => this.SUBRULE2(this.block, { LABEL: "otherwise" }) }]);
     });
+  });
+
+  private readonly train = this.RULE("train", () => {
+    this.CONSUME(Train);
+    this.SUBRULE(this.postfix, { LABEL: "target" });
+    this.CONSUME(On);
+    this.SUBRULE2(this.postfix, { LABEL: "text" });
+    this.CONSUME(By);
+    this.CONSUME(Name);
+    this.OPTION(() => this.SUBRULE(this.arguments));
+    this.SUBRULE(this.block);
   });
 
   private readonly store = this.RULE("store", () => {

@@ -297,6 +297,7 @@ const statementSpellings: ReadonlySet<string> = new Set([
   "for",
   "return",
   "if",
+  "train",
   "store",
   "expect",
   "save",

@@ -71,6 +71,7 @@ const places: ReadonlyMap<string, string> = new Map([
   ["return", "in a `return`"],
   ["definition", "in a definition `y[n] = ...`"],
   ["if", "in an `if`"],
+  ["train", "in `train ... on ... by ... { }`"],
   ["store", "in a `store`"],
   ["expect", "in an `expect`"],
   ["save", "in a `save`"],
@@ -85,7 +86,7 @@ const places: ReadonlyMap<string, string> = new Map([
   ["constraints", "in the constraints of a function"],
 ]);
 
-const statementSpellings = ["let", "var", "scan", "for", "return", "if", "store", "expect", "save"];
+const statementSpellings = ["let", "var", "scan", "for", "return", "if", "train", "store", "expect", "save"];
 const declarationSpellings = ["use", "const", "fn", "recipe"];
 
 /** The words for an error that the parser met. */
@@ -161,6 +162,7 @@ function advice(
   if (expected === "As" && rule === "pack") return { help: "say the format: `pack w as f16`" };
   if (expected === "As" && rule === "store") return { help: "say of which layer: `store w as ...`" };
   if (rule === "gradient") return { help: "write `gradient of loss by w`, or `gradient of y by x, w with dy`" };
+  if (rule === "train") return { help: "write `train model on text by kl(steps: 600, rate: 3e-4) { ... }`" };
   if (expected === "By")
     return { help: "say what is summed over the text: `observe block on text by feature_squares`" };
   if (rule === "observe") return { help: "write `observe block on text by feature_squares`" };

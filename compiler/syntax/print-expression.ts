@@ -3,7 +3,7 @@ import { bracketed, group, line, nest, type Layout } from "./layout.js";
 import { infixOperators, precedence } from "./tokens.js";
 
 /** How tightly names, numbers, calls and the like hold together: they never need parentheses. */
-const closed = 11;
+export const closed = 11;
 
 /** An expression; in parentheses where it binds less tightly than `least`. */
 export function expression(value: Expr, least = 0): Layout {
@@ -146,7 +146,8 @@ export function beforeComma(value: Expr): Layout {
   return expression(value, value.kind === "pack" || value.kind === "gradient" ? precedence.or : 0);
 }
 
-function argumentList(args: readonly Argument[]): Layout {
+/** Arguments in parentheses. */
+export function argumentList(args: readonly Argument[]): Layout {
   const values = expressions(args.map((each) => each.value));
   return bracketed(
     "(",

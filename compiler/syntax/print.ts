@@ -1,7 +1,16 @@
 import type { Declaration, Expr, Module, Param, RangeExpr, ReturnStatement, Statement, TypeExpr, Use } from "./ast.js";
 import { alwaysApart } from "./build.js";
 import { bracketed, group, line, list, nest, render, softLine, type Layout } from "./layout.js";
-import { beforeComma, expression, expressions, format, quoted, range } from "./print-expression.js";
+import {
+  argumentList,
+  beforeComma,
+  closed,
+  expression,
+  expressions,
+  format,
+  quoted,
+  range,
+} from "./print-expression.js";
 import { precedence } from "./tokens.js";
 
 /** Columns of a line, where it can be broken. */
@@ -146,6 +155,17 @@ function statement(value: Statement, indent: number): readonly string[] {
         ...to,
         globs("matching", value.matching),
         globs("except", value.except),
+      );
+      return bodied(value, head, indent, [{ body: value.body, closing: value.closing }]);
+    }
+    case "train": {
+      const head = group(
+        "train ",
+        expression(value.target, closed),
+        " on ",
+        expression(value.text, closed),
+        ` by ${value.by.name}`,
+        value.settings.length > 0 ? argumentList(value.settings) : "",
       );
       return bodied(value, head, indent, [{ body: value.body, closing: value.closing }]);
     }

@@ -92,6 +92,7 @@ export const In = keyword("in");
 export const Return = keyword("return");
 export const If = keyword("if");
 export const Else = keyword("else");
+export const Train = keyword("train");
 export const Store = keyword("store");
 export const As = keyword("as");
 export const Expect = keyword("expect");
@@ -163,6 +164,7 @@ const keywords = [
   Return,
   If,
   Else,
+  Train,
   Store,
   As,
   Expect,
@@ -195,7 +197,7 @@ const keywords = [
 export const reservedWords: ReadonlySet<string> = new Set(keywords.map((word) => String(word.PATTERN)));
 
 /** The tokens that begin a statement by themselves; an update begins with `UpdateName`. */
-export const statementWords: readonly TokenType[] = [Let, Var, Scan, For, Return, If, Store, Expect, Save];
+export const statementWords: readonly TokenType[] = [Let, Var, Scan, For, Return, If, Train, Store, Expect, Save];
 /** The tokens that begin a declaration. */
 export const declarationWords: readonly TokenType[] = [Use, Const, Fn, RecipeWord];
 

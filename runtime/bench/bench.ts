@@ -24,6 +24,8 @@ export interface BenchRow {
   readonly format: string;
   readonly schedule: string;
   readonly us: number;
+  /** Of weights and activations. */
+  readonly bytes: number;
   /** Bytes of weights over the time. */
   readonly gbs: number;
   /** Against the dense row of the same layer and batch. */
@@ -84,6 +86,7 @@ export async function bench(
           format: printFormat(spec),
           schedule,
           us,
+          bytes: formatBytes(spec, { rows: n, columns: k }) + batch * (n + k) * (dense === "f16" ? 2 : 4),
           gbs: formatBytes(spec, { rows: n, columns: k }) / us / 1000,
           speedupOverDense: denseUs / us,
         });

@@ -1,3 +1,5 @@
+import { formatBytes } from "../../compiler/formats/registry.js";
+import type { FormatSpec } from "../../compiler/types/type.js";
 import { parseConfig, type LlamaConfig } from "../model/config.js";
 import { modelShapes } from "./model-shapes.js";
 
@@ -25,4 +27,9 @@ export function benchLayers(config: LlamaConfig): readonly BenchLayer[] {
     { layer: "gate+up", n: 2 * intermediateSize, k: hiddenSize },
     { layer: "down", n: hiddenSize, k: intermediateSize },
   ];
+}
+
+/** Bytes of the linear layers of a block in a format. */
+export function blockBytes(config: LlamaConfig, format: FormatSpec): number {
+  return benchLayers(config).reduce((sum, { n, k }) => sum + formatBytes(format, { rows: n, columns: k }), 0);
 }

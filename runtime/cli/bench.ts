@@ -1,6 +1,9 @@
 import { InternalError } from "../../compiler/diagnostic.js";
 import { bench } from "../bench/bench.js";
 import { benchModel, type ModelBenchReport } from "../bench/model.js";
+import type { Peers } from "../bench/peers.js";
+import { modelPoints, productPoints } from "../bench/points.js";
+import { measureRoof } from "../bench/roof.js";
 import { benchLayers, shapeOfModel } from "../bench/shapes.js";
 import { standardLibrary } from "../library.js";
 import type { ActivationChoice } from "../llama/rounding.js";
@@ -9,10 +12,12 @@ import { parseFormat } from "./format.js";
 import { openUnchecked } from "./machine.js";
 import type { DeviceOptions, TunedOptions } from "./options.js";
 import type { Output } from "./output.js";
+import { peersOf, plotOf, type PlotOptions } from "./plot.js";
+import { printWithPage } from "./report/write.js";
 import { table } from "./table.js";
 import { tunedChoices } from "./tuned.js";
 
-interface BenchOptions extends DeviceOptions, TunedOptions {
+interface BenchOptions extends DeviceOptions, TunedOptions, PlotOptions {
   readonly shapes: string;
   readonly batch: readonly number[];
   readonly modelShape?: string;
@@ -36,10 +41,11 @@ export function run(output: Output, options: BenchOptions): Promise<number | voi
   return products(output, options);
 }
 
-async function products(output: Output, options: BenchOptions): Promise<void> {
+async function products(output: Output, options: BenchOptions): Promise<number> {
   const linear = standardLibrary().get("linear");
   if (linear === undefined) throw new InternalError("the library has no product to time");
   const layers = benchLayers(shapeOfModel(options.shapes));
+  const peers = await peersOf(options);
   const device = await openUnchecked(options.device, output.note);
   try {
     const progress = output.progress("timing");
@@ -48,7 +54,7 @@ async function products(output: Output, options: BenchOptions): Promise<void> {
       progress.update(done, total),
     );
     progress.end();
-    output.result(report, () =>
+    const words = (): string =>
       [
         `${output.paint.bold(report.device)} reads ${report.roofGBs.toFixed(0)} GB/s`,
         table(
@@ -67,18 +73,23 @@ async function products(output: Output, options: BenchOptions): Promise<void> {
           ]),
           output.paint,
         ),
-      ].join("\n"),
+      ].join("\n");
+    return printWithPage(output, report, words, options.plot, () =>
+      plotOf(device.name, `products of ${options.shapes}`, report.roofGBs, productPoints(report), peers ?? nobody),
     );
   } finally {
     device.close();
   }
 }
 
+const nobody: Peers = { ceilings: [], series: [] };
+
 /** The formats that are compared where none is asked for. */
 const usualFormats = ["dense", "int4(128)", "nm(2, 4) of int4(128)"];
 
-async function wholeModel(output: Output, options: BenchOptions, shape: string): Promise<void> {
+async function wholeModel(output: Output, options: BenchOptions, shape: string): Promise<number> {
   const config = shapeOfModel(shape, options.blocks ?? null);
+  const peers = await peersOf(options);
   const device = await openUnchecked(options.device, output.note);
   try {
     const dense = device.kind === "gpu" && device.features.has("shader-f16") ? "f16" : "f32";
@@ -103,7 +114,14 @@ async function wholeModel(output: Output, options: BenchOptions, shape: string):
       (done, total) => progress.update(done, total),
     );
     progress.end();
-    output.result(report, () => printed(report, output));
+    const gbs = peers === null ? 0 : await measureRoof(device);
+    return printWithPage(
+      output,
+      report,
+      () => printed(report, output),
+      options.plot,
+      () => plotOf(device.name, shape, gbs, modelPoints(report, config, formats, dense), peers ?? nobody),
+    );
   } finally {
     device.close();
   }

@@ -21,6 +21,7 @@ export function addCommands(program: Command): void {
     addSensitivity,
     addGenerate,
     addEval,
+    addCompare,
     addInspect,
     addBench,
     addTune,
@@ -243,6 +244,37 @@ not fit the model's loses its oldest tokens. Behind +- are standard errors.`,
     .action(action(async () => (await import("./eval.js")).run, always));
 }
 
+function addCompare(program: Command): void {
+  withTuned(
+    withDevice(
+      withDtype(
+        withActivations(
+          program
+            .command("compare")
+            .description("tell what of a model is left in another: accuracy on tasks, perplexity, divergence on a text")
+            .argument("<first>", "the model to hold it against: model directory or GGUF file")
+            .argument("<second>", "the model in question, of the same tokenizer")
+            .option("--tasks <files...>", "tasks of multiple choice, as for eval")
+            .option("--text <file>", "text to score, UTF-8")
+            .option("--window <n>", "tokens of a window", integer(1), 256)
+            .option("--limit <n>", "the first n windows of the text and n questions of each task only", integer(1))
+            .option("--report <file>", "write a page about it, HTML, with plots", pathOf),
+        ),
+      ),
+    ),
+  )
+    .addHelpText(
+      "after",
+      `
+Recovery is the second model's accuracy over the first's, in percent, and that of the mean over tasks. Its interval of
+95% is by the paired bootstrap: questions are drawn with replacement, both answers to one together, from a fixed seed.
+p is McNemar's exact test, of the questions that only one of both gets right: how probable so much of a difference is
+where there is none. KL(first || second) is in nats a token of the text; equal next tokens are those that both models
+find likeliest. Both models are on the device at once.`,
+    )
+    .action(action(async () => (await import("./compare.js")).run, always));
+}
+
 function addInspect(program: Command): void {
   withJson(
     program
@@ -286,7 +318,9 @@ function addBench(program: Command): void {
             "of a whole model, as for generate: auto (the default), int8 or f16",
           ).choices(["auto", "int8", "f16"]),
         )
-        .option("--profile", "show the GPU's time by kernel, too"),
+        .option("--profile", "show the GPU's time by kernel, too")
+        .option("--plot <file>", "write a roofline of it, SVG", pathOf)
+        .option("--peers <file>", "show what others take in the plot, too: JSON, as bench/peers.md tells", pathOf),
     ),
   ).action(action(async () => (await import("./bench.js")).run, always));
 }

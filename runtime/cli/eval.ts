@@ -37,7 +37,7 @@ export async function run(output: Output, options: EvalOptions): Promise<number 
     // what is wrong with the text is reported before a device is opened
     if (ids !== null)
       checkContext(scoredWindows(ids, options.window, tokenizer.bos, limit), model.config.contextLength);
-    const tasks = await tokenizeTasks(given, model, output);
+    const tasks = await tokenizeTasks(given, tokenizer, model.config.contextLength, output);
     const { device, caller, close } = await openMachine(options, output.note);
     try {
       const session = await openSession(caller, model, {

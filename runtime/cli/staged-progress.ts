@@ -5,6 +5,7 @@ const words: { readonly [Stage in CompressProgress["stage"]]: string } = {
   embed: "embedding",
   observe: "observing",
   compress: "compressing",
+  train: "training",
   advance: "passing",
   evaluate: "scoring",
   save: "writing",
@@ -18,8 +19,9 @@ export function stagedProgress(output: Pick<Output, "share">): {
   const bar = output.share("compressing");
   return {
     end: () => bar.end(),
-    update({ stage, subject, done, total, share, secondsLeft }) {
-      bar.update(share, secondsLeft, stage === "compress" ? subject : `${words[stage]} ${subject} ${done}/${total}`);
+    update({ stage, subject, done, total, detail, share, secondsLeft }) {
+      const what = stage === "compress" ? subject : `${words[stage]} ${subject} ${done}/${total}`;
+      bar.update(share, secondsLeft, detail === undefined ? what : `${what}: ${detail}`);
     },
   };
 }

@@ -1,6 +1,6 @@
 /** Files of tasks that a command is given, and what came of them in words. */
 import { counted } from "../../compiler/words.js";
-import type { Model } from "../model/model.js";
+import type { Tokenizer } from "../model/tokenizer/tokenizer.js";
 import { readTask, type Task } from "../llama/tasks/questions.js";
 import { tokenizeTask, type TokenizedTask } from "../llama/tasks/sequences.js";
 import { answerTasks, meanScore, type TaskAnswers, type TaskScore } from "../llama/tasks/accuracy.js";
@@ -21,16 +21,15 @@ export async function readTasks(paths: readonly string[], limit: number | undefi
 }
 
 /**
- * The same as a model's tokens; contexts that had to be cut are warned of.
+ * The same as tokens; contexts that had to be cut are warned of.
  * @throws ModelError M143, M174
  */
 export async function tokenizeTasks(
   tasks: readonly Task[],
-  model: Model,
+  tokenizer: Tokenizer,
+  contextLength: number,
   output: Pick<Output, "note" | "alarm">,
 ): Promise<readonly TokenizedTask[]> {
-  const tokenizer = await model.tokenizer();
-  const { contextLength } = model.config;
   const tokenized: TokenizedTask[] = [];
   for (const task of tasks) {
     const made = await tokenizeTask(task, tokenizer, contextLength);
@@ -78,6 +77,7 @@ export function scoreTable(scores: readonly TaskScore[], paint: Output["paint"])
   return table(["task", "questions", "accuracy %", "+-", "by length %", "+-"], rows, paint);
 }
 
-function questionsInWords({ questions, available }: Pick<TaskScore, "questions" | "available">): string {
+/** So many questions, of so many where not all are asked. */
+export function questionsInWords({ questions, available }: Pick<TaskScore, "questions" | "available">): string {
   return questions === available ? String(questions) : `${questions} of ${available}`;
 }

@@ -1,7 +1,7 @@
 import { printFormat } from "../../compiler/formats/registry.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
 import { counted } from "../../compiler/words.js";
-import { shapeOfModel } from "../bench/shapes.js";
+import { blockBytes, shapeOfModel } from "../bench/shapes.js";
 import { syntheticSession } from "../bench/synthetic.js";
 import type { Device } from "../device/device.js";
 import { standardLibrary } from "../library.js";
@@ -12,7 +12,7 @@ import type { Model } from "../model/model.js";
 import { createExecutor } from "../run/run.js";
 import { targetOf } from "../run/target.js";
 import { originOf, readChoices, writeChoices } from "../tune/file.js";
-import { blocksToTune, bytesToTune, shapeBlocks } from "../tune/blocks.js";
+import { blocksToTune, bytesToTune } from "../tune/blocks.js";
 import { printMeasured } from "../tune/search.js";
 import { tune, type TunedWorkload } from "../tune/tune.js";
 import type { Workload } from "../tune/workload.js";
@@ -72,7 +72,8 @@ type MakeSession = (caller: Caller) => Promise<Session>;
 function shaped(name: string, format: FormatSpec, { activations }: TuneCommandOptions): MakeSession {
   return (caller) => {
     const config = shapeOfModel(name);
-    const layers = shapeBlocks(config, format, bytesToTune(caller.target));
+    const enough = Math.ceil(bytesToTune(caller.target) / blockBytes(config, format));
+    const layers = Math.min(config.layers, enough);
     return syntheticSession(caller, { ...config, layers }, format, activations);
   };
 }

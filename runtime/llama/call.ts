@@ -45,6 +45,8 @@ export interface Caller {
   callGraph(graph: SymbolicGraph, args: Arguments, extra?: Extra): Promise<readonly DeviceTensor[]>;
   /** What `call` would run. */
   prepared(name: string, args: Arguments<TensorForm>, extra?: Extra): Promise<Prepared>;
+  /** What `callGraph` would run. */
+  preparedGraph(graph: SymbolicGraph, args: Arguments<TensorForm>, extra?: Extra): Promise<Prepared>;
   /** Compiles what `call` would run, so that the first call is not slower than the next. */
   prepare(name: string, args: Arguments<TensorForm>, extra?: Extra): Promise<void>;
 }
@@ -118,6 +120,7 @@ export function createCaller(
     callGraph,
     call: (name, args, extra) => callGraph(find(name), args, extra),
     prepared: (name, args, extra = {}) => compile(find(name), args, extra),
+    preparedGraph: (graph, args, extra = {}) => compile(graph, args, extra),
     async prepare(name, args, extra = {}) {
       await compile(find(name), args, extra);
     },

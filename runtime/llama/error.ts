@@ -13,6 +13,7 @@
  * - `not-finite`: NaN or infinite activations or weights
  * - `not-positive-definite`: a recipe factors a matrix that is not positive definite: too little dampening, or too
  * short a text
+ * - `diverged`: a training whose loss grows or is not finite, and that has made nothing better
  * - `resume`: what is to be resumed was begun with another recipe, model, text or device, is damaged, or is in use
  */
 export type LlamaErrorCode =
@@ -28,6 +29,7 @@ export type LlamaErrorCode =
   | "recipe"
   | "not-finite"
   | "not-positive-definite"
+  | "diverged"
   | "resume";
 
 /** `message` is a full sentence for the user. */

@@ -74,6 +74,12 @@ export function calibrationWindows(
   return { count, tokens: window, ids };
 }
 
+/** As many windows of a text as there are, for a training. @throws LlamaError text-too-short, bad-window */
+export function trainingWindows(text: readonly number[], window: number, bos: number | null): Windows {
+  const there = Math.floor(text.length / Math.max(1, bos === null ? window : window - 1));
+  return calibrationWindows(text, window, bos, Math.max(1, there));
+}
+
 /** So many windows of a text, in words; `limited`: there may be more in it. */
 export function windowsInWords(count: number, limited: boolean): string {
   if (count === 1) return limited ? "the first window" : "the only window";

@@ -24,6 +24,7 @@ export type ModelErrorCode =
   | "M141"
   | "M142"
   | "M143"
+  | "M144"
   | "M150"
   | "M151"
   | "M152"

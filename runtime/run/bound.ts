@@ -34,6 +34,8 @@ interface Binding {
   /** Outputs in memory of its own. */
   readonly made: readonly DeviceTensor[];
   readonly buffers: ReadonlySet<GPUBuffer>;
+  /** The releases of memory up to which the tensors given are known to live. */
+  aliveAt: number;
 }
 
 /** The programs that are bound. */
@@ -99,6 +101,7 @@ export function createBoundPrograms({ device, pipelines, groups, memory, recorde
           given: [...tensors.values()],
           made,
           buffers: new Set([...ranges.values()].map(({ buffer }) => buffer)),
+          aliveAt: -1,
         });
         return bound;
       } catch (error) {
@@ -111,11 +114,12 @@ export function createBoundPrograms({ device, pipelines, groups, memory, recorde
       const found = bindings.get(bound);
       if (found === undefined)
         throw new DeviceError("validation", "A program was replayed that is not bound any more.");
-      if (found.given.some((tensor) => memory.isReleased(tensor)))
+      if (found.aliveAt !== memory.releases && found.given.some((tensor) => memory.isReleased(tensor)))
         throw new DeviceError(
           "validation",
           `${found.name} was replayed after a tensor that it is bound to was released.`,
         );
+      found.aliveAt = memory.releases;
       recorder.spoil(found.own);
       recorder.replay(found.list, found.buffers);
     },

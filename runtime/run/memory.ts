@@ -26,6 +26,8 @@ export interface Memory {
   /** @throws DeviceError validation where it is not a tensor that lives here */
   release(tensor: DeviceTensor): void;
   isReleased(tensor: DeviceTensor): boolean;
+  /** How many tensors have been released: while it stays, what lived still does. */
+  readonly releases: number;
   /** Buffers that live although they are no tensor's, and the end of that; tensors in them are released with them. */
   hold(buffers: readonly GPUBuffer[]): void;
   letGo(buffers: readonly GPUBuffer[], tensors: readonly DeviceTensor[]): void;
@@ -58,6 +60,7 @@ export function createMemory(device: Device, { idleLimit, reuse, drain }: Memory
   const live = new Map<GPUBuffer, number>();
   let liveBytes = 0;
   const released = new WeakSet<DeviceTensor>();
+  let releases = 0;
 
   async function obtain(bytes: number, label: string): Promise<GPUBuffer> {
     const idle = pool.take(bytes);
@@ -94,11 +97,15 @@ export function createMemory(device: Device, { idleLimit, reuse, drain }: Memory
           "A tensor was released that is not this executor's, or was released before.",
         );
       released.add(tensor);
+      releases++;
       live.delete(tensor.buffer);
       liveBytes -= size;
       pool.give(tensor.buffer);
     },
     isReleased: (tensor) => released.has(tensor),
+    get releases() {
+      return releases;
+    },
     hold(buffers) {
       for (const buffer of buffers) liveBytes += buffer.size;
     },
@@ -108,6 +115,7 @@ export function createMemory(device: Device, { idleLimit, reuse, drain }: Memory
         pool.give(buffer);
       }
       for (const tensor of tensors) released.add(tensor);
+      releases += tensors.length;
     },
     obtain,
     recycle,

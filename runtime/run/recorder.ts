@@ -31,6 +31,8 @@ export interface Recorder {
   run(prepared: Prepared, ranges: ReadonlyMap<number, Range>, parameters: ReadonlyMap<string, number>): void;
   /** Records dispatches that are bound already, and what buffers they use. */
   replay(list: readonly BoundDispatch[], buffers: ReadonlySet<GPUBuffer>): void;
+  /** Records a copy of bytes, multiples of 4. */
+  copy(from: GPUBuffer, offset: number, to: GPUBuffer, bytes: number): void;
   /** Records that buffers which nothing has written yet are filled with poison, where that is asked for. */
   spoil(buffers: Iterable<GPUBuffer>): void;
   /** Submits what is recorded; `outcomes` hears what came of it. */
@@ -134,7 +136,7 @@ export async function createRecorder(
         open.setPipeline(kernel.pipeline);
         open.setBindGroup(0, group);
         if (offset !== null) open.setBindGroup(1, ring.group(kernel.parameterBytes), [offset]);
-        open.dispatchWorkgroups(...workgroups);
+        dispatch(open, workgroups);
         end();
         for (const { buffer } of each.ranges) recorded.add(buffer);
       });
@@ -155,10 +157,16 @@ export async function createRecorder(
           current.setBindGroup(1, parameters, offsets);
           block = each;
         }
-        current.dispatchWorkgroups(...each.workgroups);
+        dispatch(current, each.workgroups);
         end();
       }
       replayed.add(buffers);
+    },
+    copy(from, offset, to, bytes) {
+      pass?.end();
+      pass = null;
+      encoder ??= gpu.createCommandEncoder();
+      encoder.copyBufferToBuffer(from, offset, to, 0, bytes);
     },
     spoil(buffers) {
       if (poison === null) return;
@@ -175,4 +183,10 @@ export async function createRecorder(
       ring.destroy();
     },
   };
+}
+
+/** Each number takes time of its own on its way into Dawn; those that are left out are 1. */
+function dispatch(pass: GPUComputePassEncoder, [x, y, z]: readonly [number, number, number]): void {
+  if (y === 1 && z === 1) pass.dispatchWorkgroups(x);
+  else pass.dispatchWorkgroups(x, y, z);
 }

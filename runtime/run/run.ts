@@ -11,6 +11,7 @@ import { createOutcomes, mayBeLeft } from "./outcomes.js";
 import { createPipelines, type Prepared } from "./pipelines.js";
 import { createPoison } from "./poison.js";
 import { createProfiler } from "./profile.js";
+import { createReads } from "./reads.js";
 import { createRecorder } from "./recorder.js";
 import {
   checkForm,
@@ -61,6 +62,7 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
     poison?.destroy();
     throw error;
   });
+  const reads = createReads(device, recorder);
   const bound = createBoundPrograms({ device, pipelines, groups, memory, recorder });
   const prepared = new WeakSet<Prepared>();
 
@@ -181,11 +183,17 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
 
   async function read(tensor: DeviceTensor): Promise<Uint8Array<ArrayBuffer>> {
     usable(tensor, "read");
-    recorder.flush();
+    const { buffer, offset, bytes } = tensor;
+    let reading: Promise<Uint8Array<ArrayBuffer>>;
+    if (reads.takes(offset, bytes)) reading = reads.read(buffer, offset, bytes);
+    else {
+      recorder.flush();
+      reading = device.read(buffer, offset, bytes);
+    }
     const settle = outcomes.mark();
-    const bytes = await device.read(tensor.buffer, tensor.offset, tensor.bytes);
+    const found = await reading;
     await settle();
-    return bytes;
+    return found;
   }
 
   async function values(tensor: DeviceTensor): Promise<HostValues> {
@@ -243,6 +251,7 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
     },
     close() {
       recorder.close();
+      reads.destroy();
       memory.trim(0);
       profiler?.destroy();
       poison?.destroy();

@@ -1,23 +1,9 @@
 /** Which blocks of a model schedules are tried on. */
-import { formatBytes } from "../../compiler/formats/registry.js";
-import type { FormatSpec } from "../../compiler/types/type.js";
-import type { LlamaConfig } from "../model/config.js";
 import type { Model } from "../model/model.js";
 
 /** Bytes of weights that no cache of a device holds: in a whole model those of each block come from memory. */
 export function bytesToTune({ kind }: { readonly kind: "gpu" | "cpu" }): number {
   return kind === "cpu" ? 2 ** 23 : 2 ** 28;
-}
-
-/** Blocks of a shape, in a format, that have so many bytes; all of it where it has fewer. */
-export function shapeBlocks(config: LlamaConfig, format: FormatSpec, bytes: number): number {
-  const { hiddenSize, intermediateSize, heads, keyValueHeads, headDim } = config;
-  const rows = (heads + 2 * keyValueHeads) * headDim + 2 * intermediateSize;
-  const block =
-    formatBytes(format, { rows, columns: hiddenSize }) +
-    formatBytes(format, { rows: hiddenSize, columns: heads * headDim }) +
-    formatBytes(format, { rows: hiddenSize, columns: intermediateSize });
-  return Math.min(config.layers, Math.max(1, Math.ceil(bytes / block)));
 }
 
 /** Blocks of a model that have so many bytes, by their numbers: one of each list of formats first. */

@@ -1,4 +1,6 @@
 /** Tasks on the command line: what is printed, and what is wrong before a device is opened. */
+import { cpSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { line, lines } from "../llama/tasks/requests.js";
@@ -75,6 +77,59 @@ test("what is wrong with a file is said with its line, before a device is opened
   const long = folder.write("long.jsonl", question(0, 0, "a ".repeat(600), " b", " c"));
   const cut = await espalier("eval", "--model", toy, "--tasks", long, "--device", "99");
   assert.match(cut.stderr, /warning: long: 2 choices of 2 have more tokens than the model's context of 512/);
+});
+
+interface Compared {
+  readonly models: readonly [string, string];
+  readonly tasks: readonly {
+    readonly name: string;
+    readonly plain: { readonly accuracies: readonly [number, number] };
+  }[];
+  readonly mean: { readonly plain: { readonly recovery: { readonly value: number | null } } };
+  readonly text: {
+    readonly perplexities: readonly [number, number];
+    readonly divergence: number;
+    readonly sameNext: number;
+  };
+  readonly report: string;
+}
+
+test("compare: both models on the same tokens, with a page", async () => {
+  // the same model but for some weights of its last tensor
+  const smaller = join(folder.path, "smaller");
+  cpSync(toy, smaller, { recursive: true });
+  const weights = join(smaller, "model.safetensors");
+  const bytes = readFileSync(weights);
+  writeFileSync(weights, bytes.fill(0, bytes.length - 20_000));
+  const text = folder.write("compared.txt", "He was not there and so it was said that she had been there. ".repeat(20));
+  const page = join(folder.path, "page.html");
+  const args = ["--tasks", first, second, "--text", text, "--window", "16", "--limit", "4", "--device", "cpu"];
+  const { code, stdout, stderr } = await espalier("compare", toy, smaller, ...args, "--report", page, "--json");
+  assert.is(code, 0, stderr);
+  const document = JSON.parse(stdout) as Compared;
+  assert.equal(document.models, [toy, smaller]);
+  assert.equal([document.tasks.map(({ name }) => name), document.report], [["first", "second"], page]);
+  assert.ok(document.text.divergence > 0 && document.text.sameNext <= 1);
+  const html = readFileSync(page, "utf8");
+  for (const words of ["smaller beside toy", "Recovery, by length", "Divergence along the text", "only second"])
+    assert.ok(html.includes(words), words);
+});
+
+test("compare refuses models of other tokens: M144, and what would be replaced", async () => {
+  const other = join(folder.path, "other");
+  cpSync(toy, other, { recursive: true });
+  const path = join(other, "tokenizer.json");
+  // two tokens change places
+  writeFileSync(path, readFileSync(path, "utf8").replace('"!": 2,', '"!": 4,').replace('"#": 4,', '"#": 2,'));
+  const args = ["--tasks", first, "--device", "99"];
+  const refused = await espalier("compare", toy, other, ...args);
+  assert.is(refused.code, 1);
+  assert.match(
+    refused.stderr,
+    /error\[M144\]: .*have different tokenizers: the token 2 is `!` in one and `#` in the other/,
+  );
+  const page = await espalier("compare", toy, toy, ...args, "--report", join(toy, "page.html"));
+  assert.match(page.stderr, /error\[M152\]/);
 });
 
 test.run();

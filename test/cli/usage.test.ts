@@ -12,7 +12,18 @@ usage.after(() => folder.remove());
 usage("help lists the commands and ends with 0", async () => {
   const { code, stdout } = await espalier("--help");
   assert.is(code, 0);
-  for (const command of ["check", "compile", "compress", "generate", "eval", "inspect", "bench", "tune", "devices"])
+  for (const command of [
+    "compare",
+    "check",
+    "compile",
+    "compress",
+    "generate",
+    "eval",
+    "inspect",
+    "bench",
+    "tune",
+    "devices",
+  ])
     assert.match(stdout, new RegExp(`^ {2}${command} `, "m"));
 });
 
@@ -32,6 +43,7 @@ const wrong: readonly (readonly [string, readonly string[], RegExp])[] = [
   ],
   ["a missing option", ["eval", "--text", "x"], /required option '--model <path>'/],
   ["nothing to score", ["eval", "--model", classics, "--json"], /something to score: --text FILE, --tasks FILE\.\.\./],
+  ["nothing to compare by", ["compare", classics, classics, "--json"], /something to compare by: --tasks FILE/],
   [
     "an option that takes other values",
     ["eval", "--model", classics, "--text", "x", "--device", "tpu", "--json"],
@@ -42,6 +54,7 @@ const wrong: readonly (readonly [string, readonly string[], RegExp])[] = [
     ["sensitivity", "--model", classics, "--text", "x", "--treatments", ",", "--json"],
     /Expected recipes with commas between/,
   ],
+  ["peers without a plot", ["bench", "--peers", "x.json", "--json"], /--peers belongs to --plot/],
   ["nothing to tune for", ["tune", "--json"], /Either --model or --model-shape/],
   [
     "a number out of range",

@@ -79,6 +79,16 @@ const calls: readonly Called[] = [
     bound: { sizes: { B: 2, T: 6, V: 33, D: 32, tokens: 4 }, formats: { F: "f16" } },
     given: { targets: [1, 2, 3, 4, 5, 6, 32, 0, 9, 8, 7, 6], start: [2], eps: [0.001] },
   },
+  {
+    name: "span_logits",
+    bound: { sizes: { B: 2, T: 6, V: 33, D: 32, tokens: 4 }, formats: { F: "f16" } },
+    given: { start: [2], eps: [0.001] },
+  },
+  {
+    name: "divergence",
+    bound: { sizes: { B: 2, T: 3, V: 33 } },
+    given: { targets: [1, 2, 3, 32, 0, 9] },
+  },
   { name: "gram", bound: { sizes: { T: 9, K: 17 } } },
   { name: "squared_error", bound: { sizes: { N: 5, K: 64 }, formats: { F: "nm(4, 8) of f16", O: "bf16" } } },
   ...[1, 5].map(

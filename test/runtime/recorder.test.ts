@@ -151,4 +151,21 @@ test("what is not an executor's is refused in words, and leaves no memory behind
   executor.close();
 });
 
+test("reads of few bytes are as things stood when they were asked for, also many at once", async ({ device }) => {
+  const executor = await createExecutor(device);
+  const x = await executor.fill("i32", [3], [0, 0, 0]);
+  const reads: Promise<unknown>[] = [];
+  for (let value = 1; value <= 9; value++) {
+    await executor.write(x, Int32Array.of(value, -value, 7));
+    reads.push(executor.values(x));
+  }
+  assert.equal(
+    await Promise.all(reads),
+    reads.map((_, at) => Int32Array.of(at + 1, -at - 1, 7)),
+  );
+  // one that is left, and the executor closed meanwhile
+  void executor.values(x);
+  executor.close();
+});
+
 test.run();

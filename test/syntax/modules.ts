@@ -247,6 +247,19 @@ const { block } = fc.letrec<{ block: Block; statement: Statement }>((tie) => ({
         block: tie("block"),
       })
       .map(({ block: inner, ...each }): Statement => ({ kind: "for", ...each, ...inner })),
+    fc
+      .record({
+        ...commented,
+        target: expr,
+        text: expr,
+        by: ident,
+        settings: fc.array(
+          expr.map((value): Argument => ({ label: null, value, span })),
+          { maxLength: 2 },
+        ),
+        block: tie("block"),
+      })
+      .map(({ block: inner, ...each }): Statement => ({ kind: "train", ...each, ...inner })),
     fc.record({ ...commented, condition: expr, first: tie("block"), second: tie("block") }).map(
       ({ first, second, ...each }): Statement => ({
         kind: "if",

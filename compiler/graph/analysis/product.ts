@@ -1,9 +1,10 @@
 import type { Format, Shape, Unit } from "../../formats/format.js";
 import { formatOf, shapeOf } from "../../formats/registry.js";
 import type { Concrete, FormatSpec } from "../../types/type.js";
-import type { Eqn, IndexId, Scalar } from "../graph.js";
+import type { Eqn, IndexId, Range, Scalar } from "../graph.js";
 import type { ConcreteGraph } from "../graph.js";
 import {
+  constantOf,
   freeIndices,
   scalarLoads,
   scalarReductions,
@@ -17,9 +18,10 @@ import { extent, isIdentity, type Bounds } from "./ranges.js";
 type S = Scalar<Concrete>;
 
 /**
- * A matrix product in an eqn's body: sums over one index k of left * right, where `right` depends on the last own
+ * A matrix product in an eqn's body: sums over an index k of left * right, where `right` depends on the last own
  * index n and `left` does not. Own indices that right does not have are m (tokens), the others are the batch.
- * Several sums may stand in one body (a gate and its product), if their axes agree.
+ * Several sums may stand in one body (a gate and its product), if their axes agree. A sum over several indices of
+ * constant ranges is one of products, one for each value of those `around` k.
  */
 export interface Product {
   readonly n: number;
@@ -32,6 +34,10 @@ export interface Product {
 
 export interface ProductTerm {
   readonly reduce: Reduce<Concrete>;
+  /** k: of several indices the longest. */
+  readonly column: Range<Concrete>;
+  /** The others. */
+  readonly around: readonly Range<Concrete>[];
   readonly left: readonly S[];
   readonly right: readonly S[];
   /** Where right is one tensor read along k: the weights in their format. */
@@ -51,12 +57,22 @@ export interface ProductRows {
   readonly unit: Unit | null;
 }
 
-/** The product in an eqn, or null where there is none. `bounds`: intervals of the indices around it. */
-export function productOf(graph: ConcreteGraph, eqn: Eqn<Concrete>, bounds: Bounds = new Map()): Product | null {
+/**
+ * The product in an eqn, or null where there is none. `bounds`: intervals of the indices around it; `several`: whether
+ * sums may be over several indices.
+ */
+export function productOf(
+  graph: ConcreteGraph,
+  eqn: Eqn<Concrete>,
+  bounds: Bounds = new Map(),
+  several = false,
+): Product | null {
   if ((eqn.kind !== "map" && eqn.kind !== "update") || eqn.indices.length < 1) return null;
   if (eqn.kind === "update" && !isIdentity(eqn.at, eqn.indices)) return null;
   const own = eqn.indices.map((range) => range.index);
-  const reductions = scalarReductions(eqn.body).filter((reduce) => reduce.op === "sum" && reduce.over.length === 1);
+  const reductions = scalarReductions(eqn.body).filter(
+    (reduce) => reduce.op === "sum" && (reduce.over.length === 1 || (several && reduce.over.every(isConstant))),
+  );
   const n = own.length - 1;
   const nIndex = own[n]!;
   const outermost = reductions.filter(
@@ -74,7 +90,9 @@ export function productOf(graph: ConcreteGraph, eqn: Eqn<Concrete>, bounds: Boun
   const terms: ProductTerm[] = [];
   const batch = new Set<IndexId>();
   for (const reduce of candidates) {
-    const { index: kIndex, low, high } = reduce.over[0]!;
+    const column = longest(reduce.over);
+    const around = reduce.over.filter((range) => range !== column);
+    const { index: kIndex, low, high } = column;
     // a range of its own for each output is no row of a tile
     if (freeIndices(low).has(nIndex) || freeIndices(high).has(nIndex)) return null;
     const factors = factorsOf(reduce.body);
@@ -85,14 +103,17 @@ export function productOf(graph: ConcreteGraph, eqn: Eqn<Concrete>, bounds: Boun
       return null;
     for (const factor of right)
       for (const index of freeIndices(factor)) if (index !== nIndex && own.includes(index)) batch.add(index);
+    const names = new Map([[kIndex, "k"], ...around.map(({ index }, at) => [index, `k${at}`] as const)]);
     terms.push({
       reduce,
+      column,
+      around,
       left,
       right,
       rows: rowsOf(graph, right, kIndex),
       leftRows: rowsOf(graph, left, kIndex),
       leftKey: left
-        .map((factor) => scalarKey(factor, new Map([[kIndex, "k"]])))
+        .map((factor) => scalarKey(factor, names))
         .sort()
         .join(" * "),
     });
@@ -109,6 +130,15 @@ export function productOf(graph: ConcreteGraph, eqn: Eqn<Concrete>, bounds: Boun
     sizes: { m: size(mAxes), n: extent(eqn.indices[n]!, bounds), batch: size(batchAxes) },
     terms,
   };
+}
+
+function isConstant({ low, high }: Range<Concrete>): boolean {
+  return constantOf(low) !== null && constantOf(high) !== null;
+}
+
+/** The range of most values, of equal ones the last. */
+function longest(ranges: readonly Range<Concrete>[]): Range<Concrete> {
+  return ranges.reduce((best, each) => (ranges.length > 1 && extent(each) >= extent(best) ? each : best));
 }
 
 /** The factors of a product; a conversion of a product is one, for it may round. */

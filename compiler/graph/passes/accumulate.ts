@@ -16,13 +16,21 @@ export const totalName = "total";
  */
 export function accumulating<L extends Level>(graph: Graph<L>): Graph<L> {
   const [output, ...more] = graph.outputs;
-  const result = output === undefined ? undefined : graph.values[output.value];
-  if (
-    result === undefined ||
-    more.length > 0 ||
-    graph.inputs.some((input) => input.mutable || input.name === totalName)
-  )
+  if (output === undefined || more.length > 0 || graph.inputs.some((input) => input.mutable))
     throw new InternalError(`${graph.name} does not give one tensor`);
+  return adding(graph, new Map([[output.name, totalName]]));
+}
+
+/** The same for some of a graph's results: each of `totals`, by the name of what it is added to. */
+export function adding<L extends Level>(graph: Graph<L>, totals: ReadonlyMap<string, string>): Graph<L> {
+  return [...totals].reduce((whole, [output, total]) => addingOne(whole, output, total), graph);
+}
+
+function addingOne<L extends Level>(graph: Graph<L>, name: string, totalName: string): Graph<L> {
+  const output = graph.outputs.find((each) => each.name === name);
+  const result = output === undefined ? undefined : graph.values[output.value];
+  if (result === undefined || output?.input !== null || graph.inputs.some((input) => input.name === totalName))
+    throw new InternalError(`${graph.name} gives no ${name} that could be added to ${totalName}`);
   const type: TensorType<L> = { ...result.type, pattern: full, format: null };
   const total: Value<L> = { id: graph.values.length, name: totalName, type, span: null };
   const sum: Value<L> = { ...total, id: total.id + 1 };
@@ -42,6 +50,8 @@ export function accumulating<L extends Level>(graph: Graph<L>): Graph<L> {
     values: [...graph.values, total, sum],
     inputs: [...graph.inputs, { value: total.id, name: totalName, mutable: true }],
     eqns: [...graph.eqns, { kind: "update", out: sum.id, base: total.id, indices, at, body, op: "add" }],
-    outputs: [{ value: sum.id, name: totalName, input: total.id }],
+    outputs: graph.outputs.map((each) =>
+      each === output ? { value: sum.id, name: totalName, input: total.id } : each,
+    ),
   };
 }

@@ -25,7 +25,7 @@ export function leftElement(
   column: number | Expr,
 ): Expr {
   const { term, tokens, firstColumn } = source;
-  const environment = withIndices(tokens[token]!, [[term.reduce.over[0]!.index, k.add(firstColumn, column)]]);
+  const environment = withIndices(tokens[token]!, [[term.column.index, k.add(firstColumn, column)]]);
   return build.bind("x", leftValue(environment, term));
 }
 
@@ -68,8 +68,7 @@ export function vectorLoads(
     (type.dtype !== "f32" && type.dtype !== "f16")
   )
     return null;
-  if (last?.kind !== "index" || last.index !== term.reduce.over[0]!.index || shape[shape.length - 1]! % 4 !== 0)
-    return null;
+  if (last?.kind !== "index" || last.index !== term.column.index || shape[shape.length - 1]! % 4 !== 0) return null;
   const vectorElement = `vec4<${type.dtype}>` as const;
   const buffer = build.view(storage, vectorElement, "read");
   // rows are multiples of four long, so the row's start in vectors is exact

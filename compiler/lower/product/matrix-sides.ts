@@ -1,6 +1,7 @@
 /** Which products subgroups can do by matrices, and how their sides lie in memory. */
 import type { HalfReader } from "../../formats/code/code.js";
 import { codeOf } from "../../formats/code/registry.js";
+import { addedTogether } from "../../graph/analysis/added.js";
 import { readsAnywhere, type Product, type ProductTerm } from "../../graph/analysis/product.js";
 import { coefficientOf, extent, boundingRange, intervalOf } from "../../graph/analysis/ranges.js";
 import type { Eqn, IndexId, Range, Scalar } from "../../graph/graph.js";
@@ -67,6 +68,13 @@ export interface MatrixProduct {
   readonly distance: number;
   /** Where k ends for each token, if not at the end of its axis. */
   readonly bound: Range<Concrete> | null;
+  /** Products of other left sides, of one term each, that are added to this one, which then has one term, too. */
+  readonly further: readonly MatrixProduct[];
+}
+
+/** A product and those that are added to it. */
+export function passesOf(product: MatrixProduct): readonly MatrixProduct[] {
+  return [product, ...product.further];
 }
 
 /**
@@ -77,15 +85,30 @@ export interface MatrixProduct {
 export function matrixOf(lowering: Lowering, eqn: Elements, product: Product): MatrixProduct | null {
   const { target } = lowering;
   if (!target.matrices || !target.f16 || fixedSubgroup(target) === null) return null;
-  const [first] = product.terms;
-  if (first === undefined || eqn.indices.some((range) => boundingRange(range).low !== 0)) return null;
-  if (passes(lowering, product.terms).length > 1 || product.terms.some((term) => term.reduce.dtype !== "f32"))
-    return null;
-  const range = first.reduce.over[0]!;
+  if (eqn.indices.some((range) => boundingRange(range).low !== 0)) return null;
+  if (product.terms.some((term) => term.reduce.dtype !== "f32")) return null;
+  const groups = passes(lowering, product.terms);
+  const reductions = product.terms.map((term) => term.reduce);
+  if (groups.length > 1 && (groups.length < reductions.length || !addedTogether(eqn.body, reductions))) return null;
+  const [first, ...further] = groups.map((terms) => passOf(lowering, eqn, product, terms));
+  if (first == null || further.some((pass) => pass === null)) return null;
+  return { ...first, further: further.filter((pass) => pass !== null) };
+}
+
+/** Terms of one left side. */
+function passOf(
+  lowering: Lowering,
+  eqn: Elements,
+  product: Product,
+  terms: readonly ProductTerm[],
+): MatrixProduct | null {
+  const [first] = terms;
+  if (first === undefined) return null;
+  const range = first.column;
   const inner = Math.min(constantOf(range.high) ?? Infinity, axisExtents(lowering, first) ?? Infinity);
   if (constantOf(range.low) !== 0 || inner === Infinity) return null;
   const left = operandOf(lowering, eqn, first, first.left, { axes: product.m, outer: product.sizes.m, inner });
-  const right = product.terms.map(
+  const right = terms.map(
     (term) =>
       operandOf(lowering, eqn, term, term.right, { axes: [product.n], outer: product.sizes.n, inner }) ??
       storedOf(term, eqn.indices[product.n]!.index, product.sizes.n),
@@ -95,11 +118,10 @@ export function matrixOf(lowering: Lowering, eqn: Elements, product: Product): M
   // what lies past a token's end is left out of the left side, a run of columns at a time
   if (
     bound !== null &&
-    (left.along !== "k" ||
-      product.terms.some((term) => !readsAnywhere([...term.left, ...term.right], term.reduce.over[0]!.index)))
+    (left.along !== "k" || terms.some((term) => !readsAnywhere([...term.left, ...term.right], term.column.index)))
   )
     return null;
-  return arranged({ left, right: right.filter((side) => side !== null), bound, distance: 1 });
+  return arranged({ left, right: right.filter((side) => side !== null), bound, distance: 1, further: [] });
 }
 
 /** The sides with columns in the order that the packed ones are read in with least work, where they agree. */
@@ -137,10 +159,10 @@ function operandOf(
 ): DenseSide | null {
   const [only, ...rest] = factors;
   if (only === undefined || rest.length > 0) return null;
-  const load = insideAxis(withoutCasts(only), term.reduce.over[0]!.index, inner);
+  const load = insideAxis(withoutCasts(only), term.column.index, inner);
   const storage = load.kind === "load" ? lowering.storage[load.tensor] : null;
   if (load.kind !== "load" || storage === null || storage === undefined) return null;
-  if (load.guarded && !onlyColumnsLeave(lowering, eqn, load, term.reduce.over[0]!.index)) return null;
+  if (load.guarded && !onlyColumnsLeave(lowering, eqn, load, term.column.index)) return null;
   const { type } = lowering.graph.values[load.tensor]!;
   const isHalf = type.format === null ? type.dtype === "f16" : type.format.name === "f16";
   if (!isHalf) return null;
@@ -148,14 +170,14 @@ function operandOf(
     type.format === null && !load.guarded ? joinAxes(type.shape, load.at) : { shape: type.shape, at: load.at };
   const size = shape[shape.length - 1];
   // a run of neighbours must start at a multiple of its length
-  const own = [...axes.map((axis) => eqn.indices[axis]!.index), term.reduce.over[0]!.index];
+  const own = [...axes.map((axis) => eqn.indices[axis]!.index), term.column.index];
   if (size === undefined || size % run !== 0 || !startsRuns(at[at.length - 1]!, new Set(own))) return null;
   const strideOf = (index: IndexId): number | null =>
     at.reduce<number | null>((sum, scalar, axis) => {
       const coefficient = coefficientOf(scalar, index);
       return sum === null || coefficient === null ? null : sum + coefficient * elementCount(shape.slice(axis + 1));
     }, 0);
-  const columnStride = strideOf(term.reduce.over[0]!.index);
+  const columnStride = strideOf(term.column.index);
   const outerStride = flatStride(
     axes.map((axis) => ({ stride: strideOf(eqn.indices[axis]!.index), extent: extent(eqn.indices[axis]!) })),
   );
@@ -178,14 +200,14 @@ function operandOf(
 }
 
 /** The right side of a term as units of a format whose values may be rounded to f16, over all of its columns. */
-function storedOf({ reduce, rows, ...term }: ProductTerm, index: IndexId, outer: number): StoredSide | null {
-  const { low, high } = reduce.over[0]!;
+function storedOf({ rows, ...term }: ProductTerm, index: IndexId, outer: number): StoredSide | null {
+  const { low, high } = term.column;
   if (rows === null || rows.unit === null || rows.load.guarded || !roundsToHalf(rows.spec)) return null;
   const { columns } = rows.unit;
   if (columns % run !== 0 || constantOf(low) !== 0 || constantOf(high) !== rows.shape.columns) return null;
   return {
     kind: "stored",
-    term: { reduce, rows, ...term },
+    term: { rows, ...term },
     along: "k",
     index,
     least: columns,

@@ -69,7 +69,7 @@ export function stageLeft(
         const parts = [0, 1, 2, 3].map((at) =>
           build.bind(
             "x",
-            leftValue(withIndices(environment, [[term.reduce.over[0]!.index, k.add(k.mul(vector, 4), at)]]), term),
+            leftValue(withIndices(environment, [[term.column.index, k.add(k.mul(vector, 4), at)]]), term),
           ),
         );
         build.add(k.storeShared(array, k.add(vector, t * vectors), k.vector(parts)));

@@ -124,7 +124,7 @@ function productIn(lowering: Lowering, eqn: Eqn<Concrete>): FoundProduct | null 
   const bounds = boundsOf(lowering, eqn);
   if (eqn.indices.some((range) => extent(range, bounds) === 0)) return null;
   const whole = eqn.indices.every((range) => boundingRange(range, bounds).exact);
-  const product = productOf(lowering.graph, eqn, bounds);
+  const product = productOf(lowering.graph, eqn, bounds, true);
   // where a step computes a part, a tile may reach past it: its reads must be in range all the same
   if (product === null || (!whole && !loadsInside(lowering.graph, eqn, bounds))) return null;
   return { lowering, eqn, product, whole };
@@ -154,6 +154,19 @@ function attempt(
   return kernel === null ? null : { kernels: [kernel], cut };
 }
 
+/** Whether a schedule sums over several indices. */
+const sumsSeveral: { readonly [K in ProductSchedule]: boolean } = {
+  dot: false,
+  matvec: false,
+  quads: false,
+  matrix: true,
+  tiled: true,
+};
+
+function takes(schedule: ProductSchedule, product: Product): boolean {
+  return sumsSeveral[schedule] || product.terms.every(({ around }) => around.length === 0);
+}
+
 /** The cuts of a schedule for a product, the best guess first; none where it does not apply or, unless forced, pay. */
 function cutsOf(
   { lowering, eqn, product, whole }: FoundProduct,
@@ -161,6 +174,7 @@ function cutsOf(
   forced: boolean,
 ): readonly ProductCut[] {
   const { target } = lowering;
+  if (!takes(schedule, product)) return [];
   if (schedule === "dot") {
     const sides = eqn.kind === "map" && whole ? dotSides(product, target, lowering.packs) : null;
     return sides === null ? [] : dotCandidates(product, sides, target);
@@ -185,6 +199,7 @@ function cutsOf(
 /** The kernel of a cut; null where its schedule does not apply. */
 function kernelOf({ lowering, eqn, product, whole }: FoundProduct, cut: ProductCut): Kernel | null {
   const { target } = lowering;
+  if (!takes(cut.kind, product)) return null;
   switch (cut.kind) {
     case "dot": {
       const sides = eqn.kind === "map" && whole ? dotSides(product, target, lowering.packs) : null;

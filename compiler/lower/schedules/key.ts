@@ -1,9 +1,9 @@
 /** What choices of schedules are kept by: what an equation computes, as far as it decides which cut is fast. */
 import { printFormat } from "../../formats/registry.js";
 import type { Attention } from "../../graph/analysis/attention.js";
-import type { Product } from "../../graph/analysis/product.js";
-import { constantOf, scalarReductions, withoutCasts, type Reduce } from "../../graph/scalar.js";
-import type { Concrete } from "../../types/type.js";
+import type { Product, ProductTerm } from "../../graph/analysis/product.js";
+import { extent } from "../../graph/analysis/ranges.js";
+import { constantOf, scalarReductions, withoutCasts } from "../../graph/scalar.js";
 import type { Lowering } from "../toolkit/lowering.js";
 
 export interface ScheduleKey {
@@ -32,7 +32,7 @@ export function productKey(lowering: Lowering, product: Product): ScheduleKey {
   const rights = terms.map(({ rows }) => (rows === null ? "computed" : printFormat(rows.spec)));
   const around = [
     `m=${tokenBucket(sizes.m)}`,
-    `k=${[...new Set(terms.map(({ reduce }) => columnsOf(reduce)))].join("|")}`,
+    `k=${[...new Set(terms.map(columnsOf))].join("|")}`,
     ...(sizes.batch === 1 ? [] : [`batch=${bucket(sizes.batch)}`]),
     `${leftOf(lowering, product)} * ${rights.join(" | ")}`,
   ];
@@ -65,7 +65,8 @@ function leftOf({ graph, packs }: Lowering, { terms }: Product): string {
 }
 
 /** The columns that a sum runs over, in words. */
-function columnsOf({ over }: Reduce<Concrete>): string {
-  const [low, high] = [constantOf(over[0]!.low), constantOf(over[0]!.high)];
-  return low === null || high === null ? "data" : String(bucket(Math.max(0, high - low)));
+function columnsOf({ column, around }: ProductTerm): string {
+  const [low, high] = [constantOf(column.low), constantOf(column.high)];
+  const columns = low === null || high === null ? "data" : String(bucket(Math.max(0, high - low)));
+  return [columns, ...around.map((range) => bucket(extent(range)))].join(" x ");
 }

@@ -1,7 +1,7 @@
 /** Tiles of products by matrices: their shapes as data, and which is taken. */
 import type { Product } from "../../graph/analysis/product.js";
 import { matrixSize, type Target } from "../../target.js";
-import type { MatrixProduct, MatrixSide } from "../product/matrix-sides.js";
+import { passesOf, type MatrixProduct, type MatrixSide } from "../product/matrix-sides.js";
 import { liesAlike, pieceColumns, vectorsOf, type Slicing } from "../product/matrix-staging.js";
 import { fixedSubgroup } from "../toolkit/team.js";
 
@@ -46,10 +46,11 @@ const tile = (
 export const slicesHeld = ({ ahead }: MatrixTile): number => (ahead === 0 ? 1 : 2);
 
 /** The usual ones, from the most wanted; of a pair of terms each has so many rows. */
-function usual(product: Product, { right }: MatrixProduct): readonly MatrixTile[] {
+function usual(product: Product, sides: MatrixProduct): readonly MatrixTile[] {
   const { m } = product.sizes;
-  const terms = product.terms.length;
-  const slice = Math.max(32, ...right.map((side) => (side.kind === "dense" ? 0 : side.least)));
+  const terms = sides.right.length;
+  const rights = passesOf(sides).flatMap(({ right }) => right);
+  const slice = Math.max(32, ...rights.map((side) => (side.kind === "dense" ? 0 : side.least)));
   const small = [tile(32, 32, [1, 2, 2], 64), tile(32, 32, [2, 2, 1], slice)];
   const middle = [terms === 1 ? tile(64, 32, [2, 1, 4], 128) : tile(64, 32, [2, 2, 2], 64), ...small];
   if (m <= 16) {
@@ -106,30 +107,37 @@ export function matrixCuts(product: Product, sides: MatrixProduct, target: Targe
 export function tileFits(each: MatrixTile, sides: MatrixProduct, target: Target): boolean {
   const { slice, subgroups } = each;
   const size = (fixedSubgroup(target) ?? 0) * subgroups.reduce((a, b) => a * b);
-  const slicing = { slice, size, distance: sides.distance };
   const part = slice / subgroups[2];
-  const cut = (side: MatrixSide, rows: number): boolean => {
-    const piece = pieceColumns(side, rows, slicing);
+  const cut = (side: MatrixSide, rows: number, distance: number): boolean => {
+    const piece = pieceColumns(side, rows, { slice, size, distance });
     return side.along !== "k" || (slice % piece === 0 && liesAlike(piece));
   };
   return (
-    16 * workgroupVectors(each, sides, slicing) <= target.maxWorkgroupMemory &&
+    16 * workgroupVectors(each, sides, size) <= target.maxWorkgroupMemory &&
     size <= target.maxInvocations &&
     slice % (subgroups[2] * matrixSize) === 0 &&
     (subgroups[2] === 1 || liesAlike(part)) &&
-    cut(sides.left, each.tokens) &&
-    sides.right.every((side) => cut(side, each.rows))
+    passesOf(sides).every(
+      ({ left, right, distance }) =>
+        cut(left, each.tokens, distance) && right.every((side) => cut(side, each.rows, distance)),
+    )
   );
 }
 
-/** Vectors of workgroup memory that a tile takes: slices of each side, and in the same place later the results. */
-export function workgroupVectors(each: MatrixTile, { left, right }: MatrixProduct, slicing: Slicing): number {
-  const sides = right.reduce(
-    (sum, side) => sum + vectorsOf(side, each.rows, slicing),
-    vectorsOf(left, each.tokens, slicing),
-  );
-  const strips = right.length * each.subgroups.reduce((a, b) => a * b) * matrixSize * stripStride(each);
-  return Math.max(slicesHeld(each) * sides, strips);
+/**
+ * Vectors of workgroup memory that a tile takes with so many invocations: slices of each side, and in the same place
+ * those of products added to it, and later the results.
+ */
+export function workgroupVectors(each: MatrixTile, product: MatrixProduct, size: number): number {
+  const slices = passesOf(product).map(({ left, right, distance }) => {
+    const slicing: Slicing = { slice: each.slice, size, distance };
+    return right.reduce(
+      (sum, side) => sum + vectorsOf(side, each.rows, slicing),
+      vectorsOf(left, each.tokens, slicing),
+    );
+  });
+  const strips = product.right.length * each.subgroups.reduce((a, b) => a * b) * matrixSize * stripStride(each);
+  return Math.max(...slices.map((vectors) => slicesHeld(each) * vectors), strips);
 }
 
 /** Matrices that a strip of results is wide: as few as a subgroup's, and no more than two. */

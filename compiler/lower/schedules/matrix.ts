@@ -7,25 +7,17 @@ import type { Expr, Kernel } from "../../kernel/kernel.js";
 import { matrixSize } from "../../target.js";
 import { upTo } from "../../types/shape.js";
 import type { Concrete } from "../../types/type.js";
-import { run, type MatrixProduct, type MatrixSide } from "../product/matrix-sides.js";
-import { stagingOf, vectorAt, vectorOf, type Staged } from "../product/matrix-staging.js";
-import { summedColumns, type SummedColumns } from "../product/summed-columns.js";
+import { passesOf, type MatrixProduct } from "../product/matrix-sides.js";
+import { summedColumns } from "../product/summed-columns.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
 import { isWanted, spread, workgroupPosition } from "../toolkit/dispatch.js";
 import { bindPosition, boundsOf } from "../toolkit/positions.js";
 import type { Lowering } from "../toolkit/lowering.js";
-import { lowerRange, lowerScalar, withIndices, withKnown, type Environment } from "../toolkit/scalar.js";
+import { lowerScalar, withIndices, withKnown, type Environment } from "../toolkit/scalar.js";
 import { storeElement } from "../toolkit/store.js";
 import { fixedSubgroup } from "../toolkit/team.js";
-
-import {
-  matricesOf,
-  slicesHeld,
-  stripMatrices,
-  stripStride,
-  workgroupVectors,
-  type MatrixTile,
-} from "./matrix-tile.js";
+import { matricesOf, stripMatrices, stripStride, workgroupVectors, type MatrixTile } from "./matrix-tile.js";
+import { accumulate, resultsOf, type Results, type TileContext } from "./matrix-walk.js";
 
 type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
 
@@ -38,7 +30,7 @@ export function matrixPays(product: Product): boolean {
     product.sizes.m >= leastTokens &&
     product.sizes.n >= 32 &&
     product.sizes.m * product.sizes.n >= 4096 &&
-    (constantOf(product.terms[0]!.reduce.over[0]!.high) ?? Infinity) >= 32
+    (constantOf(product.terms[0]!.column.high) ?? Infinity) >= 32
   );
 }
 
@@ -83,11 +75,7 @@ export function matrix(
       const context: TileContext = {
         lowering,
         build,
-        array: build.array(
-          "tiles",
-          "vec4<u32>",
-          workgroupVectors(tile, sides, { slice: tile.slice, size, distance: sides.distance }),
-        ),
+        array: build.array("tiles", "vec4<u32>", workgroupVectors(tile, sides, size)),
         tile,
         size,
         lanes,
@@ -104,27 +92,32 @@ export function matrix(
           bounds,
           m,
         );
-      const summed =
-        sides.bound === null
-          ? null
-          : summedColumns(lowering, eqn, product, sides.bound, {
-              first: firstM,
-              count: rowsM,
-              around: batched,
-              at: tokenEnvironment,
-            });
-      const results = accumulate(context, batched, sides, summed, tokenEnvironment);
+      let made: Results | null = null;
+      const results = (): Results => (made ??= resultsOf(context, sides.right.length));
+      for (const pass of passesOf(sides)) {
+        const summed =
+          pass.bound === null
+            ? null
+            : summedColumns(lowering, eqn, product, pass.bound, {
+                first: firstM,
+                count: rowsM,
+                around: batched,
+                at: tokenEnvironment,
+              });
+        accumulate(context, batched, pass, { summed, tokenEnvironment, results });
+      }
       const environmentAt = (m: Expr, n: Expr): Environment =>
         withIndices(tokenEnvironment(m), [[eqn.indices[product.n]!.index, n]]);
       const finish = (sums: readonly Expr[], m: Expr, n: Expr): void => {
         const environment = withKnown(
           environmentAt(m, n),
-          product.terms.map((term, at) => [term.reduce, sums[at]!] as const),
+          // what is added to the first is in its sum
+          product.terms.map((term, at) => [term.reduce, sums[at] ?? k.f32(0)] as const),
         );
         storeElement(lowering, environment, eqn, lowerScalar(environment, eqn.body));
       };
       const mirrored = symmetric ? k.notEqual(tileM, tileN) : null;
-      writeResults(context, results, { m, n, group, mirrored, finish });
+      writeResults(context, results(), { m, n, group, mirrored, finish });
     };
     if (symmetric) build.when(k.lessEqual(tileN, tileM), work);
     else work();
@@ -166,167 +159,6 @@ function tileAt(
     build.bind("tile_n", k.div(inBand, height)),
   ];
 }
-
-/** Where the kernel is: its tile, the first row and column of the subgroup's matrices in it, and its part of k. */
-interface TileContext {
-  readonly lowering: Lowering;
-  readonly build: KernelBuilder;
-  /** Workgroup memory of vec4<u32>: the slices, and after them the results. */
-  readonly array: string;
-  readonly tile: MatrixTile;
-  readonly size: number;
-  readonly lanes: number;
-  readonly firstM: Expr;
-  readonly firstN: Expr;
-  readonly ownM: Expr;
-  readonly ownN: Expr;
-  /** Null where each subgroup takes all of k. */
-  readonly partOfK: Expr | null;
-}
-
-/** Names of result matrices by term, along m, along n. */
-type Results = readonly (readonly (readonly string[])[])[];
-
-/** The walk over k, up to the end of the columns that the tile sums over. */
-function accumulate(
-  context: TileContext,
-  environment: Environment,
-  sides: MatrixProduct,
-  summed: SummedColumns | null,
-  tokenEnvironment: (m: Expr) => Environment,
-): Results {
-  const { lowering, build, array, tile, size, firstM, firstN, ownM, ownN, partOfK } = context;
-  const { slice, subgroups } = tile;
-  const { bound } = sides;
-  const end = summed === null ? k.u32(sides.left.inner) : build.bind("end", k.min(summed.to, sides.left.inner));
-  const endOf = (m: Expr): Expr =>
-    k.min(lowerRange(tokenEnvironment(k.min(m, sides.left.outer - 1)), bound!).to, sides.left.inner);
-  let base = 0;
-  const stagedOf = (side: MatrixSide, rows: number, first: Expr): Staged => {
-    const staged = stagingOf(
-      { lowering, build, array, size, slice, distance: sides.distance, rows, first, environment },
-      side,
-      base,
-      bound === null ? null : { tile: end, row: side === sides.left ? endOf : () => end },
-    );
-    base += slicesHeld(tile) * staged.vectors;
-    return staged;
-  };
-  const left = stagedOf(sides.left, tile.tokens, firstM);
-  const right = sides.right.map((side) => stagedOf(side, tile.rows, firstN));
-  const all = [left, ...right];
-  const [matricesM, matricesN] = matricesOf(tile);
-  const results = right.map(() =>
-    upTo(matricesM).map(() =>
-      upTo(matricesN).map(() => {
-        const name = build.fresh("sum");
-        build.add({ kind: "matrix", name });
-        return name;
-      }),
-    ),
-  );
-  // where the subgroup's part of a slice begins, and its first row of each side, in vectors
-  const part = slice / subgroups[2];
-  const startOf = (staged: Staged, own: Expr): Expr => {
-    const column = partOfK === null ? k.u32(0) : build.bind("own_k", k.mul(partOfK, part));
-    return build.bind(
-      "own",
-      k.add(
-        staged.side.along === "k"
-          ? k.add(k.mul(own, staged.stride), vectorAt(column))
-          : k.add(k.mul(column, staged.stride), k.div(own, run)),
-        staged.base,
-      ),
-    );
-  };
-  const starts = new Map(all.map((staged) => [staged, startOf(staged, staged === left ? ownM : ownN)]));
-  /** The slice in workgroup memory; of two, that whose vectors come so far after the first's. */
-  const multiply = (offsetOf: (staged: Staged) => Expr): void => {
-    const here = new Map(
-      all.map((staged) => [staged, build.bind("from", k.add(starts.get(staged)!, offsetOf(staged)))]),
-    );
-    for (let column = 0; column < part; column += matrixSize) {
-      const load = (staged: Staged, role: "left" | "right", matrix: number): string => {
-        const name = build.fresh(role);
-        const byColumn = staged.side.along === "k";
-        const offset = byColumn
-          ? matrix * matrixSize * staged.stride + vectorOf(column)
-          : column * staged.stride + (matrix * matrixSize) / run;
-        // a left matrix has m for its rows and k for its columns, a right one k for its rows and n for its columns
-        build.add({
-          kind: "load_matrix",
-          name,
-          role,
-          array,
-          index: k.add(here.get(staged)!, offset),
-          stride: k.u32(staged.stride),
-          columns: (role === "left") !== byColumn,
-        });
-        return name;
-      };
-      const lefts = upTo(matricesM).map((i) => load(left, "left", i));
-      right.forEach((side, term) =>
-        upTo(matricesN).forEach((j) => {
-          const name = load(side, "right", j);
-          lefts.forEach((each, i) =>
-            build.add({ kind: "multiply_matrices", result: results[term]![i]![j]!, left: each, right: name }),
-          );
-        }),
-      );
-    }
-  };
-  // all loads first, so that they are under way together
-  const load = (from: Expr): readonly (readonly Expr[])[] => all.map((staged) => staged.load(from));
-  const store = (from: Expr, loaded: readonly (readonly Expr[])[], offsetOf: (staged: Staged) => Expr): void =>
-    all.forEach((staged, at) => staged.store(from, loaded[at]!, offsetOf(staged)));
-  const atFirst = (): Expr => k.u32(0);
-  // beyond the last slice it is loaded again, and not stored
-  const loadFrom = (from: Expr): readonly (readonly Expr[])[] =>
-    load(build.bind("there", k.min(from, lastSlice(sides.left.inner, slice))));
-  let held: readonly (readonly Expr[])[] = [];
-  if (tile.ahead > 0) {
-    store(k.u32(0), load(k.u32(0)), atFirst);
-    if (tile.ahead === 2)
-      held = loadFrom(k.u32(slice)).map((some) => some.map((value) => build.variable("held", value)));
-    build.barrier();
-  }
-  build.loop(
-    "slice",
-    k.u32(0),
-    end,
-    (from) => {
-      if (tile.ahead === 0) {
-        store(from, load(from), atFirst);
-        build.barrier();
-        multiply(atFirst);
-      } else {
-        const odd = build.bind("odd", k.rem(k.div(from, slice), 2));
-        const next = build.bind("next", k.add(from, slice));
-        const storeNext = (loaded: readonly (readonly Expr[])[]): void =>
-          build.when(k.less(next, end), () =>
-            store(next, loaded, (staged) => build.bind("other", k.mul(k.sub(k.u32(1), odd), staged.vectors))),
-          );
-        const here = (staged: Staged): Expr => k.mul(odd, staged.vectors);
-        if (tile.ahead === 1) {
-          const loaded = loadFrom(next);
-          multiply(here);
-          storeNext(loaded);
-        } else {
-          storeNext(held);
-          const loaded = loadFrom(k.add(next, slice));
-          multiply(here);
-          held.forEach((some, side) => some.forEach((value, at) => build.assign(value, loaded[side]![at]!)));
-        }
-      }
-      build.barrier();
-    },
-    slice,
-  );
-  return results;
-}
-
-/** First column of the last slice. */
-const lastSlice = (inner: number, slice: number): number => (Math.ceil(inner / slice) - 1) * slice;
 
 interface Writing {
   readonly m: number;

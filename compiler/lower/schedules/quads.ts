@@ -124,9 +124,7 @@ export function quads(lowering: Lowering, eqn: Elements, product: Product, shape
       const limits =
         bound.exact !== null
           ? null
-          : loaded.map((environment) =>
-              build.bind("limit", k.min(lowerRange(environment, term.reduce.over[0]!).to, bound.end)),
-            );
+          : loaded.map((environment) => build.bind("limit", k.min(lowerRange(environment, term.column).to, bound.end)));
       const last = bound.exact === null ? build.bind("last", k.sub(k.max(bound.end, 1), 1)) : null;
       build.loop(
         "column",
@@ -217,7 +215,7 @@ function loopBound(
   term: ProductTerm,
   tokens: Tokens,
 ): { readonly end: Expr; readonly exact: number | null } {
-  const range = term.reduce.over[0]!;
+  const range = term.column;
   const high = constantOf(range.high);
   if (high !== null) return { end: k.u32(high), exact: high };
   const { to } = summedColumns(lowering, eqn, product, range, tokens);
@@ -271,7 +269,7 @@ function rightColumns(
   return upTo(step).map((at) => {
     const position = k.add(column, at);
     const inner = withIndices(environment, [
-      [term.reduce.over[0]!.index, last === null ? position : build.bind("at", k.min(position, last))],
+      [term.column.index, last === null ? position : build.bind("at", k.min(position, last))],
     ]);
     return build.bind(
       "w",
@@ -316,7 +314,7 @@ function acrossColumns(
   for (let each = 0; each < step; each++) {
     const position = k.add(column, each);
     const environment = withIndices(columns[0]!, [
-      [term.reduce.over[0]!.index, last === null ? position : build.bind("at", k.min(position, last))],
+      [term.column.index, last === null ? position : build.bind("at", k.min(position, last))],
     ]);
     // the size is a multiple of four, so the four of a lane are in range or all past the end, and then clamped
     const start = flatten(
@@ -353,7 +351,7 @@ function leftChunk(
     return vectors.map((value, at) => build.bind("x", k.select(k.less(k.add(column, at), limit!), value, 0)));
   return upTo(width).map((at) => {
     const position = build.bind("at", k.add(column, at));
-    const inner = withIndices(environment, [[term.reduce.over[0]!.index, k.min(position, last)]]);
+    const inner = withIndices(environment, [[term.column.index, k.min(position, last)]]);
     return build.bind("x", k.select(k.less(position, limit!), leftValue(inner, term), 0));
   });
 }

@@ -5,6 +5,7 @@ import * as k from "../../kernel/build.js";
 import type { Expr, Kernel } from "../../kernel/kernel.js";
 import type { Target } from "../../target.js";
 import type { Concrete } from "../../types/type.js";
+import { eachAround } from "../product/around.js";
 import { leftValue } from "../product/left.js";
 import { dependsOnToken, isSummed, summedColumns, type SummedColumns, type Tokens } from "../product/summed-columns.js";
 import { rowAt, storedUnit } from "../product/right.js";
@@ -33,7 +34,7 @@ export interface TileShape {
 /** Whether it applies: where the range of k is not all from 0 to a constant, slices reach beyond it. */
 export function tiledApplies(lowering: Lowering, product: Product, eqn: Elements): boolean {
   return product.terms.every((term) => {
-    const { index, low, high } = term.reduce.over[0]!;
+    const { index, low, high } = term.column;
     if (constantOf(low) === 0 && constantOf(high) !== null) return true;
     const perToken = [low, high].some((bound) => dependsOnToken(eqn, product, bound));
     return readsAnywhere(term.right, index) && (!perToken || axisExtents(lowering, term) !== null);
@@ -102,8 +103,7 @@ export function tiled(lowering: Lowering, eqn: Elements, product: Product, tile:
 
   const bindAxes = axisBinder(eqn, bounds);
   const batched = bindAxes(lowering.environment(build), batchAt, product.batch);
-  const tokenEnvironment = (m: Expr): Environment => bindAxes(batched, m, product.m);
-  const columnEnvironment = (n: Expr): Environment => bindAxes(batched, n, [product.n]);
+  const tokenEnvironment = (m: Expr, around = batched): Environment => bindAxes(around, m, product.m);
 
   const accumulators = new Map<ProductTerm, Expr[][]>(
     product.terms.map((term) => [
@@ -118,84 +118,86 @@ export function tiled(lowering: Lowering, eqn: Elements, product: Product, tile:
   const body = (): void => {
     // terms that share their left side and range are summed in one pass over k
     for (const group of passes(lowering, product.terms)) {
-      const range = group[0]!.reduce.over[0]!;
+      const range = group[0]!.column;
       const summed = termColumns(lowering, eqn, product, group[0]!, {
         first: firstM,
         count: rowsM,
         around: batched,
-        at: tokenEnvironment,
+        at: (m) => tokenEnvironment(m),
       });
       const perToken = [range.low, range.high].some((bound) => dependsOnToken(eqn, product, bound));
-      build.loop(
-        "slice",
-        summed.from === null ? k.u32(0) : k.mul(k.div(summed.from, tile.k), tile.k),
-        summed.to,
-        (slice) => {
-          // left[kk][m]
-          build.loop(
-            "at",
-            local,
-            k.u32(tile.k * rowsM),
-            (at) => {
-              const kk = build.bind("kk", k.rem(at, tile.k));
-              const m = build.bind("m", k.div(at, tile.k));
-              const column = build.bind("column", k.add(slice, kk));
-              const token = build.bind("token", k.add(firstM, m));
-              const value = build.variable("left", k.f32(0));
-              build.when(k.and(k.less(token, product.sizes.m), isSummed(summed, column)), () => {
-                const environment = withIndices(tokenEnvironment(token), [[range.index, column]]);
-                if (!perToken) build.assign(value, leftValue(environment, group[0]!));
-                else {
-                  const own = lowerRange(environment, range);
-                  build.when(isSummed({ from: summed.from === null ? null : own.from, to: own.to }, column), () =>
-                    build.assign(value, leftValue(environment, group[0]!)),
-                  );
-                }
-              });
-              build.add(k.storeShared(leftTile, k.add(k.mul(kk, rowsM), m), value));
-            },
-            size,
-          );
-          group.forEach((term) =>
-            stageRight(lowering, build, product, term, {
-              tile,
-              rowsN,
-              size,
-              slice,
-              summed,
-              firstN,
-              array: rightTiles[product.terms.indexOf(term)]!,
-              columnEnvironment,
+      const walk = (around: Environment): void =>
+        build.loop(
+          "slice",
+          summed.from === null ? k.u32(0) : k.mul(k.div(summed.from, tile.k), tile.k),
+          summed.to,
+          (slice) => {
+            // left[kk][m]
+            build.loop(
+              "at",
               local,
-            }),
-          );
-          build.barrier();
-          build.loop("kk", k.u32(0), k.u32(tile.k), (kk) => {
-            const left = Array.from({ length: tile.tm }, (_, i) =>
-              build.bind(
-                "a",
-                k.loadShared(leftTile, "f32", k.add(k.mul(kk, rowsM), k.add(k.mul(threadM, tile.tm), i))),
-              ),
+              k.u32(tile.k * rowsM),
+              (at) => {
+                const kk = build.bind("kk", k.rem(at, tile.k));
+                const m = build.bind("m", k.div(at, tile.k));
+                const column = build.bind("column", k.add(slice, kk));
+                const token = build.bind("token", k.add(firstM, m));
+                const value = build.variable("left", k.f32(0));
+                build.when(k.and(k.less(token, product.sizes.m), isSummed(summed, column)), () => {
+                  const environment = withIndices(tokenEnvironment(token, around), [[range.index, column]]);
+                  if (!perToken) build.assign(value, leftValue(environment, group[0]!));
+                  else {
+                    const own = lowerRange(environment, range);
+                    build.when(isSummed({ from: summed.from === null ? null : own.from, to: own.to }, column), () =>
+                      build.assign(value, leftValue(environment, group[0]!)),
+                    );
+                  }
+                });
+                build.add(k.storeShared(leftTile, k.add(k.mul(kk, rowsM), m), value));
+              },
+              size,
             );
-            for (const term of group) {
-              const array = rightTiles[product.terms.indexOf(term)]!;
-              const right = Array.from({ length: tile.tn }, (_, j) =>
+            group.forEach((term) =>
+              stageRight(lowering, build, product, term, {
+                tile,
+                rowsN,
+                size,
+                slice,
+                summed,
+                firstN,
+                array: rightTiles[product.terms.indexOf(term)]!,
+                columnEnvironment: (n) => bindAxes(around, n, [product.n]),
+                local,
+              }),
+            );
+            build.barrier();
+            build.loop("kk", k.u32(0), k.u32(tile.k), (kk) => {
+              const left = Array.from({ length: tile.tm }, (_, i) =>
                 build.bind(
-                  "b",
-                  k.loadShared(array, "f32", k.add(k.mul(kk, rowsN), k.add(threadN, j * tile.threads[0]))),
+                  "a",
+                  k.loadShared(leftTile, "f32", k.add(k.mul(kk, rowsM), k.add(k.mul(threadM, tile.tm), i))),
                 ),
               );
-              accumulators
-                .get(term)!
-                .forEach((row, i) =>
-                  row.forEach((accumulator, j) => build.assign(accumulator, k.fma(left[i]!, right[j]!, accumulator))),
+              for (const term of group) {
+                const array = rightTiles[product.terms.indexOf(term)]!;
+                const right = Array.from({ length: tile.tn }, (_, j) =>
+                  build.bind(
+                    "b",
+                    k.loadShared(array, "f32", k.add(k.mul(kk, rowsN), k.add(threadN, j * tile.threads[0]))),
+                  ),
                 );
-            }
-          });
-          build.barrier();
-        },
-        tile.k,
-      );
+                accumulators
+                  .get(term)!
+                  .forEach((row, i) =>
+                    row.forEach((accumulator, j) => build.assign(accumulator, k.fma(left[i]!, right[j]!, accumulator))),
+                  );
+              }
+            });
+            build.barrier();
+          },
+          tile.k,
+        );
+      eachAround(batched, group, walk);
     }
 
     for (let i = 0; i < tile.tm; i++) {
@@ -236,8 +238,8 @@ export function tiled(lowering: Lowering, eqn: Elements, product: Product, tile:
 export function passes(lowering: Lowering, terms: readonly ProductTerm[]): readonly (readonly ProductTerm[])[] {
   const groups = new Map<string, ProductTerm[]>();
   for (const term of terms) {
-    const [range] = term.reduce.over;
-    const key = `${term.leftKey} ${JSON.stringify([range?.low, range?.high])} ${axisExtents(lowering, term)}`;
+    const bounds = [term.column, ...term.around].flatMap(({ low, high }) => [low, high]);
+    const key = `${term.leftKey} ${JSON.stringify(bounds)} ${axisExtents(lowering, term)}`;
     groups.set(key, [...(groups.get(key) ?? []), term]);
   }
   return [...groups.values()];
@@ -251,7 +253,7 @@ function termColumns(
   term: ProductTerm,
   tokens: Tokens,
 ): SummedColumns {
-  const range = term.reduce.over[0]!;
+  const range = term.column;
   const summed = summedColumns(lowering, eqn, product, range, tokens);
   const size = constantOf(range.high) === null ? axisExtents(lowering, term) : null;
   return size === null ? summed : { ...summed, to: tokens.around.build.bind("end", k.min(summed.to, size)) };
@@ -259,7 +261,7 @@ function termColumns(
 
 /** The smallest extent of an axis on which the term's k stands alone, or null: past it, every product is zero. */
 export function axisExtents(lowering: Lowering, term: ProductTerm): number | null {
-  const index: IndexId = term.reduce.over[0]!.index;
+  const index: IndexId = term.column.index;
   let smallest: number | null = null;
   for (const factor of [...term.left, ...term.right]) {
     const load = withoutCasts(factor);
@@ -296,7 +298,7 @@ function stageRight(
   const { tile, rowsN, size, slice, summed, firstN, array, columnEnvironment, local } = stage;
   const rows = term.rows;
   const unit = rows?.unit ?? null;
-  const range = term.reduce.over[0]!;
+  const range = term.column;
   if (
     rows !== null &&
     unit !== null &&

@@ -60,15 +60,15 @@ export async function checkPage(path: string, rules: PageRules): Promise<void> {
 }
 
 /**
- * Writes a page beside its name, and renames it when it is whole.
+ * Writes a page, or a text as it is, beside its name, and renames it when it is whole.
  * @throws ModelError M151, M153, M154
  */
-export async function writePage(path: string, page: Page): Promise<void> {
+export async function writePage(path: string, page: Page | string): Promise<void> {
   const beside = besideOf(path);
   try {
     const file = await open(beside, "wx");
     try {
-      await file.writeFile(renderPage(page));
+      await file.writeFile(typeof page === "string" ? page : renderPage(page));
       await file.sync();
     } finally {
       await file.close();
@@ -90,7 +90,7 @@ export async function printWithPage(
   result: object,
   words: () => string,
   path: string | undefined,
-  page: () => Page,
+  page: () => Page | string,
 ): Promise<number> {
   if (path === undefined) {
     output.result(result, words);

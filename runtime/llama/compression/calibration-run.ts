@@ -28,6 +28,8 @@ export type ObserveStep = RecipeStep & { readonly kind: "observe" };
 /** Calibration activations on their way through a model, block by block. */
 export interface CalibrationRun {
   readonly activations: Activations;
+  /** Those of the model as it was given; null where nothing asked for them. */
+  readonly given: Activations | null;
   /**
    * Runs the block as it is and sums the observed functions of what its layers receive.
    * @throws LlamaError not-finite, naming the layers that receive what is NaN or infinite
@@ -120,6 +122,7 @@ export async function calibrationRun(
 
   return {
     activations,
+    given,
     forget,
     async observe(block, steps) {
       const observers: Observer[] = steps.map(({ id, graph }) => ({ id, graph }));

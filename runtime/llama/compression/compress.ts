@@ -3,43 +3,31 @@ import { counted } from "../../../compiler/words.js";
 import { join } from "node:path";
 import { CompileError } from "../../../compiler/compile.js";
 import { InternalError } from "../../../compiler/diagnostic.js";
-import type { Condition, Recipe, RecipeStep } from "../../../compiler/recipe/recipe.js";
+import type { Recipe, RecipeStep, TrainStep } from "../../../compiler/recipe/recipe.js";
 import type { Model } from "../../model/model.js";
 import { realpathOfNew } from "../../model/files.js";
 import { leftOut } from "../../model/parts.js";
-import { stands, type Announced } from "../long-runs/announced.js";
+import { stands } from "../long-runs/announced.js";
 import { calibrationRun, type CalibrationRun } from "./calibration-run.js";
 import type { Caller } from "../call.js";
-import type { CalibrationText, Compression, CompressOptions, PerplexityReport } from "./compression.js";
+import type { Compression, CompressOptions } from "./compression.js";
 import { reportOf } from "./compression-report.js";
 import { LlamaError } from "../error.js";
-import { holds, type FoundPerplexity } from "./expectation.js";
-import { createForecast, type Forecast } from "./forecast.js";
+import { createForecast } from "./forecast.js";
 import { identityOf } from "../long-runs/identity.js";
-import type { Facts } from "../long-runs/manifest.js";
 import { isSelected, treatmentOf } from "./names.js";
-import { beyond, layerWarning, printPerplexity, unsavedWarning } from "./outcome.js";
+import { expect, evaluateBoth } from "./judge.js";
+import { beyond, unsavedWarning } from "./outcome.js";
+import { factsOf, report, warnOf, writtenWords, type Run } from "./run.js";
 import { checkOutputs, saves, storesUnsaved } from "./outputs.js";
 import { savedRecipe } from "./recipe-record.js";
-import { keptLine, openState, type SavedState } from "../long-runs/saved-state.js";
-import { scoreModel } from "./score.js";
+import { keptLine, openState } from "../long-runs/saved-state.js";
 import { checkRecipe } from "./fit.js";
-import { createTreater, type Treater } from "./treat.js";
-import { calibrationWindows, checkContext, scoredWindows, usualWindows, type Windows } from "../windows.js";
-import {
-  bodyOf,
-  calibrates,
-  costsOf,
-  evaluateCost,
-  observationsOf,
-  observeCost,
-  stepsOf,
-  withDense,
-  workLeft,
-  type Costs,
-  type Stage,
-} from "./workload.js";
-import { createWorkingModel, saveModel, type WorkingModel } from "./working-model.js";
+import { createTreater } from "./treat.js";
+import { runTraining, type TrainedBlock } from "./training.js";
+import { calibrationWindows, checkContext, trainingWindows } from "../windows.js";
+import { bodyOf, calibrates, costsOf, observationsOf, observeCost, stepsOf, withDense, workLeft } from "./workload.js";
+import { createWorkingModel, saveModel } from "./working-model.js";
 
 export type {
   CalibrationText,
@@ -51,34 +39,6 @@ export type {
   Warning,
   WarningKind,
 } from "./compression.js";
-
-/** The state of a run. */
-interface Run {
-  readonly caller: Caller;
-  readonly model: Model;
-  readonly recipe: Recipe;
-  readonly options: CompressOptions;
-  readonly windows: Windows | null;
-  readonly costs: Costs;
-  readonly forecast: Forecast<Stage>;
-  readonly state: SavedState;
-  readonly working: WorkingModel;
-  readonly treater: Treater;
-  readonly started: number;
-  readonly saved: string[];
-  readonly perplexities: PerplexityReport[];
-  /** Perplexity of the model as given, once it was computed. */
-  dense: number | null;
-  /** Steps of work done so far: blocks of a body, an expectation, a save. */
-  step: number;
-  /** What was known when the last step was finished. */
-  known: Facts;
-  /** Models that this step has written, in order, and those that a stopped run had written of it. */
-  announced: readonly Announced[];
-  before: readonly Announced[];
-  /** Whether all models are written, so that a fault cannot be the recipe's. */
-  isWritten: boolean;
-}
 
 /**
  * Compresses a model by a recipe. The recipe is checked against the model before any weight is read. A run that fails
@@ -108,6 +68,12 @@ export async function compress(
   if (left !== null) note(`note: ${left}`);
   const windows = text === null ? null : calibrationWindows(text.ids, text.window ?? 256, text.bos, text.windows);
   if (windows !== null) checkContext(windows, model.config.contextLength);
+  const training = text === null ? null : trainingWindows(text.ids, text.window ?? 256, text.bos);
+  const counts = {
+    calibration: windows?.count ?? 0,
+    training: training?.count ?? 0,
+    tokens: windows?.tokens ?? 0,
+  };
   // what would be found wrong when the model is written, before what a stopped run has kept is touched
   await model.companions();
   const written = await checkOutputs(model, recipe, options);
@@ -130,14 +96,16 @@ export async function compress(
       recipe,
       options,
       windows,
+      training,
       costs,
       state,
       working,
       started,
-      forecast: createForecast(workLeft(recipe, model, costs, options, state.finished)),
+      forecast: createForecast(workLeft(recipe, model, costs, { ...options, windows: counts }, state.finished)),
       treater: createTreater(caller, model, working, { share: options.share }),
       saved: [...facts.saved],
       perplexities: facts.perplexities.map(({ of, value }) => ({ text: "calibration", of, value: value ?? Infinity })),
+      trainings: [...facts.trainings],
       dense: facts.dense,
       step: 0,
       known: facts,
@@ -166,6 +134,7 @@ export async function compress(
       stageSeconds: run.forecast.spent(),
       saved: run.saved,
       perplexities: run.perplexities,
+      trainings: run.trainings,
       unsaved: storesUnsaved(recipe),
       deviceBytesPeak: caller.executor.device.memory.peak,
     });
@@ -194,11 +163,6 @@ function refuseLost({ options: { maxError }, working, saved, step, state }: Run)
   );
 }
 
-/** What a run that is refused has left. */
-function writtenWords(saved: readonly string[]): string {
-  return saved.length === 0 ? "Nothing was written." : `Written before: ${saved.join(", ")}.`;
-}
-
 async function follow(run: Run, step: RecipeStep): Promise<void> {
   const body = bodyOf(step);
   if (body !== null) return followBlocks(run, body);
@@ -207,9 +171,37 @@ async function follow(run: Run, step: RecipeStep): Promise<void> {
     return;
   }
   if (step.kind === "expect") await expect(run, step.condition, step.text);
+  else if (step.kind === "train") await train(run, step, null);
   else if (step.kind === "save") await save(run, join(run.options.output, step.name));
   else throw new InternalError(`${step.kind} outside of blocks`);
   await finishStep(run);
+  // weights that a training has made of all blocks are in the state now
+  run.working.unload();
+}
+
+/** Trains the model, or a block. */
+async function train(run: Run, step: TrainStep, block: TrainedBlock | null): Promise<void> {
+  const { caller, model, working, treater, options, recipe } = run;
+  const windows = block === null ? run.training : run.windows;
+  if (windows === null) throw new InternalError("a training without a text");
+  const work = run.costs.train(step, step.settings.batch * windows.tokens);
+  const trained = await runTraining(
+    {
+      caller,
+      model,
+      working,
+      treater,
+      parameters: recipe.parameters,
+      windows: { ...windows, scored: null },
+      dtype: options.dtype ?? "f32",
+      note: options.note ?? (() => {}),
+      onStep: (what, done, total, detail) => report(run, "train", what, done, total, work, detail),
+      onTreated: (record) => warnOf(run, record),
+    },
+    step,
+    block,
+  );
+  run.trainings.push(trained);
 }
 
 /** What is done to each block in turn. Blocks that are finished already only take the calibration activations on. */
@@ -282,8 +274,7 @@ async function followBody(
           return treatment === null ? [] : [{ linear, treatment }];
         });
         await run.treater.treat(layers, calibration?.seen() ?? null, run.recipe.parameters, (record, at) => {
-          const warning = layerWarning(record);
-          if (warning !== null) run.options.note?.(`warning: ${warning.message}.`);
+          warnOf(run, record);
           const { linear } = layers[at]!;
           report(run, "compress", linear.name, chosen.indexOf(linear) + 1, chosen.length, run.costs.treat(linear));
         });
@@ -294,6 +285,10 @@ async function followBody(
         break;
       case "save":
         await save(run, join(run.options.output, step.name));
+        break;
+      case "train":
+        if (calibration === null) throw new InternalError("a block is trained without activations");
+        await train(run, step, { index, calibration });
         break;
       case "blocks":
         throw new InternalError("blocks inside of blocks");
@@ -312,78 +307,6 @@ async function finishStep(run: Run): Promise<void> {
   await run.state.commit(run.step, run.known);
   // what is refused is kept: another limit may take it
   refuseLost(run);
-}
-
-function factsOf(run: Run): Facts {
-  return {
-    dense: run.dense,
-    saved: [...run.saved],
-    announced: run.announced,
-    seconds: run.state.facts.seconds + (performance.now() - run.started) / 1000,
-    perplexities: run.perplexities
-      .filter(({ text }) => text === "calibration")
-      .map(({ of, value }) => ({ of, value: Number.isFinite(value) ? value : null })),
-  };
-}
-
-async function expect(run: Run, condition: Condition, text: string): Promise<void> {
-  const found: FoundPerplexity[] = [];
-  const given = run.options.text;
-  if (!given) throw new LlamaError("recipe", `The recipe ${run.recipe.name} needs a text to expect anything of.`);
-  const asWritten = await holds(
-    condition,
-    async (of) => {
-      if (of === "dense" && run.dense !== null) return run.dense;
-      const value = await score(run, of, given);
-      if (of === "dense") run.dense = value;
-      run.perplexities.push({ text: "calibration", of: of === "dense" ? "given" : "compressed", value });
-      return value;
-    },
-    found,
-  );
-  if (asWritten) return;
-  const values = found
-    .map(({ of, value }) => `perplexity(${of === "dense" ? "model.dense" : "model"}) is ${printPerplexity(value)}`)
-    .join(", ");
-  throw new LlamaError(
-    "expectation-failed",
-    `The recipe expects ${text}, which does not hold: ${values}. ${writtenWords(run.saved)}`,
-  );
-}
-
-/** Perplexity of a text's windows under the model as it is, or as it was given. */
-function score(run: Run, of: "model" | "dense", text: CalibrationText): Promise<number> {
-  const windows = scoredWindows(text.ids, text.window ?? 256, text.bos, text.windows ?? usualWindows);
-  const { dtype = "f32", memory, disk } = run.options;
-  return scoreModel(run.caller, run.model, run.working, of, windows, { dtype, memory, disk }, (done, total) =>
-    report(
-      run,
-      "evaluate",
-      of === "dense" ? "the model as given" : "the model as it is",
-      done,
-      total,
-      evaluateCost(run.model, run.costs, text) / total,
-    ),
-  );
-}
-
-async function evaluateBoth(run: Run): Promise<void> {
-  const { evaluation } = run.options;
-  if (!evaluation) return;
-  try {
-    for (const of of ["given", "compressed"] as const)
-      run.perplexities.push({
-        text: "evaluation",
-        of,
-        value: await score(run, of === "given" ? "dense" : "model", evaluation),
-      });
-  } catch (error) {
-    if (!(error instanceof LlamaError)) throw error;
-    throw new LlamaError(
-      error.code,
-      `${error.message} What was compressed is written all the same: --resume without --eval reports on it.`,
-    );
-  }
 }
 
 /**
@@ -416,9 +339,4 @@ async function save(run: Run, directory: string): Promise<void> {
     (name, done, total, bytes) => report(run, "save", name, done, total, run.costs.save(bytes)),
   );
   run.saved.push(written);
-}
-
-function report(run: Run, stage: Stage, subject: string, done: number, total: number, work: number): void {
-  run.forecast.done(stage, work);
-  run.options.onProgress?.({ stage, subject, done, total, ...run.forecast.now() });
 }

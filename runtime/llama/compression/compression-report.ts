@@ -17,7 +17,9 @@ export function reportOf(
   treated: ReadonlyMap<string, WeightRecord>,
   { unsaved, ...facts }: RunFacts,
 ): Compression {
-  const tensors = [...treated.values()].map(
+  const linears = new Set(model.linears.map(({ weight }) => weight));
+  const layers = [...treated.values()].filter(({ name }) => linears.has(name));
+  const tensors = layers.map(
     ({ name, format, pattern, shape, bytes, relativeError, layerError, seconds }): TensorReport => ({
       name,
       pattern: printPattern(pattern),

@@ -4,6 +4,7 @@ import type { PerplexityReport, Warning } from "./outcome.js";
 import type { RecipeFiles } from "./recipe-record.js";
 import type { ActivationDtype } from "../inference/session.js";
 import type { SpillDisk } from "../long-runs/spill.js";
+import type { TrainingReport } from "../training/report.js";
 import type { Stage } from "./workload.js";
 
 export type { PerplexityReport, Warning, WarningKind } from "./outcome.js";
@@ -15,6 +16,8 @@ export interface CompressProgress {
   readonly subject: string;
   readonly done: number;
   readonly total: number;
+  /** What else is to be told: the loss of a training, and its speed. */
+  readonly detail?: string | undefined;
   /** The share of the whole run's time that is over, 0 to 1. */
   readonly share: number;
   /** Of the whole run; null while nothing is known. */
@@ -107,6 +110,8 @@ export interface Compression {
   /** The directories that were written. */
   readonly saved: readonly string[];
   readonly perplexities: readonly PerplexityReport[];
+  /** How trainings went, in order. */
+  readonly trainings: readonly TrainingReport[];
   /** What makes the result worth less than it looks; none where all is well. */
   readonly warnings: readonly Warning[];
   /** The most bytes that were allocated on the device at once. */

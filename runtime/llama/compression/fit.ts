@@ -24,6 +24,7 @@ export function checkRecipe(caller: Pick<Caller, "target">, model: Model, recipe
   const found: Diagnostic[] = [];
   const visit = (step: RecipeStep): void => {
     if (step.kind === "blocks") for (const inner of step.body) visit(inner);
+    if (step.kind === "train") for (const inner of step.layers) visit(inner);
     if (step.kind !== "linears") return;
     const conditions = step.treatments.flatMap((treatment) => treatment.conditions.map(({ pattern }) => pattern));
     for (const pattern of [...step.matching, ...step.except, ...conditions]) found.push(...unmatched(model, pattern));

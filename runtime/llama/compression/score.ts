@@ -27,7 +27,8 @@ export async function scoreModel(
   const { config, blocks } = model;
   checkContext(windows, config.contextLength);
   return withArena(caller.executor, async (arena) => {
-    const frame = await loadFrame(caller, model, "stored", arena);
+    const given = await loadFrame(caller, model, "stored", arena);
+    const frame = of === "dense" ? given : { ...given, gain: await working.gain("model.norm.weight", arena) };
     const activations = await embedWindows(caller, config, frame, windows, options);
     try {
       const total = (blocks.length + 1) * activations.batches;

@@ -37,6 +37,8 @@ import { storedBytes, type WorkingModel } from "./working-model.js";
 export interface LayerTreatment {
   readonly linear: Linear;
   readonly treatment: Treatment;
+  /** The weight that training has made of the layer's, dense f32; without, the weight is as it is. */
+  readonly trained?: DeviceTensor | undefined;
 }
 
 export interface Treater {
@@ -96,7 +98,7 @@ export function createTreater(
   const { executor } = caller;
   const parts = new WeakMap<Treatment, Pick<Plan, "parts" | "hostFormat" | "scales" | "notFinite">>();
 
-  function planOf({ linear, treatment }: LayerTreatment): Plan {
+  function planOf({ linear, treatment, trained }: LayerTreatment): Plan {
     let known = parts.get(treatment);
     if (known === undefined) {
       const host = packsOnHost(treatment);
@@ -115,6 +117,7 @@ export function createTreater(
     return {
       linear,
       treatment,
+      trained,
       ...known,
       need: shared === null ? null : { input: inputOf(linearName(linear.name)), shared, inputs: treatment.inputs },
     };
@@ -135,7 +138,7 @@ export function createTreater(
     const input = inputOf(linearName(linear.name));
     return withArena(executor, async (arena) => {
       const given = await densified(arena, await working.given(linear));
-      const weight = await withArena(executor, async (before) => {
+      const start = await withArena(executor, async (before) => {
         const now = await working.now(linear.weight, before);
         return now === null ? given : densified(arena, now);
       });
@@ -143,7 +146,10 @@ export function createTreater(
       for (const wanted of treatment.inputs) {
         switch (wanted.kind) {
           case "weight":
-            args[wanted.name] = weight;
+            args[wanted.name] = plan.trained ?? start;
+            break;
+          case "start":
+            args[wanted.name] = start;
             break;
           case "original":
             args[wanted.name] = given;

@@ -18,6 +18,7 @@ import {
   downloadPieces,
   linearName,
   loadGains,
+  loadVector,
   loadWeight,
   uploadPieces,
   type BlockWeights,
@@ -40,6 +41,10 @@ export interface WorkingModel {
   restore(name: string): void;
   /** A block's weights, as they are now or as they were given; the arena owns what was loaded for it alone. */
   block(index: number, of: "model" | "dense", arena: Arena): Promise<BlockWeights>;
+  /** A block's gains as they are now; the arena owns what was loaded. */
+  gains(block: string, arena: Arena): Promise<Pick<BlockWeights, "attentionGain" | "mlpGain">>;
+  /** A gain as it is now. */
+  gain(name: string, arena: Arena): Promise<DeviceTensor>;
   /** Writes the weights that are on the device only to the state. */
   keep(): Promise<void>;
   /** Frees the weights on the device that the state has, and those as given. */
@@ -93,9 +98,21 @@ export function createWorkingModel(caller: Caller, model: Model, state: SavedSta
     onDevice.delete(name);
   }
 
+  // a gain that was trained is f32, which is how all are given to blocks
+  const gain = async (name: string, arena: Arena): Promise<DeviceTensor> => {
+    const now = await load(name, arena);
+    return now === null ? loadVector(caller, model, name, arena) : { ...now, format: null };
+  };
+  const gains: WorkingModel["gains"] = async (block, arena) => ({
+    attentionGain: await gain(`${block}.input_layernorm.weight`, arena),
+    mlpGain: await gain(`${block}.post_attention_layernorm.weight`, arena),
+  });
+
   return {
     treated,
     given,
+    gain,
+    gains,
     now: load,
     replace(record, tensor) {
       drop(record.name);
@@ -116,8 +133,8 @@ export function createWorkingModel(caller: Caller, model: Model, state: SavedSta
         const now = of === "model" ? await load(linear.weight, arena) : null;
         linears[linearName(linear.name)] = now ?? (await given(linear));
       }
-      const gains = await loadGains(caller, model, block.name, arena);
-      return { ...gains, linears: linears as Record<LinearName, DeviceTensor> };
+      const own = await (of === "model" ? gains(block.name, arena) : loadGains(caller, model, block.name, arena));
+      return { ...own, linears: linears as Record<LinearName, DeviceTensor> };
     },
     async keep() {
       if (state === null) throw new InternalError("there is no state to keep weights in");

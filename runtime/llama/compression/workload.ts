@@ -1,13 +1,14 @@
 /** How much work the steps of a recipe are, in operations, roughly: what a progress bar is weighted by. */
-import type { Recipe, RecipeStep, Condition, Quantity } from "../../../compiler/recipe/recipe.js";
+import type { Recipe, RecipeStep, Condition, Quantity, TrainStep } from "../../../compiler/recipe/recipe.js";
 import type { Linear, Model } from "../../model/model.js";
 import { comparesWithDense } from "./calibrate.js";
 import { isGram, type ObserveStep } from "./calibration-run.js";
 import { isSelected, treatmentOf } from "./names.js";
+import { stepsFor } from "../training/settings.js";
 import { usualWindows } from "../windows.js";
 
 /** What a compression does, by kinds that have a pace each. */
-export const stages = ["embed", "observe", "compress", "advance", "evaluate", "save"] as const;
+export const stages = ["embed", "observe", "compress", "train", "advance", "evaluate", "save"] as const;
 export type Stage = (typeof stages)[number];
 
 /** Operations of single pieces of work. */
@@ -21,6 +22,8 @@ export interface Costs {
   /** Scoring all windows. */
   readonly evaluate: number;
   treat(linear: Linear): number;
+  /** A step of a training over so many tokens. */
+  train(step: TrainStep, tokens: number): number;
   save(bytes: number): number;
 }
 
@@ -37,6 +40,10 @@ export function costsOf(model: Model, tokens: number, window: number): Costs {
     evaluate: blocks.length * pass + 2 * tokens * config.hiddenSize * config.vocabSize,
     // its operations are the recipe's own: a few hundred for each weight, or a walk over the columns
     treat: ({ outputs, inputs }) => 200 * outputs * inputs,
+    // there twice, for the model as it was given comes along, and back, where all is computed again
+    train: ({ scope }, some) =>
+      (some / Math.max(1, tokens)) *
+      (scope === "block" ? 5 * pass : 5 * blocks.length * pass + 6 * tokens * config.hiddenSize * config.vocabSize),
     save: (bytes) => 20 * bytes,
   };
 }
@@ -50,6 +57,7 @@ export function bodyOf(step: RecipeStep): readonly RecipeStep[] | null {
     case "linears":
       return [step];
     case "observe":
+    case "train":
     case "expect":
     case "save":
       return null;
@@ -71,7 +79,18 @@ export function observationsOf(body: readonly RecipeStep[]): readonly (readonly 
 
 /** Whether something in a body compares with the model as it was given. */
 export function withDense(body: readonly RecipeStep[]): boolean {
-  return body.some((step) => step.kind === "observe" && comparesWithDense(step.graph));
+  return body.some(
+    (step) =>
+      (step.kind === "observe" && comparesWithDense(step.graph)) ||
+      (step.kind === "train" && step.settings.dense_inputs),
+  );
+}
+
+/** How many windows there are, of how many tokens. */
+export interface WindowCounts {
+  readonly calibration: number;
+  readonly training: number;
+  readonly tokens: number;
 }
 
 /**
@@ -81,9 +100,17 @@ export function workOf(
   recipe: Recipe,
   model: Model,
   costs: Costs,
-  options: { readonly calibrates: (body: readonly RecipeStep[]) => boolean },
+  options: { readonly calibrates: (body: readonly RecipeStep[]) => boolean; readonly windows: WindowCounts },
 ): Record<Stage, number> {
-  const work: Record<Stage, number> = { embed: 0, observe: 0, compress: 0, advance: 0, evaluate: 0, save: 0 };
+  const work: Record<Stage, number> = {
+    embed: 0,
+    observe: 0,
+    compress: 0,
+    train: 0,
+    advance: 0,
+    evaluate: 0,
+    save: 0,
+  };
   const bytes = model.tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
   let dense = false;
   let saves = 0;
@@ -95,6 +122,11 @@ export function workOf(
       dense ||= wanted.dense;
     }
     if (step.kind === "save") saves += times;
+    if (step.kind === "train") {
+      const windows = step.scope === "block" ? options.windows.calibration : options.windows.training;
+      work.train +=
+        times * stepsFor(step.settings, windows) * costs.train(step, step.settings.batch * options.windows.tokens);
+    }
     if (body === null) return;
     if (options.calibrates(body)) {
       const streams = withDense(body) ? 2 : 1;
@@ -157,7 +189,7 @@ export function calibrates(
   { layerErrors }: { readonly layerErrors?: boolean | undefined },
   body: readonly RecipeStep[],
 ): boolean {
-  return layerErrors === true || body.some((step) => step.kind === "observe");
+  return layerErrors === true || body.some((step) => step.kind === "observe" || step.kind === "train");
 }
 
 /** The work of a run, without what was finished before it. */
@@ -165,13 +197,24 @@ export function workLeft(
   recipe: Recipe,
   model: Model,
   costs: Costs,
-  options: { readonly layerErrors?: boolean | undefined; readonly evaluation?: ScoredLength | null | undefined },
+  options: {
+    readonly layerErrors?: boolean | undefined;
+    readonly evaluation?: ScoredLength | null | undefined;
+    readonly windows: WindowCounts;
+  },
   finished: number,
 ): Record<Stage, number> {
-  const work = workOf(recipe, model, costs, { calibrates: (body) => calibrates(options, body) });
+  const { windows } = options;
+  const work = workOf(recipe, model, costs, { calibrates: (body) => calibrates(options, body), windows });
   const left = 1 - finished / Math.max(1, stepsOf(recipe, model));
   const extra = options.evaluation ? 2 * evaluateCost(model, costs, options.evaluation) : 0;
-  return { ...work, observe: work.observe * left, compress: work.compress * left, evaluate: work.evaluate + extra };
+  return {
+    ...work,
+    observe: work.observe * left,
+    compress: work.compress * left,
+    train: work.train * left,
+    evaluate: work.evaluate + extra,
+  };
 }
 
 /** What of a text decides how long it takes to score it. */

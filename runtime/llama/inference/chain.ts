@@ -1,6 +1,7 @@
 /** Calls that are linked to one program, bound once and replayed: for a pass that is made again and again. */
+import type { SymbolicGraph } from "../../../compiler/graph/graph.js";
 import { linkPrograms, type Link } from "../../../compiler/plan/link.js";
-import type { DeviceTensor, TensorForm } from "../../run/run.js";
+import type { DeviceTensor, Prepared, TensorForm } from "../../run/run.js";
 import type { Arena } from "../../run/arena.js";
 import type { Arguments, Caller, Extra } from "../call.js";
 
@@ -31,12 +32,20 @@ export interface ChainValue extends TensorForm {
 
 /** Calls that are recorded. Device tensors among their arguments are what the program is bound to. */
 export interface Chain extends Calls<ChainValue> {
+  /** Those of the caller. */
+  readonly functions: Caller["functions"];
+  /** As `Caller.callGraph`. */
+  callGraph(
+    graph: SymbolicGraph,
+    args: Arguments<ChainValue | DeviceTensor>,
+    extra?: Extra,
+  ): Promise<readonly ChainValue[]>;
   /**
    * The program of all calls, bound, for as long as the arena of the chain lives. Its outputs are `keep` by their
-   * names.
+   * names, and what is to lie `into` a tensor of the caller's.
    * @throws DeviceError
    */
-  bind(keep: readonly ChainValue[]): Promise<BoundChain>;
+  bind(keep: readonly ChainValue[], into?: ReadonlyMap<ChainValue, DeviceTensor>): Promise<BoundChain>;
 }
 
 export interface BoundChain {
@@ -68,35 +77,41 @@ export function createChain(arena: Arena, caller: Caller, name: string): Chain {
     return known;
   }
 
+  function add(
+    called: string,
+    { program }: Prepared,
+    args: Arguments<ChainValue | DeviceTensor>,
+  ): readonly ChainValue[] {
+    const at = links.length;
+    const names = Object.fromEntries(
+      Object.entries(args).map(([parameter, argument]) => [parameter, nameOf(parameter, argument)]),
+    );
+    // the final state of a `var` parameter is the tensor that was given for it
+    const results = program.outputs.filter((output) => !program.inputs.some(({ buffer }) => buffer === output.buffer));
+    const values = results.map(({ name: own, dtype, shape, format }): ChainValue => {
+      const whole = `${at} ${called} ${own}`;
+      names[own] = whole;
+      return { name: whole, dtype, shape, format };
+    });
+    links.push({ program, names });
+    return values;
+  }
+
   return {
-    async call(called, args, extra) {
-      const { program } = await caller.prepared(called, args, extra);
-      const at = links.length;
-      const names = Object.fromEntries(
-        Object.entries(args).map(([parameter, argument]) => [parameter, nameOf(parameter, argument)]),
-      );
-      // the final state of a `var` parameter is the tensor that was given for it
-      const results = program.outputs.filter(
-        (output) => !program.inputs.some(({ buffer }) => buffer === output.buffer),
-      );
-      const values = results.map(({ name: own, dtype, shape, format }): ChainValue => {
-        const whole = `${at} ${called} ${own}`;
-        names[own] = whole;
-        return { name: whole, dtype, shape, format };
-      });
-      links.push({ program, names });
-      return values;
-    },
+    functions: caller.functions,
+    call: async (called, args, extra) => add(called, await caller.prepared(called, args, extra), args),
+    callGraph: async (graph, args, extra) => add(graph.name, await caller.preparedGraph(graph, args, extra), args),
     async empty(form, label) {
       const tensor = arena.own(await executor.allocate(form, label));
       return { ...form, name: nameOf(label, tensor) };
     },
     release: () => {},
-    async bind(keep) {
-      const names = keep.map((value) => value.name);
+    async bind(keep, into = new Map<ChainValue, DeviceTensor>()) {
+      const names = [...keep, ...into.keys()].map((value) => value.name);
       const program = linkPrograms(name, links, names);
       const given = Object.fromEntries([...inputs].map(([tensor, whole]) => [whole, tensor]));
-      const bound = await executor.bind(await executor.prepare(program), given, scalars);
+      const outputs = Object.fromEntries([...into].map(([value, tensor]) => [value.name, tensor]));
+      const bound = await executor.bind(await executor.prepare(program), given, scalars, outputs);
       arena.defer(() => executor.unbind(bound));
       return {
         tensor(value) {

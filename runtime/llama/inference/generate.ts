@@ -78,12 +78,15 @@ export async function generate(
     let firstAt = started;
     let ended: Generation["ended"] = "length";
     await prefill(session, prompt, cache, state, choose, chunks);
+    let reading = executor.values(state.ids);
     for (let count = 1; ; count++) {
-      // the read is queued before the next step is, so that the device goes on while the id travels
-      const reading = executor.values(state.ids);
-      if (count < most) decoder?.step();
-      executor.flush();
-      const token = (await reading)[0] ?? -1;
+      const found = reading;
+      // the next step is submitted, and the read of its token with it, so that the device goes on while this id travels
+      if (count < most && decoder !== null) {
+        decoder.step();
+        reading = executor.values(state.ids);
+      }
+      const token = (await found)[0] ?? -1;
       if (count === 1) firstAt = performance.now();
       if (token < 0) throw await notFinite(session, afterTokens(ids.length));
       const end = options.eosTokens.includes(token);

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import type { FormatSpec } from "../../../compiler/types/type.js";
 import { systemCode } from "../../model/error.js";
 import type { StoredPattern } from "../../model/packed.js";
+import type { TrainingReport } from "../training/report.js";
 import type { Announced } from "./announced.js";
 import type { Identity } from "./identity.js";
 
@@ -37,6 +38,8 @@ export interface Facts {
   readonly saved: readonly string[];
   /** What the step that is not finished has written or was about to, in order. */
   readonly announced: readonly Announced[];
+  /** How trainings went, in order. */
+  readonly trainings: readonly TrainingReport[];
   /** Seconds of work until then. */
   readonly seconds: number;
 }
@@ -58,7 +61,7 @@ export interface Manifest {
 
 /** The manifest's name in a state's directory. */
 export const manifestName = "state.json";
-const version = 2;
+const version = 3;
 
 /**
  * The manifest of a state, null where there is none, `damaged` where it is not as it was written or the files that it

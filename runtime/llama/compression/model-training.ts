@@ -1,0 +1,203 @@
+/** Training a whole model: all blocks are on the device, each with its own input kept for the way back. */
+import type { Model } from "../../model/model.js";
+import type { DeviceTensor } from "../../run/run.js";
+import { withArena, type Arena } from "../../run/arena.js";
+import type { Caller } from "../call.js";
+import type { WorkingModel } from "./working-model.js";
+import { LlamaError } from "../error.js";
+import { loadFrame, type Frame } from "../inference/session.js";
+import { first } from "../results.js";
+import type { ActivationDtype } from "../weights.js";
+import { createDraw, holdOut } from "../training/draw.js";
+import { createLearner } from "../training/learner.js";
+import { trainingLoop, type LoopOptions, type TrainingOutcome } from "../training/loop.js";
+import type { Loss } from "../training/loss.js";
+import { createBatch, createModelPass } from "../training/passes.js";
+import { bytesOfPass, memoryInWords, rowsOfHead, windowsOfPass } from "../training/room.js";
+import type { TrainSettings } from "../../../compiler/recipe/recipe.js";
+import { stepsFor } from "../training/settings.js";
+import {
+  beginBlock,
+  loadStates,
+  type BlockStudent,
+  type TreatedLayers,
+  type TrainedGain,
+  type TrainedLayer,
+} from "./students.js";
+import type { TrainingWindows } from "../training/text.js";
+import { beginTraining, bytesOfTrained, type Trained } from "../training/trained.js";
+import { createOptimizer } from "../training/update.js";
+
+/** What is trained, on what, towards what. */
+export interface TrainingTask {
+  readonly loss: Loss;
+  readonly settings: TrainSettings;
+  readonly layers: TreatedLayers;
+  readonly windows: TrainingWindows;
+  readonly dtype: ActivationDtype;
+}
+
+/** What has been trained, for as long as the device has it. */
+export interface TrainedWeights {
+  readonly layers: readonly TrainedLayer[];
+  readonly gains: readonly TrainedGain[];
+  readonly outcome: TrainingOutcome;
+}
+
+export interface TrainingHooks extends Pick<LoopOptions, "onStep"> {
+  readonly note: (line: string) => void;
+}
+
+/** Batches of held-out windows that are looked at, at most. */
+export const watchedBatches = 4;
+
+/**
+ * Trains a model; `finish` receives the best weights before they are given back.
+ * @throws LlamaError diverged, text-too-short, unsupported-model; CompileError; DeviceError
+ */
+export async function trainModel(
+  caller: Caller,
+  model: Model,
+  working: WorkingModel,
+  task: TrainingTask,
+  hooks: TrainingHooks,
+  finish: (trained: TrainedWeights) => Promise<void>,
+): Promise<TrainingOutcome> {
+  const { loss, settings, layers, windows, dtype } = task;
+  const { config } = model;
+  const { executor, target } = caller;
+  const split = splitWindows(windows, settings);
+  const steps = stepsFor(settings, split.train.length);
+  return withArena(executor, async (arena) => {
+    const places = windowsOfPass(target, config, windows.tokens, settings.batch);
+    const rows = rowsOfHead(target, config, places * windows.tokens);
+    const keepsBest = split.held.length > 0;
+    hooks.note(memoryLine(model, task, { places, rows, keepsBest }));
+
+    const frame = await loadFrame(caller, model, "stored", arena);
+    const head = await wholeHead(arena, caller, model, frame, dtype);
+    const students: BlockStudent[] = [];
+    for (const { index } of model.blocks) {
+      const states = await loadStates(arena, caller, model, working, index);
+      students.push(
+        await beginBlock(arena, caller, model, states, index, {
+          layers,
+          norms: settings.norms,
+          dtype,
+          keepsBest,
+          dense: loss.dense !== null,
+          seen: null,
+        }),
+      );
+    }
+    const lastGain = await working.gain(gainName, arena);
+    const gain: Trained | null = settings.norms
+      ? await beginTraining(
+          arena,
+          caller,
+          { name: gainName, parameter: "gain", start: lastGain, rounding: null },
+          dtype,
+          keepsBest,
+        )
+      : null;
+    const trained = [...students.flatMap((student) => student.trained), ...(gain === null ? [] : [gain])];
+    const optimizer = await createOptimizer(arena, caller, trained.length, dtype);
+    const batch = await createBatch(arena, caller, places, windows.tokens);
+    const parts = { arena, caller, config, dtype, loss, optimizer };
+    const whole = {
+      frame,
+      students,
+      head,
+      gain: { weight: gain?.forward ?? lastGain, trained: gain },
+      dense: loss.dense === null ? null : students.map(({ dense }) => dense!),
+    };
+    const learn = await createModelPass({ ...parts, total: optimizer.total, learns: true }, whole, batch, rows);
+    const total = arena.own(await executor.fill("f32", [1], [0], "the loss that is watched"));
+    const watch = keepsBest
+      ? { total, pass: await createModelPass({ ...parts, total, learns: false }, whole, batch, rows) }
+      : null;
+    const looksAhead = loss.next !== null;
+    const learner = await createLearner({
+      arena,
+      caller,
+      dtype,
+      settings,
+      trained,
+      optimizer,
+      windows,
+      looksAhead,
+      batch,
+      learn,
+      watch,
+    });
+    const outcome = await trainingLoop(learner, {
+      settings,
+      what: "the model",
+      steps,
+      split,
+      draw: createDraw(split.train, settings.batch, settings.seed),
+      onStep: hooks.onStep,
+    });
+    await finish({
+      layers: students.flatMap((student) => student.layers),
+      gains: [
+        ...students.flatMap((student) => student.gains),
+        ...(gain === null ? [] : [{ name: gainName, trained: gain }]),
+      ],
+      outcome,
+    });
+    return outcome;
+  });
+}
+
+/** The gain of the last norm. */
+export const gainName = "model.norm.weight";
+
+/** The windows that are trained on and those that are watched. @throws LlamaError text-too-short */
+export function splitWindows(windows: TrainingWindows, settings: TrainSettings): ReturnType<typeof holdOut> {
+  const split = holdOut(windows.count, settings.held_out, watchedBatches * settings.batch);
+  if (split.train.length >= settings.batch) return split;
+  throw new LlamaError(
+    "text-too-short",
+    `A step of the training takes ${settings.batch} windows of ${windows.tokens} tokens, and the text has ${windows.count}, of which ${split.held.length} are held out to be watched. Give it more text, shorter windows (--window), or a smaller \`batch\`.`,
+  );
+}
+
+/** The weight that logits are made with, dense and in one piece. */
+async function wholeHead(
+  arena: Arena,
+  caller: Caller,
+  model: Model,
+  { head }: Frame,
+  dtype: ActivationDtype,
+): Promise<DeviceTensor> {
+  const [part, ...more] = head.parts;
+  if (part === undefined || more.length > 0)
+    throw new LlamaError(
+      "unsupported-model",
+      `To train a model its head, ${model.config.vocabSize} x ${model.config.hiddenSize}, has to fit one binding of ${caller.target.name}.`,
+    );
+  if (part.tensor.format?.name === dtype) return part.tensor;
+  return arena.own(first(await caller.call(dtype === "f16" ? "dense_f16" : "dense", { w: part.tensor })));
+}
+
+/** What the training takes of the device, in words. */
+function memoryLine(
+  { config, blocks, tensors }: Model,
+  { settings, windows, dtype, loss, layers }: TrainingTask,
+  { places, rows, keepsBest }: { readonly places: number; readonly rows: number; readonly keepsBest: boolean },
+): string {
+  void layers;
+  const elements = blocks.reduce(
+    (sum, block) => sum + block.linears.reduce((own, { inputs, outputs }) => own + inputs * outputs, 0),
+    0,
+  );
+  const stored = tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
+  const width = dtype === "f16" ? 2 : 4;
+  const head = config.vocabSize * config.hiddenSize * width;
+  return `Training takes ${memoryInWords({
+    state: bytesOfTrained(elements, dtype, keepsBest),
+    dense: stored + head + (loss.dense === null ? 0 : elements * width),
+    activations: bytesOfPass(config, dtype, { windows: places, tokens: windows.tokens, blocks: blocks.length, rows }),
+  })}; ${settings.batch} windows a step, ${places} at once.`;
+}

@@ -1,0 +1,113 @@
+/** The gradients that training runs, derived from the functions of the language. */
+import { CompileError, error, InternalError, type Span } from "../../../compiler/diagnostic.js";
+import { cast, indexOf, load, range, sizeScalar } from "../../../compiler/graph/build.js";
+import { freshIndices } from "../../../compiler/graph/eqn.js";
+import { differentiate, type Differentiation } from "../../../compiler/graph/gradient/differentiate.js";
+import type { SymbolicGraph, Value } from "../../../compiler/graph/graph.js";
+import { adding } from "../../../compiler/graph/passes/accumulate.js";
+import type { Treatment } from "../../../compiler/recipe/recipe.js";
+import { full, type Symbolic } from "../../../compiler/types/type.js";
+import type { ActivationDtype } from "../weights.js";
+
+const codes = { independent: "E701", refused: "E702", unbounded: "E703" } as const;
+
+/** What was derived of a graph, which never changes: blocks and layers ask for the same again and again. */
+const known = new WeakMap<SymbolicGraph, Map<string, unknown>>();
+
+function derived<T>(graph: SymbolicGraph, what: string, derive: () => T): T {
+  const own = known.get(graph) ?? new Map<string, unknown>();
+  known.set(graph, own);
+  if (!own.has(what)) own.set(what, derive());
+  return own.get(what) as T;
+}
+
+/**
+ * A function's gradient.
+ * @throws CompileError E701 to E703 where there is none
+ */
+export function gradientOf(graph: SymbolicGraph, asked: Differentiation, at: Span | null = graph.span): SymbolicGraph {
+  const found = derived(graph, JSON.stringify(asked), () => differentiate(graph, asked));
+  if ("graph" in found) return found.graph;
+  throw new CompileError(
+    found.faults.map((fault) => {
+      const span = fault.span ?? at;
+      return error(codes[fault.kind], fault.message, span === null ? null : { span, message: "" }, {
+        labels: fault.labels,
+        ...(fault.help === null ? {} : { help: fault.help }),
+      });
+    }),
+  );
+}
+
+/** The one result of a function. */
+export function resultOf(graph: SymbolicGraph): string {
+  const [output, ...more] = graph.outputs.filter(({ input }) => input === null);
+  if (output === undefined || more.length > 0) throw new InternalError(`${graph.name} does not give one tensor`);
+  return output.name;
+}
+
+/** The name of the total that a gradient by an input is added to. */
+export function totalOf(input: string): string {
+  return `total_${input}`;
+}
+
+/**
+ * The gradient of a function's result by `through`, which goes on to what comes before, and by `by`, which are added to
+ * totals. The adjoint of the result is `d_<result>`.
+ */
+export function backward(graph: SymbolicGraph, through: readonly string[], by: readonly string[]): SymbolicGraph {
+  return derived(graph, `back ${through.join()} ${by.join()}`, () =>
+    adding(
+      gradientOf(graph, { of: resultOf(graph), by: [...through, ...by] }),
+      new Map(by.map((name) => [`d_${name}`, totalOf(name)])),
+    ),
+  );
+}
+
+/** The gradient of a loss by what it takes from the model, of the dtype that activations are kept in. */
+export function lossGradient(loss: SymbolicGraph, by: string, dtype: ActivationDtype): SymbolicGraph {
+  const gradient = gradientOf(loss, { of: resultOf(loss), by: [by] });
+  const value = gradient.values[gradient.outputs[0]?.value ?? -1];
+  if (value === undefined) throw new InternalError(`${gradient.name} gives nothing`);
+  if (value.type.dtype !== "f32" || dtype !== "f16") return gradient;
+  return derived(gradient, "in halves", () => inHalves(gradient, value));
+}
+
+/** A graph whose one result is rounded to f16. */
+function inHalves(graph: SymbolicGraph, value: Value<Symbolic>): SymbolicGraph {
+  const id = graph.values.length;
+  const fresh = freshIndices(graph);
+  const indices = value.type.shape.map((size, axis) =>
+    range<Symbolic>(fresh(), `i${axis}`, 0, sizeScalar<Symbolic>(size)),
+  );
+  const body = cast<Symbolic>(load(value, indices.map(indexOf)), "f16");
+  return {
+    ...graph,
+    values: [
+      ...graph.values,
+      { ...value, id, type: { dtype: "f16", shape: value.type.shape, pattern: full, format: null } },
+    ],
+    eqns: [...graph.eqns, { kind: "map", out: id, indices, body }],
+    outputs: graph.outputs.map((output) => (output.value === value.id ? { ...output, value: id } : output)),
+  };
+}
+
+/** The input of a treatment that is the weight as it is; null where it does not look at it. */
+export function weightInput(treatment: Treatment): string | null {
+  return treatment.inputs.find(({ kind }) => kind === "weight")?.name ?? null;
+}
+
+/** What a treatment stores, as a function of its own, and that function's gradient by the weight that is trained. */
+export function treatmentGraphs(
+  treatment: Treatment,
+  at: Span | null,
+): { readonly stored: SymbolicGraph; readonly gradient: SymbolicGraph } {
+  const { graph, stores } = treatment;
+  const weight = weightInput(treatment);
+  const output = graph.outputs.find(({ name }) => name === stores);
+  if (output === undefined || weight === null) throw new InternalError(`${graph.name} stores nothing of a weight`);
+  return derived(graph, `what ${output.name} is stored of ${weight}`, () => {
+    const stored = { ...graph, outputs: [output] };
+    return { stored, gradient: gradientOf(stored, { of: output.name, by: [weight], packs: "through" }, at) };
+  });
+}

@@ -1,0 +1,97 @@
+/** Training by a recipe, end to end on a model of a few thousand weights. */
+import { mkdtemp, readFile, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { compress, type Compression, type CompressOptions } from "../../../runtime/llama/compression/compress.js";
+import { LlamaError } from "../../../runtime/llama/error.js";
+import { openModel } from "../../../runtime/model/model.js";
+import { openMachine } from "../machine.js";
+import type { Written } from "../recipes.js";
+import { tinyModel } from "../tiny.js";
+import { sparse, trainingRecipe } from "./support.js";
+
+const test = suite("training");
+const { caller, close } = await openMachine();
+const folder = await mkdtemp(join(tmpdir(), "espalier-training-"));
+const model = await tinyModel(join(folder, "model"));
+test.after(async () => {
+  assert.is(caller.executor.memory.live, 0);
+  await model.close();
+  await rm(folder, { recursive: true, force: true });
+  close();
+});
+
+/** A text in which much repeats. */
+const text = { ids: Array.from({ length: 640 }, (_, at) => (at * at * 7 + at * 3) % 61), bos: null, window: 16 };
+
+function train(
+  { recipe, source }: Written,
+  name: string,
+  options: Partial<CompressOptions> = {},
+): Promise<Compression> {
+  return compress(caller, model, recipe, { output: join(folder, name), source, text, windows: 8, ...options } as never);
+}
+
+async function bytesOf(name: string): Promise<readonly Buffer[]> {
+  const files = (await readdir(join(folder, name))).sort();
+  return Promise.all(files.map((file) => readFile(join(folder, name, file))));
+}
+
+const mean = (some: readonly { readonly loss: number }[]): number =>
+  some.reduce((sum, { loss }) => sum + loss, 0) / some.length;
+
+test("the whole model: the loss falls, the best is kept, the pattern holds, and the same comes again", async () => {
+  const written = trainingRecipe(caller, sparse);
+  const [report] = (await train(written, "once")).trainings;
+  assert.equal([report!.what, report!.loss, report!.steps, report!.planned], ["the model", "kl", 12, 12]);
+  assert.is(report!.losses.length, 12);
+  assert.equal(
+    report!.watched.map(({ step }) => step),
+    [0, 6, 12],
+  );
+  assert.ok(mean(report!.losses.slice(-3)) < 0.9 * mean(report!.losses.slice(0, 3)), JSON.stringify(report!.losses));
+  assert.ok(report!.best!.step > 0);
+  const trained = await openModel(join(folder, "once"));
+  assert.equal(trained.tensor("model.layers.0.mlp.up_proj.weight").pattern, { kind: "nm", n: 2, m: 4, axis: 1 });
+  const gain = await trained.floats("model.layers.0.input_layernorm.weight");
+  const before = await model.floats("model.layers.0.input_layernorm.weight");
+  assert.ok(
+    gain.some((value, at) => value !== before[at]),
+    "gains are trained",
+  );
+  await trained.close();
+  await train(written, "again");
+  assert.equal(await bytesOf("once"), await bytesOf("again"));
+});
+
+test("a block at a time: its error falls", async () => {
+  const written = trainingRecipe(caller, sparse, { scope: "block", loss: "block_error" });
+  const [report] = (await train(written, "block")).trainings;
+  assert.is(report!.what, "block 0");
+  assert.ok(mean(report!.losses.slice(-3)) < 0.8 * mean(report!.losses.slice(0, 3)), JSON.stringify(report!.losses));
+});
+
+test("a rate that is too large is refused by name", async () => {
+  const written = trainingRecipe(caller, sparse, { settings: { rate: 100, warmup: 0, steps: 40, clip: 0, watch: 40 } });
+  try {
+    await train(written, "diverged");
+    assert.unreachable();
+  } catch (error) {
+    assert.ok(error instanceof LlamaError && error.code === "diverged", String(error));
+    assert.match(String(error), /smaller rate than 100/);
+  }
+});
+
+test("a text shorter than a batch is refused", async () => {
+  try {
+    await train(trainingRecipe(caller, sparse, { settings: { batch: 64 } }), "short");
+    assert.unreachable();
+  } catch (error) {
+    assert.ok(error instanceof LlamaError && error.code === "text-too-short", String(error));
+    assert.match(String(error), /64 windows of 16 tokens, and the text has 40/);
+  }
+});
+
+test.run();
