@@ -1,9 +1,8 @@
 /** Layers of integers on a grid, however their containers have them, in int4 or int8. */
-import { roundSignificand } from "../../../compiler/float.js";
 import { fitScales, scaleRange, wideScales } from "../../../compiler/formats/fit.js";
 import { newWords, sectionOf } from "../../../compiler/formats/layout.js";
 import { formatOfSpec, normalizeFormat, shapeOf } from "../../../compiler/formats/registry.js";
-import { encodeGrid } from "../../../compiler/formats/scales.js";
+import { encodeGrid, roundScale } from "../../../compiler/formats/scales.js";
 import type { FormatSpec } from "../../../compiler/types/type.js";
 import { layerError, type Layer, type Module } from "./layer.js";
 import { packItems, packQuads } from "./pack.js";
@@ -46,8 +45,9 @@ export async function gridLayer(module: Module, parts: GridParts): Promise<Layer
   };
   const plain = normalizeFormat(named);
   if (typeof plain === "string") throw layerError("M133", module, plain.replace(/\.$/, ""));
-  const exact = scales.every((scale) => roundSignificand(scale) === scale)
-    ? fitScales(plain, formatOfSpec(plain).grid(plain), scaleRange(scales))
+  const half = formatOfSpec(plain).grid(plain)!;
+  const exact = scales.every((scale) => roundScale(half, scale) === scale)
+    ? fitScales(plain, half, scaleRange(scales))
     : wideScales(plain);
   const format = wrapped(exact, order, isSparse);
   const shape = shapeOf([module.outputs, module.inputs]);
