@@ -4,10 +4,14 @@
  */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { lowerConcrete } from "../../compiler/compile.js";
+import { compileFunction, lowerConcrete } from "../../compiler/compile.js";
+import type { SymbolicGraph } from "../../compiler/graph/graph.js";
 import { schedules } from "../../compiler/lower/schedules/choose.js";
 import type { Target } from "../../compiler/target.js";
 import { DeviceError, openDevice, type Device } from "../../runtime/device/device.js";
+import { standardLibrary } from "../../runtime/library.js";
+import { backward, lossGradient } from "../../runtime/llama/training/gradients.js";
+import type { ActivationDtype } from "../../runtime/llama/weights.js";
 import { createExecutor, type Executor } from "../../runtime/run/run.js";
 import { targetOf } from "../../runtime/run/target.js";
 import { programCase } from "../lower/language.js";
@@ -51,6 +55,9 @@ const sizes: Readonly<Record<string, number>> = {
   of_each: 4,
   scales: 3,
   length: 64,
+  R: 6,
+  S: 3,
+  W: 3,
 };
 
 function bound(name: string, more: Partial<Bound> = {}): Bound {
@@ -70,6 +77,34 @@ test("the device has what is to be tried, and refuses what is wrong", async ({ d
     (thrown: unknown) => thrown,
   );
   assert.instance(error, DeviceError);
+});
+
+test("the gradients that training runs, in f32 and f16", async ({ executor, target }) => {
+  const library = standardLibrary();
+  const weights = ["wq", "wk", "wv", "wo", "gate", "up", "down"];
+  const run = async (graph: SymbolicGraph, of: string, dtype: ActivationDtype): Promise<void> => {
+    const formats = Object.fromEntries(
+      graph.parameters.formats.map((name) => [name, { name: dtype, args: {}, of: null }]),
+    );
+    const own = Object.fromEntries(graph.parameters.sizes.map((name) => [name, sizes[name] ?? 0]));
+    const program = compileFunction(graph, { sizes: own, dtypes: { E: dtype }, formats }, target);
+    assert.ok((await executor.prepare(program)).kernels.length > 0, of);
+  };
+  for (const dtype of ["f32", "f16"] as const) {
+    await run(
+      backward(library.get("whole_block")!, ["x"], [...weights, "attention_gain", "mlp_gain"]),
+      "a block",
+      dtype,
+    );
+    await run(backward(library.get("token_logits")!, ["x"], ["gain"]), "the head", dtype);
+    for (const [loss, by] of [
+      ["kl", "logits"],
+      ["cross_entropy", "logits"],
+      ["block_error", "y"],
+      ["square_head", "y"],
+    ] as const)
+      await run(lossGradient(library.get(loss)!, by, dtype), loss, dtype);
+  }
 });
 
 test("every op of scalars, in f32 and f16", async ({ executor, target }) => {
