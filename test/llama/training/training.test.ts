@@ -66,6 +66,37 @@ test("the whole model: the loss falls, the best is kept, the pattern holds, and 
   assert.equal(await bytesOf("once"), await bytesOf("again"));
 });
 
+test("a run that was stopped goes on to the same bytes, and to no others", async () => {
+  const written = trainingRecipe(caller, sparse, { settings: { watch: 4 } });
+  await train(written, "whole");
+  let steps = 0;
+  const stopping = {
+    pointSeconds: 0,
+    onProgress: ({ stage }: { readonly stage: string }) => {
+      if (stage === "train" && ++steps === 10) throw new Error("pulled the plug");
+    },
+  };
+  const failed = await train(written, "stopped", stopping).then(
+    () => "",
+    (error: unknown) => String(error),
+  );
+  assert.match(failed, /pulled the plug/);
+  const other = trainingRecipe(caller, sparse, { settings: { watch: 4, seed: 1 } });
+  const refused = await train(other, "stopped", { resume: true }).then(
+    () => null,
+    (error: unknown) => error,
+  );
+  assert.ok(refused instanceof LlamaError && refused.code === "resume", String(refused));
+  const notes: string[] = [];
+  const [report] = (await train(written, "stopped", { resume: true, note: (line) => notes.push(line) })).trainings;
+  assert.ok(
+    notes.some((line) => /after 8 of 12 steps/.test(line)),
+    notes.join("\n"),
+  );
+  assert.is(report!.losses.length, 12);
+  assert.equal(await bytesOf("stopped"), await bytesOf("whole"));
+});
+
 test("a block at a time: its error falls", async () => {
   const written = trainingRecipe(caller, sparse, { scope: "block", loss: "block_error" });
   const [report] = (await train(written, "block")).trainings;
