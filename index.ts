@@ -90,6 +90,22 @@ export { generate } from "./runtime/llama/inference/generate.js";
 export type { GenerateOptions, Generation, Sampling } from "./runtime/llama/inference/generate.js";
 export { perplexity } from "./runtime/llama/inference/evaluate.js";
 export type { EvaluateOptions, Evaluation } from "./runtime/llama/inference/evaluate.js";
+export { divergence } from "./runtime/llama/inference/divergence.js";
+export type { Divergence } from "./runtime/llama/inference/divergence.js";
+export { readTask } from "./runtime/llama/tasks/questions.js";
+export type { Choice, Question, Task } from "./runtime/llama/tasks/questions.js";
+export { tokenizeTask } from "./runtime/llama/tasks/sequences.js";
+export type { Sequence, TokenizedQuestion, TokenizedTask } from "./runtime/llama/tasks/sequences.js";
+export { answerTasks, scoreOf } from "./runtime/llama/tasks/accuracy.js";
+export type { TaskAnswers, TaskScore } from "./runtime/llama/tasks/accuracy.js";
+export { compareAnswers } from "./runtime/llama/tasks/comparison.js";
+export type {
+  Measure,
+  MeanMeasure,
+  TaskComparison,
+  TaskMeasure,
+  TasksComparison,
+} from "./runtime/llama/tasks/comparison.js";
 export { compress } from "./runtime/llama/compression/compress.js";
 export type {
   CalibrationText,

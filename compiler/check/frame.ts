@@ -31,7 +31,7 @@ export interface Layer {
   readonly name: string;
   readonly weight: () => ValueId;
   readonly original: () => ValueId;
-  /** In a training, the weight that it began with. */
+  /** Within a training, the weight as it was when that began; else null. */
   readonly start: (() => ValueId) | null;
   readonly statistic: (observe: number) => ValueId;
   readonly count: (kind: "windows" | "tokens") => ValueId;

@@ -9,7 +9,7 @@ import { isFloat, printDtype, sameDtype } from "../types/dtype.js";
 import { constantSize, printSize } from "../types/size.js";
 import type { Symbolic } from "../types/type.js";
 import { addEqn, newIndex, typeOf, valueOf, type Builder } from "./builder.js";
-import { fail, printType, type Place } from "./frame.js";
+import { fail, printType, type Frame, type Place } from "./frame.js";
 import { equalSizes } from "./sizes.js";
 import { checkTensor } from "./whole.js";
 
@@ -35,7 +35,7 @@ export function checkGradient(expr: Extract<Expr, { kind: "gradient" }>, place: 
   });
   if ("gradients" in found) return found.gradients;
   const [first] = found.faults;
-  if (first !== undefined) report(first, expr.span, place);
+  if (first !== undefined) reportFault(first, expr.span, frame);
   return null;
 }
 
@@ -90,10 +90,11 @@ const codes: { readonly [K in GradientFault["kind"]]: string } = {
   unbounded: "E703",
 };
 
-function report(fault: GradientFault, span: Span, place: Place): void {
+/** E701 to E703: why there is no gradient, where it was asked for at a place. */
+export function reportFault(fault: GradientFault, span: Span, frame: Frame): void {
   // what was inlined from another file keeps its place there
   const at = fault.kind === "independent" ? span : (fault.span ?? span);
-  fail(place.frame, codes[fault.kind], fault.message, at, fault.kind === "independent" ? "asked for here" : "here", {
+  fail(frame, codes[fault.kind], fault.message, at, fault.kind === "independent" ? "asked for here" : "here", {
     help: fault.help,
     labels: at === span ? fault.labels : [...fault.labels.filter((label) => label.span !== at)],
   });

@@ -142,5 +142,7 @@ function checkCount(expr: CallExpr, name: "windows" | "tokens", place: Place): E
   if (text === undefined || frame.layer === null) return null;
   if (text.kind !== "name" || lookup(place.scope, text.name)?.kind !== "text")
     return fail(frame, "E605", `\`${name}\` takes the calibration text`, text.span, "not a `tokens` parameter");
+  if (frame.layer.start !== null)
+    return fail(frame, "E602", `\`${name}(text)\` is what was observed`, expr.span, "not in a training");
   return scalarElement({ kind: "load", tensor: frame.layer.count(name), at: [], dtype: "f32", guarded: false }, "f32");
 }

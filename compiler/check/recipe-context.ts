@@ -1,6 +1,6 @@
 import { fail, type Frame } from "./frame.js";
 import type { Observed } from "./observe.js";
-import type { NamePattern } from "../recipe/recipe.js";
+import type { NamePattern, TrainStep } from "../recipe/recipe.js";
 import type { RecipeDeclaration, StringExpr } from "../syntax/ast.js";
 
 /** What the checking of one recipe needs all along. */
@@ -10,8 +10,8 @@ export interface RecipeContext {
   readonly observed: Observed[];
   /** Where it stands: over blocks, or outside. */
   readonly block: string | null;
-  /** Whether it stands in a training: there a layer has what it began with, and its loops say what is stored. */
-  readonly training: boolean;
+  /** Within a training, what is trained; else null. */
+  readonly training: TrainStep["scope"] | null;
 }
 
 /** A name pattern; an empty one matches nothing. */

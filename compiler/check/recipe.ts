@@ -12,11 +12,11 @@ import { namePattern, type RecipeContext } from "./recipe-context.js";
 import { bind, lookup, nest, type Scope } from "./scope.js";
 import { checkSettings, defaultOf, type Settings } from "./settings.js";
 import { checkLet } from "./statement.js";
+import { checkTraining, refusedInTraining } from "./training.js";
 import { warnUnused } from "./unused.js";
 import { suggest } from "../suggest.js";
 import { nameHabits } from "./habits.js";
 import { suggestion } from "./suggestion.js";
-import { checkTraining } from "./training.js";
 import { failName } from "./unknown.js";
 import { checkTreatments } from "./treatment.js";
 
@@ -44,7 +44,7 @@ export function checkRecipe(
   };
   const scope = nest(constants);
   const parameters = checkParameters(recipe, frame, scope, settings);
-  const context: RecipeContext = { frame, recipe, observed: [], block: null, training: false };
+  const context: RecipeContext = { frame, recipe, observed: [], block: null, training: null };
   const steps = checkSteps(recipe.body, context, nest(scope));
   findings.finish();
   if (findings.failed()) return null;
@@ -176,6 +176,7 @@ function checkSteps(statements: readonly Statement[], context: RecipeContext, sc
 
 function checkStep(statement: Statement, context: RecipeContext, scope: Scope): readonly RecipeStep[] {
   const { frame } = context;
+  if (context.training !== null && refusedInTraining(statement, context)) return [];
   switch (statement.kind) {
     case "let": {
       if (statement.value.kind === "observe") return checkObserve(statement, statement.value, context, scope);
@@ -195,13 +196,13 @@ function checkStep(statement: Statement, context: RecipeContext, scope: Scope): 
     }
     case "for":
       return checkLoop(statement, context, scope);
-    case "train":
-      return checkTraining(statement, context, scope, checkSteps);
     case "if": {
       const chosen = constantCondition(statement.condition, frame, scope);
       if (chosen === null) return [];
       return checkSteps(chosen ? statement.then : statement.otherwise, context, nest(scope));
     }
+    case "train":
+      return checkTraining(statement, context, scope, checkSteps);
     case "expect": {
       const condition = checkCondition(statement.condition, frame, scope);
       const { start, end } = statement.condition.span;
@@ -317,6 +318,13 @@ function checkLoop(statement: ForStatement, context: RecipeContext, scope: Scope
   }
   if (member === "blocks") {
     if (context.block !== null) return failLoop(frame, "loops over blocks are not nested", statement.span);
+    if (context.training !== null)
+      return failLoop(
+        frame,
+        "a training of the model takes all blocks at once",
+        statement.span,
+        `write \`for w in ${over.base.name}.linears { }\``,
+      );
     for (const pattern of [...statement.matching, ...statement.except])
       fail(frame, "E602", "blocks are taken all, in order", pattern.span, "patterns select layers", {
         help: "put it on the loop over `block.linears`",

@@ -1,286 +1,228 @@
-/** Checking a step that trains: what is trained, on what, by which loss, how, and what is stored of it. */
-import { printDtype, sameDtype } from "../types/dtype.js";
-import type { SymbolicGraph } from "../graph/graph.js";
-import type { RecipeStep, TrainSettings } from "../recipe/recipe.js";
-import type { Argument, Ident, Statement, TrainStatement } from "../syntax/ast.js";
+/** Checking `train model on text by kl(steps: 600, rate: 3e-4) { ... }`. */
 import { differentiate } from "../graph/gradient/differentiate.js";
-import { checkElement } from "./element.js";
-import { fail, placeIn, printType, type Frame } from "./frame.js";
+import type { SymbolicGraph } from "../graph/graph.js";
+import type { RecipeStep, TrainStep } from "../recipe/recipe.js";
+import type { Ident, Statement, TrainStatement } from "../syntax/ast.js";
+import type { TensorType } from "../types/type.js";
+import { counted } from "../words.js";
+import { fail, printType, type Frame } from "./frame.js";
+import { reportFault } from "./gradient.js";
 import type { RecipeContext } from "./recipe-context.js";
-import { lookup, nest, type Scope } from "./scope.js";
+import { lookup, nest, peek, type Scope } from "./scope.js";
 import { soleSymbol } from "./sizes.js";
-import { suggestion } from "./suggestion.js";
-import { sameSize } from "../types/size.js";
+import { checkTrainSettings } from "./train-settings.js";
+import { failName } from "./unknown.js";
 
-type Steps = (statements: readonly Statement[], context: RecipeContext, scope: Scope) => readonly RecipeStep[];
-type LinearsStep = Extract<RecipeStep, { kind: "linears" }>;
+type LinearsStep = TrainStep["layers"][number];
 
-/** A setting: its default, and what its values are. */
-interface Setting {
-  readonly fallback: number | boolean | null;
-  readonly least: number;
-  readonly most: number;
-  readonly integer: boolean;
-}
-
-const count = (fallback: number | null, least = 0, most = 2 ** 31 - 1): Setting => ({
-  fallback,
-  least,
-  most,
-  integer: true,
-});
-const number = (fallback: number | null, least: number, most: number): Setting => ({
-  fallback,
-  least,
-  most,
-  integer: false,
-});
-const flag: Setting = { fallback: false, least: 0, most: 1, integer: true };
-/** The smallest number that counts as positive. */
-const positive = Number.MIN_VALUE;
-
-/** Every setting of a training, in the order of the specification [L-79]. */
-const settings: { readonly [K in keyof TrainSettings]: Setting } = {
-  steps: count(null, 1),
-  epochs: number(null, positive, 1e6),
-  rate: number(null, positive, 1),
-  warmup: count(0),
-  batch: count(8, 1, 65536),
-  clip: number(1, 0, Infinity),
-  beta1: number(0.9, 0, 1 - 2 ** -24),
-  beta2: number(0.95, 0, 1 - 2 ** -24),
-  epsilon: number(1e-8, positive, 1),
-  decay: number(0, 0, 1),
-  final: number(0, 0, 1),
-  seed: count(0, 0, 2 ** 32 - 1),
-  norms: { ...flag, fallback: true },
-  held_out: number(0.05, 0, 0.5),
-  watch: count(50, 1),
-  dense_inputs: flag,
-};
-
-const names = Object.keys(settings) as (keyof TrainSettings)[];
-
-/** The step that a `train` is; none where it is wrong, which is reported. */
+/** Checks a training; `checkSteps` checks the statements of its body. */
 export function checkTraining(
   statement: TrainStatement,
   context: RecipeContext,
   scope: Scope,
-  checkSteps: Steps,
+  checkSteps: (statements: readonly Statement[], context: RecipeContext, scope: Scope) => readonly RecipeStep[],
 ): readonly RecipeStep[] {
   const { frame } = context;
-  const scopeOf = checkTarget(statement, context, scope);
+  const target = checkTarget(statement, context, scope);
   const text = statement.text.kind === "name" ? lookup(scope, statement.text.name) : null;
   if (text?.kind !== "text")
-    fail(frame, "E605", "a training reads a text", statement.text.span, "not a text", {
+    fail(frame, "E605", "a training goes over a text", statement.text.span, "not a text", {
       help: "give the recipe a parameter `text: tokens`",
     });
-  const found = readSettings(statement, context, scope);
-  const loss = scopeOf === null ? null : checkLoss(statement.by, scopeOf, frame);
-  const layers = checkSteps(statement.body, { ...context, training: true }, nest(scope));
-  const loops: LinearsStep[] = [];
-  for (const step of layers) {
-    if (step.kind === "linears") loops.push(step);
-    else
-      fail(frame, "E602", "in a training stand loops over layers alone", step.span, "not here", {
-        help: "put it before the training or after it",
-      });
-  }
-  for (const loop of loops)
-    for (const { inputs } of loop.treatments)
-      if (inputs.some(({ kind }) => kind === "statistic" || kind === "windows" || kind === "tokens"))
-        fail(
-          frame,
-          "E602",
-          "what a training stores is made anew at each step, of weights alone",
-          loop.span,
-          "of more",
-          {
-            help: "`w` is the weight that is trained, `w.start` what it began with, `w.dense` the weight as it was given",
-          },
-        );
-  if (statement.body.length === 0)
-    fail(frame, "E604", "this training stores nothing", statement.span, "no layer is trained", {
-      help: `say what is stored of each layer: \`for w in ${scopeOf === "block" ? (context.block ?? "block") : "model"}.linears { store w as ... }\``,
+  const settings = checkTrainSettings(statement, target ?? "block", frame, scope);
+  const loss = target === null ? null : checkLoss(statement.by, target, frame);
+  if (target === null) return [];
+  let failed = false;
+  const report: Frame["report"] = (found) => {
+    if (found.severity === "error") failed = true;
+    frame.report(found);
+  };
+  const inside = { ...context, frame: { ...frame, report }, training: target };
+  const layers = checkSteps(statement.body, inside, nest(scope)).filter(
+    (step): step is LinearsStep => step.kind === "linears",
+  );
+  if (!failed && layers.length === 0)
+    fail(frame, "E604", "this training stores nothing", statement.target.span, "no layer is trained", {
+      help: `say what becomes of each layer: \`for w in ${nameOf(statement)}.linears { store w as ... }\``,
     });
-  if (scopeOf === null || found === null || loss === null || text?.kind !== "text") return [];
-  return [
-    {
-      kind: "train",
-      scope: scopeOf,
-      function: statement.by.name,
-      loss,
-      settings: found,
-      layers: loops,
-      span: statement.span,
-    },
-  ];
+  if (failed || layers.length === 0 || settings === null || loss === null || text?.kind !== "text") return [];
+  for (const layer of layers) requireGradients(layer, frame);
+  return [{ kind: "train", scope: target, function: statement.by.name, loss, settings, layers, span: statement.span }];
 }
 
-function checkTarget(statement: TrainStatement, context: RecipeContext, scope: Scope): "block" | "model" | null {
+function nameOf({ target }: TrainStatement): string {
+  return target.kind === "name" ? target.name : "model";
+}
+
+/** What is trained: the model outside of the loop over blocks, or the block of that loop. */
+function checkTarget(
+  { target, span }: TrainStatement,
+  context: RecipeContext,
+  scope: Scope,
+): TrainStep["scope"] | null {
   const { frame } = context;
-  const { target } = statement;
-  if (context.training)
-    return fail(frame, "E602", "a training stands by itself", statement.span, "in another training", {
-      help: "put it after the other one",
+  const head = { ...span, end: target.span.end };
+  if (target.kind !== "name")
+    return fail(frame, "E605", "what is trained is the model, or a block of it", target.span, "neither", {
+      help: "write `train model on ...`, or `train block on ...` inside `for block in model.blocks { }`; the loop over layers stands in its body",
     });
-  const bound = target.kind === "name" ? lookup(scope, target.name) : null;
-  if (bound?.kind === "block") return "block";
-  if (bound?.kind === "model") {
-    if (context.block === null) return "model";
+  const binding = peek(scope, target.name)?.binding ?? null;
+  if (binding === null && target.name === "block" && context.block === null)
+    return fail(frame, "E602", "a block is trained in the loop over blocks", head, "of which block?", {
+      help: "put it inside `for block in model.blocks { }`, or train the whole model: `train model on ...`",
+    });
+  if (binding === null) return failName(target, { frame, scope });
+  lookup(scope, target.name);
+  if (binding.kind === "unknown") return null;
+  if (binding.kind === "model" && context.block !== null)
     return fail(
       frame,
       "E602",
-      "the whole model is trained outside of loops over its blocks",
-      target.span,
-      "in a loop",
+      "inside a loop over blocks the block is trained",
+      head,
+      "the whole model, at each block",
       {
-        help: `write \`train ${context.block} on ...\`, or put it after the loop`,
+        help: `write \`train ${context.block} on ...\`, or put it behind the loop`,
       },
     );
-  }
-  return fail(frame, "E605", "what is trained is the model or a block of it", target.span, "neither", {
-    help: "write `train model on text by ...`, or inside `for block in model.blocks { }` `train block on text by ...`",
-  });
+  if (binding.kind === "model" || binding.kind === "block") return binding.kind;
+  return fail(
+    frame,
+    "E605",
+    "what is trained is the model, or a block of it",
+    target.span,
+    `\`${target.name}\` is ${binding.kind === "text" ? "a text" : binding.kind === "number" || binding.kind === "boolean" ? "a constant" : "neither"}`,
+  );
 }
 
-/** All settings filled in; null where one is wrong. */
-function readSettings(statement: TrainStatement, context: RecipeContext, scope: Scope): TrainSettings | null {
-  const { frame } = context;
-  const given = new Map<string, number | boolean>();
-  let failed = false;
-  for (const argument of statement.settings) {
-    const value = readSetting(argument, given, frame, scope);
-    if (value === null) failed = true;
-  }
-  const at = statement.by.span;
-  const has = ["steps", "epochs"].filter((name) => given.has(name));
-  if (!failed && has.length !== 1) {
-    failed = true;
-    const [which, help] =
-      has.length === 0
-        ? ["neither", "say how long: `steps: 600`, or `epochs: 4` for passes over the text"]
-        : ["both", "leave one of them away"];
-    fail(frame, "E605", `a training takes \`steps\` or \`epochs\`, and this one ${which}`, at, `has ${which}`, {
-      help,
-    });
-  }
-  if (!failed && !given.has("rate")) {
-    failed = true;
-    fail(frame, "E605", "a training needs a learning rate", at, "has none", { help: "add `rate: 3e-4`" });
-  }
-  if (failed) return null;
-  const all = names.map((name) => [name, given.get(name) ?? settings[name].fallback] as const);
-  return Object.fromEntries(all) as unknown as TrainSettings;
-}
+/** What a loss of each may look like. */
+const forms: { readonly [K in TrainStep["scope"]]: string } = {
+  block:
+    "`y: E[T, D]`, what the block gives, and `target: E[T, D]`, what it should give, and give f32[T], the loss of each token",
+  model:
+    "`logits: f32[T, V]`, and `dense: f32[T, V]` of the model as it was given, `next: i32[T]`, the tokens that follow, or both, and give f32[T], the loss of each token",
+};
 
-function readSetting(
-  { label, value, span }: Argument,
-  given: Map<string, number | boolean>,
-  frame: Frame,
-  scope: Scope,
-): true | null {
-  if (label === null)
-    return fail(frame, "E605", "settings of a training are given by name", span, "which one?", {
-      help: `write \`rate: ...\`; the settings are ${names.join(", ")}`,
-    });
-  const name = names.find((each) => each === label.name);
-  if (name === undefined)
-    return fail(frame, "E605", `a training has no setting \`${label.name}\``, label.span, "no such setting", {
-      help: suggestion(label.name, names, "the settings are"),
-    });
-  if (given.has(name)) return fail(frame, "E203", `\`${name}\` is given twice`, label.span, "given again");
-  const { fallback, least, most, integer } = settings[name];
-  const element = checkElement(value, placeIn(frame, scope));
-  if (element === null) return null;
-  const boolean =
-    element.kind === "scalar" && element.scalar.kind === "constant" && element.dtype === "bool"
-      ? element.scalar.value !== 0
-      : null;
-  if (typeof fallback === "boolean") {
-    if (boolean === null) return fail(frame, "E605", `\`${name}\` is \`true\` or \`false\``, value.span, "neither");
-    given.set(name, boolean);
-    return true;
-  }
-  if (element.kind !== "number")
-    return fail(frame, "E605", `\`${name}\` is a number known when the recipe is checked`, value.span, "not a number", {
-      help: "write a number, or a parameter of the recipe with a default",
-    });
-  if (integer && !Number.isInteger(element.value))
-    return fail(frame, "E605", `\`${name}\` is a whole number`, value.span, `is ${element.value}`);
-  if (!(element.value >= least && element.value <= most))
-    return fail(frame, "E605", `\`${name}\` is ${range(least, most)}`, value.span, `is ${element.value}`, {
-      help: name === "rate" ? "rates from 1e-5, for large models, to 1e-3 are usual" : null,
-    });
-  given.set(name, element.value);
-  return true;
-}
-
-function range(least: number, most: number): string {
-  const low = least === positive ? "greater than 0" : `at least ${least}`;
-  return most >= 2 ** 31 - 1 ? low : `${low} and at most ${most === 1 - 2 ** -24 ? "less than 1" : most}`;
-}
-
-/**
- * The graph of a loss: it gives f32 [T], of what the block gives, E [T, D], and the dense block; or of logits,
- * f32 [T, V], those of the dense model, and the ids of the next tokens, i32 [T]. It must have a gradient.
- */
-function checkLoss(by: Ident, scope: "block" | "model", frame: Frame): SymbolicGraph | null {
+/** The function that is minimised; null where it has another form. */
+function checkLoss(by: Ident, target: TrainStep["scope"], frame: Frame): SymbolicGraph | null {
   const callee = frame.functionOf(by.name, by.span);
   if (callee === null || callee.graph === null) return null;
   const { graph } = callee;
-  const form =
-    scope === "block"
-      ? "`fn loss(y: E[T, D], target: E[T, D]) -> f32[T]`"
-      : "`fn loss(logits: f32[T, V], dense: f32[T, V]) -> f32[T]`, with `next: i32[T]` beside the second or in its place";
-  const wrong = (label: string): null =>
-    fail(frame, "E605", `\`${by.name}\` is no loss of a ${scope}: it must have the form ${form}`, by.span, label, {
+  const wrong = (label: string, help: string | null = null): null =>
+    fail(frame, "E612", `\`${by.name}\` is no loss of a ${target}: it must take ${forms[target]}`, by.span, label, {
       labels: [{ span: callee.declaration.name.span, message: "declared here" }],
+      help,
     });
   const types = graph.inputs.map(({ value }) => graph.values[value]?.type);
-  const [own, ...others] = types;
-  const [output, ...more] = graph.outputs;
-  const result = output === undefined ? undefined : graph.values[output.value]?.type;
-  if (own === undefined || result === undefined || more.length > 0 || graph.inputs.some(({ mutable }) => mutable))
-    return wrong(`takes ${graph.inputs.length} and gives ${graph.outputs.length}`);
-  const [tokens, features] = own.shape;
-  const isOwn =
-    own.shape.length === 2 &&
-    own.format === null &&
-    own.pattern.kind === "full" &&
-    (scope === "block" ? own.dtype === "f32" || typeof own.dtype !== "string" : own.dtype === "f32");
+  const [own, second] = types;
+  if (callee.params.some(({ kind }) => kind === "size")) return wrong("takes a size");
+  if (graph.inputs.some(({ mutable }) => mutable)) return wrong("changes what it is given");
+  if (own === undefined) return wrong("takes nothing");
+  if (!isActivations(own)) return wrong(`takes ${printType(own)}`);
+  if (target === "model" && own.dtype !== "f32") return wrong(`takes ${printType(own)}`);
+  if (target === "block" && own.dtype === "f32")
+    return wrong(
+      `takes ${printType(own)}`,
+      "a block gives f16 or f32, as it is run: take `E[T, D]`, and compute with `f32(y[t, d])`",
+    );
+  const [next, ...more] = types.slice(1).filter((type) => type?.dtype === "i32");
+  const compared = types.slice(1).filter((type) => type?.dtype !== "i32");
+  if (more.length > 0 || compared.length > 1) return wrong(`takes ${counted(types.length, "tensor")}`);
+  const [dense] = compared;
+  if (dense !== undefined && printType(dense) !== printType(own))
+    return wrong(`takes ${printType(own)} and ${printType(dense)}`);
+  const tokens = own.shape[0] === undefined ? null : soleSymbol(own.shape[0]);
   if (
-    !isOwn ||
-    tokens === undefined ||
-    features === undefined ||
-    soleSymbol(tokens) === null ||
-    soleSymbol(features) === null
+    next !== undefined &&
+    !(isPlain(next) && next.shape.length === 1 && next.shape[0] !== undefined && soleSymbol(next.shape[0]) === tokens)
   )
-    return wrong(`takes ${printType(own)}`);
-  const dense = others.filter((type) => type !== undefined && type.dtype !== "i32");
-  const next = others.filter((type) => type?.dtype === "i32");
-  if (dense.length > 1 || next.length > (scope === "model" ? 1 : 0) || dense.length + next.length === 0)
-    return wrong(`takes ${types.map((type) => (type === undefined ? "nothing" : printType(type))).join(", ")}`);
-  for (const type of dense)
-    if (type === undefined || printType(type) !== printType(own))
-      return wrong(`takes ${type === undefined ? "nothing" : printType(type)} as the second`);
-  for (const type of next)
-    if (type?.shape.length !== 1 || type.shape[0] === undefined || !sameSize(type.shape[0], tokens))
-      return wrong(`takes ${type === undefined ? "nothing" : printType(type)}`);
-  const isToken = result.shape.length === 1 && result.shape[0] !== undefined && sameSize(result.shape[0], tokens);
-  if (!sameDtype(result.dtype, "f32") || !isToken) return wrong(`gives ${printType(result)}`);
-  const [first] = graph.inputs;
-  const gradient = differentiate(graph, { of: output?.name ?? "", by: [first?.name ?? ""] });
-  if (!("faults" in gradient)) return graph;
-  const [fault] = gradient.faults;
-  return fail(
-    frame,
-    "E701",
-    `\`${by.name}\` cannot be minimised: ${fault?.message ?? "it has no gradient"}`,
-    by.span,
-    `of ${printDtype(result.dtype)}`,
-    {
-      help: fault?.help ?? null,
-    },
-  );
+    return wrong(`takes ${printType(next)}`);
+  if (target === "block" && next !== undefined)
+    return wrong("takes tokens", "the tokens that follow are for `train model`");
+  if (second === undefined || (target === "block" && dense === undefined))
+    return wrong(`takes ${printType(own)} alone`, "without something to compare with there is nothing to learn");
+  const [output, ...outputs] = graph.outputs;
+  if (output === undefined || outputs.length > 0) return wrong(`gives ${counted(graph.outputs.length, "tensor")}`);
+  const result = graph.values[output.value]?.type;
+  if (
+    result === undefined ||
+    result.dtype !== "f32" ||
+    !isPlain(result) ||
+    result.shape.length !== 1 ||
+    result.shape[0] === undefined ||
+    soleSymbol(result.shape[0]) !== tokens
+  )
+    return wrong(result === undefined ? "gives nothing" : `gives ${printType(result)}`, meanHelp(result));
+  const [input] = graph.inputs;
+  const derived = differentiate(graph, { of: output.name, by: input === undefined ? [] : [input.name] });
+  if ("graph" in derived) return graph;
+  const [fault] = derived.faults;
+  if (fault !== undefined) reportFault(fault, by.span, frame);
+  return null;
+}
+
+function meanHelp(result: TensorType | undefined): string | null {
+  return result?.shape.length === 0 || result?.shape.length === 2
+    ? "give the loss of each token: what is trained down is their mean over the tokens that count"
+    : null;
+}
+
+/** Whether these can be activations or logits: a row for each token. */
+function isActivations(type: TensorType): boolean {
+  const [tokens, features, ...more] = type.shape;
+  if (tokens === undefined || features === undefined || more.length > 0 || !isPlain(type)) return false;
+  const [t, k] = [soleSymbol(tokens), soleSymbol(features)];
+  return t !== null && k !== null && t !== k && (typeof type.dtype !== "string" || type.dtype === "f32");
+}
+
+function isPlain(type: TensorType): boolean {
+  return type.format === null && type.pattern.kind === "full";
+}
+
+/** E701 to E703: what is stored must have a gradient by the weight that is trained; packs let it through. */
+function requireGradients({ treatments }: LinearsStep, frame: Frame): void {
+  for (const { graph, inputs, stores } of treatments) {
+    const weight = inputs.find(({ kind }) => kind === "weight")?.name;
+    const output = graph.outputs.find(({ name }) => name === stores);
+    if (weight === undefined || output === undefined) continue;
+    const at = graph.values[output.value]?.span ?? graph.span;
+    const stored: SymbolicGraph = { ...graph, outputs: [output], span: at };
+    const derived = differentiate(stored, { of: output.name, by: [weight], packs: "through" });
+    if ("graph" in derived) continue;
+    const [fault] = derived.faults;
+    if (fault !== undefined && at !== null) reportFault(fault, at, frame);
+  }
+}
+
+/** Reports a statement that a training's body cannot have. */
+export function refusedInTraining(statement: Statement, { frame }: RecipeContext): boolean {
+  const help = helpIn(statement);
+  if (help === null) return false;
+  const what = statement.kind === "let" ? "observe" : statement.kind;
+  fail(frame, "E602", `\`${what}\` cannot stand in a training`, statement.span, "not here", { help });
+  return true;
+}
+
+function helpIn(statement: Statement): string | null {
+  switch (statement.kind) {
+    case "let":
+      return statement.value.kind === "observe"
+        ? "observe before it, and store what follows: within, `w.start` is the weight as it was stored then"
+        : null;
+    case "train":
+      return "trainings follow one another";
+    case "expect":
+    case "save":
+      return "put it behind the training, whose body says what becomes of each layer";
+    case "for":
+    case "if":
+    case "var":
+    case "update":
+    case "scan":
+    case "store":
+    case "return":
+      return null;
+    default:
+      return statement satisfies never;
+  }
 }

@@ -184,7 +184,12 @@ function checkTreatment(
   const stored: { readonly value: ValueId; readonly span: Span }[] = [];
   checkStatements(way.statements, frame, body, (each, inner) => {
     if (each.kind !== "store") {
-      const help = each.kind === "if" ? "branches on a layer's name stand in the loop over layers itself" : null;
+      const help =
+        each.kind === "if"
+          ? "branches on a layer's name stand in the loop over layers itself"
+          : each.kind === "train"
+            ? "a training has a loop over layers inside it: `train model on text by kl(...) { for w in model.linears { } }`"
+            : null;
       return void fail(frame, "E602", `\`${each.kind}\` cannot stand in a loop over layers`, each.span, "not here", {
         help,
       });
@@ -236,6 +241,15 @@ function checkTreatment(
   const [result] = stored;
   const used = result === undefined ? new Set<ValueId>() : neededBy(builder, result.value);
   const kept = inputs.filter((each) => used.has(each.value));
+  if (context.training !== null && result !== undefined && !kept.some(({ input }) => input.kind === "weight"))
+    return fail(
+      frame,
+      "E604",
+      `what is stored is not made of \`${layer.name}\`, the weight that is trained`,
+      result.span,
+      "nothing to train",
+      { help: `\`${layer.name}.start\` and \`${layer.name}.dense\` never change: take them for masks and scales` },
+    );
   builder.inputs.splice(0, builder.inputs.length, ...builder.inputs.filter((input) => used.has(input.value)));
   return {
     conditions: way.conditions,
@@ -279,9 +293,10 @@ function layerOf(
   return {
     name,
     weight: () => once("weight", name, weight, (unique) => ({ name: unique, kind: "weight" })),
-    start: context.training
-      ? () => once("start", `${name}_start`, weight, (unique) => ({ name: unique, kind: "start" }))
-      : null,
+    start:
+      context.training === null
+        ? null
+        : () => once("start", `${name}_start`, weight, (unique) => ({ name: unique, kind: "start" })),
     original: () => once("original", `${name}_dense`, weight, (unique) => ({ name: unique, kind: "original" })),
     statistic: (observe) =>
       once(

@@ -42,24 +42,14 @@ export function checkWhole(expr: Expr, place: Place): Whole | null {
       if (expr.base.kind === "name" && peek(scope, expr.base.name)?.binding.kind === "layer" && frame.layer !== null) {
         lookup(scope, expr.base.name);
         if (expr.field.name === "dense") return values([frame.layer.original()]);
-        if (expr.field.name === "start") {
-          if (frame.layer.start !== null) return values([frame.layer.start()]);
-          return fail(
-            frame,
-            "E207",
-            "only in a training has a layer a weight that it began with",
-            expr.field.span,
-            "not here",
-            {
-              help: "inside `train ... { }`; `.dense` is the weight as it was given",
-            },
-          );
-        }
+        if (expr.field.name === "start" && frame.layer.start !== null) return values([frame.layer.start()]);
         return fail(frame, "E207", `a layer has no \`${expr.field.name}\``, expr.field.span, "no such member", {
           help:
-            frame.layer.start === null
-              ? "`.dense` is its weight as it was given"
-              : "`.dense` is its weight as it was given, `.start` as it was when the training began",
+            frame.layer.start !== null
+              ? "`.start` is its weight as the training began, `.dense` as it was given"
+              : expr.field.name === "start"
+                ? `within \`train\`, \`.start\` is the weight as the training began; here \`${expr.base.name}\` is the weight as it is`
+                : "`.dense` is its weight as it was given",
         });
       }
       break;
@@ -248,6 +238,10 @@ function checkStatistic(expr: Extract<Expr, { kind: "index" }>, name: string, pl
       help: frame.layer === null ? "inside `for w in block.linears`" : `write \`${name}[${frame.layer.name}]\``,
     });
   }
+  if (frame.layer.start !== null)
+    return fail(frame, "E602", `\`${name}\` was observed before the training`, expr.span, "not in a training", {
+      help: `choose masks and scales before it: within, \`${frame.layer.name}.start\` is the weight as it was stored then`,
+    });
   return frame.layer.statistic(binding.observe);
 }
 

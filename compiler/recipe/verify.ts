@@ -13,8 +13,9 @@ export function verifyRecipe(recipe: Recipe): readonly string[] {
   for (const parameter of recipe.parameters)
     if (typeof parameter.value !== typeof parameter.fallback)
       faults.push(`${parameter.name} is set to a value of another type`);
-  const steps = (list: readonly RecipeStep[], inBlock: boolean): void => list.forEach((step) => visit(step, inBlock));
-  const visit = (step: RecipeStep, inBlock: boolean): void => {
+  const steps = (list: readonly RecipeStep[], inBlock: boolean, trained = false): void =>
+    list.forEach((step) => visit(step, inBlock, trained));
+  const visit = (step: RecipeStep, inBlock: boolean, trained: boolean): void => {
     switch (step.kind) {
       case "blocks":
         if (inBlock) faults.push("blocks inside blocks");
@@ -28,14 +29,17 @@ export function verifyRecipe(recipe: Recipe): readonly string[] {
         return;
       case "linears":
         step.treatments.forEach((treatment, at) =>
-          faults.push(...verifyTreatment(treatment, ids).map((fault) => `treatment ${at}: ${fault}`)),
+          faults.push(...verifyTreatment(treatment, ids, trained).map((fault) => `treatment ${at}: ${fault}`)),
         );
         return;
       case "train":
         if (inBlock !== (step.scope === "block")) faults.push(`a training of the ${step.scope} at another place`);
         if (!recipe.needsText) faults.push("trains without needing a text");
         faults.push(...verify(step.loss).map((fault) => `the loss ${step.function}: ${fault}`));
-        return steps(step.layers, inBlock);
+        if ((step.settings.steps === null) === (step.settings.epochs === null))
+          faults.push(`the loss ${step.function} is trained for steps and epochs, or for neither`);
+        if (step.layers.length === 0) faults.push("trains no layer");
+        return steps(step.layers, inBlock, true);
       case "expect":
         if (!recipe.needsText) faults.push("expects without needing a text");
         return;
@@ -61,12 +65,18 @@ function verifyStatistic(graph: SymbolicGraph): readonly string[] {
   return faults;
 }
 
-function verifyTreatment(treatment: Treatment, observed: ReadonlySet<number>): readonly string[] {
+function verifyTreatment(treatment: Treatment, observed: ReadonlySet<number>, trained: boolean): readonly string[] {
   const faults = [...verify(treatment.graph)];
   const inputs = treatment.inputs.map((input) => input.name);
   const expected = treatment.graph.inputs.map((input) => input.name);
   if (inputs.length !== expected.length || inputs.some((name) => !expected.includes(name)))
     faults.push(`its inputs are ${inputs.join(", ")}, and its graph takes ${expected.join(", ")}`);
+  const kinds = treatment.inputs.map(({ kind }) => kind);
+  if (!trained && kinds.includes("start")) faults.push("it takes a weight as a training began, and there is none");
+  if (trained && kinds.some((kind) => kind === "statistic" || kind === "windows" || kind === "tokens"))
+    faults.push("a training takes what was observed");
+  if (trained && treatment.stores !== null && !kinds.includes("weight"))
+    faults.push("it stores nothing that is trained");
   for (const input of treatment.inputs)
     if (input.kind === "statistic" && !observed.has(input.observe))
       faults.push(`${input.name} is observed nowhere before`);

@@ -1,6 +1,6 @@
 import { counted } from "../../compiler/words.js";
 import { chanceWarning, printPerplexity } from "../llama/compression/outcome.js";
-import { divergence, type Divergence } from "../llama/inference/divergence.js";
+import { checkVocabularies, divergence, type Divergence } from "../llama/inference/divergence.js";
 import { openSession, type Session } from "../llama/inference/session.js";
 import { compareAnswers, type TasksComparison } from "../llama/tasks/comparison.js";
 import type { Task } from "../llama/tasks/questions.js";
@@ -92,7 +92,7 @@ export async function run(output: Output, one: string, other: string, options: C
 
 /**
  * What is scored, as the tokens of both models, which have to be the same.
- * @throws ModelError M144
+ * @throws ModelError M144, LlamaError bad-option (vocabularies of two sizes), and what `readTokens` and `tokenizeTasks` do
  */
 async function tokensOfBoth(
   [a, b]: readonly [Model, Model],
@@ -118,6 +118,7 @@ async function tokensOfBoth(
   const contextLength = Math.min(a.config.contextLength, b.config.contextLength);
   let ids: readonly number[] | null = null;
   if (text !== undefined) {
+    checkVocabularies([a.config, b.config]);
     ids = await readTokens(text, one, output);
     checkContext(scoredWindows(ids, window, one.bos, limit), contextLength);
     if (!same(ids, await readTokens(text, other, silent)))
@@ -125,16 +126,21 @@ async function tokensOfBoth(
   }
   const tasks = await tokenizeTasks(given, one, contextLength, output);
   for (const [at, task] of (await tokenizeTasks(given, other, contextLength, silent)).entries())
-    if (!same(idsOf(tasks[at]), idsOf(task))) throw differs(`they cut the questions of ${task.name} in other tokens`);
+    if (!sameTokens(tasks[at], task)) throw differs(`they cut the questions of ${task.name} in other tokens`);
   return { ids, bos: one.bos, tasks };
 }
 
-function idsOf(task: TokenizedTask | undefined): readonly number[] {
-  return (task?.questions ?? []).flatMap(({ sequences }) => sequences.flatMap(({ ids, scored }) => [scored, ...ids]));
+function sameTokens(one: TokenizedTask | undefined, other: TokenizedTask): boolean {
+  return other.questions.every(({ sequences }, question) =>
+    sequences.every(({ ids, scored }, choice) => {
+      const own = one?.questions[question]?.sequences[choice];
+      return own !== undefined && own.scored === scored && same(own.ids, ids);
+    }),
+  );
 }
 
-function same(one: readonly number[], other: readonly number[]): boolean {
-  return one.length === other.length && one.every((id, at) => other[at] === id);
+function same(one: ArrayLike<number>, other: ArrayLike<number>): boolean {
+  return one.length === other.length && Array.prototype.every.call(one, (id, at) => other[at] === id);
 }
 
 async function withBar(

@@ -1,137 +1,151 @@
+/** Recipes that train: what is made of a `train`, and where the word is a name. */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import type { Recipe, TrainStep } from "../../compiler/recipe/recipe.js";
+import { printRecipe } from "../../compiler/recipe/print.js";
 import { verifyRecipe } from "../../compiler/recipe/verify.js";
-import { checkText, checked, messages } from "./support.js";
+import { parse } from "../../compiler/syntax/parse.js";
+import { print } from "../../compiler/syntax/print.js";
+import { checked, codes } from "./support.js";
 
-const test = suite("train");
+const test = suite("trainings");
 
-const losses = `fn apart(y: E[T, D], target: E[T, D]) -> f32[T] {
-  return e where e[t] = sum[d] (f32(y[t, d]) - f32(target[t, d]))^2
+const losses = `
+fn near(y: E[T, D], target: E[T, D]) -> f32[T] { return e where e[t] = mean[d] (f32(y[t, d]) - f32(target[t, d]))^2 }
+fn ahead(logits: f32[P, Q], next: i32[P]) -> f32[P] { return e where e[p] = -logits[p, next[p]] }
+fn both(logits: f32[T, V], next: i32[T], dense: f32[T, V]) -> f32[T] { return e where e[t] = logits[t, next[t]] - dense[t, next[t]] }
+`;
+
+function recipeOf(body: string, set: Record<string, string> = {}): Recipe {
+  const source = `${losses}recipe r(model: llama, text: tokens, steps = 12, rate = 1e-3, deep = true) {\n${body}\n}`;
+  const recipe = checked(source, { set }).recipes.get("r");
+  if (recipe === undefined) throw new Error("no recipe");
+  return recipe;
 }
-fn likelihood(z: f32[T, V], next: i32[T]) -> f32[T] {
-  return e where e[t] = log(sum[v] exp(z[t, v])) - z[t, next[t]]
+
+function trainIn(recipe: Recipe): TrainStep {
+  const found = recipe.steps
+    .flatMap((step) => (step.kind === "blocks" ? step.body : [step]))
+    .find((step) => step.kind === "train");
+  if (found === undefined) throw new Error("no training");
+  return found;
 }
-fn both(z: f32[T, V], dense: f32[T, V], next: i32[T]) -> f32[T] {
-  return e where e[t] = (sum[v] (z[t, v] - dense[t, v])^2) - z[t, next[t]]
-}
-fn rounded(z: f32[T, V], next: i32[T]) -> f32[T] {
-  return e where e[t] = round(z[t, next[t]])
-}
-fn largest(w: f32[N, K]) -> mask[N, K] is 2:4 along K where K % 4 == 0 {
-  return top 2 of 4 along K in w
+
+const loop = `for w in model.linears {
+  let keep = top 2 of 4 along k in w.start
+  store w as pack w where keep as nm(2, 4) of f16
+}`;
+
+test("a training has all its settings, of parameters and defaults", () => {
+  const recipe = recipeOf(
+    `train model on text by ahead(steps: 2 * steps, rate: rate, norms: not deep, seed: 7) {\n${loop}\n}`,
+    { steps: "20" },
+  );
+  assert.is(recipe.needsText, true);
+  assert.equal(verifyRecipe(recipe), []);
+  const step = trainIn(recipe);
+  assert.is(step.scope, "model");
+  assert.is(step.function, "ahead");
+  assert.equal(step.settings, {
+    steps: 40,
+    epochs: null,
+    rate: 1e-3,
+    warmup: 0,
+    batch: 8,
+    clip: 1,
+    beta1: 0.9,
+    beta2: 0.95,
+    epsilon: 1e-8,
+    decay: 0,
+    final: 0,
+    seed: 7,
+    norms: false,
+    held_out: 0.05,
+    watch: 50,
+    dense_inputs: false,
+  });
+});
+
+test("within, `w` is the weight that is trained, and `w.start` another input", () => {
+  const step = trainIn(recipeOf(`train model on text by both(steps: steps, rate: rate) {\n${loop}\n}`));
+  const [layers, ...more] = step.layers;
+  assert.equal(more, []);
+  assert.equal(layers?.treatments[0]?.inputs, [
+    { name: "w_start", kind: "start" },
+    { name: "w", kind: "weight" },
+  ]);
+  const stored = layers?.treatments[0];
+  const value = stored?.graph.values[stored.graph.outputs[0]?.value ?? -1];
+  assert.equal(value?.type.pattern.kind, "nm", "the pattern is proved");
+});
+
+test("a block is trained in its loop, with several loops over its layers, and branches", () => {
+  const recipe = recipeOf(`for block in model.blocks {
+    train block on text by near(epochs: 0.5, rate: rate, dense_inputs: true) {
+      let few = 2 * steps
+      for w in block.linears matching "*.mlp.*" { store w as pack w as f16 }
+      if deep and few > 3 {
+        for w in block.linears except "*.mlp.*" {
+          if w matches "q_proj" { store w as pack w as bf16 } else { store w as pack w as f16 }
+        }
+      }
+    }
+  }`);
+  assert.equal(verifyRecipe(recipe), []);
+  const step = trainIn(recipe);
+  assert.is(step.scope, "block");
+  assert.equal([step.settings.steps, step.settings.epochs, step.settings.dense_inputs], [null, 0.5, true]);
+  assert.equal(
+    step.layers.map(({ treatments }) => treatments.length),
+    [1, 2],
+  );
+  assert.match(printRecipe(recipe), /train the block by near\(epochs = 0\.5, rate = 0\.001, .*dense_inputs = true\)/);
+});
+
+test("a recipe whose training was taken apart is refused", () => {
+  const recipe = recipeOf(`train model on text by ahead(steps: steps, rate: rate) {\n${loop}\n}`);
+  const step = trainIn(recipe);
+  const faults = (changed: Partial<TrainStep>): string =>
+    verifyRecipe({ ...recipe, steps: [{ ...step, ...changed }] }).join("; ");
+  assert.match(faults({ scope: "block" }), /at another place/);
+  assert.match(faults({ layers: [] }), /trains no layer/);
+  assert.match(faults({ settings: { ...step.settings, epochs: 2 } }), /steps and epochs/);
+  assert.match(verifyRecipe({ ...recipe, steps: step.layers }).join("; "), /as a training began, and there is none/);
+});
+
+test("a loss of another form is refused", () => {
+  const refused = (loss: string, by: string): readonly string[] =>
+    codes(
+      `${loss}\nrecipe r(model: llama, text: tokens) { train model on text by ${by}(steps: 1, rate: 1) { for w in model.linears { store w as w } } }`,
+    );
+  const returns = "{ return e where e[t] = logits[t, 0] }";
+  for (const loss of [
+    `fn f(logits: f32[T, V], dense: f32[T, V], more: f32[T, V]) -> f32[T] ${returns}`,
+    `fn f(logits: E[T, V], next: i32[T]) -> f32[T] { return e where e[t] = f32(logits[t, 0]) }`,
+    `fn f(logits: f32[T, V], dense: f32[V, T]) -> f32[T] ${returns}`,
+    `fn f(logits: f32[T, V], next: i32[V]) -> f32[T] ${returns}`,
+    `fn f(logits: f32[T, V], next: i32[T], group: size = 4) -> f32[T] ${returns}`,
+    `fn f(logits: f32[T, V], next: i32[T]) -> f32[V] { return e where e[v] = logits[0, v] }`,
+    `fn f(logits: f32[T, T], next: i32[T]) -> f32[T] ${returns}`,
+    `fn f(var logits: f32[T, V], next: i32[T]) -> f32[T] { logits[t, v] = 0.0  return e where e[t] = logits[t, 0] }`,
+  ])
+    assert.equal([...new Set(refused(loss, "f"))], ["E612"], loss);
+});
+
+test("a head that does not fit one line has its settings a line each", () => {
+  const source = `recipe r(model: llama, text: tokens) {
+  train model on text by f(steps: 500, rate: 3e-4, warmup: 50, batch: 32, clip: 1.0, beta1: 0.9, beta2: 0.99, final: 0.1) { // long
+    for w in model.linears {
+      store w as w
+    }
+    // nothing more
+  }
 }
 `;
-const store = "for w in model.linears {\n      store w as pack w where largest(w.start) as nm(2, 4) of f16\n    }";
-const recipe = (train: string, body = store): string =>
-  `${losses}recipe r(model: llama, text: tokens, steps = 7, rate = 0.5) {\n  train ${train} {\n    ${body}\n  }\n}\n`;
-const inBlock = (inside: string): string =>
-  `${losses}recipe r(model: llama, text: tokens, steps = 7) {\n  for block in model.blocks {\n    ${inside}\n  }\n}\n`;
-const storeBlock = store.replace("model", "block");
-
-test("a training of the model has all settings, its loss and its layers", () => {
-  const { recipes } = checked(
-    recipe("model on text by likelihood(steps: steps, rate: 2 * rate / 4, norms: false, seed: 3)"),
-  );
-  const [found] = [...recipes.values()];
-  assert.equal(verifyRecipe(found!), []);
-  assert.ok(found!.needsText);
-  const [step] = found!.steps;
-  assert.is(step?.kind, "train");
-  if (step?.kind !== "train") return;
-  assert.is(step.scope, "model");
-  assert.equal(step.settings, {
-    ...{ steps: 7, epochs: null, rate: 0.25, warmup: 0, batch: 8, clip: 1, beta1: 0.9, beta2: 0.95, epsilon: 1e-8 },
-    ...{ decay: 0, final: 0, seed: 3, norms: false, held_out: 0.05, watch: 50, dense_inputs: false },
-  });
-  assert.equal(
-    step.layers.flatMap(({ treatments }) => treatments.flatMap(({ inputs }) => inputs.map(({ kind }) => kind))),
-    ["weight", "start"],
-  );
-});
-
-test("a training of a block stands in the loop over blocks", () => {
-  const { recipes } = checked(
-    inBlock(`train block on text by apart(epochs: 2, rate: 0.1, dense_inputs: true) {\n    ${storeBlock}\n    }`),
-  );
-  const [step] = [...recipes.values()][0]!.steps;
-  const [inner] = step?.kind === "blocks" ? step.body : [];
-  assert.ok(
-    inner?.kind === "train" && inner.scope === "block" && inner.settings.dense_inputs && inner.settings.epochs === 2,
-  );
-});
-
-const wrong: Readonly<Record<string, readonly [string, RegExp]>> = {
-  "no length": [recipe("model on text by both(rate: 0.1)"), /takes `steps` or `epochs`, and this one neither/],
-  "two lengths": [recipe("model on text by both(rate: 0.1, steps: 1, epochs: 1)"), /and this one both/],
-  "no rate": [recipe("model on text by both(steps: 1)"), /needs a learning rate/],
-  "a rate of nothing": [recipe("model on text by both(steps: 1, rate: 0.0)"), /`rate` is greater than 0/],
-  "a negative rate": [recipe("model on text by both(steps: 1, rate: -0.1)"), /`rate` is greater than 0/],
-  "a huge rate": [recipe("model on text by both(steps: 1, rate: 100.0)"), /`rate` is greater than 0 and at most 1/],
-  "half a step": [recipe("model on text by both(steps: 1.5, rate: 0.1)"), /`steps` is a whole number/],
-  "an unknown setting": [recipe("model on text by both(steps: 1, rate: 0.1, warm: 3)"), /no setting `warm`/],
-  "a setting without a name": [recipe("model on text by both(600, rate: 0.1)"), /given by name/],
-  "a setting twice": [recipe("model on text by both(steps: 1, steps: 2, rate: 0.1)"), /`steps` is given twice/],
-  "a truth value for a number": [recipe("model on text by both(steps: true, rate: 0.1)"), /`steps` is a number/],
-  "a number for a truth value": [
-    recipe("model on text by both(steps: 1, rate: 0.1, norms: 1)"),
-    /`norms` is `true` or `false`/,
-  ],
-  "a loss of a block": [recipe("model on text by apart(steps: 1, rate: 0.1)"), /`apart` is no loss of a model/],
-  "a loss without a slope": [
-    recipe("model on text by rounded(steps: 1, rate: 0.1)"),
-    /cannot be minimised: .* only through `round`/,
-  ],
-  "no text": [recipe("model on model by both(steps: 1, rate: 0.1)"), /reads a text/],
-  "a text for a model": [recipe("text on text by both(steps: 1, rate: 0.1)"), /the model or a block of it/],
-  "nothing stored": [recipe("model on text by both(steps: 1, rate: 0.1)", ""), /this training stores nothing/],
-  "a loop over blocks inside": [
-    recipe("model on text by both(steps: 1, rate: 0.1)", `for block in model.blocks {\n      ${storeBlock}\n    }`),
-    /in a training stand loops over layers alone/,
-  ],
-  "a training in a training": [
-    recipe(
-      "model on text by both(steps: 1, rate: 0.1)",
-      `train model on text by both(steps: 1, rate: 0.1) {\n      ${store}\n    }`,
-    ),
-    /a training stands by itself/,
-  ],
-  "the model in a loop over blocks": [
-    inBlock(`train model on text by both(steps: 1, rate: 0.1) {\n    ${storeBlock}\n    }`),
-    /trained outside of loops over its blocks/,
-  ],
-  "what a layer began with, elsewhere": [
-    inBlock(storeBlock),
-    /only in a training has a layer a weight that it began with/,
-  ],
-  "what it sees of the text": [
-    recipe(
-      "model on text by both(steps: 1, rate: 0.1)",
-      "for w in model.linears {\n      let v[n, k] = w[n, k] / tokens(text)\n      store w as pack v where largest(v) as nm(2, 4) of f16\n    }",
-    ),
-    /of weights alone/,
-  ],
-  "no pattern": [
-    recipe(
-      "model on text by both(steps: 1, rate: 0.1)",
-      "for w in model.linears {\n      store w as pack w as nm(2, 4) of f16\n    }",
-    ),
-    /nothing guarantees that/,
-  ],
-};
-
-for (const [name, [source, message]] of Object.entries(wrong))
-  test(`${name} is refused, once`, () => {
-    const found = messages(source);
-    assert.is(found.length, 1, found.join("\n"));
-    assert.match(found[0] ?? "", message);
-  });
-
-test("a function has no step that trains", () => {
-  const found = checkText("fn f(x: f32[N]) -> f32[N] {\n  train x on x by f(steps: 1) {\n  }\n  return x\n}\n");
-  assert.equal(
-    found.diagnostics.map(({ code }) => code),
-    ["E602"],
-  );
+  const printed = print(parse(source, "main.esp").value!);
+  assert.match(printed, /by f\(\n {4}steps: 500,\n {4}rate: 3e-4,\n[^{]*final: 0\.1\n {2}\) \{/);
+  assert.is(print(parse(printed, "main.esp").value!), printed);
+  assert.ok(printed.includes("// long") && printed.includes("// nothing more"));
 });
 
 test.run();

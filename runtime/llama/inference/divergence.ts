@@ -2,6 +2,7 @@
 import { withArena, type Arena } from "../../run/arena.js";
 import { allDone } from "../../run/outcomes.js";
 import type { DeviceTensor } from "../../run/run.js";
+import type { LlamaConfig } from "../../model/config.js";
 import { LlamaError } from "../error.js";
 import { first } from "../results.js";
 import { chunkOf, windowsAtOnce } from "../room.js";
@@ -41,11 +42,7 @@ export async function divergence(
   },
 ): Promise<Divergence> {
   const [one, other] = models;
-  if (one.config.vocabSize !== other.config.vocabSize)
-    throw new LlamaError(
-      "bad-option",
-      `The models' vocabularies have ${one.config.vocabSize} and ${other.config.vocabSize} tokens; there is a divergence only between models of one vocabulary.`,
-    );
+  checkVocabularies([one.config, other.config]);
   const windows = scoredWindows(text, options.window, options.bos, options.limit);
   for (const { config } of models) checkContext(windows, config.contextLength);
   const { executor } = one.caller;
@@ -96,6 +93,18 @@ export async function divergence(
     byWindow,
     seconds: (performance.now() - started) / 1000,
   };
+}
+
+/**
+ * That logits of two models stand for the same tokens, as far as their number shows it.
+ * @throws LlamaError bad-option
+ */
+export function checkVocabularies([one, other]: readonly [LlamaConfig, LlamaConfig]): void {
+  if (one.vocabSize !== other.vocabSize)
+    throw new LlamaError(
+      "bad-option",
+      `The models have logits for ${one.vocabSize} and ${other.vocabSize} tokens; there is a divergence only where they have as many.`,
+    );
 }
 
 /** What the function `divergence` of the language gives of a token. */

@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { createCaller } from "../../../runtime/llama/call.js";
-import { divergence } from "../../../runtime/llama/inference/divergence.js";
+import { LlamaError } from "../../../runtime/llama/error.js";
+import { checkVocabularies, divergence } from "../../../runtime/llama/inference/divergence.js";
 import { perplexity } from "../../../runtime/llama/inference/evaluate.js";
 import { openSession, type Session } from "../../../runtime/llama/inference/session.js";
 import { openMachine } from "../machine.js";
@@ -106,6 +107,10 @@ test("a model is not apart from itself", async () => {
   const found = await divergence([session, session], text, { ...options, limit: 1 });
   assert.equal([found.divergence, found.sameNext], [0, 1]);
   assert.is(found.perplexities[0], found.perplexities[1]);
+  assert.throws(
+    () => checkVocabularies([session.config, { ...session.config, vocabSize: 72 }]),
+    (error: unknown) => error instanceof LlamaError && /logits for 64 and 72 tokens/.test(error.message),
+  );
   session.release();
 });
 
