@@ -8,6 +8,9 @@ import { scatterToGather } from "./graph/passes/scatter-to-gather.js";
 import { inlineRows } from "./graph/passes/inline.js";
 import { simplify } from "./graph/passes/simplify.js";
 import { specialize } from "./graph/passes/specialize.js";
+import { shortenSums } from "./graph/passes/shorten-sums.js";
+import { sortPlaces } from "./graph/passes/sort-places.js";
+import { splitSums } from "./graph/passes/split-sums.js";
 import { unpackForTiles } from "./graph/passes/unpack.js";
 import { printGraph } from "./graph/print.js";
 import { widenScales } from "./graph/passes/scales.js";
@@ -59,6 +62,8 @@ export interface CompileOptions {
   readonly choices?: ScheduleChoices;
   /** Whether to join eqns; on by default. */
   readonly fuse?: boolean;
+  /** Whether long sums for few elements are taken in parts, on a GPU; on by default. */
+  readonly parts?: boolean;
   /**
    * Whether independent kernels become one dispatch; on by default on a GPU, where a dispatch costs time of its own.
    */
@@ -129,6 +134,8 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
     { name: "widen scales", run: widenScales },
     { name: "expand top", run: expandTop },
     { name: "gather additions", run: scatterToGather },
+    { name: "sort places", run: sortPlaces },
+    { name: "shorten sums", run: shortenSums },
     { name: "simplify", run: simplify },
     ...(options.fuse === false
       ? []
@@ -143,6 +150,9 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
           },
         ]),
     { name: "simplify", run: simplify },
+    ...(options.parts === false
+      ? []
+      : [{ name: "split sums", run: (graph: ConcreteGraph) => splitSums(graph, target) }]),
     {
       name: "unpack for tiles",
       run: (graph) => unpackForTiles(graph, target, (product) => dotSides(product, target) !== null),

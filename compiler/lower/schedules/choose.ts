@@ -239,7 +239,8 @@ function rowsPay(lowering: Lowering, eqn: Elements, shape: RowShape): boolean {
   const elements = shape.inner.reduce((product, axis) => product * extent(eqn.indices[axis]!), 1);
   if (elements > 1) return true;
   // an invocation a row would read a line of memory for each element of it
-  if (lowering.target.kind === "gpu" && shape.shared.some(readsAlong)) return true;
+  if (lowering.target.kind === "gpu" && shape.shared.some((each) => readsAlong(each) && !readsAcross(eqn, each)))
+    return true;
   const busy = lowering.target.kind === "cpu" ? 64 : 16384;
   return rowCount < busy;
 }
@@ -250,6 +251,21 @@ function readsAlong({ over, body }: ReturnType<typeof scalarReductions<Concrete>
     const last = load.at[load.at.length - 1];
     return last?.kind === "index" && over.some(({ index, low }) => index === last.index && constantOf(low) !== null);
   });
+}
+
+/** Whether neighbouring elements read neighbours of some tensor, at each step of a sum over several indices. */
+function readsAcross(
+  { indices }: Elements,
+  { over, body }: ReturnType<typeof scalarReductions<Concrete>>[number],
+): boolean {
+  const own = indices.at(-1)?.index;
+  return (
+    over.length > 1 &&
+    scalarLoads(body).some(({ at }) => {
+      const last = at.at(-1);
+      return last?.kind === "index" && last.index === own;
+    })
+  );
 }
 
 /** Steps of a reduction; a range that is data counts as long. */

@@ -60,7 +60,13 @@ function usual(product: Product, sides: MatrixProduct): readonly MatrixTile[] {
   }
   if (m <= 32) return [terms === 1 ? tile(32, 32, [1, 2, 4], 128) : tile(32, 16, [1, 1, 8], 128), ...small];
   const large = terms === 1 ? tile(128, 128, [2, 2, 2], 64) : tile(128, 64, [2, 2, 2], 64);
-  if (m <= 64 || terms > 2 || tiles(product, large) < enoughTiles) return middle;
+  if (m <= 64 || terms > 2) return middle;
+  if (tiles(product, large) < enoughTiles) {
+    // both sides read across, the gradient of a weight: long sums for few elements
+    const across = rights.every((side) => side.along === "outer") && sides.left.along === "outer" && terms === 1;
+    const smaller = across ? [tile(128, 64, [2, 2, 2], 64), tile(64, 64, [2, 2, 2], 64)] : [];
+    return [...smaller.filter((each) => tiles(product, each) >= enoughTiles), ...middle];
+  }
   return [large, { ...large, subgroups: [2, 2, 1], slice: 32 }, ...middle];
 }
 
