@@ -22,6 +22,7 @@ export const longTests: ReadonlySet<string> = new Set([
   "test/lower/scan/library-scans.test.ts",
   "test/lower/scan/scan.test.ts",
   "test/lower/scan/scan-programs.test.ts",
+  "test/lower/product/gradient-products.test.ts",
   "test/lower/schedules/matrix.test.ts",
   "test/lower/staged-packs.test.ts",
   "test/model/gguf/tensors.test.ts",
