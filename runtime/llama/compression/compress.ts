@@ -25,6 +25,7 @@ import { keptLine, openState } from "../long-runs/saved-state.js";
 import { checkRecipe } from "./fit.js";
 import { createTreater } from "./treat.js";
 import { runTraining, type TrainedBlock } from "./training.js";
+import { answeredTokens } from "../texts.js";
 import { calibrationWindows, checkContext, trainingWindows } from "../windows.js";
 import { bodyOf, calibrates, costsOf, observationsOf, observeCost, stepsOf, withDense, workLeft } from "./workload.js";
 import { createWorkingModel, saveModel } from "./working-model.js";
@@ -192,7 +193,11 @@ async function train(run: Run, step: TrainStep, block: TrainedBlock | null): Pro
       working,
       treater,
       parameters: recipe.parameters,
-      windows: { ...windows, scored: null },
+      windows: {
+        ...windows,
+        scored: answeredTokens(options.text?.answers ?? null, windows, options.text?.bos == null ? 0 : 1),
+        origins: options.text?.origins,
+      },
       dtype: options.dtype ?? "f32",
       note: options.note ?? (() => {}),
       onStep: (what, done, total, detail) => report(run, "train", what, done, total, work, detail),
