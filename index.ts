@@ -37,8 +37,8 @@ export type { Recipe } from "./compiler/recipe/recipe.js";
 
 /** The Program of a function, or a CompileError with diagnostics. */
 export { compileFunction as compile } from "./compiler/compile.js";
-export { CompileError, compileStages } from "./compiler/compile.js";
-export type { CompileBinding, CompileOptions, Stages } from "./compiler/compile.js";
+export { CompileError, compileStages, tunables } from "./compiler/compile.js";
+export type { CompileBinding, CompileOptions, Cut, ScheduleChoices, Stages, Tunable } from "./compiler/compile.js";
 export { baselineTarget } from "./compiler/target.js";
 export { printGraph } from "./compiler/graph/print.js";
 export { printKernel } from "./compiler/kernel/print.js";

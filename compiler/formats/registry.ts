@@ -16,6 +16,7 @@ import { q4_0Format } from "./q4_0/meaning.js";
 import { q4_1Format } from "./q4_1/meaning.js";
 import { q6_kFormat } from "./q6_k/meaning.js";
 import { q8_0Format } from "./q8_0/meaning.js";
+import { regroupedFormat } from "./regrouped/meaning.js";
 import { decodeGrid, roundScale, withScales } from "./scales.js";
 
 const floats = [f32Format, f16Format, bf16Format] as const;
@@ -31,6 +32,7 @@ export const byName = {
   int4: int4Format,
   nm: nmFormat([...floats, int8Format, int4Format]),
   bitmask: bitmaskFormat(floats),
+  regrouped: regroupedFormat([int8Format, int4Format]),
   q8_0: q8_0Format,
   q4_0: q4_0Format,
   q4_1: q4_1Format,

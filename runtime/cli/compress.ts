@@ -27,6 +27,7 @@ import { settings, type DeviceOptions, type TunedOptions } from "./options.js";
 import type { Output } from "./output.js";
 import { stagedProgress } from "./staged-progress.js";
 import { compressionPage } from "./report/compression.js";
+import { trainingLines } from "./report/training.js";
 import { checkPage, printWithPage } from "./report/write.js";
 import { scoredText } from "./scored-text.js";
 import { table } from "./table.js";
@@ -147,6 +148,7 @@ export function describe(report: Compression, device: string, output: Output): s
       .filter(([, seconds]) => seconds >= 0.05)
       .map(([stage, seconds]) => `${stage} ${seconds.toFixed(1)} s`)
       .join(", ")}.`,
+    ...trainingLines(report.trainings),
     ...report.perplexities.map(
       ({ text, of, value }) =>
         `perplexity ${printPerplexity(value)}: the model ${of === "given" ? "as given" : "compressed"}, on the ${text} text`,

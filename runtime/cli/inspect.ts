@@ -1,5 +1,6 @@
+import { counted } from "../../compiler/words.js";
 import { formatBytes } from "../device/error.js";
-import { inspect } from "../model/inspect.js";
+import { inspect, type Inspection } from "../model/inspect.js";
 import { warn } from "./given.js";
 import type { JsonOptions } from "./options.js";
 import type { Output } from "./output.js";
@@ -31,7 +32,24 @@ export async function run(output: Output, path: string, _options: JsonOptions): 
         ]),
         output.paint,
       ),
+      ...describeFindings(report.quantization),
       `${report.parameters} parameters, ${formatBytes(report.bytes)}, ${report.bitsPerWeight.toFixed(3)} bits a weight`,
     ].join("\n"),
   );
+}
+
+/** Most names that are listed. */
+const mostNames = 4;
+
+/** How another tool has stored the layers, a line for each way. */
+function describeFindings(found: Inspection["quantization"]): readonly string[] {
+  if (found === null) return [];
+  const { method, layers, dense } = found;
+  const names = dense.length > mostNames ? [...dense.slice(0, mostNames), `${dense.length - mostNames} more`] : dense;
+  return [
+    ...layers.map(
+      ({ container, what, count }) => `${method}, ${container} (${what}): ${counted(count, "linear layer")}`,
+    ),
+    ...(dense.length === 0 ? [] : [`stored as they are: ${names.join(", ")}`]),
+  ];
 }

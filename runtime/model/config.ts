@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import type { ElementType } from "./elements.js";
-import { ModelError, problemsError, quoted } from "./error.js";
+import { problemsError, quoted } from "./error.js";
 import { Fields, type NumberRule } from "./fields.js";
 import { describe, readJson, sizeLimits, type JsonObject } from "./files.js";
 import { parseRope, type Rope } from "./rope.js";
@@ -144,15 +144,6 @@ function refuseOthers(path: string, fields: Fields): void {
   const partial = fields.raw("partial_rotary_factor");
   if (partial !== undefined && partial !== 1)
     unsupported.push(`\`partial_rotary_factor\` should be 1 (all of a head is rotated), found ${describe(partial)}`);
-  if (fields.has("quantization_config") && !fields.has("espalier")) {
-    const quantization = fields.nested("quantization_config");
-    const method = describe(quantization?.raw("quant_method"));
-    throw new ModelError(
-      "M133",
-      `${quoted(path)} says that the weights are quantised by another tool (\`quantization_config\` with \`quant_method\` ${method}); such checkpoints cannot be read.`,
-      "give the original model with bf16, f16 or f32 weights",
-    );
-  }
   if (unsupported.length > 0)
     throw problemsError("M132", `${quoted(path)} describes a Llama with parts that are not supported`, unsupported);
 }

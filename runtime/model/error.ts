@@ -19,6 +19,7 @@ export type ModelErrorCode =
   | "M133"
   | "M134"
   | "M135"
+  | "M136"
   | "M140"
   | "M141"
   | "M142"

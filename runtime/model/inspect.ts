@@ -7,6 +7,8 @@ import { elementBits, isElementType, isFloatType, type ElementType } from "./ele
 import { ModelError } from "./error.js";
 import { parseConfig } from "./config.js";
 import { accessError, exists, readJsonIfAny, sizeLimits, type JsonObject } from "./files.js";
+import { isForeign, openCheckpoint, type Checkpoint } from "./interchange/checkpoint.js";
+import type { Findings } from "./interchange/open.js";
 import { expectedTensors } from "./layout.js";
 import { denseFormat, parseSection, printPattern, type PackedTensor } from "./packed.js";
 import { isGguf, openGguf } from "./gguf/open.js";
@@ -31,7 +33,7 @@ export interface TensorReport {
   readonly format: string;
   /** Scales and indices included, padding not. */
   readonly bitsPerWeight: number;
-  /** In the file. */
+  /** In the file; where another tool has packed the tensor, of its words as Espalier has them. */
   readonly bytes: number;
   /** Zeros among the dense values; null where they cannot be counted (types below a byte). */
   readonly zeros: number | null;
@@ -45,6 +47,8 @@ export interface Inspection {
   readonly bytes: number;
   /** 8 * bytes / parameters; 0 where there are none. */
   readonly bitsPerWeight: number;
+  /** How another tool has stored the layers; null where none has. Tensors are then as Espalier has them. */
+  readonly quantization: Findings | null;
   /** What is wrong with the files, but not with a tensor that is there: a sentence each, without a full stop. */
   readonly warnings: readonly string[];
 }
@@ -68,9 +72,13 @@ export async function inspect(path: string, progress?: (done: number, all: numbe
     return null;
   });
   const gguf = found.isFile() && (await isGguf(path)) ? await openGguf(path) : null;
-  const packed = gguf?.packed ?? (config === null ? null : parseSection(configPath, config))?.tensors;
+  const foreign = found.isDirectory() && config !== null ? await openForeign(path, configPath, config) : null;
+  const checkpoint = foreign?.checkpoint ?? null;
+  const packed =
+    gguf?.packed ?? checkpoint?.packed ?? (config === null ? null : parseSection(configPath, config))?.tensors;
   const weights =
     gguf?.weights ??
+    checkpoint?.weights ??
     (found.isDirectory() ? await openDirectory(path, needed(configPath, config)) : await openFiles([path]));
   try {
     // the rows of a GGUF file are put in order by what its config says of them
@@ -86,9 +94,30 @@ export async function inspect(path: string, progress?: (done: number, all: numbe
     }
     const parameters = tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0);
     const bits = parameters === 0 ? 0 : (8 * all) / parameters;
-    return { tensors, parameters, bytes: all, bitsPerWeight: bits, warnings: weights.warnings };
+    const warnings = [...weights.warnings, ...(checkpoint?.warnings ?? []), ...(foreign?.warnings ?? [])];
+    const quantization = checkpoint?.findings ?? null;
+    return { tensors, parameters, bytes: all, bitsPerWeight: bits, quantization, warnings };
   } finally {
     await weights.close();
+  }
+}
+
+/**
+ * A model that another tool has packed. Null for others, and for what is no Llama; one whose packing is not supported is
+ * shown as its files are, with a warning.
+ */
+async function openForeign(
+  path: string,
+  configPath: string,
+  raw: JsonObject,
+): Promise<{ readonly checkpoint: Checkpoint | null; readonly warnings: readonly string[] } | null> {
+  if (!isForeign({ raw })) return null;
+  try {
+    const config = parseConfig(configPath, raw);
+    return { checkpoint: await openCheckpoint(path, config, new Map()), warnings: [] };
+  } catch (error) {
+    if (!(error instanceof ModelError) || !["M130", "M131", "M132", "M133"].includes(error.code)) throw error;
+    return { checkpoint: null, warnings: error.code === "M133" ? [error.message.replace(/\.$/, "")] : [] };
   }
 }
 

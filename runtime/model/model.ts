@@ -6,13 +6,17 @@ import { readConfig, type LlamaConfig } from "./config.js";
 import { elementBits, isElementType, isFloatType, toFloats, type ElementType } from "./elements.js";
 import { readGeneration, type GenerationConfig } from "./generation.js";
 import { openGguf } from "./gguf/open.js";
+import { openCheckpoint } from "./interchange/checkpoint.js";
 import { blocksOf, expectedTensors, type Block, type Linear } from "./layout.js";
 import { parseSection, type PackedSection, type PackedTensor, type StoredPattern } from "./packed.js";
 import { checkWeights, unknownWarning, unusedTensors, withHead, type ModelParts, type UnusedTensor } from "./parts.js";
 import { checkTokenizer, readTokenizer, tokenizerFile, type Tokenizer } from "./tokenizer/tokenizer.js";
-import { openWeights, type WeightEntry } from "./weights.js";
+import type { WeightEntry } from "./weights.js";
 
-/** A tensor of a model. Its `bytes` bytes lie from byte `offset` of `file` on. */
+/**
+ * A tensor of a model. Its `bytes` bytes lie from byte `offset` of `file` on; where another tool has packed it, what they
+ * are made from begins there.
+ */
 export interface ModelTensor {
   readonly name: string;
   /** The dense shape, whatever the format. */
@@ -23,7 +27,7 @@ export interface ModelTensor {
   readonly offset: number;
   readonly bytes: number;
   /**
-   * As written by `compress`: the format whose words the bytes are. Null for a tensor as it came: `denseFormat(dtype)`.
+   * Of a packed tensor: the format whose words the bytes are. Null for a dense one: `denseFormat(dtype)`.
    */
   readonly format: FormatSpec | null;
   readonly pattern: StoredPattern;
@@ -79,7 +83,7 @@ export interface Model {
 /**
  * Opens a model directory or a GGUF file and checks everything but the values: config, the presence, shape and type of
  * each tensor, offsets. Nothing of the weights is read.
- * @throws ModelError any of M100 to M135, M160 to M164
+ * @throws ModelError any of M100 to M136, M160 to M164
  */
 export async function openModel(path: string): Promise<Model> {
   const found = await stat(path).catch(() => null);
@@ -95,11 +99,14 @@ export async function openModel(path: string): Promise<Model> {
 }
 
 async function openDirectory(path: string): Promise<ModelParts> {
-  const config = await readConfig(path);
-  const generation = await readGeneration(path, config);
-  const section = parseSection(join(path, "config.json"), config.raw);
-  const needed = expectedTensors(config);
-  const weights = await openWeights(path, (name) => needed.has(name) || (section?.tensors.has(name) ?? false));
+  const given = await readConfig(path);
+  const generation = await readGeneration(path, given);
+  const section = parseSection(join(path, "config.json"), given.raw);
+  const { config, weights, packed, warnings } = await openCheckpoint(
+    path,
+    given,
+    section?.tensors ?? new Map<string, PackedTensor>(),
+  );
   const { vocabSize, bosToken } = config;
   const expected = { vocabSize, bosToken, eosTokens: generation.eosTokens };
   return {
@@ -107,9 +114,9 @@ async function openDirectory(path: string): Promise<ModelParts> {
     config,
     generation,
     section,
-    packed: section?.tensors ?? new Map<string, PackedTensor>(),
+    packed,
     weights,
-    warnings: [...config.warnings, ...generation.warnings, ...weights.warnings],
+    warnings: [...config.warnings, ...generation.warnings, ...weights.warnings, ...warnings],
     tokenizer: () => readTokenizer(path, expected),
     async companions() {
       const found = await companionsOf(path);

@@ -2,12 +2,13 @@ import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Shape } from "../../compiler/formats/format.js";
+import { sectionOf } from "../../compiler/formats/layout.js";
 import { formatOfSpec, printFormat } from "../../compiler/formats/registry.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
 import { blockFormats } from "../support/block-samples.js";
 import { runs } from "../support/runs.js";
 import { sampleOf, spec } from "../support/samples.js";
-import { holdsAllLaws, lawKernels } from "./laws.js";
+import { holdsAllLaws, lawKernels, readsAlike } from "./laws.js";
 
 const laws = suite("format laws");
 
@@ -39,6 +40,12 @@ const sparse = [
   ...patterns.flatMap(([n, m]) => values.map((of) => spec("nm", { n, m }, of))),
   ...oddPatterns.flatMap(([n, m]) => fewValues.map((of) => spec("nm", { n, m }, of))),
 ];
+
+const regrouped = [
+  spec("int4", { group: 8, symmetric: false }),
+  spec("int4", { group: 32, scale: "f32" }),
+  spec("int8", { group: 8 }),
+].map((of) => spec("regrouped", {}, of));
 
 const shapes: readonly Shape[] = [
   { rows: 1, columns: 1 },
@@ -73,7 +80,7 @@ const bitmasks = [
   spec("bitmask", {}, spec("bf16")),
 ];
 
-for (const format of [...dense, ...integers, ...shifted, ...blocks, ...sparse]) {
+for (const format of [...dense, ...integers, ...shifted, ...blocks, ...sparse, ...regrouped]) {
   laws(printFormat(format), () => {
     for (const shape of shapesOf(format)) {
       const kernels = lawKernels(format, shape);
@@ -95,6 +102,32 @@ for (const format of bitmasks) {
     );
   });
 }
+
+laws("regrouped columns are read by the groups that they have, neighbours or not", () => {
+  for (const format of regrouped) {
+    const shape = { rows: 3, columns: 96 };
+    const kernels = lawKernels(format, shape);
+    const { offset, words: columns } = sectionOf(formatOfSpec(format).sections(format, shape), "groups");
+    assert.is(columns, 96);
+    const groups = 96 / Number(format.of?.args["group"]);
+    fc.assert(
+      fc.property(sampleOf(format, shape), ({ dense: given, grid }) => {
+        const words = formatOfSpec(format).encode(format, shape, given, grid);
+        for (let column = 0; column < 96; column += 1) words[offset + column] = (column * 5) % groups;
+        readsAlike(kernels, format, shape, words);
+      }),
+      runs(2),
+    );
+  }
+  const format = spec("regrouped", {}, spec("int4", { group: 8 }));
+  const shape = { rows: 1, columns: 16 };
+  const given = Float32Array.from({ length: 16 }, (_, at) => (at % 7) * (at < 8 ? 1 : 0.5));
+  const words = formatOfSpec(format).encode(format, shape, given, { scale: Float32Array.of(1, 0.5), zero: null });
+  const { offset } = sectionOf(formatOfSpec(format).sections(format, shape), "groups");
+  words.set(words.slice(offset, offset + 16).reverse(), offset);
+  const mirrored = given.map((value, at) => (at < 8 ? value / 2 : value * 2));
+  assert.equal(formatOfSpec(format).decode(format, shape, words), mirrored);
+});
 
 laws("a weight that is kept and rounds to the code of zero takes no place: a zero at the lowest free one does", () => {
   const format = spec("nm", { n: 2, m: 4 }, spec("int4", { group: 8 }));

@@ -51,6 +51,7 @@ registry("defaults are filled in, and printing reads back", () => {
     "nm(4, 8) of bf16",
     "bitmask of f16",
     "bitmask(nonzeros: 7) of f32",
+    "regrouped of int4(16, asymmetric)",
   ])
     assert.is(printFormat(parseFormat(text)), text);
 });
@@ -81,6 +82,11 @@ registry("wrong arguments are said in a sentence", () => {
   );
   assert.is(problem("nm", { n: 2, m: 4 }, { name: "int4", args: {}, of: null }), "int4 needs its argument `group`.");
   assert.is(problem("bitmask", {}, spec("int8", { group: 8 })), "bitmask needs `of` one of f32, f16, bf16.");
+  assert.is(problem("regrouped", {}, spec("f16")), "regrouped needs `of` one of int8, int4.");
+  assert.is(
+    problem("regrouped", {}, spec("int8", { group: "channel" })),
+    "regrouped needs groups of columns, not `channel`.",
+  );
   assert.is(
     problem("bitmask", { nonzeros: -1 }, spec("f16")),
     "The argument `nonzeros` of bitmask must be a whole number, and is -1.",
@@ -231,6 +237,8 @@ registry("units are one load of four words where the columns allow", () => {
     ["nm(2, 4) of int4(128)", 64],
     ["nm(1, 4) of f16", 32],
     ["bitmask of f16", 32],
+    ["regrouped of int8(128)", 4],
+    ["regrouped of int4(128)", 8],
   ] as const)
     assert.is(columns(text, 4096), expected, text);
   assert.is(columns("nm(2, 4) of int4(32)", 4096), 32);

@@ -19,7 +19,20 @@ const spec = suite("spec/formats.md");
 
 spec("has examples of every format but the whole numbers", () => {
   const shown = new Set(examples.map((example) => formatOf(example.split(/[( ]/)[0]!)?.name));
-  for (const name of ["f32", "f16", "bf16", "int8", "int4", "nm", "bitmask", "q8_0", "q4_0", "q4_1", "q6_k"])
+  for (const name of [
+    "f32",
+    "f16",
+    "bf16",
+    "int8",
+    "int4",
+    "nm",
+    "bitmask",
+    "regrouped",
+    "q8_0",
+    "q4_0",
+    "q4_1",
+    "q6_k",
+  ])
     assert.ok(shown.has(name), name);
 });
 

@@ -99,7 +99,6 @@ const refused: readonly (readonly [ModelErrorCode, { readonly [name: string]: un
   ["M132", { partial_rotary_factor: 0.5 }, /partial_rotary_factor/],
   ["M132", { rope_scaling: { type: "linear", factor: 2 } }, /"linear".*rope_scaling/],
   ["M132", { rope_parameters: { rope_type: "yarn", rope_theta: 1e4 } }, /"yarn".*rope_parameters/],
-  ["M133", { quantization_config: { quant_method: "gptq" } }, /"gptq"/],
   [
     "M131",
     { hidden_size: "8", num_hidden_layers: 0, rms_norm_eps: -1, vocab_size: 1e9 },

@@ -104,6 +104,7 @@ test("directories with other files, and none", async () => {
       parameters: 0,
       bytes: 0,
       bitsPerWeight: 0,
+      quantization: null,
       warnings: [],
     });
   });

@@ -10,6 +10,7 @@ import { q4_1Code } from "../q4_1/code.js";
 import { q6_kCode } from "../q6_k/code.js";
 import { q8_0Code } from "../q8_0/code.js";
 import { byName, type FormatName } from "../registry.js";
+import { regroupedCode } from "../regrouped/code.js";
 import type { ElementCode, FormatCode } from "./code.js";
 
 const codes: { readonly [N in FormatName]: FormatCode } = {
@@ -22,6 +23,7 @@ const codes: { readonly [N in FormatName]: FormatCode } = {
   int4: int4Code,
   nm: nmCode(byName.nm, elementOf),
   bitmask: bitmaskCode(byName.bitmask, elementOf),
+  regrouped: regroupedCode(byName.regrouped, codeOf),
   q8_0: q8_0Code,
   q4_0: q4_0Code,
   q4_1: q4_1Code,

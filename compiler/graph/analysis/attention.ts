@@ -69,8 +69,8 @@ export function attentionOf(graph: ConcreteGraph, eqn: Eqn<Concrete>, bounds: Bo
   const factors = factorsOf(product.body);
   const right = factors.filter((factor) => freeIndices(factor).has(over.index));
   const queries = factors.filter((factor) => !freeIndices(factor).has(over.index));
-  const key = right.length === 1 ? rowOf(graph, right[0]!, i.index) : null;
-  const value = rowOf(graph, mean.body, element.index);
+  const key = right.length === 1 ? rowOf(graph, right[0]!, i.index, to ?? Infinity) : null;
+  const value = rowOf(graph, mean.body, element.index, extent(element, bounds));
   if (from !== 0 || to === null || key === null || value === null || queries.length === 0) return null;
   if (!freeIndices(value).has(over.index) || freeIndices(key).has(element.index)) return null;
   if (queries.some((factor) => scalarReductions(factor).length > 0)) return null;
@@ -94,16 +94,20 @@ export function attentionOf(graph: ConcreteGraph, eqn: Eqn<Concrete>, bounds: Bo
   };
 }
 
-/** An element of a dense float tensor that is read along an index, alone or after whole rows: `x[c, g * 64 + h]`. */
-function rowOf(graph: ConcreteGraph, scalar: S, index: IndexId): Load<Concrete> | null {
+/**
+ * An element of a dense float tensor that is read along an index of so many elements, alone or after whole rows:
+ * `x[c, g * 64 + h]`. Which row it is may be data, and out of range: `x[page[c / 16], c % 16, h]`; it is in the row.
+ */
+function rowOf(graph: ConcreteGraph, scalar: S, index: IndexId, length: number): Load<Concrete> | null {
   const load = withoutCasts(scalar);
-  if (load.kind !== "load" || load.guarded || load.at.length < 2) return null;
+  if (load.kind !== "load" || load.at.length < 2) return null;
   const { type } = graph.values[load.tensor]!;
   if (type.format !== null || (type.dtype !== "f32" && type.dtype !== "f16")) return null;
   const last = load.at[load.at.length - 1]!;
   if (load.at.slice(0, -1).some((at) => freeIndices(at).has(index))) return null;
   const isIndex = (node: S): boolean => node.kind === "index" && node.index === index;
-  if (isIndex(last)) return load;
+  if (isIndex(last)) return !load.guarded || length <= type.shape[type.shape.length - 1]! ? load : null;
+  if (load.guarded) return null;
   if (last.kind !== "binary" || last.op !== "add") return null;
   const [a, b] = isIndex(last.b) ? [last.b, last.a] : [last.a, last.b];
   return isIndex(a) && !freeIndices(b).has(index) ? load : null;

@@ -77,7 +77,15 @@ function withoutUnread<L extends Level>(graph: Graph<L>): Graph<L> {
   const read = new Set(graph.eqns.flatMap((eqn) => [...eqnOperands(eqn)]));
   for (const { value } of graph.outputs) read.add(value);
   const inputs = graph.inputs.filter(({ value }) => read.has(value));
-  return removeDead({ ...graph, inputs });
+  // a format that no input has any more is decided by none
+  const named = new Set(
+    inputs.flatMap(({ value }) => {
+      const format = graph.values[value]?.type.format;
+      return format !== null && format !== undefined && "parameter" in format ? [format.parameter] : [];
+    }),
+  );
+  const formats = graph.parameters.formats.filter((name) => named.has(name));
+  return removeDead({ ...graph, inputs, parameters: { ...graph.parameters, formats } });
 }
 
 function missing(message: string): GradientFault {

@@ -17,7 +17,7 @@ import {
   keysOf,
   keysOfAll,
   rowsOf,
-  rowStart,
+  rowPlace,
   rowWidth,
   scoreOf,
   storeMean,
@@ -131,7 +131,7 @@ export function matrixAttention(
     // the queries, through the memory of a tile
     const halves = lowering.storage[query.tensor]!;
     stageRows(build, { size, rows, width: sizes.key, array: staged, stride }, (row, vector) => {
-      const start = rowStart(lowering, there(k.add(first, row)), query, along, 8);
+      const { start } = rowPlace(lowering, there(k.add(first, row)), query, along, 8);
       return k.loadBuffer(build.view(halves, "vec4<u32>", "read"), "vec4<u32>", k.add(start, vector));
     })();
     build.barrier();
@@ -143,7 +143,7 @@ export function matrixAttention(
     const tileOf = (side: Rows, width: number, start: Expr): (() => void) =>
       stageRows(build, { size, rows: tile, width, array: staged, stride }, (row, vector) => {
         const key = build.bind("key", k.min(k.add(start, row), last));
-        return side.load(k.add(side.start(key), vector));
+        return side.load(side.at(key), vector);
       });
     /** The scores of the staged keys, each subgroup its own. */
     const multiply = (): void => {

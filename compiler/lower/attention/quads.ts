@@ -67,10 +67,9 @@ export function quadAttention(lowering: Lowering, eqn: AttentionEqn, attention: 
       (key) => {
         const mine = build.bind("mine", k.min(k.add(key, lane), last));
         const rowAt = (rows: typeof keys, length: number): readonly Expr[] => {
-          const start = build.bind("row", rows.start(mine));
-          return upTo(length / rows.width).flatMap((at) =>
-            rows.values(build.bind("vector", rows.load(k.add(start, at)))),
-          );
+          const place = rows.at(mine);
+          const row = { ...place, start: build.bind("row", place.start) };
+          return upTo(length / rows.width).flatMap((at) => rows.values(build.bind("vector", rows.load(row, at))));
         };
         /** What lane q ^ r has. */
         const of = (row: readonly Expr[], r: number): readonly Expr[] =>

@@ -1,13 +1,13 @@
 /** What the schedules of attention read: rows of keys and values in vectors, queries, and where their keys begin and end. */
 import { growsWith, type Attention, type AttentionEqn } from "../../graph/analysis/attention.js";
-import { coefficientOf } from "../../graph/analysis/ranges.js";
+import { coefficientOf, intervalOf } from "../../graph/analysis/ranges.js";
 import type { IndexId, Scalar } from "../../graph/graph.js";
 import { constantOf, freeIndices, type Load } from "../../graph/scalar.js";
 import * as k from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
 import { elementCount, upTo } from "../../types/shape.js";
 import type { Concrete } from "../../types/type.js";
-import { joinAxes } from "../toolkit/axes.js";
+import { joinAxes, type Access } from "../toolkit/axes.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
 import { unflatten } from "../toolkit/dispatch.js";
 import type { Lowering } from "../toolkit/lowering.js";
@@ -71,24 +71,38 @@ export interface Widths {
   readonly value: 4 | 8;
 }
 
+/** Where a row is. */
+export interface RowPlace {
+  /** Place of its first element, counted in vectors. */
+  readonly start: Expr;
+  /** Whether there is one; null where there always is. */
+  readonly inside: Expr | null;
+}
+
 /** Rows of a dense float tensor, one for each key, read in vectors. */
 export interface Rows {
   /** Elements of a vector, 4 or 8. */
   readonly width: number;
-  /** Place of the first element of the row of a key, counted in vectors. */
-  readonly start: (key: Expr) => Expr;
-  /** The words of a vector as they lie in memory, and the f32 that they are. */
-  readonly load: (vector: Expr) => Expr;
+  /** Where the row of a key is. */
+  readonly at: (key: Expr) => RowPlace;
+  /** The words of a vector as they lie in memory, 0 of a row that there is not; and the f32 that they are. */
+  readonly load: (row: RowPlace, column: Expr | number) => Expr;
   readonly values: (loaded: Expr) => readonly Expr[];
 }
 
 /** Elements that a vector of a row has where rows of `length` begin at multiples of it; null where at none of 4. */
 export function rowWidth(lowering: Lowering, load: Load<Concrete>, along: IndexId, length: number): 4 | 8 | null {
   const { type } = lowering.graph.values[load.tensor]!;
-  const { shape, at } = joinAxes(type.shape, load.at);
+  const { shape, at } = accessOf(lowering, load);
   const [size, last] = [shape[shape.length - 1]!, at[at.length - 1]!];
   const fits = (width: number): boolean => size % width === 0 && length % width === 0 && isMultiple(last, width, along);
   return type.dtype === "f16" && fits(8) ? 8 : fits(4) ? 4 : null;
+}
+
+/** The indices of a load; each of one that is guarded is held to its own axis. */
+function accessOf({ graph }: Lowering, { tensor, at, guarded }: Load<Concrete>): Access {
+  const { shape } = graph.values[tensor]!.type;
+  return guarded ? { shape, at } : joinAxes(shape, at);
 }
 
 /** Whether an index is a multiple of a number where `zero` is 0. */
@@ -102,20 +116,33 @@ function isMultiple(scalar: Scalar<Concrete>, of: number, zero: IndexId): boolea
 }
 
 /** The place of the row that an environment's indices read, in vectors of `width`. */
-export function rowStart(
+export function rowPlace(
   lowering: Lowering,
   environment: Environment,
   load: Load<Concrete>,
   along: IndexId,
   width: number,
-): Expr {
-  const { shape, at } = joinAxes(lowering.graph.values[load.tensor]!.type.shape, load.at);
+): RowPlace {
+  const { shape, at } = accessOf(lowering, load);
   const first = withIndices(environment, [[along, k.u32(0)]]);
-  const indices = at.map((index) => lowerIndex(first, index));
-  return flatten(
+  const { build, intervals } = environment;
+  let inside: Expr | null = null;
+  const indices = at.map((scalar, axis) => {
+    const index = lowerIndex(first, scalar);
+    if (!load.guarded || axis === at.length - 1) return index;
+    const { low, high } = intervalOf(scalar, intervals);
+    if (low >= 0 && high < shape[axis]!) return index;
+    // a negative i32 becomes a large u32, so one comparison serves both ends
+    const bound = build.bind("at", index);
+    const within = k.less(bound, shape[axis]!);
+    inside = inside === null ? within : k.and(inside, within);
+    return k.select(within, bound, 0);
+  });
+  const start = flatten(
     [...shape.slice(0, -1), shape[shape.length - 1]! / width],
     [...indices.slice(0, -1), k.div(indices[indices.length - 1]!, width)],
   );
+  return { start, inside: inside === null ? null : build.bind("there", inside) };
 }
 
 /** The rows of keys or values for a group; `along` is the index that a row is read along, `key` that of the rows. */
@@ -128,24 +155,28 @@ export function rowsOf(
   const { build } = group.first;
   const { type } = lowering.graph.values[load.tensor]!;
   const storage = lowering.storage[load.tensor]!;
-  const { shape, at } = joinAxes(type.shape, load.at);
+  const { shape, at } = accessOf(lowering, load);
   const element = width === 8 ? "vec4<u32>" : type.dtype === "f16" ? "vec4<f16>" : "vec4<f32>";
   const buffer = build.view(storage, element, "read");
-  const place = (position: Expr): Expr =>
-    rowStart(lowering, withIndices(group.first, [[key, position]]), load, along, width);
+  const place = (position: Expr): RowPlace =>
+    rowPlace(lowering, withIndices(group.first, [[key, position]]), load, along, width);
   // rows a constant apart, unless their places are data
   const pitch = at.slice(0, -1).reduce<number | null>((sum, scalar, axis) => {
     const coefficient = coefficientOf(scalar, key);
     return sum === null || coefficient === null ? null : sum + coefficient * elementCount(shape.slice(axis + 1));
   }, 0);
   const origin =
-    pitch === null || pitch % width !== 0 || freeIndices(at[at.length - 1]!).has(key)
+    load.guarded || pitch === null || pitch % width !== 0 || freeIndices(at[at.length - 1]!).has(key)
       ? null
-      : build.bind("rows", place(k.u32(0)));
+      : build.bind("rows", place(k.u32(0)).start);
   return {
     width,
-    start: (position) => (origin === null ? place(position) : k.add(origin, k.mul(position, pitch! / width))),
-    load: (vector) => k.loadBuffer(buffer, element, vector),
+    at: (position) =>
+      origin === null ? place(position) : { start: k.add(origin, k.mul(position, pitch! / width)), inside: null },
+    load({ start, inside }, column) {
+      const loaded = k.loadBuffer(buffer, element, k.add(start, column));
+      return inside === null ? loaded : k.select(inside, loaded, 0);
+    },
     values: (loaded) => {
       const part = (vector: Expr, count: number): Expr[] => upTo(count).map((each) => k.component(vector, each));
       if (width === 8)

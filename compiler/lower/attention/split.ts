@@ -385,6 +385,6 @@ function rowsOfTile(
     const row = build.bind("tile_row", k.add(side.row, step * side.rows));
     const inside = (step + 1) * side.rows > tile ? build.bind("in_tile", k.less(row, tile)) : null;
     const key = build.bind("row_key", k.min(k.add(start, row), last));
-    return { row, inside, loaded: build.bind("loaded", rows.load(k.add(rows.start(key), side.column))) };
+    return { row, inside, loaded: build.bind("loaded", rows.load(rows.at(key), side.column)) };
   });
 }

@@ -41,7 +41,11 @@ export function productKey(lowering: Lowering, product: Product): ScheduleKey {
 }
 
 /** Of an attention that may have so many keys. */
-export function attentionKey({ sizes, queryCount, groupCount }: Attention, keys: number, dtype: string): ScheduleKey {
+export function attentionKey(
+  { sizes, queryCount, groupCount, key }: Attention,
+  keys: number,
+  dtype: string,
+): ScheduleKey {
   const text = [
     "attention",
     `queries=${tokenBucket(queryCount)}`,
@@ -49,6 +53,7 @@ export function attentionKey({ sizes, queryCount, groupCount }: Attention, keys:
     `keys=${2 ** Math.ceil(Math.log2(Math.max(1, keys)))}`,
     `head=${sizes.key}|${sizes.value}`,
     dtype,
+    ...(key.guarded ? ["in pages"] : []),
   ].join(" ");
   return { text, family: text };
 }

@@ -4,6 +4,7 @@ import type { Compression, TensorReport } from "../../llama/compression/compress
 import { printPerplexity } from "../../llama/compression/outcome.js";
 import type { Model } from "../../model/model.js";
 import { duration } from "../progress.js";
+import { trainingCharts } from "./training.js";
 import type { Chart, Figure, Page, PageCell, Section } from "./page.js";
 
 /** What a page about a compression shows besides its result. */
@@ -38,6 +39,7 @@ export function compressionPage(report: Compression, context: CompressionContext
     warnings: report.warnings.map(({ message }) => message),
     figures: figuresOf(report, context),
     sections: [
+      ...trainingCharts(report.trainings),
       ...chartsOf(report, model),
       ...perplexityTable(report, context),
       tensorTable(report.tensors),

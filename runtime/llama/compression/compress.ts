@@ -22,7 +22,9 @@ import { factsOf, report, warnOf, writtenWords, type Run } from "./run.js";
 import { checkOutputs, saves, storesUnsaved } from "./outputs.js";
 import { savedRecipe } from "./recipe-record.js";
 import { keptLine, openState } from "../long-runs/saved-state.js";
+import { forgetTraining, keepTraining, keptTraining } from "../long-runs/training-state.js";
 import { checkRecipe } from "./fit.js";
+import type { TrainingPoints } from "./model-training.js";
 import { createTreater } from "./treat.js";
 import { runTraining, type TrainedBlock } from "./training.js";
 import { answeredTokens } from "../texts.js";
@@ -116,7 +118,7 @@ export async function compress(
     };
     if (options.resume === true)
       note(
-        state.finished === 0 && written.length === 0
+        state.finished === 0 && written.length === 0 && (await keptTraining(state.directory)) === null
           ? "There is nothing to go on with: this run begins anew."
           : `Going on after ${state.finished} of ${counted(stepsOf(recipe, model), "step")}.`,
       );
@@ -176,8 +178,10 @@ async function follow(run: Run, step: RecipeStep): Promise<void> {
   else if (step.kind === "save") await save(run, join(run.options.output, step.name));
   else throw new InternalError(`${step.kind} outside of blocks`);
   await finishStep(run);
-  // weights that a training has made of all blocks are in the state now
+  if (step.kind !== "train") return;
+  // what the training has made of all blocks is in the state now
   run.working.unload();
+  await forgetTraining(run.state.directory);
 }
 
 /** Trains the model, or a block. */
@@ -185,6 +189,7 @@ async function train(run: Run, step: TrainStep, block: TrainedBlock | null): Pro
   const { caller, model, working, treater, options, recipe } = run;
   const windows = block === null ? run.training : run.windows;
   if (windows === null) throw new InternalError("a training without a text");
+  const points = block === null ? await trainingPoints(run) : null;
   const work = run.costs.train(step, step.settings.batch * windows.tokens);
   const trained = await runTraining(
     {
@@ -199,6 +204,7 @@ async function train(run: Run, step: TrainStep, block: TrainedBlock | null): Pro
         origins: options.text?.origins,
       },
       dtype: options.dtype ?? "f32",
+      points,
       note: options.note ?? (() => {}),
       onStep: (what, done, total, detail) => report(run, "train", what, done, total, work, detail),
       onTreated: (record) => warnOf(run, record),
@@ -207,6 +213,22 @@ async function train(run: Run, step: TrainStep, block: TrainedBlock | null): Pro
     block,
   );
   run.trainings.push(trained);
+}
+
+/** Where the training of this step of work keeps what it needs to be gone on with. */
+async function trainingPoints(run: Run): Promise<TrainingPoints> {
+  const { state, options } = run;
+  const work = run.step;
+  const kept = options.resume === true ? await keptTraining(state.directory) : null;
+  return {
+    kept: kept?.point.work === work ? kept : null,
+    seconds: options.pointSeconds ?? 60,
+    async keep(point, pieces) {
+      // what is not committed is not kept
+      await state.commit(run.step, run.known);
+      await keepTraining(state.directory, { ...point, work }, pieces);
+    },
+  };
 }
 
 /** What is done to each block in turn. Blocks that are finished already only take the calibration activations on. */

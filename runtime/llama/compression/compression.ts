@@ -79,6 +79,11 @@ export interface CompressOptions {
   readonly share?: boolean | undefined;
   /** Go on from the last block that a stopped run to the same output finished, if there is one. */
   readonly resume?: boolean | undefined;
+  /**
+   * Seconds after which the training of a model keeps where it stands, for `resume`, when it next looks at what is held
+   * out; 60 by default.
+   */
+  readonly pointSeconds?: number | undefined;
   /** Gets a line for people now and then. */
   readonly note?: ((line: string) => void) | undefined;
   readonly onProgress?: ((progress: CompressProgress) => void) | undefined;

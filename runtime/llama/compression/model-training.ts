@@ -1,16 +1,19 @@
 /** Training a whole model: all blocks are on the device, each with its own input kept for the way back. */
+import { elementCount } from "../../../compiler/types/shape.js";
+import { counted } from "../../../compiler/words.js";
 import type { Model } from "../../model/model.js";
 import type { DeviceTensor } from "../../run/run.js";
 import { withArena, type Arena } from "../../run/arena.js";
 import type { Caller } from "../call.js";
 import type { WorkingModel } from "./working-model.js";
 import { LlamaError } from "../error.js";
+import type { KeptPoint, TrainingPoint } from "../long-runs/training-state.js";
 import { loadFrame, type Frame } from "../inference/session.js";
 import { first } from "../results.js";
-import type { ActivationDtype } from "../weights.js";
+import { downloadPieces, type ActivationDtype } from "../weights.js";
 import { createDraw, holdOut } from "../training/draw.js";
 import { createLearner } from "../training/learner.js";
-import { trainingLoop, type LoopOptions, type TrainingOutcome } from "../training/loop.js";
+import { trainingLoop, type Learner, type LoopOptions, type TrainingOutcome } from "../training/loop.js";
 import type { Loss } from "../training/loss.js";
 import { createBatch, createModelPass } from "../training/passes.js";
 import { bytesOfPass, memoryInWords, rowsOfHead, windowsOfPass } from "../training/room.js";
@@ -46,6 +49,17 @@ export interface TrainedWeights {
 
 export interface TrainingHooks extends Pick<LoopOptions, "onStep"> {
   readonly note: (line: string) => void;
+  /** Where a training keeps what it needs to be gone on with; null where it does not. */
+  readonly points?: TrainingPoints | null;
+}
+
+/** A place for what a training keeps now and then. */
+export interface TrainingPoints {
+  /** What a run that was stopped has kept of this training. */
+  readonly kept: KeptPoint | null;
+  /** Seconds between two points. */
+  readonly seconds: number;
+  keep(point: Omit<TrainingPoint, "work">, pieces: (name: string) => AsyncIterable<Uint8Array>): Promise<void>;
 }
 
 /** Batches of held-out windows that are looked at, at most. */
@@ -130,7 +144,23 @@ export async function trainModel(
       learn,
       watch,
     });
+    const points = hooks.points ?? null;
+    const from = points?.kept ?? null;
+    if (from !== null) {
+      await putBack(caller, learner, from);
+      hooks.note(`Going on with the training after ${from.point.step} of ${counted(steps, "step")}.`);
+    }
+    let last = performance.now();
     const outcome = await trainingLoop(learner, {
+      from: from?.point ?? null,
+      async onSettled(step, record) {
+        if (points === null || performance.now() - last < 1000 * points.seconds) return;
+        await points.keep({ step, record, tensors: sizesOfTensors(learner) }, (name) => {
+          const tensor = learner.tensors.get(name)!;
+          return downloadPieces(caller, tensor, 4 * elementCount(tensor.shape));
+        });
+        last = performance.now();
+      },
       settings,
       what: "the model",
       steps,
@@ -148,6 +178,27 @@ export async function trainModel(
     });
     return outcome;
   });
+}
+
+function sizesOfTensors({ tensors }: Learner): TrainingPoint["tensors"] {
+  return [...tensors].map(([name, { shape }]) => ({ name, bytes: 4 * elementCount(shape) }));
+}
+
+/** Fills what a training keeps with what it was. @throws LlamaError resume where that is another training's */
+async function putBack(caller: Caller, learner: Learner, { point, read }: KeptPoint): Promise<void> {
+  if (JSON.stringify(point.tensors) !== JSON.stringify(sizesOfTensors(learner)))
+    throw new LlamaError(
+      "resume",
+      "What was kept of a training is of another one. Run without --resume to begin anew.",
+    );
+  const piece = new Uint8Array(2 ** 24);
+  for (const { name, bytes } of point.tensors)
+    for (let done = 0; done < bytes; done += piece.length) {
+      const part = piece.subarray(0, Math.min(piece.length, bytes - done));
+      await read(name, part, done);
+      await caller.executor.write(learner.tensors.get(name)!, part, done);
+    }
+  learner.refresh();
 }
 
 /** The gain of the last norm. */

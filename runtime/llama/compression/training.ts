@@ -18,6 +18,7 @@ import {
   trainModel,
   type TrainedWeights,
   type TrainingHooks,
+  type TrainingPoints,
   type TrainingTask,
 } from "./model-training.js";
 import { stepsFor } from "../training/settings.js";
@@ -32,6 +33,8 @@ export interface TrainingContext {
   readonly parameters: Recipe["parameters"];
   readonly windows: TrainingWindows;
   readonly dtype: ActivationDtype;
+  /** Where the training of a model keeps what it needs to be gone on with. */
+  readonly points: TrainingPoints | null;
   readonly note: (line: string) => void;
   /** After each step: how many of how many, and what is to be told of it. */
   readonly onStep: (what: string, done: number, total: number, detail: string) => void;
@@ -63,6 +66,7 @@ export async function runTraining(
   const pace = createPace(tokensPerStep);
   const hooks: TrainingHooks = {
     note: (line) => note(`note: ${line}`),
+    points: context.points,
     onStep: (at, report) => context.onStep(what, at, planned, detailOf(report, pace())),
   };
   const finish = (trained: TrainedWeights): Promise<void> => takeOver(context, trained, block);

@@ -7,7 +7,7 @@ import { LlamaError } from "../error.js";
 import { first } from "../results.js";
 import { chunkOf, windowsAtOnce } from "../room.js";
 import { checkContext, scoredWindows, type ScoredWindows } from "../windows.js";
-import type { EvaluateOptions } from "./evaluate.js";
+import { evenly, type EvaluateOptions } from "./evaluate.js";
 import { notFinite } from "./not-finite.js";
 import type { Cache, Session } from "./session.js";
 
@@ -141,7 +141,7 @@ async function compareWindows(
       const states: DeviceTensor[] = [];
       for (const [at, session] of models.entries())
         states.push(arena.own(await session.forward(ids, positions, caches[at]!)));
-      const step = Math.max(1, Math.min(chunk, most));
+      const step = evenly(chunk, most);
       for (let at = 0; at < chunk; at += step) {
         const length = Math.min(step, chunk - at);
         await withArena(executor, async (inner) => {

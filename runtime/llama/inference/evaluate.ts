@@ -139,7 +139,7 @@ export async function tokenLosses(
   const { executor } = caller;
   const [batch = 0, tokens = 0] = x.shape;
   const room = Math.min(caller.target.maxBinding, 2 ** 28);
-  const step = Math.max(1, Math.min(tokens, Math.floor(room / (4 * batch * config.vocabSize))));
+  const step = evenly(tokens, Math.floor(room / (4 * batch * config.vocabSize)));
   const losses = new Float64Array(batch * tokens);
   for (let start = 0; start < tokens; start += step) {
     const sizes = { tokens: Math.min(step, tokens - start) };
@@ -168,6 +168,11 @@ export async function tokenLosses(
     put(joinParts(parts));
   }
   return losses;
+}
+
+/** The size of the fewest pieces of at most `most` that a length has, as even as they can be: few programs serve them. */
+export function evenly(length: number, most: number): number {
+  return Math.ceil(length / Math.ceil(length / Math.max(1, Math.min(length, most))));
 }
 
 /** What each part of a vocabulary contributes to the losses of some tokens. */

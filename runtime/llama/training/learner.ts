@@ -71,6 +71,16 @@ export async function createLearner(parts: LearnerParts): Promise<Learner> {
       return sum / Math.max(1, countScored(windows, chosen, looksAhead));
     },
     keep: () => keep?.replay(),
+    refresh: refresh.replay,
+    tensors: new Map([
+      ["the optimiser's state", optimizer.state],
+      ...trained.flatMap(({ name, master, first, second, best }): (readonly [string, DeviceTensor])[] => [
+        [`${name}, the weight`, master],
+        [`${name}, the first moment`, first],
+        [`${name}, the second moment`, second],
+        ...(best === null ? [] : [[`${name}, the best`, best] as const]),
+      ]),
+    ]),
     restore() {
       restore?.replay();
       refresh.replay();

@@ -1,10 +1,11 @@
 /** The steps of a training: rates, losses, what is watched, the best that is kept, and when to stop. */
 import { counted } from "../../../compiler/words.js";
+import type { DeviceTensor } from "../../run/run.js";
 import { LlamaError } from "../error.js";
 import type { TrainSettings } from "../../../compiler/recipe/recipe.js";
 import { rateOf } from "./settings.js";
 import type { Split } from "./draw.js";
-import type { LossAt } from "./report.js";
+import type { TrainingRecord } from "./report.js";
 
 /** What a step told, a little later. */
 export interface StepReport {
@@ -27,16 +28,10 @@ export interface Learner {
   /** Keeps the weights as the best, and puts the best back. */
   keep(): void;
   restore(): void;
-}
-
-/** What has come of a training so far. */
-export interface TrainingRecord {
-  readonly losses: readonly LossAt[];
-  /** Of the windows that are held out. */
-  readonly watched: readonly LossAt[];
-  /** The step whose weights are kept as the best; 0: those at the start. Null where nothing is watched. */
-  readonly best: LossAt | null;
-  readonly skipped: number;
+  /** What the state of a training lies in, by name: what has to be kept to go on from there. */
+  readonly tensors: ReadonlyMap<string, DeviceTensor>;
+  /** Makes what passes use of weights that were put in place from outside. */
+  refresh(): void;
 }
 
 /** How a training went. */

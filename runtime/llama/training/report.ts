@@ -6,6 +6,16 @@ export interface LossAt {
   readonly loss: number;
 }
 
+/** What has come of a training so far. */
+export interface TrainingRecord {
+  readonly losses: readonly LossAt[];
+  /** Of the windows that are held out. */
+  readonly watched: readonly LossAt[];
+  /** The step whose weights are kept as the best; 0: those at the start. Null where nothing is watched. */
+  readonly best: LossAt | null;
+  readonly skipped: number;
+}
+
 /** How a training went, for people and for programs. */
 export interface TrainingReport {
   /** `the model`, or `block 3`. */

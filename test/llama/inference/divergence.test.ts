@@ -7,7 +7,7 @@ import * as assert from "uvu/assert";
 import { createCaller } from "../../../runtime/llama/call.js";
 import { LlamaError } from "../../../runtime/llama/error.js";
 import { checkVocabularies, divergence } from "../../../runtime/llama/inference/divergence.js";
-import { perplexity } from "../../../runtime/llama/inference/evaluate.js";
+import { evenly, perplexity } from "../../../runtime/llama/inference/evaluate.js";
 import { openSession, type Session } from "../../../runtime/llama/inference/session.js";
 import { openMachine } from "../machine.js";
 import { tinyConfig, tinyModel } from "../tiny.js";
@@ -100,6 +100,19 @@ test("divergence, equal choices and perplexities, at once and in pieces", async 
   assert.is(pieces.sameNext, found.sameNext);
   pieces.perplexities.forEach((value, at) => near(value, found.perplexities[at]!));
   for (const session of narrow) session.release();
+});
+
+test("pieces are as few as there can be, and even", () => {
+  assert.equal(
+    [
+      [16, 5],
+      [128, 42],
+      [511, 42],
+      [7, 100],
+      [7, 0],
+    ].map(([length = 0, most = 0]) => evenly(length, most)),
+    [4, 32, 40, 7, 1],
+  );
 });
 
 test("a model is not apart from itself", async () => {

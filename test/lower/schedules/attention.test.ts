@@ -1,6 +1,7 @@
 /** Attention as one reduction, by its own schedules and by those of all reductions, at awkward sizes. */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { tunables } from "../../../compiler/compile.js";
 import type { Target } from "../../../compiler/target.js";
 import { agreeOnDevice, agreeSimulated, expectedOf, schedulesOf, type Simulated } from "../../support/agreement.js";
 import { openMachine, type Machine } from "../../support/device-stages.js";
@@ -88,6 +89,65 @@ for (const [what, [range, score]] of Object.entries(programs)) {
     await agreeOnDevice(made, expected, machine);
   });
 }
+
+/** Attention over keys and values in pages, which a table finds; what a page is not there for counts as zeros. */
+const paged = (dtype: string): string => {
+  const q = dtype === "f16" ? "f32(q[b, t, a, i])" : "q[b, t, a, i]";
+  const load = (of: string, last: string): string => {
+    const element = `${of}[pages[b, c / S], c % S, a / (A / G), ${last}]`;
+    return dtype === "f16" ? `f32(${element})` : element;
+  };
+  return `fn main(q: ${dtype}[B, T, A, H], keys: ${dtype}[P, S, G, H], values: ${dtype}[P, S, G, H], pages: i32[B, L], positions: i32[B]) -> f32[B, T, A, H] where A % G == 0 {
+  return y where y[b, t, a, h] = softmax_mean[c in 0 .. min(positions[b] + t + 1, L * S)](0.3 * (sum[i] ${q} * ${load("keys", "i")}), ${load("values", "h")})
+}`;
+};
+
+test("keys and values in pages that a table finds", async ({ machine }) => {
+  const sizes = { B: 2, T: 2, A: 4, G: 2, H: 8, P: 7, S: 4, L: 5 };
+  // a page that is two texts', pages out of range in both directions, and pages that no token reaches
+  const given = { pages: [3, 0, 7, 5, -1, 6, -1, 2, 3, 1], positions: [17, 9] };
+  const made = programCase(paged("f32"), sizes, "chain", given);
+  const expected = expectedOf(made);
+  for (const device of devices) {
+    assert.equal(schedulesOf(agreeSimulated(made, expected, device)), ["attention"], device.target.name);
+    agreeSimulated(made, expected, device, { schedule: "loops" });
+  }
+  assert.equal(schedulesOf(await agreeOnDevice(made, expected, machine)), ["attention"]);
+});
+
+test("keys and values in pages, in f16 and by matrices, by every cut", () => {
+  for (const [target, sizes] of [
+    [half, { B: 1, T: 1, A: 4, G: 1, H: 16, P: 20, S: 16, L: 20 }],
+    [matrices, { B: 1, T: 17, A: 2, G: 1, H: 16, P: 4, S: 16, L: 4 }],
+  ] as const) {
+    const pages = Array.from({ length: sizes.L }, (_, at) => (at === 1 ? 99 : (at * 3) % sizes.P));
+    const made = programCase(paged("f16"), sizes, "half", { pages, positions: [sizes.S * sizes.L - 20] }, true);
+    const expected = expectedOf(made);
+    const stages = agreeSimulated(made, expected, { target, subgroupSize: 32 });
+    assert.is(schedulesOf(stages)[0], "attention", target.name);
+    for (const { key, cuts } of tunables(stages, target)) {
+      assert.match(key.text, /in pages$/);
+      for (const cut of cuts) agreeSimulated(made, expected, { target, subgroupSize: 32 }, { schedule: cut });
+    }
+  }
+});
+
+test("text that was written into pages is read as if it stood in a row", () => {
+  const write = `fn main(var keys: f32[P, S, H], k: f32[T, H], pages: i32[L], position: i32[B]) {
+  keys[pages[(position[0] + t) / S], (position[0] + t) % S, h] = k[t, h]
+}`;
+  const sizes = { P: 5, S: 4, H: 8, T: 6, L: 3, B: 1 };
+  const given = { pages: [4, 1, 3], position: [5], keys: new Float32Array(160) };
+  const made = programCase(write, sizes, "exact", given);
+  const expected = expectedOf(made);
+  for (const device of devices) agreeSimulated(made, expected, device);
+  const [found] = [...expected.outputs.values()];
+  const k = made.inputs.get("k")!.data;
+  for (let t = 0; t < 6; t++) {
+    const page = given.pages[Math.floor((5 + t) / 4)]!;
+    for (let h = 0; h < 8; h++) assert.is(found!.data[(page * 4 + ((5 + t) % 4)) * 8 + h], k[t * 8 + h]);
+  }
+});
 
 test("means of several indices, of few and of many elements, and within other expressions", async ({ machine }) => {
   const source = `fn main(s: f32[N, K], x: f32[N, K], n: i32[N]) -> f32[N], f32[N], f32[N] {

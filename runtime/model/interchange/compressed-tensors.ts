@@ -1,0 +1,154 @@
+/** `quantization_config` of compressed-tensors. */
+import { quoted } from "../error.js";
+import type { Fields } from "../fields.js";
+import { describe, isObject } from "../files.js";
+import { intQuantized } from "./containers/int-quantized.js";
+import { marlin24 } from "./containers/marlin-24.js";
+import { packQuantized } from "./containers/pack-quantized.js";
+import { sparse24Bitmask } from "./containers/sparse-24-bitmask.js";
+import { sparseBitmask } from "./containers/sparse-bitmask.js";
+import type { Container } from "./layer.js";
+import { matchesTarget } from "./targets.js";
+import { refuse } from "./refusal.js";
+import type { Quantization } from "./scope.js";
+import type { WeightArguments } from "./weight-arguments.js";
+
+/** A part of the config that names modules. */
+interface Scope {
+  readonly targets: readonly string[];
+  readonly ignore: readonly string[];
+}
+
+/** @throws ModelError M133 */
+export function compressedTensors(fields: Fields): Quantization {
+  const warnings: string[] = [];
+  const transforms = fields.nested("transform_config")?.raw("config_groups");
+  if (isObject(transforms) && Object.keys(transforms).length > 0)
+    refuse("`transform_config`, rotations of weights and activations, is not supported");
+  if (fields.has("kv_cache_scheme"))
+    warnings.push("`kv_cache_scheme` asks for keys and values that are rounded: that is not done here");
+  const ignore = namesOf(fields, "ignore");
+  const sparsity = sparsityOf(fields);
+  const groups = groupsOf(fields, warnings);
+  const container = (module: string): Container | null => {
+    const sparse = sparsity !== null && isIn(module, sparsity) ? sparsity.container : null;
+    const group = ignore.some((name) => matchesTarget(name, module))
+      ? undefined
+      : groups.find(({ targets }) => isIn(module, { targets, ignore: [] }));
+    if (group === undefined) return sparse;
+    return group.container(sparse);
+  };
+  return { method: "compressed-tensors", container, found: null, warnings };
+}
+
+function isIn(module: string, { targets, ignore }: Scope): boolean {
+  return targets.some((name) => matchesTarget(name, module)) && !ignore.some((name) => matchesTarget(name, module));
+}
+
+function namesOf(fields: Fields, name: string, fallback: readonly string[] = []): readonly string[] {
+  const value = fields.raw(name);
+  if (value === undefined) return fallback;
+  if (Array.isArray(value) && value.length <= 2 ** 16 && value.every((one) => typeof one === "string")) return value;
+  fields.problem(name, "a list of names", value);
+  return fallback;
+}
+
+function sparsityOf(fields: Fields): (Scope & { readonly container: Container }) | null {
+  const section = fields.nested("sparsity_config");
+  const format = section?.string("format") ?? null;
+  if (section === null || format === null || format === "dense") return null;
+  const scope = { targets: namesOf(section, "targets", ["Linear"]), ignore: namesOf(section, "ignore") };
+  if (format === "sparse-bitmask") return { ...scope, container: sparseBitmask };
+  if (format === "sparse-24-bitmask") return { ...scope, container: sparse24Bitmask(null) };
+  refuse(`the sparsity format ${quoted(format)} is not supported: ${sparseFormats} are`);
+}
+
+const sparseFormats = "`dense`, `sparse-bitmask`, `sparse-24-bitmask`";
+const formats = "`dense`, `pack-quantized`, `int-quantized`, `naive-quantized` (integers), `marlin-24`";
+
+interface Group {
+  readonly targets: readonly string[];
+  /** With the container of the sparsity that also holds. @throws ModelError M133 where no such are known */
+  container(sparse: Container | null): Container | null;
+}
+
+function groupsOf(fields: Fields, warnings: string[]): readonly Group[] {
+  const section = fields.raw("config_groups");
+  if (section === undefined) return [];
+  if (!isObject(section) || Object.keys(section).length > 1024) {
+    fields.problem("config_groups", "an object of at most 1024 groups", section);
+    return [];
+  }
+  const all = fields.string("format");
+  const nested = fields.nested("config_groups")!;
+  return Object.keys(section).flatMap((name): readonly Group[] => {
+    const group = nested.nested(name);
+    if (group === null) return [];
+    for (const which of ["input_activations", "output_activations"])
+      if (group.has(which))
+        warnings.push(`\`config_groups.${name}.${which}\` asks for rounded activations: that is not done here`);
+    const weights = group.nested("weights");
+    const targets = namesOf(group, "targets");
+    if (weights === null) return [{ targets, container: (sparse) => sparse }];
+    const format = group.string("format") ?? all;
+    const args = argumentsOf(weights);
+    if (format === "dense") return [{ targets, container: (sparse) => sparse }];
+    const own = containerOf(format, args);
+    return [
+      {
+        targets,
+        container(sparse) {
+          if (sparse === null) return own;
+          if (sparse.name === "sparse-24-bitmask" && own.name === "int-quantized" && args.symmetric && args.bits === 8)
+            return sparse24Bitmask(args);
+          refuse(`${quoted(own.name)} within ${quoted(sparse.name)} is not supported`);
+        },
+      },
+    ];
+  });
+}
+
+function containerOf(format: string | null, args: WeightArguments): Container {
+  if (args.type === "int")
+    switch (format) {
+      case "pack-quantized":
+        if (args.bits !== 2 && args.bits !== 4 && args.bits !== 8)
+          refuse(`\`pack-quantized\` of ${args.bits} bits is not supported: 2, 4, 8 are`);
+        return packQuantized(args);
+      case "int-quantized":
+      case "naive-quantized":
+        return intQuantized(format, args);
+      case "marlin-24":
+        return marlin24(args);
+    }
+  const what = `${args.type} of ${args.bits} bits`;
+  refuse(
+    format === null
+      ? `it has no \`format\` for weights of ${what}`
+      : `the format ${quoted(format)} for weights of ${what} is not supported: ${formats} are`,
+  );
+}
+
+function argumentsOf(fields: Fields): WeightArguments {
+  const type = fields.string("type") ?? "int";
+  if (type !== "int" && type !== "float") refuse(`weights of the type ${quoted(type)} are not supported`);
+  const bits = fields.number("num_bits", { integer: true, min: 1, max: 64 }, 8);
+  if (bits > 8) refuse(`weights of ${bits} bits are not supported`);
+  const size = fields.number("group_size", { integer: true, min: -1, max: 2 ** 20 }, 0);
+  const strategy = fields.string("strategy") ?? (size > 0 ? "group" : size === -1 ? "channel" : "tensor");
+  if (strategy !== "tensor" && strategy !== "channel" && strategy !== "group")
+    refuse(`the \`strategy\` ${quoted(strategy)} of weights is not supported: \`tensor\`, \`channel\`, \`group\` are`);
+  if (strategy === "group" && size <= 0) fields.problem("group_size", "a number of columns", size);
+  const dynamic = fields.raw("dynamic");
+  if (dynamic !== undefined && dynamic !== false)
+    refuse(`\`dynamic\` weights are not supported: found ${describe(dynamic)}`);
+  const order = fields.raw("actorder");
+  return {
+    type,
+    bits,
+    strategy,
+    symmetric: fields.boolean("symmetric", true),
+    group: strategy === "group" ? Math.max(1, size) : null,
+    isOrdered: order === "group" || order === "dynamic",
+  };
+}

@@ -1,0 +1,46 @@
+import { gridLayer } from "../grid.js";
+import { layerError, readFloats, readWords, scaleTypes, tensorOf, type Container } from "../layer.js";
+import { turned } from "../pack.js";
+
+/** Which of 8 neighbours the nibbles of a word are, the lowest first. */
+const nibbleOrder = [0, 2, 4, 6, 1, 3, 5, 7] as const;
+
+/** AWQ, `gemm`: 4-bit codes and zero points along the rows of words [inputs, outputs / 8], neighbours interleaved. */
+export function awqGemm(groupSize: number | null): Container {
+  return {
+    name: "awq gemm",
+    what: `int4, ${groupSize === null ? "one scale a row" : `groups of ${groupSize}`}, asymmetric`,
+    needed: ["qweight", "qzeros", "scales"],
+    possible: [],
+    async open(module, tensors) {
+      const { outputs, inputs } = module;
+      const group = groupSize ?? inputs;
+      if (inputs % group !== 0)
+        throw layerError("M135", module, `its ${inputs} columns are no multiple of the group of ${group}`);
+      if (outputs % 8 !== 0) throw layerError("M135", module, `its ${outputs} rows are no multiple of 8`);
+      const groups = inputs / group;
+      const weight = tensorOf(module, tensors, "qweight", ["I32"], [[inputs, outputs / 8]]);
+      const zero = tensorOf(module, tensors, "qzeros", ["I32"], [[groups, outputs / 8]]);
+      const scale = tensorOf(module, tensors, "scales", scaleTypes, [[groups, outputs]]);
+      return gridLayer(module, {
+        bits: 4,
+        group: groupSize ?? "channel",
+        order: null,
+        isSparse: false,
+        scales: async () => turned(await readFloats(scale), groups, outputs),
+        zeros: async () => unpackTurned(await readWords(zero), groups, outputs),
+        codes: async () => unpackTurned(await readWords(weight), inputs, outputs),
+      });
+    },
+  };
+}
+
+/** [columns, rows] of words [rows, columns / 8]. */
+function unpackTurned(words: Uint32Array, rows: number, columns: number): Uint8Array {
+  const items = new Uint8Array(rows * columns);
+  for (let row = 0, word = 0; row < rows; row += 1)
+    for (let column = 0; column < columns; column += 8, word += 1)
+      for (let nibble = 0; nibble < 8; nibble += 1)
+        items[(column + nibbleOrder[nibble]!) * rows + row] = (words[word]! >>> (4 * nibble)) & 15;
+  return items;
+}

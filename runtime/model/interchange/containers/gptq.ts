@@ -1,0 +1,102 @@
+import { gridLayer, groupOrder } from "../grid.js";
+import {
+  layerError,
+  readFloats,
+  readIntegers,
+  readWords,
+  scaleTypes,
+  tensorOf,
+  type Container,
+  type Module,
+} from "../layer.js";
+import { turned, unpackColumns, unpackRows } from "../pack.js";
+
+/** What the config of a GPTQ checkpoint says. */
+export interface GptqArguments {
+  readonly bits: 2 | 3 | 4 | 8;
+  /** Null: all columns of a row. */
+  readonly group: number | null;
+  readonly isOrdered: boolean;
+  readonly symmetric: boolean;
+  /**
+   * How zero points are stored: as they are (`v2`), or less one: taken from each 32 bits as a whole number, with what
+   * that borrows (`words`), or from each zero point by a tool that leaves no trace of a zero point of 0 (`items`).
+   */
+  readonly zeros: "v2" | "words" | "items";
+}
+
+/** GPTQ: codes low first down the columns of words [inputs * bits / 32, outputs], zero points along their rows. */
+export function gptq(args: GptqArguments): Container {
+  const { bits } = args;
+  const grid = args.group === null ? "one scale a row" : `groups of ${args.group}`;
+  return {
+    name: args.zeros === "v2" ? "gptq_v2" : "gptq",
+    what: `int${bits}, ${grid}, ${args.symmetric ? "symmetric" : "asymmetric"}${args.isOrdered ? ", groups in the order of activations" : ""}`,
+    needed: ["qweight", "qzeros", "scales"],
+    possible: ["g_idx"],
+    async open(module, tensors) {
+      const { outputs, inputs } = module;
+      const group = args.group ?? inputs;
+      if (inputs % group !== 0)
+        throw layerError("M135", module, `its ${inputs} columns are no multiple of the group of ${group}`);
+      // what is packed is whole words, or what fills three of them
+      const unit = bits === 3 ? 32 : 32 / bits;
+      if (inputs % unit !== 0 || outputs % unit !== 0)
+        throw layerError(
+          "M135",
+          module,
+          `codes of ${bits} bits are packed by ${unit}, which does not divide [${outputs}, ${inputs}]`,
+        );
+      const groups = inputs / group;
+      const weight = tensorOf(module, tensors, "qweight", ["I32"], [[(inputs * bits) / 32, outputs]]);
+      const zero = tensorOf(module, tensors, "qzeros", ["I32"], [[groups, (outputs * bits) / 32]]);
+      const scale = tensorOf(module, tensors, "scales", scaleTypes, [[groups, outputs]]);
+      const order = tensors.has("g_idx")
+        ? groupOrder(
+            module,
+            "g_idx",
+            await readIntegers(tensorOf(module, tensors, "g_idx", ["I32", "I64"], [[inputs]])),
+            group,
+          )
+        : null;
+      if (order !== null && !args.isOrdered)
+        throw layerError("M135", module, "`g_idx` orders groups, but the config says `desc_act: false`");
+      return gridLayer(module, {
+        bits,
+        order,
+        group: args.group ?? "channel",
+        isSparse: false,
+        scales: async () => turned(await readFloats(scale), groups, outputs),
+        zeros: async () =>
+          turned(unpackRows(zeroWords(module, args, await readWords(zero)), groups, outputs, bits), groups, outputs),
+        codes: async () => unpackColumns(await readWords(weight), inputs, outputs, bits),
+      });
+    },
+  };
+}
+
+/** Words whose items are zero points as they are. @throws ModelError M136 where that cannot be told */
+function zeroWords(module: Module, { bits, zeros }: GptqArguments, words: Uint32Array): Uint32Array {
+  if (zeros === "v2") return words;
+  // the constants that are added to three words for this are not one for each zero point in the tools that have them
+  if (bits === 3)
+    throw layerError(
+      "M133",
+      module,
+      "zero points of 3 bits as `gptq` stores them differ between tools; `gptq_v2` is read",
+    );
+  if (zeros === "items") {
+    // an item that is full is what is left of 0 - 1; tools differ in what else they do to the word then
+    const top = 2 ** bits - 1;
+    const full = unpackRows(words, 1, (words.length * 32) / bits, bits).indexOf(top);
+    if (full >= 0)
+      throw layerError(
+        "M133",
+        module,
+        `\`qzeros\` has ${top} for zero point ${full}, less one as \`gptq\` stores it: tools differ in what that stands for`,
+      );
+  }
+  let ones = 0;
+  for (let bit = 0; bit < 32; bit += bits) ones |= 1 << bit;
+  return words.map((word) => word + ones);
+}

@@ -1,0 +1,60 @@
+import { groupOrder, gridLayer } from "../grid.js";
+import {
+  checkShapeTensor,
+  readFloats,
+  readIntegers,
+  readWords,
+  scaleTypes,
+  tensorOf,
+  type Container,
+  type LayerTensors,
+  type Module,
+} from "../layer.js";
+import { turned, unpackColumns, unpackRows } from "../pack.js";
+import { describeWeights, groupsOf, spreadScales, type WeightArguments } from "../weight-arguments.js";
+
+/**
+ * `pack-quantized` of compressed-tensors: codes, moved up to be unsigned, lie low first in the words of each row; zero
+ * points in words down the rows. `weight_g_idx` has the group of each column where a method chose them.
+ */
+export function packQuantized(args: WeightArguments): Container {
+  const { bits } = args;
+  return {
+    name: "pack-quantized",
+    what: describeWeights(args),
+    needed: ["weight_packed", "weight_scale", "weight_shape", ...(args.symmetric ? [] : ["weight_zero_point"])],
+    possible: args.group === null ? [] : ["weight_g_idx"],
+    async open(module, tensors) {
+      const { outputs, inputs } = module;
+      await checkShapeTensor(module, tensors, "weight_shape", [[2]]);
+      const packed = tensorOf(module, tensors, "weight_packed", ["I32"], [[outputs, Math.ceil((inputs * bits) / 32)]]);
+      const { groups, shapes } = groupsOf(module, args);
+      const scale = tensorOf(module, tensors, "weight_scale", scaleTypes, shapes);
+      const rows = scale.shape.length === 1 ? 1 : outputs;
+      const zero = args.symmetric
+        ? null
+        : tensorOf(module, tensors, "weight_zero_point", ["I32"], [[Math.ceil((rows * bits) / 32), groups]]);
+      return gridLayer(module, {
+        bits,
+        group: args.group ?? "channel",
+        order: await orderOf(module, tensors, args),
+        isSparse: false,
+        scales: async () => spreadScales(module, await readFloats(scale)),
+        zeros:
+          zero === null
+            ? null
+            : async () =>
+                spreadScales(module, turned(unpackColumns(await readWords(zero), rows, groups, bits), groups, rows)),
+        codes: async () => unpackRows(await readWords(packed), outputs, inputs, bits),
+      });
+    },
+  };
+}
+
+async function orderOf(module: Module, tensors: LayerTensors, { group }: WeightArguments): Promise<Uint32Array | null> {
+  if (group === null || !tensors.has("weight_g_idx")) return null;
+  const tensor = tensorOf(module, tensors, "weight_g_idx", ["I32", "I64"], [[module.inputs]]);
+  const indices = await readIntegers(tensor);
+  // what a quantiser that orders nothing leaves there
+  return indices.every((index) => index === -1) ? null : groupOrder(module, "weight_g_idx", indices, group);
+}

@@ -1,0 +1,112 @@
+/** `quantization_config`: which layers are stored how. */
+import { Fields } from "../fields.js";
+import { describe, isObject, type JsonObject } from "../files.js";
+import { ModelError, problemsError, quoted } from "../error.js";
+import { awqGemm } from "./containers/awq.js";
+import { gptq, type GptqArguments } from "./containers/gptq.js";
+import { compressedTensors } from "./compressed-tensors.js";
+import { refuse } from "./refusal.js";
+import type { Quantization } from "./scope.js";
+
+/** The methods that are read. */
+const methods: { readonly [name: string]: ((fields: Fields) => Quantization) | undefined } = {
+  "compressed-tensors": compressedTensors,
+  gptq: gptqOf,
+  awq: awqOf,
+};
+
+/**
+ * Reads a `quantization_config`; `path` is for messages.
+ * @throws ModelError M131 (fields that are wrong), M133 (a method, format or setting that is not supported, by name)
+ */
+export function parseQuantization(path: string, raw: unknown): Quantization {
+  const heading = `The \`quantization_config\` of ${quoted(path)} cannot be used`;
+  if (!isObject(raw)) throw problemsError("M131", heading, [`it should be an object, found ${describe(raw)}`]);
+  const fields = new Fields(raw, "quantization_config.");
+  const method = methodOf(raw);
+  const read = typeof method === "string" && Object.hasOwn(methods, method) ? methods[method] : undefined;
+  if (read === undefined)
+    throw new ModelError(
+      "M133",
+      `${quoted(path)} says that the weights are quantised by another tool (\`quantization_config\` with \`quant_method\` ${describe(method)}), which is not supported.`,
+      `the methods that are read are ${Object.keys(methods).join(", ")}: take such a checkpoint, or the original model`,
+    );
+  try {
+    const quantization = read(fields);
+    if (fields.problems.length > 0) throw problemsError("M131", heading, fields.problems);
+    return quantization;
+  } catch (error) {
+    if (!(error instanceof ModelError) || error.code !== "M133") throw error;
+    throw new ModelError("M133", `${heading}: ${error.message}`, error.help);
+  }
+}
+
+/** Old checkpoints of compressed-tensors that are only sparse leave the method out. */
+function methodOf(raw: JsonObject): unknown {
+  return raw["quant_method"] ?? (isObject(raw["sparsity_config"]) ? "compressed-tensors" : undefined);
+}
+
+const groupRule = { integer: true, min: -1, max: 2 ** 20 };
+
+/** The group of a config that says -1 for a whole row. */
+function groupOf(fields: Fields): number | null {
+  const group = fields.number("group_size", groupRule, -1);
+  if (group === 0) fields.problem("group_size", "a number of columns, or -1 for all", group);
+  return group > 0 ? group : null;
+}
+
+function gptqOf(fields: Fields): Quantization {
+  const bits = fields.number("bits", { integer: true, min: 1, max: 32 });
+  if (bits !== 2 && bits !== 3 && bits !== 4 && bits !== 8)
+    refuse(`GPTQ of ${bits} bits is not supported: 2, 3, 4, 8 are`);
+  const format = fields.string("checkpoint_format") ?? fields.string("format") ?? "gptq";
+  if (format !== "gptq" && format !== "gptq_v2")
+    refuse(`the format ${quoted(format)} of GPTQ checkpoints is not supported: \`gptq\`, \`gptq_v2\` are`);
+  refuseOthers(fields, ["is_marlin_format", "is_bitblas_format"]);
+  const quantizer = fields.nested("meta")?.raw("quantizer");
+  const tools: readonly unknown[] = Array.isArray(quantizer) ? quantizer : [quantizer];
+  const args: GptqArguments = {
+    bits,
+    group: groupOf(fields),
+    isOrdered: fields.boolean("desc_act", false),
+    symmetric: fields.boolean("sym", true),
+    zeros:
+      format === "gptq_v2"
+        ? "v2"
+        : tools.some((tool) => typeof tool === "string" && tool.startsWith("gptqmodel"))
+          ? "words"
+          : "items",
+  };
+  return { method: "gptq", container: () => undefined, found: gptq(args), warnings: [] };
+}
+
+function awqOf(fields: Fields): Quantization {
+  const bits = fields.number("bits", { integer: true, min: 1, max: 32 }, 4);
+  if (bits !== 4) refuse(`AWQ of ${bits} bits is not supported: 4 are`);
+  const version = (fields.string("version") ?? fields.string("format") ?? "gemm").toLowerCase();
+  if (version !== "gemm") refuse(`the version ${quoted(version)} of AWQ checkpoints is not supported: \`gemm\` is`);
+  if (!fields.boolean("zero_point", true)) refuse("AWQ without zero points is not supported");
+  refuseOthers(fields, []);
+  const names = fields.raw("modules_to_not_convert");
+  const left: readonly unknown[] = Array.isArray(names) ? names : [];
+  return {
+    method: "awq",
+    found: awqGemm(groupOf(fields)),
+    container: (module) =>
+      left.some((name) => typeof name === "string" && name !== "" && module.includes(name)) ? null : undefined,
+    warnings: [],
+  };
+}
+
+/** Settings of GPTQ and AWQ that change what tensors mean. */
+function refuseOthers(fields: Fields, flags: readonly string[]): void {
+  for (const flag of flags) if (fields.boolean(flag, false)) refuse(`\`${flag}\` is true, which is not supported`);
+  const packing = fields.string("pack_dtype");
+  if (packing !== null && packing !== "int32")
+    refuse(`\`pack_dtype\` ${quoted(packing)} is not supported: \`int32\` is`);
+  const dynamic = fields.raw("dynamic");
+  if (isObject(dynamic) && Object.keys(dynamic).length > 0)
+    refuse("`dynamic`, settings of single layers, is not supported");
+  const adapter = fields.raw("adapter");
+  if (isObject(adapter) && Object.keys(adapter).length > 0) refuse("`adapter`, weights of its own, is not supported");
+}
