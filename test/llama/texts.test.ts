@@ -11,7 +11,7 @@ import { LlamaError } from "../../runtime/llama/error.js";
 import { answeredTokens, mixTexts, packRecords, readPlain, readRecords } from "../../runtime/llama/texts.js";
 import { calibrationWindows } from "../../runtime/llama/windows.js";
 import { ModelError } from "../../runtime/model/error.js";
-import { settings } from "./training/support.js";
+import type { TrainSettings } from "../../compiler/recipe/recipe.js";
 
 const test = suite("texts");
 const folder = await mkdtemp(join(tmpdir(), "espalier-texts-"));
@@ -68,7 +68,7 @@ test("a weight repeats windows, or takes a part of them that is spread", () => {
 test("what is held out is trained on in none of its places", () => {
   const { ids, origins } = mixTexts([some("a", 1, 80, 3)], 4);
   const windows = { ...calibrationWindows(ids, 4, null, 60), scored: null, origins };
-  const { train, held } = splitWindows(windows, { ...settings, batch: 2, held_out: 0.1 });
+  const { train, held } = splitWindows(windows, { batch: 2, held_out: 0.1 } as TrainSettings);
   const watched = new Set(held.map((at) => origins?.[at]));
   assert.ok(held.length >= 6 && train.length > 30);
   assert.ok(train.every((at) => !watched.has(origins?.[at])));
