@@ -44,7 +44,9 @@ function packHelp(format: string): string {
       ? "nm(2, 4) of f16"
       : format === "bitmask"
         ? "bitmask of f16"
-        : format;
+        : format === "regrouped"
+          ? "regrouped of int4(128) with scale int4_scale(w, 128)"
+          : format;
   return `\`${format}\` is a format, in which a tensor is stored: \`pack w as ${written}\``;
 }
 

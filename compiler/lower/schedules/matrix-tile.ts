@@ -61,17 +61,25 @@ function usual(product: Product, sides: MatrixProduct): readonly MatrixTile[] {
   if (m <= 32) return [terms === 1 ? tile(32, 32, [1, 2, 4], 128) : tile(32, 16, [1, 1, 8], 128), ...small];
   const large = terms === 1 ? tile(128, 128, [2, 2, 2], 64) : tile(128, 64, [2, 2, 2], 64);
   if (m <= 64 || terms > 2) return middle;
-  if (tiles(product, large) < enoughTiles) {
-    // both sides read across, the gradient of a weight: long sums for few elements
-    const across = rights.every((side) => side.along === "outer") && sides.left.along === "outer" && terms === 1;
-    const smaller = across ? [tile(128, 64, [2, 2, 2], 64), tile(64, 64, [2, 2, 2], 64)] : [];
-    return [...smaller.filter((each) => tiles(product, each) >= enoughTiles), ...middle];
-  }
+  // both sides read across, the gradient of a weight: long sums for few elements, so that what a large tile has too
+  // much of costs more than the reads of small ones (bench/h100.md)
+  const across = rights.every((side) => side.along === "outer") && sides.left.along === "outer" && terms === 1;
+  const smaller = [tile(128, 64, [2, 2, 2], 64), tile(64, 64, [2, 2, 2], 64)];
+  const filling = smaller
+    .filter((each) => across && tiles(product, each) >= enoughTiles)
+    .sort((a, b) => padding(product, a) - padding(product, b));
+  if (tiles(product, large) < enoughTiles) return [...filling, ...middle];
+  if (padding(product, large) > 1.15 && filling.length > 0) return [...filling, large, ...middle];
   return [large, { ...large, subgroups: [2, 2, 1], slice: 32 }, ...middle];
 }
 
 function tiles({ sizes }: Product, { tokens, rows }: MatrixTile): number {
   return sizes.batch * Math.ceil(sizes.m / tokens) * Math.ceil(sizes.n / rows);
+}
+
+/** The elements of all tiles, as a multiple of those of the result. */
+function padding({ sizes }: Product, { tokens, rows }: MatrixTile): number {
+  return (Math.ceil(sizes.m / tokens) * tokens * Math.ceil(sizes.n / rows) * rows) / (sizes.m * sizes.n);
 }
 
 /** What may be tried beside them: for as many tokens, measured on some device the best of some product. */

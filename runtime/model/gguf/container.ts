@@ -40,6 +40,8 @@ export interface GgufFile {
   readonly unread: readonly UnreadTensor[];
   /** Where the data start in the file, in bytes. */
   readonly dataStart: number;
+  /** The file that a tensor lies in, and where the data start there: this one, unless the model has several parts. */
+  place(tensor: GgufTensor): { readonly path: string; readonly dataStart: number };
   /** Fills `target` from byte `begin` of a tensor on; the caller keeps to its bytes. @throws ModelError M115, M100 */
   read(tensor: GgufTensor, target: Uint8Array, begin: number): Promise<void>;
   close(): Promise<void>;
@@ -87,6 +89,7 @@ export async function openContainer(path: string): Promise<GgufFile> {
       tensors,
       unread,
       dataStart,
+      place: () => ({ path, dataStart }),
       async read(tensor, target, begin) {
         if (!(begin >= 0 && begin + target.length <= tensor.bytes))
           throw new RangeError(

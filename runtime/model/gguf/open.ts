@@ -3,8 +3,8 @@ import type { Companion } from "../companions.js";
 import { parseGeneration } from "../generation.js";
 import type { ModelParts } from "../parts.js";
 import { makeTokenizer, type Tokenizer } from "../tokenizer/tokenizer.js";
-import { openContainer } from "./container.js";
 import { configOf, generationOf } from "./metadata.js";
+import { openParts } from "./split.js";
 import { readFrequencyFactors, weightsOf } from "./tensors.js";
 import { guessesOf, tokenizerOf, type TokenizerFiles } from "./tokenizer.js";
 
@@ -25,11 +25,11 @@ export async function isGguf(path: string): Promise<boolean> {
 
 /**
  * Opens a GGUF file as a model: config, tokenizer and generation settings from its metadata, as the files of a Hugging
- * Face directory would have them.
- * @throws ModelError M100, M101, M130 to M132, M135, M160 to M164
+ * Face directory would have them. Of a model in several parts it is the first.
+ * @throws ModelError M100, M101, M120, M122, M130 to M132, M135, M160 to M164
  */
 export async function openGguf(path: string): Promise<ModelParts> {
-  const file = await openContainer(path);
+  const file = await openParts(path);
   try {
     const config = configOf(file, await readFrequencyFactors(file));
     const generationFile = generationOf(file);

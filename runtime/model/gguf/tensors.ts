@@ -150,7 +150,9 @@ export function weightsOf(file: GgufFile, config: LlamaConfig): GgufWeights {
     },
     close: () => file.close(),
   };
-  const entries = tensors.map((stored) => [stored.name, { file: source, stored }] as const);
+  const entries = [...sources.values()].map(
+    ({ stored, tensor }) => [stored.name, { file: { ...source, ...file.place(tensor) }, stored }] as const,
+  );
   return { packed, weights: { files: [source], tensors: new Map(entries), warnings, close: () => source.close() } };
 }
 

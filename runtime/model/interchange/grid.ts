@@ -68,7 +68,8 @@ export async function gridLayer(module: Module, parts: GridParts): Promise<Layer
       // two's complement, in as many bits as the format has
       if (symmetric) {
         const mask = 2 ** grid.bits - 1;
-        for (let at = 0; at < codes.length; at += 1) codes[at] = (codes[at]! - middle) & mask;
+        const { length } = codes;
+        for (let at = 0; at < length; at += 1) codes[at] = (codes[at]! - middle) & mask;
       }
       if (isSparse) packQuads(words, sections, codes, { bits: grid.bits, magnitude: 2 ** grid.bits - 1 });
       else packItems(words, sectionOf(sections, "values"), grid.bits, codes);

@@ -43,4 +43,25 @@ const forms: Readonly<Record<string, string>> = {
 
 for (const [body, text] of Object.entries(forms)) test(body, () => assert.is(becomes(body), text));
 
+test("a product with rows that end", () => {
+  const source = `fn main(x: f32[T, C], n: i32[T], v: f32[C, H]) -> f32[T, H], f32[C, H], f32[H, T] {
+  let p[t, c] = select(c < min(n[t] + 1, C), x[t, c], 0.0)
+  let a[t, h] = sum[c] p[t, c] * v[c, h]
+  let b[c, h] = sum[t] p[t, c] * v[c, h] for c in 0 .. C, h in 0 .. H
+  let d[h, t] = sum[c] v[c, h] * p[t, c]
+  return a, b, d
+}`;
+  const { graph, inputs } = programCase(source, { T: 5, C: 7, H: 3 }, "reduction", { n: [0, 2, -4, 9, 3] });
+  const after = simplify(shortenSums(graph));
+  const expected = evaluate(graph, inputs);
+  for (const [name, found] of evaluate(after, inputs))
+    assert.is(difference(found.data, expected.get(name)?.data ?? [], "reduction"), null, name);
+  const lines = printGraph(after).split("\n");
+  const [a, b, d] = ["a", "b", "d"].map((name) => lines.find((line) => line.includes(` ${name}: `)) ?? "");
+  assert.ok(a?.endsWith("map t, h: sum c in 0..min(%1[t] + 1, 7): %3[t, c] * %2[c, h]"), a);
+  // of these the end is another for each of what is summed, or for each output
+  assert.ok(b?.includes("sum t in 0..5: "), b);
+  assert.ok(d?.includes("sum c in 0..7: "), d);
+});
+
 test.run();
