@@ -1,4 +1,5 @@
 /** Training a whole model: all blocks are on the device, each with its own input kept for the way back. */
+import { totalmem } from "node:os";
 import { elementCount } from "../../../compiler/types/shape.js";
 import { counted } from "../../../compiler/words.js";
 import type { Model } from "../../model/model.js";
@@ -16,7 +17,14 @@ import { createLearner } from "../training/learner.js";
 import { trainingLoop, type Learner, type LoopOptions, type TrainingOutcome } from "../training/loop.js";
 import type { Loss } from "../training/loss.js";
 import { createBatch, createModelPass } from "../training/passes.js";
-import { bytesOfPass, memoryInWords, rowsOfHead, windowsOfPass } from "../training/room.js";
+import {
+  bytesOfPass,
+  checkMemory,
+  memoryInWords,
+  rowsOfHead,
+  windowsOfPass,
+  type TrainingMemory,
+} from "../training/room.js";
 import type { TrainSettings } from "../../../compiler/recipe/recipe.js";
 import { stepsFor } from "../training/settings.js";
 import {
@@ -86,7 +94,9 @@ export async function trainModel(
     const places = windowsOfPass(target, config, windows.tokens, settings.batch);
     const rows = rowsOfHead(target, config, places * windows.tokens);
     const keepsBest = split.held.length > 0;
-    hooks.note(memoryLine(model, task, { places, rows, keepsBest }));
+    const memory = memoryOf(model, task, { places, rows, keepsBest });
+    checkMemory(target, memory, totalmem());
+    hooks.note(`Training takes ${memoryInWords(memory)}; ${settings.batch} windows a step, ${places} at once.`);
 
     const frame = await loadFrame(caller, model, "stored", arena);
     const head = await wholeHead(arena, caller, model, frame, dtype);
@@ -235,13 +245,12 @@ async function wholeHead(
   return arena.own(first(await caller.call(dtype === "f16" ? "dense_f16" : "dense", { w: part.tensor })));
 }
 
-/** What the training takes of the device, in words. */
-function memoryLine(
+/** What the training takes of the device. */
+function memoryOf(
   { config, blocks, tensors }: Model,
-  { settings, windows, dtype, loss, layers }: TrainingTask,
+  { windows, dtype, loss }: TrainingTask,
   { places, rows, keepsBest }: { readonly places: number; readonly rows: number; readonly keepsBest: boolean },
-): string {
-  void layers;
+): TrainingMemory {
   const elements = blocks.reduce(
     (sum, block) => sum + block.linears.reduce((own, { inputs, outputs }) => own + inputs * outputs, 0),
     0,
@@ -249,9 +258,9 @@ function memoryLine(
   const stored = tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
   const width = dtype === "f16" ? 2 : 4;
   const head = config.vocabSize * config.hiddenSize * width;
-  return `Training takes ${memoryInWords({
+  return {
     state: bytesOfTrained(elements, dtype, keepsBest),
     dense: stored + head + (loss.dense === null ? 0 : elements * width),
     activations: bytesOfPass(config, dtype, { windows: places, tokens: windows.tokens, blocks: blocks.length, rows }),
-  })}; ${settings.batch} windows a step, ${places} at once.`;
+  };
 }

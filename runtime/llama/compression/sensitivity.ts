@@ -121,6 +121,12 @@ export async function findSensitivity(
   const started = performance.now();
   const { scored, calibration, by } = options;
   for (const windows of [scored, calibration]) checkContext(windows, model.config.contextLength);
+  for (const { recipe } of tries)
+    if (trains(recipe.steps))
+      throw new LlamaError(
+        "recipe",
+        `The recipe ${recipe.name} trains, which takes a whole block or model: a layer alone is treated in one shot. Leave the training out.`,
+      );
   for (const line of new Set(tries.flatMap(({ recipe }) => checkRecipe(caller, model, recipe))))
     options.note?.(`note: ${line}`);
   const { blocks } = model;
@@ -238,6 +244,10 @@ function linearSteps(steps: readonly RecipeStep[]): readonly (RecipeStep & { rea
   return steps.flatMap((step) =>
     step.kind === "linears" ? [step] : step.kind === "blocks" ? linearSteps(step.body) : [],
   );
+}
+
+function trains(steps: readonly RecipeStep[]): boolean {
+  return steps.some((step) => step.kind === "train" || (step.kind === "blocks" && trains(step.body)));
 }
 
 function observeSteps(steps: readonly RecipeStep[]): readonly ObserveStep[] {

@@ -63,6 +63,19 @@ export function bytesOfPass(config: LlamaConfig, dtype: ActivationDtype, pass: P
   return kept + Math.max(block + scores, logits);
 }
 
+/**
+ * Holds what a training takes against the memory of a machine, where a CPU computes and it is known: `machine` in bytes.
+ * @throws LlamaError context-too-large
+ */
+export function checkMemory(target: Target, memory: TrainingMemory, machine: number): void {
+  const whole = memory.state + memory.dense + memory.activations;
+  if (target.kind === "cpu" && whole > machine)
+    throw new LlamaError(
+      "context-too-large",
+      `Training takes ${memoryInWords(memory)}. This machine has ${formatBytes(machine)} in all. Train on a GPU with that much, a block at a time (\`train block\`), or with a smaller \`batch\`.`,
+    );
+}
+
 /** The same in words. */
 export function memoryInWords({ state, dense, activations }: TrainingMemory): string {
   return `${formatBytes(state + dense + activations)} of the device's memory: ${formatBytes(state)} for weights, moments and gradients, ${formatBytes(dense)} for the model as it was given, about ${formatBytes(activations)} for activations`;

@@ -2,6 +2,9 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { TrainSettings } from "../../../compiler/recipe/recipe.js";
+import { baselineTarget } from "../../../compiler/target.js";
+import type { LlamaConfig } from "../../../runtime/model/config.js";
+import { checkMemory, rowsOfHead, windowsOfPass } from "../../../runtime/llama/training/room.js";
 import { LlamaError } from "../../../runtime/llama/error.js";
 import { createDraw, holdOut } from "../../../runtime/llama/training/draw.js";
 import { trainingLoop, type Learner, type TrainingOutcome } from "../../../runtime/llama/training/loop.js";
@@ -65,6 +68,30 @@ test("what is padded, and what has nothing after it, does not count", () => {
   assert.equal([...found.scored], [1, 1, 0, 0, 0, 0]);
   assert.equal([...batchOf(windows, [1], 1, false).scored], [1, 1, 1]);
   assert.is(countScored({ ...windows, scored: Uint8Array.of(0, 1, 1, 1, 0, 0) }, [0, 1], true), 2);
+});
+
+test("what a training takes is held against the memory of a machine whose CPU computes", () => {
+  const memory = { state: 2 ** 30, dense: 2 ** 29, activations: 2 ** 28 };
+  const cpu = { ...baselineTarget, kind: "cpu" } as const;
+  checkMemory(cpu, memory, 2 ** 31);
+  checkMemory(baselineTarget, memory, 1);
+  assert.throws(
+    () => checkMemory(cpu, memory, 2 ** 30),
+    (error: unknown) => error instanceof LlamaError && /takes 1.75 GiB .* This machine has 1 GiB/.test(error.message),
+  );
+});
+
+test("windows and rows are as many as bindings hold, in equal parts", () => {
+  const config = { heads: 8, intermediateSize: 768, hiddenSize: 256, vocabSize: 2048 } as LlamaConfig;
+  const target = { ...baselineTarget, maxBinding: 2 ** 24 };
+  // 8 x 256 x 256 scores of f32 a window: eight fit, 20 go in three parts
+  assert.is(windowsOfPass(target, config, 256, 20), 7);
+  assert.is(windowsOfPass(target, config, 256, 8), 8);
+  assert.is(rowsOfHead(target, config, 8192), 2048);
+  assert.throws(
+    () => windowsOfPass(target, config, 1024, 1),
+    (error: unknown) => error instanceof LlamaError && /--window/.test(error.message),
+  );
 });
 
 /** A learner whose weights are the number of steps that it has made. */

@@ -81,6 +81,28 @@ for (const shards of [1, 2])
     });
   });
 
+test("a head of its own is a linear layer like any other", async () => {
+  await inDirectory(async (directory) => {
+    await writeJson(join(directory, "config.json"), {
+      ...smallConfig,
+      tie_word_embeddings: false,
+      quantization_config: { ...quantization, ignore: ["re:model\\.layers"] },
+    });
+    const head = [smallConfig.vocab_size, smallConfig.hidden_size];
+    const tensors = [
+      ...[...expectedTensors(llama)].map(([name, shape]) => ({ name, shape, dtype: "BF16" as const })),
+      { name: "lm_head.weight", shape: head, dtype: "I8" as const },
+      { name: "lm_head.weight_scale", shape: [head[0]!, 1], dtype: "BF16" as const },
+    ];
+    await writeTensors(join(directory, "model.safetensors"), tensors);
+    const model = await openModel(directory);
+    assert.is(model.tensor("lm_head.weight").format?.name, "int8");
+    assert.equal(model.tensor("lm_head.weight").shape, head);
+    assert.equal(model.unused, []);
+    await model.close();
+  });
+});
+
 test("what is written from it is a model of ours: packed as it was, and without the config of the other tool", async () => {
   await inDirectory(async (directory) => {
     await write(directory);
