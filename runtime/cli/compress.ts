@@ -31,13 +31,13 @@ import { trainingLines } from "./report/training.js";
 import { checkPage, printWithPage } from "./report/write.js";
 import { scoredText } from "./scored-text.js";
 import { table } from "./table.js";
-import { readTokens } from "./text.js";
+import { givenTexts, readTexts } from "./text.js";
 import { noteWarnings } from "./warnings.js";
 
 interface CompressCommandOptions extends DeviceOptions, DtypeOptions, TunedOptions {
   readonly model: string;
   readonly out: string;
-  readonly text?: string;
+  readonly text: readonly string[];
   readonly recipe?: string;
   readonly set: readonly string[];
   readonly window: number;
@@ -66,14 +66,16 @@ export async function run(output: Output, file: string, options: CompressCommand
         files: [
           ...filesOf(model),
           ...sources.keys(),
-          ...[options.text, options.eval].filter((path) => path !== undefined),
+          ...givenTexts(options.text).map(({ path }) => path),
+          ...(options.eval === undefined ? [] : [options.eval]),
         ],
         directories: [options.model, ...outputs],
       });
     await model.companions();
     const text =
       recipe.needsText || options.layerErrors === true ? await calibrationText(model, options, output) : null;
-    const evaluation = await scoredText(model, options, output);
+    const [first] = givenTexts(options.text);
+    const evaluation = await scoredText(model, { ...options, text: first?.path }, output);
     if (text === null && evaluation === null) await warnOfTokenizer(model, output);
     const { device, caller, close } = await openMachine(options, output.note);
     const parents = [options.out, ...outputs].flatMap(missingParents);
@@ -223,14 +225,18 @@ async function calibrationText(
   output: Output,
 ): Promise<CalibrationText> {
   const beside = join(options.model, "calibration.txt");
-  const path = options.text ?? (existsSync(beside) ? beside : null);
-  if (path === null)
+  const given =
+    options.text.length > 0 ? givenTexts(options.text) : existsSync(beside) ? [{ path: beside, weight: 1 }] : [];
+  if (given.length === 0)
     throw new UsageError(
       "the recipe observes the model on a text: --text FILE is needed, as the model directory has no calibration.txt",
     );
   const tokenizer = await model.tokenizer();
-  const ids = await readTokens(path, tokenizer, output);
   const { window, windows } = options;
+  const { bos } = tokenizer;
+  const own = bos === null ? window : window - 1;
+  const text = await readTexts(given, tokenizer, { window: own, ends: model.config.eosTokens }, output);
+  const { ids } = text;
   checkContext(calibrationWindows(ids, window, tokenizer.bos, windows), model.config.contextLength);
-  return { ids, bos: tokenizer.bos, window, windows };
+  return { ...text, bos, window, windows };
 }

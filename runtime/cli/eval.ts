@@ -6,18 +6,20 @@ import { printVerification, verificationFault, verifySession } from "../llama/in
 import { meanScore, scoreOf, type TaskScore } from "../llama/tasks/accuracy.js";
 import { checkContext, scoredWindows, windowsInWords } from "../llama/windows.js";
 import { sessionOptions, type ActivationOptions, type DtypeOptions } from "./dtype.js";
+import type { MixedText } from "../llama/texts.js";
+import type { Tokenizer } from "../model/tokenizer/tokenizer.js";
 import { UsageError } from "./failure.js";
 import { openGiven, warn } from "./given.js";
 import { openMachine } from "./machine.js";
 import type { DeviceOptions, TunedOptions } from "./options.js";
 import type { Output } from "./output.js";
 import { answerWithBar, readTasks, scoreTable, tokenizeTasks } from "./tasks.js";
-import { readTokens } from "./text.js";
+import { givenTexts, readTexts } from "./text.js";
 import { noteWarnings } from "./warnings.js";
 
 interface EvalOptions extends DeviceOptions, DtypeOptions, ActivationOptions, TunedOptions {
   readonly model: string;
-  readonly text?: string;
+  readonly text: readonly string[];
   readonly tasks?: readonly string[];
   readonly window: number;
   readonly limit?: number;
@@ -27,13 +29,14 @@ interface EvalOptions extends DeviceOptions, DtypeOptions, ActivationOptions, Tu
 /** `espalier eval`: perplexity of a text, accuracy on tasks. */
 export async function run(output: Output, options: EvalOptions): Promise<number | void> {
   const { tasks: paths = [], limit } = options;
-  if (options.text === undefined && paths.length === 0)
+  if (options.text.length === 0 && paths.length === 0)
     throw new UsageError("eval needs something to score: --text FILE, --tasks FILE..., or both");
   const given = await readTasks(paths, limit);
   const model = await openGiven(options.model, output);
   try {
     const tokenizer = await model.tokenizer();
-    const ids = options.text === undefined ? null : await readTokens(options.text, tokenizer, output);
+    const toScore = await textToScore(options, tokenizer, model.config.eosTokens, output);
+    const ids = toScore?.ids ?? null;
     // what is wrong with the text is reported before a device is opened
     if (ids !== null)
       checkContext(scoredWindows(ids, options.window, tokenizer.bos, limit), model.config.contextLength);
@@ -44,7 +47,7 @@ export async function run(output: Output, options: EvalOptions): Promise<number 
         ...sessionOptions(options, caller.target),
         activations: options.activations,
       });
-      const text = ids === null ? null : await scoreText(session, ids, tokenizer.bos, options, output);
+      const text = toScore === null ? null : await scoreText(session, toScore, tokenizer.bos, options, output);
       const started = performance.now();
       const scores = (await answerWithBar(session, tasks, output, "answering questions")).map(scoreOf);
       const seconds = (performance.now() - started) / 1000;
@@ -80,9 +83,24 @@ export async function run(output: Output, options: EvalOptions): Promise<number 
   }
 }
 
+/** The texts of `--text` as one; null where there is none. */
+async function textToScore(
+  options: EvalOptions,
+  tokenizer: Tokenizer,
+  ends: readonly number[],
+  output: Output,
+): Promise<MixedText | null> {
+  const given = givenTexts(options.text);
+  if (given.length === 0) return null;
+  const weighted = given.find(({ weight }) => weight !== 1);
+  if (weighted !== undefined)
+    throw new UsageError(`eval scores each text once: --text ${weighted.path}, without a weight`);
+  return readTexts(given, tokenizer, { window: options.window, ends }, output);
+}
+
 async function scoreText(
   session: Session,
-  ids: readonly number[],
+  { ids, answers }: MixedText,
   bos: number | null,
   { window, limit }: EvalOptions,
   output: Output,
@@ -91,6 +109,7 @@ async function scoreText(
   const result = await perplexity(session, ids, {
     window,
     bos,
+    answers,
     limit,
     onProgress: (done, total, value) => progress.update(done, total, `perplexity ${printPerplexity(value)}`),
   });

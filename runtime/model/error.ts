@@ -25,6 +25,7 @@ export type ModelErrorCode =
   | "M142"
   | "M143"
   | "M144"
+  | "M145"
   | "M150"
   | "M151"
   | "M152"

@@ -27,6 +27,7 @@ import { checkRecipe } from "./fit.js";
 import type { TrainingPoints } from "./model-training.js";
 import { createTreater } from "./treat.js";
 import { runTraining, type TrainedBlock } from "./training.js";
+import { answeredTokens } from "../texts.js";
 import { calibrationWindows, checkContext, trainingWindows } from "../windows.js";
 import { bodyOf, calibrates, costsOf, observationsOf, observeCost, stepsOf, withDense, workLeft } from "./workload.js";
 import { createWorkingModel, saveModel } from "./working-model.js";
@@ -197,7 +198,11 @@ async function train(run: Run, step: TrainStep, block: TrainedBlock | null): Pro
       working,
       treater,
       parameters: recipe.parameters,
-      windows: { ...windows, scored: null },
+      windows: {
+        ...windows,
+        scored: answeredTokens(options.text?.answers ?? null, windows, options.text?.bos == null ? 0 : 1),
+        origins: options.text?.origins,
+      },
       dtype: options.dtype ?? "f32",
       points,
       note: options.note ?? (() => {}),

@@ -28,6 +28,10 @@ export interface CompressProgress {
 export interface CalibrationText {
   readonly ids: readonly number[];
   readonly bos: number | null;
+  /** 1 for each token that a training learns, as answers to prompts; without, all are. */
+  readonly answers?: Uint8Array | null | undefined;
+  /** Of each window which window of the texts it is, where weights repeat some. */
+  readonly origins?: Int32Array | null | undefined;
   /** Tokens of a window, the first token `bos` included; 256 unless given. */
   readonly window?: number | undefined;
   /** The first so many windows, which the text must have; as many of 128 as there are unless given. */

@@ -217,7 +217,10 @@ export const gainName = "model.norm.weight";
 /** The windows that are trained on and those that are watched. @throws LlamaError text-too-short */
 export function splitWindows(windows: TrainingWindows, settings: TrainSettings): ReturnType<typeof holdOut> {
   const split = holdOut(windows.count, settings.held_out, watchedBatches * settings.batch);
-  if (split.train.length >= settings.batch) return split;
+  const { origins } = windows;
+  const held = new Set(origins ? split.held.map((at) => origins[at]) : []);
+  const train = origins ? split.train.filter((at) => !held.has(origins[at])) : split.train;
+  if (train.length >= settings.batch) return { ...split, train };
   throw new LlamaError(
     "text-too-short",
     `A step of the training takes ${settings.batch} windows of ${windows.tokens} tokens, and the text has ${windows.count}, of which ${split.held.length} are held out to be watched. Give it more text, shorter windows (--window), or a smaller \`batch\`.`,

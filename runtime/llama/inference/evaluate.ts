@@ -7,6 +7,7 @@ import { notFinite } from "./not-finite.js";
 import { first, many } from "../results.js";
 import { chunkOf, windowsAtOnce } from "../room.js";
 import type { Cache, Session } from "./session.js";
+import { LlamaError } from "../error.js";
 import { checkContext, scoredWindows, type ScoredWindows } from "../windows.js";
 
 /** What is scored. */
@@ -15,6 +16,8 @@ export interface EvaluateOptions {
   readonly window: number;
   /** The token that stands before every text, or null for a tokenizer that adds none. */
   readonly bos: number | null;
+  /** 1 for each token of the text that counts, as answers to prompts; without, all do. */
+  readonly answers?: Uint8Array | null | undefined;
   /** At most so many windows, the first. */
   readonly limit?: number | undefined;
   /** Windows computed at once; chosen by the device's memory unless given. */
@@ -33,7 +36,7 @@ export interface Evaluation {
 
 /**
  * exp of the mean loss of the scored tokens, in nats.
- * @throws LlamaError text-too-short, bad-window, context-too-large, not-finite
+ * @throws LlamaError text-too-short (also where none counts), bad-window, context-too-large, not-finite
  */
 export async function perplexity(
   session: Session,
@@ -42,6 +45,18 @@ export async function perplexity(
 ): Promise<Evaluation> {
   const windows = scoredWindows(text, options.window, options.bos, options.limit);
   checkContext(windows, session.config.contextLength);
+  const { answers = null, bos } = options;
+  /** Whether a window's token at a place, the first that is scored being 0, counts. */
+  const counts: Counts = (window, at) =>
+    answers === null || answers[window * options.window + at + (bos === null ? 1 : 0)] === 1;
+  let tokens = 0;
+  let scored = 0;
+  /** How many count of the windows before `until`. */
+  const countedUntil = (until: number): number => {
+    for (; scored < until * windows.tokens; scored++)
+      if (counts(Math.floor(scored / windows.tokens), scored % windows.tokens)) tokens++;
+    return tokens;
+  };
   const batch = Math.min(
     options.batch ?? windowsAtOnce(session.caller.target, session.config, windows.tokens),
     windows.count,
@@ -57,14 +72,15 @@ export async function perplexity(
       const cache = await session.allocateCache(count, windows.tokens);
       arena.defer(() => session.releaseCache(cache));
       for (; done < end; done += count) {
-        const loss = await lossOf(session, windows, done, count, cache);
+        const loss = await lossOf(session, windows, done, count, cache, counts);
         if (!Number.isFinite(loss)) throw await notFinite(session, "the text");
         total += loss;
-        options.onProgress?.(done + count, windows.count, Math.exp(total / ((done + count) * windows.tokens)));
+        options.onProgress?.(done + count, windows.count, Math.exp(total / Math.max(1, countedUntil(done + count))));
       }
     });
   }
-  const tokens = windows.count * windows.tokens;
+  if (countedUntil(windows.count) === 0)
+    throw new LlamaError("text-too-short", "Of the windows that are scored no token is part of an answer.");
   return {
     perplexity: Math.exp(total / tokens),
     tokens,
@@ -73,6 +89,8 @@ export async function perplexity(
   };
 }
 
+type Counts = (window: number, at: number) => boolean;
+
 /** Summed loss of `count` windows from `from` on, as many of their tokens at once as there is room for. */
 async function lossOf(
   session: Session,
@@ -80,12 +98,13 @@ async function lossOf(
   from: number,
   count: number,
   cache: Cache,
+  counts: Counts,
 ): Promise<number> {
   const { config, dtype } = session;
   const { executor, target } = session.caller;
   const { tokens } = windows;
   const room = chunkOf(target, config, dtype, { seen: tokens, most: tokens, batch: count });
-  const losses: number[] = [];
+  let total = 0;
   for (let start = 0; start < tokens; start += room) {
     const chunk = Math.min(room, tokens - start);
     /** Tokens `start` .. `start + chunk` of each window. */
@@ -99,10 +118,12 @@ async function lossOf(
       const targets = arena.own(await executor.fill("i32", [count, chunk], slice(windows.targets), "targets"));
       const positions = arena.own(await executor.fill("i32", [count], new Int32Array(count).fill(start), "positions"));
       const x = arena.own(await session.forward(ids, positions, cache));
-      losses.push(...(await tokenLosses(session, x, targets)));
+      (await tokenLosses(session, x, targets)).forEach((loss, at) => {
+        if (counts(from + Math.floor(at / chunk), start + (at % chunk))) total += loss;
+      });
     });
   }
-  return losses.reduce((sum, loss) => sum + loss, 0);
+  return total;
 }
 
 /**

@@ -22,6 +22,7 @@ export interface Origin {
   readonly text: {
     readonly ids: readonly number[];
     readonly bos: number | null;
+    readonly answers?: Uint8Array | null | undefined;
     readonly window?: number | undefined;
     readonly windows?: number | undefined;
   } | null;
@@ -73,6 +74,7 @@ export async function identityOf(
   }
   if (text !== null) {
     identity["the calibration text"] = `${text.ids.length} tokens, ${digest(text.ids)}`;
+    if (text.answers) identity["the answers in it"] = digest([...text.answers]);
     identity["the token before each window"] = String(text.bos);
     identity["the tokens of a window (--window)"] = String(text.window ?? "as usual");
     identity["the number of windows (--windows)"] = String(text.windows ?? "as usual");

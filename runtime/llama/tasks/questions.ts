@@ -3,7 +3,7 @@ import { basename, dirname } from "node:path";
 import { counted } from "../../../compiler/words.js";
 import { ModelError, quoted } from "../../model/error.js";
 import { describe, isObject, type JsonObject } from "../../model/files.js";
-import { readLines, type LineLimits } from "./lines.js";
+import { readLines, type LineLimits } from "../../model/lines.js";
 
 /** One of the continuations that a question offers. */
 export interface Choice {

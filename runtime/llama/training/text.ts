@@ -5,6 +5,8 @@ import type { Windows } from "../windows.js";
 export interface TrainingWindows extends Windows {
   /** 1 for each token whose successor is to be learned, 0 for others, padding among them; null: all count. */
   readonly scored: Uint8Array | null;
+  /** Of each window which one it is, where some come several times: what is held out is so in all places. */
+  readonly origins?: Int32Array | null | undefined;
 }
 
 /** What a pass reads of some windows; places beyond the last are padded with tokens that do not count. */

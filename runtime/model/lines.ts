@@ -1,8 +1,8 @@
 /** Lines of a text file that may be compressed, of which nothing is believed: not its size, its lines nor its end. */
 import { createGunzip } from "node:zlib";
-import { formatBytes } from "../../device/error.js";
-import { ModelError, quoted, systemCode } from "../../model/error.js";
-import { accessError, openRegular } from "../../model/files.js";
+import { formatBytes } from "../device/error.js";
+import { ModelError, quoted, systemCode } from "./error.js";
+import { accessError, openRegular } from "./files.js";
 
 /** What is read at most, in bytes, after decompression. */
 export interface LineLimits {
