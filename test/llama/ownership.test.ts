@@ -51,9 +51,26 @@ function makeFrail(whole: Device): Frail {
       if (kinds.includes(kind) && count++ >= limit) throw new DeviceError(code, `The ${kind} of the test failed.`);
       return work(...args);
     };
+  // a read of few bytes maps a buffer of its own: it may fail as any other, and gives zeros as any other
+  const createBuffer = (descriptor: GPUBufferDescriptor): GPUBuffer => {
+    const buffer = whole.gpu.createBuffer(descriptor);
+    if (descriptor.label !== "read") return buffer;
+    const map = buffer.mapAsync.bind(buffer);
+    buffer.mapAsync = frail("read", map);
+    buffer.getMappedRange = (_offset, bytes) => new ArrayBuffer(bytes ?? descriptor.size);
+    return buffer;
+  };
+  const gpu = new Proxy(whole.gpu, {
+    get(target, key) {
+      if (key === "createBuffer") return createBuffer;
+      const found: unknown = Reflect.get(target, key, target);
+      return typeof found === "function" ? (found.bind(target) as unknown) : found;
+    },
+  });
   return {
     device: {
       ...whole,
+      gpu,
       createBuffer: frail("createBuffer", whole.createBuffer),
       // no kernel runs, so that memory holds anything
       read: frail("read", async (_buffer, _offset, bytes) => Promise.resolve(new Uint8Array(bytes))),
