@@ -66,6 +66,21 @@ export function select<L extends Level>(condition: Scalar<L>, then: Scalar<L>, o
   return { kind: "select", condition, then, otherwise, dtype: dtypeOf(then) as L["dtype"] };
 }
 
+/** `then` where all conditions hold, else `otherwise`, 0 unless given; without a condition `then`. */
+export function selectAll<L extends Level>(
+  conditions: readonly Scalar<L>[],
+  then: Scalar<L>,
+  otherwise: Scalar<L> = constant<L>(0, dtypeOf(then) as L["dtype"]),
+): Scalar<L> {
+  const [first, ...rest] = conditions;
+  if (first === undefined) return then;
+  return select(
+    rest.reduce((all, each) => binary("and", all, each), first),
+    then,
+    otherwise,
+  );
+}
+
 /** A conversion of the value. */
 export function cast<L extends Level>(a: Scalar<L>, dtype: L["dtype"]): Scalar<L> {
   return { kind: "cast", a, dtype };

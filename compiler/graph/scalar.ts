@@ -133,6 +133,13 @@ export type Load<L extends Level> = Extract<Scalar<L>, { kind: "load" }>;
 /** A reduction, alone. */
 export type Reduce<L extends Level> = Extract<Scalar<L>, { kind: "reduce" }>;
 
+/** The conditions that all hold where a condition does: what `and` joins, in order. */
+export function conjuncts<L extends Level>(condition: Scalar<L>): readonly Scalar<L>[] {
+  return condition.kind === "binary" && condition.op === "and"
+    ? [...conjuncts(condition.a), ...conjuncts(condition.b)]
+    : [condition];
+}
+
 /** The loads in a scalar, in order of first occurrence. */
 export function scalarLoads<L extends Level>(scalar: Scalar<L>): readonly Load<L>[] {
   return scalarNodes(scalar).filter((node) => node.kind === "load");

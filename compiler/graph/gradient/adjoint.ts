@@ -6,7 +6,6 @@ import type { Range, Scalar, ValueId } from "../graph.js";
 import { substitute } from "../scalar.js";
 import type { Contribution, Derivation } from "./derivation.js";
 import { isZero, sameBound, sizeOf } from "./extent.js";
-import { sumOf } from "./rules.js";
 
 /** A contribution that gives every element once: its body by the axes of the value, summed over what is left. */
 interface Whole<L extends Level> {
@@ -62,7 +61,7 @@ export function adjointOf<L extends Level>(derivation: Derivation<L>, value: Val
   }
   if (scattered.length > 0 && whole.length === 0 && dtype === "f32") return sum;
   const sums = whole.filter(({ over }) => over.length > 0);
-  const plain = sumOf(whole.filter(({ over }) => over.length === 0).map(({ body }) => body));
+  const plain = whole.filter(({ over }) => over.length === 0).map(({ body }) => body);
   sums.slice(0, -1).forEach(({ over, body }) => {
     sum = define(added([...soFar(), reduce<L>("sum", over, body)]), false);
   });
@@ -70,7 +69,7 @@ export function adjointOf<L extends Level>(derivation: Derivation<L>, value: Val
   return define(
     added([
       ...soFar(),
-      ...(plain === null ? [] : [plain]),
+      ...(plain.length === 0 ? [] : [added(plain)]),
       ...(final === undefined ? [] : [reduce<L>("sum", final.over, final.body)]),
     ]),
     true,

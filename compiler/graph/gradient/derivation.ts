@@ -3,7 +3,7 @@ import { isFloat } from "../../types/dtype.js";
 import type { DtypeRef } from "../../types/dtype.js";
 import type { Span } from "../../diagnostic.js";
 import type { Level } from "../../types/type.js";
-import { binary, cast, constant, select, unary } from "../build.js";
+import { cast, constant, selectAll, unary } from "../build.js";
 import type { Range, Scalar, ValueId } from "../graph.js";
 import type { ReduceOp } from "../ops.js";
 import { dtypeOf, reduced } from "../scalar.js";
@@ -106,17 +106,9 @@ export function asF32<L extends Level>(scalar: Scalar<L>): Scalar<L> {
   return cast(scalar, "f32" as L["dtype"]);
 }
 
-/** A scalar where all conditions hold, else 0. */
-export function under<L extends Level>(conditions: readonly Scalar<L>[], scalar: Scalar<L>): Scalar<L> {
-  const [first, ...rest] = conditions;
-  if (first === undefined) return scalar;
-  const all = rest.reduce((both, each) => binary("and", both, each), first);
-  return select(all, scalar, constant<L>(0, dtypeOf(scalar) as L["dtype"]));
-}
-
-/** The same, each condition in a `select` of its own. */
+/** A scalar where all conditions hold, else 0, each condition in a `select` of its own. */
 export function nested<L extends Level>(conditions: readonly Scalar<L>[], scalar: Scalar<L>): Scalar<L> {
-  return conditions.reduceRight((inner, condition) => under([condition], inner), scalar);
+  return conditions.reduceRight((inner, condition) => selectAll([condition], inner), scalar);
 }
 
 /** That a condition does not hold. */

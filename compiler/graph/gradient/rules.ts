@@ -15,7 +15,6 @@ type BinaryRule =
   | null;
 
 const number = (value: number): S => constant<Level>(value, "f32");
-const add = (a: S, b: S): S => binary("add", a, b);
 const subtract = (a: S, b: S): S => binary("subtract", a, b);
 const negate = (a: S): S => unary("negate", a);
 const divide = (a: S, b: S): S => binary("divide", a, b);
@@ -99,10 +98,4 @@ function powerSlope(a: S, b: S): S {
 /** a^b log a; 0 where a is 0, as the power of a positive exponent is there for all exponents near. */
 function exponentSlope(a: S, b: S): S {
   return select(binary("equal", a, number(0)), number(0), times(binary("power", a, b), unary("log", a)));
-}
-
-/** The sum of some scalars; null of none. */
-export function sumOf<L extends Level>(terms: readonly Scalar<L>[]): Scalar<L> | null {
-  const [first, ...rest] = terms;
-  return first === undefined ? null : rest.reduce((sum, each) => add(sum as S, each as S) as Scalar<L>, first);
 }

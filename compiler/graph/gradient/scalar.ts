@@ -1,9 +1,9 @@
 /** The reverse of a scalar: what an adjoint of it adds to the adjoints of the elements that it loads. */
 import { full, type Level } from "../../types/type.js";
-import { binary, cast, constant, indexOf, integer, load, reduce, select } from "../build.js";
+import { binary, cast, constant, indexOf, integer, load, reduce, selectAll } from "../build.js";
 import type { Range, Scalar, ValueId } from "../graph.js";
 import { freeIndices, reduced, scalarKey, substitute, type Reduce } from "../scalar.js";
-import { asF32, not, touches, under, type Contribution, type Derivation } from "./derivation.js";
+import { asF32, not, touches, type Contribution, type Derivation } from "./derivation.js";
 import { isZero, sizeOf, widen } from "./extent.js";
 import { hoistInside, isPolynomial, nameScalar, refuseUnbounded, type Surroundings } from "./hoist.js";
 import { binaryRules, times, unaryRules } from "./rules.js";
@@ -31,7 +31,7 @@ export function reverseScalar<L extends Level>(
       contribute(derivation, node.tensor, {
         ranges: around.ranges,
         at: node.at,
-        body: under(around.conditions, adjoint),
+        body: selectAll(around.conditions, adjoint),
       });
       return [];
     case "unary": {
@@ -216,10 +216,8 @@ function reverseSoftmaxMean<L extends Level>(
 
   const s = nameScalar(derivation, score, inner, "score");
   if (s.kind !== "load") return [];
-  const isCounted = inner.conditions;
   const minusInfinity = constant<L>(-Infinity, f32);
-  const counted = (value: Scalar<L>, otherwise: Scalar<L>): Scalar<L> =>
-    isCounted.length === 0 ? value : select(conjunction(isCounted), value, otherwise);
+  const counted = (value: Scalar<L>, otherwise: Scalar<L>): Scalar<L> => selectAll(inner.conditions, value, otherwise);
   const most = define("most", false, reduce<L>("max", over.ranges, counted(s, minusInfinity)), f32);
   const none = constant<L>(0, f32);
   const power = exp(binary("subtract", s, most));
@@ -237,14 +235,14 @@ function reverseSoftmaxMean<L extends Level>(
     const dp = define(
       "weight_adjoint",
       true,
-      others.length === 0 ? product : reduce<L>("sum", others, under(around.conditions, product)),
+      others.length === 0 ? product : reduce<L>("sum", others, selectAll(around.conditions, product)),
       f32,
     );
     const mean = define("mean_adjoint", false, reduce<L>("sum", over.ranges, times(p, dp)), f32);
     contribute(derivation, s.tensor, {
       ranges: inner.ranges,
       at: s.at,
-      body: under(inner.conditions, times(p, binary("subtract", dp, mean))),
+      body: selectAll(inner.conditions, times(p, binary("subtract", dp, mean))),
     });
   }
   const made = host
@@ -253,10 +251,6 @@ function reverseSoftmaxMean<L extends Level>(
     .map((eqn) => eqn.out)
     .filter((out) => derivation.active.has(out));
   return [...new Set([...found, ...made])];
-}
-
-function conjunction<L extends Level>(conditions: readonly Scalar<L>[]): Scalar<L> {
-  return conditions.reduce((all, each) => binary("and", all, each));
 }
 
 function exp<L extends Level>(a: Scalar<L>): Scalar<L> {

@@ -4,7 +4,7 @@
  */
 import type { Concrete } from "../../types/type.js";
 import { withRanges } from "../analysis/ranges.js";
-import { binary, cast, constant, indexOf, integer, load, range, reduce, select } from "../build.js";
+import { binary, cast, indexOf, integer, load, range, reduce, selectAll } from "../build.js";
 import { freshIndices, mapBody } from "../eqn.js";
 import type { ConcreteGraph, Eqn, IndexId, Range, Scalar, ValueId } from "../graph.js";
 import { constantOf, dtypeOf, freeIndices, mapScalar, substitute } from "../scalar.js";
@@ -127,10 +127,10 @@ function gatherElements(
       };
   const element = substitute(leaves ? guardLoads(eqn.body, values) : eqn.body, values);
   const isInner = (condition: S): boolean => over.some(({ index }) => freeIndices(condition).has(index));
-  const inner = where(conditions.filter(isInner), element);
+  const inner = selectAll(conditions.filter(isInner), element);
   return {
     own,
-    body: where(
+    body: selectAll(
       conditions.filter((condition) => !isInner(condition)),
       over.length === 0 ? inner : sumOf(over, inner),
     ),
@@ -145,16 +145,6 @@ function guardLoads(scalar: S, solved: ReadonlyMap<IndexId, S>): S {
     node.at.some((at) => [...freeIndices(at)].some((index) => solved.has(index)))
       ? { ...node, guarded: true }
       : node,
-  );
-}
-
-function where(conditions: readonly S[], body: S): S {
-  const [first, ...rest] = conditions;
-  if (first === undefined) return body;
-  return select(
-    rest.reduce((all, each) => binary("and", all, each), first),
-    body,
-    constant(0, dtypeOf(body)),
   );
 }
 

@@ -1,9 +1,9 @@
 /** Reductions whose terms count up to a bound alone, made to end there. */
 import type { Concrete } from "../../types/type.js";
-import { binary, select } from "../build.js";
+import { binary, selectAll } from "../build.js";
 import { mapBody, mapEqnScalars } from "../eqn.js";
 import type { ConcreteGraph, Eqn, IndexId, Range, Scalar, ValueId } from "../graph.js";
-import { constantOf, freeIndices, mapScalar, substitute, withoutCasts, type Reduce } from "../scalar.js";
+import { conjuncts, constantOf, freeIndices, mapScalar, substitute, withoutCasts, type Reduce } from "../scalar.js";
 
 type S = Scalar<Concrete>;
 
@@ -88,25 +88,11 @@ function shortened(node: Reduce<Concrete>): Reduce<Concrete> {
     return next === null;
   });
   if (over === node.over) return node;
-  const [first, ...rest] = left;
   return {
     ...node,
     over,
-    body:
-      first === undefined
-        ? body.then
-        : select(
-            rest.reduce((all, each) => binary("and", all, each), first),
-            body.then,
-            body.otherwise,
-          ),
+    body: selectAll(left, body.then, body.otherwise),
   };
-}
-
-function conjuncts(condition: S): readonly S[] {
-  return condition.kind === "binary" && condition.op === "and"
-    ? [...conjuncts(condition.a), ...conjuncts(condition.b)]
-    : [condition];
 }
 
 /** The ranges within a condition; null where it says nothing that a bound can. */

@@ -2,10 +2,10 @@
 import { elementCount } from "../../types/shape.js";
 import { full, type Concrete } from "../../types/type.js";
 import { extent } from "../analysis/ranges.js";
-import { binary, constant, indexOf, integer, load, range, reduce, select } from "../build.js";
+import { binary, constant, indexOf, integer, load, range, reduce, selectAll } from "../build.js";
 import { freshIndices } from "../eqn.js";
 import type { ConcreteGraph, Eqn, IndexId, Range, Scalar, Value } from "../graph.js";
-import { constantOf, freeIndices, mapScalar, scalarReductions, substitute, type Reduce } from "../scalar.js";
+import { conjuncts, constantOf, freeIndices, mapScalar, scalarReductions, substitute, type Reduce } from "../scalar.js";
 
 type S = Scalar<Concrete>;
 type MapEqn = Extract<Eqn<Concrete>, { kind: "map" }>;
@@ -62,25 +62,11 @@ function placedOf(graph: ConcreteGraph, eqn: MapEqn, always: boolean): Placed | 
       const pays = elements * terms >= fewLooks && elements >= 8 * (terms + extent(place));
       if (!pays && !always) continue;
       const rest = conditions.filter((each) => each !== condition);
-      const [first, ...others] = rest;
-      const term =
-        first === undefined
-          ? body.then
-          : select(
-              others.reduce((all, each) => binary("and", all, each), first),
-              body.then,
-              body.otherwise,
-            );
+      const term = selectAll(rest, body.then, body.otherwise);
       return { sum, key, along, place, term };
     }
   }
   return null;
-}
-
-function conjuncts(condition: S): readonly S[] {
-  return condition.kind === "binary" && condition.op === "and"
-    ? [...conjuncts(condition.a), ...conjuncts(condition.b)]
-    : [condition];
 }
 
 /** The equations of the order, and the equation that sums by it. */
