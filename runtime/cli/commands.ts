@@ -8,6 +8,7 @@ import { modelShapes } from "../bench/model-shapes.js";
 import { examples } from "../package.js";
 import { action } from "./action.js";
 import { withActivations, withDtype } from "./dtype.js";
+import { addFileCommands } from "./file-commands.js";
 import { byteCount, collect, integer, number, pathOf, withDevice, withJson, withTuned } from "./options.js";
 
 const usualTreatments = ["int4", "magnitude-2of4", "wanda-2of4"];
@@ -23,6 +24,7 @@ export function addCommands(program: Command): void {
     addEval,
     addCompare,
     addInspect,
+    addFileCommands,
     addBench,
     addTune,
     addDevices,
