@@ -16,6 +16,7 @@ usage("help lists the commands and ends with 0", async () => {
     "compare",
     "check",
     "compile",
+    "fmt",
     "compress",
     "generate",
     "eval",
