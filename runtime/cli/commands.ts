@@ -8,6 +8,7 @@ import { modelShapes } from "../bench/model-shapes.js";
 import { examples } from "../package.js";
 import { action } from "./action.js";
 import { withActivations, withDtype } from "./dtype.js";
+import { addFileCommands } from "./file-commands.js";
 import { addLanguageCommands } from "./language-commands.js";
 import { byteCount, collect, integer, number, pathOf, withDevice, withJson, withTuned } from "./options.js";
 
@@ -25,6 +26,7 @@ export function addCommands(program: Command): void {
     addEval,
     addCompare,
     addInspect,
+    addFileCommands,
     addBench,
     addTune,
     addDevices,
