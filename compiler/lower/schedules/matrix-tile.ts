@@ -18,9 +18,10 @@ export interface MatrixTile {
   /**
    * Slices that are on their way while one is multiplied. 0: a slice is loaded, staged, multiplied. 1: workgroup memory
    * holds two, and the next is loaded before this one is multiplied and staged after. 2: the next is staged, and the one
-   * after it loaded, before.
+   * after it loaded, before. 3: workgroup memory holds one, and while it is multiplied the next is loaded into registers,
+   * packed as it is. 4: the next two.
    */
-  readonly ahead: 0 | 1 | 2;
+  readonly ahead: 0 | 1 | 2 | 3 | 4;
 }
 
 /** Matrices of a subgroup along m and, for each term, n. */
@@ -43,7 +44,7 @@ const tile = (
 ): MatrixTile => ({ kind: "matrix", tokens, rows, subgroups, slice, ahead });
 
 /** Slices that workgroup memory holds. */
-export const slicesHeld = ({ ahead }: MatrixTile): number => (ahead === 0 ? 1 : 2);
+export const slicesHeld = ({ ahead }: MatrixTile): number => (ahead === 1 || ahead === 2 ? 2 : 1);
 
 /** The usual ones, from the most wanted; of a pair of terms each has so many rows. */
 function usual(product: Product, sides: MatrixProduct): readonly MatrixTile[] {

@@ -153,10 +153,15 @@ function walkColumns(
   const loadFrom = (from: Expr): readonly (readonly Expr[])[] =>
     load(build.bind("there", k.min(from, lastSlice(sides.left.inner, slice))));
   let held: readonly (readonly Expr[])[] = [];
-  if (tile.ahead > 0) {
+  const hold = (loaded: readonly (readonly Expr[])[]): readonly (readonly Expr[])[] =>
+    loaded.map((some) => some.map((value) => build.variable("held", value)));
+  const move = (to: readonly (readonly Expr[])[], from: readonly (readonly Expr[])[]): void =>
+    to.forEach((some, side) => some.forEach((value, at) => build.assign(value, from[side]![at]!)));
+  const inRegisters = Math.max(0, tile.ahead - 2);
+  const queue = upTo(inRegisters).map((at) => hold(at === 0 ? load(k.u32(0)) : loadFrom(k.u32(at * slice))));
+  if (tile.ahead === 1 || tile.ahead === 2) {
     store(k.u32(0), load(k.u32(0)), atFirst);
-    if (tile.ahead === 2)
-      held = loadFrom(k.u32(slice)).map((some) => some.map((value) => build.variable("held", value)));
+    if (tile.ahead === 2) held = hold(loadFrom(k.u32(slice)));
     build.barrier();
   }
   build.loop(
@@ -167,6 +172,12 @@ function walkColumns(
       if (tile.ahead === 0) {
         store(from, load(from), atFirst);
         build.barrier();
+        multiply(atFirst);
+      } else if (inRegisters > 0) {
+        store(from, queue[0]!, atFirst);
+        build.barrier();
+        const loaded = loadFrom(k.add(from, inRegisters * slice));
+        queue.forEach((some, at) => move(some, queue[at + 1] ?? loaded));
         multiply(atFirst);
       } else {
         const odd = build.bind("odd", k.rem(k.div(from, slice), 2));
@@ -184,7 +195,7 @@ function walkColumns(
           storeNext(held);
           const loaded = loadFrom(k.add(next, slice));
           multiply(here);
-          held.forEach((some, side) => some.forEach((value, at) => build.assign(value, loaded[side]![at]!)));
+          move(held, loaded);
         }
       }
       build.barrier();
