@@ -20,7 +20,10 @@ export interface DotSchedule {
   readonly slots: number;
   /** Slots whose weights are loaded before the activations are arranged. */
   readonly early: number;
-  /** Slots whose weights are loaded before the first of them is multiplied. */
+  /**
+   * Slots whose weights are loaded before the first of them is multiplied. 0: while one is multiplied the words of the next
+   * are on their way, those of the next rows too, in registers that are carried over.
+   */
   readonly ahead: number;
   /**
    * Where activations are arranged as the codes are: in the registers of each lane, in workgroup memory for all teams, or
@@ -89,6 +92,9 @@ export function dotCandidates(product: Product, sides: DotSides, target: Target)
           ...(table || wide
             ? [{ teams: most, workgroups: multiprocessors }]
             : [{ teams: most / 2, workgroups: 4 * multiprocessors, early: 2 }]),
+          { teams: most, workgroups: multiprocessors, ahead: 0 },
+          { teams: most / 2, workgroups: 4 * multiprocessors, ahead: 0 },
+          { teams: most / 2, workgroups: 2 * multiprocessors, ahead: 0 },
           { teams: most, workgroups: multiprocessors, ahead: 2 },
           { teams: most, workgroups: multiprocessors, early: 2, ahead: 2 },
           { teams: most, workgroups: multiprocessors, slots: 1 },
