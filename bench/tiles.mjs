@@ -12,11 +12,12 @@ export const formats = {
 };
 
 /** A tile as `CompileOptions.schedule` takes it. */
-export const tile = (tokens, rows, subgroups, slice, ahead = 0) => ({
+export const tile = (tokens, rows, subgroups, slice, ahead = 0, parts = 1) => ({
   kind: "matrix",
   tokens,
   rows,
   subgroups,
   slice,
   ahead,
+  parts,
 });

@@ -22,6 +22,8 @@ export interface MatrixTile {
    * packed as it is. 4: the next two.
    */
   readonly ahead: 0 | 1 | 2 | 3 | 4;
+  /** Workgroups that divide the columns of a tile among them; a second kernel adds up what they have. */
+  readonly parts: number;
 }
 
 /** Matrices of a subgroup along m and, for each term, n. */
@@ -41,7 +43,8 @@ const tile = (
   subgroups: MatrixTile["subgroups"],
   slice: number,
   ahead: MatrixTile["ahead"] = 0,
-): MatrixTile => ({ kind: "matrix", tokens, rows, subgroups, slice, ahead });
+  parts = 1,
+): MatrixTile => ({ kind: "matrix", tokens, rows, subgroups, slice, ahead, parts });
 
 /** Slices that workgroup memory holds. */
 export const slicesHeld = ({ ahead }: MatrixTile): number => (ahead === 1 || ahead === 2 ? 2 : 1);
@@ -131,11 +134,20 @@ export function tileFits(each: MatrixTile, sides: MatrixProduct, target: Target)
     16 * workgroupVectors(each, sides, size) <= target.maxWorkgroupMemory &&
     size <= target.maxInvocations &&
     slice % (subgroups[2] * matrixSize) === 0 &&
+    (each.parts === 1 || (each.ahead !== 1 && each.ahead !== 2 && inParts(sides, each))) &&
     (subgroups[2] === 1 || liesAlike(part)) &&
     passesOf(sides).every(
       ({ left, right, distance }) =>
         cut(left, each.tokens, distance) && right.every((side) => cut(side, each.rows, distance)),
     )
+  );
+}
+
+/** Whether the columns can be divided: into whole slices, the same for every token. */
+function inParts(sides: MatrixProduct, { parts, slice }: MatrixTile): boolean {
+  return passesOf(sides).every(
+    ({ bound, left, right }) =>
+      bound === null && left.inner >= parts * slice && right.every(({ term }) => term.around.length === 0),
   );
 }
 

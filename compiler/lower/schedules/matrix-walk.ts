@@ -27,6 +27,8 @@ export interface TileContext {
   readonly ownN: Expr;
   /** Null where each subgroup takes all of k. */
   readonly partOfK: Expr | null;
+  /** Which of the tile's workgroups it is; null where there is one. */
+  readonly partOfTile: Expr | null;
 }
 
 /** Names of result matrices by term, along m, along n. */
@@ -57,21 +59,29 @@ export interface Walk {
 
 /** The walks over k, one for each value of the indices around it. */
 export function accumulate(context: TileContext, environment: Environment, sides: MatrixProduct, walk: Walk): void {
+  const { build, partOfTile, tile } = context;
+  const { inner } = sides.left;
+  const columns = Math.ceil(inner / tile.slice / tile.parts) * tile.slice;
+  const begin = partOfTile === null ? k.u32(0) : build.bind("begin", k.mul(partOfTile, columns));
   const end =
-    walk.summed === null ? k.u32(sides.left.inner) : context.build.bind("end", k.min(walk.summed.to, sides.left.inner));
+    partOfTile !== null
+      ? build.bind("end", k.min(k.add(begin, columns), inner))
+      : walk.summed === null
+        ? k.u32(inner)
+        : build.bind("end", k.min(walk.summed.to, inner));
   const terms = sides.right.map(({ term }) => term);
   // the sums of all walks: outside of their loops
   if (terms.some(({ around }) => around.length > 0)) walk.results();
-  eachAround(environment, terms, (inner) => walkColumns(context, inner, sides, walk, end));
+  eachAround(environment, terms, (around) => walkColumns(context, around, sides, walk, { begin, end }));
 }
 
-/** The walk over k, up to the end of the columns that the tile sums over. */
+/** The walk over k, along the columns that the tile sums over. */
 function walkColumns(
   context: TileContext,
   environment: Environment,
   sides: MatrixProduct,
   walk: Walk,
-  end: Expr,
+  { begin, end }: { readonly begin: Expr; readonly end: Expr },
 ): void {
   const { lowering, build, array, tile, size, firstM, firstN, ownM, ownN, partOfK } = context;
   const { slice, subgroups } = tile;
@@ -158,7 +168,9 @@ function walkColumns(
   const move = (to: readonly (readonly Expr[])[], from: readonly (readonly Expr[])[]): void =>
     to.forEach((some, side) => some.forEach((value, at) => build.assign(value, from[side]![at]!)));
   const inRegisters = Math.max(0, tile.ahead - 2);
-  const queue = upTo(inRegisters).map((at) => hold(at === 0 ? load(k.u32(0)) : loadFrom(k.u32(at * slice))));
+  const queue = upTo(inRegisters).map((at) =>
+    hold(at === 0 && tile.parts === 1 ? load(begin) : loadFrom(k.add(begin, at * slice))),
+  );
   if (tile.ahead === 1 || tile.ahead === 2) {
     store(k.u32(0), load(k.u32(0)), atFirst);
     if (tile.ahead === 2) held = hold(loadFrom(k.u32(slice)));
@@ -166,7 +178,7 @@ function walkColumns(
   }
   build.loop(
     "slice",
-    k.u32(0),
+    begin,
     end,
     (from) => {
       if (tile.ahead === 0) {
