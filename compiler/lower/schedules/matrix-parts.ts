@@ -29,6 +29,7 @@ export interface ElementPlaces {
   readonly store: (sums: readonly Expr[], m: Expr, n: Expr) => void;
 }
 
+/** The places of a batch's elements (`batchAt`: u32) in a kernel that is being built. */
 export function elementsOf(
   lowering: Lowering,
   eqn: Elements,
