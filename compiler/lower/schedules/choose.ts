@@ -10,7 +10,7 @@ import { productOf, type Product } from "../../graph/analysis/product.js";
 import { leftReduces } from "../product/staged.js";
 import { fixedSubgroup } from "../toolkit/team.js";
 import { boundsOf } from "../toolkit/positions.js";
-import { dotSides } from "../product/dot-sides.js";
+import { dotSides, rowsOfReaders } from "../product/dot-sides.js";
 import { cutOf, type Cut, type ScheduleChoices } from "./choices.js";
 import { dot } from "./dot.js";
 import { dotCandidates } from "./dot-candidates.js";
@@ -173,7 +173,9 @@ function cutsOf(
   if (!takes(schedule, product)) return [];
   if (schedule === "dot") {
     const sides = eqn.kind === "map" && whole ? dotSides(product, target, lowering.packs) : null;
-    return sides === null ? [] : dotCandidates(product, sides, target);
+    if (sides === null) return [];
+    const together = rowsOfReaders(lowering.graph, sides.left.load.tensor);
+    return dotCandidates(product, sides, target, Math.max(product.sizes.n, together));
   }
   const matrices = (): readonly ProductCut[] => {
     if (!whole || leftReduces(product) || (!forced && !matrixPays(product))) return [];
