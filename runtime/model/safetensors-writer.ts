@@ -1,15 +1,9 @@
 import { randomBytes } from "node:crypto";
 import { open, rename, rm, type FileHandle } from "node:fs/promises";
-import { byteCount, type ElementType } from "./elements.js";
 import { ModelError, quoted, systemCode } from "./error.js";
-import { headerLimit, printHeader } from "./header.js";
+import { layoutFile, type TensorLayout } from "./safetensors-layout.js";
 
-/** A tensor that a file will hold. */
-export interface TensorLayout {
-  readonly name: string;
-  readonly dtype: ElementType;
-  readonly shape: readonly number[];
-}
+export type { TensorLayout } from "./safetensors-layout.js";
 
 /** Writes one safetensors file; tensors come in any order, each in pieces. */
 export interface SafetensorsWriter {
@@ -37,22 +31,8 @@ export async function createSafetensors(
   tensors: readonly TensorLayout[],
   metadata: ReadonlyMap<string, string> = new Map(),
 ): Promise<SafetensorsWriter> {
-  const cursors = new Map<string, { at: number; readonly end: number }>();
-  let end = 0;
-  const stored = tensors.map(({ name, dtype, shape }) => {
-    const size = byteCount(dtype, shape);
-    if (size === null)
-      throw new RangeError(`tensor ${name} of ${dtype} [${shape.join(", ")}] has no whole number of bytes`);
-    if (cursors.has(name)) throw new RangeError(`tensor ${name} stands twice`);
-    const begin = end;
-    end += size;
-    cursors.set(name, { at: begin, end });
-    return { name, dtype, shape, begin, end };
-  });
-  const header = Buffer.from(printHeader({ tensors: stored, metadata }));
-  if (header.length > headerLimit)
-    throw new RangeError(`a header of ${header.length} bytes is beyond the limit of the format`);
-  const dataStart = 8 + header.length;
+  const { header, dataStart, places, bytes } = layoutFile(tensors, metadata);
+  const cursors = new Map([...places].map(([name, { begin, end }]) => [name, { at: begin, end }]));
   const temporary = `${path}.${process.pid}-${randomBytes(4).toString("hex")}.partial`;
   const handle = await open(temporary, "wx").catch((error: unknown) => {
     throw writeError(path, error);
@@ -75,14 +55,11 @@ export async function createSafetensors(
   }
 
   await guarded(async () => {
-    const length = new Uint8Array(8);
-    new DataView(length.buffer).setBigUint64(0, BigInt(header.length), true);
-    await writeFully(handle, length, 0);
-    await writeFully(handle, header, 8);
+    await writeFully(handle, header, 0);
   });
   return {
     path,
-    bytes: dataStart + end,
+    bytes,
     append: (name, bytes) =>
       guarded(async () => {
         const cursor = cursors.get(name);

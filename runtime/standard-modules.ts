@@ -1,0 +1,14 @@
+/** The modules of the standard library, in the order in which they build on each other. */
+export const standardModules = [
+  "statistics",
+  "prune",
+  "quantize",
+  "solve",
+  "gptq",
+  "sparsegpt",
+  "refine",
+  "llama",
+  "sampling",
+  "compare",
+  "train",
+] as const;
