@@ -82,7 +82,10 @@ function addCompress(program: Command): void {
         program
           .command("compress")
           .description("compress a model by a recipe, into a directory that every command takes as a model")
-          .argument("<recipe>", ".esp file with a recipe, or the name of an example: best, best-2of4, best-int4, ...")
+          .argument(
+            "<recipe>",
+            ".esp file with a recipe, or the name of an example: best, one-shot, one-shot-int4, ...",
+          )
           .requiredOption("--model <path>", "model directory (config.json, safetensors, tokenizer.json) or GGUF file")
           .requiredOption("--out <dir>", "directory to write; must not exist")
           .option(
