@@ -21,6 +21,7 @@ import { keptLine } from "../long-runs/words.js";
 import { savedRecipe } from "./recipe-record.js";
 import { checkRecipe } from "./fit.js";
 import type { TrainingPoints } from "./model-training.js";
+import { measurePace, slowWords, trains } from "./pace.js";
 import { createTreater } from "./treat.js";
 import { runTraining, type TrainedBlock } from "./training.js";
 import { answeredTokens, calibrationWindows, checkContext, trainingWindows } from "../windows.js";
@@ -78,6 +79,8 @@ export async function compressIn(
   try {
     const { facts } = state;
     const costs = costsOf(model, windows === null ? 0 : windows.count * windows.tokens, windows?.tokens ?? 0);
+    const work = workLeft(recipe, model, costs, { ...options, windows: counts }, state.finished);
+    if (caller.target.kind === "cpu" && trains(recipe)) note(`note: ${slowWords(work, await measurePace(caller))}`);
     run = {
       place,
       caller,
@@ -90,7 +93,7 @@ export async function compressIn(
       state,
       working,
       started,
-      forecast: createForecast(workLeft(recipe, model, costs, { ...options, windows: counts }, state.finished)),
+      forecast: createForecast(work),
       treater: createTreater(caller, model, working, { share: options.share }),
       saved: [...facts.saved],
       perplexities: facts.perplexities.map(({ of, value }) => ({ text: "calibration", of, value: value ?? Infinity })),
