@@ -9,6 +9,7 @@ export const standardModules = [
   "refine",
   "llama",
   "sampling",
+  "serving",
   "compare",
   "train",
 ] as const;
