@@ -18,13 +18,11 @@ export interface Companion {
  * (cut short)
  */
 export async function companionsOf(directory: string): Promise<readonly Companion[]> {
-  const wanted =
-    /^(tokenizer[\w.-]*|generation_config\.json|special_tokens_map\.json|added_tokens\.json|vocab\.json|merges\.txt|chat_template[\w.-]*|LICEN[CS]E[\w.-]*|NOTICE[\w.-]*|USE_POLICY[\w.-]*)$/i;
   const names = await readdir(directory).catch((error: unknown) => {
     throw accessError(directory, error);
   });
   const companions: Companion[] = [];
-  for (const name of names.filter((one) => wanted.test(one)).sort()) {
+  for (const name of names.filter((one) => isCompanion(one)).sort()) {
     const path = join(directory, name);
     // only files are copied; a directory that is called `tokenizer` is none of ours
     const found = await stat(path).catch((error: unknown) => {
@@ -45,6 +43,13 @@ export async function companionsOf(directory: string): Promise<readonly Companio
     companions.push({ name, read: () => readBounded(path, sizeLimits.companion) });
   }
   return companions;
+}
+
+/** Whether a file of this name belongs to a model beside its config and weights. */
+export function isCompanion(name: string): boolean {
+  return /^(tokenizer[\w.-]*|generation_config\.json|special_tokens_map\.json|added_tokens\.json|vocab\.json|merges\.txt|chat_template[\w.-]*|LICEN[CS]E[\w.-]*|NOTICE[\w.-]*|USE_POLICY[\w.-]*)$/i.test(
+    name,
+  );
 }
 
 /** What is read where it is known what it has to be; settings of generation need not be right at all. */
