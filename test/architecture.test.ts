@@ -90,6 +90,7 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
   "runtime/run": ["compiler/float", "compiler/target", "compiler/types", "compiler/plan", "runtime/device"],
   "runtime/model": ["compiler/words", "compiler/float", "compiler/types", "compiler/formats", "runtime/device"],
   "runtime/hub": ["compiler/words", "runtime/device", "runtime/model"],
+  "runtime/chat": ["runtime/model"],
   "runtime/package": ["compiler/diagnostic"],
   "runtime/build": [],
   "runtime/known-library": ["runtime/build", "runtime/package", "compiler/check"],
@@ -224,6 +225,7 @@ const packages: { readonly [part: string]: readonly string[] } = {
   "runtime/device": ["koffi", "tar-stream", "webgpu"],
   "runtime/hub": ["@huggingface/hub"],
   "runtime/model": ["tokenizers"],
+  "runtime/chat": ["@huggingface/jinja"],
   "runtime/web": ["@huggingface/tokenizers"],
   "runtime/cli": ["@huggingface/hub", "cli-progress", "commander", "koffi", "picocolors"],
 };
