@@ -5,11 +5,13 @@
 import { stages } from "./stages.js";
 import { InvalidArgumentError, Option, type Command } from "commander";
 import { modelShapes } from "../bench/model-shapes.js";
+import { exportTargets, exportTypes } from "../model/export/targets.js";
 import { examples } from "../package.js";
 import { action } from "./action.js";
 import { withActivations, withDtype } from "./dtype.js";
 import { addFileCommands } from "./file-commands.js";
 import { addLanguageCommands } from "./language-commands.js";
+import { addTextCommands } from "./text-commands.js";
 import { byteCount, collect, integer, number, pathOf, withDevice, withJson, withTuned } from "./options.js";
 
 const usualTreatments = ["int4", "magnitude-2of4", "wanda-2of4"];
@@ -22,7 +24,7 @@ export function addCommands(program: Command): void {
     addCompile,
     addCompress,
     addSensitivity,
-    addGenerate,
+    addTextCommands,
     addEval,
     addCompare,
     addInspect,
@@ -125,6 +127,9 @@ function addCompress(program: Command): void {
             "also compare logits with those of plain schedules: each element by itself, nothing fused",
           )
           .option("--report <file>", "write a page about it, HTML, with plots", pathOf)
+          .addOption(new Option("--to <format>", "also write it in a format of other tools").choices(exportTargets))
+          .addOption(new Option("--type <type>", "of that format, as for export").choices(exportTypes))
+          .option("--requantize", "round there what the format does not hold, and tell what that costs")
           .option("--resume", "go on from the last block that a stopped run finished")
           .option("--force", "replace the output directory if it holds a model"),
       ),
@@ -136,6 +141,8 @@ function addCompress(program: Command): void {
 Several texts are mixed window by window, each as often as its weight says: --text a.txt --text b.txt=3. A text in .jsonl
 has a line for each of its parts, {"prompt": "...", "answer": "..."}, {"question": "...", "answer": "..."} or
 {"text": "..."}; a training learns answers only. Texts may be compressed by gzip.
+
+With --to gguf the model is also written to DIR.gguf, with --to gptq to DIR-gptq, and so on: what export writes of it.
 
 No model is written unless all goes well. A run that is stopped leaves no half model, but what it has finished in a
 hidden directory beside the output: the same command with --resume goes on from there, to the same result bit for bit;
@@ -181,40 +188,6 @@ Examples that come with espalier: ${examples().join(", ")}.
 The model stays on the device. Nothing is written but the report.`,
     )
     .action(action(async () => (await import("./sensitivity.js")).run, always));
-}
-
-function addGenerate(program: Command): void {
-  withTuned(
-    withDevice(
-      withDtype(
-        withActivations(
-          program
-            .command("generate")
-            .description("continue a prompt; the text is streamed")
-            .requiredOption("--model <path>", "model directory or GGUF file")
-            .requiredOption("--prompt <text>", "text to continue")
-            .option("--max-tokens <n>", "new tokens at most", integer(1), 48)
-            .option(
-              "--temperature <t>",
-              "0 takes the likeliest token",
-              number((t) => t >= 0 && t <= 100, "from 0 to 100"),
-              0,
-            )
-            .option("--top-k <k>", "sample from the k likeliest tokens", integer(1))
-            .option(
-              "--top-p <p>",
-              "sample from the likeliest tokens that have this probability together",
-              number((p) => p > 0 && p <= 1, "above 0, at most 1"),
-            )
-            .option("--seed <s>", "seed of the random numbers", integer(0, 2 ** 32 - 1), 0)
-            .option(
-              "--verify",
-              "also compare logits with those of plain schedules: each element by itself, nothing fused",
-            ),
-        ),
-      ),
-    ),
-  ).action(action(async () => (await import("./generate.js")).run, always));
 }
 
 function addEval(program: Command): void {
