@@ -58,7 +58,11 @@ export async function chatTemplateOf(model: Model): Promise<ChatTemplate | null>
 /**
  * Tokens that end an answer: those that end any text of the model, and those that its template ends a turn by.
  */
-export function turnEnds(template: ChatTemplate, tokenizer: Tokenizer, eosTokens: readonly number[]): readonly number[] {
+export function turnEnds(
+  template: ChatTemplate,
+  tokenizer: Tokenizer,
+  eosTokens: readonly number[],
+): readonly number[] {
   const ends = [...tokenizer.special].filter((id) => {
     const spelling = tokenizer.spelling(id);
     return (

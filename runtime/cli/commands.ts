@@ -10,6 +10,7 @@ import { action } from "./action.js";
 import { withActivations, withDtype } from "./dtype.js";
 import { addFileCommands } from "./file-commands.js";
 import { addLanguageCommands } from "./language-commands.js";
+import { addServingCommands } from "./serving-commands.js";
 import { byteCount, collect, integer, number, pathOf, withDevice, withJson, withTuned } from "./options.js";
 
 const usualTreatments = ["int4", "magnitude-2of4", "wanda-2of4"];
@@ -23,6 +24,7 @@ export function addCommands(program: Command): void {
     addCompress,
     addSensitivity,
     addGenerate,
+    addServingCommands,
     addEval,
     addCompare,
     addInspect,

@@ -28,7 +28,10 @@ async function refusal(work: Promise<unknown>): Promise<string> {
 }
 
 /** The example's model with other files beside it. */
-async function withFiles<T>(files: { readonly [name: string]: string }, work: (path: string) => Promise<T>): Promise<T> {
+async function withFiles<T>(
+  files: { readonly [name: string]: string },
+  work: (path: string) => Promise<T>,
+): Promise<T> {
   const path = await mkdtemp(join(tmpdir(), "espalier-chat-"));
   try {
     await cp(projectFile("examples/classics-3.7m"), path, { recursive: true });
@@ -83,7 +86,11 @@ test("a template that refuses, does not end, takes all memory or is none; the re
 test("found in tokenizer_config.json, by name in a list, and in chat_template.jinja before it", async () => {
   assert.is(await found({}), null);
   const one = await found({
-    "tokenizer_config.json": JSON.stringify({ chat_template: chatml, bos_token: { content: "<s>" }, eos_token: "</s>" }),
+    "tokenizer_config.json": JSON.stringify({
+      chat_template: chatml,
+      bos_token: { content: "<s>" },
+      eos_token: "</s>",
+    }),
   });
   assert.equal(one, { source: chatml, place: "tokenizer_config.json", bosToken: "<s>", eosToken: "</s>" });
   const list = [

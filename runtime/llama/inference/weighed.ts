@@ -29,7 +29,13 @@ const mostBias = 100;
  * @throws LlamaError bad-option
  */
 export function checkWeighing(config: LlamaConfig, weighing: Weighing): void {
-  const { minP = 0, repetitionPenalty = 1, presencePenalty = 0, frequencyPenalty = 0, logitBias = new Map() } = weighing;
+  const {
+    minP = 0,
+    repetitionPenalty = 1,
+    presencePenalty = 0,
+    frequencyPenalty = 0,
+    logitBias = new Map(),
+  } = weighing;
   const rules: readonly (readonly [name: string, value: number, holds: boolean, expected: string])[] = [
     ["minP", minP, minP >= 0 && minP <= 1, "from 0 to 1"],
     ["repetitionPenalty", repetitionPenalty, repetitionPenalty > 0 && repetitionPenalty <= 100, "above 0, at most 100"],
