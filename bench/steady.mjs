@@ -68,6 +68,8 @@ export async function stopwatch(device) {
   });
   const query = gpu.createQuerySet({ type: "timestamp", count: 6 });
   const resolved = gpu.createBuffer({ size: 48, usage: bufferUsage.queryResolve | bufferUsage.copySrc });
+  /** Passes that a time is taken from. */
+  const wanted = 15;
   let fastest = Infinity;
   let next = 0;
 
@@ -105,7 +107,10 @@ export async function stopwatch(device) {
   return {
     /** The clock that the reference stands for at its fastest, GHz. */
     clock: () => (4 * additions) / fastest / 1000,
-    /** Microseconds of a run: the median of passes at full clock; `slow`: how much slower the clock was, if it was. */
+    /**
+     * Microseconds of a run: of short passes at full clock, which another process may stretch, the third fastest. `slow`:
+     * how much slower the clock was, if it was.
+     */
     async time(sets, patience = 1500) {
       let estimate = await pass(sets, 1);
       // what spills is not worth the time
@@ -113,18 +118,18 @@ export async function stopwatch(device) {
       const good = [];
       let all = [];
       const started = performance.now();
-      while (good.length < 5 && (performance.now() - started < patience || all.length < 3)) {
-        const runs = Math.max(2, Math.min(100, 4000 / estimate.us)) | 0;
+      while (good.length < wanted && (performance.now() - started < patience || all.length < 3)) {
+        const runs = Math.max(2, Math.min(100, 1000 / estimate.us)) | 0;
         estimate = await pass(sets, runs);
         if (estimate.beside < fastest) fastest = estimate.beside;
         all.push(estimate);
         // the first passes only warm up
-        if (estimate.beside < 1.04 * fastest && all.length > 3) good.push(estimate.us);
+        if (estimate.beside < 1.04 * fastest && all.length > 5) good.push(estimate.us);
       }
-      const middle = (times) => times.sort((a, b) => a - b)[times.length >> 1];
-      if (good.length >= 3) return { us: middle(good), slow: 1 };
-      all = all.slice(-9);
-      return { us: middle(all.map(({ us }) => us)), slow: middle(all.map((each) => each.beside)) / fastest };
+      const third = (times) => times.sort((a, b) => a - b)[Math.min(2, times.length - 1)];
+      if (good.length >= 5) return { us: third(good), slow: 1 };
+      all = all.slice(-wanted);
+      return { us: third(all.map(({ us }) => us)), slow: third(all.map((each) => each.beside)) / fastest };
     },
     close() {
       query.destroy();
