@@ -55,7 +55,7 @@ export function dotCandidates(
       workgroups = multiprocessors,
       early = 1,
       ahead = 1,
-      keeps = table ? "table" : "workgroup",
+      keeps = table ? (lanes <= mostTaken ? "table_by_dots" : "table") : "workgroup",
     } = wanted;
     const all = Math.ceil(sides.units / lanes);
     const fits = (slots: number): boolean =>
@@ -98,8 +98,8 @@ export function dotCandidates(
             ? [{ teams: most, workgroups: table ? own : multiprocessors }]
             : [{ teams: most / 2, workgroups: 4 * multiprocessors, early: 2 }]),
           { teams: most, workgroups: own, ahead: 0 },
-          ...(table ? [{ keeps: "table_by_dots" as const, teams: most, workgroups: own }] : []),
-          ...(table ? [{ keeps: "table_by_dots" as const, teams: most, workgroups: own, ahead: 0 }] : []),
+          ...(table ? [{ keeps: "table" as const, teams: most, workgroups: own }] : []),
+          ...(table ? [{ rows: 2, teams: most, workgroups: own }] : []),
           { teams: most / 2, workgroups: 4 * multiprocessors, ahead: 0 },
           { teams: most / 2, workgroups: 2 * multiprocessors, ahead: 0 },
           { teams: most, workgroups: own, ahead: 2 },
@@ -117,6 +117,9 @@ export function dotCandidates(
   }
   return [...seen.values()];
 }
+
+/** Lanes up to which a signed byte of them is what a dot multiplies by. */
+const mostTaken = 64;
 
 /** The most turns of rows whose sums a team keeps. */
 const chunkTurns = 4;

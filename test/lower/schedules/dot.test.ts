@@ -71,7 +71,8 @@ function cutsOf(given: Case, target: Target): readonly DotSchedule[] {
     ...(sides.layout.dense
       ? []
       : [
-          { ...small, keeps: first.keeps === "table" ? ("workgroup" as const) : ("table" as const) },
+          { ...small, keeps: "workgroup" as const },
+          { ...small, keeps: "table" as const },
           { ...small, keeps: "table_by_dots" as const },
         ]),
   ];
