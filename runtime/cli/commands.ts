@@ -10,6 +10,7 @@ import { action } from "./action.js";
 import { withActivations, withDtype } from "./dtype.js";
 import { addFileCommands } from "./file-commands.js";
 import { addLanguageCommands } from "./language-commands.js";
+import { addTextCommands } from "./text-commands.js";
 import { byteCount, collect, integer, number, pathOf, withDevice, withJson, withTuned } from "./options.js";
 
 const usualTreatments = ["int4", "magnitude-2of4", "wanda-2of4"];
@@ -22,7 +23,7 @@ export function addCommands(program: Command): void {
     addCompile,
     addCompress,
     addSensitivity,
-    addGenerate,
+    addTextCommands,
     addEval,
     addCompare,
     addInspect,
@@ -86,7 +87,10 @@ function addCompress(program: Command): void {
         program
           .command("compress")
           .description("compress a model by a recipe, into a directory that every command takes as a model")
-          .argument("<recipe>", ".esp file with a recipe, or the name of an example: best, best-2of4, best-int4, ...")
+          .argument(
+            "<recipe>",
+            ".esp file with a recipe, or the name of an example: best, one-shot, one-shot-int4, ...",
+          )
           .requiredOption("--model <path>", "model directory (config.json, safetensors, tokenizer.json) or GGUF file")
           .requiredOption("--out <dir>", "directory to write; must not exist")
           .option(
@@ -180,40 +184,6 @@ The model stays on the device. Nothing is written but the report.`,
     .action(action(async () => (await import("./sensitivity.js")).run, always));
 }
 
-function addGenerate(program: Command): void {
-  withTuned(
-    withDevice(
-      withDtype(
-        withActivations(
-          program
-            .command("generate")
-            .description("continue a prompt; the text is streamed")
-            .requiredOption("--model <path>", "model directory or GGUF file")
-            .requiredOption("--prompt <text>", "text to continue")
-            .option("--max-tokens <n>", "new tokens at most", integer(1), 48)
-            .option(
-              "--temperature <t>",
-              "0 takes the likeliest token",
-              number((t) => t >= 0 && t <= 100, "from 0 to 100"),
-              0,
-            )
-            .option("--top-k <k>", "sample from the k likeliest tokens", integer(1))
-            .option(
-              "--top-p <p>",
-              "sample from the likeliest tokens that have this probability together",
-              number((p) => p > 0 && p <= 1, "above 0, at most 1"),
-            )
-            .option("--seed <s>", "seed of the random numbers", integer(0, 2 ** 32 - 1), 0)
-            .option(
-              "--verify",
-              "also compare logits with those of plain schedules: each element by itself, nothing fused",
-            ),
-        ),
-      ),
-    ),
-  ).action(action(async () => (await import("./generate.js")).run, always));
-}
-
 function addEval(program: Command): void {
   withTuned(
     withDevice(
@@ -227,10 +197,13 @@ function addEval(program: Command): void {
             .requiredOption("--model <path>", "model directory or GGUF file")
             .option("--text <file>", "text to score, UTF-8; may be repeated", collect, [])
             .option("--tasks <files...>", "tasks of multiple choice: requests, a line a choice (.jsonl, .jsonl.gz)")
+            .option("--exact-match <file>", "problems to solve, whose answers end in `#### NUMBER` (.jsonl, .jsonl.gz)")
+            .option("--max-tokens <n>", "new tokens of a solution at most", integer(1), 256)
+            .option("--solutions <file>", "write what the model answered to the problems, a line each (.jsonl)")
             .option("--window <n>", "tokens of a window", integer(1), 256)
             .option(
               "--limit <n>",
-              "score the first n windows of the text and n questions of each task only",
+              "score the first n windows of the text, n questions of each task and n problems only",
               integer(1),
             )
             .option(
@@ -253,7 +226,10 @@ A file of tasks has a line for each choice of a question, as the files of reques
 The choice with the largest log-likelihood is the model's; by length, it is divided by the characters of the
 continuation. Context and continuation are tokenised together, without special tokens but those that the tokenizer puts
 before each text. Documents from 1000000 on, continuations without their contexts, are passed over. A context that does
-not fit the model's loses its oldest tokens. Behind +- are standard errors.`,
+not fit the model's loses its oldest tokens. Behind +- are standard errors.
+
+Problems are lines of prompts and answers as texts have them. The model continues each prompt by its likeliest tokens,
+and is right where the first number behind #### is the reference's.`,
     )
     .action(action(async () => (await import("./eval.js")).run, always));
 }

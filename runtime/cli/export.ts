@@ -1,8 +1,7 @@
 import { counted } from "../../compiler/words.js";
 import { formatBytes } from "../device/error.js";
 import { exportModel, type Exported } from "../model/export/export.js";
-import type { ExportTarget } from "../model/export/targets.js";
-import type { FloatType } from "../model/elements.js";
+import type { ExportTarget, ExportType } from "../model/export/targets.js";
 import { discardStaged } from "../model/output.js";
 import { packageVersion } from "../package.js";
 import { openGiven } from "./given.js";
@@ -14,7 +13,8 @@ import { table } from "./table.js";
 interface ExportCommandOptions extends JsonOptions {
   readonly to: ExportTarget;
   readonly out: string;
-  readonly type?: string;
+  readonly type?: ExportType;
+  readonly embeddingType?: ExportType;
   readonly requantize?: boolean;
   readonly maxShardSize?: number;
   readonly force?: boolean;
@@ -31,7 +31,8 @@ export async function run(output: Output, path: string, options: ExportCommandOp
       to: options.to,
       output: options.out,
       requantize: options.requantize,
-      type: options.type?.toUpperCase() as FloatType | undefined,
+      type: options.type,
+      embedding: options.embeddingType,
       maxShardBytes: options.maxShardSize,
       force: options.force,
       version: packageVersion(),

@@ -11,6 +11,8 @@ import type { Tokenizer } from "../model/tokenizer/tokenizer.js";
 import { counted } from "../../compiler/words.js";
 import { LlamaError } from "./error.js";
 
+export { answeredTokens } from "./windows.js";
+
 /** Texts are tokenised whole; more than this would not fit the tokenizer's memory. */
 export const largestText = 256 * 1024 * 1024;
 /** The most of a line of prompts and answers. */
@@ -88,13 +90,21 @@ export interface TextRecord {
 
 /**
  * The records of a file: `{"prompt", "answer"}`, `{"question", "answer"}` or `{"text"}` in each line; empty lines are
- * passed over.
+ * passed over. `hold` may refuse one, with where it stands.
  * @throws ModelError M100, M101, M143 (no record), M145 (a line without its fields), M170
  */
-export async function readRecords(path: string): Promise<readonly TextRecord[]> {
+export async function readRecords(
+  path: string,
+  hold: (record: TextRecord, where: string) => void = () => {},
+): Promise<readonly TextRecord[]> {
   const records: TextRecord[] = [];
   for await (const { text, number } of readLines(path, { line: longestLine, file: largestText }))
-    if (text.trim() !== "") records.push(recordOf(text, `${quoted(path)}, line ${number}`));
+    if (text.trim() !== "") {
+      const where = `${quoted(path)}, line ${number}`;
+      const record = recordOf(text, where);
+      hold(record, where);
+      records.push(record);
+    }
   if (records.length === 0) throw new ModelError("M143", `${quoted(path)} has no line; expected one for each text.`);
   return records;
 }
@@ -215,24 +225,6 @@ export function mixTexts(texts: readonly WeightedText[], window: number): MixedT
   }
   const origins = Int32Array.from(chosen, ({ origin }) => origin);
   return { ids, answers: counts, origins: new Set(origins).size < origins.length ? origins : null };
-}
-
-/**
- * Which tokens of windows count, whose successors are answers; `lead` tokens (of the tokenizer, 1 or none) stand before
- * the text's own in each. The last of a window has no successor.
- */
-export function answeredTokens(
-  answers: Uint8Array | null,
-  windows: { readonly count: number; readonly tokens: number },
-  lead: number,
-): Uint8Array | null {
-  if (answers === null) return null;
-  const { count, tokens } = windows;
-  const own = tokens - lead;
-  const scored = new Uint8Array(count * tokens);
-  for (let window = 0; window < count; window++)
-    for (let at = 0; at + 1 < tokens; at++) scored[window * tokens + at] = answers[window * own + at + 1 - lead] ?? 0;
-  return scored;
 }
 
 /** Tokens of a text file. */

@@ -37,7 +37,7 @@ test("export says what it wrote, in words and in JSON", async () => {
     "--json",
   );
   const { files, tensors } = JSON.parse(json.stdout);
-  assert.equal(files, ["README.md", "config.json", "model.safetensors", "quantize_config.json"]);
+  assert.equal(files, ["README.md", "config.json", "model.safetensors", "quantize_config.json", "tokenizer.json"]);
   assert.is(tensors.length, 11);
 });
 
@@ -45,7 +45,7 @@ test("what cannot be written ends with 1, a wrong use with 2", async () => {
   const refused = await espalier("export", folder.path, "--to", "marlin-24", "--out", `${folder.path}-m`);
   assert.is(refused.code, 1);
   assert.match(refused.stderr, /error\[M155\].*cannot be written as marlin-24.*\n {2}= help: possible for this model/);
-  const wrong = await espalier("export", folder.path, "--to", "gguff", "--out", `${folder.path}-m`);
+  const wrong = await espalier("export", folder.path, "--to", "ggml", "--out", `${folder.path}-m`);
   assert.is(wrong.code, 2);
 });
 

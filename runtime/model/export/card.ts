@@ -69,7 +69,10 @@ export function printCard(facts: CardFacts): string {
 
 function rows({ model, tensors }: CardFacts): readonly string[] {
   const counts = new Map<string, number>();
+  const names = new Set(model.tensors.map(({ name }) => name));
   for (const { source, stored } of tensors) {
+    // factors of the rotary embedding are a part of the config
+    if (!names.has(source)) continue;
     const { format, dtype, pattern, shape } = model.tensor(source);
     const spec = format ?? denseFormat(dtype);
     const bits = spec === null ? 0 : bitsPerWeight(spec, shapeOf(shape));

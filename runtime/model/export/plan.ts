@@ -52,11 +52,16 @@ export function isRefused(plan: object): plan is Refusal {
 }
 
 /** The error of a tensor whose values the target does not hold. */
-export function lossError(tensor: string, target: string, { largest, relative }: Loss): ModelError {
+export function lossError(
+  tensor: string,
+  target: string,
+  { largest, relative }: Loss,
+  other = "or choose another target",
+): ModelError {
   return new ModelError(
     "M155",
     `The values of \`${tensor}\` are not all among those of ${target}: they would differ by ${relative.toPrecision(2)} of their size (root mean square), and by ${largest.toPrecision(2)} at most.`,
-    "--requantize rounds them to the nearest there are, and tells what that costs; or choose another target",
+    `--requantize rounds them to the nearest there are, and tells what that costs; ${other}`,
   );
 }
 

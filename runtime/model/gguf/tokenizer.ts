@@ -1,6 +1,6 @@
 import { counted } from "../../../compiler/words.js";
 import { ModelError, quoted } from "../error.js";
-import { describe, type JsonObject } from "../files.js";
+import { describe, type JsonObject } from "../json.js";
 import type { GgufFile } from "./container.js";
 import { preTokenizers } from "./pre-tokenizers.js";
 import type { MetadataList } from "./types.js";
@@ -12,7 +12,7 @@ export interface TokenizerFiles {
 }
 
 /** What `tokenizer.ggml.token_type` says of a token. */
-const tokenTypes = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 } as const;
+export const tokenTypes = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 } as const;
 
 /** Most characters of a token that merges are sought for. */
 const longestToken = 1024;

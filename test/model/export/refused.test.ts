@@ -27,7 +27,7 @@ async function exported(
     const model = await openModel(directory);
     try {
       await inDirectory(async (place) => {
-        const output = join(place, "out");
+        const output = join(place, to === "gguf" ? "out.gguf" : "out");
         try {
           await check(output, await exportModel(model, { to, output, version: "0", ...options }));
         } catch (error) {
@@ -52,7 +52,7 @@ const refusals: readonly (readonly [ExportTarget, readonly (string | null)[], Re
     "compressed-tensors",
     [null],
     /no linear layer is packed as integers: compress the model first/,
-    /--to safetensors$/,
+    /--to safetensors, --to gguf$/,
   ],
   [
     "gptq",
@@ -73,7 +73,22 @@ const refusals: readonly (readonly [ExportTarget, readonly (string | null)[], Re
   ["marlin-24", ["nm(2, 4) of int4(channel, asymmetric)"], /symmetric codes only/, /--to awq/],
   ["sparse-24-bitmask", ["nm(2, 4) of int4(32)"], /holds 2:4 of f16, bf16 or f32/, /--to compressed-tensors/],
   ["sparse-24-bitmask", ["nm(4, 8) of f16"], /stored as nm\(4, 8\) of f16/, /--to safetensors$/],
-  ["sparse-24-bitmask", [null], /no linear layer is packed as 2:4/, /--to safetensors$/],
+  ["sparse-24-bitmask", [null], /no linear layer is packed as 2:4/, /--to safetensors, --to gguf$/],
+  [
+    "gguf",
+    ["nm(2, 4) of int4(32)", "int4(32)"],
+    /4 tensors \(`model.layers.0.self_attn.q_proj.weight` the first\): GGUF has no type for nm\(2, 4\) of int4\(32\): `--type q4_0` stores/,
+    /--to safetensors, --to compressed-tensors, --to gptq, --to awq$/,
+  ],
+  [
+    "gguf",
+    ["nm(2, 4) of f16"],
+    /no type for nm\(2, 4\) of f16: `--type f16` stores the zeros, too/,
+    /--to sparse-24-bitmask/,
+  ],
+  ["gguf", ["regrouped of int4(32)"], /groups in another order/, /--to gptq/],
+  ["gguf", ["int4(16)"], /blocks of 32 columns, not of 16: `--type f32`/, /--to gptq/],
+  ["gguf", ["int8(32, asymmetric)"], /no zero points of 8 bits/, /--to gptq/],
 ];
 
 for (const [to, formats, message, help] of refusals)
@@ -123,15 +138,69 @@ test("scales that f16 does not hold are refused, or rounded and told", async () 
 });
 
 test("dense safetensors of another type: only rounded where that is allowed", async () => {
-  const error = await failure("M155", () => exported(["int4(32)"], "safetensors", { type: "BF16" }, undefined, "F32"));
+  const error = await failure("M155", () => exported(["int4(32)"], "safetensors", { type: "bf16" }, undefined, "F32"));
   assert.match(error.message, /`model.embed_tokens.weight` are not all among those of bf16/);
-  await exported(["int4(32)"], "safetensors", { type: "BF16", requantize: true }, async (path, { tensors }) => {
+  await exported(["int4(32)"], "safetensors", { type: "bf16", requantize: true }, async (path, { tensors }) => {
     const model = await openModel(path);
     assert.ok(model.tensors.every(({ dtype, format }) => dtype === "BF16" && format === null));
     assert.is(model.config.dtype, "BF16");
     await model.close();
     const lost = tensors.filter(({ loss }) => loss !== null);
     assert.ok(lost.length > 0 && lost.every(({ loss }) => loss!.relative < 2 ** -8));
+  });
+});
+
+test("GGUF: other types only where values are theirs, or where they may be rounded", async () => {
+  const error = await failure("M155", () => exported([null], "gguf", { type: "q4_0" }));
+  assert.match(
+    error.message,
+    /q_proj.weight` are not all among those of Q4_0: they would differ by 0\.\d+ of their size/,
+  );
+  const odd = await failure("M155", () => exported([null], "gguf", { type: "q6_k" }));
+  assert.match(odd.message, /rows of 64 columns are no multiple of the 256 of a block of Q6_K/);
+  await exported([null], "gguf", { type: "q4_0", requantize: true, embedding: "q8_0" }, async (path, { tensors }) => {
+    const model = await openModel(path);
+    assert.ok(model.linears.every(({ weight }) => model.tensor(weight).format?.name === "q4_0"));
+    assert.is(model.tensor("model.embed_tokens.weight").format?.name, "q8_0");
+    assert.is(model.tensor("model.norm.weight").dtype, "F32");
+    await model.close();
+    assert.is(tensors.filter(({ loss }) => loss !== null).length, 8);
+  });
+});
+
+test("GGUF: a zero point whose minimum f16 does not hold is rounded, by less than its last digit", async () => {
+  const mixed = ["int4(32, asymmetric)"];
+  const error = await failure("M155", () => exported(mixed, "gguf"));
+  assert.match(error.help ?? "", /q8_0 holds integers of 4 bits/);
+  await exported(mixed, "gguf", { requantize: true }, (_, { tensors }) => {
+    const lost = tensors.flatMap(({ loss }) => (loss === null ? [] : [loss.relative]));
+    assert.ok(lost.length > 0 && lost.every((relative) => relative < 1e-3), String(lost));
+  });
+});
+
+test("GGUF: a file that is there is kept, unless it is forced and one of these", async () => {
+  await inDirectory(async (directory) => {
+    await writePacked(directory, sizes, () => "int4(32)");
+    const model = await openModel(directory);
+    await inDirectory(async (place) => {
+      const output = join(place, "new", "m.gguf");
+      const options = { to: "gguf", output, version: "0" } as const;
+      await exportModel(model, options);
+      assert.equal((await readdir(dirname(output))).sort(), ["m.gguf", "m.md"]);
+      assert.match((await failure("M150", () => exportModel(model, options))).help ?? "", /--force/);
+      await exportModel(model, { ...options, force: true });
+      await writeFile(output, "a diary");
+      assert.match(
+        (await failure("M150", () => exportModel(model, { ...options, force: true }))).message,
+        /is no file of a model/,
+      );
+      assert.is(await readFile(output, "utf8"), "a diary");
+      assert.match(
+        (await failure("M155", () => exportModel(model, { ...options, output: place }))).message,
+        /should be a file whose name ends in `.gguf`/,
+      );
+    });
+    await model.close();
   });
 });
 

@@ -5,7 +5,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { printFormat } from "../../../compiler/formats/registry.js";
 import { exportModel } from "../../../runtime/model/export/export.js";
-import type { ExportTarget } from "../../../runtime/model/export/targets.js";
+import type { ExportTarget, ExportType } from "../../../runtime/model/export/targets.js";
 import { openModel } from "../../../runtime/model/model.js";
 import { runs } from "../../support/runs.js";
 import { inDirectory } from "../support.js";
@@ -17,7 +17,13 @@ const test = suite("model/export/round-trip");
 type Kept = "same" | "other";
 
 /** A target, what it is given, a step of its sizes. Formats in turn: the layers of a model have several. */
-const cases: readonly (readonly [ExportTarget, readonly (string | null)[], number, Kept])[] = [
+const cases: readonly (readonly [ExportTarget, readonly (string | null)[], number, Kept, ExportType?])[] = [
+  ["gguf", ["q4_0", "q8_0", null, "q4_1"], 32, "same"],
+  ["gguf", ["f16", "f32", null], 32, "other"],
+  ["gguf", ["int4(32)", "int8(32)", "int4(channel)", "int8(channel)"], 32, "other"],
+  ["gguf", ["int4(32, asymmetric)", "int8(32)", "nm(2, 4) of int4(channel)", "q8_0"], 32, "other", "q8_0"],
+  ["gguf", ["int4(32)", "nm(2, 4) of int4(channel)", "q4_0"], 32, "other", "q4_0"],
+  ["gguf", ["regrouped of int4(8)", "nm(2, 4) of bf16", "int8(8, asymmetric)", "bitmask of f16"], 8, "other", "f32"],
   ["safetensors", ["int4(8, asymmetric)", "nm(2, 4) of bf16", null, "q8_0", "q4_1", "bitmask of f16"], 32, "other"],
   ["safetensors", ["int8(channel)", "nm(1, 4) of f16", "int4(8)"], 8, "other"],
   ["compressed-tensors", ["int4(8)", null, "int8(channel, asymmetric)", "int4(8, asymmetric)"], 8, "same"],
@@ -49,8 +55,8 @@ function sizesOf(step: number): fc.Arbitrary<Sizes> {
   }));
 }
 
-for (const [to, formats, step, kept] of cases)
-  test(`${to} of ${formats.join(", ")}`, async () => {
+for (const [to, formats, step, kept, type] of cases)
+  test(`${to}${type === undefined ? "" : ` ${type}`} of ${formats.join(", ")}`, async () => {
     await fc.assert(
       fc.asyncProperty(sizesOf(step), fc.nat(1000), async (sizes, seed) => {
         await inDirectory(async (directory) => {
@@ -58,8 +64,8 @@ for (const [to, formats, step, kept] of cases)
           const model = await openModel(directory);
           const before = await digests(model);
           await inDirectory(async (place) => {
-            const path = join(place, "out");
-            const exported = await exportModel(model, { to, output: path, version: "0" });
+            const path = join(place, to === "gguf" ? "out.gguf" : "out");
+            const exported = await exportModel(model, { to, type, output: path, version: "0" });
             assert.ok(exported.tensors.every(({ loss }) => loss === null));
             assert.equal(await digestsAt(path), before);
             if (kept === "other") return;

@@ -61,9 +61,36 @@ export async function writePacked(
     ...options.extra,
     espalier: { version: 1, tensors, recipe: null, history: [] },
   });
+  await writeJson(join(directory, "tokenizer.json"), tokenizerFor(config.vocabSize));
   const writer = await createSafetensors(join(directory, "model.safetensors"), layouts);
   for (const { name } of layouts) await writer.append(name, bytes.get(name)!);
   await writer.finish();
+}
+
+/** A byte-level tokenizer of so many tokens. */
+function tokenizerFor(size: number): object {
+  const tokens = Array.from({ length: size }, (_, id) =>
+    id < 2 ? ["<s>", "</s>"][id]! : String.fromCharCode(95 + id),
+  );
+  return {
+    version: "1.0",
+    truncation: null,
+    padding: null,
+    normalizer: null,
+    post_processor: null,
+    decoder: null,
+    added_tokens: [0, 1].map((id) => ({
+      id,
+      content: tokens[id],
+      single_word: false,
+      lstrip: false,
+      rstrip: false,
+      normalized: false,
+      special: true,
+    })),
+    pre_tokenizer: { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: true },
+    model: { type: "BPE", vocab: Object.fromEntries(tokens.map((token, id) => [token, id])), merges: [] },
+  };
 }
 
 /** The values of all tensors, as digests; -0 counts as 0. */
