@@ -192,7 +192,10 @@ function addGenerate(program: Command): void {
             .command("generate")
             .description("continue a prompt; the text is streamed")
             .requiredOption("--model <path>", "model directory or GGUF file")
-            .requiredOption("--prompt <text>", "text to continue")
+            .option("--prompt <text>", "text to continue")
+            .option("--batch <file>", "texts to continue instead, several at once: a line each, JSON", pathOf)
+            .option("--out <file>", "with --batch: the results, a line each; what is there is kept", pathOf)
+            .option("--sequences <n>", "with --batch: texts that are given tokens at once", integer(1, 64), 16)
             .option("--max-tokens <n>", "new tokens at most", integer(1), 48)
             .option(
               "--temperature <t>",
@@ -214,7 +217,15 @@ function addGenerate(program: Command): void {
         ),
       ),
     ),
-  ).action(action(async () => (await import("./generate.js")).run, always));
+  )
+    .addHelpText(
+      "after",
+      `
+A line of --batch: {"prompt": "...", "max_tokens": 64, "temperature": 0.7, "seed": 1, "stop": ["\\n\\n"]}; all but the
+prompt may be left out. Results come in the order of the prompts; a run that was stopped goes on when it is started again
+with the same files.`,
+    )
+    .action(action(async () => (await import("./generate.js")).run, always));
 }
 
 function addEval(program: Command): void {

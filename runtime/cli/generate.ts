@@ -3,6 +3,7 @@ import { checkGeneration, generate, type GenerateOptions } from "../llama/infere
 import { openSession } from "../llama/inference/session.js";
 import { printVerification, verificationFault, verifySession } from "../llama/inference/verify.js";
 import { sessionOptions, type ActivationOptions, type DtypeOptions } from "./dtype.js";
+import { UsageError } from "./failure.js";
 import { openGiven, warn } from "./given.js";
 import { openMachine } from "./machine.js";
 import type { DeviceOptions, TunedOptions } from "./options.js";
@@ -11,7 +12,10 @@ import { doubledStart } from "./text.js";
 
 interface GenerateCommandOptions extends DeviceOptions, DtypeOptions, ActivationOptions, TunedOptions {
   readonly model: string;
-  readonly prompt: string;
+  readonly prompt?: string;
+  readonly batch?: string;
+  readonly out?: string;
+  readonly sequences: number;
   readonly maxTokens: number;
   readonly temperature: number;
   readonly topK?: number;
@@ -22,10 +26,14 @@ interface GenerateCommandOptions extends DeviceOptions, DtypeOptions, Activation
 
 /** `espalier generate`: continues a prompt, streaming the text. */
 export async function run(output: Output, options: GenerateCommandOptions): Promise<number | void> {
+  const { prompt: given, batch } = options;
+  if ((given === undefined) === (batch === undefined))
+    throw new UsageError("--prompt TEXT or --batch FILE says what is continued, one of the two");
   const model = await openGiven(options.model, output);
   try {
+    if (batch !== undefined) return await (await import("./batch.js")).runBatch(output, model, { ...options, batch });
     const tokenizer = await model.tokenizer();
-    const prompt = await tokenizer.encode(options.prompt, { prefix: true });
+    const prompt = await tokenizer.encode(given ?? "", { prefix: true });
     const twice = doubledStart(tokenizer, prompt.subarray(tokenizer.prefix.length));
     if (twice !== null) warn(output, `the prompt ${twice}`);
     const stream = tokenizer.stream();
