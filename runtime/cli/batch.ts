@@ -1,6 +1,7 @@
 /** `espalier generate --batch`: many prompts, several at once, their results in order. */
 import { appendFileSync } from "node:fs";
 import { counted } from "../../compiler/words.js";
+import { createStopStrings } from "../llama/inference/stop-strings.js";
 import { openSession } from "../llama/inference/session.js";
 import type { Scheduler } from "../llama/serving/requests.js";
 import { openScheduler } from "../llama/serving/scheduler.js";
@@ -12,17 +13,38 @@ import { UsageError } from "./failure.js";
 import { openMachine } from "./machine.js";
 import type { DeviceOptions, TunedOptions } from "./options.js";
 import type { Output } from "./output.js";
+import type { SamplingOptions } from "./sampling.js";
 
 /** What `generate` is given for a batch. */
-export interface BatchOptions extends DeviceOptions, DtypeOptions, ActivationOptions, TunedOptions {
+export interface BatchOptions extends DeviceOptions, DtypeOptions, ActivationOptions, TunedOptions, SamplingOptions {
   readonly batch: string;
   readonly out?: string;
   readonly sequences: number;
-  readonly maxTokens: number;
-  readonly temperature: number;
-  readonly topK?: number;
-  readonly topP?: number;
-  readonly seed: number;
+  readonly prompt?: string;
+  readonly promptFile?: string;
+  readonly chat?: boolean;
+  readonly system?: string;
+  readonly n: number;
+  readonly verify?: boolean;
+}
+
+/** @throws UsageError where something is asked for that batches do not have */
+function checkOptions(options: BatchOptions): void {
+  const others: readonly (readonly [name: string, given: boolean])[] = [
+    ["--prompt", options.prompt !== undefined],
+    ["--prompt-file", options.promptFile !== undefined],
+    ["--chat", options.chat === true],
+    ["--system", options.system !== undefined],
+    ["--n", options.n > 1],
+    ["--verify", options.verify === true],
+    ["--min-p", options.minP !== undefined],
+    ["--repetition-penalty", options.repetitionPenalty !== undefined],
+    ["--presence-penalty", options.presencePenalty !== undefined],
+    ["--frequency-penalty", options.frequencyPenalty !== undefined],
+    ["--logit-bias", options.logitBias.length > 0],
+  ];
+  const [other] = others.filter(([, given]) => given);
+  if (other !== undefined) throw new UsageError(`--batch does not go with ${other[0]}`);
 }
 
 /** Prompts under way for each that is given tokens: the next ones are there when one ends. */
@@ -31,6 +53,7 @@ const ahead = 4;
 /** Runs a batch over a model that is open. */
 export async function runBatch(output: Output, model: Model, options: BatchOptions): Promise<void> {
   const { out } = options;
+  checkOptions(options);
   if (out === undefined) throw new UsageError("--batch needs --out FILE: where the results go, a line each");
   const lines = await readBatch(options.batch);
   const done = doneOf(out, lines);
@@ -133,29 +156,21 @@ async function answer(
       seed: seed ?? options.seed,
     },
   });
+  const until = createStopStrings(stop.length > 0 ? stop : options.stop);
   let text = "";
   let newTokens = 0;
-  let cut = -1;
-  const longest = Math.max(0, ...stop.map(({ length }) => length));
-  /** Adds to the text; whether a stop string is in it now. */
-  const add = (more: string): boolean => {
-    const from = Math.max(0, text.length - longest);
-    text += more;
-    const places = stop.map((each) => text.indexOf(each, from)).filter((place) => place >= 0);
-    if (places.length > 0) cut = Math.min(...places);
-    return cut >= 0;
-  };
   for await (const { id } of submission.tokens) {
     newTokens++;
-    if (add(stream.push(id))) break;
+    text += until.push(stream.push(id));
+    if (until.found) break;
   }
-  if (cut < 0) add(stream.end());
+  if (!until.found) text += until.push(stream.end()) + until.end();
   const { ended, promptTokens } = await submission.end;
   return {
     line,
     prompt,
-    text: cut < 0 ? text : text.slice(0, cut),
-    ended: cut >= 0 || ended === "stop" ? "stop" : "length",
+    text,
+    ended: until.found || ended === "stop" ? "stop" : "length",
     promptTokens,
     newTokens,
   };

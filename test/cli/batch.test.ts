@@ -102,11 +102,15 @@ test("results are in order, as each prompt has them alone, and a run that was st
   assert.throws(() => doneOf(out, read.slice(0, 2)), /has 3 results, and there are 2 prompts/);
 });
 
-test("a prompt or a batch", async () => {
-  for (const args of [[], ["--prompt", "x", "--batch", given]]) {
-    const { code, stderr } = await espalier("generate", "--model", toy, ...args);
+test("what a batch does not have is refused, and not passed over", async () => {
+  for (const [args, message] of [
+    [["--prompt", "x", "--out", out], /--batch does not go with --prompt/],
+    [["--min-p", "0.1", "--out", out], /--batch does not go with --min-p/],
+    [[], /--batch needs --out FILE/],
+  ] as const) {
+    const { code, stderr } = await espalier("generate", "--model", toy, "--batch", given, ...args);
     assert.is(code, 2);
-    assert.match(stderr, /--prompt TEXT or --batch FILE/);
+    assert.match(stderr, message);
   }
 });
 
