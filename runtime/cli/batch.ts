@@ -25,6 +25,7 @@ export interface BatchOptions extends DeviceOptions, DtypeOptions, ActivationOpt
   readonly chat?: boolean;
   readonly system?: string;
   readonly n: number;
+  readonly draft?: string;
   readonly verify?: boolean;
 }
 
@@ -36,6 +37,7 @@ function checkOptions(options: BatchOptions): void {
     ["--chat", options.chat === true],
     ["--system", options.system !== undefined],
     ["--n", options.n > 1],
+    ["--draft", options.draft !== undefined],
     ["--verify", options.verify === true],
     ["--min-p", options.minP !== undefined],
     ["--repetition-penalty", options.repetitionPenalty !== undefined],

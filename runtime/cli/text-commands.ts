@@ -27,6 +27,7 @@ function addGenerate(program: Command): void {
       .option("--chat", "take the prompt as a question, put as the model's chat template says")
       .option("--system <text>", "with --chat: what the model is told before the question")
       .option("--n <n>", "samples, each with a seed of its own from --seed on", integer(1, 1000), 1)
+      .option("--draft <path>", "a smaller model of the same tokenizer, which proposes tokens; the text stays the same")
       .option("--batch <file>", "texts to continue instead, several at once: a line each, JSON", pathOf)
       .option("--out <file>", "with --batch: the results, a line each; what is there is kept", pathOf)
       .option("--sequences <n>", "with --batch: texts that are given tokens at once", integer(1, 64), 16)
