@@ -123,6 +123,8 @@ function checkName(name: string, span: Span, place: Place): Element | null {
 function checkLoad(expr: Extract<Expr, { kind: "index" }>, place: Place): Element | null {
   const { frame } = place;
   if (expr.base.kind === "index" && isIndexedTensor(expr.base, place)) return failNested(expr, expr.base, place);
+  const table = expr.base.kind === "name" ? peek(place.scope, expr.base.name)?.binding : undefined;
+  if (table?.kind === "table") return checkTableElement(expr, table.values, place);
   const value = wholeBase(expr.base, place);
   if (value === null) return null;
   const at: (Scalar | null)[] = expr.at.map((index) => checkIndex(index, place));
@@ -164,6 +166,47 @@ function checkLoad(expr: Extract<Expr, { kind: "index" }>, place: Place): Elemen
     indices.push(index);
   }
   return scalarElement({ kind: "load", tensor: value, at: indices, dtype: type.dtype, guarded }, type.dtype);
+}
+
+/** A number of a constant table; of an index below the first or beyond the last, that one. */
+function checkTableElement(
+  expr: Extract<Expr, { kind: "index" }>,
+  values: readonly number[],
+  place: Place,
+): Element | null {
+  const [first, ...more] = expr.at;
+  if (expr.base.kind === "name") lookup(place.scope, expr.base.name);
+  if (first === undefined || more.length > 0)
+    return fail(
+      place.frame,
+      "E303",
+      `${named(expr.base)} has 1 axis, and is indexed with ${expr.at.length}`,
+      expr.span,
+      `expected 1, found ${expr.at.length}`,
+    );
+  const index = checkIndex(first, place);
+  if (index === null) return null;
+  if (index.kind === "constant" && (index.value < 0 || index.value >= values.length))
+    return fail(
+      place.frame,
+      "E416",
+      `this index is always out of range: ${named(expr.base)} is 0 .. ${values.length}`,
+      first.span,
+      index.value < 0 ? "below 0" : `not below ${values.length}`,
+    );
+  const find = (low: number, high: number): Scalar => {
+    if (high - low === 1) return { kind: "constant", value: Math.fround(values[low]!), dtype: "f32" };
+    const middle = (low + high) >> 1;
+    const bound: Scalar = { kind: "constant", value: middle, dtype: "i32" };
+    return {
+      kind: "select",
+      condition: { kind: "binary", op: "less", a: index, b: bound, dtype: "bool" },
+      then: find(low, middle),
+      otherwise: find(middle, high),
+      dtype: "f32",
+    };
+  };
+  return scalarElement(find(0, values.length), "f32");
 }
 
 /** `x[n][k]`: all indices stand in one pair of brackets. A statistic has two, `x2[w][k]`. */

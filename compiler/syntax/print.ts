@@ -1,4 +1,15 @@
-import type { Declaration, Expr, Module, Param, RangeExpr, ReturnStatement, Statement, TypeExpr, Use } from "./ast.js";
+import type {
+  ConstantDeclaration,
+  Declaration,
+  Expr,
+  Module,
+  Param,
+  RangeExpr,
+  ReturnStatement,
+  Statement,
+  TypeExpr,
+  Use,
+} from "./ast.js";
 import { alwaysApart } from "./build.js";
 import { bracketed, group, line, list, nest, render, softLine, type Layout } from "./layout.js";
 import {
@@ -39,6 +50,10 @@ export function printType(value: TypeExpr): string {
   return render(type(value), 0, Infinity);
 }
 
+function constantValue(value: ConstantDeclaration["value"]): Layout {
+  return value.kind === "table" ? bracketed("[", expressions(value.values), "]") : expression(value);
+}
+
 function declaration(value: Use | Declaration): readonly string[] {
   switch (value.kind) {
     case "use":
@@ -56,7 +71,7 @@ function declaration(value: Use | Declaration): readonly string[] {
         0,
       );
     case "constant":
-      return commented(value, [`const ${value.name.name} = `, expression(value.value)], 0);
+      return commented(value, [`const ${value.name.name} = `, constantValue(value.value)], 0);
     case "function": {
       const results = value.results.length > 0 ? [" -> ", group(list(value.results.map(type), ","))] : [];
       const constraints =

@@ -49,6 +49,7 @@ export function blockFormat(layout: BlockLayout): Format {
   }
   return {
     name,
+    example: name,
     parameters: [],
     packsOnHost: true,
     elementwise: false,
@@ -86,6 +87,7 @@ export function blockFormat(layout: BlockLayout): Format {
         ? { columns: layout.unitColumns, entries: layout.unitColumns, scaleColumns: layout.unitColumns }
         : null,
     element: null,
+    dense: null,
   };
 }
 
