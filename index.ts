@@ -18,8 +18,10 @@
 // --- Source to Graph -------------------------------------------------------------------------------------------------
 
 export { parse } from "./compiler/syntax/parse.js";
-/** The formatter: an Ast in its one layout. */
-export { print as format } from "./compiler/syntax/print.js";
+/** An Ast in its one layout. */
+export { print } from "./compiler/syntax/print.js";
+/** The formatter: a file in its one layout, or its errors. */
+export { format } from "./compiler/syntax/format.js";
 export type { Module } from "./compiler/syntax/ast.js";
 export { check } from "./compiler/check/check.js";
 export type { CheckedModule, CheckOptions, Host } from "./compiler/check/check.js";

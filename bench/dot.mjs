@@ -2,16 +2,17 @@
  * Products of one layer for one to eight tokens: those of integers (activations in int8), cut in every way that may be
  * tried, against those of floats, in one run:
  *
- *   npm run build && node bench/dot.mjs [--json] [--tokens 1,2,4,8] [--formats int4,sparse] [--shapes qkv,o,gate+up,down] [--quick]
+ *   npm run build && node bench/dot.mjs [--json] [--tokens 1,2,4,8] [--formats int4,sparse] [--shapes qkv,o,gate+up,down] [--quick] [--norm]
  *
  * Weights take turns over more memory than any cache holds. What a program leaves is compared with sums on the host
- * before it is timed; WRONG marks what differs. `--quick` times the first cut only.
+ * before it is timed; WRONG marks what differs. `--quick` times the first cut only, `--norm` also products that normalise
+ * and round their activations themselves (16 bits of them).
  */
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { check } from "../dist/compiler/check/check.js";
 import { compileStages } from "../dist/compiler/compile.js";
-import { f16Bits, f16FromBits } from "../dist/compiler/float.js";
+import { f16Bits, f16FromBits, roundF16 } from "../dist/compiler/float.js";
 import { formatOfSpec, formatBytes } from "../dist/compiler/formats/registry.js";
 import { productOf } from "../dist/compiler/graph/analysis/product.js";
 import { dotSides } from "../dist/compiler/lower/product/dot-sides.js";
@@ -28,6 +29,7 @@ const { values: options } = parseArgs({
   options: {
     json: { type: "boolean" },
     quick: { type: "boolean" },
+    norm: { type: "boolean" },
     device: { type: "string", default: "auto" },
     model: { type: "string", default: "llama-3.1-8b" },
     tokens: { type: "string", default: "1" },
@@ -56,6 +58,17 @@ const say = (row) => {
       `${row.shape.padEnd(8)} ${String(row.tokens).padStart(2)} ${row.format.padEnd(8)} ${row.us.toFixed(2).padStart(9)} us ${row.gbs.toFixed(0).padStart(6)} GB/s ${row.right ? "     " : "WRONG"} ${row.cut}`,
     );
 };
+/** A row as `rms_norm` and `round_activations` make it, of gains of 1. */
+function normedRow(row, group) {
+  const scale = 1 / Math.sqrt(row.reduce((sum, x) => sum + x * x, 0) / row.length + 1e-5);
+  const normed = row.map((x) => (half ? roundF16(x * scale) : x * scale));
+  for (let from = 0; from < row.length; from += group) {
+    const part = normed.subarray(from, from + group);
+    const step = part.reduce((most, x) => Math.max(most, Math.abs(x)), 0) / 127;
+    part.forEach((x, at) => (part[at] = Math.round(x / step) * step));
+  }
+  return normed;
+}
 const silu = (x) => x / (1 + Math.exp(-x));
 /**
  * Times a program over copies of weights, each a buffer a tensor, after comparing what it leaves with `expected`,
@@ -64,7 +77,10 @@ const silu = (x) => x / (1 + Math.exp(-x));
 async function time(program, x, tensors, copies, expected, rows) {
   return withBuffers(device, async (make) => {
     const input = await make(x, "activations");
-    const sets = copies.map((buffers) => new Map([["x", input], ...tensors.map((name, at) => [name, buffers[at]])]));
+    const ones = await make(new Float32Array(gainColumns).fill(1), "gain");
+    const sets = copies.map(
+      (buffers) => new Map([["x", input], ["gain", ones], ...tensors.map((name, at) => [name, buffers[at]])]),
+    );
     const [out] = program.outputs;
     const result = await make(program.buffers[out.buffer].bytes, "result");
     const { us } = await timeProgram(device, program, sets, new Map([[out.name, result]]), { warmUpMs: 150 });
@@ -83,6 +99,8 @@ async function time(program, x, tensors, copies, expected, rows) {
   });
 }
 
+/** Columns of the longest row. */
+const gainColumns = 16384;
 const totals = new Map();
 const note = (key, us) => totals.set(key, (totals.get(key) ?? 0) + us);
 const wanted = options.shapes?.split(",");
@@ -148,6 +166,31 @@ for (const { layer, n: outputs, k } of benchLayers(models[options.model])) {
           const { program } = compileStages(graph, binding, target, { schedule });
           const cut = Object.entries(schedule).map(([key, value]) => `${key}=${value}`);
           times.push(await run(program, packed, 1e-5, "integers", cut.slice(1).join(" ")));
+        }
+        if (options.norm) {
+          const rows = Uint16Array.from(randomValues(tokens * k, 11), f16Bits);
+          const rounded = Array.from({ length: tokens }, (_, t) =>
+            normedRow(Float32Array.from(rows.subarray(t * k, (t + 1) * k), f16FromBits), group),
+          );
+          const wanted = rounded.map((row) =>
+            Array.from({ length: weights.rows }, (_, at) => {
+              let sum = 0;
+              for (let column = 0; column < k; column++) sum += row[column] * weights.values[at * k + column];
+              return pair ? silu(sum) * sum : sum;
+            }),
+          );
+          const sizes = { B: 1, T: tokens, N: n, K: k, group };
+          const of = { sizes, formats: formatsOf, dtypes: { E: half ? "f16" : "f32" } };
+          const given = half ? rows : Float32Array.from(rows, f16FromBits);
+          for (const schedule of options.quick ? [null] : [null, ...cuts]) {
+            const own = schedule === null ? {} : { schedule: { ...schedule, slots: Math.max(1, schedule.slots) } };
+            const made = compileStages(value.functions.get(pair ? "normed_gated" : "normed_product"), of, target, own);
+            const { program } = made;
+            if (program.kernels.length > 1) continue;
+            const cut = schedule === null ? "chosen" : Object.values(schedule).slice(1).join(" ");
+            const us = await run(program, given, 2e-2, "normed", `norm: ${cut}`);
+            if (schedule === null) note(`${tokens} ${name} integers with norms, as chosen`, us);
+          }
         }
         note(`${tokens} ${name} integers, first cut`, times[0] ?? Infinity);
         if (!options.quick) note(`${tokens} ${name} integers, best cut`, Math.min(...times));

@@ -8,14 +8,16 @@ export const formats = {
   bf16: { name: "bf16", ...none },
   int4,
   "2:4-int4": { name: "nm", args: { n: 2, m: 4 }, of: int4 },
+  "2:4-f16": { name: "nm", args: { n: 2, m: 4 }, of: { name: "f16", ...none } },
 };
 
 /** A tile as `CompileOptions.schedule` takes it. */
-export const tile = (tokens, rows, subgroups, slice, ahead = 0) => ({
+export const tile = (tokens, rows, subgroups, slice, ahead = 0, parts = 1) => ({
   kind: "matrix",
   tokens,
   rows,
   subgroups,
   slice,
   ahead,
+  parts,
 });

@@ -88,7 +88,7 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
   ],
   "runtime/device": [],
   "runtime/run": ["compiler/float", "compiler/target", "compiler/types", "compiler/plan", "runtime/device"],
-  "runtime/model": ["compiler/words", "compiler/types", "compiler/formats", "runtime/device"],
+  "runtime/model": ["compiler/words", "compiler/float", "compiler/types", "compiler/formats", "runtime/device"],
   "runtime/package": ["compiler/diagnostic"],
   "runtime/build": [],
   "runtime/known-library": ["runtime/build", "runtime/package", "compiler/check"],
@@ -123,6 +123,7 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
     "runtime/llama",
   ],
   "runtime/llama/tasks": ["compiler/words", "runtime/run", "runtime/model", "runtime/llama", "runtime/llama/inference"],
+  "runtime/llama/serving": ["runtime/llama/inference"],
   "runtime/llama/training": [
     "compiler/words",
     "compiler/diagnostic",

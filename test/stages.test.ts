@@ -37,14 +37,14 @@ const shown: { readonly [as: string]: () => Stages } = {
   },
   matrix: () =>
     stagesOf("linear", { sizes: { B: 1, T: 32, K: 32, N: 32 }, formats: { F: "f16" }, dtype: "f16" }, toyMatrices, {
-      schedule: { kind: "matrix", tokens: 32, rows: 32, subgroups: [2, 2, 1], slice: 32, ahead: 0 },
+      schedule: { kind: "matrix", tokens: 32, rows: 32, subgroups: [2, 2, 1], slice: 32, ahead: 0, parts: 1 },
     }),
   matrix_packed: () =>
     stagesOf(
       "linear",
       { sizes: { B: 1, T: 16, K: 64, N: 32 }, formats: { F: "nm(2, 4) of int4(64)" }, dtype: "f16" },
       toyMatrices,
-      { schedule: { kind: "matrix", tokens: 16, rows: 32, subgroups: [1, 1, 2], slice: 32, ahead: 1 } },
+      { schedule: { kind: "matrix", tokens: 16, rows: 32, subgroups: [1, 1, 2], slice: 32, ahead: 1, parts: 1 } },
     ),
   gptq: () => stagesOf("gptq", { sizes: { N: 2, K: 8, group: 4 } }, targets.baseline, { scan: { block: 4 } }),
   cholesky: () => {

@@ -6,7 +6,7 @@ import { kernelsOf, kernelStep, type Lowered } from "./lowered.js";
 import type { CutScans } from "./scan/cut.js";
 import { lowerScan } from "./scan/scan.js";
 import { attention } from "./schedules/attention.js";
-import { fits, lowerEqn, type Wanted } from "./schedules/choose.js";
+import { fits, kernelsOf as kernelsOfEqn, type Wanted } from "./schedules/choose.js";
 import type { Lowering } from "./toolkit/lowering.js";
 
 export interface StepOptions extends Wanted {
@@ -35,7 +35,8 @@ export function lowerSteps(lowering: Lowering, eqn: Eqn<Concrete>, options: Step
       const kind = typeof schedule === "string" ? schedule : schedule?.kind;
       const found = kind === undefined || kind === "attention" ? attention(lowering, eqn, options) : null;
       if (found !== null && kernelsOf(found.steps).every((kernel) => fits(lowering, kernel))) return found;
-      return { steps: lowerEqn(lowering, eqn, options).map(kernelStep), scratch: [], notes: [] };
+      const { kernels, scratch } = kernelsOfEqn(lowering, eqn, options);
+      return { steps: kernels.map(kernelStep), scratch, notes: [] };
     }
   }
 }

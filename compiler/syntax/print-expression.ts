@@ -1,5 +1,5 @@
 import type { Argument, BinaryOperator, Expr, FormatExpr, RangeExpr } from "./ast.js";
-import { bracketed, group, line, nest, type Layout } from "./layout.js";
+import { bracketed, group, line, nest, softLine, type Layout } from "./layout.js";
 import { infixOperators, precedence } from "./tokens.js";
 
 /** How tightly names, numbers, calls and the like hold together: they never need parentheses. */
@@ -8,7 +8,20 @@ export const closed = 11;
 /** An expression; in parentheses where it binds less tightly than `least`. */
 export function expression(value: Expr, least = 0): Layout {
   const layout = bare(value);
-  return binding(value) < least ? ["(", layout, ")"] : layout;
+  return binding(value) < least ? parenthesised(layout) : layout;
+}
+
+function parenthesised(layout: Layout): Layout {
+  return group("(", nest(softLine, layout), softLine, ")");
+}
+
+/**
+ * What follows `=` or the like, with the space or the new line before it: what joins operands begins on a line of its
+ * own where it does not fit behind the sign, everything else breaks inside its brackets.
+ */
+export function assigned(value: Expr, print: (value: Expr) => Layout = expression): Layout {
+  const joins = ["binary", "where", "matches"].includes(value.kind) && binding(value) < precedence.power;
+  return joins ? group(nest(line, print(value))) : [" ", print(value)];
 }
 
 function binding(value: Expr): number {
@@ -73,14 +86,17 @@ function bare(value: Expr): Layout {
       return binary(value);
     case "reduce": {
       const over = bracketed("[", value.over.map(range), "]");
+      // `max[k] -x[k]` is read as a difference too easily
+      const body = value.body.kind === "unary" ? closed : precedence.reduce;
       return value.score === null
-        ? [value.op, over, " ", expression(value.body, precedence.reduce)]
+        ? [value.op, over, " ", expression(value.body, body)]
         : [value.op, over, bracketed("(", expressions([value.score, value.body]), ")")];
     }
     case "where":
       return group(
         expression(value.value, precedence.where),
-        nest(line, "where ", expression(value.mask, precedence.sum)),
+        // a `top` ends before the next `where`
+        nest(line, "where ", expression(value.mask, value.mask.kind === "top" ? 0 : precedence.sum)),
       );
     case "top": {
       const [n, m, score] = [value.n, value.m, value.score].map((each) => expression(each, precedence.sum));

@@ -14,6 +14,7 @@ import { alwaysApart } from "./build.js";
 import { bracketed, group, line, list, nest, render, softLine, type Layout } from "./layout.js";
 import {
   argumentList,
+  assigned,
   beforeComma,
   closed,
   expression,
@@ -51,7 +52,7 @@ export function printType(value: TypeExpr): string {
 }
 
 function constantValue(value: ConstantDeclaration["value"]): Layout {
-  return value.kind === "table" ? bracketed("[", expressions(value.values), "]") : expression(value);
+  return value.kind === "table" ? [" ", bracketed("[", expressions(value.values), "]")] : assigned(value);
 }
 
 function declaration(value: Use | Declaration): readonly string[] {
@@ -59,23 +60,15 @@ function declaration(value: Use | Declaration): readonly string[] {
     case "use":
       return commented(
         value,
-        [
-          "use ",
-          nest(
-            list(
-              value.modules.map((each) => (each.relative ? quoted(each.path) : each.path)),
-              ",",
-            ),
-          ),
-        ],
+        ["use ", items(value.modules.map((each) => (each.relative ? quoted(each.path) : each.path)))],
         0,
       );
     case "constant":
-      return commented(value, [`const ${value.name.name} = `, constantValue(value.value)], 0);
+      return commented(value, [`const ${value.name.name} =`, constantValue(value.value)], 0);
     case "function": {
       const results = value.results.length > 0 ? [" -> ", group(list(value.results.map(type), ","))] : [];
       const constraints =
-        value.constraints.length > 0 ? [group(nest(line, "where ", list(expressions(value.constraints), ",")))] : [];
+        value.constraints.length > 0 ? [group(nest(line, "where ", items(expressions(value.constraints))))] : [];
       return bodied(value, group(`fn ${value.name.name}`, parameters(value.params), results, constraints), 0, [
         { body: value.body, closing: value.closing },
       ]);
@@ -124,27 +117,24 @@ function statement(value: Statement, indent: number): readonly string[] {
         value,
         [
           "let ",
-          list(
-            value.names.map((each) => each.name),
-            ",",
-          ),
+          items(value.names.map((each) => each.name)),
           indices(value.indices),
-          " = ",
-          expression(value.value),
+          " =",
+          assigned(value.value),
           ranges(value.ranges),
         ],
         indent,
       );
     case "var":
-      return commented(value, [`var ${value.name.name} = `, expression(value.value)], indent);
+      return commented(value, [`var ${value.name.name} =`, assigned(value.value)], indent);
     case "update":
       return commented(
         value,
         [
           value.name.name,
           bracketed("[", expressions(value.at), "]"),
-          ` ${value.op} `,
-          expression(value.value),
+          ` ${value.op}`,
+          assigned(value.value),
           ranges(value.ranges),
         ],
         indent,
@@ -154,16 +144,7 @@ function statement(value: Statement, indent: number): readonly string[] {
     case "for": {
       const to = value.to ? [" .. ", expression(value.to)] : [];
       const globs = (word: string, patterns: readonly { readonly value: string }[]): Layout =>
-        patterns.length > 0
-          ? nest(
-              line,
-              `${word} `,
-              list(
-                patterns.map((each) => quoted(each.value)),
-                ",",
-              ),
-            )
-          : "";
+        patterns.length > 0 ? nest(line, `${word} `, items(patterns.map((each) => quoted(each.value)))) : "";
       const head = group(
         `for ${value.name.name} in `,
         expression(value.over),
@@ -185,9 +166,11 @@ function statement(value: Statement, indent: number): readonly string[] {
       return bodied(value, head, indent, [{ body: value.body, closing: value.closing }]);
     }
     case "return": {
+      const made = value.definitions.map(definition);
+      // a `for` that stands further right than one before it in the statement would be read as inside that one
       const definitions =
-        value.definitions.length > 0 ? [" where ", nest(list(value.definitions.map(definition), ","))] : [];
-      return commented(value, group("return ", nest(list(expressions(value.values), ",")), ...definitions), indent);
+        made.length > 0 ? [" where ", items(made.length > 1 ? [nest(made[0] ?? ""), ...made.slice(1)] : made)] : [];
+      return commented(value, ["return ", items(expressions(value.values)), ...definitions], indent);
     }
     case "if":
       return ifStatement(value, indent);
@@ -224,7 +207,12 @@ function ifStatement(value: Extract<Statement, { kind: "if" }>, indent: number):
 }
 
 function definition(value: ReturnStatement["definitions"][number]): Layout {
-  return group(value.name.name, indices(value.indices), " = ", beforeComma(value.value), ranges(value.ranges));
+  return group(value.name.name, indices(value.indices), " =", assigned(value.value, beforeComma), ranges(value.ranges));
+}
+
+/** Items with commas between, each on a line of its own where they do not fit; the later ones further right. */
+function items(layouts: readonly Layout[]): Layout {
+  return group(layouts.map((layout, at) => (at === 0 ? layout : [",", nest(line, layout)])));
 }
 
 function indices(names: readonly { readonly name: string }[] | null): Layout {
@@ -238,7 +226,7 @@ function indices(names: readonly { readonly name: string }[] | null): Layout {
 }
 
 function ranges(list_: readonly RangeExpr[]): Layout {
-  return list_.length > 0 ? nest(line, "for ", list(list_.map(range), ",")) : "";
+  return list_.length > 0 ? nest(line, "for ", items(list_.map(range))) : "";
 }
 
 interface Comments {

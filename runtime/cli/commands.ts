@@ -8,6 +8,8 @@ import { modelShapes } from "../bench/model-shapes.js";
 import { examples } from "../package.js";
 import { action } from "./action.js";
 import { withActivations, withDtype } from "./dtype.js";
+import { addFileCommands } from "./file-commands.js";
+import { addLanguageCommands } from "./language-commands.js";
 import { byteCount, collect, integer, number, pathOf, withDevice, withJson, withTuned } from "./options.js";
 
 const usualTreatments = ["int4", "magnitude-2of4", "wanda-2of4"];
@@ -16,6 +18,7 @@ const usualTreatments = ["int4", "magnitude-2of4", "wanda-2of4"];
 export function addCommands(program: Command): void {
   for (const add of [
     addCheck,
+    addLanguageCommands,
     addCompile,
     addCompress,
     addSensitivity,
@@ -23,6 +26,7 @@ export function addCommands(program: Command): void {
     addEval,
     addCompare,
     addInspect,
+    addFileCommands,
     addBench,
     addTune,
     addDevices,

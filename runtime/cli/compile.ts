@@ -114,7 +114,7 @@ function recipeGraphs(recipe: Recipe): readonly (readonly [string, SymbolicGraph
 }
 
 /** The graph of that name; without a name the file's only function or, in a file of a recipe only, what it stores. */
-function chooseGraph(file: string, value: CheckedModule, name: string | undefined): SymbolicGraph {
+export function chooseGraph(file: string, value: CheckedModule, name: string | undefined): SymbolicGraph {
   const ofRecipes = new Map([...value.recipes.values()].flatMap(recipeGraphs));
   const known = new Map([...value.functions, ...ofRecipes]);
   const { declared: own } = value;
@@ -164,7 +164,8 @@ export function bindingOf(graph: SymbolicGraph, given: readonly string[]): Compi
   return { sizes, dtypes, formats };
 }
 
-function requireSizes(graph: SymbolicGraph, binding: CompileBinding): void {
+/** Refuses a binding without all sizes of the function, with what is to be given. */
+export function requireSizes(graph: SymbolicGraph, binding: CompileBinding): void {
   const missing = graph.parameters.sizes.filter((name) => binding.sizes?.[name] === undefined);
   if (missing.length > 0)
     throw new UsageError(

@@ -14,6 +14,8 @@
  * - `not-positive-definite`: a recipe factors a matrix that is not positive definite: too little dampening, or too
  * short a text
  * - `diverged`: a training whose loss grows or is not finite, and that has made nothing better
+ * - `queue-full`: a scheduler has as many requests waiting as may wait
+ * - `closed`: a scheduler takes no more requests, or was closed before this one ended
  * - `resume`: what is to be resumed was begun with another recipe, model, text or device, is damaged, or is in use
  */
 export type LlamaErrorCode =
@@ -30,6 +32,8 @@ export type LlamaErrorCode =
   | "not-finite"
   | "not-positive-definite"
   | "diverged"
+  | "queue-full"
+  | "closed"
   | "resume";
 
 /** `message` is a full sentence for the user. */

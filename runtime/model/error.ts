@@ -31,6 +31,7 @@ export type ModelErrorCode =
   | "M152"
   | "M153"
   | "M154"
+  | "M155"
   | "M160"
   | "M161"
   | "M162"

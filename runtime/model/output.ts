@@ -60,9 +60,7 @@ export async function checkOutput(path: string, rules: OutputRules): Promise<str
 export async function stageDirectory(path: string, rules: OutputRules): Promise<StagedDirectory> {
   const target = await checkOutput(path, rules);
   const parent = dirname(target);
-  const name = (purpose: Purpose): string =>
-    join(parent, `${prefixOf(target)}${purpose}-${printOwner(thisProcess())}-${randomBytes(4).toString("hex")}`);
-  const staging = name("new");
+  const staging = stagedPath(target, "new");
   const made = missingParents(target);
   await mkdir(parent, { recursive: true }).catch((error: unknown) => {
     throw writeError(path, error);
@@ -83,7 +81,7 @@ export async function stageDirectory(path: string, rules: OutputRules): Promise<
     staging,
     discard,
     async commit() {
-      const replaced = name("old");
+      const replaced = stagedPath(target, "old");
       try {
         const exists = await lstat(target).then(
           () => true,
@@ -103,6 +101,64 @@ export async function stageDirectory(path: string, rules: OutputRules): Promise<
         throw error instanceof ModelError ? error : writeError(path, error);
       }
       await rm(replaced, { recursive: true, force: true });
+    },
+  };
+}
+
+/**
+ * Starts files that appear beside each other only when they are complete: `path`, and others of these names in its
+ * directory. They are written to `staging` by their names. `isReplaceable`: whether what has the path may be replaced
+ * where that is forced.
+ * @throws ModelError M150 (exists), M151 (not writable), M152 (is the model)
+ */
+export async function stageFiles(
+  path: string,
+  others: readonly string[],
+  { model, force, isReplaceable }: OutputRules & { readonly isReplaceable: (path: string) => Promise<boolean> },
+): Promise<StagedDirectory> {
+  const target = await realpathOfNew(path, writeError);
+  if (target === (await realpathOfNew(model)))
+    throw new ModelError("M152", `The output ${quoted(path)} is the model itself.`, "choose another output");
+  await removeStale(target);
+  for (const each of [target, ...others.map((name) => join(dirname(target), name))]) {
+    const found = await lstat(each).catch(() => null);
+    if (found === null) continue;
+    if (!found.isFile() || (force && each === target && !(await isReplaceable(each))))
+      throw new ModelError(
+        "M150",
+        `The output ${quoted(each)} exists and is no file of a model; --force replaces only those.`,
+        "choose another output",
+      );
+    if (!force)
+      throw new ModelError(
+        "M150",
+        `The output ${quoted(each)} exists already.`,
+        "give --force to replace it, or choose another",
+      );
+  }
+  await probe(path, await existingAncestor(dirname(target)));
+  const parent = dirname(target);
+  const staging = stagedPath(target, "new");
+  const made = missingParents(target);
+  await mkdir(staging, { recursive: true }).catch((error: unknown) => {
+    throw writeError(path, error);
+  });
+  const discard = async (): Promise<void> => {
+    await rm(staging, { recursive: true, force: true });
+    removeEmpty(made);
+  };
+  return {
+    target,
+    staging,
+    discard,
+    async commit() {
+      try {
+        for (const name of [...others, basename(target)]) await rename(join(staging, name), join(parent, name));
+      } catch (error) {
+        await discard();
+        throw error instanceof ModelError ? error : writeError(path, error);
+      }
+      await rm(staging, { recursive: true, force: true });
     },
   };
 }
@@ -231,6 +287,14 @@ export function stateDirectory(target: string): string {
 /** Names of siblings start so: a digest, as the name itself may leave no room for more. */
 function prefixOf(target: string): string {
   return `.espalier-${createHash("sha256").update(basename(target)).digest("hex").slice(0, 12)}-`;
+}
+
+/** A hidden sibling of an output, of this process. */
+function stagedPath(target: string, purpose: Purpose): string {
+  return join(
+    dirname(target),
+    `${prefixOf(target)}${purpose}-${printOwner(thisProcess())}-${randomBytes(4).toString("hex")}`,
+  );
 }
 
 /** What a sibling of this name is for, and which process made it; null for one that is not staged. */

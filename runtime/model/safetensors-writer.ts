@@ -11,7 +11,7 @@ export interface TensorLayout {
   readonly shape: readonly number[];
 }
 
-/** Writes one safetensors file; tensors come in any order, each in pieces. */
+/** Writes one file of tensors, which come in any order, each in pieces. */
 export interface SafetensorsWriter {
   readonly path: string;
   /** Size of the whole file in bytes. */
@@ -37,22 +37,44 @@ export async function createSafetensors(
   tensors: readonly TensorLayout[],
   metadata: ReadonlyMap<string, string> = new Map(),
 ): Promise<SafetensorsWriter> {
-  const cursors = new Map<string, { at: number; readonly end: number }>();
+  const names = new Set<string>();
   let end = 0;
   const stored = tensors.map(({ name, dtype, shape }) => {
     const size = byteCount(dtype, shape);
     if (size === null)
       throw new RangeError(`tensor ${name} of ${dtype} [${shape.join(", ")}] has no whole number of bytes`);
-    if (cursors.has(name)) throw new RangeError(`tensor ${name} stands twice`);
+    if (names.has(name)) throw new RangeError(`tensor ${name} stands twice`);
+    names.add(name);
     const begin = end;
     end += size;
-    cursors.set(name, { at: begin, end });
     return { name, dtype, shape, begin, end };
   });
   const header = Buffer.from(printHeader({ tensors: stored, metadata }));
   if (header.length > headerLimit)
     throw new RangeError(`a header of ${header.length} bytes is beyond the limit of the format`);
-  const dataStart = 8 + header.length;
+  const head = new Uint8Array(8 + header.length);
+  new DataView(head.buffer).setBigUint64(0, BigInt(header.length), true);
+  head.set(header, 8);
+  return createTensorFile(path, { head, tensors: stored, bytes: head.length + end });
+}
+
+/** A file that holds tensors, apart from their data. */
+export interface TensorFilePlan {
+  /** What comes before the data. */
+  readonly head: Uint8Array;
+  /** Where each tensor lies, counted from the end of the head. */
+  readonly tensors: readonly { readonly name: string; readonly begin: number; readonly end: number }[];
+  /** Of the whole file; what belongs to no tensor is zero. */
+  readonly bytes: number;
+}
+
+/**
+ * Starts a file of tensors beside `path`, as `createSafetensors` does.
+ * @throws ModelError M151 (not writable), M153 (disk full), M154
+ */
+export async function createTensorFile(path: string, plan: TensorFilePlan): Promise<SafetensorsWriter> {
+  const { head } = plan;
+  const cursors = new Map(plan.tensors.map(({ name, begin, end }) => [name, { at: begin, end }]));
   const temporary = `${path}.${process.pid}-${randomBytes(4).toString("hex")}.partial`;
   const handle = await open(temporary, "wx").catch((error: unknown) => {
     throw writeError(path, error);
@@ -74,15 +96,10 @@ export async function createSafetensors(
     }
   }
 
-  await guarded(async () => {
-    const length = new Uint8Array(8);
-    new DataView(length.buffer).setBigUint64(0, BigInt(header.length), true);
-    await writeFully(handle, length, 0);
-    await writeFully(handle, header, 8);
-  });
+  await guarded(() => writeFully(handle, head, 0));
   return {
     path,
-    bytes: dataStart + end,
+    bytes: plan.bytes,
     append: (name, bytes) =>
       guarded(async () => {
         const cursor = cursors.get(name);
@@ -97,12 +114,13 @@ export async function createSafetensors(
         }
         const at = cursor.at;
         cursor.at += bytes.length;
-        await writeFully(handle, bytes, dataStart + at);
+        await writeFully(handle, bytes, head.length + at);
       }),
     finish: () =>
       guarded(async () => {
         for (const [name, { at, end }] of cursors)
           if (at !== end) throw new RangeError(`tensor ${name} of ${path} lacks ${end - at} bytes`);
+        if (plan.tensors.at(-1)?.end !== plan.bytes - head.length) await handle.truncate(plan.bytes);
         await handle.sync();
         await handle.close();
         await rename(temporary, path);

@@ -1,11 +1,8 @@
 import { createHash } from "node:crypto";
-import { open, readdir } from "node:fs/promises";
-import { join } from "node:path";
 import type { FormatSpec } from "../../compiler/types/type.js";
-import { byteCount, type ElementType } from "./elements.js";
-import { ModelError } from "./error.js";
+import { createDirectory, printJson, type DirectoryWriter } from "./directory-writer.js";
+import type { ElementType } from "./elements.js";
 import type { Model } from "./model.js";
-import { stageDirectory } from "./output.js";
 import {
   denseFormat,
   printSection,
@@ -15,7 +12,7 @@ import {
   type SavedRecipe,
   type StoredPattern,
 } from "./packed.js";
-import { createSafetensors, writeError, type SafetensorsWriter, type TensorLayout } from "./safetensors-writer.js";
+import type { TensorLayout } from "./safetensors-writer.js";
 
 /** A tensor of the model to be written. */
 export interface OutputTensor {
@@ -44,27 +41,9 @@ export interface OutputPlan {
 }
 
 /** Writes a model directory, tensor by tensor; it appears under its name when it is complete. */
-export interface ModelWriter {
-  /** Bytes of data of all tensors. */
-  readonly bytes: number;
-  /** Where files are written meanwhile, for a caller that is asked to stop at once and has no time for `discard`. */
-  readonly staging: string;
-  /**
-   * Adds the next bytes of a tensor: of a packed one its words, padding included, of a dense one its elements.
-   * @throws ModelError M153 (disk full), M154; everything is removed then
-   */
-  append(name: string, bytes: Uint8Array): Promise<void>;
+export interface ModelWriter extends DirectoryWriter {
   /** Adds a whole tensor as it is in the source model. */
   copy(name: string): Promise<void>;
-  /**
-   * Completes the directory. A tensor that lacks bytes is a RangeError, and nothing is kept. `before` is called when
-   * all is written, just before what lies in `staging` gets the name `directory`.
-   */
-  finish(
-    before?: (directory: string, staging: string) => Promise<void>,
-  ): Promise<{ readonly directory: string; readonly files: readonly string[]; readonly bytes: number }>;
-  /** Removes everything; nothing happens after `finish`. */
-  discard(): Promise<void>;
 }
 
 /**
@@ -72,65 +51,27 @@ export interface ModelWriter {
  * @throws ModelError M150 to M154 (the place), M100 to M102 (a file that should be copied)
  */
 export async function createModel(path: string, plan: OutputPlan): Promise<ModelWriter> {
-  const layouts = plan.tensors.map(layoutOf);
-  const shards = splitShards(layouts, plan.maxShardBytes ?? 5e9);
-  const companions = await plan.source.companions();
-  const directory = await stageDirectory(path, { model: plan.source.directory, force: plan.force });
-  const metadata = new Map([["format", "pt"]]);
-  const writers: SafetensorsWriter[] = [];
-  const writerOf = new Map<string, SafetensorsWriter>();
-
-  async function discard(): Promise<void> {
-    for (const writer of writers) await writer.discard();
-    await directory.discard();
-  }
-  async function guarded<T>(work: () => Promise<T>): Promise<T> {
-    try {
-      return await work();
-    } catch (error) {
-      await discard();
-      throw error;
-    }
-  }
-  async function append(name: string, bytes: Uint8Array): Promise<void> {
-    const writer = writerOf.get(name);
-    if (writer === undefined) throw new RangeError(`the plan has no tensor ${name}`);
-    await writer.append(name, bytes);
-  }
-
-  await guarded(async () => {
-    for (const shard of shards) {
-      const writer = await createSafetensors(join(directory.staging, shard.file), shard.tensors, metadata);
-      writers.push(writer);
-      for (const tensor of shard.tensors) writerOf.set(tensor.name, writer);
-    }
+  const writer = await createDirectory(path, {
+    source: plan.source,
+    layouts: plan.tensors.map(layoutOf),
+    force: plan.force,
+    maxShardBytes: plan.maxShardBytes,
+    texts: () =>
+      new Map([
+        ...(plan.recipe?.files ?? []),
+        ["config.json", printJson({ ...plan.source.config.raw, espalier: printSection(sectionOf(plan)) })],
+      ]),
   });
-  const bytes = layouts.reduce((sum, layout) => sum + dataBytes(layout), 0);
   return {
-    bytes,
-    staging: directory.staging,
-    append: (name, piece) => guarded(() => append(name, piece)),
-    copy: (name) =>
-      guarded(async () => {
-        for await (const chunk of plan.source.chunks(name)) await append(name, chunk.bytes);
-      }),
-    finish: (before) =>
-      guarded(async () => {
-        for (const writer of writers) await writer.finish();
-        if (shards.length > 1)
-          await writeText(join(directory.staging, "model.safetensors.index.json"), printJson(indexOf(shards, bytes)));
-        for (const { name, read } of companions) await writeBytes(join(directory.staging, name), await read());
-        for (const [name, text] of plan.recipe?.files ?? []) await writeText(join(directory.staging, name), text);
-        await writeText(
-          join(directory.staging, "config.json"),
-          printJson({ ...plan.source.config.raw, espalier: printSection(sectionOf(plan)) }),
-        );
-        const files = await readdir(directory.staging);
-        await before?.(directory.target, directory.staging);
-        await directory.commit();
-        return { directory: directory.target, files: files.sort(), bytes };
-      }),
-    discard,
+    ...writer,
+    async copy(name) {
+      try {
+        for await (const chunk of plan.source.chunks(name)) await writer.append(name, chunk.bytes);
+      } catch (error) {
+        await writer.discard();
+        throw error;
+      }
+    },
   };
 }
 
@@ -139,47 +80,10 @@ export function recipeHash(source: string): string {
   return `sha256:${createHash("sha256").update(source).digest("hex")}`;
 }
 
-interface Shard {
-  readonly file: string;
-  readonly tensors: readonly TensorLayout[];
-}
-
-/** Tensors in order, as many to a file as fit. */
-function splitShards(layouts: readonly TensorLayout[], maxBytes: number): readonly Shard[] {
-  const groups: TensorLayout[][] = [[]];
-  let size = 0;
-  for (const layout of layouts) {
-    const bytes = dataBytes(layout);
-    if (size > 0 && size + bytes > maxBytes) {
-      groups.push([]);
-      size = 0;
-    }
-    groups.at(-1)?.push(layout);
-    size += bytes;
-  }
-  if (groups.length === 1) return groups.map((tensors) => ({ file: "model.safetensors", tensors }));
-  const digits = (n: number): string => String(n).padStart(5, "0");
-  return groups.map((tensors, i) => ({
-    file: `model-${digits(i + 1)}-of-${digits(groups.length)}.safetensors`,
-    tensors,
-  }));
-}
-
-function indexOf(shards: readonly Shard[], bytes: number): object {
-  const map = shards.flatMap((shard) => shard.tensors.map((tensor) => [tensor.name, shard.file] as const));
-  return { metadata: { total_size: bytes }, weight_map: Object.fromEntries(map) };
-}
-
 function layoutOf(tensor: OutputTensor): TensorLayout {
   const format = tensor.format ?? denseFormat(tensor.dtype);
   if (format === null) throw new RangeError(`tensor ${tensor.name} of ${tensor.dtype} has no format`);
   return storedLayout(tensor.name, format, tensor.shape);
-}
-
-function dataBytes(layout: TensorLayout): number {
-  const bytes = byteCount(layout.dtype, layout.shape);
-  if (bytes === null) throw new RangeError(`tensor ${layout.name} is too large`);
-  return bytes;
 }
 
 function sectionOf(plan: OutputPlan): PackedSection {
@@ -189,26 +93,4 @@ function sectionOf(plan: OutputPlan): PackedSection {
   const before = plan.source.packed;
   const history = [...(before?.history ?? []), ...(before?.recipe ? [before.recipe] : [])];
   return { version: 1, tensors, recipe: plan.recipe?.record ?? null, history };
-}
-
-function printJson(value: object): string {
-  return `${JSON.stringify(value, null, 2)}\n`;
-}
-
-async function writeText(path: string, text: string): Promise<void> {
-  await writeBytes(path, Buffer.from(text));
-}
-
-async function writeBytes(path: string, bytes: Uint8Array): Promise<void> {
-  try {
-    const file = await open(path, "wx");
-    try {
-      await file.writeFile(bytes);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-  } catch (error) {
-    throw error instanceof ModelError ? error : writeError(path, error);
-  }
 }

@@ -16,6 +16,8 @@ usage("help lists the commands and ends with 0", async () => {
     "compare",
     "check",
     "compile",
+    "fmt",
+    "run",
     "compress",
     "generate",
     "eval",

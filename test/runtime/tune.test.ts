@@ -86,7 +86,7 @@ test("without time for it a key is left open", async () => {
 
 const origin: Origin = { adapter: "NVIDIA H100 80GB HBM3", driver: "nvidia hopper 550.54", espalier: "0.1.0" };
 const choices: ScheduleChoices = {
-  "product n=8": { kind: "matrix", tokens: 16, rows: 32, subgroups: [1, 2, 4], slice: 256, ahead: 0 },
+  "product n=8": { kind: "matrix", tokens: 16, rows: 32, subgroups: [1, 2, 4], slice: 256, ahead: 0, parts: 1 },
   "product n=9": { kind: "dot", keeps: "table" },
 };
 

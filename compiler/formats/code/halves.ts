@@ -30,18 +30,26 @@ export interface PieceGrid {
 
 /**
  * The eight codes of a word of int4, scaled: word s holds those of items s and s + 4. The bits of a code c beside those of
- * 1024 are the f16 1024 + c.
+ * 1024 are the f16 1024 + c, and four bits higher 1024 + 16 c.
  */
 export function nibbleHalves(build: Build, word: Expr, { grid, scale, zero }: PieceGrid): readonly Expr[] {
-  // two's complement to codes from 0 up
-  const codes = build.bind("codes", grid.symmetric ? bitXor(word, 0x88888888) : word);
-  const base =
+  const codes = build.bind("codes", word);
+  const high = build.bind("codes", shiftRight(codes, 8));
+  // two's complement to codes from 0 up, where codes have a sign: then the zero point is 8
+  const magic = (nibble: 0 | 1): number => 0x64006400 + (grid.symmetric ? (0x00080008 << (4 * nibble)) >>> 0 : 0);
+  const base = (added: number): Expr =>
     zero === null
-      ? k.constant("vec2<f16>", 1024 + 8)
-      : build.bind("base", splat(convert("f16", add(zero, k.f32(1024))), 2));
+      ? k.constant("vec2<f16>", added + 8)
+      : build.bind("base", splat(convert("f16", add(zero, k.f32(added))), 2));
+  const bases = [base(1024), base(64)] as const;
   return upTo(4).map((at) => {
-    const pair = bitOr(bitAnd(shiftRight(codes, 4 * at), 0x000f000f), 0x64006400);
-    const values = build.bind("pair", sub(bitcast("vec2<f16>", pair), base));
+    const nibble = at % 2 === 0 ? 0 : 1;
+    const bits = bitXor(bitAnd(at < 2 ? codes : high, (0x000f000f << (4 * nibble)) >>> 0), magic(nibble));
+    const pair = bitcast("vec2<f16>", bits);
+    const values = build.bind(
+      "pair",
+      sub(nibble === 0 ? pair : mul(pair, k.constant("vec2<f16>", 1 / 16)), bases[nibble]),
+    );
     return scaledHalves(build, values, grid, scale);
   });
 }
@@ -80,6 +88,37 @@ export function spreadPairs(
     bitOr(bitAnd(first, first1), bitAnd(second, bitAnd(low, not(high)))),
     bitOr(bitAnd(first, first2), bitAnd(second, bitAnd(high, not(low)))),
     bitAnd(second, bitAnd(low, high)),
+  ].map((word) => build.bind("columns", word)) as [Expr, Expr, Expr, Expr];
+}
+
+/**
+ * Eight groups of 2:4 side by side as dense columns, while they are codes of four bits: word c holds column c of the groups
+ * 0, 4, 1, 5, 2, 6, 3, 7, and 0 where a group has no entry. `low` has the entries of the first four groups, `high` those of
+ * the others, a byte a group with the first entry lowest; each nibble of `positions` has those of a group.
+ */
+export function spreadNibbles(build: Build, low: Expr, high: Expr, positions: Expr): readonly [Expr, Expr, Expr, Expr] {
+  const first = build.bind("first", bitOr(bitAnd(low, 0x0f0f0f0f), bitAnd(shiftLeft(high, 4), 0xf0f0f0f0)));
+  const second = build.bind("second", bitOr(bitAnd(shiftRight(low, 4), 0x0f0f0f0f), bitAnd(high, 0xf0f0f0f0)));
+  // the order of the groups: what lies in the middle changes places, of bytes and then of nibbles
+  const swapped = (word: Expr, by: 4 | 8, outer: number, down: number): Expr =>
+    build.bind(
+      "positions",
+      bitOr(
+        bitOr(bitAnd(word, outer), bitAnd(shiftRight(word, by), down)),
+        bitAnd(shiftLeft(word, by), (down << by) >>> 0),
+      ),
+    );
+  const ordered = swapped(swapped(positions, 8, 0xff0000ff, 0x0000ff00), 4, 0xf00ff00f, 0x00f000f0);
+  /** All bits of a nibble where that bit of its group's positions is set. */
+  const where = (bit: number): Expr => build.bind("where", mul(bitAnd(shiftRight(ordered, bit), 0x11111111), 15));
+  // the first position is 0, 1 or 2, the second 1, 2 or 3
+  const [first1, first2, one, two] = upTo(4).map(where) as [Expr, Expr, Expr, Expr];
+  const not = (mask: Expr): Expr => k.unary("bit_not", mask);
+  return [
+    bitAnd(first, not(bitOr(first1, first2))),
+    bitOr(bitAnd(first, first1), bitAnd(second, bitAnd(one, not(two)))),
+    bitOr(bitAnd(first, first2), bitAnd(second, bitAnd(two, not(one)))),
+    bitAnd(second, bitAnd(one, two)),
   ].map((word) => build.bind("columns", word)) as [Expr, Expr, Expr, Expr];
 }
 

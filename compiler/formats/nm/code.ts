@@ -30,7 +30,7 @@ import type {
   Stored,
   WordReader,
 } from "../code/code.js";
-import { nibbleHalves, spreadPairs } from "../code/halves.js";
+import { nibbleHalves, spreadNibbles, spreadPairs } from "../code/halves.js";
 import { codeFactor, elementCodes, elementWords } from "../code/codes.js";
 import { modulo, packItems, quotient, readItem, readPair, readUnit, unitField } from "../code/layout.js";
 import { packGrid, readGrid } from "../code/scales.js";
@@ -206,6 +206,14 @@ export function nmCode(
           const words = readUnit(read, sectionOf(layout, "values"), 2 * count, index);
           const positions = readUnit(read, sectionOf(layout, "index"), count, index);
           const own = { grid, ...readGrid(grid, shape, layout, read, row, mul(piece, count)) };
+          // without a code of zero there is no word for no entry
+          if (words.length % 2 === 0 && grid.symmetric)
+            return positions.flatMap((some, at) => {
+              const columns = spreadNibbles(read, words[2 * at]!, words[2 * at + 1]!, some).map((word) =>
+                nibbleHalves(read, word, own),
+              );
+              return [0, 2, 1, 3].flatMap((pair) => columns.map((halves) => halves[pair]!));
+            });
           return words.flatMap((word, at) => {
             // a word has the entries of four groups, of which 0 and 2, and 1 and 3, lie in two halves
             const [first, second, third, fourth] = nibbleHalves(read, word, own) as [Expr, Expr, Expr, Expr];

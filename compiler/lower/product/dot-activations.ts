@@ -83,8 +83,11 @@ export function activationsOf(given: {
       build.bind("part", index),
     );
 
-  /** What reads a part of each token's row, `index` (u32) counted from the row's first. */
-  function readers(firstSlot: Expr): readonly ((index: Expr) => Codes)[] {
+  /**
+   * What reads a part of each token's row, `index` (u32) counted from the row's first; where but a word of it is wanted,
+   * `only` (u32) says which.
+   */
+  function readers(firstSlot: Expr): readonly ((index: Expr, only: Expr | null) => Codes)[] {
     const { pack } = sides;
     if (pack === null)
       return tokens.map((token) => {
@@ -97,7 +100,9 @@ export function activationsOf(given: {
     const rows = tokens.map((token, at) => roundedRow({ build, pack, left, token, size, columns: some, memory, at }));
     for (const row of rows) row.round(first);
     build.barrier();
-    return rows.map((row) => (index) => row.read(build.bind("column", k.sub(k.mul(index, part), first)), part / 4));
+    return rows.map(
+      (row) => (index, only) => row.read(build.bind("column", k.sub(k.mul(index, part), first)), part / 4, only),
+    );
   }
 
   function stage(firstSlot: Expr): void {
@@ -116,7 +121,7 @@ export function activationsOf(given: {
           // where there are no more units the last one fills what is read and not counted
           const unit = build.bind("unit", k.min(k.add(k.mul(k.add(firstSlot, slot), lanes), owner), units - 1));
           const piece = build.bind("piece", k.rem(place, parts));
-          const codes = readPart(k.add(k.mul(unit, parts), piece));
+          const codes = readPart(k.add(k.mul(unit, parts), piece), groups === 1 ? null : group);
           const first = groups === 1 ? k.equal(piece, 0) : k.and(k.equal(piece, 0), k.equal(group, 0));
           build.when(first, () =>
             build.add(

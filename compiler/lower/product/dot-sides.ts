@@ -5,7 +5,8 @@ import type { Shape } from "../../formats/format.js";
 import { formatOfSpec } from "../../formats/registry.js";
 import type { StagedPack, StagedPacks } from "../../graph/analysis/staged-packs.js";
 import { productOf, type Product, type ProductRows, type ProductTerm } from "../../graph/analysis/product.js";
-import type { ConcreteGraph, Eqn } from "../../graph/graph.js";
+import { eqnOperands } from "../../graph/eqn.js";
+import type { ConcreteGraph, Eqn, ValueId } from "../../graph/graph.js";
 import { constantOf } from "../../graph/scalar.js";
 import type { Target } from "../../target.js";
 import type { Concrete, FormatSpec } from "../../types/type.js";
@@ -104,6 +105,13 @@ function alike(term: ProductTerm, first: ProductTerm, layout: CodeLayout): boole
 export function isDot(graph: ConcreteGraph, eqn: Eqn<Concrete>, target: Target): boolean {
   const product = productOf(graph, eqn);
   return product !== null && dotSides(product, target) !== null;
+}
+
+/** Rows of all products of a graph that read a tensor of activations. */
+export function rowsOfReaders(graph: ConcreteGraph, tensor: ValueId): number {
+  return graph.eqns
+    .filter((eqn) => eqnOperands(eqn).has(tensor))
+    .reduce((sum, eqn) => sum + (productOf(graph, eqn)?.sizes.n ?? 0), 0);
 }
 
 /** Columns that may share a scale of the activations, the fewest first: fewer are as fast, and more exact. */

@@ -2,6 +2,9 @@
 import type { StagedPack } from "../../graph/analysis/staged-packs.js";
 import { codeOf } from "../../formats/code/registry.js";
 import type { Codes } from "../../formats/code/code.js";
+import type { Scalar } from "../../graph/graph.js";
+import { freeIndices, scalarLoads, type Load } from "../../graph/scalar.js";
+import type { Concrete } from "../../types/type.js";
 import type { ProductRows } from "../../graph/analysis/product.js";
 import * as k from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
@@ -14,9 +17,18 @@ import { reduceByTeam, soleTeam, type Team } from "../toolkit/team.js";
 /** Columns that an invocation rounds: those of a word of codes. */
 const perWord = 4;
 
+/** Words after which one is left out, so that lanes that read units of 64 columns read other banks. */
+const padded = 16;
+
+/** Words of workgroup memory for the codes of so many columns. */
+const codeWords = (columns: number): number => columns / perWord + Math.ceil(columns / perWord / padded);
+
+/** Where the word of codes is that would be word `word` (u32). */
+const placeOfWord = (word: Expr): Expr => k.add(word, k.div(word, padded));
+
 /** Bytes of workgroup memory for so many columns of a token. */
 export function stagedBytes({ group }: StagedPack, columns: number): number {
-  return columns + (4 * columns) / group;
+  return 4 * codeWords(columns) + (4 * columns) / group;
 }
 
 /** Whether a workgroup of so many invocations can round by subgroups. */
@@ -31,8 +43,11 @@ export interface RoundedRow {
    * caller's. Those past the row's end are the last ones again.
    */
   round(first: Expr): void;
-  /** The codes of `words` words from `column` (u32, counted from the first) on, and their scale. */
-  read(column: Expr, words: number): Codes;
+  /**
+   * The codes of `words` words from `column` (u32, counted from the first) on, and their scale; or of these the word
+   * `only` (u32), for all of them.
+   */
+  read(column: Expr, words: number, only: Expr | null): Codes;
 }
 
 /**
@@ -61,21 +76,44 @@ export function roundedRow(given: {
     { ...token, intervals: new Map([...token.intervals, ...pack.bounds]) },
     pack.row.map((index, axis) => [index, row[axis]!] as const),
   );
-  for (const reduce of pack.ofRow) around = withKnown(around, [[reduce, reduceByTeam(around, memory.team, reduce)]]);
   const element = codeOf(spec).element!(spec);
   const lanes = group / perWord;
-  const [wordsAt, scalesAt] = [(at * columns) / perWord, (at * columns) / group];
+  const [wordsAt, scalesAt] = [at * codeWords(columns), (at * columns) / group];
+  const words = columns / perWord;
+  const turns = Math.ceil(words / size);
+
+  /** Where a word of four columns stands, and its elements' environments: what the row's reductions do not change. */
+  const placeOf = (position: Expr, first: Expr): WordPlace => {
+    const word = words % size === 0 ? position : build.bind("word", k.min(position, words - 1));
+    const wanted = build.bind("column", k.add(first, k.mul(word, perWord)));
+    const inGroup = build.bind("in_group", k.mul(k.rem(word, lanes), perWord));
+    const base =
+      total % columns === 0
+        ? wanted
+        : build.bind("column", k.select(k.less(wanted, total), wanted, k.add(k.u32(total - group), inGroup)));
+    return { position, word, inGroup, base, readers: upTo(perWord).map(() => around.readers) };
+  };
+  /** The same with what the elements are made of loaded before the row's reductions, which wait for all invocations. */
+  const early =
+    pack.ofRow.length > 0 && total === columns && turns <= earlyTurns
+      ? upTo(turns).map((turn) => {
+          const position = k.builtin("local_index");
+          const place = placeOf(turn === 0 ? position : build.bind("position", k.add(position, turn * size)), k.u32(0));
+          return {
+            ...place,
+            readers: upTo(perWord).map((part) =>
+              loadedEarly(
+                withIndices(around, [[pack.column, build.bind("column", k.add(place.base, part))]]),
+                pack.value,
+              ),
+            ),
+          };
+        })
+      : null;
+  for (const reduce of pack.ofRow) around = withKnown(around, [[reduce, reduceByTeam(around, memory.team, reduce)]]);
 
   function round(first: Expr): void {
-    const words = columns / perWord;
-    const one = (position: Expr): void => {
-      const word = words % size === 0 ? position : build.bind("word", k.min(position, words - 1));
-      const wanted = build.bind("column", k.add(first, k.mul(word, perWord)));
-      const inGroup = build.bind("in_group", k.mul(k.rem(word, lanes), perWord));
-      const base =
-        total % columns === 0
-          ? wanted
-          : build.bind("column", k.select(k.less(wanted, total), wanted, k.add(k.u32(total - group), inGroup)));
+    const one = ({ position, word, inGroup, base, readers }: WordPlace): void => {
       let scaled = withIndices(around, [[pack.groupIndex, build.bind("group", k.div(base, group))]]);
       for (const reduce of pack.ofGroup) {
         const accumulator = startAccumulator(build, reduce);
@@ -100,11 +138,12 @@ export function roundedRow(given: {
       }
       const scale = build.bind("scale", k.convert("f32", lowerScalar(scaled, pack.scale)));
       const bytes = upTo(perWord).map((part) => {
-        const value = lowerScalar(withIndices(around, [[pack.column, k.add(base, part)]]), pack.value);
+        const own = { ...withIndices(around, [[pack.column, k.add(base, part)]]), readers: readers[part]! };
+        const value = lowerScalar(own, pack.value);
         return k.shiftLeft(element.write(build, build.bind("value", k.convert("f32", value)), scale, null), 8 * part);
       });
       const store = (): void => {
-        build.add(k.storeShared(memory.words, k.add(word, wordsAt), bytes.reduce(k.bitOr)));
+        build.add(k.storeShared(memory.words, k.add(placeOfWord(word), wordsAt), bytes.reduce(k.bitOr)));
         build.when(k.equal(inGroup, 0), () =>
           build.add(k.storeShared(memory.scales, k.add(k.div(word, lanes), scalesAt), scale)),
         );
@@ -112,24 +151,61 @@ export function roundedRow(given: {
       if (words % size === 0) store();
       else build.when(k.less(position, words), store);
     };
-    const turns = Math.ceil(words / size);
-    if (turns === 1) one(local);
+    if (early !== null) early.forEach(one);
+    else if (turns === 1) one(placeOf(local, first));
     else
       build.loop("turn", k.u32(0), k.u32(turns), (turn) =>
-        one(build.bind("position", k.add(k.mul(turn, size), local))),
+        one(placeOf(build.bind("position", k.add(k.mul(turn, size), local)), first)),
       );
   }
 
-  function read(column: Expr, words: number): Codes {
-    const first = build.bind("word", k.add(k.div(column, perWord), wordsAt));
+  function read(column: Expr, count: number, only: Expr | null): Codes {
+    const first = build.bind("word", k.div(column, perWord));
+    const load = (word: Expr | number): Expr =>
+      build.bind("codes", k.loadShared(memory.words, "u32", k.add(placeOfWord(k.add(first, word)), wordsAt)));
+    const one = only === null ? null : load(only);
     return {
-      words: upTo(words).map((word) => build.bind("codes", k.loadShared(memory.words, "u32", k.add(first, word)))),
+      words: upTo(count).map((word) => one ?? load(word)),
       positions: null,
       scale: build.bind("x_scale", k.loadShared(memory.scales, "f32", k.add(k.div(column, group), scalesAt))),
       zero: null,
     };
   }
   return { round, read };
+}
+
+/** A word of four columns that an invocation rounds. */
+interface WordPlace {
+  /** Which of all, counted past the last. */
+  readonly position: Expr;
+  readonly word: Expr;
+  /** Its first column in its group, and in the row. */
+  readonly inGroup: Expr;
+  readonly base: Expr;
+  /** How the elements of each column are read. */
+  readonly readers: readonly Environment["readers"][];
+}
+
+/** Words of an invocation whose elements may wait in registers. */
+const earlyTurns = 2;
+
+/** Readers that have the loads of a scalar, outside of its reductions, in locals that are made now. */
+function loadedEarly(environment: Environment, scalar: Scalar<Concrete>): Environment["readers"] {
+  const { build, indices, readers } = environment;
+  const loads = scalarLoads(scalar).filter(
+    (load) => !load.guarded && [...freeIndices(load)].every((index) => indices.has(index)),
+  );
+  const early = new Map(loads.map((load) => [load, build.bind("early", lowerScalar(environment, load))]));
+  return new Map([
+    ...readers,
+    ...loads.map(
+      ({ tensor }) =>
+        [
+          tensor,
+          (own: Environment, load: Load<Concrete>): Expr => early.get(load) ?? lowerScalar({ ...own, readers }, load),
+        ] as const,
+    ),
+  ]);
 }
 
 /** Workgroup memory of rows that are rounded. */
@@ -148,7 +224,7 @@ export function roundedMemory(
   tokens: number,
 ): RoundedMemory {
   return {
-    words: build.array("codes", "u32", (columns / perWord) * tokens),
+    words: build.array("codes", "u32", codeWords(columns) * tokens),
     scales: build.array("code_scale", "f32", (columns / group) * tokens),
     team: soleTeam(size, k.builtin("local_index")),
   };

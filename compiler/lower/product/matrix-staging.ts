@@ -88,6 +88,14 @@ export function liesAlike(columns: number): boolean {
   return columns % (run * together) === 0 || (run * together) % columns === 0;
 }
 
+/** Whether the pieces that are stored at a time go to different banks where neighbours take those of a row. */
+function inOtherBanks(units: number, columns: number, stride: number): boolean {
+  const banks = upTo(together).map(
+    (at) => (Math.floor(at / units) * stride + vectorOf((at % units) * columns)) % together,
+  );
+  return new Set(banks).size === together;
+}
+
 /** Vectors from row to row: an odd number, so that neighbours of a column lie in different banks. */
 function strideOf(side: MatrixSide, rows: number, slicing: Slicing): number {
   const length = side.along === "k" ? vectorOf(slicing.slice) : rows / run;
@@ -237,9 +245,14 @@ function storedStaging(
   const { lowering, array, rows, slice, first, environment } = place;
   const units = slice / columns;
   const inRow = side.inner / columns;
+  // neighbours take neighbouring rows where their stores would else meet in a bank
+  const byLines = !inOtherBanks(units, columns, stride);
   const pieces = sharesOf({ build, ...place }, rows * units).map(({ at, there }) => {
-    const line = build.bind("line", k.div(at, units));
-    const unit = build.bind("in_slice", k.rem(at, units));
+    const [lineAt, unitAt] = byLines
+      ? [k.add(k.mul(k.div(at, together * units), together), k.rem(at, together)), k.rem(k.div(at, together), units)]
+      : [k.div(at, units), k.rem(at, units)];
+    const line = build.bind("line", lineAt);
+    const unit = build.bind("in_slice", unitAt);
     const outer = build.bind("outer", k.min(k.add(first, line), side.outer - 1));
     return {
       there,

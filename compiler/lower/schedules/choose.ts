@@ -1,3 +1,4 @@
+import { InternalError } from "../../diagnostic.js";
 import type { ConcreteGraph, Eqn, Scalar } from "../../graph/graph.js";
 import { extent, boundingRange, intervalOf, withRanges, type Bounds } from "../../graph/analysis/ranges.js";
 import { children, constantOf, scalarLoads, scalarReductions } from "../../graph/scalar.js";
@@ -9,7 +10,7 @@ import { productOf, type Product } from "../../graph/analysis/product.js";
 import { leftReduces } from "../product/staged.js";
 import { fixedSubgroup } from "../toolkit/team.js";
 import { boundsOf } from "../toolkit/positions.js";
-import { dotSides } from "../product/dot-sides.js";
+import { dotSides, rowsOfReaders } from "../product/dot-sides.js";
 import { cutOf, type Cut, type ScheduleChoices } from "./choices.js";
 import { dot } from "./dot.js";
 import { dotCandidates } from "./dot-candidates.js";
@@ -17,7 +18,8 @@ import { productKey, type ScheduleKey } from "./key.js";
 import { loops } from "./loops.js";
 import { matvec, matvecApplies, matvecCuts } from "./matvec.js";
 import { matrix, matrixPays } from "./matrix.js";
-import { matrixCuts, tileFits } from "./matrix-tile.js";
+import type { MatrixKernels } from "./matrix-parts.js";
+import { matrixCuts, tileFits, type MatrixTile } from "./matrix-tile.js";
 import { quads, quadsApply, quadCuts } from "./quads.js";
 import { rows, rowShape, type RowShape } from "./rows.js";
 import { tiled, tiledApplies, tiledCuts } from "./tiled.js";
@@ -48,37 +50,36 @@ const nothingWanted: Wanted = { schedule: null, choices: {} };
 
 /** The kernels of an eqn by the best schedule that applies, or by the one asked for where it applies. */
 export function lowerEqn(lowering: Lowering, eqn: Eqn<Concrete>, wanted: Wanted = nothingWanted): readonly Kernel[] {
-  return kernelsOf(lowering, eqn, wanted).kernels;
+  const { kernels, scratch } = kernelsOf(lowering, eqn, wanted);
+  if (scratch.length > 0) throw new InternalError("an equation within another has no memory between kernels");
+  return kernels;
 }
 
-/** The same with the cut that was taken; null of a schedule that has none. */
-function kernelsOf(
-  lowering: Lowering,
-  eqn: Eqn<Concrete>,
-  { schedule: forced, choices }: Wanted,
-): { readonly kernels: readonly Kernel[]; readonly cut: ProductCut | null } {
+/** Kernels, and the cut that they are by: null of a schedule that has none. */
+interface Chosen extends MatrixKernels {
+  readonly cut: ProductCut | null;
+}
+
+/** The same with the memory between the kernels, and the cut. */
+export function kernelsOf(lowering: Lowering, eqn: Eqn<Concrete>, { schedule: forced, choices }: Wanted): Chosen {
   const chosen = forced === null ? chosenKernels(lowering, eqn, choices) : null;
   if (chosen !== null) return chosen;
   for (const schedule of forced === null ? schedules : [forced, "loops" as const]) {
     const made = attempt(lowering, eqn, schedule, forced !== null);
     if (made !== null && made.kernels.every((kernel) => fits(lowering, kernel))) return made;
   }
-  return { kernels: loops(lowering.narrow(), eqn), cut: null };
+  return { kernels: loops(lowering.narrow(), eqn), scratch: [], cut: null };
 }
 
 /** By the cut that a table has for a product; null where it has none, or one that is not among those to choose from. */
-function chosenKernels(
-  lowering: Lowering,
-  eqn: Eqn<Concrete>,
-  choices: ScheduleChoices,
-): { readonly kernels: readonly Kernel[]; readonly cut: ProductCut } | null {
+function chosenKernels(lowering: Lowering, eqn: Eqn<Concrete>, choices: ScheduleChoices): Chosen | null {
   if (Object.keys(choices).length === 0 || lowering.outer.length > 0) return null;
   const found = productIn(lowering, eqn);
   if (found === null) return null;
   const cuts = productSchedules.flatMap((schedule) => cutsOf(found, schedule, true));
   const cut = cutOf(choices, productKey(lowering, found.product).text, cuts);
-  const kernel = cut === null ? null : kernelOf(found, cut);
-  return cut !== null && kernel !== null && fits(lowering, kernel) ? { kernels: [kernel], cut } : null;
+  const made = cut === null ? null : kernelsBy(found, cut);
+  return made !== null && made.kernels.every((kernel) => fits(lowering, kernel)) ? { ...made, cut } : null;
 }
 
 /** Cuts of other schedules than the one that is taken that are worth a trial. */
@@ -130,13 +131,8 @@ function productIn(lowering: Lowering, eqn: Eqn<Concrete>): FoundProduct | null 
   return { lowering, eqn, product, whole };
 }
 
-function attempt(
-  lowering: Lowering,
-  eqn: Eqn<Concrete>,
-  schedule: ForcedSchedule,
-  forced: boolean,
-): { readonly kernels: readonly Kernel[]; readonly cut: ProductCut | null } | null {
-  if (schedule === "loops") return { kernels: loops(lowering, eqn), cut: null };
+function attempt(lowering: Lowering, eqn: Eqn<Concrete>, schedule: ForcedSchedule, forced: boolean): Chosen | null {
+  if (schedule === "loops") return { kernels: loops(lowering, eqn), scratch: [], cut: null };
   // of several kernels and memory between them: `lowerSteps` takes it
   if (schedule === "attention" || (typeof schedule !== "string" && schedule.kind === "attention")) return null;
   if (schedule === "rows") {
@@ -145,13 +141,13 @@ function attempt(
     if (!eqn.indices.every((range) => boundingRange(range).exact && extent(range) > 0)) return null;
     const shape = rowShape(eqn);
     if (shape === null || shape.shared.length === 0 || (!forced && !rowsPay(lowering, eqn, shape))) return null;
-    return { kernels: [rows(lowering, eqn, shape, rowSize(lowering, shape))], cut: null };
+    return { kernels: [rows(lowering, eqn, shape, rowSize(lowering, shape))], scratch: [], cut: null };
   }
   const found = productIn(lowering, eqn);
   if (found === null) return null;
   const cut = typeof schedule === "string" ? (cutsOf(found, schedule, forced)[0] ?? null) : schedule;
-  const kernel = cut === null ? null : kernelOf(found, cut);
-  return kernel === null ? null : { kernels: [kernel], cut };
+  const made = cut === null ? null : kernelsBy(found, cut);
+  return made === null ? null : { ...made, cut };
 }
 
 /** Whether a schedule sums over several indices. */
@@ -177,7 +173,9 @@ function cutsOf(
   if (!takes(schedule, product)) return [];
   if (schedule === "dot") {
     const sides = eqn.kind === "map" && whole ? dotSides(product, target, lowering.packs) : null;
-    return sides === null ? [] : dotCandidates(product, sides, target);
+    if (sides === null) return [];
+    const together = rowsOfReaders(lowering.graph, sides.left.load.tensor);
+    return dotCandidates(product, sides, target, Math.max(product.sizes.n, together));
   }
   const matrices = (): readonly ProductCut[] => {
     if (!whole || leftReduces(product) || (!forced && !matrixPays(product))) return [];
@@ -196,8 +194,25 @@ function cutsOf(
   return tiledApplies(lowering, product, eqn) ? tiledCuts(product, target) : [];
 }
 
-/** The kernel of a cut; null where its schedule does not apply. */
-function kernelOf({ lowering, eqn, product, whole }: FoundProduct, cut: ProductCut): Kernel | null {
+/** The kernels of a cut; null where its schedule does not apply. */
+function kernelsBy(found: FoundProduct, cut: ProductCut): MatrixKernels | null {
+  if (cut.kind !== "matrix") {
+    const kernel = kernelOf(found, cut);
+    return kernel === null ? null : { kernels: [kernel], scratch: [] };
+  }
+  const { lowering, eqn, product, whole } = found;
+  const sides = whole && !leftReduces(product) ? matrixOf(lowering, eqn, product) : null;
+  if (sides === null || !tileFits(cut, sides, lowering.target)) return null;
+  // a step of a scan has no memory between its kernels
+  if (cut.parts > 1 && (product.sizes.batch > 1 || lowering.outer.length > 0)) return null;
+  return matrix(lowering, eqn, product, sides, cut);
+}
+
+/** The kernel of a cut that has one; null where its schedule does not apply. */
+function kernelOf(
+  { lowering, eqn, product, whole }: FoundProduct,
+  cut: Exclude<ProductCut, MatrixTile>,
+): Kernel | null {
   const { target } = lowering;
   if (!takes(cut.kind, product)) return null;
   switch (cut.kind) {
@@ -209,10 +224,6 @@ function kernelOf({ lowering, eqn, product, whole }: FoundProduct, cut: ProductC
       return eqn.kind === "map" && matvecApplies(product, target) ? matvec(lowering, eqn, product, cut) : null;
     case "quads":
       return !leftReduces(product) && quadsApply(product, target) ? quads(lowering, eqn, product, cut) : null;
-    case "matrix": {
-      const sides = whole && !leftReduces(product) ? matrixOf(lowering, eqn, product) : null;
-      return sides === null || !tileFits(cut, sides, target) ? null : matrix(lowering, eqn, product, sides, cut);
-    }
     case "tiled":
       return !leftReduces(product) && tiledApplies(lowering, product, eqn) ? tiled(lowering, eqn, product, cut) : null;
     default:

@@ -20,7 +20,10 @@ export interface DotSchedule {
   readonly slots: number;
   /** Slots whose weights are loaded before the activations are arranged. */
   readonly early: number;
-  /** Slots whose weights are loaded before the first of them is multiplied. */
+  /**
+   * Slots whose weights are loaded before the first of them is multiplied. 0: while one is multiplied the words of the next
+   * are on their way, those of the next rows too, in registers that are carried over.
+   */
   readonly ahead: number;
   /**
    * Where activations are arranged as the codes are: in the registers of each lane, in workgroup memory for all teams, or
@@ -35,8 +38,16 @@ const reserve = 512;
 /** Multiprocessors of a large GPU, all of which should have as much to do. */
 const multiprocessors = 132;
 
-/** What may be tried for a product, the best guess first. */
-export function dotCandidates(product: Product, sides: DotSides, target: Target): readonly DotSchedule[] {
+/**
+ * What may be tried for a product, the best guess first. `together`: rows of all products that read the same activations:
+ * they become one dispatch, in which each workgroup arranges those for itself.
+ */
+export function dotCandidates(
+  product: Product,
+  sides: DotSides,
+  target: Target,
+  together = product.sizes.n,
+): readonly DotSchedule[] {
   const subgroup = fixedSubgroup(target) ?? 1;
   let lanes = 1;
   while (lanes < subgroup && lanes < sides.units) lanes *= 2;
@@ -75,6 +86,7 @@ export function dotCandidates(product: Product, sides: DotSides, target: Target)
   // few rows are better spread over many workgroups, whose activations cost little
   const wide = product.sizes.n * product.terms.length >= 16384;
   const most = Math.min(32, Math.floor(target.maxInvocations / lanes));
+  const own = Math.max(1, Math.floor((multiprocessors * product.sizes.n) / together));
   const wanted: readonly Partial<DotSchedule>[] =
     target.kind === "cpu"
       ? [
@@ -87,10 +99,13 @@ export function dotCandidates(product: Product, sides: DotSides, target: Target)
         ]
       : [
           ...(table || wide
-            ? [{ teams: most, workgroups: multiprocessors }]
+            ? [{ teams: most, workgroups: table ? own : multiprocessors }]
             : [{ teams: most / 2, workgroups: 4 * multiprocessors, early: 2 }]),
-          { teams: most, workgroups: multiprocessors, ahead: 2 },
-          { teams: most, workgroups: multiprocessors, early: 2, ahead: 2 },
+          { teams: most, workgroups: own, ahead: 0 },
+          { teams: most / 2, workgroups: 4 * multiprocessors, ahead: 0 },
+          { teams: most / 2, workgroups: 2 * multiprocessors, ahead: 0 },
+          { teams: most, workgroups: own, ahead: 2 },
+          { teams: most, workgroups: own, early: 2, ahead: 2 },
           { teams: most, workgroups: multiprocessors, slots: 1 },
           { teams: most / 2, rows: 2, workgroups: 2 * multiprocessors, ahead: 2 },
           { teams: most / 2, workgroups: 2 * multiprocessors, ahead: 2 },

@@ -1,6 +1,6 @@
 import type { Product, ProductTerm } from "../../graph/analysis/product.js";
 import { codeOf } from "../../formats/code/registry.js";
-import type { Codes } from "../../formats/code/code.js";
+import type { Codes, WordReader } from "../../formats/code/code.js";
 import type { Eqn } from "../../graph/graph.js";
 import * as k from "../../kernel/build.js";
 import type { Expr, Kernel } from "../../kernel/kernel.js";
@@ -8,6 +8,7 @@ import { upTo } from "../../types/shape.js";
 import type { Concrete } from "../../types/type.js";
 import { activationsOf, type Activations } from "../product/dot-activations.js";
 import type { DotSides } from "../product/dot-sides.js";
+import { live } from "../product/live.js";
 import { rowAt } from "../product/right.js";
 import { atPosition, bindPosition } from "../toolkit/positions.js";
 import type { Lowering } from "../toolkit/lowering.js";
@@ -50,13 +51,13 @@ export function dot(lowering: Lowering, eqn: MapEqn, product: Product, sides: Do
   const tokens = upTo(m).map((token) => bindAxes(around, k.u32(token), product.m));
   const activations = activationsOf({ lowering, build, sides, schedule, lane, size, tokens });
 
-  /** The rows of a turn: their indices, and whether there are any. */
-  const rowsOf = (turn: k.Operand): Turn => {
+  /** The rows of a turn: their indices, and whether there are any. `beyond`: of one after the last, the last again. */
+  const rowsOf = (turn: k.Operand, beyond = false): Turn => {
     const position = build.bind(
       "position",
       k.add(team, k.mul(turn === 0 ? k.u32(0) : asExpr(turn), workgroups * teams)),
     );
-    const held = whole ? position : build.bind("held", k.min(position, positions - 1));
+    const held = whole && !beyond ? position : build.bind("held", k.min(position, positions - 1));
     const first = build.bind("first_row", k.mul(held, rows));
     return {
       inside: whole ? null : k.less(position, positions),
@@ -74,7 +75,7 @@ export function dot(lowering: Lowering, eqn: MapEqn, product: Product, sides: Do
     );
 
   /** Reads the unit of this lane in a slot, of every row and term. */
-  const open = (turn: Turn, slot: Expr): readonly OpenUnit[] => {
+  const open = (turn: Turn, slot: Expr, read: Reading = atOnce): readonly OpenUnit[] => {
     const unit = build.bind("unit", k.add(k.mul(slot, lanes), lane));
     const held =
       sides.units % lanes === 0 && slots % inChunk === 0 ? unit : build.bind("unit", k.min(unit, sides.units - 1));
@@ -86,7 +87,7 @@ export function dot(lowering: Lowering, eqn: MapEqn, product: Product, sides: Do
         const codes = codeOf(spec).codes!.read(
           spec,
           shape,
-          build.words(lowering.storage[load.tensor]!, lowering.target.f16),
+          readBy(build.words(lowering.storage[load.tensor]!, lowering.target.f16), read),
           at,
           held,
         );
@@ -135,20 +136,56 @@ export function dot(lowering: Lowering, eqn: MapEqn, product: Product, sides: Do
     else build.when(turn.inside, work);
   };
 
+  /** The words of a unit, loaded: what `open` reads then. */
+  const loadWords = (turn: Turn, slot: Expr): readonly Expr[] => {
+    const loads: Expr[] = [];
+    const statements = build.collect(() => {
+      open(turn, slot, (load) => {
+        loads.push(build.bind("stored", load()));
+        return loads[loads.length - 1]!;
+      });
+    });
+    for (const statement of live(statements, loads)) build.add(statement);
+    return loads;
+  };
   const count = inChunk;
+  const ahead = Math.max(1, schedule.ahead);
   /** Adds all slots, those that are not open yet opened `ahead` at a time. */
   const inBatches = (
     opened: readonly (readonly OpenUnit[])[],
     openSlot: (slot: number) => readonly OpenUnit[],
     addSlot: (slot: number, units: readonly OpenUnit[]) => void,
   ): void => {
-    for (let from = 0; from < count; from += schedule.ahead) {
-      const batch = upTo(Math.min(schedule.ahead, count - from)).map((at) => from + at);
+    for (let from = 0; from < count; from += ahead) {
+      const batch = upTo(Math.min(ahead, count - from)).map((at) => from + at);
       const units = batch.map((slot) => opened[slot] ?? openSlot(slot));
       batch.forEach((slot, at) => addSlot(slot, units[at]!));
     }
   };
-  if (chunks === 1) {
+  if (chunks === 1 && schedule.ahead === 0) {
+    const before = rowsOf(0);
+    const held = loadWords(before, k.u32(0)).map((word) => build.variable("held", word));
+    activations.stage(k.u32(0));
+    const walk = (turn: Turn, after: Turn | null): void => {
+      const sums = accumulators();
+      for (const slot of upTo(count)) {
+        const following = slot + 1 < count ? turn : after;
+        const next = following === null ? null : loadWords(following, k.u32((slot + 1) % count));
+        onlyInside(turn, () => {
+          let at = 0;
+          const units = open(turn, k.u32(slot), () => held[at++]!);
+          addUnits(sums, units, activations.slot(slot));
+        });
+        if (next !== null) held.forEach((word, at) => build.assign(word, next[at]!));
+      }
+      finish(turn, sums);
+    };
+    if (turns === 1) walk(before, null);
+    else
+      build.loop("turn", k.u32(0), k.u32(turns), (turn) =>
+        walk(rowsOf(turn), rowsOf(build.bind("next", k.add(turn, 1)), true)),
+      );
+  } else if (chunks === 1) {
     // the first loads are under way while the activations are arranged
     const before = rowsOf(0);
     const early = upTo(Math.min(count, schedule.early)).map((slot) => open(before, k.u32(slot)));
@@ -195,6 +232,25 @@ export function dot(lowering: Lowering, eqn: MapEqn, product: Product, sides: Do
     schedule: "dot",
     values: lowering.valuesOf(eqn),
   });
+}
+
+/** What becomes of a load of words. */
+type Reading = (load: () => Expr) => Expr;
+
+const atOnce: Reading = (load) => load();
+
+/** A reader whose loads go by `read`. */
+function readBy(words: WordReader, read: Reading): WordReader {
+  const { half } = words;
+  return read === atOnce
+    ? words
+    : {
+        ...words,
+        word: (section, index) => read(() => words.word(section, index)),
+        words2: (section, index) => read(() => words.words2(section, index)),
+        words4: (section, index) => read(() => words.words4(section, index)),
+        half: half === null ? null : (section, index) => read(() => half(section, index)),
+      };
 }
 
 const asExpr = (operand: k.Operand): Expr => (typeof operand === "number" ? k.u32(operand) : operand);

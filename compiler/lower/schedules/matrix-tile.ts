@@ -18,9 +18,12 @@ export interface MatrixTile {
   /**
    * Slices that are on their way while one is multiplied. 0: a slice is loaded, staged, multiplied. 1: workgroup memory
    * holds two, and the next is loaded before this one is multiplied and staged after. 2: the next is staged, and the one
-   * after it loaded, before.
+   * after it loaded, before. 3: workgroup memory holds one, and while it is multiplied the next is loaded into registers,
+   * packed as it is. 4: the next two.
    */
-  readonly ahead: 0 | 1 | 2;
+  readonly ahead: 0 | 1 | 2 | 3 | 4;
+  /** Workgroups that divide the columns of a tile among them; a second kernel adds up what they have. */
+  readonly parts: number;
 }
 
 /** Matrices of a subgroup along m and, for each term, n. */
@@ -40,10 +43,11 @@ const tile = (
   subgroups: MatrixTile["subgroups"],
   slice: number,
   ahead: MatrixTile["ahead"] = 0,
-): MatrixTile => ({ kind: "matrix", tokens, rows, subgroups, slice, ahead });
+  parts = 1,
+): MatrixTile => ({ kind: "matrix", tokens, rows, subgroups, slice, ahead, parts });
 
 /** Slices that workgroup memory holds. */
-export const slicesHeld = ({ ahead }: MatrixTile): number => (ahead === 0 ? 1 : 2);
+export const slicesHeld = ({ ahead }: MatrixTile): number => (ahead === 1 || ahead === 2 ? 2 : 1);
 
 /** The usual ones, from the most wanted; of a pair of terms each has so many rows. */
 function usual(product: Product, sides: MatrixProduct): readonly MatrixTile[] {
@@ -130,11 +134,20 @@ export function tileFits(each: MatrixTile, sides: MatrixProduct, target: Target)
     16 * workgroupVectors(each, sides, size) <= target.maxWorkgroupMemory &&
     size <= target.maxInvocations &&
     slice % (subgroups[2] * matrixSize) === 0 &&
+    (each.parts === 1 || (each.ahead !== 1 && each.ahead !== 2 && inParts(sides, each))) &&
     (subgroups[2] === 1 || liesAlike(part)) &&
     passesOf(sides).every(
       ({ left, right, distance }) =>
         cut(left, each.tokens, distance) && right.every((side) => cut(side, each.rows, distance)),
     )
+  );
+}
+
+/** Whether the columns can be divided: into whole slices, the same for every token. */
+function inParts(sides: MatrixProduct, { parts, slice }: MatrixTile): boolean {
+  return passesOf(sides).every(
+    ({ bound, left, right }) =>
+      bound === null && left.inner >= parts * slice && right.every(({ term }) => term.around.length === 0),
   );
 }
 

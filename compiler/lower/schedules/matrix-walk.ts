@@ -27,6 +27,8 @@ export interface TileContext {
   readonly ownN: Expr;
   /** Null where each subgroup takes all of k. */
   readonly partOfK: Expr | null;
+  /** Which of the tile's workgroups it is; null where there is one. */
+  readonly partOfTile: Expr | null;
 }
 
 /** Names of result matrices by term, along m, along n. */
@@ -57,21 +59,29 @@ export interface Walk {
 
 /** The walks over k, one for each value of the indices around it. */
 export function accumulate(context: TileContext, environment: Environment, sides: MatrixProduct, walk: Walk): void {
+  const { build, partOfTile, tile } = context;
+  const { inner } = sides.left;
+  const columns = Math.ceil(inner / tile.slice / tile.parts) * tile.slice;
+  const begin = partOfTile === null ? k.u32(0) : build.bind("begin", k.mul(partOfTile, columns));
   const end =
-    walk.summed === null ? k.u32(sides.left.inner) : context.build.bind("end", k.min(walk.summed.to, sides.left.inner));
+    partOfTile !== null
+      ? build.bind("end", k.min(k.add(begin, columns), inner))
+      : walk.summed === null
+        ? k.u32(inner)
+        : build.bind("end", k.min(walk.summed.to, inner));
   const terms = sides.right.map(({ term }) => term);
   // the sums of all walks: outside of their loops
   if (terms.some(({ around }) => around.length > 0)) walk.results();
-  eachAround(environment, terms, (inner) => walkColumns(context, inner, sides, walk, end));
+  eachAround(environment, terms, (around) => walkColumns(context, around, sides, walk, { begin, end }));
 }
 
-/** The walk over k, up to the end of the columns that the tile sums over. */
+/** The walk over k, along the columns that the tile sums over. */
 function walkColumns(
   context: TileContext,
   environment: Environment,
   sides: MatrixProduct,
   walk: Walk,
-  end: Expr,
+  { begin, end }: { readonly begin: Expr; readonly end: Expr },
 ): void {
   const { lowering, build, array, tile, size, firstM, firstN, ownM, ownN, partOfK } = context;
   const { slice, subgroups } = tile;
@@ -153,20 +163,33 @@ function walkColumns(
   const loadFrom = (from: Expr): readonly (readonly Expr[])[] =>
     load(build.bind("there", k.min(from, lastSlice(sides.left.inner, slice))));
   let held: readonly (readonly Expr[])[] = [];
-  if (tile.ahead > 0) {
+  const hold = (loaded: readonly (readonly Expr[])[]): readonly (readonly Expr[])[] =>
+    loaded.map((some) => some.map((value) => build.variable("held", value)));
+  const move = (to: readonly (readonly Expr[])[], from: readonly (readonly Expr[])[]): void =>
+    to.forEach((some, side) => some.forEach((value, at) => build.assign(value, from[side]![at]!)));
+  const inRegisters = Math.max(0, tile.ahead - 2);
+  const queue = upTo(inRegisters).map((at) =>
+    hold(at === 0 && tile.parts === 1 ? load(begin) : loadFrom(k.add(begin, at * slice))),
+  );
+  if (tile.ahead === 1 || tile.ahead === 2) {
     store(k.u32(0), load(k.u32(0)), atFirst);
-    if (tile.ahead === 2)
-      held = loadFrom(k.u32(slice)).map((some) => some.map((value) => build.variable("held", value)));
+    if (tile.ahead === 2) held = hold(loadFrom(k.u32(slice)));
     build.barrier();
   }
   build.loop(
     "slice",
-    k.u32(0),
+    begin,
     end,
     (from) => {
       if (tile.ahead === 0) {
         store(from, load(from), atFirst);
         build.barrier();
+        multiply(atFirst);
+      } else if (inRegisters > 0) {
+        store(from, queue[0]!, atFirst);
+        build.barrier();
+        const loaded = loadFrom(k.add(from, inRegisters * slice));
+        queue.forEach((some, at) => move(some, queue[at + 1] ?? loaded));
         multiply(atFirst);
       } else {
         const odd = build.bind("odd", k.rem(k.div(from, slice), 2));
@@ -184,7 +207,7 @@ function walkColumns(
           storeNext(held);
           const loaded = loadFrom(k.add(next, slice));
           multiply(here);
-          held.forEach((some, side) => some.forEach((value, at) => build.assign(value, loaded[side]![at]!)));
+          move(held, loaded);
         }
       }
       build.barrier();

@@ -1,25 +1,19 @@
 import type { Product } from "../../graph/analysis/product.js";
 import { hasSymmetricBody } from "../../graph/analysis/symmetric.js";
-import type { Eqn } from "../../graph/graph.js";
 import { constantOf } from "../../graph/scalar.js";
 import * as k from "../../kernel/build.js";
-import type { Expr, Kernel } from "../../kernel/kernel.js";
+import type { Expr } from "../../kernel/kernel.js";
 import { matrixSize } from "../../target.js";
 import { upTo } from "../../types/shape.js";
-import type { Concrete } from "../../types/type.js";
 import { passesOf, type MatrixProduct } from "../product/matrix-sides.js";
 import { summedColumns } from "../product/summed-columns.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
 import { isWanted, spread, workgroupPosition } from "../toolkit/dispatch.js";
-import { bindPosition, boundsOf } from "../toolkit/positions.js";
 import type { Lowering } from "../toolkit/lowering.js";
-import { lowerScalar, withIndices, withKnown, type Environment } from "../toolkit/scalar.js";
-import { storeElement } from "../toolkit/store.js";
 import { fixedSubgroup } from "../toolkit/team.js";
+import { elementsOf, partialSums, type Elements, type MatrixKernels } from "./matrix-parts.js";
 import { matricesOf, stripMatrices, stripStride, workgroupVectors, type MatrixTile } from "./matrix-tile.js";
 import { accumulate, resultsOf, type Results, type TileContext } from "./matrix-walk.js";
-
-type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
 
 /** Tokens from which on a tile that is mostly padding costs less than reading the activations again for every row. */
 const leastTokens = 9;
@@ -37,6 +31,7 @@ export function matrixPays(product: Product): boolean {
 /**
  * A product by matrices of 16 x 16: slices of both sides are staged in workgroup memory as they lie, packed ones
  * unpacked to f16, and each subgroup keeps a few result matrices. Where the result is symmetric, tiles above the diagonal are left to those below it.
+ * Where workgroups divide the columns of a tile, each leaves its sums in memory, and a second kernel adds them up.
  */
 export function matrix(
   lowering: Lowering,
@@ -44,30 +39,30 @@ export function matrix(
   product: Product,
   sides: MatrixProduct,
   tile: MatrixTile,
-): Kernel {
+): MatrixKernels {
   const build = lowering.builder();
-  const bounds = boundsOf(lowering, eqn);
   const lanes = fixedSubgroup(lowering.target)!;
   const [subgroupsM, subgroupsN, subgroupsK] = tile.subgroups;
   const size = lanes * subgroupsM * subgroupsN * subgroupsK;
   const [rowsM, rowsN] = [tile.tokens, tile.rows];
   const { m, n, batch } = product.sizes;
-  const counts = [batch, Math.ceil(m / rowsM), Math.ceil(n / rowsN)];
+  const counts = [batch * tile.parts, Math.ceil(m / rowsM), Math.ceil(n / rowsN)];
   const count = counts.reduce((a, b) => a * b, 1);
   const workgroups = spread(count);
   const position = build.bind("tile", workgroupPosition(workgroups));
   const symmetric =
-    rowsM === rowsN && product.terms.length === 1 && eqn.indices.length === 2 && batch === 1 && hasSymmetricBody(eqn);
+    tile.parts === 1 &&
+    rowsM === rowsN &&
+    product.terms.length === 1 &&
+    eqn.indices.length === 2 &&
+    batch === 1 &&
+    hasSymmetricBody(eqn);
+  const partial = tile.parts === 1 ? null : partialSums(lowering, eqn, product, sides.right.length, tile.parts);
 
   const body = (): void => {
-    const [batchAt, tileM, tileN] = tileAt(build, position, counts);
+    const [outer, tileM, tileN] = tileAt(build, position, counts);
     const work = (): void => {
-      const batched = bindPosition(
-        lowering.environment(build),
-        product.batch.map((axis) => eqn.indices[axis]!),
-        bounds,
-        batchAt,
-      );
+      const around = elementsOf(lowering, eqn, product, build, partial === null ? outer : k.u32(0));
       const firstM = build.bind("first_m", k.mul(tileM, rowsM));
       const firstN = build.bind("first_n", k.mul(tileN, rowsN));
       const group = build.bind("group", k.builtin("subgroup_index"));
@@ -84,14 +79,8 @@ export function matrix(
         ownM: build.bind("own_m", k.mul(k.div(inPart, subgroupsN), rowsM / subgroupsM)),
         ownN: build.bind("own_n", k.mul(k.rem(inPart, subgroupsN), rowsN / subgroupsN)),
         partOfK: subgroupsK === 1 ? null : build.bind("part", k.div(group, subgroupsM * subgroupsN)),
+        partOfTile: partial === null ? null : outer,
       };
-      const tokenEnvironment = (m: Expr): Environment =>
-        bindPosition(
-          batched,
-          product.m.map((axis) => eqn.indices[axis]!),
-          bounds,
-          m,
-        );
       let made: Results | null = null;
       const results = (): Results => (made ??= resultsOf(context, sides.right.length));
       for (const pass of passesOf(sides)) {
@@ -101,20 +90,14 @@ export function matrix(
             : summedColumns(lowering, eqn, product, pass.bound, {
                 first: firstM,
                 count: rowsM,
-                around: batched,
-                at: tokenEnvironment,
+                around: around.batch,
+                at: around.token,
               });
-        accumulate(context, batched, pass, { summed, tokenEnvironment, results });
+        accumulate(context, around.batch, pass, { summed, tokenEnvironment: around.token, results });
       }
-      const environmentAt = (m: Expr, n: Expr): Environment =>
-        withIndices(tokenEnvironment(m), [[eqn.indices[product.n]!.index, n]]);
-      const finish = (sums: readonly Expr[], m: Expr, n: Expr): void => {
-        const environment = withKnown(
-          environmentAt(m, n),
-          // what is added to the first is in its sum
-          product.terms.map((term, at) => [term.reduce, sums[at] ?? k.f32(0)] as const),
-        );
-        storeElement(lowering, environment, eqn, lowerScalar(environment, eqn.body));
+      const finish = (sums: readonly Expr[], atM: Expr, atN: Expr): void => {
+        if (partial === null) around.store(sums, atM, atN);
+        else partial.leave(build, outer, sums, atM, atN);
       };
       const mirrored = symmetric ? k.notEqual(tileM, tileN) : null;
       writeResults(context, results(), { m, n, group, mirrored, finish });
@@ -125,13 +108,16 @@ export function matrix(
   const wanted = isWanted(workgroups, count, position);
   if (wanted === null) body();
   else build.when(wanted, body);
-  return build.finish({
+  const kernel = build.finish({
     name: lowering.nameOf(eqn),
     workgroupSize: [size, 1, 1],
     workgroups,
     schedule: "matrix",
     values: lowering.valuesOf(eqn),
   });
+  return partial === null
+    ? { kernels: [kernel], scratch: [] }
+    : { kernels: [kernel, partial.add()], scratch: [partial.storage] };
 }
 
 /** Tile rows that are walked together, so that what workgroups under way at one time read stays in a cache. */

@@ -99,6 +99,9 @@ export function combineTeam(
   build.barrier();
 }
 
+/** Partial results of subgroups that each invocation combines for itself. */
+const fewPartials = 16;
+
 /** Combines what the subgroups of a team have combined each. */
 function combineSubgroups(
   build: KernelBuilder,
@@ -113,6 +116,13 @@ function combineSubgroups(
   const { write, read } = exchange(build, team, accumulator, partials * (team.among?.teams ?? 1));
   build.when(k.equal(k.rem(team.lane, subgroup), 0), () => write(slot));
   build.barrier();
+  const call = subgroupCalls[op];
+  if (partials > fewPartials && partials === subgroup && call !== undefined) {
+    const [own] = read(k.add(start, k.rem(team.lane, subgroup)));
+    build.assign(accumulator[0]!, k.call(call, [own!]));
+    build.barrier();
+    return;
+  }
   const own = read(start);
   accumulator.forEach((variable, at) => build.assign(variable, own[at]!));
   for (let at = 1; at < partials; at++) mergeAccumulator(build, op, accumulator, read(k.add(start, at)));

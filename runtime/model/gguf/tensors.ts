@@ -47,6 +47,14 @@ export function tensorName(name: string): string | null {
   return Object.hasOwn(outer, part) ? `${outer[part]}.weight` : null;
 }
 
+/** The name that a GGUF file has for a tensor of a Llama. @throws RangeError of another */
+export function nameInFile(name: string): string {
+  const [, block, inner = name.replace(/\.weight$/, "")] = /^model\.layers\.(\d+)\.(.+)\.weight$/.exec(name) ?? [];
+  const [found] = Object.entries(block === undefined ? outer : inBlock).find(([, ours]) => ours === inner) ?? [];
+  if (found === undefined) throw new RangeError(`a Llama has no tensor ${name}`);
+  return block === undefined ? `${found}.weight` : `blk.${block}.${found}.weight`;
+}
+
 /**
  * The values of `rope_freqs.weight`, null where the file has none. @throws ModelError M135 where it is no short f32
  * vector
@@ -173,8 +181,22 @@ function refuseTypes(file: GgufFile, unread: readonly UnreadTensor[]): void {
   );
 }
 
-function isInterleaved(name: string): boolean {
+/** Whether the rows of a tensor, by its Hugging Face name, are interleaved in a file. */
+export function isInterleaved(name: string): boolean {
   return name.endsWith(".q_proj.weight") || name.endsWith(".k_proj.weight");
+}
+
+/** Rows in the order of a file, from that of Hugging Face: what `readHalves` takes back. */
+export function interleaved(bytes: Uint8Array, rows: number, headDim: number): Uint8Array<ArrayBuffer> {
+  const rowBytes = bytes.length / rows;
+  const result = new Uint8Array(bytes.length);
+  for (let row = 0; row < rows; row += 1) {
+    const within = row % headDim;
+    const half = headDim / 2;
+    const to = row - within + 2 * (within % half) + Math.floor(within / half);
+    result.set(bytes.subarray(row * rowBytes, (row + 1) * rowBytes), to * rowBytes);
+  }
+  return result;
 }
 
 /** Bytes that are read at once. */

@@ -12,7 +12,7 @@ export interface TokenizerFiles {
 }
 
 /** What `tokenizer.ggml.token_type` says of a token. */
-const tokenTypes = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 } as const;
+export const tokenTypes = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 } as const;
 
 /** Most characters of a token that merges are sought for. */
 const longestToken = 1024;

@@ -32,6 +32,13 @@ export const tensorTypes: { readonly [id: number]: TensorType | undefined } = {
   14: packed("Q6_K", 256, 210),
 };
 
+/** The number of a type in a file, by its name. */
+export function tensorTypeNumber(name: string): number {
+  const found = Object.entries(tensorTypes).find(([, type]) => type?.name === name);
+  if (found === undefined) throw new RangeError(`there is no type ${name}`);
+  return Number(found[0]);
+}
+
 /** The names of those that are not. */
 const otherTypes: { readonly [id: number]: string | undefined } = {
   6: "Q5_0",

@@ -7,6 +7,7 @@ import { gptq, type GptqArguments } from "./containers/gptq.js";
 import { compressedTensors } from "./compressed-tensors.js";
 import { refuse } from "./refusal.js";
 import type { Quantization } from "./scope.js";
+import { matchesTarget } from "./targets.js";
 
 /** The methods that are read. */
 const methods: { readonly [name: string]: ((fields: Fields) => Quantization) | undefined } = {
@@ -77,7 +78,13 @@ function gptqOf(fields: Fields): Quantization {
           ? "words"
           : "items",
   };
-  return { method: "gptq", container: () => undefined, found: gptq(args), warnings: [] };
+  const left = leftOut(fields);
+  return {
+    method: "gptq",
+    found: gptq(args),
+    container: (module) => (left.some((target) => matchesTarget(target, module)) ? null : undefined),
+    warnings: [],
+  };
 }
 
 function awqOf(fields: Fields): Quantization {
@@ -87,6 +94,7 @@ function awqOf(fields: Fields): Quantization {
   if (version !== "gemm") refuse(`the version ${quoted(version)} of AWQ checkpoints is not supported: \`gemm\` is`);
   if (!fields.boolean("zero_point", true)) refuse("AWQ without zero points is not supported");
   refuseOthers(fields, []);
+  if (leftOut(fields).length > 0) refuse("`dynamic`, settings of single layers, is not supported");
   const names = fields.raw("modules_to_not_convert");
   const left: readonly unknown[] = Array.isArray(names) ? names : [];
   return {
@@ -104,9 +112,15 @@ function refuseOthers(fields: Fields, flags: readonly string[]): void {
   const packing = fields.string("pack_dtype");
   if (packing !== null && packing !== "int32")
     refuse(`\`pack_dtype\` ${quoted(packing)} is not supported: \`int32\` is`);
-  const dynamic = fields.raw("dynamic");
-  if (isObject(dynamic) && Object.keys(dynamic).length > 0)
-    refuse("`dynamic`, settings of single layers, is not supported");
   const adapter = fields.raw("adapter");
   if (isObject(adapter) && Object.keys(adapter).length > 0) refuse("`adapter`, weights of its own, is not supported");
+}
+
+/** Names of layers that `dynamic` leaves as they are, `-:` and an expression each; it may say nothing else. */
+function leftOut(fields: Fields): readonly string[] {
+  const dynamic = fields.raw("dynamic");
+  const names = isObject(dynamic) ? Object.keys(dynamic) : [];
+  if (names.length > 2 ** 16 || !names.every((name) => name.startsWith("-:")))
+    refuse("`dynamic`, settings of single layers, is not supported but for layers that are left out");
+  return names.map((name) => `re:${name.slice(2)}`);
 }

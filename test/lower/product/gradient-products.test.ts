@@ -25,7 +25,7 @@ for (const [name, { source, sizes }] of Object.entries(gradientProducts)) {
     const expected = expectedOf(given);
     for (const schedule of [
       "matrix",
-      { kind: "matrix", tokens: 16, rows: 16, subgroups: [1, 1, 2], slice: 32, ahead: 2 },
+      { kind: "matrix", tokens: 16, rows: 16, subgroups: [1, 1, 2], slice: 32, ahead: 2, parts: 1 },
     ] as const)
       assert.equal(schedulesOf(agreeSimulated(given, expected, half, { schedule })), ["matrix"]);
   });

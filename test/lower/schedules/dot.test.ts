@@ -66,6 +66,7 @@ function cutsOf(given: Case, target: Target): readonly DotSchedule[] {
   return [
     first,
     { ...small, rows: 3, early: 0, ahead: 2 },
+    { ...small, ahead: 0 },
     { ...small, slots: 1, workgroups: 8, keeps: first.keeps === "lanes" ? ("workgroup" as const) : first.keeps },
     ...(sides.layout.dense
       ? []

@@ -53,7 +53,8 @@ const tile = (
   subgroups: MatrixTile["subgroups"],
   slice: number,
   ahead: MatrixTile["ahead"] = 0,
-): MatrixTile => ({ kind: "matrix", tokens, rows, subgroups, slice, ahead });
+  parts = 1,
+): MatrixTile => ({ kind: "matrix", tokens, rows, subgroups, slice, ahead, parts });
 
 for (const format of weightFormats) {
   test(`weights in ${format} are rounded to f16 on the way`, () => {
@@ -98,6 +99,31 @@ test("two packed sides of a pair, and tiles of every shape", () => {
     const stages = agreeSimulated(given, expectedOf(given), simulated, { schedule });
     assert.equal(schedulesOf(stages), ["matrix"], JSON.stringify(schedule));
   }
+});
+
+test("slices on their way in registers, and columns that workgroups divide", () => {
+  const sizes = { B: 1, T: 17, K: 320, N: 34 };
+  for (const F of ["f16", "int4(32)", "nm(2, 4) of int4(64)", "nm(2, 4) of f16"]) {
+    const given = libraryCase("add_linear", half(sizes, { F }), "half");
+    const expected = expectedOf(given);
+    for (const schedule of [
+      tile(16, 32, [1, 2, 1], 64, 3),
+      tile(16, 16, [1, 1, 2], 64, 4),
+      tile(32, 16, [1, 1, 1], 128, 0, 2),
+      tile(16, 16, [1, 1, 4], 64, 3, 3),
+      tile(16, 16, [1, 1, 1], 64, 4, 5),
+    ]) {
+      const stages = agreeSimulated(given, expected, simulated, { schedule });
+      const kernels = schedule.parts === 1 ? ["matrix"] : ["matrix", "matrix"];
+      assert.equal(schedulesOf(stages), kernels, `${F} ${JSON.stringify(schedule)}`);
+    }
+    // a part without a slice would have no columns
+    const tooMany = agreeSimulated(given, expected, simulated, { schedule: tile(16, 16, [1, 1, 1], 64, 3, 6) });
+    assert.equal(schedulesOf(tooMany), ["loops"]);
+  }
+  const pair = libraryCase("gated", half({ B: 1, T: 9, D: 256, M: 18 }, { P: "int4(32)", U: "int4(64)" }), "half");
+  const stages = agreeSimulated(pair, expectedOf(pair), simulated, { schedule: tile(16, 16, [1, 1, 2], 64, 3, 2) });
+  assert.equal(schedulesOf(stages), ["matrix", "matrix"]);
 });
 
 test("a symmetric sum is added to a total that need not be", () => {

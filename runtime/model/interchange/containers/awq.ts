@@ -1,6 +1,8 @@
 import { gridLayer } from "../grid.js";
 import { layerError, readFloats, readWords, scaleTypes, tensorOf, type Container } from "../layer.js";
+import { groupCount } from "../grid-values.js";
 import { turned } from "../pack.js";
+import { bytesOf, scaleBytes, type GridWriter } from "../written.js";
 
 /** Which of 8 neighbours the nibbles of a word are, the lowest first. */
 const nibbleOrder = [0, 2, 4, 6, 1, 3, 5, 7] as const;
@@ -43,4 +45,41 @@ function unpackTurned(words: Uint32Array, rows: number, columns: number): Uint8A
       for (let nibble = 0; nibble < 8; nibble += 1)
         items[(column + nibbleOrder[nibble]!) * rows + row] = (words[word]! >>> (4 * nibble)) & 15;
   return items;
+}
+
+/** The same, written. A symmetric layer has the middle for every zero point. */
+export const awqWriter: GridWriter = {
+  name: "awq gemm",
+  layer(module, facts) {
+    const { outputs, inputs } = module;
+    if (facts.bits !== 4) return `AWQ has codes of 4 bits, not ${facts.bits}`;
+    if (facts.isOrdered) return "AWQ has groups of neighbours only";
+    if (outputs % 8 !== 0) return `its ${outputs} rows are no multiple of 8`;
+    const groups = groupCount(module, facts);
+    return {
+      parts: [
+        { part: "qweight", dtype: "I32", shape: [inputs, outputs / 8] },
+        { part: "qzeros", dtype: "I32", shape: [groups, outputs / 8] },
+        { part: "scales", dtype: "F16", shape: [groups, outputs] },
+      ],
+      bytes: ({ scales, zeros, codes }) => [
+        bytesOf(packTurned(codes, inputs, outputs)),
+        bytesOf(packTurned(zeros, groups, outputs)),
+        scaleBytes(turned(scales, outputs, groups), "F16"),
+      ],
+    };
+  },
+};
+
+/** Words [rows, columns / 8] of [columns, rows]. */
+function packTurned(items: Uint8Array, rows: number, columns: number): Uint32Array<ArrayBuffer> {
+  const words = new Uint32Array((rows * columns) / 8);
+  for (let row = 0, word = 0; row < rows; row += 1)
+    for (let column = 0; column < columns; column += 8, word += 1) {
+      let all = 0;
+      for (let nibble = 0; nibble < 8; nibble += 1)
+        all |= items[(column + nibbleOrder[nibble]!) * rows + row]! << (4 * nibble);
+      words[word] = all;
+    }
+  return words;
 }

@@ -9,7 +9,10 @@ import {
   type Container,
   type Module,
 } from "../layer.js";
+import { groupCount } from "../grid-values.js";
+import { packColumns, packRows } from "../pack-words.js";
 import { turned, unpackColumns, unpackRows } from "../pack.js";
+import { bytesOf, scaleBytes, type GridWriter } from "../written.js";
 
 /** What the config of a GPTQ checkpoint says. */
 export interface GptqArguments {
@@ -99,4 +102,40 @@ function zeroWords(module: Module, { bits, zeros }: GptqArguments, words: Uint32
   let ones = 0;
   for (let bit = 0; bit < 32; bit += bits) ones |= 1 << bit;
   return words.map((word) => word + ones);
+}
+
+/**
+ * The same, written: zero points less one where all layers are symmetric (`gptq`, no zero point is 0 then), else as they
+ * are (`gptq_v2`).
+ */
+export function gptqWriter(format: "gptq" | "gptq_v2"): GridWriter {
+  return {
+    name: format,
+    layer(module, facts) {
+      const { outputs, inputs } = module;
+      const { bits } = facts;
+      const unit = 32 / bits;
+      if (inputs % unit !== 0 || outputs % unit !== 0)
+        return `codes of ${bits} bits are packed by ${unit}, which does not divide [${outputs}, ${inputs}]`;
+      const groups = groupCount(module, facts);
+      return {
+        parts: [
+          { part: "g_idx", dtype: "I32", shape: [inputs] },
+          { part: "qweight", dtype: "I32", shape: [inputs / unit, outputs] },
+          { part: "qzeros", dtype: "I32", shape: [groups, outputs / unit] },
+          { part: "scales", dtype: "F16", shape: [groups, outputs] },
+        ],
+        bytes({ scales, zeros, codes, order }) {
+          const stored = turned(zeros, outputs, groups);
+          if (format === "gptq") for (let at = 0; at < stored.length; at += 1) stored[at] = stored[at]! - 1;
+          return [
+            bytesOf(order),
+            bytesOf(packColumns(codes, inputs, outputs, bits)),
+            bytesOf(packRows(stored, groups, outputs, bits)),
+            scaleBytes(turned(scales, outputs, groups), "F16"),
+          ];
+        },
+      };
+    },
+  };
 }

@@ -8,8 +8,10 @@ import {
   type LayerTensor,
   type Module,
 } from "../layer.js";
+import { groupCount } from "../grid-values.js";
 import { turned } from "../pack.js";
 import { describeWeights, groupsOf, type WeightArguments } from "../weight-arguments.js";
+import { bytesOf, scaleBytes, type GridWriter } from "../written.js";
 
 /**
  * `marlin-24` of compressed-tensors: 2:4 of int4 or int8 for the kernels of Sparse-Marlin. The two codes that are kept
@@ -80,26 +82,46 @@ function tileOrder(bits: number): readonly (readonly [number, number])[] {
   });
 }
 
-/** Dense codes [outputs, inputs], the middle where nothing is kept. */
-function codesOf(module: Module, bits: number, words: Uint32Array, positions: Uint8Array): Uint8Array {
-  const { outputs, inputs } = module;
-  const codes = new Uint8Array(outputs * inputs).fill(2 ** (bits - 1));
+/** Calls `visit` for each code as it is packed: its word and bit, and its output and entry, one of the two of a group. */
+function eachCode(
+  { outputs, inputs }: Module,
+  bits: number,
+  visit: (word: number, shift: number, output: number, entry: number) => void,
+): void {
   const order = tileOrder(bits);
-  const perWord = 32 / bits;
-  const mask = 2 ** bits - 1;
   for (let tile = 0, word = 0; tile < inputs / 32; tile += 1)
     for (let block = 0; block < outputs; block += 64)
       for (let at = 0; at < 1024; word += 1)
         for (let shift = 0; shift < 32; shift += bits, at += 1) {
           const [row, column] = order[at]!;
-          // entry 16 tile + row of an output: one of the two of a group of four
-          const entry = 16 * tile + row;
-          const output = block + column;
-          const position = positions[output * (inputs / 2) + entry]!;
-          codes[output * inputs + 4 * (entry >> 1) + position] = (words[word]! >>> shift) & mask;
+          visit(word, shift, block + column, 16 * tile + row);
         }
-  if (words.length * perWord !== positions.length) throw new RangeError("as many codes as positions");
+}
+
+/** Dense codes [outputs, inputs], the middle where nothing is kept. */
+function codesOf(module: Module, bits: number, words: Uint32Array, positions: Uint8Array): Uint8Array {
+  const { outputs, inputs } = module;
+  const codes = new Uint8Array(outputs * inputs).fill(2 ** (bits - 1));
+  const mask = 2 ** bits - 1;
+  eachCode(module, bits, (word, shift, output, entry) => {
+    const position = positions[output * (inputs / 2) + entry]!;
+    codes[output * inputs + 4 * (entry >> 1) + position] = (words[word]! >>> shift) & mask;
+  });
   return codes;
+}
+
+/** Where the 16 bits for columns 16 * column and on of a row stand. */
+function metaPlace(outputs: number, row: number, column: number): number {
+  const moved =
+    64 * Math.floor(row / 64) +
+    2 * (row % 2) +
+    Math.floor((row % 8) / 4) +
+    32 * Math.floor((row % 4) / 2) +
+    4 * Math.floor((row % 64) / 8);
+  let [r, c] = [moved, column];
+  if (r % 2 === 0 && c % 2 === 1) [r, c] = [r + 1, c - 1];
+  else if (r % 2 === 1 && c % 2 === 0) [r, c] = [r - 1, c + 1];
+  return Math.floor(c / 2) * 2 * outputs + 2 * r + (c % 2);
 }
 
 /** The position in its group of four of each entry, [outputs, inputs / 2]. @throws ModelError M136 */
@@ -108,18 +130,9 @@ async function positionsOf(module: Module, meta: LayerTensor): Promise<Uint8Arra
   const { buffer, byteLength } = await meta.read();
   const stored = new Uint16Array(buffer, 0, byteLength / 2);
   const positions = new Uint8Array((outputs * inputs) / 2);
-  for (let row = 0; row < outputs; row += 1) {
-    const moved =
-      64 * Math.floor(row / 64) +
-      2 * (row % 2) +
-      Math.floor((row % 8) / 4) +
-      32 * Math.floor((row % 4) / 2) +
-      4 * Math.floor((row % 64) / 8);
+  for (let row = 0; row < outputs; row += 1)
     for (let column = 0; column < inputs / 16; column += 1) {
-      let [r, c] = [moved, column];
-      if (r % 2 === 0 && c % 2 === 1) [r, c] = [r + 1, c - 1];
-      else if (r % 2 === 1 && c % 2 === 0) [r, c] = [r - 1, c + 1];
-      const item = stored[Math.floor(c / 2) * 2 * outputs + 2 * r + (c % 2)]!;
+      const item = stored[metaPlace(outputs, row, column)]!;
       for (let group = 0; group < 4; group += 1) {
         const [low, high] = [(item >> (4 * group)) & 3, (item >> (4 * group + 2)) & 3];
         if (low >= high)
@@ -133,6 +146,73 @@ async function positionsOf(module: Module, meta: LayerTensor): Promise<Uint8Arra
         positions[at + 1] = high;
       }
     }
-  }
   return positions;
+}
+
+/**
+ * The same, written: as the library's packer does it, which takes positions from the codes that are not zero, and fills
+ * up where there are fewer than two.
+ */
+export const marlin24Writer: GridWriter = {
+  name: "marlin-24",
+  layer(module, facts) {
+    const { outputs, inputs } = module;
+    const { bits, group } = facts;
+    if (!facts.isSparse) return "`marlin-24` holds 2:4 only";
+    if (!facts.symmetric) return "`marlin-24` holds symmetric codes only";
+    if (group !== "channel" && group !== 128) return `\`marlin-24\` has groups of 128 or a row, not of ${group}`;
+    if (outputs % 64 !== 0 || inputs % 32 !== 0)
+      return `\`marlin-24\` holds multiples of [64, 32], not [${outputs}, ${inputs}]`;
+    const groups = groupCount(module, facts);
+    const tiles = inputs / 32;
+    return {
+      parts: [
+        { part: "weight_packed", dtype: "I32", shape: [tiles, (outputs * bits) / 2] },
+        { part: "scale_packed", dtype: "F16", shape: [groups, outputs] },
+        { part: "meta", dtype: "I16", shape: [tiles, 2 * outputs] },
+      ],
+      bytes({ scales, codes }) {
+        const middle = 2 ** (bits - 1);
+        const positions = new Uint8Array((outputs * inputs) / 2);
+        const meta = new Uint16Array(2 * outputs * tiles);
+        for (let row = 0; row < outputs; row += 1)
+          for (let column = 0; column < inputs; column += 4) {
+            const first = row * inputs + column;
+            const kept = [0, 1, 2, 3].filter((at) => codes[first + at] !== middle);
+            const [low, high] = filledUp(kept);
+            positions[first / 2] = low;
+            positions[first / 2 + 1] = high;
+            const place = metaPlace(outputs, row, column >> 4);
+            meta[place] = meta[place]! | ((low | (high << 2)) << (column & 12));
+          }
+        const words = new Uint32Array((tiles * outputs * bits) / 2);
+        eachCode(module, bits, (word, shift, output, entry) => {
+          const position = positions[output * (inputs / 2) + entry]!;
+          words[word] = words[word]! | (codes[output * inputs + 4 * (entry >> 1) + position]! << shift);
+        });
+        return [bytesOf(words), scaleBytes(packedScales(module, group, scales, groups), "F16"), bytesOf(meta)];
+      },
+    };
+  },
+};
+
+/** Two positions that hold those of what is not zero. */
+function filledUp([first, second]: readonly number[]): readonly [number, number] {
+  if (second !== undefined) return [first!, second];
+  return first === 0 ? [0, 2] : first === 1 ? [1, 2] : [2, 3];
+}
+
+/** Scales [outputs, groups] as they are stored: what `scalesOf` reads. */
+function packedScales(
+  { outputs, inputs }: Module,
+  group: number | "channel",
+  scales: Float32Array,
+  groups: number,
+): Float32Array {
+  const plain = turned(scales, outputs, groups);
+  if (group === "channel" || group >= inputs / 2) return plain;
+  return plain.map((_, at) => {
+    const row = at % outputs;
+    return plain[at - (row % 8) + scaleOrder[row % 8]!]!;
+  });
 }

@@ -10,8 +10,11 @@ import {
   type LayerTensors,
   type Module,
 } from "../layer.js";
+import { groupCount } from "../grid-values.js";
+import { packColumns, packRows } from "../pack-words.js";
 import { turned, unpackColumns, unpackRows } from "../pack.js";
 import { describeWeights, groupsOf, spreadScales, type WeightArguments } from "../weight-arguments.js";
+import { bytesOf, scaleBytes, shapeBytes, type GridWriter, type WrittenPart } from "../written.js";
 
 /**
  * `pack-quantized` of compressed-tensors: codes, moved up to be unsigned, lie low first in the words of each row; zero
@@ -58,3 +61,32 @@ async function orderOf(module: Module, tensors: LayerTensors, { group }: WeightA
   // what a quantiser that orders nothing leaves there
   return indices.every((index) => index === -1) ? null : groupOrder(module, "weight_g_idx", indices, group);
 }
+
+/** The same, written. What is zero in 2:4 is a code like any other. */
+export const packQuantizedWriter: GridWriter = {
+  name: "pack-quantized",
+  layer(module, facts) {
+    const { outputs, inputs } = module;
+    const { bits, symmetric, isOrdered } = facts;
+    const groups = groupCount(module, facts);
+    const parts: readonly WrittenPart[] = [
+      { part: "weight_packed", dtype: "I32", shape: [outputs, Math.ceil((inputs * bits) / 32)] },
+      { part: "weight_scale", dtype: facts.scale, shape: [outputs, groups] },
+      { part: "weight_shape", dtype: "I64", shape: [2] },
+      ...(symmetric
+        ? []
+        : [{ part: "weight_zero_point", dtype: "I32", shape: [Math.ceil((outputs * bits) / 32), groups] } as const]),
+      ...(isOrdered ? [{ part: "weight_g_idx", dtype: "I32", shape: [inputs] } as const] : []),
+    ];
+    return {
+      parts,
+      bytes: ({ scales, zeros, codes, order }) => [
+        bytesOf(packRows(codes, outputs, inputs, bits)),
+        scaleBytes(scales, facts.scale),
+        shapeBytes(module),
+        ...(symmetric ? [] : [bytesOf(packColumns(turned(zeros, outputs, groups), outputs, groups, bits))]),
+        ...(isOrdered ? [bytesOf(order)] : []),
+      ],
+    };
+  },
+};

@@ -1,4 +1,4 @@
-import { newWords } from "../../../../compiler/formats/layout.js";
+import { getItems, newWords, sectionOf } from "../../../../compiler/formats/layout.js";
 import { formatOfSpec, shapeOf } from "../../../../compiler/formats/registry.js";
 import type { FormatSpec } from "../../../../compiler/types/type.js";
 import { denseFormat } from "../../packed.js";
@@ -16,6 +16,7 @@ import {
 } from "../layer.js";
 import { packQuads } from "../pack.js";
 import { describeWeights, groupsOf, spreadScales, type WeightArguments } from "../weight-arguments.js";
+import { bytesOf, shapeBytes, type WrittenPart } from "../written.js";
 
 /**
  * `sparse-24-bitmask` of compressed-tensors: the two values that are kept of every four, and a bit for each column that
@@ -117,4 +118,31 @@ function spread<T extends Uint8Array | Uint16Array | Uint32Array>(
           `\`bitmask\` keeps ${count} of columns ${column} to ${column + 3} of row ${row}; expected 2`,
         );
     }
+}
+
+/** The tensors of a layer in `nm(2, 4)` of floats of this type. */
+export function sparse24Parts({ outputs, inputs }: Module, dtype: "F32" | "F16" | "BF16"): readonly WrittenPart[] {
+  return [
+    { part: "bitmask", dtype: "U8", shape: [outputs, Math.ceil(inputs / 8)] },
+    { part: "compressed", dtype, shape: [outputs, inputs / 2] },
+    { part: "shape", dtype: "I64", shape: [2, 1] },
+  ];
+}
+
+/** Their bytes, from its words: the entries are those that it stores, in their order. */
+export function sparse24Bytes(module: Module, format: FormatSpec, words: Uint32Array): readonly Uint8Array[] {
+  const { outputs, inputs } = module;
+  const sections = formatOfSpec(format).sections(format, shapeOf([outputs, inputs]));
+  const entries = (outputs * inputs) / 2;
+  const positions = getItems(words, sectionOf(sections, "index"), 2, entries);
+  const perRow = Math.ceil(inputs / 8);
+  const mask = new Uint8Array(outputs * perRow);
+  for (let entry = 0; entry < entries; entry += 1) {
+    const row = Math.floor(entry / (inputs / 2));
+    const column = 4 * ((entry - (row * inputs) / 2) >> 1) + positions[entry]!;
+    const byte = row * perRow + (column >> 3);
+    mask[byte] = mask[byte]! | (1 << (column & 7));
+  }
+  const values = getItems(words, sectionOf(sections, "values"), format.of?.name === "f32" ? 32 : 16, entries);
+  return [mask, bytesOf(values as Uint16Array | Uint32Array), shapeBytes(module)];
 }

@@ -1,0 +1,249 @@
+/** The containers of other tools that a model is exported to, each with its config. */
+import { counted } from "../../../compiler/words.js";
+import { awqWriter } from "../interchange/containers/awq.js";
+import { gptqWriter } from "../interchange/containers/gptq.js";
+import { marlin24Writer } from "../interchange/containers/marlin-24.js";
+import { packQuantizedWriter } from "../interchange/containers/pack-quantized.js";
+import { sparse24Bytes, sparse24Parts } from "../interchange/containers/sparse-24-bitmask.js";
+import type { GridFacts } from "../interchange/grid-values.js";
+import type { JsonObject } from "../files.js";
+import { headName } from "../layout.js";
+import type { Model } from "../model.js";
+import type { TensorLayout } from "../safetensors-writer.js";
+import { formatProblems, layersOf, plannedAsIs, planLayers, type Layers, type PackedLayer } from "./layers.js";
+import {
+  isRefused,
+  plainConfig,
+  type DirectoryExport,
+  type PlannedTensor,
+  type PlanOptions,
+  type Refusal,
+} from "./plan.js";
+import { wordsOf } from "./values.js";
+
+const head = headName.replace(/\.weight$/, "");
+
+type Plan = DirectoryExport<TensorLayout> | Refusal;
+
+/** Module names that a config leaves out: layers that are dense, and the head, which tools look for though it is tied. */
+function ignored({ dense, packed }: Layers): readonly string[] {
+  return packed.some(({ module }) => module.name === head) ? dense : [...new Set([...dense, head])];
+}
+
+/** `pack-quantized` of compressed-tensors: integers; what is zero in 2:4 is a code like any other. */
+export function planCompressedTensors(model: Model, options: PlanOptions): Plan {
+  const layers = layersOf(model);
+  const target = { writer: packQuantizedWriter, holds: "`pack-quantized` holds integers on a grid" };
+  const tensors = planLayers(model, layers, target, options);
+  if (isRefused(tensors)) return tensors;
+  return {
+    tensors,
+    config: withQuantization(model, {
+      ...compressedTensors("pack-quantized", layers.packed, ignored(layers)),
+      sparsity_config: {},
+      transform_config: {},
+    }),
+    texts: new Map(),
+    notes: layers.packed.some(({ facts }) => facts.isSparse)
+      ? ["2:4 is kept as zeros among the codes: tools that read pack-quantized have no sparse kernels for it"]
+      : [],
+  };
+}
+
+/** `marlin-24`, which vLLM reads up to 0.14. */
+export function planMarlin24(model: Model, options: PlanOptions): Plan {
+  const layers = layersOf(model);
+  const target = { writer: marlin24Writer, holds: "`marlin-24` holds 2:4 of integers" };
+  const tensors = planLayers(model, layers, target, options);
+  if (isRefused(tensors)) return tensors;
+  const ignore = ignored(layers);
+  const narrow = layers.packed.filter(({ module: { outputs, inputs } }) => outputs % 256 !== 0 || inputs % 128 !== 0);
+  return {
+    tensors,
+    config: withQuantization(model, {
+      ...compressedTensors("marlin-24", layers.packed, ignore),
+      sparsity_config: sparsity("dense", ignore),
+      transform_config: {},
+    }),
+    texts: new Map(),
+    notes:
+      narrow.length === 0
+        ? []
+        : [
+            `the kernels of marlin-24 take multiples of [256, 128]; ${counted(narrow.length, "layer")} (\`${narrow[0]!.module.name}\`) ${narrow.length === 1 ? "is" : "are"} of other shapes: leave them dense for those kernels`,
+          ],
+  };
+}
+
+/** `sparse-24-bitmask` of compressed-tensors: 2:4 of floats. */
+export function planSparse24(model: Model, options: PlanOptions): Plan {
+  const layers = layersOf(model);
+  const floats = layers.others.filter(({ tensor: { format, shape } }) => {
+    const { n, m } = format!.args;
+    return format!.name === "nm" && n === 2 && m === 4 && shape[1]! % 4 === 0;
+  });
+  const problems = formatProblems(
+    [...layers.packed, ...layers.others.filter((layer) => !floats.includes(layer))],
+    "`sparse-24-bitmask` holds 2:4 of f16, bf16 or f32",
+  );
+  if (problems.length > 0) return { problems };
+  if (floats.length === 0) return { problems: ["no linear layer is packed as 2:4: compress the model first"] };
+  const byName = new Map(floats.map((layer) => [layer.tensor.name, layer]));
+  const ignore = ignored(layers);
+  return {
+    tensors: model.tensors.map((tensor): PlannedTensor<TensorLayout> => {
+      const layer = byName.get(tensor.name);
+      if (layer === undefined) return plannedAsIs(model, tensor, options);
+      const { module } = layer;
+      const format = tensor.format!;
+      const parts = sparse24Parts(module, format.of!.name.toUpperCase() as "F32" | "F16" | "BF16").map(
+        ({ part, dtype, shape }): TensorLayout => ({ name: `${module.name}.${part}`, dtype, shape }),
+      );
+      return {
+        source: tensor.name,
+        parts,
+        stored: "sparse-24-bitmask",
+        async write(append) {
+          const bytes = sparse24Bytes(module, format, await wordsOf(model, tensor.name));
+          for (const [at, part] of parts.entries()) await append(part, bytes[at]!);
+          return null;
+        },
+      };
+    }),
+    config: withQuantization(model, {
+      quant_method: "compressed-tensors",
+      sparsity_config: sparsity("sparse-24-bitmask", ignore),
+    }),
+    texts: new Map(),
+    notes: [],
+  };
+}
+
+/** GPTQ: all layers of one grid; those that are dense are left out by name. */
+export function planGptq(model: Model, options: PlanOptions): Plan {
+  const layers = layersOf(model);
+  const one = oneGrid(layers.packed, "GPTQ");
+  const symmetric = layers.packed.every(({ facts }) => facts.symmetric);
+  const format = symmetric ? "gptq" : "gptq_v2";
+  const target = { writer: gptqWriter(format), holds: "GPTQ holds integers on a grid", problems: one.problems };
+  const tensors = planLayers(model, layers, target, options);
+  if (isRefused(tensors)) return tensors;
+  const left = layers.dense.filter((name) => name !== head);
+  const settings = {
+    bits: one.facts!.bits,
+    group_size: one.facts!.group === "channel" ? -1 : one.facts!.group,
+    desc_act: layers.packed.some(({ facts }) => facts.isOrdered),
+    sym: symmetric,
+    lm_head: layers.packed.some(({ module }) => module.name === head),
+    method: "gptq",
+    quant_method: "gptq",
+    format,
+    checkpoint_format: format,
+    pack_dtype: "int32",
+    meta: { quantizer: ["espalier"] },
+    ...(left.length === 0
+      ? {}
+      : { dynamic: Object.fromEntries(left.map((name) => [`-:^${name.replaceAll(".", "\\.")}$`, {}])) }),
+  };
+  return {
+    tensors,
+    config: withQuantization(model, settings),
+    texts: new Map([["quantize_config.json", `${JSON.stringify(settings, null, 2)}\n`]]),
+    notes: symmetric ? [] : ["zero points are stored as they are (`gptq_v2`): older readers of GPTQ take only `gptq`"],
+  };
+}
+
+/** AWQ in the order of `gemm`. */
+export function planAwq(model: Model, options: PlanOptions): Plan {
+  const layers = layersOf(model);
+  const one = oneGrid(layers.packed, "AWQ");
+  const target = { writer: awqWriter, holds: "AWQ holds integers of 4 bits", problems: one.problems };
+  const tensors = planLayers(model, layers, target, options);
+  if (isRefused(tensors)) return tensors;
+  return {
+    tensors,
+    config: withQuantization(model, {
+      quant_method: "awq",
+      bits: 4,
+      group_size: one.facts!.group === "channel" ? -1 : one.facts!.group,
+      zero_point: true,
+      version: "gemm",
+      modules_to_not_convert: layers.dense.length === 0 ? null : layers.dense,
+    }),
+    texts: new Map(),
+    notes: [],
+  };
+}
+
+/** The grid that all layers have, where they have one. */
+function oneGrid(
+  layers: readonly PackedLayer[],
+  tool: string,
+): { readonly facts: GridFacts | null; readonly problems: readonly string[] } {
+  const kinds = new Map<string, PackedLayer[]>();
+  for (const layer of layers) {
+    const { bits, group } = layer.facts;
+    const kind = `${bits} bits in ${group === "channel" ? "rows" : `groups of ${group}`}`;
+    kinds.set(kind, [...(kinds.get(kind) ?? []), layer]);
+  }
+  const listed = [...kinds].map(([kind, { length, 0: first }]) => `${length} of ${kind} (\`${first!.module.name}\`)`);
+  return {
+    facts: layers[0]?.facts ?? null,
+    problems:
+      kinds.size > 1 ? [`${tool} has one number of bits and one group for all layers; found ${listed.join(", ")}`] : [],
+  };
+}
+
+function withQuantization(model: Model, quantization: JsonObject): JsonObject {
+  return { ...plainConfig(model), quantization_config: quantization };
+}
+
+function sparsity(format: string, ignore: readonly string[]): JsonObject {
+  return {
+    format,
+    global_sparsity: 0.5,
+    ignore,
+    registry_requires_subclass: false,
+    sparsity_structure: "2:4",
+    targets: ["Linear"],
+  };
+}
+
+/** The groups of a config: layers of one grid together, by their class where there is one grid only. */
+function compressedTensors(format: string, layers: readonly PackedLayer[], ignore: readonly string[]): JsonObject {
+  const groups = new Map<string, { readonly weights: JsonObject; readonly targets: string[] }>();
+  for (const { module, facts } of layers) {
+    const weights = weightsOf(facts);
+    const key = JSON.stringify(weights);
+    const group = groups.get(key) ?? { weights, targets: [] };
+    group.targets.push(module.name);
+    groups.set(key, group);
+  }
+  const only = groups.size === 1;
+  return {
+    config_groups: Object.fromEntries(
+      [...groups.values()].map(({ weights, targets }, at) => [
+        `group_${at}`,
+        { format, input_activations: null, output_activations: null, targets: only ? ["Linear"] : targets, weights },
+      ]),
+    ),
+    format,
+    global_compression_ratio: null,
+    ignore,
+    kv_cache_scheme: null,
+    quant_method: "compressed-tensors",
+    quantization_status: "compressed",
+  };
+}
+
+function weightsOf({ bits, group, symmetric, isOrdered }: GridFacts): JsonObject {
+  return {
+    dynamic: false,
+    group_size: group === "channel" ? null : group,
+    num_bits: bits,
+    strategy: group === "channel" ? "channel" : "group",
+    symmetric,
+    type: "int",
+    ...(isOrdered ? { actorder: "group" } : {}),
+  };
+}
