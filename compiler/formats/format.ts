@@ -141,7 +141,8 @@ export interface Grid {
   readonly symmetric: boolean;
   readonly bits: number;
   /**
-   * Codes: low .. high inclusive. Symmetric: value = code * scale. Asymmetric: value = (code - zero) * scale, low = 0.
+   * Codes: low .. high inclusive. Symmetric: value = code * scale. Asymmetric: value = (code - zero) * scale, low = 0. Of
+   * what is no integer the least and the largest number that a scale of 1 allows.
    */
   readonly low: number;
   readonly high: number;

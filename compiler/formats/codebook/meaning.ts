@@ -86,6 +86,13 @@ export const codebookFormat: Format = plainFormat({
   },
   grid(spec) {
     const table = tableOf(spec);
-    return { ...gridOf(spec), symmetric: true, bits: codeBits(table), low: 0, high: table.length - 1, zero: "code" };
+    return {
+      ...gridOf(spec),
+      symmetric: true,
+      bits: codeBits(table),
+      low: table[0]!,
+      high: table.at(-1)!,
+      zero: "code",
+    };
   },
 });

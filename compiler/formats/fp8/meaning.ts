@@ -6,11 +6,13 @@ import { normalizeArguments } from "../arguments.js";
 import type { Format, FormatParameter } from "../format.js";
 import { checkGroup, gridOf, groupProblem, scaleParameters, scaleProblem, withoutZeroShift } from "../grid.js";
 import { plainFormat } from "../plain/meaning.js";
+import { smallFloats } from "../small-float.js";
 import { fp8Elements } from "./element.js";
 
 const group: FormatParameter = { kind: "number", name: "group", words: ["channel"], optional: true };
 
 function fp8Format(name: keyof typeof fp8Elements): Format {
+  const largest = fp8Elements[name].decode(smallFloats[name].most);
   return plainFormat({
     name,
     parameters: [group, ...scaleParameters],
@@ -31,7 +33,7 @@ function fp8Format(name: keyof typeof fp8Elements): Format {
     grid: (spec) =>
       spec.args["group"] === undefined
         ? null
-        : { ...gridOf(spec), symmetric: true, bits: 8, low: 0, high: 255, zero: "code" },
+        : { ...gridOf(spec), symmetric: true, bits: 8, low: -largest, high: largest, zero: "code" },
   });
 }
 
