@@ -90,6 +90,18 @@ export { openSession } from "./runtime/llama/inference/session.js";
 export type { Session, SessionOptions } from "./runtime/llama/inference/session.js";
 export { generate } from "./runtime/llama/inference/generate.js";
 export type { GenerateOptions, Generation, Sampling } from "./runtime/llama/inference/generate.js";
+export { openScheduler } from "./runtime/llama/serving/scheduler.js";
+export type {
+  PromptToken,
+  Scheduler,
+  SchedulerOptions,
+  SchedulerState,
+  Submission,
+  TextEnd,
+  TextRequest,
+  TextToken,
+  TokenScore,
+} from "./runtime/llama/serving/requests.js";
 export { perplexity } from "./runtime/llama/inference/evaluate.js";
 export type { EvaluateOptions, Evaluation } from "./runtime/llama/inference/evaluate.js";
 export { divergence } from "./runtime/llama/inference/divergence.js";

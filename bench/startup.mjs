@@ -18,7 +18,7 @@ const commands = [
   { args: ["--version"], code: 0, wanted: 2 },
   { args: ["--help"], code: 0, wanted: 2 },
   { args: ["compres"], code: 2, wanted: 2 },
-  { args: ["check", "examples/best.esp"], code: 0, wanted: 6 },
+  { args: ["check", "examples/one-shot.esp"], code: 0, wanted: 6 },
   { args: ["compile", "stdlib/llama.esp", ...linear], code: 0, wanted: 8 },
   { args: ["inspect", "examples/classics-3.7m/config.json"], code: 1, wanted: null },
 ].map(({ args, ...rest }) => ({ args: ["dist/bundle/main.js", ...args], ...rest }));

@@ -21,6 +21,7 @@ export const standardModules = [
   "refine",
   "llama",
   "sampling",
+  "serving",
   "compare",
   "train",
 ] as const;

@@ -123,7 +123,13 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
     "runtime/llama",
   ],
   "runtime/llama/tasks": ["compiler/words", "runtime/run", "runtime/model", "runtime/llama", "runtime/llama/inference"],
-  "runtime/llama/serving": ["runtime/llama/inference"],
+  "runtime/llama/serving": [
+    "compiler/words",
+    "runtime/device",
+    "runtime/run",
+    "runtime/llama",
+    "runtime/llama/inference",
+  ],
   "runtime/llama/training": [
     "compiler/words",
     "compiler/diagnostic",

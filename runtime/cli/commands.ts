@@ -86,7 +86,10 @@ function addCompress(program: Command): void {
         program
           .command("compress")
           .description("compress a model by a recipe, into a directory that every command takes as a model")
-          .argument("<recipe>", ".esp file with a recipe, or the name of an example: best, best-2of4, best-int4, ...")
+          .argument(
+            "<recipe>",
+            ".esp file with a recipe, or the name of an example: best, one-shot, one-shot-int4, ...",
+          )
           .requiredOption("--model <path>", "model directory (config.json, safetensors, tokenizer.json) or GGUF file")
           .requiredOption("--out <dir>", "directory to write; must not exist")
           .option(
@@ -227,10 +230,13 @@ function addEval(program: Command): void {
             .requiredOption("--model <path>", "model directory or GGUF file")
             .option("--text <file>", "text to score, UTF-8; may be repeated", collect, [])
             .option("--tasks <files...>", "tasks of multiple choice: requests, a line a choice (.jsonl, .jsonl.gz)")
+            .option("--exact-match <file>", "problems to solve, whose answers end in `#### NUMBER` (.jsonl, .jsonl.gz)")
+            .option("--max-tokens <n>", "new tokens of a solution at most", integer(1), 256)
+            .option("--solutions <file>", "write what the model answered to the problems, a line each (.jsonl)")
             .option("--window <n>", "tokens of a window", integer(1), 256)
             .option(
               "--limit <n>",
-              "score the first n windows of the text and n questions of each task only",
+              "score the first n windows of the text, n questions of each task and n problems only",
               integer(1),
             )
             .option(
@@ -253,7 +259,10 @@ A file of tasks has a line for each choice of a question, as the files of reques
 The choice with the largest log-likelihood is the model's; by length, it is divided by the characters of the
 continuation. Context and continuation are tokenised together, without special tokens but those that the tokenizer puts
 before each text. Documents from 1000000 on, continuations without their contexts, are passed over. A context that does
-not fit the model's loses its oldest tokens. Behind +- are standard errors.`,
+not fit the model's loses its oldest tokens. Behind +- are standard errors.
+
+Problems are lines of prompts and answers as texts have them. The model continues each prompt by its likeliest tokens,
+and is right where the first number behind #### is the reference's.`,
     )
     .action(action(async () => (await import("./eval.js")).run, always));
 }

@@ -14,6 +14,8 @@ import { openMachine } from "./machine.js";
 import type { DeviceOptions, TunedOptions } from "./options.js";
 import type { Output } from "./output.js";
 import { answerWithBar, readTasks, scoreTable, tokenizeTasks } from "./tasks.js";
+import { givenProblems, matchInWords, solve } from "./exact-match.js";
+import { tokenizeProblems } from "../llama/tasks/exact-match.js";
 import { givenTexts, readTexts } from "./text.js";
 import { noteWarnings } from "./warnings.js";
 
@@ -21,6 +23,9 @@ interface EvalOptions extends DeviceOptions, DtypeOptions, ActivationOptions, Tu
   readonly model: string;
   readonly text: readonly string[];
   readonly tasks?: readonly string[];
+  readonly exactMatch?: string;
+  readonly maxTokens: number;
+  readonly solutions?: string;
   readonly window: number;
   readonly limit?: number;
   readonly verify?: boolean;
@@ -29,9 +34,10 @@ interface EvalOptions extends DeviceOptions, DtypeOptions, ActivationOptions, Tu
 /** `espalier eval`: perplexity of a text, accuracy on tasks. */
 export async function run(output: Output, options: EvalOptions): Promise<number | void> {
   const { tasks: paths = [], limit } = options;
-  if (options.text.length === 0 && paths.length === 0)
-    throw new UsageError("eval needs something to score: --text FILE, --tasks FILE..., or both");
+  if (options.text.length === 0 && paths.length === 0 && options.exactMatch === undefined)
+    throw new UsageError("eval needs something to score: --text FILE, --tasks FILE..., --exact-match FILE");
   const given = await readTasks(paths, limit);
+  const problems = await givenProblems(options);
   const model = await openGiven(options.model, output);
   try {
     const tokenizer = await model.tokenizer();
@@ -41,6 +47,7 @@ export async function run(output: Output, options: EvalOptions): Promise<number 
     if (ids !== null)
       checkContext(scoredWindows(ids, options.window, tokenizer.bos, limit), model.config.contextLength);
     const tasks = await tokenizeTasks(given, tokenizer, model.config.contextLength, output);
+    const prompts = problems === null ? [] : await tokenizeProblems(problems, tokenizer, model.config.contextLength);
     const { device, caller, close } = await openMachine(options, output.note);
     try {
       const session = await openSession(caller, model, {
@@ -51,8 +58,9 @@ export async function run(output: Output, options: EvalOptions): Promise<number 
       const started = performance.now();
       const scores = (await answerWithBar(session, tasks, output, "answering questions")).map(scoreOf);
       const seconds = (performance.now() - started) / 1000;
+      const match = problems === null ? null : await solve(session, model, problems, prompts, options, output);
       const found = text === null ? null : chanceWarning(text.perplexity, model.config.vocabSize, "the model", "given");
-      const some = ids ?? [...(tasks[0]?.questions[0]?.sequences[0]?.ids ?? [])];
+      const some = ids ?? [...(tasks[0]?.questions[0]?.sequences[0]?.ids ?? Array.from(prompts[0] ?? []))];
       const verification = options.verify === true ? await verifySession(session, some, options.window) : null;
       const fault = verification === null ? null : verificationFault(verification);
       const warnings = found === null ? [] : [found];
@@ -60,7 +68,8 @@ export async function run(output: Output, options: EvalOptions): Promise<number 
         {
           ...(text ?? {}),
           ...(tasks.length === 0 ? {} : { tasks: scores, mean: meanScore(scores) }),
-          seconds: seconds + (text?.seconds ?? 0),
+          ...(match === null ? {} : { exactMatch: match }),
+          seconds: seconds + (text?.seconds ?? 0) + (match?.seconds ?? 0),
           ...(verification === null ? {} : { verification }),
           warnings,
           device: device.name,
@@ -69,6 +78,7 @@ export async function run(output: Output, options: EvalOptions): Promise<number 
           [
             ...(text === null ? [] : [textInWords(text, options, output, device.name)]),
             ...(tasks.length === 0 ? [] : [tasksInWords(scores, seconds, output, device.name)]),
+            ...(match === null ? [] : [matchInWords(match, output, device.name)]),
           ].join("\n"),
       );
       if (verification !== null) output.note(printVerification(verification));

@@ -88,13 +88,21 @@ export interface TextRecord {
 
 /**
  * The records of a file: `{"prompt", "answer"}`, `{"question", "answer"}` or `{"text"}` in each line; empty lines are
- * passed over.
+ * passed over. `hold` may refuse one, with where it stands.
  * @throws ModelError M100, M101, M143 (no record), M145 (a line without its fields), M170
  */
-export async function readRecords(path: string): Promise<readonly TextRecord[]> {
+export async function readRecords(
+  path: string,
+  hold: (record: TextRecord, where: string) => void = () => {},
+): Promise<readonly TextRecord[]> {
   const records: TextRecord[] = [];
   for await (const { text, number } of readLines(path, { line: longestLine, file: largestText }))
-    if (text.trim() !== "") records.push(recordOf(text, `${quoted(path)}, line ${number}`));
+    if (text.trim() !== "") {
+      const where = `${quoted(path)}, line ${number}`;
+      const record = recordOf(text, where);
+      hold(record, where);
+      records.push(record);
+    }
   if (records.length === 0) throw new ModelError("M143", `${quoted(path)} has no line; expected one for each text.`);
   return records;
 }

@@ -57,6 +57,9 @@ const sizes: Readonly<Record<string, number>> = {
   length: 64,
   R: 6,
   S: 3,
+  POOL: 6,
+  PAGE: 16,
+  L: 3,
   W: 3,
 };
 

@@ -98,6 +98,27 @@ const calls: readonly Called[] = [
       given: { positions: [0, 6], eps: [0.001] },
     }),
   ),
+  // pages of both texts, one that is not there, and places of padding that are in none
+  {
+    name: "block_paged",
+    bound: { sizes: { B: 2, T: 5, ...blockSizes, POOL: 7, PAGE: 4, L: 4 }, formats: allSparse },
+    given: { positions: [0, 6], eps: [0.001], pages: [3, -1, 1, 9, 0, 5, 2, -1] },
+  },
+  {
+    name: "follow_rows",
+    bound: { sizes: { B: 4, V: 5 } },
+    given: { ids: [3, -1, 2, 0], positions: [7, 0, 2, 4], next: [1, 2, 3, 4] },
+  },
+  {
+    name: "seat_row",
+    bound: { sizes: { N: 4, B: 1, V: 5 } },
+    given: { ids: [3, -1, 2, 0], positions: [7, 0, 2, 4], next: [1], row: [2], at: [11] },
+  },
+  {
+    name: "move_row",
+    bound: { sizes: { N: 4 } },
+    given: { ids: [3, -1, 2, 0], positions: [7, 0, 2, 4], from: [3], to: [1] },
+  },
 ];
 
 for (const { name, bound, given } of calls) {

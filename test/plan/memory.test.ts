@@ -89,7 +89,7 @@ function bytesOf(graph: SymbolicGraph, sizes: Readonly<Record<string, number>>):
   return inputs + taken;
 }
 
-for (const file of ["best.esp", "sparsegpt-gptq.esp", "gptq-int4-ordered.esp"]) {
+for (const file of ["one-shot.esp", "sparsegpt-gptq.esp", "gptq-int4-ordered.esp"]) {
   test(`${file} takes less than 6 GB for a layer of Llama 3.1 8B`, () => {
     for (const { graph, inputs } of treatments(exampleRecipe(file).recipe.steps)) {
       const { shared, rest } = partsOf(graph, inputs);

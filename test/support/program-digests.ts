@@ -31,11 +31,37 @@ const devices: readonly Target[] = [
 /** Sizes that every constraint of the library allows: small and odd ones, and those of a real layer. */
 const small: Readonly<Record<string, number>> = {
   ...{ B: 2, T: 5, N: 24, K: 64, D: 64, V: 96, M: 64, A: 4, C: 48, G: 2, H: 16, P: 8 },
-  ...{ heads: 4, groups: 2, head: 16, tokens: 3, group: 32, kept: 2, of_each: 4, scales: 3, length: 64 },
+  ...{
+    heads: 4,
+    groups: 2,
+    head: 16,
+    tokens: 3,
+    group: 32,
+    kept: 2,
+    of_each: 4,
+    scales: 3,
+    length: 64,
+    POOL: 6,
+    PAGE: 16,
+    L: 3,
+  },
 };
 const large: Readonly<Record<string, number>> = {
   ...{ B: 1, T: 1, N: 1024, K: 512, D: 512, V: 2048, M: 1536, A: 8, C: 256, G: 4, H: 64, P: 64 },
-  ...{ heads: 8, groups: 4, head: 64, tokens: 1, group: 128, kept: 2, of_each: 4, scales: 9, length: 512 },
+  ...{
+    heads: 8,
+    groups: 4,
+    head: 64,
+    tokens: 1,
+    group: 128,
+    kept: 2,
+    of_each: 4,
+    scales: 9,
+    length: 512,
+    POOL: 64,
+    PAGE: 16,
+    L: 16,
+  },
 };
 const sizes: readonly Readonly<Record<string, number>>[] = [
   small,

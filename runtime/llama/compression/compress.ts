@@ -25,6 +25,7 @@ import { keptLine, openState } from "../long-runs/saved-state.js";
 import { forgetTraining, keepTraining, keptTraining } from "../long-runs/training-state.js";
 import { checkRecipe } from "./fit.js";
 import type { TrainingPoints } from "./model-training.js";
+import { measurePace, slowWords, trains } from "./pace.js";
 import { createTreater } from "./treat.js";
 import { runTraining, type TrainedBlock } from "./training.js";
 import { answeredTokens } from "../texts.js";
@@ -93,6 +94,8 @@ export async function compress(
   try {
     const { facts } = state;
     const costs = costsOf(model, windows === null ? 0 : windows.count * windows.tokens, windows?.tokens ?? 0);
+    const work = workLeft(recipe, model, costs, { ...options, windows: counts }, state.finished);
+    if (caller.target.kind === "cpu" && trains(recipe)) note(`note: ${slowWords(work, await measurePace(caller))}`);
     run = {
       caller,
       model,
@@ -104,7 +107,7 @@ export async function compress(
       state,
       working,
       started,
-      forecast: createForecast(workLeft(recipe, model, costs, { ...options, windows: counts }, state.finished)),
+      forecast: createForecast(work),
       treater: createTreater(caller, model, working, { share: options.share }),
       saved: [...facts.saved],
       perplexities: facts.perplexities.map(({ of, value }) => ({ text: "calibration", of, value: value ?? Infinity })),

@@ -117,10 +117,13 @@ function afterTokens(count: number): string {
  */
 const leastTemperature = 2 ** -100;
 
-function chooser(config: LlamaConfig, sampling: Sampling): Choose {
-  const { seed = 0, temperature, topK = 0, topP = 1 } = sampling;
-  if (temperature < leastTemperature) return async (calls, logits) => first(await calls.call("greedy", { logits }));
-  const scalars = {
+/** What the functions that sample take; null where the likeliest token is taken. */
+export function samplingScalars(
+  config: LlamaConfig,
+  { seed = 0, temperature, topK = 0, topP = 1 }: Sampling,
+): { readonly seed: number; readonly temperature: number; readonly top_k: number; readonly top_p: number } | null {
+  if (temperature < leastTemperature) return null;
+  return {
     seed: seed >>> 0,
     // beyond it all tokens are as likely
     temperature: Math.min(temperature, 1 / leastTemperature),
@@ -128,6 +131,11 @@ function chooser(config: LlamaConfig, sampling: Sampling): Choose {
     // above 1, so that rounding never cuts off the last tokens; the likeliest token has more than the least
     top_p: Math.fround(topP) >= 1 ? 2 : Math.max(topP, leastTemperature),
   };
+}
+
+function chooser(config: LlamaConfig, sampling: Sampling): Choose {
+  const scalars = samplingScalars(config, sampling);
+  if (scalars === null) return async (calls, logits) => first(await calls.call("greedy", { logits }));
   return async (calls, logits, positions) => first(await calls.call("sample", { logits, positions, ...scalars }));
 }
 
@@ -198,28 +206,33 @@ export function checkGeneration(config: LlamaConfig, prompt: ArrayLike<number>, 
       `The prompt has ${counted(prompt.length, "token")}, but the model's context holds ${contextLength}, of which one is for the first new token.`,
     );
   }
-  const rules: readonly (readonly [string, number, boolean, string])[] = [
+  checkRules([
     [
       "maxNewTokens",
       options.maxNewTokens,
       Number.isInteger(options.maxNewTokens) && options.maxNewTokens > 0,
       "a whole number above 0",
     ],
-    ["temperature", options.temperature, options.temperature >= 0 && options.temperature < Infinity, "0 or more"],
-    [
-      "topK",
-      options.topK ?? 0,
-      Number.isInteger(options.topK ?? 0) && (options.topK ?? 0) >= 0,
-      "a whole number, 0 or more",
-    ],
-    ["topP", options.topP ?? 1, (options.topP ?? 1) > 0 && (options.topP ?? 1) <= 1, "above 0, at most 1"],
-    [
-      "seed",
-      options.seed ?? 0,
-      Number.isInteger(options.seed ?? 0) && (options.seed ?? 0) >= 0 && (options.seed ?? 0) < 2 ** 32,
-      "a whole number from 0 to 4294967295",
-    ],
-  ];
+  ]);
+  checkSampling(options);
+}
+
+/**
+ * Checks how tokens are to be chosen.
+ * @throws LlamaError bad-option
+ */
+export function checkSampling({ temperature, topK = 0, topP = 1, seed = 0 }: Sampling): void {
+  checkRules([
+    ["temperature", temperature, temperature >= 0 && temperature < Infinity, "0 or more"],
+    ["topK", topK, Number.isInteger(topK) && topK >= 0, "a whole number, 0 or more"],
+    ["topP", topP, topP > 0 && topP <= 1, "above 0, at most 1"],
+    ["seed", seed, Number.isInteger(seed) && seed >= 0 && seed < 2 ** 32, "a whole number from 0 to 4294967295"],
+  ]);
+}
+
+function checkRules(
+  rules: readonly (readonly [name: string, value: number, holds: boolean, expected: string])[],
+): void {
   for (const [name, value, holds, expected] of rules)
     if (!holds) throw new LlamaError("bad-option", `${name} should be ${expected}, found ${value}.`);
 }

@@ -27,10 +27,15 @@ export interface Layers {
   readonly blocks: readonly BlockWeights[];
 }
 
-/** Keys and values of the tokens seen, for each block: [B, capacity, groups, head]. */
+/**
+ * Keys and values of the tokens seen, for each block: [B, capacity, groups, head], or with a table of pages
+ * [pages of all, tokens of a page, groups, head].
+ */
 export interface Cache {
   readonly batch: number;
   readonly capacity: number;
+  /** i32 [B, L]: the page of each sequence's tokens by their places; -1 where there is none. */
+  readonly pages: DeviceTensor | null;
   readonly blocks: readonly { readonly keys: DeviceTensor; readonly values: DeviceTensor }[];
 }
 
@@ -80,10 +85,12 @@ export async function forward<T extends TensorForm>(
   for (const [at, weights] of blocks.entries()) {
     const kept = cache.blocks[at];
     if (kept === undefined) throw new Error(`the cache has no block ${at}`);
-    const own = { x, positions, cosine, sine, ...kept };
+    const own = { x, positions, cosine, sine, ...kept, ...(cache.pages === null ? {} : { pages: cache.pages }) };
     const { name, sizes } = blockFunction(activations, weights, target, tokens);
     const y = first(
-      await calls.call(name, blockArguments(config, weights, own), { sizes: { ...headSizes(config), ...sizes } }),
+      await calls.call(cache.pages === null ? name : `${name}_paged`, blockArguments(config, weights, own), {
+        sizes: { ...headSizes(config), ...sizes },
+      }),
     );
     calls.release(x);
     x = y;

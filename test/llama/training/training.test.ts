@@ -44,7 +44,9 @@ const mean = (some: readonly { readonly loss: number }[]): number =>
 
 test("the whole model: the loss falls, the best is kept, the pattern holds, and the same comes again", async () => {
   const written = trainingRecipe(sparse);
-  const [report] = (await train(written, "once")).trainings;
+  const notes: string[] = [];
+  const [report] = (await train(written, "once", { note: (line) => notes.push(line) })).trainings;
+  assert.match(notes[0] ?? "", /^note: This recipe trains.* take about \d+ .*`one-shot`/);
   assert.equal([report!.what, report!.loss, report!.steps, report!.planned], ["the model", "kl", 12, 12]);
   assert.is(report!.losses.length, 12);
   assert.equal(
