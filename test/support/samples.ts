@@ -98,7 +98,7 @@ export function sampleOf(format: FormatSpec, shape: Shape): fc.Arbitrary<Sample>
   const zeros =
     grid.zero === "f16"
       ? fc.float({ min: -8, max: 24, noNaN: true }).map((value) => roundZero(grid, value))
-      : fc.integer({ min: 0, max: grid.high });
+      : fc.integer({ min: 0, max: Math.max(0, Math.floor(grid.high)) });
   return fc
     .tuple(
       fc.array(code, { minLength: count, maxLength: count }),
