@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import { digestOfCode } from "./dist/runtime/build.js";
-import { keepLibrary } from "./dist/runtime/library.js";
+import { keepLibrary, standardModules } from "./dist/runtime/library.js";
 
 const root = fileURLToPath(new URL(".", import.meta.url));
 const outdir = join(root, "dist", "bundle");
@@ -41,9 +41,30 @@ const { metafile } = await build({
   logLevel: "warning",
 });
 
+/** For pages: one file, which asks for nothing of Node. */
+const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+const texts = Object.fromEntries(
+  standardModules.map((name) => [name, readFileSync(join(root, "stdlib", `${name}.esp`), "utf8")]),
+);
+const web = await build({
+  absWorkingDir: root,
+  entryPoints: { web: "web.ts" },
+  outdir: join(root, "dist", "web"),
+  bundle: true,
+  minify: true,
+  format: "esm",
+  platform: "browser",
+  target: "es2022",
+  define: { standardTexts: JSON.stringify(texts), versionOfBundle: JSON.stringify(version) },
+  metafile: true,
+  logLevel: "warning",
+});
+
 // whoever ships other people's code ships their licences
 const packages = new Set(
-  Object.keys(metafile.inputs).flatMap((path) => /^node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1] ?? []),
+  [metafile, web.metafile]
+    .flatMap(({ inputs }) => Object.keys(inputs))
+    .flatMap((path) => /^node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1] ?? []),
 );
 const licences = [...packages].sort().map((name) => {
   const folder = join(root, "node_modules", name);
@@ -52,7 +73,8 @@ const licences = [...packages].sort().map((name) => {
   const text = file === undefined ? license : readFileSync(join(folder, file), "utf8").trim();
   return `${name} ${version}\n\n${text}\n`;
 });
-writeFileSync(join(outdir, "LICENSES.txt"), licences.join(`\n${"-".repeat(80)}\n\n`));
+for (const folder of [outdir, join(root, "dist", "web")])
+  writeFileSync(join(folder, "LICENSES.txt"), licences.join(`\n${"-".repeat(80)}\n\n`));
 keepLibrary();
 if (process.argv.includes("--sizes"))
   for (const [path, { bytes, inputs }] of Object.entries(metafile.outputs))

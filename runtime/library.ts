@@ -7,24 +7,10 @@ import type { SymbolicGraph } from "../compiler/graph/graph.js";
 import { suggest } from "../compiler/suggest.js";
 import { knownLibrary, saveLibrary } from "./known-library.js";
 import { examples, packageRoot } from "./package.js";
+import { standardModules } from "./standard-modules.js";
 
 export { packageRoot } from "./package.js";
-
-/** The modules of the standard library, in the order in which they build on each other. */
-export const standardModules = [
-  "statistics",
-  "prune",
-  "quantize",
-  "solve",
-  "gptq",
-  "sparsegpt",
-  "refine",
-  "llama",
-  "sampling",
-  "serving",
-  "compare",
-  "train",
-] as const;
+export { standardModules } from "./standard-modules.js";
 
 /** Source files of recipes are small; more is a mistake, and is not read. */
 const largestSource = 1024 * 1024;

@@ -1,19 +1,8 @@
 /** Finding the machine's devices: real GPUs, the CPU driver, Dawn's null backend. */
 import { cpuDriverRuns, unpackCpuDriver } from "./driver.js";
 import { DeviceError } from "./error.js";
+import { isSoftware, type FoundAdapter } from "./opened.js";
 import { listVulkanDevices, loadVulkan, withOnlyDriver } from "./vulkan.js";
-
-/** `null`: Dawn's backend that computes nothing, for checking WGSL that this machine lacks features for. */
-export type DeviceKind = "gpu" | "cpu" | "null";
-
-/** An adapter, and the Dawn instance that must be kept alive for as long as its device is in use. */
-export interface FoundAdapter {
-  readonly kind: DeviceKind;
-  /** For people, e.g. `NVIDIA H100 80GB HBM3`. */
-  readonly name: string;
-  readonly instance: GPU;
-  readonly adapter: GPUAdapter;
-}
 
 /** Dawn's toggles; they belong to an instance, so that checked and unchecked devices can live in one process. */
 function toggles(unchecked: boolean): string[] {
@@ -132,15 +121,6 @@ async function hardwareNames(): Promise<readonly string[] | undefined> {
   return listVulkanDevices(library)
     .filter((device) => !device.software)
     .map((device) => device.name);
-}
-
-function isSoftware(adapter: GPUAdapter): boolean {
-  const { architecture, description, device } = adapter.info;
-  // The names are for drivers that call themselves something else than a CPU.
-  return (
-    adapter.info.isFallbackAdapter ||
-    /swiftshader|llvmpipe|lavapipe|softpipe|basic render/i.test(`${architecture} ${device} ${description}`)
-  );
 }
 
 /** Dawn lower-cases and hyphenates the device's name; Vulkan's own spelling is taken where one matches. */

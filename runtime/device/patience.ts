@@ -1,7 +1,6 @@
 /** Waiting for the CPU driver without taking the processor from it. */
 
-/** Waits for `promise` while the event loop sleeps between turns. */
-export type Wait = <T>(promise: Promise<T>) => Promise<T>;
+import type { Wait } from "./wait.js";
 
 /** Milliseconds that one turn of the event loop sleeps: short at first, so that short work is not delayed. */
 const shortest = 0.02;
@@ -39,6 +38,3 @@ export function makePatientWait(): Wait {
     }
   };
 }
-
-/** For GPUs: nothing but the promise. */
-export const plainWait: Wait = (promise) => promise;

@@ -11,6 +11,8 @@ import type { Tokenizer } from "../model/tokenizer/tokenizer.js";
 import { counted } from "../../compiler/words.js";
 import { LlamaError } from "./error.js";
 
+export { answeredTokens } from "./windows.js";
+
 /** Texts are tokenised whole; more than this would not fit the tokenizer's memory. */
 export const largestText = 256 * 1024 * 1024;
 /** The most of a line of prompts and answers. */
@@ -223,24 +225,6 @@ export function mixTexts(texts: readonly WeightedText[], window: number): MixedT
   }
   const origins = Int32Array.from(chosen, ({ origin }) => origin);
   return { ids, answers: counts, origins: new Set(origins).size < origins.length ? origins : null };
-}
-
-/**
- * Which tokens of windows count, whose successors are answers; `lead` tokens (of the tokenizer, 1 or none) stand before
- * the text's own in each. The last of a window has no successor.
- */
-export function answeredTokens(
-  answers: Uint8Array | null,
-  windows: { readonly count: number; readonly tokens: number },
-  lead: number,
-): Uint8Array | null {
-  if (answers === null) return null;
-  const { count, tokens } = windows;
-  const own = tokens - lead;
-  const scored = new Uint8Array(count * tokens);
-  for (let window = 0; window < count; window++)
-    for (let at = 0; at + 1 < tokens; at++) scored[window * tokens + at] = answers[window * own + at + 1 - lead] ?? 0;
-  return scored;
 }
 
 /** Tokens of a text file. */

@@ -115,3 +115,21 @@ function countWindows(text: readonly number[], window: number, limit: number): n
     );
   return count;
 }
+
+/**
+ * Which tokens of windows count, whose successors are answers; `lead` tokens (of the tokenizer, 1 or none) stand before
+ * the text's own in each. The last of a window has no successor.
+ */
+export function answeredTokens(
+  answers: Uint8Array | null,
+  windows: { readonly count: number; readonly tokens: number },
+  lead: number,
+): Uint8Array | null {
+  if (answers === null) return null;
+  const { count, tokens } = windows;
+  const own = tokens - lead;
+  const scored = new Uint8Array(count * tokens);
+  for (let window = 0; window < count; window++)
+    for (let at = 0; at + 1 < tokens; at++) scored[window * tokens + at] = answers[window * own + at + 1 - lead] ?? 0;
+  return scored;
+}

@@ -1,9 +1,8 @@
 /** What lies beside a model's config and weights and belongs to it. */
-import { readdir, stat } from "node:fs/promises";
-import { join } from "node:path";
 import { formatBytes } from "../device/error.js";
 import { ModelError, quoted } from "./error.js";
-import { accessError, openRegular, readBounded, readJson, sizeLimits } from "./files.js";
+import { jsonOf, readWhole, type Directory } from "./directory.js";
+import { sizeLimits } from "./json.js";
 
 /** A file beside the weights: of the tokenizer, generation settings, a licence. */
 export interface Companion {
@@ -17,32 +16,29 @@ export interface Companion {
  * @throws ModelError M100 (the directory or a file cannot be read), M102 (a file is larger than such files are), M104
  * (cut short)
  */
-export async function companionsOf(directory: string): Promise<readonly Companion[]> {
+export async function companionsOf(directory: Directory): Promise<readonly Companion[]> {
   const wanted =
     /^(tokenizer[\w.-]*|generation_config\.json|special_tokens_map\.json|added_tokens\.json|vocab\.json|merges\.txt|chat_template[\w.-]*|LICEN[CS]E[\w.-]*|NOTICE[\w.-]*|USE_POLICY[\w.-]*)$/i;
-  const names = await readdir(directory).catch((error: unknown) => {
-    throw accessError(directory, error);
-  });
+  const names = await directory.names();
   const companions: Companion[] = [];
   for (const name of names.filter((one) => wanted.test(one)).sort()) {
-    const path = join(directory, name);
-    // only files are copied; a directory that is called `tokenizer` is none of ours
-    const found = await stat(path).catch((error: unknown) => {
-      throw unreadable(accessError(path, error));
-    });
-    if (!found.isFile()) continue;
-    const { handle, size } = await openRegular(path).catch((error: unknown) => {
+    const path = directory.pathOf(name);
+    const refuse = (error: unknown): never => {
       throw error instanceof ModelError ? unreadable(error) : error;
-    });
-    await handle.close();
+    };
+    // only files are copied; a directory that is called `tokenizer` is none of ours
+    if (!(await directory.isFile(name).catch(refuse))) continue;
+    const file = await directory.open(name).catch(refuse);
+    const { size } = file;
+    await file.close();
     if (size > sizeLimits.companion)
       throw new ModelError(
         "M102",
         `${quoted(path)} has ${formatBytes(size)}; at most ${formatBytes(sizeLimits.companion)} are copied along with a model.`,
         "move it out of the model's directory, if it is no part of the model",
       );
-    if (name.endsWith(".json") && !readElsewhere.includes(name)) await readJson(path, sizeLimits.companion);
-    companions.push({ name, read: () => readBounded(path, sizeLimits.companion) });
+    if (name.endsWith(".json") && !readElsewhere.includes(name)) await jsonOf(directory, name, sizeLimits.companion);
+    companions.push({ name, read: () => readWhole(directory.open(name), sizeLimits.companion) });
   }
   return companions;
 }

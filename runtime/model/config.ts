@@ -1,8 +1,8 @@
-import { join } from "node:path";
 import type { ElementType } from "./elements.js";
 import { problemsError, quoted } from "./error.js";
 import { Fields, type NumberRule } from "./fields.js";
-import { describe, readJson, sizeLimits, type JsonObject } from "./files.js";
+import { jsonOf, type Directory } from "./directory.js";
+import { describe, sizeLimits, type JsonObject } from "./json.js";
 import { parseRope, type Rope } from "./rope.js";
 
 export type { Rope } from "./rope.js";
@@ -42,9 +42,9 @@ const token: NumberRule = { integer: true, min: -(2 ** 31), max: 2 ** 32 - 1 };
  * @throws ModelError M100 to M104 (the file), M130 (no Llama), M131 (fields missing or wrong, all of them), M132 (a
  *   Llama with something that is not supported, by name)
  */
-export async function readConfig(directory: string): Promise<LlamaConfig> {
-  const path = join(directory, "config.json");
-  return parseConfig(path, await readJson(path, sizeLimits.config));
+export async function readConfig(directory: Directory): Promise<LlamaConfig> {
+  const name = "config.json";
+  return parseConfig(directory.pathOf(name), await jsonOf(directory, name, sizeLimits.config));
 }
 
 /** As `readConfig`, of a parsed file; `path` is for messages. */

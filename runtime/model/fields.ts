@@ -1,4 +1,4 @@
-import { describe, isObject, type JsonObject } from "./files.js";
+import { describe, isObject, type JsonObject } from "./json.js";
 
 /** What a number has to be. Bounds are inclusive. */
 export interface NumberRule {

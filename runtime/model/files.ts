@@ -1,26 +1,14 @@
 import { counted } from "../../compiler/words.js";
 import { constants, realpathSync } from "node:fs";
-import { lstat, open, realpath, stat, type FileHandle } from "node:fs/promises";
+import { lstat, open, readdir, realpath, stat, type FileHandle } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from "node:path";
-import { formatBytes } from "../device/error.js";
+import { readWhole, type ByteFile, type Directory } from "./directory.js";
 import { ModelError, quoted, systemCode } from "./error.js";
+import { parseJson, type JsonObject } from "./json.js";
+
+export { describe, isObject, sizeLimits, type JsonObject } from "./json.js";
 
 const mebibyte = 1024 * 1024;
-
-/** The largest files of each kind that are read into memory, in bytes. */
-export const sizeLimits = {
-  /** config.json, generation_config.json, tokenizer_config.json. */
-  config: 16 * mebibyte,
-  /** model.safetensors.index.json. */
-  index: 64 * mebibyte,
-  /** tokenizer.json; the largest in use have some 35 MB. */
-  tokenizer: 96 * mebibyte,
-  /** Any other file that is copied along with a model. */
-  companion: 256 * mebibyte,
-} as const;
-
-/** A plain JSON object, as parsed. */
-export type JsonObject = { readonly [key: string]: unknown };
 
 /** An open regular file and its size in bytes. The caller closes the handle. */
 export interface OpenFile {
@@ -47,6 +35,46 @@ export async function openRegular(path: string): Promise<OpenFile> {
   }
 }
 
+/** As `openRegular`, as what models are read from. */
+export async function openFile(path: string): Promise<ByteFile> {
+  const { handle, size } = await openRegular(path);
+  return {
+    path,
+    size,
+    read: (target, position) => readFully(handle, path, target, position),
+    close: () => handle.close(),
+  };
+}
+
+/** A directory of the disk. Names that lead out of it are M103 where they are used. */
+export function diskDirectory(path: string): Directory {
+  return {
+    path,
+    pathOf: (name) => join(path, name),
+    async require() {
+      const found = await stat(path).catch((error: unknown) => {
+        throw accessError(path, error);
+      });
+      if (!found.isDirectory())
+        throw new ModelError("M100", `${quoted(path)} is not a directory; expected a Hugging Face model directory.`);
+    },
+    requireInside: async (name) => void (await resolveInside(path, name)),
+    has: (name) => exists(join(path, name)),
+    open: (name) => openFile(join(path, name)),
+    names: () =>
+      readdir(path).catch((error: unknown) => {
+        throw accessError(path, error);
+      }),
+    async isFile(name) {
+      return (
+        await stat(join(path, name)).catch((error: unknown) => {
+          throw accessError(join(path, name), error);
+        })
+      ).isFile();
+    },
+  };
+}
+
 /** Whether something, of any kind, is at the path; a dangling link is, so that opening it reports what is wrong. */
 export async function exists(path: string): Promise<boolean> {
   return lstat(path).then(
@@ -62,20 +90,9 @@ export async function exists(path: string): Promise<boolean> {
  * Reads a whole regular file of at most `limit` bytes.
  * @throws ModelError M100, M101, M102 (larger than the limit)
  */
-export async function readBounded(path: string, limit: number): Promise<Buffer> {
-  const { handle, size } = await openRegular(path);
-  try {
-    if (size > limit)
-      throw new ModelError(
-        "M102",
-        `${quoted(path)} has ${formatBytes(size)}; at most ${formatBytes(limit)} are expected of such a file.`,
-      );
-    const bytes = Buffer.alloc(size);
-    await readFully(handle, path, bytes, 0);
-    return bytes;
-  } finally {
-    await handle.close();
-  }
+export async function readBounded(path: string, limit: number): Promise<Buffer<ArrayBuffer>> {
+  const { buffer, byteOffset, byteLength } = await readWhole(openFile(path), limit);
+  return Buffer.from(buffer, byteOffset, byteLength);
 }
 
 /**
@@ -83,21 +100,7 @@ export async function readBounded(path: string, limit: number): Promise<Buffer> 
  * @throws ModelError M100, M101, M102, M104 (not JSON in UTF-8, or not an object)
  */
 export async function readJson(path: string, limit: number): Promise<JsonObject> {
-  const bytes = await readBounded(path, limit);
-  let value: unknown;
-  try {
-    value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
-  } catch (error) {
-    const reason = error instanceof Error ? error.message.replace(/[\u0000-\u001f]/g, " ") : String(error);
-    throw new ModelError(
-      "M104",
-      `${quoted(path)} is not valid JSON: ${reason}.`,
-      "the file may be cut short, or be a Git LFS pointer instead of the file itself",
-    );
-  }
-  if (!isObject(value))
-    throw new ModelError("M104", `${quoted(path)} holds ${describe(value)}; expected a JSON object.`);
-  return value;
+  return parseJson(path, await readBounded(path, limit));
 }
 
 /** As `readJson`, but null where there is no such file. */
@@ -182,26 +185,6 @@ export function realpathOfNewSync(path: string): string {
 /** Whether `path` is `directory` or lies below it; both real paths. */
 export function isWithin(directory: string, path: string): boolean {
   return !leaves(relative(directory, path));
-}
-
-/** Whether a parsed JSON value is an object (no array). */
-export function isObject(value: unknown): value is JsonObject {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-/** A parsed value in words for a message: `the string "gpt2"`, `an array`. */
-export function describe(value: unknown): string {
-  if (value === undefined) return "nothing";
-  if (value === null) return "null";
-  if (Array.isArray(value))
-    return value.length <= 4 && value.every((item) => typeof item !== "object")
-      ? `the list [${value.map(describe).join(",").slice(0, 80)}]`
-      : "a list";
-  if (typeof value === "object") return "an object";
-  // a GGUF file can hold what JSON cannot
-  if (typeof value === "number" && !Number.isFinite(value)) return String(value);
-  const text = JSON.stringify(value);
-  return text.length > 60 ? `${text.slice(0, 60)}…` : text;
 }
 
 /** The model error for a system error at a path. */

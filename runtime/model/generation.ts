@@ -1,8 +1,8 @@
-import { join } from "node:path";
 import type { LlamaConfig } from "./config.js";
 import { ModelError, quoted } from "./error.js";
 import { Fields, type NumberRule } from "./fields.js";
-import { readJsonIfAny, sizeLimits, type JsonObject } from "./files.js";
+import { jsonOfAny, type Directory } from "./directory.js";
+import { sizeLimits, type JsonObject } from "./json.js";
 
 /** How a model wants to be sampled, from `generation_config.json`; what the file leaves out or has wrong is null. */
 export interface GenerationConfig {
@@ -23,10 +23,11 @@ export interface GenerationConfig {
  * Reads `generation_config.json` of a model directory; all is as in `config` where there is no such file, or where it
  * cannot be read: a warning says so, for nothing but the end of a text rests on it.
  */
-export async function readGeneration(directory: string, config: LlamaConfig): Promise<GenerationConfig> {
-  const path = join(directory, "generation_config.json");
+export async function readGeneration(directory: Directory, config: LlamaConfig): Promise<GenerationConfig> {
+  const name = "generation_config.json";
+  const path = directory.pathOf(name);
   try {
-    return parseGeneration(path, (await readJsonIfAny(path, sizeLimits.config)) ?? {}, config);
+    return parseGeneration(path, (await jsonOfAny(directory, name, sizeLimits.config)) ?? {}, config);
   } catch (error) {
     if (!(error instanceof ModelError)) throw error;
     const without = parseGeneration(path, {}, config);

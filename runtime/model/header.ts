@@ -65,7 +65,7 @@ export function printHeader(header: Header): string {
   const metadata =
     header.metadata.size === 0 ? [] : [`"__metadata__":${JSON.stringify(Object.fromEntries(header.metadata))}`];
   const text = `{${[...metadata, ...entries].join(",")}}`;
-  return text + " ".repeat((8 - (Buffer.byteLength(text) % 8)) % 8);
+  return text + " ".repeat((8 - (new TextEncoder().encode(text).length % 8)) % 8);
 }
 
 /** The entries that are strings; files have none else, but nothing rests on them. */

@@ -6,7 +6,7 @@ import { elementCount } from "../../compiler/types/shape.js";
 import { elementBits, isElementType, isFloatType, type ElementType } from "./elements.js";
 import { ModelError } from "./error.js";
 import { parseConfig } from "./config.js";
-import { accessError, exists, readJsonIfAny, sizeLimits, type JsonObject } from "./files.js";
+import { accessError, diskDirectory, exists, openFile, readJsonIfAny, sizeLimits, type JsonObject } from "./files.js";
 import { isForeign, openCheckpoint, type Checkpoint } from "./interchange/checkpoint.js";
 import type { Findings } from "./interchange/open.js";
 import { expectedTensors } from "./layout.js";
@@ -79,7 +79,9 @@ export async function inspect(path: string, progress?: (done: number, all: numbe
   const weights =
     gguf?.weights ??
     checkpoint?.weights ??
-    (found.isDirectory() ? await openDirectory(path, needed(configPath, config)) : await openFiles([path]));
+    (found.isDirectory()
+      ? await openDirectory(path, needed(configPath, config))
+      : await openFiles([() => openFile(path)]));
   try {
     // the rows of a GGUF file are put in order by what its config says of them
     if (gguf !== null) checkWeights(gguf);
@@ -114,7 +116,7 @@ async function openForeign(
   if (!isForeign({ raw })) return null;
   try {
     const config = parseConfig(configPath, raw);
-    return { checkpoint: await openCheckpoint(path, config, new Map()), warnings: [] };
+    return { checkpoint: await openCheckpoint(diskDirectory(path), config, new Map()), warnings: [] };
   } catch (error) {
     if (!(error instanceof ModelError) || !["M130", "M131", "M132", "M133"].includes(error.code)) throw error;
     return { checkpoint: null, warnings: error.code === "M133" ? [error.message.replace(/\.$/, "")] : [] };
@@ -138,7 +140,9 @@ async function openDirectory(path: string, isNeeded: (name: string) => boolean):
   const isModel =
     (await exists(join(path, "model.safetensors"))) || (await exists(join(path, "model.safetensors.index.json")));
   const names = isModel ? [] : (await readdir(path)).filter((name) => name.endsWith(".safetensors")).sort();
-  return names.length === 0 ? openWeights(path, isNeeded) : openFiles(names.map((name) => join(path, name)));
+  return names.length === 0
+    ? openWeights(diskDirectory(path), isNeeded)
+    : openFiles(names.map((name) => () => openFile(join(path, name))));
 }
 
 async function reportTensor(

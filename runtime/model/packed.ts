@@ -3,7 +3,7 @@ import { elementCount } from "../../compiler/types/shape.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
 import { isElementType, type ElementType } from "./elements.js";
 import { problemsError, quoted } from "./error.js";
-import { describe, isObject, type JsonObject } from "./files.js";
+import { describe, isObject, type JsonObject } from "./json.js";
 import type { TensorLayout } from "./safetensors-writer.js";
 
 /** Which elements of a stored tensor may be non-zero; `nm`: at most `n` of every `m` neighbours along `axis`. */

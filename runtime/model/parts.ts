@@ -165,7 +165,7 @@ async function haveSameValues(a: WeightEntry, b: WeightEntry): Promise<boolean> 
     const [leftBytes, rightBytes] = [new Uint8Array(elements * leftWidth), new Uint8Array(elements * rightWidth)];
     await a.file.read(left, leftBytes, first * leftWidth);
     await b.file.read(right, rightBytes, first * rightWidth);
-    if (left.dtype === right.dtype && Buffer.compare(leftBytes, rightBytes) === 0) continue;
+    if (left.dtype === right.dtype && leftBytes.every((byte, i) => byte === rightBytes[i])) continue;
     const [x, y] = [toFloats(left.dtype, leftBytes), toFloats(right.dtype, rightBytes)];
     if (x.some((value, at) => value !== y[at])) return false;
   }

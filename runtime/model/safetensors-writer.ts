@@ -1,15 +1,9 @@
 import { randomBytes } from "node:crypto";
 import { open, rename, rm, type FileHandle } from "node:fs/promises";
-import { byteCount, type ElementType } from "./elements.js";
 import { ModelError, quoted, systemCode } from "./error.js";
-import { headerLimit, printHeader } from "./header.js";
+import { layoutFile, type TensorLayout } from "./safetensors-layout.js";
 
-/** A tensor that a file will hold. */
-export interface TensorLayout {
-  readonly name: string;
-  readonly dtype: ElementType;
-  readonly shape: readonly number[];
-}
+export type { TensorLayout } from "./safetensors-layout.js";
 
 /** Writes one file of tensors, which come in any order, each in pieces. */
 export interface SafetensorsWriter {
@@ -37,25 +31,8 @@ export async function createSafetensors(
   tensors: readonly TensorLayout[],
   metadata: ReadonlyMap<string, string> = new Map(),
 ): Promise<SafetensorsWriter> {
-  const names = new Set<string>();
-  let end = 0;
-  const stored = tensors.map(({ name, dtype, shape }) => {
-    const size = byteCount(dtype, shape);
-    if (size === null)
-      throw new RangeError(`tensor ${name} of ${dtype} [${shape.join(", ")}] has no whole number of bytes`);
-    if (names.has(name)) throw new RangeError(`tensor ${name} stands twice`);
-    names.add(name);
-    const begin = end;
-    end += size;
-    return { name, dtype, shape, begin, end };
-  });
-  const header = Buffer.from(printHeader({ tensors: stored, metadata }));
-  if (header.length > headerLimit)
-    throw new RangeError(`a header of ${header.length} bytes is beyond the limit of the format`);
-  const head = new Uint8Array(8 + header.length);
-  new DataView(head.buffer).setBigUint64(0, BigInt(header.length), true);
-  head.set(header, 8);
-  return createTensorFile(path, { head, tensors: stored, bytes: head.length + end });
+  const { header, places, bytes } = layoutFile(tensors, metadata);
+  return createTensorFile(path, { head: header, tensors: [...places].map(([name, at]) => ({ name, ...at })), bytes });
 }
 
 /** A file that holds tensors, apart from their data. */

@@ -1,6 +1,6 @@
 import { formatBytes } from "../device/error.js";
 import { ModelError, quoted } from "./error.js";
-import { openRegular, readFully } from "./files.js";
+import type { ByteFile } from "./directory.js";
 import { headerLimit, parseHeader, type StoredTensor } from "./header.js";
 
 export type { StoredTensor } from "./header.js";
@@ -24,13 +24,14 @@ export interface SafetensorsFile {
 }
 
 /**
- * Opens a safetensors file (`u64 length | JSON header | data`, little endian) and checks the whole header against the
+ * Reads a safetensors file that is being opened (`u64 length | JSON header | data`, little endian) and checks the whole header against the
  * size of the file, before anything is allocated by it.
  * @throws ModelError M100, M101 (see `openRegular`), M110 (truncated), M111 (header too large), M112 (no header),
  *   M114 (offsets)
  */
-export async function openSafetensors(path: string): Promise<SafetensorsFile> {
-  const { handle, size } = await openRegular(path);
+export async function readSafetensors(opening: Promise<ByteFile>): Promise<SafetensorsFile> {
+  const file = await opening;
+  const { path, size } = file;
   try {
     if (size < 8)
       throw new ModelError(
@@ -39,7 +40,7 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
         truncationHelp,
       );
     const length = new Uint8Array(8);
-    await readFully(handle, path, length, 0);
+    await file.read(length, 0);
     const declared = new DataView(length.buffer).getBigUint64(0, true);
     if (declared > BigInt(headerLimit)) {
       throw new ModelError(
@@ -56,7 +57,7 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
         truncationHelp,
       );
     const bytes = new Uint8Array(Number(declared));
-    await readFully(handle, path, bytes, 8);
+    await file.read(bytes, 8);
     const { tensors, metadata } = parseHeader(path, headerText(path, bytes), size - dataStart);
     return {
       path,
@@ -69,12 +70,12 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
             `bytes ${begin} to ${begin + target.length} are outside of tensor ${tensor.name} of ${tensor.end - tensor.begin} bytes`,
           );
         }
-        await readFully(handle, path, target, dataStart + tensor.begin + begin);
+        await file.read(target, dataStart + tensor.begin + begin);
       },
-      close: () => handle.close(),
+      close: () => file.close(),
     };
   } catch (error) {
-    await handle.close();
+    await file.close();
     throw error;
   }
 }

@@ -1,9 +1,8 @@
 import { counted } from "../../compiler/words.js";
-import { stat } from "node:fs/promises";
-import { join } from "node:path";
 import { ModelError, problemsError, quoted } from "./error.js";
-import { accessError, describe, exists, isObject, readJson, resolveInside, sizeLimits } from "./files.js";
-import { openSafetensors, type SafetensorsFile, type StoredTensor } from "./safetensors.js";
+import { jsonOf, type ByteFile, type Directory } from "./directory.js";
+import { describe, isObject, sizeLimits } from "./json.js";
+import { readSafetensors, type SafetensorsFile, type StoredTensor } from "./safetensors.js";
 
 /** An open file that tensors are read from: see `SafetensorsFile`. */
 export type TensorFile = Pick<SafetensorsFile, "path" | "tensors" | "dataStart" | "read" | "close">;
@@ -32,36 +31,37 @@ const shardLimit = 4096;
  * index has wrong about tensors that are not `needed` is no error; all are needed where that is not said.
  * @throws ModelError M100 to M104, M110 to M114 (the files), M120 (the index), M121 (no weights), M122 (shards missing)
  */
-export async function openWeights(directory: string, needed: (name: string) => boolean = () => true): Promise<Weights> {
-  await requireDirectory(directory);
-  const single = join(directory, "model.safetensors");
-  if (await exists(single)) return openFiles([single]);
-  const index = join(directory, "model.safetensors.index.json");
-  if (await exists(index)) return openShards(directory, index, needed);
-  const torch =
-    (await exists(join(directory, "pytorch_model.bin"))) ||
-    (await exists(join(directory, "pytorch_model.bin.index.json")));
+export async function openWeights(
+  directory: Directory,
+  needed: (name: string) => boolean = () => true,
+): Promise<Weights> {
+  await directory.require();
+  const single = "model.safetensors";
+  if (await directory.has(single)) return openFiles([() => directory.open(single)]);
+  const index = "model.safetensors.index.json";
+  if (await directory.has(index)) return openShards(directory, index, needed);
+  const torch = (await directory.has("pytorch_model.bin")) || (await directory.has("pytorch_model.bin.index.json"));
   throw new ModelError(
     "M121",
-    `${quoted(directory)} has neither \`model.safetensors\` nor \`model.safetensors.index.json\`.`,
+    `${quoted(directory.path)} has neither \`model.safetensors\` nor \`model.safetensors.index.json\`.`,
     torch ? "convert the PyTorch weights to safetensors first" : "give the directory of a Hugging Face model",
   );
 }
 
 /** Opens safetensors files as one set of tensors. A tensor that two of them hold is M120. */
-export async function openFiles(paths: readonly string[]): Promise<Weights> {
+export async function openFiles(opened: readonly (() => Promise<ByteFile>)[]): Promise<Weights> {
   const files: SafetensorsFile[] = [];
   try {
     const tensors = new Map<string, WeightEntry>();
-    for (const path of paths) {
-      const file = await openSafetensors(path);
+    for (const open of opened) {
+      const file = await readSafetensors(open());
       files.push(file);
       for (const stored of file.tensors) {
         const other = tensors.get(stored.name);
         if (other !== undefined)
           throw new ModelError(
             "M120",
-            `The tensor ${quoted(stored.name)} is both in ${quoted(other.file.path)} and in ${quoted(path)}.`,
+            `The tensor ${quoted(stored.name)} is both in ${quoted(other.file.path)} and in ${quoted(file.path)}.`,
           );
         tensors.set(stored.name, { file, stored });
       }
@@ -73,38 +73,30 @@ export async function openFiles(paths: readonly string[]): Promise<Weights> {
   }
 }
 
-/** @throws ModelError M100 where the path is no directory */
-export async function requireDirectory(path: string): Promise<void> {
-  const found = await stat(path).catch((error: unknown) => {
-    throw accessError(path, error);
-  });
-  if (!found.isDirectory())
-    throw new ModelError("M100", `${quoted(path)} is not a directory; expected a Hugging Face model directory.`);
-}
-
-async function openShards(directory: string, index: string, needed: (name: string) => boolean): Promise<Weights> {
-  const { shardOf, warnings } = await readIndex(index, needed);
+async function openShards(directory: Directory, index: string, needed: (name: string) => boolean): Promise<Weights> {
+  const path = directory.pathOf(index);
+  const { shardOf, warnings } = await readIndex(directory, index, needed);
   const names = [...new Set(shardOf.values())];
   const wanted = new Set([...shardOf].flatMap(([tensor, shard]) => (needed(tensor) ? [shard] : [])));
-  const paths = new Map<string, string>();
+  const there: string[] = [];
   const missing: string[] = [];
   for (const name of names) {
-    const path = await resolveInside(directory, name);
-    if (await exists(path)) paths.set(name, path);
+    await directory.requireInside(name);
+    if (await directory.has(name)) there.push(name);
     else if (wanted.has(name)) missing.push(quoted(name));
     else warnings.push(`the shard ${quoted(name)} is missing; no tensor of it is needed`);
   }
   if (missing.length > 0)
     throw problemsError(
       "M122",
-      `${quoted(directory)} lacks ${missing.length} of the ${counted(names.length, "shard")} that its index names`,
+      `${quoted(directory.path)} lacks ${missing.length} of the ${counted(names.length, "shard")} that its index names`,
       missing,
       "the download may be incomplete",
     );
   const files = new Map<string, SafetensorsFile>();
   try {
-    for (const [name, path] of paths) {
-      const file = await openSafetensors(path).catch((error: unknown) => {
+    for (const name of there) {
+      const file = await readSafetensors(directory.open(name)).catch((error: unknown) => {
         if (wanted.has(name) || !(error instanceof ModelError)) throw error;
         warnings.push(`no tensor of the shard ${quoted(name)} is needed, and it cannot be read: ${error.message}`);
         return null;
@@ -116,11 +108,11 @@ async function openShards(directory: string, index: string, needed: (name: strin
     if (lacking.length > 0)
       throw problemsError(
         "M120",
-        `${quoted(index)} names tensors that their shards do not have`,
+        `${quoted(path)} names tensors that their shards do not have`,
         lacking.map(({ tensor, shard }) => `${quoted(tensor)} is not in ${quoted(shard)}`),
       );
     for (const { tensor, shard } of absent)
-      warnings.push(`${quoted(index)} names a tensor ${quoted(tensor)} that ${quoted(shard)} does not have`);
+      warnings.push(`${quoted(path)} names a tensor ${quoted(tensor)} that ${quoted(shard)} does not have`);
     return { files: [...files.values()], tensors, warnings, close: () => closeAll([...files.values()]) };
   } catch (error) {
     await closeAll([...files.values()]);
@@ -156,10 +148,12 @@ function placeTensors(
 
 /** The shard's file name for each tensor, and what is wrong with entries that are not needed. */
 async function readIndex(
-  path: string,
+  directory: Directory,
+  index: string,
   needed: (name: string) => boolean,
 ): Promise<{ readonly shardOf: ReadonlyMap<string, string>; readonly warnings: string[] }> {
-  const map = (await readJson(path, sizeLimits.index))["weight_map"];
+  const path = directory.pathOf(index);
+  const map = (await jsonOf(directory, index, sizeLimits.index))["weight_map"];
   if (!isObject(map))
     throw new ModelError(
       "M120",

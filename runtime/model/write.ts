@@ -1,96 +1,18 @@
 import { createHash } from "node:crypto";
-import type { FormatSpec } from "../../compiler/types/type.js";
-import { createDirectory, printJson, type DirectoryWriter } from "./directory-writer.js";
-import type { ElementType } from "./elements.js";
-import type { Model } from "./model.js";
-import {
-  denseFormat,
-  printSection,
-  storedLayout,
-  type PackedSection,
-  type PackedTensor,
-  type SavedRecipe,
-  type StoredPattern,
-} from "./packed.js";
-import type { TensorLayout } from "./safetensors-writer.js";
+import { createDirectory } from "./directory-writer.js";
+import { modelWriter, type ModelWriter, type OutputPlan } from "./model-writer.js";
 
-/** A tensor of the model to be written. */
-export interface OutputTensor {
-  readonly name: string;
-  /** The dense shape. */
-  readonly shape: readonly number[];
-  /** The element type before packing; with `format` null the type of the elements that will be written. */
-  readonly dtype: ElementType;
-  /** Null: dense, not touched by a recipe. */
-  readonly format: FormatSpec | null;
-  readonly pattern: StoredPattern;
-}
-
-/** What a model directory is made of. */
-export interface OutputPlan {
-  /** The model that was compressed: its config and tokenizer are taken over. */
-  readonly source: Model;
-  /** Every tensor, in the order in which they will lie in the files. */
-  readonly tensors: readonly OutputTensor[];
-  /** The recipe that made it, with its files, which are written beside the weights. */
-  readonly recipe: SavedRecipe | null;
-  /** Whether an existing model directory may be replaced. */
-  readonly force: boolean;
-  /** Most bytes of data of a shard; a tensor larger than that is a shard of its own. 5 GB where not said. */
-  readonly maxShardBytes?: number;
-}
-
-/** Writes a model directory, tensor by tensor; it appears under its name when it is complete. */
-export interface ModelWriter extends DirectoryWriter {
-  /** Adds a whole tensor as it is in the source model. */
-  copy(name: string): Promise<void>;
-}
+export type { ModelWriter, OutputPlan, OutputTensor } from "./model-writer.js";
 
 /**
  * Starts a model directory at `path`: a Hugging Face directory, with what is packed recorded in `config.json`.
  * @throws ModelError M150 to M154 (the place), M100 to M102 (a file that should be copied)
  */
-export async function createModel(path: string, plan: OutputPlan): Promise<ModelWriter> {
-  const writer = await createDirectory(path, {
-    source: plan.source,
-    layouts: plan.tensors.map(layoutOf),
-    force: plan.force,
-    maxShardBytes: plan.maxShardBytes,
-    texts: () =>
-      new Map([
-        ...(plan.recipe?.files ?? []),
-        ["config.json", printJson({ ...plan.source.config.raw, espalier: printSection(sectionOf(plan)) })],
-      ]),
-  });
-  return {
-    ...writer,
-    async copy(name) {
-      try {
-        for await (const chunk of plan.source.chunks(name)) await writer.append(name, chunk.bytes);
-      } catch (error) {
-        await writer.discard();
-        throw error;
-      }
-    },
-  };
+export function createModel(path: string, plan: OutputPlan): Promise<ModelWriter> {
+  return modelWriter(plan, (directory) => createDirectory(path, directory));
 }
 
 /** `sha256:` and the hex digest of a recipe's text, as it is recorded. */
 export function recipeHash(source: string): string {
   return `sha256:${createHash("sha256").update(source).digest("hex")}`;
-}
-
-function layoutOf(tensor: OutputTensor): TensorLayout {
-  const format = tensor.format ?? denseFormat(tensor.dtype);
-  if (format === null) throw new RangeError(`tensor ${tensor.name} of ${tensor.dtype} has no format`);
-  return storedLayout(tensor.name, format, tensor.shape);
-}
-
-function sectionOf(plan: OutputPlan): PackedSection {
-  const tensors = new Map<string, PackedTensor>();
-  for (const { name, format, pattern, shape, dtype } of plan.tensors)
-    if (format !== null) tensors.set(name, { format, pattern, shape, dtype });
-  const before = plan.source.packed;
-  const history = [...(before?.history ?? []), ...(before?.recipe ? [before.recipe] : [])];
-  return { version: 1, tensors, recipe: plan.recipe?.record ?? null, history };
 }

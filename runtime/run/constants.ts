@@ -1,5 +1,5 @@
 /** The parameters of dispatches that are bound for good: blocks of a uniform buffer that is written once. */
-import { bufferUsage, type Device } from "../device/device.js";
+import { bufferUsage, type Device } from "../device/opened.js";
 import { parameterGroups } from "./parameters.js";
 import { parameterBlock, type Dispatch } from "./play.js";
 import type { Pipelines } from "./pipelines.js";

@@ -1,5 +1,5 @@
 /** The parameters of recorded dispatches: blocks of one uniform buffer, written once a submit. */
-import { bufferUsage, type Device } from "../device/device.js";
+import { bufferUsage, type Device } from "../device/opened.js";
 import type { Pipelines } from "./pipelines.js";
 
 export interface ParameterRing {

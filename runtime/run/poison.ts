@@ -1,5 +1,5 @@
 /** Memory that nothing has written yet, made to show: for tests. */
-import { bufferUsage, type Device } from "../device/device.js";
+import { bufferUsage, type Device } from "../device/opened.js";
 
 /** Bits of NaN, as f32 and as two f16; as an integer far out of any range. */
 export const poisonWord = 0x7fff7fff;

@@ -1,5 +1,5 @@
 /** GPU time of each kernel, by timestamp queries around each dispatch. */
-import { bufferUsage, type Device } from "../device/device.js";
+import { bufferUsage, type Device } from "../device/opened.js";
 
 /** The time that all dispatches of a kernel took since the profile was last taken. */
 export interface KernelTime {

@@ -1,5 +1,5 @@
 /** Reads of few bytes: what a token is. Their copies are recorded behind what they wait for, and submitted with it. */
-import { bufferUsage, type Device } from "../device/device.js";
+import { bufferUsage, type Device } from "../device/opened.js";
 import type { Recorder } from "./recorder.js";
 
 export interface Reads {

@@ -4,6 +4,7 @@ import { truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseConfig } from "../../runtime/model/config.js";
 import type { ModelErrorCode } from "../../runtime/model/error.js";
+import { diskDirectory } from "../../runtime/model/files.js";
 import { readGeneration } from "../../runtime/model/generation.js";
 import { failure, inDirectory, smallConfig, writeJson } from "./support.js";
 
@@ -228,7 +229,7 @@ test("generation_config.json: what cannot be used of it is as if it were not the
       maxNewTokens: null,
       warnings: [],
     };
-    assert.equal(await readGeneration(directory, config), without);
+    assert.equal(await readGeneration(diskDirectory(directory), config), without);
     await writeJson(path, {
       eos_token_id: [2, 3],
       do_sample: true,
@@ -237,7 +238,7 @@ test("generation_config.json: what cannot be used of it is as if it were not the
       top_k: 50,
       max_new_tokens: 10,
     });
-    assert.equal(await readGeneration(directory, config), {
+    assert.equal(await readGeneration(diskDirectory(directory), config), {
       bosToken: 0,
       eosTokens: [2, 3],
       sample: true,
@@ -248,22 +249,25 @@ test("generation_config.json: what cannot be used of it is as if it were not the
       warnings: [],
     });
     await writeJson(path, { eos_token_id: [4, 4000], top_k: -1, top_p: 2, temperature: "hot" });
-    const { warnings, ...rest } = await readGeneration(directory, config);
+    const { warnings, ...rest } = await readGeneration(diskDirectory(directory), config);
     const { warnings: _, ...expected } = without;
     assert.equal(rest, { ...expected, eosTokens: [4] });
     assert.is(warnings.length, 3);
     for (const message of [/eos_token_id/, /top_p/, /temperature/]) assert.match(warnings.join("\n"), message);
     await writeJson(path, { eos_token_id: "</s>" });
-    assert.equal((await readGeneration(directory, config)).eosTokens, [1]);
+    assert.equal((await readGeneration(diskDirectory(directory), config)).eosTokens, [1]);
     await writeFile(path, "{");
-    const unread = await readGeneration(directory, config);
+    const unread = await readGeneration(diskDirectory(directory), config);
     assert.equal({ ...unread, warnings: [] }, without);
     assert.match(
       unread.warnings[0] ?? "",
       /generation_config\.json` is not valid JSON.*texts end as `config\.json` says/,
     );
     await truncate(path, 2 ** 25);
-    assert.match((await readGeneration(directory, config)).warnings[0] ?? "", /has 32 MiB; at most 16 MiB/);
+    assert.match(
+      (await readGeneration(diskDirectory(directory), config)).warnings[0] ?? "",
+      /has 32 MiB; at most 16 MiB/,
+    );
   });
 });
 

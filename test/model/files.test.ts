@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { exists, openRegular, readBounded, readJson, resolveInside } from "../../runtime/model/files.js";
-import { openSafetensors } from "../../runtime/model/safetensors.js";
+import { openSafetensors } from "../support/open-safetensors.js";
 import { failure, inDirectory } from "./support.js";
 
 const test = suite("model/files");

@@ -6,7 +6,7 @@ import * as assert from "uvu/assert";
 import { byteCount, elementBits, type ElementType } from "../../runtime/model/elements.js";
 import { ModelError, type ModelErrorCode } from "../../runtime/model/error.js";
 import { headerLimit, parseHeader, printHeader } from "../../runtime/model/header.js";
-import { openSafetensors } from "../../runtime/model/safetensors.js";
+import { openSafetensors } from "../support/open-safetensors.js";
 import { createSafetensors, writeError } from "../../runtime/model/safetensors-writer.js";
 import { failure, inDirectory, rawSafetensors, writeTensors } from "./support.js";
 import { runs } from "../support/runs.js";

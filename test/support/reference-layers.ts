@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { tensorValue, type TensorValue } from "../../compiler/graph/evaluate.js";
 import { toFloats } from "../../runtime/model/elements.js";
-import { openSafetensors } from "../../runtime/model/safetensors.js";
+import { openSafetensors } from "./open-safetensors.js";
 import { projectFile } from "./project.js";
 
 /** A layer: its weight, what it receives, and results by name. */

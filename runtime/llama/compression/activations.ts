@@ -1,7 +1,5 @@
 /** The activations of many windows between two blocks, in batches: as many as may on the device, the rest on disk. */
-import { totalmem } from "node:os";
 import { InternalError } from "../../../compiler/diagnostic.js";
-import type { Target } from "../../../compiler/target.js";
 import type { LlamaConfig } from "../../model/config.js";
 import type { DeviceTensor } from "../../run/run.js";
 import { openArena, withArena, type Arena } from "../../run/arena.js";
@@ -10,7 +8,7 @@ import type { Caller } from "../call.js";
 import { callsIn } from "../inference/chain.js";
 import { embed, type Frame } from "../inference/pass.js";
 import { windowsAtOnce } from "../room.js";
-import { createSpill, temporaryDisk, type Spill, type SpillDisk } from "../long-runs/spill.js";
+import type { Spill } from "../long-runs/spill.js";
 import type { ActivationDtype } from "../weights.js";
 import type { Windows } from "../windows.js";
 
@@ -52,7 +50,8 @@ export interface ActivationOptions {
    * Bytes of activations that stay on the device; the rest goes to disk. The device's share of memory where not said.
    */
   readonly memory?: number | undefined;
-  readonly disk?: SpillDisk | undefined;
+  /** Makes room for what does not stay on the device. */
+  readonly spill: (slots: number, slotBytes: number) => Promise<Spill>;
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
 }
 
@@ -60,8 +59,8 @@ export interface ActivationOptions {
  * Bytes of activations that stay on the device by default: a quarter of the machine's memory on a CPU; 4.5 GiB on a
  * GPU, whose memory is not known. That is 128 sequences of 2048 tokens of 4096 values, and half a GiB.
  */
-export function defaultMemory(target: Target): number {
-  return target.kind === "gpu" ? 4.5 * 2 ** 30 : Math.floor(totalmem() / 4);
+export function defaultMemory({ target, executor }: Caller): number {
+  return target.kind === "gpu" ? 4.5 * 2 ** 30 : Math.floor(executor.device.hostMemory / 4);
 }
 
 /**
@@ -80,9 +79,8 @@ export async function embedWindows(
   const batch = Math.min(windowsAtOnce(caller.target, config, tokens), count);
   const batches = Math.ceil(count / batch);
   const slotBytes = denseBytes(options.dtype, [batch, tokens, config.hiddenSize]);
-  const kept = Math.min(batches, Math.floor((options.memory ?? defaultMemory(caller.target)) / slotBytes));
-  const spill: Spill | null =
-    kept < batches ? await createSpill(batches - kept, slotBytes, options.disk ?? temporaryDisk) : null;
+  const kept = Math.min(batches, Math.floor((options.memory ?? defaultMemory(caller)) / slotBytes));
+  const spill: Spill | null = kept < batches ? await options.spill(batches - kept, slotBytes) : null;
   const onDevice: (DeviceTensor | null)[] = new Array<null>(batches).fill(null);
   const angles = new Map<number, Omit<ActivationBatch, "x">>();
   /** Owns what stays on the device. */

@@ -76,7 +76,7 @@ export async function calibrationRun(
   const { config } = model;
   checkContext(windows, config.contextLength);
   // two texts' worth of activations share the room of one
-  const memory = options.withDense ? Math.floor((options.memory ?? defaultMemory(caller.target)) / 2) : options.memory;
+  const memory = options.withDense ? Math.floor((options.memory ?? defaultMemory(caller)) / 2) : options.memory;
   const { activations, given } = await withArena(caller.executor, async (arena) => {
     const frame = await loadFrame(caller, model, "stored", arena);
     const embedded = (): Promise<Activations> => embedWindows(caller, config, frame, windows, { ...options, memory });

@@ -1,6 +1,7 @@
 /** Perplexities of a run: what a recipe expects of them, and those of another text at the end. */
 import type { Condition } from "../../../compiler/recipe/recipe.js";
 import type { CalibrationText } from "./compression.js";
+import type { Spill } from "../long-runs/spill.js";
 import { LlamaError } from "../error.js";
 import { holds, type FoundPerplexity } from "./expectation.js";
 import { printPerplexity } from "./outcome.js";
@@ -42,7 +43,8 @@ export async function expect(run: Run, condition: Condition, text: string): Prom
 function score(run: Run, of: "model" | "dense", text: CalibrationText): Promise<number> {
   const windows = scoredWindows(text.ids, text.window ?? 256, text.bos, text.windows ?? usualWindows);
   const { dtype = "f32", memory, disk } = run.options;
-  return scoreModel(run.caller, run.model, run.working, of, windows, { dtype, memory, disk }, (done, total) =>
+  const spill = (slots: number, slotBytes: number): Promise<Spill> => run.place.createSpill(slots, slotBytes, disk);
+  return scoreModel(run.caller, run.model, run.working, of, windows, { dtype, memory, spill }, (done, total) =>
     report(
       run,
       "evaluate",

@@ -1,5 +1,4 @@
 /** Training a whole model: all blocks are on the device, each with its own input kept for the way back. */
-import { totalmem } from "node:os";
 import { elementCount } from "../../../compiler/types/shape.js";
 import { counted } from "../../../compiler/words.js";
 import type { Model } from "../../model/model.js";
@@ -95,7 +94,7 @@ export async function trainModel(
     const rows = rowsOfHead(target, config, places * windows.tokens);
     const keepsBest = split.held.length > 0;
     const memory = memoryOf(model, task, { places, rows, keepsBest });
-    checkMemory(target, memory, totalmem());
+    checkMemory(target, memory, executor.device.hostMemory);
     hooks.note(`Training takes ${memoryInWords(memory)}; ${settings.batch} windows a step, ${places} at once.`);
 
     const frame = await loadFrame(caller, model, "stored", arena);

@@ -1,8 +1,7 @@
 /** What is kept of a recipe in the directory of the model that it made. */
 import type { Recipe } from "../../../compiler/recipe/recipe.js";
 import type { SavedRecipe } from "../../model/packed.js";
-import { recipeHash } from "../../model/write.js";
-import { packageVersion } from "../../package.js";
+import type { Place } from "./place.js";
 
 /** The texts of a recipe: its own, and those of the modules that it uses, as `bundle` gives them. */
 export interface RecipeFiles {
@@ -27,19 +26,23 @@ export function withoutHeading(source: string): string {
  * and what was used of the standard library, from others. `source` is the text as it was given, `files` those of the
  * bundle; null: the text alone.
  */
-export function savedRecipe(recipe: Recipe, source: string, files: RecipeFiles | null): SavedRecipe {
-  const version = packageVersion();
+export async function savedRecipe(
+  { version, hash }: Pick<Place, "version" | "hash">,
+  recipe: Recipe,
+  source: string,
+  files: RecipeFiles | null,
+): Promise<SavedRecipe> {
   const settings = recipe.parameters.map(({ name, value }) => ` --set ${name}=${String(value)}`).join("");
   const line = `// Saved by espalier ${version}: espalier compress recipe.esp --recipe ${recipe.name}${settings}\n`;
-  const hashes = (texts: ReadonlyMap<string, string>): { readonly [name: string]: string } =>
-    Object.fromEntries([...texts].map(([name, text]) => [name, recipeHash(text)]));
+  const hashes = async (texts: ReadonlyMap<string, string>): Promise<{ readonly [name: string]: string }> =>
+    Object.fromEntries(await Promise.all([...texts].map(async ([name, text]) => [name, await hash(text)] as const)));
   return {
     record: {
       name: recipe.name,
-      hash: recipeHash(withoutHeading(source)),
+      hash: await hash(withoutHeading(source)),
       parameters: Object.fromEntries(recipe.parameters.map(({ name, value }) => [name, value])),
-      ...(files === null || files.modules.size === 0 ? {} : { modules: hashes(files.modules) }),
-      ...(files === null ? {} : { library: { version, modules: hashes(files.standard) } }),
+      ...(files === null || files.modules.size === 0 ? {} : { modules: await hashes(files.modules) }),
+      ...(files === null ? {} : { library: { version, modules: await hashes(files.standard) } }),
     },
     files: new Map([["recipe.esp", line + withoutHeading(files?.source ?? source)], ...(files?.modules ?? [])]),
   };

@@ -4,6 +4,7 @@ import type { Model } from "../../model/model.js";
 import type { Announced } from "../long-runs/announced.js";
 import type { Caller } from "../call.js";
 import type { CompressOptions, PerplexityReport } from "./compression.js";
+import type { Place } from "./place.js";
 import type { Forecast } from "./forecast.js";
 import type { Facts, WeightRecord } from "../long-runs/manifest.js";
 import { layerWarning } from "./outcome.js";
@@ -16,6 +17,7 @@ import type { WorkingModel } from "./working-model.js";
 
 /** The state of a run. */
 export interface Run {
+  readonly place: Place;
   readonly caller: Caller;
   readonly model: Model;
   readonly recipe: Recipe;

@@ -13,6 +13,7 @@ import { isGram, type ObserveStep } from "./calibration-run.js";
 import type { Caller } from "../call.js";
 import { LlamaError } from "../error.js";
 import { createForecast } from "./forecast.js";
+import { createSpill } from "../long-runs/spill.js";
 import type { WeightRecord } from "../long-runs/manifest.js";
 import { isSelected, treatmentOf } from "./names.js";
 import { first } from "../results.js";
@@ -164,7 +165,11 @@ export async function findSensitivity(
       forecast.done("observe", (4 * observed) / blocks.length);
       report(`observing block ${block}`);
     });
-    const start = await embedWindows(caller, model.config, session.frame, scored, { dtype: "f32", memory: Infinity });
+    const start = await embedWindows(caller, model.config, session.frame, scored, {
+      dtype: "f32",
+      memory: Infinity,
+      spill: createSpill,
+    });
     try {
       const score = await createScorer(arena, caller, model, session, scored, start);
       const dense = await score(blocks.length, session.blocks);
@@ -293,7 +298,10 @@ async function observeAll(
   for (const step of tries.flatMap(({ recipe }) => observeSteps(recipe.steps))) {
     if (observerOf(step) < 0) observers.push({ key: JSON.stringify(step.graph), graph: step.graph, widest: Infinity });
   }
-  const activations = await embedWindows(caller, model.config, session.frame, windows, { dtype: "f32" });
+  const activations = await embedWindows(caller, model.config, session.frame, windows, {
+    dtype: "f32",
+    spill: createSpill,
+  });
   const found: Statistics[] = [];
   try {
     for (const [at, weights] of session.blocks.entries()) {

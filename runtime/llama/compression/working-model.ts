@@ -5,13 +5,14 @@
 import { InternalError } from "../../../compiler/diagnostic.js";
 import type { FormatSpec } from "../../../compiler/types/type.js";
 import { byteCount } from "../../model/elements.js";
-import type { Linear, Model } from "../../model/model.js";
+import type { Linear, Model } from "../../model/opened.js";
 import { storedLayout, type SavedRecipe } from "../../model/packed.js";
-import { createModel, type OutputTensor } from "../../model/write.js";
+import { modelWriter, type OutputTensor } from "../../model/model-writer.js";
 import type { DeviceTensor, TensorForm } from "../../run/run.js";
 import { openArena, type Arena } from "../../run/arena.js";
-import { announce, type Announced } from "../long-runs/announced.js";
+import type { Announced } from "../long-runs/announced.js";
 import type { Caller } from "../call.js";
+import type { Place } from "./place.js";
 import type { WeightRecord } from "../long-runs/manifest.js";
 import type { SavedState } from "../long-runs/saved-state.js";
 import {
@@ -181,6 +182,7 @@ export function storedBytes(name: string, format: FormatSpec, shape: readonly nu
  * @throws ModelError
  */
 export async function saveModel(
+  place: Pick<Place, "createDirectory" | "announce">,
   model: Model,
   working: WorkingModel,
   directory: string,
@@ -196,7 +198,9 @@ export async function saveModel(
     const { format, pattern } = now ?? stored;
     return { name: stored.name, shape: stored.shape, dtype: stored.dtype, format, pattern };
   });
-  const writer = await createModel(directory, { source: model, tensors, recipe: options.recipe, force: options.force });
+  const writer = await modelWriter({ source: model, tensors, recipe: options.recipe, force: options.force }, (plan) =>
+    place.createDirectory(directory, plan),
+  );
   try {
     for (const [at, { name }] of tensors.entries()) {
       const now = working.treated.get(name);
@@ -204,7 +208,7 @@ export async function saveModel(
       else for await (const part of working.pieces(name)) await writer.append(name, part);
       onProgress(name, at + 1, tensors.length, now?.bytes ?? model.tensor(name).bytes);
     }
-    return (await writer.finish(async (target, staging) => options.announced(await announce(target, staging))))
+    return (await writer.finish(async (target, staging) => options.announced(await place.announce(target, staging))))
       .directory;
   } catch (error) {
     await writer.discard();

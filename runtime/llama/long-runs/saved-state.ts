@@ -19,6 +19,8 @@ import { LlamaError } from "../error.js";
 import { changesOf, type Identity } from "./identity.js";
 import { manifestName, readManifest, writeManifest, type Facts, type Manifest, type WeightRecord } from "./manifest.js";
 
+export { keptLine } from "./words.js";
+
 export interface SavedState {
   readonly directory: string;
   /** Steps of work that were finished when it was opened. */
@@ -232,15 +234,6 @@ export function leaveState(path: string): number | null {
   } catch {
     return null; // none was begun
   }
-}
-
-/** What to say of a state that is left: how many of so many steps are kept, if that is known. */
-export function keptLine(finished: number, steps: number | null = null): string {
-  const what =
-    finished === 0
-      ? "No step is finished, but it is noted what was saved"
-      : `${finished}${steps === null ? "" : ` of ${steps}`} steps are finished and kept`;
-  return `${what}: --resume goes on from there.`;
 }
 
 /**

@@ -2,7 +2,7 @@
 import { basename, dirname } from "node:path";
 import { counted } from "../../../compiler/words.js";
 import { ModelError, quoted } from "../../model/error.js";
-import { describe, isObject, type JsonObject } from "../../model/files.js";
+import { describe, isObject, type JsonObject } from "../../model/json.js";
 import { readLines, type LineLimits } from "../../model/lines.js";
 
 /** One of the continuations that a question offers. */

@@ -1,7 +1,7 @@
 import { parseConfig, type LlamaConfig } from "../config.js";
 import { ModelError, problemsError, quoted } from "../error.js";
 import { Fields, type NumberRule } from "../fields.js";
-import { describe, type JsonObject } from "../files.js";
+import { describe, type JsonObject } from "../json.js";
 import type { GgufFile } from "./container.js";
 import type { MetadataValue } from "./types.js";
 

@@ -4,7 +4,7 @@
  * in the form of `tokenizer.json`. The expressions are those of llama.cpp (`llama-vocab.cpp`), which has them from the
  * models' own files.
  */
-import type { JsonObject } from "../files.js";
+import type { JsonObject } from "../json.js";
 
 export interface PreTokenizer {
   readonly json: JsonObject;

@@ -1,6 +1,6 @@
 import { counted } from "../../../compiler/words.js";
 import { ModelError, quoted } from "../error.js";
-import { describe, type JsonObject } from "../files.js";
+import { describe, type JsonObject } from "../json.js";
 import type { GgufFile } from "./container.js";
 import { preTokenizers } from "./pre-tokenizers.js";
 import type { MetadataList } from "./types.js";

@@ -1,6 +1,6 @@
 /** A directory of weights, in formats of ours whoever has packed it. */
-import { join } from "node:path";
 import type { LlamaConfig } from "../config.js";
+import type { Directory } from "../directory.js";
 import { blocksOf, expectedTensors, headName } from "../layout.js";
 import type { PackedTensor } from "../packed.js";
 import { openWeights, type Weights } from "../weights.js";
@@ -30,7 +30,7 @@ export function isForeign({ raw }: Pick<LlamaConfig, "raw">): boolean {
  * @throws ModelError M100 to M122 (the files), M131, M133, M135, M136 (layers that other tools have packed)
  */
 export async function openCheckpoint(
-  directory: string,
+  directory: Directory,
   config: LlamaConfig,
   packed: ReadonlyMap<string, PackedTensor>,
 ): Promise<Checkpoint> {
@@ -40,7 +40,7 @@ export async function openCheckpoint(
     return { config, weights, packed, findings: null, warnings: [] };
   }
   const { quantization_config, ...raw } = config.raw;
-  const quantization = parseQuantization(join(directory, "config.json"), quantization_config);
+  const quantization = parseQuantization(directory.pathOf("config.json"), quantization_config);
   const head: Module = {
     name: headName.replace(/\.weight$/, ""),
     outputs: config.vocabSize,
@@ -57,7 +57,7 @@ export async function openCheckpoint(
       weights,
       findings,
       packed: found,
-    } = await openInterchange(directory, quantization, modules, opened, config.dtype ?? "BF16");
+    } = await openInterchange(directory.path, quantization, modules, opened, config.dtype ?? "BF16");
     return { config: { ...config, raw }, weights, packed: found, findings, warnings: quantization.warnings };
   } catch (error) {
     await opened.close();

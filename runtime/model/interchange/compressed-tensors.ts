@@ -1,7 +1,7 @@
 /** `quantization_config` of compressed-tensors. */
 import { quoted } from "../error.js";
 import type { Fields } from "../fields.js";
-import { describe, isObject } from "../files.js";
+import { describe, isObject } from "../json.js";
 import { intQuantized } from "./containers/int-quantized.js";
 import { marlin24 } from "./containers/marlin-24.js";
 import { packQuantized } from "./containers/pack-quantized.js";

@@ -1,6 +1,6 @@
 /** `quantization_config`: which layers are stored how. */
 import { Fields } from "../fields.js";
-import { describe, isObject, type JsonObject } from "../files.js";
+import { describe, isObject, type JsonObject } from "../json.js";
 import { ModelError, problemsError, quoted } from "../error.js";
 import { awqGemm } from "./containers/awq.js";
 import { gptq, type GptqArguments } from "./containers/gptq.js";

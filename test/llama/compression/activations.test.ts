@@ -198,6 +198,7 @@ test("what is observed of the model as given does not see what became of the blo
     memory: 0,
     ownGram: false,
     withDense: true,
+    spill: createSpill,
     onPass: () => undefined,
   });
   const seen = async (
@@ -237,6 +238,7 @@ test("what is observed of the model as given does not see what became of the blo
     dtype: "f32",
     ownGram: false,
     withDense: true,
+    spill: createSpill,
     onPass: () => undefined,
   });
   await plain.advance(0);
