@@ -22,7 +22,14 @@ const external = ["@sparticuz/chromium", "chart.js", "koffi", "tokenizers", "web
 rmSync(outdir, { recursive: true, force: true });
 const { metafile } = await build({
   absWorkingDir: root,
-  entryPoints: { main: "runtime/cli/main.ts", demo: "runtime/cli/demo.ts", index: "index.ts", run: "run.ts" },
+  entryPoints: {
+    main: "runtime/cli/main.ts",
+    demo: "runtime/cli/demo.ts",
+    index: "index.ts",
+    run: "run.ts",
+    // a thread of its own, found beside whoever begins it
+    "chat-worker": "runtime/chat/chat-worker.ts",
+  },
   outdir,
   bundle: true,
   splitting: true,

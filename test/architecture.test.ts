@@ -89,6 +89,7 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
   "runtime/device": [],
   "runtime/run": ["compiler/float", "compiler/target", "compiler/types", "compiler/plan", "runtime/device"],
   "runtime/model": ["compiler/words", "compiler/float", "compiler/types", "compiler/formats", "runtime/device"],
+  "runtime/chat": ["runtime/model"],
   "runtime/package": ["compiler/diagnostic"],
   "runtime/build": [],
   "runtime/known-library": ["runtime/build", "runtime/package", "compiler/check"],
@@ -222,6 +223,7 @@ const packages: { readonly [part: string]: readonly string[] } = {
   "compiler/render": ["picocolors"],
   "runtime/device": ["koffi", "tar-stream", "webgpu"],
   "runtime/model": ["tokenizers"],
+  "runtime/chat": ["@huggingface/jinja"],
   "runtime/web": ["@huggingface/tokenizers"],
   "runtime/cli": ["cli-progress", "commander", "koffi", "picocolors"],
 };

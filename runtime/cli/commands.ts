@@ -10,6 +10,7 @@ import { action } from "./action.js";
 import { withActivations, withDtype } from "./dtype.js";
 import { addFileCommands } from "./file-commands.js";
 import { addLanguageCommands } from "./language-commands.js";
+import { addTextCommands } from "./text-commands.js";
 import { byteCount, collect, integer, number, pathOf, withDevice, withJson, withTuned } from "./options.js";
 
 const usualTreatments = ["int4", "magnitude-2of4", "wanda-2of4"];
@@ -22,7 +23,7 @@ export function addCommands(program: Command): void {
     addCompile,
     addCompress,
     addSensitivity,
-    addGenerate,
+    addTextCommands,
     addEval,
     addCompare,
     addInspect,
@@ -181,40 +182,6 @@ Examples that come with espalier: ${examples().join(", ")}.
 The model stays on the device. Nothing is written but the report.`,
     )
     .action(action(async () => (await import("./sensitivity.js")).run, always));
-}
-
-function addGenerate(program: Command): void {
-  withTuned(
-    withDevice(
-      withDtype(
-        withActivations(
-          program
-            .command("generate")
-            .description("continue a prompt; the text is streamed")
-            .requiredOption("--model <path>", "model directory or GGUF file")
-            .requiredOption("--prompt <text>", "text to continue")
-            .option("--max-tokens <n>", "new tokens at most", integer(1), 48)
-            .option(
-              "--temperature <t>",
-              "0 takes the likeliest token",
-              number((t) => t >= 0 && t <= 100, "from 0 to 100"),
-              0,
-            )
-            .option("--top-k <k>", "sample from the k likeliest tokens", integer(1))
-            .option(
-              "--top-p <p>",
-              "sample from the likeliest tokens that have this probability together",
-              number((p) => p > 0 && p <= 1, "above 0, at most 1"),
-            )
-            .option("--seed <s>", "seed of the random numbers", integer(0, 2 ** 32 - 1), 0)
-            .option(
-              "--verify",
-              "also compare logits with those of plain schedules: each element by itself, nothing fused",
-            ),
-        ),
-      ),
-    ),
-  ).action(action(async () => (await import("./generate.js")).run, always));
 }
 
 function addEval(program: Command): void {

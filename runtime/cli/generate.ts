@@ -1,43 +1,71 @@
 import { counted } from "../../compiler/words.js";
-import { checkGeneration, generate, type GenerateOptions } from "../llama/inference/generate.js";
+import { chatTemplateOf } from "../chat/template.js";
+import {
+  checkGeneration,
+  openContext,
+  roomFor,
+  type GenerateOptions,
+  type Generation,
+} from "../llama/inference/generate.js";
 import { openSession } from "../llama/inference/session.js";
+import { createStopStrings } from "../llama/inference/stop-strings.js";
 import { printVerification, verificationFault, verifySession } from "../llama/inference/verify.js";
+import type { Model } from "../model/model.js";
 import { sessionOptions, type ActivationOptions, type DtypeOptions } from "./dtype.js";
+import { UsageError } from "./failure.js";
 import { openGiven, warn } from "./given.js";
 import { openMachine } from "./machine.js";
 import type { DeviceOptions, TunedOptions } from "./options.js";
 import type { Output } from "./output.js";
+import { promptOf, type PromptOptions } from "./prompt.js";
+import { samplingOf, type SamplingOptions } from "./sampling.js";
 import { doubledStart } from "./text.js";
+import { turnsOf } from "./turns.js";
 
-interface GenerateCommandOptions extends DeviceOptions, DtypeOptions, ActivationOptions, TunedOptions {
+interface GenerateCommandOptions
+  extends DeviceOptions,
+    DtypeOptions,
+    ActivationOptions,
+    TunedOptions,
+    SamplingOptions,
+    PromptOptions {
   readonly model: string;
-  readonly prompt: string;
-  readonly maxTokens: number;
-  readonly temperature: number;
-  readonly topK?: number;
-  readonly topP?: number;
-  readonly seed: number;
+  readonly chat?: boolean;
+  readonly system?: string;
+  readonly n: number;
   readonly verify?: boolean;
 }
 
+/** A text as it came out. */
+interface Written extends Generation {
+  readonly text: string;
+  /** Where in it the new text begins, in UTF-16 units. */
+  readonly newTextStart: number;
+}
+
+/** What stands before an end, for a user. */
+const endings: { readonly [ended in Generation["ended"]]: string } = {
+  eos: "at a token that ends a text",
+  length: "at --max-tokens",
+  stopped: "at a stop string",
+  context: "where the model's context is full",
+};
+
 /** `espalier generate`: continues a prompt, streaming the text. */
 export async function run(output: Output, options: GenerateCommandOptions): Promise<number | void> {
+  if (options.n > 1 && options.temperature === 0)
+    throw new UsageError("with --temperature 0 all samples are the same: give a temperature, or leave --n out");
+  if (options.system !== undefined && options.chat !== true)
+    throw new UsageError("--system is part of a conversation: give --chat, too");
+  const given = await promptOf(options);
   const model = await openGiven(options.model, output);
   try {
     const tokenizer = await model.tokenizer();
-    const prompt = await tokenizer.encode(options.prompt, { prefix: true });
-    const twice = doubledStart(tokenizer, prompt.subarray(tokenizer.prefix.length));
+    const { text, ends } = await asked(model, given, options, output);
+    const prompt = await tokenizer.encode(text, { prefix: options.chat !== true });
+    const twice = options.chat === true ? null : doubledStart(tokenizer, prompt.subarray(tokenizer.prefix.length));
     if (twice !== null) warn(output, `the prompt ${twice}`);
-    const stream = tokenizer.stream();
-    const how: GenerateOptions = {
-      maxNewTokens: options.maxTokens,
-      temperature: options.temperature,
-      topK: options.topK,
-      topP: options.topP,
-      seed: options.seed,
-      eosTokens: model.generation.eosTokens,
-      onToken: (id) => output.stream(stream.push(id)),
-    };
+    const how: GenerateOptions = { ...samplingOf(options), eosTokens: ends };
     checkGeneration(model.config, prompt, how);
     const { device, caller, close } = await openMachine(options, output.note);
     try {
@@ -45,28 +73,45 @@ export async function run(output: Output, options: GenerateCommandOptions): Prom
         ...sessionOptions(options, caller.target),
         activations: options.activations,
       });
-      // the text of the first new token depends on those before it
-      for (const id of prompt) output.stream(stream.push(id));
-      const result = await generate(session, prompt, how);
-      output.stream(`${stream.end()}\n`);
-      const ids = [...prompt, ...result.ids];
-      const { promptTokens, newTokens, prefillTokensPerSecond, decodeTokensPerSecond, ended } = result;
+      const context = await openContext(session, roomFor(model.config, prompt.length, how.maxNewTokens));
+      const samples: Written[] = [];
+      for (let at = 0; at < options.n; at++) {
+        if (at > 0) output.stream("\n");
+        samples.push(await write({ ...how, seed: (options.seed + at) % 2 ** 32 }));
+      }
+      context.close();
+      const [first] = samples;
+      if (first === undefined) throw new Error("there is no sample");
+      const { promptTokens, newTokens, prefillTokensPerSecond, decodeTokensPerSecond, ended } = first;
       if (newTokens === 0)
         output.note(
           "note: there is no text to show: the first new token that the model chose is one that ends a text.",
         );
+      const ids = [...prompt, ...first.ids];
       const verification = options.verify === true ? await verifySession(session, ids, prompt.length) : null;
       const fault = verification === null ? null : verificationFault(verification);
       if (output.json)
         output.result(
           {
-            text: tokenizer.decode(ids),
+            text: first.text,
+            newTextStart: first.newTextStart,
             ids,
             promptTokens,
             newTokens,
             ended,
             prefillTokensPerSecond,
             decodeTokensPerSecond,
+            ...(samples.length < 2
+              ? {}
+              : {
+                  samples: samples.map((one) => ({
+                    text: one.text,
+                    newTextStart: one.newTextStart,
+                    ids: [...prompt, ...one.ids],
+                    newTokens: one.newTokens,
+                    ended: one.ended,
+                  })),
+                }),
             ...(verification === null ? {} : { verification }),
             device: device.name,
           },
@@ -74,15 +119,63 @@ export async function run(output: Output, options: GenerateCommandOptions): Prom
         );
       else
         output.note(
-          `${counted(promptTokens, "prompt token")} at ${prefillTokensPerSecond.toFixed(1)}/s, ${counted(newTokens, "new token")}${decodeTokensPerSecond === null ? "" : ` at ${decodeTokensPerSecond.toFixed(1)}/s`} on ${device.name}`,
+          `${counted(promptTokens, "prompt token")} at ${prefillTokensPerSecond.toFixed(1)}/s, ${counted(newTokens, "new token")}${decodeTokensPerSecond === null ? "" : ` at ${decodeTokensPerSecond.toFixed(1)}/s`} on ${device.name}, ended ${endings[ended]}`,
         );
       if (verification !== null) output.note(printVerification(verification));
       if (fault !== null) warn(output, fault);
       return fault === null ? undefined : 1;
+
+      /** One text, streamed: of a conversation the answer alone. */
+      async function write(sampling: GenerateOptions): Promise<Written> {
+        const stops = createStopStrings(options.stop);
+        const pieces = tokenizer.stream();
+        let before = "";
+        // the text of the first new token depends on those before it
+        for (const id of prompt) before += pieces.push(id);
+        if (options.chat !== true) output.stream(before);
+        let fresh = "";
+        const give = (piece: string): void => {
+          fresh += piece;
+          output.stream(piece);
+        };
+        const result = await context.generate(prompt, {
+          ...sampling,
+          onToken(id) {
+            give(stops.push(pieces.push(id)));
+            return !stops.found;
+          },
+        });
+        give(stops.push(pieces.end()));
+        give(stops.end());
+        output.stream("\n");
+        return { ...result, text: before + fresh, newTextStart: before.length };
+      }
     } finally {
       close();
     }
   } finally {
     await model.close();
+  }
+}
+
+/** What the model is to continue, and what ends it. */
+async function asked(
+  model: Model,
+  given: string,
+  options: GenerateCommandOptions,
+  output: Output,
+): Promise<{ readonly text: string; readonly ends: readonly number[] }> {
+  if (options.chat !== true) {
+    const { eosTokens } = model.generation;
+    if ((await chatTemplateOf(model).catch(() => null)) !== null)
+      output.note("note: the model has a chat template, which this prompt is not in: with --chat it is answered.");
+    return { text: given, ends: eosTokens };
+  }
+  const { renderer, ends } = await turnsOf(model);
+  try {
+    const system = options.system === undefined ? [] : [{ role: "system", content: options.system }];
+    return { text: await renderer.render([...system, { role: "user", content: given }]), ends };
+  } finally {
+    renderer.close();
   }
 }

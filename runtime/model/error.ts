@@ -26,6 +26,8 @@ export type ModelErrorCode =
   | "M143"
   | "M144"
   | "M145"
+  | "M146"
+  | "M147"
   | "M150"
   | "M151"
   | "M152"

@@ -117,6 +117,7 @@ commands("compress writes a model that inspect, eval and generate take", async (
     "device",
     "ended",
     "ids",
+    "newTextStart",
     "newTokens",
     "prefillTokensPerSecond",
     "promptTokens",

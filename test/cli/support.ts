@@ -27,18 +27,23 @@ export async function toyModel(suite: { after(work: () => void): void }): Promis
 /** The command that is shipped. */
 export const command = "bundle/main.js";
 
-/** Starts a built script of the project, given from the folder it was built to. */
+/** Starts a built script of the project, given from the folder it was built to; `stdin` is all that it reads there. */
 export function start(
   script: string,
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},
+  stdin: string | Buffer | null = null,
 ): ChildProcess {
   const path = fileURLToPath(new URL(`../../${script}`, import.meta.url));
-  return spawn(process.execPath, [path, ...args], {
-    stdio: ["ignore", "pipe", "pipe"],
+  const child = spawn(process.execPath, [path, ...args], {
+    stdio: [stdin === null ? "ignore" : "pipe", "pipe", "pipe"],
     cwd: projectFile("."),
     env: { ...process.env, ...env },
   });
+  // one that has ended already reads nothing
+  child.stdin?.on("error", () => {});
+  child.stdin?.end(stdin);
+  return child;
 }
 
 /** What a process prints until it ends, and how it ends. */

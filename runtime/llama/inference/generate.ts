@@ -9,6 +9,7 @@ import { notFinite } from "./not-finite.js";
 import { first } from "../results.js";
 import { chunkOf } from "../room.js";
 import type { Cache, Session } from "./session.js";
+import { checkWeighing, weighing, type Weighing } from "./weighed.js";
 
 /** How the next token is chosen. */
 export interface Sampling {
@@ -21,7 +22,7 @@ export interface Sampling {
   readonly seed?: number | undefined;
 }
 
-export interface GenerateOptions extends Sampling {
+export interface GenerateOptions extends Sampling, Weighing {
   readonly maxNewTokens: number;
   /** Tokens that end the text; the one that did is not among the ids. */
   readonly eosTokens: readonly number[];
@@ -32,10 +33,13 @@ export interface GenerateOptions extends Sampling {
 export interface Generation {
   /** The new tokens. */
   readonly ids: readonly number[];
-  readonly ended: "eos" | "length" | "stopped";
+  /** By a token that ends texts; as many as were asked for; `onToken` wanted no more; the context is full. */
+  readonly ended: "eos" | "length" | "stopped" | "context";
   readonly promptTokens: number;
+  /** Those of the prompt that the context had seen before. */
+  readonly sharedTokens: number;
   readonly newTokens: number;
-  /** Prompt tokens over the time until the first new token is known. */
+  /** Prompt tokens that were computed over the time until the first new token is known. */
   readonly prefillTokensPerSecond: number;
   /** Further tokens over the time they took; null where there is only one. */
   readonly decodeTokensPerSecond: number | null;
@@ -43,6 +47,17 @@ export interface Generation {
 
 /** Prompt tokens that go through the model at once, where there is room for what they see. */
 const prefillTokens = 512;
+
+/** A text whose keys and values are kept: what the next prompt begins with as well is not computed again. */
+export interface Context {
+  /**
+   * Continues a prompt. A text that fills the context ends there.
+   * @throws LlamaError prompt-too-long, prompt-empty, bad-option, not-finite; DeviceError
+   */
+  generate(prompt: ArrayLike<number>, options: GenerateOptions): Promise<Generation>;
+  /** Gives its memory back. */
+  close(): void;
+}
 
 /**
  * Continues a prompt. A text that fills the model's context ends there.
@@ -54,57 +69,99 @@ export async function generate(
   options: GenerateOptions,
 ): Promise<Generation> {
   checkGeneration(session.config, prompt, options);
+  const context = await openContext(session, roomFor(session.config, prompt.length, options.maxNewTokens));
+  try {
+    return await context.generate(prompt, options);
+  } finally {
+    context.close();
+  }
+}
+
+/** Tokens that a prompt and so many new ones take at most, in whole strides of the cache. */
+export function roomFor(config: LlamaConfig, promptTokens: number, maxNewTokens: number): number {
+  const most = Math.min(maxNewTokens, config.contextLength - promptTokens);
+  return Math.ceil((promptTokens + most) / 64) * 64;
+}
+
+/**
+ * Opens a context with room for so many tokens, of which the model's context is the most that are used.
+ * @throws LlamaError context-too-large; DeviceError
+ */
+export async function openContext(session: Session, capacity: number): Promise<Context> {
   const { caller, config } = session;
   const { executor } = caller;
-  const most = Math.min(options.maxNewTokens, config.contextLength - prompt.length);
-  const capacity = Math.ceil((prompt.length + most) / 64) * 64;
-  const choose = chooser(config, options);
-  const chunks = chunksOf(
-    prompt.length,
-    chunkOf(caller.target, config, session.dtype, { seen: capacity, most: prefillTokens }),
-  );
-  return withArena(executor, async (arena) => {
-    const cache = await session.allocateCache(1, capacity);
-    arena.defer(() => session.releaseCache(cache));
-    for (const tokens of new Set(chunks.map((chunk) => chunk.padded))) await session.prepare(1, tokens, capacity);
-    // the token that the model sees next, and where it stands: of the prompt's last one until the first is chosen
-    const state: DecodeState = {
-      ids: arena.own(await executor.fill("i32", [1, 1], [0], "token")),
-      positions: arena.own(await executor.fill("i32", [1], [prompt.length - 1], "position")),
-    };
-    const decoder = most > 1 ? await createDecoder(arena, caller, session, cache, state, choose) : null;
-    const ids: number[] = [];
-    const started = performance.now();
-    let firstAt = started;
-    let ended: Generation["ended"] = "length";
-    await prefill(session, prompt, cache, state, choose, chunks);
-    let reading = executor.values(state.ids);
-    for (let count = 1; ; count++) {
-      const found = reading;
-      // the next step is submitted, and the read of its token with it, so that the device goes on while this id travels
-      if (count < most && decoder !== null) {
-        decoder.step();
-        reading = executor.values(state.ids);
+  const longest = Math.min(capacity, config.contextLength);
+  const largest = chunkOf(caller.target, config, session.dtype, { seen: capacity, most: prefillTokens });
+  const cache = await session.allocateCache(1, capacity);
+  /** Tokens whose keys and values are in the cache. */
+  let kept: readonly number[] = [];
+
+  async function run(prompt: ArrayLike<number>, options: GenerateOptions): Promise<Generation> {
+    checkGeneration({ ...config, contextLength: longest }, prompt, options);
+    const most = Math.min(options.maxNewTokens, longest - prompt.length);
+    // the last token goes through the model in any case: the first new one is chosen by its logits
+    const shared = sharedStart(kept, prompt, prompt.length - 1);
+    kept = [];
+    const chunks = chunksOf(prompt.length - shared, largest).map(({ from, count, padded }) => ({
+      from: shared + from,
+      count,
+      padded: shared + from + padded > capacity ? count : padded,
+    }));
+    return withArena(executor, async (arena) => {
+      const choose = await weighing(arena, caller, config, prompt, options, chooser(config, options));
+      for (const tokens of new Set(chunks.map((chunk) => chunk.padded))) await session.prepare(1, tokens, capacity);
+      // the token that the model sees next, and where it stands: of the prompt's last one until the first is chosen
+      const state: DecodeState = {
+        ids: arena.own(await executor.fill("i32", [1, 1], [0], "token")),
+        positions: arena.own(await executor.fill("i32", [1], [prompt.length - 1], "position")),
+      };
+      const decoder = most > 1 ? await createDecoder(arena, caller, session, cache, state, choose) : null;
+      const ids: number[] = [];
+      const started = performance.now();
+      let firstAt = started;
+      let ended: Generation["ended"] = most < options.maxNewTokens ? "context" : "length";
+      await prefill(session, prompt, cache, state, choose, chunks);
+      let seen = prompt.length;
+      let reading = executor.values(state.ids);
+      for (let count = 1; ; count++) {
+        const found = reading;
+        // the next step is submitted, and the read of its token with it, so that the device goes on while this id travels
+        if (count < most && decoder !== null) {
+          decoder.step();
+          seen++;
+          reading = executor.values(state.ids);
+        }
+        const token = (await found)[0] ?? -1;
+        if (count === 1) firstAt = performance.now();
+        if (token < 0) throw await notFinite(session, afterTokens(ids.length));
+        const end = options.eosTokens.includes(token);
+        if (!end) ids.push(token);
+        const stop = end || options.onToken?.(token) === false;
+        if (stop) ended = end ? "eos" : "stopped";
+        if (stop || count >= most) break;
       }
-      const token = (await found)[0] ?? -1;
-      if (count === 1) firstAt = performance.now();
-      if (token < 0) throw await notFinite(session, afterTokens(ids.length));
-      const end = options.eosTokens.includes(token);
-      if (!end) ids.push(token);
-      const stop = end || options.onToken?.(token) === false;
-      if (stop) ended = end ? "eos" : "stopped";
-      if (stop || count >= most) break;
-    }
-    const seconds = (performance.now() - firstAt) / 1000;
-    return {
-      ids,
-      ended,
-      promptTokens: prompt.length,
-      newTokens: ids.length,
-      prefillTokensPerSecond: prompt.length / ((firstAt - started) / 1000),
-      decodeTokensPerSecond: ids.length > 1 ? (ids.length - 1) / seconds : null,
-    };
-  });
+      kept = [...Array.from(prompt), ...ids].slice(0, seen);
+      const seconds = (performance.now() - firstAt) / 1000;
+      return {
+        ids,
+        ended,
+        promptTokens: prompt.length,
+        sharedTokens: shared,
+        newTokens: ids.length,
+        prefillTokensPerSecond: (prompt.length - shared) / ((firstAt - started) / 1000),
+        decodeTokensPerSecond: ids.length > 1 ? (ids.length - 1) / seconds : null,
+      };
+    });
+  }
+
+  return { generate: run, close: () => session.releaseCache(cache) };
+}
+
+/** Tokens that two texts begin with alike, at most so many. */
+function sharedStart(one: ArrayLike<number>, other: ArrayLike<number>, most: number): number {
+  let count = 0;
+  while (count < most && count < one.length && one[count] === other[count]) count++;
+  return count;
 }
 
 function afterTokens(count: number): string {
@@ -215,6 +272,7 @@ export function checkGeneration(config: LlamaConfig, prompt: ArrayLike<number>, 
     ],
   ]);
   checkSampling(options);
+  checkWeighing(config, options);
 }
 
 /**

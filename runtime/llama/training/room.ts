@@ -6,7 +6,7 @@ import { LlamaError } from "../error.js";
 import type { ActivationDtype } from "../weights.js";
 
 /** Bytes of the largest tensor between that is worth it. */
-const roomAtOnce = { gpu: 2 ** 30, cpu: 2 ** 28 } as const;
+const roomAtOnce = { gpu: 2 ** 29, cpu: 2 ** 28 } as const;
 
 /**
  * Windows of a step that go through at once, so that no tensor between is larger than there is room for: the scores of
@@ -26,7 +26,7 @@ export function windowsOfPass(target: Target, config: LlamaConfig, tokens: numbe
 
 /** Rows of logits that are made at once: of equal parts where the tokens of a pass can be halved often enough. */
 export function rowsOfHead(target: Target, config: LlamaConfig, tokens: number): number {
-  const room = Math.min(target.maxBinding, roomAtOnce[target.kind] / 2);
+  const room = Math.min(target.maxBinding, target.kind === "gpu" ? roomAtOnce.gpu : roomAtOnce.cpu / 2);
   const most = Math.max(1, Math.floor(room / (4 * config.vocabSize)));
   let rows = tokens;
   while (rows > most && rows % 2 === 0) rows /= 2;

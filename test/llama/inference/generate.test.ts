@@ -5,7 +5,12 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { LlamaError } from "../../../runtime/llama/error.js";
-import { generate, type GenerateOptions, type Generation } from "../../../runtime/llama/inference/generate.js";
+import {
+  generate,
+  openContext,
+  type GenerateOptions,
+  type Generation,
+} from "../../../runtime/llama/inference/generate.js";
 import { openSession, type Session } from "../../../runtime/llama/inference/session.js";
 import { openMachine } from "../machine.js";
 import { tinyConfig, tinyModel } from "../tiny.js";
@@ -65,6 +70,49 @@ test("options beyond all tokens are as none", async () => {
     assert.ok((await text({ temperature, seed: 1 })).ids.every((id) => id >= 0 && id < vocabulary));
 });
 
+test("a context does not compute again what the next prompt begins with, and gives what a fresh one gives", async () => {
+  const kept = await openContext(session, 64);
+  try {
+    const first = await kept.generate(prompt, { maxNewTokens: 4, temperature: 0, eosTokens: [] });
+    assert.equal([first.ids, first.sharedTokens], [greedy.slice(0, 4), 0]);
+    const longer = [...prompt, ...first.ids.slice(0, 3), 2, 9];
+    const options = { maxNewTokens: 5, temperature: 1, seed: 3, eosTokens: [] };
+    const second = await kept.generate(longer, options);
+    assert.is(second.sharedTokens, 6);
+    assert.equal(second.ids, (await generate(session, longer, options)).ids);
+    // the same again: its last token is computed in any case
+    const third = await kept.generate(longer, options);
+    assert.equal([third.ids, third.sharedTokens], [second.ids, longer.length - 1]);
+    // another beginning
+    const fourth = await kept.generate([4, ...longer], options);
+    assert.equal([fourth.ids, fourth.sharedTokens], [(await generate(session, [4, ...longer], options)).ids, 0]);
+  } finally {
+    kept.close();
+  }
+});
+
+test("a bias takes a token always or never, and penalties keep a text from saying the same again", async () => {
+  assert.equal((await text({ logitBias: new Map([[11, 100]]) })).ids, [11, 11, 11, 11, 11, 11]);
+  const never = greedy[0] ?? 0;
+  assert.not.ok((await text({ logitBias: new Map([[never, -100]]) })).ids.includes(never));
+  // new tokens that were said are out of reach: all are different
+  for (const penalty of [{ presencePenalty: 100 }, { frequencyPenalty: 100 }]) {
+    const { ids } = await text({ ...penalty, logitBias: new Map([[11, 50]]) });
+    assert.is(ids[0], 11);
+    assert.is(new Set(ids).size, ids.length, JSON.stringify(penalty));
+  }
+  // a token of the prompt is seen, too, for the repetition penalty alone
+  const liked = { logitBias: new Map([[prompt[0] ?? 0, 0.25]]) };
+  assert.equal((await text({ ...liked, repetitionPenalty: 1 })).ids, (await text(liked)).ids);
+});
+
+test("min-p of 1 leaves the likeliest token alone, of 0 all", async () => {
+  assert.equal((await text({ temperature: 3, seed: 2, minP: 1 })).ids, greedy);
+  const plain = { temperature: 3, seed: 2 };
+  assert.equal((await text({ ...plain, minP: 0 })).ids, (await text(plain)).ids);
+  assert.not.equal((await text(plain)).ids, greedy);
+});
+
 test("options out of their ranges are refused by name", async () => {
   for (const [options, message] of [
     [{ maxNewTokens: 0 }, "maxNewTokens should be a whole number above 0, found 0."],
@@ -74,6 +122,10 @@ test("options out of their ranges are refused by name", async () => {
     [{ topK: 0.5 }, "topK should be a whole number, 0 or more, found 0.5."],
     [{ topP: 0 }, "topP should be above 0, at most 1, found 0."],
     [{ topP: NaN }, "topP should be above 0, at most 1, found NaN."],
+    [{ minP: 1.5 }, "minP should be from 0 to 1, found 1.5."],
+    [{ repetitionPenalty: 0 }, "repetitionPenalty should be above 0, at most 100, found 0."],
+    [{ presencePenalty: NaN }, "presencePenalty should be from -100 to 100, found NaN."],
+    [{ logitBias: new Map([[3, 101]]) }, "logitBias of the token 3 should be from -100 to 100, found 101."],
     [{ seed: 2 ** 32 }, "seed should be a whole number from 0 to 4294967295, found 4294967296."],
   ] as const) {
     const error = await refusal(text(options));
@@ -148,7 +200,7 @@ test("a text ends at a token that ends it, when it is asked to, at its length, a
   const one = await text({ maxNewTokens: 1 });
   assert.equal([one.ids, one.decodeTokensPerSecond], [greedy.slice(0, 1), null]);
   const full = await text({ maxNewTokens: 1000 });
-  assert.equal([full.ended, full.newTokens], ["length", context - prompt.length]);
+  assert.equal([full.ended, full.newTokens], ["context", context - prompt.length]);
   assert.equal(full.ids.slice(0, 6), greedy);
 });
 
