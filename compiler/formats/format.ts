@@ -20,6 +20,9 @@ export interface Format {
   /** Whether tensors are packed by `encode` alone: `packed` of its code gives null. */
   readonly packsOnHost: boolean;
 
+  /** Where tensors come from files alone: `encode` is an error. */
+  readonly readOnly?: true;
+
   /** Whether `encode` rounds each element by itself, given the grid; false where it finds scales in its neighbours. */
   readonly elementwise: boolean;
 

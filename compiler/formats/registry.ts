@@ -17,6 +17,13 @@ import { nmFormat } from "./nm/meaning.js";
 import { q4_0Format } from "./q4_0/meaning.js";
 import { q4_1Format } from "./q4_1/meaning.js";
 import { q6_kFormat } from "./q6_k/meaning.js";
+import { q5_0Format } from "./q5_0/meaning.js";
+import { q5_1Format } from "./q5_1/meaning.js";
+import { q2_kFormat } from "./q2_k/meaning.js";
+import { q3_kFormat } from "./q3_k/meaning.js";
+import { q4_kFormat } from "./q4_k/meaning.js";
+import { q5_kFormat } from "./q5_k/meaning.js";
+import { iq4_nlFormat } from "./iq4_nl/meaning.js";
 import { q8_0Format } from "./q8_0/meaning.js";
 import { regroupedFormat } from "./regrouped/meaning.js";
 import { decodeGrid, roundScale, withScales } from "./scales.js";
@@ -54,6 +61,13 @@ export const byName = {
   q4_0: q4_0Format,
   q4_1: q4_1Format,
   q6_k: q6_kFormat,
+  q5_0: q5_0Format,
+  q5_1: q5_1Format,
+  q2_k: q2_kFormat,
+  q3_k: q3_kFormat,
+  q4_k: q4_kFormat,
+  q5_k: q5_kFormat,
+  iq4_nl: iq4_nlFormat,
 } as const satisfies { readonly [name: string]: Format };
 
 /** `formats/code/registry.ts` has the code of each. */

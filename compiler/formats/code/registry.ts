@@ -10,6 +10,13 @@ import { nmCode } from "../nm/code.js";
 import { q4_0Code } from "../q4_0/code.js";
 import { q4_1Code } from "../q4_1/code.js";
 import { q6_kCode } from "../q6_k/code.js";
+import { q5_0Code } from "../q5_0/code.js";
+import { q5_1Code } from "../q5_1/code.js";
+import { q2_kCode } from "../q2_k/code.js";
+import { q3_kCode } from "../q3_k/code.js";
+import { q4_kCode } from "../q4_k/code.js";
+import { q5_kCode } from "../q5_k/code.js";
+import { iq4_nlCode } from "../iq4_nl/code.js";
 import { q8_0Code } from "../q8_0/code.js";
 import { byName, formatOfSpec, type FormatName } from "../registry.js";
 import { regroupedCode } from "../regrouped/code.js";
@@ -37,6 +44,13 @@ const codes: { readonly [N in FormatName]: FormatCode } = {
   q4_0: q4_0Code,
   q4_1: q4_1Code,
   q6_k: q6_kCode,
+  q5_0: q5_0Code,
+  q5_1: q5_1Code,
+  q2_k: q2_kCode,
+  q3_k: q3_kCode,
+  q4_k: q4_kCode,
+  q5_k: q5_kCode,
+  iq4_nl: iq4_nlCode,
 };
 
 /** The code of the format of a spec that has been normalized. */
