@@ -89,6 +89,7 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
   "runtime/device": [],
   "runtime/run": ["compiler/float", "compiler/target", "compiler/types", "compiler/plan", "runtime/device"],
   "runtime/model": ["compiler/words", "compiler/float", "compiler/types", "compiler/formats", "runtime/device"],
+  "runtime/hub": ["compiler/words", "runtime/device", "runtime/model"],
   "runtime/chat": ["runtime/model"],
   "runtime/package": ["compiler/diagnostic"],
   "runtime/build": [],
@@ -222,10 +223,11 @@ const packages: { readonly [part: string]: readonly string[] } = {
   "compiler/syntax": ["chevrotain"],
   "compiler/render": ["picocolors"],
   "runtime/device": ["koffi", "tar-stream", "webgpu"],
+  "runtime/hub": ["@huggingface/hub"],
   "runtime/model": ["tokenizers"],
   "runtime/chat": ["@huggingface/jinja"],
   "runtime/web": ["@huggingface/tokenizers"],
-  "runtime/cli": ["cli-progress", "commander", "koffi", "picocolors"],
+  "runtime/cli": ["@huggingface/hub", "cli-progress", "commander", "koffi", "picocolors"],
 };
 
 test("imports go one way", () => {

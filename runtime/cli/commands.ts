@@ -5,6 +5,7 @@
 import { stages } from "./stages.js";
 import { InvalidArgumentError, Option, type Command } from "commander";
 import { modelShapes } from "../bench/model-shapes.js";
+import { exportTargets, exportTypes } from "../model/export/targets.js";
 import { examples } from "../package.js";
 import { action } from "./action.js";
 import { withActivations, withDtype } from "./dtype.js";
@@ -126,6 +127,9 @@ function addCompress(program: Command): void {
             "also compare logits with those of plain schedules: each element by itself, nothing fused",
           )
           .option("--report <file>", "write a page about it, HTML, with plots", pathOf)
+          .addOption(new Option("--to <format>", "also write it in a format of other tools").choices(exportTargets))
+          .addOption(new Option("--type <type>", "of that format, as for export").choices(exportTypes))
+          .option("--requantize", "round there what the format does not hold, and tell what that costs")
           .option("--resume", "go on from the last block that a stopped run finished")
           .option("--force", "replace the output directory if it holds a model"),
       ),
@@ -137,6 +141,8 @@ function addCompress(program: Command): void {
 Several texts are mixed window by window, each as often as its weight says: --text a.txt --text b.txt=3. A text in .jsonl
 has a line for each of its parts, {"prompt": "...", "answer": "..."}, {"question": "...", "answer": "..."} or
 {"text": "..."}; a training learns answers only. Texts may be compressed by gzip.
+
+With --to gguf the model is also written to DIR.gguf, with --to gptq to DIR-gptq, and so on: what export writes of it.
 
 No model is written unless all goes well. A run that is stopped leaves no half model, but what it has finished in a
 hidden directory beside the output: the same command with --resume goes on from there, to the same result bit for bit;

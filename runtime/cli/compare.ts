@@ -11,7 +11,7 @@ import { filesOf, type Model } from "../model/model.js";
 import { tokenizerDifference } from "../model/tokenizer/difference.js";
 import { sessionOptions, type ActivationOptions, type DtypeOptions } from "./dtype.js";
 import { UsageError } from "./failure.js";
-import { openGiven } from "./given.js";
+import { openGiven, withLocalTexts } from "./given.js";
 import { openMachine } from "./machine.js";
 import type { DeviceOptions, TunedOptions } from "./options.js";
 import type { Output } from "./output.js";
@@ -31,7 +31,8 @@ interface CompareOptions extends DeviceOptions, DtypeOptions, ActivationOptions,
 }
 
 /** `espalier compare`: what of a model is left in another, by tasks and on a text. */
-export async function run(output: Output, one: string, other: string, options: CompareOptions): Promise<number | void> {
+export async function run(output: Output, one: string, other: string, asked: CompareOptions): Promise<number | void> {
+  const options = await withLocalTexts(asked, output);
   const { tasks: paths = [], text, limit } = options;
   if (text === undefined && paths.length === 0)
     throw new UsageError("compare needs something to compare by: --tasks FILE..., --text FILE, or both");

@@ -15,12 +15,15 @@ import { keptLine, leaveState } from "../llama/long-runs/saved-state.js";
 import { checkAgainst } from "../llama/compression/fit.js";
 import { calibrationWindows, checkContext } from "../llama/windows.js";
 import { ModelError } from "../model/error.js";
+import type { ExportTarget, ExportType } from "../model/export/targets.js";
 import { filesOf, type Model } from "../model/model.js";
 import { discardStaged, missingParents, removeEmpty } from "../model/output.js";
 import { examples, sourcePath } from "../package.js";
 import { sessionOptions, type DtypeOptions } from "./dtype.js";
+import { describeExport } from "./export.js";
+import { checkExport, exportSaved } from "./export-saved.js";
 import { DiagnosticsError, noteDiagnostics, UsageError } from "./failure.js";
-import { openGiven, warn } from "./given.js";
+import { openGiven, warn, withLocalTexts } from "./given.js";
 import { onInterrupt } from "./interrupt.js";
 import { openMachine } from "./machine.js";
 import { settings, type DeviceOptions, type TunedOptions } from "./options.js";
@@ -50,10 +53,14 @@ interface CompressCommandOptions extends DeviceOptions, DtypeOptions, TunedOptio
   readonly report?: string;
   readonly resume?: boolean;
   readonly force?: boolean;
+  readonly to?: ExportTarget;
+  readonly type?: ExportType;
+  readonly requantize?: boolean;
 }
 
 /** `espalier compress`: a model by a recipe. */
-export async function run(output: Output, file: string, options: CompressCommandOptions): Promise<number | void> {
+export async function run(output: Output, file: string, given: CompressCommandOptions): Promise<number | void> {
+  const options = await withLocalTexts(given, output);
   const { recipe, source, files, sources } = findRecipe(file, options, output);
   const model = await openGiven(options.model, output);
   try {
@@ -61,6 +68,7 @@ export async function run(output: Output, file: string, options: CompressCommand
     requireFit(model, recipe, sources);
     const outputs = outputsOf(recipe, options.out);
     await checkOutputs(model, recipe, { ...options, output: options.out });
+    for (const each of outputs) await checkExport(each, options);
     if (options.report !== undefined)
       await checkPage(options.report, {
         files: [
@@ -69,7 +77,7 @@ export async function run(output: Output, file: string, options: CompressCommand
           ...givenTexts(options.text).map(({ path }) => path),
           ...(options.eval === undefined ? [] : [options.eval]),
         ],
-        directories: [options.model, ...outputs],
+        directories: [model.directory, ...outputs],
       });
     await model.companions();
     const text =
@@ -109,10 +117,15 @@ export async function run(output: Output, file: string, options: CompressCommand
         recipe: { file, name: recipe.name, parameters: recipe.parameters, source, modules: files.modules },
         evaluation: evaluation?.words ?? null,
       };
+      const exported = await exportSaved(report, options, output);
       const code = await printWithPage(
         output,
-        { ...report, device: device.name },
-        () => describe(report, device.name, output),
+        { ...report, device: device.name, ...(exported.length === 0 ? {} : { exported }) },
+        () =>
+          [
+            describe(report, device.name, output),
+            ...exported.map((one) => describeExport(one, one.seconds, output)),
+          ].join("\n"),
         options.report,
         () => compressionPage(report, context),
       );
@@ -224,7 +237,7 @@ async function calibrationText(
   options: CompressCommandOptions,
   output: Output,
 ): Promise<CalibrationText> {
-  const beside = join(options.model, "calibration.txt");
+  const beside = join(model.directory, "calibration.txt");
   const given =
     options.text.length > 0 ? givenTexts(options.text) : existsSync(beside) ? [{ path: beside, weight: 1 }] : [];
   if (given.length === 0)

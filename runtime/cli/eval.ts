@@ -9,7 +9,7 @@ import { sessionOptions, type ActivationOptions, type DtypeOptions } from "./dty
 import type { MixedText } from "../llama/texts.js";
 import type { Tokenizer } from "../model/tokenizer/tokenizer.js";
 import { UsageError } from "./failure.js";
-import { openGiven, warn } from "./given.js";
+import { openGiven, warn, withLocalTexts } from "./given.js";
 import { openMachine } from "./machine.js";
 import type { DeviceOptions, TunedOptions } from "./options.js";
 import type { Output } from "./output.js";
@@ -32,7 +32,8 @@ interface EvalOptions extends DeviceOptions, DtypeOptions, ActivationOptions, Tu
 }
 
 /** `espalier eval`: perplexity of a text, accuracy on tasks. */
-export async function run(output: Output, options: EvalOptions): Promise<number | void> {
+export async function run(output: Output, asked: EvalOptions): Promise<number | void> {
+  const options = await withLocalTexts(asked, output);
   const { tasks: paths = [], limit } = options;
   if (options.text.length === 0 && paths.length === 0 && options.exactMatch === undefined)
     throw new UsageError("eval needs something to score: --text FILE, --tasks FILE..., --exact-match FILE");

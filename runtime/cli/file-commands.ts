@@ -7,6 +7,24 @@ import { byteCount, withJson } from "./options.js";
 /** Adds them. */
 export function addFileCommands(program: Command): void {
   addExport(program);
+  addDiff(program);
+}
+
+function addDiff(program: Command): void {
+  withJson(
+    program
+      .command("diff")
+      .description("tell in which tensors two models differ, and by how much")
+      .argument("<first>", "model directory or GGUF file")
+      .argument("<second>", "another, of the same shape")
+      .option("--all", "list also tensors of the same values"),
+  )
+    .addHelpText(
+      "after",
+      `
+Values are compared, whatever the formats are. Exit codes: 0 all are the same, 1 something differs, 2 wrong use.`,
+    )
+    .action(action(async () => (await import("./diff.js")).run, never));
 }
 
 function addExport(program: Command): void {
@@ -43,3 +61,5 @@ by which recipe. Nothing is written unless all goes well.`,
       ),
     );
 }
+
+const never = (): boolean => false;

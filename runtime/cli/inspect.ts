@@ -1,7 +1,7 @@
 import { counted } from "../../compiler/words.js";
 import { formatBytes } from "../device/error.js";
 import { inspect, type Inspection } from "../model/inspect.js";
-import { warn } from "./given.js";
+import { givenModel, warn } from "./given.js";
 import type { JsonOptions } from "./options.js";
 import type { Output } from "./output.js";
 import { table } from "./table.js";
@@ -9,7 +9,8 @@ import { table } from "./table.js";
 const mebibyte = 2 ** 20;
 
 /** `espalier inspect`: the tensors of a model directory or a safetensors file. */
-export async function run(output: Output, path: string, _options: JsonOptions): Promise<number | void> {
+export async function run(output: Output, given: string, _options: JsonOptions): Promise<number | void> {
+  const path = await givenModel(given, output);
   const progress = output.progress("reading");
   const report = await inspect(path, (done, all) =>
     progress.update(Math.ceil(done / mebibyte), Math.ceil(all / mebibyte), "MiB"),

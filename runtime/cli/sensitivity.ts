@@ -9,7 +9,7 @@ import { filesOf } from "../model/model.js";
 import { examples, packageRoot } from "../package.js";
 import { findRecipe } from "./compress.js";
 import { UsageError } from "./failure.js";
-import { openGiven } from "./given.js";
+import { openGiven, withLocalTexts } from "./given.js";
 import { openMachine } from "./machine.js";
 import type { DeviceOptions, TunedOptions } from "./options.js";
 import type { Output } from "./output.js";
@@ -32,7 +32,8 @@ interface SensitivityCommandOptions extends DeviceOptions, TunedOptions {
 }
 
 /** `espalier sensitivity`: which layers mind which treatment. */
-export async function run(output: Output, options: SensitivityCommandOptions): Promise<number | void> {
+export async function run(output: Output, asked: SensitivityCommandOptions): Promise<number | void> {
+  const options = await withLocalTexts(asked, output);
   const read: string[] = [];
   const tries = options.treatments.map((treatment): Try => {
     const file = fileOf(treatment);
@@ -43,12 +44,12 @@ export async function run(output: Output, options: SensitivityCommandOptions): P
   const model = await openGiven(options.model, output);
   try {
     const tokenizer = await model.tokenizer();
-    const beside = join(options.model, "calibration.txt");
+    const beside = join(model.directory, "calibration.txt");
     const source = options.calibration ?? (existsSync(beside) ? beside : options.text);
     if (options.report !== undefined)
       await checkPage(options.report, {
         files: [...filesOf(model), ...read, options.text, source],
-        directories: [options.model],
+        directories: [model.directory],
       });
     const scored = scoredWindows(
       await readTokens(options.text, tokenizer, output),

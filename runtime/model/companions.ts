@@ -17,11 +17,9 @@ export interface Companion {
  * (cut short)
  */
 export async function companionsOf(directory: Directory): Promise<readonly Companion[]> {
-  const wanted =
-    /^(tokenizer[\w.-]*|generation_config\.json|special_tokens_map\.json|added_tokens\.json|vocab\.json|merges\.txt|chat_template[\w.-]*|LICEN[CS]E[\w.-]*|NOTICE[\w.-]*|USE_POLICY[\w.-]*)$/i;
   const names = await directory.names();
   const companions: Companion[] = [];
-  for (const name of names.filter((one) => wanted.test(one)).sort()) {
+  for (const name of names.filter((one) => isCompanion(one)).sort()) {
     const path = directory.pathOf(name);
     const refuse = (error: unknown): never => {
       throw error instanceof ModelError ? unreadable(error) : error;
@@ -41,6 +39,13 @@ export async function companionsOf(directory: Directory): Promise<readonly Compa
     companions.push({ name, read: () => readWhole(directory.open(name), sizeLimits.companion) });
   }
   return companions;
+}
+
+/** Whether a file of this name belongs to a model beside its config and weights. */
+export function isCompanion(name: string): boolean {
+  return /^(tokenizer[\w.-]*|generation_config\.json|special_tokens_map\.json|added_tokens\.json|vocab\.json|merges\.txt|chat_template[\w.-]*|LICEN[CS]E[\w.-]*|NOTICE[\w.-]*|USE_POLICY[\w.-]*)$/i.test(
+    name,
+  );
 }
 
 /** What is read where it is known what it has to be; settings of generation need not be right at all. */

@@ -43,7 +43,11 @@ export type ModelErrorCode =
   | "M171"
   | "M172"
   | "M173"
-  | "M174";
+  | "M174"
+  | "M180"
+  | "M181"
+  | "M182"
+  | "M183";
 
 /**
  * Something is wrong with a model's files or with the place to write one: a mistake of the user or a fault of the

@@ -1,6 +1,6 @@
 /** The commands that work on files of models, run as a user runs them. */
-import { readFileSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, readFileSync, rmSync } from "node:fs";
+import { basename, join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { writePacked } from "../model/export/support.js";
@@ -14,9 +14,9 @@ test.after(() => {
   rmSync(`${folder.path}-gptq`, { recursive: true, force: true });
 });
 
+const sizes = { hidden_size: 32, intermediate_size: 64, num_hidden_layers: 1, num_attention_heads: 2, head_dim: 16 };
+
 test.before(async () => {
-  const sizes = { hidden_size: 32, intermediate_size: 64, num_hidden_layers: 1, num_attention_heads: 2, head_dim: 16 };
-  folder.write("config.json", "");
   await writePacked(folder.path, sizes, () => "int4(32)");
 });
 
@@ -39,6 +39,42 @@ test("export says what it wrote, in words and in JSON", async () => {
   const { files, tensors } = JSON.parse(json.stdout);
   assert.equal(files, ["README.md", "config.json", "model.safetensors", "quantize_config.json", "tokenizer.json"]);
   assert.is(tensors.length, 11);
+});
+
+test("diff ends with 0 where the values are the same, with 1 where they are not", async () => {
+  const same = await espalier("diff", folder.path, `${folder.path}-gptq`, "--all");
+  assert.is(same.code, 0, same.stderr);
+  assert.match(same.stdout, /\n0 tensors of 11 differ\n$/);
+  const coarse = `${folder.path}-coarse`;
+  const rounded = ["--to", "safetensors", "--type", "bf16", "--requantize", "--out", coarse];
+  await espalier("export", folder.path, ...rounded);
+  const other = await espalier("diff", folder.path, coarse);
+  rmSync(coarse, { recursive: true, force: true });
+  assert.is(other.code, 1, other.stderr);
+  assert.match(other.stdout, /int4\(32\) -> bf16.*\n/);
+  assert.match(other.stdout, /\n7 tensors of 11 differ\n$/);
+});
+
+test("compress --to writes both, and finds a place that is taken before it begins", async () => {
+  const dense = temporaryFolder();
+  try {
+    await writePacked(dense.path, sizes, () => null);
+    const out = join(dense.path, "..", `${basename(dense.path)}-small`);
+    const to = ["--model", dense.path, "--out", out, "--set", "group=32", "--device", "cpu", "--to"];
+    const done = await espalier("compress", "int4", ...to, "gguf");
+    assert.is(done.code, 0, done.stderr);
+    assert.match(done.stdout, /\nQ4_0 +7 +0 +0\.00000\n/);
+    const same = await espalier("diff", out, `${out}.gguf`);
+    assert.is(same.code, 0, same.stdout);
+    rmSync(out, { recursive: true });
+    const taken = await espalier("compress", "int4", ...to, "gguf");
+    assert.is(taken.code, 1);
+    assert.match(taken.stderr, /error\[M150\].*-small\.gguf` exists already/);
+    assert.not(existsSync(out));
+    for (const each of [`${out}.gguf`, `${out}.md`]) rmSync(each);
+  } finally {
+    dense.remove();
+  }
 });
 
 test("what cannot be written ends with 1, a wrong use with 2", async () => {

@@ -65,15 +65,31 @@ export function fromFloats(type: FloatType, values: Float32Array): Uint8Array<Ar
   return new Uint8Array(bits.buffer);
 }
 
+/** What was summed up. */
+export interface Sums extends Loss {
+  /** The root mean square of the differences. */
+  readonly rms: number;
+  /** How many values differ. */
+  readonly count: number;
+}
+
 /** Sums up how far values lie from those they were. */
 export function lossMeter(): {
   add(before: Float32Array, after: Float32Array): void;
+  sums(): Sums;
   /** Null where they are the same. */
   loss(): Loss | null;
 } {
-  let [largest, differences, squares] = [0, 0, 0];
+  let [largest, differences, squares, count, all] = [0, 0, 0, 0, 0];
+  const sums = (): Sums => ({
+    largest,
+    count,
+    rms: all === 0 ? 0 : Math.sqrt(differences / all),
+    relative: count === 0 ? 0 : Math.sqrt(differences / squares),
+  });
   return {
     add(before, after) {
+      all += before.length;
       for (let at = 0; at < before.length; at += 1) {
         const [value, other] = [before[at]!, after[at]!];
         squares += value * value;
@@ -81,9 +97,14 @@ export function lossMeter(): {
         const difference = Math.abs(value - other);
         if (!(difference <= largest)) largest = difference;
         differences += difference * difference;
+        count += 1;
       }
     },
-    loss: () => (largest === 0 ? null : { largest, relative: Math.sqrt(differences / squares) }),
+    sums,
+    loss() {
+      const { relative } = sums();
+      return count === 0 ? null : { largest, relative };
+    },
   };
 }
 

@@ -1,0 +1,97 @@
+"""Perplexity of a checkpoint as other tools load it, in float32 on a CPU: a line of JSON for each path.
+
+python checkpoint.py TEXT WINDOWS PATH...
+
+A directory is loaded by transformers (with compressed-tensors, GPTQModel where its config asks for them), a GGUF file by
+the package gguf, through transformers. The text is tokenised whole by the checkpoint's own tokenizer and cut in windows
+of 256 tokens, each after the token for the beginning; all 256 are scored.
+"""
+import json
+import math
+import os
+import sys
+import warnings
+
+warnings.filterwarnings("ignore")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+torch.set_grad_enabled(False)
+
+
+def load(path):
+    """The model and its tokenizer, and how it was loaded."""
+    if path.endswith(".gguf"):
+        directory, name = os.path.split(os.path.abspath(path))
+        model = AutoModelForCausalLM.from_pretrained(directory, gguf_file=name, dtype=torch.float32)
+        return model, AutoTokenizer.from_pretrained(directory, gguf_file=name), "gguf, transformers"
+    config = AutoConfig.from_pretrained(path)
+    quantization = getattr(config, "quantization_config", None)
+    method = None if quantization is None else quantization["quant_method"]
+    options = {}
+    if method == "compressed-tensors":
+        from transformers import CompressedTensorsConfig
+
+        options["quantization_config"] = CompressedTensorsConfig(dequantize=True)
+    if method in ("gptq", "awq"):
+        from gptqmodel import BACKEND, GPTQModel
+
+        # its layers compute in 16 bits only: float32 from their own unpacking on
+        model = GPTQModel.load(path, device="cpu", backend=BACKEND.AUTO, dtype=torch.float16).model
+        return dense(model), AutoTokenizer.from_pretrained(path), "GPTQModel"
+    model, info = AutoModelForCausalLM.from_pretrained(
+        path, dtype=torch.float32, output_loading_info=True, **options
+    )
+    missing = [name for name in info["missing_keys"] if name != "lm_head.weight"]
+    if missing:
+        raise RuntimeError(f"loaded with random weights: {missing[:3]}")
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    return model, tokenizer, "transformers" if method is None else f"transformers, {method}"
+
+
+def dense(model):
+    """A model whose packed layers are replaced by what they unpack to."""
+    model = model.float()
+    for name, module in list(model.named_modules()):
+        if not hasattr(module, "qweight"):
+            continue
+        weight = unpacked(module)
+        linear = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=False)
+        linear.weight.data = weight.contiguous()
+        parent, _, own = name.rpartition(".")
+        setattr(model.get_submodule(parent), own, linear)
+    return model
+
+
+def unpacked(module):
+    """The weight [outputs, inputs] of a layer, in float32."""
+    module.scales = module.scales.float()
+    if hasattr(module, "dequantize_weight"):
+        return module.dequantize_weight().float().T
+    from gptqmodel.quantization.awq.utils.packing_utils import dequantize_gemm
+
+    return dequantize_gemm(module.qweight, module.qzeros, module.scales, module.bits, module.group_size).float().T
+
+
+def perplexity(model, tokenizer, text, windows):
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    total = count = 0
+    for start in range(0, min(len(ids) // 256, windows) * 256, 256):
+        window = torch.tensor([[tokenizer.bos_token_id, *ids[start : start + 256]]])
+        logits = model(window).logits[0, :-1].double()
+        total -= torch.log_softmax(logits, -1).gather(1, window[0, 1:, None]).sum().item()
+        count += 256
+    return math.exp(total / count)
+
+
+text = open(sys.argv[1], encoding="utf-8").read()
+for path in sys.argv[3:]:
+    try:
+        model, tokenizer, loader = load(path)
+        result = {"loader": loader, "perplexity": perplexity(model.eval(), tokenizer, text, int(sys.argv[2]))}
+    except Exception as error:  # one that cannot be loaded is a result, too
+        result = {"error": f"{type(error).__name__}: {error}"[:300]}
+    print(json.dumps({"path": path, **result}), flush=True)
