@@ -4,7 +4,7 @@ import type { Scalar } from "../graph/graph.js";
 import type { Expr } from "../syntax/ast.js";
 import { type DtypeRef, isFloat, printDtype } from "../types/dtype.js";
 import { type UnaryOp, unaryOps } from "../types/scalar-ops.js";
-import { constantSize, printSize, type Size, subtractSizes } from "../types/size.js";
+import { constantSize, printSize, type Size, subtractSizes, symbolSize } from "../types/size.js";
 import { binaryOperators, combine } from "./arithmetic.js";
 import { typeOf } from "./builder.js";
 import { convert, elementSize, scalarElement, settle, sizeElement, textOf } from "./conversion.js";
@@ -30,8 +30,10 @@ export function checkElement(expr: Expr, place: Place): Element | null {
       return fail(frame, "E305", "a string is not a number", expr.span, "not a value to compute with");
     case "name":
       return checkName(expr.name, expr.span, place);
-    case "member":
-      return failMember(expr, place);
+    case "member": {
+      const size = sizeOfTensor(expr, place);
+      return size === null ? failMember(expr, place) : { kind: "size", size };
+    }
     case "index":
       return checkLoad(expr, place);
     case "call":
@@ -100,6 +102,17 @@ export function checkElement(expr: Expr, place: Place): Element | null {
     default:
       return expr satisfies never;
   }
+}
+
+/** `w.rows` and `w.columns` of a layer's weight, or of a tensor of two axes; null of anything else. */
+function sizeOfTensor({ base, field }: Extract<Expr, { kind: "member" }>, { frame, scope }: Place): Size | null {
+  const axis = ["rows", "columns"].indexOf(field.name);
+  if (axis < 0 || base.kind !== "name") return null;
+  const binding = peek(scope, base.name)?.binding;
+  if (binding?.kind === "layer") return lookup(scope, base.name) && symbolSize(axis === 0 ? "N" : "K");
+  if (binding?.kind !== "tensor") return null;
+  const { shape } = typeOf(frame.builder, binding.value);
+  return shape.length === 2 && lookup(scope, base.name) !== null ? (shape[axis] ?? null) : null;
 }
 
 function checkName(name: string, span: Span, place: Place): Element | null {
