@@ -36,4 +36,14 @@ test("each function of the standard library and each example says what it is", (
   assert.equal(silent, []);
 });
 
+test("no file is longer than 450 lines", () => {
+  const long = [
+    ...readSources(["index.ts", "run.ts", "compiler", "runtime", "test"]).map(({ path, text }) => ({ path, text })),
+    ...filesBelow(["stdlib"], ".esp").map((path) => ({ path, text: readFileSync(projectFile(path), "utf8") })),
+  ]
+    .map(({ path, text }) => ({ path, lines: text.trimEnd().split("\n").length }))
+    .filter(({ lines }) => lines > 450);
+  assert.equal(long, []);
+});
+
 test.run();

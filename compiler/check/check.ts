@@ -48,6 +48,43 @@ export interface CheckOptions {
  * their steps. Every error that can be distinguished is reported. Pure: files come from the host.
  */
 export function check(file: string, host: Host, options: CheckOptions = {}): Checked<CheckedModule> {
+  const { scope: main, functions: checked, recipes, diagnostics } = examine(file, host, options);
+  if (main === null || hasErrors(diagnostics)) return { value: null, diagnostics };
+  const functions = new Map<string, SymbolicGraph>();
+  const wrong: string[] = [];
+  for (const { name, graph } of checked) {
+    if (graph === null) wrong.push(name);
+    else if (!functions.has(name)) functions.set(name, graph);
+  }
+  if (wrong.length > 0 || recipes.size < main.recipes.size)
+    throw new InternalError(`nothing is said of what is wrong in ${wrong[0] ?? "a recipe"}`);
+  for (const [name, recipe] of recipes) {
+    const faults = verifyRecipe(recipe);
+    if (faults.length > 0) throw new InternalError(`the recipe ${name}: ${faults.join("; ")}`);
+  }
+  const declared = [...main.functions].filter(([, { file: home }]) => home === file).map(([name]) => name);
+  return { value: { functions, declared, recipes }, diagnostics };
+}
+
+/** What can be said of a file, whether or not it is right. */
+export interface Examined {
+  /** The names that can be used in the file; null where it cannot be read. */
+  readonly scope: FileScope | null;
+  /** Every function of the file and of the modules it uses, the file's own first. */
+  readonly functions: readonly {
+    readonly file: string;
+    readonly name: string;
+    readonly checked: CheckedFunction | null;
+    /** null where it has errors. */
+    readonly graph: SymbolicGraph | null;
+  }[];
+  /** The recipes of the file that have no errors. */
+  readonly recipes: ReadonlyMap<string, Recipe>;
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+/** Checks a file as `check` does, and gives what is right of it where something is wrong. */
+export function examine(file: string, host: Host, options: CheckOptions = {}): Examined {
   const diagnostics: Diagnostic[] = [];
   const seen = new Set<string>();
   // a loop is unrolled and a treatment checked for each choice, but each finding is reported once
@@ -59,19 +96,17 @@ export function check(file: string, host: Host, options: CheckOptions = {}): Che
     diagnostics.push(found);
   };
   const opened = open(file, host, report);
-  if (opened === null) return { value: null, diagnostics };
+  if (opened === null) return { scope: null, functions: [], recipes: new Map(), diagnostics };
   const { main, scopes, constants, functionIn, missing } = opened;
 
-  const functions = new Map<string, SymbolicGraph>();
-  const wrong: string[] = [];
-  for (const scope of scopes.values()) {
-    for (const [name, declared] of scope.functions) {
-      if (declared.file !== scope.file) continue;
-      const { graph } = functionIn(scope)(name, declared.declaration.name.span) ?? { graph: null };
-      if (graph === null) wrong.push(name);
-      else if (!functions.has(name)) functions.set(name, graph);
-    }
-  }
+  const functions = [...scopes.values()].flatMap((scope) =>
+    [...scope.functions]
+      .filter(([, declared]) => declared.file === scope.file)
+      .map(([name, declared]) => {
+        const checked = functionIn(scope)(name, declared.declaration.name.span);
+        return { file: scope.file, name, checked, graph: checked?.graph ?? null };
+      }),
+  );
   const settings = checkSettings(main, options.set ?? {}, report);
   const recipes = new Map<string, Recipe>();
   for (const [name, declaration] of main.recipes) {
@@ -84,19 +119,11 @@ export function check(file: string, host: Host, options: CheckOptions = {}): Che
     if (recipe !== null) recipes.set(name, recipe);
   }
   missingUses(missing).forEach(report);
-  if (hasErrors(diagnostics))
-    return {
-      value: null,
-      diagnostics: together(inOrder(withQuotients(diagnostics, scopes), [...scopes.keys()]), scopes),
-    };
-  if (wrong.length > 0 || recipes.size < main.recipes.size)
-    throw new InternalError(`nothing is said of what is wrong in ${wrong[0] ?? "a recipe"}`);
-  for (const [name, recipe] of recipes) {
-    const faults = verifyRecipe(recipe);
-    if (faults.length > 0) throw new InternalError(`the recipe ${name}: ${faults.join("; ")}`);
-  }
-  const declared = [...main.functions].filter(([, { file: home }]) => home === file).map(([name]) => name);
-  return { value: { functions, declared, recipes }, diagnostics: inOrder(diagnostics, [...scopes.keys()]) };
+  const files = [...scopes.keys()];
+  const told = hasErrors(diagnostics)
+    ? together(inOrder(withQuotients(diagnostics, scopes), files), scopes)
+    : inOrder(diagnostics, files);
+  return { scope: main, functions, recipes, diagnostics: told };
 }
 
 interface Opened {

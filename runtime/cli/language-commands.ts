@@ -5,7 +5,7 @@ import { collect, withDevice, withJson } from "./options.js";
 
 /** Adds the commands. */
 export function addLanguageCommands(program: Command): void {
-  for (const add of [addFormat, addRun]) add(program);
+  for (const add of [addFormat, addRun, addLanguageServer]) add(program);
 }
 
 function addFormat(program: Command): void {
@@ -60,6 +60,14 @@ are written "NaN", "Infinity" and "-Infinity".`,
         (_file, options) => options.evaluate !== true,
       ),
     );
+}
+
+function addLanguageServer(program: Command): void {
+  program
+    .command("lsp")
+    .description("answer an editor on stdin and stdout, by the Language Server Protocol")
+    .option("--stdio", "on stdin and stdout, as always")
+    .action(action(async () => (await import("./lsp/lsp.js")).run, never));
 }
 
 const never = (): boolean => false;

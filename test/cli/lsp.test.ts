@@ -1,0 +1,233 @@
+/** `espalier lsp`, driven as an editor does it: a client of the protocol over stdin and stdout. */
+import { spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import {
+  CodeActionRequest,
+  CompletionRequest,
+  createProtocolConnection,
+  DefinitionRequest,
+  DidChangeTextDocumentNotification,
+  DidCloseTextDocumentNotification,
+  DidOpenTextDocumentNotification,
+  DocumentFormattingRequest,
+  DocumentSymbolRequest,
+  ExitNotification,
+  HoverRequest,
+  InitializedNotification,
+  InitializeRequest,
+  PrepareRenameRequest,
+  PublishDiagnosticsNotification,
+  ReferencesRequest,
+  RenameRequest,
+  ShutdownRequest,
+  SignatureHelpRequest,
+  StreamMessageReader,
+  StreamMessageWriter,
+  type Position,
+  type PublishDiagnosticsParams,
+} from "vscode-languageserver-protocol/node";
+import { projectFile } from "../support/project.js";
+import { command, temporaryFolder } from "./support.js";
+
+const test = suite("lsp");
+const folder = temporaryFolder();
+const server = spawn(
+  process.execPath,
+  [fileURLToPath(new URL(`../../${command}`, import.meta.url)), "lsp", "--stdio"],
+  {
+    stdio: ["pipe", "pipe", "inherit"],
+  },
+);
+const ended = new Promise<number | null>((resolve) => server.once("exit", resolve));
+const client = createProtocolConnection(new StreamMessageReader(server.stdout), new StreamMessageWriter(server.stdin));
+const told = new Map<string, PublishDiagnosticsParams>();
+const listeners = new Set<() => void>();
+client.onNotification(PublishDiagnosticsNotification.type, (params) => {
+  told.set(params.uri, params);
+  for (const listener of listeners) listener();
+});
+client.listen();
+
+test.before(async () => {
+  folder.write(
+    "mine.esp",
+    "/// Doubles.\nfn twice(x: f32[N, K]) -> f32[N, K] {\n  return y where y[n, k] = x[n, k] * 2.0\n}\n",
+  );
+  const { capabilities } = await client.sendRequest(InitializeRequest.type, {
+    processId: process.pid,
+    rootUri: null,
+    workspaceFolders: [{ uri: pathToFileURL(folder.path).href, name: "recipes" }],
+    capabilities: {},
+  });
+  assert.ok(capabilities.renameProvider);
+  await client.sendNotification(InitializedNotification.type, {});
+});
+
+test.after(async () => {
+  await client.sendRequest(ShutdownRequest.type);
+  await client.sendNotification(ExitNotification.type);
+  assert.is(await ended, 0);
+  client.dispose();
+  folder.remove();
+});
+
+/** A file that is open in the editor. */
+interface OpenFile {
+  readonly uri: string;
+  /** The place right behind the first occurrence of a text. */
+  behind(text: string): { textDocument: { uri: string }; position: Position };
+  change(text: string): Promise<void>;
+  /** What is told of the text as it is. */
+  diagnostics(): Promise<PublishDiagnosticsParams["diagnostics"]>;
+}
+
+async function open(path: string, text: string): Promise<OpenFile> {
+  const uri = pathToFileURL(path).href;
+  let [now, version] = [text, 1];
+  await client.sendNotification(DidOpenTextDocumentNotification.type, {
+    textDocument: { uri, languageId: "espalier", version, text },
+  });
+  return {
+    uri,
+    behind(part) {
+      const at = now.indexOf(part);
+      assert.ok(at >= 0, `${part} is not there`);
+      const lines = now.slice(0, at + part.length).split("\n");
+      return { textDocument: { uri }, position: { line: lines.length - 1, character: lines.at(-1)?.length ?? 0 } };
+    },
+    async change(next) {
+      now = next;
+      version += 1;
+      await client.sendNotification(DidChangeTextDocumentNotification.type, {
+        textDocument: { uri, version },
+        contentChanges: [{ text: next }],
+      });
+    },
+    diagnostics: () =>
+      new Promise((resolve) => {
+        const look = (): void => {
+          const found = told.get(uri);
+          if (found?.version !== version) return;
+          listeners.delete(look);
+          resolve(found.diagnostics);
+        };
+        listeners.add(look);
+        look();
+      }),
+  };
+}
+
+const broken = `use "./mine.esp"
+
+fn open(x: f32[N, K]) -> f32[N, K] {
+  let y = twice(x
+  return y
+}
+
+fn wrong(x: f32[N, K]) -> f32[N, K] {
+  let z = twice(x)
+  return magnitude(zz)
+}
+`;
+
+test("a file with errors: diagnostics, then every request, then a fix and none are left", async () => {
+  const file = await open(join(folder.path, "broken.esp"), broken);
+  const found = await file.diagnostics();
+  assert.ok(found.some(({ range, code }) => String(code).startsWith("E1") && range.start.line === 3));
+  assert.ok(found.some(({ message }) => /`magnitude` is declared in the module prune/.test(String(message))));
+  const hover = await client.sendRequest(HoverRequest.type, file.behind("let z = tw"));
+  assert.match(JSON.stringify(hover), /fn twice\(x: f32\[N, K\]\).*Doubles\./);
+  const at = file.behind("let z = tw");
+  const definition = await client.sendRequest(DefinitionRequest.type, at);
+  assert.equal(definition, {
+    uri: pathToFileURL(join(folder.path, "mine.esp")).href,
+    range: { start: { line: 1, character: 3 }, end: { line: 1, character: 8 } },
+  });
+  const completion = await client.sendRequest(CompletionRequest.type, file.behind("twice(x"));
+  const labels = (Array.isArray(completion) ? completion : (completion?.items ?? [])).map(({ label }) => label);
+  assert.ok(
+    ["x", "twice", "wanda", "sqrt"].every((label) => labels.includes(label)),
+    labels.join(),
+  );
+  const signature = await client.sendRequest(SignatureHelpRequest.type, file.behind("twice(x"));
+  assert.match(signature?.signatures[0]?.label ?? "", /^fn twice\(/);
+  const symbols = await client.sendRequest(DocumentSymbolRequest.type, { textDocument: { uri: file.uri } });
+  assert.equal(
+    symbols?.map(({ name }) => name),
+    ["open", "wrong"],
+  );
+  assert.equal(
+    await client.sendRequest(DocumentFormattingRequest.type, {
+      textDocument: { uri: file.uri },
+      options: { tabSize: 2, insertSpaces: true },
+    }),
+    [],
+  );
+
+  await file.change(broken.replace("twice(x\n", "twice(x)\n").replace("(zz)", "(z)"));
+  const [missing, ...none] = await file.diagnostics();
+  assert.equal(none, []);
+  if (missing === undefined) throw new Error("nothing is missing");
+  const actions = await client.sendRequest(CodeActionRequest.type, {
+    textDocument: { uri: file.uri },
+    range: missing.range,
+    context: { diagnostics: [missing] },
+  });
+  assert.equal(
+    actions?.map(({ title }) => title),
+    ["Add `use prune`"],
+  );
+  assert.match(JSON.stringify(actions), /"newText":"use prune\\n"/);
+  await file.change(`use prune\n${broken.replace("twice(x\n", "twice(x)\n").replace("(zz)", "(z)")}`);
+  assert.equal(await file.diagnostics(), []);
+
+  const references = await client.sendRequest(ReferencesRequest.type, {
+    ...file.behind("let z = tw"),
+    context: { includeDeclaration: true },
+  });
+  assert.is(references?.length, 3);
+  assert.ok(await client.sendRequest(PrepareRenameRequest.type, file.behind("let z = tw")));
+  const renamed = await client.sendRequest(RenameRequest.type, { ...file.behind("let z = tw"), newName: "doubled" });
+  assert.equal(
+    Object.values(renamed?.changes ?? {}).map((edits) => edits.length),
+    [1, 2],
+  );
+  await client.sendNotification(DidCloseTextDocumentNotification.type, { textDocument: { uri: file.uri } });
+});
+
+test("an edit of another file is seen", async () => {
+  const file = await open(
+    join(folder.path, "uses.esp"),
+    'use "./mine.esp"\n\nfn f(x: f32[N, K]) -> f32[N, K] {\n  return thrice(x)\n}\n',
+  );
+  assert.match(JSON.stringify((await file.diagnostics())[0]), /no function `thrice`/);
+  const path = join(folder.path, "mine.esp");
+  const mine = await open(path, readFileSync(path, "utf8"));
+  await mine.change("fn thrice(x: f32[N, K]) -> f32[N, K] {\n  return y where y[n, k] = x[n, k] * 3.0\n}\n");
+  await mine.diagnostics();
+  await file.change('use "./mine.esp"\n\nfn f(x: f32[N, K]) -> f32[N, K] {\n  return thrice(x)\n}\n\n');
+  assert.equal(await file.diagnostics(), []);
+});
+
+test("a file of the library: what it is, and its names, which stay", async () => {
+  const path = projectFile("stdlib/prune.esp");
+  const file = await open(path, readFileSync(path, "utf8"));
+  assert.equal(await file.diagnostics(), []);
+  const hover = await client.sendRequest(HoverRequest.type, file.behind("fn wan"));
+  assert.match(JSON.stringify(hover), /fn wanda\(w: f32\[N, K\], x2: f32\[K\]\)/);
+  const definition = await client.sendRequest(DefinitionRequest.type, file.behind("fn wan"));
+  assert.is(definition !== null && "uri" in definition ? definition.uri : null, file.uri);
+  const refused = await client.sendRequest(RenameRequest.type, { ...file.behind("fn wan"), newName: "other" }).then(
+    () => "renamed",
+    (error: unknown) => (error instanceof Error ? error.message : ""),
+  );
+  assert.match(refused, /standard library/);
+  await file.change(`${readFileSync(path, "utf8")}\nfn new(x: f32[N]) -> f32[N] {\n  return x +\n}\n`);
+  assert.match(String((await file.diagnostics())[0]?.code), /^E1/);
+});
+
+test.run();
