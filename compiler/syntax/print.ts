@@ -7,6 +7,7 @@ import type {
   RangeExpr,
   ReturnStatement,
   Statement,
+  TableExpr,
   TypeExpr,
   Use,
 } from "./ast.js";
@@ -41,9 +42,9 @@ export function print(module: Module): string {
   return [...lines, ...module.closing].map((each) => `${each}\n`).join("");
 }
 
-/** An expression on one line, however long: for messages and tests. */
-export function printExpression(value: Expr): string {
-  return render(expression(value), 0, Infinity);
+/** An expression, or a table, on one line, however long: for messages and tests. */
+export function printExpression(value: Expr | TableExpr): string {
+  return render(value.kind === "table" ? table(value) : expression(value), 0, Infinity);
 }
 
 /** A type as it is written in source. */
@@ -51,8 +52,12 @@ export function printType(value: TypeExpr): string {
   return render(type(value), 0, Infinity);
 }
 
+function table(value: TableExpr): Layout {
+  return bracketed("[", expressions(value.values), "]");
+}
+
 function constantValue(value: ConstantDeclaration["value"]): Layout {
-  return value.kind === "table" ? [" ", bracketed("[", expressions(value.values), "]")] : assigned(value);
+  return value.kind === "table" ? [" ", table(value)] : assigned(value);
 }
 
 function declaration(value: Use | Declaration): readonly string[] {
