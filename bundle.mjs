@@ -6,7 +6,7 @@
  * imports when it is called is loaded then. Names stay as they are and each module is marked by its path, so that a
  * stack trace can be read; `node --enable-source-maps` shows the lines of the sources, in a clone.
  */
-import { readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
@@ -67,6 +67,38 @@ const web = await build({
   logLevel: "warning",
 });
 
+/** The playground: a page, its style, and one script; `npm run site` puts the model beside it. */
+const site = join(root, "dist", "site");
+const recipes = readdirSync(join(root, "examples")).filter((name) => name.endsWith(".esp"));
+const exampleTexts = Object.fromEntries([
+  ...recipes.map((name) => [name.replace(/\.esp$/, ""), readFileSync(join(root, "examples", name), "utf8")]),
+  ...standardModules.map((name) => [`stdlib/${name}`, texts[name]]),
+]);
+const playground = await build({
+  absWorkingDir: root,
+  entryPoints: { app: "playground/main.ts" },
+  outdir: site,
+  bundle: true,
+  minify: true,
+  format: "esm",
+  platform: "browser",
+  target: "es2022",
+  define: {
+    standardTexts: JSON.stringify(texts),
+    exampleTexts: JSON.stringify(exampleTexts),
+    versionOfBundle: JSON.stringify(version),
+  },
+  metafile: true,
+  logLevel: "warning",
+});
+for (const name of ["index.html", "style.css"]) copyFileSync(join(root, "playground", name), join(site, name));
+if (process.argv.includes("--site")) {
+  mkdirSync(join(site, "model"), { recursive: true });
+  const model = join(root, "examples", "classics-3.7m");
+  for (const name of readdirSync(model)) copyFileSync(join(model, name), join(site, "model", name));
+  console.log(`The site is in ${site}.`);
+}
+
 // whoever ships other people's code ships their licences
 const packages = new Set(
   [metafile, web.metafile]
@@ -80,7 +112,7 @@ const licences = [...packages].sort().map((name) => {
   const text = file === undefined ? license : readFileSync(join(folder, file), "utf8").trim();
   return `${name} ${version}\n\n${text}\n`;
 });
-for (const folder of [outdir, join(root, "dist", "web")])
+for (const folder of [outdir, join(root, "dist", "web"), site])
   writeFileSync(join(folder, "LICENSES.txt"), licences.join(`\n${"-".repeat(80)}\n\n`));
 keepLibrary();
 if (process.argv.includes("--sizes"))

@@ -8,7 +8,7 @@ import { readSources, type SourceFile } from "./support/sources.js";
 
 const test = suite("architecture");
 
-const sources = readSources(["index.ts", "run.ts", "web.ts", "compiler", "runtime", "test"]);
+const sources = readSources(["index.ts", "run.ts", "web.ts", "playground", "compiler", "runtime", "test"]);
 const inside = (folder: string): readonly SourceFile[] => sources.filter(({ path }) => path.startsWith(`${folder}/`));
 
 /**
@@ -244,6 +244,14 @@ const packages: { readonly [part: string]: readonly string[] } = {
   "runtime/model": ["tokenizers"],
   "runtime/chat": ["@huggingface/jinja"],
   "runtime/web": ["@huggingface/tokenizers"],
+  playground: [
+    "@codemirror/commands",
+    "@codemirror/lint",
+    "@codemirror/state",
+    "@codemirror/view",
+    "chevrotain",
+    "codemirror",
+  ],
   "runtime/cli": [
     "@huggingface/hub",
     "cli-progress",

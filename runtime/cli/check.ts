@@ -30,8 +30,8 @@ export async function run(output: Output, files: string[], options: CheckCommand
     for (const [path, text] of host.sources) sources.set(path, text);
   }
   // what is wrong with the model hides nothing of the files
-  const { unfit, failure } =
-    options.model === undefined ? { unfit: [], failure: null } : await findUnfit(recipes, options.model);
+  const { unfit, notes, failure } =
+    options.model === undefined ? { unfit: [], notes: [], failure: null } : await findUnfit(recipes, options.model);
   for (const diagnostic of unfit) found.set(JSON.stringify(diagnostic), diagnostic);
   const diagnostics = [...found.values()];
   output.result({ diagnostics, ...(failure === null ? {} : { error: failureOf(failure) }) }, () =>
@@ -39,6 +39,7 @@ export async function run(output: Output, files: string[], options: CheckCommand
       .filter((text) => text !== "")
       .join("\n"),
   );
+  for (const line of new Set(notes)) output.note(`note: ${line}`);
   if (failure !== null) noteFailure(output, failure);
   return diagnostics.length === 0 && failure === null ? 0 : 1;
 }
@@ -47,18 +48,24 @@ export async function run(output: Output, files: string[], options: CheckCommand
 async function findUnfit(
   recipes: readonly Recipe[],
   path: string,
-): Promise<{ readonly unfit: readonly Diagnostic[]; readonly failure: ModelError | null }> {
+): Promise<{
+  readonly unfit: readonly Diagnostic[];
+  readonly notes: readonly string[];
+  readonly failure: ModelError | null;
+}> {
   const { openModel } = await import("../model/model.js");
   const { checkAgainst } = await import("../llama/compression/fit.js");
   try {
     const model = await openModel(path);
     try {
-      return { unfit: recipes.flatMap((recipe) => unfitIn(() => checkAgainst(model, recipe))), failure: null };
+      const notes: string[] = [];
+      const unfit = recipes.flatMap((recipe) => unfitIn(() => notes.push(...checkAgainst(model, recipe))));
+      return { unfit, notes, failure: null };
     } finally {
       await model.close();
     }
   } catch (error) {
-    if (error instanceof ModelError) return { unfit: [], failure: error };
+    if (error instanceof ModelError) return { unfit: [], notes: [], failure: error };
     throw error;
   }
 }

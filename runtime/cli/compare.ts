@@ -5,6 +5,8 @@ import { openSession, type Session } from "../llama/inference/session.js";
 import { compareAnswers, type TasksComparison } from "../llama/tasks/comparison.js";
 import type { Task } from "../llama/tasks/questions.js";
 import type { TokenizedTask } from "../llama/tasks/sequences.js";
+import type { MixedText } from "../llama/texts.js";
+import type { Tokenizer } from "../model/tokenizer/tokenizer.js";
 import { checkContext, scoredWindows, windowsInWords } from "../llama/windows.js";
 import { ModelError, quoted } from "../model/error.js";
 import { filesOf, type Model } from "../model/model.js";
@@ -19,7 +21,7 @@ import { comparisonPage, type Comparison } from "./report/comparison.js";
 import { checkPage, printWithPage } from "./report/write.js";
 import { table, type Cell } from "./table.js";
 import { answerWithBar, questionsInWords, readTasks, tokenizeTasks } from "./tasks.js";
-import { readTokens } from "./text.js";
+import { readTexts } from "./text.js";
 import { noteWarnings } from "./warnings.js";
 
 interface CompareOptions extends DeviceOptions, DtypeOptions, ActivationOptions, TunedOptions {
@@ -47,7 +49,7 @@ export async function run(output: Output, one: string, other: string, asked: Com
         directories: [one, other],
       });
     // all that is wrong with what is given is reported before a device is opened
-    const { ids, bos, tasks } = await tokensOfBoth([a, b], given, options, output);
+    const { scored, bos, tasks } = await tokensOfBoth([a, b], given, options, output);
     const { device, caller, close } = await openMachine(options, output.note);
     try {
       const sessions: Session[] = [];
@@ -60,7 +62,7 @@ export async function run(output: Output, one: string, other: string, asked: Com
         );
       const [first, second] = sessions as [Session, Session];
       const started = performance.now();
-      const onText = ids === null ? null : await withBar([first, second], ids, bos, options, output);
+      const onText = scored === null ? null : await withBar([first, second], scored, bos, options, output);
       const onTasks =
         tasks.length === 0
           ? null
@@ -93,7 +95,7 @@ export async function run(output: Output, one: string, other: string, asked: Com
 
 /**
  * What is scored, as the tokens of both models, which have to be the same.
- * @throws ModelError M144, LlamaError bad-option (vocabularies of two sizes), and what `readTokens` and `tokenizeTasks` do
+ * @throws ModelError M144, LlamaError bad-option (vocabularies of two sizes), and what `readTexts` and `tokenizeTasks` do
  */
 async function tokensOfBoth(
   [a, b]: readonly [Model, Model],
@@ -101,7 +103,7 @@ async function tokensOfBoth(
   { text, window, limit }: CompareOptions,
   output: Output,
 ): Promise<{
-  readonly ids: readonly number[] | null;
+  readonly scored: MixedText | null;
   readonly bos: number | null;
   readonly tasks: readonly TokenizedTask[];
 }> {
@@ -117,18 +119,20 @@ async function tokensOfBoth(
   // what was said of the first model's tokens is true of the second's
   const silent = { note: () => {}, alarm: output.alarm };
   const contextLength = Math.min(a.config.contextLength, b.config.contextLength);
-  let ids: readonly number[] | null = null;
+  let scored: MixedText | null = null;
   if (text !== undefined) {
     checkVocabularies([a.config, b.config]);
-    ids = await readTokens(text, one, output);
-    checkContext(scoredWindows(ids, window, one.bos, limit), contextLength);
-    if (!same(ids, await readTokens(text, other, silent)))
+    const read = (tokenizer: Tokenizer, to: Pick<Output, "note" | "alarm">): Promise<MixedText> =>
+      readTexts([{ path: text, weight: 1 }], tokenizer, { window, ends: a.config.eosTokens }, to);
+    scored = await read(one, output);
+    checkContext(scoredWindows(scored.ids, window, one.bos, limit, scored.answers), contextLength);
+    if (!same(scored.ids, (await read(other, silent)).ids))
       throw differs(`they cut the text ${quoted(text)} in other tokens`);
   }
   const tasks = await tokenizeTasks(given, one, contextLength, output);
   for (const [at, task] of (await tokenizeTasks(given, other, contextLength, silent)).entries())
     if (!sameTokens(tasks[at], task)) throw differs(`they cut the questions of ${task.name} in other tokens`);
-  return { ids, bos: one.bos, tasks };
+  return { scored, bos: one.bos, tasks };
 }
 
 function sameTokens(one: TokenizedTask | undefined, other: TokenizedTask): boolean {
@@ -146,7 +150,7 @@ function same(one: ArrayLike<number>, other: ArrayLike<number>): boolean {
 
 async function withBar(
   models: readonly [Session, Session],
-  ids: readonly number[],
+  { ids, answers }: MixedText,
   bos: number | null,
   { window, limit }: CompareOptions,
   output: Output,
@@ -155,6 +159,7 @@ async function withBar(
   const result = await divergence(models, ids, {
     window,
     bos,
+    answers,
     limit,
     onProgress: (done, total, value) => progress.update(done, total, `divergence ${value.toFixed(4)}`),
   });

@@ -46,7 +46,10 @@ export async function run(output: Output, asked: EvalOptions): Promise<number | 
     const ids = toScore?.ids ?? null;
     // what is wrong with the text is reported before a device is opened
     if (ids !== null)
-      checkContext(scoredWindows(ids, options.window, tokenizer.bos, limit), model.config.contextLength);
+      checkContext(
+        scoredWindows(ids, options.window, tokenizer.bos, limit, toScore?.answers),
+        model.config.contextLength,
+      );
     const tasks = await tokenizeTasks(given, tokenizer, model.config.contextLength, output);
     const prompts = problems === null ? [] : await tokenizeProblems(problems, tokenizer, model.config.contextLength);
     const { device, caller, close } = await openMachine(options, output.note);

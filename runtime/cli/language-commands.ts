@@ -1,11 +1,11 @@
 /** The commands for whoever writes in the language, with their options; loaded as those of `commands.ts` are. */
 import type { Command } from "commander";
 import { action } from "./action.js";
-import { collect, withDevice, withJson } from "./options.js";
+import { collect, integer, withDevice, withJson } from "./options.js";
 
 /** Adds the commands. */
 export function addLanguageCommands(program: Command): void {
-  for (const add of [addNew, addFormat, addRun, addLanguageServer]) add(program);
+  for (const add of [addNew, addFormat, addRun, addLanguageServer, addPlayground]) add(program);
 }
 
 function addNew(program: Command): void {
@@ -80,3 +80,11 @@ function addLanguageServer(program: Command): void {
 }
 
 const never = (): boolean => false;
+
+function addPlayground(program: Command): void {
+  program
+    .command("playground")
+    .description("serve a page to this machine's browser: an editor, every stage, numbers, and a model to compress")
+    .option("--port <n>", "port of 127.0.0.1, 0 for any that is free", integer(0, 65535), 8377)
+    .action(action(async () => (await import("./playground.js")).run, never));
+}

@@ -4,7 +4,7 @@ import type { CalibrationText } from "../llama/compression/compression.js";
 import { checkContext, scoredWindows, windowsInWords } from "../llama/windows.js";
 import type { Model } from "../model/model.js";
 import type { Output } from "./output.js";
-import { readTokens } from "./text.js";
+import { readTexts } from "./text.js";
 
 /** A text to score, and what it is in words. */
 export interface ScoredText {
@@ -36,11 +36,17 @@ export async function scoredText(
   if (path === undefined) return null;
   const limit = options.limit ?? (options.eval === undefined ? fewWindows : undefined);
   const tokenizer = await model.tokenizer();
-  const ids = await readTokens(path, tokenizer, output);
-  const windows = scoredWindows(ids, options.window, tokenizer.bos, limit);
+  const { window } = options;
+  const { ids, answers } = await readTexts(
+    [{ path, weight: 1 }],
+    tokenizer,
+    { window, ends: model.config.eosTokens },
+    output,
+  );
+  const windows = scoredWindows(ids, window, tokenizer.bos, limit, answers);
   checkContext(windows, model.config.contextLength);
   return {
-    text: { ids, bos: tokenizer.bos, window: options.window, windows: windows.count },
+    text: { ids, answers, bos: tokenizer.bos, window, windows: windows.count },
     words: `${windowsInWords(windows.count, limit !== undefined)} of ${counted(options.window, "token")} of ${path}`,
   };
 }

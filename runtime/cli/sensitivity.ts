@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { didYouMean } from "../../compiler/suggest.js";
 import { groupsOf, findSensitivity, type Sensitivity, type Try } from "../llama/compression/sensitivity.js";
 import { printPerplexity } from "../llama/compression/outcome.js";
+import type { MixedText } from "../llama/texts.js";
 import { calibrationWindows, checkContext, scoredWindows } from "../llama/windows.js";
 import { filesOf } from "../model/model.js";
 import { examples, packageRoot } from "../package.js";
@@ -16,7 +17,7 @@ import type { Output } from "./output.js";
 import { sensitivityPage } from "./report/sensitivity.js";
 import { checkPage, printWithPage } from "./report/write.js";
 import { table } from "./table.js";
-import { readTokens } from "./text.js";
+import { readTexts } from "./text.js";
 import { noteWarnings } from "./warnings.js";
 
 interface SensitivityCommandOptions extends DeviceOptions, TunedOptions {
@@ -51,14 +52,14 @@ export async function run(output: Output, asked: SensitivityCommandOptions): Pro
         files: [...filesOf(model), ...read, options.text, source],
         directories: [model.directory],
       });
-    const scored = scoredWindows(
-      await readTokens(options.text, tokenizer, output),
-      options.window,
-      tokenizer.bos,
-      options.limit,
-    );
+    const { window } = options;
+    const { bos } = tokenizer;
+    const tokensOf = (path: string, own: number): Promise<MixedText> =>
+      readTexts([{ path, weight: 1 }], tokenizer, { window: own, ends: model.config.eosTokens }, output);
+    const text = await tokensOf(options.text, window);
+    const scored = scoredWindows(text.ids, window, bos, options.limit, text.answers);
     const calibration = calibrationWindows(
-      await readTokens(source, tokenizer, output),
+      (await tokensOf(source, bos === null ? window : window - 1)).ids,
       options.window,
       tokenizer.bos,
       options.windows,

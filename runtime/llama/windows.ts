@@ -13,18 +13,22 @@ export interface Windows {
 /** Windows with the token that follows each of their tokens. */
 export interface ScoredWindows extends Windows {
   readonly targets: Int32Array<ArrayBuffer>;
+  /** 1 for each of their tokens whose successor counts, as answers to prompts; without, all do. */
+  readonly counts?: Uint8Array;
 }
 
 /**
  * The protocol of perplexity. With a `bos` token: windows of `window` tokens of the text, each preceded by it, every
- * one scored. Without: windows of `window` tokens, all but the first scored. A last partial window is dropped.
- * @throws LlamaError text-too-short, bad-window
+ * one scored. Without: windows of `window` tokens, all but the first scored. A last partial window is dropped. Of a text
+ * with `answers`, 1 for each token of one, these alone count.
+ * @throws LlamaError text-too-short (also where no token counts), bad-window
  */
 export function scoredWindows(
   text: readonly number[],
   window: number,
   bos: number | null,
   limit: number = Infinity,
+  answers: Uint8Array | null = null,
 ): ScoredWindows {
   checkWindow(window, bos === null ? 2 : 1);
   const count = countWindows(text, window, limit);
@@ -37,7 +41,22 @@ export function scoredWindows(
     ids.set(whole.slice(0, tokens), at * tokens);
     targets.set(whole.slice(1), at * tokens);
   }
-  return { count, tokens, ids, targets };
+  if (answers === null) return { count, tokens, ids, targets };
+  const lead = bos === null ? 1 : 0;
+  const counts = Uint8Array.from(
+    { length: count * tokens },
+    (_, at) => answers[Math.floor(at / tokens) * window + (at % tokens) + lead] ?? 0,
+  );
+  if (!counts.includes(1))
+    throw new LlamaError("text-too-short", "Of the windows that are scored no token is part of an answer.");
+  return { count, tokens, ids, targets, counts };
+}
+
+/** How many tokens count of the windows before `until`, of all by default. */
+export function countedTokens({ count, tokens, counts }: ScoredWindows, until: number = count): number {
+  return counts === undefined
+    ? until * tokens
+    : counts.subarray(0, until * tokens).reduce((sum, each) => sum + each, 0);
 }
 
 /** Windows that a method is calibrated on where nothing is said. */

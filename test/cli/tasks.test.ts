@@ -115,6 +115,33 @@ test("compare: both models on the same tokens, with a page", async () => {
     assert.ok(html.includes(words), words);
 });
 
+test("answers of prompts are what every command scores of a .jsonl", async () => {
+  const line = (question: string, answer: string): string => `${JSON.stringify({ question, answer })}\n`;
+  const text = folder.write("answers.jsonl", line("What was it?", "It was a house.").repeat(6) + line("Who?", "He."));
+  const plain = ["--text", text, "--window", "32", "--limit", "3", "--device", "cpu", "--json"];
+  const run = async (...args: readonly string[]): Promise<Record<string, unknown>> => {
+    const { code, stdout, stderr } = await espalier(...args);
+    assert.is(code, 0, stderr);
+    return JSON.parse(stdout) as Record<string, unknown>;
+  };
+  const scored = (await run("eval", "--model", toy, ...plain)) as { perplexity: number; tokens: number };
+  assert.ok(scored.tokens > 0 && scored.tokens < 3 * 31, `${scored.tokens} tokens`);
+  const near = (value: unknown): boolean => Math.abs(Number(value) / scored.perplexity - 1) < 1e-4;
+  const compared = (await run("compare", toy, toy, ...plain)) as { text: { perplexities: number[]; tokens: number } };
+  assert.ok(compared.text.perplexities.every(near), compared.text.perplexities.join());
+  assert.is(compared.text.tokens, scored.tokens);
+  const treated = ["--treatments", "int8", "--by", "block", "--windows", "1"];
+  const minded = await run("sensitivity", "--model", toy, ...treated, ...plain, "--calibration", text);
+  assert.ok(near(minded["perplexity"]), String(minded["perplexity"]));
+  assert.is(minded["tokens"], scored.tokens);
+  const out = join(folder.path, "int8");
+  const page = ["--window", "32", "--device", "cpu", "--json", "--eval", text, "--limit", "3"];
+  const report = (await run("compress", "int8", "--model", toy, "--out", out, ...page)) as {
+    perplexities: { of: string; value: number }[];
+  };
+  assert.ok(near(report.perplexities.find(({ of }) => of === "given")?.value), JSON.stringify(report.perplexities));
+});
+
 test("compare refuses models of other tokens: M144, and what would be replaced", async () => {
   const other = join(folder.path, "other");
   cpSync(toy, other, { recursive: true });

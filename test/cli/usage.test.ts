@@ -129,6 +129,27 @@ recipe a(model: llama, group = 96) {
   );
 });
 
+usage("check --model tells what a training leaves, and refuses what it stores twice", async () => {
+  const recipe = (loops: string): string =>
+    `use prune, train\nrecipe a(model: llama, text: tokens) {\n  train model on text by kl(steps: 1, rate: 1e-4) {\n${loops}  }\n}\n`;
+  const store = "{ store w as pack w where mask_2of4(magnitude(w.start)) as nm(2, 4) of f16 }";
+  const some = folder.write("some.esp", recipe(`    for w in model.linears matching "up_proj" ${store}\n`));
+  const left = await espalier("check", some, "--model", classics);
+  assert.is(left.code, 0, left.stdout);
+  assert.match(left.stderr, /note: The training leaves 24 of 28 layers as they are, such as model\.layers\.0\./);
+  const twice = folder.write(
+    "twice.esp",
+    recipe(`    for w in model.linears ${store}\n    for w in model.linears matching "*.mlp.*" ${store}\n`),
+  );
+  const refused = await espalier("check", twice, "--model", classics);
+  assert.is(refused.code, 1);
+  assert.match(
+    refused.stdout,
+    /error\[E605\]: a training stores a layer once, and two of its loops store model\.layers\.0\.mlp\.\w+, and 11 more/,
+  );
+  assert.match(refused.stdout, /twice\.esp:5:/);
+});
+
 usage("check tells of the files also where the model cannot be read, and takes examples", async () => {
   const { code, stdout, stderr } = await espalier("check", "best", "bestt", "--model", "nowhere", "--json");
   assert.is(code, 1);

@@ -29,6 +29,7 @@ export const longTests: ReadonlySet<string> = new Set([
   "test/model/gguf/tensors.test.ts",
   "test/property/gradients.test.ts",
   "test/property/scans.test.ts",
+  "test/web/playground.test.ts",
 ]);
 
 function helpersOf({ imports }: SourceFile): readonly string[] {

@@ -12,6 +12,7 @@ import type { Linear, Model } from "../../model/model.js";
 import type { Caller } from "../call.js";
 import { isSelected, matchesName, treatmentOf } from "./names.js";
 import { partsOf } from "./shared.js";
+import { trainedLayers } from "./trained-layers.js";
 import { packsOnHost, sizesOf, type LayerTreatment } from "./treat.js";
 
 /**
@@ -24,7 +25,12 @@ export function checkRecipe(caller: Pick<Caller, "target">, model: Model, recipe
   const found: Diagnostic[] = [];
   const visit = (step: RecipeStep): void => {
     if (step.kind === "blocks") for (const inner of step.body) visit(inner);
-    if (step.kind === "train") for (const inner of step.layers) visit(inner);
+    if (step.kind === "train") {
+      for (const inner of step.layers) visit(inner);
+      const own = trainedLayers(model.linears, step);
+      for (const note of own.notes) notes.add(note);
+      found.push(...own.found);
+    }
     if (step.kind !== "linears") return;
     const conditions = step.treatments.flatMap((treatment) => treatment.conditions.map(({ pattern }) => pattern));
     for (const pattern of [...step.matching, ...step.except, ...conditions]) found.push(...unmatched(model, pattern));
@@ -45,9 +51,12 @@ export function checkRecipe(caller: Pick<Caller, "target">, model: Model, recipe
   return [...notes];
 }
 
-/** Whether the recipe fits the model: names and sizes, as `checkRecipe`, on a device without limits of its own. */
-export function checkAgainst(model: Model, recipe: Recipe): void {
-  checkRecipe({ target: { ...baselineTarget, f16: true, maxBinding: Infinity } }, model, recipe);
+/**
+ * Whether the recipe fits the model: names and sizes, as `checkRecipe`, on a device without limits of its own. What is to
+ * be noted, for people.
+ */
+export function checkAgainst(model: Model, recipe: Recipe): readonly string[] {
+  return checkRecipe({ target: { ...baselineTarget, f16: true, maxBinding: Infinity } }, model, recipe);
 }
 
 function unmatched(model: Model, pattern: NamePattern): readonly Diagnostic[] {

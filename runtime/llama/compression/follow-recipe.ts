@@ -51,6 +51,11 @@ export async function compressIn(
     throw new LlamaError("recipe", `The recipe ${recipe.name} needs a calibration text.`);
   if (options.maxError !== undefined && !(options.maxError >= 0 && options.maxError < Infinity))
     throw new LlamaError("bad-option", `maxError should be a number, 0 or more, found ${options.maxError}.`);
+  if (options.dtype === "f16" && !caller.target.f16)
+    throw new LlamaError(
+      "bad-option",
+      `Activations cannot be kept in f16, for ${caller.target.name} does not compute in it; f32 works everywhere.`,
+    );
   for (const line of checkRecipe(caller, model, recipe)) note(`note: ${line}`);
   if (storesUnsaved(recipe)) note(`warning: ${unsavedWarning.message}.`);
   const left = leftOut(model.unused);

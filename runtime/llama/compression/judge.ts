@@ -41,7 +41,7 @@ export async function expect(run: Run, condition: Condition, text: string): Prom
 
 /** Perplexity of a text's windows under the model as it is, or as it was given. */
 function score(run: Run, of: "model" | "dense", text: CalibrationText): Promise<number> {
-  const windows = scoredWindows(text.ids, text.window ?? 256, text.bos, text.windows ?? usualWindows);
+  const windows = scoredWindows(text.ids, text.window ?? 256, text.bos, text.windows ?? usualWindows, text.answers);
   const { dtype = "f32", memory, disk } = run.options;
   const spill = (slots: number, slotBytes: number): Promise<Spill> => run.place.createSpill(slots, slotBytes, disk);
   return scoreModel(run.caller, run.model, run.working, of, windows, { dtype, memory, spill }, (done, total) =>

@@ -8,7 +8,7 @@ import { LlamaError } from "../error.js";
 import { tokenLosses } from "../inference/evaluate.js";
 import { loadFrame, type Frame } from "../inference/session.js";
 import { unpackBlock } from "../weights.js";
-import { checkContext, type ScoredWindows } from "../windows.js";
+import { checkContext, countedTokens, type ScoredWindows } from "../windows.js";
 import type { WorkingModel } from "./working-model.js";
 
 /**
@@ -48,7 +48,7 @@ export async function scoreModel(
         if (!Number.isFinite(loss)) throw lossNotFinite(of, options.dtype);
         onProgress(blocks.length * activations.batches + at + 1, total);
       }
-      return Math.exp(loss / (windows.count * windows.tokens));
+      return Math.exp(loss / countedTokens(windows));
     } finally {
       await activations.release();
     }
@@ -84,6 +84,7 @@ export async function batchLoss(
     const own = windows.targets.slice(from * tokens, (from + count) * tokens);
     const targets = arena.own(await caller.executor.fill("i32", [count, tokens], own, "targets"));
     const losses = await tokenLosses({ caller, config: model.config, frame }, x, targets);
-    return losses.reduce((sum, loss) => sum + loss, 0);
+    const { counts } = windows;
+    return losses.reduce((sum, loss, at) => (counts?.[from * tokens + at] === 0 ? sum : sum + loss), 0);
   });
 }

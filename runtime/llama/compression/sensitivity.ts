@@ -23,7 +23,7 @@ import { openSession, type Session } from "../inference/session.js";
 import { checkRecipe } from "./fit.js";
 import { createTreater, type Seen } from "./treat.js";
 import { linearName, type BlockWeights, type LinearName } from "../weights.js";
-import { checkContext, type ScoredWindows, type Windows } from "../windows.js";
+import { checkContext, countedTokens, type ScoredWindows, type Windows } from "../windows.js";
 import { createWorkingModel, type WorkingModel } from "./working-model.js";
 
 /** A recipe to try, and what it is called. */
@@ -199,7 +199,7 @@ export async function findSensitivity(
       }
       return {
         perplexity: dense,
-        tokens: perBlock,
+        tokens: countedTokens(scored),
         windows: scored.count,
         rows: worstFirst(rows),
         warnings: warningsOf(dense, rows, model.config.vocabSize),
@@ -370,7 +370,7 @@ async function createScorer(
         }
         return batchLoss(caller, model, session.frame, { x }, windows, batch * start.batch);
       });
-    return Math.exp(loss / (windows.count * windows.tokens));
+    return Math.exp(loss / countedTokens(windows));
   };
 }
 

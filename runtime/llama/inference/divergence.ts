@@ -6,7 +6,7 @@ import type { LlamaConfig } from "../../model/config.js";
 import { LlamaError } from "../error.js";
 import { first } from "../results.js";
 import { chunkOf, windowsAtOnce } from "../room.js";
-import { checkContext, scoredWindows, type ScoredWindows } from "../windows.js";
+import { checkContext, countedTokens, scoredWindows, type ScoredWindows } from "../windows.js";
 import { evenly, type EvaluateOptions } from "./evaluate.js";
 import { notFinite } from "./not-finite.js";
 import type { Cache, Session } from "./session.js";
@@ -43,7 +43,7 @@ export async function divergence(
 ): Promise<Divergence> {
   const [one, other] = models;
   checkVocabularies([one.config, other.config]);
-  const windows = scoredWindows(text, options.window, options.bos, options.limit);
+  const windows = scoredWindows(text, options.window, options.bos, options.limit, options.answers);
   for (const { config } of models) checkContext(windows, config.contextLength);
   const { executor } = one.caller;
   const batch = Math.min(
@@ -67,22 +67,29 @@ export async function divergence(
       }
       for (; done < end; done += count) {
         const own = new Float64Array(count);
-        await compareWindows(models, caches, windows, done, count, (window, [kl, same, ...losses]) => {
+        const tokens = new Float64Array(count);
+        await compareWindows(models, caches, windows, done, count, (window, at, [kl, same, ...losses]) => {
+          if (windows.counts?.[(done + window) * windows.tokens + at] === 0) return;
           own[window]! += kl;
+          tokens[window]!++;
           sums.same += same;
           losses.forEach((loss, model) => (sums.losses[model]! += loss));
         });
-        for (const sum of own) {
+        for (const [window, sum] of own.entries()) {
           sums.divergence += sum;
-          byWindow.push(sum / windows.tokens);
+          byWindow.push(sum / Math.max(1, tokens[window]!));
         }
         for (const [at, session] of models.entries())
           if (!Number.isFinite(sums.losses[at])) throw await notFinite(session, "the text");
-        options.onProgress?.(done + count, windows.count, sums.divergence / ((done + count) * windows.tokens));
+        options.onProgress?.(
+          done + count,
+          windows.count,
+          sums.divergence / Math.max(1, countedTokens(windows, done + count)),
+        );
       }
     });
   }
-  const tokens = windows.count * windows.tokens;
+  const tokens = countedTokens(windows);
   const [lossOfOne, lossOfOther] = sums.losses;
   return {
     perplexities: [Math.exp(lossOfOne / tokens), Math.exp(lossOfOther / tokens)],
@@ -117,7 +124,7 @@ async function compareWindows(
   windows: ScoredWindows,
   from: number,
   count: number,
-  found: (window: number, token: OfToken) => void,
+  found: (window: number, at: number, token: OfToken) => void,
 ): Promise<void> {
   const { executor, target } = models[0].caller;
   const { tokens } = windows;
@@ -154,7 +161,7 @@ async function compareWindows(
           const tensors = inner.ownAll(await models[0].caller.call("divergence", { p, q, targets }));
           const [kl, same, one, other] = await allDone(tensors.map((tensor) => executor.values(tensor)));
           for (let token = 0; token < count * length; token++)
-            found(Math.floor(token / length), [
+            found(Math.floor(token / length), start + at + (token % length), [
               kl?.[token] ?? NaN,
               same?.[token] ?? NaN,
               one?.[token] ?? NaN,

@@ -7,8 +7,7 @@ import { notFinite } from "./not-finite.js";
 import { first, many } from "../results.js";
 import { chunkOf, windowsAtOnce } from "../room.js";
 import type { Cache, Session } from "./session.js";
-import { LlamaError } from "../error.js";
-import { checkContext, scoredWindows, type ScoredWindows } from "../windows.js";
+import { checkContext, countedTokens, scoredWindows, type ScoredWindows } from "../windows.js";
 
 /** What is scored. */
 export interface EvaluateOptions {
@@ -43,20 +42,11 @@ export async function perplexity(
   text: readonly number[],
   options: EvaluateOptions,
 ): Promise<Evaluation> {
-  const windows = scoredWindows(text, options.window, options.bos, options.limit);
+  const windows = scoredWindows(text, options.window, options.bos, options.limit, options.answers);
   checkContext(windows, session.config.contextLength);
-  const { answers = null, bos } = options;
   /** Whether a window's token at a place, the first that is scored being 0, counts. */
-  const counts: Counts = (window, at) =>
-    answers === null || answers[window * options.window + at + (bos === null ? 1 : 0)] === 1;
-  let tokens = 0;
-  let scored = 0;
-  /** How many count of the windows before `until`. */
-  const countedUntil = (until: number): number => {
-    for (; scored < until * windows.tokens; scored++)
-      if (counts(Math.floor(scored / windows.tokens), scored % windows.tokens)) tokens++;
-    return tokens;
-  };
+  const counts: Counts = (window, at) => windows.counts?.[window * windows.tokens + at] !== 0;
+  const tokens = countedTokens(windows);
   const batch = Math.min(
     options.batch ?? windowsAtOnce(session.caller.target, session.config, windows.tokens),
     windows.count,
@@ -75,12 +65,14 @@ export async function perplexity(
         const loss = await lossOf(session, windows, done, count, cache, counts);
         if (!Number.isFinite(loss)) throw await notFinite(session, "the text");
         total += loss;
-        options.onProgress?.(done + count, windows.count, Math.exp(total / Math.max(1, countedUntil(done + count))));
+        options.onProgress?.(
+          done + count,
+          windows.count,
+          Math.exp(total / Math.max(1, countedTokens(windows, done + count))),
+        );
       }
     });
   }
-  if (countedUntil(windows.count) === 0)
-    throw new LlamaError("text-too-short", "Of the windows that are scored no token is part of an answer.");
   return {
     perplexity: Math.exp(total / tokens),
     tokens,

@@ -6,7 +6,8 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { compress, type Compression, type CompressOptions } from "../../../runtime/llama/compression/compress.js";
 import { LlamaError } from "../../../runtime/llama/error.js";
-import { openModel } from "../../../runtime/model/model.js";
+import { formatOfSpec, shapeOf } from "../../../compiler/formats/registry.js";
+import { openModel, type Model } from "../../../runtime/model/model.js";
 import { openMachine } from "../machine.js";
 import type { Written } from "../recipes.js";
 import { tinyModel } from "../tiny.js";
@@ -37,6 +38,11 @@ function train(
 async function bytesOf(name: string): Promise<readonly Buffer[]> {
   const files = (await readdir(join(folder, name))).sort();
   return Promise.all(files.map((file) => readFile(join(folder, name, file))));
+}
+
+async function decoded(from: Model, name: string): Promise<Float32Array> {
+  const { format, shape } = from.tensor(name);
+  return formatOfSpec(format!).decode(format!, shapeOf(shape), new Uint32Array((await from.read(name)).buffer));
 }
 
 const mean = (some: readonly { readonly loss: number }[]): number =>
@@ -132,6 +138,51 @@ test("rounding to a grid is in every pass, and what is stored is on it; only wha
   });
   assert.ok(again.trainings[0]!.losses.every(({ loss }) => Number.isFinite(loss)));
   await packed.close();
+});
+
+test("scales alone: codes and mask stay, the loss falls", async () => {
+  const kept = "let kept = w where mask_2of4(magnitude(w.start))";
+  const first = trainingRecipe(`${kept}\n store w as pack kept as nm(2, 4) of int4(8) with scale int4_scale(kept, 8)`);
+  await train(first, "on a grid");
+  const second = trainingRecipe(
+    `let scale = trained_scale(w, w.start, 8)
+    store w as pack rescaled(w.start, scale, 8) where mask_2of4(magnitude(w.start)) as nm(2, 4) of int4(8) with scale whole_scale(scale)`,
+    { loss: "cross_entropy", settings: { norms: false, rate: 1e-2 } },
+  );
+  const before = await openModel(join(folder, "on a grid"));
+  const [report] = (
+    await compress(caller, before, second.recipe, { output: join(folder, "scales"), source: second.source, text })
+  ).trainings;
+  assert.ok(mean(report!.losses.slice(-3)) < mean(report!.losses.slice(0, 3)), JSON.stringify(report!.losses));
+  assert.ok(report!.best!.step > 0);
+  const after = await openModel(join(folder, "scales"));
+  let moved = 0;
+  for (const name of ["q_proj", "o_proj"].map((each) => `model.layers.0.self_attn.${each}.weight`)) {
+    const [was, is] = [await decoded(before, name), await decoded(after, name)];
+    for (let group = 0; group < was.length; group += 8) {
+      const ratios = Array.from({ length: 8 }, (_, at) => is[group + at]! / was[group + at]!).filter(
+        (ratio) => !Number.isNaN(ratio),
+      );
+      for (const ratio of ratios)
+        assert.ok(Math.abs(ratio / ratios[0]! - 1) < 1e-6, `${name} ${group}: ${ratios.join()}`);
+      if (ratios.some((ratio) => ratio !== 1)) moved++;
+    }
+  }
+  assert.ok(moved > 10, `${moved} scales have moved`);
+  await before.close();
+  await after.close();
+});
+
+test("f16 on a device without it is refused before anything is read", async () => {
+  const other = { ...caller, target: { ...caller.target, f16: false } };
+  const { recipe, source } = trainingRecipe(sparse);
+  try {
+    await compress(other, model, recipe, { output: join(folder, "half"), source, text, dtype: "f16" });
+    assert.unreachable();
+  } catch (error) {
+    assert.ok(error instanceof LlamaError && error.code === "bad-option", String(error));
+    assert.match(String(error), /does not compute in it; f32 works everywhere/);
+  }
 });
 
 test("a text shorter than a batch is refused", async () => {
