@@ -142,6 +142,15 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
     "runtime/llama",
     "runtime/llama/inference",
   ],
+  "runtime/server": [
+    "compiler/words",
+    "runtime/device",
+    "runtime/model",
+    "runtime/chat",
+    "runtime/llama",
+    "runtime/llama/inference",
+    "runtime/llama/serving",
+  ],
   "runtime/llama/training": [
     "compiler/words",
     "compiler/diagnostic",
@@ -243,6 +252,7 @@ const packages: { readonly [part: string]: readonly string[] } = {
   "runtime/hub": ["@huggingface/hub"],
   "runtime/model": ["tokenizers"],
   "runtime/chat": ["@huggingface/jinja"],
+  "runtime/server": ["@hono/node-server", "hono"],
   "runtime/web": ["@huggingface/tokenizers"],
   playground: [
     "@codemirror/commands",

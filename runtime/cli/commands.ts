@@ -11,6 +11,7 @@ import { action } from "./action.js";
 import { withActivations, withDtype } from "./dtype.js";
 import { addFileCommands } from "./file-commands.js";
 import { addLanguageCommands } from "./language-commands.js";
+import { addServingCommands } from "./serving-commands.js";
 import { addTextCommands } from "./text-commands.js";
 import { byteCount, collect, integer, number, pathOf, withDevice, withJson, withTuned } from "./options.js";
 
@@ -25,6 +26,7 @@ export function addCommands(program: Command): void {
     addCompress,
     addSensitivity,
     addTextCommands,
+    addServingCommands,
     addEval,
     addCompare,
     addInspect,
