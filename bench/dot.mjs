@@ -17,13 +17,13 @@ import { formatOfSpec, formatBytes } from "../dist/compiler/formats/registry.js"
 import { productOf } from "../dist/compiler/graph/analysis/product.js";
 import { dotSides } from "../dist/compiler/lower/product/dot-sides.js";
 import { dotCandidates } from "../dist/compiler/lower/schedules/dot-candidates.js";
-import { timeProgram } from "../dist/runtime/bench/timing.js";
 import { withBuffers } from "../dist/runtime/bench/buffers.js";
 import { randomValues, repeatedWeights } from "../dist/runtime/bench/weights.js";
 import { benchLayers } from "../dist/runtime/bench/shapes.js";
 import { openDevice } from "../dist/runtime/device/device.js";
 import { createHost, standardLibrary } from "../dist/runtime/library.js";
 import { targetOf } from "../dist/runtime/run/target.js";
+import { clocks, prepare, stopwatch } from "./steady.mjs";
 
 const { values: options } = parseArgs({
   options: {
@@ -50,12 +50,13 @@ if (value === null) throw new Error(diagnostics.map(({ message }) => message).jo
 const library = standardLibrary();
 const device = await openDevice({ kind: options.device, unchecked: true });
 const target = targetOf(device);
+const watch = await stopwatch(device);
 const half = device.features.has("shader-f16");
 const say = (row) => {
   if (options.json) console.log(JSON.stringify(row));
   else
     console.log(
-      `${row.shape.padEnd(8)} ${String(row.tokens).padStart(2)} ${row.format.padEnd(8)} ${row.us.toFixed(2).padStart(9)} us ${row.gbs.toFixed(0).padStart(6)} GB/s ${row.right ? "     " : "WRONG"} ${row.cut}`,
+      `${row.shape.padEnd(8)} ${String(row.tokens).padStart(2)} ${row.format.padEnd(8)} ${row.us.toFixed(2).padStart(9)} us ${row.gbs.toFixed(0).padStart(6)} GB/s ${row.right ? "     " : "WRONG"} ${row.cut}${row.slow > 1.04 ? ` at ${(1 / row.slow).toFixed(2)} of the clock` : ""}`,
     );
 };
 /** A row as `rms_norm` and `round_activations` make it, of gains of 1. */
@@ -78,12 +79,14 @@ async function time(program, x, tensors, copies, expected, rows) {
   return withBuffers(device, async (make) => {
     const input = await make(x, "activations");
     const ones = await make(new Float32Array(gainColumns).fill(1), "gain");
-    const sets = copies.map(
-      (buffers) => new Map([["x", input], ["gain", ones], ...tensors.map((name, at) => [name, buffers[at]])]),
-    );
+    const sets = copies.map((buffers) => ({
+      x: input,
+      gain: ones,
+      ...Object.fromEntries(tensors.map((name, at) => [name, buffers[at]])),
+    }));
     const [out] = program.outputs;
     const result = await make(program.buffers[out.buffer].bytes, "result");
-    const { us } = await timeProgram(device, program, sets, new Map([[out.name, result]]), { warmUpMs: 150 });
+    const { us, slow } = await watch.time(await prepare(device, make, program, sets, result));
     const [tokens, n] = [out.shape.at(-2), out.shape.at(-1)];
     const f16 = program.buffers[out.buffer].bytes < 4 * tokens * n;
     const read = await device.read(result, 0, tokens * n * (f16 ? 2 : 4));
@@ -95,7 +98,7 @@ async function time(program, x, tensors, copies, expected, rows) {
         error += (found[t * n + row] - want) ** 2;
         norm += want ** 2;
       }
-    return { us, off: Math.sqrt(error / norm) };
+    return { us, slow, off: Math.sqrt(error / norm) };
   });
 }
 
@@ -134,9 +137,20 @@ for (const { layer, n: outputs, k } of benchLayers(models[options.model])) {
             return pair ? silu(sum) * sum : sum;
           }),
         );
-        const run = async (program, given, most, what, cut) => {
-          const { us, off } = await time(program, given, tensors, copies, expected, weights.rows);
-          say({ shape: layer, tokens, format: name, us, gbs: bytes / us / 1000, right: off <= most, off, what, cut });
+        const run = async (program, given, most, what, cut, results = expected) => {
+          const { us, slow, off } = await time(program, given, tensors, copies, results, weights.rows);
+          say({
+            shape: layer,
+            tokens,
+            format: name,
+            us,
+            slow,
+            gbs: bytes / us / 1000,
+            right: off <= most,
+            off,
+            what,
+            cut,
+          });
           return us;
         };
         const formatsOf = pair ? { P: spec, U: spec } : { F: spec };
@@ -172,7 +186,7 @@ for (const { layer, n: outputs, k } of benchLayers(models[options.model])) {
           const rounded = Array.from({ length: tokens }, (_, t) =>
             normedRow(Float32Array.from(rows.subarray(t * k, (t + 1) * k), f16FromBits), group),
           );
-          const wanted = rounded.map((row) =>
+          const results = rounded.map((row) =>
             Array.from({ length: weights.rows }, (_, at) => {
               let sum = 0;
               for (let column = 0; column < k; column++) sum += row[column] * weights.values[at * k + column];
@@ -188,7 +202,7 @@ for (const { layer, n: outputs, k } of benchLayers(models[options.model])) {
             const { program } = made;
             if (program.kernels.length > 1) continue;
             const cut = schedule === null ? "chosen" : Object.values(schedule).slice(1).join(" ");
-            const us = await run(program, given, 2e-2, "normed", `norm: ${cut}`);
+            const us = await run(program, given, 2e-2, "normed", `norm: ${cut}`, results);
             if (schedule === null) note(`${tokens} ${name} integers with norms, as chosen`, us);
           }
         }
@@ -200,5 +214,7 @@ for (const { layer, n: outputs, k } of benchLayers(models[options.model])) {
 }
 for (const [what, us] of totals)
   console.log(options.json ? JSON.stringify({ layer: what, us }) : `one layer, ${what}: ${us.toFixed(1)} us`);
-console.log(options.json ? JSON.stringify({ device: device.name }) : device.name);
+const text = `${device.name}, ${clocks()}`;
+console.log(options.json ? JSON.stringify({ device: text }) : text);
+watch.close();
 device.close();

@@ -15,10 +15,11 @@ import { formatBytes } from "../dist/compiler/formats/registry.js";
 import { f16Bits, f16FromBits, roundF16 } from "../dist/compiler/float.js";
 import { withBuffers } from "../dist/runtime/bench/buffers.js";
 import { randomValues, repeatedWeights } from "../dist/runtime/bench/weights.js";
-import { bufferUsage, openDevice } from "../dist/runtime/device/device.js";
+import { openDevice } from "../dist/runtime/device/device.js";
 import { standardLibrary } from "../dist/runtime/library.js";
 import { targetOf } from "../dist/runtime/run/target.js";
 import { cuts } from "./packed-cuts.mjs";
+import { clocks, prepare, stopwatch } from "./steady.mjs";
 import { formats } from "./tiles.mjs";
 
 const { values: options } = parseArgs({
@@ -64,80 +65,15 @@ const nameOf = (cut) =>
         .map((part) => (Array.isArray(part) ? part.join(".") : part))
         .join(" ");
 
-/** Dispatches of a Program, ready to be encoded: one list for each set of inputs. */
-async function prepare(make, program, sets, result) {
-  const temporaries = new Map();
-  for (const { id, bytes, role } of program.buffers)
-    if (role === "temporary") temporaries.set(id, await make(bytes, "temporary"));
-  const modules = program.kernels.map(({ wgsl }) => gpu.createShaderModule({ code: wgsl }));
-  if (options.null) {
-    for (const [at, module] of modules.entries()) {
-      const { messages } = await module.getCompilationInfo();
-      if (messages.length > 0)
-        throw new Error(`${messages.map(({ message }) => message).join("; ")}\n${program.kernels[at].wgsl}`);
-    }
-    return null;
+/** Compiles the kernels of a program, where nothing can run. */
+async function compileOnly(program) {
+  for (const { wgsl } of program.kernels) {
+    const { messages } = await gpu.createShaderModule({ code: wgsl }).getCompilationInfo();
+    if (messages.length > 0) throw new Error(`${messages.map(({ message }) => message).join("; ")}\n${wgsl}`);
   }
-  const pipelines = await Promise.all(
-    modules.map((module) =>
-      gpu.createComputePipelineAsync({ layout: "auto", compute: { module, entryPoint: "main" } }),
-    ),
-  );
-  return sets.map((set) =>
-    program.steps.flatMap((step) => {
-      if (step.kind !== "dispatch") return [];
-      const entries = step.buffers.map((id, binding) => ({
-        binding,
-        resource: {
-          buffer: temporaries.get(id) ?? set[program.inputs.find(({ buffer }) => buffer === id)?.name ?? ""] ?? result,
-        },
-      }));
-      const pipeline = pipelines[step.kernel];
-      return [
-        {
-          pipeline,
-          group: gpu.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries }),
-          workgroups: step.workgroups,
-        },
-      ];
-    }),
-  );
 }
 
-const query = options.null ? null : gpu.createQuerySet({ type: "timestamp", count: 2 });
-
-/** Microseconds of a run: the least of three medians of passes. */
-async function time(make, prepared) {
-  if (prepared === null) return NaN;
-  const resolved = await make(16, "timestamps", bufferUsage.queryResolve | bufferUsage.copySrc);
-  let next = 0;
-  const pass = async (runs) => {
-    const encoder = gpu.createCommandEncoder();
-    const compute = encoder.beginComputePass({
-      timestampWrites: { querySet: query, beginningOfPassWriteIndex: 0, endOfPassWriteIndex: 1 },
-    });
-    for (let run = 0; run < runs; run++, next++)
-      for (const { pipeline, group, workgroups } of prepared[next % prepared.length]) {
-        compute.setPipeline(pipeline);
-        compute.setBindGroup(0, group);
-        compute.dispatchWorkgroups(...workgroups);
-      }
-    compute.end();
-    encoder.resolveQuerySet(query, 0, 2, resolved, 0);
-    gpu.queue.submit([encoder.finish()]);
-    const [from, to] = new BigUint64Array((await device.read(resolved, 0, 16)).buffer);
-    return Number(to - from) / 1000 / runs;
-  };
-  let estimate = await pass(1);
-  // what spills is not worth the time
-  if (estimate > 20_000) return estimate;
-  const runsIn = (us) => Math.max(2, Math.min(100, us / estimate)) | 0;
-  const warm = performance.now();
-  while (performance.now() - warm < 60) estimate = await pass(runsIn(10_000));
-  const times = [];
-  for (let at = 0; at < 5; at++) times.push(await pass(runsIn(4_000)));
-  return times.sort((a, b) => a - b)[2];
-}
+const watch = options.null ? null : await stopwatch(device);
 
 /** The largest error over the root of the mean square of what is expected, for some tokens. */
 async function errorOf(result, expected, tokens, n) {
@@ -167,6 +103,7 @@ for (const m of options.tokens.split(",").map(Number))
     for (const name of options.formats.split(",")) {
       if (performance.now() > until) continue;
       const spec = formats[name];
+      if (name === "2:4-int4" && !options.json) console.log(`      ${clocks()}`);
       const weights = repeatedWeights(spec, n, k, n + k);
       const bytes = (pair ? 2 : 1) * formatBytes(spec, { rows: n, columns: k });
       const expected = tokens.map((token) =>
@@ -192,19 +129,23 @@ for (const m of options.tokens.split(",").map(Number))
           if (cut !== null && !taken.startsWith(cut.kind)) return [];
           return [{ cut, taken, program: stages.program }];
         });
-        const prepared = await Promise.all(compiled.map(({ program }) => prepare(make, program, sets, result)));
+        const prepared = await Promise.all(
+          compiled.map(({ program }) =>
+            options.null ? compileOnly(program) : prepare(device, make, program, sets, result),
+          ),
+        );
         const rows = [];
         for (const [at, { cut, taken }] of compiled.entries()) {
           if (performance.now() > until && at > 0) continue;
-          const us = await time(make, prepared[at]);
+          const { us, slow } = watch === null ? { us: NaN, slow: 1 } : await watch.time(prepared[at]);
           const error = options.null ? 0 : await errorOf(result, expected, tokens, n);
           rows.push({ us, wrong: !(error < 0.02) });
-          const row = { tokens: m, shape, format: name, cut, taken, us, error };
+          const row = { tokens: m, shape, format: name, cut, taken, us, slow, error };
           const tflops = (2 * m * (pair ? 2 : 1) * n * k) / us / 1e6;
           console.log(
             options.json
               ? JSON.stringify(row)
-              : `${String(m).padStart(5)} ${shape.padEnd(8)} ${name.padEnd(9)} ${(cut === null ? `chosen: ${taken}` : nameOf(cut)).padEnd(24)} ${us.toFixed(1).padStart(8)} us ${tflops.toFixed(0).padStart(5)} TFLOP/s ${(bytes / us / 1000).toFixed(0).padStart(5)} GB/s${error < 0.02 ? "" : ` WRONG ${error}`}`,
+              : `${String(m).padStart(5)} ${shape.padEnd(8)} ${name.padEnd(9)} ${(cut === null ? `chosen: ${taken}` : nameOf(cut)).padEnd(24)} ${us.toFixed(1).padStart(8)} us ${tflops.toFixed(0).padStart(5)} TFLOP/s ${(bytes / us / 1000).toFixed(0).padStart(5)} GB/s${slow > 1.04 ? ` at ${(1 / slow).toFixed(2)} of the clock` : ""}${error < 0.02 ? "" : ` WRONG ${error}`}`,
           );
         }
         const right = rows.filter(({ wrong }) => !wrong).map(({ us }) => us);
@@ -220,4 +161,9 @@ for (const [key, [chosen, best, count]] of layers)
       ? JSON.stringify({ layer: key.trim(), chosen, best, shapes: count })
       : `${key}: ${count} products ${chosen.toFixed(1)} us as chosen, ${best.toFixed(1)} us by the best of each`,
   );
+if (watch !== null) {
+  const text = `clock ${watch.clock().toFixed(2)} GHz by the reference; ${clocks()}`;
+  console.log(options.json ? JSON.stringify({ clocks: text }) : text);
+  watch.close();
+}
 device.close();

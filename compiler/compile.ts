@@ -209,7 +209,9 @@ function withStagedPacks(
 ): { readonly packs: StagedPacks; readonly lowered: readonly Lowered[] } {
   const none: StagedPacks = new Map();
   const plain = () => ({ packs: none, lowered: lower(none) });
-  if (options.fuse === false || target.kind !== "gpu" || (options.schedule ?? "dot") !== "dot") return plain();
+  const { schedule } = options;
+  const kind = schedule === null || typeof schedule !== "object" ? (schedule ?? "dot") : schedule.kind;
+  if (options.fuse === false || target.kind !== "gpu" || kind !== "dot") return plain();
   const packs = stagedPacks(graph, storage, (eqn) => isDot(graph, eqn, target));
   if (packs.size === 0) return plain();
   const lowered = lower(packs);

@@ -61,13 +61,16 @@ export function roundF16(value: number): number {
 }
 
 /**
- * The nearest value of 11 significant bits, as many as a normal f16 has, whatever its size; halves to even. NaN stays
- * NaN.
+ * The nearest value of `digits` significant bits (at most 24), whatever its size; halves to even. NaN stays NaN. 11 are
+ * as many as a normal f16 has.
  */
-export function roundSignificand(value: number): number {
+export function roundSignificand(value: number, digits = 11): number {
   const bits = f32Bits(value);
   if ((bits & 0x7fffffff) > 0x7f800000) return NaN;
-  return f32FromBits(((bits + 0xfff + ((bits >>> 13) & 1)) & ~0x1fff) >>> 0);
+  const lost = 24 - digits;
+  if (lost === 0) return f32FromBits(bits);
+  const half = 2 ** (lost - 1) - 1;
+  return f32FromBits(((bits + half + ((bits >>> lost) & 1)) & ~(2 ** lost - 1)) >>> 0);
 }
 
 /** The bits of the nearest bf16; NaN stays NaN (quiet). */

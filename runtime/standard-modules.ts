@@ -3,6 +3,8 @@ export const standardModules = [
   "statistics",
   "prune",
   "quantize",
+  "codebooks",
+  "hqq",
   "solve",
   "gptq",
   "sparsegpt",

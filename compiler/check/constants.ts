@@ -1,5 +1,5 @@
 import type { Diagnostic } from "../diagnostic.js";
-import type { ConstantDeclaration } from "../syntax/ast.js";
+import type { ConstantDeclaration, TableExpr } from "../syntax/ast.js";
 import { newBuilder } from "./builder.js";
 import { checkElement } from "./element.js";
 import { fail, placeIn, type Frame } from "./frame.js";
@@ -31,7 +31,8 @@ export function checkConstants(
     };
     const scope = nest(null);
     done.set(declaration, "pending");
-    for (const used of namesIn(declaration.value)) {
+    const { value: written } = declaration;
+    for (const used of written.kind === "table" ? written.values.flatMap(namesIn) : namesIn(written)) {
       const other = home.constants.get(used.name);
       if (other === undefined) continue;
       const pending = done.get(other.declaration) === "pending";
@@ -52,6 +53,7 @@ export function checkConstants(
 }
 
 function constantBinding(declaration: ConstantDeclaration, frame: Frame, scope: Scope): Binding {
+  if (declaration.value.kind === "table") return tableBinding(declaration.name.name, declaration.value, frame, scope);
   const element = checkElement(declaration.value, placeIn(frame, scope));
   if (element === null) return { kind: "unknown" };
   if (element.kind === "number") return { kind: "number", value: element.value, integer: element.integer };
@@ -61,4 +63,28 @@ function constantBinding(declaration: ConstantDeclaration, frame: Frame, scope: 
     help: "a constant is made of numbers, other constants, and + - * / % ^",
   });
   return { kind: "unknown" };
+}
+
+/** The most numbers of a table. */
+const mostNumbers = 256;
+
+function tableBinding(name: string, { values, span }: TableExpr, frame: Frame, scope: Scope): Binding {
+  if (values.length > mostNumbers) {
+    fail(frame, "E209", `\`${name}\` has ${values.length} numbers`, span, `at most ${mostNumbers} are a table`);
+    return { kind: "unknown" };
+  }
+  const numbers: number[] = [];
+  for (const value of values) {
+    const element = checkElement(value, placeIn(frame, scope));
+    if (element === null) return { kind: "unknown" };
+    if (element.kind === "number" && Number.isFinite(Math.fround(element.value))) numbers.push(element.value);
+    else {
+      const what = element.kind === "number" ? `${element.value} is beyond f32` : "not a number";
+      fail(frame, "E209", `\`${name}\` is not a table of numbers`, value.span, what, {
+        help: "a table is made of numbers, other constants, and + - * / % ^",
+      });
+      return { kind: "unknown" };
+    }
+  }
+  return { kind: "table", values: numbers };
 }

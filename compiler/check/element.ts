@@ -4,7 +4,7 @@ import type { Scalar } from "../graph/graph.js";
 import type { Expr } from "../syntax/ast.js";
 import { type DtypeRef, isFloat, printDtype } from "../types/dtype.js";
 import { type UnaryOp, unaryOps } from "../types/scalar-ops.js";
-import { constantSize, printSize, type Size, subtractSizes } from "../types/size.js";
+import { constantSize, printSize, type Size, subtractSizes, symbolSize } from "../types/size.js";
 import { binaryOperators, combine } from "./arithmetic.js";
 import { typeOf } from "./builder.js";
 import { convert, elementSize, scalarElement, settle, sizeElement, textOf } from "./conversion.js";
@@ -30,8 +30,10 @@ export function checkElement(expr: Expr, place: Place): Element | null {
       return fail(frame, "E305", "a string is not a number", expr.span, "not a value to compute with");
     case "name":
       return checkName(expr.name, expr.span, place);
-    case "member":
-      return failMember(expr, place);
+    case "member": {
+      const size = sizeOfTensor(expr, place);
+      return size === null ? failMember(expr, place) : { kind: "size", size };
+    }
     case "index":
       return checkLoad(expr, place);
     case "call":
@@ -102,6 +104,17 @@ export function checkElement(expr: Expr, place: Place): Element | null {
   }
 }
 
+/** `w.rows` and `w.columns` of a layer's weight, or of a tensor of two axes; null of anything else. */
+function sizeOfTensor({ base, field }: Extract<Expr, { kind: "member" }>, { frame, scope }: Place): Size | null {
+  const axis = ["rows", "columns"].indexOf(field.name);
+  if (axis < 0 || base.kind !== "name") return null;
+  const binding = peek(scope, base.name)?.binding;
+  if (binding?.kind === "layer") return lookup(scope, base.name) && symbolSize(axis === 0 ? "N" : "K");
+  if (binding?.kind !== "tensor") return null;
+  const { shape } = typeOf(frame.builder, binding.value);
+  return shape.length === 2 && lookup(scope, base.name) !== null ? (shape[axis] ?? null) : null;
+}
+
 function checkName(name: string, span: Span, place: Place): Element | null {
   const { frame, scope } = place;
   const binding = lookup(scope, name);
@@ -123,6 +136,8 @@ function checkName(name: string, span: Span, place: Place): Element | null {
 function checkLoad(expr: Extract<Expr, { kind: "index" }>, place: Place): Element | null {
   const { frame } = place;
   if (expr.base.kind === "index" && isIndexedTensor(expr.base, place)) return failNested(expr, expr.base, place);
+  const table = expr.base.kind === "name" ? peek(place.scope, expr.base.name)?.binding : undefined;
+  if (table?.kind === "table") return checkTableElement(expr, table.values, place);
   const value = wholeBase(expr.base, place);
   if (value === null) return null;
   const at: (Scalar | null)[] = expr.at.map((index) => checkIndex(index, place));
@@ -164,6 +179,47 @@ function checkLoad(expr: Extract<Expr, { kind: "index" }>, place: Place): Elemen
     indices.push(index);
   }
   return scalarElement({ kind: "load", tensor: value, at: indices, dtype: type.dtype, guarded }, type.dtype);
+}
+
+/** A number of a constant table; of an index below the first or beyond the last, that one. */
+function checkTableElement(
+  expr: Extract<Expr, { kind: "index" }>,
+  values: readonly number[],
+  place: Place,
+): Element | null {
+  const [first, ...more] = expr.at;
+  if (expr.base.kind === "name") lookup(place.scope, expr.base.name);
+  if (first === undefined || more.length > 0)
+    return fail(
+      place.frame,
+      "E303",
+      `${named(expr.base)} has 1 axis, and is indexed with ${expr.at.length}`,
+      expr.span,
+      `expected 1, found ${expr.at.length}`,
+    );
+  const index = checkIndex(first, place);
+  if (index === null) return null;
+  if (index.kind === "constant" && (index.value < 0 || index.value >= values.length))
+    return fail(
+      place.frame,
+      "E416",
+      `this index is always out of range: ${named(expr.base)} is 0 .. ${values.length}`,
+      first.span,
+      index.value < 0 ? "below 0" : `not below ${values.length}`,
+    );
+  const find = (low: number, high: number): Scalar => {
+    if (high - low === 1) return { kind: "constant", value: Math.fround(values[low]!), dtype: "f32" };
+    const middle = (low + high) >> 1;
+    const bound: Scalar = { kind: "constant", value: middle, dtype: "i32" };
+    return {
+      kind: "select",
+      condition: { kind: "binary", op: "less", a: index, b: bound, dtype: "bool" },
+      then: find(low, middle),
+      otherwise: find(middle, high),
+      dtype: "f32",
+    };
+  };
+  return scalarElement(find(0, values.length), "f32");
 }
 
 /** `x[n][k]`: all indices stand in one pair of brackets. A statistic has two, `x2[w][k]`. */

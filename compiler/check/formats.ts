@@ -1,11 +1,12 @@
 import type { Format, Grid } from "../formats/format.js";
+import { tableArgument } from "../formats/arguments.js";
 import { formatOf, formats, printFormat } from "../formats/registry.js";
 import type { Argument, FormatExpr } from "../syntax/ast.js";
 import { constantSize, sizeValue, type Size } from "../types/size.js";
 import type { FormatSpec, SymbolicFormat } from "../types/type.js";
 import { compileTimeSize } from "./element.js";
 import { fail, type Place } from "./frame.js";
-import { peek, visibleNames } from "./scope.js";
+import { lookup, peek, visibleNames } from "./scope.js";
 import { formatHabits } from "./habits.js";
 import { argumentsOf, namedValues } from "./named-values.js";
 import { suggest } from "../suggest.js";
@@ -81,7 +82,8 @@ export function shapeProblem(format: SymbolicFormat, shape: readonly Size[]): st
 function readFormat(expr: FormatExpr, place: Place): SymbolicFormat | null {
   const found = formatOf(expr.name.name);
   if (found === null) {
-    const names = formats.map((format) => format.name);
+    // what is read only comes from files, and is not written
+    const names = formats.filter((format) => format.readOnly !== true).map((format) => format.name);
     // `int3` is no misspelt `int8`
     const other = (name: string): string => name.replace(/\d+/g, "");
     const near = suggest(
@@ -97,7 +99,7 @@ function readFormat(expr: FormatExpr, place: Place): SymbolicFormat | null {
   }
   const args: Record<string, Size | string | boolean> = {};
   const positions = found.parameters
-    .filter((parameter) => parameter.kind === "number")
+    .filter((parameter) => parameter.kind === "number" || parameter.kind === "table")
     .map((parameter) => parameter.name);
   for (const argument of expr.args) {
     const read = readArgument(argument, found, positions, args, place);
@@ -151,9 +153,10 @@ function readArgument(
       if (here && "words" in parameter && parameter.words.includes(value.name))
         return { name: parameter.name, value: value.name };
     }
-    const words = format.parameters.flatMap((parameter) =>
+    const all = format.parameters.flatMap((parameter) =>
       parameter.kind === "flag" ? [parameter.yes, parameter.no] : "words" in parameter ? parameter.words : [],
     );
+    const words = [...new Set(all)];
     const near = suggest(value.name, words) ?? suggest(value.name, visibleNames(place.scope));
     const help =
       near === null && words.length > 0
@@ -177,6 +180,15 @@ function readArgument(
       argument.span,
       "one argument too many",
     );
+  if (format.parameters.find((parameter) => parameter.name === name)?.kind === "table") {
+    const binding = value.kind === "name" ? lookup(place.scope, value.name) : null;
+    if (binding?.kind === "unknown") return null;
+    if (value.kind === "name" && binding?.kind === "table")
+      return { name, value: tableArgument(value.name, binding.values) };
+    return fail(place.frame, "E501", `\`${name}\` of \`${format.name}\` is a table`, argument.span, "not a table", {
+      help: "a table is a constant of the file or of a module: `const thirds = [-1.0, 0.0, 1.0]`",
+    });
+  }
   const size = compileTimeSize(value, place);
   return size === null ? null : { name, value: size };
 }

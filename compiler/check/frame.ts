@@ -156,6 +156,7 @@ export function elementOf(binding: Binding, builder: Builder): Element | null {
     case "block":
     case "layer":
     case "statistic":
+    case "table":
     case "unknown":
       return null;
     default:

@@ -98,6 +98,9 @@ export const formatHabits = habits({
   bfloat16: "write `bf16`",
   "fp32 float32 float": "write `f32`",
   "i8 q8 w8": "write `int8(128)`, with a scale for each group",
-  "i4 q4 w4 nf4 fp4": "write `int4(128)`, with a scale for each group",
+  "i4 q4 w4 fp4": "write `int4(128)`, with a scale for each group",
+  nf4: "write `codebook(nf4, 64)`, with `use codebooks` at the top of the file and a scale for each group",
+  "fp8 float8 e4m3 float8_e4m3fn": "write `fp8_e4m3`, or `fp8_e4m3(channel)` with a scale for each row",
+  "e5m2 float8_e5m2": "write `fp8_e5m2`, or `fp8_e5m2(channel)` with a scale for each row",
   "sparse csr": "`nm(2, 4) of f16` stores 2 of every 4, `bitmask of f16` any pattern",
 });

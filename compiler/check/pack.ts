@@ -1,4 +1,4 @@
-import { printFormat } from "../formats/registry.js";
+import { formatOf, formats, printFormat } from "../formats/registry.js";
 import type { ValueId } from "../graph/graph.js";
 import type { Expr } from "../syntax/ast.js";
 import { isFloat, printDtype } from "../types/dtype.js";
@@ -96,6 +96,24 @@ function checkPackFormat(expr: Extract<Expr, { kind: "pack" }>, place: Place): S
       expr.format.span,
       "cannot be packed as",
       { help: "name the format" },
+    );
+  const { name } = expr.format.name;
+  if (formatOf(name)?.readOnly === true)
+    return fail(
+      frame,
+      "E501",
+      `\`${name}\` is read from files, and nothing is packed as it`,
+      expr.format.span,
+      "read only",
+      {
+        help: `of what GGUF has, ${formats
+          .filter(
+            (format) =>
+              format.packsOnHost && format.readOnly !== true && format.pattern({ name, args: {}, of: null }) === null,
+          )
+          .map((format) => `\`${format.name}\``)
+          .join(", ")} are packed`,
+      },
     );
   return checkFormat(expr.format, place);
 }

@@ -12,6 +12,8 @@ export type Binding =
   /** A constant without a dtype: it adapts to what it meets. */
   | { readonly kind: "number"; readonly value: number; readonly integer: boolean }
   | { readonly kind: "boolean"; readonly value: boolean }
+  /** A constant list of numbers. */
+  | { readonly kind: "table"; readonly values: readonly number[] }
   | { readonly kind: "index"; readonly range: Range }
   /** In a `scan`: what is computed of the step and of elements that no step changes, put in wherever it is used. */
   | { readonly kind: "scalar"; readonly scalar: Scalar; readonly dtype: DtypeRef }

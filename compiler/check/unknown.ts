@@ -37,17 +37,7 @@ export function failName({ name, span }: Ident, { frame, scope }: Pick<Place, "f
 function packHelp(format: string): string {
   if ((dtypes as readonly string[]).includes(format))
     return `\`${format}(x)\` converts an element, and \`pack w as ${format}\` stores a tensor`;
-  const parameters = formatOf(format)?.parameters.map(({ name }) => name) ?? [];
-  const written = parameters.includes("group")
-    ? `${format}(128) with scale ${format}_scale(w, 128)`
-    : format === "nm"
-      ? "nm(2, 4) of f16"
-      : format === "bitmask"
-        ? "bitmask of f16"
-        : format === "regrouped"
-          ? "regrouped of int4(128) with scale int4_scale(w, 128)"
-          : format;
-  return `\`${format}\` is a format, in which a tensor is stored: \`pack w as ${written}\``;
+  return `\`${format}\` is a format, in which a tensor is stored: \`pack w as ${formatOf(format)?.example ?? format}\``;
 }
 
 /** The label of an index that nothing binds. */

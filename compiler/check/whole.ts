@@ -198,6 +198,7 @@ export function wholeBase(base: Expr, place: Place): ValueId | null {
     case "model":
     case "text":
     case "block":
+    case "table":
       return fail(frame, "E305", `\`${base.name}\` is not a tensor`, base.span, `a ${binding.kind}`);
     default:
       return binding satisfies never;

@@ -7,9 +7,10 @@ import type { FormatParameter } from "./format.js";
 export function normalizeArguments(spec: FormatSpec, parameters: readonly FormatParameter[]): FormatSpec | string {
   const args: Record<string, number | string | boolean> = {};
   for (const parameter of parameters) {
-    const value = spec.args[parameter.name] ?? ("fallback" in parameter ? parameter.fallback : undefined);
-    if (value === undefined) {
-      if (parameter.kind === "number") return `${spec.name} needs its argument \`${parameter.name}\`.`;
+    const value = spec.args[parameter.name] ?? ("fallback" in parameter ? parameter.fallback : null);
+    if (value === null) {
+      if ((parameter.kind === "number" && parameter.optional !== true) || parameter.kind === "table")
+        return `${spec.name} needs its argument \`${parameter.name}\`.`;
       continue;
     }
     const problem = argumentProblem(spec.name, parameter, value);
@@ -39,6 +40,10 @@ function argumentProblem(name: string, parameter: FormatParameter, value: number
       return typeof value === "string" && parameter.words.includes(value)
         ? null
         : `The argument \`${parameter.name}\` of ${name} must be ${parameter.words.join(" or ")}, and is ${String(value)}.`;
+    case "table":
+      return typeof value === "string"
+        ? null
+        : `The argument \`${parameter.name}\` of ${name} must be the name of a list of numbers.`;
     case "label":
       return typeof value === "number" && Number.isInteger(value) && value >= 0
         ? null
@@ -46,6 +51,22 @@ function argumentProblem(name: string, parameter: FormatParameter, value: number
     default:
       return parameter satisfies never;
   }
+}
+
+/** A table is its name, and its numbers after a colon: `nf4: -1 0 1`. */
+export function tableArgument(name: string, values: readonly number[]): string {
+  return `${name}: ${values.map(Math.fround).join(" ")}`;
+}
+
+/** The numbers of a table; null where the text is none. */
+export function tableValues(argument: string): readonly number[] | null {
+  const [, list] = /^[A-Za-z_]\w{0,63}: ([-+.\d\seE]{1,8192})$/.exec(argument) ?? [];
+  const values = list?.trim().split(/\s+/).map(Number) ?? [];
+  return values.length === 0 || !values.every(Number.isFinite) ? null : values;
+}
+
+function tableName(argument: string): string {
+  return argument.split(":")[0] ?? argument;
 }
 
 /**
@@ -68,6 +89,8 @@ export function printArguments(
         return length === "short" && value === parameter.fallback
           ? []
           : [value === true ? parameter.yes : parameter.no];
+      case "table":
+        return [tableName(String(value))];
       case "word":
         return value === parameter.fallback ? [] : [`${parameter.name}: ${String(value)}`];
       case "label":

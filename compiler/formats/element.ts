@@ -2,7 +2,8 @@
 import { bf16Bits, bf16FromBits, f16Bits, f16FromBits, f32Bits, f32FromBits, roundHalfEven } from "../float.js";
 import { InternalError } from "../diagnostic.js";
 import type { FormatSpec } from "../types/type.js";
-import type { Element, Format } from "./format.js";
+import { fp8Elements } from "./fp8/element.js";
+import type { DenseType, Element, Format, ScaleType } from "./format.js";
 
 /** What the bits of an element of up to 16 stand for, once asked for: a model has as many weights as it has. */
 const tables = new Map<Element, Float32Array>();
@@ -13,7 +14,7 @@ export function decodeItems(
   items: Uint8Array | Uint16Array | Uint32Array,
 ): Float32Array<ArrayBuffer> {
   const values = new Float32Array(items.length);
-  if (element.bits === 32) {
+  if (element.bits > 16) {
     for (let index = 0; index < items.length; index += 1) values[index] = element.decode(items[index]!);
     return values;
   }
@@ -26,6 +27,8 @@ export function decodeItems(
 
 const f32Element: Element = {
   bits: 32,
+  integer: false,
+  holdsZero: true,
   encode: f32Bits,
   decode: f32FromBits,
   isNonzero: (bits) => bits << 1 !== 0,
@@ -33,6 +36,8 @@ const f32Element: Element = {
 
 const f16Element: Element = {
   bits: 16,
+  integer: false,
+  holdsZero: true,
   encode: f16Bits,
   decode: f16FromBits,
   isNonzero: (bits) => (bits & 0x7fff) !== 0,
@@ -40,6 +45,8 @@ const f16Element: Element = {
 
 const bf16Element: Element = {
   bits: 16,
+  integer: false,
+  holdsZero: true,
   encode: bf16Bits,
   decode: bf16FromBits,
   isNonzero: f16Element.isNonzero,
@@ -47,6 +54,8 @@ const bf16Element: Element = {
 
 const i32Element: Element = {
   bits: 32,
+  integer: false,
+  holdsZero: true,
   encode: (value) => saturate(value, -0x80000000, 0x7fffffff) >>> 0,
   decode: (bits) => bits | 0,
   isNonzero: (bits) => bits !== 0,
@@ -54,6 +63,8 @@ const i32Element: Element = {
 
 const u32Element: Element = {
   bits: 32,
+  integer: false,
+  holdsZero: true,
   encode: (value) => saturate(value, 0, 0xffffffff),
   decode: (bits) => bits,
   isNonzero: (bits) => bits !== 0,
@@ -70,7 +81,15 @@ export const plainElements = {
   bf16: bf16Element,
   i32: i32Element,
   u32: u32Element,
-} as const;
+} as const satisfies { readonly [T in DenseType]: Element };
+
+/** How scales of each type are stored, and to how many significant bits they are rounded first, at any size. */
+export const scaleElements: { readonly [T in ScaleType]: { readonly element: Element; readonly digits: number } } = {
+  f16: { element: f16Element, digits: 11 },
+  bf16: { element: bf16Element, digits: 8 },
+  f32: { element: f32Element, digits: 24 },
+  fp8_e4m3: { element: fp8Elements.fp8_e4m3, digits: 4 },
+};
 
 /** The one of some formats that a spec names, and the element that it stores. */
 export function valuesOf(

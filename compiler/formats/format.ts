@@ -11,11 +11,17 @@ import type { FormatSpec } from "../types/type.js";
 export interface Format {
   readonly name: string;
 
+  /** How `pack w as` goes on with it, for a weight `w`. */
+  readonly example: string;
+
   /** The arguments it takes, positional ones first; how they are written and read is generic over this. */
   readonly parameters: readonly FormatParameter[];
 
   /** Whether tensors are packed by `encode` alone: `packed` of its code gives null. */
   readonly packsOnHost: boolean;
+
+  /** Where tensors come from files alone: `encode` is an error. */
+  readonly readOnly?: true;
 
   /** Whether `encode` rounds each element by itself, given the grid; false where it finds scales in its neighbours. */
   readonly elementwise: boolean;
@@ -30,7 +36,7 @@ export interface Format {
    * Fills in what only the values decide: the count of entries of a bitmask; how the scales of a grid are stored, where
    * f16 alone cannot (`fitScales`). Every other format gives `spec` back.
    */
-  complete(spec: FormatSpec, dense: Float32Array, grid: GridValues | null): FormatSpec;
+  complete(spec: FormatSpec, shape: Shape, dense: Float32Array, grid: GridValues | null): FormatSpec;
 
   /** Why a tensor of this shape cannot be stored so ("K = 100 is not a multiple of the group of 128"), or null. */
   check(spec: FormatSpec, shape: Shape): string | null;
@@ -67,12 +73,22 @@ export interface Format {
    * How single values are stored, where the format is no more than that and a grid: then others may hold its values.
    */
   readonly element: ((spec: FormatSpec) => Element) | null;
+
+  /** The type of number whose row-major tensor the words are; null where they are anything else. */
+  readonly dense: DenseType | null;
 }
+
+/** The types of numbers that tensors are stored in as they are. */
+export type DenseType = "f32" | "f16" | "bf16" | "i32" | "u32";
 
 /** Stored values of `bits` bits. `scale` and `zero` are those of the value's group; 1 and 0 where there is no grid. */
 export interface Element {
-  /** A divisor of 32. */
-  readonly bits: 4 | 8 | 16 | 32;
+  /** 1 to 32. */
+  readonly bits: number;
+  /** Whether bits are a whole number, unsigned or, where the grid is symmetric, in two's complement. */
+  readonly integer: boolean;
+  /** Whether zero is among the values, whatever the zero point. */
+  readonly holdsZero: boolean;
   /** The bits of the nearest representable value, unsigned. */
   encode(value: number, scale: number, zero: number): number;
   /** The value of bits before the zero point is taken off and the scale applied. */
@@ -83,10 +99,17 @@ export interface Element {
 
 /**
  * An argument of a format, as written: a number by position (or one of `words` in its place), a flag that is one of two
- * bare words, or a word by its label (`scale: f32`). A `label` number is given by its label, too, and may be left out.
+ * bare words, or a word by its label (`scale: f32`), which is left out where there is no fallback. A `label` number is
+ * given by its label, too, and may be left out. A `table` is the name of a constant that is a list of numbers.
  */
 export type FormatParameter =
-  | { readonly kind: "number"; readonly name: string; readonly words: readonly string[] }
+  | {
+      readonly kind: "number";
+      readonly name: string;
+      readonly words: readonly string[];
+      readonly optional?: true;
+    }
+  | { readonly kind: "table"; readonly name: string }
   | {
       readonly kind: "flag";
       readonly name: string;
@@ -94,7 +117,12 @@ export type FormatParameter =
       readonly no: string;
       readonly fallback: boolean;
     }
-  | { readonly kind: "word"; readonly name: string; readonly words: readonly string[]; readonly fallback: string }
+  | {
+      readonly kind: "word";
+      readonly name: string;
+      readonly words: readonly string[];
+      readonly fallback: string | null;
+    }
   | { readonly kind: "label"; readonly name: string };
 
 export interface Shape {
@@ -116,18 +144,24 @@ export interface Grid {
   readonly symmetric: boolean;
   readonly bits: number;
   /**
-   * Codes: low .. high inclusive. Symmetric: value = code * scale. Asymmetric: value = (code - zero) * scale, low = 0.
+   * Codes: low .. high inclusive. Symmetric: value = code * scale. Asymmetric: value = (code - zero) * scale, low = 0. Of
+   * what is no integer the least and the largest number that a scale of 1 allows.
    */
   readonly low: number;
   readonly high: number;
-  readonly scale: "f16" | "f32";
-  /** Scales of f16 are stored times 2^shift; 0 for those of f32. */
+  readonly scale: ScaleType;
+  /** Scales of f16 and fp8_e4m3 are stored times 2^shift; 0 for others. */
   readonly shift: number;
+  /** How zero points are stored: as codes, or as f16, which need not be whole. */
+  readonly zero: "code" | "f16";
 }
+
+/** The types that scales are stored in. */
+export type ScaleType = "f16" | "bf16" | "f32" | "fp8_e4m3";
 
 export interface GridValues {
   readonly scale: Float32Array;
-  /** Integer values, where asymmetric. */
+  /** Where asymmetric. */
   readonly zero: Float32Array | null;
 }
 

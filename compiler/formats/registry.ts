@@ -8,35 +8,66 @@ import type { FormatRef, FormatSpec } from "../types/type.js";
 import { printArguments } from "./arguments.js";
 import { bitmaskFormat } from "./bitmask/meaning.js";
 import { bf16Format, f16Format, f32Format, i32Format, u32Format } from "./dense/meaning.js";
-import type { Format, GridValues, Shape } from "./format.js";
-import { int4Format, int8Format } from "./integer/meaning.js";
+import type { DenseType, Format, GridValues, Shape } from "./format.js";
+import { codebookFormat } from "./codebook/meaning.js";
+import { fp8E4m3Format, fp8E5m2Format } from "./fp8/meaning.js";
+import { int2Format, int3Format, int4Format, int5Format, int6Format, int8Format } from "./integer/meaning.js";
 import { elementsIn, totalWords } from "./layout.js";
 import { nmFormat } from "./nm/meaning.js";
 import { q4_0Format } from "./q4_0/meaning.js";
 import { q4_1Format } from "./q4_1/meaning.js";
 import { q6_kFormat } from "./q6_k/meaning.js";
+import { q5_0Format } from "./q5_0/meaning.js";
+import { q5_1Format } from "./q5_1/meaning.js";
+import { q2_kFormat } from "./q2_k/meaning.js";
+import { q3_kFormat } from "./q3_k/meaning.js";
+import { q4_kFormat } from "./q4_k/meaning.js";
+import { q5_kFormat } from "./q5_k/meaning.js";
+import { iq4_nlFormat } from "./iq4_nl/meaning.js";
 import { q8_0Format } from "./q8_0/meaning.js";
 import { regroupedFormat } from "./regrouped/meaning.js";
 import { decodeGrid, roundScale, withScales } from "./scales.js";
 
-const floats = [f32Format, f16Format, bf16Format] as const;
+/** Those whose integers may have columns in any order. */
+const integers = {
+  int8: int8Format,
+  int6: int6Format,
+  int5: int5Format,
+  int4: int4Format,
+  int3: int3Format,
+  int2: int2Format,
+} as const;
 
-/** All formats by name, in the order of the specification. */
-export const byName = {
+/** Those that store single values, which others may hold. */
+const elements = {
   f32: f32Format,
   f16: f16Format,
   bf16: bf16Format,
   i32: i32Format,
   u32: u32Format,
-  int8: int8Format,
-  int4: int4Format,
-  nm: nmFormat([...floats, int8Format, int4Format]),
-  bitmask: bitmaskFormat(floats),
-  regrouped: regroupedFormat([int8Format, int4Format]),
+  ...integers,
+  fp8_e4m3: fp8E4m3Format,
+  fp8_e5m2: fp8E5m2Format,
+  codebook: codebookFormat,
+} as const;
+
+/** All formats by name, in the order of the specification. */
+export const byName = {
+  ...elements,
+  nm: nmFormat(Object.values(elements)),
+  bitmask: bitmaskFormat(Object.values(elements)),
+  regrouped: regroupedFormat(Object.values(integers)),
   q8_0: q8_0Format,
   q4_0: q4_0Format,
   q4_1: q4_1Format,
   q6_k: q6_kFormat,
+  q5_0: q5_0Format,
+  q5_1: q5_1Format,
+  q2_k: q2_kFormat,
+  q3_k: q3_kFormat,
+  q4_k: q4_kFormat,
+  q5_k: q5_kFormat,
+  iq4_nl: iq4_nlFormat,
 } as const satisfies { readonly [name: string]: Format };
 
 /** `formats/code/registry.ts` has the code of each. */
@@ -70,14 +101,30 @@ export function normalizeFormat(spec: FormatSpec): FormatSpec | string {
  * cannot hold them. The identity else. `grid` is the one that they are to be packed on, with scales as `roundedGrid`
  * has them.
  */
-export function completeFormat(spec: FormatSpec, dense: Float32Array, grid: GridValues | null = null): FormatSpec {
-  return formatOfSpec(spec).complete(spec, dense, grid);
+export function completeFormat(
+  spec: FormatSpec,
+  shape: Shape,
+  dense: Float32Array,
+  grid: GridValues | null = null,
+): FormatSpec {
+  return formatOfSpec(spec).complete(spec, shape, dense, grid);
 }
 
 /** A grid with its scales as packing in this format rounds them, before it is said how they are stored. */
 export function roundedGrid(spec: FormatSpec, grid: GridValues): GridValues {
   const own = formatOfSpec(spec).grid(spec);
   return own === null ? grid : { ...grid, scale: grid.scale.map((scale) => roundScale(own, scale)) };
+}
+
+/** Whether a format is the row-major numbers of a float type, as files have them. */
+export function isDense(spec: FormatSpec): boolean {
+  const dense = formatOf(spec.name)?.dense ?? null;
+  return dense === "f32" || dense === "f16" || dense === "bf16";
+}
+
+/** The type of the numbers that a format stores as they are, in whatever pattern; null where it rounds them further. */
+export function plainType(spec: FormatSpec): DenseType | null {
+  return spec.of !== null ? plainType(spec.of) : (formatOf(spec.name)?.dense ?? null);
 }
 
 /** Rows and columns of a tensor: the last axis is the columns. A scalar is one row of one column. */

@@ -1,11 +1,12 @@
 /**
  * The scales and zero points of a quantised format: one per row and group of columns, row-major, without padding
- * between rows. Scales are f16 or f32 items of the section "scales", zero points items of 4 or 8 bits of "zeros". Those
- * of f16 are rounded to its 11 significant bits, whatever their size, and stored times 2^shift (`fit.ts` finds it).
+ * between rows. Scales are items of their type in the section "scales", zero points codes or f16 in "zeros". Scales of f16
+ * are rounded to its 11 significant bits, whatever their size, and stored times 2^shift (`fit.ts` finds it).
  */
 import { InternalError } from "../diagnostic.js";
-import { roundHalfEven, roundSignificand } from "../float.js";
-import { decodeItems, plainElements } from "./element.js";
+import { roundF16, roundHalfEven, roundSignificand } from "../float.js";
+import { decodeItems, plainElements, scaleElements } from "./element.js";
+import { mostHalf } from "./fit.js";
 import type { Grid, GridValues, Section, Shape } from "./format.js";
 import { getItems, newWords, putItem, sectionOf, wordsFor } from "./layout.js";
 
@@ -20,8 +21,19 @@ export function groupsPerRow(grid: Grid, shape: Shape): number {
 }
 
 /** Bits of a stored scale. */
-export function scaleBits(grid: Grid): 16 | 32 {
-  return grid.scale === "f16" ? 16 : 32;
+export function scaleBits(grid: Grid): number {
+  return scaleElements[grid.scale].element.bits;
+}
+
+/** Bits of a stored zero point. */
+export function zeroBits(grid: Grid): number {
+  return grid.zero === "f16" ? 16 : grid.bits;
+}
+
+/** A zero point as it is stored: a code, or a normal f16 or zero. */
+export function roundZero(grid: Grid, zero: number): number {
+  if (grid.zero === "code") return Math.min(Math.max(roundHalfEven(zero), grid.low), grid.high);
+  return Math.abs(zero) < 2 ** -14 ? 0 : roundF16(Math.min(Math.max(zero, -mostHalf), mostHalf));
 }
 
 /** The lengths of the sections that a grid adds. */
@@ -32,12 +44,12 @@ export function gridSections(
   if (grid === null) return [];
   const groups = shape.rows * groupsPerRow(grid, shape);
   const scales = { name: "scales", words: wordsFor(groups, scaleBits(grid)) };
-  return grid.symmetric ? [scales] : [scales, { name: "zeros", words: wordsFor(groups, grid.bits) }];
+  return grid.symmetric ? [scales] : [scales, { name: "zeros", words: wordsFor(groups, zeroBits(grid)) }];
 }
 
-/** A scale as it is stored: of a grid whose scales are f16, to 11 significant bits. */
+/** A scale as it is stored: to the significant bits of its type, 11 for f16. */
 export function roundScale(grid: Grid, scale: number): number {
-  return grid.scale === "f16" ? roundSignificand(scale) : Math.fround(scale);
+  return roundSignificand(scale, scaleElements[grid.scale].digits);
 }
 
 /**
@@ -62,8 +74,13 @@ export function encodeGrid(
   for (let group = 0; group < groups; group += 1) {
     scale[group] = putScale(grid, perRow, sectionOf(sections, "scales"), words, group, values.scale[group]!);
     if (zero !== null) {
-      zero[group] = Math.min(Math.max(roundHalfEven(values.zero![group]!), grid.low), grid.high);
-      putItem(words, sectionOf(sections, "zeros"), grid.bits, group, zero[group]!);
+      zero[group] = roundZero(grid, values.zero![group]!);
+      if (!Number.isFinite(zero[group]!))
+        throw new Error(
+          `The zero point of row ${Math.floor(group / perRow)}, group ${group % perRow} is ${values.zero![group]!}.`,
+        );
+      const bits = grid.zero === "f16" ? plainElements.f16.encode(zero[group]!, 1, 0) : zero[group]!;
+      putItem(words, sectionOf(sections, "zeros"), zeroBits(grid), group, bits);
     }
   }
   return { scale, zero };
@@ -78,7 +95,7 @@ function putScale(
   group: number,
   scale: number,
 ): number {
-  const element = plainElements[grid.scale];
+  const { element } = scaleElements[grid.scale];
   const rounded = roundScale(grid, scale);
   const bits = element.encode(rounded * 2 ** grid.shift, 1, 0);
   if (!Number.isFinite(rounded) || element.decode(bits) / 2 ** grid.shift !== rounded)
@@ -112,11 +129,12 @@ export function withScales(
 /** The scales and zero points that words hold. */
 export function decodeGrid(grid: Grid, shape: Shape, sections: readonly Section[], words: Uint32Array): GridValues {
   const groups = shape.rows * groupsPerRow(grid, shape);
-  const element = plainElements[grid.scale];
+  const { element } = scaleElements[grid.scale];
   const scales = sectionOf(sections, "scales");
   const stored = decodeItems(element, getItems(words, scales, element.bits, groups));
   const scale = grid.shift === 0 ? stored : stored.map((value) => value / 2 ** grid.shift);
   if (grid.symmetric) return { scale, zero: null };
   const zeros = sectionOf(sections, "zeros");
-  return { scale, zero: Float32Array.from(getItems(words, zeros, grid.bits, groups)) };
+  const items = getItems(words, zeros, zeroBits(grid), groups);
+  return { scale, zero: grid.zero === "f16" ? decodeItems(plainElements.f16, items) : Float32Array.from(items) };
 }

@@ -226,7 +226,7 @@ function reencoded(
 ): Float32Array {
   const dense = floats(data);
   const rounded = grid === null ? null : roundedGrid(spec, grid);
-  const complete = completeFormat(spec, dense, rounded);
+  const complete = completeFormat(spec, shapeOf(shape), dense, rounded);
   const format = formatOfSpec(complete);
   return format.decode(complete, shapeOf(shape), format.encode(complete, shapeOf(shape), dense, rounded));
 }

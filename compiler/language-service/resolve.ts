@@ -276,7 +276,8 @@ export function resolveNames(ast: Module, used: Used): Names {
 
     const own = inner(null);
     if (declaration.kind === "constant") {
-      expression(declaration.value, own);
+      const { value } = declaration;
+      for (const each of value.kind === "table" ? value.values : [value]) expression(each, own);
       continue;
     }
     const { start } = declaration.span;

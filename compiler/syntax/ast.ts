@@ -44,7 +44,13 @@ export type Declaration = ConstantDeclaration | FunctionDeclaration | RecipeDecl
 export interface ConstantDeclaration extends Commented {
   readonly kind: "constant";
   readonly name: Ident;
-  readonly value: Expr;
+  readonly value: Expr | TableExpr;
+}
+
+/** A list of numbers, `[-1.0, 0.0, 1.0]`: what only a constant is. */
+export interface TableExpr extends Node {
+  readonly kind: "table";
+  readonly values: readonly Expr[];
 }
 
 export interface FunctionDeclaration extends Bodied {

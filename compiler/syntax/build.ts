@@ -2,6 +2,7 @@ import { counted } from "../words.js";
 import type { CstNode } from "chevrotain";
 import { error, InternalError } from "../diagnostic.js";
 import type {
+  ConstantDeclaration,
   Declaration,
   Module,
   Param,
@@ -92,6 +93,13 @@ function use(context: BuildContext, node: CstNode): Use {
   return { kind: "use", modules, span: spanOfNode(context, node), ...commented(context, leading, extent(node).end) };
 }
 
+function constantValue(context: BuildContext, node: CstNode): ConstantDeclaration["value"] {
+  const table = optionalNode(node, "table");
+  if (table === null) return expression(context, child(node, "expression"));
+  const values = nodes(table, "expression").map((each) => expression(context, each));
+  return { kind: "table", values, span: spanOfNode(context, table) };
+}
+
 function declaration(context: BuildContext, node: CstNode): Declaration {
   const span = spanOfNode(context, node);
   const leading = context.comments.before(span.start);
@@ -101,7 +109,7 @@ function declaration(context: BuildContext, node: CstNode): Declaration {
       return {
         kind: "constant",
         name,
-        value: expression(context, child(node, "expression")),
+        value: constantValue(context, node),
         span,
         ...commented(context, leading, span.end),
       };

@@ -84,7 +84,13 @@ export class Grammar extends ExpressionGrammar {
     this.CONSUME(Const);
     this.CONSUME(Name);
     this.CONSUME(Define);
-    this.SUBRULE(this.expression);
+    this.OR([{ ALT: () => this.SUBRULE(this.table) }, { ALT: () => this.SUBRULE(this.expression) }]);
+  });
+
+  private readonly table = this.RULE("table", () => {
+    this.CONSUME(OpenSquare);
+    this.AT_LEAST_ONE_SEP({ SEP: Comma, DEF: () => this.SUBRULE(this.expression) });
+    this.CONSUME(CloseSquare);
   });
 
   private readonly function = this.RULE("function", () => {

@@ -1,4 +1,16 @@
-import type { Declaration, Expr, Module, Param, RangeExpr, ReturnStatement, Statement, TypeExpr, Use } from "./ast.js";
+import type {
+  ConstantDeclaration,
+  Declaration,
+  Expr,
+  Module,
+  Param,
+  RangeExpr,
+  ReturnStatement,
+  Statement,
+  TableExpr,
+  TypeExpr,
+  Use,
+} from "./ast.js";
 import { alwaysApart } from "./build.js";
 import { bracketed, group, line, list, nest, render, softLine, type Layout } from "./layout.js";
 import {
@@ -30,14 +42,22 @@ export function print(module: Module): string {
   return [...lines, ...module.closing].map((each) => `${each}\n`).join("");
 }
 
-/** An expression on one line, however long: for messages and tests. */
-export function printExpression(value: Expr): string {
-  return render(expression(value), 0, Infinity);
+/** An expression, or a table, on one line, however long: for messages and tests. */
+export function printExpression(value: Expr | TableExpr): string {
+  return render(value.kind === "table" ? table(value) : expression(value), 0, Infinity);
 }
 
 /** A type as it is written in source. */
 export function printType(value: TypeExpr): string {
   return render(type(value), 0, Infinity);
+}
+
+function table(value: TableExpr): Layout {
+  return bracketed("[", expressions(value.values), "]");
+}
+
+function constantValue(value: ConstantDeclaration["value"]): Layout {
+  return value.kind === "table" ? [" ", table(value)] : assigned(value);
 }
 
 function declaration(value: Use | Declaration): readonly string[] {
@@ -49,7 +69,7 @@ function declaration(value: Use | Declaration): readonly string[] {
         0,
       );
     case "constant":
-      return commented(value, [`const ${value.name.name} =`, assigned(value.value)], 0);
+      return commented(value, [`const ${value.name.name} =`, constantValue(value.value)], 0);
     case "function": {
       const results = value.results.length > 0 ? [" -> ", group(list(value.results.map(type), ","))] : [];
       const constraints =

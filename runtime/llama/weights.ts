@@ -1,6 +1,7 @@
 /** Weights from disk to the device, a piece at a time: a model is never whole in the heap. */
 import { InternalError } from "../../compiler/diagnostic.js";
 import { mostHalf } from "../../compiler/formats/fit.js";
+import { isDense, plainType } from "../../compiler/formats/registry.js";
 import type { Target } from "../../compiler/target.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
 import { formatBytes as printBytes } from "../device/error.js";
@@ -209,8 +210,8 @@ export async function heldByProducts(
 
 /** The dtype of a tensor's values if that is f16 or f32, in whatever pattern; else null. */
 function plainDtype(format: FormatSpec | null): "f16" | "f32" | null {
-  if (format?.of != null) return plainDtype(format.of);
-  return format === null || format.name === "f32" ? "f32" : format.name === "f16" ? "f16" : null;
+  const type = format === null ? "f32" : plainType(format);
+  return type === "f16" || type === "f32" ? type : null;
 }
 
 /** The format of a tensor's bytes. */
@@ -222,11 +223,6 @@ export function storedFormat(stored: ModelTensor): FormatSpec {
       `The tensor ${stored.name} has the dtype ${stored.dtype}, which is not supported.`,
     );
   return format;
-}
-
-/** Whether a format stores every element by itself, in the order of the file. */
-export function isDense(format: FormatSpec): boolean {
-  return format.name === "f32" || format.name === "f16" || format.name === "bf16";
 }
 
 function upload(

@@ -41,6 +41,17 @@ const cases = [
   ["nm(4, 8) of int8(64)", 64],
   ["nm(3, 4) of int4(channel)", 20],
   ["nm(5, 8) of f32", 24],
+  ["int3(32)", 64],
+  ["int5(8, asymmetric)", 24],
+  ["int6(32, scale: bf16)", 64],
+  ["int4(32, asymmetric, zero: f16)", 64],
+  ["int8(32, scale: fp8_e4m3)", 64],
+  ["fp8_e4m3", 32],
+  ["fp8_e5m2(channel)", 48],
+  ["codebook(nf4, 32)", 64],
+  ["nm(8, 16) of int4(64)", 64],
+  ["nm(2, 4, positions: together) of int3(64)", 64],
+  ["bitmask of int4(32)", 96],
   ["q8_0", 96],
   ["q4_0", 32],
   ["q4_1", 64],
@@ -58,7 +69,7 @@ for (const [text, columns] of cases) {
     const [drawn] = fc.sample(sampleOf(format, { rows: 3, columns }), { seed: 1, numRuns: 1 }) as [Sample];
     const dense = drawn.dense.map((value) => (Math.abs(value) < normal ? 0 : value));
     const { shape, grid } = drawn;
-    const spec = formatOfSpec(format).complete(format, dense, null);
+    const spec = formatOfSpec(format).complete(format, shape, dense, grid);
     const words = formatOfSpec(spec).encode(spec, shape, dense, grid);
     const run = async (
       kernel: Kernel,

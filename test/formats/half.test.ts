@@ -11,8 +11,9 @@ import {
   roundF16,
   roundHalfEven,
 } from "../../compiler/float.js";
+import { smallBits, smallFloats, smallFromBits } from "../../compiler/formats/small-float.js";
 import type { Build } from "../../compiler/formats/code/code.js";
-import { bf16BitsExpr, f16BitsExpr } from "../../compiler/formats/code/half.js";
+import { bf16BitsExpr, f16BitsExpr, smallBitsExpr } from "../../compiler/formats/code/half.js";
 import { loadBuffer } from "../../compiler/kernel/build.js";
 import type { Expr } from "../../compiler/kernel/kernel.js";
 import { elementKernel, runKernel } from "../support/expressions.js";
@@ -109,9 +110,40 @@ function computed(bits: (build: Build, value: Expr) => Expr): Uint32Array {
   return new Uint32Array(runKernel(kernel, { in: inputs }));
 }
 
+half("every fp8 comes back, and each value between two goes to the nearer, of equals to the even", () => {
+  for (const kind of Object.values(smallFloats)) {
+    const finite = Array.from({ length: kind.most + 1 }, (_, bits) => smallFromBits(kind, bits));
+    finite.forEach((value, bits) => {
+      assert.is(smallBits(kind, value), bits);
+      assert.is(smallBits(kind, -value), bits | 0x80);
+      const next = finite[bits + 1];
+      if (next === undefined) return;
+      const middle = (value + next) / 2;
+      assert.is(smallBits(kind, middle), bits + (bits % 2));
+      assert.is(smallBits(kind, middle * (1 - 2 ** -20)), bits);
+      assert.is(smallBits(kind, middle * (1 + 2 ** -20)), bits + 1);
+    });
+    assert.is(smallFromBits(kind, smallBits(kind, 1e9)), finite.at(-1));
+    assert.ok(Number.isNaN(smallFromBits(kind, smallBits(kind, NaN))));
+  }
+  assert.equal([448, 57344], [smallFromBits(smallFloats.fp8_e4m3, 0x7e), smallFromBits(smallFloats.fp8_e5m2, 0x7b)]);
+  assert.equal(
+    [Infinity, 448],
+    [
+      smallFromBits(smallFloats.fp8_e5m2, smallBits(smallFloats.fp8_e5m2, Infinity)),
+      smallFromBits(smallFloats.fp8_e4m3, smallBits(smallFloats.fp8_e4m3, Infinity)),
+    ],
+  );
+});
+
 half("the expressions give the same bits", () => {
   assert.equal([...computed(f16BitsExpr)], [...inputs].map(f16Bits));
   assert.equal([...computed(bf16BitsExpr)], [...inputs].map(bf16Bits));
+  for (const kind of Object.values(smallFloats))
+    assert.equal(
+      [...computed((build, value) => smallBitsExpr(build, kind, value))],
+      [...inputs].map((value) => smallBits(kind, value)),
+    );
 });
 
 half.run();

@@ -5,6 +5,8 @@ import type { Shape } from "../../compiler/formats/format.js";
 import { sectionOf } from "../../compiler/formats/layout.js";
 import { formatOfSpec, printFormat } from "../../compiler/formats/registry.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
+import { tableArgument } from "../../compiler/formats/arguments.js";
+import { nf4 } from "../support/tables.js";
 import { blockFormats } from "../support/block-samples.js";
 import { runs } from "../support/runs.js";
 import { sampleOf, spec } from "../support/samples.js";
@@ -13,6 +15,25 @@ import { holdsAllLaws, lawKernels, readsAlike } from "./laws.js";
 const laws = suite("format laws");
 
 const dense = ["f32", "f16", "bf16", "i32", "u32"].map((name) => spec(name));
+const small = (["fp8_e4m3", "fp8_e5m2"] as const).flatMap((name) => [
+  spec(name),
+  spec(name, { group: "channel" }),
+  spec(name, { group: 32, scale: "f32" }),
+]);
+const codebooks = [
+  spec("codebook", { table: nf4, group: 32 }),
+  spec("codebook", { table: tableArgument("thirds", [-1, -0.25, 0.5]), group: "channel", scale: "bf16" }),
+];
+const tight = (["int2", "int3", "int5", "int6"] as const).flatMap((name) => [
+  spec(name, { group: 32 }),
+  spec(name, { group: "channel", symmetric: false }),
+]);
+const otherGrids = [
+  spec("int4", { group: 32, scale: "bf16" }),
+  spec("int8", { group: 8, scale: "fp8_e4m3" }),
+  spec("int4", { group: 32, symmetric: false, zero: "f16" }),
+  spec("int3", { group: 8, symmetric: false, zero: "f16", scale: "fp8_e4m3" }),
+];
 const integers = (["int4", "int8"] as const).flatMap((name) => [
   spec(name, { group: 32 }),
   spec(name, { group: "channel" }),
@@ -36,7 +57,21 @@ const oddPatterns = [
   [7, 8],
 ] as const;
 const fewValues = [spec("f16"), spec("int4", { group: 32, symmetric: false, shift: 8 })];
+const together = [
+  [2, 4],
+  [3, 8],
+  [8, 16],
+  [1, 16],
+] as const;
 const sparse = [
+  ...[spec("int3", { group: 32 }), spec("int6", { group: 16, symmetric: false }), spec("fp8_e4m3"), codebooks[0]!].map(
+    (of) => spec("nm", { n: 2, m: 4 }, of),
+  ),
+  ...together.flatMap(([n, m]) =>
+    [spec("f16"), spec("int4", { group: 32 }), spec("int3", { group: 16, symmetric: false })].map((of) =>
+      spec("nm", { n, m, ...(m === 16 ? {} : { positions: "together" }) }, of),
+    ),
+  ),
   ...patterns.flatMap(([n, m]) => values.map((of) => spec("nm", { n, m }, of))),
   ...oddPatterns.flatMap(([n, m]) => fewValues.map((of) => spec("nm", { n, m }, of))),
 ];
@@ -78,9 +113,23 @@ const bitmasks = [
   spec("bitmask", {}, spec("f32")),
   spec("bitmask", {}, spec("f16")),
   spec("bitmask", {}, spec("bf16")),
+  spec("bitmask", {}, spec("int4", { group: 8 })),
+  spec("bitmask", {}, spec("int3", { group: 32, symmetric: false, zero: "f16" })),
+  spec("bitmask", {}, spec("int8", { group: "channel", symmetric: false, scale: "bf16" })),
 ];
 
-for (const format of [...dense, ...integers, ...shifted, ...blocks, ...sparse, ...regrouped]) {
+for (const format of [
+  ...dense,
+  ...small,
+  ...codebooks,
+  ...tight,
+  ...otherGrids,
+  ...integers,
+  ...shifted,
+  ...blocks,
+  ...sparse,
+  ...regrouped,
+]) {
   laws(printFormat(format), () => {
     for (const shape of shapesOf(format)) {
       const kernels = lawKernels(format, shape);

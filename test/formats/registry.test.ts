@@ -16,6 +16,7 @@ import {
   shapeOf,
 } from "../../compiler/formats/registry.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
+import { tableArgument } from "../../compiler/formats/arguments.js";
 import { parseFormat } from "../support/format-text.js";
 import { runs } from "../support/runs.js";
 import { spec } from "../support/samples.js";
@@ -33,8 +34,8 @@ function problem(name: string, args: FormatSpec["args"] = {}, of: FormatSpec | n
 registry("names are unique and known", () => {
   assert.is(new Set(formats.map((format) => format.name)).size, formats.length);
   for (const format of formats) assert.is(formatOf(format.name), format);
-  assert.is(formatOf("int5"), null);
-  assert.match(problem("int5"), /^There is no format `int5`; the formats are f32, .*\.$/);
+  assert.is(formatOf("int7"), null);
+  assert.match(problem("int7"), /^There is no format `int7`; the formats are f32, .*\.$/);
 });
 
 registry("defaults are filled in, and printing reads back", () => {
@@ -52,6 +53,10 @@ registry("defaults are filled in, and printing reads back", () => {
     "bitmask of f16",
     "bitmask(nonzeros: 7) of f32",
     "regrouped of int4(16, asymmetric)",
+    "nm(8, 16) of int3(64, symmetric, scale: bf16)",
+    "nm(2, 4, positions: together) of fp8_e4m3",
+    "codebook(nf4, 64, scale: fp8_e4m3)",
+    "int4(64, asymmetric, zero: f16)",
   ])
     assert.is(printFormat(parseFormat(text)), text);
 });
@@ -68,21 +73,44 @@ registry("wrong arguments are said in a sentence", () => {
   );
   assert.is(problem("int8", { group: 8, symmetric: 1 }), "int8 is either symmetric or asymmetric.");
   assert.is(
-    problem("int8", { group: 8, scale: "bf16" }),
-    "The argument `scale` of int8 must be f16 or f32, and is bf16.",
+    problem("int8", { group: 8, scale: "f64" }),
+    "The argument `scale` of int8 must be f16 or f32 or bf16 or fp8_e4m3, and is f64.",
   );
   assert.is(problem("f16", { group: 8 }), "f16 has no argument `group`.");
   assert.is(problem("f16", {}, spec("f32")), "f16 stores single values; it takes no `of`.");
-  assert.is(problem("nm", { n: 2, m: 3 }, spec("f16")), "The m of nm(n, m) must be 2, 4 or 8, and is 3.");
+  assert.is(problem("nm", { n: 2, m: 3 }, spec("f16")), "The m of nm(n, m) must be 2, 4, 8 or 16, and is 3.");
   assert.is(problem("nm", { n: 4, m: 4 }, spec("f16")), "The n of nm(n, m) must be less than m, and nm(4, 4) is not.");
-  assert.is(problem("nm", { n: 2, m: 4 }), "nm(2, 4) needs `of` one of f32, f16, bf16, int8, int4.");
+  const values = "f32, f16, bf16, i32, u32, int8, int6, int5, int4, int3, int2, fp8_e4m3, fp8_e5m2, codebook";
+  assert.is(problem("nm", { n: 2, m: 4 }), `nm(2, 4) needs \`of\` one of ${values}.`);
   assert.is(
     problem("nm", { n: 2, m: 4 }, spec("nm", { n: 2, m: 4 }, spec("f16"))),
-    "nm(2, 4) needs `of` one of f32, f16, bf16, int8, int4.",
+    `nm(2, 4) needs \`of\` one of ${values}.`,
   );
+  assert.is(
+    problem("nm", { n: 8, m: 16 }, spec("int4", { group: 8 })),
+    "The group of nm(8, 16) of int4 must be a multiple of 16, and is 8.",
+  );
+  assert.is(
+    problem("nm", { n: 2, m: 4 }, spec("int4", { group: 8, symmetric: false, zero: "f16" })),
+    "nm(2, 4) fills groups with zeros, which int4 with zero points of f16 does not hold.",
+  );
+  assert.is(
+    problem("nm", { n: 2, m: 4 }, spec("codebook", { table: tableArgument("t", [1, 2]), group: 8 })),
+    "nm(2, 4) fills groups with zeros, which codebook does not hold.",
+  );
+  assert.is(problem("int4", { group: 8, zero: "f16" }), "int4 has a zero point only where it is asymmetric.");
+  const tableProblem = (...numbers: readonly number[]): string =>
+    problem("codebook", { table: tableArgument("t", numbers), group: 8 });
+  assert.is(tableProblem(1, 0), "The table of codebook rises, and 0 stands after 1.");
+  assert.is(tableProblem(0, 1e-60), "The table of codebook rises, and 0 stands after 0.");
+  assert.is(tableProblem(0), "The table of codebook has 2 to 16 numbers, and this one has 1.");
+  for (const odd of [NaN, Infinity, 1e300])
+    assert.is(tableProblem(0, odd), "The table of codebook is to be a list of numbers.");
+  assert.is(problem("codebook", { group: 8 }), "codebook needs its argument `table`.");
+  assert.is(problem("fp8_e4m3", { scale: "f32" }), "fp8_e4m3 has scales only where it has a group, or `channel`.");
   assert.is(problem("nm", { n: 2, m: 4 }, { name: "int4", args: {}, of: null }), "int4 needs its argument `group`.");
-  assert.is(problem("bitmask", {}, spec("int8", { group: 8 })), "bitmask needs `of` one of f32, f16, bf16.");
-  assert.is(problem("regrouped", {}, spec("f16")), "regrouped needs `of` one of int8, int4.");
+  assert.is(problem("bitmask", {}, spec("q8_0")), `bitmask needs \`of\` one of ${values}.`);
+  assert.is(problem("regrouped", {}, spec("f16")), "regrouped needs `of` one of int8, int6, int5, int4, int3, int2.");
   assert.is(
     problem("regrouped", {}, spec("int8", { group: "channel" })),
     "regrouped needs groups of columns, not `channel`.",
@@ -211,9 +239,9 @@ registry("a bitmask is completed by its values, and may have room to spare", () 
   // 1e-9 is zero as f16.
   const dense = Float32Array.of(0, 1, -0, 1e-9, 2, 0);
   const format = spec("bitmask", {}, spec("f16"));
-  const complete = completeFormat(format, dense);
+  const complete = completeFormat(format, shapeOf([2, 3]), dense);
   assert.is(complete.args["nonzeros"], 2);
-  assert.equal(completeFormat(complete, new Float32Array(6).fill(1)), complete);
+  assert.equal(completeFormat(complete, shapeOf([2, 3]), new Float32Array(6).fill(1)), complete);
   const roomy = spec("bitmask", { nonzeros: 5 }, spec("f16"));
   const words = formatOfSpec(roomy).encode(roomy, shapeOf([2, 3]), dense, null);
   assert.is(words.length, formatWords(roomy, shapeOf([2, 3])));
@@ -237,6 +265,12 @@ registry("units are one load of four words where the columns allow", () => {
     ["nm(2, 4) of int4(128)", 64],
     ["nm(1, 4) of f16", 32],
     ["bitmask of f16", 32],
+    ["int2(128)", 64],
+    ["int3(128)", 32],
+    ["int5(128)", 32],
+    ["int6(128)", 16],
+    ["nm(8, 16) of int4(128)", 64],
+    ["fp8_e4m3", 16],
     ["regrouped of int8(128)", 4],
     ["regrouped of int4(128)", 8],
   ] as const)

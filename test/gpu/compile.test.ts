@@ -7,6 +7,7 @@ import * as assert from "uvu/assert";
 import { compileFunction, lowerConcrete } from "../../compiler/compile.js";
 import type { SymbolicGraph } from "../../compiler/graph/graph.js";
 import { schedules } from "../../compiler/lower/schedules/choose.js";
+import type { MatrixTile } from "../../compiler/lower/schedules/matrix-tile.js";
 import type { Target } from "../../compiler/target.js";
 import { DeviceError, openDevice, type Device } from "../../runtime/device/device.js";
 import { standardLibrary } from "../../runtime/library.js";
@@ -31,6 +32,17 @@ test.after(({ device, executor }) => {
   executor.close();
   device.close();
 });
+
+/** A tile whose columns workgroups divide, with slices on their way in registers. */
+const inParts: MatrixTile = {
+  kind: "matrix",
+  tokens: 16,
+  rows: 16,
+  subgroups: [1, 1, 4],
+  slice: 64,
+  ahead: 4,
+  parts: 2,
+};
 
 /** Small sizes that every constraint of the library allows. */
 const sizes: Readonly<Record<string, number>> = {
@@ -143,6 +155,12 @@ for (const dtype of ["f32", "f16"] as const) {
         await executor.prepare(stagesOf("gated", given, target).program);
         if (T > 1) await executor.prepare(stagesOf("gated", given, target, { schedule: "matrix" }).program);
       }
+    }
+    for (const format of ["f16", "int4(32)", "nm(2, 4) of int4(64)", "nm(2, 4) of f16"]) {
+      const given = bound("gated", { dtype, formats: { P: format, U: format }, sizes: { B: 1, T: 18, D: 256, M: 40 } });
+      const { program } = stagesOf("gated", given, target, { schedule: inParts });
+      assert.is(program.kernels.length, dtype === "f16" ? 2 : 1);
+      await executor.prepare(program);
     }
     for (const schedule of schedules) {
       const given = bound("block", { dtype, formats: { O: "int4(32, asymmetric)" } });

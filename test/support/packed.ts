@@ -75,7 +75,7 @@ export function packValues(text: string, rows: number, columns: number, given: F
   const shape = { rows, columns };
   const format = formatOfSpec(written);
   const values = prune(format.pattern(written), given);
-  const spec = completeFormat(written, values);
+  const spec = completeFormat(written, shape, values);
   const grid = format.grid(spec);
   const groups = scaleShape(spec, shape);
   if (grid === null || groups === null) {

@@ -1,8 +1,9 @@
 /** Tensors to pack, drawn by fast-check: values on the pattern and on the grid of a format, at awkward sizes. */
 import fc from "fast-check";
-import type { Shape } from "../../compiler/formats/format.js";
-import { bf16Bits, bf16FromBits, f16FromBits, roundF16 } from "../../compiler/float.js";
+import type { ScaleType, Shape } from "../../compiler/formats/format.js";
+import { bf16Bits, bf16FromBits, f16FromBits, roundF16, roundSignificand } from "../../compiler/float.js";
 import { completeFormat, formatOfSpec, normalizeFormat, scaleShape } from "../../compiler/formats/registry.js";
+import { roundZero } from "../../compiler/formats/scales.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
 import { blockValues } from "./block-samples.js";
 import type { Sample } from "../formats/laws.js";
@@ -15,7 +16,8 @@ export function spec(name: string, args: FormatSpec["args"] = {}, of: FormatSpec
 }
 
 /** Values that a dense format holds exactly, the extremes among them. */
-function exactValues(name: string): fc.Arbitrary<number> {
+function exactValues(format: FormatSpec): fc.Arbitrary<number> {
+  const { name } = format;
   switch (name) {
     case "f32":
       return fc.oneof(fc.float({ noNaN: true }), fc.constantFrom(0, -0, 1, -1, 1e-45, 3.4028234663852886e38));
@@ -39,20 +41,35 @@ function exactValues(name: string): fc.Arbitrary<number> {
     case "u32":
       return fc.integer({ min: 0, max: 2 ** 24 });
     default:
-      throw new Error(`no values for ${name}`);
+      return fc.constantFrom(...unscaled(format));
   }
 }
 
-const scales = {
-  f16: fc.oneof(
-    fc.float({ min: Math.fround(2 ** -10), max: 8, noNaN: true }).map(roundF16),
-    fc.constantFrom(0, 1, 2 ** -24, 2 ** -15, 65504),
+const narrow = fc.float({ min: Math.fround(2 ** -10), max: 8, noNaN: true });
+const scales: { readonly [T in ScaleType]: fc.Arbitrary<number> } = {
+  f16: fc.oneof(narrow.map(roundF16), fc.constantFrom(0, 1, 2 ** -24, 2 ** -15, 65504)),
+  bf16: fc.oneof(
+    narrow.map((value) => roundSignificand(value, 8)),
+    fc.constantFrom(0, 1, 2 ** -40, 2 ** 30),
+  ),
+  fp8_e4m3: fc.oneof(
+    narrow.filter((value) => value >= 2 ** -6).map((value) => roundSignificand(value, 4)),
+    fc.constantFrom(0, 1, 2 ** -6, 448),
   ),
   // A power of two times few bits, so that code * scale is exact.
   f32: fc
     .tuple(fc.integer({ min: 1, max: 1023 }), fc.integer({ min: -40, max: 10 }))
     .map(([digits, exponent]) => digits * 2 ** exponent),
-} as const;
+};
+
+/** What the values of a format can be before they are scaled. */
+function unscaled(format: FormatSpec): readonly number[] {
+  const values = format.of ?? format;
+  const { element } = formatOfSpec(values);
+  if (element === null) throw new Error(`${values.name} does not store single values`);
+  const one = element(values);
+  return Array.from({ length: 2 ** one.bits }, (_, bits) => one.decode(bits)).filter(Number.isFinite);
+}
 
 /** A sample of a format at a shape, on its pattern and its grid. */
 export function sampleOf(format: FormatSpec, shape: Shape): fc.Arbitrary<Sample> {
@@ -62,7 +79,7 @@ export function sampleOf(format: FormatSpec, shape: Shape): fc.Arbitrary<Sample>
   const count = shape.rows * shape.columns;
   const keep = keptElements(format, shape);
   if (grid === null) {
-    const values = fc.array(exactValues((format.of ?? format).name), { minLength: count, maxLength: count });
+    const values = fc.array(exactValues(format.of ?? format), { minLength: count, maxLength: count });
     return fc
       .tuple(values, keep)
       .map(([drawn, kept]) => ({
@@ -71,16 +88,22 @@ export function sampleOf(format: FormatSpec, shape: Shape): fc.Arbitrary<Sample>
         dense: Float32Array.from(drawn, (value, at) => (kept[at] ? value : 0)),
         grid: null,
       }))
-      .map((sample) => ({ ...sample, spec: completeFormat(format, sample.dense) }));
+      .map((sample) => ({ ...sample, spec: completeFormat(format, shape, sample.dense) }));
   }
   const groups = scaleShape(format, shape)!;
   const groupCount = groups.rows * groups.columns;
-  const code = fc.oneof(fc.integer({ min: grid.low, max: grid.high }), fc.constantFrom(grid.low, grid.high));
+  const all = unscaled(format);
+  const [low, high] = [Math.min(...all), Math.max(...all)];
+  const code = fc.oneof(fc.constantFrom(...all), fc.constantFrom(low, high));
+  const zeros =
+    grid.zero === "f16"
+      ? fc.float({ min: -8, max: 24, noNaN: true }).map((value) => roundZero(grid, value))
+      : fc.integer({ min: 0, max: Math.max(0, Math.floor(grid.high)) });
   return fc
     .tuple(
       fc.array(code, { minLength: count, maxLength: count }),
       fc.array(scales[grid.scale], { minLength: groupCount, maxLength: groupCount }),
-      fc.array(fc.integer({ min: 0, max: grid.high }), { minLength: groupCount, maxLength: groupCount }),
+      fc.array(zeros, { minLength: groupCount, maxLength: groupCount }),
       keep,
     )
     .map(([codes, scale, zero, kept]) => {
@@ -88,14 +111,11 @@ export function sampleOf(format: FormatSpec, shape: Shape): fc.Arbitrary<Sample>
       const shifted = scale.map((size) => size / 2 ** grid.shift);
       const dense = Float32Array.from(codes, (value, at) => {
         const group = Math.floor(at / columns);
-        return kept[at] ? (value - (grid.symmetric ? 0 : zero[group]!)) * shifted[group]! : 0;
+        return kept[at] ? Math.fround(value - (grid.symmetric ? 0 : zero[group]!)) * shifted[group]! : 0;
       });
-      return {
-        spec: format,
-        shape,
-        dense,
-        grid: { scale: Float32Array.from(shifted), zero: grid.symmetric ? null : Float32Array.from(zero) },
-      };
+      const held = { scale: Float32Array.from(shifted), zero: grid.symmetric ? null : Float32Array.from(zero) };
+      const own = formatOfSpec(format).packsOnHost ? completeFormat(format, shape, dense, held) : format;
+      return { spec: own, shape, dense, grid: held };
     });
 }
 

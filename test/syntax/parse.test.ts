@@ -29,7 +29,7 @@ function statements(...lines: readonly string[]): readonly Statement[] {
 /** An expression with every operator in parentheses. */
 function explicit(source: string): string {
   const [declaration] = parsed(`const c = ${source}`).declarations;
-  return declaration?.kind === "constant" ? shown(declaration.value) : "";
+  return declaration?.kind === "constant" && declaration.value.kind !== "table" ? shown(declaration.value) : "";
 }
 
 function shown(expr: Expr): string {

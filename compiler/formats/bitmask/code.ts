@@ -22,6 +22,7 @@ import { upTo } from "../../types/shape.js";
 import type { FormatSpec } from "../../types/type.js";
 import type { ElementCode, FormatCode, Stored, WordReader } from "../code/code.js";
 import { readItem } from "../code/layout.js";
+import { readGrid } from "../code/scales.js";
 import type { Format, Section, Shape } from "../format.js";
 import { sectionOf } from "../layout.js";
 import { nonzerosOf, unitSize, valueSpec } from "./meaning.js";
@@ -33,6 +34,7 @@ export function bitmaskCode(format: Format, elementOf: (values: FormatSpec) => E
     const element = elementOf(valueSpec(spec));
     const last = Math.max(nonzerosOf(spec), 1) - 1;
     return element.read(
+      read,
       readItem(read, sectionOf(layout, "values"), element.bits, read.bind("entry", min(entry, last))),
     );
   }
@@ -43,21 +45,28 @@ export function bitmaskCode(format: Format, elementOf: (values: FormatSpec) => E
     const { bits, before } = countBefore(layout, read, shiftRight(index, 5));
     const bit = read.bind("bit", shiftLeft(u32(1), bitAnd(index, 31)));
     const value = entryValue(spec, layout, read, add(before, countOnes(bitAnd(bits, sub(bit, 1)))));
-    return select(notEqual(bitAnd(bits, bit), 0), value, f32(0));
+    const kept = notEqual(bitAnd(bits, bit), 0);
+    const grid = format.grid(spec);
+    if (grid === null) return select(kept, value, f32(0));
+    const { scale, zero } = readGrid(grid, shape, layout, read, row, column);
+    return select(kept, mul(zero === null ? value : sub(value, zero), scale), f32(0));
   }
 
   function stored(spec: FormatSpec, shape: Shape, read: WordReader, row: Expr, at: Expr): Stored {
     if (format.unit(spec, shape) === null) throw new InternalError(`bitmask has no units at ${shape.columns} columns`);
     const layout = format.sections(spec, shape);
     const { bits, before } = countBefore(layout, read, add(mul(row, shape.columns / unitSize), at));
+    const grid = format.grid(spec);
+    const held =
+      grid === null ? { scale: null, zero: null } : readGrid(grid, shape, layout, read, row, mul(at, unitSize));
     let entry = before;
     const entries = upTo(unitSize).map((column) => {
       const bit = read.bind("bit", bitAnd(shiftRight(bits, column), 1));
-      const value = select(notEqual(bit, 0), entryValue(spec, layout, read, entry), f32(0));
+      const value = select(notEqual(bit, 0), entryValue(spec, layout, read, entry), held.zero ?? f32(0));
       entry = read.bind("next", add(entry, bit));
       return { column, value };
     });
-    return { entries, scale: null, zero: null };
+    return { entries, ...held };
   }
 
   return { locate, stored, packed: () => null, element: null, codes: null, halves: () => null };

@@ -1,10 +1,10 @@
 /**
- * `bitmask of V`, for unstructured sparsity: a bit for each element and the values of those whose bit is set. V is f32,
- * f16 or bf16.
+ * `bitmask of V`, for unstructured sparsity: a bit for each element and the values of those whose bit is set. V is any
+ * format of single values; its scales and zero points follow, per group of dense columns.
  *
  * Elements are numbered row * columns + column. Section "bits" holds bit e at item e; "counts" one u32 for every 128
  * elements, how many bits are set before them; "values" the kept values in order, as V stores them. An element is kept
- * where its stored value is not zero (-0.0 is zero).
+ * where it and its stored value are not zero (-0.0 is zero).
  *
  * The length of "values" is decided by the data: the argument `nonzeros` says for how many there is room. `complete`
  * sets it to what a tensor needs; a larger one leaves zeros at the end, so that tensors may share a kernel.
@@ -13,8 +13,11 @@ import { InternalError } from "../../diagnostic.js";
 import type { FormatSpec } from "../../types/type.js";
 import { normalizeArguments } from "../arguments.js";
 import { decodeItems, valuesOf } from "../element.js";
-import type { Element, Format, FormatParameter, Section, Shape, Unit } from "../format.js";
+import { fitScales, scaleRange } from "../fit.js";
+import type { Element, Format, FormatParameter, Grid, GridValues, Section, Shape, Unit } from "../format.js";
 import { elementsIn, getItems, newWords, placeSections, putItem, sectionOf, wordsFor } from "../layout.js";
+import { storedGrid } from "../plain/meaning.js";
+import { decodeGrid, gridSections, groupColumns, roundScale, roundZero } from "../scales.js";
 
 const parameters: readonly FormatParameter[] = [{ kind: "label", name: "nonzeros" }];
 
@@ -41,6 +44,21 @@ export function nonzerosOf(spec: FormatSpec): number {
 /** The format for values of these formats. */
 export function bitmaskFormat(valueFormats: readonly Format[]): Format {
   const elementOf = (spec: FormatSpec): Element => valuesOf(valueFormats, valueSpec(spec)).element;
+  const gridOf = (spec: FormatSpec): Grid | null =>
+    valuesOf(valueFormats, valueSpec(spec)).format.grid(valueSpec(spec));
+
+  /** The code of each element that is kept, -1 for others, on a grid as it is stored. */
+  function* codesOf(spec: FormatSpec, shape: Shape, dense: Float32Array, stored: GridValues | null): Generator<number> {
+    const element = elementOf(spec);
+    const grid = gridOf(spec);
+    const group = grid === null ? elementsIn(shape) : groupColumns(grid, shape);
+    for (let index = 0; index < dense.length; index += 1) {
+      const at = Math.floor(index / group);
+      const zero = stored?.zero?.[at] ?? 0;
+      const code = element.encode(dense[index]!, stored?.scale[at] ?? 1, zero);
+      yield dense[index] !== 0 && element.isNonzero(code, zero) ? code : -1;
+    }
+  }
 
   function normalize(spec: FormatSpec): FormatSpec | string {
     const own = normalizeArguments(spec, parameters);
@@ -52,20 +70,29 @@ export function bitmaskFormat(valueFormats: readonly Format[]): Format {
     return typeof of === "string" ? of : { ...own, of };
   }
 
-  function complete(spec: FormatSpec, dense: Float32Array): FormatSpec {
-    if (spec.args["nonzeros"] !== undefined) return spec;
-    const element = elementOf(spec);
-    const nonzeros = dense.reduce(
-      (count, value) => count + (element.isNonzero(element.encode(value, 1, 0), 0) ? 1 : 0),
-      0,
-    );
-    return { ...spec, args: { ...spec.args, nonzeros } };
+  function complete(spec: FormatSpec, shape: Shape, dense: Float32Array, values: GridValues | null): FormatSpec {
+    const grid = gridOf(spec);
+    const of =
+      values === null || grid === null ? valueSpec(spec) : fitScales(valueSpec(spec), grid, scaleRange(values.scale));
+    const fitted = of === spec.of ? spec : { ...spec, of };
+    if (spec.args["nonzeros"] !== undefined) return fitted;
+    const rounded =
+      values === null || grid === null
+        ? null
+        : {
+            scale: values.scale.map((scale) => roundScale(grid, scale)),
+            zero: values.zero?.map((zero) => roundZero(grid, zero)) ?? null,
+          };
+    let nonzeros = 0;
+    for (const code of codesOf(spec, shape, dense, rounded)) if (code >= 0) nonzeros += 1;
+    return { ...fitted, args: { ...spec.args, nonzeros } };
   }
 
   function check(spec: FormatSpec, shape: Shape): string | null {
     const nonzeros = spec.args["nonzeros"];
-    if (typeof nonzeros !== "number" || nonzeros <= elementsIn(shape)) return null;
-    return `${nonzeros} entries are more than the ${elementsIn(shape)} elements`;
+    if (typeof nonzeros === "number" && nonzeros > elementsIn(shape))
+      return `${nonzeros} entries are more than the ${elementsIn(shape)} elements`;
+    return valuesOf(valueFormats, valueSpec(spec)).format.check(valueSpec(spec), shape);
   }
 
   function sections(spec: FormatSpec, shape: Shape): readonly Section[] {
@@ -75,10 +102,16 @@ export function bitmaskFormat(valueFormats: readonly Format[]): Format {
       { name: "bits", words: wordsFor(elementsIn(shape), 1) },
       { name: "counts", words: Math.ceil(elementsIn(shape) / blockElements) },
       { name: "values", words: wordsFor(values, elementOf(spec).bits) },
+      ...gridSections(gridOf(spec), shape),
     ]);
   }
 
-  function encode(spec: FormatSpec, shape: Shape, dense: Float32Array): Uint32Array<ArrayBuffer> {
+  function encode(
+    spec: FormatSpec,
+    shape: Shape,
+    dense: Float32Array,
+    grid: GridValues | null,
+  ): Uint32Array<ArrayBuffer> {
     const element = elementOf(spec);
     const room = nonzerosOf(spec);
     const layout = sections(spec, shape);
@@ -88,11 +121,12 @@ export function bitmaskFormat(valueFormats: readonly Format[]): Format {
       sectionOf(layout, "counts"),
       sectionOf(layout, "values"),
     ];
-    let entry = 0;
-    for (let index = 0; index < dense.length; index += 1) {
+    const stored = storedGrid(valueSpec(spec).name, gridOf(spec), shape, layout, words, grid);
+    let [index, entry] = [-1, 0];
+    for (const value of codesOf(spec, shape, dense, stored)) {
+      index += 1;
       if (index % blockElements === 0) words[counts.offset + index / blockElements] = entry;
-      const value = element.encode(dense[index]!, 1, 0);
-      if (!element.isNonzero(value, 0)) continue;
+      if (value < 0) continue;
       if (entry === room)
         throw new Error(
           `Row ${Math.floor(index / shape.columns)}, column ${index % shape.columns} holds a value when the ${room} entries of the bitmask are already taken.`,
@@ -114,21 +148,29 @@ export function bitmaskFormat(valueFormats: readonly Format[]): Format {
       element,
       getItems(words, values, element.bits, Math.floor((values.words * 32) / element.bits)),
     );
+    const grid = gridOf(spec);
+    const stored = grid === null ? null : decodeGrid(grid, shape, layout, words);
+    const group = grid === null ? elementsIn(shape) : groupColumns(grid, shape);
     for (let index = 0, entry = 0; index < dense.length; index += 1) {
       if (mask[index] === 0) continue;
-      dense[index] = entries[entry] ?? 0;
+      const value = entries[entry] ?? 0;
+      const at = Math.floor(index / group);
+      dense[index] = stored === null ? value : Math.fround(value - (stored.zero?.[at] ?? 0)) * (stored.scale[at] ?? 1);
       entry += 1;
     }
     return dense;
   }
 
-  function unit(_spec: FormatSpec, shape: Shape): Unit | null {
-    if (shape.columns % unitSize !== 0) return null;
-    return { columns: unitSize, entries: unitSize, scaleColumns: shape.columns };
+  function unit(spec: FormatSpec, shape: Shape): Unit | null {
+    const grid = gridOf(spec);
+    const scaleColumns = grid === null ? shape.columns : groupColumns(grid, shape);
+    if (shape.columns % unitSize !== 0 || scaleColumns % unitSize !== 0) return null;
+    return { columns: unitSize, entries: unitSize, scaleColumns };
   }
 
   return {
     name: "bitmask",
+    example: "bitmask of f16",
     parameters,
     normalize,
     // Where a value goes depends on all before it.
@@ -137,11 +179,12 @@ export function bitmaskFormat(valueFormats: readonly Format[]): Format {
     complete,
     check,
     pattern: () => ({ kind: "masked" }),
-    grid: () => null,
+    grid: gridOf,
     sections,
     encode,
     decode,
     unit,
     element: null,
+    dense: null,
   };
 }

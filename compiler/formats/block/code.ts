@@ -48,9 +48,9 @@ export interface BlockReader {
   half(at: Operand): Expr;
   /**
    * `count` words from byte `at` on, an even number. There must be two more bytes of the block on the side of `spare`,
-   * as loads start at whole words.
+   * as loads start at whole words; "whole" where they start there anyway.
    */
-  words(at: Operand, count: number, spare: "before" | "after"): readonly Expr[];
+  words(at: Operand, count: number, spare: "before" | "after" | "whole"): readonly Expr[];
 }
 
 /** The code of a format that `blockFormat` made of `layout`. */
@@ -114,7 +114,7 @@ function blockReader(read: WordReader, section: Section, block: Expr, bytes: num
       return shiftRight(read.word(section, shiftRight(index, 2)), shiftLeft(bitAnd(index, 2), 3));
     },
     words(at, count, spare) {
-      if (bytes % 4 === 0 && typeof at === "number" && at % 4 === 0) {
+      if (spare === "whole" || (bytes % 4 === 0 && typeof at === "number" && at % 4 === 0)) {
         const whole = read.bind("first", shiftRight(add(start, at), 2));
         return upTo(count).map((k) => read.bind("codes", read.word(section, add(whole, k))));
       }

@@ -1,10 +1,10 @@
 /**
  * The formats that a GGUF file has: blocks of neighbouring columns, each with its own scale among its codes, as bytes
  * one after the other. The words are the bytes of the file unchanged, so blocks of 18, 34 or 210 bytes begin in the
- * middle
- * of words. `q8_0/`, `q4_0/`, `q4_1/` and `q6_k/` say what is inside of a block.
+ * middle of words. `q8_0/`, `q4_0/` and the others say what is inside of a block.
  *
- * Packing is done on the host, by the quantiser of llama.cpp: it looks at the whole block, and finds its own scale.
+ * Packing is done on the host, by the quantiser of llama.cpp: it looks at the whole block, and finds its own scale. Some
+ * are read only.
  */
 import { f16Bits } from "../../float.js";
 import { upTo } from "../../types/shape.js";
@@ -24,9 +24,9 @@ export interface BlockLayout {
   readonly unitColumns: number;
   /**
    * Writes the values of a block into its bytes (zeroed before). Throws a RangeError saying which number of the block
-   * f16 cannot hold.
+   * f16 cannot hold. Null where blocks are read from files alone.
    */
-  encode(values: Float32Array, bytes: DataView): void;
+  readonly encode: ((values: Float32Array, bytes: DataView) => void) | null;
   /** The values of a block. */
   decode(bytes: DataView, values: Float32Array): void;
 }
@@ -49,9 +49,11 @@ export function blockFormat(layout: BlockLayout): Format {
   }
   return {
     name,
+    example: name,
     parameters: [],
     packsOnHost: true,
     elementwise: false,
+    ...(layout.encode === null ? { readOnly: true } : {}),
     normalize: (spec) =>
       spec.of === null ? normalizeArguments(spec, []) : `${name} stores single values; it takes no \`of\`.`,
     complete: (spec) => spec,
@@ -61,11 +63,13 @@ export function blockFormat(layout: BlockLayout): Format {
     grid: () => null,
     sections,
     encode(spec, shape, dense) {
+      const { encode } = layout;
+      if (encode === null) throw new Error(`${name} is read from files, and not packed.`);
       const words = newWords(sections(spec, shape));
       for (const [at, { view, values }] of blocks(words, dense).entries()) {
         try {
           if (!values.every(Number.isFinite)) throw new RangeError("a value is not finite");
-          layout.encode(values, view);
+          encode(values, view);
         } catch (problem) {
           if (!(problem instanceof RangeError)) throw problem;
           const first = at * span;
@@ -86,6 +90,7 @@ export function blockFormat(layout: BlockLayout): Format {
         ? { columns: layout.unitColumns, entries: layout.unitColumns, scaleColumns: layout.unitColumns }
         : null,
     element: null,
+    dense: null,
   };
 }
 

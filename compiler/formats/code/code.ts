@@ -33,10 +33,10 @@ export interface FormatCode {
 }
 
 /** What `Element` says, as Kernel expressions. */
-export interface ElementCode extends Pick<Element, "bits"> {
+export interface ElementCode extends Pick<Element, "bits" | "integer"> {
   /** The value (f32, as `decode`) of the item that stands lowest in a word; higher bits may hold anything. */
-  read(word: Expr): Expr;
-  /** The values of the first `count` items of a word. */
+  read(build: Pick<Build, "bind">, word: Expr): Expr;
+  /** The values of the first `count` items of a word; only where `bits` divide 32. */
   readAll(build: Build, word: Expr, count: number): readonly Expr[];
   /** The bits of an f32 expression, as `encode`: a u32 without higher bits. */
   write(build: Build, value: Expr, scale: Expr | null, zero: Expr | null): Expr;

@@ -9,6 +9,8 @@ import {
   mul,
   rem,
   select,
+  and,
+  sub,
   shiftLeft,
   shiftRight,
   u32,
@@ -29,13 +31,27 @@ export function modulo(a: Expr, n: number): Expr {
 }
 
 /**
- * The word that holds item `index` of `bits` bits (a divisor of 32), shifted so that the item stands lowest; higher
- * bits are not cleared.
+ * The word that holds item `index` of `bits` bits, shifted so that the item stands lowest; higher bits are not cleared.
  */
 export function readItem(read: WordReader, section: Section, bits: number, index: Expr): Expr {
   if (bits === 32) return read.word(section, index);
+  if (32 % bits !== 0) return readStraddling(read, section, bits, index);
   const word = read.word(section, quotient(index, 32 / bits));
   return shiftRight(word, mul(modulo(index, 32 / bits), bits));
+}
+
+/** `readItem` where an item may lie in two words; the second is only looked at if it exists. */
+function readStraddling(read: WordReader, section: Section, bits: number, index: Expr): Expr {
+  const bit = read.bind("bit", mul(index, bits));
+  const word = read.bind("word", shiftRight(bit, 5));
+  const low = read.bind("low", read.word(section, word));
+  const high = read.bind(
+    "high",
+    read.word(section, read.bind("next", select(less(word, section.words - 1), add(word, 1), word))),
+  );
+  const offset = read.bind("offset", bitAnd(bit, 31));
+  // Shifted in two steps: by 32 a shift would be none.
+  return read.bind(section.name, bitOr(shiftRight(low, offset), shiftLeft(shiftLeft(high, 1), sub(u32(31), offset))));
 }
 
 /**
@@ -71,8 +87,9 @@ export function unitField(words: readonly Expr[], bits: number, at: number): Exp
   return bitAnd(bitOr(low, shiftLeft(high, 32 - bit)), 2 ** bits - 1);
 }
 
-/** Word `word` of a section of `count` items of `bits` bits, a divisor of 32. Items beyond the end are zero. */
+/** Word `word` of a section of `count` items of `bits` bits. Items beyond the end are zero. */
 export function packItems(build: Build, bits: number, count: number, word: Expr, item: (index: Expr) => Expr): Expr {
+  if (32 % bits !== 0) return packStraddling(build, bits, count, word, item);
   const perWord = 32 / bits;
   const whole = count % perWord === 0;
   const parts = upTo(perWord).map((at) => {
@@ -84,6 +101,26 @@ export function packItems(build: Build, bits: number, count: number, word: Expr,
       shiftLeft(item(build.bind("item", select(within, index, u32(count - 1)))), at * bits),
       u32(0),
     );
+  });
+  return build.bind(
+    "packed",
+    parts.reduce((all, part) => bitOr(all, part)),
+  );
+}
+
+/** `packItems` where items may straddle words. */
+function packStraddling(build: Build, bits: number, count: number, word: Expr, item: (index: Expr) => Expr): Expr {
+  const firstBit = build.bind("bit", mul(word, 32));
+  const first = build.bind("field", quotient(firstBit, bits));
+  // Of the first item the lowest `cut` bits stand in the word before.
+  const cut = build.bind("cut", sub(firstBit, mul(first, bits)));
+  const parts = upTo(Math.ceil((bits - 1 + 32) / bits)).map((at) => {
+    const index = build.bind("item", add(first, at));
+    const within = less(index, count);
+    const value = item(build.bind("item", select(within, index, u32(count - 1))));
+    if (at === 0) return select(within, shiftRight(value, cut), u32(0));
+    const shift = build.bind("shift", sub(u32(at * bits), cut));
+    return select(and(within, less(shift, 32)), shiftLeft(value, shift), u32(0));
   });
   return build.bind(
     "packed",

@@ -1,12 +1,14 @@
 /** Reading and writing the scales and zero points of a grid, which lie as `scales.ts` says. */
-import { add, call, convert, f32, mul, round, u32 } from "../../kernel/build.js";
+import { abs, add, call, convert, f32, less, mul, round, select, u32 } from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
 import type { Grid, Section, Shape } from "../format.js";
 import { sectionOf } from "../layout.js";
-import { groupColumns, groupsPerRow, scaleBits } from "../scales.js";
+import { mostHalf } from "../fit.js";
+import { scaleElements } from "../element.js";
+import { groupColumns, groupsPerRow, scaleBits, zeroBits } from "../scales.js";
 import type { Build, PackSource, WordReader } from "./code.js";
-import { plainElementCodes } from "./element.js";
-import { roundSignificandExpr } from "./half.js";
+import { plainElementCodes, scaleElementCodes } from "./element.js";
+import { f16BitsExpr, roundSignificandExpr } from "./half.js";
 import { modulo, packItems, quotient, readItem } from "./layout.js";
 
 /** Scale and zero point (null where symmetric) of the group that `column` of `row` lies in, f32 locals. */
@@ -26,10 +28,11 @@ export function readGrid(
   const stored =
     grid.scale === "f16" && read.half !== null
       ? read.half(place, group)
-      : plainElementCodes[grid.scale].read(readItem(read, place, scaleBits(grid), group));
+      : scaleElementCodes[grid.scale].read(read, readItem(read, place, scaleBits(grid), group));
   const scale = read.bind("scale", grid.shift === 0 ? stored : mul(stored, f32(2 ** -grid.shift)));
   if (grid.symmetric) return { scale, zero: null };
-  const code = readItem(read, sectionOf(sections, "zeros"), grid.bits, group);
+  const code = readItem(read, sectionOf(sections, "zeros"), zeroBits(grid), group);
+  if (grid.zero === "f16") return { scale, zero: read.bind("zero", plainElementCodes.f16.read(read, code)) };
   return { scale, zero: read.bind("zero", convert("f32", modulo(code, 2 ** grid.bits))) };
 }
 
@@ -53,10 +56,15 @@ export function gridSource(
 }
 
 function storedScale(grid: Grid, build: Build, scale: Expr): Expr {
-  return build.bind("scale", grid.scale === "f16" ? roundSignificandExpr(build, scale) : scale);
+  return build.bind("scale", roundSignificandExpr(build, scale, scaleElements[grid.scale].digits));
 }
 
 function storedZero(grid: Grid, build: Build, zero: Expr): Expr {
+  if (grid.zero === "f16") {
+    const within = build.bind("zero", call("clamp", [zero, f32(-mostHalf), f32(mostHalf)]));
+    // no subnormals, which a device may read as zero
+    return build.bind("zero", select(less(abs(within), f32(2 ** -14)), f32(0), roundSignificandExpr(build, within)));
+  }
   return build.bind("zero", call("clamp", [round(zero), f32(grid.low), f32(grid.high)]));
 }
 
@@ -70,7 +78,7 @@ export function packGrid(
   source: PackSource,
 ): Expr | null {
   if (section !== "scales" && section !== "zeros") return null;
-  const bits = section === "scales" ? scaleBits(grid) : grid.bits;
+  const bits = section === "scales" ? scaleBits(grid) : zeroBits(grid);
   const perRow = groupsPerRow(grid, shape);
   return packItems(build, bits, shape.rows * perRow, word, (index) => {
     const row = build.bind("row", quotient(index, perRow));
@@ -79,8 +87,9 @@ export function packGrid(
       const scale = source.scale(row, group);
       // exact, and f16 then rounds as it would round the scale: to 11 bits
       const shifted = grid.shift === 0 ? scale : mul(scale, f32(2 ** grid.shift));
-      return plainElementCodes[grid.scale].write(build, shifted, null, null);
+      return scaleElementCodes[grid.scale].write(build, shifted, null, null);
     }
+    if (grid.zero === "f16") return f16BitsExpr(build, storedZero(grid, build, source.zero(row, group)));
     return convert("u32", storedZero(grid, build, source.zero(row, group)));
   });
 }

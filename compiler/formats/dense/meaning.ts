@@ -10,6 +10,7 @@ import { plainFormat } from "../plain/meaning.js";
 function denseFormat(name: keyof typeof plainElements): Format {
   return plainFormat({
     name,
+    dense: name,
     parameters: [],
     normalize: (spec) =>
       spec.of === null ? normalizeArguments(spec, []) : `${name} stores single values; it takes no \`of\`.`,

@@ -1,4 +1,4 @@
-/** How kernels read and write int8 and int4. */
+/** How kernels read and write int8 to int2. */
 import { InternalError } from "../../diagnostic.js";
 import {
   add,
@@ -21,9 +21,18 @@ import { upTo } from "../../types/shape.js";
 import type { ElementCode, FormatCode } from "../code/code.js";
 import type { Format } from "../format.js";
 import { plainCode } from "../plain/code.js";
-import { codeRange, int4Format, int8Format, isSymmetric } from "./meaning.js";
+import {
+  codeRange,
+  int2Format,
+  int3Format,
+  int4Format,
+  int5Format,
+  int6Format,
+  int8Format,
+  isSymmetric,
+} from "./meaning.js";
 
-function integerElement(bits: 4 | 8, symmetric: boolean): ElementCode {
+function integerElement(bits: number, symmetric: boolean): ElementCode {
   const { low, high } = codeRange(bits, symmetric);
   const mask = 2 ** bits - 1;
   const at = (word: Expr, position: number): Expr => {
@@ -33,7 +42,8 @@ function integerElement(bits: 4 | 8, symmetric: boolean): ElementCode {
   };
   return {
     bits,
-    read: (word) => at(word, 0),
+    integer: true,
+    read: (_build, word) => at(word, 0),
     readAll: (_build, word, count) => upTo(count).map((position) => at(word, position)),
     write(build, value, scale, zero) {
       if (scale === null) throw new InternalError("integer codes need a scale");
@@ -45,10 +55,14 @@ function integerElement(bits: 4 | 8, symmetric: boolean): ElementCode {
   };
 }
 
-function integerCode(format: Format, bits: 4 | 8): FormatCode {
+function integerCode(format: Format, bits: number): FormatCode {
   const [symmetric, asymmetric] = [integerElement(bits, true), integerElement(bits, false)];
   return plainCode(format, (spec) => (isSymmetric(spec) ? symmetric : asymmetric));
 }
 
+export const int2Code: FormatCode = integerCode(int2Format, 2);
+export const int3Code: FormatCode = integerCode(int3Format, 3);
 export const int4Code: FormatCode = integerCode(int4Format, 4);
+export const int5Code: FormatCode = integerCode(int5Format, 5);
+export const int6Code: FormatCode = integerCode(int6Format, 6);
 export const int8Code: FormatCode = integerCode(int8Format, 8);

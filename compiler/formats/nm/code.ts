@@ -8,6 +8,7 @@ import {
   equal,
   f32,
   less,
+  min,
   mul,
   or,
   select,
@@ -33,33 +34,36 @@ import { nibbleHalves, spreadNibbles, spreadPairs } from "../code/halves.js";
 import { codeFactor, elementCodes, elementWords } from "../code/codes.js";
 import { modulo, packItems, quotient, readItem, readPair, readUnit, unitField } from "../code/layout.js";
 import { packGrid, readGrid } from "../code/scales.js";
-import type { Format, Section, Shape } from "../format.js";
+import type { DenseType, Format, Shape } from "../format.js";
 import { elementsIn, sectionOf } from "../layout.js";
 import { gridOfWord, unitValues } from "../plain/code.js";
+import { choiceNumber, chosenOf, fieldsOf, placeAt } from "../code/places.js";
 import { entryCount, partsOf } from "./meaning.js";
 
-/** The code of that format; `elementOf` gives that of the values. */
-export function nmCode(format: Format, elementOf: (values: FormatSpec) => ElementCode): FormatCode {
+/** The code of that format; `elementOf` gives that of the values, `denseOf` their type where they are just numbers. */
+export function nmCode(
+  format: Format,
+  elementOf: (values: FormatSpec) => ElementCode,
+  denseOf: (values: FormatSpec) => DenseType | null,
+): FormatCode {
   function locate(spec: FormatSpec, shape: Shape, read: WordReader, row: Expr, column: Expr): Expr {
-    const { n, m, positionBits, values } = partsOf(spec);
+    const parts = partsOf(spec);
+    const { n, m, values } = parts;
     const element = elementOf(values);
     const grid = format.grid(spec);
     const layout = format.sections(spec, shape);
     const group = read.bind("group", add(mul(row, shape.columns / m), quotient(column, m)));
     const position = read.bind("position", modulo(column, m));
-    const positions = readPositions(read, sectionOf(layout, "index"), n, positionBits, group);
-    const here = positions.map((candidate) => read.bind("here", equal(candidate, position)));
-    const which = here.reduceRight<Expr>((otherwise, found, j) => select(found, u32(j), otherwise), u32(0));
-    const found = here.reduce((a, b) => or(a, b));
+    const { which, found } = placeAt(read, sectionOf(layout, "index"), parts, group, position);
     const entry = read.bind("entry", add(mul(group, n), which));
-    const value = element.read(readItem(read, sectionOf(layout, "values"), element.bits, entry));
+    const value = element.read(read, readItem(read, sectionOf(layout, "values"), element.bits, entry));
     if (grid === null) return select(found, value, f32(0));
     const { scale, zero } = readGrid(grid, shape, layout, read, row, column);
     return select(found, mul(zero === null ? value : sub(value, zero), scale), f32(0));
   }
 
   function stored(spec: FormatSpec, shape: Shape, read: WordReader, row: Expr, at: Expr): Stored {
-    const { n, m, positionBits, values } = partsOf(spec);
+    const { n, m, together, groupBits, values } = partsOf(spec);
     const size = format.unit(spec, shape);
     if (size === null)
       throw new InternalError(`nm(${n}, ${m}) of ${values.name} has no units at ${shape.columns} columns`);
@@ -67,11 +71,14 @@ export function nmCode(format: Format, elementOf: (values: FormatSpec) => Elemen
     const layout = format.sections(spec, shape);
     const index = read.bind("unit", add(mul(row, shape.columns / size.columns), at));
     const words = readUnit(read, sectionOf(layout, "values"), elementOf(values).bits * size.entries, index);
-    const positions = readUnit(read, sectionOf(layout, "index"), positionBits * size.entries, index);
-    const entries = unitValues(elementOf(values), read, words, size.entries).map((value, entry) => {
-      const position = unitField(positions, positionBits, entry);
-      return { column: add(position, Math.floor(entry / n) * m), value };
-    });
+    const groups = size.columns / m;
+    const positionOf = together
+      ? chosenOf(read, sectionOf(layout, "index"), n, m, mul(index, groups), groups)
+      : fieldsOf(readUnit(read, sectionOf(layout, "index"), groupBits * groups, index), groupBits / n);
+    const entries = unitValues(elementOf(values), read, words, size.entries).map((value, entry) => ({
+      column: add(positionOf(entry), Math.floor(entry / n) * m),
+      value,
+    }));
     if (grid === null) return { entries, scale: null, zero: null };
     return { entries, ...readGrid(grid, shape, layout, read, row, mul(at, size.columns)) };
   }
@@ -85,14 +92,16 @@ export function nmCode(format: Format, elementOf: (values: FormatSpec) => Elemen
     source: PackSource,
   ): Expr | null {
     const parts = partsOf(spec);
-    const { n, m, positionBits, values } = parts;
+    const { n, m, together, groupBits, values } = parts;
     const element = elementOf(values);
     const grid = format.grid(spec);
     if (section !== "values" && section !== "index")
       return grid === null ? null : packGrid(grid, shape, build, section, word, source);
     if (section === "index") {
-      return packFields(build, n * positionBits, elementsIn(shape) / m, word, (group) => {
+      return packItems(build, groupBits, elementsIn(shape) / m, word, (group) => {
         const elements = packGroup(spec, shape, build, source, group);
+        if (together) return choiceNumber(build, elements.kept, n);
+        const positionBits = groupBits / n;
         const fields = upTo(n).map((j) =>
           shiftLeft(
             chosen(
@@ -111,6 +120,24 @@ export function nmCode(format: Format, elementOf: (values: FormatSpec) => Elemen
     }
     const perWord = 32 / element.bits;
     const count = entryCount(parts, shape);
+    if (!Number.isInteger(perWord)) {
+      // the items of a word, and parts of items, lie in a few groups, of which the first depends on the word
+      const last = elementsIn(shape) / m - 1;
+      const firstGroup = build.bind("group", quotient(quotient(mul(word, 32), element.bits), n));
+      const groups = upTo(Math.ceil(Math.ceil(perWord) / n) + 1).map((at) =>
+        packGroup(spec, shape, build, source, build.bind("group", min(add(firstGroup, at), last))),
+      );
+      return packItems(build, element.bits, count, word, (entry) => {
+        const group = build.bind("within", sub(quotient(entry, n), firstGroup));
+        const rank = build.bind("rank", modulo(entry, n));
+        return build.bind(
+          "code",
+          groups
+            .map((elements) => chosen(elements, rank, elements.codes))
+            .reduceRight((rest, code, at) => select(equal(group, at), code, rest)),
+        );
+      });
+    }
     // The items of a word lie in groups that do not depend on the word where one number divides the other.
     if (count % perWord === 0 && (perWord % n === 0 || n % perWord === 0)) {
       const groupsAWord = Math.max(perWord / n, 1);
@@ -165,11 +192,11 @@ export function nmCode(format: Format, elementOf: (values: FormatSpec) => Elemen
   }
 
   function halves(spec: FormatSpec): HalfReader | null {
-    const { n, m, values } = partsOf(spec);
-    const { bits } = elementOf(values);
+    const { n, m, together, values } = partsOf(spec);
+    const { bits, integer } = elementOf(values);
     const grid = format.grid(spec);
-    if (n !== 2 || m !== 4) return null;
-    if (bits === 4 && grid !== null)
+    if (n !== 2 || m !== 4 || together) return null;
+    if (bits === 4 && integer && grid !== null)
       return {
         distance: 8,
         columns: 16,
@@ -196,7 +223,7 @@ export function nmCode(format: Format, elementOf: (values: FormatSpec) => Elemen
           });
         },
       };
-    if (values.name !== "f16") return null;
+    if (denseOf(values) !== "f16") return null;
     return {
       distance: 4,
       columns: 8,
@@ -224,16 +251,17 @@ export function nmCode(format: Format, elementOf: (values: FormatSpec) => Elemen
 function nmCodes(format: Format, elementOf: (values: FormatSpec) => ElementCode): CodeReader {
   return {
     layout(spec, shape) {
-      const { n, m, values } = partsOf(spec);
+      const { n, m, together, values } = partsOf(spec);
       const size = format.unit(spec, shape);
       const grid = format.grid(spec);
-      const { bits } = elementOf(values);
+      const { bits, integer } = elementOf(values);
+      if (!integer || together) return null;
       if (n !== 2 || m !== 4 || size === null || grid === null || (bits !== 4 && bits !== 8)) return null;
       if ((bits * size.entries) % 32 !== 0 || size.columns % 32 !== 0) return null;
       return { words: elementWords(bits, size.entries), dense: false, zero: !grid.symmetric, factor: codeFactor(bits) };
     },
     read(spec, shape, read, row, at) {
-      const { positionBits, values } = partsOf(spec);
+      const { m, groupBits, values } = partsOf(spec);
       const size = format.unit(spec, shape);
       const grid = format.grid(spec);
       const { bits } = elementOf(values);
@@ -242,31 +270,11 @@ function nmCodes(format: Format, elementOf: (values: FormatSpec) => ElementCode)
       const layout = format.sections(spec, shape);
       const index = read.bind("unit", add(mul(row, shape.columns / size.columns), at));
       const words = readUnit(read, sectionOf(layout, "values"), bits * size.entries, index);
-      const positions = readPair(read, sectionOf(layout, "index"), positionBits * size.entries, index);
+      const positions = readPair(read, sectionOf(layout, "index"), (groupBits * size.columns) / m, index);
       const held = readGrid(grid, shape, layout, read, row, mul(at, size.columns));
       return { ...elementCodes(read, bits, grid.symmetric, words, held), positions };
     },
   };
-}
-
-/** The n positions of a group. */
-function readPositions(read: WordReader, section: Section, n: number, bits: number, group: Expr): readonly Expr[] {
-  if (32 % (n * bits) === 0) {
-    const field = read.bind("index", readItem(read, section, n * bits, group));
-    return upTo(n).map((j) => bitAnd(shiftRight(field, j * bits), 2 ** bits - 1));
-  }
-  // The fields of a group may straddle two words; the second is only looked at if it exists.
-  const bit = read.bind("bit", mul(group, n * bits));
-  const word = read.bind("word", shiftRight(bit, 5));
-  const low = read.bind("low", read.word(section, word));
-  const high = read.bind(
-    "high",
-    read.word(section, read.bind("next", select(less(word, section.words - 1), add(word, 1), word))),
-  );
-  const offset = read.bind("offset", bitAnd(bit, 31));
-  // Shifted in two steps: by 32 a shift would be none.
-  const field = read.bind("index", bitOr(shiftRight(low, offset), shiftLeft(shiftLeft(high, 1), sub(u32(31), offset))));
-  return upTo(n).map((j) => bitAnd(shiftRight(field, j * bits), 2 ** bits - 1));
 }
 
 /** What a group of m dense elements stores: per element its bits, whether it is an entry, and which. */
@@ -281,26 +289,5 @@ function chosen(elements: PackedGroup, entry: number | Expr, each: readonly Expr
   return each.reduce<Expr>(
     (rest, value, at) => select(and(elements.kept[at]!, equal(elements.rank[at]!, entry)), value, rest),
     u32(0),
-  );
-}
-
-/** Word `word` of a section of `count` fields of `bits` bits that may straddle words. */
-function packFields(build: Build, bits: number, count: number, word: Expr, field: (index: Expr) => Expr): Expr {
-  if (32 % bits === 0) return packItems(build, bits, count, word, field);
-  const firstBit = build.bind("bit", mul(word, 32));
-  const first = build.bind("field", quotient(firstBit, bits));
-  // Of the first field the lowest `cut` bits stand in the word before.
-  const cut = build.bind("cut", sub(firstBit, mul(first, bits)));
-  const parts = upTo(Math.ceil((bits - 1 + 32) / bits)).map((at) => {
-    const index = build.bind("item", add(first, at));
-    const within = less(index, count);
-    const value = field(build.bind("item", select(within, index, u32(count - 1))));
-    if (at === 0) return select(within, shiftRight(value, cut), u32(0));
-    const shift = build.bind("shift", sub(u32(at * bits), cut));
-    return select(and(within, less(shift, 32)), shiftLeft(value, shift), u32(0));
-  });
-  return build.bind(
-    "packed",
-    parts.reduce((a, b) => bitOr(a, b)),
   );
 }

@@ -1,10 +1,12 @@
 /**
- * `nm(n, m) of V`: of every m neighbours of a row, n entries with their positions. V is a format of single values: f32,
- * f16, bf16, int8 or int4.
+ * `nm(n, m) of V`: of every m neighbours of a row, n entries with their positions. V is any format of single values that
+ * holds zero.
  *
  * Groups of m columns are numbered along the rows, without padding between rows. Entry e = group * n + j is item e of
  * section "values" (as V stores it), its position in the group item e of log2(m) bits of section "index"; positions
- * increase with j. V's scales and zero points follow, per group of dense columns.
+ * increase with j. With `positions: together`, as always for m = 16, a group's positions are one item of section "index",
+ * of the fewest bits that count the ways to choose n of m (`positions.ts`). V's scales and zero points follow, per group of
+ * dense columns.
  *
  * The entries are the elements whose stored value is not zero. A group that has fewer than n is filled with explicit
  * zeros at the lowest free positions. (-0.0 counts as zero: its sign is kept only where it fills.)
@@ -16,19 +18,24 @@ import { decodeItems, valuesOf } from "../element.js";
 import { fitScales, scaleRange } from "../fit.js";
 import type { Element, Format, FormatParameter, Grid, GridValues, Section, Shape, Unit } from "../format.js";
 import { elementsIn, getItems, newWords, placeSections, putItem, sectionOf, unitColumns, wordsFor } from "../layout.js";
+import { choiceBits, choiceCode, chosenPositions } from "./positions.js";
 import { storedGrid } from "../plain/meaning.js";
 import { decodeGrid, gridSections, groupColumns } from "../scales.js";
 
 const parameters: readonly FormatParameter[] = [
   { kind: "number", name: "n", words: [] },
   { kind: "number", name: "m", words: [] },
+  { kind: "word", name: "positions", words: ["together"], fallback: null },
 ];
 
-/** The facts of a normalized spec: n of m, the bits of a position, and V. */
+/** The facts of a normalized spec: n of m, how positions are stored, and V. */
 export interface NmParts {
   readonly n: number;
   readonly m: number;
-  readonly positionBits: number;
+  /** Whether the positions of a group are one number. */
+  readonly together: boolean;
+  /** Bits of a group's positions. */
+  readonly groupBits: number;
   readonly values: FormatSpec;
 }
 
@@ -37,7 +44,8 @@ export function partsOf(spec: FormatSpec): NmParts {
   const { n, m } = spec.args;
   if (typeof n !== "number" || typeof m !== "number" || spec.of === null)
     throw new InternalError("an nm format that is not normalized");
-  return { n, m, positionBits: Math.log2(m), values: spec.of };
+  const together = m === 16 || spec.args["positions"] !== undefined;
+  return { n, m, together, groupBits: together ? choiceBits(n, m) : n * Math.log2(m), values: spec.of };
 }
 
 /** The number of stored entries. */
@@ -54,14 +62,22 @@ export function nmFormat(valueFormats: readonly Format[]): Format {
     const own = normalizeArguments(spec, parameters);
     if (typeof own === "string") return own;
     const { n, m } = own.args;
-    if (typeof n !== "number" || (m !== 2 && m !== 4 && m !== 8))
-      return `The m of nm(n, m) must be 2, 4 or 8, and is ${String(m)}.`;
+    if (typeof n !== "number" || (m !== 2 && m !== 4 && m !== 8 && m !== 16))
+      return `The m of nm(n, m) must be 2, 4, 8 or 16, and is ${String(m)}.`;
     if (n >= m) return `The n of nm(n, m) must be less than m, and nm(${n}, ${m}) is not.`;
     const values = valueFormats.find((format) => format.name === spec.of?.name);
     if (spec.of === null || values === undefined)
       return `nm(${n}, ${m}) needs \`of\` one of ${valueFormats.map((format) => format.name).join(", ")}.`;
     const of = values.normalize(spec.of);
-    return typeof of === "string" ? of : { ...own, of };
+    if (typeof of === "string") return of;
+    if (values.element?.(of).holdsZero !== true)
+      return `nm(${n}, ${m}) fills groups with zeros, which ${of.name} ${of.name === values.name && of.args["zero"] !== undefined ? "with zero points of f16 " : ""}does not hold.`;
+    const group = values.grid(of)?.group ?? "channel";
+    if (group !== "channel" && group % m !== 0)
+      return `The group of nm(${n}, ${m}) of ${of.name} must be a multiple of ${m}, and is ${group}.`;
+    const { positions, ...args } = own.args;
+    // m = 16 has no other way
+    return { ...own, args: m === 16 || positions === undefined ? args : own.args, of };
   }
 
   function check(spec: FormatSpec, shape: Shape): string | null {
@@ -75,7 +91,7 @@ export function nmFormat(valueFormats: readonly Format[]): Format {
     const entries = entryCount(parts, shape);
     return placeSections([
       { name: "values", words: wordsFor(entries, elementOf(parts.values).bits) },
-      { name: "index", words: wordsFor(entries, parts.positionBits) },
+      { name: "index", words: wordsFor(elementsIn(shape) / parts.m, parts.groupBits) },
       ...gridSections(gridOf(parts.values), shape),
     ]);
   }
@@ -86,7 +102,7 @@ export function nmFormat(valueFormats: readonly Format[]): Format {
     dense: Float32Array,
     values: GridValues | null,
   ): Uint32Array<ArrayBuffer> {
-    const { n, m, positionBits, values: of } = partsOf(spec);
+    const { n, m, together, groupBits, values: of } = partsOf(spec);
     const element = elementOf(of);
     const grid = gridOf(of);
     const layout = sections(spec, shape);
@@ -114,22 +130,25 @@ export function nmFormat(valueFormats: readonly Format[]): Format {
           `Row ${row} has ${nonzeros} values other than zero in columns ${column} to ${column + m - 1}; nm(${n}, ${m}) holds at most ${n} of every ${m}.`,
         );
       }
+      let mask = 0;
       for (let at = 0, fill = n - kept; at < m; at += 1) {
         const block = stored === null ? 0 : Math.floor((first + at) / scaleColumns);
         const isNonzero = element.isNonzero(codes[at]!, stored?.zero?.[block] ?? 0);
         if (!isNonzero && fill <= 0) continue;
         if (!isNonzero) fill -= 1;
         putItem(words, valuePlace, element.bits, entry, codes[at]!);
-        putItem(words, indexPlace, positionBits, entry, at);
+        if (!together) putItem(words, indexPlace, groupBits / n, entry, at);
+        mask |= 1 << at;
         entry += 1;
       }
+      if (together) putItem(words, indexPlace, groupBits, first / m, choiceCode(mask, n, m));
     }
     return words;
   }
 
   function decode(spec: FormatSpec, shape: Shape, words: Uint32Array): Float32Array<ArrayBuffer> {
     const parts = partsOf(spec);
-    const { n, m, positionBits, values: of } = parts;
+    const { n, m, together, groupBits, values: of } = parts;
     const element = elementOf(of);
     const grid = gridOf(of);
     const layout = sections(spec, shape);
@@ -139,9 +158,11 @@ export function nmFormat(valueFormats: readonly Format[]): Format {
     const dense = new Float32Array(elementsIn(shape));
     const entries = entryCount(parts, shape);
     const values = decodeItems(element, getItems(words, valuePlace, element.bits, entries));
-    const positions = getItems(words, indexPlace, positionBits, entries);
+    const positions = together
+      ? chosenPositions(getItems(words, indexPlace, groupBits, elementsIn(shape) / m), n, m)
+      : getItems(words, indexPlace, groupBits / n, entries);
     for (let entry = 0, first = 0; entry < entries; first += m) {
-      // The groups of a scale are of multiples of 8 columns, so m neighbours have one.
+      // The groups of a scale are of multiples of m columns, so m neighbours have one.
       const block = Math.floor(first / scaleColumns);
       const scale = stored?.scale[block] ?? 1;
       const zero = stored?.zero?.[block] ?? 0;
@@ -155,13 +176,14 @@ export function nmFormat(valueFormats: readonly Format[]): Format {
   }
 
   function unit(spec: FormatSpec, shape: Shape): Unit | null {
-    const { n, m, positionBits, values } = partsOf(spec);
+    const { n, m, together, groupBits, values } = partsOf(spec);
     const grid = gridOf(values);
     const scaleColumns = grid === null ? shape.columns : groupColumns(grid, shape);
     const density = n / m;
     const columns = unitColumns(
       elementOf(values).bits * density,
-      [positionBits * density],
+      // the positions of a group may lie in two words
+      together ? [] : [groupBits / m],
       [shape.columns, scaleColumns],
     );
     return columns === null || columns % m !== 0 ? null : { columns, entries: columns * density, scaleColumns };
@@ -169,11 +191,12 @@ export function nmFormat(valueFormats: readonly Format[]): Format {
 
   return {
     name: "nm",
+    example: "nm(2, 4) of f16",
     parameters,
     normalize,
     packsOnHost: false,
     elementwise: true,
-    complete(spec, _dense, grid) {
+    complete(spec, _shape, _dense, grid) {
       const { values } = partsOf(spec);
       return grid === null ? spec : { ...spec, of: fitScales(values, gridOf(values), scaleRange(grid.scale)) };
     },
@@ -185,5 +208,6 @@ export function nmFormat(valueFormats: readonly Format[]): Format {
     decode,
     unit,
     element: null,
+    dense: null,
   };
 }

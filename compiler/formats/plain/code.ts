@@ -2,6 +2,7 @@
 import { InternalError } from "../../diagnostic.js";
 import { add, mul, sub } from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
+import { upTo } from "../../types/shape.js";
 import type { FormatSpec } from "../../types/type.js";
 import type {
   Build,
@@ -15,7 +16,7 @@ import type {
 } from "../code/code.js";
 import { nibbleHalves } from "../code/halves.js";
 import { codeFactor, elementCodes, elementWords } from "../code/codes.js";
-import { modulo, packItems, quotient, readItem, readUnit } from "../code/layout.js";
+import { modulo, packItems, quotient, readItem, readUnit, unitField } from "../code/layout.js";
 import { gridSource, packGrid, readGrid } from "../code/scales.js";
 import type { Format, Grid, Shape } from "../format.js";
 import { elementsIn, sectionOf } from "../layout.js";
@@ -28,7 +29,7 @@ export function plainCode(format: Format, element: (spec: FormatSpec) => Element
     const grid = format.grid(spec);
     const parts = format.sections(spec, shape);
     const index = read.bind("index", add(mul(row, shape.columns), column));
-    const value = one.read(readItem(read, sectionOf(parts, "values"), one.bits, index));
+    const value = one.read(read, readItem(read, sectionOf(parts, "values"), one.bits, index));
     if (grid === null) return value;
     const { scale, zero } = readGrid(grid, shape, parts, read, row, column);
     return mul(zero === null ? value : sub(value, zero), scale);
@@ -59,7 +60,7 @@ export function plainCode(format: Format, element: (spec: FormatSpec) => Element
     const one = element(spec);
     const grid = format.grid(spec);
     if (section !== "values") return grid === null ? null : packGrid(grid, shape, build, section, word, source);
-    const sourceAt = gridOfWord(grid, shape, build, source, 32 / one.bits);
+    const sourceAt = gridOfWord(grid, shape, build, source, 32 % one.bits === 0 ? 32 / one.bits : Infinity);
     return packItems(build, one.bits, elementsIn(shape), word, (index) => {
       const row = build.bind("row", quotient(index, shape.columns));
       const column = build.bind("column", modulo(index, shape.columns));
@@ -70,7 +71,7 @@ export function plainCode(format: Format, element: (spec: FormatSpec) => Element
 
   function halves(spec: FormatSpec): HalfReader | null {
     const grid = format.grid(spec);
-    if (grid === null || element(spec).bits !== 4) return null;
+    if (grid === null || grid.zero !== "code" || element(spec).bits !== 4 || !element(spec).integer) return null;
     return {
       distance: 4,
       columns: 8,
@@ -93,8 +94,10 @@ function plainCodes(format: Format, element: (spec: FormatSpec) => ElementCode):
     layout(spec, shape) {
       const size = format.unit(spec, shape);
       const grid = format.grid(spec);
-      const { bits } = element(spec);
-      if (size === null || grid === null || (bits !== 4 && bits !== 8) || (bits * size.columns) % 32 !== 0) return null;
+      const { bits, integer } = element(spec);
+      // a zero point that is not whole may need more digits than its sum with half of the range has
+      if (!integer || size === null || grid === null || grid.zero !== "code" || (bits !== 4 && bits !== 8)) return null;
+      if ((bits * size.columns) % 32 !== 0) return null;
       return { words: elementWords(bits, size.entries), dense: true, zero: !grid.symmetric, factor: codeFactor(bits) };
     },
     read(spec, shape, read, row, at) {
@@ -114,6 +117,8 @@ function plainCodes(format: Format, element: (spec: FormatSpec) => ElementCode):
 
 /** The values of the first `count` items of the words of a unit. */
 export function unitValues(element: ElementCode, build: Build, words: readonly Expr[], count: number): readonly Expr[] {
+  if (32 % element.bits !== 0)
+    return upTo(count).map((at) => element.read(build, build.bind("item", unitField(words, element.bits, at))));
   const perWord = 32 / element.bits;
   return words.flatMap((word, at) => element.readAll(build, word, Math.min(perWord, count - at * perWord)));
 }

@@ -6,17 +6,20 @@ import { InternalError } from "../../diagnostic.js";
 import type { FormatSpec } from "../../types/type.js";
 import { decodeItems } from "../element.js";
 import { fitScales, scaleRange } from "../fit.js";
-import type { Element, Format, Grid, GridValues, Section, Shape, Unit } from "../format.js";
+import type { DenseType, Element, Format, Grid, GridValues, Section, Shape, Unit } from "../format.js";
 import { elementsIn, getItems, newWords, placeSections, putItem, sectionOf, unitColumns, wordsFor } from "../layout.js";
 import { decodeGrid, encodeGrid, gridSections, groupColumns } from "../scales.js";
 
 /** What makes such a format: what is about its arguments, its element, its grid. */
 export interface PlainParts extends Pick<Format, "name" | "parameters" | "normalize" | "check" | "grid"> {
+  readonly dense?: DenseType;
+  /** Where it is not the name alone. */
+  readonly example?: string;
   element(spec: FormatSpec): Element;
 }
 
 /** Makes it. */
-export function plainFormat({ name, parameters, normalize, check, element, grid }: PlainParts): Format {
+export function plainFormat({ name, parameters, normalize, check, element, grid, dense, example }: PlainParts): Format {
   function sections(spec: FormatSpec, shape: Shape): readonly Section[] {
     return placeSections([
       { name: "values", words: wordsFor(elementsIn(shape), element(spec).bits) },
@@ -72,12 +75,13 @@ export function plainFormat({ name, parameters, normalize, check, element, grid 
 
   return {
     name,
+    example: example ?? name,
     parameters,
     normalize,
     check,
     packsOnHost: false,
     elementwise: true,
-    complete: (spec, _dense, values) =>
+    complete: (spec, _shape, _dense, values) =>
       values === null ? spec : fitScales(spec, grid(spec), scaleRange(values.scale)),
     pattern: () => null,
     grid,
@@ -86,6 +90,7 @@ export function plainFormat({ name, parameters, normalize, check, element, grid 
     decode,
     unit,
     element,
+    dense: dense ?? null,
   };
 }
 

@@ -46,7 +46,7 @@ export function regroupedCode(format: Format, codeOf: (values: FormatSpec) => Fo
     const one = elementOf(spec);
     const layout = format.sections(spec, shape);
     const index = read.bind("index", add(mul(row, shape.columns), column));
-    const code = one.read(readItem(read, sectionOf(layout, "values"), one.bits, index));
+    const code = one.read(read, readItem(read, sectionOf(layout, "values"), one.bits, index));
     return scaled(spec, shape, layout, read, row, column, code);
   }
 

@@ -1,5 +1,5 @@
 /**
- * `regrouped of V`: V is int8 or int4 in groups, of columns that need not be neighbours. Methods that round the columns
+ * `regrouped of V`: V is any format of integers in groups, of columns that need not be neighbours. Methods that round the columns
  * in an order of their own put columns of one rank together (`desc_act` of GPTQ).
  *
  * The sections of V, and "groups": the group of each column, 32 bits. `encode` groups neighbours, as V does; other
@@ -83,16 +83,22 @@ export function regroupedFormat(integers: readonly Format[]): Format {
 
   function unit(spec: FormatSpec, shape: Shape): Unit | null {
     const columns = 32 / gridOf(spec).bits;
+    // codes that straddle words are read one by one
+    if (!Number.isInteger(columns)) return null;
     return shape.columns % columns === 0 ? { columns, entries: columns, scaleColumns: shape.columns } : null;
   }
 
   return {
     name: "regrouped",
+    example: "regrouped of int4(128) with scale int4_scale(w, 128)",
     parameters: [],
     normalize,
     packsOnHost: false,
     elementwise: true,
-    complete: (spec, dense, grid) => ({ ...spec, of: formatOf(spec).complete(groupedSpec(spec), dense, grid) }),
+    complete: (spec, shape, dense, grid) => ({
+      ...spec,
+      of: formatOf(spec).complete(groupedSpec(spec), shape, dense, grid),
+    }),
     check: (spec, shape) => formatOf(spec).check(groupedSpec(spec), shape),
     pattern: () => null,
     grid: gridOf,
@@ -101,5 +107,6 @@ export function regroupedFormat(integers: readonly Format[]): Format {
     decode,
     unit,
     element: null,
+    dense: null,
   };
 }

@@ -4,6 +4,7 @@ import type { Level } from "../../types/type.js";
 import { constant, indexOf, integer, load, sizeScalar } from "../build.js";
 import { definedBy, eqnOperands } from "../eqn.js";
 import type { Eqn, ValueId } from "../graph.js";
+import { formatOf } from "../../formats/registry.js";
 import { adjointOf } from "./adjoint.js";
 import { asF32, smoothOperands, touches, type Derivation, type GradientFault } from "./derivation.js";
 import { definition, hoistReductions, surroundings } from "./hoist.js";
@@ -101,12 +102,18 @@ function smoothLoads<L extends Level>(
   return smoothOperands(scalar).flatMap((each) => smoothLoads(derivation, each));
 }
 
+/** Whether a format is that of floating point numbers as they are. */
+function isFloat(name: string): boolean {
+  const dense = formatOf(name)?.dense ?? null;
+  return dense === "f32" || dense === "f16" || dense === "bf16";
+}
+
 /** Whether a pack only rounds to a float, or its grid counts as fine. */
 function letsThrough<L extends Level>(derivation: Derivation<L>, eqn: Extract<Eqn<L>, { kind: "pack" }>): boolean {
   if (derivation.packs === "through") return true;
   let format = derivation.host.value(eqn.out).type.format;
   while (format !== null && "name" in format && format.of !== null) format = format.of as L["format"];
-  return format === null || ("name" in format && ["f32", "f16", "bf16"].includes(format.name));
+  return format === null || ("name" in format && isFloat(format.name));
 }
 
 /** The equations between what counts and a value, in order. */

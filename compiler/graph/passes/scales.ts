@@ -1,12 +1,13 @@
 /** The scales of packed tensors: those that f16 may not hold. */
 import { wideScales } from "../../formats/fit.js";
+import { scaleElements } from "../../formats/element.js";
 import { formatOfSpec } from "../../formats/registry.js";
 import { freeName } from "../../names.js";
 import type { Concrete } from "../../types/type.js";
 import { full } from "../../types/type.js";
 import { binary, constant, indexOf, load, range, sizeScalar, unary } from "../build.js";
 import { freshIndices } from "../eqn.js";
-import type { ConcreteGraph, Eqn, Scalar, SymbolicGraph, Value } from "../graph.js";
+import type { ConcreteGraph, Eqn, Scalar, SymbolicGraph, Value, ValueId } from "../graph.js";
 
 /** A graph whose result is packed, and the output that reports its scales. */
 export interface ScaledGraph {
@@ -32,9 +33,35 @@ export function withScales(graph: SymbolicGraph, name: string): ScaledGraph {
   };
 }
 
+/** A graph whose result is packed elsewhere: scales and zero points are results more. */
+export interface GridApart {
+  readonly graph: SymbolicGraph;
+  /** The outputs that give them; null where there are none. */
+  readonly scale: string | null;
+  readonly zero: string | null;
+}
+
+/** The graph with the scales and zero points of the output of that name beside it, and no longer in its `pack`. */
+export function withGridApart(graph: SymbolicGraph, name: string): GridApart {
+  const output = graph.outputs.find((each) => each.name === name);
+  const pack = graph.eqns.find((eqn) => eqn.kind === "pack" && eqn.out === output?.value);
+  if (pack?.kind !== "pack") return { graph, scale: null, zero: null };
+  const taken = new Set(graph.outputs.map((each) => each.name));
+  const outputs = [...graph.outputs];
+  const add = (hint: string, value: ValueId | null): string | null => {
+    if (value === null) return null;
+    const free = freeName(hint, (each) => taken.has(each));
+    outputs.push({ value, name: free, input: null });
+    return free;
+  };
+  const [scale, zero] = [add("scales", pack.scale), add("zeros", pack.zero)];
+  const eqns = graph.eqns.map((eqn) => (eqn === pack ? { ...pack, scale: null, zero: null } : eqn));
+  return { graph: { ...graph, eqns, outputs }, scale, zero };
+}
+
 /**
  * Tensors that are packed on a grid and stay within the graph have their scales in f32, rounded as they would be in
- * f16: the same values, of whatever size.
+ * their type: the same values, of whatever size.
  */
 export function widenScales(graph: ConcreteGraph): ConcreteGraph {
   const leaving = new Set(graph.outputs.map((output) => output.value));
@@ -46,7 +73,8 @@ export function widenScales(graph: ConcreteGraph): ConcreteGraph {
     const [out, scale] = [values[eqn.out], values[eqn.scale]];
     const format = out?.type.format ?? null;
     if (out === undefined || scale === undefined || format === null) return [eqn];
-    if (formatOfSpec(format).grid(format)?.scale !== "f16") return [eqn];
+    const held = formatOfSpec(format).grid(format)?.scale ?? "f32";
+    if (held === "f32") return [eqn];
     changed = true;
     values[out.id] = { ...out, type: { ...out.type, format: wideScales(format) } };
     const indices = scale.type.shape.map((size, axis) =>
@@ -59,7 +87,7 @@ export function widenScales(graph: ConcreteGraph): ConcreteGraph {
       type: { ...scale.type, pattern: full },
     };
     values.push(rounded);
-    const body = roundedSignificand(load(scale, indices.map(indexOf)));
+    const body = roundedSignificand(load(scale, indices.map(indexOf)), scaleElements[held].digits);
     return [
       { kind: "map", out: rounded.id, indices, body },
       { ...eqn, scale: rounded.id },
@@ -68,11 +96,12 @@ export function widenScales(graph: ConcreteGraph): ConcreteGraph {
   return changed ? { ...graph, values, eqns } : graph;
 }
 
-/** To 11 significant bits, halves to even, as `stored_scale` of the module quantize does. */
-function roundedSignificand(value: Scalar<Concrete>): Scalar<Concrete> {
+/** To `digits` significant bits, halves to even, as `stored_scale` of the module quantize does to 11. */
+function roundedSignificand(value: Scalar<Concrete>, digits: number): Scalar<Concrete> {
+  const lost = 24 - digits;
   const word = (number: number): Scalar<Concrete> => constant(number, "u32");
   const bits = unary("bits", value);
-  const odd = binary("bit_and", binary("shift_right", bits, word(13)), word(1));
-  const up = binary("add", bits, binary("add", odd, word(0xfff)));
-  return unary("from_bits", binary("bit_and", up, word(0xffffe000)));
+  const odd = binary("bit_and", binary("shift_right", bits, word(lost)), word(1));
+  const up = binary("add", bits, binary("add", odd, word(2 ** (lost - 1) - 1)));
+  return unary("from_bits", binary("bit_and", up, word(2 ** 32 - 2 ** lost)));
 }

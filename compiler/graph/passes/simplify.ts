@@ -3,7 +3,6 @@ import type { Concrete } from "../../types/type.js";
 import { mapBody, mapEqnScalars, mapOperands, removeDead } from "../eqn.js";
 import type { ConcreteGraph, Eqn, Range, Scalar, ValueId } from "../graph.js";
 import { indexRules } from "./index-rules.js";
-import { printFormat } from "../../formats/registry.js";
 import { printType } from "../print.js";
 import { isIdentity, withRanges } from "../analysis/ranges.js";
 import type { Bounds } from "../analysis/ranges.js";
@@ -148,7 +147,7 @@ function eqnKey(graph: ConcreteGraph, eqn: Eqn<Concrete>): string | null {
     case "top":
       return `top ${eqn.score} ${eqn.n} ${eqn.m} ${eqn.axis}`;
     case "pack":
-      return `pack ${eqn.source} ${eqn.scale} ${eqn.zero} ${type.format === null ? "" : printFormat(type.format)}`;
+      return `pack ${eqn.source} ${eqn.scale} ${eqn.zero} ${JSON.stringify(type.format)}`;
     default:
       return eqn satisfies never;
   }

@@ -12,11 +12,18 @@ import { entryPlaces, pairTable, spreadCodes, tableWords } from "./dot-sparse.js
 import { roundedMemory, roundedRow, stagedBytes } from "./dot-staging.js";
 import { rowAt } from "./right.js";
 
+/**
+ * Where activations are arranged as the codes are: in the registers of each lane, in workgroup memory for all teams, or
+ * there as a table of the pairs of each group, in which 2:4 codes look theirs up; else those are spread over the columns.
+ * `table_by_dots`: places in the table are computed by dots, not shifts.
+ */
+export type KeptIn = "lanes" | "workgroup" | "table" | "table_by_dots";
+
 /** How activations are kept. */
 interface Keeping {
   readonly lanes: number;
   readonly slots: number;
-  readonly keeps: "lanes" | "workgroup" | "table";
+  readonly keeps: KeptIn;
 }
 
 /** The activations of the units that the lanes have in a slot. */
@@ -34,6 +41,8 @@ export interface ActivationMemory {
   slot(slot: number): Activations;
 }
 
+const isTable = (keeps: KeptIn): boolean => keeps === "table" || keeps === "table_by_dots";
+
 /** Words that a lane can keep in registers besides all else. */
 const heldWords = 40;
 
@@ -41,7 +50,7 @@ const heldWords = 40;
 export function activationBytes(sides: DotSides, { lanes, slots, keeps }: Keeping, tokens: number): number {
   if (keeps === "lanes") return 0;
   const parts = slots * (sides.columns / sides.part);
-  const words = keeps === "table" ? tableWords(parts, lanes) : parts * (sides.part / 4) * lanes;
+  const words = isTable(keeps) ? tableWords(parts, lanes) : parts * (sides.part / 4) * lanes;
   const rounded = sides.pack === null ? 0 : stagedBytes(sides.pack, slots * lanes * sides.columns);
   return tokens * (4 * (words + slots * lanes) + rounded);
 }
@@ -59,7 +68,7 @@ export function activationsOf(given: {
 }): ActivationMemory {
   const { lowering, build, sides, schedule, lane, size, tokens } = given;
   const { lanes, slots, keeps } = schedule;
-  const [table, shared] = [keeps === "table", keeps !== "lanes"];
+  const [table, shared] = [isTable(keeps), keeps !== "lanes"];
   const { left, columns, part, units, layout } = sides;
   const parts = columns / part;
   const perToken = table ? tableWords(slots * parts, lanes) : slots * parts * lanes;
@@ -68,7 +77,7 @@ export function activationsOf(given: {
   const scales = !shared ? "" : build.array("left_scale", "f32", slots * lanes * tokens.length);
   // the words of a part in the order of the codes, unless those are spread
   const order = layout.dense ? sides.order : upTo(part / 4).map((word) => upTo(4).map((byte) => 4 * word + byte));
-  const pairs = table ? pairTable(build, array, { lanes, layout }) : null;
+  const pairs = table ? pairTable(build, array, { lanes, layout, byDots: keeps === "table_by_dots" }) : null;
   // a table's groups are an item each, so that all invocations have as much to do
   const groups = table ? part / 4 : 1;
   const places = layout.dense ? null : entryPlaces(layout);

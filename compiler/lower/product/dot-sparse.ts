@@ -86,7 +86,7 @@ export interface PairTable {
 export function pairTable(
   build: KernelBuilder,
   array: string,
-  { lanes, layout }: { readonly lanes: number; readonly layout: CodeLayout },
+  { lanes, layout, byDots }: { readonly lanes: number; readonly layout: CodeLayout; readonly byDots: boolean },
 ): PairTable {
   const places = entryPlaces(layout);
   // the two codes of a group stand in one word, or at the same byte of neighbours: then one lookup serves both words
@@ -134,11 +134,25 @@ export function pairTable(
       const plain = k.call("dot4I8Packed", [x, k.u32(0x01010101)]);
       activations = activations === null ? plain : k.add(activations, plain);
     };
+    // a dot with one byte that is not zero takes a byte out and multiplies it: units that are idle else
+    const nibbles = !byDots
+      ? []
+      : codes.positions!.map((word) =>
+          [word, k.shiftRight(word, 4)].map((some) => build.bind("nibbles", k.bitAnd(some, 0x0f0f0f0f))),
+        );
+    const rowOf = (group: number): Expr => {
+      const inWord = group & 7;
+      if (!byDots) {
+        const row = shifted(codes.positions![group >> 3]!, 4 * inWord - shift);
+        return k.bitOr(k.bitAnd(row, 15 << shift), lane);
+      }
+      const times = k.u32((lanes << (8 * (inWord >> 1))) >>> 0);
+      const row = k.call("dot4I8Packed", [nibbles[group >> 3]![inWord & 1]!, times]);
+      return k.add(k.bitcast("u32", row), lane);
+    };
     for (const part of upTo(parts)) {
       const found = upTo(4).map((inPart) => {
-        const group = 4 * part + inPart;
-        const row = shifted(codes.positions![group >> 3]!, 4 * (group & 7) - shift);
-        const at = k.bitOr(k.bitAnd(row, 15 << shift), lane);
+        const at = rowOf(4 * part + inPart);
         return k.loadShared(
           array,
           "u32",

@@ -1,6 +1,7 @@
 /** Which products subgroups can do by matrices, and how their sides lie in memory. */
 import type { HalfReader } from "../../formats/code/code.js";
 import { codeOf } from "../../formats/code/registry.js";
+import { formatOfSpec } from "../../formats/registry.js";
 import { addedTogether } from "../../graph/analysis/added.js";
 import { readsAnywhere, type Product, type ProductTerm } from "../../graph/analysis/product.js";
 import { coefficientOf, extent, boundingRange, intervalOf } from "../../graph/analysis/ranges.js";
@@ -164,7 +165,7 @@ function operandOf(
   if (load.kind !== "load" || storage === null || storage === undefined) return null;
   if (load.guarded && !onlyColumnsLeave(lowering, eqn, load, term.column.index)) return null;
   const { type } = lowering.graph.values[load.tensor]!;
-  const isHalf = type.format === null ? type.dtype === "f16" : type.format.name === "f16";
+  const isHalf = type.format === null ? type.dtype === "f16" : formatOfSpec(type.format).dense === "f16";
   if (!isHalf) return null;
   const { shape, at } =
     type.format === null && !load.guarded ? joinAxes(type.shape, load.at) : { shape: type.shape, at: load.at };

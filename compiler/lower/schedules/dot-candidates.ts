@@ -1,6 +1,6 @@
 import type { Product } from "../../graph/analysis/product.js";
 import type { Target } from "../../target.js";
-import { activationBytes } from "../product/dot-activations.js";
+import { activationBytes, type KeptIn } from "../product/dot-activations.js";
 import type { DotSides } from "../product/dot-sides.js";
 import { canRound } from "../product/dot-staging.js";
 import { fixedSubgroup } from "../toolkit/team.js";
@@ -25,11 +25,7 @@ export interface DotSchedule {
    * are on their way, those of the next rows too, in registers that are carried over.
    */
   readonly ahead: number;
-  /**
-   * Where activations are arranged as the codes are: in the registers of each lane, in workgroup memory for all teams, or
-   * there as a table of the pairs of each group, in which 2:4 codes look theirs up; else those are spread over the columns.
-   */
-  readonly keeps: "lanes" | "workgroup" | "table";
+  readonly keeps: KeptIn;
 }
 
 /** Bytes of workgroup memory left to others. */
@@ -59,7 +55,7 @@ export function dotCandidates(
       workgroups = multiprocessors,
       early = 1,
       ahead = 1,
-      keeps = table ? "table" : "workgroup",
+      keeps = table ? (lanes <= mostTaken ? "table_by_dots" : "table") : "workgroup",
     } = wanted;
     const all = Math.ceil(sides.units / lanes);
     const fits = (slots: number): boolean =>
@@ -102,6 +98,8 @@ export function dotCandidates(
             ? [{ teams: most, workgroups: table ? own : multiprocessors }]
             : [{ teams: most / 2, workgroups: 4 * multiprocessors, early: 2 }]),
           { teams: most, workgroups: own, ahead: 0 },
+          ...(table ? [{ keeps: "table" as const, teams: most, workgroups: own }] : []),
+          ...(table ? [{ rows: 2, teams: most, workgroups: own }] : []),
           { teams: most / 2, workgroups: 4 * multiprocessors, ahead: 0 },
           { teams: most / 2, workgroups: 2 * multiprocessors, ahead: 0 },
           { teams: most, workgroups: own, ahead: 2 },
@@ -119,6 +117,9 @@ export function dotCandidates(
   }
   return [...seen.values()];
 }
+
+/** Lanes up to which a signed byte of them is what a dot multiplies by. */
+const mostTaken = 64;
 
 /** The most turns of rows whose sums a team keeps. */
 const chunkTurns = 4;

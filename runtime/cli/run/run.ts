@@ -187,7 +187,7 @@ function inputsOf(
 /** Dense values in a format: scales are those of the largest weight of a group, values the nearest on the grid. */
 function pack(name: string, format: FormatSpec, shape: Shape, dense: Float32Array): NonNullable<Input["packed"]> {
   const grid = gridOf(format, shape, dense);
-  const complete = completeFormat(format, dense, grid);
+  const complete = completeFormat(format, shape, dense, grid);
   try {
     return { format: complete, words: formatOfSpec(complete).encode(complete, shape, dense, grid) };
   } catch (error) {

@@ -29,9 +29,9 @@ export async function fitTensor(
   arena.release(scales);
   if (holds || values === null) return tensor;
   const { scale } = roundedGrid(spec, { scale: values, zero: null });
-  const format = completeFormat(spec, new Float32Array(0), { scale, zero: null });
-  if (format === spec) return tensor;
   const shape = shapeOf(tensor.shape);
+  const format = completeFormat(spec, shape, new Float32Array(0), { scale, zero: null });
+  if (format === spec) return tensor;
   const bytes = await executor.read(tensor);
   const packed = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
   const words = repacked(spec, format, shape, packed, scale);

@@ -6,12 +6,14 @@ import {
   formatOfSpec,
   formatWords,
   printFormat,
+  roundedGrid,
   shapeOf,
 } from "../../../compiler/formats/registry.js";
 import { withFinite } from "../../../compiler/graph/passes/finite.js";
 import { withPivots } from "../../../compiler/graph/passes/pivots.js";
-import { withScales } from "../../../compiler/graph/passes/scales.js";
-import type { SymbolicGraph } from "../../../compiler/graph/graph.js";
+import { withGridApart, withScales, type GridApart } from "../../../compiler/graph/passes/scales.js";
+
+import type { GridValues } from "../../../compiler/formats/format.js";
 import type { Recipe, Treatment } from "../../../compiler/recipe/recipe.js";
 import { constantSize, sizeValue, substituteSize, type Size } from "../../../compiler/types/size.js";
 import { mapFormat, type FormatSpec, type SymbolicFormat } from "../../../compiler/types/type.js";
@@ -79,8 +81,8 @@ export function sizesOf(linear: Linear): { readonly N: number; readonly K: numbe
 /** A layer's treatment as it is run. */
 interface Plan extends LayerTreatment {
   readonly parts: Parts;
-  /** The format of the result, where that is packed on the host. */
-  readonly hostFormat: FormatSpec | null;
+  /** How the result is packed, where that is done on the host. */
+  readonly host: HostPack | null;
   /** The result that gives the scales of a packed weight; null where it has none. */
   readonly scales: string | null;
   /** The result that counts values that are not finite and are lost in codes; null where none are. */
@@ -96,7 +98,7 @@ export function createTreater(
   options: TreaterOptions = {},
 ): Treater {
   const { executor } = caller;
-  const parts = new WeakMap<Treatment, Pick<Plan, "parts" | "hostFormat" | "scales" | "notFinite">>();
+  const parts = new WeakMap<Treatment, Pick<Plan, "parts" | "host" | "scales" | "notFinite">>();
 
   function planOf({ linear, treatment, trained }: LayerTreatment): Plan {
     let known = parts.get(treatment);
@@ -107,7 +109,7 @@ export function createTreater(
       const { graph, scales } = withScales(watched.graph, stores);
       known = {
         parts: options.share === false ? { shared: null, rest: withPivots(graph) } : partsOf(graph, treatment.inputs),
-        hostFormat: host?.format ?? null,
+        host,
         scales,
         notFinite: watched.notFinite,
       };
@@ -230,7 +232,7 @@ export function createTreater(
 async function run(
   arena: Arena,
   caller: Caller,
-  { linear, treatment, parts, hostFormat, scales, notFinite }: Plan,
+  { linear, treatment, parts, host, scales, notFinite }: Plan,
   args: Arguments,
 ): Promise<{
   readonly tensor: DeviceTensor;
@@ -249,29 +251,44 @@ async function run(
   const resultOf = (wanted: string | null): DeviceTensor | undefined =>
     results[outputs.findIndex(({ name }) => name === wanted)];
   const [grid, counted] = [resultOf(scales), resultOf(notFinite)];
-  const kept = new Set([stored, grid, counted, ...factorizations.map(({ tensor }) => tensor)]);
+  const [hostScale, hostZero] = [resultOf(host?.scale ?? null), resultOf(host?.zero ?? null)];
+  const kept = new Set([stored, grid, counted, hostScale, hostZero, ...factorizations.map(({ tensor }) => tensor)]);
   for (const tensor of results) if (!kept.has(tensor)) arena.release(tensor);
-  if (hostFormat === null) {
+  if (host === null) {
     const tensor = grid === undefined ? stored : await fitTensor(arena, caller, stored, grid, linear.weight);
     const format = tensor.format ?? { name: tensor.dtype, args: {}, of: null };
     return { tensor, format, factorizations, notFinite: counted ?? null };
   }
 
-  const dense = Float32Array.from(await executor.values(stored));
-  arena.release(stored);
+  const read = async (tensor: DeviceTensor): Promise<Float32Array> => {
+    const values = Float32Array.from(await executor.values(tensor));
+    arena.release(tensor);
+    return values;
+  };
+  const dense = await read(stored);
+  const given =
+    hostScale === undefined
+      ? null
+      : { scale: await read(hostScale), zero: hostZero === undefined ? null : await read(hostZero) };
+  const rounded = given === null ? null : roundedGrid(host.format, given);
   const dims = [linear.outputs, linear.inputs];
   const shape = shapeOf(dims);
-  const format = roomier(completeFormat(hostFormat, dense), dense.length);
-  const words = encoded(linear, format, dense);
+  const format = roomier(completeFormat(host.format, shape, dense, rounded), dense.length);
+  const words = encoded(linear, format, dense, rounded);
   if (words.length !== formatWords(format, shape)) throw new InternalError(`${format.name} has ${words.length} words`);
   const tensor = arena.own(await executor.upload({ dtype: "f32", shape: dims, format }, words, linear.weight));
   return { tensor, format, factorizations, notFinite: null };
 }
 
 /** A weight's words in a format that is packed on the host. */
-function encoded(linear: Linear, format: FormatSpec, dense: Float32Array): Uint32Array<ArrayBuffer> {
+function encoded(
+  linear: Linear,
+  format: FormatSpec,
+  dense: Float32Array,
+  grid: GridValues | null,
+): Uint32Array<ArrayBuffer> {
   try {
-    return formatOfSpec(format).encode(format, shapeOf([linear.outputs, linear.inputs]), dense, null);
+    return formatOfSpec(format).encode(format, shapeOf([linear.outputs, linear.inputs]), dense, grid);
   } catch (error) {
     if (error instanceof InternalError || !(error instanceof Error)) throw error;
     throw new LlamaError(
@@ -281,13 +298,13 @@ function encoded(linear: Linear, format: FormatSpec, dense: Float32Array): Uint3
   }
 }
 
-/**
- * For a treatment whose result has a format that is packed on the host: the graph with a dense result instead, and the
- * format. Else null.
- */
-export function packsOnHost(
-  treatment: Treatment,
-): { readonly graph: SymbolicGraph; readonly format: FormatSpec } | null {
+/** How a result is packed on the host. */
+export interface HostPack extends GridApart {
+  readonly format: FormatSpec;
+}
+
+/** For a treatment whose result has a format that is packed on the host: how. Else null. */
+export function packsOnHost(treatment: Treatment): HostPack | null {
   const { graph } = treatment;
   const output = graph.outputs.find(({ name }) => name === treatment.stores);
   const format = output === undefined ? null : graph.values[output.value]?.type.format;
@@ -296,7 +313,10 @@ export function packsOnHost(
   const values = graph.values.map((value) =>
     value.id === output?.value ? { ...value, type: { ...value.type, format: dense } } : value,
   );
-  return { graph: { ...graph, values }, format: mapFormat(format, (size) => numberOf(size, null)) };
+  return {
+    ...withGridApart({ ...graph, values }, treatment.stores ?? ""),
+    format: mapFormat(format, (size) => numberOf(size, null)),
+  };
 }
 
 /**
@@ -323,7 +343,7 @@ function patternOf(linear: Linear, treatment: Treatment): StoredPattern {
       return { kind: "masked" };
     // half of each row, say, is no pattern that hardware knows
     case "nm":
-      return format?.name === "bitmask"
+      return format !== null && formatOf(format.name)?.pattern(mapFormat(format, () => 1))?.kind === "masked"
         ? { kind: "masked" }
         : { kind: "nm", n: numberOf(pattern.n, linear), m: numberOf(pattern.m, linear), axis: pattern.axis };
     default:

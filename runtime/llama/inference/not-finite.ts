@@ -1,6 +1,6 @@
 /** Where a model's numbers stop being numbers, worded for people. */
 import { mostHalf } from "../../../compiler/formats/fit.js";
-import { printFormat } from "../../../compiler/formats/registry.js";
+import { plainType, printFormat } from "../../../compiler/formats/registry.js";
 import type { FormatSpec } from "../../../compiler/types/type.js";
 import type { Linear } from "../../model/model.js";
 import type { DeviceTensor } from "../../run/run.js";
@@ -63,7 +63,7 @@ export async function notFiniteWeight(
       "not-finite",
       `${size}, whose squares are beyond f32: 3.4e38. Nothing can be measured on it.`,
     );
-  if ((format.of ?? format).name === "f16" && most > mostHalf)
+  if (plainType(format) === "f16" && most > mostHalf)
     return new LlamaError(
       "not-finite",
       `${size}, and the recipe stores it as ${printFormat(format)}: f16 holds no more than ${mostHalf}. Formats of bf16 or f32 hold it, and those of integers, which have scales of any size.`,

@@ -30,6 +30,13 @@ export const tensorTypes: { readonly [id: number]: TensorType | undefined } = {
   3: packed("Q4_1", 32, 20),
   8: packed("Q8_0", 32, 34),
   14: packed("Q6_K", 256, 210),
+  6: packed("Q5_0", 32, 22),
+  7: packed("Q5_1", 32, 24),
+  10: packed("Q2_K", 256, 84),
+  11: packed("Q3_K", 256, 110),
+  12: packed("Q4_K", 256, 144),
+  13: packed("Q5_K", 256, 176),
+  20: packed("IQ4_NL", 32, 18),
 };
 
 /** The number of a type in a file, by its name. */
@@ -41,19 +48,12 @@ export function tensorTypeNumber(name: string): number {
 
 /** The names of those that are not. */
 const otherTypes: { readonly [id: number]: string | undefined } = {
-  6: "Q5_0",
-  7: "Q5_1",
   9: "Q8_1",
-  10: "Q2_K",
-  11: "Q3_K",
-  12: "Q4_K",
-  13: "Q5_K",
   15: "Q8_K",
   16: "IQ2_XXS",
   17: "IQ2_XS",
   18: "IQ3_XXS",
   19: "IQ1_S",
-  20: "IQ4_NL",
   21: "IQ3_S",
   22: "IQ2_S",
   23: "IQ4_XS",

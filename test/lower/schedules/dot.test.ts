@@ -70,7 +70,11 @@ function cutsOf(given: Case, target: Target): readonly DotSchedule[] {
     { ...small, slots: 1, workgroups: 8, keeps: first.keeps === "lanes" ? ("workgroup" as const) : first.keeps },
     ...(sides.layout.dense
       ? []
-      : [{ ...small, keeps: first.keeps === "table" ? ("workgroup" as const) : ("table" as const) }]),
+      : [
+          { ...small, keeps: "workgroup" as const },
+          { ...small, keeps: "table" as const },
+          { ...small, keeps: "table_by_dots" as const },
+        ]),
   ];
 }
 

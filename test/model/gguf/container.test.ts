@@ -174,7 +174,7 @@ test("damaged tensor lists", async () => {
 test("types that are not supported, by name", async () => {
   const tensors = smallTensors.map((tensor) =>
     tensor.name.includes("ffn_") && tensor.shape.length === 2
-      ? { ...tensor, type: 12 }
+      ? { ...tensor, type: 15 }
       : tensor.name.includes("attn_q")
         ? { ...tensor, type: 99 }
         : tensor,
@@ -184,7 +184,7 @@ test("types that are not supported, by name", async () => {
     await writeFile(path, ggufBytes(small({}, tensors)));
     assert.match(
       (await failure("M163", openModel(path))).message,
-      /1 tensor is of type number 99, `blk.0.attn_q.weight` it is[\s\S]*3 tensors are of type Q4_K, `blk.0.ffn_gate.weight` the first/,
+      /1 tensor is of type number 99, `blk.0.attn_q.weight` it is[\s\S]*3 tensors are of type Q8_K, `blk.0.ffn_gate.weight` the first/,
     );
   });
 });
