@@ -15,7 +15,7 @@
  * const tokenizer = await model.tokenizer();
  * const ids = [...(await tokenizer.encode(text, { prefix: false }))];
  * const { value } = check("recipe.esp", createTextHost(new Map([["recipe.esp", source]])));
- * const { models } = await compress(caller, model, value.recipes[0], {
+ * const { models } = await compress(caller, model, value.recipes.values().next().value, {
  *   output: "smaller", source, text: { ids, bos: tokenizer.bos, windows: 16 },
  * });
  *

@@ -8,9 +8,11 @@ import {
   type Generation,
 } from "../llama/inference/generate.js";
 import { openSession } from "../llama/inference/session.js";
+import type { Speculation } from "../llama/inference/speculate.js";
 import { createStopStrings } from "../llama/inference/stop-strings.js";
 import { printVerification, verificationFault, verifySession } from "../llama/inference/verify.js";
 import type { Model } from "../model/model.js";
+import { checkDraft, loadDraft, openDraft, printSpeculation, worthOf } from "./draft.js";
 import { sessionOptions, type ActivationOptions, type DtypeOptions } from "./dtype.js";
 import { UsageError } from "./failure.js";
 import { openGiven, warn } from "./given.js";
@@ -33,6 +35,10 @@ interface GenerateCommandOptions
   readonly chat?: boolean;
   readonly system?: string;
   readonly n: number;
+  readonly draft?: string;
+  readonly batch?: string;
+  readonly out?: string;
+  readonly sequences: number;
   readonly verify?: boolean;
 }
 
@@ -41,6 +47,8 @@ interface Written extends Generation {
   readonly text: string;
   /** Where in it the new text begins, in UTF-16 units. */
   readonly newTextStart: number;
+  /** With a draft. */
+  readonly speculation: Speculation | null;
 }
 
 /** What stands before an end, for a user. */
@@ -53,12 +61,24 @@ const endings: { readonly [ended in Generation["ended"]]: string } = {
 
 /** `espalier generate`: continues a prompt, streaming the text. */
 export async function run(output: Output, options: GenerateCommandOptions): Promise<number | void> {
+  const { batch } = options;
+  if (batch !== undefined) {
+    const { runBatch } = await import("./batch.js");
+    const model = await openGiven(options.model, output);
+    try {
+      return await runBatch(output, model, { ...options, batch });
+    } finally {
+      await model.close();
+    }
+  }
   if (options.n > 1 && options.temperature === 0)
     throw new UsageError("with --temperature 0 all samples are the same: give a temperature, or leave --n out");
   if (options.system !== undefined && options.chat !== true)
     throw new UsageError("--system is part of a conversation: give --chat, too");
+  if (options.draft !== undefined) checkDraft(options);
   const given = await promptOf(options);
   const model = await openGiven(options.model, output);
+  const drafting = options.draft === undefined ? null : await openDraft(options.draft, model, output);
   try {
     const tokenizer = await model.tokenizer();
     const { text, ends } = await asked(model, given, options, output);
@@ -69,10 +89,9 @@ export async function run(output: Output, options: GenerateCommandOptions): Prom
     checkGeneration(model.config, prompt, how);
     const { device, caller, close } = await openMachine(options, output.note);
     try {
-      const session = await openSession(caller, model, {
-        ...sessionOptions(options, caller.target),
-        activations: options.activations,
-      });
+      const opened = { ...sessionOptions(options, caller.target), activations: options.activations };
+      const session = await openSession(caller, model, opened);
+      const draft = drafting === null ? null : await loadDraft(caller, drafting, opened);
       const context = await openContext(session, roomFor(model.config, prompt.length, how.maxNewTokens));
       const samples: Written[] = [];
       for (let at = 0; at < options.n; at++) {
@@ -82,7 +101,7 @@ export async function run(output: Output, options: GenerateCommandOptions): Prom
       context.close();
       const [first] = samples;
       if (first === undefined) throw new Error("there is no sample");
-      const { promptTokens, newTokens, prefillTokensPerSecond, decodeTokensPerSecond, ended } = first;
+      const { promptTokens, newTokens, prefillTokensPerSecond, decodeTokensPerSecond, ended, speculation } = first;
       if (newTokens === 0)
         output.note(
           "note: there is no text to show: the first new token that the model chose is one that ends a text.",
@@ -112,6 +131,7 @@ export async function run(output: Output, options: GenerateCommandOptions): Prom
                     ended: one.ended,
                   })),
                 }),
+            ...(speculation === null ? {} : { draft: worthOf(speculation) }),
             ...(verification === null ? {} : { verification }),
             device: device.name,
           },
@@ -121,6 +141,7 @@ export async function run(output: Output, options: GenerateCommandOptions): Prom
         output.note(
           `${counted(promptTokens, "prompt token")} at ${prefillTokensPerSecond.toFixed(1)}/s, ${counted(newTokens, "new token")}${decodeTokensPerSecond === null ? "" : ` at ${decodeTokensPerSecond.toFixed(1)}/s`} on ${device.name}, ended ${endings[ended]}`,
         );
+      if (speculation !== null) output.note(printSpeculation(speculation));
       if (verification !== null) output.note(printVerification(verification));
       if (fault !== null) warn(output, fault);
       return fault === null ? undefined : 1;
@@ -138,22 +159,22 @@ export async function run(output: Output, options: GenerateCommandOptions): Prom
           fresh += piece;
           output.stream(piece);
         };
-        const result = await context.generate(prompt, {
-          ...sampling,
-          onToken(id) {
-            give(stops.push(pieces.push(id)));
-            return !stops.found;
-          },
-        });
+        const onToken = (id: number): boolean => {
+          give(stops.push(pieces.push(id)));
+          return !stops.found;
+        };
+        const drafted = draft === null ? null : await draft.generate(session, prompt, { ...sampling, onToken });
+        const result = drafted ?? (await context.generate(prompt, { ...sampling, onToken }));
         give(stops.push(pieces.end()));
         give(stops.end());
         output.stream("\n");
-        return { ...result, text: before + fresh, newTextStart: before.length };
+        return { ...result, text: before + fresh, newTextStart: before.length, speculation: drafted };
       }
     } finally {
       close();
     }
   } finally {
+    await drafting?.close();
     await model.close();
   }
 }

@@ -27,9 +27,21 @@ function addGenerate(program: Command): void {
       .option("--chat", "take the prompt as a question, put as the model's chat template says")
       .option("--system <text>", "with --chat: what the model is told before the question")
       .option("--n <n>", "samples, each with a seed of its own from --seed on", integer(1, 1000), 1)
+      .option("--draft <path>", "a smaller model of the same tokenizer, which proposes tokens; the text stays the same")
+      .option("--batch <file>", "texts to continue instead, several at once: a line each, JSON", pathOf)
+      .option("--out <file>", "with --batch: the results, a line each; what is there is kept", pathOf)
+      .option("--sequences <n>", "with --batch: texts that are given tokens at once", integer(1, 64), 16)
       .option("--verify", "also compare logits with those of plain schedules: each element by itself, nothing fused"),
     { maxTokens: 48 },
-  ).action(action(async () => (await import("./generate.js")).run, always));
+  )
+    .addHelpText(
+      "after",
+      `
+A line of --batch: {"prompt": "...", "max_tokens": 64, "temperature": 0.7, "seed": 1, "stop": ["\\n\\n"]}; all but the
+prompt may be left out. Results come in the order of the prompts; a run that was stopped goes on when it is started again
+with the same files.`,
+    )
+    .action(action(async () => (await import("./generate.js")).run, always));
 }
 
 function addChat(program: Command): void {

@@ -17,39 +17,54 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
+from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 torch.set_grad_enabled(False)
 
 
 def load(path):
-    """The model and its tokenizer, and how it was loaded."""
+    """The model, and how it was loaded."""
     if path.endswith(".gguf"):
         directory, name = os.path.split(os.path.abspath(path))
         model = AutoModelForCausalLM.from_pretrained(directory, gguf_file=name, dtype=torch.float32)
-        return model, AutoTokenizer.from_pretrained(directory, gguf_file=name), "gguf, transformers"
+        return model, "gguf, transformers"
     config = AutoConfig.from_pretrained(path)
     quantization = getattr(config, "quantization_config", None)
     method = None if quantization is None else quantization["quant_method"]
     options = {}
     if method == "compressed-tensors":
+        import inspect
+
         from transformers import CompressedTensorsConfig
 
-        options["quantization_config"] = CompressedTensorsConfig(dequantize=True)
+        known = inspect.signature(CompressedTensorsConfig.__init__).parameters
+        dequantize, value = ("dequantize", True) if "dequantize" in known else ("run_compressed", False)
+        options["quantization_config"] = CompressedTensorsConfig(**{dequantize: value})
     if method in ("gptq", "awq"):
         from gptqmodel import BACKEND, GPTQModel
 
         # its layers compute in 16 bits only: float32 from their own unpacking on
         model = GPTQModel.load(path, device="cpu", backend=BACKEND.AUTO, dtype=torch.float16).model
-        return dense(model), AutoTokenizer.from_pretrained(path), "GPTQModel"
+        return dense(model), "GPTQModel"
     model, info = AutoModelForCausalLM.from_pretrained(
         path, dtype=torch.float32, output_loading_info=True, **options
     )
     missing = [name for name in info["missing_keys"] if name != "lm_head.weight"]
     if missing:
         raise RuntimeError(f"loaded with random weights: {missing[:3]}")
-    tokenizer = AutoTokenizer.from_pretrained(path)
-    return model, tokenizer, "transformers" if method is None else f"transformers, {method}"
+    return model, "transformers" if method is None else f"transformers, {method}"
+
+
+def tokens(path):
+    """The ids of the text, and that of the beginning."""
+    if path.endswith(".gguf"):
+        directory, name = os.path.split(os.path.abspath(path))
+        tokenizer = AutoTokenizer.from_pretrained(directory, gguf_file=name)
+        return tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.bos_token_id
+    tokenizer = Tokenizer.from_file(os.path.join(path, "tokenizer.json"))
+    bos = AutoConfig.from_pretrained(path).bos_token_id
+    return tokenizer.encode(text, add_special_tokens=False).ids, bos
 
 
 def dense(model):
@@ -76,11 +91,10 @@ def unpacked(module):
     return dequantize_gemm(module.qweight, module.qzeros, module.scales, module.bits, module.group_size).float().T
 
 
-def perplexity(model, tokenizer, text, windows):
-    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+def perplexity(model, ids, bos, windows):
     total = count = 0
     for start in range(0, min(len(ids) // 256, windows) * 256, 256):
-        window = torch.tensor([[tokenizer.bos_token_id, *ids[start : start + 256]]])
+        window = torch.tensor([[bos, *ids[start : start + 256]]])
         logits = model(window).logits[0, :-1].double()
         total -= torch.log_softmax(logits, -1).gather(1, window[0, 1:, None]).sum().item()
         count += 256
@@ -90,8 +104,9 @@ def perplexity(model, tokenizer, text, windows):
 text = open(sys.argv[1], encoding="utf-8").read()
 for path in sys.argv[3:]:
     try:
-        model, tokenizer, loader = load(path)
-        result = {"loader": loader, "perplexity": perplexity(model.eval(), tokenizer, text, int(sys.argv[2]))}
+        model, loader = load(path)
+        ids, bos = tokens(path)
+        result = {"loader": loader, "perplexity": perplexity(model.eval(), ids, bos, int(sys.argv[2]))}
     except Exception as error:  # one that cannot be loaded is a result, too
         result = {"error": f"{type(error).__name__}: {error}"[:300]}
     print(json.dumps({"path": path, **result}), flush=True)

@@ -189,7 +189,7 @@ export const openScheduler: OpenScheduler = (session: Session, options: Schedule
         executor.flush();
         for (const reading of readings) await deliver(reading);
         // a prompt of many pieces leaves nothing to wait for
-        if (readings.length === 0) await new Promise((resolve) => setImmediate(resolve));
+        if (readings.length === 0) await new Promise((resolve) => setTimeout(resolve, 0));
         readings = recorded;
         if (readings.length > 0 || running.length > 0 || filling !== null) continue;
         withdrawn();

@@ -44,9 +44,16 @@ export function planCompressedTensors(model: Model, options: PlanOptions): Plan 
       transform_config: {},
     }),
     texts: new Map(),
-    notes: layers.packed.some(({ facts }) => facts.isSparse)
-      ? ["2:4 is kept as zeros among the codes: tools that read pack-quantized have no sparse kernels for it"]
-      : [],
+    notes: [
+      ...(layers.packed.some(({ facts }) => facts.isSparse)
+        ? ["2:4 is kept as zeros among the codes: tools that read pack-quantized have no sparse kernels for it"]
+        : []),
+      ...(layers.packed.some(({ facts }) => facts.isOrdered)
+        ? [
+            "groups by activation (`actorder: group`) are refused by compressed-tensors from 0.19 on: GPTQ has them, too",
+          ]
+        : []),
+    ],
   };
 }
 
