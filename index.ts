@@ -47,6 +47,12 @@ export { printKernel } from "./compiler/kernel/print.js";
 export type { ConcreteGraph, Graph, SymbolicGraph } from "./compiler/graph/graph.js";
 export type { Kernel } from "./compiler/kernel/kernel.js";
 
+// --- What an editor asks ---------------------------------------------------------------------------------------------
+
+export { createLanguageService } from "./compiler/language-service/service.js";
+export type { LanguageHost, LanguageService } from "./compiler/language-service/service.js";
+export { textMateGrammar } from "./compiler/language-service/grammar.js";
+
 // --- What they mean --------------------------------------------------------------------------------------------------
 
 export { evaluate, tensorValue } from "./compiler/graph/evaluate.js";
@@ -68,6 +74,11 @@ export type { Format, GridValues, Shape } from "./compiler/formats/format.js";
 // --- Devices and Programs --------------------------------------------------------------------------------------------
 
 export * from "./run.js";
+
+// --- A model in one call ---------------------------------------------------------------------------------------------
+
+export { load } from "./runtime/load.js";
+export type { LoadedModel, LoadOptions, TextOptions } from "./runtime/load.js";
 
 // --- Models ----------------------------------------------------------------------------------------------------------
 

@@ -208,6 +208,14 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
     "runtime/llama/compression",
     "runtime/llama/long-runs",
   ],
+  "runtime/load": [
+    "runtime/device",
+    "runtime/library",
+    "runtime/run",
+    "runtime/model",
+    "runtime/llama",
+    "runtime/llama/inference",
+  ],
   "runtime/tune": [
     "compiler/compile",
     "compiler/diagnostic",

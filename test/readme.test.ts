@@ -1,4 +1,4 @@
-/** What the README says is so: its programs run and print what it shows, its numbers and links are right. */
+/** What the README and docs/ say is so: its programs run and print what it shows, its numbers and links are right. */
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -25,7 +25,9 @@ import { filesBelow } from "./support/sources.js";
 
 const test = suite("readme");
 
-const readme = readFileSync(projectFile("README.md"), "utf8");
+/** The README, and the pages that it leads to. */
+const pages = ["README.md", ...filesBelow(["docs"], ".md")];
+const readme = pages.map((page) => readFileSync(projectFile(page), "utf8")).join("\n");
 
 /** Fenced blocks in order, without their indentation. */
 const fences = [...readme.matchAll(/^( *)```(\w*)\n([\s\S]*?)^\1```$/gm)].map(
@@ -41,26 +43,42 @@ test("its programs run, and print what it shows", () => {
     const programs = fences.filter(({ language }) => language === "js");
     assert.equal(
       programs.map(({ text }) => text.split("\n", 1)[0]),
-      ["// compile.js", "// run.js"],
+      ["// speak.js", "// compile.js", "// run.js"],
     );
     const printed = programs.map(({ text }, at) => {
       const path = join(folder, `${at}.mjs`);
       const entry = (name: string): string => JSON.stringify(new URL(`../bundle/${name}.js`, import.meta.url).href);
-      writeFileSync(path, text.replace('"espalier/run"', entry("run")).replace('"espalier"', entry("index")));
+      const model = JSON.stringify(projectFile("examples/classics-3.7m"));
+      const placed = text.replace('"examples/classics-3.7m"', model);
+      writeFileSync(path, placed.replace('"espalier/run"', entry("run")).replace('"espalier"', entry("index")));
       return execFileSync(process.execPath, [path], { cwd: folder, encoding: "utf8", timeout: 100_000 });
     });
-    const shown = fences[fences.findIndex(({ text }) => text.startsWith("// run.js")) + 1];
-    assert.equal(printed, ["", shown?.text]);
+    const shown = ["// speak.js", "// run.js"].map(
+      (first) => fences[fences.findIndex(({ text }) => text.startsWith(first)) + 1]?.text,
+    );
+    assert.equal(printed, [shown[0]?.trimEnd(), "", shown[1]]);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
 });
 
-test("its recipe is the example, its function that of the library", () => {
+test("its recipe is the example, its functions are of the library or check", () => {
   const shown = fences.filter(({ language }) => language === "esp").map(({ text }) => text);
-  assert.is(shown[0], readFileSync(projectFile("examples/wanda-2of4-int4.esp"), "utf8"));
-  assert.is(shown.length, 2);
-  assert.ok(readFileSync(projectFile("stdlib/prune.esp"), "utf8").includes(shown[1] ?? "none"));
+  const example = readFileSync(projectFile("examples/wanda-2of4-int4.esp"), "utf8");
+  const library = readFileSync(projectFile("stdlib/prune.esp"), "utf8");
+  assert.is(shown[0], example);
+  assert.ok(shown.some((text) => library.includes(text)));
+  for (const text of shown.filter((each) => each !== example && !library.includes(each)))
+    assert.equal(check("shown.esp", { read: (path) => (path === "shown.esp" ? text : null) }).diagnostics, [], text);
+});
+
+test("it is a page, which leads to all of docs/", () => {
+  const page = readFileSync(projectFile("README.md"), "utf8");
+  assert.ok(page.split("\n").length < 160);
+  assert.equal(
+    pages.slice(1).filter((each) => !page.includes(`](${each})`)),
+    [],
+  );
 });
 
 test("the error that it shows is the checker's", () => {
@@ -107,7 +125,7 @@ test("its table of formats is right", () => {
 });
 
 test("what it and the other documents link to is there", () => {
-  const documents = ["README.md", "CHANGELOG.md", ...filesBelow(["spec"], ".md")];
+  const documents = [...pages, "CHANGELOG.md", ...filesBelow(["spec"], ".md")];
   const broken = documents.flatMap((document) =>
     // in code `[c](x)` is no link
     [
@@ -122,7 +140,7 @@ test("what it and the other documents link to is there", () => {
 });
 
 test("the files that it and the decisions name are there", () => {
-  const documents = ["README.md", ...filesBelow(["spec/decisions"], ".md")];
+  const documents = [...pages, ...filesBelow(["spec/decisions"], ".md")];
   const gone = documents.flatMap((document) =>
     [
       ...readFileSync(projectFile(document), "utf8").matchAll(

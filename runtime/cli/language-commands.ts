@@ -5,7 +5,16 @@ import { collect, integer, withDevice, withJson } from "./options.js";
 
 /** Adds the commands. */
 export function addLanguageCommands(program: Command): void {
-  for (const add of [addFormat, addRun, addLanguageServer, addPlayground]) add(program);
+  for (const add of [addNew, addFormat, addRun, addLanguageServer, addPlayground]) add(program);
+}
+
+function addNew(program: Command): void {
+  withJson(
+    program
+      .command("new")
+      .description("make a folder with a recipe of your own, which checks and runs as it is")
+      .argument("<folder>", "folder to make"),
+  ).action(action(async () => (await import("./new.js")).run, never));
 }
 
 function addFormat(program: Command): void {

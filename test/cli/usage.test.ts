@@ -17,6 +17,7 @@ usage("help lists the commands and ends with 0", async () => {
     "check",
     "compile",
     "fmt",
+    "new",
     "lsp",
     "run",
     "compress",

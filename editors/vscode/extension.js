@@ -1,0 +1,21 @@
+// Starts `espalier lsp` for files of the language, and stops it.
+const { workspace } = require("vscode");
+const { LanguageClient, TransportKind } = require("vscode-languageclient/node");
+
+let client;
+
+exports.activate = () => {
+  const [command, ...args] = workspace.getConfiguration("espalier").get("command");
+  client = new LanguageClient(
+    "espalier",
+    "Espalier",
+    { command, args, transport: TransportKind.stdio, options: { shell: process.platform === "win32" } },
+    {
+      documentSelector: [{ language: "espalier" }],
+      synchronize: { fileEvents: workspace.createFileSystemWatcher("**/*.esp") },
+    },
+  );
+  return client.start();
+};
+
+exports.deactivate = () => client?.stop();
