@@ -270,11 +270,11 @@ const refused: readonly (readonly [string, () => readonly string[], RegExp])[] =
     () =>
       compress(
         folder.write(
-          "int3.esp",
-          "recipe a(model: llama) {\n  for w in model.linears { store w as pack w as int3(128) }\n}\n",
+          "int9.esp",
+          "recipe a(model: llama) {\n  for w in model.linears { store w as pack w as int9(128) }\n}\n",
         ),
       ),
-    /error\[E501\].*no format `int3`/,
+    /error\[E501\].*no format `int9`/,
   ],
   [
     "a parameter that is no number",
