@@ -81,9 +81,9 @@ test("bits, groups, patterns and parameters that are out of range are reported b
     [{ example: "gptq-int4.esp" }, { damp: 2 ** -126 }, /^$/],
     [{ example: "gptq-int4.esp" }, { dmap: 0.1 }, /E210 there is no parameter `dmap` to set \(did you mean `damp`/],
     [
-      { stores: "store w as pack w as int3(group) with scale int4_scale(w, group)" },
+      { stores: "store w as pack w as int9(group) with scale int4_scale(w, group)" },
       {},
-      /E501 there is no format `int3` \(the formats are .*int8, int4,/,
+      /E501 there is no format `int9` \(the formats are .*int8, int6,/,
     ],
     [{ stores: "store w as pack w as int4(group, bits: 3) with scale int4_scale(w, group)" }, {}, /E501 .*int4/],
     [
@@ -104,7 +104,7 @@ test("bits, groups, patterns and parameters that are out of range are reported b
     [
       { stores: "let keep = top 3 of 7 along k in magnitude(w)\n store w as pack w where keep as nm(3, 7) of f16" },
       {},
-      /E501 .*m of nm\(n, m\) must be 2, 4 or 8, and is 7/,
+      /E501 .*m of nm\(n, m\) must be 2, 4, 8 or 16, and is 7/,
     ],
     [
       { stores: "let keep = top 2 of 4 along k in magnitude(w)\n store w as pack w where keep as nm(4, 4) of f16" },
