@@ -28,7 +28,12 @@ export function f16Bits(value: number): number {
   // A subnormal counts 2^-24: the significand shifted by 14 (just below 2^-14) to 25 (all gone).
   const shift = Math.min(126 - (size >>> 23), 25);
   const significand = (size & 0x7fffff) | 0x800000;
-  return sign | ((significand + (1 << (shift - 1)) - 1 + ((significand >>> shift) & 1)) >>> shift);
+  return sign | shiftedToEven(significand, shift);
+}
+
+/** A whole number over 2^shift (1 to 25), to the nearest, halves to even. */
+export function shiftedToEven(whole: number, shift: number): number {
+  return (whole + (1 << (shift - 1)) - 1 + ((whole >>> shift) & 1)) >>> shift;
 }
 
 /**

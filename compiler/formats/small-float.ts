@@ -1,5 +1,5 @@
 /** Floats of 8 bits. Plain numbers; the same as kernel expressions is in `code/half.ts`. */
-import { f32Bits } from "../float.js";
+import { f32Bits, shiftedToEven } from "../float.js";
 
 /** A float of 8 bits: sign, exponent, fraction of `digits` bits. What is beyond `most` saturates. */
 export interface SmallFloat {
@@ -32,7 +32,7 @@ export function smallBits({ digits, bias, most, infinite, nan }: SmallFloat, val
   }
   const shift = Math.min(lost + 128 - bias - (size >>> 23), 25);
   const significand = (size & 0x7fffff) | 0x800000;
-  return sign | ((significand + (1 << (shift - 1)) - 1 + ((significand >>> shift) & 1)) >>> shift);
+  return sign | shiftedToEven(significand, shift);
 }
 
 /** The value of these bits, exact. */

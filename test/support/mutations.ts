@@ -80,8 +80,8 @@ export const mutations: readonly Mutation[] = [
   // --- formats ---
   {
     name: "subnormal halves round ties up",
-    text: "return sign | ((significand + (1 << (shift - 1)) - 1 + ((significand >>> shift) & 1)) >>> shift);",
-    replacement: "return sign | ((significand + (1 << (shift - 1))) >>> shift);",
+    text: "return (whole + (1 << (shift - 1)) - 1 + ((whole >>> shift) & 1)) >>> shift;",
+    replacement: "return (whole + (1 << (shift - 1))) >>> shift;",
     by: "formats/half",
   },
   {
