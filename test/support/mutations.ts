@@ -117,8 +117,8 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "the halves of a head of a GGUF file are swapped",
-    text: "const $first = $row - $within + 2 * ($within % $half) + Math.floor($within / $half);",
-    replacement: "const $first = $row - $within + 2 * ($within % $half) + 1 - Math.floor($within / $half);",
+    text: "return $row - $within + 2 * ($within % $half) + Math.floor($within / $half);",
+    replacement: "return $row - $within + 2 * ($within % $half) + 1 - Math.floor($within / $half);",
     by: "model/gguf/tensors",
   },
   {
@@ -154,8 +154,8 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "Wanda takes the squares of the features' norms",
-    text: "abs(w[n, k]) * sqrt(x2[k])",
-    replacement: "abs(w[n, k]) * x2[k]",
+    text: "fn wanda(w: f32[N, K], x2: f32[K]) -> f32[N, K] { return s where s[n, k] = abs(w[n, k]) * sqrt(x2[k])",
+    replacement: "fn wanda(w: f32[N, K], x2: f32[K]) -> f32[N, K] { return s where s[n, k] = abs(w[n, k]) * x2[k]",
     by: "stdlib/methods",
   },
   {

@@ -186,14 +186,19 @@ export function isInterleaved(name: string): boolean {
   return name.endsWith(".q_proj.weight") || name.endsWith(".k_proj.weight");
 }
 
+/** Where a row of Hugging Face's lies among those of a file, which takes the halves of a head by turns. */
+function interleavedRow(row: number, headDim: number): number {
+  const within = row % headDim;
+  const half = headDim / 2;
+  return row - within + 2 * (within % half) + Math.floor(within / half);
+}
+
 /** Rows in the order of a file, from that of Hugging Face: what `readHalves` takes back. */
 export function interleaved(bytes: Uint8Array, rows: number, headDim: number): Uint8Array<ArrayBuffer> {
   const rowBytes = bytes.length / rows;
   const result = new Uint8Array(bytes.length);
   for (let row = 0; row < rows; row += 1) {
-    const within = row % headDim;
-    const half = headDim / 2;
-    const to = row - within + 2 * (within % half) + Math.floor(within / half);
+    const to = interleavedRow(row, headDim);
     result.set(bytes.subarray(row * rowBytes, (row + 1) * rowBytes), to * rowBytes);
   }
   return result;
@@ -222,7 +227,7 @@ async function readHalves(
   while (row * rowBytes < end) {
     const within = row % headDim;
     const count = Math.min(half - (within % half), atOnce, Math.ceil(end / rowBytes) - row);
-    const first = row - within + 2 * (within % half) + Math.floor(within / half);
+    const first = interleavedRow(row, headDim);
     const bytes = new Uint8Array((2 * count - 1) * rowBytes);
     await file.read(tensor, bytes, first * rowBytes);
     for (let i = 0; i < count; i++, row++) {
