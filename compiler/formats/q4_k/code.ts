@@ -16,7 +16,7 @@ import {
 import type { Expr } from "../../kernel/kernel.js";
 import { upTo } from "../../types/shape.js";
 import { blockCode, unsignedByte, type BlockReader } from "../block/code.js";
-import type { FormatCode } from "../code/code.js";
+import type { FormatCode, Stored } from "../code/code.js";
 import { q4_kFormat, q4_kLayout } from "./meaning.js";
 
 export const q4_kCode: FormatCode = blockCode(q4_kFormat, q4_kLayout, {
@@ -31,21 +31,31 @@ export const q4_kCode: FormatCode = blockCode(q4_kFormat, q4_kLayout, {
     const words = read.words(add(shiftLeft(shiftRight(unit, 1), 5), 16), 8, "whole");
     const shift = read.bind("shift", shiftLeft(bitAnd(unit, 1), 2));
     const codes = words.map((word) => read.bind("codes", bitAnd(shiftRight(word, shift), 0x0f0f0f0f)));
-    const { scale, min } = sixBits(read, unit);
-    return {
-      entries: upTo(32).map((column) => ({
-        column,
-        value: sub(mul(unsignedByte(codes[column >> 2]!, column & 3), scale), min),
-      })),
-      scale: null,
-      zero: null,
-    };
+    return groupOf(codes, sixBits(read, unit));
   },
   codes: null,
 });
 
+/** What the codes of a group of 32 are scaled by and what is taken off after it. */
+interface ScaleAndMin {
+  readonly scale: Expr;
+  readonly min: Expr;
+}
+
+/** The values of a group of 32 from its codes, four a word. */
+export function groupOf(codes: readonly Expr[], { scale, min }: ScaleAndMin): Stored {
+  return {
+    entries: upTo(32).map((column) => ({
+      column,
+      value: sub(mul(unsignedByte(codes[column >> 2]!, column & 3), scale), min),
+    })),
+    scale: null,
+    zero: null,
+  };
+}
+
 /** d * scale and dmin * min of a group of 32, each exact in f32. */
-export function sixBits(read: BlockReader, group: Expr): { readonly scale: Expr; readonly min: Expr } {
+export function sixBits(read: BlockReader, group: Expr): ScaleAndMin {
   const pair = read.bind("pair", call("unpack2x16float", [read.half(0)]));
   const at = read.bind("at", bitAnd(group, 3));
   const [a, b, c] = [4, 8, 12].map((first) => read.bind("six", read.byte(add(at, first)))) as [Expr, Expr, Expr];

@@ -1,9 +1,8 @@
 /** How kernels read q5_k. */
 import { add, bitAnd, bitOr, convert, mul, shiftLeft, shiftRight, sub } from "../../kernel/build.js";
-import { upTo } from "../../types/shape.js";
-import { blockCode, unsignedByte } from "../block/code.js";
+import { blockCode } from "../block/code.js";
 import type { FormatCode } from "../code/code.js";
-import { sixBits } from "../q4_k/code.js";
+import { groupOf, sixBits } from "../q4_k/code.js";
 import { q5_kFormat, q5_kLayout } from "./meaning.js";
 
 export const q5_kCode: FormatCode = blockCode(q5_kFormat, q5_kLayout, {
@@ -29,15 +28,7 @@ export const q5_kCode: FormatCode = blockCode(q5_kFormat, q5_kLayout, {
         ),
       ),
     );
-    const { scale, min } = sixBits(read, unit);
-    return {
-      entries: upTo(32).map((column) => ({
-        column,
-        value: sub(mul(unsignedByte(codes[column >> 2]!, column & 3), scale), min),
-      })),
-      scale: null,
-      zero: null,
-    };
+    return groupOf(codes, sixBits(read, unit));
   },
   codes: null,
 });

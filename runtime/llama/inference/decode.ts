@@ -3,10 +3,14 @@ import type { DeviceTensor, TensorForm } from "../../run/run.js";
 import type { Arena } from "../../run/arena.js";
 import type { Caller } from "../call.js";
 import { createChain, type Calls } from "./chain.js";
+import { first } from "../results.js";
 import { forward, logits, type Cache, type Layers } from "./pass.js";
 
 /** Logits f32 [B, V], and the positions [B] of the tokens they follow -> the next tokens, i32 [B, 1]. */
 export type Choose = <T extends TensorForm>(calls: Calls<T>, logits: T, positions: T | DeviceTensor) => Promise<T>;
+
+/** The likeliest token; of equals the first. */
+export const greedy: Choose = async (calls, logits) => first(await calls.call("greedy", { logits }));
 
 /** What stands on the device between two steps. */
 export interface DecodeState {

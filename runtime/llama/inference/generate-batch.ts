@@ -1,10 +1,9 @@
 /** Several prompts continued at once by their likeliest tokens; the ids are read back once a step. */
 import { withArena, type Arena } from "../../run/arena.js";
 import { callsIn } from "./chain.js";
-import { createDecoder, type Choose, type DecodeState } from "./decode.js";
+import { createDecoder, greedy, type DecodeState } from "./decode.js";
 import { LlamaError } from "../error.js";
 import { notFinite } from "./not-finite.js";
-import { first } from "../results.js";
 import { chunkOf } from "../room.js";
 import type { Cache, Session } from "./session.js";
 
@@ -26,8 +25,6 @@ const lengthUnit = 64;
 
 /** Tokens after which it is asked whether a text is done. */
 const asking = 8;
-
-const greedy: Choose = async (calls, logits) => first(await calls.call("greedy", { logits }));
 
 /**
  * The new tokens of each prompt. A prompt may be of any length that leaves room for a token in the context.

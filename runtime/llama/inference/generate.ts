@@ -3,7 +3,7 @@ import { counted } from "../../../compiler/words.js";
 import { withArena } from "../../run/arena.js";
 import type { LlamaConfig } from "../../model/config.js";
 import { callsIn } from "./chain.js";
-import { createDecoder, type Choose, type DecodeState } from "./decode.js";
+import { createDecoder, greedy, type Choose, type DecodeState } from "./decode.js";
 import { LlamaError } from "../error.js";
 import { notFinite } from "./not-finite.js";
 import { first } from "../results.js";
@@ -192,7 +192,7 @@ export function samplingScalars(
 
 function chooser(config: LlamaConfig, sampling: Sampling): Choose {
   const scalars = samplingScalars(config, sampling);
-  if (scalars === null) return async (calls, logits) => first(await calls.call("greedy", { logits }));
+  if (scalars === null) return greedy;
   return async (calls, logits, positions) => first(await calls.call("sample", { logits, positions, ...scalars }));
 }
 

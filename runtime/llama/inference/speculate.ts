@@ -5,35 +5,25 @@ import { LlamaError } from "../error.js";
 import { first } from "../results.js";
 import { chunkOf } from "../room.js";
 import { createChain } from "./chain.js";
-import { createDecoder, type Choose, type DecodeState, type Decoder } from "./decode.js";
-import { checkGeneration, chunksOf } from "./generate.js";
+import { createDecoder, greedy, type DecodeState, type Decoder } from "./decode.js";
+import { checkGeneration, chunksOf, type GenerateOptions, type Generation } from "./generate.js";
 import { notFinite } from "./not-finite.js";
 import { forward, logits, type Cache } from "./pass.js";
 import type { Session } from "./session.js";
 
 /** What is asked of two models. */
-export interface SpeculateOptions {
-  readonly maxNewTokens: number;
-  readonly eosTokens: readonly number[];
+export interface SpeculateOptions extends Pick<GenerateOptions, "maxNewTokens" | "eosTokens" | "onToken"> {
   /** Tokens that are proposed at once; 4 by default. */
   readonly proposed?: number | undefined;
-  /** Called with each new token; false ends the text. */
-  readonly onToken?: ((id: number) => boolean | void) | undefined;
 }
 
 /** A text, and what the proposals were worth. */
-export interface Speculation {
-  readonly ids: readonly number[];
-  readonly ended: "eos" | "length" | "stopped" | "context";
-  readonly promptTokens: number;
-  readonly newTokens: number;
+export interface Speculation extends Omit<Generation, "sharedTokens"> {
   readonly proposedTokens: number;
   readonly acceptedTokens: number;
   /** Passes of the large model after the prompt, those for a near tie included, and how many these were. */
   readonly passes: number;
   readonly nearTies: number;
-  readonly prefillTokensPerSecond: number;
-  readonly decodeTokensPerSecond: number | null;
 }
 
 /**
@@ -41,8 +31,6 @@ export interface Speculation {
  * than those of a token alone; where two logits are nearer, that token is computed alone, as without a draft.
  */
 const leastLead = { f32: 1e-3, f16: 0.25 } as const;
-
-const greedy: Choose = async (calls, found) => first(await calls.call("greedy", { logits: found }));
 
 /** A model with the cache of one text. */
 interface Side {
