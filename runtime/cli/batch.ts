@@ -13,7 +13,7 @@ import { UsageError } from "./failure.js";
 import { openMachine } from "./machine.js";
 import type { DeviceOptions, TunedOptions } from "./options.js";
 import type { Output } from "./output.js";
-import type { SamplingOptions } from "./sampling.js";
+import { samplingOf, type SamplingOptions } from "./sampling.js";
 
 /** What `generate` is given for a batch. */
 export interface BatchOptions extends DeviceOptions, DtypeOptions, ActivationOptions, TunedOptions, SamplingOptions {
@@ -39,11 +39,6 @@ function checkOptions(options: BatchOptions): void {
     ["--n", options.n > 1],
     ["--draft", options.draft !== undefined],
     ["--verify", options.verify === true],
-    ["--min-p", options.minP !== undefined],
-    ["--repetition-penalty", options.repetitionPenalty !== undefined],
-    ["--presence-penalty", options.presencePenalty !== undefined],
-    ["--frequency-penalty", options.frequencyPenalty !== undefined],
-    ["--logit-bias", options.logitBias.length > 0],
   ];
   const [other] = others.filter(([, given]) => given);
   if (other !== undefined) throw new UsageError(`--batch does not go with ${other[0]}`);
@@ -152,9 +147,8 @@ async function answer(
     maxNewTokens: maxTokens ?? options.maxTokens,
     stopTokens: model.generation.eosTokens,
     sampling: {
+      ...samplingOf(options),
       temperature: temperature ?? options.temperature,
-      topK: options.topK,
-      topP: options.topP,
       seed: seed ?? options.seed,
     },
   });
