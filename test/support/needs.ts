@@ -2,7 +2,7 @@
 import { readSources, type SourceFile } from "./sources.js";
 
 /** What opens a device, and what starts another Espalier, which may open one. */
-const opens = /\b(?:openDevice|listDevices|find(?:Gpus?|Cpu|Null))\(|\bprocess\.execPath\b/;
+const opens = /\b(?:openDevice|listDevices|find(?:Gpus?|Only|Cpu|Null))\(|\bprocess\.execPath\b/;
 
 /** The test files that need a device or another process, they or a helper in `test/` that they import. */
 export function testsWithDevice(): ReadonlySet<string> {
