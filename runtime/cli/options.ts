@@ -49,6 +49,32 @@ export function withDevice(command: Command): Command {
   );
 }
 
+/** What a command has that divides its work between devices. */
+export interface SeveralDevicesOptions {
+  readonly devices?: readonly DeviceChoice[];
+}
+
+/** The most devices of a command. */
+const mostDevices = 64;
+
+/** Adds `--devices`, for what `divided` says. */
+export function withDevices(command: Command, divided: string): Command {
+  return command.addOption(
+    new Option("--devices <list>", `several devices, as 0,1 or gpu:0,gpu:1: ${divided}; in place of --device`)
+      .argParser((text: string) => {
+        const devices = text.split(",").map((each) => readDevice(each.trim()));
+        if (devices.length > mostDevices) throw new InvalidArgumentError(`At most ${mostDevices} devices are taken.`);
+        return devices;
+      })
+      .conflicts("device"),
+  );
+}
+
+/** The devices between which work is divided; null for one, which needs no process of its own. */
+export function devicesOf({ devices }: SeveralDevicesOptions): readonly DeviceChoice[] | null {
+  return devices === undefined || devices.length === 0 ? null : devices;
+}
+
 /** What every command has that runs a model. */
 export interface TunedOptions {
   /** False with `--no-tune`. */
