@@ -111,7 +111,8 @@ export type { Arguments, Caller } from "./runtime/llama/call.js";
 export { openSession } from "./runtime/llama/inference/session.js";
 export type { Session, SessionOptions } from "./runtime/llama/inference/session.js";
 export { generate } from "./runtime/llama/inference/generate.js";
-export type { GenerateOptions, Generation, Sampling } from "./runtime/llama/inference/generate.js";
+export type { Sampling } from "./runtime/llama/inference/choice.js";
+export type { GenerateOptions, Generation } from "./runtime/llama/inference/generate.js";
 export { openScheduler } from "./runtime/llama/serving/scheduler.js";
 export type {
   PromptToken,
