@@ -76,7 +76,7 @@ const exports = [
     ["gguf", "--type", "q8_0"],
   ],
   ["int8(128)", compressed("int8"), ["compressed-tensors"], ["gptq"], ["gguf"]],
-  ["int3(64)", compressed("gptq-int3", "--limit", "8"), ["gptq"], ["safetensors"], ["gguf"]],
+  ["int3(64)", compressed("gptq-int3", "--windows", "4"), ["gptq"], ["safetensors"], ["gguf"]],
   [
     "2:4 of int4(128)",
     join(root, "examples", "classics-3.7m-recovered"),
