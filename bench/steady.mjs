@@ -29,8 +29,11 @@ export function clocks() {
   }
 }
 
-/** Dispatches of a Program for the stopwatch: a list for each set of inputs, which are buffers by their names. */
-export async function prepare({ gpu }, make, program, sets, result) {
+/**
+ * Dispatches of a Program for the stopwatch: a list for each set of inputs, which are buffers by their names. `further` is
+ * bound after what a step binds.
+ */
+export async function prepare({ gpu }, make, program, sets, result, further = null) {
   const temporaries = new Map();
   for (const { id, bytes, role } of program.buffers)
     if (role === "temporary") temporaries.set(id, await make(bytes, "temporary"));
@@ -50,6 +53,7 @@ export async function prepare({ gpu }, make, program, sets, result) {
         return { binding, resource: { buffer: temporaries.get(id) ?? set[name] ?? result } };
       });
       const pipeline = pipelines[step.kernel];
+      if (further !== null) entries.push({ binding: entries.length, resource: { buffer: further } });
       const group = gpu.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries });
       return [{ pipeline, group, workgroups: step.workgroups }];
     }),
