@@ -10,7 +10,8 @@ import { stagingOf, vectorAt, vectorOf, type Staged } from "../product/matrix-st
 import type { KernelBuilder } from "../toolkit/builder.js";
 import type { Lowering } from "../toolkit/lowering.js";
 import { lowerRange, type Environment } from "../toolkit/scalar.js";
-import { matricesOf, slicesHeld, type MatrixTile } from "./matrix-tile.js";
+import { matricesOf, slicesHeld, stepOf, takesTrips, type MatrixTile } from "./matrix-tile.js";
+import { walkTrips } from "./matrix-trips.js";
 
 /** Where the kernel is: its tile, the first row and column of the subgroup's matrices in it, and its part of k. */
 export interface TileContext {
@@ -61,7 +62,7 @@ export interface Walk {
 export function accumulate(context: TileContext, environment: Environment, sides: MatrixProduct, walk: Walk): void {
   const { build, partOfTile, tile } = context;
   const { inner } = sides.left;
-  const columns = Math.ceil(inner / tile.slice / tile.parts) * tile.slice;
+  const columns = Math.ceil(inner / stepOf(tile) / tile.parts) * stepOf(tile);
   const begin = partOfTile === null ? k.u32(0) : build.bind("begin", k.mul(partOfTile, columns));
   const end =
     partOfTile !== null
@@ -72,7 +73,11 @@ export function accumulate(context: TileContext, environment: Environment, sides
   const terms = sides.right.map(({ term }) => term);
   // the sums of all walks: outside of their loops
   if (terms.some(({ around }) => around.length > 0)) walk.results();
-  eachAround(environment, terms, (around) => walkColumns(context, around, sides, walk, { begin, end }));
+  eachAround(environment, terms, (around) =>
+    takesTrips(tile)
+      ? walkTrips(context, tile, around, sides, walk.results(), { begin, end })
+      : walkColumns(context, around, sides, walk, { begin, end }),
+  );
 }
 
 /** The walk over k, along the columns that the tile sums over. */

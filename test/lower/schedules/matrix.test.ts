@@ -126,6 +126,50 @@ test("slices on their way in registers, and columns that workgroups divide", () 
   assert.equal(schedulesOf(stages), ["matrix", "matrix"]);
 });
 
+test("words of a trip of columns, unpacked a slice at a time", () => {
+  const trips = (of: MatrixTile, trip: number, left?: "memory"): MatrixTile => ({
+    ...of,
+    trip,
+    ...(left === undefined ? {} : { left }),
+  });
+  const schedules = [
+    trips(tile(16, 16, [1, 1, 2], 32), 128),
+    trips(tile(16, 32, [1, 2, 2], 64, 3), 256),
+    trips(tile(32, 16, [2, 1, 1], 64, 2), 128),
+    trips(tile(16, 16, [1, 1, 4], 64, 2, 2), 128),
+  ];
+  const inMemory = [
+    trips(tile(32, 16, [1, 1, 2], 32, 3), 128, "memory"),
+    trips(tile(16, 32, [1, 1, 4], 64, 2), 256, "memory"),
+    trips(tile(32, 32, [2, 2, 1], 64, 0, 2), 128, "memory"),
+  ];
+  for (const F of ["int4(32)", "nm(2, 4) of int4(64)", "q4_0", "nm(2, 4) of f16", "bf16"]) {
+    for (const T of [17, 48]) {
+      const given = libraryCase("add_linear", half({ B: 1, T, K: T === 17 ? 320 : 256, N: 34 }, { F }), "half");
+      const expected = expectedOf(given);
+      const all = T === 17 ? schedules : inMemory;
+      for (const schedule of F.includes("int4(") ? all : all.slice(1, 2)) {
+        const stages = agreeSimulated(given, expected, simulated, { schedule });
+        const kernels = schedule.parts === 1 ? ["matrix"] : ["matrix", "matrix"];
+        assert.equal(schedulesOf(stages), kernels, `${F} ${JSON.stringify(schedule)}`);
+      }
+    }
+    // tokens that fill no matrix, and columns that fill no trip, cannot be read as they lie
+    for (const sizes of [
+      { B: 1, T: 17, K: 256, N: 34 },
+      { B: 1, T: 48, K: 320, N: 34 },
+    ]) {
+      const few = stagesOf("linear", half(sizes, { F }), gpu, { schedule: inMemory[0]! });
+      assert.equal(schedulesOf(few), ["loops"]);
+    }
+  }
+  const pair = libraryCase("gated", half({ B: 1, T: 32, D: 256, M: 18 }, { P: "int4(32)", U: "int4(64)" }), "half");
+  for (const schedule of [schedules[1]!, inMemory[0]!]) {
+    const stages = agreeSimulated(pair, expectedOf(pair), simulated, { schedule });
+    assert.equal(schedulesOf(stages), ["matrix"]);
+  }
+});
+
 test("a symmetric sum is added to a total that need not be", () => {
   const [T, K] = [35, 136];
   const symbolic = accumulating(standardLibrary().get("gram")!);
