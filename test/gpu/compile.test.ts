@@ -45,7 +45,7 @@ const inParts: MatrixTile = {
 };
 
 /** A tile that holds the words of a trip of slices, with activations as they lie. */
-const inTrips: MatrixTile = { ...inParts, rows: 32, subgroups: [1, 1, 2], ahead: 3, trip: 128, left: "memory" };
+const inTrips: MatrixTile = { ...inParts, rows: 32, subgroups: [1, 2, 2], ahead: 3, trip: 128, left: "memory" };
 
 /** Small sizes that every constraint of the library allows. */
 const sizes: Readonly<Record<string, number>> = {
