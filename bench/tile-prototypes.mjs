@@ -31,7 +31,7 @@ const upTo = (count) => Array.from({ length: count }, (_, at) => at);
 export function prototype(spec, cut) {
   const { format, m, n, k, terms } = spec;
   const { tokens, rows, subgroups, block, blocks, buffers = 1, left = "direct", ahead = true } = cut;
-  const { barrier = true, natural = true, own = false } = cut;
+  const { barrier = true, natural = true, own = false, order = "rows", without = "" } = cut;
   const sparse = format === "2:4-int4";
   const all = rows * terms;
   const units = block / 64;
@@ -76,7 +76,8 @@ let base = group * ${region * buffers}u;
 let put = base + line * ${stride}u + unit * ${2 * blocks}u;`);
   const start = own ? `group * ${k / subgroups}u` : `group * ${block}u`;
   const step = own ? block : block * subgroups;
-  say(`let start = ${start};`);
+  say(`let start = ${start};
+let trips_left = y[0].x & 0u;`);
   upTo(pieces).forEach((p) => {
     const term = Math.floor((p * lines) / rows);
     say(`let row_${p} = first_n + ${(p * lines) % rows}u + line;`);
@@ -85,7 +86,14 @@ let put = base + line * ${stride}u + unit * ${2 * blocks}u;`);
   for (const i of upTo(mm)) for (const j of upTo(nn)) say(`var sum_${i}_${j} = subgroup_matrix_result<f32, 16, 16>();`);
   const load = (p, from) => {
     const name = names[Math.floor((p * lines) / rows)];
-    const at = `(row_${p} * ${k / 64}u + (${from}) / 64u + unit)`;
+    // as if the words of a workgroup's lanes lay one after another (the result is wrong)
+    const place = `((first_n / ${rows}u * ${k / (64 * units)}u + (${from}) / ${64 * units}u) * ${pieces}u + ${p}u) * 32u + lane`;
+    const at =
+      without === "loads"
+        ? `(lane & (trips_left & 1u))`
+        : order === "tiles"
+          ? `(${place}) % ${((n * k) / 64) >>> 0}u`
+          : `(row_${p} * ${k / 64}u + (${from}) / 64u + unit)`;
     const group = `(row_${p} * ${k / 128}u + ((${from}) + unit * 64u) / 128u)`;
     return sparse
       ? [
@@ -249,8 +257,11 @@ let next = start + min(trip + 1u, ${trips - 1}u) * ${step}u;`);
         );
       }
     for (const p of upTo(pieces)) {
-      const words = unpack(p, phase);
-      for (let at = 0; at < words.length; at += 4)
+      const words =
+        without === "unpacking"
+          ? upTo(8 * blocks).map((at) => `(a_${p}.${"xyzw"[at % 4]} ^ ${at + phase}u)`)
+          : unpack(p, phase);
+      for (let at = 0; at < (without === "stores" ? 4 : words.length); at += 4)
         say(
           `tiles[put + ${offset + p * lines * stride + at / 4}u] = vec4<u32>(${words.slice(at, at + 4).join(", ")});`,
         );
@@ -267,7 +278,7 @@ let next = start + min(trip + 1u, ${trips - 1}u) * ${step}u;`);
       );
     }
     if (barrier) say("workgroupBarrier();");
-    for (const s of upTo(steps)) {
+    for (const s of upTo(without === "products" ? 1 : steps)) {
       const lefts =
         left === "direct"
           ? leftNames[s]
@@ -317,32 +328,23 @@ y[((first_m + ${16 * i}u + row) * ${n}u + first_n + column * 4u) / 4u] = vec2<u3
 }
 
 const few = (terms) => {
-  const rows = terms === 2 ? [32, 16] : [64, 32, 16];
-  const list = [];
-  for (const each of rows)
-    for (const [subgroups, block, blocks, buffers] of [
-      [8, 64, 1, 1],
-      [8, 64, 2, 1],
-      [8, 64, 1, 2],
-      [8, 64, 4, 1],
-      [8, 128, 1, 1],
-      [8, 128, 2, 1],
-      [4, 128, 2, 1],
-      [4, 128, 1, 2],
-      [4, 64, 2, 1],
-      [4, 64, 2, 2],
-      [4, 64, 4, 1],
-      [2, 128, 2, 1],
-      [16, 64, 1, 1],
-      [16, 64, 2, 1],
-    ])
-      for (const left of ["direct", "staged"])
-        list.push({ tokens: 16, rows: each, subgroups, block, blocks, buffers, left });
-  const one = { tokens: 16, rows: rows[0], subgroups: 8, block: 64, blocks: 2, buffers: 1, left: "direct" };
-  list.push({ ...one, natural: false }, { ...one, barrier: false }, { ...one, ahead: false }, { ...one, own: true });
-  list.push({ ...one, left: "staged", natural: false }, { ...one, left: "staged", barrier: false });
-  list.push({ ...one, subgroups: 1, block: 128 }, { ...one, subgroups: 1, block: 128, left: "staged" });
-  return list;
+  const rows = terms === 2 ? 16 : 32;
+  const bases = [
+    { subgroups: 1, block: 128, blocks: 2, left: "staged", rows: 2 * rows },
+    { subgroups: 1, block: 64, blocks: 2, left: "direct", rows: 2 * rows },
+    { subgroups: 1, block: 64, blocks: 2, left: "direct", rows },
+    { subgroups: 2, block: 64, blocks: 2, left: "direct", rows },
+    { subgroups: 2, block: 64, blocks: 2, left: "staged", rows },
+    { subgroups: 4, block: 64, blocks: 2, left: "direct", rows },
+    { subgroups: 4, block: 64, blocks: 1, left: "staged", rows },
+  ].map((each) => ({ tokens: 16, ...each, block: each.rows < 32 ? 128 : each.block }));
+  return bases.flatMap((each, at) => [
+    each,
+    { ...each, order: "tiles" },
+    ...(at === 0 || at === 3
+      ? ["loads", "unpacking", "stores", "products"].map((without) => ({ ...each, without }))
+      : []),
+  ]);
 };
 const some = (terms) => {
   const list = [];
@@ -524,7 +526,7 @@ for (const { m, shape, format } of cases) {
         entries: buffers.map((buffer, at) => ({ binding: at, resource: { buffer } })),
       });
     const started = performance.now();
-    const pipelines = await Promise.all(list.map(({ wgsl }) => pipelineOf(wgsl)));
+    const pipelines = await watch.busyUntil(Promise.all(list.map(({ wgsl }) => pipelineOf(wgsl))));
     console.log(
       `${m} ${shape} ${format}: ${list.length} compiled in ${((performance.now() - started) / 1000).toFixed(1)} s`,
     );
