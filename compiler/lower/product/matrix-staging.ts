@@ -280,7 +280,10 @@ function storedStaging(
       words4: (section: Section, index: Expr) => read(() => words.words4(section, index)),
     };
     const at = inside === null ? unit : build.bind("unit", k.min(unit, inRow - 1));
-    return { halves: halvesOf(side, build, reader, piece.row, at, columns), inside };
+    return {
+      halves: halvesOf({ rows: side.term.rows!, reader: side.reader }, build, reader, piece.row, at, columns),
+      inside,
+    };
   };
   return {
     load: (from) =>

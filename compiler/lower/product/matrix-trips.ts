@@ -109,7 +109,7 @@ export function heldWords(
       const unit = k.add(start, part);
       const at = isWhole ? unit : build.bind("unit", k.min(unit, inRow - 1));
       return {
-        halves: halvesOf(side, build, reader, piece.row, at, side.most),
+        halves: halvesOf({ rows: side.term.rows!, reader: side.reader }, build, reader, piece.row, at, side.most),
         inside: isWhole ? null : k.less(unit, inRow),
       };
     });

@@ -170,6 +170,32 @@ test("words of a trip of columns, unpacked a slice at a time", () => {
   }
 });
 
+test("for very many tokens packed weights are decoded to f16 once", () => {
+  for (const F of [
+    "int4(32)",
+    "int8(16, asymmetric)",
+    "nm(2, 4) of int4(64)",
+    "nm(2, 4) of f16",
+    "q4_0",
+    "nm(2, 4) of f32",
+  ]) {
+    const left = F.endsWith("f32");
+    const given = libraryCase("linear", half({ B: 2, T: 256, K: 64, N: 5 }, { F }), "half");
+    const stages = agreeSimulated(given, expectedOf(given), simulated, { schedule: "unpacked" });
+    assert.equal(schedulesOf(stages), left ? ["loops"] : ["unpacked", "loops"], F);
+  }
+  const pair = { P: "int4(32)", U: "nm(2, 4) of int4(64)" };
+  const sizes = { B: 1, T: 512, D: 4096, M: 256 };
+  const taken = (more: Partial<Bound>): readonly string[] =>
+    schedulesOf(stagesOf("gated", { ...half(sizes, pair), ...more }, gpu));
+  assert.equal(taken({}), ["unpacked", "unpacked", "matrix"]);
+  // few elements go one by one
+  assert.equal(taken({ sizes: { ...sizes, M: 128 } }), ["loops", "loops", "matrix"]);
+  assert.equal(taken({ sizes: { ...sizes, T: 511 } }), ["matrix"]);
+  assert.equal(taken({ formats: { P: "bf16", U: "int4(32)" } }), ["matrix"]);
+  assert.equal(taken({ dtype: "f32" }).includes("unpacked"), false);
+});
+
 test("a symmetric sum is added to a total that need not be", () => {
   const [T, K] = [35, 136];
   const symbolic = accumulating(standardLibrary().get("gram")!);
