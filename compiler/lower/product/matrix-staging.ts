@@ -141,6 +141,7 @@ export function sharesOf(
   });
 }
 
+/** The conjunction of those that are there; null for none. */
 export function all(conditions: readonly (Expr | null)[]): Expr | null {
   const some = conditions.filter((condition) => condition !== null);
   return some.length === 0 ? null : some.reduce(k.and);
@@ -322,6 +323,7 @@ function storedStaging(
   };
 }
 
+/** Adds statements that were collected. */
 export function addAll(build: KernelBuilder, statements: readonly Statement[]): void {
   for (const statement of statements) build.add(statement);
 }

@@ -8,7 +8,7 @@ import { vectorAt, vectorOf, vectorsOf, type StagingPlace } from "../product/mat
 import { heldWords, memoryOf, ofSpan, span, stagedLeft } from "../product/matrix-trips.js";
 import type { Environment } from "../toolkit/scalar.js";
 import { matricesOf, slicesHeld, type TripTile } from "./matrix-tile.js";
-import type { Results, TileContext } from "./matrix-walk.js";
+import type { Results, TileContext } from "./matrix-context.js";
 
 /**
  * Columns `begin` .. `end` (u32), trip by trip: the words of the packed sides lie in registers, of the trip after this one,
