@@ -49,6 +49,8 @@ export interface Input {
   readonly value: ValueId;
   readonly name: string;
   readonly mutable: boolean;
+  /** The input that this one is a part of: its storage is that one's, and nobody gives it. Made by `splitLowRank`. */
+  readonly part?: ValueId;
 }
 
 /** A result. `input` names the mutable input whose storage it replaces, for the final state of a `var` parameter. */
@@ -135,7 +137,14 @@ export type Scalar<L extends Level = Symbolic> =
 
 export type Eqn<L extends Level = Symbolic> =
   /** out[i...] = body, for every i in the ranges, which are exactly `0 .. shape`. */
-  | { readonly kind: "map"; readonly out: ValueId; readonly indices: readonly Range<L>[]; readonly body: Scalar<L> }
+  | {
+      readonly kind: "map";
+      readonly out: ValueId;
+      readonly indices: readonly Range<L>[];
+      readonly body: Scalar<L>;
+      /** What a gradient takes instead of what would be derived; until sizes are bound. */
+      readonly adjoint?: OwnAdjoint<L>;
+    }
   /**
    * out = base, but out[at(i)...] = body(i) (or base + body for `add`), for every i in the ranges. An `at` out of range
    * is dropped. Two i with the same `at` are an error of the program (`set`) or both count (`add`).
@@ -185,7 +194,28 @@ export type Eqn<L extends Level = Symbolic> =
       readonly source: ValueId;
       readonly scale: ValueId | null;
       readonly zero: ValueId | null;
+    }
+  /**
+   * A packed tensor [.., N, K] with a correction of low rank beside it, in the format `lowrank` of out's type:
+   * out[n, k] = packed[n, k] + sum[r] left[n, r] * right[r, k]. All three are packed, left and right as f16.
+   */
+  | {
+      readonly kind: "plus";
+      readonly out: ValueId;
+      readonly packed: ValueId;
+      readonly left: ValueId;
+      readonly right: ValueId;
     };
+
+/** The adjoint that a program gives a value itself: what gradients of it go on to, and how. */
+export interface OwnAdjoint<L extends Level = Symbolic> {
+  /** Stands for the adjoint of the value, of its dtype and shape; defined within the body only. */
+  readonly seed: ValueId;
+  /** Equations of the value, of what is defined before it and of the seed; theirs alone, and no scan among them. */
+  readonly body: readonly Eqn<L>[];
+  /** The adjoint of each value that gets one: of its dtype and shape, dense. */
+  readonly gradients: readonly { readonly by: ValueId; readonly value: ValueId }[];
+}
 
 /** A tensor that a scan's steps change. All four values have one dtype and shape. */
 export interface ScanState {

@@ -179,6 +179,8 @@ export function resolveNames(ast: Module, used: Used): Names {
           return;
         case "unpack":
           return expression(value.value, env);
+        case "plus":
+          return expressions([value.value, value.left, value.right], env);
         case "observe":
           expressions([value.block, value.text], env);
           return refer(lookup(env, value.by.name), value.by.span);
@@ -302,6 +304,7 @@ export function resolveNames(ast: Module, used: Used): Names {
     if (declaration.kind === "function") {
       for (const result of declaration.results) type(result, own);
       expressions(declaration.constraints, own);
+      if (declaration.adjoint !== null) refer(outer(declaration.adjoint.name), declaration.adjoint.span);
     }
     body(declaration.body, inner(own), end);
   }

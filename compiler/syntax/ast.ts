@@ -60,6 +60,8 @@ export interface FunctionDeclaration extends Bodied {
   readonly results: readonly TypeExpr[];
   /** `where K % 4 == 0, N > 0`: what callers must guarantee of the sizes. */
   readonly constraints: readonly Expr[];
+  /** `gradient by g`: the function that is its adjoint; null: that is derived. */
+  readonly adjoint: Ident | null;
   readonly body: readonly Statement[];
 }
 
@@ -276,6 +278,8 @@ export type Expr =
       readonly zero: Expr | null;
     })
   | (Node & { readonly kind: "unpack"; readonly value: Expr })
+  /** `pack q as int4(128) with scale s plus lowrank(a, b)`: a correction of low rank beside what is packed. */
+  | (Node & { readonly kind: "plus"; readonly value: Expr; readonly left: Expr; readonly right: Expr })
   /**
    * `observe block on text by feature_squares`: the sum over the calibration text of a function of each linear layer's
    * input.

@@ -134,6 +134,9 @@ const { expr } = fc.letrec<{
       .map((each): Expr => ({ kind: "pack", ...each, zero: each.scale && each.zero, span })),
     tie("expr").map((value): Expr => ({ kind: "unpack", value, span })),
     fc
+      .record({ value: tie("expr"), left: tie("expr"), right: tie("expr") })
+      .map((each): Expr => ({ kind: "plus", ...each, span })),
+    fc
       .record({ block: tie("expr"), text: tie("expr"), by: ident })
       .map((each): Expr => ({ kind: "observe", ...each, span })),
     fc
@@ -299,6 +302,7 @@ const declaration: fc.Arbitrary<Declaration> = fc.oneof(
       params: fc.array(param(true), { maxLength: 3 }),
       results: fc.array(type, { maxLength: 2 }),
       constraints: fc.array(expr, { maxLength: 2 }),
+      adjoint: fc.option(ident),
       block,
     })
     .map(({ block: inner, ...each }): Declaration => ({ kind: "function", ...each, ...inner })),
