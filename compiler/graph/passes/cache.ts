@@ -75,8 +75,8 @@ export function withoutCache(graph: SymbolicGraph, name: string): SymbolicGraph 
 }
 
 /**
- * The graph with its caches [B, C, ...] in pages [POOL, PAGE, ...] that a table `pages` [B, L] finds: place c of sequence
- * b is place c % PAGE of page pages[b, c / PAGE]. What would be in no page is left out, and reads as zero.
+ * The graph with its caches [B, C, ...] in pages [POOL, PAGE, ...] that tables `pages` [S, L] and `places` [B] find: c of
+ * row b is c % PAGE of page pages[places[b], c / PAGE]. What would be in no page is left out, and reads as zero.
  */
 export function cacheInPages(graph: SymbolicGraph, name: string): SymbolicGraph {
   const caches = cachesOf(graph);
@@ -85,24 +85,26 @@ export function cacheInPages(graph: SymbolicGraph, name: string): SymbolicGraph 
     throw new InternalError(`the caches of ${graph.name} are not all [sequences, places, ...]`);
   const [pool, page, count] = [symbolSize("POOL"), symbolSize("PAGE"), symbolSize("L")];
   const states = new Set(caches.flatMap(({ update }) => [update.base, update.out]));
-  const sequences = graph.values[caches[0]!.update.base]!.type.shape[0]!;
-  const table: Value = {
-    id: graph.values.length,
-    name: "pages",
-    type: tensorType("i32", [sequences, count]),
+  const rows = graph.values[caches[0]!.update.base]!.type.shape[0]!;
+  const table = (at: number, name: string, shape: readonly Size[]): Value => ({
+    id: graph.values.length + at,
+    name,
+    type: tensorType("i32", shape),
     span: null,
-  };
-  const inPages = ([sequence, place, ...rest]: readonly Scalar[], guarded: boolean): readonly Scalar[] => [
-    load(table, [sequence!, binary("divide", place!, sizeScalar(page))], guarded),
+  });
+  const tables = [table(0, "pages", [symbolSize("S"), count]), table(1, "places", [rows])] as const;
+  const [pages, places] = tables;
+  const inPages = ([row, place, ...rest]: readonly Scalar[]): readonly Scalar[] => [
+    // which page it is, is data
+    load(pages, [load(places, [row!]), binary("divide", place!, sizeScalar(page))], true),
     binary("remainder", place!, sizeScalar(page)),
     ...rest,
   ];
   const eqns = graph.eqns.map((eqn) => {
     const read = mapLoads(eqn, (node) =>
-      // which page it is, is data
-      states.has(node.tensor) ? { ...node, at: inPages(node.at, node.guarded), guarded: true } : node,
+      states.has(node.tensor) ? { ...node, at: inPages(node.at), guarded: true } : node,
     );
-    return read.kind === "update" && states.has(read.out) ? { ...read, at: inPages(read.at, true) } : read;
+    return read.kind === "update" && states.has(read.out) ? { ...read, at: inPages(read.at) } : read;
   });
   const last = graph.inputs.findLastIndex(({ mutable }) => mutable) + 1;
   const paged: SymbolicGraph = {
@@ -110,7 +112,7 @@ export function cacheInPages(graph: SymbolicGraph, name: string): SymbolicGraph 
     name,
     inputs: [
       ...graph.inputs.slice(0, last),
-      { value: table.id, name: table.name, mutable: false },
+      ...tables.map(({ id, name }) => ({ value: id, name, mutable: false })),
       ...graph.inputs.slice(last),
     ],
     values: [
@@ -119,10 +121,10 @@ export function cacheInPages(graph: SymbolicGraph, name: string): SymbolicGraph 
           ? { ...value, type: { ...value.type, shape: [pool, page, ...value.type.shape.slice(2)] } }
           : value,
       ),
-      table,
+      ...tables,
     ],
     eqns,
-    parameters: { ...graph.parameters, sizes: [...graph.parameters.sizes, "POOL", "PAGE", "L"] },
+    parameters: { ...graph.parameters, sizes: [...graph.parameters.sizes, "POOL", "PAGE", "S", "L"] },
   };
   return numbered(withSize(paged, length, multiplySizes(count, page)));
 }

@@ -81,6 +81,7 @@ export function sizedEqn(eqn: Eqn, size: (old: Size) => Size): Eqn {
       return { ...eqn, n: size(eqn.n), m: size(eqn.m) };
     case "factorize":
     case "pack":
+    case "plus":
       return eqn;
     default:
       return eqn satisfies never;

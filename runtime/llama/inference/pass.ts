@@ -35,8 +35,11 @@ export interface Layers {
 export interface Cache {
   readonly batch: number;
   readonly capacity: number;
-  /** i32 [B, L]: the page of each sequence's tokens by their places; -1 where there is none. */
-  readonly pages: DeviceTensor | null;
+  /**
+   * i32 [S, L]: the pages of some sequences by their tokens' positions, -1 where there is none, and i32 [B]: which of
+   * them each row is of. Null for a cache without pages.
+   */
+  readonly table: { readonly pages: DeviceTensor; readonly places: DeviceTensor } | null;
   readonly blocks: readonly { readonly keys: DeviceTensor; readonly values: DeviceTensor }[];
 }
 
@@ -86,9 +89,9 @@ export async function forward<T extends TensorForm>(
   for (const [at, weights] of blocks.entries()) {
     const kept = cache.blocks[at];
     if (kept === undefined) throw new Error(`the cache has no block ${at}`);
-    const own = { x, positions, cosine, sine, ...kept, ...(cache.pages === null ? {} : { pages: cache.pages }) };
+    const own = { x, positions, cosine, sine, ...kept, ...cache.table };
     const group = roundedGroup(activations, weights, target, tokens);
-    const { graph, sizes } = blockCall(calls.functions, weights, { pages: cache.pages !== null, group });
+    const { graph, sizes } = blockCall(calls.functions, weights, { pages: cache.table !== null, group });
     const y = first(await calls.callGraph(graph, blockArguments(graph, weights, own), { sizes }));
     calls.release(x);
     x = y;
