@@ -45,7 +45,7 @@ async function serve(...args) {
   child.stderr.on("data", (chunk) => (err += chunk));
   const ended = new Promise((resolve) => child.once("close", (code) => resolve({ code, err })));
   while (!out.trimEnd().endsWith("}") && child.exitCode === null) await pause(20);
-  if (child.exitCode !== null) return { ended };
+  if (child.exitCode !== null) return { ended, isRunning: () => false };
   const { port, device: name } = JSON.parse(out);
   return {
     port,
@@ -109,7 +109,7 @@ async function metrics(server) {
 }
 
 const server = await serve("--port", "0", "--sequences", String(clients), "--context", String(context));
-check(server.isRunning?.(), `the server starts: ${(await server.ended).err}`);
+if (!server.isRunning()) throw new Error((await server.ended).err);
 const reference = await (await post(server.url, bodyOf({ max_tokens: 24 }))).json();
 
 /** That the server is as it was. */
@@ -226,7 +226,7 @@ check(server.errors().length === 0, `the server told of no error: ${server.error
 const bytes = option("small-cache", "2MiB");
 const small = ["--sequences", "8", "--queue", "16", "--cache-memory", bytes, "--context", "96"];
 const other = await serve("--port", "0", ...small);
-check(other.isRunning?.(), `the small server starts: ${(await other.ended).err}`);
+if (!other.isRunning()) throw new Error((await other.ended).err);
 const pages = (await metrics(other))("cache_pages");
 const most = { running: 0, waiting: 0 };
 const watch = setInterval(() => {
