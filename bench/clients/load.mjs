@@ -216,7 +216,7 @@ await settled(`${connections} connections opened and dropped`);
 
 const taken = await serve("--port", String(server.port));
 const { code, err } = await taken.ended;
-check(code === 2 && /is in use/.test(err), "a port in use ends the command with 2");
+check(code === 2 && /is in use/.test(err), `a port in use ends the command with 2, found ${code}: ${err}`);
 say(`the same port again: ${/error.*/.exec(err)[0]} (code ${code})`);
 const stopped = await server.stop();
 check(stopped.code === 0, `SIGTERM ends the server well: ${stopped.err}`);
