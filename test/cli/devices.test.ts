@@ -5,7 +5,7 @@ import { join } from "node:path";
 import OpenAI from "openai";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { command, ended, espalier, start, toyModel } from "./support.js";
+import { classics, command, ended, espalier, start, toyModel } from "./support.js";
 
 const test = suite("several devices");
 const folder = await mkdtemp(join(tmpdir(), "espalier-devices-"));
@@ -111,6 +111,31 @@ test("generate --batch: the results of one device, by two of which one dies", as
     (JSON.parse(one.stdout) as { newTokens: number }).newTokens,
   );
   assert.is(await readFile(join(folder, "two.jsonl"), "utf8"), await readFile(join(folder, "one.jsonl"), "utf8"));
+});
+
+test("sensitivity: the rows of one device, by two of which one dies", async () => {
+  const args = ["sensitivity", "--model", toy, "--text", join(classics, "eval.txt"), "--treatments", "int4,wanda-2of4"];
+  const short = ["--by", "kind", "--window", "32", "--limit", "2", "--windows", "2", "--json"];
+  const rowsOf = (stdout: string): object => {
+    const {
+      seconds: _,
+      device: __,
+      rows,
+      ...rest
+    } = JSON.parse(stdout) as { seconds: number; device: string; rows: { seconds: number }[] };
+    return { ...rest, rows: rows.map((row) => ({ ...row, seconds: 0 })) };
+  };
+  const one = await espalier(...args, ...short, "--device", "cpu");
+  assert.is(one.code, 0, one.stderr);
+  const child = start(command, [...args, ...short, ...two]);
+  const begun = processes(child);
+  const over = ended(child);
+  await begun.reach(2);
+  process.kill(begun.found[0]!, "SIGKILL");
+  const { code, stderr, stdout } = await over;
+  assert.is(code, 0, stderr);
+  assert.match(stderr, /it is started again/);
+  assert.equal(rowsOf(stdout), rowsOf(one.stdout));
 });
 
 test("a device that there is not, and one where several are named, are told", async () => {
