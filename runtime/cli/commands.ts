@@ -94,7 +94,7 @@ With --device auto, the default, the target is WebGPU without optional features,
 }
 
 function addCompress(program: Command): void {
-  withTuned(
+  const command = withTuned(
     withDtype(
       withDevice(
         program
@@ -146,7 +146,8 @@ function addCompress(program: Command): void {
           .option("--force", "replace the output directory if it holds a model"),
       ),
     ),
-  )
+  );
+  withDevices(command, "the calibration windows are divided; the first device does the rest")
     .addHelpText(
       "after",
       `

@@ -1,5 +1,6 @@
 /** Several devices: a process each, of the CPU driver here, which is one device as often as it is asked for. */
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import OpenAI from "openai";
@@ -136,6 +137,32 @@ test("sensitivity: the rows of one device, by two of which one dies", async () =
   assert.is(code, 0, stderr);
   assert.match(stderr, /it is started again/);
   assert.equal(rowsOf(stdout), rowsOf(one.stdout));
+});
+
+test("compress: the files of one device, byte for byte, by two of which one dies", async () => {
+  const args = ["compress", "sparsegpt-2of4", "--model", toy, "--window", "200", "--windows", "22", "--json"];
+  const one = await espalier(...args, "--out", join(folder, "one"), "--device", "cpu");
+  assert.is(one.code, 0, one.stderr);
+  const child = start(command, [...args, "--out", join(folder, "two"), ...two]);
+  const begun = processes(child);
+  const over = ended(child);
+  await begun.reach(1);
+  // somewhere among the blocks: what it has gone through is gone through again
+  const isBegun = async (): Promise<boolean> =>
+    (await readdir(folder)).some((name) => name.endsWith("-state") && existsSync(join(folder, name, "state.json")));
+  while (!(await isBegun())) await new Promise((resolve) => setTimeout(resolve, 20));
+  process.kill(begun.found[0]!, "SIGKILL");
+  const { code, stderr } = await over;
+  assert.is(code, 0, stderr);
+  assert.match(stderr, /it is started again/);
+  const files = (await readdir(join(folder, "one"))).sort();
+  assert.equal((await readdir(join(folder, "two"))).sort(), files);
+  for (const file of files)
+    assert.is(
+      Buffer.compare(await readFile(join(folder, "two", file)), await readFile(join(folder, "one", file))),
+      0,
+      file,
+    );
 });
 
 test("a device that there is not, and one where several are named, are told", async () => {
