@@ -2,7 +2,6 @@
 import { open, rm } from "node:fs/promises";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
-import type { LinearInput } from "../../llama/compression/calibrate.js";
 import {
   openShare,
   type CalibrationShare,
@@ -53,7 +52,7 @@ export interface WrittenSums {
     readonly index: number;
     readonly totals: readonly {
       readonly id: number;
-      readonly input: LinearInput;
+      readonly input: string;
       readonly shape: readonly number[];
       readonly bytes: number;
       readonly offset: number;

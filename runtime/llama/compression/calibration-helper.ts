@@ -1,5 +1,4 @@
 /** Devices that take a share of the calibration windows. */
-import type { LinearInput } from "./calibrate.js";
 import type { Observation, ShareOptions } from "./calibration-share.js";
 import type { Share } from "./division.js";
 import type { Sum } from "./sums.js";
@@ -17,7 +16,7 @@ export interface CalibrationHelper {
 export interface HelpedSum extends Pick<Sum, "level" | "index"> {
   readonly totals: readonly {
     readonly id: number;
-    readonly input: LinearInput;
+    readonly input: string;
     readonly shape: readonly number[];
     readonly bytes: number;
     /** Fills `part` with what is there from byte `begin` on. */

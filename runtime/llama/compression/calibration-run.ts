@@ -5,7 +5,8 @@ import type { Model } from "../../model/model.js";
 import type { DeviceTensor } from "../../run/run.js";
 import { openArena } from "../../run/arena.js";
 import type { Activations } from "./activations.js";
-import { linearInputs, type LinearInput, type Statistics } from "./calibrate.js";
+import type { Statistics } from "./calibrate.js";
+import { receivedBy } from "../blocks.js";
 import { openShare, ownId, type Observation, type ShareOptions } from "./calibration-share.js";
 import type { Caller } from "../call.js";
 import type { CalibrationHelper } from "./calibration-helper.js";
@@ -76,7 +77,7 @@ export async function calibrationRun(
     await opening.then((opened) => opened.release()).catch(() => {});
     throw error;
   });
-  const statistics = new Map<number, ReadonlyMap<LinearInput, DeviceTensor>>();
+  const statistics = new Map<number, ReadonlyMap<string, DeviceTensor>>();
   /** Observations of the current block that are X^T X, the last first. */
   let grams: number[] = [];
 
@@ -92,9 +93,9 @@ export async function calibrationRun(
     const sums = createSums(caller, arena);
     for (const sum of here) await sums.push(sum);
     for (const sum of there.flat()) {
-      const totals = new Map<number, Map<LinearInput, DeviceTensor>>();
+      const totals = new Map<number, Map<string, DeviceTensor>>();
       for (const { id, input, shape, bytes, read } of sum.totals) {
-        const inputs = totals.get(id) ?? new Map<LinearInput, DeviceTensor>();
+        const inputs = totals.get(id) ?? new Map<string, DeviceTensor>();
         totals.set(id, inputs);
         inputs.set(
           input,
@@ -165,14 +166,13 @@ async function refuseNotFinite(
   caller: Caller,
   model: Model,
   block: number,
-  statistics: ReadonlyMap<LinearInput, DeviceTensor> | undefined,
+  statistics: ReadonlyMap<string, DeviceTensor> | undefined,
 ): Promise<void> {
-  for (const input of Object.keys(linearInputs) as LinearInput[]) {
-    const tensor = statistics?.get(input);
+  const { layout, linears } = model.blocks[block]!;
+  for (const { weights } of receivedBy(caller.functions, layout.function)) {
+    const tensor = statistics?.get(weights[0] ?? "");
     if (tensor === undefined || tensor.dtype !== "f32" || (await isFinite(caller, tensor))) continue;
-    const layers = linearInputs[input].map(
-      (linear) => model.linears.find((one) => one.block === block && one.name.endsWith(`.${linear}`))?.name ?? linear,
-    );
+    const layers = linears.flatMap(({ name, parameter }) => (weights.includes(parameter) ? [name] : []));
     throw new LlamaError(
       "not-finite",
       `What ${layers.join(", ")} ${layers.length === 1 ? "receives" : "receive"} on the calibration text is NaN or infinite, or so large that its squares are. The model's weights before may hold such values, or be compressed too far.`,

@@ -85,7 +85,7 @@ export async function openShare(
         take: (part: number, totals: Sum["totals"]) => sums.push({ level: 0, index: share.partsBefore + part, totals }),
       };
       const observed = async (weights: BlockWeights, dense: DenseSide | null): Promise<void> => {
-        await passBlock(caller, config, weights, activations, observers, arena, { onProgress, dense, parts });
+        await passBlock(caller, weights, activations, observers, arena, { onProgress, dense, parts });
       };
       const other = observers.some(({ graph }) => comparesWithDense(graph)) ? given : null;
       await withBlock(block, "model", (weights) =>
@@ -100,7 +100,7 @@ export async function openShare(
       await withArena(caller.executor, async (arena) => {
         const pass = (of: "model" | "dense", through: Activations): Promise<unknown> =>
           withBlock(block, of, (weights) =>
-            passBlock(caller, config, weights, through, [], arena, { advance: true, onProgress }),
+            passBlock(caller, weights, through, [], arena, { advance: true, onProgress }),
           );
         await pass("model", activations);
         if (given !== null) await pass("dense", given);

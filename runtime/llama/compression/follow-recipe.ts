@@ -293,10 +293,11 @@ function helpersOf(run: Run, body: readonly RecipeStep[]): readonly CalibrationH
     const next = last.then(async () => {
       await working.keep();
       const block = model.blocks[index];
-      const gains = ["input_layernorm", "post_attention_layernorm"].map((gain) => `${block?.name}.${gain}.weight`);
-      return [...(block?.linears ?? []).map(({ weight }) => weight), ...gains]
-        .map((name) => lies(name))
-        .filter((found) => found !== null);
+      const names = [
+        ...(block?.linears ?? []).map(({ weight }) => weight),
+        ...(block?.vectors ?? []).map(({ name }) => name),
+      ];
+      return names.map((name) => lies(name)).filter((found) => found !== null);
     });
     last = next.catch(() => {});
     return next;

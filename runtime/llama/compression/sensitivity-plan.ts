@@ -4,7 +4,7 @@ import type { Linear, Model } from "../../model/model.js";
 import { LlamaError } from "../error.js";
 import { isSelected, treatmentOf } from "./names.js";
 import type { Warning } from "./outcome.js";
-import { linearName } from "../weights.js";
+import { kindOf } from "../kind.js";
 import { checkContext, type ScoredWindows, type Windows } from "../windows.js";
 
 /** A recipe to try, and what it is called. */
@@ -81,7 +81,7 @@ export interface SensitivityOptions {
 export function groupsOf(model: Model, by: SensitivityOptions["by"]): readonly LayerGroup[] {
   const groups = new Map<string, Linear[]>();
   for (const linear of model.linears) {
-    const name = by === "layer" ? linear.name : by === "block" ? `block ${linear.block}` : linearName(linear.name);
+    const name = by === "layer" ? linear.name : by === "block" ? `block ${linear.block}` : kindOf(linear.name);
     groups.set(name, [...(groups.get(name) ?? []), linear]);
   }
   return [...groups].map(([name, layers]) => ({ name, layers }));

@@ -4,7 +4,7 @@ import { InternalError } from "../../../compiler/diagnostic.js";
 import type { DeviceTensor } from "../../run/run.js";
 import type { Arena } from "../../run/arena.js";
 import type { Caller } from "../call.js";
-import type { LinearInput, Statistics } from "./calibrate.js";
+import type { Statistics } from "./calibrate.js";
 
 /** The sum of the parts `index * 2 ** level` and so many behind it. */
 export interface Sum {
@@ -36,7 +36,7 @@ export function createSums(caller: Caller, arena: Arena): Sums {
     arena.release(from);
   }
   async function merge(to: Statistics, from: Statistics): Promise<Statistics> {
-    const merged = new Map<number, ReadonlyMap<LinearInput, DeviceTensor>>();
+    const merged = new Map<number, ReadonlyMap<string, DeviceTensor>>();
     for (const id of new Set([...to.keys(), ...from.keys()])) {
       const inputs = new Map(to.get(id));
       for (const [input, tensor] of from.get(id) ?? []) {
@@ -63,7 +63,7 @@ export function createSums(caller: Caller, arena: Arena): Sums {
       }
     },
     async whole() {
-      let totals = found.pop()?.totals ?? new Map<number, ReadonlyMap<LinearInput, DeviceTensor>>();
+      let totals = found.pop()?.totals ?? new Map<number, ReadonlyMap<string, DeviceTensor>>();
       for (let left = found.pop(); left !== undefined; left = found.pop()) totals = await merge(left.totals, totals);
       return totals;
     },
