@@ -8,6 +8,7 @@ export const standardModules = [
   "solve",
   "gptq",
   "sparsegpt",
+  "owl",
   "refine",
   "llama",
   "sampling",

@@ -44,8 +44,18 @@ export function checkRecipe(
   };
   const scope = nest(constants);
   const parameters = checkParameters(recipe, frame, scope, settings);
-  const context: RecipeContext = { frame, recipe, observed: [], block: null, training: null };
-  const steps = checkSteps(recipe.body, context, nest(scope));
+  const inside = nest(scope);
+  const context: RecipeContext = {
+    frame,
+    recipe,
+    observed: [],
+    measured: [],
+    complete: new Set(),
+    steps: inside,
+    block: null,
+    training: null,
+  };
+  const steps = checkSteps(recipe.body, context, inside);
   findings.finish();
   if (findings.failed()) return null;
   return { name: recipe.name.name, span: recipe.name.span, parameters, needsText: steps.some(needsText), steps };
@@ -169,7 +179,11 @@ function needsText(step: RecipeStep): boolean {
 /** Checks the statements of a recipe or of a loop over its blocks. */
 function checkSteps(statements: readonly Statement[], context: RecipeContext, scope: Scope): readonly RecipeStep[] {
   const steps: RecipeStep[] = [];
-  for (const statement of statements) steps.push(...checkStep(statement, context, scope));
+  for (const statement of statements) {
+    steps.push(...checkStep(statement, context, scope));
+    // a loop over blocks, or over all layers, is over
+    if (context.block === null) for (const { id } of context.measured) context.complete.add(id);
+  }
   warnUnused(scope, context.frame);
   return steps;
 }
@@ -226,6 +240,11 @@ function checkStep(statement: Statement, context: RecipeContext, scope: Scope): 
       return [];
     case "store":
       fail(frame, "E602", "`store` stands in a loop over layers", statement.span, "of which layer?", {
+        help: "inside `for w in block.linears { }`",
+      });
+      return [];
+    case "measure":
+      fail(frame, "E602", "`measure` stands in a loop over layers", statement.span, "of which layer?", {
         help: "inside `for w in block.linears { }`",
       });
       return [];

@@ -246,3 +246,10 @@ export function failStatistic({ name, span }: Ident, { frame }: Place): null {
     help: `write \`${name}[${frame.layer?.name ?? "w"}]\``,
   });
 }
+
+/** E606: what is measured, where not all of it is known. */
+export function failMeasured({ name, span }: Ident, { frame }: Place): null {
+  return fail(frame, "E606", `\`${name}\` is measured when the recipe runs`, span, "not known here", {
+    help: `take it in a loop over layers that comes after the loop that measures it: there \`${name}[w]\` is that of a layer, and \`${name}\` those of all`,
+  });
+}

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import type { FormatSpec } from "../../../compiler/types/type.js";
 import { systemCode } from "../../model/error.js";
 import type { StoredPattern } from "../../model/packed.js";
+import type { MeasuredLayers } from "../compression/measured.js";
 import type { TrainingReport } from "../training/report.js";
 import type { Announced } from "./announced.js";
 import type { Identity } from "./identity.js";
@@ -40,6 +41,8 @@ export interface Facts {
   readonly announced: readonly Announced[];
   /** How trainings went, in order. */
   readonly trainings: readonly TrainingReport[];
+  /** What was measured of layers. */
+  readonly measured: readonly MeasuredLayers[];
   /** Seconds of work until then. */
   readonly seconds: number;
 }
@@ -61,7 +64,7 @@ export interface Manifest {
 
 /** The manifest's name in a state's directory. */
 export const manifestName = "state.json";
-const version = 3;
+const version = 4;
 
 /**
  * The manifest of a state, null where there is none, `damaged` where it is not as it was written or the files that it
