@@ -67,6 +67,7 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
     "compiler/recipe",
     "compiler/check",
   ],
+  "compiler/documentation": ["compiler/syntax"],
   "compiler/lower": [
     "compiler/diagnostic",
     "compiler/words",

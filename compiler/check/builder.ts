@@ -5,13 +5,14 @@ import type {
   IndexId,
   Input,
   Output,
+  OwnAdjoint,
   Range,
   Scalar,
   SymbolicGraph,
   Value,
   ValueId,
 } from "../graph/graph.js";
-import { allEqns, definedBy, neededEqns, renameValues } from "../graph/eqn.js";
+import { adjointLocals, allEqns, definedBy, neededEqns, renameValues } from "../graph/eqn.js";
 import { constantSize, type Size } from "../types/size.js";
 import { full, type Pattern, type TensorType } from "../types/type.js";
 import type { DtypeRef } from "../types/dtype.js";
@@ -119,6 +120,30 @@ export function addEqn(
   builder.eqns.push(eqn);
   builder.producer.set(id, eqn);
   return id;
+}
+
+/**
+ * Gives a value that an equation by element defines an adjoint of its own: `build` adds the equations for what stands for
+ * its adjoint, and gives the adjoints.
+ */
+export function addAdjoint(
+  builder: Builder,
+  value: ValueId,
+  build: (seed: ValueId) => OwnAdjoint["gradients"] | null,
+): boolean {
+  const { name, type, span } = valueOf(builder, value);
+  const seed = builder.values.length;
+  builder.values.push({ id: seed, name: `d_${name}`, type: { ...type, pattern: full }, span });
+  const mark = builder.eqns.length;
+  const gradients = build(seed);
+  const body = builder.eqns.splice(mark);
+  const at = builder.eqns.findIndex((eqn) => eqn.out === value);
+  const eqn = builder.eqns[at];
+  if (gradients === null || eqn?.kind !== "map") return false;
+  const own: Eqn = { ...eqn, adjoint: { seed, body, gradients } };
+  builder.eqns[at] = own;
+  builder.producer.set(value, own);
+  return true;
 }
 
 /** A state while its scan is being built. */
@@ -249,6 +274,6 @@ export function finish(
 
 /** The values that an equation defines, those of the body of a scan first. */
 function valuesOf(eqn: Eqn): readonly ValueId[] {
-  if (eqn.kind !== "scan") return definedBy(eqn);
+  if (eqn.kind !== "scan") return [...definedBy(eqn), ...adjointLocals(eqn)];
   return [...eqn.states.map((state) => state.before), ...allEqns(eqn.body).flatMap(definedBy), ...definedBy(eqn)];
 }

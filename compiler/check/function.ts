@@ -13,6 +13,7 @@ import { checkStatements } from "./statement.js";
 import { settle } from "./conversion.js";
 import type { CheckedFunction } from "./checked.js";
 import { fail, placeIn, printType, type Frame } from "./frame.js";
+import { checkOwnAdjoint } from "./own-adjoint.js";
 import { impliesPattern, printPattern, whereLost } from "./pattern.js";
 import { bind, nest, type Scope } from "./scope.js";
 import { checkSignature, type Signature } from "./signature.js";
@@ -40,7 +41,8 @@ export function checkFunction(
       })),
       graph: null,
     };
-  const results = checkBody(declaration, signature);
+  const body = checkBody(declaration, signature);
+  const results = body === null ? null : checkOwnAdjoint(declaration, signature, body);
   const { frame } = signature;
   findings.finish();
   if (findings.failed() || results === null) return { declaration, params: signature.params, graph: null };

@@ -1,5 +1,5 @@
 import { InternalError } from "../diagnostic.js";
-import type { Eqn, IndexId, Range, Scalar, SymbolicGraph, ValueId } from "../graph/graph.js";
+import type { Eqn, IndexId, OwnAdjoint, Range, Scalar, SymbolicGraph, ValueId } from "../graph/graph.js";
 import { mapChildren } from "../graph/scalar.js";
 import type { DtypeRef } from "../types/dtype.js";
 import { substituteSize, type Size } from "../types/size.js";
@@ -7,6 +7,7 @@ import { mapFormat, type FormatRef, type TensorType } from "../types/type.js";
 import { divisibilityFacts } from "../graph/graph.js";
 import { full } from "../types/type.js";
 import {
+  addAdjoint,
   addEqn,
   addScan,
   addState,
@@ -47,14 +48,24 @@ export function inlineGraph(graph: SymbolicGraph, binding: CallBinding, builder:
 
 function inlineEqn(graph: SymbolicGraph, eqn: Eqn, rename: Renaming, binding: CallBinding, builder: Builder): void {
   if (eqn.kind === "scan") return inlineScan(graph, eqn, rename, binding, builder);
+  rename.begin();
   const value = graph.values[eqn.out];
   if (value === undefined) throw new InternalError(`${graph.name} has no value ${eqn.out}`);
-  rename.values.set(
-    eqn.out,
-    addEqn(builder, value.name, value.span, bindType(value.type, binding, builder), (out) =>
-      bindEqn(eqn, out, rename, binding, builder),
-    ),
+  const made = addEqn(builder, value.name, value.span, bindType(value.type, binding, builder), (out) =>
+    bindEqn(eqn, out, rename, binding, builder),
   );
+  rename.values.set(eqn.out, made);
+  // there is no gradient of what is in a step
+  if (eqn.kind !== "map" || eqn.adjoint === undefined || builder.steps.size > 0) return;
+  const { adjoint } = eqn;
+  const gradients = (): OwnAdjoint["gradients"] => {
+    for (const each of adjoint.body) inlineEqn(graph, each, rename, binding, builder);
+    return adjoint.gradients.map(({ by, value: own }) => ({ by: tensorOf(rename, by), value: tensorOf(rename, own) }));
+  };
+  addAdjoint(builder, made, (seed) => {
+    rename.values.set(adjoint.seed, seed);
+    return gradients();
+  });
 }
 
 /** Like `checkScan`, but that nothing in a step depends on a pattern, so that patterns are settled afterwards. */
@@ -120,6 +131,8 @@ interface Renaming {
   readonly values: Map<ValueId, ValueId | Scalar>;
   readonly scalar: (scalar: Scalar) => Scalar;
   readonly range: (range: Range) => Range;
+  /** Before each equation: two that have an index in common each get their own. */
+  readonly begin: () => void;
 }
 
 function renaming(binding: CallBinding, builder: Builder): Renaming {
@@ -172,7 +185,7 @@ function renaming(binding: CallBinding, builder: Builder): Renaming {
         return node satisfies never;
     }
   };
-  return { values, scalar: visit, range };
+  return { values, scalar: visit, range, begin: () => done.clear() };
 }
 
 function bindType(type: TensorType, binding: CallBinding, builder: Builder): TensorType {

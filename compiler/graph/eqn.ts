@@ -16,6 +16,23 @@ export function scanLocals<L extends Level>(scan: ScanEqn<L>): readonly ValueId[
   return [...scan.states.map((state) => state.before), ...scan.body.flatMap(definedBy)];
 }
 
+/** The values that belong to an adjoint of one's own alone: what stands for the adjoint, and what its body defines. */
+export function adjointLocals<L extends Level>(eqn: Eqn<L>): readonly ValueId[] {
+  if (eqn.kind !== "map" || eqn.adjoint === undefined) return [];
+  const { seed, body } = eqn.adjoint;
+  return [seed, ...body.flatMap((each) => [...definedBy(each), ...adjointLocals(each)])];
+}
+
+/** The graph with the adjoints that are derived, and no others: for all that takes no gradients of it. */
+export function withoutAdjoints<L extends Level>(graph: Graph<L>): Graph<L> {
+  const eqns = mapList(graph.eqns, (eqn) => {
+    if (eqn.kind !== "map" || eqn.adjoint === undefined) return eqn;
+    const { adjoint: _adjoint, ...plain } = eqn;
+    return plain;
+  });
+  return eqns === graph.eqns ? graph : removeDead({ ...graph, eqns });
+}
+
 /** Equations with those of the bodies of scans, each body after its scan. */
 export function allEqns<L extends Level>(eqns: readonly Eqn<L>[]): readonly Eqn<L>[] {
   return eqns.flatMap((eqn) => (eqn.kind === "scan" ? [eqn, ...allEqns(eqn.body)] : [eqn]));
@@ -119,7 +136,20 @@ export function eqnOperands<L extends Level>(eqn: Eqn<L>): ReadonlySet<ValueId> 
   return new Set([
     ...wholeOperands(eqn),
     ...eqnScalars(eqn).flatMap((scalar) => scalarLoads(scalar).map((load) => load.tensor)),
+    ...adjointOperands(eqn),
   ]);
+}
+
+/** What an adjoint of one's own reads, and what it is of. */
+function adjointOperands<L extends Level>(eqn: Eqn<L>): readonly ValueId[] {
+  if (eqn.kind !== "map" || eqn.adjoint === undefined) return [];
+  const { body, gradients } = eqn.adjoint;
+  const local = new Set([eqn.out, ...adjointLocals(eqn)]);
+  const read = [
+    ...body.flatMap((each) => [...eqnOperands(each)]),
+    ...gradients.flatMap(({ by, value }) => [by, value]),
+  ];
+  return read.filter((id) => !local.has(id));
 }
 
 /** The equation with the tensors it reads replaced, also within the body of a scan; itself where none changes. */
@@ -139,10 +169,11 @@ export function mapOperands<L extends Level>(eqn: Eqn<L>, replace: (id: ValueId)
       node.kind === "load" && replace(node.tensor) !== node.tensor ? { ...node, tensor: replace(node.tensor) } : node,
     ),
   );
-  if (mapped.kind === "scan" || wholeOperands(mapped).every((id) => replace(id) === id)) return mapped;
+  if (mapped.kind === "scan") return mapped;
+  if (mapped.kind !== "map" && wholeOperands(mapped).every((id) => replace(id) === id)) return mapped;
   switch (mapped.kind) {
     case "map":
-      return mapped;
+      return withOperands(mapped, replace);
     case "update":
       return { ...mapped, base: replace(mapped.base) };
     case "top":
@@ -156,6 +187,17 @@ export function mapOperands<L extends Level>(eqn: Eqn<L>, replace: (id: ValueId)
   }
 }
 
+/** An equation by element with what its own adjoint reads replaced. */
+function withOperands<L extends Level>(
+  eqn: Extract<Eqn<L>, { kind: "map" }>,
+  replace: (id: ValueId) => ValueId,
+): Eqn<L> {
+  if (eqn.adjoint === undefined) return eqn;
+  const body = mapList(eqn.adjoint.body, (each) => mapOperands(each, replace));
+  const gradients = eqn.adjoint.gradients.map(({ by, value }) => ({ by: replace(by), value: replace(value) }));
+  return { ...eqn, adjoint: { ...eqn.adjoint, body, gradients } };
+}
+
 /** The equation with every value renamed: those it reads and those it defines, also within the body of a scan. */
 export function renameValues<L extends Level>(eqn: Eqn<L>, rename: (id: ValueId) => ValueId): Eqn<L> {
   const read = mapOperands(eqn, rename);
@@ -163,6 +205,11 @@ export function renameValues<L extends Level>(eqn: Eqn<L>, rename: (id: ValueId)
 }
 
 function defineAnew<L extends Level>(eqn: Eqn<L>, rename: (id: ValueId) => ValueId): Eqn<L> {
+  if (eqn.kind === "map" && eqn.adjoint !== undefined) {
+    const { seed, body, gradients } = eqn.adjoint;
+    const named = { seed: rename(seed), body: body.map((each) => defineAnew(each, rename)), gradients };
+    return { ...eqn, out: rename(eqn.out), adjoint: named };
+  }
   if (eqn.kind !== "scan") return { ...eqn, out: rename(eqn.out) };
   return {
     ...eqn,
@@ -228,6 +275,7 @@ export function removeDead<L extends Level>(graph: Graph<L>): Graph<L> {
   const eqns = neededEqns(graph.eqns, new Set(graph.outputs.map((output) => output.value)));
   const defined = allEqns(eqns).flatMap((eqn) => [
     ...definedBy(eqn),
+    ...adjointLocals(eqn),
     ...(eqn.kind === "scan" ? eqn.states.map((state) => state.before) : []),
   ]);
   const kept = new Set([...graph.inputs.map((input) => input.value), ...defined]);

@@ -135,7 +135,14 @@ export type Scalar<L extends Level = Symbolic> =
 
 export type Eqn<L extends Level = Symbolic> =
   /** out[i...] = body, for every i in the ranges, which are exactly `0 .. shape`. */
-  | { readonly kind: "map"; readonly out: ValueId; readonly indices: readonly Range<L>[]; readonly body: Scalar<L> }
+  | {
+      readonly kind: "map";
+      readonly out: ValueId;
+      readonly indices: readonly Range<L>[];
+      readonly body: Scalar<L>;
+      /** What a gradient takes instead of what would be derived; until sizes are bound. */
+      readonly adjoint?: OwnAdjoint<L>;
+    }
   /**
    * out = base, but out[at(i)...] = body(i) (or base + body for `add`), for every i in the ranges. An `at` out of range
    * is dropped. Two i with the same `at` are an error of the program (`set`) or both count (`add`).
@@ -186,6 +193,16 @@ export type Eqn<L extends Level = Symbolic> =
       readonly scale: ValueId | null;
       readonly zero: ValueId | null;
     };
+
+/** The adjoint that a program gives a value itself: what gradients of it go on to, and how. */
+export interface OwnAdjoint<L extends Level = Symbolic> {
+  /** Stands for the adjoint of the value, of its dtype and shape; defined within the body only. */
+  readonly seed: ValueId;
+  /** Equations of the value, of what is defined before it and of the seed; theirs alone, and no scan among them. */
+  readonly body: readonly Eqn<L>[];
+  /** The adjoint of each value that gets one: of its dtype and shape, dense. */
+  readonly gradients: readonly { readonly by: ValueId; readonly value: ValueId }[];
+}
 
 /** A tensor that a scan's steps change. All four values have one dtype and shape. */
 export interface ScanState {

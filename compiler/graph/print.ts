@@ -60,7 +60,17 @@ function indent(text: string): string {
  */
 export function printEqn<L extends Level>(graph: Graph<L>, eqn: Eqn<L>, outer: readonly Range<L>[] = []): string {
   const around = namesWithin(outer);
-  if (eqn.kind !== "scan") return `${printValue(graph, eqn.out)} = ${printRight(graph, eqn, around)}`;
+  if (eqn.kind !== "scan") {
+    const line = `${printValue(graph, eqn.out)} = ${printRight(graph, eqn, around)}`;
+    if (eqn.kind !== "map" || eqn.adjoint === undefined) return line;
+    const { seed, body, gradients } = eqn.adjoint;
+    return [
+      line,
+      `  its adjoint ${printValue(graph, seed)}:`,
+      ...body.map((each) => indent(indent(printEqn(graph, each, outer)))),
+      ...gradients.map(({ by, value }) => `    gives %${by} %${value}`),
+    ].join("\n");
+  }
   const inside = [...outer, eqn.range];
   return [
     `${eqn.states.map((state) => printValue(graph, state.out)).join(", ")} = scan ${printRanges([eqn.range], namesWithin(inside))} from ${eqn.states.map((state) => `%${state.before} = %${state.initial}`).join(", ")}:`,

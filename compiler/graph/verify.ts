@@ -4,7 +4,7 @@ import type { DtypeRef } from "../types/dtype.js";
 import { sizeSymbols } from "../types/size.js";
 import type { FormatRef, FormatSpec, Level, TensorType } from "../types/type.js";
 import type { Eqn, Graph, Range, Scalar, Value, ValueId } from "./graph.js";
-import { definedBy } from "./eqn.js";
+import { adjointLocals, definedBy } from "./eqn.js";
 import { printAnySize, printEqn, printType } from "./print.js";
 import { rangesOver } from "./analysis/ranges.js";
 import { dtypeOf } from "./scalar.js";
@@ -65,11 +65,36 @@ function verifyEqns<L extends Level>(
       if (definitions.defined.has(id) || definitions.local.has(id)) found.push(`%${id} is defined twice`);
       definitions.defined.add(id);
     }
+    if (eqn.kind === "map" && eqn.adjoint !== undefined) found.push(...verifyAdjoint(graph, eqn, definitions, faults));
     if (found.length > 0) {
       const text = printEqn(graph, eqn, definitions.outer);
       faults.push(...found.map((fault) => `${fault}\n  in ${text}`));
     }
   }
+}
+
+/** The faults of an adjoint of one's own; those of its body are added to `faults`. */
+function verifyAdjoint<L extends Level>(
+  graph: Graph<L>,
+  eqn: Extract<Eqn<L>, { kind: "map" }>,
+  { defined, local, outer }: Definitions<L>,
+  faults: string[],
+): readonly string[] {
+  if (eqn.adjoint === undefined) return [];
+  const { seed, body, gradients } = eqn.adjoint;
+  const inside = new Set([...defined, seed]);
+  verifyEqns(graph, body, { defined: inside, local: new Set(), outer }, faults);
+  for (const id of adjointLocals(eqn)) local.add(id);
+  const type = (id: ValueId): TensorType<L> | undefined => graph.values[id]?.type;
+  const fits = (a: TensorType<L> | undefined, b: TensorType<L> | undefined): boolean =>
+    a !== undefined && b !== undefined && sameDtype(a.dtype, b.dtype) && sameShape(a.shape, b.shape);
+  return [
+    ...body.filter(({ kind }) => kind === "scan").map(() => "a scan in an adjoint"),
+    ...(fits(type(seed), type(eqn.out)) ? [] : [`%${seed} is no adjoint of %${eqn.out}`]),
+    ...gradients
+      .filter(({ by, value }) => !(inside.has(by) && inside.has(value) && fits(type(by), type(value))))
+      .map(({ by, value }) => `%${value} is no adjoint of %${by}`),
+  ];
 }
 
 /** The faults of a scan itself; those of its body are added to `faults`. */

@@ -306,6 +306,7 @@ export function resolveNames(ast: Module, used: Used): Names {
     if (declaration.kind === "function") {
       for (const result of declaration.results) type(result, own);
       expressions(declaration.constraints, own);
+      if (declaration.adjoint !== null) refer(outer(declaration.adjoint.name), declaration.adjoint.span);
     }
     body(declaration.body, inner(own), end);
   }

@@ -60,6 +60,8 @@ export interface FunctionDeclaration extends Bodied {
   readonly results: readonly TypeExpr[];
   /** `where K % 4 == 0, N > 0`: what callers must guarantee of the sizes. */
   readonly constraints: readonly Expr[];
+  /** `gradient by g`: the function that is its adjoint; null: that is derived. */
+  readonly adjoint: Ident | null;
   readonly body: readonly Statement[];
 }
 

@@ -126,13 +126,14 @@ function declaration(context: BuildContext, node: CstNode): Declaration {
             ),
           );
       }
-      const constraints = optionalNode(node, "constraints");
+      const [constraints, adjoint] = [optionalNode(node, "constraints"), optionalNode(node, "adjoint")];
       return {
         kind: "function",
         name,
         params,
         results: nodes(node, "type").map((each) => type(context, each)),
         constraints: constraints ? nodes(constraints, "expression").map((each) => expression(context, each)) : [],
+        adjoint: adjoint ? ident(context, token(adjoint, "Name")) : null,
         span,
         ...bodied(context, leading, child(node, "block")),
       };

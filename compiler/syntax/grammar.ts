@@ -20,6 +20,7 @@ import {
   Expect,
   Fn,
   For,
+  Gradient,
   If,
   In,
   Is,
@@ -103,7 +104,14 @@ export class Grammar extends ExpressionGrammar {
       this.AT_LEAST_ONE_SEP({ SEP: Comma, DEF: () => this.SUBRULE(this.type) });
     });
     this.OPTION2(() => this.SUBRULE(this.constraints));
+    this.OPTION3(() => this.SUBRULE(this.adjoint));
     this.SUBRULE(this.block);
+  });
+
+  private readonly adjoint = this.RULE("adjoint", () => {
+    this.CONSUME(Gradient);
+    this.CONSUME(By);
+    this.CONSUME(Name);
   });
 
   private readonly constraints = this.RULE("constraints", () => {

@@ -74,9 +74,9 @@ function declaration(value: Use | Declaration): readonly string[] {
       const results = value.results.length > 0 ? [" -> ", group(list(value.results.map(type), ","))] : [];
       const constraints =
         value.constraints.length > 0 ? [group(nest(line, "where ", items(expressions(value.constraints))))] : [];
-      return bodied(value, group(`fn ${value.name.name}`, parameters(value.params), results, constraints), 0, [
-        { body: value.body, closing: value.closing },
-      ]);
+      const adjoint = value.adjoint ? [group(nest(line, `gradient by ${value.adjoint.name}`))] : [];
+      const head = group(`fn ${value.name.name}`, parameters(value.params), results, constraints, adjoint);
+      return bodied(value, head, 0, [{ body: value.body, closing: value.closing }]);
     }
     case "recipe":
       return bodied(value, group(`recipe ${value.name.name}`, parameters(value.params)), 0, [

@@ -5,14 +5,14 @@
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { differentiate } from "../../compiler/graph/gradient/differentiate.js";
+import { lowerConcrete } from "../../compiler/compile.js";
 import { tensorValue, type TensorValue } from "../../compiler/graph/evaluate.js";
-import type { ConcreteGraph } from "../../compiler/graph/graph.js";
 import { printGraph } from "../../compiler/graph/print.js";
 import { verify } from "../../compiler/graph/verify.js";
 import { schedules } from "../../compiler/lower/schedules/choose.js";
-import { agreeOnDevice, agreeSimulated, expectedOf } from "../support/agreement.js";
+import { agreeOnDevice, agreeSimulated, expectedOf, type Case } from "../support/agreement.js";
 import { openMachine, type Machine } from "../support/device-stages.js";
+import { derived, type Derived } from "../support/derived.js";
 import { gradientError } from "../support/gradients.js";
 import { graphCases, type GraphCase } from "../support/graphs.js";
 import { productCases } from "../support/products.js";
@@ -26,29 +26,6 @@ test.before(async (context) => {
   context.machine = await openMachine();
 });
 test.after(({ machine }) => machine.close());
-
-interface Derived {
-  readonly graph: ConcreteGraph;
-  readonly of: string;
-  readonly by: readonly string[];
-}
-
-/** The gradients of the first output that has any by the float inputs that it has them by. */
-function derived({ graph }: GraphCase): Derived | null {
-  const isFloat = (value: number): boolean => ["f32", "f16"].includes(graph.values[value]?.type.dtype ?? "");
-  for (const { name: of, value } of graph.outputs) {
-    if (!isFloat(value)) continue;
-    const by = graph.inputs
-      .filter((input) => isFloat(input.value) && input.name !== of)
-      .map(({ name }) => name)
-      .filter((name) => "graph" in differentiate(graph, { of, by: [name] }));
-    if (by.length === 0) continue;
-    const found = differentiate(graph, { of, by });
-    if (!("graph" in found)) throw new Error("by all together there is none, by each alone there is");
-    return { graph: found.graph, of, by };
-  }
-  return null;
-}
 
 function seeded({ graph, inputs }: GraphCase, { of }: Derived): ReadonlyMap<string, TensorValue> {
   const type = graph.values[graph.outputs.find(({ name }) => name === of)?.value ?? -1]?.type;
@@ -96,6 +73,27 @@ for (const [name, arbitrary] of Object.entries(cases)) {
       }),
       runs(12),
     );
+  });
+
+  test(`${name}: the same bytes at each run`, async ({ machine }) => {
+    let tried = 0;
+    await fc.assert(
+      fc.asyncProperty(arbitrary, async (given) => {
+        const gradient = derived(given);
+        if (gradient === null) return;
+        tried += 1;
+        const inputs = seeded(given, gradient);
+        const bytesOf = async (): Promise<readonly string[]> => {
+          const found = await machine.run(lowerConcrete(gradient.graph, machine.target), inputs, (given as Case).words);
+          return [...found].map(([key, { data }]) => `${key} ${new Uint8Array(Float32Array.from(data).buffer).join()}`);
+        };
+        const first = await bytesOf();
+        assert.equal(await bytesOf(), first);
+        assert.equal(await bytesOf(), first);
+      }),
+      runs(6),
+    );
+    assert.ok(tried > 1, `only ${tried} graphs had gradients`);
   });
 }
 

@@ -39,7 +39,7 @@ export function gradientOf(
 }
 
 /** A number in -1 .. 1 for a place in a tensor, the same at each run. */
-function wave(seed: number, at: number): number {
+export function wave(seed: number, at: number): number {
   const x = Math.sin(seed * 127.1 + at * 311.7 + 1.3) * 43758.5453;
   return 2 * (x - Math.floor(x)) - 1;
 }
@@ -101,6 +101,7 @@ export function gradientError(
   return worst;
 }
 
-function dot(a: Float64Array, b: Float64Array): number {
+/** The sum of products. */
+export function dot(a: Float64Array, b: Float64Array): number {
   return a.reduce((sum, each, at) => sum + each * (b[at] ?? 0), 0);
 }

@@ -27,6 +27,7 @@ export const longTests: ReadonlySet<string> = new Set([
   "test/lower/staged-packs.test.ts",
   "test/llama/training/training.test.ts",
   "test/model/gguf/tensors.test.ts",
+  "test/property/adjoints.test.ts",
   "test/property/gradients.test.ts",
   "test/property/scans.test.ts",
   "test/web/playground.test.ts",

@@ -299,6 +299,7 @@ const declaration: fc.Arbitrary<Declaration> = fc.oneof(
       params: fc.array(param(true), { maxLength: 3 }),
       results: fc.array(type, { maxLength: 2 }),
       constraints: fc.array(expr, { maxLength: 2 }),
+      adjoint: fc.option(ident),
       block,
     })
     .map(({ block: inner, ...each }): Declaration => ({ kind: "function", ...each, ...inner })),

@@ -91,6 +91,7 @@ function copyOf<L extends Level>(
   if (loaded.kind !== "load" || loaded.guarded) return null;
   const { type } = host.value(loaded.tensor);
   const isWhole =
+    loaded.at.length === here.length &&
     loaded.at.every((at, axis) => at === here[axis]) &&
     type.shape.every((size, axis) => sameBound(size, shape[axis] as L["size"]));
   return isWhole && type.format === null && sameDtype(type.dtype as DtypeRef, dtype as DtypeRef) ? loaded.tensor : null;

@@ -10,6 +10,7 @@ import { asF32, smoothOperands, touches, type Derivation, type GradientFault } f
 import { definition, hoistReductions, surroundings } from "./hoist.js";
 import type { GradientHost } from "./host.js";
 import { independent } from "./independent.js";
+import { instantiate } from "./own.js";
 import { contribute, reverseScalar } from "./scalar.js";
 
 /** What is asked. */
@@ -56,7 +57,8 @@ export function deriveGradients<L extends Level>(
         labels: span === null ? [] : [{ span, message: "asked for here" }],
       });
   if (derivation.faults.length > 0) return { faults: derivation.faults };
-  for (const eqn of path) if (eqn.kind === "map" || eqn.kind === "update") hoistReductions(derivation, eqn);
+  for (const eqn of path)
+    if ((eqn.kind === "map" && eqn.adjoint === undefined) || eqn.kind === "update") hoistReductions(derivation, eqn);
 
   addSeed(derivation, of, seed);
   const order = host.eqns().map((eqn) => eqn.out);
@@ -79,7 +81,7 @@ export function deriveGradients<L extends Level>(
 function smoothSources<L extends Level>(derivation: Derivation<L>, eqn: Eqn<L>): readonly ValueId[] {
   switch (eqn.kind) {
     case "map":
-      return smoothLoads(derivation, eqn.body);
+      return eqn.adjoint === undefined ? smoothLoads(derivation, eqn.body) : eqn.adjoint.gradients.map(({ by }) => by);
     case "update":
       return [eqn.base, ...smoothLoads(derivation, eqn.body)];
     case "pack":
@@ -147,12 +149,18 @@ function reverseEqn<L extends Level>(derivation: Derivation<L>, out: ValueId, ad
   const of = host.value(adjoint);
   const identity = (id: ValueId, from: ValueId): void => {
     if (!derivation.active.has(id)) return;
-    const ranges = of.type.shape.map((size, axis) => host.range(`i${axis}`, integer<L>(0), sizeScalar<L>(size)));
+    const ranges = host
+      .value(from)
+      .type.shape.map((size, axis) => host.range(`i${axis}`, integer<L>(0), sizeScalar<L>(size)));
     const at = ranges.map((range) => indexOf<L>(range));
     contribute(derivation, id, { ranges, at, body: asF32(load(host.value(from), at)) });
   };
   switch (eqn.kind) {
     case "map": {
+      if (eqn.adjoint !== undefined) {
+        const found = instantiate(host, eqn.adjoint, adjoint, (by) => derivation.active.has(by));
+        return found.forEach(({ by, value }) => identity(by, value));
+      }
       const around = surroundings(eqn.indices, out, undefined, eqn.body);
       const here = eqn.indices.map((range) => indexOf<L>(range));
       return reverseInside(derivation, reverseScalar(derivation, eqn.body, asF32(load(of, here)), around));

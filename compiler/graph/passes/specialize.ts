@@ -17,7 +17,7 @@ import {
   type TensorType,
 } from "../../types/type.js";
 import type { ConcreteGraph, Constraint, Eqn, Range, Scalar, SymbolicGraph, Value } from "../graph.js";
-import { allEqns } from "../eqn.js";
+import { allEqns, withoutAdjoints } from "../eqn.js";
 import { printConstraint } from "../print.js";
 import { guardWraps } from "./wrap.js";
 
@@ -50,10 +50,11 @@ export interface SpecializeOptions {
  * regard to the wrapping of integers are guarded where it matters.
  */
 export function specialize(
-  graph: SymbolicGraph,
+  given: SymbolicGraph,
   binding: Binding,
   options: SpecializeOptions,
 ): { readonly graph: ConcreteGraph } | readonly Diagnostic[] {
+  const graph = withoutAdjoints(given);
   const unbound = checkBinding(graph, binding);
   if (unbound.length > 0) return unbound;
   const violated = graph.constraints.flatMap((constraint) => checkConstraint(constraint, binding) ?? []);
@@ -269,7 +270,7 @@ function specializeEqn(eqn: Eqn<Symbolic>, binding: Binding, options: Specialize
   const scalar = scalarSpecializer(binding, options);
   switch (eqn.kind) {
     case "map":
-      return { ...eqn, indices: eqn.indices.map(scalar.range), body: scalar.scalar(eqn.body) };
+      return { kind: "map", out: eqn.out, indices: eqn.indices.map(scalar.range), body: scalar.scalar(eqn.body) };
     case "update":
       return {
         ...eqn,

@@ -93,6 +93,12 @@ const cases: Readonly<Record<string, Case>> = {
     integers: { p: [4, 0, 5] },
     by: ["x", "z"],
   },
+  "an adjoint that is the same along an axis": {
+    source:
+      "fn f(x: f32[N], dy: f32[N, M]) -> f32[N] {\n  let y[n, m] = x[n] * dy[n, m]\n  let d[n] = sum[m] y[n, m]\n  return d\n}",
+    sizes: { N: 3, M: 3 },
+    by: ["x", "dy"],
+  },
   "what is masked": {
     source:
       "fn f(x: f32[T, K], w: f32[N, K]) -> f32[T, N] where K % 4 == 0 {\n  let keep = top 2 of 4 along K in w\n  let s = w where keep\n  return y where y[t, n] = sum[k] x[t, k] * s[n, k]\n}",
