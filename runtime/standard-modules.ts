@@ -9,6 +9,7 @@ export const standardModules = [
   "gptq",
   "sparsegpt",
   "owl",
+  "budget",
   "refine",
   "llama",
   "sampling",

@@ -3,7 +3,7 @@ import { InternalError, type Span } from "../diagnostic.js";
 import type { Recipe, RecipeStep } from "../recipe/recipe.js";
 import type { Expr, ForStatement, RecipeDeclaration, Statement } from "../syntax/ast.js";
 import { newBuilder } from "./builder.js";
-import { checkCondition } from "./condition.js";
+import { checkCondition, ofModel } from "./condition.js";
 import { constantCondition } from "./constant-condition.js";
 import { findingsFor } from "./findings.js";
 import { fail, type Frame } from "./frame.js";
@@ -220,7 +220,8 @@ function checkStep(statement: Statement, context: RecipeContext, scope: Scope): 
     case "expect": {
       const condition = checkCondition(statement.condition, frame, scope);
       const { start, end } = statement.condition.span;
-      return condition === null
+      // what compares numbers only holds, or was reported
+      return condition === null || !ofModel(condition)
         ? []
         : [{ kind: "expect", condition, text: frame.file.source.slice(start, end), span: statement.span }];
     }

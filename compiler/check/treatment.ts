@@ -56,6 +56,12 @@ export function checkTreatments(
   for (const [key, warning] of unused) if (!used.has(key)) frame.report(warning);
   const complete = treatments.filter((treatment) => treatment !== null);
   if (failed || complete.length < treatments.length) return null;
+  for (const { id, name, span } of context.measured)
+    if (span.file === statement.span.file && span.start >= statement.span.start && span.end <= statement.span.end)
+      if (!complete.every(({ measures }) => measures.some(({ measure }) => measure.id === id)))
+        return fail(frame, "E602", `\`${name}\` is measured in a branch`, span, "not of every layer of the loop", {
+          help: "measure all layers of the loop, or choose them by `matching` and `except`",
+        });
   if (complete.every(({ stores, measures }) => stores === null && measures.length === 0))
     fail(frame, "E604", "this loop stores nothing", statement.name.span, "no layer is changed", {
       help: `end it with \`store ${statement.name.name} as ...\`, or \`measure\` something`,
@@ -132,7 +138,8 @@ function checkTreatment(
     if (each.kind === "measure") {
       const measure = measuredIn(each, statement, context);
       const found = computed(each.value, "f32", each.name.name, inner);
-      if (measure !== null && found !== null) measures.push({ ...found, measure });
+      if (measure === null) failed = true;
+      else if (found !== null) measures.push({ ...found, measure });
       return;
     }
     if (each.kind !== "store") {
