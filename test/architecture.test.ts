@@ -333,6 +333,7 @@ const recursions: readonly { readonly why: string; readonly files: readonly stri
       "compiler/check/formats.ts",
       "compiler/check/free-index.ts",
       "compiler/check/gradient.ts",
+      "compiler/check/low-rank.ts",
       "compiler/check/operation.ts",
       "compiler/check/pack.ts",
       "compiler/check/reduction.ts",

@@ -218,6 +218,13 @@ function expression(value: Expr, context: Context): Bound {
     }
     case "unpack":
       return expression(value.value, context);
+    case "plus": {
+      const factors = [value.left, value.right].map((each) => within(expression(each, context), tightness.product));
+      return {
+        formula: row(within(expression(value.value, context), tightness.sum), operator("+"), ...factors),
+        tightness: tightness.sum,
+      };
+    }
     case "gradient": {
       const of = expression(value.of, context);
       const body =

@@ -44,6 +44,9 @@ const inParts: MatrixTile = {
   parts: 2,
 };
 
+/** A tile that holds the words of a trip of slices, with activations as they lie. */
+const inTrips: MatrixTile = { ...inParts, rows: 32, subgroups: [1, 2, 2], ahead: 3, trip: 128, left: "memory" };
+
 /** Small sizes that every constraint of the library allows. */
 const sizes: Readonly<Record<string, number>> = {
   B: 2,
@@ -162,6 +165,17 @@ for (const dtype of ["f32", "f16"] as const) {
       assert.is(program.kernels.length, dtype === "f16" ? 2 : 1);
       await executor.prepare(program);
     }
+    for (const format of ["nm(2, 4) of int4(64)", "int4(32)", "q4_0"])
+      for (const schedule of [inTrips, { ...inTrips, left: undefined }]) {
+        const given = bound("gated", {
+          dtype,
+          formats: { P: format, U: format },
+          sizes: { B: 1, T: 32, D: 256, M: 40 },
+        });
+        const { program } = stagesOf("gated", given, target, { schedule });
+        assert.is(program.kernels.length, dtype === "f16" ? 2 : 1);
+        await executor.prepare(program);
+      }
     for (const schedule of schedules) {
       const given = bound("block", { dtype, formats: { O: "int4(32, asymmetric)" } });
       await executor.prepare(stagesOf("block", given, target, { schedule }).program);

@@ -1,5 +1,6 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { settingWords } from "../../runtime/llama/inference/choice.js";
 import { call, near, normal, result, tensor } from "./support.js";
 
 const test = suite("stdlib: llama");
@@ -182,25 +183,35 @@ test("loss is log-sum-exp minus the target's logit, of one part or two", () => {
 test("sampling keeps to top k and top p, and follows the probabilities", () => {
   const logits = tensor([1, 4], [1, 3, 2, -4]);
   assert.equal(result("greedy", { logits }), [1]);
-  const draw = (seed: number, top_k: number, top_p: number): number =>
-    result("sample", { logits, positions: ints([1], [seed * 3]), seed, temperature: 1, top_k, top_p })[0] ?? -1;
-  const drawn = Array.from({ length: 300 }, (_, seed) => draw(seed, 4, 2));
+  const settings = (seed: number, topK: number, topP: number, minP = 0) =>
+    tensor([1, 9], [...settingWords({ vocabSize: 4 }, { temperature: 1, seed, topK, topP, minP })], "u32");
+  const draw = (seed: number, topK: number, topP: number, minP = 0): number =>
+    result("sample", {
+      logits,
+      positions: ints([1], [seed * 3]),
+      places: ints([1], [0]),
+      settings: settings(seed, topK, topP, minP),
+    })[0] ?? -1;
+  const drawn = Array.from({ length: 300 }, (_, seed) => draw(seed, 4, 1));
   const share = (id: number): number => drawn.filter((one) => one === id).length / drawn.length;
   // probabilities 0.09, 0.665, 0.245, 0.0006; three standard deviations of 300 draws
   assert.ok(
     Math.abs(share(1) - 0.665) < 0.08 && Math.abs(share(2) - 0.245) < 0.075 && Math.abs(share(0) - 0.09) < 0.05,
   );
-  assert.is(draw(5, 4, 2), draw(5, 4, 2));
+  assert.is(draw(5, 4, 1), draw(5, 4, 1));
   // one seed draws anew at each position
   const places = Array.from({ length: 40 }, (_, at) =>
-    result("sample", { logits, positions: ints([1], [at]), seed: 1, temperature: 1, top_k: 4, top_p: 2 }),
+    result("sample", { logits, positions: ints([1], [at]), places: ints([1], [0]), settings: settings(1, 4, 1) }),
   );
   assert.ok(new Set(places.map(([id]) => id)).size > 1);
   for (let seed = 0; seed < 40; seed++) {
-    assert.is(draw(seed, 1, 2), 1);
-    assert.ok([1, 2].includes(draw(seed, 2, 2)));
+    assert.is(draw(seed, 1, 1), 1);
+    assert.ok([1, 2].includes(draw(seed, 2, 1)));
     assert.is(draw(seed, 4, 0.5), 1);
     assert.ok([1, 2].includes(draw(seed, 4, 0.9)));
+    // exp(-1) and exp(-2) of the likeliest's probability
+    assert.ok([1, 2].includes(draw(seed, 4, 1, 0.3)));
+    assert.is(draw(seed, 4, 1, 0.4), 1);
   }
 });
 

@@ -9,6 +9,7 @@ import {
   roundedGrid,
   shapeOf,
 } from "../../../compiler/formats/registry.js";
+import { joined, withCorrectionApart, type CorrectionApart } from "../../../compiler/graph/passes/correction.js";
 import { withFinite } from "../../../compiler/graph/passes/finite.js";
 import { withPivots } from "../../../compiler/graph/passes/pivots.js";
 import { withGridApart, withScales, type GridApart } from "../../../compiler/graph/passes/scales.js";
@@ -91,6 +92,8 @@ interface Plan extends LayerTreatment {
   readonly parts: Parts;
   /** How the result is packed, where that is done on the host. */
   readonly host: HostPack | null;
+  /** The results that give a correction of low rank; null where there is none. */
+  readonly factors: CorrectionApart["factors"];
   /** The result that gives the scales of a packed weight; null where it has none. */
   readonly scales: string | null;
   /** The result that counts values that are not finite and are lost in codes; null where none are. */
@@ -106,18 +109,20 @@ export function createTreater(
   options: TreaterOptions = {},
 ): Treater {
   const { executor } = caller;
-  const parts = new WeakMap<Treatment, Pick<Plan, "parts" | "host" | "scales" | "notFinite">>();
+  const parts = new WeakMap<Treatment, Pick<Plan, "parts" | "host" | "factors" | "scales" | "notFinite">>();
 
   function planOf({ linear, treatment, trained }: LayerTreatment): Plan {
     let known = parts.get(treatment);
     if (known === undefined) {
       const host = packsOnHost(treatment);
       const stores = treatment.stores ?? "";
-      const watched = withFinite(host?.graph ?? treatment.graph, stores);
+      const apart = withCorrectionApart(treatment.graph, stores);
+      const watched = withFinite(host?.graph ?? apart.graph, stores);
       const { graph, scales } = withScales(watched.graph, stores);
       known = {
         parts: options.share === false ? { shared: null, rest: withPivots(graph) } : partsOf(graph, treatment.inputs),
         host,
+        factors: apart.factors,
         scales,
         notFinite: watched.notFinite,
       };
@@ -274,6 +279,14 @@ export function createTreater(
   };
 }
 
+/** What a treatment has made of a weight. */
+interface TreatedWeight {
+  readonly tensor: DeviceTensor;
+  readonly format: FormatSpec;
+  readonly factorizations: readonly FoundFactorization[];
+  readonly notFinite: DeviceTensor | null;
+}
+
 /**
  * Runs a treatment; formats that are packed on the host only are read back dense, and encoded there. The arena owns the
  * results.
@@ -281,14 +294,9 @@ export function createTreater(
 async function run(
   arena: Arena,
   caller: Caller,
-  { linear, treatment, parts, host, scales, notFinite }: Plan,
+  { linear, treatment, parts, host, factors, scales, notFinite }: Plan,
   args: Arguments,
-): Promise<{
-  readonly tensor: DeviceTensor;
-  readonly format: FormatSpec;
-  readonly factorizations: readonly FoundFactorization[];
-  readonly notFinite: DeviceTensor | null;
-}> {
+): Promise<TreatedWeight> {
   const { executor } = caller;
   const { graph, factorizations: watched } = parts.rest;
   const outputs = graph.outputs.filter((output) => output.input === null);
@@ -301,12 +309,25 @@ async function run(
     results[outputs.findIndex(({ name }) => name === wanted)];
   const [grid, counted] = [resultOf(scales), resultOf(notFinite)];
   const [hostScale, hostZero] = [resultOf(host?.scale ?? null), resultOf(host?.zero ?? null)];
-  const kept = new Set([stored, grid, counted, hostScale, hostZero, ...factorizations.map(({ tensor }) => tensor)]);
+  const [left, right] = [resultOf(factors?.left ?? null), resultOf(factors?.right ?? null)];
+  const watchedToo = factorizations.map(({ tensor }) => tensor);
+  const kept = new Set([stored, grid, counted, hostScale, hostZero, left, right, ...watchedToo]);
+  /** The weight with its correction beside it; as it is where it has none. */
+  const corrected = async (
+    tensor: DeviceTensor,
+    format: FormatSpec,
+  ): Promise<Pick<TreatedWeight, "tensor" | "format">> => {
+    if (left === undefined || right === undefined) return { tensor, format };
+    const join = joined(format, [linear.outputs, linear.inputs], left.shape[1] ?? 1);
+    const whole = arena.own(first(await caller.callGraph(join, { packed: tensor, left, right })));
+    for (const part of [tensor, left, right]) arena.release(part);
+    return { tensor: whole, format: whole.format ?? format };
+  };
   for (const tensor of results) if (!kept.has(tensor)) arena.release(tensor);
   if (host === null) {
     const tensor = grid === undefined ? stored : await fitTensor(arena, caller, stored, grid, linear.weight);
     const format = tensor.format ?? { name: tensor.dtype, args: {}, of: null };
-    return { tensor, format, factorizations, notFinite: counted ?? null };
+    return { ...(await corrected(tensor, format)), factorizations, notFinite: counted ?? null };
   }
 
   const read = async (tensor: DeviceTensor): Promise<Float32Array> => {
@@ -326,7 +347,7 @@ async function run(
   const words = encoded(linear, format, dense, rounded);
   if (words.length !== formatWords(format, shape)) throw new InternalError(`${format.name} has ${words.length} words`);
   const tensor = arena.own(await executor.upload({ dtype: "f32", shape: dims, format }, words, linear.weight));
-  return { tensor, format, factorizations, notFinite: null };
+  return { ...(await corrected(tensor, format)), factorizations, notFinite: null };
 }
 
 /** A weight's words in a format that is packed on the host. */
@@ -354,7 +375,7 @@ export interface HostPack extends GridApart {
 
 /** For a treatment whose result has a format that is packed on the host: how. Else null. */
 export function packsOnHost(treatment: Treatment): HostPack | null {
-  const { graph } = treatment;
+  const { graph } = withCorrectionApart(treatment.graph, treatment.stores ?? "");
   const output = graph.outputs.find(({ name }) => name === treatment.stores);
   const format = output === undefined ? null : graph.values[output.value]?.type.format;
   if (!format || "parameter" in format || formatOf(format.name)?.packsOnHost !== true) return null;

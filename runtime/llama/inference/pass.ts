@@ -34,8 +34,11 @@ export interface Layers {
 export interface Cache {
   readonly batch: number;
   readonly capacity: number;
-  /** i32 [B, L]: the page of each sequence's tokens by their places; -1 where there is none. */
-  readonly pages: DeviceTensor | null;
+  /**
+   * i32 [S, L]: the pages of some sequences by their tokens' positions, -1 where there is none, and i32 [B]: which of
+   * them each row is of. Null for a cache without pages.
+   */
+  readonly table: { readonly pages: DeviceTensor; readonly places: DeviceTensor } | null;
   readonly blocks: readonly { readonly keys: DeviceTensor; readonly values: DeviceTensor }[];
 }
 
@@ -85,10 +88,10 @@ export async function forward<T extends TensorForm>(
   for (const [at, weights] of blocks.entries()) {
     const kept = cache.blocks[at];
     if (kept === undefined) throw new Error(`the cache has no block ${at}`);
-    const own = { x, positions, cosine, sine, ...kept, ...(cache.pages === null ? {} : { pages: cache.pages }) };
+    const own = { x, positions, cosine, sine, ...kept, ...cache.table };
     const { name, sizes } = blockFunction(activations, weights, target, tokens);
     const y = first(
-      await calls.call(cache.pages === null ? name : `${name}_paged`, blockArguments(config, weights, own), {
+      await calls.call(cache.table === null ? name : `${name}_paged`, blockArguments(config, weights, own), {
         sizes: { ...headSizes(config), ...sizes },
       }),
     );

@@ -138,7 +138,7 @@ export function makeSession(
           values: arena.own(await executor.allocate(type, `values of block ${at}`)),
         });
       }
-      return { batch, capacity, pages: null, blocks: kept };
+      return { batch, capacity, table: null, blocks: kept };
     });
   }
 
