@@ -62,6 +62,11 @@ export function namesOfRun(expr: Expr, frame: Frame, scope: Scope, computed: Rea
   });
 }
 
+/** Whether a condition tests the layer's name in a way that is none: that is told, whatever else it has. */
+export function testsName(expr: Expr): boolean {
+  return namesLayer(expr) !== null || (expr.kind === "binary" && hasMatches(expr));
+}
+
 /** `w matches "k_proj"` for `w.name == "k_proj"`. */
 function namesLayer(expr: Expr): string | null {
   if (expr.kind !== "binary" || (expr.op !== "==" && expr.op !== "!=")) return null;

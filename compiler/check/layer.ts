@@ -72,9 +72,12 @@ export function layerOf(
 }
 
 /** Binds what earlier loops have measured, each f32 [layers]. */
-export function bindMeasured(scope: Scope, { measured, complete, training }: RecipeContext, layer: MeasuredLayer): void {
+export function bindMeasured(
+  scope: Scope,
+  { measured, complete, training }: RecipeContext,
+  layer: MeasuredLayer,
+): void {
   if (training !== null) return;
   for (const { id, name, span } of measured)
-    if (complete.has(id))
-      bind(scope, name, { kind: "tensor", value: layer.measured(id, span), mutable: false }, span);
+    if (complete.has(id)) bind(scope, name, { kind: "tensor", value: layer.measured(id, span), mutable: false }, span);
 }

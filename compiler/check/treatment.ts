@@ -212,7 +212,8 @@ function checkTreatment(
     conditions: way.conditions,
     choices,
     measures,
-    graph: made?.graph ?? finish(newBuilder(), context.recipe.name.name, context.recipe.name.span, [], noParameters, []),
+    graph:
+      made?.graph ?? finish(newBuilder(), context.recipe.name.name, context.recipe.name.span, [], noParameters, []),
     inputs: made?.inputs ?? [],
     stores: result === undefined ? null : "weight",
   };

@@ -24,7 +24,7 @@ export function failName({ name, span }: Ident, { frame, scope }: Pick<Place, "f
     : formatOf(name) !== null
       ? packHelp(name)
       : frame.layer !== null && (name === "N" || name === "K")
-        ? "a layer's sizes are those of the functions that it is given to: `fn f(w: f32[N, K]) ...`"
+        ? `the sizes of a layer's weight are \`${frame.layer.name}.rows\` and \`${frame.layer.name}.columns\``
         : recipe !== undefined && !recipe.params.some((param) => peek(scope, param.name.name) !== null)
           ? `it is a parameter of the recipe: give it to the function as an argument, \`fn f(..., ${name}: f32)\``
           : (nameHabits.get(name) ??

@@ -1,7 +1,7 @@
 /** The ways through the branches of a loop over layers: by a layer's name, by parameters, and by what a run computes. */
 import type { NamePattern, Treatment } from "../recipe/recipe.js";
 import type { Expr, IfStatement, Statement } from "../syntax/ast.js";
-import { constantCondition, namesOfRun } from "./constant-condition.js";
+import { constantCondition, namesOfRun, testsName } from "./constant-condition.js";
 import { fail, type Frame } from "./frame.js";
 import { namePattern } from "./recipe-context.js";
 import type { Scope } from "./scope.js";
@@ -46,7 +46,10 @@ export function waysThrough(statements: readonly Statement[], branching: Branchi
     const pattern = layerPattern(statement.condition, layer, frame, scope);
     if (pattern === "wrong") continue;
     const { condition } = statement;
-    if (pattern === null && (!mayChoose || namesOfRun(condition, frame, scope, computed).length === 0)) {
+    if (
+      pattern === null &&
+      (!mayChoose || testsName(condition) || namesOfRun(condition, frame, scope, computed).length === 0)
+    ) {
       // what a parameter decides is known now; a parameter is never declared in the loop itself
       const chosen = constantCondition(condition, frame, scope, computed);
       if (chosen === null) continue;

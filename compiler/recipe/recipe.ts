@@ -155,7 +155,12 @@ export type TreatmentInput =
   | { readonly name: string; readonly kind: "original" }
   | { readonly name: string; readonly kind: "statistic"; readonly observe: number }
   /** What was measured of all layers of a loop, f32 [layers] in the order of the model, or f32 of this layer. */
-  | { readonly name: string; readonly kind: "measured" | "measured_here"; readonly measure: number; readonly span: Span }
+  | {
+      readonly name: string;
+      readonly kind: "measured" | "measured_here";
+      readonly measure: number;
+      readonly span: Span;
+    }
   /** f32 scalars: how many windows (sequences) and tokens the calibration text has. */
   | { readonly name: string; readonly kind: "windows" | "tokens" };
 

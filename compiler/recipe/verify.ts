@@ -87,9 +87,11 @@ function verifyTreatment(treatment: Treatment, observed: ReadonlySet<number>, tr
       faults.push("its sizes are not N, K and numbers of layers");
   for (const { graph, inputs: given } of [...treatment.choices, ...treatment.measures]) {
     faults.push(...verify(graph));
-    if (graph.inputs.some(({ name }) => !given.some((input) => input.name === name))) faults.push("an input is missing");
+    if (graph.inputs.some(({ name }) => !given.some((input) => input.name === name)))
+      faults.push("an input is missing");
     if (graph.outputs.length !== 1) faults.push("a number is not one result");
   }
-  if (trained && treatment.choices.length + treatment.measures.length > 0) faults.push("a training measures or chooses");
+  if (trained && treatment.choices.length + treatment.measures.length > 0)
+    faults.push("a training measures or chooses");
   return faults;
 }

@@ -201,7 +201,19 @@ const keywords = [
 export const reservedWords: ReadonlySet<string> = new Set(keywords.map((word) => String(word.PATTERN)));
 
 /** The tokens that begin a statement by themselves; an update begins with `UpdateName`. */
-export const statementWords: readonly TokenType[] = [Let, Var, Scan, For, Return, If, Train, Store, Measure, Expect, Save];
+export const statementWords: readonly TokenType[] = [
+  Let,
+  Var,
+  Scan,
+  For,
+  Return,
+  If,
+  Train,
+  Store,
+  Measure,
+  Expect,
+  Save,
+];
 /** The tokens that begin a declaration. */
 export const declarationWords: readonly TokenType[] = [Use, Const, Fn, RecipeWord];
 

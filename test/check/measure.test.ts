@@ -40,7 +40,9 @@ test("loops count their layers apart", () => {
   ).recipes.get("r")!;
   assert.equal(verifyRecipe(recipe), []);
   const counts = recipe.steps.flatMap((step) =>
-    step.kind === "linears" ? step.treatments.flatMap(({ measures }) => measures.map((each) => each.measure.count)) : [],
+    step.kind === "linears"
+      ? step.treatments.flatMap(({ measures }) => measures.map((each) => each.measure.count))
+      : [],
   );
   assert.equal(counts, ["L", "L2", "L3"]);
 });
@@ -59,9 +61,8 @@ const mistakes: { readonly [body: string]: readonly string[] } = {
   "for w in model.linears { measure part = 1.0 }": ["E203"],
   'for w in model.linears { if w matches "k_proj" { measure m = 1.0 } }': ["E602"],
   "for w in model.linears { measure m = 1.0 } let y = m": ["E606"],
-  "for w in model.linears { measure m = 1.0 } for w in model.linears { store w as pack w as int4(m[w]) with scale m }": [
-    "E415",
-  ],
+  "for w in model.linears { measure m = 1.0 } for w in model.linears { store w as pack w as int4(m[w]) with scale m }":
+    ["E415"],
   "for w in model.linears { measure m = 1.0 } train model on text by e(rate: 1e-3, steps: 2) { for w in model.linears { let y[n, k] = w[n, k] * m[w] store w as y } }":
     ["E606"],
   "for w in model.linears { if w[0, 0] > 0.0 { if w[0, 1] > 0.0 { store w as w } } else { store w as pack w as f16 } }":

@@ -169,7 +169,11 @@ export function createTreater(
           if (measured === undefined) throw new InternalError("nothing was measured");
           const values = measured.all(wanted.measure);
           args[wanted.name] = arena.own(
-            await executor.upload({ dtype: "f32", shape: [values.length], format: null }, new Uint32Array(values.buffer), wanted.name),
+            await executor.upload(
+              { dtype: "f32", shape: [values.length], format: null },
+              new Uint32Array(values.buffer),
+              wanted.name,
+            ),
           );
           break;
         }

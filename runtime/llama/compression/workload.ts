@@ -142,10 +142,7 @@ export function workOf(
     }
     for (const inner of body) {
       if (inner.kind !== "linears") visit(inner, model.blocks.length);
-      else
-        for (const linear of model.linears)
-          if (worksOn(inner, linear.name))
-            work.compress += costs.treat(linear);
+      else for (const linear of model.linears) if (worksOn(inner, linear.name)) work.compress += costs.treat(linear);
     }
   };
   for (const step of recipe.steps) visit(step, 1);

@@ -73,7 +73,9 @@ test("later loops see what was measured of all layers, and choose a format by it
 
 test("what a stopped run has measured is not measured again", async ({ folder, machine }) => {
   const output = join(folder, "stopped");
-  const source = chooses.replace("for w in model.linears matching", 'expect perplexity(model, text) > 0.5 for w in model.linears matching').replace("model: llama", "model: llama, text: tokens");
+  const source = chooses
+    .replace("for w in model.linears matching", "expect perplexity(model, text) > 0.5 for w in model.linears matching")
+    .replace("model: llama", "model: llama, text: tokens");
   const recipe = recipeOf(source);
   const model = await openModel(classics);
   const text = { ids: Array.from({ length: 64 }, (_, at) => 10 + at), bos: null, window: 32, windows: 1 };
@@ -103,11 +105,13 @@ test("what a stopped run has measured is not measured again", async ({ folder, m
 });
 
 test("a layer that was not measured is told before anything is computed", async () => {
-  const source = `recipe m(model: llama) {
+  const source =
+    `recipe m(model: llama) {
   for w in model.linears matching "k_proj" { measure most = max[n, k] abs(w[n, k]) }
   for w in model.linears { store w as pack w where abs(w) > most[w] / 100.0 as bitmask of f16 }
 }
-`.replace("abs(w) > most[w] / 100.0", "kept(w, most[w])") + `
+`.replace("abs(w) > most[w] / 100.0", "kept(w, most[w])") +
+    `
 fn kept(w: f32[N, K], most: f32) -> mask[N, K] { return m where m[n, k] = abs(w[n, k]) > most / 100.0 }
 `;
   const model = await openModel(classics);
