@@ -4,7 +4,7 @@ import type { PerplexityReport, Warning } from "./outcome.js";
 import type { RecipeFiles } from "./recipe-record.js";
 import type { ActivationDtype } from "../inference/session.js";
 import type { SpillDisk } from "../long-runs/spill.js";
-import type { MeasuredLayers } from "./measured.js";
+import type { MeasuredLayers } from "../long-runs/manifest.js";
 import type { TrainingReport } from "../training/report.js";
 import type { Stage } from "./workload.js";
 

@@ -4,14 +4,8 @@ import { error, InternalError, type Diagnostic } from "../../../compiler/diagnos
 import type { Measure, Recipe, RecipeStep, Treatment } from "../../../compiler/recipe/recipe.js";
 import type { Linear, Model } from "../../model/model.js";
 import { LlamaError } from "../error.js";
+import type { MeasuredLayers } from "../long-runs/manifest.js";
 import { isSelected } from "./names.js";
-
-/** The numbers of one measure, layers in the order of the model. */
-export interface MeasuredLayers {
-  readonly id: number;
-  readonly name: string;
-  readonly layers: readonly { readonly layer: string; readonly value: number }[];
-}
 
 /** Everything that was measured so far. */
 export interface Measured {

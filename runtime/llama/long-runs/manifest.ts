@@ -7,7 +7,6 @@ import { join } from "node:path";
 import type { FormatSpec } from "../../../compiler/types/type.js";
 import { systemCode } from "../../model/error.js";
 import type { StoredPattern } from "../../model/packed.js";
-import type { MeasuredLayers } from "../compression/measured.js";
 import type { TrainingReport } from "../training/report.js";
 import type { Announced } from "./announced.js";
 import type { Identity } from "./identity.js";
@@ -27,6 +26,13 @@ export interface WeightRecord {
   readonly layerError: number | null;
   /** Of all treatments of the layer. */
   readonly seconds: number;
+}
+
+/** The numbers of one measure, layers in the order of the model. */
+export interface MeasuredLayers {
+  readonly id: number;
+  readonly name: string;
+  readonly layers: readonly { readonly layer: string; readonly value: number }[];
 }
 
 /** What else is to be known when a run goes on. */

@@ -42,8 +42,8 @@ recipe m(model: llama, group = 128) {
   }
   for w in model.linears matching "k_proj", "v_proj" {
     let above = count[l] (most[l] > most[w])
-    let all = sum[l] size[l] / size[w]
-    if f32(above) < 0.5 * all {
+    let total = sum[l] size[l] / size[w]
+    if f32(above) < 0.5 * total {
       store w as pack w as int8(group) with scale int8_scale(w, group)
     } else {
       store w as pack w as int4(group) with scale int4_scale(w, group)
