@@ -88,6 +88,8 @@ export interface CompressOptions {
   /** Gets a line for people now and then. */
   readonly note?: ((line: string) => void) | undefined;
   readonly onProgress?: ((progress: CompressProgress) => void) | undefined;
+  /** Gets each layer as it is treated, with what it has lost; see `TensorReport`. */
+  readonly onLayer?: ((layer: Pick<TensorReport, "name" | "relativeError" | "layerError">) => void) | undefined;
 }
 
 /** A tensor that was compressed. */

@@ -69,8 +69,10 @@ export function writtenWords(saved: readonly string[]): string {
   return saved.length === 0 ? "Nothing was written." : `Written before: ${saved.join(", ")}.`;
 }
 
-/** Says that a layer has lost much. */
+/** Tells what a layer has lost, and says so where that is much. */
 export function warnOf(run: Run, record: WeightRecord): void {
+  const { name, relativeError, layerError } = record;
+  run.options.onLayer?.({ name, relativeError, layerError });
   const warning = layerWarning(record);
   if (warning !== null) run.options.note?.(`warning: ${warning.message}.`);
 }
