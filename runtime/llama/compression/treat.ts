@@ -185,7 +185,9 @@ export function createTreater(
           args[wanted.name] = measured.of(wanted.measure, linear);
           break;
         case "statistic": {
-          const statistic = seen?.statistics.get(wanted.observe)?.get(inputOf(linearName(linear.name)));
+          const statistic = seen?.statistics
+            .get(wanted.observe)
+            ?.get(inputOf(caller.functions, model.blocks[linear.block]!, linear));
           if (statistic === undefined) throw new InternalError(`nothing was observed for ${linear.name}`);
           args[wanted.name] = statistic;
           break;
