@@ -6,6 +6,7 @@ import type { ActivationDtype } from "../inference/session.js";
 import type { CalibrationHelper } from "./calibration-helper.js";
 import type { LyingWeight } from "../long-runs/saved-state.js";
 import type { SpillDisk } from "../long-runs/spill.js";
+import type { MeasuredLayers } from "../long-runs/manifest.js";
 import type { TrainingReport } from "../training/report.js";
 import type { Stage } from "./workload.js";
 
@@ -132,6 +133,8 @@ export interface Compression {
   readonly perplexities: readonly PerplexityReport[];
   /** How trainings went, in order. */
   readonly trainings: readonly TrainingReport[];
+  /** What the recipe has measured of layers, in the order of its measures. */
+  readonly measured: readonly MeasuredLayers[];
   /** What makes the result worth less than it looks; none where all is well. */
   readonly warnings: readonly Warning[];
   /** The most bytes that were allocated on the device at once. */

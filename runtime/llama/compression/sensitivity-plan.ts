@@ -2,6 +2,7 @@
 import type { Recipe, RecipeStep } from "../../../compiler/recipe/recipe.js";
 import type { Linear, Model } from "../../model/model.js";
 import { LlamaError } from "../error.js";
+import { measuresOrChooses } from "./measured.js";
 import { isSelected, treatmentOf } from "./names.js";
 import type { Warning } from "./outcome.js";
 import { kindOf } from "../kind.js";
@@ -107,6 +108,12 @@ export function plannedTries(
       throw new LlamaError(
         "recipe",
         `The recipe ${recipe.name} trains, which takes a whole block or model: a layer alone is treated in one shot. Leave the training out.`,
+      );
+  for (const { recipe } of tries)
+    if (measuresOrChooses(recipe))
+      throw new LlamaError(
+        "recipe",
+        `The recipe ${recipe.name} measures layers, or chooses by what it computes: what it does to a layer alone would not be what it does to the model.`,
       );
   const groups = groupsOf(model, by);
   const wanted = tries.flatMap((one) =>

@@ -56,7 +56,15 @@ export interface LyingWeight {
   readonly offset: number;
 }
 
-const nothing: Facts = { dense: null, perplexities: [], saved: [], announced: [], trainings: [], seconds: 0 };
+const nothing: Facts = {
+  dense: null,
+  perplexities: [],
+  saved: [],
+  announced: [],
+  trainings: [],
+  measured: [],
+  seconds: 0,
+};
 
 /**
  * Opens the state of the output `path`: with `resume` what is there, if it was begun as `identity` says, else an empty
