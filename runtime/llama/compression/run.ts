@@ -7,6 +7,7 @@ import type { CompressOptions, PerplexityReport } from "./compression.js";
 import type { Place } from "./place.js";
 import type { Forecast } from "./forecast.js";
 import type { Facts, WeightRecord } from "../long-runs/manifest.js";
+import type { Measured } from "./measured.js";
 import { layerWarning } from "./outcome.js";
 import type { SavedState } from "../long-runs/saved-state.js";
 import type { Treater } from "./treat.js";
@@ -34,6 +35,7 @@ export interface Run {
   readonly saved: string[];
   readonly perplexities: PerplexityReport[];
   readonly trainings: TrainingReport[];
+  readonly measured: Measured;
   /** Perplexity of the model as given, once it was computed. */
   dense: number | null;
   /** Steps of work done so far: blocks of a body, an expectation, a save. */
@@ -54,6 +56,7 @@ export function factsOf(run: Run): Facts {
     saved: [...run.saved],
     announced: run.announced,
     trainings: run.trainings,
+    measured: run.measured.found(),
     seconds: run.state.facts.seconds + (performance.now() - run.started) / 1000,
     perplexities: run.perplexities
       .filter(({ text }) => text === "calibration")
