@@ -14,4 +14,6 @@ export const standardModules = [
   "serving",
   "compare",
   "train",
+  "random",
+  "masks",
 ] as const;

@@ -9,6 +9,7 @@ import { addInput, finish, newBuilder, typeOf, type Builder } from "./builder.js
 import { constantCondition } from "./constant-condition.js";
 import { fail, placeIn, printType, type Frame, type Layer } from "./frame.js";
 import { namePattern, type RecipeContext } from "./recipe-context.js";
+import { trainingOf } from "./parameter.js";
 import { bind, lookup, nest, type Scope } from "./scope.js";
 import { checkStatements } from "./statement.js";
 import { warnUnused } from "./unused.js";
@@ -241,7 +242,8 @@ function checkTreatment(
   const [result] = stored;
   const used = result === undefined ? new Set<ValueId>() : neededBy(builder, result.value);
   const kept = inputs.filter((each) => used.has(each.value));
-  if (context.training !== null && result !== undefined && !kept.some(({ input }) => input.kind === "weight"))
+  const isTrained = kept.some(({ input }) => input.kind === "weight" || input.kind === "parameter");
+  if (context.training !== null && result !== undefined && !isTrained)
     return fail(
       frame,
       "E604",
@@ -297,6 +299,9 @@ function layerOf(
       context.training === null
         ? null
         : () => once("start", `${name}_start`, weight, (unique) => ({ name: unique, kind: "start" })),
+    training: context.training === null ? null : trainingOf(builder, inputs, once),
+    changes: (value) =>
+      inputs.some((each) => each.value === value && ["weight", "clock", "parameter"].includes(each.input.kind)),
     original: () => once("original", `${name}_dense`, weight, (unique) => ({ name: unique, kind: "original" })),
     statistic: (observe) =>
       once(

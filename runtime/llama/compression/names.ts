@@ -31,3 +31,11 @@ export function treatmentOf(treatments: readonly Treatment[], name: string): Tre
     ) ?? null
   );
 }
+
+/** The place of a layer among the linear layers of a model, block after block, from 0. */
+export function layerNumber(
+  { blocks }: { readonly blocks: readonly { readonly linears: readonly { readonly name: string }[] }[] },
+  layer: string,
+): number {
+  return blocks.flatMap(({ linears }) => linears).findIndex(({ name }) => name === layer);
+}

@@ -24,12 +24,21 @@ export interface Parts {
  * on its weight.
  */
 export function partsOf(graph: SymbolicGraph, inputs: Treatment["inputs"]): Parts {
-  const common = inputs.filter(({ kind }) => kind !== "weight" && kind !== "original").map(({ name }) => name);
+  const common = inputs.filter(({ kind }) => !ofOneLayer.has(kind)).map(({ name }) => name);
   const parts = hoistShared(graph, { inputs: new Set(common), sizes: new Set(["K"]) });
   return parts === null
     ? { shared: null, rest: withPivots(graph) }
     : { shared: withPivots(parts.shared), rest: withPivots(parts.rest) };
 }
+
+/** What no other layer has. */
+const ofOneLayer: ReadonlySet<Treatment["inputs"][number]["kind"]> = new Set([
+  "weight",
+  "start",
+  "original",
+  "number",
+  "parameter",
+]);
 
 /** A layer that will need the results of `shared`. */
 export interface Need {

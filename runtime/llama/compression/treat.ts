@@ -29,6 +29,7 @@ import type { WeightRecord } from "../long-runs/manifest.js";
 import { layerError, relativeError, sumOf } from "../measure.js";
 import { notFiniteWeight } from "../inference/not-finite.js";
 import { foundFactorizations, readPivots, refusePivots, type FoundFactorization } from "./pivots.js";
+import { layerNumber } from "./names.js";
 import { first } from "../results.js";
 import { fitTensor } from "./scales.js";
 import { createSharedResults, partsOf, type Need, type Parts, type SharedResults } from "./shared.js";
@@ -39,8 +40,8 @@ import { storedBytes, type WorkingModel } from "./working-model.js";
 export interface LayerTreatment {
   readonly linear: Linear;
   readonly treatment: Treatment;
-  /** The weight that training has made of the layer's, dense f32; without, the weight is as it is. */
-  readonly trained?: DeviceTensor | undefined;
+  /** What a training of so many steps has made of inputs of the treatment; without, the weight is as it is. */
+  readonly trained?: { readonly values: ReadonlyMap<string, DeviceTensor>; readonly steps: number } | undefined;
 }
 
 export interface Treater {
@@ -148,7 +149,21 @@ export function createTreater(
       for (const wanted of treatment.inputs) {
         switch (wanted.kind) {
           case "weight":
-            args[wanted.name] = plan.trained ?? start;
+            args[wanted.name] = plan.trained?.values.get(wanted.name) ?? start;
+            break;
+          case "parameter": {
+            const value = plan.trained?.values.get(wanted.name);
+            if (value === undefined) throw new InternalError(`nothing was trained for ${linear.name}`);
+            args[wanted.name] = value;
+            break;
+          }
+          case "clock": {
+            const steps = plan.trained?.steps ?? 0;
+            args[wanted.name] = arena.own(await executor.fill("f32", [2], [steps, steps], "the clock"));
+            break;
+          }
+          case "number":
+            args[wanted.name] = layerNumber(model, linear.name);
             break;
           case "start":
             args[wanted.name] = start;
