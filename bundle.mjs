@@ -29,6 +29,8 @@ const { metafile } = await build({
     run: "run.ts",
     // a thread of its own, found beside whoever begins it
     "chat-worker": "runtime/chat/chat-worker.ts",
+    // a process of its own
+    "device-worker": "runtime/cli/workers/device-worker.ts",
   },
   outdir,
   bundle: true,

@@ -1,5 +1,6 @@
 import { CompileError, InternalError, type Diagnostic } from "./diagnostic.js";
 import type { ConcreteGraph, SymbolicGraph } from "./graph/graph.js";
+import { splitLowRank } from "./graph/passes/low-rank.js";
 import { insertCopies } from "./graph/passes/copies.js";
 import { expandTop } from "./graph/passes/expand.js";
 import { fuse } from "./graph/passes/fuse.js";
@@ -131,6 +132,7 @@ export function compileStages(
 export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: CompileOptions = {}): Stages {
   const passes: readonly { readonly name: string; readonly run: (graph: ConcreteGraph) => ConcreteGraph }[] = [
     { name: "specialize", run: (graph) => graph },
+    { name: "split low rank", run: splitLowRank },
     { name: "widen scales", run: widenScales },
     { name: "expand top", run: expandTop },
     { name: "gather additions", run: scatterToGather },

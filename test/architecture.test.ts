@@ -67,6 +67,7 @@ const mayImport: { readonly [part: string]: readonly string[] } = {
     "compiler/recipe",
     "compiler/check",
   ],
+  "compiler/documentation": ["compiler/syntax"],
   "compiler/lower": [
     "compiler/diagnostic",
     "compiler/words",
@@ -332,6 +333,7 @@ const recursions: readonly { readonly why: string; readonly files: readonly stri
       "compiler/check/formats.ts",
       "compiler/check/free-index.ts",
       "compiler/check/gradient.ts",
+      "compiler/check/low-rank.ts",
       "compiler/check/operation.ts",
       "compiler/check/pack.ts",
       "compiler/check/reduction.ts",

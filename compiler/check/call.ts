@@ -102,7 +102,9 @@ function callWhole({ expr, graph, binding, callee, states }: Prepared, place: Pl
   const barred =
     frame.builder.steps.size === 0
       ? undefined
-      : graph.eqns.find((eqn) => eqn.kind === "scan" || eqn.kind === "factorize" || eqn.kind === "pack");
+      : graph.eqns.find(
+          (eqn) => eqn.kind === "scan" || eqn.kind === "factorize" || eqn.kind === "pack" || eqn.kind === "plus",
+        );
   if (barred !== undefined) {
     const what = barred.kind === "factorize" ? barred.op : barred.kind;
     return fail(

@@ -80,6 +80,7 @@ export function checkElement(expr: Expr, place: Place): Element | null {
       );
     case "pack":
     case "unpack":
+    case "plus":
       return fail(
         frame,
         "E306",

@@ -80,8 +80,8 @@ export function shapeProblem(format: SymbolicFormat, shape: readonly Size[]): st
 }
 
 function readFormat(expr: FormatExpr, place: Place): SymbolicFormat | null {
-  const found = formatOf(expr.name.name);
-  if (found === null) {
+  const found = formats.find(({ name }) => name === expr.name.name);
+  if (found === undefined) {
     // what is read only comes from files, and is not written
     const names = formats.filter((format) => format.readOnly !== true).map((format) => format.name);
     // `int3` is no misspelt `int8`

@@ -113,6 +113,7 @@ function collectAxes(name: string, expr: Expr, place: Place, found: Axis[], boun
       return visit(expr.score);
     case "pack":
     case "unpack":
+    case "plus":
       return visit(expr.value);
     // what is not known here is reported where it is computed with
     case "name":

@@ -249,6 +249,14 @@ function bindEqn(
         scale: eqn.scale === null ? null : tensorOf(rename, eqn.scale),
         zero: eqn.zero === null ? null : tensorOf(rename, eqn.zero),
       };
+    case "plus":
+      return {
+        kind: "plus",
+        out,
+        packed: tensorOf(rename, eqn.packed),
+        left: tensorOf(rename, eqn.left),
+        right: tensorOf(rename, eqn.right),
+      };
     default:
       return eqn satisfies never;
   }

@@ -23,6 +23,7 @@ export function namesIn(expr: Expr): readonly Ident[] {
     case "top":
     case "pack":
     case "unpack":
+    case "plus":
     case "observe":
     case "gradient":
     case "matches":

@@ -98,6 +98,9 @@ function checkPackFormat(expr: Extract<Expr, { kind: "pack" }>, place: Place): S
       { help: "name the format" },
     );
   const { name } = expr.format.name;
+  const made = formatOf(name)?.made;
+  if (made !== undefined)
+    return fail(frame, "E501", `nothing is packed as \`${name}\``, expr.format.span, "not by `as`", { help: made });
   if (formatOf(name)?.readOnly === true)
     return fail(
       frame,

@@ -51,6 +51,9 @@ export function inferPattern(
       return type.dtype === "bool" ? { kind: "nm", n: eqn.n, m: eqn.m, axis: eqn.axis, mask: eqn.out } : full;
     case "pack":
       return list[eqn.source]?.type.pattern ?? full;
+    // what is corrected is zero nowhere for sure
+    case "plus":
+      return full;
     // the states of a scan are settled by `scan.ts`; a factor is zero above the diagonal, which no pattern says
     case "scan":
     case "factorize":
@@ -152,6 +155,7 @@ function aligned(eqn: Eqn, id: ValueId): readonly ValueId[] {
     return eqn.states.flatMap((state) =>
       state.out === id ? [state.after] : state.before === id ? [state.initial] : [],
     );
+  if (eqn.kind === "plus") return [eqn.packed];
   if (eqn.kind === "top" || eqn.kind === "factorize") return [];
   const at: readonly Scalar[] =
     eqn.kind === "update"

@@ -79,6 +79,7 @@ function indexedIn(expr: Expr): readonly Extract<Expr, { kind: "index" }>[] {
       return indexedIn(expr.score);
     case "pack":
     case "unpack":
+    case "plus":
       return indexedIn(expr.value);
     case "name":
     case "string":

@@ -78,7 +78,16 @@ export function provable(
 ): boolean {
   const { kind, left, right } = constraint;
   if (kind === "equal") return equalSizes(left, right, constraints);
-  if (kind === "at-least") return notNegative(subtractSizes(left, right), constraints);
+  if (kind === "at-least")
+    return (
+      notNegative(subtractSizes(left, right), constraints) ||
+      constraints.some(
+        (known) =>
+          known.kind === "at-least" &&
+          notNegative(subtractSizes(left, known.left), constraints) &&
+          notNegative(subtractSizes(known.right, right), constraints),
+      )
+    );
   const facts = divisibilityFacts({ constraints });
   return (
     divides(left, right, facts) || divides(simplifySize(left, constraints), simplifySize(right, constraints), facts)

@@ -13,6 +13,7 @@ import { demand, elementOf, fail, placeIn, printType, type Element, type Place }
 import { checkFactorization, isFactorization } from "./factorization.js";
 import { checkGradient } from "./gradient.js";
 import { indexNames } from "./index-names.js";
+import { checkCorrection } from "./low-rank.js";
 import { checkPack } from "./pack.js";
 import { checkLayerNumber, checkParameter } from "./parameter.js";
 import { lookup, peek } from "./scope.js";
@@ -89,6 +90,8 @@ export function checkWhole(expr: Expr, place: Place): Whole | null {
     }
     case "pack":
       return oneOf(checkPack(expr, place));
+    case "plus":
+      return oneOf(checkCorrection(expr, place));
     case "unpack": {
       const packed = checkTensor(expr.value, place);
       return packed === null ? null : values([unpack(packed, expr.span, place)]);

@@ -23,6 +23,9 @@ export interface Format {
   /** Where tensors come from files alone: `encode` is an error. */
   readonly readOnly?: true;
 
+  /** Where it is not by `pack ... as` that tensors come to be so: how. */
+  readonly made?: string;
+
   /** Whether `encode` rounds each element by itself, given the grid; false where it finds scales in its neighbours. */
   readonly elementwise: boolean;
 

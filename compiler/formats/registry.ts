@@ -13,6 +13,7 @@ import { codebookFormat } from "./codebook/meaning.js";
 import { fp8E4m3Format, fp8E5m2Format } from "./fp8/meaning.js";
 import { int2Format, int3Format, int4Format, int5Format, int6Format, int8Format } from "./integer/meaning.js";
 import { elementsIn, totalWords } from "./layout.js";
+import { lowrankFormat } from "./lowrank/meaning.js";
 import { nmFormat } from "./nm/meaning.js";
 import { q4_0Format } from "./q4_0/meaning.js";
 import { q4_1Format } from "./q4_1/meaning.js";
@@ -27,6 +28,7 @@ import { iq4_nlFormat } from "./iq4_nl/meaning.js";
 import { q8_0Format } from "./q8_0/meaning.js";
 import { regroupedFormat } from "./regrouped/meaning.js";
 import { decodeGrid, roundScale, withScales } from "./scales.js";
+import { sliceFormat } from "./slice/meaning.js";
 
 /** Those whose integers may have columns in any order. */
 const integers = {
@@ -51,8 +53,8 @@ const elements = {
   codebook: codebookFormat,
 } as const;
 
-/** All formats by name, in the order of the specification. */
-export const byName = {
+/** Those that may have a correction of low rank beside them. */
+const correctable = {
   ...elements,
   nm: nmFormat(Object.values(elements)),
   bitmask: bitmaskFormat(Object.values(elements)),
@@ -68,17 +70,25 @@ export const byName = {
   q4_k: q4_kFormat,
   q5_k: q5_kFormat,
   iq4_nl: iq4_nlFormat,
-} as const satisfies { readonly [name: string]: Format };
+} as const;
+
+/** All formats by name, in the order of the specification. */
+const named = { ...correctable, lowrank: lowrankFormat(Object.values(correctable)) } as const satisfies {
+  readonly [name: string]: Format;
+};
+
+/** The same, and what tensors have within a compilation only. */
+export const byName = { ...named, slice: sliceFormat } as const satisfies { readonly [name: string]: Format };
 
 /** `formats/code/registry.ts` has the code of each. */
 export type FormatName = keyof typeof byName;
 
 /** All formats, in the order of the specification. */
-export const formats: readonly Format[] = Object.values(byName);
+export const formats: readonly Format[] = Object.values(named);
 
 /** The format of that name, or null. */
 export function formatOf(name: string): Format | null {
-  return formats.find((format) => format.name === name) ?? null;
+  return Object.values<Format>(byName).find((format) => format.name === name) ?? null;
 }
 
 /** The format of a spec that has been normalized. */
@@ -170,6 +180,11 @@ export function repacked(
     { grid, shape, sections: format.sections(to, shape) },
     scale,
   );
+}
+
+/** Whether values of a format may be rounded to f16 where the other side is f16: not what is written in f32. */
+export function roundsToHalf(spec: FormatSpec): boolean {
+  return spec.of === null ? spec.name !== "f32" : roundsToHalf(spec.of);
 }
 
 /**

@@ -63,6 +63,7 @@ export function eqnScalars<L extends Level>(eqn: Eqn<L>): readonly Scalar<L>[] {
     case "top":
     case "factorize":
     case "pack":
+    case "plus":
       return [];
     default:
       return eqn satisfies never;
@@ -93,6 +94,7 @@ export function mapEqnScalars<L extends Level>(eqn: Eqn<L>, replace: (scalar: Sc
     case "top":
     case "factorize":
     case "pack":
+    case "plus":
       return eqn;
     default:
       return eqn satisfies never;
@@ -117,6 +119,8 @@ export function wholeOperands<L extends Level>(eqn: Eqn<L>): readonly ValueId[] 
       return [eqn.source];
     case "pack":
       return [eqn.source, eqn.scale, eqn.zero].filter((id) => id !== null);
+    case "plus":
+      return [eqn.packed, eqn.left, eqn.right];
     default:
       return eqn satisfies never;
   }
@@ -182,6 +186,13 @@ export function mapOperands<L extends Level>(eqn: Eqn<L>, replace: (id: ValueId)
       return { ...mapped, source: replace(mapped.source) };
     case "pack":
       return { ...mapped, source: replace(mapped.source), scale: orNull(mapped.scale), zero: orNull(mapped.zero) };
+    case "plus":
+      return {
+        ...mapped,
+        packed: replace(mapped.packed),
+        left: replace(mapped.left),
+        right: replace(mapped.right),
+      };
     default:
       return mapped satisfies never;
   }

@@ -206,6 +206,24 @@ function evaluateEqn(
       const decoded = reencoded(format, shape, valueAt(values, eqn.source).data, scale && { scale, zero });
       return tensorValue(dtype, shape, decoded).data;
     }
+    case "plus": {
+      const [packed, left, right] = [eqn.packed, eqn.left, eqn.right].map((id) => valueAt(values, id)) as [
+        TensorValue,
+        TensorValue,
+        TensorValue,
+      ];
+      const rank = right.shape[0] ?? 0;
+      const columns = right.shape[1] ?? 0;
+      const sums = floats(packed.data).slice();
+      for (let index = 0; index < sums.length; index += 1) {
+        const [row, column] = [Math.floor(index / columns), index % columns];
+        let sum = 0;
+        for (let at = 0; at < rank; at += 1)
+          sum += (left.data[row * rank + at] ?? 0) * (right.data[at * columns + column] ?? 0);
+        sums[index] = (sums[index] ?? 0) + sum;
+      }
+      return tensorValue(dtype, shape, sums).data;
+    }
     default:
       return eqn satisfies never;
   }

@@ -49,6 +49,8 @@ export interface Input {
   readonly value: ValueId;
   readonly name: string;
   readonly mutable: boolean;
+  /** The input that this one is a part of: its storage is that one's, and nobody gives it. Made by `splitLowRank`. */
+  readonly part?: ValueId;
 }
 
 /** A result. `input` names the mutable input whose storage it replaces, for the final state of a `var` parameter. */
@@ -192,6 +194,17 @@ export type Eqn<L extends Level = Symbolic> =
       readonly source: ValueId;
       readonly scale: ValueId | null;
       readonly zero: ValueId | null;
+    }
+  /**
+   * A packed tensor [.., N, K] with a correction of low rank beside it, in the format `lowrank` of out's type:
+   * out[n, k] = packed[n, k] + sum[r] left[n, r] * right[r, k]. All three are packed, left and right as f16.
+   */
+  | {
+      readonly kind: "plus";
+      readonly out: ValueId;
+      readonly packed: ValueId;
+      readonly left: ValueId;
+      readonly right: ValueId;
     };
 
 /** The adjoint that a program gives a value itself: what gradients of it go on to, and how. */

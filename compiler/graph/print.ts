@@ -106,6 +106,8 @@ function printRight<L extends Level>(
       ].flat();
       return `pack %${eqn.source} as ${format === null ? "?" : printFormat(format)}${extra.length > 0 ? ` with ${extra.join(", ")}` : ""}`;
     }
+    case "plus":
+      return `%${eqn.packed} plus lowrank(%${eqn.left}, %${eqn.right})`;
     default:
       return eqn satisfies never;
   }

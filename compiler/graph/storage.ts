@@ -44,7 +44,9 @@ export function assignStorage(graph: ConcreteGraph): StorageMap {
   }
   for (const input of graph.inputs) {
     const { type } = graph.values[input.value]!;
-    if (type.shape.length > 0) storage[input.value] = { name: input.name, bytes: storageBytes(type), role: "input" };
+    if (input.part !== undefined) storage[input.value] = storage[input.part]!;
+    else if (type.shape.length > 0)
+      storage[input.value] = { name: input.name, bytes: storageBytes(type), role: "input" };
   }
   const assign = (eqn: Eqn<Concrete>): void => {
     if (eqn.kind === "scan") {

@@ -132,7 +132,8 @@ function verifyScan<L extends Level>(
     }
   }
   for (const eqn of scan.body)
-    if (eqn.kind === "pack" || eqn.kind === "factorize") found.push(`a ${eqn.kind} in the body of a scan`);
+    if (eqn.kind === "pack" || eqn.kind === "factorize" || eqn.kind === "plus")
+      found.push(`a ${eqn.kind} in the body of a scan`);
   verifyEqns(
     graph,
     scan.body,
@@ -305,6 +306,22 @@ function verifyEqn<L extends Level>(
         if (grid) expectDtype(grid.dtype, "f32", what);
       }
       if (eqn.zero !== null && eqn.scale === null) faults.push("a zero without a scale");
+      break;
+    }
+    case "plus": {
+      const packed = operand(eqn.packed, "packed");
+      const [left, right] = [operand(eqn.left, "left"), operand(eqn.right, "right")];
+      if (packed && (!sameDtype(packed.dtype, out.dtype) || !sameShape(packed.shape, out.shape)))
+        faults.push(`what is corrected is ${printType(packed)}`);
+      if (packed?.format === null) faults.push("what is corrected is not packed");
+      if (out.format === null || !("name" in out.format) || out.format.of === null)
+        faults.push("the result has no format of what is corrected");
+      const [rows, columns] = out.shape;
+      if (left && right && rows !== undefined && columns !== undefined && left.shape.length === 2) {
+        const rank = left.shape[1] as L["size"];
+        if (!sameShape(left.shape, [rows, rank])) faults.push(`left is ${printType(left)}`);
+        if (!sameShape(right.shape, [rank, columns])) faults.push(`right is ${printType(right)}`);
+      } else if (out.shape.length !== 2 || left?.shape.length !== 2) faults.push("it is no correction of a matrix");
       break;
     }
     default:

@@ -3,7 +3,7 @@ import { reductionWords, reservedWords } from "../syntax/tokens.js";
 import { builtins } from "./builtins.js";
 
 /** A rule of a grammar: https://macromates.com/manual/en/language_grammars. */
-interface Rule {
+export interface Rule {
   readonly name?: string;
   readonly match: string;
   readonly captures?: Readonly<Record<string, { readonly name: string }>>;
@@ -13,13 +13,21 @@ interface Rule {
 const words: readonly (readonly [scope: string, words: readonly string[]])[] = [
   ["keyword.control.espalier", ["for", "in", "if", "else", "return", "scan", "train", "expect", "save", "store"]],
   ["storage.type.espalier", ["fn", "recipe", "const", "let", "var"]],
-  ["keyword.operator.word.espalier", ["and", "or", "not", "where", "matches", "is"]],
+  ["keyword.operator.word.espalier", ["and", "or", "not", "where", "matches", "is", "plus"]],
   ["constant.language.espalier", ["true", "false"]],
   ["support.function.reduction.espalier", [...reductionWords, "softmax_mean"]],
 ];
 
+/** The grammar of the language. */
+export interface Grammar {
+  readonly name: string;
+  readonly scopeName: string;
+  readonly fileTypes: readonly string[];
+  readonly patterns: readonly Rule[];
+}
+
 /** The grammar as it is written to a file. */
-export function textMateGrammar(): Readonly<Record<string, unknown>> {
+export function textMateGrammar(): Grammar {
   const coloured = new Set(words.flatMap(([, each]) => each));
   const others = [...reservedWords].filter((word) => !coloured.has(word));
   const named = (kinds: readonly string[]): readonly string[] => [

@@ -179,6 +179,8 @@ export function resolveNames(ast: Module, used: Used): Names {
           return;
         case "unpack":
           return expression(value.value, env);
+        case "plus":
+          return expressions([value.value, value.left, value.right], env);
         case "observe":
           expressions([value.block, value.text], env);
           return refer(lookup(env, value.by.name), value.by.span);

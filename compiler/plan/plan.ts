@@ -47,7 +47,7 @@ export function plan(graph: ConcreteGraph, storage: StorageMap, lowered: readonl
     return { name, dtype, shape, format, buffer: idOf(storageOf(value)), mutable };
   };
   const inputs = graph.inputs
-    .filter((input) => storage[input.value] !== null)
+    .filter((input) => storage[input.value] !== null && input.part === undefined)
     .map((input) => tensor(input.value, input.name, input.mutable));
   const outputs = graph.outputs.map((output) => tensor(output.value, output.name, output.input !== null));
 

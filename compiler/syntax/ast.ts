@@ -278,6 +278,8 @@ export type Expr =
       readonly zero: Expr | null;
     })
   | (Node & { readonly kind: "unpack"; readonly value: Expr })
+  /** `pack q as int4(128) with scale s plus lowrank(a, b)`: a correction of low rank beside what is packed. */
+  | (Node & { readonly kind: "plus"; readonly value: Expr; readonly left: Expr; readonly right: Expr })
   /**
    * `observe block on text by feature_squares`: the sum over the calibration text of a function of each linear layer's
    * input.

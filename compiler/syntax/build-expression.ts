@@ -95,6 +95,22 @@ function infix(context: Context, left: Expr, operator: IToken, right: Expr, befo
         ),
       );
       return left;
+    case "plus": {
+      const [a, b, ...more] = right.kind === "call" && right.callee.name === "lowrank" ? right.args : [];
+      if (a !== undefined && b !== undefined && more.length === 0 && a.label === null && b.label === null)
+        return { kind: "plus", value: left, left: a.value, right: b.value, span };
+      context.report(
+        error(
+          "E110",
+          "`plus` expects `lowrank(a, b)`: a correction of low rank beside what is packed",
+          { span: right.span, message: "not `lowrank` of two tensors" },
+          {
+            help: "numbers are added with `+`; a correction is written `pack w as int4(128) with scale s plus lowrank(a, b)`, with a[n, r] and b[r, k]",
+          },
+        ),
+      );
+      return left;
+    }
     default:
       return { kind: "binary", op: text as BinaryOperator, left, right, span };
   }

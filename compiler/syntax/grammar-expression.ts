@@ -159,13 +159,13 @@ export abstract class ExpressionGrammar extends CstParser {
     this.OPTION(() => {
       this.CONSUME(With);
       this.CONSUME(Name, { LABEL: "scaleWord" });
-      this.SUBRULE2(this.expression, { LABEL: "scale" });
+      this.SUBRULE2(this.expression, { ARGS: [precedence.or], LABEL: "scale" });
       this.OPTION2({
         GATE: () => this.LA(2).image === "zero" && beginsExpression(this.LA(3)),
         DEF: () => {
           this.CONSUME(Comma);
           this.CONSUME2(Name, { LABEL: "zeroWord" });
-          this.SUBRULE3(this.expression, { LABEL: "zero" });
+          this.SUBRULE3(this.expression, { ARGS: [precedence.or], LABEL: "zero" });
         },
       });
     });

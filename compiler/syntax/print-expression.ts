@@ -49,6 +49,8 @@ function binding(value: Expr): number {
     // it takes in a sum after `in`, and ends before `where`
     case "top":
       return precedence.where + 0.5;
+    case "plus":
+      return precedence.plus;
     case "pack":
     case "observe":
     case "gradient":
@@ -107,6 +109,11 @@ function bare(value: Expr): Layout {
       const zero = value.zero ? [", zero ", expression(value.zero, precedence.or)] : [];
       return ["pack ", expression(value.value), " as ", format(value.format), ...scale, ...zero];
     }
+    case "plus":
+      return group(
+        expression(value.value),
+        nest(line, "plus lowrank", bracketed("(", expressions([value.left, value.right]), ")")),
+      );
     case "unpack":
       return ["unpack ", expression(value.value, precedence.negate)];
     case "observe":
@@ -159,7 +166,7 @@ export function expressions(values: readonly Expr[]): readonly Layout[] {
 
 /** An expression that a comma may follow: a `pack` would take a `zero`, a gradient a name for its own. */
 export function beforeComma(value: Expr): Layout {
-  return expression(value, value.kind === "pack" || value.kind === "gradient" ? precedence.or : 0);
+  return expression(value, ["pack", "plus", "gradient"].includes(value.kind) ? precedence.or : 0);
 }
 
 /** Arguments in parentheses. */

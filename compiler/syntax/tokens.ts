@@ -99,6 +99,8 @@ export const Expect = keyword("expect");
 export const Save = keyword("save");
 export const Where = keyword("where", [Infix]);
 export const Matches = keyword("matches", [Infix]);
+/** `plus` before `lowrank`, a name elsewhere. */
+const PlusWord = createToken({ name: "PlusWord", pattern: /plus(?=[ \t\r\n]+lowrank\b)/, categories: [Infix] });
 export const And = keyword("and", [Infix]);
 export const Or = keyword("or", [Infix]);
 export const Not = keyword("not");
@@ -214,6 +216,7 @@ export const tokens: readonly TokenType[] = [
   ForeignText,
   ForeignMark,
   ...keywords,
+  PlusWord,
   Name,
   Arrow,
   AddTo,
@@ -243,6 +246,7 @@ export const tokens: readonly TokenType[] = [
  * and `*`.
  */
 export const precedence = {
+  plus: 0,
   or: 1,
   and: 2,
   not: 3,
@@ -259,6 +263,7 @@ export const precedence = {
  * Precedence by the operator's text. `^` groups to the right, comparisons do not chain, the others group to the left.
  */
 export const infixOperators: ReadonlyMap<string, number> = new Map<string, number>([
+  ["plus", precedence.plus],
   ["or", precedence.or],
   ["and", precedence.and],
   ...["==", "!=", "<", "<=", ">", ">=", "matches"].map((text) => [text, precedence.comparison] as const),

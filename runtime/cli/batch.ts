@@ -1,25 +1,22 @@
 /** `espalier generate --batch`: many prompts, several at once, their results in order. */
 import { appendFileSync } from "node:fs";
 import { counted } from "../../compiler/words.js";
-import { createStopStrings } from "../llama/inference/stop-strings.js";
-import { openSession } from "../llama/inference/session.js";
-import type { Scheduler } from "../llama/serving/requests.js";
-import { openScheduler } from "../llama/serving/scheduler.js";
 import type { Model } from "../model/model.js";
 import type { Tokenizer } from "../model/tokenizer/tokenizer.js";
+import { openAnswers, type Answers, type AnswerOptions } from "./batch-answers.js";
 import { doneOf, readBatch, type BatchLine, type BatchResult } from "./batch-lines.js";
-import { sessionOptions, type ActivationOptions, type DtypeOptions } from "./dtype.js";
 import { UsageError } from "./failure.js";
 import { openMachine } from "./machine.js";
-import type { DeviceOptions, TunedOptions } from "./options.js";
+import { devicesOf, type DeviceOptions, type SeveralDevicesOptions } from "./options.js";
 import type { Output } from "./output.js";
-import type { SamplingOptions } from "./sampling.js";
+import { openCrew } from "./workers/crew.js";
+import { crewNames } from "./workers/names.js";
 
 /** What `generate` is given for a batch. */
-export interface BatchOptions extends DeviceOptions, DtypeOptions, ActivationOptions, TunedOptions, SamplingOptions {
+export interface BatchOptions extends DeviceOptions, SeveralDevicesOptions, AnswerOptions {
+  readonly model: string;
   readonly batch: string;
   readonly out?: string;
-  readonly sequences: number;
   readonly prompt?: string;
   readonly promptFile?: string;
   readonly chat?: boolean;
@@ -39,11 +36,6 @@ function checkOptions(options: BatchOptions): void {
     ["--n", options.n > 1],
     ["--draft", options.draft !== undefined],
     ["--verify", options.verify === true],
-    ["--min-p", options.minP !== undefined],
-    ["--repetition-penalty", options.repetitionPenalty !== undefined],
-    ["--presence-penalty", options.presencePenalty !== undefined],
-    ["--frequency-penalty", options.frequencyPenalty !== undefined],
-    ["--logit-bias", options.logitBias.length > 0],
   ];
   const [other] = others.filter(([, given]) => given);
   if (other !== undefined) throw new UsageError(`--batch does not go with ${other[0]}`);
@@ -63,59 +55,93 @@ export async function runBatch(output: Output, model: Model, options: BatchOptio
   const prompts = await encodeAll(tokenizer, lines, model.config.contextLength);
   const left = lines.slice(done);
   if (done > 0) output.note(`${counted(done, "result")} kept, ${left.length} to go`);
-  const { device, caller, close } = await openMachine(options, output.note);
+  const longest = lines.reduce(
+    (most, { maxTokens }, at) => Math.max(most, prompts[at]!.length + (maxTokens ?? options.maxTokens)),
+    1,
+  );
+  const contextLength = Math.min(model.config.contextLength, longest);
+  const answers = await openOn(output, model, options, contextLength);
   try {
-    const session = await openSession(caller, model, {
-      ...sessionOptions(options, caller.target),
-      activations: options.activations,
-    });
-    const longest = lines.reduce(
-      (most, { maxTokens }, at) => Math.max(most, prompts[at]!.length + (maxTokens ?? options.maxTokens)),
-      1,
-    );
-    const contextLength = Math.min(model.config.contextLength, longest);
-    const scheduler = await openScheduler(session, { sequences: options.sequences, contextLength });
     const started = performance.now();
     const progress = output.progress("prompts");
+    let newTokens = 0;
     try {
       const under: Promise<BatchResult>[] = [];
       for (let next = done, written = done; written < lines.length; written++) {
-        for (; next < lines.length && under.length < ahead * options.sequences; next++) {
-          const one = answer(scheduler, model, tokenizer, lines[next]!, prompts[next]!, options);
+        for (; next < lines.length && under.length < ahead * answers.sequences; next++) {
+          const one = answers.answer(lines[next]!, prompts[next]!);
           one.catch(() => {});
           under.push(one);
         }
         const result = await under.shift()!;
+        newTokens += result.newTokens;
         appendFileSync(out, `${JSON.stringify(result)}\n`);
         progress.update(written + 1, lines.length);
       }
     } finally {
       progress.end();
-      await scheduler.close();
     }
     const seconds = (performance.now() - started) / 1000;
-    const { promptTokens, computedPromptTokens, newTokens } = scheduler.state;
+    const counts = await answers.counts();
+    const { device } = answers;
     if (output.json)
-      output.result(
-        {
-          out,
-          prompts: lines.length,
-          kept: done,
-          promptTokens,
-          computedPromptTokens,
-          newTokens,
-          seconds,
-          device: device.name,
-        },
-        () => "",
-      );
+      output.result({ out, prompts: lines.length, kept: done, ...counts, newTokens, seconds, device }, () => "");
     else
       output.note(
-        `${counted(left.length, "prompt")}, ${counted(newTokens, "new token")} at ${(newTokens / seconds).toFixed(1)}/s on ${device.name}: ${out}`,
+        `${counted(left.length, "prompt")}, ${counted(newTokens, "new token")} at ${(newTokens / seconds).toFixed(1)}/s on ${device}: ${out}`,
       );
   } finally {
-    close();
+    await answers.close();
   }
+}
+
+/** What answers: this process, or one for each of several devices. */
+async function openOn(
+  output: Output,
+  model: Model,
+  options: BatchOptions,
+  contextLength: number,
+): Promise<Answers & { readonly sequences: number }> {
+  const devices = devicesOf(options);
+  if (devices === null) {
+    const { device, caller, close } = await openMachine(options, output.note);
+    const answers = await openAnswers(device.name, caller, model, options, contextLength).catch((error: unknown) => {
+      close();
+      throw error;
+    });
+    return {
+      ...answers,
+      sequences: options.sequences,
+      async close() {
+        await answers.close();
+        close();
+      },
+    };
+  }
+  const crew = openCrew({
+    devices,
+    begin: () => ({ work: "batch", options: { options, contextLength } }),
+    note: output.note,
+  });
+  await crew.ready;
+  return {
+    device: crewNames(crew),
+    sequences: options.sequences * devices.length,
+    answer: async (line, prompt) =>
+      (await crew.run({ kind: "answer", line, prompt: Int32Array.from(prompt) })) as BatchResult,
+    async counts() {
+      const each = (await Promise.all(
+        crew.members.filter(({ isLost }) => !isLost).map(({ at }) => crew.run({ kind: "counts" }, { at })),
+      )) as readonly Awaited<ReturnType<Answers["counts"]>>[];
+      const sum = (value: (one: (typeof each)[number]) => number): number =>
+        each.reduce((total, one) => total + value(one), 0);
+      return {
+        promptTokens: sum((one) => one.promptTokens),
+        computedPromptTokens: sum((one) => one.computedPromptTokens),
+      };
+    },
+    close: () => crew.close(),
+  };
 }
 
 async function encodeAll(
@@ -134,46 +160,4 @@ async function encodeAll(
     prompts.push(ids);
   }
   return prompts;
-}
-
-async function answer(
-  scheduler: Scheduler,
-  model: Model,
-  tokenizer: Tokenizer,
-  { line, prompt, maxTokens, temperature, seed, stop }: BatchLine,
-  ids: ArrayLike<number>,
-  options: BatchOptions,
-): Promise<BatchResult> {
-  const stream = tokenizer.stream();
-  // the text of the first new token depends on those before it
-  for (let at = 0; at < ids.length; at++) stream.push(ids[at]!);
-  const submission = scheduler.submit({
-    prompt: ids,
-    maxNewTokens: maxTokens ?? options.maxTokens,
-    stopTokens: model.generation.eosTokens,
-    sampling: {
-      temperature: temperature ?? options.temperature,
-      topK: options.topK,
-      topP: options.topP,
-      seed: seed ?? options.seed,
-    },
-  });
-  const until = createStopStrings(stop.length > 0 ? stop : options.stop);
-  let text = "";
-  let newTokens = 0;
-  for await (const { id } of submission.tokens) {
-    newTokens++;
-    text += until.push(stream.push(id));
-    if (until.found) break;
-  }
-  if (!until.found) text += until.push(stream.end()) + until.end();
-  const { ended, promptTokens } = await submission.end;
-  return {
-    line,
-    prompt,
-    text,
-    ended: until.found || ended === "stop" ? "stop" : "length",
-    promptTokens,
-    newTokens,
-  };
 }

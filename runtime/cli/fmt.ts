@@ -52,7 +52,7 @@ function summary(files: number, changed: number, onlyCheck: boolean): string {
 }
 
 /** The files named, and all `.esp` files below the folders named; without any, those below the working directory. */
-function filesOf(given: readonly string[]): readonly string[] {
+export function filesOf(given: readonly string[]): readonly string[] {
   const paths = given.length === 0 ? ["."] : given;
   const found = paths.flatMap((path) => (path !== standard && isFolder(path) ? sourcesBelow(path) : [path]));
   if (found.length === 0) throw new UsageError(`there is no .esp file below ${paths.join(", ")}`);

@@ -15,9 +15,9 @@ import type { Model } from "../model/model.js";
 import { checkDraft, loadDraft, openDraft, printSpeculation, worthOf } from "./draft.js";
 import { sessionOptions, type ActivationOptions, type DtypeOptions } from "./dtype.js";
 import { UsageError } from "./failure.js";
-import { openGiven, warn } from "./given.js";
+import { givenModel, openGiven, warn } from "./given.js";
 import { openMachine } from "./machine.js";
-import type { DeviceOptions, TunedOptions } from "./options.js";
+import type { DeviceOptions, SeveralDevicesOptions, TunedOptions } from "./options.js";
 import type { Output } from "./output.js";
 import { promptOf, type PromptOptions } from "./prompt.js";
 import { samplingOf, type SamplingOptions } from "./sampling.js";
@@ -26,6 +26,7 @@ import { turnsOf } from "./turns.js";
 
 interface GenerateCommandOptions
   extends DeviceOptions,
+    SeveralDevicesOptions,
     DtypeOptions,
     ActivationOptions,
     TunedOptions,
@@ -64,13 +65,15 @@ export async function run(output: Output, options: GenerateCommandOptions): Prom
   const { batch } = options;
   if (batch !== undefined) {
     const { runBatch } = await import("./batch.js");
-    const model = await openGiven(options.model, output);
+    const path = await givenModel(options.model, output);
+    const model = await openGiven(path, output);
     try {
-      return await runBatch(output, model, { ...options, batch });
+      return await runBatch(output, model, { ...options, batch, model: path });
     } finally {
       await model.close();
     }
   }
+  if (options.devices !== undefined) throw new UsageError("--devices is for --batch: one text is on one device");
   if (options.n > 1 && options.temperature === 0)
     throw new UsageError("with --temperature 0 all samples are the same: give a temperature, or leave --n out");
   if (options.system !== undefined && options.chat !== true)

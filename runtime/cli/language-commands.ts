@@ -5,7 +5,7 @@ import { collect, integer, withDevice, withJson } from "./options.js";
 
 /** Adds the commands. */
 export function addLanguageCommands(program: Command): void {
-  for (const add of [addNew, addFormat, addRun, addLanguageServer, addPlayground]) add(program);
+  for (const add of [addNew, addFormat, addRun, addDocumentation, addLanguageServer, addPlayground]) add(program);
 }
 
 function addNew(program: Command): void {
@@ -69,6 +69,24 @@ are written "NaN", "Infinity" and "-Infinity".`,
         (_file, options) => options.evaluate !== true,
       ),
     );
+}
+
+function addDocumentation(program: Command): void {
+  withJson(
+    program
+      .command("doc")
+      .description("write the reference of the library, or of your own files, as Markdown and as pages")
+      .argument("[files...]", ".esp files, or folders of them (default: the standard library)")
+      .requiredOption("--out <folder>", "folder to write; must not exist, or hold a reference")
+      .option("--title <words>", "what it is called"),
+  )
+    .addHelpText(
+      "after",
+      `
+Each declaration with its comment (///), its equation as the program has it, its types, and the example of its comment,
+\`name(argument: value)\` is \`result\`., which is run: where it gives something else, nothing is written.`,
+    )
+    .action(action(async () => (await import("./doc/doc.js")).run, never));
 }
 
 function addLanguageServer(program: Command): void {

@@ -12,22 +12,26 @@ export interface DeviceOptions extends JsonOptions {
   readonly device: DeviceChoice;
 }
 
-/** A kind of device, or the number of one as `espalier devices` lists them. */
-export type DeviceChoice = "auto" | "gpu" | "cpu" | number;
+/** A kind of device, the number of one as `espalier devices` lists them, or `gpu:1`: its number among the GPUs. */
+export type DeviceChoice = "auto" | "gpu" | "cpu" | number | `gpu:${number}`;
 
 /** What `openDevice` is asked for. */
 export function chosenDevice(choice: DeviceChoice): {
   readonly kind?: "auto" | "gpu" | "cpu";
   readonly index?: number;
 } {
-  return typeof choice === "number" ? { index: choice } : { kind: choice };
+  if (typeof choice === "number") return { index: choice };
+  if (choice === "auto" || choice === "gpu" || choice === "cpu") return { kind: choice };
+  return { kind: "gpu", index: Number(choice.slice("gpu:".length)) };
 }
 
-function readDevice(text: string): DeviceChoice {
+/** Reads `--device`. */
+export function readDevice(text: string): DeviceChoice {
   if (text === "auto" || text === "gpu" || text === "cpu") return text;
   if (/^\d{1,4}$/.test(text)) return Number(text);
+  if (/^gpu:\d{1,4}$/.test(text)) return `gpu:${Number(text.slice("gpu:".length))}`;
   throw new InvalidArgumentError(
-    "Allowed choices are auto, gpu, cpu, and the number of a device as `espalier devices` lists them.",
+    "Allowed choices are auto, gpu, cpu, gpu:1 for the second GPU, and the number of a device as `espalier devices` lists them.",
   );
 }
 
@@ -37,12 +41,38 @@ export function withDevice(command: Command): Command {
     command.addOption(
       new Option(
         "--device <device>",
-        "what to compute on: auto (a GPU where there is one), gpu, cpu, or its number among `espalier devices`",
+        "what to compute on: auto (a GPU where there is one), gpu, gpu:1 for the second, cpu, or a number among `espalier devices`",
       )
         .argParser(readDevice)
         .default("auto"),
     ),
   );
+}
+
+/** What a command has that divides its work between devices. */
+export interface SeveralDevicesOptions {
+  readonly devices?: readonly DeviceChoice[];
+}
+
+/** The most devices of a command. */
+const mostDevices = 64;
+
+/** Adds `--devices`, for what `divided` says. */
+export function withDevices(command: Command, divided: string): Command {
+  return command.addOption(
+    new Option("--devices <list>", `several devices, as 0,1 or gpu:0,gpu:1: ${divided}; in place of --device`)
+      .argParser((text: string) => {
+        const devices = text.split(",").map((each) => readDevice(each.trim()));
+        if (devices.length > mostDevices) throw new InvalidArgumentError(`At most ${mostDevices} devices are taken.`);
+        return devices;
+      })
+      .conflicts("device"),
+  );
+}
+
+/** The devices between which work is divided; null for one, which needs no process of its own. */
+export function devicesOf({ devices }: SeveralDevicesOptions): readonly DeviceChoice[] | null {
+  return devices === undefined || devices.length === 0 ? null : devices;
 }
 
 /** What every command has that runs a model. */

@@ -2,11 +2,11 @@
 import type { Command } from "commander";
 import { action } from "./action.js";
 import { withActivations, withDtype } from "./dtype.js";
-import { byteCount, integer, withDevice, withTuned } from "./options.js";
+import { byteCount, integer, withDevice, withDevices, withTuned } from "./options.js";
 
 /** Adds `serve`. */
 export function addServingCommands(program: Command): void {
-  withTuned(
+  const command = withTuned(
     withDevice(
       withDtype(
         withActivations(
@@ -26,7 +26,8 @@ export function addServingCommands(program: Command): void {
         ),
       ),
     ),
-  )
+  );
+  withDevices(command, "a process each, behind one address, and requests to the one with the least under way")
     .addHelpText(
       "after",
       `
@@ -34,10 +35,14 @@ export function addServingCommands(program: Command): void {
   POST /v1/chat/completions    for a model with a chat template
   GET  /v1/models  /health  /metrics (Prometheus)
 
-Both answer whole or, with "stream": true, in server-sent events. temperature, top_p, top_k, seed, stop, n, max_tokens and
-logprobs are taken; a field that is not known is refused by name. A client that goes away frees its place.
+Both answer whole or, with "stream": true, in server-sent events. max_tokens, temperature, top_p, top_k, min_p, seed, n,
+repetition_penalty, presence_penalty, frequency_penalty, logit_bias, stop and logprobs are taken; a field that is not
+known is refused by name. A client that goes away frees its place.
 
-SIGTERM and Ctrl-C end the server when all requests have their answers, after 60 s in any case; the second one at once.`,
+SIGTERM and Ctrl-C end the server when all requests have their answers, after 60 s in any case; the second one at once.
+
+With --devices a process that dies is started again, once. A request that it had is asked of another process unless a part
+of its answer is sent already: then the stream ends with an error.`,
     )
     .action(
       action(

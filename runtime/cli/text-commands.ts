@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import { action } from "./action.js";
 import { withActivations, withDtype } from "./dtype.js";
-import { integer, pathOf, withDevice, withTuned } from "./options.js";
+import { integer, pathOf, withDevice, withDevices, withTuned } from "./options.js";
 import { withSampling } from "./sampling.js";
 
 /** Adds `generate` and `chat`. */
@@ -18,7 +18,7 @@ function withModel(command: Command, { maxTokens }: { readonly maxTokens: number
 }
 
 function addGenerate(program: Command): void {
-  withModel(
+  const command = withModel(
     program
       .command("generate")
       .description("continue a prompt, or with --chat answer it; the text is streamed")
@@ -33,7 +33,8 @@ function addGenerate(program: Command): void {
       .option("--sequences <n>", "with --batch: texts that are given tokens at once", integer(1, 64), 16)
       .option("--verify", "also compare logits with those of plain schedules: each element by itself, nothing fused"),
     { maxTokens: 48 },
-  )
+  );
+  withDevices(command, "with --batch, a process each")
     .addHelpText(
       "after",
       `

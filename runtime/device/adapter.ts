@@ -2,7 +2,8 @@
 import { cpuDriverRuns, unpackCpuDriver } from "./driver.js";
 import { DeviceError } from "./error.js";
 import { isSoftware, type FoundAdapter } from "./opened.js";
-import { listVulkanDevices, loadVulkan, withOnlyDriver } from "./vulkan.js";
+import { withOnlyDevice, withOnlyDriver } from "./vulkan-environment.js";
+import { canChoose, listVulkanDevices, loadVulkan, twinsOf, type VulkanDevice } from "./vulkan.js";
 
 /** Dawn's toggles; they belong to an instance, so that checked and unchecked devices can live in one process. */
 function toggles(unchecked: boolean): string[] {
@@ -21,54 +22,102 @@ const installHint =
 
 /** A GPU of this machine. */
 export interface FoundGpu extends FoundAdapter {
-  /**
-   * Whether it can be opened. Dawn finds devices by their names, so that of several of one name only the first can be;
-   * what is reported of the others is what is known of that one.
-   */
+  /** Where it is on the bus, as `0000:3b:00.0`; null where that is not known. */
+  readonly place: string | null;
+  /** Whether it can be opened. */
   readonly reachable: boolean;
+  /**
+   * Of several of one name: this one itself. What is reported of it is what is known of the one of them that Dawn gives
+   * for that name.
+   */
+  readonly itself?: () => Promise<FoundAdapter>;
 }
 
-/** Asks Dawn for a device: the preferred one, or one whose name has this in it. Undefined where there is none. */
-export type RequestGpu = (name: string | null) => Promise<Pick<FoundAdapter, "instance" | "adapter"> | undefined>;
+/** What Dawn is asked for: what it prefers, one whose name has this in it, or a device that Vulkan lists. */
+export type WantedGpu =
+  | { readonly kind: "preferred" }
+  | { readonly kind: "named"; readonly name: string }
+  | { readonly kind: "only"; readonly device: VulkanDevice };
+
+/** Asks Dawn for a device. Undefined where there is none. */
+export type RequestGpu = (wanted: WantedGpu) => Promise<Pick<FoundAdapter, "instance" | "adapter"> | undefined>;
 
 /** Every real GPU that this machine has and Dawn can use, the preferred one first. */
 export async function findGpus(unchecked = false): Promise<readonly FoundGpu[]> {
-  const names = await hardwareNames();
-  if (names?.length === 0) return [];
+  const listed = await hardwareDevices();
+  if (listed?.devices.length === 0) return [];
+  return listGpus(listed?.devices ?? null, (wanted) => findOnly(wanted, unchecked), listed?.canChoose);
+}
+
+/** What Dawn gives for one request. */
+export async function findOnly(
+  wanted: WantedGpu,
+  unchecked = false,
+): Promise<Pick<FoundAdapter, "instance" | "adapter"> | undefined> {
   const dawn = await import("webgpu");
-  return listGpus(names ?? null, async (name) => {
-    const instance = dawn.create([...toggles(unchecked), ...(name === null ? [] : [`adapter=${name}`])]);
-    const adapter = await request(instance, { powerPreference: "high-performance" });
-    return adapter === undefined ? undefined : { instance, adapter };
-  });
+  const open = (): { readonly instance: GPU; readonly asked: Promise<GPUAdapter | undefined> } => {
+    const name = wanted.kind === "named" ? [`adapter=${wanted.name}`] : [];
+    const instance = dawn.create([...toggles(unchecked), ...name]);
+    return { instance, asked: request(instance, { powerPreference: "high-performance" }) };
+  };
+  const identity = wanted.kind === "only" ? wanted.device.identity : null;
+  const { instance, asked } = identity === null ? open() : withOnlyDevice(identity, open);
+  const adapter = await asked;
+  return adapter === undefined ? undefined : { instance, adapter };
 }
 
 /**
- * The GPUs, by the names that the system lists, one for each device; null where it lists none, and Dawn is believed.
- * Dawn hands out one adapter a request.
+ * The GPUs, of the devices that the system lists; null where it lists none, and Dawn is believed. Dawn hands out one
+ * adapter a request, for a name the first that has it: of several of one name each is asked for by itself, if the system
+ * can choose it.
  */
-export async function listGpus(names: readonly string[] | null, ask: RequestGpu): Promise<readonly FoundGpu[]> {
-  const found: FoundGpu[] = [];
-  const take = async (name: string | null): Promise<void> => {
-    const given = await ask(name);
+export async function listGpus(
+  devices: readonly VulkanDevice[] | null,
+  ask: RequestGpu,
+  canBeChosen: (device: VulkanDevice) => boolean = () => false,
+): Promise<readonly FoundGpu[]> {
+  const listed = devices ?? [];
+  const found: FoundAdapter[] = [];
+  const take = async (wanted: WantedGpu): Promise<void> => {
+    const given = await ask(wanted);
     if (given === undefined || isSoftware(given.adapter)) return;
-    const spelled = displayName(given.adapter, names ?? []);
-    if (!found.some((other) => other.name === spelled))
-      found.push({ kind: "gpu", name: spelled, ...given, reachable: true });
+    const name = displayName(
+      given.adapter,
+      listed.map((one) => one.name),
+    );
+    if (!found.some((other) => other.name === name)) found.push({ kind: "gpu", name, ...given });
   };
-  await take(null);
-  for (const name of names ?? []) if (!found.some((other) => other.name === name)) await take(name);
-  return found.flatMap((one) => {
-    const others = (names ?? []).filter((name) => name === one.name).length - 1;
-    return [one, ...Array.from({ length: Math.max(0, others) }, () => ({ ...one, reachable: false }))];
+  await take({ kind: "preferred" });
+  for (const { name } of listed) if (!found.some((other) => other.name === name)) await take({ kind: "named", name });
+  return found.flatMap((one): readonly FoundGpu[] => {
+    const twins = twinsOf(listed, one);
+    const [first] = twins;
+    if (first === undefined || twins.length < 2) return [{ ...one, place: first?.place ?? null, reachable: true }];
+    const choosable = canBeChosen(first);
+    return twins.map((device, at) => ({
+      ...one,
+      place: device.place,
+      ...(choosable
+        ? { reachable: true, itself: async () => ({ ...one, ...(await chosen(device)) }) }
+        : { reachable: at === 0 }),
+    }));
   });
+
+  async function chosen(device: VulkanDevice): Promise<Pick<FoundAdapter, "instance" | "adapter">> {
+    const given = await ask({ kind: "only", device });
+    if (given !== undefined && !isSoftware(given.adapter)) return given;
+    throw new DeviceError(
+      "no-gpu",
+      `${device.name}${device.place === null ? "" : ` at ${device.place}`} was not given when asked for alone.`,
+    );
+  }
 }
 
 /** The preferred GPU, or an error that says what to do. */
 export async function findGpu(unchecked = false): Promise<FoundAdapter> {
   const [gpu] = await findGpus(unchecked);
   if (gpu !== undefined) return gpu;
-  const seen = [...new Set((await hardwareNames()) ?? [])];
+  const seen = [...new Set((await hardwareDevices())?.devices.map(({ name }) => name))];
   const refused =
     seen.length > 0 ? ` Vulkan lists ${seen.join(", ")}, but its driver is too old or incomplete for WebGPU.` : "";
   throw new DeviceError("no-gpu", `No GPU was found on this machine.${refused} ${installHint}`);
@@ -113,14 +162,17 @@ async function request(instance: GPU, options: GPURequestAdapterOptions): Promis
   }
 }
 
-/** Names of the GPUs that Vulkan lists, one for each; undefined where Vulkan is not what Dawn uses. */
-async function hardwareNames(): Promise<readonly string[] | undefined> {
+/** The GPUs that Vulkan lists, and whether one of them can be chosen; undefined where Vulkan is not what Dawn uses. */
+async function hardwareDevices(): Promise<
+  { readonly devices: readonly VulkanDevice[]; canChoose(device: VulkanDevice): boolean } | undefined
+> {
   if (process.platform !== "linux") return undefined;
   const library = await loadVulkan();
-  if (library === undefined) return [];
-  return listVulkanDevices(library)
-    .filter((device) => !device.software)
-    .map((device) => device.name);
+  if (library === undefined) return { devices: [], canChoose: () => false };
+  return {
+    devices: listVulkanDevices(library).filter((device) => !device.software),
+    canChoose: (device) => canChoose(library, device),
+  };
 }
 
 /** Dawn lower-cases and hyphenates the device's name; Vulkan's own spelling is taken where one matches. */

@@ -9,6 +9,7 @@ import {
   wantedFeatures,
   type Device,
   type DeviceDescription,
+  type DeviceKind,
   type FoundAdapter,
 } from "./opened.js";
 import { makePatientWait } from "./patience.js";
@@ -28,7 +29,7 @@ export type {
 export interface DeviceOptions {
   /** `auto` (the default): a real GPU if there is one, else the CPU. */
   readonly kind?: "auto" | "gpu" | "cpu";
-  /** Which of the devices that `listDevices` gives; `kind` is then ignored. */
+  /** Which of the devices that `listDevices` gives; with the kind `gpu` or `cpu`, which of those of that kind. */
   readonly index?: number | undefined;
   /** Gets one line when `auto` had to take the CPU. */
   readonly log?: (line: string) => void;
@@ -57,6 +58,8 @@ export interface ListedDevice extends DeviceDescription {
   readonly default: boolean;
   /** Whether it can be opened; see `FoundGpu`. */
   readonly reachable: boolean;
+  /** Where a GPU is on the bus, as `0000:3b:00.0`; null where that is not known. */
+  readonly place: string | null;
 }
 
 /** What this machine has, best first: `openDevice({ index })` opens one. */
@@ -66,6 +69,7 @@ export async function listDevices(): Promise<readonly ListedDevice[]> {
     kind: one.kind,
     default: index === 0,
     reachable: one.reachable,
+    place: one.place,
     features: new Set(wantedFeatures.filter((name) => one.adapter.features.has(name))),
     limits: describeLimits(one.adapter.limits, one.adapter.info),
     matrices: matricesOf(one.adapter),
@@ -77,32 +81,42 @@ async function findAll(unchecked: boolean): Promise<readonly FoundGpu[]> {
     if (error instanceof DeviceError) return undefined;
     throw error;
   });
-  return [...(await findGpus(unchecked)), ...(cpu === undefined ? [] : [{ ...cpu, reachable: true }])];
+  return [...(await findGpus(unchecked)), ...(cpu === undefined ? [] : [{ ...cpu, place: null, reachable: true }])];
 }
 
 /**
- * The device of that number, from 0.
+ * The device of that number, from 0, among `all` or those of a kind.
  * @throws DeviceError no-gpu, where there is none or it cannot be distinguished from another
  */
-export function deviceAt<T extends Pick<FoundGpu, "name" | "reachable">>(devices: readonly T[], index: number): T {
+export function deviceAt<T extends Pick<FoundGpu, "name" | "kind" | "reachable">>(
+  all: readonly T[],
+  index: number,
+  kind: DeviceKind | null = null,
+): T {
+  const devices = kind === null ? all : all.filter((one) => one.kind === kind);
+  const word = kind === null || kind === "null" ? "device" : kind === "gpu" ? "GPU" : "CPU driver";
   const found = devices[index];
   const listed = devices.map(({ name }, at) => `${at} ${name}`).join(", ");
   if (found === undefined)
     throw new DeviceError(
       "no-gpu",
-      `There is no device ${index} on this machine. ${devices.length === 0 ? "It has none." : `It has: ${listed}.`}`,
+      `There is no ${word} ${index} on this machine. ${devices.length === 0 ? "It has none." : `It has: ${listed}.`}`,
     );
   if (!found.reachable)
     throw new DeviceError(
       "no-gpu",
-      `Device ${index} is called ${found.name} as device ${devices.findIndex(({ name }) => name === found.name)} is, and WebGPU opens the first of that name. Let this process see only the other one, as containers do with NVIDIA_VISIBLE_DEVICES.`,
+      `The ${word} ${index} is called ${found.name} as ${word} ${devices.findIndex(({ name }) => name === found.name)} is, and this machine's Vulkan loader does not choose between them: one of 1.4.323 or newer does. Or let this process see only the other one, as containers do with NVIDIA_VISIBLE_DEVICES.`,
     );
   return found;
 }
 
 async function find({ kind = "auto", index, log, backend, unchecked = false }: DeviceOptions): Promise<FoundAdapter> {
   if (backend === "null") return findNull();
-  if (index !== undefined) return deviceAt(await findAll(unchecked), index);
+  if (index !== undefined) {
+    const among = kind === "gpu" ? await findGpus(unchecked) : await findAll(unchecked);
+    const found = deviceAt(among, index, kind === "auto" ? null : kind);
+    return (await found.itself?.()) ?? found;
+  }
   if (kind === "gpu") return findGpu(unchecked);
   if (kind === "cpu") return findCpu(unchecked);
   const [gpu] = await findGpus(unchecked);

@@ -1,8 +1,8 @@
 /** The routes of a server, over a model that may still be loading. */
-import { createHash, timingSafeEqual } from "node:crypto";
 import { Hono, type Context } from "hono";
-import { cors } from "hono/cors";
 import { isObject, type JsonObject } from "../model/files.js";
+import { withAccess, type AccessOptions } from "./access.js";
+import { bytesOf } from "./body.js";
 import { beginChat } from "./chat.js";
 import { beginCompletion, type Completion } from "./completions.js";
 import { errorBody, RequestError, requestError } from "./error.js";
@@ -12,14 +12,11 @@ import { parseBody, readChat, readCompletion, type CommonParameters } from "./pa
 import { usualLimits, type ServedModel, type ServerLimits } from "./served.js";
 
 /** How a server is set up. */
-export interface AppOptions {
+export interface AppOptions extends AccessOptions {
   /** Null while it is loaded. */
   readonly model: () => ServedModel | null;
   /** Whether new requests are taken. */
   readonly isClosing?: () => boolean;
-  readonly apiKey?: string | undefined;
-  /** An origin whose pages may read answers; none by default. */
-  readonly cors?: string | undefined;
   readonly limits?: Partial<ServerLimits>;
   /** Faults that are none of the request's. */
   readonly onFault?: (error: unknown) => void;
@@ -45,18 +42,7 @@ export function createApp(options: AppOptions): { fetch(request: Request): Respo
     const route = routes.includes(context.req.path) ? context.req.path : "other";
     metrics.count(route, context.res.status, (performance.now() - began) / 1000);
   });
-  if (options.cors !== undefined)
-    app.use(
-      cors({ origin: options.cors, allowHeaders: ["authorization", "content-type"], allowMethods: ["GET", "POST"] }),
-    );
-  app.use(async (context, next) => {
-    if (options.apiKey !== undefined && context.req.path !== "/health") {
-      const given = /^Bearer\s+(.*)$/i.exec(context.req.header("authorization") ?? "")?.[1];
-      if (given === undefined || !sameText(given, options.apiKey))
-        throw new RequestError(401, "invalid_api_key", "Expected the key of this server: `Authorization: Bearer KEY`.");
-    }
-    await next();
-  });
+  withAccess(app, options);
 
   function served(name: string | null): ServedModel {
     const model = options.model();
@@ -95,7 +81,7 @@ export function createApp(options: AppOptions): { fetch(request: Request): Respo
     app.post(path, async (context) => {
       if (options.isClosing?.() === true)
         throw new RequestError(503, "closing", "The server is being stopped and takes no more requests.");
-      const body = await bodyOf(context.req.raw, limits.body);
+      const body = parseBody(await bytesOf(context.req.raw, limits.body));
       // the name first: another server's parameters say nothing here
       const name = isObject(body) && typeof body["model"] === "string" ? body["model"] : null;
       const model = served(name);
@@ -147,37 +133,15 @@ export function createApp(options: AppOptions): { fetch(request: Request): Respo
   return { fetch: (request) => app.fetch(request) };
 }
 
-const routes: readonly string[] = ["/v1/completions", "/v1/chat/completions", "/v1/models", "/health", "/metrics"];
+/** What a server has. */
+export const routes: readonly string[] = [
+  "/v1/completions",
+  "/v1/chat/completions",
+  "/v1/models",
+  "/health",
+  "/metrics",
+];
 
 function card({ name, created, scheduler }: ServedModel): object {
   return { id: name, object: "model", created, owned_by: "espalier", max_model_len: scheduler.contextLength };
-}
-
-/** Compares without telling by the time it takes where two texts differ. */
-function sameText(one: string, other: string): boolean {
-  const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
-  return timingSafeEqual(digest(one), digest(other));
-}
-
-/** A body of JSON of at most `most` bytes. @throws RequestError 400, 413, 415 */
-async function bodyOf(request: Request, most: number): Promise<JsonObject> {
-  if (!/^application\/(?:[\w.-]+\+)?json\b/i.test(request.headers.get("content-type") ?? ""))
-    throw new RequestError(415, "not_json", "The body should be JSON: `Content-Type: application/json`.");
-  const large = (): RequestError => new RequestError(413, "too_large", `The body should have at most ${most} bytes.`);
-  if (Number(request.headers.get("content-length") ?? 0) > most) throw large();
-  const chunks: Uint8Array[] = [];
-  let bytes = 0;
-  // as it comes: a body without a length may have any
-  const reader = request.body?.getReader();
-  for (;;) {
-    const next = await reader?.read();
-    if (next === undefined || next.done) break;
-    bytes += next.value.length;
-    if (bytes > most) {
-      void reader?.cancel().catch(() => {});
-      throw large();
-    }
-    chunks.push(next.value);
-  }
-  return parseBody(Buffer.concat(chunks));
 }

@@ -3,7 +3,7 @@ import { DeviceError } from "../device/error.js";
 import { LlamaError, type LlamaErrorCode } from "../llama/error.js";
 import { ModelError } from "../model/error.js";
 
-export type ErrorStatus = 400 | 401 | 404 | 405 | 413 | 415 | 429 | 500 | 503;
+export type ErrorStatus = 400 | 401 | 404 | 405 | 413 | 415 | 429 | 500 | 502 | 503;
 
 /** An answer that is an error. `message` is a full sentence for the user; `parameter` the field that it is about. */
 export class RequestError extends Error {

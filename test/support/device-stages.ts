@@ -49,7 +49,7 @@ async function runStages(
   const { program, fused } = stages;
   const given: Record<string, DeviceTensor> = {};
   const parameters: Record<string, number> = {};
-  for (const input of fused.inputs) {
+  for (const input of fused.inputs.filter(({ part }) => part === undefined)) {
     const value = inputs.get(input.name);
     if (value === undefined) throw new Error(`no input ${input.name}`);
     const tensor = program.inputs.find(({ name }) => name === input.name);

@@ -2,7 +2,7 @@
 import { readSources, type SourceFile } from "./sources.js";
 
 /** What opens a device, and what starts another Espalier, which may open one. */
-const opens = /\b(?:openDevice|listDevices|find(?:Gpus?|Cpu|Null))\(|\bprocess\.execPath\b/;
+const opens = /\b(?:openDevice|listDevices|find(?:Gpus?|Only|Cpu|Null))\(|\bprocess\.execPath\b/;
 
 /** The test files that need a device or another process, they or a helper in `test/` that they import. */
 export function testsWithDevice(): ReadonlySet<string> {
@@ -18,6 +18,7 @@ export function testsWithDevice(): ReadonlySet<string> {
 
 /** Test files that take the kernel evaluator, or a property, some ten seconds by themselves: not for each edit. */
 export const longTests: ReadonlySet<string> = new Set([
+  "test/cli/devices.test.ts",
   "test/formats/laws.test.ts",
   "test/lower/scan/library-scans.test.ts",
   "test/lower/scan/scan.test.ts",

@@ -61,6 +61,17 @@ function evaluateEqn(graph: ConcreteGraph, eqn: Eqn<Concrete>, values: Values): 
     case "pack":
       if (eqn.scale !== null) throw new Error("a grid is no real function");
       return values.get(eqn.source) as RealTensor;
+    case "plus": {
+      const [packed, left, right] = [eqn.packed, eqn.left, eqn.right].map((id) => values.get(id)) as RealTensor[];
+      const [rank = 0, columns = 0] = right?.shape ?? [];
+      result.data.forEach((_, index) => {
+        const [row, column] = [Math.floor(index / columns), index % columns];
+        result.data[index] = packed?.data[index] ?? 0;
+        for (let r = 0; r < rank; r++)
+          result.data[index]! += (left?.data[row * rank + r] ?? 0) * (right?.data[r * columns + column] ?? 0);
+      });
+      return result;
+    }
     default:
       throw new Error(`${eqn.kind} over reals`);
   }

@@ -82,7 +82,7 @@ export function evaluateStages(
   const { fused, storage } = stages;
   const memory = new Map<string, ArrayBuffer>();
   const parameters: Record<string, number> = {};
-  for (const input of fused.inputs) {
+  for (const input of fused.inputs.filter(({ part }) => part === undefined)) {
     const value = inputs.get(input.name);
     if (value === undefined) throw new Error(`no input ${input.name}`);
     const place = storage[input.value];

@@ -58,6 +58,7 @@ export function evaluateUnread(graph: ConcreteGraph, inputs: ReadonlyMap<string,
   for (const eqn of eqns) {
     if (eqn.kind === "top") whole(eqn.score);
     if (eqn.kind === "pack") for (const id of [eqn.source, eqn.scale, eqn.zero]) if (id !== null) whole(id);
+    if (eqn.kind === "plus") for (const id of [eqn.packed, eqn.left, eqn.right]) whole(id);
     if (eqn.kind === "factorize") {
       const size = graph.values[eqn.source]!.type.shape[0]!;
       const marks = marksOf(read, eqn.source);

@@ -134,6 +134,9 @@ const { expr } = fc.letrec<{
       .map((each): Expr => ({ kind: "pack", ...each, zero: each.scale && each.zero, span })),
     tie("expr").map((value): Expr => ({ kind: "unpack", value, span })),
     fc
+      .record({ value: tie("expr"), left: tie("expr"), right: tie("expr") })
+      .map((each): Expr => ({ kind: "plus", ...each, span })),
+    fc
       .record({ block: tie("expr"), text: tie("expr"), by: ident })
       .map((each): Expr => ({ kind: "observe", ...each, span })),
     fc

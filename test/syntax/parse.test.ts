@@ -54,6 +54,8 @@ function shown(expr: Expr): string {
       return `(top ${shown(expr.score)})`;
     case "pack":
       return `(pack ${shown(expr.value)}${expr.scale ? ` scale ${shown(expr.scale)}` : ""}${expr.zero ? ` zero ${shown(expr.zero)}` : ""})`;
+    case "plus":
+      return `(${shown(expr.value)} plus ${shown(expr.left)} ${shown(expr.right)})`;
     case "unpack":
       return `(unpack ${shown(expr.value)})`;
     case "call":

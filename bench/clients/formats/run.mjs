@@ -62,7 +62,9 @@ function compressed(recipe, ...settings) {
 const exports = [
   ["dense bf16", example, ["safetensors"], ["gguf"], ["gguf", "--type", "q8_0", "--requantize"]],
   ["", example, ["gguf", "--type", "q4_0", "--embedding-type", "q6_k", "--requantize"]],
+  ["", example, ["gguf", "--type", "q4_k", "--embedding-type", "q6_k", "--requantize"]],
   ["", example, ["gguf", "--type", "q6_k", "--embedding-type", "q6_k", "--requantize"]],
+  ["", example, ["safetensors", "--max-shard-size", "2MB"]],
   ["int4(128)", compressed("int4"), ["safetensors"], ["compressed-tensors"], ["gptq"], ["awq"], ["gguf"]],
   [
     "int4(128, asymmetric)",
@@ -74,6 +76,7 @@ const exports = [
     ["gguf", "--type", "q8_0"],
   ],
   ["int8(128)", compressed("int8"), ["compressed-tensors"], ["gptq"], ["gguf"]],
+  ["int3(64)", compressed("gptq-int3", "--limit", "8"), ["gptq"], ["safetensors"], ["gguf"]],
   [
     "2:4 of int4(128)",
     join(root, "examples", "classics-3.7m-recovered"),

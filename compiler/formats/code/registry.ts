@@ -6,6 +6,7 @@ import { bf16Code, f16Code, f32Code, i32Code, u32Code } from "../dense/code.js";
 import { codebookCode } from "../codebook/code.js";
 import { fp8E4m3Code, fp8E5m2Code } from "../fp8/code.js";
 import { int2Code, int3Code, int4Code, int5Code, int6Code, int8Code } from "../integer/code.js";
+import { lowrankCode } from "../lowrank/code.js";
 import { nmCode } from "../nm/code.js";
 import { q4_0Code } from "../q4_0/code.js";
 import { q4_1Code } from "../q4_1/code.js";
@@ -20,6 +21,7 @@ import { iq4_nlCode } from "../iq4_nl/code.js";
 import { q8_0Code } from "../q8_0/code.js";
 import { byName, formatOfSpec, type FormatName } from "../registry.js";
 import { regroupedCode } from "../regrouped/code.js";
+import { sliceCode } from "../slice/code.js";
 import type { ElementCode, FormatCode } from "./code.js";
 
 const codes: { readonly [N in FormatName]: FormatCode } = {
@@ -51,6 +53,8 @@ const codes: { readonly [N in FormatName]: FormatCode } = {
   q4_k: q4_kCode,
   q5_k: q5_kCode,
   iq4_nl: iq4_nlCode,
+  lowrank: lowrankCode(byName.lowrank, codeOf, () => elementOf({ name: "f16", args: {}, of: null })),
+  slice: sliceCode(f16Code),
 };
 
 /** The code of the format of a spec that has been normalized. */

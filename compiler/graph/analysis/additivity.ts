@@ -119,6 +119,12 @@ function proveEqn(eqn: Eqn, proof: Proof): void {
       known.set(eqn.out, provePack(graph.values[eqn.out]!, parts));
       return;
     }
+    case "plus": {
+      const parts = [eqn.packed, eqn.left, eqn.right].map(of);
+      const fixed = parts.every((part) => part.kind === "fixed");
+      known.set(eqn.out, fixed ? { kind: "fixed" } : lost(eqn.out, { kind: "op", op: "plus" }));
+      return;
+    }
     case "scan":
       proveScan(eqn, proof);
       return;

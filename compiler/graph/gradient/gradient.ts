@@ -1,9 +1,9 @@
 /** Reverse mode over equations: from a value and the values asked for, equations that compute the gradients. */
 import type { Span } from "../../diagnostic.js";
 import type { Level } from "../../types/type.js";
-import { constant, indexOf, integer, load, sizeScalar } from "../build.js";
+import { binary, constant, indexOf, integer, load, sizeScalar } from "../build.js";
 import { definedBy, eqnOperands } from "../eqn.js";
-import type { Eqn, ValueId } from "../graph.js";
+import type { Eqn, Scalar, Value, ValueId } from "../graph.js";
 import { formatOf } from "../../formats/registry.js";
 import { adjointOf } from "./adjoint.js";
 import { asF32, smoothOperands, touches, type Derivation, type GradientFault } from "./derivation.js";
@@ -88,6 +88,8 @@ function smoothSources<L extends Level>(derivation: Derivation<L>, eqn: Eqn<L>):
       return letsThrough(derivation, eqn) ? [eqn.source] : [];
     case "top":
       return [];
+    case "plus":
+      return [eqn.packed, eqn.left, eqn.right];
     case "scan":
     case "factorize":
       return [...eqnOperands(eqn)];
@@ -182,6 +184,9 @@ function reverseEqn<L extends Level>(derivation: Derivation<L>, out: ValueId, ad
     }
     case "pack":
       return letsThrough(derivation, eqn) ? identity(eqn.source, adjoint) : undefined;
+    case "plus":
+      identity(eqn.packed, adjoint);
+      return reverseCorrection(derivation, eqn, adjoint);
     case "top":
     case "scan":
     case "factorize":
@@ -189,6 +194,46 @@ function reverseEqn<L extends Level>(derivation: Derivation<L>, out: ValueId, ad
     default:
       return eqn satisfies never;
   }
+}
+
+/** With g the adjoint of packed + a b: g b^T to a, and a^T g to b. */
+function reverseCorrection<L extends Level>(
+  derivation: Derivation<L>,
+  { left, right }: Extract<Eqn<L>, { kind: "plus" }>,
+  adjoint: ValueId,
+): void {
+  const { host } = derivation;
+  const [of, a, b] = [host.value(adjoint), host.value(left), host.value(right)];
+  const axis = (name: string, size: L["size"]) => host.range(name, integer<L>(0), sizeScalar<L>(size));
+  const [rows, rank] = a.type.shape as [L["size"], L["size"]];
+  const columns = b.type.shape[1] as L["size"];
+  const term = (
+    other: Value<L>,
+    place: readonly [0 | 1 | 2, 0 | 1 | 2],
+    to: ValueId,
+    at: readonly [0 | 2, 2 | 1],
+  ): void => {
+    if (!derivation.active.has(to)) return;
+    const ranges = [axis("n", rows), axis("k", columns), axis("r", rank)] as const;
+    const index = ranges.map((range) => indexOf<L>(range)) as [Scalar<L>, Scalar<L>, Scalar<L>];
+    const g = asF32(load(of, [index[0], index[1]]));
+    contribute(derivation, to, {
+      ranges: [...ranges],
+      at: at.map((which) => index[which]),
+      body: binary(
+        "multiply",
+        g,
+        asF32(
+          load(
+            other,
+            place.map((which) => index[which]),
+          ),
+        ),
+      ),
+    });
+  };
+  term(b, [2, 1], left, [0, 2]);
+  term(a, [0, 2], right, [2, 1]);
 }
 
 /** Reverses the equations of values that the reversal of another has made, each after those that read it. */

@@ -159,6 +159,7 @@ function isCostly(eqn: Eqn): boolean {
     }
     case "top":
     case "pack":
+    case "plus":
       return false;
     default:
       return eqn satisfies never;

@@ -64,7 +64,9 @@ export function withGridApart(graph: SymbolicGraph, name: string): GridApart {
  * their type: the same values, of whatever size.
  */
 export function widenScales(graph: ConcreteGraph): ConcreteGraph {
-  const leaving = new Set(graph.outputs.map((output) => output.value));
+  // a correction is put beside the very words
+  const corrected = graph.eqns.flatMap((eqn) => (eqn.kind === "plus" ? [eqn.packed] : []));
+  const leaving = new Set([...graph.outputs.map((output) => output.value), ...corrected]);
   const values = [...graph.values];
   const fresh = freshIndices(graph);
   let changed = false;

@@ -148,6 +148,8 @@ function eqnKey(graph: ConcreteGraph, eqn: Eqn<Concrete>): string | null {
       return `top ${eqn.score} ${eqn.n} ${eqn.m} ${eqn.axis}`;
     case "pack":
       return `pack ${eqn.source} ${eqn.scale} ${eqn.zero} ${JSON.stringify(type.format)}`;
+    case "plus":
+      return `plus ${eqn.packed} ${eqn.left} ${eqn.right}`;
     default:
       return eqn satisfies never;
   }

@@ -288,6 +288,7 @@ function specializeEqn(eqn: Eqn<Symbolic>, binding: Binding, options: Specialize
       };
     case "factorize":
     case "pack":
+    case "plus":
       return eqn;
     default:
       return eqn satisfies never;

@@ -23,6 +23,8 @@ export function loops(lowering: Lowering, eqn: Eqn<Concrete>): readonly Kernel[]
       return [elementLoops(lowering, eqn)];
     case "pack":
       return packLoops(lowering, eqn);
+    case "plus":
+      return correctedLoops(lowering, eqn);
     case "top":
       throw new InternalError("top is expanded before it is lowered");
     case "scan":
@@ -103,6 +105,37 @@ function packLoops(lowering: Lowering, eqn: Eqn<Concrete> & { readonly kind: "pa
     );
   }
   return kernels;
+}
+
+/** One invocation a word, one kernel a section: those of what is corrected, and both factors behind them. */
+function correctedLoops(lowering: Lowering, eqn: Eqn<Concrete> & { readonly kind: "plus" }): readonly Kernel[] {
+  const { type } = lowering.graph.values[eqn.out]!;
+  const to = lowering.storage[eqn.out]!;
+  const factors = new Map([
+    ["left", eqn.left],
+    ["right", eqn.right],
+  ]);
+  return formatOfSpec(type.format!)
+    .sections(type.format!, shapeOf(type.shape))
+    .map(({ name, offset, words }) => {
+      const factor = factors.get(name);
+      const from = lowering.storage[factor ?? eqn.packed]!;
+      const build = lowering.builder();
+      const workgroups = spread(Math.ceil(words / groupSize));
+      const word = build.bind("word", k.add(k.mul(workgroupPosition(workgroups), groupSize), k.builtin("local_index")));
+      build.when(k.less(word, words), () => {
+        const there = k.add(word, factor === undefined ? offset : 0);
+        const value = k.loadBuffer(build.view(from, "u32", "read"), "u32", there);
+        build.add(k.store(build.view(to, "u32", "read_write"), k.add(word, offset), value));
+      });
+      return build.finish({
+        name: `${lowering.nameOf(eqn)}_${name}`,
+        workgroupSize: [groupSize, 1, 1],
+        workgroups,
+        schedule: "pack",
+        values: lowering.valuesOf(eqn),
+      });
+    });
 }
 
 /** Indices of a tensor of any rank, seen as [rows, columns] with the last axis as columns. */

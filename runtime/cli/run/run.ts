@@ -38,18 +38,13 @@ export async function run(output: Output, given: string, options: RunCommandOpti
   const { value, diagnostics } = check(file, host, { set: settings(options.set) });
   if (value === null || hasErrors(diagnostics)) throw new DiagnosticsError(diagnostics, host.sources);
   const graph = chooseGraph(file, value, options.fn);
-  const values = givenValues(graph, options.arg);
-  const binding = bindingFor(graph, values, options.size);
-  requireSizes(graph, binding);
   const places = outputPlaces(graph, options.out);
   // what does not fit is said before a device is opened
-  const bound = specialize(graph, asMaps(binding), { f16: true });
-  if (!("graph" in bound)) throw new DiagnosticsError(bound, host.sources);
-  const inputs = inputsOf(graph, bound.graph, binding, values);
+  const { binding, concrete, inputs } = boundTo(graph, options, host.sources);
   const start = performance.now();
   const { results, by } =
     options.evaluate === true
-      ? { results: evaluated(bound.graph, inputs), by: "the evaluator" }
+      ? { results: evaluated(concrete, inputs), by: "the evaluator" }
       : await onDevice(output, graph, binding, inputs, options, host.sources);
   for (const [name, path] of places) {
     const result = results.find((each) => each.name === name);
@@ -73,6 +68,30 @@ export async function run(output: Output, given: string, options: RunCommandOpti
   output.note(
     `${graph.name}${described(binding)} in ${((performance.now() - start) / 1000).toFixed(2)} s ${options.evaluate === true ? "by" : "on"} ${by}`,
   );
+}
+
+/** A function's results on arguments as `--arg` and `--size` have them, by the evaluator. */
+export function evaluateGiven(
+  graph: SymbolicGraph,
+  given: { readonly arg: readonly string[]; readonly size: readonly string[] },
+  sources: ReadonlyMap<string, string>,
+): readonly Result[] {
+  const { concrete, inputs } = boundTo(graph, given, sources);
+  return evaluated(concrete, inputs);
+}
+
+/** A function with its sizes, dtypes and formats, and its inputs. */
+function boundTo(
+  graph: SymbolicGraph,
+  given: { readonly arg: readonly string[]; readonly size: readonly string[] },
+  sources: ReadonlyMap<string, string>,
+): { readonly binding: CompileBinding; readonly concrete: ConcreteGraph; readonly inputs: readonly Input[] } {
+  const values = givenValues(graph, given.arg);
+  const binding = bindingFor(graph, values, given.size);
+  requireSizes(graph, binding);
+  const bound = specialize(graph, asMaps(binding), { f16: true });
+  if (!("graph" in bound)) throw new DiagnosticsError(bound, sources);
+  return { binding, concrete: bound.graph, inputs: inputsOf(graph, bound.graph, binding, values) };
 }
 
 function described({ sizes = {} }: CompileBinding): string {

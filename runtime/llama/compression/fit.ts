@@ -2,6 +2,7 @@
 import { CompileError, compileStages } from "../../../compiler/compile.js";
 import { error, type Diagnostic, type Span } from "../../../compiler/diagnostic.js";
 import { formatOfSpec, shapeOf } from "../../../compiler/formats/registry.js";
+import { withCorrectionApart } from "../../../compiler/graph/passes/correction.js";
 import type { SymbolicGraph } from "../../../compiler/graph/graph.js";
 import type { NamePattern, Recipe, RecipeStep, Treatment } from "../../../compiler/recipe/recipe.js";
 import { suggest } from "../../../compiler/suggest.js";
@@ -107,7 +108,10 @@ function compileFor(
     let found = byShape.get(shape);
     if (found === undefined) {
       const problem = host === null ? null : formatOfSpec(host.format).check(host.format, shapeOf([sizes.N, sizes.K]));
-      const { shared, rest } = partsOf(host?.graph ?? treatment.graph, treatment.inputs);
+      const { shared, rest } = partsOf(
+        host?.graph ?? withCorrectionApart(treatment.graph, treatment.stores ?? "").graph,
+        treatment.inputs,
+      );
       const unstored =
         host === null || problem === null ? [] : [cannotStore(treatment, linear, host.format.name, problem)];
       const stages = [rest, ...(shared === null ? [] : [shared])].map(({ graph }) =>

@@ -9,6 +9,7 @@ import {
   roundedGrid,
   shapeOf,
 } from "../../../compiler/formats/registry.js";
+import { joined, withCorrectionApart, type CorrectionApart } from "../../../compiler/graph/passes/correction.js";
 import { withFinite } from "../../../compiler/graph/passes/finite.js";
 import { withPivots } from "../../../compiler/graph/passes/pivots.js";
 import { withGridApart, withScales, type GridApart } from "../../../compiler/graph/passes/scales.js";
@@ -22,7 +23,8 @@ import type { StoredPattern } from "../../model/packed.js";
 import { allDone } from "../../run/outcomes.js";
 import type { DeviceTensor } from "../../run/run.js";
 import { withArena, type Arena } from "../../run/arena.js";
-import { inputOf, type LinearInput, type Statistics } from "./calibrate.js";
+import type { Statistics } from "./calibrate.js";
+import { inputOf } from "../blocks.js";
 import type { Arguments, Caller } from "../call.js";
 import { LlamaError } from "../error.js";
 import type { WeightRecord } from "../long-runs/manifest.js";
@@ -33,7 +35,6 @@ import { layerNumber } from "./names.js";
 import { first } from "../results.js";
 import { fitTensor } from "./scales.js";
 import { createSharedResults, partsOf, type Need, type Parts, type SharedResults } from "./shared.js";
-import { linearName } from "../weights.js";
 import { storedBytes, type WorkingModel } from "./working-model.js";
 
 /** A layer and what is done to it. */
@@ -71,7 +72,7 @@ export interface Seen {
   readonly tokens: number;
   readonly statistics: Statistics;
   /** X^T X of what layers with this input receive, where that is known. */
-  gram(input: LinearInput): DeviceTensor | null;
+  gram(input: string): DeviceTensor | null;
 }
 
 /** Sizes of a layer's weight, as treatments name them. */
@@ -84,6 +85,8 @@ interface Plan extends LayerTreatment {
   readonly parts: Parts;
   /** How the result is packed, where that is done on the host. */
   readonly host: HostPack | null;
+  /** The results that give a correction of low rank; null where there is none. */
+  readonly factors: CorrectionApart["factors"];
   /** The result that gives the scales of a packed weight; null where it has none. */
   readonly scales: string | null;
   /** The result that counts values that are not finite and are lost in codes; null where none are. */
@@ -99,18 +102,20 @@ export function createTreater(
   options: TreaterOptions = {},
 ): Treater {
   const { executor } = caller;
-  const parts = new WeakMap<Treatment, Pick<Plan, "parts" | "host" | "scales" | "notFinite">>();
+  const parts = new WeakMap<Treatment, Pick<Plan, "parts" | "host" | "factors" | "scales" | "notFinite">>();
 
   function planOf({ linear, treatment, trained }: LayerTreatment): Plan {
     let known = parts.get(treatment);
     if (known === undefined) {
       const host = packsOnHost(treatment);
       const stores = treatment.stores ?? "";
-      const watched = withFinite(host?.graph ?? treatment.graph, stores);
+      const apart = withCorrectionApart(treatment.graph, stores);
+      const watched = withFinite(host?.graph ?? apart.graph, stores);
       const { graph, scales } = withScales(watched.graph, stores);
       known = {
         parts: options.share === false ? { shared: null, rest: withPivots(graph) } : partsOf(graph, treatment.inputs),
         host,
+        factors: apart.factors,
         scales,
         notFinite: watched.notFinite,
       };
@@ -122,7 +127,10 @@ export function createTreater(
       treatment,
       trained,
       ...known,
-      need: shared === null ? null : { input: inputOf(linearName(linear.name)), shared, inputs: treatment.inputs },
+      need:
+        shared === null
+          ? null
+          : { input: inputOf(caller.functions, model.blocks[linear.block]!, linear), shared, inputs: treatment.inputs },
     };
   }
   /** A weight [N, K] as dense f32. */
@@ -138,7 +146,7 @@ export function createTreater(
   ): Promise<WeightRecord> {
     const { linear, treatment, need } = plan;
     const started = performance.now();
-    const input = inputOf(linearName(linear.name));
+    const input = inputOf(caller.functions, model.blocks[linear.block]!, linear);
     return withArena(executor, async (arena) => {
       const given = await densified(arena, await working.given(linear));
       const start = await withArena(executor, async (before) => {
@@ -240,6 +248,14 @@ export function createTreater(
   };
 }
 
+/** What a treatment has made of a weight. */
+interface TreatedWeight {
+  readonly tensor: DeviceTensor;
+  readonly format: FormatSpec;
+  readonly factorizations: readonly FoundFactorization[];
+  readonly notFinite: DeviceTensor | null;
+}
+
 /**
  * Runs a treatment; formats that are packed on the host only are read back dense, and encoded there. The arena owns the
  * results.
@@ -247,14 +263,9 @@ export function createTreater(
 async function run(
   arena: Arena,
   caller: Caller,
-  { linear, treatment, parts, host, scales, notFinite }: Plan,
+  { linear, treatment, parts, host, factors, scales, notFinite }: Plan,
   args: Arguments,
-): Promise<{
-  readonly tensor: DeviceTensor;
-  readonly format: FormatSpec;
-  readonly factorizations: readonly FoundFactorization[];
-  readonly notFinite: DeviceTensor | null;
-}> {
+): Promise<TreatedWeight> {
   const { executor } = caller;
   const { graph, factorizations: watched } = parts.rest;
   const outputs = graph.outputs.filter((output) => output.input === null);
@@ -267,12 +278,25 @@ async function run(
     results[outputs.findIndex(({ name }) => name === wanted)];
   const [grid, counted] = [resultOf(scales), resultOf(notFinite)];
   const [hostScale, hostZero] = [resultOf(host?.scale ?? null), resultOf(host?.zero ?? null)];
-  const kept = new Set([stored, grid, counted, hostScale, hostZero, ...factorizations.map(({ tensor }) => tensor)]);
+  const [left, right] = [resultOf(factors?.left ?? null), resultOf(factors?.right ?? null)];
+  const watchedToo = factorizations.map(({ tensor }) => tensor);
+  const kept = new Set([stored, grid, counted, hostScale, hostZero, left, right, ...watchedToo]);
+  /** The weight with its correction beside it; as it is where it has none. */
+  const corrected = async (
+    tensor: DeviceTensor,
+    format: FormatSpec,
+  ): Promise<Pick<TreatedWeight, "tensor" | "format">> => {
+    if (left === undefined || right === undefined) return { tensor, format };
+    const join = joined(format, [linear.outputs, linear.inputs], left.shape[1] ?? 1);
+    const whole = arena.own(first(await caller.callGraph(join, { packed: tensor, left, right })));
+    for (const part of [tensor, left, right]) arena.release(part);
+    return { tensor: whole, format: whole.format ?? format };
+  };
   for (const tensor of results) if (!kept.has(tensor)) arena.release(tensor);
   if (host === null) {
     const tensor = grid === undefined ? stored : await fitTensor(arena, caller, stored, grid, linear.weight);
     const format = tensor.format ?? { name: tensor.dtype, args: {}, of: null };
-    return { tensor, format, factorizations, notFinite: counted ?? null };
+    return { ...(await corrected(tensor, format)), factorizations, notFinite: counted ?? null };
   }
 
   const read = async (tensor: DeviceTensor): Promise<Float32Array> => {
@@ -292,7 +316,7 @@ async function run(
   const words = encoded(linear, format, dense, rounded);
   if (words.length !== formatWords(format, shape)) throw new InternalError(`${format.name} has ${words.length} words`);
   const tensor = arena.own(await executor.upload({ dtype: "f32", shape: dims, format }, words, linear.weight));
-  return { tensor, format, factorizations, notFinite: null };
+  return { ...(await corrected(tensor, format)), factorizations, notFinite: null };
 }
 
 /** A weight's words in a format that is packed on the host. */
@@ -320,7 +344,7 @@ export interface HostPack extends GridApart {
 
 /** For a treatment whose result has a format that is packed on the host: how. Else null. */
 export function packsOnHost(treatment: Treatment): HostPack | null {
-  const { graph } = treatment;
+  const { graph } = withCorrectionApart(treatment.graph, treatment.stores ?? "");
   const output = graph.outputs.find(({ name }) => name === treatment.stores);
   const format = output === undefined ? null : graph.values[output.value]?.type.format;
   if (!format || "parameter" in format || formatOf(format.name)?.packsOnHost !== true) return null;

@@ -3,7 +3,7 @@ import { roundF16, f16Bits } from "../../../compiler/float.js";
 import { formatOfSpec, shapeOf } from "../../../compiler/formats/registry.js";
 import { elementCount } from "../../../compiler/types/shape.js";
 import { toFloats, isFloatType } from "../elements.js";
-import { nameInFile, interleaved, isInterleaved } from "../gguf/tensors.js";
+import { nameInFile, interleaved } from "../gguf/tensors.js";
 import { tensorTypeNumber, tensorTypes } from "../gguf/types.js";
 import type { GgufLayout } from "../gguf/writer.js";
 import { gridFacts, gridLayerOf, valuesOfGrid, type GridLayer } from "../interchange/grid-values.js";
@@ -24,7 +24,8 @@ export function plannedBlocks(
   type: string,
   options: PlanOptions,
 ): PlannedTensor<GgufLayout> {
-  const layout: GgufLayout = { name: nameInFile(tensor.name), type, shape: tensor.shape };
+  const { gguf, interleaved: isHeld } = nameInFile(model.config, tensor.name);
+  const layout: GgufLayout = { name: gguf, type, shape: tensor.shape };
   return {
     source: tensor.name,
     parts: [layout],
@@ -32,7 +33,6 @@ export function plannedBlocks(
     async write(append) {
       // rows in another order: all of them at once
       const held: Uint8Array[] = [];
-      const isHeld = isInterleaved(tensor.name);
       const pieces = piecesOf(model, tensor, type);
       for (;;) {
         const { value, done } = await pieces.next();
@@ -107,8 +107,10 @@ async function gridBlocks(
   const { scales, zeros, codes } = layer;
   const group = facts.group === "channel" ? module.inputs : facts.group;
   const nibbles = type === "Q4_0" || type === "Q4_1";
-  if ((nibbles && facts.bits !== 4) || !["Q4_0", "Q4_1", "Q8_0"].includes(type)) return null;
-  if (type === "Q4_0" && zeros.some((zero) => zero !== 8)) return null;
+  if ((nibbles && facts.bits > 4) || !["Q4_0", "Q4_1", "Q8_0"].includes(type)) return null;
+  // of fewer than four bits the codes of Q4_0 stand further up
+  const up = type === "Q4_0" ? 8 - 2 ** (facts.bits - 1) : 0;
+  if (type === "Q4_0" && zeros.some((zero) => zero + up !== 8)) return null;
   if (type === "Q8_0")
     for (let at = 0; at < codes.length; at += 1) {
       const code = codes[at]! - zeros[Math.floor(at / group)]!;
@@ -124,7 +126,8 @@ async function gridBlocks(
     if (type === "Q4_1") bytes.setUint16(start + 2, f16Bits(-zero * scale), true);
     if (nibbles) {
       const first = start + (type === "Q4_1" ? 4 : 2);
-      for (let j = 0; j < 16; j += 1) bytes.setUint8(first + j, codes[at + j]! | (codes[at + 16 + j]! << 4));
+      for (let j = 0; j < 16; j += 1)
+        bytes.setUint8(first + j, (codes[at + j]! + up) | ((codes[at + 16 + j]! + up) << 4));
     } else for (let j = 0; j < 32; j += 1) bytes.setInt8(start + 2 + j, codes[at + j]! - zero);
     at += 32;
   }

@@ -86,8 +86,9 @@ export function planMarlin24(model: Model, options: PlanOptions): Plan {
 export function planSparse24(model: Model, options: PlanOptions): Plan {
   const layers = layersOf(model);
   const floats = layers.others.filter(({ tensor: { format, shape } }) => {
-    const { n, m } = format!.args;
-    return format!.name === "nm" && n === 2 && m === 4 && shape[1]! % 4 === 0;
+    const { n, m, positions } = format!.args;
+    const isFloat = ["f32", "f16", "bf16"].includes(format!.of?.name ?? "");
+    return format!.name === "nm" && n === 2 && m === 4 && positions === undefined && isFloat && shape[1]! % 4 === 0;
   });
   const problems = formatProblems(
     [...layers.packed, ...layers.others.filter((layer) => !floats.includes(layer))],

@@ -93,15 +93,17 @@ function typeOf(tensor: ModelTensor): string | { readonly problem: string } {
   if (exportTypes.some((type) => type.toUpperCase() === named)) return named;
   const written = printFormat(format, "short");
   const facts = gridFacts(format);
-  if (facts === null || facts.isSparse || format.name === "nm")
-    return {
-      problem: `GGUF has no type for ${written}: \`--type ${facts === null ? "f16" : `q${facts.bits}_0`}\` stores the zeros, too`,
-    };
+  if (format.name === "nm" || format.name === "bitmask") {
+    const dense = ["f16", "bf16"].includes(format.of?.name ?? "") ? format.of!.name : "f32";
+    const type = facts === null ? dense : facts.bits === 8 ? "q8_0" : "q4_0";
+    return { problem: `GGUF has no type for ${written}: \`--type ${type}\` stores the zeros, too` };
+  }
+  if (facts === null) return { problem: `GGUF has no type for ${written}: \`--type f32\` holds the values` };
   if (facts.isOrdered)
     return { problem: `GGUF has no type for groups in another order, ${written}: \`--type f32\` holds the values` };
   if (facts.group !== "channel" && facts.group % 32 !== 0)
     return { problem: `GGUF has blocks of 32 columns, not of ${facts.group}: \`--type f32\` holds the values` };
-  if (facts.bits === 4) return facts.symmetric ? "Q4_0" : "Q4_1";
+  if (facts.bits <= 4) return facts.symmetric ? "Q4_0" : "Q4_1";
   return facts.symmetric
     ? "Q8_0"
     : { problem: `GGUF has no zero points of 8 bits, ${written}: \`--type f32\` holds the values` };
@@ -130,7 +132,7 @@ export async function ggufMetadata(model: Model, type: string, version: string):
   const name = basename(model.directory).replace(/\.gguf$/, "");
   return [
     ...writtenMetadata(model.config, name, type),
-    ["general.description", { type: "string", value: `Written by espalier ${version}` }],
+    ["general.description", { type: "string", value: `Written by espalier ${version}`.trim() }],
     ...writtenTokenizer(model.config, given),
   ];
 }

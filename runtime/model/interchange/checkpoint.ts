@@ -4,7 +4,7 @@ import type { Directory } from "../directory.js";
 import { blocksOf, expectedTensors, headName } from "../layout.js";
 import type { PackedTensor } from "../packed.js";
 import { openWeights, type Weights } from "../weights.js";
-import { openInterchange, type Findings } from "./open.js";
+import { openInterchange, partOf, type Findings } from "./open.js";
 import type { Module } from "./layer.js";
 import { parseQuantization } from "./quantization.js";
 
@@ -48,10 +48,7 @@ export async function openCheckpoint(
   };
   const modules = [...blocksOf(config).flatMap(({ linears }) => linears), head];
   const names = new Set(modules.map(({ name }) => name));
-  const opened = await openWeights(
-    directory,
-    (name) => expected.has(name) || names.has(name.slice(0, Math.max(0, name.lastIndexOf(".")))),
-  );
+  const opened = await openWeights(directory, (name) => expected.has(name) || partOf(name, names) !== null);
   try {
     const {
       weights,

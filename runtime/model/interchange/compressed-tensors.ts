@@ -2,6 +2,7 @@
 import { quoted } from "../error.js";
 import type { Fields } from "../fields.js";
 import { describe, isObject } from "../json.js";
+import { floatQuantized } from "./containers/float-quantized.js";
 import { intQuantized } from "./containers/int-quantized.js";
 import { marlin24 } from "./containers/marlin-24.js";
 import { packQuantized } from "./containers/pack-quantized.js";
@@ -64,7 +65,8 @@ function sparsityOf(fields: Fields): (Scope & { readonly container: Container })
 }
 
 const sparseFormats = "`dense`, `sparse-bitmask`, `sparse-24-bitmask`";
-const formats = "`dense`, `pack-quantized`, `int-quantized`, `naive-quantized` (integers), `marlin-24`";
+const formats =
+  "`dense`, `pack-quantized`, `int-quantized`, `naive-quantized`, `marlin-24` (integers), `float-quantized`, `naive-quantized` (fp8)";
 
 interface Group {
   readonly targets: readonly string[];
@@ -99,7 +101,12 @@ function groupsOf(fields: Fields, warnings: string[]): readonly Group[] {
         targets,
         container(sparse) {
           if (sparse === null) return own;
-          if (sparse.name === "sparse-24-bitmask" && own.name === "int-quantized" && args.symmetric && args.bits === 8)
+          if (
+            sparse.name === "sparse-24-bitmask" &&
+            ["int-quantized", "float-quantized"].includes(own.name) &&
+            args.symmetric &&
+            args.bits === 8
+          )
             return sparse24Bitmask(args);
           refuse(`${quoted(own.name)} within ${quoted(sparse.name)} is not supported`);
         },
@@ -121,6 +128,8 @@ function containerOf(format: string | null, args: WeightArguments): Container {
       case "marlin-24":
         return marlin24(args);
     }
+  else if (args.bits === 8 && args.symmetric && (format === "float-quantized" || format === "naive-quantized"))
+    return floatQuantized(format, args);
   const what = `${args.type} of ${args.bits} bits`;
   refuse(
     format === null
@@ -135,9 +144,13 @@ function argumentsOf(fields: Fields): WeightArguments {
   const bits = fields.number("num_bits", { integer: true, min: 1, max: 64 }, 8);
   if (bits > 8) refuse(`weights of ${bits} bits are not supported`);
   const size = fields.number("group_size", { integer: true, min: -1, max: 2 ** 20 }, 0);
-  const strategy = fields.string("strategy") ?? (size > 0 ? "group" : size === -1 ? "channel" : "tensor");
-  if (strategy !== "tensor" && strategy !== "channel" && strategy !== "group")
-    refuse(`the \`strategy\` ${quoted(strategy)} of weights is not supported: \`tensor\`, \`channel\`, \`group\` are`);
+  const block = type === "float" ? blockOf(fields) : null;
+  const strategy =
+    fields.string("strategy") ?? (block !== null ? "block" : size > 0 ? "group" : size === -1 ? "channel" : "tensor");
+  if (strategy !== "tensor" && strategy !== "channel" && strategy !== "group" && !(strategy === "block" && block))
+    refuse(
+      `the \`strategy\` ${quoted(strategy)} of weights is not supported: \`tensor\`, \`channel\`, \`group\`, and \`block\` of floats are`,
+    );
   if (strategy === "group" && size <= 0) fields.problem("group_size", "a number of columns", size);
   const dynamic = fields.raw("dynamic");
   if (dynamic !== undefined && dynamic !== false)
@@ -148,7 +161,19 @@ function argumentsOf(fields: Fields): WeightArguments {
     bits,
     strategy,
     symmetric: fields.boolean("symmetric", true),
-    group: strategy === "group" ? Math.max(1, size) : null,
+    group: strategy === "group" ? Math.max(1, size) : strategy === "block" ? block![1] : null,
+    blockRows: strategy === "block" ? block![0] : null,
     isOrdered: order === "group" || order === "dynamic",
   };
+}
+
+/** Rows and columns that share a scale. */
+function blockOf(fields: Fields): readonly [number, number] | null {
+  const value = fields.raw("block_structure");
+  if (value === undefined || value === null) return null;
+  const isSize = (size: unknown): size is number =>
+    Number.isInteger(size) && Number(size) > 0 && Number(size) <= 2 ** 20;
+  if (Array.isArray(value) && value.length === 2 && isSize(value[0]) && isSize(value[1])) return [value[0], value[1]];
+  fields.problem("block_structure", "two sizes", value);
+  return null;
 }

@@ -1,5 +1,7 @@
 /** Integers on a grid out of words of ours, however they are stored: what containers of other tools are made from. */
 import { sectionOf, getItems } from "../../../compiler/formats/layout.js";
+import { partsOf } from "../../../compiler/formats/nm/meaning.js";
+import { chosenPositions } from "../../../compiler/formats/nm/positions.js";
 import { formatOfSpec, gridValues, shapeOf } from "../../../compiler/formats/registry.js";
 import { f16FromBits } from "../../../compiler/float.js";
 import type { FormatSpec } from "../../../compiler/types/type.js";
@@ -8,7 +10,7 @@ import type { Module } from "./layer.js";
 /** What is known of such a layer by its format alone. */
 export interface GridFacts {
   /** Of a code. */
-  readonly bits: 4 | 8;
+  readonly bits: 2 | 3 | 4 | 8;
   /** Columns that share a scale; all of a row where `channel`. */
   readonly group: number | "channel";
   readonly symmetric: boolean;
@@ -38,16 +40,23 @@ const blocks: { readonly [format: string]: { readonly bits: 4 | 8; readonly byte
   q8_0: { bits: 8, bytes: 34 },
 };
 
-/** Of a format that holds integers on a grid; null for others. */
+/** The formats whose codes are integers, and what they may lie in. */
+const integers: readonly string[] = ["int2", "int3", "int4", "int8"];
+
+/**
+ * Of a format that holds integers of 2, 3, 4 or 8 bits with zero points that are codes, by themselves, in other groups or
+ * n of m; null for others.
+ */
 export function gridFacts(format: FormatSpec): GridFacts | null {
   const block = blocks[format.name];
   if (block !== undefined)
     return { bits: block.bits, group: 32, symmetric: true, isOrdered: false, isSparse: false, scale: "F16" };
-  const grid = formatOfSpec(format).grid(format);
-  if (grid === null || (grid.bits !== 4 && grid.bits !== 8)) return null;
+  const codes = format.name === "nm" || format.name === "regrouped" ? format.of : format;
+  const grid = codes !== null && integers.includes(codes.name) ? formatOfSpec(format).grid(format) : null;
+  if (grid === null || grid.zero !== "code") return null;
   const { n, m } = format.args;
   return {
-    bits: grid.bits,
+    bits: grid.bits as GridFacts["bits"],
     group: grid.group,
     symmetric: grid.symmetric,
     isOrdered: format.name === "regrouped",
@@ -81,9 +90,12 @@ export function gridLayerOf(format: FormatSpec, facts: GridFacts, module: Module
   const { offset } = format.name === "regrouped" ? sectionOf(sections, "groups") : { offset: 0 };
   const order = format.name === "regrouped" ? words.slice(offset, offset + inputs) : neighbours();
   if (format.name === "nm") {
-    const [n, m] = [Number(format.args["n"]), Number(format.args["m"])];
+    const { n, m, together, groupBits } = partsOf(format);
     const entries = (codes.length / m) * n;
-    const positions = getItems(words, sectionOf(sections, "index"), Math.log2(m), entries);
+    const index = sectionOf(sections, "index");
+    const positions = together
+      ? chosenPositions(getItems(words, index, groupBits, codes.length / m), n, m)
+      : getItems(words, index, groupBits / n, entries);
     const values = stored(entries);
     for (let at = 0; at < codes.length; at += columns) codes.fill(zeros[at / columns]!, at, at + columns);
     const signed = facts.symmetric ? middle : 0;

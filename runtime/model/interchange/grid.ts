@@ -1,11 +1,16 @@
-/** Layers of integers on a grid, however their containers have them, in int4 or int8. */
+/** Layers of codes with scales, however their containers have them: integers on a grid, and what else is times a scale. */
 import { fitScales, scaleRange, wideScales } from "../../../compiler/formats/fit.js";
 import { newWords, sectionOf } from "../../../compiler/formats/layout.js";
 import { formatOfSpec, normalizeFormat, shapeOf } from "../../../compiler/formats/registry.js";
 import { encodeGrid, roundScale } from "../../../compiler/formats/scales.js";
+import type { Format } from "../../../compiler/formats/format.js";
 import type { FormatSpec } from "../../../compiler/types/type.js";
+import type { StoredPattern } from "../packed.js";
 import { layerError, type Layer, type Module } from "./layer.js";
 import { packItems, packQuads } from "./pack.js";
+
+/** The formats of integers, by the bits of a code that they are for. */
+const integerNames = ["", "int2", "int2", "int3", "int4", "int5", "int6", "int8", "int8"] as const;
 
 /** What a container holds of such a layer. */
 export interface GridParts {
@@ -26,38 +31,24 @@ export interface GridParts {
 }
 
 /**
- * A layer in int4 (codes of up to 4 bits) or int8, with the same values: scales are stored so that they are exact. A
- * zero point that is the middle everywhere is none.
+ * A layer in the integers of the fewest bits that hold its codes, with the same values: scales are stored so that they
+ * are exact. A zero point that is the middle everywhere is none.
  * @throws ModelError M133 (groups that no format of ours has), M136 (scales that are not finite)
  */
 export async function gridLayer(module: Module, parts: GridParts): Promise<Layer> {
   const { bits, group, order, isSparse } = parts;
   const middle = 2 ** (bits - 1);
   const scales = await parts.scales();
-  const bad = scales.findIndex((scale) => !Number.isFinite(scale));
-  if (bad >= 0) throw layerError("M136", module, `a scale is ${scales[bad]}, number ${bad} of ${scales.length}`);
   const zeros = parts.zeros === null ? null : await parts.zeros();
   const symmetric = zeros === null || zeros.every((zero) => zero === middle);
-  const named: FormatSpec = {
-    name: bits <= 4 ? "int4" : "int8",
-    args: { group, symmetric },
-    of: null,
-  };
-  const plain = normalizeFormat(named);
-  if (typeof plain === "string") throw layerError("M133", module, plain.replace(/\.$/, ""));
-  const half = formatOfSpec(plain).grid(plain)!;
-  const exact = scales.every((scale) => roundScale(half, scale) === scale)
-    ? fitScales(plain, half, scaleRange(scales))
-    : wideScales(plain);
+  const exact = exactly(module, { name: integerNames[bits]!, args: { group, symmetric }, of: null }, scales);
   const format = wrapped(exact, order, isSparse);
   const shape = shapeOf([module.outputs, module.inputs]);
-  const own = formatOfSpec(format);
-  const problem = own.check(format, shape);
-  if (problem !== null) throw layerError("M133", module, problem);
+  const own = checked(module, format);
   const grid = own.grid(format)!;
   return {
     format,
-    pattern: isSparse ? { kind: "nm", n: 2, m: 4, axis: 1 } : { kind: "full" },
+    pattern: patternOf(isSparse),
     async words() {
       const sections = own.sections(format, shape);
       const words = newWords(sections);
@@ -76,6 +67,67 @@ export async function gridLayer(module: Module, parts: GridParts): Promise<Layer
       return words;
     },
   };
+}
+
+/** What a container holds of a layer whose values are no integers: floats of 8 bits, places in a table. */
+export interface ScaledParts {
+  /** The format of the values: `fp8_e4m3(channel)`; how its scales are stored is found. */
+  readonly values: FormatSpec;
+  readonly isSparse: boolean;
+  /** [outputs, groups]. */
+  scales(): Promise<Float32Array>;
+  /** The items of that format, [outputs, inputs]. */
+  items(): Promise<Uint8Array>;
+}
+
+/**
+ * Such a layer, with the same values: item * scale in f32.
+ * @throws ModelError M133 (groups that no format of ours has), M136 (scales that are not finite)
+ */
+export async function scaledLayer(module: Module, parts: ScaledParts): Promise<Layer> {
+  const { isSparse } = parts;
+  const format = wrapped(exactly(module, parts.values, await parts.scales()), null, isSparse);
+  const own = checked(module, format);
+  const grid = own.grid(format)!;
+  const shape = shapeOf([module.outputs, module.inputs]);
+  return {
+    format,
+    pattern: patternOf(isSparse),
+    async words() {
+      const sections = own.sections(format, shape);
+      const words = newWords(sections);
+      encodeGrid(grid, shape, sections, words, { scale: await parts.scales(), zero: null });
+      const items = await parts.items();
+      // all bits but that of the sign
+      if (isSparse) packQuads(words, sections, items, { bits: grid.bits, magnitude: 2 ** (grid.bits - 1) - 1 });
+      else packItems(words, sectionOf(sections, "values"), grid.bits, items);
+      return words;
+    },
+  };
+}
+
+/** A format with scales, which are stored so that each is exact. @throws ModelError M133, M136 */
+function exactly(module: Module, named: FormatSpec, scales: Float32Array): FormatSpec {
+  const bad = scales.findIndex((scale) => !Number.isFinite(scale));
+  if (bad >= 0) throw layerError("M136", module, `a scale is ${scales[bad]}, number ${bad} of ${scales.length}`);
+  const plain = normalizeFormat(named);
+  if (typeof plain === "string") throw layerError("M133", module, plain.replace(/\.$/, ""));
+  const half = formatOfSpec(plain).grid(plain)!;
+  return scales.every((scale) => roundScale(half, scale) === scale)
+    ? fitScales(plain, half, scaleRange(scales))
+    : wideScales(plain);
+}
+
+/** The format of a layer, which has its shape. @throws ModelError M133 */
+function checked(module: Module, format: FormatSpec): Format {
+  const own = formatOfSpec(format);
+  const problem = own.check(format, shapeOf([module.outputs, module.inputs]));
+  if (problem !== null) throw layerError("M133", module, problem);
+  return own;
+}
+
+function patternOf(isSparse: boolean): StoredPattern {
+  return isSparse ? { kind: "nm", n: 2, m: 4, axis: 1 } : { kind: "full" };
 }
 
 function wrapped(format: FormatSpec, order: Uint32Array | null, isSparse: boolean): FormatSpec {

@@ -42,6 +42,14 @@ const packedParts = [
   "qzeros",
   "scales",
   "g_idx",
+  "weight.absmax",
+  "weight.quant_map",
+  "weight.nested_absmax",
+  "weight.nested_quant_map",
+  "weight.quant_state.bitsandbytes__nf4",
+  "weight.quant_state.bitsandbytes__fp4",
+  "SCB",
+  "weight_format",
 ] as const;
 
 /**
@@ -113,15 +121,24 @@ export async function openInterchange(
   };
 }
 
-/** The tensors of each module, by the last part of their names. */
+/** The module that a tensor belongs to, one of these, and the rest of its name: `weight_packed`, `weight.absmax`. */
+export function partOf(name: string, modules: { has(module: string): boolean }): readonly [string, string] | null {
+  for (let at = name.lastIndexOf("."); at > 0; at = name.lastIndexOf(".", at - 1)) {
+    const module = name.slice(0, at);
+    if (modules.has(module)) return [module, name.slice(at + 1)];
+  }
+  return null;
+}
+
+/** The tensors of each module, by the rest of their names. */
 function partsByModule(
   weights: Weights,
   modules: readonly Module[],
 ): ReadonlyMap<string, ReadonlyMap<string, WeightEntry>> {
   const parts = new Map(modules.map(({ name }) => [name, new Map<string, WeightEntry>()]));
   for (const [name, entry] of weights.tensors) {
-    const at = name.lastIndexOf(".");
-    parts.get(name.slice(0, at))?.set(name.slice(at + 1), entry);
+    const [module, part] = partOf(name, parts) ?? [];
+    if (module !== undefined && part !== undefined) parts.get(module)?.set(part, entry);
   }
   return parts;
 }

@@ -1,8 +1,8 @@
 /** Items of few bits into and out of words: what `putItem` and `getItem` do, for a whole tensor at once. */
 import type { Section } from "../../../compiler/formats/format.js";
-import { sectionOf } from "../../../compiler/formats/layout.js";
+import { putItem, sectionOf } from "../../../compiler/formats/layout.js";
 
-/** Writes items of 4, 8, 16 or 32 bits, without higher bits, into a section whose words are still zero. */
+/** Writes items without higher bits into a section whose words are still zero. */
 export function packItems(
   words: Uint32Array<ArrayBuffer>,
   section: Section,
@@ -15,7 +15,7 @@ export function packItems(
   else if (bits === 8) new Uint8Array(words.buffer, start).set(items);
   else if (bits === 16) new Uint16Array(words.buffer, start).set(items);
   else if (bits === 32) words.set(items, section.offset);
-  else throw new RangeError(`items of ${bits} bits`);
+  else for (const [at, item] of items.entries()) putItem(words, section, bits, at, item);
 }
 
 function packNibbles(words: Uint32Array, offset: number, items: Uint8Array): void {

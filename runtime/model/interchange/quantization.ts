@@ -2,8 +2,9 @@
 import { Fields } from "../fields.js";
 import { describe, isObject, type JsonObject } from "../json.js";
 import { ModelError, problemsError, quoted } from "../error.js";
-import { awqGemm } from "./containers/awq.js";
+import { awqGemm, awqGemv } from "./containers/awq.js";
 import { gptq, type GptqArguments } from "./containers/gptq.js";
+import { bitsandbytes } from "./bitsandbytes.js";
 import { compressedTensors } from "./compressed-tensors.js";
 import { refuse } from "./refusal.js";
 import type { Quantization } from "./scope.js";
@@ -14,6 +15,7 @@ const methods: { readonly [name: string]: ((fields: Fields) => Quantization) | u
   "compressed-tensors": compressedTensors,
   gptq: gptqOf,
   awq: awqOf,
+  bitsandbytes,
 };
 
 /**
@@ -64,19 +66,12 @@ function gptqOf(fields: Fields): Quantization {
   if (format !== "gptq" && format !== "gptq_v2")
     refuse(`the format ${quoted(format)} of GPTQ checkpoints is not supported: \`gptq\`, \`gptq_v2\` are`);
   refuseOthers(fields, ["is_marlin_format", "is_bitblas_format"]);
-  const quantizer = fields.nested("meta")?.raw("quantizer");
-  const tools: readonly unknown[] = Array.isArray(quantizer) ? quantizer : [quantizer];
   const args: GptqArguments = {
     bits,
     group: groupOf(fields),
     isOrdered: fields.boolean("desc_act", false),
     symmetric: fields.boolean("sym", true),
-    zeros:
-      format === "gptq_v2"
-        ? "v2"
-        : tools.some((tool) => typeof tool === "string" && tool.startsWith("gptqmodel"))
-          ? "words"
-          : "items",
+    zeros: format === "gptq_v2" ? "v2" : zerosOf(fields, bits),
   };
   const left = leftOut(fields);
   return {
@@ -87,11 +82,23 @@ function gptqOf(fields: Fields): Quantization {
   };
 }
 
+/** How the tool that wrote `gptq` takes one from zero points. */
+function zerosOf(fields: Fields, bits: number): GptqArguments["zeros"] {
+  const quantizer = fields.nested("meta")?.raw("quantizer");
+  const tools: readonly unknown[] = Array.isArray(quantizer) ? quantizer : [quantizer];
+  const tool = tools.find((each) => typeof each === "string" && each.startsWith("gptqmodel"));
+  if (tool === undefined) return "items";
+  // of 3 bits, which cross words, each by itself since this version
+  const [, major] = /^gptqmodel:(\d+)\./.exec(String(tool)) ?? [];
+  return bits === 3 && Number(major) >= 7 ? "turns" : "words";
+}
+
 function awqOf(fields: Fields): Quantization {
   const bits = fields.number("bits", { integer: true, min: 1, max: 32 }, 4);
   if (bits !== 4) refuse(`AWQ of ${bits} bits is not supported: 4 are`);
   const version = (fields.string("version") ?? fields.string("format") ?? "gemm").toLowerCase();
-  if (version !== "gemm") refuse(`the version ${quoted(version)} of AWQ checkpoints is not supported: \`gemm\` is`);
+  if (version !== "gemm" && version !== "gemv")
+    refuse(`the version ${quoted(version)} of AWQ checkpoints is not supported: \`gemm\`, \`gemv\` are`);
   if (!fields.boolean("zero_point", true)) refuse("AWQ without zero points is not supported");
   refuseOthers(fields, []);
   if (leftOut(fields).length > 0) refuse("`dynamic`, settings of single layers, is not supported");
@@ -99,7 +106,7 @@ function awqOf(fields: Fields): Quantization {
   const left: readonly unknown[] = Array.isArray(names) ? names : [];
   return {
     method: "awq",
-    found: awqGemm(groupOf(fields)),
+    found: (version === "gemm" ? awqGemm : awqGemv)(groupOf(fields)),
     container: (module) =>
       left.some((name) => typeof name === "string" && name !== "" && module.includes(name)) ? null : undefined,
     warnings: [],

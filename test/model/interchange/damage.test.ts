@@ -249,11 +249,11 @@ const damages: readonly (readonly [string, string, ModelErrorCode, RegExp, Chang
   // what is not supported
   [
     "ct-int8-channel",
-    "fp8",
+    "floats of 4 bits",
     "M133",
-    /the format `float-quantized` for weights of float of 8 bits is not supported/,
+    /the format `float-quantized` for weights of float of 4 bits is not supported/,
     (l) => {
-      weights(l)["type"] = "float";
+      Object.assign(weights(l), { type: "float", num_bits: 4 });
       group(l)["format"] = "float-quantized";
     },
   ],
@@ -332,15 +332,15 @@ const damages: readonly (readonly [string, string, ModelErrorCode, RegExp, Chang
     "awq-int4-g128-gemm",
     "another layout of AWQ",
     "M133",
-    /the version `gemv` of AWQ/,
-    (l) => (l.config["version"] = "gemv"),
+    /the version `gemv_fast` of AWQ/,
+    (l) => (l.config["version"] = "gemv_fast"),
   ],
   [
     "gptq-int4-g128",
     "another tool",
     "M133",
-    /`quant_method` "bitsandbytes"\), which is not supported/,
-    (l) => (l.config["quant_method"] = "bitsandbytes"),
+    /`quant_method` "hqq"\), which is not supported/,
+    (l) => (l.config["quant_method"] = "hqq"),
   ],
   [
     "gptq-int4-g128",

@@ -19,6 +19,16 @@ const formats: { readonly [name: string]: string } = {
   "gptq-int4-g128": "int4(128, symmetric)",
   "gptq-int4-g128-desc-act": "regrouped of int4(128, asymmetric)",
   "awq-int4-g128-gemm": "int4(128, asymmetric)",
+  "gptq-int3-g64": "int3(64, asymmetric)",
+  "awq-int4-g64-gemv": "int4(64, asymmetric)",
+  "ct-fp8-channel": "fp8_e4m3(channel)",
+  "ct-fp8-tensor": "fp8_e4m3(channel)",
+  "ct-fp8-block": "fp8_e4m3(64)",
+  "ct-fp8-24": "nm(2, 4) of fp8_e4m3(channel)",
+  "bnb-nf4": "codebook(nf4, 64)",
+  "bnb-nf4-double": "codebook(nf4, 64, scale: f32)",
+  "bnb-fp4": "codebook(fp4, 64)",
+  "bnb-int8": "int8(channel, symmetric, scale: f32)",
 };
 
 test("every sample is held to a format", () => {

@@ -1,7 +1,7 @@
 import { gridLayer } from "../grid.js";
 import { layerError, readFloats, readWords, scaleTypes, tensorOf, type Container } from "../layer.js";
 import { groupCount } from "../grid-values.js";
-import { turned } from "../pack.js";
+import { turned, unpackRows } from "../pack.js";
 import { bytesOf, scaleBytes, type GridWriter } from "../written.js";
 
 /** Which of 8 neighbours the nibbles of a word are, the lowest first. */
@@ -35,6 +35,49 @@ export function awqGemm(groupSize: number | null): Container {
       });
     },
   };
+}
+
+/**
+ * AWQ, `gemv`: the same along the columns of each row, low first, [outputs, inputs / 8]. Rows of zero points and of
+ * scales are filled up to whole words, of small groups to two or four.
+ */
+export function awqGemv(groupSize: number | null): Container {
+  return {
+    name: "awq gemv",
+    what: `int4, ${groupSize === null ? "one scale a row" : `groups of ${groupSize}`}, asymmetric`,
+    needed: ["qweight", "qzeros", "scales"],
+    possible: [],
+    async open(module, tensors) {
+      const { outputs, inputs } = module;
+      const group = groupSize ?? inputs;
+      if (inputs % group !== 0)
+        throw layerError("M135", module, `its ${inputs} columns are no multiple of the group of ${group}`);
+      if (inputs % 8 !== 0) throw layerError("M135", module, `its ${inputs} columns are no multiple of 8`);
+      if (group < 128 && group !== 64 && group !== 32)
+        throw layerError("M133", module, `\`gemv\` has groups of 32, 64, 128 and more, not of ${group}`);
+      const groups = inputs / group;
+      const unit = group === 32 ? 4 : group === 64 ? 2 : 1;
+      const width = Math.ceil(Math.ceil(groups / 8) / unit) * unit;
+      const weight = tensorOf(module, tensors, "qweight", ["I32"], [[outputs, inputs / 8]]);
+      const zero = tensorOf(module, tensors, "qzeros", ["I32"], [[outputs, width]]);
+      const scale = tensorOf(module, tensors, "scales", scaleTypes, [[outputs, 8 * width]]);
+      return gridLayer(module, {
+        bits: 4,
+        group: groupSize ?? "channel",
+        order: null,
+        isSparse: false,
+        scales: async () => firstOfRows(await readFloats(scale), outputs, groups),
+        zeros: async () => firstOfRows(unpackRows(await readWords(zero), outputs, 8 * width, 4), outputs, groups),
+        codes: async () => unpackRows(await readWords(weight), outputs, inputs, 4),
+      });
+    },
+  };
+}
+
+/** The first of each row. */
+function firstOfRows<T extends Uint8Array | Float32Array>(items: T, rows: number, count: number): T {
+  const width = items.length / rows;
+  return items.filter((_, at) => at % width < count) as T;
 }
 
 /** [columns, rows] of words [rows, columns / 8]. */

@@ -23,9 +23,10 @@ export interface GptqArguments {
   readonly symmetric: boolean;
   /**
    * How zero points are stored: as they are (`v2`), or less one: taken from each 32 bits as a whole number, with what
-   * that borrows (`words`), or from each zero point by a tool that leaves no trace of a zero point of 0 (`items`).
+   * that borrows (`words`), from each so that 0 becomes the largest (`turns`), or from each by a tool that leaves no
+   * trace of a zero point of 0 (`items`).
    */
-  readonly zeros: "v2" | "words" | "items";
+  readonly zeros: "v2" | "words" | "turns" | "items";
 }
 
 /** GPTQ: codes low first down the columns of words [inputs * bits / 32, outputs], zero points along their rows. */
@@ -70,38 +71,49 @@ export function gptq(args: GptqArguments): Container {
         group: args.group ?? "channel",
         isSparse: false,
         scales: async () => turned(await readFloats(scale), groups, outputs),
-        zeros: async () =>
-          turned(unpackRows(zeroWords(module, args, await readWords(zero)), groups, outputs, bits), groups, outputs),
+        zeros: async () => turned(zeroPoints(module, args, await readWords(zero), groups), groups, outputs),
         codes: async () => unpackColumns(await readWords(weight), inputs, outputs, bits),
       });
     },
   };
 }
 
-/** Words whose items are zero points as they are. @throws ModelError M136 where that cannot be told */
-function zeroWords(module: Module, { bits, zeros }: GptqArguments, words: Uint32Array): Uint32Array {
-  if (zeros === "v2") return words;
-  // the constants that are added to three words for this are not one for each zero point in the tools that have them
-  if (bits === 3)
+/** Zero points [groups, outputs] of the words that hold them. @throws ModelError M133 where that cannot be told */
+function zeroPoints(
+  module: Module,
+  { bits, zeros }: GptqArguments,
+  words: Uint32Array,
+  groups: number,
+): Uint8Array<ArrayBuffer> {
+  const { outputs } = module;
+  if (zeros === "words" && bits !== 3) {
+    let ones = 0;
+    for (let bit = 0; bit < 32; bit += bits) ones |= 1 << bit;
+    return unpackRows(
+      words.map((word) => word + ones),
+      groups,
+      outputs,
+      bits,
+    );
+  }
+  const items = unpackRows(words, groups, outputs, bits);
+  if (zeros === "v2") return items;
+  if (zeros === "words")
     throw layerError(
       "M133",
       module,
-      "zero points of 3 bits as `gptq` stores them differ between tools; `gptq_v2` is read",
+      "zero points of 3 bits as GPTQModel before 7.0.0 stores them are not less one: it adds constants that are no one for each",
     );
-  if (zeros === "items") {
-    // an item that is full is what is left of 0 - 1; tools differ in what else they do to the word then
-    const top = 2 ** bits - 1;
-    const full = unpackRows(words, 1, (words.length * 32) / bits, bits).indexOf(top);
-    if (full >= 0)
-      throw layerError(
-        "M133",
-        module,
-        `\`qzeros\` has ${top} for zero point ${full}, less one as \`gptq\` stores it: tools differ in what that stands for`,
-      );
-  }
-  let ones = 0;
-  for (let bit = 0; bit < 32; bit += bits) ones |= 1 << bit;
-  return words.map((word) => word + ones);
+  const top = 2 ** bits - 1;
+  // an item that is full is what is left of 0 - 1; tools differ in what else they do to the word then
+  const full = zeros === "items" ? items.indexOf(top) : -1;
+  if (full >= 0)
+    throw layerError(
+      "M133",
+      module,
+      `\`qzeros\` has ${top} for zero point ${full}, less one as \`gptq\` stores it: tools differ in what that stands for`,
+    );
+  return items.map((item) => (item + 1) & top);
 }
 
 /**
@@ -114,15 +126,15 @@ export function gptqWriter(format: "gptq" | "gptq_v2"): GridWriter {
     layer(module, facts) {
       const { outputs, inputs } = module;
       const { bits } = facts;
-      const unit = 32 / bits;
+      const unit = bits === 3 ? 32 : 32 / bits;
       if (inputs % unit !== 0 || outputs % unit !== 0)
         return `codes of ${bits} bits are packed by ${unit}, which does not divide [${outputs}, ${inputs}]`;
       const groups = groupCount(module, facts);
       return {
         parts: [
           { part: "g_idx", dtype: "I32", shape: [inputs] },
-          { part: "qweight", dtype: "I32", shape: [inputs / unit, outputs] },
-          { part: "qzeros", dtype: "I32", shape: [groups, outputs / unit] },
+          { part: "qweight", dtype: "I32", shape: [(inputs * bits) / 32, outputs] },
+          { part: "qzeros", dtype: "I32", shape: [groups, (outputs * bits) / 32] },
           { part: "scales", dtype: "F16", shape: [groups, outputs] },
         ],
         bytes({ scales, zeros, codes, order }) {

@@ -160,6 +160,7 @@ export const marlin24Writer: GridWriter = {
     const { bits, group } = facts;
     if (!facts.isSparse) return "`marlin-24` holds 2:4 only";
     if (!facts.symmetric) return "`marlin-24` holds symmetric codes only";
+    if (bits !== 4 && bits !== 8) return `\`marlin-24\` has codes of 4 or 8 bits, not ${bits}`;
     if (group !== "channel" && group !== 128) return `\`marlin-24\` has groups of 128 or a row, not of ${group}`;
     if (outputs % 64 !== 0 || inputs % 32 !== 0)
       return `\`marlin-24\` holds multiples of [64, 32], not [${outputs}, ${inputs}]`;

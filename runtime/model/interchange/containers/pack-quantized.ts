@@ -68,6 +68,8 @@ export const packQuantizedWriter: GridWriter = {
   layer(module, facts) {
     const { outputs, inputs } = module;
     const { bits, symmetric, isOrdered } = facts;
+    // whose readers differ in whether codes cross words
+    if (bits === 3) return "`pack-quantized` has codes of 2, 4 or 8 bits, not 3";
     const groups = groupCount(module, facts);
     const parts: readonly WrittenPart[] = [
       { part: "weight_packed", dtype: "I32", shape: [outputs, Math.ceil((inputs * bits) / 32)] },

@@ -2,7 +2,8 @@ import { getItems, newWords, sectionOf } from "../../../../compiler/formats/layo
 import { formatOfSpec, shapeOf } from "../../../../compiler/formats/registry.js";
 import type { FormatSpec } from "../../../../compiler/types/type.js";
 import { denseFormat } from "../../packed.js";
-import { gridLayer } from "../grid.js";
+import { gridLayer, scaledLayer } from "../grid.js";
+import { checkedFloats, fp8Scales, fp8Spec } from "./float-quantized.js";
 import {
   checkShapeTensor,
   layerError,
@@ -20,7 +21,8 @@ import { bytesOf, shapeBytes, type WrittenPart } from "../written.js";
 
 /**
  * `sparse-24-bitmask` of compressed-tensors: the two values that are kept of every four, and a bit for each column that
- * is. A value that is kept may be zero. With a grid, values are the signed bytes of `int-quantized`.
+ * is. A value that is kept may be zero. With a grid, values are the signed bytes of `int-quantized`, or the fp8 of
+ * `float-quantized`.
  */
 export function sparse24Bitmask(args: WeightArguments | null): Container {
   const parts = ["compressed", "bitmask", "shape"];
@@ -33,7 +35,8 @@ export function sparse24Bitmask(args: WeightArguments | null): Container {
       const { inputs } = module;
       if (inputs % 4 !== 0) throw layerError("M135", module, `its ${inputs} columns are no multiple of 4`);
       await checkShapeTensor(module, tensors, "shape", [[2, 1], [2]]);
-      return args === null ? floats(module, tensors) : integers(module, tensors, args);
+      if (args === null) return floats(module, tensors);
+      return args.type === "float" ? smallFloats(module, tensors, args) : integers(module, tensors, args);
     },
   };
 }
@@ -76,6 +79,20 @@ function integers(module: Module, tensors: LayerTensors, args: WeightArguments):
       const dense = new Uint8Array(module.outputs * module.inputs);
       spread(module, await mask.read(), await kept.read(), dense);
       return dense.map((byte) => (byte + 128) & 0xff);
+    },
+  });
+}
+
+function smallFloats(module: Module, tensors: LayerTensors, args: WeightArguments): Promise<Layer24> {
+  const { mask, kept } = keptOf(module, tensors, ["F8_E4M3"]);
+  return scaledLayer(module, {
+    values: fp8Spec(args),
+    isSparse: true,
+    scales: fp8Scales(module, tensors, args),
+    async items() {
+      const dense = new Uint8Array(module.outputs * module.inputs);
+      spread(module, await mask.read(), checkedFloats(module, "compressed", await kept.read()), dense);
+      return dense;
     },
   });
 }

@@ -1,0 +1,131 @@
+/** Several devices: a process each, of the CPU driver here, which is one device as often as it is asked for. */
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import OpenAI from "openai";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { command, ended, espalier, start, toyModel } from "./support.js";
+
+const test = suite("several devices");
+const folder = await mkdtemp(join(tmpdir(), "espalier-devices-"));
+const toy = await toyModel(test);
+test.after(() => rm(folder, { recursive: true }));
+
+const two = ["--devices", "cpu,cpu"];
+
+/** The processes that a command says it has started, as they come. */
+function processes(child: ReturnType<typeof start>): { readonly found: number[]; reach(many: number): Promise<void> } {
+  let seen = "";
+  const found: number[] = [];
+  const waiting: { readonly many: number; resolve(): void }[] = [];
+  child.stderr?.on("data", (chunk: Buffer) => {
+    seen += chunk.toString("utf8");
+    found.splice(0, found.length, ...[...seen.matchAll(/^process (\d+): /gm)].map(([, id]) => Number(id)));
+    for (const one of waiting) if (found.length >= one.many) one.resolve();
+  });
+  return {
+    found,
+    reach: (many) =>
+      new Promise((resolve, reject) => {
+        if (found.length >= many) resolve();
+        waiting.push({ many, resolve });
+        child.once("close", () => reject(new Error(seen)));
+      }),
+  };
+}
+
+test("serve: two processes behind one address, of which one dies and comes again, and then is given up", async () => {
+  const child = start(command, [
+    "serve",
+    "--model",
+    toy,
+    "--port",
+    "0",
+    "--json",
+    "--sequences",
+    "4",
+    "--context",
+    "64",
+    ...two,
+  ]);
+  const begun = processes(child);
+  let document = "";
+  child.stdout?.on("data", (chunk: Buffer) => (document += chunk.toString("utf8")));
+  const over = ended(child);
+  await begun.reach(2);
+  while (!document.trimEnd().endsWith("}")) await new Promise((resolve) => setTimeout(resolve, 5));
+  const { url, model, device } = JSON.parse(document) as { url: string; model: string; device: string };
+  assert.is(device, "SwiftShader (CPU), 2 processes");
+  const client = new OpenAI({ baseURL: url, apiKey: "none", maxRetries: 0 });
+  const ask = { model, prompt: "It was a dark night", max_tokens: 6, temperature: 0 };
+  const texts = async (many: number) =>
+    (await Promise.all(Array.from({ length: many }, () => client.completions.create(ask)))).map(
+      ({ choices }) => choices[0]?.text,
+    );
+  const [first, ...others] = await texts(4);
+  for (const other of others) assert.is(other, first);
+
+  // killed while it has requests: all are answered
+  const during = texts(2);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  process.kill(begun.found[0]!, "SIGKILL");
+  for (const text of await during) assert.is(text, first);
+  await begun.reach(3);
+  // for the second time: the other goes on alone
+  process.kill(begun.found[2]!, "SIGKILL");
+  for (const text of await texts(2)) assert.is(text, first);
+  child.kill("SIGTERM");
+  const { code, stderr } = await over;
+  assert.is(code, 0, stderr);
+  assert.match(
+    stderr,
+    /warning: the process on SwiftShader \(CPU\) has ended by itself \(SIGKILL\): it is started again/,
+  );
+  assert.match(stderr, /warning: for the second time the process .* it is given up/);
+  for (const id of begun.found) assert.throws(() => process.kill(id, 0), /ESRCH/);
+});
+
+test("generate --batch: the results of one device, by two of which one dies", async () => {
+  const lines = Array.from({ length: 8 }, (_, at) => ({
+    prompt: ["the", "a of the", "It was"][at % 3],
+    max_tokens: 4 + at,
+    temperature: at % 2,
+    seed: at,
+  }));
+  const given = join(folder, "in.jsonl");
+  await writeFile(given, lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
+  const args = (out: string) => ["generate", "--model", toy, "--batch", given, "--out", join(folder, out), "--json"];
+  const one = await espalier(...args("one.jsonl"), "--device", "cpu", "--sequences", "1");
+  assert.is(one.code, 0, one.stderr);
+  const child = start(command, [...args("two.jsonl"), "--sequences", "1", ...two]);
+  const begun = processes(child);
+  const over = ended(child);
+  await begun.reach(2);
+  process.kill(begun.found[1]!, "SIGKILL");
+  const { code, stderr, stdout } = await over;
+  assert.is(code, 0, stderr);
+  assert.match(stderr, /it is started again/);
+  assert.is(
+    (JSON.parse(stdout) as { newTokens: number }).newTokens,
+    (JSON.parse(one.stdout) as { newTokens: number }).newTokens,
+  );
+  assert.is(await readFile(join(folder, "two.jsonl"), "utf8"), await readFile(join(folder, "one.jsonl"), "utf8"));
+});
+
+test("a device that there is not, and one where several are named, are told", async () => {
+  const serve = ["serve", "--model", toy, "--port", "0"];
+  const missing = await espalier(...serve, "--devices", "cpu,gpu:7");
+  assert.is(missing.code, 1);
+  assert.match(missing.stderr, /error\[no-gpu\]: There is no GPU 7 on this machine/);
+  for (const [args, message] of [
+    [["--devices", "cpu,tpu"], /Allowed choices are auto, gpu, cpu, gpu:1/],
+    [["--devices", "cpu,cpu", "--device", "cpu"], /'--devices <list>' cannot be used with option '--device <device>'/],
+  ] as const) {
+    const { code, stderr } = await espalier(...serve, ...args);
+    assert.is(code, 2);
+    assert.match(stderr, message);
+  }
+});
+
+test.run();
