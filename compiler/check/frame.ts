@@ -42,6 +42,8 @@ export interface Layer {
     readonly clock: () => ValueId;
     readonly parameter: (name: string, start: ValueId) => ValueId;
   } | null;
+  /** Of a value that was measured of all layers, that of this one, a scalar; null of any other value. */
+  readonly own: (measured: ValueId, at: Span) => ValueId | null;
 }
 
 /**
@@ -163,6 +165,7 @@ export function elementOf(binding: Binding, builder: Builder): Element | null {
     case "block":
     case "layer":
     case "statistic":
+    case "measured":
     case "table":
     case "unknown":
       return null;

@@ -37,6 +37,8 @@ const ofOneLayer: ReadonlySet<Treatment["inputs"][number]["kind"]> = new Set([
   "original",
   "number",
   "parameter",
+  "measured",
+  "measured_here",
 ]);
 
 /** A layer that will need the results of `shared`. */

@@ -226,6 +226,9 @@ async function roundingOf(
         if (statistic === undefined) throw new InternalError(`nothing was observed for ${linear.name}`);
         return statistic;
       }
+      case "measured":
+      case "measured_here":
+        throw new InternalError(`a training of ${linear.name} takes what was measured`);
       default:
         return input satisfies never;
     }
