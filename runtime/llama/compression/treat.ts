@@ -16,10 +16,8 @@ import { withGridApart, withScales, type GridApart } from "../../../compiler/gra
 
 import type { GridValues } from "../../../compiler/formats/format.js";
 import type { Computed, Recipe, Treatment } from "../../../compiler/recipe/recipe.js";
-import { constantSize, sizeValue, substituteSize, type Size } from "../../../compiler/types/size.js";
 import { mapFormat, type FormatSpec, type SymbolicFormat } from "../../../compiler/types/type.js";
 import type { Linear, Model } from "../../model/model.js";
-import type { StoredPattern } from "../../model/packed.js";
 import { allDone } from "../../run/outcomes.js";
 import type { DeviceTensor } from "../../run/run.js";
 import { withArena, type Arena } from "../../run/arena.js";
@@ -35,6 +33,7 @@ import { foundFactorizations, readPivots, refusePivots, type FoundFactorization 
 import { layerNumber } from "./names.js";
 import { first } from "../results.js";
 import { fitTensor } from "./scales.js";
+import { numberOf, patternOf } from "./stored-pattern.js";
 import { createSharedResults, partsOf, type Need, type Parts, type SharedResults } from "./shared.js";
 import { storedBytes, type WorkingModel } from "./working-model.js";
 
@@ -427,34 +426,4 @@ function roomier(format: FormatSpec, elements: number): FormatSpec {
   if (typeof nonzeros !== "number") return format;
   const step = Math.max(1, Math.floor(elements / 1024));
   return { ...format, args: { ...format.args, nonzeros: Math.min(elements, Math.ceil(nonzeros / step) * step) } };
-}
-
-function patternOf(linear: Linear, treatment: Treatment): StoredPattern {
-  const output = treatment.graph.outputs.find(({ name }) => name === treatment.stores);
-  const type = output === undefined ? undefined : treatment.graph.values[output.value]?.type;
-  if (type === undefined) throw new InternalError(`a treatment of ${linear.name} stores nothing`);
-  const { pattern } = type;
-  const format = type.format !== null && "name" in type.format ? type.format : null;
-  switch (pattern.kind) {
-    case "full":
-      return { kind: "full" };
-    case "masked":
-      return { kind: "masked" };
-    // half of each row, say, is no pattern that hardware knows
-    case "nm":
-      return format !== null && formatOf(format.name)?.pattern(mapFormat(format, () => 1))?.kind === "masked"
-        ? { kind: "masked" }
-        : { kind: "nm", n: numberOf(pattern.n, linear), m: numberOf(pattern.m, linear), axis: pattern.axis };
-    default:
-      return pattern satisfies never;
-  }
-}
-
-function numberOf(size: Size, linear: Linear | null): number {
-  const sizes: { readonly [name: string]: number } = linear === null ? {} : sizesOf(linear);
-  const value = sizeValue(
-    substituteSize(size, (symbol) => (sizes[symbol] === undefined ? null : constantSize(sizes[symbol]))),
-  );
-  if (value === null) throw new InternalError("a size of a treatment is not known");
-  return value;
 }
