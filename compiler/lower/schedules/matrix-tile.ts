@@ -31,7 +31,7 @@ export interface MatrixTile {
    * workgroup memory holds two slices, besides. Without it each slice's words are loaded for themselves.
    */
   readonly trip?: number;
-  /** Of a tile of trips: left matrices are loaded from memory, as they lie, and not by way of workgroup memory. */
+  /** Left matrices are loaded from memory, as they lie, and not by way of workgroup memory. */
   readonly left?: "memory";
 }
 
@@ -152,10 +152,22 @@ function tripsFit(each: TripTile, { bound, left, right, distance, further }: Mat
   );
 }
 
+/** Whether left matrices can be read as they lie, each slice's for themselves. */
+function liesForMatrices({ slice }: MatrixTile, { bound, left, distance, further }: MatrixProduct): boolean {
+  return (
+    bound === null &&
+    further.length === 0 &&
+    distance === 1 &&
+    left.along === "k" &&
+    left.outer % matrixSize === 0 &&
+    left.inner % slice === 0
+  );
+}
+
 /** Whether a device has room for a tile, and the sides can be staged in its slices. */
 export function tileFits(each: MatrixTile, sides: MatrixProduct, target: Target): boolean {
   const { slice, subgroups } = each;
-  if (takesTrips(each) ? !tripsFit(each, sides) : each.left !== undefined) return false;
+  if (takesTrips(each) ? !tripsFit(each, sides) : each.left === "memory" && !liesForMatrices(each, sides)) return false;
   const size = (fixedSubgroup(target) ?? 0) * subgroups.reduce((a, b) => a * b);
   const part = slice / subgroups[2];
   const cut = (side: MatrixSide, rows: number, distance: number): boolean => {

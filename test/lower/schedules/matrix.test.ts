@@ -170,6 +170,17 @@ test("words of a trip of columns, unpacked a slice at a time", () => {
   }
 });
 
+test("activations as they lie, beside weights that are staged", () => {
+  for (const F of ["f16", "bf16", "q4_0"]) {
+    const given = libraryCase("add_linear", half({ B: 1, T: 48, K: 192, N: 34 }, { F }), "half");
+    const expected = expectedOf(given);
+    for (const of of [tile(32, 32, [2, 1, 2], 64), tile(16, 32, [1, 2, 2], 32, 3), tile(64, 16, [2, 1, 1], 32, 1)]) {
+      const stages = agreeSimulated(given, expected, simulated, { schedule: { ...of, left: "memory" } });
+      assert.equal(schedulesOf(stages), ["matrix"], `${F} ${JSON.stringify(of)}`);
+    }
+  }
+});
+
 test("for very many tokens packed weights are decoded to f16 once", () => {
   for (const F of [
     "int4(32)",
