@@ -191,7 +191,9 @@ test("for very many tokens packed weights are decoded to f16 once", () => {
     "nm(2, 4) of f32",
   ]) {
     const left = F.endsWith("f32");
-    const given = libraryCase("linear", half({ B: 2, T: 256, K: 64, N: 5 }, { F }), "half");
+    // of 64 rows neighbours can swap what they store
+    const N = F === "nm(2, 4) of int4(64)" ? 64 : 5;
+    const given = libraryCase("linear", half({ B: 2, T: 256, K: 64, N }, { F }), "half");
     const stages = agreeSimulated(given, expectedOf(given), simulated, { schedule: "unpacked" });
     assert.equal(schedulesOf(stages), left ? ["loops"] : ["unpacked", "loops"], F);
   }
