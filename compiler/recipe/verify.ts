@@ -75,14 +75,27 @@ function verifyTreatment(treatment: Treatment, observed: ReadonlySet<number>, tr
   if (!trained && kinds.includes("start")) faults.push("it takes a weight as a training began, and there is none");
   if (trained && kinds.some((kind) => kind === "statistic" || kind === "windows" || kind === "tokens"))
     faults.push("a training takes what was observed");
-  if (trained && treatment.stores !== null && !kinds.includes("weight"))
+  if (trained && treatment.stores !== null && !kinds.includes("weight") && !kinds.includes("parameter"))
     faults.push("it stores nothing that is trained");
+  if (!trained && (kinds.includes("parameter") || kinds.includes("clock")))
+    faults.push("it takes what only a training has");
+  for (const input of treatment.inputs)
+    if (input.kind === "parameter") faults.push(...verify(input.start.graph).map((fault) => `${input.name}: ${fault}`));
   for (const input of treatment.inputs)
     if (input.kind === "statistic" && !observed.has(input.observe))
       faults.push(`${input.name} is observed nowhere before`);
   if (treatment.stores !== null && !treatment.graph.outputs.some((output) => output.name === treatment.stores))
     faults.push(`its graph has no output ${treatment.stores}`);
-  if (treatment.graph.parameters.sizes.some((size) => size !== "N" && size !== "K"))
-    faults.push("its sizes are not N and K");
+  for (const { graph } of [treatment, ...treatment.choices, ...treatment.measures])
+    if (graph.parameters.sizes.some((size) => size !== "N" && size !== "K" && !/^L\d*$/.test(size)))
+      faults.push("its sizes are not N, K and numbers of layers");
+  for (const { graph, inputs: given } of [...treatment.choices, ...treatment.measures]) {
+    faults.push(...verify(graph));
+    if (graph.inputs.some(({ name }) => !given.some((input) => input.name === name)))
+      faults.push("an input is missing");
+    if (graph.outputs.length !== 1) faults.push("a number is not one result");
+  }
+  if (trained && treatment.choices.length + treatment.measures.length > 0)
+    faults.push("a training measures or chooses");
   return faults;
 }

@@ -10,7 +10,7 @@ import { schedules } from "../../compiler/lower/schedules/choose.js";
 import type { MatrixTile } from "../../compiler/lower/schedules/matrix-tile.js";
 import type { Target } from "../../compiler/target.js";
 import { DeviceError, openDevice, type Device } from "../../runtime/device/device.js";
-import { standardLibrary } from "../../runtime/library.js";
+import { libraryFunctions } from "../support/library.js";
 import { backward, lossGradient } from "../../runtime/llama/training/gradients.js";
 import type { ActivationDtype } from "../../runtime/llama/weights.js";
 import { createExecutor, type Executor } from "../../runtime/run/run.js";
@@ -98,7 +98,7 @@ test("the device has what is to be tried, and refuses what is wrong", async ({ d
 });
 
 test("the gradients that training runs, in f32 and f16", async ({ executor, target }) => {
-  const library = standardLibrary();
+  const library = libraryFunctions;
   const weights = ["wq", "wk", "wv", "wo", "gate", "up", "down"];
   const run = async (graph: SymbolicGraph, of: string, dtype: ActivationDtype): Promise<void> => {
     const formats = Object.fromEntries(

@@ -104,19 +104,19 @@ test("a block gives the same token by token as all at once", () => {
   assert.ok(near(steps, whole[0]!.data));
   assert.ok(near(keys.data, whole[1]!.data) && near(values.data, whole[2]!.data));
 
-  // and the stages that calibration runs give the same again
+  // and the same without a cache, with what the weights receive beside it
   const positions = ints([1], [0]);
   const [cosine, sine] = call("rope_angles", { positions, frequency }, { sizes: { tokens: T } });
-  const n = call("rms_norm", { x, gain: weights.attention_gain, eps: 1e-5 })[0]!;
-  const mixed = call(
-    "attend",
-    { x: n, cosine: cosine!, sine: sine!, positions, wq: weights.wq, wk: weights.wk, wv: weights.wv },
-    { sizes },
-  )[0]!;
-  const middle = call("add_linear", { x, h: mixed, w: weights.wo })[0]!;
-  const m = call("rms_norm", { x: middle, gain: weights.mlp_gain, eps: 1e-5 })[0]!;
-  const gated = call("gated", { x: m, gate: weights.gate, up: weights.up })[0]!;
-  assert.ok(near(result("add_linear", { x: middle, h: gated, w: weights.down }), whole[0]!.data));
+  const given = { x, positions, cosine: cosine!, sine: sine!, ...weights };
+  const all = call("whole_block_all", given, { sizes });
+  assert.ok(near(all.at(-1)!.data, whole[0]!.data));
+  const alone = call("whole_block_received", given, { sizes });
+  assert.equal(alone, all.slice(0, -1));
+  const n = result("rms_norm", { x, gain: weights.attention_gain, eps: 1e-5 });
+  assert.ok(near(alone[0]!.data, n));
+  const middle = call("add_linear", { x, h: alone[1]!, w: weights.wo })[0]!;
+  assert.ok(near(alone[2]!.data, result("rms_norm", { x: middle, gain: weights.mlp_gain, eps: 1e-5 })));
+  assert.ok(near(alone[3]!.data, result("gated", { x: alone[2]!, gate: weights.gate, up: weights.up })));
 });
 
 test("the gated unit is right over the whole range of its sum", () => {

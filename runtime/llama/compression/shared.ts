@@ -8,7 +8,6 @@ import { hoistShared } from "../../../compiler/graph/passes/hoist.js";
 import type { Treatment } from "../../../compiler/recipe/recipe.js";
 import type { DeviceTensor } from "../../run/run.js";
 import { building, type OpenArena, type Arena } from "../../run/arena.js";
-import type { LinearInput } from "./calibrate.js";
 import type { Arguments, Caller } from "../call.js";
 import { foundFactorizations, type FoundFactorization } from "./pivots.js";
 
@@ -24,16 +23,28 @@ export interface Parts {
  * on its weight.
  */
 export function partsOf(graph: SymbolicGraph, inputs: Treatment["inputs"]): Parts {
-  const common = inputs.filter(({ kind }) => kind !== "weight" && kind !== "original").map(({ name }) => name);
+  const common = inputs.filter(({ kind }) => !ofOneLayer.has(kind)).map(({ name }) => name);
   const parts = hoistShared(graph, { inputs: new Set(common), sizes: new Set(["K"]) });
   return parts === null
     ? { shared: null, rest: withPivots(graph) }
     : { shared: withPivots(parts.shared), rest: withPivots(parts.rest) };
 }
 
+/** What no other layer has. */
+const ofOneLayer: ReadonlySet<Treatment["inputs"][number]["kind"]> = new Set([
+  "weight",
+  "start",
+  "original",
+  "number",
+  "parameter",
+  "measured",
+  "measured_here",
+]);
+
 /** A layer that will need the results of `shared`. */
 export interface Need {
-  readonly input: LinearInput;
+  /** What the layer receives, as `inputOf` has it. */
+  readonly input: string;
   readonly shared: WatchedGraph;
   /** Where the inputs of `shared` come from, among others. */
   readonly inputs: Treatment["inputs"];

@@ -15,36 +15,42 @@ import { withPivots } from "../../../compiler/graph/passes/pivots.js";
 import { withGridApart, withScales, type GridApart } from "../../../compiler/graph/passes/scales.js";
 
 import type { GridValues } from "../../../compiler/formats/format.js";
-import type { Recipe, Treatment } from "../../../compiler/recipe/recipe.js";
-import { constantSize, sizeValue, substituteSize, type Size } from "../../../compiler/types/size.js";
+import type { Computed, Recipe, Treatment } from "../../../compiler/recipe/recipe.js";
 import { mapFormat, type FormatSpec, type SymbolicFormat } from "../../../compiler/types/type.js";
 import type { Linear, Model } from "../../model/model.js";
-import type { StoredPattern } from "../../model/packed.js";
 import { allDone } from "../../run/outcomes.js";
 import type { DeviceTensor } from "../../run/run.js";
 import { withArena, type Arena } from "../../run/arena.js";
-import { inputOf, type LinearInput, type Statistics } from "./calibrate.js";
+import type { Statistics } from "./calibrate.js";
+import { inputOf } from "../blocks.js";
 import type { Arguments, Caller } from "../call.js";
 import { LlamaError } from "../error.js";
 import type { WeightRecord } from "../long-runs/manifest.js";
 import { layerError, relativeError, sumOf } from "../measure.js";
+import type { Measured } from "./measured.js";
 import { notFiniteWeight } from "../inference/not-finite.js";
 import { foundFactorizations, readPivots, refusePivots, type FoundFactorization } from "./pivots.js";
+import { layerNumber } from "./names.js";
 import { first } from "../results.js";
 import { fitTensor } from "./scales.js";
+import { numberOf, patternOf } from "./stored-pattern.js";
 import { createSharedResults, partsOf, type Need, type Parts, type SharedResults } from "./shared.js";
-import { linearName } from "../weights.js";
 import { storedBytes, type WorkingModel } from "./working-model.js";
 
 /** A layer and what is done to it. */
 export interface LayerTreatment {
   readonly linear: Linear;
   readonly treatment: Treatment;
-  /** The weight that training has made of the layer's, dense f32; without, the weight is as it is. */
-  readonly trained?: DeviceTensor | undefined;
+  /** What a training of so many steps has made of inputs of the treatment; without, the weight is as it is. */
+  readonly trained?: { readonly values: ReadonlyMap<string, DeviceTensor>; readonly steps: number } | undefined;
 }
 
 export interface Treater {
+  /**
+   * A number that a recipe computes of a layer as it is, to measure it or to choose by.
+   * @throws LlamaError not-positive-definite; DeviceError
+   */
+  compute(computed: Computed, layer: Linear, seen: Seen | null): Promise<number>;
   /**
    * Gives layers, each once, the weights that their treatments make for them, in order; `onDone` hears of each. Those
    * of
@@ -62,6 +68,8 @@ export interface Treater {
 export interface TreaterOptions {
   /** Whether layers of one input share anything; they do by default. For tests: the weights are the same. */
   readonly share?: boolean | undefined;
+  /** What earlier loops have measured. */
+  readonly measured?: Measured | undefined;
 }
 
 /** What was seen of the calibration text. */
@@ -71,7 +79,7 @@ export interface Seen {
   readonly tokens: number;
   readonly statistics: Statistics;
   /** X^T X of what layers with this input receive, where that is known. */
-  gram(input: LinearInput): DeviceTensor | null;
+  gram(input: string): DeviceTensor | null;
 }
 
 /** Sizes of a layer's weight, as treatments name them. */
@@ -126,12 +134,87 @@ export function createTreater(
       treatment,
       trained,
       ...known,
-      need: shared === null ? null : { input: inputOf(linearName(linear.name)), shared, inputs: treatment.inputs },
+      need:
+        shared === null
+          ? null
+          : { input: inputOf(caller.functions, model.blocks[linear.block]!, linear), shared, inputs: treatment.inputs },
     };
   }
   /** A weight [N, K] as dense f32. */
   async function densified(arena: Arena, tensor: DeviceTensor): Promise<DeviceTensor> {
     return arena.own(first(await caller.call("dense", { w: tensor })));
+  }
+
+  /** What the inputs of a treatment's graph stand for. */
+  async function argumentsOf(
+    inputs: Treatment["inputs"],
+    linear: Linear,
+    seen: Seen | null,
+    arena: Arena,
+    weights: Record<"weight" | "start" | "original", () => Promise<DeviceTensor>> & {
+      readonly trained?: LayerTreatment["trained"] | null;
+    },
+  ): Promise<{ [name: string]: DeviceTensor | number }> {
+    const args: { [name: string]: DeviceTensor | number } = {};
+    const { measured } = options;
+    for (const wanted of inputs) {
+      switch (wanted.kind) {
+        case "weight":
+          args[wanted.name] = weights.trained?.values.get(wanted.name) ?? (await weights.weight());
+          break;
+        case "start":
+        case "original":
+          args[wanted.name] = await weights[wanted.kind]();
+          break;
+        case "parameter": {
+          const value = weights.trained?.values.get(wanted.name);
+          if (value === undefined) throw new InternalError(`nothing was trained for ${linear.name}`);
+          args[wanted.name] = value;
+          break;
+        }
+        case "clock": {
+          const steps = weights.trained?.steps ?? 0;
+          args[wanted.name] = arena.own(await executor.fill("f32", [2], [steps, steps], "the clock"));
+          break;
+        }
+        case "number":
+          args[wanted.name] = layerNumber(model, linear.name);
+          break;
+        case "windows":
+          args[wanted.name] = seen?.windows ?? 0;
+          break;
+        case "tokens":
+          args[wanted.name] = seen?.tokens ?? 0;
+          break;
+        case "measured": {
+          if (measured === undefined) throw new InternalError("nothing was measured");
+          const values = measured.all(wanted.measure);
+          args[wanted.name] = arena.own(
+            await executor.upload(
+              { dtype: "f32", shape: [values.length], format: null },
+              new Uint32Array(values.buffer),
+              wanted.name,
+            ),
+          );
+          break;
+        }
+        case "measured_here":
+          if (measured === undefined) throw new InternalError("nothing was measured");
+          args[wanted.name] = measured.of(wanted.measure, linear);
+          break;
+        case "statistic": {
+          const statistic = seen?.statistics
+            .get(wanted.observe)
+            ?.get(inputOf(caller.functions, model.blocks[linear.block]!, linear));
+          if (statistic === undefined) throw new InternalError(`nothing was observed for ${linear.name}`);
+          args[wanted.name] = statistic;
+          break;
+        }
+        default:
+          wanted satisfies never;
+      }
+    }
+    return args;
   }
 
   async function treatOne(
@@ -142,41 +225,19 @@ export function createTreater(
   ): Promise<WeightRecord> {
     const { linear, treatment, need } = plan;
     const started = performance.now();
-    const input = inputOf(linearName(linear.name));
+    const input = inputOf(caller.functions, model.blocks[linear.block]!, linear);
     return withArena(executor, async (arena) => {
       const given = await densified(arena, await working.given(linear));
       const start = await withArena(executor, async (before) => {
         const now = await working.now(linear.weight, before);
         return now === null ? given : densified(arena, now);
       });
-      const args: { [name: string]: DeviceTensor | number } = {};
-      for (const wanted of treatment.inputs) {
-        switch (wanted.kind) {
-          case "weight":
-            args[wanted.name] = plan.trained ?? start;
-            break;
-          case "start":
-            args[wanted.name] = start;
-            break;
-          case "original":
-            args[wanted.name] = given;
-            break;
-          case "windows":
-            args[wanted.name] = seen?.windows ?? 0;
-            break;
-          case "tokens":
-            args[wanted.name] = seen?.tokens ?? 0;
-            break;
-          case "statistic": {
-            const statistic = seen?.statistics.get(wanted.observe)?.get(input);
-            if (statistic === undefined) throw new InternalError(`nothing was observed for ${linear.name}`);
-            args[wanted.name] = statistic;
-            break;
-          }
-          default:
-            wanted satisfies never;
-        }
-      }
+      const args: { [name: string]: DeviceTensor | number } = await argumentsOf(treatment.inputs, linear, seen, arena, {
+        weight: async () => start,
+        start: async () => start,
+        original: async () => given,
+        trained: plan.trained ?? null,
+      });
       const taken = need === null ? null : await results.take(need, args, linear.inputs, arena);
       Object.assign(args, taken?.results);
       const { tensor, format, factorizations, notFinite } = await run(arena, caller, plan, args);
@@ -209,6 +270,22 @@ export function createTreater(
   }
 
   return {
+    async compute({ graph, inputs }, linear, seen) {
+      const watched = withPivots(graph);
+      return withArena(executor, async (arena) => {
+        const original = async (): Promise<DeviceTensor> => densified(arena, await working.given(linear));
+        const weight = async (): Promise<DeviceTensor> => {
+          const now = await working.now(linear.weight, arena);
+          return now === null ? original() : densified(arena, now);
+        };
+        const args = await argumentsOf(inputs, linear, seen, arena, { weight, start: weight, original });
+        const results = arena.ownAll(await caller.callGraph(watched.graph, args, { sizes: sizesOf(linear) }));
+        const outputs = watched.graph.outputs.filter((output) => output.input === null);
+        const pivots = await readPivots(arena, caller, foundFactorizations(watched.factorizations, outputs, results));
+        refusePivots(pivots, { layer: linear.name, tokens: seen?.tokens ?? null, parameters: [] });
+        return (await executor.values(first(results)))[0] ?? NaN;
+      });
+    },
     async treat(layers, seen, parameters = [], onDone = () => {}) {
       const plans = layers.map(planOf);
       const results = createSharedResults(
@@ -349,34 +426,4 @@ function roomier(format: FormatSpec, elements: number): FormatSpec {
   if (typeof nonzeros !== "number") return format;
   const step = Math.max(1, Math.floor(elements / 1024));
   return { ...format, args: { ...format.args, nonzeros: Math.min(elements, Math.ceil(nonzeros / step) * step) } };
-}
-
-function patternOf(linear: Linear, treatment: Treatment): StoredPattern {
-  const output = treatment.graph.outputs.find(({ name }) => name === treatment.stores);
-  const type = output === undefined ? undefined : treatment.graph.values[output.value]?.type;
-  if (type === undefined) throw new InternalError(`a treatment of ${linear.name} stores nothing`);
-  const { pattern } = type;
-  const format = type.format !== null && "name" in type.format ? type.format : null;
-  switch (pattern.kind) {
-    case "full":
-      return { kind: "full" };
-    case "masked":
-      return { kind: "masked" };
-    // half of each row, say, is no pattern that hardware knows
-    case "nm":
-      return format !== null && formatOf(format.name)?.pattern(mapFormat(format, () => 1))?.kind === "masked"
-        ? { kind: "masked" }
-        : { kind: "nm", n: numberOf(pattern.n, linear), m: numberOf(pattern.m, linear), axis: pattern.axis };
-    default:
-      return pattern satisfies never;
-  }
-}
-
-function numberOf(size: Size, linear: Linear | null): number {
-  const sizes: { readonly [name: string]: number } = linear === null ? {} : sizesOf(linear);
-  const value = sizeValue(
-    substituteSize(size, (symbol) => (sizes[symbol] === undefined ? null : constantSize(sizes[symbol]))),
-  );
-  if (value === null) throw new InternalError("a size of a treatment is not known");
-  return value;
 }

@@ -5,7 +5,8 @@ import type { Arguments, Caller } from "../call.js";
 import type { Calls } from "./chain.js";
 import { LlamaError } from "../error.js";
 import { first, many } from "../results.js";
-import { blockFunction, type ActivationChoice } from "../rounding.js";
+import { blockArguments, blockCall } from "../blocks.js";
+import { roundedGroup, type ActivationChoice } from "../rounding.js";
 import type { ActivationDtype, BlockWeights, Table } from "../weights.js";
 
 /** Everything of a model but its blocks. */
@@ -81,7 +82,7 @@ export async function forward<T extends TensorForm>(
   positions: T | DeviceTensor,
   cache: Cache,
 ): Promise<T> {
-  const { config, blocks, activations, target } = layers;
+  const { blocks, activations, target } = layers;
   const tokens = (ids.shape[0] ?? 0) * (ids.shape[1] ?? 0);
   const { x: start, cosine, sine } = await embed(calls, layers, ids, positions);
   let x = start;
@@ -89,12 +90,9 @@ export async function forward<T extends TensorForm>(
     const kept = cache.blocks[at];
     if (kept === undefined) throw new Error(`the cache has no block ${at}`);
     const own = { x, positions, cosine, sine, ...kept, ...cache.table };
-    const { name, sizes } = blockFunction(activations, weights, target, tokens);
-    const y = first(
-      await calls.call(cache.table === null ? name : `${name}_paged`, blockArguments(config, weights, own), {
-        sizes: { ...headSizes(config), ...sizes },
-      }),
-    );
+    const group = roundedGroup(activations, weights, target, tokens);
+    const { graph, sizes } = blockCall(calls.functions, weights, { pages: cache.table !== null, group });
+    const y = first(await calls.callGraph(graph, blockArguments(graph, weights, own), { sizes }));
     calls.release(x);
     x = y;
   }
@@ -123,31 +121,4 @@ export async function logits<T extends TensorForm>(
 /** The function of the language that begins a pass. */
 export function embedName(dtype: ActivationDtype): string {
   return dtype === "f16" ? "embed_f16" : "embed";
-}
-
-/** The size parameters of a block that its tensors do not show. */
-export function headSizes(config: LlamaConfig): { readonly [name: string]: number } {
-  return { heads: config.heads, groups: config.keyValueHeads, head: config.headDim };
-}
-
-/** The arguments of a block: its weights, and what is the pass's own. */
-export function blockArguments<T extends TensorForm>(
-  config: LlamaConfig,
-  weights: BlockWeights,
-  own: { readonly [name: string]: T },
-): Arguments<T | DeviceTensor> {
-  const { linears } = weights;
-  return {
-    ...own,
-    eps: config.normEpsilon,
-    attention_gain: weights.attentionGain,
-    mlp_gain: weights.mlpGain,
-    wq: linears.q_proj,
-    wk: linears.k_proj,
-    wv: linears.v_proj,
-    wo: linears.o_proj,
-    gate: linears.gate_proj,
-    up: linears.up_proj,
-    down: linears.down_proj,
-  };
 }
