@@ -1,5 +1,5 @@
 /**
- * What an export of a large model takes: seconds and the most memory of the process for each target, and whether an
+ * What an export of a large model takes: seconds, those of the CPU, and the most memory of the process for each target, and whether an
  * export that is killed leaves anything under its name.
  *
  *   node bench/make-model.mjs DIR 4            # four blocks of the shape of Llama 3.1 8B
@@ -64,7 +64,8 @@ async function packed(path, spec, pattern) {
 
 /** Runs an export; `until` may kill it. */
 async function run(args, until = null) {
-  const report = "process.on('exit',()=>console.error('maxRSS',process.resourceUsage().maxRSS))";
+  const report =
+    "process.on('exit',()=>{const u=process.resourceUsage();console.error('maxRSS',u.maxRSS,u.userCPUTime+u.systemCPUTime)})";
   const started = performance.now();
   const child = spawn(process.execPath, ["--import", `data:text/javascript,${report}`, main, ...args], {
     stdio: ["ignore", "ignore", "pipe"],
@@ -77,9 +78,13 @@ async function run(args, until = null) {
     child.kill("SIGKILL");
   }
   const code = await ended;
-  const memory = /maxRSS (\d+)/.exec(said);
+  const memory = /maxRSS (\d+) (\d+)/.exec(said);
   if (code !== 0 && until === null) throw new Error(said.slice(-500));
-  return { seconds: (performance.now() - started) / 1000, memory: memory === null ? null : Number(memory[1]) / 1024 };
+  return {
+    seconds: (performance.now() - started) / 1000,
+    memory: Number(memory?.[1]) / 1024,
+    cpu: Number(memory?.[2]) / 1e6,
+  };
 }
 
 const int4 = { name: "int4", args: { group: 128 }, of: null };
@@ -109,14 +114,14 @@ const block = (2 * weights) / config.layers / mebibyte;
 console.log(
   `${config.layers} blocks of ${block.toFixed(0)} MiB in bf16, ${(weights / 1e9).toFixed(2)} billion weights\n`,
 );
-console.log("| model | export | s | ns a weight | memory, MiB |");
-console.log("|---|---|---|---|---|");
+console.log("| model | export | s | of the CPU | ns a weight there | memory, MiB |");
+console.log("|---|---|---|---|---|---|");
 for (const [name, to, ...options] of exports) {
   const out = join(work, to === "gguf" ? "out.gguf" : "out");
   const args = ["export", models[name], "--to", to, "--out", out, ...options, "--force"];
-  const { seconds, memory } = await run(args);
+  const { seconds, memory, cpu } = await run(args);
   console.log(
-    `| ${name} | ${[to, ...options].join(" ")} | ${seconds.toFixed(1)} | ${((1e9 * seconds) / weights).toFixed(0)} | ${memory.toFixed(0)} |`,
+    `| ${name} | ${[to, ...options].join(" ")} | ${seconds.toFixed(1)} | ${cpu.toFixed(1)} | ${((1e9 * cpu) / weights).toFixed(0)} | ${memory.toFixed(0)} |`,
   );
   rmSync(out, { recursive: true, force: true });
 }

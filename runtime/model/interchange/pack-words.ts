@@ -10,6 +10,16 @@ type Bits = 2 | 3 | 4 | 8;
 export function packRows(items: Uint8Array, rows: number, columns: number, bits: Bits): Uint32Array<ArrayBuffer> {
   const perRow = Math.ceil((columns * bits) / 32);
   const words = new Uint32Array(rows * perRow);
+  if (32 % bits === 0) {
+    for (let row = 0, at = 0; row < rows; row += 1)
+      for (let column = 0, word = row * perRow; column < columns; word += 1) {
+        let all = 0;
+        for (let shift = 0; shift < 32 && column < columns; shift += bits, column += 1, at += 1)
+          all |= items[at]! << shift;
+        words[word] = all;
+      }
+    return words;
+  }
   for (let row = 0, at = 0; row < rows; row += 1)
     for (let column = 0, bit = 0; column < columns; column += 1, at += 1, bit += bits) {
       const word = row * perRow + (bit >> 5);
@@ -23,6 +33,18 @@ export function packRows(items: Uint8Array, rows: number, columns: number, bits:
 /** The same down the columns: [ceil(rows * bits / 32), columns] of items that are turned, [columns, rows]. */
 export function packColumns(items: Uint8Array, rows: number, columns: number, bits: Bits): Uint32Array<ArrayBuffer> {
   const words = new Uint32Array(Math.ceil((rows * bits) / 32) * columns);
+  if (32 % bits === 0) {
+    const perWord = 32 / bits;
+    for (let first = 0, word = 0; first < rows; first += perWord) {
+      const end = Math.min(perWord, rows - first);
+      for (let column = 0; column < columns; column += 1, word += 1) {
+        let all = 0;
+        for (let item = 0; item < end; item += 1) all |= items[column * rows + first + item]! << (item * bits);
+        words[word] = all;
+      }
+    }
+    return words;
+  }
   for (let row = 0, bit = 0; row < rows; row += 1, bit += bits) {
     const word = (bit >> 5) * columns;
     const shift = bit & 31;

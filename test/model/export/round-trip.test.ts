@@ -33,6 +33,13 @@ const cases: readonly (readonly [ExportTarget, readonly (string | null)[], numbe
     8,
     "other",
   ],
+  [
+    "safetensors",
+    ["int5(8)", "int6(8, asymmetric)", "fp8_e5m2(8)", "int4(8, asymmetric, zero: f16)", "fp8_e4m3"],
+    8,
+    "other",
+  ],
+  ["gguf", ["q4_k", "q6_k"], 256, "same"],
   ["safetensors", ["int8(channel)", "nm(1, 4) of f16", "int4(8)"], 8, "other"],
   ["compressed-tensors", ["int4(8)", null, "int8(channel, asymmetric)", "int4(8, asymmetric)"], 8, "same"],
   ["compressed-tensors", ["int8(8, scale: f32)", "regrouped of int4(8)", "int4(channel)"], 8, "other"],
