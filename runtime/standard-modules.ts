@@ -8,6 +8,8 @@ export const standardModules = [
   "solve",
   "gptq",
   "sparsegpt",
+  "owl",
+  "budget",
   "refine",
   "llama",
   "qwen2",

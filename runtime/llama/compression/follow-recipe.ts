@@ -2,7 +2,8 @@
 import { counted } from "../../../compiler/words.js";
 import { CompileError } from "../../../compiler/compile.js";
 import { InternalError } from "../../../compiler/diagnostic.js";
-import type { Recipe, RecipeStep, TrainStep } from "../../../compiler/recipe/recipe.js";
+import type { Recipe, RecipeStep, TrainStep, Treatment } from "../../../compiler/recipe/recipe.js";
+import type { Linear } from "../../model/model.js";
 import type { Model } from "../../model/opened.js";
 import { leftOut } from "../../model/parts.js";
 import { calibrationRun, type CalibrationRun } from "./calibration-run.js";
@@ -11,7 +12,8 @@ import type { Compression, CompressOptions } from "./compression.js";
 import { reportOf } from "./compression-report.js";
 import { LlamaError } from "../error.js";
 import { createForecast } from "./forecast.js";
-import { isSelected, treatmentOf } from "./names.js";
+import { createMeasured } from "./measured.js";
+import { isSelected, treatmentsFor } from "./names.js";
 import { expect, evaluateBoth } from "./judge.js";
 import { beyond, unsavedWarning } from "./outcome.js";
 import { factsOf, report, warnOf, writtenWords, type Run } from "./run.js";
@@ -22,7 +24,7 @@ import { savedRecipe } from "./recipe-record.js";
 import { checkRecipe } from "./fit.js";
 import type { TrainingPoints } from "./model-training.js";
 import { measurePace, slowWords, trains } from "./pace.js";
-import { createTreater } from "./treat.js";
+import { createTreater, type LayerTreatment, type Seen } from "./treat.js";
 import { runTraining, type TrainedBlock } from "./training.js";
 import { answeredTokens, calibrationWindows, checkContext, trainingWindows } from "../windows.js";
 import { bodyOf, calibrates, costsOf, observationsOf, observeCost, stepsOf, withDense, workLeft } from "./workload.js";
@@ -84,6 +86,7 @@ export async function compressIn(
   try {
     const { facts } = state;
     const costs = costsOf(model, windows === null ? 0 : windows.count * windows.tokens, windows?.tokens ?? 0);
+    const measured = createMeasured(model, facts.measured);
     const work = workLeft(recipe, model, costs, { ...options, windows: counts }, state.finished);
     if (caller.target.kind === "cpu" && trains(recipe)) note(`note: ${slowWords(work, await measurePace(caller))}`);
     run = {
@@ -99,7 +102,8 @@ export async function compressIn(
       working,
       started,
       forecast: createForecast(work),
-      treater: createTreater(caller, model, working, { share: options.share }),
+      treater: createTreater(caller, model, working, { share: options.share, measured }),
+      measured,
       saved: [...facts.saved],
       perplexities: facts.perplexities.map(({ of, value }) => ({ text: "calibration", of, value: value ?? Infinity })),
       trainings: [...facts.trainings],
@@ -132,6 +136,7 @@ export async function compressIn(
       saved: run.saved,
       perplexities: run.perplexities,
       trainings: run.trainings,
+      measured: run.measured.found(),
       unsaved: storesUnsaved(recipe),
       deviceBytesPeak: caller.executor.device.memory.peak,
     });
@@ -290,11 +295,17 @@ async function followBody(
       }
       case "linears": {
         const chosen = run.model.blocks[index]?.linears.filter(({ name }) => isSelected(step, name)) ?? [];
-        const layers = chosen.flatMap((linear) => {
-          const treatment = treatmentOf(step.treatments, linear.name);
-          return treatment === null ? [] : [{ linear, treatment }];
-        });
-        await run.treater.treat(layers, calibration?.seen() ?? null, run.recipe.parameters, (record, at) => {
+        const seen = calibration?.seen() ?? null;
+        const layers: LayerTreatment[] = [];
+        for (const linear of chosen) {
+          const treatment = await chosenTreatment(run, step.treatments, linear, seen);
+          for (const { measure, ...computed } of treatment?.measures ?? [])
+            run.measured.set(measure, linear, await run.treater.compute(computed, linear, seen));
+          if (treatment !== null && treatment.stores !== null) layers.push({ linear, treatment });
+          else if (treatment !== null && treatment.measures.length > 0)
+            report(run, "compress", linear.name, chosen.indexOf(linear) + 1, chosen.length, run.costs.treat(linear));
+        }
+        await run.treater.treat(layers, seen, run.recipe.parameters, (record, at) => {
           warnOf(run, record);
           const { linear } = layers[at]!;
           report(run, "compress", linear.name, chosen.indexOf(linear) + 1, chosen.length, run.costs.treat(linear));
@@ -317,6 +328,33 @@ async function followBody(
         step satisfies never;
     }
   }
+}
+
+/** The treatment that a layer gets, after the choices that are made by what is computed; null where none is for it. */
+async function chosenTreatment(
+  run: Run,
+  treatments: readonly Treatment[],
+  linear: Linear,
+  seen: Seen | null,
+): Promise<Treatment | null> {
+  // what one way has computed is not computed again for another that takes the same turns up to there
+  const made = new Map<string, boolean>();
+  for (const treatment of treatmentsFor(treatments, linear.name)) {
+    let turns = "";
+    let taken = true;
+    for (const choice of treatment.choices) {
+      turns += ` ${choice.span.file} ${choice.span.start}`;
+      const holds = made.get(turns) ?? (await run.treater.compute(choice, linear, seen)) !== 0;
+      made.set(turns, holds);
+      if (holds !== choice.holds) {
+        taken = false;
+        break;
+      }
+      turns += ` ${holds}`;
+    }
+    if (taken) return treatment;
+  }
+  return null;
 }
 
 /** Puts what a step of work has made where a later run finds it. */

@@ -15,6 +15,7 @@ import { LlamaError } from "../error.js";
 import { createForecast } from "./forecast.js";
 import { createSpill } from "../long-runs/spill.js";
 import type { WeightRecord } from "../long-runs/manifest.js";
+import { measuresOrChooses } from "./measured.js";
 import { isSelected, treatmentOf } from "./names.js";
 import { first } from "../results.js";
 import { chanceWarning, type Warning } from "./outcome.js";
@@ -128,6 +129,12 @@ export async function findSensitivity(
       throw new LlamaError(
         "recipe",
         `The recipe ${recipe.name} trains, which takes a whole block or model: a layer alone is treated in one shot. Leave the training out.`,
+      );
+  for (const { recipe } of tries)
+    if (measuresOrChooses(recipe))
+      throw new LlamaError(
+        "recipe",
+        `The recipe ${recipe.name} measures layers, or chooses by what it computes: what it does to a layer alone would not be what it does to the model.`,
       );
   for (const line of new Set(tries.flatMap(({ recipe }) => checkRecipe(caller, model, recipe))))
     options.note?.(`note: ${line}`);

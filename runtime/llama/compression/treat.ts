@@ -15,7 +15,7 @@ import { withPivots } from "../../../compiler/graph/passes/pivots.js";
 import { withGridApart, withScales, type GridApart } from "../../../compiler/graph/passes/scales.js";
 
 import type { GridValues } from "../../../compiler/formats/format.js";
-import type { Recipe, Treatment } from "../../../compiler/recipe/recipe.js";
+import type { Computed, Recipe, Treatment } from "../../../compiler/recipe/recipe.js";
 import { constantSize, sizeValue, substituteSize, type Size } from "../../../compiler/types/size.js";
 import { mapFormat, type FormatSpec, type SymbolicFormat } from "../../../compiler/types/type.js";
 import type { Linear, Model } from "../../model/model.js";
@@ -29,6 +29,7 @@ import type { Arguments, Caller } from "../call.js";
 import { LlamaError } from "../error.js";
 import type { WeightRecord } from "../long-runs/manifest.js";
 import { layerError, relativeError, sumOf } from "../measure.js";
+import type { Measured } from "./measured.js";
 import { notFiniteWeight } from "../inference/not-finite.js";
 import { foundFactorizations, readPivots, refusePivots, type FoundFactorization } from "./pivots.js";
 import { first } from "../results.js";
@@ -46,6 +47,11 @@ export interface LayerTreatment {
 
 export interface Treater {
   /**
+   * A number that a recipe computes of a layer as it is, to measure it or to choose by.
+   * @throws LlamaError not-positive-definite; DeviceError
+   */
+  compute(computed: Computed, layer: Linear, seen: Seen | null): Promise<number>;
+  /**
    * Gives layers, each once, the weights that their treatments make for them, in order; `onDone` hears of each. Those
    * of
    * one input share what depends on that alone. `parameters` are those that a user may set.
@@ -62,6 +68,8 @@ export interface Treater {
 export interface TreaterOptions {
   /** Whether layers of one input share anything; they do by default. For tests: the weights are the same. */
   readonly share?: boolean | undefined;
+  /** What earlier loops have measured. */
+  readonly measured?: Measured | undefined;
 }
 
 /** What was seen of the calibration text. */
@@ -137,6 +145,60 @@ export function createTreater(
     return arena.own(first(await caller.call("dense", { w: tensor })));
   }
 
+  /** What the inputs of a treatment's graph stand for. */
+  async function argumentsOf(
+    inputs: Treatment["inputs"],
+    linear: Linear,
+    seen: Seen | null,
+    arena: Arena,
+    weights: Record<"weight" | "start" | "original", () => Promise<DeviceTensor>>,
+  ): Promise<{ [name: string]: DeviceTensor | number }> {
+    const args: { [name: string]: DeviceTensor | number } = {};
+    const { measured } = options;
+    for (const wanted of inputs) {
+      switch (wanted.kind) {
+        case "weight":
+        case "start":
+        case "original":
+          args[wanted.name] = await weights[wanted.kind]();
+          break;
+        case "windows":
+          args[wanted.name] = seen?.windows ?? 0;
+          break;
+        case "tokens":
+          args[wanted.name] = seen?.tokens ?? 0;
+          break;
+        case "measured": {
+          if (measured === undefined) throw new InternalError("nothing was measured");
+          const values = measured.all(wanted.measure);
+          args[wanted.name] = arena.own(
+            await executor.upload(
+              { dtype: "f32", shape: [values.length], format: null },
+              new Uint32Array(values.buffer),
+              wanted.name,
+            ),
+          );
+          break;
+        }
+        case "measured_here":
+          if (measured === undefined) throw new InternalError("nothing was measured");
+          args[wanted.name] = measured.of(wanted.measure, linear);
+          break;
+        case "statistic": {
+          const statistic = seen?.statistics
+            .get(wanted.observe)
+            ?.get(inputOf(caller.functions, model.blocks[linear.block]!, linear));
+          if (statistic === undefined) throw new InternalError(`nothing was observed for ${linear.name}`);
+          args[wanted.name] = statistic;
+          break;
+        }
+        default:
+          wanted satisfies never;
+      }
+    }
+    return args;
+  }
+
   async function treatOne(
     plan: Plan,
     seen: Seen | null,
@@ -152,34 +214,11 @@ export function createTreater(
         const now = await working.now(linear.weight, before);
         return now === null ? given : densified(arena, now);
       });
-      const args: { [name: string]: DeviceTensor | number } = {};
-      for (const wanted of treatment.inputs) {
-        switch (wanted.kind) {
-          case "weight":
-            args[wanted.name] = plan.trained ?? start;
-            break;
-          case "start":
-            args[wanted.name] = start;
-            break;
-          case "original":
-            args[wanted.name] = given;
-            break;
-          case "windows":
-            args[wanted.name] = seen?.windows ?? 0;
-            break;
-          case "tokens":
-            args[wanted.name] = seen?.tokens ?? 0;
-            break;
-          case "statistic": {
-            const statistic = seen?.statistics.get(wanted.observe)?.get(input);
-            if (statistic === undefined) throw new InternalError(`nothing was observed for ${linear.name}`);
-            args[wanted.name] = statistic;
-            break;
-          }
-          default:
-            wanted satisfies never;
-        }
-      }
+      const args: { [name: string]: DeviceTensor | number } = await argumentsOf(treatment.inputs, linear, seen, arena, {
+        weight: async () => plan.trained ?? start,
+        start: async () => start,
+        original: async () => given,
+      });
       const taken = need === null ? null : await results.take(need, args, linear.inputs, arena);
       Object.assign(args, taken?.results);
       const { tensor, format, factorizations, notFinite } = await run(arena, caller, plan, args);
@@ -212,6 +251,22 @@ export function createTreater(
   }
 
   return {
+    async compute({ graph, inputs }, linear, seen) {
+      const watched = withPivots(graph);
+      return withArena(executor, async (arena) => {
+        const original = async (): Promise<DeviceTensor> => densified(arena, await working.given(linear));
+        const weight = async (): Promise<DeviceTensor> => {
+          const now = await working.now(linear.weight, arena);
+          return now === null ? original() : densified(arena, now);
+        };
+        const args = await argumentsOf(inputs, linear, seen, arena, { weight, start: weight, original });
+        const results = arena.ownAll(await caller.callGraph(watched.graph, args, { sizes: sizesOf(linear) }));
+        const outputs = watched.graph.outputs.filter((output) => output.input === null);
+        const pivots = await readPivots(arena, caller, foundFactorizations(watched.factorizations, outputs, results));
+        refusePivots(pivots, { layer: linear.name, tokens: seen?.tokens ?? null, parameters: [] });
+        return (await executor.values(first(results)))[0] ?? NaN;
+      });
+    },
     async treat(layers, seen, parameters = [], onDone = () => {}) {
       const plans = layers.map(planOf);
       const results = createSharedResults(

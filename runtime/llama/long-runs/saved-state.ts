@@ -46,7 +46,15 @@ export interface SavedState {
   remove(): Promise<void>;
 }
 
-const nothing: Facts = { dense: null, perplexities: [], saved: [], announced: [], trainings: [], seconds: 0 };
+const nothing: Facts = {
+  dense: null,
+  perplexities: [],
+  saved: [],
+  announced: [],
+  trainings: [],
+  measured: [],
+  seconds: 0,
+};
 
 /**
  * Opens the state of the output `path`: with `resume` what is there, if it was begun as `identity` says, else an empty
