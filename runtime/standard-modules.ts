@@ -19,4 +19,6 @@ export const standardModules = [
   "serving",
   "compare",
   "train",
+  "random",
+  "masks",
 ] as const;

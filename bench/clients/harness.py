@@ -50,7 +50,9 @@ with gzip.open(subset, "wt", encoding="utf8") as out:
     out.writelines(requests)
 with open(folder / "questions.jsonl", "w", encoding="utf8") as out:
     for doc in questions.values():
-        out.write(json.dumps({"query": doc["query"], "choices": doc["choices"], "gold": doc["gold"]}) + "\n")
+        # with the space before: both divide by the characters of what is scored
+        choices = [f" {choice}" for choice in doc["choices"]]
+        out.write(json.dumps({"query": doc["query"], "choices": choices, "gold": doc["gold"]}) + "\n")
 (folder / "task.yaml").write_text(
     f"""task: local_questions
 dataset_path: json
@@ -62,7 +64,7 @@ output_type: multiple_choice
 doc_to_text: "{{{{query}}}}"
 doc_to_choice: "{{{{choices}}}}"
 doc_to_target: "{{{{gold}}}}"
-target_delimiter: " "
+target_delimiter: ""
 metric_list:
   - metric: acc
   - metric: acc_norm

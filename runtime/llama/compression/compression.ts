@@ -3,6 +3,8 @@ import type { Work } from "./forecast.js";
 import type { PerplexityReport, Warning } from "./outcome.js";
 import type { RecipeFiles } from "./recipe-record.js";
 import type { ActivationDtype } from "../inference/session.js";
+import type { CalibrationHelper } from "./calibration-helper.js";
+import type { LyingWeight } from "../long-runs/saved-state.js";
 import type { SpillDisk } from "../long-runs/spill.js";
 import type { MeasuredLayers } from "../long-runs/manifest.js";
 import type { TrainingReport } from "../training/report.js";
@@ -60,6 +62,13 @@ export interface CompressOptions {
    */
   readonly memory?: number | undefined;
   readonly disk?: SpillDisk | undefined;
+  /**
+   * Other devices that take a share of the calibration windows each. They are given where to find the weights of a block
+   * that were treated, as they are when they are asked for.
+   */
+  readonly helpers?:
+    | ((treated: (block: number) => Promise<readonly LyingWeight[]>) => readonly CalibrationHelper[])
+    | undefined;
   /**
    * Whether to observe what layer errors need where the recipe does not. By default, where it observes anything;
    * `true`

@@ -6,7 +6,9 @@ import type { Recipe, RecipeStep, TrainStep, Treatment } from "../../../compiler
 import type { Linear } from "../../model/model.js";
 import type { Model } from "../../model/opened.js";
 import { leftOut } from "../../model/parts.js";
+import type { CalibrationHelper } from "./calibration-helper.js";
 import { calibrationRun, type CalibrationRun } from "./calibration-run.js";
+import type { LyingWeight } from "../long-runs/saved-state.js";
 import type { Caller } from "../call.js";
 import type { Compression, CompressOptions } from "./compression.js";
 import { reportOf } from "./compression-report.js";
@@ -246,6 +248,7 @@ async function followBlocks(run: Run, body: readonly RecipeStep[]): Promise<void
           spill: (slots, slotBytes) => run.place.createSpill(slots, slotBytes, options.disk),
           ownGram: options.layerErrors !== false,
           withDense: withDense(body),
+          helpers: helpersOf(run, body),
           onProgress: (done, total) =>
             report(run, "embed", "the calibration text", done, total, run.costs.embed / total),
           onPass: (pass, block, done, total) =>
@@ -276,6 +279,35 @@ async function followBlocks(run: Run, body: readonly RecipeStep[]): Promise<void
   } finally {
     await calibration?.release();
   }
+}
+
+/**
+ * The devices that take a share of the windows: none where a block is trained on them, which takes all activations to
+ * one.
+ */
+function helpersOf(run: Run, body: readonly RecipeStep[]): readonly CalibrationHelper[] {
+  const { model, options, state, working } = run;
+  const { lies } = state;
+  if (options.helpers === undefined || lies === undefined) return [];
+  if (body.some(({ kind }) => kind === "train")) {
+    options.note?.("note: blocks are trained on one device: the calibration windows are not divided.");
+    return [];
+  }
+  let last: Promise<unknown> = Promise.resolve();
+  const treated = (index: number): Promise<readonly LyingWeight[]> => {
+    const next = last.then(async () => {
+      await working.keep();
+      const block = model.blocks[index];
+      const names = [
+        ...(block?.linears ?? []).map(({ weight }) => weight),
+        ...(block?.vectors ?? []).map(({ name }) => name),
+      ];
+      return names.map((name) => lies(name)).filter((found) => found !== null);
+    });
+    last = next.catch(() => {});
+    return next;
+  };
+  return options.helpers(treated);
 }
 
 async function followBody(
