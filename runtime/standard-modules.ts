@@ -16,4 +16,6 @@ export const standardModules = [
   "serving",
   "compare",
   "train",
+  "random",
+  "masks",
 ] as const;

@@ -6,6 +6,7 @@ import { symbolSize } from "../types/size.js";
 import { full, type TensorType } from "../types/type.js";
 import { addInput, type Builder } from "./builder.js";
 import type { Layer } from "./frame.js";
+import { trainingOf } from "./parameter.js";
 import type { RecipeContext } from "./recipe-context.js";
 import { bind, type Scope } from "./scope.js";
 
@@ -41,6 +42,9 @@ export function layerOf(
       context.training === null
         ? null
         : () => once("start", `${name}_start`, weight, (unique) => ({ name: unique, kind: "start" })),
+    training: context.training === null ? null : trainingOf(builder, inputs, once),
+    changes: (value) =>
+      inputs.some((each) => each.value === value && ["weight", "clock", "parameter"].includes(each.input.kind)),
     original: () => once("original", `${name}_dense`, weight, (unique) => ({ name: unique, kind: "original" })),
     statistic: (observe) =>
       once(

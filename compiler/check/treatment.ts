@@ -199,7 +199,8 @@ function checkTreatment(
   if (failed) return null;
   const [result] = stored;
   const made = result === undefined ? null : graphOf(result.value, "weight", context, builder, inputs);
-  if (context.training !== null && result !== undefined && !made?.inputs.some(({ kind }) => kind === "weight"))
+  const isTrained = made?.inputs.some(({ kind }) => kind === "weight" || kind === "parameter") ?? false;
+  if (context.training !== null && result !== undefined && !isTrained)
     return fail(
       frame,
       "E604",

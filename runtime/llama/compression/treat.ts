@@ -16,10 +16,8 @@ import { withGridApart, withScales, type GridApart } from "../../../compiler/gra
 
 import type { GridValues } from "../../../compiler/formats/format.js";
 import type { Computed, Recipe, Treatment } from "../../../compiler/recipe/recipe.js";
-import { constantSize, sizeValue, substituteSize, type Size } from "../../../compiler/types/size.js";
 import { mapFormat, type FormatSpec, type SymbolicFormat } from "../../../compiler/types/type.js";
 import type { Linear, Model } from "../../model/model.js";
-import type { StoredPattern } from "../../model/packed.js";
 import { allDone } from "../../run/outcomes.js";
 import type { DeviceTensor } from "../../run/run.js";
 import { withArena, type Arena } from "../../run/arena.js";
@@ -32,8 +30,10 @@ import { layerError, relativeError, sumOf } from "../measure.js";
 import type { Measured } from "./measured.js";
 import { notFiniteWeight } from "../inference/not-finite.js";
 import { foundFactorizations, readPivots, refusePivots, type FoundFactorization } from "./pivots.js";
+import { layerNumber } from "./names.js";
 import { first } from "../results.js";
 import { fitTensor } from "./scales.js";
+import { numberOf, patternOf } from "./stored-pattern.js";
 import { createSharedResults, partsOf, type Need, type Parts, type SharedResults } from "./shared.js";
 import { storedBytes, type WorkingModel } from "./working-model.js";
 
@@ -41,8 +41,8 @@ import { storedBytes, type WorkingModel } from "./working-model.js";
 export interface LayerTreatment {
   readonly linear: Linear;
   readonly treatment: Treatment;
-  /** The weight that training has made of the layer's, dense f32; without, the weight is as it is. */
-  readonly trained?: DeviceTensor | undefined;
+  /** What a training of so many steps has made of inputs of the treatment; without, the weight is as it is. */
+  readonly trained?: { readonly values: ReadonlyMap<string, DeviceTensor>; readonly steps: number } | undefined;
 }
 
 export interface Treater {
@@ -151,16 +151,34 @@ export function createTreater(
     linear: Linear,
     seen: Seen | null,
     arena: Arena,
-    weights: Record<"weight" | "start" | "original", () => Promise<DeviceTensor>>,
+    weights: Record<"weight" | "start" | "original", () => Promise<DeviceTensor>> & {
+      readonly trained?: LayerTreatment["trained"] | null;
+    },
   ): Promise<{ [name: string]: DeviceTensor | number }> {
     const args: { [name: string]: DeviceTensor | number } = {};
     const { measured } = options;
     for (const wanted of inputs) {
       switch (wanted.kind) {
         case "weight":
+          args[wanted.name] = weights.trained?.values.get(wanted.name) ?? (await weights.weight());
+          break;
         case "start":
         case "original":
           args[wanted.name] = await weights[wanted.kind]();
+          break;
+        case "parameter": {
+          const value = weights.trained?.values.get(wanted.name);
+          if (value === undefined) throw new InternalError(`nothing was trained for ${linear.name}`);
+          args[wanted.name] = value;
+          break;
+        }
+        case "clock": {
+          const steps = weights.trained?.steps ?? 0;
+          args[wanted.name] = arena.own(await executor.fill("f32", [2], [steps, steps], "the clock"));
+          break;
+        }
+        case "number":
+          args[wanted.name] = layerNumber(model, linear.name);
           break;
         case "windows":
           args[wanted.name] = seen?.windows ?? 0;
@@ -215,9 +233,10 @@ export function createTreater(
         return now === null ? given : densified(arena, now);
       });
       const args: { [name: string]: DeviceTensor | number } = await argumentsOf(treatment.inputs, linear, seen, arena, {
-        weight: async () => plan.trained ?? start,
+        weight: async () => start,
         start: async () => start,
         original: async () => given,
+        trained: plan.trained ?? null,
       });
       const taken = need === null ? null : await results.take(need, args, linear.inputs, arena);
       Object.assign(args, taken?.results);
@@ -407,34 +426,4 @@ function roomier(format: FormatSpec, elements: number): FormatSpec {
   if (typeof nonzeros !== "number") return format;
   const step = Math.max(1, Math.floor(elements / 1024));
   return { ...format, args: { ...format.args, nonzeros: Math.min(elements, Math.ceil(nonzeros / step) * step) } };
-}
-
-function patternOf(linear: Linear, treatment: Treatment): StoredPattern {
-  const output = treatment.graph.outputs.find(({ name }) => name === treatment.stores);
-  const type = output === undefined ? undefined : treatment.graph.values[output.value]?.type;
-  if (type === undefined) throw new InternalError(`a treatment of ${linear.name} stores nothing`);
-  const { pattern } = type;
-  const format = type.format !== null && "name" in type.format ? type.format : null;
-  switch (pattern.kind) {
-    case "full":
-      return { kind: "full" };
-    case "masked":
-      return { kind: "masked" };
-    // half of each row, say, is no pattern that hardware knows
-    case "nm":
-      return format !== null && formatOf(format.name)?.pattern(mapFormat(format, () => 1))?.kind === "masked"
-        ? { kind: "masked" }
-        : { kind: "nm", n: numberOf(pattern.n, linear), m: numberOf(pattern.m, linear), axis: pattern.axis };
-    default:
-      return pattern satisfies never;
-  }
-}
-
-function numberOf(size: Size, linear: Linear | null): number {
-  const sizes: { readonly [name: string]: number } = linear === null ? {} : sizesOf(linear);
-  const value = sizeValue(
-    substituteSize(size, (symbol) => (sizes[symbol] === undefined ? null : constantSize(sizes[symbol]))),
-  );
-  if (value === null) throw new InternalError("a size of a treatment is not known");
-  return value;
 }
