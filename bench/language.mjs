@@ -83,16 +83,17 @@ const placeOf = (offset) => {
   return { line: lines.length - 1, character: lines.at(-1).length };
 };
 const typed = placeOf(at);
-const here = { textDocument, position: { line: typed.line, character: 13 } }; // w0
 const call = { textDocument, position: placeOf(source.indexOf("nearest(") + 10) };
+/** w0, below the line that is put there and taken away again. */
+const here = (added) => ({ textDocument, position: { line: typed.line + (added ? 1 : 0), character: 11 } });
 const requests = {
   hover: ["textDocument/hover", here],
   definition: ["textDocument/definition", here],
-  references: ["textDocument/references", { ...here, context: { includeDeclaration: true } }],
+  references: ["textDocument/references", (added) => ({ ...here(added), context: { includeDeclaration: true } })],
   completion: ["textDocument/completion", here],
   "signature help": ["textDocument/signatureHelp", call],
   "prepare rename": ["textDocument/prepareRename", here],
-  rename: ["textDocument/rename", { ...here, newName: "w_before" }],
+  rename: ["textDocument/rename", (added) => ({ ...here(added), newName: "w_before" })],
   symbols: ["textDocument/documentSymbol", { textDocument }],
   fixes: [
     "textDocument/codeAction",
@@ -105,19 +106,22 @@ const told = [];
 let version = 1;
 for (let round = 0; round < 25; round += 1)
   for (const [name, [method, params]] of Object.entries(requests)) {
-    // a letter more in a name, and then one less
-    const change = version % 2 === 1 ? { character: 13 } : { character: 14 };
+    version += 1;
+    const added = version % 2 === 0;
     const start = performance.now();
     await client.sendNotification("textDocument/didChange", {
-      textDocument: { uri, version: (version += 1) },
+      textDocument: { uri, version },
       contentChanges: [
         {
-          range: { start: { line: typed.line, character: 13 }, end: { line: typed.line, ...change } },
-          text: version % 2 === 0 ? "w" : "",
+          range: {
+            start: { line: typed.line, character: 0 },
+            end: { line: typed.line + (added ? 0 : 1), character: 0 },
+          },
+          text: added ? "  let aside = 1.0\n" : "",
         },
       ],
     });
-    await client.sendRequest(method, params);
+    await client.sendRequest(method, typeof params === "function" ? params(added) : params);
     if (round >= 5) byServer.get(name).push(performance.now() - start);
     if (round >= 5 && name === "formatting") {
       const since = performance.now();
