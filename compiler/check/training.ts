@@ -182,7 +182,7 @@ function isPlain(type: TensorType): boolean {
 /** E701 to E703: what is stored must have a gradient by the weight that is trained; packs let it through. */
 function requireGradients({ treatments }: LinearsStep, frame: Frame): void {
   for (const { graph, inputs, stores } of treatments) {
-    const weight = inputs.find(({ kind }) => kind === "weight")?.name;
+    const weight = inputs.find(({ kind }) => kind === "weight" || kind === "factors")?.name;
     const output = graph.outputs.find(({ name }) => name === stores);
     if (weight === undefined || output === undefined) continue;
     const at = graph.values[output.value]?.span ?? graph.span;

@@ -1,11 +1,22 @@
 import type { Diagnostic, Span } from "../diagnostic.js";
-import type { SymbolicGraph, ValueId } from "../graph/graph.js";
+import type { Scalar, SymbolicGraph, ValueId } from "../graph/graph.js";
 import type { NamePattern, Treatment, TreatmentInput } from "../recipe/recipe.js";
 import type { Expr, ForStatement, Statement } from "../syntax/ast.js";
-import { symbolSize } from "../types/size.js";
+import { addSizes, symbolSize } from "../types/size.js";
 import { full, type TensorType } from "../types/type.js";
 import { neededEqns } from "../graph/eqn.js";
-import { addInput, finish, newBuilder, typeOf, type Builder } from "./builder.js";
+import {
+  addInput,
+  addMap,
+  finish,
+  indexScalar,
+  loadAt,
+  newAxis,
+  newBuilder,
+  sizeScalar,
+  typeOf,
+  type Builder,
+} from "./builder.js";
 import { constantCondition } from "./constant-condition.js";
 import { fail, placeIn, printType, type Frame, type Layer } from "./frame.js";
 import { namePattern, type RecipeContext } from "./recipe-context.js";
@@ -24,6 +35,12 @@ interface Way {
   readonly statements: readonly Statement[];
 }
 
+/** The inputs of a treatment that are the weight as it is packed, and both factors of its correction. */
+const packedName = "packed weight";
+const factorsName = "factors of the correction";
+/** The format of the former. */
+const packedFormat = "F";
+
 /** The most treatments that the branches of one loop may make. */
 const mostWays = 64;
 
@@ -41,7 +58,7 @@ export function checkTreatments(
   };
   const inside = nest(scope);
   bind(inside, statement.name.name, { kind: "layer" }, statement.name.span);
-  const computed = new Set(["N", "K", ...declaredIn(statement.body)]);
+  const computed = new Set(["N", "K", "R", ...declaredIn(statement.body)]);
   const ways = waysThrough(statement.body, statement.name.name, { ...frame, report }, inside, computed);
   if (ways.length > mostWays)
     return fail(
@@ -241,14 +258,26 @@ function checkTreatment(
   const [result] = stored;
   const used = result === undefined ? new Set<ValueId>() : neededBy(builder, result.value);
   const kept = inputs.filter((each) => used.has(each.value));
-  if (context.training !== null && result !== undefined && !kept.some(({ input }) => input.kind === "weight"))
+  const learned = kept.filter(({ input }) => input.kind === "weight" || input.kind === "factors");
+  if (context.training !== null && result !== undefined && learned.length > 1)
+    return fail(
+      frame,
+      "E604",
+      `what is stored is made of \`${layer.name}\` and of the factors of its correction, and one of both is trained`,
+      result.span,
+      "trains both",
+      {
+        help: `\`${layer.name}.packed\`, \`${layer.name}.start\` and \`${layer.name}.dense\` never change: train \`${layer.name}.left\` and \`${layer.name}.right\` beside them`,
+      },
+    );
+  if (context.training !== null && result !== undefined && learned.length === 0)
     return fail(
       frame,
       "E604",
       `what is stored is not made of \`${layer.name}\`, the weight that is trained`,
       result.span,
       "nothing to train",
-      { help: `\`${layer.name}.start\` and \`${layer.name}.dense\` never change: take them for masks and scales` },
+      { help: `\`${layer.name}.start\` and \`${layer.name}.dense\` never change: take them for masks and scales, and \`${layer.name}\`, or its \`.left\` and \`.right\`, for what is trained` },
     );
   builder.inputs.splice(0, builder.inputs.length, ...builder.inputs.filter((input) => used.has(input.value)));
   return {
@@ -266,7 +295,11 @@ function treatmentGraph(builder: Builder, context: RecipeContext, value: ValueId
     context.recipe.name.name,
     context.recipe.name.span,
     outputs,
-    { sizes: ["N", "K"], dtypes: [], formats: [] },
+    {
+      sizes: ["N", "K", ...(builder.inputs.some(({ name }) => name === factorsName) ? ["R"] : [])],
+      dtypes: [],
+      formats: builder.inputs.some(({ name }) => name === packedName) ? [packedFormat] : [],
+    },
     value === null ? [] : builder.constraints,
   );
 }
@@ -289,6 +322,24 @@ function layerOf(
     made.set(key, value);
     return value;
   };
+  const [rows, columns, rank] = [symbolSize("N"), symbolSize("K"), symbolSize("R")];
+  const factors = (): ValueId =>
+    once(
+      "factors",
+      factorsName,
+      { dtype: "f32", shape: [addSizes(rows, columns), rank], pattern: full, format: null },
+      (unique) => ({ name: unique, kind: "factors" }),
+    );
+  /** a[n, r] = factors[n, r], b[r, k] = factors[N + k, r] */
+  const factorOf = (side: "left" | "right"): ValueId => {
+    const source = factors();
+    const [outer, r] = [newAxis(builder, side === "left" ? "n" : "k", side === "left" ? rows : columns), newAxis(builder, "r", rank)];
+    const place = indexScalar(outer);
+    const row: Scalar = side === "left" ? place : { kind: "binary", op: "add", a: sizeScalar(rows), b: place, dtype: "i32" };
+    const body = loadAt(builder, source, [row, indexScalar(r)]);
+    return addMap(builder, `${name}_${side}`, null, "f32", side === "left" ? [outer, r] : [r, outer], body);
+  };
+  const sides = new Map<"left" | "right", ValueId>();
   const weight: TensorType = { dtype: "f32", shape: [symbolSize("N"), symbolSize("K")], pattern: full, format: null };
   return {
     name,
@@ -297,6 +348,16 @@ function layerOf(
       context.training === null
         ? null
         : () => once("start", `${name}_start`, weight, (unique) => ({ name: unique, kind: "start" })),
+    packed: () =>
+      once("packed", packedName, { ...weight, format: { parameter: packedFormat } }, (unique) => ({
+        name: unique,
+        kind: "packed",
+      })),
+    factor: (side) => {
+      const known = sides.get(side) ?? factorOf(side);
+      sides.set(side, known);
+      return known;
+    },
     original: () => once("original", `${name}_dense`, weight, (unique) => ({ name: unique, kind: "original" })),
     statistic: (observe) =>
       once(

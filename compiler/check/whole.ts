@@ -44,13 +44,16 @@ export function checkWhole(expr: Expr, place: Place): Whole | null {
         lookup(scope, expr.base.name);
         if (expr.field.name === "dense") return values([frame.layer.original()]);
         if (expr.field.name === "start" && frame.layer.start !== null) return values([frame.layer.start()]);
+        if (expr.field.name === "packed") return values([frame.layer.packed()]);
+        if (expr.field.name === "left" || expr.field.name === "right")
+          return values([frame.layer.factor(expr.field.name)]);
         return fail(frame, "E207", `a layer has no \`${expr.field.name}\``, expr.field.span, "no such member", {
           help:
             frame.layer.start !== null
               ? "`.start` is its weight as the training began, `.dense` as it was given"
               : expr.field.name === "start"
                 ? `within \`train\`, \`.start\` is the weight as the training began; here \`${expr.base.name}\` is the weight as it is`
-                : "`.dense` is its weight as it was given",
+                : "`.dense` is its weight as it was given, `.packed` as it is stored, `.left` and `.right` a correction's factors",
         });
       }
       break;

@@ -75,14 +75,15 @@ function verifyTreatment(treatment: Treatment, observed: ReadonlySet<number>, tr
   if (!trained && kinds.includes("start")) faults.push("it takes a weight as a training began, and there is none");
   if (trained && kinds.some((kind) => kind === "statistic" || kind === "windows" || kind === "tokens"))
     faults.push("a training takes what was observed");
-  if (trained && treatment.stores !== null && !kinds.includes("weight"))
-    faults.push("it stores nothing that is trained");
+  const learned = kinds.filter((kind) => kind === "weight" || kind === "factors");
+  if (trained && treatment.stores !== null && learned.length !== 1)
+    faults.push("it stores nothing that is trained, or of two things");
   for (const input of treatment.inputs)
     if (input.kind === "statistic" && !observed.has(input.observe))
       faults.push(`${input.name} is observed nowhere before`);
   if (treatment.stores !== null && !treatment.graph.outputs.some((output) => output.name === treatment.stores))
     faults.push(`its graph has no output ${treatment.stores}`);
-  if (treatment.graph.parameters.sizes.some((size) => size !== "N" && size !== "K"))
-    faults.push("its sizes are not N and K");
+  if (treatment.graph.parameters.sizes.some((size) => !["N", "K", "R"].includes(size)))
+    faults.push("its sizes are not N and K, and the rank R");
   return faults;
 }

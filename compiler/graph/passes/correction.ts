@@ -12,13 +12,15 @@ export interface CorrectionApart {
 }
 
 /**
- * The graph whose output of that name is what is corrected, with the factors as outputs more. Without a correction the
- * graph stays the same object.
+ * The graph whose output of that name is what is corrected, with the factors as outputs more. Without a correction, and
+ * where it stands beside an input, the graph stays the same object.
  */
 export function withCorrectionApart(graph: SymbolicGraph, name: string): CorrectionApart {
   const output = graph.outputs.find((each) => each.name === name);
   const plus = graph.eqns.find((eqn) => eqn.kind === "plus" && eqn.out === output?.value);
-  if (plus?.kind !== "plus" || output === undefined) return { graph, factors: null };
+  // what is given packed has its words already
+  const given = graph.inputs.some(({ value }) => plus?.kind === "plus" && value === plus.packed);
+  if (plus?.kind !== "plus" || output === undefined || given) return { graph, factors: null };
   const taken = new Set(graph.outputs.map((each) => each.name));
   const [left, right] = ["left", "right"].map((hint) => freeName(hint, (each) => taken.has(each))) as [string, string];
   const outputs = [

@@ -92,6 +92,9 @@ interface Refused {
   readonly linear: Linear;
 }
 
+/** The rank of a correction, and the format of what is packed, are known when the steps before have run. */
+const standIns = { sizes: { R: 1 }, dtypes: {}, formats: { F: { name: "f16", args: {}, of: null } } } as const;
+
 /** What the compiler says of a treatment for the layers that it is for; it compiles once a shape. */
 function compileFor(
   layers: readonly LayerTreatment[],
@@ -115,7 +118,7 @@ function compileFor(
       const unstored =
         host === null || problem === null ? [] : [cannotStore(treatment, linear, host.format.name, problem)];
       const stages = [rest, ...(shared === null ? [] : [shared])].map(({ graph }) =>
-        compileStages(graph, { sizes, dtypes: {}, formats: {} }, target),
+        compileStages(graph, { ...standIns, sizes: { ...standIns.sizes, ...sizes } }, target),
       );
       found = [...unstored, ...stages.flatMap((each) => ("diagnostics" in each ? each.diagnostics : []))];
       notes.push(...stages.flatMap((each) => ("diagnostics" in each ? [] : each.notes)));

@@ -118,7 +118,7 @@ export async function trainModel(
       ? await beginTraining(
           arena,
           caller,
-          { name: gainName, parameter: "gain", start: lastGain, rounding: null },
+          { name: gainName, parameter: "gain", start: lastGain, shape: lastGain.shape, rounding: null },
           dtype,
           keepsBest,
         )

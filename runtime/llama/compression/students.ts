@@ -5,6 +5,7 @@ import type { Linear, Model } from "../../model/model.js";
 import type { DeviceTensor } from "../../run/run.js";
 import type { Arena } from "../../run/arena.js";
 import type { Caller } from "../call.js";
+import { factorsOf, packedOf } from "./correction.js";
 import { isSelected, treatmentOf } from "./names.js";
 import { packsOnHost, sizesOf, type Seen } from "./treat.js";
 import type { WorkingModel } from "./working-model.js";
@@ -126,10 +127,17 @@ export async function beginBlock(
     const name = linearName(linear.name);
     const start = now.linears[name];
     const rounding = roundingOf(linear, treatment, start, given.linears[name], options.seen);
+    const trainsFactors = treatment.inputs.some(({ kind }) => kind === "factors");
     const trained = await beginTraining(
       arena,
       caller,
-      { name: linear.weight, parameter: parameters.get(start)!, start, rounding },
+      {
+        name: linear.weight,
+        parameter: parameters.get(start)!,
+        start: trainsFactors ? await factorsOf(caller, linear, start, arena) : start,
+        shape: start.shape,
+        rounding,
+      },
       dtype,
       keepsBest,
     );
@@ -142,7 +150,7 @@ export async function beginBlock(
     const trained = await beginTraining(
       arena,
       caller,
-      { name, parameter, start: tensor, rounding: null },
+      { name, parameter, start: tensor, shape: tensor.shape, rounding: null },
       dtype,
       keepsBest,
     );
@@ -208,6 +216,10 @@ function roundingOf(
   for (const input of treatment.inputs) {
     switch (input.kind as string) {
       case "weight":
+      case "factors":
+        break;
+      case "packed":
+        given[input.name] = packedOf(start);
         break;
       case "start":
         given[input.name] = start;

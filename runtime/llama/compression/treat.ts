@@ -23,6 +23,7 @@ import type { StoredPattern } from "../../model/packed.js";
 import { allDone } from "../../run/outcomes.js";
 import type { DeviceTensor } from "../../run/run.js";
 import { withArena, type Arena } from "../../run/arena.js";
+import { factorsOf, packedOf } from "./correction.js";
 import { inputOf, type LinearInput, type Statistics } from "./calibrate.js";
 import type { Arguments, Caller } from "../call.js";
 import { LlamaError } from "../error.js";
@@ -145,8 +146,11 @@ export function createTreater(
     const input = inputOf(linearName(linear.name));
     return withArena(executor, async (arena) => {
       const given = await densified(arena, await working.given(linear));
+      // what is looked at as it is packed stays as long as the treatment runs
+      const looksAtPacked = treatment.inputs.some(({ kind }) => kind === "packed" || kind === "factors");
+      const stored = looksAtPacked ? ((await working.now(linear.weight, arena)) ?? (await working.given(linear))) : null;
       const start = await withArena(executor, async (before) => {
-        const now = await working.now(linear.weight, before);
+        const now = stored ?? (await working.now(linear.weight, before));
         return now === null ? given : densified(arena, now);
       });
       const args: { [name: string]: DeviceTensor | number } = {};
@@ -160,6 +164,12 @@ export function createTreater(
             break;
           case "original":
             args[wanted.name] = given;
+            break;
+          case "packed":
+            args[wanted.name] = packedOf(stored ?? given);
+            break;
+          case "factors":
+            args[wanted.name] = plan.trained ?? (await factorsOf(caller, linear, stored ?? given, arena));
             break;
           case "windows":
             args[wanted.name] = seen?.windows ?? 0;

@@ -92,9 +92,12 @@ function inHalves(graph: SymbolicGraph, value: Value<Symbolic>): SymbolicGraph {
   };
 }
 
-/** The input of a treatment that is the weight as it is; null where it does not look at it. */
+/**
+ * The input of a treatment that a training trains: the weight, or the factors of its correction; null where it looks at
+ * neither.
+ */
 export function weightInput(treatment: Treatment): string | null {
-  return treatment.inputs.find(({ kind }) => kind === "weight")?.name ?? null;
+  return treatment.inputs.find(({ kind }) => kind === "weight" || kind === "factors")?.name ?? null;
 }
 
 /** What a treatment stores, as a function of its own, and that function's gradient by the weight that is trained. */

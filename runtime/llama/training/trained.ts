@@ -20,7 +20,10 @@ export interface Rounding {
   readonly given: { readonly [input: string]: DeviceTensor | number };
 }
 
-/** A tensor that is trained. Matrices are [N, K], gains [1, D]. */
+/**
+ * A tensor that is trained. Matrices are [N, K], gains [1, D]. Where the factors of a correction are trained, master,
+ * moments and best are theirs, [N + K, rank], and gradient and total those of the weight.
+ */
 export interface Trained {
   /** The tensor's name in the model. */
   readonly name: string;
@@ -45,8 +48,10 @@ export interface Trained {
 export interface Beginning {
   readonly name: string;
   readonly parameter: string;
-  /** The weight [N, K] in any format, or a gain [D]. */
+  /** The weight [N, K] in any format, what it is made of in another shape, or a gain [D]. */
   readonly start: DeviceTensor;
+  /** The shape of what passes use. */
+  readonly shape: readonly number[];
   readonly rounding: Rounding | null;
 }
 
@@ -59,14 +64,14 @@ export function bytesOfTrained(elements: number, dtype: ActivationDtype, best: b
 export async function beginTraining(
   arena: Arena,
   caller: Caller,
-  { name, parameter, start, rounding }: Beginning,
+  { name, parameter, start, shape: used, rounding }: Beginning,
   dtype: ActivationDtype,
   keepsBest: boolean,
 ): Promise<Trained> {
   const isGain = start.shape.length === 1;
   const shape = isGain ? [1, start.shape[0] ?? 0] : start.shape;
-  const form: TensorForm = { dtype: "f32", shape, format: null };
-  const zeros = async (label: string): Promise<DeviceTensor> => {
+  const zeros = async (label: string, of = shape): Promise<DeviceTensor> => {
+    const form: TensorForm = { dtype: "f32", shape: of, format: null };
     const tensor = arena.own(await caller.executor.allocate(form, `${label} of ${name}`));
     await caller.call("clear_gradient", { x: tensor });
     return tensor;
@@ -74,7 +79,7 @@ export async function beginTraining(
   const master = await zeros("the weight");
   if (isGain) await caller.call("copy_weights", { to: master, x: { ...start, shape } });
   else await caller.call("set_weights", { to: master, x: start });
-  const gradient = await zeros("the gradient");
+  const gradient = await zeros("the gradient", isGain ? shape : used);
   return {
     name,
     parameter,
@@ -84,7 +89,7 @@ export async function beginTraining(
     first: await zeros("the first moment"),
     second: await zeros("the second moment"),
     best: keepsBest ? await zeros("the best") : null,
-    forward: isGain ? { ...master, shape: start.shape } : await forwardTensor(arena, caller, shape, dtype, name),
+    forward: isGain ? { ...master, shape: start.shape } : await forwardTensor(arena, caller, used, dtype, name),
     total: isGain ? { ...gradient, shape: start.shape } : gradient,
   };
 }

@@ -132,13 +132,17 @@ async function usedOf(
   return first(await chain.call(dtype === "f16" ? "dense_f16" : "dense", { w: stored }));
 }
 
-/** The other inputs of what a recipe stores, dense where they are weights. */
+/** The other inputs of what a recipe stores, dense where they are weights, but those that are taken in any format. */
 async function givenOf(chain: Chain, { given, stored }: Rounding): Promise<Arguments<ChainValue | DeviceTensor>> {
   const args: Record<string, ChainValue | DeviceTensor | number> = {};
   for (const [name, value] of Object.entries(given)) {
-    if (!stored.inputs.some((input) => input.name === name)) continue;
+    const input = stored.inputs.find((each) => each.name === name);
+    if (input === undefined) continue;
+    const takesAny = stored.values[input.value]?.type.format !== null;
     args[name] =
-      typeof value === "number" || value.format === null ? value : first(await chain.call("dense", { w: value }));
+      typeof value === "number" || value.format === null || takesAny
+        ? value
+        : first(await chain.call("dense", { w: value }));
   }
   return args;
 }
