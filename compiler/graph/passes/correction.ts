@@ -2,6 +2,7 @@
 import { freeName } from "../../names.js";
 import { constantSize, type Size } from "../../types/size.js";
 import { full, type FormatOver, type FormatSpec, type TensorType } from "../../types/type.js";
+import { removeDead } from "../eqn.js";
 import type { SymbolicGraph, Value } from "../graph.js";
 
 /** A graph whose result has a correction of low rank, which is put beside it elsewhere. */
@@ -28,10 +29,7 @@ export function withCorrectionApart(graph: SymbolicGraph, name: string): Correct
     { value: plus.left, name: left, input: null },
     { value: plus.right, name: right, input: null },
   ];
-  const eqns = graph.eqns.filter(
-    (eqn) => eqn !== plus || graph.outputs.some((each) => each !== output && each.value === plus.out),
-  );
-  return { graph: { ...graph, eqns, outputs }, factors: { left, right } };
+  return { graph: removeDead({ ...graph, outputs }), factors: { left, right } };
 }
 
 /** The graph that puts a correction beside a tensor [rows, columns] in a format: inputs packed, left, right. */
