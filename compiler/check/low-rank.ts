@@ -84,7 +84,11 @@ export function checkCorrection(expr: Extract<Expr, { kind: "plus" }>, place: Pl
     builder,
     valueOf(builder, packed).name,
     expr.span,
-    { ...type, pattern: full, format: { name: "lowrank", args: { rank }, of: "parameter" in format ? named(format) : format } },
+    {
+      ...type,
+      pattern: full,
+      format: { name: "lowrank", args: { rank }, of: "parameter" in format ? named(format) : format },
+    },
     (out) => ({ kind: "plus", out, packed, left: halfLeft, right: halfRight }),
   );
 }

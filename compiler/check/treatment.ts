@@ -277,7 +277,9 @@ function checkTreatment(
       `what is stored is not made of \`${layer.name}\`, the weight that is trained`,
       result.span,
       "nothing to train",
-      { help: `\`${layer.name}.start\` and \`${layer.name}.dense\` never change: take them for masks and scales, and \`${layer.name}\`, or its \`.left\` and \`.right\`, for what is trained` },
+      {
+        help: `\`${layer.name}.start\` and \`${layer.name}.dense\` never change: take them for masks and scales, and \`${layer.name}\`, or its \`.left\` and \`.right\`, for what is trained`,
+      },
     );
   builder.inputs.splice(0, builder.inputs.length, ...builder.inputs.filter((input) => used.has(input.value)));
   return {
@@ -333,9 +335,13 @@ function layerOf(
   /** a[n, r] = factors[n, r], b[r, k] = factors[N + k, r] */
   const factorOf = (side: "left" | "right"): ValueId => {
     const source = factors();
-    const [outer, r] = [newAxis(builder, side === "left" ? "n" : "k", side === "left" ? rows : columns), newAxis(builder, "r", rank)];
+    const [outer, r] = [
+      newAxis(builder, side === "left" ? "n" : "k", side === "left" ? rows : columns),
+      newAxis(builder, "r", rank),
+    ];
     const place = indexScalar(outer);
-    const row: Scalar = side === "left" ? place : { kind: "binary", op: "add", a: sizeScalar(rows), b: place, dtype: "i32" };
+    const row: Scalar =
+      side === "left" ? place : { kind: "binary", op: "add", a: sizeScalar(rows), b: place, dtype: "i32" };
     const body = loadAt(builder, source, [row, indexScalar(r)]);
     return addMap(builder, `${name}_${side}`, null, "f32", side === "left" ? [outer, r] : [r, outer], body);
   };

@@ -108,5 +108,10 @@ export const members: Readonly<Record<string, readonly (readonly [name: string, 
     ["dense", "the model as it was given"],
   ],
   block: [["linears", "the linear layers of the block"]],
-  layer: [["dense", "the weight of the model as it was given"]],
+  layer: [
+    ["dense", "the weight of the model as it was given"],
+    ["packed", "the weight as it is stored, without a correction beside it"],
+    ["left", "a of its correction `lowrank(a, b)`: [N, R]"],
+    ["right", "b of its correction `lowrank(a, b)`: [R, K]"],
+  ],
 };

@@ -85,7 +85,10 @@ export function sameFormat(a: FormatRef | null, b: FormatRef | null): boolean {
 }
 
 /** A format with the format parameters replaced that it is of; null where one is unknown. */
-export function bindFormats<S>(format: FormatOver<S>, of: (parameter: string) => FormatOver<S> | null): FormatOver<S> | null {
+export function bindFormats<S>(
+  format: FormatOver<S>,
+  of: (parameter: string) => FormatOver<S> | null,
+): FormatOver<S> | null {
   if (format.of === null) return format;
   const isParameter = /^[A-Z]/.test(format.of.name);
   const inner = isParameter ? of(format.of.name) : bindFormats(format.of, of);

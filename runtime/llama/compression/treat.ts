@@ -148,7 +148,9 @@ export function createTreater(
       const given = await densified(arena, await working.given(linear));
       // what is looked at as it is packed stays as long as the treatment runs
       const looksAtPacked = treatment.inputs.some(({ kind }) => kind === "packed" || kind === "factors");
-      const stored = looksAtPacked ? ((await working.now(linear.weight, arena)) ?? (await working.given(linear))) : null;
+      const stored = looksAtPacked
+        ? ((await working.now(linear.weight, arena)) ?? (await working.given(linear)))
+        : null;
       const start = await withArena(executor, async (before) => {
         const now = stored ?? (await working.now(linear.weight, before));
         return now === null ? given : densified(arena, now);
