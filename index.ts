@@ -90,6 +90,17 @@ export type { TextStream } from "./runtime/model/tokenizer/stream.js";
 export type { Tokenizer } from "./runtime/model/tokenizer/tokenizer.js";
 export { inspect } from "./runtime/model/inspect.js";
 export type { Inspection } from "./runtime/model/inspect.js";
+/** A model in the formats of other tools: what `espalier export` writes. */
+export { exportModel } from "./runtime/model/export/export.js";
+export type { Exported, ExportOptions } from "./runtime/model/export/export.js";
+export type { ExportTarget, ExportType } from "./runtime/model/export/targets.js";
+/** In what two open models differ: what `espalier diff` tells. */
+export { differenceOf } from "./runtime/model/difference.js";
+export type { ModelDifference, TensorDifference } from "./runtime/model/difference.js";
+/** A model or a file of the Hugging Face hub, on this disk. */
+export { fetchFromHub } from "./runtime/hub/fetch.js";
+export type { HubReference } from "./runtime/hub/reference.js";
+export type { HubOptions } from "./runtime/hub/request.js";
 export { ModelError } from "./runtime/model/error.js";
 export type { ModelErrorCode } from "./runtime/model/error.js";
 
@@ -100,7 +111,8 @@ export type { Arguments, Caller } from "./runtime/llama/call.js";
 export { openSession } from "./runtime/llama/inference/session.js";
 export type { Session, SessionOptions } from "./runtime/llama/inference/session.js";
 export { generate } from "./runtime/llama/inference/generate.js";
-export type { GenerateOptions, Generation, Sampling } from "./runtime/llama/inference/generate.js";
+export type { Sampling } from "./runtime/llama/inference/choice.js";
+export type { GenerateOptions, Generation } from "./runtime/llama/inference/generate.js";
 export { openScheduler } from "./runtime/llama/serving/scheduler.js";
 export type {
   PromptToken,

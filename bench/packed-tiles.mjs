@@ -129,11 +129,12 @@ for (const m of options.tokens.split(",").map(Number))
           if (cut !== null && !taken.startsWith(cut.kind)) return [];
           return [{ cut, taken, program: stages.program }];
         });
-        const prepared = await Promise.all(
+        const all = Promise.all(
           compiled.map(({ program }) =>
             options.null ? compileOnly(program) : prepare(device, make, program, sets, result),
           ),
         );
+        const prepared = await (watch === null ? all : watch.busyUntil(all));
         const rows = [];
         for (const [at, { cut, taken }] of compiled.entries()) {
           if (performance.now() > until && at > 0) continue;
@@ -145,7 +146,7 @@ for (const m of options.tokens.split(",").map(Number))
           console.log(
             options.json
               ? JSON.stringify(row)
-              : `${String(m).padStart(5)} ${shape.padEnd(8)} ${name.padEnd(9)} ${(cut === null ? `chosen: ${taken}` : nameOf(cut)).padEnd(24)} ${us.toFixed(1).padStart(8)} us ${tflops.toFixed(0).padStart(5)} TFLOP/s ${(bytes / us / 1000).toFixed(0).padStart(5)} GB/s${slow > 1.04 ? ` at ${(1 / slow).toFixed(2)} of the clock` : ""}${error < 0.02 ? "" : ` WRONG ${error}`}`,
+              : `${String(m).padStart(5)} ${shape.padEnd(8)} ${name.padEnd(9)} ${(cut === null ? `chosen: ${taken}` : nameOf(cut)).padEnd(36)} ${us.toFixed(1).padStart(8)} us ${tflops.toFixed(0).padStart(5)} TFLOP/s ${(bytes / us / 1000).toFixed(0).padStart(5)} GB/s${slow > 1.04 ? ` at ${(1 / slow).toFixed(2)} of the clock` : ""}${error < 0.02 ? "" : ` WRONG ${error}`}`,
           );
         }
         const right = rows.filter(({ wrong }) => !wrong).map(({ us }) => us);

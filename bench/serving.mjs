@@ -3,10 +3,12 @@
  * clients; before that one text by `generate`, whose cache has one length. Random weights in a model's shape.
  *
  *   npm run build && node bench/serving.mjs [--shape smollm2-135m] [--format f16] [--clients 1,8,64] [--prompt 32]
- *     [--tokens 128] [--seconds 5] [--device auto] [--json]
+ *     [--tokens 128] [--seconds 5] [--passes] [--device auto] [--json]
  *
  * Each client sends a prompt of its own as soon as its last answer is there. Programs are made by a round that is not
- * timed. `alike`: after how many greedy tokens a request among as many as there are clients gets another than alone.
+ * timed. `passes`: what a pass takes of the host to be recorded, and altogether, where nothing is read between passes:
+ * of `generate` with room for this text and for 2048 tokens, and of a scheduler's rows, texts and tokens of prompts
+ * beside them. `alike`: after how many greedy tokens a request among as many as there are clients gets another than alone.
  * Sums are added in another order where more tokens are computed together, and random weights are full of near ties.
  */
 import { parseFormat } from "../dist/runtime/cli/format.js";
@@ -17,6 +19,10 @@ import { standardLibrary } from "../dist/runtime/library.js";
 import { createCaller } from "../dist/runtime/llama/call.js";
 import { generate } from "../dist/runtime/llama/inference/generate.js";
 import { openScheduler } from "../dist/runtime/llama/serving/scheduler.js";
+import { withArena } from "../dist/runtime/run/arena.js";
+import { createDecoder, greedy as likeliest } from "../dist/runtime/llama/inference/decode.js";
+import { allocatePages, releasePages } from "../dist/runtime/llama/inference/pages.js";
+import { openRows } from "../dist/runtime/llama/serving/rows.js";
 import { createExecutor } from "../dist/runtime/run/run.js";
 import { targetOf } from "../dist/runtime/run/target.js";
 
@@ -42,6 +48,58 @@ for (let run = 0; run < 3; run++)
   single.push(await generate(session, promptOf(0), { maxNewTokens: tokens, eosTokens: [], ...greedy }));
 const generated = Math.max(...single.map((each) => each.decodeTokensPerSecond));
 
+/** Milliseconds of a pass: of the host to record it, and altogether. */
+async function timed(pass, count = 48) {
+  for (let at = 0; at < 4; at++) await pass();
+  await executor.finish();
+  const began = performance.now();
+  for (let at = 0; at < count; at++) await pass();
+  executor.flush();
+  const recorded = performance.now();
+  await executor.finish();
+  return { hostMs: (recorded - began) / count, ms: (performance.now() - began) / count };
+}
+const passes = [];
+if (process.argv.includes("--passes")) {
+  for (const capacity of [192, 2048])
+    await withArena(executor, async (arena) => {
+      const cache = await session.allocateCache(1, capacity);
+      arena.defer(() => session.releaseCache(cache));
+      const ids = arena.own(await executor.fill("i32", [1, 1], [7]));
+      const positions = arena.own(await executor.fill("i32", [1], [length]));
+      const decoder = await createDecoder(arena, caller, session, cache, { ids, positions }, likeliest);
+      const run = async () => {
+        decoder.step();
+        executor.flush();
+      };
+      passes.push({ pass: `generate, room for ${capacity}`, dispatches: decoder.dispatches, ...(await timed(run)) });
+    });
+  await withArena(executor, async (arena) => {
+    const most = Math.max(...clients);
+    const own = Math.ceil((length + 192) / 16);
+    const pool = await allocatePages(session, most * own);
+    arena.defer(() => releasePages(session, pool));
+    const sizes = { sequences: most, widest: 256, pages: 128, piece: 256 };
+    const rows = await openRows(arena, session, pool, sizes);
+    const kind = { draws: false, weighs: false };
+    for (const count of clients) {
+      for (let at = 0; at < count; at++) {
+        const pages = Array.from({ length: own }, (_, page) => at * own + page);
+        await rows.open(at, pages, [1], greedy);
+        rows.seat(at, { id: 7 + at, position: length, place: at });
+      }
+      for (const more of count === most ? [0, 256 - count] : [0]) {
+        const tokens = Array.from({ length: more }, (_, at) => ({ id: 9, position: at % length, place: at % count }));
+        const run = async () => {
+          await rows.step(count, kind, tokens);
+          executor.flush();
+        };
+        passes.push({ pass: `rows, ${count} texts and ${more} tokens`, ...(await timed(run, 24)) });
+        await rows.settle();
+      }
+    }
+  });
+}
 const scheduler = await openScheduler(session, {
   sequences: Math.max(...clients),
   contextLength: Math.min(config.contextLength, 2048),
@@ -94,11 +152,25 @@ for (const count of clients) {
     moreMemory: executor.memory.live - live,
   });
 }
-const result = { device: device.name, shape, format, prompt: length, tokens, generated, rows, state: scheduler.state };
+const result = {
+  device: device.name,
+  shape,
+  format,
+  prompt: length,
+  tokens,
+  generated,
+  passes,
+  rows,
+  state: scheduler.state,
+};
 if (process.argv.includes("--json")) console.log(JSON.stringify(result));
 else {
   console.log(`${shape}, ${format}, prompts of ${length}, ${tokens} new tokens, ${device.name}`);
   console.log(`generate alone: ${generated.toFixed(0)} tokens/s`);
+  for (const { pass, dispatches, hostMs, ms } of passes)
+    console.log(
+      `pass of ${pass}: ${ms.toFixed(2)} ms, ${hostMs.toFixed(2)} ms of the host${dispatches ? `, ${dispatches} dispatches` : ""}`,
+    );
   for (const row of rows)
     console.log(
       `${String(row.clients).padStart(3)} clients: ${row.tokensPerSecond.toFixed(0).padStart(6)} tokens/s, between two of one ${row.medianMs.toFixed(2)} ms, p99 ${row.p99Ms.toFixed(2)} ms, alike ${row.alike} of ${tokens}, memory +${row.moreMemory}`,

@@ -29,8 +29,11 @@ export function clocks() {
   }
 }
 
-/** Dispatches of a Program for the stopwatch: a list for each set of inputs, which are buffers by their names. */
-export async function prepare({ gpu }, make, program, sets, result) {
+/**
+ * Dispatches of a Program for the stopwatch: a list for each set of inputs, which are buffers by their names. `further` is
+ * bound after what a step binds.
+ */
+export async function prepare({ gpu }, make, program, sets, result, further = null) {
   const temporaries = new Map();
   for (const { id, bytes, role } of program.buffers)
     if (role === "temporary") temporaries.set(id, await make(bytes, "temporary"));
@@ -50,6 +53,7 @@ export async function prepare({ gpu }, make, program, sets, result) {
         return { binding, resource: { buffer: temporaries.get(id) ?? set[name] ?? result } };
       });
       const pipeline = pipelines[step.kernel];
+      if (further !== null) entries.push({ binding: entries.length, resource: { buffer: further } });
       const group = gpu.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries });
       return [{ pipeline, group, workgroups: step.workgroups }];
     }),
@@ -73,6 +77,11 @@ export async function stopwatch(device) {
   let fastest = Infinity;
   let next = 0;
 
+  const beside = (compute) => {
+    compute.setPipeline(pipeline);
+    compute.setBindGroup(0, group);
+    compute.dispatchWorkgroups(132);
+  };
   /** Microseconds of a run and of the reference beside it. */
   const pass = async (sets, runs) => {
     const encoder = gpu.createCommandEncoder();
@@ -81,11 +90,6 @@ export async function stopwatch(device) {
       const compute = encoder.beginComputePass({ timestampWrites });
       body(compute);
       compute.end();
-    };
-    const beside = (compute) => {
-      compute.setPipeline(pipeline);
-      compute.setBindGroup(0, group);
-      compute.dispatchWorkgroups(132);
     };
     within(0, beside);
     within(2, (compute) => {
@@ -105,6 +109,23 @@ export async function stopwatch(device) {
   };
 
   return {
+    /** What a promise gives; until then the GPU works, so that its clocks stay. */
+    async busyUntil(promise) {
+      let pending = true;
+      const settled = promise.finally(() => {
+        pending = false;
+      });
+      settled.catch(() => {});
+      while (pending) {
+        const encoder = gpu.createCommandEncoder();
+        const compute = encoder.beginComputePass();
+        for (let run = 0; run < 200; run++) beside(compute);
+        compute.end();
+        gpu.queue.submit([encoder.finish()]);
+        await gpu.queue.onSubmittedWorkDone();
+      }
+      return settled;
+    },
     /** The clock that the reference stands for at its fastest, GHz. */
     clock: () => (4 * additions) / fastest / 1000,
     /**

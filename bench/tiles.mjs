@@ -12,7 +12,7 @@ export const formats = {
 };
 
 /** A tile as `CompileOptions.schedule` takes it. */
-export const tile = (tokens, rows, subgroups, slice, ahead = 0, parts = 1) => ({
+export const tile = (tokens, rows, subgroups, slice, ahead = 0, parts = 1, trip = undefined, left = undefined) => ({
   kind: "matrix",
   tokens,
   rows,
@@ -20,4 +20,6 @@ export const tile = (tokens, rows, subgroups, slice, ahead = 0, parts = 1) => ({
   slice,
   ahead,
   parts,
+  ...(trip === undefined ? {} : { trip }),
+  ...(left === undefined ? {} : { left }),
 });

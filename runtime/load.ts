@@ -1,7 +1,8 @@
 import { openDevice, type Device, type DeviceOptions } from "./device/device.js";
 import { standardLibrary } from "./library.js";
 import { createCaller } from "./llama/call.js";
-import { generate, type Sampling } from "./llama/inference/generate.js";
+import type { Sampling } from "./llama/inference/choice.js";
+import { generate } from "./llama/inference/generate.js";
 import { openSession, type Session, type SessionOptions } from "./llama/inference/session.js";
 import { openModel, type Model } from "./model/model.js";
 import { createExecutor } from "./run/run.js";

@@ -43,7 +43,7 @@ test("its programs run, and print what it shows", () => {
     const programs = fences.filter(({ language }) => language === "js");
     assert.equal(
       programs.map(({ text }) => text.split("\n", 1)[0]),
-      ["// speak.js", "// compile.js", "// run.js"],
+      ["// speak.js", "// compile.js", "// run.js", "// exchange.js"],
     );
     const printed = programs.map(({ text }, at) => {
       const path = join(folder, `${at}.mjs`);
@@ -53,10 +53,10 @@ test("its programs run, and print what it shows", () => {
       writeFileSync(path, placed.replace('"espalier/run"', entry("run")).replace('"espalier"', entry("index")));
       return execFileSync(process.execPath, [path], { cwd: folder, encoding: "utf8", timeout: 100_000 });
     });
-    const shown = ["// speak.js", "// run.js"].map(
+    const shown = ["// speak.js", "// run.js", "// exchange.js"].map(
       (first) => fences[fences.findIndex(({ text }) => text.startsWith(first)) + 1]?.text,
     );
-    assert.equal(printed, [shown[0]?.trimEnd(), "", shown[1]]);
+    assert.equal(printed, [shown[0]?.trimEnd(), "", shown[1], shown[2]]);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

@@ -182,6 +182,11 @@ export function repacked(
   );
 }
 
+/** Whether values of a format may be rounded to f16 where the other side is f16: not what is written in f32. */
+export function roundsToHalf(spec: FormatSpec): boolean {
+  return spec.of === null ? spec.name !== "f32" : roundsToHalf(spec.of);
+}
+
 /**
  * Scales and zero points that words hold, or null for a format without a grid: what `encode` needs to give the same
  * words again.

@@ -3,7 +3,7 @@ import { InternalError } from "../diagnostic.js";
 import { f16FromBits, f32Bits } from "../float.js";
 import type { Compiler, Together } from "./evaluate-expr.js";
 import type { Frame } from "./evaluate-ops.js";
-import { matrixSize } from "./kernel.js";
+import { matrixSize, width } from "./kernel.js";
 import type { SharedMemory } from "./memory.js";
 import type { MatrixStatement } from "./walk.js";
 
@@ -83,10 +83,11 @@ export class Matrices {
     }
   }
 
-  /** Workgroup memory as f16: how many an element holds, and the one at a place. */
+  /** Workgroup memory or a buffer as f16: how many an element holds, and the one at a place. */
   #halves(name: string): { readonly each: number; load(place: number, invocation: number): number } {
-    const memory = this.shared.array(name);
-    if (this.shared.components(name) === 1)
+    const buffer = this.compiler.kernel.buffers.find((each) => each.name === name);
+    const memory = buffer === undefined ? this.shared.array(name) : this.compiler.memories.get(name)!;
+    if ((buffer === undefined ? this.shared.components(name) : width(buffer.element)) === 1)
       return { each: 1, load: (place, invocation) => memory.load(place, 0, invocation) };
     return {
       each: 8,

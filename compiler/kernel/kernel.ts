@@ -158,13 +158,15 @@ export type Statement =
   /** A result matrix of zeros that products are added to. */
   | { readonly kind: "matrix"; readonly name: string }
   /**
-   * A left or right matrix from workgroup memory, of f16 or of vec4<u32> that hold eight f16 each. Rows are neighbours,
-   * from index + r * stride on for row r, or with `columns` columns are; both count elements of the array.
+   * A left or right matrix from workgroup memory or a buffer that is only read, of f16 or of vec4<u32> that hold eight f16
+   * each. Rows are neighbours, from index + r * stride on for row r, or with `columns` columns are; both count elements of
+   * the array.
    */
   | {
       readonly kind: "load_matrix";
       readonly name: string;
       readonly role: "left" | "right";
+      /** Of workgroup memory, or a buffer. */
       readonly array: string;
       readonly index: Expr;
       readonly stride: Expr;

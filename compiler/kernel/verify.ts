@@ -198,7 +198,9 @@ function verifyBody(kernel: Kernel, fault: Fault): void {
     expr(s.index);
     expr(s.stride);
     expect(`the stride of ${s.name}`, s.stride.type, "u32");
-    const array = arrays.get(s.array);
+    const buffer = s.kind === "load_matrix" ? buffers.get(s.array) : undefined;
+    if (buffer !== undefined && buffer.access !== "read") fault(`buffer ${s.array}, where a matrix lies, is written.`);
+    const array = arrays.get(s.array) ?? buffer;
     if (array === undefined) {
       fault(`there is no array ${s.array}.`);
       return;

@@ -7,6 +7,7 @@ import { ropeFrequencies } from "../llama/inference/rope.js";
 import { defaultDtype, makeSession, type Session } from "../llama/inference/session.js";
 import { rowsOfPart, type BlockWeights, type Table } from "../llama/weights.js";
 import type { LlamaConfig } from "../model/config.js";
+import { blocksOf } from "../model/layout.js";
 import type { DeviceTensor } from "../run/run.js";
 import { building, type Arena } from "../run/arena.js";
 import { weightsOnDevice } from "./weights.js";
@@ -23,14 +24,14 @@ export async function syntheticSession(
   activations: ActivationChoice,
 ): Promise<Session> {
   const { executor } = caller;
-  const { hiddenSize, intermediateSize, heads, keyValueHeads, headDim } = config;
+  const { headDim } = config;
   const dtype = defaultDtype(caller);
   let seed = 1;
   return building(executor, async (arena) => {
     const weight = async (n: number, k: number): Promise<DeviceTensor> =>
       arena.own(await weightsOnDevice(executor, format, { rows: n, columns: k }, seed++));
-    const ones = async (label: string): Promise<DeviceTensor> =>
-      arena.own(await executor.fill("f32", [hiddenSize], new Float32Array(hiddenSize).fill(1), label));
+    const ones = async (length: number, label: string): Promise<DeviceTensor> =>
+      arena.own(await executor.fill("f32", [length], new Float32Array(length).fill(1), label));
     const table = (): Promise<Table> => denseTable(caller, arena, { name: dtype, args: {}, of: null }, config, seed++);
 
     const embedding = await table();
@@ -38,22 +39,17 @@ export async function syntheticSession(
     const frequency = arena.own(
       await executor.fill("f32", [headDim / 2], ropeFrequencies(headDim, config.rope), "rope frequencies"),
     );
-    const frame = { embedding, head, frequency, gain: await ones("gain") };
+    const frame = { embedding, head, frequency, gain: await ones(config.hiddenSize, "gain") };
     const blocks: BlockWeights[] = [];
-    for (let at = 0; at < config.layers; at++)
-      blocks.push({
-        attentionGain: await ones(`attention gain ${at}`),
-        mlpGain: await ones(`MLP gain ${at}`),
-        linears: {
-          q_proj: await weight(heads * headDim, hiddenSize),
-          k_proj: await weight(keyValueHeads * headDim, hiddenSize),
-          v_proj: await weight(keyValueHeads * headDim, hiddenSize),
-          o_proj: await weight(hiddenSize, heads * headDim),
-          gate_proj: await weight(intermediateSize, hiddenSize),
-          up_proj: await weight(intermediateSize, hiddenSize),
-          down_proj: await weight(hiddenSize, intermediateSize),
-        },
-      });
+    for (const { layout, linears, vectors } of blocksOf(config)) {
+      const own: { readonly [kind in "vectors" | "linears"]: Record<string, DeviceTensor> } = {
+        vectors: {},
+        linears: {},
+      };
+      for (const { name, parameter, length } of vectors) own.vectors[parameter] = await ones(length, name);
+      for (const { parameter, outputs, inputs } of linears) own.linears[parameter] = await weight(outputs, inputs);
+      blocks.push({ layout, ...own });
+    }
     checkActivations(activations, blocks, caller.target);
     return makeSession(caller, config, frame, blocks, dtype, arena.close, activations);
   });

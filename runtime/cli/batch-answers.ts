@@ -9,7 +9,7 @@ import type { Tokenizer } from "../model/tokenizer/tokenizer.js";
 import type { BatchLine, BatchResult } from "./batch-lines.js";
 import { sessionOptions, type ActivationOptions, type DtypeOptions } from "./dtype.js";
 import type { TunedOptions } from "./options.js";
-import type { SamplingOptions } from "./sampling.js";
+import { samplingOf, type SamplingOptions } from "./sampling.js";
 
 /** How prompts are answered where their lines do not say. */
 export interface AnswerOptions extends DtypeOptions, ActivationOptions, TunedOptions, SamplingOptions {
@@ -68,9 +68,8 @@ async function answer(
     maxNewTokens: maxTokens ?? options.maxTokens,
     stopTokens: model.generation.eosTokens,
     sampling: {
+      ...samplingOf(options),
       temperature: temperature ?? options.temperature,
-      topK: options.topK,
-      topP: options.topP,
       seed: seed ?? options.seed,
     },
   });

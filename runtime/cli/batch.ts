@@ -36,11 +36,6 @@ function checkOptions(options: BatchOptions): void {
     ["--n", options.n > 1],
     ["--draft", options.draft !== undefined],
     ["--verify", options.verify === true],
-    ["--min-p", options.minP !== undefined],
-    ["--repetition-penalty", options.repetitionPenalty !== undefined],
-    ["--presence-penalty", options.presencePenalty !== undefined],
-    ["--frequency-penalty", options.frequencyPenalty !== undefined],
-    ["--logit-bias", options.logitBias.length > 0],
   ];
   const [other] = others.filter(([, given]) => given);
   if (other !== undefined) throw new UsageError(`--batch does not go with ${other[0]}`);

@@ -6,6 +6,7 @@ import { render } from "../../compiler/render.js";
 import { createHost } from "../library.js";
 import { ModelError } from "../model/error.js";
 import { sourcePath } from "../package.js";
+import { givenModel } from "./given.js";
 import { failureOf, noteFailure } from "./failure.js";
 import { settings, type JsonOptions } from "./options.js";
 import type { Output } from "./output.js";
@@ -31,7 +32,9 @@ export async function run(output: Output, files: string[], options: CheckCommand
   }
   // what is wrong with the model hides nothing of the files
   const { unfit, notes, failure } =
-    options.model === undefined ? { unfit: [], notes: [], failure: null } : await findUnfit(recipes, options.model);
+    options.model === undefined
+      ? { unfit: [], notes: [], failure: null }
+      : await findUnfit(recipes, options.model, output);
   for (const diagnostic of unfit) found.set(JSON.stringify(diagnostic), diagnostic);
   const diagnostics = [...found.values()];
   output.result({ diagnostics, ...(failure === null ? {} : { error: failureOf(failure) }) }, () =>
@@ -47,7 +50,8 @@ export async function run(output: Output, files: string[], options: CheckCommand
 /** What `compress` would say of the recipes and the model before it computes; no weight is read. */
 async function findUnfit(
   recipes: readonly Recipe[],
-  path: string,
+  given: string,
+  output: Output,
 ): Promise<{
   readonly unfit: readonly Diagnostic[];
   readonly notes: readonly string[];
@@ -56,7 +60,7 @@ async function findUnfit(
   const { openModel } = await import("../model/model.js");
   const { checkAgainst } = await import("../llama/compression/fit.js");
   try {
-    const model = await openModel(path);
+    const model = await openModel(await givenModel(given, output));
     try {
       const notes: string[] = [];
       const unfit = recipes.flatMap((recipe) => unfitIn(() => notes.push(...checkAgainst(model, recipe))));

@@ -1,5 +1,4 @@
 /** What is named on the command line, on this disk: a path, or a repository of the Hugging Face hub. */
-import { getHFHubCachePath } from "@huggingface/hub";
 import { fetchFromHub } from "../hub/fetch.js";
 import type { HubReference } from "../hub/reference.js";
 import type { Output } from "./output.js";
@@ -8,16 +7,9 @@ const mebibyte = 2 ** 20;
 
 /** Fetches it, with a bar for each file of some size. */
 export async function fetchNamed(reference: HubReference, output: Pick<Output, "note" | "progress">): Promise<string> {
-  const { env } = process;
   let bar: { readonly file: string; readonly progress: ReturnType<Output["progress"]> } | null = null;
   try {
     return await fetchFromHub(reference, {
-      cache: getHFHubCachePath(),
-      endpoint: env["HF_ENDPOINT"] || "https://huggingface.co",
-      token: env["HF_TOKEN"] || null,
-      offline: [env["HF_HUB_OFFLINE"], env["TRANSFORMERS_OFFLINE"]].some((value) =>
-        /^(1|on|yes|true)$/i.test(value ?? ""),
-      ),
       note: output.note,
       onProgress(file, done, total) {
         if (total < mebibyte) return;

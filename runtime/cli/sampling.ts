@@ -1,7 +1,6 @@
 /** Options of how tokens are chosen and where a text ends, of all commands that write text. */
 import { InvalidArgumentError, type Command } from "commander";
-import type { Sampling } from "../llama/inference/generate.js";
-import type { Weighing } from "../llama/inference/weighed.js";
+import type { Sampling } from "../llama/inference/choice.js";
 import { integer, number } from "./options.js";
 
 export interface SamplingOptions {
@@ -62,7 +61,7 @@ export function withSampling(command: Command, defaults: { readonly maxTokens: n
 }
 
 /** What the library takes. */
-export function samplingOf(options: SamplingOptions): Sampling & Weighing & { readonly maxNewTokens: number } {
+export function samplingOf(options: SamplingOptions): Sampling & { readonly maxNewTokens: number } {
   const { temperature, topK, topP, seed, minP, repetitionPenalty, presencePenalty, frequencyPenalty } = options;
   return {
     maxNewTokens: options.maxTokens,

@@ -35,8 +35,9 @@ export function addServingCommands(program: Command): void {
   POST /v1/chat/completions    for a model with a chat template
   GET  /v1/models  /health  /metrics (Prometheus)
 
-Both answer whole or, with "stream": true, in server-sent events. temperature, top_p, top_k, seed, stop, n, max_tokens and
-logprobs are taken; a field that is not known is refused by name. A client that goes away frees its place.
+Both answer whole or, with "stream": true, in server-sent events. max_tokens, temperature, top_p, top_k, min_p, seed, n,
+repetition_penalty, presence_penalty, frequency_penalty, logit_bias, stop and logprobs are taken; a field that is not
+known is refused by name. A client that goes away frees its place.
 
 SIGTERM and Ctrl-C end the server when all requests have their answers, after 60 s in any case; the second one at once.
 

@@ -6,8 +6,9 @@ import { isCompanion } from "../model/companions.js";
 import { ModelError, quoted } from "../model/error.js";
 import { isObject, readJson, sizeLimits } from "../model/files.js";
 import { cachedFile, type HubFile, type Repository } from "./download.js";
-import { isPath, type HubReference } from "./reference.js";
+import { isPath, parseReference, type HubReference } from "./reference.js";
 import { boundedFetch, isUnreachable, type HubOptions } from "./request.js";
+import { hubSettings } from "./settings.js";
 
 /** Most files of a repository that are looked at. */
 const fileLimit = 100_000;
@@ -15,12 +16,18 @@ const fileLimit = 100_000;
 const byteLimit = 2 ** 44;
 
 /**
- * What is named, on this disk: the directory of a model, with what a model consists of, or a file. What the cache has is
- * not fetched again; without a network, or offline, what it has is taken.
+ * What is named, on this disk: the directory of a model, with what a model consists of, or a file. A text names it as on
+ * the command line: `org/name@revision`, `hf://datasets/org/name/file.txt`. What the cache has is not fetched again;
+ * without a network, or offline, what it has is taken. What the options leave out the environment says (`HF_HOME`,
+ * `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE`).
  * @throws ModelError M180 (the hub cannot be asked), M181 (not there), M182 (offline, and not in the cache), M183 (an
  * answer that is damaged), M151, M153, M154 (the disk)
  */
-export async function fetchFromHub(reference: HubReference, options: HubOptions): Promise<string> {
+export async function fetchFromHub(named: HubReference | string, given: Partial<HubOptions> = {}): Promise<string> {
+  const reference = typeof named === "string" ? parseReference(named) : named;
+  if (reference === null)
+    throw new ModelError("M181", `${quoted(String(named))} names nothing on the hub; expected \`org/name\`.`);
+  const options: HubOptions = { ...hubSettings(), ...given };
   const { type, name } = reference;
   const folder = join(options.cache, `${type}s--${name.replaceAll("/", "--")}`);
   if (options.offline) return cached(reference, folder, null);

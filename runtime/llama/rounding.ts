@@ -16,22 +16,18 @@ export type ActivationChoice = "auto" | "int8" | "f16";
 /** The most tokens for which products of integers are the faster ones. */
 const fewTokens = 8;
 
-/** The function of the language that is a block, and the sizes that only it has. */
-export interface BlockFunction {
-  readonly name: "block" | "block_int8";
-  readonly sizes: { readonly group?: number };
-}
-
-/** That of a block of these weights for so many tokens in all. */
-export function blockFunction(
+/**
+ * How many columns share a scale of the activations that products of these weights take, for so many tokens in all; null
+ * where they are not rounded.
+ */
+export function roundedGroup(
   choice: ActivationChoice,
   weights: Pick<BlockWeights, "linears">,
   target: Target,
   tokens: number,
-): BlockFunction {
+): number | null {
   const wanted = choice === "int8" || (choice === "auto" && tokens <= fewTokens);
-  const group = wanted ? groupOf(weights, target) : null;
-  return group === null ? { name: "block", sizes: {} } : { name: "block_int8", sizes: { group } };
+  return wanted ? groupOf(weights, target) : null;
 }
 
 /**

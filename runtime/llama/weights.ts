@@ -5,7 +5,8 @@ import { isDense, plainType } from "../../compiler/formats/registry.js";
 import type { Target } from "../../compiler/target.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
 import { formatBytes as printBytes } from "../device/error.js";
-import type { Model, ModelTensor } from "../model/model.js";
+import type { BlockLayout } from "../model/layout.js";
+import type { Block, Model, ModelTensor } from "../model/model.js";
 import { denseFormat } from "../model/packed.js";
 import { allDone } from "../run/outcomes.js";
 import type { DeviceTensor, TensorForm } from "../run/run.js";
@@ -26,23 +27,13 @@ export interface Table {
 /** What activations are kept in. */
 export type ActivationDtype = "f32" | "f16";
 
-/** The linear layers of a block, by the last component of their names. */
-export const linearNames = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"] as const;
-export type LinearName = (typeof linearNames)[number];
-
-/** A block's weights on the device. */
+/** A block's weights on the device, by the parameters of its function. */
 export interface BlockWeights {
-  readonly attentionGain: DeviceTensor;
-  readonly mlpGain: DeviceTensor;
-  readonly linears: { readonly [Name in LinearName]: DeviceTensor };
-}
-
-/** The key of a linear layer in `BlockWeights`: the last component of its module's name. */
-export function linearName(module: string): LinearName {
-  const last = module.split(".").at(-1);
-  const found = linearNames.find((name) => name === last);
-  if (found === undefined) throw new InternalError(`${module} is no linear layer of a block`);
-  return found;
+  readonly layout: BlockLayout;
+  /** Gains and biases, f32. */
+  readonly vectors: { readonly [parameter: string]: DeviceTensor };
+  /** The weights of its linear layers. */
+  readonly linears: { readonly [parameter: string]: DeviceTensor };
 }
 
 /** Bytes that are read and written at once. */
@@ -120,36 +111,31 @@ export async function loadBlock(
 ): Promise<BlockWeights> {
   const block = model.blocks[index];
   if (block === undefined) throw new InternalError(`the model has no block ${index}`);
-  const linears: Partial<Record<LinearName, DeviceTensor>> = {};
-  for (const { name, weight } of block.linears)
-    linears[linearName(name)] = await loadWeight(caller, model, weight, keep, arena);
-  const names = block.linears.map(({ name }) => linearName(name));
-  const held = await heldByProducts(
-    caller,
-    names.map((name) => linears[name]!),
-    dtype,
-    arena,
-  );
-  names.forEach((name, at) => {
-    linears[name] = held[at]!;
-  });
+  const tensors: DeviceTensor[] = [];
+  for (const { weight } of block.linears) tensors.push(await loadWeight(caller, model, weight, keep, arena));
+  const held = await heldByProducts(caller, tensors, dtype, arena);
   return {
-    ...(await loadGains(caller, model, block.name, arena)),
-    linears: linears as Record<LinearName, DeviceTensor>,
+    layout: block.layout,
+    vectors: await loadVectors(caller, model, block, arena),
+    linears: Object.fromEntries(block.linears.map(({ parameter }, at) => [parameter, held[at]!])),
   };
 }
 
-/** The norms of a block. */
-export async function loadGains(
+/** The gains and biases of a block, each as `load` gives it; zeros for what this model has not. */
+export async function loadVectors(
   caller: Caller,
   model: Model,
-  block: string,
+  block: Block,
   arena: Arena,
-): Promise<Pick<BlockWeights, "attentionGain" | "mlpGain">> {
-  return {
-    attentionGain: await loadVector(caller, model, `${block}.input_layernorm.weight`, arena),
-    mlpGain: await loadVector(caller, model, `${block}.post_attention_layernorm.weight`, arena),
-  };
+  load = (name: string): Promise<DeviceTensor> => loadVector(caller, model, name, arena),
+): Promise<BlockWeights["vectors"]> {
+  const vectors: Record<string, DeviceTensor> = {};
+  for (const { name, parameter } of block.vectors) vectors[parameter] = await load(name);
+  for (const { parameter, shape } of block.layout.zeros ?? []) {
+    const [length = 0] = shape;
+    vectors[parameter] = arena.own(await caller.executor.fill("f32", shape, new Float32Array(length), parameter));
+  }
+  return vectors;
 }
 
 /**
@@ -163,23 +149,19 @@ export async function unpackBlock(
   dtype: ActivationDtype,
   arena: Arena,
 ): Promise<BlockWeights> {
-  const linears: Partial<Record<LinearName, DeviceTensor>> = {};
-  const names = linearNames.filter((name) => {
-    const { format } = block.linears[name];
-    return format !== null && format.name !== dtype && !(dtype === "f32" && isDense(format));
-  });
-  // asked side by side, so that the device is waited for once
-  const halves = await allDone(
-    names.map(async (name) => dtype === "f16" && (await fitsHalf(caller, block.linears[name]))),
+  const packed = Object.entries(block.linears).filter(
+    ([, { format }]) => format !== null && format.name !== dtype && !(dtype === "f32" && isDense(format)),
   );
-  for (const name of linearNames) {
-    const tensor = block.linears[name];
-    linears[name] = tensor;
-    const at = names.indexOf(name);
-    if (at < 0 || (halves[at] === false && tensor.format?.name === "f32")) continue;
-    linears[name] = arena.own(first(await caller.call(halves[at] === true ? "dense_f16" : "dense", { w: tensor })));
+  // asked side by side, so that the device is waited for once
+  const halves = await allDone(packed.map(async ([, tensor]) => dtype === "f16" && (await fitsHalf(caller, tensor))));
+  const linears: Record<string, DeviceTensor> = { ...block.linears };
+  for (const [at, [parameter, tensor]] of packed.entries()) {
+    if (halves[at] === false && tensor.format?.name === "f32") continue;
+    linears[parameter] = arena.own(
+      first(await caller.call(halves[at] === true ? "dense_f16" : "dense", { w: tensor })),
+    );
   }
-  return { ...block, linears: linears as Record<LinearName, DeviceTensor> };
+  return { ...block, linears };
 }
 
 /**

@@ -1,38 +1,16 @@
+import { alternatives } from "../../compiler/words.js";
 import type { ElementType } from "./elements.js";
 import { problemsError, quoted } from "./error.js";
 import { Fields, type NumberRule } from "./fields.js";
 import { jsonOf, type Directory } from "./directory.js";
 import { describe, sizeLimits, type JsonObject } from "./json.js";
-import { parseRope, type Rope } from "./rope.js";
+import type { Architecture } from "./architectures/architecture.js";
+import { architectures } from "./architectures/registry.js";
+import type { LlamaConfig } from "./llama-config.js";
+import { parseRope } from "./rope.js";
 
+export type { LlamaConfig } from "./llama-config.js";
 export type { Rope } from "./rope.js";
-
-/** The shape of a Llama, from `config.json`. */
-export interface LlamaConfig {
-  readonly hiddenSize: number;
-  readonly intermediateSize: number;
-  readonly layers: number;
-  readonly heads: number;
-  /** Divides `heads`. */
-  readonly keyValueHeads: number;
-  /** Even; `heads * headDim` need not be the hidden size. */
-  readonly headDim: number;
-  readonly vocabSize: number;
-  /** Most tokens of a sequence (`max_position_embeddings`). */
-  readonly contextLength: number;
-  readonly normEpsilon: number;
-  readonly rope: Rope;
-  /** Whether the embedding is the output head too. */
-  readonly tiedEmbeddings: boolean;
-  /** Type of the weights as declared, null where it is not. */
-  readonly dtype: ElementType | null;
-  readonly bosToken: number | null;
-  readonly eosTokens: readonly number[];
-  /** Where the file contradicts itself, and what is not used of it: a sentence each, without a full stop. */
-  readonly warnings: readonly string[];
-  /** The file as parsed. */
-  readonly raw: JsonObject;
-}
 
 const size: NumberRule = { integer: true, min: 1, max: 2 ** 20 };
 const token: NumberRule = { integer: true, min: -(2 ** 31), max: 2 ** 32 - 1 };
@@ -51,12 +29,21 @@ export async function readConfig(directory: Directory): Promise<LlamaConfig> {
 export function parseConfig(path: string, raw: JsonObject): LlamaConfig {
   const fields = new Fields(raw);
   const warnings: string[] = [];
-  refuseOthers(path, fields);
+  const architecture = architectureIn(path, fields);
+  const { defaults = {} } = architecture;
 
   const hiddenSize = fields.number("hidden_size", size);
   const heads = fields.number("num_attention_heads", { integer: true, min: 1, max: 4096 });
-  const keyValueHeads = fields.number("num_key_value_heads", { integer: true, min: 1, max: 4096 }, heads);
-  const headDim = fields.number("head_dim", { integer: true, min: 2, max: 4096 }, hiddenSize / heads);
+  const keyValueHeads = fields.number(
+    "num_key_value_heads",
+    { integer: true, min: 1, max: 4096 },
+    defaults.keyValueHeads ?? heads,
+  );
+  const headDim = fields.number(
+    "head_dim",
+    { integer: true, min: 2, max: 4096 },
+    defaults.headDim ?? hiddenSize / heads,
+  );
   const vocabSize = fields.number("vocab_size", { integer: true, min: 2, max: 2 ** 24 });
   const contextLength = fields.number("max_position_embeddings", { integer: true, min: 1, max: 2 ** 27 }, 2048);
   /** Ids that the vocabulary has not stand for none. */
@@ -69,18 +56,29 @@ export function parseConfig(path: string, raw: JsonObject): LlamaConfig {
       );
     return ids.filter((id) => id >= 0 && id < vocabSize);
   };
+  const layers = fields.number("num_hidden_layers", { integer: true, min: 1, max: 4096 });
+  const unsupported = unsupportedParts(fields);
+  const particulars = architecture.particulars(fields, layers, unsupported);
+  if (unsupported.length > 0)
+    throw problemsError(
+      "M132",
+      `${quoted(path)} describes a ${architecture.title} with parts that are not supported`,
+      unsupported,
+    );
   const config: LlamaConfig = {
+    ...particulars,
+    modelType: architecture.modelType,
     hiddenSize,
     heads,
     keyValueHeads,
     headDim,
     vocabSize,
     intermediateSize: fields.number("intermediate_size", size),
-    layers: fields.number("num_hidden_layers", { integer: true, min: 1, max: 4096 }),
+    layers,
     contextLength,
-    normEpsilon: fields.number("rms_norm_eps", { min: 0, max: 1 }, 1e-6),
+    normEpsilon: fields.number("rms_norm_eps", { min: 0, max: 1 }, defaults.normEpsilon ?? 1e-6),
     rope: parseRope(fields, contextLength, warnings),
-    tiedEmbeddings: fields.boolean("tie_word_embeddings", false),
+    tiedEmbeddings: fields.boolean("tie_word_embeddings", defaults.tiedEmbeddings ?? false),
     dtype: dtypeOf(fields),
     bosToken: tokens("bos_token_id")[0] ?? null,
     eosTokens: tokens("eos_token_id"),
@@ -99,53 +97,56 @@ export function parseConfig(path: string, raw: JsonObject): LlamaConfig {
       fields.problem("num_key_value_heads", `a divisor of num_attention_heads = ${heads}`, keyValueHeads);
   }
   if (fields.problems.length > 0)
-    throw problemsError("M131", `${quoted(path)} does not describe a Llama that can be run`, fields.problems);
+    throw problemsError(
+      "M131",
+      `${quoted(path)} does not describe a ${architecture.title} that can be run`,
+      fields.problems,
+    );
   return config;
 }
 
-/** Refuses what is no Llama, or one with parts that Espalier has not. */
-function refuseOthers(path: string, fields: Fields): void {
+/** The architecture that a config names. @throws ModelError M130 where it is none that there is */
+function architectureIn(path: string, fields: Fields): Architecture {
   const foreign: string[] = [];
-  const architectures = fields.raw("architectures");
-  if (fields.raw("model_type") !== "llama")
-    foreign.push(`\`model_type\` should be "llama", found ${describe(fields.raw("model_type"))}`);
-  if (architectures !== undefined && !Array.isArray(architectures))
+  const [type, classes] = [fields.raw("model_type"), fields.raw("architectures")];
+  const found = architectures.find(({ modelType }) => modelType === type);
+  // with no name at all it is to be a Llama
+  const { title, className } = found ?? architectures[0]!;
+  if (found === undefined)
     foreign.push(
-      `\`architectures\` should be a list that holds "LlamaForCausalLM", found ${describe(architectures)}, which is no list`,
+      `\`model_type\` should be ${alternatives(architectures.map((each) => `"${each.modelType}"`))}, found ${describe(type)}`,
     );
-  else if (architectures !== undefined && !architectures.includes("LlamaForCausalLM")) {
-    foreign.push(`\`architectures\` should hold "LlamaForCausalLM", found ${describe(architectures)}`);
-  }
-  if (foreign.length > 0) {
-    const lacking = [
-      "hidden_size",
-      "intermediate_size",
-      "num_hidden_layers",
-      "num_attention_heads",
-      "vocab_size",
-    ].filter((name) => !fields.has(name));
-    if (lacking.length > 0)
-      foreign.push(`a Llama also has ${lacking.map((name) => `\`${name}\``).join(", ")}: absent here`);
-    throw problemsError(
-      "M130",
-      `${quoted(path)} is not the config of a Llama`,
-      foreign,
-      "Espalier runs models of the Llama architecture only",
+  if (classes !== undefined && !Array.isArray(classes))
+    foreign.push(
+      `\`architectures\` should be a list that holds "${className}", found ${describe(classes)}, which is no list`,
     );
+  else if (classes !== undefined && !classes.includes(className)) {
+    foreign.push(`\`architectures\` should hold "${className}", found ${describe(classes)}`);
   }
+  if (found !== undefined && foreign.length === 0) return found;
+  const lacking = ["hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size"].filter(
+    (name) => !fields.has(name),
+  );
+  if (lacking.length > 0)
+    foreign.push(`a ${title} also has ${lacking.map((name) => `\`${name}\``).join(", ")}: absent here`);
+  throw problemsError(
+    "M130",
+    `${quoted(path)} is not the config of a ${title}`,
+    foreign,
+    `Espalier runs models of these architectures only: ${architectures.map((each) => each.title).join(", ")}`,
+  );
+}
+
+/** What no architecture may have. */
+function unsupportedParts(fields: Fields): string[] {
   const unsupported: string[] = [];
-  for (const name of ["attention_bias", "mlp_bias"]) {
-    if (fields.boolean(name, false))
-      unsupported.push(`\`${name}\` is true: linear layers with a bias are not supported`);
-  }
   const activation = fields.raw("hidden_act");
   if (activation !== undefined && activation !== "silu" && activation !== "swish")
     unsupported.push(`\`hidden_act\` should be "silu", found ${describe(activation)}`);
   const partial = fields.raw("partial_rotary_factor");
   if (partial !== undefined && partial !== 1)
     unsupported.push(`\`partial_rotary_factor\` should be 1 (all of a head is rotated), found ${describe(partial)}`);
-  if (unsupported.length > 0)
-    throw problemsError("M132", `${quoted(path)} describes a Llama with parts that are not supported`, unsupported);
+  return unsupported;
 }
 
 /**

@@ -43,6 +43,14 @@ export function submitChoices(
 ): readonly Choice[] {
   const { maxTokens, sampling, logprobs } = parameters;
   for (const prompt of prompts) checkLength(model, prompt.length, maxTokens);
+  for (const id of sampling.logitBias?.keys() ?? [])
+    if (id >= model.vocabulary)
+      throw new RequestError(
+        400,
+        "invalid_value",
+        `\`logit_bias\` should have ids of tokens, below ${model.vocabulary}, found ${id}.`,
+        "logit_bias",
+      );
   const choices: Choice[] = [];
   const cancel = (): void => choices.forEach(({ submission }) => submission.cancel());
   try {

@@ -1,5 +1,5 @@
 /** Reads the bodies of requests: every field is checked, one that is not known is refused by name. */
-import type { Sampling } from "../llama/inference/generate.js";
+import type { Sampling } from "../llama/inference/choice.js";
 import { mostTop } from "../llama/serving/requests.js";
 import type { ChatMessage } from "../chat/template.js";
 import { Fields } from "../model/fields.js";
@@ -44,11 +44,6 @@ const ignored = [
 
 /** Fields that are taken with the value that changes nothing. */
 const neutral: { readonly [name: string]: readonly unknown[] } = {
-  presence_penalty: [0],
-  frequency_penalty: [0],
-  repetition_penalty: [1],
-  min_p: [0],
-  logit_bias: [{}],
   best_of: [1],
   suffix: [""],
   tools: [[]],
@@ -85,6 +80,9 @@ export function readChat(body: JsonObject, limits: ServerLimits): ChatParameters
     return { ...common, logprobs: wanted ? top : null, messages: readMessages(fields, limits) };
   });
 }
+
+/** The largest bias and penalty. */
+const mostBias = 100;
 
 const whole = (min: number, max: number) => ({ integer: true, min, max });
 
@@ -135,12 +133,35 @@ function readCommon(
       topP: Math.max(1e-6, fields.number("top_p", { min: 0, max: 1 }, 1)),
       topK: Math.max(0, topK),
       seed: Number.isNaN(seed) ? Math.floor(Math.random() * 2 ** 32) : seed >>> 0,
+      minP: fields.number("min_p", { min: 0, max: 1 }, 0),
+      repetitionPenalty: fields.number("repetition_penalty", { min: 1e-3, max: 100 }, 1),
+      presencePenalty: fields.number("presence_penalty", { min: -mostBias, max: mostBias }, 0),
+      frequencyPenalty: fields.number("frequency_penalty", { min: -mostBias, max: mostBias }, 0),
+      logitBias: readBiases(fields, limits),
     },
     choices: fields.number("n", whole(1, limits.choices), 1),
     stops: readStops(fields, limits),
     stream,
     includeUsage,
   };
+}
+
+/** Biases by the ids of tokens, which an object of JSON has for names. */
+function readBiases(fields: Fields, limits: ServerLimits): ReadonlyMap<number, number> {
+  const value = fields.raw("logit_bias");
+  if (value === undefined) return new Map();
+  const found = isObject(value) ? Object.entries(value) : [];
+  const fits = ([id, bias]: readonly [string, unknown]): boolean =>
+    /^\d{1,8}$/.test(id) && typeof bias === "number" && Math.abs(bias) <= mostBias;
+  const wrong = found.find((entry) => !fits(entry));
+  if (isObject(value) && found.length <= limits.biases && wrong === undefined)
+    return new Map(found.map(([id, bias]) => [Number(id), Number(bias)]));
+  fields.problem(
+    "logit_bias",
+    `an object of at most ${limits.biases} ids of tokens, with numbers from -${mostBias} to ${mostBias}`,
+    wrong === undefined ? (isObject(value) ? `${found.length} of them` : value) : { [wrong[0].slice(0, 20)]: wrong[1] },
+  );
+  return new Map();
 }
 
 function readStops(fields: Fields, limits: ServerLimits): readonly string[] {

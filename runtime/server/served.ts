@@ -32,6 +32,8 @@ export interface ServerLimits {
   /** Stop strings, and characters of each. */
   readonly stops: number;
   readonly stopLength: number;
+  /** Tokens whose logits are biased. */
+  readonly biases: number;
   /** Bytes that a reader may lag behind before it is given up. */
   readonly unread: number;
 }
@@ -43,5 +45,6 @@ export const usualLimits: ServerLimits = {
   messages: 2048,
   stops: 16,
   stopLength: 1024,
+  biases: 1024,
   unread: 2 ** 20,
 };

@@ -105,7 +105,7 @@ test("results are in order, as each prompt has them alone, and a run that was st
 test("what a batch does not have is refused, and not passed over", async () => {
   for (const [args, message] of [
     [["--prompt", "x", "--out", out], /--batch does not go with --prompt/],
-    [["--min-p", "0.1", "--out", out], /--batch does not go with --min-p/],
+    [["--n", "2", "--out", out], /--batch does not go with --n/],
     [[], /--batch needs --out FILE/],
   ] as const) {
     const { code, stderr } = await espalier("generate", "--model", toy, "--batch", given, ...args);

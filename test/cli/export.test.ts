@@ -1,10 +1,11 @@
 /** The commands that work on files of models, run as a user runs them. */
-import { existsSync, readFileSync, rmSync } from "node:fs";
-import { basename, join } from "node:path";
+import { spawn } from "node:child_process";
+import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { writePacked } from "../model/export/support.js";
-import { espalier, temporaryFolder } from "./support.js";
+import { ended, espalier, temporaryFolder } from "./support.js";
 
 const test = suite("cli/export");
 
@@ -83,6 +84,31 @@ test("what cannot be written ends with 1, a wrong use with 2", async () => {
   assert.match(refused.stderr, /error\[M155\].*cannot be written as marlin-24.*\n {2}= help: possible for this model/);
   const wrong = await espalier("export", folder.path, "--to", "ggml", "--out", `${folder.path}-m`);
   assert.is(wrong.code, 2);
+});
+
+test("an export that is killed leaves nothing under its name, and the next one is whole", async () => {
+  for (const [to, out] of [
+    ["gptq", `${folder.path}-killed`],
+    ["gguf", `${folder.path}-killed.gguf`],
+  ] as const) {
+    const script = folder.write(
+      "killed.mjs",
+      `import { exportModel, openModel } from ${JSON.stringify(new URL("../../bundle/index.js", import.meta.url).href)};
+const model = await openModel(${JSON.stringify(folder.path)});
+const onProgress = (name, done) => done === 6 && process.kill(process.pid, "SIGKILL");
+await exportModel(model, { to: "${to}", output: ${JSON.stringify(out)}, onProgress });
+`,
+    );
+    const killed = await ended(spawn(process.execPath, [script], { stdio: ["ignore", "pipe", "pipe"] }));
+    assert.is(killed.signal, "SIGKILL", killed.stderr);
+    assert.not(existsSync(out));
+    const whole = await espalier("export", folder.path, "--to", to, "--out", out);
+    assert.is(whole.code, 0, whole.stderr);
+    assert.is((await espalier("diff", folder.path, out)).code, 0);
+  }
+  const own = (name: string): boolean => name.includes(`${basename(folder.path)}-killed`);
+  for (const name of readdirSync(dirname(folder.path)).filter(own))
+    rmSync(join(dirname(folder.path), name), { recursive: true });
 });
 
 test.run();

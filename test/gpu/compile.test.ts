@@ -10,7 +10,7 @@ import { schedules } from "../../compiler/lower/schedules/choose.js";
 import type { MatrixTile } from "../../compiler/lower/schedules/matrix-tile.js";
 import type { Target } from "../../compiler/target.js";
 import { DeviceError, openDevice, type Device } from "../../runtime/device/device.js";
-import { standardLibrary } from "../../runtime/library.js";
+import { libraryFunctions } from "../support/library.js";
 import { backward, lossGradient } from "../../runtime/llama/training/gradients.js";
 import type { ActivationDtype } from "../../runtime/llama/weights.js";
 import { createExecutor, type Executor } from "../../runtime/run/run.js";
@@ -43,6 +43,9 @@ const inParts: MatrixTile = {
   ahead: 4,
   parts: 2,
 };
+
+/** A tile that holds the words of a trip of slices, with activations as they lie. */
+const inTrips: MatrixTile = { ...inParts, rows: 32, subgroups: [1, 2, 2], ahead: 3, trip: 128, left: "memory" };
 
 /** Small sizes that every constraint of the library allows. */
 const sizes: Readonly<Record<string, number>> = {
@@ -95,7 +98,7 @@ test("the device has what is to be tried, and refuses what is wrong", async ({ d
 });
 
 test("the gradients that training runs, in f32 and f16", async ({ executor, target }) => {
-  const library = standardLibrary();
+  const library = libraryFunctions;
   const weights = ["wq", "wk", "wv", "wo", "gate", "up", "down"];
   const run = async (graph: SymbolicGraph, of: string, dtype: ActivationDtype): Promise<void> => {
     const formats = Object.fromEntries(
@@ -162,6 +165,17 @@ for (const dtype of ["f32", "f16"] as const) {
       assert.is(program.kernels.length, dtype === "f16" ? 2 : 1);
       await executor.prepare(program);
     }
+    for (const format of ["nm(2, 4) of int4(64)", "int4(32)", "q4_0"])
+      for (const schedule of [inTrips, { ...inTrips, left: undefined }]) {
+        const given = bound("gated", {
+          dtype,
+          formats: { P: format, U: format },
+          sizes: { B: 1, T: 32, D: 256, M: 40 },
+        });
+        const { program } = stagesOf("gated", given, target, { schedule });
+        assert.is(program.kernels.length, dtype === "f16" ? 2 : 1);
+        await executor.prepare(program);
+      }
     for (const schedule of schedules) {
       const given = bound("block", { dtype, formats: { O: "int4(32, asymmetric)" } });
       await executor.prepare(stagesOf("block", given, target, { schedule }).program);

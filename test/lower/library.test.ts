@@ -101,18 +101,19 @@ const calls: readonly Called[] = [
   // pages of both texts, one that is not there, and places of padding that are in none
   {
     name: "block_paged",
-    bound: { sizes: { B: 2, T: 5, ...blockSizes, POOL: 7, PAGE: 4, L: 4 }, formats: allSparse },
-    given: { positions: [0, 6], eps: [0.001], pages: [3, -1, 1, 9, 0, 5, 2, -1] },
+    bound: { sizes: { B: 2, T: 5, ...blockSizes, POOL: 7, PAGE: 4, L: 4, S: 3 }, formats: allSparse },
+    given: { positions: [0, 6], eps: [0.001], pages: [0, 5, 2, -1, 6, 6, 6, 6, 3, -1, 1, 9], places: [2, 0] },
   },
   {
     name: "follow_rows",
     bound: { sizes: { B: 4, V: 5 } },
-    given: { ids: [3, -1, 2, 0], positions: [7, 0, 2, 4], next: [1, 2, 3, 4] },
+    given: { ids: [3, -1, 2, 0], positions: [7, 0, 2, 4], next: [1, 2, 3, 4], places: [0, 3, 2, 1], nobody: [3] },
   },
+  { name: "take_rows", bound: { sizes: { N: 4, T: 1, D: 8, B: 3 } }, given: { rows: [2, 0, 2] } },
   {
-    name: "seat_row",
-    bound: { sizes: { N: 4, B: 1, V: 5 } },
-    given: { ids: [3, -1, 2, 0], positions: [7, 0, 2, 4], next: [1], row: [2], at: [11] },
+    name: "count_said",
+    bound: { sizes: { B: 3, V: 5, S: 3 } },
+    given: { places: [2, 0, 1], next: [4, 0, 4] },
   },
   {
     name: "move_row",

@@ -6,13 +6,13 @@ import { specialize } from "../../compiler/graph/passes/specialize.js";
 import type { Target } from "../../compiler/target.js";
 import type { Dtype } from "../../compiler/types/dtype.js";
 import { elementCount } from "../../compiler/types/shape.js";
-import { standardLibrary } from "../../runtime/library.js";
+import { libraryFunctions } from "../support/library.js";
 import type { Case } from "../support/agreement.js";
 import { parseFormat } from "../support/format-text.js";
 import { numbers, packed } from "../support/packed.js";
 import type { ToleranceKind } from "../support/tolerance.js";
 
-const library = standardLibrary();
+const library = libraryFunctions;
 
 /** What the parameters of a function are; formats as they are written, dense where left out. */
 export interface Bound {

@@ -48,6 +48,9 @@ test("what is absent or null has the defaults of the Hugging Face library", () =
   assert.equal(
     { ...config, raw: {} },
     {
+      modelType: "llama",
+      windows: [null],
+      biases: { qkv: false, o: false, mlp: false },
       hiddenSize: 64,
       intermediateSize: 16,
       layers: 1,

@@ -63,7 +63,19 @@ const refused: readonly (readonly [string, object, RegExp])[] = [
   ],
   ["an empty stop string", { ...text, stop: [""] }, /`stop` should be/],
   ["a hundred stop strings", { ...text, stop: new Array(100).fill("s") }, /at most 16 of them/],
-  ["a bias", { ...text, logit_bias: { "5": 1 } }, /`logit_bias` should be left out/],
+  ["a bias of a word", { ...text, logit_bias: { the: 1 } }, /`logit_bias` should be an object of at most 1024 ids/],
+  ["a huge bias", { ...text, logit_bias: { "5": 1e9 } }, /with numbers from -100 to 100, found/],
+  ["a list of biases", { ...text, logit_bias: [1] }, /`logit_bias` should be an object/],
+  ["a bias of a token that there is not", { ...text, logit_bias: { "256": 1 } }, /ids of tokens, below 256, found 256/],
+  [
+    "very many biases",
+    { ...text, logit_bias: Object.fromEntries(Array.from({ length: 1025 }, (_, at) => [at, 1])) },
+    /found .*1025 of them/,
+  ],
+  ["min_p above 1", { ...text, min_p: 2 }, /`min_p` should be a number from 0 to 1/],
+  ["a repetition penalty of 0", { ...text, repetition_penalty: 0 }, /`repetition_penalty` should be a number/],
+  ["a huge penalty", { ...text, presence_penalty: 1e30 }, /`presence_penalty` should be a number from -100 to 100/],
+  ["a penalty in words", { ...text, frequency_penalty: "much" }, /`frequency_penalty` should be a number/],
 ];
 for (const [name, body, message] of refused) {
   test(`${name} is refused with 400`, async () => {

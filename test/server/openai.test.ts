@@ -44,6 +44,12 @@ test("completions: a text, texts, ids, lists of ids", async () => {
   ]);
 });
 
+/** How tokens are chosen unless told. */
+const plain = {
+  ...{ topK: 0, minP: 0, repetitionPenalty: 1, presencePenalty: 0, frequencyPenalty: 0 },
+  logitBias: new Map(),
+};
+
 test("completions: max_tokens, stop strings across tokens, n with seeds of their own", async () => {
   const long = { model: "fake", prompt: "the end of it" };
   assert.equal(texts(await client.completions.create({ ...long, max_tokens: 3 })), [["THE", "length"]]);
@@ -61,8 +67,15 @@ test("completions: max_tokens, stop strings across tokens, n with seeds of their
   assert.is(three.usage?.prompt_tokens, 13);
   assert.equal(
     model.requests.slice(-3).map(({ request }) => request.sampling),
-    [7, 8, 9].map((seed) => ({ temperature: 0.5, topP: 0.9, topK: 0, seed })),
+    [7, 8, 9].map((seed) => ({ ...plain, temperature: 0.5, topP: 0.9, seed })),
   );
+  const weighed = { logit_bias: { "50": -100 }, presence_penalty: 0.5, frequency_penalty: -1 };
+  const others = { min_p: 0.1, repetition_penalty: 1.2, top_k: 5 } as object;
+  await client.completions.create({ ...long, ...weighed, ...others, seed: 3 });
+  assert.equal(model.requests.at(-1)?.request.sampling, {
+    ...{ temperature: 1, topP: 1, topK: 5, seed: 3, minP: 0.1, repetitionPenalty: 1.2 },
+    ...{ presencePenalty: 0.5, frequencyPenalty: -1, logitBias: new Map([[50, -100]]) },
+  });
 });
 
 test("completions: logprobs of the new tokens, and with echo of the prompt's, as harnesses ask for them", async () => {

@@ -1,5 +1,6 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { settingWords } from "../../runtime/llama/inference/choice.js";
 import { call, near, normal, result, tensor } from "./support.js";
 
 const test = suite("stdlib: llama");
@@ -103,19 +104,19 @@ test("a block gives the same token by token as all at once", () => {
   assert.ok(near(steps, whole[0]!.data));
   assert.ok(near(keys.data, whole[1]!.data) && near(values.data, whole[2]!.data));
 
-  // and the stages that calibration runs give the same again
+  // and the same without a cache, with what the weights receive beside it
   const positions = ints([1], [0]);
   const [cosine, sine] = call("rope_angles", { positions, frequency }, { sizes: { tokens: T } });
-  const n = call("rms_norm", { x, gain: weights.attention_gain, eps: 1e-5 })[0]!;
-  const mixed = call(
-    "attend",
-    { x: n, cosine: cosine!, sine: sine!, positions, wq: weights.wq, wk: weights.wk, wv: weights.wv },
-    { sizes },
-  )[0]!;
-  const middle = call("add_linear", { x, h: mixed, w: weights.wo })[0]!;
-  const m = call("rms_norm", { x: middle, gain: weights.mlp_gain, eps: 1e-5 })[0]!;
-  const gated = call("gated", { x: m, gate: weights.gate, up: weights.up })[0]!;
-  assert.ok(near(result("add_linear", { x: middle, h: gated, w: weights.down }), whole[0]!.data));
+  const given = { x, positions, cosine: cosine!, sine: sine!, ...weights };
+  const all = call("whole_block_all", given, { sizes });
+  assert.ok(near(all.at(-1)!.data, whole[0]!.data));
+  const alone = call("whole_block_received", given, { sizes });
+  assert.equal(alone, all.slice(0, -1));
+  const n = result("rms_norm", { x, gain: weights.attention_gain, eps: 1e-5 });
+  assert.ok(near(alone[0]!.data, n));
+  const middle = call("add_linear", { x, h: alone[1]!, w: weights.wo })[0]!;
+  assert.ok(near(alone[2]!.data, result("rms_norm", { x: middle, gain: weights.mlp_gain, eps: 1e-5 })));
+  assert.ok(near(alone[3]!.data, result("gated", { x: alone[2]!, gate: weights.gate, up: weights.up })));
 });
 
 test("the gated unit is right over the whole range of its sum", () => {
@@ -182,25 +183,35 @@ test("loss is log-sum-exp minus the target's logit, of one part or two", () => {
 test("sampling keeps to top k and top p, and follows the probabilities", () => {
   const logits = tensor([1, 4], [1, 3, 2, -4]);
   assert.equal(result("greedy", { logits }), [1]);
-  const draw = (seed: number, top_k: number, top_p: number): number =>
-    result("sample", { logits, positions: ints([1], [seed * 3]), seed, temperature: 1, top_k, top_p })[0] ?? -1;
-  const drawn = Array.from({ length: 300 }, (_, seed) => draw(seed, 4, 2));
+  const settings = (seed: number, topK: number, topP: number, minP = 0) =>
+    tensor([1, 9], [...settingWords({ vocabSize: 4 }, { temperature: 1, seed, topK, topP, minP })], "u32");
+  const draw = (seed: number, topK: number, topP: number, minP = 0): number =>
+    result("sample", {
+      logits,
+      positions: ints([1], [seed * 3]),
+      places: ints([1], [0]),
+      settings: settings(seed, topK, topP, minP),
+    })[0] ?? -1;
+  const drawn = Array.from({ length: 300 }, (_, seed) => draw(seed, 4, 1));
   const share = (id: number): number => drawn.filter((one) => one === id).length / drawn.length;
   // probabilities 0.09, 0.665, 0.245, 0.0006; three standard deviations of 300 draws
   assert.ok(
     Math.abs(share(1) - 0.665) < 0.08 && Math.abs(share(2) - 0.245) < 0.075 && Math.abs(share(0) - 0.09) < 0.05,
   );
-  assert.is(draw(5, 4, 2), draw(5, 4, 2));
+  assert.is(draw(5, 4, 1), draw(5, 4, 1));
   // one seed draws anew at each position
   const places = Array.from({ length: 40 }, (_, at) =>
-    result("sample", { logits, positions: ints([1], [at]), seed: 1, temperature: 1, top_k: 4, top_p: 2 }),
+    result("sample", { logits, positions: ints([1], [at]), places: ints([1], [0]), settings: settings(1, 4, 1) }),
   );
   assert.ok(new Set(places.map(([id]) => id)).size > 1);
   for (let seed = 0; seed < 40; seed++) {
-    assert.is(draw(seed, 1, 2), 1);
-    assert.ok([1, 2].includes(draw(seed, 2, 2)));
+    assert.is(draw(seed, 1, 1), 1);
+    assert.ok([1, 2].includes(draw(seed, 2, 1)));
     assert.is(draw(seed, 4, 0.5), 1);
     assert.ok([1, 2].includes(draw(seed, 4, 0.9)));
+    // exp(-1) and exp(-2) of the likeliest's probability
+    assert.ok([1, 2].includes(draw(seed, 4, 1, 0.3)));
+    assert.is(draw(seed, 4, 1, 0.4), 1);
   }
 });
 

@@ -2,9 +2,9 @@ import { evaluate, tensorValue, type TensorValue } from "../../compiler/graph/ev
 import { specialize } from "../../compiler/graph/passes/specialize.js";
 import type { Dtype } from "../../compiler/types/dtype.js";
 import { bind, type Extra } from "../../runtime/llama/call.js";
-import { standardLibrary } from "../../runtime/library.js";
+import { libraryFunctions } from "../support/library.js";
 
-const library = standardLibrary();
+const library = libraryFunctions;
 
 /**
  * Calls a function of the standard library by the graph's evaluator; the results in order, final states of `var`

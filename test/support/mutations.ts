@@ -160,8 +160,8 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "the same random numbers at each position",
-    text: "seed + u32(positions[b]) * 2654435769",
-    replacement: "seed + u32(positions[b] - positions[b])",
+    text: "settings[places[b], 3] + u32(positions[b]) * 2654435769",
+    replacement: "settings[places[b], 3] + u32(positions[b] - positions[b])",
     by: "stdlib/llama",
   },
 ];

@@ -93,8 +93,10 @@ export function packValues(text: string, rows: number, columns: number, given: F
   const zero = grid.symmetric
     ? null
     : Float32Array.from(extent, ({ low }, at) => Math.min(grid.high, Math.round(-low / scale[at]!)));
-  const words = format.encode(spec, shape, values, { scale, zero });
-  return { spec, words, dense: format.decode(spec, shape, words) };
+  // how many entries a bitmask has is decided by the codes
+  const whole = written.name === "bitmask" ? completeFormat(written, shape, values, { scale, zero }) : spec;
+  const words = format.encode(whole, shape, values, { scale, zero });
+  return { spec: whole, words, dense: format.decode(whole, shape, words) };
 }
 
 function prune(pattern: ReturnType<Format["pattern"]>, given: Float32Array): Float32Array {

@@ -16,8 +16,9 @@ import type { SymbolicGraph } from "../../compiler/graph/graph.js";
 import type { RecipeStep } from "../../compiler/recipe/recipe.js";
 import type { Target } from "../../compiler/target.js";
 import type { Dtype } from "../../compiler/types/dtype.js";
-import { createHost, packageRoot, standardLibrary } from "../../runtime/library.js";
+import { createHost, packageRoot } from "../../runtime/library.js";
 import { parseFormat } from "./format-text.js";
+import { libraryFunctions } from "./library.js";
 import { formatFault, weightFormats } from "./packed.js";
 import { targets } from "./targets.js";
 
@@ -121,7 +122,7 @@ function tellFunction(
   );
 }
 
-const library = standardLibrary();
+const library = libraryFunctions;
 for (const target of devices) {
   for (const graph of library.values())
     for (const bound of sizes)

@@ -41,12 +41,23 @@ function ours(model) {
   return JSON.parse(espalier("eval", "--model", model, "--text", text, ...how)).perplexity;
 }
 
+/** Tools that did not run. */
+const broken = [];
+
 /** What a tool prints for paths: lines of JSON among others. */
 function theirs(kind, paths) {
   const command = { python: values.python, old: values["old-python"], llama: process.execPath }[kind];
   if (command === undefined || paths.length === 0 || (kind === "llama" && values.node === undefined)) return [];
   const script = kind === "llama" ? [join(here, "llama.mjs"), values.node] : [join(here, "checkpoint.py")];
-  return run(command, [...script, text, values.windows, ...paths])
+  let printed = "";
+  try {
+    printed = run(command, [...script, text, values.windows, ...paths]);
+  } catch (error) {
+    // what one tool lacks is told at the end: the others are heard all the same
+    process.stderr.write(`${error.message}\n`);
+    broken.push(kind);
+  }
+  return printed
     .split("\n")
     .filter((line) => line.startsWith('{"path"'))
     .map((line) => JSON.parse(line));
@@ -62,7 +73,9 @@ function compressed(recipe, ...settings) {
 const exports = [
   ["dense bf16", example, ["safetensors"], ["gguf"], ["gguf", "--type", "q8_0", "--requantize"]],
   ["", example, ["gguf", "--type", "q4_0", "--embedding-type", "q6_k", "--requantize"]],
+  ["", example, ["gguf", "--type", "q4_k", "--embedding-type", "q6_k", "--requantize"]],
   ["", example, ["gguf", "--type", "q6_k", "--embedding-type", "q6_k", "--requantize"]],
+  ["", example, ["safetensors", "--max-shard-size", "2MB"]],
   ["int4(128)", compressed("int4"), ["safetensors"], ["compressed-tensors"], ["gptq"], ["awq"], ["gguf"]],
   [
     "int4(128, asymmetric)",
@@ -74,6 +87,7 @@ const exports = [
     ["gguf", "--type", "q8_0"],
   ],
   ["int8(128)", compressed("int8"), ["compressed-tensors"], ["gptq"], ["gguf"]],
+  ["int3(64)", compressed("gptq-int3", "--windows", "4"), ["gptq"], ["safetensors"], ["gguf"]],
   [
     "2:4 of int4(128)",
     join(root, "examples", "classics-3.7m-recovered"),
@@ -130,4 +144,4 @@ for (const { name, to, path, ours: own, error } of rows) {
   }
 }
 rmSync(work, { recursive: true, force: true });
-process.exitCode = failed === 0 ? 0 : 1;
+process.exitCode = failed === 0 && broken.length === 0 ? 0 : 1;

@@ -137,3 +137,15 @@ export function reorderHalves(build: Build, vectors: readonly Expr[], distance: 
     }
   return upTo(made.length / 4).map((at) => vector(made.slice(4 * at, 4 * at + 4)));
 }
+
+/** Words of columns i and i + distance as words of neighbours: what `reorderHalves` does, undone. */
+export function naturalHalves(build: Build, words: readonly Expr[], distance: number): readonly Expr[] {
+  const pairs = words.map((word) => build.bind("pair", bitcast("vec2<f16>", word)));
+  return words.map((_, at) => {
+    const inBlock = at % distance;
+    const from = at - inBlock + ((2 * inBlock) % distance);
+    const half = 2 * inBlock < distance ? 0 : 1;
+    const [a, b] = [pairs[from]!, pairs[from + 1]!];
+    return build.bind("halves", bitcast("u32", vector([component(a, half), component(b, half)])));
+  });
+}

@@ -2,17 +2,26 @@
  * q4_k of GGUF (Q4_K): 256 columns in 144 bytes: f16 d, f16 dmin, 12 bytes of scales and minima of 6 bits, 128 bytes of
  * codes. Of 32 columns g (0 to 7) value = d * scale[g] * code - dmin * min[g]; column i of them is in byte 16 + 32 (g / 2)
  * + i, in its low half where g is even.
+ *
+ * Packing is that of llama.cpp without an importance matrix: `pack.ts`.
  */
 import { blockFormat, type BlockLayout } from "../block/meaning.js";
 import { f16FromBits } from "../../float.js";
 import type { Format } from "../format.js";
+import { packBlock } from "./pack.js";
 
 export const q4_kLayout: BlockLayout = {
   name: "q4_k",
   columns: 256,
   bytes: 144,
   unitColumns: 32,
-  encode: null,
+  encode(values, bytes) {
+    const codes = packBlock(values, bytes);
+    for (let at = 0; at < 128; at += 1) {
+      const column = 64 * (at >> 5) + (at & 31);
+      bytes.setUint8(16 + at, codes[column]! | (codes[column + 32]! << 4));
+    }
+  },
   decode(bytes, values) {
     for (let column = 0; column < 256; column += 1) {
       const group = column >> 5;

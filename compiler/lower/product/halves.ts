@@ -1,11 +1,11 @@
 /** Units of packed weights as f16, for the matrices of subgroups. */
 import { codeOf } from "../../formats/code/registry.js";
-import type { WordReader } from "../../formats/code/code.js";
+import type { HalfReader, WordReader } from "../../formats/code/code.js";
+import type { ProductRows } from "../../graph/analysis/product.js";
 import * as k from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
 import { upTo } from "../../types/shape.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
-import type { StoredSide } from "./matrix-sides.js";
 
 /**
  * Piece `piece` (u32) of `count` columns of a row as words of two f16 each, the columns in the order of the side's reader,
@@ -13,15 +13,18 @@ import type { StoredSide } from "./matrix-sides.js";
  * rounded once.
  */
 export function halvesOf(
-  side: StoredSide,
+  {
+    rows,
+    reader,
+  }: { readonly rows: Pick<ProductRows, "spec" | "shape" | "format">; readonly reader: HalfReader | null },
   build: KernelBuilder,
   read: WordReader,
   row: Expr,
   piece: Expr,
   count: number,
 ): readonly Expr[] {
-  const { spec, shape, format } = side.term.rows!;
-  if (side.reader !== null) return side.reader.read(spec, shape, read, row, piece, count);
+  const { spec, shape, format } = rows;
+  if (reader !== null) return reader.read(spec, shape, read, row, piece, count);
   const stored = codeOf(spec).stored(spec, shape, read, row, piece);
   const pattern = format.pattern(spec);
   const { n, m } = pattern?.kind === "nm" ? pattern : { n: 1, m: 1 };

@@ -1,7 +1,7 @@
 /** Which products subgroups can do by matrices, and how their sides lie in memory. */
 import type { HalfReader } from "../../formats/code/code.js";
 import { codeOf } from "../../formats/code/registry.js";
-import { formatOfSpec } from "../../formats/registry.js";
+import { formatOfSpec, roundsToHalf } from "../../formats/registry.js";
 import { addedTogether } from "../../graph/analysis/added.js";
 import { readsAnywhere, type Product, type ProductTerm } from "../../graph/analysis/product.js";
 import { coefficientOf, extent, boundingRange, intervalOf } from "../../graph/analysis/ranges.js";
@@ -11,7 +11,7 @@ import type { Storage } from "../../graph/storage.js";
 import * as k from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
 import { elementCount } from "../../types/shape.js";
-import type { Concrete, FormatSpec } from "../../types/type.js";
+import type { Concrete } from "../../types/type.js";
 import { axisExtents, passes } from "../schedules/tiled.js";
 import { joinAxes } from "../toolkit/axes.js";
 import { boundsOf } from "../toolkit/positions.js";
@@ -217,11 +217,6 @@ function storedOf({ rows, ...term }: ProductTerm, index: IndexId, outer: number)
     outer,
     inner: rows.shape.columns,
   };
-}
-
-/** Whether values of a format may be rounded to f16 where the other side is f16: not what is written in f32. */
-function roundsToHalf(spec: FormatSpec): boolean {
-  return spec.of === null ? spec.name !== "f32" : roundsToHalf(spec.of);
 }
 
 /** What is left of a guard `select(k < size, x, 0)` where k stays below the size: x. */

@@ -66,7 +66,7 @@ export function pieceColumns(side: MatrixSide, rows: number, { slice, size, dist
 }
 
 /** Vectors after which one is left out: as many as workgroup memory gives at a time. */
-const together = 8;
+export const together = 8;
 
 /**
  * Vector of a column, a multiple of eight, in its row. With one left out after every eight, invocations that store
@@ -96,8 +96,13 @@ function inOtherBanks(units: number, columns: number, stride: number): boolean {
   return new Set(banks).size === together;
 }
 
+/** Whether neighbours take neighbouring rows: where their stores would else meet in a bank. */
+export function linesFirst(units: number, columns: number, stride: number): boolean {
+  return !inOtherBanks(units, columns, stride);
+}
+
 /** Vectors from row to row: an odd number, so that neighbours of a column lie in different banks. */
-function strideOf(side: MatrixSide, rows: number, slicing: Slicing): number {
+export function strideOf(side: MatrixSide, rows: number, slicing: Slicing): number {
   const length = side.along === "k" ? vectorOf(slicing.slice) : rows / run;
   return length % 2 === 0 ? length + 1 : length;
 }
@@ -125,8 +130,8 @@ export function stagingOf(place: StagingPlace, side: MatrixSide, base: number, e
 }
 
 /** Pieces of a slice that an invocation takes: number, and whether there is such a one, null for always. */
-function sharesOf(
-  { build, size }: StagingPlace,
+export function sharesOf(
+  { build, size }: Pick<StagingPlace, "build" | "size">,
   count: number,
 ): readonly { readonly at: Expr; readonly there: Expr | null }[] {
   const local = k.builtin("local_index");
@@ -136,7 +141,8 @@ function sharesOf(
   });
 }
 
-function all(conditions: readonly (Expr | null)[]): Expr | null {
+/** The conjunction of those that are there; null for none. */
+export function all(conditions: readonly (Expr | null)[]): Expr | null {
   const some = conditions.filter((condition) => condition !== null);
   return some.length === 0 ? null : some.reduce(k.and);
 }
@@ -245,8 +251,7 @@ function storedStaging(
   const { lowering, array, rows, slice, first, environment } = place;
   const units = slice / columns;
   const inRow = side.inner / columns;
-  // neighbours take neighbouring rows where their stores would else meet in a bank
-  const byLines = !inOtherBanks(units, columns, stride);
+  const byLines = linesFirst(units, columns, stride);
   const pieces = sharesOf({ build, ...place }, rows * units).map(({ at, there }) => {
     const [lineAt, unitAt] = byLines
       ? [k.add(k.mul(k.div(at, together * units), together), k.rem(at, together)), k.rem(k.div(at, together), units)]
@@ -276,7 +281,10 @@ function storedStaging(
       words4: (section: Section, index: Expr) => read(() => words.words4(section, index)),
     };
     const at = inside === null ? unit : build.bind("unit", k.min(unit, inRow - 1));
-    return { halves: halvesOf(side, build, reader, piece.row, at, columns), inside };
+    return {
+      halves: halvesOf({ rows: side.term.rows!, reader: side.reader }, build, reader, piece.row, at, columns),
+      inside,
+    };
   };
   return {
     load: (from) =>
@@ -315,6 +323,7 @@ function storedStaging(
   };
 }
 
-function addAll(build: KernelBuilder, statements: readonly Statement[]): void {
+/** Adds statements that were collected. */
+export function addAll(build: KernelBuilder, statements: readonly Statement[]): void {
   for (const statement of statements) build.add(statement);
 }

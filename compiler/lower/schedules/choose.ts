@@ -22,10 +22,21 @@ import type { MatrixKernels } from "./matrix-parts.js";
 import { matrixCuts, tileFits, type MatrixTile } from "./matrix-tile.js";
 import { quads, quadsApply, quadCuts } from "./quads.js";
 import { rows, rowShape, type RowShape } from "./rows.js";
+import { decodedRows, unpacked } from "./unpacked.js";
 import { tiled, tiledApplies, tiledCuts } from "./tiled.js";
 
 /** The schedules, from the most special. `loops` takes everything. */
-export const schedules = ["attention", "dot", "matvec", "quads", "matrix", "tiled", "rows", "loops"] as const;
+export const schedules = [
+  "attention",
+  "dot",
+  "matvec",
+  "quads",
+  "matrix",
+  "tiled",
+  "unpacked",
+  "rows",
+  "loops",
+] as const;
 export type Schedule = (typeof schedules)[number];
 
 /** A schedule by its name, with the cut that it takes by itself, or by another cut. */
@@ -34,7 +45,7 @@ export type ForcedSchedule = Schedule | Cut;
 type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
 
 /** Schedules of products, whose cuts are data. */
-type ProductSchedule = Exclude<Schedule, "attention" | "rows" | "loops">;
+type ProductSchedule = Exclude<Schedule, "attention" | "unpacked" | "rows" | "loops">;
 type ProductCut = Exclude<Cut, { readonly kind: "attention" }>;
 
 /** Products of fewer multiplications than this are not worth a tile. */
@@ -135,6 +146,12 @@ function attempt(lowering: Lowering, eqn: Eqn<Concrete>, schedule: ForcedSchedul
   if (schedule === "loops") return { kernels: loops(lowering, eqn), scratch: [], cut: null };
   // of several kernels and memory between them: `lowerSteps` takes it
   if (schedule === "attention" || (typeof schedule !== "string" && schedule.kind === "attention")) return null;
+  if (schedule === "unpacked") {
+    const found = eqn.kind === "map" && lowering.outer.length === 0 ? decodedRows(lowering, eqn, forced) : null;
+    return found === null || eqn.kind !== "map"
+      ? null
+      : { kernels: [unpacked(lowering, eqn, found)], scratch: [], cut: null };
+  }
   if (schedule === "rows") {
     if (eqn.kind !== "map" && eqn.kind !== "update") return null;
     // its rows are counted without the step of a scan around

@@ -1,8 +1,9 @@
 /** Tiles of products by matrices: their shapes as data, and which is taken. */
 import type { Product } from "../../graph/analysis/product.js";
 import { matrixSize, type Target } from "../../target.js";
-import { passesOf, type MatrixProduct, type MatrixSide } from "../product/matrix-sides.js";
+import { passesOf, run, type MatrixProduct, type MatrixSide } from "../product/matrix-sides.js";
 import { liesAlike, pieceColumns, vectorsOf, type Slicing } from "../product/matrix-staging.js";
+import { holdsTrips, ofSpan } from "../product/matrix-trips.js";
 import { fixedSubgroup } from "../toolkit/team.js";
 
 /** What a workgroup computes, and how. */
@@ -24,6 +25,21 @@ export interface MatrixTile {
   readonly ahead: 0 | 1 | 2 | 3 | 4;
   /** Workgroups that divide the columns of a tile among them; a second kernel adds up what they have. */
   readonly parts: number;
+  /**
+   * Columns whose words are loaded at once, where the right sides are packed: a slice is a few columns of each span of a
+   * trip (`matrix-trips.ts`). Then `ahead` is 0, or 3: the next trip's words are loaded while this one is multiplied, or 2:
+   * workgroup memory holds two slices, besides. Without it each slice's words are loaded for themselves.
+   */
+  readonly trip?: number;
+  /** Of a tile of trips: left matrices are loaded from memory, as they lie, and not by way of workgroup memory. */
+  readonly left?: "memory";
+}
+
+export type TripTile = MatrixTile & { readonly trip: number };
+
+/** Whether words are loaded for several slices at once. */
+export function takesTrips(each: MatrixTile): each is TripTile {
+  return each.trip !== undefined;
 }
 
 /** Matrices of a subgroup along m and, for each term, n. */
@@ -121,12 +137,29 @@ export function matrixCuts(product: Product, sides: MatrixProduct, target: Targe
   return [...usual(product, sides), ...others(product)].filter((each) => tileFits(each, sides, target));
 }
 
+/** Whether the slices of a tile of trips can be unpacked from words in registers. */
+function tripsFit(each: TripTile, { bound, left, right, distance, further }: MatrixProduct): boolean {
+  const { ahead, slice, subgroups, trip } = each;
+  if (bound !== null || further.length > 0 || left.along !== "k" || (ahead !== 0 && ahead !== 2 && ahead !== 3))
+    return false;
+  const columns = ofSpan(each);
+  const part = slice / subgroups[2];
+  return (
+    right.every((side) => holdsTrips(side, each)) &&
+    columns % (distance === 1 ? run : 2 * distance) === 0 &&
+    (ahead !== 2 || (trip / slice) % 2 === 0) &&
+    (each.left !== "memory" || (left.outer % matrixSize === 0 && left.inner % trip === 0 && part % columns === 0))
+  );
+}
+
 /** Whether a device has room for a tile, and the sides can be staged in its slices. */
 export function tileFits(each: MatrixTile, sides: MatrixProduct, target: Target): boolean {
   const { slice, subgroups } = each;
+  if (takesTrips(each) ? !tripsFit(each, sides) : each.left !== undefined) return false;
   const size = (fixedSubgroup(target) ?? 0) * subgroups.reduce((a, b) => a * b);
   const part = slice / subgroups[2];
   const cut = (side: MatrixSide, rows: number, distance: number): boolean => {
+    if (takesTrips(each)) return true;
     const piece = pieceColumns(side, rows, { slice, size, distance });
     return side.along !== "k" || (slice % piece === 0 && liesAlike(piece));
   };
@@ -134,7 +167,8 @@ export function tileFits(each: MatrixTile, sides: MatrixProduct, target: Target)
     16 * workgroupVectors(each, sides, size) <= target.maxWorkgroupMemory &&
     size <= target.maxInvocations &&
     slice % (subgroups[2] * matrixSize) === 0 &&
-    (each.parts === 1 || (each.ahead !== 1 && each.ahead !== 2 && inParts(sides, each))) &&
+    (each.parts === 1 ||
+      ((takesTrips(each) || (each.ahead !== 1 && each.ahead !== 2)) && inParts(sides, each.parts, stepOf(each)))) &&
     (subgroups[2] === 1 || liesAlike(part)) &&
     passesOf(sides).every(
       ({ left, right, distance }) =>
@@ -143,11 +177,14 @@ export function tileFits(each: MatrixTile, sides: MatrixProduct, target: Target)
   );
 }
 
-/** Whether the columns can be divided: into whole slices, the same for every token. */
-function inParts(sides: MatrixProduct, { parts, slice }: MatrixTile): boolean {
+/** Columns of a round of the walk over k. */
+export const stepOf = (each: MatrixTile): number => each.trip ?? each.slice;
+
+/** Whether the columns can be divided: into whole rounds of so many, the same for every token. */
+function inParts(sides: MatrixProduct, parts: number, step: number): boolean {
   return passesOf(sides).every(
     ({ bound, left, right }) =>
-      bound === null && left.inner >= parts * slice && right.every(({ term }) => term.around.length === 0),
+      bound === null && left.inner >= parts * step && right.every(({ term }) => term.around.length === 0),
   );
 }
 
@@ -160,7 +197,7 @@ export function workgroupVectors(each: MatrixTile, product: MatrixProduct, size:
     const slicing: Slicing = { slice: each.slice, size, distance };
     return right.reduce(
       (sum, side) => sum + vectorsOf(side, each.rows, slicing),
-      vectorsOf(left, each.tokens, slicing),
+      each.left === "memory" ? 0 : vectorsOf(left, each.tokens, slicing),
     );
   });
   const strips = product.right.length * each.subgroups.reduce((a, b) => a * b) * matrixSize * stripStride(each);

@@ -7,32 +7,10 @@ import { upTo } from "../../types/shape.js";
 import { eachAround } from "../product/around.js";
 import { run, type MatrixProduct, type MatrixSide } from "../product/matrix-sides.js";
 import { stagingOf, vectorAt, vectorOf, type Staged } from "../product/matrix-staging.js";
-import type { KernelBuilder } from "../toolkit/builder.js";
-import type { Lowering } from "../toolkit/lowering.js";
 import { lowerRange, type Environment } from "../toolkit/scalar.js";
-import { matricesOf, slicesHeld, type MatrixTile } from "./matrix-tile.js";
-
-/** Where the kernel is: its tile, the first row and column of the subgroup's matrices in it, and its part of k. */
-export interface TileContext {
-  readonly lowering: Lowering;
-  readonly build: KernelBuilder;
-  /** Workgroup memory of vec4<u32>: the slices, and after them the results. */
-  readonly array: string;
-  readonly tile: MatrixTile;
-  readonly size: number;
-  readonly lanes: number;
-  readonly firstM: Expr;
-  readonly firstN: Expr;
-  readonly ownM: Expr;
-  readonly ownN: Expr;
-  /** Null where each subgroup takes all of k. */
-  readonly partOfK: Expr | null;
-  /** Which of the tile's workgroups it is; null where there is one. */
-  readonly partOfTile: Expr | null;
-}
-
-/** Names of result matrices by term, along m, along n. */
-export type Results = readonly (readonly (readonly string[])[])[];
+import { matricesOf, slicesHeld, stepOf, takesTrips } from "./matrix-tile.js";
+import type { Results, TileContext } from "./matrix-context.js";
+import { walkTrips } from "./matrix-trips.js";
 
 /** Result matrices of a tile's subgroup, zero. */
 export function resultsOf({ build, tile }: TileContext, terms: number): Results {
@@ -61,7 +39,7 @@ export interface Walk {
 export function accumulate(context: TileContext, environment: Environment, sides: MatrixProduct, walk: Walk): void {
   const { build, partOfTile, tile } = context;
   const { inner } = sides.left;
-  const columns = Math.ceil(inner / tile.slice / tile.parts) * tile.slice;
+  const columns = Math.ceil(inner / stepOf(tile) / tile.parts) * stepOf(tile);
   const begin = partOfTile === null ? k.u32(0) : build.bind("begin", k.mul(partOfTile, columns));
   const end =
     partOfTile !== null
@@ -72,7 +50,11 @@ export function accumulate(context: TileContext, environment: Environment, sides
   const terms = sides.right.map(({ term }) => term);
   // the sums of all walks: outside of their loops
   if (terms.some(({ around }) => around.length > 0)) walk.results();
-  eachAround(environment, terms, (around) => walkColumns(context, around, sides, walk, { begin, end }));
+  eachAround(environment, terms, (around) =>
+    takesTrips(tile)
+      ? walkTrips(context, tile, around, sides, walk.results(), { begin, end })
+      : walkColumns(context, around, sides, walk, { begin, end }),
+  );
 }
 
 /** The walk over k, along the columns that the tile sums over. */

@@ -13,7 +13,8 @@ import type { Lowering } from "../toolkit/lowering.js";
 import { fixedSubgroup } from "../toolkit/team.js";
 import { elementsOf, partialSums, type Elements, type MatrixKernels } from "./matrix-parts.js";
 import { matricesOf, stripMatrices, stripStride, workgroupVectors, type MatrixTile } from "./matrix-tile.js";
-import { accumulate, resultsOf, type Results, type TileContext } from "./matrix-walk.js";
+import type { Results, TileContext } from "./matrix-context.js";
+import { accumulate, resultsOf } from "./matrix-walk.js";
 
 /** Tokens from which on a tile that is mostly padding costs less than reading the activations again for every row. */
 const leastTokens = 9;

@@ -4,15 +4,14 @@ import { accumulating, totalName } from "../../../compiler/graph/passes/accumula
 import type { SymbolicGraph } from "../../../compiler/graph/graph.js";
 import { elementCount } from "../../../compiler/types/shape.js";
 import { constantSize, printSize, sizeValue, substituteSize } from "../../../compiler/types/size.js";
-import type { LlamaConfig } from "../../model/config.js";
 import type { DeviceTensor } from "../../run/run.js";
 import { withArena, type Arena } from "../../run/arena.js";
 import type { ActivationBatch, Activations } from "./activations.js";
 import type { Caller } from "../call.js";
 import { callsIn, type Calls } from "../inference/chain.js";
-import { headSizes } from "../inference/pass.js";
+import { blockArguments, blockCall, receivedBy } from "../blocks.js";
 import { first } from "../results.js";
-import type { BlockWeights, LinearName } from "../weights.js";
+import type { BlockWeights } from "../weights.js";
 
 /** A block as the model was given, and the activations that blocks so far, as they were given, have made. */
 export interface DenseSide {
@@ -39,27 +38,8 @@ export interface Observer {
   readonly widest?: number | undefined;
 }
 
-/** The inputs that a block's linear layers receive, and which of them share one. */
-export const linearInputs = {
-  attention: ["q_proj", "k_proj", "v_proj"],
-  mixed: ["o_proj"],
-  mlp: ["gate_proj", "up_proj"],
-  gated: ["down_proj"],
-} as const satisfies { readonly [input: string]: readonly LinearName[] };
-
-export type LinearInput = keyof typeof linearInputs;
-
-/** The input that a linear layer receives. */
-export function inputOf(linear: LinearName): LinearInput {
-  const found = (Object.keys(linearInputs) as LinearInput[]).find((input) =>
-    (linearInputs[input] as readonly LinearName[]).includes(linear),
-  );
-  if (found === undefined) throw new Error(`no input of ${linear}`);
-  return found;
-}
-
-/** Statistics by observer, then by the input that was observed. */
-export type Statistics = ReadonlyMap<number, ReadonlyMap<LinearInput, DeviceTensor>>;
+/** Statistics by observer, then by what was observed: the first weight that receives it stands for it. */
+export type Statistics = ReadonlyMap<number, ReadonlyMap<string, DeviceTensor>>;
 
 export interface PassOptions {
   /** Whether the activations go on to the next block; else they stay. */
@@ -75,7 +55,6 @@ export interface PassOptions {
  */
 export async function passBlock(
   caller: Caller,
-  config: LlamaConfig,
   weights: BlockWeights,
   activations: Activations,
   observers: readonly Observer[],
@@ -86,7 +65,7 @@ export async function passBlock(
   const summed = observers.map((observer) => ({
     ...observer,
     graph: accumulating(observer.graph),
-    totals: new Map<LinearInput, DeviceTensor>(),
+    totals: new Map<string, DeviceTensor>(),
   }));
   let before: Promise<void> = Promise.resolve();
   for (let at = 0; at < activations.batches; at++) {
@@ -95,20 +74,25 @@ export async function passBlock(
     await withArena(executor, async (own) => {
       const batch = await activations.load(at, own);
       const calls = callsIn(own, caller);
-      const steps = blockInputs(calls, config, weights, batch, advance);
+      const { received, result } = await blockPass(calls, weights, batch, {
+        received: watching.length > 0,
+        result: advance,
+      });
       const others =
-        dense === null ? null : blockInputs(calls, config, dense.weights, await dense.activations.load(at, own), false);
-      for (let step = await steps.next(); ; step = await steps.next()) {
-        const same = await others?.next();
-        if (step.done === true) {
-          if (step.value !== null) await activations.replace(at, own.keep(step.value));
-          break;
-        }
-        const { input, x } = step.value;
+        dense === null || watching.length === 0
+          ? null
+          : await blockPass(calls, dense.weights, await dense.activations.load(at, own), {
+              received: true,
+              result: false,
+            });
+      for (const [place, { weights: readers }] of receivedBy(caller.functions, weights.layout.function).entries()) {
+        const x = received[place];
+        if (x === undefined) continue;
+        const same = others?.received[place] ?? x;
         for (const { graph, widest = Infinity, totals } of watching)
-          if ((x.shape[2] ?? 0) <= widest)
-            await observe(arena, caller, graph, x, same?.done === false ? same.value.x : x, input, totals);
+          if ((x.shape[2] ?? 0) <= widest) await observe(arena, caller, graph, x, same, readers[0] ?? "", totals);
       }
+      if (result !== null) await activations.replace(at, own.keep(result));
     });
     // two batches at a time: the device is not to wait for the host, and work that waits holds memory
     const now = executor.finish();
@@ -120,62 +104,39 @@ export async function passBlock(
   return new Map(summed.map(({ id, totals }) => [id, totals]));
 }
 
-/** What the linear layers that share an input receive. */
-interface Received {
-  readonly input: LinearInput;
-  readonly x: DeviceTensor;
+/** A block on a batch. */
+interface BlockPass {
+  /** What its weights receive, in the order of `receivedBy`. */
+  readonly received: readonly DeviceTensor[];
+  /** What it gives; null where that is not asked for. */
+  readonly result: DeviceTensor | null;
 }
 
-/**
- * Runs a block in stages on a batch, and stops at each linear layer's input, which is freed when it goes on. The result
- * is null unless asked for; the batch stays as it is. The arena of the calls owns what is made.
- */
-async function* blockInputs(
+/** Runs a block on a batch, which stays as it is; the arena of the calls owns what is made. */
+async function blockPass(
   calls: Calls<DeviceTensor>,
-  config: LlamaConfig,
   weights: BlockWeights,
-  batch: ActivationBatch,
-  advance: boolean,
-): AsyncGenerator<Received, DeviceTensor | null, void> {
-  const { linears } = weights;
-  const { x, cosine, sine, positions } = batch;
-  const eps = config.normEpsilon;
-
-  const attentionInput = first(await calls.call("rms_norm", { x, gain: weights.attentionGain, eps }));
-  yield { input: "attention", x: attentionInput };
-  const mixed = first(
-    await calls.call(
-      "attend",
-      { x: attentionInput, cosine, sine, positions, wq: linears.q_proj, wk: linears.k_proj, wv: linears.v_proj },
-      { sizes: headSizes(config) },
-    ),
-  );
-  calls.release(attentionInput);
-  yield { input: "mixed", x: mixed };
-  const middle = first(await calls.call("add_linear", { x, h: mixed, w: linears.o_proj }));
-  calls.release(mixed);
-  const mlpInput = first(await calls.call("rms_norm", { x: middle, gain: weights.mlpGain, eps }));
-  yield { input: "mlp", x: mlpInput };
-  const gated = first(await calls.call("gated", { x: mlpInput, gate: linears.gate_proj, up: linears.up_proj }));
-  calls.release(mlpInput);
-  yield { input: "gated", x: gated };
-  const result = advance ? first(await calls.call("add_linear", { x: middle, h: gated, w: linears.down_proj })) : null;
-  calls.release(gated);
-  calls.release(middle);
-  return result;
+  { x, cosine, sine, positions }: ActivationBatch,
+  asked: { readonly received: boolean; readonly result: boolean },
+): Promise<BlockPass> {
+  const received = !asked.received ? undefined : asked.result ? "with-result" : "alone";
+  const { graph, sizes } = blockCall(calls.functions, weights, {
+    whole: true,
+    ...(received === undefined ? {} : { received }),
+  });
+  const args = blockArguments<DeviceTensor>(graph, weights, { x, cosine, sine, positions });
+  const results = await calls.callGraph(graph, args, { sizes });
+  return asked.result
+    ? { received: results.slice(0, -1), result: results.at(-1) ?? null }
+    : { received: results, result: null };
 }
 
 /** Runs a block on a batch, which stays as it is. */
-export async function runBlock(
-  caller: Caller,
-  config: LlamaConfig,
-  weights: BlockWeights,
-  batch: ActivationBatch,
-): Promise<DeviceTensor> {
+export async function runBlock(caller: Caller, weights: BlockWeights, batch: ActivationBatch): Promise<DeviceTensor> {
   return withArena(caller.executor, async (arena) => {
-    const steps = blockInputs(callsIn(arena, caller), config, weights, batch, true);
-    for (let step = await steps.next(); ; step = await steps.next())
-      if (step.done === true && step.value !== null) return arena.keep(step.value);
+    const { result } = await blockPass(callsIn(arena, caller), weights, batch, { received: false, result: true });
+    if (result === null) throw new InternalError("a block gave nothing");
+    return arena.keep(result);
   });
 }
 
@@ -186,8 +147,8 @@ async function observe(
   graph: SymbolicGraph,
   x: DeviceTensor,
   dense: DeviceTensor,
-  input: LinearInput,
-  totals: Map<LinearInput, DeviceTensor>,
+  input: string,
+  totals: Map<string, DeviceTensor>,
 ): Promise<void> {
   const flat = (tensor: DeviceTensor): DeviceTensor => {
     const [batch = 0, tokens = 0, width = 0] = tensor.shape;

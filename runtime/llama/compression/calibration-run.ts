@@ -5,15 +5,8 @@ import type { Model } from "../../model/model.js";
 import type { DeviceTensor } from "../../run/run.js";
 import { openArena, withArena } from "../../run/arena.js";
 import { defaultMemory, embedWindows, type ActivationOptions, type Activations } from "./activations.js";
-import {
-  comparesWithDense,
-  linearInputs,
-  passBlock,
-  type DenseSide,
-  type LinearInput,
-  type Observer,
-  type Statistics,
-} from "./calibrate.js";
+import { comparesWithDense, passBlock, type DenseSide, type Observer, type Statistics } from "./calibrate.js";
+import { receivedBy } from "../blocks.js";
 import type { Caller } from "../call.js";
 import { LlamaError } from "../error.js";
 import { isFinite } from "../measure.js";
@@ -89,7 +82,7 @@ export async function calibrationRun(
     }
   });
   const own = options.ownGram ? ownGram(caller, activations) : null;
-  const statistics = new Map<number, ReadonlyMap<LinearInput, DeviceTensor>>();
+  const statistics = new Map<number, ReadonlyMap<string, DeviceTensor>>();
   /** Observations of the current block that are X^T X, the last first. */
   let grams: number[] = [];
 
@@ -105,7 +98,7 @@ export async function calibrationRun(
   function observeAll(block: number, observers: readonly Observer[]): Promise<Statistics> {
     const onProgress = (done: number, total: number): void => options.onPass("observe", block, done, total);
     const observed = (weights: BlockWeights, dense: DenseSide | null): Promise<Statistics> =>
-      passBlock(caller, config, weights, activations, observers, arena, { onProgress, dense });
+      passBlock(caller, weights, activations, observers, arena, { onProgress, dense });
     const other = observers.some(({ graph }) => comparesWithDense(graph)) ? given : null;
     return withBlock(block, "model", (weights) =>
       other === null
@@ -142,9 +135,9 @@ export async function calibrationRun(
     async advance(block) {
       const onProgress = (done: number, total: number): void => options.onPass("advance", block, done, total);
       const how = { advance: true, onProgress };
-      await withBlock(block, "model", (weights) => passBlock(caller, config, weights, activations, [], arena, how));
+      await withBlock(block, "model", (weights) => passBlock(caller, weights, activations, [], arena, how));
       if (given !== null)
-        await withBlock(block, "dense", (weights) => passBlock(caller, config, weights, given, [], arena, how));
+        await withBlock(block, "dense", (weights) => passBlock(caller, weights, given, [], arena, how));
     },
     async release() {
       forget();
@@ -176,14 +169,13 @@ async function refuseNotFinite(
   caller: Caller,
   model: Model,
   block: number,
-  statistics: ReadonlyMap<LinearInput, DeviceTensor> | undefined,
+  statistics: ReadonlyMap<string, DeviceTensor> | undefined,
 ): Promise<void> {
-  for (const input of Object.keys(linearInputs) as LinearInput[]) {
-    const tensor = statistics?.get(input);
+  const { layout, linears } = model.blocks[block]!;
+  for (const { weights } of receivedBy(caller.functions, layout.function)) {
+    const tensor = statistics?.get(weights[0] ?? "");
     if (tensor === undefined || tensor.dtype !== "f32" || (await isFinite(caller, tensor))) continue;
-    const layers = linearInputs[input].map(
-      (linear) => model.linears.find((one) => one.block === block && one.name.endsWith(`.${linear}`))?.name ?? linear,
-    );
+    const layers = linears.flatMap(({ name, parameter }) => (weights.includes(parameter) ? [name] : []));
     throw new LlamaError(
       "not-finite",
       `What ${layers.join(", ")} ${layers.length === 1 ? "receives" : "receive"} on the calibration text is NaN or infinite, or so large that its squares are. The model's weights before may hold such values, or be compressed too far.`,

@@ -35,7 +35,7 @@ export async function scoreModel(
       for (const { index } of blocks)
         await withArena(caller.executor, async (own) => {
           const dense = await unpackBlock(caller, await working.block(index, of, own), options.dtype, own);
-          await passBlock(caller, config, dense, activations, [], own, {
+          await passBlock(caller, dense, activations, [], own, {
             advance: true,
             onProgress: (done) => onProgress(index * activations.batches + done, total),
           });

@@ -8,7 +8,7 @@ import { printPattern } from "../../model/packed.js";
 import type { DeviceTensor } from "../../run/run.js";
 import { withArena, type Arena } from "../../run/arena.js";
 import { embedWindows, type Activations } from "./activations.js";
-import { passBlock, runBlock, type LinearInput, type Statistics } from "./calibrate.js";
+import { passBlock, runBlock, type Statistics } from "./calibrate.js";
 import { isGram, type ObserveStep } from "./calibration-run.js";
 import type { Caller } from "../call.js";
 import { LlamaError } from "../error.js";
@@ -22,7 +22,8 @@ import { batchLoss, lossNotFinite } from "./score.js";
 import { openSession, type Session } from "../inference/session.js";
 import { checkRecipe } from "./fit.js";
 import { createTreater, type Seen } from "./treat.js";
-import { linearName, type BlockWeights, type LinearName } from "../weights.js";
+import { kindOf } from "../kind.js";
+import type { BlockWeights } from "../weights.js";
 import { checkContext, countedTokens, type ScoredWindows, type Windows } from "../windows.js";
 import { createWorkingModel, type WorkingModel } from "./working-model.js";
 
@@ -100,7 +101,7 @@ export interface SensitivityOptions {
 export function groupsOf(model: Model, by: SensitivityOptions["by"]): readonly LayerGroup[] {
   const groups = new Map<string, Linear[]>();
   for (const linear of model.linears) {
-    const name = by === "layer" ? linear.name : by === "block" ? `block ${linear.block}` : linearName(linear.name);
+    const name = by === "layer" ? linear.name : by === "block" ? `block ${linear.block}` : kindOf(linear.name);
     groups.set(name, [...(groups.get(name) ?? []), linear]);
   }
   return [...groups].map(([name, layers]) => ({ name, layers }));
@@ -307,21 +308,21 @@ async function observeAll(
     for (const [at, weights] of session.blocks.entries()) {
       const watched = observers.map(({ graph, widest: most }, id) => ({ id, graph, widest: most }));
       const advance = { advance: true };
-      found.push(await passBlock(caller, model.config, weights, activations, watched, arena, advance));
+      found.push(await passBlock(caller, weights, activations, watched, arena, advance));
       onBlock(at);
     }
   } finally {
     await activations.release();
   }
   return (recipe, block) => {
-    const statistics = found[block] ?? new Map<number, ReadonlyMap<LinearInput, DeviceTensor>>();
+    const statistics = found[block] ?? new Map<number, ReadonlyMap<string, DeviceTensor>>();
     return {
       windows: windows.count,
       tokens: windows.count * windows.tokens,
       statistics: new Map(
         observeSteps(recipe.steps).map((step) => [
           step.id,
-          statistics.get(observerOf(step)) ?? new Map<LinearInput, DeviceTensor>(),
+          statistics.get(observerOf(step)) ?? new Map<string, DeviceTensor>(),
         ]),
       ),
       gram: (input) => statistics.get(0)?.get(input) ?? null,
@@ -341,7 +342,6 @@ async function createScorer(
   windows: ScoredWindows,
   start: Activations,
 ): Promise<(from: number, blocks: readonly BlockWeights[]) => Promise<number>> {
-  const { config } = model;
   const { executor } = caller;
   /** By block, then by batch. */
   const before: DeviceTensor[][] = [[]];
@@ -352,7 +352,7 @@ async function createScorer(
       await withArena(executor, async (own) => {
         const given = await start.load(batch, own);
         const x = before[at]?.[batch] ?? given.x;
-        next.push(arena.own(await runBlock(caller, config, weights, { ...given, x })));
+        next.push(arena.own(await runBlock(caller, weights, { ...given, x })));
         await executor.finish();
       });
   }
@@ -364,7 +364,7 @@ async function createScorer(
         const kept = before[from]?.[batch] ?? given.x;
         let x = kept;
         for (const weights of blocks.slice(from)) {
-          const next = own.own(await runBlock(caller, config, weights, { ...given, x }));
+          const next = own.own(await runBlock(caller, weights, { ...given, x }));
           if (x !== kept) own.release(x);
           x = next;
         }
@@ -382,18 +382,18 @@ async function replaceLayers(
   layers: readonly Linear[],
   working: WorkingModel,
 ): Promise<readonly BlockWeights[]> {
-  const replaced = blocks.map((block) => ({
-    ...block,
-    linears: { ...block.linears } as Record<LinearName, DeviceTensor>,
-  }));
-  for (const { name, weight, block } of layers) {
+  const replaced = blocks.map((block) => {
+    const linears: Record<string, DeviceTensor> = { ...block.linears };
+    return { ...block, linears };
+  });
+  for (const { name, parameter, weight, block } of layers) {
     const dense = await withArena(caller.executor, async (packed) => {
       const now = await working.now(weight, packed);
       return now === null ? null : arena.own(first(await caller.call("dense", { w: now })));
     });
     const target = replaced[block];
     if (dense === null || target === undefined) throw new InternalError(`${name} was not treated`);
-    target.linears[linearName(name)] = dense;
+    target.linears[parameter] = dense;
   }
   return replaced;
 }

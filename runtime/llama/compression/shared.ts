@@ -8,7 +8,6 @@ import { hoistShared } from "../../../compiler/graph/passes/hoist.js";
 import type { Treatment } from "../../../compiler/recipe/recipe.js";
 import type { DeviceTensor } from "../../run/run.js";
 import { building, type OpenArena, type Arena } from "../../run/arena.js";
-import type { LinearInput } from "./calibrate.js";
 import type { Arguments, Caller } from "../call.js";
 import { foundFactorizations, type FoundFactorization } from "./pivots.js";
 
@@ -33,7 +32,8 @@ export function partsOf(graph: SymbolicGraph, inputs: Treatment["inputs"]): Part
 
 /** A layer that will need the results of `shared`. */
 export interface Need {
-  readonly input: LinearInput;
+  /** What the layer receives, as `inputOf` has it. */
+  readonly input: string;
   readonly shared: WatchedGraph;
   /** Where the inputs of `shared` come from, among others. */
   readonly inputs: Treatment["inputs"];

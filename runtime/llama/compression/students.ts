@@ -1,7 +1,7 @@
 /** A model's blocks as a training begins with them: what is trained of each, and what stays. */
 import { InternalError } from "../../../compiler/diagnostic.js";
 import type { RecipeStep, Treatment } from "../../../compiler/recipe/recipe.js";
-import type { Linear, Model } from "../../model/model.js";
+import type { Block, Linear, Model } from "../../model/model.js";
 import type { DeviceTensor } from "../../run/run.js";
 import type { Arena } from "../../run/arena.js";
 import type { Caller } from "../call.js";
@@ -9,18 +9,8 @@ import { factorsOf, packedOf } from "./correction.js";
 import { isSelected, treatmentOf } from "./names.js";
 import { packsOnHost, sizesOf, type Seen } from "./treat.js";
 import type { WorkingModel } from "./working-model.js";
-import { inputOf } from "./calibrate.js";
-import { blockArguments } from "../inference/pass.js";
-import {
-  linearName,
-  linearNames,
-  loadGains,
-  loadWeight,
-  unpackBlock,
-  type ActivationDtype,
-  type BlockWeights,
-  type LinearName,
-} from "../weights.js";
+import { inputOf } from "../blocks.js";
+import { loadVectors, loadWeight, unpackBlock, type ActivationDtype, type BlockWeights } from "../weights.js";
 import { treatmentGraphs, weightInput } from "../training/gradients.js";
 import type { Student } from "../training/passes.js";
 import { beginTraining, type Rounding, type Trained } from "../training/trained.js";
@@ -86,17 +76,16 @@ export async function loadStates(
   index: number,
 ): Promise<BlockStates> {
   const block = blockOf(model, index);
-  const now: Partial<Record<LinearName, DeviceTensor>> = {};
-  const given: Partial<Record<LinearName, DeviceTensor>> = {};
-  for (const { name, weight } of block.linears) {
-    const key = linearName(name);
-    given[key] = await loadWeight(caller, model, weight, "stored", arena);
-    now[key] = (await working.now(weight, arena)) ?? given[key];
+  const now: Record<string, DeviceTensor> = {};
+  const given: Record<string, DeviceTensor> = {};
+  for (const { parameter, weight } of block.linears) {
+    given[parameter] = await loadWeight(caller, model, weight, "stored", arena);
+    now[parameter] = (await working.now(weight, arena)) ?? given[parameter];
   }
-  const linears = (some: typeof now): BlockWeights["linears"] => some as Record<LinearName, DeviceTensor>;
+  const { layout } = block;
   return {
-    now: { ...(await working.gains(block.name, arena)), linears: linears(now) },
-    given: { ...(await loadGains(caller, model, block.name, arena)), linears: linears(given) },
+    now: { layout, vectors: await working.vectors(block, arena), linears: now },
+    given: { layout, vectors: await loadVectors(caller, model, block, arena), linears: given },
   };
 }
 
@@ -118,22 +107,20 @@ export async function beginBlock(
   const { dtype, keepsBest } = options;
   const block = blockOf(model, index);
   const plans = block.linears.map((linear) => ({ linear, treatment: trainedTreatment(options.layers, linear.name) }));
-  const parameters = parametersOf(model, now);
-
   const layers: TrainedLayer[] = [];
-  const forward: Partial<Record<LinearName, DeviceTensor>> = {};
+  const forward: Record<string, DeviceTensor> = {};
   for (const { linear, treatment } of plans) {
     if (treatment === null) continue;
-    const name = linearName(linear.name);
-    const start = now.linears[name];
-    const rounding = roundingOf(linear, treatment, start, given.linears[name], options.seen);
+    const { parameter } = linear;
+    const start = now.linears[parameter]!;
+    const rounding = roundingOf(caller, block, linear, treatment, start, given.linears[parameter]!, options.seen);
     const trainsFactors = treatment.inputs.some(({ kind }) => kind === "factors");
     const trained = await beginTraining(
       arena,
       caller,
       {
         name: linear.weight,
-        parameter: parameters.get(start)!,
+        parameter,
         start: trainsFactors ? await factorsOf(caller, linear, start, arena) : start,
         shape: start.shape,
         rounding,
@@ -142,32 +129,25 @@ export async function beginBlock(
       keepsBest,
     );
     layers.push({ linear, treatment, trained });
-    forward[name] = trained.forward;
+    forward[parameter] = trained.forward;
   }
   const gains: TrainedGain[] = [];
-  const gainOf = async (parameter: string, tensor: DeviceTensor, name: string): Promise<DeviceTensor> => {
-    if (!options.norms) return tensor;
+  const vectors: Record<string, DeviceTensor> = { ...now.vectors };
+  for (const { name, parameter } of block.vectors) {
+    if (!options.norms || name.endsWith(".bias")) continue;
     const trained = await beginTraining(
       arena,
       caller,
-      { name, parameter, start: tensor, shape: tensor.shape, rounding: null },
+      { name, parameter, start: now.vectors[parameter]!, shape: now.vectors[parameter]!.shape, rounding: null },
       dtype,
       keepsBest,
     );
     gains.push({ name, trained });
-    return trained.forward;
-  };
-  const gainWeights = {
-    attentionGain: await gainOf("attention_gain", now.attentionGain, `${block.name}.input_layernorm.weight`),
-    mlpGain: await gainOf("mlp_gain", now.mlpGain, `${block.name}.post_attention_layernorm.weight`),
-  };
-  const rest = await decoded(arena, caller, now, dtype, (name) => forward[name] === undefined);
-  const weights: BlockWeights = {
-    ...gainWeights,
-    linears: { ...rest, ...forward } as Record<LinearName, DeviceTensor>,
-  };
-  const whole = options.dense ? await decoded(arena, caller, given, dtype, () => true) : null;
-  const dense = whole === null ? null : { ...given, linears: whole as Record<LinearName, DeviceTensor> };
+    vectors[parameter] = trained.forward;
+  }
+  const rest = await decoded(arena, caller, now, dtype, (parameter) => forward[parameter] === undefined);
+  const weights: BlockWeights = { layout: block.layout, vectors, linears: { ...rest, ...forward } };
+  const dense = options.dense ? { ...given, linears: await decoded(arena, caller, given, dtype, () => true) } : null;
   return {
     weights,
     layers,
@@ -177,31 +157,26 @@ export async function beginBlock(
   };
 }
 
-/** The parameter of a block that each of its tensors is given for. */
-function parametersOf({ config }: Model, weights: BlockWeights): ReadonlyMap<DeviceTensor, string> {
-  const args = blockArguments<DeviceTensor>(config, weights, {});
-  return new Map(Object.entries(args).flatMap(([name, value]) => (typeof value === "number" ? [] : [[value, name]])));
-}
-
 /** The linear layers that are wanted, decoded; the arena owns what was decoded. */
 async function decoded(
   arena: Arena,
   caller: Caller,
   block: BlockWeights,
   dtype: ActivationDtype,
-  wanted: (name: LinearName) => boolean,
-): Promise<Partial<Record<LinearName, DeviceTensor>>> {
+  wanted: (parameter: string) => boolean,
+): Promise<BlockWeights["linears"]> {
   const unpacked = await unpackBlock(caller, block, dtype, arena);
-  const kept: Partial<Record<LinearName, DeviceTensor>> = {};
-  for (const name of linearNames) {
-    const tensor = unpacked.linears[name];
-    if (wanted(name)) kept[name] = tensor;
-    else if (tensor !== block.linears[name]) arena.release(tensor);
+  const kept: Record<string, DeviceTensor> = {};
+  for (const [parameter, tensor] of Object.entries(unpacked.linears)) {
+    if (wanted(parameter)) kept[parameter] = tensor;
+    else if (tensor !== block.linears[parameter]) arena.release(tensor);
   }
   return kept;
 }
 
 function roundingOf(
+  caller: Caller,
+  block: Block,
   linear: Linear,
   treatment: Treatment,
   start: DeviceTensor,
@@ -235,7 +210,7 @@ function roundingOf(
         break;
       case "statistic": {
         const observe = input.kind === "statistic" ? input.observe : -1;
-        const statistic = seen?.statistics.get(observe)?.get(inputOf(linearName(linear.name)));
+        const statistic = seen?.statistics.get(observe)?.get(inputOf(caller.functions, block, linear));
         if (statistic === undefined) throw new InternalError(`nothing was observed for ${linear.name}`);
         given[input.name] = statistic;
         break;

@@ -24,7 +24,8 @@ import { allDone } from "../../run/outcomes.js";
 import type { DeviceTensor } from "../../run/run.js";
 import { withArena, type Arena } from "../../run/arena.js";
 import { factorsOf, packedOf } from "./correction.js";
-import { inputOf, type LinearInput, type Statistics } from "./calibrate.js";
+import type { Statistics } from "./calibrate.js";
+import { inputOf } from "../blocks.js";
 import type { Arguments, Caller } from "../call.js";
 import { LlamaError } from "../error.js";
 import type { WeightRecord } from "../long-runs/manifest.js";
@@ -34,7 +35,6 @@ import { foundFactorizations, readPivots, refusePivots, type FoundFactorization 
 import { first } from "../results.js";
 import { fitTensor } from "./scales.js";
 import { createSharedResults, partsOf, type Need, type Parts, type SharedResults } from "./shared.js";
-import { linearName } from "../weights.js";
 import { storedBytes, type WorkingModel } from "./working-model.js";
 
 /** A layer and what is done to it. */
@@ -72,7 +72,7 @@ export interface Seen {
   readonly tokens: number;
   readonly statistics: Statistics;
   /** X^T X of what layers with this input receive, where that is known. */
-  gram(input: LinearInput): DeviceTensor | null;
+  gram(input: string): DeviceTensor | null;
 }
 
 /** Sizes of a layer's weight, as treatments name them. */
@@ -127,7 +127,10 @@ export function createTreater(
       treatment,
       trained,
       ...known,
-      need: shared === null ? null : { input: inputOf(linearName(linear.name)), shared, inputs: treatment.inputs },
+      need:
+        shared === null
+          ? null
+          : { input: inputOf(caller.functions, model.blocks[linear.block]!, linear), shared, inputs: treatment.inputs },
     };
   }
   /** A weight [N, K] as dense f32. */
@@ -143,7 +146,7 @@ export function createTreater(
   ): Promise<WeightRecord> {
     const { linear, treatment, need } = plan;
     const started = performance.now();
-    const input = inputOf(linearName(linear.name));
+    const input = inputOf(caller.functions, model.blocks[linear.block]!, linear);
     return withArena(executor, async (arena) => {
       const given = await densified(arena, await working.given(linear));
       // what is looked at as it is packed stays as long as the treatment runs

@@ -5,7 +5,7 @@
 import { InternalError } from "../../../compiler/diagnostic.js";
 import type { FormatSpec } from "../../../compiler/types/type.js";
 import { byteCount } from "../../model/elements.js";
-import type { Linear, Model } from "../../model/opened.js";
+import type { Block, Linear, Model } from "../../model/opened.js";
 import { storedLayout, type SavedRecipe } from "../../model/packed.js";
 import { modelWriter, type OutputTensor } from "../../model/model-writer.js";
 import type { DeviceTensor, TensorForm } from "../../run/run.js";
@@ -15,16 +15,7 @@ import type { Caller } from "../call.js";
 import type { Place } from "./place.js";
 import type { WeightRecord } from "../long-runs/manifest.js";
 import type { SavedState } from "../long-runs/saved-state.js";
-import {
-  downloadPieces,
-  linearName,
-  loadGains,
-  loadVector,
-  loadWeight,
-  uploadPieces,
-  type BlockWeights,
-  type LinearName,
-} from "../weights.js";
+import { downloadPieces, loadVector, loadVectors, loadWeight, uploadPieces, type BlockWeights } from "../weights.js";
 
 export interface WorkingModel {
   /** What became of the layers treated so far, by the tensor's name, in the order of treatment. */
@@ -42,8 +33,8 @@ export interface WorkingModel {
   restore(name: string): void;
   /** A block's weights, as they are now or as they were given; the arena owns what was loaded for it alone. */
   block(index: number, of: "model" | "dense", arena: Arena): Promise<BlockWeights>;
-  /** A block's gains as they are now; the arena owns what was loaded. */
-  gains(block: string, arena: Arena): Promise<Pick<BlockWeights, "attentionGain" | "mlpGain">>;
+  /** A block's gains and biases as they are now; the arena owns what was loaded. */
+  vectors(block: Block, arena: Arena): Promise<BlockWeights["vectors"]>;
   /** A gain as it is now. */
   gain(name: string, arena: Arena): Promise<DeviceTensor>;
   /** Writes the weights that are on the device only to the state. */
@@ -104,16 +95,14 @@ export function createWorkingModel(caller: Caller, model: Model, state: SavedSta
     const now = await load(name, arena);
     return now === null ? loadVector(caller, model, name, arena) : { ...now, format: null };
   };
-  const gains: WorkingModel["gains"] = async (block, arena) => ({
-    attentionGain: await gain(`${block}.input_layernorm.weight`, arena),
-    mlpGain: await gain(`${block}.post_attention_layernorm.weight`, arena),
-  });
+  const vectors: WorkingModel["vectors"] = (block, arena) =>
+    loadVectors(caller, model, block, arena, (name) => gain(name, arena));
 
   return {
     treated,
     given,
     gain,
-    gains,
+    vectors,
     now: load,
     replace(record, tensor) {
       drop(record.name);
@@ -129,13 +118,13 @@ export function createWorkingModel(caller: Caller, model: Model, state: SavedSta
     async block(index, of, arena) {
       const block = model.blocks[index];
       if (block === undefined) throw new RangeError(`the model has no block ${index}`);
-      const linears: Partial<Record<LinearName, DeviceTensor>> = {};
+      const linears: Record<string, DeviceTensor> = {};
       for (const linear of block.linears) {
         const now = of === "model" ? await load(linear.weight, arena) : null;
-        linears[linearName(linear.name)] = now ?? (await given(linear));
+        linears[linear.parameter] = now ?? (await given(linear));
       }
-      const own = await (of === "model" ? gains(block.name, arena) : loadGains(caller, model, block.name, arena));
-      return { ...own, linears: linears as Record<LinearName, DeviceTensor> };
+      const own = await (of === "model" ? vectors(block, arena) : loadVectors(caller, model, block, arena));
+      return { layout: block.layout, vectors: own, linears };
     },
     async keep() {
       if (state === null) throw new InternalError("there is no state to keep weights in");

@@ -7,8 +7,12 @@ import type { Arguments, Caller, Extra } from "../call.js";
 
 /** Where calls go: to the device at once, or into a program that is linked of them. */
 export interface Calls<T extends TensorForm> {
+  /** Those of the caller. */
+  readonly functions: Caller["functions"];
   /** As `Caller.call`. */
   call(name: string, args: Arguments<T | DeviceTensor>, extra?: Extra): Promise<readonly T[]>;
+  /** As `Caller.callGraph`. */
+  callGraph(graph: SymbolicGraph, args: Arguments<T | DeviceTensor>, extra?: Extra): Promise<readonly T[]>;
   /** A tensor that is written before it is read. */
   empty(form: TensorForm, label: string): Promise<T>;
   /** For a result that is not needed any more. */
@@ -18,7 +22,9 @@ export interface Calls<T extends TensorForm> {
 /** Calls that run at once; the arena owns their results. */
 export function callsIn(arena: Arena, caller: Caller): Calls<DeviceTensor> {
   return {
+    functions: caller.functions,
     call: async (name, args, extra) => arena.ownAll(await caller.call(name, args, extra)),
+    callGraph: async (graph, args, extra) => arena.ownAll(await caller.callGraph(graph, args, extra)),
     empty: async (form, label) => arena.own(await caller.executor.allocate(form, label)),
     release: (value) => arena.release(value),
   };
@@ -32,14 +38,6 @@ export interface ChainValue extends TensorForm {
 
 /** Calls that are recorded. Device tensors among their arguments are what the program is bound to. */
 export interface Chain extends Calls<ChainValue> {
-  /** Those of the caller. */
-  readonly functions: Caller["functions"];
-  /** As `Caller.callGraph`. */
-  callGraph(
-    graph: SymbolicGraph,
-    args: Arguments<ChainValue | DeviceTensor>,
-    extra?: Extra,
-  ): Promise<readonly ChainValue[]>;
   /**
    * The program of all calls, bound, for as long as the arena of the chain lives. Its outputs are `keep` by their
    * names, and what is to lie `into` a tensor of the caller's.

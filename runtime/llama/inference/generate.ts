@@ -3,26 +3,14 @@ import { counted } from "../../../compiler/words.js";
 import { withArena } from "../../run/arena.js";
 import type { LlamaConfig } from "../../model/config.js";
 import { callsIn } from "./chain.js";
-import { createDecoder, greedy, type Choose, type DecodeState } from "./decode.js";
+import { checkRules, checkSampling, chooserOf, type Sampling } from "./choice.js";
+import { createDecoder, type Choose, type DecodeState } from "./decode.js";
 import { LlamaError } from "../error.js";
 import { notFinite } from "./not-finite.js";
-import { first } from "../results.js";
 import { chunkOf } from "../room.js";
 import type { Cache, Session } from "./session.js";
-import { checkWeighing, weighing, type Weighing } from "./weighed.js";
 
-/** How the next token is chosen. */
-export interface Sampling {
-  /** 0: the likeliest token. */
-  readonly temperature: number;
-  /** Keep so many of the likeliest; 0 or none: all. */
-  readonly topK?: number | undefined;
-  /** Keep the likeliest with this much of the probability together; 1 or none: all. */
-  readonly topP?: number | undefined;
-  readonly seed?: number | undefined;
-}
-
-export interface GenerateOptions extends Sampling, Weighing {
+export interface GenerateOptions extends Sampling {
   readonly maxNewTokens: number;
   /** Tokens that end the text; the one that did is not among the ids. */
   readonly eosTokens: readonly number[];
@@ -108,7 +96,7 @@ export async function openContext(session: Session, capacity: number): Promise<C
       padded: shared + from + padded > capacity ? count : padded,
     }));
     return withArena(executor, async (arena) => {
-      const choose = await weighing(arena, caller, config, prompt, options, chooser(config, options));
+      const choose = await chooserOf(arena, caller, config, prompt, options);
       for (const tokens of new Set(chunks.map((chunk) => chunk.padded))) await session.prepare(1, tokens, capacity);
       // the token that the model sees next, and where it stands: of the prompt's last one until the first is chosen
       const state: DecodeState = {
@@ -166,34 +154,6 @@ function sharedStart(one: ArrayLike<number>, other: ArrayLike<number>, most: num
 
 function afterTokens(count: number): string {
   return count === 0 ? "the prompt" : `the text after ${counted(count, "new token")}`;
-}
-
-/**
- * Below this share of a logit's unit the highest logit takes all, whatever the others are: nothing else has a
- * probability that f32 holds. It is far above what a device computes with as with 0.
- */
-const leastTemperature = 2 ** -100;
-
-/** What the functions that sample take; null where the likeliest token is taken. */
-export function samplingScalars(
-  config: LlamaConfig,
-  { seed = 0, temperature, topK = 0, topP = 1 }: Sampling,
-): { readonly seed: number; readonly temperature: number; readonly top_k: number; readonly top_p: number } | null {
-  if (temperature < leastTemperature) return null;
-  return {
-    seed: seed >>> 0,
-    // beyond it all tokens are as likely
-    temperature: Math.min(temperature, 1 / leastTemperature),
-    top_k: topK === 0 ? config.vocabSize : Math.min(topK, config.vocabSize),
-    // above 1, so that rounding never cuts off the last tokens; the likeliest token has more than the least
-    top_p: Math.fround(topP) >= 1 ? 2 : Math.max(topP, leastTemperature),
-  };
-}
-
-function chooser(config: LlamaConfig, sampling: Sampling): Choose {
-  const scalars = samplingScalars(config, sampling);
-  if (scalars === null) return greedy;
-  return async (calls, logits, positions) => first(await calls.call("sample", { logits, positions, ...scalars }));
 }
 
 /** Tokens that are not worth a pass of their own. */
@@ -271,26 +231,5 @@ export function checkGeneration(config: LlamaConfig, prompt: ArrayLike<number>, 
       "a whole number above 0",
     ],
   ]);
-  checkSampling(options);
-  checkWeighing(config, options);
-}
-
-/**
- * Checks how tokens are to be chosen.
- * @throws LlamaError bad-option
- */
-export function checkSampling({ temperature, topK = 0, topP = 1, seed = 0 }: Sampling): void {
-  checkRules([
-    ["temperature", temperature, temperature >= 0 && temperature < Infinity, "0 or more"],
-    ["topK", topK, Number.isInteger(topK) && topK >= 0, "a whole number, 0 or more"],
-    ["topP", topP, topP > 0 && topP <= 1, "above 0, at most 1"],
-    ["seed", seed, Number.isInteger(seed) && seed >= 0 && seed < 2 ** 32, "a whole number from 0 to 4294967295"],
-  ]);
-}
-
-function checkRules(
-  rules: readonly (readonly [name: string, value: number, holds: boolean, expected: string])[],
-): void {
-  for (const [name, value, holds, expected] of rules)
-    if (!holds) throw new LlamaError("bad-option", `${name} should be ${expected}, found ${value}.`);
+  checkSampling(config, options);
 }

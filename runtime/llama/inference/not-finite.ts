@@ -8,7 +8,7 @@ import type { Caller } from "../call.js";
 import { LlamaError } from "../error.js";
 import { isFinite, largest } from "../measure.js";
 import type { Session } from "./session.js";
-import { linearNames } from "../weights.js";
+import { kindOf } from "../kind.js";
 
 /** The error of a pass over `what` whose results are not finite: names a weight that is not, or the activations. */
 export async function notFinite(session: Session, what: string): Promise<LlamaError> {
@@ -26,11 +26,13 @@ export async function notFinite(session: Session, what: string): Promise<LlamaEr
 async function firstNotFinite({ caller, blocks, frame }: Session): Promise<string | null> {
   const finite = async (vector: (typeof frame)["gain"]): Promise<boolean> =>
     (await caller.executor.values(vector)).every(Number.isFinite);
-  for (const [index, { attentionGain, mlpGain, linears }] of blocks.entries()) {
-    if (!(await finite(attentionGain))) return `input_layernorm of block ${index}`;
-    if (!(await finite(mlpGain))) return `post_attention_layernorm of block ${index}`;
-    for (const name of linearNames) if (!(await isFinite(caller, linears[name]))) return `${name} of block ${index}`;
-  }
+  for (const [index, { layout, vectors, linears }] of blocks.entries())
+    for (const { name, parameter } of layout.tensors) {
+      const [vector, linear] = [vectors[parameter], linears[parameter]];
+      const isFine =
+        vector !== undefined ? await finite(vector) : linear === undefined || (await isFinite(caller, linear));
+      if (!isFine) return `${kindOf(name)} of block ${index}`;
+    }
   if (!(await finite(frame.gain))) return "the last norm";
   for (const [name, { parts }] of [
     ["the embedding", frame.embedding],

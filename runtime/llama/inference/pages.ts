@@ -47,8 +47,15 @@ export function releasePages({ caller }: Pick<Session, "caller">, pool: PagePool
   }
 }
 
-/** The cache of the sequences that a table i32 [B, L] finds in a pool. */
-export function cacheInPages({ blocks }: PagePool, table: DeviceTensor): Cache {
-  const [batch = 0, length = 0] = table.shape;
-  return { batch, capacity: length * pageTokens, pages: table, blocks };
+/**
+ * The cache of rows whose sequences have places [B] in a table of pages i32 [places, L] of a pool. What has a place of
+ * which all pages are -1 is kept nowhere.
+ */
+export function cacheInPages({ blocks }: PagePool, pages: DeviceTensor, places: DeviceTensor): Cache {
+  return {
+    batch: places.shape[0] ?? 0,
+    capacity: (pages.shape[1] ?? 0) * pageTokens,
+    table: { pages, places },
+    blocks,
+  };
 }

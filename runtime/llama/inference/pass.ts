@@ -5,7 +5,8 @@ import type { Arguments, Caller } from "../call.js";
 import type { Calls } from "./chain.js";
 import { LlamaError } from "../error.js";
 import { first, many } from "../results.js";
-import { blockFunction, type ActivationChoice } from "../rounding.js";
+import { blockArguments, blockCall } from "../blocks.js";
+import { roundedGroup, type ActivationChoice } from "../rounding.js";
 import type { ActivationDtype, BlockWeights, Table } from "../weights.js";
 
 /** Everything of a model but its blocks. */
@@ -34,8 +35,11 @@ export interface Layers {
 export interface Cache {
   readonly batch: number;
   readonly capacity: number;
-  /** i32 [B, L]: the page of each sequence's tokens by their places; -1 where there is none. */
-  readonly pages: DeviceTensor | null;
+  /**
+   * i32 [S, L]: the pages of some sequences by their tokens' positions, -1 where there is none, and i32 [B]: which of
+   * them each row is of. Null for a cache without pages.
+   */
+  readonly table: { readonly pages: DeviceTensor; readonly places: DeviceTensor } | null;
   readonly blocks: readonly { readonly keys: DeviceTensor; readonly values: DeviceTensor }[];
 }
 
@@ -78,20 +82,17 @@ export async function forward<T extends TensorForm>(
   positions: T | DeviceTensor,
   cache: Cache,
 ): Promise<T> {
-  const { config, blocks, activations, target } = layers;
+  const { blocks, activations, target } = layers;
   const tokens = (ids.shape[0] ?? 0) * (ids.shape[1] ?? 0);
   const { x: start, cosine, sine } = await embed(calls, layers, ids, positions);
   let x = start;
   for (const [at, weights] of blocks.entries()) {
     const kept = cache.blocks[at];
     if (kept === undefined) throw new Error(`the cache has no block ${at}`);
-    const own = { x, positions, cosine, sine, ...kept, ...(cache.pages === null ? {} : { pages: cache.pages }) };
-    const { name, sizes } = blockFunction(activations, weights, target, tokens);
-    const y = first(
-      await calls.call(cache.pages === null ? name : `${name}_paged`, blockArguments(config, weights, own), {
-        sizes: { ...headSizes(config), ...sizes },
-      }),
-    );
+    const own = { x, positions, cosine, sine, ...kept, ...cache.table };
+    const group = roundedGroup(activations, weights, target, tokens);
+    const { graph, sizes } = blockCall(calls.functions, weights, { pages: cache.table !== null, group });
+    const y = first(await calls.callGraph(graph, blockArguments(graph, weights, own), { sizes }));
     calls.release(x);
     x = y;
   }
@@ -120,31 +121,4 @@ export async function logits<T extends TensorForm>(
 /** The function of the language that begins a pass. */
 export function embedName(dtype: ActivationDtype): string {
   return dtype === "f16" ? "embed_f16" : "embed";
-}
-
-/** The size parameters of a block that its tensors do not show. */
-export function headSizes(config: LlamaConfig): { readonly [name: string]: number } {
-  return { heads: config.heads, groups: config.keyValueHeads, head: config.headDim };
-}
-
-/** The arguments of a block: its weights, and what is the pass's own. */
-export function blockArguments<T extends TensorForm>(
-  config: LlamaConfig,
-  weights: BlockWeights,
-  own: { readonly [name: string]: T },
-): Arguments<T | DeviceTensor> {
-  const { linears } = weights;
-  return {
-    ...own,
-    eps: config.normEpsilon,
-    attention_gain: weights.attentionGain,
-    mlp_gain: weights.mlpGain,
-    wq: linears.q_proj,
-    wk: linears.k_proj,
-    wv: linears.v_proj,
-    wo: linears.o_proj,
-    gate: linears.gate_proj,
-    up: linears.up_proj,
-    down: linears.down_proj,
-  };
 }

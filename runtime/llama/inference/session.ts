@@ -7,9 +7,10 @@ import type { DeviceTensor, TensorForm } from "../../run/run.js";
 import { building, withArena, type Arena } from "../../run/arena.js";
 import type { Caller } from "../call.js";
 import { callsIn } from "./chain.js";
-import { blockArguments, embedName, forward, headSizes, logits, type Cache, type Frame, type Layers } from "./pass.js";
+import { embedName, forward, logits, type Cache, type Frame, type Layers } from "./pass.js";
+import { blockArguments, blockCall } from "../blocks.js";
 import { ropeFrequencies } from "./rope.js";
-import { blockFunction, checkActivations, type ActivationChoice } from "../rounding.js";
+import { checkActivations, roundedGroup, type ActivationChoice } from "../rounding.js";
 import {
   heldByProducts,
   loadBlock,
@@ -126,7 +127,6 @@ export function makeSession(
 ): Session {
   const { executor } = caller;
   const layers: Layers = { config, dtype, activations, target: caller.target, frame, blocks };
-  const sizes = headSizes(config);
 
   async function allocateCache(batch: number, capacity: number): Promise<Cache> {
     const type: TensorForm = { dtype, shape: [batch, capacity, config.keyValueHeads, config.headDim], format: null };
@@ -138,7 +138,7 @@ export function makeSession(
           values: arena.own(await executor.allocate(type, `values of block ${at}`)),
         });
       }
-      return { batch, capacity, pages: null, blocks: kept };
+      return { batch, capacity, table: null, blocks: kept };
     });
   }
 
@@ -148,7 +148,7 @@ export function makeSession(
     const ids: TensorForm = { dtype: "i32", shape: [batch, tokens], format: null };
     const positions: TensorForm = { dtype: "i32", shape: [batch], format: null };
     const kept: TensorForm = { dtype, shape: [batch, capacity, config.keyValueHeads, config.headDim], format: null };
-    const work: Promise<void>[] = [];
+    const work: Promise<unknown>[] = [];
     for (const [at, { tensor }] of frame.embedding.parts.entries()) {
       work.push(
         at === 0
@@ -158,21 +158,10 @@ export function makeSession(
     }
     work.push(caller.prepare("rope_angles", { positions, frequency: frame.frequency }, { sizes: { tokens } }));
     for (const weights of blocks) {
-      const { name, sizes: own } = blockFunction(activations, weights, caller.target, batch * tokens);
-      work.push(
-        caller.prepare(
-          name,
-          blockArguments<TensorForm>(config, weights, {
-            x,
-            positions,
-            cosine: angle,
-            sine: angle,
-            keys: kept,
-            values: kept,
-          }),
-          { sizes: { ...sizes, ...own } },
-        ),
-      );
+      const group = roundedGroup(activations, weights, caller.target, batch * tokens);
+      const { graph, sizes } = blockCall(caller.functions, weights, { group });
+      const own = { x, positions, cosine: angle, sine: angle, keys: kept, values: kept };
+      work.push(caller.preparedGraph(graph, blockArguments<TensorForm>(graph, weights, own), { sizes }));
     }
     const last = { x, pick: positions, gain: frame.gain, eps: 0 };
     const whole: TensorForm = { dtype: "f32", shape: [batch, config.vocabSize], format: null };

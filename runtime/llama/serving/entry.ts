@@ -2,7 +2,7 @@
 import { LlamaError } from "../error.js";
 import type { Lease } from "./page-account.js";
 import type { PromptToken, Submission, TextEnd, TextRequest, TextToken } from "./requests.js";
-import type { Piece } from "./rows.js";
+import { kindOf, type ChoiceKind } from "../inference/choice.js";
 import { createStream } from "./stream.js";
 
 export interface Entry {
@@ -11,8 +11,7 @@ export interface Entry {
   readonly prompt: Int32Array;
   /** New tokens at most. */
   readonly limit: number;
-  /** Whether its tokens are drawn. */
-  readonly samples: boolean;
+  readonly kind: ChoiceKind;
   /** New tokens that were given. */
   readonly ids: readonly number[];
   /** Of the prompt, so far. */
@@ -20,15 +19,23 @@ export interface Entry {
   readonly isOver: boolean;
   /** Tokens that the device has been asked for. */
   asked: number;
-  /** It has its pages, and its turn. */
-  begin(lease: Lease, pieces: readonly Piece[]): void;
-  /** The next piece of its prompt. */
-  next(): { readonly piece: Piece; readonly lease: Lease; readonly prompt: Int32Array; readonly request: TextRequest };
+  /** Where its pages are, from its turn on. */
+  readonly place: number;
+  /** Tokens of the prompt that have gone through the model, or lie in pages that others have filled. */
+  readonly done: number;
+  /** Those that have not, but for the last, which goes through it as the tokens after it do. */
+  readonly rest: number;
+  /** It has its place, its pages, and its turn. */
+  begin(place: number, lease: Lease): void;
+  /** So many tokens more of the prompt go through the model. */
+  advance(tokens: number): void;
   /** All of the prompt has gone through the model. */
   promptDone(): void;
   give(token: TextToken): void;
-  /** Gives its pages back and tells how it ended; only the first counts. */
+  /** Tells how it ended; only the first counts. */
   finish(how: { readonly ended: TextEnd["ended"] } | { readonly error: unknown }): void;
+  /** Gives its pages back. */
+  release(): void;
 }
 
 /** Makes one that waits; `onCancel` hears when its reader wants no more. */
@@ -40,7 +47,7 @@ export function createEntry(request: TextRequest, limit: number, onCancel: (entr
   const end = deferred<TextEnd>();
   const scored = deferred<readonly PromptToken[]>();
   let lease: Lease | null = null;
-  let pieces: readonly Piece[] = [];
+  let place = -1;
   let done = 0;
   let isOver = false;
 
@@ -48,7 +55,7 @@ export function createEntry(request: TextRequest, limit: number, onCancel: (entr
     request,
     prompt,
     limit,
-    samples: request.sampling.temperature > 0,
+    kind: kindOf(request.sampling),
     ids,
     scores,
     asked: 0,
@@ -56,14 +63,24 @@ export function createEntry(request: TextRequest, limit: number, onCancel: (entr
       return isOver;
     },
     submission: { tokens: stream.values, prompt: scored.promise, end: end.promise, cancel: () => onCancel(entry) },
-    begin(own, all) {
-      lease = own;
-      pieces = all;
+    get place() {
+      return place;
     },
-    next() {
-      const piece = pieces[done++];
-      if (piece === undefined || lease === null) throw new Error("a request was continued that has no pages");
-      return { piece, lease, prompt, request };
+    get done() {
+      return done;
+    },
+    get rest() {
+      return Math.max(0, prompt.length - 1 - done);
+    },
+    begin(at, own) {
+      place = at;
+      lease = own;
+      done = own.shared;
+    },
+    advance(tokens) {
+      done += tokens;
+      // what lies in whole pages others may share, in the very pass in which it goes through the model
+      lease?.publish(prompt.subarray(0, done));
     },
     promptDone: () => scored.resolve(scores),
     give(token) {
@@ -76,7 +93,6 @@ export function createEntry(request: TextRequest, limit: number, onCancel: (entr
       // the keys of the last token asked for are those of no step yet
       if (lease !== null && entry.asked > 0)
         lease.publish([...prompt, ...ids.slice(0, Math.min(ids.length, entry.asked - 1))]);
-      lease?.release();
       if ("error" in how) {
         stream.fail(how.error);
         scored.reject(how.error);
@@ -92,6 +108,7 @@ export function createEntry(request: TextRequest, limit: number, onCancel: (entr
         newTokens: ids.length,
       });
     },
+    release: () => lease?.release(),
   };
   return entry;
 }

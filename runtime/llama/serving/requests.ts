@@ -1,5 +1,5 @@
 /** What a scheduler is asked for and gives: requests to continue a prompt, which share a model. */
-import type { Sampling } from "../inference/generate.js";
+import type { Sampling } from "../inference/choice.js";
 import type { Session } from "../inference/session.js";
 
 /** A prompt to continue. */

@@ -1,60 +1,80 @@
 /**
- * The sequences that a model continues side by side, as they stand on the device: a row of each has its last token,
- * where that stands, its pages, and how its next token is chosen. Programs are recorded once and replayed.
+ * The tokens that go through a model together, as they stand on the device: a row of each. The first rows are the last
+ * tokens of sequences, which are given another each pass; behind them go tokens of prompts. Programs are recorded once
+ * and replayed.
  */
 import { withArena, type Arena } from "../../run/arena.js";
 import type { DeviceTensor } from "../../run/run.js";
 import { createChain, type BoundChain } from "../inference/chain.js";
-import { samplingScalars, type Sampling } from "../inference/generate.js";
+import {
+  chooseNext,
+  kindOf,
+  settingsOfPlace,
+  settingWords,
+  weightRows,
+  type ChoiceKind,
+  type Places,
+  type Sampling,
+} from "../inference/choice.js";
 import { cacheInPages, type PagePool } from "../inference/pages.js";
 import { forward, logits } from "../inference/pass.js";
 import type { Session } from "../inference/session.js";
-import { first } from "../results.js";
+import { takeOnce } from "./once.js";
 
 /** How large the rows are. */
 export interface RowSizes {
-  /** A power of two. */
-  readonly rows: number;
+  /** Sequences that are given tokens at once, at most: a power of two. */
+  readonly sequences: number;
+  /** Rows of a pass at most: a power of two, `sequences` or more. */
+  readonly widest: number;
   /** Pages of a sequence at most. */
   readonly pages: number;
+  /** Tokens of a prompt that go through the model by themselves, where there are so many. */
+  readonly piece: number;
 }
 
-/** Tokens of a prompt, [from, from + count) of it, that go through the model together. */
-export interface Piece {
-  readonly from: number;
-  readonly count: number;
-  /** As many as its program takes. */
-  readonly padded: number;
+/** A token of a prompt. */
+export interface RowToken {
+  readonly id: number;
+  readonly position: number;
+  readonly place: number;
 }
 
-/** What has been recorded for rows or a prompt; its tensors are good until the next of its kind is recorded. */
+/** What has been recorded; its tensors are good until the next pass is. */
 export interface Step {
-  /** i32 [rows, 1]: the tokens chosen; -1 after logits that are not all finite. */
+  /** i32 [rows, 1]: the tokens chosen for the sequences; -1 after logits that are not all finite. */
   readonly ids: DeviceTensor;
   /** f32 [rows, V]: those that they were chosen by. */
   readonly logits: DeviceTensor;
+  /** [rows, 1, D]: activations of all rows. */
+  readonly x: DeviceTensor;
 }
 
 export interface Rows {
-  /** Puts tokens of a prompt through the model; gives their activations [1, padded, D]. */
-  prefill(ids: ArrayLike<number>, piece: Piece, pages: readonly number[]): Promise<DeviceTensor>;
-  /** Chooses the first new token of the prompt whose last piece went through before, and gives it a row. */
-  seat(row: number, last: number, pages: readonly number[], sampling: Sampling): Promise<Step>;
-  /** One token more for the first `count` rows; `sampled` unless all take their likeliest. */
-  step(count: number, sampled: boolean): Promise<Step>;
+  /** Gives a place to a sequence: its pages, and how its tokens are chosen. */
+  open(place: number, pages: readonly number[], prompt: ArrayLike<number>, sampling: Sampling): Promise<void>;
+  /** Puts the sequence of a place into a row: the token that the model sees next, and where it stands. */
+  seat(row: number, token: RowToken): void;
+  /** Leaves a row without a sequence. */
+  clear(row: number): void;
   /** Puts the sequence of a row into another. */
   move(from: number, to: number): Promise<void>;
-  /** Leaves a row without a sequence. */
-  clear(row: number): Promise<void>;
-  /** Makes the programs for so many rows, and prompts of so many tokens. */
-  prepare(rows: number, prompt: number): Promise<void>;
-  /** Dispatches of a step of so many rows. */
-  dispatches(count: number): Promise<number>;
+  /** A piece of a prompt, from the token at `from` on; gives its activations [1, piece, D]. */
+  prefill(ids: Int32Array, from: number, place: number): Promise<DeviceTensor>;
+  /**
+   * One token more for the sequences in the first `count` rows, and tokens of prompts in those behind; null where there
+   * is neither.
+   */
+  step(count: number, kind: ChoiceKind, tokens: readonly RowToken[]): Promise<Step | null>;
+  /** Makes the programs of `step` for so many sequences and rows. */
+  prepare(count: number, rows: number): Promise<void>;
+  /** Throws what has gone wrong with what was written. */
+  settle(): Promise<void>;
 }
 
-interface Program {
-  readonly chain: BoundChain;
-  readonly result: DeviceTensor;
+/** The power of two that holds so many. */
+export function powerFor(count: number): number {
+  return 2 ** Math.ceil(Math.log2(Math.max(1, count)));
 }
 
 /**
@@ -64,186 +84,163 @@ interface Program {
 export async function openRows(arena: Arena, session: Session, pool: PagePool, sizes: RowSizes): Promise<Rows> {
   const { caller, config, dtype } = session;
   const { executor } = caller;
+  const { sequences, widest, piece } = sizes;
+  /** Of nobody: it has no pages. */
+  const nobody = sequences;
   const integers = async (label: string, shape: readonly number[], value = 0): Promise<DeviceTensor> =>
     arena.own(await executor.fill("i32", shape, new Int32Array(shape.reduce((a, b) => a * b, 1)).fill(value), label));
-  const words = async (label: string, rows: number): Promise<DeviceTensor> =>
-    arena.own(await executor.fill("u32", [rows, 4], new Uint32Array(4 * rows), label));
 
-  const ids = await integers("tokens of rows", [sizes.rows, 1], -1);
-  const positions = await integers("positions of rows", [sizes.rows]);
-  const tables = await integers("pages of rows", [sizes.rows, sizes.pages], -1);
-  const settings = await words("settings of rows", sizes.rows);
-  const picks = await integers("picks of rows", [sizes.rows]);
-  // of the prompt that goes through the model
-  const table = await integers("pages of a prompt", [1, sizes.pages], -1);
-  const [start, pick, at, row] = [
-    await integers("position of a piece", [1]),
-    await integers("last token of a piece", [1]),
-    await integers("position of the last token", [1]),
-    await integers("row of a prompt", [1]),
-  ];
-  const own = await words("settings of a prompt", 1);
-  const last = arena.own(
-    await executor.allocate({ dtype, shape: [1, 1, config.hiddenSize], format: null }, "the last token of a prompt"),
+  const ids = await integers("tokens of rows", [widest, 1], -1);
+  const positions = await integers("positions of rows", [widest]);
+  const places = await integers("places of rows", [widest], nobody);
+  const picks = await integers("picks of rows", [sequences]);
+  const pages = await integers("pages of places", [sequences + 1, sizes.pages], -1);
+  const words = new Uint32Array((sequences + 1) * settingsOfPlace);
+  const settings = arena.own(await executor.fill("u32", [sequences + 1, settingsOfPlace], words, "settings of places"));
+  const activations = arena.own(
+    await executor.allocate({ dtype, shape: [widest, 1, config.hiddenSize], format: null }, "activations of rows"),
   );
+  // of a piece of a prompt
+  const [own, start] = [await integers("place of a piece", [1]), await integers("position of a piece", [1])];
 
   /** The first rows of a tensor. */
-  const firstOf = (tensor: DeviceTensor, count: number): DeviceTensor => ({
-    ...tensor,
-    shape: [count, ...tensor.shape.slice(1)],
-    bytes: (tensor.bytes / sizes.rows) * count,
+  const firstOf = (tensor: DeviceTensor, count: number): DeviceTensor => {
+    const [all = 1, ...rest] = tensor.shape;
+    return count === all ? tensor : { ...tensor, shape: [count, ...rest], bytes: (tensor.bytes / all) * count };
+  };
+
+  const pieces = takeOnce(async (_: "piece") => {
+    const tokens = await integers("tokens of a piece", [1, piece]);
+    const chain = createChain(arena, caller, "piece");
+    const x = await forward(chain, session, tokens, start, cacheInPages(pool, pages, own));
+    const bound = await chain.bind([x]);
+    return { tokens, chain: bound, x: bound.tensor(x) };
   });
 
-  function once<K extends string | number, T>(make: (key: K) => Promise<T>): (key: K) => Promise<T> {
-    const made = new Map<K, Promise<T>>();
-    return (key) => {
-      const known = made.get(key);
-      if (known !== undefined) return known;
-      const making = make(key);
-      made.set(key, making);
-      making.catch(() => made.delete(key));
-      return making;
-    };
-  }
-
-  const prompts = once(async (padded: number) => {
-    const ids = await integers("tokens of a prompt", [1, padded]);
-    const chain = createChain(arena, caller, `prefill ${padded}`);
-    const x = await forward(chain, session, ids, start, cacheInPages(pool, table));
-    const taken = first(await chain.call("take_token", { x, pick }));
-    const bound = await chain.bind([x], new Map([[taken, last]]));
-    return { ids, chain: bound, result: bound.tensor(x) };
-  });
-
-  const head = once(async (_: "head"): Promise<Program> => {
-    const chain = createChain(arena, caller, "head");
-    const found = await logits(chain, session, last, firstOf(picks, 1));
-    const bound = await chain.bind([found]);
-    return { chain: bound, result: bound.tensor(found) };
-  });
-
-  const seats = once(async (sampled: "sampled" | "greedy"): Promise<BoundChain> => {
-    const found = (await head("head")).result;
-    const chain = createChain(arena, caller, `seat ${sampled}`);
-    const next = first(
-      sampled === "sampled"
-        ? await chain.call("sample_rows", { logits: found, positions: at, settings: own })
-        : await chain.call("greedy", { logits: found }),
-    );
-    await chain.call("seat_row", { ids, positions, next, logits: found, row, at });
-    return chain.bind([]);
-  });
-
-  const passes = once(async (count: number): Promise<Program> => {
-    const chain = createChain(arena, caller, `decode ${count}`);
-    const cache = cacheInPages(pool, firstOf(tables, count));
+  const passes = takeOnce(async (count: number): Promise<BoundChain> => {
+    const chain = createChain(arena, caller, `pass ${count}`);
+    const cache = cacheInPages(pool, pages, firstOf(places, count));
     const x = await forward(chain, session, firstOf(ids, count), firstOf(positions, count), cache);
-    const found = await logits(chain, session, x, firstOf(picks, count));
-    const bound = await chain.bind([found]);
-    return { chain: bound, result: bound.tensor(found) };
+    return chain.bind([], new Map([[x, firstOf(activations, count)]]));
   });
 
-  const choices = once(async (key: string): Promise<BoundChain> => {
-    const [how, rows] = key.split(" ");
-    const count = Number(rows);
-    const found = (await passes(count)).result;
+  const heads = takeOnce(async (count: number) => {
+    const chain = createChain(arena, caller, `head ${count}`);
+    const found = await logits(chain, session, firstOf(activations, count), firstOf(picks, count));
+    const bound = await chain.bind([found]);
+    return { chain: bound, logits: bound.tensor(found) };
+  });
+
+  const weights = takeOnce(async (_: "weights"): Promise<NonNullable<Places["weights"]>> => {
+    const shape = [sequences + 1, config.vocabSize];
+    const rows = async (label: string): Promise<DeviceTensor> =>
+      arena.own(await executor.allocate({ dtype: "f32", shape, format: null }, label));
+    return { prompted: await rows("tokens of prompts"), said: await rows("tokens said"), bias: await rows("biases") };
+  });
+
+  const choices = takeOnce(async (key: `${"draws" | "greedy"} ${"weighs" | "plain"} ${number}`) => {
+    const [draws, weighs, count] = key.split(" ");
+    const rows = Number(count);
+    const found = (await heads(rows)).logits;
+    const kind = { draws: draws === "draws", weighs: weighs === "weighs" };
     const chain = createChain(arena, caller, `choose ${key}`);
     // one tensor to the chain, however often it is given
-    const stand = firstOf(positions, count);
-    const next = first(
-      how === "sampled"
-        ? await chain.call("sample_rows", {
-            logits: found,
-            positions: stand,
-            settings: firstOf(settings, count),
-          })
-        : await chain.call("greedy", { logits: found }),
-    );
-    await chain.call("follow_rows", {
-      ids: firstOf(ids, count),
-      positions: stand,
-      next,
-      logits: found,
-    });
+    const [stand, whose] = [firstOf(positions, rows), firstOf(places, rows)];
+    const held: Places = { places: whose, settings, weights: kind.weighs ? await weights("weights") : null };
+    const next = await chooseNext(chain, kind, held, found, stand);
+    const into = { ids: firstOf(ids, rows), positions: stand, next, logits: found, places: whose, nobody };
+    await chain.call("follow_rows", into);
     return chain.bind([]);
   });
 
-  const tableOf = (pages: readonly number[]): Int32Array<ArrayBuffer> =>
-    Int32Array.from({ length: sizes.pages }, (_, place) => pages[place] ?? -1);
-  const none = tableOf([]);
-  const put = (tensor: DeviceTensor, value: number, place = 0): Promise<void> =>
-    executor.write(tensor, Int32Array.of(value), 4 * place);
-  const sizeFor = (count: number): number => Math.min(sizes.rows, 2 ** Math.ceil(Math.log2(count)));
+  const choiceOf = ({ draws, weighs }: ChoiceKind, rows: number): Promise<BoundChain> =>
+    choices(`${draws ? "draws" : "greedy"} ${weighs ? "weighs" : "plain"} ${rows}`);
 
-  function settingsOf(sampling: Sampling): Uint32Array<ArrayBuffer> {
-    const found = samplingScalars(config, sampling);
-    if (found === null) return new Uint32Array(4);
-    const bits = new Uint32Array(Float32Array.of(found.temperature, found.top_k, found.top_p, 0).buffer);
-    bits[3] = found.seed;
-    return bits;
+  /** What was written, and need not be waited for: it is queued before what is recorded next. */
+  const writes: Promise<void>[] = [];
+  function put(tensor: DeviceTensor, values: Int32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>, place = 0): void {
+    if (values.length === 0) return;
+    const work = executor.write(tensor, values, 4 * place);
+    work.catch(() => {});
+    writes.push(work);
   }
 
-  // what a row has beside what the device alone knows, to move it
-  const held = Array.from({ length: sizes.rows }, () => ({ table: none, settings: new Uint32Array(4) }));
-  async function hold(to: number, what: (typeof held)[number]): Promise<void> {
-    held[to] = what;
-    await executor.write(tables, what.table, 4 * sizes.pages * to);
-    await executor.write(settings, what.settings, 16 * to);
-  }
+  const placeOf = new Int32Array(widest).fill(nobody);
+  let written = placeOf.slice();
 
   return {
-    async prefill(given, { from, count, padded }, pages) {
-      const program = await prompts(padded);
-      const tokens = Int32Array.from({ length: padded }, (_, place) =>
-        place < count ? (given[from + place] ?? 0) : 0,
+    async open(place, own, prompt, sampling) {
+      put(
+        pages,
+        Int32Array.from({ length: sizes.pages }, (_, at) => own[at] ?? -1),
+        sizes.pages * place,
       );
-      await executor.write(program.ids, tokens);
-      await executor.write(table, tableOf(pages));
-      await put(start, from);
-      await put(pick, count - 1);
-      program.chain.replay();
-      return program.result;
+      put(settings, settingWords(config, sampling), settingsOfPlace * place);
+      if (!kindOf(sampling).weighs) return;
+      const held = await weights("weights");
+      const rows = weightRows(config, prompt, sampling);
+      for (const name of ["prompted", "said", "bias"] as const)
+        put(held[name], new Uint32Array(rows[name].buffer), config.vocabSize * place);
     },
-    async seat(to, position, pages, sampling) {
-      const [{ chain, result }, chooser] = [
-        await head("head"),
-        await seats(samplingScalars(config, sampling) === null ? "greedy" : "sampled"),
-      ];
-      const what = { table: tableOf(pages), settings: settingsOf(sampling) };
-      await hold(to, what);
-      await executor.write(own, what.settings);
-      await put(at, position);
-      await put(row, to);
-      chain.replay();
-      chooser.replay();
-      return { ids: { ...ids, shape: [1, 1], offset: ids.offset + 4 * to, bytes: 4 }, logits: result };
+    seat(row, { id, position, place }) {
+      placeOf[row] = place;
+      put(ids, Int32Array.of(id), row);
+      put(positions, Int32Array.of(position), row);
     },
-    async step(count, sampled) {
-      const size = sizeFor(count);
-      const [pass, choose] = [await passes(size), await choices(`${sampled ? "sampled" : "greedy"} ${size}`)];
-      pass.chain.replay();
-      choose.replay();
-      return { ids: { ...ids, shape: [count, 1], bytes: 4 * count }, logits: pass.result };
+    clear(row) {
+      placeOf[row] = nobody;
     },
     async move(from, to) {
       await withArena(executor, async (short) => {
         short.ownAll(await caller.call("move_row", { ids, positions, from, to }));
       });
-      await hold(to, held[from]!);
+      placeOf[to] = placeOf[from]!;
+      placeOf[from] = nobody;
     },
-    async clear(from) {
-      await put(ids, -1, from);
-      await put(positions, 0, from);
-      await hold(from, { table: none, settings: new Uint32Array(4) });
+    async prefill(given, from, place) {
+      const { tokens, chain, x } = await pieces("piece");
+      put(tokens, given.slice(from, from + piece));
+      put(start, Int32Array.of(from));
+      put(own, Int32Array.of(place));
+      chain.replay();
+      return x;
     },
-    async prepare(count, prompt) {
-      await choices(`greedy ${sizeFor(count)}`);
-      await prompts(prompt);
-      await seats("greedy");
+    async step(count, kind, tokens) {
+      const used = count + tokens.length;
+      if (used === 0) return null;
+      const rows = powerFor(used);
+      const pass = await passes(rows);
+      const heading = count === 0 ? null : powerFor(count);
+      const head = heading === null ? null : await heads(heading);
+      const choice = heading === null ? null : await choiceOf(kind, heading);
+      placeOf.fill(nobody, count);
+      tokens.forEach(({ place }, at) => (placeOf[count + at] = place));
+      if (placeOf.some((place, row) => place !== written[row])) put(places, (written = placeOf.slice()));
+      put(
+        ids,
+        Int32Array.from(tokens, ({ id }) => id),
+        count,
+      );
+      put(
+        positions,
+        Int32Array.from(tokens, ({ position }) => position),
+        count,
+      );
+      pass.replay();
+      head?.chain.replay();
+      choice?.replay();
+      return {
+        ids: { ...ids, shape: [Math.max(1, count), 1], bytes: 4 * Math.max(1, count) },
+        logits: head?.logits ?? activations,
+        x: activations,
+      };
     },
-    async dispatches(count) {
-      const size = sizeFor(count);
-      return (await passes(size)).chain.dispatches + (await choices(`greedy ${size}`)).dispatches;
+    async prepare(count, rows) {
+      await passes(powerFor(rows));
+      await choiceOf({ draws: false, weighs: false }, powerFor(count));
+    },
+    async settle() {
+      await Promise.all(writes.splice(0));
     },
   };
 }

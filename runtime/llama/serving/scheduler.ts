@@ -1,17 +1,20 @@
 /**
- * Continuous batching: requests join and leave at any token. Those that run are continued together, a token each a step;
- * a prompt goes through the model in pieces between steps. What the device chose is read while it computes the next.
+ * Continuous batching: requests join and leave at any token. A pass of the model takes one token of each text that runs
+ * and, beside them, a bounded number of tokens of prompts, first come, first served. A pass is recorded before the tokens
+ * of the one before are read, so that the device does not wait: what it computes for a text that has come to its end
+ * is dropped.
  */
 import { counted } from "../../../compiler/words.js";
 import { building } from "../../run/arena.js";
+import { mayBeLeft } from "../../run/outcomes.js";
 import { LlamaError } from "../error.js";
-import { checkSampling, chunksOf } from "../inference/generate.js";
+import { checkSampling } from "../inference/choice.js";
 import { notFinite } from "../inference/not-finite.js";
 import { allocatePages, pageTokens, releasePages } from "../inference/pages.js";
 import type { Session } from "../inference/session.js";
 import { createEntry, type Entry } from "./entry.js";
 import { createPageAccount } from "./page-account.js";
-import { scorePrompt } from "./prompt-scores.js";
+import { scorePrompt, type Scored } from "./prompt-scores.js";
 import {
   mostTop,
   type OpenScheduler,
@@ -21,18 +24,15 @@ import {
   type TextRequest,
 } from "./requests.js";
 import { roomFor } from "./room.js";
-import { openRows, type Step } from "./rows.js";
+import { openRows, powerFor, type RowToken, type Step } from "./rows.js";
 import { scoreToken } from "./scores.js";
 
-/** Tokens of prompts that go through the model between two steps. */
-const tokensBetween = { gpu: 256, cpu: 64 } as const;
+/** Tokens that a pass has at most: of texts that run, and of prompts beside them. */
+const tokensOfPass = { gpu: 256, cpu: 64 } as const;
 
-/** The smallest piece of a prompt. */
-const leastPiece = 16;
-
-/** What has been recorded and not been read: whose tokens these are, and what they are. */
+/** What has been recorded and not been read: whose tokens these are, by their rows, and what they are. */
 interface Reading {
-  readonly entries: readonly Entry[];
+  readonly entries: readonly (Entry | null)[];
   readonly ids: Promise<ArrayLike<number>>;
   /** Of those that want scores. */
   readonly logits: readonly (Promise<ArrayLike<number>> | null)[];
@@ -45,18 +45,24 @@ export const openScheduler: OpenScheduler = (session: Session, options: Schedule
   return building(executor, async (arena) => {
     const room = roomFor(session, options);
     const { sequences, queue, contextLength } = room;
-    const most = Math.max(leastPiece, Math.min(tokensBetween[target.kind], contextLength));
+    const piece = tokensOfPass[target.kind];
+    const widest = Math.max(piece, 2 * room.rows);
     const pool = await allocatePages(session, room.pages);
     arena.defer(() => releasePages(session, pool));
-    // beyond the last token stands what a prompt is padded with, and the step that nobody asked for
-    const places = Math.ceil((contextLength + 2 * most) / pageTokens);
-    const rows = await openRows(arena, session, pool, { rows: room.rows, pages: places });
-    await rows.prepare(1, Math.min(most, 64));
+    // beyond the last token stands the step that nobody asked for
+    const pages = Math.ceil((contextLength + 1) / pageTokens);
+    const rows = await openRows(arena, session, pool, { sequences: room.rows, widest, pages, piece });
+    await rows.prepare(1, 1);
     const account = createPageAccount(room.pages, pageTokens);
 
     const waiting: Entry[] = [];
-    const running: Entry[] = [];
+    /** By their rows. */
+    const running: (Entry | null)[] = [];
+    const places = Array.from({ length: sequences }, (_, at) => sequences - 1 - at);
     let filling: Entry | null = null;
+    let isRecording = false;
+    /** Those that have come to their end while a pass was recorded. */
+    const ended: Entry[] = [];
     let isOpen = true;
     let stops = false;
     let failure: { readonly error: unknown } | null = null;
@@ -64,91 +70,160 @@ export const openScheduler: OpenScheduler = (session: Session, options: Schedule
     let wake = (): void => {};
     const idle: (() => void)[] = [];
 
+    const runs = (): readonly Entry[] => running.filter((entry) => entry !== null);
+
     function finish(entry: Entry, how: Parameters<Entry["finish"]>[0]): void {
       if (entry.isOver) return;
       entry.finish(how);
+      // others must not get pages that a pass under way still writes to
+      if (isRecording) ended.push(entry);
+      else entry.release();
       told.ended++;
-      if (running.length === 0 && waiting.length === 0 && filling === null) wake();
+      if (runs().length === 0 && waiting.length === 0 && filling === null) wake();
     }
 
-    /** Takes a request out of its row; the last row's sequence comes to stand there. */
-    async function leave(entry: Entry): Promise<void> {
-      const at = running.indexOf(entry);
-      if (at < 0) return;
-      const last = running.length - 1;
-      if (at < last) {
-        await rows.move(last, at);
-        running[at] = running[last]!;
+    /** Takes a request out of its row, whose place is free then. */
+    function leave(entry: Entry): void {
+      const row = running.indexOf(entry);
+      if (row < 0) return;
+      running[row] = null;
+      rows.clear(row);
+      places.push(entry.place);
+      while (running.length > 0 && running.at(-1) === null) running.pop();
+    }
+
+    /** Fills rows that were left where fewer make a smaller pass. */
+    async function closeUp(): Promise<void> {
+      const count = runs().length;
+      while (count > 0 && powerFor(running.length) > powerFor(count)) {
+        const [from, to] = [running.length - 1, running.indexOf(null)];
+        await rows.move(from, to);
+        running[to] = running[from]!;
+        running[from] = null;
+        while (running.at(-1) === null) running.pop();
       }
-      running.pop();
-      await rows.clear(last);
     }
 
-    function admit(): Entry | null {
-      if (running.length >= sequences) return null;
+    async function admit(): Promise<Entry | null> {
       const [next] = waiting;
-      if (next === undefined) return null;
+      if (next === undefined || places.length === 0) return null;
       const { prompt, limit, request } = next;
       const lease = account.lease(prompt, prompt.length + limit, request.promptLogprobs === undefined);
       if (lease === null) return null;
       waiting.shift();
-      next.begin(lease, piecesOf(prompt.length, lease.shared, most));
+      const place = places.pop()!;
+      next.begin(place, lease);
+      await rows.open(place, lease.pages, prompt, request.sampling);
       told.promptTokens += prompt.length;
       return next;
     }
 
-    function readingOf(step: Step, entries: readonly Entry[]): Reading {
-      const { logits } = step;
+    /** Gives a request whose prompt is done, but for its last token, a row. */
+    function seat(entry: Entry): void {
+      const { prompt, place } = entry;
+      const left = running.indexOf(null);
+      const row = left < 0 ? running.length : left;
+      running[row] = entry;
+      const last = prompt.length - 1;
+      rows.seat(row, { id: prompt[last]!, position: last, place });
+      entry.advance(1);
+      told.computedPromptTokens++;
+    }
+
+    /** What a pass has of prompts. */
+    interface Filled {
+      /** Whether a piece went through the model by itself. */
+      readonly hasPiece: boolean;
+      readonly tokens: RowToken[];
+      /** Those whose scores are asked for; rows are counted from the first token on. */
+      readonly scored: { readonly entry: Entry; readonly part: Scored }[];
+      /** Those whose prompts are done. */
+      readonly done: Entry[];
+    }
+
+    /** Takes tokens of prompts, as many as a pass has; a long one goes through the model in pieces of its own. */
+    async function fill(): Promise<Filled> {
+      const found: Filled = { hasPiece: false, tokens: [], scored: [], done: [] };
+      for (let left = widest - room.rows; ; ) {
+        filling ??= await admit();
+        if (filling === null) return found;
+        const entry = filling;
+        const { prompt, rest, done: from, place, request } = entry;
+        if (rest >= piece) {
+          // what others fill in this pass may be the beginning of this one
+          if (found.tokens.length > 0 || found.done.length > 0) return found;
+          const x = await rows.prefill(prompt, from, place);
+          entry.advance(piece);
+          told.computedPromptTokens += piece;
+          await score(entry, { ...x, shape: [piece, 1, config.hiddenSize] }, { from, count: piece, row: 0 });
+          return { ...found, hasPiece: true };
+        }
+        const count = Math.min(rest, left);
+        if (count > 0 && request.promptLogprobs !== undefined)
+          found.scored.push({ entry, part: { from, count, row: found.tokens.length } });
+        for (let at = from; at < from + count; at++) found.tokens.push({ id: prompt[at]!, position: at, place });
+        entry.advance(count);
+        told.computedPromptTokens += count;
+        left -= count;
+        if (count < rest) return found;
+        filling = null;
+        found.done.push(entry);
+        if (entry.limit > 0) seat(entry);
+      }
+    }
+
+    async function score(entry: Entry, x: Step["x"], part: Scored): Promise<void> {
+      const { prompt, request, scores } = entry;
+      if (request.promptLogprobs === undefined) return;
+      scores.push(...(await scorePrompt(session, x, prompt, part, request.promptLogprobs)));
+    }
+
+    /** Records a pass: a token more of all that run, and tokens of prompts. Null where there is nothing to do. */
+    async function record(): Promise<Reading | null> {
+      const { hasPiece, tokens, scored, done } = await fill();
+      await closeUp();
+      const entries = [...running];
+      const there = runs();
+      const count = entries.length;
+      const kind = {
+        draws: there.some((entry) => entry.kind.draws),
+        weighs: there.some((entry) => entry.kind.weighs),
+      };
+      const step = await rows.step(count, kind, tokens);
+      const reading = step === null ? null : readingOf(step, entries);
+      for (const { entry, part } of scored) await score(entry, step!.x, { ...part, row: count + part.row });
+      for (const entry of done) {
+        if (entry.request.promptLogprobs !== undefined && entry.scores.length === 0)
+          entry.scores.push({ id: entry.prompt[0]!, logprob: null, top: [] });
+        entry.promptDone();
+        if (entry.limit > 0) continue;
+        finish(entry, { ended: "length" });
+        places.push(entry.place);
+      }
+      for (const entry of there) if (++entry.asked === entry.limit) leave(entry);
+      // of a piece by itself nothing is read: it is waited for
+      return (
+        reading ?? (hasPiece ? { entries: [], logits: [], ids: mayBeLeft(executor.finish().then(() => [])) } : null)
+      );
+    }
+
+    function readingOf({ logits, ids }: Step, entries: readonly (Entry | null)[]): Reading {
       const bytes = 4 * config.vocabSize;
       return {
         entries,
-        logits: entries.map(({ request }, at) =>
-          request.logprobs === undefined
+        logits: entries.map((entry, at) =>
+          entry === null || entry.request.logprobs === undefined
             ? null
             : executor.values({ ...logits, shape: [config.vocabSize], offset: logits.offset + at * bytes, bytes }),
         ),
-        ids: executor.values(step.ids),
+        ids: executor.values(ids),
       };
-    }
-
-    /** Puts a piece of a prompt through the model; with the last its first token is chosen. */
-    async function fill(entry: Entry): Promise<{ readonly tokens: number; readonly reading: Reading | null }> {
-      const { piece, lease, prompt, request } = entry.next();
-      const x = await rows.prefill(prompt, piece, lease.pages);
-      told.computedPromptTokens += piece.count;
-      const done = piece.from + piece.count;
-      if (request.promptLogprobs !== undefined)
-        entry.scores.push(...(await scorePrompt(session, x, prompt, piece, request.promptLogprobs)));
-      lease.publish(prompt.subarray(0, done));
-      if (done < prompt.length) return { tokens: piece.padded, reading: null };
-      filling = null;
-      entry.promptDone();
-      if (entry.limit === 0) {
-        finish(entry, { ended: "length" });
-        return { tokens: piece.padded, reading: null };
-      }
-      const step = await rows.seat(running.length, done - 1, lease.pages, request.sampling);
-      running.push(entry);
-      const reading = readingOf(step, [entry]);
-      entry.asked++;
-      if (entry.asked === entry.limit) await leave(entry);
-      return { tokens: piece.padded, reading };
-    }
-
-    async function step(): Promise<Reading> {
-      const entries = [...running];
-      const recorded = await rows.step(
-        entries.length,
-        entries.some(({ samples }) => samples),
-      );
-      const reading = readingOf(recorded, entries);
-      for (const entry of entries) if (++entry.asked === entry.limit) await leave(entry);
-      return reading;
     }
 
     async function deliver({ entries, ids, logits }: Reading): Promise<void> {
       const found = await ids;
       for (const [at, entry] of entries.entries()) {
+        if (entry === null) continue;
         const scores = await logits[at];
         if (entry.isOver) continue;
         const id = found[at] ?? -1;
@@ -163,37 +238,34 @@ export const openScheduler: OpenScheduler = (session: Session, options: Schedule
           told.newTokens++;
           if (entry.ids.length === entry.limit) finish(entry, { ended: "length" });
         }
-        if (entry.isOver) await leave(entry);
       }
     }
 
-    function withdrawn(): void {
+    /** Those that are over leave. */
+    function withdraw(): void {
       for (let at = waiting.length - 1; at >= 0; at--) if (waiting[at]!.isOver) waiting.splice(at, 1);
-      if (filling?.isOver === true) filling = null;
+      if (filling?.isOver === true) {
+        places.push(filling.place);
+        filling = null;
+      }
+      for (const entry of runs()) if (entry.isOver) leave(entry);
     }
 
     async function work(): Promise<void> {
-      let readings: readonly Reading[] = [];
+      let reading: Reading | null = null;
       for (;;) {
-        withdrawn();
-        for (const entry of running.filter(({ isOver }) => isOver)) await leave(entry);
-        const recorded: Reading[] = [];
-        for (let left: number = most; left > 0; ) {
-          filling ??= admit();
-          if (filling === null) break;
-          const { tokens, reading } = await fill(filling);
-          left -= tokens;
-          if (reading !== null) recorded.push(reading);
-        }
-        if (running.length > 0) recorded.push(await step());
-        executor.flush();
-        for (const reading of readings) await deliver(reading);
-        // a prompt of many pieces leaves nothing to wait for
-        if (readings.length === 0) await new Promise((resolve) => setTimeout(resolve, 0));
-        readings = recorded;
-        if (readings.length > 0 || running.length > 0 || filling !== null) continue;
-        withdrawn();
-        if (waiting.length > 0) continue;
+        withdraw();
+        isRecording = true;
+        const recorded = await record().finally(() => {
+          isRecording = false;
+          for (const entry of ended.splice(0)) entry.release();
+        });
+        if (reading !== null) await deliver(reading);
+        await rows.settle();
+        reading = recorded;
+        if (reading !== null) continue;
+        withdraw();
+        if (waiting.length > 0 || filling !== null) continue;
         for (const settle of idle.splice(0)) settle();
         if (stops) return;
         await new Promise<void>((resolve) => (wake = resolve));
@@ -203,8 +275,9 @@ export const openScheduler: OpenScheduler = (session: Session, options: Schedule
 
     function failAll(error: unknown): void {
       failure = { error };
-      for (const entry of [...running.splice(0), ...waiting.splice(0), ...(filling === null ? [] : [filling])])
+      for (const entry of [...runs(), ...waiting.splice(0), ...(filling === null ? [] : [filling])])
         finish(entry, { error });
+      running.length = 0;
       filling = null;
       for (const settle of idle.splice(0)) settle();
     }
@@ -214,7 +287,7 @@ export const openScheduler: OpenScheduler = (session: Session, options: Schedule
     function submit(request: TextRequest): Submission {
       if (failure !== null) throw failure.error;
       if (!isOpen) throw new LlamaError("closed", "The scheduler takes no more requests: it is being closed.");
-      const limit = checkRequest(request, contextLength, config.vocabSize);
+      const limit = checkRequest(request, contextLength, config);
       if (waiting.length >= queue)
         throw new LlamaError(
           "queue-full",
@@ -241,7 +314,7 @@ export const openScheduler: OpenScheduler = (session: Session, options: Schedule
       submit,
       get state() {
         return {
-          running: running.length + (filling === null ? 0 : 1),
+          running: runs().length + (filling === null ? 0 : 1),
           waiting: waiting.length,
           sequences,
           queue,
@@ -256,7 +329,7 @@ export const openScheduler: OpenScheduler = (session: Session, options: Schedule
       async close() {
         isOpen = false;
         stops = true;
-        for (const entry of [...running, ...waiting, ...(filling === null ? [] : [filling])])
+        for (const entry of [...runs(), ...waiting, ...(filling === null ? [] : [filling])])
           finish(entry, { ended: "cancelled" });
         wake();
         await working;
@@ -267,17 +340,9 @@ export const openScheduler: OpenScheduler = (session: Session, options: Schedule
   });
 };
 
-/** Pieces of a prompt whose first tokens are shared, none smaller than a program that is worth it. */
-function piecesOf(length: number, shared: number, most: number): ReturnType<typeof chunksOf> {
-  return chunksOf(length - shared, most).map(({ from, count, padded }) => ({
-    from: shared + from,
-    count,
-    padded: Math.max(padded, leastPiece),
-  }));
-}
-
 /** Checks a request; gives how many new tokens there may be. */
-function checkRequest(request: TextRequest, contextLength: number, vocabulary: number): number {
+function checkRequest(request: TextRequest, contextLength: number, config: Session["config"]): number {
+  const vocabulary = config.vocabSize;
   const { prompt, maxNewTokens, sampling } = request;
   if (prompt.length === 0) throw new LlamaError("prompt-empty", "The prompt has no tokens.");
   for (let at = 0; at < prompt.length; at++) {
@@ -295,7 +360,7 @@ function checkRequest(request: TextRequest, contextLength: number, vocabulary: n
   whole("maxNewTokens", maxNewTokens, Number.MAX_SAFE_INTEGER);
   whole("logprobs", request.logprobs, mostTop);
   whole("promptLogprobs", request.promptLogprobs, mostTop);
-  checkSampling(sampling);
+  checkSampling(config, sampling);
   if (prompt.length + Math.min(1, maxNewTokens) > contextLength)
     throw new LlamaError(
       "prompt-too-long",

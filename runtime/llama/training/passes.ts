@@ -5,7 +5,8 @@ import type { DeviceTensor, TensorForm } from "../../run/run.js";
 import type { Arena } from "../../run/arena.js";
 import type { Arguments, Caller } from "../call.js";
 import { createChain, type BoundChain, type Chain, type ChainValue } from "../inference/chain.js";
-import { blockArguments, embed, headSizes, type Frame } from "../inference/pass.js";
+import { blockArguments, blockCall } from "../blocks.js";
+import { embed, type Frame } from "../inference/pass.js";
 import { first, many } from "../results.js";
 import type { ActivationDtype, BlockWeights } from "../weights.js";
 import { backward, lossGradient, resultOf, totalOf } from "./gradients.js";
@@ -87,12 +88,12 @@ export async function createModelPass(
   const { x: start, cosine, sine } = await embed(chain, { frame, dtype }, batch.ids, batch.positions);
   const around = { positions: batch.positions, cosine, sine };
   let given = start;
-  for (const weights of dense ?? []) given = await runBlock(chain, config, weights, { x: given, ...around });
+  for (const weights of dense ?? []) given = await runBlock(chain, weights, { x: given, ...around });
   const inputs: ChainValue[] = [];
   let x = start;
   for (const { weights } of students) {
     inputs.push(x);
-    x = await runBlock(chain, config, weights, { x, ...around });
+    x = await runBlock(chain, weights, { x, ...around });
   }
   const [windows = 0, tokens = 0] = batch.ids.shape;
   const form: TensorForm = { dtype, shape: [windows, tokens, config.hiddenSize], format: null };
@@ -180,11 +181,11 @@ async function backThrough(
   around: { readonly [name: string]: ChainValue | DeviceTensor },
   from: ChainValue,
 ): Promise<void> {
-  const block = functionOf(chain, "whole_block");
   const lowest = students.findIndex(({ trained }) => trained.length > 0);
   let adjoint = from;
   for (let at = students.length - 1; at >= lowest && lowest >= 0; at--) {
     const { weights, trained } = students[at]!;
+    const { graph: block, sizes } = blockCall(chain.functions, weights, { whole: true });
     const graph = backward(
       block,
       at === lowest ? [] : ["x"],
@@ -193,11 +194,11 @@ async function backThrough(
     const [next] = await chain.callGraph(
       graph,
       {
-        ...blockArguments<ChainValue | DeviceTensor>(config, weights, { x: inputs[at]!, ...around }),
+        ...blockArguments<ChainValue | DeviceTensor>(block, weights, { x: inputs[at]!, ...around }),
         [`d_${resultOf(block)}`]: adjoint,
         ...Object.fromEntries(trained.map(({ parameter, total }) => [totalOf(parameter), total])),
       },
-      { sizes: headSizes(config) },
+      { sizes },
     );
     if (next !== undefined) adjoint = next;
   }
@@ -226,10 +227,9 @@ export async function createBlockPass(
   const rowsOf = async (x: ChainValue): Promise<ChainValue> =>
     first(await chain.call("token_rows", { x, start: 0 }, { sizes: { tokens } }));
   const args: Record<string, ChainValue> = {
-    [loss.own]: await rowsOf(await runBlock(chain, config, student.weights, { x: batch.x, ...around })),
+    [loss.own]: await rowsOf(await runBlock(chain, student.weights, { x: batch.x, ...around })),
   };
-  if (loss.dense !== null)
-    args[loss.dense] = await rowsOf(await runBlock(chain, config, dense, { x: batch.x, ...around }));
+  if (loss.dense !== null) args[loss.dense] = await rowsOf(await runBlock(chain, dense, { x: batch.x, ...around }));
   const rows = await lossOf(chain, parts, args, batch, { start: 0, tokens });
   if (rows === null) return chain.bind([]);
   const form: TensorForm = { dtype, shape: [windows, length, config.hiddenSize], format: null };
@@ -241,12 +241,11 @@ export async function createBlockPass(
 
 async function runBlock(
   chain: Chain,
-  config: LlamaConfig,
   weights: BlockWeights,
   own: { readonly [name: string]: ChainValue | DeviceTensor },
 ): Promise<ChainValue> {
-  const args = blockArguments<ChainValue | DeviceTensor>(config, weights, own);
-  return first(await chain.call("whole_block", args, { sizes: headSizes(config) }));
+  const { graph, sizes } = blockCall(chain.functions, weights, { whole: true });
+  return first(await chain.callGraph(graph, blockArguments<ChainValue | DeviceTensor>(graph, weights, own), { sizes }));
 }
 
 function functionOf(chain: Chain, name: string): SymbolicGraph {

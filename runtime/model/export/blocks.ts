@@ -3,7 +3,7 @@ import { roundF16, f16Bits } from "../../../compiler/float.js";
 import { formatOfSpec, shapeOf } from "../../../compiler/formats/registry.js";
 import { elementCount } from "../../../compiler/types/shape.js";
 import { toFloats, isFloatType } from "../elements.js";
-import { nameInFile, interleaved, isInterleaved } from "../gguf/tensors.js";
+import { nameInFile, interleaved } from "../gguf/tensors.js";
 import { tensorTypeNumber, tensorTypes } from "../gguf/types.js";
 import type { GgufLayout } from "../gguf/writer.js";
 import { gridFacts, gridLayerOf, valuesOfGrid, type GridLayer } from "../interchange/grid-values.js";
@@ -24,7 +24,8 @@ export function plannedBlocks(
   type: string,
   options: PlanOptions,
 ): PlannedTensor<GgufLayout> {
-  const layout: GgufLayout = { name: nameInFile(tensor.name), type, shape: tensor.shape };
+  const { gguf, interleaved: isHeld } = nameInFile(model.config, tensor.name);
+  const layout: GgufLayout = { name: gguf, type, shape: tensor.shape };
   return {
     source: tensor.name,
     parts: [layout],
@@ -32,7 +33,6 @@ export function plannedBlocks(
     async write(append) {
       // rows in another order: all of them at once
       const held: Uint8Array[] = [];
-      const isHeld = isInterleaved(tensor.name);
       const pieces = piecesOf(model, tensor, type);
       for (;;) {
         const { value, done } = await pieces.next();

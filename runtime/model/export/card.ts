@@ -39,7 +39,7 @@ export function printCard(facts: CardFacts): string {
     "",
     `# A Llama with ${config.layers} blocks, as ${target}`,
     "",
-    `Written by espalier ${version}. ${parameters} parameters in ${formatBytes(facts.bytes)}: ${((8 * facts.bytes) / parameters).toFixed(3)} bits a weight; hidden size ${config.hiddenSize}, ${config.heads} heads, vocabulary ${config.vocabSize}, context ${config.contextLength}.`,
+    `Written by ${`espalier ${version}`.trim()}. ${parameters} parameters in ${formatBytes(facts.bytes)}: ${((8 * facts.bytes) / parameters).toFixed(3)} bits a weight; hidden size ${config.hiddenSize}, ${config.heads} heads, vocabulary ${config.vocabSize}, context ${config.contextLength}.`,
     "",
     "## Weights",
     "",

@@ -37,8 +37,8 @@ export interface ExportOptions {
   readonly maxShardBytes?: number | undefined;
   /** Figures for the model card. */
   readonly figures?: CardFacts["figures"] | undefined;
-  /** The version of Espalier, for the model card. */
-  readonly version: string;
+  /** The version of Espalier, for the model card; left out where not said. */
+  readonly version?: string | undefined;
   readonly onProgress?: ((name: string, done: number, total: number) => void) | undefined;
 }
 
@@ -96,7 +96,7 @@ export async function exportModel(model: Model, options: ExportOptions): Promise
 
 /** A file, and its card beside it. */
 async function exportGguf(model: Model, options: ExportOptions): Promise<Exported> {
-  const { output, version, force = false } = options;
+  const { output, version = "", force = false } = options;
   if (!output.endsWith(".gguf"))
     throw new ModelError("M155", `The output ${quoted(output)} should be a file whose name ends in \`.gguf\`.`);
   const plan = planFile(model, options);
@@ -143,7 +143,7 @@ async function writeTensors<Part>(
 
 function cardOf(
   model: Model,
-  { to, version, figures = [] }: ExportOptions,
+  { to, version = "", figures = [] }: ExportOptions,
   facts: Pick<CardFacts, "recipe" | "tensors" | "notes" | "bytes">,
 ): string {
   return printCard({ ...facts, model, target: to, version, figures });

@@ -132,7 +132,7 @@ export async function ggufMetadata(model: Model, type: string, version: string):
   const name = basename(model.directory).replace(/\.gguf$/, "");
   return [
     ...writtenMetadata(model.config, name, type),
-    ["general.description", { type: "string", value: `Written by espalier ${version}` }],
+    ["general.description", { type: "string", value: `Written by espalier ${version}`.trim() }],
     ...writtenTokenizer(model.config, given),
   ];
 }

@@ -1,11 +1,12 @@
 import { formatBytes, shapeOf } from "../../../compiler/formats/registry.js";
+import { architectureOf } from "../architectures/registry.js";
 import type { LlamaConfig } from "../config.js";
 import { toFloats } from "../elements.js";
 import { ModelError, problemsError, quoted } from "../error.js";
 import type { PackedTensor } from "../packed.js";
 import type { StoredTensor } from "../safetensors.js";
 import type { TensorFile, Weights } from "../weights.js";
-import { expectedTensors } from "../layout.js";
+import { expectedTensors, ggufNames, type GgufName } from "../layout.js";
 import { unknownTensors } from "../parts.js";
 import type { GgufFile, GgufTensor, UnreadTensor } from "./container.js";
 import { tensorTypeNames } from "./types.js";
@@ -17,42 +18,14 @@ export interface GgufWeights {
   readonly packed: ReadonlyMap<string, PackedTensor>;
 }
 
-const outer: { readonly [name: string]: string | undefined } = {
-  token_embd: "model.embed_tokens",
-  output_norm: "model.norm",
-  output: "lm_head",
-};
-
-const inBlock: { readonly [name: string]: string | undefined } = {
-  attn_norm: "input_layernorm",
-  attn_q: "self_attn.q_proj",
-  attn_k: "self_attn.k_proj",
-  attn_v: "self_attn.v_proj",
-  attn_output: "self_attn.o_proj",
-  ffn_norm: "post_attention_layernorm",
-  ffn_gate: "mlp.gate_proj",
-  ffn_up: "mlp.up_proj",
-  ffn_down: "mlp.down_proj",
-};
-
 /** What the frequencies of the rotary embedding are divided by: no weight, but a part of the config. */
 const frequencyFactors = "rope_freqs.weight";
 
-/** The Hugging Face name of a tensor, null where a Llama has no such tensor. */
-export function tensorName(name: string): string | null {
-  const [, block, inner] = /^blk\.(0|[1-9]\d*)\.(\w+)\.weight$/.exec(name) ?? [];
-  if (inner !== undefined)
-    return Object.hasOwn(inBlock, inner) ? `model.layers.${block}.${inBlock[inner]}.weight` : null;
-  const [, part = ""] = /^(\w+)\.weight$/.exec(name) ?? [];
-  return Object.hasOwn(outer, part) ? `${outer[part]}.weight` : null;
-}
-
-/** The name that a GGUF file has for a tensor of a Llama. @throws RangeError of another */
-export function nameInFile(name: string): string {
-  const [, block, inner = name.replace(/\.weight$/, "")] = /^model\.layers\.(\d+)\.(.+)\.weight$/.exec(name) ?? [];
-  const [found] = Object.entries(block === undefined ? outer : inBlock).find(([, ours]) => ours === inner) ?? [];
-  if (found === undefined) throw new RangeError(`a Llama has no tensor ${name}`);
-  return block === undefined ? `${found}.weight` : `blk.${block}.${found}.weight`;
+/** The name that a GGUF file has for a tensor of a model. @throws RangeError of another */
+export function nameInFile(config: LlamaConfig, name: string): GgufName {
+  const found = ggufNames(config).find((each) => each.name === name);
+  if (found === undefined) throw new RangeError(`the model has no tensor ${name}`);
+  return found;
 }
 
 /**
@@ -74,7 +47,7 @@ export async function readFrequencyFactors(file: GgufFile): Promise<Float32Array
 }
 
 /**
- * The weights of a Llama. The rows of q and k are put back in the order of Hugging Face as they are read: a GGUF file
+ * The weights of a model. Of a Llama, the rows of q and k are put back in the order of Hugging Face as they are read: a GGUF file
  * has
  * the two halves of each head interleaved (row 2 i + j of a head for row j * headDim / 2 + i). Tensors in block formats
  * are followed by the zeros that fill their last words up.
@@ -86,18 +59,20 @@ export function weightsOf(file: GgufFile, config: LlamaConfig): GgufWeights {
   const sources = new Map<string, { readonly stored: StoredTensor; readonly tensor: GgufTensor }>();
   const problems: string[] = [];
   const expected = expectedTensors(config);
+  const { title } = architectureOf(config);
+  const names = new Map(ggufNames(config).map((each) => [each.gguf, each]));
+  const interleavedNames = new Set([...names.values()].flatMap((each) => (each.interleaved ? [each.name] : [])));
+  const nameOf = (name: string): string | null => names.get(name)?.name ?? null;
   refuseTypes(
     file,
-    file.unread.filter(({ name }) => expected.has(tensorName(name) ?? "")),
+    file.unread.filter(({ name }) => expected.has(nameOf(name) ?? "")),
   );
   for (const { name } of [...file.unread, ...file.tensors])
-    if (/\.(bias|scale)$/.test(name) && tensorName(name.replace(/\w+$/, "weight")) !== null)
-      problems.push(
-        `the tensor ${quoted(name)} has no place in a Llama: only weights without a bias or a scale are supported`,
-      );
+    if (nameOf(name) === null && /\.(bias|scale)$/.test(name) && nameOf(name.replace(/\w+$/, "weight")) !== null)
+      problems.push(`the tensor ${quoted(name)} has no place in a ${title}: it would change what is computed`);
   const warnings: string[] = [];
   const unknown = [...file.unread, ...file.tensors].filter(
-    ({ name }) => name !== frequencyFactors && !expected.has(tensorName(name) ?? ""),
+    ({ name }) => name !== frequencyFactors && !expected.has(nameOf(name) ?? ""),
   );
   if (unknown.length > 0)
     warnings.push(
@@ -107,7 +82,7 @@ export function weightsOf(file: GgufFile, config: LlamaConfig): GgufWeights {
       ),
     );
   for (const tensor of file.tensors) {
-    const name = tensorName(tensor.name);
+    const name = nameOf(tensor.name);
     if (name === null || !expected.has(name)) continue;
     const { stored } = tensor.type;
     if (stored.kind === "dense")
@@ -137,7 +112,7 @@ export function weightsOf(file: GgufFile, config: LlamaConfig): GgufWeights {
   if (problems.length > 0)
     throw problemsError(
       "M135",
-      `The weights in ${quoted(file.path)} are not those of a Llama that can be run`,
+      `The weights in ${quoted(file.path)} are not those of a ${title} that can be run`,
       problems,
     );
   const tensors = [...sources.values()].map(({ stored }) => stored);
@@ -152,7 +127,7 @@ export function weightsOf(file: GgufFile, config: LlamaConfig): GgufWeights {
       const { tensor } = found;
       const inFile = Math.min(target.length, Math.max(0, tensor.bytes - begin));
       const wanted = target.subarray(0, inFile);
-      if (isInterleaved(stored.name)) await readHalves(file, tensor, config.headDim, wanted, begin);
+      if (interleavedNames.has(stored.name)) await readHalves(file, tensor, config.headDim, wanted, begin);
       else if (inFile > 0) await file.read(tensor, wanted, begin);
       target.fill(0, inFile);
     },
@@ -179,11 +154,6 @@ function refuseTypes(file: GgufFile, unread: readonly UnreadTensor[]): void {
     problems,
     `the types that are read are ${tensorTypeNames}: take a file of these, such as Q8_0 or F16`,
   );
-}
-
-/** Whether the rows of a tensor, by its Hugging Face name, are interleaved in a file. */
-export function isInterleaved(name: string): boolean {
-  return name.endsWith(".q_proj.weight") || name.endsWith(".k_proj.weight");
 }
 
 /** Where a row of Hugging Face's lies among those of a file, which takes the halves of a head by turns. */

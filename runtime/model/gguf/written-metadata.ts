@@ -9,6 +9,7 @@ const fileTypes: { readonly [type: string]: number | undefined } = {
   Q4_0: 2,
   Q4_1: 3,
   Q8_0: 7,
+  Q4_K: 14,
   Q6_K: 18,
   BF16: 32,
 };

@@ -206,7 +206,7 @@ test("what is observed of the model as given does not see what became of the blo
   ): Promise<{ readonly now: Float64Array; readonly given: Float64Array; readonly drift: Float64Array }> => {
     await run.observe(block, steps);
     const values = async (at: number): Promise<Float64Array> =>
-      Float64Array.from(await caller.executor.values(run.seen().statistics.get(steps[at]!.id)!.get("mlp")!));
+      Float64Array.from(await caller.executor.values(run.seen().statistics.get(steps[at]!.id)!.get("gate")!));
     return { now: await values(0), given: await values(1), drift: await values(2) };
   };
   const first = await seen(0);
@@ -244,7 +244,7 @@ test("what is observed of the model as given does not see what became of the blo
   await plain.advance(0);
   await plain.observe(1, steps);
   const expected = Float64Array.from(
-    await caller.executor.values(plain.seen().statistics.get(steps[0]!.id)!.get("mlp")!),
+    await caller.executor.values(plain.seen().statistics.get(steps[0]!.id)!.get("gate")!),
   );
   close(second.given, expected, "chain", "the model as given");
   assert.not.equal([...second.now], [...expected]);
@@ -252,9 +252,9 @@ test("what is observed of the model as given does not see what became of the blo
   const arena = openArena(caller.executor);
   const weights = await unpackBlock(caller, await untouched.block(1, "dense", arena), "f32", arena);
   const observers = steps.map(({ id, graph }) => ({ id, graph }));
-  const alone = await passBlock(caller, model.config, weights, plain.activations, observers, arena);
+  const alone = await passBlock(caller, weights, plain.activations, observers, arena);
   const values = async (at: number): Promise<readonly number[]> => [
-    ...(await caller.executor.values(alone.get(steps[at]!.id)!.get("mlp")!)),
+    ...(await caller.executor.values(alone.get(steps[at]!.id)!.get("gate")!)),
   ];
   close(await values(1), expected, "chain", "the model as given, alone");
   assert.ok((await values(2)).every((value) => value === 0));

@@ -164,8 +164,8 @@ test("weights that f16 cannot hold stay in f32 where a pass decodes weights to f
   const [small, large] = [await rescaled(20), await withElement("beyond", 0x47c3)];
   for (const [of, beyond] of [
     [model, []],
-    [large, ["q_proj"]],
-    [small, ["q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"]],
+    [large, ["wq"]],
+    [small, ["wq", "wk", "wv", "gate", "up"]],
   ] as const) {
     const arena = openArena(caller.executor);
     const unpacked = await unpackBlock(caller, await loadBlock(caller, of, 0, "stored", "f16", arena), "f16", arena);
@@ -184,7 +184,7 @@ test("products by matrices are not given a weight that f16 cannot hold", async (
   const large = await withElement("matrices", 0x47c3);
   const withMatrices = { ...caller, target: { ...caller.target, matrices: true } };
   for (const [of, dtype, decoded] of [
-    [withMatrices, "f16", ["q_proj"]],
+    [withMatrices, "f16", ["wq"]],
     [withMatrices, "f32", []],
     [caller, "f16", []],
   ] as const) {

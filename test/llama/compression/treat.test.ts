@@ -110,7 +110,7 @@ test("errors are those of the weight and of what it does to inputs whose X^T X i
     close(known!.layerError, Math.sqrt(squares(0, 64, factor) / squares(0, k.inputs, factor)), "layer error");
     const [unknown] = await treat([{ linear: k, treatment: half! }], { ...seen, gram: () => null });
     assert.is(unknown!.layerError, null);
-    assert.equal(asked, ["attention"]);
+    assert.equal(asked, ["wq"]);
     caller.executor.release(gram);
   });
 });
@@ -131,8 +131,8 @@ test("numbers of windows and tokens, and what was observed of the layer's own in
     [
       0,
       new Map([
-        ["attention", await ramp(256, 0.25)],
-        ["gated", await ramp(768, 0.5)],
+        ["wq", await ramp(256, 0.25)],
+        ["down", await ramp(768, 0.5)],
       ] as const),
     ],
   ]);

@@ -8,10 +8,11 @@ import { LlamaError } from "../../../runtime/llama/error.js";
 import { generate } from "../../../runtime/llama/inference/generate.js";
 import { tokenLosses } from "../../../runtime/llama/inference/evaluate.js";
 import { pageBytes } from "../../../runtime/llama/inference/pages.js";
-import { openSession } from "../../../runtime/llama/inference/session.js";
+import { openSession, type Session } from "../../../runtime/llama/inference/session.js";
 import type { Scheduler, Submission, TextRequest, TextToken } from "../../../runtime/llama/serving/requests.js";
 import { openScheduler } from "../../../runtime/llama/serving/scheduler.js";
 import { withArena } from "../../../runtime/run/arena.js";
+import type { Bound } from "../../../runtime/run/run.js";
 import { openMachine } from "../machine.js";
 import { tinyConfig, tinyModel } from "../tiny.js";
 
@@ -84,6 +85,78 @@ test("among others of other lengths a request gets the tokens that it gets alone
     assert.equal([running, waiting, ended, pages.used], [0, 0, 7, 0]);
     assert.is(newTokens, expected.flat().length);
   });
+});
+
+test("whatever tokens are chosen by, a request among others gets what it gets alone", async () => {
+  const seeds = { temperature: 1, seed: 5 };
+  const how: readonly TextRequest["sampling"][] = [
+    { ...seeds, minP: 0.3 },
+    { temperature: 0, repetitionPenalty: 1.5, presencePenalty: 0.5, frequencyPenalty: 0.25 },
+    { temperature: 0 },
+    { ...seeds, topK: 3, repetitionPenalty: 0.7 },
+    { temperature: 0, logitBias: new Map([[7, 100]]) },
+    seeds,
+    { ...seeds, topP: 0.5, frequencyPenalty: -2 },
+  ];
+  const requests = how.map((sampling, at) => request(promptOf(5 + at, at + 1), { sampling, maxNewTokens: 8 }));
+  const expected: (readonly number[])[] = [];
+  for (const each of requests) expected.push(await alone(each));
+  assert.equal(expected[4], new Array(8).fill(7));
+  // three at once: places are used again by others, which are weighed otherwise or not at all
+  await withScheduler({ sequences: 3 }, async (scheduler) => {
+    for (const order of [requests, [...requests].reverse()]) {
+      const found = await Promise.all(order.map((each) => idsOf(scheduler.submit(each))));
+      assert.equal(
+        found,
+        order.map((each) => expected[requests.indexOf(each)]),
+      );
+    }
+  });
+});
+
+test("a long prompt goes through the model in pieces, beside those that run", async () => {
+  const config = { ...session.config, contextLength: 300 };
+  const long: Session = { ...session, config };
+  const requests = [200, 3, 130, 65, 64].map((length, at) => request(promptOf(length, at + 1), { maxNewTokens: 12 }));
+  const expected: (readonly number[])[] = [];
+  for (const { prompt, maxNewTokens } of requests)
+    expected.push((await generate(long, prompt, { maxNewTokens, eosTokens: [], temperature: 0 })).ids);
+  const scheduler = await openScheduler(long, { sequences: 4 });
+  const first = requests.map((each) => idsOf(scheduler.submit(each)));
+  assert.equal(await Promise.all(first), expected);
+  assert.is(scheduler.state.computedPromptTokens, 200 + 3 + 130 + 65 + 64);
+  // what was computed in pieces is there for those who begin alike
+  const again = scheduler.submit(requests[0]!);
+  assert.equal([await idsOf(again), (await again.end).sharedTokens], [expected[0], 192]);
+  await scheduler.close();
+});
+
+test("the next pass is recorded before a token is known, and a token takes nothing new of the device", async () => {
+  let replays = 0;
+  const { executor } = caller;
+  const replay = (bound: Bound): void => {
+    replays++;
+    executor.replay(bound);
+  };
+  const watched: Session = { ...session, caller: { ...caller, executor: { ...executor, replay } } };
+  const { gpu } = executor.device;
+  const group = gpu.createBindGroup.bind(gpu);
+  let groups = 0;
+  const scheduler = await openScheduler(watched, { sequences: 2 });
+  const most = 40;
+  const counts: { readonly passes: number; readonly groups: number; readonly live: number }[] = [];
+  gpu.createBindGroup = (descriptor) => (groups++, group(descriptor));
+  try {
+    // three programs a pass: the blocks, the head, the choice
+    for await (const _ of scheduler.submit(request(promptOf(3), { maxNewTokens: most })).tokens)
+      counts.push({ passes: replays / 3, groups, live: executor.memory.live });
+  } finally {
+    gpu.createBindGroup = group;
+    await scheduler.close();
+  }
+  assert.is(counts.length, most);
+  counts.forEach(({ passes }, at) => assert.ok(passes >= Math.min(at + 2, most), `token ${at}: ${passes} passes`));
+  assert.equal([counts[most - 1]!.groups, counts[most - 1]!.live], [counts[3]!.groups, counts[3]!.live]);
 });
 
 test("texts that begin alike are computed once, and later ones find what earlier ones left", async () => {

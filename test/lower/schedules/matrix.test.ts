@@ -126,6 +126,77 @@ test("slices on their way in registers, and columns that workgroups divide", () 
   assert.equal(schedulesOf(stages), ["matrix", "matrix"]);
 });
 
+test("words of a trip of columns, unpacked a slice at a time", () => {
+  const trips = (of: MatrixTile, trip: number, left?: "memory"): MatrixTile => ({
+    ...of,
+    trip,
+    ...(left === undefined ? {} : { left }),
+  });
+  const schedules = [
+    trips(tile(16, 16, [1, 1, 2], 32), 128),
+    trips(tile(16, 32, [1, 2, 2], 64, 3), 256),
+    trips(tile(32, 16, [2, 1, 1], 64, 2), 128),
+    trips(tile(16, 16, [1, 1, 4], 64, 2, 2), 128),
+  ];
+  const inMemory = [
+    trips(tile(32, 16, [1, 1, 2], 32, 3), 128, "memory"),
+    trips(tile(16, 32, [1, 1, 4], 64, 2), 256, "memory"),
+    trips(tile(32, 32, [2, 2, 1], 64, 0, 2), 128, "memory"),
+  ];
+  for (const F of ["int4(32)", "nm(2, 4) of int4(64)", "q4_0", "nm(2, 4) of f16", "bf16"]) {
+    for (const T of [17, 48]) {
+      const given = libraryCase("add_linear", half({ B: 1, T, K: T === 17 ? 320 : 256, N: 34 }, { F }), "half");
+      const expected = expectedOf(given);
+      const all = T === 17 ? schedules : inMemory;
+      for (const schedule of F.includes("int4(") ? all : all.slice(1, 2)) {
+        const stages = agreeSimulated(given, expected, simulated, { schedule });
+        const kernels = schedule.parts === 1 ? ["matrix"] : ["matrix", "matrix"];
+        assert.equal(schedulesOf(stages), kernels, `${F} ${JSON.stringify(schedule)}`);
+      }
+    }
+    // tokens that fill no matrix, and columns that fill no trip, cannot be read as they lie
+    for (const sizes of [
+      { B: 1, T: 17, K: 256, N: 34 },
+      { B: 1, T: 48, K: 320, N: 34 },
+    ]) {
+      const few = stagesOf("linear", half(sizes, { F }), gpu, { schedule: inMemory[0]! });
+      assert.equal(schedulesOf(few), ["loops"]);
+    }
+  }
+  const pair = libraryCase("gated", half({ B: 1, T: 32, D: 256, M: 18 }, { P: "int4(32)", U: "int4(64)" }), "half");
+  for (const schedule of [schedules[1]!, inMemory[0]!]) {
+    const stages = agreeSimulated(pair, expectedOf(pair), simulated, { schedule });
+    assert.equal(schedulesOf(stages), ["matrix"]);
+  }
+});
+
+test("for very many tokens packed weights are decoded to f16 once", () => {
+  for (const F of [
+    "int4(32)",
+    "int8(16, asymmetric)",
+    "nm(2, 4) of int4(64)",
+    "nm(2, 4) of f16",
+    "q4_0",
+    "nm(2, 4) of f32",
+  ]) {
+    const left = F.endsWith("f32");
+    const given = libraryCase("linear", half({ B: 2, T: 256, K: 64, N: 5 }, { F }), "half");
+    const stages = agreeSimulated(given, expectedOf(given), simulated, { schedule: "unpacked" });
+    assert.equal(schedulesOf(stages), left ? ["loops"] : ["unpacked", "loops"], F);
+  }
+  const pair = { P: "int4(32)", U: "nm(2, 4) of int4(64)" };
+  const sizes = { B: 1, T: 512, D: 4096, M: 256 };
+  const taken = (more: Partial<Bound>): readonly string[] =>
+    schedulesOf(stagesOf("gated", { ...half(sizes, pair), ...more }, gpu));
+  // both weights are decoded by one dispatch
+  assert.equal(taken({}), ["unpacked", "matrix"]);
+  // few elements go one by one
+  assert.equal(taken({ sizes: { ...sizes, M: 128 } }), ["loops", "loops", "matrix"]);
+  assert.equal(taken({ sizes: { ...sizes, T: 511 } }), ["matrix"]);
+  assert.equal(taken({ formats: { P: "bf16", U: "int4(32)" } }), ["matrix"]);
+  assert.equal(taken({ dtype: "f32" }).includes("unpacked"), false);
+});
+
 test("a symmetric sum is added to a total that need not be", () => {
   const [T, K] = [35, 136];
   const symbolic = accumulating(standardLibrary().get("gram")!);
@@ -189,7 +260,10 @@ test("large products take them, where both sides are f16 and the device can", ()
   assert.equal(taken(stagesOf("linear", { ...large, formats: { F: "f32" } }, gpu)), ["y tiled"]);
   assert.equal(taken(stagesOf("linear", { ...large, formats: { F: "nm(2, 4) of f32" } }, gpu)), ["y tiled"]);
   for (const F of ["bf16", "int4(128)", "nm(2, 4) of int4(128)", "q4_0"])
-    assert.equal(taken(stagesOf("linear", { ...large, formats: { F } }, gpu)), ["y matrix"]);
+    assert.equal(
+      taken(stagesOf("linear", { ...large, formats: { F } }, gpu)),
+      F === "bf16" ? ["y matrix"] : ["w_dense unpacked", "y matrix"],
+    );
   assert.equal(taken(stagesOf("linear", large, { ...gpu, matrices: false })), ["y tiled"]);
   // few tokens are bound by memory
   assert.equal(taken(stagesOf("linear", half({ B: 1, T: 1, K: 4096, N: 4096 }, { F: "f16" }), gpu)), ["y matvec"]);

@@ -25,14 +25,27 @@ const cases: readonly (readonly [ExportTarget, readonly (string | null)[], numbe
   ["gguf", ["int4(32)", "nm(2, 4) of int4(channel)", "q4_0"], 32, "other", "q4_0"],
   ["gguf", ["regrouped of int4(8)", "nm(2, 4) of bf16", "int8(8, asymmetric)", "bitmask of f16"], 8, "other", "f32"],
   ["safetensors", ["int4(8, asymmetric)", "nm(2, 4) of bf16", null, "q8_0", "q4_1", "bitmask of f16"], 32, "other"],
+  ["gguf", ["int2(32)", "int3(channel)", "int3(32)", "int2(channel)"], 32, "other"],
+  ["gguf", ["nm(8, 16) of int4(32)", "nm(2, 4, positions: together) of int4(32)", "int3(32)"], 32, "other", "q4_0"],
+  [
+    "safetensors",
+    ["fp8_e4m3(8)", "nm(2, 4) of fp8_e4m3(channel)", "bitmask of int4(8)", "int3(8, asymmetric)"],
+    8,
+    "other",
+  ],
   ["safetensors", ["int8(channel)", "nm(1, 4) of f16", "int4(8)"], 8, "other"],
   ["compressed-tensors", ["int4(8)", null, "int8(channel, asymmetric)", "int4(8, asymmetric)"], 8, "same"],
   ["compressed-tensors", ["int8(8, scale: f32)", "regrouped of int4(8)", "int4(channel)"], 8, "other"],
   ["compressed-tensors", ["nm(2, 4) of int4(8)", "nm(1, 4) of int8(8)", "nm(2, 4) of int4(8, asymmetric)"], 8, "other"],
   ["compressed-tensors", ["q4_0", "q8_0"], 32, "other"],
+  ["compressed-tensors", ["int2(8)", "int2(8, asymmetric)", "int2(channel)"], 8, "same"],
+  ["compressed-tensors", ["nm(8, 16) of int4(16)", "nm(2, 4, positions: together) of int8(16)"], 16, "other"],
   ["gptq", ["int4(8)", "int4(8)", null], 8, "same"],
   ["gptq", ["int4(8, asymmetric)", "int4(8)", "regrouped of int4(8)"], 8, "same"],
   ["gptq", ["int8(channel, asymmetric)", "int8(channel)"], 8, "same"],
+  ["gptq", ["int3(32)", "int3(32, asymmetric)", "regrouped of int3(32)"], 32, "same"],
+  ["gptq", ["int2(16, asymmetric)", "int2(16)"], 16, "same"],
+  ["gptq", ["int3(channel)", "int3(channel)"], 32, "same"],
   ["gptq", ["nm(2, 4) of int8(8)", "nm(1, 4) of int8(8)"], 8, "other"],
   ["awq", ["int4(8)", "int4(8, asymmetric)", null, "nm(2, 4) of int4(8)"], 8, "other"],
   ["awq", ["int4(channel, asymmetric)", "int4(channel)"], 8, "same"],
@@ -85,7 +98,7 @@ for (const [to, formats, step, kept, type] of cases)
           await model.close();
         });
       }),
-      runs(4),
+      runs(3),
     );
   });
 

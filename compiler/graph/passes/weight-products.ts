@@ -1,0 +1,196 @@
+/** The products of a graph with its weights: what each receives, and that rounded to integers. */
+import { InternalError } from "../../diagnostic.js";
+import { sameDtype, type DtypeRef } from "../../types/dtype.js";
+import { substituteSize, symbolSize, type Size } from "../../types/size.js";
+import type { Symbolic } from "../../types/type.js";
+import { freshIndices, mapEqnScalars, removeDead, renameValues } from "../eqn.js";
+import type { Eqn, Range, Scalar, SymbolicGraph, Value, ValueId } from "../graph.js";
+import { boundIndices, dtypeOf, mapScalar, scalarReductions, withoutCasts, type Load, type Reduce } from "../scalar.js";
+import { numbered, sizedEqn, sizedType } from "./numbered.js";
+
+type MapEqn = Extract<Eqn, { kind: "map" }>;
+
+/** A sum over k of x[..., k] * w[n, k], with w an input of the graph. */
+interface WeightProduct {
+  readonly eqn: MapEqn;
+  readonly reduce: Reduce<Symbolic>;
+  /** The input that is the weight. */
+  readonly weight: string;
+  /** The other factor. */
+  readonly left: Scalar;
+  /** What of it is read. */
+  readonly read: Load<Symbolic>;
+}
+
+/** The products with weights, in order. */
+function productsOf(graph: SymbolicGraph): readonly WeightProduct[] {
+  const weights = new Map(
+    graph.inputs
+      .filter(({ value, mutable }) => !mutable && graph.values[value]?.type.shape.length === 2)
+      .map(({ value, name }) => [value, name]),
+  );
+  return graph.eqns.flatMap((eqn) =>
+    eqn.kind !== "map"
+      ? []
+      : [...new Set(scalarReductions(eqn.body))].flatMap((reduce): readonly WeightProduct[] => {
+          const [over, ...more] = reduce.over;
+          if (reduce.op !== "sum" || over === undefined || more.length > 0) return [];
+          if (reduce.body.kind !== "binary" || reduce.body.op !== "multiply") return [];
+          for (const [left, right] of [
+            [reduce.body.a, reduce.body.b],
+            [reduce.body.b, reduce.body.a],
+          ] as const) {
+            const [w, read] = [widened(right), widened(left)];
+            if (w.kind !== "load" || read.kind !== "load") continue;
+            const weight = weights.get(w.tensor);
+            if (weight === undefined || !endsIn(w, over) || !endsIn(read, over)) continue;
+            return [{ eqn, reduce, weight, left, read }];
+          }
+          return [];
+        }),
+  );
+}
+
+/** What is converted to f32, which holds every value of f16 and so of a dtype parameter. */
+function widened(scalar: Scalar): Scalar {
+  const inner = withoutCasts(scalar);
+  return inner.kind === "cast" && inner.dtype === "f32" && typeof dtypeOf(inner.a) !== "string"
+    ? widened(inner.a)
+    : inner;
+}
+
+function endsIn(load: Load<Symbolic>, { index }: Range): boolean {
+  const last = load.at.at(-1);
+  return last?.kind === "index" && last.index === index;
+}
+
+/** A tensor that products with weights read. */
+export interface Received {
+  /** The output of the graph that it is. */
+  readonly name: string;
+  /** The inputs of the graph that are the weights. */
+  readonly weights: readonly string[];
+}
+
+/** What the weights of a graph receive, in the order of the products. */
+export function receivedOf(graph: SymbolicGraph): readonly Received[] {
+  return [...byTensor(graph).values()].map(receivedBy);
+}
+
+function receivedBy(weights: readonly string[]): Received {
+  return { name: `received by ${weights[0] ?? ""}`, weights };
+}
+
+/** Weights by the tensor that their products read. */
+function byTensor(graph: SymbolicGraph): ReadonlyMap<ValueId, readonly string[]> {
+  const found = new Map<ValueId, readonly string[]>();
+  for (const { weight, read } of productsOf(graph)) {
+    const known = found.get(read.tensor) ?? [];
+    if (!known.includes(weight)) found.set(read.tensor, [...known, weight]);
+  }
+  return found;
+}
+
+/** The graph with what its weights receive as outputs of their own, before its own results or instead of them. */
+export function withReceived(graph: SymbolicGraph, name: string, result: boolean): SymbolicGraph {
+  const outputs = [...byTensor(graph)].map(([value, weights]) => {
+    if (graph.inputs.some((input) => input.value === value))
+      throw new InternalError(`${weights[0] ?? ""} of ${graph.name} receives what the function is given`);
+    return { name: receivedBy(weights).name, value, input: null };
+  });
+  return removeDead({ ...graph, name, outputs: [...outputs, ...(result ? graph.outputs : [])] });
+}
+
+/**
+ * The graph whose products with weights take what they read as `rounding` makes it, a function of x [B, T, K] and of the
+ * size parameter `group`, which the graph then has.
+ */
+export function withRoundedProducts(graph: SymbolicGraph, rounding: SymbolicGraph, name: string): SymbolicGraph {
+  const products = productsOf(graph);
+  const values: Value[] = [...graph.values];
+  const constraints = [...graph.constraints];
+  const fresh = freshIndices(graph);
+  const eqns: Eqn[] = [];
+  for (const eqn of graph.eqns) {
+    const own = products.filter((product) => product.eqn === eqn);
+    const rounded = new Map<ValueId, Value>();
+    for (const { read } of own) {
+      if (rounded.has(read.tensor)) continue;
+      const call = inlined(rounding, graph.values[read.tensor]!, values, fresh);
+      eqns.push(...call.eqns);
+      for (const each of call.constraints)
+        if (!constraints.some((known) => JSON.stringify({ ...known, span: null }) === JSON.stringify(each)))
+          constraints.push(each);
+      rounded.set(read.tensor, call.result);
+    }
+    const lefts = new Map(own.map(({ left, read }) => [left, { read, by: rounded.get(read.tensor)! }]));
+    eqns.push(
+      lefts.size === 0
+        ? eqn
+        : mapEqnScalars(eqn, (scalar) =>
+            mapScalar(scalar, (node) => {
+              const found = lefts.get(node);
+              return found === undefined ? node : { ...found.read, tensor: found.by.id, dtype: found.by.type.dtype };
+            }),
+          ),
+    );
+  }
+  const { parameters } = graph;
+  const sizes = parameters.sizes.includes("group") ? parameters.sizes : [...parameters.sizes, "group"];
+  return numbered({ ...graph, name, values, eqns, constraints, parameters: { ...parameters, sizes } });
+}
+
+/** A function of one tensor put in, with fresh values and indices. */
+function inlined(
+  callee: SymbolicGraph,
+  x: Value,
+  values: Value[],
+  fresh: () => number,
+): { readonly eqns: readonly Eqn[]; readonly result: Value; readonly constraints: SymbolicGraph["constraints"] } {
+  const [input, ...more] = callee.inputs;
+  const given = input === undefined ? undefined : callee.values[input.value];
+  if (given === undefined || more.length > 0 || callee.outputs.length !== 1)
+    throw new InternalError(`${callee.name} is no function of one tensor`);
+  const sizes = new Map<string, Size>([["group", symbolSize("group")]]);
+  given.type.shape.forEach((size, axis) => {
+    const [atom] = size.terms[0]?.factors ?? [];
+    if (atom?.kind === "symbol") sizes.set(atom.name, x.type.shape[axis]!);
+  });
+  const size = (old: Size): Size => substituteSize(old, (symbol) => sizes.get(symbol) ?? null);
+  const dtype = (old: DtypeRef): DtypeRef => (sameDtype(old, given.type.dtype) ? x.type.dtype : old);
+  const ids = new Map<ValueId, ValueId>([[given.id, x.id]]);
+  const last = callee.outputs[0]!.value;
+  for (const value of callee.values) {
+    if (value.id === given.id) continue;
+    ids.set(value.id, values.length);
+    const type = sizedType(value.type, size);
+    values.push({
+      ...value,
+      id: values.length,
+      name: value.id === last ? "q" : value.name,
+      type: { ...type, dtype: dtype(type.dtype) },
+    });
+  }
+  return {
+    eqns: callee.eqns.map((eqn) => {
+      const sized = renameValues(sizedEqn(eqn, size), (id) => ids.get(id) ?? id);
+      if (sized.kind !== "map") return sized;
+      const own = sized.indices.map(({ index }) => index);
+      const names = new Map([...own, ...boundIndices(sized.body)].map((index) => [index, fresh()]));
+      const named = <T extends { readonly index: number }>(each: T): T => ({ ...each, index: names.get(each.index)! });
+      const body = mapScalar(sized.body, (node): Scalar => {
+        if (node.kind === "index") return named(node);
+        const typed = "dtype" in node ? { ...node, dtype: dtype(node.dtype) } : node;
+        return typed.kind === "reduce" ? { ...typed, over: typed.over.map(named) } : typed;
+      });
+      return { ...sized, indices: sized.indices.map(named), body };
+    }),
+    result: values[ids.get(last)!]!,
+    constraints: callee.constraints.map((each) => ({
+      ...each,
+      left: size(each.left),
+      right: size(each.right),
+      span: null,
+    })),
+  };
+}

@@ -1,0 +1,112 @@
+/**
+ * What is run of a block beside the function of the language that it is: whole sequences without a cache, a cache in
+ * pages, products of activations rounded to int8, what the weights receive. All are made of its graph.
+ */
+import { InternalError } from "../../compiler/diagnostic.js";
+import type { SymbolicGraph } from "../../compiler/graph/graph.js";
+import { cacheInPages, withoutCache } from "../../compiler/graph/passes/cache.js";
+import {
+  receivedOf,
+  withReceived,
+  withRoundedProducts,
+  type Received,
+} from "../../compiler/graph/passes/weight-products.js";
+import type { Block, Linear } from "../model/layout.js";
+import type { TensorForm, DeviceTensor } from "../run/run.js";
+import type { Arguments } from "./call.js";
+import type { BlockWeights } from "./weights.js";
+
+/** Functions by name. */
+export interface Functions {
+  get(name: string): SymbolicGraph | undefined;
+}
+
+/** What of a block is run. */
+export interface BlockVariant {
+  /** Over whole sequences, which start at position 0; without, with a cache. */
+  readonly whole?: boolean;
+  /** With a cache in pages. */
+  readonly pages?: boolean;
+  /** With products of activations rounded to int8. */
+  readonly int8?: boolean;
+  /** Gives what the weights receive, in the order of `receivedBy`; with `result` also what the block gives. */
+  readonly received?: "alone" | "with-result";
+}
+
+const variants = new WeakMap<SymbolicGraph, Map<string, SymbolicGraph>>();
+
+/** The graph of a block's function, or what is made of it; the same object each time. */
+export function blockGraph(functions: Functions, name: string, variant: BlockVariant = {}): SymbolicGraph {
+  const block = functions.get(name);
+  if (block === undefined) throw new InternalError(`the standard library has no function ${name}`);
+  const known = variants.get(block) ?? new Map<string, SymbolicGraph>();
+  variants.set(block, known);
+  const { whole = false, pages = false, int8 = false, received } = variant;
+  const full = [
+    whole ? `whole_${name}` : name,
+    ...(int8 ? ["int8"] : []),
+    ...(pages ? ["paged"] : []),
+    ...(received === undefined ? [] : [received === "alone" ? "received" : "all"]),
+  ].join("_");
+  let graph = known.get(full);
+  if (graph === undefined) {
+    graph = whole ? withoutCache(block, full) : block;
+    if (int8) graph = withRoundedProducts(graph, roundingOf(functions), full);
+    if (pages) graph = cacheInPages(graph, full);
+    if (received !== undefined) graph = withReceived(graph, full, received === "with-result");
+    known.set(full, graph);
+  }
+  return graph;
+}
+
+function roundingOf(functions: Functions): SymbolicGraph {
+  const rounding = functions.get("round_activations");
+  if (rounding === undefined) throw new InternalError("the standard library has no function round_activations");
+  return rounding;
+}
+
+const receivers = new WeakMap<SymbolicGraph, readonly Received[]>();
+
+/** What the weights of a block receive: which of them share it. */
+export function receivedBy(functions: Functions, name: string): readonly Received[] {
+  const block = blockGraph(functions, name);
+  const found = receivers.get(block) ?? receivedOf(block);
+  receivers.set(block, found);
+  return found;
+}
+
+/** What a linear layer receives: the first weight that receives it, which stands for it. */
+export function inputOf(functions: Functions, { layout }: Pick<Block, "layout">, { parameter }: Linear): string {
+  const found = receivedBy(functions, layout.function).find(({ weights }) => weights.includes(parameter));
+  const [first] = found?.weights ?? [];
+  if (first === undefined) throw new InternalError(`${layout.function} has no product with ${parameter}`);
+  return first;
+}
+
+/** What of a block is run, and the sizes that its tensors do not show. */
+export function blockCall(
+  functions: Functions,
+  { layout }: Pick<BlockWeights, "layout">,
+  { group = null, ...variant }: Omit<BlockVariant, "int8"> & { readonly group?: number | null } = {},
+): { readonly graph: SymbolicGraph; readonly sizes: { readonly [name: string]: number } } {
+  return {
+    graph: blockGraph(functions, layout.function, { ...variant, int8: group !== null }),
+    sizes: group === null ? layout.sizes : { ...layout.sizes, group },
+  };
+}
+
+/** The arguments of a block by the names of its parameters: its weights and numbers, and what is the pass's own. */
+export function blockArguments<T extends TensorForm>(
+  graph: SymbolicGraph,
+  { layout, vectors, linears }: BlockWeights,
+  own: { readonly [name: string]: T },
+): Arguments<T | DeviceTensor> {
+  const given: Arguments<T | DeviceTensor> = { ...layout.scalars, ...vectors, ...linears, ...own };
+  return Object.fromEntries(
+    graph.inputs.map(({ name }) => {
+      const argument = given[name];
+      if (argument === undefined) throw new InternalError(`nothing is given for \`${name}\` of ${graph.name}`);
+      return [name, argument];
+    }),
+  );
+}

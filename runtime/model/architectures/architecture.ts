@@ -1,0 +1,98 @@
+/**
+ * What an architecture is: which configs it takes, the names of its tensors in the files of Hugging Face and in GGUF, and
+ * what they are called in the function of the language that is a block of it. One file of this folder each.
+ */
+import type { Fields } from "../fields.js";
+import type { LlamaConfig, Particulars } from "../llama-config.js";
+
+/** A tensor of a block, by all of its names. */
+export interface BlockTensor {
+  /** After the name of the block: `self_attn.q_proj.weight`. */
+  readonly name: string;
+  /** After that of the block in a GGUF file: `attn_q.weight`. */
+  readonly gguf: string;
+  /** The parameter of the block's function. */
+  readonly parameter: string;
+  /** `[outputs, inputs]` of a linear layer, `[elements]` of a gain or a bias. */
+  readonly shape: readonly number[];
+  /** Whether a GGUF file has the two halves of each head interleaved. */
+  readonly interleaved?: boolean;
+}
+
+/** A block as it is run. */
+export interface BlockLayout {
+  /** The function of the standard library. */
+  readonly function: string;
+  readonly tensors: readonly BlockTensor[];
+  /** Vectors that the function takes and this model has not: zeros. */
+  readonly zeros?: readonly Pick<BlockTensor, "parameter" | "shape">[];
+  /** Its size parameters that no tensor shows. */
+  readonly sizes: { readonly [name: string]: number };
+  /** Its numbers. */
+  readonly scalars: { readonly [name: string]: number };
+}
+
+export interface Architecture {
+  /** For messages: `Llama`. */
+  readonly title: string;
+  /** `model_type` and the class in `architectures`. */
+  readonly modelType: string;
+  readonly className: string;
+  /** `general.architecture` of GGUF files. */
+  readonly gguf: string;
+  /** What a config means by a field that is absent, where it is not what it is for a Llama. */
+  readonly defaults?: {
+    readonly headDim?: number;
+    readonly keyValueHeads?: number;
+    readonly tiedEmbeddings?: boolean;
+    readonly normEpsilon?: number;
+  };
+  /** Reads what only this architecture has; `unsupported` receives what is not supported, a sentence each. */
+  particulars(fields: Fields, layers: number, unsupported: string[]): Particulars;
+  block(config: LlamaConfig, index: number): BlockLayout;
+}
+
+/** Every token sees all before it. */
+export function noWindows(layers: number): readonly null[] {
+  return new Array<null>(layers).fill(null);
+}
+
+export const noBiases: Particulars["biases"] = { qkv: false, o: false, mlp: false };
+
+/** The norms and linear layers that a Llama block and its kin have. `interleaved`: see there, of q and k. */
+export function plainTensors(config: LlamaConfig, interleaved: boolean): readonly BlockTensor[] {
+  const { hiddenSize, intermediateSize } = config;
+  const queries = config.heads * config.headDim;
+  const keys = config.keyValueHeads * config.headDim;
+  const linear = (name: string, gguf: string, parameter: string, outputs: number, inputs: number): BlockTensor => ({
+    name: `${name}.weight`,
+    gguf: `${gguf}.weight`,
+    parameter,
+    shape: [outputs, inputs],
+  });
+  const halves = (tensor: BlockTensor): BlockTensor => (interleaved ? { ...tensor, interleaved } : tensor);
+  return [
+    gain("input_layernorm", "attn_norm", "attention_gain", hiddenSize),
+    gain("post_attention_layernorm", "ffn_norm", "mlp_gain", hiddenSize),
+    halves(linear("self_attn.q_proj", "attn_q", "wq", queries, hiddenSize)),
+    halves(linear("self_attn.k_proj", "attn_k", "wk", keys, hiddenSize)),
+    linear("self_attn.v_proj", "attn_v", "wv", keys, hiddenSize),
+    linear("self_attn.o_proj", "attn_output", "wo", hiddenSize, queries),
+    linear("mlp.gate_proj", "ffn_gate", "gate", intermediateSize, hiddenSize),
+    linear("mlp.up_proj", "ffn_up", "up", intermediateSize, hiddenSize),
+    linear("mlp.down_proj", "ffn_down", "down", hiddenSize, intermediateSize),
+  ];
+}
+
+/** A norm's gain. */
+export function gain(name: string, gguf: string, parameter: string, size: number): BlockTensor {
+  return { name: `${name}.weight`, gguf: `${gguf}.weight`, parameter, shape: [size] };
+}
+
+/** What every block takes beside its tensors. */
+export function plainLayout(config: LlamaConfig): Pick<BlockLayout, "sizes" | "scalars"> {
+  return {
+    sizes: { heads: config.heads, groups: config.keyValueHeads, head: config.headDim },
+    scalars: { eps: config.normEpsilon },
+  };
+}
