@@ -69,8 +69,9 @@ const web = await build({
   logLevel: "warning",
 });
 
-/** The playground: a page, its style, and one script; `npm run site` puts the model beside it. */
+/** The playground: a page, its style, and one script; `npm run site` puts the model and all other pages beside it. */
 const site = join(root, "dist", "site");
+const page = join(site, "playground");
 const recipes = readdirSync(join(root, "examples")).filter((name) => name.endsWith(".esp"));
 const exampleTexts = Object.fromEntries([
   ...recipes.map((name) => [name.replace(/\.esp$/, ""), readFileSync(join(root, "examples", name), "utf8")]),
@@ -79,7 +80,7 @@ const exampleTexts = Object.fromEntries([
 const playground = await build({
   absWorkingDir: root,
   entryPoints: { app: "playground/main.ts" },
-  outdir: site,
+  outdir: page,
   bundle: true,
   minify: true,
   format: "esm",
@@ -93,13 +94,11 @@ const playground = await build({
   metafile: true,
   logLevel: "warning",
 });
-for (const name of ["index.html", "style.css"]) copyFileSync(join(root, "playground", name), join(site, name));
-if (process.argv.includes("--site")) {
-  mkdirSync(join(site, "model"), { recursive: true });
-  const model = join(root, "examples", "classics-3.7m");
-  for (const name of readdirSync(model)) copyFileSync(join(model, name), join(site, "model", name));
-  console.log(`The site is in ${site}.`);
-}
+copyFileSync(join(root, "playground", "style.css"), join(page, "style.css"));
+const html = readFileSync(join(root, "playground", "index.html"), "utf8");
+const wholeSite = process.argv.includes("--site");
+// by itself the page has nowhere to lead to
+writeFileSync(join(page, "index.html"), wholeSite ? html : html.replace(/ *<nav [^]*?<\/nav>\n/, ""));
 
 // whoever ships other people's code ships their licences
 const packages = new Set(
@@ -114,9 +113,16 @@ const licences = [...packages].sort().map((name) => {
   const text = file === undefined ? license : readFileSync(join(folder, file), "utf8").trim();
   return `${name} ${version}\n\n${text}\n`;
 });
-for (const folder of [outdir, join(root, "dist", "web"), site])
+for (const folder of [outdir, join(root, "dist", "web"), page])
   writeFileSync(join(folder, "LICENSES.txt"), licences.join(`\n${"-".repeat(80)}\n\n`));
 keepLibrary();
+if (wholeSite) {
+  const model = join(root, "examples", "classics-3.7m");
+  mkdirSync(join(page, "model"), { recursive: true });
+  for (const name of readdirSync(model)) copyFileSync(join(model, name), join(page, "model", name));
+  const { writeSite } = await import("./site.mjs");
+  console.log(`${writeSite(root, site).size + 1} pages: ${join(site, "index.html")}`);
+}
 if (process.argv.includes("--sizes"))
   for (const [path, { bytes, inputs }] of Object.entries(metafile.outputs))
     if (path.endsWith(".js"))

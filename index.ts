@@ -155,7 +155,12 @@ export type {
   WarningKind,
 } from "./runtime/llama/compression/compress.js";
 export { findSensitivity } from "./runtime/llama/compression/sensitivity.js";
-export type { Sensitivity, SensitivityOptions, SensitivityRow, Try } from "./runtime/llama/compression/sensitivity.js";
+export type {
+  Sensitivity,
+  SensitivityOptions,
+  SensitivityRow,
+  Try,
+} from "./runtime/llama/compression/sensitivity-plan.js";
 export { calibrationWindows, scoredWindows } from "./runtime/llama/windows.js";
 export type { ScoredWindows, Windows } from "./runtime/llama/windows.js";
 export { LlamaError } from "./runtime/llama/error.js";

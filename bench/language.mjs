@@ -2,7 +2,13 @@
  * How long the language service takes to answer after an edit of a file of 500 lines: node bench/language.mjs. Each
  * answer is the first after an edit, and begins with reading what was edited.
  */
+import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
+import {
+  createProtocolConnection,
+  StreamMessageReader,
+  StreamMessageWriter,
+} from "vscode-languageserver-protocol/node.js";
 import { createLanguageService } from "../dist/compiler/language-service/service.js";
 import { createHost, packageRoot, standardModules } from "../dist/runtime/library.js";
 
@@ -48,8 +54,90 @@ for (let round = 0; round < 25; round += 1)
     if (round >= 5) times.get(name).push(performance.now() - start);
   }
 console.log(`${source.split("\n").length} lines, ${process.version}; milliseconds from an edit to the answer`);
-for (const [name, found] of times) {
-  const sorted = found.toSorted((a, b) => a - b);
-  const [median, most] = [sorted[sorted.length >> 1], sorted.at(-1)];
-  console.log(`${name.padEnd(15)} median ${median.toFixed(1).padStart(6)}   longest ${most.toFixed(1).padStart(6)}`);
+tell(times);
+
+/** The same by `espalier lsp`, as an editor asks: an edit and a request, until the answer has come. */
+const server = spawn(process.execPath, [`${packageRoot()}/dist/bundle/main.js`, "lsp"], {
+  stdio: ["pipe", "pipe", "inherit"],
+});
+const client = createProtocolConnection(new StreamMessageReader(server.stdout), new StreamMessageWriter(server.stdin));
+let checked = () => {};
+client.onNotification("textDocument/publishDiagnostics", () => checked());
+client.listen();
+await client.sendRequest("initialize", {
+  processId: process.pid,
+  rootUri: null,
+  workspaceFolders: null,
+  capabilities: {},
+});
+await client.sendNotification("initialized", {});
+const uri = "file:///all.esp";
+const textDocument = { uri };
+const first = new Promise((resolve) => (checked = resolve));
+await client.sendNotification("textDocument/didOpen", {
+  textDocument: { uri, languageId: "espalier", version: 1, text: source },
+});
+await first;
+const placeOf = (offset) => {
+  const lines = source.slice(0, offset).split("\n");
+  return { line: lines.length - 1, character: lines.at(-1).length };
+};
+const typed = placeOf(at);
+const here = { textDocument, position: { line: typed.line, character: 13 } }; // w0
+const call = { textDocument, position: placeOf(source.indexOf("nearest(") + 10) };
+const requests = {
+  hover: ["textDocument/hover", here],
+  definition: ["textDocument/definition", here],
+  references: ["textDocument/references", { ...here, context: { includeDeclaration: true } }],
+  completion: ["textDocument/completion", here],
+  "signature help": ["textDocument/signatureHelp", call],
+  "prepare rename": ["textDocument/prepareRename", here],
+  rename: ["textDocument/rename", { ...here, newName: "w_before" }],
+  symbols: ["textDocument/documentSymbol", { textDocument }],
+  fixes: [
+    "textDocument/codeAction",
+    { textDocument, range: { start: typed, end: { ...typed, character: 20 } }, context: { diagnostics: [] } },
+  ],
+  formatting: ["textDocument/formatting", { textDocument, options: { tabSize: 2, insertSpaces: true } }],
+};
+const byServer = new Map(Object.keys(requests).map((name) => [name, []]));
+const told = [];
+let version = 1;
+for (let round = 0; round < 25; round += 1)
+  for (const [name, [method, params]] of Object.entries(requests)) {
+    // a letter more in a name, and then one less
+    const change = version % 2 === 1 ? { character: 13 } : { character: 14 };
+    const start = performance.now();
+    await client.sendNotification("textDocument/didChange", {
+      textDocument: { uri, version: (version += 1) },
+      contentChanges: [
+        {
+          range: { start: { line: typed.line, character: 13 }, end: { line: typed.line, ...change } },
+          text: version % 2 === 0 ? "w" : "",
+        },
+      ],
+    });
+    await client.sendRequest(method, params);
+    if (round >= 5) byServer.get(name).push(performance.now() - start);
+    if (round >= 5 && name === "formatting") {
+      const since = performance.now();
+      await new Promise((resolve) => (checked = resolve));
+      told.push(performance.now() - since);
+    }
+  }
+byServer.set("diagnostics", told);
+console.log(
+  "\nby the server, over stdio; diagnostics are told once 120 ms have passed without an edit, those included",
+);
+tell(byServer);
+await client.sendRequest("shutdown");
+await client.sendNotification("exit");
+client.dispose();
+
+function tell(found) {
+  for (const [name, each] of found) {
+    const sorted = each.toSorted((a, b) => a - b);
+    const [median, most] = [sorted[sorted.length >> 1], sorted.at(-1)];
+    console.log(`${name.padEnd(15)} median ${median.toFixed(1).padStart(6)}   longest ${most.toFixed(1).padStart(6)}`);
+  }
 }

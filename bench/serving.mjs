@@ -88,22 +88,26 @@ if (process.argv.includes("--passes")) {
         await rows.open(at, pages, [1], greedy);
         rows.seat(at, { id: 7 + at, position: length, place: at });
       }
-      for (const more of count === most ? [0, 256 - count] : [0]) {
+      const beside = [16, 32, 64, 128, 256].map((rows) => rows - count).filter((more) => more > 0);
+      for (const more of count === 1 || count === most ? [0, ...beside] : [0]) {
         const tokens = Array.from({ length: more }, (_, at) => ({ id: 9, position: at % length, place: at % count }));
         const run = async () => {
           await rows.step(count, kind, tokens);
           executor.flush();
         };
-        passes.push({ pass: `rows, ${count} texts and ${more} tokens`, ...(await timed(run, 24)) });
+        passes.push({ pass: `rows, ${count} texts and ${more} tokens`, ...(await timed(run, 12)) });
         await rows.settle();
       }
     }
   });
 }
+const opening = performance.now();
 const scheduler = await openScheduler(session, {
   sequences: Math.max(...clients),
   contextLength: Math.min(config.contextLength, 2048),
+  prepared: device.kind === "gpu",
 });
+const preparing = performance.now() - opening;
 let seed = 1;
 
 /** The tokens of a request; each is told with when it came. */
@@ -171,6 +175,7 @@ else {
     console.log(
       `pass of ${pass}: ${ms.toFixed(2)} ms, ${hostMs.toFixed(2)} ms of the host${dispatches ? `, ${dispatches} dispatches` : ""}`,
     );
+  console.log(`a scheduler, all its programs made, after ${(preparing / 1000).toFixed(1)} s`);
   for (const row of rows)
     console.log(
       `${String(row.clients).padStart(3)} clients: ${row.tokensPerSecond.toFixed(0).padStart(6)} tokens/s, between two of one ${row.medianMs.toFixed(2)} ms, p99 ${row.p99Ms.toFixed(2)} ms, alike ${row.alike} of ${tokens}, memory +${row.moreMemory}`,

@@ -4,31 +4,28 @@ import { lintGutter, setDiagnostics, type Diagnostic as Finding } from "@codemir
 import { EditorState, RangeSetBuilder } from "@codemirror/state";
 import { Decoration, EditorView, keymap, ViewPlugin, type DecorationSet, type ViewUpdate } from "@codemirror/view";
 import { basicSetup } from "codemirror";
-import { Lexer } from "chevrotain";
 import type { Diagnostic } from "../compiler/diagnostic.js";
-import { reservedWords, tokens } from "../compiler/syntax/tokens.js";
+import { createHighlighter } from "../compiler/language-service/highlight.js";
 
-const lexer = new Lexer([...tokens], { skipValidations: true });
+const highlight = createHighlighter();
 
-/** Colours by what a token is. */
+/** What is coloured alike. */
+const kinds: readonly (readonly [scope: RegExp, kind: string])[] = [
+  [/^comment/, "comment"],
+  [/^string/, "text"],
+  [/^constant/, "number"],
+  [/^keyword\.operator\.espalier/, "operator"],
+  [/^keyword|^storage\.type\.espalier/, "word"],
+  [/^storage|^support\.type/, "type"],
+];
+
+/** Colours by the TextMate grammar, as in other editors. */
 function marksOf(text: string): DecorationSet {
-  const { tokens: found, groups } = lexer.tokenize(text);
-  const comments = groups["comments"] ?? [];
-  const marks = [...found, ...comments].flatMap(({ tokenType: { name }, image, startOffset }) => {
-    const kind = /Comment/.test(name)
-      ? "comment"
-      : reservedWords.has(image)
-        ? "word"
-        : /Numeral/.test(name)
-          ? "number"
-          : /Text/.test(name)
-            ? "text"
-            : null;
-    return kind === null ? [] : [{ from: startOffset, to: startOffset + image.length, kind }];
-  });
   const builder = new RangeSetBuilder<Decoration>();
-  for (const { from, to, kind } of marks.sort((a, b) => a.from - b.from))
-    builder.add(from, to, Decoration.mark({ class: `tok-${kind}` }));
+  for (const { start, end, scope } of highlight(text)) {
+    const kind = kinds.find(([pattern]) => pattern.test(scope))?.[1];
+    if (kind !== undefined) builder.add(start, end, Decoration.mark({ class: `tok-${kind}` }));
+  }
   return builder.finish();
 }
 
@@ -60,7 +57,7 @@ const theme = EditorView.theme({
   ".cm-diagnostic": { whiteSpace: "pre-wrap", maxWidth: "34rem" },
   ".tok-word": { color: "var(--word)", fontWeight: "600" },
   ".tok-number": { color: "var(--number)" },
-  ".tok-text": { color: "var(--text)" },
+  ".tok-text, .tok-type": { color: "var(--text)" },
   ".tok-comment": { color: "var(--faint)" },
 });
 

@@ -1,4 +1,5 @@
 /** A model in the page: opened, compressed by the recipe in the editor, and talked to before and after. */
+import { showErrors, showFigures } from "./errors.js";
 import { byId, element, table, wordsOf } from "./page.js";
 import {
   compress,
@@ -57,7 +58,7 @@ export function createModelPart(machine: () => Promise<Machine>, chosen: () => C
     await given?.close();
     [given, made] = [model, null];
     download.hidden = true;
-    byId("report", HTMLDivElement).replaceChildren();
+    for (const id of ["report", "plots", "figures"]) byId(id, HTMLElement).replaceChildren();
     for (const id of ["given", "compressed"]) byId(id, HTMLParagraphElement).replaceChildren();
     const warnings = model.warnings.map((line) => ` Note: ${line}.`).join("");
     note.textContent = `${model.directory}: ${model.config.layers} blocks, ${(parameters / 1e6).toFixed(1)} million parameters, ${(bytes / 2 ** 20).toFixed(2)} MiB.${warnings}`;
@@ -82,7 +83,10 @@ export function createModelPart(machine: () => Promise<Machine>, chosen: () => C
   directory.addEventListener("change", () =>
     busy(note, async () => {
       note.textContent = "Opening…";
-      await take(await openModel(pickedDirectory(directory.files ?? [])));
+      const picked = [...(directory.files ?? [])];
+      // the same directory can be chosen again, once what was wrong with it is put right
+      directory.value = "";
+      await take(await openModel(pickedDirectory(picked)));
       text = null;
     }),
   );
@@ -135,6 +139,9 @@ export function createModelPart(machine: () => Promise<Machine>, chosen: () => C
       const ids = [...(await tokenizer.encode(text, { prefix: false }))];
       const { caller } = await machine();
       progress.hidden = false;
+      progress.value = 0;
+      const errors = showErrors(given);
+      for (const id of ["report", "figures"]) byId(id, HTMLElement).replaceChildren();
       const output = "compressed";
       const { report, models } = await compress(caller, given, picked.recipe, {
         output,
@@ -145,10 +152,12 @@ export function createModelPart(machine: () => Promise<Machine>, chosen: () => C
           windows: Number(byId("windows", HTMLInputElement).value),
           window: Number(byId("window", HTMLInputElement).value),
         },
-        onProgress({ stage, subject, share }) {
+        onProgress({ stage, subject, share, secondsLeft }) {
           progress.value = share;
-          progressNote.textContent = `${stage} ${subject}`;
+          const left = secondsLeft === null ? "" : `, ${Math.ceil(secondsLeft)} s left`;
+          progressNote.textContent = `${Math.floor(100 * share)} %: ${stage} ${subject}${left}`;
         },
+        onLayer: errors.add,
       });
       const written = models.get(output) ?? [...models.values()][0];
       if (written === undefined) throw new Error("The recipe has written no model.");
@@ -156,6 +165,7 @@ export function createModelPart(machine: () => Promise<Machine>, chosen: () => C
       download.hidden = false;
       const size = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(2)} MiB`;
       progressNote.textContent = `${size(report.bytesBefore)} → ${size(report.bytesAfter)} in ${report.seconds.toFixed(1)} s on ${caller.target.name}.`;
+      showFigures(report, caller.target.name);
       byId("report", HTMLDivElement).replaceChildren(
         table(
           ["tensor", "pattern", "format", "bits a weight", "weight error", "layer error"],

@@ -9,6 +9,8 @@ export const standardModules = [
   "lowrank",
   "gptq",
   "sparsegpt",
+  "owl",
+  "budget",
   "refine",
   "llama",
   "sampling",

@@ -255,14 +255,7 @@ const packages: { readonly [part: string]: readonly string[] } = {
   "runtime/chat": ["@huggingface/jinja"],
   "runtime/server": ["@hono/node-server", "hono"],
   "runtime/web": ["@huggingface/tokenizers"],
-  playground: [
-    "@codemirror/commands",
-    "@codemirror/lint",
-    "@codemirror/state",
-    "@codemirror/view",
-    "chevrotain",
-    "codemirror",
-  ],
+  playground: ["@codemirror/commands", "@codemirror/lint", "@codemirror/state", "@codemirror/view", "codemirror"],
   "runtime/cli": [
     "@huggingface/hub",
     "cli-progress",
@@ -394,6 +387,7 @@ test("packages are imported where they belong, and listed in package.json", () =
     "typescript",
     "@biomejs/biome",
     "esbuild",
+    "marked",
     "puppeteer-core",
   ];
   const unused = Object.keys({ ...manifest.dependencies, ...manifest.devDependencies }).filter(

@@ -32,10 +32,13 @@ export function checkCondition(expr: Expr, frame: Frame, scope: Scope): Conditio
   const left = checkQuantity(expr.left, frame, scope);
   const right = checkQuantity(expr.right, frame, scope);
   if (left === null || right === null) return null;
-  if (left.kind === "number" && right.kind === "number")
-    return fail(frame, "E607", "this condition does not depend on the model", expr.span, "two numbers", {
-      help: "compare `perplexity(model, text)`",
+  if (left.kind === "number" && right.kind === "number" && !holds(op, left.value, right.value)) {
+    const { start, end } = expr.span;
+    const text = frame.file.source.slice(start, end);
+    return fail(frame, "E607", `the recipe expects \`${text}\``, expr.span, `${left.value} and ${right.value}`, {
+      help: "set its parameters so that it holds",
     });
+  }
   return { kind: "compare", op, left, right };
 }
 
@@ -58,6 +61,22 @@ function checkQuantity(expr: Expr, frame: Frame, scope: Scope): Quantity | null 
   return fail(frame, "E607", "`expect` compares perplexities and numbers", expr.span, "neither", {
     help: "write `perplexity(model, text)`, a number or a parameter",
   });
+}
+
+/** Whether a comparison of numbers holds. */
+export function holds(op: Extract<Condition, { kind: "compare" }>["op"], a: number, b: number): boolean {
+  switch (op) {
+    case "less":
+      return a < b;
+    case "less_equal":
+      return a <= b;
+    case "greater":
+      return a > b;
+    case "greater_equal":
+      return a >= b;
+    default:
+      return op satisfies never;
+  }
 }
 
 function fold(op: Extract<Quantity, { kind: "arithmetic" }>["op"], a: number, b: number): number {
@@ -92,4 +111,10 @@ function checkPerplexity(expr: Extract<Expr, { kind: "call" }>, frame: Frame, sc
     });
   }
   return wrong(model.span, "not a model");
+}
+
+/** Whether a condition depends on the model. */
+export function ofModel(condition: Condition): boolean {
+  if (condition.kind === "and") return ofModel(condition.left) || ofModel(condition.right);
+  return condition.left.kind !== "number" || condition.right.kind !== "number";
 }

@@ -1,4 +1,4 @@
-import type { Expr } from "../syntax/ast.js";
+import type { Expr, Ident } from "../syntax/ast.js";
 import { checkElement } from "./element.js";
 import { fail, placeIn, type Element, type Frame } from "./frame.js";
 import { peek, type Scope } from "./scope.js";
@@ -37,23 +37,34 @@ function failData(expr: Expr, frame: Frame, scope: Scope, computed: ReadonlySet<
     });
     return true;
   }
-  const { start, end } = expr.span;
-  const found = /[A-Za-z_]\w*/g;
-  for (const { 0: name, index } of frame.file.source
-    .slice(start, end)
-    .replace(/"[^"\n]*"/g, (text) => " ".repeat(text.length))
-    .matchAll(found)) {
+  const [first] = expr.kind === "matches" ? [] : namesOfRun(expr, frame, scope, computed);
+  if (first === undefined) return false;
+  fail(
+    frame,
+    "E606",
+    `${onData}, and \`${first.name}\` is known only when the recipe runs`,
+    first.span,
+    "known only at a run",
+    { help: "element by element `select(condition, a, b)` chooses" },
+  );
+  return true;
+}
+
+/** The names in a condition that stand for what only a run computes; `computed` are such names that are declared there. */
+export function namesOfRun(expr: Expr, frame: Frame, scope: Scope, computed: ReadonlySet<string>): readonly Ident[] {
+  const { file, start, end } = expr.span;
+  const text = frame.file.source.slice(start, end).replace(/"[^"\n]*"/g, (each) => " ".repeat(each.length));
+  return [...text.matchAll(/[A-Za-z_]\w*/g)].flatMap(({ 0: name, index }) => {
     const kind = peek(scope, name)?.binding.kind;
-    const runs = kind === "tensor" || kind === "layer" || kind === "statistic";
-    if (!runs && !(kind === undefined && computed.has(name))) continue;
-    if (expr.kind === "matches") continue;
-    const span = { file: expr.span.file, start: start + index, end: start + index + name.length };
-    fail(frame, "E606", `${onData}, and \`${name}\` is known only when the recipe runs`, span, "known only at a run", {
-      help: "element by element `select(condition, a, b)` chooses",
-    });
-    return true;
-  }
-  return false;
+    const runs = kind === "tensor" || kind === "layer" || kind === "statistic" || kind === "measured";
+    if (!runs && !(kind === undefined && computed.has(name))) return [];
+    return [{ name, span: { file, start: start + index, end: start + index + name.length } }];
+  });
+}
+
+/** Whether a condition tests the layer's name in a way that is none: that is told, whatever else it has. */
+export function testsName(expr: Expr): boolean {
+  return namesLayer(expr) !== null || (expr.kind === "binary" && hasMatches(expr));
 }
 
 /** `w matches "k_proj"` for `w.name == "k_proj"`. */

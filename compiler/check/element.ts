@@ -1,6 +1,6 @@
 import { counted } from "../words.js";
 import type { Span } from "../diagnostic.js";
-import type { Scalar } from "../graph/graph.js";
+import type { Scalar, ValueId } from "../graph/graph.js";
 import type { Expr } from "../syntax/ast.js";
 import { type DtypeRef, isFloat, printDtype } from "../types/dtype.js";
 import { type UnaryOp, unaryOps } from "../types/scalar-ops.js";
@@ -15,7 +15,7 @@ import { inRange, outOfRange } from "./interval.js";
 import { checkElementCall } from "./operation.js";
 import { checkReduce } from "./reduction.js";
 import { lookup, peek } from "./scope.js";
-import { failIndex, failMember, failName, failStatistic, failWhole } from "./unknown.js";
+import { failIndex, failMember, failName, failMeasured, failStatistic, failWhole } from "./unknown.js";
 import { wholeBase } from "./whole.js";
 
 /** Checks a scalar expression: of index notation, or one without indices. Null where it is wrong, which is reported. */
@@ -125,6 +125,7 @@ function checkName(name: string, span: Span, place: Place): Element | null {
   if (element !== null) return element;
   if (binding.kind === "tensor" || binding.kind === "layer") return failWhole({ name, span }, place);
   if (binding.kind === "statistic") return failStatistic({ name, span }, place);
+  if (binding.kind === "measured") return failMeasured({ name, span }, place);
   return fail(
     frame,
     "E305",
@@ -141,6 +142,8 @@ function checkLoad(expr: Extract<Expr, { kind: "index" }>, place: Place): Elemen
   if (table?.kind === "table") return checkTableElement(expr, table.values, place);
   const value = wholeBase(expr.base, place);
   if (value === null) return null;
+  const own = ownMeasured(expr, value, place);
+  if (own !== null) return scalarElement({ kind: "load", tensor: own, at: [], dtype: "f32", guarded: false }, "f32");
   const at: (Scalar | null)[] = expr.at.map((index) => checkIndex(index, place));
   const type = typeOf(frame.builder, value);
   if (type.shape.length !== at.length) {
@@ -180,6 +183,13 @@ function checkLoad(expr: Extract<Expr, { kind: "index" }>, place: Place): Elemen
     indices.push(index);
   }
   return scalarElement({ kind: "load", tensor: value, at: indices, dtype: type.dtype, guarded }, type.dtype);
+}
+
+/** `share[w]` of what was measured: that of the loop's layer. */
+function ownMeasured(expr: Extract<Expr, { kind: "index" }>, value: ValueId, { frame, scope }: Place): ValueId | null {
+  const [at, ...rest] = expr.at;
+  if (at?.kind !== "name" || rest.length > 0 || peek(scope, at.name)?.binding.kind !== "layer") return null;
+  return frame.layer?.own(value, expr.span) ?? null;
 }
 
 /** A number of a constant table; of an index below the first or beyond the last, that one. */

@@ -39,6 +39,8 @@ export interface Layer {
   readonly factor: (side: "left" | "right") => ValueId;
   readonly statistic: (observe: number) => ValueId;
   readonly count: (kind: "windows" | "tokens") => ValueId;
+  /** Of a value that was measured of all layers, that of this one, a scalar; null of any other value. */
+  readonly own: (measured: ValueId, at: Span) => ValueId | null;
 }
 
 /**
@@ -160,6 +162,7 @@ export function elementOf(binding: Binding, builder: Builder): Element | null {
     case "block":
     case "layer":
     case "statistic":
+    case "measured":
     case "table":
     case "unknown":
       return null;

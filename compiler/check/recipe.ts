@@ -3,7 +3,7 @@ import { InternalError, type Span } from "../diagnostic.js";
 import type { Recipe, RecipeStep } from "../recipe/recipe.js";
 import type { Expr, ForStatement, RecipeDeclaration, Statement } from "../syntax/ast.js";
 import { newBuilder } from "./builder.js";
-import { checkCondition } from "./condition.js";
+import { checkCondition, ofModel } from "./condition.js";
 import { constantCondition } from "./constant-condition.js";
 import { findingsFor } from "./findings.js";
 import { fail, type Frame } from "./frame.js";
@@ -44,8 +44,18 @@ export function checkRecipe(
   };
   const scope = nest(constants);
   const parameters = checkParameters(recipe, frame, scope, settings);
-  const context: RecipeContext = { frame, recipe, observed: [], block: null, training: null };
-  const steps = checkSteps(recipe.body, context, nest(scope));
+  const inside = nest(scope);
+  const context: RecipeContext = {
+    frame,
+    recipe,
+    observed: [],
+    measured: [],
+    complete: new Set(),
+    steps: inside,
+    block: null,
+    training: null,
+  };
+  const steps = checkSteps(recipe.body, context, inside);
   findings.finish();
   if (findings.failed()) return null;
   return { name: recipe.name.name, span: recipe.name.span, parameters, needsText: steps.some(needsText), steps };
@@ -169,7 +179,11 @@ function needsText(step: RecipeStep): boolean {
 /** Checks the statements of a recipe or of a loop over its blocks. */
 function checkSteps(statements: readonly Statement[], context: RecipeContext, scope: Scope): readonly RecipeStep[] {
   const steps: RecipeStep[] = [];
-  for (const statement of statements) steps.push(...checkStep(statement, context, scope));
+  for (const statement of statements) {
+    steps.push(...checkStep(statement, context, scope));
+    // a loop over blocks, or over all layers, is over
+    if (context.block === null) for (const { id } of context.measured) context.complete.add(id);
+  }
   warnUnused(scope, context.frame);
   return steps;
 }
@@ -206,7 +220,8 @@ function checkStep(statement: Statement, context: RecipeContext, scope: Scope): 
     case "expect": {
       const condition = checkCondition(statement.condition, frame, scope);
       const { start, end } = statement.condition.span;
-      return condition === null
+      // what compares numbers only holds, or was reported
+      return condition === null || !ofModel(condition)
         ? []
         : [{ kind: "expect", condition, text: frame.file.source.slice(start, end), span: statement.span }];
     }
@@ -226,6 +241,11 @@ function checkStep(statement: Statement, context: RecipeContext, scope: Scope): 
       return [];
     case "store":
       fail(frame, "E602", "`store` stands in a loop over layers", statement.span, "of which layer?", {
+        help: "inside `for w in block.linears { }`",
+      });
+      return [];
+    case "measure":
+      fail(frame, "E602", "`measure` stands in a loop over layers", statement.span, "of which layer?", {
         help: "inside `for w in block.linears { }`",
       });
       return [];

@@ -22,6 +22,8 @@ export type Binding =
   | { readonly kind: "layer" }
   /** The result of `observe`; `x[w]` is the statistic of a layer. */
   | { readonly kind: "statistic"; readonly observe: number }
+  /** What a loop measures of each layer: all together once the loop is over, `x[w]` that of a layer. */
+  | { readonly kind: "measured"; readonly measure: number }
   /** Something that has been reported already: whatever uses it stays silent. */
   | { readonly kind: "unknown" };
 

@@ -256,6 +256,7 @@ export function checkStatements(
       case "if":
       case "train":
       case "store":
+      case "measure":
       case "expect":
       case "save":
         other(statement, scope);

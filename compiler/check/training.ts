@@ -209,6 +209,8 @@ function helpIn(statement: Statement): string | null {
       return statement.value.kind === "observe"
         ? "observe before it, and store what follows: within, `w.start` is the weight as it was stored then"
         : null;
+    case "measure":
+      return "measure before it";
     case "train":
       return "trainings follow one another";
     case "expect":

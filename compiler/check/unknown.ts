@@ -24,7 +24,7 @@ export function failName({ name, span }: Ident, { frame, scope }: Pick<Place, "f
     : formatOf(name) !== null
       ? packHelp(name)
       : frame.layer !== null && (name === "N" || name === "K")
-        ? "a layer's sizes are those of the functions that it is given to: `fn f(w: f32[N, K]) ...`"
+        ? `the sizes of a layer's weight are \`${frame.layer.name}.rows\` and \`${frame.layer.name}.columns\``
         : recipe !== undefined && !recipe.params.some((param) => peek(scope, param.name.name) !== null)
           ? `it is a parameter of the recipe: give it to the function as an argument, \`fn f(..., ${name}: f32)\``
           : (nameHabits.get(name) ??
@@ -244,5 +244,12 @@ export function failWhole(name: Ident, place: Place): null {
 export function failStatistic({ name, span }: Ident, { frame }: Place): null {
   return fail(frame, "E305", `\`${name}\` has a statistic for each layer`, span, "of which layer?", {
     help: `write \`${name}[${frame.layer?.name ?? "w"}]\``,
+  });
+}
+
+/** E606: what is measured, where not all of it is known. */
+export function failMeasured({ name, span }: Ident, { frame }: Place): null {
+  return fail(frame, "E606", `\`${name}\` is measured when the recipe runs`, span, "not known here", {
+    help: `take it in a loop over layers that comes after the loop that measures it: there \`${name}[w]\` is that of a layer, and \`${name}\` those of all`,
   });
 }

@@ -18,7 +18,7 @@ import { checkPack } from "./pack.js";
 import { lookup, peek } from "./scope.js";
 import { equalSizes, soleSymbol } from "./sizes.js";
 import { namedValues } from "./named-values.js";
-import { failName, failStatistic } from "./unknown.js";
+import { failName, failMeasured, failStatistic } from "./unknown.js";
 
 /**
  * What an expression outside index notation gives: tensors (several, of a function with several results), or a scalar.
@@ -189,6 +189,8 @@ export function wholeBase(base: Expr, place: Place): ValueId | null {
       return fail(frame, "E305", `\`${base.name}\` has a statistic for each layer`, base.span, "of which layer?", {
         help: `write \`${base.name}[${frame.layer?.name ?? "w"}][...]\``,
       });
+    case "measured":
+      return failMeasured(base, place);
     case "size":
     case "number":
     case "boolean":

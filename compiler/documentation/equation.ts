@@ -110,6 +110,7 @@ function statement(
     }
     case "train":
     case "store":
+    case "measure":
     case "expect":
     case "save":
       return [];

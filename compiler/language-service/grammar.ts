@@ -11,7 +11,10 @@ export interface Rule {
 
 /** The words of each colour; every word of the language has one. */
 const words: readonly (readonly [scope: string, words: readonly string[]])[] = [
-  ["keyword.control.espalier", ["for", "in", "if", "else", "return", "scan", "train", "expect", "save", "store"]],
+  [
+    "keyword.control.espalier",
+    ["for", "in", "if", "else", "return", "scan", "train", "expect", "save", "store", "measure"],
+  ],
   ["storage.type.espalier", ["fn", "recipe", "const", "let", "var"]],
   ["keyword.operator.word.espalier", ["and", "or", "not", "where", "matches", "is", "plus"]],
   ["constant.language.espalier", ["true", "false"]],

@@ -267,6 +267,10 @@ export function resolveNames(ast: Module, used: Used): Names {
           return body(statement.otherwise, inner(env), after);
         case "store":
           return expressions([statement.target, statement.value], env);
+        case "measure":
+          expression(statement.value, env);
+          declare(own, make("variable", statement.name, after + 1, declaration.span.end, statement));
+          return;
         case "expect":
           return expression(statement.condition, env);
         case "save":

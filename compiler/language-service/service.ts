@@ -5,14 +5,13 @@
 import type { Host } from "../check/modules.js";
 import { isBuiltin } from "../check/operation.js";
 import type { Diagnostic, Span } from "../diagnostic.js";
-import { parse } from "../syntax/parse.js";
-import { print } from "../syntax/print.js";
 import { reservedWords } from "../syntax/tokens.js";
 import { createAnalyses, type Analyses } from "./analysis.js";
 import { builtins } from "./builtins.js";
 import { callAt, complete, nameAt, type Completion } from "./complete.js";
 import { comment, describeSymbol, printHead, type Description } from "./describe.js";
 import { fixesFor, type Edit, type Fix } from "./edits.js";
+import { layOut, type LaidOut } from "./layout.js";
 import { symbolOf } from "./resolve.js";
 import { sameSymbol, touches, type Reference, type Symbol } from "./symbols.js";
 
@@ -70,6 +69,7 @@ export interface LanguageService {
 /** Makes a service over the files of a host. */
 export function createLanguageService(host: LanguageHost): LanguageService {
   const analyses = createAnalyses(host);
+  const laidOut = new Map<string, LaidOut>();
 
   const symbolAt = (file: string, offset: number): Reference | null => {
     const found = analyses.names(file).references.filter(({ span }) => touches(span, offset));
@@ -181,8 +181,9 @@ export function createLanguageService(host: LanguageHost): LanguageService {
 
     format(file) {
       const source = host.read(file);
-      const ast = source === null ? null : parse(source, file).value;
-      const text = ast === null ? null : print(ast);
+      if (source === null) return null;
+      const { text, known } = layOut(file, source, laidOut.get(file) ?? new Map());
+      laidOut.set(file, known);
       return text === source ? null : text;
     },
 
@@ -197,7 +198,10 @@ export function createLanguageService(host: LanguageHost): LanguageService {
 
     outline: (file) => (analyses.document(file)?.ast.declarations ?? []).map((each) => symbolOf(each)),
 
-    forget: analyses.forget,
+    forget(file) {
+      analyses.forget(file);
+      laidOut.delete(file);
+    },
   };
   return service;
 }

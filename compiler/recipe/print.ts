@@ -1,5 +1,5 @@
 import { printGraph } from "../graph/print.js";
-import type { Condition, NamePattern, Quantity, Recipe, RecipeStep, Treatment } from "./recipe.js";
+import type { Computed, Condition, NamePattern, Quantity, Recipe, RecipeStep, Treatment } from "./recipe.js";
 
 /** A recipe as text, for people and for goldens: its steps in order, each with its graphs. */
 export function printRecipe(recipe: Recipe): string {
@@ -46,15 +46,26 @@ function printTreatment(treatment: Treatment): readonly string[] {
   const conditions = treatment.conditions
     .map(({ pattern, negate }) => `${negate ? "not " : ""}matches "${pattern.glob}"`)
     .join(" and ");
-  const head = conditions === "" ? "always" : `where it ${conditions}`;
-  if (treatment.stores === null) return [`${head}: leave it`];
-  const inputs = treatment.inputs.map(
-    (input) => `${input.name} = ${input.kind}${input.kind === "statistic" ? ` #${input.observe}` : ""}`,
-  );
+  const chosen = treatment.choices.map(({ text, holds }) => `${holds ? "" : "not "}(${text})`).join(" and ");
+  const when = [conditions === "" ? "" : `it ${conditions}`, chosen].filter((each) => each !== "").join(" and ");
+  const head = when === "" ? "always" : `where ${when}`;
   return [
-    `${head}: store ${treatment.stores}, given ${inputs.join(", ") || "nothing"}`,
-    ...indent(lines(printGraph(treatment.graph))),
+    ...treatment.choices.flatMap((choice) => printComputed(`${head}: choose by ${choice.text}`, choice)),
+    ...treatment.measures.flatMap(({ measure, ...computed }) =>
+      printComputed(`${head}: measure #${measure.id} ${measure.name}`, computed),
+    ),
+    ...(treatment.stores === null
+      ? [`${head}: leave it`]
+      : printComputed(`${head}: store ${treatment.stores}`, treatment)),
   ];
+}
+
+function printComputed(head: string, { graph, inputs }: Computed): readonly string[] {
+  const given = inputs.map((input) => {
+    const of = "observe" in input ? ` #${input.observe}` : "measure" in input ? ` #${input.measure}` : "";
+    return `${input.name} = ${input.kind}${of}`;
+  });
+  return [`${head}, given ${given.join(", ") || "nothing"}`, ...indent(lines(printGraph(graph)))];
 }
 
 /** A condition as it could be written. */

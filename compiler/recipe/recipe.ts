@@ -112,9 +112,30 @@ export interface NamePattern {
   readonly span: Span;
 }
 
+/** A value that a run computes for a layer, and where each input of its graph comes from. */
+export interface Computed {
+  readonly graph: SymbolicGraph;
+  readonly inputs: readonly TreatmentInput[];
+}
+
+/** A number for each layer of a loop, f32. */
+export interface Measure {
+  readonly id: number;
+  readonly name: string;
+  /** The size symbol for how many layers its loop takes. */
+  readonly count: string;
+}
+
 /** What is done to a layer for which every condition holds: at most one treatment of a step stores. */
 export interface Treatment {
   readonly conditions: readonly { readonly pattern: NamePattern; readonly negate: boolean }[];
+  /**
+   * What a run computes to choose between treatments, in order: each gives f32, not 0 where it holds. Those of different
+   * treatments with one place and the same before them are the same.
+   */
+  readonly choices: readonly (Computed & { readonly text: string; readonly holds: boolean; readonly span: Span })[];
+  /** What is measured of the layer, each an f32 number of the layer as it was before anything is stored. */
+  readonly measures: readonly (Computed & { readonly measure: Measure })[];
   readonly graph: SymbolicGraph;
   /** Where each input of the graph comes from, by input name. */
   readonly inputs: readonly TreatmentInput[];
@@ -140,6 +161,13 @@ export type TreatmentInput =
   /** The weight of the model as it was given, dense f32 [N, K]. */
   | { readonly name: string; readonly kind: "original" }
   | { readonly name: string; readonly kind: "statistic"; readonly observe: number }
+  /** What was measured of all layers of a loop, f32 [layers] in the order of the model, or f32 of this layer. */
+  | {
+      readonly name: string;
+      readonly kind: "measured" | "measured_here";
+      readonly measure: number;
+      readonly span: Span;
+    }
   /** f32 scalars: how many windows (sequences) and tokens the calibration text has. */
   | { readonly name: string; readonly kind: "windows" | "tokens" };
 

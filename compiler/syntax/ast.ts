@@ -126,6 +126,7 @@ export type Statement =
   | IfStatement
   | TrainStatement
   | StoreStatement
+  | MeasureStatement
   | ExpectStatement
   | SaveStatement;
 
@@ -216,6 +217,13 @@ export interface IfStatement extends Bodied {
 export interface StoreStatement extends Commented {
   readonly kind: "store";
   readonly target: Expr;
+  readonly value: Expr;
+}
+
+/** `measure share = e`: a number for each layer of the loop, which later loops see together. */
+export interface MeasureStatement extends Commented {
+  readonly kind: "measure";
+  readonly name: Ident;
   readonly value: Expr;
 }
 

@@ -279,6 +279,14 @@ function statement(context: BuildContext, choice: CstNode): Statement {
         span,
         ...commented(context, leading, span.end),
       };
+    case "measure":
+      return {
+        kind: "measure",
+        name: ident(context, token(node, "Name")),
+        value: expression(context, child(node, "expression")),
+        span,
+        ...commented(context, leading, span.end),
+      };
     case "expect":
       return {
         kind: "expect",

@@ -39,6 +39,7 @@ import {
   Scan,
   statementWords,
   Store,
+  Measure,
   Text,
   Train,
   UpdateName,
@@ -184,6 +185,7 @@ export class Grammar extends ExpressionGrammar {
       { ALT: () => this.SUBRULE(this.if) },
       { ALT: () => this.SUBRULE(this.train) },
       { ALT: () => this.SUBRULE(this.store) },
+      { ALT: () => this.SUBRULE(this.measure) },
       { ALT: () => this.SUBRULE(this.expect) },
       { ALT: () => this.SUBRULE(this.save) },
     ]);
@@ -315,6 +317,13 @@ export class Grammar extends ExpressionGrammar {
     this.SUBRULE(this.expression, { LABEL: "target" });
     this.CONSUME(As);
     this.SUBRULE2(this.expression, { LABEL: "value" });
+  });
+
+  private readonly measure = this.RULE("measure", () => {
+    this.CONSUME(Measure);
+    this.CONSUME(Name);
+    this.CONSUME(Define);
+    this.SUBRULE(this.expression);
   });
 
   private readonly expect = this.RULE("expect", () => {

@@ -299,6 +299,7 @@ const statementSpellings: ReadonlySet<string> = new Set([
   "if",
   "train",
   "store",
+  "measure",
   "expect",
   "save",
 ]);

@@ -73,6 +73,7 @@ const places: ReadonlyMap<string, string> = new Map([
   ["if", "in an `if`"],
   ["train", "in `train ... on ... by ... { }`"],
   ["store", "in a `store`"],
+  ["measure", "in a `measure`"],
   ["expect", "in an `expect`"],
   ["save", "in a `save`"],
   ["reduce", "in a reduction"],
@@ -86,7 +87,7 @@ const places: ReadonlyMap<string, string> = new Map([
   ["constraints", "in the constraints of a function"],
 ]);
 
-const statementSpellings = ["let", "var", "scan", "for", "return", "if", "train", "store", "expect", "save"];
+const statementSpellings = ["let", "var", "scan", "for", "return", "if", "train", "store", "measure", "expect", "save"];
 const declarationSpellings = ["use", "const", "fn", "recipe"];
 
 /** The words for an error that the parser met. */

@@ -181,6 +181,8 @@ function statement(value: Statement, indent: number): readonly string[] {
       return ifStatement(value, indent);
     case "store":
       return commented(value, ["store ", expression(value.target), " as ", expression(value.value)], indent);
+    case "measure":
+      return commented(value, [`measure ${value.name.name} =`, assigned(value.value)], indent);
     case "expect":
       return commented(value, ["expect ", expression(value.condition)], indent);
     case "save":

@@ -94,6 +94,7 @@ export const If = keyword("if");
 export const Else = keyword("else");
 export const Train = keyword("train");
 export const Store = keyword("store");
+export const Measure = keyword("measure");
 export const As = keyword("as");
 export const Expect = keyword("expect");
 export const Save = keyword("save");
@@ -168,6 +169,7 @@ const keywords = [
   Else,
   Train,
   Store,
+  Measure,
   As,
   Expect,
   Save,
@@ -199,7 +201,19 @@ const keywords = [
 export const reservedWords: ReadonlySet<string> = new Set(keywords.map((word) => String(word.PATTERN)));
 
 /** The tokens that begin a statement by themselves; an update begins with `UpdateName`. */
-export const statementWords: readonly TokenType[] = [Let, Var, Scan, For, Return, If, Train, Store, Expect, Save];
+export const statementWords: readonly TokenType[] = [
+  Let,
+  Var,
+  Scan,
+  For,
+  Return,
+  If,
+  Train,
+  Store,
+  Measure,
+  Expect,
+  Save,
+];
 /** The tokens that begin a declaration. */
 export const declarationWords: readonly TokenType[] = [Use, Const, Fn, RecipeWord];
 

@@ -170,49 +170,54 @@ function createTalk(
     return context.of;
   }
 
+  /** Answers a turn. */
+  async function answer(text: string): Promise<void> {
+    const asked = [...messages, { role: "user", content: text }];
+    const prompt = await tokenizer.encode(await renderer.render(asked), { prefix: false });
+    if (prompt.length >= config.contextLength)
+      throw new LlamaError(
+        "prompt-too-long",
+        `The conversation has ${counted(prompt.length, "token")}, but the model's context holds ${config.contextLength}. /reset begins another.`,
+      );
+    const kept = await contextOf(prompt.length + sampling.maxNewTokens);
+    const stops = createStopStrings(options.stop);
+    const pieces = tokenizer.stream();
+    for (const id of prompt) pieces.push(id);
+    let told = "";
+    const give = (piece: string): void => {
+      told += piece;
+      output.stream(piece);
+    };
+    const how: GenerateOptions = {
+      ...sampling,
+      // another answer to the same question in another turn
+      seed: (options.seed + turns.length) % 2 ** 32,
+      eosTokens: ends,
+      onToken(id) {
+        give(stops.push(pieces.push(id)));
+        return !stops.found && answering !== "stop";
+      },
+    };
+    const result = await kept.generate(prompt, how);
+    give(stops.push(pieces.end()));
+    give(stops.end());
+    output.stream("\n");
+    if (result.ended === "length") output.note("(cut at --max-tokens)");
+    if (result.ended === "context") output.note("(the model's context is full: /reset begins another)");
+    turns.push({
+      promptTokens: result.promptTokens,
+      sharedTokens: result.sharedTokens,
+      newTokens: result.newTokens,
+      ended: result.ended,
+    });
+    messages = [...asked, { role: "assistant", content: told }];
+  }
+
   return {
     async say(text) {
-      const asked = [...messages, { role: "user", content: text }];
-      const prompt = await tokenizer.encode(await renderer.render(asked), { prefix: false });
-      if (prompt.length >= config.contextLength)
-        throw new LlamaError(
-          "prompt-too-long",
-          `The conversation has ${counted(prompt.length, "token")}, but the model's context holds ${config.contextLength}. /reset begins another.`,
-        );
-      const kept = await contextOf(prompt.length + sampling.maxNewTokens);
-      const stops = createStopStrings(options.stop);
-      const pieces = tokenizer.stream();
-      for (const id of prompt) pieces.push(id);
-      let answer = "";
-      const give = (piece: string): void => {
-        answer += piece;
-        output.stream(piece);
-      };
-      const how: GenerateOptions = {
-        ...sampling,
-        // another answer to the same question in another turn
-        seed: (options.seed + turns.length) % 2 ** 32,
-        eosTokens: ends,
-        onToken(id) {
-          give(stops.push(pieces.push(id)));
-          return !stops.found && answering !== "stop";
-        },
-      };
       answering = "yes";
       try {
-        const result = await kept.generate(prompt, how);
-        give(stops.push(pieces.end()));
-        give(stops.end());
-        output.stream("\n");
-        if (result.ended === "length") output.note("(cut at --max-tokens)");
-        if (result.ended === "context") output.note("(the model's context is full: /reset begins another)");
-        turns.push({
-          promptTokens: result.promptTokens,
-          sharedTokens: result.sharedTokens,
-          newTokens: result.newTokens,
-          ended: result.ended,
-        });
-        messages = [...asked, { role: "assistant", content: answer }];
+        await answer(text);
       } finally {
         answering = "no";
       }

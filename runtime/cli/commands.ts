@@ -13,7 +13,17 @@ import { addFileCommands } from "./file-commands.js";
 import { addLanguageCommands } from "./language-commands.js";
 import { addServingCommands } from "./serving-commands.js";
 import { addTextCommands } from "./text-commands.js";
-import { byteCount, collect, integer, number, pathOf, withDevice, withJson, withTuned } from "./options.js";
+import {
+  byteCount,
+  collect,
+  integer,
+  number,
+  pathOf,
+  withDevice,
+  withDevices,
+  withJson,
+  withTuned,
+} from "./options.js";
 
 const usualTreatments = ["int4", "magnitude-2of4", "wanda-2of4"];
 
@@ -84,7 +94,7 @@ With --device auto, the default, the target is WebGPU without optional features,
 }
 
 function addCompress(program: Command): void {
-  withTuned(
+  const command = withTuned(
     withDtype(
       withDevice(
         program
@@ -136,7 +146,8 @@ function addCompress(program: Command): void {
           .option("--force", "replace the output directory if it holds a model"),
       ),
     ),
-  )
+  );
+  withDevices(command, "the calibration windows are divided; the first device does the rest")
     .addHelpText(
       "after",
       `
@@ -155,7 +166,7 @@ none, goes on from there.`,
 }
 
 function addSensitivity(program: Command): void {
-  withTuned(
+  const command = withTuned(
     withDevice(
       program
         .command("sensitivity")
@@ -182,7 +193,8 @@ function addSensitivity(program: Command): void {
         .option("--windows <n>", "calibration windows, the first of that text", integer(1), 8)
         .option("--report <file>", "write a page about it, HTML, with plots", pathOf),
     ),
-  )
+  );
+  withDevices(command, "the tries are divided, a process each")
     .addHelpText(
       "after",
       () => `

@@ -23,10 +23,17 @@ import { sessionOptions, type DtypeOptions } from "./dtype.js";
 import { describeExport } from "./export.js";
 import { checkExport, exportSaved } from "./export-saved.js";
 import { DiagnosticsError, noteDiagnostics, UsageError } from "./failure.js";
-import { openGiven, warn, withLocalTexts } from "./given.js";
+import { givenModel, openGiven, warn, withLocalTexts } from "./given.js";
 import { onInterrupt } from "./interrupt.js";
 import { openMachine } from "./machine.js";
-import { settings, type DeviceOptions, type TunedOptions } from "./options.js";
+import {
+  devicesOf,
+  settings,
+  type DeviceChoice,
+  type DeviceOptions,
+  type SeveralDevicesOptions,
+  type TunedOptions,
+} from "./options.js";
 import type { Output } from "./output.js";
 import { stagedProgress } from "./staged-progress.js";
 import { compressionPage } from "./report/compression.js";
@@ -36,8 +43,9 @@ import { scoredText } from "./scored-text.js";
 import { table } from "./table.js";
 import { givenTexts, readTexts } from "./text.js";
 import { noteWarnings } from "./warnings.js";
+import { openCalibrationCrew, type CalibrationCrew } from "./workers/calibration-crew.js";
 
-interface CompressCommandOptions extends DeviceOptions, DtypeOptions, TunedOptions {
+interface CompressCommandOptions extends DeviceOptions, SeveralDevicesOptions, DtypeOptions, TunedOptions {
   readonly model: string;
   readonly out: string;
   readonly text: readonly string[];
@@ -62,7 +70,8 @@ interface CompressCommandOptions extends DeviceOptions, DtypeOptions, TunedOptio
 export async function run(output: Output, file: string, given: CompressCommandOptions): Promise<number | void> {
   const options = await withLocalTexts(given, output);
   const { recipe, source, files, sources } = findRecipe(file, options, output);
-  const model = await openGiven(options.model, output);
+  const path = await givenModel(options.model, output);
+  const model = await openGiven(path, output);
   try {
     // whatever can be reported without a device is reported before one is opened, and before a weight is read
     requireFit(model, recipe, sources);
@@ -85,7 +94,13 @@ export async function run(output: Output, file: string, given: CompressCommandOp
     const [first] = givenTexts(options.text);
     const evaluation = await scoredText(model, { ...options, text: first?.path }, output);
     if (text === null && evaluation === null) await warnOfTokenizer(model, output);
-    const { device, caller, close } = await openMachine(options, output.note);
+    const [own = options.device, ...others] = devicesOf(options) ?? [];
+    const { device, caller, close } = await openMachine({ ...options, device: own }, output.note);
+    const telling = { model: path, tune: options.tune, note: output.note };
+    const crew = await openHelpers(others, telling, device.name).catch((error: unknown) => {
+      close();
+      throw error;
+    });
     const parents = [options.out, ...outputs].flatMap(missingParents);
     const forget = onInterrupt(() => {
       outputs.forEach(discardStaged);
@@ -108,6 +123,7 @@ export async function run(output: Output, file: string, given: CompressCommandOp
         maxError,
         memory,
         resume,
+        helpers: crew?.helpers,
         note: output.note,
         onProgress: progress.update,
       }).finally(progress.end);
@@ -132,12 +148,33 @@ export async function run(output: Output, file: string, given: CompressCommandOp
       noteWarnings(output, report.warnings, report.tensors.length);
       return code;
     } finally {
+      await crew?.close();
       forget();
       close();
     }
   } finally {
     await model.close();
   }
+}
+
+/** The other devices, where there are others. */
+async function openHelpers(
+  others: readonly DeviceChoice[],
+  options: Parameters<typeof openCalibrationCrew>[1],
+  own: string,
+): Promise<CalibrationCrew | null> {
+  if (others.length === 0) return null;
+  const crew = openCalibrationCrew(others, options);
+  try {
+    await crew.ready;
+  } catch (error) {
+    await crew.close();
+    throw error;
+  }
+  const unlike = crew.devices.find((name) => name !== own);
+  if (unlike !== undefined)
+    options.note(`note: ${unlike} is another device than ${own}: the result is that of one device within rounding.`);
+  return crew;
 }
 
 /** The tensors and the sizes, for people. */

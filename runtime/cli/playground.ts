@@ -1,5 +1,5 @@
 /** `espalier playground`: the site of the playground, on this machine alone. */
-import { createReadStream, statSync } from "node:fs";
+import { createReadStream, readdirSync, statSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import { extname, join } from "node:path";
 import { packageRoot } from "../package.js";
@@ -17,10 +17,13 @@ export function siteFiles(root: string = packageRoot()): ReadonlyMap<string, str
     "tokenizer.json",
     "tokenizer_config.json",
   ];
+  const built = readdirSync(site, { recursive: true, encoding: "utf8" })
+    .map((name) => name.replaceAll("\\", "/"))
+    .filter((name) => extname(name) in types && !name.startsWith("playground/model/"));
   return new Map([
-    ["/", join(site, "index.html")],
-    ...["index.html", "style.css", "app.js"].map((name) => [`/${name}`, join(site, name)] as const),
-    ...[...names, "calibration.txt"].map((name) => [`/model/${name}`, join(model, name)] as const),
+    ["/playground/", join(site, "playground", "index.html")],
+    ...built.map((name) => [`/${name}`, join(site, name)] as const),
+    ...[...names, "calibration.txt"].map((name) => [`/playground/model/${name}`, join(model, name)] as const),
   ]);
 }
 
@@ -30,6 +33,8 @@ const types: { readonly [extension: string]: string } = {
   ".js": "text/javascript; charset=utf-8",
   ".json": "application/json",
   ".txt": "text/plain; charset=utf-8",
+  ".png": "image/png",
+  ".svg": "image/svg+xml",
 };
 
 /** A server of these files; it listens once `listen` is called. */
@@ -42,6 +47,7 @@ export function createSite(files: ReadonlyMap<string, string> = siteFiles()): Se
     if (request.method !== "GET" && request.method !== "HEAD") return refuse(405);
     // another name for this machine could be that of a page elsewhere
     if (!["127.0.0.1", "localhost", "[::1]"].includes(host)) return refuse(403);
+    if (path === "/") return void response.writeHead(302, { location: "/playground/" }).end();
     if (file === undefined) return refuse(404);
     let size: number;
     try {
@@ -54,7 +60,7 @@ export function createSite(files: ReadonlyMap<string, string> = siteFiles()): Se
       "content-length": size,
       "cache-control": "no-cache",
       "x-content-type-options": "nosniff",
-      "content-security-policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src data:",
+      "content-security-policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:",
     });
     if (request.method === "HEAD") return void response.end();
     createReadStream(file)

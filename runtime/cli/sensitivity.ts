@@ -2,25 +2,35 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 
 import { didYouMean } from "../../compiler/suggest.js";
-import { groupsOf, findSensitivity, type Sensitivity, type Try } from "../llama/compression/sensitivity.js";
+import { findSensitivity, sensitivityOf } from "../llama/compression/sensitivity.js";
+import {
+  groupsOf,
+  plannedTries,
+  type Sensitivity,
+  type SensitivityOptions,
+  type SensitivityRow,
+  type Try,
+} from "../llama/compression/sensitivity-plan.js";
 import { printPerplexity } from "../llama/compression/outcome.js";
 import type { MixedText } from "../llama/texts.js";
 import { calibrationWindows, checkContext, scoredWindows } from "../llama/windows.js";
-import { filesOf } from "../model/model.js";
+import { filesOf, type Model } from "../model/model.js";
 import { examples, packageRoot } from "../package.js";
 import { findRecipe } from "./compress.js";
 import { UsageError } from "./failure.js";
-import { openGiven, withLocalTexts } from "./given.js";
+import { givenModel, openGiven, withLocalTexts } from "./given.js";
 import { openMachine } from "./machine.js";
-import type { DeviceOptions, TunedOptions } from "./options.js";
+import { devicesOf, type DeviceOptions, type SeveralDevicesOptions, type TunedOptions } from "./options.js";
 import type { Output } from "./output.js";
 import { sensitivityPage } from "./report/sensitivity.js";
 import { checkPage, printWithPage } from "./report/write.js";
 import { table } from "./table.js";
 import { readTexts } from "./text.js";
 import { noteWarnings } from "./warnings.js";
+import { openCrew, runAll } from "./workers/crew.js";
+import { crewNames } from "./workers/names.js";
 
-interface SensitivityCommandOptions extends DeviceOptions, TunedOptions {
+export interface SensitivityCommandOptions extends DeviceOptions, SeveralDevicesOptions, TunedOptions {
   readonly model: string;
   readonly text: string;
   readonly calibration?: string;
@@ -42,7 +52,8 @@ export async function run(output: Output, asked: SensitivityCommandOptions): Pro
     read.push(...sources.keys());
     return { name: existsSync(treatment) ? treatment : nameOf(treatment), recipe };
   });
-  const model = await openGiven(options.model, output);
+  const path = await givenModel(options.model, output);
+  const model = await openGiven(path, output);
   try {
     const tokenizer = await model.tokenizer();
     const beside = join(model.directory, "calibration.txt");
@@ -65,39 +76,82 @@ export async function run(output: Output, asked: SensitivityCommandOptions): Pro
       options.windows,
     );
     for (const windows of [scored, calibration]) checkContext(windows, model.config.contextLength);
+    const searched = { scored, calibration, by: options.by };
+    const { result, device } = await search(output, model, tries, searched, { ...options, model: path });
+    const code = await printWithPage(
+      output,
+      { ...result, by: options.by, device },
+      () => describe(result, device, output),
+      options.report,
+      () =>
+        sensitivityPage(result, {
+          model,
+          device,
+          text: options.text,
+          calibration: source,
+          by: options.by,
+          groups: groupsOf(model, options.by).map(({ name }) => name),
+        }),
+    );
+    noteWarnings(output, result.warnings, 0);
+    return code;
+  } finally {
+    await model.close();
+  }
+}
+
+/** Makes the tries, on one device or divided between several. */
+async function search(
+  output: Output,
+  model: Model,
+  tries: readonly Try[],
+  searched: SensitivityOptions,
+  options: SensitivityCommandOptions,
+): Promise<{ readonly result: Sensitivity; readonly device: string }> {
+  const devices = devicesOf(options);
+  const bar = output.share("trying");
+  if (devices === null) {
     const { device, caller, close } = await openMachine(options, output.note);
     try {
-      const bar = output.share("trying");
       const result = await findSensitivity(caller, model, tries, {
-        scored,
-        calibration,
-        by: options.by,
+        ...searched,
         note: output.note,
         onProgress: ({ subject, done, total, share, secondsLeft }) =>
           bar.update(share, secondsLeft, `${done}/${total} ${subject}`),
       }).finally(bar.end);
-      const code = await printWithPage(
-        output,
-        { ...result, by: options.by, device: device.name },
-        () => describe(result, device.name, output),
-        options.report,
-        () =>
-          sensitivityPage(result, {
-            model,
-            device: device.name,
-            text: options.text,
-            calibration: source,
-            by: options.by,
-            groups: groupsOf(model, options.by).map(({ name }) => name),
-          }),
-      );
-      noteWarnings(output, result.warnings, 0);
-      return code;
+      return { result, device: device.name };
     } finally {
       close();
     }
+  }
+  const started = performance.now();
+  const wanted = plannedTries(model, tries, searched);
+  const crew = openCrew({
+    devices,
+    begin: () => ({ work: "sensitivity", options: { options, tries, searched } }),
+    note: output.note,
+  });
+  try {
+    bar.update(0, null, "observing on each device");
+    await crew.ready;
+    const began = performance.now();
+    let done = 0;
+    const rows = (await runAll(
+      crew,
+      wanted.map((_, at) => at),
+      (at) => {
+        done++;
+        const left = (wanted.length - done) * ((performance.now() - began) / done / 1000);
+        const one = wanted[at];
+        bar.update(done / wanted.length, left, `${done}/${wanted.length} ${one?.name}: ${one?.group.name}`);
+      },
+    )) as readonly SensitivityRow[];
+    const perplexity = await crew.run(null);
+    const seconds = (performance.now() - started) / 1000;
+    return { result: sensitivityOf(model, searched, perplexity as number, rows, seconds), device: crewNames(crew) };
   } finally {
-    await model.close();
+    bar.end();
+    await crew.close();
   }
 }
 

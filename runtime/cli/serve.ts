@@ -22,14 +22,18 @@ export async function run(output: Output, options: ServeOptions): Promise<number
     isClosing: () => isClosing,
     apiKey,
     cors: options.cors,
-    onFault(error) {
-      const { code, message } = failureOf(error);
-      output.note(`${output.alarm(`error[${code}]`)}: ${message}`);
-      if (code !== "device-lost") return;
-      fault = error;
-      stopping.stop();
-    },
+    onFault,
   });
+  function onFault(error: unknown): void {
+    const { code, message } = failureOf(error);
+    const isLoss = code === "device-lost";
+    // of a device that is lost each request tells
+    if (isLoss && fault !== null) return;
+    output.note(`${output.alarm(`error[${code}]`)}: ${message}`);
+    if (!isLoss) return;
+    fault = error;
+    stopping.stop();
+  }
   // before the model is loaded: a port that is taken is found at once
   const server = await listenAt(app.fetch, { ...options, apiKey }, output);
   try {
@@ -38,6 +42,8 @@ export async function run(output: Output, options: ServeOptions): Promise<number
       const opened = await openServed(model, options, output.note);
       try {
         served = opened.model;
+        // nobody may ask for anything for long
+        void opened.lost.then(onFault);
         tellOfServing(output, options, server.port, opened.device, {
           sequences: opened.scheduler.state.sequences,
           contextLength: opened.scheduler.contextLength,

@@ -2,6 +2,7 @@
 import { basename, extname, resolve } from "node:path";
 import { createChatRenderer } from "../chat/renderer.js";
 import { chatTemplateOf, turnEnds } from "../chat/template.js";
+import type { DeviceError } from "../device/error.js";
 import { openSession } from "../llama/inference/session.js";
 import type { Scheduler } from "../llama/serving/requests.js";
 import { openScheduler } from "../llama/serving/scheduler.js";
@@ -27,6 +28,8 @@ export interface OpenedServed {
   readonly scheduler: Scheduler;
   /** For people. */
   readonly device: string;
+  /** Settles when the device is lost. */
+  readonly lost: Promise<DeviceError>;
   /** Ends all; of a device that is lost nothing is freed. */
   close(isLost: boolean): Promise<void>;
 }
@@ -52,6 +55,8 @@ export async function openServed(
       queue: options.queue,
       memory: options.cacheMemory,
       contextLength: options.context,
+      // compiling is what takes a CPU's time
+      prepared: caller.target.kind === "gpu",
     });
     const { eosTokens } = model.generation;
     return {
@@ -67,6 +72,7 @@ export async function openServed(
       },
       scheduler,
       device: device.name,
+      lost: device.lost,
       async close(isLost) {
         await scheduler.close().catch(() => {});
         if (!isLost) session.release();

@@ -131,8 +131,7 @@ export async function findCpu(unchecked = false): Promise<FoundAdapter> {
     const instance = dawn.create(toggles(unchecked));
     return { instance, request: request(instance, { forceFallbackAdapter: true }) };
   };
-  const opened =
-    library !== undefined && cpuDriverRuns() ? withOnlyDriver((await unpackCpuDriver()).manifest, open) : open();
+  const opened = library !== undefined && cpuDriverRuns() ? withOnlyDriver(await cpuManifest(), open) : open();
   const adapter = await opened.request;
   if (adapter === undefined || !isSoftware(adapter)) {
     throw new DeviceError(
@@ -143,6 +142,15 @@ export async function findCpu(unchecked = false): Promise<FoundAdapter> {
   }
   const name = adapter.info.architecture === "swiftshader" ? "SwiftShader" : displayName(adapter, []);
   return { kind: "cpu", name: `${name} (CPU)`, instance: opened.instance, adapter };
+}
+
+/** Where the CPU driver is. @throws DeviceError no-gpu, where it cannot be unpacked: there may be GPUs all the same */
+async function cpuManifest(): Promise<string> {
+  try {
+    return (await unpackCpuDriver()).manifest;
+  } catch (error) {
+    throw new DeviceError("no-gpu", error instanceof Error ? error.message : String(error));
+  }
 }
 
 /** Dawn's null backend. */

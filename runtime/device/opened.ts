@@ -56,6 +56,8 @@ export interface Device extends DeviceDescription {
   readonly memory: DeviceMemory;
   /** Bytes of memory of the machine that the device is in. */
   readonly hostMemory: number;
+  /** Settles when the device is lost, with what was lost; never for one that is closed. */
+  readonly lost: Promise<DeviceError>;
   /**
    * A zeroed buffer of at least `bytes` (rounded up to 16), by default for storage and copies.
    * @throws DeviceError too-large or out-of-memory, naming `label` and the sizes
@@ -185,8 +187,11 @@ function makeDevice(found: FoundAdapter, gpu: GPUDevice, { wait, memory: hostMem
   const memory = { allocated: 0, peak: 0 };
   const limits = describeLimits(gpu.limits, found.adapter.info);
 
-  void gpu.lost.then((reason) => {
-    failure ??= new DeviceError("device-lost", `${name} was lost: ${reason.message || reason.reason}.`);
+  const lost = gpu.lost.then((reason): Promise<DeviceError> | DeviceError => {
+    // one that was closed is not missed
+    if (failure !== undefined) return new Promise(() => {});
+    failure = new DeviceError("device-lost", `${name} was lost: ${reason.message || reason.reason}.`);
+    return failure;
   });
   gpu.addEventListener("uncapturederror", (event) => {
     event.preventDefault();
@@ -282,6 +287,7 @@ function makeDevice(found: FoundAdapter, gpu: GPUDevice, { wait, memory: hostMem
     gpu,
     memory,
     hostMemory,
+    lost,
     createBuffer,
     free,
     guarded,

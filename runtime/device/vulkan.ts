@@ -39,19 +39,29 @@ async function load(): Promise<VulkanLibrary | undefined> {
   if (process.platform !== "linux") return undefined;
   const { default: koffi } = await import("koffi");
   const open = (path: string): VulkanLibrary => Object.assign(koffi.load(path), { address: koffi.address });
-  const own = async (): Promise<VulkanLibrary> => open((await unpackCpuDriver()).loader);
+  // without the one beside the CPU driver there may still be the system's
+  const ownPath = async (): Promise<string | undefined> =>
+    cpuDriverRuns()
+      ? unpackCpuDriver().then(
+          ({ loader }) => loader,
+          () => undefined,
+        )
+      : undefined;
   let system: VulkanLibrary;
   try {
     system = open("libvulkan.so.1");
   } catch {
-    return cpuDriverRuns() ? own() : undefined;
+    const path = await ownPath();
+    return path === undefined ? undefined : open(path);
   }
   const found = listVulkanDevices(system);
   const twin = found.find((one) => !one.software && twinsOf(found, one).length > 1);
-  if (twin === undefined || canChoose(system, twin) || !cpuDriverRuns()) return system;
+  if (twin === undefined || canChoose(system, twin)) return system;
   // a loader of before 1.4.323 does not choose among equal cards; ours does
+  const path = await ownPath();
+  if (path === undefined) return system;
   system.unload();
-  return own();
+  return open(path);
 }
 
 /** The devices of the same name, itself among them. */

@@ -46,7 +46,7 @@ function memoryState(): SavedState {
   return {
     directory: "",
     finished: 0,
-    facts: { dense: null, perplexities: [], saved: [], announced: [], trainings: [], seconds: 0 },
+    facts: { dense: null, perplexities: [], saved: [], announced: [], trainings: [], measured: [], seconds: 0 },
     weights,
     async add(record, pieces) {
       const whole = new Uint8Array(record.bytes);

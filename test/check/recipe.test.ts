@@ -235,7 +235,6 @@ const wrong: Readonly<Record<string, readonly string[]>> = {
   "for w in model.linears { store w as w  store w as w }": ["E604"],
   "for w in model.linears { let s[n] = sum[k] w[n, k]  store w as s }": ["E604"],
   "for w in model.linears { store w as pack w as nm(2, 4) of f16 }": ["E502"],
-  "for w in model.linears { if damp * w[0, 0] > 1 { store w as w } }": ["E606"],
   "store model as model": ["E602"],
   "let x2 = observe model on text by squares": ["E605"],
   "for block in model.blocks { let x = observe block on text by wanda }": ["E605"],

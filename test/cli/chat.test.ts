@@ -58,6 +58,29 @@ chat("turns from a pipe: what was said is not computed again, commands do what t
   assert.match(stderr, /there is no \/nonsense/);
 });
 
+chat("Ctrl-C ends an answer and not the program, /reset forgets, and a line says why a text ended", async () => {
+  const { eos_token_id: end } = JSON.parse(readFileSync(join(toy, "generation_config.json"), "utf8")) as {
+    readonly eos_token_id: number;
+  };
+  // what ends a text is never taken: but for the interruption it would fill the context
+  const args = ["chat", "--model", toy, "--max-tokens", "100000", "--logit-bias", `${end}=-100`, "--device", "cpu"];
+  const child = start(command, args, {}, { open: true });
+  const over = ended(child);
+  const begun = new Promise((resolve) => child.stdout!.once("data", resolve));
+  child.stdin!.write("the man\n");
+  await begun;
+  child.kill("SIGINT");
+  const [said, forgotten] = [join(folder.path, "said.json"), join(folder.path, "forgotten.json")];
+  child.stdin!.end(`/save ${said}\n/reset\n/save ${forgotten}\n`);
+  const { code, stderr } = await over;
+  assert.is(code, 0, stderr);
+  assert.not.match(stderr, /context is full/);
+  const messages = (file: string): number => (JSON.parse(readFileSync(file, "utf8")) as Talked).messages.length;
+  assert.equal([messages(said), messages(forgotten)], [2, 0]);
+  const cut = await espalier("", "generate", "--model", toy, "--prompt", "the", "--max-tokens", "2");
+  assert.match(cut.stderr, /2 new tokens .*, ended at --max-tokens/);
+});
+
 chat("a turn that does not fit is told, and the conversation goes on without it", async () => {
   const { code, stdout, stderr } = await espalier(
     `${"the man and ".repeat(400)}\nthe\n`,

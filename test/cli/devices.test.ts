@@ -1,11 +1,12 @@
 /** Several devices: a process each, of the CPU driver here, which is one device as often as it is asked for. */
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import OpenAI from "openai";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { command, ended, espalier, start, toyModel } from "./support.js";
+import { classics, command, ended, espalier, start, toyModel } from "./support.js";
 
 const test = suite("several devices");
 const folder = await mkdtemp(join(tmpdir(), "espalier-devices-"));
@@ -111,6 +112,57 @@ test("generate --batch: the results of one device, by two of which one dies", as
     (JSON.parse(one.stdout) as { newTokens: number }).newTokens,
   );
   assert.is(await readFile(join(folder, "two.jsonl"), "utf8"), await readFile(join(folder, "one.jsonl"), "utf8"));
+});
+
+test("sensitivity: the rows of one device, by two of which one dies", async () => {
+  const args = ["sensitivity", "--model", toy, "--text", join(classics, "eval.txt"), "--treatments", "int4,wanda-2of4"];
+  const short = ["--by", "kind", "--window", "32", "--limit", "2", "--windows", "2", "--json"];
+  const rowsOf = (stdout: string): object => {
+    const {
+      seconds: _,
+      device: __,
+      rows,
+      ...rest
+    } = JSON.parse(stdout) as { seconds: number; device: string; rows: { seconds: number }[] };
+    return { ...rest, rows: rows.map((row) => ({ ...row, seconds: 0 })) };
+  };
+  const one = await espalier(...args, ...short, "--device", "cpu");
+  assert.is(one.code, 0, one.stderr);
+  const child = start(command, [...args, ...short, ...two]);
+  const begun = processes(child);
+  const over = ended(child);
+  await begun.reach(2);
+  process.kill(begun.found[0]!, "SIGKILL");
+  const { code, stderr, stdout } = await over;
+  assert.is(code, 0, stderr);
+  assert.match(stderr, /it is started again/);
+  assert.equal(rowsOf(stdout), rowsOf(one.stdout));
+});
+
+test("compress: the files of one device, byte for byte, by two of which one dies", async () => {
+  const args = ["compress", "sparsegpt-2of4", "--model", toy, "--window", "200", "--windows", "22", "--json"];
+  const one = await espalier(...args, "--out", join(folder, "one"), "--device", "cpu");
+  assert.is(one.code, 0, one.stderr);
+  const child = start(command, [...args, "--out", join(folder, "two"), ...two]);
+  const begun = processes(child);
+  const over = ended(child);
+  await begun.reach(1);
+  // somewhere among the blocks: what it has gone through is gone through again
+  const isBegun = async (): Promise<boolean> =>
+    (await readdir(folder)).some((name) => name.endsWith("-state") && existsSync(join(folder, name, "state.json")));
+  while (!(await isBegun())) await new Promise((resolve) => setTimeout(resolve, 20));
+  process.kill(begun.found[0]!, "SIGKILL");
+  const { code, stderr } = await over;
+  assert.is(code, 0, stderr);
+  assert.match(stderr, /it is started again/);
+  const files = (await readdir(join(folder, "one"))).sort();
+  assert.equal((await readdir(join(folder, "two"))).sort(), files);
+  for (const file of files)
+    assert.is(
+      Buffer.compare(await readFile(join(folder, "two", file)), await readFile(join(folder, "one", file))),
+      0,
+      file,
+    );
 });
 
 test("a device that there is not, and one where several are named, are told", async () => {

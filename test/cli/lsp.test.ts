@@ -29,7 +29,10 @@ import {
   StreamMessageWriter,
   type Position,
   type PublishDiagnosticsParams,
+  type TextEdit,
 } from "vscode-languageserver-protocol/node";
+import { TextDocument } from "vscode-languageserver-textdocument";
+import { changedPart } from "../../runtime/cli/lsp/convert.js";
 import { projectFile } from "../support/project.js";
 import { command, temporaryFolder } from "./support.js";
 
@@ -211,6 +214,73 @@ test("an edit of another file is seen", async () => {
   await mine.diagnostics();
   await file.change('use "./mine.esp"\n\nfn f(x: f32[N, K]) -> f32[N, K] {\n  return thrice(x)\n}\n\n');
   assert.equal(await file.diagnostics(), []);
+});
+
+test("proposals of formats, fields and modules, the way into the library, both quick fixes, and the layout", async () => {
+  const text = `use prune
+
+// as it was typed
+recipe mine(model: llama) {
+    for block in model.blocks {
+      for w in block.linears {
+        let keep = mask_2of4(magnitude(w))
+        store w as pack w as nm(2, 4) of f16
+      }
+    }
+}
+`;
+  const file = await open(join(folder.path, "recipe.esp"), text);
+  const [unkept] = await file.diagnostics();
+  assert.is(unkept?.code, "E502");
+  const proposed = async (part: string): Promise<readonly string[]> => {
+    const found = await client.sendRequest(CompletionRequest.type, file.behind(part));
+    return (Array.isArray(found) ? found : (found?.items ?? [])).map(({ label }) => label);
+  };
+  assert.ok((await proposed("pack w as ")).includes("int4"));
+  assert.ok((await proposed("block.")).includes("linears"));
+  assert.ok((await proposed("use ")).includes("sparsegpt"));
+  const definition = await client.sendRequest(DefinitionRequest.type, file.behind("mask_2"));
+  assert.is(
+    definition !== null && "uri" in definition ? definition.uri : null,
+    pathToFileURL(projectFile("stdlib/prune.esp")).href,
+  );
+  const actions = await client.sendRequest(CodeActionRequest.type, {
+    textDocument: { uri: file.uri },
+    range: unkept!.range,
+    context: { diagnostics: [unkept!] },
+  });
+  assert.equal(
+    actions?.map(({ title }) => title),
+    ["Keep the mask: `where keep`"],
+  );
+  const format = async (): Promise<readonly TextEdit[]> =>
+    (await client.sendRequest(DocumentFormattingRequest.type, {
+      textDocument: { uri: file.uri },
+      options: { tabSize: 2, insertSpaces: true },
+    })) ?? [];
+  // the lines that change, and no others
+  assert.equal(
+    (await format()).map(({ range }) => [range.start.line, range.end.line]),
+    [[4, 10]],
+  );
+  await file.change(TextDocument.applyEdits(TextDocument.create(file.uri, "espalier", 1, text), [...(await format())]));
+  assert.equal(await format(), []);
+  await client.sendNotification(DidCloseTextDocumentNotification.type, { textDocument: { uri: file.uri } });
+});
+
+test("a change of layout is told by whole lines", () => {
+  for (const [before, after] of [
+    ["a\nb\nc\n", "a\nB\nc\n"],
+    ["a\n", "a\n\n\nb\n"],
+    ["", "x\n"],
+    ["x\nx\nx\n", "x\nx\n"],
+    ["a\r\nb\r\n", "a\nb\n"],
+    ["a", "a\n"],
+  ] as const) {
+    const { start, end, text } = changedPart(before, after);
+    assert.ok(start <= end, JSON.stringify([before, after]));
+    assert.is(before.slice(0, start) + text + before.slice(end), after);
+  }
 });
 
 test("a file of the library: what it is, and its names, which stay", async () => {

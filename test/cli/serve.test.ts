@@ -66,4 +66,29 @@ serve("a model answers the client, alone and among others alike, and SIGTERM end
   assert.match(stderr, /stopping: requests that are under way/);
 });
 
+serve(
+  "a device that is lost ends the server, with a message and a code, and the request that was under way",
+  async () => {
+    const injected = { NODE_OPTIONS: `--import=${new URL("lose-device.js", import.meta.url).href}` };
+    const small = ["--device", "cpu", "--sequences", "2", "--context", "512", "--port", "0"];
+    const child = start(command, ["serve", "--model", toy, "--name", "toy", ...small], injected);
+    const over = ended(child);
+    let told = "";
+    child.stderr?.on("data", (chunk: Buffer) => (told += chunk.toString("utf8")));
+    await printed(child, "texts at once");
+    const baseURL = /http:\/\/\S+\/v1/.exec(told)![0];
+    const client = new OpenAI({ baseURL, apiKey: "none", maxRetries: 0 });
+    const asked = { model: "toy", prompt: "It was", max_tokens: 400, temperature: 0, stream: true } as const;
+    let seen = 0;
+    const error = await (async () => {
+      for await (const _ of await client.completions.create(asked)) if (++seen === 3) child.kill("SIGUSR2");
+    })().catch((thrown: unknown) => thrown);
+    assert.instance(error, Error);
+    assert.ok(seen < 400);
+    const { code, stderr } = await over;
+    assert.is(code, 1, stderr);
+    assert.is(stderr.match(/error\[device-lost\]: .* was lost: /g)?.length, 1, stderr);
+  },
+);
+
 serve.run();

@@ -27,12 +27,15 @@ export async function toyModel(suite: { after(work: () => void): void }): Promis
 /** The command that is shipped. */
 export const command = "bundle/main.js";
 
-/** Starts a built script of the project, given from the folder it was built to; `stdin` is all that it reads there. */
+/**
+ * Starts a built script of the project, given from the folder it was built to; `stdin` is all that it reads there, or
+ * `open` for what the test writes.
+ */
 export function start(
   script: string,
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},
-  stdin: string | Buffer | null = null,
+  stdin: string | Buffer | { readonly open: true } | null = null,
 ): ChildProcess {
   const path = fileURLToPath(new URL(`../../${script}`, import.meta.url));
   const child = spawn(process.execPath, [path, ...args], {
@@ -42,7 +45,7 @@ export function start(
   });
   // one that has ended already reads nothing
   child.stdin?.on("error", () => {});
-  child.stdin?.end(stdin);
+  if (typeof stdin === "string" || stdin instanceof Uint8Array) child.stdin?.end(stdin);
   return child;
 }
 

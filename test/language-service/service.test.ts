@@ -4,6 +4,9 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { check } from "../../compiler/check/check.js";
 import { createLanguageService } from "../../compiler/language-service/service.js";
+import { parse } from "../../compiler/syntax/parse.js";
+import { print } from "../../compiler/syntax/print.js";
+import { layOut } from "../../compiler/language-service/layout.js";
 import { createHost, standardModules } from "../../runtime/library.js";
 import { projectFile } from "../support/project.js";
 import { filesBelow } from "../support/sources.js";
@@ -293,6 +296,25 @@ for (const [what, source, expected] of fixed)
       .reduce((before, edit) => before.slice(0, edit.start) + edit.text + before.slice(edit.end), source);
     assert.ok(text.includes(expected), text);
   });
+
+test("laid out part by part a file is what it is laid out whole, whatever was laid out before", () => {
+  const ways: readonly ((source: string) => string)[] = [
+    (source) => source,
+    (source) => source.replaceAll(/^ +/gm, "").replaceAll("\n}", "\n\n\n}"),
+    (source) => source.replaceAll(/\n\n/g, "\n").replaceAll("\n", "\r\n"),
+    (source) => `${source}\n\n// the end\n\n\n// of it`,
+    (source) => source.replaceAll(/^fn/gm, "const between = 1\n\n\n// apart\n\nconst another = 2\nfn"),
+    (source) => `${source}use prune\n`,
+  ];
+  for (const path of filesBelow(["stdlib", "examples", "test/errors", "test/golden"], ".esp"))
+    for (const way of ways) {
+      const source = way(readFileSync(projectFile(path), "utf8"));
+      const ast = parse(source, path).value;
+      const first = layOut(path, source, new Map());
+      assert.is(first.text, ast === null ? null : print(ast), path);
+      assert.is(layOut(path, source, first.known).text, first.text, path);
+    }
+});
 
 test("formatting, and an outline", () => {
   const { service } = open("fn  f(x: f32[N]) -> f32[N] { return x }\nconst a = 1\n");

@@ -1,5 +1,5 @@
 /** The playground in a headless Chromium with WebGPU on the CPU driver. */
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -90,7 +90,7 @@ async function write(page: Page, source: string): Promise<void> {
 }
 
 test("the script is small", () => {
-  const bytes = gzipSync(readFileSync(projectFile("dist/site/app.js"))).length;
+  const bytes = gzipSync(readFileSync(projectFile("dist/site/playground/app.js"))).length;
   assert.ok(bytes < 1.5e6, `${bytes} bytes`);
 });
 
@@ -136,6 +136,15 @@ test("compress the small model and talk to it: the ids are those of Node", async
   await page.click("#compress");
   await says(page, "compress-note", /MiB → \d/);
   assert.match(await text(page, "report"), /layers\.0\.self_attn\.o_proj\.weight2:4nm\(2, 4\) of int4/);
+  // a line for the layers that were compressed, over all blocks, in each of both plots
+  assert.match(await text(page, "plots"), /Layer error.*o_projWeight error.*o_proj$/);
+  await page.waitForSelector("#plots figure:nth-child(2) svg[role=img] polyline");
+  const drawn = await page.$$eval("#plots polyline", (lines) => lines.map((line) => line.getAttribute("points")));
+  assert.equal(
+    drawn.map((points) => points?.split(" ").length),
+    [4, 4],
+  );
+  assert.match(await text(page, "figures"), /7\.00 MiB → .*times smaller.*Bits a weight/);
   await page.click("#speak");
   await page.waitForSelector("#compressed[data-ids]:not([data-ids=''])");
   const ids = (id: string): Promise<string | null> => page.$eval(`#${id}`, (found) => found.getAttribute("data-ids"));
@@ -143,6 +152,65 @@ test("compress the small model and talk to it: the ids are those of Node", async
   assert.ok((await text(page, "given")).length > prompt.length + 10);
   await page.close();
   assert.equal(found, await inNode());
+});
+
+/** Chooses a folder, as its user does. */
+async function choose(page: Page, path: string): Promise<void> {
+  const input = await page.$("input#directory");
+  if (input === null) throw new Error("there is no field for a directory");
+  await input.uploadFile(path);
+}
+
+test("a compressed directory of one's own is opened from the disk, and nothing is uploaded", async () => {
+  const page = await open(browser);
+  await says(page, "device", /Computing on/);
+  const asked: string[] = [];
+  page.on("request", (request) => asked.push(`${request.method()} ${request.url()}`));
+  await choose(page, projectFile("examples/classics-3.7m-recovered"));
+  assert.match(
+    await says(page, "model-note", /parameters/),
+    /^classics-3\.7m-recovered: 4 blocks, 3\.7 million .*2\.18 MiB/,
+  );
+  await page.$eval("#tokens", (field) => ((field as unknown as { value: string }).value = "4"));
+  await page.click("#speak");
+  await page.waitForSelector("#given[data-ids]:not([data-ids=''])");
+  const found = await page.$eval("#given", (place) => place.getAttribute("data-ids"));
+  assert.equal(asked, []);
+
+  // what is no model, or damaged, is told, and the model that was there stays
+  const folder = mkdtempSync(join(tmpdir(), "espalier-picked-"));
+  const put = (name: string, content: string | Uint8Array): void => writeFileSync(join(folder, name), content);
+  const config = readFileSync(projectFile("examples/classics-3.7m/config.json"));
+  const weights = readFileSync(projectFile("examples/classics-3.7m/model.safetensors"));
+  put("notes.txt", "no model");
+  const complaintOf = async (pattern: RegExp): Promise<void> => {
+    await choose(page, folder);
+    await says(page, "model-note", pattern);
+    assert.ok(await page.$eval("#model-note", (note) => note.classList.contains("bad")));
+  };
+  await complaintOf(/There is no file `.*config\.json`/);
+  put("config.json", config.subarray(0, 40));
+  await complaintOf(/config\.json` .*JSON/);
+  put("config.json", config.toString().replace('"llama"', '"mamba"'));
+  await complaintOf(/mamba/);
+  put("config.json", config);
+  await complaintOf(/has neither/);
+  put("model.safetensors", weights.subarray(0, 5000));
+  await complaintOf(/model\.safetensors`: the tensor .* but the file holds/);
+  await page.click("#speak");
+  await page.waitForFunction("!document.querySelector('#speak').disabled");
+  assert.is(await page.$eval("#given", (place) => place.getAttribute("data-ids")), found);
+  rmSync(folder, { recursive: true, force: true });
+  await page.close();
+
+  const device = await openDevice({ kind: "cpu" });
+  const executor = await createExecutor(device);
+  const model = await openModel(projectFile("examples/classics-3.7m-recovered"));
+  const ids = await speak(createCaller(executor, targetOf(device), standardLibrary()), model, 4);
+  await model.close();
+  executor.close();
+  device.close();
+  assert.is(found, ids);
 });
 
 /** The ids before and after the same compression in Node. */
@@ -183,12 +251,12 @@ async function inNode(): Promise<readonly string[]> {
   }
 }
 
-async function speak(caller: Caller, model: Awaited<ReturnType<typeof openModel>>): Promise<string> {
+async function speak(caller: Caller, model: Awaited<ReturnType<typeof openModel>>, count = tokens): Promise<string> {
   const tokenizer = await model.tokenizer();
   const session = await openSession(caller, model, { dtype: "f32" });
   const ids = await tokenizer.encode(prompt, { prefix: true });
   const { eosTokens } = model.generation;
-  const found = await generate(session, ids, { maxNewTokens: tokens, temperature: 0, eosTokens });
+  const found = await generate(session, ids, { maxNewTokens: count, temperature: 0, eosTokens });
   session.release();
   return found.ids.join(" ");
 }
@@ -232,8 +300,14 @@ test("without WebGPU the page says so, and edits, checks and compiles", async ()
 test("nothing is served but the files of the site", async () => {
   const status = async (path: string, init?: RequestInit): Promise<number> =>
     (await fetch(`${address}${path}`, init)).status;
-  assert.is(await status("model/config.json"), 200);
-  for (const path of ["package.json", "..%2fpackage.json", "model/%2e%2e/%2e%2e/package.json", "%00", "app.js/"])
+  assert.is(await status("playground/model/config.json"), 200);
+  for (const path of [
+    "package.json",
+    "..%2fpackage.json",
+    "playground/model/%2e%2e/%2e%2e/package.json",
+    "%00",
+    "playground/app.js/",
+  ])
     assert.is(await status(path), 404, path);
   assert.is(await status("", { method: "POST" }), 405);
 });

@@ -117,6 +117,23 @@ export function textEdit(edit: Edit, places: Places): TextEdit {
   return { range: places.range(edit), newText: edit.text };
 }
 
+/** The lines of a text that another has otherwise, so that an editor keeps its place in the rest. */
+export function changedPart(
+  before: string,
+  after: string,
+): { readonly start: number; readonly end: number; readonly text: string } {
+  const most = Math.min(before.length, after.length);
+  let same = 0;
+  while (same < most && before[same] === after[same]) same += 1;
+  const start = before.lastIndexOf("\n", same - 1) + 1;
+  let alike = 0;
+  while (alike < most - start && before.at(-1 - alike) === after.at(-1 - alike)) alike += 1;
+  // whole lines, not within the pair that may end one
+  const tail = before.slice(before.length - alike);
+  const kept = tail.length - (tail.indexOf("\n") + 1 || tail.length);
+  return { start, end: before.length - kept, text: after.slice(start, after.length - kept) };
+}
+
 /** Changes by file. */
 export function workspaceEdit(edits: readonly Edit[], files: EditorFiles, places: Places): WorkspaceEdit {
   const changes: Record<string, TextEdit[]> = {};

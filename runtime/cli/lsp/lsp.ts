@@ -14,7 +14,15 @@ import { TextDocument } from "vscode-languageserver-textdocument";
 import { createLanguageService } from "../../../compiler/language-service/service.js";
 import { packageVersion } from "../../package.js";
 import type { Output } from "../output.js";
-import { completionItem, editorDiagnostic, outlineKinds, placesIn, textEdit, workspaceEdit } from "./convert.js";
+import {
+  changedPart,
+  completionItem,
+  editorDiagnostic,
+  outlineKinds,
+  placesIn,
+  textEdit,
+  workspaceEdit,
+} from "./convert.js";
 import { editorFiles } from "./files.js";
 
 /** Milliseconds without an edit after which a file is checked. */
@@ -161,8 +169,8 @@ export async function run(_output: Output): Promise<void> {
     const file = files.fileOf(textDocument.uri);
     const text = service.format(file);
     if (text === null) return [];
-    const end = documents.get(textDocument.uri)?.getText().length ?? 0;
-    return [textEdit({ file, start: 0, end, text }, placesIn(files))];
+    const before = documents.get(textDocument.uri)?.getText() ?? "";
+    return [textEdit({ file, ...changedPart(before, text) }, placesIn(files))];
   });
   connection.onCodeAction(({ textDocument, range }) => {
     const file = files.fileOf(textDocument.uri);

@@ -1,6 +1,6 @@
 import { windowsInWords } from "../../llama/windows.js";
 import { counted } from "../../../compiler/words.js";
-import type { Sensitivity, SensitivityRow } from "../../llama/compression/sensitivity.js";
+import type { Sensitivity, SensitivityRow } from "../../llama/compression/sensitivity-plan.js";
 import { printPerplexity } from "../../llama/compression/outcome.js";
 import type { Model } from "../../model/model.js";
 import { duration } from "../progress.js";

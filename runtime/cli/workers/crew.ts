@@ -262,6 +262,30 @@ export function openCrew({ devices, begin, restore = () => [], note, onFault = (
   };
 }
 
+/** Tasks that each process has at most in `runAll`: one that it is at, and the next. */
+const ahead = 2;
+
+/**
+ * Gives many tasks to a crew, each when a process has room for it: fast ones are given more. The results are in the
+ * order of the tasks. `onDone` hears of each.
+ */
+export async function runAll(
+  crew: Crew,
+  tasks: readonly unknown[],
+  onDone: (at: number) => void = () => {},
+): Promise<readonly unknown[]> {
+  const results = new Array<unknown>(tasks.length);
+  let next = 0;
+  const take = async (): Promise<void> => {
+    for (let at = next++; at < tasks.length; at = next++) {
+      results[at] = await crew.run(tasks[at]);
+      onDone(at);
+    }
+  };
+  await Promise.all(Array.from({ length: ahead * crew.members.length }, take));
+  return results;
+}
+
 function deferred(): { readonly promise: Promise<void>; resolve(): void; reject(error: Error): void } {
   let resolve = (): void => {};
   let reject = (_error: Error): void => {};

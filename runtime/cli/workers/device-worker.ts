@@ -5,6 +5,8 @@ import { sentOf, type BeginWork, type Order, type Report, type Work, type WorkNa
 const works: { readonly [name in WorkName]: () => Promise<{ readonly begin: BeginWork }> } = {
   batch: () => import("./batch-work.js"),
   serve: () => import("./serve-work.js"),
+  calibration: () => import("./calibration-work.js"),
+  sensitivity: () => import("./sensitivity-work.js"),
 };
 
 /** Does what it is told until it is told to end, or nobody is left to tell it. */

@@ -13,7 +13,7 @@ export interface Begin {
 }
 
 /** The work that there is, each in a file of its name. */
-export type WorkName = "batch" | "serve";
+export type WorkName = "batch" | "serve" | "sensitivity" | "calibration";
 
 /** To a process. Tasks are handed on in order, and may overlap. */
 export type Order =

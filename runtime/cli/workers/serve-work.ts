@@ -20,16 +20,18 @@ export const begin: BeginWork = async (choice, given, note) => {
   const app = createApp({
     model: () => served,
     apiKey: key,
-    onFault(error) {
-      const { code, message } = failureOf(error);
-      if (code === "device-lost") process.stderr.write(`${message}\n`, () => process.exit(1));
-      else note(`error[${code}]: ${message}`);
-    },
+    onFault,
   });
+  function onFault(error: unknown): void {
+    const { code, message } = failureOf(error);
+    if (code === "device-lost") process.stderr.write(`${message}\n`, () => process.exit(1));
+    else note(`error[${code}]: ${message}`);
+  }
   const server = await listen(app.fetch, { host: "127.0.0.1", port: 0 });
   const model = await openModel(options.model);
   const opened = await openServed(model, { ...options, device: choice }, note);
   served = opened.model;
+  void opened.lost.then(onFault);
   const answer: ServedPort = {
     port: server.port,
     sequences: opened.scheduler.state.sequences,

@@ -50,6 +50,8 @@ export interface ActivationOptions {
    * Bytes of activations that stay on the device; the rest goes to disk. The device's share of memory where not said.
    */
   readonly memory?: number | undefined;
+  /** Windows of a batch; as many as the device is worth where not said. */
+  readonly batch?: number | undefined;
   /** Makes room for what does not stay on the device. */
   readonly spill: (slots: number, slotBytes: number) => Promise<Spill>;
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
@@ -76,7 +78,7 @@ export async function embedWindows(
 ): Promise<Activations> {
   const { executor } = caller;
   const { count, tokens } = windows;
-  const batch = Math.min(windowsAtOnce(caller.target, config, tokens), count);
+  const batch = Math.min(options.batch ?? windowsAtOnce(caller.target, config, tokens), count);
   const batches = Math.ceil(count / batch);
   const slotBytes = denseBytes(options.dtype, [batch, tokens, config.hiddenSize]);
   const kept = Math.min(batches, Math.floor((options.memory ?? defaultMemory(caller)) / slotBytes));

@@ -47,6 +47,11 @@ export interface PassOptions {
   readonly onProgress?: (done: number, total: number) => void;
   /** What observers that compare with the model as it was given look at; without it, this is that model. */
   readonly dense?: DenseSide | null;
+  /**
+   * Sums are begun anew after so many batches, each time, and what was summed until then is handed over: a part of the
+   * batches, counted from 0, each of which has the arena's sums. Without, all batches are one part, and the result.
+   */
+  readonly parts?: { readonly ends: readonly number[]; take(part: number, sums: Statistics): Promise<void> };
 }
 
 /**
@@ -59,7 +64,7 @@ export async function passBlock(
   activations: Activations,
   observers: readonly Observer[],
   arena: Arena,
-  { advance = false, onProgress = () => {}, dense = null }: PassOptions = {},
+  { advance = false, onProgress = () => {}, dense = null, parts }: PassOptions = {},
 ): Promise<Statistics> {
   const { executor } = caller;
   const summed = observers.map((observer) => ({
@@ -67,6 +72,13 @@ export async function passBlock(
     graph: accumulating(observer.graph),
     totals: new Map<string, DeviceTensor>(),
   }));
+  const sums = (): Statistics => new Map(summed.map(({ id, totals }) => [id, totals]));
+  let part = 0;
+  const endPart = async (): Promise<void> => {
+    const found = sums();
+    for (const one of summed) one.totals = new Map();
+    await parts?.take(part++, found);
+  };
   let before: Promise<void> = Promise.resolve();
   for (let at = 0; at < activations.batches; at++) {
     const watching = summed.filter(({ batches }) => batches === undefined || at < batches);
@@ -98,10 +110,12 @@ export async function passBlock(
     const now = executor.finish();
     await before;
     before = now;
+    if (at + 1 === parts?.ends[part]) await endPart();
     onProgress(at + 1, activations.batches);
   }
+  if (summed.some(({ totals }) => totals.size > 0) && parts !== undefined) await endPart();
   await before;
-  return new Map(summed.map(({ id, totals }) => [id, totals]));
+  return sums();
 }
 
 /** A block on a batch. */
@@ -159,7 +173,7 @@ async function observe(
   if (total === undefined) {
     const shape = statisticShape(graph, width);
     const length = elementCount(shape);
-    total = { ...arena.own(first(await caller.call("zeros", {}, { sizes: { length } }))), shape };
+    total = arena.own({ ...first(await caller.call("zeros", {}, { sizes: { length } })), shape });
     totals.set(input, total);
   }
   await caller.callGraph(graph, {

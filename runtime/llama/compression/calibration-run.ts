@@ -3,16 +3,20 @@ import type { RecipeStep } from "../../../compiler/recipe/recipe.js";
 import { sizeSymbols } from "../../../compiler/types/size.js";
 import type { Model } from "../../model/model.js";
 import type { DeviceTensor } from "../../run/run.js";
-import { openArena, withArena } from "../../run/arena.js";
-import { defaultMemory, embedWindows, type ActivationOptions, type Activations } from "./activations.js";
-import { comparesWithDense, passBlock, type DenseSide, type Observer, type Statistics } from "./calibrate.js";
+import { openArena } from "../../run/arena.js";
+import type { Activations } from "./activations.js";
+import type { Statistics } from "./calibrate.js";
 import { receivedBy } from "../blocks.js";
+import { openShare, ownId, type Observation, type ShareOptions } from "./calibration-share.js";
 import type { Caller } from "../call.js";
+import type { CalibrationHelper } from "./calibration-helper.js";
+import { sharesOf } from "./division.js";
 import { LlamaError } from "../error.js";
 import { isFinite } from "../measure.js";
-import { loadFrame } from "../inference/session.js";
+import { windowsAtOnce } from "../room.js";
+import { createSums } from "./sums.js";
 import type { Seen } from "./treat.js";
-import { unpackBlock, type BlockWeights } from "../weights.js";
+import { uploadPieces } from "../weights.js";
 import { checkContext, type Windows } from "../windows.js";
 import type { WorkingModel } from "./working-model.js";
 
@@ -37,23 +41,14 @@ export interface CalibrationRun {
   release(): Promise<void>;
 }
 
-export interface CalibrationOptions extends ActivationOptions {
+export interface CalibrationOptions extends ShareOptions {
   /**
    * Whether to observe X^T X in the first pass over a block whose recipe does not: what layer errors are computed from.
    */
   readonly ownGram: boolean;
-  /**
-   * Whether something that is observed compares with the model as it was given: its activations are then taken along.
-   */
-  readonly withDense: boolean;
-  readonly onPass: (pass: "observe" | "advance", block: number, done: number, total: number) => void;
+  /** Other devices, which take a share of the windows each. */
+  readonly helpers?: readonly CalibrationHelper[] | undefined;
 }
-
-/** The observer of X^T X that no recipe asked for. */
-const ownId = -1;
-
-/** Tokens that a CPU takes for a X^T X that is for the report only. */
-const ownTokens = 4096;
 
 /**
  * Embeds a calibration text.
@@ -68,20 +63,20 @@ export async function calibrationRun(
 ): Promise<CalibrationRun> {
   const { config } = model;
   checkContext(windows, config.contextLength);
-  // two texts' worth of activations share the room of one
-  const memory = options.withDense ? Math.floor((options.memory ?? defaultMemory(caller)) / 2) : options.memory;
-  const { activations, given } = await withArena(caller.executor, async (arena) => {
-    const frame = await loadFrame(caller, model, "stored", arena);
-    const embedded = (): Promise<Activations> => embedWindows(caller, config, frame, windows, { ...options, memory });
-    const first = await embedded();
-    try {
-      return { activations: first, given: options.withDense ? await embedded() : null };
-    } catch (error) {
-      await first.release();
-      throw error;
-    }
+  const batch = Math.min(options.batch ?? windowsAtOnce(caller.target, config, windows.tokens), windows.count);
+  const [own, ...others] = sharesOf(config, windows, batch, 1 + (options.helpers?.length ?? 0));
+  if (own === undefined) throw new InternalError("there are no windows");
+  // those for which there is a share
+  const helpers = (options.helpers ?? []).slice(0, others.length);
+  const { dtype, memory, withDense } = options;
+  const opening = openShare(caller, model, working, own, options);
+  const [share] = await together(
+    opening,
+    helpers.map((helper, at) => helper.embed(others[at]!, { dtype, memory, withDense })),
+  ).catch(async (error: unknown) => {
+    await opening.then((opened) => opened.release()).catch(() => {});
+    throw error;
   });
-  const own = options.ownGram ? ownGram(caller, activations) : null;
   const statistics = new Map<number, ReadonlyMap<string, DeviceTensor>>();
   /** Observations of the current block that are X^T X, the last first. */
   let grams: number[] = [];
@@ -89,22 +84,28 @@ export async function calibrationRun(
   /** Owns the statistics. */
   const arena = openArena(caller.executor);
 
-  function withBlock<T>(block: number, of: "model" | "dense", use: (weights: BlockWeights) => Promise<T>): Promise<T> {
-    return withArena(caller.executor, async (weights) =>
-      use(await unpackBlock(caller, await working.block(block, of, weights), options.dtype, weights)),
+  async function observed(block: number, what: Observation): Promise<Statistics> {
+    // others compute while this device does; what they have is added when all of it is there
+    const [here, there] = await together(
+      share.observe(block, what, arena),
+      helpers.map((helper) => helper.observe(block, what)),
     );
-  }
-
-  function observeAll(block: number, observers: readonly Observer[]): Promise<Statistics> {
-    const onProgress = (done: number, total: number): void => options.onPass("observe", block, done, total);
-    const observed = (weights: BlockWeights, dense: DenseSide | null): Promise<Statistics> =>
-      passBlock(caller, weights, activations, observers, arena, { onProgress, dense });
-    const other = observers.some(({ graph }) => comparesWithDense(graph)) ? given : null;
-    return withBlock(block, "model", (weights) =>
-      other === null
-        ? observed(weights, null)
-        : withBlock(block, "dense", (dense) => observed(weights, { weights: dense, activations: other })),
-    );
+    const sums = createSums(caller, arena);
+    for (const sum of here) await sums.push(sum);
+    for (const sum of there.flat()) {
+      const totals = new Map<number, Map<string, DeviceTensor>>();
+      for (const { id, input, shape, bytes, read } of sum.totals) {
+        const inputs = totals.get(id) ?? new Map<string, DeviceTensor>();
+        totals.set(id, inputs);
+        inputs.set(
+          input,
+          await uploadPieces(caller, { dtype: "f32", shape, format: null }, "sums", bytes, arena, read),
+        );
+      }
+      await sum.release();
+      await sums.push({ level: sum.level, index: sum.index, totals });
+    }
+    return sums.whole();
   }
 
   function forget(): void {
@@ -114,37 +115,43 @@ export async function calibrationRun(
   }
 
   return {
-    activations,
-    given,
+    activations: share.activations,
+    given: share.given,
     forget,
     async observe(block, steps) {
-      const observers: Observer[] = steps.map(({ id, graph }) => ({ id, graph }));
       const found = steps.filter(isGram).map(({ id }) => id);
-      if (own !== null && !statistics.has(ownId) && grams.length === 0 && found.length === 0) observers.push(own);
-      for (const [id, inputs] of await observeAll(block, observers)) statistics.set(id, inputs);
+      const ownGram = options.ownGram && !statistics.has(ownId) && grams.length === 0 && found.length === 0;
+      const what = { steps: steps.map(({ id, graph }) => ({ id, graph })), ownGram };
+      for (const [id, inputs] of await observed(block, what)) statistics.set(id, inputs);
       grams = [...found.reverse(), ...grams];
-      for (const { id } of observers) await refuseNotFinite(caller, model, block, statistics.get(id));
+      for (const id of [...what.steps.map((step) => step.id), ...(ownGram ? [ownId] : [])])
+        await refuseNotFinite(caller, model, block, statistics.get(id));
     },
     seen: () => ({
-      windows: activations.windows,
-      tokens: activations.windows * activations.tokens,
+      windows: windows.count,
+      tokens: windows.count * windows.tokens,
       statistics,
       gram: (input) =>
         [...grams, ownId].map((id) => statistics.get(id)?.get(input)).find((tensor) => tensor !== undefined) ?? null,
     }),
     async advance(block) {
-      const onProgress = (done: number, total: number): void => options.onPass("advance", block, done, total);
-      const how = { advance: true, onProgress };
-      await withBlock(block, "model", (weights) => passBlock(caller, weights, activations, [], arena, how));
-      if (given !== null)
-        await withBlock(block, "dense", (weights) => passBlock(caller, weights, given, [], arena, how));
+      await together(
+        share.advance(block),
+        helpers.map((helper) => helper.advance(block)),
+      );
     },
     async release() {
       forget();
-      await activations.release();
-      await given?.release();
+      await share.release();
+      for (const helper of helpers) await helper.release();
     },
   };
+}
+
+/** All results, when all are there; the first fault when none goes on. */
+async function together<A, B>(own: Promise<A>, others: readonly Promise<B>[]): Promise<readonly [A, readonly B[]]> {
+  await Promise.allSettled([own, ...others]);
+  return [await own, await Promise.all(others)];
 }
 
 /** Whether what a recipe observes is X^T X: `gram` of the standard library, or a function of that name and type. */
@@ -153,16 +160,6 @@ export function isGram({ function: name, graph }: ObserveStep): boolean {
   return (
     name === "gram" && output?.type.shape.length === 2 && output.type.shape.every((size) => sizeSymbols(size).has("K"))
   );
-}
-
-/**
- * X^T X for layer errors; not of inputs so wide that the device cannot bind it, and on a CPU of the first windows only.
- */
-function ownGram(caller: Caller, { batch, tokens }: Activations): Observer {
-  const graph = caller.functions.get("gram");
-  if (graph === undefined) throw new InternalError("the standard library has no function gram");
-  const batches = caller.target.kind === "cpu" ? Math.max(1, Math.floor(ownTokens / (batch * tokens))) : undefined;
-  return { id: ownId, graph, batches, widest: Math.floor(Math.sqrt(caller.target.maxBinding / 4)) };
 }
 
 async function refuseNotFinite(

@@ -3,7 +3,10 @@ import type { Work } from "./forecast.js";
 import type { PerplexityReport, Warning } from "./outcome.js";
 import type { RecipeFiles } from "./recipe-record.js";
 import type { ActivationDtype } from "../inference/session.js";
+import type { CalibrationHelper } from "./calibration-helper.js";
+import type { LyingWeight } from "../long-runs/saved-state.js";
 import type { SpillDisk } from "../long-runs/spill.js";
+import type { MeasuredLayers } from "../long-runs/manifest.js";
 import type { TrainingReport } from "../training/report.js";
 import type { Stage } from "./workload.js";
 
@@ -60,6 +63,13 @@ export interface CompressOptions {
   readonly memory?: number | undefined;
   readonly disk?: SpillDisk | undefined;
   /**
+   * Other devices that take a share of the calibration windows each. They are given where to find the weights of a block
+   * that were treated, as they are when they are asked for.
+   */
+  readonly helpers?:
+    | ((treated: (block: number) => Promise<readonly LyingWeight[]>) => readonly CalibrationHelper[])
+    | undefined;
+  /**
    * Whether to observe what layer errors need where the recipe does not. By default, where it observes anything;
    * `true`
    * needs a text.
@@ -87,6 +97,8 @@ export interface CompressOptions {
   /** Gets a line for people now and then. */
   readonly note?: ((line: string) => void) | undefined;
   readonly onProgress?: ((progress: CompressProgress) => void) | undefined;
+  /** Gets each layer as it is treated, with what it has lost; see `TensorReport`. */
+  readonly onLayer?: ((layer: Pick<TensorReport, "name" | "relativeError" | "layerError">) => void) | undefined;
 }
 
 /** A tensor that was compressed. */
@@ -121,6 +133,8 @@ export interface Compression {
   readonly perplexities: readonly PerplexityReport[];
   /** How trainings went, in order. */
   readonly trainings: readonly TrainingReport[];
+  /** What the recipe has measured of layers, in the order of its measures. */
+  readonly measured: readonly MeasuredLayers[];
   /** What makes the result worth less than it looks; none where all is well. */
   readonly warnings: readonly Warning[];
   /** The most bytes that were allocated on the device at once. */

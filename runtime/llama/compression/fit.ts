@@ -11,10 +11,12 @@ import { constantSize, sizeValue, substituteSize, type Size } from "../../../com
 import { counted } from "../../../compiler/words.js";
 import type { Linear, Model } from "../../model/model.js";
 import type { Caller } from "../call.js";
-import { isSelected, matchesName, treatmentOf } from "./names.js";
+import { layerCounts, unmeasured } from "./measured.js";
+import { isSelected, matchesName, treatmentsFor } from "./names.js";
 import { partsOf } from "./shared.js";
 import { trainedLayers } from "./trained-layers.js";
-import { packsOnHost, sizesOf, type LayerTreatment } from "./treat.js";
+import { packsOnHost, sizesOf } from "./host-pack.js";
+import type { LayerTreatment } from "./treat.js";
 
 /**
  * Checks a recipe against a model before anything is read: each pattern matches something, each treatment compiles for
@@ -23,7 +25,8 @@ import { packsOnHost, sizesOf, type LayerTreatment } from "./treat.js";
  */
 export function checkRecipe(caller: Pick<Caller, "target">, model: Model, recipe: Recipe): readonly string[] {
   const notes = new Set<string>();
-  const found: Diagnostic[] = [];
+  const counts = layerCounts(recipe, model);
+  const found: Diagnostic[] = [...unmeasured(recipe, model)];
   const visit = (step: RecipeStep): void => {
     if (step.kind === "blocks") for (const inner of step.body) visit(inner);
     if (step.kind === "train") {
@@ -35,15 +38,19 @@ export function checkRecipe(caller: Pick<Caller, "target">, model: Model, recipe
     if (step.kind !== "linears") return;
     const conditions = step.treatments.flatMap((treatment) => treatment.conditions.map(({ pattern }) => pattern));
     for (const pattern of [...step.matching, ...step.except, ...conditions]) found.push(...unmatched(model, pattern));
-    const layers = model.linears.flatMap((linear) => {
-      const treatment = isSelected(step, linear.name) ? treatmentOf(step.treatments, linear.name) : null;
-      return treatment === null ? [] : [{ linear, treatment }];
-    });
+    const layers = model.linears.flatMap((linear) =>
+      isSelected(step, linear.name)
+        ? treatmentsFor(step.treatments, linear.name).map((treatment) => ({ linear, treatment }))
+        : [],
+    );
     for (const treatment of new Set(layers.map((layer) => layer.treatment))) {
       const treated = layers.filter((layer) => layer.treatment === treatment);
-      const compiled = compileFor(treated, treatment, caller.target);
-      for (const note of compiled.notes) notes.add(note);
-      found.push(...reported(compiled.refused, treated, recipe));
+      const parts = [...(treatment.stores === null ? [] : [treatment]), ...treatment.choices, ...treatment.measures];
+      for (const part of parts) {
+        const compiled = compileFor(treated, { ...treatment, ...part }, caller.target, counts);
+        for (const note of compiled.notes) notes.add(note);
+        found.push(...reported(compiled.refused, treated, recipe));
+      }
     }
   };
   for (const step of recipe.steps) visit(step);
@@ -100,13 +107,14 @@ function compileFor(
   layers: readonly LayerTreatment[],
   treatment: Treatment,
   target: Target,
+  counts: { readonly [symbol: string]: number },
 ): { readonly notes: readonly string[]; readonly refused: readonly Refused[] } {
   const notes: string[] = [];
   const refused: Refused[] = [];
   const byShape = new Map<string, readonly Diagnostic[]>();
   const host = packsOnHost(treatment);
   for (const { linear } of layers) {
-    const sizes = sizesOf(linear);
+    const sizes = { ...counts, ...sizesOf(linear) };
     const shape = `${sizes.N} ${sizes.K}`;
     let found = byShape.get(shape);
     if (found === undefined) {

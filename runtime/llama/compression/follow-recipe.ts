@@ -2,16 +2,20 @@
 import { counted } from "../../../compiler/words.js";
 import { CompileError } from "../../../compiler/compile.js";
 import { InternalError } from "../../../compiler/diagnostic.js";
-import type { Recipe, RecipeStep, TrainStep } from "../../../compiler/recipe/recipe.js";
+import type { Recipe, RecipeStep, TrainStep, Treatment } from "../../../compiler/recipe/recipe.js";
+import type { Linear } from "../../model/model.js";
 import type { Model } from "../../model/opened.js";
 import { leftOut } from "../../model/parts.js";
+import type { CalibrationHelper } from "./calibration-helper.js";
 import { calibrationRun, type CalibrationRun } from "./calibration-run.js";
+import type { LyingWeight } from "../long-runs/saved-state.js";
 import type { Caller } from "../call.js";
 import type { Compression, CompressOptions } from "./compression.js";
 import { reportOf } from "./compression-report.js";
 import { LlamaError } from "../error.js";
 import { createForecast } from "./forecast.js";
-import { isSelected, treatmentOf } from "./names.js";
+import { createMeasured } from "./measured.js";
+import { isSelected, treatmentsFor } from "./names.js";
 import { expect, evaluateBoth } from "./judge.js";
 import { beyond, unsavedWarning } from "./outcome.js";
 import { factsOf, report, warnOf, writtenWords, type Run } from "./run.js";
@@ -22,7 +26,7 @@ import { savedRecipe } from "./recipe-record.js";
 import { checkRecipe } from "./fit.js";
 import type { TrainingPoints } from "./model-training.js";
 import { measurePace, slowWords, trains } from "./pace.js";
-import { createTreater } from "./treat.js";
+import { createTreater, type LayerTreatment, type Seen } from "./treat.js";
 import { runTraining, type TrainedBlock } from "./training.js";
 import { answeredTokens, calibrationWindows, checkContext, trainingWindows } from "../windows.js";
 import { bodyOf, calibrates, costsOf, observationsOf, observeCost, stepsOf, withDense, workLeft } from "./workload.js";
@@ -84,6 +88,7 @@ export async function compressIn(
   try {
     const { facts } = state;
     const costs = costsOf(model, windows === null ? 0 : windows.count * windows.tokens, windows?.tokens ?? 0);
+    const measured = createMeasured(model, facts.measured);
     const work = workLeft(recipe, model, costs, { ...options, windows: counts }, state.finished);
     if (caller.target.kind === "cpu" && trains(recipe)) note(`note: ${slowWords(work, await measurePace(caller))}`);
     run = {
@@ -99,7 +104,8 @@ export async function compressIn(
       working,
       started,
       forecast: createForecast(work),
-      treater: createTreater(caller, model, working, { share: options.share }),
+      treater: createTreater(caller, model, working, { share: options.share, measured }),
+      measured,
       saved: [...facts.saved],
       perplexities: facts.perplexities.map(({ of, value }) => ({ text: "calibration", of, value: value ?? Infinity })),
       trainings: [...facts.trainings],
@@ -132,6 +138,7 @@ export async function compressIn(
       saved: run.saved,
       perplexities: run.perplexities,
       trainings: run.trainings,
+      measured: run.measured.found(),
       unsaved: storesUnsaved(recipe),
       deviceBytesPeak: caller.executor.device.memory.peak,
     });
@@ -241,6 +248,7 @@ async function followBlocks(run: Run, body: readonly RecipeStep[]): Promise<void
           spill: (slots, slotBytes) => run.place.createSpill(slots, slotBytes, options.disk),
           ownGram: options.layerErrors !== false,
           withDense: withDense(body),
+          helpers: helpersOf(run, body),
           onProgress: (done, total) =>
             report(run, "embed", "the calibration text", done, total, run.costs.embed / total),
           onPass: (pass, block, done, total) =>
@@ -273,6 +281,35 @@ async function followBlocks(run: Run, body: readonly RecipeStep[]): Promise<void
   }
 }
 
+/**
+ * The devices that take a share of the windows: none where a block is trained on them, which takes all activations to
+ * one.
+ */
+function helpersOf(run: Run, body: readonly RecipeStep[]): readonly CalibrationHelper[] {
+  const { model, options, state, working } = run;
+  const { lies } = state;
+  if (options.helpers === undefined || lies === undefined) return [];
+  if (body.some(({ kind }) => kind === "train")) {
+    options.note?.("note: blocks are trained on one device: the calibration windows are not divided.");
+    return [];
+  }
+  let last: Promise<unknown> = Promise.resolve();
+  const treated = (index: number): Promise<readonly LyingWeight[]> => {
+    const next = last.then(async () => {
+      await working.keep();
+      const block = model.blocks[index];
+      const names = [
+        ...(block?.linears ?? []).map(({ weight }) => weight),
+        ...(block?.vectors ?? []).map(({ name }) => name),
+      ];
+      return names.map((name) => lies(name)).filter((found) => found !== null);
+    });
+    last = next.catch(() => {});
+    return next;
+  };
+  return options.helpers(treated);
+}
+
 async function followBody(
   run: Run,
   body: readonly RecipeStep[],
@@ -290,11 +327,17 @@ async function followBody(
       }
       case "linears": {
         const chosen = run.model.blocks[index]?.linears.filter(({ name }) => isSelected(step, name)) ?? [];
-        const layers = chosen.flatMap((linear) => {
-          const treatment = treatmentOf(step.treatments, linear.name);
-          return treatment === null ? [] : [{ linear, treatment }];
-        });
-        await run.treater.treat(layers, calibration?.seen() ?? null, run.recipe.parameters, (record, at) => {
+        const seen = calibration?.seen() ?? null;
+        const layers: LayerTreatment[] = [];
+        for (const linear of chosen) {
+          const treatment = await chosenTreatment(run, step.treatments, linear, seen);
+          for (const { measure, ...computed } of treatment?.measures ?? [])
+            run.measured.set(measure, linear, await run.treater.compute(computed, linear, seen));
+          if (treatment !== null && treatment.stores !== null) layers.push({ linear, treatment });
+          else if (treatment !== null && treatment.measures.length > 0)
+            report(run, "compress", linear.name, chosen.indexOf(linear) + 1, chosen.length, run.costs.treat(linear));
+        }
+        await run.treater.treat(layers, seen, run.recipe.parameters, (record, at) => {
           warnOf(run, record);
           const { linear } = layers[at]!;
           report(run, "compress", linear.name, chosen.indexOf(linear) + 1, chosen.length, run.costs.treat(linear));
@@ -317,6 +360,33 @@ async function followBody(
         step satisfies never;
     }
   }
+}
+
+/** The treatment that a layer gets, after the choices that are made by what is computed; null where none is for it. */
+async function chosenTreatment(
+  run: Run,
+  treatments: readonly Treatment[],
+  linear: Linear,
+  seen: Seen | null,
+): Promise<Treatment | null> {
+  // what one way has computed is not computed again for another that takes the same turns up to there
+  const made = new Map<string, boolean>();
+  for (const treatment of treatmentsFor(treatments, linear.name)) {
+    let turns = "";
+    let taken = true;
+    for (const choice of treatment.choices) {
+      turns += ` ${choice.span.file} ${choice.span.start}`;
+      const holds = made.get(turns) ?? (await run.treater.compute(choice, linear, seen)) !== 0;
+      made.set(turns, holds);
+      if (holds !== choice.holds) {
+        taken = false;
+        break;
+      }
+      turns += ` ${holds}`;
+    }
+    if (taken) return treatment;
+  }
+  return null;
 }
 
 /** Puts what a step of work has made where a later run finds it. */

@@ -1,4 +1,4 @@
-import type { NamePattern, Treatment } from "../../../compiler/recipe/recipe.js";
+import type { NamePattern, RecipeStep, Treatment } from "../../../compiler/recipe/recipe.js";
 
 /**
  * Whether a module's name matches a glob: `*` is any run of characters; a glob without a dot is for the last component.
@@ -22,12 +22,24 @@ export function isSelected(
   return wanted && !step.except.some((pattern) => matchesName(pattern, name));
 }
 
-/** The treatment whose conditions hold for the layer of this name and that stores something, or null. */
-export function treatmentOf(treatments: readonly Treatment[], name: string): Treatment | null {
-  return (
-    treatments.find(
-      ({ stores, conditions }) =>
-        stores !== null && conditions.every(({ pattern, negate }) => matchesName(pattern, name) !== negate),
-    ) ?? null
+/** The treatments whose conditions on names hold: more than one where the run chooses among them. */
+export function treatmentsFor(treatments: readonly Treatment[], name: string): readonly Treatment[] {
+  return treatments.filter(({ conditions }) =>
+    conditions.every(({ pattern, negate }) => matchesName(pattern, name) !== negate),
   );
+}
+
+/** Whether a loop over layers may do something to the layer of this name. */
+export function worksOn(step: Extract<RecipeStep, { kind: "linears" }>, name: string): boolean {
+  return (
+    isSelected(step, name) &&
+    treatmentsFor(step.treatments, name).some(({ stores, measures }) => stores !== null || measures.length > 0)
+  );
+}
+
+/**
+ * The treatment whose conditions on names hold and that stores something, or null; the first, where a run chooses.
+ */
+export function treatmentOf(treatments: readonly Treatment[], name: string): Treatment | null {
+  return treatmentsFor(treatments, name).find(({ stores }) => stores !== null) ?? null;
 }

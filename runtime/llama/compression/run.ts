@@ -7,6 +7,7 @@ import type { CompressOptions, PerplexityReport } from "./compression.js";
 import type { Place } from "./place.js";
 import type { Forecast } from "./forecast.js";
 import type { Facts, WeightRecord } from "../long-runs/manifest.js";
+import type { Measured } from "./measured.js";
 import { layerWarning } from "./outcome.js";
 import type { SavedState } from "../long-runs/saved-state.js";
 import type { Treater } from "./treat.js";
@@ -34,6 +35,7 @@ export interface Run {
   readonly saved: string[];
   readonly perplexities: PerplexityReport[];
   readonly trainings: TrainingReport[];
+  readonly measured: Measured;
   /** Perplexity of the model as given, once it was computed. */
   dense: number | null;
   /** Steps of work done so far: blocks of a body, an expectation, a save. */
@@ -54,6 +56,7 @@ export function factsOf(run: Run): Facts {
     saved: [...run.saved],
     announced: run.announced,
     trainings: run.trainings,
+    measured: run.measured.found(),
     seconds: run.state.facts.seconds + (performance.now() - run.started) / 1000,
     perplexities: run.perplexities
       .filter(({ text }) => text === "calibration")
@@ -66,8 +69,10 @@ export function writtenWords(saved: readonly string[]): string {
   return saved.length === 0 ? "Nothing was written." : `Written before: ${saved.join(", ")}.`;
 }
 
-/** Says that a layer has lost much. */
+/** Tells what a layer has lost, and says so where that is much. */
 export function warnOf(run: Run, record: WeightRecord): void {
+  const { name, relativeError, layerError } = record;
+  run.options.onLayer?.({ name, relativeError, layerError });
   const warning = layerWarning(record);
   if (warning !== null) run.options.note?.(`warning: ${warning.message}.`);
 }

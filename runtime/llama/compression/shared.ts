@@ -23,7 +23,8 @@ export interface Parts {
  * on its weight.
  */
 export function partsOf(graph: SymbolicGraph, inputs: Treatment["inputs"]): Parts {
-  const common = inputs.filter(({ kind }) => kind !== "weight" && kind !== "original").map(({ name }) => name);
+  const own = new Set<Treatment["inputs"][number]["kind"]>(["weight", "original", "measured", "measured_here"]);
+  const common = inputs.filter(({ kind }) => !own.has(kind)).map(({ name }) => name);
   const parts = hoistShared(graph, { inputs: new Set(common), sizes: new Set(["K"]) });
   return parts === null
     ? { shared: null, rest: withPivots(graph) }

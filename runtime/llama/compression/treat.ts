@@ -1,23 +1,13 @@
 /** What a recipe does to one layer: its graph run on the device, and the change measured. */
 import { InternalError } from "../../../compiler/diagnostic.js";
-import {
-  completeFormat,
-  formatOf,
-  formatOfSpec,
-  formatWords,
-  printFormat,
-  roundedGrid,
-  shapeOf,
-} from "../../../compiler/formats/registry.js";
+import { completeFormat, formatOf, formatWords, roundedGrid, shapeOf } from "../../../compiler/formats/registry.js";
 import { joined, withCorrectionApart, type CorrectionApart } from "../../../compiler/graph/passes/correction.js";
 import { withFinite } from "../../../compiler/graph/passes/finite.js";
 import { withPivots } from "../../../compiler/graph/passes/pivots.js";
-import { withGridApart, withScales, type GridApart } from "../../../compiler/graph/passes/scales.js";
+import { withScales } from "../../../compiler/graph/passes/scales.js";
 
-import type { GridValues } from "../../../compiler/formats/format.js";
-import type { Recipe, Treatment } from "../../../compiler/recipe/recipe.js";
-import { constantSize, sizeValue, substituteSize, type Size } from "../../../compiler/types/size.js";
-import { mapFormat, type FormatSpec, type SymbolicFormat } from "../../../compiler/types/type.js";
+import type { Computed, Recipe, Treatment } from "../../../compiler/recipe/recipe.js";
+import { mapFormat, type FormatSpec } from "../../../compiler/types/type.js";
 import type { Linear, Model } from "../../model/model.js";
 import type { StoredPattern } from "../../model/packed.js";
 import { allDone } from "../../run/outcomes.js";
@@ -27,12 +17,13 @@ import { factorsOf, packedOf } from "./correction.js";
 import type { Statistics } from "./calibrate.js";
 import { inputOf } from "../blocks.js";
 import type { Arguments, Caller } from "../call.js";
-import { LlamaError } from "../error.js";
 import type { WeightRecord } from "../long-runs/manifest.js";
 import { layerError, relativeError, sumOf } from "../measure.js";
+import type { Measured } from "./measured.js";
 import { notFiniteWeight } from "../inference/not-finite.js";
 import { foundFactorizations, readPivots, refusePivots, type FoundFactorization } from "./pivots.js";
 import { first } from "../results.js";
+import { encoded, numberOf, packsOnHost, roomier, sizesOf, type HostPack } from "./host-pack.js";
 import { fitTensor } from "./scales.js";
 import { createSharedResults, partsOf, type Need, type Parts, type SharedResults } from "./shared.js";
 import { storedBytes, type WorkingModel } from "./working-model.js";
@@ -46,6 +37,11 @@ export interface LayerTreatment {
 }
 
 export interface Treater {
+  /**
+   * A number that a recipe computes of a layer as it is, to measure it or to choose by.
+   * @throws LlamaError not-positive-definite; DeviceError
+   */
+  compute(computed: Computed, layer: Linear, seen: Seen | null): Promise<number>;
   /**
    * Gives layers, each once, the weights that their treatments make for them, in order; `onDone` hears of each. Those
    * of
@@ -63,7 +59,12 @@ export interface Treater {
 export interface TreaterOptions {
   /** Whether layers of one input share anything; they do by default. For tests: the weights are the same. */
   readonly share?: boolean | undefined;
+  /** What earlier loops have measured. */
+  readonly measured?: Measured | undefined;
 }
+
+/** What a treatment takes of a layer's weight. */
+type WeightInput = "weight" | "start" | "original" | "packed" | "factors";
 
 /** What was seen of the calibration text. */
 export interface Seen {
@@ -73,11 +74,6 @@ export interface Seen {
   readonly statistics: Statistics;
   /** X^T X of what layers with this input receive, where that is known. */
   gram(input: string): DeviceTensor | null;
-}
-
-/** Sizes of a layer's weight, as treatments name them. */
-export function sizesOf(linear: Linear): { readonly N: number; readonly K: number } {
-  return { N: linear.outputs, K: linear.inputs };
 }
 
 /** A layer's treatment as it is run. */
@@ -138,6 +134,62 @@ export function createTreater(
     return arena.own(first(await caller.call("dense", { w: tensor })));
   }
 
+  /** What the inputs of a treatment's graph stand for. */
+  async function argumentsOf(
+    inputs: Treatment["inputs"],
+    linear: Linear,
+    seen: Seen | null,
+    arena: Arena,
+    weights: Record<WeightInput, () => Promise<DeviceTensor>>,
+  ): Promise<{ [name: string]: DeviceTensor | number }> {
+    const args: { [name: string]: DeviceTensor | number } = {};
+    const { measured } = options;
+    for (const wanted of inputs) {
+      switch (wanted.kind) {
+        case "weight":
+        case "start":
+        case "original":
+        case "packed":
+        case "factors":
+          args[wanted.name] = await weights[wanted.kind]();
+          break;
+        case "windows":
+          args[wanted.name] = seen?.windows ?? 0;
+          break;
+        case "tokens":
+          args[wanted.name] = seen?.tokens ?? 0;
+          break;
+        case "measured": {
+          if (measured === undefined) throw new InternalError("nothing was measured");
+          const values = measured.all(wanted.measure);
+          args[wanted.name] = arena.own(
+            await executor.upload(
+              { dtype: "f32", shape: [values.length], format: null },
+              new Uint32Array(values.buffer),
+              wanted.name,
+            ),
+          );
+          break;
+        }
+        case "measured_here":
+          if (measured === undefined) throw new InternalError("nothing was measured");
+          args[wanted.name] = measured.of(wanted.measure, linear);
+          break;
+        case "statistic": {
+          const statistic = seen?.statistics
+            .get(wanted.observe)
+            ?.get(inputOf(caller.functions, model.blocks[linear.block]!, linear));
+          if (statistic === undefined) throw new InternalError(`nothing was observed for ${linear.name}`);
+          args[wanted.name] = statistic;
+          break;
+        }
+        default:
+          wanted satisfies never;
+      }
+    }
+    return args;
+  }
+
   async function treatOne(
     plan: Plan,
     seen: Seen | null,
@@ -158,40 +210,13 @@ export function createTreater(
         const now = stored ?? (await working.now(linear.weight, before));
         return now === null ? given : densified(arena, now);
       });
-      const args: { [name: string]: DeviceTensor | number } = {};
-      for (const wanted of treatment.inputs) {
-        switch (wanted.kind) {
-          case "weight":
-            args[wanted.name] = plan.trained ?? start;
-            break;
-          case "start":
-            args[wanted.name] = start;
-            break;
-          case "original":
-            args[wanted.name] = given;
-            break;
-          case "packed":
-            args[wanted.name] = packedOf(stored ?? given);
-            break;
-          case "factors":
-            args[wanted.name] = plan.trained ?? (await factorsOf(caller, linear, stored ?? given, arena));
-            break;
-          case "windows":
-            args[wanted.name] = seen?.windows ?? 0;
-            break;
-          case "tokens":
-            args[wanted.name] = seen?.tokens ?? 0;
-            break;
-          case "statistic": {
-            const statistic = seen?.statistics.get(wanted.observe)?.get(input);
-            if (statistic === undefined) throw new InternalError(`nothing was observed for ${linear.name}`);
-            args[wanted.name] = statistic;
-            break;
-          }
-          default:
-            wanted satisfies never;
-        }
-      }
+      const args: { [name: string]: DeviceTensor | number } = await argumentsOf(treatment.inputs, linear, seen, arena, {
+        weight: async () => plan.trained ?? start,
+        start: async () => start,
+        original: async () => given,
+        packed: async () => packedOf(stored ?? given),
+        factors: async () => plan.trained ?? factorsOf(caller, linear, stored ?? given, arena),
+      });
       const taken = need === null ? null : await results.take(need, args, linear.inputs, arena);
       Object.assign(args, taken?.results);
       const { tensor, format, factorizations, notFinite } = await run(arena, caller, plan, args);
@@ -224,6 +249,30 @@ export function createTreater(
   }
 
   return {
+    async compute({ graph, inputs }, linear, seen) {
+      const watched = withPivots(graph);
+      return withArena(executor, async (arena) => {
+        const original = async (): Promise<DeviceTensor> => densified(arena, await working.given(linear));
+        const weight = async (): Promise<DeviceTensor> => {
+          const now = await working.now(linear.weight, arena);
+          return now === null ? original() : densified(arena, now);
+        };
+        const stored = async (): Promise<DeviceTensor> =>
+          (await working.now(linear.weight, arena)) ?? working.given(linear);
+        const args = await argumentsOf(inputs, linear, seen, arena, {
+          weight,
+          start: weight,
+          original,
+          packed: async () => packedOf(await stored()),
+          factors: async () => factorsOf(caller, linear, await stored(), arena),
+        });
+        const results = arena.ownAll(await caller.callGraph(watched.graph, args, { sizes: sizesOf(linear) }));
+        const outputs = watched.graph.outputs.filter((output) => output.input === null);
+        const pivots = await readPivots(arena, caller, foundFactorizations(watched.factorizations, outputs, results));
+        refusePivots(pivots, { layer: linear.name, tokens: seen?.tokens ?? null, parameters: [] });
+        return (await executor.values(first(results)))[0] ?? NaN;
+      });
+    },
     async treat(layers, seen, parameters = [], onDone = () => {}) {
       const plans = layers.map(planOf);
       const results = createSharedResults(
@@ -316,56 +365,6 @@ async function run(
   return { ...(await corrected(tensor, format)), factorizations, notFinite: null };
 }
 
-/** A weight's words in a format that is packed on the host. */
-function encoded(
-  linear: Linear,
-  format: FormatSpec,
-  dense: Float32Array,
-  grid: GridValues | null,
-): Uint32Array<ArrayBuffer> {
-  try {
-    return formatOfSpec(format).encode(format, shapeOf([linear.outputs, linear.inputs]), dense, grid);
-  } catch (error) {
-    if (error instanceof InternalError || !(error instanceof Error)) throw error;
-    throw new LlamaError(
-      "not-finite",
-      `The weight ${linear.weight} cannot be stored as ${printFormat(format)}: ${error.message}`,
-    );
-  }
-}
-
-/** How a result is packed on the host. */
-export interface HostPack extends GridApart {
-  readonly format: FormatSpec;
-}
-
-/** For a treatment whose result has a format that is packed on the host: how. Else null. */
-export function packsOnHost(treatment: Treatment): HostPack | null {
-  const { graph } = withCorrectionApart(treatment.graph, treatment.stores ?? "");
-  const output = graph.outputs.find(({ name }) => name === treatment.stores);
-  const format = output === undefined ? null : graph.values[output.value]?.type.format;
-  if (!format || "parameter" in format || formatOf(format.name)?.packsOnHost !== true) return null;
-  const dense: SymbolicFormat = { name: "f32", args: {}, of: null };
-  const values = graph.values.map((value) =>
-    value.id === output?.value ? { ...value, type: { ...value.type, format: dense } } : value,
-  );
-  return {
-    ...withGridApart({ ...graph, values }, treatment.stores ?? ""),
-    format: mapFormat(format, (size) => numberOf(size, null)),
-  };
-}
-
-/**
- * A bitmask with room for up to a thousandth more entries, so that layers of nearly as many share a format, and
- * kernels.
- */
-function roomier(format: FormatSpec, elements: number): FormatSpec {
-  const { nonzeros } = format.args;
-  if (typeof nonzeros !== "number") return format;
-  const step = Math.max(1, Math.floor(elements / 1024));
-  return { ...format, args: { ...format.args, nonzeros: Math.min(elements, Math.ceil(nonzeros / step) * step) } };
-}
-
 function patternOf(linear: Linear, treatment: Treatment): StoredPattern {
   const output = treatment.graph.outputs.find(({ name }) => name === treatment.stores);
   const type = output === undefined ? undefined : treatment.graph.values[output.value]?.type;
@@ -385,13 +384,4 @@ function patternOf(linear: Linear, treatment: Treatment): StoredPattern {
     default:
       return pattern satisfies never;
   }
-}
-
-function numberOf(size: Size, linear: Linear | null): number {
-  const sizes: { readonly [name: string]: number } = linear === null ? {} : sizesOf(linear);
-  const value = sizeValue(
-    substituteSize(size, (symbol) => (sizes[symbol] === undefined ? null : constantSize(sizes[symbol]))),
-  );
-  if (value === null) throw new InternalError("a size of a treatment is not known");
-  return value;
 }

@@ -50,7 +50,11 @@ export interface WorkingModel {
 const piece = 16 * 2 ** 20;
 
 /** A model of which nothing is treated yet but what the state has. Without a state weights stay on the device. */
-export function createWorkingModel(caller: Caller, model: Model, state: SavedState | null = null): WorkingModel {
+export function createWorkingModel(
+  caller: Caller,
+  model: Model,
+  state: Pick<SavedState, "weights" | "read" | "add"> | null = null,
+): WorkingModel {
   const treated = new Map<string, WeightRecord>(state?.weights);
   const onDevice = new Map<string, DeviceTensor>();
   /** Names of weights that the state has not got as they are. */

@@ -3,7 +3,7 @@ import type { Recipe, RecipeStep, Condition, Quantity, TrainStep } from "../../.
 import type { Linear, Model } from "../../model/model.js";
 import { comparesWithDense } from "./calibrate.js";
 import { isGram, type ObserveStep } from "./calibration-run.js";
-import { isSelected, treatmentOf } from "./names.js";
+import { worksOn } from "./names.js";
 import { stepsFor } from "../training/settings.js";
 import { usualWindows } from "../windows.js";
 
@@ -142,10 +142,7 @@ export function workOf(
     }
     for (const inner of body) {
       if (inner.kind !== "linears") visit(inner, model.blocks.length);
-      else
-        for (const linear of model.linears)
-          if (isSelected(inner, linear.name) && treatmentOf(inner.treatments, linear.name) !== null)
-            work.compress += costs.treat(linear);
+      else for (const linear of model.linears) if (worksOn(inner, linear.name)) work.compress += costs.treat(linear);
     }
   };
   for (const step of recipe.steps) visit(step, 1);

@@ -65,10 +65,22 @@ export async function generate(
   }
 }
 
-/** Tokens that a prompt and so many new ones take at most, in whole strides of the cache. */
+/** Room that caches begin with, and by which they grow where doubling would be too much. */
+const leastRoom = 512;
+const mostDoubled = 8192;
+
+/**
+ * Room of a cache for a prompt and so many new tokens: one of few sizes, for each is a program of its own, and a longer
+ * text of the same size compiles nothing anew. Up to 512 tokens attention takes one pass over the keys in any case.
+ */
 export function roomFor(config: LlamaConfig, promptTokens: number, maxNewTokens: number): number {
-  const most = Math.min(maxNewTokens, config.contextLength - promptTokens);
-  return Math.ceil((promptTokens + most) / 64) * 64;
+  const whole = Math.ceil(config.contextLength / 64) * 64;
+  const tokens = promptTokens + Math.min(maxNewTokens, config.contextLength - promptTokens);
+  const room =
+    tokens > mostDoubled
+      ? Math.ceil(tokens / mostDoubled) * mostDoubled
+      : Math.max(leastRoom, 2 ** Math.ceil(Math.log2(tokens)));
+  return Math.min(whole, room);
 }
 
 /**

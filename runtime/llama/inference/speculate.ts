@@ -6,7 +6,7 @@ import { first } from "../results.js";
 import { chunkOf } from "../room.js";
 import { createChain } from "./chain.js";
 import { createDecoder, greedy, type DecodeState, type Decoder } from "./decode.js";
-import { checkGeneration, chunksOf, type GenerateOptions, type Generation } from "./generate.js";
+import { checkGeneration, chunksOf, roomFor, type GenerateOptions, type Generation } from "./generate.js";
 import { notFinite } from "./not-finite.js";
 import { forward, logits, type Cache } from "./pass.js";
 import type { Session } from "./session.js";
@@ -62,7 +62,11 @@ export async function speculate(
   checkGeneration({ ...config, contextLength }, prompt, { ...options, temperature: 0 });
   const most = Math.min(options.maxNewTokens, contextLength - prompt.length);
   // what is looked at in vain stands behind the last token
-  const capacity = Math.ceil((prompt.length + most + proposed + 1) / 64) * 64;
+  const capacity = roomFor(
+    { ...config, contextLength: contextLength + proposed + 1 },
+    prompt.length,
+    most + proposed + 1,
+  );
   return withArena(executor, async (arena) => {
     const [large, small] = [await openSide(arena, session, capacity), await openSide(arena, draft, capacity)];
     const looked = await createLook(arena, large, proposed + 1);

@@ -28,6 +28,13 @@ export interface WeightRecord {
   readonly seconds: number;
 }
 
+/** The numbers of one measure, layers in the order of the model. */
+export interface MeasuredLayers {
+  readonly id: number;
+  readonly name: string;
+  readonly layers: readonly { readonly layer: string; readonly value: number }[];
+}
+
 /** What else is to be known when a run goes on. */
 export interface Facts {
   /** Perplexity of the model as given on the calibration text, once it was computed. */
@@ -40,6 +47,8 @@ export interface Facts {
   readonly announced: readonly Announced[];
   /** How trainings went, in order. */
   readonly trainings: readonly TrainingReport[];
+  /** What was measured of layers. */
+  readonly measured: readonly MeasuredLayers[];
   /** Seconds of work until then. */
   readonly seconds: number;
 }
@@ -61,7 +70,7 @@ export interface Manifest {
 
 /** The manifest's name in a state's directory. */
 export const manifestName = "state.json";
-const version = 3;
+const version = 4;
 
 /**
  * The manifest of a state, null where there is none, `damaged` where it is not as it was written or the files that it

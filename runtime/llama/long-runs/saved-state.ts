@@ -30,6 +30,8 @@ export interface SavedState {
   readonly weights: ReadonlyMap<string, WeightRecord>;
   /** Writes a weight, replacing the one of that name. @throws ModelError M153, M154 */
   add(record: WeightRecord, pieces: AsyncIterable<Uint8Array>): Promise<void>;
+  /** Where a weight lies, for other processes of this machine: its file has it from now on. */
+  readonly lies?: ((name: string) => LyingWeight | null) | undefined;
   /** Fills `target` with a weight's bytes from `begin` on. */
   read(name: string, target: Uint8Array, begin: number): Promise<void>;
   /**
@@ -46,7 +48,23 @@ export interface SavedState {
   remove(): Promise<void>;
 }
 
-const nothing: Facts = { dense: null, perplexities: [], saved: [], announced: [], trainings: [], seconds: 0 };
+/** A weight in a file. */
+export interface LyingWeight {
+  readonly record: WeightRecord;
+  readonly path: string;
+  /** Where in the file it begins, in bytes. */
+  readonly offset: number;
+}
+
+const nothing: Facts = {
+  dense: null,
+  perplexities: [],
+  saved: [],
+  announced: [],
+  trainings: [],
+  measured: [],
+  seconds: 0,
+};
 
 /**
  * Opens the state of the output `path`: with `resume` what is there, if it was begun as `identity` says, else an empty
@@ -147,6 +165,12 @@ export async function openState(
           throw new RangeError(`${record.name} has ${record.bytes} bytes, not ${step.bytes - offset}`);
         stored.set(record.name, { record, file: step.file, offset });
       }),
+    lies(name) {
+      const found = stored.get(name);
+      return found === undefined
+        ? null
+        : { record: found.record, path: join(directory, found.file), offset: found.offset };
+    },
     async read(name, target, from) {
       const found = stored.get(name);
       if (found === undefined) throw new RangeError(`${name} is not finished`);

@@ -111,6 +111,11 @@ export interface SchedulerOptions {
   readonly memory?: number | undefined;
   /** The longest text; the model's context by default. */
   readonly contextLength?: number | undefined;
+  /**
+   * Make the programs for all numbers of texts before it opens, which takes seconds, and take for each number the one
+   * that is found to be fastest; else each is made when it is first wanted, while all wait.
+   */
+  readonly prepared?: boolean | undefined;
 }
 
 /** The most sequences that are given tokens at once. */

@@ -68,6 +68,8 @@ export interface Rows {
   step(count: number, kind: ChoiceKind, tokens: readonly RowToken[]): Promise<Step | null>;
   /** Makes the programs of `step` for so many sequences and rows. */
   prepare(count: number, rows: number): Promise<void>;
+  /** Makes all programs of `step` for the likeliest tokens, and takes for each number of rows the fastest that has them. */
+  prepareAll(): Promise<void>;
   /** Throws what has gone wrong with what was written. */
   settle(): Promise<void>;
 }
@@ -165,6 +167,45 @@ export async function openRows(arena: Arena, session: Session, pool: PagePool, s
     writes.push(work);
   }
 
+  /** Rows of the programs that are taken for powers of two. */
+  const passRows = new Map<number, number>();
+  const headRows = new Map<number, number>();
+  const rowsFor = (taken: ReadonlyMap<number, number>, count: number): number => {
+    const least = powerFor(count);
+    return taken.get(least) ?? least;
+  };
+
+  /** Milliseconds of the fastest of some runs. */
+  async function timed(run: () => void): Promise<number> {
+    let best = Infinity;
+    for (let at = 0; at < 4; at++) {
+      await executor.finish();
+      const began = performance.now();
+      run();
+      await executor.finish();
+      // the first one is slower
+      if (at > 0) best = Math.min(best, performance.now() - began);
+    }
+    return best;
+  }
+
+  /** Notes for each power of two the number of rows, as many or more, whose program is the fastest. */
+  async function takeFastest(
+    most: number,
+    program: (rows: number) => Promise<() => void>,
+    taken: Map<number, number>,
+  ): Promise<void> {
+    const sizes = Array.from({ length: Math.log2(most) + 1 }, (_, at) => 2 ** at);
+    const times: number[] = [];
+    for (const rows of sizes) times.push(await timed(await program(rows)));
+    let best = sizes.length - 1;
+    for (let at = best; at >= 0; at--) {
+      // a larger one is taken where it is clearly faster
+      if (times[at]! <= 1.1 * times[best]!) best = at;
+      taken.set(sizes[at]!, sizes[best]!);
+    }
+  }
+
   const placeOf = new Int32Array(widest).fill(nobody);
   let written = placeOf.slice();
 
@@ -208,9 +249,8 @@ export async function openRows(arena: Arena, session: Session, pool: PagePool, s
     async step(count, kind, tokens) {
       const used = count + tokens.length;
       if (used === 0) return null;
-      const rows = powerFor(used);
-      const pass = await passes(rows);
-      const heading = count === 0 ? null : powerFor(count);
+      const pass = await passes(rowsFor(passRows, used));
+      const heading = count === 0 ? null : rowsFor(headRows, count);
       const head = heading === null ? null : await heads(heading);
       const choice = heading === null ? null : await choiceOf(kind, heading);
       placeOf.fill(nobody, count);
@@ -238,6 +278,17 @@ export async function openRows(arena: Arena, session: Session, pool: PagePool, s
     async prepare(count, rows) {
       await passes(powerFor(rows));
       await choiceOf({ draws: false, weighs: false }, powerFor(count));
+    },
+    async prepareAll() {
+      await takeFastest(widest, async (rows) => (await passes(rows)).replay, passRows);
+      const program = async (rows: number): Promise<() => void> => {
+        const [head, choice] = [await heads(rows), await choiceOf({ draws: false, weighs: false }, rows)];
+        return () => {
+          head.chain.replay();
+          choice.replay();
+        };
+      };
+      await takeFastest(sequences, program, headRows);
     },
     async settle() {
       await Promise.all(writes.splice(0));

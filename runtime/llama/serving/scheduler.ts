@@ -52,7 +52,8 @@ export const openScheduler: OpenScheduler = (session: Session, options: Schedule
     // beyond the last token stands the step that nobody asked for
     const pages = Math.ceil((contextLength + 1) / pageTokens);
     const rows = await openRows(arena, session, pool, { sequences: room.rows, widest, pages, piece });
-    await rows.prepare(1, 1);
+    if (options.prepared === true) await rows.prepareAll();
+    else await rows.prepare(1, 1);
     const account = createPageAccount(room.pages, pageTokens);
 
     const waiting: Entry[] = [];

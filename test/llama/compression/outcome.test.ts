@@ -11,11 +11,8 @@ import { LlamaError } from "../../../runtime/llama/error.js";
 import { holds } from "../../../runtime/llama/compression/expectation.js";
 import type { WeightRecord } from "../../../runtime/llama/long-runs/manifest.js";
 import { beyond, layerWarning, perplexityWarnings, warningsOf } from "../../../runtime/llama/compression/outcome.js";
-import {
-  warningsOf as sensitivityWarnings,
-  worstFirst,
-  type SensitivityRow,
-} from "../../../runtime/llama/compression/sensitivity.js";
+import { warningsOf as sensitivityWarnings, worstFirst } from "../../../runtime/llama/compression/sensitivity.js";
+import type { SensitivityRow } from "../../../runtime/llama/compression/sensitivity-plan.js";
 import { openModel } from "../../../runtime/model/model.js";
 import { openWorkshop } from "../machine.js";
 import { calibrationIds, writtenRecipe } from "../recipes.js";

@@ -45,6 +45,25 @@ async function refusal(work: Promise<unknown>): Promise<LlamaError> {
   return error as LlamaError;
 }
 
+test("a longer text compiles nothing anew", async () => {
+  const long: Session = { ...session, config: { ...session.config, contextLength: 2048 } };
+  const { gpu } = caller.executor.device;
+  const compile = gpu.createComputePipelineAsync.bind(gpu);
+  let compiled = 0;
+  await text({}, long);
+  gpu.createComputePipelineAsync = (descriptor) => (compiled++, compile(descriptor));
+  try {
+    assert.is((await text({ maxNewTokens: 80 }, long)).newTokens, 80);
+    assert.is((await text({ maxNewTokens: 500, onToken: () => false }, long)).newTokens, 1);
+    assert.is(compiled, 0);
+    // a cache of more than the least room is another
+    await text({ maxNewTokens: 600, onToken: () => false }, long);
+    assert.ok(compiled > 0);
+  } finally {
+    gpu.createComputePipelineAsync = compile;
+  }
+});
+
 test("a temperature or a share of the probability that f32 hardly holds takes the likeliest token", async () => {
   assert.is(new Set(greedy).size > 1, true);
   for (const options of [

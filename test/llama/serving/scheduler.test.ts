@@ -79,7 +79,7 @@ test("among others of other lengths a request gets the tokens that it gets alone
   const expected: (readonly number[])[] = [];
   for (const each of requests) expected.push(await alone(each));
   // four at once: the others join as these leave
-  await withScheduler({ sequences: 4 }, async (scheduler) => {
+  await withScheduler({ sequences: 4, prepared: true }, async (scheduler) => {
     assert.equal(await Promise.all(requests.map((each) => idsOf(scheduler.submit(each)))), expected);
     const { running, waiting, ended, newTokens, pages } = scheduler.state;
     assert.equal([running, waiting, ended, pages.used], [0, 0, 7, 0]);

@@ -1,0 +1,152 @@
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { check } from "../../../compiler/check/check.js";
+import { CompileError } from "../../../compiler/compile.js";
+import type { Recipe } from "../../../compiler/recipe/recipe.js";
+import { createHost } from "../../../runtime/library.js";
+import { compress } from "../../../runtime/llama/compression/compress.js";
+import { checkAgainst } from "../../../runtime/llama/compression/fit.js";
+import { openModel } from "../../../runtime/model/model.js";
+import { classics, openMachine } from "../machine.js";
+
+const test = suite<{ folder: string; machine: Awaited<ReturnType<typeof openMachine>> }>("what a loop measures");
+
+test.before(async (context) => {
+  context.folder = mkdtempSync(join(tmpdir(), "espalier-measured-"));
+  context.machine = await openMachine();
+});
+test.after(({ folder, machine }) => {
+  machine.close();
+  rmSync(folder, { recursive: true });
+});
+
+function recipeOf(source: string): Recipe {
+  const host = createHost();
+  const { value, diagnostics } = check("m.esp", {
+    ...host,
+    read: (path) => (path === "m.esp" ? source : host.read(path)),
+  });
+  const recipe = value?.recipes.get("m");
+  if (recipe === undefined) throw new Error(diagnostics.map(({ message }) => message).join("\n"));
+  return recipe;
+}
+
+const chooses = `use quantize
+recipe m(model: llama, group = 128) {
+  for w in model.linears matching "k_proj", "v_proj" {
+    measure size = f32(w.rows)
+    measure most = max[n, k] abs(w[n, k])
+  }
+  for w in model.linears matching "k_proj", "v_proj" {
+    let above = count[l] (most[l] > most[w])
+    let total = sum[l] size[l] / size[w]
+    if f32(above) < 0.5 * total {
+      store w as pack w as int8(group) with scale int8_scale(w, group)
+    } else {
+      store w as pack w as int4(group) with scale int4_scale(w, group)
+    }
+  }
+}
+`;
+
+test("later loops see what was measured of all layers, and choose a format by it", async ({ folder, machine }) => {
+  const model = await openModel(classics);
+  const output = join(folder, "chosen");
+  const report = await compress(machine.caller, model, recipeOf(chooses), { output, source: chooses });
+  await model.close();
+  const [size, most] = report.measured;
+  assert.equal([size?.name, most?.name], ["size", "most"]);
+  const layers = most!.layers;
+  assert.is(layers.length, 8);
+  assert.ok(size!.layers.every(({ value }) => value === 128));
+  const saved = await openModel(output);
+  for (const { layer, value } of layers) {
+    const above = layers.filter((other) => other.value > value).length;
+    const format = saved.tensor(`${layer}.weight`).format?.name;
+    assert.is(format, above < 4 ? "int8" : "int4", `${layer}: ${above} above`);
+  }
+  await saved.close();
+});
+
+test("what a stopped run has measured is not measured again", async ({ folder, machine }) => {
+  const output = join(folder, "stopped");
+  const source = chooses
+    .replace("for w in model.linears matching", "expect perplexity(model, text) > 0.5 for w in model.linears matching")
+    .replace("model: llama", "model: llama, text: tokens");
+  const recipe = recipeOf(source);
+  const model = await openModel(classics);
+  const text = { ids: Array.from({ length: 64 }, (_, at) => 10 + at), bos: null, window: 32, windows: 1 };
+  const seen: string[] = [];
+  const stop = new Error("stopped");
+  const options = { output, source, text };
+  try {
+    await compress(machine.caller, model, recipe, {
+      ...options,
+      onProgress: ({ subject }) => {
+        if (subject === "model.layers.2.self_attn.v_proj") throw stop;
+      },
+    });
+    assert.unreachable();
+  } catch (error) {
+    assert.is(error, stop);
+  }
+  assert.not.ok(existsSync(output));
+  const report = await compress(machine.caller, model, recipe, {
+    ...options,
+    resume: true,
+    onProgress: ({ subject }) => void seen.push(subject),
+  });
+  await model.close();
+  assert.is(seen.indexOf("model.layers.0.self_attn.k_proj") > seen.indexOf("model.layers.3.self_attn.k_proj"), true);
+  assert.is(report.measured[1]?.layers.length, 8);
+});
+
+test("a layer that was not measured is told before anything is computed", async () => {
+  const source =
+    `recipe m(model: llama) {
+  for w in model.linears matching "k_proj" { measure most = max[n, k] abs(w[n, k]) }
+  for w in model.linears { store w as pack w where abs(w) > most[w] / 100.0 as bitmask of f16 }
+}
+`.replace("abs(w) > most[w] / 100.0", "kept(w, most[w])") +
+    `
+fn kept(w: f32[N, K], most: f32) -> mask[N, K] { return m where m[n, k] = abs(w[n, k]) > most / 100.0 }
+`;
+  const model = await openModel(classics);
+  try {
+    checkAgainst(model, recipeOf(source));
+    assert.unreachable();
+  } catch (error) {
+    assert.ok(error instanceof CompileError);
+    assert.equal(
+      error.diagnostics.map(({ code, message }) => `${code} ${message}`),
+      ["E605 `most` is not measured for model.layers.0.self_attn.q_proj and 23 more"],
+    );
+  } finally {
+    await model.close();
+  }
+});
+
+test("a number that is not finite ends the run and leaves nothing", async ({ folder, machine }) => {
+  const source = `recipe m(model: llama) {
+  for w in model.linears { measure broken = log(-1.0 - max[n, k] abs(w[n, k])) }
+  for w in model.linears { store w as pack w where kept(w, broken[w]) as bitmask of f16 }
+}
+fn kept(w: f32[N, K], most: f32) -> mask[N, K] { return m where m[n, k] = abs(w[n, k]) > most / 100.0 }
+`;
+  const model = await openModel(classics);
+  const output = join(folder, "broken");
+  try {
+    await compress(machine.caller, model, recipeOf(source), { output, source });
+    assert.unreachable();
+  } catch (error) {
+    assert.match((error as Error).message, /measures as broken is (NaN|-Infinity|Infinity) for model\.layers\.0/);
+  } finally {
+    await model.close();
+  }
+  assert.not.ok(existsSync(output));
+});
+
+test.run();
