@@ -8,7 +8,7 @@ import {
   createProtocolConnection,
   StreamMessageReader,
   StreamMessageWriter,
-} from "vscode-languageserver-protocol/node.js";
+} from "vscode-languageserver-protocol/node";
 import { createLanguageService } from "../dist/compiler/language-service/service.js";
 import { createHost, packageRoot, standardModules } from "../dist/runtime/library.js";
 

@@ -100,6 +100,8 @@ async function measure(profile) {
           name,
           await begin(start, {
             ...treatmentGraphs(treatment, null),
+            clock: null,
+            parameters: [],
             weight: treatment.inputs.find(({ kind }) => kind === "weight").name,
             adjoint: `d_${treatment.stores}`,
             sizes: { N: start.shape[0], K: start.shape[1] },
@@ -118,7 +120,7 @@ async function measure(profile) {
       });
     }
     const trained = students.flatMap((student) => student.trained);
-    const optimizer = await createOptimizer(arena, caller, trained.length, dtype);
+    const optimizer = await createOptimizer(arena, caller, trained, 1, dtype);
     const places = windowsOfPass(target, config, tokens, batchSize);
     const rows = rowsOfHead(target, config, places * tokens);
     const batch = await createBatch(arena, caller, places, tokens);
@@ -147,12 +149,12 @@ async function measure(profile) {
       return (state >>> 8) % Math.min(config.vocabSize, 5000);
     });
     const windows = { count: 4 * batchSize, tokens, ids, scored: null };
-    const common = { arena, caller, dtype, settings, trained, optimizer, windows, looksAhead: false, batch };
+    const common = { arena, caller, dtype, settings, steps: 1, trained, optimizer, windows, looksAhead: false, batch };
     const learner = await createLearner({ ...common, learn, watch: null });
     const chosen = Array.from({ length: batchSize }, (_, at) => at);
     const losses = [];
     const step = async () => {
-      const { report } = await learner.step(chosen, settings.rate);
+      const { report } = await learner.step(chosen, settings.rate, 0);
       return report;
     };
     losses.push((await step()).loss);
@@ -170,7 +172,7 @@ async function measure(profile) {
     const started = performance.now();
     let last = null;
     for (let at = 0; at < steps; at++) {
-      const { report } = await learner.step(chosen, settings.rate);
+      const { report } = await learner.step(chosen, settings.rate, 0);
       await last;
       last = report;
     }

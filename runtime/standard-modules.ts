@@ -17,4 +17,6 @@ export const standardModules = [
   "serving",
   "compare",
   "train",
+  "random",
+  "masks",
 ] as const;

@@ -329,6 +329,7 @@ const recursions: readonly { readonly why: string; readonly files: readonly stri
       "compiler/check/low-rank.ts",
       "compiler/check/operation.ts",
       "compiler/check/pack.ts",
+      "compiler/check/parameter.ts",
       "compiler/check/reduction.ts",
       "compiler/check/whole.ts",
     ],

@@ -1,6 +1,8 @@
 /** What is shipped: how it is cut, and that a process loads of it what it needs. */
-import { readFileSync, readdirSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import { isBuiltin } from "node:module";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -133,6 +135,19 @@ test("what is not in the bundle is a dependency, and what is in it is listed wit
       const [, name] = /^node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(source) ?? [];
       if (name !== undefined) assert.match(licences, new RegExp(`^${name} \\d`, "m"));
     }
+});
+
+// a fault that only bare machines met: the package that reads archives has no names where it is bundled
+test("the CPU driver is unpacked by what is shipped where no cache has it yet", () => {
+  const home = mkdtempSync(join(tmpdir(), "espalier-bare-"));
+  try {
+    const env = { ...process.env, XDG_CACHE_HOME: home, HOME: home, TMPDIR: home };
+    const printed = execFileSync(process.execPath, [join(folder, "main.js"), "devices"], { env, encoding: "utf8" });
+    assert.match(printed, /SwiftShader/);
+    assert.ok(existsSync(join(home, "espalier")));
+  } finally {
+    rmSync(home, { recursive: true });
+  }
 });
 
 test.run();

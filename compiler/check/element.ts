@@ -14,6 +14,7 @@ import { type Element, elementOf, fail, sourceOf, type Place } from "./frame.js"
 import { inRange, outOfRange } from "./interval.js";
 import { checkElementCall } from "./operation.js";
 import { checkReduce } from "./reduction.js";
+import { checkLayerNumber } from "./parameter.js";
 import { lookup, peek } from "./scope.js";
 import { failIndex, failMember, failName, failMeasured, failStatistic, failWhole } from "./unknown.js";
 import { wholeBase } from "./whole.js";
@@ -32,7 +33,7 @@ export function checkElement(expr: Expr, place: Place): Element | null {
       return checkName(expr.name, expr.span, place);
     case "member": {
       const size = sizeOfTensor(expr, place);
-      return size === null ? failMember(expr, place) : { kind: "size", size };
+      return size === null ? (checkLayerNumber(expr, place) ?? failMember(expr, place)) : { kind: "size", size };
     }
     case "index":
       return checkLoad(expr, place);

@@ -38,7 +38,14 @@ export interface Layer {
   /** The factors of that correction: a[N, R] and b[R, K]. */
   readonly factor: (side: "left" | "right") => ValueId;
   readonly statistic: (observe: number) => ValueId;
-  readonly count: (kind: "windows" | "tokens") => ValueId;
+  readonly count: (kind: "windows" | "tokens" | "number") => ValueId;
+  /** Whether an input of the graph is of what a training changes. */
+  readonly changes: (input: ValueId) => boolean;
+  /** Within a training: its clock, f32 [2], and a parameter that begins as a value; else null. */
+  readonly training: {
+    readonly clock: () => ValueId;
+    readonly parameter: (name: string, start: ValueId) => ValueId;
+  } | null;
   /** Of a value that was measured of all layers, that of this one, a scalar; null of any other value. */
   readonly own: (measured: ValueId, at: Span) => ValueId | null;
 }

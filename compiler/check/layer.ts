@@ -6,6 +6,7 @@ import { addSizes, symbolSize } from "../types/size.js";
 import { full, type TensorType } from "../types/type.js";
 import { addInput, addMap, indexScalar, loadAt, newAxis, sizeScalar, type Builder } from "./builder.js";
 import type { Layer } from "./frame.js";
+import { trainingOf } from "./parameter.js";
 import type { RecipeContext } from "./recipe-context.js";
 import { bind, type Scope } from "./scope.js";
 
@@ -70,6 +71,11 @@ export function layerOf(
       sides.set(side, known);
       return known;
     },
+    training: context.training === null ? null : trainingOf(builder, inputs, once),
+    changes: (value) =>
+      inputs.some(
+        (each) => each.value === value && ["weight", "factors", "clock", "parameter"].includes(each.input.kind),
+      ),
     original: () => once("original", `${name}_dense`, weight, (unique) => ({ name: unique, kind: "original" })),
     statistic: (observe) =>
       once(

@@ -182,15 +182,17 @@ function isPlain(type: TensorType): boolean {
 /** E701 to E703: what is stored must have a gradient by the weight that is trained; packs let it through. */
 function requireGradients({ treatments }: LinearsStep, frame: Frame): void {
   for (const { graph, inputs, stores } of treatments) {
-    const weight = inputs.find(({ kind }) => kind === "weight" || kind === "factors")?.name;
     const output = graph.outputs.find(({ name }) => name === stores);
-    if (weight === undefined || output === undefined) continue;
+    if (output === undefined) continue;
     const at = graph.values[output.value]?.span ?? graph.span;
     const stored: SymbolicGraph = { ...graph, outputs: [output], span: at };
-    const derived = differentiate(stored, { of: output.name, by: [weight], packs: "through" });
-    if ("graph" in derived) continue;
-    const [fault] = derived.faults;
-    if (fault !== undefined && at !== null) reportFault(fault, at, frame);
+    for (const { name, kind } of inputs) {
+      if (kind !== "weight" && kind !== "factors" && kind !== "parameter") continue;
+      const derived = differentiate(stored, { of: output.name, by: [name], packs: "through" });
+      if ("graph" in derived) continue;
+      const [fault] = derived.faults;
+      if (fault !== undefined && at !== null) reportFault(fault, at, frame);
+    }
   }
 }
 

@@ -199,19 +199,9 @@ function checkTreatment(
   if (failed) return null;
   const [result] = stored;
   const made = result === undefined ? null : graphOf(result.value, "weight", context, builder, inputs);
-  const learned = (made?.inputs ?? []).filter(({ kind }) => kind === "weight" || kind === "factors");
-  if (context.training !== null && result !== undefined && learned.length > 1)
-    return fail(
-      frame,
-      "E604",
-      `what is stored is made of \`${layer.name}\` and of the factors of its correction, and one of both is trained`,
-      result.span,
-      "trains both",
-      {
-        help: `\`${layer.name}.packed\`, \`${layer.name}.start\` and \`${layer.name}.dense\` never change: train \`${layer.name}.left\` and \`${layer.name}.right\` beside them`,
-      },
-    );
-  if (context.training !== null && result !== undefined && learned.length === 0)
+  const isTrained =
+    made?.inputs.some(({ kind }) => kind === "weight" || kind === "factors" || kind === "parameter") ?? false;
+  if (context.training !== null && result !== undefined && !isTrained)
     return fail(
       frame,
       "E604",

@@ -15,6 +15,7 @@ import { checkGradient } from "./gradient.js";
 import { indexNames } from "./index-names.js";
 import { checkCorrection } from "./low-rank.js";
 import { checkPack } from "./pack.js";
+import { checkLayerNumber, checkParameter } from "./parameter.js";
 import { lookup, peek } from "./scope.js";
 import { equalSizes, soleSymbol } from "./sizes.js";
 import { namedValues } from "./named-values.js";
@@ -42,6 +43,7 @@ export function checkWhole(expr: Expr, place: Place): Whole | null {
     case "member":
       if (expr.base.kind === "name" && peek(scope, expr.base.name)?.binding.kind === "layer" && frame.layer !== null) {
         lookup(scope, expr.base.name);
+        if (checkLayerNumber(expr, place) !== null) break;
         if (expr.field.name === "dense") return values([frame.layer.original()]);
         if (expr.field.name === "start" && frame.layer.start !== null) return values([frame.layer.start()]);
         if (expr.field.name === "packed") return values([frame.layer.packed()]);
@@ -53,7 +55,9 @@ export function checkWhole(expr: Expr, place: Place): Whole | null {
               ? "`.start` is its weight as the training began, `.dense` as it was given"
               : expr.field.name === "start"
                 ? `within \`train\`, \`.start\` is the weight as the training began; here \`${expr.base.name}\` is the weight as it is`
-                : "`.dense` is its weight as it was given, `.packed` as it is stored, `.left` and `.right` a correction's factors",
+                : expr.field.name === "step" || expr.field.name === "steps"
+                  ? `\`.${expr.field.name}\` is of a training: within \`train\``
+                  : "`.dense` is its weight as it was given, `.packed` as it is stored, `.left` and `.right` a correction's factors",
         });
       }
       break;
@@ -67,6 +71,7 @@ export function checkWhole(expr: Expr, place: Place): Whole | null {
         const results = checkCall(expr, place);
         return results === null ? null : values(results);
       }
+      if (expr.callee.name === "parameter") return oneOf(checkParameter(expr, place));
       if (isFactorization(expr.callee.name)) return oneOf(checkFactorization(expr, expr.callee.name, place));
       break;
     case "where": {

@@ -41,6 +41,7 @@ const operations: Readonly<Record<string, readonly [form: string, what: string]>
   cholesky: ["cholesky(a)", "the lower triangular l with l l^T = a, for a positive definite a"],
   inverse_lower: ["inverse_lower(l)", "the inverse of a lower triangular matrix"],
   windows: ["windows(text)", "how many windows the calibration text has"],
+  parameter: ["parameter(x)", "within a training, a tensor that begins as x and is trained"],
   perplexity: ["perplexity(model, text)", "of the model as it is now; of `model.dense` as it was given"],
 };
 
@@ -113,5 +114,9 @@ export const members: Readonly<Record<string, readonly (readonly [name: string, 
     ["packed", "the weight as it is stored, without a correction beside it"],
     ["left", "a of its correction `lowrank(a, b)`: [N, R]"],
     ["right", "b of its correction `lowrank(a, b)`: [R, K]"],
+    ["start", "within a training, the weight as it was when that began"],
+    ["step", "within a training, how many steps have been made"],
+    ["steps", "within a training, how many steps it makes"],
+    ["number", "the place of the layer among those of the model, from 0"],
   ],
 };

@@ -169,7 +169,20 @@ export type TreatmentInput =
       readonly span: Span;
     }
   /** f32 scalars: how many windows (sequences) and tokens the calibration text has. */
-  | { readonly name: string; readonly kind: "windows" | "tokens" };
+  | { readonly name: string; readonly kind: "windows" | "tokens" }
+  /** An f32 scalar: the place of the layer among the linear layers of the model, from 0. */
+  | { readonly name: string; readonly kind: "number" }
+  /**
+   * Within a training, f32 [2]: how many steps of it have been made, and how many it makes. In what is watched and
+   * stored, both are the same.
+   */
+  | { readonly name: string; readonly kind: "clock" }
+  /** Within a training, f32 of two axes, which is trained as the weight is. `start` gives what it begins as. */
+  | {
+      readonly name: string;
+      readonly kind: "parameter";
+      readonly start: Computed;
+    };
 
 /** A condition over perplexities of the model as it is now and of the model as it was given (`model.dense`). */
 export type Condition =

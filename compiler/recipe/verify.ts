@@ -75,9 +75,16 @@ function verifyTreatment(treatment: Treatment, observed: ReadonlySet<number>, tr
   if (!trained && kinds.includes("start")) faults.push("it takes a weight as a training began, and there is none");
   if (trained && kinds.some((kind) => kind === "statistic" || kind === "windows" || kind === "tokens"))
     faults.push("a training takes what was observed");
-  const learned = kinds.filter((kind) => kind === "weight" || kind === "factors");
-  if (trained && treatment.stores !== null && learned.length !== 1)
-    faults.push("it stores nothing that is trained, or of two things");
+  if (
+    trained &&
+    treatment.stores !== null &&
+    !kinds.some((kind) => kind === "weight" || kind === "factors" || kind === "parameter")
+  )
+    faults.push("it stores nothing that is trained");
+  if (!trained && (kinds.includes("parameter") || kinds.includes("clock")))
+    faults.push("it takes what only a training has");
+  for (const input of treatment.inputs)
+    if (input.kind === "parameter") faults.push(...verify(input.start.graph).map((fault) => `${input.name}: ${fault}`));
   for (const input of treatment.inputs)
     if (input.kind === "statistic" && !observed.has(input.observe))
       faults.push(`${input.name} is observed nowhere before`);

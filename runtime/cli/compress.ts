@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { bundle, type Bundle } from "../../compiler/check/bundle.js";
+import { counted } from "../../compiler/words.js";
 import { check } from "../../compiler/check/check.js";
 import { CompileError, hasErrors } from "../../compiler/diagnostic.js";
 import type { Recipe } from "../../compiler/recipe/recipe.js";
@@ -132,6 +133,7 @@ export async function run(output: Output, file: string, given: CompressCommandOp
         device: device.name,
         recipe: { file, name: recipe.name, parameters: recipe.parameters, source, modules: files.modules },
         evaluation: evaluation?.words ?? null,
+        calibration: text === null ? null : calibrationWords(model, text, options),
       };
       const exported = await exportSaved(report, options, output);
       const code = await printWithPage(
@@ -274,9 +276,7 @@ async function calibrationText(
   options: CompressCommandOptions,
   output: Output,
 ): Promise<CalibrationText> {
-  const beside = join(model.directory, "calibration.txt");
-  const given =
-    options.text.length > 0 ? givenTexts(options.text) : existsSync(beside) ? [{ path: beside, weight: 1 }] : [];
+  const given = calibrationTexts(model, options);
   if (given.length === 0)
     throw new UsageError(
       "the recipe observes the model on a text: --text FILE is needed, as the model directory has no calibration.txt",
@@ -289,4 +289,19 @@ async function calibrationText(
   const { ids } = text;
   checkContext(calibrationWindows(ids, window, tokenizer.bos, windows), model.config.contextLength);
   return { ...text, bos, window, windows };
+}
+
+/** The texts that are given, or else the one beside the model, if there is one. */
+function calibrationTexts(model: Model, options: CompressCommandOptions): ReturnType<typeof givenTexts> {
+  const beside = join(model.directory, "calibration.txt");
+  if (options.text.length > 0) return givenTexts(options.text);
+  return existsSync(beside) ? [{ path: beside, weight: 1 }] : [];
+}
+
+/** For a page: `128 windows of 256 tokens of calibration.txt`. */
+function calibrationWords(model: Model, { ids, bos }: CalibrationText, options: CompressCommandOptions): string {
+  const { window, windows } = options;
+  const count = calibrationWindows(ids, window, bos, windows).count;
+  const texts = calibrationTexts(model, options).map(({ path, weight }) => (weight === 1 ? path : `${path}=${weight}`));
+  return `${counted(count, "window")} of ${window} tokens of ${texts.join(", ")}`;
 }

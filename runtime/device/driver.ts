@@ -81,8 +81,9 @@ async function unpack(archive: string, folder: string): Promise<void> {
   // Mode 700: a folder below the shared temporary folder must not be writable by others.
   await mkdir(staging, { recursive: true, mode: 0o700 });
   try {
-    const { extract } = await import("tar-stream");
-    const tar = extract();
+    // by its default: bundled, the package is CommonJS in a file of its own, which has no names
+    const { default: archives } = await import("tar-stream");
+    const tar = archives.extract();
     Readable.from([await promisify(brotliDecompress)(await readFile(archive))]).pipe(tar);
     for await (const entry of tar) {
       if (!wanted.includes(entry.header.name)) {

@@ -8,13 +8,22 @@ import { LlamaError } from "./error.js";
 import type { BlockWeights } from "./weights.js";
 
 /**
- * What products take their activations in. `auto`: int8 for up to 8 tokens, on a device that multiplies integers, where all
+ * What products take their activations in. `auto`: int8 for a few tokens (8 at most), on a device that multiplies integers, where all
  * weights of a block are integers on a grid; `int8`: that for any number of tokens; `f16`: as they are kept, f16 or f32.
  */
 export type ActivationChoice = "auto" | "int8" | "f16";
 
-/** The most tokens for which products of integers are the faster ones. */
-const fewTokens = 8;
+/**
+ * The most tokens for which products of integers are the faster ones: where subgroups multiply matrices of f16, a tile of
+ * 16 tokens is faster than sums for each of a few, which 2:4 makes dearer (bench/h100.md).
+ */
+const fewTokens = { sums: 8, matrices: 7, sparseMatrices: 4 } as const;
+
+function fewTokensOf(weights: Pick<BlockWeights, "linears">, target: Target): number {
+  if (!target.matrices || !target.f16) return fewTokens.sums;
+  const tensors: readonly TensorForm[] = Object.values(weights.linears);
+  return tensors.some((tensor) => formatOf(tensor).of !== null) ? fewTokens.sparseMatrices : fewTokens.matrices;
+}
 
 /**
  * How many columns share a scale of the activations that products of these weights take, for so many tokens in all; null
@@ -26,7 +35,7 @@ export function roundedGroup(
   target: Target,
   tokens: number,
 ): number | null {
-  const wanted = choice === "int8" || (choice === "auto" && tokens <= fewTokens);
+  const wanted = choice === "int8" || (choice === "auto" && tokens <= fewTokensOf(weights, target));
   return wanted ? groupOf(weights, target) : null;
 }
 

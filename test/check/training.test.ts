@@ -148,4 +148,37 @@ test("a head that does not fit one line has its settings a line each", () => {
   assert.ok(printed.includes("// long") && printed.includes("// nothing more"));
 });
 
+test("a parameter begins as what does not change, is trained in place of w, and is for trainings", () => {
+  const body = (text: string): string => `train model on text by ahead(steps: 2, rate: 1e-3) {
+  for w in model.linears {
+    ${text}
+  }
+}`;
+  const recipe = recipeOf(
+    body(`let gain[n, g] = w.start[n, 4 * g] + w.number for n in 0 .. w.rows, g in 0 .. w.columns / 4
+    let more = parameter(gain)
+    let scaled[n, k] = w.dense[n, k] * more[n, k / 4] * w.step / w.steps
+    store w as pack scaled as f16`),
+  );
+  assert.equal(verifyRecipe(recipe), []);
+  const [treatment] = trainIn(recipe).layers[0]?.treatments ?? [];
+  assert.equal(treatment?.inputs.map(({ kind }) => kind).sort(), ["clock", "original", "parameter"]);
+  const parameter = treatment?.inputs.find((input) => input.kind === "parameter");
+  assert.equal(parameter?.start.inputs.map(({ kind }) => kind).sort(), ["number", "start"]);
+  const found = (text: string): readonly string[] =>
+    codes(`${losses}recipe r(model: llama, text: tokens) {\n${body(text)}\n}`);
+  assert.equal(found("let p = parameter(w)\n store w as pack p as f16"), ["E605"]);
+  assert.equal(
+    found("let keep[n, k] = w.start[n, k] > 0.0\n let p = parameter(keep)\n store w as pack w where p as f16"),
+    ["E605"],
+  );
+  assert.equal(found("let p = parameter(w.start, w.start)\n store w as pack p as f16"), ["E303"]);
+  assert.equal(found("let p = parameter(w.start)\n let q[n, k] = round(p[n, k])\n store w as pack q as f16"), ["E701"]);
+  const outside = (text: string): readonly string[] =>
+    codes(`recipe r(model: llama) {\n for w in model.linears {\n ${text}\n }\n}`);
+  assert.equal(outside("store w as pack parameter(w) as f16"), ["E602"]);
+  assert.equal(outside("let s[n, k] = w[n, k] * w.step\n store w as pack s as f16"), ["E305"]);
+  assert.equal(outside("let s[n, k] = w[n, k] * w.number\n store w as pack s as f16"), []);
+});
+
 test.run();

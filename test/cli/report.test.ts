@@ -14,6 +14,7 @@ import * as assert from "uvu/assert";
 import { byteCount } from "../../runtime/cli/options.js";
 import { createOutput } from "../../runtime/cli/output.js";
 import { duration } from "../../runtime/cli/progress.js";
+import { packageVersion } from "../../runtime/package.js";
 import { renderPage, type Page } from "../../runtime/cli/report/page.js";
 import { checkPage, printWithPage, writePage } from "../../runtime/cli/report/write.js";
 import { ModelError } from "../../runtime/model/error.js";
@@ -218,6 +219,26 @@ report("a result is printed also where its page cannot be written any more", asy
     0,
   );
   assert.equal(printed.at(-1), { tensors: 7 });
+});
+
+report("a page tells what it was made by and of", async () => {
+  const path = join(folder.path, "facts.html");
+  const output = { ...createOutput(true), result: () => {} };
+  const facts = [["Observed on", `8 windows of 256 tokens of ${hostile}`]] as const;
+  await printWithPage(
+    output,
+    {},
+    () => "",
+    path,
+    () => ({ ...page, facts }),
+  );
+  const html = readFileSync(path, "utf8");
+  alone(html);
+  assert.match(html, /<dt>Observed on<\/dt><dd>8 windows of 256 tokens of /);
+  assert.match(html, /<dt>Command<\/dt><dd>espalier/);
+  assert.match(html, new RegExp(`<dt>Espalier</dt><dd>${packageVersion().replaceAll(".", "\\.")}</dd>`));
+  assert.match(html, /<dt>Date<\/dt><dd>\d{4}-\d\d-\d\d \d\d:\d\d UTC<\/dd>/);
+  assert.not.match(html, /<script>alert/);
 });
 
 report("bytes and times are read and written as people do", () => {

@@ -27,6 +27,7 @@ export const longTests: ReadonlySet<string> = new Set([
   "test/lower/product/gradient-products.test.ts",
   "test/lower/schedules/matrix.test.ts",
   "test/lower/staged-packs.test.ts",
+  "test/llama/training/learned.test.ts",
   "test/llama/training/training.test.ts",
   "test/model/gguf/tensors.test.ts",
   "test/property/adjoints.test.ts",

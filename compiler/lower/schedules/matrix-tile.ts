@@ -31,7 +31,7 @@ export interface MatrixTile {
    * workgroup memory holds two slices, besides. Without it each slice's words are loaded for themselves.
    */
   readonly trip?: number;
-  /** Of a tile of trips: left matrices are loaded from memory, as they lie, and not by way of workgroup memory. */
+  /** Left matrices are loaded from memory, as they lie, and not by way of workgroup memory. */
   readonly left?: "memory";
 }
 
@@ -62,6 +62,13 @@ const tile = (
   parts = 1,
 ): MatrixTile => ({ kind: "matrix", tokens, rows, subgroups, slice, ahead, parts });
 
+/** A tile of trips of so many columns. */
+const trips = (of: MatrixTile, trip: number, left?: "memory"): MatrixTile => ({
+  ...of,
+  trip,
+  ...(left === undefined ? {} : { left }),
+});
+
 /** Slices that workgroup memory holds. */
 export const slicesHeld = ({ ahead }: MatrixTile): number => (ahead === 1 || ahead === 2 ? 2 : 1);
 
@@ -76,7 +83,9 @@ function usual(product: Product, sides: MatrixProduct): readonly MatrixTile[] {
   if (m <= 16) {
     const wide = terms === 1 ? tile(16, 64, [1, 4, 4], 128) : tile(16, 32, [1, 2, 4], 128);
     const narrow = terms === 1 ? tile(16, 32, [1, 2, 4], 256) : tile(16, 16, [1, 1, 8], 256);
-    return [...(tiles(product, wide) >= manyTiles ? [wide] : []), narrow, ...small];
+    const held = rights.every((side) => side.kind === "stored" && side.reader !== null);
+    const many = held && terms === 2 ? [trips(tile(16, 32, [1, 1, 2], 64, 3), 128), wide] : [wide];
+    return [...(tiles(product, wide) >= manyTiles ? many : []), narrow, ...small];
   }
   if (m <= 32) return [terms === 1 ? tile(32, 32, [1, 2, 4], 128) : tile(32, 16, [1, 1, 8], 128), ...small];
   const large = terms === 1 ? tile(128, 128, [2, 2, 2], 64) : tile(128, 64, [2, 2, 2], 64);
@@ -106,6 +115,9 @@ function padding({ sizes }: Product, { tokens, rows }: MatrixTile): number {
 function others({ sizes }: Product): readonly MatrixTile[] {
   if (sizes.m <= 16)
     return [
+      trips(tile(16, 32, [1, 1, 2], 64, 3), 128),
+      trips(tile(16, 32, [1, 1, 8], 256, 3), 512),
+      trips(tile(16, 32, [1, 1, 8], 128, 2), 512, "memory"),
       tile(16, 32, [1, 2, 4], 128, 2),
       tile(16, 32, [1, 2, 8], 256),
       tile(16, 64, [1, 4, 4], 128, 2),
@@ -152,10 +164,22 @@ function tripsFit(each: TripTile, { bound, left, right, distance, further }: Mat
   );
 }
 
+/** Whether left matrices can be read as they lie, each slice's for themselves. */
+function liesForMatrices({ slice }: MatrixTile, { bound, left, distance, further }: MatrixProduct): boolean {
+  return (
+    bound === null &&
+    further.length === 0 &&
+    distance === 1 &&
+    left.along === "k" &&
+    left.outer % matrixSize === 0 &&
+    left.inner % slice === 0
+  );
+}
+
 /** Whether a device has room for a tile, and the sides can be staged in its slices. */
 export function tileFits(each: MatrixTile, sides: MatrixProduct, target: Target): boolean {
   const { slice, subgroups } = each;
-  if (takesTrips(each) ? !tripsFit(each, sides) : each.left !== undefined) return false;
+  if (takesTrips(each) ? !tripsFit(each, sides) : each.left === "memory" && !liesForMatrices(each, sides)) return false;
   const size = (fixedSubgroup(target) ?? 0) * subgroups.reduce((a, b) => a * b);
   const part = slice / subgroups[2];
   const cut = (side: MatrixSide, rows: number, distance: number): boolean => {

@@ -9,6 +9,7 @@ import { heldWords, memoryOf, ofSpan, span, stagedLeft } from "../product/matrix
 import type { Environment } from "../toolkit/scalar.js";
 import { matricesOf, slicesHeld, type TripTile } from "./matrix-tile.js";
 import type { Results, TileContext } from "./matrix-context.js";
+import { leftInMemory } from "./matrix-left.js";
 
 /**
  * Columns `begin` .. `end` (u32), trip by trip: the words of the packed sides lie in registers, of the trip after this one,
@@ -60,36 +61,34 @@ export function walkTrips(
   const leftStart = left === null ? null : startOf(left, ownM);
   const rightStarts = right.map((each) => startOf(each, ownN));
 
-  // activations as they lie: a row of matrices that would begin past the last begins earlier, and is not stored
-  const pitch = sides.left.pitch / run;
-  const view = fromMemory ? build.view(sides.left.storage, "vec4<u32>", "read") : "";
-  const leftRows = fromMemory
-    ? upTo(matricesM).map((i) => {
-        const row = k.min(k.add(k.add(firstM, ownM), i * matrixSize), sides.left.outer - matrixSize);
-        const start = k.add(k.div(sides.left.start(environment), run), k.mul(row, pitch));
-        const own = partStart === null ? start : k.add(start, k.div(k.mul(k.div(partStart, columns), span), run));
-        return build.bind("left_row", own);
-      })
-    : [];
+  const inMemory = fromMemory
+    ? leftInMemory(
+        context,
+        environment,
+        sides.left,
+        partStart === null ? null : k.div(k.mul(k.div(partStart, columns), span), run),
+      )
+    : null;
   /** Left matrices of column `column` of the subgroup's part of a slice. */
-  const leftsOf = (from: Expr, phase: number, column: number, offset: number): readonly string[] =>
-    upTo(matricesM).map((i) => {
-      const name = build.fresh("left");
+  const leftsOf = (from: Expr, phase: number, column: number, offset: number): readonly string[] => {
+    if (inMemory !== null) {
       const inSpan = Math.floor(column / columns) * span + phase * columns + (column % columns);
+      return inMemory(k.add(k.div(from, run), inSpan / run));
+    }
+    return upTo(matricesM).map((i) => {
+      const name = build.fresh("left");
       build.add({
         kind: "load_matrix",
         name,
         role: "left",
-        array: left === null ? view : array,
-        index:
-          left === null
-            ? k.add(k.add(leftRows[i]!, k.div(from, run)), inSpan / run)
-            : k.add(leftStart!, offset * left.vectors + i * matrixSize * left.stride + vectorOf(column)),
-        stride: k.u32(left === null ? pitch : left.stride),
+        array,
+        index: k.add(leftStart!, offset * left!.vectors + i * matrixSize * left!.stride + vectorOf(column)),
+        stride: k.u32(left!.stride),
         columns: false,
       });
       return name;
     });
+  };
   const multiply = (lefts: (column: number) => readonly string[], offset: number): void => {
     for (let column = 0; column < part; column += matrixSize) {
       const own = lefts(column);

@@ -8,6 +8,7 @@ import { eachAround } from "../product/around.js";
 import { run, type MatrixProduct, type MatrixSide } from "../product/matrix-sides.js";
 import { stagingOf, vectorAt, vectorOf, type Staged } from "../product/matrix-staging.js";
 import { lowerRange, type Environment } from "../toolkit/scalar.js";
+import { leftInMemory } from "./matrix-left.js";
 import { matricesOf, slicesHeld, stepOf, takesTrips } from "./matrix-tile.js";
 import type { Results, TileContext } from "./matrix-context.js";
 import { walkTrips } from "./matrix-trips.js";
@@ -81,9 +82,9 @@ function walkColumns(
     base += slicesHeld(tile) * staged.vectors;
     return staged;
   };
-  const left = stagedOf(sides.left, tile.tokens, firstM);
+  const left = tile.left === "memory" ? null : stagedOf(sides.left, tile.tokens, firstM);
   const right = sides.right.map((side) => stagedOf(side, tile.rows, firstN));
-  const all = [left, ...right];
+  const all = left === null ? right : [left, ...right];
   const [matricesM, matricesN] = matricesOf(tile);
   const results = walk.results();
   // where the subgroup's part of a slice begins, and its first row of each side, in vectors
@@ -101,8 +102,27 @@ function walkColumns(
     );
   };
   const starts = new Map(all.map((staged) => [staged, startOf(staged, staged === left ? ownM : ownN)]));
+  const inMemory =
+    left === null
+      ? leftInMemory(
+          context,
+          environment,
+          sides.left,
+          partOfK === null ? null : k.div(build.bind("own_k", k.mul(partOfK, part)), run),
+        )
+      : null;
+  /** Left matrices that come straight from memory, by column: of the slice from column `from` on. */
+  const early = (from: Expr): ReadonlyMap<number, readonly string[]> =>
+    new Map(
+      inMemory === null
+        ? []
+        : upTo(part / matrixSize).map((step) => [
+            step * matrixSize,
+            inMemory(k.add(k.div(from, run), (step * matrixSize) / run)),
+          ]),
+    );
   /** The slice in workgroup memory; of two, that whose vectors come so far after the first's. */
-  const multiply = (offsetOf: (staged: Staged) => Expr): void => {
+  const multiply = (offsetOf: (staged: Staged) => Expr, before: ReturnType<typeof early> = new Map()): void => {
     const here = new Map(
       all.map((staged) => [staged, build.bind("from", k.add(starts.get(staged)!, offsetOf(staged)))]),
     );
@@ -125,7 +145,7 @@ function walkColumns(
         });
         return name;
       };
-      const lefts = upTo(matricesM).map((i) => load(left, "left", i));
+      const lefts = before.get(column) ?? upTo(matricesM).map((i) => load(left!, "left", i));
       right.forEach((side, term) =>
         upTo(matricesN).forEach((j) => {
           const name = load(side, "right", j);
@@ -164,15 +184,17 @@ function walkColumns(
     end,
     (from) => {
       if (tile.ahead === 0) {
+        const lefts = early(from);
         store(from, load(from), atFirst);
         build.barrier();
-        multiply(atFirst);
+        multiply(atFirst, lefts);
       } else if (inRegisters > 0) {
+        const lefts = early(from);
         store(from, queue[0]!, atFirst);
         build.barrier();
         const loaded = loadFrom(k.add(from, inRegisters * slice));
         queue.forEach((some, at) => move(some, queue[at + 1] ?? loaded));
-        multiply(atFirst);
+        multiply(atFirst, lefts);
       } else {
         const odd = build.bind("odd", k.rem(k.div(from, slice), 2));
         const next = build.bind("next", k.add(from, slice));
@@ -181,14 +203,15 @@ function walkColumns(
             store(next, loaded, (staged) => build.bind("other", k.mul(k.sub(k.u32(1), odd), staged.vectors))),
           );
         const here = (staged: Staged): Expr => k.mul(odd, staged.vectors);
+        const lefts = early(from);
         if (tile.ahead === 1) {
           const loaded = loadFrom(next);
-          multiply(here);
+          multiply(here, lefts);
           storeNext(loaded);
         } else {
           storeNext(held);
           const loaded = loadFrom(k.add(next, slice));
-          multiply(here);
+          multiply(here, lefts);
           move(held, loaded);
         }
       }

@@ -17,7 +17,7 @@ import type { Results, TileContext } from "./matrix-context.js";
 import { accumulate, resultsOf } from "./matrix-walk.js";
 
 /** Tokens from which on a tile that is mostly padding costs less than reading the activations again for every row. */
-const leastTokens = 9;
+const leastTokens = 5;
 
 /** Products of fewer tokens are bound by memory, and of fewer outputs or columns by their start. */
 export function matrixPays(product: Product): boolean {

@@ -7,12 +7,13 @@ import { isIdentity } from "../../graph/analysis/ranges.js";
 import type { Eqn } from "../../graph/graph.js";
 import * as k from "../../kernel/build.js";
 import type { Expr, Kernel } from "../../kernel/kernel.js";
-import { elementCount } from "../../types/shape.js";
+import { elementCount, upTo } from "../../types/shape.js";
 import type { Concrete } from "../../types/type.js";
 import { halvesOf } from "../product/halves.js";
 import { run } from "../product/matrix-sides.js";
 import { isWanted, spread, workgroupPosition } from "../toolkit/dispatch.js";
 import type { Lowering } from "../toolkit/lowering.js";
+import { fixedSubgroup } from "../toolkit/team.js";
 
 type Map = Eqn<Concrete> & { readonly kind: "map" };
 
@@ -60,6 +61,10 @@ export function unpacked(
   const workgroups = spread(needed);
   const group = build.bind("workgroup", workgroupPosition(workgroups));
   const position = build.bind("position", k.add(k.mul(group, groupSize), k.builtin("local_index")));
+  const conditions = [
+    isWanted(workgroups, needed, group),
+    count % groupSize === 0 ? null : k.less(position, count),
+  ].filter((condition) => condition !== null);
   const one = (): void => {
     const row = build.bind("row", k.div(position, inRow));
     const piece = build.bind("piece", k.rem(position, inRow));
@@ -68,14 +73,26 @@ export function unpacked(
     const ordered = reader === null ? halves : naturalHalves(build, halves, reader.distance);
     const view = build.view(lowering.storage[eqn.out]!, "vec4<u32>", "read_write");
     const first: Expr = build.bind("first", k.mul(position, columns / run));
-    for (let at = 0; at < ordered.length; at += 4)
-      build.add(k.store(view, k.add(first, at / 4), k.vector(ordered.slice(at, at + 4))));
+    const vectors = upTo(ordered.length / 4).map((at) => k.vector(ordered.slice(4 * at, 4 * at + 4)));
+    const lanes = fixedSubgroup(lowering.target);
+    if (vectors.length !== 2 || conditions.length > 0 || lanes === null || lanes < 2) {
+      vectors.forEach((vector, at) => build.add(k.store(view, k.add(first, at), vector)));
+      return;
+    }
+    // two neighbours swap, so that each of the two stores writes whole runs of 32 bytes
+    const [low, high] = [build.bind("low", vectors[0]!), build.bind("high", vectors[1]!)];
+    const odd = build.bind("odd", k.equal(k.rem(k.builtin("local_index"), 2), 1));
+    const given = build.bind("given", k.select(odd, low, high));
+    const taken = build.bind(
+      "taken",
+      k.vector(upTo(4).map((at) => k.call("subgroupShuffleXor", [k.component(given, at as 0), k.u32(1)]))),
+    );
+    const pair = build.bind("pair", k.select(odd, k.sub(first, 1), first));
+    build.add(k.store(view, pair, k.select(odd, taken, low)));
+    build.add(k.store(view, k.add(pair, 2), k.select(odd, high, taken)));
   };
-  const inside = [isWanted(workgroups, needed, group), count % groupSize === 0 ? null : k.less(position, count)].filter(
-    (condition) => condition !== null,
-  );
-  if (inside.length === 0) one();
-  else build.when(inside.reduce(k.and), one);
+  if (conditions.length === 0) one();
+  else build.when(conditions.reduce(k.and), one);
   return build.finish({
     name: lowering.nameOf(eqn),
     workgroupSize: [groupSize, 1, 1],

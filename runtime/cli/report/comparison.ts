@@ -29,6 +29,10 @@ export function comparisonPage(comparison: Comparison, context: ComparisonContex
     title: `${nameOf(models[1])} beside ${nameOf(models[0])}`,
     subtitle: `First: ${models[0]}. Second: ${models[1]}. On ${context.device}.`,
     warnings: context.warnings.map(({ message }) => message),
+    facts:
+      text === null || context.text === null
+        ? []
+        : [["Compared on", `${counted(text.windows, "window")}, ${counted(text.tokens, "token")}, of ${context.text}`]],
     figures: [
       ...(tasks === null
         ? []

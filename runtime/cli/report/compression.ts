@@ -22,6 +22,8 @@ export interface CompressionContext {
   };
   /** What was scored before and after, in words; null where nothing was. */
   readonly evaluation: string | null;
+  /** What the model was observed on, in words; null where it was on nothing. */
+  readonly calibration: string | null;
 }
 
 /** The page of a compression: its figures, plots by block and kind of layer, all tensors, the recipe. */
@@ -38,6 +40,10 @@ export function compressionPage(report: Compression, context: CompressionContext
     subtitle: `Compressed by ${recipe.file}${parameters === "" ? "" : ` with ${parameters}`}, on ${context.device}. Written: ${report.saved.join(", ")}.`,
     warnings: report.warnings.map(({ message }) => message),
     figures: figuresOf(report, context),
+    facts: [
+      ...(context.calibration === null ? [] : [["Observed on", context.calibration] as const]),
+      ...(context.evaluation === null ? [] : [["Scored on", context.evaluation] as const]),
+    ],
     sections: [
       ...trainingCharts(report.trainings),
       ...chartsOf(report, model),

@@ -14,8 +14,13 @@ export interface Page {
   readonly warnings?: readonly string[] | undefined;
   /** The few figures that matter most. */
   readonly figures: readonly Figure[];
+  /** What it was made of, and by what: texts and their windows, version, date, command. */
+  readonly facts?: readonly Fact[] | undefined;
   readonly sections: readonly Section[];
 }
+
+/** A name and what it stands for. */
+export type Fact = readonly [name: string, value: string];
 
 export interface Figure {
   readonly label: string;
@@ -84,7 +89,7 @@ export function renderPage(page: Page): string {
 <body>
 <header><div><h1>${escape(page.title)}</h1><p>${escape(page.subtitle)}</p></div><button id="theme" type="button">light / dark</button></header>
 ${warningsOf(page.warnings ?? [])}<dl class="figures">${figures.join("")}</dl>
-<main>
+${factsOf(page.facts ?? [])}<main>
 ${sections.join("\n")}
 </main>
 <script type="application/json" id="charts">${JSON.stringify(charts).replace(/</g, "\\u003c")}</script>
@@ -98,6 +103,11 @@ ${sections.join("\n")}
 function warningsOf(warnings: readonly string[]): string {
   if (warnings.length === 0) return "";
   return `<section class="warnings" role="alert"><h2>Warnings</h2><ul>${warnings.map((line) => `<li>${escape(line)}</li>`).join("")}</ul></section>\n`;
+}
+
+function factsOf(facts: readonly Fact[]): string {
+  if (facts.length === 0) return "";
+  return `<dl class="facts">${facts.map(([name, value]) => `<dt>${escape(name)}</dt><dd>${escape(value)}</dd>`).join("")}</dl>\n`;
 }
 
 function renderTable(header: readonly string[], rows: readonly (readonly PageCell[])[]): string {

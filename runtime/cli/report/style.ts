@@ -24,6 +24,8 @@ button { font: inherit; font-size: .85rem; padding: .3rem .7rem; color: var(--so
 dt { font-size: .8rem; color: var(--soft); }
 dd { margin: 0; font-size: 1.35rem; font-variant-numeric: tabular-nums; }
 dd.note { font-size: .8rem; color: var(--soft); }
+.facts { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .15rem 1rem; margin: 0 0 1rem; }
+.facts dd { font-size: .85rem; overflow-wrap: anywhere; }
 main { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(34rem, 100%), 1fr)); gap: .8rem; }
 section.wide { grid-column: 1 / -1; }
 .warnings { border-color: var(--alert); margin: 0 0 1rem; }

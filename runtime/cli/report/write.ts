@@ -6,7 +6,8 @@ import { isWithin, realpathOfNew } from "../../model/files.js";
 import { writeError } from "../../model/safetensors-writer.js";
 import { failureOf, noteFailure } from "../failure.js";
 import type { Output } from "../output.js";
-import { renderPage, type Page } from "./page.js";
+import { packageVersion } from "../../package.js";
+import { renderPage, type Fact, type Page } from "./page.js";
 
 /** What a page must keep clear of: it would take the place of what is read, or be lost in what is written. */
 export interface PageRules {
@@ -97,13 +98,29 @@ export async function printWithPage(
     return 0;
   }
   try {
-    await writePage(path, page());
+    const made = page();
+    await writePage(path, typeof made === "string" ? made : { ...made, facts: [...(made.facts ?? []), ...madeBy()] });
   } catch (error) {
     output.result({ ...result, report: null, error: failureOf(error) }, words);
     return noteFailure(output, error);
   }
   output.result({ ...result, report: path }, () => `${words()}\nThe report is in ${path}.`);
   return 0;
+}
+
+/** Version, date and command, as a page tells them. */
+function madeBy(): readonly Fact[] {
+  const date = `${new Date().toISOString().slice(0, 16).replace("T", " ")} UTC`;
+  return [
+    ["Command", ["espalier", ...process.argv.slice(2)].map(quotedWord).join(" ")],
+    ["Espalier", packageVersion()],
+    ["Date", date],
+  ];
+}
+
+/** A word as a shell takes it. */
+function quotedWord(word: string): string {
+  return /^[\w./=:@,+-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }
 
 function besideOf(path: string): string {

@@ -43,6 +43,7 @@ export async function trainBlock(
   if (loss.next !== null) throw new InternalError("a block has no next tokens");
   const split = splitWindows(windows, settings);
   const keepsBest = split.held.length > 0;
+  const steps = stepsFor(settings, split.train.length);
   return withArena(executor, async (arena) => {
     const states = await loadStates(arena, caller, model, working, index);
     const student = await beginBlock(arena, caller, model, states, index, {
@@ -55,7 +56,7 @@ export async function trainBlock(
     });
     if (student.dense === null) throw new InternalError("a block is trained without what it should give");
     const { trained } = student;
-    const optimizer = await createOptimizer(arena, caller, trained.length, dtype);
+    const optimizer = await createOptimizer(arena, caller, trained, steps, dtype);
     const places = windowsOfPass(target, config, windows.tokens, settings.batch);
     const form: TensorForm = { dtype, shape: [places, windows.tokens, config.hiddenSize], format: null };
     const x = arena.own(
@@ -75,9 +76,13 @@ export async function trainBlock(
     const pass = (learns: boolean): ReturnType<typeof createBlockPass> =>
       createBlockPass({ ...parts, total: learns ? optimizer.total : total, learns }, student, student.dense!, batch);
 
-    /** Puts what the block receives for some windows in their places. */
+    /**
+     * Puts what the block receives for some windows in their places. Those that are left over get the same again: a loss
+     * may measure each token by what all of a pass are.
+     */
     async function prepare(chosen: readonly number[]): Promise<void> {
-      for (const [place, window] of chosen.entries())
+      const all = Array.from({ length: places }, (_, place) => chosen[place % chosen.length] ?? 0);
+      for (const [place, window] of all.entries())
         await withArena(executor, async (own) => {
           const { x: some } = await activations.load(Math.floor(window / activations.batch), own);
           await caller.call("put_sequence", { to: x, x: some, sequence: window % activations.batch, place });
@@ -88,6 +93,7 @@ export async function trainBlock(
       caller,
       dtype,
       settings,
+      steps,
       trained,
       optimizer,
       windows,
@@ -100,7 +106,7 @@ export async function trainBlock(
     const outcome = await trainingLoop(learner, {
       settings,
       what: `block ${index}`,
-      steps: stepsFor(settings, split.train.length),
+      steps,
       split,
       draw: createDraw(split.train, settings.batch, settings.seed),
       onStep: hooks.onStep,

@@ -1,14 +1,14 @@
-/** Weights whose format is packed on the host, and sizes of treatments. */
+/** Weights whose format is packed on the host. */
 import { InternalError } from "../../../compiler/diagnostic.js";
 import type { GridValues } from "../../../compiler/formats/format.js";
 import { formatOf, formatOfSpec, printFormat, shapeOf } from "../../../compiler/formats/registry.js";
 import { withCorrectionApart } from "../../../compiler/graph/passes/correction.js";
 import { withGridApart, type GridApart } from "../../../compiler/graph/passes/scales.js";
 import type { Treatment } from "../../../compiler/recipe/recipe.js";
-import { constantSize, sizeValue, substituteSize, type Size } from "../../../compiler/types/size.js";
 import { mapFormat, type FormatSpec, type SymbolicFormat } from "../../../compiler/types/type.js";
 import type { Linear } from "../../model/model.js";
 import { LlamaError } from "../error.js";
+import { numberOf } from "./stored-pattern.js";
 
 /** Sizes of a layer's weight, as treatments name them. */
 export function sizesOf(linear: Linear): { readonly N: number; readonly K: number } {
@@ -63,14 +63,4 @@ export function roomier(format: FormatSpec, elements: number): FormatSpec {
   if (typeof nonzeros !== "number") return format;
   const step = Math.max(1, Math.floor(elements / 1024));
   return { ...format, args: { ...format.args, nonzeros: Math.min(elements, Math.ceil(nonzeros / step) * step) } };
-}
-
-/** A size of a treatment, for a layer where it is of one. */
-export function numberOf(size: Size, linear: Linear | null): number {
-  const sizes: { readonly [name: string]: number } = linear === null ? {} : sizesOf(linear);
-  const value = sizeValue(
-    substituteSize(size, (symbol) => (sizes[symbol] === undefined ? null : constantSize(sizes[symbol]))),
-  );
-  if (value === null) throw new InternalError("a size of a treatment is not known");
-  return value;
 }

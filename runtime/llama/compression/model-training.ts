@@ -29,6 +29,7 @@ import { stepsFor } from "../training/settings.js";
 import {
   beginBlock,
   loadStates,
+  trainedElements,
   type BlockStudent,
   type TreatedLayers,
   type TrainedGain,
@@ -118,13 +119,13 @@ export async function trainModel(
       ? await beginTraining(
           arena,
           caller,
-          { name: gainName, parameter: "gain", start: lastGain, shape: lastGain.shape, rounding: null },
+          { name: gainName, parameter: "gain", start: lastGain, rounding: null },
           dtype,
           keepsBest,
         )
       : null;
     const trained = [...students.flatMap((student) => student.trained), ...(gain === null ? [] : [gain])];
-    const optimizer = await createOptimizer(arena, caller, trained.length, dtype);
+    const optimizer = await createOptimizer(arena, caller, trained, steps, dtype);
     const batch = await createBatch(arena, caller, places, windows.tokens);
     const parts = { arena, caller, config, dtype, loss, optimizer };
     const whole = {
@@ -145,6 +146,7 @@ export async function trainModel(
       caller,
       dtype,
       settings,
+      steps,
       trained,
       optimizer,
       windows,
@@ -247,18 +249,17 @@ async function wholeHead(
 /** What the training takes of the device. */
 function memoryOf(
   { config, blocks, tensors }: Model,
-  { windows, dtype, loss }: TrainingTask,
+  { windows, dtype, loss, layers }: TrainingTask,
   { places, rows, keepsBest }: { readonly places: number; readonly rows: number; readonly keepsBest: boolean },
 ): TrainingMemory {
-  const elements = blocks.reduce(
-    (sum, block) => sum + block.linears.reduce((own, { inputs, outputs }) => own + inputs * outputs, 0),
-    0,
-  );
+  const linears = blocks.flatMap((block) => block.linears);
+  const elements = linears.reduce((sum, { inputs, outputs }) => sum + inputs * outputs, 0);
+  const trained = linears.reduce((sum, linear) => sum + trainedElements(layers, linear), 0);
   const stored = tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
   const width = dtype === "f16" ? 2 : 4;
   const head = config.vocabSize * config.hiddenSize * width;
   return {
-    state: bytesOfTrained(elements, dtype, keepsBest),
+    state: bytesOfTrained({ trained, used: elements }, dtype, keepsBest),
     dense: stored + head + (loss.dense === null ? 0 : elements * width),
     activations: bytesOfPass(config, dtype, { windows: places, tokens: windows.tokens, blocks: blocks.length, rows }),
   };

@@ -29,6 +29,14 @@ export function treatmentsFor(treatments: readonly Treatment[], name: string): r
   );
 }
 
+/** The place of a layer among the linear layers of a model, block after block, from 0. */
+export function layerNumber(
+  { blocks }: { readonly blocks: readonly { readonly linears: readonly { readonly name: string }[] }[] },
+  layer: string,
+): number {
+  return blocks.flatMap(({ linears }) => linears).findIndex(({ name }) => name === layer);
+}
+
 /** Whether a loop over layers may do something to the layer of this name. */
 export function worksOn(step: Extract<RecipeStep, { kind: "linears" }>, name: string): boolean {
   return (

@@ -23,13 +23,23 @@ export interface Parts {
  * on its weight.
  */
 export function partsOf(graph: SymbolicGraph, inputs: Treatment["inputs"]): Parts {
-  const own = new Set<Treatment["inputs"][number]["kind"]>(["weight", "original", "measured", "measured_here"]);
-  const common = inputs.filter(({ kind }) => !own.has(kind)).map(({ name }) => name);
+  const common = inputs.filter(({ kind }) => !ofOneLayer.has(kind)).map(({ name }) => name);
   const parts = hoistShared(graph, { inputs: new Set(common), sizes: new Set(["K"]) });
   return parts === null
     ? { shared: null, rest: withPivots(graph) }
     : { shared: withPivots(parts.shared), rest: withPivots(parts.rest) };
 }
+
+/** What no other layer has. */
+const ofOneLayer: ReadonlySet<Treatment["inputs"][number]["kind"]> = new Set([
+  "weight",
+  "start",
+  "original",
+  "number",
+  "parameter",
+  "measured",
+  "measured_here",
+]);
 
 /** A layer that will need the results of `shared`. */
 export interface Need {

@@ -1,18 +1,20 @@
 /** A model's blocks as a training begins with them: what is trained of each, and what stays. */
 import { InternalError } from "../../../compiler/diagnostic.js";
-import type { RecipeStep, Treatment } from "../../../compiler/recipe/recipe.js";
+import { constantSize, sizeValue, substituteSize, type Size } from "../../../compiler/types/size.js";
+import type { RecipeStep, Treatment, TreatmentInput } from "../../../compiler/recipe/recipe.js";
 import type { Block, Linear, Model } from "../../model/model.js";
 import type { DeviceTensor } from "../../run/run.js";
-import type { Arena } from "../../run/arena.js";
+import { withArena, type Arena } from "../../run/arena.js";
 import type { Caller } from "../call.js";
 import { factorsOf, packedOf } from "./correction.js";
-import { isSelected, treatmentOf } from "./names.js";
+import { isSelected, layerNumber, treatmentOf } from "./names.js";
 import { packsOnHost, sizesOf } from "./host-pack.js";
 import type { Seen } from "./treat.js";
 import type { WorkingModel } from "./working-model.js";
 import { inputOf } from "../blocks.js";
+import { first } from "../results.js";
 import { loadVectors, loadWeight, unpackBlock, type ActivationDtype, type BlockWeights } from "../weights.js";
-import { treatmentGraphs, weightInput } from "../training/gradients.js";
+import { isTrained, treatmentGraphs } from "../training/gradients.js";
 import type { Student } from "../training/passes.js";
 import { beginTraining, type Rounding, type Trained } from "../training/trained.js";
 
@@ -44,9 +46,26 @@ export interface BlockStudent extends Student {
 export function trainedTreatment(layers: TreatedLayers, name: string): Treatment | null {
   for (const step of layers) {
     const found = isSelected(step, name) ? treatmentOf(step.treatments, name) : null;
-    if (found !== null && weightInput(found) !== null) return found;
+    if (found !== null && isTrained(found)) return found;
   }
   return null;
+}
+
+/** How many numbers a training changes for a layer. */
+export function trainedElements(layers: TreatedLayers, { name, outputs, inputs }: Linear): number {
+  const sizes: ReadonlyMap<string, number> = new Map([
+    ["N", outputs],
+    ["K", inputs],
+  ]);
+  const valueOf = (size: Size): number =>
+    sizeValue(substituteSize(size, (symbol) => constantSize(sizes.get(symbol) ?? 1))) ?? 0;
+  return (trainedTreatment(layers, name)?.inputs ?? []).reduce((sum, input) => {
+    if (input.kind === "weight") return sum + outputs * inputs;
+    if (input.kind !== "parameter") return sum;
+    const { graph } = input.start;
+    const shape = graph.values[graph.outputs[0]?.value ?? -1]?.type.shape ?? [];
+    return sum + shape.map(valueOf).reduce((product, size) => product * size, 1);
+  }, 0);
 }
 
 export interface StudentOptions {
@@ -114,18 +133,13 @@ export async function beginBlock(
     if (treatment === null) continue;
     const { parameter } = linear;
     const start = now.linears[parameter]!;
-    const rounding = roundingOf(caller, block, linear, treatment, start, given.linears[parameter]!, options.seen);
-    const trainsFactors = treatment.inputs.some(({ kind }) => kind === "factors");
+    const place = layerNumber(model, linear.name);
+    const layer = { block, linear, treatment, place };
+    const rounding = await roundingOf(arena, caller, layer, start, given.linears[parameter]!, options);
     const trained = await beginTraining(
       arena,
       caller,
-      {
-        name: linear.weight,
-        parameter,
-        start: trainsFactors ? await factorsOf(caller, linear, start, arena) : start,
-        shape: start.shape,
-        rounding,
-      },
+      { name: linear.weight, parameter, start, rounding },
       dtype,
       keepsBest,
     );
@@ -139,7 +153,7 @@ export async function beginBlock(
     const trained = await beginTraining(
       arena,
       caller,
-      { name, parameter, start: now.vectors[parameter]!, shape: now.vectors[parameter]!.shape, rounding: null },
+      { name, parameter, start: now.vectors[parameter]!, rounding: null },
       dtype,
       keepsBest,
     );
@@ -175,56 +189,86 @@ async function decoded(
   return kept;
 }
 
-function roundingOf(
+/** What a recipe makes of a layer in every step; the arena owns what parameters begin as. */
+async function roundingOf(
+  arena: Arena,
   caller: Caller,
-  block: Block,
-  linear: Linear,
-  treatment: Treatment,
+  {
+    block,
+    linear,
+    treatment,
+    place,
+  }: { readonly block: Block; readonly linear: Linear; readonly treatment: Treatment; readonly place: number },
   start: DeviceTensor,
   original: DeviceTensor,
-  seen: Seen | null,
-): Rounding {
+  { seen }: StudentOptions,
+): Promise<Rounding> {
   const host = packsOnHost(treatment);
   const used = host === null ? treatment : { ...treatment, graph: host.graph };
-  const weight = weightInput(treatment);
-  if (weight === null) throw new InternalError(`a treatment of ${linear.name} does not look at the weight`);
-  const given: Record<string, DeviceTensor | number> = {};
-  for (const input of treatment.inputs) {
-    switch (input.kind as string) {
+  const inputNamed = (kind: TreatmentInput["kind"]): string | null =>
+    treatment.inputs.find((input) => input.kind === kind)?.name ?? null;
+  const valueOf = (input: TreatmentInput): DeviceTensor | number | null => {
+    switch (input.kind) {
       case "weight":
       case "factors":
-        break;
+      case "parameter":
+      case "clock":
+        return null;
       case "packed":
-        given[input.name] = packedOf(start);
-        break;
+        return packedOf(start);
       case "start":
-        given[input.name] = start;
-        break;
+        return start;
       case "original":
-        given[input.name] = original;
-        break;
+        return original;
+      case "number":
+        return place;
       case "windows":
-        given[input.name] = seen?.windows ?? 0;
-        break;
+        return seen?.windows ?? 0;
       case "tokens":
-        given[input.name] = seen?.tokens ?? 0;
-        break;
+        return seen?.tokens ?? 0;
       case "statistic": {
-        const observe = input.kind === "statistic" ? input.observe : -1;
-        const statistic = seen?.statistics.get(observe)?.get(inputOf(caller.functions, block, linear));
+        const statistic = seen?.statistics.get(input.observe)?.get(inputOf(caller.functions, block, linear));
         if (statistic === undefined) throw new InternalError(`nothing was observed for ${linear.name}`);
-        given[input.name] = statistic;
-        break;
+        return statistic;
       }
+      case "measured":
+      case "measured_here":
+        throw new InternalError(`a training of ${linear.name} takes what was measured`);
       default:
-        throw new InternalError(`a treatment takes a ${input.kind}`);
+        return input satisfies never;
     }
+  };
+  const given: Record<string, DeviceTensor | number> = {};
+  for (const input of treatment.inputs) {
+    const value = valueOf(input);
+    if (value !== null) given[input.name] = value;
+  }
+  const parameters: { readonly input: string; readonly start: DeviceTensor }[] = [];
+  for (const input of treatment.inputs) {
+    if (input.kind === "factors")
+      parameters.push({ input: input.name, start: await factorsOf(caller, linear, start, arena) });
+    if (input.kind !== "parameter") continue;
+    const begins = await withArena(caller.executor, async (own) => {
+      const args: Record<string, DeviceTensor | number> = {};
+      for (const each of input.start.inputs) {
+        const value = valueOf(each);
+        if (value === null) throw new InternalError(`a parameter of ${linear.name} begins as what changes`);
+        args[each.name] =
+          typeof value === "number" || value.format === null
+            ? value
+            : own.own(first(await caller.call("dense", { w: value })));
+      }
+      return first(await caller.callGraph(input.start.graph, args, { sizes: sizesOf(linear) }));
+    });
+    parameters.push({ input: input.name, start: arena.own(begins) });
   }
   return {
     ...treatmentGraphs(used, treatment.graph.span),
-    weight,
+    weight: inputNamed("weight"),
     adjoint: `d_${treatment.stores ?? ""}`,
+    clock: inputNamed("clock"),
     sizes: sizesOf(linear),
+    parameters,
     given,
   };
 }

@@ -69,7 +69,7 @@ export async function runTraining(
     points: context.points,
     onStep: (at, report) => context.onStep(what, at, planned, detailOf(report, pace())),
   };
-  const finish = (trained: TrainedWeights): Promise<void> => takeOver(context, trained, block);
+  const finish = (trained: TrainedWeights): Promise<void> => takeOver(context, trained, block, planned);
   const { losses, watched, best, skipped, steps, stopped } =
     block === null
       ? await trainModel(caller, model, working, task, hooks, finish)
@@ -96,15 +96,23 @@ async function takeOver(
   { caller, model, working, treater, parameters, onTreated }: TrainingContext,
   { layers, gains }: TrainedWeights,
   block: TrainedBlock | null,
+  steps: number,
 ): Promise<void> {
   await treater.treat(
-    layers.map(({ linear, treatment, trained }) => ({ linear, treatment, trained: trained.master })),
+    layers.map(({ linear, treatment, trained }) => ({
+      linear,
+      treatment,
+      trained: {
+        values: new Map(trained.states.flatMap(({ input, master }) => (input === null ? [] : [[input, master]]))),
+        steps,
+      },
+    })),
     block?.calibration.seen() ?? null,
     parameters,
     onTreated,
   );
   for (const { name, trained } of gains) {
-    const values = Float32Array.from(await caller.executor.values(trained.master));
+    const values = Float32Array.from(await caller.executor.values(trained.forward));
     const given = await model.floats(name);
     const form: TensorForm = { dtype: "f32", shape: [values.length], format: { name: "f32", args: {}, of: null } };
     const tensor: DeviceTensor = await caller.executor.upload(form, values, name);

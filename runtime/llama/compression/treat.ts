@@ -1,15 +1,14 @@
 /** What a recipe does to one layer: its graph run on the device, and the change measured. */
 import { InternalError } from "../../../compiler/diagnostic.js";
-import { completeFormat, formatOf, formatWords, roundedGrid, shapeOf } from "../../../compiler/formats/registry.js";
+import { completeFormat, formatWords, roundedGrid, shapeOf } from "../../../compiler/formats/registry.js";
 import { joined, withCorrectionApart, type CorrectionApart } from "../../../compiler/graph/passes/correction.js";
 import { withFinite } from "../../../compiler/graph/passes/finite.js";
 import { withPivots } from "../../../compiler/graph/passes/pivots.js";
 import { withScales } from "../../../compiler/graph/passes/scales.js";
 
 import type { Computed, Recipe, Treatment } from "../../../compiler/recipe/recipe.js";
-import { mapFormat, type FormatSpec } from "../../../compiler/types/type.js";
+import type { FormatSpec } from "../../../compiler/types/type.js";
 import type { Linear, Model } from "../../model/model.js";
-import type { StoredPattern } from "../../model/packed.js";
 import { allDone } from "../../run/outcomes.js";
 import type { DeviceTensor } from "../../run/run.js";
 import { withArena, type Arena } from "../../run/arena.js";
@@ -22,9 +21,11 @@ import { layerError, relativeError, sumOf } from "../measure.js";
 import type { Measured } from "./measured.js";
 import { notFiniteWeight } from "../inference/not-finite.js";
 import { foundFactorizations, readPivots, refusePivots, type FoundFactorization } from "./pivots.js";
+import { layerNumber } from "./names.js";
 import { first } from "../results.js";
-import { encoded, numberOf, packsOnHost, roomier, sizesOf, type HostPack } from "./host-pack.js";
+import { encoded, packsOnHost, roomier, sizesOf, type HostPack } from "./host-pack.js";
 import { fitTensor } from "./scales.js";
+import { patternOf } from "./stored-pattern.js";
 import { createSharedResults, partsOf, type Need, type Parts, type SharedResults } from "./shared.js";
 import { storedBytes, type WorkingModel } from "./working-model.js";
 
@@ -32,8 +33,8 @@ import { storedBytes, type WorkingModel } from "./working-model.js";
 export interface LayerTreatment {
   readonly linear: Linear;
   readonly treatment: Treatment;
-  /** The weight that training has made of the layer's, dense f32; without, the weight is as it is. */
-  readonly trained?: DeviceTensor | undefined;
+  /** What a training of so many steps has made of inputs of the treatment; without, the weight is as it is. */
+  readonly trained?: { readonly values: ReadonlyMap<string, DeviceTensor>; readonly steps: number } | undefined;
 }
 
 export interface Treater {
@@ -140,18 +141,36 @@ export function createTreater(
     linear: Linear,
     seen: Seen | null,
     arena: Arena,
-    weights: Record<WeightInput, () => Promise<DeviceTensor>>,
+    weights: Record<WeightInput, () => Promise<DeviceTensor>> & {
+      readonly trained?: LayerTreatment["trained"] | null;
+    },
   ): Promise<{ [name: string]: DeviceTensor | number }> {
     const args: { [name: string]: DeviceTensor | number } = {};
     const { measured } = options;
     for (const wanted of inputs) {
       switch (wanted.kind) {
         case "weight":
+          args[wanted.name] = weights.trained?.values.get(wanted.name) ?? (await weights.weight());
+          break;
         case "start":
         case "original":
         case "packed":
         case "factors":
           args[wanted.name] = await weights[wanted.kind]();
+          break;
+        case "parameter": {
+          const value = weights.trained?.values.get(wanted.name);
+          if (value === undefined) throw new InternalError(`nothing was trained for ${linear.name}`);
+          args[wanted.name] = value;
+          break;
+        }
+        case "clock": {
+          const steps = weights.trained?.steps ?? 0;
+          args[wanted.name] = arena.own(await executor.fill("f32", [2], [steps, steps], "the clock"));
+          break;
+        }
+        case "number":
+          args[wanted.name] = layerNumber(model, linear.name);
           break;
         case "windows":
           args[wanted.name] = seen?.windows ?? 0;
@@ -211,11 +230,12 @@ export function createTreater(
         return now === null ? given : densified(arena, now);
       });
       const args: { [name: string]: DeviceTensor | number } = await argumentsOf(treatment.inputs, linear, seen, arena, {
-        weight: async () => plan.trained ?? start,
+        weight: async () => start,
         start: async () => start,
         original: async () => given,
         packed: async () => packedOf(stored ?? given),
-        factors: async () => plan.trained ?? factorsOf(caller, linear, stored ?? given, arena),
+        factors: async () => factorsOf(caller, linear, stored ?? given, arena),
+        trained: plan.trained ?? null,
       });
       const taken = need === null ? null : await results.take(need, args, linear.inputs, arena);
       Object.assign(args, taken?.results);
@@ -363,25 +383,4 @@ async function run(
   if (words.length !== formatWords(format, shape)) throw new InternalError(`${format.name} has ${words.length} words`);
   const tensor = arena.own(await executor.upload({ dtype: "f32", shape: dims, format }, words, linear.weight));
   return { ...(await corrected(tensor, format)), factorizations, notFinite: null };
-}
-
-function patternOf(linear: Linear, treatment: Treatment): StoredPattern {
-  const output = treatment.graph.outputs.find(({ name }) => name === treatment.stores);
-  const type = output === undefined ? undefined : treatment.graph.values[output.value]?.type;
-  if (type === undefined) throw new InternalError(`a treatment of ${linear.name} stores nothing`);
-  const { pattern } = type;
-  const format = type.format !== null && "name" in type.format ? type.format : null;
-  switch (pattern.kind) {
-    case "full":
-      return { kind: "full" };
-    case "masked":
-      return { kind: "masked" };
-    // half of each row, say, is no pattern that hardware knows
-    case "nm":
-      return format !== null && formatOf(format.name)?.pattern(mapFormat(format, () => 1))?.kind === "masked"
-        ? { kind: "masked" }
-        : { kind: "nm", n: numberOf(pattern.n, linear), m: numberOf(pattern.m, linear), axis: pattern.axis };
-    default:
-      return pattern satisfies never;
-  }
 }

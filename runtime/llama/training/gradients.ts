@@ -92,25 +92,26 @@ function inHalves(graph: SymbolicGraph, value: Value<Symbolic>): SymbolicGraph {
   };
 }
 
-/**
- * The input of a treatment that a training trains: the weight, or the factors of its correction; null where it looks at
- * neither.
- */
-export function weightInput(treatment: Treatment): string | null {
-  return treatment.inputs.find(({ kind }) => kind === "weight" || kind === "factors")?.name ?? null;
+/** Whether a treatment changes something that is trained. */
+export function isTrained({ inputs }: Treatment): boolean {
+  return inputs.some(({ kind }) => kind === "weight" || kind === "factors" || kind === "parameter");
 }
 
-/** What a treatment stores, as a function of its own, and that function's gradient by the weight that is trained. */
+/** What a treatment stores, as a function of its own, and that function's gradients by each input that is trained. */
 export function treatmentGraphs(
   treatment: Treatment,
   at: Span | null,
-): { readonly stored: SymbolicGraph; readonly gradient: SymbolicGraph } {
-  const { graph, stores } = treatment;
-  const weight = weightInput(treatment);
+): { readonly stored: SymbolicGraph; readonly gradients: ReadonlyMap<string, SymbolicGraph> } {
+  const { graph, stores, inputs } = treatment;
   const output = graph.outputs.find(({ name }) => name === stores);
-  if (output === undefined || weight === null) throw new InternalError(`${graph.name} stores nothing of a weight`);
-  return derived(graph, `what ${output.name} is stored of ${weight}`, () => {
+  const by = inputs
+    .filter(({ kind }) => kind === "weight" || kind === "factors" || kind === "parameter")
+    .map(({ name }) => name);
+  if (output === undefined || by.length === 0) throw new InternalError(`${graph.name} stores nothing that is trained`);
+  return derived(graph, `what ${output.name} is stored of ${by.join()}`, () => {
     const stored = { ...graph, outputs: [output] };
-    return { stored, gradient: gradientOf(stored, { of: output.name, by: [weight], packs: "through" }, at) };
+    const gradient = (name: string): SymbolicGraph =>
+      gradientOf(stored, { of: output.name, by: [name], packs: "through" }, at);
+    return { stored, gradients: new Map(by.map((name) => [name, gradient(name)])) };
   });
 }

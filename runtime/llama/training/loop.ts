@@ -21,8 +21,8 @@ export interface StepReport {
 
 /** What the loop moves: the passes and the optimiser of one training. */
 export interface Learner {
-  /** Records a step over some windows; `report` is there once the device has come to it. */
-  step(windows: readonly number[], rate: number): Promise<{ readonly report: Promise<StepReport> }>;
+  /** Records a step over some windows, the first being 0; `report` is there once the device has come to it. */
+  step(windows: readonly number[], rate: number, step: number): Promise<{ readonly report: Promise<StepReport> }>;
   /** Mean loss over windows, without learning. */
   watch(windows: readonly number[]): Promise<number>;
   /** Keeps the weights as the best, and puts the best back. */
@@ -106,7 +106,7 @@ export async function trainingLoop(learner: Learner, options: LoopOptions): Prom
   let telling: { readonly at: number; readonly report: Promise<StepReport> } | null = null;
   while (step < steps && stopped === null) {
     const told = telling;
-    const { report } = await learner.step(draw(step), rateOf(settings, steps, step));
+    const { report } = await learner.step(draw(step), rateOf(settings, steps, step), step);
     step++;
     telling = { at: step, report };
     report.catch(() => {}); // it is waited for below, unless something else fails before

@@ -1,4 +1,5 @@
 /** Tensors that are trained, with what the optimiser keeps of each. */
+import { InternalError } from "../../../compiler/diagnostic.js";
 import type { SymbolicGraph } from "../../../compiler/graph/graph.js";
 import type { TensorForm, DeviceTensor } from "../../run/run.js";
 import { denseBytes } from "../../run/tensor.js";
@@ -10,32 +11,43 @@ import type { ActivationDtype } from "../weights.js";
 export interface Rounding {
   /** Gives what is stored. */
   readonly stored: SymbolicGraph;
-  /** Takes the gradient by what is stored on to the weight that is trained. */
-  readonly gradient: SymbolicGraph;
-  /** The input of both that is the trained weight, and that of the gradient that is the adjoint. */
-  readonly weight: string;
+  /** Takes the gradient by what is stored on to each of its inputs that is trained. */
+  readonly gradients: ReadonlyMap<string, SymbolicGraph>;
+  /** The input that is the trained weight, or null; that of the gradients that is the adjoint. */
+  readonly weight: string | null;
   readonly adjoint: string;
+  /** The input that is the clock of the training, or null. */
+  readonly clock: string | null;
   readonly sizes: { readonly N: number; readonly K: number };
+  /** What it takes that is trained beside the weight: what each begins as, f32 of two axes. */
+  readonly parameters: readonly { readonly input: string; readonly start: DeviceTensor }[];
   /** All other inputs. Those that are stored in a format are decoded first. */
   readonly given: { readonly [input: string]: DeviceTensor | number };
 }
 
-/**
- * A tensor that is trained. Matrices are [N, K], gains [1, D]. Where the factors of a correction are trained, master,
- * moments and best are theirs, [N + K, rank], and gradient and total those of the weight.
- */
+/** What the optimiser changes and keeps, f32 of two axes: a weight, gains as [1, D], a parameter of a recipe. */
+export interface TrainedState {
+  readonly name: string;
+  /** The input of the rounding that it is; null where it is used as it is. */
+  readonly input: string | null;
+  /** The values, and their first and second moments. */
+  readonly master: DeviceTensor;
+  readonly first: DeviceTensor;
+  readonly second: DeviceTensor;
+  /** The best so far; null where none are kept. */
+  readonly best: DeviceTensor | null;
+}
+
+/** A tensor of the model that is trained. Matrices are [N, K], gains [1, D]. */
 export interface Trained {
   /** The tensor's name in the model. */
   readonly name: string;
   /** The parameter of the function that it is given for. */
   readonly parameter: string;
-  /** The weight in f32, its first and second moments, and what gradients are added to. */
-  readonly master: DeviceTensor;
-  readonly first: DeviceTensor;
-  readonly second: DeviceTensor;
+  /** What of it is trained: the tensor itself, parameters of what is stored of it, or both. */
+  readonly states: readonly TrainedState[];
+  /** What gradients by what passes use are added to. */
   readonly gradient: DeviceTensor;
-  /** The best weight so far; null where none is kept. */
-  readonly best: DeviceTensor | null;
   /** Null: the weight is used as it is. */
   readonly rounding: Rounding | null;
   /** What passes use. */
@@ -48,48 +60,69 @@ export interface Trained {
 export interface Beginning {
   readonly name: string;
   readonly parameter: string;
-  /** The weight [N, K] in any format, what it is made of in another shape, or a gain [D]. */
+  /** The weight [N, K] in any format, or a gain [D]. */
   readonly start: DeviceTensor;
-  /** The shape of what passes use. */
-  readonly shape: readonly number[];
   readonly rounding: Rounding | null;
 }
 
-/** Bytes that each element of a trained tensor takes: weight, moments, gradient, maybe the best, and what passes use. */
-export function bytesOfTrained(elements: number, dtype: ActivationDtype, best: boolean): number {
-  return elements * (4 * (best ? 5 : 4) + (dtype === "f16" ? 2 : 4));
+/** Elements of what a training changes, and of the tensors of the model that follow from it. */
+export interface TrainedElements {
+  readonly trained: number;
+  readonly used: number;
+}
+
+/** Bytes that a training keeps: values, moments, maybe the best; a gradient of each tensor that passes use, and that. */
+export function bytesOfTrained({ trained, used }: TrainedElements, dtype: ActivationDtype, best: boolean): number {
+  return trained * 4 * (best ? 4 : 3) + used * (4 + (dtype === "f16" ? 2 : 4));
 }
 
 /** Makes what training needs of a tensor; the arena owns it. Moments and gradients are zero. */
 export async function beginTraining(
   arena: Arena,
   caller: Caller,
-  { name, parameter, start, shape: used, rounding }: Beginning,
+  { name, parameter, start, rounding }: Beginning,
   dtype: ActivationDtype,
   keepsBest: boolean,
 ): Promise<Trained> {
   const isGain = start.shape.length === 1;
   const shape = isGain ? [1, start.shape[0] ?? 0] : start.shape;
-  const zeros = async (label: string, of = shape): Promise<DeviceTensor> => {
+  const zeros = async (label: string, of: readonly number[] = shape): Promise<DeviceTensor> => {
     const form: TensorForm = { dtype: "f32", shape: of, format: null };
     const tensor = arena.own(await caller.executor.allocate(form, `${label} of ${name}`));
     await caller.call("clear_gradient", { x: tensor });
     return tensor;
   };
-  const master = await zeros("the weight");
-  if (isGain) await caller.call("copy_weights", { to: master, x: { ...start, shape } });
-  else await caller.call("set_weights", { to: master, x: start });
-  const gradient = await zeros("the gradient", isGain ? shape : used);
+  const stateOf = async (label: string, input: string | null, of: readonly number[]): Promise<TrainedState> => ({
+    name: label,
+    input,
+    master: await zeros("the weight", of),
+    first: await zeros("the first moment", of),
+    second: await zeros("the second moment", of),
+    best: keepsBest ? await zeros("the best", of) : null,
+  });
+  const states: TrainedState[] = [];
+  if (rounding === null || rounding.weight !== null) {
+    const state = await stateOf(name, rounding?.weight ?? null, shape);
+    if (isGain) await caller.call("copy_weights", { to: state.master, x: { ...start, shape } });
+    else await caller.call("set_weights", { to: state.master, x: start });
+    states.push(state);
+  }
+  for (const { input, start: beginning } of rounding?.parameters ?? []) {
+    const state = await stateOf(`${name}, ${input}`, input, beginning.shape);
+    await caller.call("copy_weights", { to: state.master, x: beginning });
+    arena.release(beginning);
+    states.push(state);
+  }
+  const gradient = await zeros("the gradient");
+  const [own] = states;
+  if (own === undefined) throw new InternalError(`nothing of ${name} is trained`);
   return {
     name,
     parameter,
-    master,
+    states,
     gradient,
     rounding,
-    first: await zeros("the first moment"),
-    second: await zeros("the second moment"),
-    best: keepsBest ? await zeros("the best") : null,
-    forward: isGain ? { ...master, shape: start.shape } : await forwardTensor(arena, caller, used, dtype, name),
+    forward: isGain ? { ...own.master, shape: start.shape } : await forwardTensor(arena, caller, shape, dtype, name),
     total: isGain ? { ...gradient, shape: start.shape } : gradient,
   };
 }

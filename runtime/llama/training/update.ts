@@ -7,13 +7,16 @@ import { createChain, type BoundChain, type Chain, type ChainValue } from "../in
 import { first } from "../results.js";
 import type { ActivationDtype } from "../weights.js";
 import type { TrainSettings } from "../../../compiler/recipe/recipe.js";
-import type { Rounding, Trained } from "./trained.js";
+import type { Rounding, Trained, TrainedState } from "./trained.js";
 
 /** What a training keeps on the device beside the tensors that it trains. See `next_state` and `report_step`. */
 export interface Optimizer {
   readonly state: DeviceTensor;
   /** The rate of this step, and one by the number of tokens that count in it. */
   readonly step: DeviceTensor;
+  /** f32 [2], as recipes see it: the step that is made, of so many; and the next, for what is made ready for it. */
+  readonly clock: DeviceTensor;
+  readonly next: DeviceTensor;
   readonly squares: DeviceTensor;
   /** The sum of losses. */
   readonly total: DeviceTensor;
@@ -27,7 +30,8 @@ const halfScale = { begins: 65536, patience: 2000 } as const;
 export async function createOptimizer(
   arena: Arena,
   caller: Caller,
-  tensors: number,
+  trained: readonly Trained[],
+  steps: number,
   dtype: ActivationDtype,
 ): Promise<Optimizer> {
   const fill = async (values: readonly number[], label: string): Promise<DeviceTensor> =>
@@ -36,10 +40,17 @@ export async function createOptimizer(
   return {
     state: await fill([scale, 0, 1, 1, 0, 0, 0, 0], "the optimiser's state"),
     step: await fill([0, 0], "the rate"),
-    squares: await fill(new Array<number>(tensors).fill(0), "squares of gradients"),
+    clock: await fill([0, steps], "the clock"),
+    next: await fill([1, steps], "the clock of the next step"),
+    squares: await fill(new Array<number>(statesOf(trained).length).fill(0), "squares of gradients"),
     total: await fill([0], "the loss"),
     report: await fill([0, 0, 0, 0], "the report"),
   };
+}
+
+/** What the optimiser changes, each with the tensor of the model that it is of. */
+function statesOf(trained: readonly Trained[]): readonly { readonly state: TrainedState; readonly of: Trained }[] {
+  return trained.flatMap((of) => of.states.map((state) => ({ state, of })));
 }
 
 /** Binds the update of all trained tensors, for as long as the arena lives. */
@@ -47,33 +58,34 @@ export async function createUpdate(
   arena: Arena,
   caller: Caller,
   trained: readonly Trained[],
-  { state, step, squares, total, report }: Optimizer,
+  { state, step, clock, next, squares, total, report }: Optimizer,
   { clip, beta1, beta2, epsilon, decay }: TrainSettings,
   dtype: ActivationDtype,
 ): Promise<BoundChain> {
   const chain = createChain(arena, caller, "update");
   const into = new Map<ChainValue, DeviceTensor>();
   // computed twice, so that those of all tensors need not be kept until the norm is known
-  const gradientBy = async ({ rounding, master, gradient }: Trained): Promise<ChainValue | DeviceTensor> =>
-    rounding === null
-      ? gradient
-      : first(
-          await chain.callGraph(
-            rounding.gradient,
-            { ...(await givenOf(chain, rounding)), [rounding.weight]: master, [rounding.adjoint]: gradient },
-            { sizes: rounding.sizes },
-          ),
-        );
-  for (const [place, each] of trained.entries())
-    await chain.call("put_squares", { g: await gradientBy(each), squares, place });
+  const gradientBy = async ({ input }: TrainedState, of: Trained): Promise<ChainValue | DeviceTensor> => {
+    const { rounding, gradient } = of;
+    const graph = input === null ? undefined : rounding?.gradients.get(input);
+    if (graph === undefined || rounding === null) return gradient;
+    const args = { ...(await argumentsOf(chain, of, rounding, clock)), [rounding.adjoint]: gradient };
+    return first(await chain.callGraph(graph, args, { sizes: rounding.sizes }));
+  };
+  for (const [place, { state: each, of }] of statesOf(trained).entries())
+    await chain.call("put_squares", { g: await gradientBy(each, of), squares, place });
   const patience = dtype === "f16" ? halfScale.patience : 3e38;
   await chain.call("next_state", { state, squares, clip, beta1, beta2, patience });
   for (const each of trained) {
-    const { master: w, first: m, second: v, gradient } = each;
-    const g = await gradientBy(each);
-    await chain.call("adamw", { w, m, v, g, state, step, beta1, beta2, epsilon, decay });
-    await chain.call("clear_gradient", { x: gradient });
-    const used = await usedOf(chain, each, dtype);
+    // all of a tensor's before any is changed, for they may depend on each other
+    const changes: { readonly state: TrainedState; readonly g: ChainValue | DeviceTensor }[] = [];
+    for (const own of each.states) changes.push({ state: own, g: await gradientBy(own, each) });
+    for (const { state: own, g } of changes) {
+      const { master: w, first: m, second: v } = own;
+      await chain.call("adamw", { w, m, v, g, state, step, beta1, beta2, epsilon, decay });
+    }
+    await chain.call("clear_gradient", { x: each.gradient });
+    const used = await usedOf(chain, each, dtype, next);
     if (used !== null) into.set(used, each.forward);
   }
   await chain.call("report_step", { report, total, state });
@@ -85,12 +97,13 @@ export async function createRefresh(
   arena: Arena,
   caller: Caller,
   trained: readonly Trained[],
+  { clock }: Pick<Optimizer, "clock">,
   dtype: ActivationDtype,
 ): Promise<BoundChain> {
   const chain = createChain(arena, caller, "refresh");
   const into = new Map<ChainValue, DeviceTensor>();
   for (const each of trained) {
-    const used = await usedOf(chain, each, dtype);
+    const used = await usedOf(chain, each, dtype, clock);
     if (used !== null) into.set(used, each.forward);
   }
   return chain.bind([], into);
@@ -104,7 +117,8 @@ export async function createCopies(
   direction: "keep" | "restore",
 ): Promise<BoundChain> {
   const chain = createChain(arena, caller, direction);
-  for (const { master, best } of trained) {
+  for (const { state } of statesOf(trained)) {
+    const { master, best } = state;
     if (best === null) throw new InternalError("no best weights are kept");
     const [to, x] = direction === "keep" ? [best, master] : [master, best];
     await chain.call("copy_weights", { to, x });
@@ -115,25 +129,30 @@ export async function createCopies(
 /** What passes use of a weight; null for one that is used as it is. */
 async function usedOf(
   chain: Chain,
-  { rounding, master, forward }: Trained,
+  of: Trained,
   dtype: ActivationDtype,
+  clock: DeviceTensor,
 ): Promise<ChainValue | null> {
+  const { rounding, states, forward } = of;
   if (forward.shape.length === 1) return null;
   const stored: ChainValue | DeviceTensor =
     rounding === null
-      ? master
+      ? first(states).master
       : first(
-          await chain.callGraph(
-            rounding.stored,
-            { ...(await givenOf(chain, rounding)), [rounding.weight]: master },
-            { sizes: rounding.sizes },
-          ),
+          await chain.callGraph(rounding.stored, await argumentsOf(chain, of, rounding, clock), {
+            sizes: rounding.sizes,
+          }),
         );
   return first(await chain.call(dtype === "f16" ? "dense_f16" : "dense", { w: stored }));
 }
 
-/** The other inputs of what a recipe stores, dense where they are weights, but those that are taken in any format. */
-async function givenOf(chain: Chain, { given, stored }: Rounding): Promise<Arguments<ChainValue | DeviceTensor>> {
+/** The inputs of what a recipe stores: what is trained, and the others, dense where they are weights. */
+async function argumentsOf(
+  chain: Chain,
+  { states }: Trained,
+  { given, stored, clock: clockInput }: Rounding,
+  clock: DeviceTensor,
+): Promise<Arguments<ChainValue | DeviceTensor>> {
   const args: Record<string, ChainValue | DeviceTensor | number> = {};
   for (const [name, value] of Object.entries(given)) {
     const input = stored.inputs.find((each) => each.name === name);
@@ -144,5 +163,7 @@ async function givenOf(chain: Chain, { given, stored }: Rounding): Promise<Argum
         ? value
         : first(await chain.call("dense", { w: value }));
   }
+  for (const { input, master } of states) if (input !== null) args[input] = master;
+  if (clockInput !== null) args[clockInput] = clock;
   return args;
 }

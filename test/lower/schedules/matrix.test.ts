@@ -170,6 +170,17 @@ test("words of a trip of columns, unpacked a slice at a time", () => {
   }
 });
 
+test("activations as they lie, beside weights that are staged", () => {
+  for (const F of ["f16", "bf16", "q4_0"]) {
+    const given = libraryCase("add_linear", half({ B: 1, T: 48, K: 192, N: 34 }, { F }), "half");
+    const expected = expectedOf(given);
+    for (const of of [tile(32, 32, [2, 1, 2], 64), tile(16, 32, [1, 2, 2], 32, 3), tile(64, 16, [2, 1, 1], 32, 1)]) {
+      const stages = agreeSimulated(given, expected, simulated, { schedule: { ...of, left: "memory" } });
+      assert.equal(schedulesOf(stages), ["matrix"], `${F} ${JSON.stringify(of)}`);
+    }
+  }
+});
+
 test("for very many tokens packed weights are decoded to f16 once", () => {
   for (const F of [
     "int4(32)",
@@ -180,19 +191,21 @@ test("for very many tokens packed weights are decoded to f16 once", () => {
     "nm(2, 4) of f32",
   ]) {
     const left = F.endsWith("f32");
-    const given = libraryCase("linear", half({ B: 2, T: 256, K: 64, N: 5 }, { F }), "half");
+    // of 64 rows neighbours can swap what they store
+    const N = F === "nm(2, 4) of int4(64)" ? 64 : 3;
+    const given = libraryCase("linear", half({ B: 2, T: 512, K: 64, N }, { F }), "half");
     const stages = agreeSimulated(given, expectedOf(given), simulated, { schedule: "unpacked" });
     assert.equal(schedulesOf(stages), left ? ["loops"] : ["unpacked", "loops"], F);
   }
   const pair = { P: "int4(32)", U: "nm(2, 4) of int4(64)" };
-  const sizes = { B: 1, T: 512, D: 4096, M: 256 };
+  const sizes = { B: 1, T: 1024, D: 4096, M: 256 };
   const taken = (more: Partial<Bound>): readonly string[] =>
     schedulesOf(stagesOf("gated", { ...half(sizes, pair), ...more }, gpu));
   // both weights are decoded by one dispatch
   assert.equal(taken({}), ["unpacked", "matrix"]);
   // few elements go one by one
   assert.equal(taken({ sizes: { ...sizes, M: 128 } }), ["loops", "loops", "matrix"]);
-  assert.equal(taken({ sizes: { ...sizes, T: 511 } }), ["matrix"]);
+  assert.equal(taken({ sizes: { ...sizes, T: 1023 } }), ["matrix"]);
   assert.equal(taken({ formats: { P: "bf16", U: "int4(32)" } }), ["matrix"]);
   assert.equal(taken({ dtype: "f32" }).includes("unpacked"), false);
 });
