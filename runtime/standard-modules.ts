@@ -6,6 +6,7 @@ export const standardModules = [
   "codebooks",
   "hqq",
   "solve",
+  "lowrank",
   "gptq",
   "sparsegpt",
   "owl",
