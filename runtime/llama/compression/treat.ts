@@ -155,8 +155,10 @@ export function createTreater(
         case "start":
         case "original":
         case "packed":
-        case "factors":
           args[wanted.name] = await weights[wanted.kind]();
+          break;
+        case "factors":
+          args[wanted.name] = weights.trained?.values.get(wanted.name) ?? (await weights.factors());
           break;
         case "parameter": {
           const value = weights.trained?.values.get(wanted.name);
