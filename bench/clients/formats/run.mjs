@@ -139,7 +139,7 @@ for (const { name, to, path, ours: own, error } of rows) {
     const limit = loader === "llama.cpp" ? 0.01 : 0.001;
     if (!(difference <= limit)) failed++;
     console.log(
-      `| ${name} | ${to} | ${loader ?? ""} | ${problem ?? perplexity.toFixed(4)} | ${own.toFixed(4)} | ${problem === undefined ? `${(100 * difference).toFixed(4)}%` : "failed"} |`,
+      `| ${name} | ${to} | ${loader ?? ""} | ${problem?.replace(/\s+/g, " ") ?? perplexity.toFixed(4)} | ${own.toFixed(4)} | ${problem === undefined ? `${(100 * difference).toFixed(4)}%` : "failed"} |`,
     );
   }
 }
