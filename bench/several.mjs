@@ -66,7 +66,19 @@ const works = {
   },
   "sensitivity --by kind": (on) => {
     const { seconds, document } = run(
-      ["sensitivity", "--model", model, "--text", text, "--by", "kind", "--limit", "4"],
+      [
+        "sensitivity",
+        "--model",
+        model,
+        "--text",
+        text,
+        "--by",
+        "kind",
+        "--limit",
+        "4",
+        "--treatments",
+        "magnitude-2of4,wanda-2of4",
+      ],
       on,
     );
     return {
