@@ -43,10 +43,18 @@ const greedy = { temperature: 0 };
 const promptOf = (seed) => Array.from({ length }, (_, at) => 1 + ((at * 7919 + seed * 104729) % 1000));
 const requestOf = (seed) => ({ prompt: promptOf(seed), maxNewTokens: tokens, stopTokens: [], sampling: greedy });
 
+const isJson = process.argv.includes("--json");
+/** What is found is told at once. */
+const say = (line) => {
+  if (!isJson) console.log(line);
+};
+
 const single = [];
 for (let run = 0; run < 3; run++)
   single.push(await generate(session, promptOf(0), { maxNewTokens: tokens, eosTokens: [], ...greedy }));
 const generated = Math.max(...single.map((each) => each.decodeTokensPerSecond));
+say(`${shape}, ${format}, prompts of ${length}, ${tokens} new tokens, ${device.name}`);
+say(`generate alone: ${generated.toFixed(0)} tokens/s`);
 
 /** Milliseconds of a pass: of the host to record it, and altogether. */
 async function timed(pass, count = 48) {
@@ -60,6 +68,12 @@ async function timed(pass, count = 48) {
   return { hostMs: (recorded - began) / count, ms: (performance.now() - began) / count };
 }
 const passes = [];
+const tell = (found) => {
+  passes.push(found);
+  const { pass, dispatches, hostMs, ms } = found;
+  const counted = dispatches === undefined ? "" : `, ${dispatches} dispatches`;
+  say(`pass of ${pass}: ${ms.toFixed(2)} ms, ${hostMs.toFixed(2)} ms of the host${counted}`);
+};
 if (process.argv.includes("--passes")) {
   for (const capacity of [192, 2048])
     await withArena(executor, async (arena) => {
@@ -72,7 +86,7 @@ if (process.argv.includes("--passes")) {
         decoder.step();
         executor.flush();
       };
-      passes.push({ pass: `generate, room for ${capacity}`, dispatches: decoder.dispatches, ...(await timed(run)) });
+      tell({ pass: `generate, room for ${capacity}`, dispatches: decoder.dispatches, ...(await timed(run)) });
     });
   await withArena(executor, async (arena) => {
     const most = Math.max(...clients);
@@ -95,7 +109,7 @@ if (process.argv.includes("--passes")) {
           await rows.step(count, kind, tokens);
           executor.flush();
         };
-        passes.push({ pass: `rows, ${count} texts and ${more} tokens`, ...(await timed(run, 12)) });
+        tell({ pass: `rows, ${count} texts and ${more} tokens`, ...(await timed(run, 12)) });
         await rows.settle();
       }
     }
@@ -108,6 +122,7 @@ const scheduler = await openScheduler(session, {
   prepared: device.kind === "gpu",
 });
 const preparing = performance.now() - opening;
+say(`a scheduler, all its programs made, after ${(preparing / 1000).toFixed(1)} s`);
 let seed = 1;
 
 /** The tokens of a request; each is told with when it came. */
@@ -147,40 +162,26 @@ for (const count of clients) {
   const { given, gaps } = await serve(count, performance.now() + 1000 * seconds);
   const [among] = await Promise.all(Array.from({ length: count }, (_, at) => read(requestOf(at === 0 ? 0 : seed++))));
   const other = among.findIndex((id, at) => id !== alone[at]);
-  rows.push({
+  const row = {
     clients: count,
     tokensPerSecond: given / seconds,
     medianMs: gaps[Math.floor(gaps.length / 2)],
     p99Ms: gaps[Math.floor(gaps.length * 0.99)],
     alike: other < 0 ? among.length : other,
     moreMemory: executor.memory.live - live,
-  });
+  };
+  rows.push(row);
+  say(
+    `${String(count).padStart(3)} clients: ${row.tokensPerSecond.toFixed(0).padStart(6)} tokens/s, between two of one ${row.medianMs.toFixed(2)} ms, p99 ${row.p99Ms.toFixed(2)} ms, alike ${row.alike} of ${tokens}, memory +${row.moreMemory}`,
+  );
 }
-const result = {
-  device: device.name,
-  shape,
-  format,
-  prompt: length,
-  tokens,
-  generated,
-  passes,
-  rows,
-  state: scheduler.state,
-};
-if (process.argv.includes("--json")) console.log(JSON.stringify(result));
-else {
-  console.log(`${shape}, ${format}, prompts of ${length}, ${tokens} new tokens, ${device.name}`);
-  console.log(`generate alone: ${generated.toFixed(0)} tokens/s`);
-  for (const { pass, dispatches, hostMs, ms } of passes)
-    console.log(
-      `pass of ${pass}: ${ms.toFixed(2)} ms, ${hostMs.toFixed(2)} ms of the host${dispatches ? `, ${dispatches} dispatches` : ""}`,
-    );
-  console.log(`a scheduler, all its programs made, after ${(preparing / 1000).toFixed(1)} s`);
-  for (const row of rows)
-    console.log(
-      `${String(row.clients).padStart(3)} clients: ${row.tokensPerSecond.toFixed(0).padStart(6)} tokens/s, between two of one ${row.medianMs.toFixed(2)} ms, p99 ${row.p99Ms.toFixed(2)} ms, alike ${row.alike} of ${tokens}, memory +${row.moreMemory}`,
-    );
-}
+if (isJson)
+  console.log(
+    JSON.stringify({
+      ...{ device: device.name, shape, format, prompt: length, tokens, generated, passes, preparing, rows },
+      state: scheduler.state,
+    }),
+  );
 await scheduler.close();
 session.release();
 executor.close();

@@ -33,6 +33,10 @@ export interface Layer {
   readonly original: () => ValueId;
   /** Within a training, the weight as it was when that began; else null. */
   readonly start: (() => ValueId) | null;
+  /** The weight as it is packed, without a correction beside it. */
+  readonly packed: () => ValueId;
+  /** The factors of that correction: a[N, R] and b[R, K]. */
+  readonly factor: (side: "left" | "right") => ValueId;
   readonly statistic: (observe: number) => ValueId;
   readonly count: (kind: "windows" | "tokens" | "number") => ValueId;
   /** Whether an input of the graph is of what a training changes. */

@@ -3,7 +3,7 @@ import type { Eqn, IndexId, OwnAdjoint, Range, Scalar, SymbolicGraph, ValueId } 
 import { mapChildren } from "../graph/scalar.js";
 import type { DtypeRef } from "../types/dtype.js";
 import { substituteSize, type Size } from "../types/size.js";
-import { mapFormat, type FormatRef, type TensorType } from "../types/type.js";
+import { bindFormats, mapFormat, type FormatRef, type SymbolicFormat, type TensorType } from "../types/type.js";
 import { divisibilityFacts } from "../graph/graph.js";
 import { full } from "../types/type.js";
 import {
@@ -195,7 +195,10 @@ function bindType(type: TensorType, binding: CallBinding, builder: Builder): Ten
       ? null
       : "parameter" in format
         ? (binding.formats.get(format.parameter) ?? null)
-        : mapFormat(format, (size) => bindSize(size, binding, builder));
+        : bindFormats(
+            mapFormat(format, (size) => bindSize(size, binding, builder)),
+            (parameter) => correctable(binding.formats.get(parameter) ?? null),
+          );
   return {
     dtype: bindDtype(type.dtype, binding),
     shape: type.shape.map((size) => bindSize(size, binding, builder)),
@@ -260,4 +263,10 @@ function bindEqn(
     default:
       return eqn satisfies never;
   }
+}
+
+/** What a correction may be beside: a format, or the name of a parameter; dense floats are f32. */
+function correctable(format: FormatRef | null): SymbolicFormat {
+  if (format === null) return { name: "f32", args: {}, of: null };
+  return "parameter" in format ? { name: format.parameter, args: {}, of: null } : format;
 }

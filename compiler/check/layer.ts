@@ -1,14 +1,17 @@
 /** What the layer of a recipe's loop has. */
 import type { Span } from "../diagnostic.js";
-import type { ValueId } from "../graph/graph.js";
+import type { Scalar, ValueId } from "../graph/graph.js";
 import type { TreatmentInput } from "../recipe/recipe.js";
-import { symbolSize } from "../types/size.js";
+import { addSizes, symbolSize } from "../types/size.js";
 import { full, type TensorType } from "../types/type.js";
-import { addInput, type Builder } from "./builder.js";
+import { addInput, addMap, indexScalar, loadAt, newAxis, sizeScalar, type Builder } from "./builder.js";
 import type { Layer } from "./frame.js";
 import { trainingOf } from "./parameter.js";
 import type { RecipeContext } from "./recipe-context.js";
 import { bind, type Scope } from "./scope.js";
+
+/** The format parameter of the weight as it is packed. */
+export const packedFormat = "F";
 
 /** A loop's layer, with what earlier loops have measured. */
 interface MeasuredLayer extends Layer {
@@ -34,7 +37,23 @@ export function layerOf(
     made.set(key, value);
     return value;
   };
-  const weight: TensorType = { dtype: "f32", shape: [symbolSize("N"), symbolSize("K")], pattern: full, format: null };
+  const [rows, columns, rank] = [symbolSize("N"), symbolSize("K"), symbolSize("R")];
+  const weight: TensorType = { dtype: "f32", shape: [rows, columns], pattern: full, format: null };
+  const factors: TensorType = { dtype: "f32", shape: [addSizes(rows, columns), rank], pattern: full, format: null };
+  /** a[n, r] = factors[n, r], b[r, k] = factors[N + k, r] */
+  const factorOf = (side: "left" | "right"): ValueId => {
+    const source = once("factors", "factors", factors, (unique) => ({ name: unique, kind: "factors" }));
+    const [outer, r] = [
+      newAxis(builder, side === "left" ? "n" : "k", side === "left" ? rows : columns),
+      newAxis(builder, "r", rank),
+    ];
+    const place = indexScalar(outer);
+    const row: Scalar =
+      side === "left" ? place : { kind: "binary", op: "add", a: sizeScalar(rows), b: place, dtype: "i32" };
+    const body = loadAt(builder, source, [row, indexScalar(r)]);
+    return addMap(builder, `${name}_${side}`, null, "f32", side === "left" ? [outer, r] : [r, outer], body);
+  };
+  const sides = new Map<"left" | "right", ValueId>();
   return {
     name,
     weight: () => once("weight", name, weight, (unique) => ({ name: unique, kind: "weight" })),
@@ -42,9 +61,21 @@ export function layerOf(
       context.training === null
         ? null
         : () => once("start", `${name}_start`, weight, (unique) => ({ name: unique, kind: "start" })),
+    packed: () =>
+      once("packed", `${name}_packed`, { ...weight, format: { parameter: packedFormat } }, (unique) => ({
+        name: unique,
+        kind: "packed",
+      })),
+    factor: (side) => {
+      const known = sides.get(side) ?? factorOf(side);
+      sides.set(side, known);
+      return known;
+    },
     training: context.training === null ? null : trainingOf(builder, inputs, once),
     changes: (value) =>
-      inputs.some((each) => each.value === value && ["weight", "clock", "parameter"].includes(each.input.kind)),
+      inputs.some(
+        (each) => each.value === value && ["weight", "factors", "clock", "parameter"].includes(each.input.kind),
+      ),
     original: () => once("original", `${name}_dense`, weight, (unique) => ({ name: unique, kind: "original" })),
     statistic: (observe) =>
       once(

@@ -71,15 +71,6 @@ export function checkCorrection(expr: Extract<Expr, { kind: "plus" }>, place: Pl
       { labels: [{ span: expr.left.span, message: printType(a) }] },
     );
   if (!atMost(rank, rows, expr, place) || !atMost(rank, columns, expr, place)) return null;
-  if ("parameter" in format)
-    return fail(
-      frame,
-      "E506",
-      `what is corrected has the format \`${format.parameter}\`, a parameter`,
-      expr.value.span,
-      "not known here",
-      { help: "name the format" },
-    );
   const half = (value: ValueId): ValueId =>
     addEqn(
       builder,
@@ -93,9 +84,18 @@ export function checkCorrection(expr: Extract<Expr, { kind: "plus" }>, place: Pl
     builder,
     valueOf(builder, packed).name,
     expr.span,
-    { ...type, pattern: full, format: { name: "lowrank", args: { rank }, of: format } },
+    {
+      ...type,
+      pattern: full,
+      format: { name: "lowrank", args: { rank }, of: "parameter" in format ? named(format) : format },
+    },
     (out) => ({ kind: "plus", out, packed, left: halfLeft, right: halfRight }),
   );
+}
+
+/** A format parameter as what a correction is beside. */
+function named({ parameter }: { readonly parameter: string }): SymbolicFormat {
+  return { name: parameter, args: {}, of: null };
 }
 
 function isFactor({ dtype, shape, format }: TensorType): boolean {

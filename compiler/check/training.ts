@@ -187,7 +187,7 @@ function requireGradients({ treatments }: LinearsStep, frame: Frame): void {
     const at = graph.values[output.value]?.span ?? graph.span;
     const stored: SymbolicGraph = { ...graph, outputs: [output], span: at };
     for (const { name, kind } of inputs) {
-      if (kind !== "weight" && kind !== "parameter") continue;
+      if (kind !== "weight" && kind !== "factors" && kind !== "parameter") continue;
       const derived = differentiate(stored, { of: output.name, by: [name], packs: "through" });
       if ("graph" in derived) continue;
       const [fault] = derived.faults;

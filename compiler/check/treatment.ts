@@ -9,7 +9,7 @@ import { finish, newBuilder, typeOf, type Builder } from "./builder.js";
 import { checkElement } from "./element.js";
 import { convert } from "./conversion.js";
 import { fail, placeIn, printType, type Element, type Frame } from "./frame.js";
-import { bindMeasured, layerOf } from "./layer.js";
+import { bindMeasured, layerOf, packedFormat } from "./layer.js";
 import { measuredIn, type RecipeContext } from "./recipe-context.js";
 import { bind, lookup, nest, type Scope } from "./scope.js";
 import { checkStatements } from "./statement.js";
@@ -32,7 +32,7 @@ export function checkTreatments(
   };
   const inside = nest(scope);
   bind(inside, statement.name.name, { kind: "layer" }, statement.name.span);
-  const computed = new Set(["N", "K", ...declaredIn(statement.body)]);
+  const computed = new Set(["N", "K", "R", ...declaredIn(statement.body)]);
   const ways = waysThrough(statement.body, {
     layer: statement.name.name,
     frame: { ...frame, report },
@@ -199,7 +199,8 @@ function checkTreatment(
   if (failed) return null;
   const [result] = stored;
   const made = result === undefined ? null : graphOf(result.value, "weight", context, builder, inputs);
-  const isTrained = made?.inputs.some(({ kind }) => kind === "weight" || kind === "parameter") ?? false;
+  const isTrained =
+    made?.inputs.some(({ kind }) => kind === "weight" || kind === "factors" || kind === "parameter") ?? false;
   if (context.training !== null && result !== undefined && !isTrained)
     return fail(
       frame,
@@ -207,7 +208,9 @@ function checkTreatment(
       `what is stored is not made of \`${layer.name}\`, the weight that is trained`,
       result.span,
       "nothing to train",
-      { help: `\`${layer.name}.start\` and \`${layer.name}.dense\` never change: take them for masks and scales` },
+      {
+        help: `\`${layer.name}.start\` and \`${layer.name}.dense\` never change: take them for masks and scales, and \`${layer.name}\`, or its \`.left\` and \`.right\`, for what is trained`,
+      },
     );
   return {
     conditions: way.conditions,
@@ -241,7 +244,11 @@ function graphOf(
     context.recipe.name.name,
     context.recipe.name.span,
     [{ value, name, input: null }],
-    { ...noParameters, sizes: ["N", "K", ...[...counts].filter((symbol) => symbol !== "N" && symbol !== "K")] },
+    {
+      ...noParameters,
+      sizes: ["N", "K", ...[...counts].filter((symbol) => symbol !== "N" && symbol !== "K")],
+      formats: kept.some(({ input }) => input.kind === "packed") ? [packedFormat] : [],
+    },
     builder.constraints,
   );
   return { graph, inputs: kept.map(({ input }) => input) };

@@ -46,6 +46,9 @@ export function checkWhole(expr: Expr, place: Place): Whole | null {
         if (checkLayerNumber(expr, place) !== null) break;
         if (expr.field.name === "dense") return values([frame.layer.original()]);
         if (expr.field.name === "start" && frame.layer.start !== null) return values([frame.layer.start()]);
+        if (expr.field.name === "packed") return values([frame.layer.packed()]);
+        if (expr.field.name === "left" || expr.field.name === "right")
+          return values([frame.layer.factor(expr.field.name)]);
         return fail(frame, "E207", `a layer has no \`${expr.field.name}\``, expr.field.span, "no such member", {
           help:
             frame.layer.start !== null
@@ -54,7 +57,7 @@ export function checkWhole(expr: Expr, place: Place): Whole | null {
                 ? `within \`train\`, \`.start\` is the weight as the training began; here \`${expr.base.name}\` is the weight as it is`
                 : expr.field.name === "step" || expr.field.name === "steps"
                   ? `\`.${expr.field.name}\` is of a training: within \`train\``
-                  : "`.dense` is its weight as it was given",
+                  : "`.dense` is its weight as it was given, `.packed` as it is stored, `.left` and `.right` a correction's factors",
         });
       }
       break;

@@ -100,8 +100,8 @@ export function formatOfSpec(spec: FormatSpec): Format {
 
 /** The spec with its defaults filled in, or a full sentence saying what is wrong with it. */
 export function normalizeFormat(spec: FormatSpec): FormatSpec | string {
-  const format = formatOf(spec.name);
-  if (format === null)
+  const format = formats.find(({ name }) => name === spec.name);
+  if (format === undefined)
     return `There is no format \`${spec.name}\`; the formats are ${formats.map((known) => known.name).join(", ")}.`;
   return format.normalize(spec);
 }

@@ -151,6 +151,13 @@ export type TreatmentInput =
   | { readonly name: string; readonly kind: "weight" }
   /** Within a training, the weight as it was when that began, dense f32 [N, K]; there, `weight` is the one trained. */
   | { readonly name: string; readonly kind: "start" }
+  /** The weight as it is stored now, or as it was when a training began, without a correction that is beside it. */
+  | { readonly name: string; readonly kind: "packed" }
+  /**
+   * The factors of that correction, f32 [N + K, R]: a[N, R], and below it b[R, K] transposed. Within a training those
+   * that are trained, in the weight's stead.
+   */
+  | { readonly name: string; readonly kind: "factors" }
   /** The weight of the model as it was given, dense f32 [N, K]. */
   | { readonly name: string; readonly kind: "original" }
   | { readonly name: string; readonly kind: "statistic"; readonly observe: number }

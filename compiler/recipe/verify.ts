@@ -75,7 +75,11 @@ function verifyTreatment(treatment: Treatment, observed: ReadonlySet<number>, tr
   if (!trained && kinds.includes("start")) faults.push("it takes a weight as a training began, and there is none");
   if (trained && kinds.some((kind) => kind === "statistic" || kind === "windows" || kind === "tokens"))
     faults.push("a training takes what was observed");
-  if (trained && treatment.stores !== null && !kinds.includes("weight") && !kinds.includes("parameter"))
+  if (
+    trained &&
+    treatment.stores !== null &&
+    !kinds.some((kind) => kind === "weight" || kind === "factors" || kind === "parameter")
+  )
     faults.push("it stores nothing that is trained");
   if (!trained && (kinds.includes("parameter") || kinds.includes("clock")))
     faults.push("it takes what only a training has");
@@ -87,8 +91,8 @@ function verifyTreatment(treatment: Treatment, observed: ReadonlySet<number>, tr
   if (treatment.stores !== null && !treatment.graph.outputs.some((output) => output.name === treatment.stores))
     faults.push(`its graph has no output ${treatment.stores}`);
   for (const { graph } of [treatment, ...treatment.choices, ...treatment.measures])
-    if (graph.parameters.sizes.some((size) => size !== "N" && size !== "K" && !/^L\d*$/.test(size)))
-      faults.push("its sizes are not N, K and numbers of layers");
+    if (graph.parameters.sizes.some((size) => !/^(N|K|R|L\d*)$/.test(size)))
+      faults.push("its sizes are not N, K, the rank R and numbers of layers");
   for (const { graph, inputs: given } of [...treatment.choices, ...treatment.measures]) {
     faults.push(...verify(graph));
     if (graph.inputs.some(({ name }) => !given.some((input) => input.name === name)))

@@ -9,7 +9,10 @@ import { sameSize, type Size } from "./size.js";
  */
 export type FormatSpec = FormatOver<number>;
 
-/** A format whose arguments may still be symbolic sizes (`int4(group)` with `group: size`). */
+/**
+ * A format whose arguments may still be symbolic sizes (`int4(group)` with `group: size`). Beside a correction of low
+ * rank, `of` may be the name of a format parameter, without arguments.
+ */
 export type SymbolicFormat = FormatOver<Size>;
 
 /** A format whose numbers are these. */
@@ -79,6 +82,17 @@ export function sameFormat(a: FormatRef | null, b: FormatRef | null): boolean {
     const [x, y] = [a.args[name], b.args[name]];
     return typeof x === "object" && typeof y === "object" ? sameSize(x, y) : x === y;
   });
+}
+
+/** A format with the format parameters replaced that it is of; null where one is unknown. */
+export function bindFormats<S>(
+  format: FormatOver<S>,
+  of: (parameter: string) => FormatOver<S> | null,
+): FormatOver<S> | null {
+  if (format.of === null) return format;
+  const isParameter = /^[A-Z]/.test(format.of.name);
+  const inner = isParameter ? of(format.of.name) : bindFormats(format.of, of);
+  return inner === null ? null : inner === format.of ? format : { ...format, of: inner };
 }
 
 /** A format with the sizes in its arguments replaced. */

@@ -26,10 +26,11 @@ import espalier
     health_check_period_s=5,
 )
 class Espalier:
-    async def __init__(self, model: str, options: list[str]) -> None:
+    async def __init__(self, command: list[str], model: str, options: list[str]) -> None:
         self.key = secrets.token_hex(32)
         self.process = await asyncio.create_subprocess_exec(
-            *espalier.command(), "serve", "--model", model, "--port", "0", "--json", "--device", espalier.device(), *options,
+            *command,
+            *("serve", "--model", model, "--port", "0", "--json", "--device", espalier.device(), *options),
             stdout=asyncio.subprocess.PIPE,
             env={**os.environ, "ESPALIER_API_KEY": self.key},
         )
@@ -75,4 +76,5 @@ class Espalier:
             self.process.terminate()
 
 
-app = Espalier.bind(os.environ["MODEL"], os.environ.get("OPTIONS", "").split())
+# read where `serve run` is called: the replicas' machines have environments of their own
+app = Espalier.bind(espalier.command(), os.environ["MODEL"], os.environ.get("OPTIONS", "").split())

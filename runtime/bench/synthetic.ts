@@ -3,7 +3,7 @@ import { formatBytes } from "../../compiler/formats/registry.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
 import type { Caller } from "../llama/call.js";
 import { checkActivations, type ActivationChoice } from "../llama/rounding.js";
-import { ropeFrequencies } from "../llama/inference/rope.js";
+import { loadRotary } from "../llama/inference/rope.js";
 import { defaultDtype, makeSession, type Session } from "../llama/inference/session.js";
 import { rowsOfPart, type BlockWeights, type Table } from "../llama/weights.js";
 import type { LlamaConfig } from "../model/config.js";
@@ -24,7 +24,6 @@ export async function syntheticSession(
   activations: ActivationChoice,
 ): Promise<Session> {
   const { executor } = caller;
-  const { headDim } = config;
   const dtype = defaultDtype(caller);
   let seed = 1;
   return building(executor, async (arena) => {
@@ -36,10 +35,8 @@ export async function syntheticSession(
 
     const embedding = await table();
     const head = config.tiedEmbeddings ? embedding : await table();
-    const frequency = arena.own(
-      await executor.fill("f32", [headDim / 2], ropeFrequencies(headDim, config.rope), "rope frequencies"),
-    );
-    const frame = { embedding, head, frequency, gain: await ones(config.hiddenSize, "gain") };
+    const rotary = await loadRotary(caller, arena, config);
+    const frame = { embedding, head, rotary, gain: await ones(config.hiddenSize, "gain") };
     const blocks: BlockWeights[] = [];
     for (const { layout, linears, vectors } of blocksOf(config)) {
       const own: { readonly [kind in "vectors" | "linears"]: Record<string, DeviceTensor> } = {

@@ -6,7 +6,6 @@ import { render } from "../../compiler/render.js";
 import { createHost } from "../library.js";
 import { ModelError } from "../model/error.js";
 import { sourcePath } from "../package.js";
-import { givenModel } from "./given.js";
 import { failureOf, noteFailure } from "./failure.js";
 import { settings, type JsonOptions } from "./options.js";
 import type { Output } from "./output.js";
@@ -57,6 +56,7 @@ async function findUnfit(
   readonly notes: readonly string[];
   readonly failure: ModelError | null;
 }> {
+  const { givenModel } = await import("./given.js");
   const { openModel } = await import("../model/model.js");
   const { checkAgainst } = await import("../llama/compression/fit.js");
   try {

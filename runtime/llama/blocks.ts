@@ -1,10 +1,10 @@
 /**
  * What is run of a block beside the function of the language that it is: whole sequences without a cache, a cache in
- * pages, products of activations rounded to int8, what the weights receive. All are made of its graph.
+ * pages, products of activations rounded to int8, a window of the last tokens, what the weights receive. All are made of its graph.
  */
 import { InternalError } from "../../compiler/diagnostic.js";
 import type { SymbolicGraph } from "../../compiler/graph/graph.js";
-import { cacheInPages, withoutCache } from "../../compiler/graph/passes/cache.js";
+import { cacheInPages, withoutCache, withWindow } from "../../compiler/graph/passes/cache.js";
 import {
   receivedOf,
   withReceived,
@@ -27,6 +27,8 @@ export interface BlockVariant {
   readonly whole?: boolean;
   /** With a cache in pages. */
   readonly pages?: boolean;
+  /** Whose attention sees the last tokens alone. */
+  readonly window?: boolean;
   /** With products of activations rounded to int8. */
   readonly int8?: boolean;
   /** Gives what the weights receive, in the order of `receivedBy`; with `result` also what the block gives. */
@@ -41,16 +43,18 @@ export function blockGraph(functions: Functions, name: string, variant: BlockVar
   if (block === undefined) throw new InternalError(`the standard library has no function ${name}`);
   const known = variants.get(block) ?? new Map<string, SymbolicGraph>();
   variants.set(block, known);
-  const { whole = false, pages = false, int8 = false, received } = variant;
+  const { whole = false, pages = false, int8 = false, window = false, received } = variant;
   const full = [
     whole ? `whole_${name}` : name,
+    ...(window ? ["window"] : []),
     ...(int8 ? ["int8"] : []),
     ...(pages ? ["paged"] : []),
     ...(received === undefined ? [] : [received === "alone" ? "received" : "all"]),
   ].join("_");
   let graph = known.get(full);
   if (graph === undefined) {
-    graph = whole ? withoutCache(block, full) : block;
+    graph = window ? withWindow(block, full) : block;
+    if (whole) graph = withoutCache(graph, full);
     if (int8) graph = withRoundedProducts(graph, roundingOf(functions), full);
     if (pages) graph = cacheInPages(graph, full);
     if (received !== undefined) graph = withReceived(graph, full, received === "with-result");
@@ -87,10 +91,14 @@ export function inputOf(functions: Functions, { layout }: Pick<Block, "layout">,
 export function blockCall(
   functions: Functions,
   { layout }: Pick<BlockWeights, "layout">,
-  { group = null, ...variant }: Omit<BlockVariant, "int8"> & { readonly group?: number | null } = {},
+  { group = null, ...variant }: Omit<BlockVariant, "int8" | "window"> & { readonly group?: number | null } = {},
 ): { readonly graph: SymbolicGraph; readonly sizes: { readonly [name: string]: number } } {
   return {
-    graph: blockGraph(functions, layout.function, { ...variant, int8: group !== null }),
+    graph: blockGraph(functions, layout.function, {
+      ...variant,
+      int8: group !== null,
+      window: layout.scalars["window"] !== undefined,
+    }),
     sizes: group === null ? layout.sizes : { ...layout.sizes, group },
   };
 }

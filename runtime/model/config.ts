@@ -65,6 +65,7 @@ export function parseConfig(path: string, raw: JsonObject): LlamaConfig {
       `${quoted(path)} describes a ${architecture.title} with parts that are not supported`,
       unsupported,
     );
+  const rope = parseRope(fields, contextLength, headDim, warnings);
   const config: LlamaConfig = {
     ...particulars,
     modelType: architecture.modelType,
@@ -75,9 +76,10 @@ export function parseConfig(path: string, raw: JsonObject): LlamaConfig {
     vocabSize,
     intermediateSize: fields.number("intermediate_size", size),
     layers,
-    contextLength,
+    // a dynamic scaling is for what is longer than the model was trained with
+    contextLength: rope.kind === "dynamic" ? Math.floor(contextLength * rope.factor) : contextLength,
     normEpsilon: fields.number("rms_norm_eps", { min: 0, max: 1 }, defaults.normEpsilon ?? 1e-6),
-    rope: parseRope(fields, contextLength, warnings),
+    rope,
     tiedEmbeddings: fields.boolean("tie_word_embeddings", defaults.tiedEmbeddings ?? false),
     dtype: dtypeOf(fields),
     bosToken: tokens("bos_token_id")[0] ?? null,

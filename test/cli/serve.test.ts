@@ -2,9 +2,11 @@
 import { readFileSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import OpenAI from "openai";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { projectFile } from "../support/project.js";
 import { command, ended, espalier, printed, start, toyModel } from "./support.js";
 
 const serve = suite("serve");
@@ -69,7 +71,20 @@ serve("a model answers the client, alone and among others alike, and SIGTERM end
 serve(
   "a device that is lost ends the server, with a message and a code, and the request that was under way",
   async () => {
-    const injected = { NODE_OPTIONS: `--import=${new URL("lose-device.js", import.meta.url).href}` };
+    // imported before the command: its device is lost when the process gets SIGUSR2
+    const loss = join(toy, "lose-device.mjs");
+    await writeFile(
+      loss,
+      `const { globals } = await import(${JSON.stringify(pathToFileURL(projectFile("node_modules/webgpu/index.js")).href)});
+const { prototype } = globals.GPUAdapter;
+const own = prototype.requestDevice;
+prototype.requestDevice = async function (...given) {
+  const device = await own.apply(this, given);
+  process.once("SIGUSR2", () => device.destroy());
+  return device;
+};`,
+    );
+    const injected = { NODE_OPTIONS: `--import=${pathToFileURL(loss).href}` };
     const small = ["--device", "cpu", "--sequences", "2", "--context", "512", "--port", "0"];
     const child = start(command, ["serve", "--model", toy, "--name", "toy", ...small], injected);
     const over = ended(child);

@@ -73,11 +73,15 @@ test("what is absent or null has the defaults of the Hugging Face library", () =
   assert.equal(parseConfig("c", { ...smallConfig, eos_token_id: [1, 5] }).eosTokens, [1, 5]);
 });
 
+const mistral = { model_type: "mistral", architectures: ["MistralForCausalLM"] };
+const qwen2 = { model_type: "qwen2", architectures: ["Qwen2ForCausalLM"] };
+const qwen3 = { model_type: "qwen3", architectures: ["Qwen3ForCausalLM"] };
+
 const refused: readonly (readonly [ModelErrorCode, { readonly [name: string]: unknown }, ...RegExp[]])[] = [
   [
     "M130",
     { model_type: "gpt2", architectures: ["GPT2LMHeadModel"], hidden_size: null },
-    /`model_type` should be "llama", found "gpt2"/,
+    /`model_type` should be "llama", "mistral", "qwen2", "qwen3" or "phi3", found "gpt2"/,
     /`architectures`.*GPT2LMHeadModel/,
     /`hidden_size`: absent/,
   ],
@@ -95,14 +99,51 @@ const refused: readonly (readonly [ModelErrorCode, { readonly [name: string]: un
   ["M130", { model_type: undefined }, /found nothing/],
   [
     "M132",
-    { attention_bias: true, mlp_bias: true, hidden_act: "gelu" },
+    {
+      ...qwen3,
+      attention_bias: true,
+      hidden_act: "gelu",
+      use_sliding_window: true,
+      sliding_window: 4,
+      layer_types: ["x", "x"],
+    },
     /`attention_bias`/,
-    /`mlp_bias`/,
+    /`layer_types` should hold .*"x"/,
     /`hidden_act`.*"gelu"/,
   ],
   ["M132", { partial_rotary_factor: 0.5 }, /partial_rotary_factor/],
-  ["M132", { rope_scaling: { type: "linear", factor: 2 } }, /"linear".*rope_scaling/],
-  ["M132", { rope_parameters: { rope_type: "yarn", rope_theta: 1e4 } }, /"yarn".*rope_parameters/],
+  ["M132", { rope_scaling: { type: "su", factor: 2 } }, /"su".*rope_scaling/],
+  ["M132", { rope_parameters: { rope_type: "mrope", rope_theta: 1e4 } }, /"mrope".*rope_parameters/],
+  ["M131", { rope_scaling: { type: "linear" } }, /`rope_scaling.factor`/],
+  [
+    "M131",
+    { rope_scaling: { rope_type: "yarn", factor: 2, beta_fast: 1, beta_slow: 2 } },
+    /above beta_slow = 2, found 1/,
+  ],
+  [
+    "M131",
+    { rope_scaling: { rope_type: "longrope", short_factor: [1], long_factor: [2, 0] } },
+    /`rope_scaling.long_factor`/,
+  ],
+  [
+    "M131",
+    { rope_scaling: { rope_type: "longrope", short_factor: [1], long_factor: [1, 2] } },
+    /`rope_scaling.short_factor` should be a list of 2 numbers/,
+  ],
+  // windows that lie
+  ["M131", { ...mistral, sliding_window: 0 }, /`sliding_window`.*from 1 to .*found 0/],
+  ["M131", { ...mistral, sliding_window: "wide" }, /`sliding_window`.*found "wide"/],
+  [
+    "M131",
+    { ...mistral, num_attention_heads: 6, head_dim: 4, num_key_value_heads: 4 },
+    /divisor of num_attention_heads/,
+  ],
+  [
+    "M131",
+    { ...qwen2, use_sliding_window: true, sliding_window: 4, layer_types: ["full_attention"] },
+    /`layer_types` should be a list of num_hidden_layers = 2/,
+  ],
+  ["M130", { ...qwen2, architectures: ["LlamaForCausalLM"] }, /should hold "Qwen2ForCausalLM"/],
   [
     "M131",
     { hidden_size: "8", num_hidden_layers: 0, rms_norm_eps: -1, vocab_size: 1e9 },
@@ -126,7 +167,7 @@ const refused: readonly (readonly [ModelErrorCode, { readonly [name: string]: un
     /`rope_scaling.high_freq_factor`/,
   ],
   ["M131", { rope_scaling: "x" }, /`rope_scaling` should be an object/],
-  ["M132", { rope_scaling: { rope_type: "yarn" }, rope_parameters: { rope_type: "default" } }, /"yarn".*rope_scaling/],
+  ["M132", { rope_scaling: { rope_type: "su" }, rope_parameters: { rope_type: "default" } }, /"su".*rope_scaling/],
   ["M132", { rope_parameters: { rope_type: "default", partial_rotary_factor: 0.5 } }, /partial_rotary_factor.*0\.5/],
   ["M131", { rope_scaling: { ...llama3, high_freq_factor: 1 } }, /above low_freq_factor/],
   ["M131", { tie_word_embeddings: "yes" }, /true or false/],

@@ -18,6 +18,7 @@ export function testsWithDevice(): ReadonlySet<string> {
 
 /** Test files that take the kernel evaluator, or a property, some ten seconds by themselves: not for each edit. */
 export const longTests: ReadonlySet<string> = new Set([
+  "test/llama/compression/lowrank.test.ts",
   "test/cli/devices.test.ts",
   "test/formats/laws.test.ts",
   "test/lower/scan/library-scans.test.ts",
@@ -26,6 +27,7 @@ export const longTests: ReadonlySet<string> = new Set([
   "test/lower/product/gradient-products.test.ts",
   "test/lower/schedules/matrix.test.ts",
   "test/lower/staged-packs.test.ts",
+  "test/llama/serving/scheduler.test.ts",
   "test/llama/training/learned.test.ts",
   "test/llama/training/training.test.ts",
   "test/model/gguf/tensors.test.ts",

@@ -29,7 +29,7 @@ export const sliceFormat: Format = {
   name: "slice",
   example: "",
   parameters: [{ kind: "label", name: "offset" }],
-  normalize: () => "slice is a part of a tensor within a compilation, and no format that tensors are stored in.",
+  normalize: (spec) => spec,
   packsOnHost: false,
   readOnly: true,
   elementwise: true,

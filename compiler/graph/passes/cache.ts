@@ -6,7 +6,7 @@ import { InternalError } from "../../diagnostic.js";
 import { multiplySizes, symbolSize, type Size } from "../../types/size.js";
 import type { Symbolic } from "../../types/type.js";
 import type { Eqn, Scalar, SymbolicGraph, Value, ValueId } from "../graph.js";
-import { binary, load, sizeScalar, tensorType } from "../build.js";
+import { binary, integer, load, sizeScalar, tensorType } from "../build.js";
 import { mapEqnScalars } from "../eqn.js";
 import { mapScalar, type Load } from "../scalar.js";
 import { numbered, withSize } from "./numbered.js";
@@ -127,6 +127,34 @@ export function cacheInPages(graph: SymbolicGraph, name: string): SymbolicGraph 
     parameters: { ...graph.parameters, sizes: [...graph.parameters.sizes, "POOL", "PAGE", "S", "L"] },
   };
   return numbered(withSize(paged, length, multiplySizes(count, page)));
+}
+
+/**
+ * The graph whose attention sees the last `window` tokens alone, a number that it is then given: a softmax mean over the
+ * keys 0 .. min(last + 1, C) begins at last + 1 - window.
+ */
+export function withWindow(graph: SymbolicGraph, name: string): SymbolicGraph {
+  const window: Value = { id: graph.values.length, name: "window", type: tensorType("i32", []), span: null };
+  let found = 0;
+  const narrowed = (node: Scalar): Scalar => {
+    if (node.kind !== "reduce" || node.op !== "softmax_mean") return node;
+    const [over, ...more] = node.over;
+    const seen = over?.high.kind === "binary" && over.high.op === "min" ? over.high.a : null;
+    if (over === undefined || seen === null || more.length > 0)
+      throw new InternalError(`an attention of ${graph.name} is not over keys from the first to that of a token`);
+    found += 1;
+    const low = binary<Symbolic>("max", binary<Symbolic>("subtract", seen, load<Symbolic>(window)), integer(0));
+    return { ...node, over: [{ ...over, low }] };
+  };
+  const eqns = graph.eqns.map((eqn) => mapEqnScalars(eqn, (scalar) => mapScalar(scalar, narrowed)));
+  if (found === 0) throw new InternalError(`${graph.name} has no attention`);
+  return numbered({
+    ...graph,
+    name,
+    values: [...graph.values, window],
+    inputs: [...graph.inputs, { value: window.id, name: window.name, mutable: false }],
+    eqns,
+  });
 }
 
 function mapLoads(eqn: Eqn, replace: (node: Load<Symbolic>) => Scalar): Eqn {

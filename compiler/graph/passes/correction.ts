@@ -2,6 +2,7 @@
 import { freeName } from "../../names.js";
 import { constantSize, type Size } from "../../types/size.js";
 import { full, type FormatOver, type FormatSpec, type TensorType } from "../../types/type.js";
+import { removeDead } from "../eqn.js";
 import type { SymbolicGraph, Value } from "../graph.js";
 
 /** A graph whose result has a correction of low rank, which is put beside it elsewhere. */
@@ -12,13 +13,15 @@ export interface CorrectionApart {
 }
 
 /**
- * The graph whose output of that name is what is corrected, with the factors as outputs more. Without a correction the
- * graph stays the same object.
+ * The graph whose output of that name is what is corrected, with the factors as outputs more. Without a correction, and
+ * where it stands beside an input, the graph stays the same object.
  */
 export function withCorrectionApart(graph: SymbolicGraph, name: string): CorrectionApart {
   const output = graph.outputs.find((each) => each.name === name);
   const plus = graph.eqns.find((eqn) => eqn.kind === "plus" && eqn.out === output?.value);
-  if (plus?.kind !== "plus" || output === undefined) return { graph, factors: null };
+  // what is given packed has its words already
+  const given = graph.inputs.some(({ value }) => plus?.kind === "plus" && value === plus.packed);
+  if (plus?.kind !== "plus" || output === undefined || given) return { graph, factors: null };
   const taken = new Set(graph.outputs.map((each) => each.name));
   const [left, right] = ["left", "right"].map((hint) => freeName(hint, (each) => taken.has(each))) as [string, string];
   const outputs = [
@@ -26,10 +29,7 @@ export function withCorrectionApart(graph: SymbolicGraph, name: string): Correct
     { value: plus.left, name: left, input: null },
     { value: plus.right, name: right, input: null },
   ];
-  const eqns = graph.eqns.filter(
-    (eqn) => eqn !== plus || graph.outputs.some((each) => each !== output && each.value === plus.out),
-  );
-  return { graph: { ...graph, eqns, outputs }, factors: { left, right } };
+  return { graph: removeDead({ ...graph, outputs }), factors: { left, right } };
 }
 
 /** The graph that puts a correction beside a tensor [rows, columns] in a format: inputs packed, left, right. */

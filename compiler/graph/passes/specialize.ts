@@ -8,6 +8,7 @@ import { elementCount } from "../../types/shape.js";
 import { constantSize, printSize, sizeSymbols, sizeValue, substituteSize } from "../../types/size.js";
 import type { Size } from "../../types/size.js";
 import {
+  bindFormats,
   mapFormat,
   type Concrete,
   type FormatRef,
@@ -251,7 +252,10 @@ function specializePattern(pattern: Pattern<Symbolic>, binding: Binding): Patter
 
 function specializeFormat(format: FormatRef, binding: Binding): FormatSpec | null {
   if ("parameter" in format) return binding.formats.get(format.parameter) ?? null;
-  return mapFormat(format, (size) => sizeNumber(size, binding));
+  return bindFormats(
+    mapFormat(format, (size) => sizeNumber(size, binding)),
+    (parameter) => binding.formats.get(parameter) ?? null,
+  );
 }
 
 function boundDtype(dtype: DtypeRef, binding: Binding): Dtype {

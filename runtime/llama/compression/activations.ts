@@ -120,7 +120,7 @@ export async function embedWindows(
         const ids = own.own(await executor.fill("i32", [many, tokens], tokensOf, "token ids"));
         const positions = own.own(await executor.fill("i32", [many], new Int32Array(many), "positions"));
         const layers = { frame, dtype: options.dtype };
-        const { x, cosine, sine } = await embed(callsIn(own, caller), layers, ids, positions);
+        const { x, cosine, sine } = await embed(callsIn(own, caller), layers, ids, positions, tokens);
         if (!angles.has(many)) {
           for (const tensor of [cosine, sine, positions]) arena.own(own.keep(tensor));
           angles.set(many, { cosine, sine, positions });

@@ -7,7 +7,7 @@ import type { Activations } from "./activations.js";
 import type { Caller } from "../call.js";
 import type { Seen } from "./treat.js";
 import type { WorkingModel } from "./working-model.js";
-import { ropeFrequencies } from "../inference/rope.js";
+import { loadRotary } from "../inference/rope.js";
 import { createDraw } from "../training/draw.js";
 import { createLearner } from "../training/learner.js";
 import { trainingLoop, type TrainingOutcome } from "../training/loop.js";
@@ -62,15 +62,8 @@ export async function trainBlock(
     const x = arena.own(
       await executor.fill(dtype, form.shape, new Float32Array(places * windows.tokens * config.hiddenSize)),
     );
-    const frequency = arena.own(
-      await executor.fill(
-        "f32",
-        [config.headDim / 2],
-        ropeFrequencies(config.headDim, config.rope),
-        "rope frequencies",
-      ),
-    );
-    const batch = { ...(await createBatch(arena, caller, places, windows.tokens)), x, frequency };
+    const rotary = await loadRotary(caller, arena, config);
+    const batch = { ...(await createBatch(arena, caller, places, windows.tokens)), x, rotary };
     const total = arena.own(await executor.fill("f32", [1], [0], "the loss that is watched"));
     const parts = { arena, caller, config, dtype, loss, optimizer };
     const pass = (learns: boolean): ReturnType<typeof createBlockPass> =>

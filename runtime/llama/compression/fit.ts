@@ -15,7 +15,8 @@ import { layerCounts, unmeasured } from "./measured.js";
 import { isSelected, matchesName, treatmentsFor } from "./names.js";
 import { partsOf } from "./shared.js";
 import { trainedLayers } from "./trained-layers.js";
-import { packsOnHost, sizesOf, type LayerTreatment } from "./treat.js";
+import { packsOnHost, sizesOf } from "./host-pack.js";
+import type { LayerTreatment } from "./treat.js";
 
 /**
  * Checks a recipe against a model before anything is read: each pattern matches something, each treatment compiles for
@@ -98,6 +99,9 @@ interface Refused {
   readonly linear: Linear;
 }
 
+/** The rank of a correction, and the format of what is packed, are known when the steps before have run. */
+const standIns = { sizes: { R: 1 }, dtypes: {}, formats: { F: { name: "f16", args: {}, of: null } } } as const;
+
 /** What the compiler says of a treatment for the layers that it is for; it compiles once a shape. */
 function compileFor(
   layers: readonly LayerTreatment[],
@@ -122,7 +126,7 @@ function compileFor(
       const unstored =
         host === null || problem === null ? [] : [cannotStore(treatment, linear, host.format.name, problem)];
       const stages = [rest, ...(shared === null ? [] : [shared])].map(({ graph }) =>
-        compileStages(graph, { sizes, dtypes: {}, formats: {} }, target),
+        compileStages(graph, { ...standIns, sizes: { ...standIns.sizes, ...sizes } }, target),
       );
       found = [...unstored, ...stages.flatMap((each) => ("diagnostics" in each ? each.diagnostics : []))];
       notes.push(...stages.flatMap((each) => ("diagnostics" in each ? [] : each.notes)));

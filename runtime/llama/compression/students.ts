@@ -6,8 +6,10 @@ import type { Block, Linear, Model } from "../../model/model.js";
 import type { DeviceTensor } from "../../run/run.js";
 import { withArena, type Arena } from "../../run/arena.js";
 import type { Caller } from "../call.js";
+import { factorsOf, packedOf } from "./correction.js";
 import { isSelected, layerNumber, treatmentOf } from "./names.js";
-import { packsOnHost, sizesOf, type Seen } from "./treat.js";
+import { packsOnHost, sizesOf } from "./host-pack.js";
+import type { Seen } from "./treat.js";
 import type { WorkingModel } from "./working-model.js";
 import { inputOf } from "../blocks.js";
 import { first } from "../results.js";
@@ -208,9 +210,12 @@ async function roundingOf(
   const valueOf = (input: TreatmentInput): DeviceTensor | number | null => {
     switch (input.kind) {
       case "weight":
+      case "factors":
       case "parameter":
       case "clock":
         return null;
+      case "packed":
+        return packedOf(start);
       case "start":
         return start;
       case "original":
@@ -240,6 +245,8 @@ async function roundingOf(
   }
   const parameters: { readonly input: string; readonly start: DeviceTensor }[] = [];
   for (const input of treatment.inputs) {
+    if (input.kind === "factors")
+      parameters.push({ input: input.name, start: await factorsOf(caller, linear, start, arena) });
     if (input.kind !== "parameter") continue;
     const begins = await withArena(caller.executor, async (own) => {
       const args: Record<string, DeviceTensor | number> = {};

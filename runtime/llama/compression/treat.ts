@@ -1,30 +1,21 @@
 /** What a recipe does to one layer: its graph run on the device, and the change measured. */
 import { InternalError } from "../../../compiler/diagnostic.js";
-import {
-  completeFormat,
-  formatOf,
-  formatOfSpec,
-  formatWords,
-  printFormat,
-  roundedGrid,
-  shapeOf,
-} from "../../../compiler/formats/registry.js";
+import { completeFormat, formatWords, roundedGrid, shapeOf } from "../../../compiler/formats/registry.js";
 import { joined, withCorrectionApart, type CorrectionApart } from "../../../compiler/graph/passes/correction.js";
 import { withFinite } from "../../../compiler/graph/passes/finite.js";
 import { withPivots } from "../../../compiler/graph/passes/pivots.js";
-import { withGridApart, withScales, type GridApart } from "../../../compiler/graph/passes/scales.js";
+import { withScales } from "../../../compiler/graph/passes/scales.js";
 
-import type { GridValues } from "../../../compiler/formats/format.js";
 import type { Computed, Recipe, Treatment } from "../../../compiler/recipe/recipe.js";
-import { mapFormat, type FormatSpec, type SymbolicFormat } from "../../../compiler/types/type.js";
+import type { FormatSpec } from "../../../compiler/types/type.js";
 import type { Linear, Model } from "../../model/model.js";
 import { allDone } from "../../run/outcomes.js";
 import type { DeviceTensor } from "../../run/run.js";
 import { withArena, type Arena } from "../../run/arena.js";
+import { factorsOf, packedOf } from "./correction.js";
 import type { Statistics } from "./calibrate.js";
 import { inputOf } from "../blocks.js";
 import type { Arguments, Caller } from "../call.js";
-import { LlamaError } from "../error.js";
 import type { WeightRecord } from "../long-runs/manifest.js";
 import { layerError, relativeError, sumOf } from "../measure.js";
 import type { Measured } from "./measured.js";
@@ -32,8 +23,9 @@ import { notFiniteWeight } from "../inference/not-finite.js";
 import { foundFactorizations, readPivots, refusePivots, type FoundFactorization } from "./pivots.js";
 import { layerNumber } from "./names.js";
 import { first } from "../results.js";
+import { encoded, packsOnHost, roomier, sizesOf, type HostPack } from "./host-pack.js";
 import { fitTensor } from "./scales.js";
-import { numberOf, patternOf } from "./stored-pattern.js";
+import { patternOf } from "./stored-pattern.js";
 import { createSharedResults, partsOf, type Need, type Parts, type SharedResults } from "./shared.js";
 import { storedBytes, type WorkingModel } from "./working-model.js";
 
@@ -72,6 +64,9 @@ export interface TreaterOptions {
   readonly measured?: Measured | undefined;
 }
 
+/** What a treatment takes of a layer's weight. */
+type WeightInput = "weight" | "start" | "original" | "packed" | "factors";
+
 /** What was seen of the calibration text. */
 export interface Seen {
   readonly windows: number;
@@ -80,11 +75,6 @@ export interface Seen {
   readonly statistics: Statistics;
   /** X^T X of what layers with this input receive, where that is known. */
   gram(input: string): DeviceTensor | null;
-}
-
-/** Sizes of a layer's weight, as treatments name them. */
-export function sizesOf(linear: Linear): { readonly N: number; readonly K: number } {
-  return { N: linear.outputs, K: linear.inputs };
 }
 
 /** A layer's treatment as it is run. */
@@ -151,7 +141,7 @@ export function createTreater(
     linear: Linear,
     seen: Seen | null,
     arena: Arena,
-    weights: Record<"weight" | "start" | "original", () => Promise<DeviceTensor>> & {
+    weights: Record<WeightInput, () => Promise<DeviceTensor>> & {
       readonly trained?: LayerTreatment["trained"] | null;
     },
   ): Promise<{ [name: string]: DeviceTensor | number }> {
@@ -164,7 +154,11 @@ export function createTreater(
           break;
         case "start":
         case "original":
+        case "packed":
           args[wanted.name] = await weights[wanted.kind]();
+          break;
+        case "factors":
+          args[wanted.name] = weights.trained?.values.get(wanted.name) ?? (await weights.factors());
           break;
         case "parameter": {
           const value = weights.trained?.values.get(wanted.name);
@@ -228,14 +222,21 @@ export function createTreater(
     const input = inputOf(caller.functions, model.blocks[linear.block]!, linear);
     return withArena(executor, async (arena) => {
       const given = await densified(arena, await working.given(linear));
+      // what is looked at as it is packed stays as long as the treatment runs
+      const looksAtPacked = treatment.inputs.some(({ kind }) => kind === "packed" || kind === "factors");
+      const stored = looksAtPacked
+        ? ((await working.now(linear.weight, arena)) ?? (await working.given(linear)))
+        : null;
       const start = await withArena(executor, async (before) => {
-        const now = await working.now(linear.weight, before);
+        const now = stored ?? (await working.now(linear.weight, before));
         return now === null ? given : densified(arena, now);
       });
       const args: { [name: string]: DeviceTensor | number } = await argumentsOf(treatment.inputs, linear, seen, arena, {
         weight: async () => start,
         start: async () => start,
         original: async () => given,
+        packed: async () => packedOf(stored ?? given),
+        factors: async () => factorsOf(caller, linear, stored ?? given, arena),
         trained: plan.trained ?? null,
       });
       const taken = need === null ? null : await results.take(need, args, linear.inputs, arena);
@@ -278,7 +279,15 @@ export function createTreater(
           const now = await working.now(linear.weight, arena);
           return now === null ? original() : densified(arena, now);
         };
-        const args = await argumentsOf(inputs, linear, seen, arena, { weight, start: weight, original });
+        const stored = async (): Promise<DeviceTensor> =>
+          (await working.now(linear.weight, arena)) ?? working.given(linear);
+        const args = await argumentsOf(inputs, linear, seen, arena, {
+          weight,
+          start: weight,
+          original,
+          packed: async () => packedOf(await stored()),
+          factors: async () => factorsOf(caller, linear, await stored(), arena),
+        });
         const results = arena.ownAll(await caller.callGraph(watched.graph, args, { sizes: sizesOf(linear) }));
         const outputs = watched.graph.outputs.filter((output) => output.input === null);
         const pivots = await readPivots(arena, caller, foundFactorizations(watched.factorizations, outputs, results));
@@ -376,54 +385,4 @@ async function run(
   if (words.length !== formatWords(format, shape)) throw new InternalError(`${format.name} has ${words.length} words`);
   const tensor = arena.own(await executor.upload({ dtype: "f32", shape: dims, format }, words, linear.weight));
   return { ...(await corrected(tensor, format)), factorizations, notFinite: null };
-}
-
-/** A weight's words in a format that is packed on the host. */
-function encoded(
-  linear: Linear,
-  format: FormatSpec,
-  dense: Float32Array,
-  grid: GridValues | null,
-): Uint32Array<ArrayBuffer> {
-  try {
-    return formatOfSpec(format).encode(format, shapeOf([linear.outputs, linear.inputs]), dense, grid);
-  } catch (error) {
-    if (error instanceof InternalError || !(error instanceof Error)) throw error;
-    throw new LlamaError(
-      "not-finite",
-      `The weight ${linear.weight} cannot be stored as ${printFormat(format)}: ${error.message}`,
-    );
-  }
-}
-
-/** How a result is packed on the host. */
-export interface HostPack extends GridApart {
-  readonly format: FormatSpec;
-}
-
-/** For a treatment whose result has a format that is packed on the host: how. Else null. */
-export function packsOnHost(treatment: Treatment): HostPack | null {
-  const { graph } = withCorrectionApart(treatment.graph, treatment.stores ?? "");
-  const output = graph.outputs.find(({ name }) => name === treatment.stores);
-  const format = output === undefined ? null : graph.values[output.value]?.type.format;
-  if (!format || "parameter" in format || formatOf(format.name)?.packsOnHost !== true) return null;
-  const dense: SymbolicFormat = { name: "f32", args: {}, of: null };
-  const values = graph.values.map((value) =>
-    value.id === output?.value ? { ...value, type: { ...value.type, format: dense } } : value,
-  );
-  return {
-    ...withGridApart({ ...graph, values }, treatment.stores ?? ""),
-    format: mapFormat(format, (size) => numberOf(size, null)),
-  };
-}
-
-/**
- * A bitmask with room for up to a thousandth more entries, so that layers of nearly as many share a format, and
- * kernels.
- */
-function roomier(format: FormatSpec, elements: number): FormatSpec {
-  const { nonzeros } = format.args;
-  if (typeof nonzeros !== "number") return format;
-  const step = Math.max(1, Math.floor(elements / 1024));
-  return { ...format, args: { ...format.args, nonzeros: Math.min(elements, Math.ceil(nonzeros / step) * step) } };
 }

@@ -4,7 +4,8 @@ import type { DeviceTensor, TensorForm } from "../../run/run.js";
 import type { Arguments, Caller } from "../call.js";
 import type { Calls } from "./chain.js";
 import { LlamaError } from "../error.js";
-import { first, many } from "../results.js";
+import { first } from "../results.js";
+import { angles, type Rotary } from "./rope.js";
 import { blockArguments, blockCall } from "../blocks.js";
 import { roundedGroup, type ActivationChoice } from "../rounding.js";
 import type { ActivationDtype, BlockWeights, Table } from "../weights.js";
@@ -15,7 +16,7 @@ export interface Frame {
   readonly gain: DeviceTensor;
   /** The output head; the embedding itself where they are tied. */
   readonly head: Table;
-  readonly frequency: DeviceTensor;
+  readonly rotary: Rotary;
 }
 
 /** What a pass goes through. */
@@ -43,12 +44,15 @@ export interface Cache {
   readonly blocks: readonly { readonly keys: DeviceTensor; readonly values: DeviceTensor }[];
 }
 
-/** Activations [B, T, D] of tokens and the angles [B, T, head / 2] of their positions. */
+/**
+ * Activations [B, T, D] of tokens and the angles [B, T, head / 2] of their positions, in sequences with room for so many.
+ */
 export async function embed<T extends TensorForm>(
   calls: Calls<T>,
   { frame, dtype }: Pick<Layers, "frame" | "dtype">,
   ids: T | DeviceTensor,
   positions: T | DeviceTensor,
+  room: number,
 ): Promise<{ readonly x: T; readonly cosine: T; readonly sine: T }> {
   let x: T | null = null;
   for (const { tensor, first: row } of frame.embedding.parts) {
@@ -60,14 +64,7 @@ export async function embed<T extends TensorForm>(
     x = y;
   }
   if (x === null) throw new LlamaError("unsupported-model", "The model's embedding table is empty.");
-  const [cosine, sine] = many(
-    await calls.call(
-      "rope_angles",
-      { positions, frequency: frame.frequency },
-      { sizes: { tokens: ids.shape[1] ?? 0 } },
-    ),
-    2,
-  );
+  const [cosine, sine] = await angles(calls, frame.rotary, positions, ids.shape[1] ?? 0, room);
   return { x, cosine, sine };
 }
 
@@ -84,7 +81,7 @@ export async function forward<T extends TensorForm>(
 ): Promise<T> {
   const { blocks, activations, target } = layers;
   const tokens = (ids.shape[0] ?? 0) * (ids.shape[1] ?? 0);
-  const { x: start, cosine, sine } = await embed(calls, layers, ids, positions);
+  const { x: start, cosine, sine } = await embed(calls, layers, ids, positions, cache.capacity);
   let x = start;
   for (const [at, weights] of blocks.entries()) {
     const kept = cache.blocks[at];

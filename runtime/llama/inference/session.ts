@@ -9,7 +9,7 @@ import type { Caller } from "../call.js";
 import { callsIn } from "./chain.js";
 import { embedName, forward, logits, type Cache, type Frame, type Layers } from "./pass.js";
 import { blockArguments, blockCall } from "../blocks.js";
-import { ropeFrequencies } from "./rope.js";
+import { loadRotary, prepareAngles } from "./rope.js";
 import { checkActivations, roundedGroup, type ActivationChoice } from "../rounding.js";
 import {
   heldByProducts,
@@ -93,15 +93,13 @@ export async function openSession(caller: Caller, model: Model, options: Session
 
 /** Everything of a model but its blocks. */
 export async function loadFrame(caller: Caller, model: Model, keep: WeightDtype, arena: Arena): Promise<Frame> {
-  const { headDim, rope, tiedEmbeddings } = model.config;
+  const { tiedEmbeddings } = model.config;
   const embedding = await loadTable(caller, model, "model.embed_tokens.weight", keep, arena);
   return {
     embedding,
     gain: await loadVector(caller, model, "model.norm.weight", arena),
     head: tiedEmbeddings ? embedding : await loadTable(caller, model, "lm_head.weight", keep, arena),
-    frequency: arena.own(
-      await caller.executor.fill("f32", [headDim / 2], ropeFrequencies(headDim, rope), "rope frequencies"),
-    ),
+    rotary: await loadRotary(caller, arena, model.config),
   };
 }
 
@@ -156,7 +154,7 @@ export function makeSession(
           : caller.prepare("embed_more", { x, ids, table: tensor, first: 0 }),
       );
     }
-    work.push(caller.prepare("rope_angles", { positions, frequency: frame.frequency }, { sizes: { tokens } }));
+    work.push(prepareAngles(caller, frame.rotary, positions, tokens, capacity));
     for (const weights of blocks) {
       const group = roundedGroup(activations, weights, caller.target, batch * tokens);
       const { graph, sizes } = blockCall(caller.functions, weights, { group });

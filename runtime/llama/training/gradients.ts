@@ -94,7 +94,7 @@ function inHalves(graph: SymbolicGraph, value: Value<Symbolic>): SymbolicGraph {
 
 /** Whether a treatment changes something that is trained. */
 export function isTrained({ inputs }: Treatment): boolean {
-  return inputs.some(({ kind }) => kind === "weight" || kind === "parameter");
+  return inputs.some(({ kind }) => kind === "weight" || kind === "factors" || kind === "parameter");
 }
 
 /** What a treatment stores, as a function of its own, and that function's gradients by each input that is trained. */
@@ -104,7 +104,9 @@ export function treatmentGraphs(
 ): { readonly stored: SymbolicGraph; readonly gradients: ReadonlyMap<string, SymbolicGraph> } {
   const { graph, stores, inputs } = treatment;
   const output = graph.outputs.find(({ name }) => name === stores);
-  const by = inputs.filter(({ kind }) => kind === "weight" || kind === "parameter").map(({ name }) => name);
+  const by = inputs
+    .filter(({ kind }) => kind === "weight" || kind === "factors" || kind === "parameter")
+    .map(({ name }) => name);
   if (output === undefined || by.length === 0) throw new InternalError(`${graph.name} stores nothing that is trained`);
   return derived(graph, `what ${output.name} is stored of ${by.join()}`, () => {
     const stored = { ...graph, outputs: [output] };

@@ -7,7 +7,8 @@ import type { Arguments, Caller } from "../call.js";
 import { createChain, type BoundChain, type Chain, type ChainValue } from "../inference/chain.js";
 import { blockArguments, blockCall } from "../blocks.js";
 import { embed, type Frame } from "../inference/pass.js";
-import { first, many } from "../results.js";
+import { angles, type Rotary } from "../inference/rope.js";
+import { first } from "../results.js";
 import type { ActivationDtype, BlockWeights } from "../weights.js";
 import { backward, lossGradient, resultOf, totalOf } from "./gradients.js";
 import type { Loss } from "./loss.js";
@@ -85,7 +86,11 @@ export async function createModelPass(
 ): Promise<BoundChain> {
   const { arena, caller, config, dtype, learns } = parts;
   const chain = createChain(arena, caller, learns ? "train" : "watch");
-  const { x: start, cosine, sine } = await embed(chain, { frame, dtype }, batch.ids, batch.positions);
+  const {
+    x: start,
+    cosine,
+    sine,
+  } = await embed(chain, { frame, dtype }, batch.ids, batch.positions, batch.ids.shape[1] ?? 0);
   const around = { positions: batch.positions, cosine, sine };
   let given = start;
   for (const weights of dense ?? []) given = await runBlock(chain, weights, { x: given, ...around });
@@ -212,17 +217,14 @@ export async function createBlockPass(
   parts: PassParts,
   student: Student,
   dense: BlockWeights,
-  batch: BatchTensors & { readonly x: DeviceTensor; readonly frequency: DeviceTensor },
+  batch: BatchTensors & { readonly x: DeviceTensor; readonly rotary: Rotary },
 ): Promise<BoundChain> {
   const { arena, caller, config, dtype, loss, learns } = parts;
   const chain = createChain(arena, caller, learns ? "train a block" : "watch a block");
   const [windows = 0, length = 0] = batch.ids.shape;
   const tokens = windows * length;
-  const { positions, frequency } = batch;
-  const [cosine, sine] = many(
-    await chain.call("rope_angles", { positions, frequency }, { sizes: { tokens: length } }),
-    2,
-  );
+  const { positions, rotary } = batch;
+  const [cosine, sine] = await angles(chain, rotary, positions, length, length);
   const around = { positions, cosine, sine };
   const rowsOf = async (x: ChainValue): Promise<ChainValue> =>
     first(await chain.call("token_rows", { x, start: 0 }, { sizes: { tokens } }));

@@ -155,9 +155,13 @@ async function argumentsOf(
 ): Promise<Arguments<ChainValue | DeviceTensor>> {
   const args: Record<string, ChainValue | DeviceTensor | number> = {};
   for (const [name, value] of Object.entries(given)) {
-    if (!stored.inputs.some((input) => input.name === name)) continue;
+    const input = stored.inputs.find((each) => each.name === name);
+    if (input === undefined) continue;
+    const takesAny = stored.values[input.value]?.type.format !== null;
     args[name] =
-      typeof value === "number" || value.format === null ? value : first(await chain.call("dense", { w: value }));
+      typeof value === "number" || value.format === null || takesAny
+        ? value
+        : first(await chain.call("dense", { w: value }));
   }
   for (const { input, master } of states) if (input !== null) args[input] = master;
   if (clockInput !== null) args[clockInput] = clock;

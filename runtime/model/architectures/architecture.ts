@@ -2,7 +2,8 @@
  * What an architecture is: which configs it takes, the names of its tensors in the files of Hugging Face and in GGUF, and
  * what they are called in the function of the language that is a block of it. One file of this folder each.
  */
-import type { Fields } from "../fields.js";
+import type { Fields, NumberRule } from "../fields.js";
+import { describe } from "../json.js";
 import type { LlamaConfig, Particulars } from "../llama-config.js";
 
 /** A tensor of a block, by all of its names. */
@@ -57,6 +58,67 @@ export function noWindows(layers: number): readonly null[] {
   return new Array<null>(layers).fill(null);
 }
 
+/** The same window for each block; none where the field is absent. */
+export function windowOf(fields: Fields, layers: number): Particulars["windows"] {
+  const windows = fields.has("sliding_window") ? fields.number("sliding_window", windowRule) : null;
+  return new Array<number | null>(layers).fill(windows);
+}
+
+const windowRule: NumberRule = { integer: true, min: 1, max: 2 ** 27 };
+
+/** Windows of those blocks that a list of kinds, or else the number of the first such block, says. */
+export function windowsByLayer(fields: Fields, layers: number, unsupported: string[]): Particulars["windows"] {
+  if (!fields.boolean("use_sliding_window", false) || !fields.has("sliding_window")) return noWindows(layers);
+  const window = fields.number("sliding_window", windowRule);
+  const first = fields.number("max_window_layers", { integer: true, min: 0, max: 2 ** 20 }, 28);
+  const kinds = layerKinds(fields, layers, unsupported);
+  return Array.from({ length: layers }, (_, at) =>
+    (kinds === null ? at >= first : kinds[at] === "sliding_attention") ? window : null,
+  );
+}
+
+/** `layer_types`, null where there is none. */
+export function layerKinds(fields: Fields, layers: number, unsupported: string[]): readonly unknown[] | null {
+  const kinds = fields.raw("layer_types");
+  if (kinds === undefined) return null;
+  if (!Array.isArray(kinds) || kinds.length !== layers) {
+    fields.problem("layer_types", `a list of num_hidden_layers = ${layers} kinds of attention`, kinds);
+    return null;
+  }
+  const other: unknown = kinds.find((kind) => kind !== "full_attention" && kind !== "sliding_attention");
+  if (other !== undefined)
+    unsupported.push(`\`layer_types\` should hold "full_attention" and "sliding_attention", found ${describe(other)}`);
+  return kinds;
+}
+
+/** Fields that are true where this architecture has no such part in Espalier. */
+export function refuseTrue(fields: Fields, names: readonly string[], unsupported: string[]): void {
+  for (const name of names)
+    if (fields.boolean(name, false))
+      unsupported.push(`\`${name}\` is true: linear layers with these biases are not supported`);
+}
+
+/** A bias of a linear layer. */
+export function bias(name: string, gguf: string, parameter: string, size: number, interleaved = false): BlockTensor {
+  return {
+    name: `${name}.bias`,
+    gguf: `${gguf}.bias`,
+    parameter,
+    shape: [size],
+    ...(interleaved ? { interleaved } : {}),
+  };
+}
+
+/** Biases of queries, keys and values. */
+export function qkvBiases(config: LlamaConfig, interleaved: boolean): readonly BlockTensor[] {
+  const [queries, keys] = [config.heads * config.headDim, config.keyValueHeads * config.headDim];
+  return [
+    bias("self_attn.q_proj", "attn_q", "q_bias", queries, interleaved),
+    bias("self_attn.k_proj", "attn_k", "k_bias", keys, interleaved),
+    bias("self_attn.v_proj", "attn_v", "v_bias", keys),
+  ];
+}
+
 export const noBiases: Particulars["biases"] = { qkv: false, o: false, mlp: false };
 
 /** The norms and linear layers that a Llama block and its kin have. `interleaved`: see there, of q and k. */
@@ -89,10 +151,11 @@ export function gain(name: string, gguf: string, parameter: string, size: number
   return { name: `${name}.weight`, gguf: `${gguf}.weight`, parameter, shape: [size] };
 }
 
-/** What every block takes beside its tensors. */
-export function plainLayout(config: LlamaConfig): Pick<BlockLayout, "sizes" | "scalars"> {
+/** What every block takes beside its tensors; a block with a window takes that. */
+export function plainLayout(config: LlamaConfig, index: number): Pick<BlockLayout, "sizes" | "scalars"> {
+  const window = config.windows[index] ?? null;
   return {
     sizes: { heads: config.heads, groups: config.keyValueHeads, head: config.headDim },
-    scalars: { eps: config.normEpsilon },
+    scalars: { eps: config.normEpsilon, ...(window === null ? {} : { window }) },
   };
 }

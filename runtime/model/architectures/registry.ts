@@ -2,8 +2,12 @@
 import type { LlamaConfig } from "../llama-config.js";
 import type { Architecture } from "./architecture.js";
 import { llama } from "./llama.js";
+import { mistral } from "./mistral.js";
+import { phi3 } from "./phi3.js";
+import { qwen2 } from "./qwen2.js";
+import { qwen3 } from "./qwen3.js";
 
-export const architectures: readonly Architecture[] = [llama];
+export const architectures: readonly Architecture[] = [llama, mistral, qwen2, qwen3, phi3];
 
 /** That of a config. */
 export function architectureOf({ modelType }: Pick<LlamaConfig, "modelType">): Architecture {

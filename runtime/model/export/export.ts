@@ -187,11 +187,13 @@ function refusal(model: Model, to: ExportTarget, { problems }: Refusal): Error {
   const possible = exportTargets.filter(
     (other) => other !== to && !isRefused(other === "gguf" ? planFile(model, {}) : planDirectory(model, other, {})),
   );
+  const corrected = model.tensors.some(({ format }) => format?.name === "lowrank");
+  const folds = corrected ? "; dense weights have their low-rank corrections folded in" : "";
   return problemsError(
     "M155",
     `${quoted(model.directory)} cannot be written as ${to}`,
     problems,
-    `possible for this model: ${possible.map((other) => `--to ${other}`).join(", ")}`,
+    `possible for this model: ${possible.map((other) => `--to ${other}`).join(", ")}${folds}`,
   );
 }
 

@@ -4,7 +4,7 @@ import { printFormat } from "../../../compiler/formats/registry.js";
 import { isObject, type JsonObject } from "../files.js";
 import { ModelError, quoted } from "../error.js";
 import { tensorTypeNumber, tensorTypes } from "../gguf/types.js";
-import { writtenFactors, writtenMetadata } from "../gguf/written-metadata.js";
+import { unwritable, writtenFactors, writtenMetadata } from "../gguf/written-metadata.js";
 import { writtenTokenizer, type GivenTokenizer } from "../gguf/written-tokenizer.js";
 import type { GgufLayout, Metadata } from "../gguf/writer.js";
 import { gridFacts } from "../interchange/grid-values.js";
@@ -31,6 +31,8 @@ export function planGguf(
   model: Model,
   options: PlanOptions & { readonly type: ExportType | null; readonly embedding: ExportType | null },
 ): GgufExport | Refusal {
+  const unsaid = unwritable(model.config);
+  if (unsaid.length > 0) return { problems: unsaid };
   const problems = new Map<string, string[]>();
   const chosen = model.tensors.map((tensor): string => {
     const { name, shape } = tensor;

@@ -1,3 +1,6 @@
+import { alternatives } from "../../../compiler/words.js";
+import type { Architecture } from "../architectures/architecture.js";
+import { architectures } from "../architectures/registry.js";
 import { parseConfig, type LlamaConfig } from "../config.js";
 import { ModelError, problemsError, quoted } from "../error.js";
 import { Fields, type NumberRule } from "../fields.js";
@@ -19,47 +22,79 @@ const noToken = 0xffffffff;
 export function configOf(file: GgufFile, frequencyFactors: ArrayLike<number> | null): LlamaConfig {
   const { path } = file;
   const fields = new Fields(plainMetadata(file.metadata));
-  refuseOthers(path, fields);
-  const hiddenSize = fields.number("llama.embedding_length", size);
-  const heads = fields.number("llama.attention.head_count", { integer: true, min: 1, max: 4096 });
-  const headDim = fields.number("llama.attention.key_length", { integer: true, min: 2, max: 4096 }, hiddenSize / heads);
-  const theta = fields.number("llama.rope.freq_base", { min: 1e-6, max: 1e15 }, 10000);
+  const architecture = architectureIn(path, fields);
+  const own = architecture.gguf;
+  refuseParts(path, fields, own);
+  const hiddenSize = fields.number(`${own}.embedding_length`, size);
+  const heads = fields.number(`${own}.attention.head_count`, { integer: true, min: 1, max: 4096 });
+  const headDim = fields.number(
+    `${own}.attention.key_length`,
+    { integer: true, min: 2, max: 4096 },
+    hiddenSize / heads,
+  );
+  const theta = fields.number(`${own}.rope.freq_base`, { min: 1e-6, max: 1e15 }, 10000);
   const raw = {
-    architectures: ["LlamaForCausalLM"],
-    model_type: "llama",
-    attention_bias: false,
-    mlp_bias: false,
+    ...kindOf(file, fields, architecture),
     hidden_act: "silu",
     hidden_size: hiddenSize,
-    intermediate_size: fields.number("llama.feed_forward_length", size),
-    num_hidden_layers: fields.number("llama.block_count", { integer: true, min: 1, max: 4096 }),
+    intermediate_size: fields.number(`${own}.feed_forward_length`, size),
+    num_hidden_layers: fields.number(`${own}.block_count`, { integer: true, min: 1, max: 4096 }),
     num_attention_heads: heads,
-    num_key_value_heads: fields.number("llama.attention.head_count_kv", { integer: true, min: 1, max: 4096 }, heads),
+    num_key_value_heads: fields.number(`${own}.attention.head_count_kv`, { integer: true, min: 1, max: 4096 }, heads),
     head_dim: headDim,
-    vocab_size: fields.number("llama.vocab_size", { integer: true, min: 2, max: 2 ** 24 }, vocabularySize(file)),
-    max_position_embeddings: fields.number("llama.context_length", { integer: true, min: 1, max: 2 ** 27 }),
-    rms_norm_eps: shortest(fields.number("llama.attention.layer_norm_rms_epsilon", { min: 0, max: 1 })),
+    vocab_size: fields.number(`${own}.vocab_size`, { integer: true, min: 2, max: 2 ** 24 }, vocabularySize(file)),
+    max_position_embeddings: fields.number(`${own}.context_length`, { integer: true, min: 1, max: 2 ** 27 }),
+    rms_norm_eps: shortest(fields.number(`${own}.attention.layer_norm_rms_epsilon`, { min: 0, max: 1 })),
     rope_theta: shortest(theta),
-    rope_scaling: frequencyFactors === null ? null : scalingOf(path, fields, headDim, theta, frequencyFactors),
+    rope_scaling:
+      frequencyFactors === null
+        ? scaledBy(fields, own)
+        : scalingOf(path, fields, own, headDim, theta, frequencyFactors),
     tie_word_embeddings: !file.tensors.some(({ name }) => name === "output.weight"),
     torch_dtype: dtypeOf(file),
     bos_token_id: tokenId(fields, "bos"),
     eos_token_id: tokenId(fields, "eos"),
   };
   for (const [name, expected] of [
-    ["llama.attention.value_length", headDim],
-    ["llama.rope.dimension_count", headDim],
+    [`${own}.attention.value_length`, headDim],
+    [`${own}.rope.dimension_count`, headDim],
   ] as const) {
     const value = fields.number(name, { integer: true, min: 1, max: 4096 }, expected);
     if (fields.problems.length === 0 && value !== expected)
       throw new ModelError(
         "M132",
-        `${quoted(path)} describes a Llama with parts that are not supported: \`${name}\` should be the size of a head, ${expected}, found ${value}.`,
+        `${quoted(path)} describes a ${architecture.title} with parts that are not supported: \`${name}\` should be the size of a head, ${expected}, found ${value}.`,
       );
   }
   if (fields.problems.length > 0)
-    throw problemsError("M131", `${quoted(path)} does not describe a Llama that can be run`, fields.problems);
+    throw problemsError(
+      "M131",
+      `${quoted(path)} does not describe a ${architecture.title} that can be run`,
+      fields.problems,
+    );
   return parseConfig(path, raw);
+}
+
+/** Which architecture it is, and what only some have, as `config.json` says it. */
+function kindOf(file: GgufFile, fields: Fields, { gguf, modelType, className }: Architecture): JsonObject {
+  const has = (name: string): boolean => file.tensors.some((tensor) => tensor.name === `blk.0.${name}`);
+  const window = fields.raw(`${gguf}.attention.sliding_window`);
+  const context = fields.raw(`${gguf}.context_length`);
+  const windowed = typeof window === "number" && window > 0 && window !== context ? { sliding_window: window } : {};
+  if (gguf === "llama" && "sliding_window" in windowed)
+    return { architectures: ["MistralForCausalLM"], model_type: "mistral", ...windowed };
+  const biases = gguf === "llama" ? { attention_bias: has("attn_q.bias"), mlp_bias: has("ffn_up.bias") } : {};
+  return { architectures: [className], model_type: modelType, ...biases, ...windowed };
+}
+
+/** A scaling that is said by its parameters. */
+function scaledBy(fields: Fields, own: string): JsonObject | null {
+  const type = fields.raw(`${own}.rope.scaling.type`);
+  if (type !== "linear" && type !== "yarn") return null;
+  const factor = shortest(fields.number(`${own}.rope.scaling.factor`, { min: 1e-3, max: 1e6 }, 1));
+  if (factor === 1) return null;
+  const original = fields.raw(`${own}.rope.scaling.original_context_length`);
+  return { rope_type: type, factor, ...(type === "yarn" ? { original_max_position_embeddings: original } : {}) };
 }
 
 /** The contents of a `generation_config.json`: more tokens may end a text than the one that `config.json` names. */
@@ -93,14 +128,16 @@ function plainMetadata(metadata: ReadonlyMap<string, MetadataValue>): JsonObject
   return Object.fromEntries(kept.map(([key, value]) => [key, plain(value)]));
 }
 
-/** Refuses what is no Llama, or one with parts that Espalier has not. */
-function refuseOthers(path: string, fields: Fields): void {
-  const only = "Espalier runs models of the Llama architecture only";
-  const architecture = fields.raw("general.architecture");
-  if (architecture !== "llama")
+/** The architecture that a file names. @throws ModelError M130 where it is none that there is */
+function architectureIn(path: string, fields: Fields): Architecture {
+  const only = `Espalier runs models of these architectures only: ${architectures.map((each) => each.title).join(", ")}`;
+  const name = fields.raw("general.architecture");
+  const found = architectures.find(({ gguf }) => gguf === name);
+  const names = [...new Set(architectures.map(({ gguf }) => `"${gguf}"`))];
+  if (found === undefined)
     throw new ModelError(
       "M130",
-      `${quoted(path)} is not a Llama: \`general.architecture\` should be "llama", found ${describe(architecture)}.`,
+      `${quoted(path)} is not a Llama: \`general.architecture\` should be ${alternatives(names)}, found ${describe(name)}.`,
       only,
     );
   const type = fields.raw("general.type");
@@ -110,6 +147,11 @@ function refuseOthers(path: string, fields: Fields): void {
       `${quoted(path)} is no whole model: \`general.type\` should be "model", found ${describe(type)}.`,
       only,
     );
+  return found;
+}
+
+/** Refuses parts that Espalier has not; `own` begins the names of an architecture's entries. */
+function refuseParts(path: string, fields: Fields, own: string): void {
   const unsupported: string[] = [];
   const expect = (name: string, wanted: readonly unknown[], meaning: string): void => {
     const value = fields.raw(name);
@@ -117,21 +159,19 @@ function refuseOthers(path: string, fields: Fields): void {
       unsupported.push(`\`${name}\` is ${describe(value)}: ${meaning}`);
   };
   expect("split.count", [0, 1], "the model is split over several files; join them with `llama-gguf-split --merge`");
-  expect("llama.expert_count", [0], "mixtures of experts are not supported");
-  expect("llama.attention.causal", [true], "attention to later tokens is not supported");
-  expect(
-    "llama.attention.sliding_window",
-    [0, fields.raw("llama.context_length")],
-    "attention to a window of the context is not supported",
-  );
-  expect("llama.rope.scale_linear", [1], "scaled rotary embeddings are not supported, but those of Llama 3.1");
-  expect(
-    "llama.rope.scaling.type",
-    ["none", ...(fields.raw("llama.rope.scaling.factor") === 1 ? ["linear"] : [])],
-    "scaled rotary embeddings are not supported, but those of Llama 3.1",
-  );
+  expect(`${own}.expert_count`, [0], "mixtures of experts are not supported");
+  expect(`${own}.attention.causal`, [true], "attention to later tokens is not supported");
+  if (own !== "llama" && own !== "phi3")
+    expect(
+      `${own}.attention.sliding_window`,
+      [0, fields.raw(`${own}.context_length`)],
+      "attention to a window of the context is not supported here",
+    );
+  expect(`${own}.rope.scale_linear`, [1], "this entry of old files is not read; `rope.scaling.factor` is");
+  const known = ["none", "linear", ...(fields.has(`${own}.rope.scaling.original_context_length`) ? ["yarn"] : [])];
+  expect(`${own}.rope.scaling.type`, known, "rotary embeddings scaled so are not supported");
   if (unsupported.length > 0)
-    throw problemsError("M132", `${quoted(path)} describes a Llama with parts that are not supported`, unsupported);
+    throw problemsError("M132", `${quoted(path)} describes a model with parts that are not supported`, unsupported);
 }
 
 /**
@@ -141,6 +181,7 @@ function refuseOthers(path: string, fields: Fields): void {
 function scalingOf(
   path: string,
   fields: Fields,
+  own: string,
   headDim: number,
   theta: number,
   factors: ArrayLike<number>,
@@ -149,7 +190,7 @@ function scalingOf(
   if (given.every((factor) => factor === 1)) return null;
   const [low, high] = [1, 4];
   const original = fields.number(
-    "llama.rope.scaling.original_context_length",
+    `${own}.rope.scaling.original_context_length`,
     { integer: true, min: 1, max: 2 ** 27 },
     8192,
   );

@@ -70,6 +70,9 @@ export function weightsOf(file: GgufFile, config: LlamaConfig): GgufWeights {
   for (const { name } of [...file.unread, ...file.tensors])
     if (nameOf(name) === null && /\.(bias|scale)$/.test(name) && nameOf(name.replace(/\w+$/, "weight")) !== null)
       problems.push(`the tensor ${quoted(name)} has no place in a ${title}: it would change what is computed`);
+  for (const { name } of file.tensors)
+    if (/^rope_factors_(long|short)\.weight$/.test(name))
+      problems.push(`the tensor ${quoted(name)} scales the rotary embedding in a way that is not read from GGUF files`);
   const warnings: string[] = [];
   const unknown = [...file.unread, ...file.tensors].filter(
     ({ name }) => name !== frequencyFactors && !expected.has(nameOf(name) ?? ""),

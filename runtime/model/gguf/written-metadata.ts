@@ -1,4 +1,5 @@
 /** The config of a Llama as the metadata of a GGUF file: what `metadata.ts` reads. */
+import { architectureOf } from "../architectures/registry.js";
 import type { LlamaConfig } from "../config.js";
 import type { Metadata, WrittenValue } from "./writer.js";
 
@@ -17,28 +18,40 @@ const fileTypes: { readonly [type: string]: number | undefined } = {
 /** Entries of a config; `name` is the model's, `type` that of most of its weights. */
 export function writtenMetadata(config: LlamaConfig, name: string, type: string): Metadata {
   const { rope } = config;
+  const own = architectureOf(config).gguf;
+  const window = config.windows.find((each) => each !== null) ?? null;
   const u32 = (value: number): WrittenValue => ({ type: "u32", value });
   const f32 = (value: number): WrittenValue => ({ type: "f32", value });
   const text = (value: string): WrittenValue => ({ type: "string", value });
   return [
-    ["general.architecture", text("llama")],
+    ["general.architecture", text(own)],
     ["general.type", text("model")],
     ["general.name", text(name)],
-    ["llama.block_count", u32(config.layers)],
-    ["llama.context_length", u32(config.contextLength)],
-    ["llama.embedding_length", u32(config.hiddenSize)],
-    ["llama.feed_forward_length", u32(config.intermediateSize)],
-    ["llama.attention.head_count", u32(config.heads)],
-    ["llama.attention.head_count_kv", u32(config.keyValueHeads)],
-    ["llama.rope.freq_base", f32(rope.theta)],
+    [`${own}.block_count`, u32(config.layers)],
+    [`${own}.context_length`, u32(config.contextLength)],
+    [`${own}.embedding_length`, u32(config.hiddenSize)],
+    [`${own}.feed_forward_length`, u32(config.intermediateSize)],
+    [`${own}.attention.head_count`, u32(config.heads)],
+    [`${own}.attention.head_count_kv`, u32(config.keyValueHeads)],
+    [`${own}.rope.freq_base`, f32(rope.theta)],
     ...(rope.kind === "llama3"
-      ? ([["llama.rope.scaling.original_context_length", u32(rope.originalContext)]] as const)
+      ? ([[`${own}.rope.scaling.original_context_length`, u32(rope.originalContext)]] as const)
       : []),
-    ["llama.attention.layer_norm_rms_epsilon", f32(config.normEpsilon)],
-    ["llama.attention.key_length", u32(config.headDim)],
-    ["llama.attention.value_length", u32(config.headDim)],
-    ["llama.rope.dimension_count", u32(config.headDim)],
-    ["llama.vocab_size", u32(config.vocabSize)],
+    ...(rope.kind === "linear" || rope.kind === "yarn"
+      ? ([
+          [`${own}.rope.scaling.type`, text(rope.kind)],
+          [`${own}.rope.scaling.factor`, f32(rope.factor)],
+        ] as const)
+      : []),
+    ...(rope.kind === "yarn"
+      ? ([[`${own}.rope.scaling.original_context_length`, u32(rope.originalContext)]] as const)
+      : []),
+    ...(window === null ? [] : ([[`${own}.attention.sliding_window`, u32(window)]] as const)),
+    [`${own}.attention.layer_norm_rms_epsilon`, f32(config.normEpsilon)],
+    [`${own}.attention.key_length`, u32(config.headDim)],
+    [`${own}.attention.value_length`, u32(config.headDim)],
+    [`${own}.rope.dimension_count`, u32(config.headDim)],
+    [`${own}.vocab_size`, u32(config.vocabSize)],
     ["general.quantization_version", u32(2)],
     ["general.file_type", u32(fileTypes[type] ?? 0)],
   ];
@@ -53,4 +66,20 @@ export function writtenFactors({ rope, headDim }: LlamaConfig): Float32Array | n
     const smooth = Math.min(1, Math.max(0, (turns - low) / (high - low)));
     return 1 / ((1 - smooth) / factor + smooth);
   });
+}
+
+/** What of a config a GGUF file cannot say: sentences, none where it can say all. */
+export function unwritable({ rope, windows, modelType }: LlamaConfig): readonly string[] {
+  const problems: string[] = [];
+  if (rope.kind === "dynamic" || rope.kind === "longrope")
+    problems.push(`rotary embeddings of the kind "${rope.kind}" have no place in the files that are written`);
+  if (rope.kind === "yarn") {
+    const usual = rope.factor <= 1 ? 1 : 0.1 * Math.log(rope.factor) + 1;
+    if (rope.fast !== 32 || rope.slow !== 1 || !rope.truncate || Math.abs(rope.scale - usual) > 1e-6)
+      problems.push("a YaRN scaling with other parameters than its factor and original context has no place there");
+  }
+  const windowed = windows.some((window) => window !== null);
+  if (windowed && (windows.some((window) => window !== windows[0]) || modelType.startsWith("qwen")))
+    problems.push("windows of some blocks only have no place there");
+  return problems;
 }
