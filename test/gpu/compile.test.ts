@@ -76,6 +76,10 @@ const sizes: Readonly<Record<string, number>> = {
   PAGE: 16,
   L: 3,
   W: 3,
+  rows: 3,
+  columns: 8,
+  rank: 4,
+  half: 8,
 };
 
 function bound(name: string, more: Partial<Bound> = {}): Bound {
@@ -135,7 +139,12 @@ for (const dtype of ["f32", "f16"] as const) {
     for (const name of functionNames) {
       const { formats } = parametersOf(name);
       for (const format of formats.length === 0 ? [undefined] : ["f32", "f16", "nm(2, 4) of int4(32)"]) {
-        const given = bound(name, { dtype, formats: Object.fromEntries(formats.map((each) => [each, format!])) });
+        const given = bound(name, {
+          dtype,
+          formats: Object.fromEntries(formats.map((each) => [each, format!])),
+          // its rows of R are stored, in formats of groups too
+          ...(name === "stacked_factors" ? { sizes: { R: 64 } } : {}),
+        });
         await executor.prepare(stagesOf(name, given, target).program);
       }
     }
