@@ -7,6 +7,7 @@ import {
   type Tunable,
 } from "../../compiler/compile.js";
 import { CompileError } from "../../compiler/diagnostic.js";
+import type { SymbolicGraph } from "../../compiler/graph/graph.js";
 import { f16Bits } from "../../compiler/float.js";
 import { DeviceError } from "../device/device.js";
 import { bind, createCaller, type Caller } from "../llama/call.js";
@@ -161,16 +162,20 @@ function functionsOf(caller: Caller): {
   caller(choices: ScheduleChoices): Caller;
   tunables(): readonly Tunable[];
 } {
+  // graphs of one name differ: a block's, and what is made of it
+  const numbers = new Map<SymbolicGraph, number>();
+  const numberOf = (graph: SymbolicGraph): number => {
+    const known = numbers.get(graph) ?? numbers.size;
+    numbers.set(graph, known);
+    return known;
+  };
   const found = new Map<string, readonly Tunable[]>();
   const ready = new Map<string, Promise<Prepared>>();
   return {
-    caller: (choices) => ({
-      ...caller,
-      async prepared(name, args, extra) {
-        const graph = caller.functions.get(name);
-        if (graph === undefined) throw new Error(`The standard library has no function ${name}.`);
+    caller: (choices) => {
+      const preparedGraph: Caller["preparedGraph"] = async (graph, args, extra) => {
         const binding = bind(graph, args, extra);
-        const call = `${name} ${JSON.stringify(binding)}`;
+        const call = `${numberOf(graph)} ${JSON.stringify(binding)}`;
         let own = found.get(call);
         if (own === undefined) {
           const stages = compileStages(graph, binding, caller.target);
@@ -189,8 +194,17 @@ function functionsOf(caller: Caller): {
           program.catch(() => ready.delete(whole));
         }
         return program;
-      },
-    }),
+      };
+      return {
+        ...caller,
+        preparedGraph,
+        async prepared(name, args, extra) {
+          const graph = caller.functions.get(name);
+          if (graph === undefined) throw new Error(`The standard library has no function ${name}.`);
+          return preparedGraph(graph, args, extra);
+        },
+      };
+    },
     tunables: () => {
       const all = new Map([...found.values()].flat().map((each) => [each.key.text, each]));
       return [...all.values()];

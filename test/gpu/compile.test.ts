@@ -80,10 +80,6 @@ const sizes: Readonly<Record<string, number>> = {
   PAGE: 16,
   L: 3,
   W: 3,
-  rows: 3,
-  columns: 8,
-  rank: 4,
-  half: 8,
 };
 
 function bound(name: string, more: Partial<Bound> = {}): Bound {
@@ -146,8 +142,6 @@ for (const dtype of ["f32", "f16"] as const) {
         const given = bound(name, {
           dtype,
           formats: Object.fromEntries(formats.map((each) => [each, format!])),
-          // its rows of R are stored, in formats of groups too
-          ...(name === "stacked_factors" ? { sizes: { R: 64 } } : {}),
         });
         await executor.prepare(stagesOf(name, given, target).program);
       }

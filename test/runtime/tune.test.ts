@@ -152,7 +152,6 @@ test("on the device: every trial is held to the plain schedules, and what is fou
     await withArena(executor, async (arena) => {
       const ready = await readyWorkload(arena, session, workload);
       const [open, ...others] = ready.tunables;
-      console.log(ready.tunables.map(({ key }) => key.text));
       assert.match(open!.key.text, /int8/);
       const known = Object.fromEntries(others.map(({ key, cuts }) => [key.text, { ...cuts[0]! }]));
       const report = await tune(session, [workload], { known, seconds: 600 });
