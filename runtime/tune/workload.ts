@@ -7,7 +7,6 @@ import {
   type Tunable,
 } from "../../compiler/compile.js";
 import { CompileError } from "../../compiler/diagnostic.js";
-import type { SymbolicGraph } from "../../compiler/graph/graph.js";
 import { f16Bits } from "../../compiler/float.js";
 import { DeviceError } from "../device/device.js";
 import { bind, createCaller, type Caller } from "../llama/call.js";
@@ -163,8 +162,8 @@ function functionsOf(caller: Caller): {
   tunables(): readonly Tunable[];
 } {
   // graphs of one name differ: a block's, and what is made of it
-  const numbers = new Map<SymbolicGraph, number>();
-  const numberOf = (graph: SymbolicGraph): number => {
+  const numbers = new Map<Parameters<Caller["preparedGraph"]>[0], number>();
+  const numberOf = (graph: Parameters<Caller["preparedGraph"]>[0]): number => {
     const known = numbers.get(graph) ?? numbers.size;
     numbers.set(graph, known);
     return known;
