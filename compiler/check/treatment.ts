@@ -8,7 +8,7 @@ import { neededEqns } from "../graph/eqn.js";
 import { finish, newBuilder, typeOf, type Builder } from "./builder.js";
 import { checkElement } from "./element.js";
 import { convert } from "./conversion.js";
-import { fail, placeIn, printType, type Element, type Frame } from "./frame.js";
+import { fail, placeIn, printType, type Frame } from "./frame.js";
 import { bindMeasured, layerOf, packedFormat } from "./layer.js";
 import { measuredIn, type RecipeContext } from "./recipe-context.js";
 import { bind, lookup, nest, type Scope } from "./scope.js";
@@ -113,7 +113,7 @@ function checkTreatment(
     const place = placeIn(frame, inner);
     const element = checkElement(expr, place);
     const scalar = element === null ? null : convert(element, dtype, expr.span, place);
-    const one = scalar === null || dtype === "f32" ? scalar : convert(asNumber(scalar), "f32", expr.span, place);
+    const one = scalar === null || dtype === "f32" ? scalar : asNumber(scalar);
     const value = one === null ? null : materialize(one, "f32", name, expr.span, place);
     if (value === null) failed = true;
     return value === null ? null : graphOf(value, name, context, builder, inputs);
@@ -255,11 +255,7 @@ function graphOf(
 }
 
 /** 1 where a truth value holds, else 0. */
-function asNumber(condition: Scalar): Element {
+function asNumber(condition: Scalar): Scalar {
   const number = (value: number): Scalar => ({ kind: "constant", value, dtype: "f32" });
-  return {
-    kind: "scalar",
-    scalar: { kind: "select", condition, then: number(1), otherwise: number(0), dtype: "f32" },
-    dtype: "f32",
-  };
+  return { kind: "select", condition, then: number(1), otherwise: number(0), dtype: "f32" };
 }

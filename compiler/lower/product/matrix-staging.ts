@@ -287,18 +287,7 @@ function storedStaging(
     };
   };
   return {
-    load: (from) =>
-      pieces.flatMap((piece) => {
-        const loads: Expr[] = [];
-        const statements = build.collect(() => {
-          unpack(piece, from, (load) => {
-            loads.push(build.bind("stored", load()));
-            return loads[loads.length - 1]!;
-          });
-        });
-        addAll(build, live(statements, loads));
-        return loads;
-      }),
+    load: (from) => pieces.flatMap((piece) => loadsOf(build, (read) => unpack(piece, from, read))),
     store(from, loaded, offset) {
       let next = 0;
       for (const piece of pieces) {
@@ -321,6 +310,20 @@ function storedStaging(
       }
     },
   };
+}
+
+/** What `unpack` reads, each bound to a name; what it computes of that is left out. */
+export function loadsOf(build: KernelBuilder, unpack: (read: (load: () => Expr) => Expr) => unknown): readonly Expr[] {
+  const loads: Expr[] = [];
+  const statements = build.collect(() => {
+    unpack((load) => {
+      const stored = build.bind("stored", load());
+      loads.push(stored);
+      return stored;
+    });
+  });
+  addAll(build, live(statements, loads));
+  return loads;
 }
 
 /** Adds statements that were collected. */

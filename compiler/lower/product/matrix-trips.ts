@@ -18,6 +18,7 @@ import {
   all,
   liesAlike,
   linesFirst,
+  loadsOf,
   sharesOf,
   strideOf,
   together,
@@ -115,18 +116,7 @@ export function heldWords(
     });
   };
   return {
-    load: (from) =>
-      pieces.flatMap((piece) => {
-        const loads: Expr[] = [];
-        const statements = build.collect(() => {
-          unpack(piece, from, (load) => {
-            loads.push(build.bind("stored", load()));
-            return loads[loads.length - 1]!;
-          });
-        });
-        addAll(build, live(statements, loads));
-        return loads;
-      }),
+    load: (from) => pieces.flatMap((piece) => loadsOf(build, (read) => unpack(piece, from, read))),
     store(from, phase, loaded, offset) {
       let next = 0;
       for (const piece of pieces) {

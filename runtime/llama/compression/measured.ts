@@ -1,5 +1,4 @@
 /** What loops over layers measure: a number for each layer, which later loops see together. */
-import { CompileError } from "../../../compiler/compile.js";
 import { error, InternalError, type Diagnostic } from "../../../compiler/diagnostic.js";
 import type { Measure, Recipe, RecipeStep, Treatment } from "../../../compiler/recipe/recipe.js";
 import type { Linear, Model } from "../../model/model.js";
@@ -102,10 +101,4 @@ export function unmeasured(recipe: Recipe, model: Pick<Model, "linears">): reado
       known.set(measure.id, { name: measure.name, layers: new Set(layers) });
   }
   return [...found.values()];
-}
-
-/** @throws CompileError E605 */
-export function refuseUnmeasured(recipe: Recipe, model: Pick<Model, "linears">): void {
-  const found = unmeasured(recipe, model);
-  if (found.length > 0) throw new CompileError(found);
 }

@@ -2,8 +2,9 @@
 import { InternalError } from "../../../compiler/diagnostic.js";
 import { completeFormat, formatWords, roundedGrid, shapeOf } from "../../../compiler/formats/registry.js";
 import { joined, withCorrectionApart, type CorrectionApart } from "../../../compiler/graph/passes/correction.js";
+import type { SymbolicGraph } from "../../../compiler/graph/graph.js";
 import { withFinite } from "../../../compiler/graph/passes/finite.js";
-import { withPivots } from "../../../compiler/graph/passes/pivots.js";
+import { withPivots, type WatchedGraph } from "../../../compiler/graph/passes/pivots.js";
 import { withScales } from "../../../compiler/graph/passes/scales.js";
 
 import type { Computed, Recipe, Treatment } from "../../../compiler/recipe/recipe.js";
@@ -99,6 +100,8 @@ export function createTreater(
   options: TreaterOptions = {},
 ): Treater {
   const { executor } = caller;
+  // a graph is made ready once for all layers that it is computed for
+  const watchedGraphs = new WeakMap<SymbolicGraph, WatchedGraph>();
   const parts = new WeakMap<Treatment, Pick<Plan, "parts" | "host" | "factors" | "scales" | "notFinite">>();
 
   function planOf({ linear, treatment, trained }: LayerTreatment): Plan {
@@ -272,7 +275,8 @@ export function createTreater(
 
   return {
     async compute({ graph, inputs }, linear, seen) {
-      const watched = withPivots(graph);
+      const watched = watchedGraphs.get(graph) ?? withPivots(graph);
+      watchedGraphs.set(graph, watched);
       return withArena(executor, async (arena) => {
         const original = async (): Promise<DeviceTensor> => densified(arena, await working.given(linear));
         const weight = async (): Promise<DeviceTensor> => {

@@ -1,11 +1,19 @@
 import { gridLayer } from "../grid.js";
-import { layerError, readFloats, readWords, scaleTypes, tensorOf, type Container } from "../layer.js";
+import { layerError, readFloats, readWords, scaleTypes, tensorOf, type Container, type Module } from "../layer.js";
 import { groupCount } from "../grid-values.js";
 import { turned, unpackRows } from "../pack.js";
 import { bytesOf, scaleBytes, type GridWriter } from "../written.js";
 
 /** Which of 8 neighbours the nibbles of a word are, the lowest first. */
 const nibbleOrder = [0, 2, 4, 6, 1, 3, 5, 7] as const;
+
+/** The columns of a group. @throws ModelError M135 where they do not divide the row */
+function groupOf(module: Module, groupSize: number | null): number {
+  const group = groupSize ?? module.inputs;
+  if (module.inputs % group !== 0)
+    throw layerError("M135", module, `its ${module.inputs} columns are no multiple of the group of ${group}`);
+  return group;
+}
 
 /** AWQ, `gemm`: 4-bit codes and zero points along the rows of words [inputs, outputs / 8], neighbours interleaved. */
 export function awqGemm(groupSize: number | null): Container {
@@ -16,9 +24,7 @@ export function awqGemm(groupSize: number | null): Container {
     possible: [],
     async open(module, tensors) {
       const { outputs, inputs } = module;
-      const group = groupSize ?? inputs;
-      if (inputs % group !== 0)
-        throw layerError("M135", module, `its ${inputs} columns are no multiple of the group of ${group}`);
+      const group = groupOf(module, groupSize);
       if (outputs % 8 !== 0) throw layerError("M135", module, `its ${outputs} rows are no multiple of 8`);
       const groups = inputs / group;
       const weight = tensorOf(module, tensors, "qweight", ["I32"], [[inputs, outputs / 8]]);
@@ -49,9 +55,7 @@ export function awqGemv(groupSize: number | null): Container {
     possible: [],
     async open(module, tensors) {
       const { outputs, inputs } = module;
-      const group = groupSize ?? inputs;
-      if (inputs % group !== 0)
-        throw layerError("M135", module, `its ${inputs} columns are no multiple of the group of ${group}`);
+      const group = groupOf(module, groupSize);
       if (inputs % 8 !== 0) throw layerError("M135", module, `its ${inputs} columns are no multiple of 8`);
       if (group < 128 && group !== 64 && group !== 32)
         throw layerError("M133", module, `\`gemv\` has groups of 32, 64, 128 and more, not of ${group}`);
