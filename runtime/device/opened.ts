@@ -148,6 +148,9 @@ export function matricesOf({ features, info }: GPUAdapter): readonly MatrixShape
   }));
 }
 
+/** Turns of the event loop in which nothing is pending before a closed device lets its instance go. */
+const turnsAfterClose = 3;
+
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
@@ -181,6 +184,7 @@ export async function openAdapter(found: FoundAdapter, host: DeviceHost): Promis
 function makeDevice(found: FoundAdapter, gpu: GPUDevice, { wait, memory: hostMemory }: DeviceHost): Device {
   const { name, kind } = found;
   let instance: GPU | undefined = found.instance;
+  let pending = 0; // operations that Dawn has not answered
   let failure: DeviceError | undefined; // loss: final
   let unreported: DeviceError | undefined; // an error that no scope caught: thrown once
   const sizes = new Map<GPUBuffer, number>();
@@ -231,6 +235,15 @@ function makeDevice(found: FoundAdapter, gpu: GPUDevice, { wait, memory: hostMem
   }
 
   async function scoped<T>(label: string, work: () => T | Promise<T>): Promise<T> {
+    pending++;
+    try {
+      return await answered(label, work);
+    } finally {
+      pending--;
+    }
+  }
+
+  async function answered<T>(label: string, work: () => T | Promise<T>): Promise<T> {
     const filters = ["validation", "out-of-memory", "internal"] as const;
     for (const filter of filters) gpu.pushErrorScope(filter);
     // Scopes are popped before anything is awaited: they form one stack for the whole device, and
@@ -271,6 +284,16 @@ function makeDevice(found: FoundAdapter, gpu: GPUDevice, { wait, memory: hostMem
     return buffer;
   }
 
+  /**
+   * Lets the instance go once nothing waits for it: Node stays alive for as long as one is referenced, and Dawn, which
+   * looks for answers in a turn of the event loop, ends the process where the instance has been collected before.
+   */
+  async function letGo(): Promise<void> {
+    for (let quiet = 0; quiet < turnsAfterClose; quiet = pending === 0 ? quiet + 1 : 0)
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    instance = undefined;
+  }
+
   function free(buffer: GPUBuffer): void {
     memory.allocated -= sizes.get(buffer) ?? 0;
     sizes.delete(buffer);
@@ -301,7 +324,7 @@ function makeDevice(found: FoundAdapter, gpu: GPUDevice, { wait, memory: hostMem
       sizes.clear();
       memory.allocated = 0;
       gpu.destroy();
-      instance = undefined; // Node stays alive for as long as a Dawn instance is referenced
+      void letGo();
     },
   };
 }
