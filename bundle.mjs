@@ -77,7 +77,7 @@ const exampleTexts = Object.fromEntries([
   ...recipes.map((name) => [name.replace(/\.esp$/, ""), readFileSync(join(root, "examples", name), "utf8")]),
   ...standardModules.map((name) => [`stdlib/${name}`, texts[name]]),
 ]);
-const playground = await build({
+await build({
   absWorkingDir: root,
   entryPoints: { app: "playground/main.ts" },
   outdir: page,

@@ -130,7 +130,7 @@ let next = start + min(trip + 1u, ${trips - 1}u) * ${step}u;`);
   upTo(pieces).forEach((p) =>
     say(
       `let scale_${p} = vec2<f16>(unpack2x16float(c_${p}).x.xx);`.replace(
-        "unpack2x16float(c_" + p + ").x.xx",
+        `unpack2x16float(c_${p}).x.xx`,
         `f16(unpack2x16float(c_${p}).x)`,
       ),
     ),

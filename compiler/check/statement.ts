@@ -7,7 +7,7 @@ import { printSize, sizeValue } from "../types/size.js";
 import { type Builder, typeOf, valueOf } from "./builder.js";
 import { checkDefinition } from "./definition.js";
 import { compileTimeSize } from "./element.js";
-import { settle } from "./conversion.js";
+import type { settle } from "./conversion.js";
 import { fail, type Frame, type Place, placeIn, printType } from "./frame.js";
 import { checkScan } from "./scan.js";
 import { bind, type Binding, nest, type Scope } from "./scope.js";

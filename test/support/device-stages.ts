@@ -1,7 +1,7 @@
 /** Runs all stages of a compilation on a device: the third of the three ways in which a graph is computed. */
 import { parseArgs } from "node:util";
 import type { Stages } from "../../compiler/compile.js";
-import { type TensorValue } from "../../compiler/graph/evaluate.js";
+import type { TensorValue } from "../../compiler/graph/evaluate.js";
 import type { Target } from "../../compiler/target.js";
 import { elementCount } from "../../compiler/types/shape.js";
 import { openDevice } from "../../runtime/device/device.js";

@@ -6,7 +6,7 @@ import { definedBy, eqnOperands } from "../eqn.js";
 import type { Eqn, Scalar, Value, ValueId } from "../graph.js";
 import { formatOf } from "../../formats/registry.js";
 import { adjointOf } from "./adjoint.js";
-import { asF32, smoothOperands, touches, type Derivation, type GradientFault } from "./derivation.js";
+import { asF32, smoothOperands, type touches, type Derivation, type GradientFault } from "./derivation.js";
 import { definition, hoistReductions, surroundings } from "./hoist.js";
 import type { GradientHost } from "./host.js";
 import { independent } from "./independent.js";

@@ -17,13 +17,7 @@ export interface LeftSource {
 }
 
 /** The left side at one column counted from the unit's first, f32. */
-export function leftElement(
-  lowering: Lowering,
-  build: KernelBuilder,
-  source: LeftSource,
-  token: number,
-  column: number | Expr,
-): Expr {
+export function leftElement(build: KernelBuilder, source: LeftSource, token: number, column: number | Expr): Expr {
   const { term, tokens, firstColumn } = source;
   const environment = withIndices(tokens[token]!, [[term.column.index, k.add(firstColumn, column)]]);
   return build.bind("x", leftValue(environment, term));
@@ -38,9 +32,7 @@ export function leftValue(environment: Environment, term: ProductTerm): Expr {
 export function leftUnit(lowering: Lowering, build: KernelBuilder, source: LeftSource, columns: number): Expr[][] {
   return source.tokens.map((environment, token) => {
     const vectors = vectorLoads(lowering, build, environment, source, columns);
-    return (
-      vectors ?? Array.from({ length: columns }, (_, column) => leftElement(lowering, build, source, token, column))
-    );
+    return vectors ?? Array.from({ length: columns }, (_, column) => leftElement(build, source, token, column));
   });
 }
 

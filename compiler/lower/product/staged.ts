@@ -4,7 +4,6 @@ import * as k from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
 import type { Target } from "../../target.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
-import type { Lowering } from "../toolkit/lowering.js";
 import { withIndices, withKnown, type Environment } from "../toolkit/scalar.js";
 import { fixedSubgroup, reduceByTeam, soleTeam } from "../toolkit/team.js";
 import { leftValue } from "./left.js";
@@ -46,7 +45,6 @@ export function canStage(product: Product, target: Target): boolean {
  * reader of a unit: [token][column].
  */
 export function stageLeft(
-  lowering: Lowering,
   build: KernelBuilder,
   term: ProductTerm,
   tokens: readonly Environment[],

@@ -1,7 +1,7 @@
 import { InternalError } from "../../diagnostic.js";
 import type { ConcreteGraph, Eqn, Scalar } from "../../graph/graph.js";
 import { extent, boundingRange, intervalOf, withRanges, type Bounds } from "../../graph/analysis/ranges.js";
-import { children, constantOf, scalarLoads, scalarReductions } from "../../graph/scalar.js";
+import { children, constantOf, scalarLoads, type scalarReductions } from "../../graph/scalar.js";
 import { byteSize, type Kernel } from "../../kernel/kernel.js";
 import type { Concrete } from "../../types/type.js";
 import type { Lowering } from "../toolkit/lowering.js";
@@ -77,7 +77,7 @@ export function kernelsOf(lowering: Lowering, eqn: Eqn<Concrete>, { schedule: fo
   if (chosen !== null) return chosen;
   for (const schedule of forced === null ? schedules : [forced, "loops" as const]) {
     const made = attempt(lowering, eqn, schedule, forced !== null);
-    if (made !== null && made.kernels.every((kernel) => fits(lowering, kernel))) return made;
+    if (made?.kernels.every((kernel) => fits(lowering, kernel))) return made;
   }
   return { kernels: loops(lowering.narrow(), eqn), scratch: [], cut: null };
 }
@@ -90,7 +90,7 @@ function chosenKernels(lowering: Lowering, eqn: Eqn<Concrete>, choices: Schedule
   const cuts = productSchedules.flatMap((schedule) => cutsOf(found, schedule, true));
   const cut = cutOf(choices, productKey(lowering, found.product).text, cuts);
   const made = cut === null ? null : kernelsBy(found, cut);
-  return made !== null && made.kernels.every((kernel) => fits(lowering, kernel)) ? { ...made, cut } : null;
+  return made?.kernels.every((kernel) => fits(lowering, kernel)) ? { ...made, cut } : null;
 }
 
 /** Cuts of other schedules than the one that is taken that are worth a trial. */

@@ -8,7 +8,7 @@ import type { KernelBuilder } from "../toolkit/builder.js";
 import { spread, workgroupPosition } from "../toolkit/dispatch.js";
 import type { Lowering } from "../toolkit/lowering.js";
 import { leftUnit, type LeftSource } from "../product/left.js";
-import { type Product, type ProductRows, type ProductTerm } from "../../graph/analysis/product.js";
+import type { Product, ProductRows, ProductTerm } from "../../graph/analysis/product.js";
 import { rowAt, storedElement, storedUnit } from "../product/right.js";
 import { lowerScalar, withIndices, withKnown, type Environment } from "../toolkit/scalar.js";
 import { storeElement } from "../toolkit/store.js";
@@ -151,7 +151,6 @@ export function matvec(lowering: Lowering, eqn: MapEqn, product: Product, shape:
 
   const staged = leftReduces(product)
     ? stageLeft(
-        lowering,
         build,
         product.terms[0]!,
         tokensOf(bindAxes(lowering.environment(build), k.u32(0), product.batch)),

@@ -51,7 +51,7 @@ function score(run: Run, of: "model" | "dense", text: CalibrationText): Promise<
       of === "dense" ? "the model as given" : "the model as it is",
       done,
       total,
-      evaluateCost(run.model, run.costs, text) / total,
+      evaluateCost(run.model, text) / total,
     ),
   );
 }

@@ -204,7 +204,7 @@ export function workLeft(
   const { windows } = options;
   const work = workOf(recipe, model, costs, { calibrates: (body) => calibrates(options, body), windows });
   const left = 1 - finished / Math.max(1, stepsOf(recipe, model));
-  const extra = options.evaluation ? 2 * evaluateCost(model, costs, options.evaluation) : 0;
+  const extra = options.evaluation ? 2 * evaluateCost(model, options.evaluation) : 0;
   return {
     ...work,
     observe: work.observe * left,
@@ -222,11 +222,7 @@ interface ScoredLength {
 }
 
 /** Scoring a text, by the tokens of its windows. */
-export function evaluateCost(
-  model: Model,
-  costs: Costs,
-  { ids, window = 256, windows = usualWindows }: ScoredLength,
-): number {
+export function evaluateCost(model: Model, { ids, window = 256, windows = usualWindows }: ScoredLength): number {
   const tokens = Math.min(windows * window, ids.length);
   return costsOf(model, tokens, window).evaluate;
 }

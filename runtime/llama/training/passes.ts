@@ -111,7 +111,7 @@ export async function createModelPass(
       adjoint: adjoint as ChainValue | null,
     });
   }
-  if (adjoint !== null) await backThrough(chain, parts, students, inputs, around, adjoint as ChainValue);
+  if (adjoint !== null) await backThrough(chain, students, inputs, around, adjoint as ChainValue);
   return chain.bind([]);
 }
 
@@ -180,7 +180,6 @@ async function lossOf(
 /** The way back through blocks, as far as something is trained. */
 async function backThrough(
   chain: Chain,
-  { config }: PassParts,
   students: readonly Student[],
   inputs: readonly ChainValue[],
   around: { readonly [name: string]: ChainValue | DeviceTensor },
@@ -237,7 +236,7 @@ export async function createBlockPass(
   const form: TensorForm = { dtype, shape: [windows, length, config.hiddenSize], format: null };
   const adjoint = await chain.empty(form, "the gradient of activations");
   await chain.call("put_token_rows", { x: adjoint, rows, start: 0 });
-  await backThrough(chain, parts, [student], [batch.x as unknown as ChainValue], around, adjoint);
+  await backThrough(chain, [student], [batch.x as unknown as ChainValue], around, adjoint);
   return chain.bind([]);
 }
 
