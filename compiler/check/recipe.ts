@@ -51,6 +51,8 @@ export function checkRecipe(
     observed: [],
     measured: [],
     complete: new Set(),
+    stored: [],
+    permuted: [],
     steps: inside,
     block: null,
     training: null,
@@ -165,7 +167,9 @@ function needsText(step: RecipeStep): boolean {
       return true;
     case "linears":
       return step.treatments.some((treatment) =>
-        treatment.inputs.some((input) => input.kind === "windows" || input.kind === "tokens"),
+        [...treatment.inputs, ...(treatment.permutes?.score.inputs ?? [])].some(
+          (input) => input.kind === "windows" || input.kind === "tokens",
+        ),
       );
     case "train":
       return true;
@@ -241,6 +245,11 @@ function checkStep(statement: Statement, context: RecipeContext, scope: Scope): 
       return [];
     case "store":
       fail(frame, "E602", "`store` stands in a loop over layers", statement.span, "of which layer?", {
+        help: "inside `for w in block.linears { }`",
+      });
+      return [];
+    case "permute":
+      fail(frame, "E602", "`permute` stands in a loop over layers", statement.span, "the channels of which layer?", {
         help: "inside `for w in block.linears { }`",
       });
       return [];

@@ -40,6 +40,7 @@ import {
   statementWords,
   Store,
   Measure,
+  Permute,
   Text,
   Train,
   UpdateName,
@@ -186,6 +187,7 @@ export class Grammar extends ExpressionGrammar {
       { ALT: () => this.SUBRULE(this.train) },
       { ALT: () => this.SUBRULE(this.store) },
       { ALT: () => this.SUBRULE(this.measure) },
+      { ALT: () => this.SUBRULE(this.permute) },
       { ALT: () => this.SUBRULE(this.expect) },
       { ALT: () => this.SUBRULE(this.save) },
     ]);
@@ -324,6 +326,16 @@ export class Grammar extends ExpressionGrammar {
     this.CONSUME(Name);
     this.CONSUME(Define);
     this.SUBRULE(this.expression);
+  });
+
+  private readonly permute = this.RULE("permute", () => {
+    this.CONSUME(Permute);
+    this.SUBRULE(this.postfix);
+    this.CONSUME(On);
+    this.SUBRULE(this.expression);
+    this.CONSUME(By);
+    this.CONSUME(Name);
+    this.OPTION(() => this.SUBRULE(this.arguments));
   });
 
   private readonly expect = this.RULE("expect", () => {

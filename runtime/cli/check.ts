@@ -3,7 +3,7 @@ import { check } from "../../compiler/check/check.js";
 import { CompileError, hasErrors, type Diagnostic } from "../../compiler/diagnostic.js";
 import type { Recipe } from "../../compiler/recipe/recipe.js";
 import { render } from "../../compiler/render.js";
-import { createHost } from "../library.js";
+import { createHost, standardLibrary } from "../library.js";
 import { ModelError } from "../model/error.js";
 import { sourcePath } from "../package.js";
 import { failureOf, noteFailure } from "./failure.js";
@@ -58,12 +58,13 @@ async function findUnfit(
 }> {
   const { givenModel } = await import("./given.js");
   const { openModel } = await import("../model/model.js");
+  const library = standardLibrary();
   const { checkAgainst } = await import("../llama/compression/fit.js");
   try {
     const model = await openModel(await givenModel(given, output));
     try {
       const notes: string[] = [];
-      const unfit = recipes.flatMap((recipe) => unfitIn(() => notes.push(...checkAgainst(model, recipe))));
+      const unfit = recipes.flatMap((recipe) => unfitIn(() => notes.push(...checkAgainst(library, model, recipe))));
       return { unfit, notes, failure: null };
     } finally {
       await model.close();

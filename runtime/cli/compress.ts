@@ -7,7 +7,7 @@ import { CompileError, hasErrors } from "../../compiler/diagnostic.js";
 import type { Recipe } from "../../compiler/recipe/recipe.js";
 import { didYouMean } from "../../compiler/suggest.js";
 import { formatBytes } from "../device/error.js";
-import { createHost } from "../library.js";
+import { createHost, standardLibrary } from "../library.js";
 import { compress } from "../llama/compression/compress.js";
 import type { CalibrationText, Compression } from "../llama/compression/compression.js";
 import { printPerplexity } from "../llama/compression/outcome.js";
@@ -57,6 +57,7 @@ interface CompressCommandOptions extends DeviceOptions, SeveralDevicesOptions, D
   readonly layerErrors?: boolean;
   readonly maxError?: number;
   readonly calibrationMemory?: number;
+  readonly deviceMemory?: number;
   readonly eval?: string;
   readonly limit?: number;
   readonly report?: string;
@@ -111,7 +112,7 @@ export async function run(output: Output, file: string, given: CompressCommandOp
     }, output.note);
     try {
       const progress = stagedProgress(output);
-      const { resume, layerErrors, maxError, calibrationMemory: memory, force } = options;
+      const { resume, layerErrors, maxError, calibrationMemory: memory, deviceMemory, force } = options;
       const report = await compress(caller, model, recipe, {
         output: options.out,
         force,
@@ -123,6 +124,7 @@ export async function run(output: Output, file: string, given: CompressCommandOp
         layerErrors,
         maxError,
         memory,
+        deviceMemory,
         resume,
         helpers: crew?.helpers,
         note: output.note,
@@ -253,7 +255,7 @@ function noRecipe(file: string): UsageError {
 /** Whether the recipe fits the model: names and sizes. The device's own limits come later. */
 function requireFit(model: Model, recipe: Recipe, sources: ReadonlyMap<string, string>): void {
   try {
-    checkAgainst(model, recipe);
+    checkAgainst(standardLibrary(), model, recipe);
   } catch (error) {
     throw error instanceof CompileError ? new DiagnosticsError(error.diagnostics, sources) : error;
   }

@@ -4,13 +4,15 @@ import { error, type Diagnostic, type Span } from "../../../compiler/diagnostic.
 import { formatOfSpec, shapeOf } from "../../../compiler/formats/registry.js";
 import { withCorrectionApart } from "../../../compiler/graph/passes/correction.js";
 import type { SymbolicGraph } from "../../../compiler/graph/graph.js";
-import type { NamePattern, Recipe, RecipeStep, Treatment } from "../../../compiler/recipe/recipe.js";
+import type { Computed, NamePattern, Recipe, RecipeStep, Treatment } from "../../../compiler/recipe/recipe.js";
 import { suggest } from "../../../compiler/suggest.js";
 import { baselineTarget, type Target } from "../../../compiler/target.js";
 import { constantSize, sizeValue, substituteSize, type Size } from "../../../compiler/types/size.js";
 import { counted } from "../../../compiler/words.js";
 import type { Linear, Model } from "../../model/model.js";
+import type { Functions } from "../blocks.js";
 import type { Caller } from "../call.js";
+import { channelsOf, fixedWords } from "./channels.js";
 import { layerCounts, unmeasured } from "./measured.js";
 import { isSelected, matchesName, treatmentsFor } from "./names.js";
 import { partsOf } from "./shared.js";
@@ -23,7 +25,11 @@ import type { LayerTreatment } from "./treat.js";
  * the shapes it will meet. What the compiler notes of them, for people, each once.
  * @throws CompileError with all that does not fit, E407 and E605 and what the compiler refuses, each once
  */
-export function checkRecipe(caller: Pick<Caller, "target">, model: Model, recipe: Recipe): readonly string[] {
+export function checkRecipe(
+  caller: Pick<Caller, "target" | "functions">,
+  model: Model,
+  recipe: Recipe,
+): readonly string[] {
   const notes = new Set<string>();
   const counts = layerCounts(recipe, model);
   const found: Diagnostic[] = [...unmeasured(recipe, model)];
@@ -43,9 +49,16 @@ export function checkRecipe(caller: Pick<Caller, "target">, model: Model, recipe
         ? treatmentsFor(step.treatments, linear.name).map((treatment) => ({ linear, treatment }))
         : [],
     );
+    for (const { linear, treatment } of layers)
+      found.push(...fixedChannels(caller.functions, model, linear, treatment));
     for (const treatment of new Set(layers.map((layer) => layer.treatment))) {
       const treated = layers.filter((layer) => layer.treatment === treatment);
-      const parts = [...(treatment.stores === null ? [] : [treatment]), ...treatment.choices, ...treatment.measures];
+      const parts: Computed[] = [
+        ...(treatment.stores === null ? [] : [treatment]),
+        ...treatment.choices,
+        ...treatment.measures,
+      ];
+      if (treatment.permutes !== null) parts.push(treatment.permutes.score);
       for (const part of parts) {
         const compiled = compileFor(treated, { ...treatment, ...part }, caller.target, counts);
         for (const note of compiled.notes) notes.add(note);
@@ -63,8 +76,22 @@ export function checkRecipe(caller: Pick<Caller, "target">, model: Model, recipe
  * Whether the recipe fits the model: names and sizes, as `checkRecipe`, on a device without limits of its own. What is to
  * be noted, for people.
  */
-export function checkAgainst(model: Model, recipe: Recipe): readonly string[] {
-  return checkRecipe({ target: { ...baselineTarget, f16: true, maxBinding: Infinity } }, model, recipe);
+export function checkAgainst(functions: Caller["functions"], model: Model, recipe: Recipe): readonly string[] {
+  return checkRecipe({ functions, target: { ...baselineTarget, f16: true, maxBinding: Infinity } }, model, recipe);
+}
+
+/** E605 for channels that cannot change places. */
+function fixedChannels(
+  functions: Functions,
+  model: Model,
+  linear: Linear,
+  { permutes }: Treatment,
+): readonly Diagnostic[] {
+  if (permutes === null) return [];
+  const shared = channelsOf(functions, model, linear);
+  if (shared.kind === "shared") return [];
+  const { message, help } = fixedWords(linear, shared.reason);
+  return [error("E605", message, { span: permutes.span, message: "not these" }, { help })];
 }
 
 function unmatched(model: Model, pattern: NamePattern): readonly Diagnostic[] {

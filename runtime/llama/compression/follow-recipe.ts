@@ -2,11 +2,11 @@
 import { counted } from "../../../compiler/words.js";
 import { CompileError } from "../../../compiler/compile.js";
 import { InternalError } from "../../../compiler/diagnostic.js";
-import type { Recipe, RecipeStep, TrainStep, Treatment } from "../../../compiler/recipe/recipe.js";
-import type { Linear } from "../../model/model.js";
+import type { Recipe, RecipeStep, TrainStep } from "../../../compiler/recipe/recipe.js";
 import type { Model } from "../../model/opened.js";
 import { leftOut } from "../../model/parts.js";
 import type { CalibrationHelper } from "./calibration-helper.js";
+import { createChannels } from "./channels.js";
 import { calibrationRun, type CalibrationRun } from "./calibration-run.js";
 import type { LyingWeight } from "../long-runs/saved-state.js";
 import type { Caller } from "../call.js";
@@ -14,8 +14,8 @@ import type { Compression, CompressOptions } from "./compression.js";
 import { reportOf } from "./compression-report.js";
 import { LlamaError } from "../error.js";
 import { createForecast } from "./forecast.js";
-import { createMeasured } from "./measured.js";
-import { isSelected, treatmentsFor } from "./names.js";
+import { createMeasured, permutes } from "./measured.js";
+import { isSelected } from "./names.js";
 import { expect, evaluateBoth } from "./judge.js";
 import { beyond, unsavedWarning } from "./outcome.js";
 import { factsOf, report, warnOf, writtenWords, type Run } from "./run.js";
@@ -25,8 +25,11 @@ import { keptLine } from "../long-runs/words.js";
 import { savedRecipe } from "./recipe-record.js";
 import { checkRecipe } from "./fit.js";
 import type { TrainingPoints } from "./model-training.js";
+import { memoryLimit } from "./training-memory.js";
+import { calibrationBytes, tellTrainings } from "./told-memory.js";
 import { measurePace, slowWords, trains } from "./pace.js";
-import { createTreater, type LayerTreatment, type Seen } from "./treat.js";
+import { chosenTreatment, permute } from "./chosen.js";
+import { createTreater, type LayerTreatment } from "./treat.js";
 import { runTraining, type TrainedBlock } from "./training.js";
 import { answeredTokens, calibrationWindows, checkContext, trainingWindows } from "../windows.js";
 import { bodyOf, calibrates, costsOf, observationsOf, observeCost, stepsOf, withDense, workLeft } from "./workload.js";
@@ -44,7 +47,7 @@ import { createWorkingModel, saveModel } from "./working-model.js";
 export async function compressIn(
   place: Place,
   caller: Caller,
-  model: Model,
+  given: Model,
   recipe: Recipe,
   options: CompressOptions,
 ): Promise<Compression> {
@@ -60,21 +63,22 @@ export async function compressIn(
       "bad-option",
       `Activations cannot be kept in f16, for ${caller.target.name} does not compute in it; f32 works everywhere.`,
     );
-  for (const line of checkRecipe(caller, model, recipe)) note(`note: ${line}`);
+  for (const line of checkRecipe(caller, given, recipe)) note(`note: ${line}`);
   if (storesUnsaved(recipe)) note(`warning: ${unsavedWarning.message}.`);
-  const left = leftOut(model.unused);
+  const left = leftOut(given.unused);
   if (left !== null) note(`note: ${left}`);
   const windows = text === null ? null : calibrationWindows(text.ids, text.window ?? 256, text.bos, text.windows);
-  if (windows !== null) checkContext(windows, model.config.contextLength);
+  if (windows !== null) checkContext(windows, given.config.contextLength);
   const training = text === null ? null : trainingWindows(text.ids, text.window ?? 256, text.bos);
+  tellTrainings(recipe, { caller, model: given, windows, training, options }, note);
   const counts = {
     calibration: windows?.count ?? 0,
     training: training?.count ?? 0,
     tokens: windows?.tokens ?? 0,
   };
   // what would be found wrong when the model is written, before what a stopped run has kept is touched
-  await model.companions();
-  const written = await place.checkOutputs(model, recipe, options);
+  await given.companions();
+  const written = await place.checkOutputs(given, recipe, options);
   const origin = {
     recipe,
     source: options.source,
@@ -82,7 +86,9 @@ export async function compressIn(
     text,
     dtype: options.dtype ?? "f32",
   };
-  const state = await place.openState(options.output, caller, model, origin, { resume: options.resume === true, note });
+  const state = await place.openState(options.output, caller, given, origin, { resume: options.resume === true, note });
+  const channels = createChannels(caller.functions, given, state.facts.channels);
+  const { model } = channels;
   const working = createWorkingModel(caller, model, state);
   let run: Run | null = null;
   try {
@@ -106,6 +112,7 @@ export async function compressIn(
       forecast: createForecast(work),
       treater: createTreater(caller, model, working, { share: options.share, measured }),
       measured,
+      channels,
       saved: [...facts.saved],
       perplexities: facts.perplexities.map(({ of, value }) => ({ text: "calibration", of, value: value ?? Infinity })),
       trainings: [...facts.trainings],
@@ -205,6 +212,8 @@ async function train(run: Run, step: TrainStep, block: TrainedBlock | null): Pro
         origins: options.text?.origins,
       },
       dtype: options.dtype ?? "f32",
+      limit: memoryLimit(caller, options.deviceMemory),
+      calibrationBytes: calibrationBytes(run),
       points,
       note: options.note ?? (() => {}),
       onStep: (what, done, total, detail) => report(run, "train", what, done, total, work, detail),
@@ -293,6 +302,10 @@ function helpersOf(run: Run, body: readonly RecipeStep[]): readonly CalibrationH
     options.note?.("note: blocks are trained on one device: the calibration windows are not divided.");
     return [];
   }
+  if (run.recipe.steps.some(permutes)) {
+    options.note?.("note: channels change places on one device: the calibration windows are not divided.");
+    return [];
+  }
   let last: Promise<unknown> = Promise.resolve();
   const treated = (index: number): Promise<readonly LyingWeight[]> => {
     const next = last.then(async () => {
@@ -329,13 +342,24 @@ async function followBody(
         const chosen = run.model.blocks[index]?.linears.filter(({ name }) => isSelected(step, name)) ?? [];
         const seen = calibration?.seen() ?? null;
         const layers: LayerTreatment[] = [];
+        let moved = false;
         for (const linear of chosen) {
           const treatment = await chosenTreatment(run, step.treatments, linear, seen);
+          if (treatment?.permutes != null) {
+            await permute(run, treatment.permutes, linear, seen);
+            moved = true;
+            report(run, "compress", linear.name, chosen.indexOf(linear) + 1, chosen.length, run.costs.treat(linear));
+          }
           for (const { measure, ...computed } of treatment?.measures ?? [])
             run.measured.set(measure, linear, await run.treater.compute(computed, linear, seen));
           if (treatment !== null && treatment.stores !== null) layers.push({ linear, treatment });
           else if (treatment !== null && treatment.measures.length > 0)
             report(run, "compress", linear.name, chosen.indexOf(linear) + 1, chosen.length, run.costs.treat(linear));
+        }
+        if (moved) {
+          // what is on the device, and what was observed, is of the order before
+          run.working.unload();
+          calibration?.forget();
         }
         await run.treater.treat(layers, seen, run.recipe.parameters, (record, at) => {
           warnOf(run, record);
@@ -360,33 +384,6 @@ async function followBody(
         step satisfies never;
     }
   }
-}
-
-/** The treatment that a layer gets, after the choices that are made by what is computed; null where none is for it. */
-async function chosenTreatment(
-  run: Run,
-  treatments: readonly Treatment[],
-  linear: Linear,
-  seen: Seen | null,
-): Promise<Treatment | null> {
-  // what one way has computed is not computed again for another that takes the same turns up to there
-  const made = new Map<string, boolean>();
-  for (const treatment of treatmentsFor(treatments, linear.name)) {
-    let turns = "";
-    let taken = true;
-    for (const choice of treatment.choices) {
-      turns += ` ${choice.span.file} ${choice.span.start}`;
-      const holds = made.get(turns) ?? (await run.treater.compute(choice, linear, seen)) !== 0;
-      made.set(turns, holds);
-      if (holds !== choice.holds) {
-        taken = false;
-        break;
-      }
-      turns += ` ${holds}`;
-    }
-    if (taken) return treatment;
-  }
-  return null;
 }
 
 /** Puts what a step of work has made where a later run finds it. */

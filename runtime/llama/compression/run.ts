@@ -7,6 +7,7 @@ import type { CompressOptions, PerplexityReport } from "./compression.js";
 import type { Place } from "./place.js";
 import type { Forecast } from "./forecast.js";
 import type { Facts, WeightRecord } from "../long-runs/manifest.js";
+import type { Channels } from "./channels.js";
 import type { Measured } from "./measured.js";
 import { layerWarning } from "./outcome.js";
 import type { SavedState } from "../long-runs/saved-state.js";
@@ -36,6 +37,7 @@ export interface Run {
   readonly perplexities: PerplexityReport[];
   readonly trainings: TrainingReport[];
   readonly measured: Measured;
+  readonly channels: Channels;
   /** Perplexity of the model as given, once it was computed. */
   dense: number | null;
   /** Steps of work done so far: blocks of a body, an expectation, a save. */
@@ -57,6 +59,7 @@ export function factsOf(run: Run): Facts {
     announced: run.announced,
     trainings: run.trainings,
     measured: run.measured.found(),
+    channels: run.channels.found(),
     seconds: run.state.facts.seconds + (performance.now() - run.started) / 1000,
     perplexities: run.perplexities
       .filter(({ text }) => text === "calibration")

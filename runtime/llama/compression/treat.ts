@@ -44,6 +44,8 @@ export interface Treater {
    * @throws LlamaError not-positive-definite; DeviceError
    */
   compute(computed: Computed, layer: Linear, seen: Seen | null): Promise<number>;
+  /** The same for a tensor, which is there for as long as `use` takes. */
+  using<T>(computed: Computed, layer: Linear, seen: Seen | null, use: (tensor: DeviceTensor) => Promise<T>): Promise<T>;
   /**
    * Gives layers, each once, the weights that their treatments make for them, in order; `onDone` hears of each. Those
    * of
@@ -274,7 +276,10 @@ export function createTreater(
   }
 
   return {
-    async compute({ graph, inputs }, linear, seen) {
+    async compute(computed, linear, seen) {
+      return this.using(computed, linear, seen, async (tensor) => (await executor.values(tensor))[0] ?? NaN);
+    },
+    async using({ graph, inputs }, linear, seen, use) {
       const watched = watchedGraphs.get(graph) ?? withPivots(graph);
       watchedGraphs.set(graph, watched);
       return withArena(executor, async (arena) => {
@@ -296,7 +301,7 @@ export function createTreater(
         const outputs = watched.graph.outputs.filter((output) => output.input === null);
         const pivots = await readPivots(arena, caller, foundFactorizations(watched.factorizations, outputs, results));
         refusePivots(pivots, { layer: linear.name, tokens: seen?.tokens ?? null, parameters: [] });
-        return (await executor.values(first(results)))[0] ?? NaN;
+        return use(first(results));
       });
     },
     async treat(layers, seen, parameters = [], onDone = () => {}) {

@@ -35,6 +35,12 @@ export interface MeasuredLayers {
   readonly layers: readonly { readonly layer: string; readonly value: number }[];
 }
 
+/** The order of the channels that a layer takes: of each group of heads that share theirs, or one of all. */
+export interface ChannelOrder {
+  readonly layer: string;
+  readonly orders: readonly (readonly number[])[];
+}
+
 /** What else is to be known when a run goes on. */
 export interface Facts {
   /** Perplexity of the model as given on the calibration text, once it was computed. */
@@ -49,6 +55,8 @@ export interface Facts {
   readonly trainings: readonly TrainingReport[];
   /** What was measured of layers. */
   readonly measured: readonly MeasuredLayers[];
+  /** Which channels have changed places. */
+  readonly channels?: readonly ChannelOrder[];
   /** Seconds of work until then. */
   readonly seconds: number;
 }
