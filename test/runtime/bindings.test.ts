@@ -177,7 +177,7 @@ test("an open input takes a tensor of fewer rows, whose bytes alone are bound", 
   );
   assert.match(
     refusal(() => bound(rows, { x, state: given([2, 3]) })),
-    /state is f32\[2, 2\], but f32\[2, 3\] was given/,
+    /state is f32\[8, 2\], but f32\[2, 3\] was given/,
   );
   assert.match(
     refusal(() => bound(rows, { x, state: given([4, 2], 16) })),

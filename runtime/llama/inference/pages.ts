@@ -1,11 +1,11 @@
 /** Keys and values in pages of one pool: sequences of any length share it, and what one has others may read. */
-import { InternalError } from "../../../compiler/diagnostic.js";
 import { building } from "../../run/arena.js";
 import type { DeviceTensor, TensorForm } from "../../run/run.js";
 import type { LlamaConfig } from "../../model/config.js";
+import type { Caller } from "../call.js";
 import type { Cache } from "./pass.js";
 import { chunkOf } from "../room.js";
-import type { Session } from "./session.js";
+import type { ActivationDtype } from "../weights.js";
 
 /** Tokens of a page. */
 export const pageTokens = 16;
@@ -16,21 +16,24 @@ export interface PagePool {
   readonly blocks: Cache["blocks"];
 }
 
-/** What caches are made for. */
-type Sized = Pick<Session, "caller" | "config" | "dtype">;
-type Pooled = Sized & { readonly blocks: readonly unknown[] };
+/** What caches are made for: a session, or what it is made of. */
+interface Sized {
+  readonly caller: Caller;
+  readonly config: LlamaConfig;
+  readonly dtype: ActivationDtype;
+}
+interface Pooled extends Sized {
+  readonly blocks: readonly unknown[];
+}
 
 /** Bytes that a page takes in one tensor, and in all blocks together. */
-export function pageBytes(
-  config: LlamaConfig,
-  dtype: Session["dtype"],
-): { readonly one: number; readonly all: number } {
+export function pageBytes(config: LlamaConfig, dtype: ActivationDtype): { readonly one: number; readonly all: number } {
   const one = pageTokens * config.keyValueHeads * config.headDim * (dtype === "f16" ? 2 : 4);
   return { one, all: 2 * config.layers * one };
 }
 
 /** The form of a block's keys, or its values, in so many pages. */
-export function pagesForm({ config, dtype }: Pick<Session, "config" | "dtype">, pages: number): TensorForm {
+export function pagesForm({ config, dtype }: Pick<Sized, "config" | "dtype">, pages: number): TensorForm {
   return { dtype, shape: [pages, pageTokens, config.keyValueHeads, config.headDim], format: null };
 }
 
@@ -52,7 +55,7 @@ export async function allocatePages(session: Pooled, pages: number): Promise<Pag
 }
 
 /** Gives a pool's memory back. */
-export function releasePages({ caller }: Pick<Session, "caller">, pool: Pick<PagePool, "blocks">): void {
+export function releasePages({ caller }: Pick<Sized, "caller">, pool: Pick<PagePool, "blocks">): void {
   for (const { keys, values } of pool.blocks) {
     caller.executor.release(keys);
     caller.executor.release(values);
@@ -142,7 +145,7 @@ export function heldTokens({ batch, blocks }: Cache): number {
 export async function growCache(session: Pooled, cache: Cache, tokens: number): Promise<Cache> {
   const { executor, target } = session.caller;
   const { table } = cache;
-  if (cache.batch !== 1) throw new InternalError(`a cache of ${cache.batch} sequences does not grow`);
+  if (cache.batch !== 1) throw new Error(`a cache of ${cache.batch} sequences does not grow`);
   chunkOf(target, session.config, session.dtype, { seen: tokens, most: 1 });
   const each = pagesFor(tokens, 1, table.most);
   if (each * pageTokens <= heldTokens(cache)) return cache;
@@ -159,7 +162,7 @@ export async function growCache(session: Pooled, cache: Cache, tokens: number): 
 }
 
 /** Gives back what a cache of its own has. */
-export function releaseCache(session: Pick<Session, "caller">, cache: Cache): void {
+export function releaseCache(session: Pick<Sized, "caller">, cache: Cache): void {
   session.caller.executor.release(cache.table.pages);
   releasePages(session, cache);
 }
