@@ -79,7 +79,6 @@ export function scalePair(
     for (const eqn of graph.eqns)
       if (eqn.kind === "map")
         for (const load of loadsOf(eqn.body, seed)) ways = both(ways, search.balance(eqn, load, all));
-  for (const { refused: reason, at } of search.refusals) refused.push({ producers: at, reason });
   for (const way of ways) {
     const producers = [...way.inputs.keys()].map((value) => names.get(value) ?? "");
     if (producers.length === 0 || !chosen(producers)) continue;
@@ -99,7 +98,8 @@ export function scalePair(
     });
     return { kind: "pair", columns: renamed(all, classes), producers: found };
   }
-  return { kind: "none", ways: refused };
+  const unfound = search.refusals.map(({ refused: reason, at }) => ({ producers: at, reason }));
+  return { kind: "none", ways: [...refused, ...unfound] };
 }
 
 /** The search back: from an element that is to be divided to the inputs that can be. */
