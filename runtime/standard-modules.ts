@@ -6,6 +6,8 @@ export const standardModules = [
   "channels",
   "codebooks",
   "hqq",
+  "awq",
+  "smoothquant",
   "solve",
   "lowrank",
   "gptq",

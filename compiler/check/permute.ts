@@ -42,22 +42,22 @@ function checkRounds({ settings, by, span }: PermuteStatement, frame: Frame, sco
   const [rounds, ...more] = settings;
   const help = `write \`${by.name}(rounds: 64)\``;
   if (rounds === undefined)
-    return fail(frame, "E613", "how often channels are exchanged is not said", by.span, "without `rounds`", { help });
+    return fail(frame, "E615", "how often channels are exchanged is not said", by.span, "without `rounds`", { help });
   if (rounds.label?.name !== "rounds" || more.length > 0)
     return fail(
       frame,
-      "E613",
+      "E615",
       "a permutation has one setting, `rounds`",
       more[0]?.span ?? rounds.span,
       "no such setting",
       { help },
     );
-  const value = constantSetting(rounds, frame, scope, "E613");
+  const value = constantSetting(rounds, frame, scope, "E615");
   if (value === null) return null;
   if (typeof value === "number" && Number.isInteger(value) && value >= 1 && value <= mostRounds) return value;
   return fail(
     frame,
-    "E613",
+    "E615",
     `\`rounds\` is a whole number from 1 to ${mostRounds}, and is set to ${String(value)}`,
     rounds.span,
     `is ${String(value)}`,
@@ -73,7 +73,7 @@ function checkFunction({ by }: PermuteStatement, frame: Frame): SymbolicGraph | 
   if (callee === null || callee.graph === null) return null;
   const { graph } = callee;
   const wrong = (label: string): null =>
-    fail(frame, "E613", `\`${by.name}\` exchanges no channels: it must take ${form}`, by.span, label, {
+    fail(frame, "E615", `\`${by.name}\` exchanges no channels: it must take ${form}`, by.span, label, {
       labels: [{ span: callee.declaration.name.span, message: "declared here" }],
     });
   const typeOf = (value: number | undefined): TensorType | undefined => graph.values[value ?? -1]?.type;

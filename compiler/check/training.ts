@@ -215,6 +215,8 @@ function helpIn(statement: Statement): string | null {
       return "measure before it";
     case "permute":
       return "channels change places before anything is stored or trained";
+    case "scale":
+      return "scale before it, and train what follows";
     case "train":
       return "trainings follow one another";
     case "expect":

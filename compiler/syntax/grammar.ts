@@ -41,6 +41,8 @@ import {
   Store,
   Measure,
   Permute,
+  ScaleWord,
+  ThroughWord,
   Text,
   Train,
   UpdateName,
@@ -188,6 +190,7 @@ export class Grammar extends ExpressionGrammar {
       { ALT: () => this.SUBRULE(this.store) },
       { ALT: () => this.SUBRULE(this.measure) },
       { ALT: () => this.SUBRULE(this.permute) },
+      { ALT: () => this.SUBRULE(this.scale) },
       { ALT: () => this.SUBRULE(this.expect) },
       { ALT: () => this.SUBRULE(this.save) },
     ]);
@@ -336,6 +339,17 @@ export class Grammar extends ExpressionGrammar {
     this.CONSUME(By);
     this.CONSUME(Name);
     this.OPTION(() => this.SUBRULE(this.arguments));
+  });
+
+  private readonly scale = this.RULE("scale", () => {
+    this.CONSUME(ScaleWord);
+    this.CONSUME(Name);
+    this.CONSUME(By);
+    this.SUBRULE(this.expression);
+    this.OPTION(() => {
+      this.CONSUME(ThroughWord);
+      this.CONSUME(Text);
+    });
   });
 
   private readonly expect = this.RULE("expect", () => {

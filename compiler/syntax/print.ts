@@ -196,6 +196,10 @@ function statement(value: Statement, indent: number): readonly string[] {
         ],
         indent,
       );
+    case "scale": {
+      const through = value.through === null ? [] : [` through ${quoted(value.through.value)}`];
+      return commented(value, [`scale ${value.name.name} by `, expression(value.by), ...through], indent);
+    }
     case "expect":
       return commented(value, ["expect ", expression(value.condition)], indent);
     case "save":

@@ -58,13 +58,14 @@ async function findUnfit(
 }> {
   const { givenModel } = await import("./given.js");
   const { openModel } = await import("../model/model.js");
-  const library = standardLibrary();
   const { checkAgainst } = await import("../llama/compression/fit.js");
   try {
     const model = await openModel(await givenModel(given, output));
     try {
       const notes: string[] = [];
-      const unfit = recipes.flatMap((recipe) => unfitIn(() => notes.push(...checkAgainst(library, model, recipe))));
+      const unfit = recipes.flatMap((recipe) =>
+        unfitIn(() => notes.push(...checkAgainst(model, recipe, standardLibrary()))),
+      );
       return { unfit, notes, failure: null };
     } finally {
       await model.close();

@@ -255,7 +255,7 @@ function noRecipe(file: string): UsageError {
 /** Whether the recipe fits the model: names and sizes. The device's own limits come later. */
 function requireFit(model: Model, recipe: Recipe, sources: ReadonlyMap<string, string>): void {
   try {
-    checkAgainst(standardLibrary(), model, recipe);
+    checkAgainst(model, recipe, standardLibrary());
   } catch (error) {
     throw error instanceof CompileError ? new DiagnosticsError(error.diagnostics, sources) : error;
   }

@@ -39,11 +39,11 @@ const mistakes: { readonly [body: string]: readonly string[] } = {
   "for w in model.linears { permute model on size(w) by turn(rounds: 4) }": ["E604"],
   // of the weight's shape
   "for w in model.linears { let s[n] = sum[k] w[n, k] permute w on s by turn(rounds: 4) }": ["E604"],
-  "for w in model.linears { permute w on size(w) by turn }": ["E613"],
-  "for w in model.linears { permute w on size(w) by turn(rounds: 0) }": ["E613"],
-  "for w in model.linears { permute w on size(w) by turn(rounds: 1.5) }": ["E613"],
-  "for w in model.linears { permute w on size(w) by turn(times: 4) }": ["E613"],
-  "for w in model.linears { permute w on size(w) by size(rounds: 4) }": ["E613"],
+  "for w in model.linears { permute w on size(w) by turn }": ["E615"],
+  "for w in model.linears { permute w on size(w) by turn(rounds: 0) }": ["E615"],
+  "for w in model.linears { permute w on size(w) by turn(rounds: 1.5) }": ["E615"],
+  "for w in model.linears { permute w on size(w) by turn(times: 4) }": ["E615"],
+  "for w in model.linears { permute w on size(w) by size(rounds: 4) }": ["E615"],
   // what was observed before is of the order before
   "for block in model.blocks { let x2 = observe block on text by squares\nfor w in block.linears { permute w on size(w) by turn(rounds: 4) }\nfor w in block.linears { let s[n, k] = w[n, k] * x2[w][k] store w as pack s as f16 } }":
     ["E602"],

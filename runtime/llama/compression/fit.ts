@@ -10,9 +10,10 @@ import { baselineTarget, type Target } from "../../../compiler/target.js";
 import { constantSize, sizeValue, substituteSize, type Size } from "../../../compiler/types/size.js";
 import { counted } from "../../../compiler/words.js";
 import type { Linear, Model } from "../../model/model.js";
-import type { Functions } from "../blocks.js";
 import type { Caller } from "../call.js";
 import { channelsOf, fixedWords } from "./channels.js";
+import type { Functions } from "../blocks.js";
+import { scaleFindings } from "./fit-scales.js";
 import { layerCounts, unmeasured } from "./measured.js";
 import { isSelected, matchesName, treatmentsFor } from "./names.js";
 import { partsOf } from "./shared.js";
@@ -26,15 +27,19 @@ import type { LayerTreatment } from "./treat.js";
  * @throws CompileError with all that does not fit, E407 and E605 and what the compiler refuses, each once
  */
 export function checkRecipe(
-  caller: Pick<Caller, "target" | "functions">,
+  caller: Pick<Caller, "target"> & { readonly functions?: Functions | null },
   model: Model,
   recipe: Recipe,
 ): readonly string[] {
   const notes = new Set<string>();
   const counts = layerCounts(recipe, model);
   const found: Diagnostic[] = [...unmeasured(recipe, model)];
+  const { functions = null, target } = caller;
+  if (functions !== null) found.push(...scaleFindings(functions, model, recipe, target));
   const visit = (step: RecipeStep): void => {
     if (step.kind === "blocks") for (const inner of step.body) visit(inner);
+    if (step.kind === "scale")
+      for (const pattern of [...step.matching, ...step.except]) found.push(...unmatched(model, pattern));
     if (step.kind === "train") {
       for (const inner of step.layers) visit(inner);
       const own = trainedLayers(model.linears, step);
@@ -50,7 +55,7 @@ export function checkRecipe(
         : [],
     );
     for (const { linear, treatment } of layers)
-      found.push(...fixedChannels(caller.functions, model, linear, treatment));
+      found.push(...fixedChannels(caller.functions ?? null, model, linear, treatment));
     for (const treatment of new Set(layers.map((layer) => layer.treatment))) {
       const treated = layers.filter((layer) => layer.treatment === treatment);
       const parts: Computed[] = [
@@ -74,20 +79,20 @@ export function checkRecipe(
 
 /**
  * Whether the recipe fits the model: names and sizes, as `checkRecipe`, on a device without limits of its own. What is to
- * be noted, for people.
+ * be noted, for people. Without `functions`, those of the library, pairs of scales are not looked at.
  */
-export function checkAgainst(functions: Caller["functions"], model: Model, recipe: Recipe): readonly string[] {
+export function checkAgainst(model: Model, recipe: Recipe, functions: Functions | null = null): readonly string[] {
   return checkRecipe({ functions, target: { ...baselineTarget, f16: true, maxBinding: Infinity } }, model, recipe);
 }
 
 /** E605 for channels that cannot change places. */
 function fixedChannels(
-  functions: Functions,
+  functions: Functions | null,
   model: Model,
   linear: Linear,
   { permutes }: Treatment,
 ): readonly Diagnostic[] {
-  if (permutes === null) return [];
+  if (permutes === null || functions === null) return [];
   const shared = channelsOf(functions, model, linear);
   if (shared.kind === "shared") return [];
   const { message, help } = fixedWords(linear, shared.reason);

@@ -60,6 +60,7 @@ export function factsOf(run: Run): Facts {
     trainings: run.trainings,
     measured: run.measured.found(),
     channels: run.channels.found(),
+    folds: run.working.folds.found(),
     seconds: run.state.facts.seconds + (performance.now() - run.started) / 1000,
     perplexities: run.perplexities
       .filter(({ text }) => text === "calibration")

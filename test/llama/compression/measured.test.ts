@@ -116,7 +116,7 @@ fn kept(w: f32[N, K], most: f32) -> mask[N, K] { return m where m[n, k] = abs(w[
 `;
   const model = await openModel(classics);
   try {
-    checkAgainst(standardLibrary(), model, recipeOf(source));
+    checkAgainst(model, recipeOf(source), standardLibrary());
     assert.unreachable();
   } catch (error) {
     assert.ok(error instanceof CompileError);
