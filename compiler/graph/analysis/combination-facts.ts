@@ -1,6 +1,6 @@
 /** What the proof of how a statistic combines knows of values, and how what is known of parts goes together. */
 import { constantSize, sameSize, symbolSize } from "../../types/size.js";
-import type { IndexId, Range, ValueId } from "../graph.js";
+import type { IndexId, Range, SymbolicGraph, ValueId } from "../graph.js";
 import type { ReduceOp } from "../ops.js";
 
 /**
@@ -41,6 +41,14 @@ export type Known = Whole | { readonly kind: "token"; readonly index: IndexId } 
 /** What is known of a tensor; `token`: the axis that its tokens lie along. */
 export type KnownTensor = Whole | { readonly kind: "token"; readonly axis: number } | Lost;
 
+/** What is known so far. */
+export interface Proof {
+  readonly graph: SymbolicGraph;
+  readonly tokens: string;
+  readonly known: Map<ValueId, KnownTensor>;
+}
+
+/** That it is not proved how a value combines, and why. */
 export function lost(value: ValueId, reason: NotCombined): Lost {
   return { kind: "lost", value, reason };
 }

@@ -2,7 +2,6 @@
 import { sizeSymbols, type Size } from "../../types/size.js";
 import type { IndexId, Range, Scalar, ValueId } from "../graph.js";
 import type { ReduceOp } from "../ops.js";
-import type { Proof } from "./combination.js";
 import {
   beside,
   combinationAmong,
@@ -12,6 +11,7 @@ import {
   type Combination,
   type Known,
   type NotCombined,
+  type Proof,
 } from "./combination-facts.js";
 
 /** A reason, of which it is to be said how the part combines that it is about. */

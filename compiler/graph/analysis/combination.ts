@@ -21,6 +21,7 @@ import {
   type Combination,
   type Known,
   type KnownTensor,
+  type Proof,
   type LostCombination,
   type NotCombined,
 } from "./combination-facts.js";
@@ -41,13 +42,6 @@ export function howCombined(graph: SymbolicGraph, tokens: string): Combination |
   const found = known.get(output.value) ?? lost(output.value, { kind: "others" });
   if (found.kind === "lost") return found;
   return combinationOf(found) ?? (found.kind === "zero" ? "sum" : lost(output.value, { kind: "offset" }));
-}
-
-/** What is known so far. */
-export interface Proof {
-  readonly graph: SymbolicGraph;
-  readonly tokens: string;
-  readonly known: Map<ValueId, KnownTensor>;
 }
 
 function inputOf(value: Value, tokens: string): KnownTensor {

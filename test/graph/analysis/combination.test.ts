@@ -134,7 +134,6 @@ const others: readonly (readonly [string, string])[] = [
   ["op multiply", "return s where s[k] = (max[t] f32(x[t, k])) * f32(T)"],
   ["mixed", "return s where s[k] = (max[t] f32(x[t, k])) + (sum[t] f32(x[t, k]))"],
   ["mixed", "return s where s[k] = max(max[t] f32(x[t, k]), 5.0 + min[t] f32(x[t, k]))"],
-  ["op add", "let a[k] = max[t] f32(x[t, k])\n var c = a\n c[k] += a[k]\n return c"],
   ["position", "return s where s[k] = max[t in 1 .. T] f32(x[t, k])"],
   ["others", "return s where s[k] = max[t] f32(x[t, k]) * f32(x[0, k])"],
   ["reduction argmax", "return s where s[k] = f32(argmax[t] f32(x[t, k]))"],
@@ -205,6 +204,13 @@ test("what is none is refused with the reason; each of these is none", () => {
     );
     for (const by of ["sum", "max", "min"] as const) assert.not(combinesBy(by, graph, few, more), `${by}: ${body}`);
   }
+});
+
+test("an addition to what is no sum is not looked through, though it may combine", () => {
+  const body = "let a[k] = max[t] f32(x[t, k])\n var c = a\n c[k] += a[k]\n return c";
+  const how = howCombined(statistic(body), "T");
+  assert.equal(typeof how === "string" ? how : how.reason, { kind: "op", op: "add", by: "max" });
+  assert.ok(combinesBy("max", statistic(body), few, more));
 });
 
 test("the statistics of the library are sums, and maxima", () => {
