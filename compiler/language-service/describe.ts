@@ -110,6 +110,7 @@ function variableText({ statement, declaration }: Symbol): string {
   if (statement?.kind === "for" && declaration?.kind === "recipe") {
     const { over } = statement;
     const field = over.kind === "member" ? over.field.name : "";
+    if (field === "inputs") return "the layers that read an input, as one, f32[N, K]";
     return field === "blocks" ? "a block of the model" : field === "linears" ? "a linear layer, f32[N, K]" : "";
   }
   if (statement?.kind === "let" && statement.value.kind === "observe") return "a statistic: `[w]` is that of a layer";
@@ -127,7 +128,11 @@ function graphsOf(
     return graph === undefined ? [] : [graph];
   }
   return (steps ?? []).flatMap((step) =>
-    step.kind === "linears" ? step.treatments.map((treatment) => treatment.graph) : [],
+    step.kind === "linears"
+      ? step.treatments.map((treatment) => treatment.graph)
+      : step.kind === "scale"
+        ? [step.computed.graph]
+        : [],
   );
 }
 

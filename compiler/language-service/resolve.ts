@@ -271,6 +271,9 @@ export function resolveNames(ast: Module, used: Used): Names {
           expression(statement.value, env);
           declare(own, make("variable", statement.name, after + 1, declaration.span.end, statement));
           return;
+        case "scale":
+          refer(lookup(env, statement.name.name), statement.name.span);
+          return expression(statement.by, env);
         case "expect":
           return expression(statement.condition, env);
         case "save":

@@ -16,6 +16,7 @@ function printStep(step: RecipeStep): readonly string[] {
     case "blocks":
       return ["for each block", ...step.body.flatMap((inner) => indent(printStep(inner)))];
     case "observe":
+<<<<<<< HEAD
       return [
         `observe #${step.id} ${step.name} by ${step.function}${step.combines === "sum" ? "" : `, ${step.combines}`}`,
         ...indent(lines(printGraph(step.graph))),
@@ -23,9 +24,19 @@ function printStep(step: RecipeStep): readonly string[] {
     case "linears": {
       const patterns = (word: string, list: readonly NamePattern[]): string =>
         list.length === 0 ? "" : ` ${word} ${list.map((pattern) => `"${pattern.glob}"`).join(", ")}`;
+=======
+      return [`observe #${step.id} ${step.name} by ${step.function}`, ...indent(lines(printGraph(step.graph)))];
+    case "linears":
+>>>>>>> main
       return [
         `for each linear layer${patterns("matching", step.matching)}${patterns("except", step.except)}`,
         ...step.treatments.flatMap((treatment) => indent(printTreatment(treatment))),
+      ];
+    case "scale": {
+      const { computed, through } = step;
+      return [
+        `for each input${patterns("matching", step.matching)}${patterns("except", step.except)}`,
+        ...indent(printComputed(`scale${through === null ? "" : ` through "${through.glob}"`}`, computed)),
       ];
     }
     case "train":
@@ -43,6 +54,10 @@ function printStep(step: RecipeStep): readonly string[] {
     default:
       return step satisfies never;
   }
+}
+
+function patterns(word: string, list: readonly NamePattern[]): string {
+  return list.length === 0 ? "" : ` ${word} ${list.map((pattern) => `"${pattern.glob}"`).join(", ")}`;
 }
 
 function printTreatment(treatment: Treatment): readonly string[] {
