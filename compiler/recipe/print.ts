@@ -16,18 +16,11 @@ function printStep(step: RecipeStep): readonly string[] {
     case "blocks":
       return ["for each block", ...step.body.flatMap((inner) => indent(printStep(inner)))];
     case "observe":
-<<<<<<< HEAD
       return [
         `observe #${step.id} ${step.name} by ${step.function}${step.combines === "sum" ? "" : `, ${step.combines}`}`,
         ...indent(lines(printGraph(step.graph))),
       ];
-    case "linears": {
-      const patterns = (word: string, list: readonly NamePattern[]): string =>
-        list.length === 0 ? "" : ` ${word} ${list.map((pattern) => `"${pattern.glob}"`).join(", ")}`;
-=======
-      return [`observe #${step.id} ${step.name} by ${step.function}`, ...indent(lines(printGraph(step.graph)))];
     case "linears":
->>>>>>> main
       return [
         `for each linear layer${patterns("matching", step.matching)}${patterns("except", step.except)}`,
         ...step.treatments.flatMap((treatment) => indent(printTreatment(treatment))),
