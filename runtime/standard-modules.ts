@@ -11,6 +11,7 @@ export const standardModules = [
   "sparsegpt",
   "owl",
   "budget",
+  "structured",
   "refine",
   "llama",
   "qwen2",

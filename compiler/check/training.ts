@@ -213,6 +213,8 @@ function helpIn(statement: Statement): string | null {
         : null;
     case "measure":
       return "measure before it";
+    case "retain":
+      return "retain before it, in a loop over blocks of its own";
     case "train":
       return "trainings follow one another";
     case "expect":

@@ -15,6 +15,7 @@ import { layerCounts, unmeasured } from "./measured.js";
 import { isSelected, matchesName, treatmentsFor } from "./names.js";
 import { partsOf } from "./shared.js";
 import { trainedLayers } from "./trained-layers.js";
+import { planRetentions, shapesOf } from "./retention-plan.js";
 import { packsOnHost, sizesOf } from "./host-pack.js";
 import type { LayerTreatment } from "./treat.js";
 
@@ -23,29 +24,41 @@ import type { LayerTreatment } from "./treat.js";
  * the shapes it will meet. What the compiler notes of them, for people, each once.
  * @throws CompileError with all that does not fit, E407 and E605 and what the compiler refuses, each once
  */
-export function checkRecipe(caller: Pick<Caller, "target">, model: Model, recipe: Recipe): readonly string[] {
+export function checkRecipe(
+  caller: Pick<Caller, "target"> & Partial<Pick<Caller, "functions">>,
+  model: Model,
+  recipe: Recipe,
+): readonly string[] {
   const notes = new Set<string>();
   const counts = layerCounts(recipe, model);
-  const found: Diagnostic[] = [...unmeasured(recipe, model)];
+  const retained = planRetentions(caller.functions, model, recipe);
+  const found: Diagnostic[] = [...unmeasured(recipe, model), ...retained.found];
+  /** The layers as they are when a step comes. */
+  let { linears } = model;
   const visit = (step: RecipeStep): void => {
     if (step.kind === "blocks") for (const inner of step.body) visit(inner);
     if (step.kind === "train") {
       for (const inner of step.layers) visit(inner);
-      const own = trainedLayers(model.linears, step);
+      const own = trainedLayers(linears, step);
       for (const note of own.notes) notes.add(note);
       found.push(...own.found);
     }
     if (step.kind !== "linears") return;
     const conditions = step.treatments.flatMap((treatment) => treatment.conditions.map(({ pattern }) => pattern));
     for (const pattern of [...step.matching, ...step.except, ...conditions]) found.push(...unmatched(model, pattern));
-    const layers = model.linears.flatMap((linear) =>
+    const layers = linears.flatMap((linear) =>
       isSelected(step, linear.name)
         ? treatmentsFor(step.treatments, linear.name).map((treatment) => ({ linear, treatment }))
         : [],
     );
     for (const treatment of new Set(layers.map((layer) => layer.treatment))) {
       const treated = layers.filter((layer) => layer.treatment === treatment);
-      const parts = [...(treatment.stores === null ? [] : [treatment]), ...treatment.choices, ...treatment.measures];
+      const parts = [
+        ...(treatment.stores === null ? [] : [treatment]),
+        ...treatment.choices,
+        ...treatment.measures,
+        ...(treatment.retains === null ? [] : [treatment.retains]),
+      ];
       for (const part of parts) {
         const compiled = compileFor(treated, { ...treatment, ...part }, caller.target, counts);
         for (const note of compiled.notes) notes.add(note);
@@ -53,7 +66,11 @@ export function checkRecipe(caller: Pick<Caller, "target">, model: Model, recipe
       }
     }
   };
-  for (const step of recipe.steps) visit(step);
+  for (const step of recipe.steps) {
+    visit(step);
+    const narrowing = retained.narrowings.get(step);
+    if (narrowing !== undefined) ({ linears } = shapesOf(narrowing.config));
+  }
   const once = new Map(found.map((each) => [identityOf(each), each]));
   if (once.size > 0) throw new CompileError([...once.values()]);
   return [...notes];
@@ -63,8 +80,15 @@ export function checkRecipe(caller: Pick<Caller, "target">, model: Model, recipe
  * Whether the recipe fits the model: names and sizes, as `checkRecipe`, on a device without limits of its own. What is to
  * be noted, for people.
  */
-export function checkAgainst(model: Model, recipe: Recipe): readonly string[] {
-  return checkRecipe({ target: { ...baselineTarget, f16: true, maxBinding: Infinity } }, model, recipe);
+export function checkAgainst(model: Model, recipe: Recipe, functions?: Caller["functions"]): readonly string[] {
+  return checkRecipe(
+    {
+      ...(functions === undefined ? {} : { functions }),
+      target: { ...baselineTarget, f16: true, maxBinding: Infinity },
+    },
+    model,
+    recipe,
+  );
 }
 
 function unmatched(model: Model, pattern: NamePattern): readonly Diagnostic[] {

@@ -35,6 +35,17 @@ export interface MeasuredLayers {
   readonly layers: readonly { readonly layer: string; readonly value: number }[];
 }
 
+/** The parts of a layer's columns that stay in the model. */
+export interface RetainedParts {
+  /** Which retention of the recipe it is, in order. */
+  readonly retention: number;
+  readonly layer: string;
+  readonly block: number;
+  readonly kept: readonly number[];
+  /** The layer's weight with its other columns zeroed. */
+  readonly record: WeightRecord;
+}
+
 /** What else is to be known when a run goes on. */
 export interface Facts {
   /** Perplexity of the model as given on the calibration text, once it was computed. */
@@ -49,6 +60,8 @@ export interface Facts {
   readonly trainings: readonly TrainingReport[];
   /** What was measured of layers. */
   readonly measured: readonly MeasuredLayers[];
+  /** Which parts of layers were retained. */
+  readonly retained: readonly RetainedParts[];
   /** Seconds of work until then. */
   readonly seconds: number;
 }
@@ -70,7 +83,7 @@ export interface Manifest {
 
 /** The manifest's name in a state's directory. */
 export const manifestName = "state.json";
-const version = 4;
+const version = 5;
 
 /**
  * The manifest of a state, null where there is none, `damaged` where it is not as it was written or the files that it
