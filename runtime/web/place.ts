@@ -3,7 +3,8 @@ import type { DirectoryPlan, DirectoryWriter } from "../model/directory-plan.js"
 import { ModelError, quoted } from "../model/error.js";
 import { layoutFile } from "../model/safetensors-layout.js";
 import { mapDirectory } from "./directory.js";
-import { openModel } from "./model.js";
+import { openModelIn } from "../model/opened.js";
+import { scriptTokenizers } from "./tokenizers.js";
 import type { Place } from "../llama/compression/place.js";
 import type { WeightRecord } from "../llama/long-runs/manifest.js";
 import type { SavedState } from "../llama/long-runs/saved-state.js";
@@ -34,7 +35,7 @@ export function memoryPlace(version: string, models: WrittenModels): Place {
     openState: async () => memoryState(models),
     openModel: async (directory) => {
       const files = models.get(directory);
-      return files === undefined ? null : openModel(mapDirectory(directory, files));
+      return files === undefined ? null : openModelIn(mapDirectory(directory, files), scriptTokenizers);
     },
     keptTraining: async () => null,
     keepTraining: async () => undefined,

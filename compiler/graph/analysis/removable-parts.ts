@@ -48,9 +48,14 @@ const mostElements = 2 ** 24;
 
 /**
  * The parts of axis 1, the columns, of a weight. `sizes` are those that the weights of the graph show; a graph without
- * caches.
+ * caches. Of values that all parts share, `like` tells which: where one part is left, that cannot be seen.
  */
-export function removableParts(graph: SymbolicGraph, weight: string, sizes: Sizes): RemovableParts | Unremovable {
+export function removableParts(
+  graph: SymbolicGraph,
+  weight: string,
+  sizes: Sizes,
+  like: RemovableParts | null = null,
+): RemovableParts | Unremovable {
   const input = graph.inputs.find(({ name }) => name === weight);
   const sum = input === undefined ? null : endingSum(graph, input.value);
   if (input === undefined || sum === null)
@@ -95,7 +100,8 @@ export function removableParts(graph: SymbolicGraph, weight: string, sizes: Size
       const before = sets.save();
       joinReaders(next, sets);
       // what all parts read alike is common to them, as a norm's gain is
-      if (before.count > 1 && sets.count() === 1) sets.restore(before);
+      const isCommon = like === null ? before.count > 1 && sets.count() === 1 : !like.values.has(next.tensor);
+      if (isCommon) sets.restore(before);
       else touches.set(next.tensor, [...(touches.get(next.tensor) ?? []), next]);
     }
     return null;
@@ -147,7 +153,7 @@ export function removableParts(graph: SymbolicGraph, weight: string, sizes: Size
     if (seen.some((each) => each !== seen[0]))
       return { because: `its parts have different shares of \`${graph.values[value]!.name}\`` };
   }
-  if (numbers.size === 1) return { because: "all of it hangs together" };
+  if (numbers.size === 1 && like === null) return { because: "all of it hangs together" };
   return { graph, sizes, sum, count: numbers.size, values };
 }
 
@@ -326,6 +332,7 @@ function factorOf(scalar: Scalar, weight: ValueId): boolean {
   return inner.kind === "binary" && inner.op === "multiply" && (factorOf(inner.a, weight) || factorOf(inner.b, weight));
 }
 
+/** The product of all of them; 1 of none. */
 export function product(lengths: readonly number[]): number {
   return lengths.reduce((all, each) => all * each, 1);
 }

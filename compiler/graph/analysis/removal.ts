@@ -37,8 +37,9 @@ export interface Selection {
 
 /** Proves that the parts of a weight's columns may be taken out, from the sizes `before` to `after`. */
 export function removal(graph: SymbolicGraph, weight: string, before: Sizes, after: Sizes): Removal | Unremovable {
-  const [old, now] = [removableParts(graph, weight, before), removableParts(graph, weight, after)];
+  const old = removableParts(graph, weight, before);
   if ("because" in old) return old;
+  const now = removableParts(graph, weight, after, old);
   if ("because" in now) return now;
   const changed = new Set(graph.parameters.sizes.filter((symbol) => before[symbol] !== after[symbol]));
   const [first, second] = [dependencies(old, changed), dependencies(now, changed)];

@@ -90,7 +90,7 @@ function planRetention(
   const [retention] = loop.treatments.flatMap(({ retains }) => retains ?? []);
   if (retention === undefined) throw new RangeError("the loop retains nothing");
   const refuse = (message: string, label: string, help?: string): { readonly because: Diagnostic } => ({
-    because: error("E621", message, { span: retention.span, message: label }, help === undefined ? {} : { help }),
+    because: error("E620", message, { span: retention.span, message: label }, help === undefined ? {} : { help }),
   });
   const layers = linears.filter(
     ({ name }) =>
