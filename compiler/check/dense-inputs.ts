@@ -18,6 +18,7 @@ export function dependsOnDense(step: RecipeStep): string | null {
         .some(({ kind }) => kind === "original")
         ? "the weight of the model as it was given"
         : null;
+    case "scale":
     case "expect":
     case "save":
       return null;

@@ -108,7 +108,10 @@ export const members: Readonly<Record<string, readonly (readonly [name: string, 
     ["linears", "the linear layers of all blocks"],
     ["dense", "the model as it was given"],
   ],
-  block: [["linears", "the linear layers of the block"]],
+  block: [
+    ["linears", "the linear layers of the block"],
+    ["inputs", "what the linear layers of the block receive: each with the weights of all that read it, as one"],
+  ],
   layer: [
     ["dense", "the weight of the model as it was given"],
     ["packed", "the weight as it is stored, without a correction beside it"],

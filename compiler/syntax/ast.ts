@@ -128,6 +128,7 @@ export type Statement =
   | StoreStatement
   | MeasureStatement
   | RetainStatement
+  | ScaleStatement
   | ExpectStatement
   | SaveStatement;
 
@@ -238,6 +239,17 @@ export interface RetainStatement extends Commented {
   readonly kept: Expr;
   readonly target: Expr;
   readonly score: Expr;
+}
+
+/**
+ * `scale w by s through "up_proj"`: column k of w is multiplied by s[k], and what makes that column's input is divided by
+ * it.
+ */
+export interface ScaleStatement extends Commented {
+  readonly kind: "scale";
+  readonly name: Ident;
+  readonly by: Expr;
+  readonly through: StringExpr | null;
 }
 
 /** `expect perplexity(model, text) < 1.1 * perplexity(model.dense, text)`. */

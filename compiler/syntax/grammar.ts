@@ -42,6 +42,8 @@ import {
   statementWords,
   Store,
   Measure,
+  ScaleWord,
+  ThroughWord,
   Text,
   Train,
   UpdateName,
@@ -189,6 +191,7 @@ export class Grammar extends ExpressionGrammar {
       { ALT: () => this.SUBRULE(this.store) },
       { ALT: () => this.SUBRULE(this.measure) },
       { ALT: () => this.SUBRULE(this.retain) },
+      { ALT: () => this.SUBRULE(this.scale) },
       { ALT: () => this.SUBRULE(this.expect) },
       { ALT: () => this.SUBRULE(this.save) },
     ]);
@@ -336,6 +339,17 @@ export class Grammar extends ExpressionGrammar {
     this.SUBRULE(this.postfix, { LABEL: "target" });
     this.CONSUME(By);
     this.SUBRULE2(this.expression, { LABEL: "score" });
+  });
+
+  private readonly scale = this.RULE("scale", () => {
+    this.CONSUME(ScaleWord);
+    this.CONSUME(Name);
+    this.CONSUME(By);
+    this.SUBRULE(this.expression);
+    this.OPTION(() => {
+      this.CONSUME(ThroughWord);
+      this.CONSUME(Text);
+    });
   });
 
   private readonly expect = this.RULE("expect", () => {

@@ -189,6 +189,10 @@ function statement(value: Statement, indent: number): readonly string[] {
         ["retain ", expression(value.kept), " of ", expression(value.target, closed), " by ", expression(value.score)],
         indent,
       );
+    case "scale": {
+      const through = value.through === null ? [] : [` through ${quoted(value.through.value)}`];
+      return commented(value, [`scale ${value.name.name} by `, expression(value.by), ...through], indent);
+    }
     case "expect":
       return commented(value, ["expect ", expression(value.condition)], indent);
     case "save":

@@ -11,6 +11,8 @@ import { constantSize, sizeValue, substituteSize, type Size } from "../../../com
 import { counted } from "../../../compiler/words.js";
 import type { Linear, Model } from "../../model/model.js";
 import type { Caller } from "../call.js";
+import type { Functions } from "../blocks.js";
+import { scaleFindings } from "./fit-scales.js";
 import { layerCounts, unmeasured } from "./measured.js";
 import { isSelected, matchesName, treatmentsFor } from "./names.js";
 import { partsOf } from "./shared.js";
@@ -25,18 +27,22 @@ import type { LayerTreatment } from "./treat.js";
  * @throws CompileError with all that does not fit, E407 and E605 and what the compiler refuses, each once
  */
 export function checkRecipe(
-  caller: Pick<Caller, "target"> & Partial<Pick<Caller, "functions">>,
+  caller: Pick<Caller, "target"> & { readonly functions?: Functions | null },
   model: Model,
   recipe: Recipe,
 ): readonly string[] {
   const notes = new Set<string>();
   const counts = layerCounts(recipe, model);
-  const retained = planRetentions(caller.functions, model, recipe);
+  const retained = planRetentions(caller.functions ?? undefined, model, recipe);
   const found: Diagnostic[] = [...unmeasured(recipe, model), ...retained.found];
   /** The layers as they are when a step comes. */
   let { linears } = model;
+  const { functions = null, target } = caller;
+  if (functions !== null) found.push(...scaleFindings(functions, model, recipe, target));
   const visit = (step: RecipeStep): void => {
     if (step.kind === "blocks") for (const inner of step.body) visit(inner);
+    if (step.kind === "scale")
+      for (const pattern of [...step.matching, ...step.except]) found.push(...unmatched(model, pattern));
     if (step.kind === "train") {
       for (const inner of step.layers) visit(inner);
       const own = trainedLayers(linears, step);
@@ -78,17 +84,10 @@ export function checkRecipe(
 
 /**
  * Whether the recipe fits the model: names and sizes, as `checkRecipe`, on a device without limits of its own. What is to
- * be noted, for people.
+ * be noted, for people. Without `functions`, those of the library, pairs of scales are not looked at.
  */
-export function checkAgainst(model: Model, recipe: Recipe, functions?: Caller["functions"]): readonly string[] {
-  return checkRecipe(
-    {
-      ...(functions === undefined ? {} : { functions }),
-      target: { ...baselineTarget, f16: true, maxBinding: Infinity },
-    },
-    model,
-    recipe,
-  );
+export function checkAgainst(model: Model, recipe: Recipe, functions: Functions | null = null): readonly string[] {
+  return checkRecipe({ functions, target: { ...baselineTarget, f16: true, maxBinding: Infinity } }, model, recipe);
 }
 
 function unmatched(model: Model, pattern: NamePattern): readonly Diagnostic[] {

@@ -16,7 +16,9 @@ import { createForecast } from "./forecast.js";
 import { createMeasured } from "./measured.js";
 import { expect, evaluateBoth } from "./judge.js";
 import { beyond, unsavedWarning } from "./outcome.js";
+import { createFolds } from "./folds.js";
 import { factsOf, report, warnOf, writtenWords, type Run } from "./run.js";
+import { scaleInputs } from "./scaling.js";
 import { saves, storesUnsaved } from "./saves.js";
 import type { Place } from "./place.js";
 import { keptLine } from "../long-runs/words.js";
@@ -84,7 +86,7 @@ export async function compressIn(
     dtype: options.dtype ?? "f32",
   };
   const state = await place.openState(options.output, caller, model, origin, { resume: options.resume === true, note });
-  const working = createWorkingModel(caller, model, state);
+  const working = createWorkingModel(caller, model, state, createFolds(state.facts.folds));
   let run: Run | null = null;
   try {
     const { facts } = state;
@@ -310,8 +312,10 @@ function helpersOf(run: Run, body: readonly RecipeStep[]): readonly CalibrationH
     options.note?.("note: what is left of the model after `retain` is on one device: windows are not divided.");
     return [];
   }
-  if (body.some(({ kind }) => kind === "train")) {
-    options.note?.("note: blocks are trained on one device: the calibration windows are not divided.");
+  const alone = body.find(({ kind }) => kind === "train" || kind === "scale");
+  if (alone !== undefined) {
+    const what = alone.kind === "train" ? "trained" : "scaled";
+    options.note?.(`note: blocks are ${what} on one device: the calibration windows are not divided.`);
     return [];
   }
   let last: Promise<unknown> = Promise.resolve();
@@ -360,6 +364,14 @@ async function followBody(
         if (calibration === null) throw new InternalError("a block is trained without activations");
         await train(run, step, { index, calibration });
         break;
+      case "scale": {
+        const { caller, working } = run;
+        const rescale = async (input: string, inverse: Float32Array): Promise<void> =>
+          calibration?.rescale(input, inverse);
+        const seen = calibration?.seen() ?? null;
+        await scaleInputs({ caller, working, seen, onScaled: rescale }, step, run.model.blocks[index]!);
+        break;
+      }
       case "blocks":
         throw new InternalError("blocks inside of blocks");
       default:

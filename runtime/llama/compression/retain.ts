@@ -168,6 +168,7 @@ export async function narrow(
       read: (name, target, begin) => state.read(name, target, begin),
       add: (record, pieces) => state.add(record, pieces),
     },
+    run.working.folds,
     run.given,
   );
   run.treater = createTreater(caller, model, run.working, { share: run.options.share, measured: run.measured });

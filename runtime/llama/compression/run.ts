@@ -64,6 +64,7 @@ export function factsOf(run: Run): Facts {
     trainings: run.trainings,
     measured: run.measured.found(),
     retained: [...run.retained],
+    folds: run.working.folds.found(),
     seconds: run.state.facts.seconds + (performance.now() - run.started) / 1000,
     perplexities: run.perplexities
       .filter(({ text }) => text === "calibration")

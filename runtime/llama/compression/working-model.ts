@@ -14,6 +14,9 @@ import type { Announced } from "../long-runs/announced.js";
 import type { Caller } from "../call.js";
 import type { Place } from "./place.js";
 import type { WeightRecord } from "../long-runs/manifest.js";
+import { first } from "../results.js";
+import { createFolds, type Fold, type Folds } from "./folds.js";
+import { scaledTensor } from "./scaled-tensor.js";
 import type { SavedState } from "../long-runs/saved-state.js";
 import { downloadPieces, loadVector, loadVectors, loadWeight, uploadPieces, type BlockWeights } from "../weights.js";
 
@@ -29,6 +32,14 @@ export interface WorkingModel {
   given(linear: Linear): Promise<DeviceTensor>;
   /** Replaces a layer's weight by one that is the model's from here on, and frees the one before. */
   replace(record: WeightRecord, tensor: DeviceTensor): void;
+  /**
+   * Replaces a tensor by one whose places of an axis are multiplied by what `fold` says; from here on the model that was
+   * given has it so, too.
+   */
+  scale(record: WeightRecord, tensor: DeviceTensor, fold: Fold): void;
+  /** A tensor as it is now, its values dense f32; the arena owns what was loaded for it. */
+  dense(name: string, arena: Arena): Promise<DeviceTensor>;
+  readonly folds: Folds;
   /** Gives a layer that is on the device its weight of before the treatment back. */
   restore(name: string): void;
   /** A block's weights, as they are now or as they were given; the arena owns what was loaded for it alone. */
@@ -57,6 +68,7 @@ export function createWorkingModel(
   caller: Caller,
   model: Model,
   state: Pick<SavedState, "weights" | "read" | "add"> | null = null,
+  folds: Folds = createFolds(),
   dense = model,
 ): WorkingModel {
   const treated = new Map<string, WeightRecord>(state?.weights);
@@ -78,10 +90,24 @@ export function createWorkingModel(
     givenBlock = block;
     const known = givens.get(weight);
     if (known !== undefined) return known;
-    const tensor = await loadWeight(caller, model, weight, "stored", givenArena);
+    const tensor = await folded(weight, await loadWeight(caller, model, weight, "stored", givenArena), givenArena);
     givens.set(weight, tensor);
     return tensor;
   }
+
+  /** What was given, with the scales that were multiplied into it since. */
+  async function folded(name: string, tensor: DeviceTensor, arena: Arena): Promise<DeviceTensor> {
+    let result = tensor;
+    for (const axis of [0, 1]) {
+      const factors = folds.of(name, axis);
+      if (factors === null) continue;
+      const { shape } = result;
+      result = { ...(await scaledTensor(caller, result, axis, factors, arena)), shape };
+    }
+    return result;
+  }
+  const givenVector = async (name: string, arena: Arena): Promise<DeviceTensor> =>
+    folded(name, await loadVector(caller, model, name, arena), arena);
 
   async function load(name: string, arena: Arena): Promise<DeviceTensor | null> {
     const here = onDevice.get(name);
@@ -101,7 +127,7 @@ export function createWorkingModel(
   // a gain that was trained is f32, which is how all are given to blocks
   const gain = async (name: string, arena: Arena): Promise<DeviceTensor> => {
     const now = await load(name, arena);
-    return now === null ? loadVector(caller, model, name, arena) : { ...now, format: null };
+    return now === null ? givenVector(name, arena) : { ...now, format: null };
   };
   const vectors: WorkingModel["vectors"] = (block, arena) =>
     loadVectors(caller, model, block, arena, (name) => gain(name, arena));
@@ -117,6 +143,19 @@ export function createWorkingModel(
       treated.set(record.name, record);
       onDevice.set(record.name, tensor);
       fresh.add(record.name);
+    },
+    folds,
+    scale(record, tensor, fold) {
+      folds.multiply(fold);
+      // it is loaded again when it is asked for
+      givens.delete(record.name);
+      this.replace(record, tensor);
+    },
+    async dense(name, arena) {
+      const linear = model.linears.find(({ weight }) => weight === name);
+      if (linear === undefined) return gain(name, arena);
+      const now = (await load(name, arena)) ?? (await given(linear));
+      return arena.own(first(await caller.call("dense", { w: now })));
     },
     restore(name) {
       drop(name);
@@ -134,7 +173,11 @@ export function createWorkingModel(
           now ??
           (await (source === model ? given(linear) : loadWeight(caller, source, linear.weight, "stored", arena)));
       }
-      const own = await (of === "model" ? vectors(block, arena) : loadVectors(caller, source, block, arena));
+      const own = await (of === "model"
+        ? vectors(block, arena)
+        : source === model
+          ? loadVectors(caller, model, block, arena, (name) => givenVector(name, arena))
+          : loadVectors(caller, source, block, arena));
       return { layout: block.layout, vectors: own, linears };
     },
     async keep() {

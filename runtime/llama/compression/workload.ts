@@ -57,6 +57,7 @@ export function bodyOf(step: RecipeStep): readonly RecipeStep[] | null {
     case "linears":
       return [step];
     case "observe":
+    case "scale":
     case "train":
     case "expect":
     case "save":

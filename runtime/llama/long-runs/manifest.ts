@@ -46,6 +46,13 @@ export interface RetainedParts {
   readonly record: WeightRecord;
 }
 
+/** What the places of an axis of a tensor were multiplied by in a run: the bytes of f32, in base64. */
+export interface KeptFold {
+  readonly name: string;
+  readonly axis: number;
+  readonly factors: string;
+}
+
 /** What else is to be known when a run goes on. */
 export interface Facts {
   /** Perplexity of the model as given on the calibration text, once it was computed. */
@@ -62,6 +69,8 @@ export interface Facts {
   readonly measured: readonly MeasuredLayers[];
   /** Which parts of layers were retained. */
   readonly retained: readonly RetainedParts[];
+  /** What scales were multiplied into tensors; none where it is not there. */
+  readonly folds?: readonly KeptFold[];
   /** Seconds of work until then. */
   readonly seconds: number;
 }
