@@ -320,7 +320,15 @@ function checkObserve(
   context.observed.push({ name: name.name, ...found });
   bind(scope, name.name, { kind: "statistic", observe: id }, name.span, true);
   return [
-    { kind: "observe", id, name: name.name, function: observe.by.name, graph: found.graph, span: statement.span },
+    {
+      kind: "observe",
+      id,
+      name: name.name,
+      function: observe.by.name,
+      graph: found.graph,
+      combines: found.combines,
+      span: statement.span,
+    },
   ];
 }
 

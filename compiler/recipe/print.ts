@@ -16,7 +16,10 @@ function printStep(step: RecipeStep): readonly string[] {
     case "blocks":
       return ["for each block", ...step.body.flatMap((inner) => indent(printStep(inner)))];
     case "observe":
-      return [`observe #${step.id} ${step.name} by ${step.function}`, ...indent(lines(printGraph(step.graph)))];
+      return [
+        `observe #${step.id} ${step.name} by ${step.function}${step.combines === "sum" ? "" : `, ${step.combines}`}`,
+        ...indent(lines(printGraph(step.graph))),
+      ];
     case "linears":
       return [
         `for each linear layer${patterns("matching", step.matching)}${patterns("except", step.except)}`,
