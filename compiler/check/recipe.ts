@@ -10,6 +10,7 @@ import { fail, type Frame } from "./frame.js";
 import { checkObserved } from "./observe.js";
 import { namePattern, type RecipeContext } from "./recipe-context.js";
 import { bind, lookup, nest, type Scope } from "./scope.js";
+import { checkRetentions } from "./retention.js";
 import { checkSettings, defaultOf, type Settings } from "./settings.js";
 import { checkLet } from "./statement.js";
 import { checkTraining, refusedInTraining } from "./training.js";
@@ -57,6 +58,7 @@ export function checkRecipe(
     training: null,
   };
   const steps = checkSteps(recipe.body, context, inside);
+  checkRetentions(steps, frame);
   findings.finish();
   if (findings.failed()) return null;
   return { name: recipe.name.name, span: recipe.name.span, parameters, needsText: steps.some(needsText), steps };
@@ -166,7 +168,9 @@ function needsText(step: RecipeStep): boolean {
       return true;
     case "linears":
       return step.treatments.some((treatment) =>
-        treatment.inputs.some((input) => input.kind === "windows" || input.kind === "tokens"),
+        [...treatment.inputs, ...(treatment.retains?.inputs ?? [])].some(
+          (input) => input.kind === "windows" || input.kind === "tokens",
+        ),
       );
     case "train":
       return true;
@@ -254,6 +258,11 @@ function checkStep(statement: Statement, context: RecipeContext, scope: Scope): 
       return [];
     case "measure":
       fail(frame, "E602", "`measure` stands in a loop over layers", statement.span, "of which layer?", {
+        help: "inside `for w in block.linears { }`",
+      });
+      return [];
+    case "retain":
+      fail(frame, "E602", "`retain` stands in a loop over layers", statement.span, "of which layer?", {
         help: "inside `for w in block.linears { }`",
       });
       return [];

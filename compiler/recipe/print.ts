@@ -65,6 +65,9 @@ function printTreatment(treatment: Treatment): readonly string[] {
     ...treatment.measures.flatMap(({ measure, ...computed }) =>
       printComputed(`${head}: measure #${measure.id} ${measure.name}`, computed),
     ),
+    ...(treatment.retains === null
+      ? []
+      : printComputed(`${head}: retain ${treatment.retains.kept} of its columns`, treatment.retains)),
     ...(treatment.stores === null
       ? [`${head}: leave it`]
       : printComputed(`${head}: store ${treatment.stores}`, treatment)),

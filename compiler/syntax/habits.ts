@@ -300,6 +300,7 @@ const statementSpellings: ReadonlySet<string> = new Set([
   "train",
   "store",
   "measure",
+  "retain",
   "expect",
   "save",
 ]);

@@ -95,6 +95,7 @@ export const Else = keyword("else");
 export const Train = keyword("train");
 export const Store = keyword("store");
 export const Measure = keyword("measure");
+export const Retain = keyword("retain");
 export const As = keyword("as");
 export const Expect = keyword("expect");
 export const Save = keyword("save");
@@ -173,6 +174,7 @@ const keywords = [
   Train,
   Store,
   Measure,
+  Retain,
   As,
   Expect,
   Save,
@@ -214,6 +216,7 @@ export const statementWords: readonly TokenType[] = [
   Train,
   Store,
   Measure,
+  Retain,
   ScaleWord,
   Expect,
   Save,

@@ -63,6 +63,7 @@ const nothing: Facts = {
   announced: [],
   trainings: [],
   measured: [],
+  retained: [],
   seconds: 0,
 };
 

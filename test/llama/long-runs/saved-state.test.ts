@@ -16,7 +16,16 @@ const folder = await mkdtemp(join(tmpdir(), "espalier-state-"));
 test.after(() => rm(folder, { recursive: true, force: true }));
 
 const identity = { "the recipe": "none" };
-const facts = { dense: null, perplexities: [], saved: [], announced: [], trainings: [], measured: [], seconds: 0 };
+const facts = {
+  dense: null,
+  perplexities: [],
+  saved: [],
+  announced: [],
+  trainings: [],
+  measured: [],
+  retained: [],
+  seconds: 0,
+};
 
 function open(path: string, resume = false, notes: string[] = []): Promise<SavedState> {
   return openState(path, identity, { resume, note: (line) => notes.push(line) });
