@@ -14,6 +14,7 @@ export const standardModules = [
   "sparsegpt",
   "owl",
   "budget",
+  "structured",
   "refine",
   "llama",
   "qwen2",

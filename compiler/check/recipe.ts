@@ -10,6 +10,8 @@ import { fail, type Frame } from "./frame.js";
 import { checkObserved } from "./observe.js";
 import { namePattern, type RecipeContext } from "./recipe-context.js";
 import { bind, lookup, nest, type Scope } from "./scope.js";
+import { checkPermutations } from "./permute.js";
+import { checkRetentions } from "./retention.js";
 import { checkSettings, defaultOf, type Settings } from "./settings.js";
 import { checkLet } from "./statement.js";
 import { checkTraining, refusedInTraining } from "./training.js";
@@ -52,13 +54,14 @@ export function checkRecipe(
     observed: [],
     measured: [],
     complete: new Set(),
-    stored: [],
     permuted: [],
     steps: inside,
     block: null,
     training: null,
   };
   const steps = checkSteps(recipe.body, context, inside);
+  checkPermutations(steps, frame);
+  checkRetentions(steps, frame);
   findings.finish();
   if (findings.failed()) return null;
   return { name: recipe.name.name, span: recipe.name.span, parameters, needsText: steps.some(needsText), steps };
@@ -168,7 +171,7 @@ function needsText(step: RecipeStep): boolean {
       return true;
     case "linears":
       return step.treatments.some((treatment) =>
-        [...treatment.inputs, ...(treatment.permutes?.score.inputs ?? [])].some(
+        [...treatment.inputs, ...(treatment.permutes?.score.inputs ?? []), ...(treatment.retains?.inputs ?? [])].some(
           (input) => input.kind === "windows" || input.kind === "tokens",
         ),
       );
@@ -263,6 +266,11 @@ function checkStep(statement: Statement, context: RecipeContext, scope: Scope): 
       return [];
     case "measure":
       fail(frame, "E602", "`measure` stands in a loop over layers", statement.span, "of which layer?", {
+        help: "inside `for w in block.linears { }`",
+      });
+      return [];
+    case "retain":
+      fail(frame, "E602", "`retain` stands in a loop over layers", statement.span, "of which layer?", {
         help: "inside `for w in block.linears { }`",
       });
       return [];

@@ -258,6 +258,7 @@ export function checkStatements(
       case "store":
       case "measure":
       case "permute":
+      case "retain":
       case "scale":
       case "expect":
       case "save":

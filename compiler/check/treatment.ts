@@ -1,7 +1,7 @@
 import type { Diagnostic, Span } from "../diagnostic.js";
 import type { Scalar, SymbolicGraph, ValueId } from "../graph/graph.js";
-import type { Computed, Treatment, TreatmentInput } from "../recipe/recipe.js";
-import type { Expr, ForStatement, PermuteStatement, Statement } from "../syntax/ast.js";
+import type { Computed, Permutation, Retention, Treatment, TreatmentInput } from "../recipe/recipe.js";
+import type { Expr, ForStatement, PermuteStatement, RetainStatement, Statement } from "../syntax/ast.js";
 import type { DtypeRef } from "../types/dtype.js";
 import { sizeSymbols, symbolSize } from "../types/size.js";
 import type { TensorType } from "../types/type.js";
@@ -10,8 +10,9 @@ import { finish, newBuilder, typeOf, type Builder } from "./builder.js";
 import { checkElement } from "./element.js";
 import { convert } from "./conversion.js";
 import { fail, placeIn, printType, type Frame } from "./frame.js";
-import { checkExchange } from "./permute.js";
+import { checkPermutation } from "./permute.js";
 import { bindMeasured, layerOf, packedFormat } from "./layer.js";
+import { checkRetention } from "./retention.js";
 import { measuredIn, type RecipeContext } from "./recipe-context.js";
 import { bind, lookup, nest, type Scope } from "./scope.js";
 import { checkStatements } from "./statement.js";
@@ -64,10 +65,11 @@ export function checkTreatments(
         return fail(frame, "E602", `\`${name}\` is measured in a branch`, span, "not of every layer of the loop", {
           help: "measure all layers of the loop, or choose them by `matching` and `except`",
         });
-  context.stored.push(...(complete.some(({ stores }) => stores !== null) ? [statement.span] : []));
   const moved = complete.find(({ permutes }) => permutes !== null)?.permutes ?? null;
   if (moved !== null) context.permuted.push({ span: moved.span, observed: context.observed.length });
-  if (complete.every(({ stores, measures, permutes }) => stores === null && measures.length === 0 && permutes === null))
+  const isIdle = ({ stores, measures, permutes, retains }: Treatment): boolean =>
+    stores === null && measures.length === 0 && permutes === null && retains === null;
+  if (complete.every(isIdle))
     fail(frame, "E604", "this loop stores nothing", statement.name.span, "no layer is changed", {
       help: `end it with \`store ${statement.name.name} as ...\`, or \`measure\` something`,
     });
@@ -96,8 +98,9 @@ function checkTreatment(
   const inputs: { readonly input: TreatmentInput; readonly value: ValueId }[] = [];
   const layer = layerOf(statement.name.name, context, builder, inputs);
   const measures: Treatment["measures"][number][] = [];
-  let permutes: Treatment["permutes"] = null;
+  let permutes: Permutation | null = null;
   const choices: Treatment["choices"][number][] = [];
+  let retention: Retention | null = null;
   const frame: Frame = {
     ...context.frame,
     builder,
@@ -148,10 +151,8 @@ function checkTreatment(
       else if (found !== null) measures.push({ ...found, measure });
       return;
     }
-    if (each.kind === "permute") {
-      permutes = permutation(each, inner) ?? permutes;
-      return;
-    }
+    if (each.kind === "permute") return permute(each, inner);
+    if (each.kind === "retain") return retain(each, inner);
     if (each.kind !== "store") {
       const help =
         each.kind === "if"
@@ -163,6 +164,18 @@ function checkTreatment(
         help,
       });
     }
+    if (retention !== null)
+      return void fail(
+        frame,
+        "E620",
+        `\`${layer.name}\` is stored behind \`retain\``,
+        each.span,
+        "its columns are fewer by then",
+        {
+          labels: [{ span: retention.span, message: "retained here" }],
+          help: "store before it, or in a loop over blocks that follows",
+        },
+      );
     const value = checkTensor(each.value, placeIn(frame, inner));
     if (each.target.kind !== "name" || lookup(inner, each.target.name)?.kind !== "layer")
       return void fail(
@@ -198,42 +211,11 @@ function checkTreatment(
         },
       );
     stored.push({ value, span: each.span });
-    if (permutes !== null)
-      fail(frame, "E602", `\`${layer.name}\` is stored where its channels change places`, each.span, "in one loop", {
-        labels: [{ span: permutes.span, message: "what was observed is of the order before" }],
-        help: "permute in a loop of its own, then observe, and store in another",
-      });
   }
-  function permutation(each: PermuteStatement, inner: Scope): Treatment["permutes"] {
-    const exchange = checkExchange(each, context, frame, inner);
-    const value = checkTensor(each.score, placeIn(frame, inner));
-    if (each.target.kind !== "name" || lookup(inner, each.target.name)?.kind !== "layer")
-      return fail(
-        frame,
-        "E604",
-        "what is permuted is the layer of the loop",
-        each.target.span,
-        `not \`${layer.name}\``,
-        { help: `write \`permute ${layer.name} on ...\`` },
-      );
-    if (permutes !== null)
-      return fail(frame, "E604", `\`${layer.name}\` is permuted twice`, each.span, "permuted again", {
-        labels: [{ span: permutes.span, message: "first permuted here" }],
-      });
-    if (value === null || exchange === null) {
-      failed = true;
-      return null;
-    }
-    const type = typeOf(builder, value);
-    if (!fitsWeight(type))
-      return fail(
-        frame,
-        "E604",
-        `what channels count for is f32[N, K], as the weight is, and this is ${printType(type)}`,
-        each.score.span,
-        printType(type),
-      );
-    return { score: graphOf(value, "score", context, builder, inputs), ...exchange };
+  function permute(each: PermuteStatement, inner: Scope): void {
+    const found = checkPermutation(each, { frame, scope: inner, layer: layer.name, before: permutes, fitsWeight });
+    if (found === null) failed = true;
+    else permutes = { ...found, score: graphOf(found.score, "score", context, builder, inputs) };
   }
   function fitsWeight(type: TensorType): boolean {
     return (
@@ -241,6 +223,12 @@ function checkTreatment(
       type.shape.length === 2 &&
       type.shape.every((size, axis) => equalSizes(size, symbolSize(axis === 0 ? "N" : "K"), builder.constraints))
     );
+  }
+  function retain(each: RetainStatement, inner: Scope): void {
+    const found = checkRetention(each, { frame, scope: inner, layer: layer.name, before: retention });
+    const made = found === null ? null : graphOf(found.score, "score", context, builder, inputs);
+    if (found === null || made === null) failed = true;
+    else retention = { ...made, kept: found.kept, span: each.span };
   }
   warnUnused(body, frame);
   for (const entry of body.entries.values())
@@ -270,6 +258,7 @@ function checkTreatment(
       made?.graph ?? finish(newBuilder(), context.recipe.name.name, context.recipe.name.span, [], noParameters, []),
     inputs: made?.inputs ?? [],
     stores: result === undefined ? null : "weight",
+    retains: retention,
   };
 }
 

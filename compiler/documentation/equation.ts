@@ -112,6 +112,7 @@ function statement(
     case "store":
     case "measure":
     case "permute":
+    case "retain":
     case "scale":
     case "expect":
     case "save":

@@ -75,6 +75,9 @@ function printTreatment(treatment: Treatment): readonly string[] {
       printComputed(`${head}: measure #${measure.id} ${measure.name}`, computed),
     ),
     ...(treatment.permutes === null ? [] : printPermutation(head, treatment.permutes)),
+    ...(treatment.retains === null
+      ? []
+      : printComputed(`${head}: retain ${treatment.retains.kept} of its columns`, treatment.retains)),
     ...(treatment.stores === null
       ? [`${head}: leave it`]
       : printComputed(`${head}: store ${treatment.stores}`, treatment)),

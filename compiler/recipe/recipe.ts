@@ -168,6 +168,15 @@ export interface Treatment {
    * left alone.
    */
   readonly stores: string | null;
+  /** Which columns of the layer stay; null: all. */
+  readonly retains: Retention | null;
+}
+
+/** Columns of a layer that stay in the model; the others go, with all of other layers that belongs to them. */
+export interface Retention extends Computed {
+  /** Below 1 a share of the parts that the columns have, else how many of them. */
+  readonly kept: number;
+  readonly span: Span;
 }
 
 /**

@@ -128,6 +128,7 @@ export type Statement =
   | StoreStatement
   | MeasureStatement
   | PermuteStatement
+  | RetainStatement
   | ScaleStatement
   | ExpectStatement
   | SaveStatement;
@@ -236,6 +237,18 @@ export interface PermuteStatement extends Commented {
   readonly score: Expr;
   readonly by: Ident;
   readonly settings: readonly Argument[];
+}
+
+/**
+ * `retain 0.75 of w by score`: the columns of w with the highest scores stay, the others go, with all that belongs to
+ * them in other layers.
+ */
+export interface RetainStatement extends Commented {
+  readonly kind: "retain";
+  /** A share below 1, or a count. */
+  readonly kept: Expr;
+  readonly target: Expr;
+  readonly score: Expr;
 }
 
 /**

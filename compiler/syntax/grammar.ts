@@ -33,7 +33,9 @@ import {
   OpenParen,
   OpenSquare,
   precedence,
+  Of,
   RecipeWord,
+  Retain,
   Return,
   Save,
   Scan,
@@ -190,6 +192,7 @@ export class Grammar extends ExpressionGrammar {
       { ALT: () => this.SUBRULE(this.store) },
       { ALT: () => this.SUBRULE(this.measure) },
       { ALT: () => this.SUBRULE(this.permute) },
+      { ALT: () => this.SUBRULE(this.retain) },
       { ALT: () => this.SUBRULE(this.scale) },
       { ALT: () => this.SUBRULE(this.expect) },
       { ALT: () => this.SUBRULE(this.save) },
@@ -339,6 +342,15 @@ export class Grammar extends ExpressionGrammar {
     this.CONSUME(By);
     this.CONSUME(Name);
     this.OPTION(() => this.SUBRULE(this.arguments));
+  });
+
+  private readonly retain = this.RULE("retain", () => {
+    this.CONSUME(Retain);
+    this.SUBRULE(this.expression, { LABEL: "kept" });
+    this.CONSUME(Of);
+    this.SUBRULE(this.postfix, { LABEL: "target" });
+    this.CONSUME(By);
+    this.SUBRULE2(this.expression, { LABEL: "score" });
   });
 
   private readonly scale = this.RULE("scale", () => {

@@ -20,6 +20,7 @@ import {
   Numeral,
   Reduction,
   reservedWords,
+  statementSpellings,
   tokens,
 } from "./tokens.js";
 
@@ -75,6 +76,7 @@ const places: ReadonlyMap<string, string> = new Map([
   ["store", "in a `store`"],
   ["measure", "in a `measure`"],
   ["permute", "in `permute ... on ... by ...`"],
+  ["retain", "in `retain ... of ... by ...`"],
   ["expect", "in an `expect`"],
   ["save", "in a `save`"],
   ["reduce", "in a reduction"],
@@ -88,20 +90,6 @@ const places: ReadonlyMap<string, string> = new Map([
   ["constraints", "in the constraints of a function"],
 ]);
 
-const statementSpellings = [
-  "let",
-  "var",
-  "scan",
-  "for",
-  "return",
-  "if",
-  "train",
-  "store",
-  "measure",
-  "permute",
-  "expect",
-  "save",
-];
 const declarationSpellings = ["use", "const", "fn", "recipe"];
 
 /** The words for an error that the parser met. */

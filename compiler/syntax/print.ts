@@ -196,6 +196,12 @@ function statement(value: Statement, indent: number): readonly string[] {
         ],
         indent,
       );
+    case "retain":
+      return commented(
+        value,
+        ["retain ", expression(value.kept), " of ", expression(value.target, closed), " by ", expression(value.score)],
+        indent,
+      );
     case "scale": {
       const through = value.through === null ? [] : [` through ${quoted(value.through.value)}`];
       return commented(value, [`scale ${value.name.name} by `, expression(value.by), ...through], indent);

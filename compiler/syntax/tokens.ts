@@ -96,6 +96,7 @@ export const Train = keyword("train");
 export const Store = keyword("store");
 export const Measure = keyword("measure");
 export const Permute = keyword("permute");
+export const Retain = keyword("retain");
 export const As = keyword("as");
 export const Expect = keyword("expect");
 export const Save = keyword("save");
@@ -175,6 +176,7 @@ const keywords = [
   Store,
   Measure,
   Permute,
+  Retain,
   As,
   Expect,
   Save,
@@ -217,10 +219,17 @@ export const statementWords: readonly TokenType[] = [
   Store,
   Measure,
   Permute,
+  Retain,
   ScaleWord,
   Expect,
   Save,
 ];
+
+/** The reserved words among them, as they are written. */
+export const statementSpellings: readonly string[] = statementWords
+  .map((word) => String(word.PATTERN))
+  .filter((word) => reservedWords.has(word));
+
 /** The tokens that begin a declaration. */
 export const declarationWords: readonly TokenType[] = [Use, Const, Fn, RecipeWord];
 

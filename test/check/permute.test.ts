@@ -32,6 +32,13 @@ const mistakes: { readonly [body: string]: readonly string[] } = {
   // before anything is stored, in a loop of its own
   [`for w in model.linears { store w as pack w as f16 }\n${moved}`]: ["E602"],
   "for w in model.linears { permute w on size(w) by turn(rounds: 4) store w as pack w as f16 }": ["E602"],
+  // nor after scales and columns that go
+  [`for block in model.blocks { for w in block.inputs { let s[k] = max[n] abs(w[n, k]) scale w by s } }\n${moved}`]: [
+    "E602",
+  ],
+  [`for w in model.linears matching "down_proj" { let s[k] = sum[n] abs(w[n, k]) retain 0.5 of w by s }\n${moved}`]: [
+    "E602",
+  ],
   "permute model on 1.0 by turn(rounds: 4)": ["E602"],
   "for w in model.linears { permute w on size(w) by turn(rounds: 4) permute w on size(w) by turn(rounds: 4) }": [
     "E604",

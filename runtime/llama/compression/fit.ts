@@ -4,7 +4,7 @@ import { error, type Diagnostic, type Span } from "../../../compiler/diagnostic.
 import { formatOfSpec, shapeOf } from "../../../compiler/formats/registry.js";
 import { withCorrectionApart } from "../../../compiler/graph/passes/correction.js";
 import type { SymbolicGraph } from "../../../compiler/graph/graph.js";
-import type { Computed, NamePattern, Recipe, RecipeStep, Treatment } from "../../../compiler/recipe/recipe.js";
+import type { NamePattern, Recipe, RecipeStep, Treatment } from "../../../compiler/recipe/recipe.js";
 import { suggest } from "../../../compiler/suggest.js";
 import { baselineTarget, type Target } from "../../../compiler/target.js";
 import { constantSize, sizeValue, substituteSize, type Size } from "../../../compiler/types/size.js";
@@ -18,6 +18,7 @@ import { layerCounts, unmeasured } from "./measured.js";
 import { isSelected, matchesName, treatmentsFor } from "./names.js";
 import { partsOf } from "./shared.js";
 import { trainedLayers } from "./trained-layers.js";
+import { planRetentions, shapesOf } from "./retention-plan.js";
 import { packsOnHost, sizesOf } from "./host-pack.js";
 import type { LayerTreatment } from "./treat.js";
 
@@ -33,7 +34,10 @@ export function checkRecipe(
 ): readonly string[] {
   const notes = new Set<string>();
   const counts = layerCounts(recipe, model);
-  const found: Diagnostic[] = [...unmeasured(recipe, model)];
+  const retained = planRetentions(caller.functions ?? undefined, model, recipe);
+  const found: Diagnostic[] = [...unmeasured(recipe, model), ...retained.found];
+  /** The layers as they are when a step comes. */
+  let { linears } = model;
   const { functions = null, target } = caller;
   if (functions !== null) found.push(...scaleFindings(functions, model, recipe, target));
   const visit = (step: RecipeStep): void => {
@@ -42,14 +46,14 @@ export function checkRecipe(
       for (const pattern of [...step.matching, ...step.except]) found.push(...unmatched(model, pattern));
     if (step.kind === "train") {
       for (const inner of step.layers) visit(inner);
-      const own = trainedLayers(model.linears, step);
+      const own = trainedLayers(linears, step);
       for (const note of own.notes) notes.add(note);
       found.push(...own.found);
     }
     if (step.kind !== "linears") return;
     const conditions = step.treatments.flatMap((treatment) => treatment.conditions.map(({ pattern }) => pattern));
     for (const pattern of [...step.matching, ...step.except, ...conditions]) found.push(...unmatched(model, pattern));
-    const layers = model.linears.flatMap((linear) =>
+    const layers = linears.flatMap((linear) =>
       isSelected(step, linear.name)
         ? treatmentsFor(step.treatments, linear.name).map((treatment) => ({ linear, treatment }))
         : [],
@@ -58,12 +62,13 @@ export function checkRecipe(
       found.push(...fixedChannels(caller.functions ?? null, model, linear, treatment));
     for (const treatment of new Set(layers.map((layer) => layer.treatment))) {
       const treated = layers.filter((layer) => layer.treatment === treatment);
-      const parts: Computed[] = [
+      const parts = [
         ...(treatment.stores === null ? [] : [treatment]),
         ...treatment.choices,
         ...treatment.measures,
+        ...(treatment.permutes === null ? [] : [treatment.permutes.score]),
+        ...(treatment.retains === null ? [] : [treatment.retains]),
       ];
-      if (treatment.permutes !== null) parts.push(treatment.permutes.score);
       for (const part of parts) {
         const compiled = compileFor(treated, { ...treatment, ...part }, caller.target, counts);
         for (const note of compiled.notes) notes.add(note);
@@ -71,7 +76,11 @@ export function checkRecipe(
       }
     }
   };
-  for (const step of recipe.steps) visit(step);
+  for (const step of recipe.steps) {
+    visit(step);
+    const narrowing = retained.narrowings.get(step);
+    if (narrowing !== undefined) ({ linears } = shapesOf(narrowing.config));
+  }
   const once = new Map(found.map((each) => [identityOf(each), each]));
   if (once.size > 0) throw new CompileError([...once.values()]);
   return [...notes];

@@ -46,6 +46,8 @@ export interface Treater {
   compute(computed: Computed, layer: Linear, seen: Seen | null): Promise<number>;
   /** The same for a tensor, which is there for as long as `use` takes. */
   using<T>(computed: Computed, layer: Linear, seen: Seen | null, use: (tensor: DeviceTensor) => Promise<T>): Promise<T>;
+  /** The same for several numbers. */
+  values(computed: Computed, layer: Linear, seen: Seen | null): Promise<ArrayLike<number>>;
   /**
    * Gives layers, each once, the weights that their treatments make for them, in order; `onDone` hears of each. Those
    * of
@@ -275,10 +277,9 @@ export function createTreater(
     });
   }
 
-  return {
-    async compute(computed, linear, seen) {
-      return this.using(computed, linear, seen, async (tensor) => (await executor.values(tensor))[0] ?? NaN);
-    },
+  const treater: Treater = {
+    compute: async (computed, linear, seen) => (await treater.values(computed, linear, seen))[0] ?? NaN,
+    values: (computed, linear, seen) => treater.using(computed, linear, seen, (tensor) => executor.values(tensor)),
     async using({ graph, inputs }, linear, seen, use) {
       const watched = watchedGraphs.get(graph) ?? withPivots(graph);
       watchedGraphs.set(graph, watched);
@@ -323,6 +324,7 @@ export function createTreater(
       return records;
     },
   };
+  return treater;
 }
 
 /** What a treatment has made of a weight. */
