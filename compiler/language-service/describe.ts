@@ -17,8 +17,17 @@ export interface Description {
   readonly text: string;
 }
 
+/** Heads as they were printed: a proposal shows those of the whole library. */
+const heads = new WeakMap<Declaration, string>();
+
 /** The head of a function or recipe as it is laid out. */
 export function printHead(declaration: FunctionDeclaration | RecipeDeclaration): string {
+  const head = heads.get(declaration) ?? laidOutHead(declaration);
+  heads.set(declaration, head);
+  return head;
+}
+
+function laidOutHead(declaration: FunctionDeclaration | RecipeDeclaration): string {
   const bare = { ...declaration, body: [], leading: [], trailing: null, closing: [] };
   const text = print({ kind: "module", uses: [], declarations: [bare], closing: [], span: declaration.span });
   return text.trim().replace(/\s*\{\s*\}$/, "");

@@ -112,6 +112,40 @@ test("columns that read one channel get the geometric mean, and what is not abov
   }
 });
 
+test("AWQ halves the error of outputs where channels differ by much", async () => {
+  const [rows, columns, group] = [16, 64, 32];
+  await withArena(caller.executor, async (arena) => {
+    const fill = async (
+      shape: readonly number[],
+      value: (at: number) => number,
+    ): ReturnType<typeof caller.executor.fill> =>
+      arena.own(
+        await caller.executor.fill(
+          "f32",
+          shape,
+          Float32Array.from({ length: shape.reduce((product, size) => product * size, 1) }, (_, at) => value(at)),
+        ),
+      );
+    // every sixteenth feature is thirty times as large as the others, and its weights are a fifth
+    const size = (k: number): number => (k % 16 === 3 ? 30 : 1);
+    const w = await fill([rows, columns], (at) => Math.sin(at * at * 0.7) / (size(at % columns) > 1 ? 5 : 1));
+    const magnitudes = await fill([columns], size);
+    const h = await fill([columns, columns], (at) =>
+      Math.floor(at / columns) === at % columns ? size(at % columns) ** 2 : 0,
+    );
+    const [s] = arena.ownAll(await caller.call("int4_awq", { w, magnitudes, h }, { sizes: { group } }));
+    const ones = await fill([columns], () => 1);
+    const loss = async (by: typeof ones): Promise<number> => {
+      const args = { w, s: by, h, low: -8, high: 7 };
+      const [found] = arena.ownAll(await caller.call("awq_loss", args, { sizes: { group } }));
+      return (await caller.executor.values(found!))[0]!;
+    };
+    const [before, after] = [await loss(ones), await loss(s!)];
+    assert.ok(after > 0 && after < 0.5 * before, `${after}, before ${before}`);
+  });
+  assert.is(caller.executor.memory.live, 0);
+});
+
 test("what does not cancel, or stands at the wrong time, is told with what to do", () => {
   assert.equal(found(`for w in block.inputs {\n${byWeight}\n}`), []);
   assert.equal(found(`for w in block.inputs matching "down_proj" {\n${byWeight} through "up_proj"\n}`), []);
