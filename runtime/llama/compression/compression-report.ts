@@ -1,8 +1,8 @@
 import { bitsPerWeight, printFormat, shapeOf } from "../../../compiler/formats/registry.js";
-import type { Model } from "../../model/model.js";
 import { printPattern } from "../../model/packed.js";
 import type { Compression, TensorReport } from "./compression.js";
-import type { WeightRecord } from "../long-runs/manifest.js";
+import { retainedRecords } from "./retain.js";
+import type { Run } from "./run.js";
 import { warningsOf } from "./outcome.js";
 
 /** What of a report does not follow from the weights. */
@@ -13,10 +13,12 @@ export interface RunFacts extends Omit<Compression, "tensors" | "bytesBefore" | 
 
 /** The report on a compression that is done. */
 export function reportOf(
-  model: Model,
-  treated: ReadonlyMap<string, WeightRecord>,
+  { given, model, working, retained }: Pick<Run, "given" | "model" | "working" | "retained">,
   { unsaved, ...facts }: RunFacts,
 ): Compression {
+  // what was made smaller and left so is told of too
+  const narrowed = model === given ? [] : retainedRecords(retained, model);
+  const treated = new Map([...narrowed.map((record) => [record.name, record] as const), ...working.treated]);
   const linears = new Set(model.linears.map(({ weight }) => weight));
   const layers = [...treated.values()].filter(({ name }) => linears.has(name));
   const tensors = layers.map(
@@ -31,7 +33,7 @@ export function reportOf(
       seconds,
     }),
   );
-  const bytesBefore = model.tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
+  const bytesBefore = given.tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
   const bytesAfter = model.tensors.reduce((sum, tensor) => sum + (treated.get(tensor.name)?.bytes ?? tensor.bytes), 0);
   return {
     tensors,

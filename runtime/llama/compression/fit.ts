@@ -17,6 +17,7 @@ import { layerCounts, unmeasured } from "./measured.js";
 import { isSelected, matchesName, treatmentsFor } from "./names.js";
 import { partsOf } from "./shared.js";
 import { trainedLayers } from "./trained-layers.js";
+import { planRetentions, shapesOf } from "./retention-plan.js";
 import { packsOnHost, sizesOf } from "./host-pack.js";
 import type { LayerTreatment } from "./treat.js";
 
@@ -32,7 +33,10 @@ export function checkRecipe(
 ): readonly string[] {
   const notes = new Set<string>();
   const counts = layerCounts(recipe, model);
-  const found: Diagnostic[] = [...unmeasured(recipe, model)];
+  const retained = planRetentions(caller.functions ?? undefined, model, recipe);
+  const found: Diagnostic[] = [...unmeasured(recipe, model), ...retained.found];
+  /** The layers as they are when a step comes. */
+  let { linears } = model;
   const { functions = null, target } = caller;
   if (functions !== null) found.push(...scaleFindings(functions, model, recipe, target));
   const visit = (step: RecipeStep): void => {
@@ -41,21 +45,26 @@ export function checkRecipe(
       for (const pattern of [...step.matching, ...step.except]) found.push(...unmatched(model, pattern));
     if (step.kind === "train") {
       for (const inner of step.layers) visit(inner);
-      const own = trainedLayers(model.linears, step);
+      const own = trainedLayers(linears, step);
       for (const note of own.notes) notes.add(note);
       found.push(...own.found);
     }
     if (step.kind !== "linears") return;
     const conditions = step.treatments.flatMap((treatment) => treatment.conditions.map(({ pattern }) => pattern));
     for (const pattern of [...step.matching, ...step.except, ...conditions]) found.push(...unmatched(model, pattern));
-    const layers = model.linears.flatMap((linear) =>
+    const layers = linears.flatMap((linear) =>
       isSelected(step, linear.name)
         ? treatmentsFor(step.treatments, linear.name).map((treatment) => ({ linear, treatment }))
         : [],
     );
     for (const treatment of new Set(layers.map((layer) => layer.treatment))) {
       const treated = layers.filter((layer) => layer.treatment === treatment);
-      const parts = [...(treatment.stores === null ? [] : [treatment]), ...treatment.choices, ...treatment.measures];
+      const parts = [
+        ...(treatment.stores === null ? [] : [treatment]),
+        ...treatment.choices,
+        ...treatment.measures,
+        ...(treatment.retains === null ? [] : [treatment.retains]),
+      ];
       for (const part of parts) {
         const compiled = compileFor(treated, { ...treatment, ...part }, caller.target, counts);
         for (const note of compiled.notes) notes.add(note);
@@ -63,7 +72,11 @@ export function checkRecipe(
       }
     }
   };
-  for (const step of recipe.steps) visit(step);
+  for (const step of recipe.steps) {
+    visit(step);
+    const narrowing = retained.narrowings.get(step);
+    if (narrowing !== undefined) ({ linears } = shapesOf(narrowing.config));
+  }
   const once = new Map(found.map((each) => [identityOf(each), each]));
   if (once.size > 0) throw new CompileError([...once.values()]);
   return [...notes];

@@ -2,8 +2,7 @@
 import { counted } from "../../../compiler/words.js";
 import { CompileError } from "../../../compiler/compile.js";
 import { InternalError } from "../../../compiler/diagnostic.js";
-import type { Recipe, RecipeStep, TrainStep, Treatment } from "../../../compiler/recipe/recipe.js";
-import type { Linear } from "../../model/model.js";
+import type { Recipe, RecipeStep, TrainStep } from "../../../compiler/recipe/recipe.js";
 import type { Model } from "../../model/opened.js";
 import { leftOut } from "../../model/parts.js";
 import type { CalibrationHelper } from "./calibration-helper.js";
@@ -15,7 +14,6 @@ import { reportOf } from "./compression-report.js";
 import { LlamaError } from "../error.js";
 import { createForecast } from "./forecast.js";
 import { createMeasured } from "./measured.js";
-import { isSelected, treatmentsFor } from "./names.js";
 import { expect, evaluateBoth } from "./judge.js";
 import { beyond, unsavedWarning } from "./outcome.js";
 import { createFolds } from "./folds.js";
@@ -28,7 +26,10 @@ import { savedRecipe } from "./recipe-record.js";
 import { checkRecipe } from "./fit.js";
 import type { TrainingPoints } from "./model-training.js";
 import { measurePace, slowWords, trains } from "./pace.js";
-import { createTreater, type LayerTreatment, type Seen } from "./treat.js";
+import { followLayers, type Retaining } from "./follow-layers.js";
+import { narrow, retentionsIn } from "./retain.js";
+import { planRetentions } from "./retention-plan.js";
+import { createTreater } from "./treat.js";
 import { runTraining, type TrainedBlock } from "./training.js";
 import { answeredTokens, calibrationWindows, checkContext, trainingWindows } from "../windows.js";
 import { bodyOf, calibrates, costsOf, observationsOf, observeCost, stepsOf, withDense, workLeft } from "./workload.js";
@@ -96,7 +97,9 @@ export async function compressIn(
     run = {
       place,
       caller,
+      given: model,
       model,
+      opened: [],
       recipe,
       options,
       windows,
@@ -108,6 +111,7 @@ export async function compressIn(
       forecast: createForecast(work),
       treater: createTreater(caller, model, working, { share: options.share, measured }),
       measured,
+      retained: [...facts.retained],
       saved: [...facts.saved],
       perplexities: facts.perplexities.map(({ of, value }) => ({ text: "calibration", of, value: value ?? Infinity })),
       trainings: [...facts.trainings],
@@ -130,11 +134,15 @@ export async function compressIn(
       );
     // what was finished under another limit
     refuseLost(run);
-    for (const step of recipe.steps) await follow(run, step);
+    const plan = planRetentions(caller.functions, model, recipe);
+    const retaining = retentionsIn(recipe);
+    for (const step of recipe.steps) {
+      await follow(run, step, { plan: plan.narrowings.get(step) ?? null, retaining });
+    }
     if (!recipe.steps.some((step) => saves(step))) await save(run, options.output);
     run.isWritten = true;
     await evaluateBoth(run);
-    const report = reportOf(model, working.treated, {
+    const report = reportOf(run, {
       seconds: factsOf(run).seconds,
       stageSeconds: run.forecast.spent(),
       saved: run.saved,
@@ -144,9 +152,11 @@ export async function compressIn(
       unsaved: storesUnsaved(recipe),
       deviceBytesPeak: caller.executor.device.memory.peak,
     });
+    await closeOpened(run);
     await state.remove();
     return report;
   } catch (error) {
+    if (run !== null) await closeOpened(run);
     // the same run would come to the same fault, and another recipe is another run; a text to evaluate on can be
     // another, and so can the limit of errors
     const isFinal = error instanceof LlamaError ? error.code !== "error-too-large" : error instanceof CompileError;
@@ -155,8 +165,12 @@ export async function compressIn(
     if (left !== null) note(keptLine(left, stepsOf(recipe, model)));
     throw error;
   } finally {
-    working.release();
+    (run?.working ?? working).release();
   }
+}
+
+async function closeOpened({ opened }: Run): Promise<void> {
+  for (const model of opened.splice(0)) await model.close();
 }
 
 /** @throws LlamaError error-too-large where a layer has lost more than the run allows */
@@ -169,9 +183,12 @@ function refuseLost({ options: { maxError }, working, saved, step, state }: Run)
   );
 }
 
-async function follow(run: Run, step: RecipeStep): Promise<void> {
+async function follow(run: Run, step: RecipeStep, retaining: Retaining): Promise<void> {
   const body = bodyOf(step);
-  if (body !== null) return followBlocks(run, body);
+  if (body !== null) {
+    await followBlocks(run, body, retaining);
+    return retaining.plan === null ? undefined : narrow(run, retaining.plan, retaining.retaining);
+  }
   if (run.step < run.state.finished) {
     run.step++;
     return;
@@ -235,7 +252,7 @@ async function trainingPoints(run: Run): Promise<TrainingPoints> {
 }
 
 /** What is done to each block in turn. Blocks that are finished already only take the calibration activations on. */
-async function followBlocks(run: Run, body: readonly RecipeStep[]): Promise<void> {
+async function followBlocks(run: Run, body: readonly RecipeStep[], retaining: Retaining): Promise<void> {
   const { model, caller, options, windows, working, state } = run;
   const { blocks } = model;
   const from = Math.min(blocks.length, Math.max(0, state.finished - run.step));
@@ -272,7 +289,7 @@ async function followBlocks(run: Run, body: readonly RecipeStep[]): Promise<void
     for (let at = 0; at < from; at++) await calibration?.advance(at);
     for (const block of blocks.slice(from)) {
       if (calibration !== null && observationsOf(body).length === 0) await calibration.observe(block.index, []);
-      await followBody(run, body, block.index, calibration);
+      await followBody(run, body, block.index, calibration, retaining);
       await finishStep(run);
       calibration?.forget();
       if (block.index + 1 < blocks.length) await calibration?.advance(block.index);
@@ -291,6 +308,10 @@ function helpersOf(run: Run, body: readonly RecipeStep[]): readonly CalibrationH
   const { model, options, state, working } = run;
   const { lies } = state;
   if (options.helpers === undefined || lies === undefined) return [];
+  if (run.model !== run.given) {
+    options.note?.("note: what is left of the model after `retain` is on one device: windows are not divided.");
+    return [];
+  }
   const alone = body.find(({ kind }) => kind === "train" || kind === "scale");
   if (alone !== undefined) {
     const what = alone.kind === "train" ? "trained" : "scaled";
@@ -319,6 +340,7 @@ async function followBody(
   body: readonly RecipeStep[],
   index: number,
   calibration: CalibrationRun | null,
+  retaining: Retaining,
 ): Promise<void> {
   const groups = observationsOf(body);
   for (const step of body) {
@@ -329,25 +351,9 @@ async function followBody(
         if (group !== undefined) await calibration?.observe(index, group);
         break;
       }
-      case "linears": {
-        const chosen = run.model.blocks[index]?.linears.filter(({ name }) => isSelected(step, name)) ?? [];
-        const seen = calibration?.seen() ?? null;
-        const layers: LayerTreatment[] = [];
-        for (const linear of chosen) {
-          const treatment = await chosenTreatment(run, step.treatments, linear, seen);
-          for (const { measure, ...computed } of treatment?.measures ?? [])
-            run.measured.set(measure, linear, await run.treater.compute(computed, linear, seen));
-          if (treatment !== null && treatment.stores !== null) layers.push({ linear, treatment });
-          else if (treatment !== null && treatment.measures.length > 0)
-            report(run, "compress", linear.name, chosen.indexOf(linear) + 1, chosen.length, run.costs.treat(linear));
-        }
-        await run.treater.treat(layers, seen, run.recipe.parameters, (record, at) => {
-          warnOf(run, record);
-          const { linear } = layers[at]!;
-          report(run, "compress", linear.name, chosen.indexOf(linear) + 1, chosen.length, run.costs.treat(linear));
-        });
+      case "linears":
+        await followLayers(run, step, index, calibration, retaining);
         break;
-      }
       case "expect":
         await expect(run, step.condition, step.text);
         break;
@@ -372,33 +378,6 @@ async function followBody(
         step satisfies never;
     }
   }
-}
-
-/** The treatment that a layer gets, after the choices that are made by what is computed; null where none is for it. */
-async function chosenTreatment(
-  run: Run,
-  treatments: readonly Treatment[],
-  linear: Linear,
-  seen: Seen | null,
-): Promise<Treatment | null> {
-  // what one way has computed is not computed again for another that takes the same turns up to there
-  const made = new Map<string, boolean>();
-  for (const treatment of treatmentsFor(treatments, linear.name)) {
-    let turns = "";
-    let taken = true;
-    for (const choice of treatment.choices) {
-      turns += ` ${choice.span.file} ${choice.span.start}`;
-      const holds = made.get(turns) ?? (await run.treater.compute(choice, linear, seen)) !== 0;
-      made.set(turns, holds);
-      if (holds !== choice.holds) {
-        taken = false;
-        break;
-      }
-      turns += ` ${holds}`;
-    }
-    if (taken) return treatment;
-  }
-  return null;
 }
 
 /** Puts what a step of work has made where a later run finds it. */
