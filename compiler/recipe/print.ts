@@ -17,11 +17,12 @@ function printStep(step: RecipeStep): readonly string[] {
       return ["for each block", ...step.body.flatMap((inner) => indent(printStep(inner)))];
     case "observe":
       return [`observe #${step.id} ${step.name} by ${step.function}`, ...indent(lines(printGraph(step.graph)))];
+    case "tensors":
     case "linears": {
       const patterns = (word: string, list: readonly NamePattern[]): string =>
         list.length === 0 ? "" : ` ${word} ${list.map((pattern) => `"${pattern.glob}"`).join(", ")}`;
       return [
-        `for each linear layer${patterns("matching", step.matching)}${patterns("except", step.except)}`,
+        `for each ${step.kind === "linears" ? "linear layer" : `tensor of ${step.of}`}${patterns("matching", step.matching)}${patterns("except", step.except)}`,
         ...step.treatments.flatMap((treatment) => indent(printTreatment(treatment))),
       ];
     }

@@ -54,12 +54,32 @@ export type RecipeStep =
       readonly span: Span;
     }
   /**
+   * For each tensor beside the linear layers whose name matches: tables `[N, K]`, of K columns, and vectors `[K]`. Norms
+   * and biases of the block inside `blocks`, of the whole model outside.
+   */
+  | TensorsStep
+  /**
    * Trains a block, inside of `blocks`, or the whole model. What its layers store is what every pass uses, and what is
    * stored in the end.
    */
   | TrainStep
   | { readonly kind: "expect"; readonly condition: Condition; readonly text: string; readonly span: Span }
   | { readonly kind: "save"; readonly name: string; readonly span: Span };
+
+/**
+ * Which tensors a loop takes: the embedding or the head, each for itself, both (one table where they are tied), the gains
+ * of norms, the biases of linear layers.
+ */
+export type TensorKind = "embedding" | "head" | "tables" | "norms" | "biases";
+
+export interface TensorsStep {
+  readonly kind: "tensors";
+  readonly of: TensorKind;
+  readonly matching: readonly NamePattern[];
+  readonly except: readonly NamePattern[];
+  readonly treatments: readonly Treatment[];
+  readonly span: Span;
+}
 
 export interface TrainStep {
   readonly kind: "train";
@@ -147,7 +167,7 @@ export interface Treatment {
 }
 
 export type TreatmentInput =
-  /** The weight as it is now, dense f32 [N, K]. */
+  /** The weight as it is now, dense f32 [N, K]; of a vector f32 [K]. */
   | { readonly name: string; readonly kind: "weight" }
   /** Within a training, the weight as it was when that began, dense f32 [N, K]; there, `weight` is the one trained. */
   | { readonly name: string; readonly kind: "start" }

@@ -14,6 +14,7 @@ import type { Caller } from "../call.js";
 import { layerCounts, unmeasured } from "./measured.js";
 import { isSelected, matchesName, treatmentsFor } from "./names.js";
 import { partsOf } from "./shared.js";
+import { tensorsOf } from "./tensors.js";
 import { trainedLayers } from "./trained-layers.js";
 import { packsOnHost, sizesOf } from "./host-pack.js";
 import type { LayerTreatment } from "./treat.js";
@@ -27,6 +28,7 @@ export function checkRecipe(caller: Pick<Caller, "target">, model: Model, recipe
   const notes = new Set<string>();
   const counts = layerCounts(recipe, model);
   const found: Diagnostic[] = [...unmeasured(recipe, model)];
+  let isSplit = false;
   const visit = (step: RecipeStep): void => {
     if (step.kind === "blocks") for (const inner of step.body) visit(inner);
     if (step.kind === "train") {
@@ -35,10 +37,20 @@ export function checkRecipe(caller: Pick<Caller, "target">, model: Model, recipe
       for (const note of own.notes) notes.add(note);
       found.push(...own.found);
     }
-    if (step.kind !== "linears") return;
+    if (step.kind === "tensors") {
+      const split = ["embedding", "head"].includes(step.of);
+      isSplit ||= split;
+    }
+    if (step.kind !== "linears" && step.kind !== "tensors") return;
+    const all = step.kind === "linears" ? model.linears : tensorsOf(model, step.of, null, isSplit);
+    if (all.length === 0)
+      notes.add(
+        `the model has no ${step.kind === "linears" ? "linear layers" : step.of}: a loop over them does nothing`,
+      );
     const conditions = step.treatments.flatMap((treatment) => treatment.conditions.map(({ pattern }) => pattern));
-    for (const pattern of [...step.matching, ...step.except, ...conditions]) found.push(...unmatched(model, pattern));
-    const layers = model.linears.flatMap((linear) =>
+    for (const pattern of [...step.matching, ...step.except, ...conditions])
+      found.push(...unmatched(all, step, pattern));
+    const layers = all.flatMap((linear) =>
       isSelected(step, linear.name)
         ? treatmentsFor(step.treatments, linear.name).map((treatment) => ({ linear, treatment }))
         : [],
@@ -67,10 +79,14 @@ export function checkAgainst(model: Model, recipe: Recipe): readonly string[] {
   return checkRecipe({ target: { ...baselineTarget, f16: true, maxBinding: Infinity } }, model, recipe);
 }
 
-function unmatched(model: Model, pattern: NamePattern): readonly Diagnostic[] {
-  if (model.linears.some(({ name }) => matchesName(pattern, name))) return [];
-  const some = [...new Set(model.linears.map(({ name }) => name.split(".").at(-1) ?? name))];
-  const names = model.linears.map(({ name }) => name);
+function unmatched(
+  linears: readonly Linear[],
+  step: Extract<RecipeStep, { kind: "linears" | "tensors" }>,
+  pattern: NamePattern,
+): readonly Diagnostic[] {
+  if (linears.some(({ name }) => matchesName(pattern, name))) return [];
+  const some = [...new Set(linears.map(({ name }) => name.split(".").at(-1) ?? name))];
+  const names = linears.map(({ name }) => name);
   const { glob } = pattern;
   const last = glob.slice(glob.lastIndexOf(".") + 1);
   const meant = suggest(last, some);
@@ -79,7 +95,7 @@ function unmatched(model: Model, pattern: NamePattern): readonly Diagnostic[] {
   return [
     error(
       "E605",
-      `"${glob}" matches no linear layer of the model`,
+      `"${glob}" matches ${step.kind === "linears" ? "no linear layer" : `none of the ${step.of}`} of the model`,
       { span: pattern.span, message: "selects nothing" },
       {
         notes: [`the layers have names such as ${names[0] ?? "none"}, and end in ${some.join(", ")}`],

@@ -5,6 +5,7 @@ import { InternalError } from "../../../compiler/diagnostic.js";
 import type { Recipe, RecipeStep, TrainStep, Treatment } from "../../../compiler/recipe/recipe.js";
 import type { Linear } from "../../model/model.js";
 import type { Model } from "../../model/opened.js";
+import { embeddingName } from "../../model/layout.js";
 import { leftOut } from "../../model/parts.js";
 import type { CalibrationHelper } from "./calibration-helper.js";
 import { calibrationRun, type CalibrationRun } from "./calibration-run.js";
@@ -29,6 +30,8 @@ import { measurePace, slowWords, trains } from "./pace.js";
 import { createTreater, type LayerTreatment, type Seen } from "./treat.js";
 import { runTraining, type TrainedBlock } from "./training.js";
 import { answeredTokens, calibrationWindows, checkContext, trainingWindows } from "../windows.js";
+import { isUntied } from "./tied-head.js";
+import { treatTensors } from "./treat-tensors.js";
 import { bodyOf, calibrates, costsOf, observationsOf, observeCost, stepsOf, withDense, workLeft } from "./workload.js";
 import { createWorkingModel, saveModel } from "./working-model.js";
 
@@ -133,6 +136,7 @@ export async function compressIn(
     run.isWritten = true;
     await evaluateBoth(run);
     const report = reportOf(model, working.treated, {
+      isUntied: await isUntied(model, working),
       seconds: factsOf(run).seconds,
       stageSeconds: run.forecast.spent(),
       saved: run.saved,
@@ -176,9 +180,11 @@ async function follow(run: Run, step: RecipeStep): Promise<void> {
   }
   if (step.kind === "expect") await expect(run, step.condition, step.text);
   else if (step.kind === "train") await train(run, step, null);
+  else if (step.kind === "tensors") await treatTensors(run, step, null, (...args) => chosenTreatment(run, ...args));
   else if (step.kind === "save") await save(run, run.place.within(run.options.output, step.name));
   else throw new InternalError(`${step.kind} outside of blocks`);
   await finishStep(run);
+  if (step.kind === "tensors") run.working.unload();
   if (step.kind !== "train") return;
   // what the training has made of all blocks is in the state now
   run.working.unload();
@@ -289,6 +295,10 @@ function helpersOf(run: Run, body: readonly RecipeStep[]): readonly CalibrationH
   const { model, options, state, working } = run;
   const { lies } = state;
   if (options.helpers === undefined || lies === undefined) return [];
+  if (working.treated.has(embeddingName)) {
+    options.note?.("note: the embedding was stored: the calibration windows are not divided.");
+    return [];
+  }
   if (body.some(({ kind }) => kind === "train")) {
     options.note?.("note: blocks are trained on one device: the calibration windows are not divided.");
     return [];
@@ -344,6 +354,9 @@ async function followBody(
         });
         break;
       }
+      case "tensors":
+        await treatTensors(run, step, index, (...args) => chosenTreatment(run, ...args));
+        break;
       case "expect":
         await expect(run, step.condition, step.text);
         break;
