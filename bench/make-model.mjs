@@ -1,22 +1,33 @@
 /**
  * A model of a known shape with random weights, and a text of random words, to time what a real one would take:
  *
- *   node bench/make-model.mjs DIR [BLOCKS] [SHAPE]
+ *   node bench/make-model.mjs DIR [BLOCKS] [SHAPE] [--holes]
  *
  * SHAPE is a name of runtime/bench/model-shapes.ts, llama-3.1-8b (16 GB with its 32 blocks) where it is left out. Weights are normal with a deviation of 0.02, in
  * bf16, in shards of eight blocks. The tokenizer is that of examples/classics-3.7m with unused tokens added;
- * calibration.txt has some 346,000 tokens of it.
+ * calibration.txt has some 346,000 tokens of it. With `--holes` all weights are zeros that take no room on the disk: a
+ * model whose tensors another script fills.
  */
-import { closeSync, copyFileSync, mkdirSync, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  copyFileSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { modelShapes } from "../dist/runtime/bench/model-shapes.js";
 
-const [folder, blocksText, shapeName = "llama-3.1-8b"] = process.argv.slice(2);
+const holes = process.argv.includes("--holes");
+const [folder, blocksText, shapeName = "llama-3.1-8b"] = process.argv.slice(2).filter((word) => word !== "--holes");
 const shape = modelShapes[shapeName];
 const blocks = Number(blocksText ?? shape?.num_hidden_layers);
 if (folder === undefined || shape === undefined || !Number.isInteger(blocks) || blocks < 1)
-  throw new Error(`usage: node bench/make-model.mjs DIR [BLOCKS] [${Object.keys(modelShapes).join("|")}]`);
+  throw new Error(`usage: node bench/make-model.mjs DIR [BLOCKS] [${Object.keys(modelShapes).join("|")}] [--holes]`);
 const { hidden_size: hidden, intermediate_size: intermediate, vocab_size: vocabulary } = shape;
 const queries = shape.num_attention_heads * shape.head_dim;
 const keyValues = shape.num_key_value_heads * shape.head_dim;
@@ -102,7 +113,8 @@ shards.forEach((tensors, at) => {
   const file = openSync(join(folder, shard), "w");
   writeSync(file, length);
   writeSync(file, padded);
-  for (const [, shape] of tensors)
+  if (holes) ftruncateSync(file, 8 + padded.length + offset);
+  for (const [, shape] of holes ? [] : tensors)
     writeWeights(
       file,
       shape.reduce((product, size) => product * size, 1),

@@ -180,7 +180,7 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
     );
   };
   const { packs, lowered: each } = withStagedPacks(fused, storage, target, options, lower);
-  const lowered = (options.merge ?? target.kind === "gpu") ? mergeSiblings(each, target) : each;
+  const lowered = (options.merge ?? target.kind === "gpu") ? mergeSiblings(each, target, givenIn(storage)) : each;
   const kernels = lowered.map((each) => kernelsOf(each.steps));
   for (const kernel of kernels.flat()) {
     const faults = verifyKernel(kernel, target);
@@ -196,6 +196,11 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
     notes: lowered.flatMap((each) => each.notes),
     program: plan(fused, storage, lowered),
   };
+}
+
+/** Tensors whose memory the caller gives. */
+function givenIn(storage: StorageMap): ReadonlySet<string> {
+  return new Set(storage.flatMap((each) => (each?.role === "input" ? [each.name] : [])));
 }
 
 /**

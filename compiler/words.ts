@@ -7,3 +7,8 @@ export function counted(number: number, one: string, many = `${one}s`): string {
 export function alternatives(things: readonly string[]): string {
   return things.length < 2 ? things.join("") : `${things.slice(0, -1).join(", ")} or ${things.at(-1)}`;
 }
+
+/** `a, b and c`. */
+export function listed(things: readonly string[]): string {
+  return things.length < 2 ? things.join("") : `${things.slice(0, -1).join(", ")} and ${things.at(-1)}`;
+}

@@ -5,6 +5,8 @@ export const standardModules = [
   "quantize",
   "codebooks",
   "hqq",
+  "awq",
+  "smoothquant",
   "solve",
   "lowrank",
   "gptq",

@@ -13,6 +13,7 @@ import { bind, lookup, nest, type Scope } from "./scope.js";
 import { checkSettings, defaultOf, type Settings } from "./settings.js";
 import { checkLet } from "./statement.js";
 import { checkTraining, refusedInTraining } from "./training.js";
+import { checkScaling } from "./scaling.js";
 import { warnUnused } from "./unused.js";
 import { suggest } from "../suggest.js";
 import { nameHabits } from "./habits.js";
@@ -175,6 +176,8 @@ function needsText(step: RecipeStep): boolean {
       return true;
     case "save":
       return false;
+    case "scale":
+      return step.computed.inputs.some(({ kind }) => kind === "windows" || kind === "tokens");
     default:
       return step satisfies never;
   }
@@ -246,6 +249,11 @@ function checkStep(statement: Statement, context: RecipeContext, scope: Scope): 
     case "store":
       fail(frame, "E602", "`store` stands in a loop over layers", statement.span, "of which layer?", {
         help: "inside `for w in block.linears { }`",
+      });
+      return [];
+    case "scale":
+      fail(frame, "E602", "`scale` stands in a loop over inputs", statement.span, "of which input?", {
+        help: "inside `for w in block.inputs { }`",
       });
       return [];
     case "measure":
@@ -336,7 +344,7 @@ function checkLoop(statement: ForStatement, context: RecipeContext, scope: Scope
     base.kind === "model"
       ? ["blocks", "linears", ...tensorKinds]
       : base.kind === "block"
-        ? ["linears", ...blockTensorKinds]
+        ? ["linears", "inputs", ...blockTensorKinds]
         : [];
   if (members.length === 0) return failLoop(frame, `\`${over.base.name}\` has no modules`, over.base.span);
   if (!members.includes(member)) {
@@ -377,6 +385,10 @@ function checkLoop(statement: ForStatement, context: RecipeContext, scope: Scope
   }
   const matching = statement.matching.map((pattern) => namePattern(pattern, frame));
   const except = statement.except.map((pattern) => namePattern(pattern, frame));
+  if (member === "inputs") {
+    const scaling = checkScaling(statement, context, scope);
+    return scaling === null ? [] : [{ kind: "scale", matching, except, ...scaling, span: statement.span }];
+  }
   const treatments = checkTreatments(statement, context, scope);
   return treatments === null ? [] : [{ kind: "linears", matching, except, treatments, span: statement.span }];
 }

@@ -257,6 +257,7 @@ export function checkStatements(
       case "train":
       case "store":
       case "measure":
+      case "scale":
       case "expect":
       case "save":
         other(statement, scope);

@@ -213,6 +213,8 @@ function helpIn(statement: Statement): string | null {
         : null;
     case "measure":
       return "measure before it";
+    case "scale":
+      return "scale before it, and train what follows";
     case "train":
       return "trainings follow one another";
     case "expect":

@@ -237,7 +237,7 @@ function checkTreatment(
 const noParameters: SymbolicGraph["parameters"] = { sizes: ["N", "K"], dtypes: [], formats: [] };
 
 /** The graph of one value that a treatment computes, and where its inputs come from. */
-function graphOf(
+export function graphOf(
   value: ValueId,
   name: string,
   context: RecipeContext,

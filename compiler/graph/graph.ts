@@ -49,6 +49,8 @@ export interface Input {
   readonly value: ValueId;
   readonly name: string;
   readonly mutable: boolean;
+  /** Whether a tensor with fewer rows may be given: what reads and writes it is told which of them there are. */
+  readonly open?: true;
   /** The input that this one is a part of: its storage is that one's, and nobody gives it. Made by `splitLowRank`. */
   readonly part?: ValueId;
 }

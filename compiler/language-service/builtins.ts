@@ -117,6 +117,7 @@ export const members: Readonly<Record<string, readonly (readonly [name: string, 
     ["linears", "the linear layers of the block"],
     ["norms", "the gains of the block's norms, [K] each"],
     ["biases", "the biases of the block's linear layers, [K] each"],
+    ["inputs", "what the linear layers of the block receive: each with the weights of all that read it, as one"],
   ],
   layer: [
     ["dense", "the weight of the model as it was given"],

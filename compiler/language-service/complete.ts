@@ -106,18 +106,13 @@ function functions(file: string, { analyses, standardModules, standard }: Comple
   const files = new Set(used.map((each) => each.file));
   const others = standardModules
     .filter((module) => !files.has(`stdlib/${module}.esp`) && file !== `stdlib/${module}.esp`)
-    .flatMap((module) =>
-      standard(module)
+    .flatMap((module) => {
+      const edit = addUse(document, [module]);
+      const edits = edit === null ? [] : [edit];
+      return standard(module)
         .filter(({ name, kind }) => kind === "function" && !taken.has(name))
-        .map((symbol): Completion => {
-          const edit = addUse(document, [module]);
-          return {
-            ...named(symbol, 5),
-            edits: edit === null ? [] : [edit],
-            detail: `${head(symbol)}  (use ${module})`,
-          };
-        }),
-    );
+        .map((symbol): Completion => ({ ...named(symbol, 5), edits, detail: `${head(symbol)}  (use ${module})` }));
+    });
   return [
     ...here.map(
       (declaration): Completion => ({

@@ -18,8 +18,17 @@ export interface Description {
   readonly text: string;
 }
 
+/** Heads as they were printed: a proposal shows those of the whole library. */
+const heads = new WeakMap<Declaration, string>();
+
 /** The head of a function or recipe as it is laid out. */
 export function printHead(declaration: FunctionDeclaration | RecipeDeclaration): string {
+  const head = heads.get(declaration) ?? laidOutHead(declaration);
+  heads.set(declaration, head);
+  return head;
+}
+
+function laidOutHead(declaration: FunctionDeclaration | RecipeDeclaration): string {
   const bare = { ...declaration, body: [], leading: [], trailing: null, closing: [] };
   const text = print({ kind: "module", uses: [], declarations: [bare], closing: [], span: declaration.span });
   return text.trim().replace(/\s*\{\s*\}$/, "");
@@ -110,6 +119,7 @@ function variableText({ statement, declaration }: Symbol): string {
   if (statement?.kind === "for" && declaration?.kind === "recipe") {
     const { over } = statement;
     const field = over.kind === "member" ? over.field.name : "";
+    if (field === "inputs") return "the layers that read an input, as one, f32[N, K]";
     return field === "blocks"
       ? "a block of the model"
       : field === "linears"
@@ -135,7 +145,11 @@ function graphsOf(
     return graph === undefined ? [] : [graph];
   }
   return (steps ?? []).flatMap((step) =>
-    step.kind === "linears" || step.kind === "tensors" ? step.treatments.map((treatment) => treatment.graph) : [],
+    step.kind === "linears" || step.kind === "tensors"
+      ? step.treatments.map((treatment) => treatment.graph)
+      : step.kind === "scale"
+        ? [step.computed.graph]
+        : [],
   );
 }
 

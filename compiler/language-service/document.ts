@@ -30,8 +30,14 @@ export interface Document {
   readonly diagnostics: readonly Diagnostic[];
 }
 
-/** What was read before, by text, at offset 0. */
-export type ReadParts = Map<string, Omit<Part, "start" | "end">>;
+/** What was read before, by text. */
+export type ReadParts = Map<string, ReadPart>;
+
+/** A part that was read: at offset 0, and where it stood last. */
+interface ReadPart {
+  readonly read: Omit<Part, "start" | "end">;
+  placed: Part | null;
+}
 
 /** Lines that are blanked out until the rest of a declaration can be read. */
 const mostTries = 3;
@@ -51,9 +57,11 @@ export function readDocument(
   const parts = starts.map((start, at): Part => {
     const end = starts[at + 1] ?? source.length;
     const text = source.slice(start, end);
-    const read = known.get(text) ?? before.get(text) ?? readPart(file, text);
-    known.set(text, read);
-    return { ...shifted(read, start), start, end, text };
+    const part = known.get(text) ?? before.get(text) ?? { read: readPart(file, text), placed: null };
+    known.set(text, part);
+    // what stands before an edit stays where it is
+    if (part.placed?.start !== start) part.placed = { ...shifted(part.read, start), start, end, text };
+    return part.placed;
   });
   const uses = parts.flatMap(({ ast }) => ast?.uses ?? []);
   const declarations = parts.flatMap(({ ast }) => ast?.declarations ?? []);

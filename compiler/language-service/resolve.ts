@@ -12,7 +12,16 @@ import type {
   TypeExpr,
 } from "../syntax/ast.js";
 import { dtypes } from "../types/dtype.js";
-import { find, inner, type Env, type Names, type Reference, type Symbol, type SymbolKind } from "./symbols.js";
+import {
+  find,
+  inner,
+  sameSymbol,
+  type Env,
+  type Names,
+  type Reference,
+  type Symbol,
+  type SymbolKind,
+} from "./symbols.js";
 
 /** What a file sees of the modules that it uses. */
 export interface Used {
@@ -271,6 +280,9 @@ export function resolveNames(ast: Module, used: Used): Names {
           expression(statement.value, env);
           declare(own, make("variable", statement.name, after + 1, declaration.span.end, statement));
           return;
+        case "scale":
+          refer(lookup(env, statement.name.name), statement.name.span);
+          return expression(statement.by, env);
         case "expect":
           return expression(statement.condition, env);
         case "save":
@@ -317,11 +329,12 @@ export function resolveNames(ast: Module, used: Used): Names {
 
 /** A name that is declared in a type is met again as the type's. */
 function unique(references: readonly Reference[]): readonly Reference[] {
-  const seen = new Set<string>();
-  return references.filter(({ symbol, span }) => {
-    const key = `${span.start} ${span.end} ${symbol.span.file} ${symbol.span.start} ${symbol.kind}`;
-    if (seen.has(key)) return false;
-    seen.add(key);
+  const seen = new Map<number, Reference[]>();
+  return references.filter((reference) => {
+    const there = seen.get(reference.span.start) ?? [];
+    if (there.some(({ symbol, span }) => span.end === reference.span.end && sameSymbol(symbol, reference.symbol)))
+      return false;
+    seen.set(reference.span.start, [...there, reference]);
     return true;
   });
 }

@@ -11,7 +11,8 @@ import { kernelsOf, kernelStep, type Lowered, type LoweredStep } from "./lowered
 const fewWorkgroups = 4096;
 
 /**
- * Bytes that a kernel writes up to which it may be taken forward to others: its results live longer then.
+ * Bytes that a kernel writes up to which it may be taken forward to others: its results live longer then. What is given
+ * lives in any case.
  */
 const fewBytes = 2 ** 24;
 
@@ -27,9 +28,14 @@ interface Group {
 
 /**
  * Independent kernels of a graph as one dispatch each: the products of q, k and v; their rotations and the writes to
- * the cache. `lowered[i]` is of eqn i before and after; a merged kernel stands with the first of its equations.
+ * the cache. `lowered[i]` is of eqn i before and after; a merged kernel stands with the first of its equations. `given`
+ * has the tensors whose memory is the caller's.
  */
-export function mergeSiblings(lowered: readonly Lowered[], target: Target): readonly Lowered[] {
+export function mergeSiblings(
+  lowered: readonly Lowered[],
+  target: Target,
+  given: ReadonlySet<string>,
+): readonly Lowered[] {
   const groups: Group[] = [];
   lowered.forEach(({ steps }, eqn) => {
     for (const step of steps) {
@@ -37,7 +43,7 @@ export function mergeSiblings(lowered: readonly Lowered[], target: Target): read
       const clash = (group: Group): boolean =>
         meet(writes, group.reads) || meet(writes, group.writes) || meet(reads, group.writes);
       const earliest = groups.findLastIndex(clash) + 1;
-      const found = groups.slice(earliest).find((group) => joins(group, step, target));
+      const found = groups.slice(earliest).find((group) => joins(group, step, target, given));
       const group = found ?? { members: [], reads: new Set(), writes: new Set() };
       if (found === undefined) groups.push(group);
       group.members.push({ eqn, step });
@@ -49,7 +55,7 @@ export function mergeSiblings(lowered: readonly Lowered[], target: Target): read
 }
 
 /** Whether a step can be one dispatch with a group's. */
-function joins(group: Group, step: LoweredStep, target: Target): boolean {
+function joins(group: Group, step: LoweredStep, target: Target, given: ReadonlySet<string>): boolean {
   if (step.kind !== "kernel" || group.members.length >= mostParts) return false;
   const kernels: Kernel[] = [];
   for (const member of group.members) {
@@ -60,16 +66,17 @@ function joins(group: Group, step: LoweredStep, target: Target): boolean {
   return (
     all.every(({ origin }) => origin.schedule === step.kernel.origin.schedule) &&
     canMerge(all) &&
-    bytesWritten(step.kernel) <= fewBytes &&
+    bytesWritten(step.kernel, given) <= fewBytes &&
     all.reduce((sum, { workgroups }) => sum + workgroups[0], 0) <= fewWorkgroups &&
     mergedBuffers(all).length <= target.maxStorageBuffers &&
     mergedMemory(all) <= target.maxWorkgroupMemory
   );
 }
 
-function bytesWritten({ buffers }: Kernel): number {
+function bytesWritten({ buffers }: Kernel, given: ReadonlySet<string>): number {
   return buffers.reduce(
-    (sum, { access, element, length }) => sum + (access === "read_write" ? byteSize(element) * length : 0),
+    (sum, { access, tensor, element, length }) =>
+      sum + (access === "read_write" && !given.has(tensor) ? byteSize(element) * length : 0),
     0,
   );
 }

@@ -38,8 +38,7 @@ export function linkPrograms(name: string, links: readonly Link[], keep: readonl
         );
       const buffer = known?.buffer ?? addBuffer(buffers, program.buffers[input.buffer]!.bytes, "input");
       ids.set(input.buffer, buffer);
-      if (!values.has(whole))
-        inputs.set(whole, { ...input, name: whole, buffer, mutable: input.mutable || known?.mutable === true });
+      if (!values.has(whole)) inputs.set(whole, linkedInput(input, known, whole, buffer));
     }
     for (const { id, bytes, role } of program.buffers)
       if (!ids.has(id)) ids.set(id, addBuffer(buffers, bytes, role === "input" ? "temporary" : role));
@@ -99,6 +98,23 @@ export function linkPrograms(name: string, links: readonly Link[], keep: readonl
     outputs,
     kernels,
     steps,
+  };
+}
+
+/** An input of the whole, which an earlier program may have had: written where one writes it, open where it is to all. */
+function linkedInput(
+  { open, ...input }: ProgramTensor,
+  known: ProgramTensor | undefined,
+  name: string,
+  buffer: number,
+): ProgramTensor {
+  const isOpen = open === true && (known === undefined || known.open === true);
+  return {
+    ...input,
+    name,
+    buffer,
+    mutable: input.mutable || known?.mutable === true,
+    ...(isOpen ? { open: true } : {}),
   };
 }
 

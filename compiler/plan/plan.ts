@@ -48,7 +48,10 @@ export function plan(graph: ConcreteGraph, storage: StorageMap, lowered: readonl
   };
   const inputs = graph.inputs
     .filter((input) => storage[input.value] !== null && input.part === undefined)
-    .map((input) => tensor(input.value, input.name, input.mutable));
+    .map(({ value, name, mutable, open }) => ({
+      ...tensor(value, name, mutable),
+      ...(open === undefined ? {} : { open }),
+    }));
   const outputs = graph.outputs.map((output) => tensor(output.value, output.name, output.input !== null));
 
   const used = graph.eqns.map(

@@ -43,6 +43,11 @@ export interface ProgramTensor {
   readonly buffer: number;
   /** An input that the program overwrites; the output of that name has the same buffer. */
   readonly mutable: boolean;
+  /**
+   * A dense input of which a tensor with fewer rows may be given, fewer along the first axis: the program touches none
+   * but those that its other inputs name.
+   */
+  readonly open?: true;
 }
 
 export interface ProgramKernel {

@@ -18,12 +18,16 @@ function printStep(step: RecipeStep): readonly string[] {
     case "observe":
       return [`observe #${step.id} ${step.name} by ${step.function}`, ...indent(lines(printGraph(step.graph)))];
     case "tensors":
-    case "linears": {
-      const patterns = (word: string, list: readonly NamePattern[]): string =>
-        list.length === 0 ? "" : ` ${word} ${list.map((pattern) => `"${pattern.glob}"`).join(", ")}`;
+    case "linears":
       return [
         `for each ${step.kind === "linears" ? "linear layer" : `tensor of ${step.of}`}${patterns("matching", step.matching)}${patterns("except", step.except)}`,
         ...step.treatments.flatMap((treatment) => indent(printTreatment(treatment))),
+      ];
+    case "scale": {
+      const { computed, through } = step;
+      return [
+        `for each input${patterns("matching", step.matching)}${patterns("except", step.except)}`,
+        ...indent(printComputed(`scale${through === null ? "" : ` through "${through.glob}"`}`, computed)),
       ];
     }
     case "train":
@@ -41,6 +45,10 @@ function printStep(step: RecipeStep): readonly string[] {
     default:
       return step satisfies never;
   }
+}
+
+function patterns(word: string, list: readonly NamePattern[]): string {
+  return list.length === 0 ? "" : ` ${word} ${list.map((pattern) => `"${pattern.glob}"`).join(", ")}`;
 }
 
 function printTreatment(treatment: Treatment): readonly string[] {

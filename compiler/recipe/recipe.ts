@@ -59,6 +59,13 @@ export type RecipeStep =
    */
   | TensorsStep
   /**
+   * Inside `blocks`: for each input of the block's linear layers of which a layer matches, in the order of the block.
+   * The graph gives s, f32 [K]; its weight is that of all layers that read the input, their rows one below the other.
+   * Column k of each is multiplied by s[k], and what makes the input's channel k is divided by it: what that is, and that
+   * the block gives what it gave, is found in the block's graph.
+   */
+  | ScaleStep
+  /**
    * Trains a block, inside of `blocks`, or the whole model. What its layers store is what every pass uses, and what is
    * stored in the end.
    */
@@ -78,6 +85,18 @@ export interface TensorsStep {
   readonly matching: readonly NamePattern[];
   readonly except: readonly NamePattern[];
   readonly treatments: readonly Treatment[];
+  readonly span: Span;
+}
+
+export interface ScaleStep {
+  readonly kind: "scale";
+  readonly matching: readonly NamePattern[];
+  readonly except: readonly NamePattern[];
+  readonly computed: Computed;
+  /** What is to take the scale; null: whatever can. */
+  readonly through: NamePattern | null;
+  /** The statement's. */
+  readonly at: Span;
   readonly span: Span;
 }
 

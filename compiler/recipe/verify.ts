@@ -4,6 +4,9 @@ import { sizeSymbols } from "../types/size.js";
 import type { SymbolicGraph } from "../graph/graph.js";
 import type { Recipe, RecipeStep, Treatment } from "./recipe.js";
 
+/** What the inputs of a block's layers have. */
+const scaleInputs: ReadonlySet<string> = new Set(["weight", "statistic", "windows", "tokens"]);
+
 /** The faults of a recipe, each a sentence; none for a recipe in order. */
 export function verifyRecipe(recipe: Recipe): readonly string[] {
   const faults: string[] = [];
@@ -40,6 +43,16 @@ export function verifyRecipe(recipe: Recipe): readonly string[] {
           if (treatment.measures.length > 0) faults.push(`${step.of} are measured`);
         });
         return;
+      case "scale": {
+        const { graph, inputs } = step.computed;
+        if (!inBlock) faults.push("a scale outside blocks");
+        faults.push(...verify(graph).map((fault) => `a scale: ${fault}`));
+        if (inputs.some(({ kind }) => !scaleInputs.has(kind))) faults.push("a scale takes more than an input has");
+        for (const input of inputs)
+          if (input.kind === "statistic" && !ids.has(input.observe))
+            faults.push(`${input.name} is observed nowhere before`);
+        return;
+      }
       case "train":
         if (inBlock !== (step.scope === "block")) faults.push(`a training of the ${step.scope} at another place`);
         if (!recipe.needsText) faults.push("trains without needing a text");

@@ -127,6 +127,7 @@ export type Statement =
   | TrainStatement
   | StoreStatement
   | MeasureStatement
+  | ScaleStatement
   | ExpectStatement
   | SaveStatement;
 
@@ -225,6 +226,17 @@ export interface MeasureStatement extends Commented {
   readonly kind: "measure";
   readonly name: Ident;
   readonly value: Expr;
+}
+
+/**
+ * `scale w by s through "up_proj"`: column k of w is multiplied by s[k], and what makes that column's input is divided by
+ * it.
+ */
+export interface ScaleStatement extends Commented {
+  readonly kind: "scale";
+  readonly name: Ident;
+  readonly by: Expr;
+  readonly through: StringExpr | null;
 }
 
 /** `expect perplexity(model, text) < 1.1 * perplexity(model.dense, text)`. */

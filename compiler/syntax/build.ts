@@ -287,6 +287,17 @@ function statement(context: BuildContext, choice: CstNode): Statement {
         span,
         ...commented(context, leading, span.end),
       };
+    case "scale": {
+      const through = optionalToken(node, "Text");
+      return {
+        kind: "scale",
+        name: ident(context, token(node, "Name")),
+        by: expression(context, child(node, "expression")),
+        through: through && string(context, through),
+        span,
+        ...commented(context, leading, span.end),
+      };
+    }
     case "expect":
       return {
         kind: "expect",

@@ -40,6 +40,8 @@ import {
   statementWords,
   Store,
   Measure,
+  ScaleWord,
+  ThroughWord,
   Text,
   Train,
   UpdateName,
@@ -186,6 +188,7 @@ export class Grammar extends ExpressionGrammar {
       { ALT: () => this.SUBRULE(this.train) },
       { ALT: () => this.SUBRULE(this.store) },
       { ALT: () => this.SUBRULE(this.measure) },
+      { ALT: () => this.SUBRULE(this.scale) },
       { ALT: () => this.SUBRULE(this.expect) },
       { ALT: () => this.SUBRULE(this.save) },
     ]);
@@ -324,6 +327,17 @@ export class Grammar extends ExpressionGrammar {
     this.CONSUME(Name);
     this.CONSUME(Define);
     this.SUBRULE(this.expression);
+  });
+
+  private readonly scale = this.RULE("scale", () => {
+    this.CONSUME(ScaleWord);
+    this.CONSUME(Name);
+    this.CONSUME(By);
+    this.SUBRULE(this.expression);
+    this.OPTION(() => {
+      this.CONSUME(ThroughWord);
+      this.CONSUME(Text);
+    });
   });
 
   private readonly expect = this.RULE("expect", () => {

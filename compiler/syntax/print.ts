@@ -183,6 +183,10 @@ function statement(value: Statement, indent: number): readonly string[] {
       return commented(value, ["store ", expression(value.target), " as ", expression(value.value)], indent);
     case "measure":
       return commented(value, [`measure ${value.name.name} =`, assigned(value.value)], indent);
+    case "scale": {
+      const through = value.through === null ? [] : [` through ${quoted(value.through.value)}`];
+      return commented(value, [`scale ${value.name.name} by `, expression(value.by), ...through], indent);
+    }
     case "expect":
       return commented(value, ["expect ", expression(value.condition)], indent);
     case "save":

@@ -102,6 +102,9 @@ export const Where = keyword("where", [Infix]);
 export const Matches = keyword("matches", [Infix]);
 /** `plus` before `lowrank`, a name elsewhere. */
 const PlusWord = createToken({ name: "PlusWord", pattern: /plus(?=[ \t\r\n]+lowrank\b)/, categories: [Infix] });
+/** `scale` before what is scaled, a name elsewhere; `through` before what takes the scale. */
+export const ScaleWord = createToken({ name: "ScaleWord", pattern: /scale(?=[ \t\r\n]+[A-Za-z_]\w*[ \t\r\n]+by\b)/ });
+export const ThroughWord = createToken({ name: "ThroughWord", pattern: /through(?=[ \t\r\n]*")/, categories: [Infix] });
 export const And = keyword("and", [Infix]);
 export const Or = keyword("or", [Infix]);
 export const Not = keyword("not");
@@ -211,6 +214,7 @@ export const statementWords: readonly TokenType[] = [
   Train,
   Store,
   Measure,
+  ScaleWord,
   Expect,
   Save,
 ];
@@ -231,6 +235,8 @@ export const tokens: readonly TokenType[] = [
   ForeignMark,
   ...keywords,
   PlusWord,
+  ScaleWord,
+  ThroughWord,
   Name,
   Arrow,
   AddTo,

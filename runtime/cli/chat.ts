@@ -2,7 +2,7 @@ import { counted } from "../../compiler/words.js";
 import { existsSync, writeFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import type { ChatMessage } from "../chat/template.js";
-import { openContext, roomFor, type Context, type GenerateOptions } from "../llama/inference/generate.js";
+import { openContext, type Context, type GenerateOptions } from "../llama/inference/generate.js";
 import { openSession, type Session } from "../llama/inference/session.js";
 import { createStopStrings } from "../llama/inference/stop-strings.js";
 import { LlamaError } from "../llama/error.js";
@@ -21,9 +21,6 @@ interface ChatCommandOptions extends DeviceOptions, DtypeOptions, ActivationOpti
   readonly model: string;
   readonly system?: string;
 }
-
-/** Tokens that a conversation has room for to begin with; it doubles as it has to, and is computed again then. */
-const firstRoom = 2048;
 
 /** The most characters of a line. */
 const longestLine = 2 ** 20;
@@ -155,20 +152,9 @@ function createTalk(
   const turns: Turn[] = [];
   let first: readonly ChatMessage[] = systemOf(options.system ?? "");
   let messages = first;
-  let context: { readonly room: number; readonly of: Context } | null = null;
+  let context: Context | null = null;
   /** Whether an answer is being given, and whether it is to end. */
   let answering: "no" | "yes" | "stop" = "no";
-
-  /** The context, with room for so many tokens where the model has it. */
-  async function contextOf(tokens: number): Promise<Context> {
-    const most = roomFor(config, 0, config.contextLength);
-    if (context !== null && (tokens <= context.room || context.room >= most)) return context.of;
-    const room = Math.min(most, Math.max(firstRoom, 2 ** Math.ceil(Math.log2(tokens))));
-    context?.of.close();
-    context = null;
-    context = { room, of: await openContext(session, room) };
-    return context.of;
-  }
 
   /** Answers a turn. */
   async function answer(text: string): Promise<void> {
@@ -179,7 +165,7 @@ function createTalk(
         "prompt-too-long",
         `The conversation has ${counted(prompt.length, "token")}, but the model's context holds ${config.contextLength}. /reset begins another.`,
       );
-    const kept = await contextOf(prompt.length + sampling.maxNewTokens);
+    context ??= await openContext(session, config.contextLength);
     const stops = createStopStrings(options.stop);
     const pieces = tokenizer.stream();
     for (const id of prompt) pieces.push(id);
@@ -198,7 +184,7 @@ function createTalk(
         return !stops.found && answering !== "stop";
       },
     };
-    const result = await kept.generate(prompt, how);
+    const result = await context.generate(prompt, how);
     give(stops.push(pieces.end()));
     give(stops.end());
     output.stream("\n");
@@ -233,7 +219,7 @@ function createTalk(
     },
     messages: () => messages,
     turns: () => turns,
-    close: () => context?.of.close(),
+    close: () => context?.close(),
   };
 }
 

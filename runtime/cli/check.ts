@@ -3,7 +3,7 @@ import { check } from "../../compiler/check/check.js";
 import { CompileError, hasErrors, type Diagnostic } from "../../compiler/diagnostic.js";
 import type { Recipe } from "../../compiler/recipe/recipe.js";
 import { render } from "../../compiler/render.js";
-import { createHost } from "../library.js";
+import { createHost, standardLibrary } from "../library.js";
 import { ModelError } from "../model/error.js";
 import { sourcePath } from "../package.js";
 import { failureOf, noteFailure } from "./failure.js";
@@ -63,7 +63,9 @@ async function findUnfit(
     const model = await openModel(await givenModel(given, output));
     try {
       const notes: string[] = [];
-      const unfit = recipes.flatMap((recipe) => unfitIn(() => notes.push(...checkAgainst(model, recipe))));
+      const unfit = recipes.flatMap((recipe) =>
+        unfitIn(() => notes.push(...checkAgainst(model, recipe, standardLibrary()))),
+      );
       return { unfit, notes, failure: null };
     } finally {
       await model.close();

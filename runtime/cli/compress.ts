@@ -7,7 +7,7 @@ import { CompileError, hasErrors } from "../../compiler/diagnostic.js";
 import type { Recipe } from "../../compiler/recipe/recipe.js";
 import { didYouMean } from "../../compiler/suggest.js";
 import { formatBytes } from "../device/error.js";
-import { createHost } from "../library.js";
+import { createHost, standardLibrary } from "../library.js";
 import { compress } from "../llama/compression/compress.js";
 import type { CalibrationText, Compression } from "../llama/compression/compression.js";
 import { printPerplexity } from "../llama/compression/outcome.js";
@@ -253,7 +253,7 @@ function noRecipe(file: string): UsageError {
 /** Whether the recipe fits the model: names and sizes. The device's own limits come later. */
 function requireFit(model: Model, recipe: Recipe, sources: ReadonlyMap<string, string>): void {
   try {
-    checkAgainst(model, recipe);
+    checkAgainst(model, recipe, standardLibrary());
   } catch (error) {
     throw error instanceof CompileError ? new DiagnosticsError(error.diagnostics, sources) : error;
   }

@@ -50,7 +50,7 @@ function addExport(program: Command): void {
       "after",
       `
 Formats: safetensors (dense, read by any tool), gguf (llama.cpp; with a card, NAME.md beside NAME.gguf), compressed-tensors (pack-quantized: vLLM, transformers), gptq, awq,
-marlin-24 and sparse-24-bitmask (2:4 for vLLM up to 0.14). Values are those of the model, bit for bit, unless --requantize
+marlin-24, sparse-24-bitmask and sparse-bitmask (2:4, and zeros anywhere, for vLLM up to 0.14). Values are those of the model, bit for bit, unless --requantize
 allows to round them. What a format cannot express is refused, with those that can. A README.md says what was written,
 by which recipe. Nothing is written unless all goes well.`,
     )

@@ -25,8 +25,8 @@ export interface Functions {
 export interface BlockVariant {
   /** Over whole sequences, which start at position 0; without, with a cache. */
   readonly whole?: boolean;
-  /** With a cache in pages. */
-  readonly pages?: boolean;
+  /** With a cache in pages: of each row's own, or of sequences among which rows take turns. */
+  readonly pages?: "own" | "shared";
   /** Whose attention sees the last tokens alone. */
   readonly window?: boolean;
   /** With products of activations rounded to int8. */
@@ -43,12 +43,12 @@ export function blockGraph(functions: Functions, name: string, variant: BlockVar
   if (block === undefined) throw new InternalError(`the standard library has no function ${name}`);
   const known = variants.get(block) ?? new Map<string, SymbolicGraph>();
   variants.set(block, known);
-  const { whole = false, pages = false, int8 = false, window = false, received } = variant;
+  const { whole = false, pages, int8 = false, window = false, received } = variant;
   const full = [
     whole ? `whole_${name}` : name,
     ...(window ? ["window"] : []),
     ...(int8 ? ["int8"] : []),
-    ...(pages ? ["paged"] : []),
+    ...(pages === undefined ? [] : [pages === "own" ? "in_pages" : "paged"]),
     ...(received === undefined ? [] : [received === "alone" ? "received" : "all"]),
   ].join("_");
   let graph = known.get(full);
@@ -56,7 +56,7 @@ export function blockGraph(functions: Functions, name: string, variant: BlockVar
     graph = window ? withWindow(block, full) : block;
     if (whole) graph = withoutCache(graph, full);
     if (int8) graph = withRoundedProducts(graph, roundingOf(functions), full);
-    if (pages) graph = cacheInPages(graph, full);
+    if (pages !== undefined) graph = cacheInPages(graph, full, pages === "shared");
     if (received !== undefined) graph = withReceived(graph, full, received === "with-result");
     known.set(full, graph);
   }
@@ -87,11 +87,15 @@ export function inputOf(functions: Functions, { layout }: Pick<Block, "layout">,
   return first;
 }
 
-/** What of a block is run, and the sizes that its tensors do not show. */
+/** What of a block is run, and the sizes that its tensors do not show: `pool` pages that there may be at most. */
 export function blockCall(
   functions: Functions,
   { layout }: Pick<BlockWeights, "layout">,
-  { group = null, ...variant }: Omit<BlockVariant, "int8" | "window"> & { readonly group?: number | null } = {},
+  {
+    group = null,
+    pool = null,
+    ...variant
+  }: Omit<BlockVariant, "int8" | "window"> & { readonly group?: number | null; readonly pool?: number | null } = {},
 ): { readonly graph: SymbolicGraph; readonly sizes: { readonly [name: string]: number } } {
   return {
     graph: blockGraph(functions, layout.function, {
@@ -99,7 +103,7 @@ export function blockCall(
       int8: group !== null,
       window: layout.scalars["window"] !== undefined,
     }),
-    sizes: group === null ? layout.sizes : { ...layout.sizes, group },
+    sizes: { ...layout.sizes, ...(group === null ? {} : { group }), ...(pool === null ? {} : { POOL: pool }) },
   };
 }
 

@@ -1,7 +1,7 @@
 /** What a run binds to a program's buffers: checks of what the caller gives. */
 import type { Program, ProgramTensor } from "../../compiler/plan/program.js";
 import { DeviceError } from "../device/error.js";
-import { describe, isTensor, printForm, sameForm, type DeviceTensor } from "./tensor.js";
+import { denseBytes, describe, isTensor, printForm, sameForm, type DeviceTensor, type TensorForm } from "./tensor.js";
 
 /** A scalar or a tensor given to a run. */
 export type Argument = DeviceTensor | number | boolean;
@@ -57,9 +57,9 @@ function givenRanges(
     };
     if (given === undefined) return fail("was not given");
     if (!isTensor(given)) return fail(`is a tensor ${printForm(wanted)}, but ${describe(given)} was given`);
-    if (!sameForm(wanted, given)) return fail(`is ${printForm(wanted)}, but ${printForm(given)} was given`);
+    const { form, bytes } = wantedOf(wanted, given, program.buffers[wanted.buffer]?.bytes ?? 0);
+    if (!sameForm(form, given)) return fail(`is ${printForm(wanted)}, but ${printForm(given)} was given`);
     if (!usable(given)) return fail("has been released");
-    const bytes = program.buffers[wanted.buffer]?.bytes ?? 0;
     if (given.offset + bytes > given.buffer.size) return fail(`takes ${bytes} bytes, more than its buffer has`);
     const other = written.get(given.buffer);
     if (other !== undefined) return fail(`shares its memory with ${other}, which is written`);
@@ -83,6 +83,19 @@ function givenRanges(
     take(output, outputs[name], true);
   }
   return { ranges, tensors };
+}
+
+/** The form and the bytes of what is given for a tensor: an open one has as many rows as it is given, up to its own. */
+function wantedOf(
+  wanted: ProgramTensor,
+  given: DeviceTensor,
+  bytes: number,
+): { readonly form: TensorForm; readonly bytes: number } {
+  const [most = 0, ...rest] = wanted.shape;
+  const rows = given.shape[0] ?? 0;
+  if (wanted.open !== true || rows < 1 || rows >= most) return { form: wanted, bytes };
+  const shape = [rows, ...rest];
+  return { form: { ...wanted, shape }, bytes: denseBytes(wanted.dtype, shape) };
 }
 
 /**

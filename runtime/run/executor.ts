@@ -63,6 +63,8 @@ export interface Executor {
     values: ArrayLike<number>,
     label?: string,
   ): Promise<DeviceTensor>;
+  /** Copies each tensor into the beginning of another that is as large or larger, in order with the recorded work. */
+  copy(pairs: readonly { readonly from: DeviceTensor; readonly to: DeviceTensor }[]): void;
   /** Overwrites bytes of a tensor, in order with the recorded work. */
   write(tensor: DeviceTensor, data: ArrayBufferView | ArrayBuffer, offset?: number): Promise<void>;
   /** The tensor's bytes, padding included, after all work recorded so far and before what follows. */

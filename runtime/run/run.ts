@@ -128,6 +128,19 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
     return memory.own({ dtype, shape, format, buffer: await memory.obtain(size, label), offset: 0, bytes: size });
   }
 
+  function copy(pairs: Parameters<Executor["copy"]>[0]): void {
+    for (const { from, to } of pairs) {
+      if (usable(from, "copied").bytes > usable(to, "copied").bytes || from.buffer === to.buffer || to.offset !== 0)
+        throw new DeviceError(
+          "validation",
+          `A tensor of ${formatBytes(from.bytes)} is not copied to the beginning of another that has as much.`,
+        );
+      recorder.copy(from.buffer, from.offset, to.buffer, from.bytes);
+    }
+    // what is written next must come after it
+    recorder.flush();
+  }
+
   async function write(tensor: DeviceTensor, data: ArrayBufferView | ArrayBuffer, offset = 0): Promise<void> {
     usable(tensor, "written");
     if (!Number.isSafeInteger(offset) || offset < 0 || offset + data.byteLength > tensor.bytes)
@@ -234,6 +247,7 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
     allocate,
     upload,
     fill,
+    copy,
     write,
     // a read goes on beside other work, which may fail before anybody waits for the read
     read: (tensor) => mayBeLeft(read(tensor)),

@@ -107,6 +107,8 @@ export function checkProgram(value: unknown, device: Pick<Device, "name" | "feat
     const sizes = list(shape, `${path}.shape`, whole(0, Number.MAX_SAFE_INTEGER));
     format(one["format"], `${path}.format`, 0);
     if (typeof one["mutable"] !== "boolean") fail(`${path}.mutable`, "true or false", one["mutable"]);
+    if (one["open"] !== undefined && (one["open"] !== true || sizes.length === 0 || one["format"] !== null))
+      fail(`${path}.open`, "true, of a dense tensor that has axes, or nothing", one["open"]);
     const own = { name: text(one["name"], `${path}.name`), buffer: buffer(one["buffer"], `${path}.buffer`) };
     const { bytes } = buffers[own.buffer]!;
     // a whole number of elements of a packed tensor is its format's to know

@@ -105,6 +105,11 @@ const calls: readonly Called[] = [
     given: { positions: [0, 6], eps: [0.001], pages: [0, 5, 2, -1, 6, 6, 6, 6, 3, -1, 1, 9], places: [2, 0] },
   },
   {
+    name: "block_in_pages",
+    bound: { sizes: { B: 2, T: 5, ...blockSizes, POOL: 7, PAGE: 4, L: 4 }, formats: allSparse },
+    given: { positions: [0, 6], eps: [0.001], pages: [3, -1, 1, 9, 0, 5, 2, -1] },
+  },
+  {
     name: "follow_rows",
     bound: { sizes: { B: 4, V: 5 } },
     given: { ids: [3, -1, 2, 0], positions: [7, 0, 2, 4], next: [1, 2, 3, 4], places: [0, 3, 2, 1], nobody: [3] },

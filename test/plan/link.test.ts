@@ -40,6 +40,22 @@ test("what an earlier program puts out is a later one's input, and the rest the 
   assert.equal([roles("input"), roles("output"), roles("temporary")], [1, 1, 5]);
 });
 
+test("an input is open where it is to all that read it", () => {
+  const open: Program = { ...shifted, inputs: shifted.inputs.map((input) => ({ ...input, open: true as const })) };
+  const whole = (...programs: readonly Program[]): Program =>
+    linkPrograms(
+      "open",
+      programs.map((program, at) => ({ program, names: { y: `y${at}` } })),
+      ["y0"],
+    );
+  assert.is(whole(open, open).inputs[0]!.open, true);
+  for (const programs of [
+    [open, shifted],
+    [shifted, open],
+  ])
+    assert.is(whole(...programs).inputs[0]!.open, undefined);
+});
+
 test("a long chain takes the memory of a short one", () => {
   const bytes = (count: number): number => memoryOf(chain(count, [`h${count}`])).taken;
   assert.is(bytes(20), bytes(3));

@@ -158,6 +158,33 @@ test("what is no tensor, or none that fits, is refused by the name of the argume
   for (const [work, message] of cases) assert.is(refusal(work), message);
 });
 
+test("an open input takes a tensor of fewer rows, whose bytes alone are bound", () => {
+  const rows: Program = {
+    ...accumulate,
+    inputs: accumulate.inputs.map((input) =>
+      input.name === "state" ? { ...input, shape: [length / 2, 2], open: true } : input,
+    ),
+  };
+  const given = (shape: readonly number[], size = 256): DeviceTensor => ({ ...made(0, { size } as GPUBuffer), shape });
+  const x = made();
+  const bytesOf = (state: DeviceTensor): number | undefined =>
+    bound(rows, { x, state }).ranges.get(rows.inputs.find(({ name }) => name === "state")!.buffer)?.bytes;
+  assert.is(bytesOf(given([length / 2, 2])), 4 * length);
+  assert.is(bytesOf(given([2, 2])), 16);
+  assert.match(
+    refusal(() => bound(rows, { x, state: given([length, 2]) })),
+    /accumulate: state is f32\[8, 2\], but f32\[16, 2\] was given\./,
+  );
+  assert.match(
+    refusal(() => bound(rows, { x, state: given([2, 3]) })),
+    /state is f32\[8, 2\], but f32\[2, 3\] was given/,
+  );
+  assert.match(
+    refusal(() => bound(rows, { x, state: given([4, 2], 16) })),
+    /takes 32 bytes, more than its buffer has/,
+  );
+});
+
 test("inputs that are only read may be one tensor", () => {
   const two: Program = { ...shifted, inputs: [tensor("a", 0), tensor("b", 1)], buffers: shifted.buffers };
   const x = made();

@@ -7,10 +7,11 @@ const standard = standardLibrary();
 /** What is made of the graph of a block. */
 const variants: readonly BlockVariant[] = [
   { whole: true },
-  { pages: true },
+  { pages: "shared" },
+  { pages: "own" },
   { int8: true },
   { window: true },
-  { int8: true, pages: true },
+  { int8: true, pages: "shared" },
   { whole: true, received: "alone" },
   { whole: true, received: "with-result" },
 ];

@@ -79,7 +79,7 @@ function target(path, config) {
   if (method === "gptq" || method === "awq") return [method];
   if (format === "marlin-24") return ["marlin-24"];
   if (format !== undefined && format !== "dense") return ["compressed-tensors"];
-  return sparsity?.format === "sparse-24-bitmask" ? ["sparse-24-bitmask"] : ["safetensors"];
+  return [sparsity === undefined ? "safetensors" : sparsity.format];
 }
 
 const fixtures = positionals.flatMap((folder) =>

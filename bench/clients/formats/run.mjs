@@ -96,6 +96,7 @@ const exports = [
     ["gguf", "--type", "q4_0"],
   ],
   ["2:4 of bf16", compressed("magnitude-2of4"), ["safetensors"], ["sparse-24-bitmask"]],
+  ["bitmask of f16", compressed("unstructured"), ["safetensors"], ["sparse-bitmask"]],
   ...positionals.map((path) => [path.split("/").at(-1), path, ["safetensors"], ["compressed-tensors"], ["gptq"]]),
 ];
 
@@ -116,7 +117,7 @@ for (const [name, model, ...targets] of exports) {
   }
 }
 const made = rows.filter(({ error }) => error === undefined).map(({ path }) => path);
-const isSparse = (path) => rows.find((row) => row.path === path).to === "sparse-24-bitmask";
+const isSparse = (path) => rows.find((row) => row.path === path).to.startsWith("sparse-");
 const found = [
   ...theirs(
     "python",
@@ -128,6 +129,10 @@ const found = [
     made.filter((path) => path.endsWith(".gguf")),
   ),
 ];
+/** What a tool refuses by itself, in its words: known, and no fault of the files. */
+const knownRefusals = [
+  { to: "compressed-tensors", says: /actorder='group' has been removed/, why: "groups by activation, since 0.19" },
+];
 console.log(`| model | export | read by | perplexity of theirs | ours | difference |`);
 console.log("|---|---|---|---|---|---|");
 let failed = 0;
@@ -135,6 +140,11 @@ for (const { name, to, path, ours: own, error } of rows) {
   const readers = found.filter((each) => each.path === path);
   if (readers.length === 0) console.log(`| ${name} | ${to} | | ${error ?? "not run"} | ${own?.toFixed(4) ?? ""} | |`);
   for (const { loader, perplexity, error: problem } of readers) {
+    const known = knownRefusals.find((each) => each.to === to && problem !== undefined && each.says.test(problem));
+    if (known !== undefined) {
+      console.log(`| ${name} | ${to} | | refused by the library itself, known: ${known.why} | ${own.toFixed(4)} | |`);
+      continue;
+    }
     const difference = Math.abs(perplexity / own - 1);
     const limit = loader === "llama.cpp" ? 0.01 : 0.001;
     if (!(difference <= limit)) failed++;

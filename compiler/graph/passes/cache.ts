@@ -5,7 +5,7 @@
 import { InternalError } from "../../diagnostic.js";
 import { multiplySizes, symbolSize, type Size } from "../../types/size.js";
 import type { Symbolic } from "../../types/type.js";
-import type { Eqn, Scalar, SymbolicGraph, Value, ValueId } from "../graph.js";
+import type { Eqn, Input, Scalar, SymbolicGraph, Value, ValueId } from "../graph.js";
 import { binary, integer, load, sizeScalar, tensorType } from "../build.js";
 import { mapEqnScalars } from "../eqn.js";
 import { mapScalar, type Load } from "../scalar.js";
@@ -75,10 +75,12 @@ export function withoutCache(graph: SymbolicGraph, name: string): SymbolicGraph 
 }
 
 /**
- * The graph with its caches [B, C, ...] in pages [POOL, PAGE, ...] that tables `pages` [S, L] and `places` [B] find: c of
- * row b is c % PAGE of page pages[places[b], c / PAGE]. What would be in no page is left out, and reads as zero.
+ * The graph with its caches [B, C, ...] in pages [POOL, PAGE, ...] that a table finds: c of row b is c % PAGE of page
+ * pages[b, c / PAGE], or, where rows take turns among sequences (`shared`), of page pages[places[b], c / PAGE] by tables
+ * `pages` [S, L] and `places` [B]. What would be in no page is left out, and reads as zero. POOL is the most pages that
+ * there may be: tensors of fewer may be given, so that one program serves them while they grow.
  */
-export function cacheInPages(graph: SymbolicGraph, name: string): SymbolicGraph {
+export function cacheInPages(graph: SymbolicGraph, name: string, shared: boolean): SymbolicGraph {
   const caches = cachesOf(graph);
   const [{ length, axis } = { length: "", axis: 0 }] = caches;
   if (caches.length === 0 || axis !== 1 || caches.some((cache) => cache.length !== length || cache.axis !== 1))
@@ -92,11 +94,12 @@ export function cacheInPages(graph: SymbolicGraph, name: string): SymbolicGraph 
     type: tensorType("i32", shape),
     span: null,
   });
-  const tables = [table(0, "pages", [symbolSize("S"), count]), table(1, "places", [rows])] as const;
-  const [pages, places] = tables;
+  const pages = table(0, "pages", [shared ? symbolSize("S") : rows, count]);
+  const places = shared ? table(1, "places", [rows]) : null;
+  const tables = places === null ? [pages] : [pages, places];
   const inPages = ([row, place, ...rest]: readonly Scalar[]): readonly Scalar[] => [
     // which page it is, is data
-    load(pages, [load(places, [row!]), binary("divide", place!, sizeScalar(page))], true),
+    load(pages, [places === null ? row! : load(places, [row!]), binary("divide", place!, sizeScalar(page))], true),
     binary("remainder", place!, sizeScalar(page)),
     ...rest,
   ];
@@ -111,7 +114,9 @@ export function cacheInPages(graph: SymbolicGraph, name: string): SymbolicGraph 
     ...graph,
     name,
     inputs: [
-      ...graph.inputs.slice(0, last),
+      ...graph.inputs
+        .slice(0, last)
+        .map((input): Input => (states.has(input.value) ? { ...input, open: true } : input)),
       ...tables.map(({ id, name }) => ({ value: id, name, mutable: false })),
       ...graph.inputs.slice(last),
     ],
@@ -124,7 +129,10 @@ export function cacheInPages(graph: SymbolicGraph, name: string): SymbolicGraph 
       ...tables,
     ],
     eqns,
-    parameters: { ...graph.parameters, sizes: [...graph.parameters.sizes, "POOL", "PAGE", "S", "L"] },
+    parameters: {
+      ...graph.parameters,
+      sizes: [...graph.parameters.sizes, "POOL", "PAGE", ...(shared ? ["S"] : []), "L"],
+    },
   };
   return numbered(withSize(paged, length, multiplySizes(count, page)));
 }

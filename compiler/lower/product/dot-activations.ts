@@ -1,12 +1,14 @@
 /** Activations of a product of integers in workgroup memory, arranged as the codes of the weights are. */
 import { codeOf } from "../../formats/code/registry.js";
 import type { Codes } from "../../formats/code/code.js";
+import { codeFactor } from "../../formats/code/codes.js";
 import * as k from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
 import { upTo } from "../../types/shape.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
 import type { Lowering } from "../toolkit/lowering.js";
 import type { Environment } from "../toolkit/scalar.js";
+import { groupedPart, sumOfPairs } from "./dot-pairs.js";
 import type { DotSides } from "./dot-sides.js";
 import { entryPlaces, pairTable, spreadCodes, tableWords } from "./dot-sparse.js";
 import { roundedMemory, roundedRow, stagedBytes } from "./dot-staging.js";
@@ -178,6 +180,16 @@ export function activationsOf(given: {
           });
         },
       };
+    if (own !== null && pairsPay(lowering, sides)) {
+      const grouped = own.map((held) =>
+        held.map(({ words }) =>
+          groupedPart(build, (place) => gather(build, words, [8 + place, 12 + place, place, 4 + place])),
+        ),
+      );
+      return {
+        add: (codes, sums) => sums.forEach((sum, t) => add(sumOfPairs(build, codes, grouped[t]!), t, codes, sum, null)),
+      };
+    }
     const words = tokens.map((_, t) =>
       upTo(parts).flatMap((piece) => {
         if (own !== null) return order.map((bytes) => gather(build, own[t]![piece]!.words, bytes));
@@ -222,6 +234,11 @@ export function activationsOf(given: {
 
   const words = slots * parts * (part / 4) * tokens.length;
   return { stage, slot, holds: !table && (!shared || words + slots <= heldWords) };
+}
+
+/** Whether 2:4 codes of four bits are multiplied by pairs: where four bytes at once are no instruction of the device. */
+function pairsPay({ target }: Lowering, { layout, part }: DotSides): boolean {
+  return target.kind === "cpu" && !layout.dense && !layout.zero && layout.factor === codeFactor(4) && part === 16;
 }
 
 /** Four bytes of 1. */

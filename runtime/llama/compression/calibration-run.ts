@@ -14,6 +14,7 @@ import { sharesOf } from "./division.js";
 import { LlamaError } from "../error.js";
 import { isFinite } from "../measure.js";
 import { windowsAtOnce } from "../room.js";
+import { scaledTensor } from "./scaled-tensor.js";
 import { createSums } from "./sums.js";
 import type { Seen } from "./treat.js";
 import { uploadPieces } from "../weights.js";
@@ -34,6 +35,8 @@ export interface CalibrationRun {
   observe(block: number, steps: readonly ObserveStep[]): Promise<void>;
   /** What was observed of the current block. */
   seen(): Seen;
+  /** What was observed of an input, X^T X, becomes that of the input with its channels multiplied. */
+  rescale(input: string, factors: Float32Array): Promise<void>;
   /** Takes the activations on through the block as it is. */
   advance(block: number): Promise<void>;
   /** Frees the statistics of the current block. */
@@ -134,6 +137,16 @@ export async function calibrationRun(
       gram: (input) =>
         [...grams, ownId].map((id) => statistics.get(id)?.get(input)).find((tensor) => tensor !== undefined) ?? null,
     }),
+    async rescale(input, factors) {
+      for (const id of [...grams, ownId]) {
+        const gram = statistics.get(id)?.get(input);
+        if (gram === undefined) continue;
+        const half = await scaledTensor(caller, gram, 0, factors, arena);
+        const whole = await scaledTensor(caller, half, 1, factors, arena);
+        arena.release(half);
+        statistics.set(id, new Map([...(statistics.get(id) ?? []), [input, whole]]));
+      }
+    },
     async advance(block) {
       await together(
         share.advance(block),

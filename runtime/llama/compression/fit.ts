@@ -11,6 +11,8 @@ import { constantSize, sizeValue, substituteSize, type Size } from "../../../com
 import { counted } from "../../../compiler/words.js";
 import type { Linear, Model } from "../../model/model.js";
 import type { Caller } from "../call.js";
+import type { Functions } from "../blocks.js";
+import { scaleFindings } from "./fit-scales.js";
 import { layerCounts, unmeasured } from "./measured.js";
 import { isSelected, matchesName, treatmentsFor } from "./names.js";
 import { partsOf } from "./shared.js";
@@ -24,13 +26,21 @@ import type { LayerTreatment } from "./treat.js";
  * the shapes it will meet. What the compiler notes of them, for people, each once.
  * @throws CompileError with all that does not fit, E407 and E605 and what the compiler refuses, each once
  */
-export function checkRecipe(caller: Pick<Caller, "target">, model: Model, recipe: Recipe): readonly string[] {
+export function checkRecipe(
+  caller: Pick<Caller, "target"> & { readonly functions?: Functions | null },
+  model: Model,
+  recipe: Recipe,
+): readonly string[] {
   const notes = new Set<string>();
   const counts = layerCounts(recipe, model);
   const found: Diagnostic[] = [...unmeasured(recipe, model)];
   let isSplit = false;
+  const { functions = null, target } = caller;
+  if (functions !== null) found.push(...scaleFindings(functions, model, recipe, target));
   const visit = (step: RecipeStep): void => {
     if (step.kind === "blocks") for (const inner of step.body) visit(inner);
+    if (step.kind === "scale")
+      for (const pattern of [...step.matching, ...step.except]) found.push(...unmatched(model.linears, step, pattern));
     if (step.kind === "train") {
       for (const inner of step.layers) visit(inner);
       const own = trainedLayers(model.linears, step);
@@ -73,15 +83,15 @@ export function checkRecipe(caller: Pick<Caller, "target">, model: Model, recipe
 
 /**
  * Whether the recipe fits the model: names and sizes, as `checkRecipe`, on a device without limits of its own. What is to
- * be noted, for people.
+ * be noted, for people. Without `functions`, those of the library, pairs of scales are not looked at.
  */
-export function checkAgainst(model: Model, recipe: Recipe): readonly string[] {
-  return checkRecipe({ target: { ...baselineTarget, f16: true, maxBinding: Infinity } }, model, recipe);
+export function checkAgainst(model: Model, recipe: Recipe, functions: Functions | null = null): readonly string[] {
+  return checkRecipe({ functions, target: { ...baselineTarget, f16: true, maxBinding: Infinity } }, model, recipe);
 }
 
 function unmatched(
   linears: readonly Linear[],
-  step: Extract<RecipeStep, { kind: "linears" | "tensors" }>,
+  step: Extract<RecipeStep, { kind: "linears" | "tensors" | "scale" }>,
   pattern: NamePattern,
 ): readonly Diagnostic[] {
   if (linears.some(({ name }) => matchesName(pattern, name))) return [];
@@ -95,7 +105,7 @@ function unmatched(
   return [
     error(
       "E605",
-      `"${glob}" matches ${step.kind === "linears" ? "no linear layer" : `none of the ${step.of}`} of the model`,
+      `"${glob}" matches ${step.kind !== "tensors" ? "no linear layer" : `none of the ${step.of}`} of the model`,
       { span: pattern.span, message: "selects nothing" },
       {
         notes: [`the layers have names such as ${names[0] ?? "none"}, and end in ${some.join(", ")}`],

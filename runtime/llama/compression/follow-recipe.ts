@@ -2,8 +2,7 @@
 import { counted } from "../../../compiler/words.js";
 import { CompileError } from "../../../compiler/compile.js";
 import { InternalError } from "../../../compiler/diagnostic.js";
-import type { Recipe, RecipeStep, TrainStep, Treatment } from "../../../compiler/recipe/recipe.js";
-import type { Linear } from "../../model/model.js";
+import type { Recipe, RecipeStep, TrainStep } from "../../../compiler/recipe/recipe.js";
 import type { Model } from "../../model/opened.js";
 import { embeddingName } from "../../model/layout.js";
 import { leftOut } from "../../model/parts.js";
@@ -16,10 +15,12 @@ import { reportOf } from "./compression-report.js";
 import { LlamaError } from "../error.js";
 import { createForecast } from "./forecast.js";
 import { createMeasured } from "./measured.js";
-import { isSelected, treatmentsFor } from "./names.js";
+import { isSelected } from "./names.js";
 import { expect, evaluateBoth } from "./judge.js";
 import { beyond, unsavedWarning } from "./outcome.js";
+import { createFolds } from "./folds.js";
 import { factsOf, report, warnOf, writtenWords, type Run } from "./run.js";
+import { scaleInputs } from "./scaling.js";
 import { saves, storesUnsaved } from "./saves.js";
 import type { Place } from "./place.js";
 import { keptLine } from "../long-runs/words.js";
@@ -27,9 +28,10 @@ import { savedRecipe } from "./recipe-record.js";
 import { checkRecipe } from "./fit.js";
 import type { TrainingPoints } from "./model-training.js";
 import { measurePace, slowWords, trains } from "./pace.js";
-import { createTreater, type LayerTreatment, type Seen } from "./treat.js";
+import { createTreater, type LayerTreatment } from "./treat.js";
 import { runTraining, type TrainedBlock } from "./training.js";
 import { answeredTokens, calibrationWindows, checkContext, trainingWindows } from "../windows.js";
+import { chosenTreatment } from "./chosen-treatment.js";
 import { isUntied } from "./tied-head.js";
 import { treatTensors } from "./treat-tensors.js";
 import { bodyOf, calibrates, costsOf, observationsOf, observeCost, stepsOf, withDense, workLeft } from "./workload.js";
@@ -86,7 +88,7 @@ export async function compressIn(
     dtype: options.dtype ?? "f32",
   };
   const state = await place.openState(options.output, caller, model, origin, { resume: options.resume === true, note });
-  const working = createWorkingModel(caller, model, state);
+  const working = createWorkingModel(caller, model, state, createFolds(state.facts.folds));
   let run: Run | null = null;
   try {
     const { facts } = state;
@@ -299,8 +301,10 @@ function helpersOf(run: Run, body: readonly RecipeStep[]): readonly CalibrationH
     options.note?.("note: the embedding was stored: the calibration windows are not divided.");
     return [];
   }
-  if (body.some(({ kind }) => kind === "train")) {
-    options.note?.("note: blocks are trained on one device: the calibration windows are not divided.");
+  const alone = body.find(({ kind }) => kind === "train" || kind === "scale");
+  if (alone !== undefined) {
+    const what = alone.kind === "train" ? "trained" : "scaled";
+    options.note?.(`note: blocks are ${what} on one device: the calibration windows are not divided.`);
     return [];
   }
   let last: Promise<unknown> = Promise.resolve();
@@ -367,39 +371,20 @@ async function followBody(
         if (calibration === null) throw new InternalError("a block is trained without activations");
         await train(run, step, { index, calibration });
         break;
+      case "scale": {
+        const { caller, working } = run;
+        const rescale = async (input: string, inverse: Float32Array): Promise<void> =>
+          calibration?.rescale(input, inverse);
+        const seen = calibration?.seen() ?? null;
+        await scaleInputs({ caller, working, seen, onScaled: rescale }, step, run.model.blocks[index]!);
+        break;
+      }
       case "blocks":
         throw new InternalError("blocks inside of blocks");
       default:
         step satisfies never;
     }
   }
-}
-
-/** The treatment that a layer gets, after the choices that are made by what is computed; null where none is for it. */
-async function chosenTreatment(
-  run: Run,
-  treatments: readonly Treatment[],
-  linear: Linear,
-  seen: Seen | null,
-): Promise<Treatment | null> {
-  // what one way has computed is not computed again for another that takes the same turns up to there
-  const made = new Map<string, boolean>();
-  for (const treatment of treatmentsFor(treatments, linear.name)) {
-    let turns = "";
-    let taken = true;
-    for (const choice of treatment.choices) {
-      turns += ` ${choice.span.file} ${choice.span.start}`;
-      const holds = made.get(turns) ?? (await run.treater.compute(choice, linear, seen)) !== 0;
-      made.set(turns, holds);
-      if (holds !== choice.holds) {
-        taken = false;
-        break;
-      }
-      turns += ` ${holds}`;
-    }
-    if (taken) return treatment;
-  }
-  return null;
 }
 
 /** Puts what a step of work has made where a later run finds it. */

@@ -57,6 +57,7 @@ export function factsOf(run: Run): Facts {
     announced: run.announced,
     trainings: run.trainings,
     measured: run.measured.found(),
+    folds: run.working.folds.found(),
     seconds: run.state.facts.seconds + (performance.now() - run.started) / 1000,
     perplexities: run.perplexities
       .filter(({ text }) => text === "calibration")

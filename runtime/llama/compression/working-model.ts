@@ -15,6 +15,9 @@ import type { Announced } from "../long-runs/announced.js";
 import type { Caller } from "../call.js";
 import type { Place } from "./place.js";
 import type { WeightRecord } from "../long-runs/manifest.js";
+import { first } from "../results.js";
+import { createFolds, type Fold, type Folds } from "./folds.js";
+import { scaledTensor } from "./scaled-tensor.js";
 import type { SavedState } from "../long-runs/saved-state.js";
 import { loadFrame, type Frame } from "../inference/session.js";
 import { isUntied } from "./tied-head.js";
@@ -34,6 +37,14 @@ export interface WorkingModel {
   frame(of: "model" | "dense", arena: Arena): Promise<Frame>;
   /** Replaces a layer's weight by one that is the model's from here on, and frees the one before. */
   replace(record: WeightRecord, tensor: DeviceTensor): void;
+  /**
+   * Replaces a tensor by one whose places of an axis are multiplied by what `fold` says; from here on the model that was
+   * given has it so, too.
+   */
+  scale(record: WeightRecord, tensor: DeviceTensor, fold: Fold): void;
+  /** A tensor as it is now, its values dense f32; the arena owns what was loaded for it. */
+  dense(name: string, arena: Arena): Promise<DeviceTensor>;
+  readonly folds: Folds;
   /** Gives a layer that is on the device its weight of before the treatment back. */
   restore(name: string): void;
   /** A block's weights, as they are now or as they were given; the arena owns what was loaded for it alone. */
@@ -59,6 +70,7 @@ export function createWorkingModel(
   caller: Caller,
   model: Model,
   state: Pick<SavedState, "weights" | "read" | "add"> | null = null,
+  folds: Folds = createFolds(),
 ): WorkingModel {
   const treated = new Map<string, WeightRecord>(state?.weights);
   const onDevice = new Map<string, DeviceTensor>();
@@ -79,10 +91,28 @@ export function createWorkingModel(
     givenBlock = block;
     const known = givens.get(weight);
     if (known !== undefined) return known;
-    const tensor = await loadWeight(caller, model, source ?? weight, "stored", givenArena);
+    const tensor = await folded(
+      weight,
+      await loadWeight(caller, model, source ?? weight, "stored", givenArena),
+      givenArena,
+    );
     givens.set(weight, tensor);
     return tensor;
   }
+
+  /** What was given, with the scales that were multiplied into it since. */
+  async function folded(name: string, tensor: DeviceTensor, arena: Arena): Promise<DeviceTensor> {
+    let result = tensor;
+    for (const axis of [0, 1]) {
+      const factors = folds.of(name, axis);
+      if (factors === null) continue;
+      const { shape } = result;
+      result = { ...(await scaledTensor(caller, result, axis, factors, arena)), shape };
+    }
+    return result;
+  }
+  const givenVector = async (name: string, arena: Arena): Promise<DeviceTensor> =>
+    folded(name, await loadVector(caller, model, name, arena), arena);
 
   async function load(name: string, arena: Arena): Promise<DeviceTensor | null> {
     const here = onDevice.get(name);
@@ -102,7 +132,7 @@ export function createWorkingModel(
   // a gain that was trained is f32, which is how all are given to blocks
   const gain = async (name: string, arena: Arena): Promise<DeviceTensor> => {
     const now = await load(name, arena);
-    return now === null ? loadVector(caller, model, name, arena) : { ...now, format: null };
+    return now === null ? givenVector(name, arena) : { ...now, format: null };
   };
   const vectors: WorkingModel["vectors"] = (block, arena) =>
     loadVectors(caller, model, block, arena, (name) => gain(name, arena));
@@ -123,6 +153,19 @@ export function createWorkingModel(
       onDevice.set(record.name, tensor);
       fresh.add(record.name);
     },
+    folds,
+    scale(record, tensor, fold) {
+      folds.multiply(fold);
+      // it is loaded again when it is asked for
+      givens.delete(record.name);
+      this.replace(record, tensor);
+    },
+    async dense(name, arena) {
+      const linear = model.linears.find(({ weight }) => weight === name);
+      if (linear === undefined) return gain(name, arena);
+      const now = (await load(name, arena)) ?? (await given(linear));
+      return arena.own(first(await caller.call("dense", { w: now })));
+    },
     restore(name) {
       drop(name);
       treated.delete(name);
@@ -136,7 +179,9 @@ export function createWorkingModel(
         const now = of === "model" ? await load(linear.weight, arena) : null;
         linears[linear.parameter] = now ?? (await given(linear));
       }
-      const own = await (of === "model" ? vectors(block, arena) : loadVectors(caller, model, block, arena));
+      const own = await (of === "model"
+        ? vectors(block, arena)
+        : loadVectors(caller, model, block, arena, (name) => givenVector(name, arena)));
       return { layout: block.layout, vectors: own, linears };
     },
     async keep() {

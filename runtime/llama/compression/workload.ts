@@ -59,6 +59,7 @@ export function bodyOf(step: RecipeStep): readonly RecipeStep[] | null {
       return [step];
     case "tensors":
     case "observe":
+    case "scale":
     case "train":
     case "expect":
     case "save":

@@ -1,13 +1,15 @@
 /** Text from a prompt, token by token; the ids stay on the device, each is read back once. */
 import { counted } from "../../../compiler/words.js";
-import { withArena } from "../../run/arena.js";
+import { openArena, withArena } from "../../run/arena.js";
 import type { LlamaConfig } from "../../model/config.js";
 import { callsIn } from "./chain.js";
 import { checkRules, checkSampling, chooserOf, type Sampling } from "./choice.js";
 import { createDecoder, type Choose, type DecodeState } from "./decode.js";
 import { LlamaError } from "../error.js";
 import { notFinite } from "./not-finite.js";
+import { heldTokens, pageTokens, tableRoom } from "./pages.js";
 import { chunkOf } from "../room.js";
+import { sharesAngles } from "./rope.js";
 import type { Cache, Session } from "./session.js";
 
 export interface GenerateOptions extends Sampling {
@@ -65,13 +67,17 @@ export async function generate(
   }
 }
 
-/** Room that caches begin with, and by which they grow where doubling would be too much. */
+/** Rooms double from this on, as far as doubling is not too much. */
 const leastRoom = 512;
 const mostDoubled = 8192;
 
+/** Tokens that pages are taken for at once, at least, and their share of those that there are. */
+const grownTokens = 256;
+const grownShare = 0.25;
+
 /**
- * Room of a cache for a prompt and so many new tokens: one of few sizes, for each is a program of its own, and a longer
- * text of the same size compiles nothing anew. Up to 512 tokens attention takes one pass over the keys in any case.
+ * The tokens that a text of a prompt and so many new ones is said to have room for: one of few numbers, by which a model
+ * chooses the frequencies of its rotary embedding where it has several. Memory is taken as there are tokens.
  */
 export function roomFor(config: LlamaConfig, promptTokens: number, maxNewTokens: number): number {
   const whole = Math.ceil(config.contextLength / 64) * 64;
@@ -84,38 +90,55 @@ export function roomFor(config: LlamaConfig, promptTokens: number, maxNewTokens:
 }
 
 /**
- * Opens a context with room for so many tokens, of which the model's context is the most that are used.
+ * Opens a context for at most so many tokens, of which the model's context is the most that are used. Its memory grows
+ * by pages as a text does, and nothing is compiled for that.
  * @throws LlamaError context-too-large; DeviceError
  */
 export async function openContext(session: Session, capacity: number): Promise<Context> {
   const { caller, config } = session;
   const { executor } = caller;
   const longest = Math.min(capacity, config.contextLength);
-  const largest = chunkOf(caller.target, config, session.dtype, { seen: capacity, most: prefillTokens });
-  const cache = await session.allocateCache(1, capacity);
+  const { length } = tableRoom(session, 1, capacity);
+  let cache = await session.allocateCache(1, capacity, Math.min(capacity, leastRoom));
+  let room = 0;
   /** Tokens whose keys and values are in the cache. */
   let kept: readonly number[] = [];
+
+  /** Has pages for so many tokens. */
+  async function hold(tokens: number): Promise<void> {
+    cache = { ...(await session.growCache(cache, tokens)), capacity: room };
+  }
 
   async function run(prompt: ArrayLike<number>, options: GenerateOptions): Promise<Generation> {
     checkGeneration({ ...config, contextLength: longest }, prompt, options);
     const most = Math.min(options.maxNewTokens, longest - prompt.length);
+    const end = prompt.length + most;
+    const largest = chunkOf(caller.target, config, session.dtype, { seen: end, most: prefillTokens });
+    const wanted = Math.max(room, Math.min(capacity, roomFor(config, prompt.length, options.maxNewTokens)));
+    // what was computed by other frequencies is of no use
+    if (!sharesAngles(session.frame.rotary, room, wanted)) kept = [];
+    room = wanted;
     // the last token goes through the model in any case: the first new one is chosen by its logits
     const shared = sharedStart(kept, prompt, prompt.length - 1);
     kept = [];
     const chunks = chunksOf(prompt.length - shared, largest).map(({ from, count, padded }) => ({
       from: shared + from,
       count,
-      padded: shared + from + padded > capacity ? count : padded,
+      padded: shared + from + padded > length * pageTokens ? count : padded,
     }));
+    await hold(prompt.length + Math.min(most, grownTokens));
     return withArena(executor, async (arena) => {
       const choose = await chooserOf(arena, caller, config, prompt, options);
-      for (const tokens of new Set(chunks.map((chunk) => chunk.padded))) await session.prepare(1, tokens, capacity);
+      for (const tokens of new Set(chunks.map((chunk) => chunk.padded)))
+        await session.prepare(1, tokens, capacity, room);
       // the token that the model sees next, and where it stands: of the prompt's last one until the first is chosen
       const state: DecodeState = {
         ids: arena.own(await executor.fill("i32", [1, 1], [0], "token")),
         positions: arena.own(await executor.fill("i32", [1], [prompt.length - 1], "position")),
       };
-      const decoder = most > 1 ? await createDecoder(arena, caller, session, cache, state, choose) : null;
+      let decoding = openArena(executor);
+      arena.defer(() => decoding.close());
+      let decoder = most > 1 ? await createDecoder(decoding, caller, session, cache, state, choose) : null;
       const ids: number[] = [];
       const started = performance.now();
       let firstAt = started;
@@ -127,6 +150,12 @@ export async function openContext(session: Session, capacity: number): Promise<C
         const found = reading;
         // the next step is submitted, and the read of its token with it, so that the device goes on while this id travels
         if (count < most && decoder !== null) {
+          if (seen >= heldTokens(cache)) {
+            decoding.close();
+            decoding = openArena(executor);
+            await hold(Math.min(end, seen + Math.max(grownTokens, Math.ceil(grownShare * seen))));
+            decoder = await createDecoder(decoding, caller, session, cache, state, choose);
+          }
           decoder.step();
           seen++;
           reading = executor.values(state.ids);
@@ -134,10 +163,10 @@ export async function openContext(session: Session, capacity: number): Promise<C
         const token = (await found)[0] ?? -1;
         if (count === 1) firstAt = performance.now();
         if (token < 0) throw await notFinite(session, afterTokens(ids.length));
-        const end = options.eosTokens.includes(token);
-        if (!end) ids.push(token);
-        const stop = end || options.onToken?.(token) === false;
-        if (stop) ended = end ? "eos" : "stopped";
+        const isEnd = options.eosTokens.includes(token);
+        if (!isEnd) ids.push(token);
+        const stop = isEnd || options.onToken?.(token) === false;
+        if (stop) ended = isEnd ? "eos" : "stopped";
         if (stop || count >= most) break;
       }
       kept = [...Array.from(prompt), ...ids].slice(0, seen);

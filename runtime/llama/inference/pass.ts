@@ -29,18 +29,20 @@ export interface Layers {
   readonly blocks: readonly BlockWeights[];
 }
 
-/**
- * Keys and values of the tokens seen, for each block: [B, capacity, groups, head], or with a table of pages
- * [pages of all, tokens of a page, groups, head].
- */
+/** Keys and values of the tokens seen, for each block: [pages of all, tokens of a page, groups, head]. */
 export interface Cache {
   readonly batch: number;
+  /** Tokens that a sequence may come to. */
   readonly capacity: number;
-  /**
-   * i32 [S, L]: the pages of some sequences by their tokens' positions, -1 where there is none, and i32 [B]: which of
-   * them each row is of. Null for a cache without pages.
-   */
-  readonly table: { readonly pages: DeviceTensor; readonly places: DeviceTensor } | null;
+  /** Where they are. */
+  readonly table: {
+    /** i32 [B, L]: the pages of each row by its tokens' positions, -1 where there is none; or [S, L] with `places`. */
+    readonly pages: DeviceTensor;
+    /** i32 [B]: which of S sequences each row is of; null where row b is sequence b. */
+    readonly places: DeviceTensor | null;
+    /** Pages that there may be at most: programs are made for so many, and serve any number of them. */
+    readonly most: number;
+  };
   readonly blocks: readonly { readonly keys: DeviceTensor; readonly values: DeviceTensor }[];
 }
 
@@ -82,13 +84,18 @@ export async function forward<T extends TensorForm>(
   const { blocks, activations, target } = layers;
   const tokens = (ids.shape[0] ?? 0) * (ids.shape[1] ?? 0);
   const { x: start, cosine, sine } = await embed(calls, layers, ids, positions, cache.capacity);
+  const { pages, places, most } = cache.table;
   let x = start;
   for (const [at, weights] of blocks.entries()) {
     const kept = cache.blocks[at];
     if (kept === undefined) throw new Error(`the cache has no block ${at}`);
-    const own = { x, positions, cosine, sine, ...kept, ...cache.table };
+    const own = { x, positions, cosine, sine, ...kept, pages, ...(places === null ? {} : { places }) };
     const group = roundedGroup(activations, weights, target, tokens);
-    const { graph, sizes } = blockCall(calls.functions, weights, { pages: cache.table !== null, group });
+    const { graph, sizes } = blockCall(calls.functions, weights, {
+      pages: places === null ? "own" : "shared",
+      pool: most,
+      group,
+    });
     const y = first(await calls.callGraph(graph, blockArguments(graph, weights, own), { sizes }));
     calls.release(x);
     x = y;

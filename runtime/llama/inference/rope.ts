@@ -43,15 +43,24 @@ export async function loadRotary(caller: Caller, arena: Arena, config: LlamaConf
   return { scale: "scale" in rope ? rope.scale : 1, ranges };
 }
 
+function rangeOf({ ranges }: Pick<Rotary, "ranges">, room: number): Rotary["ranges"][number] {
+  const range = ranges.find(({ upTo }) => room <= upTo) ?? ranges.at(-1);
+  if (range === undefined) throw new Error("a model has no rotary frequencies");
+  return range;
+}
+
+/** Whether sequences with room for so many tokens have the same frequencies. */
+export function sharesAngles(rotary: Rotary, one: number, other: number): boolean {
+  return rangeOf(rotary, one) === rangeOf(rotary, other);
+}
+
 /** The call that gives the angles of some tokens, in a sequence with room for `room` tokens. */
 function anglesCall<T extends TensorForm>(
   { scale, ranges }: Rotary,
   positions: T,
   room: number,
 ): { readonly name: string; readonly args: { readonly [name: string]: T | DeviceTensor | number } } {
-  const range = ranges.find(({ upTo }) => room <= upTo) ?? ranges.at(-1);
-  if (range === undefined) throw new Error("a model has no rotary frequencies");
-  const { frequency } = range;
+  const { frequency } = rangeOf({ ranges }, room);
   return scale === 1
     ? { name: "rope_angles", args: { positions, frequency } }
     : { name: "rope_angles_scaled", args: { positions, frequency, scale } };

@@ -10,6 +10,7 @@ import type { Caller } from "../call.js";
 import { callsIn } from "./chain.js";
 import { embedName, forward, logits, type Cache, type Frame, type Layers } from "./pass.js";
 import { blockArguments, blockCall } from "../blocks.js";
+import { allocateCache, growCache, pagesForm, releaseCache, tableRoom } from "./pages.js";
 import { loadRotary, prepareAngles } from "./rope.js";
 import { checkActivations, roundedGroup, type ActivationChoice } from "../rounding.js";
 import {
@@ -39,8 +40,10 @@ export interface Session {
   readonly target: Caller["target"];
   readonly frame: Frame;
   readonly blocks: readonly BlockWeights[];
-  /** Room for the keys and values of `capacity` tokens of each of `batch` sequences. */
-  allocateCache(batch: number, capacity: number): Promise<Cache>;
+  /** Room for the keys and values of `capacity` tokens of each of `batch` sequences; of the first `held` to begin with. */
+  allocateCache(batch: number, capacity: number, held?: number): Promise<Cache>;
+  /** The cache of one sequence with room for so many tokens, in place of the one given; nothing is compiled for it. */
+  growCache(cache: Cache, tokens: number): Promise<Cache>;
   releaseCache(cache: Cache): void;
   /**
    * ids [B, T] at positions [B] and after -> activations [B, T, D] after the last block. The cache gets their keys and
@@ -49,8 +52,11 @@ export interface Session {
   forward(ids: DeviceTensor, positions: DeviceTensor, cache: Cache): Promise<DeviceTensor>;
   /** Logits f32 [B, V] of token pick[b] of each sequence. */
   logits(x: DeviceTensor, pick: DeviceTensor): Promise<DeviceTensor>;
-  /** Compiles what `forward` and `logits` need for B sequences of T tokens. */
-  prepare(batch: number, tokens: number, capacity: number): Promise<void>;
+  /**
+   * Compiles what `forward` and `logits` need for B sequences of T tokens, in a cache for `capacity` tokens of texts that
+   * have room for so many, or for `room`.
+   */
+  prepare(batch: number, tokens: number, capacity: number, room?: number): Promise<void>;
   /** Gives all of its memory back. */
   release(): void;
 }
@@ -136,28 +142,17 @@ export function makeSession(
   activations: ActivationChoice = "auto",
 ): Session {
   const { executor } = caller;
+  const sized = { caller, config, dtype, blocks };
   const layers: Layers = { config, dtype, activations, target: caller.target, frame, blocks };
 
-  async function allocateCache(batch: number, capacity: number): Promise<Cache> {
-    const type: TensorForm = { dtype, shape: [batch, capacity, config.keyValueHeads, config.headDim], format: null };
-    return building(executor, async (arena) => {
-      const kept: { keys: DeviceTensor; values: DeviceTensor }[] = [];
-      for (let at = 0; at < blocks.length; at++) {
-        kept.push({
-          keys: arena.own(await executor.allocate(type, `keys of block ${at}`)),
-          values: arena.own(await executor.allocate(type, `values of block ${at}`)),
-        });
-      }
-      return { batch, capacity, table: null, blocks: kept };
-    });
-  }
-
-  async function prepare(batch: number, tokens: number, capacity: number): Promise<void> {
+  async function prepare(batch: number, tokens: number, capacity: number, angles = capacity): Promise<void> {
     const x: TensorForm = { dtype, shape: [batch, tokens, config.hiddenSize], format: null };
     const angle: TensorForm = { dtype: "f32", shape: [batch, tokens, config.headDim / 2], format: null };
     const ids: TensorForm = { dtype: "i32", shape: [batch, tokens], format: null };
     const positions: TensorForm = { dtype: "i32", shape: [batch], format: null };
-    const kept: TensorForm = { dtype, shape: [batch, capacity, config.keyValueHeads, config.headDim], format: null };
+    const room = tableRoom(sized, batch, capacity);
+    const kept = pagesForm(sized, room.most);
+    const pages: TensorForm = { dtype: "i32", shape: [batch, room.length], format: null };
     const work: Promise<unknown>[] = [];
     for (const [at, { tensor }] of frame.embedding.parts.entries()) {
       work.push(
@@ -166,11 +161,11 @@ export function makeSession(
           : caller.prepare("embed_more", { x, ids, table: tensor, first: 0 }),
       );
     }
-    work.push(prepareAngles(caller, frame.rotary, positions, tokens, capacity));
+    work.push(prepareAngles(caller, frame.rotary, positions, tokens, angles));
     for (const weights of blocks) {
       const group = roundedGroup(activations, weights, caller.target, batch * tokens);
-      const { graph, sizes } = blockCall(caller.functions, weights, { group });
-      const own = { x, positions, cosine: angle, sine: angle, keys: kept, values: kept };
+      const { graph, sizes } = blockCall(caller.functions, weights, { pages: "own", pool: room.most, group });
+      const own = { x, positions, cosine: angle, sine: angle, keys: kept, values: kept, pages };
       work.push(caller.preparedGraph(graph, blockArguments<TensorForm>(graph, weights, own), { sizes }));
     }
     const last = { x, pick: positions, gain: frame.gain, eps: 0 };
@@ -181,13 +176,6 @@ export function makeSession(
       for (const { tensor } of frame.head.parts)
         work.push(caller.prepare("logits_part", { ...last, w: tensor, whole, first: 0 }));
     await allDone(work);
-  }
-
-  function releaseCache(cache: Cache): void {
-    for (const { keys, values } of cache.blocks) {
-      executor.release(keys);
-      executor.release(values);
-    }
   }
 
   return {
@@ -204,8 +192,9 @@ export function makeSession(
       ),
     logits: (x, pick) =>
       withArena(executor, async (arena) => arena.keep(await logits(callsIn(arena, caller), layers, x, pick))),
-    allocateCache,
-    releaseCache,
+    allocateCache: (batch, capacity, held = capacity) => allocateCache(sized, batch, capacity, held),
+    growCache: (cache, tokens) => growCache(sized, cache, tokens),
+    releaseCache: (cache) => releaseCache(sized, cache),
     prepare,
     release,
   };

@@ -68,7 +68,11 @@ export async function speculate(
     most + proposed + 1,
   );
   return withArena(executor, async (arena) => {
-    const [large, small] = [await openSide(arena, session, capacity), await openSide(arena, draft, capacity)];
+    const held = prompt.length + most + proposed + 1;
+    const [large, small] = [
+      await openSide(arena, session, capacity, held),
+      await openSide(arena, draft, capacity, held),
+    ];
     const looked = await createLook(arena, large, proposed + 1);
     const started = performance.now();
     await fill(small, prompt, prompt.length - 1);
@@ -135,10 +139,10 @@ export async function speculate(
   });
 }
 
-async function openSide(arena: Arena, session: Session, capacity: number): Promise<Side> {
+async function openSide(arena: Arena, session: Session, capacity: number, held: number): Promise<Side> {
   const { caller } = session;
   const { executor } = caller;
-  const cache = await session.allocateCache(1, capacity);
+  const cache = await session.allocateCache(1, capacity, Math.min(capacity, held));
   arena.defer(() => session.releaseCache(cache));
   const state: DecodeState = {
     ids: arena.own(await executor.fill("i32", [1, 1], [0], "token")),

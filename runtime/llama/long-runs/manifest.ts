@@ -35,6 +35,13 @@ export interface MeasuredLayers {
   readonly layers: readonly { readonly layer: string; readonly value: number }[];
 }
 
+/** What the places of an axis of a tensor were multiplied by in a run: the bytes of f32, in base64. */
+export interface KeptFold {
+  readonly name: string;
+  readonly axis: number;
+  readonly factors: string;
+}
+
 /** What else is to be known when a run goes on. */
 export interface Facts {
   /** Perplexity of the model as given on the calibration text, once it was computed. */
@@ -49,6 +56,8 @@ export interface Facts {
   readonly trainings: readonly TrainingReport[];
   /** What was measured of layers. */
   readonly measured: readonly MeasuredLayers[];
+  /** What scales were multiplied into tensors; none where it is not there. */
+  readonly folds?: readonly KeptFold[];
   /** Seconds of work until then. */
   readonly seconds: number;
 }

@@ -4,29 +4,20 @@ import { awqWriter } from "../interchange/containers/awq.js";
 import { gptqWriter } from "../interchange/containers/gptq.js";
 import { marlin24Writer } from "../interchange/containers/marlin-24.js";
 import { packQuantizedWriter } from "../interchange/containers/pack-quantized.js";
-import { sparse24Bytes, sparse24Parts } from "../interchange/containers/sparse-24-bitmask.js";
 import type { GridFacts } from "../interchange/grid-values.js";
 import type { JsonObject } from "../files.js";
 import { headName } from "../layout.js";
 import type { Model } from "../model.js";
 import type { TensorLayout } from "../safetensors-writer.js";
-import { formatProblems, layersOf, plannedAsIs, planLayers, type Layers, type PackedLayer } from "./layers.js";
-import {
-  isRefused,
-  plainConfig,
-  type DirectoryExport,
-  type PlannedTensor,
-  type PlanOptions,
-  type Refusal,
-} from "./plan.js";
-import { wordsOf } from "./values.js";
+import { layersOf, planLayers, type Layers, type PackedLayer } from "./layers.js";
+import { isRefused, plainConfig, type DirectoryExport, type PlanOptions, type Refusal } from "./plan.js";
 
 const head = headName.replace(/\.weight$/, "");
 
 type Plan = DirectoryExport<TensorLayout> | Refusal;
 
 /** Module names that a config leaves out: layers that are dense, and the head, which tools look for though it is tied. */
-function ignored({ dense, packed }: Layers): readonly string[] {
+export function ignored({ dense, packed }: Layers): readonly string[] {
   return packed.some(({ module }) => module.name === head) ? dense : [...new Set([...dense, head])];
 }
 
@@ -79,51 +70,6 @@ export function planMarlin24(model: Model, options: PlanOptions): Plan {
         : [
             `the kernels of marlin-24 take multiples of [256, 128]; ${counted(narrow.length, "layer")} (\`${narrow[0]!.module.name}\`) ${narrow.length === 1 ? "is" : "are"} of other shapes: leave them dense for those kernels`,
           ],
-  };
-}
-
-/** `sparse-24-bitmask` of compressed-tensors: 2:4 of floats. */
-export function planSparse24(model: Model, options: PlanOptions): Plan {
-  const layers = layersOf(model);
-  const floats = layers.others.filter(({ tensor: { format, shape } }) => {
-    const { n, m, positions } = format!.args;
-    const isFloat = ["f32", "f16", "bf16"].includes(format!.of?.name ?? "");
-    return format!.name === "nm" && n === 2 && m === 4 && positions === undefined && isFloat && shape[1]! % 4 === 0;
-  });
-  const problems = formatProblems(
-    [...layers.packed, ...layers.others.filter((layer) => !floats.includes(layer))],
-    "`sparse-24-bitmask` holds 2:4 of f16, bf16 or f32",
-  );
-  if (problems.length > 0) return { problems };
-  if (floats.length === 0) return { problems: ["no linear layer is packed as 2:4: compress the model first"] };
-  const byName = new Map(floats.map((layer) => [layer.tensor.name, layer]));
-  const ignore = ignored(layers);
-  return {
-    tensors: model.tensors.map((tensor): PlannedTensor<TensorLayout> => {
-      const layer = byName.get(tensor.name);
-      if (layer === undefined) return plannedAsIs(model, tensor, options);
-      const { module } = layer;
-      const format = tensor.format!;
-      const parts = sparse24Parts(module, format.of!.name.toUpperCase() as "F32" | "F16" | "BF16").map(
-        ({ part, dtype, shape }): TensorLayout => ({ name: `${module.name}.${part}`, dtype, shape }),
-      );
-      return {
-        source: tensor.name,
-        parts,
-        stored: "sparse-24-bitmask",
-        async write(append) {
-          const bytes = sparse24Bytes(module, format, await wordsOf(model, tensor.name));
-          for (const [at, part] of parts.entries()) await append(part, bytes[at]!);
-          return null;
-        },
-      };
-    }),
-    config: withQuantization(model, {
-      quant_method: "compressed-tensors",
-      sparsity_config: sparsity("sparse-24-bitmask", ignore),
-    }),
-    texts: new Map(),
-    notes: [],
   };
 }
 
@@ -203,17 +149,24 @@ function oneGrid(
   };
 }
 
-function withQuantization(model: Model, quantization: JsonObject): JsonObject {
+/** The config of the model with what it says of its quantisation. */
+export function withQuantization(model: Model, quantization: JsonObject): JsonObject {
   return { ...plainConfig(model), quantization_config: quantization };
 }
 
-function sparsity(format: string, ignore: readonly string[]): JsonObject {
+/** What compressed-tensors says of sparsity; `zeros` is the part of the weights that are none. */
+export function sparsity(
+  format: string,
+  ignore: readonly string[],
+  zeros = 0.5,
+  structure: "2:4" | "unstructured" = "2:4",
+): JsonObject {
   return {
     format,
-    global_sparsity: 0.5,
+    global_sparsity: zeros,
     ignore,
     registry_requires_subclass: false,
-    sparsity_structure: "2:4",
+    sparsity_structure: structure,
     targets: ["Linear"],
   };
 }

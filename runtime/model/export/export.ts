@@ -12,10 +12,11 @@ import { stageFiles } from "../output.js";
 import { writeError, type TensorLayout } from "../safetensors-writer.js";
 import { recipeHash } from "../write.js";
 import { printCard, type CardFacts } from "./card.js";
-import { planAwq, planCompressedTensors, planGptq, planMarlin24, planSparse24 } from "./containers.js";
+import { planAwq, planCompressedTensors, planGptq, planMarlin24 } from "./containers.js";
 import { planDense } from "./dense.js";
 import { ggufMetadata, planGguf, type GgufExport } from "./gguf.js";
 import { isRefused, type DirectoryExport, type Loss, type PlannedTensor, type Refusal } from "./plan.js";
+import { countNonzeros, planSparse24, planSparseBitmask } from "./sparse.js";
 import { exportTargets, type ExportTarget, type ExportType } from "./targets.js";
 
 export interface ExportOptions {
@@ -68,8 +69,14 @@ export interface Exported {
  */
 export async function exportModel(model: Model, options: ExportOptions): Promise<Exported> {
   if (options.to === "gguf") return exportGguf(model, options);
-  const plan = planDirectory(model, options.to, options);
-  if (isRefused(plan)) throw refusal(model, options.to, plan);
+  const { to } = options;
+  // refused before a weight is read
+  const possible = planDirectory(model, to, options);
+  const plan =
+    to === "sparse-bitmask" && !isRefused(possible)
+      ? planDirectory(model, to, options, await countNonzeros(model))
+      : possible;
+  if (isRefused(plan)) throw refusal(model, to, plan);
   const tensors: WrittenTensor[] = [];
   const recipe = await recipeBeside(model);
   const writer = await createDirectory(options.output, {
@@ -159,6 +166,7 @@ function planDirectory(
   model: Model,
   to: Exclude<ExportTarget, "gguf">,
   { requantize = false, type }: TypeOptions,
+  counts: ReadonlyMap<string, number> = new Map(),
 ): DirectoryExport<TensorLayout> | Refusal {
   switch (to) {
     case "safetensors": {
@@ -177,6 +185,8 @@ function planDirectory(
       return planMarlin24(model, { requantize });
     case "sparse-24-bitmask":
       return planSparse24(model, { requantize });
+    case "sparse-bitmask":
+      return planSparseBitmask(model, { requantize }, counts);
     default:
       return to satisfies never;
   }

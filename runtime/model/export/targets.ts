@@ -7,6 +7,7 @@ export const exportTargets = [
   "awq",
   "marlin-24",
   "sparse-24-bitmask",
+  "sparse-bitmask",
 ] as const;
 
 export type ExportTarget = (typeof exportTargets)[number];

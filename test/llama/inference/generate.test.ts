@@ -8,10 +8,11 @@ import { LlamaError } from "../../../runtime/llama/error.js";
 import {
   generate,
   openContext,
+  type Context,
   type GenerateOptions,
   type Generation,
 } from "../../../runtime/llama/inference/generate.js";
-import { openSession, type Session } from "../../../runtime/llama/inference/session.js";
+import { makeSession, openSession, type Session } from "../../../runtime/llama/inference/session.js";
 import { openMachine } from "../machine.js";
 import { tinyConfig, tinyModel } from "../tiny.js";
 
@@ -45,22 +46,45 @@ async function refusal(work: Promise<unknown>): Promise<LlamaError> {
   return error as LlamaError;
 }
 
-test("a longer text compiles nothing anew", async () => {
-  const long: Session = { ...session, config: { ...session.config, contextLength: 2048 } };
+test("a text that grows past any size compiles nothing anew, and takes memory by pages", async () => {
+  const long = makeSession(
+    caller,
+    { ...session.config, contextLength: 4096 },
+    session.frame,
+    session.blocks,
+    "f32",
+    () => {},
+  );
   const { gpu } = caller.executor.device;
   const compile = gpu.createComputePipelineAsync.bind(gpu);
+  const whole = Array.from({ length: 2560 }, (_, at) => 3 + ((at * 37) % 60));
+  const context = await openContext(long, 4096);
+  const live = (): number => caller.executor.memory.live - held;
+  const opened = live();
   let compiled = 0;
-  await text({}, long);
   gpu.createComputePipelineAsync = (descriptor) => (compiled++, compile(descriptor));
   try {
-    assert.is((await text({ maxNewTokens: 80 }, long)).newTokens, 80);
-    assert.is((await text({ maxNewTokens: 500, onToken: () => false }, long)).newTokens, 1);
-    assert.is(compiled, 0);
-    // a cache of more than the least room is another
-    await text({ maxNewTokens: 600, onToken: () => false }, long);
+    const said = async (tokens: number, options: Partial<GenerateOptions>, by: Context): Promise<Generation> =>
+      by.generate(whole.slice(0, tokens), { maxNewTokens: 2, temperature: 0, eosTokens: [], ...options });
+    await said(512, {}, context);
     assert.ok(compiled > 0);
+    compiled = 0;
+    // it has pages for 768 tokens to begin with, and is bound anew where it grows
+    const grown = await said(512, { maxNewTokens: 300 }, context);
+    assert.is(grown.newTokens, 300);
+    // former sizes were powers of two up to 8192
+    for (const tokens of [1024, 1536, 2048, 2560]) await said(tokens, {}, context);
+    assert.is(compiled, 0);
+    const large = await openContext(long, 4096);
+    const first = live();
+    assert.equal((await said(512, { maxNewTokens: 300 }, large)).ids, grown.ids);
+    assert.ok(live() > first);
+    large.close();
+    assert.is(compiled, 0);
+    assert.ok(live() > opened && live() < 8 * opened, `${live()} after ${opened}`);
   } finally {
     gpu.createComputePipelineAsync = compile;
+    context.close();
   }
 });
 

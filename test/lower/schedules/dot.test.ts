@@ -3,6 +3,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { binary, buildGraph, cast, indexOf, integer, load, reduce } from "../../../compiler/graph/build.js";
 import { tensorValue, type TensorValue } from "../../../compiler/graph/evaluate.js";
+import { formatOfSpec } from "../../../compiler/formats/registry.js";
 import { productOf } from "../../../compiler/graph/analysis/product.js";
 import { dotSides } from "../../../compiler/lower/product/dot-sides.js";
 import { dotCandidates, type DotSchedule } from "../../../compiler/lower/schedules/dot-candidates.js";
@@ -125,6 +126,47 @@ for (const format of formats) {
     }
   });
 }
+
+test("codes and activations at the ends of their ranges", async ({ machine }) => {
+  const shape = { tokens: 1, n: 6, k: 128, format: "nm(2, 4) of int4(64)", group: 64, pair: false } as const;
+  const given = caseOf(shape);
+  const words = new Map(given.words);
+  const inputs = new Map(given.inputs);
+  const put = (
+    name: string,
+    format: string,
+    rows: number,
+    scale: number,
+    value: (row: number, at: number) => number,
+  ) => {
+    const { spec } = packed(format, rows, shape.k, 1);
+    const size = { rows, columns: shape.k };
+    const dense = Float32Array.from({ length: rows * shape.k }, (_, at) =>
+      value(Math.floor(at / shape.k), at % shape.k),
+    );
+    const scales = new Float32Array((rows * shape.k) / 64).fill(scale);
+    const made = formatOfSpec(spec).encode(spec, size, dense, { scale: scales, zero: null });
+    words.set(name, made);
+    inputs.set(name, tensorValue("f32", [rows, shape.k], formatOfSpec(spec).decode(spec, size, made)));
+  };
+  // each of the six pairs of places has a row
+  const places = ["0011", "0101", "1001", "0110", "1010", "1100"];
+  for (const [activation, code] of [
+    [127, -8],
+    [-127, -8],
+    [127, 7],
+    [-127, 7],
+  ] as const) {
+    put("x", "int8(64, scale: f32)", 1, 1, () => activation);
+    put("w", shape.format, shape.n, 1, (row, at) => (places[row]![at % 4] === "1" ? code : 0));
+    const made = { ...given, words, inputs };
+    const expected = expectedOf(made);
+    assert.equal(schedulesOf(await agreeOnDevice(made, expected, machine)), ["dot"]);
+    for (const device of simulated)
+      for (const schedule of cutsOf(made, device.target).slice(0, 1))
+        agreeSimulated(made, expected, device, { schedule });
+  }
+});
 
 test("units that lie in two groups of the activations are no product of integers", () => {
   const given = caseOf({ tokens: 1, n: 4, k: 128, format: "nm(2, 4) of int4(64)", group: 32, pair: false });

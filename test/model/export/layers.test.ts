@@ -6,6 +6,11 @@ import { gptqWriter } from "../../../runtime/model/interchange/containers/gptq.j
 import { marlin24Writer } from "../../../runtime/model/interchange/containers/marlin-24.js";
 import { packQuantizedWriter } from "../../../runtime/model/interchange/containers/pack-quantized.js";
 import { sparse24Bytes, sparse24Parts } from "../../../runtime/model/interchange/containers/sparse-24-bitmask.js";
+import {
+  nonzerosIn,
+  sparseBitmaskBytes,
+  sparseBitmaskParts,
+} from "../../../runtime/model/interchange/containers/sparse-bitmask.js";
 import { gridFacts, gridLayerOf } from "../../../runtime/model/interchange/grid-values.js";
 import { bytesOf, type GridWriter } from "../../../runtime/model/interchange/written.js";
 import { toFloats } from "../../../runtime/model/elements.js";
@@ -75,6 +80,26 @@ test("ct-sparse-24-bitmask: values and masks; where fewer than two are kept, zer
   }
   assert.ok(same > 0 && zeros > 0, `${same}, ${zeros}`);
   assert.equal(bytes[2], bytesOf(BigInt64Array.of(BigInt(outputs), BigInt(inputs))));
+});
+
+test("ct-sparse-bitmask: the bytes of its tensors", async () => {
+  const layer = given("ct-sparse-bitmask");
+  const found = await opened(layer);
+  const { format } = found.packed.get(`${layer.module}.weight`)!;
+  const [outputs, inputs] = layer.shape;
+  const module = { name: layer.module, outputs, inputs };
+  const words = await wordsOf(layer, found);
+  const nonzeros = nonzerosIn(module, format, words);
+  const bytes = sparseBitmaskBytes(module, format, words, nonzeros);
+  const parts = sparseBitmaskParts(module, "BF16", nonzeros);
+  assert.equal(parts.map(({ part }) => part).sort(), [...layer.tensors.keys()].sort());
+  for (const [at, { part, dtype, shape }] of parts.entries()) {
+    const expected = layer.tensors.get(part)!;
+    assert.equal(
+      { dtype, shape, data: bytes[at] },
+      { dtype: expected.dtype, shape: expected.shape, data: expected.data },
+    );
+  }
 });
 
 test.run();

@@ -64,7 +64,7 @@ const refusals: readonly (readonly [ExportTarget, readonly (string | null)[], Re
     "gptq",
     ["q6_k"].map(() => "bitmask of bf16"),
     /stored as bitmask\(nonzeros: \d+\) of bf16; GPTQ holds/,
-    /--to safetensors$/,
+    /--to safetensors, --to sparse-bitmask$/,
   ],
   [
     "gptq",
@@ -85,6 +85,8 @@ const refusals: readonly (readonly [ExportTarget, readonly (string | null)[], Re
   ["marlin-24", ["nm(2, 4) of int4(channel, asymmetric)"], /symmetric codes only/, /--to awq/],
   ["sparse-24-bitmask", ["nm(2, 4) of int4(32)"], /holds 2:4 of f16, bf16 or f32/, /--to compressed-tensors/],
   ["sparse-24-bitmask", ["nm(4, 8) of f16"], /stored as nm\(4, 8\) of f16/, /--to safetensors$/],
+  ["sparse-bitmask", ["nm(2, 4) of f16"], /`sparse-bitmask` holds unstructured zeros/, /--to sparse-24-bitmask$/],
+  ["sparse-bitmask", ["bitmask of int4(32)"], /stored as bitmask\(nonzeros: \d+\) of int4/, /--to safetensors$/],
   ["sparse-24-bitmask", [null], /no linear layer is packed as 2:4/, /--to safetensors, --to gguf$/],
   [
     "gguf",

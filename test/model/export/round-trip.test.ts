@@ -59,6 +59,7 @@ const cases: readonly (readonly [ExportTarget, readonly (string | null)[], numbe
   ["marlin-24", ["nm(2, 4) of int4(channel)", null, "nm(1, 4) of int8(channel)"], 64, "other"],
   ["marlin-24", ["nm(2, 4) of int4(128)", "nm(2, 4) of int8(128)"], 128, "same"],
   ["sparse-24-bitmask", ["nm(2, 4) of f16", "nm(2, 4) of bf16", null, "nm(2, 4) of f32"], 4, "same"],
+  ["sparse-bitmask", ["bitmask of f16", "bitmask of bf16", null, "bitmask of f32"], 2, "other"],
 ];
 
 /** Sizes that are multiples of a step, otherwise odd. */

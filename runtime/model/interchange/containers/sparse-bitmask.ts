@@ -1,4 +1,4 @@
-import { newWords, sectionOf } from "../../../../compiler/formats/layout.js";
+import { getItems, newWords, sectionOf } from "../../../../compiler/formats/layout.js";
 import { formatOfSpec, shapeOf } from "../../../../compiler/formats/registry.js";
 import type { FormatSpec } from "../../../../compiler/types/type.js";
 import { denseFormat } from "../../packed.js";
@@ -12,6 +12,7 @@ import {
   type Module,
 } from "../layer.js";
 import { packItems } from "../pack.js";
+import { bytesOf, shapeBytes, type WrittenPart } from "../written.js";
 
 /**
  * `sparse-bitmask` of compressed-tensors: values other than zero row by row, and a bit for each column. That is our
@@ -108,4 +109,54 @@ function ones(byte: number): number {
   let count = 0;
   for (let rest = byte; rest !== 0; rest &= rest - 1) count += 1;
   return count;
+}
+
+/** How many values a layer in `bitmask` holds: the bits that are set. */
+export function nonzerosIn(module: Module, format: FormatSpec, words: Uint32Array): number {
+  return bitsOf(module, format, words).reduce((count, byte) => count + ones(byte), 0);
+}
+
+function bitsOf({ outputs, inputs }: Module, format: FormatSpec, words: Uint32Array): Uint8Array {
+  const { offset } = sectionOf(formatOfSpec(format).sections(format, shapeOf([outputs, inputs])), "bits");
+  return new Uint8Array(words.buffer, words.byteOffset + 4 * offset, Math.ceil((outputs * inputs) / 8));
+}
+
+/** The tensors of a layer in `bitmask` of floats of this type, with so many values. */
+export function sparseBitmaskParts(
+  { outputs, inputs }: Module,
+  dtype: "F32" | "F16" | "BF16",
+  nonzeros: number,
+): readonly WrittenPart[] {
+  return [
+    { part: "bitmask", dtype: "U8", shape: [outputs, Math.ceil(inputs / 8)] },
+    { part: "compressed", dtype, shape: [nonzeros] },
+    { part: "row_offsets", dtype: "I64", shape: [outputs] },
+    { part: "shape", dtype: "I64", shape: [2] },
+  ];
+}
+
+/** Their bytes, from its words: rows of bits begin with a byte of their own. */
+export function sparseBitmaskBytes(
+  module: Module,
+  format: FormatSpec,
+  words: Uint32Array,
+  nonzeros: number,
+): readonly Uint8Array[] {
+  const { outputs, inputs } = module;
+  const bits = bitsOf(module, format, words);
+  const perRow = Math.ceil(inputs / 8);
+  const mask = new Uint8Array(outputs * perRow);
+  const offsets = new BigInt64Array(outputs);
+  for (let row = 0, at = 0, count = 0; row < outputs; row += 1) {
+    offsets[row] = BigInt(count);
+    for (let column = 0; column < inputs; column += 1, at += 1) {
+      const bit = (bits[at >> 3]! >> (at & 7)) & 1;
+      const byte = row * perRow + (column >> 3);
+      mask[byte] = mask[byte]! | (bit << (column & 7));
+      count += bit;
+    }
+  }
+  const sections = formatOfSpec(format).sections(format, shapeOf([outputs, inputs]));
+  const values = getItems(words, sectionOf(sections, "values"), format.of?.name === "f32" ? 32 : 16, nonzeros);
+  return [mask, bytesOf(values as Uint16Array | Uint32Array), bytesOf(offsets), shapeBytes(module)];
 }

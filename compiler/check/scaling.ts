@@ -1,0 +1,108 @@
+/** The body of `for w in block.inputs`: a scale for each channel of what linear layers receive. */
+import type { TreatmentInput } from "../recipe/recipe.js";
+import type { ScaleStep } from "../recipe/recipe.js";
+import type { ForStatement, ScaleStatement, Statement } from "../syntax/ast.js";
+import type { ValueId } from "../graph/graph.js";
+import { printSize, symbolSize } from "../types/size.js";
+import { newBuilder, typeOf } from "./builder.js";
+import { fail, placeIn, printType, type Frame } from "./frame.js";
+import { layerOf } from "./layer.js";
+import { namePattern, type RecipeContext } from "./recipe-context.js";
+import { bind, nest, type Scope } from "./scope.js";
+import { equalSizes } from "./sizes.js";
+import { checkStatements } from "./statement.js";
+import { graphOf } from "./treatment.js";
+import { warnUnused } from "./unused.js";
+import { checkTensor } from "./whole.js";
+
+/**
+ * Checks the body of `for w in block.inputs`; null where there is an error. Its `w` is the weight of all layers that read
+ * the input, f32[N, K], their rows one below the other.
+ */
+export function checkScaling(
+  statement: ForStatement,
+  context: RecipeContext,
+  outer: Scope,
+): Pick<ScaleStep, "computed" | "through" | "at"> | null {
+  let failed = false;
+  const builder = newBuilder();
+  const inputs: { readonly input: TreatmentInput; readonly value: ValueId }[] = [];
+  const name = statement.name.name;
+  const frame: Frame = {
+    ...context.frame,
+    builder,
+    layer: layerOf(name, context, builder, inputs, "linear"),
+    report: (found) => {
+      if (found.severity === "error") failed = true;
+      context.frame.report(found);
+    },
+  };
+  const scope = nest(outer);
+  bind(scope, name, { kind: "layer" }, statement.name.span);
+  const body = nest(scope);
+  let scaled: { readonly by: ScaleStatement; readonly value: ValueId } | null = null;
+  checkStatements(statement.body, frame, body, (each, inner) => {
+    if (each.kind !== "scale") return void misplaced(each, frame);
+    if (each.name.name !== name)
+      return void fail(frame, "E604", "what is scaled is the input of the loop", each.name.span, `not \`${name}\``, {
+        help: `write \`scale ${name} by ...\``,
+      });
+    if (scaled !== null)
+      return void fail(frame, "E604", `\`${name}\` is scaled twice`, each.span, "scaled again", {
+        labels: [{ span: scaled.by.span, message: "first scaled here" }],
+        help: "multiply the two scales",
+      });
+    const value = checkTensor(each.by, placeIn(frame, inner));
+    if (value === null) {
+      failed = true;
+      return;
+    }
+    const type = typeOf(builder, value);
+    const [length, ...more] = type.shape;
+    if (
+      type.dtype !== "f32" ||
+      length === undefined ||
+      more.length > 0 ||
+      type.format !== null ||
+      !equalSizes(length, symbolSize("K"), builder.constraints)
+    )
+      return void fail(
+        frame,
+        "E604",
+        `\`${name}\` is scaled by one number for each of its columns, f32[K], and this is ${printType(type)}`,
+        each.by.span,
+        length === undefined ? "a single number" : `${printSize(length)} of them`,
+      );
+    scaled = { by: each, value };
+  });
+  warnUnused(body, frame);
+  // the callback above sets it
+  const found = scaled as { readonly by: ScaleStatement; readonly value: ValueId } | null;
+  if (failed) return null;
+  if (found === null)
+    return fail(frame, "E604", "this loop scales nothing", statement.name.span, "no weight is changed", {
+      help: `end it with \`scale ${name} by ...\``,
+    });
+  const computed = graphOf(found.value, "scale", context, builder, inputs);
+  const other = computed.inputs.find(({ kind }) => !["weight", "statistic", "windows", "tokens"].includes(kind));
+  if (other !== undefined)
+    return fail(
+      frame,
+      "E602",
+      `an input has the weight of its layers and what was observed, and no \`${other.name}\``,
+      found.by.span,
+      "of several layers at once",
+      { help: `take \`${name}\`, f32[N, K], the rows of all layers that read the input` },
+    );
+  const { through } = found.by;
+  return { computed, through: through === null ? null : namePattern(through, frame), at: found.by.span };
+}
+
+function misplaced(each: Statement, frame: Frame): void {
+  fail(frame, "E602", `\`${each.kind}\` cannot stand in a loop over inputs`, each.span, "not here", {
+    help:
+      each.kind === "store" || each.kind === "measure"
+        ? "each layer by itself is in `for w in block.linears { }`"
+        : "choose inputs by `matching` and `except`, by the names of the layers that read them",
+  });
+}
