@@ -13,6 +13,7 @@ export const tensorKinds: readonly TensorKind[] = ["embedding", "head", "tables"
 /** What a block has of that. */
 export const blockTensorKinds: readonly TensorKind[] = ["norms", "biases"];
 
+/** Whether a member of a model or a block is of what it has beside its linear layers. */
 export function isTensorKind(name: string): name is TensorKind {
   return tensorKinds.some((kind) => kind === name);
 }

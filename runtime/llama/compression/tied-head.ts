@@ -2,7 +2,14 @@
 import { embeddingName, headName } from "../../model/layout.js";
 import type { Model } from "../../model/model.js";
 import { storedFormat } from "../weights.js";
-import type { WorkingModel } from "./working-model.js";
+import type { WeightRecord } from "../long-runs/manifest.js";
+
+/** What is asked of a working model. */
+interface TreatedTables {
+  readonly treated: ReadonlyMap<string, WeightRecord>;
+  /** The bytes of a treated weight, a piece at a time. */
+  pieces(name: string): AsyncIterable<Uint8Array>;
+}
 
 /** Fills parts, in order, from a stream of pieces. */
 export function readerOf(pieces: AsyncIterable<Uint8Array>): (part: Uint8Array) => Promise<void> {
@@ -27,7 +34,7 @@ export function readerOf(pieces: AsyncIterable<Uint8Array>): (part: Uint8Array) 
  * Whether a model that ties its head to its embedding is to be written with a head of its own: where both were stored,
  * and differ.
  */
-export async function isUntied(model: Model, working: Pick<WorkingModel, "treated" | "pieces">): Promise<boolean> {
+export async function isUntied(model: Model, working: TreatedTables): Promise<boolean> {
   const head = working.treated.get(headName);
   if (head === undefined || !model.config.tiedEmbeddings) return false;
   const embedding = working.treated.get(embeddingName);
