@@ -13,6 +13,7 @@ export const standardModules = [
   "sparsegpt",
   "owl",
   "budget",
+  "structured",
   "refine",
   "llama",
   "qwen2",

@@ -1,5 +1,10 @@
 import { counted } from "../words.js";
-import { lostAdditivity, type LostAdditivity, type NotAdditive } from "../graph/analysis/additivity.js";
+import {
+  howCombined,
+  type Combination,
+  type LostCombination,
+  type NotCombined,
+} from "../graph/analysis/combination.js";
 import type { SymbolicGraph } from "../graph/graph.js";
 import type { Ident } from "../syntax/ast.js";
 import { sizeSymbols, symbolSize, type Size } from "../types/size.js";
@@ -14,6 +19,8 @@ export interface Observed {
   readonly name: string;
   /** Inputs `x` [T, K] and maybe `dense`, of the same type; one output whose sizes depend on K only. */
   readonly graph: SymbolicGraph;
+  /** How what it gives of parts of a text makes what it gives of the whole. */
+  readonly combines: Combination;
   /** The type of the output, with K for the inputs of the layer. */
   readonly type: TensorType;
 }
@@ -98,44 +105,71 @@ export function checkObserved(by: Ident, frame: Frame): Omit<Observed, "name"> |
     { sizes: ["T", "K"], dtypes: graph.parameters.dtypes, formats: [] },
     [],
   );
-  const found = lostAdditivity(renamed, "T");
-  if (found !== null) return failSum(by, found, renamed, frame);
-  return { graph: renamed, type: { ...typeOf(builder, value), pattern: { kind: "full" } } };
+  const combines = howCombined(renamed, "T");
+  if (typeof combines !== "string") return failCombination(by, combines, renamed, frame);
+  return { graph: renamed, combines, type: { ...typeOf(builder, value), pattern: { kind: "full" } } };
 }
 
-/** E610: says which value is no sum over tokens, and why. */
-function failSum(by: Ident, { value, reason }: LostAdditivity, graph: SymbolicGraph, frame: Frame): null {
+/** E610: says which value combines in no way, and why. */
+function failCombination(by: Ident, { value, reason }: LostCombination, graph: SymbolicGraph, frame: Frame): null {
   const found = graph.values[value];
   const { why, help } = explain(reason);
-  return fail(frame, "E610", `\`${by.name}\` is not provably a sum over tokens: it ${why}`, by.span, "observed here", {
-    labels:
-      found?.span == null
-        ? []
-        : [{ span: found.span, message: `${found.name === by.name ? "this" : `\`${found.name}\``} ${why}` }],
-    notes: ["a text is observed in parts of several windows, and what they give is added up"],
-    help,
-  });
+  return fail(
+    frame,
+    "E610",
+    `\`${by.name}\` is not provably a sum, a maximum or a minimum over tokens: it ${why}`,
+    by.span,
+    "observed here",
+    {
+      labels:
+        found?.span == null
+          ? []
+          : [{ span: found.span, message: `${found.name === by.name ? "this" : `\`${found.name}\``} ${why}` }],
+      notes: [
+        "a text is observed in parts of several windows, and what they give is added up, or the largest or smallest of it is taken",
+      ],
+      help,
+    },
+  );
 }
 
-const compares = "compares a sum over tokens";
-/** What the ops without a name in the language do. */
-const verbs: Readonly<Record<string, string>> = {
-  multiply: "multiplies two sums over tokens",
-  divide: "divides by a sum over tokens",
-  remainder: "takes the remainder of a sum over tokens",
-  power: "takes a power of a sum over tokens",
-  select: "chooses by a sum over tokens",
-  index: "reads at a place that a sum over tokens gives",
-  equal: compares,
-  not_equal: compares,
-  less: compares,
-  less_equal: compares,
-  greater: compares,
-  greater_equal: compares,
-  cast: "makes a sum over tokens a whole number or a truth value",
-};
+const names: Readonly<Record<Combination, string>> = { sum: "a sum", max: "a maximum", min: "a minimum" };
+const plurals: Readonly<Record<Combination, string>> = { sum: "sums", max: "maxima", min: "minima" };
 
-function explain(reason: NotAdditive): { readonly why: string; readonly help: string } {
+/** What the ops without a name in the language do with `one` that combines, or with `two`. */
+function verb(op: string, one: string, two: string): string {
+  switch (op) {
+    case "add":
+      return `adds two ${two}`;
+    case "subtract":
+      return `takes the difference of two ${two}`;
+    case "multiply":
+      return one === "a sum" ? `multiplies two ${two}` : `multiplies ${one}`;
+    case "divide":
+      return `divides by ${one}`;
+    case "remainder":
+      return `takes the remainder of ${one}`;
+    case "power":
+      return `takes a power of ${one}`;
+    case "select":
+      return `chooses by ${one}`;
+    case "index":
+      return `reads at a place that ${one} over tokens gives`;
+    case "equal":
+    case "not_equal":
+    case "less":
+    case "less_equal":
+    case "greater":
+    case "greater_equal":
+      return `compares ${one}`;
+    case "cast":
+      return `makes a whole number or a truth value of ${one}`;
+    default:
+      return `takes \`${op}\` of ${one}`;
+  }
+}
+
+function explain(reason: NotCombined): { readonly why: string; readonly help: string } {
   switch (reason.kind) {
     case "reduction":
       return {
@@ -143,14 +177,20 @@ function explain(reason: NotAdditive): { readonly why: string; readonly help: st
         help:
           reason.op === "mean"
             ? "take the `sum`, and divide by `tokens(text)` in the recipe"
-            : "of the reductions, `sum` and `count` may stand over tokens",
+            : "of the reductions, `sum`, `count`, `max` and `min` may stand over tokens",
       };
     case "op": {
+      const said = verb(reason.op, names[reason.of], plurals[reason.of]);
       return {
-        why: verbs[reason.op] ?? `takes \`${reason.op}\` of a sum over tokens`,
-        help: "give the sum itself, and compute the rest in the recipe, of what was observed of the whole text",
+        why: reason.op === "index" ? said : `${said} over tokens`,
+        help: `give the ${names[reason.of].slice(2)} itself, and compute the rest in the recipe, of what was observed of the whole text`,
       };
     }
+    case "mixed":
+      return {
+        why: `has ${reason.parts.map((each) => names[each]).join(" and ")} over tokens in one`,
+        help: "observe each by a function of its own, and put them together in the recipe",
+      };
     case "offset":
       return {
         why: "has a part that does not grow with the tokens, which each part of a text would add again",
@@ -159,12 +199,12 @@ function explain(reason: NotAdditive): { readonly why: string; readonly help: st
     case "position":
       return {
         why: "depends on the places of tokens, or on how many are taken at once",
-        help: "sum over all tokens, `sum[t] ...`, what each has by itself",
+        help: "take the `sum`, `max` or `min` over all tokens, `sum[t] ...`, of what each has by itself",
       };
     case "others":
       return {
-        why: "takes tokens together otherwise than in one sum",
-        help: "sum over all tokens, `sum[t] ...`, what each has by itself",
+        why: "takes tokens together otherwise than in one sum, maximum or minimum",
+        help: "take the `sum`, `max` or `min` over all tokens, `sum[t] ...`, of what each has by itself",
       };
     default:
       return reason satisfies never;

@@ -10,6 +10,7 @@ import { fail, type Frame } from "./frame.js";
 import { checkObserved } from "./observe.js";
 import { namePattern, type RecipeContext } from "./recipe-context.js";
 import { bind, lookup, nest, type Scope } from "./scope.js";
+import { checkRetentions } from "./retention.js";
 import { checkSettings, defaultOf, type Settings } from "./settings.js";
 import { checkLet } from "./statement.js";
 import { checkTraining, refusedInTraining } from "./training.js";
@@ -60,6 +61,7 @@ export function checkRecipe(
   };
   const steps = checkSteps(recipe.body, context, inside);
   refuseTrainedTables(steps, frame);
+  checkRetentions(steps, frame);
   findings.finish();
   if (findings.failed()) return null;
   return { name: recipe.name.name, span: recipe.name.span, parameters, needsText: steps.some(needsText), steps };
@@ -170,7 +172,9 @@ function needsText(step: RecipeStep): boolean {
     case "tensors":
     case "linears":
       return step.treatments.some((treatment) =>
-        treatment.inputs.some((input) => input.kind === "windows" || input.kind === "tokens"),
+        [...treatment.inputs, ...(treatment.retains?.inputs ?? [])].some(
+          (input) => input.kind === "windows" || input.kind === "tokens",
+        ),
       );
     case "train":
       return true;
@@ -261,6 +265,11 @@ function checkStep(statement: Statement, context: RecipeContext, scope: Scope): 
         help: "inside `for w in block.linears { }`",
       });
       return [];
+    case "retain":
+      fail(frame, "E602", "`retain` stands in a loop over layers", statement.span, "of which layer?", {
+        help: "inside `for w in block.linears { }`",
+      });
+      return [];
     case "var":
     case "update":
       fail(
@@ -315,7 +324,15 @@ function checkObserve(
   context.observed.push({ name: name.name, ...found });
   bind(scope, name.name, { kind: "statistic", observe: id }, name.span, true);
   return [
-    { kind: "observe", id, name: name.name, function: observe.by.name, graph: found.graph, span: statement.span },
+    {
+      kind: "observe",
+      id,
+      name: name.name,
+      function: observe.by.name,
+      graph: found.graph,
+      combines: found.combines,
+      span: statement.span,
+    },
   ];
 }
 

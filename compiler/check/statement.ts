@@ -257,6 +257,7 @@ export function checkStatements(
       case "train":
       case "store":
       case "measure":
+      case "retain":
       case "scale":
       case "expect":
       case "save":

@@ -1,7 +1,7 @@
 import type { Diagnostic, Span } from "../diagnostic.js";
 import type { Scalar, SymbolicGraph, ValueId } from "../graph/graph.js";
-import type { Computed, Treatment, TreatmentInput } from "../recipe/recipe.js";
-import type { Expr, ForStatement, Statement } from "../syntax/ast.js";
+import type { Computed, Retention, Treatment, TreatmentInput } from "../recipe/recipe.js";
+import type { Expr, ForStatement, RetainStatement, Statement } from "../syntax/ast.js";
 import type { DtypeRef } from "../types/dtype.js";
 import { sizeSymbols, symbolSize } from "../types/size.js";
 import { neededEqns } from "../graph/eqn.js";
@@ -10,6 +10,7 @@ import { checkElement } from "./element.js";
 import { convert } from "./conversion.js";
 import { fail, placeIn, printType, type Frame, type Layer } from "./frame.js";
 import { bindMeasured, layerOf, packedFormat } from "./layer.js";
+import { checkRetention } from "./retention.js";
 import { storesVector } from "./tensors.js";
 import { measuredIn, type RecipeContext } from "./recipe-context.js";
 import { bind, lookup, nest, type Scope } from "./scope.js";
@@ -64,7 +65,7 @@ export function checkTreatments(
         return fail(frame, "E602", `\`${name}\` is measured in a branch`, span, "not of every layer of the loop", {
           help: "measure all layers of the loop, or choose them by `matching` and `except`",
         });
-  if (complete.every(({ stores, measures }) => stores === null && measures.length === 0))
+  if (complete.every(({ stores, measures, retains }) => stores === null && measures.length === 0 && retains === null))
     fail(frame, "E604", "this loop stores nothing", statement.name.span, "no layer is changed", {
       help: `end it with \`store ${statement.name.name} as ...\`, or \`measure\` something`,
     });
@@ -95,6 +96,7 @@ function checkTreatment(
   const layer = layerOf(statement.name.name, context, builder, inputs, of);
   const measures: Treatment["measures"][number][] = [];
   const choices: Treatment["choices"][number][] = [];
+  let retention: Retention | null = null;
   const frame: Frame = {
     ...context.frame,
     builder,
@@ -149,6 +151,7 @@ function checkTreatment(
       else if (found !== null) measures.push({ ...found, measure });
       return;
     }
+    if (each.kind === "retain") return retain(each, inner);
     if (each.kind !== "store") {
       const help =
         each.kind === "if"
@@ -160,6 +163,18 @@ function checkTreatment(
         help,
       });
     }
+    if (retention !== null)
+      return void fail(
+        frame,
+        "E620",
+        `\`${layer.name}\` is stored behind \`retain\``,
+        each.span,
+        "its columns are fewer by then",
+        {
+          labels: [{ span: retention.span, message: "retained here" }],
+          help: "store before it, or in a loop over blocks that follows",
+        },
+      );
     const value = checkTensor(each.value, placeIn(frame, inner));
     if (each.target.kind !== "name" || lookup(inner, each.target.name)?.kind !== "layer")
       return void fail(
@@ -204,6 +219,12 @@ function checkTreatment(
       );
     stored.push({ value, span: each.span });
   }
+  function retain(each: RetainStatement, inner: Scope): void {
+    const found = checkRetention(each, { frame, scope: inner, layer: layer.name, before: retention });
+    const made = found === null ? null : graphOf(found.score, "score", context, builder, inputs);
+    if (found === null || made === null) failed = true;
+    else retention = { ...made, kept: found.kept, span: each.span };
+  }
   warnUnused(body, frame);
   for (const entry of body.entries.values())
     if (entry.used && entry.span !== null) usage.used.add(placeKey(entry.span));
@@ -231,6 +252,7 @@ function checkTreatment(
       made?.graph ?? finish(newBuilder(), context.recipe.name.name, context.recipe.name.span, [], noParameters, []),
     inputs: made?.inputs ?? [],
     stores: result === undefined ? null : "weight",
+    retains: retention,
   };
 }
 

@@ -104,7 +104,8 @@ function variable({ name, statement, declaration }: Symbol, meaning: Meaning | n
   if (observed?.kind === "observe") {
     const [output] = observed.graph.outputs;
     const type = output === undefined ? undefined : observed.graph.values[output.value]?.type;
-    if (type !== undefined) return `${name}[w]: ${printType(type)}`;
+    const over = { sum: "", max: ", the maximum over tokens", min: ", the minimum over tokens" }[observed.combines];
+    if (type !== undefined) return `${name}[w]: ${printType(type)}${over}`;
   }
   const graphs = graphsOf(declaration, meaning, step);
   for (const graph of graphs) {

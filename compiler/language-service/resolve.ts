@@ -276,6 +276,8 @@ export function resolveNames(ast: Module, used: Used): Names {
           return body(statement.otherwise, inner(env), after);
         case "store":
           return expressions([statement.target, statement.value], env);
+        case "retain":
+          return expressions([statement.kept, statement.target, statement.score], env);
         case "measure":
           expression(statement.value, env);
           declare(own, make("variable", statement.name, after + 1, declaration.span.end, statement));

@@ -16,7 +16,10 @@ function printStep(step: RecipeStep): readonly string[] {
     case "blocks":
       return ["for each block", ...step.body.flatMap((inner) => indent(printStep(inner)))];
     case "observe":
-      return [`observe #${step.id} ${step.name} by ${step.function}`, ...indent(lines(printGraph(step.graph)))];
+      return [
+        `observe #${step.id} ${step.name} by ${step.function}${step.combines === "sum" ? "" : `, ${step.combines}`}`,
+        ...indent(lines(printGraph(step.graph))),
+      ];
     case "tensors":
     case "linears":
       return [
@@ -63,6 +66,9 @@ function printTreatment(treatment: Treatment): readonly string[] {
     ...treatment.measures.flatMap(({ measure, ...computed }) =>
       printComputed(`${head}: measure #${measure.id} ${measure.name}`, computed),
     ),
+    ...(treatment.retains === null
+      ? []
+      : printComputed(`${head}: retain ${treatment.retains.kept} of its columns`, treatment.retains)),
     ...(treatment.stores === null
       ? [`${head}: leave it`]
       : printComputed(`${head}: store ${treatment.stores}`, treatment)),

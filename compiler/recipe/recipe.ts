@@ -1,4 +1,5 @@
 import type { Span } from "../diagnostic.js";
+import type { Combination } from "../graph/analysis/combination.js";
 import type { SymbolicGraph } from "../graph/graph.js";
 
 /**
@@ -27,7 +28,7 @@ export type RecipeStep =
    */
   | { readonly kind: "blocks"; readonly body: readonly RecipeStep[]; readonly span: Span }
   /**
-   * Inside `blocks`: run the block on the calibration activations and sum `graph` over its linear layers' inputs.
+   * Inside `blocks`: run the block on the calibration activations and combine `graph` over its linear layers' inputs.
    * The graph has an input `x` f32 or E [T, K], maybe an input `dense` of that type, what the same layer receives in
    * the
    * model as it was given, and one output, whose sizes depend on K only. Layers that share an input share the
@@ -40,6 +41,8 @@ export type RecipeStep =
       readonly name: string;
       readonly function: string;
       readonly graph: SymbolicGraph;
+      /** How what the graph gives of parts of a text makes what it gives of the whole. */
+      readonly combines: Combination;
       readonly span: Span;
     }
   /**
@@ -183,6 +186,15 @@ export interface Treatment {
    * left alone.
    */
   readonly stores: string | null;
+  /** Which columns of the layer stay; null: all. */
+  readonly retains: Retention | null;
+}
+
+/** Columns of a layer that stay in the model; the others go, with all of other layers that belongs to them. */
+export interface Retention extends Computed {
+  /** Below 1 a share of the parts that the columns have, else how many of them. */
+  readonly kept: number;
+  readonly span: Span;
 }
 
 export type TreatmentInput =

@@ -111,15 +111,17 @@ function verifyTreatment(treatment: Treatment, observed: ReadonlySet<number>, tr
       faults.push(`${input.name} is observed nowhere before`);
   if (treatment.stores !== null && !treatment.graph.outputs.some((output) => output.name === treatment.stores))
     faults.push(`its graph has no output ${treatment.stores}`);
-  for (const { graph } of [treatment, ...treatment.choices, ...treatment.measures])
+  const retains = treatment.retains === null ? [] : [treatment.retains];
+  for (const { graph } of [treatment, ...treatment.choices, ...treatment.measures, ...retains])
     if (graph.parameters.sizes.some((size) => !/^(N|K|R|L\d*)$/.test(size)))
       faults.push("its sizes are not N, K, the rank R and numbers of layers");
-  for (const { graph, inputs: given } of [...treatment.choices, ...treatment.measures]) {
+  for (const { graph, inputs: given } of [...treatment.choices, ...treatment.measures, ...retains]) {
     faults.push(...verify(graph));
     if (graph.inputs.some(({ name }) => !given.some((input) => input.name === name)))
       faults.push("an input is missing");
-    if (graph.outputs.length !== 1) faults.push("a number is not one result");
+    if (graph.outputs.length !== 1) faults.push("a number or a score is not one result");
   }
+  if (trained && retains.length > 0) faults.push("a training retains");
   if (trained && treatment.choices.length + treatment.measures.length > 0)
     faults.push("a training measures or chooses");
   return faults;

@@ -127,6 +127,7 @@ export type Statement =
   | TrainStatement
   | StoreStatement
   | MeasureStatement
+  | RetainStatement
   | ScaleStatement
   | ExpectStatement
   | SaveStatement;
@@ -226,6 +227,18 @@ export interface MeasureStatement extends Commented {
   readonly kind: "measure";
   readonly name: Ident;
   readonly value: Expr;
+}
+
+/**
+ * `retain 0.75 of w by score`: the columns of w with the highest scores stay, the others go, with all that belongs to
+ * them in other layers.
+ */
+export interface RetainStatement extends Commented {
+  readonly kind: "retain";
+  /** A share below 1, or a count. */
+  readonly kept: Expr;
+  readonly target: Expr;
+  readonly score: Expr;
 }
 
 /**

@@ -287,6 +287,15 @@ function statement(context: BuildContext, choice: CstNode): Statement {
         span,
         ...commented(context, leading, span.end),
       };
+    case "retain":
+      return {
+        kind: "retain",
+        kept: expression(context, child(node, "kept")),
+        target: postfix(context, child(node, "target")),
+        score: expression(context, child(node, "score")),
+        span,
+        ...commented(context, leading, span.end),
+      };
     case "scale": {
       const through = optionalToken(node, "Text");
       return {

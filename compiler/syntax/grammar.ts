@@ -33,7 +33,9 @@ import {
   OpenParen,
   OpenSquare,
   precedence,
+  Of,
   RecipeWord,
+  Retain,
   Return,
   Save,
   Scan,
@@ -188,6 +190,7 @@ export class Grammar extends ExpressionGrammar {
       { ALT: () => this.SUBRULE(this.train) },
       { ALT: () => this.SUBRULE(this.store) },
       { ALT: () => this.SUBRULE(this.measure) },
+      { ALT: () => this.SUBRULE(this.retain) },
       { ALT: () => this.SUBRULE(this.scale) },
       { ALT: () => this.SUBRULE(this.expect) },
       { ALT: () => this.SUBRULE(this.save) },
@@ -327,6 +330,15 @@ export class Grammar extends ExpressionGrammar {
     this.CONSUME(Name);
     this.CONSUME(Define);
     this.SUBRULE(this.expression);
+  });
+
+  private readonly retain = this.RULE("retain", () => {
+    this.CONSUME(Retain);
+    this.SUBRULE(this.expression, { LABEL: "kept" });
+    this.CONSUME(Of);
+    this.SUBRULE(this.postfix, { LABEL: "target" });
+    this.CONSUME(By);
+    this.SUBRULE2(this.expression, { LABEL: "score" });
   });
 
   private readonly scale = this.RULE("scale", () => {

@@ -20,6 +20,7 @@ import {
   Numeral,
   Reduction,
   reservedWords,
+  statementSpellings,
   tokens,
 } from "./tokens.js";
 
@@ -74,6 +75,7 @@ const places: ReadonlyMap<string, string> = new Map([
   ["train", "in `train ... on ... by ... { }`"],
   ["store", "in a `store`"],
   ["measure", "in a `measure`"],
+  ["retain", "in `retain ... of ... by ...`"],
   ["expect", "in an `expect`"],
   ["save", "in a `save`"],
   ["reduce", "in a reduction"],
@@ -87,7 +89,6 @@ const places: ReadonlyMap<string, string> = new Map([
   ["constraints", "in the constraints of a function"],
 ]);
 
-const statementSpellings = ["let", "var", "scan", "for", "return", "if", "train", "store", "measure", "expect", "save"];
 const declarationSpellings = ["use", "const", "fn", "recipe"];
 
 /** The words for an error that the parser met. */

@@ -183,6 +183,12 @@ function statement(value: Statement, indent: number): readonly string[] {
       return commented(value, ["store ", expression(value.target), " as ", expression(value.value)], indent);
     case "measure":
       return commented(value, [`measure ${value.name.name} =`, assigned(value.value)], indent);
+    case "retain":
+      return commented(
+        value,
+        ["retain ", expression(value.kept), " of ", expression(value.target, closed), " by ", expression(value.score)],
+        indent,
+      );
     case "scale": {
       const through = value.through === null ? [] : [` through ${quoted(value.through.value)}`];
       return commented(value, [`scale ${value.name.name} by `, expression(value.by), ...through], indent);

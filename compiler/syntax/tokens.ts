@@ -95,6 +95,7 @@ export const Else = keyword("else");
 export const Train = keyword("train");
 export const Store = keyword("store");
 export const Measure = keyword("measure");
+export const Retain = keyword("retain");
 export const As = keyword("as");
 export const Expect = keyword("expect");
 export const Save = keyword("save");
@@ -173,6 +174,7 @@ const keywords = [
   Train,
   Store,
   Measure,
+  Retain,
   As,
   Expect,
   Save,
@@ -214,10 +216,17 @@ export const statementWords: readonly TokenType[] = [
   Train,
   Store,
   Measure,
+  Retain,
   ScaleWord,
   Expect,
   Save,
 ];
+
+/** The reserved words among them, as they are written. */
+export const statementSpellings: readonly string[] = statementWords
+  .map((word) => String(word.PATTERN))
+  .filter((word) => reservedWords.has(word));
+
 /** The tokens that begin a declaration. */
 export const declarationWords: readonly TokenType[] = [Use, Const, Fn, RecipeWord];
 

@@ -2,7 +2,11 @@
 import type { DirectoryPlan, DirectoryWriter } from "../model/directory-plan.js";
 import { ModelError, quoted } from "../model/error.js";
 import { layoutFile } from "../model/safetensors-layout.js";
+import { mapDirectory } from "./directory.js";
+import { openModelIn } from "../model/opened.js";
+import { scriptTokenizers } from "./tokenizers.js";
 import type { Place } from "../llama/compression/place.js";
+import { noFacts } from "../llama/long-runs/facts.js";
 import type { WeightRecord } from "../llama/long-runs/manifest.js";
 import type { SavedState } from "../llama/long-runs/saved-state.js";
 import type { Spill } from "../llama/long-runs/spill.js";
@@ -29,7 +33,11 @@ export function memoryPlace(version: string, models: WrittenModels): Place {
         );
       return [];
     },
-    openState: async () => memoryState(),
+    openState: async () => memoryState(models),
+    openModel: async (directory) => {
+      const files = models.get(directory);
+      return files === undefined ? null : openModelIn(mapDirectory(directory, files), scriptTokenizers);
+    },
     keptTraining: async () => null,
     keepTraining: async () => undefined,
     forgetTraining: async () => undefined,
@@ -40,13 +48,13 @@ export function memoryPlace(version: string, models: WrittenModels): Place {
   };
 }
 
-function memoryState(): SavedState {
+function memoryState(models: WrittenModels): SavedState {
   const weights = new Map<string, WeightRecord>();
   const bytes = new Map<string, Uint8Array>();
   return {
     directory: "",
     finished: 0,
-    facts: { dense: null, perplexities: [], saved: [], announced: [], trainings: [], measured: [], seconds: 0 },
+    facts: noFacts,
     weights,
     async add(record, pieces) {
       const whole = new Uint8Array(record.bytes);
@@ -69,6 +77,7 @@ function memoryState(): SavedState {
     async remove() {
       bytes.clear();
       weights.clear();
+      for (const path of [...models.keys()]) if (path.startsWith("/narrowed-")) models.delete(path);
     },
   };
 }

@@ -1,6 +1,7 @@
 /** Calibration: activations taken through a model block by block, and statistics of what its linear layers receive. */
 import { InternalError } from "../../../compiler/diagnostic.js";
 import { accumulating, totalName } from "../../../compiler/graph/passes/accumulate.js";
+import type { Combination } from "../../../compiler/graph/analysis/combination.js";
 import type { SymbolicGraph } from "../../../compiler/graph/graph.js";
 import { elementCount } from "../../../compiler/types/shape.js";
 import { constantSize, printSize, sizeValue, substituteSize } from "../../../compiler/types/size.js";
@@ -24,7 +25,7 @@ export function comparesWithDense(graph: SymbolicGraph): boolean {
   return graph.inputs.some(({ name }) => name === "dense");
 }
 
-/** A statistic to be summed over what the linear layers receive. */
+/** A statistic of what the linear layers receive. */
 export interface Observer {
   readonly id: number;
   /**
@@ -32,6 +33,8 @@ export interface Observer {
    * only.
    */
   readonly graph: SymbolicGraph;
+  /** How what it gives of parts makes what it gives of all; without it, they are added. */
+  readonly combines?: Combination | undefined;
   /** Only over so many batches, the first. */
   readonly batches?: number | undefined;
   /** Only of inputs with at most so many features. */
@@ -69,7 +72,8 @@ export async function passBlock(
   const { executor } = caller;
   const summed = observers.map((observer) => ({
     ...observer,
-    graph: accumulating(observer.graph),
+    own: observer.graph,
+    graph: accumulating(observer.graph, observer.combines),
     totals: new Map<string, DeviceTensor>(),
   }));
   const sums = (): Statistics => new Map(summed.map(({ id, totals }) => [id, totals]));
@@ -101,8 +105,9 @@ export async function passBlock(
         const x = received[place];
         if (x === undefined) continue;
         const same = others?.received[place] ?? x;
-        for (const { graph, widest = Infinity, totals } of watching)
-          if ((x.shape[2] ?? 0) <= widest) await observe(arena, caller, graph, x, same, readers[0] ?? "", totals);
+        for (const observer of watching)
+          if ((x.shape[2] ?? 0) <= (observer.widest ?? Infinity))
+            await observe(arena, caller, observer, x, same, readers[0] ?? "");
       }
       if (result !== null) await activations.replace(at, own.keep(result));
     });
@@ -154,33 +159,42 @@ export async function runBlock(caller: Caller, weights: BlockWeights, batch: Act
   });
 }
 
-/** Adds what an observer's function gives for an input, in place, to the total of the parts seen before. */
+/** An observer at work: `own` gives the statistic of a part, `graph` puts it to the total. */
+interface Summed extends Observer {
+  readonly own: SymbolicGraph;
+  readonly totals: Map<string, DeviceTensor>;
+}
+
+/**
+ * Adds what an observer's function gives for an input, in place, to the total of the parts seen before; or takes the
+ * larger or the smaller.
+ */
 async function observe(
   arena: Arena,
   caller: Caller,
-  graph: SymbolicGraph,
+  { own, graph, combines = "sum", totals }: Summed,
   x: DeviceTensor,
   dense: DeviceTensor,
   input: string,
-  totals: Map<string, DeviceTensor>,
 ): Promise<void> {
   const flat = (tensor: DeviceTensor): DeviceTensor => {
     const [batch = 0, tokens = 0, width = 0] = tensor.shape;
     return { ...tensor, shape: [batch * tokens, width] };
   };
   const width = x.shape[2] ?? 0;
+  const args = { x: flat(x), ...(comparesWithDense(graph) ? { dense: flat(dense) } : {}) };
   let total = totals.get(input);
+  if (total === undefined && combines !== "sum") {
+    totals.set(input, arena.own(first(await caller.callGraph(own, args))));
+    return;
+  }
   if (total === undefined) {
     const shape = statisticShape(graph, width);
     const length = elementCount(shape);
     total = arena.own({ ...first(await caller.call("zeros", {}, { sizes: { length } })), shape });
     totals.set(input, total);
   }
-  await caller.callGraph(graph, {
-    x: flat(x),
-    ...(comparesWithDense(graph) ? { dense: flat(dense) } : {}),
-    [totalName]: total,
-  });
+  await caller.callGraph(graph, { ...args, [totalName]: total });
 }
 
 /** The shape of the total, for a layer of so many inputs. */

@@ -7,7 +7,7 @@ import { openArena } from "../../run/arena.js";
 import type { Activations } from "./activations.js";
 import type { Statistics } from "./calibrate.js";
 import { receivedBy } from "../blocks.js";
-import { openShare, ownId, type Observation, type ShareOptions } from "./calibration-share.js";
+import { combinations, openShare, ownId, type Observation, type ShareOptions } from "./calibration-share.js";
 import type { Caller } from "../call.js";
 import type { CalibrationHelper } from "./calibration-helper.js";
 import { sharesOf } from "./division.js";
@@ -29,7 +29,7 @@ export interface CalibrationRun {
   /** Those of the model as it was given; null where nothing asked for them. */
   readonly given: Activations | null;
   /**
-   * Runs the block as it is and sums the observed functions of what its layers receive.
+   * Runs the block as it is and sums the observed functions of what its layers receive, or takes their maxima.
    * @throws LlamaError not-finite, naming the layers that receive what is NaN or infinite
    */
   observe(block: number, steps: readonly ObserveStep[]): Promise<void>;
@@ -93,7 +93,7 @@ export async function calibrationRun(
       share.observe(block, what, arena),
       helpers.map((helper) => helper.observe(block, what)),
     );
-    const sums = createSums(caller, arena);
+    const sums = createSums(caller, arena, combinations(what));
     for (const sum of here) await sums.push(sum);
     for (const sum of there.flat()) {
       const totals = new Map<number, Map<string, DeviceTensor>>();
@@ -124,7 +124,7 @@ export async function calibrationRun(
     async observe(block, steps) {
       const found = steps.filter(isGram).map(({ id }) => id);
       const ownGram = options.ownGram && !statistics.has(ownId) && grams.length === 0 && found.length === 0;
-      const what = { steps: steps.map(({ id, graph }) => ({ id, graph })), ownGram };
+      const what = { steps: steps.map(({ id, graph, combines }) => ({ id, graph, combines })), ownGram };
       for (const [id, inputs] of await observed(block, what)) statistics.set(id, inputs);
       grams = [...found.reverse(), ...grams];
       for (const id of [...what.steps.map((step) => step.id), ...(ownGram ? [ownId] : [])])

@@ -1,5 +1,6 @@
 /** Calibration activations of some windows on one device: what is summed over them, part by part. */
 import { InternalError } from "../../../compiler/diagnostic.js";
+import type { Combination } from "../../../compiler/graph/analysis/combination.js";
 import type { SymbolicGraph } from "../../../compiler/graph/graph.js";
 import type { Model } from "../../model/model.js";
 import { withArena, type Arena } from "../../run/arena.js";
@@ -13,7 +14,11 @@ import type { WorkingModel } from "./working-model.js";
 
 /** What is observed of a block. */
 export interface Observation {
-  readonly steps: readonly { readonly id: number; readonly graph: SymbolicGraph }[];
+  readonly steps: readonly {
+    readonly id: number;
+    readonly graph: SymbolicGraph;
+    readonly combines: Combination;
+  }[];
   /** Whether also X^T X, under `ownId`. */
   readonly ownGram: boolean;
 }
@@ -33,6 +38,11 @@ export interface CalibrationShare {
   observe(block: number, observed: Observation, arena: Arena): Promise<readonly Sum[]>;
   advance(block: number): Promise<void>;
   release(): Promise<void>;
+}
+
+/** How what is observed combines, by observation. */
+export function combinations({ steps }: Observation): ReadonlyMap<number, Combination> {
+  return new Map(steps.map(({ id, combines }) => [id, combines]));
 }
 
 /** The observer of X^T X that no recipe asked for. */
@@ -77,10 +87,11 @@ export async function openShare(
   return {
     activations,
     given,
-    async observe(block, { steps, ownGram }, arena) {
-      const observers: Observer[] = steps.map(({ id, graph }) => ({ id, graph }));
+    async observe(block, what, arena) {
+      const { steps, ownGram } = what;
+      const observers: Observer[] = [...steps];
       if (ownGram) observers.push(gramObserver(caller, share));
-      const sums = createSums(caller, arena);
+      const sums = createSums(caller, arena, combinations(what));
       const onProgress = (done: number, total: number): void => options.onPass("observe", block, done, total);
       const parts = {
         ends: share.ends,

@@ -1,9 +1,9 @@
 import { bitsPerWeight, printFormat, shapeOf } from "../../../compiler/formats/registry.js";
-import type { Model } from "../../model/model.js";
 import { headName } from "../../model/layout.js";
 import { printPattern } from "../../model/packed.js";
 import type { Compression, TensorReport } from "./compression.js";
-import type { WeightRecord } from "../long-runs/manifest.js";
+import { retainedRecords } from "./retain.js";
+import type { Run } from "./run.js";
 import { warningsOf } from "./outcome.js";
 
 /** What of a report does not follow from the weights. */
@@ -16,10 +16,12 @@ export interface RunFacts extends Omit<Compression, "tensors" | "bytesBefore" | 
 
 /** The report on a compression that is done. */
 export function reportOf(
-  model: Model,
-  treated: ReadonlyMap<string, WeightRecord>,
+  { given, model, working, retained }: Pick<Run, "given" | "model" | "working" | "retained">,
   { unsaved, isUntied, ...facts }: RunFacts,
 ): Compression {
+  // what was made smaller and left so is told of too
+  const narrowed = model === given ? [] : retainedRecords(retained, model);
+  const treated = new Map([...narrowed.map((record) => [record.name, record] as const), ...working.treated]);
   // gains and biases are stored as they are computed: there is nothing to tell of them
   const layers = [...treated.values()].filter(
     ({ name, shape }) => shape.length === 2 && (name !== headName || isUntied || !model.config.tiedEmbeddings),
@@ -36,7 +38,7 @@ export function reportOf(
       seconds,
     }),
   );
-  const bytesBefore = model.tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
+  const bytesBefore = given.tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
   const ownHead = isUntied ? (treated.get(headName)?.bytes ?? 0) : 0;
   const bytesAfter = model.tensors.reduce(
     (sum, tensor) => sum + (treated.get(tensor.name)?.bytes ?? tensor.bytes),

@@ -1,7 +1,8 @@
 /** The disk, as the place of a compression. */
 import { join } from "node:path";
 import { createDirectory } from "../../model/directory-writer.js";
-import { realpathOfNew } from "../../model/files.js";
+import { exists, realpathOfNew } from "../../model/files.js";
+import { openModel } from "../../model/model.js";
 import { recipeHash } from "../../model/write.js";
 import { packageVersion } from "../../package.js";
 import { announce, stands } from "../long-runs/announced.js";
@@ -27,6 +28,7 @@ export const disk: Place = {
   keepTraining,
   forgetTraining,
   createDirectory,
+  openModel: async (directory) => ((await exists(directory)) ? openModel(directory) : null),
   announce,
   stands,
   createSpill,

@@ -18,6 +18,7 @@ import { isSelected, matchesName, treatmentsFor } from "./names.js";
 import { partsOf } from "./shared.js";
 import { tensorsOf } from "./tensors.js";
 import { trainedLayers } from "./trained-layers.js";
+import { planRetentions, shapesOf, type Shapes } from "./retention-plan.js";
 import { packsOnHost, sizesOf } from "./host-pack.js";
 import type { LayerTreatment } from "./treat.js";
 
@@ -33,26 +34,27 @@ export function checkRecipe(
 ): readonly string[] {
   const notes = new Set<string>();
   const counts = layerCounts(recipe, model);
-  const found: Diagnostic[] = [...unmeasured(recipe, model)];
+  const retained = planRetentions(caller.functions ?? undefined, model, recipe);
+  const found: Diagnostic[] = [...unmeasured(recipe, model), ...retained.found];
+  /** The model as it is when a step comes. */
+  let config = model.config;
+  let { blocks, linears }: Shapes = model;
   let isSplit = false;
   const { functions = null, target } = caller;
   if (functions !== null) found.push(...scaleFindings(functions, model, recipe, target));
   const visit = (step: RecipeStep): void => {
     if (step.kind === "blocks") for (const inner of step.body) visit(inner);
     if (step.kind === "scale")
-      for (const pattern of [...step.matching, ...step.except]) found.push(...unmatched(model.linears, step, pattern));
+      for (const pattern of [...step.matching, ...step.except]) found.push(...unmatched(linears, step, pattern));
     if (step.kind === "train") {
       for (const inner of step.layers) visit(inner);
-      const own = trainedLayers(model.linears, step);
+      const own = trainedLayers(linears, step);
       for (const note of own.notes) notes.add(note);
       found.push(...own.found);
     }
-    if (step.kind === "tensors") {
-      const split = ["embedding", "head"].includes(step.of);
-      isSplit ||= split;
-    }
+    if (step.kind === "tensors") isSplit ||= ["embedding", "head"].includes(step.of);
     if (step.kind !== "linears" && step.kind !== "tensors") return;
-    const all = step.kind === "linears" ? model.linears : tensorsOf(model, step.of, null, isSplit);
+    const all = step.kind === "linears" ? linears : tensorsOf({ config, blocks }, step.of, null, isSplit);
     if (all.length === 0)
       notes.add(
         `the model has no ${step.kind === "linears" ? "linear layers" : step.of}: a loop over them does nothing`,
@@ -67,7 +69,12 @@ export function checkRecipe(
     );
     for (const treatment of new Set(layers.map((layer) => layer.treatment))) {
       const treated = layers.filter((layer) => layer.treatment === treatment);
-      const parts = [...(treatment.stores === null ? [] : [treatment]), ...treatment.choices, ...treatment.measures];
+      const parts = [
+        ...(treatment.stores === null ? [] : [treatment]),
+        ...treatment.choices,
+        ...treatment.measures,
+        ...(treatment.retains === null ? [] : [treatment.retains]),
+      ];
       for (const part of parts) {
         const compiled = compileFor(treated, { ...treatment, ...part }, caller.target, counts);
         for (const note of compiled.notes) notes.add(note);
@@ -75,7 +82,13 @@ export function checkRecipe(
       }
     }
   };
-  for (const step of recipe.steps) visit(step);
+  for (const step of recipe.steps) {
+    visit(step);
+    const narrowing = retained.narrowings.get(step);
+    if (narrowing === undefined) continue;
+    ({ config } = narrowing);
+    ({ blocks, linears } = shapesOf(config));
+  }
   const once = new Map(found.map((each) => [identityOf(each), each]));
   if (once.size > 0) throw new CompileError([...once.values()]);
   return [...notes];

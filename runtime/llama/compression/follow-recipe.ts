@@ -15,7 +15,6 @@ import { reportOf } from "./compression-report.js";
 import { LlamaError } from "../error.js";
 import { createForecast } from "./forecast.js";
 import { createMeasured } from "./measured.js";
-import { isSelected } from "./names.js";
 import { expect, evaluateBoth } from "./judge.js";
 import { beyond, unsavedWarning } from "./outcome.js";
 import { createFolds } from "./folds.js";
@@ -28,10 +27,12 @@ import { savedRecipe } from "./recipe-record.js";
 import { checkRecipe } from "./fit.js";
 import type { TrainingPoints } from "./model-training.js";
 import { measurePace, slowWords, trains } from "./pace.js";
-import { createTreater, type LayerTreatment } from "./treat.js";
+import { followLayers, type Retaining } from "./follow-layers.js";
+import { narrow, retentionsIn } from "./retain.js";
+import { planRetentions } from "./retention-plan.js";
+import { createTreater } from "./treat.js";
 import { runTraining, type TrainedBlock } from "./training.js";
 import { answeredTokens, calibrationWindows, checkContext, trainingWindows } from "../windows.js";
-import { chosenTreatment } from "./chosen-treatment.js";
 import { isUntied } from "./tied-head.js";
 import { treatTensors } from "./treat-tensors.js";
 import { bodyOf, calibrates, costsOf, observationsOf, observeCost, stepsOf, withDense, workLeft } from "./workload.js";
@@ -99,7 +100,9 @@ export async function compressIn(
     run = {
       place,
       caller,
+      given: model,
       model,
+      opened: [],
       recipe,
       options,
       windows,
@@ -111,6 +114,7 @@ export async function compressIn(
       forecast: createForecast(work),
       treater: createTreater(caller, model, working, { share: options.share, measured }),
       measured,
+      retained: [...facts.retained],
       saved: [...facts.saved],
       perplexities: facts.perplexities.map(({ of, value }) => ({ text: "calibration", of, value: value ?? Infinity })),
       trainings: [...facts.trainings],
@@ -133,12 +137,16 @@ export async function compressIn(
       );
     // what was finished under another limit
     refuseLost(run);
-    for (const step of recipe.steps) await follow(run, step);
+    const plan = planRetentions(caller.functions, model, recipe);
+    const retaining = retentionsIn(recipe);
+    for (const step of recipe.steps) {
+      await follow(run, step, { plan: plan.narrowings.get(step) ?? null, retaining });
+    }
     if (!recipe.steps.some((step) => saves(step))) await save(run, options.output);
     run.isWritten = true;
     await evaluateBoth(run);
-    const report = reportOf(model, working.treated, {
-      isUntied: await isUntied(model, working),
+    const report = reportOf(run, {
+      isUntied: await isUntied(run.model, run.working),
       seconds: factsOf(run).seconds,
       stageSeconds: run.forecast.spent(),
       saved: run.saved,
@@ -148,9 +156,11 @@ export async function compressIn(
       unsaved: storesUnsaved(recipe),
       deviceBytesPeak: caller.executor.device.memory.peak,
     });
+    await closeOpened(run);
     await state.remove();
     return report;
   } catch (error) {
+    if (run !== null) await closeOpened(run);
     // the same run would come to the same fault, and another recipe is another run; a text to evaluate on can be
     // another, and so can the limit of errors
     const isFinal = error instanceof LlamaError ? error.code !== "error-too-large" : error instanceof CompileError;
@@ -159,8 +169,12 @@ export async function compressIn(
     if (left !== null) note(keptLine(left, stepsOf(recipe, model)));
     throw error;
   } finally {
-    working.release();
+    (run?.working ?? working).release();
   }
+}
+
+async function closeOpened({ opened }: Run): Promise<void> {
+  for (const model of opened.splice(0)) await model.close();
 }
 
 /** @throws LlamaError error-too-large where a layer has lost more than the run allows */
@@ -173,16 +187,19 @@ function refuseLost({ options: { maxError }, working, saved, step, state }: Run)
   );
 }
 
-async function follow(run: Run, step: RecipeStep): Promise<void> {
+async function follow(run: Run, step: RecipeStep, retaining: Retaining): Promise<void> {
   const body = bodyOf(step);
-  if (body !== null) return followBlocks(run, body);
+  if (body !== null) {
+    await followBlocks(run, body, retaining);
+    return retaining.plan === null ? undefined : narrow(run, retaining.plan, retaining.retaining);
+  }
   if (run.step < run.state.finished) {
     run.step++;
     return;
   }
   if (step.kind === "expect") await expect(run, step.condition, step.text);
   else if (step.kind === "train") await train(run, step, null);
-  else if (step.kind === "tensors") await treatTensors(run, step, null, (...args) => chosenTreatment(run, ...args));
+  else if (step.kind === "tensors") await treatTensors(run, step, null);
   else if (step.kind === "save") await save(run, run.place.within(run.options.output, step.name));
   else throw new InternalError(`${step.kind} outside of blocks`);
   await finishStep(run);
@@ -241,7 +258,7 @@ async function trainingPoints(run: Run): Promise<TrainingPoints> {
 }
 
 /** What is done to each block in turn. Blocks that are finished already only take the calibration activations on. */
-async function followBlocks(run: Run, body: readonly RecipeStep[]): Promise<void> {
+async function followBlocks(run: Run, body: readonly RecipeStep[], retaining: Retaining): Promise<void> {
   const { model, caller, options, windows, working, state } = run;
   const { blocks } = model;
   const from = Math.min(blocks.length, Math.max(0, state.finished - run.step));
@@ -278,7 +295,7 @@ async function followBlocks(run: Run, body: readonly RecipeStep[]): Promise<void
     for (let at = 0; at < from; at++) await calibration?.advance(at);
     for (const block of blocks.slice(from)) {
       if (calibration !== null && observationsOf(body).length === 0) await calibration.observe(block.index, []);
-      await followBody(run, body, block.index, calibration);
+      await followBody(run, body, block.index, calibration, retaining);
       await finishStep(run);
       calibration?.forget();
       if (block.index + 1 < blocks.length) await calibration?.advance(block.index);
@@ -299,6 +316,10 @@ function helpersOf(run: Run, body: readonly RecipeStep[]): readonly CalibrationH
   if (options.helpers === undefined || lies === undefined) return [];
   if (working.treated.has(embeddingName)) {
     options.note?.("note: the embedding was stored: the calibration windows are not divided.");
+    return [];
+  }
+  if (run.model !== run.given) {
+    options.note?.("note: what is left of the model after `retain` is on one device: windows are not divided.");
     return [];
   }
   const alone = body.find(({ kind }) => kind === "train" || kind === "scale");
@@ -329,6 +350,7 @@ async function followBody(
   body: readonly RecipeStep[],
   index: number,
   calibration: CalibrationRun | null,
+  retaining: Retaining,
 ): Promise<void> {
   const groups = observationsOf(body);
   for (const step of body) {
@@ -339,27 +361,11 @@ async function followBody(
         if (group !== undefined) await calibration?.observe(index, group);
         break;
       }
-      case "linears": {
-        const chosen = run.model.blocks[index]?.linears.filter(({ name }) => isSelected(step, name)) ?? [];
-        const seen = calibration?.seen() ?? null;
-        const layers: LayerTreatment[] = [];
-        for (const linear of chosen) {
-          const treatment = await chosenTreatment(run, step.treatments, linear, seen);
-          for (const { measure, ...computed } of treatment?.measures ?? [])
-            run.measured.set(measure, linear, await run.treater.compute(computed, linear, seen));
-          if (treatment !== null && treatment.stores !== null) layers.push({ linear, treatment });
-          else if (treatment !== null && treatment.measures.length > 0)
-            report(run, "compress", linear.name, chosen.indexOf(linear) + 1, chosen.length, run.costs.treat(linear));
-        }
-        await run.treater.treat(layers, seen, run.recipe.parameters, (record, at) => {
-          warnOf(run, record);
-          const { linear } = layers[at]!;
-          report(run, "compress", linear.name, chosen.indexOf(linear) + 1, chosen.length, run.costs.treat(linear));
-        });
+      case "linears":
+        await followLayers(run, step, index, calibration, retaining);
         break;
-      }
       case "tensors":
-        await treatTensors(run, step, index, (...args) => chosenTreatment(run, ...args));
+        await treatTensors(run, step, index);
         break;
       case "expect":
         await expect(run, step.condition, step.text);

@@ -45,6 +45,8 @@ export interface Place {
   forgetTraining(directory: string): Promise<void>;
   /** Starts a model directory. @throws ModelError */
   createDirectory(path: string, plan: DirectoryPlan): Promise<DirectoryWriter>;
+  /** Opens a model directory; null where there is none. @throws ModelError */
+  openModel(directory: string): Promise<Model | null>;
   /** Announces that what lies in `staging` will lie in `directory`. */
   announce(directory: string, staging: string): Promise<Announced>;
   /** Whether what was announced is there. */

@@ -6,7 +6,7 @@ import type { Caller } from "../call.js";
 import type { CompressOptions, PerplexityReport } from "./compression.js";
 import type { Place } from "./place.js";
 import type { Forecast } from "./forecast.js";
-import type { Facts, WeightRecord } from "../long-runs/manifest.js";
+import type { Facts, RetainedParts, WeightRecord } from "../long-runs/manifest.js";
 import type { Measured } from "./measured.js";
 import { layerWarning } from "./outcome.js";
 import type { SavedState } from "../long-runs/saved-state.js";
@@ -20,7 +20,12 @@ import type { WorkingModel } from "./working-model.js";
 export interface Run {
   readonly place: Place;
   readonly caller: Caller;
-  readonly model: Model;
+  /** The model that it was begun with. */
+  readonly given: Model;
+  /** What is compressed: that one, or what retentions have left of it. */
+  model: Model;
+  /** Models that the run has opened itself. */
+  readonly opened: Model[];
   readonly recipe: Recipe;
   readonly options: CompressOptions;
   readonly windows: Windows | null;
@@ -29,13 +34,14 @@ export interface Run {
   readonly costs: Costs;
   readonly forecast: Forecast<Stage>;
   readonly state: SavedState;
-  readonly working: WorkingModel;
-  readonly treater: Treater;
+  working: WorkingModel;
+  treater: Treater;
   readonly started: number;
   readonly saved: string[];
   readonly perplexities: PerplexityReport[];
   readonly trainings: TrainingReport[];
   readonly measured: Measured;
+  readonly retained: RetainedParts[];
   /** Perplexity of the model as given, once it was computed. */
   dense: number | null;
   /** Steps of work done so far: blocks of a body, an expectation, a save. */
@@ -57,6 +63,7 @@ export function factsOf(run: Run): Facts {
     announced: run.announced,
     trainings: run.trainings,
     measured: run.measured.found(),
+    retained: [...run.retained],
     folds: run.working.folds.found(),
     seconds: run.state.facts.seconds + (performance.now() - run.started) / 1000,
     perplexities: run.perplexities

@@ -12,7 +12,7 @@ export function storesUnsaved(recipe: Recipe): boolean {
   if (last < 0) return false;
   const stores = (step: RecipeStep): boolean =>
     step.kind === "linears" || step.kind === "tensors"
-      ? step.treatments.some((treatment) => treatment.stores !== null)
+      ? step.treatments.some((treatment) => treatment.stores !== null || treatment.retains !== null)
       : step.kind === "train" || step.kind === "scale" || (step.kind === "blocks" && step.body.some(stores));
   const at = recipe.steps[last];
   const within = at?.kind === "blocks" ? at.body.slice(at.body.findLastIndex(saves) + 1) : [];

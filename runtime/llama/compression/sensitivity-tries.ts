@@ -1,6 +1,8 @@
 /** Tries of treatments on groups of layers, one at a time, on a device that has the model as it was given. */
 import { bitsPerWeight, printFormat, shapeOf } from "../../../compiler/formats/registry.js";
 import { InternalError } from "../../../compiler/diagnostic.js";
+import type { Combination } from "../../../compiler/graph/analysis/combination.js";
+import type { SymbolicGraph } from "../../../compiler/graph/graph.js";
 import type { Recipe, RecipeStep } from "../../../compiler/recipe/recipe.js";
 import type { Linear, Model } from "../../model/model.js";
 import { printPattern } from "../../model/packed.js";
@@ -136,11 +138,14 @@ async function observeAll(
   const gram = caller.functions.get("gram");
   if (gram === undefined) throw new InternalError("the standard library has no function gram");
   const widest = Math.floor(Math.sqrt(caller.target.maxBinding / 4));
-  const observers = [{ key: "gram", graph: gram, widest }];
+  const observers: { key: string; graph: SymbolicGraph; combines: Combination; widest: number }[] = [
+    { key: "gram", graph: gram, combines: "sum", widest },
+  ];
   const observerOf = (step: ObserveStep): number =>
     isGram(step) ? 0 : observers.findIndex(({ key }) => key === JSON.stringify(step.graph));
   for (const step of tries.flatMap(({ recipe }) => observeSteps(recipe.steps))) {
-    if (observerOf(step) < 0) observers.push({ key: JSON.stringify(step.graph), graph: step.graph, widest: Infinity });
+    if (observerOf(step) < 0)
+      observers.push({ key: JSON.stringify(step.graph), graph: step.graph, combines: step.combines, widest: Infinity });
   }
   const activations = await embedWindows(caller, model.config, session.frame, windows, {
     dtype: "f32",
@@ -149,7 +154,7 @@ async function observeAll(
   const found: Statistics[] = [];
   try {
     for (const [at, weights] of session.blocks.entries()) {
-      const watched = observers.map(({ graph, widest: most }, id) => ({ id, graph, widest: most }));
+      const watched = observers.map(({ graph, combines, widest: most }, id) => ({ id, graph, combines, widest: most }));
       const advance = { advance: true };
       found.push(await passBlock(caller, weights, activations, watched, arena, advance));
       onBlock(at);

@@ -1,4 +1,5 @@
-/** Sums of parts, added in pairs: neighbours first, then what they make, whoever has summed them. */
+/** Sums of parts, added in pairs: neighbours first, then what they make, whoever has summed them. So are maxima. */
+import type { Combination } from "../../../compiler/graph/analysis/combination.js";
 import { accumulating, totalName } from "../../../compiler/graph/passes/accumulate.js";
 import { InternalError } from "../../../compiler/diagnostic.js";
 import type { DeviceTensor } from "../../run/run.js";
@@ -22,17 +23,20 @@ export interface Sums {
   whole(): Promise<Statistics>;
 }
 
-/** The arena owns all sums. */
-export function createSums(caller: Caller, arena: Arena): Sums {
+/** The arena owns all sums. `combines`: how the parts of each observation make the whole; those it does not name add. */
+export function createSums(caller: Caller, arena: Arena, combines: ReadonlyMap<number, Combination>): Sums {
   const dense = caller.functions.get("dense");
   if (dense === undefined) throw new InternalError("the standard library has no function dense");
-  const adding = accumulating(dense);
+  const merging = { sum: accumulating(dense), max: accumulating(dense, "max"), min: accumulating(dense, "min") };
   const found: Sum[] = [];
 
-  async function add(to: DeviceTensor, from: DeviceTensor): Promise<void> {
+  async function add(id: number, to: DeviceTensor, from: DeviceTensor): Promise<void> {
     const columns = to.shape.at(-1) ?? 1;
     const shape = [to.shape.slice(0, -1).reduce((rows, size) => rows * size, 1), columns];
-    await caller.callGraph(adding, { w: { ...from, shape }, [totalName]: { ...to, shape } });
+    await caller.callGraph(merging[combines.get(id) ?? "sum"], {
+      w: { ...from, shape },
+      [totalName]: { ...to, shape },
+    });
     arena.release(from);
   }
   async function merge(to: Statistics, from: Statistics): Promise<Statistics> {
@@ -43,7 +47,7 @@ export function createSums(caller: Caller, arena: Arena): Sums {
         const other = inputs.get(input);
         // what is observed of the first batches only has no more to add
         if (other === undefined) inputs.set(input, tensor);
-        else await add(other, tensor);
+        else await add(id, other, tensor);
       }
       merged.set(id, inputs);
     }

@@ -1,27 +1,24 @@
 /** What a recipe does to embedding, head, norms and biases; and to a head that is tied no longer. */
-import type { TensorsStep, Treatment } from "../../../compiler/recipe/recipe.js";
+import type { TensorsStep } from "../../../compiler/recipe/recipe.js";
 import { embeddingName, headName } from "../../model/layout.js";
-import type { Linear } from "../../model/model.js";
 import { withArena } from "../../run/arena.js";
 import { loadWeight, storedFormat, uploadPieces } from "../weights.js";
 import type { WeightRecord } from "../long-runs/manifest.js";
+import { chosenTreatment } from "./chosen-treatment.js";
 import { isSelected } from "./names.js";
 import { report, warnOf, type Run } from "./run.js";
 import { tensorsOf } from "./tensors.js";
-import type { LayerTreatment, Seen } from "./treat.js";
+import type { LayerTreatment } from "./treat.js";
 import { readerOf } from "./tied-head.js";
 
-/** The treatment that a tensor gets; null where none is for it. */
-type Choose = (treatments: readonly Treatment[], linear: Linear, seen: Seen | null) => Promise<Treatment | null>;
-
 /** Treats the tensors of a step: of a block, or of the model. */
-export async function treatTensors(run: Run, step: TensorsStep, block: number | null, choose: Choose): Promise<void> {
+export async function treatTensors(run: Run, step: TensorsStep, block: number | null): Promise<void> {
   const { model, working, treater, recipe } = run;
   const isSplit = working.treated.has(headName);
   const chosen = tensorsOf(model, step.of, block, isSplit).filter(({ name }) => isSelected(step, name));
   const layers: LayerTreatment[] = [];
   for (const linear of chosen) {
-    const treatment = await choose(step.treatments, linear, null);
+    const treatment = await chosenTreatment(run, step.treatments, linear, null);
     if (treatment !== null && treatment.stores !== null) layers.push({ linear, treatment });
   }
   const alone = step.of === "embedding" || step.of === "head";

@@ -45,6 +45,8 @@ export interface Treater {
    * @throws LlamaError not-positive-definite; DeviceError
    */
   compute(computed: Computed, layer: Linear, seen: Seen | null): Promise<number>;
+  /** The same for several numbers. */
+  values(computed: Computed, layer: Linear, seen: Seen | null): Promise<ArrayLike<number>>;
   /**
    * Gives layers, each once, the weights that their treatments make for them, in order; `onDone` hears of each. Those
    * of
@@ -278,8 +280,9 @@ export function createTreater(
     });
   }
 
-  return {
-    async compute({ graph, inputs }, linear, seen) {
+  const treater: Treater = {
+    compute: async (computed, linear, seen) => (await treater.values(computed, linear, seen))[0] ?? NaN,
+    async values({ graph, inputs }, linear, seen) {
       const watched = watchedGraphs.get(graph) ?? withPivots(graph);
       watchedGraphs.set(graph, watched);
       return withArena(executor, async (arena) => {
@@ -301,7 +304,7 @@ export function createTreater(
         const outputs = watched.graph.outputs.filter((output) => output.input === null);
         const pivots = await readPivots(arena, caller, foundFactorizations(watched.factorizations, outputs, results));
         refusePivots(pivots, { layer: linear.name, tokens: seen?.tokens ?? null, parameters: [] });
-        return (await executor.values(first(results)))[0] ?? NaN;
+        return executor.values(first(results));
       });
     },
     async treat(layers, seen, parameters = [], onDone = () => {}) {
@@ -323,6 +326,7 @@ export function createTreater(
       return records;
     },
   };
+  return treater;
 }
 
 /** What a treatment has made of a weight. */

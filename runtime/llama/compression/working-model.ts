@@ -65,12 +65,16 @@ export interface WorkingModel {
 /** Bytes that are read from a state at once. */
 const piece = 16 * 2 ** 20;
 
-/** A model of which nothing is treated yet but what the state has. Without a state weights stay on the device. */
+/**
+ * A model of which nothing is treated yet but what the state has. Without a state weights stay on the device. `dense` is
+ * the model as it was given, where `model` is what was left of it.
+ */
 export function createWorkingModel(
   caller: Caller,
   model: Model,
   state: Pick<SavedState, "weights" | "read" | "add"> | null = null,
   folds: Folds = createFolds(),
+  dense = model,
 ): WorkingModel {
   const treated = new Map<string, WeightRecord>(state?.weights);
   const onDevice = new Map<string, DeviceTensor>();
@@ -172,16 +176,21 @@ export function createWorkingModel(
       fresh.delete(name);
     },
     async block(index, of, arena) {
-      const block = model.blocks[index];
+      const source = of === "model" ? model : dense;
+      const block = source.blocks[index];
       if (block === undefined) throw new RangeError(`the model has no block ${index}`);
       const linears: Record<string, DeviceTensor> = {};
       for (const linear of block.linears) {
         const now = of === "model" ? await load(linear.weight, arena) : null;
-        linears[linear.parameter] = now ?? (await given(linear));
+        linears[linear.parameter] =
+          now ??
+          (await (source === model ? given(linear) : loadWeight(caller, source, linear.weight, "stored", arena)));
       }
       const own = await (of === "model"
         ? vectors(block, arena)
-        : loadVectors(caller, model, block, arena, (name) => givenVector(name, arena)));
+        : source === model
+          ? loadVectors(caller, model, block, arena, (name) => givenVector(name, arena))
+          : loadVectors(caller, source, block, arena));
       return { layout: block.layout, vectors: own, linears };
     },
     async keep() {

@@ -35,6 +35,17 @@ export interface MeasuredLayers {
   readonly layers: readonly { readonly layer: string; readonly value: number }[];
 }
 
+/** The parts of a layer's columns that stay in the model. */
+export interface RetainedParts {
+  /** Which retention of the recipe it is, in order. */
+  readonly retention: number;
+  readonly layer: string;
+  readonly block: number;
+  readonly kept: readonly number[];
+  /** The layer's weight with its other columns zeroed. */
+  readonly record: WeightRecord;
+}
+
 /** What the places of an axis of a tensor were multiplied by in a run: the bytes of f32, in base64. */
 export interface KeptFold {
   readonly name: string;
@@ -56,6 +67,8 @@ export interface Facts {
   readonly trainings: readonly TrainingReport[];
   /** What was measured of layers. */
   readonly measured: readonly MeasuredLayers[];
+  /** Which parts of layers were retained. */
+  readonly retained: readonly RetainedParts[];
   /** What scales were multiplied into tensors; none where it is not there. */
   readonly folds?: readonly KeptFold[];
   /** Seconds of work until then. */
@@ -79,7 +92,7 @@ export interface Manifest {
 
 /** The manifest's name in a state's directory. */
 export const manifestName = "state.json";
-const version = 4;
+const version = 5;
 
 /**
  * The manifest of a state, null where there is none, `damaged` where it is not as it was written or the files that it

@@ -54,7 +54,7 @@ test("shares are whole parts, next to each other, of all windows", () => {
 
 test("what is observed is the same to the bit by one device and by several", async () => {
   const source =
-    "use statistics\nrecipe r(model: llama, text: tokens) {\n  for block in model.blocks {\n    let a = observe block on text by feature_squares\n    let b = observe block on text by cross_gram\n    for w in block.linears {\n      let v[n, k] = w[n, k] + a[w][k] + b[w][k, k]\n      store w as v\n    }\n  }\n}\n";
+    "use statistics\nfn least(x: E[T, K]) -> f32[K] {\n  return s where s[k] = min[t] f32(x[t, k])\n}\nrecipe r(model: llama, text: tokens) {\n  for block in model.blocks {\n    let a = observe block on text by feature_squares\n    let b = observe block on text by cross_gram\n    let c = observe block on text by feature_maxima\n    let d = observe block on text by least\n    for w in block.linears {\n      let v[n, k] = w[n, k] + a[w][k] + b[w][k, k] + c[w][k] + d[w][k]\n      store w as v\n    }\n  }\n}\n";
   const steps = writtenRecipe(source)
     .recipe.steps.flatMap((step) => (step.kind === "blocks" ? step.body : []))
     .filter((step) => step.kind === "observe");
@@ -106,10 +106,10 @@ test("what is observed is the same to the bit by one device and by several", asy
     };
   }
 
-  async function observed(devices: number): Promise<ReadonlyMap<string, Uint8Array>> {
+  async function observed(devices: number, batch: number = options.batch): Promise<ReadonlyMap<string, Uint8Array>> {
     const working = createWorkingModel(caller, model);
     const helpers = Array.from({ length: devices - 1 }, helper);
-    const run = await calibrationRun(caller, model, working, windows, { ...options, helpers });
+    const run = await calibrationRun(caller, model, working, windows, { ...options, batch, helpers });
     await run.advance(0);
     await run.observe(1, steps);
     const { statistics, windows: seen } = run.seen();
@@ -122,14 +122,19 @@ test("what is observed is the same to the bit by one device and by several", asy
     return found;
   }
   const one = await observed(1);
-  // the squares, X^T X with the model as given, and the runtime's own
-  assert.is(one.size, 12);
+  // the squares, X^T X with the model as given, a maximum, a minimum, and the runtime's own
+  assert.is(one.size, 20);
   for (const devices of [2, 3, 9]) {
     const several = await observed(devices);
     assert.equal([...several.keys()].sort(), [...one.keys()].sort());
     for (const [name, bytes] of one)
       assert.is(Buffer.compare(bytes, several.get(name)!), 0, `${name} on ${devices} devices`);
   }
+  // maxima and minima do not round: they are the same whatever windows are taken at once
+  const [maximum, minimum] = steps.flatMap(({ combines, id }) => (combines === "sum" ? [] : [id]));
+  for (const [name, bytes] of await observed(1, 5))
+    if (name.startsWith(`${maximum} `) || name.startsWith(`${minimum} `))
+      assert.is(Buffer.compare(bytes, one.get(name)!), 0, `${name} of other batches`);
 });
 
 test.run();

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { lostAdditivity } from "../../../compiler/graph/analysis/additivity.js";
+import { howCombined, type Combination } from "../../../compiler/graph/analysis/combination.js";
 import { evaluate, tensorValue } from "../../../compiler/graph/evaluate.js";
 import type { SymbolicGraph } from "../../../compiler/graph/graph.js";
 import { specialize } from "../../../compiler/graph/passes/specialize.js";
@@ -10,7 +10,7 @@ import { graphOf } from "../../check/support.js";
 import { runs } from "../../support/runs.js";
 import { difference } from "../../support/tolerance.js";
 
-const test = suite("additivity");
+const test = suite("combination");
 
 const columns = 4;
 
@@ -28,14 +28,25 @@ function given(graph: SymbolicGraph, x: readonly (readonly number[])[], dense = 
   return [...evaluate(bound.graph, new Map(inputs)).get(output!.name)!.data];
 }
 
-/** Whether f(a b) = f(a) + f(b) for some a and b. */
-function adds(graph: SymbolicGraph, a: readonly (readonly number[])[], b: readonly (readonly number[])[]): boolean {
+const combining: Readonly<Record<Combination, (a: number, b: number) => number>> = {
+  sum: (a, b) => a + b,
+  max: Math.max,
+  min: Math.min,
+};
+
+/** Whether f(a b) = f(a) + f(b) for some a and b; or the larger, or the smaller, of the two. */
+function combinesBy(
+  by: Combination,
+  graph: SymbolicGraph,
+  a: readonly (readonly number[])[],
+  b: readonly (readonly number[])[],
+): boolean {
   const [one, other] = [given(graph, a), given(graph, b)];
   const both = given(graph, [...a, ...b]);
   return (
     difference(
       both,
-      one.map((value, at) => value + other[at]!),
+      one.map((value, at) => combining[by](value, other[at]!)),
       "chain",
     ) === null
   );
@@ -86,12 +97,46 @@ const sums: readonly string[] = [
   "let y[t, k] = f32(x[t, k])\n var c = y\n scan k in 1 .. K { c[t, k] = max(c[t, k - 1], c[t, k]) }\n return s where s[k] = sum[t] c[t, k]",
 ];
 
+/** The largest, or by the second the smallest, over tokens, and what rises or falls with it. */
+const extremes: readonly (readonly [Combination, string])[] = [
+  ["max", "return s where s[k] = max[t] abs(f32(x[t, k]))"],
+  ["min", "return s where s[k] = min[t] f32(x[t, k])"],
+  ["min", "return s where s[k] = 0.0 - max[t] f32(x[t, k])"],
+  ["min", "return s where s[k] = -2.0 * (max[t] f32(x[t, k])) + 1.0"],
+  ["max", "return s where s[k] = max(max[t] abs(f32(x[t, k])), 0.00001) / f32(K)"],
+  ["max", "return s where s[k] = min(exp(max[t] f32(x[t, k])), 4.0)"],
+  ["max", "return s where s[k] = max(max[t] f32(x[t, k]), -(min[t] f32(x[t, k])))"],
+  ["max", "return s where s[k] = max[t, j] f32(x[t, k]) * f32(x[t, j])"],
+  ["max", "let a[k] = max[t] f32(x[t, k])\n return s where s[k] = max[j in 0 .. k + 1] a[j] for k in 0 .. K"],
+  ["max", "let a[k] = max[t] f32(x[t, k])\n return s where s[k] = round(a[k - 1]) for k in 0 .. K"],
+  ["max", "let n[t] = sqrt(sum[k] f32(x[t, k])^2)\n return s where s[k] = max[t] f32(x[t, k]) / n[t]"],
+  ["max", "return s where s[k] = max[t] abs(f32(x[t, k]) - f32(dense[t, k]) / 2.0)"],
+  ["max", "let a[k] = max[t] f32(x[t, k])\n var c = a\n c[0] = 1.0\n return c"],
+  [
+    "max",
+    "let one[k] = 1.0 for k in 0 .. K\n let a[k] = max[t] f32(x[t, k])\n var c = one\n scan k in 1 .. K { c[k] = max(c[k - 1], a[k]) }\n return c",
+  ],
+  [
+    "min",
+    "let w[k] = f32(k) - 1.5 for k in 0 .. K\n return s where s[k] = select(w[k] > 0.0, min[t] f32(x[t, k]), w[k])",
+  ],
+];
+
 const others: readonly (readonly [string, string])[] = [
-  ["reduction max", "return s where s[k] = max[t] f32(x[t, k])"],
   ["reduction mean", "return s where s[k] = mean[t] f32(x[t, k])"],
-  ["reduction min", "return s where s[k] = sum[j] (min[t] f32(x[t, j]) * f32(x[t, k]))"],
+  ["op multiply", "let a[k] = max[t] f32(x[t, k])\n return s where s[k] = sum[j] a[j] * a[k]"],
+  ["op sum", "let a[k] = max[t] f32(x[t, k])\n return s where s[k] = sum[j in 0 .. k + 1] a[j] for k in 0 .. K"],
+  ["op min", "let a[k] = max[t] f32(x[t, k])\n return s where s[k] = min[j in 0 .. k + 1] a[j] for k in 0 .. K"],
+  ["op min", "return s where s[k] = min(max[t] f32(x[t, k]), max[t] f32(x[t, 0]))"],
+  ["op add", "let a[k] = max[t] f32(x[t, k])\n return s where s[k] = a[k] + a[0]"],
+  ["op subtract", "return s where s[k] = (max[t] f32(x[t, k])) - (min[t] f32(x[t, k]))"],
+  ["op abs", "return s where s[k] = abs(max[t] f32(x[t, k]) - 4.0)"],
+  ["op multiply", "return s where s[k] = (max[t] f32(x[t, k])) * f32(T)"],
+  ["mixed", "return s where s[k] = (max[t] f32(x[t, k])) + (sum[t] f32(x[t, k]))"],
+  ["mixed", "return s where s[k] = max(max[t] f32(x[t, k]), 5.0 + min[t] f32(x[t, k]))"],
+  ["position", "return s where s[k] = max[t in 1 .. T] f32(x[t, k])"],
+  ["others", "return s where s[k] = max[t] f32(x[t, k]) * f32(x[0, k])"],
   ["reduction argmax", "return s where s[k] = f32(argmax[t] f32(x[t, k]))"],
-  ["reduction any", "return s where s[k] = select(any[t] (f32(x[t, k]) > 0.0), 1.0, 0.0)"],
   ["op sqrt", "return s where s[k] = sqrt(sum[t] f32(x[t, k])^2)"],
   ["op multiply", "let a[k] = sum[t] f32(x[t, k])\n return s where s[k] = a[k] * a[0]"],
   ["op divide", "return s where s[k] = (sum[t] f32(x[t, k])) / f32(T)"],
@@ -124,32 +169,58 @@ const others: readonly (readonly [string, string])[] = [
     "others",
     "let y[t, k] = f32(x[t, k])\n var z = y\n z[0, k] = 0.0 for k in 0 .. K\n return s where s[k] = sum[t] z[t, k]",
   ],
-  [
-    "others",
-    "let keep[t, k] = top 1 of T along t in f32(x[t, k])\n return s where s[k] = sum[t] (f32(x[t, k]) where keep[t, k])",
-  ],
 ];
+
+function reasonOf(how: ReturnType<typeof howCombined>): string {
+  if (typeof how === "string") return how;
+  return "op" in how.reason ? `${how.reason.kind} ${how.reason.op}` : how.reason.kind;
+}
 
 test("sums over tokens, and what is linear in them, are proved; they are sums", () => {
   for (const body of sums) {
     const graph = statistic(body);
-    assert.is(lostAdditivity(graph, "T"), null, body);
-    assert.ok(adds(graph, few, more), body);
+    assert.is(howCombined(graph, "T"), "sum", body);
+    assert.ok(combinesBy("sum", graph, few, more), body);
+  }
+});
+
+test("maxima and minima over tokens, and what rises or falls with them, are proved; they are such", () => {
+  for (const [by, body] of extremes) {
+    const graph = statistic(body);
+    assert.is(howCombined(graph, "T"), by, body);
+    assert.ok(combinesBy(by, graph, few, more), body);
   }
 });
 
 test("what is none is refused with the reason; each of these is none", () => {
   for (const [reason, body] of others) {
     const graph = statistic(body);
-    const found = lostAdditivity(graph, "T")?.reason;
-    assert.is(found === undefined ? "a sum" : "op" in found ? `${found.kind} ${found.op}` : found.kind, reason, body);
-    assert.not(adds(graph, few, more), body);
+    assert.is(reasonOf(howCombined(graph, "T")), reason, body);
+    // what no token decides is the larger of itself twice, but no sum
+    for (const by of reason === "offset" ? (["sum"] as const) : (["sum", "max", "min"] as const))
+      assert.not(combinesBy(by, graph, few, more), `${by}: ${body}`);
   }
 });
 
-test("the statistics of the library are sums", () => {
-  for (const name of ["feature_squares", "gram", "cross_gram"])
-    assert.is(lostAdditivity(standardLibrary().get(name)!, "T"), null, name);
+test("what combines in a way that the proof does not follow is refused, too", () => {
+  const unproved = [
+    ["op add", "let a[k] = max[t] f32(x[t, k])\n var c = a\n c[k] += a[k]\n return c"],
+    [
+      "others",
+      "let keep[t, k] = top 1 of T along t in f32(x[t, k])\n return s where s[k] = sum[t] (f32(x[t, k]) where keep[t, k])",
+    ],
+    ["reduction any", "return s where s[k] = select(any[t] (f32(x[t, k]) > 0.0), 1.0, 0.0)"],
+  ] as const;
+  for (const [reason, body] of unproved) {
+    assert.is(reasonOf(howCombined(statistic(body), "T")), reason, body);
+    assert.ok(combinesBy("max", statistic(body), few, more), body);
+  }
+});
+
+test("the statistics of the library are sums, and maxima", () => {
+  for (const name of ["feature_squares", "feature_magnitudes", "gram", "cross_gram"])
+    assert.is(howCombined(standardLibrary().get(name)!, "T"), "sum", name);
+  assert.is(howCombined(standardLibrary().get("feature_maxima")!, "T"), "max");
 });
 
 /** A value of the token t, and of column k, as it may be written. */
@@ -169,14 +240,15 @@ const { token, whole } = fc.letrec<{ token: string; whole: string }>((tie) => ({
     tie("token").map((a) => `(sum[t in 0 .. T] ${a})`),
     fc
       .tuple(
-        fc.constantFrom(...["sum", "max", "mean"].map((op) => `${op}[t in 0 .. T]`), "sum[t in 1 .. T]"),
+        fc.constantFrom(...["sum", "max", "min", "mean"].map((op) => `${op}[t in 0 .. T]`), "sum[t in 1 .. T]"),
         tie("token"),
       )
       .map(([op, a]) => `(${op} ${a})`),
     tie("token").map((a) => `f32(count[t in 0 .. T] (${a} > 0.0))`),
-    fc.constantFrom("g[k]", "g[k - 1]", "0.0", "1.0", "f32(T)", "x[0, k]", "p[k]"),
+    fc.constantFrom("g[k]", "g[k - 1]", "m[k]", "m[k - 1]", "0.0", "1.0", "f32(T)", "x[0, k]", "p[k]"),
     fc.tuple(fc.constantFrom("+", "-", "*"), tie("whole"), tie("whole")).map(([op, a, b]) => `(${a} ${op} ${b})`),
-    fc.tuple(fc.constantFrom("2.0", "p[k]", "f32(K)"), tie("whole")).map(([c, a]) => `(${a} * ${c})`),
+    fc.tuple(fc.constantFrom("max", "min"), tie("whole"), tie("whole")).map(([op, a, b]) => `${op}(${a}, ${b})`),
+    fc.tuple(fc.constantFrom("2.0", "-2.0", "p[k]", "f32(K)"), tie("whole")).map(([c, a]) => `(${a} * ${c})`),
     tie("whole").map((a) => `abs(${a})`),
     fc.tuple(tie("whole"), tie("whole")).map(([a, b]) => `select(p[k] > 0.0, ${a}, ${b})`),
   ),
@@ -192,14 +264,16 @@ test("what is proved of a random function is so", () => {
         `fn f(x: f32[T, K]) -> f32[K] {
   let p[k] = f32(k) - 1.0 for k in 0 .. K
   let g[k] = sum[t] x[t, k]
+  let m[k] = max[t] x[t, k]
   let n[t] = max[k in 0 .. K] ${own.replaceAll("n[t]", "1.0")} for t in 0 .. T
   return s where s[k] = ${body} for k in 0 .. K
 }`,
         "f",
       );
-      if (lostAdditivity(graph, "T") === null) {
+      const by = howCombined(graph, "T");
+      if (typeof by === "string") {
         proved++;
-        return adds(graph, a, b);
+        return combinesBy(by, graph, a, b);
       }
       refused++;
       return true;
