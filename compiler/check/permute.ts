@@ -63,7 +63,7 @@ export function checkPermutations(steps: readonly RecipeStep[], frame: Frame): v
   let before: { readonly span: Span; readonly what: string } | null = null;
   const visit = (step: RecipeStep): void => {
     if (step.kind === "blocks") return step.body.forEach(visit);
-    const own = step.kind === "linears" ? step.treatments : [];
+    const own = step.kind === "linears" || step.kind === "tensors" ? step.treatments : [];
     for (const { permutes } of own)
       if (permutes !== null && before !== null)
         fail(

@@ -9,10 +9,11 @@ import { neededEqns } from "../graph/eqn.js";
 import { finish, newBuilder, typeOf, type Builder } from "./builder.js";
 import { checkElement } from "./element.js";
 import { convert } from "./conversion.js";
-import { fail, placeIn, printType, type Frame } from "./frame.js";
+import { fail, placeIn, printType, type Frame, type Layer } from "./frame.js";
 import { checkPermutation } from "./permute.js";
 import { bindMeasured, layerOf, packedFormat } from "./layer.js";
 import { checkRetention } from "./retention.js";
+import { storesVector } from "./tensors.js";
 import { measuredIn, type RecipeContext } from "./recipe-context.js";
 import { bind, lookup, nest, type Scope } from "./scope.js";
 import { checkStatements } from "./statement.js";
@@ -26,6 +27,7 @@ export function checkTreatments(
   statement: ForStatement,
   context: RecipeContext,
   scope: Scope,
+  of: Layer["of"] = "linear",
 ): readonly Treatment[] | null {
   const { frame } = context;
   let failed = false;
@@ -55,7 +57,7 @@ export function checkTreatments(
   // a name that one treatment uses is not unused, though another does without it
   const unused = new Map<string, Diagnostic>();
   const used = new Set<string>();
-  const treatments = ways.map((way) => checkTreatment(way, statement, context, scope, { unused, used }));
+  const treatments = ways.map((way) => checkTreatment(way, statement, context, scope, { unused, used }, of));
   for (const [key, warning] of unused) if (!used.has(key)) frame.report(warning);
   const complete = treatments.filter((treatment) => treatment !== null);
   if (failed || complete.length < treatments.length) return null;
@@ -86,17 +88,25 @@ function placeKey(span: Span): string {
   return `${span.file} ${span.start}`;
 }
 
+/** What is done to linear layers only. */
+const onLinears = {
+  measure: "what is measured are",
+  permute: "channels change places between",
+  retain: "columns are retained of",
+} as const;
+
 function checkTreatment(
   way: Way,
   statement: ForStatement,
   context: RecipeContext,
   outer: Scope,
   usage: Usage,
+  of: Layer["of"],
 ): Treatment | null {
   let failed = false;
   const builder = newBuilder();
   const inputs: { readonly input: TreatmentInput; readonly value: ValueId }[] = [];
-  const layer = layerOf(statement.name.name, context, builder, inputs);
+  const layer = layerOf(statement.name.name, context, builder, inputs, of);
   const measures: Treatment["measures"][number][] = [];
   let permutes: Permutation | null = null;
   const choices: Treatment["choices"][number][] = [];
@@ -144,6 +154,10 @@ function checkTreatment(
     else checkStatements([passed.statement], frame, body, other);
   }
   function other(each: Statement, inner: Scope): void {
+    if (of !== "linear" && (each.kind === "measure" || each.kind === "permute" || each.kind === "retain"))
+      return void fail(frame, "E602", `${onLinears[each.kind]} linear layers`, each.span, `in a loop over ${of}s`, {
+        help: "a loop over `linears` may have it",
+      });
     if (each.kind === "measure") {
       const measure = measuredIn(each, statement, context);
       const found = computed(each.value, "f32", each.name.name, inner);
@@ -196,6 +210,10 @@ function checkTreatment(
       return;
     }
     const type = typeOf(builder, value);
+    if (of === "vector") {
+      if (storesVector(each, type, frame)) stored.push({ value, span: each.span });
+      return;
+    }
     if (!fitsWeight(type))
       return void fail(
         frame,

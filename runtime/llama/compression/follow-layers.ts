@@ -1,8 +1,9 @@
 /** What a recipe does to the layers of a block: measures, channels that change places, new weights, columns that stay. */
-import type { Permutation, RecipeStep, Treatment } from "../../../compiler/recipe/recipe.js";
+import type { Permutation, RecipeStep } from "../../../compiler/recipe/recipe.js";
 import type { Linear } from "../../model/model.js";
 import type { CalibrationRun } from "./calibration-run.js";
-import { isSelected, treatmentsFor } from "./names.js";
+import { chosenTreatment } from "./chosen-treatment.js";
+import { isSelected } from "./names.js";
 import { retainColumns } from "./retain.js";
 import type { Loop, Narrowing } from "./retention-plan.js";
 import { report, warnOf, type Run } from "./run.js";
@@ -63,31 +64,4 @@ async function permute(run: Run, permutation: Permutation, linear: Linear, seen:
   await run.treater.using(permutation.score, linear, seen, (score) =>
     run.channels.permute(run.caller, linear, score, permutation),
   );
-}
-
-/** The treatment that a layer gets, after the choices that are made by what is computed; null where none is for it. */
-async function chosenTreatment(
-  run: Run,
-  treatments: readonly Treatment[],
-  linear: Linear,
-  seen: Seen | null,
-): Promise<Treatment | null> {
-  // what one way has computed is not computed again for another that takes the same turns up to there
-  const made = new Map<string, boolean>();
-  for (const treatment of treatmentsFor(treatments, linear.name)) {
-    let turns = "";
-    let taken = true;
-    for (const choice of treatment.choices) {
-      turns += ` ${choice.span.file} ${choice.span.start}`;
-      const holds = made.get(turns) ?? (await run.treater.compute(choice, linear, seen)) !== 0;
-      made.set(turns, holds);
-      if (holds !== choice.holds) {
-        taken = false;
-        break;
-      }
-      turns += ` ${holds}`;
-    }
-    if (taken) return treatment;
-  }
-  return null;
 }

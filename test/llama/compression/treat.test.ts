@@ -253,7 +253,7 @@ function shapes(layers: Readonly<Record<string, readonly [number, number]>>): Mo
 test("before anything is read a recipe is held to the shapes that its treatments will meet", () => {
   const check = (body: string, layers: Parameters<typeof shapes>[0]): readonly string[] =>
     checkRecipe(
-      { target: baselineTarget, functions: new Map() },
+      { target: baselineTarget },
       shapes(layers),
       writtenRecipe(`use quantize\nrecipe r(model: llama) {\n${body}\n}\n`).recipe,
     );
@@ -301,7 +301,7 @@ recipe r(model: llama, group = 96) {
 `;
   const layers = shapes({ up_proj: [4, 128], gate_proj: [8, 128], down_proj: [4, 192] });
   try {
-    checkRecipe({ target: baselineTarget, functions: new Map() }, layers, writtenRecipe(source).recipe);
+    checkRecipe({ target: baselineTarget }, layers, writtenRecipe(source).recipe);
     assert.unreachable();
   } catch (error) {
     assert.instance(error, CompileError);
@@ -344,11 +344,7 @@ recipe r(model: llama) {
   }
 }
 `);
-  const notes = checkRecipe(
-    { target: baselineTarget, functions: new Map() },
-    shapes({ a: [4, 8], b: [4, 8], c: [8, 4] }),
-    recipe,
-  );
+  const notes = checkRecipe({ target: baselineTarget }, shapes({ a: [4, 8], b: [4, 8], c: [8, 4] }), recipe);
   assert.is(notes.length, 1, notes.join("\n"));
   assert.match(notes[0] ?? "", /^the scan over k in mixed \(test\.esp\) runs column by column/);
 });
