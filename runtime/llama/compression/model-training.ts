@@ -1,6 +1,7 @@
 /** Training a whole model: all blocks are on the device, each with its own input kept for the way back. */
 import { elementCount } from "../../../compiler/types/shape.js";
 import { counted } from "../../../compiler/words.js";
+import { embeddingName, headName } from "../../model/layout.js";
 import type { Model } from "../../model/model.js";
 import type { DeviceTensor } from "../../run/run.js";
 import { withArena, type Arena } from "../../run/arena.js";
@@ -8,9 +9,9 @@ import type { Caller } from "../call.js";
 import type { WorkingModel } from "./working-model.js";
 import { LlamaError } from "../error.js";
 import type { KeptPoint, TrainingPoint } from "../long-runs/training-state.js";
-import { loadFrame, type Frame } from "../inference/session.js";
+import type { Frame } from "../inference/session.js";
 import { first } from "../results.js";
-import { downloadPieces, type ActivationDtype } from "../weights.js";
+import { downloadPieces, loadVector, type ActivationDtype } from "../weights.js";
 import { createDraw, holdOut } from "../training/draw.js";
 import { createLearner } from "../training/learner.js";
 import { trainingLoop, type Learner, type LoopOptions, type TrainingOutcome } from "../training/loop.js";
@@ -86,8 +87,9 @@ export async function trainModel(
   return withArena(executor, async (arena) => {
     const { places, rows } = task.room;
     const keepsBest = split.held.length > 0;
-    const frame = await loadFrame(caller, model, "stored", arena);
+    const frame = await working.frame("model", arena);
     const head = await wholeHead(arena, caller, model, frame, dtype);
+    const dense = loss.dense === null ? null : await denseFrame(arena, caller, model, working, { frame, head, dtype });
     const students: BlockStudent[] = [];
     for (const { index } of model.blocks) {
       const states = await loadStates(arena, caller, model, working, index);
@@ -121,7 +123,7 @@ export async function trainModel(
       students,
       head,
       gain: { weight: gain?.forward ?? lastGain, trained: gain },
-      dense: loss.dense === null ? null : students.map(({ dense }) => dense!),
+      dense: dense === null ? null : { ...dense, blocks: students.map((student) => student.dense!) },
     };
     const learn = await createModelPass({ ...parts, total: optimizer.total, learns: true }, whole, batch, rows);
     const total = arena.own(await executor.fill("f32", [1], [0], "the loss that is watched"));
@@ -232,4 +234,20 @@ async function wholeHead(
     );
   if (part.tensor.format?.name === dtype) return part.tensor;
   return arena.own(first(await caller.call(dtype === "f16" ? "dense_f16" : "dense", { w: part.tensor })));
+}
+
+/** What is around the blocks of the model as it was given; tables that were not stored are those of the model as it is. */
+async function denseFrame(
+  arena: Arena,
+  caller: Caller,
+  model: Model,
+  working: WorkingModel,
+  now: { readonly frame: Frame; readonly head: DeviceTensor; readonly dtype: ActivationDtype },
+): Promise<{ readonly frame: Frame; readonly head: DeviceTensor }> {
+  if ([embeddingName, headName].some((name) => working.treated.has(name))) {
+    const frame = await working.frame("dense", arena);
+    return { frame, head: await wholeHead(arena, caller, model, frame, now.dtype) };
+  }
+  const gain = await loadVector(caller, model, gainName, arena);
+  return { frame: { ...now.frame, gain }, head: now.head };
 }

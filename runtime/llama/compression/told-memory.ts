@@ -28,8 +28,13 @@ export function tellTrainings(
   note: (line: string) => void,
 ): void {
   const { caller, model, options } = known;
+  const { vocabSize, hiddenSize } = model.config;
+  // what they will be stored as is not looked at: as f16 they are largest, or close to it
+  const table = 2 * vocabSize * hiddenSize;
+  let tables = 0;
   const visit = (step: RecipeStep): void => {
     if (step.kind === "blocks") step.body.forEach(visit);
+    if (step.kind === "tensors" && step.of !== "norms" && step.of !== "biases") tables += table;
     if (step.kind !== "train") return;
     const windows = step.scope === "block" ? known.windows : known.training;
     if (windows === null) return;
@@ -38,6 +43,7 @@ export function tellTrainings(
       keepsBest: splitWindows({ ...windows, scored: null }, step.settings).held.length > 0,
       limit: memoryLimit(caller, options.deviceMemory),
       calibration: calibrationBytes(known),
+      tables,
     });
     note(
       `note: Training ${step.scope === "block" ? "a block " : ""}takes ${memoryInWords(memory)}; ${step.settings.batch} windows a step, ${places} at once.`,

@@ -23,6 +23,8 @@ export interface RoomOptions {
   readonly keepsBest: boolean;
   /** Bytes of the device's memory; null where that is not known. */
   readonly limit: number | null;
+  /** Bytes of tables, embedding and head, that the recipe has stored anew; 0 for none. */
+  readonly tables: number;
   /** Bytes of calibration activations that stay on the device while blocks are trained. */
   readonly calibration: number;
 }
@@ -41,7 +43,7 @@ export function trainingRoom(
   model: Model,
   step: Pick<TrainStep, "scope" | "settings" | "layers" | "loss">,
   { tokens }: Pick<TrainingWindows, "tokens">,
-  { dtype, keepsBest, limit, calibration }: RoomOptions,
+  { dtype, keepsBest, limit, calibration, tables }: RoomOptions,
 ): TrainingRoom {
   const { config, blocks, tensors } = model;
   const { settings, layers, scope } = step;
@@ -68,7 +70,8 @@ export function trainingRoom(
     const head = config.vocabSize * config.hiddenSize * width;
     return {
       state: bytesOfTrained(all, dtype, keepsBest),
-      dense: stored + head + (lossOf(step.loss).dense === null ? 0 : all.used * width),
+      dense:
+        stored + tables + head + (lossOf(step.loss).dense === null ? 0 : all.used * width + (tables === 0 ? 0 : head)),
       activations: bytesOfPass(config, dtype, {
         windows: places,
         tokens,

@@ -2,6 +2,7 @@
 import { counted } from "../../../compiler/words.js";
 import type { Recipe, TrainStep } from "../../../compiler/recipe/recipe.js";
 import type { Model } from "../../model/model.js";
+import { embeddingName, headName } from "../../model/layout.js";
 import type { DeviceTensor, TensorForm } from "../../run/run.js";
 import type { CalibrationRun } from "./calibration-run.js";
 import type { Treater } from "./treat.js";
@@ -70,6 +71,7 @@ export async function runTraining(
     keepsBest: split.held.length > 0,
     limit: context.limit,
     calibration: context.calibrationBytes,
+    tables: [embeddingName, headName].reduce((sum, name) => sum + (working.treated.get(name)?.bytes ?? 0), 0),
   });
   const task: TrainingTask = { loss: lossOf(step.loss), settings, layers: step.layers, windows, dtype, room };
   const planned = stepsFor(settings, split.train.length);
