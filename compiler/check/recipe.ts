@@ -18,7 +18,7 @@ import { checkScaling } from "./scaling.js";
 import { warnUnused } from "./unused.js";
 import { suggest } from "../suggest.js";
 import { nameHabits } from "./habits.js";
-import { checkTensors, refuseTrainedTables } from "./tensor-loop.js";
+import { checkTensors } from "./tensor-loop.js";
 import { blockTensorKinds, isTensorKind, tensorKinds } from "./tensors.js";
 import { suggestion } from "./suggestion.js";
 import { failName } from "./unknown.js";
@@ -60,7 +60,6 @@ export function checkRecipe(
     training: null,
   };
   const steps = checkSteps(recipe.body, context, inside);
-  refuseTrainedTables(steps, frame);
   checkRetentions(steps, frame);
   findings.finish();
   if (findings.failed()) return null;
