@@ -42,10 +42,8 @@ import { bodyOf, calibrates, costsOf, observationsOf, observeCost, stepsOf, with
 import { createWorkingModel, saveModel } from "./working-model.js";
 
 /**
- * Compresses a model by a recipe. The recipe is checked against the model before any weight is read. A run that fails
- * or
- * is stopped after a block is finished leaves what it has beside the output, for `resume`; a fault that it would come
- * to
+ * Compresses a model by a recipe. The recipe is checked against the model before any weight is read. A run that fails or
+ * is stopped after a block is finished leaves what it has beside the output, for `resume`; a fault that it would come to
  * again does not.
  * @throws LlamaError recipe, expectation-failed, error-too-large, bad-option, text-too-short, bad-window, not-finite,
  * not-positive-definite, resume; CompileError; ModelError; DeviceError
@@ -146,9 +144,7 @@ export async function compressIn(
     refuseLost(run);
     const plan = planRetentions(caller.functions, model, recipe);
     const retaining = retentionsIn(recipe);
-    for (const step of recipe.steps) {
-      await follow(run, step, { plan: plan.narrowings.get(step) ?? null, retaining });
-    }
+    for (const step of recipe.steps) await follow(run, step, { plan: plan.narrowings.get(step) ?? null, retaining });
     if (!recipe.steps.some((step) => saves(step))) await save(run, options.output);
     run.isWritten = true;
     await evaluateBoth(run);
