@@ -95,14 +95,16 @@ export function checkRetentions(steps: Recipe["steps"], frame: Frame): void {
     const [own] = loops.flatMap(retentionsOf);
     if (own !== undefined) checkNarrowing(step, own, frame);
     if (own !== undefined && stored !== null)
-      fail(frame, "E620", "`retain` stands behind what has stored layers already", own.span, "too late", {
-        labels: [{ span: stored, message: "layers are stored here" }],
+      fail(frame, "E620", "`retain` stands behind what has stored weights already", own.span, "too late", {
+        labels: [{ span: stored, message: "weights are stored here" }],
         help: "retain first, in a loop over blocks of its own: what follows is done to the smaller layers",
       });
     if (first !== null) for (const each of step.kind === "blocks" ? step.body : [step]) refuseDense(each, first, frame);
     if (step.kind === "scale" || (step.kind === "blocks" && step.body.some(({ kind }) => kind === "scale")))
       stored ??= step.span;
-    if (step.kind === "train" || (own === undefined && loops.some(storesAny))) stored ??= step.span;
+    const others =
+      step.kind === "tensors" || (step.kind === "blocks" && step.body.some(({ kind }) => kind === "tensors"));
+    if (step.kind === "train" || others || (own === undefined && loops.some(storesAny))) stored ??= step.span;
     first ??= own ?? null;
   }
 }
@@ -123,6 +125,8 @@ function checkNarrowing(step: RecipeStep, own: Retention, frame: Frame): void {
   for (const each of body) {
     if (each.kind === "scale" || each.kind === "train" || each.kind === "save" || each.kind === "expect")
       wrong(each.span, `\`${each.kind}\` stands in a loop over blocks that retains`, behind);
+    if (each.kind === "tensors")
+      wrong(each.span, `the ${each.of} are stored in a loop over blocks that retains`, behind);
     if (each.kind !== "linears") continue;
     for (const treatment of each.treatments) checkTreatment(treatment, each);
   }

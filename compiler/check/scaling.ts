@@ -31,7 +31,7 @@ export function checkScaling(
   const frame: Frame = {
     ...context.frame,
     builder,
-    layer: layerOf(name, context, builder, inputs),
+    layer: layerOf(name, context, builder, inputs, "linear"),
     report: (found) => {
       if (found.severity === "error") failed = true;
       context.frame.report(found);
