@@ -14,3 +14,8 @@ export function upTo(count: number): readonly number[] {
 export function isPowerOfTwo(n: number): boolean {
   return Number.isInteger(n) && n > 0 && 2 ** Math.round(Math.log2(n)) === n;
 }
+
+/** The least power of two that is n or more, 1 or more. */
+export function powerOfTwoFrom(n: number): number {
+  return 2 ** Math.ceil(Math.log2(Math.max(1, n)));
+}

@@ -3,7 +3,7 @@ import type { Attention, AttentionEqn } from "../../graph/analysis/attention.js"
 import type { Storage } from "../../graph/storage.js";
 import * as k from "../../kernel/build.js";
 import type { Expr, Kernel } from "../../kernel/kernel.js";
-import { upTo } from "../../types/shape.js";
+import { powerOfTwoFrom, upTo } from "../../types/shape.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
 import { isWanted, spread, workgroupPosition } from "../toolkit/dispatch.js";
 import type { Lowering } from "../toolkit/lowering.js";
@@ -50,7 +50,7 @@ export function mergeParts(
   const build = lowering.builder();
   const { sizes, queryCount, groupCount, element } = attention;
   const vectors = sizes.value / 4;
-  const lanes = Math.min(most, Math.max(vectors * Math.min(8, parts), 64));
+  const lanes = Math.min(most, powerOfTwoFrom(Math.max(vectors * Math.min(8, parts), 64)));
   const count = groupCount * queryCount;
   const workgroups = spread(count);
   const position = build.bind("row", workgroupPosition(workgroups));

@@ -4,6 +4,7 @@ import type { Attention } from "../../graph/analysis/attention.js";
 import type { Product, ProductTerm } from "../../graph/analysis/product.js";
 import { extent } from "../../graph/analysis/ranges.js";
 import { constantOf, scalarReductions, withoutCasts } from "../../graph/scalar.js";
+import { powerOfTwoFrom } from "../../types/shape.js";
 import type { Lowering } from "../toolkit/lowering.js";
 
 export interface ScheduleKey {
@@ -23,7 +24,7 @@ function bucket(size: number): number {
 
 /** Tokens: one by one as far as products of integers go, then powers of two. */
 function tokenBucket(tokens: number): number {
-  return tokens <= 8 ? tokens : 2 ** Math.ceil(Math.log2(tokens));
+  return tokens <= 8 ? tokens : powerOfTwoFrom(tokens);
 }
 
 /** Of a product. */
@@ -50,7 +51,7 @@ export function attentionKey(
     "attention",
     `queries=${tokenBucket(queryCount)}`,
     `groups=${bucket(groupCount)}`,
-    `keys=${2 ** Math.ceil(Math.log2(Math.max(1, keys)))}`,
+    `keys=${powerOfTwoFrom(keys)}`,
     `head=${sizes.key}|${sizes.value}`,
     dtype,
     ...(key.guarded ? ["in pages"] : []),

@@ -61,6 +61,19 @@ for (const [bound, positions] of sizes) {
   });
 }
 
+test("parts whose number is no power of two, merged by lanes whose number is one", () => {
+  const made = libraryCase("attention", { sizes: { B: 1, T: 1, A: 2, H: 64, C: 400, G: 1 } }, "chain", {
+    positions: [390],
+  });
+  const expected = expectedOf(made);
+  // a device of one size of subgroups, and one of many, where lanes are halved
+  for (const subgroups of [gpu.subgroups, { min: 8, max: 32 }])
+    for (const parts of [3, 5, 7]) {
+      const cut = { kind: "attention", lanes: 256, queries: 1, tile: 64, parts } as const;
+      agreeSimulated(made, expected, { target: { ...gpu, subgroups }, subgroupSize: 32 }, { schedule: cut });
+    }
+});
+
 const ends = Array.from({ length: 11 }, (_, at) => (at * 7) % 19);
 const product = "sum[i] q[t, a, i] * k[c, a / 2, i]";
 const programs: { readonly [what: string]: readonly [ranges: string, score: string] } = {
