@@ -42,6 +42,7 @@ import {
   statementWords,
   Store,
   Measure,
+  Permute,
   ScaleWord,
   ThroughWord,
   Text,
@@ -190,6 +191,7 @@ export class Grammar extends ExpressionGrammar {
       { ALT: () => this.SUBRULE(this.train) },
       { ALT: () => this.SUBRULE(this.store) },
       { ALT: () => this.SUBRULE(this.measure) },
+      { ALT: () => this.SUBRULE(this.permute) },
       { ALT: () => this.SUBRULE(this.retain) },
       { ALT: () => this.SUBRULE(this.scale) },
       { ALT: () => this.SUBRULE(this.expect) },
@@ -330,6 +332,16 @@ export class Grammar extends ExpressionGrammar {
     this.CONSUME(Name);
     this.CONSUME(Define);
     this.SUBRULE(this.expression);
+  });
+
+  private readonly permute = this.RULE("permute", () => {
+    this.CONSUME(Permute);
+    this.SUBRULE(this.postfix);
+    this.CONSUME(On);
+    this.SUBRULE(this.expression);
+    this.CONSUME(By);
+    this.CONSUME(Name);
+    this.OPTION(() => this.SUBRULE(this.arguments));
   });
 
   private readonly retain = this.RULE("retain", () => {

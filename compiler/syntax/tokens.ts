@@ -95,6 +95,7 @@ export const Else = keyword("else");
 export const Train = keyword("train");
 export const Store = keyword("store");
 export const Measure = keyword("measure");
+export const Permute = keyword("permute");
 export const Retain = keyword("retain");
 export const As = keyword("as");
 export const Expect = keyword("expect");
@@ -174,6 +175,7 @@ const keywords = [
   Train,
   Store,
   Measure,
+  Permute,
   Retain,
   As,
   Expect,
@@ -216,6 +218,7 @@ export const statementWords: readonly TokenType[] = [
   Train,
   Store,
   Measure,
+  Permute,
   Retain,
   ScaleWord,
   Expect,

@@ -1,6 +1,7 @@
 /** Training a whole model: all blocks are on the device, each with its own input kept for the way back. */
 import { elementCount } from "../../../compiler/types/shape.js";
 import { counted } from "../../../compiler/words.js";
+import { embeddingName, headName } from "../../model/layout.js";
 import type { Model } from "../../model/model.js";
 import type { DeviceTensor } from "../../run/run.js";
 import { withArena, type Arena } from "../../run/arena.js";
@@ -8,35 +9,27 @@ import type { Caller } from "../call.js";
 import type { WorkingModel } from "./working-model.js";
 import { LlamaError } from "../error.js";
 import type { KeptPoint, TrainingPoint } from "../long-runs/training-state.js";
-import { loadFrame, type Frame } from "../inference/session.js";
+import type { Frame } from "../inference/session.js";
 import { first } from "../results.js";
-import { downloadPieces, type ActivationDtype } from "../weights.js";
+import { downloadPieces, loadVector, type ActivationDtype } from "../weights.js";
 import { createDraw, holdOut } from "../training/draw.js";
 import { createLearner } from "../training/learner.js";
 import { trainingLoop, type Learner, type LoopOptions, type TrainingOutcome } from "../training/loop.js";
 import type { Loss } from "../training/loss.js";
 import { createBatch, createModelPass } from "../training/passes.js";
-import {
-  bytesOfPass,
-  checkMemory,
-  memoryInWords,
-  rowsOfHead,
-  windowsOfPass,
-  type TrainingMemory,
-} from "../training/room.js";
+import type { TrainingRoom } from "./training-memory.js";
 import type { TrainSettings } from "../../../compiler/recipe/recipe.js";
 import { stepsFor } from "../training/settings.js";
 import {
   beginBlock,
   loadStates,
-  trainedElements,
   type BlockStudent,
   type TreatedLayers,
   type TrainedGain,
   type TrainedLayer,
 } from "./students.js";
 import type { TrainingWindows } from "../training/text.js";
-import { beginTraining, bytesOfTrained, type Trained } from "../training/trained.js";
+import { beginTraining, type Trained } from "../training/trained.js";
 import { createOptimizer } from "../training/update.js";
 
 /** What is trained, on what, towards what. */
@@ -46,6 +39,7 @@ export interface TrainingTask {
   readonly layers: TreatedLayers;
   readonly windows: TrainingWindows;
   readonly dtype: ActivationDtype;
+  readonly room: TrainingRoom;
 }
 
 /** What has been trained, for as long as the device has it. */
@@ -87,19 +81,15 @@ export async function trainModel(
 ): Promise<TrainingOutcome> {
   const { loss, settings, layers, windows, dtype } = task;
   const { config } = model;
-  const { executor, target } = caller;
+  const { executor } = caller;
   const split = splitWindows(windows, settings);
   const steps = stepsFor(settings, split.train.length);
   return withArena(executor, async (arena) => {
-    const places = windowsOfPass(target, config, windows.tokens, settings.batch);
-    const rows = rowsOfHead(target, config, places * windows.tokens);
+    const { places, rows } = task.room;
     const keepsBest = split.held.length > 0;
-    const memory = memoryOf(model, task, { places, rows, keepsBest });
-    checkMemory(target, memory, executor.device.hostMemory);
-    hooks.note(`Training takes ${memoryInWords(memory)}; ${settings.batch} windows a step, ${places} at once.`);
-
-    const frame = await loadFrame(caller, model, "stored", arena);
+    const frame = await working.frame("model", arena);
     const head = await wholeHead(arena, caller, model, frame, dtype);
+    const dense = loss.dense === null ? null : await denseFrame(arena, caller, model, working, { frame, head, dtype });
     const students: BlockStudent[] = [];
     for (const { index } of model.blocks) {
       const states = await loadStates(arena, caller, model, working, index);
@@ -133,7 +123,7 @@ export async function trainModel(
       students,
       head,
       gain: { weight: gain?.forward ?? lastGain, trained: gain },
-      dense: loss.dense === null ? null : students.map(({ dense }) => dense!),
+      dense: dense === null ? null : { ...dense, blocks: students.map((student) => student.dense!) },
     };
     const learn = await createModelPass({ ...parts, total: optimizer.total, learns: true }, whole, batch, rows);
     const total = arena.own(await executor.fill("f32", [1], [0], "the loss that is watched"));
@@ -246,21 +236,18 @@ async function wholeHead(
   return arena.own(first(await caller.call(dtype === "f16" ? "dense_f16" : "dense", { w: part.tensor })));
 }
 
-/** What the training takes of the device. */
-function memoryOf(
-  { config, blocks, tensors }: Model,
-  { windows, dtype, loss, layers }: TrainingTask,
-  { places, rows, keepsBest }: { readonly places: number; readonly rows: number; readonly keepsBest: boolean },
-): TrainingMemory {
-  const linears = blocks.flatMap((block) => block.linears);
-  const elements = linears.reduce((sum, { inputs, outputs }) => sum + inputs * outputs, 0);
-  const trained = linears.reduce((sum, linear) => sum + trainedElements(layers, linear), 0);
-  const stored = tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
-  const width = dtype === "f16" ? 2 : 4;
-  const head = config.vocabSize * config.hiddenSize * width;
-  return {
-    state: bytesOfTrained({ trained, used: elements }, dtype, keepsBest),
-    dense: stored + head + (loss.dense === null ? 0 : elements * width),
-    activations: bytesOfPass(config, dtype, { windows: places, tokens: windows.tokens, blocks: blocks.length, rows }),
-  };
+/** What is around the blocks of the model as it was given; tables that were not stored are those of the model as it is. */
+async function denseFrame(
+  arena: Arena,
+  caller: Caller,
+  model: Model,
+  working: WorkingModel,
+  now: { readonly frame: Frame; readonly head: DeviceTensor; readonly dtype: ActivationDtype },
+): Promise<{ readonly frame: Frame; readonly head: DeviceTensor }> {
+  if ([embeddingName, headName].some((name) => working.treated.has(name))) {
+    const frame = await working.frame("dense", arena);
+    return { frame, head: await wholeHead(arena, caller, model, frame, now.dtype) };
+  }
+  const gain = await loadVector(caller, model, gainName, arena);
+  return { frame: { ...now.frame, gain }, head: now.head };
 }
