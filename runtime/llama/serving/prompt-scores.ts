@@ -1,11 +1,10 @@
 /** What a model gives the tokens of a prompt. */
-import { powerOfTwoFrom } from "../../../compiler/types/shape.js";
 import { withArena } from "../../run/arena.js";
 import type { DeviceTensor } from "../../run/run.js";
 import type { Session } from "../inference/session.js";
 import type { PromptToken } from "./requests.js";
 import { first } from "../results.js";
-
+import { powerFor } from "./rows.js";
 import { scoreToken } from "./scores.js";
 
 /** Bytes of the logits that are there at once. */
@@ -33,7 +32,7 @@ export async function scorePrompt(
   const { executor } = caller;
   const scores: PromptToken[] = from === 0 ? [{ id: prompt[0] ?? 0, logprob: null, top: [] }] : [];
   const fit = 2 ** Math.floor(Math.log2(Math.max(1, roomForLogits / (4 * config.vocabSize))));
-  const step = Math.min(fit, powerOfTwoFrom(count));
+  const step = Math.min(fit, powerFor(count));
   for (let start = 0; start < count; start += step) {
     const values = await withArena(executor, async (arena) => {
       const whole = Int32Array.from({ length: step }, (_, at) => row + Math.min(start + at, count - 1));

@@ -3,7 +3,6 @@
  * tokens of sequences, which are given another each pass; behind them go tokens of prompts. Programs are recorded once
  * and replayed.
  */
-import { powerOfTwoFrom } from "../../../compiler/types/shape.js";
 import { withArena, type Arena } from "../../run/arena.js";
 import type { DeviceTensor } from "../../run/run.js";
 import { createChain, type BoundChain } from "../inference/chain.js";
@@ -73,6 +72,11 @@ export interface Rows {
   prepareAll(): Promise<void>;
   /** Throws what has gone wrong with what was written. */
   settle(): Promise<void>;
+}
+
+/** The power of two that holds so many. */
+export function powerFor(count: number): number {
+  return 2 ** Math.ceil(Math.log2(Math.max(1, count)));
 }
 
 /**
@@ -167,7 +171,7 @@ export async function openRows(arena: Arena, session: Session, pool: PagePool, s
   const passRows = new Map<number, number>();
   const headRows = new Map<number, number>();
   const rowsFor = (taken: ReadonlyMap<number, number>, count: number): number => {
-    const least = powerOfTwoFrom(count);
+    const least = powerFor(count);
     return taken.get(least) ?? least;
   };
 
@@ -272,8 +276,8 @@ export async function openRows(arena: Arena, session: Session, pool: PagePool, s
       };
     },
     async prepare(count, rows) {
-      await passes(powerOfTwoFrom(rows));
-      await choiceOf({ draws: false, weighs: false }, powerOfTwoFrom(count));
+      await passes(powerFor(rows));
+      await choiceOf({ draws: false, weighs: false }, powerFor(count));
     },
     async prepareAll() {
       await takeFastest(widest, async (rows) => (await passes(rows)).replay, passRows);

@@ -4,7 +4,6 @@
  * of the one before are read, so that the device does not wait: what it computes for a text that has come to its end
  * is dropped.
  */
-import { powerOfTwoFrom } from "../../../compiler/types/shape.js";
 import { counted } from "../../../compiler/words.js";
 import { building } from "../../run/arena.js";
 import { mayBeLeft } from "../../run/outcomes.js";
@@ -25,7 +24,7 @@ import {
   type TextRequest,
 } from "./requests.js";
 import { roomFor } from "./room.js";
-import { openRows, type RowToken, type Step } from "./rows.js";
+import { openRows, powerFor, type RowToken, type Step } from "./rows.js";
 import { scoreToken } from "./scores.js";
 
 /** Tokens that a pass has at most: of texts that run, and of prompts beside them. */
@@ -97,7 +96,7 @@ export const openScheduler: OpenScheduler = (session: Session, options: Schedule
     /** Fills rows that were left where fewer make a smaller pass. */
     async function closeUp(): Promise<void> {
       const count = runs().length;
-      while (count > 0 && powerOfTwoFrom(running.length) > powerOfTwoFrom(count)) {
+      while (count > 0 && powerFor(running.length) > powerFor(count)) {
         const [from, to] = [running.length - 1, running.indexOf(null)];
         await rows.move(from, to);
         running[to] = running[from]!;
