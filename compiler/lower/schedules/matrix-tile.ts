@@ -52,6 +52,9 @@ export function matricesOf({ tokens, rows, subgroups }: MatrixTile): readonly [n
 /** Tiles that are enough to fill a large GPU: with fewer, smaller tiles are worth their reads. */
 const enoughTiles = 96;
 
+/** Processors of a large GPU: more tiles than that, of which each takes a processor's memory, are done in turns. */
+const processors = 132;
+
 /** Tiles of which each processor has several, so that one loads while another multiplies. */
 const manyTiles = 384;
 
@@ -81,14 +84,18 @@ export const slicesHeld = ({ ahead }: MatrixTile): number => (ahead === 1 || ahe
 function usual(product: Product, sides: MatrixProduct, together: number): readonly MatrixTile[] {
   const { m } = product.sizes;
   const terms = sides.right.length;
+  const beside = { ...product, sizes: { ...product.sizes, n: together } };
+  /** A tile, or the same in shorter slices, of which a processor holds several, where there are more than processors. */
+  const heldTogether = (each: MatrixTile): MatrixTile =>
+    terms === 1 && tiles(beside, each) > processors ? { ...each, slice: each.slice / 2 } : each;
   const rights = passesOf(sides).flatMap(({ right }) => right);
   const slice = Math.max(32, ...rights.map((side) => (side.kind === "dense" ? 0 : side.least)));
   const small = [tile(32, 32, [1, 2, 2], 64), tile(32, 32, [2, 2, 1], slice)];
-  const middle = [terms === 1 ? tile(64, 32, [2, 1, 4], 128) : tile(64, 32, [2, 2, 2], 64), ...small];
+  const middle = [terms === 1 ? heldTogether(tile(64, 32, [2, 1, 4], 128)) : tile(64, 32, [2, 2, 2], 64), ...small];
   const square = tile(64, 64, [2, 2, 2], 64);
   if (m <= 16) {
     const wide = terms === 1 ? tile(16, 64, [1, 4, 4], 128) : tile(16, 32, [1, 2, 4], 128);
-    const narrow = terms === 1 ? tile(16, 32, [1, 2, 4], 256) : tile(16, 16, [1, 1, 8], 256);
+    const narrow = terms === 1 ? heldTogether(tile(16, 32, [1, 2, 4], 256)) : tile(16, 16, [1, 1, 8], 256);
     const held = rights.every((side) => side.kind === "stored" && side.reader !== null);
     const many = held && terms === 2 ? [trips(tile(16, 32, [1, 1, 2], 64, 3), 128), wide] : [wide];
     return [...(tiles(product, wide) >= manyTiles ? many : []), narrow, ...small];
@@ -106,7 +113,6 @@ function usual(product: Product, sides: MatrixProduct, together: number): readon
     .filter((each) => across && tiles(product, each) >= enoughTiles)
     .sort((a, b) => padding(product, a) - padding(product, b));
   if (tiles(product, large) < enoughTiles) {
-    const beside = { ...product, sizes: { ...product.sizes, n: together } };
     return [...filling, ...(terms === 1 && tiles(beside, large) >= enoughTiles ? [half] : []), ...middle];
   }
   if (padding(product, large) > 1.15 && filling.length > 0) return [...filling, large, ...middle];
