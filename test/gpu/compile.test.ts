@@ -48,11 +48,11 @@ const inParts: MatrixTile = {
 const inTrips: MatrixTile = {
   ...inParts,
   rows: 32,
-  subgroups: [1, 2, 2],
+  subgroups: [1, 1, 4],
   ahead: 3,
   trip: 128,
   left: "memory",
-  loads: "fenced",
+  strip: "narrow",
 };
 
 /** Small sizes that every constraint of the library allows. */
