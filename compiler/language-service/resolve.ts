@@ -261,6 +261,10 @@ export function resolveNames(ast: Module, used: Used): Names {
           expressions([statement.target, statement.text], env);
           refer(lookup(env, statement.by.name), statement.by.span);
           args(statement.settings, env, null);
+          if (statement.beside !== null) {
+            refer(lookup(env, statement.beside.by.name), statement.beside.by.span);
+            args(statement.beside.settings, env, null);
+          }
           return body(statement.body, inner(env), after);
         case "return": {
           const local = inner(env);
@@ -281,6 +285,11 @@ export function resolveNames(ast: Module, used: Used): Names {
         case "measure":
           expression(statement.value, env);
           declare(own, make("variable", statement.name, after + 1, declaration.span.end, statement));
+          return;
+        case "permute":
+          expressions([statement.target, statement.score], env);
+          refer(lookup(env, statement.by.name), statement.by.span);
+          args(statement.settings, env, null);
           return;
         case "scale":
           refer(lookup(env, statement.name.name), statement.name.span);

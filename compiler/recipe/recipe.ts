@@ -110,9 +110,20 @@ export interface TrainStep {
   readonly function: string;
   /** Gives the loss of each token, of what the block or the model gives and what it should. */
   readonly loss: SymbolicGraph;
+  /** What is asked of each block of a model besides. */
+  readonly beside: BesideLoss | null;
   readonly settings: TrainSettings;
   readonly layers: readonly Extract<RecipeStep, { kind: "linears" }>[];
   readonly span: Span;
+}
+
+/** The loss of blocks beside that of a model. */
+export interface BesideLoss {
+  readonly function: string;
+  /** Gives the loss of each token, of what a block gives and what it gave in the model as it was given. */
+  readonly loss: SymbolicGraph;
+  /** What the mean of the blocks counts beside the loss of the model. */
+  readonly weight: number;
 }
 
 /** The settings of a training, all filled in. */
@@ -178,6 +189,8 @@ export interface Treatment {
   readonly choices: readonly (Computed & { readonly text: string; readonly holds: boolean; readonly span: Span })[];
   /** What is measured of the layer, each an f32 number of the layer as it was before anything is stored. */
   readonly measures: readonly (Computed & { readonly measure: Measure })[];
+  /** How the channels that the layer takes change places, before anything is stored; null where they stay. */
+  readonly permutes: Permutation | null;
   readonly graph: SymbolicGraph;
   /** Where each input of the graph comes from, by input name. */
   readonly inputs: readonly TreatmentInput[];
@@ -194,6 +207,22 @@ export interface Treatment {
 export interface Retention extends Computed {
   /** Below 1 a share of the parts that the columns have, else how many of them. */
   readonly kept: number;
+  readonly span: Span;
+}
+
+/**
+ * The columns of a weight change places, and so do all weights that share the axis: the model gives what it gave. Places
+ * that may be exchanged, all or those within the heads that share values, have an order of their own, which begins as
+ * it is.
+ */
+export interface Permutation {
+  /** f32 [N, K], what a channel counts for. */
+  readonly score: Computed;
+  /** The name of the function that exchanges. */
+  readonly function: string;
+  /** Of `score` f32 [N, C], `order` i32 [C] and `round` i32: the order from there on. */
+  readonly exchange: SymbolicGraph;
+  readonly rounds: number;
   readonly span: Span;
 }
 

@@ -57,6 +57,10 @@ export function verifyRecipe(recipe: Recipe): readonly string[] {
         if (inBlock !== (step.scope === "block")) faults.push(`a training of the ${step.scope} at another place`);
         if (!recipe.needsText) faults.push("trains without needing a text");
         faults.push(...verify(step.loss).map((fault) => `the loss ${step.function}: ${fault}`));
+        if (step.beside !== null) {
+          if (step.scope === "block") faults.push("a training of a block has a second loss");
+          faults.push(...verify(step.beside.loss).map((fault) => `the loss ${step.beside?.function}: ${fault}`));
+        }
         if ((step.settings.steps === null) === (step.settings.epochs === null))
           faults.push(`the loss ${step.function} is trained for steps and epochs, or for neither`);
         if (step.layers.length === 0) faults.push("trains no layer");
@@ -115,6 +119,11 @@ function verifyTreatment(treatment: Treatment, observed: ReadonlySet<number>, tr
   for (const { graph } of [treatment, ...treatment.choices, ...treatment.measures, ...retains])
     if (graph.parameters.sizes.some((size) => !/^(N|K|R|L\d*)$/.test(size)))
       faults.push("its sizes are not N, K, the rank R and numbers of layers");
+  const { permutes } = treatment;
+  if (permutes !== null) {
+    faults.push(...[permutes.score.graph, permutes.exchange].flatMap((graph) => verify(graph)));
+    if (treatment.stores !== null || trained) faults.push("it permutes what it stores");
+  }
   for (const { graph, inputs: given } of [...treatment.choices, ...treatment.measures, ...retains]) {
     faults.push(...verify(graph));
     if (graph.inputs.some(({ name }) => !given.some((input) => input.name === name)))

@@ -127,6 +127,7 @@ export type Statement =
   | TrainStatement
   | StoreStatement
   | MeasureStatement
+  | PermuteStatement
   | RetainStatement
   | ScaleStatement
   | ExpectStatement
@@ -189,7 +190,16 @@ export interface TrainStatement extends Bodied {
   readonly text: Expr;
   readonly by: Ident;
   readonly settings: readonly Argument[];
+  /** `and square_head(weight: 0.5)`: what is asked of each block besides. */
+  readonly beside: BesideLoss | null;
   readonly body: readonly Statement[];
+}
+
+/** A second loss of a training, with its settings. */
+export interface BesideLoss {
+  readonly by: Ident;
+  readonly settings: readonly Argument[];
+  readonly span: Span;
 }
 
 export interface ReturnStatement extends Commented {
@@ -227,6 +237,15 @@ export interface MeasureStatement extends Commented {
   readonly kind: "measure";
   readonly name: Ident;
   readonly value: Expr;
+}
+
+/** `permute w on score by exchange_2of4(rounds: 64)`: the channels that the layer takes change places. */
+export interface PermuteStatement extends Commented {
+  readonly kind: "permute";
+  readonly target: Expr;
+  readonly score: Expr;
+  readonly by: Ident;
+  readonly settings: readonly Argument[];
 }
 
 /**

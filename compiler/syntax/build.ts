@@ -2,6 +2,7 @@ import { counted } from "../words.js";
 import type { CstNode } from "chevrotain";
 import { error, InternalError } from "../diagnostic.js";
 import type {
+  Argument,
   ConstantDeclaration,
   Declaration,
   Module,
@@ -180,6 +181,12 @@ function pattern(context: Context, node: CstNode): PatternExpr {
   };
 }
 
+/** The settings behind the name of a function, by name; none where no parentheses stand. */
+function settingsOf(context: BuildContext, node: CstNode): readonly Argument[] {
+  const settings = optionalNode(node, "arguments");
+  return settings === null ? [] : argumentsOf(context, settings);
+}
+
 function statement(context: BuildContext, choice: CstNode): Statement {
   const node = only(choice);
   const span = spanOfNode(context, node);
@@ -250,13 +257,21 @@ function statement(context: BuildContext, choice: CstNode): Statement {
       };
     }
     case "train": {
-      const settings = optionalNode(node, "arguments");
+      const beside = optionalNode(node, "beside");
       return {
         kind: "train",
         target: postfix(context, child(node, "target")),
         text: postfix(context, child(node, "text")),
         by: ident(context, token(node, "Name")),
-        settings: settings === null ? [] : argumentsOf(context, settings),
+        settings: settingsOf(context, node),
+        beside:
+          beside === null
+            ? null
+            : {
+                by: ident(context, token(beside, "Name")),
+                settings: settingsOf(context, beside),
+                span: spanOfNode(context, beside),
+              },
         span,
         ...bodied(context, leading, child(node, "block")),
       };
@@ -284,6 +299,16 @@ function statement(context: BuildContext, choice: CstNode): Statement {
         kind: "measure",
         name: ident(context, token(node, "Name")),
         value: expression(context, child(node, "expression")),
+        span,
+        ...commented(context, leading, span.end),
+      };
+    case "permute":
+      return {
+        kind: "permute",
+        target: postfix(context, child(node, "postfix")),
+        score: expression(context, child(node, "expression")),
+        by: ident(context, token(node, "Name")),
+        settings: settingsOf(context, node),
         span,
         ...commented(context, leading, span.end),
       };

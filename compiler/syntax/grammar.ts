@@ -3,6 +3,7 @@ import { ExpressionGrammar, type GrammarOptions } from "./grammar-expression.js"
 import {
   Along,
   Arrow,
+  And,
   As,
   Assign,
   By,
@@ -42,6 +43,7 @@ import {
   statementWords,
   Store,
   Measure,
+  Permute,
   ScaleWord,
   ThroughWord,
   Text,
@@ -190,6 +192,7 @@ export class Grammar extends ExpressionGrammar {
       { ALT: () => this.SUBRULE(this.train) },
       { ALT: () => this.SUBRULE(this.store) },
       { ALT: () => this.SUBRULE(this.measure) },
+      { ALT: () => this.SUBRULE(this.permute) },
       { ALT: () => this.SUBRULE(this.retain) },
       { ALT: () => this.SUBRULE(this.scale) },
       { ALT: () => this.SUBRULE(this.expect) },
@@ -315,7 +318,14 @@ export class Grammar extends ExpressionGrammar {
     this.CONSUME(By);
     this.CONSUME(Name);
     this.OPTION(() => this.SUBRULE(this.arguments));
+    this.OPTION2(() => this.SUBRULE(this.beside));
     this.SUBRULE(this.block);
+  });
+
+  private readonly beside = this.RULE("beside", () => {
+    this.CONSUME(And);
+    this.CONSUME(Name);
+    this.OPTION(() => this.SUBRULE(this.arguments));
   });
 
   private readonly store = this.RULE("store", () => {
@@ -330,6 +340,16 @@ export class Grammar extends ExpressionGrammar {
     this.CONSUME(Name);
     this.CONSUME(Define);
     this.SUBRULE(this.expression);
+  });
+
+  private readonly permute = this.RULE("permute", () => {
+    this.CONSUME(Permute);
+    this.SUBRULE(this.postfix);
+    this.CONSUME(On);
+    this.SUBRULE(this.expression);
+    this.CONSUME(By);
+    this.CONSUME(Name);
+    this.OPTION(() => this.SUBRULE(this.arguments));
   });
 
   private readonly retain = this.RULE("retain", () => {

@@ -167,6 +167,8 @@ function statement(value: Statement, indent: number): readonly string[] {
         expression(value.text, closed),
         ` by ${value.by.name}`,
         value.settings.length > 0 ? argumentList(value.settings) : "",
+        value.beside === null ? "" : ` and ${value.beside.by.name}`,
+        value.beside !== null && value.beside.settings.length > 0 ? argumentList(value.beside.settings) : "",
       );
       return bodied(value, head, indent, [{ body: value.body, closing: value.closing }]);
     }
@@ -183,6 +185,19 @@ function statement(value: Statement, indent: number): readonly string[] {
       return commented(value, ["store ", expression(value.target), " as ", expression(value.value)], indent);
     case "measure":
       return commented(value, [`measure ${value.name.name} =`, assigned(value.value)], indent);
+    case "permute":
+      return commented(
+        value,
+        [
+          "permute ",
+          expression(value.target, closed),
+          " on ",
+          expression(value.score),
+          ` by ${value.by.name}`,
+          value.settings.length > 0 ? argumentList(value.settings) : "",
+        ],
+        indent,
+      );
     case "retain":
       return commented(
         value,

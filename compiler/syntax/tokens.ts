@@ -95,6 +95,7 @@ export const Else = keyword("else");
 export const Train = keyword("train");
 export const Store = keyword("store");
 export const Measure = keyword("measure");
+export const Permute = keyword("permute");
 export const Retain = keyword("retain");
 export const As = keyword("as");
 export const Expect = keyword("expect");
@@ -104,7 +105,10 @@ export const Matches = keyword("matches", [Infix]);
 /** `plus` before `lowrank`, a name elsewhere. */
 const PlusWord = createToken({ name: "PlusWord", pattern: /plus(?=[ \t\r\n]+lowrank\b)/, categories: [Infix] });
 /** `scale` before what is scaled, a name elsewhere; `through` before what takes the scale. */
-export const ScaleWord = createToken({ name: "ScaleWord", pattern: /scale(?=[ \t\r\n]+[A-Za-z_]\w*[ \t\r\n]+by\b)/ });
+export const ScaleWord = createToken({
+  name: "ScaleWord",
+  pattern: /scale(?=[ \t\r\n]+(?!gradient\b)[A-Za-z_]\w*[ \t\r\n]+by\b)/,
+});
 export const ThroughWord = createToken({ name: "ThroughWord", pattern: /through(?=[ \t\r\n]*")/, categories: [Infix] });
 export const And = keyword("and", [Infix]);
 export const Or = keyword("or", [Infix]);
@@ -174,6 +178,7 @@ const keywords = [
   Train,
   Store,
   Measure,
+  Permute,
   Retain,
   As,
   Expect,
@@ -216,6 +221,7 @@ export const statementWords: readonly TokenType[] = [
   Train,
   Store,
   Measure,
+  Permute,
   Retain,
   ScaleWord,
   Expect,
