@@ -87,6 +87,8 @@ async function serve(...args) {
   while (!out.trimEnd().endsWith("}") && child.exitCode === null) await pause(20);
   if (child.exitCode !== null) return { ended, isRunning: () => false };
   const { port, device: name } = JSON.parse(out);
+  // the document tells why it does not start
+  if (port === undefined) return { ended, isRunning: () => false };
   return {
     port,
     name,
