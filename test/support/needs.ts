@@ -18,6 +18,7 @@ export function testsWithDevice(): ReadonlySet<string> {
 
 /** Test files that take the kernel evaluator, or a property, some ten seconds by themselves: not for each edit. */
 export const longTests: ReadonlySet<string> = new Set([
+  "test/llama/compression/channels.test.ts",
   "test/llama/compression/lowrank.test.ts",
   "test/cli/devices.test.ts",
   "test/formats/laws.test.ts",
