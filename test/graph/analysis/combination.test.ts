@@ -149,6 +149,7 @@ const others: readonly (readonly [string, string])[] = [
     "let a[k] = sum[t] f32(x[t, k])\n let keep = top 2 of 4 along k in a\n return s where s[k] = select(keep[k], a[k], 0.0)",
   ],
   ["offset", "return s where s[k] = 1.0 + sum[t] f32(x[t, k])"],
+  ["offset", "return s where s[k] = 1.0 for k in 0 .. K"],
   ["offset", "let one[k] = 1.0 for k in 0 .. K\n var c = one\n c[k] += sum[t] f32(x[t, k])\n return c"],
   ["offset", "let a[k] = sum[t] f32(x[t, k])\n var c = a\n c[0] = 1.0\n return c"],
   [
@@ -170,7 +171,7 @@ const others: readonly (readonly [string, string])[] = [
   ],
   [
     "others",
-    "let keep[t, k] = top 1 of T along t in f32(x[t, k])\n return s where s[k] = sum[t] (f32(x[t, 0]) where keep[t, k])",
+    "let keep[t, k] = top 1 of T along t in f32(x[t, k])\n return s where s[k] = sum[t] (f32(x[t, k]) where keep[t, k])",
   ],
 ];
 
@@ -205,7 +206,6 @@ test("what is none is refused with the reason; each of these is none", () => {
 
 test("what combines in a way that the proof does not follow is refused, too", () => {
   const unproved = [
-    ["offset", "return s where s[k] = 1.0 for k in 0 .. K"],
     ["op add", "let a[k] = max[t] f32(x[t, k])\n var c = a\n c[k] += a[k]\n return c"],
     ["reduction any", "return s where s[k] = select(any[t] (f32(x[t, k]) > 0.0), 1.0, 0.0)"],
   ] as const;
