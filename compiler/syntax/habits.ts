@@ -16,6 +16,7 @@ import {
   Reduction,
   reductionWords,
   Return,
+  statementSpellings,
   Store,
   Text,
   Where,
@@ -290,25 +291,11 @@ function openingOf(list: readonly IToken[], close: number): number {
   return -1;
 }
 
-const statementSpellings: ReadonlySet<string> = new Set([
-  "let",
-  "var",
-  "scan",
-  "for",
-  "return",
-  "if",
-  "train",
-  "store",
-  "measure",
-  "retain",
-  "expect",
-  "save",
-]);
-
 /** The word that began the statement that a place is in. */
 function begins(list: readonly IToken[], at: number): IToken | null {
   return (
-    list[lastIndex(list, at - 1, (token) => statementSpellings.has(token.image) && token.tokenType !== Name)] ?? null
+    list[lastIndex(list, at - 1, (token) => statementSpellings.includes(token.image) && token.tokenType !== Name)] ??
+    null
   );
 }
 

@@ -20,6 +20,7 @@ import {
   Numeral,
   Reduction,
   reservedWords,
+  statementSpellings,
   tokens,
 } from "./tokens.js";
 
@@ -88,20 +89,6 @@ const places: ReadonlyMap<string, string> = new Map([
   ["constraints", "in the constraints of a function"],
 ]);
 
-const statementSpellings = [
-  "let",
-  "var",
-  "scan",
-  "for",
-  "return",
-  "if",
-  "train",
-  "store",
-  "measure",
-  "retain",
-  "expect",
-  "save",
-];
 const declarationSpellings = ["use", "const", "fn", "recipe"];
 
 /** The words for an error that the parser met. */

@@ -221,6 +221,12 @@ export const statementWords: readonly TokenType[] = [
   Expect,
   Save,
 ];
+
+/** The reserved words among them, as they are written. */
+export const statementSpellings: readonly string[] = statementWords
+  .map((word) => String(word.PATTERN))
+  .filter((word) => reservedWords.has(word));
+
 /** The tokens that begin a declaration. */
 export const declarationWords: readonly TokenType[] = [Use, Const, Fn, RecipeWord];
 

@@ -235,15 +235,6 @@ function makeDevice(found: FoundAdapter, gpu: GPUDevice, { wait, memory: hostMem
   }
 
   async function scoped<T>(label: string, work: () => T | Promise<T>): Promise<T> {
-    pending++;
-    try {
-      return await answered(label, work);
-    } finally {
-      pending--;
-    }
-  }
-
-  async function answered<T>(label: string, work: () => T | Promise<T>): Promise<T> {
     const filters = ["validation", "out-of-memory", "internal"] as const;
     for (const filter of filters) gpu.pushErrorScope(filter);
     // Scopes are popped before anything is awaited: they form one stack for the whole device, and
@@ -253,7 +244,9 @@ function makeDevice(found: FoundAdapter, gpu: GPUDevice, { wait, memory: hostMem
       (error: unknown) => ({ error }),
     );
     const scopes = Promise.all(filters.map(() => gpu.popErrorScope())).catch(() => []);
+    pending++;
     const [caught, outcome] = await wait(Promise.all([scopes, settled]));
+    pending--;
     if (failure !== undefined) throw failure;
     const error = caught.find((one) => one !== null && one !== undefined);
     if (error) throw translate(error, label);

@@ -13,7 +13,7 @@ import {
 } from "../../compiler/graph/passes/weight-products.js";
 import type { Block, Linear } from "../model/layout.js";
 import type { TensorForm, DeviceTensor } from "../run/run.js";
-import type { Arguments } from "./call.js";
+import { bind, type Arguments } from "./call.js";
 import type { BlockWeights } from "./weights.js";
 
 /** Functions by name. */
@@ -105,6 +105,17 @@ export function blockCall(
     }),
     sizes: { ...layout.sizes, ...(group === null ? {} : { group }), ...(pool === null ? {} : { POOL: pool }) },
   };
+}
+
+/** The sizes of a block's function that its weights show, given by their shapes. */
+export function weightSizes(
+  graph: SymbolicGraph,
+  { layout }: Pick<Block, "layout">,
+): { readonly [name: string]: number } {
+  const tensors = [...layout.tensors, ...(layout.zeros ?? [])].map(
+    ({ parameter, shape }) => [parameter, { dtype: "f32", shape, format: null }] as const,
+  );
+  return bind(graph, Object.fromEntries(tensors), { sizes: layout.sizes }).sizes;
 }
 
 /** The arguments of a block by the names of its parameters: its weights and numbers, and what is the pass's own. */

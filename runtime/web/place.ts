@@ -6,6 +6,7 @@ import { mapDirectory } from "./directory.js";
 import { openModelIn } from "../model/opened.js";
 import { scriptTokenizers } from "./tokenizers.js";
 import type { Place } from "../llama/compression/place.js";
+import { noFacts } from "../llama/long-runs/facts.js";
 import type { WeightRecord } from "../llama/long-runs/manifest.js";
 import type { SavedState } from "../llama/long-runs/saved-state.js";
 import type { Spill } from "../llama/long-runs/spill.js";
@@ -53,16 +54,7 @@ function memoryState(models: WrittenModels): SavedState {
   return {
     directory: "",
     finished: 0,
-    facts: {
-      dense: null,
-      perplexities: [],
-      saved: [],
-      announced: [],
-      trainings: [],
-      measured: [],
-      retained: [],
-      seconds: 0,
-    },
+    facts: noFacts,
     weights,
     async add(record, pieces) {
       const whole = new Uint8Array(record.bytes);

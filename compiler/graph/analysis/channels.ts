@@ -1,4 +1,5 @@
 /** Channels of the places of tensors, told by counting all places: what is read where, whatever the places are made of. */
+import { elementCount } from "../../types/shape.js";
 import type { Concrete } from "../../types/type.js";
 import type { IndexId, Scalar } from "../graph.js";
 import { freeIndices, type Load } from "../scalar.js";
@@ -36,7 +37,7 @@ export function placesOf(
     axes.push(axis);
   }
   const sizes = axes.map((axis) => shape[axis] ?? 0);
-  const count = sizes.reduce((product, size) => product * size, 1);
+  const count = elementCount(sizes);
   if (count > mostPlaces) return null;
   const places = axes.map((axis) => placeFunction(load.at[axis]!, indices));
   if (places.some((place) => place === null)) return null;
@@ -65,7 +66,7 @@ export function channelsAt(
 ): Channels | null {
   const indices = [...new Set(axes.flatMap((axis) => [...freeIndices(load.at[axis]!)]))];
   const extents = indices.map((index) => extentOf.get(index) ?? 0);
-  const count = extents.reduce((product, extent) => product * extent, 1);
+  const count = elementCount(extents);
   if (count === 0 || count > mostPlaces) return null;
   const places = axes.map((axis) => placeFunction(load.at[axis]!, indices));
   if (places.some((place) => place === null)) return null;
@@ -86,7 +87,7 @@ export function agree(left: Channels, right: Channels): boolean {
     const own = left.indices.indexOf(index);
     return (own >= 0 ? left.extents[own] : right.extents[right.indices.indexOf(index)]) ?? 0;
   });
-  if (extents.reduce((product, extent) => product * extent, 1) > mostPlaces) return false;
+  if (elementCount(extents) > mostPlaces) return false;
   const [a, b] = [stridesIn(left, indices), stridesIn(right, indices)];
   return eachCombination(extents, (values) => left.channels[dot(a, values)] === right.channels[dot(b, values)]);
 }
@@ -94,7 +95,7 @@ export function agree(left: Channels, right: Channels): boolean {
 function stridesIn({ indices, extents }: Channels, all: readonly IndexId[]): readonly number[] {
   return all.map((index) => {
     const at = indices.indexOf(index);
-    return at < 0 ? 0 : extents.slice(at + 1).reduce((product, extent) => product * extent, 1);
+    return at < 0 ? 0 : elementCount(extents.slice(at + 1));
   });
 }
 
@@ -152,7 +153,7 @@ function eachCombination(
   visit: (values: readonly number[], at: number) => boolean,
 ): boolean {
   const values = extents.map(() => 0);
-  const count = extents.reduce((product, extent) => product * extent, 1);
+  const count = elementCount(extents);
   for (let at = 0; at < count; at++) {
     if (!visit(values, at)) return false;
     for (let axis = extents.length - 1; axis >= 0; axis--) {

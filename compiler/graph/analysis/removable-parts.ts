@@ -4,7 +4,8 @@
  * architecture: which elements belong together is found by going back from the sum over the axis, element by element.
  */
 import type { SymbolicGraph, Eqn, IndexId, Range, Scalar, ValueId } from "../graph.js";
-import { freeIndices, scalarNodes, withoutCasts, type Load, type Reduce } from "../scalar.js";
+import { freeIndices, scalarLoads, scalarReductions, withoutCasts, type Load, type Reduce } from "../scalar.js";
+import { elementCount } from "../../types/shape.js";
 import type { Symbolic } from "../../types/type.js";
 import { indexFunction, isIndexExpression, sizeAt, type Sizes } from "./index-values.js";
 
@@ -69,7 +70,7 @@ export function removableParts(
   const lengthsOf = (value: ValueId, axes: readonly number[]): readonly number[] | null => {
     const lengths = axes.map((axis) => sizeAt(graph.values[value]!.type.shape[axis]!, sizes));
     const known = lengths.filter((each) => each !== null);
-    return known.length < lengths.length || product(known) > mostElements ? null : known;
+    return known.length < lengths.length || elementCount(known) > mostElements ? null : known;
   };
   /** What an eqn reads for its elements, whose indices `carried` and members are given, is touched. */
   const touch = (
@@ -79,7 +80,7 @@ export function removableParts(
     members: Int32Array,
   ): Unremovable | null => {
     const touched: Touch[] = [];
-    for (const load of scalars.flatMap(scalarNodes).filter((node) => node.kind === "load")) {
+    for (const load of scalars.flatMap(scalarLoads)) {
       if (load === sum.load) continue;
       const reading = readingOf(load, ranges, carried, sizes);
       if (reading === null) continue;
@@ -113,7 +114,7 @@ export function removableParts(
     const axes = [...new Set(own.flatMap((each) => each.axes))].sort((a, b) => a - b);
     const lengths = lengthsOf(value, axes);
     if (lengths === null) return { because: `\`${graph.values[value]!.name}\` is too large` };
-    const members = new Int32Array(product(lengths)).fill(-1);
+    const members = new Int32Array(elementCount(lengths)).fill(-1);
     for (const each of own) join(members, axes, lengths, each, sets);
     if (members.some((member) => member < 0))
       return { because: `some of \`${graph.values[value]!.name}\` belongs to no part of it` };
@@ -225,7 +226,7 @@ function join(
 ): void {
   const places = touch.axes.map((axis) => axes.indexOf(axis));
   const rest = axes.flatMap((axis, at) => (touch.axes.includes(axis) ? [] : [at]));
-  const restCount = product(rest.map((at) => lengths[at]!));
+  const restCount = elementCount(rest.map((at) => lengths[at]!));
   const index = new Array<number>(axes.length).fill(0);
   touch.at.forEach((entry, nth) => {
     unflatten(entry, touch.lengths).forEach((each, at) => (index[places[at]!] = each));
@@ -273,15 +274,15 @@ export function readingOf(
   const lengthsOfRanges = bounds.filter((each) => each !== null);
   if (known.length < functions.length || lengthsOfRanges.length < bounds.length || load.guarded)
     return { because: "an element of it is found by what is known at the run alone" };
-  if (product(lengthsOfRanges) > mostElements) return { because: "it has too many elements" };
-  const perElement = product(lengthsOfRanges.slice(carried.length));
+  if (elementCount(lengthsOfRanges) > mostElements) return { because: "it has too many elements" };
+  const perElement = elementCount(lengthsOfRanges.slice(carried.length));
   return {
     axes,
     others,
     each(lengths, visit) {
       const at = new Map<IndexId, number>();
       const indices = [...carried, ...others];
-      for (let flat = 0; flat < product(lengthsOfRanges); flat++) {
+      for (let flat = 0; flat < elementCount(lengthsOfRanges); flat++) {
         const index = unflatten(flat, lengthsOfRanges);
         index.forEach((value, nth) => at.set(indices[nth]!.index, value));
         const read = known.map((each) => each(at));
@@ -303,7 +304,7 @@ export function lengthOf({ low, high }: Range, sizes: Sizes): number | null {
 
 /** The ranges of an equation, of its reductions too. */
 export function allRanges(eqn: Extract<Eqn, { kind: "map" }>): readonly Range[] {
-  return [...eqn.indices, ...scalarNodes(eqn.body).flatMap((node) => (node.kind === "reduce" ? node.over : []))];
+  return [...eqn.indices, ...scalarReductions(eqn.body).flatMap(({ over }) => over)];
 }
 
 /** The one sum that reads the columns of a weight: of products, of which it is a factor. */
@@ -311,15 +312,15 @@ function endingSum(graph: SymbolicGraph, weight: ValueId): EndingSum | null {
   const sums: (EndingSum | null)[] = [];
   for (const eqn of graph.eqns) {
     if (eqn.kind !== "map") continue;
-    const loads = scalarNodes(eqn.body).filter((node) => node.kind === "load" && node.tensor === weight);
+    const loads = scalarLoads(eqn.body).filter(({ tensor }) => tensor === weight);
     if (loads.length === 0) continue;
-    const reduces = scalarNodes(eqn.body).filter((node) => node.kind === "reduce");
-    const reduce = reduces.find((each) => each.op === "sum" && each.over.length === 1 && factorOf(each.body, weight));
+    const reduce = scalarReductions(eqn.body).find(
+      (each) => each.op === "sum" && each.over.length === 1 && factorOf(each.body, weight),
+    );
     const [over] = reduce?.over ?? [];
     const [load, ...more] = loads;
-    const column = load?.kind === "load" ? load.at[1] : undefined;
-    const fits =
-      more.length === 0 && load?.kind === "load" && load.at.length === 2 && over !== undefined && reduce !== undefined;
+    const column = load?.at[1];
+    const fits = more.length === 0 && load?.at.length === 2 && over !== undefined && reduce !== undefined;
     sums.push(fits && column?.kind === "index" && column.index === over.index ? { eqn, reduce, over, load } : null);
   }
   return sums.length === 1 ? sums[0]! : null;
@@ -332,16 +333,12 @@ function factorOf(scalar: Scalar, weight: ValueId): boolean {
   return inner.kind === "binary" && inner.op === "multiply" && (factorOf(inner.a, weight) || factorOf(inner.b, weight));
 }
 
-/** The product of all of them; 1 of none. */
-export function product(lengths: readonly number[]): number {
-  return lengths.reduce((all, each) => all * each, 1);
-}
-
 function flatten(index: readonly number[], lengths: readonly number[]): number {
   return index.reduce((flat, each, at) => flat * lengths[at]! + each, 0);
 }
 
-function unflatten(flat: number, lengths: readonly number[]): number[] {
+/** The index of an element by its place, the last axis the fastest. */
+export function unflatten(flat: number, lengths: readonly number[]): number[] {
   const index = new Array<number>(lengths.length);
   let rest = flat;
   for (let at = lengths.length - 1; at >= 0; at--) {

@@ -8,6 +8,7 @@
  * they are; and the sum adds, for each part, products with elements of the weight, which are zero where those are.
  */
 import type { IndexId, Range, Scalar, SymbolicGraph, ValueId } from "../graph.js";
+import { elementCount } from "../../types/shape.js";
 import { sizeSymbols } from "../../types/size.js";
 import { children, freeIndices, scalarNodes } from "../scalar.js";
 import { eqnOperands } from "../eqn.js";
@@ -15,9 +16,9 @@ import { indexFunction, isIndexExpression, sizeAt, type Sizes } from "./index-va
 import {
   allRanges,
   lengthOf,
-  product,
   readingOf,
   removableParts,
+  unflatten,
   type RemovableParts,
   type Unremovable,
 } from "./removable-parts.js";
@@ -167,13 +168,9 @@ function dependencies(axis: RemovableParts, changed: ReadonlySet<string>): Depen
       const lengths = indices.map((range) => lengthOf(range, sizes)).filter((each) => each !== null);
       if (value === null || lengths.length < indices.length) return dependsOnPart;
       const at = new Map<IndexId, number>();
-      const perElement = product(lengths.slice(isOwn ? carried.length : 0));
-      for (let flat = 0; flat < product(lengths); flat++) {
-        let rest = flat;
-        for (let nthIndex = indices.length - 1; nthIndex >= 0; nthIndex--) {
-          at.set(indices[nthIndex]!.index, rest % lengths[nthIndex]!);
-          rest = Math.floor(rest / lengths[nthIndex]!);
-        }
+      const perElement = elementCount(lengths.slice(isOwn ? carried.length : 0));
+      for (let flat = 0; flat < elementCount(lengths); flat++) {
+        unflatten(flat, lengths).forEach((each, nthIndex) => at.set(indices[nthIndex]!.index, each));
         const rank = isOwn ? own?.ranks[Math.floor(flat / perElement)] : "all";
         if (!note(`${rank} ${flat % perElement}`, value(at))) return dependsOnPart;
       }

@@ -6,7 +6,7 @@
 import type { Concrete } from "../../types/type.js";
 import { eqnOperands } from "../eqn.js";
 import type { ConcreteGraph, Eqn, IndexId, Scalar, ValueId } from "../graph.js";
-import { constantOf, scalarNodes, scalarReductions, type Load } from "../scalar.js";
+import { constantOf, scalarLoads, scalarReductions, type Load } from "../scalar.js";
 import { agree, channelsAt, noChannel, placesOf, type Channels } from "./channels.js";
 
 /** An input that is divided by the scale along one axis. */
@@ -78,7 +78,8 @@ export function scalePair(
   for (const seed of seeds)
     for (const eqn of graph.eqns)
       if (eqn.kind === "map")
-        for (const load of loadsOf(eqn.body, seed)) ways = both(ways, search.balance(eqn, load, all));
+        for (const load of scalarLoads(eqn.body).filter(({ tensor }) => tensor === seed))
+          ways = both(ways, search.balance(eqn, load, all));
   for (const way of ways) {
     const producers = [...way.inputs.keys()].map((value) => names.get(value) ?? "");
     if (producers.length === 0 || !chosen(producers)) continue;
@@ -317,11 +318,7 @@ function isZero(node: Scalar<Concrete>): boolean {
 }
 
 function holds(node: Scalar<Concrete>, load: Load<Concrete>): boolean {
-  return scalarNodes(node).includes(load);
-}
-
-function loadsOf(body: Scalar<Concrete>, tensor: ValueId): readonly Load<Concrete>[] {
-  return scalarNodes(body).filter((node) => node.kind === "load" && node.tensor === tensor) as Load<Concrete>[];
+  return scalarLoads(node).includes(load);
 }
 
 /** How many values each index takes from 0; none for one whose range is not known. */

@@ -4,7 +4,7 @@ import type { Linear } from "../../model/model.js";
 import type { CalibrationRun } from "./calibration-run.js";
 import { isSelected, treatmentsFor } from "./names.js";
 import { retainColumns } from "./retain.js";
-import type { Narrowing } from "./retention-plan.js";
+import type { Loop, Narrowing } from "./retention-plan.js";
 import { report, warnOf, type Run } from "./run.js";
 import type { LayerTreatment, Seen } from "./treat.js";
 
@@ -12,7 +12,7 @@ import type { LayerTreatment, Seen } from "./treat.js";
 export interface Retaining {
   readonly plan: Narrowing | null;
   /** The loops of the recipe that retain, by number. */
-  readonly retaining: ReadonlyMap<unknown, number>;
+  readonly retaining: ReadonlyMap<Loop, number>;
 }
 
 /** Follows a loop over layers in a block. */

@@ -4,9 +4,8 @@ import { scalePair, type ScalePair } from "../../../compiler/graph/analysis/scal
 import type { ConcreteGraph, SymbolicGraph } from "../../../compiler/graph/graph.js";
 import { specialize } from "../../../compiler/graph/passes/specialize.js";
 import type { NamePattern, ScaleStep } from "../../../compiler/recipe/recipe.js";
-import { printSize } from "../../../compiler/types/size.js";
 import type { Block, Linear } from "../../model/layout.js";
-import { blockGraph, receivedBy, type Functions } from "../blocks.js";
+import { blockCall, receivedBy, weightSizes, type Functions } from "../blocks.js";
 import { isSelected, matchesName } from "./names.js";
 
 /** An input of a block's layers: those that read it, in the order of the block. */
@@ -34,7 +33,7 @@ export function pairOf(
   through: NamePattern | null,
 ): ScalePair {
   const { layout } = block;
-  const graph = blockGraph(functions, layout.function, { whole: true, window: layout.scalars["window"] !== undefined });
+  const { graph } = blockCall(functions, block, { whole: true });
   const known = pairs.get(graph) ?? new Map<string, ScalePair>();
   pairs.set(graph, known);
   const names = layers.map(({ parameter }) => parameter);
@@ -63,19 +62,12 @@ function named(block: Block, parameter: string, pattern: NamePattern): boolean {
 }
 
 /** The block's graph over two tokens, all sizes bound. */
-function boundBlock(graph: SymbolicGraph, { layout }: Block): ConcreteGraph {
-  const sizes = new Map<string, number>([["B", 1], ["T", 2], ...Object.entries(layout.sizes)]);
-  for (const { parameter, shape } of layout.tensors) {
-    const value = graph.inputs.find(({ name }) => name === parameter)?.value;
-    for (const [axis, size] of (graph.values[value ?? -1]?.type.shape ?? []).entries()) {
-      const symbol = printSize(size);
-      if (graph.parameters.sizes.includes(symbol)) sizes.set(symbol, shape[axis] ?? 0);
-    }
-  }
+function boundBlock(graph: SymbolicGraph, block: Block): ConcreteGraph {
+  const sizes: { readonly [name: string]: number } = { B: 1, T: 2, ...weightSizes(graph, block) };
   const bound = specialize(
     graph,
     {
-      sizes: new Map(graph.parameters.sizes.map((name) => [name, sizes.get(name) ?? 1])),
+      sizes: new Map(graph.parameters.sizes.map((name) => [name, sizes[name] ?? 1])),
       dtypes: new Map(graph.parameters.dtypes.map((name) => [name, "f32"])),
       formats: new Map(graph.parameters.formats.map((name) => [name, null])),
     },

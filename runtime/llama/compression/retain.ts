@@ -15,11 +15,11 @@ import { storedFormat, uploadPieces } from "../weights.js";
 import { inputOf } from "../blocks.js";
 import { createTreater, type Seen } from "./treat.js";
 import { createWorkingModel, storedBytes } from "./working-model.js";
-import { retainingLoops, type Narrowing, type PlannedRetention } from "./retention-plan.js";
+import { retainingLoops, type Loop, type Narrowing, type PlannedRetention } from "./retention-plan.js";
 import { warnOf, type Run } from "./run.js";
 
 /** The loops of a recipe that retain, by number. */
-export function retentionsIn(recipe: Recipe): ReadonlyMap<unknown, number> {
+export function retentionsIn(recipe: Recipe): ReadonlyMap<Loop, number> {
   return new Map(recipe.steps.flatMap(retainingLoops).map((loop, at) => [loop, at]));
 }
 
@@ -146,7 +146,7 @@ async function wholeOf({ model, working }: Run, name: string): Promise<Uint8Arra
 export async function narrow(
   run: Run,
   { retentions, config }: Narrowing,
-  ids: ReadonlyMap<unknown, number>,
+  ids: ReadonlyMap<Loop, number>,
 ): Promise<void> {
   const { place, state, caller } = run;
   await run.working.keep();
@@ -178,7 +178,7 @@ async function writeNarrowed(
   run: Run,
   retentions: Narrowing["retentions"],
   config: Narrowing["config"],
-  ids: ReadonlyMap<unknown, number>,
+  ids: ReadonlyMap<Loop, number>,
   directory: string,
 ): Promise<void> {
   const { model, working, place } = run;
@@ -201,7 +201,7 @@ async function writeNarrowed(
   const tensors = model.tensors.map((stored): OutputTensor => {
     const own = cuts.get(stored.name) ?? [];
     const shape = stored.shape.map((length, axis) => own.findLast((cut) => cut.axis === axis)?.from.length ?? length);
-    const dtype = plainTypeOr(working.treated.get(stored.name), stored);
+    const dtype = plainType(working.treated.get(stored.name), stored);
     return { name: stored.name, shape, dtype, format: stored.format, pattern: stored.pattern };
   });
   const writer = await modelWriter({ source: { ...model, config }, tensors, recipe: null, force: true }, (plan) =>
@@ -227,10 +227,6 @@ async function writeNarrowed(
     await writer.discard();
     throw error;
   }
-}
-
-function plainTypeOr(record: WeightRecord | undefined, stored: ModelTensor): ElementType {
-  return record === undefined ? stored.dtype : plainType(record, stored);
 }
 
 /** The records of layers of which columns were retained, with the shapes that they have now. */

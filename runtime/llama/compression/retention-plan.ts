@@ -2,8 +2,6 @@
 import { error, type Diagnostic } from "../../../compiler/diagnostic.js";
 import { removal, type Removal } from "../../../compiler/graph/analysis/removal.js";
 import { removableParts } from "../../../compiler/graph/analysis/removable-parts.js";
-import type { Sizes } from "../../../compiler/graph/analysis/index-values.js";
-import type { SymbolicGraph } from "../../../compiler/graph/graph.js";
 import type { Recipe, RecipeStep } from "../../../compiler/recipe/recipe.js";
 import { counted } from "../../../compiler/words.js";
 import type { LlamaConfig } from "../../model/config.js";
@@ -11,8 +9,7 @@ import { blocksOf, type Block, type Linear } from "../../model/layout.js";
 import { narrowedConfig } from "../../model/narrowed.js";
 import { denseFormat } from "../../model/packed.js";
 import type { Model } from "../../model/opened.js";
-import { blockGraph, type Functions } from "../blocks.js";
-import { bind } from "../call.js";
+import { blockCall, weightSizes, type Functions } from "../blocks.js";
 import { isSelected, treatmentsFor } from "./names.js";
 
 export type Loop = Extract<RecipeStep, { kind: "linears" }>;
@@ -112,13 +109,10 @@ function planRetention(
   let next: LlamaConfig | null = null;
   let kept = 0;
   for (const layer of layers) {
-    const { layout } = blocks[layer.block]!;
-    const graph = blockGraph(functions, layout.function, {
-      whole: true,
-      window: layout.scalars["window"] !== undefined,
-    });
-    const sizes = sizesOf(graph, blocks[layer.block]!);
-    const key = `${layout.function} ${layout.scalars["window"] !== undefined} ${layer.parameter} ${JSON.stringify(sizes)}`;
+    const block = blocks[layer.block]!;
+    const { graph } = blockCall(functions, block, { whole: true });
+    const sizes = weightSizes(graph, block);
+    const key = `${graph.name} ${layer.parameter} ${JSON.stringify(sizes)}`;
     let proven = removals.get(key);
     if (proven === undefined) {
       const axis = removableParts(graph, layer.parameter, sizes);
@@ -147,7 +141,7 @@ function planRetention(
         [...wanted].every(([name, shape]) => shapes.get(name)?.join() === shape.join()),
       );
       if (smaller === null) return because("no size in the config is that of its parts");
-      const after = removal(graph, layer.parameter, sizes, sizesOf(graph, shapesOf(smaller).blocks[layer.block]!));
+      const after = removal(graph, layer.parameter, sizes, weightSizes(graph, shapesOf(smaller).blocks[layer.block]!));
       if ("because" in after) return because(after.because);
       if (after.after.count !== count) return because("what is left has other parts");
       if (next !== null && JSON.stringify(next.raw) !== JSON.stringify(smaller.raw))
@@ -156,7 +150,7 @@ function planRetention(
       removals.set(key, proven);
     }
     perBlock.push(proven);
-    const packed = partsOfBlock(proven, blocks[layer.block]!).find(({ name }) => !isPlain(model, name));
+    const packed = partsOfBlock(proven, block).find(({ name }) => !isPlain(model, name));
     if (packed !== undefined)
       return refuse(
         `${packed.name} has lost its rows or columns with those of ${layer.name}, and is packed`,
@@ -182,12 +176,4 @@ export function partsOfBlock(
 function isPlain(model: Pick<Model, "tensor">, name: string): boolean {
   const { dtype, format } = model.tensor(name);
   return format === null && denseFormat(dtype) !== null;
-}
-
-/** The sizes of a block's function that its weights show. */
-function sizesOf(graph: SymbolicGraph, { layout }: Block): Sizes {
-  const tensors = [...layout.tensors, ...(layout.zeros ?? [])].map(
-    ({ parameter, shape }) => [parameter, { dtype: "f32", shape, format: null }] as const,
-  );
-  return bind(graph, Object.fromEntries(tensors), { sizes: layout.sizes }).sizes;
 }

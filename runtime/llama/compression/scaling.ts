@@ -1,5 +1,6 @@
 /** `scale w by s`: the columns of weights multiplied, what makes their input divided, on the device. */
 import { InternalError } from "../../../compiler/diagnostic.js";
+import { elementCount } from "../../../compiler/types/shape.js";
 import type { ScaleStep } from "../../../compiler/recipe/recipe.js";
 import type { Block } from "../../model/layout.js";
 import { withArena, type Arena } from "../../run/arena.js";
@@ -116,7 +117,7 @@ async function multiply(
     return arena.keep(await scaledTensor(caller, { ...now, shape }, axis, factors, arena));
   });
   const format = { name: "f32", args: {}, of: null };
-  const elements = shape.reduce((product, size) => product * size, 1);
+  const elements = elementCount(shape);
   const before = working.treated.get(name);
   const record: WeightRecord = {
     name,

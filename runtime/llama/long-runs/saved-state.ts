@@ -16,6 +16,7 @@ import { writeError } from "../../model/safetensors-writer.js";
 import { stands } from "./announced.js";
 import { claim, claimName, isClaim, unclaim } from "./claim.js";
 import { LlamaError } from "../error.js";
+import { noFacts } from "./facts.js";
 import { changesOf, type Identity } from "./identity.js";
 import { manifestName, readManifest, writeManifest, type Facts, type Manifest, type WeightRecord } from "./manifest.js";
 
@@ -55,17 +56,6 @@ export interface LyingWeight {
   /** Where in the file it begins, in bytes. */
   readonly offset: number;
 }
-
-const nothing: Facts = {
-  dense: null,
-  perplexities: [],
-  saved: [],
-  announced: [],
-  trainings: [],
-  measured: [],
-  retained: [],
-  seconds: 0,
-};
 
 /**
  * Opens the state of the output `path`: with `resume` what is there, if it was begun as `identity` says, else an empty
@@ -149,7 +139,7 @@ export async function openState(
     directory,
     finished,
     remove,
-    facts: manifest?.facts ?? nothing,
+    facts: manifest?.facts ?? noFacts,
     get weights() {
       return new Map([...stored].map(([name, { record }]) => [name, record]));
     },

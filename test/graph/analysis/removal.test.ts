@@ -3,11 +3,11 @@ import * as assert from "uvu/assert";
 import { removal, selections } from "../../../compiler/graph/analysis/removal.js";
 import { evaluate, tensorValue, type TensorValue } from "../../../compiler/graph/evaluate.js";
 import type { SymbolicGraph } from "../../../compiler/graph/graph.js";
-import { specialize } from "../../../compiler/graph/passes/specialize.js";
 import { standardLibrary } from "../../../runtime/library.js";
 import { blockGraph } from "../../../runtime/llama/blocks.js";
 import { selected } from "../../../runtime/llama/compression/retain.js";
 import { graphOf } from "../../check/support.js";
+import { boundTo } from "../../support/bound.js";
 import { close } from "../../support/tolerance.js";
 
 const test = suite("parts that are taken out");
@@ -17,36 +17,17 @@ const sizes: Sizes = { B: 1, T: 2, D: 4, M: 6, heads: 6, groups: 3, head: 2 };
 
 /** The first output of a graph at these sizes. */
 function result(graph: SymbolicGraph, own: Sizes, inputs: ReadonlyMap<string, TensorValue>): readonly number[] {
-  const bound = specialize(
-    graph,
-    {
-      sizes: new Map(Object.entries(own)),
-      dtypes: new Map([["E", "f32"]]),
-      formats: new Map(graph.parameters.formats.map((name) => [name, null])),
-    },
-    { f16: false },
-  );
-  if (!("graph" in bound)) throw new Error(bound.map(({ message }) => message).join("\n"));
-  return [...(evaluate(bound.graph, inputs).values().next().value?.data ?? [])];
+  return [...(evaluate(boundTo(graph, own), inputs).values().next().value?.data ?? [])];
 }
 
 /** Numbers for all inputs at these sizes. */
 function inputsOf(graph: SymbolicGraph, own: Sizes): Map<string, TensorValue> {
-  const bound = specialize(
-    graph,
-    {
-      sizes: new Map(Object.entries(own)),
-      dtypes: new Map([["E", "f32"]]),
-      formats: new Map(graph.parameters.formats.map((name) => [name, null])),
-    },
-    { f16: false },
-  );
-  if (!("graph" in bound)) throw new Error("the sizes do not fit");
+  const bound = boundTo(graph, own);
   let state = 7;
   const next = (): number => (state = (state * 48271) % 2147483647) / 2147483647 - 0.5;
   return new Map(
-    bound.graph.inputs.map(({ name, value }) => {
-      const { dtype, shape } = bound.graph.values[value]!.type;
+    bound.inputs.map(({ name, value }) => {
+      const { dtype, shape } = bound.values[value]!.type;
       const count = shape.reduce((all, each) => all * each, 1);
       const values = Array.from({ length: count }, next);
       return [

@@ -2,32 +2,18 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { scalePair } from "../../../compiler/graph/analysis/scale-pair.js";
 import { evaluate, tensorValue, type TensorValue } from "../../../compiler/graph/evaluate.js";
-import type { ConcreteGraph, SymbolicGraph } from "../../../compiler/graph/graph.js";
-import { specialize } from "../../../compiler/graph/passes/specialize.js";
+import type { ConcreteGraph } from "../../../compiler/graph/graph.js";
 import { blockGraph } from "../../../runtime/llama/blocks.js";
 import { standardLibrary } from "../../../runtime/library.js";
 import { graphOf } from "../../check/support.js";
+import { boundTo } from "../../support/bound.js";
 import { difference } from "../../support/tolerance.js";
 
 const test = suite("scales that cancel");
 
-function bound(graph: SymbolicGraph, sizes: { readonly [name: string]: number }): ConcreteGraph {
-  const found = specialize(
-    graph,
-    {
-      sizes: new Map(Object.entries(sizes)),
-      dtypes: new Map([["E", "f32"]]),
-      formats: new Map(graph.parameters.formats.map((name) => [name, null])),
-    },
-    { f16: false },
-  );
-  if (!("graph" in found)) throw new Error(found.map(({ message }) => message).join("\n"));
-  return found.graph;
-}
-
 const sizes = { B: 1, T: 3, D: 8, M: 6, heads: 4, groups: 2, head: 2 };
 const whole = (name: string, more = {}): ConcreteGraph =>
-  bound(blockGraph(standardLibrary(), name, { whole: true }), { ...sizes, ...more });
+  boundTo(blockGraph(standardLibrary(), name, { whole: true }), { ...sizes, ...more });
 const weights = /^(w[a-z]+|gate|up|gate_up|down|[a-z_]+_(gain|bias))$/;
 const pairOf = (graph: ConcreteGraph, names: readonly string[], through?: string): ReturnType<typeof scalePair> =>
   scalePair(
@@ -72,7 +58,9 @@ test("what does not cancel is refused, with the reason", () => {
   assert.match(told(block, ["wq", "wk"]), /sums over channels that are scaled/);
   assert.match(told(block, ["gate"]), /sums over channels that are scaled/);
   const of = (body: string): string =>
-    told(bound(graphOf(`fn f(x: f32[K], up: f32[K], w: f32[N, K]) -> f32[N] { ${body} }`, "f"), { N: 3, K: 4 }), ["w"]);
+    told(boundTo(graphOf(`fn f(x: f32[K], up: f32[K], w: f32[N, K]) -> f32[N] { ${body} }`, "f"), { N: 3, K: 4 }), [
+      "w",
+    ]);
   assert.match(of("let h[k] = x[k] * up[k]\n return y where y[n] = sum[k] h[k] * w[n, k]"), /up\.0 0 1 2 3/);
   assert.match(of("let h[k] = exp(up[k])\n return y where y[n] = sum[k] h[k] * w[n, k]"), /takes `exp`/);
   assert.match(of("let h[k] = x[k] + up[k]\n return y where y[n] = sum[k] h[k] * w[n, k]"), /is given to the block/);

@@ -2,6 +2,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { CompileError } from "../../../compiler/diagnostic.js";
+import { elementCount } from "../../../compiler/types/shape.js";
 import type { ScaleStep } from "../../../compiler/recipe/recipe.js";
 import { blockArguments, blockCall } from "../../../runtime/llama/blocks.js";
 import { checkAgainst } from "../../../runtime/llama/compression/fit.js";
@@ -9,7 +10,8 @@ import { createFolds } from "../../../runtime/llama/compression/folds.js";
 import { oneForEach, scaleInputs } from "../../../runtime/llama/compression/scaling.js";
 import { createWorkingModel, type WorkingModel } from "../../../runtime/llama/compression/working-model.js";
 import { standardLibrary } from "../../../runtime/library.js";
-import { withArena } from "../../../runtime/run/arena.js";
+import { withArena, type Arena } from "../../../runtime/run/arena.js";
+import type { DeviceTensor } from "../../../runtime/run/run.js";
 import { difference } from "../../support/tolerance.js";
 import { openToyWorkshop } from "../machine.js";
 import { writtenRecipe } from "../recipes.js";
@@ -36,6 +38,18 @@ const found = (body: string): readonly (readonly [string, string, string | null]
 };
 const byWeight = "let most[k] = max[n] abs(w[n, k])\n scale w by smooth_scale(w, most, 0.3)";
 
+/** Makes f32 tensors of what a function gives for each place, the arena's. */
+function filler(arena: Arena) {
+  return async (shape: readonly number[], value: (at: number) => number): Promise<DeviceTensor> =>
+    arena.own(
+      await caller.executor.fill(
+        "f32",
+        shape,
+        Float32Array.from({ length: elementCount(shape) }, (_, at) => value(at)),
+      ),
+    );
+}
+
 /** What block 0 gives for numbers. */
 async function result(working: WorkingModel, of: "model" | "dense"): Promise<Float32Array> {
   return withArena(caller.executor, async (arena) => {
@@ -43,17 +57,7 @@ async function result(working: WorkingModel, of: "model" | "dense"): Promise<Flo
     const { graph, sizes } = blockCall(caller.functions, weights, { whole: true });
     const [batch, tokens, width] = [1, 5, model.config.hiddenSize];
     const half = model.config.headDim / 2;
-    const fill = async (
-      shape: readonly number[],
-      value: (at: number) => number,
-    ): ReturnType<typeof caller.executor.fill> =>
-      arena.own(
-        await caller.executor.fill(
-          "f32",
-          shape,
-          Float32Array.from({ length: shape.reduce((product, size) => product * size, 1) }, (_, at) => value(at)),
-        ),
-      );
+    const fill = filler(arena);
     const x = await fill([batch, tokens, width], (at) => Math.sin(at * 1.7));
     const cosine = await fill([batch, tokens, half], (at) => Math.cos(at));
     const sine = await fill([batch, tokens, half], (at) => Math.sin(at));
@@ -115,17 +119,7 @@ test("columns that read one channel get the geometric mean, and what is not abov
 test("AWQ halves the error of outputs where channels differ by much", async () => {
   const [rows, columns, group] = [16, 64, 32];
   await withArena(caller.executor, async (arena) => {
-    const fill = async (
-      shape: readonly number[],
-      value: (at: number) => number,
-    ): ReturnType<typeof caller.executor.fill> =>
-      arena.own(
-        await caller.executor.fill(
-          "f32",
-          shape,
-          Float32Array.from({ length: shape.reduce((product, size) => product * size, 1) }, (_, at) => value(at)),
-        ),
-      );
+    const fill = filler(arena);
     // every sixteenth feature is thirty times as large as the others, and its weights are a fifth
     const size = (k: number): number => (k % 16 === 3 ? 30 : 1);
     const w = await fill([rows, columns], (at) => Math.sin(at * at * 0.7) / (size(at % columns) > 1 ? 5 : 1));

@@ -7,6 +7,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { claimName } from "../../../runtime/llama/long-runs/claim.js";
 import { LlamaError } from "../../../runtime/llama/error.js";
+import { noFacts } from "../../../runtime/llama/long-runs/facts.js";
 import { leaveState, openState, stateOf, type SavedState } from "../../../runtime/llama/long-runs/saved-state.js";
 import { stateDirectory } from "../../../runtime/model/output.js";
 import { thisProcess } from "../../../runtime/model/process.js";
@@ -16,16 +17,6 @@ const folder = await mkdtemp(join(tmpdir(), "espalier-state-"));
 test.after(() => rm(folder, { recursive: true, force: true }));
 
 const identity = { "the recipe": "none" };
-const facts = {
-  dense: null,
-  perplexities: [],
-  saved: [],
-  announced: [],
-  trainings: [],
-  measured: [],
-  retained: [],
-  seconds: 0,
-};
 
 function open(path: string, resume = false, notes: string[] = []): Promise<SavedState> {
   return openState(path, identity, { resume, note: (line) => notes.push(line) });
@@ -34,7 +25,7 @@ function open(path: string, resume = false, notes: string[] = []): Promise<Saved
 /** A state that a stopped run has left with one finished step; gives its directory. */
 async function left(path: string): Promise<string> {
   const state = await open(path);
-  await state.commit(1, facts);
+  await state.commit(1, noFacts);
   await state.leave();
   return state.directory;
 }
@@ -106,7 +97,7 @@ test("a run whose state another has taken over, or that was removed, stops", asy
   const path = join(folder, "taken");
   const state = await open(path);
   await rm(join(state.directory, claimName(thisProcess())));
-  assert.match(await refusal(state.commit(1, facts)), /was removed, or taken over by a run on another machine/);
+  assert.match(await refusal(state.commit(1, noFacts)), /was removed, or taken over by a run on another machine/);
   await state.remove();
   assert.equal(await readdir(folder), [basename(state.directory)], "it is no longer this run's to remove");
   await rm(state.directory, { recursive: true });
@@ -179,7 +170,7 @@ test("a state is left at once by the path it was opened by, also through a link"
   assert.is(leaveState(path), null);
   assert.equal(await readdir(join(folder, "real")), ["out"], "nothing was finished");
   const again = await open(path);
-  await again.commit(3, facts);
+  await again.commit(3, noFacts);
   assert.is(leaveState(path), 3);
   assert.equal(await readdir(again.directory), ["state.json"]);
   assert.is(again.directory, stateDirectory(join(folder, "real", "out")));
