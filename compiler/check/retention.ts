@@ -100,8 +100,8 @@ export function checkRetentions(steps: Recipe["steps"], frame: Frame): void {
         help: "retain first, in a loop over blocks of its own: what follows is done to the smaller layers",
       });
     if (first !== null) for (const each of step.kind === "blocks" ? step.body : [step]) refuseDense(each, first, frame);
-    if (step.kind === "scale" || (step.kind === "blocks" && step.body.some(({ kind }) => kind === "scale")))
-      stored ??= step.span;
+    const changes = ({ kind }: RecipeStep): boolean => kind === "scale" || kind === "round";
+    if (changes(step) || (step.kind === "blocks" && step.body.some(changes))) stored ??= step.span;
     if (step.kind === "train" || (own === undefined && loops.some(storesAny))) stored ??= step.span;
     first ??= own ?? null;
   }
@@ -121,7 +121,7 @@ function checkNarrowing(step: RecipeStep, own: Retention, frame: Frame): void {
   const behind = "put it into a loop over blocks that follows: there the layers have become smaller";
   const body = step.kind === "blocks" ? step.body : [step];
   for (const each of body) {
-    if (each.kind === "scale" || each.kind === "train" || each.kind === "save" || each.kind === "expect")
+    if (!["observe", "linears", "blocks"].includes(each.kind))
       wrong(each.span, `\`${each.kind}\` stands in a loop over blocks that retains`, behind);
     if (each.kind !== "linears") continue;
     for (const treatment of each.treatments) checkTreatment(treatment, each);

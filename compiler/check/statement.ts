@@ -259,6 +259,7 @@ export function checkStatements(
       case "measure":
       case "retain":
       case "scale":
+      case "round":
       case "expect":
       case "save":
         other(statement, scope);

@@ -113,6 +113,7 @@ function statement(
     case "measure":
     case "retain":
     case "scale":
+    case "round":
     case "expect":
     case "save":
       return [];

@@ -1,5 +1,14 @@
 import { printGraph } from "../graph/print.js";
-import type { Computed, Condition, NamePattern, Quantity, Recipe, RecipeStep, Treatment } from "./recipe.js";
+import type {
+  ActivationFormat,
+  Computed,
+  Condition,
+  NamePattern,
+  Quantity,
+  Recipe,
+  RecipeStep,
+  Treatment,
+} from "./recipe.js";
 
 /** A recipe as text, for people and for goldens: its steps in order, each with its graphs. */
 export function printRecipe(recipe: Recipe): string {
@@ -32,6 +41,11 @@ function printStep(step: RecipeStep): readonly string[] {
         ...indent(printComputed(`scale${through === null ? "" : ` through "${through.glob}"`}`, computed)),
       ];
     }
+    case "round":
+      return [
+        `for each input${patterns("matching", step.matching)}${patterns("except", step.except)}`,
+        ...indent([`round as ${printActivations(step.activations)}`]),
+      ];
     case "train":
       return [
         `train ${step.scope === "block" ? "the block" : "the model"} by ${step.function}(${Object.entries(step.settings)
@@ -47,6 +61,11 @@ function printStep(step: RecipeStep): readonly string[] {
     default:
       return step satisfies never;
   }
+}
+
+/** The format as it is written in a recipe. */
+export function printActivations({ name, group }: ActivationFormat): string {
+  return `${name}(${group})`;
 }
 
 function patterns(word: string, list: readonly NamePattern[]): string {

@@ -63,6 +63,8 @@ export type RecipeStep =
    * the block gives what it gave, is found in the block's graph.
    */
   | ScaleStep
+  /** Inside `blocks`: what the layers that read such an input multiply is rounded, wherever the model runs. */
+  | RoundStep
   /**
    * Trains a block, inside of `blocks`, or the whole model. What its layers store is what every pass uses, and what is
    * stored in the end.
@@ -81,6 +83,22 @@ export interface ScaleStep {
   /** The statement's. */
   readonly at: Span;
   readonly span: Span;
+}
+
+export interface RoundStep {
+  readonly kind: "round";
+  readonly matching: readonly NamePattern[];
+  readonly except: readonly NamePattern[];
+  readonly activations: ActivationFormat;
+  /** The statement's. */
+  readonly at: Span;
+  readonly span: Span;
+}
+
+/** Integers from -127 to 127 with a scale for all channels of a token, or for each `group` of them. */
+export interface ActivationFormat {
+  readonly name: "int8";
+  readonly group: number | "token";
 }
 
 export interface TrainStep {

@@ -129,6 +129,7 @@ export type Statement =
   | MeasureStatement
   | RetainStatement
   | ScaleStatement
+  | RoundStatement
   | ExpectStatement
   | SaveStatement;
 
@@ -250,6 +251,13 @@ export interface ScaleStatement extends Commented {
   readonly name: Ident;
   readonly by: Expr;
   readonly through: StringExpr | null;
+}
+
+/** `round w as int8(token)`: what the layers that read an input multiply is rounded, whenever the model runs. */
+export interface RoundStatement extends Commented {
+  readonly kind: "round";
+  readonly name: Ident;
+  readonly format: FormatExpr;
 }
 
 /** `expect perplexity(model, text) < 1.1 * perplexity(model.dense, text)`. */

@@ -307,6 +307,14 @@ function statement(context: BuildContext, choice: CstNode): Statement {
         ...commented(context, leading, span.end),
       };
     }
+    case "round":
+      return {
+        kind: "round",
+        name: ident(context, token(node, "Name")),
+        format: format(context, child(node, "format")),
+        span,
+        ...commented(context, leading, span.end),
+      };
     case "expect":
       return {
         kind: "expect",

@@ -42,6 +42,7 @@ import {
   statementWords,
   Store,
   Measure,
+  RoundWord,
   ScaleWord,
   ThroughWord,
   Text,
@@ -192,6 +193,7 @@ export class Grammar extends ExpressionGrammar {
       { ALT: () => this.SUBRULE(this.measure) },
       { ALT: () => this.SUBRULE(this.retain) },
       { ALT: () => this.SUBRULE(this.scale) },
+      { ALT: () => this.SUBRULE(this.round) },
       { ALT: () => this.SUBRULE(this.expect) },
       { ALT: () => this.SUBRULE(this.save) },
     ]);
@@ -350,6 +352,13 @@ export class Grammar extends ExpressionGrammar {
       this.CONSUME(ThroughWord);
       this.CONSUME(Text);
     });
+  });
+
+  private readonly round = this.RULE("round", () => {
+    this.CONSUME(RoundWord);
+    this.CONSUME(Name);
+    this.CONSUME(As);
+    this.SUBRULE(this.format);
   });
 
   private readonly expect = this.RULE("expect", () => {

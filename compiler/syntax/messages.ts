@@ -76,6 +76,7 @@ const places: ReadonlyMap<string, string> = new Map([
   ["store", "in a `store`"],
   ["measure", "in a `measure`"],
   ["retain", "in `retain ... of ... by ...`"],
+  ["round", "in `round ... as ...`"],
   ["expect", "in an `expect`"],
   ["save", "in a `save`"],
   ["reduce", "in a reduction"],

@@ -105,6 +105,8 @@ export const Matches = keyword("matches", [Infix]);
 const PlusWord = createToken({ name: "PlusWord", pattern: /plus(?=[ \t\r\n]+lowrank\b)/, categories: [Infix] });
 /** `scale` before what is scaled, a name elsewhere; `through` before what takes the scale. */
 export const ScaleWord = createToken({ name: "ScaleWord", pattern: /scale(?=[ \t\r\n]+[A-Za-z_]\w*[ \t\r\n]+by\b)/ });
+/** `round` before what is rounded, a name elsewhere. */
+export const RoundWord = createToken({ name: "RoundWord", pattern: /round(?=[ \t\r\n]+[A-Za-z_]\w*[ \t\r\n]+as\b)/ });
 export const ThroughWord = createToken({ name: "ThroughWord", pattern: /through(?=[ \t\r\n]*")/, categories: [Infix] });
 export const And = keyword("and", [Infix]);
 export const Or = keyword("or", [Infix]);
@@ -218,6 +220,7 @@ export const statementWords: readonly TokenType[] = [
   Measure,
   Retain,
   ScaleWord,
+  RoundWord,
   Expect,
   Save,
 ];
@@ -245,6 +248,7 @@ export const tokens: readonly TokenType[] = [
   ...keywords,
   PlusWord,
   ScaleWord,
+  RoundWord,
   ThroughWord,
   Name,
   Arrow,

@@ -46,6 +46,7 @@ export function reportOf(
       vocabulary: model.config.vocabSize,
       bytesBefore,
       bytesAfter,
+      rounded: JSON.stringify([...working.activations]) !== JSON.stringify([...given.activations]),
       unsaved,
     }),
   };

@@ -41,7 +41,7 @@ export function checkRecipe(
   if (functions !== null) found.push(...scaleFindings(functions, model, recipe, target));
   const visit = (step: RecipeStep): void => {
     if (step.kind === "blocks") for (const inner of step.body) visit(inner);
-    if (step.kind === "scale")
+    if (step.kind === "scale" || step.kind === "round")
       for (const pattern of [...step.matching, ...step.except]) found.push(...unmatched(model, pattern));
     if (step.kind === "train") {
       for (const inner of step.layers) visit(inner);

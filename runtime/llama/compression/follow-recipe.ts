@@ -18,6 +18,7 @@ import { expect, evaluateBoth } from "./judge.js";
 import { beyond, unsavedWarning } from "./outcome.js";
 import { createFolds } from "./folds.js";
 import { factsOf, report, warnOf, writtenWords, type Run } from "./run.js";
+import { roundInputs } from "./round-inputs.js";
 import { scaleInputs } from "./scaling.js";
 import { saves, storesUnsaved } from "./saves.js";
 import type { Place } from "./place.js";
@@ -86,7 +87,8 @@ export async function compressIn(
     dtype: options.dtype ?? "f32",
   };
   const state = await place.openState(options.output, caller, model, origin, { resume: options.resume === true, note });
-  const working = createWorkingModel(caller, model, state, createFolds(state.facts.folds));
+  const rounded = new Map(state.facts.activations ?? model.activations);
+  const working = createWorkingModel(caller, model, state, createFolds(state.facts.folds), model, rounded);
   let run: Run | null = null;
   try {
     const { facts } = state;
@@ -372,6 +374,9 @@ async function followBody(
         await scaleInputs({ caller, working, seen, onScaled: rescale }, step, run.model.blocks[index]!);
         break;
       }
+      case "round":
+        roundInputs(run, step, run.model.blocks[index]!);
+        break;
       case "blocks":
         throw new InternalError("blocks inside of blocks");
       default:

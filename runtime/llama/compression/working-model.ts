@@ -3,6 +3,7 @@
  * else on disk.
  */
 import { InternalError } from "../../../compiler/diagnostic.js";
+import type { ActivationFormat } from "../../../compiler/recipe/recipe.js";
 import type { FormatSpec } from "../../../compiler/types/type.js";
 import { byteCount } from "../../model/elements.js";
 import type { Block, Linear, Model } from "../../model/opened.js";
@@ -18,7 +19,15 @@ import { first } from "../results.js";
 import { createFolds, type Fold, type Folds } from "./folds.js";
 import { scaledTensor } from "./scaled-tensor.js";
 import type { SavedState } from "../long-runs/saved-state.js";
-import { downloadPieces, loadVector, loadVectors, loadWeight, uploadPieces, type BlockWeights } from "../weights.js";
+import {
+  downloadPieces,
+  loadVector,
+  loadVectors,
+  loadWeight,
+  roundedIn,
+  uploadPieces,
+  type BlockWeights,
+} from "../weights.js";
 
 export interface WorkingModel {
   /** What became of the layers treated so far, by the tensor's name, in the order of treatment. */
@@ -40,6 +49,8 @@ export interface WorkingModel {
   /** A tensor as it is now, its values dense f32; the arena owns what was loaded for it. */
   dense(name: string, arena: Arena): Promise<DeviceTensor>;
   readonly folds: Folds;
+  /** In what layers take what they multiply, by their names: as given, but for what was rounded since. */
+  readonly activations: Map<string, ActivationFormat>;
   /** Gives a layer that is on the device its weight of before the treatment back. */
   restore(name: string): void;
   /** A block's weights, as they are now or as they were given; the arena owns what was loaded for it alone. */
@@ -70,6 +81,7 @@ export function createWorkingModel(
   state: Pick<SavedState, "weights" | "read" | "add"> | null = null,
   folds: Folds = createFolds(),
   dense = model,
+  activations = new Map(model.activations),
 ): WorkingModel {
   const treated = new Map<string, WeightRecord>(state?.weights);
   const onDevice = new Map<string, DeviceTensor>();
@@ -145,6 +157,7 @@ export function createWorkingModel(
       fresh.add(record.name);
     },
     folds,
+    activations,
     scale(record, tensor, fold) {
       folds.multiply(fold);
       // it is loaded again when it is asked for
@@ -178,7 +191,8 @@ export function createWorkingModel(
         : source === model
           ? loadVectors(caller, model, block, arena, (name) => givenVector(name, arena))
           : loadVectors(caller, source, block, arena));
-      return { layout: block.layout, vectors: own, linears };
+      const rounded = roundedIn(block, of === "model" ? activations : dense.activations);
+      return { layout: block.layout, vectors: own, linears, ...rounded };
     },
     async keep() {
       if (state === null) throw new InternalError("there is no state to keep weights in");
@@ -241,8 +255,10 @@ export async function saveModel(
     const { format, pattern } = now ?? stored;
     return { name: stored.name, shape: stored.shape, dtype: stored.dtype, format, pattern };
   });
-  const writer = await modelWriter({ source: model, tensors, recipe: options.recipe, force: options.force }, (plan) =>
-    place.createDirectory(directory, plan),
+  const { activations } = working;
+  const writer = await modelWriter(
+    { source: model, tensors, activations, recipe: options.recipe, force: options.force },
+    (plan) => place.createDirectory(directory, plan),
   );
   try {
     for (const [at, { name }] of tensors.entries()) {

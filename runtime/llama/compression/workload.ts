@@ -58,6 +58,7 @@ export function bodyOf(step: RecipeStep): readonly RecipeStep[] | null {
       return [step];
     case "observe":
     case "scale":
+    case "round":
     case "train":
     case "expect":
     case "save":
