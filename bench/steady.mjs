@@ -97,6 +97,7 @@ export async function stopwatch(device) {
         for (const dispatch of sets[next % sets.length]) {
           compute.setPipeline(dispatch.pipeline);
           compute.setBindGroup(0, dispatch.group);
+          if (dispatch.parameters) compute.setBindGroup(1, dispatch.parameters, dispatch.offsets);
           compute.dispatchWorkgroups(...dispatch.workgroups);
         }
     });

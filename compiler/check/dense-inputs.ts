@@ -11,6 +11,7 @@ export function dependsOnDense(step: RecipeStep): string | null {
       return step.settings.dense_inputs
         ? "`dense_inputs`"
         : (step.layers.map(dependsOnDense).find((found) => found !== null) ?? null);
+    case "tensors":
     case "linears":
       return step.treatments
         .flatMap(({ inputs, choices, measures }) => [inputs, ...[...choices, ...measures].map((each) => each.inputs)])

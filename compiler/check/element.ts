@@ -111,6 +111,7 @@ function sizeOfTensor({ base, field }: Extract<Expr, { kind: "member" }>, { fram
   const axis = ["rows", "columns"].indexOf(field.name);
   if (axis < 0 || base.kind !== "name") return null;
   const binding = peek(scope, base.name)?.binding;
+  if (binding?.kind === "layer" && axis === 0 && frame.layer?.of === "vector") return null;
   if (binding?.kind === "layer") return lookup(scope, base.name) && symbolSize(axis === 0 ? "N" : "K");
   if (binding?.kind !== "tensor") return null;
   const { shape } = typeOf(frame.builder, binding.value);

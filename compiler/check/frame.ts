@@ -29,6 +29,8 @@ export interface Frame {
 /** The linear layer that a recipe's loop stands at; each makes an input of the treatment's graph on first use. */
 export interface Layer {
   readonly name: string;
+  /** What it is: the weight of a linear layer [N, K], a table [N, K], or a vector [K]. */
+  readonly of: "linear" | "table" | "vector";
   readonly weight: () => ValueId;
   readonly original: () => ValueId;
   /** Within a training, the weight as it was when that began; else null. */

@@ -19,7 +19,7 @@ export function indexNames(shape: readonly Size[], taken: readonly string[] = []
 
 /** An element of a tensor as it would be written here: of the indices that are bound, those that run over its axes. */
 export function elementText(name: string, binding: Binding | undefined, place: Place): string {
-  if (binding?.kind === "layer") return `${name}[n, k]`;
+  if (binding?.kind === "layer") return place.frame.layer?.of === "vector" ? `${name}[k]` : `${name}[n, k]`;
   if (binding?.kind !== "tensor") return `${name}[...]`;
   const { shape } = typeOf(place.frame.builder, binding.value);
   const bound = boundIndices(place.scope);

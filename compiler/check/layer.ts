@@ -25,6 +25,7 @@ export function layerOf(
   context: RecipeContext,
   builder: Builder,
   inputs: { readonly input: TreatmentInput; readonly value: ValueId }[],
+  of: Layer["of"],
 ): MeasuredLayer {
   const made = new Map<string, ValueId>();
   const once = (key: string, wish: string, type: TensorType, describe: (name: string) => TreatmentInput): ValueId => {
@@ -38,7 +39,8 @@ export function layerOf(
     return value;
   };
   const [rows, columns, rank] = [symbolSize("N"), symbolSize("K"), symbolSize("R")];
-  const weight: TensorType = { dtype: "f32", shape: [rows, columns], pattern: full, format: null };
+  const shape = of === "vector" ? [columns] : [rows, columns];
+  const weight: TensorType = { dtype: "f32", shape, pattern: full, format: null };
   const factors: TensorType = { dtype: "f32", shape: [addSizes(rows, columns), rank], pattern: full, format: null };
   /** a[n, r] = factors[n, r], b[r, k] = factors[N + k, r] */
   const factorOf = (side: "left" | "right"): ValueId => {
@@ -56,6 +58,7 @@ export function layerOf(
   const sides = new Map<"left" | "right", ValueId>();
   return {
     name,
+    of,
     weight: () => once("weight", name, weight, (unique) => ({ name: unique, kind: "weight" })),
     start:
       context.training === null

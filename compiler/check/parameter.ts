@@ -34,6 +34,7 @@ export function checkLayerNumber(
   if (base.kind !== "name" || layer === null || peek(scope, base.name)?.binding.kind !== "layer") return null;
   const at = ["step", "steps"].indexOf(field.name);
   if (field.name !== "number" && (at < 0 || layer.training === null)) return null;
+  if (field.name === "number" && layer.of !== "linear") return null;
   lookup(scope, base.name);
   const load = (tensor: ValueId, places: readonly Scalar[]): Element =>
     scalarElement({ kind: "load", tensor, at: places, dtype: "f32", guarded: false }, "f32");

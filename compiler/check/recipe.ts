@@ -19,6 +19,8 @@ import { checkScaling } from "./scaling.js";
 import { warnUnused } from "./unused.js";
 import { suggest } from "../suggest.js";
 import { nameHabits } from "./habits.js";
+import { checkTensors, refuseTrainedTables } from "./tensor-loop.js";
+import { blockTensorKinds, isTensorKind, tensorKinds } from "./tensors.js";
 import { suggestion } from "./suggestion.js";
 import { failName } from "./unknown.js";
 import { checkTreatments } from "./treatment.js";
@@ -59,6 +61,7 @@ export function checkRecipe(
     training: null,
   };
   const steps = checkSteps(recipe.body, context, inside);
+  refuseTrainedTables(steps, frame);
   checkRetentions(steps, frame);
   checkRoundings(steps, frame);
   findings.finish();
@@ -168,6 +171,7 @@ function needsText(step: RecipeStep): boolean {
     case "observe":
     case "expect":
       return true;
+    case "tensors":
     case "linears":
       return step.treatments.some((treatment) =>
         [...treatment.inputs, ...(treatment.retains?.inputs ?? [])].some(
@@ -361,7 +365,12 @@ function checkLoop(statement: ForStatement, context: RecipeContext, scope: Scope
     return [];
   }
   const member = over.field.name;
-  const members = base.kind === "model" ? ["blocks", "linears"] : base.kind === "block" ? ["linears", "inputs"] : [];
+  const members =
+    base.kind === "model"
+      ? ["blocks", "linears", ...tensorKinds]
+      : base.kind === "block"
+        ? ["linears", "inputs", ...blockTensorKinds]
+        : [];
   if (members.length === 0) return failLoop(frame, `\`${over.base.name}\` has no modules`, over.base.span);
   if (!members.includes(member)) {
     fail(frame, "E207", `a ${base.kind} has no \`${member}\``, over.field.span, "no such member", {
@@ -387,6 +396,7 @@ function checkLoop(statement: ForStatement, context: RecipeContext, scope: Scope
     const body = checkSteps(statement.body, { ...context, block: statement.name.name }, inner);
     return [{ kind: "blocks", body, span: statement.span }];
   }
+  if (isTensorKind(member)) return checkTensors(statement, member, base.kind === "block", context, scope);
   if (base.kind === "model" && context.block !== null) {
     fail(
       frame,

@@ -95,12 +95,12 @@ export function checkRetentions(steps: Recipe["steps"], frame: Frame): void {
     const [own] = loops.flatMap(retentionsOf);
     if (own !== undefined) checkNarrowing(step, own, frame);
     if (own !== undefined && stored !== null)
-      fail(frame, "E620", "`retain` stands behind what has stored layers already", own.span, "too late", {
-        labels: [{ span: stored, message: "layers are stored here" }],
+      fail(frame, "E620", "`retain` stands behind what has stored weights already", own.span, "too late", {
+        labels: [{ span: stored, message: "weights are stored here" }],
         help: "retain first, in a loop over blocks of its own: what follows is done to the smaller layers",
       });
     if (first !== null) for (const each of step.kind === "blocks" ? step.body : [step]) refuseDense(each, first, frame);
-    const changes = ({ kind }: RecipeStep): boolean => kind === "scale" || kind === "round";
+    const changes = ({ kind }: RecipeStep): boolean => kind === "scale" || kind === "round" || kind === "tensors";
     if (changes(step) || (step.kind === "blocks" && step.body.some(changes))) stored ??= step.span;
     if (step.kind === "train" || (own === undefined && loops.some(storesAny))) stored ??= step.span;
     first ??= own ?? null;
@@ -121,8 +121,10 @@ function checkNarrowing(step: RecipeStep, own: Retention, frame: Frame): void {
   const behind = "put it into a loop over blocks that follows: there the layers have become smaller";
   const body = step.kind === "blocks" ? step.body : [step];
   for (const each of body) {
-    if (!["observe", "linears", "blocks"].includes(each.kind))
+    if (!["observe", "linears", "tensors"].includes(each.kind))
       wrong(each.span, `\`${each.kind}\` stands in a loop over blocks that retains`, behind);
+    if (each.kind === "tensors")
+      wrong(each.span, `the ${each.of} are stored in a loop over blocks that retains`, behind);
     if (each.kind !== "linears") continue;
     for (const treatment of each.treatments) checkTreatment(treatment, each);
   }

@@ -33,7 +33,7 @@ export function checkScaling(statement: ForStatement, context: RecipeContext, ou
   const frame: Frame = {
     ...context.frame,
     builder,
-    layer: layerOf(name, context, builder, inputs),
+    layer: layerOf(name, context, builder, inputs, "linear"),
     report: (found) => {
       if (found.severity === "error") failed = true;
       context.frame.report(found);

@@ -8,9 +8,10 @@ import { neededEqns } from "../graph/eqn.js";
 import { finish, newBuilder, typeOf, type Builder } from "./builder.js";
 import { checkElement } from "./element.js";
 import { convert } from "./conversion.js";
-import { fail, placeIn, printType, type Frame } from "./frame.js";
+import { fail, placeIn, printType, type Frame, type Layer } from "./frame.js";
 import { bindMeasured, layerOf, packedFormat } from "./layer.js";
 import { checkRetention } from "./retention.js";
+import { storesVector } from "./tensors.js";
 import { measuredIn, type RecipeContext } from "./recipe-context.js";
 import { bind, lookup, nest, type Scope } from "./scope.js";
 import { checkStatements } from "./statement.js";
@@ -24,6 +25,7 @@ export function checkTreatments(
   statement: ForStatement,
   context: RecipeContext,
   scope: Scope,
+  of: Layer["of"] = "linear",
 ): readonly Treatment[] | null {
   const { frame } = context;
   let failed = false;
@@ -53,7 +55,7 @@ export function checkTreatments(
   // a name that one treatment uses is not unused, though another does without it
   const unused = new Map<string, Diagnostic>();
   const used = new Set<string>();
-  const treatments = ways.map((way) => checkTreatment(way, statement, context, scope, { unused, used }));
+  const treatments = ways.map((way) => checkTreatment(way, statement, context, scope, { unused, used }, of));
   for (const [key, warning] of unused) if (!used.has(key)) frame.report(warning);
   const complete = treatments.filter((treatment) => treatment !== null);
   if (failed || complete.length < treatments.length) return null;
@@ -86,11 +88,12 @@ function checkTreatment(
   context: RecipeContext,
   outer: Scope,
   usage: Usage,
+  of: Layer["of"],
 ): Treatment | null {
   let failed = false;
   const builder = newBuilder();
   const inputs: { readonly input: TreatmentInput; readonly value: ValueId }[] = [];
-  const layer = layerOf(statement.name.name, context, builder, inputs);
+  const layer = layerOf(statement.name.name, context, builder, inputs, of);
   const measures: Treatment["measures"][number][] = [];
   const choices: Treatment["choices"][number][] = [];
   let retention: Retention | null = null;
@@ -138,6 +141,10 @@ function checkTreatment(
   }
   function other(each: Statement, inner: Scope): void {
     if (each.kind === "measure") {
+      if (of !== "linear")
+        return void fail(frame, "E602", "what is measured are linear layers", each.span, `in a loop over ${of}s`, {
+          help: "a loop over `linears` may have it",
+        });
       const measure = measuredIn(each, statement, context);
       const found = computed(each.value, "f32", each.name.name, inner);
       if (measure === null) failed = true;
@@ -188,6 +195,10 @@ function checkTreatment(
       return;
     }
     const type = typeOf(builder, value);
+    if (of === "vector") {
+      if (storesVector(each, type, frame)) stored.push({ value, span: each.span });
+      return;
+    }
     const fits =
       type.dtype === "f32" &&
       type.shape.length === 2 &&

@@ -193,7 +193,7 @@ function reductionText(name: string, operand: Expr | null, place: Place): string
   const base = operand?.kind === "index" ? operand.base : operand;
   const binding = base?.kind === "name" ? (peek(place.scope, base.name)?.binding ?? null) : null;
   const builder = place.frame.builder;
-  const layer = binding?.kind === "layer" ? ["n", "k"] : null;
+  const layer = binding?.kind !== "layer" ? null : place.frame.layer?.of === "vector" ? ["k"] : ["n", "k"];
   const all = binding?.kind === "tensor" ? indexNames(typeOf(builder, binding.value).shape) : layer;
   if (all === null || all.length === 0 || base?.kind !== "name") return `${name}[k] ...`;
   const given = operand?.kind === "index" ? operand.at.map((at) => (at.kind === "name" ? at.name : "...")) : [];

@@ -15,6 +15,7 @@ import { checkGradient } from "./gradient.js";
 import { indexNames } from "./index-names.js";
 import { checkCorrection } from "./low-rank.js";
 import { checkPack } from "./pack.js";
+import { failMemberOfVector, failStatisticOf } from "./tensors.js";
 import { checkLayerNumber, checkParameter } from "./parameter.js";
 import { lookup, peek } from "./scope.js";
 import { equalSizes, soleSymbol } from "./sizes.js";
@@ -46,6 +47,7 @@ export function checkWhole(expr: Expr, place: Place): Whole | null {
         if (checkLayerNumber(expr, place) !== null) break;
         if (expr.field.name === "dense") return values([frame.layer.original()]);
         if (expr.field.name === "start" && frame.layer.start !== null) return values([frame.layer.start()]);
+        if (frame.layer.of === "vector") return failMemberOfVector(expr, frame);
         if (expr.field.name === "packed") return values([frame.layer.packed()]);
         if (expr.field.name === "left" || expr.field.name === "right")
           return values([frame.layer.factor(expr.field.name)]);
@@ -252,6 +254,7 @@ function checkStatistic(expr: Extract<Expr, { kind: "index" }>, name: string, pl
       help: frame.layer === null ? "inside `for w in block.linears`" : `write \`${name}[${frame.layer.name}]\``,
     });
   }
+  if (frame.layer.of !== "linear") return failStatisticOf(frame.layer, name, expr.span, frame);
   if (frame.layer.start !== null)
     return fail(frame, "E602", `\`${name}\` was observed before the training`, expr.span, "not in a training", {
       help: `choose masks and scales before it: within, \`${frame.layer.name}.start\` is the weight as it was stored then`,

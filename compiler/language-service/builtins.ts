@@ -106,10 +106,17 @@ export const members: Readonly<Record<string, readonly (readonly [name: string, 
   model: [
     ["blocks", "the blocks of the model, in order"],
     ["linears", "the linear layers of all blocks"],
+    ["embedding", "the table that tokens are embedded by, [N, K]: a loop over it alone"],
+    ["head", "the weight of the output layer, [N, K]: a loop over it alone"],
+    ["tables", "embedding and head; one where they are tied"],
+    ["norms", "the gains of all norms, [K] each"],
+    ["biases", "the biases of all linear layers, [K] each"],
     ["dense", "the model as it was given"],
   ],
   block: [
     ["linears", "the linear layers of the block"],
+    ["norms", "the gains of the block's norms, [K] each"],
+    ["biases", "the biases of the block's linear layers, [K] each"],
     ["inputs", "what the linear layers of the block receive: each with the weights of all that read it, as one"],
   ],
   layer: [

@@ -1,4 +1,5 @@
 /** What may stand at a place: names, members, formats, modules, and the words of the language. */
+import { isTensorKind } from "../check/tensors.js";
 import type { Analyses } from "./analysis.js";
 import { builtins, members } from "./builtins.js";
 import { comment, describeSymbol, printHead } from "./describe.js";
@@ -151,7 +152,11 @@ function memberKind({ kind, statement, declaration, name }: Symbol): string | nu
 
 function elementOf({ over }: Extract<Statement, { kind: "for" }>): string | null {
   if (over.kind !== "member") return null;
-  return over.field.name === "blocks" ? "block" : over.field.name === "linears" ? "layer" : null;
+  return over.field.name === "blocks"
+    ? "block"
+    : over.field.name === "linears" || isTensorKind(over.field.name)
+      ? "layer"
+      : null;
 }
 
 /** The call around a place: the function, and which argument stands there. */

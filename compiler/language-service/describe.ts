@@ -1,4 +1,5 @@
 /** What is said of a symbol: how it is declared, its type, its comment. */
+import { isTensorKind } from "../check/tensors.js";
 import { printType } from "../check/frame.js";
 import type { SymbolicGraph, Value } from "../graph/graph.js";
 import { scalarRanges } from "./ranges.js";
@@ -120,7 +121,15 @@ function variableText({ statement, declaration }: Symbol): string {
     const { over } = statement;
     const field = over.kind === "member" ? over.field.name : "";
     if (field === "inputs") return "the layers that read an input, as one, f32[N, K]";
-    return field === "blocks" ? "a block of the model" : field === "linears" ? "a linear layer, f32[N, K]" : "";
+    return field === "blocks"
+      ? "a block of the model"
+      : field === "linears"
+        ? "a linear layer, f32[N, K]"
+        : field === "norms" || field === "biases"
+          ? `one of the ${field}, f32[K]`
+          : isTensorKind(field)
+            ? "a table, f32[N, K]"
+            : "";
   }
   if (statement?.kind === "let" && statement.value.kind === "observe") return "a statistic: `[w]` is that of a layer";
   return "";
@@ -137,7 +146,7 @@ function graphsOf(
     return graph === undefined ? [] : [graph];
   }
   return (steps ?? []).flatMap((step) =>
-    step.kind === "linears"
+    step.kind === "linears" || step.kind === "tensors"
       ? step.treatments.map((treatment) => treatment.graph)
       : step.kind === "scale"
         ? [step.computed.graph]

@@ -29,9 +29,10 @@ function printStep(step: RecipeStep): readonly string[] {
         `observe #${step.id} ${step.name} by ${step.function}${step.combines === "sum" ? "" : `, ${step.combines}`}`,
         ...indent(lines(printGraph(step.graph))),
       ];
+    case "tensors":
     case "linears":
       return [
-        `for each linear layer${patterns("matching", step.matching)}${patterns("except", step.except)}`,
+        `for each ${step.kind === "linears" ? "linear layer" : `tensor of ${step.of}`}${patterns("matching", step.matching)}${patterns("except", step.except)}`,
         ...step.treatments.flatMap((treatment) => indent(printTreatment(treatment))),
       ];
     case "scale": {

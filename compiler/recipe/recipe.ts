@@ -57,6 +57,11 @@ export type RecipeStep =
       readonly span: Span;
     }
   /**
+   * For each tensor beside the linear layers whose name matches: tables `[N, K]`, of K columns, and vectors `[K]`. Norms
+   * and biases of the block inside `blocks`, of the whole model outside.
+   */
+  | TensorsStep
+  /**
    * Inside `blocks`: for each input of the block's linear layers of which a layer matches, in the order of the block.
    * The graph gives s, f32 [K]; its weight is that of all layers that read the input, their rows one below the other.
    * Column k of each is multiplied by s[k], and what makes the input's channel k is divided by it: what that is, and that
@@ -72,6 +77,21 @@ export type RecipeStep =
   | TrainStep
   | { readonly kind: "expect"; readonly condition: Condition; readonly text: string; readonly span: Span }
   | { readonly kind: "save"; readonly name: string; readonly span: Span };
+
+/**
+ * Which tensors a loop takes: the embedding or the head, each for itself, both (one table where they are tied), the gains
+ * of norms, the biases of linear layers.
+ */
+export type TensorKind = "embedding" | "head" | "tables" | "norms" | "biases";
+
+export interface TensorsStep {
+  readonly kind: "tensors";
+  readonly of: TensorKind;
+  readonly matching: readonly NamePattern[];
+  readonly except: readonly NamePattern[];
+  readonly treatments: readonly Treatment[];
+  readonly span: Span;
+}
 
 export interface ScaleStep {
   readonly kind: "scale";
@@ -196,7 +216,7 @@ export interface Retention extends Computed {
 }
 
 export type TreatmentInput =
-  /** The weight as it is now, dense f32 [N, K]. */
+  /** The weight as it is now, dense f32 [N, K]; of a vector f32 [K]. */
   | { readonly name: string; readonly kind: "weight" }
   /** Within a training, the weight as it was when that began, dense f32 [N, K]; there, `weight` is the one trained. */
   | { readonly name: string; readonly kind: "start" }

@@ -35,6 +35,14 @@ export function verifyRecipe(recipe: Recipe): readonly string[] {
           faults.push(...verifyTreatment(treatment, ids, trained).map((fault) => `treatment ${at}: ${fault}`)),
         );
         return;
+      case "tensors":
+        if (trained) faults.push(`a training takes ${step.of}`);
+        if (inBlock && step.of !== "norms" && step.of !== "biases") faults.push(`${step.of} inside of blocks`);
+        step.treatments.forEach((treatment, at) => {
+          faults.push(...verifyTreatment(treatment, ids, false).map((fault) => `treatment ${at}: ${fault}`));
+          if (treatment.measures.length > 0) faults.push(`${step.of} are measured`);
+        });
+        return;
       case "scale": {
         const { graph, inputs } = step.computed;
         if (!inBlock) faults.push("a scale outside blocks");

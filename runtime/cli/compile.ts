@@ -103,7 +103,7 @@ function recipeGraphs(recipe: Recipe): readonly (readonly [string, SymbolicGraph
   const visit = (step: RecipeStep): void => {
     if (step.kind === "blocks") step.body.forEach(visit);
     if (step.kind === "observe") observed.push([`${recipe.name}.${step.name}`, step.graph]);
-    if (step.kind === "linears")
+    if (step.kind === "linears" || step.kind === "tensors")
       for (const treatment of step.treatments) if (treatment.stores !== null) stores.push(treatment.graph);
   };
   recipe.steps.forEach(visit);

@@ -8,10 +8,10 @@ import type { Arguments, Caller } from "./call.js";
 import { first, many } from "./results.js";
 
 /**
- * ||now - given|| / ||given||, Frobenius, of weights [N, K]; 0 for a weight of zeros that stays. NaN where a weight is.
+ * ||now - given|| / ||given||, Frobenius, of weights [N, K] or vectors; 0 for a weight of zeros that stays. NaN where a weight is.
  */
 export async function relativeError(caller: Caller, now: DeviceTensor, given: DeviceTensor): Promise<number> {
-  return quotient(caller, "squared_error", { w: now, original: given });
+  return quotient(caller, "squared_error", { w: asMatrix(now), original: asMatrix(given) });
 }
 
 /**
@@ -60,7 +60,8 @@ async function extreme(
   });
 }
 
-function asMatrix(tensor: DeviceTensor): DeviceTensor {
+/** A vector as a matrix of one row; a matrix as it is. */
+export function asMatrix(tensor: DeviceTensor): DeviceTensor {
   const { rows, columns } = shapeOf(tensor.shape);
   return { ...tensor, shape: [rows, columns] };
 }

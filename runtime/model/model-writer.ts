@@ -36,6 +36,8 @@ export interface OutputPlan {
   readonly tensors: readonly OutputTensor[];
   /** In what linear layers take what they multiply; those of the source where there is none. */
   readonly activations?: ReadonlyMap<string, ActivationFormat>;
+  /** Whether a model that ties its head to its embedding gets a head of its own. */
+  readonly untied?: boolean;
   /** The recipe that made it, with its files, which are written beside the weights. */
   readonly recipe: SavedRecipe | null;
   /** Whether an existing model directory may be replaced. */
@@ -66,7 +68,14 @@ export async function modelWriter(
     texts: () =>
       new Map([
         ...(plan.recipe?.files ?? []),
-        ["config.json", printJson({ ...plan.source.config.raw, espalier: printSection(sectionOf(plan)) })],
+        [
+          "config.json",
+          printJson({
+            ...plan.source.config.raw,
+            ...(plan.untied === true ? { tie_word_embeddings: false } : {}),
+            espalier: printSection(sectionOf(plan)),
+          }),
+        ],
       ]),
   });
   return {

@@ -129,6 +129,14 @@ test("the gradients that training runs, in f32 and f16", async ({ executor, targ
   }
 });
 
+test("one token whose keys in pages are divided among workgroups", async ({ executor, target }) => {
+  const long = bound("block_in_pages", { dtype: "f16", sizes: { T: 1, POOL: 640, L: 640 } });
+  const formats = Object.fromEntries(parametersOf("block_in_pages").formats.map((each) => [each, "f16"]));
+  const { program } = stagesOf("block_in_pages", { ...long, formats }, target);
+  assert.is(program.kernels.filter(({ schedule }) => schedule === "attention").length, 2);
+  await executor.prepare(program);
+});
+
 test("every op of scalars, in f32 and f16", async ({ executor, target }) => {
   for (const f16 of [false, true])
     for (const { graph } of opRanges({ f16 })) await executor.prepare(lowerConcrete(graph, target).program);

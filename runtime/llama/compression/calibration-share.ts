@@ -8,7 +8,6 @@ import { defaultMemory, embedWindows, type ActivationOptions, type Activations }
 import { comparesWithDense, passBlock, type DenseSide, type Observer } from "./calibrate.js";
 import type { Caller } from "../call.js";
 import type { Share } from "./division.js";
-import { loadFrame } from "../inference/session.js";
 import { createSums, type Sum } from "./sums.js";
 import { unpackBlock, type BlockWeights } from "../weights.js";
 import type { WorkingModel } from "./working-model.js";
@@ -56,7 +55,7 @@ const ownTokens = 4096;
 export async function openShare(
   caller: Caller,
   model: Model,
-  working: Pick<WorkingModel, "block">,
+  working: Pick<WorkingModel, "block" | "frame">,
   share: Share,
   options: ShareOptions,
 ): Promise<CalibrationShare> {
@@ -64,12 +63,15 @@ export async function openShare(
   // two texts' worth of activations share the room of one
   const memory = options.withDense ? Math.floor((options.memory ?? defaultMemory(caller)) / 2) : options.memory;
   const { activations, given } = await withArena(caller.executor, async (arena) => {
-    const frame = await loadFrame(caller, model, "stored", arena);
-    const embedded = (): Promise<Activations> =>
-      embedWindows(caller, config, frame, share.windows, { ...options, memory, batch: share.batch });
-    const first = await embedded();
+    const embedded = async (of: "model" | "dense"): Promise<Activations> =>
+      embedWindows(caller, config, await working.frame(of, arena), share.windows, {
+        ...options,
+        memory,
+        batch: share.batch,
+      });
+    const first = await embedded("model");
     try {
-      return { activations: first, given: options.withDense ? await embedded() : null };
+      return { activations: first, given: options.withDense ? await embedded("dense") : null };
     } catch (error) {
       await first.release();
       throw error;

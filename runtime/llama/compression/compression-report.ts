@@ -1,4 +1,5 @@
 import { bitsPerWeight, printFormat, shapeOf } from "../../../compiler/formats/registry.js";
+import { headName } from "../../model/layout.js";
 import { printPattern } from "../../model/packed.js";
 import type { Compression, TensorReport } from "./compression.js";
 import { retainedRecords } from "./retain.js";
@@ -9,18 +10,22 @@ import { warningsOf } from "./outcome.js";
 export interface RunFacts extends Omit<Compression, "tensors" | "bytesBefore" | "bytesAfter" | "warnings"> {
   /** Whether weights are stored after the last `save`. */
   readonly unsaved: boolean;
+  /** Whether the head has become a tensor of its own. */
+  readonly isUntied: boolean;
 }
 
 /** The report on a compression that is done. */
 export function reportOf(
   { given, model, working, retained }: Pick<Run, "given" | "model" | "working" | "retained">,
-  { unsaved, ...facts }: RunFacts,
+  { unsaved, isUntied, ...facts }: RunFacts,
 ): Compression {
   // what was made smaller and left so is told of too
   const narrowed = model === given ? [] : retainedRecords(retained, model);
   const treated = new Map([...narrowed.map((record) => [record.name, record] as const), ...working.treated]);
-  const linears = new Set(model.linears.map(({ weight }) => weight));
-  const layers = [...treated.values()].filter(({ name }) => linears.has(name));
+  // gains and biases are stored as they are computed: there is nothing to tell of them
+  const layers = [...treated.values()].filter(
+    ({ name, shape }) => shape.length === 2 && (name !== headName || isUntied || !model.config.tiedEmbeddings),
+  );
   const tensors = layers.map(
     ({ name, format, pattern, shape, bytes, relativeError, layerError, seconds }): TensorReport => ({
       name,
@@ -34,7 +39,11 @@ export function reportOf(
     }),
   );
   const bytesBefore = given.tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
-  const bytesAfter = model.tensors.reduce((sum, tensor) => sum + (treated.get(tensor.name)?.bytes ?? tensor.bytes), 0);
+  const ownHead = isUntied ? (treated.get(headName)?.bytes ?? 0) : 0;
+  const bytesAfter = model.tensors.reduce(
+    (sum, tensor) => sum + (treated.get(tensor.name)?.bytes ?? tensor.bytes),
+    ownHead,
+  );
   return {
     tensors,
     bytesBefore,

@@ -16,8 +16,9 @@ import { scaleFindings } from "./fit-scales.js";
 import { layerCounts, unmeasured } from "./measured.js";
 import { isSelected, matchesName, treatmentsFor } from "./names.js";
 import { partsOf } from "./shared.js";
+import { tensorsOf } from "./tensors.js";
 import { trainedLayers } from "./trained-layers.js";
-import { planRetentions, shapesOf } from "./retention-plan.js";
+import { planRetentions, shapesOf, type Shapes } from "./retention-plan.js";
 import { packsOnHost, sizesOf } from "./host-pack.js";
 import type { LayerTreatment } from "./treat.js";
 
@@ -35,24 +36,33 @@ export function checkRecipe(
   const counts = layerCounts(recipe, model);
   const retained = planRetentions(caller.functions ?? undefined, model, recipe);
   const found: Diagnostic[] = [...unmeasured(recipe, model), ...retained.found];
-  /** The layers as they are when a step comes. */
-  let { linears } = model;
+  /** The model as it is when a step comes. */
+  let config = model.config;
+  let { blocks, linears }: Shapes = model;
+  let isSplit = false;
   const { functions = null, target } = caller;
   if (functions !== null) found.push(...scaleFindings(functions, model, recipe, target));
   const visit = (step: RecipeStep): void => {
     if (step.kind === "blocks") for (const inner of step.body) visit(inner);
     if (step.kind === "scale" || step.kind === "round")
-      for (const pattern of [...step.matching, ...step.except]) found.push(...unmatched(model, pattern));
+      for (const pattern of [...step.matching, ...step.except]) found.push(...unmatched(linears, step, pattern));
     if (step.kind === "train") {
       for (const inner of step.layers) visit(inner);
       const own = trainedLayers(linears, step);
       for (const note of own.notes) notes.add(note);
       found.push(...own.found);
     }
-    if (step.kind !== "linears") return;
+    if (step.kind === "tensors") isSplit ||= ["embedding", "head"].includes(step.of);
+    if (step.kind !== "linears" && step.kind !== "tensors") return;
+    const all = step.kind === "linears" ? linears : tensorsOf({ config, blocks }, step.of, null, isSplit);
+    if (all.length === 0)
+      notes.add(
+        `the model has no ${step.kind === "linears" ? "linear layers" : step.of}: a loop over them does nothing`,
+      );
     const conditions = step.treatments.flatMap((treatment) => treatment.conditions.map(({ pattern }) => pattern));
-    for (const pattern of [...step.matching, ...step.except, ...conditions]) found.push(...unmatched(model, pattern));
-    const layers = linears.flatMap((linear) =>
+    for (const pattern of [...step.matching, ...step.except, ...conditions])
+      found.push(...unmatched(all, step, pattern));
+    const layers = all.flatMap((linear) =>
       isSelected(step, linear.name)
         ? treatmentsFor(step.treatments, linear.name).map((treatment) => ({ linear, treatment }))
         : [],
@@ -75,7 +85,9 @@ export function checkRecipe(
   for (const step of recipe.steps) {
     visit(step);
     const narrowing = retained.narrowings.get(step);
-    if (narrowing !== undefined) ({ linears } = shapesOf(narrowing.config));
+    if (narrowing === undefined) continue;
+    ({ config } = narrowing);
+    ({ blocks, linears } = shapesOf(config));
   }
   const once = new Map(found.map((each) => [identityOf(each), each]));
   if (once.size > 0) throw new CompileError([...once.values()]);
@@ -90,10 +102,14 @@ export function checkAgainst(model: Model, recipe: Recipe, functions: Functions 
   return checkRecipe({ functions, target: { ...baselineTarget, f16: true, maxBinding: Infinity } }, model, recipe);
 }
 
-function unmatched(model: Model, pattern: NamePattern): readonly Diagnostic[] {
-  if (model.linears.some(({ name }) => matchesName(pattern, name))) return [];
-  const some = [...new Set(model.linears.map(({ name }) => name.split(".").at(-1) ?? name))];
-  const names = model.linears.map(({ name }) => name);
+function unmatched(
+  linears: readonly Linear[],
+  step: Extract<RecipeStep, { kind: "linears" | "tensors" | "scale" | "round" }>,
+  pattern: NamePattern,
+): readonly Diagnostic[] {
+  if (linears.some(({ name }) => matchesName(pattern, name))) return [];
+  const some = [...new Set(linears.map(({ name }) => name.split(".").at(-1) ?? name))];
+  const names = linears.map(({ name }) => name);
   const { glob } = pattern;
   const last = glob.slice(glob.lastIndexOf(".") + 1);
   const meant = suggest(last, some);
@@ -102,7 +118,7 @@ function unmatched(model: Model, pattern: NamePattern): readonly Diagnostic[] {
   return [
     error(
       "E605",
-      `"${glob}" matches no linear layer of the model`,
+      `"${glob}" matches ${step.kind !== "tensors" ? "no linear layer" : `none of the ${step.of}`} of the model`,
       { span: pattern.span, message: "selects nothing" },
       {
         notes: [`the layers have names such as ${names[0] ?? "none"}, and end in ${some.join(", ")}`],

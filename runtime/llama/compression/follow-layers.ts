@@ -1,12 +1,13 @@
 /** What a recipe does to the layers of a block: measures, new weights, columns that stay. */
-import type { RecipeStep, Treatment } from "../../../compiler/recipe/recipe.js";
+import type { RecipeStep } from "../../../compiler/recipe/recipe.js";
 import type { Linear } from "../../model/model.js";
 import type { CalibrationRun } from "./calibration-run.js";
-import { isSelected, treatmentsFor } from "./names.js";
+import { chosenTreatment } from "./chosen-treatment.js";
+import { isSelected } from "./names.js";
 import { retainColumns } from "./retain.js";
 import type { Loop, Narrowing } from "./retention-plan.js";
 import { report, warnOf, type Run } from "./run.js";
-import type { LayerTreatment, Seen } from "./treat.js";
+import type { LayerTreatment } from "./treat.js";
 
 /** What a step takes out of the model, if it does. */
 export interface Retaining {
@@ -45,31 +46,4 @@ export async function followLayers(
   const planned = retaining.plan?.retentions.get(step);
   for (const { linear, scores } of planned === undefined ? [] : retained)
     await retainColumns(run, { planned: planned!, id: retaining.retaining.get(step)! }, linear, seen, scores);
-}
-
-/** The treatment that a layer gets, after the choices that are made by what is computed; null where none is for it. */
-async function chosenTreatment(
-  run: Run,
-  treatments: readonly Treatment[],
-  linear: Linear,
-  seen: Seen | null,
-): Promise<Treatment | null> {
-  // what one way has computed is not computed again for another that takes the same turns up to there
-  const made = new Map<string, boolean>();
-  for (const treatment of treatmentsFor(treatments, linear.name)) {
-    let turns = "";
-    let taken = true;
-    for (const choice of treatment.choices) {
-      turns += ` ${choice.span.file} ${choice.span.start}`;
-      const holds = made.get(turns) ?? (await run.treater.compute(choice, linear, seen)) !== 0;
-      made.set(turns, holds);
-      if (holds !== choice.holds) {
-        taken = false;
-        break;
-      }
-      turns += ` ${holds}`;
-    }
-    if (taken) return treatment;
-  }
-  return null;
 }

@@ -4,6 +4,7 @@ import { CompileError } from "../../../compiler/compile.js";
 import { InternalError } from "../../../compiler/diagnostic.js";
 import type { Recipe, RecipeStep, TrainStep } from "../../../compiler/recipe/recipe.js";
 import type { Model } from "../../model/opened.js";
+import { embeddingName } from "../../model/layout.js";
 import { leftOut } from "../../model/parts.js";
 import type { CalibrationHelper } from "./calibration-helper.js";
 import { calibrationRun, type CalibrationRun } from "./calibration-run.js";
@@ -33,6 +34,8 @@ import { planRetentions } from "./retention-plan.js";
 import { createTreater } from "./treat.js";
 import { runTraining, type TrainedBlock } from "./training.js";
 import { answeredTokens, calibrationWindows, checkContext, trainingWindows } from "../windows.js";
+import { isUntied } from "./tied-head.js";
+import { treatTensors } from "./treat-tensors.js";
 import { bodyOf, calibrates, costsOf, observationsOf, observeCost, stepsOf, withDense, workLeft } from "./workload.js";
 import { createWorkingModel, saveModel } from "./working-model.js";
 
@@ -145,6 +148,7 @@ export async function compressIn(
     run.isWritten = true;
     await evaluateBoth(run);
     const report = reportOf(run, {
+      isUntied: await isUntied(run.model, run.working),
       seconds: factsOf(run).seconds,
       stageSeconds: run.forecast.spent(),
       saved: run.saved,
@@ -197,9 +201,11 @@ async function follow(run: Run, step: RecipeStep, retaining: Retaining): Promise
   }
   if (step.kind === "expect") await expect(run, step.condition, step.text);
   else if (step.kind === "train") await train(run, step, null);
+  else if (step.kind === "tensors") await treatTensors(run, step, null);
   else if (step.kind === "save") await save(run, run.place.within(run.options.output, step.name));
   else throw new InternalError(`${step.kind} outside of blocks`);
   await finishStep(run);
+  if (step.kind === "tensors") run.working.unload();
   if (step.kind !== "train") return;
   // what the training has made of all blocks is in the state now
   run.working.unload();
@@ -310,6 +316,10 @@ function helpersOf(run: Run, body: readonly RecipeStep[]): readonly CalibrationH
   const { model, options, state, working } = run;
   const { lies } = state;
   if (options.helpers === undefined || lies === undefined) return [];
+  if (working.treated.has(embeddingName)) {
+    options.note?.("note: the embedding was stored: the calibration windows are not divided.");
+    return [];
+  }
   if (run.model !== run.given) {
     options.note?.("note: what is left of the model after `retain` is on one device: windows are not divided.");
     return [];
@@ -355,6 +365,9 @@ async function followBody(
       }
       case "linears":
         await followLayers(run, step, index, calibration, retaining);
+        break;
+      case "tensors":
+        await treatTensors(run, step, index);
         break;
       case "expect":
         await expect(run, step.condition, step.text);

@@ -58,8 +58,11 @@ export const lostError = 1 - 2 ** -12;
 /** From this growth of the perplexity on the model is lost: methods that work stay below half of it. */
 export const lostGrowth = 10;
 
-/** The warning of a layer that is lost, or null. */
-export function layerWarning(record: Pick<WeightRecord, "name" | "layerError" | "relativeError">): Warning | null {
+/** The warning of a layer that is lost, or null. Of gains and biases, which a recipe may replace, there is none. */
+export function layerWarning(
+  record: Pick<WeightRecord, "name" | "layerError" | "relativeError" | "shape">,
+): Warning | null {
+  if (record.shape.length < 2) return null;
   const { of, value } = lossOf(record);
   if (value < lostError) return null;
   const layer = record.name.replace(/\.weight$/, "");
@@ -77,6 +80,7 @@ export function layerWarning(record: Pick<WeightRecord, "name" | "layerError" | 
 /** Which layers have lost more than `most`, in words that begin with the worst; null for none. */
 export function beyond(treated: ReadonlyMap<string, WeightRecord>, most: number): string | null {
   const lost = [...treated.values()]
+    .filter(({ shape }) => shape.length === 2)
     .map((record) => ({ name: record.name.replace(/\.weight$/, ""), ...lossOf(record) }))
     // what is not a number is not within any limit
     .filter(({ value }) => !(value <= most))

@@ -158,7 +158,9 @@ export async function narrow(
   run.opened.push(model);
   const { working } = run;
   working.release();
-  const isLeft = ({ name, shape }: WeightRecord): boolean => model.tensor(name).shape.join() === shape.join();
+  // a head that was tied is none of the model's own tensors, and keeps its shape
+  const own = new Map(model.tensors.map(({ name, shape }) => [name, shape]));
+  const isLeft = ({ name, shape }: WeightRecord): boolean => (own.get(name) ?? shape).join() === shape.join();
   run.model = model;
   run.working = createWorkingModel(
     caller,

@@ -11,7 +11,7 @@ export function storesUnsaved(recipe: Recipe): boolean {
   const last = recipe.steps.findLastIndex(saves);
   if (last < 0) return false;
   const stores = (step: RecipeStep): boolean =>
-    step.kind === "linears"
+    step.kind === "linears" || step.kind === "tensors"
       ? step.treatments.some((treatment) => treatment.stores !== null || treatment.retains !== null)
       : step.kind === "train" ||
         step.kind === "scale" ||

@@ -6,7 +6,7 @@ import { passBlock } from "./calibrate.js";
 import type { Caller } from "../call.js";
 import { LlamaError } from "../error.js";
 import { tokenLosses } from "../inference/evaluate.js";
-import { loadFrame, type Frame } from "../inference/session.js";
+import type { Frame } from "../inference/session.js";
 import { unpackBlock } from "../weights.js";
 import { checkContext, countedTokens, type ScoredWindows } from "../windows.js";
 import type { WorkingModel } from "./working-model.js";
@@ -27,8 +27,7 @@ export async function scoreModel(
   const { config, blocks } = model;
   checkContext(windows, config.contextLength);
   return withArena(caller.executor, async (arena) => {
-    const given = await loadFrame(caller, model, "stored", arena);
-    const frame = of === "dense" ? given : { ...given, gain: await working.gain("model.norm.weight", arena) };
+    const frame = await working.frame(of, arena);
     const activations = await embedWindows(caller, config, frame, windows, options);
     try {
       const total = (blocks.length + 1) * activations.batches;

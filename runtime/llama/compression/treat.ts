@@ -18,7 +18,7 @@ import type { Statistics } from "./calibrate.js";
 import { inputOf } from "../blocks.js";
 import type { Arguments, Caller } from "../call.js";
 import type { WeightRecord } from "../long-runs/manifest.js";
-import { layerError, relativeError, sumOf } from "../measure.js";
+import { asMatrix, layerError, relativeError, sumOf } from "../measure.js";
 import type { Measured } from "./measured.js";
 import { notFiniteWeight } from "../inference/not-finite.js";
 import { foundFactorizations, readPivots, refusePivots, type FoundFactorization } from "./pivots.js";
@@ -27,6 +27,7 @@ import { first } from "../results.js";
 import { encoded, packsOnHost, roomier, sizesOf, type HostPack } from "./host-pack.js";
 import { fitTensor } from "./scales.js";
 import { patternOf } from "./stored-pattern.js";
+import { isBeside } from "./tensors.js";
 import { createSharedResults, partsOf, type Need, type Parts, type SharedResults } from "./shared.js";
 import { storedBytes, type WorkingModel } from "./working-model.js";
 
@@ -115,7 +116,10 @@ export function createTreater(
       const watched = withFinite(host?.graph ?? apart.graph, stores);
       const { graph, scales } = withScales(watched.graph, stores);
       known = {
-        parts: options.share === false ? { shared: null, rest: withPivots(graph) } : partsOf(graph, treatment.inputs),
+        parts:
+          options.share === false || isBeside(linear)
+            ? { shared: null, rest: withPivots(graph) }
+            : partsOf(graph, treatment.inputs),
         host,
         factors: apart.factors,
         scales,
@@ -135,9 +139,10 @@ export function createTreater(
           : { input: inputOf(caller.functions, model.blocks[linear.block]!, linear), shared, inputs: treatment.inputs },
     };
   }
-  /** A weight [N, K] as dense f32. */
+  /** A weight [N, K], or a vector, as dense f32. */
   async function densified(arena: Arena, tensor: DeviceTensor): Promise<DeviceTensor> {
-    return arena.own(first(await caller.call("dense", { w: tensor })));
+    const dense = arena.own(first(await caller.call("dense", { w: asMatrix(tensor) })));
+    return { ...dense, shape: tensor.shape };
   }
 
   /** What the inputs of a treatment's graph stand for. */
@@ -224,7 +229,7 @@ export function createTreater(
   ): Promise<WeightRecord> {
     const { linear, treatment, need } = plan;
     const started = performance.now();
-    const input = inputOf(caller.functions, model.blocks[linear.block]!, linear);
+    const input = isBeside(linear) ? null : inputOf(caller.functions, model.blocks[linear.block]!, linear);
     return withArena(executor, async (arena) => {
       const given = await densified(arena, await working.given(linear));
       // what is looked at as it is packed stays as long as the treatment runs
@@ -257,9 +262,9 @@ export function createTreater(
       ]);
       refusePivots(pivots, { layer: linear.name, tokens: seen?.tokens ?? null, parameters });
       if (lost > 0 || !Number.isFinite(change)) throw await notFiniteWeight(caller, linear, given, format);
-      const gram = seen?.gram(input) ?? null;
+      const gram = input === null ? null : (seen?.gram(input) ?? null);
       const error = gram === null ? null : await layerError(caller, tensor, given, gram);
-      const shape = [linear.outputs, linear.inputs];
+      const shape = isBeside(linear) && linear.isVector ? [linear.inputs] : [linear.outputs, linear.inputs];
       const record: WeightRecord = {
         name: linear.weight,
         format,

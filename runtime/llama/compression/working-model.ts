@@ -7,6 +7,7 @@ import type { ActivationFormat } from "../../../compiler/recipe/recipe.js";
 import type { FormatSpec } from "../../../compiler/types/type.js";
 import { byteCount } from "../../model/elements.js";
 import type { Block, Linear, Model } from "../../model/opened.js";
+import { embeddingName, headName, normName } from "../../model/layout.js";
 import { storedLayout, type SavedRecipe } from "../../model/packed.js";
 import { modelWriter, type OutputTensor } from "../../model/model-writer.js";
 import type { DeviceTensor, TensorForm } from "../../run/run.js";
@@ -19,6 +20,8 @@ import { first } from "../results.js";
 import { createFolds, type Fold, type Folds } from "./folds.js";
 import { scaledTensor } from "./scaled-tensor.js";
 import type { SavedState } from "../long-runs/saved-state.js";
+import { loadFrame, type Frame } from "../inference/session.js";
+import { isUntied } from "./tied-head.js";
 import {
   downloadPieces,
   loadVector,
@@ -38,7 +41,9 @@ export interface WorkingModel {
    * A layer's weight as it was given, as it is stored. It stays on the device until another block's is asked for; the
    * caller does not release it.
    */
-  given(linear: Linear): Promise<DeviceTensor>;
+  given(linear: Pick<Linear, "weight" | "block"> & { readonly source?: string }): Promise<DeviceTensor>;
+  /** Everything but the blocks, as it is now or as it was given; the arena owns what was loaded for it alone. */
+  frame(of: "model" | "dense", arena: Arena): Promise<Frame>;
   /** Replaces a layer's weight by one that is the model's from here on, and frees the one before. */
   replace(record: WeightRecord, tensor: DeviceTensor): void;
   /**
@@ -97,12 +102,16 @@ export function createWorkingModel(
     givenBlock = null;
     givenArena.clear();
   }
-  async function given({ weight, block }: Linear): Promise<DeviceTensor> {
+  async function given({ weight, block, source }: Parameters<WorkingModel["given"]>[0]): Promise<DeviceTensor> {
     if (givenBlock !== block) dropGivens();
     givenBlock = block;
     const known = givens.get(weight);
     if (known !== undefined) return known;
-    const tensor = await folded(weight, await loadWeight(caller, model, weight, "stored", givenArena), givenArena);
+    const tensor = await folded(
+      weight,
+      await loadWeight(caller, model, source ?? weight, "stored", givenArena),
+      givenArena,
+    );
     givens.set(weight, tensor);
     return tensor;
   }
@@ -149,6 +158,10 @@ export function createWorkingModel(
     given,
     gain,
     vectors,
+    async frame(of, arena) {
+      if (of === "dense") return loadFrame(caller, model, "stored", arena);
+      return { ...(await loadFrame(caller, model, "stored", arena, load)), gain: await gain(normName, arena) };
+    },
     now: load,
     replace(record, tensor) {
       drop(record.name);
@@ -255,9 +268,12 @@ export async function saveModel(
     const { format, pattern } = now ?? stored;
     return { name: stored.name, shape: stored.shape, dtype: stored.dtype, format, pattern };
   });
+  const untied = await isUntied(model, working);
+  const head = working.treated.get(headName);
+  if (untied && head !== undefined) tensors.push({ ...head, dtype: model.tensor(embeddingName).dtype });
   const { activations } = working;
   const writer = await modelWriter(
-    { source: model, tensors, activations, recipe: options.recipe, force: options.force },
+    { source: model, tensors, untied, activations, recipe: options.recipe, force: options.force },
     (plan) => place.createDirectory(directory, plan),
   );
   try {

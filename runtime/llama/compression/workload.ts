@@ -4,6 +4,7 @@ import type { Linear, Model } from "../../model/model.js";
 import { comparesWithDense } from "./calibrate.js";
 import { isGram, type ObserveStep } from "./calibration-run.js";
 import { worksOn } from "./names.js";
+import { tensorsOf } from "./tensors.js";
 import { stepsFor } from "../training/settings.js";
 import { usualWindows } from "../windows.js";
 
@@ -56,6 +57,7 @@ export function bodyOf(step: RecipeStep): readonly RecipeStep[] | null {
     // over all blocks outside of `blocks` is over each block in turn
     case "linears":
       return [step];
+    case "tensors":
     case "observe":
     case "scale":
     case "round":
@@ -124,6 +126,8 @@ export function workOf(
       dense ||= wanted.dense;
     }
     if (step.kind === "save") saves += times;
+    if (step.kind === "tensors")
+      for (const tensor of tensorsOf(model, step.of, null, false)) work.compress += costs.treat(tensor);
     if (step.kind === "train") {
       const windows = step.scope === "block" ? options.windows.calibration : options.windows.training;
       work.train +=

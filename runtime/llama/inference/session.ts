@@ -1,4 +1,5 @@
 /** A Llama on a device: its weights, and the passes over them. */
+import { embeddingName, headName, normName } from "../../model/layout.js";
 import { upTo } from "../../../compiler/types/shape.js";
 import type { LlamaConfig } from "../../model/config.js";
 import type { Model } from "../../model/model.js";
@@ -20,6 +21,7 @@ import {
   unpackBlock,
   type ActivationDtype,
   type BlockWeights,
+  type Table,
   type WeightDtype,
 } from "../weights.js";
 
@@ -97,14 +99,24 @@ export async function openSession(caller: Caller, model: Model, options: Session
   });
 }
 
-/** Everything of a model but its blocks. */
-export async function loadFrame(caller: Caller, model: Model, keep: WeightDtype, arena: Arena): Promise<Frame> {
-  const { tiedEmbeddings } = model.config;
-  const embedding = await loadTable(caller, model, "model.embed_tokens.weight", keep, arena);
+/** Everything of a model but its blocks. `now` gives tables that are others by now, null for those that are not. */
+export async function loadFrame(
+  caller: Caller,
+  model: Model,
+  keep: WeightDtype,
+  arena: Arena,
+  now: (name: string, arena: Arena) => Promise<DeviceTensor | null> = () => Promise.resolve(null),
+): Promise<Frame> {
+  const own = async (name: string): Promise<Table | null> => {
+    const tensor = await now(name, arena);
+    return tensor === null ? null : { parts: [{ tensor, first: 0 }] };
+  };
+  const embedding = (await own(embeddingName)) ?? (await loadTable(caller, model, embeddingName, keep, arena));
+  const head = await own(headName);
   return {
     embedding,
-    gain: await loadVector(caller, model, "model.norm.weight", arena),
-    head: tiedEmbeddings ? embedding : await loadTable(caller, model, "lm_head.weight", keep, arena),
+    gain: await loadVector(caller, model, normName, arena),
+    head: head ?? (model.config.tiedEmbeddings ? embedding : await loadTable(caller, model, headName, keep, arena)),
     rotary: await loadRotary(caller, arena, model.config),
   };
 }

@@ -1,0 +1,64 @@
+/** Loops of recipes over what is no linear layer. */
+import type { RecipeStep, TensorKind } from "../recipe/recipe.js";
+import type { ForStatement } from "../syntax/ast.js";
+import { fail, type Frame } from "./frame.js";
+import { namePattern, type RecipeContext } from "./recipe-context.js";
+import type { Scope } from "./scope.js";
+import { blockTensorKinds } from "./tensors.js";
+import { checkTreatments } from "./treatment.js";
+
+/** Checks `for g in model.norms { }` and its kin. */
+export function checkTensors(
+  statement: ForStatement,
+  of: TensorKind,
+  ofBlock: boolean,
+  context: RecipeContext,
+  scope: Scope,
+): readonly RecipeStep[] {
+  const { frame } = context;
+  const { over, span } = statement;
+  const wrong = (message: string, label: string, help: string): readonly RecipeStep[] => {
+    fail(frame, "E602", message, over.span, label, { help });
+    return [];
+  };
+  if (context.training !== null)
+    return wrong(
+      `a training takes linear layers, and no ${of}`,
+      "not in a training",
+      "norms are trained along unless it says `norms: false`; put the loop before it or behind it",
+    );
+  if (!ofBlock && context.block !== null)
+    return blockTensorKinds.includes(of)
+      ? wrong(
+          `inside a loop over blocks the ${of} are those of the block`,
+          "those of the whole model",
+          `write \`${context.block}.${of}\``,
+        )
+      : wrong(
+          `\`${of}\` is of the model, not of a block`,
+          "at each block",
+          "put the loop before or behind that over blocks",
+        );
+  const matching = statement.matching.map((pattern) => namePattern(pattern, frame));
+  const except = statement.except.map((pattern) => namePattern(pattern, frame));
+  const shape = blockTensorKinds.includes(of) ? "vector" : "table";
+  const treatments = checkTreatments(statement, context, scope, shape);
+  return treatments === null ? [] : [{ kind: "tensors", of, matching, except, treatments, span }];
+}
+
+/** E602: a training of the model that comes after tables were stored, which it would not see. */
+export function refuseTrainedTables(steps: readonly RecipeStep[], frame: Frame): void {
+  const at = steps.findIndex((step) => step.kind === "tensors" && !blockTensorKinds.includes(step.of));
+  const train = at < 0 ? undefined : steps.slice(at).find((step) => step.kind === "train");
+  if (train !== undefined)
+    fail(
+      frame,
+      "E602",
+      "a training of the model takes the embedding and the head as given",
+      train.span,
+      "they were stored before",
+      {
+        help: "put the loop over them behind the training",
+      },
+    );
+}
