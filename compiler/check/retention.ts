@@ -1,6 +1,7 @@
 /** `retain 0.75 of w by score`: what it takes, and where in a recipe it may stand. */
 import type { ValueId } from "../graph/graph.js";
 import type { Recipe, RecipeStep, Retention, Treatment } from "../recipe/recipe.js";
+import { isDense, printFormat } from "../formats/registry.js";
 import type { RetainStatement } from "../syntax/ast.js";
 import { symbolSize } from "../types/size.js";
 import { typeOf } from "./builder.js";
@@ -128,7 +129,16 @@ function checkNarrowing(step: RecipeStep, own: Retention, frame: Frame): void {
     if (each.kind !== "linears") continue;
     for (const treatment of each.treatments) checkTreatment(treatment, each);
   }
-  function checkTreatment({ retains, stores, choices }: Treatment, loop: Loop): void {
+  function checkTreatment({ retains, stores, graph, choices }: Treatment, loop: Loop): void {
+    const output = retains === null ? undefined : graph.outputs.find(({ name }) => name === stores);
+    const value = output === undefined ? undefined : graph.values[output.value];
+    const format = value?.type.format ?? null;
+    if (format !== null && !("name" in format && isDense({ name: format.name, args: {}, of: null })))
+      wrong(
+        value?.span ?? loop.span,
+        `a layer of which columns are retained is stored as ${printFormat(format, "short")}, and only dense weights become smaller`,
+        "store it so in a loop over blocks that follows: there the layers have become smaller",
+      );
     if (stores !== null && retains === null)
       wrong(loop.span, "a layer is stored in a loop over blocks that retains, and is not the one retained", behind);
     if (retains !== null && choices.length > 0)

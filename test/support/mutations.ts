@@ -123,8 +123,8 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "what the compiler notes of a recipe is not passed on",
-    text: "for (const line of checkRecipe(caller, model, recipe)) note(`note: ${line}`);",
-    replacement: "checkRecipe(caller, model, recipe);",
+    text: "for (const line of notes) note(`note: ${line}`);",
+    replacement: "",
     by: "cli/notes",
   },
   {

@@ -18,20 +18,20 @@ import { isSelected, matchesName, treatmentsFor } from "./names.js";
 import { partsOf } from "./shared.js";
 import { tensorsOf } from "./tensors.js";
 import { trainedLayers } from "./trained-layers.js";
-import { planRetentions, shapesOf, type Shapes } from "./retention-plan.js";
+import { planRetentions, shapesOf, type Shapes, type Narrowing } from "./retention-plan.js";
 import { packsOnHost, sizesOf } from "./host-pack.js";
 import type { LayerTreatment } from "./treat.js";
 
 /**
  * Checks a recipe against a model before anything is read: each pattern matches something, each treatment compiles for
- * the shapes it will meet. What the compiler notes of them, for people, each once.
+ * the shapes it will meet. What the compiler notes of them, for people, each once, and what its retentions leave.
  * @throws CompileError with all that does not fit, E407 and E605 and what the compiler refuses, each once
  */
 export function checkRecipe(
   caller: Pick<Caller, "target"> & { readonly functions?: Functions | null },
   model: Model,
   recipe: Recipe,
-): readonly string[] {
+): { readonly notes: readonly string[]; readonly narrowings: ReadonlyMap<RecipeStep, Narrowing> } {
   const notes = new Set<string>();
   const counts = layerCounts(recipe, model);
   const retained = planRetentions(caller.functions ?? undefined, model, recipe);
@@ -91,7 +91,7 @@ export function checkRecipe(
   }
   const once = new Map(found.map((each) => [identityOf(each), each]));
   if (once.size > 0) throw new CompileError([...once.values()]);
-  return [...notes];
+  return { notes: [...notes], narrowings: retained.narrowings };
 }
 
 /**
@@ -99,7 +99,7 @@ export function checkRecipe(
  * be noted, for people. Without `functions`, those of the library, pairs of scales are not looked at.
  */
 export function checkAgainst(model: Model, recipe: Recipe, functions: Functions | null = null): readonly string[] {
-  return checkRecipe({ functions, target: { ...baselineTarget, f16: true, maxBinding: Infinity } }, model, recipe);
+  return checkRecipe({ functions, target: { ...baselineTarget, f16: true, maxBinding: Infinity } }, model, recipe).notes;
 }
 
 function unmatched(

@@ -30,7 +30,6 @@ import type { TrainingPoints } from "./model-training.js";
 import { measurePace, slowWords, trains } from "./pace.js";
 import { followLayers, type Retaining } from "./follow-layers.js";
 import { narrow, retentionsIn } from "./retain.js";
-import { planRetentions } from "./retention-plan.js";
 import { createTreater } from "./treat.js";
 import { runTraining, type TrainedBlock } from "./training.js";
 import { answeredTokens, calibrationWindows, checkContext, trainingWindows } from "../windows.js";
@@ -67,7 +66,8 @@ export async function compressIn(
       "bad-option",
       `Activations cannot be kept in f16, for ${caller.target.name} does not compute in it; f32 works everywhere.`,
     );
-  for (const line of checkRecipe(caller, model, recipe)) note(`note: ${line}`);
+  const { notes, narrowings } = checkRecipe(caller, model, recipe);
+  for (const line of notes) note(`note: ${line}`);
   if (storesUnsaved(recipe)) note(`warning: ${unsavedWarning.message}.`);
   const left = leftOut(model.unused);
   if (left !== null) note(`note: ${left}`);
@@ -139,10 +139,9 @@ export async function compressIn(
       );
     // what was finished under another limit
     refuseLost(run);
-    const plan = planRetentions(caller.functions, model, recipe);
     const retaining = retentionsIn(recipe);
     for (const step of recipe.steps) {
-      await follow(run, step, { plan: plan.narrowings.get(step) ?? null, retaining });
+      await follow(run, step, { plan: narrowings.get(step) ?? null, retaining });
     }
     if (!recipe.steps.some((step) => saves(step))) await save(run, options.output);
     run.isWritten = true;
