@@ -19,7 +19,7 @@ import { checkScaling } from "./scaling.js";
 import { warnUnused } from "./unused.js";
 import { suggest } from "../suggest.js";
 import { nameHabits } from "./habits.js";
-import { checkTensors, refuseTrainedTables } from "./tensor-loop.js";
+import { checkTensors } from "./tensor-loop.js";
 import { blockTensorKinds, isTensorKind, tensorKinds } from "./tensors.js";
 import { suggestion } from "./suggestion.js";
 import { failName } from "./unknown.js";
@@ -61,7 +61,6 @@ export function checkRecipe(
     training: null,
   };
   const steps = checkSteps(recipe.body, context, inside);
-  refuseTrainedTables(steps, frame);
   checkRetentions(steps, frame);
   checkRoundings(steps, frame);
   findings.finish();

@@ -1,7 +1,7 @@
 /** Loops of recipes over what is no linear layer. */
 import type { RecipeStep, TensorKind } from "../recipe/recipe.js";
 import type { ForStatement } from "../syntax/ast.js";
-import { fail, type Frame } from "./frame.js";
+import { fail } from "./frame.js";
 import { namePattern, type RecipeContext } from "./recipe-context.js";
 import type { Scope } from "./scope.js";
 import { blockTensorKinds } from "./tensors.js";
@@ -44,21 +44,4 @@ export function checkTensors(
   const shape = blockTensorKinds.includes(of) ? "vector" : "table";
   const treatments = checkTreatments(statement, context, scope, shape);
   return treatments === null ? [] : [{ kind: "tensors", of, matching, except, treatments, span }];
-}
-
-/** E602: a training of the model that comes after tables were stored, which it would not see. */
-export function refuseTrainedTables(steps: readonly RecipeStep[], frame: Frame): void {
-  const at = steps.findIndex((step) => step.kind === "tensors" && !blockTensorKinds.includes(step.of));
-  const train = at < 0 ? undefined : steps.slice(at).find((step) => step.kind === "train");
-  if (train !== undefined)
-    fail(
-      frame,
-      "E602",
-      "a training of the model takes the embedding and the head as given",
-      train.span,
-      "they were stored before",
-      {
-        help: "put the loop over them behind the training",
-      },
-    );
 }

@@ -39,8 +39,6 @@ const mistakes: { readonly [body: string]: readonly string[] } = {
   "for block in model.blocks { let x = observe block on text by s for g in block.norms { let y[k] = x[g][k] store g as y } }":
     ["E602"],
   "train model on text by e(rate: 1e-3, steps: 2) { for g in model.norms { store g as g } }": ["E602"],
-  [`for w in model.head { ${int8} } train model on text by e(rate: 1e-3, steps: 2) { for w in model.linears { store w as pack w as f16 } }`]:
-    ["E602"],
   [`for g in model.norms { ${double} } for w in model.linears matching "down_proj" { retain 0.5 of w by s(w) }`]: [
     "E620",
   ],

@@ -1,6 +1,7 @@
 /** Training a whole model: all blocks are on the device, each with its own input kept for the way back. */
 import { elementCount } from "../../../compiler/types/shape.js";
 import { counted } from "../../../compiler/words.js";
+import { embeddingName, headName } from "../../model/layout.js";
 import type { Model } from "../../model/model.js";
 import type { DeviceTensor } from "../../run/run.js";
 import { withArena, type Arena } from "../../run/arena.js";
@@ -8,9 +9,9 @@ import type { Caller } from "../call.js";
 import type { WorkingModel } from "./working-model.js";
 import { LlamaError } from "../error.js";
 import type { KeptPoint, TrainingPoint } from "../long-runs/training-state.js";
-import { loadFrame, type Frame } from "../inference/session.js";
+import type { Frame } from "../inference/session.js";
 import { first } from "../results.js";
-import { downloadPieces, type ActivationDtype } from "../weights.js";
+import { downloadPieces, loadVector, type ActivationDtype } from "../weights.js";
 import { createDraw, holdOut } from "../training/draw.js";
 import { createLearner } from "../training/learner.js";
 import { trainingLoop, type Learner, type LoopOptions, type TrainingOutcome } from "../training/loop.js";
@@ -94,12 +95,13 @@ export async function trainModel(
     const places = windowsOfPass(target, config, windows.tokens, settings.batch);
     const rows = rowsOfHead(target, config, places * windows.tokens);
     const keepsBest = split.held.length > 0;
-    const memory = memoryOf(model, task, { places, rows, keepsBest });
+    const memory = memoryOf(model, working, task, { places, rows, keepsBest });
     checkMemory(target, memory, executor.device.hostMemory);
     hooks.note(`Training takes ${memoryInWords(memory)}; ${settings.batch} windows a step, ${places} at once.`);
 
-    const frame = await loadFrame(caller, model, "stored", arena);
+    const frame = await working.frame("model", arena);
     const head = await wholeHead(arena, caller, model, frame, dtype);
+    const dense = loss.dense === null ? null : await denseFrame(arena, caller, model, working, { frame, head, dtype });
     const students: BlockStudent[] = [];
     for (const { index } of model.blocks) {
       const states = await loadStates(arena, caller, model, working, index);
@@ -133,7 +135,7 @@ export async function trainModel(
       students,
       head,
       gain: { weight: gain?.forward ?? lastGain, trained: gain },
-      dense: loss.dense === null ? null : students.map(({ dense }) => dense!),
+      dense: dense === null ? null : { ...dense, blocks: students.map((student) => student.dense!) },
     };
     const learn = await createModelPass({ ...parts, total: optimizer.total, learns: true }, whole, batch, rows);
     const total = arena.own(await executor.fill("f32", [1], [0], "the loss that is watched"));
@@ -246,9 +248,26 @@ async function wholeHead(
   return arena.own(first(await caller.call(dtype === "f16" ? "dense_f16" : "dense", { w: part.tensor })));
 }
 
+/** What is around the blocks of the model as it was given; tables that were not stored are those of the model as it is. */
+async function denseFrame(
+  arena: Arena,
+  caller: Caller,
+  model: Model,
+  working: WorkingModel,
+  now: { readonly frame: Frame; readonly head: DeviceTensor; readonly dtype: ActivationDtype },
+): Promise<{ readonly frame: Frame; readonly head: DeviceTensor }> {
+  if ([embeddingName, headName].some((name) => working.treated.has(name))) {
+    const frame = await working.frame("dense", arena);
+    return { frame, head: await wholeHead(arena, caller, model, frame, now.dtype) };
+  }
+  const gain = await loadVector(caller, model, gainName, arena);
+  return { frame: { ...now.frame, gain }, head: now.head };
+}
+
 /** What the training takes of the device. */
 function memoryOf(
   { config, blocks, tensors }: Model,
+  { treated }: Pick<WorkingModel, "treated">,
   { windows, dtype, loss, layers }: TrainingTask,
   { places, rows, keepsBest }: { readonly places: number; readonly rows: number; readonly keepsBest: boolean },
 ): TrainingMemory {
@@ -257,10 +276,11 @@ function memoryOf(
   const trained = linears.reduce((sum, linear) => sum + trainedElements(layers, linear), 0);
   const stored = tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
   const width = dtype === "f16" ? 2 : 4;
+  const tables = [embeddingName, headName].reduce((sum, name) => sum + (treated.get(name)?.bytes ?? 0), 0);
   const head = config.vocabSize * config.hiddenSize * width;
   return {
     state: bytesOfTrained({ trained, used: elements }, dtype, keepsBest),
-    dense: stored + head + (loss.dense === null ? 0 : elements * width),
+    dense: stored + tables + head + (loss.dense === null ? 0 : elements * width + (tables === 0 ? 0 : head)),
     activations: bytesOfPass(config, dtype, { windows: places, tokens: windows.tokens, blocks: blocks.length, rows }),
   };
 }

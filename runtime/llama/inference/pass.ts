@@ -56,6 +56,17 @@ export async function embed<T extends TensorForm>(
   positions: T | DeviceTensor,
   room: number,
 ): Promise<{ readonly x: T; readonly cosine: T; readonly sine: T }> {
+  const x = await embedTokens(calls, { frame, dtype }, ids);
+  const [cosine, sine] = await angles(calls, frame.rotary, positions, ids.shape[1] ?? 0, room);
+  return { x, cosine, sine };
+}
+
+/** Activations [B, T, D] of tokens. */
+export async function embedTokens<T extends TensorForm>(
+  calls: Calls<T>,
+  { frame, dtype }: Pick<Layers, "dtype"> & { readonly frame: Pick<Frame, "embedding"> },
+  ids: T | DeviceTensor,
+): Promise<T> {
   let x: T | null = null;
   for (const { tensor, first: row } of frame.embedding.parts) {
     const args: Arguments<T | DeviceTensor> = { ids, table: tensor, first: row };
@@ -66,8 +77,7 @@ export async function embed<T extends TensorForm>(
     x = y;
   }
   if (x === null) throw new LlamaError("unsupported-model", "The model's embedding table is empty.");
-  const [cosine, sine] = await angles(calls, frame.rotary, positions, ids.shape[1] ?? 0, room);
-  return { x, cosine, sine };
+  return x;
 }
 
 /**

@@ -6,7 +6,7 @@ import type { Arena } from "../../run/arena.js";
 import type { Arguments, Caller } from "../call.js";
 import { createChain, type BoundChain, type Chain, type ChainValue } from "../inference/chain.js";
 import { blockArguments, blockCall } from "../blocks.js";
-import { embed, type Frame } from "../inference/pass.js";
+import { embed, embedTokens, type Frame } from "../inference/pass.js";
 import { angles, type Rotary } from "../inference/rope.js";
 import { first } from "../results.js";
 import type { ActivationDtype, BlockWeights } from "../weights.js";
@@ -73,8 +73,12 @@ export interface ModelParts {
   readonly gain: { readonly weight: DeviceTensor; readonly trained: Trained | null };
   /** What logits are made with, dense and whole. */
   readonly head: DeviceTensor;
-  /** Blocks as they were given; null where the loss does not look at them. */
-  readonly dense: readonly BlockWeights[] | null;
+  /** The model as it was given; null where the loss does not look at it. */
+  readonly dense: {
+    readonly frame: Frame;
+    readonly head: DeviceTensor;
+    readonly blocks: readonly BlockWeights[];
+  } | null;
 }
 
 /** Binds a pass over the whole model. Each block's input is kept for the way back, all else computed again. */
@@ -93,7 +97,9 @@ export async function createModelPass(
   } = await embed(chain, { frame, dtype }, batch.ids, batch.positions, batch.ids.shape[1] ?? 0);
   const around = { positions: batch.positions, cosine, sine };
   let given = start;
-  for (const weights of dense ?? []) given = await runBlock(chain, weights, { x: given, ...around });
+  if (dense !== null && dense.frame.embedding !== frame.embedding)
+    given = await embedTokens(chain, { frame: dense.frame, dtype }, batch.ids);
+  for (const weights of dense?.blocks ?? []) given = await runBlock(chain, weights, { x: given, ...around });
   const inputs: ChainValue[] = [];
   let x = start;
   for (const { weights } of students) {
@@ -105,9 +111,9 @@ export async function createModelPass(
   const adjoint: TensorForm | null = learns ? await chain.empty(form, "the gradient of activations") : null;
   for (let begin = 0; begin < windows * tokens; begin += rows) {
     const part = { start: begin, tokens: Math.min(rows, windows * tokens - begin) };
-    await headOf(chain, parts, { gain, head, frame, batch }, part, {
+    await headOf(chain, parts, { gain, head, dense, batch }, part, {
       x,
-      dense: dense === null ? null : given,
+      given: dense === null ? null : given,
       adjoint: adjoint as ChainValue | null,
     });
   }
@@ -119,13 +125,13 @@ export async function createModelPass(
 async function headOf(
   chain: Chain,
   { config, dtype, loss, optimizer, total, learns }: PassParts,
-  { gain, head, frame, batch }: Pick<ModelParts, "gain" | "head" | "frame"> & { readonly batch: BatchTensors },
+  { gain, head, dense, batch }: Pick<ModelParts, "gain" | "head" | "dense"> & { readonly batch: BatchTensors },
   { start, tokens }: { readonly start: number; readonly tokens: number },
   {
     x,
-    dense,
+    given,
     adjoint,
-  }: { readonly x: ChainValue; readonly dense: ChainValue | null; readonly adjoint: ChainValue | null },
+  }: { readonly x: ChainValue; readonly given: ChainValue | null; readonly adjoint: ChainValue | null },
 ): Promise<void> {
   const eps = config.normEpsilon;
   const sizes = { tokens };
@@ -134,9 +140,9 @@ async function headOf(
   const own = await rowsOf(x);
   const logits = first(await chain.call("token_logits_f32", { x: own, gain: gain.weight, w: head, eps }));
   const args: Record<string, ChainValue> = { [loss.own]: logits };
-  if (loss.dense !== null && dense !== null)
+  if (loss.dense !== null && dense !== null && given !== null)
     args[loss.dense] = first(
-      await chain.call("token_logits_f32", { x: await rowsOf(dense), gain: frame.gain, w: head, eps }),
+      await chain.call("token_logits_f32", { x: await rowsOf(given), gain: dense.frame.gain, w: dense.head, eps }),
     );
   if (loss.next !== null)
     args[loss.next] = first(await chain.call("token_targets", { next: batch.next, start }, { sizes }));

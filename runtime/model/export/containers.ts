@@ -120,13 +120,19 @@ export function planGptq(model: Model, options: PlanOptions): Plan {
     tensors,
     config: withQuantization(model, settings),
     texts: new Map([["quantize_config.json", `${JSON.stringify(settings, null, 2)}\n`]]),
-    notes: symmetric ? [] : ["zero points are stored as they are (`gptq_v2`): older readers of GPTQ take only `gptq`"],
+    notes: [
+      ...(symmetric ? [] : ["zero points are stored as they are (`gptq_v2`): older readers of GPTQ take only `gptq`"]),
+      ...(settings.lm_head
+        ? ["the head is packed (`lm_head: true`): GPTQModel and vLLM read that, the loader of transformers does not"]
+        : []),
+    ],
   };
 }
 
 /** AWQ in the order of `gemm`. */
 export function planAwq(model: Model, options: PlanOptions): Plan {
-  const layers = layersOf(model);
+  // readers of AWQ never look for a packed head, and would leave it as it was made up
+  const layers = withDenseHead(layersOf(model));
   const one = oneGrid(layers.packed, "AWQ");
   const target = { writer: awqWriter, holds: "AWQ holds integers of 4 bits", problems: one.problems };
   const tensors = planLayers(model, layers, target, options);
@@ -145,6 +151,18 @@ export function planAwq(model: Model, options: PlanOptions): Plan {
     texts: new Map(),
     notes: [],
   };
+}
+
+/** The layers, the head among those that are dense. */
+function withDenseHead({ packed, others, dense }: Layers): Layers {
+  const isHead = ({ module }: { readonly module: { readonly name: string } }): boolean => module.name === head;
+  return [...packed, ...others].some(isHead)
+    ? {
+        packed: packed.filter((each) => !isHead(each)),
+        others: others.filter((each) => !isHead(each)),
+        dense: [...dense, head],
+      }
+    : { packed, others, dense };
 }
 
 /** The grid that all layers have, where they have one. */

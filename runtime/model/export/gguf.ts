@@ -37,8 +37,9 @@ export function planGguf(
   const chosen = model.tensors.map((tensor): string => {
     const { name, shape } = tensor;
     if (shape.length === 1) return "F32";
-    const asked = name === embeddingName || name === headName ? options.embedding : options.type;
-    const type = asked === null ? typeOf(tensor) : asked.toUpperCase();
+    const isTable = name === embeddingName || name === headName;
+    const asked = isTable ? options.embedding : options.type;
+    const type = asked === null ? typeOf(tensor, isTable ? "--embedding-type" : "--type") : asked.toUpperCase();
     const problem = typeof type === "string" ? blockProblem(type, shape[1]!) : type.problem;
     if (problem !== null) problems.set(problem, [...(problems.get(problem) ?? []), name]);
     return typeof type === "string" ? type : "F32";
@@ -86,8 +87,8 @@ function blockProblem(type: string, inputs: number): string | null {
     : `rows of ${inputs} columns are no multiple of the ${columns} of a block of ${type}`;
 }
 
-/** The type that has the values of a tensor, or why there is none. */
-function typeOf(tensor: ModelTensor): string | { readonly problem: string } {
+/** The type that has the values of a tensor, or why there is none, and what of the option may be said instead. */
+function typeOf(tensor: ModelTensor, option: string): string | { readonly problem: string } {
   const { format } = tensor;
   const plain = plainType(tensor);
   if (plain !== null || format === null) return plain ?? "F32";
@@ -98,17 +99,17 @@ function typeOf(tensor: ModelTensor): string | { readonly problem: string } {
   if (format.name === "nm" || format.name === "bitmask") {
     const dense = ["f16", "bf16"].includes(format.of?.name ?? "") ? format.of!.name : "f32";
     const type = facts === null ? dense : facts.bits === 8 ? "q8_0" : "q4_0";
-    return { problem: `GGUF has no type for ${written}: \`--type ${type}\` stores the zeros, too` };
+    return { problem: `GGUF has no type for ${written}: \`${option} ${type}\` stores the zeros, too` };
   }
-  if (facts === null) return { problem: `GGUF has no type for ${written}: \`--type f32\` holds the values` };
+  if (facts === null) return { problem: `GGUF has no type for ${written}: \`${option} f32\` holds the values` };
   if (facts.isOrdered)
-    return { problem: `GGUF has no type for groups in another order, ${written}: \`--type f32\` holds the values` };
+    return { problem: `GGUF has no type for groups in another order, ${written}: \`${option} f32\` holds the values` };
   if (facts.group !== "channel" && facts.group % 32 !== 0)
-    return { problem: `GGUF has blocks of 32 columns, not of ${facts.group}: \`--type f32\` holds the values` };
+    return { problem: `GGUF has blocks of 32 columns, not of ${facts.group}: \`${option} f32\` holds the values` };
   if (facts.bits <= 4) return facts.symmetric ? "Q4_0" : "Q4_1";
   return facts.symmetric
     ? "Q8_0"
-    : { problem: `GGUF has no zero points of 8 bits, ${written}: \`--type f32\` holds the values` };
+    : { problem: `GGUF has no zero points of 8 bits, ${written}: \`${option} f32\` holds the values` };
 }
 
 /** All that comes before the tensors. @throws ModelError M100 to M104, M140 to M142, M155 (the tokenizer) */

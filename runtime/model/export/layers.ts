@@ -105,10 +105,11 @@ export function planLayers(
 }
 
 /**
- * A tensor that stays dense. What only Espalier and GGUF pack, the embedding, becomes f32, which holds its values.
+ * A tensor that stays dense. What only Espalier and GGUF pack, embedding and head, becomes f32, which holds its values.
  */
 export function plannedAsIs(model: Model, tensor: ModelTensor, options: PlanOptions): PlannedTensor<TensorLayout> {
-  if (tensor.format !== null && tensor.name !== embeddingName && !["f32", "f16", "bf16"].includes(tensor.format.name))
+  const isPacked = tensor.format !== null && !["f32", "f16", "bf16"].includes(tensor.format.name);
+  if (isPacked && tensor.name !== embeddingName && tensor.name !== headName)
     throw new RangeError(`${tensor.name} is packed`);
   const name = tensor.format?.name.toUpperCase() ?? tensor.dtype;
   return plannedDense(model, tensor, name === "BF16" || name === "F16" ? name : "F32", options);

@@ -9,7 +9,7 @@ import { LlamaError } from "../../../runtime/llama/error.js";
 import { formatOfSpec, shapeOf } from "../../../compiler/formats/registry.js";
 import { openModel, type Model } from "../../../runtime/model/model.js";
 import { openMachine } from "../machine.js";
-import type { Written } from "../recipes.js";
+import { writtenRecipe, type Written } from "../recipes.js";
 import { tinyModel } from "../tiny.js";
 import { sparse, trainingRecipe } from "./support.js";
 
@@ -103,6 +103,22 @@ test("a run that was stopped goes on to the same bytes, and to no others", async
   );
   assert.is(report!.losses.length, 12);
   assert.equal(await bytesOf("stopped"), await bytesOf("whole"));
+});
+
+test("a model whose tables were stored before is trained as it is then, towards the one that was given", async () => {
+  const same = trainingRecipe("store w as pack w as f32", { settings: { steps: 2, norms: false, watch: 2 } });
+  const first = async (name: string, loop: string): Promise<number> => {
+    const source = same.source.replace("  train model", `  for w in model.${loop} }\n  train model`);
+    const [report] = (await train({ ...writtenRecipe(source) }, name)).trainings;
+    return report!.watched[0]!.loss;
+  };
+  const stored = "store w as pack w as int4(8) with scale int4_scale(w, 8)";
+  const as = await first("tables as they were", "tables { store w as pack w as f32");
+  const [embedding, head] = [
+    await first("embedding", `embedding { ${stored}`),
+    await first("head", `head { ${stored}`),
+  ];
+  assert.ok(as < 1e-6 && embedding > 1e-4 && head > 1e-4, `${as}, ${embedding}, ${head}`);
 });
 
 test("a block at a time: its error falls", async () => {
