@@ -1,5 +1,6 @@
 /** `round w as int8(token)`: in what the layers that read an input take it. */
-import type { ActivationFormat, Recipe, RecipeStep, RoundStep } from "../recipe/recipe.js";
+import type { Recipe, RecipeStep, RoundStep } from "../recipe/recipe.js";
+import type { ActivationFormat } from "../types/activation-format.js";
 import type { RoundStatement } from "../syntax/ast.js";
 import { sizeValue } from "../types/size.js";
 import { compileTimeSize } from "./element.js";

@@ -64,11 +64,6 @@ function printStep(step: RecipeStep): readonly string[] {
   }
 }
 
-/** The format as it is written in a recipe. */
-export function printActivations({ name, group }: ActivationFormat): string {
-  return `${name}(${group})`;
-}
-
 function patterns(word: string, list: readonly NamePattern[]): string {
   return list.length === 0 ? "" : ` ${word} ${list.map((pattern) => `"${pattern.glob}"`).join(", ")}`;
 }

@@ -1,6 +1,7 @@
 import type { Span } from "../diagnostic.js";
 import type { Combination } from "../graph/analysis/combination.js";
 import type { SymbolicGraph } from "../graph/graph.js";
+import type { ActivationFormat } from "../types/activation-format.js";
 
 /**
  * What a recipe means: steps over a model's modules for the runtime to follow. Whatever computes on tensors is a Graph
@@ -113,12 +114,6 @@ export interface RoundStep {
   /** The statement's. */
   readonly at: Span;
   readonly span: Span;
-}
-
-/** Integers from -127 to 127 with a scale for all channels of a token, or for each `group` of them. */
-export interface ActivationFormat {
-  readonly name: "int8";
-  readonly group: number | "token";
 }
 
 export interface TrainStep {

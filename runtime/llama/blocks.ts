@@ -12,7 +12,7 @@ import {
   type Received,
   type Rounding,
 } from "../../compiler/graph/passes/weight-products.js";
-import type { ActivationFormat } from "../../compiler/recipe/recipe.js";
+import type { ActivationFormat } from "../../compiler/types/activation-format.js";
 import type { Block, Linear } from "../model/layout.js";
 import type { TensorForm, DeviceTensor } from "../run/run.js";
 import { bind, type Arguments } from "./call.js";

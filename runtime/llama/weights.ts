@@ -2,7 +2,7 @@
 import { InternalError } from "../../compiler/diagnostic.js";
 import { mostHalf } from "../../compiler/formats/fit.js";
 import { isDense, plainType } from "../../compiler/formats/registry.js";
-import type { ActivationFormat } from "../../compiler/recipe/recipe.js";
+import type { ActivationFormat } from "../../compiler/types/activation-format.js";
 import type { Target } from "../../compiler/target.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
 import { formatBytes as printBytes } from "../device/error.js";

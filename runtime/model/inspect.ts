@@ -2,8 +2,8 @@ import { counted } from "../../compiler/words.js";
 import { readdir, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { bitsPerWeight, formatOfSpec, printFormat, shapeOf } from "../../compiler/formats/registry.js";
-import type { ActivationFormat } from "../../compiler/recipe/recipe.js";
-import { printActivations } from "../../compiler/recipe/print.js";
+import { printActivations, type ActivationFormat } from "../../compiler/types/activation-format.js";
+
 import { elementCount } from "../../compiler/types/shape.js";
 import { elementBits, isElementType, isFloatType, type ElementType } from "./elements.js";
 import { ModelError } from "./error.js";

@@ -1,6 +1,6 @@
 /** A model as it is written, wherever that is. */
 import type { FormatSpec } from "../../compiler/types/type.js";
-import type { ActivationFormat } from "../../compiler/recipe/recipe.js";
+import type { ActivationFormat } from "../../compiler/types/activation-format.js";
 import type { DirectoryPlan, DirectoryWriter } from "./directory-plan.js";
 import type { ElementType } from "./elements.js";
 import { printJson } from "./json.js";

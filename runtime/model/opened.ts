@@ -1,5 +1,5 @@
 import type { FormatSpec } from "../../compiler/types/type.js";
-import type { ActivationFormat } from "../../compiler/recipe/recipe.js";
+import type { ActivationFormat } from "../../compiler/types/activation-format.js";
 import { companionsOf, type Companion } from "./companions.js";
 import { readConfig, type LlamaConfig } from "./config.js";
 import type { Directory } from "./directory.js";

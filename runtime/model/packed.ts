@@ -1,5 +1,5 @@
 import { formatOfSpec, formatWords, normalizeFormat, shapeOf } from "../../compiler/formats/registry.js";
-import type { ActivationFormat } from "../../compiler/recipe/recipe.js";
+import type { ActivationFormat } from "../../compiler/types/activation-format.js";
 import { elementCount } from "../../compiler/types/shape.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
 import { isElementType, type ElementType } from "./elements.js";

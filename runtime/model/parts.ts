@@ -1,7 +1,7 @@
 /** What a model is made of, and whether it is all there. */
 import { counted } from "../../compiler/words.js";
 import { elementCount } from "../../compiler/types/shape.js";
-import type { ActivationFormat } from "../../compiler/recipe/recipe.js";
+import type { ActivationFormat } from "../../compiler/types/activation-format.js";
 import type { Companion } from "./companions.js";
 import type { LlamaConfig } from "./config.js";
 import { isFloatType, toFloats } from "./elements.js";

@@ -99,7 +99,8 @@ export function checkRecipe(
  * be noted, for people. Without `functions`, those of the library, pairs of scales are not looked at.
  */
 export function checkAgainst(model: Model, recipe: Recipe, functions: Functions | null = null): readonly string[] {
-  return checkRecipe({ functions, target: { ...baselineTarget, f16: true, maxBinding: Infinity } }, model, recipe).notes;
+  return checkRecipe({ functions, target: { ...baselineTarget, f16: true, maxBinding: Infinity } }, model, recipe)
+    .notes;
 }
 
 function unmatched(

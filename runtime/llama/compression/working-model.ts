@@ -3,7 +3,7 @@
  * else on disk.
  */
 import { InternalError } from "../../../compiler/diagnostic.js";
-import type { ActivationFormat } from "../../../compiler/recipe/recipe.js";
+import type { ActivationFormat } from "../../../compiler/types/activation-format.js";
 import type { FormatSpec } from "../../../compiler/types/type.js";
 import { byteCount } from "../../model/elements.js";
 import type { Block, Linear, Model } from "../../model/opened.js";

@@ -4,7 +4,7 @@
 import { createHash } from "node:crypto";
 import { open, readFile, rename, stat } from "node:fs/promises";
 import { join } from "node:path";
-import type { ActivationFormat } from "../../../compiler/recipe/recipe.js";
+import type { ActivationFormat } from "../../../compiler/types/activation-format.js";
 import type { FormatSpec } from "../../../compiler/types/type.js";
 import { systemCode } from "../../model/error.js";
 import type { StoredPattern } from "../../model/packed.js";

@@ -1,6 +1,6 @@
 /** The containers of other tools that a model is exported to, each with its config. */
 import { counted } from "../../../compiler/words.js";
-import type { ActivationFormat } from "../../../compiler/recipe/recipe.js";
+import type { ActivationFormat } from "../../../compiler/types/activation-format.js";
 import { awqWriter } from "../interchange/containers/awq.js";
 import { gptqWriter } from "../interchange/containers/gptq.js";
 import { intQuantizedWriter } from "../interchange/containers/int-quantized.js";

@@ -1,5 +1,5 @@
 /** A directory of weights, in formats of ours whoever has packed it. */
-import type { ActivationFormat } from "../../../compiler/recipe/recipe.js";
+import type { ActivationFormat } from "../../../compiler/types/activation-format.js";
 import type { LlamaConfig } from "../config.js";
 import type { Directory } from "../directory.js";
 import { blocksOf, expectedTensors, headName } from "../layout.js";

@@ -1,5 +1,5 @@
 /** `quantization_config` of compressed-tensors. */
-import type { ActivationFormat } from "../../../compiler/recipe/recipe.js";
+import type { ActivationFormat } from "../../../compiler/types/activation-format.js";
 import { quoted } from "../error.js";
 import type { Fields } from "../fields.js";
 import { describe, isObject } from "../json.js";

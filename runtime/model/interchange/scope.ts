@@ -1,4 +1,4 @@
-import type { ActivationFormat } from "../../../compiler/recipe/recipe.js";
+import type { ActivationFormat } from "../../../compiler/types/activation-format.js";
 import type { Container } from "./layer.js";
 
 /** What a checkpoint of another tool says of its layers. */
