@@ -1,14 +1,6 @@
+import { printActivations } from "../types/activation-format.js";
 import { printGraph } from "../graph/print.js";
-import type {
-  ActivationFormat,
-  Computed,
-  Condition,
-  NamePattern,
-  Quantity,
-  Recipe,
-  RecipeStep,
-  Treatment,
-} from "./recipe.js";
+import type { Computed, Condition, NamePattern, Quantity, Recipe, RecipeStep, Treatment } from "./recipe.js";
 
 /** A recipe as text, for people and for goldens: its steps in order, each with its graphs. */
 export function printRecipe(recipe: Recipe): string {
