@@ -2,13 +2,13 @@
  * Where the time of a pass goes, dispatch by dispatch: a token of each of many sequences, or a prompt.
  *
  *   npm run build && node bench/many-tokens.mjs [--formats f16,int4,2:4-int4] [--passes 16x1,64x1,1x512] [--blocks 12]
- *     [--shape llama-3.1-8b] [--context 128] [--cuts FILE] [--seconds 120] [--device gpu] [--json] [--null]
+ *     [--shape llama-3.1-8b] [--context 128] [--cuts FILE] [--alone] [--seconds 120] [--device gpu] [--json] [--null]
  *
  * `--passes`: sequences x tokens of each. The model is of random weights; its pass is linked and bound as `generate` does
  * it. Of each dispatch of a block: `alone`, those of all blocks one after the other, so that weights come from memory;
  * `left out`, how much sooner the whole pass is over without it; and the bytes of weights that it reads, over the time
  * alone. The gap between dispatches that wait for each other is in every figure. Times are taken at full clock
- * (`steady.mjs`). `--cuts`: choices of schedules as `tune` writes them. `--null` only lists, on the backend that computes
+ * (`steady.mjs`). `--alone`: nothing is left out, which takes half the time. `--cuts`: choices of schedules as `tune` writes them. `--null` only lists, on the backend that computes
  * nothing.
  */
 import { readFileSync } from "node:fs";
@@ -34,6 +34,7 @@ const { values: options } = parseArgs({
     shape: { type: "string", default: "llama-3.1-8b" },
     context: { type: "string", default: "128" },
     cuts: { type: "string" },
+    alone: { type: "boolean" },
     seconds: { type: "string", default: "120" },
     json: { type: "boolean" },
     device: { type: "string", default: "gpu" },
@@ -178,8 +179,8 @@ async function measure(name, session, watched, sequences, tokens) {
     const { first, length } = blocksOf(list);
     const end = first + config.layers * length;
     const titled = `${name}, ${sequences} x ${tokens}`;
-    const whole = watch === null ? { us: NaN, slow: 1 } : await watch.time([list]);
-    const blocks = watch === null ? { us: NaN, slow: 1 } : await watch.time([list.slice(first, end)]);
+    const whole = watch === null ? { us: NaN, slow: 1 } : await watch.time([list], 600);
+    const blocks = watch === null ? { us: NaN, slow: 1 } : await watch.time([list.slice(first, end)], 600);
     const slow = ({ slow: by }) => (by > 1.04 ? ` at ${(1 / by).toFixed(2)} of the clock` : "");
     say(
       `\n${titled}: ${list.length} dispatches, ${length} a block; a pass of ${config.layers} blocks and the head ${whole.us.toFixed(0)} us${slow(whole)}, a block ${(blocks.us / config.layers).toFixed(1)} us${slow(blocks)}; of 32 blocks ${((whole.us - blocks.us + (32 * blocks.us) / config.layers) / 1000).toFixed(2)} ms`,
@@ -197,8 +198,14 @@ async function measure(name, session, watched, sequences, tokens) {
         ? list.filter((_, other) => other >= first && other < end && (other - first) % length === at - first)
         : [list[at]];
       const others = list.slice(first, end).filter((_, other) => !inBlock || other % length !== at - first);
-      const alone = watch === null ? { us: NaN, slow: 1 } : await watch.time(every.map((one) => [one]));
-      const without = watch === null || !inBlock ? null : await watch.time([others], 600);
+      const alone =
+        watch === null
+          ? { us: NaN, slow: 1 }
+          : await watch.time(
+              every.map((one) => [one]),
+              300,
+            );
+      const without = watch === null || !inBlock || options.alone ? null : await watch.time([others], 400);
       const left = without === null ? NaN : (blocks.us - without.us) / config.layers;
       const { kernel, workgroups, bytes } = list[at];
       if (inBlock) [sum, saved] = [sum + alone.us, saved + left];

@@ -2,7 +2,7 @@
  * Tiles of matrices for packed weights against dense ones, many cuts in one run:
  *
  *   npm run build && node bench/packed-tiles.mjs [--tokens 16,64,2048] [--shapes qkv,o,gate+up,down] [--formats NAME,...]
- *     [--cuts JSON] [--fences] [--seconds 80] [--json] [--null]
+ *     [--cuts '{"16": [...]}'] [--seconds 80] [--json] [--null]
  *
  * The products of a layer of Llama 3.1 8B's shape, gate and up as the pair they are, by the cut that the compiler takes
  * and by those of `cuts`. Each is held to sums on the host, for all outputs of some tokens; weights take turns over more
@@ -29,7 +29,6 @@ const { values: options } = parseArgs({
     formats: { type: "string", default: "f16,2:4-int4,int4,2:4-f16" },
     seconds: { type: "string", default: "80" },
     cuts: { type: "string" },
-    fences: { type: "boolean" },
     json: { type: "boolean" },
     null: { type: "boolean" },
   },
@@ -74,16 +73,6 @@ async function compileOnly(program) {
     if (messages.length > 0) throw new Error(`${messages.map(({ message }) => message).join("; ")}\n${wgsl}`);
   }
 }
-
-/** The first barrier of the walk as one of memory, too: loads cannot be moved behind it. */
-const fenced = (program) => ({
-  ...program,
-  kernels: program.kernels.map((kernel) => {
-    const loop = kernel.wgsl.search(/for \(var (trip|slice)/);
-    const at = kernel.wgsl.indexOf("workgroupBarrier();", loop);
-    return { ...kernel, wgsl: `${kernel.wgsl.slice(0, at)}storageBarrier();\n    ${kernel.wgsl.slice(at)}` };
-  }),
-});
 
 const watch = options.null ? null : await stopwatch(device);
 
@@ -133,16 +122,14 @@ for (const m of options.tokens.split(",").map(Number))
           sets.push({ x: input, w, gate: w, up: pair ? await make(weights.words, "weights") : w });
         }
         const result = await make(2 * m * n, "result");
-        const given = options.cuts === undefined ? cuts(m, pair, name) : JSON.parse(options.cuts);
+        const given = options.cuts === undefined ? cuts(m, pair, name) : (JSON.parse(options.cuts)[m] ?? []);
         const compiled = [null, ...given].flatMap((cut) => {
           const sizes = pair ? { B: 1, T: m, M: n, D: k } : { B: 1, T: m, N: n, K: k };
           const binding = { sizes, dtypes: { E: "f16" }, formats: pair ? { P: spec, U: spec } : { F: spec } };
           const stages = compileStages(library.get(pair ? "gated" : "linear"), binding, target, { schedule: cut });
           const taken = stages.program.kernels.map(({ schedule }) => schedule).join("+");
           if (cut !== null && !taken.startsWith(cut.kind)) return [];
-          const { program } = stages;
-          const one = { cut, taken, program };
-          return options.fences ? [one, { cut, taken: `fenced ${taken}`, program: fenced(program) }] : [one];
+          return [{ cut, taken, program: stages.program }];
         });
         const all = Promise.all(
           compiled.map(({ program }) =>
@@ -153,7 +140,7 @@ for (const m of options.tokens.split(",").map(Number))
         const rows = [];
         for (const [at, { cut, taken }] of compiled.entries()) {
           if (performance.now() > until && at > 0) continue;
-          const { us, slow } = watch === null ? { us: NaN, slow: 1 } : await watch.time(prepared[at]);
+          const { us, slow } = watch === null ? { us: NaN, slow: 1 } : await watch.time(prepared[at], 400);
           const error = options.null ? 0 : await errorOf(result, expected, tokens, n);
           rows.push({ us, wrong: !(error < 0.02) });
           const row = { tokens: m, shape, format: name, cut, taken, us, slow, error };
@@ -161,7 +148,7 @@ for (const m of options.tokens.split(",").map(Number))
           console.log(
             options.json
               ? JSON.stringify(row)
-              : `${String(m).padStart(5)} ${shape.padEnd(8)} ${name.padEnd(9)} ${`${cut === null ? `chosen: ${taken}` : nameOf(cut)}${taken.startsWith("fenced") ? " fenced" : ""}`.padEnd(40)} ${us.toFixed(1).padStart(8)} us ${tflops.toFixed(0).padStart(5)} TFLOP/s ${(bytes / us / 1000).toFixed(0).padStart(5)} GB/s${slow > 1.04 ? ` at ${(1 / slow).toFixed(2)} of the clock` : ""}${error < 0.02 ? "" : ` WRONG ${error}`}`,
+              : `${String(m).padStart(5)} ${shape.padEnd(8)} ${name.padEnd(9)} ${(cut === null ? `chosen: ${taken}` : nameOf(cut)).padEnd(40)} ${us.toFixed(1).padStart(8)} us ${tflops.toFixed(0).padStart(5)} TFLOP/s ${(bytes / us / 1000).toFixed(0).padStart(5)} GB/s${slow > 1.04 ? ` at ${(1 / slow).toFixed(2)} of the clock` : ""}${error < 0.02 ? "" : ` WRONG ${error}`}`,
           );
         }
         const right = rows.filter(({ wrong }) => !wrong).map(({ us }) => us);

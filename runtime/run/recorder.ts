@@ -44,6 +44,8 @@ export interface Recorder {
 export interface RecorderOptions {
   /** Dispatches a submit holds at most. */
   readonly submitLimit: number;
+  /** Of runs, the first submit after a flush holds no more, and each further one twice as many: the device begins soon. */
+  readonly firstSubmit: number;
   readonly profiler: Profiler | null;
   readonly poison: Poison | null;
   /** Called after each submit. */
@@ -56,13 +58,14 @@ export async function createRecorder(
   pipelines: Pipelines,
   groups: BindGroups,
   outcomes: Outcomes,
-  { submitLimit, profiler, poison, onSubmit }: RecorderOptions,
+  { submitLimit, firstSubmit, profiler, poison, onSubmit }: RecorderOptions,
 ): Promise<Recorder> {
   const { gpu } = device;
   const ring = await createParameterRing(device, pipelines);
   let encoder: GPUCommandEncoder | null = null;
   let pass: GPUComputePassEncoder | null = null;
   let dispatches = 0;
+  let most = Math.min(firstSubmit, submitLimit);
   /** Buffers that recorded work uses, and the same of programs that were replayed. */
   const recorded = new Set<GPUBuffer>();
   const replayed = new Set<ReadonlySet<GPUBuffer>>();
@@ -113,15 +116,19 @@ export async function createRecorder(
       return encoder === null;
     },
     uses: (buffer) => recorded.has(buffer) || [...replayed].some((buffers) => buffers.has(buffer)),
-    flush,
+    flush() {
+      flush();
+      most = Math.min(firstSubmit, submitLimit);
+    },
     run({ program, kernels }, ranges, parameters) {
       /** Offsets of the parameter blocks that lie in the ring already. */
       let blocks = new Map<string, number>();
       playDispatches(program, kernels, ranges, parameters, (each) => {
         const { kernel, workgroups } = each;
         if (workgroups.includes(0)) return;
-        if (dispatches >= submitLimit || !ring.fits(1, kernel.parameterBytes)) {
+        if (dispatches >= most || !ring.fits(1, kernel.parameterBytes)) {
           flush();
+          most = Math.min(2 * most, submitLimit);
           blocks = new Map();
         }
         let offset: number | null = null;

@@ -53,6 +53,7 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
     },
   });
   const recorder = await createRecorder(device, pipelines, groups, outcomes, {
+    firstSubmit: options.submitLimit === undefined && device.kind === "gpu" ? 16 : Infinity,
     submitLimit: Math.min(options.submitLimit ?? (device.kind === "gpu" ? 256 : 32), profiler?.capacity ?? Infinity),
     profiler,
     poison,

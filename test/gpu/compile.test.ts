@@ -45,7 +45,15 @@ const inParts: MatrixTile = {
 };
 
 /** A tile that holds the words of a trip of slices, with activations as they lie. */
-const inTrips: MatrixTile = { ...inParts, rows: 32, subgroups: [1, 2, 2], ahead: 3, trip: 128, left: "memory" };
+const inTrips: MatrixTile = {
+  ...inParts,
+  rows: 32,
+  subgroups: [1, 2, 2],
+  ahead: 3,
+  trip: 128,
+  left: "memory",
+  loads: "fenced",
+};
 
 /** Small sizes that every constraint of the library allows. */
 const sizes: Readonly<Record<string, number>> = {
@@ -191,6 +199,12 @@ for (const dtype of ["f32", "f16"] as const) {
         assert.is(program.kernels.length, dtype === "f16" ? 2 : 1);
         await executor.prepare(program);
       }
+    for (const F of ["int4(32)", "nm(2, 4) of int4(64)", "nm(2, 4) of f16", "q4_0"]) {
+      const many = { dtype, formats: { F }, sizes: { B: 2, T: 512, K: 64, N: 64 } };
+      const { program } = stagesOf("linear", bound("linear", many), target, { schedule: "unpacked" });
+      assert.is(program.kernels[0]!.schedule === "unpacked", dtype === "f16", F);
+      await executor.prepare(program);
+    }
     for (const schedule of schedules) {
       const given = bound("block", { dtype, formats: { O: "int4(32, asymmetric)" } });
       await executor.prepare(stagesOf("block", given, target, { schedule }).program);

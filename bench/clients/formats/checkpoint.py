@@ -3,7 +3,8 @@
 python checkpoint.py TEXT WINDOWS PATH...
 
 A directory is loaded by transformers (with compressed-tensors, GPTQModel where its config asks for them), a GGUF file by
-the package gguf, through transformers. The text is tokenised whole by the checkpoint's own tokenizer and cut in windows
+the package gguf, through transformers; `sparse-bitmask`, which no transformers since 4.50 loads, by compressed-tensors
+alone. The text is tokenised whole by the checkpoint's own tokenizer and cut in windows
 of 256 tokens, each after the token for the beginning; all 256 are scored.
 """
 import json
@@ -33,6 +34,8 @@ def load(path):
     quantization = getattr(config, "quantization_config", None)
     method = None if quantization is None else quantization["quant_method"]
     options = {}
+    if method == "compressed-tensors" and (quantization.get("sparsity_config") or {}).get("format") == "sparse-bitmask":
+        return sparse_bitmask(path, config), "compressed-tensors alone"
     if method == "compressed-tensors":
         import inspect
 
@@ -54,6 +57,23 @@ def load(path):
     if missing:
         raise RuntimeError(f"loaded with random weights: {missing[:3]}")
     return model, "transformers" if method is None else f"transformers, {method}"
+
+
+def sparse_bitmask(path, config):
+    """The model of weights that the library decompresses, every one of which has to be among them."""
+    from compressed_tensors.compressors import BaseCompressor
+    from compressed_tensors.config import BitmaskConfig
+
+    del config.quantization_config
+    model = AutoModelForCausalLM.from_config(config, torch_dtype=torch.float32)
+    compressor = BaseCompressor.load_from_registry("sparse-bitmask", config=BitmaskConfig(format="sparse-bitmask"))
+    state = {name: weight.float() for name, weight in compressor.decompress(path)}
+    found = model.load_state_dict(state, strict=False)
+    missing = [name for name in found.missing_keys if name != "lm_head.weight"]
+    if missing or found.unexpected_keys:
+        raise RuntimeError(f"not the tensors of the model: {missing[:3]}, {found.unexpected_keys[:3]}")
+    model.tie_weights()
+    return model
 
 
 def tokens(path):

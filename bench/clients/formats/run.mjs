@@ -2,9 +2,9 @@
  * What other tools make of exported models, held to what Espalier makes of them: a table in Markdown.
  *
  *   node bench/clients/formats/run.mjs --python ENV/bin/python [--old-python ENV/bin/python] [--node FOLDER] \
- *     [--windows 8] [--more DIR...] > results.md
+ *     [--windows 8] [DIR...] > results.md
  *
- * README.md says what the environments hold. Models are made in a temporary folder.
+ * README.md says what the environments hold. Models are made in a temporary folder; each DIR is one more to export.
  */
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";

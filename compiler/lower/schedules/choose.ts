@@ -1,7 +1,7 @@
 import { InternalError } from "../../diagnostic.js";
 import type { ConcreteGraph, Eqn, Scalar } from "../../graph/graph.js";
 import { extent, boundingRange, intervalOf, withRanges, type Bounds } from "../../graph/analysis/ranges.js";
-import { children, constantOf, scalarLoads, type scalarReductions } from "../../graph/scalar.js";
+import { children, constantOf, scalarLoads, withoutCasts, type scalarReductions } from "../../graph/scalar.js";
 import { byteSize, type Kernel } from "../../kernel/kernel.js";
 import type { Concrete } from "../../types/type.js";
 import type { Lowering } from "../toolkit/lowering.js";
@@ -158,7 +158,7 @@ function attempt(lowering: Lowering, eqn: Eqn<Concrete>, schedule: ForcedSchedul
     if (!eqn.indices.every((range) => boundingRange(range).exact && extent(range) > 0)) return null;
     const shape = rowShape(eqn);
     if (shape === null || shape.shared.length === 0 || (!forced && !rowsPay(lowering, eqn, shape))) return null;
-    return { kernels: [rows(lowering, eqn, shape, rowSize(lowering, shape))], scratch: [], cut: null };
+    return { kernels: [rows(lowering, eqn, shape, rowSize(lowering, eqn, shape))], scratch: [], cut: null };
   }
   const found = productIn(lowering, eqn);
   if (found === null) return null;
@@ -197,7 +197,11 @@ function cutsOf(
   const matrices = (): readonly ProductCut[] => {
     if (!whole || leftReduces(product) || (!forced && !matrixPays(product))) return [];
     const sides = matrixOf(lowering, eqn, product);
-    return sides === null ? [] : matrixCuts(product, sides, target);
+    if (sides === null) return [];
+    const [only, ...others] = product.terms[0]!.left;
+    const left = only === undefined || others.length > 0 ? null : withoutCasts(only);
+    const together = left?.kind === "load" ? rowsOfReaders(lowering.graph, left.tensor) : 0;
+    return matrixCuts(product, sides, target, Math.max(product.sizes.n, together));
   };
   if (schedule === "matvec") {
     if (eqn.kind !== "map" || (!forced && matrices().length > 0)) return [];
@@ -304,12 +308,16 @@ function reductionLength(reduce: ReturnType<typeof scalarReductions<Concrete>>[n
   );
 }
 
+/** Rows that leave most of a large GPU idle. */
+const fewRows = 128;
+
 /** Invocations of a row's workgroup. */
-function rowSize(lowering: Lowering, shape: RowShape): number {
+function rowSize(lowering: Lowering, { indices }: Elements, shape: RowShape): number {
   const longest = Math.max(...shape.shared.map(reductionLength));
   // on a CPU driver a barrier costs more than a row: one subgroup needs none
   if (lowering.target.kind === "cpu") return fixedSubgroup(lowering.target) ?? 1;
-  const most = longest >= 16384 ? Math.min(1024, lowering.target.maxInvocations) : 256;
+  const count = shape.outer.reduce((product, axis) => product * extent(indices[axis]!), 1);
+  const most = longest >= (count <= fewRows ? 4096 : 16384) ? Math.min(1024, lowering.target.maxInvocations) : 256;
   let size = 32;
   while (size < most && size < longest) size *= 2;
   return Math.min(size, lowering.target.maxInvocations);

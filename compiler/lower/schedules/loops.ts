@@ -15,6 +15,9 @@ import type { Lowering } from "../toolkit/lowering.js";
 /** Invocations of a workgroup where they do not cooperate. */
 const groupSize = 64;
 
+/** Of many elements on a GPU: workgroups start one after the other, in more time than one of these takes. */
+const many = { elements: 2 ** 14, groupSize: 256 } as const;
+
 /** One invocation an element; reductions are loops. Works for every eqn on every device. */
 export function loops(lowering: Lowering, eqn: Eqn<Concrete>): readonly Kernel[] {
   switch (eqn.kind) {
@@ -40,11 +43,11 @@ function elementLoops(lowering: Lowering, eqn: Eqn<Concrete> & { readonly kind: 
   const environment = lowering.environment(build);
   const bounds = boundsOf(lowering, eqn);
   const count = eqn.indices.reduce((product, range) => product * extent(range, bounds), 1);
-  const workgroups = spread(Math.ceil(count / groupSize));
-  const position = build.bind(
-    "position",
-    k.add(k.mul(workgroupPosition(workgroups), groupSize), k.builtin("local_index")),
-  );
+  const { kind, maxInvocations } = lowering.target;
+  const size =
+    kind === "gpu" && count >= many.elements && maxInvocations >= many.groupSize ? many.groupSize : groupSize;
+  const workgroups = spread(Math.ceil(count / size));
+  const position = build.bind("position", k.add(k.mul(workgroupPosition(workgroups), size), k.builtin("local_index")));
   build.when(k.less(position, count), () => {
     const inner = bindPosition(environment, eqn.indices, bounds, position);
     const inside = insideRanges(inner, eqn.indices, bounds);
@@ -54,7 +57,7 @@ function elementLoops(lowering: Lowering, eqn: Eqn<Concrete> & { readonly kind: 
   });
   return build.finish({
     name: lowering.nameOf(eqn),
-    workgroupSize: [groupSize, 1, 1],
+    workgroupSize: [size, 1, 1],
     workgroups,
     schedule: "loops",
     values: lowering.valuesOf(eqn),

@@ -33,6 +33,8 @@ export interface MatrixTile {
   readonly trip?: number;
   /** Left matrices are loaded from memory, as they lie, and not by way of workgroup memory. */
   readonly left?: "memory";
+  /** Words that are loaded ahead are not loaded later, whatever a driver thinks of the registers that they take. */
+  readonly loads?: "fenced";
 }
 
 export type TripTile = MatrixTile & { readonly trip: number };
@@ -72,14 +74,18 @@ const trips = (of: MatrixTile, trip: number, left?: "memory"): MatrixTile => ({
 /** Slices that workgroup memory holds. */
 export const slicesHeld = ({ ahead }: MatrixTile): number => (ahead === 1 || ahead === 2 ? 2 : 1);
 
-/** The usual ones, from the most wanted; of a pair of terms each has so many rows. */
-function usual(product: Product, sides: MatrixProduct): readonly MatrixTile[] {
+/**
+ * The usual ones, from the most wanted; of a pair of terms each has so many rows. `together`: outputs of all products of
+ * the same activations, which are one dispatch.
+ */
+function usual(product: Product, sides: MatrixProduct, together: number): readonly MatrixTile[] {
   const { m } = product.sizes;
   const terms = sides.right.length;
   const rights = passesOf(sides).flatMap(({ right }) => right);
   const slice = Math.max(32, ...rights.map((side) => (side.kind === "dense" ? 0 : side.least)));
   const small = [tile(32, 32, [1, 2, 2], 64), tile(32, 32, [2, 2, 1], slice)];
   const middle = [terms === 1 ? tile(64, 32, [2, 1, 4], 128) : tile(64, 32, [2, 2, 2], 64), ...small];
+  const square = tile(64, 64, [2, 2, 2], 64);
   if (m <= 16) {
     const wide = terms === 1 ? tile(16, 64, [1, 4, 4], 128) : tile(16, 32, [1, 2, 4], 128);
     const narrow = terms === 1 ? tile(16, 32, [1, 2, 4], 256) : tile(16, 16, [1, 1, 8], 256);
@@ -89,15 +95,20 @@ function usual(product: Product, sides: MatrixProduct): readonly MatrixTile[] {
   }
   if (m <= 32) return [terms === 1 ? tile(32, 32, [1, 2, 4], 128) : tile(32, 16, [1, 1, 8], 128), ...small];
   const large = terms === 1 ? tile(128, 128, [2, 2, 2], 64) : tile(128, 64, [2, 2, 2], 64);
+  if (m <= 64 && terms === 1 && tiles(product, square) >= manyTiles) return [square, ...middle];
   if (m <= 64 || terms > 2) return middle;
   // both sides read across, the gradient of a weight: long sums for few elements, so that what a large tile has too
   // much of costs more than the reads of small ones (bench/h100.md)
   const across = rights.every((side) => side.along === "outer") && sides.left.along === "outer" && terms === 1;
-  const smaller = [tile(128, 64, [2, 2, 2], 64), tile(64, 64, [2, 2, 2], 64)];
+  const half = tile(128, 64, [2, 2, 2], 64);
+  const smaller = [half, square];
   const filling = smaller
     .filter((each) => across && tiles(product, each) >= enoughTiles)
     .sort((a, b) => padding(product, a) - padding(product, b));
-  if (tiles(product, large) < enoughTiles) return [...filling, ...middle];
+  if (tiles(product, large) < enoughTiles) {
+    const beside = { ...product, sizes: { ...product.sizes, n: together } };
+    return [...filling, ...(terms === 1 && tiles(beside, large) >= enoughTiles ? [half] : []), ...middle];
+  }
   if (padding(product, large) > 1.15 && filling.length > 0) return [...filling, large, ...middle];
   return [large, { ...large, subgroups: [2, 2, 1], slice: 32 }, ...middle];
 }
@@ -145,8 +156,13 @@ function others({ sizes }: Product): readonly MatrixTile[] {
 }
 
 /** What may be tried for a product on a device, the best guess first; empty where none fits. */
-export function matrixCuts(product: Product, sides: MatrixProduct, target: Target): readonly MatrixTile[] {
-  return [...usual(product, sides), ...others(product)].filter((each) => tileFits(each, sides, target));
+export function matrixCuts(
+  product: Product,
+  sides: MatrixProduct,
+  target: Target,
+  together: number,
+): readonly MatrixTile[] {
+  return [...usual(product, sides, together), ...others(product)].filter((each) => tileFits(each, sides, target));
 }
 
 /** Whether the slices of a tile of trips can be unpacked from words in registers. */

@@ -1,6 +1,7 @@
 /** Models whose linear layers are packed in a container of another tool. */
 import { counted } from "../../../compiler/words.js";
-import { printFormat } from "../../../compiler/formats/registry.js";
+import { gridValues, printFormat, shapeOf } from "../../../compiler/formats/registry.js";
+import { stripsOf } from "../../../compiler/formats/strips.js";
 import { roundF16 } from "../../../compiler/float.js";
 import { gridFacts, gridLayerOf, valuesOfGrid, type GridFacts } from "../interchange/grid-values.js";
 import type { Module } from "../interchange/layer.js";
@@ -8,7 +9,7 @@ import type { GridWriter, WrittenLayer } from "../interchange/written.js";
 import { embeddingName, headName } from "../layout.js";
 import type { Model, ModelTensor } from "../model.js";
 import type { TensorLayout } from "../safetensors-writer.js";
-import { lossError, type PlannedTensor, type PlanOptions, type Refusal } from "./plan.js";
+import { lossError, type Loss, type PlannedTensor, type PlanOptions, type Refusal } from "./plan.js";
 import { lossMeter, plannedDense, wordsOf } from "./values.js";
 
 /** A linear layer that is packed. */
@@ -119,30 +120,48 @@ function plannedLayer(
   model: Model,
   { module, tensor, facts }: PackedLayer,
   stored: string,
-  { parts, bytes }: WrittenLayer,
+  { parts, byRows, bytes }: WrittenLayer,
   { requantize }: PlanOptions,
 ): PlannedTensor<TensorLayout> {
   const layouts = parts.map(
     ({ part, dtype, shape }): TensorLayout => ({ name: `${module.name}.${part}`, dtype, shape }),
   );
   const isHalf = parts.some(({ part, dtype }) => /scale/.test(part) && dtype === "F16");
+  const format = tensor.format!;
+  const shape = shapeOf(tensor.shape);
   return {
     source: tensor.name,
     parts: layouts,
     stored,
     async write(append) {
-      const layer = gridLayerOf(tensor.format!, facts, module, await wordsOf(model, tensor.name));
-      let written = layer;
-      let loss = null;
-      if (isHalf && layer.scales.some((scale) => roundF16(scale) !== scale)) {
-        written = { ...layer, scales: layer.scales.map(roundF16) };
-        const meter = lossMeter();
-        meter.add(valuesOfGrid(module, layer), valuesOfGrid(module, written));
-        loss = meter.loss();
-        if (loss !== null && !requantize) throw lossError(tensor.name, `${stored}, whose scales are f16`, loss);
+      const words = await wordsOf(model, tensor.name);
+      const loss = isHalf ? halfLoss(tensor, module, facts, words) : null;
+      if (loss !== null && !requantize) throw lossError(tensor.name, `${stored}, whose scales are f16`, loss);
+      for (const strip of byRows ? stripsOf(format, shape, words) : [{ first: 0, shape, words }]) {
+        const layer = gridLayerOf(format, facts, { ...module, outputs: strip.shape.rows }, strip.words);
+        const pieces = bytes(loss === null ? layer : { ...layer, scales: layer.scales.map(roundF16) });
+        for (const [at, { once }] of parts.entries())
+          if (once === undefined || strip.first === 0) await append(layouts[at]!, pieces[at]!);
       }
-      for (const [at, part] of bytes(written).entries()) await append(layouts[at]!, part);
       return loss;
     },
   };
+}
+
+/** What rounding scales to f16 costs. */
+function halfLoss(
+  { format, shape }: ModelTensor,
+  module: Module,
+  facts: GridFacts,
+  words: Uint32Array<ArrayBuffer>,
+): Loss | null {
+  const scales = gridValues(format!, shapeOf(shape), words)?.scale;
+  if (scales === undefined || scales.every((scale) => roundF16(scale) === scale)) return null;
+  const meter = lossMeter();
+  for (const strip of stripsOf(format!, shapeOf(shape), words)) {
+    const rows = { ...module, outputs: strip.shape.rows };
+    const layer = gridLayerOf(format!, facts, rows, strip.words);
+    meter.add(valuesOfGrid(rows, layer), valuesOfGrid(rows, { ...layer, scales: layer.scales.map(roundF16) }));
+  }
+  return meter.loss();
 }

@@ -1,8 +1,9 @@
 /** Models whose linear layers are sparse floats, as compressed-tensors stored them up to 0.14. */
+import { shapeOf } from "../../../compiler/formats/registry.js";
+import { stripsOf, type Strip } from "../../../compiler/formats/strips.js";
 import { sparse24Bytes, sparse24Parts } from "../interchange/containers/sparse-24-bitmask.js";
 import { nonzerosIn, sparseBitmaskBytes, sparseBitmaskParts } from "../interchange/containers/sparse-bitmask.js";
 import type { JsonObject } from "../files.js";
-import type { Module } from "../interchange/layer.js";
 import type { WrittenPart } from "../interchange/written.js";
 import type { Model, ModelTensor } from "../model.js";
 import type { TensorLayout } from "../safetensors-writer.js";
@@ -23,7 +24,8 @@ interface SparseTarget {
   readonly none: string;
   isHeld(tensor: ModelTensor): boolean;
   parts(layer: Layer, dtype: FloatName): readonly WrittenPart[];
-  bytes(layer: Layer, words: Uint32Array): readonly Uint8Array[];
+  /** Those of some rows, of a multiple of 32 of them. */
+  bytes(layer: Layer, rows: Strip): readonly Uint8Array[];
   config(ignore: readonly string[]): JsonObject;
 }
 
@@ -38,7 +40,7 @@ export function planSparse24(model: Model, options: PlanOptions): Plan {
       return format!.name === "nm" && n === 2 && m === 4 && positions === undefined && shape[1]! % 4 === 0;
     },
     parts: ({ module }, dtype) => sparse24Parts(module, dtype),
-    bytes: ({ module, tensor }, words) => sparse24Bytes(module, tensor.format!, words),
+    bytes: ({ module, tensor }, rows) => sparse24Bytes(module, tensor.format!, rows),
     config: (ignore) => sparsity("sparse-24-bitmask", ignore),
   });
 }
@@ -55,7 +57,7 @@ export function planSparseBitmask(model: Model, options: PlanOptions, counts: Re
     none: "no linear layer is packed as a bitmask: compress the model first",
     isHeld: ({ format }) => format!.name === "bitmask",
     parts: ({ module, tensor }, dtype) => sparseBitmaskParts(module, dtype, countOf(tensor)),
-    bytes: ({ module, tensor }, words) => sparseBitmaskBytes(module, tensor.format!, words, countOf(tensor)),
+    bytes: ({ module, tensor }, { words }) => sparseBitmaskBytes(module, tensor.format!, words, countOf(tensor)),
     config(ignore) {
       const elements = model.linears.reduce((sum, { outputs, inputs, weight }) => {
         return counts.has(weight) ? sum + outputs * inputs : sum;
@@ -104,21 +106,22 @@ function planSparse(model: Model, options: PlanOptions, target: SparseTarget): P
 
 function plannedSparse(model: Model, layer: Layer, target: SparseTarget): PlannedTensor<TensorLayout> {
   const { module, tensor } = layer;
-  const parts = target
-    .parts(layer, tensor.format!.of!.name.toUpperCase() as FloatName)
-    .map(({ part, dtype, shape }): TensorLayout => ({ name: partName(module, part), dtype, shape }));
+  const written = target.parts(layer, tensor.format!.of!.name.toUpperCase() as FloatName);
+  const parts = written.map(
+    ({ part, dtype, shape }): TensorLayout => ({ name: `${module.name}.${part}`, dtype, shape }),
+  );
   return {
     source: tensor.name,
     parts,
     stored: target.name,
     async write(append) {
-      const bytes = target.bytes(layer, await wordsOf(model, tensor.name));
-      for (const [at, part] of parts.entries()) await append(part, bytes[at]!);
+      const words = await wordsOf(model, tensor.name);
+      for (const strip of stripsOf(tensor.format!, shapeOf(tensor.shape), words)) {
+        const bytes = target.bytes(layer, strip);
+        for (const [at, { once }] of written.entries())
+          if (once === undefined || strip.first === 0) await append(parts[at]!, bytes[at]!);
+      }
       return null;
     },
   };
-}
-
-function partName(module: Module, part: string): string {
-  return `${module.name}.${part}`;
 }

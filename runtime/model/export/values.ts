@@ -1,13 +1,14 @@
 /** Values of a model's tensors, some rows at a time, and what becomes of them. */
 import { bf16Bits, f16Bits } from "../../../compiler/float.js";
 import { formatOfSpec, shapeOf } from "../../../compiler/formats/registry.js";
+import { stripsOf } from "../../../compiler/formats/strips.js";
 import { isFloatType, toFloats, type FloatType } from "../elements.js";
 import type { Model, ModelTensor } from "../model.js";
 import type { TensorLayout } from "../safetensors-writer.js";
 import { lossError, type Loss, type PlannedTensor, type PlanOptions } from "./plan.js";
 
-/** Elements that are converted at once; of a packed tensor all are. */
-const piece = 2 ** 22;
+/** Elements that are converted at once. */
+const piece = 2 ** 20;
 
 /** The words of a packed tensor. */
 export async function wordsOf(model: Model, name: string): Promise<Uint32Array<ArrayBuffer>> {
@@ -21,7 +22,8 @@ export async function* rowsOf(model: Model, tensor: ModelTensor): AsyncGenerator
   const { name, format, dtype, bytes } = tensor;
   const shape = shapeOf(tensor.shape);
   if (format !== null && !isPlain(tensor)) {
-    yield formatOfSpec(format).decode(format, shape, await wordsOf(model, name));
+    for (const strip of stripsOf(format, shape, await wordsOf(model, name)))
+      yield formatOfSpec(format).decode(format, strip.shape, strip.words);
     return;
   }
   const type = plainType(tensor);

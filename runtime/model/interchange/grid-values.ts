@@ -84,13 +84,13 @@ export function gridLayerOf(format: FormatSpec, facts: GridFacts, module: Module
   const zeros = new Uint8Array(scale.length);
   if (zero === null) zeros.fill(middle);
   else zeros.set(zero);
-  const stored = (count: number): Uint8Array =>
-    getItems(words, sectionOf(sections, "values"), facts.bits, count) as Uint8Array;
-  const codes = new Uint8Array(outputs * inputs);
+  const stored = (count: number): Uint8Array<ArrayBuffer> =>
+    getItems(words, sectionOf(sections, "values"), facts.bits, count) as Uint8Array<ArrayBuffer>;
   const { offset } = format.name === "regrouped" ? sectionOf(sections, "groups") : { offset: 0 };
   const order = format.name === "regrouped" ? words.slice(offset, offset + inputs) : neighbours();
   if (format.name === "nm") {
     const { n, m, together, groupBits } = partsOf(format);
+    const codes = new Uint8Array(outputs * inputs);
     const entries = (codes.length / m) * n;
     const index = sectionOf(sections, "index");
     const positions = together
@@ -104,7 +104,7 @@ export function gridLayerOf(format: FormatSpec, facts: GridFacts, module: Module
       codes[Math.floor(entry / n) * m + positions[entry]!] = (values[entry]! + signed) & mask;
     return { scales: scale, zeros, codes, order };
   }
-  codes.set(stored(codes.length));
+  const codes = stored(outputs * inputs);
   // two's complement, moved up
   if (facts.symmetric) {
     const mask = 2 ** facts.bits - 1;

@@ -10,12 +10,16 @@ export interface WrittenPart {
   readonly part: string;
   readonly dtype: ElementType;
   readonly shape: readonly number[];
+  /** Whether it has no rows of the layer: it comes once, with the first strip. */
+  readonly once?: true;
 }
 
 /** A layer in a container: the tensors it has, known before a weight is read, and how they are made. */
 export interface WrittenLayer {
   readonly parts: readonly WrittenPart[];
-  /** The bytes of each part. Scales are as the parts' type has them: `roundScales` first where that is f16. */
+  /** Whether rows lie one after the other: then `bytes` takes a multiple of 32 of them at a time, in order. */
+  readonly byRows: boolean;
+  /** The bytes of each part. Scales are numbers that the parts' type has. */
   bytes(layer: GridLayer): readonly Uint8Array[];
 }
 

@@ -60,7 +60,10 @@ test("ct-sparse-24-bitmask: values and masks; where fewer than two are kept, zer
   const [outputs, inputs] = layer.shape;
   const module = { name: layer.module, outputs, inputs };
   const parts = sparse24Parts(module, "BF16");
-  const bytes = sparse24Bytes(module, format, await wordsOf(layer, found));
+  const bytes = sparse24Bytes(module, format, {
+    shape: { rows: outputs, columns: inputs },
+    words: await wordsOf(layer, found),
+  });
   const [mask, kept] = [bytes[0]!, new Uint16Array(bytes[1]!.buffer)];
   const expected = new Uint16Array(layer.tensors.get("compressed")!.data.buffer);
   for (const [at, { part, dtype, shape }] of parts.entries()) {

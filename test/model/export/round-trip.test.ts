@@ -110,4 +110,30 @@ for (const [to, formats, step, kept, type] of cases)
     );
   });
 
+/** Of layers that are taken in several strips. */
+const long = { hidden_size: 32, intermediate_size: 2 ** 14 + 40 * 8, num_hidden_layers: 1, head_dim: 32 };
+const strips: readonly (readonly [ExportTarget, readonly (string | null)[], ExportType?])[] = [
+  ["compressed-tensors", ["int4(8, asymmetric)", "nm(2, 4) of int4(8)"]],
+  ["gguf", ["int4(32)", "int8(32)"]],
+  ["gguf", ["int4(32, asymmetric)", "nm(2, 4) of int4(channel)"], "q8_0"],
+  ["sparse-24-bitmask", ["nm(2, 4) of f16"]],
+  ["safetensors", ["int3(8)", "bitmask of f16"]],
+];
+
+for (const [to, formats, type] of strips)
+  test(`${to}${type === undefined ? "" : ` ${type}`} of long layers of ${formats.join(", ")}`, async () => {
+    const sizes = { ...long, num_attention_heads: 1, num_key_value_heads: 1 };
+    await inDirectory(async (directory) => {
+      await writePacked(directory, sizes, (_, at) => formats[at % formats.length]!);
+      const model = await openModel(directory);
+      await inDirectory(async (place) => {
+        const output = join(place, to === "gguf" ? "out.gguf" : "out");
+        const { tensors } = await exportModel(model, { to, type, output, version: "0" });
+        assert.ok(tensors.every(({ loss }) => loss === null));
+        assert.equal(await digestsAt(output), await digests(model));
+      });
+      await model.close();
+    });
+  });
+
 test.run();

@@ -109,6 +109,7 @@ export const awqWriter: GridWriter = {
         { part: "qzeros", dtype: "I32", shape: [groups, outputs / 8] },
         { part: "scales", dtype: "F16", shape: [groups, outputs] },
       ],
+      byRows: false,
       bytes: ({ scales, zeros, codes }) => [
         bytesOf(packTurned(codes, inputs, outputs)),
         bytesOf(packTurned(zeros, groups, outputs)),

@@ -137,6 +137,7 @@ export function gptqWriter(format: "gptq" | "gptq_v2"): GridWriter {
           { part: "qzeros", dtype: "I32", shape: [groups, (outputs * bits) / 32] },
           { part: "scales", dtype: "F16", shape: [groups, outputs] },
         ],
+        byRows: false,
         bytes({ scales, zeros, codes, order }) {
           const stored = turned(zeros, outputs, groups);
           if (format === "gptq") for (let at = 0; at < stored.length; at += 1) stored[at] = stored[at]! - 1;

@@ -172,6 +172,7 @@ export const marlin24Writer: GridWriter = {
         { part: "scale_packed", dtype: "F16", shape: [groups, outputs] },
         { part: "meta", dtype: "I16", shape: [tiles, 2 * outputs] },
       ],
+      byRows: false,
       bytes({ scales, codes }) {
         const middle = 2 ** (bits - 1);
         const positions = new Uint8Array((outputs * inputs) / 2);

@@ -74,21 +74,25 @@ export const packQuantizedWriter: GridWriter = {
     const parts: readonly WrittenPart[] = [
       { part: "weight_packed", dtype: "I32", shape: [outputs, Math.ceil((inputs * bits) / 32)] },
       { part: "weight_scale", dtype: facts.scale, shape: [outputs, groups] },
-      { part: "weight_shape", dtype: "I64", shape: [2] },
+      { part: "weight_shape", dtype: "I64", shape: [2], once: true },
       ...(symmetric
         ? []
         : [{ part: "weight_zero_point", dtype: "I32", shape: [Math.ceil((outputs * bits) / 32), groups] } as const]),
-      ...(isOrdered ? [{ part: "weight_g_idx", dtype: "I32", shape: [inputs] } as const] : []),
+      ...(isOrdered ? [{ part: "weight_g_idx", dtype: "I32", shape: [inputs], once: true } as const] : []),
     ];
     return {
       parts,
-      bytes: ({ scales, zeros, codes, order }) => [
-        bytesOf(packRows(codes, outputs, inputs, bits)),
-        scaleBytes(scales, facts.scale),
-        shapeBytes(module),
-        ...(symmetric ? [] : [bytesOf(packColumns(turned(zeros, outputs, groups), outputs, groups, bits))]),
-        ...(isOrdered ? [bytesOf(order)] : []),
-      ],
+      byRows: true,
+      bytes({ scales, zeros, codes, order }) {
+        const rows = scales.length / groups;
+        return [
+          bytesOf(packRows(codes, rows, inputs, bits)),
+          scaleBytes(scales, facts.scale),
+          shapeBytes(module),
+          ...(symmetric ? [] : [bytesOf(packColumns(turned(zeros, rows, groups), rows, groups, bits))]),
+          ...(isOrdered ? [bytesOf(order)] : []),
+        ];
+      },
     };
   },
 };

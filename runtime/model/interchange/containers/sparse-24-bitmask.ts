@@ -1,5 +1,6 @@
 import { getItems, newWords, sectionOf } from "../../../../compiler/formats/layout.js";
 import { formatOfSpec, shapeOf } from "../../../../compiler/formats/registry.js";
+import type { Strip } from "../../../../compiler/formats/strips.js";
 import type { FormatSpec } from "../../../../compiler/types/type.js";
 import { denseFormat } from "../../packed.js";
 import { gridLayer, scaledLayer } from "../grid.js";
@@ -142,14 +143,18 @@ export function sparse24Parts({ outputs, inputs }: Module, dtype: "F32" | "F16" 
   return [
     { part: "bitmask", dtype: "U8", shape: [outputs, Math.ceil(inputs / 8)] },
     { part: "compressed", dtype, shape: [outputs, inputs / 2] },
-    { part: "shape", dtype: "I64", shape: [2, 1] },
+    { part: "shape", dtype: "I64", shape: [2, 1], once: true },
   ];
 }
 
-/** Their bytes, from its words: the entries are those that it stores, in their order. */
-export function sparse24Bytes(module: Module, format: FormatSpec, words: Uint32Array): readonly Uint8Array[] {
-  const { outputs, inputs } = module;
-  const sections = formatOfSpec(format).sections(format, shapeOf([outputs, inputs]));
+/** Their bytes, from the words of some of its rows: the entries are those that they store, in their order. */
+export function sparse24Bytes(
+  module: Module,
+  format: FormatSpec,
+  { shape, words }: Pick<Strip, "shape" | "words">,
+): readonly Uint8Array[] {
+  const { rows: outputs, columns: inputs } = shape;
+  const sections = formatOfSpec(format).sections(format, shape);
   const entries = (outputs * inputs) / 2;
   const positions = getItems(words, sectionOf(sections, "index"), 2, entries);
   const perRow = Math.ceil(inputs / 8);
