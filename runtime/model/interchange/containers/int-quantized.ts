@@ -59,6 +59,7 @@ export const intQuantizedWriter: GridWriter = {
     ];
     return {
       parts,
+      byRows: true,
       bytes: ({ scales, codes }) => [
         Uint8Array.from(codes, (code) => (code + 128) & 0xff),
         scaleBytes(scales, facts.scale),
