@@ -45,7 +45,7 @@ const main = fileURLToPath(new URL("../dist/bundle/main.js", import.meta.url));
 /** Runs a command; its document. */
 function espalier(...args) {
   const whole = [main, ...args, "--device", options.device, "--json"];
-  return JSON.parse(execFileSync(process.execPath, whole, { stdio: ["ignore", "pipe", "ignore"], maxBuffer: 2 ** 28 }));
+  return JSON.parse(execFileSync(process.execPath, whole, { stdio: ["ignore", "pipe", "pipe"], maxBuffer: 2 ** 28 }));
 }
 
 function compress(recipe, model, out, texts, set) {

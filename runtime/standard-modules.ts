@@ -3,6 +3,7 @@ export const standardModules = [
   "statistics",
   "prune",
   "quantize",
+  "channels",
   "codebooks",
   "hqq",
   "awq",

@@ -40,6 +40,8 @@ export interface Layer {
   /** The factors of that correction: a[N, R] and b[R, K]. */
   readonly factor: (side: "left" | "right") => ValueId;
   readonly statistic: (observe: number) => ValueId;
+  /** Where channels changed places after something was observed, so that it is of the order before; else null. */
+  readonly permutedSince: (observe: number) => Span | null;
   readonly count: (kind: "windows" | "tokens" | "number") => ValueId;
   /** Whether an input of the graph is of what a training changes. */
   readonly changes: (input: ValueId) => boolean;

@@ -87,6 +87,7 @@ export function layerOf(
         context.observed[observe]?.type ?? weight,
         (unique) => ({ name: unique, kind: "statistic", observe }),
       ),
+    permutedSince: (observe) => context.permuted.find(({ observed }) => observe < observed)?.span ?? null,
     count: (kind) =>
       once(kind, kind, { dtype: "f32", shape: [], pattern: full, format: null }, (unique) => ({ name: unique, kind })),
     measured: (measure, span) => {

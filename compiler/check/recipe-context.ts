@@ -16,6 +16,8 @@ export interface RecipeContext {
   readonly complete: Set<number>;
   /** The scope of the recipe's steps, where what is measured is bound. */
   readonly steps: Scope;
+  /** Where channels change places: what was observed before is of the old order. */
+  readonly permuted: { readonly span: Span; readonly observed: number }[];
   /** Where it stands: over blocks, or outside. */
   readonly block: string | null;
   /** Within a training, what is trained; else null. */

@@ -10,6 +10,7 @@ import { fail, type Frame } from "./frame.js";
 import { checkObserved } from "./observe.js";
 import { namePattern, type RecipeContext } from "./recipe-context.js";
 import { bind, lookup, nest, type Scope } from "./scope.js";
+import { checkPermutations } from "./permute.js";
 import { checkRetentions } from "./retention.js";
 import { checkRoundings } from "./rounding.js";
 import { checkSettings, defaultOf, type Settings } from "./settings.js";
@@ -56,11 +57,13 @@ export function checkRecipe(
     observed: [],
     measured: [],
     complete: new Set(),
+    permuted: [],
     steps: inside,
     block: null,
     training: null,
   };
   const steps = checkSteps(recipe.body, context, inside);
+  checkPermutations(steps, frame);
   checkRetentions(steps, frame);
   checkRoundings(steps, frame);
   findings.finish();
@@ -173,7 +176,7 @@ function needsText(step: RecipeStep): boolean {
     case "tensors":
     case "linears":
       return step.treatments.some((treatment) =>
-        [...treatment.inputs, ...(treatment.retains?.inputs ?? [])].some(
+        [...treatment.inputs, ...(treatment.permutes?.score.inputs ?? []), ...(treatment.retains?.inputs ?? [])].some(
           (input) => input.kind === "windows" || input.kind === "tokens",
         ),
       );
@@ -254,6 +257,11 @@ function checkStep(statement: Statement, context: RecipeContext, scope: Scope): 
       return [];
     case "store":
       fail(frame, "E602", "`store` stands in a loop over layers", statement.span, "of which layer?", {
+        help: "inside `for w in block.linears { }`",
+      });
+      return [];
+    case "permute":
+      fail(frame, "E602", "`permute` stands in a loop over layers", statement.span, "the channels of which layer?", {
         help: "inside `for w in block.linears { }`",
       });
       return [];

@@ -10,7 +10,7 @@ import type { Scope } from "./scope.js";
 /** The format that a statement gives; null where it is none for activations. */
 export function checkRounding({ format }: RoundStatement, frame: Frame, scope: Scope): ActivationFormat | null {
   const wrong = (message: string, span = format.span): null =>
-    fail(frame, "E615", message, span, "not for activations", {
+    fail(frame, "E621", message, span, "not for activations", {
       help: "write `int8(token)`, a scale for each token, or `int8(128)`, one for each 128 channels of a token",
     });
   if (format.name.name !== "int8" || format.of !== null)
@@ -35,7 +35,7 @@ export function checkRoundings(steps: Recipe["steps"], frame: Frame): void {
     if (step.kind === "blocks") step.body.forEach(visit);
     if (step.kind === "round") first ??= step;
     if (step.kind === "train" && first !== null)
-      fail(frame, "E615", "`train` stands behind `round`", step.span, "trained as if nothing were rounded", {
+      fail(frame, "E621", "`train` stands behind `round`", step.span, "trained as if nothing were rounded", {
         labels: [{ span: first.at, message: "rounded here" }],
         help: "train first, and round in a loop over blocks that follows",
       });

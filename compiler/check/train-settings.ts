@@ -2,9 +2,8 @@
 import type { TrainSettings } from "../recipe/recipe.js";
 import { suggest } from "../suggest.js";
 import type { Argument, TrainStatement } from "../syntax/ast.js";
-import { constantCondition } from "./constant-condition.js";
-import { checkElement } from "./element.js";
-import { fail, placeIn, type Frame } from "./frame.js";
+import { constantSetting } from "./constant-setting.js";
+import { fail, type Frame } from "./frame.js";
 import type { Scope } from "./scope.js";
 
 interface NumberRule {
@@ -119,7 +118,7 @@ export function checkTrainSettings(
       );
       continue;
     }
-    const value = valueOf(setting, name, frame, scope);
+    const value = constantSetting(setting, frame, scope, "E611");
     if (value === null) failed = true;
     else if (fits(name, value)) values.set(name, value);
     else refuse(setting, outside(name, value), `is ${String(value)}`, helpFor(name, value, setting));
@@ -174,20 +173,4 @@ function meantBy(name: string): keyof TrainSettings | null {
 function namedLike(name: string): string {
   const meant = meantBy(name);
   return meant === null ? `the settings are ${names.join(", ")}` : `did you mean \`${meant}\`?`;
-}
-
-const conditions: ReadonlySet<string> = new Set(["and", "or", "==", "!=", "<", "<=", ">", ">="]);
-
-function valueOf({ value }: Argument, name: string, frame: Frame, scope: Scope): number | boolean | null {
-  // what is computed of truth values is a condition, as after `if`
-  if ((value.kind === "unary" && value.op === "not") || (value.kind === "binary" && conditions.has(value.op)))
-    return constantCondition(value, frame, scope);
-  const element = checkElement(value, placeIn(frame, scope));
-  if (element === null) return null;
-  if (element.kind === "number") return element.value;
-  if (element.kind === "scalar" && element.scalar.kind === "constant" && element.dtype === "bool")
-    return element.scalar.value !== 0;
-  return fail(frame, "E611", `\`${name}\` is no constant`, value.span, "known only at a run", {
-    help: "a setting is made of numbers, `true` and `false`, constants and parameters of the recipe",
-  });
 }

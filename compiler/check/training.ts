@@ -213,6 +213,8 @@ function helpIn(statement: Statement): string | null {
         : null;
     case "measure":
       return "measure before it";
+    case "permute":
+      return "channels change places before anything is stored or trained";
     case "retain":
       return "retain before it, in a loop over blocks of its own";
     case "scale":

@@ -1,14 +1,16 @@
 import type { Diagnostic, Span } from "../diagnostic.js";
 import type { Scalar, SymbolicGraph, ValueId } from "../graph/graph.js";
-import type { Computed, Retention, Treatment, TreatmentInput } from "../recipe/recipe.js";
-import type { Expr, ForStatement, RetainStatement, Statement } from "../syntax/ast.js";
+import type { Computed, Permutation, Retention, Treatment, TreatmentInput } from "../recipe/recipe.js";
+import type { Expr, ForStatement, PermuteStatement, RetainStatement, Statement } from "../syntax/ast.js";
 import type { DtypeRef } from "../types/dtype.js";
 import { sizeSymbols, symbolSize } from "../types/size.js";
+import type { TensorType } from "../types/type.js";
 import { neededEqns } from "../graph/eqn.js";
 import { finish, newBuilder, typeOf, type Builder } from "./builder.js";
 import { checkElement } from "./element.js";
 import { convert } from "./conversion.js";
 import { fail, placeIn, printType, type Frame, type Layer } from "./frame.js";
+import { checkPermutation } from "./permute.js";
 import { bindMeasured, layerOf, packedFormat } from "./layer.js";
 import { checkRetention } from "./retention.js";
 import { storesVector } from "./tensors.js";
@@ -65,7 +67,11 @@ export function checkTreatments(
         return fail(frame, "E602", `\`${name}\` is measured in a branch`, span, "not of every layer of the loop", {
           help: "measure all layers of the loop, or choose them by `matching` and `except`",
         });
-  if (complete.every(({ stores, measures, retains }) => stores === null && measures.length === 0 && retains === null))
+  const moved = complete.find(({ permutes }) => permutes !== null)?.permutes ?? null;
+  if (moved !== null) context.permuted.push({ span: moved.span, observed: context.observed.length });
+  const isIdle = ({ stores, measures, permutes, retains }: Treatment): boolean =>
+    stores === null && measures.length === 0 && permutes === null && retains === null;
+  if (complete.every(isIdle))
     fail(frame, "E604", "this loop stores nothing", statement.name.span, "no layer is changed", {
       help: `end it with \`store ${statement.name.name} as ...\`, or \`measure\` something`,
     });
@@ -82,6 +88,13 @@ function placeKey(span: Span): string {
   return `${span.file} ${span.start}`;
 }
 
+/** What is done to linear layers only. */
+const onLinears = {
+  measure: "what is measured are",
+  permute: "channels change places between",
+  retain: "columns are retained of",
+} as const;
+
 function checkTreatment(
   way: Way,
   statement: ForStatement,
@@ -95,6 +108,7 @@ function checkTreatment(
   const inputs: { readonly input: TreatmentInput; readonly value: ValueId }[] = [];
   const layer = layerOf(statement.name.name, context, builder, inputs, of);
   const measures: Treatment["measures"][number][] = [];
+  let permutes: Permutation | null = null;
   const choices: Treatment["choices"][number][] = [];
   let retention: Retention | null = null;
   const frame: Frame = {
@@ -140,17 +154,18 @@ function checkTreatment(
     else checkStatements([passed.statement], frame, body, other);
   }
   function other(each: Statement, inner: Scope): void {
+    if (of !== "linear" && (each.kind === "measure" || each.kind === "permute" || each.kind === "retain"))
+      return void fail(frame, "E602", `${onLinears[each.kind]} linear layers`, each.span, `in a loop over ${of}s`, {
+        help: "a loop over `linears` may have it",
+      });
     if (each.kind === "measure") {
-      if (of !== "linear")
-        return void fail(frame, "E602", "what is measured are linear layers", each.span, `in a loop over ${of}s`, {
-          help: "a loop over `linears` may have it",
-        });
       const measure = measuredIn(each, statement, context);
       const found = computed(each.value, "f32", each.name.name, inner);
       if (measure === null) failed = true;
       else if (found !== null) measures.push({ ...found, measure });
       return;
     }
+    if (each.kind === "permute") return permute(each, inner);
     if (each.kind === "retain") return retain(each, inner);
     if (each.kind !== "store") {
       const help =
@@ -199,11 +214,7 @@ function checkTreatment(
       if (storesVector(each, type, frame)) stored.push({ value, span: each.span });
       return;
     }
-    const fits =
-      type.dtype === "f32" &&
-      type.shape.length === 2 &&
-      type.shape.every((size, axis) => equalSizes(size, symbolSize(axis === 0 ? "N" : "K"), builder.constraints));
-    if (!fits)
+    if (!fitsWeight(type))
       return void fail(
         frame,
         "E604",
@@ -218,6 +229,18 @@ function checkTreatment(
         },
       );
     stored.push({ value, span: each.span });
+  }
+  function permute(each: PermuteStatement, inner: Scope): void {
+    const found = checkPermutation(each, { frame, scope: inner, layer: layer.name, before: permutes, fitsWeight });
+    if (found === null) failed = true;
+    else permutes = { ...found, score: graphOf(found.score, "score", context, builder, inputs) };
+  }
+  function fitsWeight(type: TensorType): boolean {
+    return (
+      type.dtype === "f32" &&
+      type.shape.length === 2 &&
+      type.shape.every((size, axis) => equalSizes(size, symbolSize(axis === 0 ? "N" : "K"), builder.constraints))
+    );
   }
   function retain(each: RetainStatement, inner: Scope): void {
     const found = checkRetention(each, { frame, scope: inner, layer: layer.name, before: retention });
@@ -248,6 +271,7 @@ function checkTreatment(
     conditions: way.conditions,
     choices,
     measures,
+    permutes,
     graph:
       made?.graph ?? finish(newBuilder(), context.recipe.name.name, context.recipe.name.span, [], noParameters, []),
     inputs: made?.inputs ?? [],

@@ -259,6 +259,19 @@ function checkStatistic(expr: Extract<Expr, { kind: "index" }>, name: string, pl
     return fail(frame, "E602", `\`${name}\` was observed before the training`, expr.span, "not in a training", {
       help: `choose masks and scales before it: within, \`${frame.layer.name}.start\` is the weight as it was stored then`,
     });
+  const moved = frame.layer.permutedSince(binding.observe);
+  if (moved !== null)
+    return fail(
+      frame,
+      "E602",
+      `\`${name}\` was observed before channels changed places`,
+      expr.span,
+      "of the old order",
+      {
+        labels: [{ span: moved, message: "changed here" }],
+        help: "observe again after it",
+      },
+    );
   return frame.layer.statistic(binding.observe);
 }
 

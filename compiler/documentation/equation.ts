@@ -111,6 +111,7 @@ function statement(
     case "train":
     case "store":
     case "measure":
+    case "permute":
     case "retain":
     case "scale":
     case "round":

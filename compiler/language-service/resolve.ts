@@ -282,6 +282,11 @@ export function resolveNames(ast: Module, used: Used): Names {
           expression(statement.value, env);
           declare(own, make("variable", statement.name, after + 1, declaration.span.end, statement));
           return;
+        case "permute":
+          expressions([statement.target, statement.score], env);
+          refer(lookup(env, statement.by.name), statement.by.span);
+          args(statement.settings, env, null);
+          return;
         case "scale":
           refer(lookup(env, statement.name.name), statement.name.span);
           return expression(statement.by, env);

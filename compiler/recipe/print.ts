@@ -1,6 +1,15 @@
 import { printActivations } from "../types/activation-format.js";
 import { printGraph } from "../graph/print.js";
-import type { Computed, Condition, NamePattern, Quantity, Recipe, RecipeStep, Treatment } from "./recipe.js";
+import type {
+  Computed,
+  Condition,
+  NamePattern,
+  Permutation,
+  Quantity,
+  Recipe,
+  RecipeStep,
+  Treatment,
+} from "./recipe.js";
 
 /** A recipe as text, for people and for goldens: its steps in order, each with its graphs. */
 export function printRecipe(recipe: Recipe): string {
@@ -72,12 +81,20 @@ function printTreatment(treatment: Treatment): readonly string[] {
     ...treatment.measures.flatMap(({ measure, ...computed }) =>
       printComputed(`${head}: measure #${measure.id} ${measure.name}`, computed),
     ),
+    ...(treatment.permutes === null ? [] : printPermutation(head, treatment.permutes)),
     ...(treatment.retains === null
       ? []
       : printComputed(`${head}: retain ${treatment.retains.kept} of its columns`, treatment.retains)),
     ...(treatment.stores === null
       ? [`${head}: leave it`]
       : printComputed(`${head}: store ${treatment.stores}`, treatment)),
+  ];
+}
+
+function printPermutation(head: string, { score, function: by, exchange, rounds }: Permutation): readonly string[] {
+  return [
+    ...printComputed(`${head}: permute by ${by}(rounds = ${rounds})`, score),
+    ...indent(lines(printGraph(exchange))),
   ];
 }
 

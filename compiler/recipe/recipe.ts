@@ -191,6 +191,8 @@ export interface Treatment {
   readonly choices: readonly (Computed & { readonly text: string; readonly holds: boolean; readonly span: Span })[];
   /** What is measured of the layer, each an f32 number of the layer as it was before anything is stored. */
   readonly measures: readonly (Computed & { readonly measure: Measure })[];
+  /** How the channels that the layer takes change places, before anything is stored; null where they stay. */
+  readonly permutes: Permutation | null;
   readonly graph: SymbolicGraph;
   /** Where each input of the graph comes from, by input name. */
   readonly inputs: readonly TreatmentInput[];
@@ -207,6 +209,22 @@ export interface Treatment {
 export interface Retention extends Computed {
   /** Below 1 a share of the parts that the columns have, else how many of them. */
   readonly kept: number;
+  readonly span: Span;
+}
+
+/**
+ * The columns of a weight change places, and so do all weights that share the axis: the model gives what it gave. Places
+ * that may be exchanged, all or those within the heads that share values, have an order of their own, which begins as
+ * it is.
+ */
+export interface Permutation {
+  /** f32 [N, K], what a channel counts for. */
+  readonly score: Computed;
+  /** The name of the function that exchanges. */
+  readonly function: string;
+  /** Of `score` f32 [N, C], `order` i32 [C] and `round` i32: the order from there on. */
+  readonly exchange: SymbolicGraph;
+  readonly rounds: number;
   readonly span: Span;
 }
 

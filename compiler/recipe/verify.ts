@@ -118,6 +118,11 @@ function verifyTreatment(treatment: Treatment, observed: ReadonlySet<number>, tr
   for (const { graph } of [treatment, ...treatment.choices, ...treatment.measures, ...retains])
     if (graph.parameters.sizes.some((size) => !/^(N|K|R|L\d*)$/.test(size)))
       faults.push("its sizes are not N, K, the rank R and numbers of layers");
+  const { permutes } = treatment;
+  if (permutes !== null) {
+    faults.push(...[permutes.score.graph, permutes.exchange].flatMap((graph) => verify(graph)));
+    if (treatment.stores !== null || trained) faults.push("it permutes what it stores");
+  }
   for (const { graph, inputs: given } of [...treatment.choices, ...treatment.measures, ...retains]) {
     faults.push(...verify(graph));
     if (graph.inputs.some(({ name }) => !given.some((input) => input.name === name)))

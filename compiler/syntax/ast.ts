@@ -127,6 +127,7 @@ export type Statement =
   | TrainStatement
   | StoreStatement
   | MeasureStatement
+  | PermuteStatement
   | RetainStatement
   | ScaleStatement
   | RoundStatement
@@ -228,6 +229,15 @@ export interface MeasureStatement extends Commented {
   readonly kind: "measure";
   readonly name: Ident;
   readonly value: Expr;
+}
+
+/** `permute w on score by exchange_2of4(rounds: 64)`: the channels that the layer takes change places. */
+export interface PermuteStatement extends Commented {
+  readonly kind: "permute";
+  readonly target: Expr;
+  readonly score: Expr;
+  readonly by: Ident;
+  readonly settings: readonly Argument[];
 }
 
 /**

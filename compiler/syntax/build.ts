@@ -287,6 +287,18 @@ function statement(context: BuildContext, choice: CstNode): Statement {
         span,
         ...commented(context, leading, span.end),
       };
+    case "permute": {
+      const settings = optionalNode(node, "arguments");
+      return {
+        kind: "permute",
+        target: postfix(context, child(node, "postfix")),
+        score: expression(context, child(node, "expression")),
+        by: ident(context, token(node, "Name")),
+        settings: settings === null ? [] : argumentsOf(context, settings),
+        span,
+        ...commented(context, leading, span.end),
+      };
+    }
     case "retain":
       return {
         kind: "retain",

@@ -43,6 +43,7 @@ import {
   Store,
   Measure,
   RoundWord,
+  Permute,
   ScaleWord,
   ThroughWord,
   Text,
@@ -191,6 +192,7 @@ export class Grammar extends ExpressionGrammar {
       { ALT: () => this.SUBRULE(this.train) },
       { ALT: () => this.SUBRULE(this.store) },
       { ALT: () => this.SUBRULE(this.measure) },
+      { ALT: () => this.SUBRULE(this.permute) },
       { ALT: () => this.SUBRULE(this.retain) },
       { ALT: () => this.SUBRULE(this.scale) },
       { ALT: () => this.SUBRULE(this.round) },
@@ -332,6 +334,16 @@ export class Grammar extends ExpressionGrammar {
     this.CONSUME(Name);
     this.CONSUME(Define);
     this.SUBRULE(this.expression);
+  });
+
+  private readonly permute = this.RULE("permute", () => {
+    this.CONSUME(Permute);
+    this.SUBRULE(this.postfix);
+    this.CONSUME(On);
+    this.SUBRULE(this.expression);
+    this.CONSUME(By);
+    this.CONSUME(Name);
+    this.OPTION(() => this.SUBRULE(this.arguments));
   });
 
   private readonly retain = this.RULE("retain", () => {

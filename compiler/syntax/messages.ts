@@ -75,6 +75,7 @@ const places: ReadonlyMap<string, string> = new Map([
   ["train", "in `train ... on ... by ... { }`"],
   ["store", "in a `store`"],
   ["measure", "in a `measure`"],
+  ["permute", "in `permute ... on ... by ...`"],
   ["retain", "in `retain ... of ... by ...`"],
   ["round", "in `round ... as ...`"],
   ["expect", "in an `expect`"],
@@ -166,6 +167,7 @@ function advice(
   if (expected === "As" && rule === "store") return { help: "say of which layer: `store w as ...`" };
   if (rule === "gradient") return { help: "write `gradient of loss by w`, or `gradient of y by x, w with dy`" };
   if (rule === "train") return { help: "write `train model on text by kl(steps: 600, rate: 3e-4) { ... }`" };
+  if (rule === "permute") return { help: "write `permute w on wanda(w, x2[w]) by exchange_2of4(rounds: 64)`" };
   if (expected === "By")
     return { help: "say what is summed over the text: `observe block on text by feature_squares`" };
   if (rule === "observe") return { help: "write `observe block on text by feature_squares`" };

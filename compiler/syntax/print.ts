@@ -183,6 +183,19 @@ function statement(value: Statement, indent: number): readonly string[] {
       return commented(value, ["store ", expression(value.target), " as ", expression(value.value)], indent);
     case "measure":
       return commented(value, [`measure ${value.name.name} =`, assigned(value.value)], indent);
+    case "permute":
+      return commented(
+        value,
+        [
+          "permute ",
+          expression(value.target, closed),
+          " on ",
+          expression(value.score),
+          ` by ${value.by.name}`,
+          value.settings.length > 0 ? argumentList(value.settings) : "",
+        ],
+        indent,
+      );
     case "retain":
       return commented(
         value,

@@ -95,6 +95,7 @@ export const Else = keyword("else");
 export const Train = keyword("train");
 export const Store = keyword("store");
 export const Measure = keyword("measure");
+export const Permute = keyword("permute");
 export const Retain = keyword("retain");
 export const As = keyword("as");
 export const Expect = keyword("expect");
@@ -176,6 +177,7 @@ const keywords = [
   Train,
   Store,
   Measure,
+  Permute,
   Retain,
   As,
   Expect,
@@ -218,6 +220,7 @@ export const statementWords: readonly TokenType[] = [
   Train,
   Store,
   Measure,
+  Permute,
   Retain,
   ScaleWord,
   RoundWord,

@@ -125,6 +125,11 @@ function addCompress(program: Command): void {
             "activations kept on the device, as 2GiB; the rest goes to temporary files",
             byteCount,
           )
+          .option(
+            "--device-memory <bytes>",
+            "memory of the GPU, as 16GiB: a training that takes more takes fewer windows at once, or is refused before it begins",
+            byteCount,
+          )
           .option("--layer-errors", "measure the error of each layer's output, also where the recipe observes nothing")
           .option("--no-layer-errors", "measure it only where the recipe observes what it takes")
           .option(

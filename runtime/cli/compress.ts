@@ -57,6 +57,7 @@ interface CompressCommandOptions extends DeviceOptions, SeveralDevicesOptions, D
   readonly layerErrors?: boolean;
   readonly maxError?: number;
   readonly calibrationMemory?: number;
+  readonly deviceMemory?: number;
   readonly eval?: string;
   readonly limit?: number;
   readonly report?: string;
@@ -111,7 +112,7 @@ export async function run(output: Output, file: string, given: CompressCommandOp
     }, output.note);
     try {
       const progress = stagedProgress(output);
-      const { resume, layerErrors, maxError, calibrationMemory: memory, force } = options;
+      const { resume, layerErrors, maxError, calibrationMemory: memory, deviceMemory, force } = options;
       const report = await compress(caller, model, recipe, {
         output: options.out,
         force,
@@ -123,6 +124,7 @@ export async function run(output: Output, file: string, given: CompressCommandOp
         layerErrors,
         maxError,
         memory,
+        deviceMemory,
         resume,
         helpers: crew?.helpers,
         note: output.note,

@@ -23,7 +23,8 @@ export interface AnswerEnd {
 }
 
 /**
- * Reads a submission to its end or to a stop string, which is not given. Whoever stops reading cancels it.
+ * Reads a submission to its end or to a stop string, which is not given. Whoever stops reading cancels it. `logsStop`:
+ * the scores of a token that ends the text are given as well, though its text is not.
  * @throws what the submission throws
  */
 export async function* readAnswer(
@@ -31,6 +32,7 @@ export async function* readAnswer(
   submission: Submission,
   prompt: ArrayLike<number>,
   stops: readonly string[],
+  logsStop: boolean,
 ): AsyncGenerator<AnswerPiece, AnswerEnd, undefined> {
   const stream = model.tokenizer.stream();
   // the text of the first new token depends on those before it
@@ -50,7 +52,8 @@ export async function* readAnswer(
     yield { text, logs };
     logs = [];
   }
-  const { ended } = await submission.end;
+  const { ended, stop } = await submission.end;
+  if (logsStop && stop?.logprob !== undefined) logs.push(logOf(model, stop.id, stop.logprob, stop.top ?? []));
   const rest = watch.push(stream.end());
   const text = rest + watch.end();
   if (text !== "" || logs.length > 0) yield { text, logs };

@@ -37,7 +37,7 @@ export async function beginChat(
       const found = await followAll(choices, async (choice) => {
         const logs: TokenLog[] = [];
         let content = "";
-        const end = await followChoice(model, choice, stops, (piece) => {
+        const end = await followChoice(model, choice, { stops, logsStop: false }, (piece) => {
           content += piece.text;
           logs.push(...piece.logs);
         });
@@ -63,7 +63,7 @@ export async function beginChat(
             ...extra(null),
           });
         send({ role: "assistant", content: "" }, null, null);
-        const end = await followChoice(model, choice, stops, (piece: AnswerPiece) =>
+        const end = await followChoice(model, choice, { stops, logsStop: false }, (piece: AnswerPiece) =>
           send({ content: piece.text }, piece.logs, null),
         );
         send({}, null, end.reason);

@@ -91,10 +91,10 @@ function checkLength({ scheduler }: ServedModel, promptTokens: number, maxTokens
 export async function followChoice(
   model: ServedModel,
   { submission, prompt }: Choice,
-  stops: readonly string[],
+  { stops, logsStop }: { readonly stops: readonly string[]; readonly logsStop: boolean },
   onPiece: (piece: AnswerPiece) => void,
 ): Promise<AnswerEnd> {
-  const answer = readAnswer(model, submission, prompt, stops);
+  const answer = readAnswer(model, submission, prompt, stops, logsStop);
   for (;;) {
     const next = await answer.next();
     if (next.done === true) return next.value;

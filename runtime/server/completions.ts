@@ -68,7 +68,7 @@ export async function beginCompletion(
         const first = await lead(choice);
         const logs = [...first.logs];
         let text = first.text;
-        const end = await followChoice(model, choice, stops, (piece) => {
+        const end = await followChoice(model, choice, { stops, logsStop: true }, (piece) => {
           text += piece.text;
           logs.push(...piece.logs);
         });
@@ -92,7 +92,7 @@ export async function beginCompletion(
           });
         const first = await lead(choice);
         if (first.text !== "" || first.logs.length > 0) send(first, null);
-        const end = await followChoice(model, choice, stops, (piece) => send(piece, null));
+        const end = await followChoice(model, choice, { stops, logsStop: true }, (piece) => send(piece, null));
         send({ text: "", logs: [] }, end.reason);
         return end;
       });

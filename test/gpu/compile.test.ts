@@ -84,6 +84,7 @@ const sizes: Readonly<Record<string, number>> = {
   rows: 8,
   columns: 24,
   rank: 2,
+  members: 2,
   half: 8,
   PAGE: 16,
   L: 3,

@@ -42,12 +42,12 @@ export function fakeModel({ queue = 64, contextLength = 256 } = {}): FakeModel {
     const over = new Promise<TextEnd>((done) => (settle = done));
     const stream = createStream<TextToken>(() => finish("cancelled"));
     let given = 0;
-    function finish(ended: TextEnd["ended"]): void {
+    function finish(ended: TextEnd["ended"], stop: TextToken | null = null): void {
       if (entry.ended !== null) return;
       entry.ended = ended;
       state.running--;
       stream.end();
-      settle({ ended, promptTokens: prompt.length, sharedTokens: 0, newTokens: given });
+      settle({ ended, promptTokens: prompt.length, sharedTokens: 0, newTokens: given, stop });
     }
     const text = decode(prompt).replace(/^[^]*<user>/, "");
     const score = (id: number) => ({
@@ -68,11 +68,12 @@ export function fakeModel({ queue = 64, contextLength = 256 } = {}): FakeModel {
           return stream.fail(new LlamaError("not-finite", "What the model computes is NaN."));
         }
         if (given === request.maxNewTokens) return finish("length");
-        if (request.stopTokens.includes(id)) return finish("stop");
+        const { top, ...own } = score(id);
+        const token = request.logprobs === undefined ? { id } : { ...own, top: top.slice(0, request.logprobs) };
+        if (request.stopTokens.includes(id)) return finish("stop", token);
         given++;
         state.newTokens++;
-        const { top, ...own } = score(id);
-        stream.push(request.logprobs === undefined ? { id } : { ...own, top: top.slice(0, request.logprobs) });
+        stream.push(token);
       }
       if (entry.ended === null) setImmediate(next);
     };

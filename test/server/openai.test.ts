@@ -101,6 +101,17 @@ test("completions: logprobs of the new tokens, and with echo of the prompt's, as
     top_logprobs: [null, { b: -0.5 }, { A: -0.5 }],
     text_offset: [0, 1, 2],
   } as unknown as OpenAI.CompletionChoice.Logprobs);
+  // a harness leaves out the last entry, the new token's, which therefore has to be there where that token ends the text
+  const ended = await client.completions.create({
+    model: "fake",
+    prompt: "ab",
+    echo: true,
+    logprobs: 1,
+    max_tokens: 9,
+  });
+  assert.equal(texts(ended), [["abAB", "stop"]]);
+  assert.equal(ended.choices[0]?.logprobs?.tokens, ["a", "b", "A", "B", "<end>"]);
+  assert.is(ended.usage?.completion_tokens, 2);
   const none = await client.completions.create({ model: "fake", prompt: "ab", echo: true, logprobs: 0, max_tokens: 0 });
   assert.equal(texts(none), [["ab", "length"]]);
   assert.equal(none.choices[0]?.logprobs?.tokens, ["a", "b"]);

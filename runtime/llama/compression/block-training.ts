@@ -13,7 +13,6 @@ import { createLearner } from "../training/learner.js";
 import { trainingLoop, type TrainingOutcome } from "../training/loop.js";
 import { splitWindows, type TrainedWeights, type TrainingHooks, type TrainingTask } from "./model-training.js";
 import { createBatch, createBlockPass } from "../training/passes.js";
-import { windowsOfPass } from "../training/room.js";
 import { stepsFor } from "../training/settings.js";
 import { beginBlock, loadStates } from "./students.js";
 import { createOptimizer } from "../training/update.js";
@@ -34,12 +33,12 @@ export async function trainBlock(
   working: WorkingModel,
   index: number,
   { activations, seen }: BlockInputs,
-  { loss, settings, layers, windows, dtype }: TrainingTask,
+  { loss, settings, layers, windows, dtype, room }: TrainingTask,
   hooks: TrainingHooks,
   finish: (trained: TrainedWeights) => Promise<void>,
 ): Promise<TrainingOutcome> {
   const { config } = model;
-  const { executor, target } = caller;
+  const { executor } = caller;
   if (loss.next !== null) throw new InternalError("a block has no next tokens");
   const split = splitWindows(windows, settings);
   const keepsBest = split.held.length > 0;
@@ -57,7 +56,7 @@ export async function trainBlock(
     if (student.dense === null) throw new InternalError("a block is trained without what it should give");
     const { trained } = student;
     const optimizer = await createOptimizer(arena, caller, trained, steps, dtype);
-    const places = windowsOfPass(target, config, windows.tokens, settings.batch);
+    const { places } = room;
     const form: TensorForm = { dtype, shape: [places, windows.tokens, config.hiddenSize], format: null };
     const x = arena.own(
       await executor.fill(dtype, form.shape, new Float32Array(places * windows.tokens * config.hiddenSize)),

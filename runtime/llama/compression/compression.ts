@@ -61,6 +61,11 @@ export interface CompressOptions {
    * Bytes of calibration activations that stay on the device; the rest goes to temporary files. See `defaultMemory`.
    */
   readonly memory?: number | undefined;
+  /**
+   * Bytes of memory that the device has, which WebGPU does not tell: a training that takes more goes with fewer windows at
+   * once, or is refused before it begins.
+   */
+  readonly deviceMemory?: number | undefined;
   readonly disk?: SpillDisk | undefined;
   /**
    * Other devices that take a share of the calibration windows each. They are given where to find the weights of a block

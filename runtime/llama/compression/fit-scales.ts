@@ -131,7 +131,7 @@ function doesNotCancel(functions: Functions, block: Block, input: LayerInput, { 
 
 function noGroups({ name, inputs }: Linear, group: number, at: Span): Diagnostic {
   return error(
-    "E615",
+    "E621",
     `the ${inputs} inputs of ${name} are no groups of ${group}`,
     { span: at, message: `${inputs} % ${group} is not 0` },
     { help: "take `int8(token)`, a scale for each token, or a group that divides them" },

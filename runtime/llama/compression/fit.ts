@@ -11,6 +11,7 @@ import { constantSize, sizeValue, substituteSize, type Size } from "../../../com
 import { counted } from "../../../compiler/words.js";
 import type { Linear, Model } from "../../model/model.js";
 import type { Caller } from "../call.js";
+import { channelsOf, fixedWords } from "./channels.js";
 import type { Functions } from "../blocks.js";
 import { scaleFindings } from "./fit-scales.js";
 import { layerCounts, unmeasured } from "./measured.js";
@@ -67,12 +68,15 @@ export function checkRecipe(
         ? treatmentsFor(step.treatments, linear.name).map((treatment) => ({ linear, treatment }))
         : [],
     );
+    for (const { linear, treatment } of layers)
+      found.push(...fixedChannels(caller.functions ?? null, model, linear, treatment));
     for (const treatment of new Set(layers.map((layer) => layer.treatment))) {
       const treated = layers.filter((layer) => layer.treatment === treatment);
       const parts = [
         ...(treatment.stores === null ? [] : [treatment]),
         ...treatment.choices,
         ...treatment.measures,
+        ...(treatment.permutes === null ? [] : [treatment.permutes.score]),
         ...(treatment.retains === null ? [] : [treatment.retains]),
       ];
       for (const part of parts) {
@@ -101,6 +105,20 @@ export function checkRecipe(
 export function checkAgainst(model: Model, recipe: Recipe, functions: Functions | null = null): readonly string[] {
   return checkRecipe({ functions, target: { ...baselineTarget, f16: true, maxBinding: Infinity } }, model, recipe)
     .notes;
+}
+
+/** E605 for channels that cannot change places. */
+function fixedChannels(
+  functions: Functions | null,
+  model: Model,
+  linear: Linear,
+  { permutes }: Treatment,
+): readonly Diagnostic[] {
+  if (permutes === null || functions === null) return [];
+  const shared = channelsOf(functions, model, linear);
+  if (shared.kind === "shared") return [];
+  const { message, help } = fixedWords(linear, shared.reason);
+  return [error("E605", message, { span: permutes.span, message: "not these" }, { help })];
 }
 
 function unmatched(

@@ -7,6 +7,7 @@ import type { Model } from "../../model/opened.js";
 import { embeddingName } from "../../model/layout.js";
 import { leftOut } from "../../model/parts.js";
 import type { CalibrationHelper } from "./calibration-helper.js";
+import { createChannels } from "./channels.js";
 import { calibrationRun, type CalibrationRun } from "./calibration-run.js";
 import type { LyingWeight } from "../long-runs/saved-state.js";
 import type { Caller } from "../call.js";
@@ -14,7 +15,7 @@ import type { Compression, CompressOptions } from "./compression.js";
 import { reportOf } from "./compression-report.js";
 import { LlamaError } from "../error.js";
 import { createForecast } from "./forecast.js";
-import { createMeasured } from "./measured.js";
+import { createMeasured, permutes } from "./measured.js";
 import { expect, evaluateBoth } from "./judge.js";
 import { beyond, unsavedWarning } from "./outcome.js";
 import { createFolds } from "./folds.js";
@@ -27,6 +28,8 @@ import { keptLine } from "../long-runs/words.js";
 import { savedRecipe } from "./recipe-record.js";
 import { checkRecipe } from "./fit.js";
 import type { TrainingPoints } from "./model-training.js";
+import { memoryLimit } from "./training-memory.js";
+import { calibrationBytes, tellTrainings } from "./told-memory.js";
 import { measurePace, slowWords, trains } from "./pace.js";
 import { followLayers, type Retaining } from "./follow-layers.js";
 import { narrow, retentionsIn } from "./retain.js";
@@ -39,10 +42,8 @@ import { bodyOf, calibrates, costsOf, observationsOf, observeCost, stepsOf, with
 import { createWorkingModel, saveModel } from "./working-model.js";
 
 /**
- * Compresses a model by a recipe. The recipe is checked against the model before any weight is read. A run that fails
- * or
- * is stopped after a block is finished leaves what it has beside the output, for `resume`; a fault that it would come
- * to
+ * Compresses a model by a recipe. The recipe is checked against the model before any weight is read. A run that fails or
+ * is stopped after a block is finished leaves what it has beside the output, for `resume`; a fault that it would come to
  * again does not.
  * @throws LlamaError recipe, expectation-failed, error-too-large, bad-option, text-too-short, bad-window, not-finite,
  * not-positive-definite, resume; CompileError; ModelError; DeviceError
@@ -50,7 +51,7 @@ import { createWorkingModel, saveModel } from "./working-model.js";
 export async function compressIn(
   place: Place,
   caller: Caller,
-  model: Model,
+  given: Model,
   recipe: Recipe,
   options: CompressOptions,
 ): Promise<Compression> {
@@ -66,22 +67,23 @@ export async function compressIn(
       "bad-option",
       `Activations cannot be kept in f16, for ${caller.target.name} does not compute in it; f32 works everywhere.`,
     );
-  const { notes, narrowings } = checkRecipe(caller, model, recipe);
+  const { notes, narrowings } = checkRecipe(caller, given, recipe);
   for (const line of notes) note(`note: ${line}`);
   if (storesUnsaved(recipe)) note(`warning: ${unsavedWarning.message}.`);
-  const left = leftOut(model.unused);
+  const left = leftOut(given.unused);
   if (left !== null) note(`note: ${left}`);
   const windows = text === null ? null : calibrationWindows(text.ids, text.window ?? 256, text.bos, text.windows);
-  if (windows !== null) checkContext(windows, model.config.contextLength);
+  if (windows !== null) checkContext(windows, given.config.contextLength);
   const training = text === null ? null : trainingWindows(text.ids, text.window ?? 256, text.bos);
+  tellTrainings(recipe, { caller, model: given, windows, training, options }, note);
   const counts = {
     calibration: windows?.count ?? 0,
     training: training?.count ?? 0,
     tokens: windows?.tokens ?? 0,
   };
   // what would be found wrong when the model is written, before what a stopped run has kept is touched
-  await model.companions();
-  const written = await place.checkOutputs(model, recipe, options);
+  await given.companions();
+  const written = await place.checkOutputs(given, recipe, options);
   const origin = {
     recipe,
     source: options.source,
@@ -89,8 +91,10 @@ export async function compressIn(
     text,
     dtype: options.dtype ?? "f32",
   };
-  const state = await place.openState(options.output, caller, model, origin, { resume: options.resume === true, note });
-  const rounded = new Map(state.facts.activations ?? model.activations);
+  const state = await place.openState(options.output, caller, given, origin, { resume: options.resume === true, note });
+  const channels = createChannels(caller.functions, given, state.facts.channels);
+  const { model } = channels;
+  const rounded = new Map(state.facts.activations ?? given.activations);
   const working = createWorkingModel(caller, model, state, createFolds(state.facts.folds), model, rounded);
   let run: Run | null = null;
   try {
@@ -116,6 +120,7 @@ export async function compressIn(
       forecast: createForecast(work),
       treater: createTreater(caller, model, working, { share: options.share, measured }),
       measured,
+      channels,
       retained: [...facts.retained],
       saved: [...facts.saved],
       perplexities: facts.perplexities.map(({ of, value }) => ({ text: "calibration", of, value: value ?? Infinity })),
@@ -140,9 +145,7 @@ export async function compressIn(
     // what was finished under another limit
     refuseLost(run);
     const retaining = retentionsIn(recipe);
-    for (const step of recipe.steps) {
-      await follow(run, step, { plan: narrowings.get(step) ?? null, retaining });
-    }
+    for (const step of recipe.steps) await follow(run, step, { plan: narrowings.get(step) ?? null, retaining });
     if (!recipe.steps.some((step) => saves(step))) await save(run, options.output);
     run.isWritten = true;
     await evaluateBoth(run);
@@ -231,6 +234,8 @@ async function train(run: Run, step: TrainStep, block: TrainedBlock | null): Pro
         origins: options.text?.origins,
       },
       dtype: options.dtype ?? "f32",
+      limit: memoryLimit(caller, options.deviceMemory),
+      calibrationBytes: calibrationBytes(run),
       points,
       note: options.note ?? (() => {}),
       onStep: (what, done, total, detail) => report(run, "train", what, done, total, work, detail),
@@ -327,6 +332,10 @@ function helpersOf(run: Run, body: readonly RecipeStep[]): readonly CalibrationH
   if (alone !== undefined) {
     const what = alone.kind === "train" ? "trained" : "scaled";
     options.note?.(`note: blocks are ${what} on one device: the calibration windows are not divided.`);
+    return [];
+  }
+  if (run.recipe.steps.some(permutes)) {
+    options.note?.("note: channels change places on one device: the calibration windows are not divided.");
     return [];
   }
   let last: Promise<unknown> = Promise.resolve();

@@ -55,15 +55,25 @@ function loopsOf(steps: readonly RecipeStep[]): readonly Extract<RecipeStep, { k
   return steps.flatMap((step) => (step.kind === "linears" ? [step] : step.kind === "blocks" ? loopsOf(step.body) : []));
 }
 
-/** What a treatment computes: its choices, its measures, and what it stores. */
-function inputsOf(treatment: Treatment): Treatment["inputs"] {
-  return [treatment, ...treatment.choices, ...treatment.measures].flatMap(({ inputs }) => inputs);
+/** Whether a step makes channels change places. */
+export function permutes(step: RecipeStep): boolean {
+  return loopsOf([step]).some(({ treatments }) => treatments.some((treatment) => treatment.permutes !== null));
 }
 
-/** Whether a recipe measures layers or chooses by what it computes: then a layer's treatment depends on others. */
+/** What a treatment computes: its choices, its measures, and what it stores. */
+function inputsOf(treatment: Treatment): Treatment["inputs"] {
+  return [
+    treatment,
+    ...treatment.choices,
+    ...treatment.measures,
+    ...(treatment.permutes === null ? [] : [treatment.permutes.score]),
+  ].flatMap(({ inputs }) => inputs);
+}
+
+/** Whether a recipe measures layers, chooses by what it computes, or moves channels: then a layer's treatment depends on others. */
 export function measuresOrChooses(recipe: Recipe): boolean {
   return loopsOf(recipe.steps).some(({ treatments }) =>
-    treatments.some(({ choices, measures }) => choices.length + measures.length > 0),
+    treatments.some(({ choices, measures, permutes: moved }) => choices.length + measures.length > 0 || moved !== null),
   );
 }
 

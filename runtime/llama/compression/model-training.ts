@@ -17,27 +17,19 @@ import { createLearner } from "../training/learner.js";
 import { trainingLoop, type Learner, type LoopOptions, type TrainingOutcome } from "../training/loop.js";
 import type { Loss } from "../training/loss.js";
 import { createBatch, createModelPass } from "../training/passes.js";
-import {
-  bytesOfPass,
-  checkMemory,
-  memoryInWords,
-  rowsOfHead,
-  windowsOfPass,
-  type TrainingMemory,
-} from "../training/room.js";
+import type { TrainingRoom } from "./training-memory.js";
 import type { TrainSettings } from "../../../compiler/recipe/recipe.js";
 import { stepsFor } from "../training/settings.js";
 import {
   beginBlock,
   loadStates,
-  trainedElements,
   type BlockStudent,
   type TreatedLayers,
   type TrainedGain,
   type TrainedLayer,
 } from "./students.js";
 import type { TrainingWindows } from "../training/text.js";
-import { beginTraining, bytesOfTrained, type Trained } from "../training/trained.js";
+import { beginTraining, type Trained } from "../training/trained.js";
 import { createOptimizer } from "../training/update.js";
 
 /** What is trained, on what, towards what. */
@@ -47,6 +39,7 @@ export interface TrainingTask {
   readonly layers: TreatedLayers;
   readonly windows: TrainingWindows;
   readonly dtype: ActivationDtype;
+  readonly room: TrainingRoom;
 }
 
 /** What has been trained, for as long as the device has it. */
@@ -88,17 +81,12 @@ export async function trainModel(
 ): Promise<TrainingOutcome> {
   const { loss, settings, layers, windows, dtype } = task;
   const { config } = model;
-  const { executor, target } = caller;
+  const { executor } = caller;
   const split = splitWindows(windows, settings);
   const steps = stepsFor(settings, split.train.length);
   return withArena(executor, async (arena) => {
-    const places = windowsOfPass(target, config, windows.tokens, settings.batch);
-    const rows = rowsOfHead(target, config, places * windows.tokens);
+    const { places, rows } = task.room;
     const keepsBest = split.held.length > 0;
-    const memory = memoryOf(model, working, task, { places, rows, keepsBest });
-    checkMemory(target, memory, executor.device.hostMemory);
-    hooks.note(`Training takes ${memoryInWords(memory)}; ${settings.batch} windows a step, ${places} at once.`);
-
     const frame = await working.frame("model", arena);
     const head = await wholeHead(arena, caller, model, frame, dtype);
     const dense = loss.dense === null ? null : await denseFrame(arena, caller, model, working, { frame, head, dtype });
@@ -262,25 +250,4 @@ async function denseFrame(
   }
   const gain = await loadVector(caller, model, gainName, arena);
   return { frame: { ...now.frame, gain }, head: now.head };
-}
-
-/** What the training takes of the device. */
-function memoryOf(
-  { config, blocks, tensors }: Model,
-  { treated }: Pick<WorkingModel, "treated">,
-  { windows, dtype, loss, layers }: TrainingTask,
-  { places, rows, keepsBest }: { readonly places: number; readonly rows: number; readonly keepsBest: boolean },
-): TrainingMemory {
-  const linears = blocks.flatMap((block) => block.linears);
-  const elements = linears.reduce((sum, { inputs, outputs }) => sum + inputs * outputs, 0);
-  const trained = linears.reduce((sum, linear) => sum + trainedElements(layers, linear), 0);
-  const stored = tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
-  const width = dtype === "f16" ? 2 : 4;
-  const tables = [embeddingName, headName].reduce((sum, name) => sum + (treated.get(name)?.bytes ?? 0), 0);
-  const head = config.vocabSize * config.hiddenSize * width;
-  return {
-    state: bytesOfTrained({ trained, used: elements }, dtype, keepsBest),
-    dense: stored + tables + head + (loss.dense === null ? 0 : elements * width + (tables === 0 ? 0 : head)),
-    activations: bytesOfPass(config, dtype, { windows: places, tokens: windows.tokens, blocks: blocks.length, rows }),
-  };
 }

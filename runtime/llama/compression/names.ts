@@ -41,7 +41,9 @@ export function layerNumber(
 export function worksOn(step: Extract<RecipeStep, { kind: "linears" }>, name: string): boolean {
   return (
     isSelected(step, name) &&
-    treatmentsFor(step.treatments, name).some(({ stores, measures }) => stores !== null || measures.length > 0)
+    treatmentsFor(step.treatments, name).some(
+      ({ stores, measures, permutes }) => stores !== null || measures.length > 0 || permutes !== null,
+    )
   );
 }
 

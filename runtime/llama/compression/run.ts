@@ -6,6 +6,7 @@ import type { Caller } from "../call.js";
 import type { CompressOptions, PerplexityReport } from "./compression.js";
 import type { Place } from "./place.js";
 import type { Forecast } from "./forecast.js";
+import type { Channels } from "./channels.js";
 import type { Facts, RetainedParts, WeightRecord } from "../long-runs/manifest.js";
 import type { Measured } from "./measured.js";
 import { layerWarning } from "./outcome.js";
@@ -41,6 +42,7 @@ export interface Run {
   readonly perplexities: PerplexityReport[];
   readonly trainings: TrainingReport[];
   readonly measured: Measured;
+  readonly channels: Channels;
   readonly retained: RetainedParts[];
   /** Perplexity of the model as given, once it was computed. */
   dense: number | null;
@@ -63,6 +65,7 @@ export function factsOf(run: Run): Facts {
     announced: run.announced,
     trainings: run.trainings,
     measured: run.measured.found(),
+    channels: run.channels.found(),
     retained: [...run.retained],
     folds: run.working.folds.found(),
     activations: [...run.working.activations],

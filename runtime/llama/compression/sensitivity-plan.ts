@@ -113,7 +113,7 @@ export function plannedTries(
     if (measuresOrChooses(recipe))
       throw new LlamaError(
         "recipe",
-        `The recipe ${recipe.name} measures layers, or chooses by what it computes: what it does to a layer alone would not be what it does to the model.`,
+        `The recipe ${recipe.name} measures layers, chooses by what it computes, or moves channels: what it does to a layer alone would not be what it does to the model.`,
       );
   const groups = groupsOf(model, by);
   const wanted = tries.flatMap((one) =>

@@ -2,6 +2,7 @@
 import { counted } from "../../../compiler/words.js";
 import type { Recipe, TrainStep } from "../../../compiler/recipe/recipe.js";
 import type { Model } from "../../model/model.js";
+import { embeddingName, headName } from "../../model/layout.js";
 import type { DeviceTensor, TensorForm } from "../../run/run.js";
 import type { CalibrationRun } from "./calibration-run.js";
 import type { Treater } from "./treat.js";
@@ -21,6 +22,7 @@ import {
   type TrainingPoints,
   type TrainingTask,
 } from "./model-training.js";
+import { trainingRoom } from "./training-memory.js";
 import { stepsFor } from "../training/settings.js";
 import type { TrainingWindows } from "../training/text.js";
 
@@ -35,6 +37,9 @@ export interface TrainingContext {
   readonly dtype: ActivationDtype;
   /** Where the training of a model keeps what it needs to be gone on with. */
   readonly points: TrainingPoints | null;
+  /** Bytes of the device's memory, null where that is not known, and of calibration activations on it. */
+  readonly limit: number | null;
+  readonly calibrationBytes: number;
   readonly note: (line: string) => void;
   /** After each step: how many of how many, and what is to be told of it. */
   readonly onStep: (what: string, done: number, total: number, detail: string) => void;
@@ -60,8 +65,16 @@ export async function runTraining(
   const { settings } = step;
   const started = performance.now();
   const what = block === null ? "the model" : `block ${block.index}`;
-  const task: TrainingTask = { loss: lossOf(step.loss), settings, layers: step.layers, windows, dtype };
-  const planned = stepsFor(settings, splitWindows(windows, settings).train.length);
+  const split = splitWindows(windows, settings);
+  const room = trainingRoom(caller.target, model, step, windows, {
+    dtype,
+    keepsBest: split.held.length > 0,
+    limit: context.limit,
+    calibration: context.calibrationBytes,
+    tables: [embeddingName, headName].reduce((sum, name) => sum + (working.treated.get(name)?.bytes ?? 0), 0),
+  });
+  const task: TrainingTask = { loss: lossOf(step.loss), settings, layers: step.layers, windows, dtype, room };
+  const planned = stepsFor(settings, split.train.length);
   const tokensPerStep = settings.batch * windows.tokens;
   const pace = createPace(tokensPerStep);
   const hooks: TrainingHooks = {

@@ -45,6 +45,8 @@ export interface Treater {
    * @throws LlamaError not-positive-definite; DeviceError
    */
   compute(computed: Computed, layer: Linear, seen: Seen | null): Promise<number>;
+  /** The same for a tensor, which is there for as long as `use` takes. */
+  using<T>(computed: Computed, layer: Linear, seen: Seen | null, use: (tensor: DeviceTensor) => Promise<T>): Promise<T>;
   /** The same for several numbers. */
   values(computed: Computed, layer: Linear, seen: Seen | null): Promise<ArrayLike<number>>;
   /**
@@ -282,7 +284,8 @@ export function createTreater(
 
   const treater: Treater = {
     compute: async (computed, linear, seen) => (await treater.values(computed, linear, seen))[0] ?? NaN,
-    async values({ graph, inputs }, linear, seen) {
+    values: (computed, linear, seen) => treater.using(computed, linear, seen, (tensor) => executor.values(tensor)),
+    async using({ graph, inputs }, linear, seen, use) {
       const watched = watchedGraphs.get(graph) ?? withPivots(graph);
       watchedGraphs.set(graph, watched);
       return withArena(executor, async (arena) => {
@@ -304,7 +307,7 @@ export function createTreater(
         const outputs = watched.graph.outputs.filter((output) => output.input === null);
         const pivots = await readPivots(arena, caller, foundFactorizations(watched.factorizations, outputs, results));
         refusePivots(pivots, { layer: linear.name, tokens: seen?.tokens ?? null, parameters: [] });
-        return executor.values(first(results));
+        return use(first(results));
       });
     },
     async treat(layers, seen, parameters = [], onDone = () => {}) {

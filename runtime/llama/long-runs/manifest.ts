@@ -36,6 +36,12 @@ export interface MeasuredLayers {
   readonly layers: readonly { readonly layer: string; readonly value: number }[];
 }
 
+/** The order of the channels that a layer takes: of each group of heads that share theirs, or one of all. */
+export interface ChannelOrder {
+  readonly layer: string;
+  readonly orders: readonly (readonly number[])[];
+}
+
 /** The parts of a layer's columns that stay in the model. */
 export interface RetainedParts {
   /** Which retention of the recipe it is, in order. */
@@ -68,6 +74,8 @@ export interface Facts {
   readonly trainings: readonly TrainingReport[];
   /** What was measured of layers. */
   readonly measured: readonly MeasuredLayers[];
+  /** Which channels have changed places. */
+  readonly channels?: readonly ChannelOrder[];
   /** Which parts of layers were retained. */
   readonly retained: readonly RetainedParts[];
   /** What scales were multiplied into tensors; none where it is not there. */

@@ -33,7 +33,7 @@ export interface Entry {
   promptDone(): void;
   give(token: TextToken): void;
   /** Tells how it ended; only the first counts. */
-  finish(how: { readonly ended: TextEnd["ended"] } | { readonly error: unknown }): void;
+  finish(how: { readonly ended: TextEnd["ended"]; readonly stop?: TextToken } | { readonly error: unknown }): void;
   /** Gives its pages back. */
   release(): void;
 }
@@ -106,6 +106,7 @@ export function createEntry(request: TextRequest, limit: number, onCancel: (entr
         promptTokens: prompt.length,
         sharedTokens: lease?.shared ?? 0,
         newTokens: ids.length,
+        stop: how.stop ?? null,
       });
     },
     release: () => lease?.release(),

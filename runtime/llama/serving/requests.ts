@@ -51,6 +51,8 @@ export interface TextEnd {
   readonly sharedTokens: number;
   /** Those that were given. */
   readonly newTokens: number;
+  /** The token that ended it, which is none of those given; null where it ended otherwise. */
+  readonly stop: TextToken | null;
 }
 
 /** A request that is under way. */

@@ -232,10 +232,13 @@ export const openScheduler: OpenScheduler = (session: Session, options: Schedule
           const after = counted(entry.ids.length, "new token");
           const what = entry.ids.length === 0 ? "a prompt" : `a text after ${after}`;
           finish(entry, { error: await notFinite(session, what) });
-        } else if (entry.request.stopTokens.includes(id)) finish(entry, { ended: "stop" });
+          continue;
+        }
+        const top = entry.request.logprobs ?? 0;
+        const token = { id, ...(scores == null ? {} : scoreToken(scores, 0, config.vocabSize, id, top)) };
+        if (entry.request.stopTokens.includes(id)) finish(entry, { ended: "stop", stop: token });
         else {
-          const top = entry.request.logprobs ?? 0;
-          entry.give({ id, ...(scores == null ? {} : scoreToken(scores, 0, config.vocabSize, id, top)) });
+          entry.give(token);
           told.newTokens++;
           if (entry.ids.length === entry.limit) finish(entry, { ended: "length" });
         }

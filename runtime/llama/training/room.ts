@@ -64,16 +64,29 @@ export function bytesOfPass(config: LlamaConfig, dtype: ActivationDtype, pass: P
 }
 
 /**
- * Holds what a training takes against the memory of a machine, where a CPU computes and it is known: `machine` in bytes.
- * @throws LlamaError context-too-large
+ * As many windows of a step at once as `windowsOfPass` says, or fewer where what they take, `memoryAt`, would be more than
+ * the device has: `limit` in bytes, null where it is not known. A step is cut in equal parts.
+ * @throws LlamaError context-too-large where even one window at once is too much
  */
-export function checkMemory(target: Target, memory: TrainingMemory, machine: number): void {
-  const whole = memory.state + memory.dense + memory.activations;
-  if (target.kind === "cpu" && whole > machine)
-    throw new LlamaError(
-      "context-too-large",
-      `Training takes ${memoryInWords(memory)}. This machine has ${formatBytes(machine)} in all. Train on a GPU with that much, a block at a time (\`train block\`), or with a smaller \`batch\`.`,
-    );
+export function fittingWindows(
+  target: Target,
+  config: LlamaConfig,
+  { tokens, batch }: { readonly tokens: number; readonly batch: number },
+  memoryAt: (windows: number) => TrainingMemory,
+  limit: number | null,
+): { readonly places: number; readonly memory: TrainingMemory } {
+  let places = windowsOfPass(target, config, tokens, batch);
+  for (;;) {
+    const memory = memoryAt(places);
+    const whole = memory.state + memory.dense + memory.activations;
+    if (limit === null || whole <= limit) return { places, memory };
+    if (places === 1)
+      throw new LlamaError(
+        "context-too-large",
+        `Training takes at least ${memoryInWords(memory)}. ${target.kind === "cpu" ? "This machine" : target.name} has ${formatBytes(limit)} in all. Train on a GPU with that much, a block at a time (\`train block\`), or on shorter windows (--window).`,
+      );
+    places = Math.min(places - 1, Math.ceil(batch / (Math.ceil(batch / places) + 1)));
+  }
 }
 
 /** The same in words. */

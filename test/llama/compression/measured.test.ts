@@ -6,7 +6,7 @@ import * as assert from "uvu/assert";
 import { check } from "../../../compiler/check/check.js";
 import { CompileError } from "../../../compiler/compile.js";
 import type { Recipe } from "../../../compiler/recipe/recipe.js";
-import { createHost } from "../../../runtime/library.js";
+import { createHost, standardLibrary } from "../../../runtime/library.js";
 import { compress } from "../../../runtime/llama/compression/compress.js";
 import { checkAgainst } from "../../../runtime/llama/compression/fit.js";
 import { openModel } from "../../../runtime/model/model.js";
@@ -116,7 +116,7 @@ fn kept(w: f32[N, K], most: f32) -> mask[N, K] { return m where m[n, k] = abs(w[
 `;
   const model = await openModel(classics);
   try {
-    checkAgainst(model, recipeOf(source));
+    checkAgainst(model, recipeOf(source), standardLibrary());
     assert.unreachable();
   } catch (error) {
     assert.ok(error instanceof CompileError);

@@ -152,7 +152,7 @@ test("a group that divides no input, and a training behind, are told with what t
     if (!(error instanceof CompileError)) throw error;
     assert.equal(
       [...new Set(error.diagnostics.map(({ code, message }) => `${code} ${message}`))][0],
-      `E615 the ${width} inputs of model.layers.0.self_attn.q_proj are no groups of 20`,
+      `E621 the ${width} inputs of model.layers.0.self_attn.q_proj are no groups of 20`,
     );
   }
   const trained = `use quantize, train

@@ -237,12 +237,16 @@ test("a text ends at a stop token and with the context; closing ends what runs",
   const whole = await alone(request(promptOf(3)));
   const stop = whole[2]!;
   const scheduler = await openScheduler(session, { sequences: 4 });
-  const ended = scheduler.submit(request(promptOf(3), { stopTokens: [stop] }));
+  const ended = scheduler.submit(request(promptOf(3), { stopTokens: [stop], logprobs: 1 }));
   assert.equal(await idsOf(ended), whole.slice(0, whole.indexOf(stop)));
-  assert.is((await ended.end).ended, "stop");
+  const end = await ended.end;
+  assert.is(end.ended, "stop");
+  // what it was given is told too, though it is not one of the tokens: it is the likeliest
+  assert.is(end.stop?.id, stop);
+  assert.is(end.stop?.logprob, end.stop?.top?.[0]?.logprob);
   const full = scheduler.submit(request(promptOf(60), { maxNewTokens: 1000 }));
   assert.equal(await idsOf(full), await alone(request(promptOf(60), { maxNewTokens: 4 })));
-  assert.equal(await full.end, { ended: "length", promptTokens: 60, sharedTokens: 0, newTokens: 4 });
+  assert.equal(await full.end, { ended: "length", promptTokens: 60, sharedTokens: 0, newTokens: 4, stop: null });
   const left = scheduler.submit(request(promptOf(4), { maxNewTokens: 60 }));
   await scheduler.close();
   assert.is((await left.end).ended, "cancelled");

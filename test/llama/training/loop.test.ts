@@ -4,7 +4,12 @@ import * as assert from "uvu/assert";
 import type { TrainSettings } from "../../../compiler/recipe/recipe.js";
 import { baselineTarget } from "../../../compiler/target.js";
 import type { LlamaConfig } from "../../../runtime/model/config.js";
-import { checkMemory, rowsOfHead, windowsOfPass } from "../../../runtime/llama/training/room.js";
+import {
+  fittingWindows,
+  rowsOfHead,
+  windowsOfPass,
+  type TrainingMemory,
+} from "../../../runtime/llama/training/room.js";
 import { LlamaError } from "../../../runtime/llama/error.js";
 import { createDraw, holdOut } from "../../../runtime/llama/training/draw.js";
 import { trainingLoop, type Learner, type TrainingOutcome } from "../../../runtime/llama/training/loop.js";
@@ -71,14 +76,31 @@ test("what is padded, and what has nothing after it, does not count", () => {
 });
 
 test("what a training takes is held against the memory of a machine whose CPU computes", () => {
-  const memory = { state: 2 ** 30, dense: 2 ** 29, activations: 2 ** 28 };
+  const config = { heads: 8, intermediateSize: 768, hiddenSize: 256, vocabSize: 2048 } as LlamaConfig;
+  const memoryAt = (windows: number): TrainingMemory => ({
+    state: 2 ** 30,
+    dense: 2 ** 29,
+    activations: windows * 2 ** 28,
+  });
   const cpu = { ...baselineTarget, kind: "cpu" } as const;
-  checkMemory(cpu, memory, 2 ** 31);
-  checkMemory(baselineTarget, memory, 1);
-  assert.throws(
-    () => checkMemory(cpu, memory, 2 ** 30),
-    (error: unknown) => error instanceof LlamaError && /takes 1.75 GiB .* This machine has 1 GiB/.test(error.message),
-  );
+  const places = (limit: number | null, target: typeof baselineTarget = cpu): number =>
+    fittingWindows(target, config, { tokens: 256, batch: 8 }, memoryAt, limit).places;
+  assert.is(places(2 ** 33), 8);
+  assert.is(places(null, baselineTarget), 8);
+  // fewer at once, in equal parts
+  assert.is(places(2.6 * 2 ** 30), 4);
+  assert.is(places(1.8 * 2 ** 30), 1);
+  for (const [target, words] of [
+    [cpu, "This machine"],
+    [baselineTarget, baselineTarget.name],
+  ] as const)
+    assert.throws(
+      () => places(2 ** 30, target),
+      (error: unknown) =>
+        error instanceof LlamaError &&
+        error.message.includes("takes at least 1.75 GiB") &&
+        error.message.includes(`${words} has 1 GiB in all`),
+    );
 });
 
 test("windows and rows are as many as bindings hold, in equal parts", () => {

@@ -1,0 +1,53 @@
+/** What the trainings of a recipe will take of a device, told before a weight is read. */
+import type { Recipe, RecipeStep } from "../../../compiler/recipe/recipe.js";
+import { memoryInWords } from "../training/room.js";
+import { defaultMemory } from "./activations.js";
+import { splitWindows } from "./model-training.js";
+import type { Run } from "./run.js";
+import { memoryLimit, trainingRoom } from "./training-memory.js";
+
+/** Bytes of calibration activations that stay on the device. */
+export function calibrationBytes({
+  caller,
+  model,
+  windows,
+  options,
+}: Pick<Run, "caller" | "model" | "windows" | "options">): number {
+  const width = options.dtype === "f16" ? 2 : 4;
+  const all = (windows?.count ?? 0) * (windows?.tokens ?? 0) * model.config.hiddenSize * width;
+  return Math.min(all, options.memory ?? defaultMemory(caller));
+}
+
+/**
+ * Tells what each training will take of the device, before a weight is read.
+ * @throws LlamaError context-too-large, text-too-short
+ */
+export function tellTrainings(
+  recipe: Recipe,
+  known: Pick<Run, "caller" | "model" | "windows" | "training" | "options">,
+  note: (line: string) => void,
+): void {
+  const { caller, model, options } = known;
+  const { vocabSize, hiddenSize } = model.config;
+  // what they will be stored as is not looked at: as f16 they are largest, or close to it
+  const table = 2 * vocabSize * hiddenSize;
+  let tables = 0;
+  const visit = (step: RecipeStep): void => {
+    if (step.kind === "blocks") step.body.forEach(visit);
+    if (step.kind === "tensors" && step.of !== "norms" && step.of !== "biases") tables += table;
+    if (step.kind !== "train") return;
+    const windows = step.scope === "block" ? known.windows : known.training;
+    if (windows === null) return;
+    const { places, memory } = trainingRoom(caller.target, model, step, windows, {
+      dtype: options.dtype ?? "f32",
+      keepsBest: splitWindows({ ...windows, scored: null }, step.settings).held.length > 0,
+      limit: memoryLimit(caller, options.deviceMemory),
+      calibration: calibrationBytes(known),
+      tables,
+    });
+    note(
+      `note: Training ${step.scope === "block" ? "a block " : ""}takes ${memoryInWords(memory)}; ${step.settings.batch} windows a step, ${places} at once.`,
+    );
+  };
+  recipe.steps.forEach(visit);
+}
