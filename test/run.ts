@@ -90,7 +90,8 @@ const seedWords =
   fresh === null ? null : `the seed is ${fresh}: --seed ${fresh} in place of fresh tries the same cases`;
 if (seedWords !== null) console.log(seedWords);
 
-const queue = [...chosen];
+// those that take long first: none of them is left for the end, with nothing beside it
+const queue = [...chosen].sort((a, b) => Number(isLong(b)) - Number(isLong(a)));
 const notRun: string[] = [];
 let notRunCount = 0;
 let passed = 0;
@@ -181,6 +182,10 @@ function report(file: string, { output, seconds }: Ended, { passed: good, failed
   );
   if (bad === 0) return;
   console.log(`${output.trimEnd()}\n${reasons.map((reason) => `     ${name}: ${reason}\n`).join("")}`);
+}
+
+function isLong(file: string): boolean {
+  return longTests.has(`test/${file.replace(/\.js$/, ".ts")}`);
 }
 
 function nameOf(file: string): string {

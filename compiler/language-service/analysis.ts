@@ -190,15 +190,15 @@ export function createAnalyses(host: Host, parts: (file: string) => ReadParts = 
 
 /** What each function is made of: its text, that of whatever of its file it names, however far, and the other files. */
 function functionKeys(read: Document, others: string): ReadonlyMap<string, string> {
-  const texts = new Map<string, string>();
-  for (const { names, text } of read.parts) for (const name of names) texts.set(name, text);
+  const declaring = new Map<string, Part>();
+  for (const part of read.parts) for (const name of part.names) declaring.set(name, part);
   const uses = read.ast.uses.map(({ modules }) => modules.map(({ path }) => path).join()).join();
-  const words = new Map([...texts].map(([name, text]) => [name, new Set(text.match(/[A-Za-z_]\w*/g))] as const));
   return new Map(
-    [...texts.keys()].map((name) => {
+    [...declaring.keys()].map((name) => {
       const reached = new Set([name]);
-      for (const each of reached) for (const word of words.get(each) ?? []) if (texts.has(word)) reached.add(word);
-      return [name, [uses, others, ...[...reached].map((each) => texts.get(each) ?? "")].join("\0")] as const;
+      for (const each of reached)
+        for (const word of declaring.get(each)?.words ?? []) if (declaring.has(word)) reached.add(word);
+      return [name, [uses, others, ...[...reached].map((each) => declaring.get(each)?.text ?? "")].join("\0")] as const;
     }),
   );
 }

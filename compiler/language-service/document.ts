@@ -19,6 +19,8 @@ export interface Part {
   readonly broken: boolean;
   /** The names that it declares, as far as they can be told. */
   readonly names: readonly string[];
+  /** The words in it. */
+  readonly words: ReadonlySet<string>;
 }
 
 /** A file in parts, and as a whole: what could not be read is left out. */
@@ -92,8 +94,9 @@ function partStarts(source: string): readonly number[] {
 function readPart(file: string, text: string): Omit<Part, "start" | "end"> {
   const { value, diagnostics } = parse(text, file);
   const names = [...text.matchAll(/^(?:fn|recipe|const)\s+(\w+)/gm)].map(([, name = ""]) => name);
-  if (value !== null) return { text, ast: value, diagnostics, broken: false, names };
-  return { text, ast: mended(file, text, diagnostics), diagnostics, broken: true, names };
+  const words = new Set(text.match(/[A-Za-z_]\w*/g));
+  if (value !== null) return { text, ast: value, diagnostics, broken: false, names, words };
+  return { text, ast: mended(file, text, diagnostics), diagnostics, broken: true, names, words };
 }
 
 /** What can be read once the lines with errors are blanked out, or all that stands between the outermost braces. */

@@ -10,7 +10,8 @@ import { classics, command, ended, espalier, start, toyModel } from "./support.j
 
 const test = suite("several devices");
 const folder = await mkdtemp(join(tmpdir(), "espalier-devices-"));
-const toy = await toyModel(test);
+// what is divided does not depend on the width, and what devices compute and compile does
+const toy = await toyModel(test, 64);
 test.after(() => rm(folder, { recursive: true }));
 
 const two = ["--devices", "cpu,cpu"];
@@ -115,7 +116,15 @@ test("generate --batch: the results of one device, by two of which one dies", as
 });
 
 test("sensitivity: the rows of one device, by two of which one dies", async () => {
-  const args = ["sensitivity", "--model", toy, "--text", join(classics, "eval.txt"), "--treatments", "int4,wanda-2of4"];
+  const args = [
+    "sensitivity",
+    "--model",
+    toy,
+    "--text",
+    join(classics, "eval.txt"),
+    "--treatments",
+    "magnitude-2of4,wanda-2of4",
+  ];
   const short = ["--by", "kind", "--window", "32", "--limit", "2", "--windows", "2", "--json"];
   const rowsOf = (stdout: string): object => {
     const {
@@ -140,7 +149,8 @@ test("sensitivity: the rows of one device, by two of which one dies", async () =
 });
 
 test("compress: the files of one device, byte for byte, by two of which one dies", async () => {
-  const args = ["compress", "sparsegpt-2of4", "--model", toy, "--window", "200", "--windows", "22", "--json"];
+  // two batches: a part for each
+  const args = ["compress", "sparsegpt-2of4", "--model", toy, "--window", "256", "--windows", "8", "--json"];
   const one = await espalier(...args, "--out", join(folder, "one"), "--device", "cpu");
   assert.is(one.code, 0, one.stderr);
   const child = start(command, [...args, "--out", join(folder, "two"), ...two]);

@@ -17,11 +17,11 @@ export interface Ended {
 /** The small model of the project. */
 export const classics = projectFile("examples/classics-3.7m");
 
-/** The model of support/toy-model.ts, in a folder of its own. */
-export async function toyModel(suite: { after(work: () => void): void }): Promise<string> {
+/** The model of support/toy-model.ts, in a folder of its own; one of half the width computes what takes it in half. */
+export async function toyModel(suite: { after(work: () => void): void }, width?: number): Promise<string> {
   const folder = temporaryFolder();
   suite.after(() => folder.remove());
-  return writeToyModel(join(folder.path, "toy"));
+  return writeToyModel(join(folder.path, "toy"), width);
 }
 
 /** The command that is shipped. */

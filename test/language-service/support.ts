@@ -16,13 +16,16 @@ export interface Opened {
 export const main = "main.esp";
 
 /** Opens a text, and others beside it by their names. */
-export function open(marked: string, others: Readonly<Record<string, string>> = {}): Opened {
+export function open(
+  marked: string,
+  others: Readonly<Record<string, string>> = {},
+  host: ReturnType<typeof createHost> = createHost(),
+): Opened {
   const at: number[] = [];
   let text = marked.replaceAll("‸", (_, offset: number) => {
     at.push(offset - at.length);
     return "";
   });
-  const host = createHost();
   const service = createLanguageService({
     standardModules,
     ...(host.known === undefined ? {} : { known: host.known }),

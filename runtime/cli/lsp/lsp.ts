@@ -25,8 +25,11 @@ import {
 } from "./convert.js";
 import { editorFiles } from "./files.js";
 
-/** Milliseconds without an edit after which a file is checked. */
-const pause = 120;
+/** Milliseconds without an edit after which a file is checked: what is asked with an edit is answered before. */
+const pause = 10;
+
+/** After a check that took long, as many times its own as it took: who types on is not kept waiting by checks. */
+const share = 2;
 
 /** `espalier lsp`: a language server on stdin and stdout. */
 export async function run(_output: Output): Promise<void> {
@@ -63,13 +66,24 @@ export async function run(_output: Output): Promise<void> {
     };
   });
 
+  /** When the last check ended, and how many ms it took. */
+  let last = { end: 0, took: 0 };
+
   /** Checks a file and says what was found. */
   function tell(uri: string): void {
     const document = documents.get(uri);
     if (document === undefined) return;
+    const began = performance.now();
     const places = placesIn(files);
     const diagnostics = service.diagnostics(files.fileOf(uri)).map((found) => editorDiagnostic(found, places));
     void connection.sendDiagnostics({ uri, version: document.version, diagnostics });
+    const end = performance.now();
+    last = { end, took: end - began };
+  }
+
+  /** How long a check waits after an edit. */
+  function delay(): number {
+    return Math.max(pause, last.end + share * last.took - performance.now());
   }
 
   function later(uri: string, after: number): void {
@@ -85,12 +99,12 @@ export async function run(_output: Output): Promise<void> {
 
   /** What other files say may depend on one that has changed. */
   function tellOthers(uri: string): void {
-    for (const other of documents.keys()) if (other !== uri) later(other, pause);
+    for (const other of documents.keys()) if (other !== uri) later(other, delay());
   }
 
   documents.onDidOpen(({ document }) => later(document.uri, 0));
   documents.onDidChangeContent(({ document }) => {
-    later(document.uri, pause);
+    later(document.uri, delay());
     tellOthers(document.uri);
   });
   documents.onDidSave(() => files.refresh());

@@ -46,9 +46,11 @@ const expected = json<{ readonly [name: string]: { readonly parameters: number; 
   "narrowed.json",
 );
 
-for (const [name, { parameters, perplexity: wanted }] of Object.entries(expected))
+// Mistral's tensors are Llama's, and Qwen2's those of a Llama with biases
+for (const name of ["llama-biased", "phi3", "qwen3"])
   test(`${name}: half of the heads and a quarter of the channels gone, transformers computes the same`, async (context) => {
     const { folder, machine } = context;
+    const { parameters, perplexity: wanted } = expected[name]!;
     const { recipe, source } = writtenRecipe(half);
     const given = await openModel(projectFile(`test/data/architectures/${name}`));
     const output = join(folder, name);
