@@ -266,12 +266,8 @@ function checkStep(statement: Statement, context: RecipeContext, scope: Scope): 
       });
       return [];
     case "scale":
-      fail(frame, "E602", "`scale` stands in a loop over inputs", statement.span, "of which input?", {
-        help: "inside `for w in block.inputs { }`",
-      });
-      return [];
     case "round":
-      fail(frame, "E602", "`round` stands in a loop over inputs", statement.span, "of which input?", {
+      fail(frame, "E602", `\`${statement.kind}\` stands in a loop over inputs`, statement.span, "of which input?", {
         help: "inside `for w in block.inputs { }`",
       });
       return [];

@@ -254,6 +254,8 @@ export type TreatmentInput =
   | { readonly name: string; readonly kind: "windows" | "tokens" }
   /** An f32 scalar: the place of the layer among the linear layers of the model, from 0. */
   | { readonly name: string; readonly kind: "number" }
+  /** f32 scalars: the number of the layer's block, from 0, and how many blocks the model has. */
+  | { readonly name: string; readonly kind: "block" | "blocks" }
   /**
    * Within a training, f32 [2]: how many steps of it have been made, and how many it makes. In what is watched and
    * stored, both are the same.

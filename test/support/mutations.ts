@@ -123,7 +123,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "what the compiler notes of a recipe is not passed on",
-    text: "for (const line of notes) note(`note: ${line}`);",
+    text: "for (const line of fit.notes) note(`note: ${line}`);",
     replacement: "",
     by: "cli/notes",
   },

@@ -67,8 +67,8 @@ export async function compressIn(
       "bad-option",
       `Activations cannot be kept in f16, for ${caller.target.name} does not compute in it; f32 works everywhere.`,
     );
-  const { notes, narrowings } = checkRecipe(caller, given, recipe);
-  for (const line of notes) note(`note: ${line}`);
+  const fit = checkRecipe(caller, given, recipe);
+  for (const line of fit.notes) note(`note: ${line}`);
   if (storesUnsaved(recipe)) note(`warning: ${unsavedWarning.message}.`);
   const left = leftOut(given.unused);
   if (left !== null) note(`note: ${left}`);
@@ -94,11 +94,10 @@ export async function compressIn(
   const state = await place.openState(options.output, caller, given, origin, { resume: options.resume === true, note });
   const channels = createChannels(caller.functions, given, state.facts.channels);
   const { model } = channels;
-  const rounded = new Map(state.facts.activations ?? given.activations);
-  const working = createWorkingModel(caller, model, state, createFolds(state.facts.folds), model, rounded);
+  const { facts } = state;
+  const working = createWorkingModel(caller, model, state, createFolds(facts.folds), model, facts.activations);
   let run: Run | null = null;
   try {
-    const { facts } = state;
     const costs = costsOf(model, windows === null ? 0 : windows.count * windows.tokens, windows?.tokens ?? 0);
     const measured = createMeasured(model, facts.measured);
     const work = workLeft(recipe, model, costs, { ...options, windows: counts }, state.finished);
@@ -145,7 +144,7 @@ export async function compressIn(
     // what was finished under another limit
     refuseLost(run);
     const retaining = retentionsIn(recipe);
-    for (const step of recipe.steps) await follow(run, step, { plan: narrowings.get(step) ?? null, retaining });
+    for (const step of recipe.steps) await follow(run, step, { plan: fit.narrowings.get(step) ?? null, retaining });
     if (!recipe.steps.some((step) => saves(step))) await save(run, options.output);
     run.isWritten = true;
     await evaluateBoth(run);
@@ -396,7 +395,7 @@ async function followBody(
         break;
       }
       case "round":
-        roundInputs(run, step, run.model.blocks[index]!);
+        roundInputs(run, step, index);
         break;
       case "blocks":
         throw new InternalError("blocks inside of blocks");

@@ -86,8 +86,9 @@ export function createWorkingModel(
   state: Pick<SavedState, "weights" | "read" | "add"> | null = null,
   folds: Folds = createFolds(),
   dense = model,
-  activations = new Map(model.activations),
+  rounded: Iterable<readonly [string, ActivationFormat]> = model.activations,
 ): WorkingModel {
+  const activations = new Map(rounded);
   const treated = new Map<string, WeightRecord>(state?.weights);
   const onDevice = new Map<string, DeviceTensor>();
   /** Names of weights that the state has not got as they are. */
