@@ -11,7 +11,8 @@
  *
  * Memory: the largest resident set that the kernel tells (VmHWM), with pages of files that are mapped; and the largest of
  * what is the process's own (RssAnon, looked at each 20 ms), which is what grows. Pages that the kernel keeps of files
- * that are read and written are nobody's. Beside it stands the size of a block in bf16.
+ * that are read and written are nobody's. Beside it stands the size of a block in bf16. All 32 blocks of int4(128) to
+ * compressed-tensors took 199 MiB of the process's own on 2026-11-29; a block has 416.
  */
 import { spawn } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";

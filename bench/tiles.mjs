@@ -12,7 +12,17 @@ export const formats = {
 };
 
 /** A tile as `CompileOptions.schedule` takes it. */
-export const tile = (tokens, rows, subgroups, slice, ahead = 0, parts = 1, trip = undefined, left = undefined) => ({
+export const tile = (
+  tokens,
+  rows,
+  subgroups,
+  slice,
+  ahead = 0,
+  parts = 1,
+  trip = undefined,
+  left = undefined,
+  strip = undefined,
+) => ({
   kind: "matrix",
   tokens,
   rows,
@@ -22,4 +32,5 @@ export const tile = (tokens, rows, subgroups, slice, ahead = 0, parts = 1, trip 
   parts,
   ...(trip === undefined ? {} : { trip }),
   ...(left === undefined ? {} : { left }),
+  ...(strip === undefined ? {} : { strip }),
 });

@@ -129,7 +129,7 @@ async function measure(profile) {
     const gain = { weight: frame.gain, trained: null };
     const head = frame.head.parts[0].tensor;
     const bind = (learns, own, dense) =>
-      createModelPass({ ...parts, learns }, { frame, students: own, gain, head, dense }, batch, rows);
+      createModelPass({ ...parts, learns }, { frame, students: own, gain, head, dense, beside: null }, batch, rows);
     const compiling = performance.now();
     const settings = {
       rate: 3e-4,

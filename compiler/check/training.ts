@@ -1,10 +1,11 @@
 /** Checking `train model on text by kl(steps: 600, rate: 3e-4) { ... }`. */
 import { differentiate } from "../graph/gradient/differentiate.js";
 import type { SymbolicGraph } from "../graph/graph.js";
-import type { RecipeStep, TrainStep } from "../recipe/recipe.js";
+import type { BesideLoss, RecipeStep, TrainStep } from "../recipe/recipe.js";
 import type { Ident, Statement, TrainStatement } from "../syntax/ast.js";
 import type { TensorType } from "../types/type.js";
 import { counted } from "../words.js";
+import { constantSetting } from "./constant-setting.js";
 import { fail, printType, type Frame } from "./frame.js";
 import { reportFault } from "./gradient.js";
 import type { RecipeContext } from "./recipe-context.js";
@@ -31,6 +32,7 @@ export function checkTraining(
     });
   const settings = checkTrainSettings(statement, target ?? "block", frame, scope);
   const loss = target === null ? null : checkLoss(statement.by, target, frame);
+  const beside = target === null ? null : checkBeside(statement, target, frame, scope);
   if (target === null) return [];
   let failed = false;
   const report: Frame["report"] = (found) => {
@@ -46,9 +48,73 @@ export function checkTraining(
       help: `say what becomes of each layer: \`for w in ${nameOf(statement)}.linears { store w as ... }\``,
     });
   if (failed || layers.length === 0 || settings === null || loss === null || text?.kind !== "text") return [];
+  if (statement.beside !== null && beside === null) return [];
   for (const layer of layers) requireGradients(layer, frame);
-  return [{ kind: "train", scope: target, function: statement.by.name, loss, settings, layers, span: statement.span }];
+  const { by, span } = statement;
+  return [{ kind: "train", scope: target, function: by.name, loss, beside, settings, layers, span }];
 }
+
+/** What is asked of each block beside the loss of the model; null where nothing is, or where it is not in order. */
+function checkBeside(
+  { beside }: TrainStatement,
+  target: TrainStep["scope"],
+  frame: Frame,
+  scope: Scope,
+): BesideLoss | null {
+  if (beside === null) return null;
+  if (target === "block")
+    return fail(frame, "E611", "a block has one loss", beside.span, "a second", {
+      help: "write a function that gives the sum of both",
+    });
+  const loss = checkLoss(beside.by, "block", frame);
+  const weight = besideWeight(beside, frame, scope);
+  return loss === null || weight === null ? null : { function: beside.by.name, loss, weight };
+}
+
+/** What the loss of blocks counts beside that of the model. */
+function besideWeight(
+  { by, settings }: NonNullable<TrainStatement["beside"]>,
+  frame: Frame,
+  scope: Scope,
+): number | null {
+  const help = `write \`and ${by.name}(weight: 0.5)\``;
+  const [setting, ...more] = settings;
+  if (setting === undefined)
+    return fail(
+      frame,
+      "E611",
+      `what \`${by.name}\` counts beside the other loss is not said`,
+      by.span,
+      "without `weight`",
+      {
+        help,
+      },
+    );
+  if (setting.label?.name !== "weight" || more.length > 0)
+    return fail(
+      frame,
+      "E611",
+      "a second loss has one setting, `weight`",
+      (more[0] ?? setting).span,
+      "no such setting",
+      {
+        help,
+      },
+    );
+  const value = constantSetting(setting, frame, scope, "E611");
+  if (value === null) return null;
+  if (typeof value === "number" && value > 0 && value <= mostWeight) return value;
+  return fail(
+    frame,
+    "E611",
+    `\`weight\` is a number above 0, at most ${mostWeight}, and is set to ${String(value)}`,
+    setting.span,
+    `is ${String(value)}`,
+  );
+}
+
+/** What a second loss may count at most: more would leave nothing of the first in f32. */
+const mostWeight = 1e6;
 
 function nameOf({ target }: TrainStatement): string {
   return target.kind === "name" ? target.name : "model";

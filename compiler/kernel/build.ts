@@ -307,7 +307,6 @@ export const storeShared = (array: string, index: Operand, value: Expr): Stateme
 });
 /** workgroupBarrier. */
 export const barrier: Statement = { kind: "barrier" };
-export const fence: Statement = { kind: "barrier", loads: true };
 
 function indexOf(index: Operand): Expr {
   const result = typeof index === "number" ? u32(index) : index;

@@ -152,8 +152,8 @@ export type Statement =
     }
   | { readonly kind: "store"; readonly buffer: string; readonly index: Expr; readonly value: Expr }
   | { readonly kind: "store_shared"; readonly array: string; readonly index: Expr; readonly value: Expr }
-  /** workgroupBarrier. `loads`: no load from a buffer is moved behind it, either. */
-  | { readonly kind: "barrier"; readonly loads?: true }
+  /** workgroupBarrier. */
+  | { readonly kind: "barrier" }
   // Matrices of 16 x 16 belong to a subgroup, all of whose invocations must come by with the same operands.
   /** A result matrix of zeros that products are added to. */
   | { readonly kind: "matrix"; readonly name: string }

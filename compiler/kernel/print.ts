@@ -54,7 +54,7 @@ function printBlock(statements: readonly Statement[], depth: number): string[] {
       case "store_shared":
         return [`${indent}${s.array}[${printExpr(s.index)}] = ${printExpr(s.value)}`];
       case "barrier":
-        return [`${indent}barrier${s.loads === true ? " for loads" : ""}`];
+        return [`${indent}barrier`];
       case "matrix":
         return [`${indent}matrix ${s.name} = 0`];
       case "load_matrix":

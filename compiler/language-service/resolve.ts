@@ -261,6 +261,10 @@ export function resolveNames(ast: Module, used: Used): Names {
           expressions([statement.target, statement.text], env);
           refer(lookup(env, statement.by.name), statement.by.span);
           args(statement.settings, env, null);
+          if (statement.beside !== null) {
+            refer(lookup(env, statement.beside.by.name), statement.beside.by.span);
+            args(statement.beside.settings, env, null);
+          }
           return body(statement.body, inner(env), after);
         case "return": {
           const local = inner(env);

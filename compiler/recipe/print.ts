@@ -52,8 +52,9 @@ function printStep(step: RecipeStep): readonly string[] {
       return [
         `train ${step.scope === "block" ? "the block" : "the model"} by ${step.function}(${Object.entries(step.settings)
           .flatMap(([name, value]) => (value === null ? [] : [`${name} = ${String(value)}`]))
-          .join(", ")})`,
+          .join(", ")})${step.beside === null ? "" : ` and ${step.beside.function}(weight = ${step.beside.weight})`}`,
         ...indent(lines(printGraph(step.loss))),
+        ...(step.beside === null ? [] : indent(lines(printGraph(step.beside.loss)))),
         ...step.layers.flatMap((inner) => indent(printStep(inner))),
       ];
     case "expect":

@@ -123,9 +123,20 @@ export interface TrainStep {
   readonly function: string;
   /** Gives the loss of each token, of what the block or the model gives and what it should. */
   readonly loss: SymbolicGraph;
+  /** What is asked of each block of a model besides. */
+  readonly beside: BesideLoss | null;
   readonly settings: TrainSettings;
   readonly layers: readonly Extract<RecipeStep, { kind: "linears" }>[];
   readonly span: Span;
+}
+
+/** The loss of blocks beside that of a model. */
+export interface BesideLoss {
+  readonly function: string;
+  /** Gives the loss of each token, of what a block gives and what it gave in the model as it was given. */
+  readonly loss: SymbolicGraph;
+  /** What the mean of the blocks counts beside the loss of the model. */
+  readonly weight: number;
 }
 
 /** The settings of a training, all filled in. */

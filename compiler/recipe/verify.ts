@@ -60,6 +60,10 @@ export function verifyRecipe(recipe: Recipe): readonly string[] {
         if (inBlock !== (step.scope === "block")) faults.push(`a training of the ${step.scope} at another place`);
         if (!recipe.needsText) faults.push("trains without needing a text");
         faults.push(...verify(step.loss).map((fault) => `the loss ${step.function}: ${fault}`));
+        if (step.beside !== null) {
+          if (step.scope === "block") faults.push("a training of a block has a second loss");
+          faults.push(...verify(step.beside.loss).map((fault) => `the loss ${step.beside?.function}: ${fault}`));
+        }
         if ((step.settings.steps === null) === (step.settings.epochs === null))
           faults.push(`the loss ${step.function} is trained for steps and epochs, or for neither`);
         if (step.layers.length === 0) faults.push("trains no layer");

@@ -191,7 +191,16 @@ export interface TrainStatement extends Bodied {
   readonly text: Expr;
   readonly by: Ident;
   readonly settings: readonly Argument[];
+  /** `and square_head(weight: 0.5)`: what is asked of each block besides. */
+  readonly beside: BesideLoss | null;
   readonly body: readonly Statement[];
+}
+
+/** A second loss of a training, with its settings. */
+export interface BesideLoss {
+  readonly by: Ident;
+  readonly settings: readonly Argument[];
+  readonly span: Span;
 }
 
 export interface ReturnStatement extends Commented {

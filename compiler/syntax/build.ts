@@ -2,6 +2,7 @@ import { counted } from "../words.js";
 import type { CstNode } from "chevrotain";
 import { error, InternalError } from "../diagnostic.js";
 import type {
+  Argument,
   ConstantDeclaration,
   Declaration,
   Module,
@@ -180,6 +181,12 @@ function pattern(context: Context, node: CstNode): PatternExpr {
   };
 }
 
+/** The settings behind the name of a function, by name; none where no parentheses stand. */
+function settingsOf(context: BuildContext, node: CstNode): readonly Argument[] {
+  const settings = optionalNode(node, "arguments");
+  return settings === null ? [] : argumentsOf(context, settings);
+}
+
 function statement(context: BuildContext, choice: CstNode): Statement {
   const node = only(choice);
   const span = spanOfNode(context, node);
@@ -250,13 +257,21 @@ function statement(context: BuildContext, choice: CstNode): Statement {
       };
     }
     case "train": {
-      const settings = optionalNode(node, "arguments");
+      const beside = optionalNode(node, "beside");
       return {
         kind: "train",
         target: postfix(context, child(node, "target")),
         text: postfix(context, child(node, "text")),
         by: ident(context, token(node, "Name")),
-        settings: settings === null ? [] : argumentsOf(context, settings),
+        settings: settingsOf(context, node),
+        beside:
+          beside === null
+            ? null
+            : {
+                by: ident(context, token(beside, "Name")),
+                settings: settingsOf(context, beside),
+                span: spanOfNode(context, beside),
+              },
         span,
         ...bodied(context, leading, child(node, "block")),
       };
@@ -287,18 +302,16 @@ function statement(context: BuildContext, choice: CstNode): Statement {
         span,
         ...commented(context, leading, span.end),
       };
-    case "permute": {
-      const settings = optionalNode(node, "arguments");
+    case "permute":
       return {
         kind: "permute",
         target: postfix(context, child(node, "postfix")),
         score: expression(context, child(node, "expression")),
         by: ident(context, token(node, "Name")),
-        settings: settings === null ? [] : argumentsOf(context, settings),
+        settings: settingsOf(context, node),
         span,
         ...commented(context, leading, span.end),
       };
-    }
     case "retain":
       return {
         kind: "retain",

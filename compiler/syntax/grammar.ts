@@ -3,6 +3,7 @@ import { ExpressionGrammar, type GrammarOptions } from "./grammar-expression.js"
 import {
   Along,
   Arrow,
+  And,
   As,
   Assign,
   By,
@@ -319,7 +320,14 @@ export class Grammar extends ExpressionGrammar {
     this.CONSUME(By);
     this.CONSUME(Name);
     this.OPTION(() => this.SUBRULE(this.arguments));
+    this.OPTION2(() => this.SUBRULE(this.beside));
     this.SUBRULE(this.block);
+  });
+
+  private readonly beside = this.RULE("beside", () => {
+    this.CONSUME(And);
+    this.CONSUME(Name);
+    this.OPTION(() => this.SUBRULE(this.arguments));
   });
 
   private readonly store = this.RULE("store", () => {

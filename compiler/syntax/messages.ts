@@ -73,6 +73,7 @@ const places: ReadonlyMap<string, string> = new Map([
   ["definition", "in a definition `y[n] = ...`"],
   ["if", "in an `if`"],
   ["train", "in `train ... on ... by ... { }`"],
+  ["beside", "behind `and` in a `train`"],
   ["store", "in a `store`"],
   ["measure", "in a `measure`"],
   ["permute", "in `permute ... on ... by ...`"],

@@ -167,6 +167,8 @@ function statement(value: Statement, indent: number): readonly string[] {
         expression(value.text, closed),
         ` by ${value.by.name}`,
         value.settings.length > 0 ? argumentList(value.settings) : "",
+        value.beside === null ? "" : ` and ${value.beside.by.name}`,
+        value.beside !== null && value.beside.settings.length > 0 ? argumentList(value.beside.settings) : "",
       );
       return bodied(value, head, indent, [{ body: value.body, closing: value.closing }]);
     }

@@ -105,7 +105,10 @@ export const Matches = keyword("matches", [Infix]);
 /** `plus` before `lowrank`, a name elsewhere. */
 const PlusWord = createToken({ name: "PlusWord", pattern: /plus(?=[ \t\r\n]+lowrank\b)/, categories: [Infix] });
 /** `scale` before what is scaled, a name elsewhere; `through` before what takes the scale. */
-export const ScaleWord = createToken({ name: "ScaleWord", pattern: /scale(?=[ \t\r\n]+[A-Za-z_]\w*[ \t\r\n]+by\b)/ });
+export const ScaleWord = createToken({
+  name: "ScaleWord",
+  pattern: /scale(?=[ \t\r\n]+(?!gradient\b)[A-Za-z_]\w*[ \t\r\n]+by\b)/,
+});
 /** `round` before what is rounded, a name elsewhere. */
 export const RoundWord = createToken({ name: "RoundWord", pattern: /round(?=[ \t\r\n]+[A-Za-z_]\w*[ \t\r\n]+as\b)/ });
 export const ThroughWord = createToken({ name: "ThroughWord", pattern: /through(?=[ \t\r\n]*")/, categories: [Infix] });

@@ -219,7 +219,7 @@ class Writer {
       case "store_shared":
         return [`${indent}${this.name(s.array)}[${expr(s.index)}] = ${expr(s.value)};`];
       case "barrier":
-        return [...(s.loads === true ? [`${indent}storageBarrier();`] : []), `${indent}workgroupBarrier();`];
+        return [`${indent}workgroupBarrier();`];
       case "matrix":
         // with a value: what a loop declares without one keeps what the turn before left, on some drivers
         return [`${indent}var ${this.name(s.name)} = ${matrixType("result")}();`];

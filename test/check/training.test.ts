@@ -113,6 +113,33 @@ test("a recipe whose training was taken apart is refused", () => {
   assert.match(verifyRecipe({ ...recipe, steps: step.layers }).join("; "), /as a training began, and there is none/);
 });
 
+test("blocks have a loss of their own beside the model's, with its weight", () => {
+  const head = "train model on text by both(steps: steps, rate: rate)";
+  const recipe = recipeOf(`${head} and near(weight: 2 * 0.25) {\n${loop}\n}`);
+  assert.equal(verifyRecipe(recipe), []);
+  const { beside } = trainIn(recipe);
+  assert.equal([beside?.function, beside?.weight], ["near", 0.5]);
+  assert.match(printRecipe(recipe), /train the model by both\(.*\) and near\(weight = 0\.5\)/);
+  const found = (text: string): readonly string[] => [
+    ...new Set(codes(`${losses}recipe r(model: llama, text: tokens, steps = 12, rate = 1e-3) {\n${text}\n}`)),
+  ];
+  for (const [beside, code] of [
+    ["near", "E611"],
+    ["near(weight: 0)", "E611"],
+    ["near(weight: -1)", "E611"],
+    ["near(weight: true)", "E611"],
+    ["near(rate: 1)", "E611"],
+    ["near(weight: 1, weight: 2)", "E611"],
+    // what is asked of a block is of what a block gives
+    ["ahead(weight: 1)", "E612"],
+    ["nowhere(weight: 1)", "E202"],
+    ["(weight: 1)", "E110"],
+  ] as const)
+    assert.equal(found(`${head} and ${beside} {\n${loop}\n}`), [code], beside);
+  const block = "for block in model.blocks { train block on text by near(steps: 1, rate: rate) and near(weight: 1) {";
+  assert.equal(found(`${block}\n${loop.replace("model", "block")}\n} }`), ["E611"]);
+});
+
 test("a loss of another form is refused", () => {
   const refused = (loss: string, by: string): readonly string[] =>
     codes(

@@ -45,15 +45,7 @@ const inParts: MatrixTile = {
 };
 
 /** A tile that holds the words of a trip of slices, with activations as they lie. */
-const inTrips: MatrixTile = {
-  ...inParts,
-  rows: 32,
-  subgroups: [1, 2, 2],
-  ahead: 3,
-  trip: 128,
-  left: "memory",
-  loads: "fenced",
-};
+const inTrips: MatrixTile = { ...inParts, rows: 32, subgroups: [1, 2, 2], ahead: 3, trip: 128, left: "memory" };
 
 /** Small sizes that every constraint of the library allows. */
 const sizes: Readonly<Record<string, number>> = {
@@ -188,6 +180,10 @@ for (const dtype of ["f32", "f16"] as const) {
       const { program } = stagesOf("gated", given, target, { schedule: inParts });
       assert.is(program.kernels.length, dtype === "f16" ? 2 : 1);
       await executor.prepare(program);
+      const one = bound("linear", { dtype, formats: { F: format }, sizes: { B: 1, T: 18, K: 256, N: 40 } });
+      const narrow = stagesOf("linear", one, target, { schedule: { ...inParts, rows: 32, strip: "narrow" } }).program;
+      assert.is(narrow.kernels.length, dtype === "f16" ? 2 : 1);
+      await executor.prepare(narrow);
     }
     for (const format of ["nm(2, 4) of int4(64)", "int4(32)", "q4_0"])
       for (const schedule of [inTrips, { ...inTrips, left: undefined }]) {

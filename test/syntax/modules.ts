@@ -260,6 +260,7 @@ const { block } = fc.letrec<{ block: Block; statement: Statement }>((tie) => ({
           expr.map((value): Argument => ({ label: null, value, span })),
           { maxLength: 2 },
         ),
+        beside: fc.option(fc.record({ by: ident, settings: fc.constant([]), span: fc.constant(span) })),
         block: tie("block"),
       })
       .map(({ block: inner, ...each }): Statement => ({ kind: "train", ...each, ...inner })),

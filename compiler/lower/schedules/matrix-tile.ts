@@ -33,8 +33,8 @@ export interface MatrixTile {
   readonly trip?: number;
   /** Left matrices are loaded from memory, as they lie, and not by way of workgroup memory. */
   readonly left?: "memory";
-  /** Words that are loaded ahead are not loaded later, whatever a driver thinks of the registers that they take. */
-  readonly loads?: "fenced";
+  /** Results leave one matrix at a time: half the workgroup memory, of which they may take more than the slices do. */
+  readonly strip?: "narrow";
 }
 
 export type TripTile = MatrixTile & { readonly trip: number };
@@ -81,6 +81,7 @@ export const slicesHeld = ({ ahead }: MatrixTile): number => (ahead === 1 || ahe
 function usual(product: Product, sides: MatrixProduct, together: number): readonly MatrixTile[] {
   const { m } = product.sizes;
   const terms = sides.right.length;
+  const beside = { ...product, sizes: { ...product.sizes, n: together } };
   const rights = passesOf(sides).flatMap(({ right }) => right);
   const slice = Math.max(32, ...rights.map((side) => (side.kind === "dense" ? 0 : side.least)));
   const small = [tile(32, 32, [1, 2, 2], 64), tile(32, 32, [2, 2, 1], slice)];
@@ -105,10 +106,8 @@ function usual(product: Product, sides: MatrixProduct, together: number): readon
   const filling = smaller
     .filter((each) => across && tiles(product, each) >= enoughTiles)
     .sort((a, b) => padding(product, a) - padding(product, b));
-  if (tiles(product, large) < enoughTiles) {
-    const beside = { ...product, sizes: { ...product.sizes, n: together } };
+  if (tiles(product, large) < enoughTiles)
     return [...filling, ...(terms === 1 && tiles(beside, large) >= enoughTiles ? [half] : []), ...middle];
-  }
   if (padding(product, large) > 1.15 && filling.length > 0) return [...filling, large, ...middle];
   return [large, { ...large, subgroups: [2, 2, 1], slice: 32 }, ...middle];
 }
@@ -127,6 +126,7 @@ function others({ sizes }: Product): readonly MatrixTile[] {
   if (sizes.m <= 16)
     return [
       trips(tile(16, 32, [1, 1, 2], 64, 3), 128),
+      { ...trips(tile(16, 32, [1, 1, 4], 64, 3), 128), strip: "narrow" },
       trips(tile(16, 32, [1, 1, 8], 256, 3), 512),
       trips(tile(16, 32, [1, 1, 8], 128, 2), 512, "memory"),
       tile(16, 32, [1, 2, 4], 128, 2),
@@ -138,6 +138,7 @@ function others({ sizes }: Product): readonly MatrixTile[] {
     ];
   if (sizes.m <= 64)
     return [
+      tile(64, 32, [2, 2, 2], 64, 3),
       tile(64, 32, [2, 1, 4], 64, 2),
       tile(64, 64, [2, 2, 2], 64, 2),
       tile(64, 64, [2, 2, 2], 128),
@@ -247,7 +248,7 @@ export function workgroupVectors(each: MatrixTile, product: MatrixProduct, size:
 /** Matrices that a strip of results is wide: as few as a subgroup's, and no more than two. */
 export function stripMatrices(each: MatrixTile): number {
   const [, n] = matricesOf(each);
-  return n % 2 === 0 ? 2 : 1;
+  return n % 2 === 0 && each.strip !== "narrow" ? 2 : 1;
 }
 
 /** Vectors of four between the rows of a strip of results: an odd number, so that they lie in other banks. */

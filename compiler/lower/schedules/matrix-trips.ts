@@ -142,7 +142,7 @@ export function walkTrips(
           left.store(from, phase, heldLeft, offset * left.vectors);
           move(heldLeft, phase + 1 < phases ? left.load(from, phase + 1) : left.load(next, 0));
         }
-        build.barrier(tile.loads === "fenced" && phase === 0);
+        build.barrier();
         multiply((column) => early?.get(column / matrixSize) ?? leftsOf(from, phase, column, offset), offset);
         if (held === 1) build.barrier();
       }

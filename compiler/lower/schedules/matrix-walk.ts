@@ -190,14 +190,10 @@ function walkColumns(
         multiply(atFirst, lefts);
       } else if (inRegisters > 0) {
         const lefts = early(from);
-        const next = (): void => {
-          const loaded = loadFrom(k.add(from, inRegisters * slice));
-          queue.forEach((some, at) => move(some, queue[at + 1] ?? loaded));
-        };
         store(from, queue[0]!, atFirst);
-        if (tile.loads === "fenced") next();
-        build.barrier(tile.loads === "fenced");
-        if (tile.loads !== "fenced") next();
+        build.barrier();
+        const loaded = loadFrom(k.add(from, inRegisters * slice));
+        queue.forEach((some, at) => move(some, queue[at + 1] ?? loaded));
         multiply(atFirst, lefts);
       } else {
         const odd = build.bind("odd", k.rem(k.div(from, slice), 2));

@@ -18,8 +18,7 @@ export interface KernelBuilder extends Build {
   /** for index in from .. to by step; u32. */
   loop(hint: string, from: k.Operand, to: Expr, body: (index: Expr) => void, step?: k.Operand): void;
   when(condition: Expr, then: () => void, otherwise?: () => void): void;
-  /** `loads`: what is loaded before it is not loaded after it. */
-  barrier(loads?: boolean): void;
+  barrier(): void;
   /** The view of a storage with elements of that type; made at first use. */
   view(storage: Storage, element: KernelType, access: "read" | "read_write"): string;
   /** Reads words of a storage; `halves`: items of f16 by loads of their own. */
@@ -127,8 +126,8 @@ export function createBuilder(reserved: readonly string[] = [], narrow = false):
     when(condition, then, otherwise) {
       add(k.ifThen(condition, collect(then), otherwise === undefined ? [] : collect(otherwise)));
     },
-    barrier(loads = false) {
-      add(loads ? k.fence : k.barrier);
+    barrier() {
+      add(k.barrier);
     },
     words(storage, halves = false) {
       const word = (section: Section, index: Expr): Expr =>

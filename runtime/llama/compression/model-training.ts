@@ -15,7 +15,7 @@ import { downloadPieces, loadVector, type ActivationDtype } from "../weights.js"
 import { createDraw, holdOut } from "../training/draw.js";
 import { createLearner } from "../training/learner.js";
 import { trainingLoop, type Learner, type LoopOptions, type TrainingOutcome } from "../training/loop.js";
-import type { Loss } from "../training/loss.js";
+import type { BlockLoss, Loss } from "../training/loss.js";
 import { createBatch, createModelPass } from "../training/passes.js";
 import type { TrainingRoom } from "./training-memory.js";
 import type { TrainSettings } from "../../../compiler/recipe/recipe.js";
@@ -35,6 +35,8 @@ import { createOptimizer } from "../training/update.js";
 /** What is trained, on what, towards what. */
 export interface TrainingTask {
   readonly loss: Loss;
+  /** What is asked of each block of a model besides. */
+  readonly beside: BlockLoss | null;
   readonly settings: TrainSettings;
   readonly layers: TreatedLayers;
   readonly windows: TrainingWindows;
@@ -79,7 +81,8 @@ export async function trainModel(
   hooks: TrainingHooks,
   finish: (trained: TrainedWeights) => Promise<void>,
 ): Promise<TrainingOutcome> {
-  const { loss, settings, layers, windows, dtype } = task;
+  const { loss, beside, settings, layers, windows, dtype } = task;
+  const needsDense = loss.dense !== null || beside !== null;
   const { config } = model;
   const { executor } = caller;
   const split = splitWindows(windows, settings);
@@ -89,7 +92,7 @@ export async function trainModel(
     const keepsBest = split.held.length > 0;
     const frame = await working.frame("model", arena);
     const head = await wholeHead(arena, caller, model, frame, dtype);
-    const dense = loss.dense === null ? null : await denseFrame(arena, caller, model, working, { frame, head, dtype });
+    const dense = needsDense ? await denseFrame(arena, caller, model, working, { frame, head, dtype }) : null;
     const students: BlockStudent[] = [];
     for (const { index } of model.blocks) {
       const states = await loadStates(arena, caller, model, working, index);
@@ -99,7 +102,7 @@ export async function trainModel(
           norms: settings.norms,
           dtype,
           keepsBest,
-          dense: loss.dense !== null,
+          dense: needsDense,
           seen: null,
         }),
       );
@@ -124,6 +127,7 @@ export async function trainModel(
       head,
       gain: { weight: gain?.forward ?? lastGain, trained: gain },
       dense: dense === null ? null : { ...dense, blocks: students.map((student) => student.dense!) },
+      beside,
     };
     const learn = await createModelPass({ ...parts, total: optimizer.total, learns: true }, whole, batch, rows);
     const total = arena.own(await executor.fill("f32", [1], [0], "the loss that is watched"));

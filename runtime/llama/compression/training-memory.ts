@@ -6,7 +6,7 @@ import type { Caller } from "../call.js";
 import type { ActivationDtype } from "../weights.js";
 import { lossOf } from "../training/loss.js";
 import { bytesOfPass, fittingWindows, rowsOfHead, type TrainingMemory } from "../training/room.js";
-import { bytesOfTrained } from "../training/trained.js";
+import { bytesOfTrained, type TrainedElements } from "../training/trained.js";
 import type { TrainingWindows } from "../training/text.js";
 import { trainedElements } from "./students.js";
 
@@ -41,28 +41,37 @@ export function memoryLimit({ target, executor }: Caller, said: number | undefin
 export function trainingRoom(
   target: Target,
   model: Model,
-  step: Pick<TrainStep, "scope" | "settings" | "layers" | "loss">,
+  step: Pick<TrainStep, "scope" | "settings" | "layers" | "loss" | "beside">,
   { tokens }: Pick<TrainingWindows, "tokens">,
   { dtype, keepsBest, limit, calibration, tables }: RoomOptions,
 ): TrainingRoom {
   const { config, blocks, tensors } = model;
-  const { settings, layers, scope } = step;
+  const { settings, layers, scope, beside } = step;
   const width = dtype === "f16" ? 2 : 4;
-  const elementsOf = (linears: readonly Linear[]): { readonly used: number; readonly trained: number } => ({
-    used: linears.reduce((sum, { inputs, outputs }) => sum + inputs * outputs, 0),
-    trained: linears.reduce((sum, linear) => sum + trainedElements(layers, linear), 0),
-  });
+  /** Elements of all layers, of those of which something is trained, and of what is trained. */
+  const elementsOf = (linears: readonly Linear[]): TrainedElements & { readonly all: number } => {
+    const elements = linears.map((linear) => ({
+      own: linear.inputs * linear.outputs,
+      trained: trainedElements(layers, linear),
+    }));
+    const sum = (numbers: readonly number[]): number => numbers.reduce((total, each) => total + each, 0);
+    return {
+      all: sum(elements.map(({ own }) => own)),
+      used: sum(elements.map(({ own, trained }) => (trained > 0 ? own : 0))),
+      trained: sum(elements.map(({ trained }) => trained)),
+    };
+  };
   const stored = tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
   const memoryAt = (places: number): TrainingMemory => {
     if (scope === "block") {
       // the largest block: its weights as they are stored, as they were given, and decoded
-      const largest = blocks.map(({ linears }) => elementsOf(linears)).reduce((a, b) => (b.used > a.used ? b : a));
+      const largest = blocks.map(({ linears }) => elementsOf(linears)).reduce((a, b) => (b.all > a.all ? b : a));
       const given = Math.max(
         ...blocks.map(({ linears }) => linears.reduce((sum, { weight }) => sum + model.tensor(weight).bytes, 0)),
       );
       return {
         state: bytesOfTrained(largest, dtype, keepsBest),
-        dense: 2 * given + 2 * largest.used * width,
+        dense: 2 * given + 2 * largest.all * width,
         activations: calibration + bytesOfPass(config, dtype, { windows: places, tokens, blocks: 1, rows: 0 }),
       };
     }
@@ -71,11 +80,15 @@ export function trainingRoom(
     return {
       state: bytesOfTrained(all, dtype, keepsBest),
       dense:
-        stored + tables + head + (lossOf(step.loss).dense === null ? 0 : all.used * width + (tables === 0 ? 0 : head)),
+        stored +
+        tables +
+        head +
+        (lossOf(step.loss).dense === null && beside === null ? 0 : all.all * width + (tables === 0 ? 0 : head)),
       activations: bytesOfPass(config, dtype, {
         windows: places,
         tokens,
-        blocks: blocks.length,
+        // with a loss of blocks what they should give is kept as well
+        blocks: (beside === null ? 1 : 2) * blocks.length,
         rows: rowsOfHead(target, config, places * tokens),
       }),
     };

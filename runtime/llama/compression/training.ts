@@ -13,7 +13,7 @@ import type { ActivationDtype } from "../weights.js";
 import { trainBlock } from "./block-training.js";
 import type { StepReport } from "../training/loop.js";
 import type { TrainingReport } from "../training/report.js";
-import { lossOf } from "../training/loss.js";
+import { besideOf, lossOf } from "../training/loss.js";
 import {
   splitWindows,
   trainModel,
@@ -73,7 +73,15 @@ export async function runTraining(
     calibration: context.calibrationBytes,
     tables: [embeddingName, headName].reduce((sum, name) => sum + (working.treated.get(name)?.bytes ?? 0), 0),
   });
-  const task: TrainingTask = { loss: lossOf(step.loss), settings, layers: step.layers, windows, dtype, room };
+  const task: TrainingTask = {
+    loss: lossOf(step.loss),
+    beside: besideOf(step),
+    settings,
+    layers: step.layers,
+    windows,
+    dtype,
+    room,
+  };
   const planned = stepsFor(settings, split.train.length);
   const tokensPerStep = settings.batch * windows.tokens;
   const pace = createPace(tokensPerStep);
@@ -96,7 +104,8 @@ export async function runTraining(
       `warning: the training of ${what} has made nothing better on what is held out; its weights stay as they were.`,
     );
   const seconds = (performance.now() - started) / 1000;
-  return { what, loss: step.function, steps, planned, tokensPerStep, losses, watched, best, skipped, stopped, seconds };
+  const loss = step.beside === null ? step.function : `${step.function} and ${step.beside.function}`;
+  return { what, loss, steps, planned, tokensPerStep, losses, watched, best, skipped, stopped, seconds };
 }
 
 function inputsOf({ calibration }: TrainedBlock, { settings }: TrainStep): Parameters<typeof trainBlock>[4] {

@@ -1,6 +1,7 @@
 /** What is minimised: a function of the language over what the model gives and what it should. */
 import { InternalError } from "../../../compiler/diagnostic.js";
 import type { SymbolicGraph } from "../../../compiler/graph/graph.js";
+import type { TrainStep } from "../../../compiler/recipe/recipe.js";
 
 export interface Loss {
   /** Gives the loss of each token. */
@@ -9,6 +10,18 @@ export interface Loss {
   readonly own: string;
   readonly dense: string | null;
   readonly next: string | null;
+}
+
+/** A loss of each block beside that of the model. */
+export interface BlockLoss {
+  readonly loss: Loss;
+  /** What the mean of the blocks counts. */
+  readonly weight: number;
+}
+
+/** The loss of blocks that a training has besides, if any. */
+export function besideOf({ beside }: Pick<TrainStep, "beside">): BlockLoss | null {
+  return beside === null ? null : { loss: lossOf(beside.loss), weight: beside.weight };
 }
 
 /** The inputs of a loss: the first of numbers is the model's, the second the dense one's, one of integers the tokens. */

@@ -11,7 +11,7 @@ import { angles, type Rotary } from "../inference/rope.js";
 import { first } from "../results.js";
 import type { ActivationDtype, BlockWeights } from "../weights.js";
 import { backward, lossGradient, resultOf, totalOf } from "./gradients.js";
-import type { Loss } from "./loss.js";
+import type { BlockLoss, Loss } from "./loss.js";
 import type { Trained } from "./trained.js";
 import type { Optimizer } from "./update.js";
 
@@ -73,18 +73,23 @@ export interface ModelParts {
   readonly gain: { readonly weight: DeviceTensor; readonly trained: Trained | null };
   /** What logits are made with, dense and whole. */
   readonly head: DeviceTensor;
-  /** The model as it was given; null where the loss does not look at it. */
+  /** The model as it was given; null where no loss looks at it. */
   readonly dense: {
     readonly frame: Frame;
     readonly head: DeviceTensor;
     readonly blocks: readonly BlockWeights[];
   } | null;
+  /** What is asked of each block besides. */
+  readonly beside: BlockLoss | null;
 }
 
-/** Binds a pass over the whole model. Each block's input is kept for the way back, all else computed again. */
+/**
+ * Binds a pass over the whole model. Each block's input is kept for the way back, and what it gave in the model as it was
+ * given where a loss compares it; all else is computed again.
+ */
 export async function createModelPass(
   parts: PassParts,
-  { frame, students, gain, head, dense }: ModelParts,
+  { frame, students, gain, head, dense, beside }: ModelParts,
   batch: BatchTensors,
   rows: number,
 ): Promise<BoundChain> {
@@ -97,9 +102,13 @@ export async function createModelPass(
   } = await embed(chain, { frame, dtype }, batch.ids, batch.positions, batch.ids.shape[1] ?? 0);
   const around = { positions: batch.positions, cosine, sine };
   let given = start;
+  const targets: ChainValue[] = [];
   if (dense !== null && dense.frame.embedding !== frame.embedding)
     given = await embedTokens(chain, { frame: dense.frame, dtype }, batch.ids);
-  for (const weights of dense?.blocks ?? []) given = await runBlock(chain, weights, { x: given, ...around });
+  for (const weights of dense?.blocks ?? []) {
+    given = await runBlock(chain, weights, { x: given, ...around });
+    targets.push(given);
+  }
   const inputs: ChainValue[] = [];
   let x = start;
   for (const { weights } of students) {
@@ -117,8 +126,28 @@ export async function createModelPass(
       adjoint: adjoint as ChainValue | null,
     });
   }
-  if (adjoint !== null) await backThrough(chain, students, inputs, around, adjoint as ChainValue);
+  /** The loss of a block, and its gradient by what the block gives, for all tokens of the pass. */
+  async function besideAt(at: number): Promise<ChainValue | null> {
+    if (beside === null) return null;
+    const share = beside.weight / students.length;
+    const all = { start: 0, tokens: windows * tokens };
+    const args: Record<string, ChainValue> = { [beside.loss.own]: await tokenRows(chain, inputs[at + 1] ?? x, all) };
+    const target = targets[at];
+    if (beside.loss.dense !== null && target !== undefined)
+      args[beside.loss.dense] = await tokenRows(chain, target, all);
+    return lossOf(chain, { ...parts, loss: beside.loss, share }, args, batch, all);
+  }
+  if (adjoint !== null) await backThrough(chain, students, inputs, around, adjoint as ChainValue, besideAt);
+  else for (const at of students.keys()) await besideAt(at);
   return chain.bind([]);
+}
+
+async function tokenRows(
+  chain: Chain,
+  x: ChainValue,
+  { start, tokens }: { readonly start: number; readonly tokens: number },
+): Promise<ChainValue> {
+  return first(await chain.call("token_rows", { x, start }, { sizes: { tokens } }));
 }
 
 /** Logits of some rows, their losses, and the gradient of the activations that they are made of. */
@@ -135,8 +164,7 @@ async function headOf(
 ): Promise<void> {
   const eps = config.normEpsilon;
   const sizes = { tokens };
-  const rowsOf = async (from: ChainValue): Promise<ChainValue> =>
-    first(await chain.call("token_rows", { x: from, start }, { sizes }));
+  const rowsOf = (from: ChainValue): Promise<ChainValue> => tokenRows(chain, from, { start, tokens });
   const own = await rowsOf(x);
   const logits = first(await chain.call("token_logits_f32", { x: own, gain: gain.weight, w: head, eps }));
   const args: Record<string, ChainValue> = { [loss.own]: logits };
@@ -162,19 +190,31 @@ async function headOf(
   if (rows !== undefined) await chain.call("put_token_rows", { x: adjoint, rows, start });
 }
 
-/** Adds up the losses of some tokens; the gradient by what the model gives, where it learns. */
+/** Adds up the losses of some tokens, times their share; the gradient by what the model gives, where it learns. */
 async function lossOf(
   chain: Chain,
-  { dtype, loss, optimizer, total, learns }: Pick<PassParts, "dtype" | "loss" | "optimizer" | "total" | "learns">,
+  {
+    dtype,
+    loss,
+    optimizer,
+    total,
+    learns,
+    share = null,
+  }: Pick<PassParts, "dtype" | "loss" | "optimizer" | "total" | "learns"> & { readonly share?: number | null },
   args: Arguments<ChainValue | DeviceTensor>,
   { scored }: Pick<BatchTensors, "scored">,
   { start, tokens }: { readonly start: number; readonly tokens: number },
 ): Promise<ChainValue | null> {
   const losses = first(await chain.callGraph(loss.graph, args));
-  await chain.call("add_losses", { loss: losses, scored, start, total });
+  if (share === null) await chain.call("add_losses", { loss: losses, scored, start, total });
+  else await chain.call("add_block_losses", { loss: losses, scored, share, total });
   if (!learns) return null;
   const { state, step } = optimizer;
-  const weights = first(await chain.call("loss_weights", { scored, step, state, start }, { sizes: { tokens } }));
+  const weights = first(
+    share === null
+      ? await chain.call("loss_weights", { scored, step, state, start }, { sizes: { tokens } })
+      : await chain.call("block_loss_weights", { scored, step, state, share }),
+  );
   return first(
     await chain.callGraph(lossGradient(loss.graph, loss.own, dtype), {
       ...args,
@@ -183,17 +223,23 @@ async function lossOf(
   );
 }
 
-/** The way back through blocks, as far as something is trained. */
+/**
+ * The way back through blocks, as far as something is trained; `more` is a gradient by what a block gives, besides the
+ * one that comes from behind it.
+ */
 async function backThrough(
   chain: Chain,
   students: readonly Student[],
   inputs: readonly ChainValue[],
   around: { readonly [name: string]: ChainValue | DeviceTensor },
   from: ChainValue,
+  more: (at: number) => Promise<ChainValue | null> = async () => null,
 ): Promise<void> {
   const lowest = students.findIndex(({ trained }) => trained.length > 0);
   let adjoint = from;
   for (let at = students.length - 1; at >= lowest && lowest >= 0; at--) {
+    const rows = await more(at);
+    if (rows !== null) adjoint = first(await chain.call("added_rows", { x: adjoint, rows }));
     const { weights, trained } = students[at]!;
     const { graph: block, sizes } = blockCall(chain.functions, weights, { whole: true });
     const graph = backward(
@@ -231,8 +277,7 @@ export async function createBlockPass(
   const { positions, rotary } = batch;
   const [cosine, sine] = await angles(chain, rotary, positions, length, length);
   const around = { positions, cosine, sine };
-  const rowsOf = async (x: ChainValue): Promise<ChainValue> =>
-    first(await chain.call("token_rows", { x, start: 0 }, { sizes: { tokens } }));
+  const rowsOf = (x: ChainValue): Promise<ChainValue> => tokenRows(chain, x, { start: 0, tokens });
   const args: Record<string, ChainValue> = {
     [loss.own]: await rowsOf(await runBlock(chain, student.weights, { x: batch.x, ...around })),
   };

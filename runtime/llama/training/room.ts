@@ -83,7 +83,7 @@ export function fittingWindows(
     if (places === 1)
       throw new LlamaError(
         "context-too-large",
-        `Training takes at least ${memoryInWords(memory)}. ${target.kind === "cpu" ? "This machine" : target.name} has ${formatBytes(limit)} in all. Train on a GPU with that much, a block at a time (\`train block\`), or on shorter windows (--window).`,
+        `Training takes at least ${memoryInWords(memory)}. ${target.kind === "cpu" ? "This machine" : target.name} has ${formatBytes(limit)} in all. Train on a GPU with that much, a block or half of one at a time (\`train block\`, as block-2of4 and halves-2of4 among the examples), or on shorter windows (--window).`,
       );
     places = Math.min(places - 1, Math.ceil(batch / (Math.ceil(batch / places) + 1)));
   }

@@ -52,7 +52,8 @@ test("the whole model: the loss falls, the best is kept, the pattern holds, and 
   const written = trainingRecipe(sparse);
   const notes: string[] = [];
   const [report] = (await train(written, "once", { note: (line) => notes.push(line) })).trainings;
-  assert.match(notes[0] ?? "", /^note: This recipe trains.* take about \d+ .*`one-shot`/);
+  assert.match(notes[0] ?? "", /^note: Training takes .* for weights, moments and gradients/);
+  assert.match(notes[1] ?? "", /^note: This recipe trains.* take about \d+ .*`one-shot`/);
   assert.equal([report!.what, report!.loss, report!.steps, report!.planned], ["the model", "kl", 12, 12]);
   assert.is(report!.losses.length, 12);
   assert.equal(
@@ -119,6 +120,28 @@ test("a model whose tables were stored before is trained as it is then, towards 
     await first("head", `head { ${stored}`),
   ];
   assert.ok(as < 1e-6 && embedding > 1e-4 && head > 1e-4, `${as}, ${embedding}, ${head}`);
+});
+
+test("blocks have a loss beside the model's: it counts as it is weighted, and falls", async () => {
+  const once = { steps: 1, held_out: 0 };
+  const first = async (beside: string | undefined, name: string): Promise<number> => {
+    const [report] = (await train(trainingRecipe(sparse, { ...(beside && { beside }), settings: once }), name))
+      .trainings;
+    return report!.losses[0]!.loss;
+  };
+  const [alone, one, three] = [
+    await first(undefined, "beside-0"),
+    await first("square_head(weight: 1)", "beside-1"),
+    await first("square_head(weight: 3)", "beside-3"),
+  ];
+  assert.ok(one > alone + 0.01, `${alone}, ${one}`);
+  assert.ok(Math.abs(three - alone - 3 * (one - alone)) < 1e-3 * three, `${alone}, ${one}, ${three}`);
+  // weighted so, nothing of the model's own loss is left to speak of
+  const written = trainingRecipe(sparse, { beside: "square_head(weight: 1000)" });
+  const [report] = (await train(written, "beside")).trainings;
+  assert.is(report!.loss, "kl and square_head");
+  const [before, after] = [report!.watched[0]!.loss, report!.watched.at(-1)!.loss];
+  assert.ok(after < 0.8 * before, `${before} -> ${after}`);
 });
 
 test("a block at a time: its error falls", async () => {

@@ -59,6 +59,7 @@ const targets: readonly (readonly [ExportTarget, string])[] = [
   ["awq", "int4(32)"],
   ["marlin-24", "nm(2, 4) of int4(128)"],
   ["sparse-24-bitmask", "nm(2, 4) of bf16"],
+  ["sparse-bitmask", "bitmask of bf16"],
 ];
 
 /** A checkpoint of a tool, in several files where `shards`. */
