@@ -9,6 +9,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { check } from "../../compiler/check/check.js";
 import { createSite } from "../../runtime/cli/playground.js";
+import { renderPage, type PageCell, type Section } from "../../runtime/cli/report/page.js";
 import { openDevice } from "../../runtime/device/device.js";
 import { createHost, standardLibrary } from "../../runtime/library.js";
 import { createCaller, type Caller } from "../../runtime/llama/call.js";
@@ -282,6 +283,40 @@ test("360 px, light and dark, by keyboard", async () => {
   await page.keyboard.press("Escape");
   await page.keyboard.press("Tab");
   assert.not.match(String(await focused()), /cm-content/);
+  await page.close();
+});
+
+test("tables of reports, the widest there are, fit a page of 1000 px", async () => {
+  const cell = (text: string): { readonly value: number; readonly text: string } => ({ value: 1, text });
+  const name = "model.layers.31.self_attn.down_proj";
+  const format = "nm(2, 4) of int4(128, asymmetric)";
+  const table = (header: string, row: readonly PageCell[]): Section => ({
+    ...{ kind: "table", title: "", caption: "" },
+    ...{ header: header.split(", "), rows: [row] },
+  });
+  const numbers = ["129.608", "36.5618", "0.3152", "0.3702"].map(cell);
+  const html = renderPage({
+    ...{ title: "a report", subtitle: "", figures: [] },
+    sections: [
+      table(
+        "treatment, layers, perplexity, grows by, layer error, weight error, format, bits/weight, bytes saved, seconds",
+        ["sparsegpt-2of4", name, ...numbers, format, cell("4.125"), cell("117440512"), cell("120.98")],
+      ),
+      table("tensor, pattern, format, bits/weight, bytes, weight error, layer error, seconds", [
+        ...[`${name}.weight`, "2:4", format, cell("3.125"), cell("117440512")],
+        ...["0.3810", "0.2248", "120.98"].map(cell),
+      ]),
+    ],
+  });
+  const page = await browser.newPage();
+  await page.setViewport({ width: 1000, height: 800 });
+  await page.setContent(html);
+  const wide = await page.$$eval(".table", (found) =>
+    (found as unknown as { readonly scrollWidth: number; readonly clientWidth: number }[]).map(
+      ({ scrollWidth, clientWidth }) => scrollWidth - clientWidth,
+    ),
+  );
+  assert.equal(wide, [0, 0]);
   await page.close();
 });
 

@@ -34,9 +34,10 @@ section.wide { grid-column: 1 / -1; }
 .chart { position: relative; height: 21rem; }
 .table { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .85rem; font-variant-numeric: tabular-nums; }
-th { text-align: left; font-weight: 600; border-bottom: 1px solid var(--soft); padding: .3rem .45rem; cursor: pointer; white-space: nowrap; }
-td { border-bottom: 1px solid var(--line); padding: .25rem .45rem; white-space: nowrap; }
+th { text-align: left; font-weight: 600; border-bottom: 1px solid var(--soft); padding: .3rem .45rem; cursor: pointer; vertical-align: bottom; }
+td { border-bottom: 1px solid var(--line); padding: .25rem .45rem; overflow-wrap: anywhere; }
 .number { text-align: right; }
+td.number { white-space: nowrap; }
 pre { overflow-x: auto; margin: .5rem 0 0; font: .85rem/1.45 ui-monospace, "DejaVu Sans Mono", monospace; }
 @media print { button { display: none; } .chart { break-inside: avoid; } }
 `;
