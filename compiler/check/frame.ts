@@ -42,7 +42,7 @@ export interface Layer {
   readonly statistic: (observe: number) => ValueId;
   /** Where channels changed places after something was observed, so that it is of the order before; else null. */
   readonly permutedSince: (observe: number) => Span | null;
-  readonly count: (kind: "windows" | "tokens" | "number") => ValueId;
+  readonly count: (kind: "windows" | "tokens" | "number" | "block" | "blocks") => ValueId;
   /** Whether an input of the graph is of what a training changes. */
   readonly changes: (input: ValueId) => boolean;
   /** Within a training: its clock, f32 [2], and a parameter that begins as a value; else null. */

@@ -23,9 +23,16 @@ import { lookup, peek } from "./scope.js";
 import { checkTensor } from "./whole.js";
 
 /** Members of a layer that are numbers. */
-export const layerNumbers = ["number", "step", "steps"] as const;
+export const layerNumbers = ["number", "block", "blocks", "step", "steps"] as const;
 
-/** `w.number`, and within a training `w.step` and `w.steps`; null of anything else. */
+/** Those that every loop over linear layers has. */
+const places: ReadonlyMap<string, "number" | "block" | "blocks"> = new Map([
+  ["number", "number"],
+  ["block", "block"],
+  ["blocks", "blocks"],
+]);
+
+/** `w.number`, `w.block`, `w.blocks`, and within a training `w.step` and `w.steps`; null of anything else. */
 export function checkLayerNumber(
   { base, field }: Extract<Expr, { kind: "member" }>,
   { frame, scope }: Place,
@@ -33,13 +40,14 @@ export function checkLayerNumber(
   const { layer } = frame;
   if (base.kind !== "name" || layer === null || peek(scope, base.name)?.binding.kind !== "layer") return null;
   const at = ["step", "steps"].indexOf(field.name);
-  if (field.name !== "number" && (at < 0 || layer.training === null)) return null;
-  if (field.name === "number" && layer.of !== "linear") return null;
+  const own = places.get(field.name);
+  if (own === undefined && (at < 0 || layer.training === null)) return null;
+  if (own !== undefined && layer.of !== "linear") return null;
   lookup(scope, base.name);
   const load = (tensor: ValueId, places: readonly Scalar[]): Element =>
     scalarElement({ kind: "load", tensor, at: places, dtype: "f32", guarded: false }, "f32");
-  return field.name === "number" || layer.training === null
-    ? load(layer.count("number"), [])
+  return own !== undefined || layer.training === null
+    ? load(layer.count(own ?? "number"), [])
     : load(layer.training.clock(), [{ kind: "constant", value: at, dtype: "i32" }]);
 }
 

@@ -12,6 +12,7 @@ import { namePattern, type RecipeContext } from "./recipe-context.js";
 import { bind, lookup, nest, type Scope } from "./scope.js";
 import { checkPermutations } from "./permute.js";
 import { checkRetentions } from "./retention.js";
+import { checkRoundings } from "./rounding.js";
 import { checkSettings, defaultOf, type Settings } from "./settings.js";
 import { checkLet } from "./statement.js";
 import { checkTraining, refusedInTraining } from "./training.js";
@@ -64,6 +65,7 @@ export function checkRecipe(
   const steps = checkSteps(recipe.body, context, inside);
   checkPermutations(steps, frame);
   checkRetentions(steps, frame);
+  checkRoundings(steps, frame);
   findings.finish();
   if (findings.failed()) return null;
   return { name: recipe.name.name, span: recipe.name.span, parameters, needsText: steps.some(needsText), steps };
@@ -181,6 +183,7 @@ function needsText(step: RecipeStep): boolean {
     case "train":
       return true;
     case "save":
+    case "round":
       return false;
     case "scale":
       return step.computed.inputs.some(({ kind }) => kind === "windows" || kind === "tokens");
@@ -263,7 +266,8 @@ function checkStep(statement: Statement, context: RecipeContext, scope: Scope): 
       });
       return [];
     case "scale":
-      fail(frame, "E602", "`scale` stands in a loop over inputs", statement.span, "of which input?", {
+    case "round":
+      fail(frame, "E602", `\`${statement.kind}\` stands in a loop over inputs`, statement.span, "of which input?", {
         help: "inside `for w in block.inputs { }`",
       });
       return [];
@@ -410,8 +414,12 @@ function checkLoop(statement: ForStatement, context: RecipeContext, scope: Scope
   const matching = statement.matching.map((pattern) => namePattern(pattern, frame));
   const except = statement.except.map((pattern) => namePattern(pattern, frame));
   if (member === "inputs") {
-    const scaling = checkScaling(statement, context, scope);
-    return scaling === null ? [] : [{ kind: "scale", matching, except, ...scaling, span: statement.span }];
+    const { scale = null, round = null } = checkScaling(statement, context, scope) ?? {};
+    const chosen = { matching, except, span: statement.span };
+    return [
+      ...(scale === null ? [] : [{ kind: "scale", ...chosen, ...scale } as const]),
+      ...(round === null ? [] : [{ kind: "round", ...chosen, ...round } as const]),
+    ];
   }
   const treatments = checkTreatments(statement, context, scope);
   return treatments === null ? [] : [{ kind: "linears", matching, except, treatments, span: statement.span }];

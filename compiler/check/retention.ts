@@ -1,6 +1,7 @@
 /** `retain 0.75 of w by score`: what it takes, and where in a recipe it may stand. */
 import type { ValueId } from "../graph/graph.js";
 import type { Recipe, RecipeStep, Retention, Treatment } from "../recipe/recipe.js";
+import { isDense, printFormat } from "../formats/registry.js";
 import type { RetainStatement } from "../syntax/ast.js";
 import { symbolSize } from "../types/size.js";
 import { typeOf } from "./builder.js";
@@ -100,11 +101,9 @@ export function checkRetentions(steps: Recipe["steps"], frame: Frame): void {
         help: "retain first, in a loop over blocks of its own: what follows is done to the smaller layers",
       });
     if (first !== null) for (const each of step.kind === "blocks" ? step.body : [step]) refuseDense(each, first, frame);
-    if (step.kind === "scale" || (step.kind === "blocks" && step.body.some(({ kind }) => kind === "scale")))
-      stored ??= step.span;
-    const others =
-      step.kind === "tensors" || (step.kind === "blocks" && step.body.some(({ kind }) => kind === "tensors"));
-    if (step.kind === "train" || others || (own === undefined && loops.some(storesAny))) stored ??= step.span;
+    const changes = ({ kind }: RecipeStep): boolean => kind === "scale" || kind === "round" || kind === "tensors";
+    if (changes(step) || (step.kind === "blocks" && step.body.some(changes))) stored ??= step.span;
+    if (step.kind === "train" || (own === undefined && loops.some(storesAny))) stored ??= step.span;
     first ??= own ?? null;
   }
 }
@@ -123,14 +122,23 @@ function checkNarrowing(step: RecipeStep, own: Retention, frame: Frame): void {
   const behind = "put it into a loop over blocks that follows: there the layers have become smaller";
   const body = step.kind === "blocks" ? step.body : [step];
   for (const each of body) {
-    if (each.kind === "scale" || each.kind === "train" || each.kind === "save" || each.kind === "expect")
+    if (!["observe", "linears", "tensors"].includes(each.kind))
       wrong(each.span, `\`${each.kind}\` stands in a loop over blocks that retains`, behind);
     if (each.kind === "tensors")
       wrong(each.span, `the ${each.of} are stored in a loop over blocks that retains`, behind);
     if (each.kind !== "linears") continue;
     for (const treatment of each.treatments) checkTreatment(treatment, each);
   }
-  function checkTreatment({ retains, stores, choices }: Treatment, loop: Loop): void {
+  function checkTreatment({ retains, stores, graph, choices }: Treatment, loop: Loop): void {
+    const output = retains === null ? undefined : graph.outputs.find(({ name }) => name === stores);
+    const value = output === undefined ? undefined : graph.values[output.value];
+    const format = value?.type.format ?? null;
+    if (format !== null && !("name" in format && isDense({ name: format.name, args: {}, of: null })))
+      wrong(
+        value?.span ?? loop.span,
+        `a layer of which columns are retained is stored as ${printFormat(format, "short")}, and only dense weights become smaller`,
+        "store it so in a loop over blocks that follows: there the layers have become smaller",
+      );
     if (stores !== null && retains === null)
       wrong(loop.span, "a layer is stored in a loop over blocks that retains, and is not the one retained", behind);
     if (retains !== null && choices.length > 0)

@@ -1,12 +1,12 @@
-/** The body of `for w in block.inputs`: a scale for each channel of what linear layers receive. */
-import type { TreatmentInput } from "../recipe/recipe.js";
-import type { ScaleStep } from "../recipe/recipe.js";
-import type { ForStatement, ScaleStatement, Statement } from "../syntax/ast.js";
+/** The body of `for w in block.inputs`: a scale for each channel of what linear layers receive, and how it is rounded. */
+import type { RoundStep, ScaleStep, TreatmentInput } from "../recipe/recipe.js";
+import type { ForStatement, RoundStatement, ScaleStatement, Statement } from "../syntax/ast.js";
 import type { ValueId } from "../graph/graph.js";
 import { printSize, symbolSize } from "../types/size.js";
 import { newBuilder, typeOf } from "./builder.js";
 import { fail, placeIn, printType, type Frame } from "./frame.js";
 import { layerOf } from "./layer.js";
+import { checkRounding } from "./rounding.js";
 import { namePattern, type RecipeContext } from "./recipe-context.js";
 import { bind, nest, type Scope } from "./scope.js";
 import { equalSizes } from "./sizes.js";
@@ -15,15 +15,17 @@ import { graphOf } from "./treatment.js";
 import { warnUnused } from "./unused.js";
 import { checkTensor } from "./whole.js";
 
+/** What a loop does to an input. */
+export interface InputSteps {
+  readonly scale: Pick<ScaleStep, "computed" | "through" | "at"> | null;
+  readonly round: Pick<RoundStep, "activations" | "at"> | null;
+}
+
 /**
  * Checks the body of `for w in block.inputs`; null where there is an error. Its `w` is the weight of all layers that read
  * the input, f32[N, K], their rows one below the other.
  */
-export function checkScaling(
-  statement: ForStatement,
-  context: RecipeContext,
-  outer: Scope,
-): Pick<ScaleStep, "computed" | "through" | "at"> | null {
+export function checkScaling(statement: ForStatement, context: RecipeContext, outer: Scope): InputSteps | null {
   let failed = false;
   const builder = newBuilder();
   const inputs: { readonly input: TreatmentInput; readonly value: ValueId }[] = [];
@@ -41,12 +43,28 @@ export function checkScaling(
   bind(scope, name, { kind: "layer" }, statement.name.span);
   const body = nest(scope);
   let scaled: { readonly by: ScaleStatement; readonly value: ValueId } | null = null;
+  let rounded: { readonly by: RoundStatement; readonly activations: RoundStep["activations"] } | null = null;
   checkStatements(statement.body, frame, body, (each, inner) => {
-    if (each.kind !== "scale") return void misplaced(each, frame);
+    if (each.kind !== "scale" && each.kind !== "round") return void misplaced(each, frame);
     if (each.name.name !== name)
-      return void fail(frame, "E604", "what is scaled is the input of the loop", each.name.span, `not \`${name}\``, {
-        help: `write \`scale ${name} by ...\``,
-      });
+      return void fail(
+        frame,
+        "E604",
+        `what is ${each.kind}${each.kind === "scale" ? "d" : "ed"} is the input of the loop`,
+        each.name.span,
+        `not \`${name}\``,
+        { help: `write \`${each.kind} ${name} ${each.kind === "scale" ? "by" : "as"} ...\`` },
+      );
+    if (each.kind === "round") {
+      if (rounded !== null)
+        return void fail(frame, "E604", `\`${name}\` is rounded twice`, each.span, "rounded again", {
+          labels: [{ span: rounded.by.span, message: "first rounded here" }],
+        });
+      const activations = checkRounding(each, frame, inner);
+      if (activations === null) failed = true;
+      else rounded = { by: each, activations };
+      return;
+    }
     if (scaled !== null)
       return void fail(frame, "E604", `\`${name}\` is scaled twice`, each.span, "scaled again", {
         labels: [{ span: scaled.by.span, message: "first scaled here" }],
@@ -78,11 +96,15 @@ export function checkScaling(
   warnUnused(body, frame);
   // the callback above sets it
   const found = scaled as { readonly by: ScaleStatement; readonly value: ValueId } | null;
+  const round = rounded as { readonly by: RoundStatement; readonly activations: RoundStep["activations"] } | null;
   if (failed) return null;
+  const rounding = round === null ? null : { activations: round.activations, at: round.by.span };
   if (found === null)
-    return fail(frame, "E604", "this loop scales nothing", statement.name.span, "no weight is changed", {
-      help: `end it with \`scale ${name} by ...\``,
-    });
+    return rounding !== null
+      ? { scale: null, round: rounding }
+      : fail(frame, "E604", "this loop scales nothing", statement.name.span, "no weight is changed", {
+          help: `end it with \`scale ${name} by ...\`, or with \`round ${name} as int8(token)\``,
+        });
   const computed = graphOf(found.value, "scale", context, builder, inputs);
   const other = computed.inputs.find(({ kind }) => !["weight", "statistic", "windows", "tokens"].includes(kind));
   if (other !== undefined)
@@ -95,7 +117,8 @@ export function checkScaling(
       { help: `take \`${name}\`, f32[N, K], the rows of all layers that read the input` },
     );
   const { through } = found.by;
-  return { computed, through: through === null ? null : namePattern(through, frame), at: found.by.span };
+  const scale = { computed, through: through === null ? null : namePattern(through, frame), at: found.by.span };
+  return { scale, round: rounding };
 }
 
 function misplaced(each: Statement, frame: Frame): void {

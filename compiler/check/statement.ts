@@ -260,6 +260,7 @@ export function checkStatements(
       case "permute":
       case "retain":
       case "scale":
+      case "round":
       case "expect":
       case "save":
         other(statement, scope);

@@ -285,6 +285,8 @@ function helpIn(statement: Statement): string | null {
       return "retain before it, in a loop over blocks of its own";
     case "scale":
       return "scale before it, and train what follows";
+    case "round":
+      return "round behind it, in a loop over inputs";
     case "train":
       return "trainings follow one another";
     case "expect":

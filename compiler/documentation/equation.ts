@@ -114,6 +114,7 @@ function statement(
     case "permute":
     case "retain":
     case "scale":
+    case "round":
     case "expect":
     case "save":
       return [];

@@ -294,6 +294,8 @@ export function resolveNames(ast: Module, used: Used): Names {
         case "scale":
           refer(lookup(env, statement.name.name), statement.name.span);
           return expression(statement.by, env);
+        case "round":
+          return refer(lookup(env, statement.name.name), statement.name.span);
         case "expect":
           return expression(statement.condition, env);
         case "save":

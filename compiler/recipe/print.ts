@@ -1,3 +1,4 @@
+import { printActivations } from "../types/activation-format.js";
 import { printGraph } from "../graph/print.js";
 import type {
   Computed,
@@ -42,6 +43,11 @@ function printStep(step: RecipeStep): readonly string[] {
         ...indent(printComputed(`scale${through === null ? "" : ` through "${through.glob}"`}`, computed)),
       ];
     }
+    case "round":
+      return [
+        `for each input${patterns("matching", step.matching)}${patterns("except", step.except)}`,
+        ...indent([`round as ${printActivations(step.activations)}`]),
+      ];
     case "train":
       return [
         `train ${step.scope === "block" ? "the block" : "the model"} by ${step.function}(${Object.entries(step.settings)

@@ -1,6 +1,7 @@
 import type { Span } from "../diagnostic.js";
 import type { Combination } from "../graph/analysis/combination.js";
 import type { SymbolicGraph } from "../graph/graph.js";
+import type { ActivationFormat } from "../types/activation-format.js";
 
 /**
  * What a recipe means: steps over a model's modules for the runtime to follow. Whatever computes on tensors is a Graph
@@ -68,6 +69,8 @@ export type RecipeStep =
    * the block gives what it gave, is found in the block's graph.
    */
   | ScaleStep
+  /** Inside `blocks`: what the layers that read such an input multiply is rounded, wherever the model runs. */
+  | RoundStep
   /**
    * Trains a block, inside of `blocks`, or the whole model. What its layers store is what every pass uses, and what is
    * stored in the end.
@@ -98,6 +101,16 @@ export interface ScaleStep {
   readonly computed: Computed;
   /** What is to take the scale; null: whatever can. */
   readonly through: NamePattern | null;
+  /** The statement's. */
+  readonly at: Span;
+  readonly span: Span;
+}
+
+export interface RoundStep {
+  readonly kind: "round";
+  readonly matching: readonly NamePattern[];
+  readonly except: readonly NamePattern[];
+  readonly activations: ActivationFormat;
   /** The statement's. */
   readonly at: Span;
   readonly span: Span;
@@ -252,6 +265,8 @@ export type TreatmentInput =
   | { readonly name: string; readonly kind: "windows" | "tokens" }
   /** An f32 scalar: the place of the layer among the linear layers of the model, from 0. */
   | { readonly name: string; readonly kind: "number" }
+  /** f32 scalars: the number of the layer's block, from 0, and how many blocks the model has. */
+  | { readonly name: string; readonly kind: "block" | "blocks" }
   /**
    * Within a training, f32 [2]: how many steps of it have been made, and how many it makes. In what is watched and
    * stored, both are the same.

@@ -53,6 +53,9 @@ export function verifyRecipe(recipe: Recipe): readonly string[] {
             faults.push(`${input.name} is observed nowhere before`);
         return;
       }
+      case "round":
+        if (!inBlock) faults.push("a rounding outside blocks");
+        return;
       case "train":
         if (inBlock !== (step.scope === "block")) faults.push(`a training of the ${step.scope} at another place`);
         if (!recipe.needsText) faults.push("trains without needing a text");

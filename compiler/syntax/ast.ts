@@ -130,6 +130,7 @@ export type Statement =
   | PermuteStatement
   | RetainStatement
   | ScaleStatement
+  | RoundStatement
   | ExpectStatement
   | SaveStatement;
 
@@ -269,6 +270,13 @@ export interface ScaleStatement extends Commented {
   readonly name: Ident;
   readonly by: Expr;
   readonly through: StringExpr | null;
+}
+
+/** `round w as int8(token)`: what the layers that read an input multiply is rounded, whenever the model runs. */
+export interface RoundStatement extends Commented {
+  readonly kind: "round";
+  readonly name: Ident;
+  readonly format: FormatExpr;
 }
 
 /** `expect perplexity(model, text) < 1.1 * perplexity(model.dense, text)`. */

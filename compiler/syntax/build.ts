@@ -191,6 +191,7 @@ function statement(context: BuildContext, choice: CstNode): Statement {
   const node = only(choice);
   const span = spanOfNode(context, node);
   const leading = context.comments.before(span.start);
+  const rest = () => ({ span, ...commented(context, leading, span.end) });
   switch (node.name) {
     case "let": {
       const indices = optionalNode(node, "indices");
@@ -211,8 +212,7 @@ function statement(context: BuildContext, choice: CstNode): Statement {
         indices: indices && indexNames(context, indices),
         value: expression(context, child(node, "expression")),
         ranges: ranges(context, optionalNode(node, "ranges")),
-        span,
-        ...commented(context, leading, span.end),
+        ...rest(),
       };
     }
     case "var":
@@ -220,8 +220,7 @@ function statement(context: BuildContext, choice: CstNode): Statement {
         kind: "var",
         name: ident(context, token(node, "Name")),
         value: expression(context, child(node, "expression")),
-        span,
-        ...commented(context, leading, span.end),
+        ...rest(),
       };
     case "update":
       return {
@@ -231,8 +230,7 @@ function statement(context: BuildContext, choice: CstNode): Statement {
         op: token(node, "Assign").image as "=" | "+=" | "-=",
         value: expression(context, child(node, "value")),
         ranges: ranges(context, optionalNode(node, "ranges")),
-        span,
-        ...commented(context, leading, span.end),
+        ...rest(),
       };
     case "scan":
       return {
@@ -299,8 +297,7 @@ function statement(context: BuildContext, choice: CstNode): Statement {
         kind: "measure",
         name: ident(context, token(node, "Name")),
         value: expression(context, child(node, "expression")),
-        span,
-        ...commented(context, leading, span.end),
+        ...rest(),
       };
     case "permute":
       return {
@@ -309,8 +306,7 @@ function statement(context: BuildContext, choice: CstNode): Statement {
         score: expression(context, child(node, "expression")),
         by: ident(context, token(node, "Name")),
         settings: settingsOf(context, node),
-        span,
-        ...commented(context, leading, span.end),
+        ...rest(),
       };
     case "retain":
       return {
@@ -318,8 +314,7 @@ function statement(context: BuildContext, choice: CstNode): Statement {
         kept: expression(context, child(node, "kept")),
         target: postfix(context, child(node, "target")),
         score: expression(context, child(node, "score")),
-        span,
-        ...commented(context, leading, span.end),
+        ...rest(),
       };
     case "scale": {
       const through = optionalToken(node, "Text");
@@ -328,23 +323,27 @@ function statement(context: BuildContext, choice: CstNode): Statement {
         name: ident(context, token(node, "Name")),
         by: expression(context, child(node, "expression")),
         through: through && string(context, through),
-        span,
-        ...commented(context, leading, span.end),
+        ...rest(),
       };
     }
+    case "round":
+      return {
+        kind: "round",
+        name: ident(context, token(node, "Name")),
+        format: format(context, child(node, "format")),
+        ...rest(),
+      };
     case "expect":
       return {
         kind: "expect",
         condition: expression(context, child(node, "expression")),
-        span,
-        ...commented(context, leading, span.end),
+        ...rest(),
       };
     case "save":
       return {
         kind: "save",
         name: string(context, token(node, "Text")),
-        span,
-        ...commented(context, leading, span.end),
+        ...rest(),
       };
     default:
       throw new InternalError(`no statement \`${node.name}\``);

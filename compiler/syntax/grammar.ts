@@ -43,6 +43,7 @@ import {
   statementWords,
   Store,
   Measure,
+  RoundWord,
   Permute,
   ScaleWord,
   ThroughWord,
@@ -195,6 +196,7 @@ export class Grammar extends ExpressionGrammar {
       { ALT: () => this.SUBRULE(this.permute) },
       { ALT: () => this.SUBRULE(this.retain) },
       { ALT: () => this.SUBRULE(this.scale) },
+      { ALT: () => this.SUBRULE(this.round) },
       { ALT: () => this.SUBRULE(this.expect) },
       { ALT: () => this.SUBRULE(this.save) },
     ]);
@@ -370,6 +372,13 @@ export class Grammar extends ExpressionGrammar {
       this.CONSUME(ThroughWord);
       this.CONSUME(Text);
     });
+  });
+
+  private readonly round = this.RULE("round", () => {
+    this.CONSUME(RoundWord);
+    this.CONSUME(Name);
+    this.CONSUME(As);
+    this.SUBRULE(this.format);
   });
 
   private readonly expect = this.RULE("expect", () => {

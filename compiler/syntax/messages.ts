@@ -78,6 +78,7 @@ const places: ReadonlyMap<string, string> = new Map([
   ["measure", "in a `measure`"],
   ["permute", "in `permute ... on ... by ...`"],
   ["retain", "in `retain ... of ... by ...`"],
+  ["round", "in `round ... as ...`"],
   ["expect", "in an `expect`"],
   ["save", "in a `save`"],
   ["reduce", "in a reduction"],

@@ -109,6 +109,8 @@ export const ScaleWord = createToken({
   name: "ScaleWord",
   pattern: /scale(?=[ \t\r\n]+(?!gradient\b)[A-Za-z_]\w*[ \t\r\n]+by\b)/,
 });
+/** `round` before what is rounded, a name elsewhere. */
+export const RoundWord = createToken({ name: "RoundWord", pattern: /round(?=[ \t\r\n]+[A-Za-z_]\w*[ \t\r\n]+as\b)/ });
 export const ThroughWord = createToken({ name: "ThroughWord", pattern: /through(?=[ \t\r\n]*")/, categories: [Infix] });
 export const And = keyword("and", [Infix]);
 export const Or = keyword("or", [Infix]);
@@ -224,6 +226,7 @@ export const statementWords: readonly TokenType[] = [
   Permute,
   Retain,
   ScaleWord,
+  RoundWord,
   Expect,
   Save,
 ];
@@ -251,6 +254,7 @@ export const tokens: readonly TokenType[] = [
   ...keywords,
   PlusWord,
   ScaleWord,
+  RoundWord,
   ThroughWord,
   Name,
   Arrow,

@@ -28,7 +28,7 @@ export function withActivations(command: Command): Command {
   return command.addOption(
     new Option(
       "--activations <kind>",
-      "what products take activations in: auto is int8 for a few tokens, up to 8, where all weights of a block are integers; int8, for any number of tokens; f16, as they are kept",
+      "what products take activations in: auto is what the model says, and where it says nothing int8 for a few tokens, up to 8, where all weights of a block are integers; int8, for any number of tokens; f16, as they are kept",
     )
       .choices(["auto", "int8", "f16"])
       .default("auto"),

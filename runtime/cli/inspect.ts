@@ -33,6 +33,9 @@ export async function run(output: Output, given: string, _options: JsonOptions):
         ]),
         output.paint,
       ),
+      ...report.activations.map(
+        ({ format, layers }) => `activations of ${counted(layers, "linear layer")}: rounded to ${format}`,
+      ),
       ...describeFindings(report.quantization),
       `${report.parameters} parameters, ${formatBytes(report.bytes)}, ${report.bitsPerWeight.toFixed(3)} bits a weight`,
     ].join("\n"),

@@ -10,10 +10,13 @@ import {
   withReceived,
   withRoundedProducts,
   type Received,
+  type Rounding,
 } from "../../compiler/graph/passes/weight-products.js";
+import type { ActivationFormat } from "../../compiler/types/activation-format.js";
 import type { Block, Linear } from "../model/layout.js";
 import type { TensorForm, DeviceTensor } from "../run/run.js";
 import { bind, type Arguments } from "./call.js";
+import type { RoundingChoice } from "./rounding.js";
 import type { BlockWeights } from "./weights.js";
 
 /** Functions by name. */
@@ -29,8 +32,10 @@ export interface BlockVariant {
   readonly pages?: "own" | "shared";
   /** Whose attention sees the last tokens alone. */
   readonly window?: boolean;
-  /** With products of activations rounded to int8. */
+  /** With products of activations rounded to int8, of groups of a size `group`. */
   readonly int8?: boolean;
+  /** With products whose activations are rounded as the model says, by the parameters that are their weights. */
+  readonly activations?: BlockWeights["activations"];
   /** Gives what the weights receive, in the order of `receivedBy`; with `result` also what the block gives. */
   readonly received?: "alone" | "with-result";
 }
@@ -43,30 +48,44 @@ export function blockGraph(functions: Functions, name: string, variant: BlockVar
   if (block === undefined) throw new InternalError(`the standard library has no function ${name}`);
   const known = variants.get(block) ?? new Map<string, SymbolicGraph>();
   variants.set(block, known);
-  const { whole = false, pages, int8 = false, window = false, received } = variant;
+  const { whole = false, pages, int8 = false, window = false, received, activations } = variant;
+  const stored = Object.entries(activations ?? {});
   const full = [
     whole ? `whole_${name}` : name,
     ...(window ? ["window"] : []),
     ...(int8 ? ["int8"] : []),
+    ...(stored.length === 0 ? [] : ["rounded"]),
     ...(pages === undefined ? [] : [pages === "own" ? "in_pages" : "paged"]),
     ...(received === undefined ? [] : [received === "alone" ? "received" : "all"]),
   ].join("_");
-  let graph = known.get(full);
+  const key = JSON.stringify([full, stored]);
+  let graph = known.get(key);
   if (graph === undefined) {
     graph = window ? withWindow(block, full) : block;
     if (whole) graph = withoutCache(graph, full);
-    if (int8) graph = withRoundedProducts(graph, roundingOf(functions), full);
-    if (pages !== undefined) graph = cacheInPages(graph, full, pages === "shared");
+    // what is received is what it was before it is rounded
     if (received !== undefined) graph = withReceived(graph, full, received === "with-result");
-    known.set(full, graph);
+    const rounding = int8 ? { graph: functionOf(functions, "round_activations"), group: null } : null;
+    if (rounding !== null) graph = withRoundedProducts(graph, () => rounding, full);
+    if (stored.length > 0)
+      graph = withRoundedProducts(graph, (weight) => roundingOf(functions, activations?.[weight]), full);
+    if (pages !== undefined) graph = cacheInPages(graph, full, pages === "shared");
+    known.set(key, graph);
   }
   return graph;
 }
 
-function roundingOf(functions: Functions): SymbolicGraph {
-  const rounding = functions.get("round_activations");
-  if (rounding === undefined) throw new InternalError("the standard library has no function round_activations");
-  return rounding;
+function functionOf(functions: Functions, name: string): SymbolicGraph {
+  const found = functions.get(name);
+  if (found === undefined) throw new InternalError(`the standard library has no function ${name}`);
+  return found;
+}
+
+function roundingOf(functions: Functions, format: ActivationFormat | undefined): Rounding | null {
+  if (format === undefined) return null;
+  return format.group === "token"
+    ? { graph: functionOf(functions, "round_tokens"), group: null }
+    : { graph: functionOf(functions, "round_activations"), group: format.group };
 }
 
 const receivers = new WeakMap<SymbolicGraph, readonly Received[]>();
@@ -90,20 +109,28 @@ export function inputOf(functions: Functions, { layout }: Pick<Block, "layout">,
 /** What of a block is run, and the sizes that its tensors do not show: `pool` pages that there may be at most. */
 export function blockCall(
   functions: Functions,
-  { layout }: Pick<BlockWeights, "layout">,
+  { layout, activations }: Pick<BlockWeights, "layout" | "activations">,
   {
-    group = null,
+    rounding = null,
     pool = null,
     ...variant
-  }: Omit<BlockVariant, "int8" | "window"> & { readonly group?: number | null; readonly pool?: number | null } = {},
+  }: Omit<BlockVariant, "int8" | "window" | "activations"> & {
+    readonly rounding?: RoundingChoice;
+    readonly pool?: number | null;
+  } = {},
 ): { readonly graph: SymbolicGraph; readonly sizes: { readonly [name: string]: number } } {
   return {
     graph: blockGraph(functions, layout.function, {
       ...variant,
-      int8: group !== null,
+      int8: typeof rounding === "number",
+      ...(rounding === "stored" && activations !== undefined ? { activations } : {}),
       window: layout.scalars["window"] !== undefined,
     }),
-    sizes: { ...layout.sizes, ...(group === null ? {} : { group }), ...(pool === null ? {} : { POOL: pool }) },
+    sizes: {
+      ...layout.sizes,
+      ...(typeof rounding === "number" ? { group: rounding } : {}),
+      ...(pool === null ? {} : { POOL: pool }),
+    },
   };
 }
 

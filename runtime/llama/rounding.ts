@@ -8,8 +8,8 @@ import { LlamaError } from "./error.js";
 import type { BlockWeights } from "./weights.js";
 
 /**
- * What products take their activations in. `auto`: int8 for a few tokens (8 at most), on a device that multiplies integers, where all
- * weights of a block are integers on a grid; `int8`: that for any number of tokens; `f16`: as they are kept, f16 or f32.
+ * What products take their activations in. `auto`: as the model says, and where it says nothing int8 for a few tokens (8 at most), on a device that multiplies integers, where all
+ * weights of a block are integers on a grid; `int8`: that for any number of tokens; `f16`: always as they are kept, f16 or f32.
  */
 export type ActivationChoice = "auto" | "int8" | "f16";
 
@@ -26,15 +26,19 @@ function fewTokensOf(weights: Pick<BlockWeights, "linears">, target: Target): nu
 }
 
 /**
- * How many columns share a scale of the activations that products of these weights take, for so many tokens in all; null
- * where they are not rounded.
+ * How the activations of a block are rounded: as the model says, by a scale for so many columns of all, or null, not at
+ * all.
  */
-export function roundedGroup(
+export type RoundingChoice = "stored" | number | null;
+
+/** How the activations that products of these weights take are rounded, for so many tokens in all. */
+export function roundingFor(
   choice: ActivationChoice,
-  weights: Pick<BlockWeights, "linears">,
+  weights: Pick<BlockWeights, "linears" | "activations">,
   target: Target,
   tokens: number,
-): number | null {
+): RoundingChoice {
+  if (choice !== "f16" && weights.activations !== undefined) return "stored";
   const wanted = choice === "int8" || (choice === "auto" && tokens <= fewTokensOf(weights, target));
   return wanted ? groupOf(weights, target) : null;
 }
@@ -44,7 +48,8 @@ export function roundedGroup(
  * @throws LlamaError bad-option
  */
 export function checkActivations(choice: ActivationChoice, blocks: readonly BlockWeights[], target: Target): void {
-  if (choice !== "int8" || blocks.some((weights) => groupOf(weights, target) !== null)) return;
+  if (choice !== "int8") return;
+  if (blocks.some((weights) => weights.activations !== undefined || groupOf(weights, target) !== null)) return;
   throw new LlamaError(
     "bad-option",
     `Activations in int8 need blocks whose linear layers are all integers on a grid (int4, int8, 2:4 of those, q4_0, q8_0) and a device with subgroups of one size; found none on ${target.name}. Leave it out, or take f16.`,

@@ -2,6 +2,7 @@
 import { InternalError } from "../../compiler/diagnostic.js";
 import { mostHalf } from "../../compiler/formats/fit.js";
 import { isDense, plainType } from "../../compiler/formats/registry.js";
+import type { ActivationFormat } from "../../compiler/types/activation-format.js";
 import type { Target } from "../../compiler/target.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
 import { formatBytes as printBytes } from "../device/error.js";
@@ -34,6 +35,8 @@ export interface BlockWeights {
   readonly vectors: { readonly [parameter: string]: DeviceTensor };
   /** The weights of its linear layers. */
   readonly linears: { readonly [parameter: string]: DeviceTensor };
+  /** In what their products take what they multiply, where the model says so. */
+  readonly activations?: { readonly [parameter: string]: ActivationFormat };
 }
 
 /** Bytes that are read and written at once. */
@@ -118,7 +121,20 @@ export async function loadBlock(
     layout: block.layout,
     vectors: await loadVectors(caller, model, block, arena),
     linears: Object.fromEntries(block.linears.map(({ parameter }, at) => [parameter, held[at]!])),
+    ...roundedIn(block, model.activations),
   };
+}
+
+/** What a model says of the activations of a block's layers, by their parameters. */
+export function roundedIn(
+  { linears }: Pick<Block, "linears">,
+  activations: ReadonlyMap<string, ActivationFormat>,
+): Pick<BlockWeights, "activations"> {
+  const found = linears.flatMap(({ name, parameter }) => {
+    const format = activations.get(name);
+    return format === undefined ? [] : [[parameter, format] as const];
+  });
+  return found.length === 0 ? {} : { activations: Object.fromEntries(found) };
 }
 
 /** The gains and biases of a block, each as `load` gives it; zeros for what this model has not. */

@@ -2,6 +2,8 @@ import { counted } from "../../compiler/words.js";
 import { readdir, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { bitsPerWeight, formatOfSpec, printFormat, shapeOf } from "../../compiler/formats/registry.js";
+import { printActivations, type ActivationFormat } from "../../compiler/types/activation-format.js";
+
 import { elementCount } from "../../compiler/types/shape.js";
 import { elementBits, isElementType, isFloatType, type ElementType } from "./elements.js";
 import { ModelError } from "./error.js";
@@ -47,6 +49,8 @@ export interface Inspection {
   readonly bytes: number;
   /** 8 * bytes / parameters; 0 where there are none. */
   readonly bitsPerWeight: number;
+  /** In what linear layers take what they multiply, and how many. */
+  readonly activations: readonly { readonly format: string; readonly layers: number }[];
   /** How another tool has stored the layers; null where none has. Tensors are then as Espalier has them. */
   readonly quantization: Findings | null;
   /** What is wrong with the files, but not with a tensor that is there: a sentence each, without a full stop. */
@@ -74,8 +78,9 @@ export async function inspect(path: string, progress?: (done: number, all: numbe
   const gguf = found.isFile() && (await isGguf(path)) ? await openGguf(path) : null;
   const foreign = found.isDirectory() && config !== null ? await openForeign(path, configPath, config) : null;
   const checkpoint = foreign?.checkpoint ?? null;
-  const packed =
-    gguf?.packed ?? checkpoint?.packed ?? (config === null ? null : parseSection(configPath, config))?.tensors;
+  const section = gguf === null && checkpoint === null && config !== null ? parseSection(configPath, config) : null;
+  const packed = gguf?.packed ?? checkpoint?.packed ?? section?.tensors;
+  const activations = activationCounts(section?.activations ?? checkpoint?.activations ?? new Map());
   const weights =
     gguf?.weights ??
     checkpoint?.weights ??
@@ -98,10 +103,17 @@ export async function inspect(path: string, progress?: (done: number, all: numbe
     const bits = parameters === 0 ? 0 : (8 * all) / parameters;
     const warnings = [...weights.warnings, ...(checkpoint?.warnings ?? []), ...(foreign?.warnings ?? [])];
     const quantization = checkpoint?.findings ?? null;
-    return { tensors, parameters, bytes: all, bitsPerWeight: bits, quantization, warnings };
+    return { tensors, parameters, bytes: all, bitsPerWeight: bits, activations, quantization, warnings };
   } finally {
     await weights.close();
   }
+}
+
+function activationCounts(found: ReadonlyMap<string, ActivationFormat>): Inspection["activations"] {
+  const counts = new Map<string, number>();
+  for (const format of found.values())
+    counts.set(printActivations(format), (counts.get(printActivations(format)) ?? 0) + 1);
+  return [...counts].map(([format, layers]) => ({ format, layers }));
 }
 
 /**

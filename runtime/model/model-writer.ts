@@ -1,5 +1,6 @@
 /** A model as it is written, wherever that is. */
 import type { FormatSpec } from "../../compiler/types/type.js";
+import type { ActivationFormat } from "../../compiler/types/activation-format.js";
 import type { DirectoryPlan, DirectoryWriter } from "./directory-plan.js";
 import type { ElementType } from "./elements.js";
 import { printJson } from "./json.js";
@@ -33,6 +34,8 @@ export interface OutputPlan {
   readonly source: Model;
   /** Every tensor, in the order in which they will lie in the files. */
   readonly tensors: readonly OutputTensor[];
+  /** In what linear layers take what they multiply; those of the source where there is none. */
+  readonly activations?: ReadonlyMap<string, ActivationFormat>;
   /** Whether a model that ties its head to its embedding gets a head of its own. */
   readonly untied?: boolean;
   /** The recipe that made it, with its files, which are written beside the weights. */
@@ -99,6 +102,13 @@ function sectionOf(plan: OutputPlan): PackedSection {
   for (const { name, format, pattern, shape, dtype } of plan.tensors)
     if (format !== null) tensors.set(name, { format, pattern, shape, dtype });
   const before = plan.source.packed;
+  const activations = plan.activations ?? plan.source.activations;
   const history = [...(before?.history ?? []), ...(before?.recipe ? [before.recipe] : [])];
-  return { version: 1, tensors, recipe: plan.recipe?.record ?? null, history };
+  return {
+    version: activations.size === 0 ? 1 : 2,
+    tensors,
+    activations,
+    recipe: plan.recipe?.record ?? null,
+    history,
+  };
 }

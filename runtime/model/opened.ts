@@ -1,4 +1,5 @@
 import type { FormatSpec } from "../../compiler/types/type.js";
+import type { ActivationFormat } from "../../compiler/types/activation-format.js";
 import { companionsOf, type Companion } from "./companions.js";
 import { readConfig, type LlamaConfig } from "./config.js";
 import type { Directory } from "./directory.js";
@@ -7,7 +8,15 @@ import { readGeneration, type GenerationConfig } from "./generation.js";
 import { openCheckpoint } from "./interchange/checkpoint.js";
 import { blocksOf, expectedTensors, type Block, type Linear } from "./layout.js";
 import { parseSection, type PackedSection, type PackedTensor, type StoredPattern } from "./packed.js";
-import { checkWeights, unknownWarning, unusedTensors, withHead, type ModelParts, type UnusedTensor } from "./parts.js";
+import {
+  checkActivations,
+  checkWeights,
+  unknownWarning,
+  unusedTensors,
+  withHead,
+  type ModelParts,
+  type UnusedTensor,
+} from "./parts.js";
 import {
   checkTokenizer,
   tokenizerFile,
@@ -47,6 +56,8 @@ export interface Model {
   readonly generation: GenerationConfig;
   /** What `compress` recorded, null for a model it did not write. */
   readonly packed: PackedSection | null;
+  /** In what linear layers take what they multiply, by their names; as it is where there is none. */
+  readonly activations: ReadonlyMap<string, ActivationFormat>;
   /** The tensors that the model consists of, in the order of the files. Others in the files are left out. */
   readonly tensors: readonly ModelTensor[];
   readonly blocks: readonly Block[];
@@ -92,6 +103,7 @@ export async function modelOf(opened: ModelParts): Promise<Model> {
   try {
     const parts = await withHead(opened);
     checkWeights(parts);
+    checkActivations(parts);
     return makeModel(parts);
   } catch (error) {
     await opened.weights.close();
@@ -112,11 +124,12 @@ async function partsIn(directory: Directory, tokenizers: TokenizerLibrary): Prom
   const given = await readConfig(directory);
   const generation = await readGeneration(directory, given);
   const section = parseSection(directory.pathOf("config.json"), given.raw);
-  const { config, weights, packed, warnings } = await openCheckpoint(
+  const { config, weights, packed, activations, warnings } = await openCheckpoint(
     directory,
     given,
     section?.tensors ?? new Map<string, PackedTensor>(),
   );
+
   const { vocabSize, bosToken } = config;
   const expected = { vocabSize, bosToken, eosTokens: generation.eosTokens };
   return {
@@ -125,6 +138,7 @@ async function partsIn(directory: Directory, tokenizers: TokenizerLibrary): Prom
     generation,
     section,
     packed,
+    activations: section?.activations ?? activations,
     weights,
     warnings: [...config.warnings, ...generation.warnings, ...weights.warnings, ...warnings],
     tokenizer: () => tokenizerIn(directory, expected, tokenizers),
@@ -181,6 +195,7 @@ function makeModel(parts: ModelParts): Model {
     read,
     readInto,
     packed: section,
+    activations: parts.activations,
     tensors: [...tensors.values()],
     linears: blocks.flatMap((block) => block.linears),
     async *chunks(name, size = 16 * 1024 * 1024) {

@@ -1,4 +1,5 @@
 import { formatOfSpec, formatWords, normalizeFormat, shapeOf } from "../../compiler/formats/registry.js";
+import type { ActivationFormat } from "../../compiler/types/activation-format.js";
 import { elementCount } from "../../compiler/types/shape.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
 import { isElementType, type ElementType } from "./elements.js";
@@ -41,10 +42,15 @@ export interface SavedRecipe {
   readonly files: ReadonlyMap<string, string>;
 }
 
-/** The section `espalier` of a compressed model's `config.json`. */
+/**
+ * The section `espalier` of a compressed model's `config.json`; its version is 2 where activations are rounded, which
+ * readers of 1 would leave out.
+ */
 export interface PackedSection {
-  readonly version: 1;
+  readonly version: 1 | 2;
   readonly tensors: ReadonlyMap<string, PackedTensor>;
+  /** In what linear layers take what they multiply, by their names; as it is where there is none. */
+  readonly activations: ReadonlyMap<string, ActivationFormat>;
   readonly recipe: RecipeRecord | null;
   /** The recipes that made the model this one was made from, the oldest first. */
   readonly history: readonly RecipeRecord[];
@@ -80,6 +86,7 @@ export function printSection(section: PackedSection): JsonObject {
   return {
     version: section.version,
     tensors: Object.fromEntries(section.tensors),
+    ...(section.activations.size === 0 ? {} : { activations: Object.fromEntries(section.activations) }),
     recipe: section.recipe,
     history: section.history,
   };
@@ -95,11 +102,12 @@ export function parseSection(path: string, config: JsonObject): PackedSection | 
   const problems: string[] = [];
   const heading = `The section \`espalier\` of ${quoted(path)} cannot be used`;
   if (!isObject(raw)) throw problemsError("M134", heading, [`it should be an object, found ${describe(raw)}`]);
-  if (raw["version"] !== 1)
+  const { version } = raw;
+  if (version !== 1 && version !== 2)
     throw problemsError(
       "M134",
       heading,
-      [`its version should be 1, found ${describe(raw["version"])}`],
+      [`its version should be 1 or 2, found ${describe(raw["version"])}`],
       "the model may be written by a newer espalier",
     );
   if (!isObject(raw["tensors"]))
@@ -110,14 +118,34 @@ export function parseSection(path: string, config: JsonObject): PackedSection | 
     if (typeof tensor === "string") problems.push(`the tensor ${quoted(name)}: ${tensor}`);
     else tensors.set(name, tensor);
   }
+  const activations = parseActivations(raw["activations"], problems);
   if (problems.length > 0) throw problemsError("M134", heading, problems);
   const history: readonly unknown[] = Array.isArray(raw["history"]) ? raw["history"] : [];
   return {
-    version: 1,
+    version,
     tensors,
+    activations,
     recipe: parseRecipe(raw["recipe"]),
     history: history.map(parseRecipe).filter((recipe) => recipe !== null),
   };
+}
+
+function parseActivations(raw: unknown, problems: string[]): ReadonlyMap<string, ActivationFormat> {
+  const found = new Map<string, ActivationFormat>();
+  if (raw === undefined) return found;
+  if (!isObject(raw)) problems.push(`\`activations\` should be an object, found ${describe(raw)}`);
+  else
+    for (const [layer, given] of Object.entries(raw)) {
+      const { name, group } = isObject(given) ? given : {};
+      const fits =
+        group === "token" || (typeof group === "number" && Number.isSafeInteger(group) && group > 0 && group % 4 === 0);
+      if (name === "int8" && fits) found.set(layer, { name, group: group as ActivationFormat["group"] });
+      else
+        problems.push(
+          `the activations of ${quoted(layer)} should be \`int8\` with a \`group\` of "token" or of a multiple of 4 channels, found ${describe(given)}`,
+        );
+    }
+  return found;
 }
 
 function parseTensor(raw: unknown): PackedTensor | string {

@@ -1,12 +1,13 @@
 /** What a model is made of, and whether it is all there. */
 import { counted } from "../../compiler/words.js";
 import { elementCount } from "../../compiler/types/shape.js";
+import type { ActivationFormat } from "../../compiler/types/activation-format.js";
 import type { Companion } from "./companions.js";
 import type { LlamaConfig } from "./config.js";
 import { isFloatType, toFloats } from "./elements.js";
 import { problemsError, quoted } from "./error.js";
 import type { GenerationConfig } from "./generation.js";
-import { embeddingName, expectedTensors, headName } from "./layout.js";
+import { blocksOf, embeddingName, expectedTensors, headName } from "./layout.js";
 import { storedLayout, type PackedSection, type PackedTensor } from "./packed.js";
 import type { Tokenizer } from "./tokenizer/tokenizer.js";
 import type { WeightEntry, Weights } from "./weights.js";
@@ -20,6 +21,8 @@ export interface ModelParts {
   readonly section: PackedSection | null;
   /** What tensors of words stand for. */
   readonly packed: ReadonlyMap<string, PackedTensor>;
+  /** In what linear layers take what they multiply, by their names. */
+  readonly activations: ReadonlyMap<string, ActivationFormat>;
   readonly weights: Weights;
   /** What a user should know of the files, a sentence each, without a full stop. */
   readonly warnings: readonly string[];
@@ -55,6 +58,23 @@ export function checkWeights({ path, config, packed, weights }: ModelParts): voi
       problems.push(`the packed tensor ${quoted(name)} is missing`);
   if (problems.length > 0)
     throw problemsError("M135", `The weights in ${quoted(path)} are not those of its config`, problems);
+}
+
+/**
+ * Checks that activations are rounded of layers that there are, in groups that they have.
+ * @throws ModelError M134, with all that is wrong
+ */
+export function checkActivations({ path, config, activations }: ModelParts): void {
+  if (activations.size === 0) return;
+  const layers = new Map(blocksOf(config).flatMap(({ linears }) => linears.map((layer) => [layer.name, layer])));
+  const problems = [...activations].flatMap(([name, { group }]) => {
+    const layer = layers.get(name);
+    if (layer === undefined) return [`there is no linear layer ${quoted(name)}, whose activations are rounded`];
+    if (group === "token" || layer.inputs % group === 0) return [];
+    return [`the ${layer.inputs} inputs of ${quoted(name)} are no groups of ${group}`];
+  });
+  if (problems.length > 0)
+    throw problemsError("M134", `The activations of the model in ${quoted(path)} cannot be rounded`, problems);
 }
 
 function tensorProblems(

@@ -13,7 +13,7 @@ import { bind, createCaller, type Caller } from "../llama/call.js";
 import { createChain, type BoundChain, type ChainValue } from "../llama/inference/chain.js";
 import { forward, logits, type Cache, type Layers } from "../llama/inference/pass.js";
 import type { Session } from "../llama/inference/session.js";
-import { roundedGroup } from "../llama/rounding.js";
+import { roundingFor } from "../llama/rounding.js";
 import { withArena, type Arena } from "../run/arena.js";
 import type { DeviceTensor, HostValues, Prepared } from "../run/run.js";
 import type { Measured } from "./search.js";
@@ -104,7 +104,7 @@ export async function readyWorkload(arena: Arena, session: Session, workload: Wo
   });
   const expected = await resultsOf(plain);
   const int8 = session.blocks.some(
-    (block) => roundedGroup(session.activations, block, caller.target, batch * tokens) !== null,
+    (block) => roundingFor(session.activations, block, caller.target, batch * tokens) !== null,
   );
   const allowed = allowedError[int8 ? "int8" : dtype];
   const checked = new Set<string>();

@@ -123,8 +123,8 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "what the compiler notes of a recipe is not passed on",
-    text: "for (const line of checkRecipe(caller, given, recipe)) note(`note: ${line}`);",
-    replacement: "checkRecipe(caller, given, recipe);",
+    text: "for (const line of fit.notes) note(`note: ${line}`);",
+    replacement: "",
     by: "cli/notes",
   },
   {

@@ -1,7 +1,7 @@
 /** The products of a graph with its weights: what each receives, and that rounded to integers. */
 import { InternalError } from "../../diagnostic.js";
 import { sameDtype, type DtypeRef } from "../../types/dtype.js";
-import { substituteSize, symbolSize, type Size } from "../../types/size.js";
+import { constantSize, substituteSize, symbolSize, type Size } from "../../types/size.js";
 import type { Symbolic } from "../../types/type.js";
 import { freshIndices, mapEqnScalars, removeDead, renameValues } from "../eqn.js";
 import type { Eqn, Range, Scalar, SymbolicGraph, Value, ValueId } from "../graph.js";
@@ -101,29 +101,44 @@ export function withReceived(graph: SymbolicGraph, name: string, result: boolean
   return removeDead({ ...graph, name, outputs: [...outputs, ...(result ? graph.outputs : [])] });
 }
 
+/** A function of x [B, T, K] and maybe of a size `group`, and what that is; null: a size parameter of the graph, too. */
+export interface Rounding {
+  readonly graph: SymbolicGraph;
+  readonly group: number | null;
+}
+
 /**
- * The graph whose products with weights take what they read as `rounding` makes it, a function of x [B, T, K] and of the
- * size parameter `group`, which the graph then has.
+ * The graph whose products with weights take what they read as `roundingOf` says for a weight; null: as it is. A group
+ * that is not said becomes a size parameter of the graph.
  */
-export function withRoundedProducts(graph: SymbolicGraph, rounding: SymbolicGraph, name: string): SymbolicGraph {
+export function withRoundedProducts(
+  graph: SymbolicGraph,
+  roundingOf: (weight: string) => Rounding | null,
+  name: string,
+): SymbolicGraph {
   const products = productsOf(graph);
   const values: Value[] = [...graph.values];
   const constraints = [...graph.constraints];
   const fresh = freshIndices(graph);
   const eqns: Eqn[] = [];
+  let needsGroup = false;
   for (const eqn of graph.eqns) {
-    const own = products.filter((product) => product.eqn === eqn);
-    const rounded = new Map<ValueId, Value>();
-    for (const { read } of own) {
-      if (rounded.has(read.tensor)) continue;
+    const own = products.flatMap((product) => {
+      const rounding = product.eqn === eqn ? roundingOf(product.weight) : null;
+      return rounding === null ? [] : [{ ...product, rounding, key: keyOf(product.read.tensor, rounding) }];
+    });
+    const rounded = new Map<string, Value>();
+    for (const { read, rounding, key } of own) {
+      if (rounded.has(key)) continue;
+      needsGroup ||= rounding.group === null && rounding.graph.parameters.sizes.includes("group");
       const call = inlined(rounding, graph.values[read.tensor]!, values, fresh);
       eqns.push(...call.eqns);
       for (const each of call.constraints)
         if (!constraints.some((known) => JSON.stringify({ ...known, span: null }) === JSON.stringify(each)))
           constraints.push(each);
-      rounded.set(read.tensor, call.result);
+      rounded.set(key, call.result);
     }
-    const lefts = new Map(own.map(({ left, read }) => [left, { read, by: rounded.get(read.tensor)! }]));
+    const lefts = new Map(own.map(({ left, read, key }) => [left, { read, by: rounded.get(key)! }]));
     eqns.push(
       lefts.size === 0
         ? eqn
@@ -136,13 +151,17 @@ export function withRoundedProducts(graph: SymbolicGraph, rounding: SymbolicGrap
     );
   }
   const { parameters } = graph;
-  const sizes = parameters.sizes.includes("group") ? parameters.sizes : [...parameters.sizes, "group"];
+  const sizes = !needsGroup || parameters.sizes.includes("group") ? parameters.sizes : [...parameters.sizes, "group"];
   return numbered({ ...graph, name, values, eqns, constraints, parameters: { ...parameters, sizes } });
+}
+
+function keyOf(tensor: ValueId, { graph, group }: Rounding): string {
+  return `${tensor} ${graph.name} ${group}`;
 }
 
 /** A function of one tensor put in, with fresh values and indices. */
 function inlined(
-  callee: SymbolicGraph,
+  { graph: callee, group }: Rounding,
   x: Value,
   values: Value[],
   fresh: () => number,
@@ -151,7 +170,7 @@ function inlined(
   const given = input === undefined ? undefined : callee.values[input.value];
   if (given === undefined || more.length > 0 || callee.outputs.length !== 1)
     throw new InternalError(`${callee.name} is no function of one tensor`);
-  const sizes = new Map<string, Size>([["group", symbolSize("group")]]);
+  const sizes = new Map<string, Size>([["group", group === null ? symbolSize("group") : constantSize(group)]]);
   given.type.shape.forEach((size, axis) => {
     const [atom] = size.terms[0]?.factors ?? [];
     if (atom?.kind === "symbol") sizes.set(atom.name, x.type.shape[axis]!);

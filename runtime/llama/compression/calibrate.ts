@@ -141,6 +141,7 @@ async function blockPass(
   const received = !asked.received ? undefined : asked.result ? "with-result" : "alone";
   const { graph, sizes } = blockCall(calls.functions, weights, {
     whole: true,
+    rounding: weights.activations === undefined ? null : "stored",
     ...(received === undefined ? {} : { received }),
   });
   const args = blockArguments<DeviceTensor>(graph, weights, { x, cosine, sine, positions });

@@ -55,6 +55,7 @@ export function reportOf(
       vocabulary: model.config.vocabSize,
       bytesBefore,
       bytesAfter,
+      rounded: JSON.stringify([...working.activations]) !== JSON.stringify([...given.activations]),
       unsaved,
     }),
   };

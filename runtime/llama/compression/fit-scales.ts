@@ -4,7 +4,7 @@ import type { Recipe, RecipeStep, ScaleStep } from "../../../compiler/recipe/rec
 import { compileStages } from "../../../compiler/compile.js";
 import type { Target } from "../../../compiler/target.js";
 import { listed } from "../../../compiler/words.js";
-import type { Block } from "../../model/layout.js";
+import type { Block, Linear } from "../../model/layout.js";
 import type { Model } from "../../model/model.js";
 import type { Functions } from "../blocks.js";
 import { inputsOf, moduleOf, pairOf, type LayerInput } from "./pairs.js";
@@ -87,7 +87,13 @@ function inBlock(
         if (old !== null) add(beforeScale(first, old, step.at), step.at);
         for (const { name } of input.layers) scaled.set(name, { time, at: step.at });
       }
-    else if (step.kind === "linears")
+    else if (step.kind === "round") {
+      const { group } = step.activations;
+      if (group !== "token")
+        for (const { layers } of inputsOf(functions, block, step))
+          if (layers[0] !== undefined && layers[0].inputs % group !== 0)
+            add(noGroups(layers[0], group, step.at), step.at);
+    } else if (step.kind === "linears")
       for (const { name } of block.linears) {
         if (!isSelected(step, name)) continue;
         for (const treatment of treatmentsFor(step.treatments, name)) {
@@ -120,6 +126,15 @@ function doesNotCancel(functions: Functions, block: Block, input: LayerInput, { 
           ? `leave these out: \`except "${names[0]}"\``
           : `what takes it is ${listed([...new Set(producers)])}: write \`through "${first}"\`, or leave \`through\` out`,
     },
+  );
+}
+
+function noGroups({ name, inputs }: Linear, group: number, at: Span): Diagnostic {
+  return error(
+    "E621",
+    `the ${inputs} inputs of ${name} are no groups of ${group}`,
+    { span: at, message: `${inputs} % ${group} is not 0` },
+    { help: "take `int8(token)`, a scale for each token, or a group that divides them" },
   );
 }
 

@@ -19,20 +19,20 @@ import { isSelected, matchesName, treatmentsFor } from "./names.js";
 import { partsOf } from "./shared.js";
 import { tensorsOf } from "./tensors.js";
 import { trainedLayers } from "./trained-layers.js";
-import { planRetentions, shapesOf, type Shapes } from "./retention-plan.js";
+import { planRetentions, shapesOf, type Shapes, type Narrowing } from "./retention-plan.js";
 import { packsOnHost, sizesOf } from "./host-pack.js";
 import type { LayerTreatment } from "./treat.js";
 
 /**
  * Checks a recipe against a model before anything is read: each pattern matches something, each treatment compiles for
- * the shapes it will meet. What the compiler notes of them, for people, each once.
+ * the shapes it will meet. What the compiler notes of them, for people, each once, and what its retentions leave.
  * @throws CompileError with all that does not fit, E407 and E605 and what the compiler refuses, each once
  */
 export function checkRecipe(
   caller: Pick<Caller, "target"> & { readonly functions?: Functions | null },
   model: Model,
   recipe: Recipe,
-): readonly string[] {
+): { readonly notes: readonly string[]; readonly narrowings: ReadonlyMap<RecipeStep, Narrowing> } {
   const notes = new Set<string>();
   const counts = layerCounts(recipe, model);
   const retained = planRetentions(caller.functions ?? undefined, model, recipe);
@@ -45,7 +45,7 @@ export function checkRecipe(
   if (functions !== null) found.push(...scaleFindings(functions, model, recipe, target));
   const visit = (step: RecipeStep): void => {
     if (step.kind === "blocks") for (const inner of step.body) visit(inner);
-    if (step.kind === "scale")
+    if (step.kind === "scale" || step.kind === "round")
       for (const pattern of [...step.matching, ...step.except]) found.push(...unmatched(linears, step, pattern));
     if (step.kind === "train") {
       for (const inner of step.layers) visit(inner);
@@ -95,7 +95,7 @@ export function checkRecipe(
   }
   const once = new Map(found.map((each) => [identityOf(each), each]));
   if (once.size > 0) throw new CompileError([...once.values()]);
-  return [...notes];
+  return { notes: [...notes], narrowings: retained.narrowings };
 }
 
 /**
@@ -103,7 +103,8 @@ export function checkRecipe(
  * be noted, for people. Without `functions`, those of the library, pairs of scales are not looked at.
  */
 export function checkAgainst(model: Model, recipe: Recipe, functions: Functions | null = null): readonly string[] {
-  return checkRecipe({ functions, target: { ...baselineTarget, f16: true, maxBinding: Infinity } }, model, recipe);
+  return checkRecipe({ functions, target: { ...baselineTarget, f16: true, maxBinding: Infinity } }, model, recipe)
+    .notes;
 }
 
 /** E605 for channels that cannot change places. */
@@ -122,7 +123,7 @@ function fixedChannels(
 
 function unmatched(
   linears: readonly Linear[],
-  step: Extract<RecipeStep, { kind: "linears" | "tensors" | "scale" }>,
+  step: Extract<RecipeStep, { kind: "linears" | "tensors" | "scale" | "round" }>,
   pattern: NamePattern,
 ): readonly Diagnostic[] {
   if (linears.some(({ name }) => matchesName(pattern, name))) return [];

@@ -20,6 +20,7 @@ import { expect, evaluateBoth } from "./judge.js";
 import { beyond, unsavedWarning } from "./outcome.js";
 import { createFolds } from "./folds.js";
 import { factsOf, report, warnOf, writtenWords, type Run } from "./run.js";
+import { roundInputs } from "./round-inputs.js";
 import { scaleInputs } from "./scaling.js";
 import { saves, storesUnsaved } from "./saves.js";
 import type { Place } from "./place.js";
@@ -32,7 +33,6 @@ import { calibrationBytes, tellTrainings } from "./told-memory.js";
 import { measurePace, slowWords, trains } from "./pace.js";
 import { followLayers, type Retaining } from "./follow-layers.js";
 import { narrow, retentionsIn } from "./retain.js";
-import { planRetentions } from "./retention-plan.js";
 import { createTreater } from "./treat.js";
 import { runTraining, type TrainedBlock } from "./training.js";
 import { answeredTokens, calibrationWindows, checkContext, trainingWindows } from "../windows.js";
@@ -67,7 +67,8 @@ export async function compressIn(
       "bad-option",
       `Activations cannot be kept in f16, for ${caller.target.name} does not compute in it; f32 works everywhere.`,
     );
-  for (const line of checkRecipe(caller, given, recipe)) note(`note: ${line}`);
+  const fit = checkRecipe(caller, given, recipe);
+  for (const line of fit.notes) note(`note: ${line}`);
   if (storesUnsaved(recipe)) note(`warning: ${unsavedWarning.message}.`);
   const left = leftOut(given.unused);
   if (left !== null) note(`note: ${left}`);
@@ -93,10 +94,10 @@ export async function compressIn(
   const state = await place.openState(options.output, caller, given, origin, { resume: options.resume === true, note });
   const channels = createChannels(caller.functions, given, state.facts.channels);
   const { model } = channels;
-  const working = createWorkingModel(caller, model, state, createFolds(state.facts.folds));
+  const { facts } = state;
+  const working = createWorkingModel(caller, model, state, createFolds(facts.folds), model, facts.activations);
   let run: Run | null = null;
   try {
-    const { facts } = state;
     const costs = costsOf(model, windows === null ? 0 : windows.count * windows.tokens, windows?.tokens ?? 0);
     const measured = createMeasured(model, facts.measured);
     const work = workLeft(recipe, model, costs, { ...options, windows: counts }, state.finished);
@@ -142,9 +143,8 @@ export async function compressIn(
       );
     // what was finished under another limit
     refuseLost(run);
-    const plan = planRetentions(caller.functions, model, recipe);
     const retaining = retentionsIn(recipe);
-    for (const step of recipe.steps) await follow(run, step, { plan: plan.narrowings.get(step) ?? null, retaining });
+    for (const step of recipe.steps) await follow(run, step, { plan: fit.narrowings.get(step) ?? null, retaining });
     if (!recipe.steps.some((step) => saves(step))) await save(run, options.output);
     run.isWritten = true;
     await evaluateBoth(run);
@@ -394,6 +394,9 @@ async function followBody(
         await scaleInputs({ caller, working, seen, onScaled: rescale }, step, run.model.blocks[index]!);
         break;
       }
+      case "round":
+        roundInputs(run, step, index);
+        break;
       case "blocks":
         throw new InternalError("blocks inside of blocks");
       default:

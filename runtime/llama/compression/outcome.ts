@@ -108,6 +108,8 @@ export interface Outcome {
   readonly vocabulary: number;
   readonly bytesBefore: number;
   readonly bytesAfter: number;
+  /** Whether activations are rounded otherwise than they were. */
+  readonly rounded?: boolean;
   /** Whether weights are stored after the last `save`. */
   readonly unsaved: boolean;
 }
@@ -119,6 +121,7 @@ export function warningsOf({
   vocabulary,
   bytesBefore,
   bytesAfter,
+  rounded = false,
   unsaved,
 }: Outcome): readonly Warning[] {
   const unchanged: Warning = {
@@ -136,7 +139,7 @@ export function warningsOf({
   return [
     ...[...treated.values()].flatMap((record) => layerWarning(record) ?? []),
     ...perplexityWarnings(perplexities, vocabulary),
-    ...(treated.size === 0 ? [unchanged] : []),
+    ...(treated.size === 0 && !rounded ? [unchanged] : []),
     ...(bytesAfter > bytesBefore ? [larger] : []),
     ...(unsaved ? [unsavedWarning] : []),
   ];

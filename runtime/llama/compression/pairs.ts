@@ -14,7 +14,11 @@ export interface LayerInput {
 }
 
 /** The inputs of a block that a step scales, in the order of the block's products. */
-export function inputsOf(functions: Functions, block: Block, step: ScaleStep): readonly LayerInput[] {
+export function inputsOf(
+  functions: Functions,
+  block: Block,
+  step: Pick<ScaleStep, "matching" | "except">,
+): readonly LayerInput[] {
   return receivedBy(functions, block.layout.function).flatMap(({ weights }) => {
     const layers = block.linears.filter(({ parameter }) => weights.includes(parameter));
     const chosen = layers.some(({ name }) => isSelected({ matching: step.matching, except: [] }, name));

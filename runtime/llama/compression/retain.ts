@@ -172,6 +172,7 @@ export async function narrow(
     },
     run.working.folds,
     run.given,
+    run.working.activations,
   );
   run.treater = createTreater(caller, model, run.working, { share: run.options.share, measured: run.measured });
 }

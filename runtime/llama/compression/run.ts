@@ -68,6 +68,7 @@ export function factsOf(run: Run): Facts {
     channels: run.channels.found(),
     retained: [...run.retained],
     folds: run.working.folds.found(),
+    activations: [...run.working.activations],
     seconds: run.state.facts.seconds + (performance.now() - run.started) / 1000,
     perplexities: run.perplexities
       .filter(({ text }) => text === "calibration")

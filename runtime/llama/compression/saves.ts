@@ -13,7 +13,10 @@ export function storesUnsaved(recipe: Recipe): boolean {
   const stores = (step: RecipeStep): boolean =>
     step.kind === "linears" || step.kind === "tensors"
       ? step.treatments.some((treatment) => treatment.stores !== null || treatment.retains !== null)
-      : step.kind === "train" || step.kind === "scale" || (step.kind === "blocks" && step.body.some(stores));
+      : step.kind === "train" ||
+        step.kind === "scale" ||
+        step.kind === "round" ||
+        (step.kind === "blocks" && step.body.some(stores));
   const at = recipe.steps[last];
   const within = at?.kind === "blocks" ? at.body.slice(at.body.findLastIndex(saves) + 1) : [];
   return [...within, ...recipe.steps.slice(last + 1)].some(stores);

@@ -73,7 +73,8 @@ export function noteRecipes(
   tries: readonly Try[],
   note: (line: string) => void = () => {},
 ): void {
-  for (const line of new Set(tries.flatMap(({ recipe }) => checkRecipe(caller, model, recipe)))) note(`note: ${line}`);
+  for (const line of new Set(tries.flatMap(({ recipe }) => checkRecipe(caller, model, recipe).notes)))
+    note(`note: ${line}`);
 }
 
 /** The result, of rows in the order of the tries. */

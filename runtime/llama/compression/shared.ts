@@ -36,6 +36,7 @@ const ofOneLayer: ReadonlySet<Treatment["inputs"][number]["kind"]> = new Set([
   "start",
   "original",
   "number",
+  "block",
   "parameter",
   "measured",
   "measured_here",

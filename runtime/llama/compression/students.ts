@@ -133,7 +133,7 @@ export async function beginBlock(
     if (treatment === null) continue;
     const { parameter } = linear;
     const start = now.linears[parameter]!;
-    const place = layerNumber(model, linear.name);
+    const place = { number: layerNumber(model, linear.name), block: linear.block, blocks: model.blocks.length };
     const layer = { block, linear, treatment, place };
     const rounding = await roundingOf(arena, caller, layer, start, given.linears[parameter]!, options);
     const trained = await beginTraining(
@@ -198,7 +198,12 @@ async function roundingOf(
     linear,
     treatment,
     place,
-  }: { readonly block: Block; readonly linear: Linear; readonly treatment: Treatment; readonly place: number },
+  }: {
+    readonly block: Block;
+    readonly linear: Linear;
+    readonly treatment: Treatment;
+    readonly place: { readonly [kind in "number" | "block" | "blocks"]: number };
+  },
   start: DeviceTensor,
   original: DeviceTensor,
   { seen }: StudentOptions,
@@ -221,7 +226,9 @@ async function roundingOf(
       case "original":
         return original;
       case "number":
-        return place;
+      case "block":
+      case "blocks":
+        return place[input.kind];
       case "windows":
         return seen?.windows ?? 0;
       case "tokens":

@@ -186,6 +186,12 @@ export function createTreater(
         case "number":
           args[wanted.name] = layerNumber(model, linear.name);
           break;
+        case "block":
+          args[wanted.name] = linear.block;
+          break;
+        case "blocks":
+          args[wanted.name] = model.blocks.length;
+          break;
         case "windows":
           args[wanted.name] = seen?.windows ?? 0;
           break;

@@ -3,6 +3,7 @@
  * else on disk.
  */
 import { InternalError } from "../../../compiler/diagnostic.js";
+import type { ActivationFormat } from "../../../compiler/types/activation-format.js";
 import type { FormatSpec } from "../../../compiler/types/type.js";
 import { byteCount } from "../../model/elements.js";
 import type { Block, Linear, Model } from "../../model/opened.js";
@@ -21,7 +22,15 @@ import { scaledTensor } from "./scaled-tensor.js";
 import type { SavedState } from "../long-runs/saved-state.js";
 import { loadFrame, type Frame } from "../inference/session.js";
 import { isUntied } from "./tied-head.js";
-import { downloadPieces, loadVector, loadVectors, loadWeight, uploadPieces, type BlockWeights } from "../weights.js";
+import {
+  downloadPieces,
+  loadVector,
+  loadVectors,
+  loadWeight,
+  roundedIn,
+  uploadPieces,
+  type BlockWeights,
+} from "../weights.js";
 
 export interface WorkingModel {
   /** What became of the layers treated so far, by the tensor's name, in the order of treatment. */
@@ -45,6 +54,8 @@ export interface WorkingModel {
   /** A tensor as it is now, its values dense f32; the arena owns what was loaded for it. */
   dense(name: string, arena: Arena): Promise<DeviceTensor>;
   readonly folds: Folds;
+  /** In what layers take what they multiply, by their names: as given, but for what was rounded since. */
+  readonly activations: Map<string, ActivationFormat>;
   /** Gives a layer that is on the device its weight of before the treatment back. */
   restore(name: string): void;
   /** A block's weights, as they are now or as they were given; the arena owns what was loaded for it alone. */
@@ -75,7 +86,9 @@ export function createWorkingModel(
   state: Pick<SavedState, "weights" | "read" | "add"> | null = null,
   folds: Folds = createFolds(),
   dense = model,
+  rounded: Iterable<readonly [string, ActivationFormat]> = model.activations,
 ): WorkingModel {
+  const activations = new Map(rounded);
   const treated = new Map<string, WeightRecord>(state?.weights);
   const onDevice = new Map<string, DeviceTensor>();
   /** Names of weights that the state has not got as they are. */
@@ -158,6 +171,7 @@ export function createWorkingModel(
       fresh.add(record.name);
     },
     folds,
+    activations,
     scale(record, tensor, fold) {
       folds.multiply(fold);
       // it is loaded again when it is asked for
@@ -191,7 +205,8 @@ export function createWorkingModel(
         : source === model
           ? loadVectors(caller, model, block, arena, (name) => givenVector(name, arena))
           : loadVectors(caller, source, block, arena));
-      return { layout: block.layout, vectors: own, linears };
+      const rounded = roundedIn(block, of === "model" ? activations : dense.activations);
+      return { layout: block.layout, vectors: own, linears, ...rounded };
     },
     async keep() {
       if (state === null) throw new InternalError("there is no state to keep weights in");
@@ -257,8 +272,9 @@ export async function saveModel(
   const untied = await isUntied(model, working);
   const head = working.treated.get(headName);
   if (untied && head !== undefined) tensors.push({ ...head, dtype: model.tensor(embeddingName).dtype });
+  const { activations } = working;
   const writer = await modelWriter(
-    { source: model, tensors, untied, recipe: options.recipe, force: options.force },
+    { source: model, tensors, untied, activations, recipe: options.recipe, force: options.force },
     (plan) => place.createDirectory(directory, plan),
   );
   try {

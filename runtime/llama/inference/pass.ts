@@ -7,7 +7,7 @@ import { LlamaError } from "../error.js";
 import { first } from "../results.js";
 import { angles, type Rotary } from "./rope.js";
 import { blockArguments, blockCall } from "../blocks.js";
-import { roundedGroup, type ActivationChoice } from "../rounding.js";
+import { roundingFor, type ActivationChoice } from "../rounding.js";
 import type { ActivationDtype, BlockWeights, Table } from "../weights.js";
 
 /** Everything of a model but its blocks. */
@@ -100,11 +100,11 @@ export async function forward<T extends TensorForm>(
     const kept = cache.blocks[at];
     if (kept === undefined) throw new Error(`the cache has no block ${at}`);
     const own = { x, positions, cosine, sine, ...kept, pages, ...(places === null ? {} : { places }) };
-    const group = roundedGroup(activations, weights, target, tokens);
+    const rounding = roundingFor(activations, weights, target, tokens);
     const { graph, sizes } = blockCall(calls.functions, weights, {
       pages: places === null ? "own" : "shared",
       pool: most,
-      group,
+      rounding,
     });
     const y = first(await calls.callGraph(graph, blockArguments(graph, weights, own), { sizes }));
     calls.release(x);

@@ -12,7 +12,7 @@ import { embedName, forward, logits, type Cache, type Frame, type Layers } from 
 import { blockArguments, blockCall } from "../blocks.js";
 import { allocateCache, growCache, pagesForm, releaseCache, tableRoom } from "./pages.js";
 import { loadRotary, prepareAngles } from "./rope.js";
-import { checkActivations, roundedGroup, type ActivationChoice } from "../rounding.js";
+import { checkActivations, roundingFor, type ActivationChoice } from "../rounding.js";
 import {
   heldByProducts,
   loadBlock,
@@ -163,8 +163,8 @@ export function makeSession(
     }
     work.push(prepareAngles(caller, frame.rotary, positions, tokens, angles));
     for (const weights of blocks) {
-      const group = roundedGroup(activations, weights, caller.target, batch * tokens);
-      const { graph, sizes } = blockCall(caller.functions, weights, { pages: "own", pool: room.most, group });
+      const rounding = roundingFor(activations, weights, caller.target, batch * tokens);
+      const { graph, sizes } = blockCall(caller.functions, weights, { pages: "own", pool: room.most, rounding });
       const own = { x, positions, cosine: angle, sine: angle, keys: kept, values: kept, pages };
       work.push(caller.preparedGraph(graph, blockArguments<TensorForm>(graph, weights, own), { sizes }));
     }
@@ -205,9 +205,10 @@ export function makeSession(
  */
 export async function unpackSession(session: Session): Promise<Session> {
   const { caller, config, frame, dtype } = session;
+  const activations = session.activations === "f16" ? "f16" : "auto";
   return building(caller.executor, async (arena) => {
     const blocks: BlockWeights[] = [];
     for (const block of session.blocks) blocks.push(await unpackBlock(caller, block, dtype, arena));
-    return makeSession(caller, config, frame, blocks, dtype, arena.close);
+    return makeSession(caller, config, frame, blocks, dtype, arena.close, activations);
   });
 }

@@ -3,7 +3,7 @@ import { counted } from "../../../compiler/words.js";
 import type { DeviceTensor } from "../../run/run.js";
 import { withArena, type Arena } from "../../run/arena.js";
 import { createCaller } from "../call.js";
-import { roundedGroup } from "../rounding.js";
+import { roundingFor } from "../rounding.js";
 import { makeSession, type Cache, type Session } from "./session.js";
 
 /** How far logits are from those that the plain schedules give on the same device. */
@@ -70,7 +70,7 @@ export async function verifySession(session: Session, ids: readonly number[], pr
       if (largestOf(found) === largestOf(wanted)) sameChoice++;
       tokens++;
     }
-    const int8 = blocks.some((block) => roundedGroup(session.activations, block, caller.target, 1) !== null);
+    const int8 = blocks.some((block) => roundingFor(session.activations, block, caller.target, 1) !== null);
     return { tokens, ...worst, sameChoice, int8 };
   });
 }

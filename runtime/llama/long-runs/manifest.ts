@@ -4,6 +4,7 @@
 import { createHash } from "node:crypto";
 import { open, readFile, rename, stat } from "node:fs/promises";
 import { join } from "node:path";
+import type { ActivationFormat } from "../../../compiler/types/activation-format.js";
 import type { FormatSpec } from "../../../compiler/types/type.js";
 import { systemCode } from "../../model/error.js";
 import type { StoredPattern } from "../../model/packed.js";
@@ -79,6 +80,8 @@ export interface Facts {
   readonly retained: readonly RetainedParts[];
   /** What scales were multiplied into tensors; none where it is not there. */
   readonly folds?: readonly KeptFold[];
+  /** In what layers take what they multiply, by their names; as given where it is not there. */
+  readonly activations?: readonly (readonly [layer: string, format: ActivationFormat])[];
   /** Seconds of work until then. */
   readonly seconds: number;
 }

@@ -1,7 +1,9 @@
 /** The containers of other tools that a model is exported to, each with its config. */
 import { counted } from "../../../compiler/words.js";
+import type { ActivationFormat } from "../../../compiler/types/activation-format.js";
 import { awqWriter } from "../interchange/containers/awq.js";
 import { gptqWriter } from "../interchange/containers/gptq.js";
+import { intQuantizedWriter } from "../interchange/containers/int-quantized.js";
 import { marlin24Writer } from "../interchange/containers/marlin-24.js";
 import { packQuantizedWriter } from "../interchange/containers/pack-quantized.js";
 import type { GridFacts } from "../interchange/grid-values.js";
@@ -24,13 +26,28 @@ export function ignored({ dense, packed }: Layers): readonly string[] {
 /** `pack-quantized` of compressed-tensors: integers; what is zero in 2:4 is a code like any other. */
 export function planCompressedTensors(model: Model, options: PlanOptions): Plan {
   const layers = layersOf(model);
-  const target = { writer: packQuantizedWriter, holds: "`pack-quantized` holds integers on a grid" };
+  const isW8A8 =
+    layers.packed.length > 0 &&
+    layers.packed.every(
+      ({ module, facts }) =>
+        facts.bits === 8 && facts.symmetric && !facts.isOrdered && model.activations.has(module.name),
+    );
+  const writer = isW8A8 ? intQuantizedWriter : packQuantizedWriter;
+  const bare = layers.dense.filter((name) => model.activations.has(name));
+  const target = {
+    writer,
+    holds: `\`${writer.name}\` holds integers on a grid`,
+    problems:
+      bare.length === 0
+        ? []
+        : [`the activations of \`${bare[0]}\` are rounded, and its weight is no integers on a grid`],
+  };
   const tensors = planLayers(model, layers, target, options);
   if (isRefused(tensors)) return tensors;
   return {
     tensors,
     config: withQuantization(model, {
-      ...compressedTensors("pack-quantized", layers.packed, ignored(layers)),
+      ...compressedTensors(writer.name, layers.packed, ignored(layers), model.activations),
       sparsity_config: {},
       transform_config: {},
     }),
@@ -190,21 +207,36 @@ export function sparsity(
 }
 
 /** The groups of a config: layers of one grid together, by their class where there is one grid only. */
-function compressedTensors(format: string, layers: readonly PackedLayer[], ignore: readonly string[]): JsonObject {
-  const groups = new Map<string, { readonly weights: JsonObject; readonly targets: string[] }>();
+function compressedTensors(
+  format: string,
+  layers: readonly PackedLayer[],
+  ignore: readonly string[],
+  activations: Model["activations"] = new Map(),
+): JsonObject {
+  const groups = new Map<
+    string,
+    { readonly weights: JsonObject; readonly activations: JsonObject | null; readonly targets: string[] }
+  >();
   for (const { module, facts } of layers) {
     const weights = weightsOf(facts);
-    const key = JSON.stringify(weights);
-    const group = groups.get(key) ?? { weights, targets: [] };
+    const own = activationsOf(activations.get(module.name));
+    const key = JSON.stringify([weights, own]);
+    const group = groups.get(key) ?? { weights, activations: own, targets: [] };
     group.targets.push(module.name);
     groups.set(key, group);
   }
   const only = groups.size === 1;
   return {
     config_groups: Object.fromEntries(
-      [...groups.values()].map(({ weights, targets }, at) => [
+      [...groups.values()].map((group, at) => [
         `group_${at}`,
-        { format, input_activations: null, output_activations: null, targets: only ? ["Linear"] : targets, weights },
+        {
+          format,
+          input_activations: group.activations,
+          output_activations: null,
+          targets: only ? ["Linear"] : group.targets,
+          weights: group.weights,
+        },
       ]),
     ),
     format,
@@ -213,6 +245,20 @@ function compressedTensors(format: string, layers: readonly PackedLayer[], ignor
     kv_cache_scheme: null,
     quant_method: "compressed-tensors",
     quantization_status: "compressed",
+  };
+}
+
+/** What is received, rounded as it comes. */
+function activationsOf(format: ActivationFormat | undefined): JsonObject | null {
+  if (format === undefined) return null;
+  const { group } = format;
+  return {
+    dynamic: true,
+    group_size: group === "token" ? null : group,
+    num_bits: 8,
+    strategy: group === "token" ? "token" : "group",
+    symmetric: true,
+    type: "int",
   };
 }
 

@@ -1,6 +1,7 @@
 /** Models in the formats of other tools. */
 import { writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import { counted } from "../../../compiler/words.js";
 import { createDirectory, printJson } from "../directory-writer.js";
 import { isFloatType } from "../elements.js";
 import { ModelError, problemsError, quoted } from "../error.js";
@@ -159,14 +160,49 @@ function cardOf(
 type TypeOptions = Pick<ExportOptions, "requantize" | "type" | "embedding">;
 
 function planFile(model: Model, { requantize = false, type, embedding }: TypeOptions): GgufExport | Refusal {
-  return planGguf(model, { requantize, type: type ?? null, embedding: embedding ?? null });
+  return carried(
+    model,
+    "gguf",
+    requantize,
+    planGguf(model, { requantize, type: type ?? null, embedding: embedding ?? null }),
+  );
+}
+
+/** A plan for a model whose activations are rounded: what says nothing of them is refused, or told with `requantize`. */
+function carried<Plan extends { readonly notes: readonly string[] }>(
+  { activations }: Model,
+  to: ExportTarget,
+  requantize: boolean,
+  plan: Plan | Refusal,
+): Plan | Refusal {
+  const [first] = activations.keys();
+  if (first === undefined || to === "compressed-tensors") return plan;
+  const layers = `${counted(activations.size, "layer")} (\`${first}\` the first)`;
+  if (!requantize)
+    return {
+      problems: [
+        ...(isRefused(plan) ? plan.problems : []),
+        `the activations of ${layers} are rounded to int8, which ${to} does not say: --requantize leaves them as they are`,
+      ],
+    };
+  if (isRefused(plan)) return plan;
+  return { ...plan, notes: [...plan.notes, `the activations of ${layers} were rounded to int8, and are not here`] };
 }
 
 function planDirectory(
   model: Model,
   to: Exclude<ExportTarget, "gguf">,
-  { requantize = false, type }: TypeOptions,
+  options: TypeOptions,
   counts: ReadonlyMap<string, number> = new Map(),
+): DirectoryExport<TensorLayout> | Refusal {
+  return carried(model, to, options.requantize === true, planContainer(model, to, options, counts));
+}
+
+function planContainer(
+  model: Model,
+  to: Exclude<ExportTarget, "gguf">,
+  { requantize = false, type }: TypeOptions,
+  counts: ReadonlyMap<string, number>,
 ): DirectoryExport<TensorLayout> | Refusal {
   switch (to) {
     case "safetensors": {

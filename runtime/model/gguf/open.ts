@@ -47,6 +47,7 @@ export async function openGguf(path: string): Promise<ModelParts> {
       path,
       config,
       packed,
+      activations: new Map(),
       weights,
       generation,
       section: null,

@@ -1,4 +1,5 @@
 /** A directory of weights, in formats of ours whoever has packed it. */
+import type { ActivationFormat } from "../../../compiler/types/activation-format.js";
 import type { LlamaConfig } from "../config.js";
 import type { Directory } from "../directory.js";
 import { blocksOf, expectedTensors, headName } from "../layout.js";
@@ -14,6 +15,8 @@ export interface Checkpoint {
   readonly config: LlamaConfig;
   readonly weights: Weights;
   readonly packed: ReadonlyMap<string, PackedTensor>;
+  /** In what layers take what they multiply, by their names. */
+  readonly activations: ReadonlyMap<string, ActivationFormat>;
   /** What was found; null where no other tool has packed anything. */
   readonly findings: Findings | null;
   /** What the config asks for and is not done, a sentence each, without a full stop. */
@@ -37,7 +40,7 @@ export async function openCheckpoint(
   const expected = expectedTensors(config);
   if (!isForeign(config)) {
     const weights = await openWeights(directory, (name) => expected.has(name) || packed.has(name));
-    return { config, weights, packed, findings: null, warnings: [] };
+    return { config, weights, packed, activations: new Map(), findings: null, warnings: [] };
   }
   const { quantization_config, ...raw } = config.raw;
   const quantization = parseQuantization(directory.pathOf("config.json"), quantization_config);
@@ -55,7 +58,16 @@ export async function openCheckpoint(
       findings,
       packed: found,
     } = await openInterchange(directory.path, quantization, modules, opened, config.dtype ?? "BF16");
-    return { config: { ...config, raw }, weights, packed: found, findings, warnings: quantization.warnings };
+    const { warnings } = quantization;
+    const activations = new Map(
+      blocksOf(config)
+        .flatMap(({ linears }) => linears)
+        .flatMap(({ name }) => {
+          const format = quantization.activations?.(name) ?? null;
+          return format === null ? [] : [[name, format] as const];
+        }),
+    );
+    return { config: { ...config, raw }, weights, packed: found, activations, findings, warnings };
   } catch (error) {
     await opened.close();
     throw error;

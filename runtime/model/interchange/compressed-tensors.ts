@@ -1,4 +1,5 @@
 /** `quantization_config` of compressed-tensors. */
+import type { ActivationFormat } from "../../../compiler/types/activation-format.js";
 import { quoted } from "../error.js";
 import type { Fields } from "../fields.js";
 import { describe, isObject } from "../json.js";
@@ -39,7 +40,11 @@ export function compressedTensors(fields: Fields): Quantization {
     if (group === undefined) return sparse;
     return group.container(sparse);
   };
-  return { method: "compressed-tensors", container, found: null, warnings };
+  const activations = (module: string): ActivationFormat | null =>
+    ignore.some((name) => matchesTarget(name, module))
+      ? null
+      : (groups.find(({ targets }) => isIn(module, { targets, ignore: [] }))?.activations ?? null);
+  return { method: "compressed-tensors", container, activations, found: null, warnings };
 }
 
 function isIn(module: string, { targets, ignore }: Scope): boolean {
@@ -70,6 +75,7 @@ const formats =
 
 interface Group {
   readonly targets: readonly string[];
+  readonly activations: ActivationFormat | null;
   /** With the container of the sparsity that also holds. @throws ModelError M133 where no such are known */
   container(sparse: Container | null): Container | null;
 }
@@ -86,19 +92,21 @@ function groupsOf(fields: Fields, warnings: string[]): readonly Group[] {
   return Object.keys(section).flatMap((name): readonly Group[] => {
     const group = nested.nested(name);
     if (group === null) return [];
+    const activations = activationsOf(group);
     for (const which of ["input_activations", "output_activations"])
-      if (group.has(which))
+      if (group.has(which) && (which !== "input_activations" || activations === null))
         warnings.push(`\`config_groups.${name}.${which}\` asks for rounded activations: that is not done here`);
     const weights = group.nested("weights");
     const targets = namesOf(group, "targets");
-    if (weights === null) return [{ targets, container: (sparse) => sparse }];
+    if (weights === null) return [{ targets, activations, container: (sparse) => sparse }];
     const format = group.string("format") ?? all;
     const args = argumentsOf(weights);
-    if (format === "dense") return [{ targets, container: (sparse) => sparse }];
+    if (format === "dense") return [{ targets, activations, container: (sparse) => sparse }];
     const own = containerOf(format, args);
     return [
       {
         targets,
+        activations,
         container(sparse) {
           if (sparse === null) return own;
           if (
@@ -113,6 +121,17 @@ function groupsOf(fields: Fields, warnings: string[]): readonly Group[] {
       },
     ];
   });
+}
+
+/** int8 with scales that are found as a model runs, for each token or for groups of its channels; null for others. */
+function activationsOf(group: Fields): ActivationFormat | null {
+  const given = group.raw("input_activations");
+  if (!isObject(given)) return null;
+  const { num_bits: bits, type = "int", dynamic, symmetric = true, strategy, group_size: size } = given;
+  if (bits !== 8 || type !== "int" || dynamic !== true || symmetric !== true) return null;
+  if (strategy === "token") return { name: "int8", group: "token" };
+  const fits = typeof size === "number" && Number.isSafeInteger(size) && size > 0 && size % 4 === 0;
+  return strategy === "group" && fits ? { name: "int8", group: size } : null;
 }
 
 function containerOf(format: string | null, args: WeightArguments): Container {

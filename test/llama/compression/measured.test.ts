@@ -39,10 +39,11 @@ recipe m(model: llama, group = 128) {
   for w in model.linears matching "k_proj", "v_proj" {
     measure size = f32(w.rows)
     measure most = max[n, k] abs(w[n, k])
+    measure depth = w.block / w.blocks
   }
   for w in model.linears matching "k_proj", "v_proj" {
     let above = count[l] (most[l] > most[w])
-    let total = sum[l] size[l] / size[w]
+    let total = sum[l] size[l] / size[w] + 0.0 * depth[w]
     if f32(above) < 0.5 * total {
       store w as pack w as int8(group) with scale int8_scale(w, group)
     } else {
@@ -57,8 +58,12 @@ test("later loops see what was measured of all layers, and choose a format by it
   const output = join(folder, "chosen");
   const report = await compress(machine.caller, model, recipeOf(chooses), { output, source: chooses });
   await model.close();
-  const [size, most] = report.measured;
-  assert.equal([size?.name, most?.name], ["size", "most"]);
+  const [size, most, depth] = report.measured;
+  assert.equal([size?.name, most?.name, depth?.name], ["size", "most", "depth"]);
+  assert.equal(
+    depth!.layers.map(({ value }) => value),
+    [0, 0, 0.25, 0.25, 0.5, 0.5, 0.75, 0.75],
+  );
   const layers = most!.layers;
   assert.is(layers.length, 8);
   assert.ok(size!.layers.every(({ value }) => value === 128));

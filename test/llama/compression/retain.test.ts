@@ -147,6 +147,16 @@ for (const [from, to, reason] of refusals)
     assert.ok(found.includes(reason), found);
   });
 
+test("a layer of which columns are retained is stored dense", () => {
+  assert.throws(
+    () =>
+      writtenRecipe(
+        `use quantize, structured\nrecipe r(model: llama) { for w in model.linears matching "down_proj" { store w as pack w as int8(channel) with scale int8_channel_scale(w)\n retain 0.5 of w by column_magnitude(w) } }`,
+      ),
+    /is stored as int8\(channel\), and only dense weights become smaller/,
+  );
+});
+
 test("parts by the sums of their scores, of equals the first", () => {
   assert.equal(highestParts([1, 4, 2, 2, 3, 3], Int32Array.of(0, 0, 1, 1, 2, 2), 3, 2), [0, 2]);
   assert.equal(highestParts([1, 1, 1], Int32Array.of(0, 1, 2), 3, 2), [0, 1]);

@@ -256,7 +256,7 @@ test("before anything is read a recipe is held to the shapes that its treatments
       { target: baselineTarget },
       shapes(layers),
       writtenRecipe(`use quantize\nrecipe r(model: llama) {\n${body}\n}\n`).recipe,
-    );
+    ).notes;
   const q6 = "store w as pack w as q6_k";
   assert.equal(check(loop(q6), { up_proj: [4, 256], down_proj: [256, 512] }), []);
   assert.throws(
@@ -344,7 +344,7 @@ recipe r(model: llama) {
   }
 }
 `);
-  const notes = checkRecipe({ target: baselineTarget }, shapes({ a: [4, 8], b: [4, 8], c: [8, 4] }), recipe);
+  const { notes } = checkRecipe({ target: baselineTarget }, shapes({ a: [4, 8], b: [4, 8], c: [8, 4] }), recipe);
   assert.is(notes.length, 1, notes.join("\n"));
   assert.match(notes[0] ?? "", /^the scan over k in mixed \(test\.esp\) runs column by column/);
 });

@@ -1,6 +1,8 @@
+import { groupCount } from "../grid-values.js";
 import { gridLayer } from "../grid.js";
 import { layerError, readFloats, scaleTypes, tensorOf, type Container, type Module } from "../layer.js";
 import { describeWeights, groupsOf, spreadScales, type WeightArguments } from "../weight-arguments.js";
+import { scaleBytes, type GridWriter, type WrittenPart } from "../written.js";
 
 /**
  * `int-quantized` of compressed-tensors, and `naive-quantized` of integers: a signed byte for each code, of up to 8
@@ -44,3 +46,24 @@ export function intQuantized(name: string, args: WeightArguments): Container {
     },
   };
 }
+
+/** The same of int8, written, for what multiplies activations in int8: readers of W8A8 look for it. */
+export const intQuantizedWriter: GridWriter = {
+  name: "int-quantized",
+  layer(module, facts) {
+    const { outputs, inputs } = module;
+    if (facts.bits !== 8 || !facts.symmetric) return "`int-quantized` is written of symmetric int8";
+    const parts: readonly WrittenPart[] = [
+      { part: "weight", dtype: "I8", shape: [outputs, inputs] },
+      { part: "weight_scale", dtype: facts.scale, shape: [outputs, groupCount(module, facts)] },
+    ];
+    return {
+      parts,
+      byRows: true,
+      bytes: ({ scales, codes }) => [
+        Uint8Array.from(codes, (code) => (code + 128) & 0xff),
+        scaleBytes(scales, facts.scale),
+      ],
+    };
+  },
+};
