@@ -372,8 +372,12 @@ test("a config that is no object", async () => {
 
 test("what is asked for besides weights is told", () => {
   const config = structuredClone(samples["ct-int8-channel"]!.quantization_config);
-  assert.equal(parseQuantization("c", { ...config, kv_cache_scheme: { num_bits: 8 } }).warnings, [
-    "`kv_cache_scheme` asks for keys and values that are rounded: that is not done here",
+  const found = parseQuantization("c", { ...config, kv_cache_scheme: { num_bits: 8 } });
+  assert.equal(found.warnings, ["`kv_cache_scheme` asks for keys and values that are rounded: that is not done here"]);
+  // scales as the model runs are computed, those of a calibration are not
+  assert.equal(found.activations?.("model.layers.0.mlp.up_proj"), { name: "int8", group: "token" });
+  const text = JSON.stringify(config).replace('"dynamic":true', '"dynamic":false');
+  assert.equal(parseQuantization("c", JSON.parse(text)).warnings, [
     "`config_groups.group_0.input_activations` asks for rounded activations: that is not done here",
   ]);
 });
