@@ -17,24 +17,27 @@ test.after(() => rm(folder, { recursive: true }));
 const two = ["--devices", "cpu,cpu"];
 
 /** The processes that a command says it has started, as they come. */
-function processes(child: ReturnType<typeof start>): { readonly found: number[]; reach(many: number): Promise<void> } {
+function processes(child: ReturnType<typeof start>): {
+  readonly found: number[];
+  reach(many: number): Promise<void>;
+  /** Settles when the command has said so on stderr. */
+  says(what: RegExp): Promise<void>;
+} {
   let seen = "";
   const found: number[] = [];
-  const waiting: { readonly many: number; resolve(): void }[] = [];
+  const waiting: { holds(): boolean; resolve(): void }[] = [];
+  const until = (holds: () => boolean): Promise<void> =>
+    new Promise((resolve, reject) => {
+      if (holds()) resolve();
+      waiting.push({ holds, resolve });
+      child.once("close", () => reject(new Error(seen)));
+    });
   child.stderr?.on("data", (chunk: Buffer) => {
     seen += chunk.toString("utf8");
     found.splice(0, found.length, ...[...seen.matchAll(/^process (\d+): /gm)].map(([, id]) => Number(id)));
-    for (const one of waiting) if (found.length >= one.many) one.resolve();
+    for (const one of waiting) if (one.holds()) one.resolve();
   });
-  return {
-    found,
-    reach: (many) =>
-      new Promise((resolve, reject) => {
-        if (found.length >= many) resolve();
-        waiting.push({ many, resolve });
-        child.once("close", () => reject(new Error(seen)));
-      }),
-  };
+  return { found, reach: (many) => until(() => found.length >= many), says: (what) => until(() => what.test(seen)) };
 }
 
 test("serve: two processes behind one address, of which one dies and comes again, and then is given up", async () => {
@@ -77,6 +80,8 @@ test("serve: two processes behind one address, of which one dies and comes again
   // for the second time: the other goes on alone
   process.kill(begun.found[2]!, "SIGKILL");
   for (const text of await texts(2)) assert.is(text, first);
+  // of one that is being stopped nothing is told
+  await begun.says(/it is given up/);
   child.kill("SIGTERM");
   const { code, stderr } = await over;
   assert.is(code, 0, stderr);
