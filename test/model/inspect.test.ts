@@ -106,6 +106,7 @@ test("directories with other files, and none", async () => {
       bitsPerWeight: 0,
       quantization: null,
       warnings: [],
+      activations: [],
     });
   });
 });
