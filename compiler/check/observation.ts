@@ -3,7 +3,7 @@ import type { RecipeStep } from "../recipe/recipe.js";
 import type { Expr, Statement } from "../syntax/ast.js";
 import { fail } from "./frame.js";
 import { checkObserved } from "./observe.js";
-import { type RecipeContext } from "./recipe-context.js";
+import type { RecipeContext } from "./recipe-context.js";
 import { bind, lookup, type Scope } from "./scope.js";
 
 /** `let x = observe block on text by f`: the step that it is, and its name in the scope. */

@@ -1,4 +1,4 @@
-import { type Span } from "../diagnostic.js";
+import type { Span } from "../diagnostic.js";
 import type { RecipeStep } from "../recipe/recipe.js";
 import type { Expr, ForStatement, Statement } from "../syntax/ast.js";
 import { fail, type Frame } from "./frame.js";

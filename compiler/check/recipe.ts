@@ -8,7 +8,7 @@ import { checkCondition, ofModel } from "./condition.js";
 import { constantCondition } from "./constant-condition.js";
 import { findingsFor } from "./findings.js";
 import { fail, type Frame } from "./frame.js";
-import { type RecipeContext } from "./recipe-context.js";
+import type { RecipeContext } from "./recipe-context.js";
 import { nest, type Scope } from "./scope.js";
 import { checkPermutations } from "./permute.js";
 import { checkRetentions } from "./retention.js";

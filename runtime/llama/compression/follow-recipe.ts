@@ -25,7 +25,7 @@ import { keptLine } from "../long-runs/words.js";
 import { checkRecipe } from "./fit.js";
 import { tellTrainings } from "./told-memory.js";
 import { measurePace, slowWords, trains } from "./pace.js";
-import { type Retaining } from "./follow-layers.js";
+import type { Retaining } from "./follow-layers.js";
 import { narrow, retentionsIn } from "./retain.js";
 import { createTreater } from "./treat.js";
 import { calibrationWindows, checkContext, trainingWindows } from "../windows.js";
