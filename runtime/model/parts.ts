@@ -7,6 +7,7 @@ import type { LlamaConfig } from "./config.js";
 import { isFloatType, toFloats } from "./elements.js";
 import { problemsError, quoted } from "./error.js";
 import type { GenerationConfig } from "./generation.js";
+import { partOf } from "./interchange/open.js";
 import { blocksOf, embeddingName, expectedTensors, headName } from "./layout.js";
 import { storedLayout, type PackedSection, type PackedTensor } from "./packed.js";
 import type { Tokenizer } from "./tokenizer/tokenizer.js";
@@ -57,7 +58,26 @@ export function checkWeights({ path, config, packed, weights }: ModelParts): voi
     if (!weights.tensors.has(name) && !expected.has(name))
       problems.push(`the packed tensor ${quoted(name)} is missing`);
   if (problems.length > 0)
-    throw problemsError("M135", `The weights in ${quoted(path)} are not those of its config`, problems);
+    throw problemsError(
+      "M135",
+      `The weights in ${quoted(path)} are not those of its config`,
+      problems,
+      packedUnsaid(config, weights),
+    );
+}
+
+/** What to do where layers lie there as another tool packs them, and nothing says so; null where none do. */
+function packedUnsaid(config: LlamaConfig, { tensors }: Weights): string | null {
+  const layers = new Map(blocksOf(config).flatMap(({ linears }) => linears.map(({ name }) => [name, true])));
+  const found = [...tensors.keys()].find((name) => {
+    const [layer, part] = partOf(name, layers) ?? [];
+    return layer !== undefined && part !== "weight" && part !== "bias";
+  });
+  if (found === undefined) return null;
+  const what = `${quoted(found)} is of a layer that another tool has packed`;
+  return config.raw["espalier"] === undefined
+    ? `${what}: \`config.json\` should say how, as \`quantization_config\`; what old files of GPTQ say in \`quantize_config.json\` belongs there, with \`"quant_method": "gptq"\``
+    : `${what}, but by \`config.json\`, which has a section \`espalier\`, Espalier has`;
 }
 
 /**

@@ -269,6 +269,8 @@ const damages: readonly (readonly [string, ModelErrorCode, RegExp, Intercept])[]
   ["no size", "M183", /neither size nor hash/, entries({ size: -1 })],
   ["a size without end", "M183", /neither size nor hash/, entries({ lfs: { oid: "0".repeat(64), size: 2 ** 60 } })],
   ["another hash", "M183", /has another hash than the hub tells/, api("/resolve/", (r) => r.end("[]"))],
+  ["fewer bytes than told", "M180", /sends the file `config.json` no further than/, api("/resolve/", (r) => r.end("{"))],
+  ["a file that is not there after all", "M181", /config\.json/, api("/resolve/", (r) => (r.writeHead(404), r.end()))],
   ["more than was told", "M183", /sends more than the 2 bytes/, api("/resolve/", (r) => r.end("{} and more"))],
 ];
 
@@ -284,6 +286,19 @@ for (const [what, code, message, intercept] of damages)
       );
     });
   });
+
+test("a redirect of a file to a place that has other bytes", async () => {
+  await withHub(async (hub, options, cache) => {
+    hub.intercept = (_, response, at) => at === "cdn" && (response.end(Buffer.alloc(weights.length)), true);
+    assert.match((await failure("M183", named("some/model", options))).message, /safetensors.* has another hash/);
+    const blobs = join(cache, "models--some--model", "blobs");
+    assert.not((await readdir(blobs)).includes(hashOf(weights, true)));
+    // what was wrong is not gone on with
+    hub.intercept = null;
+    const directory = await named("some/model", options);
+    assert.equal(new Uint8Array(await readFile(join(directory, "model.safetensors"))), weights);
+  });
+});
 
 test("an index that names files elsewhere; a blob that was damaged", async () => {
   await withHub(async (_, options, cache) => {

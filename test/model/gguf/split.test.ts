@@ -1,8 +1,9 @@
 /** GGUF models in several files are the model in one. */
 import { join } from "node:path";
-import { rm } from "node:fs/promises";
+import { readFile, rm, writeFile } from "node:fs/promises";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { ModelError } from "../../../runtime/model/error.js";
 import { inspect } from "../../../runtime/model/inspect.js";
 import { openModel } from "../../../runtime/model/model.js";
 import { failure, inDirectory } from "../support.js";
@@ -80,6 +81,58 @@ test("parts that are missing, not the first, or another model's", async () => {
     const many = join(directory, "m.gguf");
     await writeGguf(many, part(0, 3, { "split.count": number(2 ** 32 - 1) }));
     await failure("M132", openModel(many));
+  });
+});
+
+test("a part that is cut anywhere is refused; one with a byte of its header changed is, or is a model", async () => {
+  await inDirectory(async (directory) => {
+    const names = await writeParts(directory, 2);
+    const look = async (): Promise<ModelError | null> => {
+      try {
+        const model = await openModel(names[0]!);
+        for (const { name } of model.tensors) await model.read(name);
+        await model.close();
+        return null;
+      } catch (error) {
+        assert.instance(error, ModelError, String(error));
+        return error as ModelError;
+      }
+    };
+    assert.is(await look(), null);
+    for (const path of names) {
+      const whole = await readFile(path);
+      for (let at = 0; at < 24; at += 1) {
+        const length = Math.floor((whole.length * at) / 24);
+        await writeFile(path, whole.subarray(0, length));
+        const error = await look();
+        assert.ok(error !== null && /^M16[0-4]$|^M122$/.test(error.code), `${length} bytes: ${String(error)}`);
+      }
+      for (let at = 0; at < 400; at += 7) {
+        const changed = Buffer.from(whole);
+        changed[at]! ^= 1 << (at % 7);
+        await writeFile(path, changed);
+        await look();
+      }
+      await writeFile(path, whole);
+    }
+    assert.is(await look(), null);
+  });
+});
+
+test("parts that say otherwise how many they are, or which", async () => {
+  await inDirectory(async (directory) => {
+    const [first = "", second = ""] = await writeParts(directory, 2);
+    for (const [changes, message] of [
+      [{ "split.count": number(3) }, /should be part 2 of 2/],
+      [{ "split.no": number(0) }, /should be part 2 of 2/],
+      [{ "split.no": { type: "string", value: "1" } }, /`split.no`|should be part 2 of 2/],
+    ] as const) {
+      await writeGguf(second, part(1, 2, changes));
+      assert.match((await failure("M122", openModel(first))).message, message);
+    }
+    await writeGguf(second, part(1, 2));
+    await writeGguf(first, part(0, 2, { "split.tensors.count": number(99) }));
+    assert.match((await failure("M122", openModel(first))).message, /the model has 99 tensors, but its parts have 11/);
   });
 });
 

@@ -277,11 +277,29 @@ const damages: readonly Damage[] = [
 /** How many changes each damage has over all samples: one that changes nothing tests nothing. */
 const counts = new Map<string, number>();
 
-for (const name of Object.keys(samples))
+const groupOf = (layer: Given): Fields => (config(layer)["config_groups"] as { group_0: Fields }).group_0;
+/** Samples by another name of theirs, and those of which the config says more or less. */
+const variants: { readonly [name: string]: readonly [string, (layer: Given) => void] } = {
+  "naive-quantized, int8": ["ct-int8-channel", (layer) => (groupOf(layer)["format"] = "naive-quantized")],
+  "naive-quantized, fp8": ["ct-fp8-channel", (layer) => (groupOf(layer)["format"] = "naive-quantized")],
+  gptq_v2: ["gptq-int4-g128-desc-act", (layer) => (config(layer)["checkpoint_format"] = "gptq_v2")],
+  "gptq of another tool": ["gptq-int4-g128", (layer) => delete config(layer)["meta"]],
+};
+/** A sample, or a variant of one, anew. */
+function column(name: string): Given {
+  const [sample, change] = variants[name] ?? [name, null];
+  const layer = given(sample);
+  change?.(layer);
+  return layer;
+}
+
+for (const name of [...Object.keys(samples), ...Object.keys(variants)])
   test(name, async () => {
+    const [outputs, inputs] = column(name).shape;
+    assert.is((await valuesOf(column(name))).length, outputs * inputs);
     for (const { what, codes, message, changes } of damages)
-      for (const [at, change] of changes(given(name)).entries()) {
-        const layer = given(name);
+      for (const [at, change] of changes(column(name)).entries()) {
+        const layer = column(name);
         change(layer);
         let found: { readonly code?: string; readonly message: string } | null = null;
         await valuesOf(layer).catch((error: Error) => (found = error));
@@ -311,6 +329,9 @@ test("zero points out of range: of bytes that stand for fewer bits, of floats, o
   const floats = given("ct-fp8-channel");
   floats.tensors.set("weight_zero_point", { dtype: "F8_E4M3", shape: [rows, 1], data: new Uint8Array(rows).fill(9) });
   assert.match((await failure("M136", () => valuesOf(floats))).message, /`weight_zero_point` of floats is not zero/);
+  const four = column("gptq of another tool");
+  tensor(four, "qzeros").data[5] = 0xf7;
+  assert.match((await failure("M133", () => valuesOf(four))).message, /`qzeros` has 15 for zero point 11, less one/);
   const three = given("gptq-int3-g64");
   three.config["meta"] = {};
   assert.match((await failure("M133", () => valuesOf(three))).message, /`qzeros` has 7 for zero point 0/);

@@ -4,14 +4,15 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { ModelError } from "../../../runtime/model/error.js";
+import { ModelError, type ModelErrorCode } from "../../../runtime/model/error.js";
 import { exportModel } from "../../../runtime/model/export/export.js";
 import type { ExportTarget } from "../../../runtime/model/export/targets.js";
 import { openModel } from "../../../runtime/model/model.js";
+import { createSafetensors, type TensorLayout } from "../../../runtime/model/safetensors-writer.js";
 import { runs } from "../../support/runs.js";
 import { writePacked } from "../export/support.js";
 import { failure, inDirectory } from "../support.js";
-import { given, samples, valuesOf } from "./support.js";
+import { given, samples, tensorsIn, valuesOf, type Tensor } from "./support.js";
 
 const test = suite("model/interchange/damaged-files");
 
@@ -146,5 +147,96 @@ for (const target of targets) {
     });
   });
 }
+
+/** Writes a file of such tensors. */
+async function writeTensors(path: string, tensors: ReadonlyMap<string, Tensor>): Promise<void> {
+  const layouts = [...tensors].map(([name, { dtype, shape }]) => ({ name, dtype, shape }) as TensorLayout);
+  const writer = await createSafetensors(path, layouts);
+  for (const [name, { data }] of tensors) await writer.append(name, data);
+  await writer.finish();
+}
+
+type Json = { [field: string]: unknown };
+
+const damaged = "model.layers.0.mlp.up_proj";
+const own = (name: string): boolean => name.startsWith(`${damaged}.`);
+/** Of a whole model: config, tensors and those of another container; what is said of it. */
+const disagreements: readonly (readonly [
+  string,
+  readonly ModelErrorCode[],
+  RegExp,
+  (config: Json, tensors: Map<string, Tensor>, other: ReadonlyMap<string, Tensor>) => void,
+])[] = [
+  [
+    "packed layers, and a config that says nothing of them",
+    ["M135"],
+    /up_proj.weight` is missing.*is of a layer that another tool has packed: `config.json` should say how, as `quanti/s,
+    (config) => delete config["quantization_config"],
+  ],
+  [
+    "packed layers, and a section of ours that does not know them",
+    ["M135"],
+    /is missing.*but by `config.json`, which has a section `espalier`, Espalier has/s,
+    (config) => (config["espalier"] = { version: 1, tensors: {}, recipe: null, history: [] }),
+  ],
+  [
+    "one layer in another container",
+    ["M135"],
+    /up_proj`: (?:.* stored as .*, but has|`qweight` should have the shape)/,
+    (_, tensors, other) => {
+      for (const name of tensors.keys()) if (own(name)) tensors.delete(name);
+      for (const [name, tensor] of other) if (own(name)) tensors.set(name, tensor);
+    },
+  ],
+  [
+    "one layer that is not there",
+    ["M135"],
+    /`model.layers.0.mlp.up_proj.weight` is missing|up_proj`: .*but has no/,
+    (_, tensors) => {
+      for (const name of tensors.keys()) if (own(name)) tensors.delete(name);
+    },
+  ],
+  [
+    "a width that is not that of the layers",
+    ["M135", "M136"],
+    /up_proj.*(?:should have the shape|says \[)/s,
+    (config) => (config["intermediate_size"] = 256),
+  ],
+  [
+    "a block more than there is",
+    ["M135"],
+    /`model.layers.1.input_layernorm.weight` is missing/,
+    (config) => (config["num_hidden_layers"] = 2),
+  ],
+  [
+    "another tool's name",
+    ["M133"],
+    /"quanto"\), which is not supported/,
+    (config) => ((config["quantization_config"] as Json)["quant_method"] = "quanto"),
+  ],
+];
+
+for (const [at, target] of targets.entries())
+  test(`${target[0]}: a config and tensors that disagree, formats that are mixed`, async () => {
+    await withCheckpoint(targets[(at + 1) % targets.length]!, false, async (elsewhere) => {
+      const other = tensorsIn(join(elsewhere, "model.safetensors"));
+      await withCheckpoint(target, false, async (path) => {
+        const [weights, config] = [join(path, "model.safetensors"), join(path, "config.json")];
+        const [whole, said] = [await readFile(weights), await readFile(config, "utf8")];
+        for (const [what, codes, message, change] of disagreements) {
+          const [fields, tensors] = [JSON.parse(said) as Json, tensorsIn(weights)];
+          change(fields, tensors, other);
+          await writeFile(config, JSON.stringify(fields));
+          await writeTensors(weights, tensors);
+          const error = await refused(() => readAll(path));
+          const text = error === null ? "nothing" : `${error.message}\n${error.help ?? ""}`;
+          assert.ok(error !== null && codes.includes(error.code) && message.test(text), `${what}: ${text}`);
+          await writeFile(weights, whole);
+          await writeFile(config, said);
+        }
+        await readAll(path);
+      });
+    });
+  });
 
 test.run();

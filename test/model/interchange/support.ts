@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { formatOfSpec, shapeOf } from "../../../compiler/formats/registry.js";
 import { openInterchange, type Interchange } from "../../../runtime/model/interchange/open.js";
 import { parseQuantization } from "../../../runtime/model/interchange/quantization.js";
+import type { TensorLayout } from "../../../runtime/model/safetensors-writer.js";
 import type { TensorFile, Weights } from "../../../runtime/model/weights.js";
 import { projectFile } from "../../support/project.js";
 
@@ -42,32 +43,32 @@ export const samples = JSON.parse(readFileSync(projectFile("test/data/interchang
   readonly [name: string]: Sample;
 };
 
+/** The tensors of a safetensors file, by name. */
+export function tensorsIn(path: string): Map<string, Tensor> {
+  const bytes = readFileSync(path);
+  const start = 8 + Number(bytes.readBigUInt64LE(0));
+  const header = JSON.parse(bytes.subarray(8, start).toString()) as {
+    readonly [name: string]: TensorLayout & { readonly data_offsets: readonly [number, number] };
+  };
+  const entries = Object.entries(header).filter(([name]) => name !== "__metadata__");
+  return new Map(
+    entries.map(([name, { dtype, shape, data_offsets: [begin, end] }]) => {
+      const data = new Uint8Array(bytes.subarray(start + begin, start + end));
+      return [name, { dtype, shape, data }];
+    }),
+  );
+}
+
 /** A layer anew, to be changed. */
 export function given(name: string): Given {
   const { module, shape, quantization_config } = samples[name]!;
-  const bytes = readFileSync(projectFile(`test/data/interchange/${name}.safetensors`));
-  const start = 8 + Number(bytes.readBigUInt64LE(0));
-  const header = JSON.parse(bytes.subarray(8, start).toString()) as {
-    readonly [name: string]: {
-      readonly dtype: string;
-      readonly shape: readonly number[];
-      readonly data_offsets: readonly [number, number];
-    };
+  const tensors = [...tensorsIn(projectFile(`test/data/interchange/${name}.safetensors`))];
+  return {
+    module,
+    shape,
+    config: structuredClone(quantization_config),
+    tensors: new Map(tensors.map(([key, tensor]) => [key.slice(module.length + 1), tensor])),
   };
-  const tensors = Object.entries(header).map(
-    ([
-      key,
-      {
-        dtype,
-        shape: own,
-        data_offsets: [begin, end],
-      },
-    ]) => {
-      const data = new Uint8Array(bytes.subarray(start + begin, start + end));
-      return [key.slice(module.length + 1), { dtype, shape: own, data }] as const;
-    },
-  );
-  return { module, shape, config: structuredClone(quantization_config), tensors: new Map(tensors) };
 }
 
 /** Weights that hold these tensors. */
