@@ -2,8 +2,7 @@
 import * as k from "../kernel/build.js";
 import type { Expr, Kernel } from "../kernel/kernel.js";
 import type { Storage } from "../graph/storage.js";
-import type { FactorizationEqn } from "./factorization.js";
-import { kernelStep, type Lowered } from "./lowered.js";
+import { kernelStep, type FactorizationEqn, type Lowered } from "./lowered.js";
 import { spread, workgroupPosition } from "./toolkit/dispatch.js";
 import type { KernelBuilder } from "./toolkit/builder.js";
 import { parameterName, type Lowering } from "./toolkit/lowering.js";
