@@ -30,12 +30,6 @@ import { scoreToken } from "./scores.js";
 /** Tokens that a pass has at most: of texts that run, and of prompts beside them. */
 const tokensOfPass = { gpu: 256, cpu: 64 } as const;
 
-/**
- * Texts that begin in a pass at most: those that run wait for what each newcomer costs the host, and what begins together
- * ends together, so that others would come all at once again.
- */
-const beginInPass = 4;
-
 /** What has been recorded and not been read: whose tokens these are, by their rows, and what they are. */
 interface Reading {
   readonly entries: readonly (Entry | null)[];
@@ -151,8 +145,7 @@ export const openScheduler: OpenScheduler = (session: Session, options: Schedule
     /** Takes tokens of prompts, as many as a pass has; a long one goes through the model in pieces of its own. */
     async function fill(): Promise<Filled> {
       const found: Filled = { hasPiece: false, tokens: [], scored: [], done: [] };
-      let begun = 0;
-      for (let left = widest - room.rows; begun < beginInPass; ) {
+      for (let left = widest - room.rows; ; ) {
         filling ??= await admit();
         if (filling === null) return found;
         const entry = filling;
@@ -176,11 +169,8 @@ export const openScheduler: OpenScheduler = (session: Session, options: Schedule
         if (count < rest) return found;
         filling = null;
         found.done.push(entry);
-        if (entry.limit === 0) continue;
-        seat(entry);
-        begun++;
+        if (entry.limit > 0) seat(entry);
       }
-      return found;
     }
 
     async function score(entry: Entry, x: Step["x"], part: Scored): Promise<void> {
