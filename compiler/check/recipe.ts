@@ -1,4 +1,4 @@
-import type { Recipe, RecipeStep } from "../recipe/recipe.js";
+import type { ParameterValue, Recipe, RecipeStep } from "../recipe/recipe.js";
 import type { RecipeDeclaration, Statement } from "../syntax/ast.js";
 import { checkParameters } from "./recipe-parameter.js";
 import { checkLoop } from "./recipe-loop.js";
@@ -27,7 +27,7 @@ export function checkRecipe(
   recipe: RecipeDeclaration,
   rest: Pick<Frame, "file" | "report" | "functionOf">,
   constants: Scope,
-  settings: ReadonlyMap<string, number | boolean>,
+  settings: ReadonlyMap<string, ParameterValue>,
 ): Recipe | null {
   const findings = findingsFor(rest);
   const { report, functionOf } = findings;

@@ -117,7 +117,7 @@ export function checkScaling(statement: ForStatement, context: RecipeContext, ou
       { help: `take \`${name}\`, f32[N, K], the rows of all layers that read the input` },
     );
   const { through } = found.by;
-  const scale = { computed, through: through === null ? null : namePattern(through, frame), at: found.by.span };
+  const scale = { computed, through: through === null ? null : namePattern(through, frame, scope), at: found.by.span };
   return { scale, round: rounding };
 }
 

@@ -179,8 +179,8 @@ export interface ForStatement extends Bodied {
   readonly name: Ident;
   readonly over: Expr;
   readonly to: Expr | null;
-  readonly matching: readonly StringExpr[];
-  readonly except: readonly StringExpr[];
+  readonly matching: readonly PatternName[];
+  readonly except: readonly PatternName[];
   readonly body: readonly Statement[];
 }
 
@@ -299,6 +299,9 @@ export interface StringExpr extends Node {
   readonly value: string;
 }
 
+/** A name pattern: in quotes, or a parameter of the recipe that is a string. */
+export type PatternName = StringExpr | (Node & { readonly kind: "name"; readonly name: string });
+
 export type Expr =
   | StringExpr
   | (Node & { readonly kind: "number"; readonly value: number; readonly integer: boolean; readonly text: string })
@@ -353,7 +356,7 @@ export type Expr =
       readonly adjoint: Expr | null;
     })
   /** `w matches "*.q_proj"`. */
-  | (Node & { readonly kind: "matches"; readonly value: Expr; readonly pattern: StringExpr });
+  | (Node & { readonly kind: "matches"; readonly value: Expr; readonly pattern: PatternName });
 
 /** A call: of a function, of a built-in operation, of what recipes have. */
 export type CallExpr = Extract<Expr, { readonly kind: "call" }>;

@@ -282,7 +282,10 @@ export class Grammar extends ExpressionGrammar {
   });
 
   private readonly globs = this.RULE("globs", () => {
-    this.AT_LEAST_ONE_SEP({ SEP: Comma, DEF: () => this.CONSUME(Text) });
+    this.AT_LEAST_ONE_SEP({
+      SEP: Comma,
+      DEF: () => this.OR([{ ALT: () => this.CONSUME(Text) }, { ALT: () => this.CONSUME(Name) }]),
+    });
   });
 
   private readonly return = this.RULE("return", () => {
