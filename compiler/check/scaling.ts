@@ -124,7 +124,7 @@ export function checkScaling(statement: ForStatement, context: RecipeContext, ou
 function misplaced(each: Statement, frame: Frame): void {
   fail(frame, "E602", `\`${each.kind}\` cannot stand in a loop over inputs`, each.span, "not here", {
     help:
-      each.kind === "store" || each.kind === "measure"
+      each.kind === "store" || each.kind === "measure" || each.kind === "print"
         ? "each layer by itself is in `for w in block.linears { }`"
         : "choose inputs by `matching` and `except`, by the names of the layers that read them",
   });

@@ -281,6 +281,8 @@ export function resolveNames(ast: Module, used: Used): Names {
           return body(statement.otherwise, inner(env), after);
         case "store":
           return expressions([statement.target, statement.value], env);
+        case "print":
+          return expressions(statement.values, env);
         case "retain":
           return expressions([statement.kept, statement.target, statement.score], env);
         case "measure":

@@ -205,6 +205,8 @@ export interface Treatment {
   readonly choices: readonly (Computed & { readonly text: string; readonly holds: boolean; readonly span: Span })[];
   /** What is measured of the layer, each an f32 number of the layer as it was before anything is stored. */
   readonly measures: readonly (Computed & { readonly measure: Measure })[];
+  /** What is printed of the layer, each an f32 number of the layer as it was before anything is stored. */
+  readonly prints: readonly (Computed & { readonly text: string })[];
   /** How the channels that the layer takes change places, before anything is stored; null where they stay. */
   readonly permutes: Permutation | null;
   readonly graph: SymbolicGraph;

@@ -127,6 +127,7 @@ export type Statement =
   | TrainStatement
   | StoreStatement
   | MeasureStatement
+  | PrintStatement
   | PermuteStatement
   | RetainStatement
   | ScaleStatement
@@ -238,6 +239,12 @@ export interface MeasureStatement extends Commented {
   readonly kind: "measure";
   readonly name: Ident;
   readonly value: Expr;
+}
+
+/** `print e, f`: numbers of each layer of the loop, told as the recipe runs. */
+export interface PrintStatement extends Commented {
+  readonly kind: "print";
+  readonly values: readonly Expr[];
 }
 
 /** `permute w on score by exchange_2of4(rounds: 64)`: the channels that the layer takes change places. */

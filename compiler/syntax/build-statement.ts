@@ -140,6 +140,12 @@ function statement(context: BuildContext, choice: CstNode): Statement {
         value: expression(context, child(node, "expression")),
         ...rest(),
       };
+    case "print":
+      return {
+        kind: "print",
+        values: nodes(node, "expression").map((each) => expression(context, each)),
+        ...rest(),
+      };
     case "permute":
       return {
         kind: "permute",

@@ -184,6 +184,8 @@ function statement(value: Statement, indent: number): readonly string[] {
       return ifStatement(value, indent);
     case "store":
       return commented(value, ["store ", expression(value.target), " as ", expression(value.value)], indent);
+    case "print":
+      return commented(value, group("print ", items(value.values.map((each) => expression(each)))), indent);
     case "measure":
       return commented(value, [`measure ${value.name.name} =`, assigned(value.value)], indent);
     case "permute":
