@@ -33,7 +33,7 @@ export async function run(
 }
 
 function describe(found: ModelDifference, all: boolean, output: Output): string {
-  const { tensors, onlyFirst, onlySecond, shapes, config } = found;
+  const { tensors, onlyFirst, onlySecond, shapes, config, activations } = found;
   const shown = all ? tensors : tensors.filter(({ count }) => count > 0);
   const same = tensors.filter(({ count }) => count === 0);
   const otherwise = same.filter(({ formats: [one, other] }) => one !== other).length;
@@ -61,6 +61,20 @@ function describe(found: ModelDifference, all: boolean, output: Output): string 
     ...onlyFirst.map((name) => `only in the first: ${name}`),
     ...onlySecond.map((name) => `only in the second: ${name}`),
     ...config.map(({ field, first, second }) => `${field}: ${JSON.stringify(first)} -> ${JSON.stringify(second)}`),
+    ...roundedOtherwise(activations),
     `${counted(tensors.length - same.length, "tensor")} of ${tensors.length} ${tensors.length - same.length === 1 ? "differs" : "differ"}${otherwise === 0 ? "" : `; ${otherwise} of the same values ${otherwise === 1 ? "is" : "are"} in other formats`}`,
   ].join("\n");
+}
+
+/** What layers take otherwise, a line for each way. */
+function roundedOtherwise(activations: ModelDifference["activations"]): readonly string[] {
+  const ways = new Map<string, string[]>();
+  for (const { layer, first, second } of activations) {
+    const way = `${first ?? "as they are"} -> ${second ?? "as they are"}`;
+    ways.set(way, [...(ways.get(way) ?? []), layer]);
+  }
+  return [...ways].map(
+    ([way, layers]) =>
+      `activations of ${counted(layers.length, "linear layer")} (${layers[0]}${layers.length === 1 ? "" : " the first"}): ${way}`,
+  );
 }

@@ -1,6 +1,7 @@
 /** In what two models differ: tensors, their formats and values, and what their configs say. */
 import { isDeepStrictEqual } from "node:util";
 import { printFormat } from "../../compiler/formats/registry.js";
+import { printActivations } from "../../compiler/types/activation-format.js";
 import type { Model, ModelTensor } from "./model.js";
 import { denseFormat, printPattern } from "./packed.js";
 import { lossMeter, rowsOf } from "./export/values.js";
@@ -35,6 +36,12 @@ export interface ModelDifference {
   }[];
   /** What of the configs differs that a model computes by. */
   readonly config: readonly { readonly field: string; readonly first: unknown; readonly second: unknown }[];
+  /** Linear layers that take what they multiply in other formats; null: as it comes. */
+  readonly activations: readonly {
+    readonly layer: string;
+    readonly first: string | null;
+    readonly second: string | null;
+  }[];
 }
 
 /** Fields of a config that change what comes out. */
@@ -77,16 +84,28 @@ export async function differenceOf(
     .map((field) => ({ field, first: first.config[field] as unknown, second: second.config[field] as unknown }))
     .filter((each) => !isDeepStrictEqual(each.first, each.second));
   const onlySecond = [...others.keys()];
+  const activations = activationDifferences(first, second);
   return {
     same:
-      onlyFirst.length + onlySecond.length + shapes.length + config.length === 0 &&
+      onlyFirst.length + onlySecond.length + shapes.length + config.length + activations.length === 0 &&
       tensors.every(({ count }) => count === 0),
     tensors,
     onlyFirst,
     onlySecond,
     shapes,
     config,
+    activations,
   };
+}
+
+function activationDifferences(first: Model, second: Model): ModelDifference["activations"] {
+  const said = ({ activations }: Model, layer: string): string | null => {
+    const format = activations.get(layer);
+    return format === undefined ? null : printActivations(format);
+  };
+  return [...new Set([...first.activations.keys(), ...second.activations.keys()])]
+    .map((layer) => ({ layer, first: said(first, layer), second: said(second, layer) }))
+    .filter((each) => each.first !== each.second);
 }
 
 async function tensorDifference(

@@ -101,4 +101,27 @@ test("other shapes, other settings, other tensors", async () => {
   );
 });
 
+test("what layers receive, where it is rounded otherwise", async () => {
+  const layers = ["model.layers.0.mlp.up_proj", "model.layers.0.self_attn.q_proj"];
+  await compared(
+    async (first, second) => {
+      await mkdir(second);
+      await writePacked(first, sizes, () => "int8(8)", {
+        activations: { [layers[0]!]: { name: "int8", group: "token" }, [layers[1]!]: { name: "int8", group: 8 } },
+      });
+      await writePacked(second, sizes, () => "int8(8)", {
+        activations: { [layers[1]!]: { name: "int8", group: 16 } },
+      });
+    },
+    ({ same, tensors, activations }) => {
+      assert.not(same);
+      assert.ok(tensors.every(({ count }) => count === 0));
+      assert.equal(activations, [
+        { layer: layers[0], first: "int8(token)", second: null },
+        { layer: layers[1], first: "int8(8)", second: "int8(16)" },
+      ]);
+    },
+  );
+});
+
 test.run();

@@ -140,7 +140,8 @@ export function warningsOf({
     ...[...treated.values()].flatMap((record) => layerWarning(record) ?? []),
     ...perplexityWarnings(perplexities, vocabulary),
     ...(treated.size === 0 && !rounded ? [unchanged] : []),
-    ...(bytesAfter > bytesBefore ? [larger] : []),
+    // some bytes more that no size shows are no matter
+    ...(bytesAfter > bytesBefore && formatBytes(bytesAfter) !== formatBytes(bytesBefore) ? [larger] : []),
     ...(unsaved ? [unsavedWarning] : []),
   ];
 }

@@ -60,6 +60,8 @@ export interface WorkingModel {
   restore(name: string): void;
   /** A block's weights, as they are now or as they were given; the arena owns what was loaded for it alone. */
   block(index: number, of: "model" | "dense", arena: Arena): Promise<BlockWeights>;
+  /** A block's weights as they were given, scales included; the arena owns all of them, so that blocks may be there at once. */
+  givenBlock(block: Block, arena: Arena): Promise<BlockWeights>;
   /** A block's gains and biases as they are now; the arena owns what was loaded. */
   vectors(block: Block, arena: Arena): Promise<BlockWeights["vectors"]>;
   /** A gain as it is now. */
@@ -188,6 +190,17 @@ export function createWorkingModel(
       drop(name);
       treated.delete(name);
       fresh.delete(name);
+    },
+    async givenBlock(block, arena) {
+      const linears: Record<string, DeviceTensor> = {};
+      for (const { parameter, weight } of block.linears) {
+        const loaded = await loadWeight(caller, model, weight, "stored", arena);
+        const tensor = await folded(weight, loaded, arena);
+        if (tensor !== loaded) arena.release(loaded);
+        linears[parameter] = tensor;
+      }
+      const own = await loadVectors(caller, model, block, arena, (name) => givenVector(name, arena));
+      return { layout: block.layout, vectors: own, linears };
     },
     async block(index, of, arena) {
       const source = of === "model" ? model : dense;

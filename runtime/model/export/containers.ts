@@ -33,21 +33,20 @@ export function planCompressedTensors(model: Model, options: PlanOptions): Plan 
         facts.bits === 8 && facts.symmetric && !facts.isOrdered && model.activations.has(module.name),
     );
   const writer = isW8A8 ? intQuantizedWriter : packQuantizedWriter;
+  // a group without `weights` rounds what dense layers receive
   const bare = layers.dense.filter((name) => model.activations.has(name));
-  const target = {
-    writer,
-    holds: `\`${writer.name}\` holds integers on a grid`,
-    problems:
-      bare.length === 0
-        ? []
-        : [`the activations of \`${bare[0]}\` are rounded, and its weight is no integers on a grid`],
-  };
+  const target = { writer, holds: `\`${writer.name}\` holds integers on a grid` };
   const tensors = planLayers(model, layers, target, options);
   if (isRefused(tensors)) return tensors;
   return {
     tensors,
     config: withQuantization(model, {
-      ...compressedTensors(writer.name, layers.packed, ignored(layers), model.activations),
+      ...compressedTensors(
+        writer.name,
+        layers.packed,
+        ignored(layers).filter((name) => !bare.includes(name)),
+        { formats: model.activations, bare },
+      ),
       sparsity_config: {},
       transform_config: {},
     }),
@@ -59,6 +58,11 @@ export function planCompressedTensors(model: Model, options: PlanOptions): Plan 
       ...(layers.packed.some(({ facts }) => facts.isOrdered)
         ? [
             "groups by activation (`actorder: group`) are refused by compressed-tensors from 0.19 on: GPTQ has them, too",
+          ]
+        : []),
+      ...(bare.length > 0
+        ? [
+            `${counted(bare.length, "layer")} (\`${bare[0]}\`${bare.length === 1 ? "" : " the first"}) ${bare.length === 1 ? "is" : "are"} dense, and what ${bare.length === 1 ? "it receives" : "they receive"} is rounded: vLLM leaves it as it is`,
           ]
         : []),
     ],
@@ -206,32 +210,39 @@ export function sparsity(
   };
 }
 
-/** The groups of a config: layers of one grid together, by their class where there is one grid only. */
+/**
+ * The groups of a config: layers of one grid together, by their class where there is one grid only. `bare`: dense layers
+ * of whose activations something is said.
+ */
 function compressedTensors(
   format: string,
   layers: readonly PackedLayer[],
   ignore: readonly string[],
-  activations: Model["activations"] = new Map(),
+  { formats, bare }: { readonly formats: Model["activations"]; readonly bare: readonly string[] } = {
+    formats: new Map(),
+    bare: [],
+  },
 ): JsonObject {
   const groups = new Map<
     string,
-    { readonly weights: JsonObject; readonly activations: JsonObject | null; readonly targets: string[] }
+    { readonly weights: JsonObject | null; readonly activations: JsonObject | null; readonly targets: string[] }
   >();
-  for (const { module, facts } of layers) {
-    const weights = weightsOf(facts);
-    const own = activationsOf(activations.get(module.name));
+  const add = (name: string, weights: JsonObject | null): void => {
+    const own = activationsOf(formats.get(name));
     const key = JSON.stringify([weights, own]);
     const group = groups.get(key) ?? { weights, activations: own, targets: [] };
-    group.targets.push(module.name);
+    group.targets.push(name);
     groups.set(key, group);
-  }
+  };
+  for (const { module, facts } of layers) add(module.name, weightsOf(facts));
+  for (const name of bare) add(name, null);
   const only = groups.size === 1;
   return {
     config_groups: Object.fromEntries(
       [...groups.values()].map((group, at) => [
         `group_${at}`,
         {
-          format,
+          format: group.weights === null ? "dense" : format,
           input_activations: group.activations,
           output_activations: null,
           targets: only ? ["Linear"] : group.targets,

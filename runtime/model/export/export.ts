@@ -230,16 +230,23 @@ function planContainer(
 
 /** That a model cannot be written so, and what would be possible. */
 function refusal(model: Model, to: ExportTarget, { problems }: Refusal): Error {
-  const possible = exportTargets.filter(
-    (other) => other !== to && !isRefused(other === "gguf" ? planFile(model, {}) : planDirectory(model, other, {})),
-  );
+  const allowed = (options: TypeOptions): readonly string[] =>
+    exportTargets
+      .filter(
+        (other) =>
+          other !== to &&
+          !isRefused(other === "gguf" ? planFile(model, options) : planDirectory(model, other, options)),
+      )
+      .map((other) => `--to ${other}`);
+  const exact = allowed({});
+  const possible = exact.length > 0 ? exact : allowed({ requantize: true }).map((other) => `${other} --requantize`);
   const corrected = model.tensors.some(({ format }) => format?.name === "lowrank");
   const folds = corrected ? "; dense weights have their low-rank corrections folded in" : "";
   return problemsError(
     "M155",
     `${quoted(model.directory)} cannot be written as ${to}`,
     problems,
-    `possible for this model: ${possible.map((other) => `--to ${other}`).join(", ")}${folds}`,
+    possible.length === 0 ? null : `possible for this model: ${possible.join(", ")}${folds}`,
   );
 }
 

@@ -95,6 +95,7 @@ test("what the whole is to be warned of, and what is reported to people of it", 
   const kinds = (outcome: Partial<Parameters<typeof warningsOf>[0]>): readonly string[] =>
     warningsOf({ ...plain, treated: byName(record("a", 0.1)), ...outcome }).map(({ kind }) => kind);
   assert.equal(kinds({ bytesAfter: 9 }), ["larger"]);
+  assert.equal(kinds({ bytesBefore: 2 ** 22 + 2, bytesAfter: 2 ** 22 + 4 }), [], "both print as 4.00 MiB");
   assert.equal(kinds({ treated: new Map(), unsaved: true }), ["unchanged", "unsaved"]);
   const lost = warningsOf({ ...plain, treated: byName(record("a", 1), record("b", 1.5), record("c", 0.1)) });
   const lines = warningLines(lost, 3);

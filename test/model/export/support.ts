@@ -1,6 +1,7 @@
 /** Small models in any format, and their values. */
 import { createHash } from "node:crypto";
 import { join } from "node:path";
+import type { ActivationFormat } from "../../../compiler/types/activation-format.js";
 import { formatOfSpec, shapeOf } from "../../../compiler/formats/registry.js";
 import { parseConfig } from "../../../runtime/model/config.js";
 import { fromFloats, rowsOf } from "../../../runtime/model/export/values.js";
@@ -31,7 +32,12 @@ export async function writePacked(
   directory: string,
   sizes: Sizes,
   formatFor: (linear: Linear, at: number) => string | null,
-  options: { readonly seed?: number; readonly dtype?: "BF16" | "F16" | "F32"; readonly extra?: object } = {},
+  options: {
+    readonly seed?: number;
+    readonly dtype?: "BF16" | "F16" | "F32";
+    readonly extra?: object;
+    readonly activations?: { readonly [layer: string]: ActivationFormat };
+  } = {},
 ): Promise<void> {
   const dtype = options.dtype ?? "BF16";
   const raw = { ...smallConfig, vocab_size: 9, bos_token_id: 0, eos_token_id: 1, ...sizes };
@@ -59,7 +65,13 @@ export async function writePacked(
   await writeJson(join(directory, "config.json"), {
     ...raw,
     ...options.extra,
-    espalier: { version: 1, tensors, recipe: null, history: [] },
+    espalier: {
+      version: options.activations === undefined ? 1 : 2,
+      tensors,
+      recipe: null,
+      history: [],
+      ...(options.activations === undefined ? {} : { activations: options.activations }),
+    },
   });
   await writeJson(join(directory, "tokenizer.json"), tokenizerFor(config.vocabSize));
   const writer = await createSafetensors(join(directory, "model.safetensors"), layouts);
