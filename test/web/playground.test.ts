@@ -118,6 +118,14 @@ test("edit, see an error, fix it, see every stage, run on numbers", async () => 
   await page.click("#run");
   assert.match(await says(page, "run-note", /\S/), /largest difference from the evaluator is 0\./);
   assert.is((await text(page, "results")).split("2 4 7 -8").length, 3);
+  // other numbers, or another function: what was run before is gone
+  await page.type("#arguments textarea", " ");
+  assert.equal([await text(page, "results"), await text(page, "run-note")], ["", ""]);
+  await page.click("#run");
+  await says(page, "run-note", /largest difference/);
+  await write(page, "fn half(x: f32[N]) -> f32[N] {\nreturn y where y[n] = 0.5 * x[n]\n}\n");
+  await says(page, "stage-graph", /graph half/);
+  assert.equal([await text(page, "results"), await text(page, "run-note")], ["", ""]);
   await page.close();
 });
 
