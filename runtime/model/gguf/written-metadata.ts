@@ -1,5 +1,4 @@
 /** The config of a Llama as the metadata of a GGUF file: what `metadata.ts` reads. */
-import { InternalError } from "../../../compiler/diagnostic.js";
 import { architectureOf } from "../architectures/registry.js";
 import type { LlamaConfig } from "../config.js";
 import type { Metadata, WrittenValue } from "./writer.js";
@@ -20,7 +19,7 @@ const fileTypes: { readonly [type: string]: number | undefined } = {
 export function writtenMetadata(config: LlamaConfig, name: string, type: string): Metadata {
   const { rope } = config;
   const own = architectureOf(config).gguf;
-  if (own === null) throw new InternalError(`a model ${config.modelType} cannot be written as GGUF`);
+  if (own === null) throw new RangeError(`a model ${config.modelType} cannot be written as GGUF`);
   const window = config.windows.find((each) => each !== null) ?? null;
   const u32 = (value: number): WrittenValue => ({ type: "u32", value });
   const f32 = (value: number): WrittenValue => ({ type: "f32", value });
