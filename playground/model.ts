@@ -174,6 +174,14 @@ export function createModelPart(machine: () => Promise<Machine>, chosen: () => C
       progressNote.textContent = `${size(report.bytesBefore)} → ${size(report.bytesAfter)} in ${report.seconds.toFixed(1)} s on ${caller.target.name}.`;
       showFigures(report, caller.target.name);
       byId("report", HTMLDivElement).replaceChildren(
+        ...(report.printed.length === 0
+          ? []
+          : [
+              table(
+                ["layer", "printed", "value"],
+                report.printed.map(({ layer, text, value }) => [layer, text, value === null ? "not finite" : value]),
+              ),
+            ]),
         table(
           ["tensor", "pattern", "format", "bits a weight", "weight error", "layer error"],
           report.tensors.map((one) => [
