@@ -52,14 +52,21 @@ export function createModelPart(machine: () => Promise<Machine>, chosen: () => C
     }
   }
 
+  /** Takes away what was compressed, and what was told of it. */
+  function forgetMade(): void {
+    made = null;
+    download.hidden = true;
+    for (const id of ["report", "figures", "compressed"]) byId(id, HTMLElement).replaceChildren();
+    byId("compressed", HTMLElement).dataset["ids"] = "";
+  }
+
   async function take(model: Model): Promise<void> {
     const parameters = model.tensors.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
     const bytes = model.tensors.reduce((sum, one) => sum + one.bytes, 0);
     await given?.close();
-    [given, made] = [model, null];
-    download.hidden = true;
-    for (const id of ["report", "plots", "figures"]) byId(id, HTMLElement).replaceChildren();
-    for (const id of ["given", "compressed"]) byId(id, HTMLParagraphElement).replaceChildren();
+    given = model;
+    forgetMade();
+    for (const id of ["plots", "given", "compress-note"]) byId(id, HTMLElement).replaceChildren();
     const warnings = model.warnings.map((line) => ` Note: ${line}.`).join("");
     note.textContent = `${model.directory}: ${model.config.layers} blocks, ${(parameters / 1e6).toFixed(1)} million parameters, ${(bytes / 2 ** 20).toFixed(2)} MiB.${warnings}`;
   }
@@ -141,7 +148,7 @@ export function createModelPart(machine: () => Promise<Machine>, chosen: () => C
       progress.hidden = false;
       progress.value = 0;
       const errors = showErrors(given);
-      for (const id of ["report", "figures"]) byId(id, HTMLElement).replaceChildren();
+      forgetMade();
       const output = "compressed";
       const { report, models } = await compress(caller, given, picked.recipe, {
         output,
@@ -167,6 +174,14 @@ export function createModelPart(machine: () => Promise<Machine>, chosen: () => C
       progressNote.textContent = `${size(report.bytesBefore)} → ${size(report.bytesAfter)} in ${report.seconds.toFixed(1)} s on ${caller.target.name}.`;
       showFigures(report, caller.target.name);
       byId("report", HTMLDivElement).replaceChildren(
+        ...(report.printed.length === 0
+          ? []
+          : [
+              table(
+                ["layer", "printed", "value"],
+                report.printed.map(({ layer, text, value }) => [layer, text, value === null ? "not finite" : value]),
+              ),
+            ]),
         table(
           ["tensor", "pattern", "format", "bits a weight", "weight error", "layer error"],
           report.tensors.map((one) => [

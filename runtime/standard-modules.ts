@@ -19,6 +19,7 @@ export const standardModules = [
   "llama",
   "qwen2",
   "qwen3",
+  "gemma3",
   "phi3",
   "sampling",
   "serving",

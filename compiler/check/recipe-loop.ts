@@ -81,8 +81,8 @@ export function checkLoop(
     );
     return [];
   }
-  const matching = statement.matching.map((pattern) => namePattern(pattern, frame));
-  const except = statement.except.map((pattern) => namePattern(pattern, frame));
+  const matching = statement.matching.map((pattern) => namePattern(pattern, frame, scope));
+  const except = statement.except.map((pattern) => namePattern(pattern, frame, scope));
   if (member === "inputs") {
     const { scale = null, round = null } = checkScaling(statement, context, scope) ?? {};
     const chosen = { matching, except, span: statement.span };

@@ -117,14 +117,14 @@ export function checkScaling(statement: ForStatement, context: RecipeContext, ou
       { help: `take \`${name}\`, f32[N, K], the rows of all layers that read the input` },
     );
   const { through } = found.by;
-  const scale = { computed, through: through === null ? null : namePattern(through, frame), at: found.by.span };
+  const scale = { computed, through: through === null ? null : namePattern(through, frame, scope), at: found.by.span };
   return { scale, round: rounding };
 }
 
 function misplaced(each: Statement, frame: Frame): void {
   fail(frame, "E602", `\`${each.kind}\` cannot stand in a loop over inputs`, each.span, "not here", {
     help:
-      each.kind === "store" || each.kind === "measure"
+      each.kind === "store" || each.kind === "measure" || each.kind === "print"
         ? "each layer by itself is in `for w in block.linears { }`"
         : "choose inputs by `matching` and `except`, by the names of the layers that read them",
   });

@@ -82,6 +82,7 @@ function printTreatment(treatment: Treatment): readonly string[] {
     ...treatment.measures.flatMap(({ measure, ...computed }) =>
       printComputed(`${head}: measure #${measure.id} ${measure.name}`, computed),
     ),
+    ...treatment.prints.flatMap(({ text, ...computed }) => printComputed(`${head}: print ${text}`, computed)),
     ...(treatment.permutes === null ? [] : printPermutation(head, treatment.permutes)),
     ...(treatment.retains === null
       ? []

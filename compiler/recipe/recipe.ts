@@ -3,6 +3,9 @@ import type { Combination } from "../graph/analysis/combination.js";
 import type { SymbolicGraph } from "../graph/graph.js";
 import type { ActivationFormat } from "../types/activation-format.js";
 
+/** What a parameter of a recipe is: a number, a truth value, or a name pattern. */
+export type ParameterValue = number | boolean | string;
+
 /**
  * What a recipe means: steps over a model's modules for the runtime to follow. Whatever computes on tensors is a Graph
  * with the symbolic sizes `N` (outputs) and `K` (inputs) of a linear layer's weight `[N, K]`; the runtime binds and
@@ -14,8 +17,8 @@ export interface Recipe {
   /** Settable parameters with the values in force (`--set name=value` or the default). */
   readonly parameters: readonly {
     readonly name: string;
-    readonly value: number | boolean;
-    readonly fallback: number | boolean;
+    readonly value: ParameterValue;
+    readonly fallback: ParameterValue;
   }[];
   /** Whether it observes or expects: then a calibration text is needed. */
   readonly needsText: boolean;
@@ -202,6 +205,8 @@ export interface Treatment {
   readonly choices: readonly (Computed & { readonly text: string; readonly holds: boolean; readonly span: Span })[];
   /** What is measured of the layer, each an f32 number of the layer as it was before anything is stored. */
   readonly measures: readonly (Computed & { readonly measure: Measure })[];
+  /** What is printed of the layer, each an f32 number of the layer as it was before anything is stored. */
+  readonly prints: readonly (Computed & { readonly text: string })[];
   /** How the channels that the layer takes change places, before anything is stored; null where they stay. */
   readonly permutes: Permutation | null;
   readonly graph: SymbolicGraph;

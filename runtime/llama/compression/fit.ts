@@ -76,6 +76,7 @@ export function checkRecipe(
         ...(treatment.stores === null ? [] : [treatment]),
         ...treatment.choices,
         ...treatment.measures,
+        ...treatment.prints,
         ...(treatment.permutes === null ? [] : [treatment.permutes.score]),
         ...(treatment.retains === null ? [] : [treatment.retains]),
       ];

@@ -112,6 +112,7 @@ export async function compressIn(
       forecast: createForecast(work),
       treater: createTreater(caller, model, working, { share: options.share, measured }),
       measured,
+      printed: [],
       channels,
       retained: [...facts.retained],
       saved: [...facts.saved],
@@ -149,6 +150,7 @@ export async function compressIn(
       perplexities: run.perplexities,
       trainings: run.trainings,
       measured: run.measured.found(),
+      printed: run.printed,
       unsaved: storesUnsaved(recipe),
       deviceBytesPeak: caller.executor.device.memory.peak,
     });

@@ -12,6 +12,8 @@ import { storedLayout, type SavedRecipe } from "../../model/packed.js";
 import { modelWriter, type OutputTensor } from "../../model/model-writer.js";
 import type { DeviceTensor, TensorForm } from "../../run/run.js";
 import { openArena, type Arena } from "../../run/arena.js";
+import { gainOffset } from "../../model/architectures/architecture.js";
+import { architectureOf } from "../../model/architectures/registry.js";
 import type { Announced } from "../long-runs/announced.js";
 import type { Caller } from "../call.js";
 import type { Place } from "./place.js";
@@ -60,6 +62,8 @@ export interface WorkingModel {
   restore(name: string): void;
   /** A block's weights, as they are now or as they were given; the arena owns what was loaded for it alone. */
   block(index: number, of: "model" | "dense", arena: Arena): Promise<BlockWeights>;
+  /** A block's weights as they were given, scales included; the arena owns all of them, so that blocks may be there at once. */
+  givenBlock(block: Block, arena: Arena): Promise<BlockWeights>;
   /** A block's gains and biases as they are now; the arena owns what was loaded. */
   vectors(block: Block, arena: Arena): Promise<BlockWeights["vectors"]>;
   /** A gain as it is now. */
@@ -68,7 +72,7 @@ export interface WorkingModel {
   keep(): Promise<void>;
   /** Frees the weights on the device that the state has, and those as given. */
   unload(): void;
-  /** The bytes of a treated weight, a piece at a time. */
+  /** The bytes of a treated weight as files have it, a piece at a time. */
   pieces(name: string): AsyncIterable<Uint8Array>;
   release(): void;
 }
@@ -108,11 +112,11 @@ export function createWorkingModel(
     givenBlock = block;
     const known = givens.get(weight);
     if (known !== undefined) return known;
-    const tensor = await folded(
-      weight,
-      await loadWeight(caller, model, source ?? weight, "stored", givenArena),
-      givenArena,
-    );
+    const isOffset = gainOffset(architectureOf(model.config), weight) !== 0;
+    const loaded = isOffset
+      ? await loadVector(caller, model, weight, givenArena)
+      : await loadWeight(caller, model, source ?? weight, "stored", givenArena);
+    const tensor = await folded(weight, loaded, givenArena);
     givens.set(weight, tensor);
     return tensor;
   }
@@ -189,6 +193,17 @@ export function createWorkingModel(
       treated.delete(name);
       fresh.delete(name);
     },
+    async givenBlock(block, arena) {
+      const linears: Record<string, DeviceTensor> = {};
+      for (const { parameter, weight } of block.linears) {
+        const loaded = await loadWeight(caller, model, weight, "stored", arena);
+        const tensor = await folded(weight, loaded, arena);
+        if (tensor !== loaded) arena.release(loaded);
+        linears[parameter] = tensor;
+      }
+      const own = await loadVectors(caller, model, block, arena, (name) => givenVector(name, arena));
+      return { layout: block.layout, vectors: own, linears };
+    },
     async block(index, of, arena) {
       const source = of === "model" ? model : dense;
       const block = source.blocks[index];
@@ -224,12 +239,16 @@ export function createWorkingModel(
     async *pieces(name) {
       const record = treated.get(name);
       if (record === undefined) throw new RangeError(`${name} was not treated`);
+      const offset = gainOffset(architectureOf(model.config), name);
       const here = onDevice.get(name);
-      if (here !== undefined) return yield* downloadPieces(caller, here, record.bytes);
+      if (here !== undefined) {
+        for await (const part of downloadPieces(caller, here, record.bytes)) yield less(part, offset);
+        return;
+      }
       for (let done = 0; done < record.bytes; done += piece) {
         const part = new Uint8Array(Math.min(piece, record.bytes - done));
         await state?.read(name, part, done);
-        yield part;
+        yield less(part, offset);
       }
     },
     release() {
@@ -239,6 +258,13 @@ export function createWorkingModel(
       fresh.clear();
     },
   };
+}
+
+/** f32 values less a number. */
+function less(part: Uint8Array, offset: number): Uint8Array {
+  if (offset === 0) return part;
+  const values = new Float32Array(part.buffer, part.byteOffset, part.byteLength / 4).map((value) => value - offset);
+  return new Uint8Array(values.buffer);
 }
 
 /** Bytes that a tensor in this format takes in a file. */
