@@ -195,7 +195,7 @@ type Look = (
   at: number,
 ) => Promise<{ readonly best: ArrayLike<number>; readonly lead: ArrayLike<number> }>;
 
-/** A pass over `count` tokens of one text, bound once. */
+/** A pass over `count` tokens of one text, bound once: each is computed as it would be alone, where the device can. */
 async function createLook(arena: Arena, { session, cache }: Side, count: number): Promise<Look> {
   const { caller, config } = session;
   const { executor } = caller;
@@ -205,7 +205,7 @@ async function createLook(arena: Arena, { session, cache }: Side, count: number)
   const [best, places] = [await integers([count, 1]), await integers([count])];
   const alike = createCaller(executor, { ...caller.target, alike: true }, caller.functions, caller.options);
   const pass = createChain(arena, alike, "look");
-  const made = await forward(pass, session, ids, start, cache);
+  const made = await forward(pass, { ...session, target: alike.target }, ids, start, cache);
   const bound = await pass.bind([made]);
   // the tokens of the text as texts of one each
   const x: DeviceTensor = { ...bound.tensor(made), shape: [count, 1, config.hiddenSize] };
