@@ -36,6 +36,8 @@ export function createModelPart(machine: () => Promise<Machine>, chosen: () => C
 
   /** Runs one thing at a time, and says what went wrong. */
   async function busy(where: HTMLElement, work: () => Promise<void>): Promise<void> {
+    // a button that is disabled loses the focus, and who goes by keyboard the place
+    const focused = document.activeElement;
     for (const button of [load, speak, compressing]) button.disabled = true;
     where.classList.remove("bad");
     try {
@@ -49,6 +51,7 @@ export function createModelPart(machine: () => Promise<Machine>, chosen: () => C
       for (const button of [speak, compressing]) button.disabled = given === null;
       stop.disabled = true;
       progress.hidden = true;
+      if (document.activeElement === document.body && focused instanceof HTMLElement) focused.focus();
     }
   }
 

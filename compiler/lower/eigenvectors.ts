@@ -1,7 +1,8 @@
 /** Eigenvectors of symmetric matrices: Jacobi rotations of disjoint pairs of columns at once. */
 import * as k from "../kernel/build.js";
 import type { Expr, Kernel } from "../kernel/kernel.js";
-import type { Storage } from "../graph/storage.js";
+import { storageBytes, type Storage } from "../graph/storage.js";
+import { full } from "../types/type.js";
 import { kernelStep, type FactorizationEqn, type Lowered } from "./lowered.js";
 import { spread, workgroupPosition } from "./toolkit/dispatch.js";
 import type { KernelBuilder } from "./toolkit/builder.js";
@@ -41,7 +42,7 @@ export function eigenvectors(lowering: Lowering, eqn: FactorizationEqn, size: nu
   const { name } = lowering.graph.values[eqn.out]!;
   const scratch = (what: string, elements: number): Storage => ({
     name: `${name}_${what}.${eqn.out}`,
-    bytes: 4 * elements,
+    bytes: storageBytes({ dtype: "f32", shape: [elements], pattern: full, format: null }),
     role: "temporary",
   });
   const rotations: Rotations = {

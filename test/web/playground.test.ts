@@ -145,6 +145,8 @@ test("compress the small model and talk to it: the ids are those of Node", async
     await page.$eval(`#${id}`, (field, given) => ((field as unknown as { value: string }).value = given), value);
   await page.click("#compress");
   await says(page, "compress-note", /MiB → \d/);
+  // the place of who goes by keyboard is where it was
+  await page.waitForFunction("document.activeElement.id === 'compress'");
   assert.match(await text(page, "report"), /layers\.0\.self_attn\.o_proj\.weight2:4nm\(2, 4\) of int4/);
   assert.match(await text(page, "report"), /layers\.3\.self_attn\.o_projf32\(w\.columns\) \/ 8\.032/);
   // a line for the layers that were compressed, over all blocks, in each of both plots
