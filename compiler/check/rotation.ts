@@ -1,14 +1,14 @@
 /** `for w in model.stream { scale w by q }`: the residual stream, multiplied by an orthogonal matrix. */
 import type { ValueId } from "../graph/graph.js";
-import type { Recipe, RecipeStep, RotateStep, TreatmentInput } from "../recipe/recipe.js";
+import type { Recipe, RecipeStep, RotateStep } from "../recipe/recipe.js";
 import type { ForStatement, ScaleStatement } from "../syntax/ast.js";
 import { symbolSize } from "../types/size.js";
-import { newBuilder, typeOf } from "./builder.js";
+import { typeOf } from "./builder.js";
 import { dependsOnDense } from "./dense-inputs.js";
 import { fail, placeIn, printType, type Frame } from "./frame.js";
-import { layerOf } from "./layer.js";
+import { openLoopBody } from "./loop-body.js";
 import type { RecipeContext } from "./recipe-context.js";
-import { bind, nest, type Scope } from "./scope.js";
+import type { Scope } from "./scope.js";
 import { equalSizes } from "./sizes.js";
 import { checkStatements } from "./statement.js";
 import { graphOf } from "./treatment.js";
@@ -27,21 +27,8 @@ export function checkRotation(statement: ForStatement, context: RecipeContext, o
   if (context.training !== null) return wrong("`stream` cannot stand in a training");
   const [pattern] = [...statement.matching, ...statement.except];
   if (pattern !== undefined) return wrong("the stream of a model is one", pattern.span, "selects nothing");
-  let failed = false;
-  const builder = newBuilder();
-  const inputs: { readonly input: TreatmentInput; readonly value: ValueId }[] = [];
-  const frame: Frame = {
-    ...context.frame,
-    builder,
-    layer: layerOf(name, context, builder, inputs, "linear"),
-    report: (found) => {
-      if (found.severity === "error") failed = true;
-      context.frame.report(found);
-    },
-  };
-  const scope = nest(outer);
-  bind(scope, name, { kind: "layer" }, statement.name.span);
-  const body = nest(scope);
+  const loop = openLoopBody(statement, context, outer);
+  const { frame, builder, inputs, scope: body } = loop;
   let scaled: { readonly by: ScaleStatement; readonly value: ValueId } | null = null;
   checkStatements(statement.body, frame, body, (each, inner) => {
     if (each.kind !== "scale" || each.through !== null)
@@ -62,13 +49,13 @@ export function checkRotation(statement: ForStatement, context: RecipeContext, o
         labels: [{ span: scaled.by.span, message: "first rotated here" }],
       });
     const value = checkTensor(each.by, placeIn(frame, inner));
-    if (value === null) failed = true;
+    if (value === null) loop.giveUp();
     else scaled = { by: each, value };
   });
   warnUnused(body, frame);
   // the callback above sets it
   const found = scaled as { readonly by: ScaleStatement; readonly value: ValueId } | null;
-  if (failed) return [];
+  if (loop.hasFailed()) return [];
   if (found === null) {
     fail(frame, "E604", "this loop rotates nothing", statement.name.span, "no weight is changed");
     return [];
