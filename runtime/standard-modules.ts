@@ -26,5 +26,6 @@ export const standardModules = [
   "compare",
   "train",
   "random",
+  "rotation",
   "masks",
 ] as const;

@@ -23,6 +23,7 @@ export function dependsOnDense(step: RecipeStep): string | null {
         ? "the weight of the model as it was given"
         : null;
     case "scale":
+    case "rotate":
     case "round":
     case "expect":
     case "save":

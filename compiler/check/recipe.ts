@@ -13,6 +13,7 @@ import { nest, type Scope } from "./scope.js";
 import { checkPermutations } from "./permute.js";
 import { checkRetentions } from "./retention.js";
 import { checkRoundings } from "./rounding.js";
+import { checkRotations } from "./rotation.js";
 import { checkSettings, type Settings } from "./settings.js";
 import { checkLet } from "./statement.js";
 import { checkTraining } from "./training.js";
@@ -59,6 +60,7 @@ export function checkRecipe(
   checkPermutations(steps, frame);
   checkRetentions(steps, frame);
   checkRoundings(steps, frame);
+  checkRotations(steps, frame);
   findings.finish();
   if (findings.failed()) return null;
   return { name: recipe.name.name, span: recipe.name.span, parameters, needsText: steps.some(needsText), steps };
@@ -198,6 +200,7 @@ function needsText(step: RecipeStep): boolean {
     case "train":
       return true;
     case "save":
+    case "rotate":
     case "round":
       return false;
     case "scale":

@@ -43,6 +43,8 @@ function printStep(step: RecipeStep): readonly string[] {
         ...indent(printComputed(`scale${through === null ? "" : ` through "${through.glob}"`}`, computed)),
       ];
     }
+    case "rotate":
+      return ["for the stream of the model", ...indent(["rotate", ...indent(lines(printGraph(step.graph)))])];
     case "round":
       return [
         `for each input${patterns("matching", step.matching)}${patterns("except", step.except)}`,

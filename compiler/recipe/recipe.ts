@@ -72,6 +72,8 @@ export type RecipeStep =
    * the block gives what it gave, is found in the block's graph.
    */
   | ScaleStep
+  /** Outside `blocks`: the residual stream is rotated. */
+  | RotateStep
   /** Inside `blocks`: what the layers that read such an input multiply is rounded, wherever the model runs. */
   | RoundStep
   /**
@@ -104,6 +106,19 @@ export interface ScaleStep {
   readonly computed: Computed;
   /** What is to take the scale; null: whatever can. */
   readonly through: NamePattern | null;
+  /** The statement's. */
+  readonly at: Span;
+  readonly span: Span;
+}
+
+/**
+ * The residual stream is multiplied by an orthogonal matrix, f32 [K, K] of K features, which the graph gives of K alone:
+ * it is folded into all weights that read and write the stream, and the gains of the norms before these, which become
+ * ones. What these are is found in the graphs of the model's functions.
+ */
+export interface RotateStep {
+  readonly kind: "rotate";
+  readonly graph: SymbolicGraph;
   /** The statement's. */
   readonly at: Span;
   readonly span: Span;

@@ -54,6 +54,11 @@ export function verifyRecipe(recipe: Recipe): readonly string[] {
             faults.push(`${input.name} is observed nowhere before`);
         return;
       }
+      case "rotate":
+        if (inBlock) faults.push("a rotation inside blocks");
+        if (step.graph.inputs.length > 0) faults.push("a rotation depends on more than its size");
+        faults.push(...verify(step.graph).map((fault) => `a rotation: ${fault}`));
+        return;
       case "round":
         if (!inBlock) faults.push("a rounding outside blocks");
         return;

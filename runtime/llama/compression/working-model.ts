@@ -56,6 +56,10 @@ export interface WorkingModel {
   /** A tensor as it is now, its values dense f32; the arena owns what was loaded for it. */
   dense(name: string, arena: Arena): Promise<DeviceTensor>;
   readonly folds: Folds;
+  /** From here on what was given is taken rotated, as `rotated` makes it of a tensor, but for the dense model's passes. */
+  rotate(rotated: RotatedGiven): void;
+  /** A tensor as it was given, rotated, where the stream was. */
+  readonly rotated: RotatedGiven;
   /** In what layers take what they multiply, by their names: as given, but for what was rounded since. */
   readonly activations: Map<string, ActivationFormat>;
   /** Gives a layer that is on the device its weight of before the treatment back. */
@@ -76,6 +80,9 @@ export interface WorkingModel {
   pieces(name: string): AsyncIterable<Uint8Array>;
   release(): void;
 }
+
+/** A tensor as it is given, rotated; the arena owns what is made. */
+export type RotatedGiven = (name: string, tensor: DeviceTensor, arena: Arena) => Promise<DeviceTensor>;
 
 /** Bytes that are read from a state at once. */
 const piece = 16 * 2 ** 20;
@@ -101,6 +108,7 @@ export function createWorkingModel(
   const givens = new Map<string, DeviceTensor>();
   const givenArena = openArena(caller.executor);
   let givenBlock: number | null = null;
+  let rotated: RotatedGiven | null = null;
 
   function dropGivens(): void {
     givens.clear();
@@ -123,7 +131,7 @@ export function createWorkingModel(
 
   /** What was given, with the scales that were multiplied into it since. */
   async function folded(name: string, tensor: DeviceTensor, arena: Arena): Promise<DeviceTensor> {
-    let result = tensor;
+    let result = rotated === null ? tensor : await rotated(name, tensor, arena);
     for (const axis of [0, 1]) {
       const factors = folds.of(name, axis);
       if (factors === null) continue;
@@ -175,6 +183,11 @@ export function createWorkingModel(
       fresh.add(record.name);
     },
     folds,
+    rotated: async (name, tensor, arena) => (rotated === null ? tensor : rotated(name, tensor, arena)),
+    rotate(by) {
+      rotated = by;
+      dropGivens();
+    },
     activations,
     scale(record, tensor, fold) {
       folds.multiply(fold);
@@ -213,11 +226,13 @@ export function createWorkingModel(
         const now = of === "model" ? await load(linear.weight, arena) : null;
         linears[linear.parameter] =
           now ??
-          (await (source === model ? given(linear) : loadWeight(caller, source, linear.weight, "stored", arena)));
+          (await (source === model && !(of === "dense" && rotated !== null)
+            ? given(linear)
+            : loadWeight(caller, source, linear.weight, "stored", arena)));
       }
       const own = await (of === "model"
         ? vectors(block, arena)
-        : source === model
+        : source === model && rotated === null
           ? loadVectors(caller, model, block, arena, (name) => givenVector(name, arena))
           : loadVectors(caller, source, block, arena));
       const rounded = roundedIn(block, of === "model" ? activations : dense.activations);
