@@ -7,7 +7,7 @@ import { compress } from "../../../runtime/llama/compression/compress.js";
 import { checkAgainst } from "../../../runtime/llama/compression/fit.js";
 import { rotatedBlock, rotatesFrame } from "../../../runtime/llama/compression/stream.js";
 import { openSession } from "../../../runtime/llama/inference/session.js";
-import { standardLibrary } from "../../../runtime/library.js";
+import { packageRoot, standardLibrary } from "../../../runtime/library.js";
 import { openModel, type Model } from "../../../runtime/model/model.js";
 import { withArena } from "../../../runtime/run/arena.js";
 import { difference } from "../../support/tolerance.js";
@@ -48,6 +48,36 @@ test("a rotated model gives what it gave, its norms are ones and no weight is as
     assert.is(difference(await logitsOf(rotated), await logitsOf(model), "chain"), null);
   } finally {
     await rotated.close();
+  }
+});
+
+test("every architecture whose layers add to the stream as they are gives what it gave", async () => {
+  const architectures = join(packageRoot(), "test", "data", "architectures");
+  for (const name of ["llama-biased", "mistral", "qwen2", "qwen3", "phi3"]) {
+    const given = await openModel(join(architectures, name));
+    const out = join(folder, `rotated-${name}`);
+    const { recipe, source } = exampleRecipe("rotated.esp");
+    await compress(caller, given, recipe, { output: out, source });
+    const rotated = await openModel(out);
+    try {
+      assert.is(difference(await logitsOf(rotated), await logitsOf(given), "chain"), null, name);
+    } finally {
+      await rotated.close();
+      await given.close();
+    }
+  }
+  // its layers' results go through a norm before they are added
+  const gemma = await openModel(join(architectures, "gemma3"));
+  try {
+    checkAgainst(gemma, exampleRecipe("rotated.esp").recipe, standardLibrary());
+    assert.unreachable();
+  } catch (error) {
+    assert.instance(error, CompileError);
+    const [found] = (error as CompileError).diagnostics;
+    assert.is(found?.code, "E613");
+    assert.match(found?.notes[0] ?? "", "adds what is not rotated to the stream");
+  } finally {
+    await gemma.close();
   }
 });
 
