@@ -19,6 +19,8 @@ export interface Target {
   readonly maxStorageBuffers: number;
   /** Bytes of one storage binding. */
   readonly maxBinding: number;
+  /** Whether a token's values are to be, bit for bit, what they are where it goes through by itself; slower. */
+  readonly alike?: boolean;
 }
 
 /** What every WebGPU device has. */

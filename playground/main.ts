@@ -97,10 +97,12 @@ function start(): void {
     const note = byId("stages-note", HTMLParagraphElement);
     if (graph === null) {
       stages = null;
-      note.textContent =
-        checked.value === null
-          ? "The source has errors: the stages are those of before."
-          : "There is no function here.";
+      forgetResults();
+      if (checked.value === null) note.textContent = "The source has errors: the stages are those of before.";
+      else {
+        note.textContent = "There is no function here.";
+        for (const id of ["sizes", "stages", "arguments"]) byId(id, HTMLElement).replaceChildren();
+      }
       byId("run", HTMLButtonElement).disabled = true;
       return;
     }
@@ -111,6 +113,7 @@ function start(): void {
   function compileNow(): void {
     const graph = graphShown();
     if (graph === null) return;
+    forgetResults();
     const note = byId("stages-note", HTMLParagraphElement);
     const run = byId("run", HTMLButtonElement);
     try {
@@ -129,13 +132,27 @@ function start(): void {
     run.disabled = stages === null;
   }
 
-  byId("run", HTMLButtonElement).addEventListener("click", async () => {
+  /** Takes away what a run gave: it was of another function, other sizes or other numbers. */
+  function forgetResults(): void {
+    byId("results", HTMLDivElement).replaceChildren();
     const note = byId("run-note", HTMLSpanElement);
+    note.textContent = "";
     note.classList.remove("bad");
-    if (stages === null) return;
+  }
+  byId("arguments", HTMLDivElement).addEventListener("input", forgetResults);
+
+  byId("run", HTMLButtonElement).addEventListener("click", async () => {
+    const open = await machine().catch(() => null);
+    const asked = stages;
+    if (asked === null) return;
+    forgetResults();
+    const note = byId("run-note", HTMLSpanElement);
     try {
-      const open = await machine().catch(() => null);
-      note.textContent = await runOnNumbers(stages, open?.caller.executor ?? null);
+      const { note: said, panels } = await runOnNumbers(asked, open?.caller.executor ?? null);
+      // edited meanwhile
+      if (stages !== asked) return;
+      byId("results", HTMLDivElement).replaceChildren(...panels);
+      note.textContent = said;
     } catch (error) {
       note.textContent = wordsOf(error);
       note.classList.add("bad");

@@ -36,6 +36,8 @@ export function createModelPart(machine: () => Promise<Machine>, chosen: () => C
 
   /** Runs one thing at a time, and says what went wrong. */
   async function busy(where: HTMLElement, work: () => Promise<void>): Promise<void> {
+    // a button that is disabled loses the focus, and who goes by keyboard the place
+    const focused = document.activeElement;
     for (const button of [load, speak, compressing]) button.disabled = true;
     where.classList.remove("bad");
     try {
@@ -49,17 +51,25 @@ export function createModelPart(machine: () => Promise<Machine>, chosen: () => C
       for (const button of [speak, compressing]) button.disabled = given === null;
       stop.disabled = true;
       progress.hidden = true;
+      if (document.activeElement === document.body && focused instanceof HTMLElement) focused.focus();
     }
+  }
+
+  /** Takes away what was compressed, and what was told of it. */
+  function forgetMade(): void {
+    made = null;
+    download.hidden = true;
+    for (const id of ["report", "figures", "compressed"]) byId(id, HTMLElement).replaceChildren();
+    byId("compressed", HTMLElement).dataset["ids"] = "";
   }
 
   async function take(model: Model): Promise<void> {
     const parameters = model.tensors.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
     const bytes = model.tensors.reduce((sum, one) => sum + one.bytes, 0);
     await given?.close();
-    [given, made] = [model, null];
-    download.hidden = true;
-    for (const id of ["report", "plots", "figures"]) byId(id, HTMLElement).replaceChildren();
-    for (const id of ["given", "compressed"]) byId(id, HTMLParagraphElement).replaceChildren();
+    given = model;
+    forgetMade();
+    for (const id of ["plots", "given", "compress-note"]) byId(id, HTMLElement).replaceChildren();
     const warnings = model.warnings.map((line) => ` Note: ${line}.`).join("");
     note.textContent = `${model.directory}: ${model.config.layers} blocks, ${(parameters / 1e6).toFixed(1)} million parameters, ${(bytes / 2 ** 20).toFixed(2)} MiB.${warnings}`;
   }
@@ -141,7 +151,7 @@ export function createModelPart(machine: () => Promise<Machine>, chosen: () => C
       progress.hidden = false;
       progress.value = 0;
       const errors = showErrors(given);
-      for (const id of ["report", "figures"]) byId(id, HTMLElement).replaceChildren();
+      forgetMade();
       const output = "compressed";
       const { report, models } = await compress(caller, given, picked.recipe, {
         output,
@@ -167,6 +177,14 @@ export function createModelPart(machine: () => Promise<Machine>, chosen: () => C
       progressNote.textContent = `${size(report.bytesBefore)} → ${size(report.bytesAfter)} in ${report.seconds.toFixed(1)} s on ${caller.target.name}.`;
       showFigures(report, caller.target.name);
       byId("report", HTMLDivElement).replaceChildren(
+        ...(report.printed.length === 0
+          ? []
+          : [
+              table(
+                ["layer", "printed", "value"],
+                report.printed.map(({ layer, text, value }) => [layer, text, value === null ? "not finite" : value]),
+              ),
+            ]),
         table(
           ["tensor", "pattern", "format", "bits a weight", "weight error", "layer error"],
           report.tensors.map((one) => [

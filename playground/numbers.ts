@@ -36,8 +36,15 @@ function startOf(dtype: string, at: number): number {
   return at % 5;
 }
 
+/** What a run gave. */
+export interface Results {
+  /** How far the device is from the evaluator. */
+  readonly note: string;
+  readonly panels: readonly HTMLElement[];
+}
+
 /** Runs it; the executor is null where there is no device. Throws an Error that says what is wrong with an argument. */
-export async function runOnNumbers({ concrete, program }: Stages, executor: Executor | null): Promise<string> {
+export async function runOnNumbers({ concrete, program }: Stages, executor: Executor | null): Promise<Results> {
   const fields = new Map(
     [...byId("arguments", HTMLDivElement).querySelectorAll("textarea")].map((one) => [one.name, one.value]),
   );
@@ -70,36 +77,38 @@ export async function runOnNumbers({ concrete, program }: Stages, executor: Exec
     for (const tensor of new Set([...Object.values(inputs), ...Object.values(outputs)])) executor.release(tensor);
   }
   let largest = 0;
-  byId("results", HTMLDivElement).replaceChildren(
-    ...[...meant].map(([name, { dtype, shape, data }]) => {
-      const device = found.get(name) ?? null;
-      for (let at = 0; device !== null && at < data.length; at++)
-        largest = Math.max(largest, Math.abs((device[at] ?? 0) - (data[at] ?? 0)));
-      const panel = element("div");
-      const beside = element("div", "", "beside");
-      const column = (title: string, values: ArrayLike<number>): HTMLElement => {
-        const made = element("div");
-        made.append(
-          element("h3", title),
-          Object.assign(element("pre", rows(values, shape), "numbers"), { tabIndex: 0 }),
-        );
-        return made;
-      };
-      if (device !== null) beside.append(column("device", device));
-      beside.append(column("evaluator", data));
-      panel.append(element("h3", `${name}: ${dtype}[${shape.join(", ")}]`), beside);
-      return panel;
-    }),
-  );
-  return executor === null
-    ? "By the evaluator alone: there is no device."
-    : `The largest difference from the evaluator is ${print(largest)}.`;
+  const panels = [...meant].map(([name, { dtype, shape, data }]) => {
+    const device = found.get(name) ?? null;
+    for (let at = 0; device !== null && at < data.length; at++)
+      largest = Math.max(largest, Math.abs((device[at] ?? 0) - (data[at] ?? 0)));
+    const panel = element("div");
+    const beside = element("div", "", "beside");
+    const column = (title: string, values: ArrayLike<number>): HTMLElement => {
+      const made = element("div");
+      made.append(element("h3", title), Object.assign(element("pre", rows(values, shape), "numbers"), { tabIndex: 0 }));
+      return made;
+    };
+    if (device !== null) beside.append(column("device", device));
+    beside.append(column("evaluator", data));
+    panel.append(element("h3", `${name}: ${dtype}[${shape.join(", ")}]`), beside);
+    return panel;
+  });
+  const note =
+    executor === null
+      ? "By the evaluator alone: there is no device."
+      : `The largest difference from the evaluator is ${print(largest)}.`;
+  return { note, panels };
 }
+
+/** Numbers in rows of the last axis, each column as wide as its widest. */
 
 function rows(values: ArrayLike<number>, shape: readonly number[]): string {
   const width = Math.max(1, shape.at(-1) ?? 1);
   const shown = Array.from({ length: Math.min(values.length, most) }, (_, at) => print(values[at] ?? 0));
+  const widths = Array.from({ length: width }, () => 0);
+  for (const [at, text] of shown.entries()) widths[at % width] = Math.max(widths[at % width] ?? 0, text.length);
+  const cells = shown.map((text, at) => text.padStart(widths[at % width] ?? 0));
   const lines: string[] = [];
-  for (let at = 0; at < shown.length; at += width) lines.push(shown.slice(at, at + width).join(" "));
+  for (let at = 0; at < cells.length; at += width) lines.push(cells.slice(at, at + width).join(" "));
   return lines.join("\n");
 }

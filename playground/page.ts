@@ -26,14 +26,17 @@ export function offer(select: HTMLSelectElement, names: readonly string[]): void
   if (names.includes(before)) select.value = before;
 }
 
-/** A table; numbers stand to the right. */
+/** A table; numbers stand to the right, those of a column with as many decimals. */
 export function table(heads: readonly string[], rows: readonly (readonly (string | number)[])[]): HTMLElement {
   const made = element("table");
+  const decimals = heads.map((_, at) =>
+    Math.max(...rows.map((row) => (typeof row[at] === "number" ? print(row[at]) : "").split(".")[1]?.length ?? 0)),
+  );
   const line = (kind: "th" | "td", cells: readonly (string | number)[]): HTMLElement => {
     const row = element("tr");
     cells.forEach((cell, at) => {
       const isNumber = typeof (rows[0]?.[at] ?? "") === "number";
-      row.append(element(kind, typeof cell === "number" ? print(cell) : cell, isNumber ? "number" : ""));
+      row.append(element(kind, typeof cell === "number" ? cell.toFixed(decimals[at]) : cell, isNumber ? "number" : ""));
     });
     return row;
   };

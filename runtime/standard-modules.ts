@@ -19,11 +19,13 @@ export const standardModules = [
   "llama",
   "qwen2",
   "qwen3",
+  "gemma3",
   "phi3",
   "sampling",
   "serving",
   "compare",
   "train",
   "random",
+  "rotation",
   "masks",
 ] as const;

@@ -40,23 +40,27 @@ const fences = [...readme.matchAll(/^( *)```(\w*)\n([\s\S]*?)^\1```$/gm)].map(
 test("its programs run, and print what it shows", () => {
   const folder = mkdtempSync(join(tmpdir(), "espalier-readme-"));
   try {
-    const programs = fences.filter(({ language }) => language === "js");
+    const programs = fences.filter(
+      // what is for a page is run in one by test/web/example
+      ({ language, text }) => language === "js" && !text.startsWith("// page.js"),
+    );
     assert.equal(
       programs.map(({ text }) => text.split("\n", 1)[0]),
-      ["// speak.js", "// compile.js", "// run.js", "// exchange.js"],
+      ["// speak.js", "// shrink.js", "// compile.js", "// run.js", "// exchange.js"],
     );
     const printed = programs.map(({ text }, at) => {
       const path = join(folder, `${at}.mjs`);
       const entry = (name: string): string => JSON.stringify(new URL(`../bundle/${name}.js`, import.meta.url).href);
       const model = JSON.stringify(projectFile("examples/classics-3.7m"));
-      const placed = text.replace('"examples/classics-3.7m"', model);
-      writeFileSync(path, placed.replace('"espalier/run"', entry("run")).replace('"espalier"', entry("index")));
+      const recipe = JSON.stringify(projectFile("examples/int4.esp"));
+      const placed = text.replace('"examples/classics-3.7m"', model).replace('"examples/int4.esp"', recipe);
+      writeFileSync(path, placed.replace('"espalier/run"', entry("run")).replaceAll('"espalier"', entry("index")));
       return execFileSync(process.execPath, [path], { cwd: folder, encoding: "utf8", timeout: 100_000 });
     });
-    const shown = ["// speak.js", "// run.js", "// exchange.js"].map(
+    const shown = ["// speak.js", "// shrink.js", "// run.js", "// exchange.js"].map(
       (first) => fences[fences.findIndex(({ text }) => text.startsWith(first)) + 1]?.text,
     );
-    assert.equal(printed, [shown[0]?.trimEnd(), "", shown[1], shown[2]]);
+    assert.equal(printed, [shown[0]?.trimEnd(), shown[1], "", shown[2], shown[3]]);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

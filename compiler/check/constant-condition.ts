@@ -28,7 +28,9 @@ function failData(expr: Expr, frame: Frame, scope: Scope, computed: ReadonlySet<
     return true;
   }
   if (expr.kind === "binary" && (expr.op === "and" || expr.op === "or") && hasMatches(expr)) {
-    const globs = [...matchesIn(expr)].map((each) => `"${each.pattern.value}"`);
+    const globs = [...matchesIn(expr)].map((each) =>
+      each.pattern.kind === "name" ? each.pattern.name : `"${each.pattern.value}"`,
+    );
     fail(frame, "E606", "`matches` stands alone, or after `not`", expr.span, "joined with another condition", {
       help:
         expr.op === "or" && globs.length > 1

@@ -14,12 +14,16 @@ export function dependsOnDense(step: RecipeStep): string | null {
     case "tensors":
     case "linears":
       return step.treatments
-        .flatMap(({ inputs, choices, measures }) => [inputs, ...[...choices, ...measures].map((each) => each.inputs)])
+        .flatMap(({ inputs, choices, measures, prints }) => [
+          inputs,
+          ...[...choices, ...measures, ...prints].map((each) => each.inputs),
+        ])
         .flat()
         .some(({ kind }) => kind === "original")
         ? "the weight of the model as it was given"
         : null;
     case "scale":
+    case "rotate":
     case "round":
     case "expect":
     case "save":

@@ -12,7 +12,7 @@ export function isFactorization(name: string): name is FactorizationOp {
   return Object.hasOwn(factorizationOps, name);
 }
 
-/** Checks `cholesky(h)` or `inverse_lower(l)`: one square matrix of f32, dense. */
+/** Checks `cholesky(h)`, `inverse_lower(l)` or `eigenvectors(h)`: one square matrix of f32, dense. */
 export function checkFactorization(
   expr: Extract<Expr, { kind: "call" }>,
   op: FactorizationOp,

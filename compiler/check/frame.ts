@@ -175,6 +175,7 @@ export function elementOf(binding: Binding, builder: Builder): Element | null {
     case "statistic":
     case "measured":
     case "table":
+    case "string":
     case "unknown":
       return null;
     default:

@@ -85,6 +85,7 @@ export function checkPermutations(steps: readonly RecipeStep[], frame: Frame): v
         labels: [{ span: step.span, message: "in this loop" }],
         help: "permute in a loop of its own, then observe, and store in another",
       });
+    if (step.kind === "rotate") before ??= { span: step.span, what: "rotated here" };
     if (step.kind === "scale") before ??= { span: step.span, what: "scaled here" };
     if (step.kind === "train") before ??= { span: step.span, what: "trained here" };
     if (retains) before ??= { span: step.span, what: "columns are retained here" };

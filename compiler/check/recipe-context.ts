@@ -1,9 +1,9 @@
 import { fail, type Frame } from "./frame.js";
-import { bind, peek, type Scope } from "./scope.js";
+import { bind, lookup, peek, type Scope } from "./scope.js";
 import type { Observed } from "./observe.js";
 import type { Span } from "../diagnostic.js";
 import type { Measure, NamePattern, TrainStep } from "../recipe/recipe.js";
-import type { ForStatement, MeasureStatement, RecipeDeclaration, StringExpr } from "../syntax/ast.js";
+import type { ForStatement, MeasureStatement, PatternName, RecipeDeclaration } from "../syntax/ast.js";
 
 /** What the checking of one recipe needs all along. */
 export interface RecipeContext {
@@ -24,10 +24,23 @@ export interface RecipeContext {
   readonly training: TrainStep["scope"] | null;
 }
 
-/** A name pattern; an empty one matches nothing. */
-export function namePattern(pattern: StringExpr, frame: Frame): NamePattern {
-  if (pattern.value.trim() === "") fail(frame, "E605", "an empty pattern matches no layer", pattern.span, "empty");
-  return { glob: pattern.value, span: pattern.span };
+/** A name pattern, or the one that a parameter is; an empty one matches nothing. */
+export function namePattern(pattern: PatternName, frame: Frame, scope: Scope): NamePattern {
+  const { span } = pattern;
+  if (pattern.kind === "string") return checkedGlob(pattern.value, span, frame);
+  const found = lookup(scope, pattern.name);
+  if (found?.kind === "string") return checkedGlob(found.value, span, frame);
+  const help = `put a pattern in quotes: \`"${pattern.name}"\`, or give the recipe a parameter: \`${pattern.name} = "*.down_proj"\``;
+  if (found === null) fail(frame, "E201", `there is no \`${pattern.name}\``, span, "not declared", { help });
+  else if (found.kind !== "unknown")
+    fail(frame, "E605", `\`${pattern.name}\` is no name pattern`, span, "not a string", { help });
+  // reported: what would match all keeps the rest silent
+  return { glob: "*", span };
+}
+
+function checkedGlob(glob: string, span: Span, frame: Frame): NamePattern {
+  if (glob.trim() === "") fail(frame, "E605", "an empty pattern matches no layer", span, "empty");
+  return { glob, span };
 }
 
 /** What a `measure` stands for; each way through a loop comes by, the first declares it. */

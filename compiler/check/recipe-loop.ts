@@ -4,6 +4,7 @@ import type { Expr, ForStatement, Statement } from "../syntax/ast.js";
 import { fail, type Frame } from "./frame.js";
 import { namePattern, type RecipeContext } from "./recipe-context.js";
 import { bind, lookup, nest, type Scope } from "./scope.js";
+import { checkRotation } from "./rotation.js";
 import { checkScaling } from "./scaling.js";
 import { checkTensors } from "./tensor-loop.js";
 import { blockTensorKinds, isTensorKind, tensorKinds } from "./tensors.js";
@@ -40,7 +41,7 @@ export function checkLoop(
   const member = over.field.name;
   const members =
     base.kind === "model"
-      ? ["blocks", "linears", ...tensorKinds]
+      ? ["blocks", "linears", "stream", ...tensorKinds]
       : base.kind === "block"
         ? ["linears", "inputs", ...blockTensorKinds]
         : [];
@@ -70,6 +71,7 @@ export function checkLoop(
     return [{ kind: "blocks", body, span: statement.span }];
   }
   if (isTensorKind(member)) return checkTensors(statement, member, base.kind === "block", context, scope);
+  if (member === "stream") return checkRotation(statement, context, scope);
   if (base.kind === "model" && context.block !== null) {
     fail(
       frame,
@@ -81,8 +83,8 @@ export function checkLoop(
     );
     return [];
   }
-  const matching = statement.matching.map((pattern) => namePattern(pattern, frame));
-  const except = statement.except.map((pattern) => namePattern(pattern, frame));
+  const matching = statement.matching.map((pattern) => namePattern(pattern, frame, scope));
+  const except = statement.except.map((pattern) => namePattern(pattern, frame, scope));
   if (member === "inputs") {
     const { scale = null, round = null } = checkScaling(statement, context, scope) ?? {};
     const chosen = { matching, except, span: statement.span };

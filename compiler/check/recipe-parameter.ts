@@ -1,4 +1,4 @@
-import type { Recipe } from "../recipe/recipe.js";
+import type { ParameterValue, Recipe } from "../recipe/recipe.js";
 import type { Expr, RecipeDeclaration } from "../syntax/ast.js";
 import { fail, type Frame } from "./frame.js";
 import { bind, type Scope } from "./scope.js";
@@ -6,14 +6,23 @@ import { defaultOf } from "./settings.js";
 import { suggest } from "../suggest.js";
 import { nameHabits } from "./habits.js";
 
+/** The types that may be written of a parameter, by what its default is, and that in words. */
+const parameterTypes: Readonly<
+  Record<"number" | "boolean" | "string", { readonly types: readonly string[]; readonly words: string }>
+> = {
+  number: { types: ["size", "f32", "i32"], words: "a number" },
+  boolean: { types: ["bool"], words: "a truth value" },
+  string: { types: ["string"], words: "a string" },
+};
+
 /** Checks the parameters of a recipe and gives them to its scope. */
 export function checkParameters(
   recipe: RecipeDeclaration,
   frame: Frame,
   scope: Scope,
-  settings: ReadonlyMap<string, number | boolean>,
+  settings: ReadonlyMap<string, ParameterValue>,
 ): Recipe["parameters"] {
-  const parameters: { name: string; value: number | boolean; fallback: number | boolean }[] = [];
+  const parameters: { name: string; value: ParameterValue; fallback: ParameterValue }[] = [];
   for (const param of recipe.params) {
     const name = param.name.name;
     const known = scope.entries.get(name);
@@ -50,29 +59,28 @@ export function checkParameters(
         fail(
           frame,
           "E603",
-          `the default of \`${name}\` must be a number, \`true\` or \`false\``,
+          `the default of \`${name}\` must be a number, \`true\`, \`false\` or a name pattern in quotes`,
           param.fallback.span,
           "not a plain constant",
           { help: fallbackHelp(param.fallback) },
         );
       continue;
     }
-    const boolean = typeof fallback.value === "boolean";
-    if (
-      type !== null &&
-      (param.type?.shape != null || !(boolean ? type === "bool" : type === "size" || type === "f32" || type === "i32"))
-    )
+    const kind = typeof fallback.value as keyof typeof parameterTypes;
+    const { types, words } = parameterTypes[kind];
+    if (type !== null && (param.type?.shape != null || !types.includes(type)))
       fail(
         frame,
         "E603",
-        `\`${name}\` is declared as ${type}, and its default is ${boolean ? "a truth value" : "a number"}`,
+        `\`${name}\` is declared as ${type}, and its default is ${words}`,
         param.span,
         "not the same",
-        { help: `write \`${name} = ${String(fallback.value)}\`` },
+        { help: `write \`${name} = ${kind === "string" ? JSON.stringify(fallback.value) : String(fallback.value)}\`` },
       );
     const value = settings.get(name) ?? fallback.value;
     parameters.push({ name, value, fallback: fallback.value });
     if (typeof value === "boolean") bind(scope, name, { kind: "boolean", value }, param.name.span);
+    else if (typeof value === "string") bind(scope, name, { kind: "string", value }, param.name.span);
     else
       bind(
         scope,

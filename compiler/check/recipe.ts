@@ -1,4 +1,4 @@
-import type { Recipe, RecipeStep } from "../recipe/recipe.js";
+import type { ParameterValue, Recipe, RecipeStep } from "../recipe/recipe.js";
 import type { RecipeDeclaration, Statement } from "../syntax/ast.js";
 import { checkParameters } from "./recipe-parameter.js";
 import { checkLoop } from "./recipe-loop.js";
@@ -13,9 +13,11 @@ import { nest, type Scope } from "./scope.js";
 import { checkPermutations } from "./permute.js";
 import { checkRetentions } from "./retention.js";
 import { checkRoundings } from "./rounding.js";
+import { checkRotations } from "./rotation.js";
 import { checkSettings, type Settings } from "./settings.js";
 import { checkLet } from "./statement.js";
-import { checkTraining, refusedInTraining } from "./training.js";
+import { checkTraining } from "./training.js";
+import { refusedInTraining } from "./training-statements.js";
 import { warnUnused } from "./unused.js";
 
 export { checkSettings, type Settings };
@@ -27,7 +29,7 @@ export function checkRecipe(
   recipe: RecipeDeclaration,
   rest: Pick<Frame, "file" | "report" | "functionOf">,
   constants: Scope,
-  settings: ReadonlyMap<string, number | boolean>,
+  settings: ReadonlyMap<string, ParameterValue>,
 ): Recipe | null {
   const findings = findingsFor(rest);
   const { report, functionOf } = findings;
@@ -58,6 +60,7 @@ export function checkRecipe(
   checkPermutations(steps, frame);
   checkRetentions(steps, frame);
   checkRoundings(steps, frame);
+  checkRotations(steps, frame);
   findings.finish();
   if (findings.failed()) return null;
   return { name: recipe.name.name, span: recipe.name.span, parameters, needsText: steps.some(needsText), steps };
@@ -142,6 +145,11 @@ function checkStep(statement: Statement, context: RecipeContext, scope: Scope): 
         help: "inside `for w in block.inputs { }`",
       });
       return [];
+    case "print":
+      fail(frame, "E602", "`print` stands in a loop over layers", statement.span, "of which layer?", {
+        help: "inside `for w in block.linears { }`",
+      });
+      return [];
     case "measure":
       fail(frame, "E602", "`measure` stands in a loop over layers", statement.span, "of which layer?", {
         help: "inside `for w in block.linears { }`",
@@ -182,13 +190,17 @@ function needsText(step: RecipeStep): boolean {
     case "tensors":
     case "linears":
       return step.treatments.some((treatment) =>
-        [...treatment.inputs, ...(treatment.permutes?.score.inputs ?? []), ...(treatment.retains?.inputs ?? [])].some(
-          (input) => input.kind === "windows" || input.kind === "tokens",
-        ),
+        [
+          ...treatment.inputs,
+          ...[...treatment.choices, ...treatment.measures, ...treatment.prints].flatMap(({ inputs }) => inputs),
+          ...(treatment.permutes?.score.inputs ?? []),
+          ...(treatment.retains?.inputs ?? []),
+        ].some((input) => input.kind === "windows" || input.kind === "tokens"),
       );
     case "train":
       return true;
     case "save":
+    case "rotate":
     case "round":
       return false;
     case "scale":

@@ -101,7 +101,7 @@ export function checkRetentions(steps: Recipe["steps"], frame: Frame): void {
         help: "retain first, in a loop over blocks of its own: what follows is done to the smaller layers",
       });
     if (first !== null) for (const each of step.kind === "blocks" ? step.body : [step]) refuseDense(each, first, frame);
-    const changes = ({ kind }: RecipeStep): boolean => kind === "scale" || kind === "round" || kind === "tensors";
+    const changes = ({ kind }: RecipeStep): boolean => ["scale", "rotate", "round", "tensors"].includes(kind);
     if (changes(step) || (step.kind === "blocks" && step.body.some(changes))) stored ??= step.span;
     if (step.kind === "train" || (own === undefined && loops.some(storesAny))) stored ??= step.span;
     first ??= own ?? null;

@@ -1,14 +1,14 @@
 /** The body of `for w in block.inputs`: a scale for each channel of what linear layers receive, and how it is rounded. */
-import type { RoundStep, ScaleStep, TreatmentInput } from "../recipe/recipe.js";
+import type { RoundStep, ScaleStep } from "../recipe/recipe.js";
 import type { ForStatement, RoundStatement, ScaleStatement, Statement } from "../syntax/ast.js";
 import type { ValueId } from "../graph/graph.js";
 import { printSize, symbolSize } from "../types/size.js";
-import { newBuilder, typeOf } from "./builder.js";
+import { typeOf } from "./builder.js";
 import { fail, placeIn, printType, type Frame } from "./frame.js";
-import { layerOf } from "./layer.js";
+import { openLoopBody } from "./loop-body.js";
 import { checkRounding } from "./rounding.js";
 import { namePattern, type RecipeContext } from "./recipe-context.js";
-import { bind, nest, type Scope } from "./scope.js";
+import type { Scope } from "./scope.js";
 import { equalSizes } from "./sizes.js";
 import { checkStatements } from "./statement.js";
 import { graphOf } from "./treatment.js";
@@ -26,22 +26,9 @@ export interface InputSteps {
  * the input, f32[N, K], their rows one below the other.
  */
 export function checkScaling(statement: ForStatement, context: RecipeContext, outer: Scope): InputSteps | null {
-  let failed = false;
-  const builder = newBuilder();
-  const inputs: { readonly input: TreatmentInput; readonly value: ValueId }[] = [];
   const name = statement.name.name;
-  const frame: Frame = {
-    ...context.frame,
-    builder,
-    layer: layerOf(name, context, builder, inputs, "linear"),
-    report: (found) => {
-      if (found.severity === "error") failed = true;
-      context.frame.report(found);
-    },
-  };
-  const scope = nest(outer);
-  bind(scope, name, { kind: "layer" }, statement.name.span);
-  const body = nest(scope);
+  const loop = openLoopBody(statement, context, outer);
+  const { frame, builder, inputs, scope: body } = loop;
   let scaled: { readonly by: ScaleStatement; readonly value: ValueId } | null = null;
   let rounded: { readonly by: RoundStatement; readonly activations: RoundStep["activations"] } | null = null;
   checkStatements(statement.body, frame, body, (each, inner) => {
@@ -61,7 +48,7 @@ export function checkScaling(statement: ForStatement, context: RecipeContext, ou
           labels: [{ span: rounded.by.span, message: "first rounded here" }],
         });
       const activations = checkRounding(each, frame, inner);
-      if (activations === null) failed = true;
+      if (activations === null) loop.giveUp();
       else rounded = { by: each, activations };
       return;
     }
@@ -72,7 +59,7 @@ export function checkScaling(statement: ForStatement, context: RecipeContext, ou
       });
     const value = checkTensor(each.by, placeIn(frame, inner));
     if (value === null) {
-      failed = true;
+      loop.giveUp();
       return;
     }
     const type = typeOf(builder, value);
@@ -97,7 +84,7 @@ export function checkScaling(statement: ForStatement, context: RecipeContext, ou
   // the callback above sets it
   const found = scaled as { readonly by: ScaleStatement; readonly value: ValueId } | null;
   const round = rounded as { readonly by: RoundStatement; readonly activations: RoundStep["activations"] } | null;
-  if (failed) return null;
+  if (loop.hasFailed()) return null;
   const rounding = round === null ? null : { activations: round.activations, at: round.by.span };
   if (found === null)
     return rounding !== null
@@ -117,14 +104,14 @@ export function checkScaling(statement: ForStatement, context: RecipeContext, ou
       { help: `take \`${name}\`, f32[N, K], the rows of all layers that read the input` },
     );
   const { through } = found.by;
-  const scale = { computed, through: through === null ? null : namePattern(through, frame), at: found.by.span };
+  const scale = { computed, through: through === null ? null : namePattern(through, frame, body), at: found.by.span };
   return { scale, round: rounding };
 }
 
 function misplaced(each: Statement, frame: Frame): void {
   fail(frame, "E602", `\`${each.kind}\` cannot stand in a loop over inputs`, each.span, "not here", {
     help:
-      each.kind === "store" || each.kind === "measure"
+      each.kind === "store" || each.kind === "measure" || each.kind === "print"
         ? "each layer by itself is in `for w in block.linears { }`"
         : "choose inputs by `matching` and `except`, by the names of the layers that read them",
   });

@@ -12,6 +12,8 @@ export type Binding =
   /** A constant without a dtype: it adapts to what it meets. */
   | { readonly kind: "number"; readonly value: number; readonly integer: boolean }
   | { readonly kind: "boolean"; readonly value: boolean }
+  /** A recipe's parameter that is a name pattern. */
+  | { readonly kind: "string"; readonly value: string }
   /** A constant list of numbers. */
   | { readonly kind: "table"; readonly values: readonly number[] }
   | { readonly kind: "index"; readonly range: Range }

@@ -1,14 +1,19 @@
 import { error, type Diagnostic } from "../diagnostic.js";
+import type { ParameterValue } from "../recipe/recipe.js";
 import type { Expr, RecipeDeclaration } from "../syntax/ast.js";
 import type { FileScope } from "./modules.js";
 import { suggestion } from "./suggestion.js";
 
-/** Values given for the parameters of recipes, by name. Text is read as a number, `true` or `false`. */
+/**
+ * Values given for the parameters of recipes, by name. Text is read as what the default is: a number, `true` or `false`,
+ * or a name pattern.
+ */
 export type Settings = Readonly<Record<string, number | boolean | string>>;
 
-/** The default of a recipe's parameter: a number or truth value, written out, else null. */
-export function defaultOf(expr: Expr | null): { readonly value: number | boolean; readonly integer: boolean } | null {
+/** The default of a recipe's parameter: a number, truth value or string, written out, else null. */
+export function defaultOf(expr: Expr | null): { readonly value: ParameterValue; readonly integer: boolean } | null {
   if (expr === null) return null;
+  if (expr.kind === "string") return { value: expr.value, integer: false };
   if (expr.kind === "boolean") return { value: expr.value, integer: false };
   if (expr.kind === "number") return { value: expr.value, integer: expr.integer };
   if (expr.kind === "unary" && expr.op === "-" && expr.operand.kind === "number")
@@ -22,15 +27,15 @@ function settable(recipe: RecipeDeclaration): readonly string[] {
 }
 
 /**
- * The settings as numbers and truth values. Those that no recipe of the file has, or of the wrong type, are reported
+ * The settings as what the parameters are. Those that no recipe of the file has, or of the wrong type, are reported
  * and left out.
  */
 export function checkSettings(
   file: FileScope,
   set: Settings,
   report: (found: Diagnostic) => void,
-): ReadonlyMap<string, number | boolean> {
-  const known = new Map<string, number | boolean>();
+): ReadonlyMap<string, ParameterValue> {
+  const known = new Map<string, ParameterValue>();
   const recipes = [...file.recipes.values()];
   const names = [...new Set(recipes.flatMap(settable))];
   const listed =
@@ -46,7 +51,6 @@ export function checkSettings(
       );
       continue;
     }
-    const value = readSetting(given);
     const fallback = recipes
       .flatMap((recipe) =>
         recipe.params
@@ -54,13 +58,15 @@ export function checkSettings(
           .map((param) => defaultOf(param.fallback)?.value ?? null),
       )
       .find((found) => found !== null);
+    const value = typeof fallback === "string" ? given : readSetting(given);
     if (
       value === null ||
       fallback === undefined ||
       typeof value !== typeof fallback ||
-      (typeof value === "number" && !Number.isFinite(value))
+      (typeof value === "number" && !Number.isFinite(value)) ||
+      (typeof value === "string" && value.trim() === "")
     ) {
-      const wanted = typeof fallback === "boolean" ? "`true` or `false`" : "a number";
+      const wanted = wantedWords[typeof fallback as keyof typeof wantedWords];
       report(
         error("E210", `the parameter \`${name}\` is ${wanted}, and is set to \`${String(given)}\``, null, {
           notes: [`its default is ${String(fallback)}`],
@@ -89,6 +95,8 @@ function outsideF32(value: number): string | null {
     return "too small for an f32: below 1.17549435e-38 a device may compute with 0";
   return null;
 }
+
+const wantedWords = { number: "a number", boolean: "`true` or `false`", string: "a name pattern" } as const;
 
 function readSetting(given: number | boolean | string): number | boolean | null {
   if (typeof given !== "string") return given;

@@ -257,6 +257,7 @@ export function checkStatements(
       case "train":
       case "store":
       case "measure":
+      case "print":
       case "permute":
       case "retain":
       case "scale":

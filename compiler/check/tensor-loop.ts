@@ -39,8 +39,8 @@ export function checkTensors(
           "at each block",
           "put the loop before or behind that over blocks",
         );
-  const matching = statement.matching.map((pattern) => namePattern(pattern, frame));
-  const except = statement.except.map((pattern) => namePattern(pattern, frame));
+  const matching = statement.matching.map((pattern) => namePattern(pattern, frame, scope));
+  const except = statement.except.map((pattern) => namePattern(pattern, frame, scope));
   const shape = blockTensorKinds.includes(of) ? "vector" : "table";
   const treatments = checkTreatments(statement, context, scope, shape);
   return treatments === null ? [] : [{ kind: "tensors", of, matching, except, treatments, span }];

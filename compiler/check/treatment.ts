@@ -16,6 +16,7 @@ import { checkRetention } from "./retention.js";
 import { storesVector } from "./tensors.js";
 import { measuredIn, type RecipeContext } from "./recipe-context.js";
 import { bind, lookup, nest, type Scope } from "./scope.js";
+import { refusedInTraining } from "./training-statements.js";
 import { checkStatements } from "./statement.js";
 import { warnUnused } from "./unused.js";
 import { equalSizes } from "./sizes.js";
@@ -69,8 +70,8 @@ export function checkTreatments(
         });
   const moved = complete.find(({ permutes }) => permutes !== null)?.permutes ?? null;
   if (moved !== null) context.permuted.push({ span: moved.span, observed: context.observed.length });
-  const isIdle = ({ stores, measures, permutes, retains }: Treatment): boolean =>
-    stores === null && measures.length === 0 && permutes === null && retains === null;
+  const isIdle = ({ stores, measures, prints, permutes, retains }: Treatment): boolean =>
+    stores === null && measures.length + prints.length === 0 && permutes === null && retains === null;
   if (complete.every(isIdle))
     fail(frame, "E604", "this loop stores nothing", statement.name.span, "no layer is changed", {
       help: `end it with \`store ${statement.name.name} as ...\`, or \`measure\` something`,
@@ -91,9 +92,14 @@ function placeKey(span: Span): string {
 /** What is done to linear layers only. */
 const onLinears = {
   measure: "what is measured are",
+  print: "what is printed are numbers of",
   permute: "channels change places between",
   retain: "columns are retained of",
 } as const;
+
+function isOnLinears(kind: Statement["kind"]): kind is keyof typeof onLinears {
+  return Object.hasOwn(onLinears, kind);
+}
 
 function checkTreatment(
   way: Way,
@@ -108,6 +114,7 @@ function checkTreatment(
   const inputs: { readonly input: TreatmentInput; readonly value: ValueId }[] = [];
   const layer = layerOf(statement.name.name, context, builder, inputs, of);
   const measures: Treatment["measures"][number][] = [];
+  const prints: Treatment["prints"][number][] = [];
   let permutes: Permutation | null = null;
   const choices: Treatment["choices"][number][] = [];
   let retention: Retention | null = null;
@@ -154,15 +161,27 @@ function checkTreatment(
     else checkStatements([passed.statement], frame, body, other);
   }
   function other(each: Statement, inner: Scope): void {
-    if (of !== "linear" && (each.kind === "measure" || each.kind === "permute" || each.kind === "retain"))
+    if (of !== "linear" && isOnLinears(each.kind))
       return void fail(frame, "E602", `${onLinears[each.kind]} linear layers`, each.span, `in a loop over ${of}s`, {
         help: "a loop over `linears` may have it",
       });
+    if (context.training !== null && isOnLinears(each.kind)) {
+      refusedInTraining(each, { ...context, frame });
+      return;
+    }
     if (each.kind === "measure") {
       const measure = measuredIn(each, statement, context);
       const found = computed(each.value, "f32", each.name.name, inner);
       if (measure === null) failed = true;
       else if (found !== null) measures.push({ ...found, measure });
+      return;
+    }
+    if (each.kind === "print") {
+      for (const value of each.values) {
+        const { start, end } = value.span;
+        const found = computed(value, "f32", "printed", inner);
+        if (found !== null) prints.push({ ...found, text: frame.file.source.slice(start, end) });
+      }
       return;
     }
     if (each.kind === "permute") return permute(each, inner);
@@ -271,6 +290,7 @@ function checkTreatment(
     conditions: way.conditions,
     choices,
     measures,
+    prints,
     permutes,
     graph:
       made?.graph ?? finish(newBuilder(), context.recipe.name.name, context.recipe.name.span, [], noParameters, []),

@@ -116,5 +116,5 @@ function layerPattern(
     });
     return "wrong";
   }
-  return { pattern: namePattern(condition.pattern, frame), negate: false };
+  return { pattern: namePattern(condition.pattern, frame, scope), negate: false };
 }

@@ -214,6 +214,7 @@ export function wholeBase(base: Expr, place: Place): ValueId | null {
     case "text":
     case "block":
     case "table":
+    case "string":
       return fail(frame, "E305", `\`${base.name}\` is not a tensor`, base.span, `a ${binding.kind}`);
     default:
       return binding satisfies never;

@@ -111,6 +111,7 @@ function statement(
     case "train":
     case "store":
     case "measure":
+    case "print":
     case "permute":
     case "retain":
     case "scale":

@@ -1,6 +1,7 @@
 /**
  * What the functions of whole square matrices do: computed in f64 in the order of the rows, each element rounded once.
  */
+import { eigenvectors } from "./eigenvectors.js";
 import type { FactorizationOp } from "./ops.js";
 
 /** The functions by name: from a matrix [n, n], row-major, to its factor or inverse. */
@@ -9,6 +10,7 @@ export const evaluateFactorization: {
 } = {
   cholesky: (source, n) => Float32Array.from(cholesky(source, n)),
   inverse_lower: (source, n) => Float32Array.from(inverseLower(source, n)),
+  eigenvectors: (source, n) => Float32Array.from(eigenvectors(source, n)),
 };
 
 /**

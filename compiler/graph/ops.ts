@@ -28,6 +28,11 @@ export const factorizationOps = {
   cholesky: "matrix",
   /** The inverse of a lower triangular matrix, lower triangular. */
   inverse_lower: "matrix",
+  /**
+   * The orthogonal v whose columns are the eigenvectors of a symmetric matrix, of which the lower triangle is read, by
+   * descending eigenvalue; the element of each with the largest magnitude is positive.
+   */
+  eigenvectors: "matrix",
 } as const;
 
 export type FactorizationOp = keyof typeof factorizationOps;

@@ -40,6 +40,7 @@ const operations: Readonly<Record<string, readonly [form: string, what: string]>
   select: ["select(condition, a, b)", "a where the condition holds, else b"],
   cholesky: ["cholesky(a)", "the lower triangular l with l l^T = a, for a positive definite a"],
   inverse_lower: ["inverse_lower(l)", "the inverse of a lower triangular matrix"],
+  eigenvectors: ["eigenvectors(a)", "the eigenvectors of a symmetric a, as columns, the largest eigenvalue first"],
   windows: ["windows(text)", "how many windows the calibration text has"],
   parameter: ["parameter(x)", "within a training, a tensor that begins as x and is trained"],
   perplexity: ["perplexity(model, text)", "of the model as it is now; of `model.dense` as it was given"],

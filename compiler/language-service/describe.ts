@@ -120,6 +120,7 @@ function variableText({ statement, declaration }: Symbol): string {
   if (statement?.kind === "for" && declaration?.kind === "recipe") {
     const { over } = statement;
     const field = over.kind === "member" ? over.field.name : "";
+    if (field === "stream") return "the residual stream";
     if (field === "inputs") return "the layers that read an input, as one, f32[N, K]";
     return field === "blocks"
       ? "a block of the model"

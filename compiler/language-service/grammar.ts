@@ -13,7 +13,22 @@ export interface Rule {
 const words: readonly (readonly [scope: string, words: readonly string[]])[] = [
   [
     "keyword.control.espalier",
-    ["for", "in", "if", "else", "return", "scan", "train", "expect", "save", "store", "measure", "permute", "retain"],
+    [
+      "for",
+      "in",
+      "if",
+      "else",
+      "return",
+      "scan",
+      "train",
+      "expect",
+      "save",
+      "store",
+      "measure",
+      "print",
+      "permute",
+      "retain",
+    ],
   ],
   ["storage.type.espalier", ["fn", "recipe", "const", "let", "var"]],
   ["keyword.operator.word.espalier", ["and", "or", "not", "where", "matches", "is", "plus"]],

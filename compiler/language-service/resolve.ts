@@ -199,7 +199,7 @@ export function resolveNames(ast: Module, used: Used): Names {
           if (value.adjoint !== null) expression(value.adjoint, env);
           return;
         case "matches":
-          return expression(value.value, env);
+          return expressions([value.value, value.pattern], env);
         default:
           return value satisfies never;
       }
@@ -253,6 +253,7 @@ export function resolveNames(ast: Module, used: Used): Names {
         case "for": {
           expression(statement.over, env);
           if (statement.to !== null) expression(statement.to, env);
+          expressions([...statement.matching, ...statement.except], env);
           const local = inner(env);
           declare(local, make("variable", statement.name, statement.name.span.end, after, statement));
           return body(statement.body, local, after);
@@ -280,6 +281,8 @@ export function resolveNames(ast: Module, used: Used): Names {
           return body(statement.otherwise, inner(env), after);
         case "store":
           return expressions([statement.target, statement.value], env);
+        case "print":
+          return expressions(statement.values, env);
         case "retain":
           return expressions([statement.kept, statement.target, statement.score], env);
         case "measure":

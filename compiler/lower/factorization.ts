@@ -9,11 +9,11 @@ import type { Target } from "../target.js";
 import { full, type Concrete } from "../types/type.js";
 import { lowerEqn } from "./schedules/choose.js";
 import { spread, workgroupPosition } from "./toolkit/dispatch.js";
-import { kernelStep, type Lowered, type LoweredStep } from "./lowered.js";
+import { eigenvectors } from "./eigenvectors.js";
+import { kernelStep, type FactorizationEqn, type Lowered, type LoweredStep } from "./lowered.js";
 import { createLowering, parameterName, type Lowering } from "./toolkit/lowering.js";
 import { lowerIndex } from "./toolkit/scalar.js";
 
-type FactorizationEqn = Eqn<Concrete> & { readonly kind: "factorize" };
 type S = Scalar<Concrete>;
 
 /** Invocations of a workgroup that takes a row or a column each. */
@@ -37,6 +37,7 @@ const factors: {
 } = {
   cholesky,
   inverse_lower: inverseLower,
+  eigenvectors,
 };
 
 /**

@@ -1,5 +1,10 @@
+import type { Eqn } from "../graph/graph.js";
 import type { Kernel } from "../kernel/kernel.js";
 import type { Storage } from "../graph/storage.js";
+import type { Concrete } from "../types/type.js";
+
+/** A factorisation of a matrix of known size. */
+export type FactorizationEqn = Eqn<Concrete> & { readonly kind: "factorize" };
 
 /** What an equation becomes: kernels in order, some of them repeated. */
 export type LoweredStep =

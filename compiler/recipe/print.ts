@@ -43,6 +43,8 @@ function printStep(step: RecipeStep): readonly string[] {
         ...indent(printComputed(`scale${through === null ? "" : ` through "${through.glob}"`}`, computed)),
       ];
     }
+    case "rotate":
+      return ["for the stream of the model", ...indent(["rotate", ...indent(lines(printGraph(step.graph)))])];
     case "round":
       return [
         `for each input${patterns("matching", step.matching)}${patterns("except", step.except)}`,
@@ -82,6 +84,7 @@ function printTreatment(treatment: Treatment): readonly string[] {
     ...treatment.measures.flatMap(({ measure, ...computed }) =>
       printComputed(`${head}: measure #${measure.id} ${measure.name}`, computed),
     ),
+    ...treatment.prints.flatMap(({ text, ...computed }) => printComputed(`${head}: print ${text}`, computed)),
     ...(treatment.permutes === null ? [] : printPermutation(head, treatment.permutes)),
     ...(treatment.retains === null
       ? []

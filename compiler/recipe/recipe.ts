@@ -3,6 +3,9 @@ import type { Combination } from "../graph/analysis/combination.js";
 import type { SymbolicGraph } from "../graph/graph.js";
 import type { ActivationFormat } from "../types/activation-format.js";
 
+/** What a parameter of a recipe is: a number, a truth value, or a name pattern. */
+export type ParameterValue = number | boolean | string;
+
 /**
  * What a recipe means: steps over a model's modules for the runtime to follow. Whatever computes on tensors is a Graph
  * with the symbolic sizes `N` (outputs) and `K` (inputs) of a linear layer's weight `[N, K]`; the runtime binds and
@@ -14,8 +17,8 @@ export interface Recipe {
   /** Settable parameters with the values in force (`--set name=value` or the default). */
   readonly parameters: readonly {
     readonly name: string;
-    readonly value: number | boolean;
-    readonly fallback: number | boolean;
+    readonly value: ParameterValue;
+    readonly fallback: ParameterValue;
   }[];
   /** Whether it observes or expects: then a calibration text is needed. */
   readonly needsText: boolean;
@@ -69,6 +72,8 @@ export type RecipeStep =
    * the block gives what it gave, is found in the block's graph.
    */
   | ScaleStep
+  /** Outside `blocks`: the residual stream is rotated. */
+  | RotateStep
   /** Inside `blocks`: what the layers that read such an input multiply is rounded, wherever the model runs. */
   | RoundStep
   /**
@@ -101,6 +106,19 @@ export interface ScaleStep {
   readonly computed: Computed;
   /** What is to take the scale; null: whatever can. */
   readonly through: NamePattern | null;
+  /** The statement's. */
+  readonly at: Span;
+  readonly span: Span;
+}
+
+/**
+ * The residual stream is multiplied by an orthogonal matrix, f32 [K, K] of K features, which the graph gives of K alone:
+ * it is folded into all weights that read and write the stream, and the gains of the norms before these, which become
+ * ones. What these are is found in the graphs of the model's functions.
+ */
+export interface RotateStep {
+  readonly kind: "rotate";
+  readonly graph: SymbolicGraph;
   /** The statement's. */
   readonly at: Span;
   readonly span: Span;
@@ -202,6 +220,8 @@ export interface Treatment {
   readonly choices: readonly (Computed & { readonly text: string; readonly holds: boolean; readonly span: Span })[];
   /** What is measured of the layer, each an f32 number of the layer as it was before anything is stored. */
   readonly measures: readonly (Computed & { readonly measure: Measure })[];
+  /** What is printed of the layer, each an f32 number of the layer as it was before anything is stored. */
+  readonly prints: readonly (Computed & { readonly text: string })[];
   /** How the channels that the layer takes change places, before anything is stored; null where they stay. */
   readonly permutes: Permutation | null;
   readonly graph: SymbolicGraph;

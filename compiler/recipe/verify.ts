@@ -40,7 +40,8 @@ export function verifyRecipe(recipe: Recipe): readonly string[] {
         if (inBlock && step.of !== "norms" && step.of !== "biases") faults.push(`${step.of} inside of blocks`);
         step.treatments.forEach((treatment, at) => {
           faults.push(...verifyTreatment(treatment, ids, false).map((fault) => `treatment ${at}: ${fault}`));
-          if (treatment.measures.length > 0) faults.push(`${step.of} are measured`);
+          if (treatment.measures.length + treatment.prints.length > 0)
+            faults.push(`${step.of} are measured or printed`);
         });
         return;
       case "scale": {
@@ -53,6 +54,11 @@ export function verifyRecipe(recipe: Recipe): readonly string[] {
             faults.push(`${input.name} is observed nowhere before`);
         return;
       }
+      case "rotate":
+        if (inBlock) faults.push("a rotation inside blocks");
+        if (step.graph.inputs.length > 0) faults.push("a rotation depends on more than its size");
+        faults.push(...verify(step.graph).map((fault) => `a rotation: ${fault}`));
+        return;
       case "round":
         if (!inBlock) faults.push("a rounding outside blocks");
         return;
@@ -119,7 +125,7 @@ function verifyTreatment(treatment: Treatment, observed: ReadonlySet<number>, tr
   if (treatment.stores !== null && !treatment.graph.outputs.some((output) => output.name === treatment.stores))
     faults.push(`its graph has no output ${treatment.stores}`);
   const retains = treatment.retains === null ? [] : [treatment.retains];
-  for (const { graph } of [treatment, ...treatment.choices, ...treatment.measures, ...retains])
+  for (const { graph } of [treatment, ...treatment.choices, ...treatment.measures, ...treatment.prints, ...retains])
     if (graph.parameters.sizes.some((size) => !/^(N|K|R|L\d*)$/.test(size)))
       faults.push("its sizes are not N, K, the rank R and numbers of layers");
   const { permutes } = treatment;
@@ -127,14 +133,19 @@ function verifyTreatment(treatment: Treatment, observed: ReadonlySet<number>, tr
     faults.push(...[permutes.score.graph, permutes.exchange].flatMap((graph) => verify(graph)));
     if (treatment.stores !== null || trained) faults.push("it permutes what it stores");
   }
-  for (const { graph, inputs: given } of [...treatment.choices, ...treatment.measures, ...retains]) {
+  for (const { graph, inputs: given } of [
+    ...treatment.choices,
+    ...treatment.measures,
+    ...treatment.prints,
+    ...retains,
+  ]) {
     faults.push(...verify(graph));
     if (graph.inputs.some(({ name }) => !given.some((input) => input.name === name)))
       faults.push("an input is missing");
     if (graph.outputs.length !== 1) faults.push("a number or a score is not one result");
   }
   if (trained && retains.length > 0) faults.push("a training retains");
-  if (trained && treatment.choices.length + treatment.measures.length > 0)
-    faults.push("a training measures or chooses");
+  if (trained && treatment.choices.length + treatment.measures.length + treatment.prints.length > 0)
+    faults.push("a training measures, prints or chooses");
   return faults;
 }

@@ -127,6 +127,7 @@ export type Statement =
   | TrainStatement
   | StoreStatement
   | MeasureStatement
+  | PrintStatement
   | PermuteStatement
   | RetainStatement
   | ScaleStatement
@@ -179,8 +180,8 @@ export interface ForStatement extends Bodied {
   readonly name: Ident;
   readonly over: Expr;
   readonly to: Expr | null;
-  readonly matching: readonly StringExpr[];
-  readonly except: readonly StringExpr[];
+  readonly matching: readonly PatternName[];
+  readonly except: readonly PatternName[];
   readonly body: readonly Statement[];
 }
 
@@ -238,6 +239,12 @@ export interface MeasureStatement extends Commented {
   readonly kind: "measure";
   readonly name: Ident;
   readonly value: Expr;
+}
+
+/** `print e, f`: numbers of each layer of the loop, told as the recipe runs. */
+export interface PrintStatement extends Commented {
+  readonly kind: "print";
+  readonly values: readonly Expr[];
 }
 
 /** `permute w on score by exchange_2of4(rounds: 64)`: the channels that the layer takes change places. */
@@ -299,6 +306,9 @@ export interface StringExpr extends Node {
   readonly value: string;
 }
 
+/** A name pattern: in quotes, or a parameter of the recipe that is a string. */
+export type PatternName = StringExpr | (Node & { readonly kind: "name"; readonly name: string });
+
 export type Expr =
   | StringExpr
   | (Node & { readonly kind: "number"; readonly value: number; readonly integer: boolean; readonly text: string })
@@ -353,7 +363,7 @@ export type Expr =
       readonly adjoint: Expr | null;
     })
   /** `w matches "*.q_proj"`. */
-  | (Node & { readonly kind: "matches"; readonly value: Expr; readonly pattern: StringExpr });
+  | (Node & { readonly kind: "matches"; readonly value: Expr; readonly pattern: PatternName });
 
 /** A call: of a function, of a built-in operation, of what recipes have. */
 export type CallExpr = Extract<Expr, { readonly kind: "call" }>;

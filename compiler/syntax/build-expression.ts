@@ -85,11 +85,12 @@ function infix(context: Context, left: Expr, operator: IToken, right: Expr, befo
     case "where":
       return { kind: "where", value: left, mask: right, span };
     case "matches":
-      if (right.kind === "string") return { kind: "matches", value: left, pattern: right, span };
+      if (right.kind === "string" || right.kind === "name")
+        return { kind: "matches", value: left, pattern: right, span };
       context.report(
         error(
           "E110",
-          "`matches` expects a name pattern in quotes",
+          "`matches` expects a name pattern in quotes, or a parameter that is one",
           { span: right.span, message: "not a string" },
           { help: 'write for example `w matches "*.q_proj"`' },
         ),

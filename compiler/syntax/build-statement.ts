@@ -2,7 +2,7 @@
 import { counted } from "../words.js";
 import type { CstNode } from "chevrotain";
 import { error, InternalError } from "../diagnostic.js";
-import type { Argument, RangeExpr, ReturnStatement, Statement } from "./ast.js";
+import type { Argument, PatternName, RangeExpr, ReturnStatement, Statement } from "./ast.js";
 import {
   argumentsOf,
   expression,
@@ -89,8 +89,8 @@ function statement(context: BuildContext, choice: CstNode): Statement {
         name: ident(context, token(node, "Name")),
         over: expression(context, child(node, "over")),
         to: to && expression(context, to),
-        matching: matching ? tokensOf(matching, "Text").map((each) => string(context, each)) : [],
-        except: except ? tokensOf(except, "Text").map((each) => string(context, each)) : [],
+        matching: matching ? patternNames(context, matching) : [],
+        except: except ? patternNames(context, except) : [],
         span,
         ...bodied(context, leading, child(node, "block")),
       };
@@ -138,6 +138,12 @@ function statement(context: BuildContext, choice: CstNode): Statement {
         kind: "measure",
         name: ident(context, token(node, "Name")),
         value: expression(context, child(node, "expression")),
+        ...rest(),
+      };
+    case "print":
+      return {
+        kind: "print",
+        values: nodes(node, "expression").map((each) => expression(context, each)),
         ...rest(),
       };
     case "permute":
@@ -189,6 +195,13 @@ function statement(context: BuildContext, choice: CstNode): Statement {
     default:
       throw new InternalError(`no statement \`${node.name}\``);
   }
+}
+
+/** Name patterns in the order they stand in. */
+function patternNames(context: Context, node: CstNode): readonly PatternName[] {
+  return [...tokensOf(node, "Text"), ...tokensOf(node, "Name")]
+    .sort((a, b) => a.startOffset - b.startOffset)
+    .map((each) => (each.image.startsWith('"') ? string(context, each) : { kind: "name", ...ident(context, each) }));
 }
 
 function indexNames(context: Context, node: CstNode): ReturnType<typeof ident>[] {

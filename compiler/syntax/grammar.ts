@@ -45,6 +45,7 @@ import {
   Measure,
   RoundWord,
   Permute,
+  Print,
   ScaleWord,
   ThroughWord,
   Text,
@@ -193,6 +194,7 @@ export class Grammar extends ExpressionGrammar {
       { ALT: () => this.SUBRULE(this.train) },
       { ALT: () => this.SUBRULE(this.store) },
       { ALT: () => this.SUBRULE(this.measure) },
+      { ALT: () => this.SUBRULE(this.print) },
       { ALT: () => this.SUBRULE(this.permute) },
       { ALT: () => this.SUBRULE(this.retain) },
       { ALT: () => this.SUBRULE(this.scale) },
@@ -282,7 +284,10 @@ export class Grammar extends ExpressionGrammar {
   });
 
   private readonly globs = this.RULE("globs", () => {
-    this.AT_LEAST_ONE_SEP({ SEP: Comma, DEF: () => this.CONSUME(Text) });
+    this.AT_LEAST_ONE_SEP({
+      SEP: Comma,
+      DEF: () => this.OR([{ ALT: () => this.CONSUME(Text) }, { ALT: () => this.CONSUME(Name) }]),
+    });
   });
 
   private readonly return = this.RULE("return", () => {
@@ -342,6 +347,11 @@ export class Grammar extends ExpressionGrammar {
     this.CONSUME(Name);
     this.CONSUME(Define);
     this.SUBRULE(this.expression);
+  });
+
+  private readonly print = this.RULE("print", () => {
+    this.CONSUME(Print);
+    this.AT_LEAST_ONE_SEP({ SEP: Comma, DEF: () => this.SUBRULE(this.expression) });
   });
 
   private readonly permute = this.RULE("permute", () => {

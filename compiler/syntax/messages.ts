@@ -76,6 +76,7 @@ const places: ReadonlyMap<string, string> = new Map([
   ["beside", "behind `and` in a `train`"],
   ["store", "in a `store`"],
   ["measure", "in a `measure`"],
+  ["print", "in a `print`"],
   ["permute", "in `permute ... on ... by ...`"],
   ["retain", "in `retain ... of ... by ...`"],
   ["round", "in `round ... as ...`"],

@@ -131,7 +131,7 @@ function bare(value: Expr): Layout {
       return ["gradient of ", expression(value.of, closed), ` by ${by}`, ...adjoint];
     }
     case "matches":
-      return [expression(value.value, precedence.sum), " matches ", quoted(value.pattern.value)];
+      return [expression(value.value, precedence.sum), " matches ", expression(value.pattern, closed)];
     default:
       return value satisfies never;
   }

@@ -10,6 +10,7 @@ import type {
   TableExpr,
   TypeExpr,
   Use,
+  PatternName,
 } from "./ast.js";
 import { alwaysApart } from "./build.js";
 import { bracketed, group, line, list, nest, render, softLine, type Layout } from "./layout.js";
@@ -148,8 +149,8 @@ function statement(value: Statement, indent: number): readonly string[] {
       return bodied(value, ["scan ", range(value.range)], indent, [{ body: value.body, closing: value.closing }]);
     case "for": {
       const to = value.to ? [" .. ", expression(value.to)] : [];
-      const globs = (word: string, patterns: readonly { readonly value: string }[]): Layout =>
-        patterns.length > 0 ? nest(line, `${word} `, items(patterns.map((each) => quoted(each.value)))) : "";
+      const globs = (word: string, patterns: readonly PatternName[]): Layout =>
+        patterns.length > 0 ? nest(line, `${word} `, items(patterns.map((each) => expression(each)))) : "";
       const head = group(
         `for ${value.name.name} in `,
         expression(value.over),
@@ -183,6 +184,8 @@ function statement(value: Statement, indent: number): readonly string[] {
       return ifStatement(value, indent);
     case "store":
       return commented(value, ["store ", expression(value.target), " as ", expression(value.value)], indent);
+    case "print":
+      return commented(value, group("print ", items(value.values.map((each) => expression(each)))), indent);
     case "measure":
       return commented(value, [`measure ${value.name.name} =`, assigned(value.value)], indent);
     case "permute":

@@ -95,6 +95,7 @@ export const Else = keyword("else");
 export const Train = keyword("train");
 export const Store = keyword("store");
 export const Measure = keyword("measure");
+export const Print = keyword("print");
 export const Permute = keyword("permute");
 export const Retain = keyword("retain");
 export const As = keyword("as");
@@ -180,6 +181,7 @@ const keywords = [
   Train,
   Store,
   Measure,
+  Print,
   Permute,
   Retain,
   As,
@@ -223,6 +225,7 @@ export const statementWords: readonly TokenType[] = [
   Train,
   Store,
   Measure,
+  Print,
   Permute,
   Retain,
   ScaleWord,

@@ -4,7 +4,13 @@ const { LanguageClient, TransportKind } = require("vscode-languageclient/node");
 
 let client;
 
-exports.activate = () => {
+exports.activate = ({ subscriptions }) => {
+  // what is started may lie in the folder itself
+  if (!workspace.isTrusted) return void subscriptions.push(workspace.onDidGrantWorkspaceTrust(start));
+  return start();
+};
+
+function start() {
   const [command, ...args] = workspace.getConfiguration("espalier").get("command");
   client = new LanguageClient(
     "espalier",
@@ -16,6 +22,6 @@ exports.activate = () => {
     },
   );
   return client.start();
-};
+}
 
 exports.deactivate = () => client?.stop();

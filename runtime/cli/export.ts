@@ -40,7 +40,9 @@ export async function run(output: Output, path: string, options: ExportCommandOp
     }).finally(progress.end);
     const seconds = (performance.now() - started) / 1000;
     for (const note of exported.notes) output.note(`note: ${note}`);
-    output.result({ ...exported, seconds }, () => describeExport(exported, seconds, output));
+    output.result({ ...exported, seconds }, () =>
+      describeExport({ ...exported, output: options.out }, seconds, output),
+    );
   } finally {
     forget();
     await model.close();

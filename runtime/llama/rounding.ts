@@ -31,7 +31,10 @@ function fewTokensOf(weights: Pick<BlockWeights, "linears">, target: Target): nu
  */
 export type RoundingChoice = "stored" | number | null;
 
-/** How the activations that products of these weights take are rounded, for so many tokens in all. */
+/**
+ * How the activations that products of these weights take are rounded, for so many tokens in all; for a target that has
+ * tokens alike, as for one.
+ */
 export function roundingFor(
   choice: ActivationChoice,
   weights: Pick<BlockWeights, "linears" | "activations">,
@@ -39,7 +42,8 @@ export function roundingFor(
   tokens: number,
 ): RoundingChoice {
   if (choice !== "f16" && weights.activations !== undefined) return "stored";
-  const wanted = choice === "int8" || (choice === "auto" && tokens <= fewTokensOf(weights, target));
+  const counted = target.alike === true ? 1 : tokens;
+  const wanted = choice === "int8" || (choice === "auto" && counted <= fewTokensOf(weights, target));
   return wanted ? groupOf(weights, target) : null;
 }
 

@@ -1,4 +1,6 @@
 /** Weights from disk to the device, a piece at a time: a model is never whole in the heap. */
+import { gainOffset } from "../model/architectures/architecture.js";
+import { architectureOf } from "../model/architectures/registry.js";
 import { InternalError } from "../../compiler/diagnostic.js";
 import { mostHalf } from "../../compiler/formats/fit.js";
 import { isDense, plainType } from "../../compiler/formats/registry.js";
@@ -94,9 +96,11 @@ export function rowsOfPart(target: Target, rowBytes: number): number {
   return Math.max(8, Math.floor(target.maxBinding / rowBytes / 8) * 8);
 }
 
-/** A vector (a norm's gain) as dense f32. */
+/** A vector as dense f32; a norm's gain is what it multiplies by. */
 export async function loadVector(caller: Caller, model: Model, name: string, arena: Arena): Promise<DeviceTensor> {
-  const values = await model.floats(name);
+  const offset = gainOffset(architectureOf(model.config), name);
+  const given = await model.floats(name);
+  const values = offset === 0 ? given : given.map((value) => value + offset);
   return arena.own(await caller.executor.fill("f32", [values.length], values, name));
 }
 

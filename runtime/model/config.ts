@@ -65,7 +65,7 @@ export function parseConfig(path: string, raw: JsonObject): LlamaConfig {
       `${quoted(path)} describes a ${architecture.title} with parts that are not supported`,
       unsupported,
     );
-  const rope = parseRope(fields, contextLength, headDim, warnings);
+  const rope = parseRope(architecture.rope?.(fields) ?? fields, contextLength, headDim, warnings);
   const config: LlamaConfig = {
     ...particulars,
     modelType: architecture.modelType,

@@ -7,6 +7,8 @@ import type { Rope } from "./rope.js";
 export interface Particulars {
   /** How many tokens, itself among them, a token of each block sees; null for all. */
   readonly windows: readonly (number | null)[];
+  /** Numbers that only the blocks of this architecture take, by the names that they have in configs. */
+  readonly numbers?: { readonly [name: string]: number };
   /** Whether linear layers have biases: q, k and v; o; those of the feed-forward. */
   readonly biases: { readonly qkv: boolean; readonly o: boolean; readonly mlp: boolean };
 }

@@ -29,7 +29,7 @@ export interface RecipeRecord {
   /** Of the recipe's own text as it was given. */
   readonly hash: string;
   /** Values of all of its parameters. */
-  readonly parameters: { readonly [name: string]: number | boolean };
+  readonly parameters: { readonly [name: string]: number | boolean | string };
   /** Hashes of the files of modules that are saved beside it, by name; none where there are none. */
   readonly modules?: { readonly [file: string]: string };
   /** What it used of the standard library: the version of Espalier, and hashes of the modules by name. */
@@ -197,9 +197,9 @@ function parseSpec(raw: unknown, depth: number): FormatSpec | null {
 
 function parseRecipe(raw: unknown): RecipeRecord | null {
   if (!isObject(raw) || typeof raw["name"] !== "string" || typeof raw["hash"] !== "string") return null;
-  const parameters: { [name: string]: number | boolean } = {};
+  const parameters: { [name: string]: number | boolean | string } = {};
   for (const [name, value] of Object.entries(isObject(raw["parameters"]) ? raw["parameters"] : {})) {
-    if (typeof value === "number" || typeof value === "boolean") parameters[name] = value;
+    if (["number", "boolean", "string"].includes(typeof value)) parameters[name] = value as number | boolean | string;
   }
   const library = raw["library"];
   const modules = parseHashes(raw["modules"]);

@@ -54,6 +54,17 @@ const mistakes: { readonly [body: string]: readonly string[] } = {
   "for block in model.blocks { for w in block.linears { measure m = max[n, k] w[n, k] } for w in block.linears { let y[n, k] = w[n, k] * m[w] store w as y } }":
     ["E606"],
   "measure m = 1.0": ["E602"],
+  "for w in model.linears { print max[n, k] abs(w[n, k]), f32(w.rows) }": [],
+  'for w in model.linears { if w matches "k_proj" { print w[0, 0] } }': [],
+  "for w in model.linears { print w }": ["E306"],
+  "for w in model.linears { print w[0, 0] > 0.0 }": ["E301"],
+  "for w in model.linears { print }": ["E110"],
+  "for g in model.norms { print g[0] store g as g }": ["E602"],
+  "print 1.0": ["E602"],
+  "train model on text by e(rate: 1e-3, steps: 2) { for w in model.linears { measure m = w[0, 0] store w as w } }": [
+    "E602",
+  ],
+  "train model on text by e(rate: 1e-3, steps: 2) { for w in model.linears { print w[0, 0] store w as w } }": ["E602"],
   "for w in model.linears { measure w = 1.0 }": [],
   "for w in model.linears { measure m = w }": ["E306"],
   "for w in model.linears { measure m = w[0, 0] > 0.0 }": ["E301"],

@@ -188,6 +188,17 @@ test("settings: numbers, text, and what is wrong with them", () => {
     { group: Infinity },
   ];
   for (const set of bad) assert.equal(codes(source, { set }), ["E210"], JSON.stringify(set));
+  const chosen =
+    'recipe r(model: llama, layers: string = "o_proj") { for w in model.linears matching layers { store w as w } }';
+  const globs = (set: Readonly<Record<string, string>>): unknown =>
+    checked(chosen, { set })
+      .recipes.get("r")
+      ?.steps.map((step) => step.kind === "linears" && step.matching[0]?.glob);
+  assert.equal(globs({}), ["o_proj"]);
+  assert.equal(globs({ layers: "*.3.*" }), ["*.3.*"]);
+  for (const layers of ["", " ", 3, true]) assert.equal(codes(chosen, { set: { layers } }), ["E210"], String(layers));
+  for (const wrong of ['layers = ""', 'layers: size = "o_proj"', "layers = 3", "other = 3"])
+    assert.is(codes(chosen.replace('layers: string = "o_proj"', wrong)).length, 1, wrong);
   const [found] = checkText(source, { set: { grop: 1 } }).diagnostics;
   assert.is(found?.help, "did you mean `group`?");
   assert.equal(found?.notes, ["the parameters are group, deep"]);

@@ -163,6 +163,8 @@ const wrong: { readonly [body: string]: readonly string[] } = {
   "let l = cholesky(s)  return w0 where keep": ["E303"],
   "let l = inverse_lower(keep)  return l": ["E301"],
   "let l = cholesky(u, u)  return l": ["E303"],
+  "let v = eigenvectors(w0)  return v": ["E413"],
+  "let v = eigenvectors(u)  let g = gradient of v by u  return g": ["E702"],
   "return y where y[n, k] = cholesky(u) for n in 0 .. N, k in 0 .. K": ["E306"],
 };
 for (const [body, expected] of Object.entries(wrong)) {

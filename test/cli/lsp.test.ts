@@ -1,128 +1,49 @@
 /** `espalier lsp`, driven as an editor does it: a client of the protocol over stdin and stdout. */
-import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath, pathToFileURL } from "node:url";
+import { pathToFileURL } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import {
   CodeActionRequest,
   CompletionRequest,
-  createProtocolConnection,
   DefinitionRequest,
-  DidChangeTextDocumentNotification,
   DidCloseTextDocumentNotification,
-  DidOpenTextDocumentNotification,
   DocumentFormattingRequest,
   DocumentSymbolRequest,
-  ExitNotification,
   HoverRequest,
-  InitializedNotification,
-  InitializeRequest,
   PrepareRenameRequest,
-  PublishDiagnosticsNotification,
   ReferencesRequest,
   RenameRequest,
-  ShutdownRequest,
   SignatureHelpRequest,
-  StreamMessageReader,
-  StreamMessageWriter,
-  type Position,
-  type PublishDiagnosticsParams,
   type TextEdit,
 } from "vscode-languageserver-protocol/node";
 import { TextDocument } from "vscode-languageserver-textdocument";
 import { changedPart } from "../../runtime/cli/lsp/convert.js";
 import { projectFile } from "../support/project.js";
-import { command, temporaryFolder } from "./support.js";
+import { startLanguageClient, type LanguageClient } from "./language-client.js";
+import { temporaryFolder } from "./support.js";
 
 const test = suite("lsp");
 const folder = temporaryFolder();
-const server = spawn(
-  process.execPath,
-  [fileURLToPath(new URL(`../../${command}`, import.meta.url)), "lsp", "--stdio"],
-  {
-    stdio: ["pipe", "pipe", "inherit"],
-  },
-);
-const ended = new Promise<number | null>((resolve) => server.once("exit", resolve));
-const client = createProtocolConnection(new StreamMessageReader(server.stdout), new StreamMessageWriter(server.stdin));
-const told = new Map<string, PublishDiagnosticsParams>();
-const listeners = new Set<() => void>();
-client.onNotification(PublishDiagnosticsNotification.type, (params) => {
-  told.set(params.uri, params);
-  for (const listener of listeners) listener();
-});
-client.listen();
+let editor: LanguageClient;
+let client: LanguageClient["client"];
+let open: LanguageClient["open"];
 
 test.before(async () => {
   folder.write(
     "mine.esp",
     "/// Doubles.\nfn twice(x: f32[N, K]) -> f32[N, K] {\n  return y where y[n, k] = x[n, k] * 2.0\n}\n",
   );
-  const { capabilities } = await client.sendRequest(InitializeRequest.type, {
-    processId: process.pid,
-    rootUri: null,
-    workspaceFolders: [{ uri: pathToFileURL(folder.path).href, name: "recipes" }],
-    capabilities: {},
-  });
-  assert.ok(capabilities.renameProvider);
-  await client.sendNotification(InitializedNotification.type, {});
+  editor = await startLanguageClient(folder.path);
+  ({ client, open } = editor);
+  assert.ok(editor.capabilities.renameProvider);
 });
 
 test.after(async () => {
-  await client.sendRequest(ShutdownRequest.type);
-  await client.sendNotification(ExitNotification.type);
-  assert.is(await ended, 0);
-  client.dispose();
+  assert.is(await editor.close(), 0);
   folder.remove();
 });
-
-/** A file that is open in the editor. */
-interface OpenFile {
-  readonly uri: string;
-  /** The place right behind the first occurrence of a text. */
-  behind(text: string): { textDocument: { uri: string }; position: Position };
-  change(text: string): Promise<void>;
-  /** What is told of the text as it is. */
-  diagnostics(): Promise<PublishDiagnosticsParams["diagnostics"]>;
-}
-
-async function open(path: string, text: string): Promise<OpenFile> {
-  const uri = pathToFileURL(path).href;
-  let [now, version] = [text, 1];
-  await client.sendNotification(DidOpenTextDocumentNotification.type, {
-    textDocument: { uri, languageId: "espalier", version, text },
-  });
-  return {
-    uri,
-    behind(part) {
-      const at = now.indexOf(part);
-      assert.ok(at >= 0, `${part} is not there`);
-      const lines = now.slice(0, at + part.length).split("\n");
-      return { textDocument: { uri }, position: { line: lines.length - 1, character: lines.at(-1)?.length ?? 0 } };
-    },
-    async change(next) {
-      now = next;
-      version += 1;
-      await client.sendNotification(DidChangeTextDocumentNotification.type, {
-        textDocument: { uri, version },
-        contentChanges: [{ text: next }],
-      });
-    },
-    diagnostics: () =>
-      new Promise((resolve) => {
-        const look = (): void => {
-          const found = told.get(uri);
-          if (found?.version !== version) return;
-          listeners.delete(look);
-          resolve(found.diagnostics);
-        };
-        listeners.add(look);
-        look();
-      }),
-  };
-}
 
 const broken = `use "./mine.esp"
 

@@ -12,7 +12,7 @@ import { pseudorandomValues } from "../support/columns.js";
 import { runs } from "../support/runs.js";
 import { difference } from "../support/tolerance.js";
 
-const test = suite("cholesky and inverse_lower");
+const test = suite("factorisations");
 
 function factor(op: FactorizationOp, n: number): ConcreteGraph {
   const b = buildGraph(op);
@@ -63,6 +63,34 @@ test("the inverse times the matrix is the identity", () => {
     }),
     runs(50),
   );
+});
+
+test("eigenvectors are orthonormal, make the matrix diagonal, and stand by descending eigenvalue", () => {
+  fc.assert(
+    fc.property(size, fc.nat(1000), fc.integer({ min: 1, max: 12 }), (n, seed, rank) => {
+      // of low rank there are eigenvalues that are equal
+      const x = pseudorandomValues(n * n, seed, 1).map((value, at) => (at % n < rank ? value : 0));
+      const a = product(x, x, n, true).map(Math.fround);
+      const v = apply("eigenvectors", n, a);
+      const identity = v.map((_, at) => (at % (n + 1) === 0 ? 1 : 0));
+      assert.is(difference(product(v, v, n, true), identity, "reduction"), null);
+      const transposed = v.map((_, at) => v[(at % n) * n + Math.floor(at / n)]!);
+      const diagonal = product(transposed, product(a, v, n, false), n, false);
+      const eigenvalues = Array.from({ length: n }, (_, k) => diagonal[k * (n + 1)]!);
+      const peak = Math.max(...a.map(Math.abs));
+      for (const [at, value] of diagonal.entries())
+        if (at % (n + 1) !== 0) assert.ok(Math.abs(value) < 1e-5 * peak, `${value} off the diagonal`);
+      for (let k = 1; k < n; k += 1) assert.ok(eigenvalues[k]! <= eigenvalues[k - 1]! + 1e-5 * peak);
+    }),
+    runs(50),
+  );
+});
+
+test("eigenvectors read the lower triangle, and their largest element is positive", () => {
+  const r = Math.fround(Math.SQRT1_2);
+  assert.is(difference(apply("eigenvectors", 2, [1, 9, 2, 1]), [r, r, r, -r], "pointwise"), null);
+  assert.equal(apply("eigenvectors", 3, [1, 0, 0, 0, 3, 0, 0, 0, 2]), [0, 0, 1, 1, 0, 0, 0, 1, 0]);
+  assert.equal(apply("eigenvectors", 1, [-4]), [1]);
 });
 
 test("a pivot that is not positive stands on the diagonal, with zeros below", () => {

@@ -34,6 +34,15 @@ function definite(size: number): Float32Array {
   return a;
 }
 
+/** A symmetric matrix with eigenvalues of both signs that lie apart, and rubbish above the diagonal. */
+function apartSpectrum(size: number): Float32Array {
+  const x = numbers(size * size, size + 2);
+  return x.map((value, at) => {
+    const [i, j] = [Math.floor(at / size), at % size];
+    return i === j ? 3 * (((i * 7) % size) - size / 3) + value / 4 : value / 4;
+  });
+}
+
 /** A lower triangular matrix that is easy to invert, with rubbish above. */
 function lower(size: number): Float32Array {
   return numbers(size * size, size + 1).map((value, at) =>
@@ -58,6 +67,21 @@ for (const [name, target] of Object.entries(targets)) {
         ).get("l")!;
         close(actual.data, expected.outputs.get("l")!.data, "chain", `${op} ${size}`);
       }
+    }
+  });
+
+  test(`eigenvectors agree with the evaluator at awkward sizes on ${name}`, () => {
+    for (const size of [1, 2, 5, 16, 33]) {
+      const graph = factorGraph("eigenvectors", size);
+      const inputs = new Map([["a", tensorValue("f32", [size, size], apartSpectrum(size))]]);
+      const expected = evaluateUnread(graph, inputs);
+      const actual = evaluateStages(
+        lowerConcrete(graph, target),
+        expected.inputs,
+        new Map(),
+        target.subgroups?.min ?? 4,
+      ).get("l")!;
+      close(actual.data, expected.outputs.get("l")!.data, "chain", `eigenvectors ${size}`);
     }
   });
 

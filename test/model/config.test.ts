@@ -34,6 +34,33 @@ test("the old form and the new say the same", () => {
   assert.is(old.dtype, "F16");
 });
 
+test("Gemma 3 says two rotary embeddings, in the old form and in the new", () => {
+  const { rope_theta: _theta, rope_scaling: _scaling, ...rest } = { rope_scaling: null, ...smallConfig };
+  const base = { ...rest, ...gemma3, num_hidden_layers: 12, sliding_window: 512 };
+  const old = parseConfig("c", {
+    ...base,
+    rope_theta: 500000,
+    rope_local_base_freq: 5000,
+    rope_scaling: { rope_type: "linear", factor: 8 },
+    sliding_window_pattern: 6,
+  });
+  const local = "sliding_attention";
+  const new_ = parseConfig("c", {
+    ...base,
+    rope_parameters: {
+      full_attention: { rope_type: "linear", factor: 8, rope_theta: 500000 },
+      sliding_attention: { rope_type: "default", rope_theta: 5000 },
+    },
+    layer_types: Array.from({ length: 12 }, (_, at) => (at % 6 === 5 ? "full_attention" : local)),
+  });
+  assert.equal({ ...old, raw: {} }, { ...new_, raw: {} });
+  assert.equal(old.rope, { kind: "linear", theta: 500000, factor: 8 });
+  assert.equal(old.numbers, { query_pre_attn_scalar: 256, local_theta: 5000 });
+  assert.equal(old.windows, [512, 512, 512, 512, 512, null, 512, 512, 512, 512, 512, null]);
+  const plain = parseConfig("c", base);
+  assert.equal([plain.rope, plain.numbers?.["local_theta"]], [{ kind: "default", theta: 1e6 }, 10000]);
+});
+
 test("what is absent or null has the defaults of the Hugging Face library", () => {
   const config = parseConfig("c", {
     model_type: "llama",
@@ -77,11 +104,13 @@ const mistral = { model_type: "mistral", architectures: ["MistralForCausalLM"] }
 const qwen2 = { model_type: "qwen2", architectures: ["Qwen2ForCausalLM"] };
 const qwen3 = { model_type: "qwen3", architectures: ["Qwen3ForCausalLM"] };
 
+const gemma3 = { model_type: "gemma3_text", architectures: ["Gemma3ForCausalLM"] };
+
 const refused: readonly (readonly [ModelErrorCode, { readonly [name: string]: unknown }, ...RegExp[]])[] = [
   [
     "M130",
     { model_type: "gpt2", architectures: ["GPT2LMHeadModel"], hidden_size: null },
-    /`model_type` should be "llama", "mistral", "qwen2", "qwen3" or "phi3", found "gpt2"/,
+    /`model_type` should be "llama", "mistral", "qwen2", "qwen3", "phi3" or "gemma3_text", found "gpt2"/,
     /`architectures`.*GPT2LMHeadModel/,
     /`hidden_size`: absent/,
   ],
@@ -143,6 +172,23 @@ const refused: readonly (readonly [ModelErrorCode, { readonly [name: string]: un
     { ...qwen2, use_sliding_window: true, sliding_window: 4, layer_types: ["full_attention"] },
     /`layer_types` should be a list of num_hidden_layers = 2/,
   ],
+  [
+    "M132",
+    {
+      ...gemma3,
+      hidden_act: undefined,
+      hidden_activation: "gelu",
+      final_logit_softcapping: 30,
+      use_bidirectional_attention: true,
+      rope_parameters: { full_attention: {}, sliding_attention: { rope_type: "linear", factor: 2 } },
+    },
+    /`hidden_activation` should be "gelu_pytorch_tanh", found "gelu"/,
+    /`final_logit_softcapping` is given/,
+    /`use_bidirectional_attention` is true/,
+    /`rope_parameters.sliding_attention.rope_type` should be "default", found "linear"/,
+  ],
+  ["M131", { ...gemma3, query_pre_attn_scalar: 0 }, /`query_pre_attn_scalar`.*found 0/],
+  ["M131", { ...gemma3, rope_local_base_freq: "x" }, /`rope_local_base_freq`.*found "x"/],
   ["M130", { ...qwen2, architectures: ["LlamaForCausalLM"] }, /should hold "Qwen2ForCausalLM"/],
   [
     "M131",

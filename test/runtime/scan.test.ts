@@ -68,4 +68,17 @@ test("factorisations", async (context) => {
   }
 });
 
+test("eigenvectors", async (context) => {
+  for (const size of [1, 5, 64]) {
+    const build = buildGraph("eigenvectors");
+    build.output("v", build.factorize("v", build.input("a", "f32", [size, size]), "eigenvectors"));
+    // eigenvalues that lie apart, in no order
+    const a = Float32Array.from({ length: size * size }, (_, at) => {
+      const [i, j] = [Math.floor(at / size), at % size];
+      return i === j ? 2 * ((i * 7) % size) - size : Math.exp(-Math.abs(i - j) / 3) / 2;
+    });
+    await agree(context, build.graph(), new Map([["a", tensorValue("f32", [size, size], a)]]), {}, `size ${size}`);
+  }
+});
+
 test.run();

@@ -35,6 +35,7 @@ export const longTests: ReadonlySet<string> = new Set([
   "test/property/adjoints.test.ts",
   "test/property/gradients.test.ts",
   "test/property/scans.test.ts",
+  "test/web/example.test.ts",
   "test/web/playground.test.ts",
 ]);
 

@@ -61,7 +61,7 @@ function shown(expr: Expr): string {
     case "call":
       return `${expr.callee.name}(${expr.args.map((each) => shown(each.value)).join(", ")})`;
     case "matches":
-      return `(${shown(expr.value)} matches ${expr.pattern.value})`;
+      return `(${shown(expr.value)} matches ${expr.pattern.kind === "name" ? expr.pattern.name : expr.pattern.value})`;
     case "string":
     case "boolean":
     case "observe":

@@ -35,6 +35,7 @@ recipe small(model: llama, text: tokens) {
   for block in model.blocks {
     let x2 = observe block on text by feature_squares
     for w in block.linears matching "*.o_proj" {
+      print f32(w.columns) / 8.0
       let sparse = w where mask_2of4(wanda(w, x2[w]))
       store w as pack sparse as nm(2, 4) of int4(128) with scale int4_search(sparse, 128)
     }
@@ -118,6 +119,14 @@ test("edit, see an error, fix it, see every stage, run on numbers", async () => 
   await page.click("#run");
   assert.match(await says(page, "run-note", /\S/), /largest difference from the evaluator is 0\./);
   assert.is((await text(page, "results")).split("2 4 7 -8").length, 3);
+  // other numbers, or another function: what was run before is gone
+  await page.type("#arguments textarea", " ");
+  assert.equal([await text(page, "results"), await text(page, "run-note")], ["", ""]);
+  await page.click("#run");
+  await says(page, "run-note", /largest difference/);
+  await write(page, "fn half(x: f32[N]) -> f32[N] {\nreturn y where y[n] = 0.5 * x[n]\n}\n");
+  await says(page, "stage-graph", /graph half/);
+  assert.equal([await text(page, "results"), await text(page, "run-note")], ["", ""]);
   await page.close();
 });
 
@@ -136,7 +145,10 @@ test("compress the small model and talk to it: the ids are those of Node", async
     await page.$eval(`#${id}`, (field, given) => ((field as unknown as { value: string }).value = given), value);
   await page.click("#compress");
   await says(page, "compress-note", /MiB → \d/);
+  // the place of who goes by keyboard is where it was
+  await page.waitForFunction("document.activeElement.id === 'compress'");
   assert.match(await text(page, "report"), /layers\.0\.self_attn\.o_proj\.weight2:4nm\(2, 4\) of int4/);
+  assert.match(await text(page, "report"), /layers\.3\.self_attn\.o_projf32\(w\.columns\) \/ 8\.032/);
   // a line for the layers that were compressed, over all blocks, in each of both plots
   assert.match(await text(page, "plots"), /Layer error.*o_projWeight error.*o_proj$/);
   await page.waitForSelector("#plots figure:nth-child(2) svg[role=img] polyline");

@@ -14,6 +14,9 @@ import { leftValue } from "./left.js";
  */
 const stagedColumns = 2048;
 
+/** Tokens up to which each is computed as it would be by itself, where a target asks for that. */
+export const alikeTokens = 8;
+
 /** Bytes of workgroup memory left to the reductions of the left side. */
 const reserve = 4096;
 
@@ -32,7 +35,7 @@ export function canStage(product: Product, target: Target): boolean {
     fixedSubgroup(target) !== null &&
     target.kind === "gpu" &&
     product.sizes.batch === 1 &&
-    product.sizes.m <= 2 &&
+    product.sizes.m <= (target.alike === true ? alikeTokens : 2) &&
     columns % 4 === 0 &&
     columns <= stagedColumns &&
     product.terms.every((term) => term.leftKey === product.terms[0]!.leftKey && term.rows?.shape.columns === columns) &&

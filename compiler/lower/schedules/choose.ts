@@ -7,7 +7,7 @@ import type { Concrete } from "../../types/type.js";
 import type { Lowering } from "../toolkit/lowering.js";
 import { matrixOf } from "../product/matrix-sides.js";
 import { productOf, type Product } from "../../graph/analysis/product.js";
-import { leftReduces } from "../product/staged.js";
+import { alikeTokens, leftReduces } from "../product/staged.js";
 import { fixedSubgroup } from "../toolkit/team.js";
 import { boundsOf } from "../toolkit/positions.js";
 import { dotSides, rowsOfReaders } from "../product/dot-sides.js";
@@ -204,7 +204,8 @@ function cutsOf(
     return matrixCuts(product, sides, target, Math.max(product.sizes.n, together));
   };
   if (schedule === "matvec") {
-    if (eqn.kind !== "map" || (!forced && matrices().length > 0)) return [];
+    const alone = target.alike === true && product.sizes.m <= alikeTokens;
+    if (eqn.kind !== "map" || (!forced && !alone && matrices().length > 0)) return [];
     return matvecApplies(product, target) ? matvecCuts(product, target) : [];
   }
   if (leftReduces(product)) return [];

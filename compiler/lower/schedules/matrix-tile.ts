@@ -71,6 +71,12 @@ const trips = (of: MatrixTile, trip: number, left?: "memory"): MatrixTile => ({
   ...(left === undefined ? {} : { left }),
 });
 
+/** A tile whose results leave one matrix at a time. */
+const stripped = (of: MatrixTile): MatrixTile => ({ ...of, strip: "narrow" });
+
+/** Columns from which on sums of so many tokens are divided among workgroups: fewer do not repay adding them up. */
+const leastDivided = 4096;
+
 /** Slices that workgroup memory holds. */
 export const slicesHeld = ({ ahead }: MatrixTile): number => (ahead === 1 || ahead === 2 ? 2 : 1);
 
@@ -92,7 +98,13 @@ function usual(product: Product, sides: MatrixProduct, together: number): readon
     const narrow = terms === 1 ? tile(16, 32, [1, 2, 4], 256) : tile(16, 16, [1, 1, 8], 256);
     const held = rights.every((side) => side.kind === "stored" && side.reader !== null);
     const many = held && terms === 2 ? [trips(tile(16, 32, [1, 1, 2], 64, 3), 128), wide] : [wide];
-    return [...(tiles(product, wide) >= manyTiles ? many : []), narrow, ...small];
+    // one product by tiles of twice the rows and half the columns of those that are one dispatch with others
+    const split =
+      together > product.sizes.n
+        ? stripped(trips(tile(16, 32, [1, 1, 4], 128, 3, 2), 256))
+        : stripped(trips(tile(16, 64, [1, 2, 2], 128, 3, 4), 256));
+    const divided = held && terms === 1 && sides.left.inner >= leastDivided ? [split] : [];
+    return [...(tiles(product, wide) >= manyTiles ? many : []), ...divided, narrow, ...small];
   }
   if (m <= 32) return [terms === 1 ? tile(32, 32, [1, 2, 4], 128) : tile(32, 16, [1, 1, 8], 128), ...small];
   const large = terms === 1 ? tile(128, 128, [2, 2, 2], 64) : tile(128, 64, [2, 2, 2], 64);
@@ -126,7 +138,9 @@ function others({ sizes }: Product): readonly MatrixTile[] {
   if (sizes.m <= 16)
     return [
       trips(tile(16, 32, [1, 1, 2], 64, 3), 128),
-      { ...trips(tile(16, 32, [1, 1, 4], 64, 3), 128), strip: "narrow" },
+      stripped(trips(tile(16, 32, [1, 1, 4], 64, 3), 128)),
+      stripped(trips(tile(16, 32, [1, 1, 4], 128, 3, 2), 256)),
+      stripped(trips(tile(16, 64, [1, 2, 2], 128, 3, 4), 256)),
       trips(tile(16, 32, [1, 1, 8], 256, 3), 512),
       trips(tile(16, 32, [1, 1, 8], 128, 2), 512, "memory"),
       tile(16, 32, [1, 2, 4], 128, 2),

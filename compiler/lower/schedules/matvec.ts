@@ -199,8 +199,8 @@ export function matvec(lowering: Lowering, eqn: MapEqn, product: Product, shape:
             ),
           ),
         );
-        // many tokens' activations would not fit the registers for a whole unit
-        const width = product.sizes.m > chunkedTokens ? Math.min(columns, chunkColumns) : columns;
+        // many tokens' activations would not fit the registers for a whole unit; those in workgroup memory need not
+        const width = staged === null && product.sizes.m > chunkedTokens ? Math.min(columns, chunkColumns) : columns;
         for (let from = 0; from < columns; from += width) {
           const left: LeftSource = { term: group[0]!, tokens, firstColumn: k.add(firstColumn, from) };
           const activations = staged === null ? leftUnit(lowering, build, left, width) : staged(unitIndex, columns);

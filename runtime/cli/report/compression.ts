@@ -15,7 +15,7 @@ export interface CompressionContext {
   readonly recipe: {
     readonly file: string;
     readonly name: string;
-    readonly parameters: readonly { readonly name: string; readonly value: number | boolean }[];
+    readonly parameters: readonly { readonly name: string; readonly value: number | boolean | string }[];
     readonly source: string;
     /** Texts of the modules that it uses, by name. */
     readonly modules: ReadonlyMap<string, string>;

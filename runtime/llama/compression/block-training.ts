@@ -44,7 +44,7 @@ export async function trainBlock(
   const keepsBest = split.held.length > 0;
   const steps = stepsFor(settings, split.train.length);
   return withArena(executor, async (arena) => {
-    const states = await loadStates(arena, caller, model, working, index);
+    const states = await loadStates(arena, model, working, index);
     const student = await beginBlock(arena, caller, model, states, index, {
       layers,
       norms: settings.norms,

@@ -124,6 +124,16 @@ export interface TensorReport {
   readonly seconds: number;
 }
 
+/** A number that a recipe has printed of a layer. */
+export interface PrintedValue {
+  readonly block: number;
+  readonly layer: string;
+  /** As the recipe has it. */
+  readonly text: string;
+  /** Null where it was not finite. */
+  readonly value: number | null;
+}
+
 export interface Compression {
   readonly tensors: readonly TensorReport[];
   /** Bytes of all tensors of the model. */
@@ -140,6 +150,8 @@ export interface Compression {
   readonly trainings: readonly TrainingReport[];
   /** What the recipe has measured of layers, in the order of its measures. */
   readonly measured: readonly MeasuredLayers[];
+  /** What the recipe has printed, in order; of a run that was resumed, what it printed then. */
+  readonly printed: readonly PrintedValue[];
   /** What makes the result worth less than it looks; none where all is well. */
   readonly warnings: readonly Warning[];
   /** The most bytes that were allocated on the device at once. */

@@ -97,7 +97,7 @@ function inBlock(
       for (const { name } of block.linears) {
         if (!isSelected(step, name)) continue;
         for (const treatment of treatmentsFor(step.treatments, name)) {
-          const parts = [treatment, ...treatment.choices, ...treatment.measures];
+          const parts = [treatment, ...treatment.choices, ...treatment.measures, ...treatment.prints];
           const old = parts.map(({ inputs }) => stale(name, inputs)).find((span) => span !== null);
           if (old != null) add(beforeScale(name, old, step.span), step.span);
           if (treatment.stores !== null) stored.set(name, step.span);

@@ -13,6 +13,7 @@ import type { Linear, Model } from "../../model/model.js";
 import type { Caller } from "../call.js";
 import { channelsOf, fixedWords } from "./channels.js";
 import type { Functions } from "../blocks.js";
+import { rotationFindings } from "./fit-rotation.js";
 import { scaleFindings } from "./fit-scales.js";
 import { layerCounts, unmeasured } from "./measured.js";
 import { isSelected, matchesName, treatmentsFor } from "./names.js";
@@ -42,7 +43,8 @@ export function checkRecipe(
   let { blocks, linears }: Shapes = model;
   let isSplit = false;
   const { functions = null, target } = caller;
-  if (functions !== null) found.push(...scaleFindings(functions, model, recipe, target));
+  if (functions !== null)
+    found.push(...scaleFindings(functions, model, recipe, target), ...rotationFindings(functions, model, recipe));
   const visit = (step: RecipeStep): void => {
     if (step.kind === "blocks") for (const inner of step.body) visit(inner);
     if (step.kind === "scale" || step.kind === "round")
@@ -54,6 +56,7 @@ export function checkRecipe(
       found.push(...own.found);
     }
     if (step.kind === "tensors") isSplit ||= ["embedding", "head"].includes(step.of);
+    if (step.kind === "rotate") isSplit = true;
     if (step.kind !== "linears" && step.kind !== "tensors") return;
     const all = step.kind === "linears" ? linears : tensorsOf({ config, blocks }, step.of, null, isSplit);
     if (all.length === 0)
@@ -76,6 +79,7 @@ export function checkRecipe(
         ...(treatment.stores === null ? [] : [treatment]),
         ...treatment.choices,
         ...treatment.measures,
+        ...treatment.prints,
         ...(treatment.permutes === null ? [] : [treatment.permutes.score]),
         ...(treatment.retains === null ? [] : [treatment.retains]),
       ];

@@ -1,4 +1,4 @@
-/** What a recipe does to the layers of a block: measures, channels that change places, new weights, columns that stay. */
+/** What a recipe does to the layers of a block: measures, what is printed, channels that change places, new weights, columns that stay. */
 import type { Permutation, RecipeStep } from "../../../compiler/recipe/recipe.js";
 import type { Linear } from "../../model/model.js";
 import type { CalibrationRun } from "./calibration-run.js";
@@ -38,10 +38,15 @@ export async function followLayers(
     }
     for (const { measure, ...computed } of treatment?.measures ?? [])
       run.measured.set(measure, linear, await run.treater.compute(computed, linear, seen));
+    for (const { text, ...computed } of treatment?.prints ?? []) {
+      const value = await run.treater.compute(computed, linear, seen);
+      run.printed.push({ block: linear.block, layer: linear.name, text, value: Number.isFinite(value) ? value : null });
+      run.options.note?.(`${linear.name}: ${text} = ${Number.isFinite(value) ? Number(value.toPrecision(6)) : value}`);
+    }
     const retains = treatment?.retains ?? null;
     if (retains !== null) retained.push({ linear, scores: await run.treater.values(retains, linear, seen) });
     if (treatment !== null && treatment.stores !== null) layers.push({ linear, treatment });
-    else if (treatment !== null && treatment.measures.length > 0)
+    else if (treatment !== null && treatment.measures.length + treatment.prints.length > 0)
       report(run, "compress", linear.name, chosen.indexOf(linear) + 1, chosen.length, run.costs.treat(linear));
   }
   if (moved) {

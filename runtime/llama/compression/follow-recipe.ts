@@ -16,6 +16,7 @@ import { expect, evaluateBoth } from "./judge.js";
 import { unsavedWarning } from "./outcome.js";
 import { createFolds } from "./folds.js";
 import { factsOf, type Run } from "./run.js";
+import { prepareRotation, rotateStream } from "./rotate.js";
 import { saves, storesUnsaved } from "./saves.js";
 import { followBlocks } from "./run-blocks.js";
 import { finishStep, refuseLost, save } from "./run-saves.js";
@@ -112,6 +113,7 @@ export async function compressIn(
       forecast: createForecast(work),
       treater: createTreater(caller, model, working, { share: options.share, measured }),
       measured,
+      printed: [],
       channels,
       retained: [...facts.retained],
       saved: [...facts.saved],
@@ -149,6 +151,7 @@ export async function compressIn(
       perplexities: run.perplexities,
       trainings: run.trainings,
       measured: run.measured.found(),
+      printed: run.printed,
       unsaved: storesUnsaved(recipe),
       deviceBytesPeak: caller.executor.device.memory.peak,
     });
@@ -181,15 +184,17 @@ async function follow(run: Run, step: RecipeStep, retaining: Retaining): Promise
   }
   if (run.step < run.state.finished) {
     run.step++;
+    if (step.kind === "rotate") await prepareRotation(run, step);
     return;
   }
   if (step.kind === "expect") await expect(run, step.condition, step.text);
   else if (step.kind === "train") await train(run, step, null);
   else if (step.kind === "tensors") await treatTensors(run, step, null);
+  else if (step.kind === "rotate") await rotateStream(run, step);
   else if (step.kind === "save") await save(run, run.place.within(run.options.output, step.name));
   else throw new InternalError(`${step.kind} outside of blocks`);
   await finishStep(run);
-  if (step.kind === "tensors") run.working.unload();
+  if (step.kind === "tensors" || step.kind === "rotate") run.working.unload();
   if (step.kind !== "train") return;
   // what the training has made of all blocks is in the state now
   run.working.unload();

@@ -60,12 +60,13 @@ export function permutes(step: RecipeStep): boolean {
   return loopsOf([step]).some(({ treatments }) => treatments.some((treatment) => treatment.permutes !== null));
 }
 
-/** What a treatment computes: its choices, its measures, and what it stores. */
+/** What a treatment computes: its choices, what it measures and prints, and what it stores. */
 function inputsOf(treatment: Treatment): Treatment["inputs"] {
   return [
     treatment,
     ...treatment.choices,
     ...treatment.measures,
+    ...treatment.prints,
     ...(treatment.permutes === null ? [] : [treatment.permutes.score]),
   ].flatMap(({ inputs }) => inputs);
 }

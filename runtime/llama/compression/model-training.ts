@@ -95,7 +95,7 @@ export async function trainModel(
     const dense = needsDense ? await denseFrame(arena, caller, model, working, { frame, head, dtype }) : null;
     const students: BlockStudent[] = [];
     for (const { index } of model.blocks) {
-      const states = await loadStates(arena, caller, model, working, index);
+      const states = await loadStates(arena, model, working, index);
       students.push(
         await beginBlock(arena, caller, model, states, index, {
           layers,

@@ -42,7 +42,8 @@ export function worksOn(step: Extract<RecipeStep, { kind: "linears" }>, name: st
   return (
     isSelected(step, name) &&
     treatmentsFor(step.treatments, name).some(
-      ({ stores, measures, permutes }) => stores !== null || measures.length > 0 || permutes !== null,
+      ({ stores, measures, prints, permutes }) =>
+        stores !== null || measures.length + prints.length > 0 || permutes !== null,
     )
   );
 }

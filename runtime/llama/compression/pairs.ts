@@ -66,7 +66,7 @@ function named(block: Block, parameter: string, pattern: NamePattern): boolean {
 }
 
 /** The block's graph over two tokens, all sizes bound. */
-function boundBlock(graph: SymbolicGraph, block: Block): ConcreteGraph {
+export function boundBlock(graph: SymbolicGraph, block: Block): ConcreteGraph {
   const sizes: { readonly [name: string]: number } = { B: 1, T: 2, ...weightSizes(graph, block) };
   const bound = specialize(
     graph,

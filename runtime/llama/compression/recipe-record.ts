@@ -32,7 +32,7 @@ export async function savedRecipe(
   source: string,
   files: RecipeFiles | null,
 ): Promise<SavedRecipe> {
-  const settings = recipe.parameters.map(({ name, value }) => ` --set ${name}=${String(value)}`).join("");
+  const settings = recipe.parameters.map(({ name, value }) => ` --set ${settingWord(name, value)}`).join("");
   const line = `// Saved by espalier ${version}: espalier compress recipe.esp --recipe ${recipe.name}${settings}\n`;
   const hashes = async (texts: ReadonlyMap<string, string>): Promise<{ readonly [name: string]: string }> =>
     Object.fromEntries(await Promise.all([...texts].map(async ([name, text]) => [name, await hash(text)] as const)));
@@ -46,4 +46,10 @@ export async function savedRecipe(
     },
     files: new Map([["recipe.esp", line + withoutHeading(files?.source ?? source)], ...(files?.modules ?? [])]),
   };
+}
+
+/** A setting as a shell takes it: patterns have stars. */
+function settingWord(name: string, value: Recipe["parameters"][number]["value"]): string {
+  const text = `${name}=${String(value)}`;
+  return typeof value === "string" ? `'${text.replaceAll("'", "'\\''")}'` : text;
 }

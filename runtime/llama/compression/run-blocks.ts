@@ -150,6 +150,7 @@ async function followBody(
       case "round":
         roundInputs(run, step, index);
         break;
+      case "rotate":
       case "blocks":
         throw new InternalError("blocks inside of blocks");
       default:

@@ -3,7 +3,7 @@ import type { Recipe } from "../../../compiler/recipe/recipe.js";
 import type { Model } from "../../model/model.js";
 import type { Announced } from "../long-runs/announced.js";
 import type { Caller } from "../call.js";
-import type { CompressOptions, PerplexityReport } from "./compression.js";
+import type { CompressOptions, PerplexityReport, PrintedValue } from "./compression.js";
 import type { Place } from "./place.js";
 import type { Forecast } from "./forecast.js";
 import type { Channels } from "./channels.js";
@@ -42,6 +42,8 @@ export interface Run {
   readonly perplexities: PerplexityReport[];
   readonly trainings: TrainingReport[];
   readonly measured: Measured;
+  /** What this run has printed. */
+  readonly printed: PrintedValue[];
   readonly channels: Channels;
   readonly retained: RetainedParts[];
   /** Perplexity of the model as given, once it was computed. */

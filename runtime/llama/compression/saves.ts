@@ -15,6 +15,7 @@ export function storesUnsaved(recipe: Recipe): boolean {
       ? step.treatments.some((treatment) => treatment.stores !== null || treatment.retains !== null)
       : step.kind === "train" ||
         step.kind === "scale" ||
+        step.kind === "rotate" ||
         step.kind === "round" ||
         (step.kind === "blocks" && step.body.some(stores));
   const at = recipe.steps[last];

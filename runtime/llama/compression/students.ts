@@ -13,7 +13,7 @@ import type { Seen } from "./treat.js";
 import type { WorkingModel } from "./working-model.js";
 import { inputOf } from "../blocks.js";
 import { first } from "../results.js";
-import { loadVectors, loadWeight, unpackBlock, type ActivationDtype, type BlockWeights } from "../weights.js";
+import { unpackBlock, type ActivationDtype, type BlockWeights } from "../weights.js";
 import { isTrained, treatmentGraphs } from "../training/gradients.js";
 import type { Student } from "../training/passes.js";
 import { beginTraining, type Rounding, type Trained } from "../training/trained.js";
@@ -90,23 +90,16 @@ export interface BlockStates {
  */
 export async function loadStates(
   arena: Arena,
-  caller: Caller,
   model: Model,
   working: WorkingModel,
   index: number,
 ): Promise<BlockStates> {
   const block = blockOf(model, index);
+  const given = await working.givenBlock(block, arena);
   const now: Record<string, DeviceTensor> = {};
-  const given: Record<string, DeviceTensor> = {};
-  for (const { parameter, weight } of block.linears) {
-    given[parameter] = await loadWeight(caller, model, weight, "stored", arena);
-    now[parameter] = (await working.now(weight, arena)) ?? given[parameter];
-  }
-  const { layout } = block;
-  return {
-    now: { layout, vectors: await working.vectors(block, arena), linears: now },
-    given: { layout, vectors: await loadVectors(caller, model, block, arena), linears: given },
-  };
+  for (const { parameter, weight } of block.linears)
+    now[parameter] = (await working.now(weight, arena)) ?? given.linears[parameter]!;
+  return { now: { ...given, vectors: await working.vectors(block, arena), linears: now }, given };
 }
 
 function blockOf(model: Model, index: number): Model["blocks"][number] {

@@ -1,4 +1,6 @@
 /** A step of a recipe that trains: what it is given, and what is made of what was trained. */
+import { gainOffset } from "../../model/architectures/architecture.js";
+import { architectureOf } from "../../model/architectures/registry.js";
 import { counted } from "../../../compiler/words.js";
 import type { Recipe, TrainStep } from "../../../compiler/recipe/recipe.js";
 import type { Model } from "../../model/model.js";
@@ -135,7 +137,8 @@ async function takeOver(
   );
   for (const { name, trained } of gains) {
     const values = Float32Array.from(await caller.executor.values(trained.forward));
-    const given = await model.floats(name);
+    const offset = gainOffset(architectureOf(model.config), name);
+    const given = (await model.floats(name)).map((value) => value + offset);
     const form: TensorForm = { dtype: "f32", shape: [values.length], format: { name: "f32", args: {}, of: null } };
     const tensor: DeviceTensor = await caller.executor.upload(form, values, name);
     const norm = (some: Float32Array): number => Math.hypot(...some);

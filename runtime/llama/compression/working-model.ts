@@ -12,6 +12,8 @@ import { storedLayout, type SavedRecipe } from "../../model/packed.js";
 import { modelWriter, type OutputTensor } from "../../model/model-writer.js";
 import type { DeviceTensor, TensorForm } from "../../run/run.js";
 import { openArena, type Arena } from "../../run/arena.js";
+import { gainOffset } from "../../model/architectures/architecture.js";
+import { architectureOf } from "../../model/architectures/registry.js";
 import type { Announced } from "../long-runs/announced.js";
 import type { Caller } from "../call.js";
 import type { Place } from "./place.js";
@@ -54,12 +56,18 @@ export interface WorkingModel {
   /** A tensor as it is now, its values dense f32; the arena owns what was loaded for it. */
   dense(name: string, arena: Arena): Promise<DeviceTensor>;
   readonly folds: Folds;
+  /** From here on what was given is taken rotated, as `rotated` makes it of a tensor, but for the dense model's passes. */
+  rotate(rotated: RotatedGiven): void;
+  /** A tensor as it was given, rotated, where the stream was. */
+  readonly rotated: RotatedGiven;
   /** In what layers take what they multiply, by their names: as given, but for what was rounded since. */
   readonly activations: Map<string, ActivationFormat>;
   /** Gives a layer that is on the device its weight of before the treatment back. */
   restore(name: string): void;
   /** A block's weights, as they are now or as they were given; the arena owns what was loaded for it alone. */
   block(index: number, of: "model" | "dense", arena: Arena): Promise<BlockWeights>;
+  /** A block's weights as they were given, scales included; the arena owns all of them, so that blocks may be there at once. */
+  givenBlock(block: Block, arena: Arena): Promise<BlockWeights>;
   /** A block's gains and biases as they are now; the arena owns what was loaded. */
   vectors(block: Block, arena: Arena): Promise<BlockWeights["vectors"]>;
   /** A gain as it is now. */
@@ -68,10 +76,13 @@ export interface WorkingModel {
   keep(): Promise<void>;
   /** Frees the weights on the device that the state has, and those as given. */
   unload(): void;
-  /** The bytes of a treated weight, a piece at a time. */
+  /** The bytes of a treated weight as files have it, a piece at a time. */
   pieces(name: string): AsyncIterable<Uint8Array>;
   release(): void;
 }
+
+/** A tensor as it is given, rotated; the arena owns what is made. */
+export type RotatedGiven = (name: string, tensor: DeviceTensor, arena: Arena) => Promise<DeviceTensor>;
 
 /** Bytes that are read from a state at once. */
 const piece = 16 * 2 ** 20;
@@ -97,6 +108,7 @@ export function createWorkingModel(
   const givens = new Map<string, DeviceTensor>();
   const givenArena = openArena(caller.executor);
   let givenBlock: number | null = null;
+  let rotated: RotatedGiven | null = null;
 
   function dropGivens(): void {
     givens.clear();
@@ -108,18 +120,18 @@ export function createWorkingModel(
     givenBlock = block;
     const known = givens.get(weight);
     if (known !== undefined) return known;
-    const tensor = await folded(
-      weight,
-      await loadWeight(caller, model, source ?? weight, "stored", givenArena),
-      givenArena,
-    );
+    const isOffset = gainOffset(architectureOf(model.config), weight) !== 0;
+    const loaded = isOffset
+      ? await loadVector(caller, model, weight, givenArena)
+      : await loadWeight(caller, model, source ?? weight, "stored", givenArena);
+    const tensor = await folded(weight, loaded, givenArena);
     givens.set(weight, tensor);
     return tensor;
   }
 
   /** What was given, with the scales that were multiplied into it since. */
   async function folded(name: string, tensor: DeviceTensor, arena: Arena): Promise<DeviceTensor> {
-    let result = tensor;
+    let result = rotated === null ? tensor : await rotated(name, tensor, arena);
     for (const axis of [0, 1]) {
       const factors = folds.of(name, axis);
       if (factors === null) continue;
@@ -171,6 +183,11 @@ export function createWorkingModel(
       fresh.add(record.name);
     },
     folds,
+    rotated: async (name, tensor, arena) => (rotated === null ? tensor : rotated(name, tensor, arena)),
+    rotate(by) {
+      rotated = by;
+      dropGivens();
+    },
     activations,
     scale(record, tensor, fold) {
       folds.multiply(fold);
@@ -189,6 +206,17 @@ export function createWorkingModel(
       treated.delete(name);
       fresh.delete(name);
     },
+    async givenBlock(block, arena) {
+      const linears: Record<string, DeviceTensor> = {};
+      for (const { parameter, weight } of block.linears) {
+        const loaded = await loadWeight(caller, model, weight, "stored", arena);
+        const tensor = await folded(weight, loaded, arena);
+        if (tensor !== loaded) arena.release(loaded);
+        linears[parameter] = tensor;
+      }
+      const own = await loadVectors(caller, model, block, arena, (name) => givenVector(name, arena));
+      return { layout: block.layout, vectors: own, linears };
+    },
     async block(index, of, arena) {
       const source = of === "model" ? model : dense;
       const block = source.blocks[index];
@@ -198,11 +226,13 @@ export function createWorkingModel(
         const now = of === "model" ? await load(linear.weight, arena) : null;
         linears[linear.parameter] =
           now ??
-          (await (source === model ? given(linear) : loadWeight(caller, source, linear.weight, "stored", arena)));
+          (await (source === model && !(of === "dense" && rotated !== null)
+            ? given(linear)
+            : loadWeight(caller, source, linear.weight, "stored", arena)));
       }
       const own = await (of === "model"
         ? vectors(block, arena)
-        : source === model
+        : source === model && rotated === null
           ? loadVectors(caller, model, block, arena, (name) => givenVector(name, arena))
           : loadVectors(caller, source, block, arena));
       const rounded = roundedIn(block, of === "model" ? activations : dense.activations);
@@ -224,12 +254,16 @@ export function createWorkingModel(
     async *pieces(name) {
       const record = treated.get(name);
       if (record === undefined) throw new RangeError(`${name} was not treated`);
+      const offset = gainOffset(architectureOf(model.config), name);
       const here = onDevice.get(name);
-      if (here !== undefined) return yield* downloadPieces(caller, here, record.bytes);
+      if (here !== undefined) {
+        for await (const part of downloadPieces(caller, here, record.bytes)) yield less(part, offset);
+        return;
+      }
       for (let done = 0; done < record.bytes; done += piece) {
         const part = new Uint8Array(Math.min(piece, record.bytes - done));
         await state?.read(name, part, done);
-        yield part;
+        yield less(part, offset);
       }
     },
     release() {
@@ -239,6 +273,13 @@ export function createWorkingModel(
       fresh.clear();
     },
   };
+}
+
+/** f32 values less a number. */
+function less(part: Uint8Array, offset: number): Uint8Array {
+  if (offset === 0) return part;
+  const values = new Float32Array(part.buffer, part.byteOffset, part.byteLength / 4).map((value) => value - offset);
+  return new Uint8Array(values.buffer);
 }
 
 /** Bytes that a tensor in this format takes in a file. */

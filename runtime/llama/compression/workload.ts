@@ -60,6 +60,7 @@ export function bodyOf(step: RecipeStep): readonly RecipeStep[] | null {
     case "tensors":
     case "observe":
     case "scale":
+    case "rotate":
     case "round":
     case "train":
     case "expect":

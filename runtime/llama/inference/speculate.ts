@@ -2,6 +2,7 @@
 import { withArena, type Arena } from "../../run/arena.js";
 import type { DeviceTensor } from "../../run/run.js";
 import { LlamaError } from "../error.js";
+import { createCaller } from "../call.js";
 import { first } from "../results.js";
 import { chunkOf } from "../room.js";
 import { createChain } from "./chain.js";
@@ -194,7 +195,7 @@ type Look = (
   at: number,
 ) => Promise<{ readonly best: ArrayLike<number>; readonly lead: ArrayLike<number> }>;
 
-/** A pass over `count` tokens of one text, bound once. */
+/** A pass over `count` tokens of one text, bound once: each is computed as it would be alone, where the device can. */
 async function createLook(arena: Arena, { session, cache }: Side, count: number): Promise<Look> {
   const { caller, config } = session;
   const { executor } = caller;
@@ -202,12 +203,13 @@ async function createLook(arena: Arena, { session, cache }: Side, count: number)
     arena.own(await executor.fill("i32", shape, new Int32Array(shape.reduce((a, b) => a * b, 1))));
   const [ids, start, picks] = [await integers([1, count]), await integers([1]), await integers([count])];
   const [best, places] = [await integers([count, 1]), await integers([count])];
-  const pass = createChain(arena, caller, "look");
-  const made = await forward(pass, session, ids, start, cache);
+  const alike = createCaller(executor, { ...caller.target, alike: true }, caller.functions, caller.options);
+  const pass = createChain(arena, alike, "look");
+  const made = await forward(pass, { ...session, target: alike.target }, ids, start, cache);
   const bound = await pass.bind([made]);
   // the tokens of the text as texts of one each
   const x: DeviceTensor = { ...bound.tensor(made), shape: [count, 1, config.hiddenSize] };
-  const choice = createChain(arena, caller, "look at logits");
+  const choice = createChain(arena, alike, "look at logits");
   const found = await logits(choice, session, x, picks);
   const next = first(await choice.call("greedy", { logits: found }));
   const lead = first(await choice.call("lead", { logits: found, best: next }));

@@ -255,6 +255,14 @@ export const openScheduler: OpenScheduler = (session: Session, options: Schedule
       for (const entry of runs()) if (entry.isOver) leave(entry);
     }
 
+    /** Requests that come together begin together: whoever begins before waits for what the others cost the host. */
+    async function gather(): Promise<void> {
+      for (let there = 0; there < waiting.length && waiting.length < sequences; ) {
+        there = waiting.length;
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      }
+    }
+
     async function work(): Promise<void> {
       let reading: Reading | null = null;
       for (;;) {
@@ -274,6 +282,7 @@ export const openScheduler: OpenScheduler = (session: Session, options: Schedule
         if (stops) return;
         await new Promise<void>((resolve) => (wake = resolve));
         wake = () => {};
+        await gather();
       }
     }
 

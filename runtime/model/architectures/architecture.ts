@@ -39,8 +39,12 @@ export interface Architecture {
   /** `model_type` and the class in `architectures`. */
   readonly modelType: string;
   readonly className: string;
-  /** `general.architecture` of GGUF files. */
-  readonly gguf: string;
+  /** `general.architecture` of GGUF files; null where none are read or written. */
+  readonly gguf: string | null;
+  /** What files have too little of every gain: 1, where a norm multiplies by 1 and the weight. */
+  readonly gainOffset?: number;
+  /** The fields that say the rotary embedding, where it is not those of the config itself. */
+  readonly rope?: (fields: Fields) => Fields;
   /** What a config means by a field that is absent, where it is not what it is for a Llama. */
   readonly defaults?: {
     readonly headDim?: number;
@@ -64,7 +68,7 @@ export function windowOf(fields: Fields, layers: number): Particulars["windows"]
   return new Array<number | null>(layers).fill(windows);
 }
 
-const windowRule: NumberRule = { integer: true, min: 1, max: 2 ** 27 };
+export const windowRule: NumberRule = { integer: true, min: 1, max: 2 ** 27 };
 
 /** Windows of those blocks that a list of kinds, or else the number of the first such block, says. */
 export function windowsByLayer(fields: Fields, layers: number, unsupported: string[]): Particulars["windows"] {
@@ -144,6 +148,11 @@ export function plainTensors(config: LlamaConfig, interleaved: boolean): readonl
     linear("mlp.up_proj", "ffn_up", "up", intermediateSize, hiddenSize),
     linear("mlp.down_proj", "ffn_down", "down", hiddenSize, intermediateSize),
   ];
+}
+
+/** What is added to a tensor of a model's files to have what a norm multiplies by. */
+export function gainOffset({ gainOffset: offset = 0 }: Pick<Architecture, "gainOffset">, name: string): number {
+  return name.endsWith("norm.weight") ? offset : 0;
 }
 
 /** A norm's gain. */

@@ -76,7 +76,7 @@ export function configOf(file: GgufFile, frequencyFactors: ArrayLike<number> | n
 }
 
 /** Which architecture it is, and what only some have, as `config.json` says it. */
-function kindOf(file: GgufFile, fields: Fields, { gguf, modelType, className }: Architecture): JsonObject {
+function kindOf(file: GgufFile, fields: Fields, { gguf, modelType, className }: GgufArchitecture): JsonObject {
   const has = (name: string): boolean => file.tensors.some((tensor) => tensor.name === `blk.0.${name}`);
   const window = fields.raw(`${gguf}.attention.sliding_window`);
   const context = fields.raw(`${gguf}.context_length`);
@@ -129,11 +129,18 @@ function plainMetadata(metadata: ReadonlyMap<string, MetadataValue>): JsonObject
 }
 
 /** The architecture that a file names. @throws ModelError M130 where it is none that there is */
-function architectureIn(path: string, fields: Fields): Architecture {
-  const only = `Espalier runs models of these architectures only: ${architectures.map((each) => each.title).join(", ")}`;
+/** An architecture that has files of this kind. */
+type GgufArchitecture = Architecture & { readonly gguf: string };
+
+function architectureIn(path: string, fields: Fields): GgufArchitecture {
+  const only = `Espalier runs models of these architectures only: ${architectures
+    .filter(({ gguf }) => gguf !== null)
+    .map((each) => each.title)
+    .join(", ")}`;
   const name = fields.raw("general.architecture");
-  const found = architectures.find(({ gguf }) => gguf === name);
-  const names = [...new Set(architectures.map(({ gguf }) => `"${gguf}"`))];
+  const readable = architectures.filter((each): each is GgufArchitecture => each.gguf !== null);
+  const found = readable.find(({ gguf }) => gguf === name);
+  const names = [...new Set(readable.map(({ gguf }) => `"${gguf}"`))];
   if (found === undefined)
     throw new ModelError(
       "M130",

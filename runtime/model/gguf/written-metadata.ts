@@ -19,6 +19,7 @@ const fileTypes: { readonly [type: string]: number | undefined } = {
 export function writtenMetadata(config: LlamaConfig, name: string, type: string): Metadata {
   const { rope } = config;
   const own = architectureOf(config).gguf;
+  if (own === null) throw new RangeError(`a model ${config.modelType} cannot be written as GGUF`);
   const window = config.windows.find((each) => each !== null) ?? null;
   const u32 = (value: number): WrittenValue => ({ type: "u32", value });
   const f32 = (value: number): WrittenValue => ({ type: "f32", value });
@@ -70,6 +71,8 @@ export function writtenFactors({ rope, headDim }: LlamaConfig): Float32Array | n
 
 /** What of a config a GGUF file cannot say: sentences, none where it can say all. */
 export function unwritable({ rope, windows, modelType }: LlamaConfig): readonly string[] {
+  const { gguf, title } = architectureOf({ modelType });
+  if (gguf === null) return [`models of ${title} are neither read from GGUF files nor written as such`];
   const problems: string[] = [];
   if (rope.kind === "dynamic" || rope.kind === "longrope")
     problems.push(`rotary embeddings of the kind "${rope.kind}" have no place in the files that are written`);

@@ -111,8 +111,18 @@ export async function tokenizerFrom(
     : whole;
   const special = new Set(added.filter((token) => token.special).map(({ id }) => id));
   const prefix = await prefixOf(path, whole, settings);
+  const spelled = new Map<number, string | null>();
+  /** The library is asked for a token once: an answer takes it as long as a text of several tokens. */
+  const spellingOf = (id: number): string | null => {
+    let token = spelled.get(id);
+    if (token === undefined) {
+      token = whole.idToToken(id);
+      if (token !== null) spelled.set(id, token);
+    }
+    return token;
+  };
   const decode = (ids: readonly number[]): string => {
-    const tokens = ids.filter((id) => !special.has(id)).flatMap((id) => whole.idToToken(id) ?? []);
+    const tokens = ids.filter((id) => !special.has(id)).flatMap((id) => spellingOf(id) ?? []);
     return whole.decode(tokens);
   };
   return {
@@ -120,7 +130,7 @@ export async function tokenizerFrom(
     bos: prefix[0] ?? null,
     size: whole.size,
     special,
-    spelling: (id) => (isId(id) ? whole.idToToken(id) : null),
+    spelling: (id) => (isId(id) ? spellingOf(id) : null),
     async encode(text, options) {
       const ids = await reader.encode(text, false).catch((error: unknown) => {
         throw new ModelError("M143", `The model's tokenizer has no tokens for the text: ${messageOf(error)}.`);
@@ -130,8 +140,8 @@ export async function tokenizerFrom(
     decode: (ids) => decode([...ids]),
     stream: () =>
       textStream(decode, {
-        isByte: (id) => /^<0x[0-9A-F]{2}>$/.test(whole.idToToken(id) ?? ""),
-        hasText: (id) => !special.has(id) && whole.idToToken(id) !== null,
+        isByte: (id) => /^<0x[0-9A-F]{2}>$/.test(spellingOf(id) ?? ""),
+        hasText: (id) => !special.has(id) && spellingOf(id) !== null,
       }),
   };
 }

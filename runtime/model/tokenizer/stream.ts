@@ -12,7 +12,7 @@ const context = 8;
 /**
  * Ids that are decoded again before some of them become context: an unfinished row of bytes may be as long as it likes.
  */
-const window = 64;
+const window = 20;
 
 /**
  * A stream over a decoder of whole lists: all that it gives together is what `decode` gives. Held back are an ending in

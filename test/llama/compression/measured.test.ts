@@ -53,6 +53,44 @@ recipe m(model: llama, group = 128) {
 }
 `;
 
+test("what a loop prints is told of each layer as it was before the loop stores, and changes nothing", async ({
+  folder,
+  machine,
+}) => {
+  const source = `recipe m(model: llama, layers = "v_proj") {
+  for block in model.blocks {
+    for w in block.linears matching layers {
+      print f32(w.rows), w[0, 0], w[0, 0] / 0.0
+      let half[n, k] = w[n, k] / 2.0
+      store w as half
+    }
+  }
+}
+`;
+  const model = await openModel(classics);
+  const lines: string[] = [];
+  const { printed, tensors } = await compress(machine.caller, model, recipeOf(source), {
+    output: join(folder, "printed"),
+    source,
+    note: (line) => lines.push(line),
+  });
+  const layers = model.blocks.flatMap(({ linears }) => linears.filter(({ name }) => name.endsWith("v_proj")));
+  const expected = await Promise.all(
+    layers.map(async ({ name, block, weight, outputs }) => {
+      const first = (await model.floats(weight))[0]!;
+      return [
+        { block, layer: name, text: "f32(w.rows)", value: outputs },
+        { block, layer: name, text: "w[0, 0]", value: first },
+        { block, layer: name, text: "w[0, 0] / 0.0", value: null },
+      ];
+    }),
+  );
+  await model.close();
+  assert.equal(printed, expected.flat());
+  assert.is(tensors.length, layers.length);
+  assert.ok(lines.includes(`${layers[1]!.name}: f32(w.rows) = ${layers[1]!.outputs}`), lines.join("\n"));
+});
+
 test("later loops see what was measured of all layers, and choose a format by it", async ({ folder, machine }) => {
   const model = await openModel(classics);
   const output = join(folder, "chosen");

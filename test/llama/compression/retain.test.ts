@@ -47,7 +47,7 @@ const expected = json<{ readonly [name: string]: { readonly parameters: number; 
 );
 
 // Mistral's tensors are Llama's, and Qwen2's those of a Llama with biases
-for (const name of ["llama-biased", "phi3", "qwen3"])
+for (const name of ["llama-biased", "phi3", "qwen3", "gemma3"])
   test(`${name}: half of the heads and a quarter of the channels gone, transformers computes the same`, async (context) => {
     const { folder, machine } = context;
     const { parameters, perplexity: wanted } = expected[name]!;

@@ -8,6 +8,7 @@ import { blockArguments, blockCall } from "../../../runtime/llama/blocks.js";
 import { checkAgainst } from "../../../runtime/llama/compression/fit.js";
 import { createFolds } from "../../../runtime/llama/compression/folds.js";
 import { oneForEach, scaleInputs } from "../../../runtime/llama/compression/scaling.js";
+import { loadStates } from "../../../runtime/llama/compression/students.js";
 import { createWorkingModel, type WorkingModel } from "../../../runtime/llama/compression/working-model.js";
 import { standardLibrary } from "../../../runtime/library.js";
 import { withArena, type Arena } from "../../../runtime/run/arena.js";
@@ -93,6 +94,21 @@ test("a block gives what it gave, the norms and layers before are divided, and n
     assert.is.not(difference(now, given, "chain"), null, "a weight has changed");
     for (const of of ["model", "dense"] as const)
       assert.is(difference(await result(working, of), before, "chain"), null, of);
+    // a training begins with both as they are scaled
+    await withArena(caller.executor, async (arena) => {
+      const states = await loadStates(arena, model, working, 0);
+      for (const [of, found] of [
+        ["model", states.now],
+        ["dense", states.given],
+      ] as const) {
+        const expected = await working.block(0, of, arena);
+        const decoded = async (w: DeviceTensor): Promise<ArrayLike<number>> =>
+          caller.executor.values(w.format === null ? w : arena.own((await caller.call("dense", { w }))[0]!));
+        for (const part of ["linears", "vectors"] as const)
+          for (const [parameter, tensor] of Object.entries(expected[part]))
+            assert.equal(await decoded(found[part][parameter]!), await decoded(tensor), `${of} ${parameter}`);
+      }
+    });
     // one that goes on knows of them
     const folds = createFolds(working.folds.found());
     assert.equal(folds.of(linears[0]!.weight, 1), working.folds.of(linears[0]!.weight, 1));

@@ -61,7 +61,7 @@ function lossOf(logits: Float64Array, token: number): number {
   return Math.log(logits.reduce((sum, value) => sum + Math.exp(value - most), 0)) + most - logits[token]!;
 }
 
-const names = ["llama-biased", "llama-attention-bias", "mistral", "qwen2", "qwen2-window", "qwen3", "phi3"];
+const names = ["llama-biased", "llama-attention-bias", "mistral", "qwen2", "qwen2-window", "qwen3", "phi3", "gemma3"];
 
 for (const name of names)
   test(name, async () => {
@@ -85,7 +85,7 @@ for (const name of names)
     }
   });
 
-for (const name of ["mistral", "qwen3"])
+for (const name of ["mistral", "qwen3", "gemma3"])
   test(`${name} in pages`, async () => {
     const expected = await json<Expected>(name, "expected.json");
     const model = await openModel(join(data, name));

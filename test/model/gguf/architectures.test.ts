@@ -46,6 +46,10 @@ async function again(name: string, changed: object): Promise<readonly string[] |
 for (const name of ["llama-biased", "llama-attention-bias", "mistral", "qwen2", "qwen3", "phi3"])
   test(name, async () => assert.is(await again(name, {}), null));
 
+test("an architecture without such files is refused by name", async () => {
+  assert.match(String(await again("gemma3", {})), /models of Gemma 3 are neither read/);
+});
+
 test("rotary scalings that a file can say, and those it cannot", async () => {
   assert.is(await again("qwen2", { rope_parameters: { rope_type: "linear", factor: 4, rope_theta: 1000 } }), null);
   const yarn = { rope_type: "yarn", factor: 4, original_max_position_embeddings: 16, rope_theta: 1000 };

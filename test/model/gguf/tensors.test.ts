@@ -10,6 +10,7 @@ import { openModel, type Model } from "../../../runtime/model/model.js";
 import { createModel } from "../../../runtime/model/write.js";
 import { exampleModel, inDirectory, failure } from "../support.js";
 import { fixture, fixtures, small, withTensor, writeGguf, type Expected } from "./support.js";
+import { projectFile } from "../../support/project.js";
 import { runs } from "../../support/runs.js";
 
 const test = suite("model/gguf/tensors");
@@ -40,6 +41,32 @@ for (const name of fixtures) {
         tensor,
       );
       assert.is(createHash("sha256").update(new Uint8Array(dense.buffer)).digest("hex"), hash, tensor);
+    }
+    await model.close();
+  });
+}
+
+for (const name of ["mix-q4_k_m", "mix-q5_k_m"] as const) {
+  test(`${name}, made by llama.cpp: every tensor bit for bit as the gguf package has it`, async () => {
+    const made = JSON.parse(await readFile(projectFile("test/data/gguf/mixes.json"), "utf8")) as Readonly<
+      Record<
+        string,
+        Readonly<Record<string, { readonly type: string; readonly shape: number[]; readonly sha256: string }>>
+      >
+    >;
+    const model = await openModel(projectFile(`test/data/gguf/${name}.gguf`));
+    const expected = Object.entries(made[name] ?? {});
+    assert.is(expected.length, 20);
+    assert.equal([...new Set(expected.map(([, { type }]) => type))].sort(), [
+      "F32",
+      name === "mix-q4_k_m" ? "Q4_K" : "Q5_K",
+      "Q6_K",
+    ]);
+    for (const [tensor, { shape, sha256 }] of expected) {
+      assert.equal(model.tensor(tensor).shape, shape, tensor);
+      // no -0.0
+      const dense = (await denseOf(model, tensor)).map((value) => value + 0);
+      assert.is(createHash("sha256").update(new Uint8Array(dense.buffer)).digest("hex"), sha256, `${name} ${tensor}`);
     }
     await model.close();
   });
