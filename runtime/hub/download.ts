@@ -75,9 +75,10 @@ const mostTries = 4;
 async function download({ url }: Repository, file: HubFile, blob: string, options: HubOptions): Promise<void> {
   const incomplete = `${blob}.incomplete`;
   const what = `the file ${quoted(file.path)}`;
+  // a server that makes it begin anew each time gets no further
+  let furthest = (await sizeOf(incomplete)) ?? 0;
   for (let fruitless = 0; ; ) {
-    const before = (await sizeOf(incomplete)) ?? 0;
-    if (before > file.size) await rm(incomplete);
+    if (((await sizeOf(incomplete)) ?? 0) > file.size) await rm(incomplete);
     const { done, hash, problem } = await goOn(url(file.path), incomplete, file, what, options);
     if (done === file.size && problem === null) {
       if (hash.digest("hex") === file.hash) break;
@@ -88,7 +89,8 @@ async function download({ url }: Repository, file: HubFile, blob: string, option
         "try again; if it stays so, something between changes what is sent",
       );
     }
-    fruitless = done > before ? 0 : fruitless + 1;
+    fruitless = done > furthest ? 0 : fruitless + 1;
+    furthest = Math.max(furthest, done);
     if (fruitless >= mostTries)
       throw new ModelError(
         "M180",

@@ -269,7 +269,12 @@ const damages: readonly (readonly [string, ModelErrorCode, RegExp, Intercept])[]
   ["no size", "M183", /neither size nor hash/, entries({ size: -1 })],
   ["a size without end", "M183", /neither size nor hash/, entries({ lfs: { oid: "0".repeat(64), size: 2 ** 60 } })],
   ["another hash", "M183", /has another hash than the hub tells/, api("/resolve/", (r) => r.end("[]"))],
-  ["fewer bytes than told", "M180", /sends the file `config.json` no further than/, api("/resolve/", (r) => r.end("{"))],
+  [
+    "fewer bytes than told",
+    "M180",
+    /sends the file `config.json` no further than/,
+    api("/resolve/", (r) => r.end("{")),
+  ],
   ["a file that is not there after all", "M181", /config\.json/, api("/resolve/", (r) => (r.writeHead(404), r.end()))],
   ["more than was told", "M183", /sends more than the 2 bytes/, api("/resolve/", (r) => r.end("{} and more"))],
 ];
@@ -357,6 +362,24 @@ test("a model from the hub is a model: its links lead to files of the cache", as
       },
       [repo],
     );
+  });
+});
+
+test("a rest that is another's: a range from elsewhere", async () => {
+  await withHub(async (hub, options, cache) => {
+    const blobs = join(cache, "models--some--model", "blobs");
+    await mkdir(blobs, { recursive: true });
+    await writeFile(join(blobs, `${hashOf(weights, true)}.incomplete`), weights.subarray(0, 1000));
+    hub.intercept = (_, response, at) => {
+      if (at !== "cdn") return false;
+      response.writeHead(206, { "content-range": `bytes 0-${weights.length - 1001}/${weights.length}` });
+      response.end(weights.subarray(0, weights.length - 1000));
+      return true;
+    };
+    const error = await failure("M180", named("some/model", options));
+    assert.match(error.message, /no further than/);
+    hub.intercept = null;
+    await named("some/model", options);
   });
 });
 

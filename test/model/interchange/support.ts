@@ -52,10 +52,19 @@ export function tensorsIn(path: string): Map<string, Tensor> {
   };
   const entries = Object.entries(header).filter(([name]) => name !== "__metadata__");
   return new Map(
-    entries.map(([name, { dtype, shape, data_offsets: [begin, end] }]) => {
-      const data = new Uint8Array(bytes.subarray(start + begin, start + end));
-      return [name, { dtype, shape, data }];
-    }),
+    entries.map(
+      ([
+        name,
+        {
+          dtype,
+          shape,
+          data_offsets: [begin, end],
+        },
+      ]) => {
+        const data = new Uint8Array(bytes.subarray(start + begin, start + end));
+        return [name, { dtype, shape, data }];
+      },
+    ),
   );
 }
 
