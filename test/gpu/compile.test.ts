@@ -78,6 +78,7 @@ const sizes: Readonly<Record<string, number>> = {
   rank: 2,
   members: 2,
   half: 8,
+  pairs: 8,
   PAGE: 16,
   L: 3,
   W: 3,
