@@ -2,7 +2,7 @@
 import { withArena, type Arena } from "../../run/arena.js";
 import type { DeviceTensor } from "../../run/run.js";
 import { LlamaError } from "../error.js";
-import { createCaller } from "../call.js";
+import { createCaller, type Caller } from "../call.js";
 import { first } from "../results.js";
 import { chunkOf } from "../room.js";
 import { createChain } from "./chain.js";
@@ -195,6 +195,16 @@ type Look = (
   at: number,
 ) => Promise<{ readonly best: ArrayLike<number>; readonly lead: ArrayLike<number> }>;
 
+const alikeCallers = new WeakMap<Caller, Caller>();
+
+/** A caller whose tokens are alike; one for each caller, that the next text finds compiled what this one needed. */
+function alikeOf(caller: Caller): Caller {
+  const { executor, target, functions, options } = caller;
+  const alike = alikeCallers.get(caller) ?? createCaller(executor, { ...target, alike: true }, functions, options);
+  alikeCallers.set(caller, alike);
+  return alike;
+}
+
 /** A pass over `count` tokens of one text, bound once: each is computed as it would be alone, where the device can. */
 async function createLook(arena: Arena, { session, cache }: Side, count: number): Promise<Look> {
   const { caller, config } = session;
@@ -203,7 +213,7 @@ async function createLook(arena: Arena, { session, cache }: Side, count: number)
     arena.own(await executor.fill("i32", shape, new Int32Array(shape.reduce((a, b) => a * b, 1))));
   const [ids, start, picks] = [await integers([1, count]), await integers([1]), await integers([count])];
   const [best, places] = [await integers([count, 1]), await integers([count])];
-  const alike = createCaller(executor, { ...caller.target, alike: true }, caller.functions, caller.options);
+  const alike = alikeOf(caller);
   const pass = createChain(arena, alike, "look");
   const made = await forward(pass, { ...session, target: alike.target }, ids, start, cache);
   const bound = await pass.bind([made]);

@@ -111,14 +111,13 @@ export async function tokenizerFrom(
     : whole;
   const special = new Set(added.filter((token) => token.special).map(({ id }) => id));
   const prefix = await prefixOf(path, whole, settings);
-  const spelled = new Map<number, string | null>();
+  const spelled = new Map<number, string>();
   /** The library is asked for a token once: an answer takes it as long as a text of several tokens. */
   const spellingOf = (id: number): string | null => {
-    let token = spelled.get(id);
-    if (token === undefined) {
-      token = whole.idToToken(id);
-      if (token !== null) spelled.set(id, token);
-    }
+    const known = spelled.get(id);
+    if (known !== undefined) return known;
+    const token = whole.idToToken(id);
+    if (token !== null) spelled.set(id, token);
     return token;
   };
   const decode = (ids: readonly number[]): string => {
