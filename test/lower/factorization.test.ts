@@ -2,9 +2,10 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { lowerConcrete } from "../../compiler/compile.js";
 import { buildGraph } from "../../compiler/graph/build.js";
-import { tensorValue } from "../../compiler/graph/evaluate.js";
+import { tensorValue, type TensorValue } from "../../compiler/graph/evaluate.js";
 import type { ConcreteGraph } from "../../compiler/graph/graph.js";
 import type { FactorizationOp } from "../../compiler/graph/ops.js";
+import type { Target } from "../../compiler/target.js";
 import { numbers } from "../support/numbers.js";
 import { evaluateStages } from "../support/stages.js";
 import { targets } from "../support/targets.js";
@@ -50,6 +51,14 @@ function lower(size: number): Float32Array {
   );
 }
 
+/** Holds the kernels for a target to the evaluator. */
+function agree(graph: ConcreteGraph, inputs: ReadonlyMap<string, TensorValue>, target: Target, what: string): void {
+  const expected = evaluateUnread(graph, inputs);
+  const stages = lowerConcrete(graph, target);
+  const actual = evaluateStages(stages, expected.inputs, new Map(), target.subgroups?.min ?? 4).get("l")!;
+  close(actual.data, expected.outputs.get("l")!.data, "chain", what);
+}
+
 for (const [name, target] of Object.entries(targets)) {
   test(`agree with the evaluator at awkward sizes on ${name}`, () => {
     for (const size of [1, 5, 31, 32, 33, 64, 65, 130]) {
@@ -58,14 +67,7 @@ for (const [name, target] of Object.entries(targets)) {
         const inputs = new Map([
           ["a", tensorValue("f32", [size, size], op === "cholesky" ? definite(size) : lower(size))],
         ]);
-        const expected = evaluateUnread(graph, inputs);
-        const actual = evaluateStages(
-          lowerConcrete(graph, target),
-          expected.inputs,
-          new Map(),
-          target.subgroups?.min ?? 4,
-        ).get("l")!;
-        close(actual.data, expected.outputs.get("l")!.data, "chain", `${op} ${size}`);
+        agree(graph, inputs, target, `${op} ${size}`);
       }
     }
   });
@@ -74,14 +76,7 @@ for (const [name, target] of Object.entries(targets)) {
     for (const size of [1, 2, 5, 16, 33]) {
       const graph = factorGraph("eigenvectors", size);
       const inputs = new Map([["a", tensorValue("f32", [size, size], apartSpectrum(size))]]);
-      const expected = evaluateUnread(graph, inputs);
-      const actual = evaluateStages(
-        lowerConcrete(graph, target),
-        expected.inputs,
-        new Map(),
-        target.subgroups?.min ?? 4,
-      ).get("l")!;
-      close(actual.data, expected.outputs.get("l")!.data, "chain", `eigenvectors ${size}`);
+      agree(graph, inputs, target, `eigenvectors ${size}`);
     }
   });
 
