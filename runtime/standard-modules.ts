@@ -7,6 +7,7 @@ export const standardModules = [
   "codebooks",
   "hqq",
   "awq",
+  "activations",
   "smoothquant",
   "solve",
   "lowrank",

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import type { ActivationFormat } from "../../../compiler/types/activation-format.js";
+import type { ActivationFormat, ActivationGroup } from "../../../compiler/types/activation-format.js";
 import { differenceOf } from "../../../runtime/model/difference.js";
 import { exportModel } from "../../../runtime/model/export/export.js";
 import { openModel, type Model } from "../../../runtime/model/model.js";
@@ -29,12 +29,15 @@ const layers = ["q_proj", "k_proj", "v_proj", "o_proj"]
 /** A model of such weights that takes such activations, layer by layer in turn. */
 async function withModel(
   formats: readonly (string | null)[],
-  activations: readonly (ActivationFormat["group"] | null)[],
+  activations: readonly (ActivationGroup | null)[],
   work: (model: Model, output: string) => Promise<void>,
 ): Promise<void> {
   const groups = layers.flatMap((layer, at) => {
     const group = activations[at % activations.length]!;
-    return group === null ? [] : [[layer, { name: "int8", group }] as const];
+    if (group === null) return [];
+    const format: ActivationFormat =
+      group === "tensor" ? { name: "int8", group, scale: Math.fround(0.01 * (at + 1)) } : { name: "int8", group };
+    return [[layer, format] as const];
   });
   await inDirectory(async (directory) => {
     await writePacked(directory, sizes, (_, at) => formats[at % formats.length]!, {
@@ -56,7 +59,7 @@ test("round trips: weights of any kind beside activations of any kind, dense lay
         minLength: 2,
         maxLength: 5,
       }),
-      fc.array(fc.constantFrom<(ActivationFormat["group"] | null)[]>("token", 8, 32, null), {
+      fc.array(fc.constantFrom<(ActivationGroup | null)[]>("token", "tensor", 8, 32, null), {
         minLength: 1,
         maxLength: 3,
       }),
