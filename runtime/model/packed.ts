@@ -150,10 +150,12 @@ function parseActivation(raw: unknown): ActivationFormat | string {
     if (group === "token") return { name, group };
     if (typeof group === "number" && Number.isSafeInteger(group) && group > 0 && group % 4 === 0)
       return { name, group };
-    if (group === "tensor")
-      return isActivationScale(scale)
-        ? { name, group, scale }
-        : `have one scale, \`scale\`, which should be a number of f32 of at least 2^-126, found ${scale === undefined ? "none" : describe(scale)}`;
+    if (group === "tensor") {
+      const nearest = typeof scale === "number" ? Math.fround(scale) : null;
+      return isActivationScale(nearest)
+        ? { name, group, scale: nearest }
+        : `have one scale, \`scale\`, which should be a number of at least 2^-126 that f32 holds, found ${scale === undefined ? "none" : describe(scale)}`;
+    }
   }
   return `should be \`int8\` with a \`group\` of "token", of "tensor" with a \`scale\`, or of a multiple of 4 channels, found ${describe(raw)}`;
 }

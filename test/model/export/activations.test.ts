@@ -1,5 +1,5 @@
 /** Models that round what their layers receive: what compressed-tensors says of it, and others do not. */
-import { readFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import fc from "fast-check";
 import { suite } from "uvu";
@@ -7,7 +7,9 @@ import * as assert from "uvu/assert";
 import type { ActivationFormat, ActivationGroup } from "../../../compiler/types/activation-format.js";
 import { differenceOf } from "../../../runtime/model/difference.js";
 import { exportModel } from "../../../runtime/model/export/export.js";
+import { inspect } from "../../../runtime/model/inspect.js";
 import { openModel, type Model } from "../../../runtime/model/model.js";
+import { tensorsIn } from "../interchange/support.js";
 import { runs } from "../../support/runs.js";
 import { failure, inDirectory } from "../support.js";
 import { writePacked } from "./support.js";
@@ -110,6 +112,59 @@ test("a dense layer has a group without weights, and is told of", async () => {
       },
     );
     assert.match(notes.join(), /2 layers \(`model.layers.0.self_attn.v_proj` the first\) are dense, and what they/);
+  });
+});
+
+test("one scale for all that a layer receives is a tensor beside its weight, of dense layers too", async () => {
+  await withModel(["int8(channel)", null], ["tensor", "token"], async (model, output) => {
+    await exportModel(model, { to: "compressed-tensors", output, version: "0" });
+    const text = await readFile(join(output, "config.json"), "utf8");
+    const { quantization_config: config } = JSON.parse(text) as {
+      quantization_config: { config_groups: { [name: string]: { input_activations: object; weights: object | null } } };
+    };
+    const asked = Object.values(config.config_groups).find(({ weights }) => weights !== null)!;
+    assert.equal(
+      { ...asked.input_activations },
+      { dynamic: false, group_size: null, num_bits: 8, strategy: "tensor", symmetric: true, type: "int" },
+    );
+    const tensors = tensorsIn(join(output, "model.safetensors"));
+    const scales = [...tensors].filter(([name]) => name.endsWith("input_scale"));
+    assert.equal(
+      scales.map(([name, { dtype, shape, data }]) => [
+        name,
+        dtype,
+        [...shape],
+        new Float32Array(data.slice().buffer)[0],
+      ]),
+      layers.flatMap((layer, at) =>
+        at % 2 === 0 ? [[`${layer}.input_scale`, "F32", [1], Math.fround(0.01 * (at + 1))]] : [],
+      ),
+    );
+    const [first] = (await inspect(output)).activations;
+    assert.equal(first, { format: "int8(tensor)", layers: 4, scales: [Math.fround(0.01), Math.fround(0.07)] });
+  });
+});
+
+test("a difference of scales is told, layer by layer", async () => {
+  await withModel(["int8(channel)"], ["tensor"], async (model, output) => {
+    await exportModel(model, { to: "compressed-tensors", output, version: "0" });
+    const path = join(output, "model.safetensors");
+    const bytes = await readFile(path);
+    const scale = tensorsIn(path).get(`${layers[1]}.input_scale`)!.data;
+    const at = bytes.indexOf(scale);
+    bytes.writeFloatLE(3, at);
+    await writeFile(path, bytes);
+    const other = await openModel(output);
+    const found = await differenceOf(model, other);
+    await other.close();
+    assert.not(found.same);
+    assert.equal(found.activations, [
+      {
+        layer: layers[1],
+        first: `int8(tensor) with scale ${Math.fround(0.02)}`,
+        second: "int8(tensor) with scale 3",
+      },
+    ]);
   });
 });
 
