@@ -171,7 +171,10 @@ test("a run that is stopped and gone on with has the scales of the blocks that w
     (error: unknown) => error,
   );
   assert.instance(stopped, Killed);
-  await run(largest, "stopped", { resume: true });
+  const { activations } = await run(largest, "stopped", { resume: true });
+  const scales = activations.flatMap((each) => each.scales ?? []);
+  assert.equal(activations, [{ format: "int8(tensor)", layers: model.linears.length, scales }]);
+  assert.ok(scales[0]! < scales[1]!);
   for (const file of ["config.json", "model.safetensors"])
     assert.ok(
       (await readFile(join(folder, "stopped", file))).equals(await readFile(join(folder, "largest", file))),
