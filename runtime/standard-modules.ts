@@ -8,6 +8,7 @@ export const standardModules = [
   "blocks",
   "hqq",
   "awq",
+  "activations",
   "smoothquant",
   "solve",
   "lowrank",

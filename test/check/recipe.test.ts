@@ -176,6 +176,18 @@ test("what a branch declares is seen in it alone", () => {
   assert.is(treatment?.graph.eqns.length, 1);
 });
 
+test("a budget that cannot be met is told with the least possible", () => {
+  const helps = (condition: string): readonly (string | null)[] =>
+    checkText(`recipe r(model: llama, bits = 2.5, group = 64) { expect ${condition} save "x" }`).diagnostics.map(
+      ({ help }) => help,
+    );
+  assert.equal(helps("bits >= 3.0 + 16.0 / group"), ["let `bits` be at least 3.25"]);
+  assert.equal(helps("3.25 < bits"), ["let `bits` be above 3.25"]);
+  assert.equal(helps("bits <= 2.0"), ["let `bits` be at most 2"]);
+  assert.equal(helps("2.0 > bits"), ["let `bits` be below 2"]);
+  assert.equal(helps("bits - 1.0 > 2.0"), ["set its parameters so that it holds"]);
+});
+
 test("branches on parameters are decided", () => {
   const body =
     "for w in model.linears { if deep and group > 16 { store w as pack w as int4(group) with scale scales(w, group) } else { store w as pack w as f16 } }";
