@@ -20,6 +20,9 @@ export interface Format {
   /** Whether tensors are packed by `encode` alone: `packed` of its code gives null. */
   readonly packsOnHost: boolean;
 
+  /** Of a format of blocks: columns that share a scale, and how many such groups are a block. */
+  readonly block?: { readonly group: number; readonly many: number };
+
   /** Where tensors come from files alone: `encode` is an error. */
   readonly readOnly?: true;
 

@@ -2,6 +2,7 @@ import { counted } from "../../../compiler/words.js";
 import { formatBytes } from "../../device/device.js";
 import type { Compression, TensorReport } from "../../llama/compression/compression.js";
 import { printPerplexity } from "../../llama/compression/outcome.js";
+import { describeActivations } from "../../model/activation-counts.js";
 import type { Model } from "../../model/model.js";
 import { duration } from "../progress.js";
 import { trainingCharts } from "./training.js";
@@ -43,6 +44,7 @@ export function compressionPage(report: Compression, context: CompressionContext
     facts: [
       ...(context.calibration === null ? [] : [["Observed on", context.calibration] as const]),
       ...(context.evaluation === null ? [] : [["Scored on", context.evaluation] as const]),
+      ...report.activations.map((each) => ["Activations", describeActivations(each)] as const),
     ],
     sections: [
       ...trainingCharts(report.trainings),

@@ -2,6 +2,7 @@
 import type { Work } from "./forecast.js";
 import type { PerplexityReport, Warning } from "./outcome.js";
 import type { RecipeFiles } from "./recipe-record.js";
+import type { ActivationCount } from "../../model/activation-counts.js";
 import type { ActivationDtype } from "../inference/session.js";
 import type { CalibrationHelper } from "./calibration-helper.js";
 import type { LyingWeight } from "../long-runs/saved-state.js";
@@ -139,6 +140,8 @@ export interface Compression {
   /** Bytes of all tensors of the model. */
   readonly bytesBefore: number;
   readonly bytesAfter: number;
+  /** In what linear layers take what they multiply. */
+  readonly activations: readonly ActivationCount[];
   /** Of all runs, where one was resumed. */
   readonly seconds: number;
   /** Of this run, by what it was doing. */
