@@ -5,6 +5,7 @@ export const standardModules = [
   "quantize",
   "channels",
   "codebooks",
+  "blocks",
   "hqq",
   "awq",
   "activations",
