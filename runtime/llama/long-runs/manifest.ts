@@ -27,6 +27,8 @@ export interface WeightRecord {
   readonly layerError: number | null;
   /** Of all treatments of the layer. */
   readonly seconds: number;
+  /** Whether it is rounded to f16 when the model is written, unless something else is stored before. */
+  readonly settles?: true;
 }
 
 /** The numbers of one measure, layers in the order of the model. */
