@@ -64,6 +64,18 @@ export interface MemoryOptions {
   readonly drain: () => Promise<void>;
 }
 
+/** The most bytes that a program has allocated at once. */
+export function bytesAtOnce({ steps, buffers }: Program): number {
+  let [now, most] = [0, 0];
+  for (const step of steps) {
+    if (step.kind !== "alloc" && step.kind !== "free") continue;
+    const bytes = buffers[step.buffer]?.bytes ?? 0;
+    now += step.kind === "alloc" ? bytes : -bytes;
+    most = Math.max(most, now);
+  }
+  return most;
+}
+
 /** How many times as large as what is asked for a buffer of a scratch may be: a larger one is left for what needs it. */
 const mostSpare = 4;
 

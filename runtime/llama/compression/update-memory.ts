@@ -1,10 +1,10 @@
 /** What a training computes with on the device beside its passes: gradients of what recipes store, and that itself. */
 import { compileStages } from "../../../compiler/compile.js";
 import type { SymbolicGraph } from "../../../compiler/graph/graph.js";
-import type { Program } from "../../../compiler/plan/program.js";
 import type { Treatment } from "../../../compiler/recipe/recipe.js";
 import type { Target } from "../../../compiler/target.js";
 import type { Linear } from "../../model/model.js";
+import { bytesAtOnce } from "../../run/memory.js";
 import { treatmentGraphs } from "../training/gradients.js";
 import type { ActivationDtype } from "../weights.js";
 import { sizesOf } from "./host-pack.js";
@@ -34,7 +34,7 @@ export function bytesOfUpdate(
   const most = (graph: SymbolicGraph): number => {
     const stages = compileStages(graph, { ...standIns, sizes: { ...standIns.sizes, ...sizes } }, target);
     // a treatment that does not compile is refused elsewhere
-    return "diagnostics" in stages ? 0 : mostAtOnce(stages.program);
+    return "diagnostics" in stages ? 0 : bytesAtOnce(stages.program);
   };
   // weights are decoded for it, but where a function takes them as they are
   const decoded = treatment.inputs.filter(({ name, kind }) => {
@@ -49,16 +49,4 @@ export function bytesOfUpdate(
   const bytes = decoded * elements * 4 + Math.max(gradient, used);
   own.set(key, bytes);
   return bytes;
-}
-
-/** The most bytes that a program has allocated at once. */
-function mostAtOnce({ steps, buffers }: Program): number {
-  let [now, most] = [0, 0];
-  for (const step of steps) {
-    if (step.kind !== "alloc" && step.kind !== "free") continue;
-    const bytes = buffers[step.buffer]?.bytes ?? 0;
-    now += step.kind === "alloc" ? bytes : -bytes;
-    most = Math.max(most, now);
-  }
-  return most;
 }
