@@ -87,6 +87,8 @@ export async function trainModel(
   const { executor } = caller;
   const split = splitWindows(windows, settings);
   const steps = stepsFor(settings, split.train.length);
+  // what the steps before have left idle would stand beside what was told
+  executor.trim();
   return withArena(executor, async (arena) => {
     const { places, rows } = task.room;
     const keepsBest = split.held.length > 0;
@@ -120,7 +122,7 @@ export async function trainModel(
     const trained = [...students.flatMap((student) => student.trained), ...(gain === null ? [] : [gain])];
     const optimizer = await createOptimizer(arena, caller, trained, steps, dtype);
     const batch = await createBatch(arena, caller, places, windows.tokens);
-    const parts = { arena, caller, config, dtype, loss, optimizer };
+    const parts = { arena, caller, config, dtype, loss, optimizer, scratch: optimizer.scratch };
     const whole = {
       frame,
       students,

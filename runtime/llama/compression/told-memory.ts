@@ -43,6 +43,7 @@ export function tellTrainings(
     const windows = scoredWindowsOf(given, options.text ?? null);
     const split = splitWindows(windows, step.settings);
     const { places, memory } = trainingRoom(caller.target, model, step, windows, {
+      functions: caller.functions,
       dtype: options.dtype ?? "f32",
       keepsBest: split.held.length > 0,
       limit: memoryLimit(caller, options.deviceMemory),

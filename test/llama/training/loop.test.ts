@@ -86,7 +86,7 @@ test("what a training takes is held against the memory of a machine whose CPU co
   });
   const cpu = { ...baselineTarget, kind: "cpu" } as const;
   const places = (limit: number | null, target: typeof baselineTarget = cpu): number =>
-    fittingWindows(target, config, { tokens: 256, batch: 8 }, memoryAt, limit).places;
+    fittingWindows(target, config, { tokens: 256, batch: 8 }, memoryAt, limit, () => "Take less.").places;
   assert.is(places(2 ** 33), 8);
   assert.is(places(null, baselineTarget), 8);
   // fewer at once, in equal parts
@@ -101,7 +101,7 @@ test("what a training takes is held against the memory of a machine whose CPU co
       (error: unknown) =>
         error instanceof LlamaError &&
         error.message.includes("takes at least 1.75 GiB") &&
-        error.message.includes(`${words} has 1 GiB in all`),
+        error.message.includes(`${words} has 1 GiB in all. Take less.`),
     );
 });
 
