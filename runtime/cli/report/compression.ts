@@ -50,6 +50,7 @@ export function compressionPage(report: Compression, context: CompressionContext
       ...trainingCharts(report.trainings),
       ...chartsOf(report, model),
       ...perplexityTable(report, context),
+      ...printedTable(report),
       tensorTable(report.tensors),
       { kind: "text", title: "The recipe", text: recipe.source },
       ...[...recipe.modules].map(([title, text]): Section => ({ kind: "text", title, text })),
@@ -228,6 +229,23 @@ function perplexityTable({ perplexities }: Compression, { evaluation }: Compress
         text === "calibration" ? "the calibration text, for what the recipe expects" : (evaluation ?? text),
         of === "given" ? "as given" : "compressed",
         { value, text: printPerplexity(value) },
+      ]),
+    },
+  ];
+}
+
+function printedTable({ printed }: Compression): readonly Section[] {
+  if (printed.length === 0) return [];
+  return [
+    {
+      kind: "table",
+      title: "Printed by the recipe",
+      caption: "In the order in which the run came to it. A click on a heading sorts.",
+      header: ["layer", "what", "value"],
+      rows: printed.map(({ layer, text, value }) => [
+        layer,
+        text,
+        value === null ? "not finite" : { value, text: String(Number(value.toPrecision(6))) },
       ]),
     },
   ];

@@ -38,6 +38,16 @@ export interface MeasuredLayers {
   readonly layers: readonly { readonly layer: string; readonly value: number }[];
 }
 
+/** A number that a recipe has printed of a layer. */
+export interface PrintedValue {
+  readonly block: number;
+  readonly layer: string;
+  /** As the recipe has it. */
+  readonly text: string;
+  /** Null where it was not finite. */
+  readonly value: number | null;
+}
+
 /** The order of the channels that a layer takes: of each group of heads that share theirs, or one of all. */
 export interface ChannelOrder {
   readonly layer: string;
@@ -76,6 +86,8 @@ export interface Facts {
   readonly trainings: readonly TrainingReport[];
   /** What was measured of layers. */
   readonly measured: readonly MeasuredLayers[];
+  /** What was printed of layers, in order; nothing where it is not there. */
+  readonly printed?: readonly PrintedValue[];
   /** Which channels have changed places. */
   readonly channels?: readonly ChannelOrder[];
   /** Which parts of layers were retained. */

@@ -8,6 +8,7 @@ import { CompileError } from "../../../compiler/diagnostic.js";
 import { evaluate, tensorValue } from "../../../compiler/graph/evaluate.js";
 import { specialize } from "../../../compiler/graph/passes/specialize.js";
 import { elementCount } from "../../../compiler/types/shape.js";
+import { compressionPage } from "../../../runtime/cli/report/compression.js";
 import { standardLibrary } from "../../../runtime/library.js";
 import { blockArguments, blockCall, weightSizes } from "../../../runtime/llama/blocks.js";
 import { checkAgainst } from "../../../runtime/llama/compression/fit.js";
@@ -171,7 +172,20 @@ test("a run that is stopped and gone on with has the scales of the blocks that w
     (error: unknown) => error,
   );
   assert.instance(stopped, Killed);
-  const { activations } = await run(largest, "stopped", { resume: true });
+  const report = await run(largest, "stopped", { resume: true });
+  const { activations } = report;
+  const page = compressionPage(report, {
+    model,
+    device: "a device",
+    recipe: { file: "r.esp", name: "r", parameters: [], source: largest.source, modules: new Map() },
+    evaluation: null,
+    calibration: null,
+  });
+  const told = page.facts?.find(([name]) => name === "Activations");
+  assert.match(
+    told?.[1] ?? "",
+    /^activations of 28 linear layers: rounded to int8\(tensor\), scales 0\.\d+ to 0\.\d+$/,
+  );
   const scales = activations.flatMap((each) => each.scales ?? []);
   assert.equal(activations, [{ format: "int8(tensor)", layers: model.linears.length, scales }]);
   assert.ok(scales[0]! < scales[1]!);
