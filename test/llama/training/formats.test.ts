@@ -45,7 +45,7 @@ const stores: readonly string[] = [
 for (const store of stores)
   test(`${store.split(" as ").at(-1)!.split(" with ")[0]!}${store.includes("parameter") ? ", learned" : ""}`, async () => {
     // the second training begins with what the first has stored, and looks at it before its first step
-    const { recipe, source } = writtenRecipe(`use prune, quantize, codebooks
+    const { recipe, source } = writtenRecipe(`use prune, quantize, codebooks, train
 
 /// The squared error of logits: unlike a divergence, it is exact where it is small.
 fn off(logits: f32[T, V], dense: f32[T, V]) -> f32[T] {
