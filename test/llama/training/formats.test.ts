@@ -34,13 +34,18 @@ const stores: readonly string[] = [
   "store w as pack w as codebook(nf4, 64) with scale largest(w, 64)",
   "store w as pack w as fp8_e4m3(channel) with scale int8_channel_scale(w)",
   `${masked}store w as pack kept as nm(2, 4) of codebook(nf4, 64) with scale largest(kept, 64)`,
+  `let factor = parameter(unit_factors(largest(w.start, 64)))
+      let start = largest(w.start, 64)
+      let s[n, g] = start[n, g] * factor[n, g]
+      let q = pack w as codebook(nf4, 64) with scale s
+      store w as pack learned_grid(w, q, s) as codebook(nf4, 64) with scale s`,
   `${masked}store w as pack kept as bitmask of int4(32) with scale int4_scale(kept, 32)`,
 ];
 
 for (const store of stores)
-  test(store.split(" as ").at(-1)!.split(" with ")[0]!, async () => {
+  test(`${store.split(" as ").at(-1)!.split(" with ")[0]!}${store.includes("parameter") ? ", learned" : ""}`, async () => {
     // the second training begins with what the first has stored, and looks at it before its first step
-    const { recipe, source } = writtenRecipe(`use prune, quantize, codebooks
+    const { recipe, source } = writtenRecipe(`use prune, quantize, codebooks, train
 
 /// The squared error of logits: unlike a divergence, it is exact where it is small.
 fn off(logits: f32[T, V], dense: f32[T, V]) -> f32[T] {
