@@ -51,7 +51,8 @@ export function mergeSiblings(
       for (const tensor of writes) group.writes.add(tensor);
     }
   });
-  return inOrder(lowered, groups);
+  // on a CPU choices cost more than code
+  return inOrder(lowered, groups, target.kind === "gpu");
 }
 
 /** Whether a step can be one dispatch with a group's. */
@@ -82,11 +83,11 @@ function bytesWritten({ buffers }: Kernel, given: ReadonlySet<string>): number {
 }
 
 /** The groups in order, each with the first of its equations: groups begin in the order of those. */
-function inOrder(lowered: readonly Lowered[], groups: readonly Group[]): readonly Lowered[] {
+function inOrder(lowered: readonly Lowered[], groups: readonly Group[], short: boolean): readonly Lowered[] {
   const steps = lowered.map((): LoweredStep[] => []);
   for (const { members } of groups) {
     const kernels = members.flatMap(({ step }) => (step.kind === "kernel" ? [step.kernel] : []));
-    steps[members[0]!.eqn]!.push(kernels.length > 1 ? kernelStep(mergeKernels(kernels)) : members[0]!.step);
+    steps[members[0]!.eqn]!.push(kernels.length > 1 ? kernelStep(mergeKernels(kernels, short)) : members[0]!.step);
   }
   return lowered.map((each, eqn) => ({ ...each, steps: steps[eqn]! }));
 }

@@ -7,6 +7,7 @@ import { naturalHalves, reorderHalves } from "../../formats/code/halves.js";
 import type { Section } from "../../formats/format.js";
 import * as k from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
+import { rolled } from "../../kernel/roll.js";
 import { matrixSize } from "../../target.js";
 import { upTo } from "../../types/shape.js";
 import { withIndices } from "../toolkit/scalar.js";
@@ -119,7 +120,7 @@ export function heldWords(
     load: (from) => pieces.flatMap((piece) => loadsOf(build, (read) => unpack(piece, from, read))),
     store(from, phase, loaded, offset) {
       let next = 0;
-      for (const piece of pieces) {
+      const copies = pieces.map((piece) => {
         const vectors: Expr[] = [];
         const statements = build.collect(() => {
           const parts = unpack(piece, from, () => loaded[next++]!);
@@ -141,9 +142,9 @@ export function heldWords(
             build.add(k.storeShared(array, k.add(piece.target, offset + vectorOf(run * at)), vector)),
           );
         };
-        if (piece.there === null) put();
-        else build.when(piece.there, put);
-      }
+        return build.collect(() => (piece.there === null ? put() : build.when(piece.there, put)));
+      });
+      addAll(build, rolled(copies, build.fresh));
     },
   };
 }
