@@ -7,7 +7,6 @@ import { naturalHalves, reorderHalves } from "../../formats/code/halves.js";
 import type { Section } from "../../formats/format.js";
 import * as k from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
-import { rolled } from "../../kernel/roll.js";
 import { matrixSize } from "../../target.js";
 import { upTo } from "../../types/shape.js";
 import { withIndices } from "../toolkit/scalar.js";
@@ -120,7 +119,7 @@ export function heldWords(
     load: (from) => pieces.flatMap((piece) => loadsOf(build, (read) => unpack(piece, from, read))),
     store(from, phase, loaded, offset) {
       let next = 0;
-      const copies = pieces.map((piece) => {
+      for (const piece of pieces) {
         const vectors: Expr[] = [];
         const statements = build.collect(() => {
           const parts = unpack(piece, from, () => loaded[next++]!);
@@ -142,9 +141,9 @@ export function heldWords(
             build.add(k.storeShared(array, k.add(piece.target, offset + vectorOf(run * at)), vector)),
           );
         };
-        return build.collect(() => (piece.there === null ? put() : build.when(piece.there, put)));
-      });
-      addAll(build, rolled(copies, build.fresh));
+        if (piece.there === null) put();
+        else build.when(piece.there, put);
+      }
     },
   };
 }

@@ -1,7 +1,7 @@
 /** The walk of a product by matrices over packed columns, a trip of several slices at a time. */
 import * as k from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
-import { rolled } from "../../kernel/roll.js";
+import { rolled, unknownOne } from "../../kernel/roll.js";
 import { matrixSize } from "../../target.js";
 import { upTo } from "../../types/shape.js";
 import { run, type DenseSide, type MatrixProduct } from "../product/matrix-sides.js";
@@ -31,6 +31,7 @@ export function walkTrips(
   const held = slicesHeld(tile);
   const place = { lowering, build, array, size, slice, distance: sides.distance, environment };
   const rightPlaces = sides.right.map((): StagingPlace => ({ ...place, rows: tile.rows, first: firstN }));
+  const one = build.bind("one", unknownOne());
   let base = 0;
   const room = (side: (typeof sides.right)[number] | DenseSide, rows: number) => {
     const memory = memoryOf(side, rows, place, base);
@@ -139,13 +140,7 @@ export function walkTrips(
                 upTo(part / matrixSize).map((step) => [step, leftsOf(from, phase, step * matrixSize, offset)] as const),
               )
             : null;
-          addAll(
-            build,
-            rolled(
-              right.map((side, at) => build.collect(() => side.store(from, phase, words[at]!, offset * side.vectors))),
-              build.fresh,
-            ),
-          );
+          right.forEach((side, at) => side.store(from, phase, words[at]!, offset * side.vectors));
           if (left !== null) {
             left.store(from, phase, heldLeft, offset * left.vectors);
             move(heldLeft, phase + 1 < phases ? left.load(from, phase + 1) : left.load(next, 0));
@@ -155,7 +150,7 @@ export function walkTrips(
           if (held === 1) build.barrier();
         }),
       );
-      addAll(build, rolled(copies, build.fresh));
+      addAll(build, rolled(copies, build.fresh, one));
       if (coming !== null) coming.forEach((values, at) => move(heldRight![at]!, values));
     },
     trip,
