@@ -1,6 +1,7 @@
 /** What no file may hold. */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { formats } from "../compiler/formats/registry.js";
 import { readSources } from "./support/sources.js";
 
 const test = suite("architecture of the rest");
@@ -9,6 +10,14 @@ const sources = readSources(["index.ts", "run.ts", "web.ts", "playground", "comp
 
 /** A dynamic library is loaded once a process, whatever a module thinks of it. */
 const processWide: readonly string[] = ["runtime/device/vulkan.ts"];
+
+const formatNames = formats
+  .filter(({ dense }) => dense === null)
+  .map(({ name }) => name)
+  .join("|");
+
+/** What activations are rounded to is written like a format, and is none. */
+const activations: readonly string[] = ["compiler/check/rounding.ts", "runtime/model/packed.ts"];
 
 test("nothing is left open: no any, no suppressed error, no skipped test, no mutable state of a module", () => {
   const rules: readonly {
@@ -47,6 +56,19 @@ test("nothing is left open: no any, no suppressed error, no skipped test, no mut
       pattern: /^(?:export )?(?:let|var)\s/gm,
       where: (path) => !path.startsWith("test/") && !processWide.includes(path),
       comments: false,
+    },
+    {
+      what: "a format that is asked for its name outside of its own folder and of the files of other tools",
+      pattern: new RegExp(
+        String.raw`\bname\s*[!=]==\s*"(?:${formatNames})"|"(?:${formatNames})"\]?[^\n]*\.includes\([^)\n]*name`,
+        "g",
+      ),
+      where: (path) =>
+        /^(?:compiler|runtime)\//.test(path) &&
+        !/^(?:compiler\/(?:formats|syntax)|runtime\/model\/(?:export|interchange|gguf))\//.test(path) &&
+        !activations.includes(path),
+      // strings are not code
+      comments: true,
     },
     {
       what: "an enum or a namespace",

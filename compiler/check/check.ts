@@ -21,7 +21,7 @@ import { together } from "./together.js";
 import { failFunction } from "./unknown.js";
 import { newBuilder } from "./builder.js";
 import { checkRecipe, checkSettings, type Settings } from "./recipe.js";
-import type { Scope } from "./scope.js";
+import { nest, type Scope } from "./scope.js";
 
 export type { Host } from "./modules.js";
 
@@ -113,7 +113,7 @@ export function examine(file: string, host: Host, options: CheckOptions = {}): E
     const recipe = checkRecipe(
       declaration,
       { file: main, report, functionOf: functionIn(main) },
-      constants.get(main.file) ?? { parent: null, entries: new Map() },
+      constants.get(main.file) ?? nest(null),
       settings,
     );
     if (recipe !== null) recipes.set(name, recipe);
@@ -186,7 +186,7 @@ function open(file: string, host: Host, report: (found: Diagnostic) => void): Op
       const checked = checkFunction(
         declared.declaration,
         { file: home, report, functionOf: functionIn(home) },
-        constants.get(home.file) ?? { parent: null, entries: new Map() },
+        constants.get(home.file) ?? nest(null),
       );
       done.set(key, checked);
       return checked;

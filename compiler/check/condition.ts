@@ -36,10 +36,28 @@ export function checkCondition(expr: Expr, frame: Frame, scope: Scope): Conditio
     const { start, end } = expr.span;
     const text = frame.file.source.slice(start, end);
     return fail(frame, "E607", `the recipe expects \`${text}\``, expr.span, `${left.value} and ${right.value}`, {
-      help: "set its parameters so that it holds",
+      help: leastPossible(expr, op, left.value, right.value),
     });
   }
   return { kind: "compare", op, left, right };
+}
+
+/** What a parameter that is compared with a number has to be, where one stands alone. */
+function leastPossible(
+  expr: Extract<Expr, { kind: "binary" }>,
+  op: Extract<Condition, { kind: "compare" }>["op"],
+  left: number,
+  right: number,
+): string {
+  const [name, bound] = expr.left.kind === "name" ? [expr.left.name, right] : [nameOf(expr.right), left];
+  if (name === null) return "set its parameters so that it holds";
+  const isLeast = op.startsWith("greater") === (expr.left.kind === "name");
+  const side = isLeast ? (op.endsWith("equal") ? "at least" : "above") : op.endsWith("equal") ? "at most" : "below";
+  return `let \`${name}\` be ${side} ${bound}`;
+}
+
+function nameOf(expr: Expr): string | null {
+  return expr.kind === "name" ? expr.name : null;
 }
 
 function checkQuantity(expr: Expr, frame: Frame, scope: Scope): Quantity | null {

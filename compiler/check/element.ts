@@ -317,7 +317,9 @@ export function notASize(element: Element, expr: Expr, place: Place): null {
       help:
         element.kind === "number" && Number.isInteger(element.value)
           ? `write it as an integer: \`${element.value}\``
-          : "sizes are made of integers, size symbols and `size` parameters",
+          : place.frame.layer !== null && element.kind !== "number"
+            ? `what a run computes chooses by branches: \`if ... { store ${place.frame.layer.name} as ... } else { ... }\``
+            : "sizes are made of integers, size symbols and `size` parameters",
     },
   );
 }

@@ -1,7 +1,7 @@
 import type { Format, Grid } from "../formats/format.js";
 import { tableArgument } from "../formats/arguments.js";
 import { formatOf, formats, printFormat } from "../formats/registry.js";
-import type { Argument, FormatExpr } from "../syntax/ast.js";
+import type { Argument, Expr, FormatExpr } from "../syntax/ast.js";
 import { constantSize, sizeValue, type Size } from "../types/size.js";
 import type { FormatSpec, SymbolicFormat } from "../types/type.js";
 import { compileTimeSize } from "./element.js";
@@ -35,16 +35,41 @@ export function checkFormat(expr: FormatExpr, place: Place): SymbolicFormat | nu
   return restore(written, normal);
 }
 
-/** What a group could be, where it is a number that none of the format's can be. */
+/** What a group could be, where it is a number that none of the format's can be, and all else is right. */
 function groupHelp(expr: FormatExpr, format: SymbolicFormat, place: Place): string | null {
-  const group = format.args["group"];
-  const value = typeof group === "object" ? sizeValue(group) : null;
-  if (value === null) return format.of === null || expr.of === null ? null : groupHelp(expr.of, format.of, place);
-  const written = expr.args.map((argument) => argument.value).find((each) => each.kind === "name");
-  const named = written?.kind === "name" && peek(place.scope, written.name) !== null ? written.name : null;
-  const nearest = Math.min(1024, Math.max(8, 2 ** Math.round(Math.log2(Math.max(1, value)))));
-  const whole = named === null ? `write \`${format.name}(${nearest})\`` : `let \`${named}\` be ${nearest}`;
-  return `${whole}, or another multiple of 8 that divides K`;
+  const holder = withGroup(format);
+  const value = typeof holder?.args["group"] === "object" ? sizeValue(holder.args["group"]) : null;
+  if (holder === null || value === null) return null;
+  const distance = (group: number): number => Math.abs(Math.log2(group / Math.max(value, 1)));
+  const fitting = [8, 16, 32, 64, 128, 256, 512, 1024].filter(
+    (group) => typeof concrete(regrouped(format, group)).normalize() !== "string",
+  );
+  const [least] = fitting;
+  const [nearest] = fitting.sort((a, b) => distance(a) - distance(b));
+  if (least === undefined || nearest === undefined) return null;
+  const named = withName(expr, holder.name).find(
+    (each) => each.kind === "name" && peek(place.scope, each.name)?.binding.kind !== "table",
+  );
+  const whole =
+    named?.kind === "name" && peek(place.scope, named.name) !== null
+      ? `let \`${named.name}\` be ${nearest}`
+      : `write \`${printFormat(regrouped(holder, nearest), "short")}\``;
+  return `${whole}, or another multiple of ${least} that divides K`;
+}
+
+/** The same with another number for its group. */
+function regrouped(format: SymbolicFormat, group: number): SymbolicFormat {
+  return {
+    ...format,
+    args: typeof format.args["group"] === "object" ? { ...format.args, group: constantSize(group) } : format.args,
+    of: format.of === null ? null : regrouped(format.of, group),
+  };
+}
+
+/** The arguments of the part of a composed format that has this name. */
+function withName(expr: FormatExpr, name: string): readonly Expr[] {
+  if (expr.name.name === name) return expr.args.map((argument) => argument.value);
+  return expr.of === null ? [] : withName(expr.of, name);
 }
 
 /** What a checked format asks. */
@@ -158,10 +183,13 @@ function readArgument(
     );
     const words = [...new Set(all)];
     const near = suggest(value.name, words) ?? suggest(value.name, visibleNames(place.scope));
+    const module = place.frame.file.elsewhere().get(value.name);
     const help =
-      near === null && words.length > 0
-        ? `no \`${value.name}\` is declared here, and the words of \`${format.name}\` are ${words.join(", ")}`
-        : suggestion(value.name, [...words, ...visibleNames(place.scope)], "it can be");
+      module !== undefined
+        ? `the module ${module} declares it: write \`use ${module}\` at the top of the file`
+        : near === null && words.length > 0
+          ? `no \`${value.name}\` is declared here, and the words of \`${format.name}\` are ${words.join(", ")}`
+          : suggestion(value.name, [...words, ...visibleNames(place.scope)], "it can be");
     return fail(
       place.frame,
       "E501",

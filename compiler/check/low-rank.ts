@@ -1,4 +1,5 @@
 /** Checking `pack w as int4(128) with scale s plus lowrank(a, b)`. */
+import { isCorrected, withCorrection } from "../formats/lowrank/meaning.js";
 import { printFormat } from "../formats/registry.js";
 import type { ValueId } from "../graph/graph.js";
 import type { Expr } from "../syntax/ast.js";
@@ -37,7 +38,7 @@ export function checkCorrection(expr: Extract<Expr, { kind: "plus" }>, place: Pl
       "not packed",
       { help: "say how it is stored first: `pack w as f16 plus lowrank(a, b)`" },
     );
-  if ("name" in format && format.name === "lowrank")
+  if ("name" in format && isCorrected(format))
     return fail(
       frame,
       "E506",
@@ -87,7 +88,7 @@ export function checkCorrection(expr: Extract<Expr, { kind: "plus" }>, place: Pl
     {
       ...type,
       pattern: full,
-      format: { name: "lowrank", args: { rank }, of: "parameter" in format ? named(format) : format },
+      format: withCorrection(rank, "parameter" in format ? named(format) : format),
     },
     (out) => ({ kind: "plus", out, packed, left: halfLeft, right: halfRight }),
   );

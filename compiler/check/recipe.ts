@@ -1,4 +1,4 @@
-import type { ParameterValue, Recipe, RecipeStep } from "../recipe/recipe.js";
+import type { Computed, ParameterValue, Recipe, RecipeStep } from "../recipe/recipe.js";
 import type { RecipeDeclaration, Statement } from "../syntax/ast.js";
 import { checkParameters } from "./recipe-parameter.js";
 import { checkLoop } from "./recipe-loop.js";
@@ -201,11 +201,17 @@ function needsText(step: RecipeStep): boolean {
       return true;
     case "save":
     case "rotate":
-    case "round":
       return false;
+    case "round":
+      return step.activations.group === "tensor" && takesCounts(step.activations.scale);
     case "scale":
-      return step.computed.inputs.some(({ kind }) => kind === "windows" || kind === "tokens");
+      return takesCounts(step.computed);
     default:
       return step satisfies never;
   }
+}
+
+/** Whether a value depends on how long the text is. */
+function takesCounts({ inputs }: Computed): boolean {
+  return inputs.some(({ kind }) => kind === "windows" || kind === "tokens");
 }

@@ -6,7 +6,7 @@ import { printSize, symbolSize } from "../types/size.js";
 import { typeOf } from "./builder.js";
 import { fail, placeIn, printType, type Frame } from "./frame.js";
 import { openLoopBody } from "./loop-body.js";
-import { checkRounding } from "./rounding.js";
+import { checkRounding, onlyOfInputs } from "./rounding.js";
 import { namePattern, type RecipeContext } from "./recipe-context.js";
 import type { Scope } from "./scope.js";
 import { equalSizes } from "./sizes.js";
@@ -47,7 +47,7 @@ export function checkScaling(statement: ForStatement, context: RecipeContext, ou
         return void fail(frame, "E604", `\`${name}\` is rounded twice`, each.span, "rounded again", {
           labels: [{ span: rounded.by.span, message: "first rounded here" }],
         });
-      const activations = checkRounding(each, frame, inner);
+      const activations = checkRounding(each, context, loop, inner);
       if (activations === null) loop.giveUp();
       else rounded = { by: each, activations };
       return;
@@ -92,17 +92,8 @@ export function checkScaling(statement: ForStatement, context: RecipeContext, ou
       : fail(frame, "E604", "this loop scales nothing", statement.name.span, "no weight is changed", {
           help: `end it with \`scale ${name} by ...\`, or with \`round ${name} as int8(token)\``,
         });
-  const computed = graphOf(found.value, "scale", context, builder, inputs);
-  const other = computed.inputs.find(({ kind }) => !["weight", "statistic", "windows", "tokens"].includes(kind));
-  if (other !== undefined)
-    return fail(
-      frame,
-      "E602",
-      `an input has the weight of its layers and what was observed, and no \`${other.name}\``,
-      found.by.span,
-      "of several layers at once",
-      { help: `take \`${name}\`, f32[N, K], the rows of all layers that read the input` },
-    );
+  const computed = onlyOfInputs(graphOf(found.value, "scale", context, builder, inputs), found.by.by, name, frame);
+  if (computed === null) return null;
   const { through } = found.by;
   const scale = { computed, through: through === null ? null : namePattern(through, frame, body), at: found.by.span };
   return { scale, round: rounding };

@@ -41,11 +41,13 @@ export interface Entry {
 export interface Scope {
   readonly parent: Scope | null;
   readonly entries: Map<string, Entry>;
+  /** The names of blocks in it that are over: seen no more. */
+  readonly ended: Map<string, Entry>;
 }
 
 /** A scope inside another. */
 export function nest(parent: Scope | null): Scope {
-  return { parent, entries: new Map() };
+  return { parent, entries: new Map(), ended: new Map() };
 }
 
 /** Binds a name. */
@@ -68,6 +70,17 @@ export function lookup(scope: Scope, name: string): Binding | null {
   if (entry === null) return null;
   entry.used = true;
   return entry.binding;
+}
+
+/** Where a name is declared in a block that is over, or null; marks it used. */
+export function endedAt(scope: Scope, name: string): Span | null {
+  for (let at: Scope | null = scope; at !== null; at = at.parent) {
+    const entry = at.ended.get(name);
+    if (entry === undefined) continue;
+    entry.used = true;
+    return entry.span;
+  }
+  return null;
 }
 
 /** Every name that can be seen from a scope. */

@@ -257,7 +257,13 @@ function requireGradients({ treatments }: LinearsStep, frame: Frame): void {
       const derived = differentiate(stored, { of: output.name, by: [name], packs: "through" });
       if ("graph" in derived) continue;
       const [fault] = derived.faults;
-      if (fault !== undefined && at !== null) reportFault(fault, at, frame);
+      if (fault === undefined || at === null) continue;
+      const isScale = kind === "parameter" && fault.kind === "independent" && fault.message.includes("`pack`");
+      reportFault(isScale ? { ...fault, help: learnedScales } : fault, at, frame);
     }
   }
 }
+
+/** What gives the scales of a grid a gradient. */
+const learnedScales =
+  "scales have a gradient by `learned_grid` of the module `train`: `let q = pack w as ... with scale s`, then `store w as pack learned_grid(w, q, s) as ... with scale s`";

@@ -132,7 +132,8 @@ function checkTreatment(
   const scope = nest(outer);
   bind(scope, layer.name, { kind: "layer" }, statement.name.span);
   bindMeasured(scope, context, layer);
-  const body = nest(scope);
+  /** The block that is gone through, and those around it. */
+  let body = nest(scope);
   const stored: { readonly value: ValueId; readonly span: Span }[] = [];
   /** A number or truth value that a run computes of the layer, as f32. */
   const computed = (expr: Expr, dtype: DtypeRef, name: string, inner: Scope): Computed | null => {
@@ -156,8 +157,17 @@ function checkTreatment(
         span: condition.span,
       });
   };
+  const blocks: Scope[] = [];
+  const leave = (): void => {
+    const around = body.parent ?? scope;
+    for (const [name, entry] of body.entries) around.ended.set(name, entry);
+    blocks.push(body);
+    body = around;
+  };
   for (const passed of way.passed) {
     if (passed.kind === "choice") choose(passed);
+    else if (passed.kind === "enter") body = nest(body);
+    else if (passed.kind === "leave") leave();
     else checkStatements([passed.statement], frame, body, other);
   }
   function other(each: Statement, inner: Scope): void {
@@ -267,9 +277,11 @@ function checkTreatment(
     if (found === null || made === null) failed = true;
     else retention = { ...made, kept: found.kept, span: each.span };
   }
-  warnUnused(body, frame);
-  for (const entry of body.entries.values())
-    if (entry.used && entry.span !== null) usage.used.add(placeKey(entry.span));
+  leave();
+  for (const block of blocks) {
+    warnUnused(block, frame);
+    for (const { used, span } of block.entries.values()) if (used && span !== null) usage.used.add(placeKey(span));
+  }
   if (failed) return null;
   const [result] = stored;
   const made = result === undefined ? null : graphOf(result.value, "weight", context, builder, inputs);

@@ -10,13 +10,19 @@ import { fail, sourceOf, type Frame, type Place } from "./frame.js";
 import type { Span } from "../diagnostic.js";
 import { functionHabits, memberHabits, nameHabits } from "./habits.js";
 import { namesIn } from "./names.js";
-import { peek, visibleNames, type Scope } from "./scope.js";
+import { endedAt, peek, visibleNames, type Scope } from "./scope.js";
 import { suggestion } from "./suggestion.js";
 import { suggest } from "../suggest.js";
 import { formatOf } from "../formats/registry.js";
 
 /** E201: a name that nothing declares. */
 export function failName({ name, span }: Ident, { frame, scope }: Pick<Place, "frame" | "scope">): null {
+  const ended = endedAt(scope, name);
+  if (ended !== null)
+    return fail(frame, "E201", `there is no \`${name}\` here`, span, "not declared", {
+      labels: [{ span: ended, message: "seen to the end of its block" }],
+      help: "go on inside the block, or declare it before",
+    });
   const module = frame.file.elsewhere().get(name);
   const recipe = [...frame.file.recipes.values()].find((each) => each.params.some((param) => param.name.name === name));
   const help = frame.file.functions.has(name)

@@ -9,9 +9,14 @@ import type { Scope } from "./scope.js";
 /** A name pattern that a layer must match, or must not. */
 type LayerCondition = Treatment["conditions"][number];
 
-/** A statement of a way, or a condition that a run computes there and that must come out so for this way to be taken. */
+/**
+ * A statement of a way, or a condition that a run computes there and that must come out so for this way to be taken.
+ * `enter` and `leave` are where a branch begins and ends: what it declares is seen in it alone.
+ */
 export type Passed =
   | { readonly kind: "statement"; readonly statement: Statement }
+  | { readonly kind: "enter" }
+  | { readonly kind: "leave" }
   | { readonly kind: "choice"; readonly of: IfStatement; readonly holds: boolean };
 
 /** One way through the branches of a loop's body. */
@@ -53,13 +58,13 @@ export function waysThrough(statements: readonly Statement[], branching: Branchi
       // what a parameter decides is known now; a parameter is never declared in the loop itself
       const chosen = constantCondition(condition, frame, scope, computed);
       if (chosen === null) continue;
-      ways = join(ways, waysThrough(chosen ? statement.then : statement.otherwise, branching), between([], []));
+      ways = join(ways, throughBranch(chosen ? statement.then : statement.otherwise, branching), between([], []));
       continue;
     }
     const through = (holds: boolean): readonly Way[] =>
       join(
         ways,
-        waysThrough(holds ? statement.then : statement.otherwise, branching),
+        throughBranch(holds ? statement.then : statement.otherwise, branching),
         pattern === null
           ? between([], [{ kind: "choice", of: statement, holds }])
           : between([{ pattern: pattern.pattern, negate: pattern.negate === holds }], []),
@@ -68,6 +73,13 @@ export function waysThrough(statements: readonly Statement[], branching: Branchi
     if (ways.length > mostWays) return ways;
   }
   return ways;
+}
+
+function throughBranch(statements: readonly Statement[], branching: Branching): readonly Way[] {
+  return waysThrough(statements, branching).map((way) => ({
+    ...way,
+    passed: [{ kind: "enter" }, ...way.passed, { kind: "leave" }],
+  }));
 }
 
 function between(conditions: readonly LayerCondition[], passed: readonly Passed[]): Way {

@@ -83,12 +83,23 @@ export const plainElements = {
   u32: u32Element,
 } as const satisfies { readonly [T in DenseType]: Element };
 
+/** Codes of scales, of which the step is taken out before. */
+const scaleCodeElement: Element = {
+  bits: 8,
+  integer: true,
+  holdsZero: true,
+  encode: (value) => roundHalfEven(value) & 0xff,
+  decode: (bits) => (bits << 24) >> 24,
+  isNonzero: (bits) => bits !== 0,
+};
+
 /** How scales of each type are stored, and to how many significant bits they are rounded first, at any size. */
 export const scaleElements: { readonly [T in ScaleType]: { readonly element: Element; readonly digits: number } } = {
   f16: { element: f16Element, digits: 11 },
   bf16: { element: bf16Element, digits: 8 },
   f32: { element: f32Element, digits: 24 },
   fp8_e4m3: { element: fp8Elements.fp8_e4m3, digits: 4 },
+  int8: { element: scaleCodeElement, digits: 24 },
 };
 
 /** The one of some formats that a spec names, and the element that it stores. */

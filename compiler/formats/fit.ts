@@ -15,6 +15,7 @@ const bounds: { readonly [T in ScaleType]: { readonly least: number; readonly mo
   f16: { least: 2 ** -14, most: mostHalf },
   fp8_e4m3: { least: 2 ** -6, most: 448 },
   bf16: null,
+  int8: null,
   f32: null,
 };
 

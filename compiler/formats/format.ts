@@ -20,6 +20,9 @@ export interface Format {
   /** Whether tensors are packed by `encode` alone: `packed` of its code gives null. */
   readonly packsOnHost: boolean;
 
+  /** Of a format of blocks: columns that share a scale, and how many such groups are a block. */
+  readonly block?: { readonly group: number; readonly many: number };
+
   /** Where tensors come from files alone: `encode` is an error. */
   readonly readOnly?: true;
 
@@ -159,8 +162,8 @@ export interface Grid {
   readonly zero: "code" | "f16";
 }
 
-/** The types that scales are stored in. */
-export type ScaleType = "f16" | "bf16" | "f32" | "fp8_e4m3";
+/** The types that scales are stored in; those of int8 are codes, with a step for each row (`scales.ts`). */
+export type ScaleType = "f16" | "bf16" | "f32" | "fp8_e4m3" | "int8";
 
 export interface GridValues {
   readonly scale: Float32Array;

@@ -3,7 +3,7 @@ import type { FormatSpec } from "../types/type.js";
 import { mostShift } from "./fit.js";
 import type { FormatParameter, Grid, ScaleType, Shape } from "./format.js";
 
-const scaleTypes: readonly ScaleType[] = ["f16", "f32", "bf16", "fp8_e4m3"];
+const scaleTypes: readonly ScaleType[] = ["f16", "f32", "bf16", "fp8_e4m3", "int8"];
 
 /** Those that say how scales are stored. */
 export const scaleParameters: readonly FormatParameter[] = [
@@ -21,8 +21,8 @@ export function groupProblem({ name, args: { group } }: FormatSpec): string | nu
 /** What is wrong with how its scales are stored, or null. */
 export function scaleProblem({ name, args: { shift, scale } }: FormatSpec): string | null {
   if (shift === undefined || shift === 0) return null;
-  if (scale === "f32") return `${name} shifts scales of f16 alone; those of f32 need no shift.`;
-  if (scale === "bf16") return `${name} shifts scales of f16 alone; those of bf16 need no shift.`;
+  if (scale === "f32" || scale === "bf16" || scale === "int8")
+    return `${name} shifts scales of f16 and fp8_e4m3 alone; those of ${scale} need no shift.`;
   return typeof shift === "number" && shift > mostShift
     ? `The argument \`shift\` of ${name} must be at most ${mostShift}, and is ${shift}.`
     : null;

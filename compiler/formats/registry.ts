@@ -27,7 +27,7 @@ import { q5_kFormat } from "./q5_k/meaning.js";
 import { iq4_nlFormat } from "./iq4_nl/meaning.js";
 import { q8_0Format } from "./q8_0/meaning.js";
 import { regroupedFormat } from "./regrouped/meaning.js";
-import { decodeGrid, roundScale, withScales } from "./scales.js";
+import { decodeGrid, roundScales, withScales } from "./scales.js";
 import { sliceFormat } from "./slice/meaning.js";
 
 /** Those whose integers may have columns in any order. */
@@ -121,9 +121,9 @@ export function completeFormat(
 }
 
 /** A grid with its scales as packing in this format rounds them, before it is said how they are stored. */
-export function roundedGrid(spec: FormatSpec, grid: GridValues): GridValues {
+export function roundedGrid(spec: FormatSpec, shape: Shape, grid: GridValues): GridValues {
   const own = formatOfSpec(spec).grid(spec);
-  return own === null ? grid : { ...grid, scale: grid.scale.map((scale) => roundScale(own, scale)) };
+  return own === null ? grid : { ...grid, scale: roundScales(own, shape, grid.scale) };
 }
 
 /** Whether a format is the row-major numbers of a float type, as files have them. */

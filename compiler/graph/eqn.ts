@@ -1,7 +1,8 @@
 /** Helpers over equations and whole graphs, for passes. */
 import type { Level, Pattern } from "../types/type.js";
 import type { Eqn, Graph, IndexId, Range, Scalar, Value, ValueId } from "./graph.js";
-import { boundIndices, mapList, mapScalar, scalarLoads } from "./scalar.js";
+import { indexOf, integer } from "./build.js";
+import { boundIndices, mapList, mapScalar, renumber, scalarLoads, substitute } from "./scalar.js";
 
 /** A scan, alone. */
 export type ScanEqn<L extends Level> = Extract<Eqn<L>, { kind: "scan" }>;
@@ -228,6 +229,22 @@ function defineAnew<L extends Level>(eqn: Eqn<L>, rename: (id: ValueId) => Value
     states: eqn.states.map((state) => ({ ...state, before: rename(state.before), out: rename(state.out) })),
     body: eqn.body.map((each) => defineAnew(each, rename)),
   };
+}
+
+/** An equation, no scan, with indices of its own, which `range` makes. */
+export function withFreshIndices<L extends Level>(
+  eqn: Eqn<L>,
+  range: (name: string, low: Scalar<L>, high: Scalar<L>) => Range<L>,
+): Eqn<L> {
+  if (eqn.kind !== "map" && eqn.kind !== "update") return eqn;
+  const fresh = (): IndexId => range("i", integer<L>(0), integer<L>(0)).index;
+  const renamed = new Map<IndexId, Scalar<L>>();
+  const indices = eqn.indices.map((old): Range<L> => {
+    const own = range(old.name, old.low, old.high);
+    renamed.set(old.index, indexOf<L>(own));
+    return own;
+  });
+  return { ...mapEqnScalars(eqn, (scalar) => renumber(substitute(scalar, renamed), fresh)), indices } as Eqn<L>;
 }
 
 /** A source of index ids that no equation of the graph uses. */

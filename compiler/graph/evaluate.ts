@@ -243,7 +243,7 @@ function reencoded(
   grid: GridValues | null,
 ): Float32Array {
   const dense = floats(data);
-  const rounded = grid === null ? null : roundedGrid(spec, grid);
+  const rounded = grid === null ? null : roundedGrid(spec, shapeOf(shape), grid);
   const complete = completeFormat(spec, shapeOf(shape), dense, rounded);
   const format = formatOfSpec(complete);
   return format.decode(complete, shapeOf(shape), format.encode(complete, shapeOf(shape), dense, rounded));

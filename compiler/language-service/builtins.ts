@@ -1,4 +1,5 @@
 /** The names that the language itself has, each with a line of what it is. */
+import type { Format } from "../formats/format.js";
 import { formats } from "../formats/registry.js";
 import { dtypes } from "../types/dtype.js";
 import { reservedWords } from "../syntax/tokens.js";
@@ -84,10 +85,7 @@ export const builtins: readonly Builtin[] = [
     (format): Builtin => ({
       name: format.name,
       kind: "format",
-      form: formatForm(
-        format.name,
-        format.parameters.map(({ name }) => name),
-      ),
+      form: formatForm(format),
       what: "how a tensor is stored",
     }),
   ),
@@ -96,9 +94,9 @@ export const builtins: readonly Builtin[] = [
     .map((name): Builtin => ({ name, kind: "keyword", form: name, what: "a word of the language" })),
 ];
 
-function formatForm(name: string, parameters: readonly string[]): string {
-  const composed = ["nm", "bitmask", "regrouped"].includes(name) ? " of ..." : "";
-  const args = parameters.length === 0 ? "" : `(${parameters.join(", ")})`;
+function formatForm({ name, parameters, example }: Format): string {
+  const composed = example.includes(" of ") ? " of ..." : "";
+  const args = parameters.length === 0 ? "" : `(${parameters.map((parameter) => parameter.name).join(", ")})`;
   return `${name}${args}${composed}`;
 }
 

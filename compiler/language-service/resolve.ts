@@ -298,7 +298,8 @@ export function resolveNames(ast: Module, used: Used): Names {
           refer(lookup(env, statement.name.name), statement.name.span);
           return expression(statement.by, env);
         case "round":
-          return refer(lookup(env, statement.name.name), statement.name.span);
+          refer(lookup(env, statement.name.name), statement.name.span);
+          return statement.scale === null ? undefined : expression(statement.scale, env);
         case "expect":
           return expression(statement.condition, env);
         case "save":

@@ -48,7 +48,11 @@ function printStep(step: RecipeStep): readonly string[] {
     case "round":
       return [
         `for each input${patterns("matching", step.matching)}${patterns("except", step.except)}`,
-        ...indent([`round as ${printActivations(step.activations)}`]),
+        ...indent(
+          step.activations.group === "tensor"
+            ? printComputed(`round as ${printActivations(step.activations)}, its scale`, step.activations.scale)
+            : [`round as ${printActivations(step.activations)}`],
+        ),
       ];
     case "train":
       return [

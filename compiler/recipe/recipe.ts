@@ -124,11 +124,16 @@ export interface RotateStep {
   readonly span: Span;
 }
 
+/** In what activations are rounded, and of `tensor` how a run finds the scale: the graph gives one number, f32. */
+export type RoundedActivations =
+  | Extract<ActivationFormat, { readonly group: number | "token" }>
+  | { readonly name: "int8"; readonly group: "tensor"; readonly scale: Computed };
+
 export interface RoundStep {
   readonly kind: "round";
   readonly matching: readonly NamePattern[];
   readonly except: readonly NamePattern[];
-  readonly activations: ActivationFormat;
+  readonly activations: RoundedActivations;
   /** The statement's. */
   readonly at: Span;
   readonly span: Span;

@@ -2,7 +2,7 @@
 import { verify } from "../graph/verify.js";
 import { sizeSymbols } from "../types/size.js";
 import type { SymbolicGraph } from "../graph/graph.js";
-import type { Recipe, RecipeStep, Treatment } from "./recipe.js";
+import type { Computed, Recipe, RecipeStep, Treatment } from "./recipe.js";
 
 /** What the inputs of a block's layers have. */
 const scaleInputs: ReadonlySet<string> = new Set(["weight", "statistic", "windows", "tokens"]);
@@ -16,6 +16,13 @@ export function verifyRecipe(recipe: Recipe): readonly string[] {
   for (const parameter of recipe.parameters)
     if (typeof parameter.value !== typeof parameter.fallback)
       faults.push(`${parameter.name} is set to a value of another type`);
+  const ofInput = ({ graph, inputs }: Computed): void => {
+    faults.push(...verify(graph).map((fault) => `a scale: ${fault}`));
+    if (inputs.some(({ kind }) => !scaleInputs.has(kind))) faults.push("a scale takes more than an input has");
+    for (const input of inputs)
+      if (input.kind === "statistic" && !ids.has(input.observe))
+        faults.push(`${input.name} is observed nowhere before`);
+  };
   const steps = (list: readonly RecipeStep[], inBlock: boolean, trained = false): void =>
     list.forEach((step) => visit(step, inBlock, trained));
   const visit = (step: RecipeStep, inBlock: boolean, trained: boolean): void => {
@@ -44,16 +51,9 @@ export function verifyRecipe(recipe: Recipe): readonly string[] {
             faults.push(`${step.of} are measured or printed`);
         });
         return;
-      case "scale": {
-        const { graph, inputs } = step.computed;
+      case "scale":
         if (!inBlock) faults.push("a scale outside blocks");
-        faults.push(...verify(graph).map((fault) => `a scale: ${fault}`));
-        if (inputs.some(({ kind }) => !scaleInputs.has(kind))) faults.push("a scale takes more than an input has");
-        for (const input of inputs)
-          if (input.kind === "statistic" && !ids.has(input.observe))
-            faults.push(`${input.name} is observed nowhere before`);
-        return;
-      }
+        return ofInput(step.computed);
       case "rotate":
         if (inBlock) faults.push("a rotation inside blocks");
         if (step.graph.inputs.length > 0) faults.push("a rotation depends on more than its size");
@@ -61,7 +61,7 @@ export function verifyRecipe(recipe: Recipe): readonly string[] {
         return;
       case "round":
         if (!inBlock) faults.push("a rounding outside blocks");
-        return;
+        return step.activations.group === "tensor" ? ofInput(step.activations.scale) : undefined;
       case "train":
         if (inBlock !== (step.scope === "block")) faults.push(`a training of the ${step.scope} at another place`);
         if (!recipe.needsText) faults.push("trains without needing a text");

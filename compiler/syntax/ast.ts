@@ -279,11 +279,15 @@ export interface ScaleStatement extends Commented {
   readonly through: StringExpr | null;
 }
 
-/** `round w as int8(token)`: what the layers that read an input multiply is rounded, whenever the model runs. */
+/**
+ * `round w as int8(token)`, `round w as int8(tensor) with scale s`: what the layers that read an input multiply is
+ * rounded, whenever the model runs.
+ */
 export interface RoundStatement extends Commented {
   readonly kind: "round";
   readonly name: Ident;
   readonly format: FormatExpr;
+  readonly scale: Expr | null;
 }
 
 /** `expect perplexity(model, text) < 1.1 * perplexity(model.dense, text)`. */

@@ -172,20 +172,22 @@ function operand(context: Context, node: CstNode): Expr {
   }
 }
 
+/** Reports another word behind `with` than `scale`. */
+export function checkScaleWord(context: Context, node: CstNode, meant: string): void {
+  const word = optionalToken(node, "scaleWord");
+  if (word === null || word.image === "scale") return;
+  context.report(
+    error(
+      "E110",
+      `\`with\` expects \`scale\`, found \`${word.image}\``,
+      { span: spanOfToken(context, word), message: "expected `scale`" },
+      { help: `write ${meant}` },
+    ),
+  );
+}
+
 function pack(context: Context, node: CstNode, span: Span): Expr {
-  const scaleWord = optionalToken(node, "scaleWord");
-  if (scaleWord && scaleWord.image !== "scale") {
-    context.report(
-      error(
-        "E110",
-        `\`with\` expects \`scale\`, found \`${scaleWord.image}\``,
-        { span: spanOfToken(context, scaleWord), message: "expected `scale`" },
-        {
-          help: "write `with scale s` or `with scale s, zero z`",
-        },
-      ),
-    );
-  }
+  checkScaleWord(context, node, "`with scale s` or `with scale s, zero z`");
   const [scale, zero] = [optionalNode(node, "scale"), optionalNode(node, "zero")];
   return {
     kind: "pack",

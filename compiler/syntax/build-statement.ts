@@ -5,6 +5,7 @@ import { error, InternalError } from "../diagnostic.js";
 import type { Argument, PatternName, RangeExpr, ReturnStatement, Statement } from "./ast.js";
 import {
   argumentsOf,
+  checkScaleWord,
   expression,
   format,
   ident,
@@ -173,13 +174,17 @@ function statement(context: BuildContext, choice: CstNode): Statement {
         ...rest(),
       };
     }
-    case "round":
+    case "round": {
+      checkScaleWord(context, node, "`with scale s`");
+      const scale = optionalNode(node, "expression");
       return {
         kind: "round",
         name: ident(context, token(node, "Name")),
         format: format(context, child(node, "format")),
+        scale: scale && expression(context, scale),
         ...rest(),
       };
+    }
     case "expect":
       return {
         kind: "expect",

@@ -54,6 +54,7 @@ import {
   Use,
   Var,
   Where,
+  With,
 } from "./tokens.js";
 
 /**
@@ -389,6 +390,11 @@ export class Grammar extends ExpressionGrammar {
     this.CONSUME(Name);
     this.CONSUME(As);
     this.SUBRULE(this.format);
+    this.OPTION(() => {
+      this.CONSUME(With);
+      this.CONSUME2(Name, { LABEL: "scaleWord" });
+      this.SUBRULE(this.expression);
+    });
   });
 
   private readonly expect = this.RULE("expect", () => {

@@ -211,8 +211,10 @@ function statement(value: Statement, indent: number): readonly string[] {
       const through = value.through === null ? [] : [` through ${quoted(value.through.value)}`];
       return commented(value, [`scale ${value.name.name} by `, expression(value.by), ...through], indent);
     }
-    case "round":
-      return commented(value, [`round ${value.name.name} as `, format(value.format)], indent);
+    case "round": {
+      const scale = value.scale === null ? [] : [" with scale ", expression(value.scale)];
+      return commented(value, [`round ${value.name.name} as `, format(value.format), ...scale], indent);
+    }
     case "expect":
       return commented(value, ["expect ", expression(value.condition)], indent);
     case "save":

@@ -56,11 +56,10 @@ async function findUnfit(
   readonly notes: readonly string[];
   readonly failure: ModelError | null;
 }> {
-  const { givenModel } = await import("./given.js");
-  const { openModel } = await import("../model/model.js");
+  const { openGiven } = await import("./given.js");
   const { checkAgainst } = await import("../llama/compression/fit.js");
   try {
-    const model = await openModel(await givenModel(given, output));
+    const model = await openGiven(given, output);
     try {
       const notes: string[] = [];
       const unfit = recipes.flatMap((recipe) =>

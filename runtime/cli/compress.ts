@@ -15,6 +15,7 @@ import { checkOutputs, outputsOf } from "../llama/compression/outputs.js";
 import { keptLine, leaveState } from "../llama/long-runs/saved-state.js";
 import { checkAgainst } from "../llama/compression/fit.js";
 import { calibrationWindows, checkContext } from "../llama/windows.js";
+import { describeActivations } from "../model/activation-counts.js";
 import { ModelError } from "../model/error.js";
 import type { ExportTarget, ExportType } from "../model/export/targets.js";
 import { filesOf, type Model } from "../model/model.js";
@@ -203,6 +204,7 @@ export function describe(report: Compression, device: string, output: Output): s
       .map(([stage, seconds]) => `${stage} ${seconds.toFixed(1)} s`)
       .join(", ")}.`,
     ...trainingLines(report.trainings),
+    ...report.activations.map(describeActivations),
     ...report.perplexities.map(
       ({ text, of, value }) =>
         `perplexity ${printPerplexity(value)}: the model ${of === "given" ? "as given" : "compressed"}, on the ${text} text`,

@@ -70,7 +70,8 @@ function describe(found: ModelDifference, all: boolean, output: Output): string 
 function roundedOtherwise(activations: ModelDifference["activations"]): readonly string[] {
   const ways = new Map<string, string[]>();
   for (const { layer, first, second } of activations) {
-    const way = `${first ?? "as they are"} -> ${second ?? "as they are"}`;
+    const [one, other] = [first, second].map((format) => format?.replace(/ with scale .*/, "") ?? "as they are");
+    const way = one === other ? `${one} with other scales` : `${one} -> ${other}`;
     ways.set(way, [...(ways.get(way) ?? []), layer]);
   }
   return [...ways].map(

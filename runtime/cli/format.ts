@@ -3,13 +3,15 @@ import { hasErrors } from "../../compiler/diagnostic.js";
 import { mapFormat, type FormatSpec } from "../../compiler/types/type.js";
 import { sizeValue } from "../../compiler/types/size.js";
 import { normalizeFormat } from "../../compiler/formats/registry.js";
+import { createHost } from "../library.js";
 import { UsageError } from "./failure.js";
 
-/** A format from its text, `nm(2, 4) of int4(128)`: the language reads it. */
+/** A format from its text, `nm(2, 4) of int4(128)`: the language reads it, with the tables of the library. */
 export function parseFormat(text: string): FormatSpec {
   const file = "format";
-  const source = `fn stored(w: f32[N, K] as ${text}) -> f32[N, K] {\n  return unpack w\n}\n`;
-  const { value, diagnostics } = check(file, { read: (path) => (path === file ? source : null) });
+  const source = `use codebooks\n\nfn stored(w: f32[N, K] as ${text}) -> f32[N, K] {\n  return unpack w\n}\n`;
+  const host = createHost();
+  const { value, diagnostics } = check(file, { ...host, read: (path) => (path === file ? source : host.read(path)) });
   const format = value?.functions.get("stored")?.values[0]?.type.format ?? null;
   if (value === null || hasErrors(diagnostics) || format === null || "parameter" in format) {
     throw new UsageError(

@@ -1,5 +1,6 @@
 import { counted } from "../../compiler/words.js";
 import { formatBytes } from "../device/error.js";
+import { describeActivations } from "../model/activation-counts.js";
 import { inspect, type Inspection } from "../model/inspect.js";
 import { givenModel, warn } from "./given.js";
 import type { JsonOptions } from "./options.js";
@@ -33,9 +34,7 @@ export async function run(output: Output, given: string, _options: JsonOptions):
         ]),
         output.paint,
       ),
-      ...report.activations.map(
-        ({ format, layers }) => `activations of ${counted(layers, "linear layer")}: rounded to ${format}`,
-      ),
+      ...report.activations.map(describeActivations),
       ...describeFindings(report.quantization),
       `${report.parameters} parameters, ${formatBytes(report.bytes)}, ${report.bitsPerWeight.toFixed(3)} bits a weight`,
     ].join("\n"),

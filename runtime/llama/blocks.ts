@@ -12,7 +12,6 @@ import {
   type Received,
   type Rounding,
 } from "../../compiler/graph/passes/weight-products.js";
-import type { ActivationFormat } from "../../compiler/types/activation-format.js";
 import type { Block, Linear } from "../model/layout.js";
 import type { TensorForm, DeviceTensor } from "../run/run.js";
 import { bind, type Arguments } from "./call.js";
@@ -35,9 +34,18 @@ export interface BlockVariant {
   /** With products of activations rounded to int8, of groups of a size `group`. */
   readonly int8?: boolean;
   /** With products whose activations are rounded as the model says, by the parameters that are their weights. */
-  readonly activations?: BlockWeights["activations"];
+  readonly rounded?: { readonly [parameter: string]: RoundedProduct };
   /** Gives what the weights receive, in the order of `receivedBy`; with `result` also what the block gives. */
   readonly received?: "alone" | "with-result";
+}
+
+/** By which function of the library a product's activations are rounded. */
+interface RoundedProduct {
+  readonly function: "round_tokens" | "round_activations" | "round_by_scale" | "round_rows_by_scale";
+  /** Columns that share a scale; null where the function does not ask. */
+  readonly group: number | null;
+  /** The number that the graph is given for the scale; null where scales are found as it runs. */
+  readonly scale: string | null;
 }
 
 const variants = new WeakMap<SymbolicGraph, Map<string, SymbolicGraph>>();
@@ -48,8 +56,8 @@ export function blockGraph(functions: Functions, name: string, variant: BlockVar
   if (block === undefined) throw new InternalError(`the standard library has no function ${name}`);
   const known = variants.get(block) ?? new Map<string, SymbolicGraph>();
   variants.set(block, known);
-  const { whole = false, pages, int8 = false, window = false, received, activations } = variant;
-  const stored = Object.entries(activations ?? {});
+  const { whole = false, pages, int8 = false, window = false, received, rounded = {} } = variant;
+  const stored = Object.entries(rounded);
   const full = [
     whole ? `whole_${name}` : name,
     ...(window ? ["window"] : []),
@@ -65,10 +73,9 @@ export function blockGraph(functions: Functions, name: string, variant: BlockVar
     if (whole) graph = withoutCache(graph, full);
     // what is received is what it was before it is rounded
     if (received !== undefined) graph = withReceived(graph, full, received === "with-result");
-    const rounding = int8 ? { graph: functionOf(functions, "round_activations"), group: null } : null;
+    const rounding = int8 ? { graph: functionOf(functions, "round_activations"), group: null, scale: null } : null;
     if (rounding !== null) graph = withRoundedProducts(graph, () => rounding, full);
-    if (stored.length > 0)
-      graph = withRoundedProducts(graph, (weight) => roundingOf(functions, activations?.[weight]), full);
+    if (stored.length > 0) graph = withRoundedProducts(graph, (weight) => roundingOf(functions, rounded[weight]), full);
     if (pages !== undefined) graph = cacheInPages(graph, full, pages === "shared");
     known.set(key, graph);
   }
@@ -81,11 +88,45 @@ function functionOf(functions: Functions, name: string): SymbolicGraph {
   return found;
 }
 
-function roundingOf(functions: Functions, format: ActivationFormat | undefined): Rounding | null {
-  if (format === undefined) return null;
-  return format.group === "token"
-    ? { graph: functionOf(functions, "round_tokens"), group: null }
-    : { graph: functionOf(functions, "round_activations"), group: format.group };
+function roundingOf(functions: Functions, product: RoundedProduct | undefined): Rounding | null {
+  return product === undefined ? null : { ...product, graph: functionOf(functions, product.function) };
+}
+
+/** The most columns that stand by one copy of a stored scale: what a subgroup rounds together. */
+const mostCopied = 128;
+
+/** How the products of a block round what they multiply, by the parameters that are their weights. */
+function roundedProducts(
+  functions: Functions,
+  { layout, activations = {} }: Pick<BlockWeights, "layout" | "activations">,
+): NonNullable<BlockVariant["rounded"]> {
+  return Object.fromEntries(
+    Object.entries(activations).map(([parameter, format]): readonly [string, RoundedProduct] => {
+      if (format.group === "token") return [parameter, { function: "round_tokens", group: null, scale: null }];
+      if (format.group !== "tensor")
+        return [parameter, { function: "round_activations", group: format.group, scale: null }];
+      const columns = layout.tensors.find((tensor) => tensor.parameter === parameter)?.shape[1] ?? 0;
+      let group = mostCopied;
+      while (columns % group !== 0) group /= 2;
+      const readers = receivedBy(functions, layout.function).find(({ weights }) => weights.includes(parameter));
+      // layers with one scale take one rounded tensor
+      const same = readers?.weights.find((each) => {
+        const other = activations[each];
+        return other?.group === "tensor" && other.scale === format.scale;
+      });
+      const scale = scaleName(same ?? parameter);
+      return [
+        parameter,
+        group < 4
+          ? { function: "round_rows_by_scale", group: null, scale }
+          : { function: "round_by_scale", group, scale },
+      ];
+    }),
+  );
+}
+
+function scaleName(parameter: string): string {
+  return `${parameter}_input_scale`;
 }
 
 const receivers = new WeakMap<SymbolicGraph, readonly Received[]>();
@@ -114,7 +155,7 @@ export function blockCall(
     rounding = null,
     pool = null,
     ...variant
-  }: Omit<BlockVariant, "int8" | "window" | "activations"> & {
+  }: Omit<BlockVariant, "int8" | "window" | "rounded"> & {
     readonly rounding?: RoundingChoice;
     readonly pool?: number | null;
   } = {},
@@ -123,7 +164,7 @@ export function blockCall(
     graph: blockGraph(functions, layout.function, {
       ...variant,
       int8: typeof rounding === "number",
-      ...(rounding === "stored" && activations !== undefined ? { activations } : {}),
+      ...(rounding === "stored" ? { rounded: roundedProducts(functions, { layout, activations }) } : {}),
       window: layout.scalars["window"] !== undefined,
     }),
     sizes: {
@@ -148,10 +189,19 @@ export function weightSizes(
 /** The arguments of a block by the names of its parameters: its weights and numbers, and what is the pass's own. */
 export function blockArguments<T extends TensorForm>(
   graph: SymbolicGraph,
-  { layout, vectors, linears }: BlockWeights,
+  { layout, vectors, linears, activations = {} }: BlockWeights,
   own: { readonly [name: string]: T },
 ): Arguments<T | DeviceTensor> {
-  const given: Arguments<T | DeviceTensor> = { ...layout.scalars, ...vectors, ...linears, ...own };
+  const scales = Object.entries(activations).flatMap(([parameter, format]) =>
+    format.group === "tensor" ? [[scaleName(parameter), format.scale] as const] : [],
+  );
+  const given: Arguments<T | DeviceTensor> = {
+    ...layout.scalars,
+    ...vectors,
+    ...linears,
+    ...Object.fromEntries(scales),
+    ...own,
+  };
   return Object.fromEntries(
     graph.inputs.map(({ name }) => {
       const argument = given[name];

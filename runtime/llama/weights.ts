@@ -284,7 +284,7 @@ async function convert(caller: Caller, tensor: DeviceTensor, keep: WeightDtype, 
  * Whether a weight may be stored in f16: none of its values is beyond f16, nor are all of them so small that most would
  * be subnormal there, which have fewer digits and which a device may read as zero.
  */
-async function fitsHalf(caller: Caller, tensor: DeviceTensor): Promise<boolean> {
+export async function fitsHalf(caller: Caller, tensor: DeviceTensor): Promise<boolean> {
   const most = await largest(caller, tensor);
   return most === 0 || (most >= 2 ** -8 && most <= mostHalf);
 }

@@ -101,7 +101,10 @@ export async function differenceOf(
 function activationDifferences(first: Model, second: Model): ModelDifference["activations"] {
   const said = ({ activations }: Model, layer: string): string | null => {
     const format = activations.get(layer);
-    return format === undefined ? null : printActivations(format);
+    if (format === undefined) return null;
+    return format.group === "tensor"
+      ? `${printActivations(format)} with scale ${format.scale}`
+      : printActivations(format);
   };
   return [...new Set([...first.activations.keys(), ...second.activations.keys()])]
     .map((layer) => ({ layer, first: said(first, layer), second: said(second, layer) }))

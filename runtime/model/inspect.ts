@@ -2,9 +2,8 @@ import { counted } from "../../compiler/words.js";
 import { readdir, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { bitsPerWeight, formatOfSpec, printFormat, shapeOf } from "../../compiler/formats/registry.js";
-import { printActivations, type ActivationFormat } from "../../compiler/types/activation-format.js";
-
 import { elementCount } from "../../compiler/types/shape.js";
+import { countActivations, type ActivationCount } from "./activation-counts.js";
 import { elementBits, isElementType, isFloatType, type ElementType } from "./elements.js";
 import { ModelError } from "./error.js";
 import { parseConfig } from "./config.js";
@@ -50,7 +49,7 @@ export interface Inspection {
   /** 8 * bytes / parameters; 0 where there are none. */
   readonly bitsPerWeight: number;
   /** In what linear layers take what they multiply, and how many. */
-  readonly activations: readonly { readonly format: string; readonly layers: number }[];
+  readonly activations: readonly ActivationCount[];
   /** How another tool has stored the layers; null where none has. Tensors are then as Espalier has them. */
   readonly quantization: Findings | null;
   /** What is wrong with the files, but not with a tensor that is there: a sentence each, without a full stop. */
@@ -80,7 +79,7 @@ export async function inspect(path: string, progress?: (done: number, all: numbe
   const checkpoint = foreign?.checkpoint ?? null;
   const section = gguf === null && checkpoint === null && config !== null ? parseSection(configPath, config) : null;
   const packed = gguf?.packed ?? checkpoint?.packed ?? section?.tensors;
-  const activations = activationCounts(section?.activations ?? checkpoint?.activations ?? new Map());
+  const activations = countActivations(section?.activations ?? checkpoint?.activations ?? new Map());
   const weights =
     gguf?.weights ??
     checkpoint?.weights ??
@@ -107,13 +106,6 @@ export async function inspect(path: string, progress?: (done: number, all: numbe
   } finally {
     await weights.close();
   }
-}
-
-function activationCounts(found: ReadonlyMap<string, ActivationFormat>): Inspection["activations"] {
-  const counts = new Map<string, number>();
-  for (const format of found.values())
-    counts.set(printActivations(format), (counts.get(printActivations(format)) ?? 0) + 1);
-  return [...counts].map(([format, layers]) => ({ format, layers }));
 }
 
 /**

@@ -105,7 +105,7 @@ function sectionOf(plan: OutputPlan): PackedSection {
   const activations = plan.activations ?? plan.source.activations;
   const history = [...(before?.history ?? []), ...(before?.recipe ? [before.recipe] : [])];
   return {
-    version: activations.size === 0 ? 1 : 2,
+    version: activations.size === 0 ? 1 : [...activations.values()].some(({ group }) => group === "tensor") ? 3 : 2,
     tensors,
     activations,
     recipe: plan.recipe?.record ?? null,

@@ -1,5 +1,5 @@
 import { formatOfSpec, formatWords, normalizeFormat, shapeOf } from "../../compiler/formats/registry.js";
-import type { ActivationFormat } from "../../compiler/types/activation-format.js";
+import { isActivationScale, type ActivationFormat } from "../../compiler/types/activation-format.js";
 import { elementCount } from "../../compiler/types/shape.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
 import { isElementType, type ElementType } from "./elements.js";
@@ -44,10 +44,10 @@ export interface SavedRecipe {
 
 /**
  * The section `espalier` of a compressed model's `config.json`; its version is 2 where activations are rounded, which
- * readers of 1 would leave out.
+ * readers of 1 would leave out, and 3 where scales of them are stored, which readers of 2 do not know.
  */
 export interface PackedSection {
-  readonly version: 1 | 2;
+  readonly version: 1 | 2 | 3;
   readonly tensors: ReadonlyMap<string, PackedTensor>;
   /** In what linear layers take what they multiply, by their names; as it is where there is none. */
   readonly activations: ReadonlyMap<string, ActivationFormat>;
@@ -103,11 +103,11 @@ export function parseSection(path: string, config: JsonObject): PackedSection | 
   const heading = `The section \`espalier\` of ${quoted(path)} cannot be used`;
   if (!isObject(raw)) throw problemsError("M134", heading, [`it should be an object, found ${describe(raw)}`]);
   const { version } = raw;
-  if (version !== 1 && version !== 2)
+  if (version !== 1 && version !== 2 && version !== 3)
     throw problemsError(
       "M134",
       heading,
-      [`its version should be 1 or 2, found ${describe(raw["version"])}`],
+      [`its version should be 1, 2 or 3, found ${describe(raw["version"])}`],
       "the model may be written by a newer espalier",
     );
   if (!isObject(raw["tensors"]))
@@ -136,16 +136,28 @@ function parseActivations(raw: unknown, problems: string[]): ReadonlyMap<string,
   if (!isObject(raw)) problems.push(`\`activations\` should be an object, found ${describe(raw)}`);
   else
     for (const [layer, given] of Object.entries(raw)) {
-      const { name, group } = isObject(given) ? given : {};
-      const fits =
-        group === "token" || (typeof group === "number" && Number.isSafeInteger(group) && group > 0 && group % 4 === 0);
-      if (name === "int8" && fits) found.set(layer, { name, group: group as ActivationFormat["group"] });
-      else
-        problems.push(
-          `the activations of ${quoted(layer)} should be \`int8\` with a \`group\` of "token" or of a multiple of 4 channels, found ${describe(given)}`,
-        );
+      const format = parseActivation(given);
+      if (typeof format === "string") problems.push(`the activations of ${quoted(layer)} ${format}`);
+      else found.set(layer, format);
     }
   return found;
+}
+
+/** A format of activations, or what is wrong with it. */
+function parseActivation(raw: unknown): ActivationFormat | string {
+  const { name, group, scale } = isObject(raw) ? raw : {};
+  if (name === "int8") {
+    if (group === "token") return { name, group };
+    if (typeof group === "number" && Number.isSafeInteger(group) && group > 0 && group % 4 === 0)
+      return { name, group };
+    if (group === "tensor") {
+      const nearest = typeof scale === "number" ? Math.fround(scale) : null;
+      return isActivationScale(nearest)
+        ? { name, group, scale: nearest }
+        : `have one scale, \`scale\`, which should be a number of at least 2^-126 that f32 holds, found ${scale === undefined ? "none" : describe(scale)}`;
+    }
+  }
+  return `should be \`int8\` with a \`group\` of "token", of "tensor" with a \`scale\`, or of a multiple of 4 channels, found ${describe(raw)}`;
 }
 
 function parseTensor(raw: unknown): PackedTensor | string {

@@ -90,7 +90,7 @@ export function checkActivations({ path, config, activations }: ModelParts): voi
   const problems = [...activations].flatMap(([name, { group }]) => {
     const layer = layers.get(name);
     if (layer === undefined) return [`there is no linear layer ${quoted(name)}, whose activations are rounded`];
-    if (group === "token" || layer.inputs % group === 0) return [];
+    if (typeof group !== "number" || layer.inputs % group === 0) return [];
     return [`the ${layer.inputs} inputs of ${quoted(name)} are no groups of ${group}`];
   });
   if (problems.length > 0)

@@ -6,7 +6,7 @@ import { DeviceError } from "../device/error.js";
 import type { BindGroups } from "./bind-groups.js";
 import { outputTensors, type Given } from "./bindings.js";
 import { collectBlocks } from "./constants.js";
-import type { Memory } from "./memory.js";
+import type { Memory, Scratch } from "./memory.js";
 import type { Pipelines, Prepared } from "./pipelines.js";
 import { playDispatches, type Dispatch } from "./play.js";
 import type { BoundDispatch, Recorder } from "./recorder.js";
@@ -29,6 +29,8 @@ interface Binding {
   readonly list: readonly BoundDispatch[];
   /** Memory of its own: temporaries and outputs that were not given, and its parameters. */
   readonly own: readonly GPUBuffer[];
+  /** What it computes with in a scratch. */
+  readonly shared: readonly GPUBuffer[];
   readonly constants: GPUBuffer | null;
   readonly given: readonly DeviceTensor[];
   /** Outputs in memory of its own. */
@@ -40,8 +42,8 @@ interface Binding {
 
 /** The programs that are bound. */
 export interface BoundPrograms {
-  /** @throws DeviceError out-of-memory */
-  bind(prepared: Prepared, given: Given): Promise<Bound>;
+  /** What it computes with lies in `scratch`, if there is one. @throws DeviceError out-of-memory */
+  bind(prepared: Prepared, given: Given, scratch?: Scratch | null): Promise<Bound>;
   /** Records the dispatches of a bound program. @throws DeviceError validation */
   replay(bound: Bound): void;
   /** Gives back what a bound program has of its own. @throws DeviceError validation */
@@ -61,8 +63,8 @@ export interface BindingParts {
 export function createBoundPrograms({ device, pipelines, groups, memory, recorder }: BindingParts): BoundPrograms {
   const bindings = new Map<Bound, Binding>();
   return {
-    async bind({ program, kernels }, { ranges, tensors, words }) {
-      const { free, retained } = await memory.claim(program, ranges);
+    async bind({ program, kernels }, { ranges, tensors, words }, scratch = null) {
+      const { free, retained, shared } = await memory.claim(program, ranges, scratch);
       const own = [...free, ...retained.values()];
       let constants: GPUBuffer | null = null;
       try {
@@ -97,6 +99,7 @@ export function createBoundPrograms({ device, pipelines, groups, memory, recorde
           name: program.name,
           list,
           own,
+          shared,
           constants,
           given: [...tensors.values()],
           made,
@@ -120,7 +123,7 @@ export function createBoundPrograms({ device, pipelines, groups, memory, recorde
           `${found.name} was replayed after a tensor that it is bound to was released.`,
         );
       found.aliveAt = memory.releases;
-      recorder.spoil(found.own);
+      recorder.spoil([...found.own, ...found.shared]);
       recorder.replay(found.list, found.buffers);
     },
     unbind(bound) {

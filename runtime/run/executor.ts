@@ -3,7 +3,7 @@ import type { Program } from "../../compiler/plan/program.js";
 import type { Device } from "../device/device.js";
 import type { Argument } from "./bindings.js";
 import type { Bound } from "./bound.js";
-import type { ExecutorMemory } from "./memory.js";
+import type { ExecutorMemory, Scratch } from "./memory.js";
 import type { Prepared } from "./pipelines.js";
 import type { KernelTime } from "./profile.js";
 import type { DeviceTensor, HostValues, TensorForm } from "./tensor.js";
@@ -36,7 +36,8 @@ export interface Executor {
   ): Promise<Readonly<Record<string, DeviceTensor>>>;
   /**
    * Binds a program to its tensors and scalars, as `run` takes them, with memory for all that it allocates. Inputs must
-   * live as long as it is replayed.
+   * live as long as it is replayed. What it computes with in between lies in `scratch` where there is one, which must be
+   * there for as long.
    * @throws DeviceError validation when an argument does not fit; out-of-memory
    */
   bind(
@@ -44,7 +45,10 @@ export interface Executor {
     inputs: Readonly<Record<string, Argument>>,
     parameters?: Readonly<Record<string, number | boolean>>,
     outputs?: Readonly<Record<string, DeviceTensor>>,
+    scratch?: Scratch | null,
   ): Promise<Bound>;
+  /** Gives back a scratch, which no program is bound to any more. */
+  discard(scratch: Scratch): void;
   /** Records a run of what is bound. Nothing is allocated, and nothing waited for. */
   replay(bound: Bound): void;
   /** Gives back the memory that a bound program has; its outputs are gone with it. */

@@ -11,6 +11,16 @@ export interface Claim {
   /** Those that it has freed again, and those that it has not, by their ids in the program. */
   readonly free: readonly GPUBuffer[];
   readonly retained: ReadonlyMap<number, GPUBuffer>;
+  /** Those of a scratch, which stay that's. */
+  readonly shared: readonly GPUBuffer[];
+}
+
+/**
+ * Buffers that programs share which are bound to them and run one after the other: what these compute with in between.
+ * What a program puts out is not among them.
+ */
+export interface Scratch {
+  readonly buffers: GPUBuffer[];
 }
 
 /** Bytes in buffers: of tensors that are not released, and kept for reuse. */
@@ -35,9 +45,10 @@ export interface Memory {
   obtain(bytes: number, label: string): Promise<GPUBuffer>;
   /**
    * Memory for what a program allocates, put among `ranges`; what it frees may be used again by what it allocates
-   * later. The buffers are the caller's until it recycles them.
+   * later. The buffers are the caller's until it recycles them; those of `scratch` stay that's, which grows by what it
+   * had no room for.
    */
-  claim(program: Program, ranges: Map<number, Range>): Promise<Claim>;
+  claim(program: Program, ranges: Map<number, Range>, scratch?: Scratch | null): Promise<Claim>;
   /** For buffers that are no tensor's and not needed any more; what is recorded already still finds them. */
   recycle(buffers: Iterable<GPUBuffer>): void;
   /** Destroys what lies idle beyond what may, or beyond `keep` bytes; nothing may be recorded that uses it. */
@@ -52,6 +63,21 @@ export interface MemoryOptions {
   /** Waits until nothing that is recorded uses what lies idle. */
   readonly drain: () => Promise<void>;
 }
+
+/** The most bytes that a program has allocated at once. */
+export function bytesAtOnce({ steps, buffers }: Program): number {
+  let [now, most] = [0, 0];
+  for (const step of steps) {
+    if (step.kind !== "alloc" && step.kind !== "free") continue;
+    const bytes = buffers[step.buffer]?.bytes ?? 0;
+    now += step.kind === "alloc" ? bytes : -bytes;
+    most = Math.max(most, now);
+  }
+  return most;
+}
+
+/** How many times as large as what is asked for a buffer of a scratch may be: a larger one is left for what needs it. */
+const mostSpare = 4;
 
 /** Makes an account of memory, empty. */
 export function createMemory(device: Device, { idleLimit, reuse, drain }: MemoryOptions): Memory {
@@ -119,15 +145,40 @@ export function createMemory(device: Device, { idleLimit, reuse, drain }: Memory
     },
     obtain,
     recycle,
-    async claim(program, ranges) {
+    async claim(program, ranges, scratch = null) {
       const free: GPUBuffer[] = [];
       const retained = new Map<number, GPUBuffer>();
+      // what the program frees is nothing that it puts out
+      const freed = new Set(
+        scratch === null ? [] : program.steps.flatMap((step) => (step.kind === "free" ? [step.buffer] : [])),
+      );
+      const unused = new Set(scratch?.buffers ?? []);
+      const borrowed = new Map<number, GPUBuffer>();
+      const used = new Set<GPUBuffer>();
+      const borrow = async (bytes: number, shared: Scratch, label: string): Promise<GPUBuffer> => {
+        const fitting = [...unused].filter(({ size }) => size >= bytes && size <= mostSpare * pool.sizeOf(bytes));
+        const [least] = fitting.sort((a, b) => a.size - b.size);
+        if (least !== undefined) {
+          unused.delete(least);
+          return least;
+        }
+        const made = await obtain(bytes, label);
+        liveBytes += made.size;
+        shared.buffers.push(made);
+        return made;
+      };
       try {
         for (const step of program.steps) {
           if (step.kind === "dispatch" || step.kind === "repeat") continue;
           const wanted = program.buffers[step.buffer];
-          if (wanted === undefined || ranges.has(step.buffer) !== retained.has(step.buffer)) continue; // given by the caller
-          if (step.kind === "alloc") {
+          const isOurs = retained.has(step.buffer) || borrowed.has(step.buffer);
+          if (wanted === undefined || ranges.has(step.buffer) !== isOurs) continue; // given by the caller
+          if (step.kind === "alloc" && scratch !== null && freed.has(step.buffer)) {
+            const buffer = await borrow(wanted.bytes, scratch, `${program.name}, buffer ${step.buffer}`);
+            borrowed.set(step.buffer, buffer);
+            used.add(buffer);
+            ranges.set(step.buffer, { buffer, offset: 0, bytes: wanted.bytes });
+          } else if (step.kind === "alloc") {
             const fit = reuse ? free.findIndex((buffer) => buffer.size === pool.sizeOf(wanted.bytes)) : -1;
             const buffer =
               free.splice(fit, fit < 0 ? 0 : 1)[0] ??
@@ -135,16 +186,18 @@ export function createMemory(device: Device, { idleLimit, reuse, drain }: Memory
             retained.set(step.buffer, buffer);
             ranges.set(step.buffer, { buffer, offset: 0, bytes: wanted.bytes });
           } else {
-            const buffer = retained.get(step.buffer);
-            if (buffer !== undefined) free.push(buffer);
+            const [own, shared] = [retained.get(step.buffer), borrowed.get(step.buffer)];
+            if (own !== undefined) free.push(own);
+            if (shared !== undefined && reuse) unused.add(shared);
             retained.delete(step.buffer);
+            borrowed.delete(step.buffer);
           }
         }
       } catch (error) {
         recycle([...free, ...retained.values()]);
         throw error;
       }
-      return { free, retained };
+      return { free, retained, shared: [...used] };
     },
     trim: (keep = idleLimit) => pool.trim(keep),
   };

@@ -240,9 +240,10 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
       return ready;
     },
     run,
-    async bind(ready, inputs, parameters, outputs) {
-      return bound.bind(ready, given(ready, inputs, parameters, outputs));
+    async bind(ready, inputs, parameters, outputs, scratch) {
+      return bound.bind(ready, given(ready, inputs, parameters, outputs), scratch);
     },
+    discard: ({ buffers }) => memory.letGo(buffers.splice(0), []),
     replay: bound.replay,
     unbind: bound.unbind,
     allocate,

@@ -147,6 +147,47 @@ test("contradictory ways are left out", () => {
   assert.is(linears.treatments.length, 2);
 });
 
+test("what a branch declares is seen in it alone", () => {
+  const loop = (body: string): string => `recipe r(model: llama, p = true) { for w in model.linears { ${body} } }`;
+  const either = (condition: string): string =>
+    loop(`if ${condition} { let q = pack w as f16 } else { let q = pack w as bf16 } store w as q`);
+  for (const condition of ['w matches "q_proj"', "p", "w[0, 0] > 1.0"])
+    assert.equal(new Set(codes(either(condition))), new Set(["E201"]));
+  const inner = 'let q = pack w as f16 if w matches "q_proj" { let q = pack w as bf16 store w as q }';
+  assert.equal(codes(loop(`${inner} else { store w as q }`)), []);
+  assert.equal(codes(loop('if p { let q = w store w as q } if w matches "k_proj" { let q = w print q[0, 0] }')), []);
+  // nor is a format left open by what a run finds
+  const { diagnostics } = checkText(
+    `${loop("let g = select(w[0, 0] > 1.0, 64, 32) store w as pack w as int8(g) with scale parts(w, 64)")}
+    fn parts(w: f32[N, K], group: size) -> f32[N, K / group] where K % group == 0 {
+      return s where s[n, g] = max[j in 0 .. group] w[n, g * group + j] for g in 0 .. K / group
+    }`,
+  );
+  assert.equal(
+    diagnostics.map(({ code, help }) => [code, help]),
+    [["E415", "what a run computes chooses by branches: `if ... { store w as ... } else { ... }`"]],
+  );
+  // what was declared before is changed for what follows
+  const changed = "var y = w if p { y[n, k] = 0.0 for n in 0 .. 1, k in 0 .. 1 } store w as y";
+  assert.equal(codes(loop(changed)), []);
+  const [treatment] = checked(loop(changed))
+    .recipes.get("r")!
+    .steps.flatMap((step) => (step.kind === "linears" ? step.treatments : []));
+  assert.is(treatment?.graph.eqns.length, 1);
+});
+
+test("a budget that cannot be met is told with the least possible", () => {
+  const helps = (condition: string): readonly (string | null)[] =>
+    checkText(`recipe r(model: llama, bits = 2.5, group = 64) { expect ${condition} save "x" }`).diagnostics.map(
+      ({ help }) => help,
+    );
+  assert.equal(helps("bits >= 3.0 + 16.0 / group"), ["let `bits` be at least 3.25"]);
+  assert.equal(helps("3.25 < bits"), ["let `bits` be above 3.25"]);
+  assert.equal(helps("bits <= 2.0"), ["let `bits` be at most 2"]);
+  assert.equal(helps("2.0 > bits"), ["let `bits` be below 2"]);
+  assert.equal(helps("bits - 1.0 > 2.0"), ["set its parameters so that it holds"]);
+});
+
 test("branches on parameters are decided", () => {
   const body =
     "for w in model.linears { if deep and group > 16 { store w as pack w as int4(group) with scale scales(w, group) } else { store w as pack w as f16 } }";

@@ -6,7 +6,7 @@ import { printRecipe } from "../../compiler/recipe/print.js";
 import { verifyRecipe } from "../../compiler/recipe/verify.js";
 import { parse } from "../../compiler/syntax/parse.js";
 import { print } from "../../compiler/syntax/print.js";
-import { checked, codes } from "./support.js";
+import { checked, checkText, codes } from "./support.js";
 
 const test = suite("trainings");
 
@@ -201,6 +201,14 @@ test("a parameter begins as what does not change, is trained in place of w, and 
   );
   assert.equal(found("let p = parameter(w.start, w.start)\n store w as pack p as f16"), ["E303"]);
   assert.equal(found("let p = parameter(w.start)\n let q[n, k] = round(p[n, k])\n store w as pack q as f16"), ["E701"]);
+  // what only scales are made of is told how they are learned
+  const scales =
+    "let p = parameter(w.start)\n let s[n, g] = p[n, 32 * g] for n in 0 .. w.rows, g in 0 .. w.columns / 32\n store w as pack w as int4(32) with scale s";
+  const { diagnostics } = checkText(`${losses}recipe r(model: llama, text: tokens) {\n${body(scales)}\n}`);
+  assert.ok(
+    diagnostics.some(({ code, help }) => code === "E701" && /learned_grid/.test(help ?? "")),
+    JSON.stringify(diagnostics),
+  );
   const outside = (text: string): readonly string[] =>
     codes(`recipe r(model: llama) {\n for w in model.linears {\n ${text}\n }\n}`);
   assert.equal(outside("store w as pack parameter(w) as f16"), ["E602"]);

@@ -5,6 +5,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { check } from "../../compiler/check/check.js";
 import { createHost } from "../../runtime/library.js";
+import { projectFile } from "../support/project.js";
 import { classics, espalier, temporaryFolder } from "./support.js";
 
 const warnings = suite("cli/warnings");
@@ -125,6 +126,16 @@ warnings("generate says where a text ends before it begins", async () => {
     silent.stderr,
     /^note: there is no text to show: the first new token that the model chose is one that ends/m,
   );
+});
+
+warnings("check says what of a model its config leaves out", async () => {
+  const lying = join(folder.path, "lying");
+  cpSync(projectFile("test/data/architectures/llama-biased"), lying, { recursive: true });
+  const config = JSON.parse(readFileSync(join(lying, "config.json"), "utf8")) as object;
+  writeFileSync(join(lying, "config.json"), JSON.stringify({ ...config, attention_bias: false }));
+  const { code, stderr } = await espalier("check", recipe, "--model", lying);
+  assert.is(code, 0);
+  assert.match(stderr, /^warning: 8 tensors have no place in a Llama .*`model\.layers\.0\.self_attn\.k_proj\.bias`/m);
 });
 
 warnings.run();

@@ -36,7 +36,7 @@ const shape = { rows: 2, columns: 16 };
 function fitted(text: string, ...scales: readonly number[]): string {
   const spec = parseFormat(text);
   const grid = { scale: Float32Array.from(scales), zero: null };
-  return printFormat(completeFormat(spec, shape, new Float32Array(0), roundedGrid(spec, grid)));
+  return printFormat(completeFormat(spec, shape, new Float32Array(0), roundedGrid(spec, shape, grid)));
 }
 
 test("a format stays as it is where its scales are normal numbers of f16, else is shifted, else has scales of f32", () => {
@@ -75,7 +75,10 @@ test("shifts cost no bits, and are written and refused as other arguments", () =
   assert.equal(int4({ shift: 0 }), int4({}));
   assert.is(int4({ shift: 113 }), "The argument `shift` of int4 must be at most 112, and is 113.");
   assert.is(int4({ shift: -8 }), "The argument `shift` of int4 must be a whole number, and is -8.");
-  assert.is(int4({ shift: 8, scale: "f32" }), "int4 shifts scales of f16 alone; those of f32 need no shift.");
+  assert.is(
+    int4({ shift: 8, scale: "f32" }),
+    "int4 shifts scales of f16 and fp8_e4m3 alone; those of f32 need no shift.",
+  );
 });
 
 test("a scale that a format cannot hold is an error that names its place and not another scale", () => {

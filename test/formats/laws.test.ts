@@ -32,6 +32,9 @@ const otherGrids = [
   spec("int4", { group: 32, scale: "bf16" }),
   spec("int8", { group: 8, scale: "fp8_e4m3" }),
   spec("int4", { group: 32, symmetric: false, zero: "f16" }),
+  spec("int4", { group: 8, scale: "int8" }),
+  spec("int8", { group: 32, symmetric: false, scale: "int8" }),
+  spec("fp8_e4m3", { group: "channel", scale: "int8" }),
   spec("int3", { group: 8, symmetric: false, zero: "f16", scale: "fp8_e4m3" }),
 ];
 const integers = (["int4", "int8"] as const).flatMap((name) => [
@@ -67,6 +70,8 @@ const sparse = [
   ...[spec("int3", { group: 32 }), spec("int6", { group: 16, symmetric: false }), spec("fp8_e4m3"), codebooks[0]!].map(
     (of) => spec("nm", { n: 2, m: 4 }, of),
   ),
+  spec("nm", { n: 2, m: 4 }, spec("int4", { group: 32, scale: "int8" })),
+  spec("nm", { n: 2, m: 4 }, spec("fp8_e5m2", { group: 32, scale: "f32" })),
   ...together.flatMap(([n, m]) =>
     [spec("f16"), spec("int4", { group: 32 }), spec("int3", { group: 16, symmetric: false })].map((of) =>
       spec("nm", { n, m, ...(m === 16 ? {} : { positions: "together" }) }, of),
@@ -116,6 +121,9 @@ const bitmasks = [
   spec("bitmask", {}, spec("int4", { group: 8 })),
   spec("bitmask", {}, spec("int3", { group: 32, symmetric: false, zero: "f16" })),
   spec("bitmask", {}, spec("int8", { group: "channel", symmetric: false, scale: "bf16" })),
+  spec("bitmask", {}, spec("int4", { group: 8, scale: "int8" })),
+  ...small.map((of) => spec("bitmask", {}, of)),
+  ...codebooks.map((of) => spec("bitmask", {}, of)),
 ];
 
 for (const format of [

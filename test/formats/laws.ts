@@ -4,14 +4,19 @@ import { codeOf } from "../../compiler/formats/code/registry.js";
 import type { Format, GridValues, Shape } from "../../compiler/formats/format.js";
 import { formatOfSpec, formatWords, gridValues, scaleShape } from "../../compiler/formats/registry.js";
 import {
+  abs,
   add,
+  assign,
   bitAnd,
   bitcast,
   convert,
   div,
   f32,
+  forRange,
   ifThen,
   less,
+  local,
+  max,
   mul,
   rem,
   select,
@@ -20,6 +25,7 @@ import {
   store,
   sub,
   u32,
+  variable,
 } from "../../compiler/kernel/build.js";
 import type { Kernel } from "../../compiler/kernel/kernel.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
@@ -147,6 +153,7 @@ function packedKernel(spec: FormatSpec, shape: Shape): Kernel | null {
   };
   const longest = Math.max(...sections.map((section) => section.words));
   let packs = true;
+  let mosts = 0;
   const kernel = elementKernel(longest, buffers, (build, id) => {
     for (const section of sections) {
       // Beyond the end of a shorter section its last word is made again, and not stored.
@@ -155,6 +162,14 @@ function packedKernel(spec: FormatSpec, shape: Shape): Kernel | null {
         value: (row, column) => elementAt("dense", shape.columns, row, column),
         scale: (row, group) => elementAt("scale", grid.columns, row, group),
         zero: (row, group) => elementAt("zero", grid.columns, row, group),
+        mostScale(row, count) {
+          const name = `most_${(mosts += 1)}`;
+          const most = local(name, "f32");
+          build.add(variable(name, f32(0)));
+          const own = elementAt("scale", grid.columns, row, local(`at_${mosts}`, "u32"));
+          build.add(forRange(`at_${mosts}`, 0, u32(count), [assign(name, max(most, abs(own)))]));
+          return most;
+        },
       });
       if (packed === null) packs = false;
       else build.add(ifThen(less(id, section.words), [store("out", add(id, section.offset), packed)]));

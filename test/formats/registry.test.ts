@@ -74,7 +74,7 @@ registry("wrong arguments are said in a sentence", () => {
   assert.is(problem("int8", { group: 8, symmetric: 1 }), "int8 is either symmetric or asymmetric.");
   assert.is(
     problem("int8", { group: 8, scale: "f64" }),
-    "The argument `scale` of int8 must be f16 or f32 or bf16 or fp8_e4m3, and is f64.",
+    "The argument `scale` of int8 must be f16 or f32 or bf16 or fp8_e4m3 or int8, and is f64.",
   );
   assert.is(problem("f16", { group: 8 }), "f16 has no argument `group`.");
   assert.is(problem("f16", {}, spec("f32")), "f16 stores single values; it takes no `of`.");

@@ -7,6 +7,7 @@ import {
   formatBytes,
   formatOf,
   formatOfSpec,
+  formats,
   printFormat,
   shapeOf,
 } from "../../compiler/formats/registry.js";
@@ -17,23 +18,12 @@ const text = readFileSync(projectFile("spec/formats.md"), "utf8");
 const examples = [...text.matchAll(/```format\n(.*?)```/gs)].map((match) => match[1]!.trim());
 const spec = suite("spec/formats.md");
 
-spec("has examples of every format but the whole numbers", () => {
+spec("has examples of every format that tensors are packed in", () => {
   const shown = new Set(examples.map((example) => formatOf(example.split(/[( ]/)[0]!)?.name));
-  for (const name of [
-    "f32",
-    "f16",
-    "bf16",
-    "int8",
-    "int4",
-    "nm",
-    "bitmask",
-    "regrouped",
-    "q8_0",
-    "q4_0",
-    "q4_1",
-    "q6_k",
-  ])
-    assert.ok(shown.has(name), name);
+  // a correction comes from no values; a block of q4_k is held to llama.cpp's own, as those are that are only read
+  const elsewhere = new Set(["i32", "u32", "q4_k"]);
+  for (const { name, made, readOnly } of formats)
+    assert.is(shown.has(name), made === undefined && readOnly !== true && !elsewhere.has(name), name);
 });
 
 for (const example of examples) {

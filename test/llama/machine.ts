@@ -14,10 +14,13 @@ import { writeToyModel } from "../support/toy-model.js";
 /** The folder of the small model that the project carries. */
 export const classics = join(packageRoot(), "examples", "classics-3.7m");
 
-/** A caller on the CPU driver, opened as the command line opens it; `close` lets the process end. */
-export async function openMachine(): Promise<{ readonly caller: Caller; close(): void }> {
+/**
+ * A caller on the CPU driver, opened as the command line opens it; `close` lets the process end. With `poison` nothing
+ * that is computed with is used again by the same program, so that it takes more memory.
+ */
+export async function openMachine({ poison } = { poison: true }): Promise<{ readonly caller: Caller; close(): void }> {
   const device = await openDevice({ kind: "cpu", unchecked: true });
-  const executor = await createExecutor(device, { poison: true });
+  const executor = await createExecutor(device, { poison });
   return {
     caller: createCaller(executor, targetOf(device), standardLibrary()),
     close() {

@@ -74,6 +74,23 @@ test("what is held out is trained on in none of its places", () => {
   assert.ok(train.every((at) => !watched.has(origins?.[at])));
 });
 
+test("windows in which nothing counts are neither trained on nor watched; where there are no others it is refused", async () => {
+  const scored = new Uint8Array(40 * 4);
+  for (let at = 3; at < 40; at += 4) scored[at * 4 + 1] = 1;
+  const windows = { count: 40, tokens: 4, ids: new Int32Array(160), scored };
+  const settings = { batch: 2, held_out: 0.2 } as TrainSettings;
+  const { train, held } = splitWindows(windows, settings);
+  assert.equal(held, [11, 31]);
+  assert.equal(train, [3, 7, 15, 19, 23, 27, 35, 39]);
+  const refused = (more: Partial<TrainSettings>, counts = scored): Promise<string> =>
+    refusal(() => splitWindows({ ...windows, scored: counts }, { ...settings, ...more }));
+  assert.match(
+    await refused({ batch: 9 }),
+    /the text has 40, 10 of them with a part of an answer, of which 2 are held/,
+  );
+  assert.match(await refused({}, new Uint8Array(160)), /in the text's 40 windows of 4 tokens no token is part of one/);
+});
+
 test("texts and weights that cannot be taken are refused", async () => {
   assert.match(await refusal(() => mixTexts([some("a", 1, 9), some("b", 2, 3)], 4)), /text-too-short: b has 3 tokens/);
   for (const weight of [0, -1, NaN, 2000])

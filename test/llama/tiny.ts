@@ -18,10 +18,12 @@ export const tinyConfig = {
 export async function tinyModel(
   directory: string,
   change: (name: string, words: Uint16Array) => void = () => {},
+  more: Partial<typeof tinyConfig> = {},
 ): Promise<Model> {
   await mkdir(directory, { recursive: true });
-  await writeJson(join(directory, "config.json"), tinyConfig);
-  const tensors = [...expectedTensors(parseConfig("c", tinyConfig))].map(
+  const config = { ...tinyConfig, ...more };
+  await writeJson(join(directory, "config.json"), config);
+  const tensors = [...expectedTensors(parseConfig("c", config))].map(
     ([name, shape]) => ({ name, dtype: "BF16", shape }) as const,
   );
   let state = 1;

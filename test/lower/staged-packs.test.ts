@@ -28,9 +28,11 @@ interface Shape {
   readonly norm: boolean;
   /** Whether what is rounded is put out too. */
   readonly kept?: boolean;
+  /** The one scale that is given for all; without, each group's is found. */
+  readonly given?: number;
 }
 
-function caseOf({ tokens, n, k, group, format, norm, kept = false }: Shape): Case {
+function caseOf({ tokens, n, k, group, format, norm, kept = false, given }: Shape): Case {
   const build = buildGraph<Concrete>("staged");
   const inputs = new Map<string, TensorValue>();
   const words = new Map<string, Uint32Array>();
@@ -52,7 +54,10 @@ function caseOf({ tokens, n, k, group, format, norm, kept = false }: Shape): Cas
         );
       })
     : x;
+  if (given !== undefined) inputs.set("s", tensorValue("f32", [], [given]));
+  const stored = given === undefined ? null : build.input("s", "f32", []);
   const scale = build.map("scale", [tokens, k / group], (t, g) => {
+    if (stored !== null) return load(stored, []);
     const over = build.range("j", 0, integer(group));
     const column = binary("add", binary("multiply", g, integer(group)), indexOf(over));
     return binary("divide", reduce("max", [over], unary("abs", load(normed, [t, column]))), constant(127, "f32"));
@@ -77,6 +82,17 @@ const shapes: readonly Shape[] = [
 for (const shape of shapes)
   test(`${shape.tokens} x ${shape.k} by ${shape.format}, groups of ${shape.group}, as one kernel`, () => {
     const given = caseOf(shape);
+    const expected = expectedOf(given);
+    for (const each of [device, chunked]) {
+      const stages = agreeSimulated(given, expected, each);
+      assert.equal(schedulesOf(stages), ["dot"], each.target.name);
+    }
+  });
+
+for (const shape of shapes)
+  test(`${shape.tokens} x ${shape.k} by ${shape.format}, by one scale that is given, as one kernel`, () => {
+    // small, so that the largest are cut off
+    const given = caseOf({ ...shape, given: 0.011 });
     const expected = expectedOf(given);
     for (const each of [device, chunked]) {
       const stages = agreeSimulated(given, expected, each);

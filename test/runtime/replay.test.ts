@@ -3,6 +3,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { linkPrograms } from "../../compiler/plan/link.js";
 import { DeviceError, openDevice, type Device } from "../../runtime/device/device.js";
+import type { Scratch } from "../../runtime/run/memory.js";
 import { createExecutor, type Executor } from "../../runtime/run/run.js";
 import { accumulate, length, shifted } from "../support/toy-programs.js";
 
@@ -53,6 +54,36 @@ test("a replay computes what a run does, on what stands in its tensors then", as
     await executor.values(state),
     added.map((value) => 4 * value + 5),
   );
+});
+
+test("programs that share a scratch compute as they would alone, and take less", async ({ executor }) => {
+  const prepared = await executor.prepare(step);
+  const x = await executor.fill("f32", [length], ramp);
+  const scratch: Scratch = { buffers: [] };
+  const before = executor.memory.live;
+  const made = [];
+  for (const first of [1, 2]) {
+    const state = await executor.fill("f32", [length], new Float32Array(length));
+    made.push({ state, first, bound: await executor.bind(prepared, { x, state }, { first, shift: 0.5 }, {}, scratch) });
+  }
+  const size = x.buffer.size;
+  // two states and two results of their own, and three temporaries for both
+  assert.is(executor.memory.live - before, 7 * size);
+  for (const { bound } of [...made, ...made]) executor.replay(bound);
+  for (const { state, first, bound } of made) {
+    const added = ramp.map((value) => 2 * (2 * (value + first) + 0.5));
+    assert.equal(await executor.values(bound.outputs["z"]!), added);
+    assert.equal(
+      await executor.values(state),
+      added.map((value) => 2 * value),
+    );
+  }
+  for (const { bound, state } of made) {
+    executor.unbind(bound);
+    executor.release(state);
+  }
+  executor.discard(scratch);
+  assert.is(executor.memory.live, before);
 });
 
 test("a replay makes nothing on the device", async ({ device, executor }) => {

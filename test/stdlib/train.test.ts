@@ -66,6 +66,25 @@ for (const [name, own, other] of [
     }
   });
 
+test("scales that are learned: the value is what is packed, and a scale's slope what its codes are off", () => {
+  const function_ = standardLibrary().get("learned_grid")!;
+  const w = [0.4, 1.3, -0.2, 2.7];
+  const scale = [0.5, 2];
+  const rounded = w.map((value, k) => Math.round(value / scale[k >> 1]!) * scale[k >> 1]!);
+  const args = { w: tensor([1, 4], w), rounded: tensor([1, 4], rounded), scale: tensor([1, 2], scale) };
+  assert.equal(result("learned_grid", args), rounded);
+  const graph = bound(gradientOf(function_, { of: resultOf(function_), by: ["w", "scale"] }), { N: 1, K: 4, G: 2 });
+  const adjoint = [1, 2, 3, 4];
+  const found = evaluate(
+    graph,
+    new Map([...Object.entries(args), [`d_${resultOf(function_)}`, tensor([1, 4], adjoint)]]),
+  );
+  assert.equal([...found.get("d_w")!.data], adjoint);
+  // round(w / s) - w / s, the slope of round(w / s) s where the code stays and w goes through
+  const off = w.map((value, k) => (rounded[k]! - value) / scale[k >> 1]!);
+  assert.ok(near(found.get("d_scale")!.data, [off[0]! + 2 * off[1]!, 3 * off[2]! + 4 * off[3]!]));
+});
+
 test("a gradient that there is none of is told of as the language tells it", () => {
   const graph = standardLibrary().get("mask_2of4")!;
   assert.throws(

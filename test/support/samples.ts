@@ -56,6 +56,8 @@ const scales: { readonly [T in ScaleType]: fc.Arbitrary<number> } = {
     narrow.filter((value) => value >= 2 ** -6).map((value) => roundSignificand(value, 4)),
     fc.constantFrom(0, 1, 2 ** -6, 448),
   ),
+  // codes, of which the first of a row is the largest
+  int8: fc.integer({ min: -126, max: 126 }),
   // A power of two times few bits, so that code * scale is exact.
   f32: fc
     .tuple(fc.integer({ min: 1, max: 1023 }), fc.integer({ min: -40, max: 10 }))
@@ -108,7 +110,11 @@ export function sampleOf(format: FormatSpec, shape: Shape): fc.Arbitrary<Sample>
     )
     .map(([codes, scale, zero, kept]) => {
       const columns = shape.columns / groups.columns;
-      const shifted = scale.map((size) => size / 2 ** grid.shift);
+      const shifted = scale.map((size, at) =>
+        grid.scale === "int8"
+          ? (at % groups.columns === 0 ? 127 : size) * 2 ** (Math.floor(at / groups.columns) - 6)
+          : size / 2 ** grid.shift,
+      );
       const dense = Float32Array.from(codes, (value, at) => {
         const group = Math.floor(at / columns);
         return kept[at] ? Math.fround(value - (grid.symmetric ? 0 : zero[group]!)) * shifted[group]! : 0;

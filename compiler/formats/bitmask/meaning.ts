@@ -17,7 +17,7 @@ import { fitScales, scaleRange } from "../fit.js";
 import type { Element, Format, FormatParameter, Grid, GridValues, Section, Shape, Unit } from "../format.js";
 import { elementsIn, getItems, newWords, placeSections, putItem, sectionOf, wordsFor } from "../layout.js";
 import { storedGrid } from "../plain/meaning.js";
-import { decodeGrid, gridSections, groupColumns, roundScale, roundZero } from "../scales.js";
+import { decodeGrid, gridSections, groupColumns, roundScales, roundZero } from "../scales.js";
 
 const parameters: readonly FormatParameter[] = [{ kind: "label", name: "nonzeros" }];
 
@@ -80,7 +80,7 @@ export function bitmaskFormat(valueFormats: readonly Format[]): Format {
       values === null || grid === null
         ? null
         : {
-            scale: values.scale.map((scale) => roundScale(grid, scale)),
+            scale: roundScales(grid, shape, values.scale),
             zero: values.zero?.map((zero) => roundZero(grid, zero)) ?? null,
           };
     let nonzeros = 0;

@@ -53,6 +53,7 @@ export function blockFormat(layout: BlockLayout): Format {
     parameters: [],
     packsOnHost: true,
     elementwise: false,
+    block: { group: layout.unitColumns, many: span / layout.unitColumns },
     ...(layout.encode === null ? { readOnly: true } : {}),
     normalize: (spec) =>
       spec.of === null ? normalizeArguments(spec, []) : `${name} stores single values; it takes no \`of\`.`,

@@ -127,4 +127,6 @@ export interface PackSource {
   /** f32 scale and zero of a group. */
   scale(row: Expr, group: Expr): Expr;
   zero(row: Expr, group: Expr): Expr;
+  /** The largest magnitude among the scales of a row of so many groups, f32. */
+  mostScale(row: Expr, groups: number): Expr;
 }

@@ -114,12 +114,23 @@ export const fp8ElementCodes = {
   fp8_e5m2: fp8Code(smallFloats.fp8_e5m2),
 } as const;
 
+const scaleCode: ElementCode = {
+  bits: 8,
+  integer: true,
+  read: (_build, word) => convert("f32", shiftRight(bitcast("i32", shiftLeft(word, 24)), 24)),
+  readAll: (build, word, count) =>
+    upTo(count).map((at) => scaleCode.read(build, at === 0 ? word : shiftRight(word, 8 * at))),
+  write: (_build, value) => bitAnd(bitcast("u32", convert("i32", round(value))), 0xff),
+  isNonzero: (bits) => notEqual(bits, 0),
+};
+
 /** How scales of each type are read and written. */
 export const scaleElementCodes: { readonly [T in ScaleType]: ElementCode } = {
   f16: f16Code,
   bf16: bf16Code,
   f32: f32Code,
   fp8_e4m3: fp8ElementCodes.fp8_e4m3,
+  int8: scaleCode,
 };
 
 /** The code of the elements without a grid, by the name of their dense format. */

@@ -6,12 +6,24 @@
  */
 import { f16FromBits } from "../../float.js";
 import { InternalError } from "../../diagnostic.js";
-import type { FormatSpec } from "../../types/type.js";
+import type { FormatOver, FormatSpec } from "../../types/type.js";
 import { normalizeArguments } from "../arguments.js";
 import type { Format, FormatParameter, Section, Shape } from "../format.js";
 import { getItems, roundUp, sectionOf, totalWords, wordsFor } from "../layout.js";
 
 const parameters: readonly FormatParameter[] = [{ kind: "number", name: "rank", words: [] }];
+
+const name = "lowrank";
+
+/** Whether a tensor in a format has a correction beside it. */
+export function isCorrected<S>(format: FormatOver<S> | null): boolean {
+  return format?.name === name;
+}
+
+/** `lowrank(rank) of F`, sizes as F has them. */
+export function withCorrection<S>(rank: S, of: FormatOver<S>): FormatOver<S> {
+  return { name, args: { rank }, of };
+}
 
 /** F of a normalized spec. */
 export function correctedSpec(spec: FormatSpec): FormatSpec {
@@ -73,7 +85,7 @@ export function lowrankFormat(others: readonly Format[]): Format {
   }
 
   return {
-    name: "lowrank",
+    name,
     example: "int4(128) with scale int4_scale(w, 128) plus lowrank(a, b)",
     parameters,
     normalize,

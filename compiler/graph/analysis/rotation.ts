@@ -113,7 +113,11 @@ function pass(
         if (node.op === "divide" && left && !right) return demand(node.a, index, where);
         if (node.op === "multiply" && left !== right) return demand(left ? node.a : node.b, index, where);
         if (node.op === "add" || node.op === "subtract") return demand(left ? node.a : node.b, index, where);
-        return refuse(`${where} adds what is not rotated to the stream`);
+        return refuse(
+          node.op === "multiply" || node.op === "divide"
+            ? `${where} multiplies each channel of what is added to the stream by another number, as the gain of a norm does, and behind it there is no weight to rotate`
+            : `${where} adds what is not rotated to the stream`,
+        );
       }
       default:
         return refuse(`${where} adds what is not rotated to the stream`);

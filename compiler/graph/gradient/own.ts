@@ -1,9 +1,7 @@
 /** Adjoints that a program gives itself, put in where a gradient comes to their values. */
 import type { Level } from "../../types/type.js";
-import { indexOf, integer } from "../build.js";
-import { mapEqnScalars, mapOperands, neededEqns } from "../eqn.js";
-import type { Eqn, OwnAdjoint, Range, Scalar, ValueId } from "../graph.js";
-import { renumber, substitute } from "../scalar.js";
+import { mapOperands, neededEqns, withFreshIndices } from "../eqn.js";
+import type { OwnAdjoint, ValueId } from "../graph.js";
 import type { GradientHost } from "./host.js";
 
 /**
@@ -24,21 +22,8 @@ export function instantiate<L extends Level>(
     const known = { ...type, pattern: { kind: "full" as const } };
     made.set(
       eqn.out,
-      host.define(name, known, (out) => ({ ...freshly(host, mapOperands(eqn, rename)), out })),
+      host.define(name, known, (out) => ({ ...withFreshIndices(mapOperands(eqn, rename), host.range), out })),
     );
   }
   return wanted.map(({ by, value }) => ({ by, value: rename(value) }));
-}
-
-/** An equation with indices of its own. */
-function freshly<L extends Level>(host: GradientHost<L>, eqn: Eqn<L>): Eqn<L> {
-  const fresh = (): number => host.range("i", integer<L>(0), integer<L>(0)).index;
-  if (eqn.kind !== "map" && eqn.kind !== "update") return eqn;
-  const renamed = new Map<number, Scalar<L>>();
-  const indices = eqn.indices.map((old): Range<L> => {
-    const range = host.range(old.name, old.low, old.high);
-    renamed.set(old.index, indexOf<L>(range));
-    return range;
-  });
-  return { ...mapEqnScalars(eqn, (scalar) => renumber(substitute(scalar, renamed), fresh)), indices } as Eqn<L>;
 }

@@ -1,4 +1,5 @@
 /** A result with a correction of low rank, made apart: what is corrected and both factors, each a result. */
+import { withCorrection } from "../../formats/lowrank/meaning.js";
 import { freeName } from "../../names.js";
 import { constantSize, type Size } from "../../types/size.js";
 import { full, type FormatOver, type FormatSpec, type TensorType } from "../../types/type.js";
@@ -52,7 +53,7 @@ export function joined(packed: FormatSpec, [rows, columns]: readonly [number, nu
     ["packed", type([rows, columns], sized(packed))],
     ["left", type([rows, rank], half)],
     ["right", type([rank, columns], half)],
-    ["weight", type([rows, columns], { name: "lowrank", args: { rank: constantSize(rank) }, of: sized(packed) })],
+    ["weight", type([rows, columns], withCorrection(constantSize(rank), sized(packed)))],
   ];
   const values = types.map(([name, each], id): Value => ({ id, name, type: each, span: null }));
   return {

@@ -1,5 +1,5 @@
 /** Tensors with a correction of low rank, w = packed + a b, as the three that they are. */
-import { correctedSpec, rankOf } from "../../formats/lowrank/meaning.js";
+import { correctedSpec, isCorrected, rankOf } from "../../formats/lowrank/meaning.js";
 import { formatOfSpec, shapeOf } from "../../formats/registry.js";
 import { sectionOf } from "../../formats/layout.js";
 import { sliceSpec } from "../../formats/slice/meaning.js";
@@ -27,8 +27,8 @@ interface Parts {
  * is packed[n, k] + sum[r] left[n, r] * right[r, k].
  */
 export function splitLowRank(graph: ConcreteGraph): ConcreteGraph {
-  const isCorrected = (value: Value<Concrete> | undefined): boolean => value?.type.format?.name === "lowrank";
-  if (!graph.values.some(isCorrected)) return graph;
+  const hasCorrection = (value: Value<Concrete> | undefined): boolean => isCorrected(value?.type.format ?? null);
+  if (!graph.values.some(hasCorrection)) return graph;
   const values: Value<Concrete>[] = [...graph.values];
   const inputs: Input[] = [...graph.inputs];
   const parts = new Map<ValueId, Parts>();
@@ -45,7 +45,7 @@ export function splitLowRank(graph: ConcreteGraph): ConcreteGraph {
   for (const { value: id } of graph.inputs) {
     const { name, type } = graph.values[id]!;
     const spec = type.format;
-    if (spec === null || !isCorrected(graph.values[id])) continue;
+    if (spec === null || !isCorrected(spec)) continue;
     const rank = rankOf(spec);
     const [rows, columns] = [type.shape[0] ?? 1, type.shape[1] ?? 1];
     const layout = formatOfSpec(spec).sections(spec, shapeOf(type.shape));

@@ -61,7 +61,7 @@ export function withGridApart(graph: SymbolicGraph, name: string): GridApart {
 
 /**
  * Tensors that are packed on a grid and stay within the graph have their scales in f32, rounded as they would be in
- * their type: the same values, of whatever size.
+ * their type: the same values, of whatever size. Those of int8 stay.
  */
 export function widenScales(graph: ConcreteGraph): ConcreteGraph {
   // a correction is put beside the very words
@@ -76,7 +76,8 @@ export function widenScales(graph: ConcreteGraph): ConcreteGraph {
     const format = out?.type.format ?? null;
     if (out === undefined || scale === undefined || format === null) return [eqn];
     const held = formatOfSpec(format).grid(format)?.scale ?? "f32";
-    if (held === "f32") return [eqn];
+    // what has a step for each row holds any scale
+    if (held === "f32" || held === "int8") return [eqn];
     changed = true;
     values[out.id] = { ...out, type: { ...out.type, format: wideScales(format) } };
     const indices = scale.type.shape.map((size, axis) =>

@@ -3,6 +3,7 @@ import { InternalError } from "../../diagnostic.js";
 import { sameDtype, type DtypeRef } from "../../types/dtype.js";
 import { constantSize, substituteSize, symbolSize, type Size } from "../../types/size.js";
 import type { Symbolic } from "../../types/type.js";
+import { tensorType } from "../build.js";
 import { freshIndices, mapEqnScalars, removeDead, renameValues } from "../eqn.js";
 import type { Eqn, Range, Scalar, SymbolicGraph, Value, ValueId } from "../graph.js";
 import { boundIndices, dtypeOf, mapScalar, scalarReductions, withoutCasts, type Load, type Reduce } from "../scalar.js";
@@ -101,10 +102,13 @@ export function withReceived(graph: SymbolicGraph, name: string, result: boolean
   return removeDead({ ...graph, name, outputs: [...outputs, ...(result ? graph.outputs : [])] });
 }
 
-/** A function of x [B, T, K] and maybe of a size `group`, and what that is; null: a size parameter of the graph, too. */
+/** A function of x [B, T, K], and maybe of a number `scale` and a size `group`. */
 export interface Rounding {
   readonly graph: SymbolicGraph;
+  /** What the size is; null: a size parameter of the graph, too. */
   readonly group: number | null;
+  /** The input, f32, that the graph gets for the number; null for a function that takes none. */
+  readonly scale: string | null;
 }
 
 /**
@@ -118,6 +122,13 @@ export function withRoundedProducts(
 ): SymbolicGraph {
   const products = productsOf(graph);
   const values: Value[] = [...graph.values];
+  const scales = new Map<string, Value>();
+  const scaleOf = (name: string): Value => {
+    const value = scales.get(name) ?? { id: values.length, name, type: tensorType("f32", []), span: null };
+    if (!scales.has(name)) values.push(value);
+    scales.set(name, value);
+    return value;
+  };
   const constraints = [...graph.constraints];
   const fresh = freshIndices(graph);
   const eqns: Eqn[] = [];
@@ -131,7 +142,8 @@ export function withRoundedProducts(
     for (const { read, rounding, key } of own) {
       if (rounded.has(key)) continue;
       needsGroup ||= rounding.group === null && rounding.graph.parameters.sizes.includes("group");
-      const call = inlined(rounding, graph.values[read.tensor]!, values, fresh);
+      const scale = rounding.scale === null ? null : scaleOf(rounding.scale);
+      const call = inlined(rounding, graph.values[read.tensor]!, scale, values, fresh);
       eqns.push(...call.eqns);
       for (const each of call.constraints)
         if (!constraints.some((known) => JSON.stringify({ ...known, span: null }) === JSON.stringify(each)))
@@ -150,26 +162,37 @@ export function withRoundedProducts(
           ),
     );
   }
+  const inputs = [...scales].map(([name, { id }]) => ({ value: id, name, mutable: false }));
   const { parameters } = graph;
   const sizes = !needsGroup || parameters.sizes.includes("group") ? parameters.sizes : [...parameters.sizes, "group"];
-  return numbered({ ...graph, name, values, eqns, constraints, parameters: { ...parameters, sizes } });
+  return numbered({
+    ...graph,
+    name,
+    values,
+    inputs: [...graph.inputs, ...inputs],
+    eqns,
+    constraints,
+    parameters: { ...parameters, sizes },
+  });
 }
 
-function keyOf(tensor: ValueId, { graph, group }: Rounding): string {
-  return `${tensor} ${graph.name} ${group}`;
+function keyOf(tensor: ValueId, { graph, group, scale }: Rounding): string {
+  return `${tensor} ${graph.name} ${group} ${scale}`;
 }
 
-/** A function of one tensor put in, with fresh values and indices. */
+/** A function of one tensor, and of a number where `scale` is one, put in, with fresh values and indices. */
 function inlined(
   { graph: callee, group }: Rounding,
   x: Value,
+  scale: Value | null,
   values: Value[],
   fresh: () => number,
 ): { readonly eqns: readonly Eqn[]; readonly result: Value; readonly constraints: SymbolicGraph["constraints"] } {
-  const [input, ...more] = callee.inputs;
+  const [input, number, ...more] = callee.inputs;
   const given = input === undefined ? undefined : callee.values[input.value];
-  if (given === undefined || more.length > 0 || callee.outputs.length !== 1)
-    throw new InternalError(`${callee.name} is no function of one tensor`);
+  if (given === undefined || more.length > 0 || (number?.name === "scale") !== (scale !== null))
+    throw new InternalError(`${callee.name} is no function of one tensor${scale === null ? "" : " and a scale"}`);
+  if (callee.outputs.length !== 1) throw new InternalError(`${callee.name} gives more than one tensor`);
   const sizes = new Map<string, Size>([["group", group === null ? symbolSize("group") : constantSize(group)]]);
   given.type.shape.forEach((size, axis) => {
     const [atom] = size.terms[0]?.factors ?? [];
@@ -178,9 +201,10 @@ function inlined(
   const size = (old: Size): Size => substituteSize(old, (symbol) => sizes.get(symbol) ?? null);
   const dtype = (old: DtypeRef): DtypeRef => (sameDtype(old, given.type.dtype) ? x.type.dtype : old);
   const ids = new Map<ValueId, ValueId>([[given.id, x.id]]);
+  if (number !== undefined && scale !== null) ids.set(number.value, scale.id);
   const last = callee.outputs[0]!.value;
   for (const value of callee.values) {
-    if (value.id === given.id) continue;
+    if (ids.has(value.id)) continue;
     ids.set(value.id, values.length);
     const type = sizedType(value.type, size);
     values.push({

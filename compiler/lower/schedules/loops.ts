@@ -93,6 +93,13 @@ function packLoops(lowering: Lowering, eqn: Eqn<Concrete> & { readonly kind: "pa
         value: element(eqn.source),
         scale: eqn.scale === null ? none : element(eqn.scale),
         zero: eqn.zero === null ? none : element(eqn.zero),
+        mostScale(row, groups) {
+          const most = build.variable("most", k.f32(0));
+          if (eqn.scale === null) return most;
+          const scale = element(eqn.scale);
+          build.loop("group", 0, k.u32(groups), (group) => build.assign(most, k.max(most, k.abs(scale(row, group)))));
+          return most;
+        },
       });
       if (packed === null) throw new InternalError(`${spec.name} is packed on the host`);
       build.add(k.store(build.view(storage, "u32", "read_write"), k.add(word, section.offset), packed));

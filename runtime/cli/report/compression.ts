@@ -2,6 +2,7 @@ import { counted } from "../../../compiler/words.js";
 import { formatBytes } from "../../device/device.js";
 import type { Compression, TensorReport } from "../../llama/compression/compression.js";
 import { printPerplexity } from "../../llama/compression/outcome.js";
+import { describeActivations } from "../../model/activation-counts.js";
 import type { Model } from "../../model/model.js";
 import { duration } from "../progress.js";
 import { trainingCharts } from "./training.js";
@@ -43,11 +44,13 @@ export function compressionPage(report: Compression, context: CompressionContext
     facts: [
       ...(context.calibration === null ? [] : [["Observed on", context.calibration] as const]),
       ...(context.evaluation === null ? [] : [["Scored on", context.evaluation] as const]),
+      ...report.activations.map((each) => ["Activations", describeActivations(each)] as const),
     ],
     sections: [
       ...trainingCharts(report.trainings),
       ...chartsOf(report, model),
       ...perplexityTable(report, context),
+      ...printedTable(report),
       tensorTable(report.tensors),
       { kind: "text", title: "The recipe", text: recipe.source },
       ...[...recipe.modules].map(([title, text]): Section => ({ kind: "text", title, text })),
@@ -226,6 +229,23 @@ function perplexityTable({ perplexities }: Compression, { evaluation }: Compress
         text === "calibration" ? "the calibration text, for what the recipe expects" : (evaluation ?? text),
         of === "given" ? "as given" : "compressed",
         { value, text: printPerplexity(value) },
+      ]),
+    },
+  ];
+}
+
+function printedTable({ printed }: Compression): readonly Section[] {
+  if (printed.length === 0) return [];
+  return [
+    {
+      kind: "table",
+      title: "Printed by the recipe",
+      caption: "In the order in which the run came to it. A click on a heading sorts.",
+      header: ["layer", "what", "value"],
+      rows: printed.map(({ layer, text, value }) => [
+        layer,
+        text,
+        value === null ? "not finite" : { value, text: String(Number(value.toPrecision(6))) },
       ]),
     },
   ];

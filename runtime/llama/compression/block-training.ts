@@ -43,6 +43,8 @@ export async function trainBlock(
   const split = splitWindows(windows, settings);
   const keepsBest = split.held.length > 0;
   const steps = stepsFor(settings, split.train.length);
+  // what the steps before have left idle would stand beside what was told
+  executor.trim();
   return withArena(executor, async (arena) => {
     const states = await loadStates(arena, model, working, index);
     const student = await beginBlock(arena, caller, model, states, index, {
@@ -64,7 +66,7 @@ export async function trainBlock(
     const rotary = await loadRotary(caller, arena, config);
     const batch = { ...(await createBatch(arena, caller, places, windows.tokens)), x, rotary };
     const total = arena.own(await executor.fill("f32", [1], [0], "the loss that is watched"));
-    const parts = { arena, caller, config, dtype, loss, optimizer };
+    const parts = { arena, caller, config, dtype, loss, optimizer, scratch: optimizer.scratch };
     const pass = (learns: boolean): ReturnType<typeof createBlockPass> =>
       createBlockPass({ ...parts, total: learns ? optimizer.total : total, learns }, student, student.dense!, batch);
 

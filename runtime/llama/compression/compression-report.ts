@@ -1,4 +1,5 @@
 import { bitsPerWeight, printFormat, shapeOf } from "../../../compiler/formats/registry.js";
+import { countActivations } from "../../model/activation-counts.js";
 import { headName } from "../../model/layout.js";
 import { printPattern } from "../../model/packed.js";
 import type { Compression, TensorReport } from "./compression.js";
@@ -7,7 +8,8 @@ import type { Run } from "./run.js";
 import { warningsOf } from "./outcome.js";
 
 /** What of a report does not follow from the weights. */
-export interface RunFacts extends Omit<Compression, "tensors" | "bytesBefore" | "bytesAfter" | "warnings"> {
+export interface RunFacts
+  extends Omit<Compression, "tensors" | "bytesBefore" | "bytesAfter" | "activations" | "warnings"> {
   /** Whether weights are stored after the last `save`. */
   readonly unsaved: boolean;
   /** Whether the head has become a tensor of its own. */
@@ -48,6 +50,7 @@ export function reportOf(
     tensors,
     bytesBefore,
     bytesAfter,
+    activations: countActivations(working.activations),
     ...facts,
     warnings: warningsOf({
       treated,

@@ -2,14 +2,16 @@
 import type { Work } from "./forecast.js";
 import type { PerplexityReport, Warning } from "./outcome.js";
 import type { RecipeFiles } from "./recipe-record.js";
+import type { ActivationCount } from "../../model/activation-counts.js";
 import type { ActivationDtype } from "../inference/session.js";
 import type { CalibrationHelper } from "./calibration-helper.js";
 import type { LyingWeight } from "../long-runs/saved-state.js";
 import type { SpillDisk } from "../long-runs/spill.js";
-import type { MeasuredLayers } from "../long-runs/manifest.js";
+import type { MeasuredLayers, PrintedValue } from "../long-runs/manifest.js";
 import type { TrainingReport } from "../training/report.js";
 import type { Stage } from "./workload.js";
 
+export type { PrintedValue } from "../long-runs/manifest.js";
 export type { PerplexityReport, Warning, WarningKind } from "./outcome.js";
 
 /** What is being done, for a progress bar: `done` of `total` steps of a stage, and how far the whole has come. */
@@ -124,21 +126,13 @@ export interface TensorReport {
   readonly seconds: number;
 }
 
-/** A number that a recipe has printed of a layer. */
-export interface PrintedValue {
-  readonly block: number;
-  readonly layer: string;
-  /** As the recipe has it. */
-  readonly text: string;
-  /** Null where it was not finite. */
-  readonly value: number | null;
-}
-
 export interface Compression {
   readonly tensors: readonly TensorReport[];
   /** Bytes of all tensors of the model. */
   readonly bytesBefore: number;
   readonly bytesAfter: number;
+  /** In what linear layers take what they multiply. */
+  readonly activations: readonly ActivationCount[];
   /** Of all runs, where one was resumed. */
   readonly seconds: number;
   /** Of this run, by what it was doing. */
@@ -150,7 +144,7 @@ export interface Compression {
   readonly trainings: readonly TrainingReport[];
   /** What the recipe has measured of layers, in the order of its measures. */
   readonly measured: readonly MeasuredLayers[];
-  /** What the recipe has printed, in order; of a run that was resumed, what it printed then. */
+  /** What the recipe has printed, in order: of all runs, where one was resumed. */
   readonly printed: readonly PrintedValue[];
   /** What makes the result worth less than it looks; none where all is well. */
   readonly warnings: readonly Warning[];

@@ -1,5 +1,5 @@
 /** The parts of a weight with a correction of low rank, on the device. */
-import { correctedSpec, rankOf } from "../../../compiler/formats/lowrank/meaning.js";
+import { correctedSpec, isCorrected, rankOf } from "../../../compiler/formats/lowrank/meaning.js";
 import { sectionOf } from "../../../compiler/formats/layout.js";
 import { formatOfSpec, shapeOf } from "../../../compiler/formats/registry.js";
 import { sliceSpec } from "../../../compiler/formats/slice/meaning.js";
@@ -13,7 +13,7 @@ import { first } from "../results.js";
 /** What is corrected, in its own format: a view of the same memory. A weight without a correction as it is. */
 export function packedOf(weight: DeviceTensor): DeviceTensor {
   const { format } = weight;
-  return format?.name === "lowrank" ? { ...weight, format: correctedSpec(format) } : weight;
+  return format !== null && isCorrected(format) ? { ...weight, format: correctedSpec(format) } : weight;
 }
 
 /**
@@ -28,7 +28,7 @@ export async function factorsOf(
   arena: Arena,
 ): Promise<DeviceTensor> {
   const { format, shape } = weight;
-  if (format?.name !== "lowrank")
+  if (format === null || !isCorrected(format))
     throw new LlamaError(
       "recipe",
       `The recipe asks for the factors of ${name}'s low-rank correction, and the layer has none by then: store it before as \`... plus lowrank(a, b)\`.`,

@@ -1,6 +1,6 @@
 /** Whether the scales of a recipe cancel in a model, and stand where they can: told before a weight is read. */
 import { error, type Diagnostic, type Span } from "../../../compiler/diagnostic.js";
-import type { Recipe, RecipeStep, ScaleStep } from "../../../compiler/recipe/recipe.js";
+import type { Recipe, RecipeStep, RoundStep, ScaleStep } from "../../../compiler/recipe/recipe.js";
 import { compileStages } from "../../../compiler/compile.js";
 import type { Target } from "../../../compiler/target.js";
 import { listed } from "../../../compiler/words.js";
@@ -30,21 +30,33 @@ export function scaleFindings(
     if (step.kind === "train") for (const { name } of model.linears) stored.set(name, step.span);
   }
   const compiled = new Set<string>();
-  for (const step of recipe.steps.flatMap((each) => (each.kind === "blocks" ? each.body : [])))
-    if (step.kind === "scale")
-      for (const block of model.blocks)
-        for (const { layers } of inputsOf(functions, block, step)) {
-          const sizes = { N: layers.reduce((sum, { outputs }) => sum + outputs, 0), K: layers[0]?.inputs ?? 0 };
-          const key = `${step.span.file} ${step.span.start} ${sizes.N} ${sizes.K}`;
-          if (compiled.has(key)) continue;
-          compiled.add(key);
-          const stages = compileStages(step.computed.graph, { sizes }, target);
-          const where = `for what reads the input of ${layers[0]?.name}, N = ${sizes.N}, K = ${sizes.K}`;
-          if ("diagnostics" in stages)
-            for (const each of stages.diagnostics)
-              add({ ...each, notes: [...each.notes, where] }, each.labels[0]?.span ?? step.at);
-        }
+  for (const step of recipe.steps.flatMap((each) => (each.kind === "blocks" ? each.body : []))) {
+    const computed = computedOf(step);
+    if (computed === null) continue;
+    for (const block of model.blocks)
+      for (const { layers } of inputsOf(functions, block, computed.step)) {
+        const sizes = { N: layers.reduce((sum, { outputs }) => sum + outputs, 0), K: layers[0]?.inputs ?? 0 };
+        const key = `${computed.step.at.file} ${computed.step.at.start} ${sizes.N} ${sizes.K}`;
+        if (compiled.has(key)) continue;
+        compiled.add(key);
+        const stages = compileStages(computed.graph, { sizes }, target);
+        const where = `for what reads the input of ${layers[0]?.name}, N = ${sizes.N}, K = ${sizes.K}`;
+        if ("diagnostics" in stages)
+          for (const each of stages.diagnostics)
+            add({ ...each, notes: [...each.notes, where] }, each.labels[0]?.span ?? computed.step.at);
+      }
+  }
   return [...found.values()];
+}
+
+/** What a step computes of inputs; null for nothing. */
+function computedOf(
+  step: RecipeStep,
+): { readonly step: ScaleStep | RoundStep; readonly graph: ScaleStep["computed"]["graph"] } | null {
+  if (step.kind === "scale") return { step, graph: step.computed.graph };
+  return step.kind === "round" && step.activations.group === "tensor"
+    ? { step, graph: step.activations.scale.graph }
+    : null;
 }
 
 function inBlock(
@@ -88,11 +100,15 @@ function inBlock(
         for (const { name } of input.layers) scaled.set(name, { time, at: step.at });
       }
     else if (step.kind === "round") {
-      const { group } = step.activations;
-      if (group !== "token")
-        for (const { layers } of inputsOf(functions, block, step))
-          if (layers[0] !== undefined && layers[0].inputs % group !== 0)
-            add(noGroups(layers[0], group, step.at), step.at);
+      const { activations } = step;
+      for (const { layers } of inputsOf(functions, block, step)) {
+        const [first] = layers;
+        if (first === undefined) continue;
+        if (typeof activations.group === "number" && first.inputs % activations.group !== 0)
+          add(noGroups(first, activations.group, step.at), step.at);
+        const old = activations.group === "tensor" ? stale(first.name, activations.scale.inputs) : null;
+        if (old !== null) add(beforeScale(first.name, old, step.at), step.at);
+      }
     } else if (step.kind === "linears")
       for (const { name } of block.linears) {
         if (!isSelected(step, name)) continue;

@@ -113,7 +113,7 @@ export async function compressIn(
       forecast: createForecast(work),
       treater: createTreater(caller, model, working, { share: options.share, measured }),
       measured,
-      printed: [],
+      printed: [...(facts.printed ?? [])],
       channels,
       retained: [...facts.retained],
       saved: [...facts.saved],

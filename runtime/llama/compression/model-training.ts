@@ -28,7 +28,7 @@ import {
   type TrainedGain,
   type TrainedLayer,
 } from "./students.js";
-import type { TrainingWindows } from "../training/text.js";
+import { countingWindows, type TrainingWindows } from "../training/text.js";
 import { beginTraining, type Trained } from "../training/trained.js";
 import { createOptimizer } from "../training/update.js";
 
@@ -87,6 +87,8 @@ export async function trainModel(
   const { executor } = caller;
   const split = splitWindows(windows, settings);
   const steps = stepsFor(settings, split.train.length);
+  // what the steps before have left idle would stand beside what was told
+  executor.trim();
   return withArena(executor, async (arena) => {
     const { places, rows } = task.room;
     const keepsBest = split.held.length > 0;
@@ -120,7 +122,7 @@ export async function trainModel(
     const trained = [...students.flatMap((student) => student.trained), ...(gain === null ? [] : [gain])];
     const optimizer = await createOptimizer(arena, caller, trained, steps, dtype);
     const batch = await createBatch(arena, caller, places, windows.tokens);
-    const parts = { arena, caller, config, dtype, loss, optimizer };
+    const parts = { arena, caller, config, dtype, loss, optimizer, scratch: optimizer.scratch };
     const whole = {
       frame,
       students,
@@ -209,16 +211,26 @@ async function putBack(caller: Caller, learner: Learner, { point, read }: KeptPo
 /** The gain of the last norm. */
 export const gainName = "model.norm.weight";
 
-/** The windows that are trained on and those that are watched. @throws LlamaError text-too-short */
+/**
+ * The windows that are trained on and those that are watched; those in which nothing counts are neither.
+ * @throws LlamaError text-too-short
+ */
 export function splitWindows(windows: TrainingWindows, settings: TrainSettings): ReturnType<typeof holdOut> {
-  const split = holdOut(windows.count, settings.held_out, watchedBatches * settings.batch);
+  const counting = countingWindows(windows);
+  const among = `${counted(windows.count, "window")} of ${windows.tokens} tokens`;
+  if (counting.length === 0)
+    throw new LlamaError(
+      "text-too-short",
+      `A training learns answers, and in the text's ${among} no token is part of one. Give it longer windows (--window), or more text.`,
+    );
+  const split = holdOut(counting, settings.held_out, watchedBatches * settings.batch);
   const { origins } = windows;
   const held = new Set(origins ? split.held.map((at) => origins[at]) : []);
   const train = origins ? split.train.filter((at) => !held.has(origins[at])) : split.train;
   if (train.length >= settings.batch) return { ...split, train };
   throw new LlamaError(
     "text-too-short",
-    `A step of the training takes ${settings.batch} windows of ${windows.tokens} tokens, and the text has ${windows.count}, of which ${split.held.length} are held out to be watched. Give it more text, shorter windows (--window), or a smaller \`batch\`.`,
+    `A step of the training takes ${settings.batch} windows of ${windows.tokens} tokens, and the text has ${windows.count}${counting.length < windows.count ? `, ${counting.length} of them with a part of an answer` : ""}, of which ${split.held.length} are held out to be watched. Give it more text, shorter windows (--window), or a smaller \`batch\`.`,
   );
 }
 

@@ -6,11 +6,13 @@ import { embeddingName, headName, normName } from "../../model/layout.js";
 import { withArena, type Arena } from "../../run/arena.js";
 import type { DeviceTensor } from "../../run/run.js";
 import { LlamaError } from "../error.js";
-import { asMatrix } from "../measure.js";
+import type { WeightRecord } from "../long-runs/manifest.js";
+import { asMatrix, relativeError } from "../measure.js";
 import { first } from "../results.js";
-import { loadWeight } from "../weights.js";
+import { fitsHalf, loadWeight, storedFormat } from "../weights.js";
 import { report, type Run } from "./run.js";
 import { rotatedBlock } from "./stream.js";
+import { storedBytes } from "./working-model.js";
 
 /** The most that Q^T Q may be from the identity. */
 const mostError = 1e-4;
@@ -113,8 +115,12 @@ export async function rotateStream(run: Run, step: RotateStep): Promise<void> {
 }
 
 function shapeOf({ model }: Run, name: string): readonly number[] {
-  const source = name === headName && model.config.tiedEmbeddings ? embeddingName : name;
-  return model.tensor(source).shape;
+  return model.tensor(sourceOf(model, name)).shape;
+}
+
+/** The tensor of the model that one is made of: a head that is tied is the embedding. */
+function sourceOf({ config }: Run["model"], name: string): string {
+  return name === headName && config.tiedEmbeddings ? embeddingName : name;
 }
 
 async function rotateTensor(run: Run, name: string): Promise<void> {
@@ -129,14 +135,49 @@ async function rotateTensor(run: Run, name: string): Promise<void> {
     return arena.keep(made);
   });
   const format = { name: "f32", args: {}, of: null };
-  const bytes = 4 * elementCount(shape);
-  const seconds = (performance.now() - started) / 1000;
-  const pattern = { kind: "full" } as const;
-  const record = { name, format, pattern, shape, bytes, relativeError: 0, layerError: null, seconds };
-  working.replace(record, { ...tensor, format, shape });
+  const now = { ...tensor, format, shape };
+  const settles = shape.length === 2 && !isSingle(run, name) && (await fitsHalf(caller, now));
+  const record: WeightRecord = {
+    name,
+    format,
+    pattern: { kind: "full" },
+    shape,
+    bytes: storedBytes(name, format, shape),
+    relativeError: 0,
+    layerError: null,
+    seconds: (performance.now() - started) / 1000,
+    ...(settles ? { settles } : {}),
+  };
+  working.replace(record, now);
+}
+
+/** Whether a tensor was given in f32. */
+function isSingle({ model }: Run, name: string): boolean {
+  return storedFormat(model.tensor(sourceOf(model, name))).name === "f32";
+}
+
+/**
+ * Rounds what a rotation has left in f32 to f16, one tensor at a time: the model that is written, and evaluated, is of
+ * about the size of the one that was given. What a recipe makes of rotated weights before that is made of f32.
+ */
+export async function settleRotated({ caller, working }: Run): Promise<void> {
+  for (const { settles, ...record } of [...working.treated.values()]) {
+    if (settles !== true) continue;
+    await withArena(caller.executor, async (arena) => {
+      const now = await working.now(record.name, arena);
+      if (now === null) throw new InternalError(`${record.name} was rotated and is not there`);
+      const half = arena.own(first(await caller.call("dense_f16", { w: now })));
+      const { name, shape } = record;
+      const format = { name: "f16", args: {}, of: null };
+      const error = await relativeError(caller, half, now);
+      const bytes = storedBytes(name, format, shape);
+      working.replace({ ...record, format, bytes, relativeError: error }, arena.keep(half));
+    });
+    await working.keep();
+    working.unload();
+  }
 }
 
 function givenOf({ caller, model }: Run, name: string, arena: Arena): Promise<DeviceTensor> {
-  const source = name === headName && model.config.tiedEmbeddings ? embeddingName : name;
-  return loadWeight(caller, model, source, "stored", arena);
+  return loadWeight(caller, model, sourceOf(model, name), "stored", arena);
 }

@@ -80,9 +80,9 @@ function helpersOf(run: Run, body: readonly RecipeStep[]): readonly CalibrationH
     options.note?.("note: what is left of the model after `retain` is on one device: windows are not divided.");
     return [];
   }
-  const alone = body.find(({ kind }) => kind === "train" || kind === "scale");
+  const alone = body.find(({ kind }) => kind === "train" || kind === "scale" || kind === "round");
   if (alone !== undefined) {
-    const what = alone.kind === "train" ? "trained" : "scaled";
+    const what = alone.kind === "train" ? "trained" : alone.kind === "scale" ? "scaled" : "rounded";
     options.note?.(`note: blocks are ${what} on one device: the calibration windows are not divided.`);
     return [];
   }
@@ -148,7 +148,7 @@ async function followBody(
         break;
       }
       case "round":
-        roundInputs(run, step, index);
+        await roundInputs(run, step, index, calibration?.seen() ?? null);
         break;
       case "rotate":
       case "blocks":

@@ -1,6 +1,7 @@
 import { LlamaError } from "../error.js";
 import { beyond } from "./outcome.js";
 import { factsOf, report, writtenWords, type Run } from "./run.js";
+import { settleRotated } from "./rotate.js";
 import { savedRecipe } from "./recipe-record.js";
 import { saveModel } from "./working-model.js";
 
@@ -31,6 +32,7 @@ export async function finishStep(run: Run): Promise<void> {
  */
 export async function save(run: Run, directory: string): Promise<void> {
   const { place, recipe, options, state } = run;
+  await settleRotated(run);
   refuseLost(run);
   const target = await place.realPath(directory);
   for (const [at, one] of run.before.entries()) {

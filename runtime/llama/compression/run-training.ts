@@ -5,7 +5,7 @@ import type { TrainingPoints } from "./model-training.js";
 import { memoryLimit } from "./training-memory.js";
 import { calibrationBytes } from "./told-memory.js";
 import { runTraining, type TrainedBlock } from "./training.js";
-import { answeredTokens } from "../windows.js";
+import { scoredWindowsOf } from "../training/text.js";
 
 /** Trains the model, or a block. */
 export async function train(run: Run, step: TrainStep, block: TrainedBlock | null): Promise<void> {
@@ -21,11 +21,7 @@ export async function train(run: Run, step: TrainStep, block: TrainedBlock | nul
       working,
       treater,
       parameters: recipe.parameters,
-      windows: {
-        ...windows,
-        scored: answeredTokens(options.text?.answers ?? null, windows, options.text?.bos == null ? 0 : 1),
-        origins: options.text?.origins,
-      },
+      windows: scoredWindowsOf(windows, options.text ?? null),
       dtype: options.dtype ?? "f32",
       limit: memoryLimit(caller, options.deviceMemory),
       calibrationBytes: calibrationBytes(run),

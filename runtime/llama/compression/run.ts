@@ -42,7 +42,7 @@ export interface Run {
   readonly perplexities: PerplexityReport[];
   readonly trainings: TrainingReport[];
   readonly measured: Measured;
-  /** What this run has printed. */
+  /** What was printed so far, before this run was resumed, too. */
   readonly printed: PrintedValue[];
   readonly channels: Channels;
   readonly retained: RetainedParts[];
@@ -67,6 +67,7 @@ export function factsOf(run: Run): Facts {
     announced: run.announced,
     trainings: run.trainings,
     measured: run.measured.found(),
+    printed: [...run.printed],
     channels: run.channels.found(),
     retained: [...run.retained],
     folds: run.working.folds.found(),

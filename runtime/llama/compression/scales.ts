@@ -28,8 +28,8 @@ export async function fitTensor(
   const values = holds ? null : Float32Array.from(await executor.values(scales));
   arena.release(scales);
   if (holds || values === null) return tensor;
-  const { scale } = roundedGrid(spec, { scale: values, zero: null });
   const shape = shapeOf(tensor.shape);
+  const { scale } = roundedGrid(spec, shape, { scale: values, zero: null });
   const format = completeFormat(spec, shape, new Float32Array(0), { scale, zero: null });
   if (format === spec) return tensor;
   const bytes = await executor.read(tensor);

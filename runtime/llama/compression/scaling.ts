@@ -1,9 +1,9 @@
 /** `scale w by s`: the columns of weights multiplied, what makes their input divided, on the device. */
 import { InternalError } from "../../../compiler/diagnostic.js";
 import { elementCount } from "../../../compiler/types/shape.js";
-import type { ScaleStep } from "../../../compiler/recipe/recipe.js";
+import type { Computed, ScaleStep } from "../../../compiler/recipe/recipe.js";
 import type { Block } from "../../model/layout.js";
-import { withArena, type Arena } from "../../run/arena.js";
+import { withArena } from "../../run/arena.js";
 import type { DeviceTensor, TensorForm } from "../../run/run.js";
 import { inputOf } from "../blocks.js";
 import type { Caller } from "../call.js";
@@ -15,11 +15,15 @@ import { inputsOf, pairOf, type LayerInput } from "./pairs.js";
 import type { Seen } from "./treat.js";
 import type { WorkingModel } from "./working-model.js";
 
-/** What a scale changes, and where it says so. */
-export interface ScalingPlace {
+/** Where what is computed of an input comes from. */
+export interface InputPlace {
   readonly caller: Caller;
   readonly working: WorkingModel;
   readonly seen: Seen | null;
+}
+
+/** What a scale changes, and where it says so. */
+export interface ScalingPlace extends InputPlace {
   /** Hears of each input by the first layer that reads it, and of what its channels are divided by. */
   readonly onScaled: (input: string, inverse: Float32Array) => Promise<void>;
 }
@@ -36,7 +40,7 @@ async function scaleInput(place: ScalingPlace, step: ScaleStep, block: Block, in
   const { caller } = place;
   const pair = pairOf(caller.functions, block, input, step.through);
   if (pair.kind === "none") throw new InternalError("a scale that does not cancel was not refused");
-  const given = await withArena(caller.executor, (arena) => computed(place, step, block, input, arena));
+  const given = await valuesOfInput(place, step.computed, block, input);
   const names = input.layers.map(({ name }) => name).join(", ");
   const wrong = given.findIndex((value) => !(value > 0 && value < Infinity));
   if (wrong >= 0)
@@ -70,38 +74,39 @@ export function oneForEach(scale: Float32Array, channels: Int32Array): Float32Ar
   });
 }
 
-/** What the step's graph gives for an input. */
-async function computed(
-  { caller, working, seen }: ScalingPlace,
-  { computed: { graph, inputs } }: ScaleStep,
+/** What a graph gives for an input of a block, a tensor or a number. */
+export async function valuesOfInput(
+  { caller, working, seen }: InputPlace,
+  { graph, inputs }: Computed,
   block: Block,
   { layers }: LayerInput,
-  arena: Arena,
 ): Promise<Float32Array> {
   const columns = layers[0]?.inputs ?? 0;
   const rows = layers.reduce((sum, { outputs }) => sum + outputs, 0);
-  const args: { [name: string]: DeviceTensor | number } = {};
-  for (const wanted of inputs) {
-    if (wanted.kind === "windows") args[wanted.name] = seen?.windows ?? 0;
-    else if (wanted.kind === "tokens") args[wanted.name] = seen?.tokens ?? 0;
-    else if (wanted.kind === "statistic") {
-      const found = seen?.statistics.get(wanted.observe)?.get(inputOf(caller.functions, block, layers[0]!));
-      if (found === undefined) throw new InternalError(`nothing was observed for ${layers[0]?.name}`);
-      args[wanted.name] = found;
-    } else if (wanted.kind === "weight") {
-      const form: TensorForm = { dtype: "f32", shape: [rows, columns], format: null };
-      const whole = arena.own(await caller.executor.allocate(form, "the weights of an input"));
-      let at = 0;
-      for (const linear of layers) {
-        const now = (await working.now(linear.weight, arena)) ?? (await working.given(linear));
-        await caller.call("rows_into", { w: now, whole, start: at });
-        at += linear.outputs;
-      }
-      args[wanted.name] = whole;
-    } else throw new InternalError(`a scale takes ${wanted.kind}`);
-  }
-  const result = arena.own(first(await caller.callGraph(graph, args, { sizes: { N: rows, K: columns } })));
-  return Float32Array.from(await caller.executor.values(result));
+  return withArena(caller.executor, async (arena) => {
+    const args: { [name: string]: DeviceTensor | number } = {};
+    for (const wanted of inputs) {
+      if (wanted.kind === "windows") args[wanted.name] = seen?.windows ?? 0;
+      else if (wanted.kind === "tokens") args[wanted.name] = seen?.tokens ?? 0;
+      else if (wanted.kind === "statistic") {
+        const found = seen?.statistics.get(wanted.observe)?.get(inputOf(caller.functions, block, layers[0]!));
+        if (found === undefined) throw new InternalError(`nothing was observed for ${layers[0]?.name}`);
+        args[wanted.name] = found;
+      } else if (wanted.kind === "weight") {
+        const form: TensorForm = { dtype: "f32", shape: [rows, columns], format: null };
+        const whole = arena.own(await caller.executor.allocate(form, "the weights of an input"));
+        let at = 0;
+        for (const linear of layers) {
+          const now = (await working.now(linear.weight, arena)) ?? (await working.given(linear));
+          await caller.call("rows_into", { w: now, whole, start: at });
+          at += linear.outputs;
+        }
+        args[wanted.name] = whole;
+      } else throw new InternalError(`an input has no ${wanted.kind}`);
+    }
+    const result = arena.own(first(await caller.callGraph(graph, args, { sizes: { N: rows, K: columns } })));
+    return Float32Array.from(await caller.executor.values(result));
+  });
 }
 
 /** Multiplies the places of a tensor's axis, in the model as it is and as it was given: both give what they gave. */

@@ -8,7 +8,7 @@ import { withArena, type Arena } from "../../run/arena.js";
 import type { Caller } from "../call.js";
 import { factorsOf, packedOf } from "./correction.js";
 import { isSelected, layerNumber, treatmentOf } from "./names.js";
-import { packsOnHost, sizesOf } from "./host-pack.js";
+import { sizesOf } from "./host-pack.js";
 import type { Seen } from "./treat.js";
 import type { WorkingModel } from "./working-model.js";
 import { inputOf } from "../blocks.js";
@@ -201,8 +201,6 @@ async function roundingOf(
   original: DeviceTensor,
   { seen }: StudentOptions,
 ): Promise<Rounding> {
-  const host = packsOnHost(treatment);
-  const used = host === null ? treatment : { ...treatment, graph: host.graph };
   const inputNamed = (kind: TreatmentInput["kind"]): string | null =>
     treatment.inputs.find((input) => input.kind === kind)?.name ?? null;
   const valueOf = (input: TreatmentInput): DeviceTensor | number | null => {
@@ -263,7 +261,7 @@ async function roundingOf(
     parameters.push({ input: input.name, start: arena.own(begins) });
   }
   return {
-    ...treatmentGraphs(used, treatment.graph.span),
+    ...treatmentGraphs(treatment, caller.functions),
     weight: inputNamed("weight"),
     adjoint: `d_${treatment.stores ?? ""}`,
     clock: inputNamed("clock"),

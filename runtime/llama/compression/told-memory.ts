@@ -1,6 +1,8 @@
 /** What the trainings of a recipe will take of a device, told before a weight is read. */
 import type { Recipe, RecipeStep } from "../../../compiler/recipe/recipe.js";
+import { counted } from "../../../compiler/words.js";
 import { memoryInWords } from "../training/room.js";
+import { countingWindows, scoredWindowsOf } from "../training/text.js";
 import { defaultMemory } from "./activations.js";
 import { splitWindows } from "./model-training.js";
 import type { Run } from "./run.js";
@@ -36,15 +38,23 @@ export function tellTrainings(
     if (step.kind === "blocks") step.body.forEach(visit);
     if (step.kind === "tensors" && step.of !== "norms" && step.of !== "biases") tables += table;
     if (step.kind !== "train") return;
-    const windows = step.scope === "block" ? known.windows : known.training;
-    if (windows === null) return;
+    const given = step.scope === "block" ? known.windows : known.training;
+    if (given === null) return;
+    const windows = scoredWindowsOf(given, options.text ?? null);
+    const split = splitWindows(windows, step.settings);
     const { places, memory } = trainingRoom(caller.target, model, step, windows, {
+      functions: caller.functions,
       dtype: options.dtype ?? "f32",
-      keepsBest: splitWindows({ ...windows, scored: null }, step.settings).held.length > 0,
+      keepsBest: split.held.length > 0,
       limit: memoryLimit(caller, options.deviceMemory),
       calibration: calibrationBytes(known),
       tables,
     });
+    const silent = windows.count - countingWindows(windows).length;
+    if (silent > 0)
+      note(
+        `note: Of ${counted(windows.count, "window")} ${silent} have no part of an answer, and are not trained on: prompts are long beside windows of ${windows.tokens} tokens (--window).`,
+      );
     note(
       `note: Training ${step.scope === "block" ? "a block " : ""}takes ${memoryInWords(memory)}; ${step.settings.batch} windows a step, ${places} at once.`,
     );

@@ -69,6 +69,7 @@ export async function runTraining(
   const what = block === null ? "the model" : `block ${block.index}`;
   const split = splitWindows(windows, settings);
   const room = trainingRoom(caller.target, model, step, windows, {
+    functions: caller.functions,
     dtype,
     keepsBest: split.held.length > 0,
     limit: context.limit,

@@ -399,9 +399,9 @@ async function run(
     hostScale === undefined
       ? null
       : { scale: await read(hostScale), zero: hostZero === undefined ? null : await read(hostZero) };
-  const rounded = given === null ? null : roundedGrid(host.format, given);
   const dims = [linear.outputs, linear.inputs];
   const shape = shapeOf(dims);
+  const rounded = given === null ? null : roundedGrid(host.format, shape, given);
   const format = roomier(completeFormat(host.format, shape, dense, rounded), dense.length);
   const words = encoded(linear, format, dense, rounded);
   if (words.length !== formatWords(format, shape)) throw new InternalError(`${format.name} has ${words.length} words`);

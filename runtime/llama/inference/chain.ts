@@ -1,6 +1,7 @@
 /** Calls that are linked to one program, bound once and replayed: for a pass that is made again and again. */
 import type { SymbolicGraph } from "../../../compiler/graph/graph.js";
 import { linkPrograms, type Link } from "../../../compiler/plan/link.js";
+import type { Scratch } from "../../run/memory.js";
 import type { DeviceTensor, Prepared, TensorForm } from "../../run/run.js";
 import type { Arena } from "../../run/arena.js";
 import type { Arguments, Caller, Extra } from "../call.js";
@@ -54,8 +55,15 @@ export interface BoundChain {
   readonly dispatches: number;
 }
 
-/** Begins a chain; the arena owns what it has on the device. */
-export function createChain(arena: Arena, caller: Caller, name: string): Chain {
+/** Memory that chains share which run one after the other, for as long as the arena lives. */
+export function createScratch(arena: Arena, caller: Caller): Scratch {
+  const scratch: Scratch = { buffers: [] };
+  arena.defer(() => caller.executor.discard(scratch));
+  return scratch;
+}
+
+/** Begins a chain; the arena owns what it has on the device, but for what lies in a scratch. */
+export function createChain(arena: Arena, caller: Caller, name: string, scratch: Scratch | null = null): Chain {
   const { executor } = caller;
   const links: Link[] = [];
   const inputs = new Map<DeviceTensor, string>();
@@ -109,7 +117,7 @@ export function createChain(arena: Arena, caller: Caller, name: string): Chain {
       const program = linkPrograms(name, links, names);
       const given = Object.fromEntries([...inputs].map(([tensor, whole]) => [whole, tensor]));
       const outputs = Object.fromEntries([...into].map(([value, tensor]) => [value.name, tensor]));
-      const bound = await executor.bind(await executor.prepare(program), given, scalars, outputs);
+      const bound = await executor.bind(await executor.prepare(program), given, scalars, outputs, scratch);
       arena.defer(() => executor.unbind(bound));
       return {
         tensor(value) {

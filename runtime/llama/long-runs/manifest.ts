@@ -27,6 +27,8 @@ export interface WeightRecord {
   readonly layerError: number | null;
   /** Of all treatments of the layer. */
   readonly seconds: number;
+  /** Whether it is rounded to f16 when the model is written, unless something else is stored before. */
+  readonly settles?: true;
 }
 
 /** The numbers of one measure, layers in the order of the model. */
@@ -34,6 +36,16 @@ export interface MeasuredLayers {
   readonly id: number;
   readonly name: string;
   readonly layers: readonly { readonly layer: string; readonly value: number }[];
+}
+
+/** A number that a recipe has printed of a layer. */
+export interface PrintedValue {
+  readonly block: number;
+  readonly layer: string;
+  /** As the recipe has it. */
+  readonly text: string;
+  /** Null where it was not finite. */
+  readonly value: number | null;
 }
 
 /** The order of the channels that a layer takes: of each group of heads that share theirs, or one of all. */
@@ -74,6 +86,8 @@ export interface Facts {
   readonly trainings: readonly TrainingReport[];
   /** What was measured of layers. */
   readonly measured: readonly MeasuredLayers[];
+  /** What was printed of layers, in order; nothing where it is not there. */
+  readonly printed?: readonly PrintedValue[];
   /** Which channels have changed places. */
   readonly channels?: readonly ChannelOrder[];
   /** Which parts of layers were retained. */

@@ -7,15 +7,15 @@ export interface Split {
 }
 
 /**
- * Holds out the part `share` of so many windows, evenly spread, but no more than `most`. At least one stays to be trained
+ * Holds out the part `share` of some windows, evenly spread, but no more than `most`. At least one stays to be trained
  * on, and where a part is asked for and there are two, one is held out.
  */
-export function holdOut(count: number, share: number, most: number): Split {
+export function holdOut(windows: readonly number[], share: number, most: number): Split {
+  const count = windows.length;
   const wanted = share > 0 ? Math.max(1, Math.round(count * share)) : 0;
   const held = Math.max(0, Math.min(wanted, most, count - 1));
   const chosen = new Set(Array.from({ length: held }, (_, at) => Math.floor(((at + 0.5) * count) / held)));
-  const all = Array.from({ length: count }, (_, at) => at);
-  return { train: all.filter((at) => !chosen.has(at)), held: all.filter((at) => chosen.has(at)) };
+  return { train: windows.filter((_, at) => !chosen.has(at)), held: windows.filter((_, at) => chosen.has(at)) };
 }
 
 /**

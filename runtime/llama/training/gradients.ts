@@ -5,6 +5,7 @@ import { freshIndices } from "../../../compiler/graph/eqn.js";
 import { differentiate, type Differentiation } from "../../../compiler/graph/gradient/differentiate.js";
 import type { SymbolicGraph, Value } from "../../../compiler/graph/graph.js";
 import { adding } from "../../../compiler/graph/passes/accumulate.js";
+import { withHostPacks } from "../../../compiler/graph/passes/host-packs.js";
 import type { Treatment } from "../../../compiler/recipe/recipe.js";
 import { full, type Symbolic } from "../../../compiler/types/type.js";
 import type { ActivationDtype } from "../weights.js";
@@ -97,12 +98,19 @@ export function isTrained({ inputs }: Treatment): boolean {
   return inputs.some(({ kind }) => kind === "weight" || kind === "factors" || kind === "parameter");
 }
 
-/** What a treatment stores, as a function of its own, and that function's gradients by each input that is trained. */
+/**
+ * What a treatment stores, as a function of its own, and that function's gradients by each input that is trained. What is
+ * packed on the host is computed by what the library, `functions`, says of it.
+ */
 export function treatmentGraphs(
   treatment: Treatment,
-  at: Span | null,
+  functions: ReadonlyMap<string, SymbolicGraph>,
 ): { readonly stored: SymbolicGraph; readonly gradients: ReadonlyMap<string, SymbolicGraph> } {
-  const { graph, stores, inputs } = treatment;
+  const { stores, inputs } = treatment;
+  const at = treatment.graph.span;
+  const graph = derived(treatment.graph, `packs of ${stores ?? ""}`, () =>
+    withHostPacks(treatment.graph, stores ?? "", (format) => functions.get(`rounded_to_${format}`)),
+  );
   const output = graph.outputs.find(({ name }) => name === stores);
   const by = inputs
     .filter(({ kind }) => kind === "weight" || kind === "factors" || kind === "parameter")

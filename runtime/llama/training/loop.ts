@@ -123,7 +123,7 @@ export async function trainingLoop(learner: Learner, options: LoopOptions): Prom
   if (stopped !== null && (best === null || best.step === 0))
     throw new LlamaError(
       "diverged",
-      `The training of ${what} does not converge: ${stopped}, and no step has made anything better. Give it a smaller rate than ${settings.rate}, or more steps of warm-up than ${settings.warmup}.`,
+      `The training of ${what} does not converge: ${stopped}, and ${best === null ? "nothing is held out by which an earlier state would have been kept" : "no step has made anything better"}. Give it a smaller rate than ${settings.rate}, or more steps of warm-up than ${settings.warmup}.`,
     );
   if (best !== null && best.step !== step) learner.restore();
   return { ...record(), steps: step, stopped };

@@ -3,6 +3,7 @@ import type { SymbolicGraph } from "../../../compiler/graph/graph.js";
 import type { LlamaConfig } from "../../model/config.js";
 import type { DeviceTensor, TensorForm } from "../../run/run.js";
 import type { Arena } from "../../run/arena.js";
+import type { Scratch } from "../../run/memory.js";
 import type { Arguments, Caller } from "../call.js";
 import { createChain, type BoundChain, type Chain, type ChainValue } from "../inference/chain.js";
 import { blockArguments, blockCall } from "../blocks.js";
@@ -33,6 +34,8 @@ export interface PassParts {
   readonly total: DeviceTensor;
   /** Whether gradients are added to those of what is trained. */
   readonly learns: boolean;
+  /** What passes compute in. */
+  readonly scratch: Scratch;
 }
 
 /** What a pass over B windows of T tokens reads, written before each. */
@@ -94,7 +97,7 @@ export async function createModelPass(
   rows: number,
 ): Promise<BoundChain> {
   const { arena, caller, config, dtype, learns } = parts;
-  const chain = createChain(arena, caller, learns ? "train" : "watch");
+  const chain = createChain(arena, caller, learns ? "train" : "watch", parts.scratch);
   const {
     x: start,
     cosine,
@@ -271,7 +274,7 @@ export async function createBlockPass(
   batch: BatchTensors & { readonly x: DeviceTensor; readonly rotary: Rotary },
 ): Promise<BoundChain> {
   const { arena, caller, config, dtype, loss, learns } = parts;
-  const chain = createChain(arena, caller, learns ? "train a block" : "watch a block");
+  const chain = createChain(arena, caller, learns ? "train a block" : "watch a block", parts.scratch);
   const [windows = 0, length = 0] = batch.ids.shape;
   const tokens = windows * length;
   const { positions, rotary } = batch;

@@ -39,7 +39,7 @@ export interface TrainingMemory {
   readonly state: number;
   /** The model as it was given, and what its logits are made with. */
   readonly dense: number;
-  /** Inputs of blocks, and the largest tensors between, roughly. */
+  /** Inputs of blocks, the largest tensors between, roughly, and what an update computes in. */
   readonly activations: number;
 }
 
@@ -66,7 +66,8 @@ export function bytesOfPass(config: LlamaConfig, dtype: ActivationDtype, pass: P
 /**
  * As many windows of a step at once as `windowsOfPass` says, or fewer where what they take, `memoryAt`, would be more than
  * the device has: `limit` in bytes, null where it is not known. A step is cut in equal parts.
- * @throws LlamaError context-too-large where even one window at once is too much
+ * `advice` says what else there is, where even one window at once is too much.
+ * @throws LlamaError context-too-large
  */
 export function fittingWindows(
   target: Target,
@@ -74,22 +75,28 @@ export function fittingWindows(
   { tokens, batch }: { readonly tokens: number; readonly batch: number },
   memoryAt: (windows: number) => TrainingMemory,
   limit: number | null,
+  advice: () => string,
 ): { readonly places: number; readonly memory: TrainingMemory } {
   let places = windowsOfPass(target, config, tokens, batch);
   for (;;) {
     const memory = memoryAt(places);
-    const whole = memory.state + memory.dense + memory.activations;
-    if (limit === null || whole <= limit) return { places, memory };
+    if (limit === null || bytesOf(memory) <= limit) return { places, memory };
     if (places === 1)
       throw new LlamaError(
         "context-too-large",
-        `Training takes at least ${memoryInWords(memory)}. ${target.kind === "cpu" ? "This machine" : target.name} has ${formatBytes(limit)} in all. Train on a GPU with that much, a block or half of one at a time (\`train block\`, as block-2of4 and halves-2of4 among the examples), or on shorter windows (--window).`,
+        `Training takes at least ${memoryInWords(memory)}. ${target.kind === "cpu" ? "This machine" : target.name} has ${formatBytes(limit)} in all. ${advice()}`,
       );
     places = Math.min(places - 1, Math.ceil(batch / (Math.ceil(batch / places) + 1)));
   }
 }
 
+/** Bytes of it all. */
+export function bytesOf({ state, dense, activations }: TrainingMemory): number {
+  return state + dense + activations;
+}
+
 /** The same in words. */
-export function memoryInWords({ state, dense, activations }: TrainingMemory): string {
-  return `${formatBytes(state + dense + activations)} of the device's memory: ${formatBytes(state)} for weights, moments and gradients, ${formatBytes(dense)} for the model as it was given, about ${formatBytes(activations)} for activations`;
+export function memoryInWords(memory: TrainingMemory): string {
+  const { state, dense, activations } = memory;
+  return `${formatBytes(bytesOf(memory))} of the device's memory: ${formatBytes(state)} for weights, moments and gradients, ${formatBytes(dense)} for the model as it was given, about ${formatBytes(activations)} for activations`;
 }

@@ -1,5 +1,5 @@
 /** What a training reads: windows of texts, the tokens that follow, and which of them count. */
-import type { Windows } from "../windows.js";
+import { answeredTokens, type Windows } from "../windows.js";
 
 /** Windows of equal length. */
 export interface TrainingWindows extends Windows {
@@ -7,6 +7,28 @@ export interface TrainingWindows extends Windows {
   readonly scored: Uint8Array | null;
   /** Of each window which one it is, where some come several times: what is held out is so in all places. */
   readonly origins?: Int32Array | null | undefined;
+}
+
+/** Windows of a text, with what counts in them. */
+export function scoredWindowsOf(
+  windows: Windows,
+  text: {
+    readonly bos: number | null;
+    readonly answers?: Uint8Array | null | undefined;
+    readonly origins?: Int32Array | null | undefined;
+  } | null,
+): TrainingWindows {
+  return {
+    ...windows,
+    scored: answeredTokens(text?.answers ?? null, windows, text?.bos == null ? 0 : 1),
+    origins: text?.origins,
+  };
+}
+
+/** The windows in which something counts, in order. */
+export function countingWindows({ count, tokens, scored }: TrainingWindows): readonly number[] {
+  const all = Array.from({ length: count }, (_, at) => at);
+  return scored === null ? all : all.filter((at) => scored.subarray(at * tokens, (at + 1) * tokens).includes(1));
 }
 
 /** What a pass reads of some windows; places beyond the last are padded with tokens that do not count. */

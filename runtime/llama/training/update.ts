@@ -2,8 +2,9 @@
 import { InternalError } from "../../../compiler/diagnostic.js";
 import type { DeviceTensor } from "../../run/run.js";
 import type { Arena } from "../../run/arena.js";
+import type { Scratch } from "../../run/memory.js";
 import type { Arguments, Caller } from "../call.js";
-import { createChain, type BoundChain, type Chain, type ChainValue } from "../inference/chain.js";
+import { createChain, createScratch, type BoundChain, type Chain, type ChainValue } from "../inference/chain.js";
 import { first } from "../results.js";
 import type { ActivationDtype } from "../weights.js";
 import type { TrainSettings } from "../../../compiler/recipe/recipe.js";
@@ -21,6 +22,8 @@ export interface Optimizer {
   /** The sum of losses. */
   readonly total: DeviceTensor;
   readonly report: DeviceTensor;
+  /** What all that the training runs computes in, one after the other. */
+  readonly scratch: Scratch;
 }
 
 /** The scale of the loss where activations are f16, and the steps without overflow after which it is doubled. */
@@ -45,6 +48,7 @@ export async function createOptimizer(
     squares: await fill(new Array<number>(statesOf(trained).length).fill(0), "squares of gradients"),
     total: await fill([0], "the loss"),
     report: await fill([0, 0, 0, 0], "the report"),
+    scratch: createScratch(arena, caller),
   };
 }
 
@@ -58,11 +62,11 @@ export async function createUpdate(
   arena: Arena,
   caller: Caller,
   trained: readonly Trained[],
-  { state, step, clock, next, squares, total, report }: Optimizer,
+  { state, step, clock, next, squares, total, report, scratch }: Optimizer,
   { clip, beta1, beta2, epsilon, decay }: TrainSettings,
   dtype: ActivationDtype,
 ): Promise<BoundChain> {
-  const chain = createChain(arena, caller, "update");
+  const chain = createChain(arena, caller, "update", scratch);
   const into = new Map<ChainValue, DeviceTensor>();
   // computed twice, so that those of all tensors need not be kept until the norm is known
   const gradientBy = async ({ input }: TrainedState, of: Trained): Promise<ChainValue | DeviceTensor> => {
@@ -97,10 +101,10 @@ export async function createRefresh(
   arena: Arena,
   caller: Caller,
   trained: readonly Trained[],
-  { clock }: Pick<Optimizer, "clock">,
+  { clock, scratch }: Pick<Optimizer, "clock" | "scratch">,
   dtype: ActivationDtype,
 ): Promise<BoundChain> {
-  const chain = createChain(arena, caller, "refresh");
+  const chain = createChain(arena, caller, "refresh", scratch);
   const into = new Map<ChainValue, DeviceTensor>();
   for (const each of trained) {
     const used = await usedOf(chain, each, dtype, clock);

@@ -5,6 +5,7 @@ import { awqWriter } from "../interchange/containers/awq.js";
 import { gptqWriter } from "../interchange/containers/gptq.js";
 import { intQuantizedWriter } from "../interchange/containers/int-quantized.js";
 import { marlin24Writer } from "../interchange/containers/marlin-24.js";
+import { writtenScale } from "../interchange/input-scales.js";
 import { packQuantizedWriter } from "../interchange/containers/pack-quantized.js";
 import type { GridFacts } from "../interchange/grid-values.js";
 import type { JsonObject } from "../files.js";
@@ -12,7 +13,14 @@ import { headName } from "../layout.js";
 import type { Model } from "../model.js";
 import type { TensorLayout } from "../safetensors-writer.js";
 import { layersOf, planLayers, type Layers, type PackedLayer } from "./layers.js";
-import { isRefused, plainConfig, type DirectoryExport, type PlanOptions, type Refusal } from "./plan.js";
+import {
+  isRefused,
+  plainConfig,
+  type DirectoryExport,
+  type PlannedTensor,
+  type PlanOptions,
+  type Refusal,
+} from "./plan.js";
 
 const head = headName.replace(/\.weight$/, "");
 
@@ -39,7 +47,7 @@ export function planCompressedTensors(model: Model, options: PlanOptions): Plan 
   const tensors = planLayers(model, layers, target, options);
   if (isRefused(tensors)) return tensors;
   return {
-    tensors,
+    tensors: tensors.map((tensor) => withScale(model, tensor)),
     config: withQuantization(model, {
       ...compressedTensors(
         writer.name,
@@ -66,6 +74,23 @@ export function planCompressedTensors(model: Model, options: PlanOptions): Plan 
           ]
         : []),
     ],
+  };
+}
+
+/** A layer with the scale of what it receives beside it, where one is stored. */
+function withScale(model: Model, tensor: PlannedTensor<TensorLayout>): PlannedTensor<TensorLayout> {
+  const module = tensor.source.replace(/\.weight$/, "");
+  const scale = writtenScale(model.activations.get(module));
+  if (scale === null) return tensor;
+  const layout: TensorLayout = { name: `${module}.${scale.part}`, dtype: scale.dtype, shape: scale.shape };
+  return {
+    ...tensor,
+    parts: [...tensor.parts, layout],
+    async write(append) {
+      const loss = await tensor.write(append);
+      await append(layout, scale.bytes);
+      return loss;
+    },
   };
 }
 
@@ -259,15 +284,15 @@ function compressedTensors(
   };
 }
 
-/** What is received, rounded as it comes. */
+/** In what is received; the scale of `tensor` is a tensor of the layer. */
 function activationsOf(format: ActivationFormat | undefined): JsonObject | null {
   if (format === undefined) return null;
   const { group } = format;
   return {
-    dynamic: true,
-    group_size: group === "token" ? null : group,
+    dynamic: group !== "tensor",
+    group_size: typeof group === "number" ? group : null,
     num_bits: 8,
-    strategy: group === "token" ? "token" : "group",
+    strategy: typeof group === "number" ? "group" : group,
     symmetric: true,
     type: "int",
   };

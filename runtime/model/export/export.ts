@@ -1,4 +1,5 @@
 /** Models in the formats of other tools. */
+import { isCorrected } from "../../../compiler/formats/lowrank/meaning.js";
 import { writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { counted } from "../../../compiler/words.js";
@@ -240,7 +241,7 @@ function refusal(model: Model, to: ExportTarget, { problems }: Refusal): Error {
       .map((other) => `--to ${other}`);
   const exact = allowed({});
   const possible = exact.length > 0 ? exact : allowed({ requantize: true }).map((other) => `${other} --requantize`);
-  const corrected = model.tensors.some(({ format }) => format?.name === "lowrank");
+  const corrected = model.tensors.some(({ format }) => isCorrected(format));
   const folds = corrected ? "; dense weights have their low-rank corrections folded in" : "";
   return problemsError(
     "M155",

@@ -1,6 +1,6 @@
 /** GGUF files for llama.cpp. */
 import { basename } from "node:path";
-import { printFormat } from "../../../compiler/formats/registry.js";
+import { formatOfSpec, plainType as plainTypeOf, printFormat } from "../../../compiler/formats/registry.js";
 import { isObject, type JsonObject } from "../files.js";
 import { ModelError, quoted } from "../error.js";
 import { tensorTypeNumber, tensorTypes } from "../gguf/types.js";
@@ -96,8 +96,9 @@ function typeOf(tensor: ModelTensor, option: string): string | { readonly proble
   if (exportTypes.some((type) => type.toUpperCase() === named)) return named;
   const written = printFormat(format, "short");
   const facts = gridFacts(format);
-  if (format.name === "nm" || format.name === "bitmask") {
-    const dense = ["f16", "bf16"].includes(format.of?.name ?? "") ? format.of!.name : "f32";
+  if (formatOfSpec(format).pattern(format) !== null) {
+    const plain = plainTypeOf(format);
+    const dense = plain === "f16" || plain === "bf16" ? plain : "f32";
     const type = facts === null ? dense : facts.bits === 8 ? "q8_0" : "q4_0";
     return { problem: `GGUF has no type for ${written}: \`${option} ${type}\` stores the zeros, too` };
   }

@@ -1,6 +1,6 @@
 /** Models whose linear layers are packed in a container of another tool. */
 import { counted } from "../../../compiler/words.js";
-import { gridValues, printFormat, shapeOf } from "../../../compiler/formats/registry.js";
+import { gridValues, isDense, printFormat, shapeOf } from "../../../compiler/formats/registry.js";
 import { stripsOf } from "../../../compiler/formats/strips.js";
 import { roundF16 } from "../../../compiler/float.js";
 import { gridFacts, gridLayerOf, valuesOfGrid, type GridFacts } from "../interchange/grid-values.js";
@@ -41,7 +41,7 @@ export function layersOf(model: Model): Layers {
   for (const module of modules) {
     const tensor = model.tensor(`${module.name}.weight`);
     const facts = tensor.format === null ? null : gridFacts(tensor.format);
-    if (tensor.format === null || ["f32", "f16", "bf16"].includes(tensor.format.name)) dense.push(module.name);
+    if (tensor.format === null || isDense(tensor.format)) dense.push(module.name);
     else if (facts === null) others.push({ module, tensor });
     else packed.push({ module, tensor, facts });
   }
@@ -109,7 +109,7 @@ export function planLayers(
  * A tensor that stays dense. What only Espalier and GGUF pack, embedding and head, becomes f32, which holds its values.
  */
 export function plannedAsIs(model: Model, tensor: ModelTensor, options: PlanOptions): PlannedTensor<TensorLayout> {
-  const isPacked = tensor.format !== null && !["f32", "f16", "bf16"].includes(tensor.format.name);
+  const isPacked = tensor.format !== null && !isDense(tensor.format);
   if (isPacked && tensor.name !== embeddingName && tensor.name !== headName)
     throw new RangeError(`${tensor.name} is packed`);
   const name = tensor.format?.name.toUpperCase() ?? tensor.dtype;

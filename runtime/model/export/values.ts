@@ -1,6 +1,6 @@
 /** Values of a model's tensors, some rows at a time, and what becomes of them. */
 import { bf16Bits, f16Bits } from "../../../compiler/float.js";
-import { formatOfSpec, shapeOf } from "../../../compiler/formats/registry.js";
+import { formatOfSpec, isDense, plainType as plainTypeOf, shapeOf } from "../../../compiler/formats/registry.js";
 import { stripsOf } from "../../../compiler/formats/strips.js";
 import { isFloatType, toFloats, type FloatType } from "../elements.js";
 import type { Model, ModelTensor } from "../model.js";
@@ -38,7 +38,7 @@ export async function* rowsOf(model: Model, tensor: ModelTensor): AsyncGenerator
 
 /** Whether the file holds the elements one after the other. */
 function isPlain({ format }: ModelTensor): boolean {
-  return format === null || ["f32", "f16", "bf16"].includes(format.name);
+  return format === null || isDense(format);
 }
 
 /** The type of the elements of a dense tensor; null for a packed one. */
@@ -53,8 +53,9 @@ export function plainType(tensor: ModelTensor): FloatType | null {
 export function exactType(tensor: ModelTensor): FloatType {
   const plain = plainType(tensor);
   if (plain !== null) return plain;
-  const of = (tensor.format?.name === "nm" || tensor.format?.name === "bitmask" ? tensor.format.of?.name : null) ?? "";
-  const name = of.toUpperCase();
+  const { format } = tensor;
+  const hasPattern = format !== null && formatOfSpec(format).pattern(format) !== null;
+  const name = (hasPattern ? (plainTypeOf(format) ?? "") : "").toUpperCase();
   return isFloatType(name) ? name : "F32";
 }
 

@@ -57,17 +57,12 @@ export async function openCheckpoint(
       weights,
       findings,
       packed: found,
+      activations,
     } = await openInterchange(directory.path, quantization, modules, opened, config.dtype ?? "BF16");
     const { warnings } = quantization;
-    const activations = new Map(
-      blocksOf(config)
-        .flatMap(({ linears }) => linears)
-        .flatMap(({ name }) => {
-          const format = quantization.activations?.(name) ?? null;
-          return format === null ? [] : [[name, format] as const];
-        }),
-    );
-    return { config: { ...config, raw }, weights, packed: found, activations, findings, warnings };
+    // what the head takes is not rounded here
+    const ofLayers = new Map([...activations].filter(([name]) => name !== head.name));
+    return { config: { ...config, raw }, weights, packed: found, activations: ofLayers, findings, warnings };
   } catch (error) {
     await opened.close();
     throw error;

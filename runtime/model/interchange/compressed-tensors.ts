@@ -1,5 +1,4 @@
 /** `quantization_config` of compressed-tensors. */
-import type { ActivationFormat } from "../../../compiler/types/activation-format.js";
 import { quoted } from "../error.js";
 import type { Fields } from "../fields.js";
 import { describe, isObject } from "../json.js";
@@ -9,6 +8,7 @@ import { marlin24 } from "./containers/marlin-24.js";
 import { packQuantized } from "./containers/pack-quantized.js";
 import { sparse24Bitmask } from "./containers/sparse-24-bitmask.js";
 import { sparseBitmask } from "./containers/sparse-bitmask.js";
+import type { AskedActivations } from "./input-scales.js";
 import type { Container } from "./layer.js";
 import { matchesTarget } from "./targets.js";
 import { refuse } from "./refusal.js";
@@ -40,7 +40,7 @@ export function compressedTensors(fields: Fields): Quantization {
     if (group === undefined) return sparse;
     return group.container(sparse);
   };
-  const activations = (module: string): ActivationFormat | null =>
+  const activations = (module: string): AskedActivations | null =>
     ignore.some((name) => matchesTarget(name, module))
       ? null
       : (groups.find(({ targets }) => isIn(module, { targets, ignore: [] }))?.activations ?? null);
@@ -75,7 +75,7 @@ const formats =
 
 interface Group {
   readonly targets: readonly string[];
-  readonly activations: ActivationFormat | null;
+  readonly activations: AskedActivations | null;
   /** With the container of the sparsity that also holds. @throws ModelError M133 where no such are known */
   container(sparse: Container | null): Container | null;
 }
@@ -123,12 +123,20 @@ function groupsOf(fields: Fields, warnings: string[]): readonly Group[] {
   });
 }
 
-/** int8 with scales that are found as a model runs, for each token or for groups of its channels; null for others. */
-function activationsOf(group: Fields): ActivationFormat | null {
+/**
+ * int8 with scales that are found as a model runs, for each token or for groups of its channels, or with one that is
+ * stored for each layer; null for others.
+ */
+function activationsOf(group: Fields): AskedActivations | null {
   const given = group.raw("input_activations");
   if (!isObject(given)) return null;
   const { num_bits: bits, type = "int", dynamic, symmetric = true, strategy, group_size: size } = given;
-  if (bits !== 8 || type !== "int" || dynamic !== true || symmetric !== true) return null;
+  if (bits !== 8 || type !== "int" || symmetric !== true) return null;
+  if (dynamic === undefined || dynamic === null || dynamic === false)
+    return strategy === "tensor" || ((strategy ?? null) === null && (size ?? null) === null)
+      ? { name: "int8", group: "tensor" }
+      : null;
+  if (dynamic !== true) return null;
   if (strategy === "token") return { name: "int8", group: "token" };
   const fits = typeof size === "number" && Number.isSafeInteger(size) && size > 0 && size % 4 === 0;
   return strategy === "group" && fits ? { name: "int8", group: size } : null;

@@ -1,11 +1,13 @@
 /** Checkpoints that other tools have quantised or made sparse, as models in formats of ours. */
 import { formatBytes, shapeOf } from "../../../compiler/formats/registry.js";
+import type { ActivationFormat } from "../../../compiler/types/activation-format.js";
 import type { ElementType } from "../elements.js";
 import { ModelError, problemsError, quoted } from "../error.js";
 import type { PackedTensor } from "../packed.js";
 import type { StoredTensor } from "../safetensors.js";
 import type { TensorFile, WeightEntry, Weights } from "../weights.js";
 import { layerError, type Container, type Layer, type LayerTensor, type Module } from "./layer.js";
+import { inputParts, withInputScale } from "./input-scales.js";
 import type { Quantization } from "./scope.js";
 
 /** The weights of such a checkpoint. */
@@ -13,6 +15,8 @@ export interface Interchange {
   /** With a tensor of words in place of the tensors of each packed layer: made as they are read, a layer at a time. */
   readonly weights: Weights;
   readonly packed: ReadonlyMap<string, PackedTensor>;
+  /** In what layers take what they multiply, by their names. */
+  readonly activations: ReadonlyMap<string, ActivationFormat>;
   readonly findings: Findings;
 }
 
@@ -69,17 +73,23 @@ export async function openInterchange(
   const replaced = new Map<string, WeightEntry>();
   const used = new Set<string>();
   const dense: string[] = [];
+  const activations = new Map<string, ActivationFormat>();
   const counts = new Map<string, { container: string; what: string; count: number }>();
   const problems: ModelError[] = [];
   for (const module of modules) {
     const entries = partsOf.get(module.name) ?? new Map<string, WeightEntry>();
+    const tensors = new Map([...entries].map(([part, entry]) => [part, layerTensor(entry)]));
     try {
       const container = containerOf(quantization, module, entries);
+      const asked = entries.size === 0 ? null : (quantization.activations?.(module.name) ?? null);
+      if (asked !== null) {
+        activations.set(module.name, await withInputScale(module, asked, tensors));
+        if (asked.group === "tensor") for (const part of inputParts) used.add(`${module.name}.${part}`);
+      }
       if (container === null) {
         if (entries.has("weight")) dense.push(module.name);
         continue;
       }
-      const tensors = new Map([...entries].map(([part, entry]) => [part, layerTensor(entry)]));
       const layer = await container.open(module, tensors);
       const name = `${module.name}.weight`;
       const main = entries.get(container.needed[0]!)!;
@@ -116,6 +126,7 @@ export async function openInterchange(
   });
   return {
     packed,
+    activations,
     weights: { ...weights, tensors: new Map(tensors) },
     findings: { method: quantization.method, layers: [...counts.values()], dense },
   };

@@ -6,7 +6,8 @@ Makes the small random models beside this file with `transformers`, and what it 
 
 Each folder gets config.json, model.safetensors (f32) and expected.json: token ids, logits of the last of them, the
 greedy continuation, and the perplexity of the ids. `rope.json` has what rotary scalings do to the model in `llama`:
-frequencies, the factor of cosines and sines, and logits.
+frequencies, the factor of cosines and sines, logits, and what the model makes of a text of so many tokens and some
+more: the greedy ones, and the perplexity. Where frequencies depend on how long a text is, they are those of the whole.
 """
 import json
 import math
@@ -89,6 +90,18 @@ scalings = {
     "longrope": dict(rope_type="longrope", factor=4.0, original_max_position_embeddings=32,
                      short_factor=[1.0, 1.1, 1.2, 1.3], long_factor=[1.0, 2.0, 4.0, 8.0]),
 }
+def continued(model, ids, more):
+    """The greedy continuation and the perplexity in a text of len(ids) + more: what is not there yet is filled up."""
+    text, room = list(ids), len(ids) + more
+    with torch.no_grad():
+        for at in range(len(ids), room + 1):
+            logits = model(torch.tensor([text + [0] * (room - at)])).logits[0].double()
+            if at < room:
+                text.append(int(logits[at - 1].argmax()))
+    loss = torch.nn.functional.cross_entropy(logits[: len(ids) - 1], torch.tensor(ids[1:]))
+    return {"greedy": text[len(ids):], "perplexity": float(f"{loss.exp():.8g}")}
+
+
 found = {}
 plain = AutoModelForCausalLM.from_pretrained(here / "llama", attn_implementation="eager").eval().float()
 for name, scaling in scalings.items():
@@ -108,7 +121,7 @@ for name, scaling in scalings.items():
         frequencies, factor = ROPE_INIT_FUNCTIONS[scaling["rope_type"]](config, "cpu", seq_len=length)
         entry["lengths"].append({
             "ids": ids, "logits": rounded(logits.tolist()),
-            "frequencies": rounded(frequencies.tolist()), "factor": float(factor),
+            "frequencies": rounded(frequencies.tolist()), "factor": float(factor), **continued(model, ids, 32 - length if name == "dynamic" else 8),
         })
     found[name] = entry
 (here / "rope.json").write_text(json.dumps(found) + "\n")

@@ -6,8 +6,10 @@ import * as assert from "uvu/assert";
 import { check } from "../../../compiler/check/check.js";
 import { CompileError } from "../../../compiler/compile.js";
 import type { Recipe } from "../../../compiler/recipe/recipe.js";
+import { compressionPage } from "../../../runtime/cli/report/compression.js";
 import { createHost, standardLibrary } from "../../../runtime/library.js";
 import { compress } from "../../../runtime/llama/compression/compress.js";
+import type { CompressOptions } from "../../../runtime/llama/compression/compression.js";
 import { checkAgainst } from "../../../runtime/llama/compression/fit.js";
 import { openModel } from "../../../runtime/model/model.js";
 import { classics, openMachine } from "../machine.js";
@@ -69,11 +71,13 @@ test("what a loop prints is told of each layer as it was before the loop stores,
 `;
   const model = await openModel(classics);
   const lines: string[] = [];
-  const { printed, tensors } = await compress(machine.caller, model, recipeOf(source), {
+  const recipe = recipeOf(source);
+  const report = await compress(machine.caller, model, recipe, {
     output: join(folder, "printed"),
     source,
     note: (line) => lines.push(line),
   });
+  const { printed, tensors } = report;
   const layers = model.blocks.flatMap(({ linears }) => linears.filter(({ name }) => name.endsWith("v_proj")));
   const expected = await Promise.all(
     layers.map(async ({ name, block, weight, outputs }) => {
@@ -85,10 +89,66 @@ test("what a loop prints is told of each layer as it was before the loop stores,
       ];
     }),
   );
-  await model.close();
   assert.equal(printed, expected.flat());
   assert.is(tensors.length, layers.length);
+  const page = compressionPage(report, {
+    model,
+    device: "a device",
+    recipe: { file: "m.esp", name: "m", parameters: [], source, modules: new Map() },
+    evaluation: null,
+    calibration: null,
+  });
+  const table = page.sections.find(({ title }) => title === "Printed by the recipe");
+  assert.ok(table?.kind === "table");
+  assert.equal(table.rows.slice(0, 3), [
+    [layers[0]!.name, "f32(w.rows)", { value: layers[0]!.outputs, text: String(layers[0]!.outputs) }],
+    [layers[0]!.name, "w[0, 0]", { value: printed[1]!.value, text: String(Number(printed[1]!.value!.toPrecision(6))) }],
+    [layers[0]!.name, "w[0, 0] / 0.0", "not finite"],
+  ]);
+  assert.is(table.rows.length, 3 * layers.length);
+  await model.close();
   assert.ok(lines.includes(`${layers[1]!.name}: f32(w.rows) = ${layers[1]!.outputs}`), lines.join("\n"));
+});
+
+test("a run that goes on has what was printed before it was stopped, each number once", async ({ folder, machine }) => {
+  const source = `recipe m(model: llama) {
+  for block in model.blocks {
+    for w in block.linears matching "v_proj", "o_proj" {
+      print w[0, 0]
+      store w as pack w as f16
+    }
+  }
+}
+`;
+  const model = await openModel(classics);
+  const options = (lines: string[]): Omit<CompressOptions, "onProgress"> => ({
+    output: join(folder, "print-stopped"),
+    source,
+    note: (line) => lines.push(line),
+  });
+  const [before, after]: [string[], string[]] = [[], []];
+  class Killed extends Error {}
+  const error = await compress(machine.caller, model, recipeOf(source), {
+    ...options(before),
+    // its first layer is stored, and printed again when the block begins anew
+    onProgress({ stage, subject }) {
+      if (stage === "compress" && subject === "model.layers.2.self_attn.v_proj") throw new Killed();
+    },
+  }).then(
+    () => null,
+    (thrown: unknown) => thrown,
+  );
+  assert.instance(error, Killed);
+  const { printed } = await compress(machine.caller, model, recipeOf(source), { ...options(after), resume: true });
+  const layers = model.linears.filter(({ name }) => /[vo]_proj$/.test(name)).map(({ name }) => name);
+  await model.close();
+  assert.equal(
+    printed.map(({ layer }) => layer),
+    layers,
+  );
+  // lines are of each run's own
+  const told = (lines: readonly string[]): number => lines.filter((line) => line.includes("w[0, 0] = ")).length;
+  assert.equal([told(before), told(after)], [6, 4]);
 });
 
 test("later loops see what was measured of all layers, and choose a format by it", async ({ folder, machine }) => {

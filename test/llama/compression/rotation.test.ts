@@ -45,7 +45,8 @@ test("a rotated model gives what it gave, its norms are ones and no weight is as
       for (const { weight } of linears)
         assert.is.not(difference(await rotated.floats(weight), await model.floats(weight), "chain"), null, weight);
     }
-    assert.is(difference(await logitsOf(rotated), await logitsOf(model), "chain"), null);
+    // its weights are rounded to f16
+    assert.is(difference(await logitsOf(rotated), await logitsOf(model), "half"), null);
   } finally {
     await rotated.close();
   }
@@ -75,7 +76,11 @@ test("every architecture whose layers add to the stream as they are gives what i
     assert.instance(error, CompileError);
     const [found] = (error as CompileError).diagnostics;
     assert.is(found?.code, "E613");
-    assert.match(found?.notes[0] ?? "", "adds what is not rotated to the stream");
+    assert.match(found?.message ?? "", "the stream cannot be rotated in model.layers.0, block_gemma3_local");
+    assert.match(
+      found?.notes[0] ?? "",
+      "multiplies each channel of what is added to the stream by another number, as the gain of a norm does",
+    );
   } finally {
     await gemma.close();
   }

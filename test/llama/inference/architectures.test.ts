@@ -61,6 +61,11 @@ function lossOf(logits: Float64Array, token: number): number {
   return Math.log(logits.reduce((sum, value) => sum + Math.exp(value - most), 0)) + most - logits[token]!;
 }
 
+/** The mean of it over the tokens behind the first, by the logits before each. */
+function lossOver(found: readonly Float64Array[], ids: readonly number[]): number {
+  return ids.slice(1).reduce((sum, id, at) => sum + lossOf(found[at]!, id), 0) / (ids.length - 1);
+}
+
 const names = ["llama-biased", "llama-attention-bias", "mistral", "qwen2", "qwen2-window", "qwen3", "phi3", "gemma3"];
 
 for (const name of names)
@@ -77,7 +82,7 @@ for (const name of names)
         after.map((values) => values.indexOf(Math.max(...values))),
         greedy,
       );
-      const loss = ids.slice(1).reduce((sum, id, at) => sum + lossOf(found[at]!, id), 0) / (ids.length - 1);
+      const loss = lossOver(found, ids);
       assert.ok(Math.abs(Math.exp(loss) / perplexity - 1) < 5e-4, `${Math.exp(loss)} and ${perplexity}`);
     } finally {
       session.release();
@@ -110,7 +115,8 @@ for (const name of ["mistral", "qwen3", "gemma3"])
 
 interface Scaling {
   readonly config: object;
-  readonly lengths: readonly { readonly ids: readonly number[]; readonly logits: readonly number[] }[];
+  /** `greedy` and `perplexity` are those in a text of `ids` and as many tokens more as are in `greedy`. */
+  readonly lengths: readonly Expected[];
 }
 
 const scalings = await json<{ readonly [name: string]: Scaling }>("rope.json");
@@ -125,8 +131,16 @@ for (const [name, { config, lengths }] of Object.entries(scalings))
     const session = await openSession(caller, model, { dtype: "f32" });
     try {
       // sines of the driver are good to 2^-11 of 1, which attention of random weights makes more of
-      for (const { ids, logits } of lengths)
+      for (const { ids, logits, greedy, perplexity } of lengths) {
         close((await logitsFrom(session, ids, ids.length - 1))[0]!, logits, "half", `${ids.length} tokens`);
+        const found = await logitsFrom(session, [...ids, ...greedy], 0);
+        assert.equal(
+          found.slice(ids.length - 1, -1).map((values) => values.indexOf(Math.max(...values))),
+          greedy,
+        );
+        const loss = lossOver(found, ids);
+        assert.ok(Math.abs(Math.exp(loss) / perplexity - 1) < 2e-3, `${Math.exp(loss)} and ${perplexity}`);
+      }
     } finally {
       session.release();
       await model.close();

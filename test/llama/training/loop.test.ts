@@ -46,12 +46,14 @@ test("the rate grows, and follows a cosine down to its end", () => {
   assert.equal([stepsFor(settings, 9), stepsFor({ ...settings, steps: null, epochs: 3 }, 9)], [40, 14]);
 });
 
+const firsts = (count: number): readonly number[] => Array.from({ length: count }, (_, at) => at);
+
 test("windows are held out evenly, and each pass over the others has an order of its own", () => {
-  assert.equal(holdOut(8, 0.25, 9), { train: [0, 1, 3, 4, 5, 7], held: [2, 6] });
-  assert.equal(holdOut(8, 0.25, 1).held, [4]);
-  assert.equal(holdOut(3, 0, 9), { train: [0, 1, 2], held: [] });
-  assert.equal(holdOut(1, 0.5, 9), { train: [0], held: [] });
-  const { train } = holdOut(8, 0.25, 9);
+  assert.equal(holdOut(firsts(8), 0.25, 9), { train: [0, 1, 3, 4, 5, 7], held: [2, 6] });
+  assert.equal(holdOut(firsts(8), 0.25, 1).held, [4]);
+  assert.equal(holdOut(firsts(3), 0, 9), { train: [0, 1, 2], held: [] });
+  assert.equal(holdOut(firsts(1), 0.5, 9), { train: [0], held: [] });
+  const { train } = holdOut(firsts(8), 0.25, 9);
   const draw = createDraw(train, 4, 7);
   const drawn = [0, 1, 2].flatMap((step) => [...draw(step)]);
   const [first, second] = [drawn.slice(0, 6), drawn.slice(6)];
@@ -84,7 +86,7 @@ test("what a training takes is held against the memory of a machine whose CPU co
   });
   const cpu = { ...baselineTarget, kind: "cpu" } as const;
   const places = (limit: number | null, target: typeof baselineTarget = cpu): number =>
-    fittingWindows(target, config, { tokens: 256, batch: 8 }, memoryAt, limit).places;
+    fittingWindows(target, config, { tokens: 256, batch: 8 }, memoryAt, limit, () => "Take less.").places;
   assert.is(places(2 ** 33), 8);
   assert.is(places(null, baselineTarget), 8);
   // fewer at once, in equal parts
@@ -99,7 +101,7 @@ test("what a training takes is held against the memory of a machine whose CPU co
       (error: unknown) =>
         error instanceof LlamaError &&
         error.message.includes("takes at least 1.75 GiB") &&
-        error.message.includes(`${words} has 1 GiB in all`),
+        error.message.includes(`${words} has 1 GiB in all. Take less.`),
     );
 });
 
@@ -185,7 +187,13 @@ test("a loss that grows or is not finite ends it: with the best that there was, 
       (thrown: unknown) => thrown,
     );
     assert.ok(error instanceof LlamaError && error.code === "diverged", String(error));
-    assert.match(error.message, /smaller rate than 0.5/);
+    assert.match(error.message, /no step has made anything better. Give it a smaller rate than 0.5/);
+    const later = fakeLearner(
+      (weights) => (weights < 5 ? 1 : late),
+      () => 1,
+    );
+    const blind = await loop(later.learner, { split: { train: [0, 1], held: [] } }).catch((thrown: unknown) => thrown);
+    assert.match(String(blind), /nothing is held out by which an earlier state would have been kept/);
   }
   const skipping = fakeLearner(
     () => 1,

@@ -66,7 +66,7 @@ export async function writePacked(
     ...raw,
     ...options.extra,
     espalier: {
-      version: options.activations === undefined ? 1 : 2,
+      version: options.activations === undefined ? 1 : 3,
       tensors,
       recipe: null,
       history: [],

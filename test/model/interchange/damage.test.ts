@@ -374,7 +374,7 @@ test("what is asked for besides weights is told", () => {
   const config = structuredClone(samples["ct-int8-channel"]!.quantization_config);
   const found = parseQuantization("c", { ...config, kv_cache_scheme: { num_bits: 8 } });
   assert.equal(found.warnings, ["`kv_cache_scheme` asks for keys and values that are rounded: that is not done here"]);
-  // scales as the model runs are computed, those of a calibration are not
+  // scales as the model runs are computed; of those of a calibration, one for all that a layer receives
   assert.equal(found.activations?.("model.layers.0.mlp.up_proj"), { name: "int8", group: "token" });
   const text = JSON.stringify(config).replace('"dynamic":true', '"dynamic":false');
   assert.equal(parseQuantization("c", JSON.parse(text)).warnings, [
