@@ -78,6 +78,7 @@ MODELS = {
     "unknown apart": {**PLAIN, "fuse_unk": False},
     "unknown fused": {**PLAIN, "fuse_unk": True},
     "fallback": bpe([*LETTERS, *BYTES], PAIRS, unk_token="<unk>", byte_fallback=True),
+    "fused bytes": bpe([*LETTERS, *BYTES], PAIRS, unk_token="<unk>", byte_fallback=True, fuse_unk=True),
     "some bytes": bpe([*LETTERS, *BYTES[:0xE0]], PAIRS, unk_token="<unk>", byte_fallback=True, fuse_unk=True),
     "no merges for words": bpe([*LETTERS, "tab", "bath"], PAIRS, unk_token="<unk>", ignore_merges=True),
     "merges first": bpe([*LETTERS, "tab", "bath"], PAIRS, unk_token="<unk>", ignore_merges=False),
@@ -260,6 +261,16 @@ def cases():
     ]):
         for name in ["fallback", "suffixed", "prefixed"]:
             yield f"decoder: {at} {name}", name, {"decoder": decoder}
+
+    at = len(MODELS["fused bytes"]["vocab"])
+    yield "Gemma", "fused bytes", {
+        "normalizer": typed("Replace", pattern={"String": " "}, content="▁"),
+        "pre_tokenizer": split({"String": " "}, "MergedWithPrevious"),
+        "decoder": typed("Sequence", decoders=[
+            typed("Replace", pattern={"String": "▁"}, content=" "), typed("ByteFallback"), typed("Fuse")]),
+        "added_tokens": [added(at, "<s>", special=True), added(at + 1, "\n\n"), added(at + 2, "▁▁")],
+        "post_processor": template(["<s>"], [], {"<s>": at}),
+    }
 
 
 def file_of(model, parts):
