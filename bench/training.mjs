@@ -99,7 +99,7 @@ async function measure(profile) {
         linears.push([
           name,
           await begin(start, {
-            ...treatmentGraphs(treatment, null),
+            ...treatmentGraphs(treatment, caller.functions),
             clock: null,
             parameters: [],
             weight: treatment.inputs.find(({ kind }) => kind === "weight").name,
@@ -125,7 +125,7 @@ async function measure(profile) {
     const rows = rowsOfHead(target, config, places * tokens);
     const batch = await createBatch(arena, caller, places, tokens);
     const loss = lossOf(caller.functions.get("kl"));
-    const parts = { arena, caller, config, dtype, loss, optimizer, total: optimizer.total };
+    const parts = { arena, caller, config, dtype, loss, optimizer, total: optimizer.total, scratch: optimizer.scratch };
     const gain = { weight: frame.gain, trained: null };
     const head = frame.head.parts[0].tensor;
     const bind = (learns, own, dense) =>
