@@ -8,7 +8,7 @@
  * it. Of each dispatch of a block: `alone`, those of all blocks one after the other, so that weights come from memory;
  * `left out`, how much sooner the whole pass is over without it; and the bytes of weights that it reads, over the time
  * alone. The gap between dispatches that wait for each other is in every figure. Times are taken at full clock
- * (`steady.mjs`). `--alone`: nothing is left out, which takes half the time. `--cuts`: choices of schedules as `tune` writes them. `--null` only lists, on the backend that computes
+ * (`steady.mjs`). `--alone`: nothing is left out, which takes half the time; `--whole`: only the passes are timed. `--cuts`: choices of schedules as `tune` writes them. `--null` only lists, on the backend that computes
  * nothing.
  */
 import { readFileSync } from "node:fs";
@@ -35,6 +35,7 @@ const { values: options } = parseArgs({
     context: { type: "string", default: "128" },
     cuts: { type: "string" },
     alone: { type: "boolean" },
+    whole: { type: "boolean" },
     seconds: { type: "string", default: "120" },
     json: { type: "boolean" },
     device: { type: "string", default: "gpu" },
@@ -186,6 +187,7 @@ async function measure(name, session, watched, sequences, tokens) {
       `\n${titled}: ${list.length} dispatches, ${length} a block; a pass of ${config.layers} blocks and the head ${whole.us.toFixed(0)} us${slow(whole)}, a block ${(blocks.us / config.layers).toFixed(1)} us${slow(blocks)}; of 32 blocks ${((whole.us - blocks.us + (32 * blocks.us) / config.layers) / 1000).toFixed(2)} ms`,
       { name, sequences, tokens, dispatches: list.length, length, whole, blocks, layers: config.layers },
     );
+    if (options.whole) return;
     say(
       `${"kernel".padEnd(34)} ${"schedule".padEnd(14)} ${"workgroups x invocations".padEnd(26)} ${"MB".padStart(7)} ${"alone".padStart(8)} ${"GB/s".padStart(6)} ${"left out".padStart(9)}`,
       {},

@@ -8,6 +8,7 @@ import {
   type KernelBuffer,
   type Statement,
 } from "./kernel.js";
+import { unify } from "./unify.js";
 
 /** The most workgroups along one dimension of a dispatch (WebGPU). */
 const mostWorkgroups = 65535;
@@ -67,9 +68,10 @@ function arrayKeys({ arrays }: Kernel): readonly string[] {
 
 /**
  * Independent kernels as one: the first workgroups are those of the first kernel, and so on. Each workgroup runs the
- * body of one kernel only, so workgroup memory is shared between them.
+ * body of one kernel only, so workgroup memory is shared between them. `short`: neighbours that are alike have one body,
+ * whose operands are chosen, instead of a branch each.
  */
-export function mergeKernels(kernels: readonly Kernel[]): Kernel {
+export function mergeKernels(kernels: readonly Kernel[], short = false): Kernel {
   const [head, ...others] = kernels;
   if (head === undefined || others.length === 0) throw new Error("two kernels or more are merged");
   const buffers = new Map<string, KernelBuffer>();
@@ -96,13 +98,7 @@ export function mergeKernels(kernels: readonly Kernel[]): Kernel {
     ];
     return { body, end: first + kernel.workgroups[0] };
   });
-  // the last part needs no test: there are no workgroups beyond it
-  const body = parts
-    .slice(0, -1)
-    .reduceRight<readonly Statement[]>(
-      (otherwise, { body: then, end }) => [{ kind: "if", condition: k.less(at, end), then, otherwise }],
-      parts.at(-1)!.body,
-    );
+  const body = inBranches(short ? alikeAsOne(parts, at) : parts, at);
   return {
     name: head.name,
     workgroupSize: head.workgroupSize,
@@ -117,6 +113,53 @@ export function mergeKernels(kernels: readonly Kernel[]): Kernel {
       values: kernels.flatMap(({ origin }) => origin.values),
     },
   };
+}
+
+/** The statements of a kernel of several, and the first workgroup after its own. */
+interface Part {
+  readonly body: readonly Statement[];
+  readonly end: number;
+}
+
+/** Neighbours that are alike become one part, as long as one of them, with the operands of that which a workgroup has. */
+function alikeAsOne(parts: readonly Part[], at: Expr): readonly Part[] {
+  const groups: { members: readonly Part[]; own: Part }[] = [];
+  for (const part of parts) {
+    const last = groups.at(-1);
+    const members = [...(last?.members ?? []), part];
+    const own = last === undefined ? null : asOne(members, at, groups.length - 1);
+    if (last === undefined || own === null) groups.push({ members: [part], own: part });
+    else groups[groups.length - 1] = { members, own };
+  }
+  return groups.map(({ own }) => own);
+}
+
+function asOne(parts: readonly Part[], at: Expr, group: number): Part | null {
+  const name = `part_${group}`;
+  const which = k.local(name, "u32");
+  let count = 0;
+  // no name of a part is without its number
+  const fresh = (hint: string): string => `${hint}_${group}_${count++}`;
+  const bodies = parts.map(({ body }) => body);
+  const unified = unify(bodies, which, fresh);
+  if (unified === null) return null;
+  const number = parts
+    .slice(0, -1)
+    .reduceRight<Expr>((rest, { end }, part) => k.select(k.less(at, end), k.u32(part), rest), k.u32(parts.length - 1));
+  return {
+    body: [{ kind: "let", name, value: number }, ...unified.choices, ...unified.body],
+    end: parts.at(-1)!.end,
+  };
+}
+
+/** A branch for each part; the last needs no test, for there are no workgroups beyond it. */
+function inBranches(parts: readonly Part[], at: Expr): readonly Statement[] {
+  return parts
+    .slice(0, -1)
+    .reduceRight<readonly Statement[]>(
+      (otherwise, { body: then, end }) => [{ kind: "if", condition: k.less(at, end), then, otherwise }],
+      parts.at(-1)!.body,
+    );
 }
 
 const workgroupsOf = (kernels: readonly Kernel[]): number =>

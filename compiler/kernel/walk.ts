@@ -87,6 +87,17 @@ export function visitStatements(
   }
 }
 
+/** Statements, with those of blocks. */
+export function countOf(statements: readonly Statement[]): number {
+  let count = 0;
+  visitStatements(
+    statements,
+    () => count++,
+    () => {},
+  );
+  return count;
+}
+
 /** Whether a call joins the invocations of a subgroup. */
 export function isSubgroupCall(name: KernelFunction): boolean {
   switch (name) {

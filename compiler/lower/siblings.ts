@@ -1,5 +1,6 @@
 import { canMerge, mergedBuffers, mergedMemory, mergeKernels } from "../kernel/merge.js";
 import { byteSize, type Kernel } from "../kernel/kernel.js";
+import { countOf } from "../kernel/walk.js";
 import type { Target } from "../target.js";
 import { kernelsOf, kernelStep, type Lowered, type LoweredStep } from "./lowered.js";
 
@@ -15,6 +16,12 @@ const fewWorkgroups = 4096;
  * lives in any case.
  */
 const fewBytes = 2 ** 24;
+
+/**
+ * Statements up to which kernels that are one keep a branch each. Instructions of a pass that do not fit a GPU's cache
+ * together cost more than choices do; of short kernels, they do (bench/h100.md).
+ */
+const fewStatements = 500;
 
 /** The most kernels that become one: what a person can still read. */
 const mostParts = 4;
@@ -51,7 +58,7 @@ export function mergeSiblings(
       for (const tensor of writes) group.writes.add(tensor);
     }
   });
-  return inOrder(lowered, groups);
+  return inOrder(lowered, groups, target);
 }
 
 /** Whether a step can be one dispatch with a group's. */
@@ -73,6 +80,11 @@ function joins(group: Group, step: LoweredStep, target: Target, given: ReadonlyS
   );
 }
 
+/** Whether kernels are so long that one body with operands that are chosen is worth more than a branch for each. */
+function isLong(kernels: readonly Kernel[], target: Target): boolean {
+  return target.kind === "gpu" && kernels.reduce((sum, { body }) => sum + countOf(body), 0) > fewStatements;
+}
+
 function bytesWritten({ buffers }: Kernel, given: ReadonlySet<string>): number {
   return buffers.reduce(
     (sum, { access, tensor, element, length }) =>
@@ -82,11 +94,13 @@ function bytesWritten({ buffers }: Kernel, given: ReadonlySet<string>): number {
 }
 
 /** The groups in order, each with the first of its equations: groups begin in the order of those. */
-function inOrder(lowered: readonly Lowered[], groups: readonly Group[]): readonly Lowered[] {
+function inOrder(lowered: readonly Lowered[], groups: readonly Group[], target: Target): readonly Lowered[] {
   const steps = lowered.map((): LoweredStep[] => []);
   for (const { members } of groups) {
     const kernels = members.flatMap(({ step }) => (step.kind === "kernel" ? [step.kernel] : []));
-    steps[members[0]!.eqn]!.push(kernels.length > 1 ? kernelStep(mergeKernels(kernels)) : members[0]!.step);
+    steps[members[0]!.eqn]!.push(
+      kernels.length > 1 ? kernelStep(mergeKernels(kernels, isLong(kernels, target))) : members[0]!.step,
+    );
   }
   return lowered.map((each, eqn) => ({ ...each, steps: steps[eqn]! }));
 }

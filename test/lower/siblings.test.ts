@@ -136,6 +136,20 @@ test("a block for one token takes as many dispatches in a long text, but for the
   assert.is(count(8196), count(32) + 1);
 });
 
+test("the products of a block for sixteen tokens are short together: instructions that fit a cache", () => {
+  const int4 = "nm(2, 4) of int4(128)";
+  const bound = {
+    sizes: { D: 4096, C: 512, M: 14336, heads: 32, groups: 8, head: 128, B: 16, T: 1 },
+    dtype: "f16" as const,
+    formats: Object.fromEntries([..."QRSOPUW"].map((name) => [name, int4])),
+  };
+  const large = { ...gpu, f16: true, matrices: true, maxWorkgroupMemory: 49152, maxBinding: 2 ** 31 };
+  const products = stagesOf("block", bound, large).program.kernels.filter(({ schedule }) => schedule === "matrix");
+  // written out for each slice and for each of q, k and v they have 168 thousand characters
+  assert.ok(products.length >= 4);
+  assert.ok(products.reduce((sum, { wgsl }) => sum + wgsl.length, 0) < 100_000);
+});
+
 for (const T of [1, 5]) {
   test(`a block of merged kernels computes what it means, T=${T}`, async ({ machine }) => {
     const made = libraryCase("block", { sizes: { ...sizes, B: 2, T }, formats }, "chain", {

@@ -77,6 +77,9 @@ const stripped = (of: MatrixTile): MatrixTile => ({ ...of, strip: "narrow" });
 /** Columns from which on sums of so many tokens are divided among workgroups: fewer do not repay adding them up. */
 const leastDivided = 4096;
 
+/** The same for up to 64 tokens, whose sums are four times as many. */
+const leastDividedOf64 = 8192;
+
 /** Slices that workgroup memory holds. */
 export const slicesHeld = ({ ahead }: MatrixTile): number => (ahead === 1 || ahead === 2 ? 2 : 1);
 
@@ -91,24 +94,29 @@ function usual(product: Product, sides: MatrixProduct, together: number): readon
   const rights = passesOf(sides).flatMap(({ right }) => right);
   const slice = Math.max(32, ...rights.map((side) => (side.kind === "dense" ? 0 : side.least)));
   const small = [tile(32, 32, [1, 2, 2], 64), tile(32, 32, [2, 2, 1], slice)];
-  const middle = [terms === 1 ? tile(64, 32, [2, 1, 4], 128) : tile(64, 32, [2, 2, 2], 64), ...small];
+  const held = rights.every((side) => side.kind === "stored" && side.reader !== null);
+  const middle = [
+    terms === 1 ? tile(64, 32, [2, 1, 4], 128) : tile(64, 32, [2, 2, 2], 64, held && m <= 64 ? 3 : 0),
+    ...small,
+  ];
   const square = tile(64, 64, [2, 2, 2], 64);
   if (m <= 16) {
     const wide = terms === 1 ? tile(16, 64, [1, 4, 4], 128) : tile(16, 32, [1, 2, 4], 128);
     const narrow = terms === 1 ? tile(16, 32, [1, 2, 4], 256) : tile(16, 16, [1, 1, 8], 256);
-    const held = rights.every((side) => side.kind === "stored" && side.reader !== null);
-    const many = held && terms === 2 ? [trips(tile(16, 32, [1, 1, 2], 64, 3), 128), wide] : [wide];
+    const many = held && terms === 2 ? [trips(tile(16, 32, [1, 1, 2], 64), 128), wide] : [wide];
     // one product by tiles of twice the rows and half the columns of those that are one dispatch with others
     const split =
       together > product.sizes.n
-        ? stripped(trips(tile(16, 32, [1, 1, 4], 128, 3, 2), 256))
-        : stripped(trips(tile(16, 64, [1, 2, 2], 128, 3, 4), 256));
+        ? stripped(trips(tile(16, 32, [1, 1, 4], 128, 0, 2), 256))
+        : stripped(trips(tile(16, 64, [1, 2, 2], 128, 0, 4), 256));
     const divided = held && terms === 1 && sides.left.inner >= leastDivided ? [split] : [];
     return [...(tiles(product, wide) >= manyTiles ? many : []), ...divided, narrow, ...small];
   }
   if (m <= 32) return [terms === 1 ? tile(32, 32, [1, 2, 4], 128) : tile(32, 16, [1, 1, 8], 128), ...small];
   const large = terms === 1 ? tile(128, 128, [2, 2, 2], 64) : tile(128, 64, [2, 2, 2], 64);
   if (m <= 64 && terms === 1 && tiles(product, square) >= manyTiles) return [square, ...middle];
+  if (m <= 64 && held && terms === 1 && sides.left.inner >= leastDividedOf64)
+    return [stripped(trips(tile(64, 128, [2, 4, 1], 64, 3, 4), 128)), ...middle];
   if (m <= 64 || terms > 2) return middle;
   // both sides read across, the gradient of a weight: long sums for few elements, so that what a large tile has too
   // much of costs more than the reads of small ones (bench/h100.md)
@@ -138,9 +146,12 @@ function others({ sizes }: Product): readonly MatrixTile[] {
   if (sizes.m <= 16)
     return [
       trips(tile(16, 32, [1, 1, 2], 64, 3), 128),
+      trips(tile(16, 32, [1, 1, 2], 64), 128),
       stripped(trips(tile(16, 32, [1, 1, 4], 64, 3), 128)),
       stripped(trips(tile(16, 32, [1, 1, 4], 128, 3, 2), 256)),
       stripped(trips(tile(16, 64, [1, 2, 2], 128, 3, 4), 256)),
+      stripped(trips(tile(16, 64, [1, 2, 2], 128, 0, 4), 256)),
+      stripped(trips(tile(16, 64, [1, 2, 4], 128, 3, 4), 256)),
       trips(tile(16, 32, [1, 1, 8], 256, 3), 512),
       trips(tile(16, 32, [1, 1, 8], 128, 2), 512, "memory"),
       tile(16, 32, [1, 2, 4], 128, 2),

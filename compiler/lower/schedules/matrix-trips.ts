@@ -1,10 +1,11 @@
 /** The walk of a product by matrices over packed columns, a trip of several slices at a time. */
 import * as k from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
+import { rolled, unknownOne } from "../../kernel/roll.js";
 import { matrixSize } from "../../target.js";
 import { upTo } from "../../types/shape.js";
 import { run, type DenseSide, type MatrixProduct } from "../product/matrix-sides.js";
-import { vectorAt, vectorOf, vectorsOf, type StagingPlace } from "../product/matrix-staging.js";
+import { addAll, vectorAt, vectorOf, vectorsOf, type StagingPlace } from "../product/matrix-staging.js";
 import { heldWords, memoryOf, ofSpan, span, stagedLeft } from "../product/matrix-trips.js";
 import type { Environment } from "../toolkit/scalar.js";
 import { matricesOf, slicesHeld, type TripTile } from "./matrix-tile.js";
@@ -30,6 +31,7 @@ export function walkTrips(
   const held = slicesHeld(tile);
   const place = { lowering, build, array, size, slice, distance: sides.distance, environment };
   const rightPlaces = sides.right.map((): StagingPlace => ({ ...place, rows: tile.rows, first: firstN }));
+  const one = build.bind("one", unknownOne());
   let base = 0;
   const room = (side: (typeof sides.right)[number] | DenseSide, rows: number) => {
     const memory = memoryOf(side, rows, place, base);
@@ -129,23 +131,26 @@ export function walkTrips(
       const next = build.bind("next", k.min(k.add(from, trip), last));
       const words = heldRight ?? right.map((side) => side.load(from));
       const coming = heldRight === null ? null : right.map((side) => side.load(next));
-      for (const phase of upTo(phases)) {
-        const offset = held === 1 ? 0 : phase % 2;
-        // before the barrier, so that they are under way while words are unpacked
-        const early = fromMemory
-          ? new Map(
-              upTo(part / matrixSize).map((step) => [step, leftsOf(from, phase, step * matrixSize, offset)] as const),
-            )
-          : null;
-        right.forEach((side, at) => side.store(from, phase, words[at]!, offset * side.vectors));
-        if (left !== null) {
-          left.store(from, phase, heldLeft, offset * left.vectors);
-          move(heldLeft, phase + 1 < phases ? left.load(from, phase + 1) : left.load(next, 0));
-        }
-        build.barrier();
-        multiply((column) => early?.get(column / matrixSize) ?? leftsOf(from, phase, column, offset), offset);
-        if (held === 1) build.barrier();
-      }
+      const copies = upTo(phases).map((phase) =>
+        build.collect(() => {
+          const offset = held === 1 ? 0 : phase % 2;
+          // before the barrier, so that they are under way while words are unpacked
+          const early = fromMemory
+            ? new Map(
+                upTo(part / matrixSize).map((step) => [step, leftsOf(from, phase, step * matrixSize, offset)] as const),
+              )
+            : null;
+          right.forEach((side, at) => side.store(from, phase, words[at]!, offset * side.vectors));
+          if (left !== null) {
+            left.store(from, phase, heldLeft, offset * left.vectors);
+            move(heldLeft, phase + 1 < phases ? left.load(from, phase + 1) : left.load(next, 0));
+          }
+          build.barrier();
+          multiply((column) => early?.get(column / matrixSize) ?? leftsOf(from, phase, column, offset), offset);
+          if (held === 1) build.barrier();
+        }),
+      );
+      addAll(build, rolled(copies, build.fresh, one));
       if (coming !== null) coming.forEach((values, at) => move(heldRight![at]!, values));
     },
     trip,

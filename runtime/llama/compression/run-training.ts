@@ -24,7 +24,7 @@ export async function train(run: Run, step: TrainStep, block: TrainedBlock | nul
       windows: scoredWindowsOf(windows, options.text ?? null),
       dtype: options.dtype ?? "f32",
       limit: memoryLimit(caller, options.deviceMemory),
-      calibrationBytes: calibrationBytes(run),
+      calibrationBytes: calibrationBytes(run, step),
       points,
       note: options.note ?? (() => {}),
       onStep: (what, done, total, detail) => report(run, "train", what, done, total, work, detail),

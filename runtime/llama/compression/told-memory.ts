@@ -1,22 +1,27 @@
 /** What the trainings of a recipe will take of a device, told before a weight is read. */
-import type { Recipe, RecipeStep } from "../../../compiler/recipe/recipe.js";
+import type { Recipe, RecipeStep, TrainStep } from "../../../compiler/recipe/recipe.js";
 import { counted } from "../../../compiler/words.js";
 import { memoryInWords } from "../training/room.js";
+import { stepsFor } from "../training/settings.js";
 import { countingWindows, scoredWindowsOf } from "../training/text.js";
 import { defaultMemory } from "./activations.js";
 import { splitWindows } from "./model-training.js";
 import type { Run } from "./run.js";
 import { memoryLimit, trainingRoom } from "./training-memory.js";
+import { withDense } from "./workload.js";
 
-/** Bytes of calibration activations that stay on the device. */
-export function calibrationBytes({
-  caller,
-  model,
-  windows,
-  options,
-}: Pick<Run, "caller" | "model" | "windows" | "options">): number {
+/**
+ * Bytes of calibration activations that stay on the device while a block is trained: those of the model as it is, and
+ * where the loop over blocks looks at them those of the model as it was given.
+ */
+export function calibrationBytes(
+  { caller, model, windows, options, recipe }: Pick<Run, "caller" | "model" | "windows" | "options" | "recipe">,
+  step: TrainStep,
+): number {
   const width = options.dtype === "f16" ? 2 : 4;
-  const all = (windows?.count ?? 0) * (windows?.tokens ?? 0) * model.config.hiddenSize * width;
+  const loop = recipe.steps.find((each) => each.kind === "blocks" && each.body.includes(step));
+  const streams = loop?.kind === "blocks" && withDense(loop.body) ? 2 : 1;
+  const all = streams * (windows?.count ?? 0) * (windows?.tokens ?? 0) * model.config.hiddenSize * width;
   return Math.min(all, options.memory ?? defaultMemory(caller));
 }
 
@@ -47,9 +52,15 @@ export function tellTrainings(
       dtype: options.dtype ?? "f32",
       keepsBest: split.held.length > 0,
       limit: memoryLimit(caller, options.deviceMemory),
-      calibration: calibrationBytes(known),
+      calibration: calibrationBytes({ ...known, recipe }, step),
       tables,
     });
+    const { warmup, rate } = step.settings;
+    const steps = stepsFor(step.settings, split.train.length);
+    if (warmup >= steps)
+      note(
+        `note: The training makes ${counted(steps, "step")}, and its rate grows over ${warmup} (\`warmup\`): it never comes to ${rate}.`,
+      );
     const silent = windows.count - countingWindows(windows).length;
     if (silent > 0)
       note(

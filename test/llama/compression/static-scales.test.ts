@@ -196,6 +196,35 @@ test("a run that is stopped and gone on with has the scales of the blocks that w
     );
 });
 
+test("calibration windows stay on one device, since the others would not round on the way", async () => {
+  const without = writtenRecipe(`use statistics
+recipe r(model: llama, text: tokens) {
+  for block in model.blocks {
+    let most = observe block on text by feature_maxima
+    for w in block.linears matching "q_proj" {
+      let y[n, k] = w[n, k] + 0.0 * most[w][k]
+      store w as y
+    }
+  }
+}
+`);
+  const asked: string[] = [];
+  const notes: string[] = [];
+  for (const [name, written] of [
+    ["divided", without],
+    ["together", largest],
+  ] as const)
+    await run(written, name, {
+      note: (line) => notes.push(line),
+      helpers() {
+        asked.push(name);
+        return [];
+      },
+    });
+  assert.equal(asked, ["divided"]);
+  assert.ok(notes.includes("note: blocks are rounded on one device: the calibration windows are not divided."));
+});
+
 for (const [scale, told] of [
   ["0.0 * most[w][0]", "0"],
   ["-1.0", "-1"],

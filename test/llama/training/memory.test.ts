@@ -66,6 +66,39 @@ recipe learned(model: llama, text: tokens) {
 `),
 };
 
+/** What is told before anything is read, up to the memory of the first training. */
+async function toldOf({ recipe, source }: Written): Promise<readonly string[]> {
+  const notes: string[] = [];
+  await compress(caller, model, recipe, {
+    output: join(folder, "none"),
+    source,
+    text,
+    note(line) {
+      notes.push(line);
+      if (/Training .*takes/.test(line)) throw new Error("that is enough");
+    },
+  }).catch(() => {});
+  return notes;
+}
+
+test("what a block was given in the dense model stays on the device as well, and is told", async () => {
+  const activations = async (dense_inputs: boolean): Promise<number> => {
+    const block = { scope: "block", loss: "block_error", settings: { ...settings, dense_inputs } } as const;
+    const [line = ""] = (await toldOf(trainingRecipe(sparse, block))).slice(-1);
+    return unit.MiB * Number(/about ([\d.]+) MiB for activations/.exec(line)?.[1]);
+  };
+  const [without, both] = [await activations(false), await activations(true)];
+  // 40 windows of 16 tokens of 256 values
+  assert.ok(Math.abs(both - without - 40 * 16 * 256 * 4) < 0.02 * unit.MiB, `${without}, ${both}`);
+});
+
+test("a rate that grows over more steps than there are is told", async () => {
+  const [line] = await toldOf(trainingRecipe(sparse, { settings: { steps: 5, warmup: 20, rate: 1e-3 } }));
+  assert.match(line ?? "", /makes 5 steps, and its rate grows over 20 \(`warmup`\): it never comes to 0\.001/);
+  const usual = await toldOf(trainingRecipe(sparse, { settings: { steps: 50, warmup: 20 } }));
+  assert.is(usual.length, 1, usual.join("\n"));
+});
+
 for (const [name, written] of Object.entries(cases))
   test(name, async () => {
     const { told, taken } = await memoryOf(written);
