@@ -16,10 +16,12 @@ for (const format of [
   "int4(32)",
   "int4(8, asymmetric)",
   "int4(channel, scale: f32)",
+  "int4(32, scale: int8)",
   "nm(2, 4) of f16",
   "nm(2, 4) of int4(32)",
   "nm(2, 4) of int4(16, asymmetric)",
   "nm(2, 4) of int4(64, scale: f32)",
+  "nm(2, 4) of int4(64, scale: int8)",
 ]) {
   test(format, () => {
     const { spec, words, dense } = packed(format, shape.rows, shape.columns, 3);
