@@ -16,7 +16,6 @@ import { openDevice } from "../dist/runtime/device/device.js";
 import { formatBytes } from "../dist/runtime/device/error.js";
 import { createHost, standardLibrary } from "../dist/runtime/library.js";
 import { createCaller } from "../dist/runtime/llama/call.js";
-import { blockArguments } from "../dist/runtime/llama/inference/pass.js";
 import { treatmentGraphs } from "../dist/runtime/llama/training/gradients.js";
 import { createLearner } from "../dist/runtime/llama/training/learner.js";
 import { lossOf } from "../dist/runtime/llama/training/loss.js";
@@ -24,7 +23,6 @@ import { createBatch, createModelPass } from "../dist/runtime/llama/training/pas
 import { rowsOfHead, windowsOfPass } from "../dist/runtime/llama/training/room.js";
 import { beginTraining } from "../dist/runtime/llama/training/trained.js";
 import { createOptimizer, createUpdate } from "../dist/runtime/llama/training/update.js";
-import { linearNames } from "../dist/runtime/llama/weights.js";
 import { parseConfig } from "../dist/runtime/model/config.js";
 import { openArena } from "../dist/runtime/run/arena.js";
 import { createExecutor } from "../dist/runtime/run/run.js";
@@ -82,23 +80,13 @@ async function measure(profile) {
     const { frame, blocks } = session;
     const students = [];
     for (const weights of blocks) {
-      const parameters = new Map(
-        Object.entries(blockArguments(config, weights, {})).map(([parameter, tensor]) => [tensor, parameter]),
-      );
-      const begin = (tensor, rounding) =>
-        beginTraining(
-          arena,
-          caller,
-          { name: parameters.get(tensor), parameter: parameters.get(tensor), start: tensor, rounding },
-          dtype,
-          true,
-        );
+      const begin = (parameter, start, rounding) =>
+        beginTraining(arena, caller, { name: parameter, parameter, start, rounding }, dtype, true);
       const linears = [];
-      for (const name of linearNames) {
-        const start = weights.linears[name];
+      for (const [name, start] of Object.entries(weights.linears)) {
         linears.push([
           name,
-          await begin(start, {
+          await begin(name, start, {
             ...treatmentGraphs(treatment, caller.functions),
             clock: null,
             parameters: [],
@@ -109,14 +97,13 @@ async function measure(profile) {
           }),
         ]);
       }
-      const gains = [await begin(weights.attentionGain, null), await begin(weights.mlpGain, null)];
+      const gains = [];
+      for (const [name, start] of Object.entries(weights.vectors))
+        if (!name.endsWith("bias")) gains.push([name, await begin(name, start, null)]);
+      const used = (some) => Object.fromEntries(some.map(([name, { forward }]) => [name, forward]));
       students.push({
-        weights: {
-          attentionGain: gains[0].forward,
-          mlpGain: gains[1].forward,
-          linears: Object.fromEntries(linears.map(([name, { forward }]) => [name, forward])),
-        },
-        trained: [...linears.map(([, each]) => each), ...gains],
+        weights: { ...weights, vectors: { ...weights.vectors, ...used(gains) }, linears: used(linears) },
+        trained: [...linears, ...gains].map(([, each]) => each),
       });
     }
     const trained = students.flatMap((student) => student.trained);
@@ -129,7 +116,12 @@ async function measure(profile) {
     const gain = { weight: frame.gain, trained: null };
     const head = frame.head.parts[0].tensor;
     const bind = (learns, own, dense) =>
-      createModelPass({ ...parts, learns }, { frame, students: own, gain, head, dense, beside: null }, batch, rows);
+      createModelPass(
+        { ...parts, learns },
+        { frame, students: own, gain, head, dense: { frame, head, blocks: dense }, beside: null },
+        batch,
+        rows,
+      );
     const compiling = performance.now();
     const settings = {
       rate: 3e-4,

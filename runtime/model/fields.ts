@@ -27,6 +27,11 @@ export class Fields {
     return this.raw(name) !== undefined;
   }
 
+  /** Whether null is said, where being absent means something else. */
+  isNull(name: string): boolean {
+    return this.object[name] === null;
+  }
+
   /** The value as it is; undefined where absent, null or inherited. */
   raw(name: string): unknown {
     this.asked.add(name);

@@ -172,6 +172,12 @@ const refused: readonly (readonly [ModelErrorCode, { readonly [name: string]: un
     { ...qwen2, use_sliding_window: true, sliding_window: 4, layer_types: ["full_attention"] },
     /`layer_types` should be a list of num_hidden_layers = 2/,
   ],
+  ["M131", { ...gemma3, sliding_window: null }, /`sliding_window` should be an integer from 1 .*found nothing/],
+  [
+    "M131",
+    { ...qwen2, use_sliding_window: false, layer_types: ["sliding_attention", "full_attention"] },
+    /`layer_types` should be "full_attention" for each block, as no window is in use, found "sliding_attention"/,
+  ],
   [
     "M132",
     {

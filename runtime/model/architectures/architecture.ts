@@ -72,7 +72,12 @@ export const windowRule: NumberRule = { integer: true, min: 1, max: 2 ** 27 };
 
 /** Windows of those blocks that a list of kinds, or else the number of the first such block, says. */
 export function windowsByLayer(fields: Fields, layers: number, unsupported: string[]): Particulars["windows"] {
-  if (!fields.boolean("use_sliding_window", false) || !fields.has("sliding_window")) return noWindows(layers);
+  if (!fields.boolean("use_sliding_window", false) || !fields.has("sliding_window")) {
+    const kinds = layerKinds(fields, layers, unsupported);
+    if (kinds?.includes("sliding_attention") === true)
+      fields.problem("layer_types", '"full_attention" for each block, as no window is in use', "sliding_attention");
+    return noWindows(layers);
+  }
   const window = fields.number("sliding_window", windowRule);
   const first = fields.number("max_window_layers", { integer: true, min: 0, max: 2 ** 20 }, 28);
   const kinds = layerKinds(fields, layers, unsupported);

@@ -32,6 +32,7 @@ export const gemma3: Architecture = {
     const activation = fields.raw("hidden_activation") ?? "gelu_pytorch_tanh";
     if (activation !== "gelu_pytorch_tanh")
       unsupported.push(`\`hidden_activation\` should be "gelu_pytorch_tanh", found ${describe(activation)}`);
+    if (fields.isNull("sliding_window")) fields.number("sliding_window", windowRule);
     const window = fields.number("sliding_window", windowRule, 4096);
     const kinds = layerKinds(fields, layers, unsupported);
     const pattern = fields.number("sliding_window_pattern", { integer: true, min: 1, max: 4096 }, 6);
