@@ -3,8 +3,9 @@
  *
  *   npm run build && node bench/masks.mjs --model MODEL --text calibration.txt --score test.txt
  *     [--only masks,weights,both] [--window 512] [--windows 128] [--epochs 8] [--rate 1e-3] [--mask-epochs 4]
- *     [--mask-rate 0.05] [--strength 3] [--noise 1] [--batch 8] [--seed 0] [--set name=value]... [--device gpu]
+ *     [--mask-rate 0.05] [--strength 3] [--noise 1] [--from sparsegpt] [--batch 8] [--seed 0] [--device gpu]
  *
+ * `--from`: what is chosen among, where a mask is learned: the weights that SparseGPT left, or all of the dense model's.
  * `sparsegpt`: nothing is trained; `weights`: the kept weights under SparseGPT's mask; `masks`: the masks alone, from
  * SparseGPT's; `both`: masks, then weights. One row each. The same seed draws the same noise.
  */
@@ -29,6 +30,7 @@ const { values: options } = parseArgs({
     "mask-rate": { type: "string", default: "0.05" },
     strength: { type: "string", default: "3" },
     noise: { type: "string", default: "1" },
+    from: { type: "string", default: "sparsegpt" },
     batch: { type: "string", default: "8" },
     seed: { type: "string", default: "0" },
     device: { type: "string", default: "gpu" },
@@ -41,7 +43,7 @@ const number = (text) => (/[.e]/.test(text) ? String(Number(text)) : `${text}.0`
 const learned = `
     train block on text by block_error(epochs: ${options["mask-epochs"]}, rate: ${options["mask-rate"]}, batch: ${options.batch}, seed: ${options.seed}, held_out: 0.02, norms: false) {
       for w in block.linears {
-        let whole[n, k] = select(w.start[n, k] == 0.0, w.dense[n, k], w.start[n, k])
+        ${options.from === "dense" ? "let whole = w.dense" : "let whole[n, k] = select(w.start[n, k] == 0.0, w.dense[n, k], w.start[n, k])"}
         let logits = parameter(prior_logits(w.start, ${number(options.strength)}))
         let drawn = explored(logits, ${number(options.noise)}, ${options.seed}, w.step, w.steps, w.number)
         store w as pack chosen(whole, drawn, 2.0 * 0.05^(w.step / w.steps)) as nm(2, 4) of f16

@@ -18,8 +18,8 @@ const fewWorkgroups = 4096;
 const fewBytes = 2 ** 24;
 
 /**
- * Statements up to which kernels that are one keep a branch each. Instructions of a pass that do not fit a GPU's cache
- * together cost more than choices do; of short kernels, they do (bench/h100.md).
+ * Statements up to which products by matrices that are one keep a branch each. Instructions of a pass that do not fit a
+ * GPU's cache together cost more than choices do; of short kernels, and of those for a token, they do not (bench/h100.md).
  */
 const fewStatements = 500;
 
@@ -58,7 +58,7 @@ export function mergeSiblings(
       for (const tensor of writes) group.writes.add(tensor);
     }
   });
-  return inOrder(lowered, groups, target);
+  return inOrder(lowered, groups);
 }
 
 /** Whether a step can be one dispatch with a group's. */
@@ -81,8 +81,11 @@ function joins(group: Group, step: LoweredStep, target: Target, given: ReadonlyS
 }
 
 /** Whether kernels are so long that one body with operands that are chosen is worth more than a branch for each. */
-function isLong(kernels: readonly Kernel[], target: Target): boolean {
-  return target.kind === "gpu" && kernels.reduce((sum, { body }) => sum + countOf(body), 0) > fewStatements;
+function isLong(kernels: readonly Kernel[]): boolean {
+  return (
+    kernels.every(({ features }) => features.includes("matrices")) &&
+    kernels.reduce((sum, { body }) => sum + countOf(body), 0) > fewStatements
+  );
 }
 
 function bytesWritten({ buffers }: Kernel, given: ReadonlySet<string>): number {
@@ -94,12 +97,12 @@ function bytesWritten({ buffers }: Kernel, given: ReadonlySet<string>): number {
 }
 
 /** The groups in order, each with the first of its equations: groups begin in the order of those. */
-function inOrder(lowered: readonly Lowered[], groups: readonly Group[], target: Target): readonly Lowered[] {
+function inOrder(lowered: readonly Lowered[], groups: readonly Group[]): readonly Lowered[] {
   const steps = lowered.map((): LoweredStep[] => []);
   for (const { members } of groups) {
     const kernels = members.flatMap(({ step }) => (step.kind === "kernel" ? [step.kernel] : []));
     steps[members[0]!.eqn]!.push(
-      kernels.length > 1 ? kernelStep(mergeKernels(kernels, isLong(kernels, target))) : members[0]!.step,
+      kernels.length > 1 ? kernelStep(mergeKernels(kernels, isLong(kernels))) : members[0]!.step,
     );
   }
   return lowered.map((each, eqn) => ({ ...each, steps: steps[eqn]! }));

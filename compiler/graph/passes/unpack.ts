@@ -12,10 +12,10 @@ import { storageBytes } from "../storage.js";
 const worthwhileTokens = 32;
 
 /**
- * Tokens from which on that holds for tiles of matrices. Decoding a weight of n x k costs its f16 twice, written and read,
- * and saves the unpacking in every tile of 128 tokens (bench/h100.md).
+ * Tokens from which on that holds for tiles of matrices. Decoding a weight costs its f16, written once, and saves the
+ * unpacking in every tile of 128 tokens: what three of them take (bench/h100.md).
  */
-const matrixTokens = 1024;
+const matrixTokens = 512;
 
 /** Bytes of a decoded weight at most, since it stands beside the packed one. */
 const mostDecoded = 2 ** 28;

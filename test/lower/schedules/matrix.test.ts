@@ -198,14 +198,14 @@ test("for very many tokens packed weights are decoded to f16 once", () => {
     assert.equal(schedulesOf(stages), left ? ["loops"] : ["unpacked", "loops"], F);
   }
   const pair = { P: "int4(32)", U: "nm(2, 4) of int4(64)" };
-  const sizes = { B: 1, T: 1024, D: 4096, M: 256 };
+  const sizes = { B: 1, T: 512, D: 4096, M: 256 };
   const taken = (more: Partial<Bound>): readonly string[] =>
     schedulesOf(stagesOf("gated", { ...half(sizes, pair), ...more }, gpu));
   // both weights are decoded by one dispatch
   assert.equal(taken({}), ["unpacked", "matrix"]);
   // few elements go one by one
   assert.equal(taken({ sizes: { ...sizes, M: 128 } }), ["loops", "matrix"]);
-  assert.equal(taken({ sizes: { ...sizes, T: 1023 } }), ["matrix"]);
+  assert.equal(taken({ sizes: { ...sizes, T: 511 } }), ["matrix"]);
   assert.equal(taken({ formats: { P: "bf16", U: "int4(32)" } }), ["matrix"]);
   assert.equal(taken({ dtype: "f32" }).includes("unpacked"), false);
 });
