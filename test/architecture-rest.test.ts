@@ -1,7 +1,10 @@
 /** What no file may hold. */
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { formats } from "../compiler/formats/registry.js";
+import { projectFile } from "./support/project.js";
 import { readSources } from "./support/sources.js";
 
 const test = suite("architecture of the rest");
@@ -87,6 +90,15 @@ test("nothing is left open: no any, no suppressed error, no skipped test, no mut
       ),
   );
   assert.equal(wrong, []);
+});
+
+test("every decision is in the index", () => {
+  const folder = projectFile("spec/decisions");
+  const index = readFileSync(join(folder, "README.md"), "utf8");
+  const files = readdirSync(folder).filter((name) => /^\d{4}-/.test(name));
+  assert.ok(files.length >= 40);
+  const missing = files.filter((name) => !index.includes(`| [${name.slice(0, 4)}](${name}) | `));
+  assert.equal(missing, []);
 });
 
 test.run();
