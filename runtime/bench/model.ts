@@ -190,19 +190,18 @@ async function timeDecode(
 }
 
 /**
- * Runs for so long, and then for as long as a run is still clearly faster than any before it, up to five times: where the
- * host has compiled for seconds, a GPU's clocks come back late.
+ * Runs until no run has become clearly faster for so long, up to five times as long: where the host has compiled for
+ * seconds, a GPU's clocks come back late, and little by little.
  */
 async function warmUp(ms: number, run: () => Promise<unknown>): Promise<void> {
   const started = performance.now();
-  let fastest = Infinity;
+  let [since, mark] = [started, Infinity];
   for (;;) {
     const begun = performance.now();
     await run();
     const now = performance.now();
-    const faster = now - begun < 0.97 * fastest;
-    fastest = Math.min(fastest, now - begun);
-    if (now - started >= 5 * ms || (now - started >= ms && !faster)) return;
+    if (now - begun < 0.97 * mark) [since, mark] = [now, now - begun];
+    if (now - since >= ms || now - started >= 5 * ms) return;
   }
 }
 
