@@ -66,6 +66,7 @@ const sizes: Readonly<Record<string, number>> = {
   head: 16,
   tokens: 3,
   group: 32,
+  many: 2,
   kept: 2,
   of_each: 4,
   scales: 3,
