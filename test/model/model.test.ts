@@ -343,8 +343,8 @@ test("directories that are no models", async () => {
     assert.match((await failure("M121", openModel(directory))).help ?? "", /PyTorch/);
     await symlink("/dev/zero", join(directory, "model.safetensors"));
     await failure("M101", openModel(directory));
-    await writeJson(join(directory, "config.json"), { ...smallConfig, espalier: { version: 3 } });
-    assert.match((await failure("M134", openModel(directory))).message, /version should be 1 or 2, found 3/);
+    await writeJson(join(directory, "config.json"), { ...smallConfig, espalier: { version: 4 } });
+    assert.match((await failure("M134", openModel(directory))).message, /version should be 1, 2 or 3, found 4/);
   });
 });
 
