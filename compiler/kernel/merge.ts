@@ -9,6 +9,7 @@ import {
   type Statement,
 } from "./kernel.js";
 import { unify } from "./unify.js";
+import { operands, withOperands } from "./walk.js";
 
 /** The most workgroups along one dimension of a dispatch (WebGPU). */
 const mostWorkgroups = 65535;
@@ -245,34 +246,21 @@ function renameStatement(statement: Statement, to: Renaming): Statement {
 }
 
 function renameExpr(a: Expr, to: Renaming): Expr {
-  const expr = (operand: Expr): Expr => renameExpr(operand, to);
-  switch (a.kind) {
-    case "literal":
-    case "parameter":
-      return a;
+  const own = withOperands(
+    a,
+    operands(a).map((operand) => renameExpr(operand, to)),
+  );
+  switch (own.kind) {
     case "local":
-      return { ...a, name: `${a.name}_p${to.part}` };
+      return { ...own, name: `${own.name}_p${to.part}` };
     case "builtin":
-      return builtinOf(a.name, to);
+      return builtinOf(own.name, to);
     case "load":
-      return { ...a, buffer: to.names.get(a.buffer) ?? a.buffer, index: expr(a.index) };
+      return { ...own, buffer: to.names.get(own.buffer) ?? own.buffer };
     case "shared":
-      return { ...a, array: to.names.get(a.array) ?? a.array, index: expr(a.index) };
-    case "unary":
-    case "convert":
-    case "bitcast":
-    case "component":
-      return { ...a, a: expr(a.a) };
-    case "binary":
-      return { ...a, a: expr(a.a), b: expr(a.b) };
-    case "select":
-      return { ...a, condition: expr(a.condition), then: expr(a.then), otherwise: expr(a.otherwise) };
-    case "call":
-      return { ...a, args: a.args.map(expr) };
-    case "vector":
-      return { ...a, parts: a.parts.map(expr) };
+      return { ...own, array: to.names.get(own.array) ?? own.array };
     default:
-      return a satisfies never;
+      return own;
   }
 }
 

@@ -1,7 +1,7 @@
 /** Copies of the same statements as one, whose operands are chosen. */
 import * as k from "./build.js";
 import type { Expr, Statement } from "./kernel.js";
-import { expressions, hasSubgroupCall, operands, visitExpr, visitStatements } from "./walk.js";
+import { expressions, hasSubgroupCall, operands, visitExpr, visitStatements, withOperands } from "./walk.js";
 
 /** A copy's own names, and what they are called in the first. */
 type Names = ReadonlyMap<string, string>;
@@ -245,36 +245,6 @@ function shapeOf(a: Expr): string {
         .join(" ")}`;
     default:
       return kind satisfies never;
-  }
-}
-
-/** An expression with other operands, as many. */
-function withOperands(a: Expr, given: readonly Expr[]): Expr {
-  const [x, y, z] = given;
-  switch (a.kind) {
-    case "literal":
-    case "local":
-    case "builtin":
-    case "parameter":
-      return a;
-    case "load":
-    case "shared":
-      return { ...a, index: x! };
-    case "unary":
-    case "convert":
-    case "bitcast":
-    case "component":
-      return { ...a, a: x! };
-    case "binary":
-      return { ...a, a: x!, b: y! };
-    case "select":
-      return { ...a, condition: x!, then: y!, otherwise: z! };
-    case "call":
-      return { ...a, args: given };
-    case "vector":
-      return { ...a, parts: given };
-    default:
-      return a satisfies never;
   }
 }
 

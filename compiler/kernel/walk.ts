@@ -36,6 +36,36 @@ export function operands(a: Expr): readonly Expr[] {
   }
 }
 
+/** An expression with other operands: as many, of the same types, in the order of `operands`. */
+export function withOperands(a: Expr, given: readonly Expr[]): Expr {
+  const [x, y, z] = given;
+  switch (a.kind) {
+    case "literal":
+    case "local":
+    case "builtin":
+    case "parameter":
+      return a;
+    case "load":
+    case "shared":
+      return { ...a, index: x! };
+    case "unary":
+    case "convert":
+    case "bitcast":
+    case "component":
+      return { ...a, a: x! };
+    case "binary":
+      return { ...a, a: x!, b: y! };
+    case "select":
+      return { ...a, condition: x!, then: y!, otherwise: z! };
+    case "call":
+      return { ...a, args: given };
+    case "vector":
+      return { ...a, parts: given };
+    default:
+      return a satisfies never;
+  }
+}
+
 /** The expressions that stand in a statement itself, not in its blocks. */
 export function expressions(statement: Statement): readonly Expr[] {
   switch (statement.kind) {
