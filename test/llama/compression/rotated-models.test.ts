@@ -1,5 +1,4 @@
 /** What becomes of a model that was rotated: stopped and gone on with, exported, its tables, the type of its weights. */
-import { readFile, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -12,6 +11,7 @@ import { exportModel } from "../../../runtime/model/export/export.js";
 import { openModel, type Model } from "../../../runtime/model/model.js";
 import { openToyWorkshop } from "../machine.js";
 import { calibrationIds, exampleRecipe, writtenRecipe, type Written } from "../recipes.js";
+import { sameFiles } from "../../support/same-files.js";
 
 const test = suite("llama/rotated-models");
 const { caller, model, bos, folder } = await openToyWorkshop(test, "rotated-models");
@@ -38,12 +38,7 @@ async function killed(written: Written, name: string, subject: string, count = 1
   assert.instance(error, Killed);
 }
 
-async function same(a: string, b: string): Promise<void> {
-  const names = await readdir(join(folder, a));
-  assert.equal(await readdir(join(folder, b)), names);
-  for (const name of names)
-    assert.ok((await readFile(join(folder, a, name))).equals(await readFile(join(folder, b, name))), `${name} differs`);
-}
+const same = (a: string, b: string): Promise<void> => sameFiles(join(folder, a), join(folder, b));
 
 /** The perplexity of a model on some of the text. */
 async function perplexityOf(given: Model): Promise<number> {

@@ -1,4 +1,3 @@
-import { readFile, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -6,6 +5,7 @@ import type { Caller } from "../../../runtime/llama/call.js";
 import { compress } from "../../../runtime/llama/compression/compress.js";
 import { openToyWorkshop } from "../machine.js";
 import { calibrationIds, writtenRecipe, type Written } from "../recipes.js";
+import { sameFiles } from "../../support/same-files.js";
 
 const test = suite("layers that share an input");
 const { caller, model, bos, folder } = await openToyWorkshop(test, "shared");
@@ -27,11 +27,7 @@ async function factorings({ recipe, source }: Written, output: string, share?: b
   return count;
 }
 
-async function same(a: string, b: string): Promise<void> {
-  const names = await readdir(join(folder, a));
-  for (const name of names)
-    assert.ok((await readFile(join(folder, a, name))).equals(await readFile(join(folder, b, name))), `${name} differs`);
-}
+const same = (a: string, b: string): Promise<void> => sameFiles(join(folder, a), join(folder, b));
 
 const plain = writtenRecipe(`use statistics, solve, gptq, sparsegpt, refine
 

@@ -1,4 +1,4 @@
-import { readFile, readdir, truncate, utimes } from "node:fs/promises";
+import { readdir, truncate, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -8,6 +8,7 @@ import { LlamaError } from "../../../runtime/llama/error.js";
 import { leaveState, stateOf } from "../../../runtime/llama/long-runs/saved-state.js";
 import { openToyWorkshop } from "../machine.js";
 import { calibrationIds, exampleRecipe, patchedModel, writtenRecipe, type Written } from "../recipes.js";
+import { sameFiles } from "../../support/same-files.js";
 
 const test = suite("resume");
 const { caller, model, bos, folder } = await openToyWorkshop(test, "resume");
@@ -53,12 +54,7 @@ async function refusal(work: Promise<unknown>): Promise<string> {
   return error instanceof Error ? error.message : "";
 }
 
-async function same(a: string, b: string): Promise<void> {
-  const names = await readdir(join(folder, a));
-  assert.equal(await readdir(join(folder, b)), names);
-  for (const name of names)
-    assert.ok((await readFile(join(folder, a, name))).equals(await readFile(join(folder, b, name))), `${name} differs`);
-}
+const same = (a: string, b: string): Promise<void> => sameFiles(join(folder, a), join(folder, b));
 
 const wanda = exampleRecipe("wanda-2of4-int4.esp");
 

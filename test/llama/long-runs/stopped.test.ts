@@ -1,5 +1,5 @@
 /** Runs that are stopped after a model has been written: they go on, and know what they wrote. */
-import { readFile, readdir, rm, stat, utimes } from "node:fs/promises";
+import { rm, stat, utimes } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -10,6 +10,7 @@ import { stateOf } from "../../../runtime/llama/long-runs/saved-state.js";
 import { ModelError } from "../../../runtime/model/error.js";
 import { openToyWorkshop } from "../machine.js";
 import { calibrationIds, writtenRecipe, type Written } from "../recipes.js";
+import { sameFiles } from "../../support/same-files.js";
 
 const test = suite("stopped");
 const { caller, model, bos, folder } = await openToyWorkshop(test, "stopped");
@@ -40,12 +41,7 @@ async function killed(written: Written, output: string, options: Partial<Compres
   assert.instance(error, Killed);
 }
 
-async function same(a: string, b: string): Promise<void> {
-  const names = await readdir(join(folder, a));
-  assert.equal(await readdir(join(folder, b)), names);
-  for (const name of names)
-    assert.ok((await readFile(join(folder, a, name))).equals(await readFile(join(folder, b, name))), `${name} differs`);
-}
+const same = (a: string, b: string): Promise<void> => sameFiles(join(folder, a), join(folder, b));
 
 test("a run that is stopped while it scores goes on from there: what it has written it knows for its own", async () => {
   const stop = ({ stage }: CompressProgress): void => {
