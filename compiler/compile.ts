@@ -30,6 +30,8 @@ import type { ScheduleKey } from "./lower/schedules/key.js";
 import { matvecKeepsLeft } from "./lower/schedules/matvec.js";
 import { dotSides, isDot } from "./lower/product/dot-sides.js";
 import { lowerSteps } from "./lower/steps.js";
+import { matrixOrders, orderedStorage, readAsMatrices } from "./lower/schedules/orders.js";
+import type { Orders } from "./lower/toolkit/order.js";
 import { mergeSiblings } from "./lower/siblings.js";
 import { createLowering } from "./lower/toolkit/lowering.js";
 import { unbindable } from "./plan/limits.js";
@@ -80,6 +82,7 @@ export interface Stages {
   /** What is lowered: simplified, fused, copies inserted before updates in place. */
   readonly fused: ConcreteGraph;
   readonly storage: StorageMap;
+  readonly orders: Orders;
   /** What is packed by those who read it. */
   readonly packs: StagedPacks;
   /** What each eqn of `fused` becomes. */
@@ -167,19 +170,25 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
     insertCopies(joined, ({ out }) => typeof scans.get(out) !== "string"),
     "insert copies",
   );
-  const storage = assignStorage(fused);
-  const tooLarge = unbindable(fused, storage, target);
+  const rowMajor = assignStorage(fused);
+  const tooLarge = unbindable(fused, rowMajor, target);
   if (tooLarge.length > 0) throw new CompileError(tooLarge);
-  const lower = (packs: StagedPacks): readonly Lowered[] => {
-    const lowering = createLowering(fused, storage, target, [], packs);
-    const instead = new Set([...packs.values()].flatMap((pack) => pack.instead));
-    return fused.eqns.map((eqn) =>
-      instead.has(eqn.out)
-        ? { steps: [], scratch: [], notes: [] }
-        : lowerSteps(lowering, eqn, { schedule: options.schedule ?? null, choices: options.choices ?? {}, scans }),
-    );
-  };
-  const { packs, lowered: each } = withStagedPacks(fused, storage, target, options, lower);
+  const wanted = { schedule: options.schedule ?? null, choices: options.choices ?? {} };
+  const {
+    storage,
+    orders,
+    packs,
+    lowered: each,
+  } = withOrders(fused, rowMajor, target, options, (storage, orders) => {
+    const lower = (packs: StagedPacks): readonly Lowered[] => {
+      const lowering = createLowering(fused, storage, target, [], packs, orders);
+      const instead = new Set([...packs.values()].flatMap((pack) => pack.instead));
+      return fused.eqns.map((eqn) =>
+        instead.has(eqn.out) ? { steps: [], scratch: [], notes: [] } : lowerSteps(lowering, eqn, { ...wanted, scans }),
+      );
+    };
+    return withStagedPacks(fused, storage, target, options, lower);
+  });
   const lowered = (options.merge ?? target.kind === "gpu") ? mergeSiblings(each, target, givenIn(storage)) : each;
   const kernels = lowered.map((each) => kernelsOf(each.steps));
   for (const kernel of kernels.flat()) {
@@ -190,6 +199,7 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
     concrete,
     fused,
     storage,
+    orders,
     packs,
     lowered,
     kernels,
@@ -229,6 +239,31 @@ function withStagedPacks(
   return readsMissing ? plain() : { packs, lowered };
 }
 
+/**
+ * What is lowered with activations in the orders of the products that read them, or, where a reader has come to another
+ * schedule than was thought, in row-major order.
+ */
+function withOrders<T extends { readonly lowered: readonly Lowered[] }>(
+  graph: ConcreteGraph,
+  rowMajor: StorageMap,
+  target: Target,
+  options: CompileOptions,
+  lower: (storage: StorageMap, orders: Orders) => T,
+): T & { readonly storage: StorageMap; readonly orders: Orders } {
+  const plain = () => ({ ...lower(rowMajor, new Map()), storage: rowMajor, orders: new Map() });
+  if (options.fuse === false || !target.matrices || target.alike === true) return plain();
+  const orders = matrixOrders(graph, (each) => createLowering(graph, rowMajor, target, [], new Map(), each), {
+    schedule: options.schedule ?? null,
+    choices: options.choices ?? {},
+  });
+  if (orders.size === 0) return plain();
+  const storage = orderedStorage(rowMajor, orders);
+  const made = lower(storage, orders);
+  const ordered = new Set([...orders.keys()].flatMap((id) => storage[id]?.name ?? []));
+  const kernels = made.lowered.flatMap((each) => kernelsOf(each.steps));
+  return readAsMatrices(kernels, ordered) ? { ...made, storage, orders } : plain();
+}
+
 /** What has a choice of cuts: its key, and its candidates, of which the first is taken by itself. */
 export interface Tunable {
   readonly key: ScheduleKey;
@@ -236,8 +271,8 @@ export interface Tunable {
 }
 
 /** The products and attentions of a compilation that have a choice, in order, each key once. */
-export function tunables({ fused, storage, packs }: Stages, target: Target): readonly Tunable[] {
-  const lowering = createLowering(fused, storage, target, [], packs);
+export function tunables({ fused, storage, orders, packs }: Stages, target: Target): readonly Tunable[] {
+  const lowering = createLowering(fused, storage, target, [], packs, orders);
   const instead = new Set([...packs.values()].flatMap((pack) => pack.instead));
   const found = new Map<string, Tunable>();
   for (const eqn of fused.eqns) {

@@ -64,8 +64,9 @@ export class Matrices {
             }
         };
       case "store_matrix": {
-        const memory = shared.array(s.array);
-        const bits = shared.components(s.array) > 1;
+        const isBuffer = compiler.kernel.buffers.some((each) => each.name === s.array);
+        const memory = isBuffer ? compiler.memories.get(s.array)! : shared.array(s.array);
+        const bits = !isBuffer && shared.components(s.array) > 1;
         const [index, stride] = [compiler.scalar(s.index), compiler.scalar(s.stride)];
         return (frame, group) => {
           const each = bits ? 4 : 1;

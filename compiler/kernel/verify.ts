@@ -198,8 +198,15 @@ function verifyBody(kernel: Kernel, fault: Fault): void {
     expr(s.index);
     expr(s.stride);
     expect(`the stride of ${s.name}`, s.stride.type, "u32");
-    const buffer = s.kind === "load_matrix" ? buffers.get(s.array) : undefined;
-    if (buffer !== undefined && buffer.access !== "read") fault(`buffer ${s.array}, where a matrix lies, is written.`);
+    const buffer = buffers.get(s.array);
+    if (s.kind === "load_matrix" && buffer !== undefined && buffer.access !== "read")
+      fault(`buffer ${s.array}, where a matrix lies, is written.`);
+    if (
+      s.kind === "store_matrix" &&
+      buffer !== undefined &&
+      (buffer.access !== "read_write" || buffer.element !== "f32")
+    )
+      fault(`buffer ${s.array}, where a matrix goes, is not one of f32 that is written.`);
     const array = arrays.get(s.array) ?? buffer;
     if (array === undefined) {
       fault(`there is no array ${s.array}.`);

@@ -1,7 +1,7 @@
 /** Functions of the standard library at given sizes, with inputs made up. */
 import { compileStages, type CompileOptions, type Stages } from "../../compiler/compile.js";
 import { tensorValue, type TensorValue } from "../../compiler/graph/evaluate.js";
-import type { ConcreteGraph } from "../../compiler/graph/graph.js";
+import type { ConcreteGraph, SymbolicGraph } from "../../compiler/graph/graph.js";
 import { specialize } from "../../compiler/graph/passes/specialize.js";
 import type { Target } from "../../compiler/target.js";
 import type { Dtype } from "../../compiler/types/dtype.js";
@@ -58,11 +58,20 @@ export function parametersOf(name: string): ConcreteGraph["parameters"] {
 /** A function of the standard library with inputs: those given, others random, packed where a format is bound. */
 export function libraryCase(
   name: string,
+  bound: Bound,
+  kind: ToleranceKind,
+  given: Readonly<Record<string, ArrayLike<number>>> = {},
+): Case {
+  return graphCase(library.get(name)!, bound, kind, given);
+}
+
+/** The same of any function. */
+export function graphCase(
+  symbolic: SymbolicGraph,
   { sizes, formats = {}, dtype: bound = "f32" }: Bound,
   kind: ToleranceKind,
   given: Readonly<Record<string, ArrayLike<number>>> = {},
 ): Case {
-  const symbolic = library.get(name)!;
   const parameters = symbolic.inputs.map((input) => symbolic.values[input.value]!.type.format);
   const specialized = specialize(
     symbolic,
@@ -78,7 +87,7 @@ export function libraryCase(
     },
     { f16: bound === "f16" },
   );
-  if (!("graph" in specialized)) throw new Error(`${name}: ${specialized.map(({ message }) => message).join("; ")}`);
+  if (!("graph" in specialized)) throw new Error(specialized.map(({ message }) => message).join("; "));
   const { graph } = specialized;
   const inputs = new Map<string, TensorValue>();
   const words = new Map<string, Uint32Array>();

@@ -204,7 +204,7 @@ export function nmCode(
           const layout = format.sections(spec, shape);
           const index = read.bind("piece", add(mul(row, shape.columns / count), piece));
           const words = readUnit(read, sectionOf(layout, "values"), 2 * count, index);
-          const positions = readUnit(read, sectionOf(layout, "index"), count, index);
+          const positions = readPair(read, sectionOf(layout, "index"), count, index);
           const own = { grid, ...readGrid(grid, shape, layout, read, row, mul(piece, count)) };
           // without a code of zero there is no word for no entry
           if (words.length % 2 === 0 && grid.symmetric)

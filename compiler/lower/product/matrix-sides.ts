@@ -16,6 +16,7 @@ import { axisExtents, passes } from "../schedules/tiled.js";
 import { joinAxes } from "../toolkit/axes.js";
 import { boundsOf } from "../toolkit/positions.js";
 import type { Lowering } from "../toolkit/lowering.js";
+import type { MatrixOrder } from "../toolkit/order.js";
 import { flatten, lowerIndex, withIndices, type Environment } from "../toolkit/scalar.js";
 import { fixedSubgroup } from "../toolkit/team.js";
 
@@ -54,6 +55,11 @@ export interface DenseSide {
   readonly pitch: number;
   readonly outer: number;
   readonly inner: number;
+  /**
+   * The order of matrices that its elements have, and then no start and no pitch count; null where they are in row-major
+   * order, "any" where they may yet be put into any.
+   */
+  readonly order: MatrixOrder | "any" | null;
   /** Offset of the first element, for the batch indices of an environment. */
   start(environment: Environment): Expr;
 }
@@ -193,10 +199,13 @@ function operandOf(
       at.map((scalar) => lowerIndex(zero, scalar)),
     );
   };
+  const order = lowering.orders.get(load.tensor) ?? null;
+  if (order !== null && (columnStride !== 1 || outerStride !== inner || elementCount(shape) !== outer * inner))
+    return null;
   if (columnStride === 1 && inner % run === 0 && outerStride % run === 0)
-    return { kind: "dense", term, storage, along: "k", pitch: outerStride, outer, inner, start };
+    return { kind: "dense", term, storage, along: "k", pitch: outerStride, outer, inner, order, start };
   if (outerStride === 1 && outer % run === 0 && columnStride % run === 0)
-    return { kind: "dense", term, storage, along: "outer", pitch: columnStride, outer, inner, start };
+    return { kind: "dense", term, storage, along: "outer", pitch: columnStride, outer, inner, order, start };
   return null;
 }
 

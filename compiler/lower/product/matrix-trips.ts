@@ -9,6 +9,7 @@ import * as k from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
 import { matrixSize } from "../../target.js";
 import { upTo } from "../../types/shape.js";
+import { ofSpan, span } from "../toolkit/order.js";
 import { withIndices } from "../toolkit/scalar.js";
 import { halvesOf } from "./halves.js";
 import { live } from "./live.js";
@@ -28,17 +29,11 @@ import {
 import type { StagingPlace } from "./matrix-staging.js";
 import { rowAt } from "./right.js";
 
-/** Columns of which each slice of a trip has as many. */
-export const span = 64;
-
 /** How a trip is cut into slices, in columns. */
 export interface Trip {
   readonly trip: number;
   readonly slice: number;
 }
-
-/** Columns of a span that a slice has. */
-export const ofSpan = ({ trip, slice }: Trip): number => (slice * span) / trip;
 
 /** Whether a side's words can be held for a trip, and unpacked slice by slice. */
 export function holdsTrips(side: MatrixSide, own: Trip): boolean {

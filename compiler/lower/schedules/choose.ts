@@ -5,7 +5,7 @@ import { children, constantOf, scalarLoads, withoutCasts, type scalarReductions 
 import { byteSize, type Kernel } from "../../kernel/kernel.js";
 import type { Concrete } from "../../types/type.js";
 import type { Lowering } from "../toolkit/lowering.js";
-import { matrixOf } from "../product/matrix-sides.js";
+import { matrixOf, type MatrixProduct } from "../product/matrix-sides.js";
 import { productOf, type Product } from "../../graph/analysis/product.js";
 import { alikeTokens, leftReduces } from "../product/staged.js";
 import { fixedSubgroup } from "../toolkit/team.js";
@@ -118,6 +118,38 @@ export function productCandidates(
   const texts = cuts.map((cut) => JSON.stringify(cut));
   const different = cuts.filter((_, at) => texts.indexOf(texts[at]!) === at);
   return different.length < 2 ? null : { key: productKey(lowering, found.product), cuts: different };
+}
+
+/** The tile by matrices that an eqn would take, and the sides that it would read; null where it takes another schedule. */
+export function matrixTaken(
+  lowering: Lowering,
+  eqn: Eqn<Concrete>,
+  { schedule: forced, choices }: Wanted,
+): { readonly cut: MatrixTile; readonly sides: MatrixProduct } | null {
+  const found = lowering.outer.length > 0 ? null : productIn(lowering, eqn);
+  if (found === null) return null;
+  const taken = (): ProductCut | null => {
+    if (typeof forced === "object" && forced !== null) return forced.kind === "attention" ? null : forced;
+    const own = productSchedules.filter((schedule) => forced === null || schedule === forced);
+    const chosen =
+      forced !== null || Object.keys(choices).length === 0
+        ? null
+        : cutOf(
+            choices,
+            productKey(lowering, found.product).text,
+            own.flatMap((schedule) => cutsOf(found, schedule, true)),
+          );
+    if (chosen !== null) return chosen;
+    for (const schedule of own) {
+      const [first] = cutsOf(found, schedule, forced !== null);
+      if (first !== undefined) return first;
+    }
+    return null;
+  };
+  const cut = taken();
+  if (cut === null || cut.kind !== "matrix" || !found.whole || leftReduces(found.product)) return null;
+  const sides = matrixOf(lowering, found.eqn, found.product);
+  return sides === null || !tileFits(cut, sides, lowering.target) ? null : { cut, sides };
 }
 
 /** A product of an eqn, whose tiles may reach past the end of an axis. */

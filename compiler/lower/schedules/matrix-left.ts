@@ -4,6 +4,7 @@ import type { Expr } from "../../kernel/kernel.js";
 import { matrixSize } from "../../target.js";
 import { upTo } from "../../types/shape.js";
 import { run, type DenseSide } from "../product/matrix-sides.js";
+import { matricesAlong, type MatrixOrder } from "../toolkit/order.js";
 import type { Environment } from "../toolkit/scalar.js";
 import type { TileContext } from "./matrix-context.js";
 import { matricesOf } from "./matrix-tile.js";
@@ -42,4 +43,38 @@ export function leftInMemory(
       });
       return name;
     });
+}
+
+/** Vectors of eight elements of a matrix, and of a row of it. */
+const vectorsOfMatrix = (matrixSize * matrixSize) / run;
+const vectorsOfRow = matrixSize / run;
+
+/** The same from a tensor in the order of matrices, from column `place` (u32) of that order on: each is one block. */
+export function leftInOrder(
+  { build, tile, firstM, ownM }: TileContext,
+  side: DenseSide,
+  order: MatrixOrder,
+): (place: Expr) => readonly string[] {
+  const view = build.view(side.storage, "vec4<u32>", "read");
+  const along = matricesAlong(order);
+  const rows = upTo(matricesOf(tile)[0]).map((i) => {
+    const row = k.add(k.div(k.add(firstM, ownM), matrixSize), i);
+    return build.bind("left_row", (along * matrixSize) % tile.tokens === 0 ? row : k.min(row, along - 1));
+  });
+  return (place) => {
+    const first = build.bind("matrices", k.mul(k.div(place, matrixSize), along));
+    return rows.map((row) => {
+      const name = build.fresh("left");
+      build.add({
+        kind: "load_matrix",
+        name,
+        role: "left",
+        array: view,
+        index: k.mul(k.add(first, row), vectorsOfMatrix),
+        stride: k.u32(vectorsOfRow),
+        columns: false,
+      });
+      return name;
+    });
+  };
 }

@@ -8,6 +8,7 @@ import { upTo } from "../../types/shape.js";
 import type { Concrete } from "../../types/type.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
 import { isWanted, spread, unflatten, workgroupPosition } from "../toolkit/dispatch.js";
+import type { MatrixTile } from "./matrix-tile.js";
 import type { Lowering } from "../toolkit/lowering.js";
 import { bindPosition, boundsOf } from "../toolkit/positions.js";
 import { lowerScalar, withIndices, withKnown, type Environment } from "../toolkit/scalar.js";
@@ -55,11 +56,13 @@ export function elementsOf(
   };
 }
 
-/** Sums of parts of the columns, [part, term, m, n]. */
+/** Sums of parts of the columns, [part, term, m, n], with rows filled up to those of whole tiles. */
 interface PartialSums {
   readonly storage: Storage;
   /** Leaves the sums of an element, one for each term, of a part (u32). */
   leave(build: KernelBuilder, part: Expr, sums: readonly Expr[], m: Expr, n: Expr): void;
+  /** Leaves the result matrix of a term, from row m and column n on. */
+  leaveMatrix(build: KernelBuilder, part: Expr, term: number, name: string, m: Expr, n: Expr): void;
   /** The kernel that adds them up. */
   add(): Kernel;
 }
@@ -73,21 +76,28 @@ export function partialSums(
   eqn: Elements,
   product: Product,
   terms: number,
-  parts: number,
+  { parts, tokens, strip }: MatrixTile,
 ): PartialSums {
   const { m: rows, n: columns } = product.sizes;
   const count = rows * columns;
+  const filled = strip === "none" ? Math.ceil(rows / tokens) * tokens : rows;
   const storage: Storage = {
     name: `${lowering.nameOf(eqn)}_parts.${eqn.out}`,
-    bytes: Math.ceil((4 * parts * terms * count) / 16) * 16,
+    bytes: Math.ceil((4 * parts * terms * filled * columns) / 16) * 16,
     role: "temporary",
   };
   return {
     storage,
     leave(build, part, sums, m, n) {
       const view = build.view(storage, "f32", "read_write");
-      const at = build.bind("place", k.add(k.mul(k.add(k.mul(part, terms * rows), m), columns), n));
-      sums.forEach((sum, term) => build.add(k.store(view, k.add(at, term * count), sum)));
+      const at = build.bind("place", k.add(k.mul(k.add(k.mul(part, terms * filled), m), columns), n));
+      sums.forEach((sum, term) => build.add(k.store(view, k.add(at, term * filled * columns), sum)));
+    },
+    leaveMatrix(build, part, term, name, m, n) {
+      const array = build.view(storage, "f32", "read_write");
+      const row = k.add(k.add(k.mul(part, terms * filled), term * filled), m);
+      const index = build.bind("at", k.add(k.mul(row, columns), n));
+      build.add({ kind: "store_matrix", name, array, index, stride: k.u32(columns) });
     },
     add() {
       const build = lowering.builder();
@@ -102,7 +112,7 @@ export function partialSums(
           const sums = upTo(terms).map((term) =>
             upTo(parts)
               .map((part) =>
-                build.bind("sum", k.loadBuffer(view, "f32", k.add(element, (part * terms + term) * count))),
+                build.bind("sum", k.loadBuffer(view, "f32", k.add(element, (part * terms + term) * filled * columns))),
               )
               .reduce((a, b) => k.add(a, b)),
           );

@@ -3,7 +3,8 @@ import type { Product } from "../../graph/analysis/product.js";
 import { matrixSize, type Target } from "../../target.js";
 import { passesOf, run, type MatrixProduct, type MatrixSide } from "../product/matrix-sides.js";
 import { liesAlike, pieceColumns, vectorsOf, type Slicing } from "../product/matrix-staging.js";
-import { holdsTrips, ofSpan } from "../product/matrix-trips.js";
+import { holdsTrips } from "../product/matrix-trips.js";
+import { isSameOrder, ofSpan, type MatrixOrder } from "../toolkit/order.js";
 import { fixedSubgroup } from "../toolkit/team.js";
 
 /** What a workgroup computes, and how. */
@@ -31,10 +32,18 @@ export interface MatrixTile {
    * workgroup memory holds two slices, besides. Without it each slice's words are loaded for themselves.
    */
   readonly trip?: number;
-  /** Left matrices are loaded from memory, as they lie, and not by way of workgroup memory. */
-  readonly left?: "memory";
-  /** Results leave one matrix at a time: half the workgroup memory, of which they may take more than the slices do. */
-  readonly strip?: "narrow";
+  /**
+   * Left matrices are loaded from memory and not by way of workgroup memory: as they lie, or from a tensor that lies in
+   * the order in which they are loaded.
+   */
+  readonly left?: "memory" | "ordered";
+  /** The slices of the right sides take turns in workgroup memory, which has room for one. */
+  readonly apart?: "terms";
+  /**
+   * Results leave one matrix at a time: half the workgroup memory, of which they may take more than the slices do. Or sums
+   * of parts leave as the matrices they are, and take none.
+   */
+  readonly strip?: "narrow" | "none";
 }
 
 export type TripTile = MatrixTile & { readonly trip: number };
@@ -74,8 +83,32 @@ const trips = (of: MatrixTile, trip: number, left?: "memory"): MatrixTile => ({
 /** A tile whose results leave one matrix at a time. */
 const stripped = (of: MatrixTile): MatrixTile => ({ ...of, strip: "narrow" });
 
+/** Subgroups that keep a large GPU busy, where each is a workgroup of its own; of twice as much workgroup memory half as many. */
+const manySubgroups = 4096;
+
+/**
+ * Tiles of 16 tokens by one subgroup each, with activations in their order. Many small workgroups hide what each waits
+ * for: the columns of a tile are divided among so many that the device is full (bench/h100.md).
+ */
+function bySubgroups(
+  { sizes: { n } }: Product,
+  { left, right }: MatrixProduct,
+  together: number,
+): readonly MatrixTile[] {
+  const terms = right.length;
+  const rows = terms === 1 ? 32 : 16;
+  const most = Math.min(Math.floor(left.inner / 128), Math.round((manySubgroups * 16) / Math.max(n, together)));
+  const parts = 2 ** Math.floor(Math.log2(most));
+  if (terms > 2 || left.order === null || parts < 2) return [];
+  const one: MatrixTile = { ...trips(tile(16, rows, [1, 1, 1], 32, 0, parts), 128), left: "ordered", strip: "none" };
+  return [terms === 1 ? one : { ...one, apart: "terms" }];
+}
+
 /** Columns from which on sums of so many tokens are divided among workgroups: fewer do not repay adding them up. */
 const leastDivided = 4096;
+
+/** Columns from which on activations are put into the order of matrices. */
+const leastOrdered = 1024;
 
 /** The same for up to 64 tokens, whose sums are four times as many. */
 const leastDividedOf64 = 8192;
@@ -89,6 +122,7 @@ export const slicesHeld = ({ ahead }: MatrixTile): number => (ahead === 1 || ahe
  */
 function usual(product: Product, sides: MatrixProduct, together: number): readonly MatrixTile[] {
   const { m } = product.sizes;
+  const { left } = sides;
   const terms = sides.right.length;
   const beside = { ...product, sizes: { ...product.sizes, n: together } };
   const rights = passesOf(sides).flatMap(({ right }) => right);
@@ -110,7 +144,8 @@ function usual(product: Product, sides: MatrixProduct, together: number): readon
         ? stripped(trips(tile(16, 32, [1, 1, 4], 128, 0, 2), 256))
         : stripped(trips(tile(16, 64, [1, 2, 2], 128, 0, 4), 256));
     const divided = held && terms === 1 && sides.left.inner >= leastDivided ? [split] : [];
-    return [...(tiles(product, wide) >= manyTiles ? many : []), ...divided, narrow, ...small];
+    const own = held && left.inner >= leastOrdered ? bySubgroups(product, sides, together) : [];
+    return [...own, ...(tiles(product, wide) >= manyTiles ? many : []), ...divided, narrow, ...small];
   }
   if (m <= 32) return [terms === 1 ? tile(32, 32, [1, 2, 4], 128) : tile(32, 16, [1, 1, 8], 128), ...small];
   const large = terms === 1 ? tile(128, 128, [2, 2, 2], 64) : tile(128, 64, [2, 2, 2], 64);
@@ -191,14 +226,31 @@ export function matrixCuts(
   return [...usual(product, sides, together), ...others(product)].filter((each) => tileFits(each, sides, target));
 }
 
+/** The order in which a tile of trips loads its left matrices. */
+export function orderOf({ trip, slice }: TripTile, { left, distance }: MatrixProduct): MatrixOrder {
+  return { trip, slice, distance, tokens: left.outer, columns: left.inner };
+}
+
+/** Whether the left side lies as a tile of trips loads it. */
+function isInOrder(each: TripTile, sides: MatrixProduct): boolean {
+  const { order } = sides.left;
+  return each.left === "ordered"
+    ? order === "any" || (order !== null && isSameOrder(order, orderOf(each, sides)))
+    : order === null || order === "any";
+}
+
 /** Whether the slices of a tile of trips can be unpacked from words in registers. */
-function tripsFit(each: TripTile, { bound, left, right, distance, further }: MatrixProduct): boolean {
+function tripsFit(each: TripTile, sides: MatrixProduct): boolean {
+  const { bound, left, right, distance, further } = sides;
   const { ahead, slice, subgroups, trip } = each;
   if (bound !== null || further.length > 0 || left.along !== "k" || (ahead !== 0 && ahead !== 2 && ahead !== 3))
     return false;
   const columns = ofSpan(each);
   const part = slice / subgroups[2];
   return (
+    isInOrder(each, sides) &&
+    (each.apart === undefined || (each.left !== undefined && ahead !== 2)) &&
+    (each.left !== "ordered" || left.inner % trip === 0) &&
     right.every((side) => holdsTrips(side, each)) &&
     columns % (distance === 1 ? run : 2 * distance) === 0 &&
     (ahead !== 2 || (trip / slice) % 2 === 0) &&
@@ -209,6 +261,7 @@ function tripsFit(each: TripTile, { bound, left, right, distance, further }: Mat
 /** Whether left matrices can be read as they lie, each slice's for themselves. */
 function liesForMatrices({ slice }: MatrixTile, { bound, left, distance, further }: MatrixProduct): boolean {
   return (
+    (left.order === null || left.order === "any") &&
     bound === null &&
     further.length === 0 &&
     distance === 1 &&
@@ -218,10 +271,26 @@ function liesForMatrices({ slice }: MatrixTile, { bound, left, distance, further
   );
 }
 
+/** Whether a tile without trips can have the left side as it lies. */
+function slicesFit(each: MatrixTile, sides: MatrixProduct): boolean {
+  if (each.apart !== undefined || each.left === "ordered") return false;
+  return each.left === "memory"
+    ? liesForMatrices(each, sides)
+    : passesOf(sides).every(({ left, right }) =>
+        [left, ...right].every((side) => side.kind !== "dense" || side.order === null || side.order === "any"),
+      );
+}
+
 /** Whether a device has room for a tile, and the sides can be staged in its slices. */
 export function tileFits(each: MatrixTile, sides: MatrixProduct, target: Target): boolean {
   const { slice, subgroups } = each;
-  if (takesTrips(each) ? !tripsFit(each, sides) : each.left === "memory" && !liesForMatrices(each, sides)) return false;
+  if (takesTrips(each) ? !tripsFit(each, sides) : !slicesFit(each, sides)) return false;
+  // whole matrices of what a second kernel adds up
+  if (
+    each.strip === "none" &&
+    (each.parts === 1 || subgroups[2] > 1 || sides.right.some((side) => side.outer % each.rows !== 0))
+  )
+    return false;
   const size = (fixedSubgroup(target) ?? 0) * subgroups.reduce((a, b) => a * b);
   const part = slice / subgroups[2];
   const cut = (side: MatrixSide, rows: number, distance: number): boolean => {
@@ -261,11 +330,11 @@ function inParts(sides: MatrixProduct, parts: number, step: number): boolean {
 export function workgroupVectors(each: MatrixTile, product: MatrixProduct, size: number): number {
   const slices = passesOf(product).map(({ left, right, distance }) => {
     const slicing: Slicing = { slice: each.slice, size, distance };
-    return right.reduce(
-      (sum, side) => sum + vectorsOf(side, each.rows, slicing),
-      each.left === "memory" ? 0 : vectorsOf(left, each.tokens, slicing),
-    );
+    const rights = right.map((side) => vectorsOf(side, each.rows, slicing));
+    if (each.apart !== undefined) return Math.max(...rights);
+    return rights.reduce((a, b) => a + b, each.left === undefined ? vectorsOf(left, each.tokens, slicing) : 0);
   });
+  if (each.strip === "none") return Math.max(...slices.map((vectors) => slicesHeld(each) * vectors));
   const strips = product.right.length * each.subgroups.reduce((a, b) => a * b) * matrixSize * stripStride(each);
   return Math.max(...slices.map((vectors) => slicesHeld(each) * vectors), strips);
 }
@@ -273,7 +342,7 @@ export function workgroupVectors(each: MatrixTile, product: MatrixProduct, size:
 /** Matrices that a strip of results is wide: as few as a subgroup's, and no more than two. */
 export function stripMatrices(each: MatrixTile): number {
   const [, n] = matricesOf(each);
-  return n % 2 === 0 && each.strip !== "narrow" ? 2 : 1;
+  return n % 2 === 0 && each.strip === undefined ? 2 : 1;
 }
 
 /** Vectors of four between the rows of a strip of results: an odd number, so that they lie in other banks. */

@@ -2,15 +2,20 @@
 import * as k from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
 import { rolled, unknownOne } from "../../kernel/roll.js";
+import { countOf } from "../../kernel/walk.js";
 import { matrixSize } from "../../target.js";
 import { upTo } from "../../types/shape.js";
 import { run, type DenseSide, type MatrixProduct } from "../product/matrix-sides.js";
 import { addAll, vectorAt, vectorOf, vectorsOf, type StagingPlace } from "../product/matrix-staging.js";
-import { heldWords, memoryOf, ofSpan, span, stagedLeft } from "../product/matrix-trips.js";
+import { heldWords, memoryOf, stagedLeft } from "../product/matrix-trips.js";
+import { ofSpan, span } from "../toolkit/order.js";
 import type { Environment } from "../toolkit/scalar.js";
-import { matricesOf, slicesHeld, type TripTile } from "./matrix-tile.js";
+import { matricesOf, orderOf, slicesHeld, type TripTile } from "./matrix-tile.js";
 import type { Results, TileContext } from "./matrix-context.js";
-import { leftInMemory } from "./matrix-left.js";
+import { leftInMemory, leftInOrder } from "./matrix-left.js";
+
+/** Statements up to which the slices of a trip are written out: instructions of the products of a pass fit a cache. */
+const shortTrip = 500;
 
 /**
  * Columns `begin` .. `end` (u32), trip by trip: the words of the packed sides lie in registers, of the trip after this one,
@@ -27,16 +32,15 @@ export function walkTrips(
   const { lowering, build, array, size, firstM, firstN, ownM, ownN, partOfK } = context;
   const { slice, trip, subgroups } = tile;
   const columns = ofSpan(tile);
-  const fromMemory = tile.left === "memory";
+  const fromMemory = tile.left !== undefined;
   const held = slicesHeld(tile);
   const place = { lowering, build, array, size, slice, distance: sides.distance, environment };
   const rightPlaces = sides.right.map((): StagingPlace => ({ ...place, rows: tile.rows, first: firstN }));
-  const one = build.bind("one", unknownOne());
   let base = 0;
   const room = (side: (typeof sides.right)[number] | DenseSide, rows: number) => {
     const memory = memoryOf(side, rows, place, base);
     const vectors = vectorsOf(side, rows, place);
-    base += held * vectors;
+    if (tile.apart === undefined) base += held * vectors;
     return { ...memory, vectors };
   };
   const leftMemory = fromMemory ? null : room(sides.left, tile.tokens);
@@ -50,7 +54,7 @@ export function walkTrips(
   const right = sides.right.flatMap((side, at) => {
     if (side.kind === "dense") return [];
     const memory = room(side, tile.rows);
-    return [{ ...memory, ...heldWords(rightPlaces[at]!, side, memory, tile, fromMemory) }];
+    return [{ ...memory, ...heldWords(rightPlaces[at]!, side, memory, tile, tile.left === "memory") }];
   });
   const [matricesM, matricesN] = matricesOf(tile);
   const part = slice / subgroups[2];
@@ -63,16 +67,22 @@ export function walkTrips(
   const leftStart = left === null ? null : startOf(left, ownM);
   const rightStarts = right.map((each) => startOf(each, ownN));
 
-  const inMemory = fromMemory
-    ? leftInMemory(
-        context,
-        environment,
-        sides.left,
-        partStart === null ? null : k.div(k.mul(k.div(partStart, columns), span), run),
-      )
-    : null;
+  const ordered = tile.left === "ordered" ? leftInOrder(context, sides.left, orderOf(tile, sides)) : null;
+  const inMemory =
+    tile.left === "memory"
+      ? leftInMemory(
+          context,
+          environment,
+          sides.left,
+          partStart === null ? null : k.div(k.mul(k.div(partStart, columns), span), run),
+        )
+      : null;
   /** Left matrices of column `column` of the subgroup's part of a slice. */
   const leftsOf = (from: Expr, phase: number, column: number, offset: number): readonly string[] => {
+    if (ordered !== null) {
+      const inTrip = phase * slice + column;
+      return ordered(partStart === null ? k.add(from, inTrip) : k.add(k.add(from, partStart), inTrip));
+    }
     if (inMemory !== null) {
       const inSpan = Math.floor(column / columns) * span + phase * columns + (column % columns);
       return inMemory(k.add(k.div(from, run), inSpan / run));
@@ -91,10 +101,11 @@ export function walkTrips(
       return name;
     });
   };
-  const multiply = (lefts: (column: number) => readonly string[], offset: number): void => {
+  const multiply = (lefts: (column: number) => readonly string[], offset: number, only: number | null = null): void => {
     for (let column = 0; column < part; column += matrixSize) {
       const own = lefts(column);
-      right.forEach((side, term) =>
+      right.forEach((side, term) => {
+        if (only !== null && term !== only) return;
         upTo(matricesN).forEach((j) => {
           const name = build.fresh("right");
           build.add({
@@ -109,8 +120,8 @@ export function walkTrips(
           own.forEach((each, i) =>
             build.add({ kind: "multiply_matrices", result: results[term]![i]![j]!, left: each, right: name }),
           );
-        }),
-      );
+        });
+      });
     }
   };
 
@@ -140,6 +151,15 @@ export function walkTrips(
                 upTo(part / matrixSize).map((step) => [step, leftsOf(from, phase, step * matrixSize, offset)] as const),
               )
             : null;
+          if (tile.apart !== undefined) {
+            right.forEach((side, term) => {
+              side.store(from, phase, words[term]!, 0);
+              build.barrier();
+              multiply((column) => early!.get(column / matrixSize)!, 0, term);
+              build.barrier();
+            });
+            return;
+          }
           right.forEach((side, at) => side.store(from, phase, words[at]!, offset * side.vectors));
           if (left !== null) {
             left.store(from, phase, heldLeft, offset * left.vectors);
@@ -150,7 +170,12 @@ export function walkTrips(
           if (held === 1) build.barrier();
         }),
       );
-      addAll(build, rolled(copies, build.fresh, one));
+      addAll(
+        build,
+        countOf(copies.flat()) > shortTrip
+          ? rolled(copies, build.fresh, build.bind("one", unknownOne()))
+          : copies.flat(),
+      );
       if (coming !== null) coming.forEach((values, at) => move(heldRight![at]!, values));
     },
     trip,

@@ -58,7 +58,7 @@ export function matrix(
     eqn.indices.length === 2 &&
     batch === 1 &&
     hasSymmetricBody(eqn);
-  const partial = tile.parts === 1 ? null : partialSums(lowering, eqn, product, sides.right.length, tile.parts);
+  const partial = tile.parts === 1 ? null : partialSums(lowering, eqn, product, sides.right.length, tile);
 
   const body = (): void => {
     const [outer, tileM, tileN] = tileAt(build, position, counts);
@@ -95,6 +95,11 @@ export function matrix(
                 at: around.token,
               });
         accumulate(context, around.batch, pass, { summed, tokenEnvironment: around.token, results });
+      }
+      if (partial !== null && tile.strip === "none") {
+        const leave = partial.leaveMatrix;
+        eachResult(context, results(), (term, name, m, n) => leave(build, outer, term, name, m, n));
+        return;
       }
       const finish = (sums: readonly Expr[], atM: Expr, atN: Expr): void => {
         if (partial === null) around.store(sums, atM, atN);
@@ -145,6 +150,21 @@ function tileAt(
     build.bind("tile_m", k.add(k.mul(band, bandRows), k.rem(inBand, height))),
     build.bind("tile_n", k.div(inBand, height)),
   ];
+}
+
+/** The result matrices of a subgroup: the term, the name, and the first row and column of each. */
+function eachResult(
+  { build, tile, firstM, firstN, ownM, ownN }: TileContext,
+  results: Results,
+  visit: (term: number, name: string, m: Expr, n: Expr) => void,
+): void {
+  const [matricesM, matricesN] = matricesOf(tile);
+  const [top, side] = [build.bind("top", k.add(firstM, ownM)), build.bind("side", k.add(firstN, ownN))];
+  results.forEach((term, t) =>
+    upTo(matricesM).forEach((i) =>
+      upTo(matricesN).forEach((j) => visit(t, term[i]![j]!, k.add(top, i * matrixSize), k.add(side, j * matrixSize))),
+    ),
+  );
 }
 
 interface Writing {

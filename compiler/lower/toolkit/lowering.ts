@@ -5,6 +5,7 @@ import type { StorageMap } from "../../graph/storage.js";
 import { freeName } from "../../names.js";
 import type { Target } from "../../target.js";
 import type { Concrete } from "../../types/type.js";
+import type { Orders } from "./order.js";
 import { createBuilder, type KernelBuilder } from "./builder.js";
 import type { Environment } from "./scalar.js";
 
@@ -15,6 +16,8 @@ export interface Lowering {
   readonly target: Target;
   /** What is packed by those who read it. */
   readonly packs: StagedPacks;
+  /** What is not in row-major order. */
+  readonly orders: Orders;
   /** The indices of the scans around the equations, which are parameters of the kernels. */
   readonly outer: readonly OuterIndex[];
   /** Intervals of the outer indices. */
@@ -48,6 +51,7 @@ export function createLowering(
   target: Target,
   outer: readonly OuterIndex[] = [],
   packs: StagedPacks = new Map(),
+  orders: Orders = new Map(),
 ): Lowering {
   const parameters = new Map(outer.map(({ index, parameter }) => [index, parameter]));
   const scalars = graph.inputs.filter((input) => storage[input.value] === null).map((input) => input.name);
@@ -61,6 +65,7 @@ export function createLowering(
     storage,
     target,
     packs,
+    orders,
     outer,
     bounds,
     builder: () => createBuilder(reserved),

@@ -4,6 +4,7 @@ import type { Expr } from "../../kernel/kernel.js";
 import type { Concrete } from "../../types/type.js";
 import { bufferElement } from "./builder.js";
 import type { Lowering } from "./lowering.js";
+import { placeIn } from "./order.js";
 import { flatten, lowerIndex, type Environment } from "./scalar.js";
 
 /** Stores the value of a map or update at the current indices; an update out of bounds is dropped. */
@@ -19,16 +20,17 @@ export function storeElement(
   const buffer = build.view(lowering.storage[eqn.out]!, element, "read_write");
   const stored = dtype === "bool" ? k.select(value, k.u32(1), k.u32(0)) : k.convert(element, value);
   if (eqn.kind === "map") {
-    build.add(
-      k.store(
-        buffer,
-        flatten(
-          shape,
-          eqn.indices.map((range) => environment.indices.get(range.index)!),
-        ),
-        stored,
-      ),
-    );
+    const order = lowering.orders.get(eqn.out);
+    const at = eqn.indices.map((range) => environment.indices.get(range.index)!);
+    const place =
+      order === undefined || order === "any"
+        ? flatten(shape, at)
+        : placeIn(
+            order,
+            build.bind("token", flatten(shape.slice(0, -1), at.slice(0, -1))),
+            build.bind("column", at[at.length - 1]!),
+          );
+    build.add(k.store(buffer, place, stored));
     return;
   }
   const at = eqn.at.map((scalar) => build.bind("at", lowerIndex(environment, scalar)));

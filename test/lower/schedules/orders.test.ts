@@ -1,0 +1,127 @@
+/** Activations in the order of the matrices that read them: right at awkward sizes, and only where all readers agree. */
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import type { MatrixTile } from "../../../compiler/lower/schedules/matrix-tile.js";
+import { placeIn, type MatrixOrder } from "../../../compiler/lower/toolkit/order.js";
+import type { Target } from "../../../compiler/target.js";
+import * as k from "../../../compiler/kernel/build.js";
+import { literalValue } from "../../../compiler/kernel/build.js";
+import { graphOf } from "../../check/support.js";
+import { agreeSimulated, expectedOf, schedulesOf, type Simulated } from "../../support/agreement.js";
+import { targets } from "../../support/targets.js";
+import { graphCase, type Bound } from "../support.js";
+
+const test = suite("orders of matrices");
+
+const gpu: Target = {
+  ...targets["a GPU with subgroups of 32"],
+  name: "matrices",
+  f16: true,
+  matrices: true,
+  maxBinding: 2 ** 31 - 4,
+  maxStorageBuffers: 16,
+};
+const simulated: Simulated = { target: gpu, subgroupSize: 32 };
+
+const tile = (
+  tokens: number,
+  rows: number,
+  subgroups: MatrixTile["subgroups"],
+  slice: number,
+  trip: number,
+  parts: number,
+): MatrixTile => ({
+  kind: "matrix",
+  tokens,
+  rows,
+  subgroups,
+  slice,
+  ahead: 0,
+  parts,
+  trip,
+  left: "ordered",
+});
+
+const norm = `  let square[b, t] = mean[d] f32(x[b, t, d])^2
+  let n[b, t, d] = E(f32(x[b, t, d]) * rsqrt(square[b, t] + 0.01))
+`;
+const product = (of: string, w: string): string => `where y[b, t, r] = E(sum[d] f32(${of}[b, t, d]) * ${w}[r, d])`;
+const linear = `fn main(x: E[B, T, D], w: f32[N, D] as F) -> E[B, T, N] {\n${norm}  return y ${product("n", "w")}\n}`;
+const gated = `fn main(x: E[B, T, D], gate: f32[N, D] as F, up: f32[N, D] as F) -> E[B, T, N] {
+${norm}  return h where h[b, t, m] = E(tanh(sum[d] f32(n[b, t, d]) * gate[m, d]) * (sum[d] f32(n[b, t, d]) * up[m, d]))
+}`;
+const half = (sizes: Bound["sizes"], F: string): Bound => ({ sizes, formats: { F }, dtype: "f16" });
+
+test("a place for each element, and no two the same", () => {
+  for (const order of [
+    { trip: 128, slice: 32, distance: 8, tokens: 5, columns: 256 },
+    { trip: 128, slice: 32, distance: 4, tokens: 33, columns: 128 },
+    { trip: 256, slice: 64, distance: 1, tokens: 16, columns: 256 },
+  ] satisfies MatrixOrder[]) {
+    const places = new Set<number>();
+    for (let token = 0; token < order.tokens; token++)
+      for (let column = 0; column < order.columns; column++)
+        places.add(literalValue(placeIn(order, k.u32(token), k.u32(column)))!);
+    assert.is(places.size, order.tokens * order.columns);
+    assert.ok(Math.max(...places) < Math.ceil(order.tokens / 16) * 16 * order.columns);
+  }
+});
+
+test("products of what is in order", () => {
+  for (const F of ["nm(2, 4) of int4(64)", "int4(32)", "q4_0", "nm(2, 4) of f16", "bf16"])
+    for (const [sizes, schedule] of [
+      [{ B: 1, T: 16, D: 256, N: 48 }, tile(16, 16, [1, 1, 1], 32, 128, 1)],
+      [
+        { B: 1, T: 9, D: 256, N: 64 },
+        { ...tile(16, 32, [1, 1, 1], 32, 128, 2), strip: "none" as const },
+      ],
+      [{ B: 5, T: 1, D: 384, N: 34 }, tile(16, 32, [1, 1, 1], 32, 128, 3)],
+      [
+        { B: 1, T: 35, D: 256, N: 64 },
+        { ...tile(32, 32, [2, 1, 1], 64, 256, 1), ahead: 3 as const },
+      ],
+      [
+        { B: 1, T: 33, D: 256, N: 64 },
+        { ...tile(64, 32, [1, 2, 1], 64, 128, 2), strip: "none" as const },
+      ],
+      [
+        { B: 1, T: 17, D: 256, N: 34 },
+        { ...tile(16, 32, [1, 1, 2], 64, 128, 1), strip: "narrow" as const },
+      ],
+    ] as const) {
+      const given = graphCase(graphOf(linear, "main"), half(sizes, F), "half");
+      const stages = agreeSimulated(given, expectedOf(given), simulated, { schedule });
+      const text = `${F} ${JSON.stringify(sizes)} ${JSON.stringify(schedule)}`;
+      assert.is(stages.orders.size, 1, text);
+      assert.equal(schedulesOf(stages).slice(-1), ["matrix"], text);
+    }
+});
+
+test("pairs whose slices take turns", () => {
+  for (const F of ["nm(2, 4) of int4(64)", "int4(32)"])
+    for (const strip of [{ strip: "none" }, {}] as const) {
+      const schedule = { ...tile(16, 16, [1, 1, 1], 32, 128, 2), apart: "terms" as const, ...strip };
+      const given = graphCase(graphOf(gated, "main"), half({ B: 1, T: 13, D: 256, N: 48 }, F), "half");
+      const stages = agreeSimulated(given, expectedOf(given), simulated, { schedule });
+      assert.is(stages.orders.size, 1);
+      assert.equal(schedulesOf(stages).slice(-2), ["matrix", "matrix"]);
+    }
+});
+
+test("what is read otherwise, too, or given, or a result, stays in rows", () => {
+  const schedule = tile(16, 16, [1, 1, 1], 32, 128, 1);
+  const given = (source: string) =>
+    graphCase(graphOf(source, "main"), half({ B: 1, T: 16, D: 256, N: 48 }, "int4(32)"), "half");
+  for (const source of [
+    linear.replace("-> E[B, T, N]", "-> E[B, T, D], E[B, T, N]").replace("return y", "return n, y"),
+    linear.replace(norm, "").replace("f32(n[", "f32(x["),
+    linear.replace("* w[r, d])", "* w[r, d] + 0.5 * f32(n[b, t, 3]))"),
+    linear.replace("(n[b, t, d])", "(n[b, t, D - 1 - d])"),
+  ]) {
+    const each = given(source);
+    const stages = agreeSimulated(each, expectedOf(each), simulated, { schedule });
+    assert.is(stages.orders.size, 0, source);
+  }
+});
+
+test.run();
