@@ -2,7 +2,6 @@
 import * as k from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
 import { rolled, unknownOne } from "../../kernel/roll.js";
-import { countOf } from "../../kernel/walk.js";
 import { matrixSize } from "../../target.js";
 import { upTo } from "../../types/shape.js";
 import { run, type DenseSide, type MatrixProduct } from "../product/matrix-sides.js";
@@ -14,8 +13,8 @@ import { matricesOf, orderOf, slicesHeld, type TripTile } from "./matrix-tile.js
 import type { Results, TileContext } from "./matrix-context.js";
 import { leftInMemory, leftInOrder } from "./matrix-left.js";
 
-/** Statements up to which the slices of a trip are written out: instructions of the products of a pass fit a cache. */
-const shortTrip = 500;
+/** Columns whose words readers take apart together: slices that are fewer go by twos, so that it is done once. */
+const sharedColumns = 32;
 
 /**
  * Columns `begin` .. `end` (u32), trip by trip: the words of the packed sides lie in registers, of the trip after this one,
@@ -56,6 +55,7 @@ export function walkTrips(
     const memory = room(side, tile.rows);
     return [{ ...memory, ...heldWords(rightPlaces[at]!, side, memory, tile, tile.left === "memory") }];
   });
+  const one = build.bind("one", unknownOne());
   const [matricesM, matricesN] = matricesOf(tile);
   const part = slice / subgroups[2];
   const partStart = partOfK === null ? null : build.bind("own_k", k.mul(partOfK, part));
@@ -142,40 +142,37 @@ export function walkTrips(
       const next = build.bind("next", k.min(k.add(from, trip), last));
       const words = heldRight ?? right.map((side) => side.load(from));
       const coming = heldRight === null ? null : right.map((side) => side.load(next));
-      const copies = upTo(phases).map((phase) =>
-        build.collect(() => {
-          const offset = held === 1 ? 0 : phase % 2;
-          // before the barrier, so that they are under way while words are unpacked
-          const early = fromMemory
-            ? new Map(
-                upTo(part / matrixSize).map((step) => [step, leftsOf(from, phase, step * matrixSize, offset)] as const),
-              )
-            : null;
-          if (tile.apart !== undefined) {
-            right.forEach((side, term) => {
-              side.store(from, phase, words[term]!, 0);
-              build.barrier();
-              multiply((column) => early!.get(column / matrixSize)!, 0, term);
-              build.barrier();
-            });
-            return;
-          }
-          right.forEach((side, at) => side.store(from, phase, words[at]!, offset * side.vectors));
-          if (left !== null) {
-            left.store(from, phase, heldLeft, offset * left.vectors);
-            move(heldLeft, phase + 1 < phases ? left.load(from, phase + 1) : left.load(next, 0));
-          }
-          build.barrier();
-          multiply((column) => early?.get(column / matrixSize) ?? leftsOf(from, phase, column, offset), offset);
-          if (held === 1) build.barrier();
-        }),
+      const slicesOf = (phase: number): void => {
+        const offset = held === 1 ? 0 : phase % 2;
+        // before the barrier, so that they are under way while words are unpacked
+        const early = fromMemory
+          ? new Map(
+              upTo(part / matrixSize).map((step) => [step, leftsOf(from, phase, step * matrixSize, offset)] as const),
+            )
+          : null;
+        if (tile.apart !== undefined) {
+          right.forEach((side, term) => {
+            side.store(from, phase, words[term]!, 0);
+            build.barrier();
+            multiply((column) => early!.get(column / matrixSize)!, 0, term);
+            build.barrier();
+          });
+          return;
+        }
+        right.forEach((side, at) => side.store(from, phase, words[at]!, offset * side.vectors));
+        if (left !== null) {
+          left.store(from, phase, heldLeft, offset * left.vectors);
+          move(heldLeft, phase + 1 < phases ? left.load(from, phase + 1) : left.load(next, 0));
+        }
+        build.barrier();
+        multiply((column) => early?.get(column / matrixSize) ?? leftsOf(from, phase, column, offset), offset);
+        if (held === 1) build.barrier();
+      };
+      const each = phases > 2 && phases % 2 === 0 && 2 * columns <= sharedColumns ? 2 : 1;
+      const copies = upTo(phases / each).map((copy) =>
+        build.collect(() => upTo(each).forEach((at) => slicesOf(copy * each + at))),
       );
-      addAll(
-        build,
-        countOf(copies.flat()) > shortTrip
-          ? rolled(copies, build.fresh, build.bind("one", unknownOne()))
-          : copies.flat(),
-      );
+      addAll(build, rolled(copies, build.fresh, one));
       if (coming !== null) coming.forEach((values, at) => move(heldRight![at]!, values));
     },
     trip,
