@@ -83,6 +83,8 @@ function emptyExecutor() {
     bind: async () => ({ outputs: {}, dispatches: 0 }),
     unbind() {},
     release() {},
+    tie() {},
+    run: async () => ({}),
     write: async () => {},
     finish: async () => {},
     close() {},
@@ -230,7 +232,7 @@ for (const name of options.formats.split(",")) {
   const watched = await watchedExecutor();
   const { executor } = watched;
   const made = syntheticSession(
-    createCaller(executor, target, standardLibrary(), { choices }),
+    createCaller(executor, target, standardLibrary(), { choices, interleave: process.env.PLAIN === undefined }),
     config,
     formats[name],
     "auto",

@@ -46,15 +46,18 @@ export function wordsOf(enc, lines, step, k, code) {
             }
           else {
             let [first, second, places] = [0, 0, 0];
-            codes.flatMap((list) => [list.slice(0, 4), list.slice(4)]).forEach((group, g) => {
-              const kept = upTo(4).filter((at) => group[at] !== 0);
-              while (kept.length < 2) kept.push(upTo(4).find((at) => !kept.includes(at)));
-              kept.sort();
-              first |= (group[kept[0]] & 15) << (4 * g);
-              second |= (group[kept[1]] & 15) << (4 * g);
-              const bits = (kept[0] === 1 ? 1 : 0) | (kept[0] === 2 ? 2 : 0) | (kept[1] & 1 ? 4 : 0) | (kept[1] & 2 ? 8 : 0);
-              places |= bits << (4 * g);
-            });
+            codes
+              .flatMap((list) => [list.slice(0, 4), list.slice(4)])
+              .forEach((group, g) => {
+                const kept = upTo(4).filter((at) => group[at] !== 0);
+                while (kept.length < 2) kept.push(upTo(4).find((at) => !kept.includes(at)));
+                kept.sort();
+                first |= (group[kept[0]] & 15) << (4 * g);
+                second |= (group[kept[1]] & 15) << (4 * g);
+                const bits =
+                  (kept[0] === 1 ? 1 : 0) | (kept[0] === 2 ? 2 : 0) | (kept[1] & 1 ? 4 : 0) | (kept[1] & 2 ? 8 : 0);
+                places |= bits << (4 * g);
+              });
             words.push(first >>> 0, second >>> 0, places >>> 0);
           }
         }
@@ -65,7 +68,20 @@ export function wordsOf(enc, lines, step, k, code) {
 
 export function prototype(spec, cut) {
   const { m, n, k, terms } = spec;
-  const { enc, rows, step, split = 1, subs = 1, left = "tiles", ahead = 1, without = "", pad = 1, buffers = 1, order = "lanes", trip: columnsOfTrip = 128 } = cut;
+  const {
+    enc,
+    rows,
+    step,
+    split = 1,
+    subs = 1,
+    left = "tiles",
+    ahead = 1,
+    without = "",
+    pad = 1,
+    buffers = 1,
+    order = "lanes",
+    trip: columnsOfTrip = 128,
+  } = cut;
   const piece = cut.piece && buffers === 1;
   const lines = rows * terms;
   const chunks = (lines * step) / 256;
@@ -120,13 +136,22 @@ let scale_at = (tile * ${allTrips}u + first_trip) * ${lines / 2}u + lane % 16u;`
     const at = `(${line} * ${k / 64}u + (first_trip + ${trip}) * ${spans}u + lane / ${32 / spans}u)`;
     return [`w[${at}]`, `w2[${at} + ${(terms * n * k) / 32}u]`];
   };
-  const loads = (trip) => order === "rows" ? [
-    ...upTo((lines * spans) / 32).flatMap((v) => [[`r${v}`, rowsAt(v, trip)[0]], [`p${v}`, rowsAt(v, trip)[1]]]),
-    ...upTo(scaleWords).map((s) => [`s${s}`, `scales[scale_at + (${trip}) * ${lines / 2}u + ${16 * s}u]`]),
-  ] : [
-    ...upTo(vectors).map((v) => [`v${v}`, without === "loads" ? `w[lane + ${32 * v}u]` : `w[words + (${trip}) * ${vectors * 32}u + ${32 * v}u]`]),
-    ...upTo(scaleWords).map((s) => [`s${s}`, `scales[scale_at + (${trip}) * ${lines / 2}u + ${16 * s}u]`]),
-  ];
+  const loads = (trip) =>
+    order === "rows"
+      ? [
+          ...upTo((lines * spans) / 32).flatMap((v) => [
+            [`r${v}`, rowsAt(v, trip)[0]],
+            [`p${v}`, rowsAt(v, trip)[1]],
+          ]),
+          ...upTo(scaleWords).map((s) => [`s${s}`, `scales[scale_at + (${trip}) * ${lines / 2}u + ${16 * s}u]`]),
+        ]
+      : [
+          ...upTo(vectors).map((v) => [
+            `v${v}`,
+            without === "loads" ? `w[lane + ${32 * v}u]` : `w[words + (${trip}) * ${vectors * 32}u + ${32 * v}u]`,
+          ]),
+          ...upTo(scaleWords).map((s) => [`s${s}`, `scales[scale_at + (${trip}) * ${lines / 2}u + ${16 * s}u]`]),
+        ];
   if (ahead) for (const [name, text] of loads("0u")) say(`var ${name} = ${text};`);
   if (ahead === 2) for (const [name, text] of loads(trips > 1 ? "1u" : "0u")) say(`var m${name} = ${text};`);
   say(`for (var trip = 0u; trip < ${trips}u; trip++) {`);
@@ -144,20 +169,21 @@ let scale_at = (tile * ${allTrips}u + first_trip) * ${lines / 2}u + lane % 16u;`
   const word = (at) => {
     if (order !== "rows") return `v${at >> 2}.${"xyzw"[at & 3]}`;
     const v = Math.floor(at / 6) % ((lines * spans) / 32);
-    return at % 6 < 4 ? `r${v}.${"xyzw"[at % 6]}` : `p${v}.${"xy"[at % 6 - 4]}`;
+    return at % 6 < 4 ? `r${v}.${"xyzw"[at % 6]}` : `p${v}.${"xy"[(at % 6) - 4]}`;
   };
   for (const s of upTo(steps)) {
     const buffer = buffers === 1 ? 0 : (s % 2) * lines * stride;
-    const lefts = () => upTo(step / 16).map((kk) =>
-      upTo(mm).map((i) => {
-        const column = s * step + 16 * kk;
-        const place =
-          left === "tiles"
-            ? `((first_trip + trip) * ${T / 16}u + ${column / 16}u) * ${32 * mm}u + ${32 * i}u, 2u`
-            : `${(16 * i * k) / 8}u + ((first_trip + trip) * ${T}u + ${column}u) / 8u, ${k / 8}u`;
-        return bind(`subgroupMatrixLoad<subgroup_matrix_left<f16, 16, 16>, row_major>(&x, ${place})`);
-      }),
-    );
+    const lefts = () =>
+      upTo(step / 16).map((kk) =>
+        upTo(mm).map((i) => {
+          const column = s * step + 16 * kk;
+          const place =
+            left === "tiles"
+              ? `((first_trip + trip) * ${T / 16}u + ${column / 16}u) * ${32 * mm}u + ${32 * i}u, 2u`
+              : `${(16 * i * k) / 8}u + ((first_trip + trip) * ${T}u + ${column}u) / 8u, ${k / 8}u`;
+          return bind(`subgroupMatrixLoad<subgroup_matrix_left<f16, 16, 16>, row_major>(&x, ${place})`);
+        }),
+      );
     let held = null;
     const pieces = upTo(jj).map(() => []);
     if (cut.early) held = lefts();
@@ -165,16 +191,24 @@ let scale_at = (tile * ${allTrips}u + first_trip) * ${lines / 2}u + lane % 16u;`
       const firstWord = ((s * chunks) / 4 + four) * (enc === "int4" ? 4 : 3);
       let made;
       const scaleOf = (c) => `scale_${(4 * four + c) % jj}`;
-      if (without === "unpacking") made = upTo(4).map((c) => upTo(4).map((at) => `${word(firstWord + (c % (enc === "int4" ? 4 : 3)))} ^ ${at}u`));
+      if (without === "unpacking")
+        made = upTo(4).map((c) => upTo(4).map((at) => `${word(firstWord + (c % (enc === "int4" ? 4 : 3)))} ^ ${at}u`));
       else if (enc === "int4")
         made = upTo(4).map((c) => {
           const z = word(firstWord + c);
           const up = bind(`${z} >> 8u`);
-          return [`low(${z}, ${scaleOf(c)})`, `high(${z}, ${scaleOf(c)})`, `low(${up}, ${scaleOf(c)})`, `high(${up}, ${scaleOf(c)})`];
+          return [
+            `low(${z}, ${scaleOf(c)})`,
+            `high(${z}, ${scaleOf(c)})`,
+            `low(${up}, ${scaleOf(c)})`,
+            `high(${up}, ${scaleOf(c)})`,
+          ];
         });
       else {
         const [first, second, places] = [word(firstWord), word(firstWord + 1), word(firstWord + 2)];
-        const [p1, p2, q1, q2] = upTo(4).map((bit) => bind(`((${bit === 0 ? places : `(${places} >> ${bit}u)`}) & 0x11111111u) * 15u`));
+        const [p1, p2, q1, q2] = upTo(4).map((bit) =>
+          bind(`((${bit === 0 ? places : `(${places} >> ${bit}u)`}) & 0x11111111u) * 15u`),
+        );
         const d0 = bind(`${first} & ~(${p1} | ${p2})`);
         const d1 = bind(`(${first} & ${p1}) | (${second} & (${q1} & ~${q2}))`);
         const d2 = bind(`(${first} & ${p2}) | (${second} & (${q2} & ~${q1}))`);
@@ -192,7 +226,9 @@ let scale_at = (tile * ${allTrips}u + first_trip) * ${lines / 2}u + lane % 16u;`
       }
       made.forEach((list, c) => {
         const chunk = 4 * four + c;
-        const at = (piece ? 0 : 16 * (chunk % jj) * stride) + (order === "rows" && spans === 4 ? 8 * stride : 2) * Math.floor(chunk / jj);
+        const at =
+          (piece ? 0 : 16 * (chunk % jj) * stride) +
+          (order === "rows" && spans === 4 ? 8 * stride : 2) * Math.floor(chunk / jj);
         if (piece) {
           pieces[chunk % jj].push(`tiles[put + ${at}u] = vec4<u32>(${list.map(bind).join(", ")});`);
           return;
@@ -207,8 +243,12 @@ let scale_at = (tile * ${allTrips}u + first_trip) * ${lines / 2}u + lane % 16u;`
         pieces[j].forEach(say);
         say("workgroupBarrier();");
         for (const kk of upTo(step / 16)) {
-          const right = bind(`subgroupMatrixLoad<subgroup_matrix_right<f16, 16, 16>, col_major>(&tiles, base + ${2 * kk}u, ${stride}u)`);
-          held[kk].forEach((a, i) => say(`sum_${i}_${j} = subgroupMatrixMultiplyAccumulate(${a}, ${right}, sum_${i}_${j});`));
+          const right = bind(
+            `subgroupMatrixLoad<subgroup_matrix_right<f16, 16, 16>, col_major>(&tiles, base + ${2 * kk}u, ${stride}u)`,
+          );
+          held[kk].forEach((a, i) =>
+            say(`sum_${i}_${j} = subgroupMatrixMultiplyAccumulate(${a}, ${right}, sum_${i}_${j});`),
+          );
         }
         say("workgroupBarrier();");
       }
@@ -221,35 +261,50 @@ let scale_at = (tile * ${allTrips}u + first_trip) * ${lines / 2}u + lane % 16u;`
         const right = bind(
           `subgroupMatrixLoad<subgroup_matrix_right<f16, 16, 16>, col_major>(&tiles, base + ${buffer + 16 * j * stride + 2 * kk}u, ${stride}u)`,
         );
-        held[kk].forEach((a, i) => say(`sum_${i}_${j} = subgroupMatrixMultiplyAccumulate(${a}, ${right}, sum_${i}_${j});`));
+        held[kk].forEach((a, i) =>
+          say(`sum_${i}_${j} = subgroupMatrixMultiplyAccumulate(${a}, ${right}, sum_${i}_${j});`),
+        );
       }
     if (buffers === 1) say("workgroupBarrier();");
   }
-  if (ahead) for (const [name] of loads("")) say(ahead === 2 ? `${name} = m${name}; m${name} = n${name};` : `${name} = n${name};`);
+  if (ahead)
+    for (const [name] of loads(""))
+      say(ahead === 2 ? `${name} = m${name}; m${name} = n${name};` : `${name} = n${name};`);
   say("}");
   if (direct)
-    for (const i of upTo(mm)) for (const j of upTo(jj)) {
-      const term = Math.floor((16 * j) / rows);
-      say(`subgroupMatrixStore<row_major>(&y, ((id.y * ${terms}u + ${term}u) * ${m}u + ${16 * i}u) * ${n}u + tile * ${rows}u + ${(16 * j) % rows}u, sum_${i}_${j}, ${n}u);`);
-    }
-  else for (const i of upTo(mm)) {
-    say("workgroupBarrier();");
-    for (const j of upTo(jj)) say(`subgroupMatrixStore<row_major>(&tiles, base + ${4 * j}u, sum_${i}_${j}, ${resultStride}u);`);
-    say(`workgroupBarrier();
+    for (const i of upTo(mm))
+      for (const j of upTo(jj)) {
+        const term = Math.floor((16 * j) / rows);
+        say(
+          `subgroupMatrixStore<row_major>(&y, ((id.y * ${terms}u + ${term}u) * ${m}u + ${16 * i}u) * ${n}u + tile * ${rows}u + ${(16 * j) % rows}u, sum_${i}_${j}, ${n}u);`,
+        );
+      }
+  else
+    for (const i of upTo(mm)) {
+      say("workgroupBarrier();");
+      for (const j of upTo(jj))
+        say(`subgroupMatrixStore<row_major>(&tiles, base + ${4 * j}u, sum_${i}_${j}, ${resultStride}u);`);
+      say(`workgroupBarrier();
 for (var element = local_index; element < ${(16 * rows) / 4}u; element += ${32 * subs}u) {
 let row = element / ${rows / 4}u;
 let column = element % ${rows / 4}u;`);
-    for (const term of upTo(terms)) {
-      say(`var total_${term} = vec4<f32>(0.0f);`);
-      for (const s of upTo(subs)) say(`total_${term} += bitcast<vec4<f32>>(tiles[row * ${resultStride}u + column + ${s * region + (term * rows) / 4}u]);`);
-      if (partial) say(`y[((id.y * ${terms}u + ${term}u) * ${m}u + ${16 * i}u + row) * ${n / 4}u + tile * ${rows / 4}u + column] = total_${term};`);
-    }
-    if (!partial) {
-      say(`let value = ${terms === 2 ? "total_0 / (vec4<f32>(1.0f) + exp(-total_0)) * total_1" : "total_0"};
+      for (const term of upTo(terms)) {
+        say(`var total_${term} = vec4<f32>(0.0f);`);
+        for (const s of upTo(subs))
+          say(
+            `total_${term} += bitcast<vec4<f32>>(tiles[row * ${resultStride}u + column + ${s * region + (term * rows) / 4}u]);`,
+          );
+        if (partial)
+          say(
+            `y[((id.y * ${terms}u + ${term}u) * ${m}u + ${16 * i}u + row) * ${n / 4}u + tile * ${rows / 4}u + column] = total_${term};`,
+          );
+      }
+      if (!partial) {
+        say(`let value = ${terms === 2 ? "total_0 / (vec4<f32>(1.0f) + exp(-total_0)) * total_1" : "total_0"};
 y[(${16 * i}u + row) * ${n / 4}u + tile * ${rows / 4}u + column] = vec2<u32>(pack2x16float(value.xy), pack2x16float(value.zw));`);
+      }
+      say("}");
     }
-    say("}");
-  }
   say("}");
   return { wgsl: out.join("\n"), workgroups: [n / rows, split, 1], parts: partial ? split * terms : 0, lines, order };
 }
@@ -276,19 +331,37 @@ const candidates = (terms, m) => {
   if (m === 16) {
     for (const split of terms === 2 ? [4] : [8, 16])
       for (const order of [{}, { order: "rows" }, { order: "rows", trip: 256 }])
-        for (const piece of [false, true]) for (const ahead of [0, 1]) list.push({ ...base, ...order, split, piece, ahead });
-    if (terms === 2) list.push({ ...base, split: 8 }, { ...base, split: 8, order: "rows", trip: 256 }, { ...base, split: 8, piece: false, order: "rows", trip: 256 });
+        for (const piece of [false, true])
+          for (const ahead of [0, 1]) list.push({ ...base, ...order, split, piece, ahead });
+    if (terms === 2)
+      list.push(
+        { ...base, split: 8 },
+        { ...base, split: 8, order: "rows", trip: 256 },
+        { ...base, split: 8, piece: false, order: "rows", trip: 256 },
+      );
     return list;
   }
   for (const split of terms === 2 ? [2, 4] : [8, 16])
     for (const piece of [false, true]) for (const ahead of [0, 1]) list.push({ ...base, split, piece, ahead });
   const split = terms === 2 ? 4 : 16;
-  list.push({ ...base, split, early: false }, { ...base, split, order: "rows", trip: 256 }, { ...base, split, enc: "int4" }, { ...base, split, without: "loads" });
-  list.push({ ...base, split, without: "unpacking", piece: false }, { ...base, split, without: "products", piece: false }, { ...base, split: split / 2, rows: 2 * rows }, { ...base, split: split / 2, rows: 2 * rows, piece: false });
+  list.push(
+    { ...base, split, early: false },
+    { ...base, split, order: "rows", trip: 256 },
+    { ...base, split, enc: "int4" },
+    { ...base, split, without: "loads" },
+  );
+  list.push(
+    { ...base, split, without: "unpacking", piece: false },
+    { ...base, split, without: "products", piece: false },
+    { ...base, split: split / 2, rows: 2 * rows },
+    { ...base, split: split / 2, rows: 2 * rows, piece: false },
+  );
   if (terms === 1) list.push({ ...base, split, rows: 2 * rows, piece: false });
   return list;
 };
-const device = options.null ? await openDevice({ backend: "null" }) : await openDevice({ kind: "gpu", unchecked: true });
+const device = options.null
+  ? await openDevice({ backend: "null" })
+  : await openDevice({ kind: "gpu", unchecked: true });
 const { gpu } = device;
 const until = performance.now() + 1000 * Number(options.seconds);
 const silu = (x) => x / (1 + Math.exp(-x));
@@ -297,7 +370,14 @@ const watch = options.null ? null : await stopwatch(device);
 /** Codes of a weight by row and column: half of each four are 0. */
 const codeOf = (row, column) => {
   const group = (row * 7 + (column >> 2) * 13) % 6;
-  const kept = [[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]][group];
+  const kept = [
+    [0, 1],
+    [0, 2],
+    [0, 3],
+    [1, 2],
+    [1, 3],
+    [2, 3],
+  ][group];
   if (!kept.includes(column % 4)) return 0;
   const q = (Math.imul(row * 40503 + column * 30011 + 77, 2654435761) >>> 20) % 15;
   return q - 7 === 0 ? 3 : q - 7;
@@ -313,7 +393,8 @@ for (const m of options.tokens.split(",").map(Number))
     if (options.null) {
       for (const { cut, wgsl } of list) {
         const { messages } = await gpu.createShaderModule({ code: wgsl }).getCompilationInfo();
-        if (messages.length > 0) throw new Error(`${JSON.stringify(cut)} ${messages.map(({ message }) => message).join("; ")}\n${wgsl}`);
+        if (messages.length > 0)
+          throw new Error(`${JSON.stringify(cut)} ${messages.map(({ message }) => message).join("; ")}\n${wgsl}`);
       }
       console.log(m, shape, list.length, list[0].wgsl.length);
       if (process.env.SHOW) console.log(list[Number(process.env.SHOW)].wgsl);
@@ -346,7 +427,9 @@ for (const m of options.tokens.split(",").map(Number))
         const lines = rows * terms;
         const period = 64 / rows;
         const row = (tile, line) => ((tile * rows) % 64) + (line % rows);
-        const parts = upTo(period).map((tile) => wordsOf(enc, lines, step, k, (line, at) => codeOf(row(tile, line), at)));
+        const parts = upTo(period).map((tile) =>
+          wordsOf(enc, lines, step, k, (line, at) => codeOf(row(tile, line), at)),
+        );
         const tilesOf = n / rows;
         const words = new Uint32Array(tilesOf * parts[0].length);
         upTo(tilesOf).forEach((tile) => words.set(parts[tile % period], tile * parts[0].length));
@@ -361,19 +444,29 @@ for (const m of options.tokens.split(",").map(Number))
         });
         const sets = [];
         const s = await make(scales, "scales");
-        for (let taken = 0; taken === 0 || taken < 2 ** 27; taken += 4 * words.length) sets.push([await make(words, "weights"), s]);
+        for (let taken = 0; taken === 0 || taken < 2 ** 27; taken += 4 * words.length)
+          sets.push([await make(words, "weights"), s]);
         orders.set(key, sets);
         return sets;
       };
       const pipelineOf = (code) =>
-        gpu.createComputePipelineAsync({ layout: "auto", compute: { module: gpu.createShaderModule({ code }), entryPoint: "main" } });
+        gpu.createComputePipelineAsync({
+          layout: "auto",
+          compute: { module: gpu.createShaderModule({ code }), entryPoint: "main" },
+        });
       const pipelines = await watch.busyUntil(Promise.all(list.map(({ wgsl }) => pipelineOf(wgsl))));
       const times = [];
       for (const [at, { cut, workgroups, parts }] of list.entries()) {
         if (performance.now() > until) continue;
         const pipeline = pipelines[at];
         const sets = (await watch.busyUntil(setsOf(cut))).map(([w, s]) => {
-          const buffers = [cut.left === "natural" ? natural : tiles, w, s, result, ...(cut.order === "rows" ? [w] : [])];
+          const buffers = [
+            cut.left === "natural" ? natural : tiles,
+            w,
+            s,
+            result,
+            ...(cut.order === "rows" ? [w] : []),
+          ];
           const group = gpu.createBindGroup({
             layout: pipeline.getBindGroupLayout(0),
             entries: buffers.map((buffer, binding) => ({ binding, resource: { buffer } })),
@@ -388,7 +481,12 @@ for (const m of options.tokens.split(",").map(Number))
           [0, m - 1].forEach((token, t) => {
             const want = wants[row][t];
             const found = parts
-              ? want.map((_, term) => upTo(workgroups[1]).reduce((sum, part) => sum + floats[((part * terms + term) * m + token) * n + n - 64 + row], 0))
+              ? want.map((_, term) =>
+                  upTo(workgroups[1]).reduce(
+                    (sum, part) => sum + floats[((part * terms + term) * m + token) * n + n - 64 + row],
+                    0,
+                  ),
+                )
               : [f16FromBits(halves[token * n + n - 64 + row])];
             const expected = parts ? want : [terms === 2 ? silu(want[0]) * want[1] : want[0]];
             expected.forEach((each, term) => {
@@ -397,7 +495,10 @@ for (const m of options.tokens.split(",").map(Number))
             });
           });
         const error = worst / norm;
-        times.push([us, `${String(m).padStart(4)} ${shape.padEnd(7)} ${JSON.stringify(cut).padEnd(90)} ${us.toFixed(1).padStart(7)} us${slow > 1.04 ? ` at ${(1 / slow).toFixed(2)} of the clock` : ""}${error < 0.004 ? "" : ` WRONG ${error}`}`]);
+        times.push([
+          us,
+          `${String(m).padStart(4)} ${shape.padEnd(7)} ${JSON.stringify(cut).padEnd(90)} ${us.toFixed(1).padStart(7)} us${slow > 1.04 ? ` at ${(1 / slow).toFixed(2)} of the clock` : ""}${error < 0.004 ? "" : ` WRONG ${error}`}`,
+        ]);
       }
       for (const [, text] of times.sort((a, b) => a[0] - b[0])) console.log(text);
     });

@@ -31,7 +31,7 @@ import { matvecKeepsLeft } from "./lower/schedules/matvec.js";
 import { dotSides, isDot } from "./lower/product/dot-sides.js";
 import { lowerSteps } from "./lower/steps.js";
 import { matrixOrders, orderedStorage, readAsMatrices } from "./lower/schedules/orders.js";
-import type { Orders } from "./lower/toolkit/order.js";
+import { rowMajor, type Orders } from "./lower/toolkit/order.js";
 import { mergeSiblings } from "./lower/siblings.js";
 import { createLowering } from "./lower/toolkit/lowering.js";
 import { unbindable } from "./plan/limits.js";
@@ -65,6 +65,11 @@ export interface CompileOptions {
   readonly choices?: ScheduleChoices;
   /** Whether to join eqns; on by default. */
   readonly fuse?: boolean;
+  /**
+   * Whether packed inputs may be wanted in another order of rows (`order` of a Program's inputs), which who runs it must
+   * give them then; off by default.
+   */
+  readonly interleave?: boolean;
   /** Whether long sums for few elements are taken in parts, on a GPU; on by default. */
   readonly parts?: boolean;
   /**
@@ -170,8 +175,8 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
     insertCopies(joined, ({ out }) => typeof scans.get(out) !== "string"),
     "insert copies",
   );
-  const rowMajor = assignStorage(fused);
-  const tooLarge = unbindable(fused, rowMajor, target);
+  const inRows = assignStorage(fused);
+  const tooLarge = unbindable(fused, inRows, target);
   if (tooLarge.length > 0) throw new CompileError(tooLarge);
   const wanted = { schedule: options.schedule ?? null, choices: options.choices ?? {} };
   const {
@@ -179,7 +184,7 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
     orders,
     packs,
     lowered: each,
-  } = withOrders(fused, rowMajor, target, options, (storage, orders) => {
+  } = withOrders(fused, inRows, target, options, (storage, orders) => {
     const lower = (packs: StagedPacks): readonly Lowered[] => {
       const lowering = createLowering(fused, storage, target, [], packs, orders);
       const instead = new Set([...packs.values()].flatMap((pack) => pack.instead));
@@ -204,7 +209,7 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
     lowered,
     kernels,
     notes: lowered.flatMap((each) => each.notes),
-    program: plan(fused, storage, lowered),
+    program: plan(fused, storage, lowered, orders.rows),
   };
 }
 
@@ -245,23 +250,22 @@ function withStagedPacks(
  */
 function withOrders<T extends { readonly lowered: readonly Lowered[] }>(
   graph: ConcreteGraph,
-  rowMajor: StorageMap,
+  storage: StorageMap,
   target: Target,
   options: CompileOptions,
   lower: (storage: StorageMap, orders: Orders) => T,
 ): T & { readonly storage: StorageMap; readonly orders: Orders } {
-  const plain = () => ({ ...lower(rowMajor, new Map()), storage: rowMajor, orders: new Map() });
+  const plain = () => ({ ...lower(storage, rowMajor), storage, orders: rowMajor });
   if (options.fuse === false || !target.matrices || target.alike === true) return plain();
-  const orders = matrixOrders(graph, (each) => createLowering(graph, rowMajor, target, [], new Map(), each), {
-    schedule: options.schedule ?? null,
-    choices: options.choices ?? {},
-  });
-  if (orders.size === 0) return plain();
-  const storage = orderedStorage(rowMajor, orders);
-  const made = lower(storage, orders);
-  const ordered = new Set([...orders.keys()].flatMap((id) => storage[id]?.name ?? []));
+  const wanted = { schedule: options.schedule ?? null, choices: options.choices ?? {} };
+  const lowering = (orders: Orders) => createLowering(graph, storage, target, [], new Map(), orders);
+  const orders = matrixOrders(graph, lowering, wanted, options.interleave === true);
+  if (orders.matrices.size === 0) return plain();
+  const enlarged = orderedStorage(storage, orders);
+  const made = lower(enlarged, orders);
+  const ordered = new Set([...orders.matrices.keys()].flatMap((id) => enlarged[id]?.name ?? []));
   const kernels = made.lowered.flatMap((each) => kernelsOf(each.steps));
-  return readAsMatrices(kernels, ordered) ? { ...made, storage, orders } : plain();
+  return readAsMatrices(kernels, ordered) ? { ...made, storage: enlarged, orders } : plain();
 }
 
 /** What has a choice of cuts: its key, and its candidates, of which the first is taken by itself. */

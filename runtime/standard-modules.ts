@@ -30,4 +30,5 @@ export const standardModules = [
   "random",
   "rotation",
   "masks",
+  "order",
 ] as const;

@@ -126,6 +126,7 @@ function sameForm(a: ProgramTensor, b: ProgramTensor): boolean {
   return formText(a) === formText(b);
 }
 
-function formText({ dtype, shape, format }: ProgramTensor): string {
-  return `${dtype}[${shape.join(", ")}]${format === null ? "" : ` as ${JSON.stringify(format)}`}`;
+function formText({ dtype, shape, format, order }: ProgramTensor): string {
+  const stored = format === null ? "" : ` as ${JSON.stringify(format)}`;
+  return `${dtype}[${shape.join(", ")}]${stored}${order === undefined ? "" : ` in the order ${JSON.stringify(order)}`}`;
 }

@@ -1,6 +1,7 @@
 import { InternalError } from "../diagnostic.js";
 import { definedBy } from "../graph/eqn.js";
-import type { ConcreteGraph } from "../graph/graph.js";
+import type { RowOrder } from "../formats/interleave.js";
+import type { ConcreteGraph, ValueId } from "../graph/graph.js";
 import type { Kernel, KernelFeature } from "../kernel/kernel.js";
 import { kernelsOf, type Lowered, type LoweredStep } from "../lower/lowered.js";
 import { emitWgsl } from "../wgsl/emit.js";
@@ -16,9 +17,14 @@ const deviceFeatures = {
 
 /**
  * The Program of a graph with its copies inserted: `lowered[i]` computes eqn i. Temporaries live from their first to
- * their last use.
+ * their last use. `orders`: of packed inputs whose rows lie side by side.
  */
-export function plan(graph: ConcreteGraph, storage: StorageMap, lowered: readonly Lowered[]): Program {
+export function plan(
+  graph: ConcreteGraph,
+  storage: StorageMap,
+  lowered: readonly Lowered[],
+  orders: ReadonlyMap<ValueId, RowOrder> = new Map(),
+): Program {
   const buffers: ProgramBuffer[] = [];
   const ids = new Map<Storage, number>();
   const byName = new Map<string, Storage>();
@@ -51,6 +57,7 @@ export function plan(graph: ConcreteGraph, storage: StorageMap, lowered: readonl
     .map(({ value, name, mutable, open }) => ({
       ...tensor(value, name, mutable),
       ...(open === undefined ? {} : { open }),
+      ...(orders.has(value) ? { order: orders.get(value)! } : {}),
     }));
   const outputs = graph.outputs.map((output) => tensor(output.value, output.name, output.input !== null));
 

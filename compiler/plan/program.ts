@@ -1,3 +1,4 @@
+import type { RowOrder } from "../formats/interleave.js";
 import type { Dtype } from "../types/dtype.js";
 import type { FormatSpec } from "../types/type.js";
 
@@ -48,6 +49,8 @@ export interface ProgramTensor {
    * but those that its other inputs name.
    */
   readonly open?: true;
+  /** A packed input whose rows lie side by side; in their own order where it is left out. */
+  readonly order?: RowOrder;
 }
 
 export interface ProgramKernel {

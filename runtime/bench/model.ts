@@ -102,7 +102,10 @@ export async function benchModel(
     for (const profile of options.profile ? [false, true] : [false]) {
       const executor = await createExecutor(device, { profile });
       try {
-        const caller = createCaller(executor, targetOf(device), options.functions, { choices: options.choices });
+        const caller = createCaller(executor, targetOf(device), options.functions, {
+          choices: options.choices,
+          interleave: true,
+        });
         const session = await syntheticSession(caller, options.config, spec, options.activations);
         try {
           const noted = async (row: string, runs: number): Promise<void> => {

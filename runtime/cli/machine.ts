@@ -38,7 +38,7 @@ export async function openMachine(
   });
   return {
     device,
-    caller: createCaller(executor, targetOf(device), functions, { choices }),
+    caller: createCaller(executor, targetOf(device), functions, { choices, interleave: true }),
     close() {
       executor.close();
       device.close();

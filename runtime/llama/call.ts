@@ -8,6 +8,7 @@ import type { Target } from "../../compiler/target.js";
 import type { Dtype } from "../../compiler/types/dtype.js";
 import { sizeValue, type Size } from "../../compiler/types/size.js";
 import type { FormatSpec, SymbolicFormat } from "../../compiler/types/type.js";
+import { argumentsInOrder } from "./interleave.js";
 import type { DeviceTensor, Executor, Prepared, TensorForm } from "../run/run.js";
 
 /** What the parameters of a function stand for. */
@@ -102,7 +103,7 @@ export function createCaller(
 
   async function callGraph(graph: SymbolicGraph, args: Arguments, extra: Extra = {}): Promise<readonly DeviceTensor[]> {
     const ready = await compile(graph, args, extra);
-    const outputs = await executor.run(ready, args);
+    const outputs = await executor.run(ready, await argumentsInOrder(caller, ready.program, args));
     return graph.outputs
       .filter((output) => output.input === null)
       .map((output) => {
@@ -112,7 +113,7 @@ export function createCaller(
       });
   }
 
-  return {
+  const caller: Caller = {
     executor,
     target,
     functions,
@@ -125,6 +126,7 @@ export function createCaller(
       await compile(find(name), args, extra);
     },
   };
+  return caller;
 }
 
 /**

@@ -59,6 +59,8 @@ function givenRanges(
     if (!isTensor(given)) return fail(`is a tensor ${printForm(wanted)}, but ${describe(given)} was given`);
     const { form, bytes } = wantedOf(wanted, given, program.buffers[wanted.buffer]?.bytes ?? 0);
     if (!sameForm(form, given)) return fail(`is ${printForm(wanted)}, but ${printForm(given)} was given`);
+    if (given.order?.rows !== wanted.order?.rows || given.order?.columns !== wanted.order?.columns)
+      return fail(`has its rows ${orderText(wanted.order)}, but one with rows ${orderText(given.order)} was given`);
     if (!usable(given)) return fail("has been released");
     if (given.offset + bytes > given.buffer.size) return fail(`takes ${bytes} bytes, more than its buffer has`);
     const other = written.get(given.buffer);
@@ -115,6 +117,12 @@ export function outputTensors(
     results[name] = given.get(buffer) ?? make({ dtype, shape, format, ...range }, buffer);
   }
   return results;
+}
+
+function orderText(order: ProgramTensor["order"]): string {
+  return order === undefined
+    ? "one after another"
+    : `side by side, ${order.rows} of them ${order.columns} columns at a time`;
 }
 
 function nameOf(program: Program, buffer: number): string {

@@ -79,6 +79,8 @@ export interface Executor {
    * Gives a tensor's memory back; what is recorded already still finds it. Only for tensors that this executor made,
    * once each.
    */
+  /** Lets a tensor be released when another is, whose copy in another order it is, say. */
+  tie(tensor: DeviceTensor, to: DeviceTensor): void;
   release(tensor: DeviceTensor): void;
   /** Submits what is recorded. */
   flush(): void;

@@ -36,6 +36,8 @@ export interface Memory {
   /** @throws DeviceError validation where it is not a tensor that lives here */
   release(tensor: DeviceTensor): void;
   isReleased(tensor: DeviceTensor): boolean;
+  /** Lets a tensor be released when another is. */
+  tie(tensor: DeviceTensor, to: DeviceTensor): void;
   /** How many tensors have been released: while it stays, what lived still does. */
   readonly releases: number;
   /** Buffers that live although they are no tensor's, and the end of that; tensors in them are released with them. */
@@ -106,6 +108,8 @@ export function createMemory(device: Device, { idleLimit, reuse, drain }: Memory
     for (const buffer of buffers) pool.give(buffer);
   }
 
+  const tied = new WeakMap<DeviceTensor, readonly DeviceTensor[]>();
+
   return {
     get use() {
       return { live: liveBytes, idle: pool.idleBytes };
@@ -127,6 +131,10 @@ export function createMemory(device: Device, { idleLimit, reuse, drain }: Memory
       live.delete(tensor.buffer);
       liveBytes -= size;
       pool.give(tensor.buffer);
+      for (const each of tied.get(tensor) ?? []) if (!released.has(each)) this.release(each);
+    },
+    tie(tensor, to) {
+      tied.set(to, [...(tied.get(to) ?? []), tensor]);
     },
     isReleased: (tensor) => released.has(tensor),
     get releases() {

@@ -254,7 +254,8 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
     // a read goes on beside other work, which may fail before anybody waits for the read
     read: (tensor) => mayBeLeft(read(tensor)),
     values: (tensor) => mayBeLeft(values(tensor)),
-    release: memory.release,
+    release: (tensor) => memory.release(tensor),
+    tie: (tensor, to) => memory.tie(usable(tensor, "tied"), usable(to, "tied to")),
     flush: recorder.flush,
     finish: () => mayBeLeft(finish()),
     async profile() {

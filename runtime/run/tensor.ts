@@ -1,5 +1,6 @@
 /** Tensors in device memory, and the bytes that dense ones have on the host. */
 import { f16Bits, f16FromBits } from "../../compiler/float.js";
+import type { RowOrder } from "../../compiler/formats/interleave.js";
 import type { Dtype } from "../../compiler/types/dtype.js";
 import { elementCount } from "../../compiler/types/shape.js";
 import type { FormatSpec } from "../../compiler/types/type.js";
@@ -22,6 +23,8 @@ export interface DeviceTensor extends TensorForm {
   /** A multiple of the device's minStorageBufferOffsetAlignment. */
   readonly offset: number;
   readonly bytes: number;
+  /** How the rows of a packed tensor lie side by side; one after another where it is left out. */
+  readonly order?: RowOrder;
 }
 
 /** Whether something is a tensor in device memory, as far as it shows. */

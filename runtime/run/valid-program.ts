@@ -109,6 +109,11 @@ export function checkProgram(value: unknown, device: Pick<Device, "name" | "feat
     if (typeof one["mutable"] !== "boolean") fail(`${path}.mutable`, "true or false", one["mutable"]);
     if (one["open"] !== undefined && (one["open"] !== true || sizes.length === 0 || one["format"] !== null))
       fail(`${path}.open`, "true, of a dense tensor that has axes, or nothing", one["open"]);
+    if (one["order"] !== undefined) {
+      const order = record(one["order"], `${path}.order`);
+      for (const part of ["rows", "columns"]) whole(1, Number.MAX_SAFE_INTEGER)(order[part], `${path}.order.${part}`);
+      if (one["format"] === null) fail(`${path}.order`, "nothing, of a dense tensor", order);
+    }
     const own = { name: text(one["name"], `${path}.name`), buffer: buffer(one["buffer"], `${path}.buffer`) };
     const { bytes } = buffers[own.buffer]!;
     // a whole number of elements of a packed tensor is its format's to know

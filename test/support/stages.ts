@@ -1,5 +1,6 @@
 import type { Stages } from "../../compiler/compile.js";
 import { f16Bits, f16FromBits } from "../../compiler/float.js";
+import { interleavedWords } from "../../compiler/formats/interleave.js";
 import { formatOf, shapeOf } from "../../compiler/formats/registry.js";
 import { tensorValue, type TensorValue } from "../../compiler/graph/evaluate.js";
 import { evaluateKernel } from "../../compiler/kernel/evaluate.js";
@@ -72,6 +73,15 @@ export function inputBytes(
   return bytes;
 }
 
+/** Words of an input in the order that a program wants them in. */
+function wordsOf({ program }: Stages, name: string, words: ReadonlyMap<string, Uint32Array>): Uint32Array | undefined {
+  const given = words.get(name);
+  const input = program.inputs.find((each) => each.name === name);
+  return given === undefined || input?.order === undefined
+    ? given
+    : interleavedWords(input.format!, shapeOf(input.shape), input.order, given);
+}
+
 /** The outputs by running every kernel in the kernel evaluator. `words` are those of packed inputs. */
 export function evaluateStages(
   stages: Stages,
@@ -87,7 +97,7 @@ export function evaluateStages(
     if (value === undefined) throw new Error(`no input ${input.name}`);
     const place = storage[input.value];
     if (place === null || place === undefined) parameters[input.name] = value.data[0]!;
-    else memory.set(place.name, inputBytes(fused.values[input.value]!.type, value, words.get(input.name), place.bytes));
+    else memory.set(place.name, inputBytes(fused.values[input.value]!.type, value, wordsOf(stages, input.name, words), place.bytes));
   }
   // memory that nothing has written yet holds anything
   const places = [...storage.filter((place) => place !== null), ...stages.lowered.flatMap((each) => each.scratch)];

@@ -199,7 +199,7 @@ function operandOf(
       at.map((scalar) => lowerIndex(zero, scalar)),
     );
   };
-  const order = lowering.orders.get(load.tensor) ?? null;
+  const order = lowering.orders.matrices.get(load.tensor) ?? null;
   if (order !== null && (columnStride !== 1 || outerStride !== inner || elementCount(shape) !== outer * inner))
     return null;
   if (columnStride === 1 && inner % run === 0 && outerStride % run === 0)

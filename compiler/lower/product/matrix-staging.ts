@@ -279,6 +279,7 @@ function storedStaging(
       ...words,
       word: (section: Section, index: Expr) => read(() => words.word(section, index)),
       words4: (section: Section, index: Expr) => read(() => words.words4(section, index)),
+      words2: (section: Section, index: Expr) => read(() => words.words2(section, index)),
     };
     const at = inside === null ? unit : build.bind("unit", k.min(unit, inRow - 1));
     return {

@@ -4,6 +4,7 @@
  * that it holds.
  */
 import { naturalHalves, reorderHalves } from "../../formats/code/halves.js";
+import type { RowOrder } from "../../formats/interleave.js";
 import type { Section } from "../../formats/format.js";
 import * as k from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
@@ -33,6 +34,12 @@ import { rowAt } from "./right.js";
 export interface Trip {
   readonly trip: number;
   readonly slice: number;
+}
+
+/** `rowBeside` of a place that is known at run time. */
+function rowBesideAt(at: Expr): Expr {
+  const low = k.add(k.rem(at, 2), k.mul(k.rem(k.div(at, 4), 2), 2));
+  return k.add(k.mul(k.div(at, 8), 8), k.add(low, k.mul(k.rem(k.div(at, 2), 2), 4)));
 }
 
 /** Whether a side's words can be held for a trip, and unpacked slice by slice. */
@@ -71,7 +78,26 @@ export function heldWords(
   const units = own.trip / span;
   const inRow = side.inner / side.most;
   const ofUnit = span / side.most;
-  const pieces = sharesOf({ build, ...place }, rows * units).map(({ at, there }) => {
+  const beside = lowering.orders.rows.get(side.term.rows!.load.tensor);
+  const inOrder = ({ at, there }: ReturnType<typeof sharesOf>[number], { rows: block }: RowOrder) => {
+    // those of a row that are of one trip are neighbours, and then come those of the next row
+    const place = build.bind("place", k.rem(k.div(at, units), block));
+    const before = build.bind("before", k.sub(k.div(at, units), place));
+    const unit = build.bind("in_trip", k.rem(at, units));
+    const blockAt = k.mul(k.div(k.add(first, before), block), (side.inner / own.trip) * block);
+    return {
+      there,
+      unit: build.bind("beside", k.add(k.mul(k.add(blockAt, place), units), unit)),
+      row: k.u32(0),
+      target: build.bind(
+        "target",
+        k.add(k.add(k.mul(k.add(before, rowBesideAt(place)), stride), base), vectorAt(k.mul(unit, columns))),
+      ),
+    };
+  };
+  const pieces = sharesOf({ build, ...place }, rows * units).map((share) => {
+    if (beside !== undefined) return inOrder(share, beside);
+    const { at, there } = share;
     const [lineAt, unitAt] = linesFirst(units, columns, stride)
       ? [k.add(k.mul(k.div(at, together * units), together), k.rem(at, together)), k.rem(k.div(at, together), units)]
       : [k.div(at, units), k.rem(at, units)];
@@ -87,7 +113,13 @@ export function heldWords(
   });
   const isWhole = side.inner % own.trip === 0;
   const unitOf = (piece: (typeof pieces)[number], from: Expr): Expr =>
-    build.bind("unit", k.mul(k.add(k.div(from, span), piece.unit), ofUnit));
+    build.bind(
+      "unit",
+      k.mul(
+        k.add(beside === undefined ? k.div(from, span) : k.mul(k.div(from, own.trip), units * beside.rows), piece.unit),
+        ofUnit,
+      ),
+    );
   /** The words of f16 pairs of a span, with words that `read` gives. */
   const unpack = (
     piece: (typeof pieces)[number],
@@ -99,6 +131,7 @@ export function heldWords(
       ...words,
       word: (section: Section, index: Expr) => read(() => words.word(section, index)),
       words4: (section: Section, index: Expr) => read(() => words.words4(section, index)),
+      words2: (section: Section, index: Expr) => read(() => words.words2(section, index)),
     };
     const start = unitOf(piece, from);
     return upTo(ofUnit).map((part) => {

@@ -83,25 +83,42 @@ const trips = (of: MatrixTile, trip: number, left?: "memory"): MatrixTile => ({
 /** A tile whose results leave one matrix at a time. */
 const stripped = (of: MatrixTile): MatrixTile => ({ ...of, strip: "narrow" });
 
-/** Subgroups that keep a large GPU busy, where each is a workgroup of its own; of twice as much workgroup memory half as many. */
-const manySubgroups = 4096;
+/** Tiles of small workgroups for so many tokens, of products by themselves and of pairs. */
+interface SmallTiles {
+  readonly tokens: number;
+  readonly single: SmallTile;
+  readonly pair: SmallTile;
+}
+
+/** Rows (of each term), subgroups along the tokens, and how many subgroups keep a large GPU busy. */
+interface SmallTile {
+  readonly rows: number;
+  readonly along: number;
+  readonly many: number;
+}
+
+const smallTiles: readonly SmallTiles[] = [
+  { tokens: 16, single: { rows: 32, along: 1, many: 2048 }, pair: { rows: 16, along: 1, many: 4096 } },
+  { tokens: 32, single: { rows: 32, along: 1, many: 2048 }, pair: { rows: 16, along: 1, many: 2048 } },
+  { tokens: 64, single: { rows: 32, along: 1, many: 1024 }, pair: { rows: 16, along: 1, many: 2048 } },
+];
 
 /**
- * Tiles of 16 tokens by one subgroup each, with activations in their order. Many small workgroups hide what each waits
- * for: the columns of a tile are divided among so many that the device is full (bench/h100.md).
+ * Tiles of a subgroup or a few, with activations in their order. Many small workgroups hide what each waits for: the
+ * columns of a tile are divided among so many that the device is full (bench/h100.md).
  */
-function bySubgroups(
-  { sizes: { n } }: Product,
-  { left, right }: MatrixProduct,
-  together: number,
-): readonly MatrixTile[] {
-  const terms = right.length;
-  const rows = terms === 1 ? 32 : 16;
-  const most = Math.min(Math.floor(left.inner / 128), Math.round((manySubgroups * 16) / Math.max(n, together)));
-  const parts = 2 ** Math.floor(Math.log2(most));
-  if (terms > 2 || left.order === null || parts < 2) return [];
-  const one: MatrixTile = { ...trips(tile(16, rows, [1, 1, 1], 32, 0, parts), 128), left: "ordered", strip: "none" };
-  return [terms === 1 ? one : { ...one, apart: "terms" }];
+function ofSubgroups(product: Product, { left, right }: MatrixProduct, together: number): readonly MatrixTile[] {
+  const { m, n } = product.sizes;
+  const found = smallTiles.find(({ tokens }) => m <= tokens);
+  if (found === undefined || right.length > 2 || left.order === null || left.inner < leastOrdered) return [];
+  if (right.some((side) => side.kind !== "stored" || side.reader === null)) return [];
+  const { rows, along, many } = right.length === 1 ? found.single : found.pair;
+  const wanted = Math.round((many * rows) / (along * Math.max(n, together)));
+  const parts = 2 ** Math.floor(Math.log2(Math.min(Math.floor(left.inner / 128), wanted)));
+  if (parts < 2) return [];
+  const tiles = trips(tile(found.tokens, rows, [along, 1, 1], 32, 0, parts), 128);
+  const one: MatrixTile = { ...tiles, left: "ordered", strip: "none" };
+  return [right.length === 1 ? one : { ...one, apart: "terms" }];
 }
 
 /** Columns from which on sums of so many tokens are divided among workgroups: fewer do not repay adding them up. */
@@ -122,7 +139,6 @@ export const slicesHeld = ({ ahead }: MatrixTile): number => (ahead === 1 || ahe
  */
 function usual(product: Product, sides: MatrixProduct, together: number): readonly MatrixTile[] {
   const { m } = product.sizes;
-  const { left } = sides;
   const terms = sides.right.length;
   const beside = { ...product, sizes: { ...product.sizes, n: together } };
   const rights = passesOf(sides).flatMap(({ right }) => right);
@@ -144,8 +160,7 @@ function usual(product: Product, sides: MatrixProduct, together: number): readon
         ? stripped(trips(tile(16, 32, [1, 1, 4], 128, 0, 2), 256))
         : stripped(trips(tile(16, 64, [1, 2, 2], 128, 0, 4), 256));
     const divided = held && terms === 1 && sides.left.inner >= leastDivided ? [split] : [];
-    const own = held && left.inner >= leastOrdered ? bySubgroups(product, sides, together) : [];
-    return [...own, ...(tiles(product, wide) >= manyTiles ? many : []), ...divided, narrow, ...small];
+    return [...(tiles(product, wide) >= manyTiles ? many : []), ...divided, narrow, ...small];
   }
   if (m <= 32) return [terms === 1 ? tile(32, 32, [1, 2, 4], 128) : tile(32, 16, [1, 1, 8], 128), ...small];
   const large = terms === 1 ? tile(128, 128, [2, 2, 2], 64) : tile(128, 64, [2, 2, 2], 64);
@@ -223,7 +238,8 @@ export function matrixCuts(
   target: Target,
   together: number,
 ): readonly MatrixTile[] {
-  return [...usual(product, sides, together), ...others(product)].filter((each) => tileFits(each, sides, target));
+  const cuts = [...ofSubgroups(product, sides, together), ...usual(product, sides, together), ...others(product)];
+  return cuts.filter((each) => tileFits(each, sides, target));
 }
 
 /** The order in which a tile of trips loads its left matrices. */

@@ -1,4 +1,5 @@
 /** Activations that lie as the matrices of the products that read them: which, and in which order. */
+import { movedSections, type RowOrder } from "../../formats/interleave.js";
 import { allEqns, eqnOperands } from "../../graph/eqn.js";
 import type { ConcreteGraph, Eqn, ValueId } from "../../graph/graph.js";
 import { productOf } from "../../graph/analysis/product.js";
@@ -7,7 +8,9 @@ import type { StorageMap } from "../../graph/storage.js";
 import type { Kernel } from "../../kernel/kernel.js";
 import { visitStatements } from "../../kernel/walk.js";
 import type { Concrete } from "../../types/type.js";
-import { isSameOrder, orderedBytes, type MatrixOrder, type Orders } from "../toolkit/order.js";
+import { matrixSize } from "../../target.js";
+import type { StoredSide } from "../product/matrix-sides.js";
+import { isSameOrder, orderedBytes, rowMajor, type MatrixOrder, type Orders } from "../toolkit/order.js";
 import type { Lowering } from "../toolkit/lowering.js";
 import { boundsOf } from "../toolkit/positions.js";
 import { matrixTaken, type Wanted } from "./choose.js";
@@ -15,14 +18,15 @@ import { orderOf, takesTrips } from "./matrix-tile.js";
 
 /**
  * The orders of what only products by matrices read that want it so, and agree. `lowering` makes one with orders given.
- * Whoever lowers by them must see that those readers did take their tiles: any other would read nonsense.
+ * With `interleave` packed inputs that those products alone read lie with their rows side by side. Whoever lowers by them must see that those readers did take their tiles: any other would read nonsense.
  */
 export function matrixOrders(
   graph: ConcreteGraph,
   lowering: (orders: Orders) => Lowering,
   wanted: Wanted,
-): ReadonlyMap<ValueId, MatrixOrder> {
-  const plain = lowering(new Map());
+  interleave: boolean,
+): Orders {
+  const plain = lowering(rowMajor);
   const readers = new Map<ValueId, Eqn<Concrete>[]>();
   for (const eqn of graph.eqns) {
     if (eqn.kind !== "map" || !writesRows(graph, eqn)) continue;
@@ -30,27 +34,57 @@ export function matrixOrders(
     if (own.length > 0 && own.every((other) => graph.eqns.includes(other) && readsAsLeft(plain, other, eqn.out)))
       readers.set(eqn.out, own);
   }
-  if (readers.size === 0) return new Map();
-  const free = lowering(new Map([...readers.keys()].map((id) => [id, "any"] as const)));
-  const orders = new Map<ValueId, MatrixOrder>();
+  if (readers.size === 0) return rowMajor;
+  const free = lowering({ matrices: new Map([...readers.keys()].map((id) => [id, "any"] as const)), rows: new Map() });
+  const matrices = new Map<ValueId, MatrixOrder>();
+  const rows = new Map<ValueId, RowOrder>();
   for (const [id, own] of readers) {
     const asked = own.map((eqn) => {
       const taken = matrixTaken(free, eqn, wanted);
-      return taken !== null && takesTrips(taken.cut) && taken.cut.left === "ordered"
-        ? orderOf(taken.cut, taken.sides)
-        : null;
+      if (taken === null || !takesTrips(taken.cut) || taken.cut.left !== "ordered") return null;
+      return { ...taken, order: orderOf(taken.cut, taken.sides), trip: taken.cut.trip };
     });
     const [first] = asked;
-    if (first != null && asked.every((each) => each !== null && isSameOrder(each, first))) orders.set(id, first);
+    if (first == null || !asked.every((each) => each !== null && isSameOrder(each.order, first.order))) continue;
+    matrices.set(id, first.order);
+    if (interleave)
+      for (const each of asked)
+        for (const side of each?.sides.right ?? [])
+          if (side.kind === "stored" && side.reader !== null && each!.cut.rows % besideRows === 0) {
+            const order: RowOrder = { rows: besideRows, columns: each!.trip };
+            if (mayLieBeside(graph, side, order)) rows.set(side.term.rows!.load.tensor, order);
+          }
   }
-  return orders;
+  return { matrices, rows };
+}
+
+/** Rows of packed weights that lie side by side: those of a matrix. */
+const besideRows = matrixSize;
+
+/** Whether a packed side is an input that nothing else reads, and may be put into an order. */
+function mayLieBeside(graph: ConcreteGraph, { term, index }: StoredSide, order: RowOrder): boolean {
+  const { load, spec, shape } = term.rows!;
+  const [row, column] = load.at;
+  return (
+    graph.inputs.some(({ value, part, mutable }) => value === load.tensor && part === undefined && !mutable) &&
+    graph.outputs.every(({ value }) => value !== load.tensor) &&
+    load.at.length === 2 &&
+    row?.kind === "index" &&
+    row.index === index &&
+    column?.kind === "index" &&
+    column.index === term.column.index &&
+    allEqns(graph.eqns).filter((eqn) => eqnOperands(eqn).has(load.tensor)).length === 1 &&
+    movedSections(spec, shape, order) !== null
+  );
 }
 
 /** The storage with room for tensors in their orders. */
-export function orderedStorage(storage: StorageMap, orders: ReadonlyMap<ValueId, MatrixOrder>): StorageMap {
+export function orderedStorage(storage: StorageMap, { matrices }: Orders): StorageMap {
   return storage.map((each, id) => {
-    const order = orders.get(id);
-    return order === undefined || each === null ? each : { ...each, bytes: Math.max(each.bytes, orderedBytes(order)) };
+    const order = matrices.get(id);
+    return order === undefined || order === "any" || each === null
+      ? each
+      : { ...each, bytes: Math.max(each.bytes, orderedBytes(order)) };
   });
 }
 

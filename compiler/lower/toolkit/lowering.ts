@@ -5,7 +5,7 @@ import type { StorageMap } from "../../graph/storage.js";
 import { freeName } from "../../names.js";
 import type { Target } from "../../target.js";
 import type { Concrete } from "../../types/type.js";
-import type { Orders } from "./order.js";
+import { rowMajor, type Orders } from "./order.js";
 import { createBuilder, type KernelBuilder } from "./builder.js";
 import type { Environment } from "./scalar.js";
 
@@ -51,7 +51,7 @@ export function createLowering(
   target: Target,
   outer: readonly OuterIndex[] = [],
   packs: StagedPacks = new Map(),
-  orders: Orders = new Map(),
+  orders: Orders = rowMajor,
 ): Lowering {
   const parameters = new Map(outer.map(({ index, parameter }) => [index, parameter]));
   const scalars = graph.inputs.filter((input) => storage[input.value] === null).map((input) => input.name);

@@ -2,6 +2,7 @@
  * The order of a tensor of f16 [tokens, columns] as the matrices of a product read it: matrices of 16 tokens and 16 columns
  * one after another, so that a subgroup loads each as one block. Columns come as the slices of a trip have them.
  */
+import type { RowOrder } from "../../formats/interleave.js";
 import type { ValueId } from "../../graph/graph.js";
 import * as k from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
@@ -24,8 +25,16 @@ export interface MatrixOrder extends ColumnOrder {
   readonly columns: number;
 }
 
-/** The tensors of a graph that are not in row-major order, and what may yet be put into another: "any". */
-export type Orders = ReadonlyMap<ValueId, MatrixOrder | "any">;
+/** The tensors of a graph that are not in row-major order. */
+export interface Orders {
+  /** Activations; "any": what may yet be put into an order. */
+  readonly matrices: ReadonlyMap<ValueId, MatrixOrder | "any">;
+  /** Packed inputs, which their caller has put into these. */
+  readonly rows: ReadonlyMap<ValueId, RowOrder>;
+}
+
+/** No such tensors. */
+export const rowMajor: Orders = { matrices: new Map(), rows: new Map() };
 
 /** Columns of a span that a slice has. */
 export const ofSpan = ({ trip, slice }: Pick<ColumnOrder, "trip" | "slice">): number => (slice * span) / trip;

@@ -20,7 +20,7 @@ export function storeElement(
   const buffer = build.view(lowering.storage[eqn.out]!, element, "read_write");
   const stored = dtype === "bool" ? k.select(value, k.u32(1), k.u32(0)) : k.convert(element, value);
   if (eqn.kind === "map") {
-    const order = lowering.orders.get(eqn.out);
+    const order = lowering.orders.matrices.get(eqn.out);
     const at = eqn.indices.map((range) => environment.indices.get(range.index)!);
     const place =
       order === undefined || order === "any"

@@ -1,10 +1,12 @@
 /** Calls that are linked to one program, bound once and replayed: for a pass that is made again and again. */
 import type { SymbolicGraph } from "../../../compiler/graph/graph.js";
+import type { RowOrder } from "../../../compiler/formats/interleave.js";
 import { linkPrograms, type Link } from "../../../compiler/plan/link.js";
 import type { Scratch } from "../../run/memory.js";
 import type { DeviceTensor, Prepared, TensorForm } from "../../run/run.js";
 import type { Arena } from "../../run/arena.js";
 import type { Arguments, Caller, Extra } from "../call.js";
+import { inOrder } from "../interleave.js";
 
 /** Where calls go: to the device at once, or into a program that is linked of them. */
 export interface Calls<T extends TensorForm> {
@@ -62,25 +64,34 @@ export function createScratch(arena: Arena, caller: Caller): Scratch {
   return scratch;
 }
 
+/** A tensor that a chain is bound to, and the order of its rows that a program wants. */
+interface Given {
+  readonly tensor: DeviceTensor;
+  readonly order: RowOrder | undefined;
+}
+
 /** Begins a chain; the arena owns what it has on the device, but for what lies in a scratch. */
 export function createChain(arena: Arena, caller: Caller, name: string, scratch: Scratch | null = null): Chain {
   const { executor } = caller;
   const links: Link[] = [];
-  const inputs = new Map<DeviceTensor, string>();
+  const inputs = new Map<string, Given>();
+  const numbers = new Map<DeviceTensor, number>();
   const scalars: Record<string, number> = {};
 
   const isValue = (argument: ChainValue | DeviceTensor): argument is ChainValue => !("buffer" in argument);
 
-  function nameOf(parameter: string, argument: ChainValue | DeviceTensor | number): string {
+  function nameOf(parameter: string, argument: ChainValue | DeviceTensor | number, order?: RowOrder): string {
     if (typeof argument === "number") {
       const whole = `${parameter}=${argument}`;
       scalars[whole] = argument;
       return whole;
     }
     if (isValue(argument)) return argument.name;
-    const known = inputs.get(argument) ?? `given ${inputs.size}`;
-    inputs.set(argument, known);
-    return known;
+    const number = numbers.get(argument) ?? numbers.size;
+    numbers.set(argument, number);
+    const whole = `given ${number}${order === undefined ? "" : ` by ${order.rows} rows of ${order.columns}`}`;
+    inputs.set(whole, { tensor: argument, order });
+    return whole;
   }
 
   function add(
@@ -90,7 +101,10 @@ export function createChain(arena: Arena, caller: Caller, name: string, scratch:
   ): readonly ChainValue[] {
     const at = links.length;
     const names = Object.fromEntries(
-      Object.entries(args).map(([parameter, argument]) => [parameter, nameOf(parameter, argument)]),
+      Object.entries(args).map(([parameter, argument]) => [
+        parameter,
+        nameOf(parameter, argument, program.inputs.find((input) => input.name === parameter)?.order),
+      ]),
     );
     // the final state of a `var` parameter is the tensor that was given for it
     const results = program.outputs.filter((output) => !program.inputs.some(({ buffer }) => buffer === output.buffer));
@@ -115,7 +129,14 @@ export function createChain(arena: Arena, caller: Caller, name: string, scratch:
     async bind(keep, into = new Map<ChainValue, DeviceTensor>()) {
       const names = [...keep, ...into.keys()].map((value) => value.name);
       const program = linkPrograms(name, links, names);
-      const given = Object.fromEntries([...inputs].map(([tensor, whole]) => [whole, tensor]));
+      const given = Object.fromEntries(
+        await Promise.all(
+          [...inputs].map(
+            async ([whole, { tensor, order }]) =>
+              [whole, order === undefined ? tensor : await inOrder(caller, tensor, order)] as const,
+          ),
+        ),
+      );
       const outputs = Object.fromEntries([...into].map(([value, tensor]) => [value.name, tensor]));
       const bound = await executor.bind(await executor.prepare(program), given, scalars, outputs, scratch);
       arena.defer(() => executor.unbind(bound));

@@ -1,6 +1,9 @@
 /** Activations in the order of the matrices that read them: right at awkward sizes, and only where all readers agree. */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { lowerConcrete } from "../../../compiler/compile.js";
+import { interleavedWords, movedSections } from "../../../compiler/formats/interleave.js";
+import { formatWords } from "../../../compiler/formats/registry.js";
 import type { MatrixTile } from "../../../compiler/lower/schedules/matrix-tile.js";
 import { placeIn, type MatrixOrder } from "../../../compiler/lower/toolkit/order.js";
 import type { Target } from "../../../compiler/target.js";
@@ -9,7 +12,8 @@ import { literalValue } from "../../../compiler/kernel/build.js";
 import { graphOf } from "../../check/support.js";
 import { agreeSimulated, expectedOf, schedulesOf, type Simulated } from "../../support/agreement.js";
 import { targets } from "../../support/targets.js";
-import { graphCase, type Bound } from "../support.js";
+import { parseFormat } from "../../support/format-text.js";
+import { graphCase, libraryCase, type Bound } from "../support.js";
 
 const test = suite("orders of matrices");
 
@@ -92,7 +96,7 @@ test("products of what is in order", () => {
       const given = graphCase(graphOf(linear, "main"), half(sizes, F), "half");
       const stages = agreeSimulated(given, expectedOf(given), simulated, { schedule });
       const text = `${F} ${JSON.stringify(sizes)} ${JSON.stringify(schedule)}`;
-      assert.is(stages.orders.size, 1, text);
+      assert.is(stages.orders.matrices.size, 1, text);
       assert.equal(schedulesOf(stages).slice(-1), ["matrix"], text);
     }
 });
@@ -103,9 +107,62 @@ test("pairs whose slices take turns", () => {
       const schedule = { ...tile(16, 16, [1, 1, 1], 32, 128, 2), apart: "terms" as const, ...strip };
       const given = graphCase(graphOf(gated, "main"), half({ B: 1, T: 13, D: 256, N: 48 }, F), "half");
       const stages = agreeSimulated(given, expectedOf(given), simulated, { schedule });
-      assert.is(stages.orders.size, 1);
+      assert.is(stages.orders.matrices.size, 1);
       assert.equal(schedulesOf(stages).slice(-2), ["matrix", "matrix"]);
     }
+});
+
+test("weights whose rows lie side by side", () => {
+  for (const [F, count] of [
+    ["nm(2, 4) of int4(64)", 1],
+    ["nm(2, 4) of int4(128)", 1],
+    ["int4(32)", 1],
+    ["q4_0", 0],
+    ["int4(channel)", 0],
+    ["nm(2, 4) of f16", 1],
+  ] as const)
+    for (const [source, sizes, schedule] of [
+      [linear, { B: 1, T: 9, D: 256, N: 96 }, { ...tile(16, 32, [1, 1, 1], 32, 128, 2), strip: "none" }],
+      [linear, { B: 1, T: 16, D: 512, N: 48 }, tile(16, 16, [1, 1, 1], 64, 256, 1)],
+      [linear, { B: 1, T: 17, D: 256, N: 40 }, tile(16, 32, [1, 1, 1], 32, 128, 1)],
+      [
+        gated,
+        { B: 1, T: 13, D: 256, N: 48 },
+        { ...tile(16, 16, [1, 1, 1], 32, 128, 2), apart: "terms", strip: "none" },
+      ],
+    ] as const) {
+      const given = graphCase(graphOf(source, "main"), half(sizes, F), "half");
+      const stages = agreeSimulated(given, expectedOf(given), simulated, { schedule, interleave: true });
+      const { inputs } = stages.program;
+      const beside = inputs.filter(({ order }) => order !== undefined);
+      const most = sizes.N % 16 === 0 ? count * (source === gated ? 2 : 1) : 0;
+      assert.is(beside.length, most, `${F} ${JSON.stringify(sizes)}`);
+      // who does not ask for it gives them as they are in files
+      const plain = lowerConcrete(given.graph, gpu, { schedule });
+      assert.ok(plain.program.inputs.every(({ order }) => order === undefined));
+    }
+});
+
+test("the library puts words side by side as it is told here", () => {
+  const order = { rows: 16, columns: 128 };
+  for (const text of ["nm(2, 4) of int4(128)", "int4(64)", "int4(128)"]) {
+    const spec = parseFormat(text);
+    const shape = { rows: 32, columns: 384 };
+    const words = Uint32Array.from(
+      { length: formatWords(spec, shape) },
+      (_, at) => Math.imul(at + 1, 2654435761) >>> 0,
+    );
+    const expected = interleavedWords(spec, shape, order, words);
+    assert.not.equal([...expected], [...words]);
+    const moved = movedSections(spec, shape, order)!;
+    for (const { section, words: each } of moved) {
+      const [from, to] = [words, expected].map((all) => all.subarray(section.offset, section.offset + section.words));
+      const sizes: Readonly<Record<string, number>> = each > 0 ? { B: 2, R: 16, T: 3, S: each } : { W: section.words, rows: 16, pieces: 3 };
+      const name = each > 0 ? "words_beside" : "halves_beside";
+      const own = libraryCase(name, { sizes }, "exact", { words: from! });
+      assert.equal([...expectedOf(own).outputs.get("y")!.data], [...to!], `${text} ${section.name}`);
+    }
+  }
 });
 
 test("what is read otherwise, too, or given, or a result, stays in rows", () => {
@@ -120,7 +177,7 @@ test("what is read otherwise, too, or given, or a result, stays in rows", () => 
   ]) {
     const each = given(source);
     const stages = agreeSimulated(each, expectedOf(each), simulated, { schedule });
-    assert.is(stages.orders.size, 0, source);
+    assert.is(stages.orders.matrices.size, 0, source);
   }
 });
 

@@ -1,0 +1,76 @@
+/** Packed weights in the orders that programs want them in: made on the device when first asked for, and then kept. */
+import { movedSections, type RowOrder } from "../../compiler/formats/interleave.js";
+import { shapeOf, formatWords } from "../../compiler/formats/registry.js";
+import type { Program } from "../../compiler/plan/program.js";
+import { DeviceError } from "../device/error.js";
+import type { Argument, DeviceTensor } from "../run/run.js";
+import type { Caller } from "./call.js";
+
+/** By the tensor in the order of its rows. */
+const made = new WeakMap<DeviceTensor, Map<string, Promise<DeviceTensor>>>();
+
+/**
+ * The tensor in an order; it is released with the one given. Takes as much memory again.
+ * @throws DeviceError out-of-memory
+ */
+export function inOrder(caller: Caller, tensor: DeviceTensor, order: RowOrder): Promise<DeviceTensor> {
+  const own = made.get(tensor) ?? new Map<string, Promise<DeviceTensor>>();
+  made.set(tensor, own);
+  const key = `${order.rows} ${order.columns}`;
+  let ready = own.get(key);
+  if (ready === undefined) {
+    ready = move(caller, tensor, order);
+    own.set(key, ready);
+    ready.catch(() => own.delete(key));
+  }
+  return ready;
+}
+
+/** The arguments of a program, those in an order that want it. */
+export async function argumentsInOrder<A extends Argument>(
+  caller: Caller,
+  program: Program,
+  args: Readonly<Record<string, A>>,
+): Promise<Readonly<Record<string, A | DeviceTensor>>> {
+  const wanted = program.inputs.flatMap(({ name, order }) => (order === undefined ? [] : [{ name, order }]));
+  if (wanted.length === 0) return args;
+  const moved = await Promise.all(
+    wanted.map(async ({ name, order }) => {
+      const given = args[name];
+      return typeof given === "object" && given.order === undefined
+        ? [[name, await inOrder(caller, given, order)] as const]
+        : [];
+    }),
+  );
+  return { ...args, ...Object.fromEntries(moved.flat()) };
+}
+
+async function move(caller: Caller, tensor: DeviceTensor, order: RowOrder): Promise<DeviceTensor> {
+  const { executor } = caller;
+  const { format } = tensor;
+  const shape = shapeOf(tensor.shape);
+  const sections = format === null ? null : movedSections(format, shape, order);
+  if (format === null || sections === null)
+    throw new DeviceError("validation", `The rows of a tensor [${tensor.shape.join(", ")}] cannot lie side by side.`);
+  const pieces = shape.columns / order.columns;
+  const whole = await executor.allocate(tensor, "weights with their rows side by side", 4 * formatWords(format, shape));
+  const target: DeviceTensor = Object.assign(whole, { order });
+  executor.tie(target, tensor);
+  for (const { section, words } of sections) {
+    const own = { dtype: "u32" as const, format: null, offset: 4 * section.offset, bytes: 4 * section.words };
+    const part = (of: DeviceTensor, sizes: readonly number[]): DeviceTensor => ({
+      ...own,
+      buffer: of.buffer,
+      offset: of.offset + own.offset,
+      shape: sizes,
+    });
+    const blocks = shape.rows / order.rows;
+    const before = words > 0 ? [blocks, order.rows, pieces, words] : [section.words];
+    const after = words > 0 ? [blocks, pieces, order.rows, words] : [section.words];
+    const args = { words: part(tensor, before) };
+    const [called, extra] =
+      words > 0 ? ["words_beside", {}] : ["halves_beside", { sizes: { rows: order.rows, pieces } }];
+    await executor.run(await caller.prepared(called, args, extra), args, {}, { y: part(target, after) });
+  }
+  return target;
+}
