@@ -8,7 +8,7 @@
  * it. Of each dispatch of a block: `alone`, those of all blocks one after the other, so that weights come from memory;
  * `left out`, how much sooner the whole pass is over without it; and the bytes of weights that it reads, over the time
  * alone. The gap between dispatches that wait for each other is in every figure. Times are taken at full clock
- * (`steady.mjs`). `--alone`: nothing is left out, which takes half the time; `--whole`: only the passes are timed. `--cuts`: choices of schedules as `tune` writes them. `--null` only lists, on the backend that computes
+ * (`steady.mjs`). `--alone`: nothing is left out, which takes half the time; `--whole`: only the passes are timed. `--plain`: weights as files have them. `--cuts`: choices of schedules as `tune` writes them. `--null` only lists, on the backend that computes
  * nothing.
  */
 import { readFileSync } from "node:fs";
@@ -36,6 +36,7 @@ const { values: options } = parseArgs({
     cuts: { type: "string" },
     alone: { type: "boolean" },
     whole: { type: "boolean" },
+    plain: { type: "boolean" },
     seconds: { type: "string", default: "120" },
     json: { type: "boolean" },
     device: { type: "string", default: "gpu" },
@@ -177,6 +178,7 @@ async function measure(name, session, watched, sequences, tokens) {
       return chain.bind([next]);
     })();
     const bound = await (watch === null ? built : watch.busyUntil(built));
+    await executor.finish();
     const list = takenDown(watched.program(), bound.replay);
     await executor.finish();
     const { first, length } = blocksOf(list);
@@ -232,7 +234,7 @@ for (const name of options.formats.split(",")) {
   const watched = await watchedExecutor();
   const { executor } = watched;
   const made = syntheticSession(
-    createCaller(executor, target, standardLibrary(), { choices, interleave: process.env.PLAIN === undefined }),
+    createCaller(executor, target, standardLibrary(), { choices, interleave: options.plain !== true }),
     config,
     formats[name],
     "auto",

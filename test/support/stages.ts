@@ -97,7 +97,11 @@ export function evaluateStages(
     if (value === undefined) throw new Error(`no input ${input.name}`);
     const place = storage[input.value];
     if (place === null || place === undefined) parameters[input.name] = value.data[0]!;
-    else memory.set(place.name, inputBytes(fused.values[input.value]!.type, value, wordsOf(stages, input.name, words), place.bytes));
+    else
+      memory.set(
+        place.name,
+        inputBytes(fused.values[input.value]!.type, value, wordsOf(stages, input.name, words), place.bytes),
+      );
   }
   // memory that nothing has written yet holds anything
   const places = [...storage.filter((place) => place !== null), ...stages.lowered.flatMap((each) => each.scratch)];

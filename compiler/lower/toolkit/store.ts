@@ -2,9 +2,10 @@ import type { Eqn } from "../../graph/graph.js";
 import * as k from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
 import type { Concrete } from "../../types/type.js";
-import { bufferElement } from "./builder.js";
+import { elementCount } from "../../types/shape.js";
+import { bufferElement, type KernelBuilder } from "./builder.js";
 import type { Lowering } from "./lowering.js";
-import { placeIn } from "./order.js";
+import { placeIn, type MatrixOrder } from "./order.js";
 import { flatten, lowerIndex, type Environment } from "./scalar.js";
 
 /** Stores the value of a map or update at the current indices; an update out of bounds is dropped. */
@@ -22,14 +23,7 @@ export function storeElement(
   if (eqn.kind === "map") {
     const order = lowering.orders.matrices.get(eqn.out);
     const at = eqn.indices.map((range) => environment.indices.get(range.index)!);
-    const place =
-      order === undefined || order === "any"
-        ? flatten(shape, at)
-        : placeIn(
-            order,
-            build.bind("token", flatten(shape.slice(0, -1), at.slice(0, -1))),
-            build.bind("column", at[at.length - 1]!),
-          );
+    const place = order === undefined || order === "any" ? flatten(shape, at) : placeOf(build, order, shape, at);
     build.add(k.store(buffer, place, stored));
     return;
   }
@@ -41,4 +35,12 @@ export function storeElement(
       k.store(buffer, offset, eqn.op === "add" ? k.add(k.loadBuffer(buffer, element, offset), stored) : stored),
     );
   });
+}
+
+/** The place of an element in an order whose columns may be several of its last axes. */
+function placeOf(build: KernelBuilder, order: MatrixOrder, shape: readonly number[], at: readonly Expr[]): Expr {
+  let axes = 1;
+  while (elementCount(shape.slice(-axes)) < order.columns) axes++;
+  const column = build.bind("column", flatten(shape.slice(-axes), at.slice(-axes)));
+  return placeIn(order, build.bind("token", flatten(shape.slice(0, -axes), at.slice(0, -axes))), column);
 }
