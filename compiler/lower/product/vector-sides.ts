@@ -9,14 +9,12 @@ import { upTo } from "../../types/shape.js";
 import type { Concrete } from "../../types/type.js";
 import { joinAxes } from "../toolkit/axes.js";
 import type { Lowering } from "../toolkit/lowering.js";
+import { four } from "../toolkit/vector-store.js";
 import { boundsOf } from "../toolkit/positions.js";
 import { flatten, lowerIndex, withIndices, type Environment } from "../toolkit/scalar.js";
 import { leftValue } from "./left.js";
 
 type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
-
-/** Elements that are loaded at once. */
-export const four = 4;
 
 /** A side of a product, in vectors of four neighbours. */
 export interface VectorSide {

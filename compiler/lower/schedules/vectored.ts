@@ -1,20 +1,19 @@
 /** Products of f32 for many tokens: tiles in registers, whose loads and stores are vectors of four. */
 import type { Product } from "../../graph/analysis/product.js";
-import { boundingRange } from "../../graph/analysis/ranges.js";
 import type { Eqn } from "../../graph/graph.js";
-import { scalarLoads } from "../../graph/scalar.js";
 import * as k from "../../kernel/build.js";
 import type { Expr, Kernel } from "../../kernel/kernel.js";
 import type { Target } from "../../target.js";
 import { upTo } from "../../types/shape.js";
 import type { Concrete } from "../../types/type.js";
 import { tileInside } from "../product/tile.js";
-import { four, vectorProduct, type VectorProduct, type VectorSide } from "../product/vector-sides.js";
+import { vectorProduct, type VectorProduct, type VectorSide } from "../product/vector-sides.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
 import { isWanted, spread, unflatten, workgroupPosition } from "../toolkit/dispatch.js";
 import { axisBinder, boundsOf, insideRanges } from "../toolkit/positions.js";
 import type { Lowering } from "../toolkit/lowering.js";
-import { flatten, lowerIndex, lowerScalar, withKnown, type Environment } from "../toolkit/scalar.js";
+import { lowerScalar, withKnown, type Environment } from "../toolkit/scalar.js";
+import { four, storesVectors, vectorPlaces } from "../toolkit/vector-store.js";
 
 type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
 
@@ -81,17 +80,9 @@ function vectorsOf(side: VectorSide, rows: number, columns: number): number {
  * other element is read. Null for other products.
  */
 export function vectoredSides(lowering: Lowering, eqn: Elements, product: Product): VectorProduct | null {
-  const out = lowering.graph.values[eqn.out]!;
-  const bounds = boundsOf(lowering, eqn);
-  const { shape, dtype, format } = out.type;
-  const range = eqn.indices[product.n]!;
-  const stored = lowering.storage[eqn.out]!.name;
-  if (dtype !== "f32" || format !== null || shape.length !== eqn.indices.length) return null;
-  if (product.sizes.n % four !== 0 || shape.at(-1)! % four !== 0 || boundingRange(range, bounds).low % four !== 0)
-    return null;
-  if (eqn.indices.some((each, axis) => boundingRange(each, bounds).high > shape[axis]!)) return null;
-  if (scalarLoads(eqn.body).some(({ tensor }) => lowering.storage[tensor]?.name === stored)) return null;
-  return vectorProduct(lowering, eqn, product);
+  return lowering.graph.values[eqn.out]!.type.dtype === "f32" && storesVectors(lowering, eqn)
+    ? vectorProduct(lowering, eqn, product)
+    : null;
 }
 
 /** A product for many tokens. */
@@ -189,7 +180,15 @@ export function vectored(
       },
       tile.k,
     );
-    storeTile(lowering, build, eqn, product, sides, { batched, firstM, firstN, rowOf, vectorOf, sums });
+    storeTile(lowering, build, eqn, product, sides, {
+      batched,
+      firstM,
+      firstN,
+      rowOf,
+      vectorOf,
+      sums,
+      isWhole: sizes.m % rowsM === 0 && sizes.n % rowsN === 0,
+    });
   };
   const conditions = [isWanted(workgroups, count, position), wanted].filter((condition) => condition !== null);
   if (conditions.length === 0) body();
@@ -261,51 +260,40 @@ function storeTile(
     readonly rowOf: (i: number) => Expr;
     readonly vectorOf: (j: number) => Expr;
     readonly sums: readonly (readonly Expr[])[];
+    /** Whether all of it is in the result. */
+    readonly isWhole: boolean;
   },
 ): void {
   const bounds = boundsOf(lowering, eqn);
   const { sizes } = product;
-  const { shape } = lowering.graph.values[eqn.out]!.type;
-  const buffer = build.view(lowering.storage[eqn.out]!, vector, "read_write");
+  const places = vectorPlaces(lowering, build, eqn);
   const bindAxes = axisBinder(eqn, bounds);
   const adds = eqn.kind === "update" && eqn.op === "add";
   for (let first = 0; first < tile.sums.length; first += rowsAtOnce) {
-    const places = tile.sums.slice(first, first + rowsAtOnce).flatMap((row, at) => {
+    const stored = tile.sums.slice(first, first + rowsAtOnce).flatMap((row, at) => {
       const m = build.bind("m", k.add(tile.firstM, tile.rowOf(first + at)));
       const token = bindAxes(tile.batched, build.bind("there", k.min(m, sizes.m - 1)), product.m);
       return row.map((sum, j) => {
         const n = build.bind("n", k.add(tile.firstN, k.mul(tile.vectorOf(j), four)));
         const there = build.bind("there", k.min(n, sizes.n - four));
         const environments = upTo(four).map((each) => bindAxes(token, k.add(there, each), [product.n]));
-        const at = eqn.indices.map((range) =>
-          lowerIndex(environments[0]!, { kind: "index", index: range.index, name: range.name }),
-        );
         const inside = environments.map((each) => insideRanges(each, eqn.indices, bounds));
-        const place = build.bind(
-          "place",
-          flatten([...shape.slice(0, -1), shape.at(-1)! / four], [...at.slice(0, -1), k.div(at.at(-1)!, four)]),
-        );
+        const place = places.place(environments[0]!);
         const keeps = adds || inside.some((each) => each !== null);
-        const isThere = k.and(k.less(m, sizes.m), k.less(n, sizes.n));
+        const isThere = tile.isWhole ? null : k.and(k.less(m, sizes.m), k.less(n, sizes.n));
         let before: Expr | null = null;
-        if (keeps) {
+        if (keeps && isThere === null) before = build.bind("before", places.load(place));
+        else if (keeps && isThere !== null) {
           // of its own elements only, for others write theirs meanwhile
           const old = build.variable("before", k.constant(vector, 0));
-          build.when(isThere, () => build.assign(old, k.loadBuffer(buffer, vector, place)));
+          build.when(isThere, () => build.assign(old, places.load(place)));
           before = old;
         }
-        return {
-          place,
-          environments,
-          inside,
-          sum,
-          before,
-          isThere,
-        };
+        return { place, environments, inside, sum, before, isThere };
       });
     });
-    for (const { place, environments, inside, sum, before, isThere } of places)
-      build.when(isThere, () => {
+    for (const { place, environments, inside, sum, before, isThere } of stored) {
+      const store = (): void => {
         const values = environments.map((environment, at) => {
           const known = withKnown(environment, [[term.reduce, k.component(sum, at)]]);
           const own = lowerScalar(known, eqn.body);
@@ -315,7 +303,10 @@ function storeTile(
           const condition = inside[at] ?? null;
           return condition === null ? value : k.select(condition, value, old);
         });
-        build.add(k.store(buffer, place, k.vector(values)));
-      });
+        places.store(place, values);
+      };
+      if (isThere === null) store();
+      else build.when(isThere, store);
+    }
   }
 }
