@@ -27,7 +27,11 @@ export async function layerError(
 ): Promise<number | null> {
   const [outputs = 0, inputs = 0] = given.shape;
   if (4 * inputs * Math.max(inputs, outputs) > caller.target.maxBinding) return null;
-  return quotient(caller, "output_error", { w: now, original: given, h: gram });
+  // decoded once, and not by every tile of the product
+  return withArena(caller.executor, async (arena) => {
+    const w = arena.own(first(await caller.call("dense", { w: now })));
+    return quotient(caller, "output_error", { w, original: given, h: gram });
+  });
 }
 
 /** The largest magnitude of a tensor's elements, however they are stored. NaN may be left out. */
