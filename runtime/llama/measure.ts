@@ -82,7 +82,8 @@ export async function isFinite(caller: Caller, tensor: DeviceTensor): Promise<bo
 async function quotient(caller: Caller, name: string, args: Arguments): Promise<number> {
   return withArena(caller.executor, async (arena) => {
     const [change, whole] = many(arena.ownAll(await caller.call(name, args)), 2);
-    const [difference, size] = [await sumOf(caller, change), await sumOf(caller, whole)];
+    // asked side by side, so that the device is waited for once
+    const [difference, size] = await allDone([sumOf(caller, change), sumOf(caller, whole)]);
     // a product of rounded sums may come out a little below zero where nothing has changed
     return size === 0 ? (difference > 0 ? Infinity : 0) : Math.sqrt(Math.max(0, difference) / size);
   });
