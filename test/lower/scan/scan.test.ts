@@ -122,7 +122,7 @@ for (const [name, target] of Object.entries(targets)) {
 
 test("a product follows each block but the last", () => {
   const stages = lowerConcrete(gptq(64, 256).graph, targets["a GPU with subgroups of 32"]);
-  assert.equal(schedulesOf(stages), ["loops", "block", "tiled", "block"]);
+  assert.equal(schedulesOf(stages), ["loops", "block", "vectored", "block"]);
   const cpu = lowerConcrete(gptq(64, 256).graph, targets["a CPU driver"]);
   assert.equal(schedulesOf(cpu), ["loops", "block", "quads", "block"]);
 });
