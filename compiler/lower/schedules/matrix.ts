@@ -100,7 +100,7 @@ export function matrix(
         else partial.leave(build, outer, sums, atM, atN);
       };
       const mirrored = symmetric ? k.notEqual(tileM, tileN) : null;
-      const vectors = partial === null ? around.vectors() : null;
+      const vectors = partial === null && tile.store === "vectors" ? around.vectors() : null;
       writeResults(context, results(), { m, n, group, mirrored, finish, vectors });
     };
     if (symmetric) build.when(k.lessEqual(tileN, tileM), work);
