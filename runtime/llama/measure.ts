@@ -27,10 +27,14 @@ export async function layerError(
 ): Promise<number | null> {
   const [outputs = 0, inputs = 0] = given.shape;
   if (4 * inputs * Math.max(inputs, outputs) > caller.target.maxBinding) return null;
-  // decoded once, and not by every tile of the product
   return withArena(caller.executor, async (arena) => {
-    const w = arena.own(first(await caller.call("dense", { w: now })));
-    return quotient(caller, "output_error", { w, original: given, h: gram });
+    const d = arena.own(first(await caller.call("difference", { w: now, original: given })));
+    // one after the other: w^T w takes as much memory as the gram
+    const squared = (w: DeviceTensor): Promise<number> =>
+      withArena(caller.executor, async (own) =>
+        sumOf(caller, own.own(first(await caller.call("squared_output", { w, h: gram })))),
+      );
+    return rootOf(await squared(d), await squared(given));
   });
 }
 
@@ -84,9 +88,13 @@ async function quotient(caller: Caller, name: string, args: Arguments): Promise<
     const [change, whole] = many(arena.ownAll(await caller.call(name, args)), 2);
     // asked side by side, so that the device is waited for once
     const [difference, size] = await allDone([sumOf(caller, change), sumOf(caller, whole)]);
-    // a product of rounded sums may come out a little below zero where nothing has changed
-    return size === 0 ? (difference > 0 ? Infinity : 0) : Math.sqrt(Math.max(0, difference) / size);
+    return rootOf(difference, size);
   });
+}
+
+/** The square root of a quotient; of rounded sums, which may come out a little below zero where nothing has changed. */
+function rootOf(difference: number, size: number): number {
+  return size === 0 ? (difference > 0 ? Infinity : 0) : Math.sqrt(Math.max(0, difference) / size);
 }
 
 /** The sum of a tensor's values. */

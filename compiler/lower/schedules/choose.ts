@@ -225,7 +225,7 @@ function cutsOf(
   if (schedule === "matrix") return matrices();
   if (schedule === "vectored") {
     const sides = forced || vectorsPay(product, target) ? vectoredSides(lowering, eqn, product) : null;
-    return sides === null ? [] : vectoredCuts(product, sides, target);
+    return sides === null ? [] : vectoredCuts(eqn, product, sides, target);
   }
   if (!forced && (product.sizes.m < 2 || work < tileWork)) return [];
   return tiledApplies(lowering, product, eqn) ? tiledCuts(product, target) : [];

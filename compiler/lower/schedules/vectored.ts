@@ -4,6 +4,8 @@ import type { Eqn } from "../../graph/graph.js";
 import * as k from "../../kernel/build.js";
 import type { Expr, Kernel } from "../../kernel/kernel.js";
 import type { Target } from "../../target.js";
+import { hasSymmetricBody } from "../../graph/analysis/symmetric.js";
+import { boundingRange } from "../../graph/analysis/ranges.js";
 import { upTo } from "../../types/shape.js";
 import type { Concrete } from "../../types/type.js";
 import { tileInside } from "../product/tile.js";
@@ -33,7 +35,12 @@ export interface VectorTile {
 const vector = "vec4<f32>";
 
 /** What may be tried for a product on a device, the best guess first. */
-export function vectoredCuts({ sizes }: Product, sides: VectorProduct, target: Target): readonly VectorTile[] {
+export function vectoredCuts(
+  eqn: Elements,
+  { sizes }: Product,
+  sides: VectorProduct,
+  target: Target,
+): readonly VectorTile[] {
   const tile = (n: number, m: number, tm: number, tn: number, k = 16): VectorTile => ({
     kind: "vectored",
     threads: [n, m],
@@ -41,8 +48,10 @@ export function vectoredCuts({ sizes }: Product, sides: VectorProduct, target: T
     tn,
     k,
   });
-  const wide = tile(16, 8, 8, 8);
-  const others = [tile(16, 16, 8, 8), tile(16, 16, 8, 8, 8), tile(16, 8, 8, 8, 8), tile(16, 8, 4, 8)];
+  const square = tile(16, 16, 8, 8);
+  // of a symmetric result only square tiles leave half of it to the other
+  const wide = hasSymmetricBody(eqn) ? square : tile(16, 8, 8, 8);
+  const others = [square, tile(16, 16, 8, 8, 8), tile(16, 8, 8, 8, 8), tile(16, 8, 4, 8)];
   const small = tile(8, 8, 4, 4);
   const wanted = sizes.m <= 64 || sizes.n <= 64 ? [small, wide] : [wide, ...others, small];
   return wanted.filter((each) => vectorTileFits(each, sides, target));
@@ -163,6 +172,12 @@ export function vectored(
   };
 
   const wanted = tileInside(batched, eqn, product, bounds, { firstM, rowsM, firstN, rowsN });
+  const symmetric =
+    rowsM === rowsN &&
+    sizes.m === sizes.n &&
+    product.batch.length === 0 &&
+    eqn.indices.every((range) => boundingRange(range, bounds).exact) &&
+    hasSymmetricBody(eqn);
   const body = (): void => {
     const held = staged.map(({ load }) => load(k.u32(0)).map((value) => build.variable("held", value)));
     build.loop(
@@ -188,9 +203,11 @@ export function vectored(
       vectorOf,
       sums,
       isWhole: sizes.m % rowsM === 0 && sizes.n % rowsN === 0,
+      mirrored: symmetric ? k.notEqual(tileM, tileN) : null,
     });
   };
-  const conditions = [isWanted(workgroups, count, position), wanted].filter((condition) => condition !== null);
+  const half = symmetric ? k.lessEqual(tileN, tileM) : null;
+  const conditions = [isWanted(workgroups, count, position), wanted, half].filter((condition) => condition !== null);
   if (conditions.length === 0) body();
   else build.when(conditions.reduce(k.and), body);
   return build.finish({
@@ -243,10 +260,14 @@ function stage(
   };
 }
 
-/** Rows of an invocation whose old values are loaded together. */
-const rowsAtOnce = 4;
+/** Four neighbouring results of a row, from column `n` on. */
+interface Entry {
+  readonly m: Expr;
+  readonly n: Expr;
+  readonly sums: readonly Expr[];
+}
 
-/** The results to their places. */
+/** The results to their places, of four rows at a time. */
 function storeTile(
   lowering: Lowering,
   build: KernelBuilder,
@@ -262,6 +283,8 @@ function storeTile(
     readonly sums: readonly (readonly Expr[])[];
     /** Whether all of it is in the result. */
     readonly isWhole: boolean;
+    /** Whether each element stands at its mirror place, too; null for never. */
+    readonly mirrored: Expr | null;
   },
 ): void {
   const bounds = boundsOf(lowering, eqn);
@@ -269,34 +292,30 @@ function storeTile(
   const places = vectorPlaces(lowering, build, eqn);
   const bindAxes = axisBinder(eqn, bounds);
   const adds = eqn.kind === "update" && eqn.op === "add";
-  for (let first = 0; first < tile.sums.length; first += rowsAtOnce) {
-    const stored = tile.sums.slice(first, first + rowsAtOnce).flatMap((row, at) => {
-      const m = build.bind("m", k.add(tile.firstM, tile.rowOf(first + at)));
+  /** What is there already is loaded for all, and then all are stored. */
+  const store = (entries: readonly Entry[]): void => {
+    const prepared = entries.map(({ m, n, sums }) => {
       const token = bindAxes(tile.batched, build.bind("there", k.min(m, sizes.m - 1)), product.m);
-      return row.map((sum, j) => {
-        const n = build.bind("n", k.add(tile.firstN, k.mul(tile.vectorOf(j), four)));
-        const there = build.bind("there", k.min(n, sizes.n - four));
-        const environments = upTo(four).map((each) => bindAxes(token, k.add(there, each), [product.n]));
-        const inside = environments.map((each) => insideRanges(each, eqn.indices, bounds));
-        const place = places.place(environments[0]!);
-        const keeps = adds || inside.some((each) => each !== null);
-        const isThere = tile.isWhole ? null : k.and(k.less(m, sizes.m), k.less(n, sizes.n));
-        let before: Expr | null = null;
-        if (keeps && isThere === null) before = build.bind("before", places.load(place));
-        else if (keeps && isThere !== null) {
-          // of its own elements only, for others write theirs meanwhile
-          const old = build.variable("before", k.constant(vector, 0));
-          build.when(isThere, () => build.assign(old, places.load(place)));
-          before = old;
-        }
-        return { place, environments, inside, sum, before, isThere };
-      });
+      const there = build.bind("there", k.min(n, sizes.n - four));
+      const environments = upTo(four).map((each) => bindAxes(token, k.add(there, each), [product.n]));
+      const inside = environments.map((each) => insideRanges(each, eqn.indices, bounds));
+      const place = places.place(environments[0]!);
+      const keeps = adds || inside.some((each) => each !== null);
+      const isThere = tile.isWhole ? null : k.and(k.less(m, sizes.m), k.less(n, sizes.n));
+      let before: Expr | null = null;
+      if (keeps && isThere === null) before = build.bind("before", places.load(place));
+      else if (keeps && isThere !== null) {
+        // of its own elements only, for others write theirs meanwhile
+        const old = build.variable("before", k.constant(vector, 0));
+        build.when(isThere, () => build.assign(old, places.load(place)));
+        before = old;
+      }
+      return { place, environments, inside, sums, before, isThere };
     });
-    for (const { place, environments, inside, sum, before, isThere } of stored) {
-      const store = (): void => {
+    for (const { place, environments, inside, sums, before, isThere } of prepared) {
+      const put = (): void => {
         const values = environments.map((environment, at) => {
-          const known = withKnown(environment, [[term.reduce, k.component(sum, at)]]);
-          const own = lowerScalar(known, eqn.body);
+          const own = lowerScalar(withKnown(environment, [[term.reduce, sums[at]!]]), eqn.body);
           if (before === null) return own;
           const old = k.component(before, at);
           const value = adds ? k.add(old, own) : own;
@@ -305,8 +324,22 @@ function storeTile(
         });
         places.store(place, values);
       };
-      if (isThere === null) store();
-      else build.when(isThere, store);
+      if (isThere === null) put();
+      else build.when(isThere, put);
     }
+  };
+  for (let first = 0; first < tile.sums.length; first += four) {
+    const rows = upTo(four).map((at) => build.bind("m", k.add(tile.firstM, tile.rowOf(first + at))));
+    const columns = tile.sums[0]!.map((_, j) => build.bind("n", k.add(tile.firstN, k.mul(tile.vectorOf(j), four))));
+    const sumOf = (i: number, j: number, at: number): Expr => k.component(tile.sums[first + i]![j]!, at);
+    store(rows.flatMap((m, i) => columns.map((n, j) => ({ m, n, sums: upTo(four).map((at) => sumOf(i, j, at)) }))));
+    if (tile.mirrored !== null)
+      build.when(tile.mirrored, () =>
+        store(
+          columns.flatMap((n, j) =>
+            upTo(four).map((at) => ({ m: k.add(n, at), n: rows[0]!, sums: rows.map((_, i) => sumOf(i, j, at)) })),
+          ),
+        ),
+      );
   }
 }

@@ -42,6 +42,30 @@ const programs: Readonly<Record<string, string>> = {
   }`,
 };
 
+/** Products whose results are symmetric: of square tiles those above the diagonal are left to those below. */
+const symmetric: Readonly<Record<string, string>> = {
+  "a gram": "fn main(x: f32[K, N]) -> f32[N, N] { return g where g[i, j] = sum[k] x[k, i] * x[k, j] }",
+  "a gram that is scaled":
+    "fn main(x: f32[K, N]) -> f32[N, N] { return g where g[i, j] = max(2.0 * (sum[k] x[k, i] * x[k, j]), 0.0) }",
+  "a gram that is added to what need not be symmetric": `fn main(x: f32[K, N], var total: f32[N, N]) {
+    total[i, j] += sum[k] x[k, i] * x[k, j] for i in 0 .. N, j in 0 .. N
+  }`,
+};
+
+for (const [name, source] of Object.entries(symmetric))
+  test(`${name}`, async ({ machine }) => {
+    for (const [K, N] of [
+      [16, 64],
+      [32, 44],
+    ] as const) {
+      const given = programCase(source, { K, N }, "reduction");
+      const expected = expectedOf(given);
+      for (const schedule of [tile(4, 4, 4, 4, 8), tile(4, 2, 4, 8, 8), tile(2, 4, 8, 16, 16)])
+        assert.equal(schedulesOf(agreeSimulated(given, expected, gpu, { schedule })), ["vectored"]);
+      await agreeOnDevice(given, expected, machine, { schedule: tile(4, 4, 4, 4, 8) });
+    }
+  });
+
 for (const [name, source] of Object.entries(programs))
   test(`${name}`, async ({ machine }) => {
     for (const [M, K, N] of [
