@@ -29,12 +29,11 @@ export async function layerError(
   if (4 * inputs * Math.max(inputs, outputs) > caller.target.maxBinding) return null;
   return withArena(caller.executor, async (arena) => {
     const d = arena.own(first(await caller.call("difference", { w: now, original: given })));
-    // one after the other: w^T w takes as much memory as the gram
-    const squared = (w: DeviceTensor): Promise<number> =>
-      withArena(caller.executor, async (own) =>
-        sumOf(caller, own.own(first(await caller.call("squared_output", { w, h: gram })))),
-      );
-    return rootOf(await squared(d), await squared(given));
+    const squared = async (w: DeviceTensor): Promise<DeviceTensor> =>
+      arena.own(first(await caller.call("squared_output", { w, h: gram })));
+    const [change, whole] = [await squared(d), await squared(given)];
+    const [difference, size] = await allDone([sumOf(caller, change), sumOf(caller, whole)]);
+    return rootOf(difference, size);
   });
 }
 
