@@ -10,6 +10,7 @@ import type { Block, Linear, Model } from "../../model/opened.js";
 import { embeddingName, headName, normName } from "../../model/layout.js";
 import { storedLayout, type SavedRecipe } from "../../model/packed.js";
 import { modelWriter, type OutputTensor } from "../../model/model-writer.js";
+import { readAhead } from "../../model/read-ahead.js";
 import type { DeviceTensor, TensorForm } from "../../run/run.js";
 import { openArena, type Arena, type OpenArena } from "../../run/arena.js";
 import { gainOffset } from "../../model/architectures/architecture.js";
@@ -191,7 +192,7 @@ export function createWorkingModel(
     for (const name of fresh) {
       const [record, tensor] = [treated.get(name), onDevice.get(name)];
       if (record !== undefined && tensor !== undefined)
-        await state.add(record, downloadPieces(caller, tensor, record.bytes));
+        await state.add(record, readAhead(downloadPieces(caller, tensor, record.bytes)));
     }
     fresh.clear();
   }
@@ -364,7 +365,7 @@ export async function saveModel(
     for (const [at, { name }] of tensors.entries()) {
       const now = working.treated.get(name);
       if (now === undefined) await writer.copy(name);
-      else for await (const part of working.pieces(name)) await writer.append(name, part);
+      else for await (const part of readAhead(working.pieces(name))) await writer.append(name, part);
       onProgress(name, at + 1, tensors.length, now?.bytes ?? model.tensor(name).bytes);
     }
     return (await writer.finish(async (target, staging) => options.announced(await place.announce(target, staging))))
