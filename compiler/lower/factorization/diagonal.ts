@@ -11,8 +11,11 @@ import type { Lowering } from "../toolkit/lowering.js";
 import { lowerIndex } from "../toolkit/scalar.js";
 import type { Blocks } from "./blocks.js";
 
-/** Invocations that share a block, at most. */
-const teamSize = 256;
+/** Invocations that share a block, at most: each step is over when the slowest has done its share. */
+const teamSize = 1024;
+
+/** Invocations of a workgroup that copies. */
+const copying = 256;
 
 /** A block in workgroup memory, rows one element longer than they are, so that columns lie in different banks. */
 interface Tile {
@@ -207,7 +210,7 @@ export function placePanel(
   const environment = lowering.environment(build);
   const first = build.bind("first", lowerIndex(environment, blocks.first));
   const inPanel = build.bind("in_panel", lowerIndex(environment, indexOf(offset)));
-  const rows = Math.min(teamSize, lowering.target.maxInvocations);
+  const rows = Math.min(copying, lowering.target.maxInvocations);
   const workgroups = spread(Math.ceil((Math.max(1, size - block) * block) / rows));
   const element = build.bind("element", k.add(k.mul(workgroupPosition(workgroups), rows), k.builtin("local_index")));
   const row = build.bind("row", k.add(k.add(first, block), k.div(element, block)));
@@ -238,7 +241,7 @@ export function placeRows(lowering: Lowering, blocks: Blocks, eqn: Factorization
   const environment = lowering.environment(build);
   const first = build.bind("first", lowerIndex(environment, blocks.first));
   const inPanel = build.bind("in_panel", lowerIndex(environment, indexOf(offset)));
-  const columns = Math.min(teamSize, lowering.target.maxInvocations);
+  const columns = Math.min(copying, lowering.target.maxInvocations);
   const workgroups = spread(Math.ceil((size * block) / columns));
   const element = build.bind("element", k.add(k.mul(workgroupPosition(workgroups), columns), k.builtin("local_index")));
   const row = build.bind("row", k.div(element, size));

@@ -8,7 +8,7 @@ import { exchangeBytes, rowPitch, type Blocking, type ScanOptions } from "./bloc
 import { columnwiseScan, type ColumnwiseScan } from "./columnwise.js";
 
 /** Invocations that share a row in workgroup memory, and rows of a workgroup, the most wanted first. */
-const rowLanes = 8;
+const rowLanes = 32;
 const rowCounts = [4, 2, 1] as const;
 
 /** A scan as blocks run it. */
