@@ -176,7 +176,7 @@ export type Statement =
   | { readonly kind: "multiply_matrices"; readonly result: string; readonly left: string; readonly right: string }
   /**
    * A result matrix to workgroup memory, of f32 or of vec4<u32> that hold the bits of four f32 each, or to a buffer of
-   * f32: row r from index + r * stride on, both counting elements of the array.
+   * f32: row r, or with `columns` column r, from index + r * stride on, both counting elements of the array.
    */
   | {
       readonly kind: "store_matrix";
@@ -184,6 +184,7 @@ export type Statement =
       readonly array: string;
       readonly index: Expr;
       readonly stride: Expr;
+      readonly columns: boolean;
     };
 
 /** The scalar type of the elements of a type. */
