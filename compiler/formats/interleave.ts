@@ -5,13 +5,8 @@
  */
 import { formatOfSpec } from "./registry.js";
 import type { Section, Shape } from "./format.js";
+import type { RowOrder } from "../types/row-order.js";
 import type { FormatSpec } from "../types/type.js";
-
-/** Pieces of so many columns of so many rows side by side, those of the next columns after them. */
-export interface RowOrder {
-  readonly rows: number;
-  readonly columns: number;
-}
 
 /** A section in parts that move as one: words, or halves of words. */
 export interface MovedSection {

@@ -18,7 +18,7 @@ export interface Unified {
 /**
  * Copies as one that does what copy `which` (u32, the same for the workgroup) does; null where they are not alike: where
  * statements are not of the same kinds, or what joins a subgroup differs. Operands that differ are chosen, but those that
- * read memory: `let`s of such, and stores to buffers that differ, stand in branches. `fresh` gives names that are not
+ * read memory: `let`s of such, and stores to memory that differs, stand in branches. `fresh` gives names that are not
  * taken.
  */
 export function unify(
@@ -129,6 +129,15 @@ export function unify(
           return [{ ...(each as typeof a), index: index!, value: value! }];
         }),
       );
+    if (a.kind === "store_matrix" && given.some((each) => (each as typeof a).array !== a.array)) {
+      if (!refersAlike(given.map(nameOf))) return null;
+      return apart(
+        given.map((each, copy) => {
+          const [index, stride] = values[copy]!.map((x) => rename(x, names[copy]!));
+          return [{ ...(each as typeof a), name: a.name, index: index!, stride: stride! }];
+        }),
+      );
+    }
     const unified: Expr[] = [];
     for (const at of values[0]!.keys()) {
       const value = expr(values.map((some) => some[at]!));

@@ -1,6 +1,6 @@
 import { InternalError } from "../diagnostic.js";
 import { definedBy } from "../graph/eqn.js";
-import type { RowOrder } from "../formats/interleave.js";
+import type { RowOrder } from "../types/row-order.js";
 import type { ConcreteGraph, ValueId } from "../graph/graph.js";
 import type { Kernel, KernelFeature } from "../kernel/kernel.js";
 import { kernelsOf, type Lowered, type LoweredStep } from "../lower/lowered.js";

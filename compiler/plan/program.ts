@@ -1,4 +1,4 @@
-import type { RowOrder } from "../formats/interleave.js";
+import type { RowOrder } from "../types/row-order.js";
 import type { Dtype } from "../types/dtype.js";
 import type { FormatSpec } from "../types/type.js";
 

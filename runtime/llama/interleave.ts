@@ -1,10 +1,19 @@
 /** Packed weights in the orders that programs want them in: made on the device when first asked for, and then kept. */
-import { movedSections, type RowOrder } from "../../compiler/formats/interleave.js";
+import { movedSections } from "../../compiler/formats/interleave.js";
 import { shapeOf, formatWords } from "../../compiler/formats/registry.js";
-import type { Program } from "../../compiler/plan/program.js";
+import type { RowOrder } from "../../compiler/types/row-order.js";
 import { DeviceError } from "../device/error.js";
-import type { Argument, DeviceTensor } from "../run/run.js";
-import type { Caller } from "./call.js";
+import type { Argument, DeviceTensor, Executor, Prepared } from "../run/run.js";
+
+/** Who runs the library's functions: a caller. */
+export interface Mover {
+  readonly executor: Executor;
+  prepared(
+    name: string,
+    args: { readonly words: DeviceTensor },
+    extra?: { readonly sizes?: { readonly [name: string]: number } },
+  ): Promise<Prepared>;
+}
 
 /** By the tensor in the order of its rows. */
 const made = new WeakMap<DeviceTensor, Map<string, Promise<DeviceTensor>>>();
@@ -13,7 +22,7 @@ const made = new WeakMap<DeviceTensor, Map<string, Promise<DeviceTensor>>>();
  * The tensor in an order; it is released with the one given. Takes as much memory again.
  * @throws DeviceError out-of-memory
  */
-export function inOrder(caller: Caller, tensor: DeviceTensor, order: RowOrder): Promise<DeviceTensor> {
+export function inOrder(caller: Mover, tensor: DeviceTensor, order: RowOrder): Promise<DeviceTensor> {
   const own = made.get(tensor) ?? new Map<string, Promise<DeviceTensor>>();
   made.set(tensor, own);
   const key = `${order.rows} ${order.columns}`;
@@ -28,8 +37,8 @@ export function inOrder(caller: Caller, tensor: DeviceTensor, order: RowOrder): 
 
 /** The arguments of a program, those in an order that want it. */
 export async function argumentsInOrder<A extends Argument>(
-  caller: Caller,
-  program: Program,
+  caller: Mover,
+  program: Prepared["program"],
   args: Readonly<Record<string, A>>,
 ): Promise<Readonly<Record<string, A | DeviceTensor>>> {
   const wanted = program.inputs.flatMap(({ name, order }) => (order === undefined ? [] : [{ name, order }]));
@@ -45,7 +54,7 @@ export async function argumentsInOrder<A extends Argument>(
   return { ...args, ...Object.fromEntries(moved.flat()) };
 }
 
-async function move(caller: Caller, tensor: DeviceTensor, order: RowOrder): Promise<DeviceTensor> {
+async function move(caller: Mover, tensor: DeviceTensor, order: RowOrder): Promise<DeviceTensor> {
   const { executor } = caller;
   const { format } = tensor;
   const shape = shapeOf(tensor.shape);

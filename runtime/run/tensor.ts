@@ -1,6 +1,6 @@
 /** Tensors in device memory, and the bytes that dense ones have on the host. */
 import { f16Bits, f16FromBits } from "../../compiler/float.js";
-import type { RowOrder } from "../../compiler/formats/interleave.js";
+import type { RowOrder } from "../../compiler/types/row-order.js";
 import type { Dtype } from "../../compiler/types/dtype.js";
 import { elementCount } from "../../compiler/types/shape.js";
 import type { FormatSpec } from "../../compiler/types/type.js";

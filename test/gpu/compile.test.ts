@@ -75,6 +75,7 @@ const sizes: Readonly<Record<string, number>> = {
   S: 3,
   POOL: 6,
   rows: 8,
+  pieces: 1,
   columns: 24,
   rank: 2,
   members: 2,

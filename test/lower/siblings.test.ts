@@ -143,7 +143,14 @@ test("the products of a block for sixteen tokens are short together: instruction
     dtype: "f16" as const,
     formats: Object.fromEntries([..."QRSOPUW"].map((name) => [name, int4])),
   };
-  const large = { ...gpu, f16: true, matrices: true, maxWorkgroupMemory: 49152, maxBinding: 2 ** 31 };
+  const large = {
+    ...gpu,
+    f16: true,
+    matrices: true,
+    maxWorkgroupMemory: 49152,
+    maxBinding: 2 ** 31,
+    maxStorageBuffers: 16,
+  };
   const products = stagesOf("block", bound, large).program.kernels.filter(({ schedule }) => schedule === "matrix");
   // written out for each slice and for each of q, k and v they have 168 thousand characters
   assert.ok(products.length >= 4);

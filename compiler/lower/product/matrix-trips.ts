@@ -4,7 +4,7 @@
  * that it holds.
  */
 import { naturalHalves, reorderHalves } from "../../formats/code/halves.js";
-import type { RowOrder } from "../../formats/interleave.js";
+import type { RowOrder } from "../../types/row-order.js";
 import type { Section } from "../../formats/format.js";
 import * as k from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";

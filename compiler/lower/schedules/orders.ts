@@ -1,5 +1,6 @@
 /** Activations that lie as the matrices of the products that read them: which, and in which order. */
-import { movedSections, type RowOrder } from "../../formats/interleave.js";
+import { movedSections } from "../../formats/interleave.js";
+import type { RowOrder } from "../../types/row-order.js";
 import { allEqns, eqnOperands } from "../../graph/eqn.js";
 import type { ConcreteGraph, Eqn, ValueId } from "../../graph/graph.js";
 import { productOf } from "../../graph/analysis/product.js";

@@ -2,7 +2,7 @@
  * The order of a tensor of f16 [tokens, columns] as the matrices of a product read it: matrices of 16 tokens and 16 columns
  * one after another, so that a subgroup loads each as one block. Columns come as the slices of a trip have them.
  */
-import type { RowOrder } from "../../formats/interleave.js";
+import type { RowOrder } from "../../types/row-order.js";
 import type { ValueId } from "../../graph/graph.js";
 import * as k from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
@@ -47,6 +47,7 @@ export function orderedBytes(order: MatrixOrder): number {
   return 2 * matricesAlong(order) * matrixSize * order.columns;
 }
 
+/** Whether two orders are one. */
 export function isSameOrder(a: MatrixOrder, b: MatrixOrder): boolean {
   return (
     a.trip === b.trip &&

@@ -1,6 +1,6 @@
 /** Calls that are linked to one program, bound once and replayed: for a pass that is made again and again. */
 import type { SymbolicGraph } from "../../../compiler/graph/graph.js";
-import type { RowOrder } from "../../../compiler/formats/interleave.js";
+import type { RowOrder } from "../../../compiler/types/row-order.js";
 import { linkPrograms, type Link } from "../../../compiler/plan/link.js";
 import type { Scratch } from "../../run/memory.js";
 import type { DeviceTensor, Prepared, TensorForm } from "../../run/run.js";
