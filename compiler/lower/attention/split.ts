@@ -40,6 +40,10 @@ export interface SplitShape {
   readonly tile: number;
   /** Workgroups among which the keys of a query are divided. */
   readonly parts: number;
+  /** Whether what a tile needs is loaded while the one before is worked on. */
+  readonly ahead?: number;
+  /** Whether workgroups of all groups stand side by side: what they read does too. */
+  readonly abreast?: number;
 }
 
 /** Queries that a lane keeps elements and sums of. */
@@ -139,7 +143,10 @@ function walk(
   const build = lowering.builder();
   const { lanes, queries: count, tile, parts } = shape;
   const { sizes, queryCount, groupCount, over, element, product } = attention;
-  const grid = gridOf(build, [parts, Math.ceil(queryCount / count), groupCount]);
+  const turned = shape.abreast === 1;
+  const across = Math.ceil(queryCount / count);
+  const made = gridOf(build, turned ? [groupCount, across, parts] : [parts, across, groupCount]);
+  const grid = turned ? { ...made, x: made.z, z: made.x } : made;
   const local = build.bind("lane", k.builtin("local_index"));
 
   const body = (): void => {
@@ -210,14 +217,20 @@ function walk(
       width: widths.value,
     });
 
+    const hold = (rows: Rows, side: Side) =>
+      rowsOfTile(build, rows, side, { start: from, last, tile }).map((row) => ({ ...row, loaded: build.variable("ahead", row.loaded) }));
+    const aheadKeys = shape.ahead === 1 ? hold(keys, keySide) : [];
+    const aheadValues = shape.ahead === 1 ? hold(values, valueSide) : [];
+    const held = (rows: ReturnType<typeof hold>, _side: Side) => rows;
     build.loop(
       "tile",
       from,
       to,
       (start) => {
         // loads first, so that all are under way together
-        const keyRows = rowsOfTile(build, keys, keySide, { start, last, tile });
-        const valueRows = rowsOfTile(build, values, valueSide, { start, last, tile });
+        const keyRows = shape.ahead === 1 ? held(aheadKeys, keySide) : rowsOfTile(build, keys, keySide, { start, last, tile });
+        const valueRows = shape.ahead === 1 ? held(aheadValues, valueSide) : rowsOfTile(build, values, valueSide, { start, last, tile });
+        const next = { start: k.add(start, tile), last, tile };
         const multiply = (): void =>
           keyRows.forEach(({ row, loaded, inside }) => {
             const store = (): void => {
@@ -239,6 +252,7 @@ function walk(
           });
         if (keySide.busy === null) multiply();
         else build.when(keySide.busy, multiply);
+        if (shape.ahead === 1) rowsOfTile(build, keys, keySide, next).forEach(({ loaded }, at) => build.assign(aheadKeys[at]!.loaded, loaded));
         build.barrier();
 
         const key = build.bind("key", k.add(start, ownKey));
@@ -287,6 +301,7 @@ function walk(
           });
         if (valueSide.busy === null) add();
         else build.when(valueSide.busy, add);
+        if (shape.ahead === 1) rowsOfTile(build, values, valueSide, next).forEach(({ loaded }, at) => build.assign(aheadValues[at]!.loaded, loaded));
       },
       tile,
     );

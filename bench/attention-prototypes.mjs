@@ -1,0 +1,523 @@
+/**
+ * One token's attention over keys and values in pages, Llama 3.1 8B's heads: cuts of the compiler, and kernels written
+ * out by hand, to see what pays before the compiler learns it. Each is held to the first.
+ *
+ *   npm run build && node bench/attention-prototypes.mjs [--contexts 32768,8192,2048,128] [--only TEXT] [--seconds 80] [--null]
+ */
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { check } from "../dist/compiler/check/check.js";
+import { compileFunction } from "../dist/compiler/compile.js";
+import { bufferUsage, openDevice } from "../dist/runtime/device/device.js";
+import { createHost } from "../dist/runtime/library.js";
+import { targetOf } from "../dist/runtime/run/target.js";
+import { clocks, stopwatch } from "./steady.mjs";
+
+const { values: options } = parseArgs({
+  options: {
+    contexts: { type: "string", default: "32768" },
+    only: { type: "string" },
+    best: { type: "string", default: "0" },
+    then: { type: "string", default: "8192,2048,128" },
+    seconds: { type: "string", default: "80" },
+    null: { type: "boolean" },
+  },
+});
+const [A, G, H, PAGE] = [32, 8, 128, 16];
+const L = 8196;
+const pool = 8192;
+const upTo = (count) => Array.from({ length: count }, (_, at) => at);
+const head = `enable f16;
+enable subgroups;
+diagnostic(off, subgroup_uniformity);`;
+const exp = `fn total_exp(x: f32) -> f32 { return select(exp(x), x, (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u); }`;
+
+/** Each subgroup keeps a softmax of its own, of whole rows; no barriers until the end. */
+function subgroups({ W, R, ahead = 1, order = "group", parts, lookup = "step", only = "" }) {
+  const N = 4 * R;
+  const step = 2 * R;
+  const out = [];
+  const say = (text) => out.push(text);
+  say(`${head}
+@group(0) @binding(0) var<storage, read> positions: array<i32>;
+@group(0) @binding(1) var<storage, read> q: array<vec4<u32>>;
+@group(0) @binding(2) var<storage, read> keys: array<vec4<u32>>;
+@group(0) @binding(3) var<storage, read> values: array<vec4<u32>>;
+@group(0) @binding(4) var<storage, read> pages: array<i32>;
+@group(0) @binding(5) var<storage, read_write> sums: array<f32>;
+@group(0) @binding(6) var<storage, read_write> states: array<f32>;
+var<workgroup> all: array<f32, ${W * 512}>;
+var<workgroup> state: array<f32, ${W * 8}>;
+${exp}
+@compute @workgroup_size(${32 * W})
+fn main(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) id: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32, @builtin(subgroup_id) sg: u32) {
+let group = id.${order === "group" ? "x" : "y"};
+let part = id.${order === "group" ? "y" : "x"};
+let length = u32(positions[0] + 1);
+let part_keys = (length + ${16 * parts - 1}u) / ${16 * parts}u * 16u;
+let begin = part * part_keys;
+let end = min(begin + part_keys, length);
+if (begin >= end) {
+  if (local < 4u) { let at = (group * 4u + local) * ${parts}u + part; states[2u * at] = -3.4028234e38f; states[2u * at + 1u] = 0f; }
+  return;
+}
+let last = end - 1u;
+let row = lane / 16u;
+let column = lane % 16u;
+let offset = group * 16u + column;`);
+  for (const at of upTo(4)) {
+    say(`let q${at} = q[(group * 4u + ${at}u) * 16u + column];`);
+    for (const word of upTo(4))
+      say(`let q${at}_${word} = unpack2x16float(q${at}.${"xyzw"[word]}) * 0.088388346f;`);
+  }
+  for (const at of upTo(4)) for (const h of upTo(8)) say(`var s${at}_${h} = 0f;`);
+  say(`var highest = -3.4028234e38f; var total = 0f;`);
+  const load = (name, start) => {
+    const lines = [];
+    if (lookup === "step") {
+      lines.push(`{ let first = ${start}; let at = u32(pages[min(first, last) / 16u]); let page = select(0u, at, at < ${pool}u) * 16u;`);
+      for (const i of upTo(R))
+        lines.push(`let p${i} = (page + min(first + ${2 * i}u + row, last) % 16u) * 128u + offset;`);
+    } else {
+      lines.push(`{ let first = ${start};`);
+      for (const i of upTo(R))
+        lines.push(
+          `let key${i} = min(first + ${2 * i}u + row, last); let at${i} = u32(pages[key${i} / 16u]); let p${i} = (select(0u, at${i}, at${i} < ${pool}u) * 16u + key${i} % 16u) * 128u + offset;`,
+        );
+    }
+    for (const i of upTo(R)) lines.push(`${name}k${i} = keys[p${i}];`);
+    for (const i of upTo(R)) lines.push(`${name}v${i} = values[p${i}];`);
+    lines.push("}");
+    return lines.join("\n");
+  };
+  for (const i of upTo(R)) say(`var k${i}: vec4<u32>; var v${i}: vec4<u32>;`);
+  if (ahead) say(load("", `begin + sg * ${step}u`));
+  say(`for (var start = begin + sg * ${step}u; start < end; start += ${step * W}u) {`);
+  if (!ahead) say(load("", "start"));
+  if (only === "loads") {
+    for (const i of upTo(R)) say(`s0_0 += bitcast<f32>((k${i}.x ^ k${i}.y ^ k${i}.z ^ k${i}.w ^ v${i}.x ^ v${i}.y ^ v${i}.z ^ v${i}.w) & 0x3fffffffu);`);
+    if (ahead) say(load("", `start + ${step * W}u`));
+    say("}");
+  } else {
+    for (const i of upTo(R)) {
+      for (const word of upTo(4)) say(`let k${i}_${word} = unpack2x16float(k${i}.${"xyzw"[word]});`);
+      for (const at of upTo(4)) {
+        const terms = upTo(4).flatMap((word) => [
+          [`k${i}_${word}.x`, `q${at}_${word}.x`],
+          [`k${i}_${word}.y`, `q${at}_${word}.y`],
+        ]);
+        say(`let d${at * R + i} = ${terms.reduce((sum, [a, b]) => (sum === "" ? `${a} * ${b}` : `fma(${a}, ${b}, ${sum})`), "")};`);
+      }
+    }
+    if (ahead === 1) {
+      // keys and values of the next step by one look into the table; values through other names
+      say(upTo(R).map((i) => `let w${i} = v${i};`).join(" "));
+      say(load("", `start + ${step * W}u`));
+    } else say(upTo(R).map((i) => `let w${i} = v${i};`).join(" "));
+    let names = upTo(N).map((at) => `d${at}`);
+    for (const bit of [8, 4, 2, 1]) {
+      const half = names.length / 2;
+      say(`let up${bit} = (lane & ${bit}u) != 0u;`);
+      names = upTo(half).map((at) => {
+        const name = `r${bit}_${at}`;
+        say(
+          `let ${name} = select(${names[at]}, ${names[at + half]}, up${bit}) + subgroupShuffleXor(select(${names[at + half]}, ${names[at]}, up${bit}), ${bit}u);`,
+        );
+        return name;
+      });
+    }
+    const own = N / 16;
+    for (const j of upTo(own)) {
+      say(`let in${j} = start + 2u * ((column * ${own}u + ${j}u) % ${R}u) + row < end;`);
+      say(`let score${j} = select(-3.4028234e38f, ${names[j]}, in${j});`);
+    }
+    say(`var peak = ${upTo(own).reduce((m, j) => (m === "" ? `score${j}` : `max(${m}, score${j})`), "")};`);
+    for (const bit of [1, 2, 16].slice(0)) say(`peak = max(peak, subgroupShuffleXor(peak, ${bit}u));`);
+    say(`let most = max(highest, peak);
+if (subgroupMax(select(0u, 1u, most > highest)) == 1u) {
+let below = total_exp(highest - most);
+total *= below;
+highest = most;`);
+    for (const at of upTo(4)) {
+      say(`let b${at} = subgroupShuffle(below, ${at * 4}u);`);
+      for (const h of upTo(8)) say(`s${at}_${h} *= b${at};`);
+    }
+    say("}");
+    for (const j of upTo(own)) say(`let weight${j} = select(0f, total_exp(score${j} - highest), in${j}); total += weight${j};`);
+    say(`let half = lane & 16u;`);
+    for (const i of upTo(R)) {
+      for (const word of upTo(4)) say(`let v${i}_${word} = unpack2x16float(w${i}.${"xyzw"[word]});`);
+      for (const at of upTo(4)) {
+        // value at * R + i lies in lane (at * R + i) / own, slot % own
+        say(`let w${at}_${i} = subgroupShuffle(weight${(at * R + i) % own}, half + ${Math.floor((at * R + i) / own)}u);`);
+        for (const word of upTo(4))
+          say(
+            `s${at}_${2 * word} = fma(w${at}_${i}, v${i}_${word}.x, s${at}_${2 * word}); s${at}_${2 * word + 1} = fma(w${at}_${i}, v${i}_${word}.y, s${at}_${2 * word + 1});`,
+          );
+      }
+    }
+    say("}");
+  }
+  say(`total += subgroupShuffleXor(total, 1u); total += subgroupShuffleXor(total, 2u); total += subgroupShuffleXor(total, 16u);
+if (lane < 16u && lane % 4u == 0u) { state[sg * 8u + lane / 4u] = highest; state[sg * 8u + 4u + lane / 4u] = total; }`);
+  for (const at of upTo(4)) for (const h of upTo(8)) say(`s${at}_${h} += subgroupShuffleXor(s${at}_${h}, 16u);`);
+  say("if (row == 0u) {");
+  for (const at of upTo(4)) for (const h of upTo(8)) say(`all[sg * 512u + ${at * 128 + h}u + column * 8u] = s${at}_${h};`);
+  say(`}
+workgroupBarrier();
+for (var at = local; at < 512u; at += ${32 * W}u) {
+  let query = at / 128u;
+  var most = state[query];`);
+  for (const s of upTo(W).slice(1)) say(`most = max(most, state[${8 * s}u + query]);`);
+  say("var sum = 0f; var whole = 0f;");
+  for (const s of upTo(W))
+    say(`{ let share = total_exp(state[${8 * s}u + query] - most); sum = fma(all[${512 * s}u + at], share, sum); whole = fma(state[${8 * s + 4}u + query], share, whole); }`);
+  say(`let place = (group * 4u + query) * ${parts}u + part;
+  sums[place * 128u + at % 128u] = sum;
+  if (at % 128u == 0u) { states[2u * place] = most; states[2u * place + 1u] = whole; }
+}
+}`);
+  return { code: out.join("\n"), workgroups: order === "group" ? [G, parts, 1] : [parts, G, 1] };
+}
+
+/** Scores of a chunk of keys by matrices straight from memory; then its weights; then the values, in f32. */
+function chunked({ W, M, order = "group", parts }) {
+  const chunk = 16 * W * M;
+  const lanes = 32 * W;
+  const own = (4 * chunk) / lanes;
+  const stride = chunk + 4;
+  const out = [];
+  const say = (text) => out.push(text);
+  say(`${head}
+enable chromium_experimental_subgroup_matrix;
+diagnostic(off, chromium.subgroup_matrix_uniformity);
+@group(0) @binding(0) var<storage, read> positions: array<i32>;
+@group(0) @binding(1) var<storage, read> q: array<vec4<u32>>;
+@group(0) @binding(2) var<storage, read> keys: array<f16>;
+@group(0) @binding(3) var<storage, read> values: array<vec4<u32>>;
+@group(0) @binding(4) var<storage, read> pages: array<i32>;
+@group(0) @binding(5) var<storage, read_write> sums: array<f32>;
+@group(0) @binding(6) var<storage, read_write> states: array<f32>;
+var<workgroup> scores: array<f32, ${Math.max(16 * stride, W * 512)}>;
+var<workgroup> weights: array<vec4<f32>, ${chunk}>;
+var<workgroup> staged: array<f16, 2048>;
+var<workgroup> peaks: array<f32, ${W}>;
+var<workgroup> totals: array<f32, ${W}>;
+${exp}
+@compute @workgroup_size(${lanes})
+fn main(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) id: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32, @builtin(subgroup_id) sg: u32) {
+let group = id.${order === "group" ? "x" : "y"};
+let part = id.${order === "group" ? "y" : "x"};
+let length = u32(positions[0] + 1);
+let part_keys = (length + ${16 * parts - 1}u) / ${16 * parts}u * 16u;
+let begin = part * part_keys;
+let end = min(begin + part_keys, length);
+if (begin >= end) {
+  if (local < 4u) { let at = (group * 4u + local) * ${parts}u + part; states[2u * at] = -3.4028234e38f; states[2u * at + 1u] = 0f; }
+  return;
+}
+let last = end - 1u;
+let row = lane / 16u;
+let column = lane % 16u;
+let offset = group * 16u + column;
+for (var at = local; at < 2048u; at += ${lanes}u) {
+  let word = q[(group * 4u + min(at / 128u, 3u)) * 16u + (at % 128u) / 8u][(at % 8u) / 2u];
+  staged[at] = bitcast<vec2<f16>>(word)[at % 2u];
+}
+workgroupBarrier();`);
+  for (const at of upTo(8)) say(`let q${at} = subgroupMatrixLoad<subgroup_matrix_left<f16, 16, 16>, row_major>(&staged, ${16 * at}u, 128u);`);
+  for (const at of upTo(4)) for (const h of upTo(8)) say(`var s${at}_${h} = 0f;`);
+  say(`var highest = -3.4028234e38f; var total = 0f;
+let query = local / ${lanes / 4}u;
+let own = local % ${lanes / 4}u;
+for (var start = begin; start < end; start += ${chunk}u) {`);
+  for (const m of upTo(M)) {
+    say(`let first${m} = start + (sg * ${M}u + ${m}u) * 16u;
+let at${m} = u32(pages[min(first${m}, last) / 16u]);
+let page${m} = select(0u, at${m}, at${m} < ${pool}u) * 16u;`);
+    for (const i of upTo(8)) say(`let v${m}_${i} = values[(page${m} + min(first${m} + ${2 * i}u + row, last) % 16u) * 128u + offset];`);
+  }
+  for (const m of upTo(M)) {
+    say(`var r${m}: subgroup_matrix_result<f32, 16, 16>;`);
+    for (const at of upTo(8))
+      say(`r${m} = subgroupMatrixMultiplyAccumulate(q${at}, subgroupMatrixLoad<subgroup_matrix_right<f16, 16, 16>, col_major>(&keys, page${m} * 1024u + group * 128u + ${16 * at}u, 1024u), r${m});`);
+    say(`subgroupMatrixStore<row_major>(&scores, (sg * ${M}u + ${m}u) * 16u, r${m}, ${stride}u);`);
+  }
+  say("workgroupBarrier();");
+  for (const j of upTo(own))
+    say(`let in${j} = start + own + ${(j * lanes) / 4}u < end; let score${j} = select(-3.4028234e38f, scores[query * ${stride}u + own + ${(j * lanes) / 4}u] * 0.088388346f, in${j});`);
+  say(`var peak = subgroupMax(${upTo(own).reduce((m, j) => (m === "" ? `score${j}` : `max(${m}, score${j})`), "")});
+if (lane == 0u) { peaks[sg] = peak; }
+workgroupBarrier();`);
+  for (const at of upTo(4)) say(`let peak${at} = ${upTo(W / 4).map((s) => `peaks[${(at * W) / 4 + s}u]`).reduce((a, b) => `max(${a}, ${b})`)};`);
+  for (const at of upTo(4)) say(`let most${at} = max(high${at}, peak${at});`);
+  for (const at of upTo(4)) {
+    say(`if (most${at} > high${at}) { let below = total_exp(high${at} - most${at}); high${at} = most${at}; if (query == ${at}u) { total *= below; }`);
+    for (const h of upTo(8)) say(`s${at}_${h} *= below;`);
+    say("}");
+  }
+  say(`let most = select(select(most0, most1, query == 1u), select(most2, most3, query == 3u), query >= 2u);`);
+  for (const j of upTo(own)) say(`let weight${j} = select(0f, total_exp(score${j} - most), in${j}); total += weight${j}; weights[own + ${(j * lanes) / 4}u][query] = weight${j};`);
+  say("workgroupBarrier();");
+  for (const m of upTo(M))
+    for (const i of upTo(8)) {
+      say(`let w${m}_${i} = weights[(sg * ${M}u + ${m}u) * 16u + ${2 * i}u + row];`);
+      for (const word of upTo(4)) {
+        say(`let x${m}_${i}_${word} = unpack2x16float(v${m}_${i}.${"xyzw"[word]});`);
+        for (const at of upTo(4))
+          say(`s${at}_${2 * word} = fma(w${m}_${i}.${"xyzw"[at]}, x${m}_${i}_${word}.x, s${at}_${2 * word}); s${at}_${2 * word + 1} = fma(w${m}_${i}.${"xyzw"[at]}, x${m}_${i}_${word}.y, s${at}_${2 * word + 1});`);
+      }
+    }
+  say(`}
+total = subgroupAdd(total);
+if (lane == 0u) { totals[sg] = total; }
+workgroupBarrier();`);
+  for (const at of upTo(4)) for (const h of upTo(8)) say(`s${at}_${h} += subgroupShuffleXor(s${at}_${h}, 16u);`);
+  say("if (row == 0u) {");
+  for (const at of upTo(4)) for (const h of upTo(8)) say(`scores[sg * 512u + ${at * 128 + h}u + column * 8u] = s${at}_${h};`);
+  say(`}
+workgroupBarrier();
+for (var at = local; at < 512u; at += ${lanes}u) {
+  let query = at / 128u;
+  var sum = 0f;`);
+  for (const s of upTo(W)) say(`sum += scores[${512 * s}u + at];`);
+  say(`let place = (group * 4u + query) * ${parts}u + part;
+  sums[place * 128u + at % 128u] = sum;
+  if (at % 128u == 0u) {
+    states[2u * place] = select(select(high0, high1, query == 1u), select(high2, high3, query == 3u), query >= 2u);
+    states[2u * place + 1u] = ${upTo(W / 4).map((s) => `totals[query * ${W / 4}u + ${s}u]`).join(" + ")};
+  }
+}
+}`);
+  const code = out.join("\n").replace("var highest = -3.4028234e38f; var total = 0f;", `${upTo(4).map((at) => `var high${at} = -3.4028234e38f;`).join(" ")} var total = 0f;`);
+  return { code, workgroups: order === "group" ? [G, parts, 1] : [parts, G, 1] };
+}
+
+const device = await openDevice(options.null ? { backend: "null" } : { kind: "gpu", unchecked: true });
+const { gpu } = device;
+const own = targetOf(device);
+const target = options.null
+  ? { ...own, subgroups: { min: 32, max: 32 }, matrices: true, f16: true, maxInvocations: 1024, maxWorkgroupMemory: 49152, maxBinding: 2 ** 31, maxStorageBuffers: 16 }
+  : own;
+const watch = options.null ? null : await stopwatch(device);
+console.log(device.name, clocks());
+const { value, diagnostics } = check(fileURLToPath(new URL("attention.esp", import.meta.url)), createHost());
+if (value === null) throw new Error(diagnostics.map(({ message }) => message).join("\n"));
+const binding = { sizes: { B: 1, T: 1, A, G, H, PAGE, POOL: pool, L }, dtypes: { E: "f16" }, formats: {} };
+const compiled = (cut) => compileFunction(value.functions.get("attention_in_pages"), binding, target, cut === null ? {} : { schedule: { kind: "attention", lanes: 256, queries: 4, tile: 64, parts: 64, ...cut } });
+
+/** Random f16 of +-[0.5, 1). */
+function noise(count, seed) {
+  let state = seed;
+  const next = () => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0);
+  return Uint16Array.from({ length: count }, () => ((next() >>> 16) & 0x83ff) | 0x3800);
+}
+const buffer = (size) =>
+  gpu.createBuffer({ size: Math.max(16, Math.ceil(size / 16) * 16), usage: bufferUsage.storage | bufferUsage.copyDst | bufferUsage.copySrc });
+function upload(data) {
+  const made = buffer(data.byteLength);
+  gpu.queue.writeBuffer(made, 0, data);
+  return made;
+}
+function filled(bytes, seed) {
+  const made = buffer(bytes);
+  const piece = noise(2 ** 22 + 7 * 64 + seed * 8, seed);
+  for (let at = 0; at < bytes; at += piece.byteLength)
+    gpu.queue.writeBuffer(made, at, piece, 0, Math.min(piece.length, (bytes - at) / 2));
+  return made;
+}
+const heavy = options.null ? 1024 : pool * PAGE * G * H * 2;
+const shared = { q: upload(noise(A * H, 5)), keys: filled(heavy, 1), values: filled(heavy, 2) };
+/** Tables for texts of so many tokens, as many as the pool has room for. */
+function texts(context) {
+  const each = Math.ceil(context / PAGE);
+  const count = Math.max(1, Math.min(16, Math.floor(pool / each)));
+  return upTo(count).map((text) => ({
+    ...shared,
+    pages: upload(Int32Array.from({ length: L }, (_, at) => (at < each ? ((text * each + at) * 5) % pool : -1))),
+    positions: upload(new Int32Array([context - 1])),
+  }));
+}
+const temporaries = new Map();
+const temporary = (name, bytes) => {
+  if (!temporaries.has(`${name}.${bytes}`)) temporaries.set(`${name}.${bytes}`, buffer(bytes));
+  return temporaries.get(`${name}.${bytes}`);
+};
+const result = buffer(A * H * 2);
+
+async function pipelineOf(code) {
+  gpu.pushErrorScope("validation");
+  const module = gpu.createShaderModule({ code });
+  const { messages } = await module.getCompilationInfo();
+  const wrong = messages.filter(({ type }) => type === "error");
+  if (wrong.length > 0) throw new Error(wrong.map(({ message, lineNum }) => `${message} at ${code.split("\n")[lineNum - 1]}`).join("; "));
+  if (options.null) {
+    await gpu.popErrorScope();
+    return null;
+  }
+  const pipeline = await gpu.createComputePipelineAsync({ layout: "auto", compute: { module, entryPoint: "main" } });
+  const error = await gpu.popErrorScope();
+  if (error) throw new Error(error.message);
+  return pipeline;
+}
+
+const merges = new Map();
+async function mergeOf(parts) {
+  if (!merges.has(parts)) {
+    const program = compiled({ parts });
+    const at = program.steps.filter(({ kind }) => kind === "dispatch")[1];
+    merges.set(parts, { pipeline: await pipelineOf(program.kernels[at.kernel].wgsl), program, workgroups: at.workgroups });
+  }
+  return merges.get(parts);
+}
+
+const candidates = [];
+const cut = (name, shape) => candidates.push({ name: `cut ${name}`, cut: shape });
+const proto = (name, make, shape) => candidates.push({ name: `${name} ${Object.entries(shape).map(([k, v]) => `${k}=${v}`).join(" ")}`, make, shape, parts: shape.parts, only: shape.only });
+cut("as it is: tile 64, parts 64", null);
+cut("parts 33", { parts: 33 });
+cut("abreast", { abreast: 1 });
+cut("ahead", { ahead: 1 });
+cut("ahead abreast", { ahead: 1, abreast: 1 });
+cut("ahead abreast parts 33", { ahead: 1, abreast: 1, parts: 33 });
+cut("ahead abreast tile 32, parts 33", { ahead: 1, abreast: 1, tile: 32, parts: 33 });
+cut("tile 32", { tile: 32 });
+cut("tile 32 abreast", { tile: 32, abreast: 1 });
+cut("ahead abreast tile 32", { ahead: 1, abreast: 1, tile: 32 });
+cut("ahead abreast tile 32, lanes 128, parts 66", { ahead: 1, abreast: 1, tile: 32, lanes: 128, parts: 66 });
+cut("ahead abreast tile 16, lanes 128, parts 132", { ahead: 1, abreast: 1, tile: 16, lanes: 128, parts: 132 });
+cut("ahead abreast tile 16, lanes 64, parts 132", { ahead: 1, abreast: 1, tile: 16, lanes: 64, parts: 132 });
+proto("subgroups", subgroups, { W: 8, R: 4, ahead: 1, parts: 33 });
+proto("subgroups", subgroups, { W: 8, R: 4, ahead: 1, parts: 33, order: "part" });
+proto("subgroups", subgroups, { W: 8, R: 4, ahead: 1, parts: 33, lookup: "row" });
+proto("subgroups", subgroups, { W: 8, R: 4, ahead: 0, parts: 33 });
+proto("subgroups", subgroups, { W: 8, R: 4, ahead: 0, parts: 50 });
+proto("subgroups", subgroups, { W: 8, R: 8, ahead: 0, parts: 33 });
+proto("subgroups", subgroups, { W: 8, R: 8, ahead: 1, parts: 33 });
+proto("subgroups", subgroups, { W: 4, R: 4, ahead: 1, parts: 66 });
+proto("subgroups", subgroups, { W: 4, R: 4, ahead: 1, parts: 50 });
+proto("subgroups", subgroups, { W: 4, R: 8, ahead: 0, parts: 50 });
+proto("subgroups", subgroups, { W: 4, R: 8, ahead: 1, parts: 33 });
+proto("subgroups", subgroups, { W: 4, R: 4, ahead: 0, parts: 66 });
+proto("subgroups", subgroups, { W: 16, R: 4, ahead: 1, parts: 16 });
+proto("subgroups", subgroups, { W: 8, R: 4, ahead: 1, parts: 64 });
+for (const order of ["group", "part"])
+  for (const shape of [{ W: 8, R: 4, ahead: 1, parts: 33 }, { W: 8, R: 8, ahead: 0, parts: 33 }, { W: 8, R: 8, ahead: 0, parts: 64 }])
+    proto("subgroups", subgroups, { ...shape, order, only: "loads" });
+proto("chunked", chunked, { W: 8, M: 1, parts: 33 });
+proto("chunked", chunked, { W: 8, M: 2, parts: 33 });
+proto("chunked", chunked, { W: 8, M: 1, parts: 50 });
+proto("chunked", chunked, { W: 4, M: 2, parts: 66 });
+proto("chunked", chunked, { W: 4, M: 1, parts: 66 });
+proto("chunked", chunked, { W: 8, M: 2, parts: 33, order: "part" });
+
+async function stepsOf(candidate, sets) {
+  if (candidate.make === undefined) {
+    const program = compiled(candidate.cut);
+    const pipelines = await Promise.all(program.kernels.map(({ wgsl }) => pipelineOf(wgsl)));
+    return sets.map((set) =>
+      program.steps.filter(({ kind }) => kind === "dispatch").map((step) => {
+        const entries = step.buffers.map((id, at) => {
+          const { role, bytes, name } = program.buffers[id];
+          const input = program.inputs.find(({ buffer }) => buffer === id)?.name;
+          return { binding: at, resource: { buffer: input !== undefined ? set[input] : role === "temporary" ? temporary(id, bytes) : result } };
+        });
+        const pipeline = pipelines[step.kernel];
+        return { pipeline, group: pipeline && gpu.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries }), workgroups: step.workgroups };
+      }),
+    );
+  }
+  const { code, workgroups } = candidate.make(candidate.shape);
+  const pipeline = await pipelineOf(code);
+  const merge = await mergeOf(candidate.parts);
+  if (options.null) return [];
+  const sums = temporary("sums", A * candidate.parts * H * 4);
+  const states = temporary("states", A * candidate.parts * 8);
+  return sets.map((set) => {
+    const entries = [set.positions, set.q, set.keys, set.values, set.pages, sums, states].map((buffer, at) => ({ binding: at, resource: { buffer } }));
+    const merged = [states, sums, result].map((buffer, at) => ({ binding: at, resource: { buffer } }));
+    return [
+      { pipeline, group: gpu.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries }), workgroups },
+      { pipeline: merge.pipeline, group: gpu.createBindGroup({ layout: merge.pipeline.getBindGroupLayout(0), entries: merged }), workgroups: merge.workgroups },
+    ];
+  });
+}
+
+async function once(steps) {
+  const encoder = gpu.createCommandEncoder();
+  const pass = encoder.beginComputePass();
+  for (const { pipeline, group, workgroups } of steps) {
+    pass.setPipeline(pipeline);
+    pass.setBindGroup(0, group);
+    pass.dispatchWorkgroups(...workgroups);
+  }
+  pass.end();
+  gpu.queue.submit([encoder.finish()]);
+  const bytes = await device.read(result, 0, A * H * 2);
+  return Float32Array.from(new Uint16Array(bytes.buffer, bytes.byteOffset, A * H), (bits) => {
+    const size = bits & 0x7fff;
+    const value = size === 0 ? 0 : size < 1024 ? size * 2 ** -24 : 2 ** ((size >> 10) - 15) * (1 + (size & 0x3ff) / 1024);
+    return bits & 0x8000 ? -value : value;
+  });
+}
+const difference = (a, b) => a.reduce((most, each, at) => Math.max(most, Number.isNaN(each) ? Infinity : Math.abs(each - b[at])), 0);
+
+const started = performance.now();
+const late = () => performance.now() - started > 1000 * Number(options.seconds);
+const expected = new Map();
+/** Lengths at which results are compared: several parts, odd ends. */
+const checkedAt = [32761, 1999, 130, 5];
+const checks = new Map(checkedAt.map((length) => [length, texts(length).slice(0, 1)]));
+const times = [];
+const run = async (candidate, context) => {
+  const sets = texts(context);
+  const steps = await (watch === null ? stepsOf(candidate, sets) : watch.busyUntil(stepsOf(candidate, sets)));
+  if (watch === null) return null;
+  const whole = await watch.time(steps, 250);
+  const alone = steps[0].length > 1 ? await watch.time(steps.map(([first]) => [first]), 250) : whole;
+  return { whole, alone };
+};
+for (const candidate of candidates) {
+  if (late()) break;
+  if (options.only !== undefined && !candidate.name.includes(options.only) && !candidate.name.startsWith("cut as it is")) continue;
+  try {
+    let found = "";
+    if (watch !== null && candidate.only === undefined) {
+      const differences = [];
+      for (const [length, sets] of checks) {
+        const [steps] = await watch.busyUntil(stepsOf(candidate, sets));
+        const got = await once(steps);
+        if (!expected.has(length)) expected.set(length, got);
+        differences.push(difference(got, expected.get(length)));
+      }
+      found = `max difference ${Math.max(...differences).toExponential(1)} (values to ${Math.max(...expected.get(5)).toFixed(2)})`;
+    }
+    for (const context of options.contexts.split(",").map(Number)) {
+      const time = await run(candidate, context);
+      if (time === null) {
+        console.log(candidate.name, "compiles");
+        continue;
+      }
+      const { whole, alone } = time;
+      const rate = (context * G * H * 4) / alone.us / 1e6;
+      times.push({ candidate, us: whole.us });
+      console.log(`${candidate.name.padEnd(60)} ${String(context).padStart(6)} ${whole.us.toFixed(1).padStart(7)} us, alone ${alone.us.toFixed(1).padStart(6)} ${rate.toFixed(2)} TB/s ${whole.slow > 1.04 ? `clock ${(1 / whole.slow).toFixed(2)}` : ""} ${found}`);
+    }
+  } catch (error) {
+    if (options.null) console.log(error.stack.split("\n").slice(0, 4).join("\n"));
+    console.log(candidate.name, String(error.message ?? error).slice(0, 600));
+  }
+}
+// the others' lengths for the fastest
+const best = times.filter(({ candidate }) => candidate.only === undefined).sort((a, b) => a.us - b.us);
+const chosen = [candidates[0], ...best.map(({ candidate }) => candidate).filter((each) => each !== candidates[0]).slice(0, Number(options.best))];
+if (Number(options.best) > 0)
+  for (const context of options.then.split(",").map(Number))
+    for (const candidate of chosen) {
+      if (late()) break;
+      const { whole, alone } = await run(candidate, context);
+      console.log(`${candidate.name.padEnd(60)} ${String(context).padStart(6)} ${whole.us.toFixed(1).padStart(7)} us, alone ${alone.us.toFixed(1).padStart(6)}`);
+    }
+watch?.close();
+device.close();
+process.exit(0);
