@@ -67,15 +67,16 @@ let column = lane % 16u;
 let offset = group * 16u + column;`);
   for (const at of upTo(4)) {
     say(`let q${at} = q[(group * 4u + ${at}u) * 16u + column];`);
-    for (const word of upTo(4))
-      say(`let q${at}_${word} = unpack2x16float(q${at}.${"xyzw"[word]}) * 0.088388346f;`);
+    for (const word of upTo(4)) say(`let q${at}_${word} = unpack2x16float(q${at}.${"xyzw"[word]}) * 0.088388346f;`);
   }
   for (const at of upTo(4)) for (const h of upTo(8)) say(`var s${at}_${h} = 0f;`);
   say(`var highest = -3.4028234e38f; var total = 0f;`);
   const load = (name, start) => {
     const lines = [];
     if (lookup === "step") {
-      lines.push(`{ let first = ${start}; let at = u32(pages[min(first, last) / 16u]); let page = select(0u, at, at < ${pool}u) * 16u;`);
+      lines.push(
+        `{ let first = ${start}; let at = u32(pages[min(first, last) / 16u]); let page = select(0u, at, at < ${pool}u) * 16u;`,
+      );
       for (const i of upTo(R))
         lines.push(`let p${i} = (page + min(first + ${2 * i}u + row, last) % 16u) * 128u + offset;`);
     } else {
@@ -95,7 +96,10 @@ let offset = group * 16u + column;`);
   say(`for (var start = begin + sg * ${step}u; start < end; start += ${step * W}u) {`);
   if (!ahead) say(load("", "start"));
   if (only === "loads") {
-    for (const i of upTo(R)) say(`s0_0 += bitcast<f32>((k${i}.x ^ k${i}.y ^ k${i}.z ^ k${i}.w ^ v${i}.x ^ v${i}.y ^ v${i}.z ^ v${i}.w) & 0x3fffffffu);`);
+    for (const i of upTo(R))
+      say(
+        `s0_0 += bitcast<f32>((k${i}.x ^ k${i}.y ^ k${i}.z ^ k${i}.w ^ v${i}.x ^ v${i}.y ^ v${i}.z ^ v${i}.w) & 0x3fffffffu);`,
+      );
     if (ahead) say(load("", `start + ${step * W}u`));
     say("}");
   } else {
@@ -106,14 +110,25 @@ let offset = group * 16u + column;`);
           [`k${i}_${word}.x`, `q${at}_${word}.x`],
           [`k${i}_${word}.y`, `q${at}_${word}.y`],
         ]);
-        say(`let d${at * R + i} = ${terms.reduce((sum, [a, b]) => (sum === "" ? `${a} * ${b}` : `fma(${a}, ${b}, ${sum})`), "")};`);
+        say(
+          `let d${at * R + i} = ${terms.reduce((sum, [a, b]) => (sum === "" ? `${a} * ${b}` : `fma(${a}, ${b}, ${sum})`), "")};`,
+        );
       }
     }
     if (ahead === 1) {
       // keys and values of the next step by one look into the table; values through other names
-      say(upTo(R).map((i) => `let w${i} = v${i};`).join(" "));
+      say(
+        upTo(R)
+          .map((i) => `let w${i} = v${i};`)
+          .join(" "),
+      );
       say(load("", `start + ${step * W}u`));
-    } else say(upTo(R).map((i) => `let w${i} = v${i};`).join(" "));
+    } else
+      say(
+        upTo(R)
+          .map((i) => `let w${i} = v${i};`)
+          .join(" "),
+      );
     let names = upTo(N).map((at) => `d${at}`);
     for (const bit of [8, 4, 2, 1]) {
       const half = names.length / 2;
@@ -143,13 +158,16 @@ highest = most;`);
       for (const h of upTo(8)) say(`s${at}_${h} *= b${at};`);
     }
     say("}");
-    for (const j of upTo(own)) say(`let weight${j} = select(0f, total_exp(score${j} - highest), in${j}); total += weight${j};`);
+    for (const j of upTo(own))
+      say(`let weight${j} = select(0f, total_exp(score${j} - highest), in${j}); total += weight${j};`);
     say(`let half = lane & 16u;`);
     for (const i of upTo(R)) {
       for (const word of upTo(4)) say(`let v${i}_${word} = unpack2x16float(w${i}.${"xyzw"[word]});`);
       for (const at of upTo(4)) {
         // value at * R + i lies in lane (at * R + i) / own, slot % own
-        say(`let w${at}_${i} = subgroupShuffle(weight${(at * R + i) % own}, half + ${Math.floor((at * R + i) / own)}u);`);
+        say(
+          `let w${at}_${i} = subgroupShuffle(weight${(at * R + i) % own}, half + ${Math.floor((at * R + i) / own)}u);`,
+        );
         for (const word of upTo(4))
           say(
             `s${at}_${2 * word} = fma(w${at}_${i}, v${i}_${word}.x, s${at}_${2 * word}); s${at}_${2 * word + 1} = fma(w${at}_${i}, v${i}_${word}.y, s${at}_${2 * word + 1});`,
@@ -162,7 +180,8 @@ highest = most;`);
 if (lane < 16u && lane % 4u == 0u) { state[sg * 8u + lane / 4u] = highest; state[sg * 8u + 4u + lane / 4u] = total; }`);
   for (const at of upTo(4)) for (const h of upTo(8)) say(`s${at}_${h} += subgroupShuffleXor(s${at}_${h}, 16u);`);
   say("if (row == 0u) {");
-  for (const at of upTo(4)) for (const h of upTo(8)) say(`all[sg * 512u + ${at * 128 + h}u + column * 8u] = s${at}_${h};`);
+  for (const at of upTo(4))
+    for (const h of upTo(8)) say(`all[sg * 512u + ${at * 128 + h}u + column * 8u] = s${at}_${h};`);
   say(`}
 workgroupBarrier();
 for (var at = local; at < 512u; at += ${32 * W}u) {
@@ -171,7 +190,9 @@ for (var at = local; at < 512u; at += ${32 * W}u) {
   for (const s of upTo(W).slice(1)) say(`most = max(most, state[${8 * s}u + query]);`);
   say("var sum = 0f; var whole = 0f;");
   for (const s of upTo(W))
-    say(`{ let share = total_exp(state[${8 * s}u + query] - most); sum = fma(all[${512 * s}u + at], share, sum); whole = fma(state[${8 * s + 4}u + query], share, whole); }`);
+    say(
+      `{ let share = total_exp(state[${8 * s}u + query] - most); sum = fma(all[${512 * s}u + at], share, sum); whole = fma(state[${8 * s + 4}u + query], share, whole); }`,
+    );
   say(`let place = (group * 4u + query) * ${parts}u + part;
   sums[place * 128u + at % 128u] = sum;
   if (at % 128u == 0u) { states[2u * place] = most; states[2u * place + 1u] = whole; }
@@ -225,7 +246,8 @@ for (var at = local; at < 2048u; at += ${lanes}u) {
   staged[at] = bitcast<vec2<f16>>(word)[at % 2u];
 }
 workgroupBarrier();`);
-  for (const at of upTo(8)) say(`let q${at} = subgroupMatrixLoad<subgroup_matrix_left<f16, 16, 16>, row_major>(&staged, ${16 * at}u, 128u);`);
+  for (const at of upTo(8))
+    say(`let q${at} = subgroupMatrixLoad<subgroup_matrix_left<f16, 16, 16>, row_major>(&staged, ${16 * at}u, 128u);`);
   for (const at of upTo(4)) for (const h of upTo(8)) say(`var s${at}_${h} = 0f;`);
   say(`var highest = -3.4028234e38f; var total = 0f;
 let query = local / ${lanes / 4}u;
@@ -235,29 +257,44 @@ for (var start = begin; start < end; start += ${chunk}u) {`);
     say(`let first${m} = start + (sg * ${M}u + ${m}u) * 16u;
 let at${m} = u32(pages[min(first${m}, last) / 16u]);
 let page${m} = select(0u, at${m}, at${m} < ${pool}u) * 16u;`);
-    for (const i of upTo(8)) say(`let v${m}_${i} = values[(page${m} + min(first${m} + ${2 * i}u + row, last) % 16u) * 128u + offset];`);
+    for (const i of upTo(8))
+      say(`let v${m}_${i} = values[(page${m} + min(first${m} + ${2 * i}u + row, last) % 16u) * 128u + offset];`);
   }
   for (const m of upTo(M)) {
     say(`var r${m}: subgroup_matrix_result<f32, 16, 16>;`);
     for (const at of upTo(8))
-      say(`r${m} = subgroupMatrixMultiplyAccumulate(q${at}, subgroupMatrixLoad<subgroup_matrix_right<f16, 16, 16>, col_major>(&keys, page${m} * 1024u + group * 128u + ${16 * at}u, 1024u), r${m});`);
+      say(
+        `r${m} = subgroupMatrixMultiplyAccumulate(q${at}, subgroupMatrixLoad<subgroup_matrix_right<f16, 16, 16>, col_major>(&keys, page${m} * 1024u + group * 128u + ${16 * at}u, 1024u), r${m});`,
+      );
     say(`subgroupMatrixStore<row_major>(&scores, (sg * ${M}u + ${m}u) * 16u, r${m}, ${stride}u);`);
   }
   say("workgroupBarrier();");
   for (const j of upTo(own))
-    say(`let in${j} = start + own + ${(j * lanes) / 4}u < end; let score${j} = select(-3.4028234e38f, scores[query * ${stride}u + own + ${(j * lanes) / 4}u] * 0.088388346f, in${j});`);
+    say(
+      `let in${j} = start + own + ${(j * lanes) / 4}u < end; let score${j} = select(-3.4028234e38f, scores[query * ${stride}u + own + ${(j * lanes) / 4}u] * 0.088388346f, in${j});`,
+    );
   say(`var peak = subgroupMax(${upTo(own).reduce((m, j) => (m === "" ? `score${j}` : `max(${m}, score${j})`), "")});
 if (lane == 0u) { peaks[sg] = peak; }
 workgroupBarrier();`);
-  for (const at of upTo(4)) say(`let peak${at} = ${upTo(W / 4).map((s) => `peaks[${(at * W) / 4 + s}u]`).reduce((a, b) => `max(${a}, ${b})`)};`);
+  for (const at of upTo(4))
+    say(
+      `let peak${at} = ${upTo(W / 4)
+        .map((s) => `peaks[${(at * W) / 4 + s}u]`)
+        .reduce((a, b) => `max(${a}, ${b})`)};`,
+    );
   for (const at of upTo(4)) say(`let most${at} = max(high${at}, peak${at});`);
   for (const at of upTo(4)) {
-    say(`if (most${at} > high${at}) { let below = total_exp(high${at} - most${at}); high${at} = most${at}; if (query == ${at}u) { total *= below; }`);
+    say(
+      `if (most${at} > high${at}) { let below = total_exp(high${at} - most${at}); high${at} = most${at}; if (query == ${at}u) { total *= below; }`,
+    );
     for (const h of upTo(8)) say(`s${at}_${h} *= below;`);
     say("}");
   }
   say(`let most = select(select(most0, most1, query == 1u), select(most2, most3, query == 3u), query >= 2u);`);
-  for (const j of upTo(own)) say(`let weight${j} = select(0f, total_exp(score${j} - most), in${j}); total += weight${j}; weights[own + ${(j * lanes) / 4}u][query] = weight${j};`);
+  for (const j of upTo(own))
+    say(
+      `let weight${j} = select(0f, total_exp(score${j} - most), in${j}); total += weight${j}; weights[own + ${(j * lanes) / 4}u][query] = weight${j};`,
+    );
   say("workgroupBarrier();");
   for (const m of upTo(M))
     for (const i of upTo(8)) {
@@ -265,7 +302,9 @@ workgroupBarrier();`);
       for (const word of upTo(4)) {
         say(`let x${m}_${i}_${word} = unpack2x16float(v${m}_${i}.${"xyzw"[word]});`);
         for (const at of upTo(4))
-          say(`s${at}_${2 * word} = fma(w${m}_${i}.${"xyzw"[at]}, x${m}_${i}_${word}.x, s${at}_${2 * word}); s${at}_${2 * word + 1} = fma(w${m}_${i}.${"xyzw"[at]}, x${m}_${i}_${word}.y, s${at}_${2 * word + 1});`);
+          say(
+            `s${at}_${2 * word} = fma(w${m}_${i}.${"xyzw"[at]}, x${m}_${i}_${word}.x, s${at}_${2 * word}); s${at}_${2 * word + 1} = fma(w${m}_${i}.${"xyzw"[at]}, x${m}_${i}_${word}.y, s${at}_${2 * word + 1});`,
+          );
       }
     }
   say(`}
@@ -274,7 +313,8 @@ if (lane == 0u) { totals[sg] = total; }
 workgroupBarrier();`);
   for (const at of upTo(4)) for (const h of upTo(8)) say(`s${at}_${h} += subgroupShuffleXor(s${at}_${h}, 16u);`);
   say("if (row == 0u) {");
-  for (const at of upTo(4)) for (const h of upTo(8)) say(`scores[sg * 512u + ${at * 128 + h}u + column * 8u] = s${at}_${h};`);
+  for (const at of upTo(4))
+    for (const h of upTo(8)) say(`scores[sg * 512u + ${at * 128 + h}u + column * 8u] = s${at}_${h};`);
   say(`}
 workgroupBarrier();
 for (var at = local; at < 512u; at += ${lanes}u) {
@@ -285,11 +325,18 @@ for (var at = local; at < 512u; at += ${lanes}u) {
   sums[place * 128u + at % 128u] = sum;
   if (at % 128u == 0u) {
     states[2u * place] = select(select(high0, high1, query == 1u), select(high2, high3, query == 3u), query >= 2u);
-    states[2u * place + 1u] = ${upTo(W / 4).map((s) => `totals[query * ${W / 4}u + ${s}u]`).join(" + ")};
+    states[2u * place + 1u] = ${upTo(W / 4)
+      .map((s) => `totals[query * ${W / 4}u + ${s}u]`)
+      .join(" + ")};
   }
 }
 }`);
-  const code = out.join("\n").replace("var highest = -3.4028234e38f; var total = 0f;", `${upTo(4).map((at) => `var high${at} = -3.4028234e38f;`).join(" ")} var total = 0f;`);
+  const code = out.join("\n").replace(
+    "var highest = -3.4028234e38f; var total = 0f;",
+    `${upTo(4)
+      .map((at) => `var high${at} = -3.4028234e38f;`)
+      .join(" ")} var total = 0f;`,
+  );
   return { code, workgroups: order === "group" ? [G, parts, 1] : [parts, G, 1] };
 }
 
@@ -297,14 +344,36 @@ const device = await openDevice(options.null ? { backend: "null" } : { kind: "gp
 const { gpu } = device;
 const own = targetOf(device);
 const target = options.null
-  ? { ...own, subgroups: { min: 32, max: 32 }, matrices: true, f16: true, maxInvocations: 1024, maxWorkgroupMemory: 49152, maxBinding: 2 ** 31, maxStorageBuffers: 16 }
+  ? {
+      ...own,
+      subgroups: { min: 32, max: 32 },
+      matrices: true,
+      f16: true,
+      maxInvocations: 1024,
+      maxWorkgroupMemory: 49152,
+      maxBinding: 2 ** 31,
+      maxStorageBuffers: 16,
+    }
   : own;
 const watch = options.null ? null : await stopwatch(device);
 console.log(device.name, clocks());
 const { value, diagnostics } = check(fileURLToPath(new URL("attention.esp", import.meta.url)), createHost());
 if (value === null) throw new Error(diagnostics.map(({ message }) => message).join("\n"));
 const binding = { sizes: { B: 1, T: 1, A, G, H, PAGE, POOL: pool, L }, dtypes: { E: "f16" }, formats: {} };
-const compiled = (cut) => compileFunction(value.functions.get("attention_in_pages"), binding, target, cut === null ? {} : { schedule: { kind: "attention", lanes: 256, queries: 4, tile: 64, parts: 64, ...cut } });
+const compiled = (cut) =>
+  compileFunction(
+    value.functions.get("attention_in_pages"),
+    binding,
+    target,
+    cut === null
+      ? {}
+      : {
+          schedule:
+            cut.by === "subgroup"
+              ? { kind: "attention", queries: 4, loads: 4, ...cut }
+              : { kind: "attention", by: "workgroup", lanes: 256, queries: 4, tile: 64, parts: 64, ...cut },
+        },
+  );
 
 /** Random f16 of +-[0.5, 1). */
 function noise(count, seed) {
@@ -313,7 +382,10 @@ function noise(count, seed) {
   return Uint16Array.from({ length: count }, () => ((next() >>> 16) & 0x83ff) | 0x3800);
 }
 const buffer = (size) =>
-  gpu.createBuffer({ size: Math.max(16, Math.ceil(size / 16) * 16), usage: bufferUsage.storage | bufferUsage.copyDst | bufferUsage.copySrc });
+  gpu.createBuffer({
+    size: Math.max(16, Math.ceil(size / 16) * 16),
+    usage: bufferUsage.storage | bufferUsage.copyDst | bufferUsage.copySrc,
+  });
 function upload(data) {
   const made = buffer(data.byteLength);
   gpu.queue.writeBuffer(made, 0, data);
@@ -350,7 +422,8 @@ async function pipelineOf(code) {
   const module = gpu.createShaderModule({ code });
   const { messages } = await module.getCompilationInfo();
   const wrong = messages.filter(({ type }) => type === "error");
-  if (wrong.length > 0) throw new Error(wrong.map(({ message, lineNum }) => `${message} at ${code.split("\n")[lineNum - 1]}`).join("; "));
+  if (wrong.length > 0)
+    throw new Error(wrong.map(({ message, lineNum }) => `${message} at ${code.split("\n")[lineNum - 1]}`).join("; "));
   if (options.null) {
     await gpu.popErrorScope();
     return null;
@@ -366,14 +439,27 @@ async function mergeOf(parts) {
   if (!merges.has(parts)) {
     const program = compiled({ parts });
     const at = program.steps.filter(({ kind }) => kind === "dispatch")[1];
-    merges.set(parts, { pipeline: await pipelineOf(program.kernels[at.kernel].wgsl), program, workgroups: at.workgroups });
+    merges.set(parts, {
+      pipeline: await pipelineOf(program.kernels[at.kernel].wgsl),
+      program,
+      workgroups: at.workgroups,
+    });
   }
   return merges.get(parts);
 }
 
 const candidates = [];
 const cut = (name, shape) => candidates.push({ name: `cut ${name}`, cut: shape });
-const proto = (name, make, shape) => candidates.push({ name: `${name} ${Object.entries(shape).map(([k, v]) => `${k}=${v}`).join(" ")}`, make, shape, parts: shape.parts, only: shape.only });
+const proto = (name, make, shape) =>
+  candidates.push({
+    name: `${name} ${Object.entries(shape)
+      .map(([k, v]) => `${k}=${v}`)
+      .join(" ")}`,
+    make,
+    shape,
+    parts: shape.parts,
+    only: shape.only,
+  });
 cut("as it is: tile 64, parts 64", null);
 cut("parts 33", { parts: 33 });
 cut("abreast", { abreast: 1 });
@@ -387,6 +473,14 @@ cut("ahead abreast tile 32", { ahead: 1, abreast: 1, tile: 32 });
 cut("ahead abreast tile 32, lanes 128, parts 66", { ahead: 1, abreast: 1, tile: 32, lanes: 128, parts: 66 });
 cut("ahead abreast tile 16, lanes 128, parts 132", { ahead: 1, abreast: 1, tile: 16, lanes: 128, parts: 132 });
 cut("ahead abreast tile 16, lanes 64, parts 132", { ahead: 1, abreast: 1, tile: 16, lanes: 64, parts: 132 });
+for (const shape of [
+  { subgroups: 8, ahead: 1, parts: 33 },
+  { subgroups: 8, ahead: 0, parts: 33 },
+  { subgroups: 4, ahead: 1, parts: 66 },
+  { subgroups: 4, loads: 8, ahead: 0, parts: 66 },
+  { subgroups: 8, loads: 8, ahead: 1, parts: 33 },
+])
+  cut(JSON.stringify(shape), { by: "subgroup", ...shape });
 proto("subgroups", subgroups, { W: 8, R: 4, ahead: 1, parts: 33 });
 proto("subgroups", subgroups, { W: 8, R: 4, ahead: 1, parts: 33, order: "part" });
 proto("subgroups", subgroups, { W: 8, R: 4, ahead: 1, parts: 33, lookup: "row" });
@@ -402,7 +496,11 @@ proto("subgroups", subgroups, { W: 4, R: 4, ahead: 0, parts: 66 });
 proto("subgroups", subgroups, { W: 16, R: 4, ahead: 1, parts: 16 });
 proto("subgroups", subgroups, { W: 8, R: 4, ahead: 1, parts: 64 });
 for (const order of ["group", "part"])
-  for (const shape of [{ W: 8, R: 4, ahead: 1, parts: 33 }, { W: 8, R: 8, ahead: 0, parts: 33 }, { W: 8, R: 8, ahead: 0, parts: 64 }])
+  for (const shape of [
+    { W: 8, R: 4, ahead: 1, parts: 33 },
+    { W: 8, R: 8, ahead: 0, parts: 33 },
+    { W: 8, R: 8, ahead: 0, parts: 64 },
+  ])
     proto("subgroups", subgroups, { ...shape, order, only: "loads" });
 proto("chunked", chunked, { W: 8, M: 1, parts: 33 });
 proto("chunked", chunked, { W: 8, M: 2, parts: 33 });
@@ -416,15 +514,26 @@ async function stepsOf(candidate, sets) {
     const program = compiled(candidate.cut);
     const pipelines = await Promise.all(program.kernels.map(({ wgsl }) => pipelineOf(wgsl)));
     return sets.map((set) =>
-      program.steps.filter(({ kind }) => kind === "dispatch").map((step) => {
-        const entries = step.buffers.map((id, at) => {
-          const { role, bytes, name } = program.buffers[id];
-          const input = program.inputs.find(({ buffer }) => buffer === id)?.name;
-          return { binding: at, resource: { buffer: input !== undefined ? set[input] : role === "temporary" ? temporary(id, bytes) : result } };
-        });
-        const pipeline = pipelines[step.kernel];
-        return { pipeline, group: pipeline && gpu.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries }), workgroups: step.workgroups };
-      }),
+      program.steps
+        .filter(({ kind }) => kind === "dispatch")
+        .map((step) => {
+          const entries = step.buffers.map((id, at) => {
+            const { role, bytes, name } = program.buffers[id];
+            const input = program.inputs.find(({ buffer }) => buffer === id)?.name;
+            return {
+              binding: at,
+              resource: {
+                buffer: input !== undefined ? set[input] : role === "temporary" ? temporary(id, bytes) : result,
+              },
+            };
+          });
+          const pipeline = pipelines[step.kernel];
+          return {
+            pipeline,
+            group: pipeline && gpu.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries }),
+            workgroups: step.workgroups,
+          };
+        }),
     );
   }
   const { code, workgroups } = candidate.make(candidate.shape);
@@ -434,11 +543,18 @@ async function stepsOf(candidate, sets) {
   const sums = temporary("sums", A * candidate.parts * H * 4);
   const states = temporary("states", A * candidate.parts * 8);
   return sets.map((set) => {
-    const entries = [set.positions, set.q, set.keys, set.values, set.pages, sums, states].map((buffer, at) => ({ binding: at, resource: { buffer } }));
+    const entries = [set.positions, set.q, set.keys, set.values, set.pages, sums, states].map((buffer, at) => ({
+      binding: at,
+      resource: { buffer },
+    }));
     const merged = [states, sums, result].map((buffer, at) => ({ binding: at, resource: { buffer } }));
     return [
       { pipeline, group: gpu.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries }), workgroups },
-      { pipeline: merge.pipeline, group: gpu.createBindGroup({ layout: merge.pipeline.getBindGroupLayout(0), entries: merged }), workgroups: merge.workgroups },
+      {
+        pipeline: merge.pipeline,
+        group: gpu.createBindGroup({ layout: merge.pipeline.getBindGroupLayout(0), entries: merged }),
+        workgroups: merge.workgroups,
+      },
     ];
   });
 }
@@ -456,11 +572,13 @@ async function once(steps) {
   const bytes = await device.read(result, 0, A * H * 2);
   return Float32Array.from(new Uint16Array(bytes.buffer, bytes.byteOffset, A * H), (bits) => {
     const size = bits & 0x7fff;
-    const value = size === 0 ? 0 : size < 1024 ? size * 2 ** -24 : 2 ** ((size >> 10) - 15) * (1 + (size & 0x3ff) / 1024);
+    const value =
+      size === 0 ? 0 : size < 1024 ? size * 2 ** -24 : 2 ** ((size >> 10) - 15) * (1 + (size & 0x3ff) / 1024);
     return bits & 0x8000 ? -value : value;
   });
 }
-const difference = (a, b) => a.reduce((most, each, at) => Math.max(most, Number.isNaN(each) ? Infinity : Math.abs(each - b[at])), 0);
+const difference = (a, b) =>
+  a.reduce((most, each, at) => Math.max(most, Number.isNaN(each) ? Infinity : Math.abs(each - b[at])), 0);
 
 const started = performance.now();
 const late = () => performance.now() - started > 1000 * Number(options.seconds);
@@ -474,12 +592,23 @@ const run = async (candidate, context) => {
   const steps = await (watch === null ? stepsOf(candidate, sets) : watch.busyUntil(stepsOf(candidate, sets)));
   if (watch === null) return null;
   const whole = await watch.time(steps, 250);
-  const alone = steps[0].length > 1 ? await watch.time(steps.map(([first]) => [first]), 250) : whole;
+  const alone =
+    steps[0].length > 1
+      ? await watch.time(
+          steps.map(([first]) => [first]),
+          250,
+        )
+      : whole;
   return { whole, alone };
 };
 for (const candidate of candidates) {
   if (late()) break;
-  if (options.only !== undefined && !candidate.name.includes(options.only) && !candidate.name.startsWith("cut as it is")) continue;
+  if (
+    options.only !== undefined &&
+    !candidate.name.includes(options.only) &&
+    !candidate.name.startsWith("cut as it is")
+  )
+    continue;
   try {
     let found = "";
     if (watch !== null && candidate.only === undefined) {
@@ -501,7 +630,9 @@ for (const candidate of candidates) {
       const { whole, alone } = time;
       const rate = (context * G * H * 4) / alone.us / 1e6;
       times.push({ candidate, us: whole.us });
-      console.log(`${candidate.name.padEnd(60)} ${String(context).padStart(6)} ${whole.us.toFixed(1).padStart(7)} us, alone ${alone.us.toFixed(1).padStart(6)} ${rate.toFixed(2)} TB/s ${whole.slow > 1.04 ? `clock ${(1 / whole.slow).toFixed(2)}` : ""} ${found}`);
+      console.log(
+        `${candidate.name.padEnd(60)} ${String(context).padStart(6)} ${whole.us.toFixed(1).padStart(7)} us, alone ${alone.us.toFixed(1).padStart(6)} ${rate.toFixed(2)} TB/s ${whole.slow > 1.04 ? `clock ${(1 / whole.slow).toFixed(2)}` : ""} ${found}`,
+      );
     }
   } catch (error) {
     if (options.null) console.log(error.stack.split("\n").slice(0, 4).join("\n"));
@@ -510,13 +641,21 @@ for (const candidate of candidates) {
 }
 // the others' lengths for the fastest
 const best = times.filter(({ candidate }) => candidate.only === undefined).sort((a, b) => a.us - b.us);
-const chosen = [candidates[0], ...best.map(({ candidate }) => candidate).filter((each) => each !== candidates[0]).slice(0, Number(options.best))];
+const chosen = [
+  candidates[0],
+  ...best
+    .map(({ candidate }) => candidate)
+    .filter((each) => each !== candidates[0])
+    .slice(0, Number(options.best)),
+];
 if (Number(options.best) > 0)
   for (const context of options.then.split(",").map(Number))
     for (const candidate of chosen) {
       if (late()) break;
       const { whole, alone } = await run(candidate, context);
-      console.log(`${candidate.name.padEnd(60)} ${String(context).padStart(6)} ${whole.us.toFixed(1).padStart(7)} us, alone ${alone.us.toFixed(1).padStart(6)}`);
+      console.log(
+        `${candidate.name.padEnd(60)} ${String(context).padStart(6)} ${whole.us.toFixed(1).padStart(7)} us, alone ${alone.us.toFixed(1).padStart(6)}`,
+      );
     }
 watch?.close();
 device.close();

@@ -37,6 +37,26 @@ export function partAt(
 }
 
 /**
+ * The keys of one of `parts`, in units of so many: as many units as divide all that there are evenly, so that each part has
+ * some however few.
+ */
+export function partOf(
+  build: KernelBuilder,
+  from: Expr,
+  to: Expr,
+  { unit, parts }: { readonly unit: number; readonly parts: number },
+  part: Expr,
+): { readonly from: Expr; readonly to: Expr } {
+  if (parts === 1) return { from: build.bind("first_key", from), to: build.bind("end", to) };
+  const low = build.bind("first_key", from);
+  const length = build.bind("length", k.sub(k.max(to, low), low));
+  const units = k.div(k.add(length, unit * parts - 1), unit * parts);
+  const size = build.bind("part_keys", k.mul(units, unit));
+  const start = build.bind("part_from", k.add(low, k.mul(part, size)));
+  return { from: start, to: build.bind("end", k.min(k.add(start, size), k.add(low, length))) };
+}
+
+/**
  * One workgroup a query: a lane has the state of a part, then lanes of a row have its sums, a few parts one after the
  * other. A part without keys has left its state only.
  */

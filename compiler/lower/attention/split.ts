@@ -1,5 +1,4 @@
 import type { Attention, AttentionEqn } from "../../graph/analysis/attention.js";
-import type { Storage } from "../../graph/storage.js";
 import * as k from "../../kernel/build.js";
 import type { Expr, Kernel } from "../../kernel/kernel.js";
 import type { Target } from "../../target.js";
@@ -10,7 +9,7 @@ import type { Lowering } from "../toolkit/lowering.js";
 import { lowestScore } from "../toolkit/reduction.js";
 import { withIndices } from "../toolkit/scalar.js";
 import { combineTeam, type Team } from "../toolkit/team.js";
-import { leaveState, mergeParts, partAt, type Partial } from "./parts.js";
+import { leaveState, partAt, partOf, type Partial } from "./parts.js";
 import {
   groupAt,
   isKey,
@@ -33,6 +32,7 @@ import {
  */
 export interface SplitShape {
   readonly kind: "attention";
+  readonly by: "workgroup";
   readonly lanes: number;
   /** Queries of one group that a workgroup takes. */
   readonly queries: number;
@@ -46,38 +46,14 @@ export interface SplitShape {
   readonly abreast?: number;
 }
 
-/** Queries that a lane keeps elements and sums of. */
-const mostQueries = 4;
-
-/** Workgroups that fill a large GPU, and keys that are worth one of their own. */
-const enoughWorkgroups = 528;
-const keysOfPart = 128;
-/** Keys up to which a second kernel, to merge two parts, costs more than it saves. */
-const fewKeys = 512;
-
-/**
- * What may be tried on a device, the best guess first; empty where its workgroup memory holds none. `keys`: as many as
- * there can be.
- */
-export function splitCuts(attention: Attention, widths: Widths, keys: number, target: Target): readonly SplitShape[] {
-  const lanes = Math.min(256, target.maxInvocations);
-  if (Math.max(attention.sizes.key / widths.key, attention.sizes.value / widths.value) > lanes) return [];
-  const queries = Math.min(mostQueries, attention.queryCount);
-  const workgroups = attention.groupCount * Math.ceil(attention.queryCount / queries);
-  const most = Math.max(1, Math.min(64, Math.ceil(keys / keysOfPart)));
-  const parts = keys <= fewKeys ? 1 : Math.max(1, Math.min(most, Math.ceil(enoughWorkgroups / workgroups)));
-  const fits = (shape: SplitShape): boolean =>
-    shape.tile * shape.queries <= lanes && bytesOf(attention, widths, shape) <= target.maxWorkgroupMemory;
-  const tiles = [64, 32, 16].map((tile): SplitShape => ({ kind: "attention", lanes, queries, tile, parts }));
-  const best = tiles.find(fits);
-  if (best === undefined) return [];
-  const others = [
-    ...tiles,
-    ...[1, 2, 4, 8, 16, 32, 64].filter((each) => each <= most).map((each) => ({ ...best, parts: each })),
-    ...[1, 2].filter((each) => each < queries).map((each) => ({ ...best, queries: each })),
-  ];
-  const texts = [best, ...others].map((shape) => JSON.stringify(shape));
-  return [best, ...others].filter((shape, at) => fits(shape) && texts.indexOf(texts[at]!) === at);
+/** Whether a shape can be made for an attention. */
+export function splitFits(attention: Attention, widths: Widths, shape: SplitShape, target: Target): boolean {
+  const { sizes } = attention;
+  return (
+    Math.max(sizes.key / widths.key, sizes.value / widths.value) <= shape.lanes &&
+    shape.tile * shape.queries <= shape.lanes &&
+    bytesOf(attention, widths, shape) <= target.maxWorkgroupMemory
+  );
 }
 
 /** Elements of the array that partial sums of scores, and at the end of values, are exchanged through. */
@@ -94,45 +70,8 @@ function bytesOf(attention: Attention, widths: Widths, shape: SplitShape): numbe
 /** Between the partial sums of neighbouring scores: odd, so that they lie in different banks. */
 const scoreStride = (lanes: number): number => lanes | 1;
 
-/** The kernels of an attention that is split, and the memory between them. */
-export interface SplitKernels {
-  readonly kernels: readonly Kernel[];
-  readonly scratch: readonly Storage[];
-}
-
-/**
- * Attention of few queries, bound by the reading of keys and values: each row is read once for all queries of a
- * workgroup. Where one workgroup a group would leave most of a GPU idle, several divide the keys that there are, each
- * keeps its highest score, total and sums, and a second kernel merges them.
- */
+/** Attention of few queries, bound by the reading of keys and values: each row is read once for all of a workgroup. */
 export function splitAttention(
-  lowering: Lowering,
-  eqn: AttentionEqn,
-  attention: Attention,
-  widths: Widths,
-  shape: SplitShape,
-): SplitKernels {
-  if (shape.parts === 1) return { kernels: [walk(lowering, eqn, attention, widths, shape, null)], scratch: [] };
-  const rows = attention.groupCount * attention.queryCount * shape.parts;
-  const scratchOf = (what: string, elements: number): Storage => ({
-    name: `${lowering.nameOf(eqn)}_${what}.${eqn.out}`,
-    bytes: Math.ceil((4 * elements) / 16) * 16,
-    role: "temporary",
-  });
-  const partial: Partial = {
-    sums: scratchOf("sums", rows * attention.sizes.value),
-    states: scratchOf("states", 2 * rows),
-  };
-  return {
-    kernels: [
-      walk(lowering, eqn, attention, widths, shape, partial),
-      mergeParts(lowering, eqn, attention, shape, partial),
-    ],
-    scratch: [partial.sums, partial.states],
-  };
-}
-
-function walk(
   lowering: Lowering,
   eqn: AttentionEqn,
   attention: Attention,
@@ -153,7 +92,7 @@ function walk(
     const group = groupAt(lowering.environment(build), attention, grid.z);
     const first = build.bind("first", k.mul(grid.y, count));
     const all = keysOfAll(group, attention, first, count);
-    const { from, to } = partOf(build, all.from, all.to, shape, grid.x);
+    const { from, to } = partOf(build, all.from, all.to, { unit: tile, parts }, grid.x);
     if (partial === null) return part(group, first, from, to);
     build.when(
       k.less(from, to),
@@ -218,7 +157,10 @@ function walk(
     });
 
     const hold = (rows: Rows, side: Side) =>
-      rowsOfTile(build, rows, side, { start: from, last, tile }).map((row) => ({ ...row, loaded: build.variable("ahead", row.loaded) }));
+      rowsOfTile(build, rows, side, { start: from, last, tile }).map((row) => ({
+        ...row,
+        loaded: build.variable("ahead", row.loaded),
+      }));
     const aheadKeys = shape.ahead === 1 ? hold(keys, keySide) : [];
     const aheadValues = shape.ahead === 1 ? hold(values, valueSide) : [];
     const held = (rows: ReturnType<typeof hold>, _side: Side) => rows;
@@ -228,8 +170,12 @@ function walk(
       to,
       (start) => {
         // loads first, so that all are under way together
-        const keyRows = shape.ahead === 1 ? held(aheadKeys, keySide) : rowsOfTile(build, keys, keySide, { start, last, tile });
-        const valueRows = shape.ahead === 1 ? held(aheadValues, valueSide) : rowsOfTile(build, values, valueSide, { start, last, tile });
+        const keyRows =
+          shape.ahead === 1 ? held(aheadKeys, keySide) : rowsOfTile(build, keys, keySide, { start, last, tile });
+        const valueRows =
+          shape.ahead === 1
+            ? held(aheadValues, valueSide)
+            : rowsOfTile(build, values, valueSide, { start, last, tile });
         const next = { start: k.add(start, tile), last, tile };
         const multiply = (): void =>
           keyRows.forEach(({ row, loaded, inside }) => {
@@ -252,7 +198,10 @@ function walk(
           });
         if (keySide.busy === null) multiply();
         else build.when(keySide.busy, multiply);
-        if (shape.ahead === 1) rowsOfTile(build, keys, keySide, next).forEach(({ loaded }, at) => build.assign(aheadKeys[at]!.loaded, loaded));
+        if (shape.ahead === 1)
+          rowsOfTile(build, keys, keySide, next).forEach(({ loaded }, at) =>
+            build.assign(aheadKeys[at]!.loaded, loaded),
+          );
         build.barrier();
 
         const key = build.bind("key", k.add(start, ownKey));
@@ -301,7 +250,10 @@ function walk(
           });
         if (valueSide.busy === null) add();
         else build.when(valueSide.busy, add);
-        if (shape.ahead === 1) rowsOfTile(build, values, valueSide, next).forEach(({ loaded }, at) => build.assign(aheadValues[at]!.loaded, loaded));
+        if (shape.ahead === 1)
+          rowsOfTile(build, values, valueSide, next).forEach(({ loaded }, at) =>
+            build.assign(aheadValues[at]!.loaded, loaded),
+          );
       },
       tile,
     );
@@ -370,23 +322,6 @@ function walk(
     schedule: "attention",
     values: lowering.valuesOf(eqn),
   });
-}
-
-/** The keys of one part: as many tiles as divides all that there are evenly, so that each has some however few. */
-function partOf(
-  build: KernelBuilder,
-  from: Expr,
-  to: Expr,
-  { tile, parts }: SplitShape,
-  part: Expr,
-): { readonly from: Expr; readonly to: Expr } {
-  if (parts === 1) return { from: build.bind("first_key", from), to: build.bind("end", to) };
-  const low = build.bind("first_key", from);
-  const length = build.bind("length", k.sub(k.max(to, low), low));
-  const tiles = k.div(k.add(length, tile * parts - 1), tile * parts);
-  const size = build.bind("part_keys", k.mul(tiles, tile));
-  const start = build.bind("part_from", k.add(low, k.mul(part, size)));
-  return { from: start, to: build.bind("end", k.min(k.add(start, size), k.add(low, length))) };
 }
 
 /** A lane's vectors of the rows of a tile. Rows past the last key are the last: their weight is 0. */

@@ -39,6 +39,14 @@ const sizes: readonly (readonly [Readonly<Record<string, number>>, readonly numb
   [{ B: 2, T: 1, A: 2, H: 16, C: 600, G: 1 }, [599, 70]],
 ];
 
+/** Rows of a load by two and more lanes, with fewer values than those and with several for each; two keys of a step and more. */
+const bySubgroups = [
+  { subgroups: 1, queries: 2, loads: 1, ahead: 0 },
+  { subgroups: 3, queries: 2, loads: 4, ahead: 1 },
+  { subgroups: 2, queries: 1, loads: 4, ahead: 1 },
+  { subgroups: 2, queries: 3, loads: 2, ahead: 0 },
+];
+
 for (const [bound, positions] of sizes) {
   const given = Object.entries(bound).map(([name, size]) => `${name}=${size}`);
   test(given.join(" "), async ({ machine }) => {
@@ -49,6 +57,25 @@ for (const [bound, positions] of sizes) {
       assert.is(schedulesOf(stages)[0], "attention", device.target.name);
     }
     await agreeOnDevice(made, expected, machine);
+  });
+
+  test(`${given.join(" ")} by subgroups`, () => {
+    for (const [dtype, target] of [
+      ["f32", gpu],
+      ["f16", half],
+    ] as const) {
+      const made = libraryCase("attention", { sizes: bound, dtype }, dtype === "f16" ? "half" : "chain", { positions });
+      const expected = expectedOf(made);
+      for (const shape of bySubgroups)
+        for (const parts of [1, 3]) {
+          const cut = { kind: "attention", by: "subgroup", ...shape, parts } as const;
+          const stages = agreeSimulated(made, expected, { target, subgroupSize: 32 }, { schedule: cut });
+          const lanes = bound.H! / (dtype === "f16" && bound.H! % 8 === 0 ? 8 : 4);
+          const queries = shape.queries === 3 ? 4 : shape.queries;
+          const applies = lanes % queries === 0 && (lanes & (lanes - 1)) === 0;
+          assert.is(stages.kernels[0]![0]!.workgroupSize[0] === 32 * shape.subgroups, applies, JSON.stringify(cut));
+        }
+    }
   });
 
   test(`${given.join(" ")} in f16`, () => {
@@ -69,7 +96,7 @@ test("parts whose number is no power of two, merged by lanes whose number is one
   // a device of one size of subgroups, and one of many, where lanes are halved
   for (const subgroups of [gpu.subgroups, { min: 8, max: 32 }])
     for (const parts of [3, 5, 7]) {
-      const cut = { kind: "attention", lanes: 256, queries: 1, tile: 64, parts } as const;
+      const cut = { kind: "attention", by: "workgroup", lanes: 256, queries: 1, tile: 64, parts } as const;
       agreeSimulated(made, expected, { target: { ...gpu, subgroups }, subgroupSize: 32 }, { schedule: cut });
     }
 });
