@@ -479,6 +479,9 @@ for (const shape of [
   { subgroups: 4, ahead: 1, parts: 66 },
   { subgroups: 4, loads: 8, ahead: 0, parts: 66 },
   { subgroups: 8, loads: 8, ahead: 1, parts: 33 },
+  { subgroups: 4, ahead: 1, parts: 33 },
+  { subgroups: 8, ahead: 1, parts: 66 },
+  { subgroups: 16, ahead: 1, parts: 16 },
 ])
   cut(JSON.stringify(shape), { by: "subgroup", ...shape });
 proto("subgroups", subgroups, { W: 8, R: 4, ahead: 1, parts: 33 });

@@ -87,6 +87,8 @@ export interface Rows {
   readonly at: (key: Expr) => RowPlace;
   /** The words of a vector as they lie in memory, 0 of a row that there is not; and the f32 that they are. */
   readonly load: (row: RowPlace, column: Expr | number) => Expr;
+  /** The same as a new variable, or into one: by a branch, so that nothing waits for the words before they are used. */
+  readonly hold: (row: RowPlace, column: Expr | number, into: Expr | null) => Expr;
   readonly values: (loaded: Expr) => readonly Expr[];
 }
 
@@ -176,6 +178,14 @@ export function rowsOf(
     load({ start, inside }, column) {
       const loaded = k.loadBuffer(buffer, element, k.add(start, column));
       return inside === null ? loaded : k.select(inside, loaded, 0);
+    },
+    hold({ start, inside }, column, into) {
+      const load = k.loadBuffer(buffer, element, k.add(start, column));
+      const given = inside === null ? load : k.constant(element, 0);
+      const held = into ?? build.variable("held", given);
+      if (into !== null) build.assign(held, given);
+      if (inside !== null) build.when(inside, () => build.assign(held, load));
+      return held;
     },
     values: (loaded) => {
       const part = (vector: Expr, count: number): Expr[] => upTo(count).map((each) => k.component(vector, each));

@@ -156,27 +156,19 @@ export function splitAttention(
       width: widths.value,
     });
 
-    const hold = (rows: Rows, side: Side) =>
-      rowsOfTile(build, rows, side, { start: from, last, tile }).map((row) => ({
-        ...row,
-        loaded: build.variable("ahead", row.loaded),
-      }));
-    const aheadKeys = shape.ahead === 1 ? hold(keys, keySide) : [];
-    const aheadValues = shape.ahead === 1 ? hold(values, valueSide) : [];
-    const held = (rows: ReturnType<typeof hold>, _side: Side) => rows;
+    const tileAt = (start: Expr) => ({ start, last, tile });
+    const ahead = shape.ahead === 1;
+    const heldKeys = ahead ? rowsOfTile(build, keys, keySide, tileAt(from), []) : null;
+    const heldValues = ahead ? rowsOfTile(build, values, valueSide, tileAt(from), []) : null;
     build.loop(
       "tile",
       from,
       to,
       (start) => {
         // loads first, so that all are under way together
-        const keyRows =
-          shape.ahead === 1 ? held(aheadKeys, keySide) : rowsOfTile(build, keys, keySide, { start, last, tile });
-        const valueRows =
-          shape.ahead === 1
-            ? held(aheadValues, valueSide)
-            : rowsOfTile(build, values, valueSide, { start, last, tile });
-        const next = { start: k.add(start, tile), last, tile };
+        const keyRows = heldKeys ?? rowsOfTile(build, keys, keySide, tileAt(start), null);
+        const valueRows = heldValues ?? rowsOfTile(build, values, valueSide, tileAt(start), null);
+        const next = tileAt(k.add(start, tile));
         const multiply = (): void =>
           keyRows.forEach(({ row, loaded, inside }) => {
             const store = (): void => {
@@ -198,10 +190,7 @@ export function splitAttention(
           });
         if (keySide.busy === null) multiply();
         else build.when(keySide.busy, multiply);
-        if (shape.ahead === 1)
-          rowsOfTile(build, keys, keySide, next).forEach(({ loaded }, at) =>
-            build.assign(aheadKeys[at]!.loaded, loaded),
-          );
+        if (heldKeys !== null) rowsOfTile(build, keys, keySide, next, heldKeys);
         build.barrier();
 
         const key = build.bind("key", k.add(start, ownKey));
@@ -250,10 +239,7 @@ export function splitAttention(
           });
         if (valueSide.busy === null) add();
         else build.when(valueSide.busy, add);
-        if (shape.ahead === 1)
-          rowsOfTile(build, values, valueSide, next).forEach(({ loaded }, at) =>
-            build.assign(aheadValues[at]!.loaded, loaded),
-          );
+        if (heldValues !== null) rowsOfTile(build, values, valueSide, next, heldValues);
       },
       tile,
     );
@@ -324,17 +310,35 @@ export function splitAttention(
   });
 }
 
-/** A lane's vectors of the rows of a tile. Rows past the last key are the last: their weight is 0. */
+/** A lane's vector of the row of a tile. */
+interface TileRow {
+  /** In the tile. */
+  readonly row: Expr;
+  readonly loaded: Expr;
+  /** Whether the tile has it; null where it always has. */
+  readonly inside: Expr | null;
+}
+
+/**
+ * A lane's vectors of the rows of a tile. Rows past the last key are the last: their weight is 0. `into`: null for what is
+ * used at once, else what it is held in, in new variables where there are none.
+ */
 function rowsOfTile(
   build: KernelBuilder,
   rows: Rows,
   side: Side,
   { start, last, tile }: { readonly start: Expr; readonly last: Expr; readonly tile: number },
-): readonly { readonly row: Expr; readonly loaded: Expr; readonly inside: Expr | null }[] {
+  into: readonly TileRow[] | null,
+): readonly TileRow[] {
   return upTo(Math.ceil(tile / side.rows)).map((step) => {
     const row = build.bind("tile_row", k.add(side.row, step * side.rows));
     const inside = (step + 1) * side.rows > tile ? build.bind("in_tile", k.less(row, tile)) : null;
     const key = build.bind("row_key", k.min(k.add(start, row), last));
-    return { row, inside, loaded: build.bind("loaded", rows.load(rows.at(key), side.column)) };
+    const place = rows.at(key);
+    const loaded =
+      into === null
+        ? build.bind("loaded", rows.load(place, side.column))
+        : rows.hold(place, side.column, into[step]?.loaded ?? null);
+    return { row, inside, loaded };
   });
 }

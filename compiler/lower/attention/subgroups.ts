@@ -168,24 +168,29 @@ export function subgroupAttention(
       key: over.index,
       width: widths.value,
     });
-    const loaded = (side: Rows, start: Expr): readonly Expr[] =>
+    /** A lane's vectors of a step: for use at once (`into` null), or held in variables, new ones where there are none. */
+    const vectors = (side: Rows, start: Expr, into: readonly Expr[] | null): readonly Expr[] =>
       upTo(loads).map((at) => {
         const key = build.bind("row_key", k.min(k.add(start, k.add(row, at * rows)), last));
-        return build.bind("loaded", side.load(side.at(key), column));
+        const place = side.at(key);
+        return into === null
+          ? build.bind("loaded", side.load(place, column))
+          : side.hold(place, column, into[at] ?? null);
       });
     const begin = build.bind("start", k.add(from, k.mul(subgroup, step)));
-    const held =
-      shape.ahead === 0
-        ? null
-        : [keys, values].map((side) => loaded(side, begin).map((vector) => build.variable("ahead", vector)));
+    const ahead = shape.ahead === 1;
+    const heldKeys = ahead ? vectors(keys, begin, []) : null;
+    const heldValues = ahead ? vectors(values, begin, []) : null;
 
     build.loop(
       "step",
       begin,
       to,
       (start) => {
-        const [keyRows, valueRows] = held ?? [keys, values].map((side) => loaded(side, start));
-        const products = keyRows!.map((vector) => {
+        const keyRows = heldKeys ?? vectors(keys, start, null);
+        const valueRows = heldValues ?? vectors(values, start, null);
+        const next = k.add(start, step * subgroups);
+        const products = keyRows.map((vector) => {
           const row = keys.values(vector);
           return elements.map((query) =>
             build.bind(
@@ -197,11 +202,7 @@ export function subgroupAttention(
             ),
           );
         });
-        const next = k.add(start, step * subgroups);
-        const replace = (side: Rows, by: readonly Expr[] | undefined): void => {
-          if (held !== null) loaded(side, next).forEach((vector, at) => build.assign(by![at]!, vector));
-        };
-        replace(keys, keyRows);
+        if (heldKeys !== null) vectors(keys, next, heldKeys);
 
         const ofAll = upTo(powerOfTwoFrom(count)).flatMap((query) => products.map((row) => row[query] ?? k.f32(0)));
         const scores = exchanged(build, lane, ofAll, spread).map((sum, at) => {
@@ -232,7 +233,7 @@ export function subgroupAttention(
         );
         for (const weight of weights) build.assign(total, k.add(total, weight));
         const base = build.bind("base", k.sub(lane, column));
-        valueRows!.forEach((vector, at) => {
+        valueRows.forEach((vector, at) => {
           const elements = values.values(vector);
           sums.forEach((row, query) => {
             const value = query * loads + at;
@@ -241,7 +242,7 @@ export function subgroupAttention(
             row.forEach((sum, h) => build.assign(sum, k.fma(weight, elements[h]!, sum)));
           });
         });
-        replace(values, valueRows);
+        if (heldValues !== null) vectors(values, next, heldValues);
       },
       step * subgroups,
     );
