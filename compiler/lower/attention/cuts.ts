@@ -14,7 +14,8 @@ export type AttentionShape = SplitShape | SubgroupShape;
 /** Queries that a lane keeps elements and sums of. */
 const mostQueries = 4;
 
-/** Workgroups that fill a large GPU, and keys that are worth one of their own. */
+/** Subgroups that each do for themselves, and workgroups, that fill a large GPU; and keys that are worth one of their own. */
+const enoughSubgroups = 2112;
 const enoughWorkgroups = 528;
 const keysOfPart = 128;
 /** Keys up to which a second kernel, to merge two parts, costs more than it saves. */
@@ -36,27 +37,37 @@ export function attentionCuts(
   const queries = Math.min(mostQueries, attention.queryCount);
   const workgroups = attention.groupCount * Math.ceil(attention.queryCount / queries);
   const most = Math.max(1, Math.min(64, Math.ceil(keys / keysOfPart)));
-  const parts = keys <= fewKeys ? 1 : Math.max(1, Math.min(most, Math.ceil(enoughWorkgroups / workgroups)));
+  const partsOf = (enough: number): number =>
+    keys <= fewKeys ? 1 : Math.max(1, Math.min(most, Math.ceil(enough / workgroups)));
   const fits = (shape: AttentionShape): boolean => shapeFits(attention, widths, shape, target);
-  const tiles = [64, 32, 16].map(
-    (tile): SplitShape => ({ kind: "attention", by: "workgroup", lanes, queries, tile, parts }),
+  const tiles = [64, 32, 16].flatMap((tile) =>
+    [0, 1].map(
+      (ahead): SplitShape => ({
+        kind: "attention",
+        by: "workgroup",
+        lanes,
+        queries,
+        tile,
+        ahead,
+        parts: partsOf(enoughWorkgroups),
+      }),
+    ),
   );
-  const subgroups = [8, 4].map(
+  const bySubgroups = [16, 8, 4].map(
     (subgroups): SubgroupShape => ({
       kind: "attention",
       by: "subgroup",
       subgroups,
       queries,
       loads: 4,
-      ahead: 1,
-      parts,
+      parts: partsOf(Math.floor(enoughSubgroups / subgroups)),
     }),
   );
-  const best = [...tiles, ...subgroups].find(fits);
+  const best = [...bySubgroups, ...tiles].find(fits);
   if (best === undefined) return [];
   const others = [
+    ...bySubgroups,
     ...tiles,
-    ...subgroups,
     ...[1, 2, 4, 8, 16, 32, 64].filter((each) => each <= most).map((each) => ({ ...best, parts: each })),
     ...[1, 2].filter((each) => each < queries).map((each) => ({ ...best, queries: each })),
   ];

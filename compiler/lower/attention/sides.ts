@@ -79,6 +79,33 @@ export interface RowPlace {
   readonly inside: Expr | null;
 }
 
+/** Words that were loaded ahead, in variables. */
+export interface Held {
+  readonly words: Expr;
+  /** Whether the row that they are of is there; null where it always is. */
+  readonly inside: Expr | null;
+}
+
+/** Makes words that are held those of the rows: 0 where there is none, which is rare. */
+export function ready(build: KernelBuilder, held: readonly Held[]): void {
+  const flags = [...new Set(held.flatMap(({ inside }) => (inside === null ? [] : [inside])))];
+  if (flags.length === 0) return;
+  const all = flags.reduce((a, b) => k.and(a, b));
+  build.when(k.not(all), () => {
+    for (const { words, inside } of held)
+      if (inside !== null) build.when(k.not(inside), () => build.assign(words, k.constant(words.type, 0)));
+  });
+}
+
+/** Whether rows of keys lie in their tensor as those of values do in theirs, read by vectors as wide. */
+export function liesAlike(lowering: Lowering, a: Load<Concrete>, b: Load<Concrete>, widths: Widths): boolean {
+  const text = (load: Load<Concrete>, width: number): string => {
+    const { shape, at } = accessOf(lowering, load);
+    return JSON.stringify([load.guarded, width, shape, at.slice(0, -1)]);
+  };
+  return text(a, widths.key) === text(b, widths.value);
+}
+
 /** Rows of a dense float tensor, one for each key, read in vectors. */
 export interface Rows {
   /** Elements of a vector, 4 or 8. */
@@ -87,8 +114,8 @@ export interface Rows {
   readonly at: (key: Expr) => RowPlace;
   /** The words of a vector as they lie in memory, 0 of a row that there is not; and the f32 that they are. */
   readonly load: (row: RowPlace, column: Expr | number) => Expr;
-  /** The same as a new variable, or into one: by a branch, so that nothing waits for the words before they are used. */
-  readonly hold: (row: RowPlace, column: Expr | number, into: Expr | null) => Expr;
+  /** The same kept in variables, new ones where there are none: nothing waits for the words before they are `ready`. */
+  readonly hold: (row: RowPlace, column: Expr | number, into: Held | null) => Held;
   readonly values: (loaded: Expr) => readonly Expr[];
 }
 
@@ -180,12 +207,15 @@ export function rowsOf(
       return inside === null ? loaded : k.select(inside, loaded, 0);
     },
     hold({ start, inside }, column, into) {
-      const load = k.loadBuffer(buffer, element, k.add(start, column));
-      const given = inside === null ? load : k.constant(element, 0);
-      const held = into ?? build.variable("held", given);
-      if (into !== null) build.assign(held, given);
-      if (inside !== null) build.when(inside, () => build.assign(held, load));
-      return held;
+      const loaded = k.loadBuffer(buffer, element, k.add(start, column));
+      if (into === null)
+        return {
+          words: build.variable("held", loaded),
+          inside: inside === null ? null : build.variable("held_there", inside),
+        };
+      build.assign(into.words, loaded);
+      if (inside !== null) build.assign(into.inside!, inside);
+      return into;
     },
     values: (loaded) => {
       const part = (vector: Expr, count: number): Expr[] => upTo(count).map((each) => k.component(vector, each));

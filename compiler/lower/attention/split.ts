@@ -17,10 +17,12 @@ import {
   keysOfAll,
   laneOf,
   queryElement,
+  ready,
   rowsOf,
   scoreOf,
   storeMean,
   type Group,
+  type Held,
   type Rows,
   type Side,
   type Widths,
@@ -40,10 +42,8 @@ export interface SplitShape {
   readonly tile: number;
   /** Workgroups among which the keys of a query are divided. */
   readonly parts: number;
-  /** Whether what a tile needs is loaded while the one before is worked on. */
-  readonly ahead?: number;
-  /** Whether workgroups of all groups stand side by side: what they read does too. */
-  readonly abreast?: number;
+  /** Whether a tile's vectors are loaded while the one before is worked on: 0 or 1. */
+  readonly ahead: number;
 }
 
 /** Whether a shape can be made for an attention. */
@@ -82,10 +82,7 @@ export function splitAttention(
   const build = lowering.builder();
   const { lanes, queries: count, tile, parts } = shape;
   const { sizes, queryCount, groupCount, over, element, product } = attention;
-  const turned = shape.abreast === 1;
-  const across = Math.ceil(queryCount / count);
-  const made = gridOf(build, turned ? [groupCount, across, parts] : [parts, across, groupCount]);
-  const grid = turned ? { ...made, x: made.z, z: made.x } : made;
+  const grid = gridOf(build, [parts, Math.ceil(queryCount / count), groupCount]);
   const local = build.bind("lane", k.builtin("local_index"));
 
   const body = (): void => {
@@ -169,6 +166,12 @@ export function splitAttention(
         const keyRows = heldKeys ?? rowsOfTile(build, keys, keySide, tileAt(start), null);
         const valueRows = heldValues ?? rowsOfTile(build, values, valueSide, tileAt(start), null);
         const next = tileAt(k.add(start, tile));
+        const areReady = (rows: readonly TileRow[]): void =>
+          ready(
+            build,
+            rows.flatMap(({ held }) => held ?? []),
+          );
+        areReady(keyRows);
         const multiply = (): void =>
           keyRows.forEach(({ row, loaded, inside }) => {
             const store = (): void => {
@@ -223,6 +226,7 @@ export function splitAttention(
         else build.when(isPair, leave);
         build.barrier();
 
+        areReady(valueRows);
         const scale = upTo(count).map((query) => build.bind("below", k.loadShared(belows, "f32", k.u32(query))));
         sums.forEach((row, query) => row.forEach((value) => build.assign(value, k.mul(value, scale[query]!))));
         const add = (): void =>
@@ -315,6 +319,8 @@ interface TileRow {
   /** In the tile. */
   readonly row: Expr;
   readonly loaded: Expr;
+  /** Where it was loaded ahead. */
+  readonly held: Held | null;
   /** Whether the tile has it; null where it always has. */
   readonly inside: Expr | null;
 }
@@ -335,10 +341,8 @@ function rowsOfTile(
     const inside = (step + 1) * side.rows > tile ? build.bind("in_tile", k.less(row, tile)) : null;
     const key = build.bind("row_key", k.min(k.add(start, row), last));
     const place = rows.at(key);
-    const loaded =
-      into === null
-        ? build.bind("loaded", rows.load(place, side.column))
-        : rows.hold(place, side.column, into[step]?.loaded ?? null);
-    return { row, inside, loaded };
+    if (into === null) return { row, inside, loaded: build.bind("loaded", rows.load(place, side.column)), held: null };
+    const held = rows.hold(place, side.column, into[step]?.held ?? null);
+    return { row, inside, loaded: held.words, held };
   });
 }

@@ -16,11 +16,13 @@ import {
   keysOf,
   keysOfAll,
   queryElement,
+  liesAlike,
+  ready,
   rowsOf,
   scoreOf,
   storeMean,
   type Group,
-  type Rows,
+  type Held,
   type Widths,
 } from "./sides.js";
 
@@ -38,8 +40,6 @@ export interface SubgroupShape {
   readonly queries: number;
   /** Vectors of keys that a lane loads for a step, and of values. */
   readonly loads: number;
-  /** Whether a step's vectors are loaded while the one before is worked on: 0 or 1. */
-  readonly ahead: number;
   /** Workgroups among which the keys of a query are divided. */
   readonly parts: number;
 }
@@ -89,7 +89,16 @@ function spreadOf(lanes: number, queries: number, loads: number): Spread {
   };
 }
 
-/** Attention of few queries, bound by the reading of keys and values; each row is read once for all of them. */
+/** What a lane has loaded of the rows of a key. */
+interface HeldRow {
+  readonly key: Held;
+  readonly value: Held;
+}
+
+/**
+ * Attention of few queries, bound by the reading of keys and values; each row is read once for all of them. A step's vectors are
+ * loaded while the one before is worked on, all at once: that is what keeps memory busy.
+ */
 export function subgroupAttention(
   lowering: Lowering,
   eqn: AttentionEqn,
@@ -168,30 +177,35 @@ export function subgroupAttention(
       key: over.index,
       width: widths.value,
     });
-    /** A lane's vectors of a step: for use at once (`into` null), or held in variables, new ones where there are none. */
-    const vectors = (side: Rows, start: Expr, into: readonly Expr[] | null): readonly Expr[] =>
-      upTo(loads).map((at) => {
+    const alike = liesAlike(lowering, attention.key, attention.value, widths);
+    /** Loads a lane's vectors of a step, into `held` if there is any. */
+    const load = (start: Expr, held: readonly HeldRow[] | null): readonly HeldRow[] => {
+      const places = upTo(loads).map((at) => {
         const key = build.bind("row_key", k.min(k.add(start, k.add(row, at * rows)), last));
-        const place = side.at(key);
-        return into === null
-          ? build.bind("loaded", side.load(place, column))
-          : side.hold(place, column, into[at] ?? null);
+        return { key: keys.at(key), value: alike ? null : values.at(key) };
       });
+      const ofKeys = places.map(({ key }, at) => keys.hold(key, column, held?.[at]?.key ?? null));
+      return places.map(({ key, value }, at) => {
+        const into = held?.[at]?.value ?? null;
+        if (value !== null) return { key: ofKeys[at]!, value: values.hold(value, column, into) };
+        const { words } = values.hold({ start: key.start, inside: null }, column, into);
+        return { key: ofKeys[at]!, value: { words, inside: ofKeys[at]!.inside } };
+      });
+    };
     const begin = build.bind("start", k.add(from, k.mul(subgroup, step)));
-    const ahead = shape.ahead === 1;
-    const heldKeys = ahead ? vectors(keys, begin, []) : null;
-    const heldValues = ahead ? vectors(values, begin, []) : null;
+    const held = load(begin, null);
 
     build.loop(
       "step",
       begin,
       to,
       (start) => {
-        const keyRows = heldKeys ?? vectors(keys, start, null);
-        const valueRows = heldValues ?? vectors(values, start, null);
-        const next = k.add(start, step * subgroups);
-        const products = keyRows.map((vector) => {
-          const row = keys.values(vector);
+        ready(
+          build,
+          held.flatMap(({ key, value }) => [key, value]),
+        );
+        const products = held.map(({ key }) => {
+          const row = keys.values(key.words);
           return elements.map((query) =>
             build.bind(
               "product",
@@ -202,7 +216,8 @@ export function subgroupAttention(
             ),
           );
         });
-        if (heldKeys !== null) vectors(keys, next, heldKeys);
+        const taken = held.map(({ value }) => build.variable("taken", value.words));
+        load(k.add(start, step * subgroups), held);
 
         const ofAll = upTo(powerOfTwoFrom(count)).flatMap((query) => products.map((row) => row[query] ?? k.f32(0)));
         const scores = exchanged(build, lane, ofAll, spread).map((sum, at) => {
@@ -233,7 +248,7 @@ export function subgroupAttention(
         );
         for (const weight of weights) build.assign(total, k.add(total, weight));
         const base = build.bind("base", k.sub(lane, column));
-        valueRows.forEach((vector, at) => {
+        taken.forEach((vector, at) => {
           const elements = values.values(vector);
           sums.forEach((row, query) => {
             const value = query * loads + at;
@@ -242,7 +257,6 @@ export function subgroupAttention(
             row.forEach((sum, h) => build.assign(sum, k.fma(weight, elements[h]!, sum)));
           });
         });
-        if (heldValues !== null) vectors(values, next, heldValues);
       },
       step * subgroups,
     );
