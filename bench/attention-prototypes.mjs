@@ -2,7 +2,7 @@
  * One token's attention over keys and values in pages, Llama 3.1 8B's heads: cuts of the compiler, and kernels written
  * out by hand, to see what pays before the compiler learns it. Each is held to the first.
  *
- *   npm run build && node bench/attention-prototypes.mjs [--contexts 32768,8192,2048,128] [--only TEXT] [--seconds 80] [--null]
+ *   npm run build && node bench/attention-prototypes.mjs [--only TEXT] [--seconds 80] [--null]
  */
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -15,16 +15,12 @@ import { clocks, stopwatch } from "./steady.mjs";
 
 const { values: options } = parseArgs({
   options: {
-    contexts: { type: "string", default: "32768" },
     only: { type: "string" },
-    best: { type: "string", default: "0" },
-    then: { type: "string", default: "8192,2048,128" },
     seconds: { type: "string", default: "80" },
     null: { type: "boolean" },
   },
 });
 const [A, G, H, PAGE] = [32, 8, 128, 16];
-const L = 8196;
 const pool = 8192;
 const upTo = (count) => Array.from({ length: count }, (_, at) => at);
 const head = `enable f16;
@@ -201,145 +197,6 @@ for (var at = local; at < 512u; at += ${32 * W}u) {
   return { code: out.join("\n"), workgroups: order === "group" ? [G, parts, 1] : [parts, G, 1] };
 }
 
-/** Scores of a chunk of keys by matrices straight from memory; then its weights; then the values, in f32. */
-function chunked({ W, M, order = "group", parts }) {
-  const chunk = 16 * W * M;
-  const lanes = 32 * W;
-  const own = (4 * chunk) / lanes;
-  const stride = chunk + 4;
-  const out = [];
-  const say = (text) => out.push(text);
-  say(`${head}
-enable chromium_experimental_subgroup_matrix;
-diagnostic(off, chromium.subgroup_matrix_uniformity);
-@group(0) @binding(0) var<storage, read> positions: array<i32>;
-@group(0) @binding(1) var<storage, read> q: array<vec4<u32>>;
-@group(0) @binding(2) var<storage, read> keys: array<f16>;
-@group(0) @binding(3) var<storage, read> values: array<vec4<u32>>;
-@group(0) @binding(4) var<storage, read> pages: array<i32>;
-@group(0) @binding(5) var<storage, read_write> sums: array<f32>;
-@group(0) @binding(6) var<storage, read_write> states: array<f32>;
-var<workgroup> scores: array<f32, ${Math.max(16 * stride, W * 512)}>;
-var<workgroup> weights: array<vec4<f32>, ${chunk}>;
-var<workgroup> staged: array<f16, 2048>;
-var<workgroup> peaks: array<f32, ${W}>;
-var<workgroup> totals: array<f32, ${W}>;
-${exp}
-@compute @workgroup_size(${lanes})
-fn main(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) id: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32, @builtin(subgroup_id) sg: u32) {
-let group = id.${order === "group" ? "x" : "y"};
-let part = id.${order === "group" ? "y" : "x"};
-let length = u32(positions[0] + 1);
-let part_keys = (length + ${16 * parts - 1}u) / ${16 * parts}u * 16u;
-let begin = part * part_keys;
-let end = min(begin + part_keys, length);
-if (begin >= end) {
-  if (local < 4u) { let at = (group * 4u + local) * ${parts}u + part; states[2u * at] = -3.4028234e38f; states[2u * at + 1u] = 0f; }
-  return;
-}
-let last = end - 1u;
-let row = lane / 16u;
-let column = lane % 16u;
-let offset = group * 16u + column;
-for (var at = local; at < 2048u; at += ${lanes}u) {
-  let word = q[(group * 4u + min(at / 128u, 3u)) * 16u + (at % 128u) / 8u][(at % 8u) / 2u];
-  staged[at] = bitcast<vec2<f16>>(word)[at % 2u];
-}
-workgroupBarrier();`);
-  for (const at of upTo(8))
-    say(`let q${at} = subgroupMatrixLoad<subgroup_matrix_left<f16, 16, 16>, row_major>(&staged, ${16 * at}u, 128u);`);
-  for (const at of upTo(4)) for (const h of upTo(8)) say(`var s${at}_${h} = 0f;`);
-  say(`var highest = -3.4028234e38f; var total = 0f;
-let query = local / ${lanes / 4}u;
-let own = local % ${lanes / 4}u;
-for (var start = begin; start < end; start += ${chunk}u) {`);
-  for (const m of upTo(M)) {
-    say(`let first${m} = start + (sg * ${M}u + ${m}u) * 16u;
-let at${m} = u32(pages[min(first${m}, last) / 16u]);
-let page${m} = select(0u, at${m}, at${m} < ${pool}u) * 16u;`);
-    for (const i of upTo(8))
-      say(`let v${m}_${i} = values[(page${m} + min(first${m} + ${2 * i}u + row, last) % 16u) * 128u + offset];`);
-  }
-  for (const m of upTo(M)) {
-    say(`var r${m}: subgroup_matrix_result<f32, 16, 16>;`);
-    for (const at of upTo(8))
-      say(
-        `r${m} = subgroupMatrixMultiplyAccumulate(q${at}, subgroupMatrixLoad<subgroup_matrix_right<f16, 16, 16>, col_major>(&keys, page${m} * 1024u + group * 128u + ${16 * at}u, 1024u), r${m});`,
-      );
-    say(`subgroupMatrixStore<row_major>(&scores, (sg * ${M}u + ${m}u) * 16u, r${m}, ${stride}u);`);
-  }
-  say("workgroupBarrier();");
-  for (const j of upTo(own))
-    say(
-      `let in${j} = start + own + ${(j * lanes) / 4}u < end; let score${j} = select(-3.4028234e38f, scores[query * ${stride}u + own + ${(j * lanes) / 4}u] * 0.088388346f, in${j});`,
-    );
-  say(`var peak = subgroupMax(${upTo(own).reduce((m, j) => (m === "" ? `score${j}` : `max(${m}, score${j})`), "")});
-if (lane == 0u) { peaks[sg] = peak; }
-workgroupBarrier();`);
-  for (const at of upTo(4))
-    say(
-      `let peak${at} = ${upTo(W / 4)
-        .map((s) => `peaks[${(at * W) / 4 + s}u]`)
-        .reduce((a, b) => `max(${a}, ${b})`)};`,
-    );
-  for (const at of upTo(4)) say(`let most${at} = max(high${at}, peak${at});`);
-  for (const at of upTo(4)) {
-    say(
-      `if (most${at} > high${at}) { let below = total_exp(high${at} - most${at}); high${at} = most${at}; if (query == ${at}u) { total *= below; }`,
-    );
-    for (const h of upTo(8)) say(`s${at}_${h} *= below;`);
-    say("}");
-  }
-  say(`let most = select(select(most0, most1, query == 1u), select(most2, most3, query == 3u), query >= 2u);`);
-  for (const j of upTo(own))
-    say(
-      `let weight${j} = select(0f, total_exp(score${j} - most), in${j}); total += weight${j}; weights[own + ${(j * lanes) / 4}u][query] = weight${j};`,
-    );
-  say("workgroupBarrier();");
-  for (const m of upTo(M))
-    for (const i of upTo(8)) {
-      say(`let w${m}_${i} = weights[(sg * ${M}u + ${m}u) * 16u + ${2 * i}u + row];`);
-      for (const word of upTo(4)) {
-        say(`let x${m}_${i}_${word} = unpack2x16float(v${m}_${i}.${"xyzw"[word]});`);
-        for (const at of upTo(4))
-          say(
-            `s${at}_${2 * word} = fma(w${m}_${i}.${"xyzw"[at]}, x${m}_${i}_${word}.x, s${at}_${2 * word}); s${at}_${2 * word + 1} = fma(w${m}_${i}.${"xyzw"[at]}, x${m}_${i}_${word}.y, s${at}_${2 * word + 1});`,
-          );
-      }
-    }
-  say(`}
-total = subgroupAdd(total);
-if (lane == 0u) { totals[sg] = total; }
-workgroupBarrier();`);
-  for (const at of upTo(4)) for (const h of upTo(8)) say(`s${at}_${h} += subgroupShuffleXor(s${at}_${h}, 16u);`);
-  say("if (row == 0u) {");
-  for (const at of upTo(4))
-    for (const h of upTo(8)) say(`scores[sg * 512u + ${at * 128 + h}u + column * 8u] = s${at}_${h};`);
-  say(`}
-workgroupBarrier();
-for (var at = local; at < 512u; at += ${lanes}u) {
-  let query = at / 128u;
-  var sum = 0f;`);
-  for (const s of upTo(W)) say(`sum += scores[${512 * s}u + at];`);
-  say(`let place = (group * 4u + query) * ${parts}u + part;
-  sums[place * 128u + at % 128u] = sum;
-  if (at % 128u == 0u) {
-    states[2u * place] = select(select(high0, high1, query == 1u), select(high2, high3, query == 3u), query >= 2u);
-    states[2u * place + 1u] = ${upTo(W / 4)
-      .map((s) => `totals[query * ${W / 4}u + ${s}u]`)
-      .join(" + ")};
-  }
-}
-}`);
-  const code = out.join("\n").replace(
-    "var highest = -3.4028234e38f; var total = 0f;",
-    `${upTo(4)
-      .map((at) => `var high${at} = -3.4028234e38f;`)
-      .join(" ")} var total = 0f;`,
-  );
-  return { code, workgroups: order === "group" ? [G, parts, 1] : [parts, G, 1] };
-}
-
 const device = await openDevice(options.null ? { backend: "null" } : { kind: "gpu", unchecked: true });
 const { gpu } = device;
 const own = targetOf(device);
@@ -359,20 +216,17 @@ const watch = options.null ? null : await stopwatch(device);
 console.log(device.name, clocks());
 const { value, diagnostics } = check(fileURLToPath(new URL("attention.esp", import.meta.url)), createHost());
 if (value === null) throw new Error(diagnostics.map(({ message }) => message).join("\n"));
-const binding = { sizes: { B: 1, T: 1, A, G, H, PAGE, POOL: pool, L }, dtypes: { E: "f16" }, formats: {} };
-const compiled = (cut) =>
+const compiled = (cut, { B, L }) =>
   compileFunction(
     value.functions.get("attention_in_pages"),
-    binding,
+    { sizes: { B, T: 1, A, G, H, PAGE, POOL: pool, L }, dtypes: { E: "f16" }, formats: {} },
     target,
-    cut === null
-      ? {}
-      : {
-          schedule:
-            cut.by === "subgroup"
-              ? { kind: "attention", queries: 4, loads: 4, ...cut }
-              : { kind: "attention", by: "workgroup", lanes: 256, queries: 4, tile: 64, parts: 64, ...cut },
-        },
+    {
+      schedule:
+        cut.by === "subgroup"
+          ? { kind: "attention", queries: 4, loads: 4, ...cut }
+          : { kind: "attention", by: "workgroup", lanes: 256, queries: 4, tile: 64, ahead: 0, parts: 64, ...cut },
+    },
   );
 
 /** Random f16 of +-[0.5, 1). */
@@ -399,15 +253,19 @@ function filled(bytes, seed) {
   return made;
 }
 const heavy = options.null ? 1024 : pool * PAGE * G * H * 2;
-const shared = { q: upload(noise(A * H, 5)), keys: filled(heavy, 1), values: filled(heavy, 2) };
-/** Tables for texts of so many tokens, as many as the pool has room for. */
-function texts(context) {
+const shared = { q: upload(noise(64 * A * H, 5)), keys: filled(heavy, 1), values: filled(heavy, 2) };
+/** Tables for batches of texts of so many tokens, as many as the pool has room for. */
+function texts(context, { B, L }) {
   const each = Math.ceil(context / PAGE);
-  const count = Math.max(1, Math.min(16, Math.floor(pool / each)));
+  const count = Math.max(1, Math.min(16, Math.floor(pool / (each * B))));
   return upTo(count).map((text) => ({
     ...shared,
-    pages: upload(Int32Array.from({ length: L }, (_, at) => (at < each ? ((text * each + at) * 5) % pool : -1))),
-    positions: upload(new Int32Array([context - 1])),
+    pages: upload(
+      Int32Array.from({ length: B * L }, (_, at) =>
+        at % L < each ? (((text * B + Math.floor(at / L)) * each + (at % L)) * 5) % pool : -1,
+      ),
+    ),
+    positions: upload(new Int32Array(B).fill(context - 1)),
   }));
 }
 const temporaries = new Map();
@@ -415,7 +273,7 @@ const temporary = (name, bytes) => {
   if (!temporaries.has(`${name}.${bytes}`)) temporaries.set(`${name}.${bytes}`, buffer(bytes));
   return temporaries.get(`${name}.${bytes}`);
 };
-const result = buffer(A * H * 2);
+const result = buffer(64 * A * H * 2);
 
 async function pipelineOf(code) {
   gpu.pushErrorScope("validation");
@@ -435,121 +293,100 @@ async function pipelineOf(code) {
 }
 
 const merges = new Map();
-async function mergeOf(parts) {
-  if (!merges.has(parts)) {
-    const program = compiled({ parts });
-    const at = program.steps.filter(({ kind }) => kind === "dispatch")[1];
-    merges.set(parts, {
-      pipeline: await pipelineOf(program.kernels[at.kernel].wgsl),
-      program,
-      workgroups: at.workgroups,
-    });
+async function mergeOf(parts, batch) {
+  const key = `${parts} ${batch.B} ${batch.L}`;
+  if (!merges.has(key)) {
+    const program = compiled({ parts }, batch);
+    const [, at] = program.steps.filter(({ kind }) => kind === "dispatch");
+    merges.set(key, { pipeline: await pipelineOf(program.kernels[at.kernel].wgsl), workgroups: at.workgroups });
   }
-  return merges.get(parts);
+  return merges.get(key);
 }
 
+const long = { B: 1, L: 8196 };
+const short = { B: 1, L: 32 };
 const candidates = [];
-const cut = (name, shape) => candidates.push({ name: `cut ${name}`, cut: shape });
+const cut = (shape, batch = long, patch = null) =>
+  candidates.push({
+    name: `${batch.B} x ${batch.L * PAGE} ${JSON.stringify(shape)}${patch === null ? "" : ` ${patch.name}`}`,
+    cut: shape,
+    batch,
+    patch,
+  });
 const proto = (name, make, shape) =>
   candidates.push({
-    name: `${name} ${Object.entries(shape)
-      .map(([k, v]) => `${k}=${v}`)
-      .join(" ")}`,
+    name: `${name} by hand ${JSON.stringify(shape)}`,
     make,
     shape,
+    batch: long,
     parts: shape.parts,
     only: shape.only,
   });
-cut("as it is: tile 64, parts 64", null);
-cut("parts 33", { parts: 33 });
-cut("abreast", { abreast: 1 });
-cut("ahead", { ahead: 1 });
-cut("ahead abreast", { ahead: 1, abreast: 1 });
-cut("ahead abreast parts 33", { ahead: 1, abreast: 1, parts: 33 });
-cut("ahead abreast tile 32, parts 33", { ahead: 1, abreast: 1, tile: 32, parts: 33 });
-cut("tile 32", { tile: 32 });
-cut("tile 32 abreast", { tile: 32, abreast: 1 });
-cut("ahead abreast tile 32", { ahead: 1, abreast: 1, tile: 32 });
-cut("ahead abreast tile 32, lanes 128, parts 66", { ahead: 1, abreast: 1, tile: 32, lanes: 128, parts: 66 });
-cut("ahead abreast tile 16, lanes 128, parts 132", { ahead: 1, abreast: 1, tile: 16, lanes: 128, parts: 132 });
-cut("ahead abreast tile 16, lanes 64, parts 132", { ahead: 1, abreast: 1, tile: 16, lanes: 64, parts: 132 });
-for (const shape of [
-  { subgroups: 8, ahead: 1, parts: 33 },
-  { subgroups: 8, ahead: 0, parts: 33 },
-  { subgroups: 4, ahead: 1, parts: 66 },
-  { subgroups: 4, loads: 8, ahead: 0, parts: 66 },
-  { subgroups: 8, loads: 8, ahead: 1, parts: 33 },
-  { subgroups: 4, ahead: 1, parts: 33 },
-  { subgroups: 8, ahead: 1, parts: 66 },
-  { subgroups: 16, ahead: 1, parts: 16 },
-])
-  cut(JSON.stringify(shape), { by: "subgroup", ...shape });
-proto("subgroups", subgroups, { W: 8, R: 4, ahead: 1, parts: 33 });
-proto("subgroups", subgroups, { W: 8, R: 4, ahead: 1, parts: 33, order: "part" });
-proto("subgroups", subgroups, { W: 8, R: 4, ahead: 1, parts: 33, lookup: "row" });
-proto("subgroups", subgroups, { W: 8, R: 4, ahead: 0, parts: 33 });
-proto("subgroups", subgroups, { W: 8, R: 4, ahead: 0, parts: 50 });
-proto("subgroups", subgroups, { W: 8, R: 8, ahead: 0, parts: 33 });
-proto("subgroups", subgroups, { W: 8, R: 8, ahead: 1, parts: 33 });
-proto("subgroups", subgroups, { W: 4, R: 4, ahead: 1, parts: 66 });
-proto("subgroups", subgroups, { W: 4, R: 4, ahead: 1, parts: 50 });
-proto("subgroups", subgroups, { W: 4, R: 8, ahead: 0, parts: 50 });
-proto("subgroups", subgroups, { W: 4, R: 8, ahead: 1, parts: 33 });
-proto("subgroups", subgroups, { W: 4, R: 4, ahead: 0, parts: 66 });
+/** What the kernels of a cut are patched by, to see what a part of them takes. */
+const patches = {
+  branch: {
+    name: "branch of each lane",
+    by: (code) =>
+      code.replace(/let lacking = subgroupMax\(select\(0u, 1u, (.*)\)\);\n\s*if \(lacking == 1u\)/, "if ($1)"),
+  },
+  none: {
+    name: "no branch (wrong without a page)",
+    by: (code) =>
+      code.replace(/let lacking = subgroupMax\(select\(0u, 1u, (.*)\)\);\n\s*if \(lacking == 1u\)/, "if (false)"),
+  },
+};
+cut({ parts: 64 });
+cut({ by: "subgroup", subgroups: 16, parts: 16 });
+cut({ by: "subgroup", subgroups: 8, parts: 33 });
 proto("subgroups", subgroups, { W: 16, R: 4, ahead: 1, parts: 16 });
-proto("subgroups", subgroups, { W: 8, R: 4, ahead: 1, parts: 64 });
-for (const order of ["group", "part"])
-  for (const shape of [
-    { W: 8, R: 4, ahead: 1, parts: 33 },
-    { W: 8, R: 8, ahead: 0, parts: 33 },
-    { W: 8, R: 8, ahead: 0, parts: 64 },
-  ])
-    proto("subgroups", subgroups, { ...shape, order, only: "loads" });
-proto("chunked", chunked, { W: 8, M: 1, parts: 33 });
-proto("chunked", chunked, { W: 8, M: 2, parts: 33 });
-proto("chunked", chunked, { W: 8, M: 1, parts: 50 });
-proto("chunked", chunked, { W: 4, M: 2, parts: 66 });
-proto("chunked", chunked, { W: 4, M: 1, parts: 66 });
-proto("chunked", chunked, { W: 8, M: 2, parts: 33, order: "part" });
+cut({ by: "subgroup", subgroups: 16, parts: 16 }, long, patches.branch);
+cut({ by: "subgroup", subgroups: 16, parts: 16 }, long, patches.none);
+cut({ ahead: 1, parts: 33 });
+cut({ by: "subgroup", subgroups: 4, parts: 66 });
+cut({ by: "subgroup", subgroups: 16, parts: 33 });
+cut({ by: "subgroup", subgroups: 8, loads: 8, parts: 33 });
+for (const B of [1, 16, 64]) {
+  const batch = { ...short, B };
+  cut({ parts: 1 }, batch);
+  cut({ parts: 1, ahead: 1 }, batch);
+  for (const subgroups of [16, 8, 4]) cut({ by: "subgroup", subgroups, parts: 1 }, batch);
+}
+cut({ parts: 5 }, { B: 16, L: 8196 });
+cut({ by: "subgroup", subgroups: 16, parts: 1 }, { B: 16, L: 8196 });
+cut({ by: "subgroup", subgroups: 8, parts: 3 }, { B: 16, L: 8196 });
+cut({ by: "subgroup", subgroups: 4, parts: 5 }, { B: 16, L: 8196 });
 
-async function stepsOf(candidate, sets) {
-  if (candidate.make === undefined) {
-    const program = compiled(candidate.cut);
-    const pipelines = await Promise.all(program.kernels.map(({ wgsl }) => pipelineOf(wgsl)));
+async function stepsOf({ cut, make, shape, batch, parts, patch }, sets) {
+  if (make === undefined) {
+    const program = compiled(cut, batch);
+    const pipelines = await Promise.all(
+      program.kernels.map(({ wgsl }) => pipelineOf(patch === null ? wgsl : patch.by(wgsl))),
+    );
     return sets.map((set) =>
       program.steps
         .filter(({ kind }) => kind === "dispatch")
         .map((step) => {
           const entries = step.buffers.map((id, at) => {
-            const { role, bytes, name } = program.buffers[id];
+            const { role, bytes } = program.buffers[id];
             const input = program.inputs.find(({ buffer }) => buffer === id)?.name;
-            return {
-              binding: at,
-              resource: {
-                buffer: input !== undefined ? set[input] : role === "temporary" ? temporary(id, bytes) : result,
-              },
-            };
+            const found = input !== undefined ? set[input] : role === "temporary" ? temporary(id, bytes) : result;
+            return { binding: at, resource: { buffer: found } };
           });
           const pipeline = pipelines[step.kernel];
-          return {
-            pipeline,
-            group: pipeline && gpu.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries }),
-            workgroups: step.workgroups,
-          };
+          const group = pipeline && gpu.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries });
+          return { pipeline, group, workgroups: step.workgroups };
         }),
     );
   }
-  const { code, workgroups } = candidate.make(candidate.shape);
+  const { code, workgroups } = make(shape);
   const pipeline = await pipelineOf(code);
-  const merge = await mergeOf(candidate.parts);
+  const merge = await mergeOf(parts, batch);
   if (options.null) return [];
-  const sums = temporary("sums", A * candidate.parts * H * 4);
-  const states = temporary("states", A * candidate.parts * 8);
+  const sums = temporary("sums", A * parts * H * 4);
+  const states = temporary("states", A * parts * 8);
   return sets.map((set) => {
-    const entries = [set.positions, set.q, set.keys, set.values, set.pages, sums, states].map((buffer, at) => ({
-      binding: at,
-      resource: { buffer },
-    }));
+    const buffers = [set.positions, set.q, set.keys, set.values, set.pages, sums, states];
+    const entries = buffers.map((buffer, at) => ({ binding: at, resource: { buffer } }));
     const merged = [states, sums, result].map((buffer, at) => ({ binding: at, resource: { buffer } }));
     return [
       { pipeline, group: gpu.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries }), workgroups },
@@ -562,7 +399,7 @@ async function stepsOf(candidate, sets) {
   });
 }
 
-async function once(steps) {
+async function once(steps, B) {
   const encoder = gpu.createCommandEncoder();
   const pass = encoder.beginComputePass();
   for (const { pipeline, group, workgroups } of steps) {
@@ -572,8 +409,8 @@ async function once(steps) {
   }
   pass.end();
   gpu.queue.submit([encoder.finish()]);
-  const bytes = await device.read(result, 0, A * H * 2);
-  return Float32Array.from(new Uint16Array(bytes.buffer, bytes.byteOffset, A * H), (bits) => {
+  const bytes = await device.read(result, 0, B * A * H * 2);
+  return Float32Array.from(new Uint16Array(bytes.buffer, bytes.byteOffset, B * A * H), (bits) => {
     const size = bits & 0x7fff;
     const value =
       size === 0 ? 0 : size < 1024 ? size * 2 ** -24 : 2 ** ((size >> 10) - 15) * (1 + (size & 0x3ff) / 1024);
@@ -585,81 +422,55 @@ const difference = (a, b) =>
 
 const started = performance.now();
 const late = () => performance.now() - started > 1000 * Number(options.seconds);
+/** What the first cut of a batch gives, by batch and length. */
 const expected = new Map();
+const contexts = ({ B, L }) => (B > 1 ? (L > 32 ? [2048] : [128]) : L > 32 ? [32768, 8192, 2048, 128] : [512, 128]);
 /** Lengths at which results are compared: several parts, odd ends. */
-const checkedAt = [32761, 1999, 130, 5];
-const checks = new Map(checkedAt.map((length) => [length, texts(length).slice(0, 1)]));
-const times = [];
-const run = async (candidate, context) => {
-  const sets = texts(context);
-  const steps = await (watch === null ? stepsOf(candidate, sets) : watch.busyUntil(stepsOf(candidate, sets)));
-  if (watch === null) return null;
-  const whole = await watch.time(steps, 250);
-  const alone =
-    steps[0].length > 1
-      ? await watch.time(
-          steps.map(([first]) => [first]),
-          250,
-        )
-      : whole;
-  return { whole, alone };
-};
+const checkedAt = ({ L }) => (L > 32 ? [32761, 1999, 5] : [509, 127, 1]);
 for (const candidate of candidates) {
   if (late()) break;
-  if (
-    options.only !== undefined &&
-    !candidate.name.includes(options.only) &&
-    !candidate.name.startsWith("cut as it is")
-  )
-    continue;
+  const { name, batch } = candidate;
+  if (options.only !== undefined && !name.includes(options.only)) continue;
   try {
-    let found = "";
-    if (watch !== null && candidate.only === undefined) {
-      const differences = [];
-      for (const [length, sets] of checks) {
-        const [steps] = await watch.busyUntil(stepsOf(candidate, sets));
-        const got = await once(steps);
-        if (!expected.has(length)) expected.set(length, got);
-        differences.push(difference(got, expected.get(length)));
-      }
-      found = `max difference ${Math.max(...differences).toExponential(1)} (values to ${Math.max(...expected.get(5)).toFixed(2)})`;
+    const lengths = contexts(batch);
+    const sets = lengths.map((context) => texts(context, batch));
+    const made = stepsOf(candidate, sets.flat());
+    const steps = await (watch === null ? made : watch.busyUntil(made));
+    if (watch === null) {
+      console.log(name, "compiles");
+      continue;
     }
-    for (const context of options.contexts.split(",").map(Number)) {
-      const time = await run(candidate, context);
-      if (time === null) {
-        console.log(candidate.name, "compiles");
-        continue;
+    let most = 0;
+    if (candidate.only === undefined)
+      for (const length of checkedAt(batch)) {
+        if (batch.B * length > pool * PAGE) continue;
+        const [one] = await stepsOf(candidate, texts(length, batch).slice(0, 1));
+        const got = await once(one, batch.B);
+        const key = `${batch.B} ${batch.L} ${length}`;
+        if (!expected.has(key)) expected.set(key, got);
+        most = Math.max(most, difference(got, expected.get(key)));
       }
-      const { whole, alone } = time;
-      const rate = (context * G * H * 4) / alone.us / 1e6;
-      times.push({ candidate, us: whole.us });
-      console.log(
-        `${candidate.name.padEnd(60)} ${String(context).padStart(6)} ${whole.us.toFixed(1).padStart(7)} us, alone ${alone.us.toFixed(1).padStart(6)} ${rate.toFixed(2)} TB/s ${whole.slow > 1.04 ? `clock ${(1 / whole.slow).toFixed(2)}` : ""} ${found}`,
+    const found = [];
+    let from = 0;
+    for (const [at, context] of lengths.entries()) {
+      const own = steps.slice(from, (from += sets[at].length));
+      const whole = await watch.time(own, 150);
+      const alone =
+        own[0].length > 1 && context > 8192
+          ? await watch.time(
+              own.map(([first]) => [first]),
+              150,
+            )
+          : null;
+      found.push(
+        `${context}: ${whole.us.toFixed(1)}${alone === null ? "" : ` (alone ${alone.us.toFixed(1)})`}${whole.slow > 1.04 ? ` at ${(1 / whole.slow).toFixed(2)}` : ""}`,
       );
     }
+    console.log(`${name.padEnd(80)} ${found.join(", ")} us; off by ${most.toExponential(1)}`);
   } catch (error) {
-    if (options.null) console.log(error.stack.split("\n").slice(0, 4).join("\n"));
-    console.log(candidate.name, String(error.message ?? error).slice(0, 600));
+    console.log(name, String(error.message ?? error).slice(0, 400));
   }
 }
-// the others' lengths for the fastest
-const best = times.filter(({ candidate }) => candidate.only === undefined).sort((a, b) => a.us - b.us);
-const chosen = [
-  candidates[0],
-  ...best
-    .map(({ candidate }) => candidate)
-    .filter((each) => each !== candidates[0])
-    .slice(0, Number(options.best)),
-];
-if (Number(options.best) > 0)
-  for (const context of options.then.split(",").map(Number))
-    for (const candidate of chosen) {
-      if (late()) break;
-      const { whole, alone } = await run(candidate, context);
-      console.log(
-        `${candidate.name.padEnd(60)} ${String(context).padStart(6)} ${whole.us.toFixed(1).padStart(7)} us, alone ${alone.us.toFixed(1).padStart(6)}`,
-      );
-    }
 watch?.close();
 device.close();
 process.exit(0);

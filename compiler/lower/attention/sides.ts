@@ -86,14 +86,20 @@ export interface Held {
   readonly inside: Expr | null;
 }
 
-/** Makes words that are held those of the rows: 0 where there is none, which is rare. */
-export function ready(build: KernelBuilder, held: readonly Held[]): void {
+/**
+ * Makes words that are held those of the rows: 0 where there is none, which is rare. `subgroups`: by a branch that each
+ * subgroup takes or not as a whole, as what comes after it is done by all lanes together.
+ */
+export function ready(build: KernelBuilder, held: readonly Held[], subgroups: boolean): void {
   const flags = [...new Set(held.flatMap(({ inside }) => (inside === null ? [] : [inside])))];
   if (flags.length === 0) return;
-  const all = flags.reduce((a, b) => k.and(a, b));
-  build.when(k.not(all), () => {
+  const lacks = k.not(flags.reduce((a, b) => k.and(a, b)));
+  const lacking = subgroups
+    ? k.equal(build.bind("lacking", k.call("subgroupMax", [k.select(lacks, k.u32(1), k.u32(0))])), 1)
+    : lacks;
+  build.when(lacking, () => {
     for (const { words, inside } of held)
-      if (inside !== null) build.when(k.not(inside), () => build.assign(words, k.constant(words.type, 0)));
+      if (inside !== null) build.assign(words, k.select(k.splat(inside, 4), words, k.constant(words.type, 0)));
   });
 }
 

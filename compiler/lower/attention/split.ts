@@ -170,6 +170,7 @@ export function splitAttention(
           ready(
             build,
             rows.flatMap(({ held }) => held ?? []),
+            false,
           );
         areReady(keyRows);
         const multiply = (): void =>

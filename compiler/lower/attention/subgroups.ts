@@ -203,6 +203,7 @@ export function subgroupAttention(
         ready(
           build,
           held.flatMap(({ key, value }) => [key, value]),
+          true,
         );
         const products = held.map(({ key }) => {
           const row = keys.values(key.words);
