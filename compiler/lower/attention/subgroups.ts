@@ -223,7 +223,8 @@ export function subgroupAttention(
         const ofAll = upTo(powerOfTwoFrom(count)).flatMap((query) => products.map((row) => row[query] ?? k.f32(0)));
         const scores = exchanged(build, lane, ofAll, spread).map((sum, at) => {
           const key = build.bind("key", k.add(start, k.add(k.mul(loadAt(at), rows), row)));
-          const isOwn = k.and(k.less(key, to), isKey(ownKeys, key));
+          // steps end where parts do
+          const isOwn = isKey(ownKeys, key);
           const inside = build.bind("inside", isQuery === null ? isOwn : k.and(isQuery, isOwn));
           const score = scoreOf(ownEnvironment, attention, build.bind("key_at", k.min(key, last)), sum);
           return { inside, score: build.bind("score", k.select(inside, score, lowestScore)) };

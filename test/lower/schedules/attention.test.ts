@@ -1,12 +1,16 @@
 /** Attention as one reduction, by its own schedules and by those of all reductions, at awkward sizes. */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { tunables } from "../../../compiler/compile.js";
+import { lowerConcrete, tunables } from "../../../compiler/compile.js";
 import type { Target } from "../../../compiler/target.js";
+import { openDevice } from "../../../runtime/device/device.js";
+import { createPipelines } from "../../../runtime/run/pipelines.js";
+import { targetOf } from "../../../runtime/run/target.js";
 import { agreeOnDevice, agreeSimulated, expectedOf, schedulesOf, type Simulated } from "../../support/agreement.js";
 import { openMachine, type Machine } from "../../support/device-stages.js";
 import { targets } from "../../support/targets.js";
 import { programCase } from "../language.js";
+import { compiled } from "../../wgsl/support.js";
 import { libraryCase, stagesOf } from "../support.js";
 
 const test = suite<{ machine: Machine }>("attention");
@@ -35,6 +39,8 @@ const sizes: readonly (readonly [Readonly<Record<string, number>>, readonly numb
   [{ B: 1, T: 5, A: 3, H: 16, C: 19, G: 3 }, [16]],
   // more queries than a tile of any schedule, of several groups
   [{ B: 2, T: 23, A: 4, H: 16, C: 40, G: 2 }, [17, 0]],
+  // rows by half a subgroup in f16, and by a whole one in f32
+  [{ B: 1, T: 1, A: 4, H: 128, C: 80, G: 1 }, [77]],
   // keys of several workgroups, and fewer than that has been made for
   [{ B: 2, T: 1, A: 2, H: 16, C: 600, G: 1 }, [599, 70]],
 ];
@@ -95,16 +101,12 @@ test("parts whose number is no power of two, merged by lanes whose number is one
   const expected = expectedOf(made);
   // a device of one size of subgroups, and one of many, where lanes are halved
   for (const subgroups of [gpu.subgroups, { min: 8, max: 32 }])
-    for (const parts of [3, 5, 7]) {
-      const cut = {
-        kind: "attention",
-        by: "workgroup",
-        lanes: 256,
-        queries: 1,
-        tile: 64,
-        ahead: parts % 2,
-        parts,
-      } as const;
+    for (const [parts, ahead] of [
+      [3, 0],
+      [5, 1],
+      [7, 0],
+    ] as const) {
+      const cut = { kind: "attention", by: "workgroup", lanes: 256, queries: 1, tile: 64, ahead, parts } as const;
       agreeSimulated(made, expected, { target: { ...gpu, subgroups }, subgroupSize: 32 }, { schedule: cut });
     }
 });
@@ -151,7 +153,7 @@ const paged = (dtype: string): string => {
 };
 
 test("keys and values in pages that a table finds", async ({ machine }) => {
-  const sizes = { B: 2, T: 2, A: 4, G: 2, H: 8, P: 7, S: 4, L: 5 };
+  const sizes = { B: 2, T: 2, A: 4, G: 2, H: 16, P: 7, S: 4, L: 5 };
   // a page that is two texts', pages out of range in both directions, and pages that no token reaches
   const given = { pages: [3, 0, 7, 5, -1, 6, -1, 2, 3, 1], positions: [17, 9] };
   const made = programCase(paged("f32"), sizes, "chain", given);
@@ -165,7 +167,7 @@ test("keys and values in pages that a table finds", async ({ machine }) => {
 
 test("keys and values in pages, in f16 and by matrices, by every cut", () => {
   for (const [target, sizes] of [
-    [half, { B: 1, T: 1, A: 4, G: 1, H: 16, P: 20, S: 16, L: 20 }],
+    [half, { B: 1, T: 1, A: 4, G: 1, H: 32, P: 20, S: 16, L: 40 }],
     [matrices, { B: 1, T: 17, A: 2, G: 1, H: 16, P: 4, S: 16, L: 4 }],
   ] as const) {
     const pages = Array.from({ length: sizes.L }, (_, at) => (at === 1 ? 99 : (at * 3) % sizes.P));
@@ -175,9 +177,26 @@ test("keys and values in pages, in f16 and by matrices, by every cut", () => {
     assert.is(schedulesOf(stages)[0], "attention", target.name);
     for (const { key, cuts } of tunables(stages, target)) {
       assert.match(key.text, /in pages$/);
+      const ways = new Set(cuts.flatMap((cut) => (cut.kind === "attention" ? cut.by : [])));
+      assert.equal([...ways].sort(), ["subgroup", "workgroup"]);
       for (const cut of cuts) agreeSimulated(made, expected, { target, subgroupSize: 32 }, { schedule: cut });
     }
   }
+});
+
+test("a device takes every cut of heads of 128, in pages", async () => {
+  const device = await openDevice({ backend: "null" });
+  const pipelines = createPipelines(device);
+  const { maxInvocations, maxWorkgroupMemory, maxStorageBuffers, maxBinding } = targetOf(device);
+  const target: Target = { ...half, maxInvocations, maxWorkgroupMemory, maxStorageBuffers, maxBinding };
+  const sizes = { B: 1, T: 1, A: 32, G: 8, H: 128, P: 600, S: 16, L: 600 };
+  const { graph } = programCase(paged("f16"), sizes, "half", {}, true);
+  const [found] = tunables(lowerConcrete(graph, target), target);
+  assert.ok(found!.cuts.length > 5, `${found!.cuts.length} cuts`);
+  for (const cut of found!.cuts)
+    for (const kernel of lowerConcrete(graph, target, { schedule: cut }).kernels.flat())
+      await compiled(pipelines, kernel);
+  device.close();
 });
 
 test("text that was written into pages is read as if it stood in a row", () => {
