@@ -9,7 +9,7 @@ import type { Lowering } from "../toolkit/lowering.js";
 import { lowestScore } from "../toolkit/reduction.js";
 import { withIndices } from "../toolkit/scalar.js";
 import { fixedSubgroup } from "../toolkit/team.js";
-import { leaveState, partAt, partOf, type Partial } from "./parts.js";
+import { leaveState, partAt, partOf, whereKeys, type Partial, type PartPlace } from "./parts.js";
 import {
   groupAt,
   isKey,
@@ -125,28 +125,10 @@ export function subgroupAttention(
     const group = groupAt(lowering.environment(build), attention, grid.x);
     const first = build.bind("first", k.mul(grid.y, count));
     const all = keysOfAll(group, attention, first, count);
-    const { from, to } = partOf(build, all.from, all.to, { unit: step, parts }, grid.z);
-    if (partial === null) return part(group, first, from, to);
-    build.when(
-      k.less(from, to),
-      () => part(group, first, from, to),
-      () => {
-        for (let query = 0; query < count; query++) {
-          const position = build.bind("query", k.add(first, query));
-          build.when(k.and(k.equal(local, query), k.less(position, queryCount)), () =>
-            leaveState(
-              build,
-              partial,
-              partAt(build, attention, grid.x, position, grid.z, parts),
-              k.f32(lowestScore),
-              k.f32(0),
-            ),
-          );
-        }
-      },
-    );
+    const keys = partOf(build, all.from, all.to, { unit: step, parts }, grid.z);
+    const place: PartPlace = { group: grid.x, first, queries: count, part: grid.z, parts };
+    whereKeys(build, attention, keys, partial, place, () => part(group, first, keys.from, keys.to));
   };
-
   const part = (group: Group, first: Expr, from: Expr, to: Expr): void => {
     const last = build.bind("last", k.sub(k.max(to, 1), 1));
     const subgroup = build.bind("subgroup", k.builtin("subgroup_index"));
