@@ -3,6 +3,7 @@ import type { Attention, AttentionEqn } from "../../graph/analysis/attention.js"
 import type { Storage } from "../../graph/storage.js";
 import type { Kernel } from "../../kernel/kernel.js";
 import type { Target } from "../../target.js";
+import { upTo } from "../../types/shape.js";
 import type { Lowering } from "../toolkit/lowering.js";
 import { mergeParts, type Partial } from "./parts.js";
 import type { Widths } from "./sides.js";
@@ -14,12 +15,25 @@ export type AttentionShape = SplitShape | SubgroupShape;
 /** Queries that a lane keeps elements and sums of. */
 const mostQueries = 4;
 
-/** Subgroups that each do for themselves, and workgroups, that fill a large GPU; and keys that are worth one of their own. */
-const enoughSubgroups = 2112;
+/** Subgroups that a large GPU runs at once, each by itself, and workgroups that fill one. */
+const atOnce = 132 * 16;
 const enoughWorkgroups = 528;
+/** Keys that are worth a workgroup of their own. */
 const keysOfPart = 128;
 /** Keys up to which a second kernel, to merge two parts, costs more than it saves. */
 const fewKeys = 512;
+
+/**
+ * Into how many parts, up to `most`, keys are divided where a device runs so many workgroups at once and each goes on for
+ * as long: a round that few workgroups are left for takes as long as a full one. Of numbers that cost about as little the
+ * fewest, as parts have to be merged.
+ */
+function partsInRounds(workgroups: number, most: number, slots: number): number {
+  const cost = (parts: number): number => Math.ceil((workgroups * parts) / slots) / parts;
+  const numbers = upTo(most).map((at) => at + 1);
+  const least = Math.min(...numbers.map(cost));
+  return numbers.find((parts) => cost(parts) <= 1.05 * least) ?? 1;
+}
 
 const lanesOf = (target: Target): number => Math.min(256, target.maxInvocations);
 
@@ -37,8 +51,7 @@ export function attentionCuts(
   const queries = Math.min(mostQueries, attention.queryCount);
   const workgroups = attention.groupCount * Math.ceil(attention.queryCount / queries);
   const most = Math.max(1, Math.min(64, Math.ceil(keys / keysOfPart)));
-  const partsOf = (enough: number): number =>
-    keys <= fewKeys ? 1 : Math.max(1, Math.min(most, Math.ceil(enough / workgroups)));
+  const few = keys <= fewKeys;
   const fits = (shape: AttentionShape): boolean => shapeFits(attention, widths, shape, target);
   const tiles = [64, 32, 16].flatMap((tile) =>
     [0, 1].map(
@@ -49,18 +62,20 @@ export function attentionCuts(
         queries,
         tile,
         ahead,
-        parts: partsOf(enoughWorkgroups),
+        parts: few ? 1 : Math.max(1, Math.min(most, Math.ceil(enoughWorkgroups / workgroups))),
       }),
     ),
   );
-  const bySubgroups = [16, 8, 4].map(
+  // as large as fills the device: by more than that a round would be few workgroups, one a processor
+  const fitting = [16, 8].filter((subgroups) => subgroups * workgroups <= atOnce);
+  const bySubgroups = [...new Set([...fitting, 4, 8, 16])].map(
     (subgroups): SubgroupShape => ({
       kind: "attention",
       by: "subgroup",
       subgroups,
       queries,
       loads: 4,
-      parts: partsOf(Math.floor(enoughSubgroups / subgroups)),
+      parts: few ? 1 : partsInRounds(workgroups, most, atOnce / subgroups),
     }),
   );
   const best = [...bySubgroups, ...tiles].find(fits);

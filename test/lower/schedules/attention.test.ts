@@ -51,6 +51,7 @@ const bySubgroups = [
   { subgroups: 3, queries: 2, loads: 4 },
   { subgroups: 2, queries: 1, loads: 4 },
   { subgroups: 2, queries: 3, loads: 2 },
+  { subgroups: 4, queries: 4, loads: 4 },
 ];
 
 for (const [bound, positions] of sizes) {
@@ -65,22 +66,24 @@ for (const [bound, positions] of sizes) {
     await agreeOnDevice(made, expected, machine);
   });
 
-  test(`${given.join(" ")} by subgroups`, () => {
+  test(`${given.join(" ")} by subgroups`, async ({ machine }) => {
     for (const [dtype, target] of [
       ["f32", gpu],
       ["f16", half],
     ] as const) {
       const made = libraryCase("attention", { sizes: bound, dtype }, dtype === "f16" ? "half" : "chain", { positions });
       const expected = expectedOf(made);
-      for (const shape of bySubgroups)
-        for (const parts of [1, 3]) {
-          const cut = { kind: "attention", by: "subgroup", ...shape, parts } as const;
-          const stages = agreeSimulated(made, expected, { target, subgroupSize: 32 }, { schedule: cut });
-          const lanes = bound.H! / (dtype === "f16" && bound.H! % 8 === 0 ? 8 : 4);
-          const queries = shape.queries === 3 ? 4 : shape.queries;
-          const applies = lanes % queries === 0 && (lanes & (lanes - 1)) === 0;
-          assert.is(stages.kernels[0]![0]!.workgroupSize[0] === 32 * shape.subgroups, applies, JSON.stringify(cut));
-        }
+      const lanes = bound.H! / (dtype === "f16" && bound.H! % 8 === 0 ? 8 : 4);
+      for (const [at, shape] of bySubgroups.entries()) {
+        const cut = { kind: "attention", by: "subgroup", ...shape, parts: 1 + 2 * (at % 2) } as const;
+        const stages = agreeSimulated(made, expected, { target, subgroupSize: 32 }, { schedule: cut });
+        const queries = shape.queries === 3 ? 4 : shape.queries;
+        const applies = lanes % queries === 0 && (lanes & (lanes - 1)) === 0;
+        assert.is(stages.kernels[0]![0]!.workgroupSize[0] === 32 * shape.subgroups, applies, JSON.stringify(cut));
+        // a driver's own subgroups, where they have one size
+        const own = { ...machine.target, kind: "gpu" } as const;
+        if (dtype === "f32") await agreeOnDevice(made, expected, { ...machine, target: own }, { schedule: cut });
+      }
     }
   });
 
@@ -231,6 +234,35 @@ test("means of several indices, of few and of many elements, and within other ex
       agreeSimulated(made, expected, device, { schedule: "loops" });
     }
     await agreeOnDevice(made, expected, machine);
+  }
+});
+
+test("workgroups of a token are whole rounds of a large GPU, or nearly", () => {
+  const cutFor = (B: number, C: number) => {
+    const bound = { sizes: { B, T: 1, A: 32, H: 128, C, G: 8 }, dtype: "f16" } as const;
+    const target = { ...half, maxBinding: 2 ** 40 };
+    const [cut] = tunables(stagesOf("attention", bound, target), target)[0]!.cuts;
+    assert.ok(cut?.kind === "attention" && cut.by === "subgroup");
+    return cut;
+  };
+  const text = 131136;
+  for (const [B, C, subgroups, parts] of [
+    [1, 512, 16, 1],
+    [64, 512, 4, 1],
+    // 128 workgroups for 132 processors: one more part would take a second round
+    [1, text, 16, 16],
+    [4, text, 16, 4],
+    [16, text, 16, 1],
+    [64, text, 4, 1],
+  ] as const) {
+    const cut = cutFor(B, C);
+    assert.equal([cut.subgroups, cut.parts], [subgroups, parts], `${B} texts of ${C}`);
+  }
+  // what a part takes, in rounds that are full
+  for (let B = 1; B <= 40; B++) {
+    const { subgroups, parts } = cutFor(B, text);
+    const filled = (8 * B * parts * subgroups) / (132 * 16);
+    assert.ok(Math.ceil(filled) / filled < 1.15, `${B} texts: ${filled} rounds`);
   }
 });
 
