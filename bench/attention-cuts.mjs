@@ -2,7 +2,7 @@
  * One token's attention over keys and values in pages, Llama 3.1 8B's heads: cuts of the compiler, and kernels written
  * out by hand, to see what pays before the compiler learns it. Each is held to the first.
  *
- *   npm run build && node bench/attention-prototypes.mjs [--only TEXT] [--seconds 80] [--null]
+ *   npm run build && node bench/attention-cuts.mjs [--only TEXT] [--seconds 80] [--null]
  */
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -306,12 +306,11 @@ async function mergeOf(parts, batch) {
 const long = { B: 1, L: 8196 };
 const short = { B: 1, L: 32 };
 const candidates = [];
-const cut = (shape, batch = long, patch = null) =>
+const cut = (shape, batch = long) =>
   candidates.push({
-    name: `${batch.B} x ${batch.L * PAGE} ${JSON.stringify(shape)}${patch === null ? "" : ` ${patch.name}`}`,
+    name: `${batch.B} x ${batch.L * PAGE} ${JSON.stringify(shape)}`,
     cut: shape,
     batch,
-    patch,
   });
 const proto = (name, make, shape) =>
   candidates.push({
@@ -322,25 +321,11 @@ const proto = (name, make, shape) =>
     parts: shape.parts,
     only: shape.only,
   });
-/** What the kernels of a cut are patched by, to see what a part of them takes. */
-const patches = {
-  branch: {
-    name: "branch of each lane",
-    by: (code) =>
-      code.replace(/let lacking = subgroupMax\(select\(0u, 1u, (.*)\)\);\n\s*if \(lacking == 1u\)/, "if ($1)"),
-  },
-  none: {
-    name: "no branch (wrong without a page)",
-    by: (code) =>
-      code.replace(/let lacking = subgroupMax\(select\(0u, 1u, (.*)\)\);\n\s*if \(lacking == 1u\)/, "if (false)"),
-  },
-};
 cut({ parts: 64 });
 cut({ by: "subgroup", subgroups: 16, parts: 16 });
 cut({ by: "subgroup", subgroups: 8, parts: 33 });
 proto("subgroups", subgroups, { W: 16, R: 4, ahead: 1, parts: 16 });
-cut({ by: "subgroup", subgroups: 16, parts: 16 }, long, patches.branch);
-cut({ by: "subgroup", subgroups: 16, parts: 16 }, long, patches.none);
+proto("subgroups", subgroups, { W: 16, R: 4, ahead: 1, parts: 16, only: "loads" });
 cut({ ahead: 1, parts: 33 });
 cut({ by: "subgroup", subgroups: 4, parts: 66 });
 cut({ by: "subgroup", subgroups: 16, parts: 33 });
@@ -353,15 +338,12 @@ for (const B of [1, 16, 64]) {
 }
 cut({ parts: 5 }, { B: 16, L: 8196 });
 cut({ by: "subgroup", subgroups: 16, parts: 1 }, { B: 16, L: 8196 });
-cut({ by: "subgroup", subgroups: 8, parts: 3 }, { B: 16, L: 8196 });
-cut({ by: "subgroup", subgroups: 4, parts: 5 }, { B: 16, L: 8196 });
+cut({ by: "subgroup", subgroups: 4, parts: 4 }, { B: 16, L: 8196 });
 
-async function stepsOf({ cut, make, shape, batch, parts, patch }, sets) {
+async function stepsOf({ cut, make, shape, batch, parts }, sets) {
   if (make === undefined) {
     const program = compiled(cut, batch);
-    const pipelines = await Promise.all(
-      program.kernels.map(({ wgsl }) => pipelineOf(patch === null ? wgsl : patch.by(wgsl))),
-    );
+    const pipelines = await Promise.all(program.kernels.map(({ wgsl }) => pipelineOf(wgsl)));
     return sets.map((set) =>
       program.steps
         .filter(({ kind }) => kind === "dispatch")
