@@ -29,7 +29,7 @@ diagnostic(off, subgroup_uniformity);`;
 const exp = `fn total_exp(x: f32) -> f32 { return select(exp(x), x, (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u); }`;
 
 /** Each subgroup keeps a softmax of its own, of whole rows; no barriers until the end. */
-function subgroups({ W, R, ahead = 1, order = "group", parts, lookup = "step", only = "" }) {
+function subgroups({ W, R, parts, only = "" }) {
   const N = 4 * R;
   const step = 2 * R;
   const out = [];
@@ -47,8 +47,8 @@ var<workgroup> state: array<f32, ${W * 8}>;
 ${exp}
 @compute @workgroup_size(${32 * W})
 fn main(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) id: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32, @builtin(subgroup_id) sg: u32) {
-let group = id.${order === "group" ? "x" : "y"};
-let part = id.${order === "group" ? "y" : "x"};
+let group = id.x;
+let part = id.y;
 let length = u32(positions[0] + 1);
 let part_keys = (length + ${16 * parts - 1}u) / ${16 * parts}u * 16u;
 let begin = part * part_keys;
@@ -67,36 +67,24 @@ let offset = group * 16u + column;`);
   }
   for (const at of upTo(4)) for (const h of upTo(8)) say(`var s${at}_${h} = 0f;`);
   say(`var highest = -3.4028234e38f; var total = 0f;`);
-  const load = (name, start) => {
-    const lines = [];
-    if (lookup === "step") {
-      lines.push(
-        `{ let first = ${start}; let at = u32(pages[min(first, last) / 16u]); let page = select(0u, at, at < ${pool}u) * 16u;`,
-      );
-      for (const i of upTo(R))
-        lines.push(`let p${i} = (page + min(first + ${2 * i}u + row, last) % 16u) * 128u + offset;`);
-    } else {
-      lines.push(`{ let first = ${start};`);
-      for (const i of upTo(R))
-        lines.push(
-          `let key${i} = min(first + ${2 * i}u + row, last); let at${i} = u32(pages[key${i} / 16u]); let p${i} = (select(0u, at${i}, at${i} < ${pool}u) * 16u + key${i} % 16u) * 128u + offset;`,
-        );
-    }
-    for (const i of upTo(R)) lines.push(`${name}k${i} = keys[p${i}];`);
-    for (const i of upTo(R)) lines.push(`${name}v${i} = values[p${i}];`);
-    lines.push("}");
-    return lines.join("\n");
-  };
+  /** The vectors of a step, whose keys are of one page. */
+  const load = (start) =>
+    [
+      `{ let first = ${start}; let at = u32(pages[min(first, last) / 16u]); let page = select(0u, at, at < ${pool}u) * 16u;`,
+      ...upTo(R).map((i) => `let p${i} = (page + min(first + ${2 * i}u + row, last) % 16u) * 128u + offset;`),
+      ...upTo(R).map((i) => `k${i} = keys[p${i}];`),
+      ...upTo(R).map((i) => `v${i} = values[p${i}];`),
+      "}",
+    ].join("\n");
   for (const i of upTo(R)) say(`var k${i}: vec4<u32>; var v${i}: vec4<u32>;`);
-  if (ahead) say(load("", `begin + sg * ${step}u`));
+  say(load(`begin + sg * ${step}u`));
   say(`for (var start = begin + sg * ${step}u; start < end; start += ${step * W}u) {`);
-  if (!ahead) say(load("", "start"));
   if (only === "loads") {
     for (const i of upTo(R))
       say(
         `s0_0 += bitcast<f32>((k${i}.x ^ k${i}.y ^ k${i}.z ^ k${i}.w ^ v${i}.x ^ v${i}.y ^ v${i}.z ^ v${i}.w) & 0x3fffffffu);`,
       );
-    if (ahead) say(load("", `start + ${step * W}u`));
+    say(load(`start + ${step * W}u`));
     say("}");
   } else {
     for (const i of upTo(R)) {
@@ -111,20 +99,12 @@ let offset = group * 16u + column;`);
         );
       }
     }
-    if (ahead === 1) {
-      // keys and values of the next step by one look into the table; values through other names
-      say(
-        upTo(R)
-          .map((i) => `let w${i} = v${i};`)
-          .join(" "),
-      );
-      say(load("", `start + ${step * W}u`));
-    } else
-      say(
-        upTo(R)
-          .map((i) => `let w${i} = v${i};`)
-          .join(" "),
-      );
+    say(
+      upTo(R)
+        .map((i) => `let w${i} = v${i};`)
+        .join(" "),
+    );
+    say(load(`start + ${step * W}u`));
     let names = upTo(N).map((at) => `d${at}`);
     for (const bit of [8, 4, 2, 1]) {
       const half = names.length / 2;
@@ -194,7 +174,7 @@ for (var at = local; at < 512u; at += ${32 * W}u) {
   if (at % 128u == 0u) { states[2u * place] = most; states[2u * place + 1u] = whole; }
 }
 }`);
-  return { code: out.join("\n"), workgroups: order === "group" ? [G, parts, 1] : [parts, G, 1] };
+  return { code: out.join("\n"), workgroups: [G, parts, 1] };
 }
 
 const device = await openDevice(options.null ? { backend: "null" } : { kind: "gpu", unchecked: true });
@@ -324,8 +304,8 @@ const proto = (name, make, shape) =>
 cut({ parts: 64 });
 cut({ by: "subgroup", subgroups: 16, parts: 16 });
 cut({ by: "subgroup", subgroups: 8, parts: 33 });
-proto("subgroups", subgroups, { W: 16, R: 4, ahead: 1, parts: 16 });
-proto("subgroups", subgroups, { W: 16, R: 4, ahead: 1, parts: 16, only: "loads" });
+proto("subgroups", subgroups, { W: 16, R: 4, parts: 16 });
+proto("subgroups", subgroups, { W: 16, R: 4, parts: 16, only: "loads" });
 cut({ ahead: 1, parts: 33 });
 cut({ by: "subgroup", subgroups: 4, parts: 66 });
 cut({ by: "subgroup", subgroups: 16, parts: 33 });

@@ -95,9 +95,19 @@ const [dense, ...others] = found;
 if (dense?.name === "dense")
   for (const { name, right } of others) {
     const pairs = right.map((each, at) => [dense.right[at], each]);
+    const probability = `p = ${discordance(pairs).probability.toFixed(4)}`;
+    const solved = dense.right.filter(Boolean).length;
+    if (solved === 0) {
+      // there is nothing that a share could be of
+      const own = right.filter(Boolean).length;
+      console.log(
+        `${name} over dense: ${own} against 0 of ${pairs.length} exact matches, no share to tell; ${probability}`,
+      );
+      continue;
+    }
     const { value, interval } = recoveries([pairs]).mean;
     const percent = (share) => (100 * share).toFixed(1);
     console.log(
-      `${name} over dense: ${percent(value)}% of the exact matches (95%: ${percent(interval.low)} to ${percent(interval.high)}), p = ${discordance(pairs).probability.toFixed(4)}`,
+      `${name} over dense: ${percent(value)}% of the exact matches (95%: ${percent(interval.low)} to ${percent(interval.high)}), ${probability}`,
     );
   }

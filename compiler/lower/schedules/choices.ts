@@ -5,9 +5,10 @@ import type { MatrixTile } from "./matrix-tile.js";
 import type { MatvecShape } from "./matvec.js";
 import type { QuadShape } from "./quads.js";
 import type { TileShape } from "./tiled.js";
+import type { VectorTile } from "./vectored.js";
 
 /** How one product or attention is cut. */
-export type Cut = DotSchedule | MatvecShape | QuadShape | MatrixTile | TileShape | AttentionShape;
+export type Cut = DotSchedule | MatvecShape | QuadShape | MatrixTile | VectorTile | TileShape | AttentionShape;
 
 /**
  * Cuts by the text of what they are for. A table may come from a file: a cut is taken only where it is one of those

@@ -210,33 +210,56 @@ test("for very many tokens packed weights are decoded to f16 once", () => {
   assert.equal(taken({ dtype: "f32" }).includes("unpacked"), false);
 });
 
-test("a symmetric sum is added to a total that need not be", () => {
-  const [T, K] = [35, 136];
-  const symbolic = accumulating(standardLibrary().get("gram")!);
-  const bound = specialize(
-    symbolic,
-    {
-      sizes: new Map([
-        ["T", T],
-        ["K", K],
+const inVectors = (of: MatrixTile): MatrixTile => ({ ...of, store: "vectors" });
+const sums: readonly (readonly [number, number, "matrix" | MatrixTile])[] = [
+  [35, 136, "matrix"],
+  [35, 136, inVectors(tile(32, 32, [1, 2, 2], 64))],
+  [32, 64, inVectors(tile(32, 32, [2, 1, 2], 32))],
+  [32, 64, inVectors(tile(32, 32, [1, 1, 1], 16))],
+];
+for (const [T, K, schedule] of sums)
+  test(`a symmetric sum is added to a total that need not be, ${T} x ${K}, ${JSON.stringify(schedule)}`, () => {
+    const symbolic = accumulating(standardLibrary().get("gram")!);
+    const bound = specialize(
+      symbolic,
+      {
+        sizes: new Map([
+          ["T", T],
+          ["K", K],
+        ]),
+        dtypes: new Map([["E", "f16" as const]]),
+        formats: new Map(),
+      },
+      { f16: true },
+    );
+    if (!("graph" in bound)) throw new Error("gram cannot be bound");
+    const given: Case = {
+      graph: bound.graph,
+      kind: "half",
+      inputs: new Map([
+        ["x", tensorValue("f16", [T, K], numbers(T * K, 1))],
+        [totalName, tensorValue("f32", [K, K], numbers(K * K, 2))],
       ]),
-      dtypes: new Map([["E", "f16" as const]]),
-      formats: new Map(),
-    },
-    { f16: true },
-  );
-  if (!("graph" in bound)) throw new Error("gram cannot be bound");
-  const given: Case = {
-    graph: bound.graph,
-    kind: "half",
-    inputs: new Map([
-      ["x", tensorValue("f16", [T, K], numbers(T * K, 1))],
-      [totalName, tensorValue("f32", [K, K], numbers(K * K, 2))],
-    ]),
-  };
-  const stages = agreeSimulated(given, expectedOf(given), simulated, { schedule: "matrix" });
-  assert.equal(schedulesOf(stages), ["matrix"]);
-  assert.is(stages.program.buffers.length, 2, "no tensor is made on the way");
+    };
+    const stages = agreeSimulated(given, expectedOf(given), simulated, { schedule });
+    assert.equal(schedulesOf(stages), ["matrix"]);
+    assert.is(stages.program.buffers.length, 2, "no tensor is made on the way");
+  });
+
+test("results are stored in vectors, f16 too, or one by one where they do not lie so", () => {
+  for (const [name, bound, vectors] of [
+    ["add_linear", half({ B: 1, T: 40, K: 32, N: 64 }, { F: "f16" }), true],
+    ["linear", half({ B: 2, T: 33, K: 64, N: 36 }, { F: "f16" }), true],
+    ["gated", half({ B: 1, T: 32, D: 32, M: 64 }, { P: "f16", U: "f16" }), true],
+    ["linear", half({ B: 1, T: 33, K: 64, N: 34 }, { F: "f16" }), false],
+  ] as const) {
+    const given = libraryCase(name, bound, "half");
+    const schedule = inVectors(tile(32, 32, [2, 1, 1], 32));
+    const stages = agreeSimulated(given, expectedOf(given), simulated, { schedule });
+    assert.equal(schedulesOf(stages), ["matrix"]);
+    const written = stages.kernels.flat()[0]!.buffers.find(({ access }) => access === "read_write");
+    assert.is(written?.element, vectors ? "vec4<f16>" : "f16", `${name} ${JSON.stringify(bound.sizes)}`);
+  }
 });
 
 test("heads are a batch, and several axes of tokens one", () => {
