@@ -140,7 +140,7 @@ export function walkBlocks(
   lowering: Lowering,
   blocks: Blocks,
   head: readonly Kernel[],
-  { each, next, inPanel, after }: BlockSteps,
+  body: BlockSteps,
 ): readonly LoweredStep[] {
   const { size, block, panel } = blocks;
   const [startName, offsetName] = blocks
@@ -148,24 +148,29 @@ export function walkBlocks(
     .outer.slice(lowering.outer.length)
     .map(({ parameter }) => parameter) as [string, string];
   const steps = (kernels: readonly Kernel[]): readonly LoweredStep[] => kernels.map(kernelStep);
-  const repeat = (parameter: string, from: number, to: number, by: number, body: readonly LoweredStep[]) =>
-    from < to && body.length > 0 ? [{ kind: "repeat" as const, parameter, from, to, by, steps: body }] : [];
+  const repeat = (parameter: string, from: number, to: number, by: number, some: readonly LoweredStep[]) =>
+    from < to && some.length > 0 ? [{ kind: "repeat" as const, parameter, from, to, by, steps: some }] : [];
   const lastPanel = Math.floor((size - 1) / panel) * panel;
+  // where all panels are whole, the kernels of one do for all: there is half as much to compile
+  const alike = size % panel === 0 ? blocks.inner(0, lastPanel, panel - block) : null;
+  const made = new Map<Lowering, Map<keyof BlockSteps, readonly LoweredStep[]>>();
+  const stepsOf = (which: keyof BlockSteps, inner: Lowering): readonly LoweredStep[] => {
+    const known = made.get(inner) ?? new Map<keyof BlockSteps, readonly LoweredStep[]>();
+    made.set(inner, known);
+    const found = known.get(which) ?? steps(body[which](inner));
+    known.set(which, found);
+    return found;
+  };
   /** The blocks of panels of so many columns; of the last panel the last block has nothing after it. */
   const inside = (low: number, high: number, columns: number): readonly LoweredStep[] => {
     const last = Math.floor((columns - 1) / block) * block;
     const isEnd = high + columns >= size;
-    const early = blocks.inner(low, high, Math.max(0, last - block));
-    const late = blocks.inner(low, high, last);
+    const early = alike ?? blocks.inner(low, high, Math.max(0, last - block));
+    const late = alike ?? blocks.inner(low, high, last);
+    const all = ["each", "next", "inPanel"] as const;
     return [
-      ...repeat(
-        offsetName,
-        0,
-        last,
-        block,
-        last === 0 ? [] : steps([...each(early), ...next(early), ...inPanel(early)]),
-      ),
-      ...repeat(offsetName, last, last + 1, block, steps([...each(late), ...(isEnd ? [] : next(late))])),
+      ...repeat(offsetName, 0, last, block, last === 0 ? [] : all.flatMap((which) => stepsOf(which, early))),
+      ...repeat(offsetName, last, last + 1, block, [...stepsOf("each", late), ...(isEnd ? [] : stepsOf("next", late))]),
     ];
   };
   const before = lastPanel - panel;
@@ -175,7 +180,7 @@ export function walkBlocks(
       ? []
       : repeat(startName, 0, lastPanel, panel, [
           ...inside(0, before, panel),
-          ...steps(after(blocks.inner(0, before, 0))),
+          ...stepsOf("after", alike ?? blocks.inner(0, before, 0)),
         ])),
     ...repeat(startName, lastPanel, lastPanel + 1, panel, inside(lastPanel, lastPanel, size - lastPanel)),
   ];

@@ -25,7 +25,9 @@ export async function followBlocks(run: Run, body: readonly RecipeStep[], retain
   const from = Math.min(blocks.length, Math.max(0, state.finished - run.step));
   run.step += from;
   if (from === blocks.length) return;
-  let isFirst = true;
+  // a GPU's driver compiles while the windows are read and embedded; a CPU would compile on the cores that it computes on
+  if (windows !== null && calibrates(options, body) && caller.target.kind === "gpu")
+    mayBeLeft(run.treater.prepare(treatmentsIn(run, body, from)));
   const calibration =
     windows === null || !calibrates(options, body)
       ? null
@@ -38,12 +40,7 @@ export async function followBlocks(run: Run, body: readonly RecipeStep[], retain
           helpers: helpersOf(run, body),
           onProgress: (done, total) =>
             report(run, "embed", "the calibration text", done, total, run.costs.embed / total),
-          onPass(pass, block, done, total) {
-            if (pass === "observe" && isFirst && caller.target.kind === "gpu") {
-              // the device is busy with the windows meanwhile; a CPU would compile on the cores that it computes on
-              isFirst = false;
-              mayBeLeft(run.treater.prepare(treatmentsIn(run, body, block)));
-            }
+          onPass: (pass, block, done, total) =>
             report(
               run,
               pass,
@@ -56,8 +53,7 @@ export async function followBlocks(run: Run, body: readonly RecipeStep[], retain
                     run.costs,
                     body.filter((step) => step.kind === "observe"),
                   )) / total,
-            );
-          },
+            ),
         });
   try {
     for (let at = 0; at < from; at++) await calibration?.advance(at);

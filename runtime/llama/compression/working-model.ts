@@ -23,7 +23,7 @@ import { first } from "../results.js";
 import { createFolds, type Fold, type Folds } from "./folds.js";
 import { scaledTensor } from "./scaled-tensor.js";
 import type { SavedState } from "../long-runs/saved-state.js";
-import { loadFrame, type Frame } from "../inference/session.js";
+import { loadEntry, loadFrame, type Entry, type Frame } from "../inference/session.js";
 import { isUntied } from "./tied-head.js";
 import {
   downloadPieces,
@@ -49,6 +49,8 @@ export interface WorkingModel {
   expect(block: Block): Promise<void>;
   /** Everything but the blocks, as it is now or as it was given; the arena owns what was loaded for it alone. */
   frame(of: "model" | "dense", arena: Arena): Promise<Frame>;
+  /** The same of what tokens enter by. */
+  entry(of: "model" | "dense", arena: Arena): Promise<Entry>;
   /** Replaces a layer's weight by one that is the model's from here on, and frees the one before. */
   replace(record: WeightRecord, tensor: DeviceTensor): void;
   /**
@@ -220,6 +222,7 @@ export function createWorkingModel(
       if (of === "dense") return loadFrame(caller, model, "stored", arena);
       return { ...(await loadFrame(caller, model, "stored", arena, load)), gain: await gain(normName, arena) };
     },
+    entry: (of, arena) => loadEntry(caller, model, "stored", arena, of === "dense" ? undefined : load),
     now: load,
     replace(record, tensor) {
       forget(record.name);
