@@ -87,6 +87,7 @@ export type KernelFunction =
   | "subgroupMax"
   | "subgroupMin"
   | "subgroupBroadcastFirst"
+  | "subgroupShuffle"
   | "subgroupShuffleXor";
 
 /**
