@@ -1,6 +1,7 @@
 /** The elements of a product by matrices, and sums of parts of its columns that a second kernel adds up. */
 import type { Product } from "../../graph/analysis/product.js";
-import type { Eqn } from "../../graph/graph.js";
+import type { Eqn, Scalar } from "../../graph/graph.js";
+import { children } from "../../graph/scalar.js";
 import type { Storage } from "../../graph/storage.js";
 import * as k from "../../kernel/build.js";
 import type { Expr, Kernel } from "../../kernel/kernel.js";
@@ -11,7 +12,7 @@ import { isWanted, spread, unflatten, workgroupPosition } from "../toolkit/dispa
 import type { Lowering } from "../toolkit/lowering.js";
 import { bindPosition, boundsOf } from "../toolkit/positions.js";
 import { lowerScalar, withIndices, withKnown, type Environment } from "../toolkit/scalar.js";
-import { storeElement } from "../toolkit/store.js";
+import { addsEverywhere, elementFor, storeElement } from "../toolkit/store.js";
 
 export type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
 
@@ -27,6 +28,10 @@ export interface ElementPlaces {
   readonly token: (m: Expr) => Environment;
   /** Stores an element, given the sums of all terms. */
   readonly store: (sums: readonly Expr[], m: Expr, n: Expr) => void;
+  /** Computes an element, and gives what stores it. */
+  readonly compute: (sums: readonly Expr[], m: Expr, n: Expr) => () => void;
+  /** Whether an element is made of more that is in memory than the sums. */
+  readonly loads: boolean;
 }
 
 /** The places of a batch's elements (`batchAt`: u32) in a kernel that is being built. */
@@ -41,17 +46,27 @@ export function elementsOf(
   const ranges = (axes: readonly number[]) => axes.map((axis) => eqn.indices[axis]!);
   const batch = bindPosition(lowering.environment(build), ranges(product.batch), bounds, batchAt);
   const token = (m: Expr): Environment => bindPosition(batch, ranges(product.m), bounds, m);
+  const at = (sums: readonly Expr[], m: Expr, n: Expr): Environment =>
+    withKnown(
+      withIndices(token(m), [[eqn.indices[product.n]!.index, n]]),
+      // what is added to the first is in its sum
+      product.terms.map((term, index) => [term.reduce, sums[index] ?? k.f32(0)] as const),
+    );
+  const sums = new Set<Scalar<Concrete>>(product.terms.map(({ reduce }) => reduce));
+  const loadsBeside = (node: Scalar<Concrete>): boolean =>
+    !sums.has(node) && (node.kind === "load" || children(node).some(loadsBeside));
   return {
     batch,
     token,
-    store(sums, m, n) {
-      const environment = withKnown(
-        withIndices(token(m), [[eqn.indices[product.n]!.index, n]]),
-        // what is added to the first is in its sum
-        product.terms.map((term, at) => [term.reduce, sums[at] ?? k.f32(0)] as const),
-      );
+    store(found, m, n) {
+      const environment = at(found, m, n);
       storeElement(lowering, environment, eqn, lowerScalar(environment, eqn.body));
     },
+    compute(found, m, n) {
+      const environment = at(found, m, n);
+      return elementFor(lowering, environment, eqn, lowerScalar(environment, eqn.body));
+    },
+    loads: loadsBeside(eqn.body) || addsEverywhere(lowering, eqn),
   };
 }
 

@@ -100,8 +100,9 @@ export function matrix(
         if (partial === null) around.store(sums, atM, atN);
         else partial.leave(build, outer, sums, atM, atN);
       };
+      const compute = partial === null && around.loads ? around.compute : null;
       const mirrored = symmetric ? k.notEqual(tileM, tileN) : null;
-      writeResults(context, results(), { m, n, group, mirrored, finish });
+      writeResults(context, results(), { m, n, group, mirrored, finish, compute });
     };
     if (symmetric) build.when(k.lessEqual(tileN, tileM), work);
     else work();
@@ -156,7 +157,12 @@ interface Writing {
   readonly mirrored: Expr | null;
   /** Stores the element of row m and column n, given the sums of all terms. */
   readonly finish: (sums: readonly Expr[], m: Expr, n: Expr) => void;
+  /** Where elements are made of more that is in memory: computes one, and gives what stores it. */
+  readonly compute: ((sums: readonly Expr[], m: Expr, n: Expr) => () => void) | null;
 }
+
+/** Elements of a strip that an invocation computes before it stores the first of them, where they load something. */
+const computedAtOnce = 4;
 
 /**
  * The results through workgroup memory, a strip of each subgroup's matrices at a time, and from there to their places.
@@ -167,7 +173,7 @@ function writeResults(
   results: Results,
   writing: Writing,
 ): void {
-  const { m, n, group, mirrored, finish } = writing;
+  const { m, n, group, mirrored, finish, compute } = writing;
   const together = stripMatrices(tile);
   const width = together * matrixSize;
   const stride = stripStride(tile);
@@ -195,6 +201,25 @@ function writeResults(
       build.barrier();
       const top = build.bind("top", k.add(k.add(firstM, ownM), i * matrixSize));
       const side = build.bind("side", k.add(k.add(firstN, ownN), j * matrixSize));
+      const sumsAt = (row: Expr, column: Expr): readonly Expr[] => {
+        const at = build.bind("at", k.add(shared, k.add(k.mul(row, stride), k.div(column, 4))));
+        const which = build.bind("which", k.rem(column, 4));
+        return strips.map((start) =>
+          build.bind(
+            "sum",
+            upTo(parts)
+              .map((part) => {
+                const index = k.add(at, start + part * alike * matrixSize * stride);
+                const four = build.bind("four", k.loadShared(array, "vec4<u32>", index));
+                const [a, b, c, d] = upTo(4).map((at) => k.component(four, at)) as [Expr, Expr, Expr, Expr];
+                const low = k.select(k.equal(which, 0), a, b);
+                const high = k.select(k.equal(which, 2), c, d);
+                return k.bitcast("f32", k.select(k.less(which, 2), low, high));
+              })
+              .reduce((a, b) => k.add(a, b)),
+          ),
+        );
+      };
       const each = (rowOf: (element: Expr) => Expr, columnOf: (element: Expr) => Expr, swap: boolean): void => {
         build.loop(
           "element",
@@ -204,23 +229,7 @@ function writeResults(
             const [row, column] = [build.bind("row", rowOf(element)), build.bind("column", columnOf(element))];
             const [atM, atN] = [build.bind("m", k.add(top, row)), build.bind("n", k.add(side, column))];
             build.when(k.and(k.less(atM, m), k.less(atN, n)), () => {
-              const at = build.bind("at", k.add(shared, k.add(k.mul(row, stride), k.div(column, 4))));
-              const which = build.bind("which", k.rem(column, 4));
-              const sums = strips.map((start) =>
-                build.bind(
-                  "sum",
-                  upTo(parts)
-                    .map((part) => {
-                      const index = k.add(at, start + part * alike * matrixSize * stride);
-                      const four = build.bind("four", k.loadShared(array, "vec4<u32>", index));
-                      const [a, b, c, d] = upTo(4).map((at) => k.component(four, at)) as [Expr, Expr, Expr, Expr];
-                      const low = k.select(k.equal(which, 0), a, b);
-                      const high = k.select(k.equal(which, 2), c, d);
-                      return k.bitcast("f32", k.select(k.less(which, 2), low, high));
-                    })
-                    .reduce((a, b) => k.add(a, b)),
-                ),
-              );
+              const sums = sumsAt(row, column);
               if (swap) finish(sums, atN, atM);
               else finish(sums, atM, atN);
             });
@@ -228,6 +237,32 @@ function writeResults(
           lanes * parts,
         );
       };
+      const rounds = (matrixSize * width) / (lanes * parts);
+      // a strip lies inside or outside as a whole
+      if (compute !== null && mirrored === null && rounds % computedAtOnce === 0 && isInStrips(m, n, width)) {
+        const all = (): void =>
+          build.loop(
+            "element",
+            first,
+            k.u32(matrixSize * width),
+            (element) => {
+              const stores = upTo(computedAtOnce).map((next) => {
+                const own = build.bind("own", k.add(element, next * lanes * parts));
+                const [row, column] = [build.bind("row", k.div(own, width)), build.bind("column", k.rem(own, width))];
+                return compute(
+                  sumsAt(row, column),
+                  build.bind("m", k.add(top, row)),
+                  build.bind("n", k.add(side, column)),
+                );
+              });
+              for (const store of stores) store();
+            },
+            computedAtOnce * lanes * parts,
+          );
+        build.when(k.and(k.less(top, m), k.less(side, n)), all);
+        build.barrier();
+        continue;
+      }
       each(
         (element) => k.div(element, width),
         (element) => k.rem(element, width),
@@ -244,4 +279,9 @@ function writeResults(
         );
       build.barrier();
     }
+}
+
+/** Whether no strip of matrices so wide reaches past the results. */
+function isInStrips(m: number, n: number, width: number): boolean {
+  return m % matrixSize === 0 && n % width === 0;
 }
