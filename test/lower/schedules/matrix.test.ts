@@ -5,6 +5,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { lowerConcrete } from "../../../compiler/compile.js";
 import type { MatrixTile } from "../../../compiler/lower/schedules/matrix-tile.js";
+import type { Statement } from "../../../compiler/kernel/kernel.js";
 import type { Target } from "../../../compiler/target.js";
 import { accumulating, totalName } from "../../../compiler/graph/passes/accumulate.js";
 import { tensorValue } from "../../../compiler/graph/evaluate.js";
@@ -45,6 +46,36 @@ for (const [name, bound] of cases) {
     const stages = agreeSimulated(given, expectedOf(given), simulated, { schedule: "matrix" });
     assert.equal(schedulesOf(stages), ["matrix"]);
   });
+}
+
+test("elements that load more are computed several at a time, those of a strip that is outside not at all", () => {
+  const residual =
+    "fn main(x: f16[B, T, K], w: f16[N, K], r: f16[B, T, N], s: f32[T]) -> f16[B, T, N] {\n  return y where y[b, t, n] = f16(f32(r[b, t, n]) + s[t] * (sum[k] f32(x[b, t, k]) * f32(w[n, k])))\n}";
+  const adding =
+    "fn main(x: f16[T, K], w: f16[N, K], var y: f32[T, N]) {\n  y[t, n] += sum[k] f32(x[t, k]) * f32(w[n, k])\n}";
+  for (const [source, sizes, schedule, together] of [
+    // 48 rows in tiles of 32, 32 columns in strips of 32
+    [residual, { B: 1, T: 48, K: 64, N: 32 }, tile(32, 32, [2, 1, 2], 64), true],
+    [residual, { B: 2, T: 48, K: 64, N: 64 }, tile(32, 64, [1, 2, 1], 64), true],
+    [adding, { T: 32, K: 64, N: 96 }, tile(32, 64, [1, 2, 2], 64), true],
+    // columns that end within a strip
+    [residual, { B: 2, T: 48, K: 64, N: 48 }, tile(32, 32, [2, 1, 2], 64), false],
+    [residual, { B: 1, T: 40, K: 64, N: 64 }, tile(32, 64, [1, 2, 1], 64), false],
+  ] as const) {
+    const given = programCase(source, sizes, "half", {}, true);
+    const stages = agreeSimulated(given, expectedOf(given), simulated, { schedule });
+    assert.equal(schedulesOf(stages), ["matrix"], JSON.stringify(sizes));
+    const stores = Math.max(...stages.kernels.flat().map(({ body }) => mostStores(body)));
+    assert.is(stores, together ? 4 : 1, JSON.stringify(sizes));
+  }
+});
+
+/** The most stores to memory that follow one another in a block. */
+function mostStores(body: readonly Statement[]): number {
+  const inner = body.flatMap((each) =>
+    each.kind === "for" ? [each.body] : each.kind === "if" ? [each.then, each.otherwise] : [],
+  );
+  return Math.max(body.filter(({ kind }) => kind === "store").length, ...inner.map(mostStores));
 }
 
 const tile = (
