@@ -3,6 +3,7 @@ import { CompileError, error, InternalError, type Span } from "../../../compiler
 import { cast, indexOf, load, range, sizeScalar } from "../../../compiler/graph/build.js";
 import { eqnOperands, freshIndices } from "../../../compiler/graph/eqn.js";
 import { differentiate, type Differentiation } from "../../../compiler/graph/gradient/differentiate.js";
+import { scalarLoads, scalarReductions } from "../../../compiler/graph/scalar.js";
 import type { SymbolicGraph, Value } from "../../../compiler/graph/graph.js";
 import { adding } from "../../../compiler/graph/passes/accumulate.js";
 import { withHostPacks } from "../../../compiler/graph/passes/host-packs.js";
@@ -126,7 +127,8 @@ export function treatmentGraphs(
 
 /**
  * Whether an input of a graph, a dense weight, may be given as it is stored: all that reads it reads its elements, which are
- * decoded there. True, too, of one that takes any format already.
+ * decoded there, and no sum does, which would decode them again for each of its terms. True, too, of one that takes any
+ * format already.
  */
 export function takesAnyFormat(graph: SymbolicGraph, name: string): boolean {
   const input = graph.inputs.find((each) => each.name === name);
@@ -136,7 +138,12 @@ export function takesAnyFormat(graph: SymbolicGraph, name: string): boolean {
     graph.values[input.value]?.type.shape.length === 2 &&
     !input.mutable &&
     graph.outputs.every(({ value }) => value !== input.value) &&
-    graph.eqns.every((eqn) => eqn.kind === "map" || !new Set(eqnOperands(eqn)).has(input.value))
+    graph.eqns.every(
+      (eqn) =>
+        !new Set(eqnOperands(eqn)).has(input.value) ||
+        (eqn.kind === "map" &&
+          !scalarReductions(eqn.body).some((each) => scalarLoads(each).some(({ tensor }) => tensor === input.value))),
+    )
   );
 }
 

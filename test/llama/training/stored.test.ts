@@ -22,10 +22,16 @@ const direct = graphOf(
   "main",
 );
 
+const summed = graphOf(
+  "fn main(w: f32[N, K], start: f32[N, K]) -> f32[N, K] {\n  let most[n] = max[k] abs(start[n, k])\n  return y where y[n, k] = w[n, k] / most[n]\n}",
+  "main",
+);
+
 test("one whose elements are read may be given in any format, one that is an operand as a whole may not", () => {
   assert.ok(takesAnyFormat(masked, "start"));
   assert.not(takesAnyFormat(direct, "start"));
   assert.not(takesAnyFormat(masked, "other"));
+  assert.not(takesAnyFormat(summed, "start"));
 });
 
 for (const format of ["f16", "nm(2, 4) of f16", "nm(2, 4) of int4(32)", "int4(32)"])
