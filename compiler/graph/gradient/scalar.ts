@@ -5,7 +5,7 @@ import type { Range, Scalar, ValueId } from "../graph.js";
 import { freeIndices, reduced, scalarKey, substitute, type Reduce } from "../scalar.js";
 import { asF32, not, touches, type Contribution, type Derivation } from "./derivation.js";
 import { isZero, sizeOf, widen } from "./extent.js";
-import { definition, hoistInside, isPolynomial, nameScalar, refuseUnbounded, type Surroundings } from "./hoist.js";
+import { hoistInside, isPolynomial, nameScalar, refuseUnbounded, type Surroundings } from "./hoist.js";
 import { binaryRules, times, unaryRules } from "./rules.js";
 
 /**
@@ -172,19 +172,6 @@ function reverseExtreme<L extends Level>(
   });
 }
 
-/** What a reduction gives, as f32, where that is all that its equation is but for a cast; else null. */
-function wholeOf<L extends Level>(
-  { host }: Derivation<L>,
-  node: Reduce<L>,
-  { out, ranges, conditions }: Surroundings<L>,
-): Scalar<L> | null {
-  const eqn = definition(host, out);
-  if (eqn?.kind !== "map" || conditions.length > 0) return null;
-  const body = eqn.body.kind === "cast" ? eqn.body.a : eqn.body;
-  const at = ranges.map((range) => indexOf<L>(range));
-  return body === node ? asF32(load<L>(host.value(out), at)) : null;
-}
-
 /**
  * out = sum_c p_c v_c with p = softmax(s): dv_c = p_c dout, ds_c = p_c (dp_c - sum_c p_c dp_c) with dp_c = sum dout v_c
  * over what the scores do not depend on. Scores, p and dp are values of their own, computed once.
@@ -245,15 +232,13 @@ function reverseSoftmaxMean<L extends Level>(
 
   if (touches(derivation, score)) {
     const product = times(adjoint, body);
-    const summed = (each: Scalar<L>): Scalar<L> =>
-      others.length === 0 ? each : reduce<L>("sum", others, selectAll(around.conditions, each));
-    const whole = wholeOf(derivation, node, around);
-    // sum_c p_c dp_c = sum dout out, which needs no dp_c: then each is used once, where it is computed
-    const dp = whole === null ? define("weight_adjoint", true, summed(product), f32) : summed(product);
-    const mean =
-      whole === null
-        ? define("mean_adjoint", false, reduce<L>("sum", over.ranges, times(p, dp)), f32)
-        : define("mean_adjoint", false, summed(times(adjoint, whole)), f32);
+    const dp = define(
+      "weight_adjoint",
+      true,
+      others.length === 0 ? product : reduce<L>("sum", others, selectAll(around.conditions, product)),
+      f32,
+    );
+    const mean = define("mean_adjoint", false, reduce<L>("sum", over.ranges, times(p, dp)), f32);
     contribute(derivation, s.tensor, {
       ranges: inner.ranges,
       at: s.at,

@@ -35,6 +35,12 @@ export interface MatrixTile {
   readonly left?: "memory";
   /** Results leave one matrix at a time: half the workgroup memory, of which they may take more than the slices do. */
   readonly strip?: "narrow";
+  /**
+   * Elements of a strip that an invocation computes before it stores the first of them, where they are made of more that is
+   * in memory than the sums: their loads are under way together. Without it one is loaded, computed and stored after the
+   * other.
+   */
+  readonly elements?: 4;
 }
 
 export type TripTile = MatrixTile & { readonly trip: number };
@@ -172,6 +178,7 @@ function others({ sizes }: Product): readonly MatrixTile[] {
       tile(32, 64, [1, 4, 2], 64),
     ];
   return [
+    { ...tile(128, 128, [2, 2, 2], 64), elements: 4 },
     tile(128, 128, [2, 2, 1], 32, 2),
     tile(128, 128, [2, 4, 1], 32, 2),
     tile(128, 128, [2, 4, 2], 64),

@@ -100,7 +100,7 @@ export function matrix(
         if (partial === null) around.store(sums, atM, atN);
         else partial.leave(build, outer, sums, atM, atN);
       };
-      const compute = partial === null && around.loads ? around.compute : null;
+      const compute = tile.elements !== undefined && partial === null && around.loads ? around.compute : null;
       const mirrored = symmetric ? k.notEqual(tileM, tileN) : null;
       writeResults(context, results(), { m, n, group, mirrored, finish, compute });
     };
@@ -157,12 +157,9 @@ interface Writing {
   readonly mirrored: Expr | null;
   /** Stores the element of row m and column n, given the sums of all terms. */
   readonly finish: (sums: readonly Expr[], m: Expr, n: Expr) => void;
-  /** Where elements are made of more that is in memory: computes one, and gives what stores it. */
+  /** Where several elements are computed before the first is stored: computes one, and gives what stores it. */
   readonly compute: ((sums: readonly Expr[], m: Expr, n: Expr) => () => void) | null;
 }
-
-/** Elements of a strip that an invocation computes before it stores the first of them, where they load something. */
-const computedAtOnce = 4;
 
 /**
  * The results through workgroup memory, a strip of each subgroup's matrices at a time, and from there to their places.
@@ -177,6 +174,7 @@ function writeResults(
   const together = stripMatrices(tile);
   const width = together * matrixSize;
   const stride = stripStride(tile);
+  const { elements: atOnce = 1 } = tile;
   const parts = tile.subgroups[2];
   const alike = tile.subgroups[0] * tile.subgroups[1];
   const [matricesM, matricesN] = matricesOf(tile);
@@ -239,14 +237,14 @@ function writeResults(
       };
       const rounds = (matrixSize * width) / (lanes * parts);
       // a strip lies inside or outside as a whole
-      if (compute !== null && mirrored === null && rounds % computedAtOnce === 0 && isInStrips(m, n, width)) {
+      if (compute !== null && mirrored === null && rounds % atOnce === 0 && isInStrips(m, n, width)) {
         const all = (): void =>
           build.loop(
             "element",
             first,
             k.u32(matrixSize * width),
             (element) => {
-              const stores = upTo(computedAtOnce).map((next) => {
+              const stores = upTo(atOnce).map((next) => {
                 const own = build.bind("own", k.add(element, next * lanes * parts));
                 const [row, column] = [build.bind("row", k.div(own, width)), build.bind("column", k.rem(own, width))];
                 return compute(
@@ -257,7 +255,7 @@ function writeResults(
               });
               for (const store of stores) store();
             },
-            computedAtOnce * lanes * parts,
+            atOnce * lanes * parts,
           );
         build.when(k.and(k.less(top, m), k.less(side, n)), all);
         build.barrier();
